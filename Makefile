@@ -1,0 +1,57 @@
+# Troy: `make demo` shows the main job, `make test` checks everything; both set up a fresh Debian machine themselves.
+# On another distribution give KERNEL=vmlinuz and MODULES=lib/modules/VERSION of a 6.6 or newer kernel, and the programs of DEBS.
+CACHE   := $(CURDIR)/.cache
+KERNEL  ?= $(CACHE)/kernel/vmlinuz
+MODULES ?= $(CACHE)/kernel/modules
+TROY_SAMPLES ?= $(abspath ../shared/samples)
+TROY_CACHE := $(CACHE)
+export KERNEL MODULES TROY_SAMPLES TROY_CACHE
+export CGO_ENABLED := 0
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g 7zip libhivex-bin gdisk mtools dosfstools fdisk \
+        dnsmasq-base iproute2 systemd-boot-efi binutils zstd xz-utils bzip2 ca-certificates
+MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
+KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')
+
+# Windows programs and their next release: the content of the disks that the demo and the tests deploy.
+NEW := @esbuild/win32-x64@0.28.2 @swc/core-win32-x64-msvc@1.16.18 @rollup/rollup-win32-x64-msvc@4.67.4
+OLD := @esbuild/win32-x64@0.28.1 @swc/core-win32-x64-msvc@1.16.17 @rollup/rollup-win32-x64-msvc@4.65.0
+
+.PHONY: debs deps build demo test check fuzz bench soak initramfs media clean
+deps: debs $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)) $(CACHE)/programs/done
+
+debs:
+	@if [ -n "$(MISSING)" ]; then $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(MISSING); fi
+
+$(CACHE)/kernel/vmlinuz: | debs
+	$(SUDO) apt-get update -qq
+	rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && apt-get download -q $(KERNEL_DEB) && dpkg -x linux-image-*.deb . && rm linux-image-*.deb
+	cd $(@D) && ln -sfn $$(ls -d lib/modules/* usr/lib/modules/* 2>/dev/null | head -1) modules && mv boot/vmlinuz-* vmlinuz
+
+$(CACHE)/programs/done: | debs
+	rm -rf $(@D) && mkdir -p $(@D)/old $(@D)/new $(@D)/wine
+	cd $(@D)/wine && apt-get download -q libwine && dpkg-deb --fsys-tarfile libwine*.deb | tar -x --wildcards '*/x86_64-windows/*' && rm libwine*.deb
+	cd $(@D)/old && npm pack --silent $(OLD) >/dev/null
+	cd $(@D)/new && npm pack --silent $(NEW) >/dev/null
+	touch $@
+
+build:
+	go build -trimpath -o out/ ./cmds/...
+demo: deps
+	go run ./qemu-tests/demo
+test: deps check
+	go test -count=1 -p 1 -timeout 30m ./...
+check:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt"; exit 1; }
+	go vet ./...
+fuzz:
+	for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$p || exit 1; done; done
+bench: deps
+	go test -run '^$$' -bench . -benchtime 1x ./...
+soak: deps
+	TROY_SOAK=1 go test -count=1 -p 1 -timeout 24h ./...
+initramfs media: deps
+	go run ./cmds/troy media --kernel $(KERNEL) --modules $(MODULES) --out out/
+clean:
+	rm -rf out .cache
