@@ -1,0 +1,181 @@
+package bcd
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf16"
+
+	"troy/vhdx"
+)
+
+// GUID is a GUID in its on-disk byte order.
+type GUID = vhdx.GUID
+
+// ErrCorrupt is the class of stores and device elements that break their
+// format. Errors of the hive below wrap regf.ErrCorrupt instead.
+var ErrCorrupt = errors.New("bcd: corrupt store")
+
+// Device is a device descriptor: Boot, Partition, Locate, VirtualDisk, File or
+// Opaque.
+type Device interface {
+	appendTo(b []byte) []byte
+}
+
+// Boot is the partition that the firmware started the boot manager from.
+type Boot struct{}
+
+// PartitionTable says how a disk is partitioned.
+type PartitionTable uint32
+
+// Kinds of partition table.
+const (
+	GPT PartitionTable = 0
+	MBR PartitionTable = 1
+	Raw PartitionTable = 2
+)
+
+// Partition is a partition of a hard disk or of a virtual disk.
+type Partition struct {
+	ID    GUID // GPT: the unique partition GUID; MBR: 8 bytes of byte offset
+	Table PartitionTable
+	Disk  GUID   // GPT: the disk GUID; MBR: 4 bytes of signature
+	On    Device // what the virtual disk comes from; nil for a hard disk
+}
+
+// Locate is the partition of Parent that holds the file which an element names.
+type Locate struct {
+	Element ElementType // 0 when Path is used
+	Path    string
+	Parent  Device // nil: any device
+}
+
+// VirtualDisk is the disk inside a VHD or VHDX.
+type VirtualDisk struct{ Parent Device }
+
+// File is a file used as a device.
+type File struct {
+	On   Device // the partition that holds it
+	Path string // from the root of that partition, with backslashes
+}
+
+// Opaque is a descriptor of a kind that this package keeps but does not look
+// into; Raw has its header too.
+type Opaque struct{ Raw []byte }
+
+const (
+	typeDisk      = 0
+	typeBoot      = 5
+	typePartition = 6
+	typeLocate    = 8
+
+	localHardDisk = 0
+	localFile     = 5
+	localVirtual  = 6
+
+	pathVersion = 1
+	pathDevice  = 5 // a path that begins with a device descriptor
+
+	headSize      = 16
+	plainSize     = 0x48 // boot, or a partition of a hard disk
+	locateParent  = 0x1e // where the parent stands when the path is empty
+	maxDeviceNest = 8
+)
+
+// EncodeDevice returns the data of a device element.
+func EncodeDevice(d Device) []byte { return d.appendTo(make([]byte, 16)) }
+
+// DecodeDevice reads the data of a device element. The error wraps ErrCorrupt.
+func DecodeDevice(b []byte) (Device, error) {
+	if len(b) < 16 {
+		return nil, fmt.Errorf("%w: device element of %d bytes", ErrCorrupt, len(b))
+	}
+	d, err := decodeDevice(b[16:], 0)
+	if err != nil {
+		return nil, err
+	}
+	if !isZero(b[:16]) {
+		return Opaque{Raw: slices.Clone(b[16:])}, nil // options may change what it means
+	}
+	return d, nil
+}
+
+// appendHead opens a descriptor; seal fills in its size.
+func appendHead(b []byte, kind uint32) []byte {
+	b = binary.LittleEndian.AppendUint32(b, kind)
+	return append(b, make([]byte, headSize-4)...)
+}
+
+func seal(b []byte, start int) []byte {
+	binary.LittleEndian.PutUint32(b[start+8:], uint32(len(b)-start))
+	return b
+}
+
+func appendWords(b []byte, words ...uint32) []byte {
+	for _, w := range words {
+		b = binary.LittleEndian.AppendUint32(b, w)
+	}
+	return b
+}
+
+func appendUTF16(b []byte, s string) []byte {
+	for _, u := range utf16.Encode([]rune(s + "\x00")) {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	return b
+}
+
+func (Boot) appendTo(b []byte) []byte {
+	start := len(b)
+	return seal(append(appendHead(b, typeBoot), make([]byte, plainSize-headSize)...), start)
+}
+
+func (p Partition) appendTo(b []byte) []byte {
+	start, local := len(b), uint32(localHardDisk)
+	if p.On != nil {
+		local = localVirtual
+	}
+	b = append(appendHead(b, typePartition), p.ID[:]...)
+	b = append(appendWords(b, local, uint32(p.Table)), p.Disk[:]...)
+	if p.On == nil {
+		return seal(append(b, make([]byte, 16)...), start)
+	}
+	return seal(p.On.appendTo(b), start)
+}
+
+func (l Locate) appendTo(b []byte) []byte {
+	start, kind, parent := len(b), uint32(0), uint32(0)
+	if l.Path != "" {
+		kind = 1
+	}
+	name := appendUTF16(nil, l.Path)
+	if l.Parent != nil {
+		parent = uint32(locateParent - 2 + len(name))
+	}
+	b = append(appendWords(appendHead(b, typeLocate), kind, uint32(l.Element), parent), name...)
+	if l.Parent != nil {
+		b = l.Parent.appendTo(b)
+	}
+	return seal(b, start)
+}
+
+func (v VirtualDisk) appendTo(b []byte) []byte {
+	start := len(b)
+	b = append(appendWords(appendHead(b, typeDisk), localVirtual, 0), make([]byte, 16)...)
+	return seal(v.Parent.appendTo(b), start)
+}
+
+func (f File) appendTo(b []byte) []byte {
+	start := len(b)
+	b = appendWords(appendHead(b, typeDisk), localFile)
+	path := len(b)
+	b = appendWords(b, pathVersion, 0, pathDevice)
+	b = appendUTF16(f.On.appendTo(b), f.Path)
+	binary.LittleEndian.PutUint32(b[path+4:], uint32(len(b)-path))
+	return seal(b, start)
+}
+
+func (o Opaque) appendTo(b []byte) []byte { return append(b, o.Raw...) }
+
+func isZero(b []byte) bool { return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) }

@@ -1,0 +1,218 @@
+package bcd
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+
+	"troy/vhdx"
+)
+
+func guid(t testing.TB, s string) GUID {
+	t.Helper()
+	g, err := vhdx.ParseGUID(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+const (
+	diskText = "00112233-4455-6677-8899-aabbccddeeff"
+	partText = "a0a1a2a3-b0b1-c0c1-d0d1-e0e1e2e3e4e5"
+	espText  = "01020304-0506-0708-090a-0b0c0d0e0f10"
+	// The same GUIDs as a GPT and a device element hold them.
+	diskHex = "33221100 5544 7766 8899aabbccddeeff"
+	partHex = "a3a2a1a0 b1b0 c1c0 d0d1e0e1e2e3e4e5"
+)
+
+func testVHD(t testing.TB) VHD {
+	return VHD{Disk: guid(t, diskText), Partition: guid(t, partText), Path: `\Troy\boot.vhdx`}
+}
+
+func unhex(t testing.TB, lines ...string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.ReplaceAll(strings.Join(lines, ""), " ", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// utf16Hex spells a path out, independent of the encoder under test.
+func utf16Hex(s string) string {
+	var out strings.Builder
+	for _, c := range []byte(s) {
+		out.WriteString(hex.EncodeToString([]byte{c, 0}))
+	}
+	return out.String() + "0000"
+}
+
+// bootHex is what `vhd=[partition]\Troy\boot.vhdx` looks like in a store made
+// by bcdedit, at the offsets that boot loaders which patch such stores in place
+// rely on: 0x10 type 8, 0x18 size - 0x10, 0x24 element, 0x28 0x1e, 0x36 size -
+// 0x2e, 0x3e 6, 0x5e size - 0x56, 0x66 5, 0x6a 1, 0x6e size - 0x6a, 0x72 5,
+// 0x76 partition, 0xbe path.
+func bootHex(element string) []string {
+	return []string{
+		"00000000000000000000000000000000",      // 0x00 options object: none
+		"08000000 00000000 ce000000 00000000",   // 0x10 locate, 222-16 bytes
+		"00000000", element, "1e000000", "0000", // 0x20 by element, parent, no path
+		"00000000 00000000 b0000000 00000000",                // 0x2e disk, 222-46 bytes
+		"06000000 00000000 00000000000000000000000000000000", // 0x3e virtual
+		"00000000 00000000 88000000 00000000",                // 0x56 disk, 222-86 bytes
+		"05000000",                                           // 0x66 file
+		"01000000 74000000 05000000",                         // 0x6a path, 222-106 bytes
+		"06000000 00000000 48000000 00000000",                // 0x76 partition
+		partHex, "00000000 00000000", diskHex,                // 0x86 GPT, hard disk
+		"00000000000000000000000000000000",                     // 0xae
+		"5c00540072006f0079005c0062006f006f0074002e0076006800", // 0xbe \Troy\boot.vh
+		"6400780000 00", // dx NUL
+	}
+}
+
+func TestDeviceBytes(t *testing.T) {
+	host := Partition{ID: guid(t, partText), Disk: guid(t, diskText)}
+	file := File{On: host, Path: `\x.vhd`}
+	tests := []struct {
+		name string
+		dev  Device
+		want []byte
+	}{
+		{"device of the loader", testVHD(t).Device(ApplicationPath), unhex(t, bootHex("02000012")...)},
+		{"osdevice of the loader", testVHD(t).Device(SystemRoot), unhex(t, bootHex("02000022")...)},
+		{"boot", Boot{}, unhex(t, strings.Repeat("00", 16), "05000000 00000000 48000000 00000000", strings.Repeat("00", 56))},
+		{"GPT partition", host, unhex(t, strings.Repeat("00", 16), "06000000 00000000 48000000 00000000",
+			partHex, "00000000 00000000", diskHex, strings.Repeat("00", 16))},
+		{"MBR partition", Partition{ID: GUID{0, 0, 0x10}, Table: MBR, Disk: GUID{0xde, 0xad, 0xbe, 0xef}},
+			unhex(t, strings.Repeat("00", 16), "06000000 00000000 48000000 00000000",
+				"0000100000000000 0000000000000000", "00000000 01000000", "deadbeef"+strings.Repeat("00", 12), strings.Repeat("00", 16))},
+		{"locate alone, 46 bytes", Locate{Element: ApplicationPath},
+			unhex(t, strings.Repeat("00", 16), "08000000 00000000 1e000000 00000000", "00000000 02000012 00000000 0000")},
+		{"qualified", Partition{ID: GUID{1}, Disk: GUID{2}, On: file},
+			unhex(t, strings.Repeat("00", 16), "06000000 00000000 ae000000 00000000",
+				"01"+strings.Repeat("00", 15), "06000000 00000000", "02"+strings.Repeat("00", 15),
+				"00000000 00000000 76000000 00000000", "05000000", "01000000 62000000 05000000",
+				"06000000 00000000 48000000 00000000", partHex, "00000000 00000000", diskHex, strings.Repeat("00", 16),
+				"5c0078002e007600680064000000")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := EncodeDevice(tt.dev)
+			if !bytes.Equal(got, tt.want) {
+				t.Errorf("EncodeDevice = %x\nwant           %x", got, tt.want)
+			}
+			back, err := DecodeDevice(tt.want)
+			if err != nil || back != tt.dev {
+				t.Errorf("DecodeDevice = %#v, %v, want %#v", back, err, tt.dev)
+			}
+		})
+	}
+}
+
+// A path of 254 characters makes the 700-byte element known from stores that
+// reserve room for any path.
+func TestDeviceLongPath(t *testing.T) {
+	v := testVHD(t)
+	v.Path = `\` + strings.Repeat("p", 253)
+	got := EncodeDevice(v.Device(ApplicationPath))
+	if len(got) != 700 {
+		t.Fatalf("element of %d bytes, want 700", len(got))
+	}
+	for off, want := range map[int]string{0x18: "ac020000", 0x36: "8e020000", 0x5e: "66020000", 0x6e: "52020000"} {
+		if h := hex.EncodeToString(got[off : off+4]); h != want {
+			t.Errorf("size at %#x = %s, want %s", off, h, want)
+		}
+	}
+	if h := hex.EncodeToString(got[0xbe:]); h != utf16Hex(v.Path) {
+		t.Errorf("path = %s", h)
+	}
+}
+
+func TestVHDOf(t *testing.T) {
+	v := testVHD(t)
+	host := Partition{ID: v.Partition, Disk: v.Disk}
+	file := File{On: host, Path: v.Path}
+	tests := []struct {
+		name string
+		dev  Device
+		ok   bool
+	}{
+		{"locate", v.Device(SystemRoot), true},
+		{"qualified", Partition{ID: GUID{1}, Disk: GUID{2}, On: file}, true},
+		{"partition", host, false},
+		{"boot", Boot{}, false},
+		{"file itself", file, false},
+		{"locate by path", Locate{Path: `\x`, Parent: VirtualDisk{Parent: file}}, false},
+		{"locate on a partition", Locate{Element: SystemRoot, Parent: host}, false},
+		{"on an MBR disk", Locate{Parent: VirtualDisk{Parent: File{On: Partition{Table: MBR}, Path: v.Path}}}, false},
+		{"in a VHD in a VHD", Locate{Parent: VirtualDisk{Parent: File{On: Partition{On: file}, Path: v.Path}}}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, ok := VHDOf(tt.dev)
+			if ok != tt.ok || ok && got != v {
+				t.Errorf("VHDOf = %v, %v, want ok %v", got, ok, tt.ok)
+			}
+		})
+	}
+}
+
+func TestDecodeDeviceBroken(t *testing.T) {
+	good := unhex(t, bootHex("02000012")...)
+	for n := range good {
+		if _, err := DecodeDevice(good[:n]); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("first %d bytes: error %v, want ErrCorrupt", n, err)
+		}
+	}
+	if _, err := DecodeDevice(append(bytes.Clone(good), 0)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a byte too many: error %v, want ErrCorrupt", err)
+	}
+	deep := Device(Boot{})
+	for range 10 {
+		deep = VirtualDisk{Parent: deep}
+	}
+	if _, err := DecodeDevice(EncodeDevice(deep)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("10 levels: error %v, want ErrCorrupt", err)
+	}
+}
+
+// What is not understood to the last byte must not be taken for a VHDX file.
+func TestDecodeDeviceOpaque(t *testing.T) {
+	good := unhex(t, bootHex("02000012")...)
+	for _, off := range []int{0x00 /* options object */, 0x14 /* flags */, 0x20 /* kind */, 0x46, 0x6a, 0x72, 0xae} {
+		b := bytes.Clone(good)
+		b[off] ^= 0x40
+		d, err := DecodeDevice(b)
+		if err != nil {
+			t.Errorf("bit at %#x: %v", off, err)
+			continue
+		}
+		if v, ok := VHDOf(d); ok {
+			t.Errorf("bit at %#x: taken for %v", off, v)
+		}
+	}
+}
+
+func FuzzDecodeDevice(f *testing.F) {
+	v := testVHD(f)
+	seeds := [][]byte{unhex(f, bootHex("02000022")...), EncodeDevice(Boot{}),
+		EncodeDevice(Partition{ID: GUID{1}, On: File{On: Partition{ID: v.Partition}, Path: `\a`}}), EncodeDevice(Locate{Path: `\b`, Parent: Boot{}})}
+	for _, s := range seeds {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := DecodeDevice(b)
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("error %v without its class", err)
+			}
+			return
+		}
+		if got := EncodeDevice(d); !bytes.Equal(got[16:], b[16:]) {
+			t.Fatalf("%x encodes as %x", b, got)
+		}
+	})
+}

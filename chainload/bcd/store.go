@@ -1,0 +1,247 @@
+package bcd
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"troy/chainload/regf"
+)
+
+// Classes of error, for errors.Is.
+var (
+	// ErrMissing is the class of objects and elements that a store lacks.
+	ErrMissing = errors.New("bcd: missing")
+	// ErrOtherTarget is the class of stores that do not boot the file asked for.
+	ErrOtherTarget = errors.New("bcd: store does not boot the VHDX file")
+)
+
+// Store is a BCD store.
+type Store struct{ hive *regf.Hive }
+
+// Parse reads a store, whoever made it. The bytes must not change while the
+// Store is in use. The error wraps regf.ErrCorrupt, regf.ErrUnsupported or
+// ErrCorrupt (a hive that is no store).
+func Parse(b []byte) (*Store, error) {
+	h, err := regf.Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("bcd: %w", err)
+	}
+	if h.Root.Key("Objects") == nil {
+		return nil, fmt.Errorf("%w: hive without the key Objects", ErrCorrupt)
+	}
+	return &Store{hive: h}, nil
+}
+
+// Marshal returns the bytes of the file, as a hive that was written to its end.
+func (s *Store) Marshal() ([]byte, error) {
+	b, err := s.hive.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("bcd: %w", err)
+	}
+	return b, nil
+}
+
+// Dirty tells that the store was not written to its end.
+func (s *Store) Dirty() bool { return s.hive.Dirty }
+
+// Objects lists the identifiers of all objects, with braces.
+func (s *Store) Objects() []string {
+	var ids []string
+	for _, k := range s.hive.Root.Key("Objects").Keys {
+		ids = append(ids, k.Name)
+	}
+	return ids
+}
+
+// Type returns the type of an object. The error wraps ErrMissing or ErrCorrupt.
+func (s *Store) Type(object string) (ObjectType, error) {
+	v := s.hive.Root.Key("Objects").Key(object).Key("Description").Value("Type")
+	if v == nil {
+		return 0, fmt.Errorf("%w: object %s", ErrMissing, object)
+	}
+	if len(v.Data) != 4 {
+		return 0, fmt.Errorf("%w: type of object %s has %d bytes", ErrCorrupt, object, len(v.Data))
+	}
+	return ObjectType(binary.LittleEndian.Uint32(v.Data)), nil
+}
+
+// Elements lists the types of all elements of an object; none for an object
+// that is not there.
+func (s *Store) Elements(object string) []ElementType {
+	k := s.hive.Root.Key("Objects").Key(object).Key("Elements")
+	if k == nil {
+		return nil
+	}
+	var types []ElementType
+	for _, e := range k.Keys {
+		if n, err := strconv.ParseUint(e.Name, 16, 32); err == nil {
+			types = append(types, ElementType(n))
+		}
+	}
+	return types
+}
+
+// value returns what an element holds.
+func (s *Store) value(object string, t ElementType) (*regf.Value, error) {
+	e := s.hive.Root.Key("Objects").Key(object).Key("Elements").Key(elementKey(t))
+	if v := e.Value("Element"); v != nil {
+		return v, nil
+	}
+	return nil, fmt.Errorf("%w: element %08x of object %s", ErrMissing, uint32(t), object)
+}
+
+// Device returns a device element. The error wraps ErrMissing or ErrCorrupt.
+func (s *Store) Device(object string, t ElementType) (Device, error) {
+	v, err := s.value(object, t)
+	if err != nil {
+		return nil, err
+	}
+	d, err := DecodeDevice(v.Data)
+	if err != nil {
+		return nil, fmt.Errorf("element %08x of object %s: %w", uint32(t), object, err)
+	}
+	return d, nil
+}
+
+// Text returns a string or an object element. The error wraps ErrMissing or
+// regf.ErrCorrupt.
+func (s *Store) Text(object string, t ElementType) (string, error) {
+	v, err := s.value(object, t)
+	if err != nil {
+		return "", err
+	}
+	return v.Text()
+}
+
+// List returns an element that lists objects. The error wraps ErrMissing or
+// regf.ErrCorrupt.
+func (s *Store) List(object string, t ElementType) ([]string, error) {
+	v, err := s.value(object, t)
+	if err != nil {
+		return nil, err
+	}
+	return v.Texts()
+}
+
+// Integer returns an integer or, as 0 or not, a boolean element. The error
+// wraps ErrMissing or ErrCorrupt.
+func (s *Store) Integer(object string, t ElementType) (uint64, error) {
+	v, err := s.value(object, t)
+	if err != nil {
+		return 0, err
+	}
+	if len(v.Data) < 1 || len(v.Data) > 8 {
+		return 0, fmt.Errorf("%w: element %08x of object %s is a number of %d bytes", ErrCorrupt, uint32(t), object, len(v.Data))
+	}
+	var word [8]byte
+	copy(word[:], v.Data)
+	return binary.LittleEndian.Uint64(word[:]), nil
+}
+
+// DefaultLoader returns the identifier of the entry that boots when nobody
+// chooses: the default of the boot manager, which must be there and be a
+// Windows loader. The error wraps ErrMissing or ErrCorrupt.
+func (s *Store) DefaultLoader() (string, error) {
+	id, err := s.Text(BootManagerID, DefaultObject)
+	if err != nil {
+		return "", err
+	}
+	t, err := s.Type(id)
+	if err != nil {
+		return "", fmt.Errorf("default entry: %w", err)
+	}
+	if t != TypeLoader {
+		return "", fmt.Errorf("%w: default entry %s has type %08x, a Windows loader has %08x", ErrCorrupt, id, uint32(t), uint32(TypeLoader))
+	}
+	return id, nil
+}
+
+// VHD returns the VHDX file that the default entry boots. The error wraps
+// ErrOtherTarget when its two device elements do not agree on one such file.
+func (s *Store) VHD() (VHD, error) {
+	id, err := s.DefaultLoader()
+	if err != nil {
+		return VHD{}, fmt.Errorf("%w: %w", ErrOtherTarget, err)
+	}
+	loader, err := s.vhd(id, ApplicationDevice)
+	if err != nil {
+		return VHD{}, err
+	}
+	system, err := s.vhd(id, OSDevice)
+	if err != nil {
+		return VHD{}, err
+	}
+	if !loader.same(system) {
+		return VHD{}, fmt.Errorf("%w: device is %s, osdevice is %s", ErrOtherTarget, loader, system)
+	}
+	return loader, nil
+}
+
+func (s *Store) vhd(id string, t ElementType) (VHD, error) {
+	d, err := s.Device(id, t)
+	if err != nil {
+		return VHD{}, fmt.Errorf("%w: %w", ErrOtherTarget, err)
+	}
+	v, ok := VHDOf(d)
+	if !ok {
+		return VHD{}, fmt.Errorf("%w: element %08x of object %s names no VHDX file", ErrOtherTarget, uint32(t), id)
+	}
+	return v, nil
+}
+
+// Names returns nil when the default entry boots Windows from that file, by
+// winload.efi, and the store was written to its end. Else the error says in
+// one line what is different; it wraps ErrOtherTarget.
+func (s *Store) Names(want VHD) error {
+	if s.Dirty() {
+		return fmt.Errorf("%w: the store was not written to its end", ErrOtherTarget)
+	}
+	have, err := s.VHD()
+	if err != nil {
+		return err
+	}
+	if !have.same(want) {
+		return fmt.Errorf("%w: it boots %s", ErrOtherTarget, have)
+	}
+	return s.startsWindows()
+}
+
+// startsWindows checks the two paths inside the VHDX file.
+func (s *Store) startsWindows() error {
+	id, err := s.DefaultLoader()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOtherTarget, err)
+	}
+	if err := s.textIs(id, ApplicationPath, loaderPath); err != nil {
+		return err
+	}
+	return s.textIs(id, SystemRoot, systemRoot)
+}
+
+func (s *Store) textIs(id string, t ElementType, want string) error {
+	have, err := s.Text(id, t)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOtherTarget, err)
+	}
+	if !strings.EqualFold(have, want) {
+		return fmt.Errorf("%w: element %08x is %.60q, want %s", ErrOtherTarget, uint32(t), have, want)
+	}
+	return nil
+}
+
+// PatchVHD makes the two device elements of the default entry name that file,
+// and leaves all else as it is. The error wraps ErrMissing or ErrCorrupt when
+// the store has no default entry for Windows; the store is unchanged then.
+func (s *Store) PatchVHD(v VHD) error {
+	id, err := s.DefaultLoader()
+	if err != nil {
+		return err
+	}
+	e := elements{key: s.hive.Root.Key("Objects").Key(id).Make("Elements")}
+	e.device(ApplicationDevice, v.Device(ApplicationPath))
+	e.device(OSDevice, v.Device(SystemRoot))
+	return nil
+}

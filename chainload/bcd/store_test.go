@@ -1,0 +1,331 @@
+package bcd
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"troy/chainload/internal/hivextest"
+	"troy/chainload/regf"
+)
+
+const loaderText = "11111111-2222-4333-8444-555555555555"
+
+func testOptions(t testing.TB) *Options {
+	return &Options{Disk: guid(t, diskText), Partition: guid(t, partText), ESP: guid(t, espText), Loader: guid(t, loaderText)}
+}
+
+func marshal(t testing.TB, o *Options) []byte {
+	t.Helper()
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func parse(t testing.TB, b []byte) *Store {
+	t.Helper()
+	s, err := Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// wantElements is the store of native boot, element by element, as documented.
+// "type data": the type as hivexml names it.
+func wantElements(t testing.TB) map[string]string {
+	bin := func(lines ...string) string { return "binary " + string(unhex(t, lines...)) }
+	const (
+		loader  = "{" + loaderText + "}"
+		manager = "{9dea862c-5cdd-4e70-acc1-f32b344d4795}"
+		lset    = "{6efb52bf-1766-41db-a6b3-0ee5eff72bd7}"
+		global  = "{7ea2e1ac-2e61-4728-aaa3-896d9d0a9f0e}"
+	)
+	return map[string]string{
+		manager + " Type":     "int32 " + fmt.Sprint(0x10100002),
+		manager + " 11000001": bin(strings.Repeat("00", 16), "06000000 00000000 48000000 00000000", "04030201 0605 0807 090a0b0c0d0e0f10", "00000000 00000000", diskHex, strings.Repeat("00", 16)),
+		manager + " 12000002": `string \EFI\Microsoft\Boot\bootmgfw.efi`,
+		manager + " 12000004": "string Windows Boot Manager",
+		manager + " 12000005": "string en-US",
+		manager + " 14000006": "string-list " + global + "|",
+		manager + " 23000003": "string " + loader,
+		manager + " 24000001": "string-list " + loader + "|",
+		manager + " 25000004": bin("0000000000000000"),
+		manager + " 26000020": bin("00"),
+		loader + " Type":      "int32 " + fmt.Sprint(0x10200003),
+		loader + " 11000001":  bin(bootHex("02000012")...),
+		loader + " 12000002":  `string \Windows\system32\winload.efi`,
+		loader + " 12000004":  "string Windows",
+		loader + " 12000005":  "string en-US",
+		loader + " 14000006":  "string-list " + lset + "|",
+		loader + " 16000009":  bin("00"),
+		loader + " 16000060":  bin("01"),
+		loader + " 17000077":  bin("7500001500000000"),
+		loader + " 21000001":  bin(bootHex("02000022")...),
+		loader + " 22000002":  `string \Windows`,
+		loader + " 25000020":  bin("0000000000000000"),
+		loader + " 250000c2":  bin("0100000000000000"),
+		loader + " 250000e0":  bin("0100000000000000"),
+		lset + " Type":        "int32 " + fmt.Sprint(0x20200003),
+		lset + " 14000006":    "string-list " + global + "|",
+		global + " Type":      "int32 " + fmt.Sprint(0x20100000),
+	}
+}
+
+// hivexElements is what hivex sees in a store.
+func hivexElements(t testing.TB, store []byte) map[string]string {
+	got := map[string]string{}
+	root := hivextest.Read(t, store)
+	if root.Name != "NewStoreRoot" || root.Key("Objects") == nil {
+		t.Fatalf("hivex sees root %q with %d keys", root.Name, len(root.Keys))
+	}
+	for _, o := range root.Key("Objects").Keys {
+		for _, v := range o.Key("Description").Values {
+			got[o.Name+" "+v.Name] = v.Type + " " + v.Data(t)
+		}
+		for _, e := range o.Key("Elements").Keys {
+			if len(e.Values) != 1 || e.Values[0].Name != "Element" {
+				t.Errorf("element %s of %s has values %v", e.Name, o.Name, e.Values)
+				continue
+			}
+			got[o.Name+" "+e.Name] = e.Values[0].Type + " " + e.Values[0].Data(t)
+		}
+	}
+	return got
+}
+
+func compare(t testing.TB, got, want map[string]string) {
+	t.Helper()
+	for _, k := range slices.Sorted(maps.Keys(want)) {
+		if got[k] != want[k] {
+			t.Errorf("%s = %q, want %q", k, got[k], want[k])
+		}
+	}
+	for k := range got {
+		if _, ok := want[k]; !ok {
+			t.Errorf("%s = %q, want none", k, got[k])
+		}
+	}
+}
+
+func TestNewReadByHivex(t *testing.T) {
+	b := marshal(t, testOptions(t))
+	compare(t, hivexElements(t, b), wantElements(t))
+
+	root := hivextest.Read(t, b)
+	description := map[string]string{}
+	for _, v := range root.Key("Description").Values {
+		description[v.Name] = v.Type + " " + v.Data(t)
+	}
+	compare(t, description, map[string]string{"KeyName": "string BCD00000000", "System": "int32 1", "TreatAsSystem": "int32 1"})
+}
+
+func TestNewReadByUs(t *testing.T) {
+	s := parse(t, marshal(t, testOptions(t)))
+	const loader = "{" + loaderText + "}"
+	if id, err := s.DefaultLoader(); id != loader || err != nil {
+		t.Errorf("DefaultLoader = %q, %v", id, err)
+	}
+	if v, err := s.VHD(); v != testVHD(t) || err != nil {
+		t.Errorf("VHD = %v, %v", v, err)
+	}
+	if n := len(s.Objects()); n != 4 {
+		t.Errorf("%d objects, want 4", n)
+	}
+	if n := len(s.Elements(loader)); n != 13 {
+		t.Errorf("%d elements of the loader, want 13", n)
+	}
+	if n, err := s.Integer(loader, AllowedInMemorySettings); n != 0x15000075 || err != nil {
+		t.Errorf("Integer = %#x, %v", n, err)
+	}
+	if l, err := s.List(BootManagerID, DisplayOrder); len(l) != 1 || l[0] != loader || err != nil {
+		t.Errorf("List = %q, %v", l, err)
+	}
+	if _, err := s.Text(loader, DisplayOrder); !errors.Is(err, ErrMissing) {
+		t.Errorf("missing element: %v, want ErrMissing", err)
+	}
+	d, err := s.Device(BootManagerID, ApplicationDevice)
+	if want := (Partition{ID: guid(t, espText), Disk: guid(t, diskText)}); d != Device(want) || err != nil {
+		t.Errorf("Device = %#v, %v, want %#v", d, err, want)
+	}
+}
+
+func TestNewOptions(t *testing.T) {
+	o := testOptions(t)
+	o.ESP, o.Loader, o.DetectHAL, o.Locale, o.Description, o.Path = GUID{}, GUID{}, true, "de-DE", "Raum 1", `\Troy\Übung.vhdx`
+	b := marshal(t, o)
+	if !bytes.Equal(b, marshal(t, o)) {
+		t.Error("two stores of the same options differ")
+	}
+	s := parse(t, b)
+	id, err := s.DefaultLoader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := hivexElements(t, b)
+	for key, want := range map[string]string{
+		BootManagerID + " 11000001": "binary " + string(EncodeDevice(Boot{})),
+		id + " 12000004":            "string Raum 1",
+		id + " 12000005":            "string de-DE",
+		id + " 26000010":            "binary \x01",
+	} {
+		if got[key] != want {
+			t.Errorf("%s = %q, want %q", key, got[key], want)
+		}
+	}
+	v := testVHD(t)
+	v.Path = `\troy\übung.VHDX`
+	if err := s.Names(v); err != nil {
+		t.Errorf("Names with other case: %v", err)
+	}
+	o.Partition = GUID{1}
+	if other, _ := parse(t, marshal(t, o)).DefaultLoader(); other == id {
+		t.Error("another partition gives the same identifier of the loader")
+	}
+}
+
+// The bytes of a store are part of what is promised: the same on all machines.
+func TestNewSameBytes(t *testing.T) {
+	sum := sha256.Sum256(marshal(t, testOptions(t)))
+	const want = "4e6817eb6c957c8db26a0263f077aaefef17a1aedc1578d2a307ae21822689c1"
+	if got := hex.EncodeToString(sum[:]); got != want {
+		t.Errorf("SHA-256 of the store = %s, want %s", got, want)
+	}
+}
+
+func TestNewBadOptions(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"no disk":       func(o *Options) { o.Disk = GUID{} },
+		"no partition":  func(o *Options) { o.Partition = GUID{} },
+		"drive letter":  func(o *Options) { o.Path = `D:\x.vhdx` },
+		"slashes":       func(o *Options) { o.Path = `\a/b` },
+		"relative path": func(o *Options) { o.Path = `boot.vhdx` },
+		"NUL":           func(o *Options) { o.Path = "\\a\x00b" },
+		"long path":     func(o *Options) { o.Path = `\` + strings.Repeat("x", 255) },
+	} {
+		o := testOptions(t)
+		change(o)
+		if _, err := New(o); !errors.Is(err, ErrOptions) {
+			t.Errorf("%s: error %v, want ErrOptions", name, err)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	loader := "{" + loaderText + "}"
+	element := func(s *Store, id string, e ElementType) *regf.Value {
+		v, err := s.value(id, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	v := testVHD(t)
+	tests := []struct {
+		name   string
+		change func(*Store)
+		ok     bool
+	}{
+		{"as made", func(s *Store) {}, true},
+		{"timeout changed", func(s *Store) { element(s, BootManagerID, Timeout).Data[0] = 30 }, true},
+		{"dirty", func(s *Store) { s.hive.Dirty = true }, false},
+		{"other file", func(s *Store) { s.PatchVHD(VHD{v.Disk, v.Partition, `\other.vhdx`}) }, false},
+		{"other disk", func(s *Store) { s.PatchVHD(VHD{GUID{1}, v.Partition, v.Path}) }, false},
+		{"other partition", func(s *Store) { s.PatchVHD(VHD{v.Disk, GUID{1}, v.Path}) }, false},
+		{"osdevice alone elsewhere", func(s *Store) {
+			element(s, loader, OSDevice).Data = EncodeDevice(VHD{v.Disk, GUID{1}, v.Path}.Device(SystemRoot))
+		}, false},
+		{"device is a partition", func(s *Store) {
+			element(s, loader, ApplicationDevice).Data = EncodeDevice(Partition{ID: v.Partition, Disk: v.Disk})
+		}, false},
+		{"device broken", func(s *Store) { element(s, loader, ApplicationDevice).Data = []byte{1, 2, 3} }, false},
+		{"no osdevice", func(s *Store) {
+			s.hive.Root.Key("Objects").Key(loader).Key("Elements").Remove("21000001")
+		}, false},
+		{"no default", func(s *Store) {
+			s.hive.Root.Key("Objects").Key(BootManagerID).Key("Elements").Remove("23000003")
+		}, false},
+		{"default names nothing", func(s *Store) {
+			element(s, BootManagerID, DefaultObject).Data = regf.EncodeSZ("{" + diskText + "}")
+		}, false},
+		{"default is no loader", func(s *Store) {
+			element(s, BootManagerID, DefaultObject).Data = regf.EncodeSZ(GlobalSettingsID)
+		}, false},
+		{"BIOS loader", func(s *Store) {
+			element(s, loader, ApplicationPath).Data = regf.EncodeSZ(`\Windows\system32\winload.exe`)
+		}, false},
+		{"other system root", func(s *Store) { element(s, loader, SystemRoot).Data = regf.EncodeSZ(`\W`) }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := parse(t, marshal(t, testOptions(t)))
+			tt.change(s)
+			err := s.Names(v)
+			if (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrOtherTarget) {
+				t.Errorf("Names = %v, want ok %v", err, tt.ok)
+			}
+		})
+	}
+}
+
+// hivex adds what an admin might: the store is still read, still ours, and a
+// patch keeps the additions.
+func TestEditedByHivex(t *testing.T) {
+	loader := "{" + loaderText + "}"
+	edited := hivextest.Edit(t, marshal(t, testOptions(t)),
+		`cd \Objects\`+loader+`\Elements`, "add 22000011", "cd 22000011", "setval 1", "Element", "string:hal.dll",
+		`cd \Objects\`+loader+`\Elements\12000004`, "setval 1", "Element", `string:A description longer than the one before it was`,
+		`cd \Objects\`+BootManagerID+`\Elements\25000004`, "setval 1", "Element", "hex:3:1e,00,00,00,00,00,00,00")
+	s := parse(t, edited)
+	if err := s.Names(testVHD(t)); err != nil {
+		t.Fatalf("Names after the edit: %v", err)
+	}
+	if n, err := s.Integer(BootManagerID, Timeout); n != 30 || err != nil {
+		t.Errorf("timeout = %d, %v, want 30", n, err)
+	}
+	v := testVHD(t)
+	v.Path = `\elsewhere\a much longer path than before.vhdx`
+	if err := s.PatchVHD(v); err != nil {
+		t.Fatal(err)
+	}
+	patched, err := s.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := hivexElements(t, edited)
+	want[loader+" 11000001"] = "binary " + string(EncodeDevice(v.Device(ApplicationPath)))
+	want[loader+" 21000001"] = "binary " + string(EncodeDevice(v.Device(SystemRoot)))
+	compare(t, hivexElements(t, patched), want)
+	if got := want[loader+" 22000011"]; got != "string hal.dll" {
+		t.Errorf("the element that hivex added reads %q", got)
+	}
+	if err := parse(t, patched).Names(v); err != nil {
+		t.Errorf("Names after the patch: %v", err)
+	}
+}
+
+func TestParseNoStore(t *testing.T) {
+	h := regf.Hive{Root: &regf.Key{Name: "x"}}
+	b, err := h.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parse(b); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("hive without objects: %v, want ErrCorrupt", err)
+	}
+	if _, err := Parse([]byte("regf")); !errors.Is(err, regf.ErrCorrupt) {
+		t.Errorf("four bytes: %v, want regf.ErrCorrupt", err)
+	}
+}

@@ -1,0 +1,230 @@
+package chainload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"troy/chainload/bcd"
+	"troy/chainload/efiboot"
+	"troy/vhdx"
+)
+
+// Classes of error, for errors.Is.
+var (
+	// ErrNotEFI says that there is no UEFI firmware to hand the machine to.
+	ErrNotEFI = efiboot.ErrNotEFI
+	// ErrOptions is the class of options that HandOff cannot work with.
+	ErrOptions = errors.New("chainload: bad options")
+	// ErrESP is the class of failures to mount, read or write the ESP.
+	ErrESP = errors.New("chainload: ESP")
+	// ErrNoBootFiles says that Windows Boot Manager is not on the ESP.
+	ErrNoBootFiles = errors.New("chainload: no Windows Boot Manager on the ESP")
+	// ErrFirmware is the class of boot variables that cannot be set up.
+	ErrFirmware = errors.New("chainload: firmware boot variables")
+)
+
+// Partition is the ESP as the disk's GPT has it.
+type Partition struct {
+	Number   uint32    // from 1
+	StartLBA uint64    // first logical sector
+	Sectors  uint64    // size in logical sectors
+	GUID     vhdx.GUID // unique partition GUID
+}
+
+// Options says what to hand over to. ESPDevice or ESPDir, ESP, Disk and Data
+// are required.
+type Options struct {
+	ESPDevice string // block device of the ESP, such as /dev/nvme0n1p1
+	ESPDir    string // where the ESP is mounted already, writable; ESPDevice is not used then
+
+	ESP  Partition // the ESP in the GPT
+	Disk vhdx.GUID // GUID of the disk of data partition and ESP
+	Data vhdx.GUID // unique GUID of the partition that holds the VHDX file
+
+	VHDPath string // of the VHDX file; empty: \Troy\boot.vhdx
+	Locale  string // of a new store; empty: en-US
+
+	// KeepStore changes only the device elements of a store that boots
+	// something else, where that is enough.
+	KeepStore bool
+	// AgentFirst puts the entry that started this agent first in BootOrder.
+	AgentFirst bool
+	// NoBootNext leaves BootNext alone and puts Windows first in BootOrder, for
+	// firmware that takes BootNext and ignores it.
+	NoBootNext bool
+
+	Variables efiboot.Variables // nil: those of this machine
+}
+
+// StoreAction is what HandOff did with the BCD store.
+type StoreAction string
+
+// What can be done with a store.
+const (
+	StoreKept    StoreAction = "kept"    // it was right
+	StorePatched StoreAction = "patched" // its device elements were changed
+	StoreWritten StoreAction = "written" // it was missing or wrong, and made anew
+)
+
+// Method is how Windows comes to be started next.
+type Method string
+
+// Methods of the hand-off.
+const (
+	ByBootNext  Method = "BootNext"
+	ByBootOrder Method = "BootOrder" // the agent is not started again by itself
+)
+
+// Result says what HandOff found and did.
+type Result struct {
+	Store        StoreAction
+	StoreReason  error  // why the store was not kept
+	Entry        uint16 // number of the boot entry of Windows
+	EntryCreated bool
+	OrderChanged bool // the agent's entry was put first again
+	Method       Method
+	// Notes are things that went wrong and did not stop the hand-off.
+	Notes []error
+}
+
+func (r *Result) note(err error) {
+	if err != nil {
+		r.Notes = append(r.Notes, err)
+	}
+}
+
+// join is errors.Join in one line: what a person reads on a screen.
+func join(err error, more ...error) error {
+	for _, m := range more {
+		switch {
+		case err == nil:
+			err = m
+		case m != nil:
+			err = fmt.Errorf("%w; %w", err, m)
+		}
+	}
+	return err
+}
+
+// HandOff makes the next start of the machine start Windows from the VHDX
+// file. It does not reset: see Reset. The error wraps ErrNotEFI, ErrOptions,
+// ErrESP, ErrNoBootFiles, ErrFirmware or ctx.Err(). With every error but
+// ErrFirmware the boot variables are as they were. The result is never nil.
+func HandOff(ctx context.Context, o *Options) (*Result, error) {
+	r := &Result{}
+	vars, err := openVariables(o)
+	if err != nil {
+		return r, err
+	}
+	if err := o.check(); err != nil {
+		return r, err
+	}
+	if err := prepareESP(ctx, o, r); err != nil {
+		return r, err
+	}
+	if err := ctx.Err(); err != nil {
+		return r, fmt.Errorf("chainload: stopped before the boot variables: %w", err)
+	}
+	return r, setBootVariables(vars, o, r)
+}
+
+func openVariables(o *Options) (efiboot.Variables, error) {
+	if o.Variables != nil {
+		return o.Variables, nil
+	}
+	v, err := efiboot.OpenVariables()
+	if err != nil && !errors.Is(err, ErrNotEFI) {
+		return nil, fmt.Errorf("%w: %w", ErrFirmware, err)
+	}
+	return v, err
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.ESPDevice == "" && o.ESPDir == "":
+		return fmt.Errorf("%w: no device of the ESP", ErrOptions)
+	case o.ESP.GUID.IsZero() || o.Disk.IsZero() || o.Data.IsZero():
+		return fmt.Errorf("%w: GUIDs of ESP, disk and data partition are needed", ErrOptions)
+	}
+	return nil
+}
+
+// prepareESP sees to the files on the ESP.
+func prepareESP(ctx context.Context, o *Options, r *Result) (err error) {
+	esp, err := openESP(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = join(err, esp.close()) }()
+	if err := checkBootFiles(esp); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("chainload: stopped before the BCD store: %w", err)
+	}
+	return ensureStore(esp, o, r)
+}
+
+func (o *Options) vhd() bcd.VHD {
+	path := o.VHDPath
+	if path == "" {
+		path = bcd.DefaultPath
+	}
+	return bcd.VHD{Disk: o.Disk, Partition: o.Data, Path: path}
+}
+
+// setBootVariables makes the firmware start Windows Boot Manager next.
+func setBootVariables(v efiboot.Variables, o *Options, r *Result) error {
+	if err := ensureEntry(v, o, r); err != nil {
+		return fmt.Errorf("%w: %w", ErrFirmware, err)
+	}
+	if o.AgentFirst {
+		putAgentFirst(v, r)
+	}
+	if !o.NoBootNext {
+		err := efiboot.SetBootNext(v, r.Entry)
+		if err == nil {
+			r.Method = ByBootNext
+			return nil
+		}
+		r.note(err)
+	}
+	if _, err := efiboot.PutFirst(v, r.Entry); err != nil {
+		return fmt.Errorf("%w: Windows cannot be put first in BootOrder: %w", ErrFirmware, join(err, r.Notes...))
+	}
+	r.Method = ByBootOrder
+	return nil
+}
+
+// ensureEntry finds or creates the boot entry of Windows. An entry that could
+// not be added to BootOrder will do for BootNext.
+func ensureEntry(v efiboot.Variables, o *Options, r *Result) error {
+	n, created, err := efiboot.EnsureEntry(v, efiboot.Entry{
+		Partition:   efiboot.HardDrive(o.ESP),
+		Path:        bcd.BootManagerPath,
+		Description: "Windows Boot Manager",
+	})
+	r.Entry, r.EntryCreated = n, created
+	if created {
+		r.note(err)
+		return nil
+	}
+	return err
+}
+
+// putAgentFirst is a service for the next start; its failure is noted only.
+func putAgentFirst(v efiboot.Variables, r *Result) {
+	n, ok := efiboot.BootCurrent(v)
+	switch {
+	case !ok:
+		r.note(errors.New("chainload: the firmware does not say which entry started the agent; BootOrder left alone"))
+		return
+	case n == r.Entry:
+		r.note(fmt.Errorf("chainload: the agent was started by the entry of Windows (%s); BootOrder left alone", efiboot.Name(n)))
+		return
+	}
+	changed, err := efiboot.PutFirst(v, n)
+	r.OrderChanged = changed && err == nil
+	r.note(err)
+}

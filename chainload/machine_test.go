@@ -1,0 +1,164 @@
+package chainload
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"troy/chainload/bcd"
+	"troy/chainload/internal/hivextest"
+	"troy/vhdx"
+)
+
+// firmware is EFI variables in memory. refuse makes writes of a variable fail.
+type firmware struct {
+	vars   map[string][]byte
+	refuse map[string]error
+	writes []string
+}
+
+func newFirmware() *firmware {
+	return &firmware{vars: map[string][]byte{}, refuse: map[string]error{}}
+}
+
+func (f *firmware) Get(name string) (uint32, []byte, error) {
+	b, ok := f.vars[name]
+	if !ok {
+		return 0, nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	}
+	return 7, b, nil
+}
+
+func (f *firmware) Set(name string, attributes uint32, data []byte) error {
+	f.writes = append(f.writes, name)
+	if err := f.refuse[name]; err != nil {
+		return err
+	}
+	if attributes != 7 {
+		return fmt.Errorf("%s: attributes %d", name, attributes)
+	}
+	f.vars[name] = bytes.Clone(data)
+	return nil
+}
+
+func (f *firmware) List() ([]string, error) { return slices.Sorted(maps.Keys(f.vars)), nil }
+
+func words(n ...uint16) (b []byte) {
+	for _, w := range n {
+		b = binary.LittleEndian.AppendUint16(b, w)
+	}
+	return b
+}
+
+// machine is a folder that stands for a mounted ESP, and firmware.
+type machine struct {
+	dir  string // EFI/Microsoft/Boot
+	fw   *firmware
+	opts *Options
+}
+
+func newMachine(t testing.TB) *machine {
+	t.Helper()
+	esp := t.TempDir()
+	// The case is that of an ESP made by others.
+	m := &machine{dir: filepath.Join(esp, "efi", "Microsoft", "BOOT"), fw: newFirmware()}
+	if err := os.MkdirAll(m.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m.put(t, "bootmgfw.efi", []byte("MZ and so on"))
+	m.opts = &Options{
+		ESPDir:    esp,
+		ESP:       Partition{Number: 1, StartLBA: 2048, Sectors: 532480, GUID: vhdx.GUID{1}},
+		Disk:      vhdx.GUID{2},
+		Data:      vhdx.GUID{3},
+		Variables: m.fw,
+	}
+	return m
+}
+
+func (m *machine) put(t testing.TB, name string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(m.dir, name), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *machine) get(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(m.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// files lists the names on the ESP.
+func (m *machine) files(t testing.TB) []string {
+	t.Helper()
+	entries, err := os.ReadDir(m.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func (m *machine) vhd() bcd.VHD {
+	return bcd.VHD{Disk: m.opts.Disk, Partition: m.opts.Data, Path: `\Troy\boot.vhdx`}
+}
+
+// store is a store that boots v.
+func store(t testing.TB, v bcd.VHD) []byte {
+	t.Helper()
+	s, err := bcd.New(&bcd.Options{Disk: v.Disk, Partition: v.Partition, Path: v.Path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (m *machine) handOff(t testing.TB) *Result {
+	t.Helper()
+	r, err := HandOff(context.Background(), m.opts)
+	if err != nil {
+		t.Fatalf("HandOff: %v", err)
+	}
+	return r
+}
+
+// bootsVHD fails the test unless the store on the ESP boots what it should, by
+// our reader and by hivex.
+func (m *machine) bootsVHD(t testing.TB) {
+	t.Helper()
+	b := m.get(t, "BCD")
+	s, err := bcd.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Names(m.vhd()); err != nil {
+		t.Error(err)
+	}
+	id, err := s.DefaultLoader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := hivextest.Read(t, b)
+	e := root.Key("Objects").Key(id).Key("Elements").Key("11000001")
+	if e == nil || e.Values[0].Data(t) != string(bcd.EncodeDevice(m.vhd().Device(bcd.ApplicationPath))) {
+		t.Errorf("hivex reads device %+v", e)
+	}
+}

@@ -1,0 +1,251 @@
+package coldplug
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options of a [Plugger]; the zero value is right on a booted machine.
+type Options struct {
+	Modules string   // folder of the modules; empty = /lib/modules/ and the running release
+	Sys     string   // where sysfs is mounted; empty = /sys
+	Always  []string // modules loaded whatever devices there are; nil = [DefaultAlways]
+
+	// Load loads the module file at path; nil = finit_module(2). It is called
+	// from several goroutines at once.
+	Load func(path string) error
+}
+
+// DefaultAlways returns the modules that no device asks for: firmware variables
+// and what is needed to mount an ESP.
+func DefaultAlways() []string { return []string{"efivarfs", "vfat", "nls_cp437", "nls_ascii"} }
+
+// LoadError is a module that could not be loaded.
+type LoadError struct {
+	Module string
+	Err    error
+}
+
+func (e *LoadError) Error() string { return fmt.Sprintf("driver %s: %v", e.Module, e.Err) }
+
+// Unwrap returns what the kernel said.
+func (e *LoadError) Unwrap() error { return e.Err }
+
+// Plugger loads drivers and remembers which it has tried. Not for concurrent use.
+type Plugger struct {
+	db     *Database
+	dir    string
+	sys    string
+	always []string
+	load   func(string) error
+	tried  map[string]bool // modules
+	seen   map[string]bool // modaliases
+}
+
+// New reads the database of the modules folder.
+func New(o *Options) (*Plugger, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	p := &Plugger{dir: o.Modules, sys: o.Sys, always: o.Always, load: o.Load, tried: map[string]bool{}, seen: map[string]bool{}}
+	if p.dir == "" {
+		release, err := runningRelease()
+		if err != nil {
+			return nil, err
+		}
+		p.dir = filepath.Join("/lib/modules", release)
+	}
+	if p.sys == "" {
+		p.sys = "/sys"
+	}
+	if p.always == nil {
+		p.always = DefaultAlways()
+	}
+	if p.load == nil {
+		p.load = finitModule
+	}
+	var err error
+	p.db, err = ReadDatabase(p.dir)
+	return p, err
+}
+
+// Scan loads the drivers of all devices that are there, and looks again until
+// a look finds no new device with a driver. It returns the modules it loaded,
+// in order, and the [LoadError] values of those that failed, joined.
+func (p *Plugger) Scan(ctx context.Context) (loaded []string, err error) {
+	loaded, err = p.scan(ctx)
+	return loaded, errors.Join(err, ctx.Err())
+}
+
+// scan is Scan, except that the end of ctx is not an error.
+func (p *Plugger) scan(ctx context.Context) (loaded []string, err error) {
+	loaded, err = p.plug(ctx, p.always)
+	for ctx.Err() == nil {
+		wanted, scanErr := p.wanted()
+		if scanErr != nil || len(wanted) == 0 {
+			return loaded, errors.Join(err, scanErr)
+		}
+		more, loadErr := p.plug(ctx, wanted)
+		loaded = append(loaded, more...)
+		err = errors.Join(err, loadErr)
+	}
+	clear(p.seen) // the next scan is to look at all of them again
+	return loaded, err
+}
+
+// Settle scans until no driver was loaded for the time quiet, or ctx ends.
+// The end of ctx is not an error: what is there is there.
+func (p *Plugger) Settle(ctx context.Context, quiet time.Duration) (loaded []string, err error) {
+	const interval = 50 * time.Millisecond
+	for last := time.Now(); ; {
+		more, scanErr := p.scan(ctx)
+		loaded = append(loaded, more...)
+		err = errors.Join(err, scanErr)
+		if len(more) > 0 {
+			last = time.Now()
+		}
+		if time.Since(last) >= quiet {
+			return loaded, err
+		}
+		select {
+		case <-ctx.Done():
+			return loaded, err
+		case <-time.After(interval):
+		}
+	}
+}
+
+// Load loads the named modules and what they depend on, unless tried before,
+// several at a time: a driver that waits for its device does not hold up the
+// others. Names that the folder does not have are passed over: they may be
+// built in. The modules it loaded come back in an order that would do one by one.
+func (p *Plugger) Load(ctx context.Context, names ...string) (loaded []string, err error) {
+	loaded, err = p.plug(ctx, names)
+	return loaded, errors.Join(err, ctx.Err())
+}
+
+// plug is Load, except that the end of ctx is not an error.
+func (p *Plugger) plug(ctx context.Context, names []string) (loaded []string, err error) {
+	var order []string
+	for _, name := range p.db.Order(names...) {
+		if !p.tried[name] {
+			p.tried[name] = true
+			order = append(order, name)
+		}
+	}
+	errs := p.loadAll(ctx, order)
+	for i, name := range order {
+		switch e := errs[i]; {
+		case e == nil:
+			loaded = append(loaded, name)
+		case errors.Is(e, context.Canceled), errors.Is(e, context.DeadlineExceeded):
+			delete(p.tried, name)
+		case !errors.Is(e, unix.EEXIST):
+			err = errors.Join(err, &LoadError{Module: name, Err: e})
+		}
+	}
+	return loaded, err
+}
+
+// loadAll loads the modules of order, each when those that it needs are done,
+// and returns what came of each.
+func (p *Plugger) loadAll(ctx context.Context, order []string) []error {
+	const atOnce = 4
+	errs := make([]error, len(order))
+	done := map[string]chan struct{}{}
+	for _, name := range order {
+		done[name] = make(chan struct{})
+	}
+	slots := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for i, name := range order {
+		all.Go(func() {
+			defer close(done[name])
+			for _, d := range p.db.before(name) {
+				if c := done[d]; c != nil && slices.Index(order[:i], d) >= 0 { // not of a cycle
+					<-c
+				}
+			}
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				errs[i] = p.load(filepath.Join(p.dir, p.db.Path(name)))
+			}
+		})
+	}
+	all.Wait()
+	return errs
+}
+
+// wanted returns the modules, not tried yet, of devices not seen yet.
+func (p *Plugger) wanted() ([]string, error) {
+	aliases, err := Modaliases(p.sys)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, a := range aliases {
+		if p.seen[a] {
+			continue
+		}
+		p.seen[a] = true
+		for _, name := range p.db.Match(a) {
+			if !p.tried[name] && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// Modaliases returns the modalias of every device below sys/bus, sorted, each once.
+// Going by bus finds the same devices as a walk of sys/devices with far fewer reads.
+func Modaliases(sys string) ([]string, error) {
+	buses, err := os.ReadDir(filepath.Join(sys, "bus"))
+	if err != nil {
+		return nil, fmt.Errorf("coldplug: %w", err)
+	}
+	var aliases []string
+	for _, bus := range buses {
+		dir := filepath.Join(sys, "bus", bus.Name(), "devices")
+		devices, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("coldplug: %w", err)
+		}
+		for _, d := range devices {
+			b, err := os.ReadFile(filepath.Join(dir, d.Name(), "modalias"))
+			if a := strings.TrimSpace(string(b)); err == nil && a != "" { // unplugged meanwhile, or has none
+				aliases = append(aliases, a)
+			}
+		}
+	}
+	slices.Sort(aliases)
+	return slices.Compact(aliases), nil
+}
+
+func finitModule(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.FinitModule(int(f.Fd()), "", 0)
+}
+
+func runningRelease() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", fmt.Errorf("coldplug: uname: %w", err)
+	}
+	return unix.ByteSliceToString(u.Release[:]), nil
+}

@@ -1,0 +1,31 @@
+// Package coldplug loads the drivers of the devices that a machine has.
+//
+// The kernel of the initramfs has its drivers as modules and no udev runs. Each
+// device shows a modalias below /sys/bus; modules.alias says which module serves
+// it, modules.dep and modules.softdep what must be loaded before. A driver may
+// bring up a bus with further devices (a USB controller, its disk, the disk's
+// SCSI device), so [Plugger.Scan] looks again until a look finds nothing new.
+//
+// # Promises
+//
+//   - A module is tried once in the life of a [Plugger], whatever the outcome,
+//     and only after all that it depends on.
+//   - A module that fails does not keep the others from being loaded; all
+//     failures come back joined, each a [LoadError].
+//   - A module that is already loaded is not a failure.
+//
+// # Formats
+//
+// modules.alias: "alias PATTERN MODULE", where PATTERN is a shell pattern with
+// *, ? and [...] as fnmatch(3) knows them without flags. modules.dep:
+// "PATH: PATH ..." relative to the folder. modules.softdep: "softdep MODULE
+// pre: MODULE ...". All three are written by package initramfs/kmod.
+//
+// # Known gaps
+//
+// Buses are probed by the kernel in its own time: after a Scan a USB disk may
+// still be on its way. [Plugger.Settle] looks until nothing has come for a given
+// time; a caller that waits for one certain device calls Scan while it waits.
+// Firmware files are not carried, so chips that cannot work without (bnx2) load
+// their driver and stay dead.
+package coldplug

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"troy/cmds/deploy/coldplug"
+	"troy/cmds/internal/progress"
+	"troy/diskwriter"
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/ntfs"
+	"troy/diskwriter/target"
+	"troy/vhdx"
+)
+
+const (
+	driversQuiet = 300 * time.Millisecond // no new device for so long: the buses are done
+	diskPatience = 15 * time.Second       // a USB or NVMe disk may take its time
+)
+
+// loadDrivers loads what the machine's devices ask for.
+func (a *agent) loadDrivers(ctx context.Context) error {
+	plug, err := coldplug.New(nil)
+	if err != nil {
+		return err
+	}
+	return a.phase("drivers", nil, func() error {
+		_, err := plug.Load(ctx, coldplug.DefaultAlways()...)
+		_, serr := plug.Settle(ctx, driversQuiet)
+		if merr := coldplug.MountEFIVars(); merr != nil && !errors.Is(merr, coldplug.ErrNoEFI) {
+			err = errors.Join(err, merr)
+		}
+		return errors.Join(err, serr)
+	})
+}
+
+// openDisk finds the disk and opens the machine. Nothing is written.
+func (a *agent) openDisk(ctx context.Context) error {
+	t, err := a.findDisk(ctx)
+	if err != nil {
+		return untouched("disk", err)
+	}
+	a.target = t
+	m, note, err := t.Open()
+	if err != nil {
+		return untouched("disk", err)
+	}
+	if note != "" {
+		a.say("disk: %s", note)
+	}
+	a.machine = m
+	a.say("disk: %s", describe(t.Device.Path(), m.State()))
+	return nil
+}
+
+// findDisk waits a little for disks that appear late.
+func (a *agent) findDisk(ctx context.Context) (*target.Target, error) {
+	deadline := time.Now().Add(diskPatience)
+	for {
+		paths, err := a.diskPaths()
+		if err != nil {
+			return nil, err
+		}
+		t, err := target.Find(paths)
+		if err == nil || !errors.Is(err, target.ErrNone) || !a.o.diskWait || time.Now().After(deadline) {
+			return t, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func (a *agent) diskPaths() ([]string, error) {
+	if a.o.disk != "" {
+		return []string{a.o.disk}, nil
+	}
+	disks, err := blockdev.Disks()
+	var paths []string
+	for _, d := range disks {
+		if !d.ReadOnly {
+			paths = append(paths, d.Path)
+		}
+	}
+	return paths, err
+}
+
+// resume finishes what an earlier start left: a cut-off step, a merge that was begun, or a lazy merge whose version was
+// seen healthy since.
+func (a *agent) resume(ctx context.Context) error {
+	if err := unfinished("recover", a.machine.Recover(ctx)); err != nil {
+		return err
+	}
+	if err := unfinished("record", a.target.Record()); err != nil {
+		return err
+	}
+	s := a.machine.State()
+	if s.Layers == 0 {
+		return nil
+	}
+	healthy := s.Merging || s.Merged || a.healthy()
+	if !healthy {
+		a.say("version %d was not seen healthy yet, it stays in its slot", s.Version)
+		return nil
+	}
+	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Lazy, Healthy: true})
+}
+
+// merge copies the slots into the parent and relinks.
+func (a *agent) merge(ctx context.Context, o *diskwriter.MergeOptions) error {
+	meter := progress.New(a.out, "deploy: merge", 0)
+	count := &counter{next: meter}
+	o.Progress = count
+	return a.phase("merge", count.total, func() error {
+		done, err := a.machine.Merge(ctx, o)
+		if err == nil && done {
+			err = a.machine.Relink(ctx)
+		}
+		meter.Done()
+		return unfinished("merge", err)
+	})
+}
+
+// healthy says whether Windows has run in the boot child and dismounted its volumes in order since: the sign that a
+// version works.
+func (a *agent) healthy() bool {
+	s := a.machine.State()
+	if !s.SessionWritten || s.LogPending {
+		return false
+	}
+	chain, err := openChain(a.target.Files())
+	if err != nil {
+		return false
+	}
+	table, err := blockdev.ReadTable(chain, chain.Size(), int(s.LogicalSectorSize))
+	if err != nil {
+		return false
+	}
+	clean := 0
+	for _, e := range table.ByType(blockdev.TypeBasicData) {
+		v, err := ntfs.Open(io.NewSectionReader(chain, e.Start, e.Size), e.Size)
+		if err != nil {
+			return false
+		}
+		info, err := v.Info()
+		if err != nil || info.Dirty() || !v.Log().Clean() {
+			return false
+		}
+		clean++
+	}
+	return clean > 0
+}
+
+// openChain reads what Windows would see. The boot child names one file below it, which may name another.
+func openChain(f diskwriter.Files) (*vhdx.Chain, error) {
+	leaf, err := vhdx.NewFile(f.Boot.Storage, f.Boot.Size)
+	if err != nil {
+		return nil, err
+	}
+	below := map[string]diskwriter.File{
+		diskwriter.BaseName: f.Base, diskwriter.LayerAName: f.LayerA, diskwriter.LayerBName: f.LayerB,
+	}
+	files := []*vhdx.File{leaf}
+	for len(files) <= len(below) && files[len(files)-1].Metadata().HasParent {
+		path, _ := files[len(files)-1].Metadata().ParentLocator.Get("relative_path")
+		next, ok := below[baseName(path)]
+		if !ok {
+			return nil, diskwriter.ErrChain
+		}
+		file, err := vhdx.NewFile(next.Storage, next.Size)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return vhdx.NewChain(files...)
+}

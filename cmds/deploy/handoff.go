@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"troy/chainload"
+	"troy/chainload/efiboot"
+	"troy/vhdx"
+)
+
+// prepareWindows makes the next start of the machine that of Windows. Without a disk of ours, whatever Windows the
+// firmware knows is started.
+func (a *agent) prepareWindows(ctx context.Context) error {
+	if a.target == nil {
+		return startAnyWindows()
+	}
+	t := a.target
+	sector := int64(t.Table.SectorSize)
+	result, err := chainload.HandOff(ctx, &chainload.Options{
+		ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number),
+		ESP: chainload.Partition{
+			Number: uint32(t.ESP.Number), StartLBA: uint64(t.ESP.Start / sector), Sectors: uint64(t.ESP.Size / sector), GUID: vhdx.GUID(t.ESP.GUID),
+		},
+		Disk: vhdx.GUID(t.Table.DiskGUID), Data: vhdx.GUID(t.Data.GUID),
+		KeepStore: true, AgentFirst: true,
+	})
+	for _, note := range result.Notes {
+		a.say("hand-off: %v", note)
+	}
+	if err == nil {
+		a.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
+	}
+	return err
+}
+
+// startAnyWindows sets BootNext to the first entry that starts a Windows Boot Manager.
+func startAnyWindows() error {
+	vars, err := efiboot.OpenVariables()
+	if err != nil {
+		return err
+	}
+	found, err := efiboot.Entries(vars)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if startsWindows(f.Option) {
+			return efiboot.SetBootNext(vars, f.Number)
+		}
+	}
+	return errors.New("the firmware knows no Windows Boot Manager")
+}
+
+func startsWindows(o *efiboot.LoadOption) bool {
+	for _, n := range o.Path {
+		if path, ok := n.FilePath(); ok && strings.HasSuffix(strings.ToLower(path), `\bootmgfw.efi`) {
+			return true
+		}
+	}
+	return false
+}
+
+// canReset says whether a plain reset is still the best there is: without UEFI there is nothing to prepare.
+func canReset(err error) bool { return errors.Is(err, chainload.ErrNotEFI) }
+
+// reset restarts the machine; it returns only on failure.
+func (a *agent) reset() error {
+	a.say("restarting into Windows")
+	return chainload.Reset()
+}
+
+// partitionPath is the kernel's name of a partition: sda1, but nvme0n1p1.
+func partitionPath(disk string, number int) string {
+	if c := disk[len(disk)-1]; c >= '0' && c <= '9' {
+		return fmt.Sprintf("%sp%d", disk, number)
+	}
+	return fmt.Sprintf("%s%d", disk, number)
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// options is what the kernel command line or flags say.
+type options struct {
+	server   string // base URL; empty = what DHCP names, else none
+	ip       string // static address, see netfetch
+	disk     string // disk or image file; empty = all disks of the machine
+	shell    bool   // do not reset at the end
+	drivers  bool   // load drivers first
+	linkUp   bool   // bring up the network
+	handOff  bool   // hand the machine to Windows
+	workers  int    // ranges fetched at once; 0 = default
+	dmi      string // folder of the firmware's tables
+	diskWait bool   // wait for a disk to appear
+}
+
+// version of the program as the server hears it.
+const version = "troy-deploy/1"
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout))
+}
+
+// run parses, works and returns the exit code. When the machine is handed over it does not return.
+func run(args []string, out io.Writer) int {
+	o := options{drivers: true, linkUp: true, handOff: true, diskWait: true, dmi: "/sys/class/dmi/id"}
+	if err := o.parse(args, out); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return exitDone
+		}
+		fmt.Fprintf(out, "deploy: %v\n", err)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return newAgent(&o, out).run(ctx)
+}
+
+// parse reads the kernel command line first, then flags, so that a person at the rescue shell has the last word.
+func (o *options) parse(args []string, out io.Writer) error {
+	cmdline, _ := os.ReadFile("/proc/cmdline") // without /proc there are only flags
+	o.parseKernel(string(cmdline))
+	fs := flag.NewFlagSet("deploy", flag.ContinueOnError)
+	fs.SetOutput(out)
+	fs.StringVar(&o.server, "server", o.server, "`URL` of the server")
+	fs.StringVar(&o.ip, "ip", o.ip, "static `address` instead of DHCP")
+	fs.StringVar(&o.disk, "disk", o.disk, "work on this disk or image `file` only")
+	fs.BoolVar(&o.shell, "shell", o.shell, "stay here at the end instead of restarting the machine")
+	noNet := fs.Bool("no-link", false, "the network is up already")
+	noHandOff := fs.Bool("no-handoff", false, "do not hand the machine to Windows")
+	fs.IntVar(&o.workers, "workers", 0, "ranges fetched at once (default 8)")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
+	if *noNet {
+		o.linkUp, o.drivers = false, false
+	}
+	o.handOff = !*noHandOff
+	return nil
+}
+
+// parseKernel takes the troy.* words of a kernel command line. Unknown words are for others.
+func (o *options) parseKernel(cmdline string) {
+	for _, word := range strings.Fields(cmdline) {
+		key, value, _ := strings.Cut(word, "=")
+		switch key {
+		case "troy.server":
+			o.server = value
+		case "troy.ip":
+			o.ip = value
+		case "troy.disk":
+			o.disk = value
+		case "troy.shell":
+			o.shell = true
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Exit codes, see the package comment.
+const (
+	exitDone       = 0
+	exitUsage      = 2
+	exitUntouched  = 3
+	exitUnfinished = 4
+	exitCheck      = 5
+)
+
+// stopError ends the deployment: what went wrong, and in which state it left the disk.
+type stopError struct {
+	step string
+	code int
+	err  error
+}
+
+func (e *stopError) Error() string { return fmt.Sprintf("%s: %v", e.step, e.err) }
+func (e *stopError) Unwrap() error { return e.err }
+
+// untouched stops before anything was written.
+func untouched(step string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &stopError{step, exitUntouched, err}
+}
+
+// unfinished stops after writes that no chain shows: the old version starts, the next run goes on or begins anew.
+func unfinished(step string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &stopError{step, exitUnfinished, err}
+}
+
+// both joins two errors on one line, the first one's exit code counting.
+func both(a, b error) error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return fmt.Errorf("%w; %w", a, b)
+}
+
+// exitCode finds the code of an error of this program.
+func exitCode(err error) int {
+	var stop *stopError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &stop):
+		return stop.code
+	default:
+		return exitUntouched
+	}
+}
+
+// advice is the end of the one line: what the state of the disk is and what to do about it.
+func advice(code int) string {
+	switch code {
+	case exitUntouched:
+		return "the disk is untouched, the version that is there starts"
+	case exitUnfinished:
+		return "the disk is safe, the next start goes on"
+	case exitCheck:
+		return "look at this machine"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"troy/diskwriter"
+)
+
+// describe says in one line what the disk holds.
+func describe(path string, s diskwriter.State) string {
+	what := fmt.Sprintf("%s holds %s version %d", path, s.Image, s.Version)
+	if s.Version == 0 {
+		what = path + " holds a version that nobody recorded"
+	}
+	if s.Layers > 0 {
+		what += fmt.Sprintf(", not merged yet (parent: version %d)", s.BaseVersion)
+	}
+	if s.Staged > 0 {
+		what += fmt.Sprintf(", version %d is staged", s.Staged)
+	}
+	return what
+}
+
+// baseName cuts a Windows path down to its file name.
+func baseName(path string) string { return path[strings.LastIndexByte(path, '\\')+1:] }
+
+// counter adds up what passes through to the next progress.
+type counter struct {
+	n    atomic.Int64
+	next interface{ Add(int64) }
+}
+
+// Add counts n bytes.
+func (c *counter) Add(n int64) {
+	c.n.Add(n)
+	c.next.Add(n)
+}
+
+func (c *counter) total() int64 { return c.n.Load() }

@@ -1,0 +1,15 @@
+// Command troy is what the admin runs: it publishes versions of images and serves them to the rooms.
+//
+//	troy init DIR                      make a store
+//	troy image import NAME base.vhdx   publish version 1
+//	troy image add NAME child.vhdx     publish version N+1: what a differencing child changed
+//	troy image list | show NAME [N]    what the store holds
+//	troy serve DIR                     serve the store and answer the machines of the rooms
+//	troy vhdx …                        look at, check, convert and merge VHDX files
+//	troy disk …                        the \Troy\ files on a machine's disk
+//	troy media …                       make the initramfs and the boot stick
+//
+// The image commands work on the store that --store or the variable TROY_STORE names, else on the current folder.
+//
+// Exit codes: 0 done, 1 failed, 2 wrong usage, 5 a check found something wrong.
+package main

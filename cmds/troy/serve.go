@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"troy/cmds/internal/progress"
+	"troy/image"
+	"troy/server"
+	"troy/server/protocol"
+)
+
+func serveCommand() command {
+	return command{
+		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] DIR",
+		short: "serve the store and answer the machines", run: runServe,
+	}
+}
+
+func runServe(ctx context.Context, c *call) error {
+	fs := c.flags()
+	listen := fs.String("listen", ":8080", "`address` to listen on")
+	name := fs.String("image", "", "image that the machines get (default: the only one)")
+	number := fs.Int("version", 0, "version that they get (default: the newest)")
+	merge := fs.String("merge", "lazy", "merge policy: `lazy` or now")
+	args, err := c.parse(fs, 1, 1)
+	if err != nil {
+		return err
+	}
+	policy := protocol.Merge(*merge)
+	if policy != protocol.MergeLazy && policy != protocol.MergeNow {
+		return &usageError{fmt.Sprintf("--merge %q: want lazy or now", *merge)}
+	}
+	store, err := image.OpenStore(args[0])
+	if err != nil {
+		return err
+	}
+	orders, err := fixedOrders(ctx, store, *name, *number, policy)
+	if err != nil {
+		return err
+	}
+	s, err := server.New(&server.Options{Dir: args[0], Orders: orders, OnCheckIn: c.sayCheckIn, OnReport: c.sayReport})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "serving %s to %s on http://%s\n", orders.Image, "every machine", l.Addr())
+	err = s.Run(ctx, l)
+	bytes, requests := s.Served()
+	fmt.Fprintf(c.stdout, "served %s in %d requests\n", progress.Bytes(bytes), requests)
+	return err
+}
+
+// fixedOrders checks that what is to be deployed exists, so that a mistake shows here and not on thirty screens.
+func fixedOrders(ctx context.Context, store *image.Store, name string, number int, policy protocol.Merge) (*server.Fixed, error) {
+	if name == "" {
+		names, err := store.Images()
+		if err != nil {
+			return nil, err
+		}
+		if len(names) != 1 {
+			return nil, fmt.Errorf("the store holds %d images (%s), choose one with --image", len(names), strings.Join(names, ", "))
+		}
+		name = names[0]
+	}
+	newest := func(ctx context.Context, name string) (int, error) {
+		index, err := image.LoadIndex(ctx, store, name)
+		if err != nil {
+			return 0, err
+		}
+		return index.Latest(), nil
+	}
+	latest, err := newest(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if latest == 0 {
+		return nil, errors.New("image " + name + " has no version yet")
+	}
+	if number != 0 {
+		if _, err := store.Show(ctx, name, number); err != nil {
+			return nil, err
+		}
+	}
+	return &server.Fixed{Image: name, Version: number, Newest: newest, Merge: policy}, nil
+}
+
+func (c *call) sayCheckIn(in protocol.CheckIn, o protocol.Order, err error) {
+	if err != nil {
+		fmt.Fprintf(c.stdout, "%s  %s: no order: %v\n", time.Now().Format(time.TimeOnly), in.Machine.Key(), err)
+		return
+	}
+	fmt.Fprintf(c.stdout, "%s  %q: has %q version %d, order: %s %q version %d%s\n", time.Now().Format(time.TimeOnly),
+		in.Machine.Key(), in.Image, in.Version, o.Action, o.Image, o.Version, detail(in.Detail))
+}
+
+func (c *call) sayReport(r protocol.Report) {
+	fmt.Fprintf(c.stdout, "%s  %q: %s, %q version %d, exit code %d%s\n", time.Now().Format(time.TimeOnly),
+		r.Machine.Key(), r.Outcome, r.Image, r.Version, r.ExitCode, detail(r.Message))
+	for _, p := range r.Phases {
+		fmt.Fprintf(c.stdout, "          %-10s %7.2f s", p.Name, p.Seconds)
+		if p.Bytes > 0 {
+			fmt.Fprintf(c.stdout, "  %s", progress.Bytes(p.Bytes))
+		}
+		fmt.Fprintln(c.stdout)
+	}
+}
+
+// detail quotes what a machine claims, so that it cannot draw on the admin's terminal.
+func detail(text string) string {
+	if text == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%q)", text)
+}

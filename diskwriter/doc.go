@@ -1,0 +1,2 @@
+// Package diskwriter stages, commits, merges and resets the versions of a machine.
+package diskwriter

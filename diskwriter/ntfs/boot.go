@@ -1,0 +1,92 @@
+package ntfs
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+const (
+	bootSize       = 512
+	blockSize      = 512     // stride of the update sequence array, whatever the sector size
+	maxClusterSize = 2 << 20 // Windows 10 and later
+)
+
+// Geometry is what the boot sector says. Sizes are bytes.
+type Geometry struct {
+	SectorSize  int
+	ClusterSize int
+	RecordSize  int    // of one MFT record
+	IndexSize   int    // of one index block
+	Clusters    int64  // clusters of the volume; valid LCNs are below it
+	MFT         int64  // LCN of $MFT
+	MFTMirror   int64  // LCN of $MFTMirr
+	Serial      uint64 // volume serial number
+}
+
+// ParseBoot decodes the first 512 bytes of a volume of size bytes. It returns
+// ErrBitLocker, ErrNotNTFS, or a FormatError when a number cannot be right.
+func ParseBoot(b []byte, size int64) (Geometry, error) {
+	var g Geometry
+	if len(b) < bootSize {
+		return g, fmt.Errorf("%w: boot sector of %d bytes", ErrNotNTFS, len(b))
+	}
+	switch oem := string(b[3:11]); {
+	case oem == "-FVE-FS-":
+		return g, ErrBitLocker
+	case oem != "NTFS    " || b[510] != 0x55 || b[511] != 0xaa:
+		return g, ErrNotNTFS
+	}
+	le := binary.LittleEndian
+	g.SectorSize = int(le.Uint16(b[0x0b:]))
+	if !powerOfTwo(g.SectorSize, 512, 4096) {
+		return g, corrupt("boot sector", 0x0b, "sectors of %d bytes", g.SectorSize)
+	}
+	g.ClusterSize = g.SectorSize * clusterSectors(b[0x0d])
+	if !powerOfTwo(g.ClusterSize, 512, maxClusterSize) {
+		return g, corrupt("boot sector", 0x0d, "clusters of %d bytes", g.ClusterSize)
+	}
+	if g.RecordSize = g.unit(b[0x40]); !powerOfTwo(g.RecordSize, blockSize, 4096) {
+		return g, corrupt("boot sector", 0x40, "MFT records of %d bytes", g.RecordSize)
+	}
+	if g.IndexSize = g.unit(b[0x44]); !powerOfTwo(g.IndexSize, blockSize, maxClusterSize) {
+		return g, corrupt("boot sector", 0x44, "index blocks of %d bytes", g.IndexSize)
+	}
+	sectors := le.Uint64(b[0x28:])
+	if sectors == 0 || sectors > uint64(size)/uint64(g.SectorSize) {
+		return g, corrupt("boot sector", 0x28, "%d sectors in a partition of %d bytes", sectors, size)
+	}
+	g.Clusters = int64(sectors) / int64(g.ClusterSize/g.SectorSize)
+	g.MFT, g.MFTMirror = int64(le.Uint64(b[0x30:])), int64(le.Uint64(b[0x38:]))
+	g.Serial = le.Uint64(b[0x48:])
+	for _, lcn := range []int64{g.MFT, g.MFTMirror} {
+		if lcn <= 0 || lcn >= g.Clusters {
+			return g, corrupt("boot sector", 0x30, "$MFT or its mirror at cluster %d of %d", lcn, g.Clusters)
+		}
+	}
+	return g, nil
+}
+
+func powerOfTwo(n, low, high int) bool { return n >= low && n <= high && n&(n-1) == 0 }
+
+// clusterSectors decodes sectors per cluster: above 0x80 it is the negative of a
+// power of two.
+func clusterSectors(v byte) int {
+	if v <= 0x80 {
+		return int(v)
+	}
+	if e := 256 - int(v); e <= 12 {
+		return 1 << e
+	}
+	return 0
+}
+
+// unit decodes the size of an MFT record or index block: clusters when positive,
+// the negative of a power of two of bytes otherwise.
+func (g *Geometry) unit(v byte) int {
+	if n := int8(v); n > 0 {
+		return int(n) * g.ClusterSize
+	} else if -int(n) <= 30 {
+		return 1 << -int(n)
+	}
+	return 0
+}

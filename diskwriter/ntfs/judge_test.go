@@ -1,0 +1,84 @@
+package ntfs_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"troy/diskwriter/ntfs"
+)
+
+func inRoot(name string, content []byte) func(root string) error {
+	return func(root string) error { return os.WriteFile(filepath.Join(root, name), content, 0o644) }
+}
+
+func hiberfil(magic string) []byte { return append([]byte(magic), make([]byte, 8192)...) }
+
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		make   func(root string) error
+		damage func(t *testing.T, m *image)
+		want   ntfs.Condition
+		err    error
+	}{
+		{"just made", nil, nil, ntfs.Clean, nil},
+		{"hibernated", inRoot("hiberfil.sys", hiberfil("hibr")), nil, ntfs.Refused, ntfs.ErrHibernated},
+		{"hibernated, upper case", inRoot("HIBERFIL.SYS", hiberfil("HIBR")), nil, ntfs.Refused, ntfs.ErrHibernated},
+		{"hibernate once, resume many", inRoot("hiberfil.sys", hiberfil("HORM")), nil, ntfs.Refused, ntfs.ErrHibernated},
+		{"unknown hibernation", inRoot("hiberfil.sys", hiberfil("what")), nil, ntfs.Refused, ntfs.ErrHibernated},
+		{"hiberfil of three bytes", inRoot("hiberfil.sys", []byte("hib")), nil, ntfs.Refused, ntfs.ErrHibernated},
+		{"resumed", inRoot("hiberfil.sys", hiberfil("wake")), nil, ntfs.Clean, nil},
+		{"resuming", inRoot("hiberfil.sys", hiberfil("RSTR")), nil, ntfs.Clean, nil},
+		{"never hibernated", inRoot("hiberfil.sys", make([]byte, 8192)), nil, ntfs.Clean, nil},
+		{"empty hiberfil", inRoot("hiberfil.sys", nil), nil, ntfs.Clean, nil},
+		{"second Windows", func(root string) error { return os.MkdirAll(filepath.Join(root, "WINDOWS/System32"), 0o755) }, nil, ntfs.Refused, ntfs.ErrSecondWindows},
+		{"a file called Windows", inRoot("Windows", []byte("no folder")), nil, ntfs.Clean, nil},
+		{"dirty flag", nil, func(t *testing.T, m *image) {
+			m.record(`\$Volume`, func(b []byte) { attribute(t, b, 0x70)[0x18+10] |= 1 })
+		}, ntfs.Unclean, nil},
+		{"flags without the dirty one", nil, func(t *testing.T, m *image) {
+			m.record(`\$Volume`, func(b []byte) { attribute(t, b, 0x70)[0x18+10] |= 0x80 })
+		}, ntfs.Clean, nil},
+		{"log in use", nil, func(t *testing.T, m *image) { newLog(t, m, 1, 1).finish(logInUse) }, ntfs.Unclean, nil},
+		{"log closed", nil, func(t *testing.T, m *image) { newLog(t, m, 1, 1).finish(logClosed) }, ntfs.Clean, nil},
+		{"log without clients", nil, func(t *testing.T, m *image) { newLog(t, m, 1, 1).finish(logNobody) }, ntfs.Clean, nil},
+		{"log 2.0 in use", nil, func(t *testing.T, m *image) { newLog(t, m, 2, 0).finish(logInUse) }, ntfs.Unclean, nil},
+		{"log 2.0 closed", nil, func(t *testing.T, m *image) { newLog(t, m, 2, 0).finish(logClosed) }, ntfs.Unclean, nil},
+		{"log of nonsense", nil, func(t *testing.T, m *image) {
+			pos, _, err := m.open().LogPlace()
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.write(random(9, 8192), pos)
+		}, ntfs.Unclean, nil},
+		{"BitLocker", nil, func(t *testing.T, m *image) { m.write([]byte("-FVE-FS-"), 3) }, ntfs.Refused, ntfs.ErrBitLocker},
+		{"no NTFS", nil, func(t *testing.T, m *image) { m.write(make([]byte, 512), 0) }, ntfs.Refused, ntfs.ErrNotNTFS},
+		{"root index torn", nil, func(t *testing.T, m *image) {
+			m.record(`\`, func(b []byte) { attribute(t, b, 0x90)[0x20] ^= 0xff })
+		}, ntfs.Refused, ntfs.ErrCorrupt},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newImage(t, 40*mib, 512, 4096)
+			if c.make != nil {
+				m.mounted(c.make)
+			}
+			if c.damage != nil {
+				c.damage(t, m)
+			}
+			v, d := ntfs.Judge(m, m.size)
+			if d.Condition != c.want || !errors.Is(d.Err, c.err) || c.err == nil && d.Err != nil {
+				t.Fatalf("verdict %v: %v, want %v, %v", d.Condition, d, c.want, c.err)
+			}
+			if (v != nil) != (c.want != ntfs.Refused) {
+				t.Errorf("volume %v with %v", v, d.Condition)
+			}
+			if s := d.String(); !strings.Contains(s, "NTFS") || strings.Contains(s, "\n") {
+				t.Errorf("text %q", s)
+			}
+			t.Log(d)
+		})
+	}
+}

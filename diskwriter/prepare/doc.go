@@ -1,0 +1,41 @@
+// Package prepare makes the disk of a machine on the admin's host: the partition
+// table, the ESP, the NTFS data volume and the files of \Troy\ on it. It runs on
+// Linux as root and calls mkntfs and ntfs-3g.
+//
+// # What it makes
+//
+// GPT with an EFI system partition (FAT32, 512 MiB unless told otherwise), the
+// Microsoft reserved partition (16 MiB) and a basic data partition without a drive
+// letter (attribute bit 63), NTFS, with the files that Sizes lists in \Troy\. All
+// partitions begin on whole MiB.
+//
+// # How the files are made
+//
+// Their content is not written: files of hundreds of gigabytes take as long as
+// their metadata. A sparse scratch file of the size of the partition is formatted by
+// mkntfs; ntfs-3g makes the directory and empty files (its mount lives in a mount
+// namespace of its own that nobody else sees and that ends with it); clusters are
+// chosen from the volume's $Bitmap, each file in one piece where one gap can hold it,
+// on whole MiB, behind room for $MFT to grow; $Bitmap and the files' MFT records are
+// patched, with the valid length equal to the size, as SetFileValidData does in
+// Windows; ntfs-3g mounts once more to bring the sizes in the directory up to date,
+// and so reads what was patched. Then what the scratch file really holds (its data
+// extents, some tens of MB) is copied to the partition and flushed, its boot sector
+// last.
+//
+// The files therefore read as whatever the device held at their clusters: zeros on a
+// fresh image file, old bytes on a used disk. Whoever fills them (the VHDX layouts)
+// must write, or zero, every byte it will ever read.
+//
+// # Order of writes
+//
+// Disk first erases the first and last MiB, then writes ESP and volume, flushes, and
+// writes the partition table last: a disk whose preparation was cut off has no table.
+//
+// # Known gaps
+//
+//   - Everything on the disk is lost; nothing is asked.
+//   - Security descriptors are what ntfs-3g gives: everybody has full access.
+//   - A machine whose NTFS volume already holds data is not adopted here.
+//   - MBR boot code of mkntfs and the hidden-sectors field are right only for UEFI.
+package prepare

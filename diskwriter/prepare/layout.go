@@ -1,0 +1,69 @@
+package prepare
+
+import (
+	"errors"
+	"fmt"
+
+	"troy/diskwriter/blockdev"
+)
+
+const (
+	mib = 1 << 20
+	// DefaultESPSize is the size of the EFI system partition in bytes.
+	DefaultESPSize = 512 * mib
+	msrSize        = 16 * mib
+	// minVolume is what mkntfs needs at least, with some room.
+	minVolume = 8 * mib
+)
+
+var (
+	// ErrNoSpace is returned when the disk or the volume cannot hold what was asked.
+	ErrNoSpace = errors.New("not enough space")
+	// ErrTool is the class of failures of mkntfs and ntfs-3g, and of their absence.
+	ErrTool = errors.New("tool failed")
+	// ErrSize is returned for sizes that are not positive multiples of 4 KiB.
+	ErrSize = errors.New("size is not a positive multiple of 4 KiB")
+)
+
+// DiskOptions says how to lay out a disk. The zero value gives the layout of the
+// design with new random GUIDs.
+type DiskOptions struct {
+	ESPSize int64 // bytes, rounded up to whole MiB; 0: DefaultESPSize
+	// GUIDs to give; the zero GUID is replaced by a random one.
+	DiskGUID, ESPGUID, MSRGUID, DataGUID blockdev.GUID
+	// Volume is how to make the data volume; its files are made with it.
+	Volume VolumeOptions
+}
+
+// layout computes the three partitions in bytes.
+func layout(size int64, sector int, o *DiskOptions) ([]blockdev.Entry, error) {
+	esp := o.ESPSize
+	if esp == 0 {
+		esp = DefaultESPSize
+	}
+	// FAT32 needs 65525 clusters; they are 512 bytes up to 260 MiB, if sectors are.
+	if low := int64(66 * sector * 1000); esp < low {
+		return nil, fmt.Errorf("ESP of %d bytes: FAT32 with %d-byte sectors needs %d: %w", esp, sector, low, ErrNoSpace)
+	}
+	esp = (esp + mib - 1) / mib * mib
+	end := (size - mib) / mib * mib // the backup table needs less than 1 MiB
+	data := mib + esp + msrSize
+	if end-data < minVolume {
+		return nil, fmt.Errorf("disk of %d bytes: ESP and MSR leave %d for the data volume: %w", size, max(0, end-data), ErrNoSpace)
+	}
+	return []blockdev.Entry{
+		{Number: 1, Type: blockdev.TypeESP, GUID: o.ESPGUID, Name: "EFI system partition", Start: mib, Size: esp},
+		{Number: 2, Type: blockdev.TypeMSR, GUID: o.MSRGUID, Name: "Microsoft reserved partition", Start: mib + esp, Size: msrSize},
+		{Number: 3, Type: blockdev.TypeBasicData, GUID: o.DataGUID, Name: "Basic data partition",
+			Attributes: blockdev.AttrNoDriveLetter, Start: data, Size: end - data},
+	}, nil
+}
+
+// fillGUIDs replaces zero GUIDs by random ones.
+func (o *DiskOptions) fillGUIDs() {
+	for _, g := range []*blockdev.GUID{&o.DiskGUID, &o.ESPGUID, &o.MSRGUID, &o.DataGUID} {
+		if g.IsZero() {
+			*g = newGUID()
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"troy/diskwriter"
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/ntfs"
+	"troy/diskwriter/prepare"
+)
+
+// Errors of finding and opening; nothing was written with any of them.
+var (
+	// ErrNone: no disk has a \Troy\ folder.
+	ErrNone = errors.New("no disk prepared for Troy")
+	// ErrAmbiguous: several disks have one, so none is taken.
+	ErrAmbiguous = errors.New("more than one disk is prepared for Troy")
+	// ErrForeign: the disk is not the one that was recorded at provisioning.
+	ErrForeign = errors.New("not the disk that was recorded at provisioning")
+	// ErrUnclean: the volume was not dismounted and may not be what it seems.
+	ErrUnclean = errors.New("Windows has to repair its volume first")
+)
+
+// Target is the disk of the machine. It holds the device open.
+type Target struct {
+	Device *blockdev.Device
+	Table  *blockdev.Table
+	ESP    blockdev.Entry
+	Data   blockdev.Entry
+
+	part  *blockdev.Partition
+	files map[string]*ntfs.MappedFile
+}
+
+// FindError says what was seen on each disk. It unwraps to ErrNone or ErrAmbiguous and to what went wrong.
+type FindError struct {
+	Class error
+	Seen  []string // a line for each disk
+	Errs  []error
+}
+
+// Error gives one line.
+func (e *FindError) Error() string {
+	if len(e.Seen) == 0 {
+		return e.Class.Error() + " (the machine shows no disk at all)"
+	}
+	return fmt.Sprintf("%v (%s)", e.Class, strings.Join(e.Seen, "; "))
+}
+
+// Unwrap returns the class and the errors behind it.
+func (e *FindError) Unwrap() []error { return append([]error{e.Class}, e.Errs...) }
+
+// Find looks at the disks (or image files) at the given paths and opens the one that is prepared. The error is a
+// *FindError. The caller closes the target.
+func Find(paths []string) (*Target, error) {
+	var found []*Target
+	fail := &FindError{Class: ErrNone}
+	for _, path := range paths {
+		t, err := look(path)
+		if err != nil {
+			fail.Seen = append(fail.Seen, fmt.Sprintf("%s: %v", path, err))
+			fail.Errs = append(fail.Errs, err)
+			continue
+		}
+		found = append(found, t)
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	for _, t := range found {
+		fail.Class = ErrAmbiguous
+		fail.Seen = append(fail.Seen, t.Device.Path()+": prepared")
+		t.Close()
+	}
+	return nil, fail
+}
+
+// Close closes the device.
+func (t *Target) Close() error { return t.Device.Close() }
+
+// look opens the disk at path if it is prepared.
+func look(path string) (*Target, error) {
+	dev, err := blockdev.Open(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	t := &Target{Device: dev}
+	if err := t.identify(); err != nil {
+		dev.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// identify finds ESP and data partition.
+func (t *Target) identify() (err error) {
+	if t.Table, err = t.Device.ReadTable(); err != nil {
+		return err
+	}
+	var data []blockdev.Entry
+	var why error
+	for _, e := range t.Table.ByType(blockdev.TypeBasicData) {
+		ok, err := t.hasJournal(e)
+		if ok {
+			data = append(data, e)
+		}
+		why = errors.Join(why, err)
+	}
+	switch {
+	case len(data) == 0 && why != nil:
+		return why
+	case len(data) == 0:
+		return errors.New(`no volume with a \Troy\ folder`)
+	case len(data) > 1:
+		return fmt.Errorf("%w: %d of its partitions have a \\Troy\\ folder", ErrAmbiguous, len(data))
+	}
+	esps := t.Table.ByType(blockdev.TypeESP)
+	if len(esps) != 1 {
+		return fmt.Errorf("%d EFI system partitions, want one", len(esps))
+	}
+	t.ESP, t.Data = esps[0], data[0]
+	t.part, err = t.Device.Partition(t.Data)
+	return err
+}
+
+// hasJournal tells whether the partition is an NTFS volume with \Troy\journal. The error is for volumes that may be
+// ours but cannot be read.
+func (t *Target) hasJournal(e blockdev.Entry) (bool, error) {
+	part, err := t.Device.Partition(e)
+	if err != nil {
+		return false, err
+	}
+	v, err := ntfs.Open(part, part.Size())
+	if errors.Is(err, ntfs.ErrNotNTFS) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("partition %d: %w", e.Number, err)
+	}
+	_, err = v.Lookup(prepare.Folder + diskwriter.JournalName)
+	if errors.Is(err, ntfs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,164 @@
+package target
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"troy/diskwriter"
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/ntfs"
+	"troy/diskwriter/prepare"
+)
+
+// Record is the journal's disk record: what provisioning saw.
+type Record struct {
+	Format int            `json:"format"` // 1
+	Disk   blockdev.GUID  `json:"disk"`
+	ESP    blockdev.GUID  `json:"esp"`
+	Data   blockdev.GUID  `json:"data"`
+	Files  []ntfs.Mapping `json:"files"` // in the order of prepare.Names
+}
+
+const recordFormat = 1
+
+// Open judges the volume, maps the files, compares them with the record and opens the machine. It writes nothing. See
+// the package comment for the rule; note is a line worth showing, or empty.
+func (t *Target) Open() (m *diskwriter.Machine, note string, err error) {
+	volume, verdict := ntfs.Judge(t.part, t.part.Size())
+	if verdict.Condition == ntfs.Refused {
+		return nil, "", verdict.Err
+	}
+	if err := t.mapFiles(volume); err != nil {
+		return nil, "", err
+	}
+	note, err = t.compare(volume, verdict)
+	if err != nil {
+		return nil, "", err
+	}
+	m, err = diskwriter.OpenMachine(t.Files(), nil)
+	return m, note, err
+}
+
+// MapFiles judges the volume and maps the files without opening a machine: for whoever makes the files, as provisioning
+// does.
+func (t *Target) MapFiles() (diskwriter.Files, error) {
+	volume, verdict := ntfs.Judge(t.part, t.part.Size())
+	if verdict.Condition != ntfs.Clean {
+		return diskwriter.Files{}, fmt.Errorf("the volume is not clean: %s", verdict)
+	}
+	err := t.mapFiles(volume)
+	return t.Files(), err
+}
+
+func (t *Target) mapFiles(volume *ntfs.Volume) error {
+	files := make(map[string]*ntfs.MappedFile)
+	var all []*ntfs.MappedFile
+	for _, name := range prepare.Names() {
+		f, err := volume.Map(t.part, prepare.Folder+name)
+		if err != nil {
+			return err
+		}
+		files[name] = f
+		all = append(all, f)
+	}
+	if err := ntfs.CheckDisjoint(all...); err != nil {
+		return err
+	}
+	t.files = files
+	return nil
+}
+
+// Files returns the mapped files; nil storages before Open.
+func (t *Target) Files() diskwriter.Files {
+	file := func(name string) diskwriter.File {
+		f := t.files[name]
+		if f == nil {
+			return diskwriter.File{}
+		}
+		return diskwriter.File{Storage: f, Size: f.Size()}
+	}
+	return diskwriter.Files{
+		Base:    file(diskwriter.BaseName),
+		LayerA:  file(diskwriter.LayerAName),
+		LayerB:  file(diskwriter.LayerBName),
+		Boot:    file(diskwriter.BootName),
+		Journal: file(diskwriter.JournalName),
+	}
+}
+
+// compare holds what is on the disk against the record.
+func (t *Target) compare(volume *ntfs.Volume, verdict ntfs.Verdict) (note string, err error) {
+	journal, err := diskwriter.OpenJournal(t.Files().Journal)
+	if err != nil {
+		return "", err
+	}
+	old, err := readRecord(journal)
+	if err != nil {
+		return "", err
+	}
+	if old != nil && (old.Disk != t.Table.DiskGUID || old.ESP != t.ESP.GUID || old.Data != t.Data.GUID) {
+		return "", fmt.Errorf("%w: disk %s, recorded was %s", ErrForeign, t.Table.DiskGUID, old.Disk)
+	}
+	moved := t.moved(old)
+	switch {
+	case verdict.Condition == ntfs.Clean && moved == nil:
+		return "", nil
+	case verdict.Condition == ntfs.Clean:
+		return fmt.Sprintf("files are recorded anew: %v", moved), nil
+	case moved != nil:
+		return "", fmt.Errorf("%w: %s; %w", ErrUnclean, verdict, moved)
+	}
+	return t.trustUnclean(volume, verdict)
+}
+
+// moved returns the first difference between record and disk, or nil.
+func (t *Target) moved(old *Record) error {
+	now := t.record()
+	if old == nil || len(old.Files) != len(now.Files) {
+		return fmt.Errorf("%w: nothing is recorded", ntfs.ErrMoved)
+	}
+	for i := range now.Files {
+		if err := now.Files[i].SameAs(old.Files[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Target) record() *Record {
+	r := &Record{Format: recordFormat, Disk: t.Table.DiskGUID, ESP: t.ESP.GUID, Data: t.Data.GUID}
+	for _, name := range prepare.Names() {
+		r.Files = append(r.Files, t.files[name].Mapping())
+	}
+	return r
+}
+
+// Record writes the disk record if it is not what is there already. Call it only after Open allowed to go on.
+func (t *Target) Record() error {
+	journal, err := diskwriter.OpenJournal(t.Files().Journal)
+	if err != nil {
+		return err
+	}
+	want, err := json.Marshal(t.record())
+	if err != nil {
+		return err
+	}
+	if have, err := journal.Get(diskwriter.RecordDisk); err == nil && bytes.Equal(have, want) {
+		return nil
+	}
+	return journal.Put(diskwriter.RecordDisk, want)
+}
+
+// readRecord returns nil when there is no record, or none of a format that is known here.
+func readRecord(j *diskwriter.Journal) (*Record, error) {
+	b, err := j.Get(diskwriter.RecordDisk)
+	if err != nil || b == nil {
+		return nil, err
+	}
+	var r Record
+	if err := json.Unmarshal(b, &r); err != nil || r.Format != recordFormat {
+		return nil, nil
+	}
+	return &r, nil
+}

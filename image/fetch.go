@@ -1,0 +1,280 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// The defaults of FetchOptions.
+const (
+	DefaultFetchWorkers  = 8
+	DefaultFetchAttempts = 3
+	DefaultRequestBytes  = 4 << 20
+)
+
+// FetchOptions are the options of Plan.Fetch. The zero value is right.
+type FetchOptions struct {
+	// Workers is how many requests and writes are under way at once; 0 means DefaultFetchWorkers. Each holds up to RequestBytes + 4 MiB.
+	Workers int
+	// Attempts is how often a chunk is asked for before Fetch gives up; 0 means DefaultFetchAttempts.
+	Attempts int
+	// RequestBytes is up to how many bytes of neighbouring chunks are asked for in one request; 0 means DefaultRequestBytes.
+	RequestBytes int64
+	// SkipZeros leaves the runs that are zeros unwritten: for a sink that sees to them itself, or a disk that holds zeros already.
+	SkipZeros bool
+	// Local reads the version that the disk holds, for plans of LoadLocalPlan. It is read concurrently and must not change.
+	Local io.ReaderAt
+	// Progress is told the bytes fetched and found right; their sum is Plan.FetchBytes.
+	Progress Progress
+}
+
+func (o *FetchOptions) fill() FetchOptions {
+	var f FetchOptions
+	if o != nil {
+		f = *o
+	}
+	if f.Workers <= 0 {
+		f.Workers = DefaultFetchWorkers
+	}
+	if f.Attempts <= 0 {
+		f.Attempts = DefaultFetchAttempts
+	}
+	if f.RequestBytes <= 0 {
+		f.RequestBytes = DefaultRequestBytes
+	}
+	return f
+}
+
+// Stats says what Fetch did, in bytes.
+type Stats struct {
+	// FetchedBytes were received, those of repeated requests included.
+	FetchedBytes int64
+	// WrittenBytes went to the sink, ZeroBytes of them zeros, CopiedBytes of them from the disk itself.
+	WrittenBytes, ZeroBytes, CopiedBytes int64
+	// Requests is how many ranges were asked for, Retries how many chunks had to be asked for again.
+	Requests, Retries int64
+}
+
+// Fetch brings the pages of the plan to sink. The sink gets whole pages at offsets of the virtual disk, each once, in any order and from several
+// goroutines; nothing of a chunk reaches it before the SHA-256 of that chunk was found right. It returns when all is written or at the
+// first error, with no goroutine left; a chunk that stays bad gives an ObjectError. The sink is not synced.
+func (p *Plan) Fetch(ctx context.Context, src Source, sink io.WriterAt, o *FetchOptions) (Stats, error) {
+	f := fetcher{plan: p, src: src, sink: sink, o: o.fill()}
+	if len(p.local) > 0 && f.o.Local == nil {
+		return Stats{}, invalidf("the plan copies pages of the disk and FetchOptions.Local is nil")
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan func(context.Context, *zstd.Decoder) error)
+	var wg sync.WaitGroup
+	for range f.o.Workers {
+		wg.Go(func() {
+			if err := f.worker(ctx, work); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	f.send(ctx, work)
+	close(work)
+	wg.Wait()
+	return f.stats(), context.Cause(ctx)
+}
+
+type fetcher struct {
+	plan *Plan
+	src  Source
+	sink io.WriterAt
+	o    FetchOptions
+
+	fetched, written, zeros, copied, requests, retries atomic.Int64
+}
+
+func (f *fetcher) stats() Stats {
+	return Stats{FetchedBytes: f.fetched.Load(), WrittenBytes: f.written.Load(), ZeroBytes: f.zeros.Load(), CopiedBytes: f.copied.Load(), Requests: f.requests.Load(), Retries: f.retries.Load()}
+}
+
+// newDecoder gives a decoder that cannot be made to allocate more than one chunk.
+func newDecoder() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxChunkPages*PageSize),
+		zstd.WithDecodeAllCapLimit(true))
+}
+
+func (f *fetcher) worker(ctx context.Context, work <-chan func(context.Context, *zstd.Decoder) error) error {
+	dec, err := newDecoder()
+	if err != nil {
+		return err
+	}
+	defer dec.Close()
+	for do := range work {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := do(ctx, dec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send hands out the chunks in groups that one request can bring, then the copies, then the zeros.
+func (f *fetcher) send(ctx context.Context, work chan<- func(context.Context, *zstd.Decoder) error) {
+	give := func(do func(context.Context, *zstd.Decoder) error) bool {
+		select {
+		case work <- do:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for jobs := f.plan.jobs; len(jobs) > 0; {
+		g := jobs[:f.group(jobs)]
+		jobs = jobs[len(g):]
+		if !give(func(ctx context.Context, d *zstd.Decoder) error { return f.fetchGroup(ctx, d, g) }) {
+			return
+		}
+	}
+	for _, c := range f.plan.local {
+		if !give(func(ctx context.Context, _ *zstd.Decoder) error { return f.copy(ctx, c) }) {
+			return
+		}
+	}
+	for _, r := range f.plan.runs {
+		if r.Zero && !f.o.SkipZeros && !give(func(ctx context.Context, _ *zstd.Decoder) error { return f.writeZeros(ctx, r) }) {
+			return
+		}
+	}
+}
+
+// group returns how many of the first jobs lie one after the other in one pack and fit in a request.
+func (f *fetcher) group(jobs []chunkJob) int {
+	n, size := 1, int64(jobs[0].chunk.packed)
+	for ; n < len(jobs); n++ {
+		last, c := &jobs[n-1], &jobs[n]
+		size += int64(c.chunk.packed)
+		if c.pack != last.pack || c.chunk.offset != last.chunk.offset+int64(last.chunk.packed) || size > f.o.RequestBytes {
+			break
+		}
+	}
+	return n
+}
+
+// fetchGroup asks for a group in one request. Chunks that are bad, or all if the request fails, are asked for again one by one.
+func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob) error {
+	first, last := &g[0].chunk, &g[len(g)-1].chunk
+	b, err := f.read(ctx, g[0].pack, first.offset, last.offset+int64(last.packed)-first.offset)
+	for i := range g {
+		c := &g[i].chunk
+		var packed []byte
+		e := err
+		if e == nil {
+			at := c.offset - first.offset
+			packed = b[at : at+int64(c.packed)]
+			e = c.verify(packed)
+		}
+		for n := 2; e != nil; n++ {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			if n > f.o.Attempts {
+				return &ObjectError{Source: f.src.String(), Object: f.plan.packs[g[i].pack].Name, Offset: c.offset, Length: int64(c.packed), Attempts: n - 1, Err: e}
+			}
+			f.retries.Add(1)
+			if packed, e = f.read(ctx, g[i].pack, c.offset, int64(c.packed)); e == nil {
+				e = c.verify(packed)
+			}
+		}
+		if err := f.writeChunk(d, &g[i], packed); err != nil {
+			return err
+		}
+		progress(f.o.Progress, int64(c.packed))
+	}
+	return nil
+}
+
+func (f *fetcher) read(ctx context.Context, pack int, off, n int64) ([]byte, error) {
+	f.requests.Add(1)
+	b, err := f.src.ReadRange(ctx, f.plan.packs[pack].Name, off, n)
+	f.fetched.Add(int64(len(b)))
+	if err == nil && int64(len(b)) != n {
+		err = corruptf("asked for %d bytes, got %d", n, len(b))
+	}
+	return b, err
+}
+
+func (c *chunk) verify(packed []byte) error {
+	if got := Sum(sha256.Sum256(packed)); got != c.sum {
+		return corruptf("SHA-256 of the chunk is %s, expected %s", got, c.sum)
+	}
+	return nil
+}
+
+// unpack returns the pages of a chunk whose hash was found right.
+func (c *chunk) unpack(d *zstd.Decoder, packed []byte) ([]byte, error) {
+	if c.method == methodStored {
+		return packed, nil
+	}
+	size := int(c.pages) * PageSize
+	raw, err := d.DecodeAll(packed, make([]byte, 0, size))
+	if err == nil && len(raw) != size {
+		err = fmt.Errorf("unpacks to %d bytes instead of %d", len(raw), size)
+	}
+	if err != nil {
+		return nil, corruptf("the chunk has the right SHA-256 and yet %v: it was published so", err)
+	}
+	return raw, nil
+}
+
+// writeChunk writes the plan's pages of a chunk, neighbours together.
+func (f *fetcher) writeChunk(d *zstd.Decoder, j *chunkJob, packed []byte) error {
+	raw, err := j.chunk.unpack(d, packed)
+	if err != nil {
+		return &ObjectError{Source: f.src.String(), Object: f.plan.packs[j.pack].Name, Offset: j.chunk.offset, Length: int64(j.chunk.packed), Err: err}
+	}
+	for i := 0; i < len(j.pieces); {
+		p := j.pieces[i]
+		for i++; i < len(j.pieces); i++ {
+			if q := j.pieces[i]; q.dst != p.dst+int64(p.count) || q.off != p.off+p.count {
+				break
+			}
+			p.count += j.pieces[i].count
+		}
+		if err := f.write(raw[int64(p.off)*PageSize:int64(p.off+p.count)*PageSize], p.dst*PageSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fetcher) write(b []byte, off int64) error {
+	n, err := f.sink.WriteAt(b, off)
+	f.written.Add(int64(n))
+	if err == nil && n != len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return fmt.Errorf("image: writing bytes %d+%d of the virtual disk: %w", off, len(b), err)
+	}
+	return nil
+}
+
+func (f *fetcher) writeZeros(ctx context.Context, r Run) error {
+	b := make([]byte, min(r.Length, RegionSize))
+	for off := r.Offset; off < r.Offset+r.Length; {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n := min(int64(len(b)), r.Offset+r.Length-off)
+		if err := f.write(b[:n], off); err != nil {
+			return err
+		}
+		f.zeros.Add(n)
+		off += n
+	}
+	return nil
+}

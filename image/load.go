@@ -1,0 +1,143 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+)
+
+// tableRange is how much of a table or map is asked for at once: what is allocated follows what has arrived.
+const tableRange = 1 << 20
+
+// loader reads the documents of one image through a Source and checks each before it is used.
+type loader struct {
+	src   Source
+	image string
+}
+
+func (l *loader) fault(name string, err error) error {
+	return &ObjectError{Source: l.src.String(), Object: name, Err: err}
+}
+
+// index reads the list of versions, the one document whose size and hash are not known beforehand.
+func (l *loader) index(ctx context.Context) (*Index, error) {
+	if err := CheckName(l.image); err != nil {
+		return nil, err
+	}
+	name := IndexName(l.image)
+	d, ok := l.src.(Documents)
+	if !ok {
+		return nil, l.fault(name, unsupportedf("this source gives no documents of unknown length (it has no Get)"))
+	}
+	b, err := d.Get(ctx, name, maxIndexSize)
+	if err != nil {
+		return nil, l.fault(name, err)
+	}
+	x, err := ParseIndex(b, l.image)
+	if err != nil {
+		return nil, l.fault(name, err)
+	}
+	return x, nil
+}
+
+// object reads a whole object in ranges and checks its hash; by is the document that names size and hash.
+func (l *loader) object(ctx context.Context, o *Object, by string) ([]byte, error) {
+	var b []byte
+	for int64(len(b)) < o.Size {
+		off := int64(len(b))
+		n := min(o.Size-off, tableRange)
+		p, err := l.src.ReadRange(ctx, o.Name, off, n)
+		if err == nil && int64(len(p)) != n {
+			err = corruptf("got %d bytes", len(p))
+		}
+		if err != nil {
+			err = fmt.Errorf("%w (%s says it has %d bytes)", err, by, o.Size)
+			return nil, &ObjectError{Source: l.src.String(), Object: o.Name, Offset: off, Length: n, Err: err}
+		}
+		b = append(b, p...)
+	}
+	if got := Sum(sha256.Sum256(b)); got != o.SHA256 {
+		return nil, l.fault(o.Name, corruptf("SHA-256 is %s, %s says %s", got, by, o.SHA256))
+	}
+	return b, nil
+}
+
+func (l *loader) manifest(ctx context.Context, e *Entry) (*Manifest, error) {
+	b, err := l.object(ctx, &e.Manifest, IndexName(l.image))
+	if err != nil {
+		return nil, err
+	}
+	m, err := parseManifest(b, l.image, e)
+	if err != nil {
+		return nil, l.fault(e.Manifest.Name, err)
+	}
+	return m, nil
+}
+
+// table reads the layer table of a version and checks that it belongs to the manifest.
+func (l *loader) table(ctx context.Context, m *Manifest) (*table, error) {
+	b, err := l.object(ctx, &m.Table, manifestName(m.Image, m.Version))
+	if err != nil {
+		return nil, err
+	}
+	t, err := parseTable(b)
+	if err == nil && (t.virtualSize != m.VirtualSize || t.packSize != m.Pack.Size || t.packSum != m.Pack.SHA256) {
+		err = corruptf("layer table and manifest of version %d disagree", m.Version)
+	}
+	if err == nil && m.Parent == 0 && len(t.copies) > 0 {
+		err = corruptf("version %d stands on nothing and yet copies from the version below", m.Version)
+	}
+	if err != nil {
+		return nil, l.fault(m.Table.Name, err)
+	}
+	return t, nil
+}
+
+func (l *loader) regionMap(ctx context.Context, m *Manifest) (*Map, error) {
+	b, err := l.object(ctx, &m.Map, manifestName(m.Image, m.Version))
+	if err != nil {
+		return nil, err
+	}
+	r, err := parseMap(b)
+	if err == nil && r.virtualSize != m.VirtualSize {
+		err = corruptf("version map and manifest of version %d disagree", m.Version)
+	}
+	if err != nil {
+		return nil, l.fault(m.Map.Name, err)
+	}
+	return r, nil
+}
+
+// LoadIndex reads which versions an image has. The source must also be Documents.
+func LoadIndex(ctx context.Context, src Source, image string) (*Index, error) {
+	l := loader{src, image}
+	return l.index(ctx)
+}
+
+// LoadManifest reads the manifest of one version, checked against the index; version 0 means the newest.
+// It returns ErrNotFound if the image does not have that version.
+func LoadManifest(ctx context.Context, src Source, image string, version int) (*Manifest, error) {
+	l := loader{src, image}
+	x, err := l.index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if version == 0 {
+		version = x.Latest()
+	}
+	e, err := x.entry(version)
+	if err != nil {
+		return nil, err
+	}
+	return l.manifest(ctx, e)
+}
+
+// LoadMap reads the map of one version, checked against the manifest; version 0 means the newest.
+func LoadMap(ctx context.Context, src Source, image string, version int) (*Map, error) {
+	l := loader{src, image}
+	m, err := LoadManifest(ctx, src, image, version)
+	if err != nil {
+		return nil, err
+	}
+	return l.regionMap(ctx, m)
+}

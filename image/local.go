@@ -1,0 +1,36 @@
+package image
+
+import (
+	"context"
+	"fmt"
+)
+
+// copyPages is how many pages of a local copy are read and written at once.
+const copyPages = 256
+
+// copy takes pages from the disk itself. A page that is not what the version says is not written.
+func (f *fetcher) copy(ctx context.Context, c localCopy) error {
+	b := make([]byte, min(len(c.keys), copyPages)*PageSize)
+	for len(c.keys) > 0 {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n := min(len(c.keys), copyPages)
+		p := b[:n*PageSize]
+		if err := readFull(f.o.Local, p, c.src*PageSize, f.plan.VirtualSize); err != nil {
+			return fmt.Errorf("image: reading bytes %d+%d of the virtual disk: %w", c.src*PageSize, len(p), err)
+		}
+		for i := range n {
+			if keyOf(p[i*PageSize:(i+1)*PageSize]) != c.keys[i] {
+				at := (c.src + int64(i)) * PageSize
+				return fmt.Errorf("%w: bytes %d-%d differ from %s version %d", ErrLocal, at, at+PageSize-1, f.plan.Image, f.plan.Have)
+			}
+		}
+		if err := f.write(p, c.dst*PageSize); err != nil {
+			return err
+		}
+		f.copied.Add(int64(len(p)))
+		c.src, c.dst, c.keys = c.src+int64(n), c.dst+int64(n), c.keys[n:]
+	}
+	return nil
+}

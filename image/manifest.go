@@ -1,0 +1,200 @@
+package image
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+const (
+	maxIndexSize    = 4 << 20
+	maxManifestSize = 64 << 10
+	maxVersion      = 1 << 30
+)
+
+// Figures says what publishing a version found, in bytes.
+// Changed = Equal + Zero + Undefined + Copied + Shipped.
+type Figures struct {
+	// Scanned was read from the disk that was published.
+	Scanned int64 `json:"scanned"`
+	// Changed is in pages that the child names, or that must be sent because the version below leaves them undefined. For version 1: the virtual disk.
+	Changed int64 `json:"changed"`
+	// Equal was dropped: the same bytes as in the version below.
+	Equal int64 `json:"equal"`
+	// Zero became zeros: told, not shipped.
+	Zero int64 `json:"zero"`
+	// Undefined was dropped: no file uses it.
+	Undefined int64 `json:"undefined"`
+	// Copied stands elsewhere in the version below: told, not shipped.
+	Copied int64 `json:"copied"`
+	// Shipped is in the pack, before compression.
+	Shipped int64 `json:"shipped"`
+	// Packed is the size of the pack.
+	Packed int64 `json:"packed"`
+	// Table is the size of the layer table.
+	Table int64 `json:"table"`
+}
+
+// Ratio returns Shipped / Packed, or 1 when nothing was shipped.
+func (f Figures) Ratio() float64 {
+	if f.Shipped == 0 {
+		return 1
+	}
+	return float64(f.Shipped) / float64(f.Packed)
+}
+
+// Manifest is the document of one version.
+type Manifest struct {
+	// Format is 1.
+	Format int `json:"format"`
+	// Image and Version name it; Parent is the version below, 0 for none.
+	Image   string `json:"image"`
+	Version int    `json:"version"`
+	Parent  int    `json:"parent"`
+	// VirtualSize and SectorSize describe the virtual disk, in bytes.
+	VirtualSize int64  `json:"virtual_size"`
+	SectorSize  uint32 `json:"sector_size"`
+	// DataWriteGUID is that of the leaf that was published: the next child's parent_linkage.
+	DataWriteGUID string `json:"data_write_guid"`
+	// Table, Pack and Map are the three objects of the version.
+	Table Object `json:"table"`
+	Pack  Object `json:"pack"`
+	Map   Object `json:"map"`
+	// Figures are those of publishing.
+	Figures Figures `json:"figures"`
+	// Notes are what the filter said, a line each: which volumes it looked into, and why not.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Entry is one version in the index of an image.
+type Entry struct {
+	Version int `json:"version"`
+	// Parent is the version below, 0 for none.
+	Parent   int    `json:"parent"`
+	Manifest Object `json:"manifest"`
+}
+
+// Index is the document images/NAME/versions.json: which versions an image has. It is the only file of the tree that changes.
+type Index struct {
+	// Format is 1.
+	Format int    `json:"format"`
+	Image  string `json:"image"`
+	// Next is the number that the next version gets. Numbers are never used twice, not even after a version was removed.
+	Next int `json:"next"`
+	// Versions is sorted by version.
+	Versions []Entry `json:"versions"`
+}
+
+// Latest returns the newest version, 0 if there is none.
+func (x *Index) Latest() int {
+	if len(x.Versions) == 0 {
+		return 0
+	}
+	return x.Versions[len(x.Versions)-1].Version
+}
+
+func (x *Index) entry(version int) (*Entry, error) {
+	for i := range x.Versions {
+		if x.Versions[i].Version == version {
+			return &x.Versions[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %s has no version %d (the newest is %d)", ErrNotFound, x.Image, version, x.Latest())
+}
+
+// IndexName returns where the index of an image lies in the tree.
+func IndexName(image string) string { return "images/" + image + "/versions.json" }
+
+func manifestName(image string, version int) string {
+	return "images/" + image + "/" + strconv.Itoa(version) + ".json"
+}
+
+// CheckName returns ErrInvalid unless name can be an image's: 1 to 63 of a-z, 0-9, dot, dash, underscore, starting with a letter or digit.
+func CheckName(name string) error {
+	ok := len(name) >= 1 && len(name) <= 63
+	for i := 0; ok && i < len(name); i++ {
+		c := name[i]
+		alnum := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
+		ok = alnum || i > 0 && (c == '.' || c == '-' || c == '_')
+	}
+	if !ok {
+		return invalidf("image name %q: 1 to 63 characters of a-z 0-9 . - _ and the first a letter or digit", name)
+	}
+	return nil
+}
+
+// encode gives the one spelling of a document that decode takes.
+func encode(v any) ([]byte, error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	return append(b, '\n'), err
+}
+
+// decode reads a document and refuses everything that encode would have written differently.
+func decode(b []byte, v any) error {
+	var f struct{ Format int }
+	if err := json.Unmarshal(b, &f); err != nil {
+		return corruptf("not JSON: %v", err)
+	}
+	if f.Format != formatVersion {
+		return unsupportedf("format %d, this program reads %d", f.Format, formatVersion)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return corruptf("%v", err)
+	}
+	if c, err := encode(v); err != nil || !bytes.Equal(b, c) {
+		return corruptf("document is not spelled as this format writes it")
+	}
+	return nil
+}
+
+// ParseIndex reads the index of an image and checks all its claims. Its errors are ErrCorrupt and ErrUnsupported.
+func ParseIndex(b []byte, image string) (*Index, error) {
+	var x Index
+	if err := decode(b, &x); err != nil {
+		return nil, err
+	}
+	if x.Image != image || CheckName(image) != nil {
+		return nil, corruptf("index is of image %q, not %q", x.Image, image)
+	}
+	last := 0
+	known := map[int]bool{0: true}
+	for i := range x.Versions {
+		e := &x.Versions[i]
+		if e.Version <= last || e.Version > maxVersion || !known[e.Parent] {
+			return nil, corruptf("index: version %d on %d after %d", e.Version, e.Parent, last)
+		}
+		if e.Manifest.Name != manifestName(image, e.Version) || e.Manifest.Size <= 0 || e.Manifest.Size > maxManifestSize {
+			return nil, corruptf("index: version %d has manifest %q of %d bytes", e.Version, e.Manifest.Name, e.Manifest.Size)
+		}
+		last = e.Version
+		known[last] = true
+	}
+	if x.Next <= last || x.Next > maxVersion {
+		return nil, corruptf("index: next version is %d after %d", x.Next, last)
+	}
+	return &x, nil
+}
+
+// parseManifest reads the manifest that an index entry names; the caller has checked its hash.
+func parseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
+	var m Manifest
+	if err := decode(b, &m); err != nil {
+		return nil, err
+	}
+	if m.Image != image || m.Version != e.Version || m.Parent != e.Parent {
+		return nil, corruptf("manifest is of %s version %d on %d, wanted %s version %d on %d", m.Image, m.Version, m.Parent, image, e.Version, e.Parent)
+	}
+	if m.SectorSize != 512 && m.SectorSize != 4096 {
+		return nil, corruptf("manifest: sectors of %d bytes", m.SectorSize)
+	}
+	err := errors.Join(checkVirtualSize(m.VirtualSize), m.Table.check(kindTable, maxTableSize),
+		m.Pack.check(kindPack, maxPackSize), m.Map.check(kindMap, maxMapSize))
+	if err != nil {
+		return nil, corruptf("manifest: %v", err)
+	}
+	return &m, nil
+}

@@ -1,0 +1,170 @@
+package image
+
+import (
+	"cmp"
+	"context"
+	"slices"
+)
+
+// Plan is the way from the version that a disk holds to another one: every page once, the last writer of it wins.
+type Plan struct {
+	// Image, Have and Want say from where to where; Have 0 is from nothing.
+	Image      string
+	Have, Want int
+	// VirtualSize and SectorSize describe the virtual disk, in bytes.
+	VirtualSize int64
+	SectorSize  uint32
+	// FetchBytes is what Fetch will ask the source for when nothing has to be repeated.
+	FetchBytes int64
+	// WriteBytes is what the sink gets, zeros included; ZeroBytes is the part of it that is zeros.
+	WriteBytes, ZeroBytes int64
+	// CopyBytes is the part of WriteBytes that Fetch reads from FetchOptions.Local; 0 unless LoadLocalPlan made the plan.
+	CopyBytes int64
+
+	runs  []Run
+	packs []Object
+	jobs  []chunkJob // sorted by pack and offset
+	local []localCopy
+}
+
+// localCopy is a run of pages that the disk holds elsewhere.
+type localCopy struct {
+	src, dst int64
+	keys     []pageKey // of each page
+}
+
+// chunkJob is one chunk and which of its pages go where.
+type chunkJob struct {
+	pack   int
+	chunk  chunk
+	pieces []piece
+}
+
+type piece struct {
+	dst   int64 // page of the virtual disk
+	off   uint32
+	count uint32
+}
+
+// Runs returns what will be written: sorted, disjoint, adjacent runs of a kind joined. The caller must not change it.
+func (p *Plan) Runs() []Run { return p.runs }
+
+// Empty says that nothing is to be done.
+func (p *Plan) Empty() bool { return len(p.runs) == 0 }
+
+// LoadPlan reads the documents and layer tables that it needs from src, checks them, and plans the way of a disk that holds version have
+// (0: nothing) to version want, newer or older. Nothing of the packs is read. The source must also be Documents.
+// It returns ErrNotFound for a version the image does not have, and an ObjectError that names the file at fault.
+func LoadPlan(ctx context.Context, src Source, image string, have, want int) (*Plan, error) {
+	return loadPlan(ctx, src, image, have, want, false)
+}
+
+// LoadLocalPlan plans as LoadPlan does, but takes from the disk itself what stands there in another place: Fetch then needs
+// FetchOptions.Local, which reads the version have and must not change meanwhile.
+func LoadLocalPlan(ctx context.Context, src Source, image string, have, want int) (*Plan, error) {
+	return loadPlan(ctx, src, image, have, want, true)
+}
+
+func loadPlan(ctx context.Context, src Source, image string, have, want int, local bool) (*Plan, error) {
+	l := loader{src, image}
+	x, err := l.index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := resolver{l: &l, x: x, tables: map[int]*table{}}
+	top, err := r.manifest(ctx, want)
+	if err != nil || have == want {
+		return newPlan(top, have), err
+	}
+	up, down, err := r.path(ctx, have, want)
+	if err != nil {
+		return nil, err
+	}
+	pages := spans{{0, top.VirtualSize / PageSize}}
+	if have != 0 {
+		added, err := r.touched(ctx, up)
+		if err != nil {
+			return nil, err
+		}
+		if r.moved, err = r.touched(ctx, down); err != nil {
+			return nil, err
+		}
+		pages = union(added, r.moved)
+	}
+	if local {
+		r.fork = x.fork(have, want)
+	}
+	return r.plan(ctx, top, have, pages)
+}
+
+// LoadHeal plans the repair of some regions of a disk that should hold a version, as Map.Verify names them.
+// It returns what LoadPlan returns, and ErrInvalid for a region that the disk does not have.
+func LoadHeal(ctx context.Context, src Source, image string, version int, damaged []int64) (*Plan, error) {
+	l := loader{src, image}
+	x, err := l.index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := resolver{l: &l, x: x, tables: map[int]*table{}}
+	m, err := r.manifest(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	var list []span
+	for _, d := range damaged {
+		if d < 0 || d >= regions(m.VirtualSize) {
+			return nil, invalidf("region %d of a disk with %d", d, regions(m.VirtualSize))
+		}
+		list = append(list, span{d * pagesPerRegion, min((d+1)*pagesPerRegion, m.VirtualSize/PageSize)})
+	}
+	return r.plan(ctx, m, version, newSpans(list))
+}
+
+func newPlan(m *Manifest, have int) *Plan {
+	if m == nil {
+		return nil
+	}
+	return &Plan{Image: m.Image, Have: have, Want: m.Version, VirtualSize: m.VirtualSize, SectorSize: m.SectorSize}
+}
+
+// finish sorts what the resolver found and counts it.
+func (p *Plan) finish(zero []span) error {
+	var list []Run
+	for i := range p.jobs {
+		j := &p.jobs[i]
+		slices.SortFunc(j.pieces, func(a, b piece) int { return cmp.Compare(a.dst, b.dst) })
+		p.FetchBytes += int64(j.chunk.packed)
+		for _, c := range j.pieces {
+			list = append(list, Run{Offset: c.dst * PageSize, Length: int64(c.count) * PageSize})
+		}
+	}
+	slices.SortFunc(p.jobs, func(a, b chunkJob) int {
+		return cmp.Or(cmp.Compare(a.pack, b.pack), cmp.Compare(a.chunk.offset, b.chunk.offset))
+	})
+	for _, c := range p.local {
+		n := int64(len(c.keys)) * PageSize
+		list = append(list, Run{Offset: c.dst * PageSize, Length: n})
+		p.CopyBytes += n
+	}
+	for _, z := range zero {
+		list = append(list, Run{Offset: z.lo * PageSize, Length: (z.hi - z.lo) * PageSize, Zero: true})
+		p.ZeroBytes += (z.hi - z.lo) * PageSize
+	}
+	slices.SortFunc(list, func(a, b Run) int { return cmp.Compare(a.Offset, b.Offset) })
+	for _, r := range list {
+		p.WriteBytes += r.Length
+		if n := len(p.runs); n > 0 {
+			last := &p.runs[n-1]
+			end := last.Offset + last.Length
+			if r.Offset < end {
+				return corruptf("two layers claim to hold byte %d last", r.Offset)
+			}
+			if r.Offset == end && r.Zero == last.Zero {
+				last.Length += r.Length
+				continue
+			}
+		}
+		p.runs = append(p.runs, r)
+	}
+	return nil
+}

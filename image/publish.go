@@ -1,0 +1,297 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+)
+
+// Filter finds the parts of a disk whose content no one will miss: free clusters, page files.
+type Filter interface {
+	// Unused returns ranges of the disk in bytes, in any order, and lines for people about what it looked into. Only whole pages within
+	// them count. An error stops the publishing: a volume that must not be published at all.
+	Unused(ctx context.Context, disk io.ReaderAt, size int64, sectorSize uint32) (unused []Range, notes []string, err error)
+}
+
+// PublishOptions are the options of Import and Add. The zero value is right.
+type PublishOptions struct {
+	// Level is that of zstd, 1 to 22; 0 means DefaultLevel. (Four grades are behind the numbers: 1-2, 3-5, 6-9, 10-22.)
+	Level int
+	// Workers is how many pages and chunks are worked on at once; 0 means one per core. It does not change the result.
+	Workers int
+	// Filter finds unused pages; nil means that every page counts.
+	Filter Filter
+	// Copies looks for new pages whose content stands elsewhere in the version below: they are told instead of shipped. It reads all
+	// of the parent's data. Machines profit that plan with LoadLocalPlan; for the others it may mean more bytes, because they fetch
+	// whole chunks of older packs for such pages.
+	Copies bool
+	// Progress is told the bytes scanned.
+	Progress Progress
+}
+
+func (o *PublishOptions) workers() int {
+	if o.Workers > 0 {
+		return o.Workers
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// Import makes version 1 of a new image: all pages that are not zeros. It returns ErrExists if the image is there already, ErrInvalid for a
+// name or a disk that cannot be, ErrBusy while somebody else publishes. On any error the store is as before.
+func (s *Store) Import(ctx context.Context, name string, disk *Disk, o *PublishOptions) (*Manifest, error) {
+	p, err := s.begin(name, disk, o)
+	if err != nil {
+		return nil, err
+	}
+	defer p.unlock()
+	l := loader{s, name}
+	switch x, err := l.index(ctx); {
+	case err == nil && len(x.Versions) > 0:
+		return nil, fmt.Errorf("%w: %s has version %d; a further version is added to it", ErrExists, name, x.Latest())
+	case err == nil:
+		p.index = x
+	case errors.Is(err, ErrNotFound):
+		p.index = &Index{Format: formatVersion, Image: name, Next: 1}
+	default:
+		return nil, err
+	}
+	return p.publish(ctx)
+}
+
+// Add makes the next version of an image from a disk that stands on the newest one: what is equal is dropped. It returns a ParentError
+// (ErrWrongParent) if the disk stands on something else, ErrNotFound for an unknown image, and what Import returns. On any error the
+// store is as before.
+func (s *Store) Add(ctx context.Context, name string, child *Disk, o *PublishOptions) (*Manifest, error) {
+	p, err := s.begin(name, child, o)
+	if err != nil {
+		return nil, err
+	}
+	defer p.unlock()
+	l := loader{s, name}
+	if p.index, err = l.index(ctx); err != nil {
+		return nil, err
+	}
+	latest := p.index.Latest()
+	if latest == 0 {
+		return nil, fmt.Errorf("%w: %s has no version to add to; import one first", ErrNotFound, name)
+	}
+	e, err := p.index.entry(latest)
+	if err != nil {
+		return nil, err
+	}
+	if p.below, err = l.manifest(ctx, e); err != nil {
+		return nil, err
+	}
+	if p.below.VirtualSize != child.Size || p.below.SectorSize != child.SectorSize {
+		return nil, invalidf("%s version %d is a disk of %d bytes with sectors of %d, the child of %d with %d; an image keeps its size",
+			name, latest, p.below.VirtualSize, p.below.SectorSize, child.Size, child.SectorSize)
+	}
+	if p.parentMap, err = l.regionMap(ctx, p.below); err != nil {
+		return nil, err
+	}
+	if err := p.since(child); err != nil {
+		return nil, err
+	}
+	return p.publish(ctx)
+}
+
+// publication is one Import or Add under way.
+type publication struct {
+	s         *Store
+	o         PublishOptions
+	name      string
+	disk      *Disk
+	unlock    func()
+	index     *Index
+	below     *Manifest // nil for version 1
+	parentMap *Map
+	delta     *Delta
+}
+
+func (s *Store) begin(name string, disk *Disk, o *PublishOptions) (*publication, error) {
+	if err := CheckName(name); err != nil {
+		return nil, err
+	}
+	if err := checkVirtualSize(disk.Size); err != nil {
+		return nil, err
+	}
+	if disk.SectorSize != 512 && disk.SectorSize != 4096 {
+		return nil, invalidf("disk with sectors of %d bytes", disk.SectorSize)
+	}
+	if o == nil {
+		o = &PublishOptions{}
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.clean(); err != nil {
+		unlock()
+		return nil, err
+	}
+	return &publication{s: s, o: *o, name: name, disk: disk, unlock: unlock}, nil
+}
+
+func (p *publication) parentError(region int64) error {
+	return &ParentError{Image: p.name, Version: p.below.Version, Want: p.below.DataWriteGUID, Have: p.disk.Parents, Region: region}
+}
+
+func (p *publication) since(child *Disk) (err error) {
+	if child.Since != nil {
+		p.delta, err = child.Since(p.below.DataWriteGUID)
+	}
+	if err == nil && p.delta == nil {
+		err = p.parentError(-1)
+	}
+	return err
+}
+
+// publish scans the disk and stores pack, table, map, manifest and index, in this order. Only the last makes the version exist.
+func (p *publication) publish(ctx context.Context) (*Manifest, error) {
+	m := &Manifest{
+		Format: formatVersion, Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,
+		DataWriteGUID: p.disk.DataWriteGUID,
+	}
+	if p.below != nil {
+		m.Parent = p.below.Version
+	}
+	scan, err := p.prepare(ctx, m)
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	t, regionMap, err := p.pack(ctx, scan, m)
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	b := t.marshal()
+	if len(b) > maxTableSize {
+		return nil, invalidf("the layer table would be %d bytes, allowed are %d", len(b), maxTableSize)
+	}
+	m.Figures.Packed, m.Figures.Table = m.Pack.Size, int64(len(b))
+	if m.Table, err = p.s.putObject(kindTable, b); err != nil {
+		return nil, err
+	}
+	if m.Map, err = p.s.putObject(kindMap, regionMap.marshal()); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("image: interrupted, nothing was published: %w", err)
+	}
+	if err := p.s.putManifest(p.index, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// explain completes an error from the scan, which does not know the image.
+func (p *publication) explain(err error) error {
+	var pe *ParentError
+	if errors.As(err, &pe) && pe.Image == "" {
+		return p.parentError(pe.Region)
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("image: interrupted, nothing was published: %w", err)
+	}
+	return err
+}
+
+// prepare finds out which pages are unused, which have changed, and which stand elsewhere.
+func (p *publication) prepare(ctx context.Context, m *Manifest) (*scan, error) {
+	var unused spans
+	if p.o.Filter != nil {
+		ranges, notes, err := p.o.Filter.Unused(ctx, p.disk.Reader, p.disk.Size, p.disk.SectorSize)
+		if err != nil {
+			return nil, err
+		}
+		m.Notes = notes
+		if unused, err = wholePages(ranges, p.disk.Size); err != nil {
+			return nil, err
+		}
+	}
+	s, err := newScan(p.disk, p.delta, p.parentMap, unused, p.o.Progress)
+	if err != nil || p.delta == nil || !p.o.Copies {
+		return s, err
+	}
+	s.copies, err = s.findCopies(ctx, p.o.workers())
+	return s, err
+}
+
+// wholePages returns the pages that lie entirely within ranges.
+func wholePages(ranges []Range, size int64) (spans, error) {
+	var list []span
+	for _, r := range ranges {
+		if r.Offset < 0 || r.Length < 0 || r.Offset > size-r.Length {
+			return nil, invalidf("the filter names bytes %d+%d of a disk of %d bytes", r.Offset, r.Length, size)
+		}
+		if lo, hi := (r.Offset+PageSize-1)/PageSize, (r.Offset+r.Length)/PageSize; lo < hi {
+			list = append(list, span{lo, hi})
+		}
+	}
+	return newSpans(list), nil
+}
+
+// pack scans and writes the pack; it returns the table and the map of the new version.
+func (p *publication) pack(ctx context.Context, s *scan, m *Manifest) (*table, *Map, error) {
+	f, err := p.s.temp(kindPack)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.discard()
+	w, err := newLayerWriter(ctx, f, p.disk.Size, p.o.Level, p.o.workers())
+	if err != nil {
+		return nil, nil, err
+	}
+	regionMap := newMapOn(p.parentMap, p.disk.Size)
+	var defined, undefined []span
+	take := func(f *found) error {
+		regionMap.sums[f.region] = f.sum
+		first := f.region * pagesPerRegion
+		defined = append(defined, span{first, first + s.length(f.region)/PageSize})
+		undefined = append(undefined, f.undefined...)
+		m.Figures.add(f.figures)
+		for _, r := range f.runs {
+			if err := w.add(r.kind, r.page, r.count, r.data, r.copy); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := ordered(ctx, p.o.workers(), s.regions(), s.look, take); err != nil {
+		w.abort()
+		return nil, nil, err
+	}
+	t, err := w.finish()
+	if err != nil {
+		return nil, nil, err
+	}
+	regionMap.undefined = union(subtract(regionMap.undefined, newSpans(defined)), newSpans(undefined))
+	if m.Pack, err = f.commitObject(kindPack); err != nil {
+		return nil, nil, err
+	}
+	t.packSum = m.Pack.SHA256
+	return t, regionMap, nil
+}
+
+// newMapOn starts the map of a version from that of the version below, which is not changed.
+func newMapOn(below *Map, size int64) *Map {
+	m := &Map{virtualSize: size, sums: make([]Sum, regions(size))}
+	if below != nil {
+		copy(m.sums, below.sums)
+		m.undefined = below.undefined
+	} else {
+		clear(m.sums)
+	}
+	return m
+}
+
+func (f *Figures) add(g Figures) {
+	f.Scanned += g.Scanned
+	f.Changed += g.Changed
+	f.Equal += g.Equal
+	f.Zero += g.Zero
+	f.Undefined += g.Undefined
+	f.Copied += g.Copied
+	f.Shipped += g.Shipped
+}

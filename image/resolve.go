@@ -1,0 +1,272 @@
+package image
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+)
+
+// resolver finds where the content of pages of a version lies. It reads a version's manifest and table once.
+type resolver struct {
+	l         *loader
+	x         *Index
+	manifests map[int]*Manifest
+	tables    map[int]*table
+	// fork is the version down from which the disk's own pages serve, except moved, which layers of the way back have written; 0 for none.
+	fork  int
+	moved spans
+	keep  bool // tables, for several plans
+}
+
+// need is a run of pages: the content of page src of the version looked at must go to page dst of the disk. keys are there if the need comes
+// from a copy.
+type need struct {
+	src, dst, count int64
+	keys            []pageKey
+}
+
+// part returns the pages from i to j.
+func (n need) part(i, j int64) need {
+	p := need{src: n.src + i, dst: n.dst + i, count: j - i}
+	if n.keys != nil {
+		p.keys = n.keys[i:j]
+	}
+	return p
+}
+
+func (r *resolver) manifest(ctx context.Context, version int) (*Manifest, error) {
+	if m := r.manifests[version]; m != nil {
+		return m, nil
+	}
+	e, err := r.x.entry(version)
+	if err != nil {
+		return nil, err
+	}
+	m, err := r.l.manifest(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	if r.manifests == nil {
+		r.manifests = map[int]*Manifest{}
+	}
+	for _, o := range r.manifests { // any of them will do: all were compared with one another
+		if o.VirtualSize != m.VirtualSize || o.SectorSize != m.SectorSize {
+			return nil, r.l.fault(e.Manifest.Name, corruptf("versions %d and %d have disks of different size", o.Version, m.Version))
+		}
+		break
+	}
+	r.manifests[version] = m
+	return m, nil
+}
+
+func (r *resolver) table(ctx context.Context, version int) (*table, error) {
+	if t := r.tables[version]; t != nil {
+		return t, nil
+	}
+	m, err := r.manifest(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.l.table(ctx, m)
+	if err == nil && r.keep {
+		r.tables[version] = t
+	}
+	return t, err
+}
+
+// path returns the versions whose layers lie between have and want: up to have and up to want from where they part.
+func (r *resolver) path(ctx context.Context, have, want int) (up, down []int, err error) {
+	for have != want { // parents have smaller numbers: the larger of the two steps down
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		step := &want
+		if have > want {
+			step = &have
+			down = append(down, have)
+		} else {
+			up = append(up, want)
+		}
+		e, err := r.x.entry(*step)
+		if err != nil {
+			return nil, nil, err
+		}
+		*step = e.Parent
+	}
+	return up, down, nil
+}
+
+// fork returns the newest version that both stand on or are, 0 for none. The index is known to be in order.
+func (x *Index) fork(a, b int) int {
+	for a != b {
+		e, err := x.entry(max(a, b))
+		if err != nil {
+			return 0
+		}
+		if a > b {
+			a = e.Parent
+		} else {
+			b = e.Parent
+		}
+	}
+	return a
+}
+
+// touched returns the pages that the layers of versions say something about. The tables are kept: they are needed again.
+func (r *resolver) touched(ctx context.Context, versions []int) (spans, error) {
+	var list []span
+	for _, v := range versions {
+		t, err := r.table(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		r.tables[v] = t
+		list = append(list, t.pages()...)
+	}
+	return newSpans(list), nil
+}
+
+// resolution collects what the layers give.
+type resolution struct {
+	plan *Plan
+	zero []span
+	at   map[uint64]int // pack and chunk → index in plan.jobs
+}
+
+// plan walks from a version downwards until every page has found its content.
+func (r *resolver) plan(ctx context.Context, top *Manifest, have int, pages spans) (*Plan, error) {
+	res := resolution{plan: newPlan(top, have), at: map[uint64]int{}}
+	needs := make([]need, 0, len(pages))
+	for _, s := range pages {
+		needs = append(needs, need{src: s.lo, dst: s.lo, count: s.hi - s.lo})
+	}
+	for version := top.Version; len(needs) > 0; {
+		if version == r.fork {
+			if needs = res.here(needs, r.moved); len(needs) == 0 {
+				break
+			}
+		}
+		m, err := r.manifest(ctx, version)
+		if err != nil {
+			return nil, err
+		}
+		t, err := r.table(ctx, version)
+		if err != nil {
+			return nil, err
+		}
+		if !r.keep {
+			delete(r.tables, version)
+		}
+		if needs, err = res.layer(m, t, needs); err != nil {
+			return nil, r.l.fault(m.Table.Name, err)
+		}
+		if m.Parent == 0 && len(needs) > 0 {
+			return nil, r.l.fault(m.Table.Name, corruptf("version %d stands on nothing and says nothing of page %d", version, needs[0].src))
+		}
+		version = m.Parent
+	}
+	if err := res.plan.finish(res.zero); err != nil {
+		return nil, r.l.fault(IndexName(top.Image), err)
+	}
+	return res.plan, nil
+}
+
+// layer takes from needs what the layer holds and returns what is left for the version below, sorted by src.
+func (res *resolution) layer(m *Manifest, t *table, needs []need) ([]need, error) {
+	var left []need
+	pack := -1
+	for _, n := range needs {
+		i := sort.Search(len(t.runs), func(i int) bool { return t.runs[i].end() > n.src })
+		for n.count > 0 {
+			if i == len(t.runs) || t.runs[i].page >= n.src+n.count {
+				left = append(left, n)
+				break
+			}
+			run := &t.runs[i]
+			if gap := run.page - n.src; gap > 0 {
+				left = append(left, n.part(0, gap))
+				n = n.part(gap, n.count)
+			}
+			take := min(n.count, run.end()-n.src)
+			below, err := res.take(m, t, run, n.part(0, take), &pack)
+			if err != nil {
+				return nil, err
+			}
+			if below != nil {
+				left = append(left, *below)
+			}
+			n = n.part(take, n.count)
+			i++
+		}
+	}
+	slices.SortFunc(left, func(a, b need) int { return cmp.Compare(a.src, b.src) })
+	return left, nil
+}
+
+// here settles the needs that the disk itself can serve and returns the others.
+func (res *resolution) here(needs []need, moved spans) (left []need) {
+	for _, n := range needs {
+		if n.keys == nil { // a page to be made anew, not a copy
+			left = append(left, n)
+			continue
+		}
+		at := n.src
+		for m := range moved.within(n.src, n.src+n.count) {
+			res.local(n.part(at-n.src, m.lo-n.src))
+			left = append(left, n.part(m.lo-n.src, m.hi-n.src))
+			at = m.hi
+		}
+		res.local(n.part(at-n.src, n.count))
+	}
+	return left
+}
+
+func (res *resolution) local(n need) {
+	if n.count > 0 {
+		res.plan.local = append(res.plan.local, localCopy{n.src, n.dst, n.keys})
+	}
+}
+
+// take settles a need that lies within one run; it returns a need for the version below if the run is a copy.
+func (res *resolution) take(m *Manifest, t *table, run *layerRun, n need, pack *int) (*need, error) {
+	into := n.src - run.page
+	switch run.kind {
+	case runZero:
+		res.zero = append(res.zero, span{n.dst, n.dst + n.count})
+	case runUndefined:
+		if n.keys != nil {
+			return nil, corruptf("page %d is copied from page %d, which is undefined in version %d", n.dst, n.src, m.Version)
+		}
+	case runCopy:
+		c := &t.copies[run.ref]
+		return &need{c.source + into, n.dst, n.count, c.keys[into : into+n.count]}, nil
+	case runData:
+		if *pack < 0 {
+			*pack = len(res.plan.packs)
+			res.plan.packs = append(res.plan.packs, m.Pack)
+		}
+		key := uint64(*pack)<<32 | uint64(run.ref)
+		at, ok := res.at[key]
+		if !ok {
+			at = len(res.plan.jobs)
+			res.at[key] = at
+			res.plan.jobs = append(res.plan.jobs, chunkJob{pack: *pack, chunk: t.chunks[run.ref]})
+		}
+		j := &res.plan.jobs[at]
+		j.pieces = append(j.pieces, piece{dst: n.dst, off: run.off + uint32(into), count: uint32(n.count)})
+	}
+	return nil, nil
+}
+
+// String says from where to where, for people.
+func (p *Plan) String() string {
+	if p.Have == p.Want {
+		return fmt.Sprintf("%s version %d", p.Image, p.Want)
+	}
+	if p.Have == 0 {
+		return fmt.Sprintf("%s nothing to version %d", p.Image, p.Want)
+	}
+	return fmt.Sprintf("%s version %d to %d", p.Image, p.Have, p.Want)
+}

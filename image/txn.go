@@ -1,0 +1,200 @@
+package image
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// file is what a write needs of a file.
+type file interface {
+	io.Writer
+	Sync() error
+	Close() error
+}
+
+// fileOps are the operations that change the store. Tests replace them by ones that fail.
+type fileOps struct {
+	create func(path string) (file, error)
+	rename func(from, to string) error
+	mkdir  func(path string) error
+	sync   func(dir string) error
+}
+
+var osOps = fileOps{
+	create: func(p string) (file, error) { return os.OpenFile(p, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) },
+	rename: os.Rename,
+	mkdir:  func(p string) error { return os.MkdirAll(p, 0o755) },
+	sync:   syncDir,
+}
+
+// syncDir makes names in a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// lock takes the store for one publisher. The lock goes with the process, so that a killed one leaves none.
+func (s *Store) lock() (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(s.dir, lockName), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%w: somebody else is writing to %s; try again when that has ended", ErrBusy, s.dir)
+	}
+	return func() { f.Close() }, nil
+}
+
+// clean removes what an interrupted publisher left. The caller holds the lock.
+func (s *Store) clean() error {
+	dir := filepath.Join(s.dir, tmpName)
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	return nil
+}
+
+// temp is a file that is not yet part of the tree. Discard after commit does nothing.
+type temp struct {
+	s    *Store
+	f    file
+	path string
+	hash hash.Hash
+	size int64
+	done bool
+}
+
+func (s *Store) temp(label string) (*temp, error) {
+	p := filepath.Join(s.dir, tmpName, label)
+	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	f, err := s.ops.create(p)
+	if err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	return &temp{s: s, f: f, path: p, hash: sha256.New()}, nil
+}
+
+// Write appends.
+func (t *temp) Write(p []byte) (int, error) {
+	n, err := t.f.Write(p)
+	t.hash.Write(p[:n])
+	t.size += int64(n)
+	return n, err
+}
+
+func (t *temp) sum() Sum { return Sum(t.hash.Sum(nil)) }
+
+// commit makes the file durable and then gives it its name, replacing what had it.
+func (t *temp) commit(name string) error {
+	to, err := t.s.path(name)
+	if err != nil {
+		return err
+	}
+	t.done = true
+	err = errors.Join(t.f.Sync(), t.f.Close())
+	if err == nil {
+		err = t.s.install(t.path, to)
+	}
+	if err != nil {
+		os.Remove(t.path)
+		return fmt.Errorf("image: %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Store) install(from, to string) error {
+	dir := filepath.Dir(to)
+	if err := s.ops.mkdir(dir); err != nil {
+		return err
+	}
+	if err := s.ops.rename(from, to); err != nil {
+		return err
+	}
+	// The folder itself may be new, so its name has to last as well.
+	return errors.Join(s.ops.sync(dir), s.ops.sync(filepath.Dir(dir)))
+}
+
+// commitObject commits the file under the name that its content gives.
+func (t *temp) commitObject(kind string) (Object, error) {
+	o := Object{Name: objectName(kind, t.sum()), Size: t.size, SHA256: t.sum()}
+	return o, t.commit(o.Name)
+}
+
+func (t *temp) discard() {
+	if !t.done {
+		t.done = true
+		t.f.Close()
+		os.Remove(t.path)
+	}
+}
+
+// replace puts a document at name, whole or not at all.
+func (s *Store) replace(name string, b []byte) error {
+	t, err := s.temp("document")
+	if err != nil {
+		return err
+	}
+	defer t.discard()
+	if _, err := t.Write(b); err != nil {
+		return fmt.Errorf("image: %s: %w", name, err)
+	}
+	return t.commit(name)
+}
+
+// putObject stores b as an object.
+func (s *Store) putObject(kind string, b []byte) (Object, error) {
+	t, err := s.temp(kind)
+	if err != nil {
+		return Object{}, err
+	}
+	defer t.discard()
+	if _, err := t.Write(b); err != nil {
+		return Object{}, fmt.Errorf("image: %s: %w", kind, err)
+	}
+	return t.commitObject(kind)
+}
+
+// putManifest stores the manifest and then the index that names it: with the second rename the version exists.
+func (s *Store) putManifest(x *Index, m *Manifest) error {
+	b, err := encode(m)
+	if err != nil {
+		return err
+	}
+	name := manifestName(m.Image, m.Version)
+	if err := s.replace(name, b); err != nil {
+		return err
+	}
+	next := *x
+	next.Next = m.Version + 1
+	next.Versions = append(append([]Entry{}, x.Versions...), Entry{
+		Version: m.Version, Parent: m.Parent, Manifest: Object{Name: name, Size: int64(len(b)), SHA256: sha256.Sum256(b)},
+	})
+	return s.putIndex(&next)
+}
+
+func (s *Store) putIndex(x *Index) error {
+	b, err := encode(x)
+	if err != nil {
+		return err
+	}
+	if int64(len(b)) > maxIndexSize {
+		return invalidf("%s has too many versions for one index", x.Image)
+	}
+	return s.replace(IndexName(x.Image), b)
+}

@@ -1,0 +1,159 @@
+package initramfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/u-root/mkuimage/cpio"
+)
+
+// skeleton holds the directories and the few devices that init wants before it
+// has mounted anything. No resolver address and no time zone are baked in.
+func skeleton() []cpio.Record {
+	var records []cpio.Record
+	for _, d := range []string{"bin", "dev", "etc", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "usr", "var"} {
+		records = append(records, cpio.Directory(d, 0o755))
+	}
+	return append(records,
+		cpio.Directory("tmp", 0o777),
+		cpio.CharDev("dev/console", 0o600, 5, 1),
+		cpio.CharDev("dev/tty", 0o666, 5, 0),
+		cpio.CharDev("dev/null", 0o666, 1, 3),
+		cpio.Symlink("sbin/modprobe", "../bbin/modprobe"))
+}
+
+func (f File) record() cpio.Record {
+	mode := uint64(f.Mode)
+	if mode == 0 {
+		mode = 0o644
+	}
+	name := strings.TrimPrefix(path.Clean(f.Name), "/")
+	return cpio.StaticRecord(f.Data, cpio.Info{Name: name, Mode: cpio.S_IFREG | mode})
+}
+
+func fileRecords(files []File) []cpio.Record {
+	var records []cpio.Record
+	for _, f := range files {
+		records = append(records, f.record())
+	}
+	return records
+}
+
+func recordsOf(a *cpio.Archive) []cpio.Record {
+	var records []cpio.Record
+	for _, name := range a.Order {
+		records = append(records, a.Files[name])
+	}
+	return records
+}
+
+// ErrDuplicate says that two files of the archive have the same name.
+var ErrDuplicate = errors.New("two files of the same name")
+
+// assemble joins records into one archive, sorted by name so that each directory
+// stands before what is in it, and adds the directories that nobody named.
+func assemble(lists ...[]cpio.Record) (*cpio.Archive, error) {
+	a := cpio.InMemArchive()
+	for _, r := range slices.Concat(lists...) {
+		if r.Name == cpio.Trailer {
+			continue
+		}
+		old, twice := a.Files[r.Name]
+		if twice && (!isDir(old) || !isDir(r)) {
+			return nil, fmt.Errorf("initramfs: %w: %s", ErrDuplicate, r.Name)
+		}
+		for dir := path.Dir(r.Name); dir != "."; dir = path.Dir(dir) {
+			if _, ok := a.Files[dir]; !ok {
+				a.Files[dir] = cpio.Directory(dir, 0o755)
+			}
+		}
+		if !twice {
+			a.Files[r.Name] = r
+		}
+	}
+	a.Order = slices.Sorted(maps.Keys(a.Files))
+	return a, nil
+}
+
+func isDir(r cpio.Record) bool { return r.Mode&cpio.S_IFMT == cpio.S_IFDIR }
+
+// Pack writes a compressed cpio archive of the given files alone, beside the few
+// directories and devices that every init wants. It is [Build] without programs.
+func Pack(out string, files []File) error {
+	archive, err := assemble(skeleton(), fileRecords(files))
+	if err != nil {
+		return err
+	}
+	_, _, err = writeArchive(out, archive)
+	return err
+}
+
+// writeArchive writes the compressed archive beside out and renames it there.
+func writeArchive(out string, archive *cpio.Archive) (raw, size int64, err error) {
+	err = replaceFile(out, func(w io.Writer) error {
+		n := &counter{w: w}
+		z, err := newCompressor(n)
+		if err != nil {
+			return err
+		}
+		c := &counter{w: z}
+		if err := copyRecords(cpio.Newc.Writer(c), archive); err != nil {
+			return err
+		}
+		if err := z.Close(); err != nil {
+			return err
+		}
+		raw, size = c.n, n.n
+		return nil
+	})
+	return raw, size, err
+}
+
+// newCompressor returns zstd at its best. One goroutine: with more the result
+// would depend on timing. The kernel accepts windows up to 128 MiB.
+func newCompressor(w io.Writer) (*zstd.Encoder, error) {
+	return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
+		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(32<<20))
+}
+
+func copyRecords(w cpio.RecordWriter, archive *cpio.Archive) error {
+	for _, name := range archive.Order {
+		if err := w.WriteRecord(cpio.MakeReproducible(archive.Files[name])); err != nil {
+			return fmt.Errorf("initramfs: %s: %w", name, err)
+		}
+	}
+	return cpio.WriteTrailer(w)
+}
+
+// counter counts the bytes written through it.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// replaceFile writes a file beside path and renames it there when write has succeeded.
+func replaceFile(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // no-op once renamed
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

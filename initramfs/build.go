@@ -1,0 +1,144 @@
+package initramfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+
+	"github.com/u-root/mkuimage/cpio"
+	"github.com/u-root/mkuimage/fileflag"
+
+	"troy/initramfs/kmod"
+)
+
+// Options say what goes into an initramfs. Kernel, Modules and Out are required.
+type Options struct {
+	Kernel  string // the kernel image (bzImage) that will start it; tells the release
+	Modules string // its lib/modules/VERSION folder; a symbolic link will do
+	Out     string // the file to write, a zstd-compressed cpio archive
+
+	Agent       string   // Go package of the program that init starts; empty = [DefaultAgent]
+	AgentArgs   []string // its arguments
+	Commands    []string // Go packages of the busybox, u-root's init among them; nil = [DefaultCommands]
+	ModuleNames []string // kernel modules; nil = [DefaultModules]
+	Files       []File   // further files, such as the site's certificate
+
+	Source string // folder inside the Go module that builds it; empty = the working directory
+	Cache  string // folder to keep the busybox in for the next time; empty = build it anew
+}
+
+func (o *Options) agent() string {
+	if o.Agent == "" {
+		return DefaultAgent
+	}
+	return o.Agent
+}
+
+// File is one file of the archive.
+type File struct {
+	Name string // path in the archive, relative
+	Data []byte
+	Mode uint32 // permission bits; 0 = 0644
+}
+
+// Info describes an initramfs that was built.
+type Info struct {
+	Release string   // kernel release it fits
+	Modules []string // kernel modules in it, in an order in which they load
+	RawSize int64    // bytes of the cpio archive
+	Size    int64    // bytes of Out
+}
+
+// ErrKernelMismatch says that the modules were built for another kernel.
+var ErrKernelMismatch = errors.New("kernel and modules do not belong together")
+
+// Build builds the initramfs. The same options, sources and Go version give the
+// same bytes. Out is replaced only by a finished archive.
+//
+// The go command must be in PATH. Building cannot be interrupted while the
+// busybox is compiled: ctx is looked at between the steps.
+func Build(ctx context.Context, o *Options) (*Info, error) {
+	release, err := KernelRelease(o.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	modules, err := selectModules(o, release)
+	if err != nil {
+		return nil, err
+	}
+	tmp, err := os.MkdirTemp("", "troy-initramfs-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	agent, err := agentFile(ctx, o, tmp)
+	if err != nil {
+		return nil, fmt.Errorf("initramfs: %w", err)
+	}
+	box, err := busybox(ctx, o, tmp)
+	if err != nil {
+		return nil, fmt.Errorf("initramfs: %w", err)
+	}
+	archive, err := assemble(skeleton(), recordsOf(box), agentRecords(o, agent), moduleRecords(release, modules), fileRecords(o.Files))
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	info := &Info{Release: release}
+	for _, m := range modules {
+		info.Modules = append(info.Modules, m.Name)
+	}
+	info.RawSize, info.Size, err = writeArchive(o.Out, archive)
+	return info, err
+}
+
+// selectModules returns the wanted modules and all that they need.
+func selectModules(o *Options, release string) ([]*kmod.Module, error) {
+	index, err := kmod.Open(o.Modules)
+	if err != nil {
+		return nil, err
+	}
+	names := o.ModuleNames
+	if names == nil {
+		names = slices.DeleteFunc(DefaultModules(), func(n string) bool { return !index.Has(n) })
+	}
+	modules, err := index.Closure(names...)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range modules {
+		if m.Release() != release {
+			return nil, fmt.Errorf("%w: kernel %s is %s, module %s is for %s", ErrKernelMismatch, o.Kernel, release, m.Name, m.Release())
+		}
+	}
+	return modules, nil
+}
+
+// agentRecords are the agent and what makes u-root's init start it.
+func agentRecords(o *Options, agent File) []cpio.Record {
+	records := []cpio.Record{agent.record(), cpio.Symlink("bin/uinit", path.Base(agent.Name))}
+	if len(o.AgentArgs) > 0 {
+		flags := File{Name: "etc/uinit.flags", Data: []byte(fileflag.ArgvToFile(o.AgentArgs))}
+		records = append(records, flags.record())
+	}
+	return records
+}
+
+// moduleRecords are the kernel modules and the index files that go with them.
+func moduleRecords(release string, modules []*kmod.Module) []cpio.Record {
+	dir := path.Join("lib/modules", release)
+	files := []File{
+		{Name: path.Join(dir, "modules.dep"), Data: kmod.ModulesDep(modules)},
+		{Name: path.Join(dir, "modules.alias"), Data: kmod.ModulesAlias(modules)},
+		{Name: path.Join(dir, "modules.softdep"), Data: kmod.ModulesSoftdep(modules)},
+	}
+	for _, m := range modules {
+		files = append(files, File{Name: path.Join(dir, m.Path), Data: m.Data})
+	}
+	return fileRecords(files)
+}

@@ -1,0 +1,30 @@
+package initramfs
+
+// uroot is where u-root keeps its commands.
+const uroot = "github.com/u-root/u-root/cmds/"
+
+// DefaultAgent is the program that u-root's init starts.
+const DefaultAgent = "troy/cmds/deploy"
+
+// DefaultCommands returns the Go packages that are built in beside the agent:
+// u-root's init and what a person at the rescue shell needs. Packages of other
+// modules must also stand in tools.go, or go.mod loses them.
+func DefaultCommands() []string {
+	core := []string{
+		"init", "gosh", // what makes it start
+		"blkid", "cat", "chmod", "cp", "date", "dd", "df", "dhclient", "dmesg", "du", "echo", "find", "free",
+		"grep", "head", "hexdump", "hostname", "id", "insmod", "io", "ip", "kill", "ln", "losetup", "ls", "lsdrivers",
+		"lsmod", "mkdir", "mknod", "more", "mount", "mv", "netstat", "pci", "ping", "poweroff", "ps", "pwd",
+		"rm", "rmmod", "shasum", "shutdown", "sleep", "stty", "sync", "tail", "tee", "umount", "uname", "uptime",
+		"wc", "wget",
+	}
+	exp := []string{"efivarfs", "modprobe", "partprobe"}
+	var all []string
+	for _, c := range core {
+		all = append(all, uroot+"core/"+c)
+	}
+	for _, c := range exp {
+		all = append(all, uroot+"exp/"+c)
+	}
+	return all
+}

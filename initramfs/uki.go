@@ -1,0 +1,188 @@
+package initramfs
+
+import (
+	"bytes"
+	"context"
+	"debug/pe"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// DefaultStub is where Debian's systemd-boot-efi puts the stub.
+const DefaultStub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+
+// UKIOptions say what a unified kernel image is made of. Kernel and Out are required.
+type UKIOptions struct {
+	Kernel  string // bzImage with its EFI stub
+	Initrd  string // initramfs; empty = none
+	Cmdline string // kernel command line, ASCII
+	Stub    string // systemd's EFI stub; empty = [DefaultStub]
+	Out     string // the file to write
+}
+
+// Errors of [UKI].
+var (
+	ErrStub    = errors.New("not a usable EFI stub")
+	ErrCmdline = errors.New("kernel command line not usable")
+)
+
+// maxCmdline is COMMAND_LINE_SIZE of x86 less the final NUL.
+const maxCmdline = 2047
+
+// UKI writes one EFI program that holds kernel, initramfs and command line: what
+// firmware can start without any configuration, from the removable media path
+// for instance. It appends sections to systemd's stub as
+// https://uapi-group.org/specifications/specs/unified_kernel_image/ says. The
+// result is not signed. The same input gives the same bytes.
+func UKI(ctx context.Context, o *UKIOptions) error {
+	if err := checkCmdline(o.Cmdline); err != nil {
+		return err
+	}
+	release, err := KernelRelease(o.Kernel)
+	if err != nil {
+		return err
+	}
+	path := o.Stub
+	if path == "" {
+		path = DefaultStub
+	}
+	stub, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("EFI stub (Debian package systemd-boot-efi): %w", err)
+	}
+	sections := []section{{".cmdline", []byte(o.Cmdline)}, {".uname", []byte(release)}}
+	if o.Initrd != "" {
+		initrd, err := os.ReadFile(o.Initrd)
+		if err != nil {
+			return fmt.Errorf("initramfs: %w", err)
+		}
+		sections = append(sections, section{".initrd", initrd})
+	}
+	kernel, err := os.ReadFile(o.Kernel)
+	if err != nil {
+		return fmt.Errorf("kernel: %w", err)
+	}
+	// Last, because a kernel that is started in place uses memory beyond its end.
+	sections = append(sections, section{".linux", kernel})
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	image, err := appendSections(stub, sections)
+	if err != nil {
+		return fmt.Errorf("EFI stub %s: %w", path, err)
+	}
+	return replaceFile(o.Out, func(w io.Writer) error { _, err := w.Write(image); return err })
+}
+
+func checkCmdline(s string) error {
+	if len(s) > maxCmdline {
+		return fmt.Errorf("%w: %d bytes, the kernel takes %d", ErrCmdline, len(s), maxCmdline)
+	}
+	if i := strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
+		return fmt.Errorf("%w: not printable ASCII at byte %d", ErrCmdline, i)
+	}
+	return nil
+}
+
+// section is a section to be added to a PE image.
+type section struct {
+	name string // at most 8 bytes
+	data []byte
+}
+
+// Sizes and offsets of the PE/COFF format, relative to the COFF header.
+const (
+	coffHeaderSize     = 20
+	sectionHeaderSize  = 40
+	optSizeOfImage     = coffHeaderSize + 56
+	optSizeOfInitData  = coffHeaderSize + 8
+	optCheckSum        = coffHeaderSize + 64
+	optSecurity        = coffHeaderSize + 112 + 8*4 // data directory 4: signatures
+	coffSymbolTable    = 8
+	coffNumberOfSyms   = 12
+	sectionReadOnly    = pe.IMAGE_SCN_CNT_INITIALIZED_DATA | pe.IMAGE_SCN_MEM_READ
+	sectionVirtualUnit = 4096 // page size of the firmware
+)
+
+// appendSections returns the PE image stub with further sections. Symbols and
+// signatures of the stub are dropped: both would be wrong afterwards.
+func appendSections(stub []byte, add []section) ([]byte, error) {
+	f, err := pe.NewFile(bytes.NewReader(stub))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStub, err)
+	}
+	opt, ok := f.OptionalHeader.(*pe.OptionalHeader64)
+	if !ok || f.Machine != pe.IMAGE_FILE_MACHINE_AMD64 {
+		return nil, fmt.Errorf("%w: not for x86-64", ErrStub)
+	}
+	l, err := measure(f, opt, stub)
+	if err != nil {
+		return nil, err
+	}
+	headers := l.coff + coffHeaderSize + int(f.SizeOfOptionalHeader) + len(f.Sections)*sectionHeaderSize
+	if headers+len(add)*sectionHeaderSize > int(opt.SizeOfHeaders) {
+		return nil, fmt.Errorf("%w: no room for %d section headers", ErrStub, len(add))
+	}
+	out := append([]byte(nil), stub[:l.fileEnd]...)
+	var added uint32
+	for i, s := range add {
+		h := pe.SectionHeader32{VirtualSize: uint32(len(s.data)), VirtualAddress: l.virtualEnd, Characteristics: sectionReadOnly}
+		copy(h.Name[:], s.name)
+		out = pad(out, int(opt.FileAlignment))
+		h.PointerToRawData = uint32(len(out))
+		out = pad(append(out, s.data...), int(opt.FileAlignment))
+		h.SizeOfRawData = uint32(len(out)) - h.PointerToRawData
+		if _, err := binary.Encode(out[headers+i*sectionHeaderSize:], binary.LittleEndian, h); err != nil {
+			return nil, err
+		}
+		l.virtualEnd = alignUp(l.virtualEnd+h.VirtualSize, l.virtualUnit)
+		added += h.SizeOfRawData
+	}
+	coff := out[l.coff:]
+	le := binary.LittleEndian
+	le.PutUint16(coff[2:], uint16(len(f.Sections)+len(add)))
+	le.PutUint32(coff[coffSymbolTable:], 0)
+	le.PutUint32(coff[coffNumberOfSyms:], 0)
+	le.PutUint32(coff[optSizeOfInitData:], opt.SizeOfInitializedData+added)
+	le.PutUint32(coff[optSizeOfImage:], l.virtualEnd)
+	le.PutUint32(coff[optCheckSum:], 0) // firmware does not look at it
+	le.PutUint64(coff[optSecurity:], 0)
+	return out, nil
+}
+
+// layout is where the parts of a PE image end.
+type layout struct {
+	coff        int    // offset of the COFF header
+	fileEnd     int    // end of the last section's data
+	virtualEnd  uint32 // first free address after the last section
+	virtualUnit uint32 // alignment of addresses
+}
+
+func measure(f *pe.File, opt *pe.OptionalHeader64, stub []byte) (layout, error) {
+	l := layout{virtualUnit: max(opt.SectionAlignment, sectionVirtualUnit), fileEnd: int(opt.SizeOfHeaders)}
+	l.coff = int(binary.LittleEndian.Uint32(stub[0x3c:])) + 4
+	if f.SizeOfOptionalHeader < optSecurity+8-coffHeaderSize || opt.FileAlignment == 0 || len(f.Sections) == 0 {
+		return l, fmt.Errorf("%w: header too short", ErrStub)
+	}
+	for _, s := range f.Sections {
+		l.fileEnd = max(l.fileEnd, int(s.Offset)+int(s.Size))
+		l.virtualEnd = max(l.virtualEnd, alignUp(s.VirtualAddress+max(s.VirtualSize, s.Size), l.virtualUnit))
+	}
+	if l.fileEnd > len(stub) {
+		return l, fmt.Errorf("%w: cut short", ErrStub)
+	}
+	return l, nil
+}
+
+func alignUp(n, unit uint32) uint32 { return (n + unit - 1) / unit * unit }
+
+func pad(b []byte, unit int) []byte {
+	if r := len(b) % unit; r != 0 {
+		b = append(b, make([]byte, unit-r)...)
+	}
+	return b
+}

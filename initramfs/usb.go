@@ -1,0 +1,117 @@
+package initramfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/diskfs/go-diskfs/partition/gpt"
+	"github.com/google/uuid"
+)
+
+// USBOptions say what a boot stick holds. UKI and Out are required.
+type USBOptions struct {
+	UKI   string // unified kernel image, becomes \EFI\BOOT\BOOTX64.EFI
+	Files []File // further files of the stick; paths with '/'
+	Label string // volume label; empty = TROY
+	Out   string // the image file to write, to be copied to a stick as it is
+}
+
+// RemovablePath is what UEFI firmware starts from a disk that it knows nothing about
+// (UEFI specification, 3.5.1.1).
+const RemovablePath = "EFI/BOOT/BOOTX64.EFI"
+
+const (
+	sectorSize = 512
+	mebibyte   = 1 << 20
+	// minFAT keeps the volume well above the 65525 clusters below which a
+	// FAT volume is by definition not FAT32.
+	minFAT = 64 * mebibyte
+	slack  = 8 * mebibyte // room for file system structures and for a note of the admin
+)
+
+// USB writes a disk image that UEFI firmware boots from a stick: GPT with one EFI
+// system partition (FAT32). All identifiers are derived from the content and all
+// times are fixed, so the same input gives the same bytes. The mtools must be installed.
+func USB(ctx context.Context, o *USBOptions) error {
+	kernel, err := os.ReadFile(o.UKI)
+	if err != nil {
+		return fmt.Errorf("boot image: %w", err)
+	}
+	files := append([]File{{Name: RemovablePath, Data: kernel}}, o.Files...)
+	id, total := identity(files)
+	fat := max(minFAT, (total+slack+mebibyte-1)/mebibyte*mebibyte)
+	label := o.Label
+	if label == "" {
+		label = "TROY"
+	}
+	return replaceFile(o.Out, func(w io.Writer) error {
+		f, ok := w.(*os.File)
+		if !ok {
+			return errors.ErrUnsupported
+		}
+		size := fat + 2*mebibyte // one before the partition, one for the second GPT
+		if err := f.Truncate(size); err != nil {
+			return err
+		}
+		if err := writeGPT(f, size, fat, id); err != nil {
+			return fmt.Errorf("partition table: %w", err)
+		}
+		v := volume{image: f.Name(), offset: mebibyte, size: fat, label: label, serial: id.derive("volume").ID()}
+		return v.write(ctx, files)
+	})
+}
+
+// contentID is a hash of all that a stick holds.
+type contentID [sha256.Size]byte
+
+// derive returns an identifier for one purpose, a version 8 UUID of RFC 9562.
+func (id contentID) derive(purpose string) uuid.UUID {
+	return uuid.NewHash(sha256.New(), uuid.Nil, append(id[:], purpose...), 8)
+}
+
+func identity(files []File) (id contentID, total int64) {
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%s\x00%d\x00", f.Name, len(f.Data))
+		h.Write(f.Data)
+		total += int64(len(f.Data))
+	}
+	return contentID(h.Sum(nil)), total
+}
+
+func writeGPT(f *os.File, size, fat int64, id contentID) error {
+	t := gpt.Table{
+		LogicalSectorSize: sectorSize, PhysicalSectorSize: sectorSize, ProtectiveMBR: true,
+		GUID: strings.ToUpper(id.derive("disk").String()),
+		Partitions: []*gpt.Partition{{
+			Index: 1, Start: mebibyte / sectorSize, End: uint64(mebibyte+fat)/sectorSize - 1, Size: uint64(fat),
+			Type: gpt.EFISystemPartition, Name: "TROY", GUID: strings.ToUpper(id.derive("partition").String()),
+		}},
+	}
+	return t.Write(f, size)
+}
+
+// parents returns the directories above the files, outer before inner.
+func parents(files []File) []string {
+	var dirs []string
+	seen := map[string]bool{".": true, "/": true}
+	var add func(string)
+	add = func(dir string) {
+		if seen[dir] {
+			return
+		}
+		seen[dir] = true
+		add(path.Dir(dir))
+		dirs = append(dirs, dir)
+	}
+	for _, f := range files {
+		add(path.Dir(path.Clean(f.Name)))
+	}
+	return dirs
+}

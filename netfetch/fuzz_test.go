@@ -1,0 +1,146 @@
+package netfetch
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/vishvananda/netlink"
+)
+
+// ackMessage makes a DHCPACK with every option that is looked at.
+func ackMessage(t testing.TB, change ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+	t.Helper()
+	m, err := dhcpv4.New(append([]dhcpv4.Modifier{
+		dhcpv4.WithMessageType(dhcpv4.MessageTypeAck),
+		dhcpv4.WithYourIP(net.IPv4(192, 0, 2, 10)),
+		dhcpv4.WithNetmask(net.CIDRMask(24, 32)),
+		dhcpv4.WithServerIP(net.IPv4(192, 0, 2, 1)),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(192, 0, 2, 1))),
+		dhcpv4.WithRouter(net.IPv4(192, 0, 2, 1)),
+		dhcpv4.WithDNS(net.IPv4(192, 0, 2, 53), net.IPv4(0, 0, 0, 0)),
+		dhcpv4.WithLeaseTime(3600),
+		dhcpv4.WithOption(dhcpv4.OptDomainName("lab.example")),
+		dhcpv4.WithOption(dhcpv4.OptHostName("pc1")),
+		dhcpv4.WithOption(dhcpv4.OptGeneric(optionServer, []byte("192.0.2.1:8080\x00"))),
+		dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{5, 220})),
+	}, change...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+var portAttrs = netlink.LinkAttrs{Name: "eth0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+
+func TestLinkOf(t *testing.T) {
+	l, err := linkOf(&portAttrs, &nclient4.Lease{ACK: ackMessage(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Addr.String() != "192.0.2.10/24" || l.Gateway.String() != "192.0.2.1" || len(l.DNS) != 1 || l.MTU != 1500 ||
+		l.Server != "http://192.0.2.1:8080" || l.Domain != "lab.example" || l.Hostname != "pc1" || l.DHCP.String() != "192.0.2.1" ||
+		l.Lease != time.Hour || l.renewT != 30*time.Minute || l.rebind != 3150*time.Second {
+		t.Errorf("link = %+v", l)
+	}
+	option := func(code dhcpv4.OptionCode, b ...byte) dhcpv4.Modifier {
+		return dhcpv4.WithOption(dhcpv4.OptGeneric(code, b))
+	}
+	tests := []struct {
+		name   string
+		change dhcpv4.Modifier
+		ok     func(l *Link, err error) bool
+	}{
+		{"no address", dhcpv4.WithYourIP(net.IPv4zero), func(l *Link, err error) bool { return err != nil }},
+		{"loopback", dhcpv4.WithYourIP(net.IPv4(127, 0, 0, 1)), func(l *Link, err error) bool { return err != nil }},
+		{"multicast", dhcpv4.WithYourIP(net.IPv4(224, 0, 0, 1)), func(l *Link, err error) bool { return err != nil }},
+		{"mask with holes", option(dhcpv4.OptionSubnetMask, 255, 0, 255, 0), func(l *Link, err error) bool { return err != nil }},
+		{"no mask", dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionSubnetMask, nil)), func(l *Link, err error) bool { return err == nil && l.Addr.Bits() == 24 }},
+		{"endless lease", dhcpv4.WithLeaseTime(0xffffffff), func(l *Link, err error) bool { return err == nil && l.Lease == 0 }},
+		{"no lease time", dhcpv4.WithLeaseTime(0), func(l *Link, err error) bool { return err == nil && l.Lease == 0 }},
+		{"T1 after T2", option(dhcpv4.OptionRenewTimeValue, 0, 0, 14, 15), func(l *Link, err error) bool {
+			return err == nil && l.renewT == 30*time.Minute
+		}},
+		{"tiny MTU", option(dhcpv4.OptionInterfaceMTU, 0, 68), func(l *Link, err error) bool { return err == nil && l.MTU == 0 }},
+		{"server with a line feed", option(optionServer, []byte("a\nb")...), func(l *Link, err error) bool { return err == nil && l.Server == "" }},
+		{"server as URL", option(optionServer, []byte("https://troy/x/")...), func(l *Link, err error) bool { return err == nil && l.Server == "https://troy/x" }},
+		{"domain with a line feed", dhcpv4.WithOption(dhcpv4.OptDomainName("a\nnameserver 6.6.6.6")), func(l *Link, err error) bool { return err == nil && l.Domain == "" }},
+		// 0/0 by .254, 10/8 by .253: the router option does not count (RFC 3442).
+		{"classless routes", option(dhcpv4.OptionClasslessStaticRoute, 0, 192, 0, 2, 254, 8, 10, 192, 0, 2, 253), func(l *Link, err error) bool {
+			return err == nil && l.Gateway.String() == "192.0.2.254" && len(l.Routes) == 1 && l.Routes[0].Dst.String() == "10.0.0.0/8"
+		}},
+	}
+	for _, test := range tests {
+		l, err := linkOf(&portAttrs, &nclient4.Lease{ACK: ackMessage(t, test.change)})
+		if !test.ok(l, err) {
+			t.Errorf("%s: link %+v, %v", test.name, l, err)
+		}
+	}
+}
+
+// FuzzLinkOf takes any packet that the DHCP library takes.
+func FuzzLinkOf(f *testing.F) {
+	f.Add(ackMessage(f).ToBytes())
+	f.Add(ackMessage(f, dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionClasslessStaticRoute, []byte{33, 1}))).ToBytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := dhcpv4.FromBytes(b)
+		if err != nil {
+			return
+		}
+		usefulOffer(m)
+		l, err := linkOf(&portAttrs, &nclient4.Lease{ACK: m})
+		if err != nil {
+			return
+		}
+		if checkAddr(l.Addr) != nil || l.Lease < 0 || l.renewT > l.rebind || l.rebind > l.Lease || strings.ContainsAny(l.Domain+l.Hostname+l.Server, "\n\r\x00 ") {
+			t.Errorf("link = %+v", l)
+		}
+		port := &netlink.Dummy{LinkAttrs: portAttrs}
+		for _, r := range routes(port, l) {
+			if r.Dst == nil {
+				t.Errorf("a route without destination: %+v", l)
+			}
+		}
+	})
+}
+
+func FuzzParseContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 0-99/1000", "bytes 5-5/*", "bytes */1000", "bytes 9-1/5", "bytes 0-99/50", "bytes +0-1/2"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		first, last, total, ok := parseContentRange(s)
+		if ok && (first < 0 || last < first || total != -1 && total <= last) {
+			t.Errorf("parseContentRange(%q) = %d, %d, %d", s, first, last, total)
+		}
+		if ok && strings.ContainsAny(s, "+ ") && strings.Count(s, " ") != 1 {
+			t.Errorf("parseContentRange(%q) was taken", s)
+		}
+	})
+}
+
+func TestParseContentRange(t *testing.T) {
+	for s, want := range map[string]bool{"bytes 0-99/1000": true, "bytes 5-5/*": true, "bytes 5-5/6": true, "": false,
+		"bytes 5-5/5": false, "bytes 9-1/20": false, "bytes */1000": false, "bytes -1-5/9": false, "bytes +0-5/9": false,
+		"bytes 0-5": false, "items 0-5/9": false, "bytes 0-9223372036854775808/*": false, "bytes  0-5/9": false} {
+		if _, _, _, ok := parseContentRange(s); ok != want {
+			t.Errorf("parseContentRange(%q) = %v, want %v", s, ok, want)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{"": 0, "0": 0, "7": 7 * time.Second, " 7 ": 7 * time.Second, "-1": 0, "x": 0,
+		"4294967295": 24 * time.Hour, "99999999999999999999": 0,
+		now.Add(time.Minute).Format(http.TimeFormat): time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
+		now.Add(100 * time.Hour).Format(http.TimeFormat): 24 * time.Hour} {
+		if got := retryAfter(value, now); got != want {
+			t.Errorf("retryAfter(%q) = %v, want %v", value, got, want)
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package netfetch
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// HTTPOptions holds what may be chosen; the zero value is right for a lab.
+type HTTPOptions struct {
+	// RootCAs are the authorities a server certificate must come from (the CA
+	// that the media carries). nil = those of the system.
+	RootCAs *x509.CertPool
+	// Now is the time certificates are judged by, see Clock. nil = time.Now.
+	Now func() time.Time
+	// GiveUpAfter is how long a call goes on without progress, waits
+	// that the server asked for included. 0 = 2 minutes. The context may end
+	// it earlier.
+	GiveUpAfter time.Duration
+	// Stall is the time in which an answer must make progress (MinRate times
+	// Stall bytes; at least one). 0 = 20 seconds.
+	Stall time.Duration
+	// MinRate is the slowest answer put up with, bytes per second. 0 = 1024;
+	// negative = one byte per Stall is enough.
+	MinRate int64
+	// MaxDiscard is how many bytes are read and thrown away to reach a range
+	// when the server sends the whole object. 0 = 8 MiB; negative = none.
+	MaxDiscard int64
+	// MaxRange is the longest range ReadRange may be asked for. 0 = 64 MiB.
+	MaxRange int64
+	// Backoff is the first wait before a retry; it doubles up to MaxBackoff;
+	// each wait is drawn evenly between zero and that. 0 = 250 ms and 10 s.
+	Backoff, MaxBackoff time.Duration
+	// Proxy chooses a proxy. nil = http.ProxyFromEnvironment.
+	Proxy func(*http.Request) (*url.URL, error)
+	// UserAgent names the program. "" = "troy".
+	UserAgent string
+	// OnRetry, if set, is told of each failed try that will be repeated, with
+	// the wait before the next one. It must be safe for concurrent use.
+	OnRetry func(err error, wait time.Duration)
+}
+
+// HTTP reads objects under one base URL. It implements Source and is safe for
+// concurrent use; connections are kept and used again.
+type HTTP struct {
+	base   *url.URL // path without a trailing slash
+	o      HTTPOptions
+	client *http.Client
+	shared *shared
+}
+
+// shared is common to an HTTP and all made from it by Sub.
+type shared struct {
+	counters
+	mu      sync.Mutex
+	running map[*watchdog]struct{} // requests under way
+}
+
+// Stats counts what an HTTP and all HTTPs made from it by Sub did.
+type Stats struct {
+	Requests  int64 // requests sent, retries included
+	Retries   int64 // of these, repeated ones
+	Stalls    int64 // requests ended by the stall watchdog
+	Received  int64 // body bytes read from the network
+	Discarded int64 // of these, read to no use (before the range, after a change)
+}
+
+type counters struct {
+	requests, retries, stalls, received, discarded atomic.Int64
+}
+
+// NewHTTP checks the base URL (http or https, a host, no user, query or
+// fragment; else ErrName). It does not talk to the server.
+func NewHTTP(baseURL string, o *HTTPOptions) (*HTTP, error) {
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: base URL: %v", ErrName, err)
+	}
+	if err := checkBase(u); err != nil {
+		return nil, err
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
+	h := &HTTP{base: u, shared: &shared{running: map[*watchdog]struct{}{}}}
+	if o != nil {
+		h.o = *o
+	}
+	h.o.setDefaults()
+	h.client = newClient(&h.o)
+	return h, nil
+}
+
+func checkBase(u *url.URL) error {
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("%w: base URL %q: want http:// or https://", ErrName, u.Redacted())
+	case u.Hostname() == "":
+		return fmt.Errorf("%w: base URL %q: no host", ErrName, u.Redacted())
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("%w: base URL %q: user, query and fragment have no place here", ErrName, u.Redacted())
+	}
+	return nil
+}
+
+func (o *HTTPOptions) setDefaults() {
+	setDefault(&o.GiveUpAfter, 2*time.Minute)
+	setDefault(&o.Stall, 20*time.Second)
+	setDefault(&o.MinRate, 1024)
+	setDefault(&o.MaxDiscard, 8<<20)
+	setDefault(&o.MaxRange, 64<<20)
+	setDefault(&o.Backoff, 250*time.Millisecond)
+	setDefault(&o.MaxBackoff, 10*time.Second)
+	setDefault(&o.UserAgent, "troy")
+	if o.Proxy == nil {
+		o.Proxy = http.ProxyFromEnvironment
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// newClient makes the transport. HTTP/1.1 only: each stream has its own TCP
+// connection, so one lost packet holds up one stream. No gzip: ranges count
+// bytes of the object, and packs are compressed already.
+func newClient(o *HTTPOptions) *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	dialer := &net.Dialer{Timeout: min(o.Stall, 10*time.Second), KeepAlive: 15 * time.Second}
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  o.Proxy,
+			DialContext:            dialer.DialContext,
+			TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, Time: o.Now, MinVersion: tls.VersionTLS12},
+			DisableCompression:     true,
+			MaxIdleConnsPerHost:    32,
+			IdleConnTimeout:        90 * time.Second,
+			MaxResponseHeaderBytes: 64 << 10,
+			Protocols:              protocols,
+			// No timeouts of its own: the watchdog has an eye on every step.
+		},
+		CheckRedirect: checkRedirect,
+	}
+}
+
+// checkRedirect follows a mirror's or CDN's redirects, but no POST, no endless
+// chain, and never from TLS to plain HTTP.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	switch {
+	case via[0].Method != http.MethodGet:
+		return fmt.Errorf("%w: redirect of a %s to %s", ErrProtocol, via[0].Method, req.URL.Redacted())
+	case len(via) > 5:
+		return fmt.Errorf("%w: more than 5 redirects, the last to %s", ErrProtocol, req.URL.Redacted())
+	case via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https":
+		return fmt.Errorf("%w: redirect from TLS to %s", ErrProtocol, req.URL.Redacted())
+	}
+	return nil
+}
+
+// Sub returns an HTTP for the objects under the given path of this one. It
+// shares connections and counters. ErrName for paths that escape.
+func (h *HTTP) Sub(path string) (*HTTP, error) {
+	path = strings.Trim(path, "/")
+	if path == "" {
+		return h, nil
+	}
+	if err := checkName(path); err != nil {
+		return nil, err
+	}
+	sub := *h
+	sub.base = h.base.JoinPath(escapePath(path))
+	return &sub, nil
+}
+
+// String gives the base URL.
+func (h *HTTP) String() string { return h.base.String() }
+
+// Stats gives the counters so far.
+func (h *HTTP) Stats() Stats {
+	c := &h.shared.counters
+	return Stats{
+		Requests: c.requests.Load(), Retries: c.retries.Load(), Stalls: c.stalls.Load(),
+		Received: c.received.Load(), Discarded: c.discarded.Load(),
+	}
+}
+
+// Reconnect gives up all connections: requests under way fail with ErrStalled
+// inside and are tried again at once on new ones. It is for when it is known that the old ones
+// are dead, e.g. from KeepOptions.Changed.
+func (h *HTTP) Reconnect() {
+	h.shared.mu.Lock()
+	for w := range h.shared.running {
+		w.cancel(errReconnect)
+	}
+	h.shared.mu.Unlock()
+	h.client.CloseIdleConnections()
+}
+
+var errReconnect = fmt.Errorf("%w: connection given up", ErrStalled)
+
+// watch starts a watchdog that Reconnect knows of; end stops it.
+func (h *HTTP) watch(ctx context.Context) (_ context.Context, w *watchdog, end func()) {
+	ctx, w = startWatchdog(ctx, h.o.Stall, h.o.MinRate)
+	h.shared.mu.Lock()
+	defer h.shared.mu.Unlock()
+	h.shared.running[w] = struct{}{}
+	return ctx, w, func() {
+		h.shared.mu.Lock()
+		delete(h.shared.running, w)
+		h.shared.mu.Unlock()
+		w.stop()
+	}
+}
+
+// request makes the request for one object.
+func (h *HTTP) request(ctx context.Context, method, name string) (*http.Request, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	u := h.base.JoinPath(escapePath(name))
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q: %v", ErrName, name, err)
+	}
+	req.Header.Set("User-Agent", h.o.UserAgent)
+	req.Header.Set("Accept-Encoding", "identity")
+	return req, nil
+}
+
+// checkName accepts slash-separated relative names without ".", ".." and
+// empty parts: a name from a manifest cannot leave the base URL.
+func checkName(name string) error {
+	if !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, "\\\x00\r\n") {
+		return fmt.Errorf("%w: object name %q", ErrName, name)
+	}
+	return nil
+}
+
+// escapePath escapes each part of a name.
+func escapePath(name string) string {
+	parts := strings.Split(name, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return strings.Join(parts, "/")
+}

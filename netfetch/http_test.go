@@ -1,0 +1,355 @@
+package netfetch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"troy/netfetch/fetchtest"
+)
+
+// randomBytes makes data in which every place differs; the seed is printed.
+func randomBytes(t testing.TB, n int) []byte {
+	t.Helper()
+	seed := rand.Uint64()
+	t.Logf("data seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+// quick are options under which a test meets retries in milliseconds.
+func quick() *HTTPOptions {
+	return &HTTPOptions{GiveUpAfter: 2 * time.Second, Stall: 300 * time.Millisecond,
+		Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond}
+}
+
+// serve starts a misbehaving server with one object "dir/pack 1.bin".
+func serve(t testing.TB, data []byte) (*fetchtest.Server, *HTTP) {
+	t.Helper()
+	return serveWith(t, data, quick())
+}
+
+const object = "dir/pack 1%2f?.bin"
+
+func serveWith(t testing.TB, data []byte, o *HTTPOptions) (*fetchtest.Server, *HTTP) {
+	t.Helper()
+	s := fetchtest.New(fetchtest.Files{"repo/" + object: data})
+	web := httptest.NewServer(s)
+	t.Cleanup(web.Close)
+	h, err := NewHTTP(web.URL+"/repo/", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Reconnect)
+	return s, h
+}
+
+func TestReadRange(t *testing.T) {
+	data := randomBytes(t, 300_001)
+	s, h := serveWith(t, data, nil)
+	ranges := [][2]int64{{0, 1}, {0, 300_001}, {300_000, 1}, {4096, 4096}, {4095, 4098}, {12345, 0}}
+	for range 50 {
+		off := rand.Int64N(300_001)
+		ranges = append(ranges, [2]int64{off, rand.Int64N(300_001-off) + 1})
+	}
+	var want int64
+	for _, r := range ranges {
+		got, err := h.ReadRange(t.Context(), object, r[0], r[1])
+		if err != nil || !bytes.Equal(got, data[r[0]:r[0]+r[1]]) {
+			t.Fatalf("ReadRange(%d, %d) = %d bytes, %v", r[0], r[1], len(got), err)
+		}
+		want += r[1]
+	}
+	if st := h.Stats(); s.Sent() != want || st.Received != want || st.Retries != 0 || st.Discarded != 0 {
+		t.Errorf("sent %d, stats %+v, want %d bytes and no retry", s.Sent(), st, want)
+	}
+}
+
+// TestReadRangeFaults meets each way to misbehave once or twice and must still
+// give the right bytes, fetching no more again than the fault makes necessary.
+func TestReadRangeFaults(t *testing.T) {
+	data := randomBytes(t, 1<<20)
+	const off, n = 70_001, 300_000
+	tests := []struct {
+		name   string
+		faults []fetchtest.Fault
+		most   int64 // bytes that may come over the wire for n useful ones
+	}{
+		{"cut", []fetchtest.Fault{fetchtest.Cut(1), fetchtest.Cut(100_000), fetchtest.Cut(0)}, n},
+		{"dropped", []fetchtest.Fault{fetchtest.Drop(), fetchtest.Drop()}, n},
+		{"stall in the body", []fetchtest.Fault{fetchtest.Stall(150_000)}, n},
+		{"stall before the header", []fetchtest.Fault{fetchtest.Silence(time.Minute)}, n},
+		{"slow drip", []fetchtest.Fault{fetchtest.Drip(1, 50*time.Millisecond)}, n + 100},
+		{"503 storm", []fetchtest.Fault{fetchtest.Busy(503, ""), fetchtest.Busy(502, ""), fetchtest.Busy(429, "0"), fetchtest.Busy(500, "")}, n + 200},
+		{"200 for 206", []fetchtest.Fault{fetchtest.Whole()}, 1 << 20},
+		{"cut 200 for 206", []fetchtest.Fault{chain(fetchtest.Whole(), fetchtest.Cut(off+200_000))}, 1 << 20},
+		{"other range", []fetchtest.Fault{fetchtest.Shift(1), fetchtest.Shift(-4096)}, 3 * n},
+		{"lie in Content-Range", []fetchtest.Fault{fetchtest.Header("Content-Range", "bytes 70001-369999/1048576")}, 2 * n},
+		{"no Content-Range", []fetchtest.Fault{fetchtest.Header("Content-Range", "")}, 2 * n},
+		{"encoded", []fetchtest.Fault{fetchtest.Header("Content-Encoding", "gzip")}, 2 * n},
+		{"endless", []fetchtest.Fault{fetchtest.Endless()}, 3*n + 1<<20},
+		{"changed", []fetchtest.Fault{fetchtest.Cut(100_000), fetchtest.ETag(`"other"`)}, 1 << 20},
+		{"changed, If-Range ignored", []fetchtest.Fault{fetchtest.Cut(100_000), fetchtest.DeafETag(`"other"`)}, 3 * n},
+		{"no ETag", []fetchtest.Fault{chain(fetchtest.ETag(""), fetchtest.Cut(100_000)), fetchtest.ETag("")}, n},
+		{"weak ETag", []fetchtest.Fault{chain(fetchtest.ETag(`W/"x"`), fetchtest.Cut(100_000)), fetchtest.ETag(`W/"x"`)}, n},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s, h := serve(t, data)
+			s.Next(test.faults...)
+			got, err := h.ReadRange(t.Context(), object, off, n)
+			if err != nil || !bytes.Equal(got, data[off:off+n]) {
+				t.Fatalf("ReadRange = %d bytes, %v", len(got), err)
+			}
+			if st := h.Stats(); st.Received > test.most || st.Requests < int64(len(test.faults)) {
+				t.Errorf("stats %+v, want at most %d bytes, at least %d requests", st, test.most, len(test.faults))
+			}
+		})
+	}
+}
+
+func chain(a, b fetchtest.Fault) fetchtest.Fault {
+	return func(h http.Handler) http.Handler { return b(a(h)) }
+}
+
+// TestReadRangeResumesWithIfRange looks at what goes over the wire after a cut.
+func TestReadRangeResumesWithIfRange(t *testing.T) {
+	data := randomBytes(t, 200_000)
+	s, h := serve(t, data)
+	s.Next(fetchtest.Cut(50_000))
+	if _, err := h.ReadRange(t.Context(), object, 1000, 150_000); err != nil {
+		t.Fatal(err)
+	}
+	log := s.Requests()
+	if len(log) != 2 || log[0].Range != "bytes=1000-150999" || log[0].IfRange != "" {
+		t.Fatalf("requests %+v", log)
+	}
+	if log[1].Range != "bytes=51000-150999" || log[1].IfRange == "" {
+		t.Errorf("second request %+v, want the rest with If-Range", log[1])
+	}
+}
+
+func TestReadRangeFailures(t *testing.T) {
+	data := randomBytes(t, 100_000)
+	tests := []struct {
+		name   string
+		fault  fetchtest.Fault
+		off, n int64
+		want   error
+		text   string
+		tries  int // 0 = several
+	}{
+		{"past the end", nil, 99_999, 2, ErrOutOfRange, "holds 100000 bytes", 1},
+		{"behind the end", nil, 100_000, 1, ErrOutOfRange, "416", 1},
+		{"negative", nil, -1, 1, ErrOutOfRange, "1 bytes at -1", 0},
+		{"overflow", nil, 1<<63 - 1, 1, ErrOutOfRange, "", 0},
+		{"too long", nil, 0, 65 << 20, ErrTooLarge, "67108864", 0},
+		{"missing", fetchtest.Busy(404, ""), 0, 1, ErrNotFound, "404 Not Found (come back later)", 1},
+		{"forbidden", fetchtest.Busy(403, ""), 0, 1, ErrRefused, "403", 1},
+		{"always busy", fetchtest.Busy(503, ""), 0, 1, ErrBusy, "503", 0},
+		{"busy for long", fetchtest.Busy(503, "3600"), 0, 1, ErrBusy, "retry after 1h0m0s", 1},
+		{"always cut", fetchtest.Cut(10), 0, 100_000, ErrCut, "of 100000 bytes", 0},
+		{"always silent", fetchtest.Stall(10), 0, 100_000, ErrStalled, "10 bytes in 300ms", 0},
+		{"always another range", fetchtest.Shift(1), 5, 10, ErrProtocol, "bytes 6-15 came, 5-14 were asked for", 3},
+		{"whole, too far in", fetchtest.Whole(), 60_000, 10, ErrNoRanges, "starts at byte 60000 (limit 50000)", 1},
+		{"whole, too short", fetchtest.Whole(), 99_999, 2, ErrOutOfRange, "holds 100000", 1},
+		{"redirect loop", fetchtest.Redirect("/again"), 0, 1, ErrProtocol, "more than 5 redirects", 3},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			o := quick()
+			o.MaxDiscard = 50_000
+			s, h := serveWith(t, data, o)
+			s.Always(test.fault)
+			got, err := h.ReadRange(t.Context(), object, test.off, test.n)
+			var fe *FetchError
+			if got != nil || !errors.Is(err, test.want) || !errors.As(err, &fe) {
+				t.Fatalf("ReadRange = %d bytes, %v; want none and %v", len(got), err, test.want)
+			}
+			if !strings.Contains(err.Error(), test.text) || !strings.Contains(err.Error(), h.String()) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error = %q, want %q and the server in one line", err, test.text)
+			}
+			if test.tries > 0 && fe.Tries != test.tries || len(s.Requests()) < fe.Tries {
+				t.Errorf("%d tries, %d requests, want %d", fe.Tries, len(s.Requests()), test.tries)
+			}
+		})
+	}
+}
+
+// TestRetryAfterIsHonoured measures the wait the server asked for.
+func TestRetryAfterIsHonoured(t *testing.T) {
+	for _, value := range []string{"1", "a date"} {
+		s, h := serve(t, []byte("x"))
+		if value == "a date" {
+			value = time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat) // whole seconds: 1 to 2 s
+		}
+		s.Next(fetchtest.Busy(503, value))
+		if _, err := h.ReadRange(t.Context(), object, 0, 1); err != nil {
+			t.Fatal(err)
+		}
+		log := s.Requests()
+		if d := log[1].At.Sub(log[0].At); d < 900*time.Millisecond || d > 3*time.Second {
+			t.Errorf("Retry-After %q: came back after %v", value, d)
+		}
+	}
+}
+
+// TestContextEndsEverything cancels in each phase of a request.
+func TestContextEndsEverything(t *testing.T) {
+	for name, fault := range map[string]fetchtest.Fault{
+		"silence": fetchtest.Silence(time.Minute), "stall": fetchtest.Stall(5), "pause": fetchtest.Busy(503, "1"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := quick()
+			o.Stall = time.Minute
+			s, h := serveWith(t, make([]byte, 100), o)
+			s.Always(fault)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			begin := time.Now()
+			_, err := h.ReadRange(ctx, object, 0, 100)
+			if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > time.Second {
+				t.Errorf("after %v: %v", time.Since(begin), err)
+			}
+			if name == "pause" && !errors.Is(err, ErrBusy) {
+				t.Errorf("error = %v, want the last failure in it", err)
+			}
+		})
+	}
+}
+
+// TestConnectionsAreKept counts connections over many ranges in parallel.
+func TestConnectionsAreKept(t *testing.T) {
+	data := randomBytes(t, 1<<20)
+	web := httptest.NewUnstartedServer(fetchtest.New(fetchtest.Files{"o": data}))
+	conns := make(map[string]bool)
+	var mu sync.Mutex
+	web.Config.ConnState = func(c net.Conn, _ http.ConnState) {
+		mu.Lock()
+		conns[c.RemoteAddr().String()] = true
+		mu.Unlock()
+	}
+	web.Start()
+	defer web.Close()
+	h, err := NewHTTP(web.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 25 {
+				off := int64(w*25+i) * 10_000
+				if b, err := h.ReadRange(t.Context(), "o", off, 10_000); err != nil || !bytes.Equal(b, data[off:off+10_000]) {
+					t.Errorf("range at %d: %v", off, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// A stream may ask again before its connection is back in the pool.
+	if len(conns) > 12 {
+		t.Errorf("%d connections for 100 ranges in 4 streams", len(conns))
+	}
+}
+
+func TestGet(t *testing.T) {
+	data := randomBytes(t, 5000)
+	s, h := serve(t, data)
+	s.Next(fetchtest.Cut(100), fetchtest.Busy(503, ""), fetchtest.Stall(10))
+	got, err := h.Get(t.Context(), object, 5000)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("Get = %d bytes, %v", len(got), err)
+	}
+	for _, fault := range []fetchtest.Fault{nil, fetchtest.Endless()} {
+		s.Always(fault)
+		if got, err := h.Get(t.Context(), object, 4999); got != nil || !errors.Is(err, ErrTooLarge) {
+			t.Errorf("Get with a lower limit = %d bytes, %v", len(got), err)
+		}
+	}
+	s.Always(nil)
+	if _, err := h.Get(t.Context(), "missing", 10); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Get of a missing object: %v", err)
+	}
+}
+
+func TestPostJSON(t *testing.T) {
+	type message struct{ Text string }
+	var calls int
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		switch {
+		case r.URL.Path == "/refuse":
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(400)
+			fmt.Fprint(w, `{"error":"machine: neither macs nor uuid"}`)
+		case r.URL.Path == "/redirect":
+			http.Redirect(w, r, "/echo", http.StatusTemporaryRedirect)
+		case r.URL.Path == "/extra":
+			fmt.Fprint(w, `{"Text":"a","Wipe":true}`)
+		case r.URL.Path == "/two":
+			fmt.Fprint(w, `{"Text":"a"}{"Text":"b"}`)
+		case calls == 1:
+			http.Error(w, "later", 503)
+		default:
+			b := new(bytes.Buffer)
+			b.ReadFrom(r.Body)
+			w.Write(b.Bytes())
+		}
+	}))
+	defer web.Close()
+	h, err := NewHTTP(web.URL, quick())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out message
+	if err := h.PostJSON(t.Context(), "echo", message{"hello"}, &out); err != nil || out.Text != "hello" || calls != 2 {
+		t.Errorf("PostJSON = %+v, %v after %d calls", out, err, calls)
+	}
+	for path, want := range map[string]error{"refuse": ErrRefused, "redirect": ErrProtocol, "extra": ErrProtocol, "two": ErrProtocol} {
+		err := h.PostJSON(t.Context(), path, message{}, &out)
+		if !errors.Is(err, want) {
+			t.Errorf("PostJSON to %s = %v, want %v", path, err, want)
+		}
+		if path == "refuse" && !strings.HasSuffix(err.Error(), "400 Bad Request (machine: neither macs nor uuid)") {
+			t.Errorf("PostJSON to refuse = %q", err)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	_, h := serve(t, []byte("x"))
+	for _, name := range []string{"", ".", "..", "../x", "/x", "a//b", "a/../b", "a/", `a\b`, "a\x00", "a\r\nX: y"} {
+		if _, err := h.Get(t.Context(), name, 10); !errors.Is(err, ErrName) {
+			t.Errorf("Get(%q) = %v, want ErrName", name, err)
+		}
+	}
+	for _, base := range []string{"", "host", "ftp://h/", "http://", "http:///x", "http://u:p@h/", "http://h/?q", "http://h/#f", "http://h:x/"} {
+		if _, err := NewHTTP(base, nil); !errors.Is(err, ErrName) {
+			t.Errorf("NewHTTP(%q) = %v, want ErrName", base, err)
+		}
+	}
+	sub, err := h.Sub("dir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := sub.Get(t.Context(), strings.TrimPrefix(object, "dir/"), 10); err != nil || string(b) != "x" {
+		t.Errorf("Get under Sub = %q, %v", b, err)
+	}
+	if _, err := h.Sub("../secret"); !errors.Is(err, ErrName) {
+		t.Errorf("Sub(../secret) = %v", err)
+	}
+}

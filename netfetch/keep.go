@@ -1,0 +1,231 @@
+package netfetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	renewWait  = 3 * time.Second  // wait for the answer to one renewal
+	renewPause = 10 * time.Second // between renewals, at least
+	watchEvery = 500 * time.Millisecond
+)
+
+// KeepOptions holds what Keep may be told; the zero value is right.
+type KeepOptions struct {
+	// Changed, if set, is called when the address changed: connections from
+	// the old one are dead (see HTTP.Reconnect).
+	Changed func(*Link)
+	// Notify, if set, is called with what went wrong and is tried again.
+	Notify func(error)
+}
+
+// Keep looks after the link until ctx ends and returns the context's error: it
+// renews the lease in time, asks again after the cable was out, and
+// gets a new address when the old one is refused or has run out. A static
+// address needs no care; Keep then only waits.
+func (l *Link) Keep(ctx context.Context, o *KeepOptions) error {
+	if o == nil {
+		o = new(KeepOptions)
+	}
+	if l.lease == nil {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	port, err := netlink.LinkByName(l.Interface)
+	if err != nil {
+		return fmt.Errorf("keeping the lease of %s: %w", l.Interface, err)
+	}
+	k := &keeper{o: o, port: port, link: l}
+	for ctx.Err() == nil {
+		k.step(ctx)
+	}
+	return context.Cause(ctx)
+}
+
+// keeper is one Keep at work.
+type keeper struct {
+	o    *KeepOptions
+	port netlink.Link
+	link *Link
+}
+
+// step waits for the next reason to act, and acts.
+func (k *keeper) step(ctx context.Context) {
+	flapped := k.wait(ctx, k.due())
+	age := time.Since(k.link.lease.CreationTime)
+	act := k.renew
+	switch {
+	case ctx.Err() != nil:
+		return
+	case k.link.Lease > 0 && age >= k.link.Lease:
+		act = k.restart
+	case flapped, age >= k.link.rebind:
+		act = k.rebind
+	}
+	err := act(ctx)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	k.tell(err)
+	var nak *nclient4.ErrNak
+	if errors.As(err, &nak) {
+		err = k.restart(ctx)
+	}
+	if err != nil {
+		sleep(ctx, renewPause)
+	}
+}
+
+// due gives the time until the next renewal (T1); a long time for an endless lease.
+func (k *keeper) due() time.Duration {
+	if k.link.Lease == 0 {
+		return 24 * time.Hour
+	}
+	return time.Until(k.link.lease.CreationTime.Add(k.link.renewT))
+}
+
+// wait returns when d is over, or earlier if the carrier was lost and is back:
+// the other end may be another network now.
+func (k *keeper) wait(ctx context.Context, d time.Duration) (flapped bool) {
+	end := time.Now().Add(d)
+	lost := false
+	for left := d; left > 0; left = time.Until(end) {
+		up, err := hasCarrier(k.port)
+		if up && lost {
+			k.restoreRoutes()
+			return true
+		}
+		lost = err != nil || !up
+		if !sleep(ctx, min(left, watchEvery)) {
+			return false
+		}
+	}
+	return false
+}
+
+// restoreRoutes sets again what the kernel dropped if the port went down. An error shows in
+// the renewal that follows.
+func (k *keeper) restoreRoutes() {
+	_ = raise(k.port)
+	_ = configure(k.port, k.link)
+}
+
+// renew asks the server that gave the lease, by unicast (RENEWING state of RFC
+// 2131, section 4.4.5). A refusal comes back by broadcast, so the socket is
+// bound to the port, not to the address.
+func (k *keeper) renew(ctx context.Context) error {
+	lc := net.ListenConfig{Control: bindToPort(k.link.Interface)}
+	conn, err := lc.ListenPacket(ctx, "udp4", fmt.Sprintf(":%d", nclient4.ClientPort))
+	if err != nil {
+		return fmt.Errorf("opening the DHCP client: %w", err)
+	}
+	server := k.link.lease.ACK.ServerIdentifier()
+	client, err := nclient4.NewWithConn(conn, k.link.MAC,
+		nclient4.WithTimeout(renewWait+time.Minute), nclient4.WithRetry(1),
+		nclient4.WithServerAddr(&net.UDPAddr{IP: server, Port: nclient4.ServerPort}))
+	if err != nil {
+		return errors.Join(fmt.Errorf("opening the DHCP client: %w", err), conn.Close())
+	}
+	return k.ask(ctx, client)
+}
+
+// bindToPort ties a socket to one network port.
+func bindToPort(name string) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var err error
+		control := c.Control(func(fd uintptr) {
+			err = errors.Join(
+				unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, name),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+		})
+		return errors.Join(control, err)
+	}
+}
+
+// rebind asks by broadcast, for the unicast got no answer or the cable may
+// lead elsewhere (REBINDING state).
+func (k *keeper) rebind(ctx context.Context) error {
+	client, err := newClient4(k.port, renewWait)
+	if err != nil {
+		return err
+	}
+	return k.ask(ctx, client)
+}
+
+// ask sends one renewal and goes on with what comes back.
+func (k *keeper) ask(ctx context.Context, client *nclient4.Client) error {
+	defer client.Close()
+	round, cancel := context.WithTimeout(ctx, renewWait)
+	defer cancel()
+	lease, err := client.Renew(round, k.link.lease, modifiers(k.link.hostname)...)
+	if err != nil {
+		return fmt.Errorf("renewing the lease of %v on %s: %w", k.link.Addr, k.link.Interface, err)
+	}
+	return k.adopt(lease)
+}
+
+// restart gets a new lease as LinkUp does.
+func (k *keeper) restart(ctx context.Context) error {
+	if err := deconfigure(k.port, k.link); err != nil {
+		return err
+	}
+	o := &LinkOptions{Interfaces: []string{k.link.Interface}, ResolvConf: k.link.resolvConf, Hostname: k.link.hostname}
+	link, err := LinkUp(ctx, o)
+	if err != nil {
+		return err
+	}
+	k.replace(link)
+	return nil
+}
+
+// adopt goes on with the renewed lease. Some servers leave options out of a
+// renewal; then those of the lease before hold.
+func (k *keeper) adopt(lease *nclient4.Lease) error {
+	full := *lease.ACK
+	full.Options = dhcpv4.Options{}
+	for _, options := range []dhcpv4.Options{k.link.lease.ACK.Options, lease.ACK.Options} {
+		for code, value := range options {
+			full.Options[code] = value
+		}
+	}
+	link, err := linkOf(k.port.Attrs(), &nclient4.Lease{Offer: lease.Offer, ACK: &full, CreationTime: lease.CreationTime})
+	if err != nil {
+		return err
+	}
+	link.resolvConf, link.hostname = k.link.resolvConf, k.link.hostname
+	link.Took, link.Ports = k.link.Took, k.link.Ports
+	if link.Addr != k.link.Addr {
+		if err := deconfigure(k.port, k.link); err != nil {
+			return err
+		}
+	}
+	if err := configure(k.port, link); err != nil {
+		return err
+	}
+	k.replace(link)
+	return nil
+}
+
+func (k *keeper) replace(link *Link) {
+	old := k.link
+	k.link = link
+	if link.Addr != old.Addr && k.o.Changed != nil {
+		k.o.Changed(link)
+	}
+}
+
+func (k *keeper) tell(err error) {
+	if k.o.Notify != nil {
+		k.o.Notify(err)
+	}
+}

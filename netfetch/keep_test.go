@@ -1,0 +1,326 @@
+package netfetch
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"troy/netfetch/fetchtest"
+)
+
+// childFetch is the second half of a child: keep the link, fetch the object in
+// parallel chunks, tell its hash.
+func childFetch(ctx context.Context, job *childJob, r *childResult, link *Link, say func(string, ...any)) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var h *HTTP
+	var mu sync.Mutex
+	var keeping sync.WaitGroup
+	if job.URL != "" {
+		var err error
+		h, err = NewHTTP(job.URL, &HTTPOptions{Stall: 2 * time.Second, GiveUpAfter: time.Minute, MaxBackoff: time.Second,
+			OnRetry: func(err error, wait time.Duration) { say("%v; again in %v", err, wait) }})
+		if err != nil {
+			return err
+		}
+	}
+	if job.Keep {
+		keeping.Go(func() {
+			link.Keep(ctx, &KeepOptions{
+				Notify: func(err error) { say("keep: %v", err) },
+				Changed: func(l *Link) {
+					say("keep: the address is now %v", l.Addr)
+					mu.Lock()
+					r.Changes = append(r.Changes, l.Addr.String())
+					mu.Unlock()
+					if h != nil {
+						h.Reconnect()
+					}
+				},
+			})
+		})
+	}
+	switch {
+	case job.Clients > 0:
+		if err := childCrowd(ctx, job, r); err != nil {
+			return err
+		}
+	case h != nil:
+		if err := childChunks(ctx, job, r, h); err != nil {
+			return err
+		}
+	}
+	sleep(ctx, job.Linger)
+	stop()
+	keeping.Wait()
+	return nil
+}
+
+func childChunks(ctx context.Context, job *childJob, r *childResult, h *HTTP) error {
+	begin := time.Now()
+	data := make([]byte, job.Size)
+	chunks := make(chan int64)
+	errs := make(chan error, job.Workers)
+	var wg sync.WaitGroup
+	for range job.Workers {
+		wg.Go(func() {
+			for off := range chunks {
+				b, err := h.ReadRange(ctx, job.Name, off, min(job.Chunk, job.Size-off))
+				if err != nil {
+					errs <- err
+					return
+				}
+				copy(data[off:], b)
+			}
+		})
+	}
+	var err error
+	for off := int64(0); off < job.Size && err == nil; off += job.Chunk {
+		select {
+		case chunks <- off:
+		case err = <-errs:
+		}
+	}
+	close(chunks)
+	wg.Wait()
+	close(errs)
+	for e := range errs {
+		err = e
+	}
+	r.SHA256, r.Stats, r.Fetch = fmt.Sprintf("%x", sha256.Sum256(data)), h.Stats(), time.Since(begin)
+	return err
+}
+
+// fetchLab is a lab with one port, DHCP, and an object to fetch.
+type fetchLab struct {
+	*lab
+	data []byte
+	s    *fetchtest.Server
+	web  *http.Server
+	job  childJob
+}
+
+func newFetchLab(t *testing.T, size int, dhcp ...string) *fetchLab {
+	l := &fetchLab{lab: newLab(t), data: randomBytes(t, size)}
+	l.cable(0, true)
+	l.dhcp(append([]string{dhcpRange, "--dhcp-option=3", "--dhcp-option=6"}, dhcp...)...)
+	l.s = fetchtest.New(fetchtest.Files{"o": l.data})
+	l.serve()
+	l.job = childJob{Wait: 20 * time.Second, URL: "http://10.77.0.1:8080", Name: "o", Size: int64(size),
+		Chunk: 256 << 10, Workers: 4, Keep: true}
+	return l
+}
+
+// serve starts the HTTP server in the switch's namespace.
+func (l *fetchLab) serve() {
+	l.t.Helper()
+	l.web = &http.Server{Handler: l.s}
+	listener := l.listen("10.77.0.1:8080")
+	go l.web.Serve(listener)
+	l.t.Cleanup(func() { l.web.Close() })
+}
+
+// check compares what the child got, and what it cost.
+func (l *fetchLab) check(r childResult, again int64) {
+	l.t.Helper()
+	l.t.Logf("link %.2fs, fetch %.2fs, %+v, %d bytes sent", r.Took.Seconds(), r.Fetch.Seconds(), r.Stats, l.s.Sent())
+	if r.Error != "" {
+		l.t.Fatal(r.Error)
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256(l.data)); r.SHA256 != want {
+		l.t.Errorf("the object arrived wrong")
+	}
+	if r.Stats.Received > int64(len(l.data))+again {
+		l.t.Errorf("%d bytes received for %d", r.Stats.Received, len(l.data))
+	}
+}
+
+// lose drops one packet in a hundred that a port sends, by a classic BPF program (load a random
+// word; below 1/100 of its range: TC_ACT_SHOT): it needs no netem in the kernel.
+func (l *fetchLab) lose(ns, port string) {
+	l.t.Helper()
+	l.in(ns, "tc", "qdisc", "add", "dev", port, "clsact")
+	l.in(ns, "tc", "filter", "add", "dev", port, "egress", "bpf", "da", "bytecode",
+		fmt.Sprintf("4,32 0 0 %d,53 1 0 %d,6 0 0 2,6 0 0 0", uint32(0xfffff000+56), uint32(1<<32/100)))
+}
+
+// TestFetchOverBadLine has 1 % loss in both directions and little bandwidth.
+func TestFetchOverBadLine(t *testing.T) {
+	l := newFetchLab(t, 16<<20)
+	for _, port := range []string{"br0", "p0"} { // real packets, not bundles of 64 KiB
+		l.in(l.sw, "ip", "link", "set", port, "gso_max_segs", "1")
+	}
+	l.slow()
+	l.lose(l.sw, "p0")
+	l.lose(l.pc, "eth0")
+	r := l.child(l.job)
+	l.check(r, 0)
+	stat := l.in(l.sw, "tc", "-s", "qdisc", "show", "dev", "p0")
+	var sent, packets, dropped int64
+	_, after, _ := strings.Cut(stat, "clsact")
+	_, after, _ = strings.Cut(after, "Sent ")
+	if _, err := fmt.Sscanf(after, "%d bytes %d pkt (dropped %d", &sent, &packets, &dropped); err != nil || dropped < 50 {
+		t.Errorf("%d packets were lost; this test tested nothing (%v)\n%s", dropped, err, stat)
+	}
+	t.Logf("%d packets lost", dropped)
+}
+
+// waitSent waits until the server has sent that much.
+func (l *fetchLab) waitSent(n int64) {
+	l.t.Helper()
+	for begin := time.Now(); l.s.Sent() < n; time.Sleep(5 * time.Millisecond) {
+		if time.Since(begin) > 30*time.Second {
+			l.t.Fatalf("the server sent only %d bytes", l.s.Sent())
+		}
+	}
+}
+
+// slow limits what the switch sends to the PC, so that the middle of a download
+// lasts long enough to disturb it.
+func (l *fetchLab) slow() {
+	l.t.Helper()
+	l.in(l.sw, "tc", "qdisc", "add", "dev", "p0", "root", "tbf", "rate", "32mbit", "burst", "64k", "latency", "50ms")
+}
+
+// TestFetchOverServerRestart kills the server in mid-way and starts it again.
+func TestFetchOverServerRestart(t *testing.T) {
+	l := newFetchLab(t, 12<<20)
+	l.slow()
+	c := l.start(l.job)
+	l.waitSent(4 << 20)
+	l.web.Close()
+	time.Sleep(1500 * time.Millisecond)
+	l.serve()
+	l.check(c.wait(t), 0)
+	// What the server sent in vain was on its way when it was killed: it
+	// lies in socket buffers, at most a chunk for each stream.
+	if sent := l.s.Sent(); sent > 12<<20+4*256<<10 {
+		t.Errorf("the server sent %d bytes for %d", sent, 12<<20)
+	}
+}
+
+// TestFetchOverLinkFlap pulls the cable for longer than a stall.
+func TestFetchOverLinkFlap(t *testing.T) {
+	l := newFetchLab(t, 12<<20)
+	l.slow()
+	c := l.start(l.job)
+	l.waitSent(4 << 20)
+	l.in(l.sw, "ip", "link", "set", "p0", "down")
+	time.Sleep(3 * time.Second)
+	l.in(l.sw, "ip", "link", "set", "p0", "up")
+	r := c.wait(t)
+	l.check(r, 0)
+	if r.Stats.Stalls == 0 {
+		t.Error("no stall was seen: the cable was not out long enough for this test")
+	}
+}
+
+// TestFetchOverLeaseChange takes the address away in mid-way: the server
+// refuses the renewal and gives another one.
+func TestFetchOverLeaseChange(t *testing.T) {
+	l := &fetchLab{lab: newLab(t), data: randomBytes(t, 20<<20)}
+	l.cable(0, true)
+	timers := []string{"--dhcp-option=3", "--dhcp-option=6", "--dhcp-option=58,3", "--dhcp-option=59,5"}
+	_, stop := l.dhcp(append(timers, dhcpRange)...)
+	l.s = fetchtest.New(fetchtest.Files{"o": l.data})
+	l.serve()
+	l.slow()
+	c := l.start(childJob{Wait: 20 * time.Second, URL: "http://10.77.0.1:8080", Name: "o", Size: 20 << 20,
+		Chunk: 256 << 10, Workers: 4, Keep: true, Linger: time.Second})
+	l.waitSent(1 << 20)
+	stop()
+	log, _ := l.dhcp(append(timers, "--dhcp-range=10.77.0.200,10.77.0.210,255.255.255.0,2m")...)
+	r := c.wait(t)
+	l.check(r, 0)
+	if len(r.Changes) != 1 || !strings.HasPrefix(r.Changes[0], "10.77.0.20") && r.Changes[0] != "10.77.0.210/24" {
+		t.Errorf("addresses after %v: %v", r.Link.Addr, r.Changes)
+	}
+	if !strings.Contains(readText(log), "DHCPNAK") {
+		t.Error("the new server refused nothing: this test tested nothing")
+	}
+	if out := l.in(l.sw, "ip", "neigh"); !strings.Contains(out, "10.77.0.2") {
+		t.Errorf("neighbours of the switch:\n%s", out)
+	}
+}
+
+// TestKeepRenews lets T1 pass several times; the server must see renewals by unicast and
+// give the same address.
+func TestKeepRenews(t *testing.T) {
+	l := newLab(t)
+	l.cable(0, true)
+	log, _ := l.dhcp(dhcpRange, "--dhcp-option=58,3", "--dhcp-option=59,60")
+	r := l.child(childJob{Wait: 20 * time.Second, Keep: true, Linger: 7 * time.Second})
+	if r.Error != "" || len(r.Changes) != 0 {
+		t.Fatalf("error %q, changes %v", r.Error, r.Changes)
+	}
+	if n := strings.Count(readText(log), "DHCPACK(br0) "+r.Link.Addr.Addr().String()); n != 3 {
+		t.Errorf("the server acknowledged %d times in 7 s with T1 = 3 s, want 3", n)
+	}
+}
+
+// TestLinkUpWaitsForSpanningTree has a switch port with a carrier that passes nothing for 4 s.
+func TestLinkUpWaitsForSpanningTree(t *testing.T) {
+	l := newLab(t)
+	l.in(l.sw, "ip", "link", "set", "br0", "type", "bridge", "stp_state", "1", "forward_delay", "200")
+	l.dhcp(dhcpRange)
+	l.cable(0, true)
+	r := l.child(childJob{Wait: 30 * time.Second})
+	if r.Error != "" || r.Took < 3*time.Second || r.Took > 10*time.Second {
+		t.Errorf("error %q, took %v; want 3 to 10 s", r.Error, r.Took)
+	}
+}
+
+// TestLinkUpWaitsForCarrier plugs the cable in after two seconds.
+func TestLinkUpWaitsForCarrier(t *testing.T) {
+	l := newLab(t)
+	l.dhcp(dhcpRange)
+	l.cable(0, false)
+	c := l.start(childJob{Wait: 30 * time.Second})
+	time.Sleep(2 * time.Second)
+	l.in(l.sw, "ip", "link", "set", "p0", "up")
+	if r := c.wait(t); r.Error != "" || r.Took < time.Second || r.Took > 5*time.Second {
+		t.Errorf("error %q, took %v; want about 2 s", r.Error, r.Took)
+	}
+}
+
+// TestLinkUpFindsALatePort adds the port itself while LinkUp runs.
+func TestLinkUpFindsALatePort(t *testing.T) {
+	l := newLab(t)
+	l.dhcp(dhcpRange)
+	c := l.start(childJob{Wait: 30 * time.Second})
+	time.Sleep(time.Second)
+	l.cable(0, true)
+	if r := c.wait(t); r.Error != "" || r.Link.Interface != "eth0" {
+		t.Errorf("error %q, port %s", r.Error, r.Link.Interface)
+	}
+}
+
+// TestLinkUpAsksWhetherUseful has two networks with DHCP; the server is in the
+// second, whose DHCP server is the slower one.
+func TestLinkUpAsksWhetherUseful(t *testing.T) {
+	l := newLab(t)
+	l.cable(0, true)
+	l.dhcp(dhcpRange, "--dhcp-option=3") // no gateway: it would know the way to br1
+	l.in(l.sw, "ip", "link", "add", "br1", "type", "bridge")
+	l.in(l.sw, "ip", "addr", "add", "10.88.0.1/24", "dev", "br1")
+	l.in(l.sw, "ip", "link", "set", "br1", "up")
+	l.cable(1, false)
+	l.in(l.sw, "ip", "link", "set", "p1", "master", "br1")
+	l.dhcp("--interface=br1", "--except-interface=br0", "--dhcp-range=10.88.0.100,10.88.0.150,255.255.255.0,2m", "--dhcp-option=3")
+	defer l.listen("10.88.0.1:80").Close()
+	c := l.start(childJob{Wait: 30 * time.Second, Useful: "10.88.0.1:80"})
+	time.Sleep(2 * time.Second)
+	l.in(l.sw, "ip", "link", "set", "p1", "up")
+	r := c.wait(t)
+	if r.Error != "" || r.Link.Interface != "eth1" {
+		t.Fatalf("error %q, port %s, ports %q", r.Error, r.Link.Interface, r.Ports)
+	}
+	if out := l.in(l.pc, "ip", "-4", "addr", "show", "eth0"); strings.Contains(out, "10.77.") {
+		t.Errorf("the port of no use kept its address:\n%s", out)
+	}
+}

@@ -1,0 +1,165 @@
+package netfetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+)
+
+// LinkOptions holds what may be chosen; the zero value asks for an address by
+// DHCP on every wired port.
+type LinkOptions struct {
+	// Static is the address to use instead of DHCP. nil = DHCP.
+	Static *Static
+	// Interfaces limits the search to ports of these names. Empty = all wired ones.
+	Interfaces []string
+	// Wait is how long to try. 0 = 90 seconds: carrier (3 s), a switch port in spanning
+	// tree (30 s) and a slow DHCP server in a row.
+	Wait time.Duration
+	// Useful, if set, is asked once a port has its address, e.g. whether the
+	// server answers. On an error the address is taken off and the next port is tried;
+	// this one gets another chance later.
+	Useful func(context.Context, *Link) error
+	// Notify, if set, is told whenever something is seen on a port. It is
+	// called from several goroutines, one call at a time.
+	Notify func(Port)
+	// ResolvConf is the file to write the name servers to, if there are any.
+	// "" = none is written. (Go's resolver reads /etc/resolv.conf.)
+	ResolvConf string
+	// Hostname is told to the DHCP server. "" = none.
+	Hostname string
+}
+
+// Static is an address that was given by hand.
+type Static struct {
+	Addr      netip.Prefix // IPv4 address and prefix length
+	Gateway   netip.Addr   // zero = none
+	DNS       []netip.Addr // may be empty
+	Interface string       // "" = the first wired port with a carrier
+}
+
+// Link is a port with an address, ready for use. It is a snapshot: Keep
+// gives a new one when something changes.
+type Link struct {
+	Interface string // the kernel's name of the port
+	MAC       net.HardwareAddr
+	Addr      netip.Prefix
+	Gateway   netip.Addr // zero = none
+	Routes    []Route    // further routes the DHCP server gave (option 121)
+	DNS       []netip.Addr
+	Domain    string
+	Hostname  string
+	MTU       int           // 0 = as the port has it
+	Server    string        // Troy server the DHCP server names (option 224, text), "" = none
+	DHCP      netip.Addr    // DHCP server; zero = static address
+	Lease     time.Duration // 0 = for ever
+	Took      time.Duration // from the call of LinkUp
+	Ports     []Port        // what was seen on every port
+
+	lease          *nclient4.Lease // nil = static
+	renewT, rebind time.Duration   // T1 and T2 of RFC 2131, from the lease's creation
+	resolvConf     string
+	hostname       string
+}
+
+// Route is one route of the DHCP server's.
+type Route struct {
+	Dst netip.Prefix
+	Via netip.Addr
+}
+
+// Port says what was seen on one port.
+type Port struct {
+	Name     string
+	MAC      net.HardwareAddr
+	Driver   string        // kernel driver, "" = not known
+	Carrier  bool          // a cable with something alive at the other end
+	Took     time.Duration // from LinkUp to the first carrier; 0 = none so far
+	Requests int           // DHCPDISCOVER messages sent
+	Offers   int           // useful offers that came back
+	Addr     netip.Prefix  // address the port got or was offered
+	Err      error         // the last thing that went wrong
+	Chosen   bool          // this port is the Link
+}
+
+// String gives one line for a screen.
+func (p Port) String() string {
+	s := fmt.Sprintf("%s (%s)", p.Name, p.MAC)
+	if p.Driver != "" {
+		s = fmt.Sprintf("%s (%s, %s)", p.Name, p.Driver, p.MAC)
+	}
+	switch {
+	case p.Chosen:
+		s += ": " + p.Addr.String()
+	case !p.Carrier && p.Took == 0:
+		s += ": no carrier (cable?)"
+	case !p.Carrier:
+		s += ": carrier lost"
+	case p.Offers > 0:
+		s += ": offered " + p.Addr.String()
+	case p.Requests == 1:
+		s += ": carrier, asking for an address"
+	case p.Requests > 1:
+		s += fmt.Sprintf(": carrier, no DHCP answer to %d requests", p.Requests)
+	default:
+		s += ": carrier"
+	}
+	if p.Err != nil && !p.Chosen {
+		s += ": " + p.Err.Error()
+	}
+	return s
+}
+
+// LinkError is returned when no port gave a useful address. It is an
+// ErrNoLink and wraps the context's error.
+type LinkError struct {
+	Took  time.Duration
+	Ports []Port // what was seen; empty = the machine has no wired port with a driver
+	Err   error
+}
+
+// Error gives one line with what was seen on each port.
+func (e *LinkError) Error() string {
+	if len(e.Ports) == 0 {
+		return fmt.Sprintf("%v in %v: no wired port was found (driver missing?)", ErrNoLink, e.Took.Round(time.Second))
+	}
+	seen := make([]string, len(e.Ports))
+	for i, p := range e.Ports {
+		seen[i] = p.String()
+	}
+	return fmt.Sprintf("%v in %v: %s", ErrNoLink, e.Took.Round(time.Second), strings.Join(seen, "; "))
+}
+
+// Unwrap gives the class and the reason the search ended.
+func (e *LinkError) Unwrap() []error { return []error{ErrNoLink, e.Err} }
+
+var errWaited = errors.New("the time to wait for a link is over")
+
+// LinkUp raises all wired ports at once and returns the first that gets a
+// useful address, with address and routes set. Ports that appear later (a slow
+// driver) are tried too; the others are left up, without address. The error is
+// a *LinkError.
+func LinkUp(ctx context.Context, o *LinkOptions) (*Link, error) {
+	var opts LinkOptions
+	if o != nil {
+		opts = *o
+	}
+	setDefault(&opts.Wait, 90*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, opts.Wait, errWaited)
+	defer cancel()
+	s := newSearch(&opts)
+	link, err := s.run(ctx)
+	cancel()
+	s.ports.Wait()
+	if err != nil {
+		return nil, &LinkError{Took: time.Since(s.start), Ports: s.seen(), Err: err}
+	}
+	link.Took, link.Ports = time.Since(s.start), s.seen()
+	return link, nil
+}

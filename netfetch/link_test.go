@@ -1,0 +1,87 @@
+package netfetch
+
+import (
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLinkUpTakesTheLivePort(t *testing.T) {
+	l := newLab(t)
+	l.cable(0, false)
+	l.cable(1, true)
+	l.dhcp(dhcpRange, "--dhcp-option=3", "--dhcp-option=6", "--dhcp-option=224,troy.example:8080")
+	r := l.child(childJob{Wait: 20 * time.Second})
+	if r.Error != "" {
+		t.Fatal(r.Error)
+	}
+	if r.Link.Interface != "eth1" || !netip.MustParsePrefix("10.77.0.0/24").Contains(r.Link.Addr.Addr()) {
+		t.Errorf("link = %s %v, want eth1 in 10.77.0.0/24", r.Link.Interface, r.Link.Addr)
+	}
+	if r.Link.Gateway.IsValid() || len(r.Link.DNS) != 0 {
+		t.Errorf("gateway %v, DNS %v; the server gave none", r.Link.Gateway, r.Link.DNS)
+	}
+	if want := "http://troy.example:8080"; r.Link.Server != want {
+		t.Errorf("server = %q, want %q", r.Link.Server, want)
+	}
+	if r.Link.Lease != 2*time.Minute {
+		t.Errorf("lease = %v, want 2m", r.Link.Lease)
+	}
+	if len(r.Ports) != 2 || !strings.Contains(strings.Join(r.Ports, "\n"), "eth0 (") ||
+		!strings.Contains(strings.Join(r.Ports, "\n"), "no carrier") {
+		t.Errorf("ports = %q", r.Ports)
+	}
+	if r.Took > 5*time.Second {
+		t.Errorf("took %v", r.Took)
+	}
+}
+
+func TestLinkUpSetsGatewayAndNameServers(t *testing.T) {
+	l := newLab(t)
+	l.cable(0, true)
+	l.dhcp(dhcpRange, "--dhcp-option=3,10.77.0.1", "--dhcp-option=6,10.77.0.1,10.77.0.2", "--dhcp-option=15,lab.example",
+		"--dhcp-option=26,1400")
+	resolv := filepath.Join(t.TempDir(), "resolv.conf")
+	r := l.child(childJob{Wait: 20 * time.Second, Resolv: resolv})
+	if r.Error != "" {
+		t.Fatal(r.Error)
+	}
+	if out := l.in(l.pc, "ip", "route"); !strings.Contains(out, "default via 10.77.0.1 dev eth0") {
+		t.Errorf("routes:\n%s", out)
+	}
+	if out := l.in(l.pc, "ip", "addr", "show", "eth0"); !strings.Contains(out, "mtu 1400") || !strings.Contains(out, r.Link.Addr.String()) {
+		t.Errorf("address %v, MTU 1400; the port has:\n%s", r.Link.Addr, out)
+	}
+	if got, want := readText(resolv), "search lab.example\nnameserver 10.77.0.1\nnameserver 10.77.0.2\n"; got != want {
+		t.Errorf("resolv.conf = %q, want %q", got, want)
+	}
+}
+
+func TestLinkUpSaysWhatItSaw(t *testing.T) {
+	l := newLab(t)
+	l.cable(0, false)
+	l.cable(1, true) // a carrier, but nobody answers
+	r := l.child(childJob{Wait: 2500 * time.Millisecond})
+	for _, want := range []string{"no wired port gave a useful address", "eth0", "no carrier (cable?)", "eth1", "no DHCP answer to 3 requests"} {
+		if !strings.Contains(r.Error, want) {
+			t.Errorf("error = %q, want it to say %q", r.Error, want)
+		}
+	}
+}
+
+func TestLinkUpStatic(t *testing.T) {
+	l := newLab(t)
+	l.cable(0, false)
+	l.cable(1, true)
+	defer l.listen("10.77.0.1:80").Close()
+	r := l.child(childJob{Wait: 10 * time.Second, Useful: "10.77.0.1:80", Static: &Static{
+		Addr: netip.MustParsePrefix("10.77.0.9/24"), Gateway: netip.MustParseAddr("10.77.0.1")}})
+	if r.Error != "" || r.Link.Interface != "eth1" {
+		t.Fatalf("error %q, port %s; want eth1", r.Error, r.Link.Interface)
+	}
+	if out := l.in(l.pc, "ip", "route"); !strings.Contains(out, "default via 10.77.0.1") {
+		t.Errorf("routes:\n%s", out)
+	}
+}

@@ -1,0 +1,175 @@
+package netfetch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"troy/netfetch/fetchtest"
+)
+
+// mirrored makes n mirrors of the same data that give up soon.
+func mirrored(t *testing.T, data []byte, n int) ([]*fetchtest.Server, *Mirrors) {
+	t.Helper()
+	servers := make([]*fetchtest.Server, n)
+	sources := make([]Source, n)
+	for i := range servers {
+		o := quick()
+		o.GiveUpAfter = 50 * time.Millisecond
+		servers[i], sources[i] = serveWith(t, data, o)
+	}
+	m, err := NewMirrors(&MirrorsOptions{GiveUpAfter: 3 * time.Second}, sources...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return servers, m
+}
+
+func TestMirrorsFailOver(t *testing.T) {
+	data := randomBytes(t, 100_000)
+	for name, fault := range map[string]fetchtest.Fault{
+		"busy": fetchtest.Busy(503, ""), "missing": fetchtest.Busy(404, ""), "cut": fetchtest.Cut(10),
+		"other range": fetchtest.Shift(1), "silent": fetchtest.Stall(0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, m := mirrored(t, data, 3)
+			var turns int
+			m.o.OnFailover = func(from, to Source, err error) { turns++ }
+			s[0].Always(fault)
+			s[1].Always(fault)
+			for i := range int64(5) {
+				b, err := m.ReadRange(t.Context(), object, i*1000, 1000)
+				if err != nil || !bytes.Equal(b, data[i*1000:i*1000+1000]) {
+					t.Fatalf("ReadRange = %d bytes, %v", len(b), err)
+				}
+			}
+			want := 2 // then they sit on the bench
+			if name == "missing" {
+				want = 10 // lacking one object says nothing of the others
+			}
+			if turns != want || len(s[2].Requests()) != 5 {
+				t.Errorf("%d turns, the third was asked %d times; want %d and 5", turns, len(s[2].Requests()), want)
+			}
+		})
+	}
+}
+
+// TestMirrorsKeepTheirOrder uses the first as long as it works, and again when
+// its time on the bench is over.
+func TestMirrorsKeepTheirOrder(t *testing.T) {
+	data := randomBytes(t, 1000)
+	s, m := mirrored(t, data, 2)
+	read := func() {
+		t.Helper()
+		if _, err := m.ReadRange(t.Context(), object, 0, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read()
+	s[0].Always(fetchtest.Busy(503, ""))
+	read()
+	s[0].Always(nil)
+	before := len(s[0].Requests())
+	read()
+	if len(s[0].Requests()) != before || len(s[1].Requests()) != 2 {
+		t.Error("the first was asked while on the bench")
+	}
+	m.bench[0].until = time.Now()
+	read()
+	if len(s[0].Requests()) != before+1 {
+		t.Error("the first was not asked again")
+	}
+}
+
+// TestMirrorsReject tells Mirrors of wrong bytes as a reader that checks hashes does.
+func TestMirrorsReject(t *testing.T) {
+	data := randomBytes(t, 64*1024)
+	s, m := mirrored(t, data, 3)
+	s[0].Always(fetchtest.Wrong(0))
+	s[1].Always(fetchtest.Wrong(17))
+	limited := NewLimiter(0).Wrap(m)
+	var wg sync.WaitGroup
+	for w := range int64(4) {
+		wg.Go(func() {
+			for i := range int64(4) {
+				off := (w*4 + i) * 4096
+				for tries := 0; ; tries++ {
+					b, err := limited.ReadRange(t.Context(), object, off, 4096)
+					if err != nil || tries > 2 {
+						t.Errorf("%d tries: %v", tries, err)
+						return
+					}
+					if bytes.Equal(b, data[off:off+4096]) {
+						break
+					}
+					limited.(Rejecter).Reject(object, off, 4096)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// Each stream may have been under way with either liar once.
+	if a, b := len(s[0].Requests()), len(s[1].Requests()); a > 4 || b > 8 {
+		t.Errorf("the liars were asked %d and %d times", a, b)
+	}
+}
+
+func TestMirrorsAllFail(t *testing.T) {
+	s, m := mirrored(t, make([]byte, 10), 2)
+	s[0].Always(fetchtest.Busy(404, ""))
+	s[1].Always(fetchtest.Busy(403, ""))
+	begin := time.Now()
+	_, err := m.ReadRange(t.Context(), object, 0, 10)
+	var me *MirrorsError
+	if !errors.Is(err, ErrNotFound) || !errors.Is(err, ErrRefused) || !errors.As(err, &me) || len(me.Errs) != 2 {
+		t.Fatalf("error = %v", err)
+	}
+	if strings.Contains(err.Error(), "\n") || time.Since(begin) > time.Second {
+		t.Errorf("after %v: %q", time.Since(begin), err)
+	}
+	s[1].Always(fetchtest.Busy(503, ""))
+	if _, err := m.ReadRange(t.Context(), object, 0, 10); !errors.Is(err, ErrBusy) || time.Since(begin) < 2*time.Second {
+		t.Errorf("after %v: %v; want tries until GiveUpAfter", time.Since(begin), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.ReadRange(ctx, object, 0, 10); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if _, err := NewMirrors(nil); err == nil {
+		t.Error("NewMirrors without a source succeeded")
+	}
+}
+
+func TestLimiter(t *testing.T) {
+	data := randomBytes(t, 400_000)
+	_, h := serve(t, data)
+	l := NewLimiter(400_000) // the first range is free, 300 000 bytes remain
+	src := l.Wrap(h)
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for i := range int64(4) {
+		wg.Go(func() {
+			if b, err := src.ReadRange(t.Context(), object, i*100_000, 100_000); err != nil || !bytes.Equal(b, data[i*100_000:(i+1)*100_000]) {
+				t.Errorf("range %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if d := time.Since(begin); d < 740*time.Millisecond || d > 1500*time.Millisecond {
+		t.Errorf("400 kB at 400 kB/s took %v, want 750 ms", d)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := l.Wait(ctx, 1<<30); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Wait under a context = %v", err)
+	}
+	l.SetRate(0)
+	if err := l.Wait(t.Context(), 1<<40); err != nil {
+		t.Errorf("Wait without a limit = %v", err)
+	}
+}

@@ -1,0 +1,192 @@
+package netfetch
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// progressBytes is how much a failed try must have brought to count as
+// progress. A server that gives a byte per connection makes none.
+const progressBytes = 64 << 10
+
+// oddAnswers is how many wrong answers (ErrProtocol) end a call: a server that
+// breaks HTTP three times will do so again.
+const oddAnswers = 3
+
+// try makes one request. got is the number of bytes that stay useful for the
+// next try.
+type try func(ctx context.Context) (got int64, err error)
+
+// retry runs f until it succeeds, fails for good, or makes no progress for
+// GiveUpAfter. where describes the request; it is completed and returned on failure.
+func (h *HTTP) retry(ctx context.Context, where FetchError, f try) error {
+	start := time.Now()
+	progress := start
+	limit := h.o.Backoff
+	odd := 0
+	for {
+		where.Tries++
+		h.shared.requests.Add(1)
+		got, err := f(ctx)
+		if err == nil {
+			return nil
+		}
+		if got >= progressBytes {
+			progress, limit = time.Now(), h.o.Backoff
+		}
+		wait := pause(err, limit)
+		limit = min(2*limit, h.o.MaxBackoff)
+		where.Elapsed = time.Since(start)
+		where.Err, where.Status = err, statusOf(err)
+		if ctx.Err() != nil {
+			where.Err = contextError(ctx, err)
+			return &where
+		}
+		if errors.Is(err, ErrProtocol) {
+			odd++
+		}
+		if !temporary(err) || odd >= oddAnswers || time.Since(progress)+wait > h.o.GiveUpAfter {
+			return &where
+		}
+		if h.o.OnRetry != nil {
+			at := where
+			h.o.OnRetry(&at, wait)
+		}
+		if !sleep(ctx, wait) {
+			where.Err = contextError(ctx, err)
+			return &where
+		}
+		h.shared.retries.Add(1)
+	}
+}
+
+// contextError says that the caller's context ended the work, and what the
+// last failure before that was.
+func contextError(ctx context.Context, last error) error {
+	cause := context.Cause(ctx)
+	if errors.Is(last, ctx.Err()) {
+		return cause
+	}
+	return fmt.Errorf("%w; the last failure: %w", cause, last)
+}
+
+// pause draws the wait before the next try: what the server asked for, plus
+// full jitter, so that machines that failed together do not return together.
+func pause(err error, limit time.Duration) time.Duration {
+	wait := rand.N(limit + 1)
+	var s *statusError
+	if errors.As(err, &s) {
+		wait += s.retryAfter
+	}
+	return wait
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func statusOf(err error) int {
+	var s *statusError
+	if errors.As(err, &s) {
+		return s.status
+	}
+	return 0
+}
+
+// temporary reports whether another try can help. What is not known to be
+// final is tried again: in a lab most failures are a cable or a restart.
+func temporary(err error) bool {
+	for _, final := range []error{ErrNotFound, ErrRefused, ErrNoRanges, ErrOutOfRange, ErrTooLarge, ErrName} {
+		if errors.Is(err, final) {
+			return false
+		}
+	}
+	var cert *tls.CertificateVerificationError
+	var authority x509.UnknownAuthorityError
+	return !errors.As(err, &cert) && !errors.As(err, &authority)
+}
+
+// statusFailure turns an answer that is no success into an error.
+func statusFailure(resp *http.Response, body io.Reader, now time.Time) error {
+	e := &statusError{status: resp.StatusCode, text: resp.Status, class: statusClass(resp.StatusCode)}
+	if e.class == ErrBusy {
+		e.retryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
+	}
+	e.detail = shortText(resp, body)
+	return e
+}
+
+func statusClass(status int) error {
+	switch status {
+	case http.StatusNotFound, http.StatusGone:
+		return ErrNotFound
+	case http.StatusRequestedRangeNotSatisfiable:
+		return ErrOutOfRange
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return ErrBusy
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return ErrRefused
+	}
+	switch {
+	case status >= 500:
+		return ErrBusy
+	case status >= 400:
+		return ErrRefused
+	}
+	return ErrProtocol
+}
+
+// retryAfter reads the header's two forms: seconds and a date.
+func retryAfter(value string, now time.Time) time.Duration {
+	const most = 24 * time.Hour // longer is no wait but a refusal; GiveUpAfter ends it
+	if s, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32); err == nil {
+		return min(time.Duration(s)*time.Second, most)
+	}
+	if t, err := http.ParseTime(value); err == nil {
+		return min(max(0, t.Sub(now)), most)
+	}
+	return 0
+}
+
+// shortText takes the first line of a plain-text error body, or the member
+// "error" of a JSON one.
+func shortText(resp *http.Response, body io.Reader) string {
+	kind := resp.Header.Get("Content-Type")
+	if !strings.HasPrefix(kind, "text/plain") && !strings.HasPrefix(kind, "application/json") {
+		return ""
+	}
+	b, err := io.ReadAll(io.LimitReader(body, 4096)) // to the end: the connection is used again
+	if err != nil {
+		return ""
+	}
+	var failure struct{ Error string }
+	if json.Unmarshal(b, &failure) == nil && failure.Error != "" {
+		b = []byte(failure.Error)
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return strings.Map(printable, line[:min(len(line), 300)])
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return -1
+	}
+	return r
+}

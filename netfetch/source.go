@@ -1,0 +1,27 @@
+package netfetch
+
+import "context"
+
+// Source gives ranges of named objects. It is the seam between what is
+// fetched and how: HTTP is the first implementation, Mirrors and Limiter.Wrap
+// decorate any other, a swarm can be a third without a change elsewhere.
+//
+// The bytes are claims. Nothing in this package knows their hashes: whoever
+// asks for them checks them, and may say so through Rejecter.
+type Source interface {
+	// ReadRange returns exactly n bytes of the object name, starting at byte
+	// off, or an error and no bytes. It is safe for concurrent use.
+	ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error)
+
+	// String names the source as a person would look for it (a URL, a list
+	// of mirrors); it holds no secrets.
+	String() string
+}
+
+// Rejecter is a Source that wants to hear that bytes it gave were wrong
+// (their hash did not match). Mirrors then asks another mirror when the same
+// range is read again. Find it by type assertion.
+type Rejecter interface {
+	// Reject says that the last answer for this range was wrong.
+	Reject(name string, off, n int64)
+}

@@ -1,0 +1,125 @@
+package vm
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Settings read from the environment, see the package comment.
+const (
+	envQEMU  = "TROY_QEMU"
+	envAccel = "TROY_QEMU_ACCEL"
+)
+
+// command returns the whole command line. vars is the file of the firmware's variables.
+func (c *Config) command(vars string) []string {
+	args := []string{
+		orDefault(os.Getenv(envQEMU), "qemu-system-x86_64"),
+		"-name", c.name(),
+		"-nodefaults", "-no-user-config",
+		"-machine", "q35", "-accel", orDefault(os.Getenv(envAccel), "tcg,thread=multi,tb-size=512"), "-cpu", "max",
+		"-smp", strconv.Itoa(orDefault(c.CPUs, 2)), "-m", strconv.Itoa(orDefault(c.MemoryMiB, 1024)),
+		"-display", "none", "-serial", "stdio",
+	}
+	if c.NoReboot {
+		args = append(args, "-no-reboot")
+	}
+	if c.Namespace != "" {
+		args = append([]string{"ip", "netns", "exec", c.Namespace}, args...)
+	}
+	if c.Firmware != nil {
+		args = append(args,
+			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(c.Firmware.Code),
+			"-drive", "if=pflash,unit=1,format=raw,file="+escape(vars))
+	}
+	if c.Kernel != "" {
+		args = append(args, "-kernel", c.Kernel, "-append", c.Cmdline)
+		if c.Initrd != "" {
+			args = append(args, "-initrd", c.Initrd)
+		}
+	}
+	args = append(args, c.diskArgs()...)
+	args = append(args, c.nicArgs()...)
+	return append(args, c.Args...)
+}
+
+func (c *Config) diskArgs() []string {
+	var args []string
+	usb := false
+	for i, d := range c.Disks {
+		id := fmt.Sprintf("disk%d", i)
+		// cache=unsafe: flushes are not passed on to the host's disk. The host's
+		// memory outlives QEMU, so nothing that the guest wrote is lost by a kill.
+		drive := fmt.Sprintf("if=none,id=%s,format=raw,cache=unsafe,discard=unmap,file=%s", id, escape(d.Path))
+		if d.ReadOnly {
+			drive += ",readonly=on"
+		}
+		if d.Bus == USB && !usb {
+			usb = true
+			args = append(args, "-device", "qemu-xhci,id=xhci")
+		}
+		args = append(args, "-drive", drive, "-device", d.device(id, i))
+	}
+	return args
+}
+
+func (d *Disk) device(id string, index int) string {
+	var dev string
+	switch d.Bus {
+	case NVMe:
+		dev = "nvme"
+	case AHCI:
+		dev = fmt.Sprintf("ide-hd,bus=ide.%d", index)
+	case USB:
+		dev = "usb-storage,bus=xhci.0"
+	default:
+		dev = "virtio-blk-pci"
+	}
+	dev += fmt.Sprintf(",drive=%s,serial=%s", id, orDefault(d.Serial, "TROY"+strconv.Itoa(index)))
+	if d.SectorSize != 0 {
+		dev += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%d", d.SectorSize, d.SectorSize)
+	}
+	return dev + bootIndex(d.BootIndex)
+}
+
+func (c *Config) nicArgs() []string {
+	var args []string
+	for i, n := range c.NICs {
+		id := fmt.Sprintf("net%d", i)
+		netdev := fmt.Sprintf("tap,id=%s,ifname=%s,script=no,downscript=no", id, n.Tap)
+		if n.Tap == "" {
+			netdev = "user,id=" + id
+			if n.User != "" {
+				netdev += "," + n.User
+			}
+		}
+		mac := orDefault(n.MAC, fmt.Sprintf("52:54:00:54:52:%02x", i+1))
+		device := fmt.Sprintf("%s,netdev=%s,mac=%s,romfile=%s%s", orDefault(n.Model, "virtio-net-pci"), id, mac, escape(n.ROM), bootIndex(n.BootIndex))
+		args = append(args, "-netdev", netdev, "-device", device)
+	}
+	return args
+}
+
+func bootIndex(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(",bootindex=%d", n-1)
+}
+
+// escape protects commas in a value of a QEMU option list.
+func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
+
+// shellLine is the command line as it can be pasted into a shell.
+func shellLine(args []string) string {
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		if a == "" || strings.ContainsAny(a, " \t\n\"'`$&|;<>()*?[]#~!\\{}") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		quoted[i] = a
+	}
+	return strings.Join(quoted, " ")
+}

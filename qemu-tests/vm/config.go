@@ -1,0 +1,78 @@
+package vm
+
+import (
+	"time"
+)
+
+// Config says what a virtual PC is made of. Dir is required, and something to
+// boot: Kernel, or Firmware with a Disk or NIC.
+type Config struct {
+	Name string // for the names of files and in messages; empty = "vm"
+	Dir  string // an existing folder for the serial log and the firmware's variables
+
+	Kernel  string // started by QEMU itself, without firmware
+	Initrd  string
+	Cmdline string // for Kernel
+
+	Firmware *Firmware // UEFI; nil = SeaBIOS
+	Vars     string    // file of the firmware's variables, made if absent, kept; empty = a fresh one
+
+	Disks []Disk
+	NICs  []NIC
+
+	Namespace string // network namespace QEMU runs in, see [Network]; empty = the caller's
+
+	MemoryMiB int // 0 = 1024
+	CPUs      int // 0 = 2
+
+	NoReboot bool          // a reset ends the VM
+	Timeout  time.Duration // life of the VM; 0 = 3 minutes
+
+	OnLine func(line string) // called with each line of the serial log, one at a time
+	Args   []string          // further arguments for QEMU
+}
+
+// Bus is how a disk is attached.
+type Bus int
+
+// The buses that the tests use.
+const (
+	VirtioBlk Bus = iota
+	NVMe
+	AHCI
+	USB
+)
+
+// Disk is a raw image file.
+type Disk struct {
+	Path       string
+	Bus        Bus
+	ReadOnly   bool
+	Serial     string // serial number the guest sees; empty = "TROY" and its index
+	SectorSize int    // logical and physical sector size in bytes; 0 = 512
+	// BootIndex makes the firmware put the disk at that place of its boot order
+	// at every start; 0 = leave the order alone, 1 is the first place.
+	BootIndex int
+}
+
+// NIC is a network interface.
+type NIC struct {
+	Model string // QEMU device; empty = virtio-net-pci. Another: e1000e
+	Tap   string // tap of the namespace; empty = user networking, the host's 127.0.0.1 is 10.0.2.2
+	MAC   string // empty = 52:54:00:54:52:01 and counting
+	// Options for QEMU's user networking, such as "tftp=DIR,bootfile=FILE".
+	User string
+	ROM  string // option ROM (iPXE); empty = none
+	// BootIndex as of [Disk].
+	BootIndex int
+}
+
+func (c *Config) name() string { return orDefault(c.Name, "vm") }
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}

@@ -1,0 +1,141 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"troy/server/protocol"
+)
+
+// maxMachines bounds the reports kept.
+const maxMachines = 10_000
+
+func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
+	var c protocol.CheckIn
+	if !receive(w, r, &c) {
+		return
+	}
+	order, err := s.o.Orders.Order(r.Context(), c)
+	if err == nil {
+		err = order.Validate()
+	}
+	if s.o.OnCheckIn != nil {
+		s.o.OnCheckIn(c, order, err)
+	}
+	if err != nil {
+		w.Header().Set("Retry-After", "5")
+		fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	answer(w, http.StatusOK, order)
+}
+
+func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
+	var report protocol.Report
+	if !receive(w, r, &report) {
+		return
+	}
+	if s.reports.add(report) && s.o.OnReport != nil {
+		s.o.OnReport(report)
+	}
+	answer(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
+}
+
+type validator interface{ Validate() error }
+
+// receive reads one message, or answers why not.
+func receive(w http.ResponseWriter, r *http.Request, v validator) bool {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		fail(w, http.StatusUnsupportedMediaType, errors.New("want Content-Type application/json"))
+		return false
+	}
+	err := decode(http.MaxBytesReader(w, r.Body, protocol.MaxBody), v)
+	if err == nil {
+		err = v.Validate()
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		return true
+	case errors.As(err, &tooLarge):
+		fail(w, http.StatusRequestEntityTooLarge, fmt.Errorf("the message is over %d bytes", tooLarge.Limit))
+	default:
+		fail(w, http.StatusBadRequest, err)
+	}
+	return false
+}
+
+// decode takes exactly one JSON value with known members.
+func decode(body io.Reader, v any) error {
+	d := json.NewDecoder(body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("JSON: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		if err != nil {
+			return fmt.Errorf("JSON: %w", err)
+		}
+		return errors.New("JSON: more than one value")
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	// The machine may be gone; there is nobody to tell.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func fail(w http.ResponseWriter, status int, err error) {
+	line := strings.ReplaceAll(err.Error(), "\n", "; ")
+	answer(w, status, protocol.Failure{Error: line})
+}
+
+// reports keeps the last report of each machine.
+type reports struct {
+	mu    sync.Mutex
+	last  map[string]protocol.Report
+	order []string // keys, oldest report first
+}
+
+// add keeps r and says whether it is news (not a repeat).
+func (k *reports) add(r protocol.Report) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.last == nil {
+		k.last = map[string]protocol.Report{}
+	}
+	key := r.Machine.Key()
+	if old, ok := k.last[key]; ok {
+		if r.ID != "" && old.ID == r.ID {
+			return false
+		}
+		k.order = slices.DeleteFunc(k.order, func(s string) bool { return s == key })
+	}
+	if len(k.order) >= maxMachines {
+		delete(k.last, k.order[0])
+		k.order = k.order[1:]
+	}
+	k.last[key], k.order = r, append(k.order, key)
+	return true
+}
+
+func (k *reports) list() []protocol.Report {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := make([]protocol.Report, 0, len(k.order))
+	for _, key := range slices.Backward(k.order) {
+		all = append(all, k.last[key])
+	}
+	return all
+}

@@ -1,0 +1,29 @@
+// Package server is what "troy serve" runs: the store of images over HTTP, and
+// check-in and reports of the machines.
+//
+//	GET, HEAD /repo/NAME   a published file of the store, with ranges and strong ETags
+//	POST /v1/checkin       protocol.CheckIn → protocol.Order
+//	POST /v1/report        protocol.Report → protocol.Ack
+//	GET /healthz           200 and the server's time in the Date header
+//
+// # Promises
+//
+// The tree: only regular files under Dir, opened through os.Root, so neither a name nor a
+// symbolic link leads out of it. No part of a name begins with a dot, no listing is
+// given, and Options.Published can narrow it further. Store files are immutable (a new one
+// gets a new name or is renamed into place), so the ETag is made of size and modification time
+// and stays the same over restarts. Files go out by sendfile where the kernel can.
+//
+// The calls: bodies are bounded (protocol.MaxBody), must be one JSON value with known
+// members of a known protocol number, and pass Validate. Every refusal is a
+// protocol.Failure of one line. What the machine claims reaches the caller unchanged but bounded.
+//
+// Time: reading a request takes at most readTime; an answer must move sliceBytes per sliceTime,
+// so a machine that is gone frees its connection, and a slow one (above 17 kB/s) does not lose it.
+//
+// # Known gaps
+//
+// Reports live in memory: the last one per machine, the oldest machines dropped beyond
+// maxMachines; a restart forgets them. No TLS, no limit per address,
+// no signatures on orders, no network boot, no status page, no lab file.
+package server

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"strings"
+	"time"
+)
+
+const (
+	sliceBytes = 1 << 20          // part of an answer sent under one deadline
+	sliceTime  = 60 * time.Second // the deadline
+)
+
+// serveFile answers for one file of the store.
+func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	f, info, err := s.open(name)
+	if err != nil {
+		// Missing, hidden, a folder, leading outside: all the same to the asker.
+		fail(w, http.StatusNotFound, fmt.Errorf("no such object: %q", name))
+		return
+	}
+	defer f.Close()
+	h := w.Header()
+	h.Set("ETag", fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size()))
+	h.Set("Content-Type", contentType(name))
+	h.Set("X-Content-Type-Options", "nosniff")
+	out := &slicedWriter{ResponseWriter: w, control: http.NewResponseController(w)}
+	http.ServeContent(out, r, "", info.ModTime(), f)
+	s.gets.Add(1)
+	s.served.Add(out.sent)
+	if s.o.OnServed != nil {
+		s.o.OnServed(name, out.sent)
+	}
+}
+
+// open opens a published regular file.
+func (s *Server) open(name string) (*os.File, fs.FileInfo, error) {
+	if !fs.ValidPath(name) || !s.published(name) {
+		return nil, nil, fs.ErrNotExist
+	}
+	// Looked at before it is opened: opening a FIFO would wait for a writer.
+	if info, err := s.root.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return nil, nil, fs.ErrNotExist
+	}
+	f, err := s.root.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, nil, fs.ErrNotExist
+	}
+	return f, info, nil
+}
+
+// published reports whether a file may be seen.
+func (s *Server) published(name string) bool {
+	for part := range strings.SplitSeq(name, "/") {
+		if strings.HasPrefix(part, ".") {
+			return false
+		}
+	}
+	return s.o.Published == nil || s.o.Published(name)
+}
+
+// contentType never guesses from the bytes.
+func contentType(name string) string {
+	if path.Ext(name) == ".json" {
+		return "application/json"
+	}
+	return "application/octet-stream"
+}
+
+// slicedWriter counts the body bytes and gives each part of the answer its own
+// deadline, so that long answers to living clients go through.
+type slicedWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	sent    int64
+}
+
+// Unwrap serves http.ResponseController.
+func (w *slicedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *slicedWriter) deadline() {
+	// A ResponseWriter without deadlines (a test's recorder) sends without.
+	_ = w.control.SetWriteDeadline(time.Now().Add(sliceTime))
+}
+
+// Write implements io.Writer.
+func (w *slicedWriter) Write(p []byte) (n int, err error) {
+	for err == nil && n < len(p) {
+		w.deadline()
+		var m int
+		m, err = w.ResponseWriter.Write(p[n:min(len(p), n+sliceBytes)])
+		n += m
+		w.sent += int64(m)
+	}
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom. It hands net/http one-level LimitedReaders
+// of the file, the form that it turns into sendfile.
+func (w *slicedWriter) ReadFrom(src io.Reader) (int64, error) {
+	limited, ok := src.(*io.LimitedReader)
+	if !ok {
+		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
+	}
+	var total int64
+	for limited.N > 0 {
+		w.deadline()
+		want := min(limited.N, sliceBytes)
+		n, err := io.Copy(w.ResponseWriter, &io.LimitedReader{R: limited.R, N: want})
+		total += n
+		w.sent += n
+		limited.N -= n
+		if err != nil || n < want {
+			return total, err
+		}
+	}
+	return total, nil
+}

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"troy/server/protocol"
+)
+
+const (
+	readTime     = 30 * time.Second // a request must have arrived
+	idleTime     = 2 * time.Minute  // a kept connection without a request
+	headerBytes  = 16 << 10
+	shutdownTime = 10 * time.Second // running answers may end when the server stops
+)
+
+// Orders decides what a machine shall do.
+type Orders interface {
+	// Order answers a check-in that passed Validate. An error is sent to the
+	// machine as "503 try again", so it should hold nothing secret.
+	Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, error)
+}
+
+// Options holds what a server needs (Dir, Orders) and may be told.
+type Options struct {
+	Dir    string // the store
+	Orders Orders
+	// Published says whether a file of the store (slash-separated name) may be
+	// fetched. nil = every file without a part that begins with a dot.
+	Published func(name string) bool
+	// OnCheckIn, if set, is told each check-in with its answer.
+	OnCheckIn func(c protocol.CheckIn, o protocol.Order, err error)
+	// OnReport, if set, is told each report once.
+	OnReport func(r protocol.Report)
+	// OnServed, if set, is told the bytes of each answer from the store, after it
+	// was sent. All three may be called from several goroutines at once.
+	OnServed func(name string, bytes int64)
+}
+
+// Server is an http.Handler for one store.
+type Server struct {
+	o       Options
+	root    *os.Root
+	mux     *http.ServeMux
+	reports reports
+	served  atomic.Int64
+	gets    atomic.Int64
+}
+
+// New opens the store's folder. Close it when done.
+func New(o *Options) (*Server, error) {
+	if o.Orders == nil {
+		return nil, errors.New("server: no Orders")
+	}
+	root, err := os.OpenRoot(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("server: opening the store: %w", err)
+	}
+	s := &Server{o: *o, root: root, mux: http.NewServeMux()}
+	s.mux.HandleFunc("GET /"+protocol.PathRepo+"/{name...}", s.serveFile)
+	s.mux.HandleFunc("POST /"+protocol.PathCheckIn, s.serveCheckIn)
+	s.mux.HandleFunc("POST /"+protocol.PathReport, s.serveReport)
+	s.mux.HandleFunc("GET /healthz", serveHealth)
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// Close lets go of the store's folder.
+func (s *Server) Close() error { return s.root.Close() }
+
+// Served gives the body bytes sent from the store so far, and the requests that took them.
+func (s *Server) Served() (bytes, requests int64) { return s.served.Load(), s.gets.Load() }
+
+// Reports gives the last report of each machine, the newest first.
+func (s *Server) Reports() []protocol.Report { return s.reports.list() }
+
+// Run serves on l until ctx ends; then running answers get ten seconds. It
+// closes l and returns nil after an orderly end.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	hs := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: readTime,
+		ReadTimeout:       readTime,
+		WriteTimeout:      sliceTime, // of a short answer; slicedWriter extends it
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    headerBytes,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	end := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() { end <- shutdown(hs) })
+	err := hs.Serve(l)
+	if stop() { // ctx is alive: Serve failed by itself
+		return fmt.Errorf("server: %w", err)
+	}
+	return <-end
+}
+
+// shutdown lets running answers end, then cuts them.
+func shutdown(hs *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	if err := hs.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("server: answers were cut at the end: %w", err), hs.Close())
+	}
+	return nil
+}
+
+func serveHealth(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	fmt.Fprintf(w, "{\"protocol\":%d}\n", protocol.Version)
+}
+
+// Fixed is an Orders that gives every machine the same image.
+type Fixed struct {
+	Image string
+	// Version is the one to deploy; 0 = what Newest says.
+	Version int
+	// Newest gives the newest version of an image; needed if Version is 0.
+	Newest func(ctx context.Context, image string) (int, error)
+	// Merge is the merge policy. "" = lazy.
+	Merge protocol.Merge
+}
+
+// Order implements Orders: deploy, or nothing if the machine has the version.
+func (f *Fixed) Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, error) {
+	want := f.Version
+	if want == 0 {
+		if f.Newest == nil {
+			return protocol.Order{}, errors.New("no version is set")
+		}
+		var err error
+		if want, err = f.Newest(ctx, f.Image); err != nil {
+			return protocol.Order{}, fmt.Errorf("finding the newest version of %s: %w", f.Image, err)
+		}
+	}
+	o := protocol.Order{
+		Protocol: protocol.Version, Action: protocol.ActionDeploy, Repo: protocol.PathRepo,
+		Image: f.Image, Version: want, Merge: cmp.Or(f.Merge, protocol.MergeLazy),
+	}
+	if c.Image == f.Image && c.Version == want {
+		o.Action, o.Reason = protocol.ActionNone, "the machine has this version"
+	}
+	return o, nil
+}

@@ -1,0 +1,153 @@
+package vhdx
+
+import (
+	"errors"
+	"io"
+	"slices"
+)
+
+// GUIDs of the known regions (MS-VHDX 2.2.3.2).
+var (
+	RegionBAT      = fixedGUID("2DC27766-F623-4200-9D64-115E9BFD4A08")
+	RegionMetadata = fixedGUID("8B7CA206-4790-4B9A-B8FE-575F050F886E")
+)
+
+const (
+	regionSignature  = "regi"
+	maxRegions       = 2047
+	regionEntrySize  = 32
+	regionEntryStart = 16
+)
+
+// Region is one entry of the region table (MS-VHDX 2.2.3.2).
+type Region struct {
+	ID       GUID
+	Offset   int64 // bytes from the start of the file, a multiple of 1 MiB
+	Length   int64 // bytes, a multiple of 1 MiB
+	Required bool  // a reader that does not know ID must refuse the file
+}
+
+// RegionTable is the region table; two identical copies stand in a file.
+type RegionTable []Region
+
+// Find returns the region with the given id.
+func (t RegionTable) Find(id GUID) (Region, bool) {
+	i := slices.IndexFunc(t, func(r Region) bool { return r.ID == id })
+	if i < 0 {
+		return Region{}, false
+	}
+	return t[i], true
+}
+
+// Marshal returns the 64 KiB of the table with its checksum. A table of more
+// than 2047 entries is cut there.
+func (t RegionTable) Marshal() []byte {
+	b := make([]byte, regionTableSize)
+	t = t[:min(len(t), maxRegions)]
+	copy(b, regionSignature)
+	le.PutUint32(b[8:], uint32(len(t)))
+	for i, r := range t {
+		e := b[regionEntryStart+i*regionEntrySize:]
+		copy(e, r.ID[:])
+		le.PutUint64(e[16:], uint64(r.Offset))
+		le.PutUint32(e[24:], uint32(r.Length))
+		if r.Required {
+			le.PutUint32(e[28:], 1)
+		}
+	}
+	putChecksum(b)
+	return b
+}
+
+// ParseRegionTable reads one copy of 64 KiB: signature, checksum, count,
+// alignment, unique ids, no overlap. Whether the regions lie inside the file
+// and are known is for the caller (Open checks it). Errors: *FormatError.
+func ParseRegionTable(b []byte) (RegionTable, error) {
+	if len(b) < regionTableSize {
+		return nil, corrupt("region table", 0, "cut off after %d bytes", len(b))
+	}
+	b = b[:regionTableSize]
+	if string(b[:4]) != regionSignature {
+		return nil, corrupt("region table", 0, "signature is not %q", regionSignature)
+	}
+	if !checksumOK(b) {
+		return nil, corrupt("region table", 0, "checksum is wrong")
+	}
+	n := le.Uint32(b[8:])
+	if n > maxRegions {
+		return nil, corrupt("region table", 8, "%d entries, at most %d are allowed", n, maxRegions)
+	}
+	t := make(RegionTable, 0, n)
+	for i := range int(n) {
+		off := regionEntryStart + i*regionEntrySize
+		r, err := parseRegion(b[off : off+regionEntrySize])
+		if err != nil {
+			return nil, moveError(err, int64(off))
+		}
+		t = append(t, r)
+	}
+	if err := t.validate(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func parseRegion(e []byte) (Region, error) {
+	off, length := le.Uint64(e[16:]), le.Uint32(e[24:])
+	if off%mib != 0 || off < headerSection || off > maxFileSize {
+		return Region{}, corrupt("region table", 16, "region offset %#x is not a multiple of 1 MiB past the headers", off)
+	}
+	if length%mib != 0 || length == 0 {
+		return Region{}, corrupt("region table", 24, "region length %#x is not a multiple of 1 MiB", length)
+	}
+	return Region{GUID(e[:16]), int64(off), int64(length), le.Uint32(e[28:])&1 != 0}, nil
+}
+
+// validate checks what concerns entries together.
+func (t RegionTable) validate() error {
+	s := slices.Clone(t)
+	slices.SortFunc(s, func(a, b Region) int { return int((a.Offset - b.Offset) / mib) })
+	seen := make(map[GUID]bool, len(t))
+	for i, r := range s {
+		if seen[r.ID] {
+			return corrupt("region table", 0, "region %v is listed twice", r.ID)
+		}
+		seen[r.ID] = true
+		if i > 0 && s[i-1].Offset+s[i-1].Length > r.Offset {
+			return corrupt("region table", 0, "regions %v and %v overlap", s[i-1].ID, r.ID)
+		}
+	}
+	return nil
+}
+
+// readRegionTables returns the first valid copy; nobody but a reader that
+// falls back can open a file with a torn first copy.
+func readRegionTables(r io.ReaderAt) (RegionTable, error) {
+	var first error
+	for _, off := range []int64{RegionTable1Offset, RegionTable2Offset} {
+		t, err := readRegionTable(r, off)
+		if err == nil || !errors.Is(err, ErrCorrupt) {
+			return t, err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, first
+}
+
+func readRegionTable(r io.ReaderAt, off int64) (RegionTable, error) {
+	b := make([]byte, regionTableSize)
+	err := readFull(r, b, off)
+	if err == io.ErrUnexpectedEOF {
+		return nil, corrupt("region table", off, "the file ends before it")
+	}
+	if err != nil {
+		return nil, err
+	}
+	t, err := ParseRegionTable(b)
+	if err != nil {
+		return nil, moveError(err, off)
+	}
+	return t, nil
+}
