@@ -56,6 +56,9 @@
 //
 // # Known gaps
 //
+// Mounting the ESP needs root and a kernel with vfat; the tests of this package
+// use a folder in its place (ESPDir), mounting is for the tests in QEMU. A FAT
+// that its last user did not unmount is used as it is, without a check.
 // No GRUB one-shot for firmware that refuses every write of variables: HandOff
 // fails then, and the caller resets. The boot files themselves are only looked
 // at (present, and an EFI program by its first bytes), not made. BIOS machines

@@ -76,6 +76,8 @@ func mountHint(err error) string {
 		return " (the kernel has no vfat: load the modules vfat, nls_cp437, nls_ascii)"
 	case errors.Is(err, unix.EINVAL):
 		return " (no FAT file system there, or modules nls_cp437, nls_ascii not loaded)"
+	case errors.Is(err, unix.EBUSY):
+		return " (mounted elsewhere: unmount it, or give that folder as ESPDir)"
 	}
 	return ""
 }

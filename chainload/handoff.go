@@ -35,7 +35,7 @@ type Partition struct {
 // Options says what to hand over to. ESPDevice or ESPDir, ESP, Disk and Data
 // are required.
 type Options struct {
-	ESPDevice string // block device of the ESP, such as /dev/nvme0n1p1
+	ESPDevice string // block device of the ESP, such as /dev/nvme0n1p1, not mounted
 	ESPDir    string // where the ESP is mounted already, writable; ESPDevice is not used then
 
 	ESP  Partition // the ESP in the GPT

@@ -52,7 +52,7 @@ func commitSteps() []changeStep {
 //
 // Errors: ErrNothingStaged, ErrChain if the boot child was not made here, *StepError.
 func (m *Machine) Commit(ctx context.Context) error {
-	if err := m.ready(); err != nil {
+	if err := m.ready("commit"); err != nil {
 		return err
 	}
 	d := m.staged()
@@ -64,7 +64,7 @@ func (m *Machine) Commit(ctx context.Context) error {
 
 // Reset empties the boot child: the machine is as it was after Commit. Errors: ErrChain, *StepError.
 func (m *Machine) Reset(ctx context.Context) error {
-	if err := m.ready(); err != nil {
+	if err := m.ready("reset"); err != nil {
 		return err
 	}
 	return m.change(ctx, &change{op: "reset", parent: m.chain[0], reset: true})
@@ -73,7 +73,7 @@ func (m *Machine) Reset(ctx context.Context) error {
 // Rollback makes the boot child name what is below the topmost slot, throws its session away, and poisons the slot.
 // Errors: ErrNoRollback, ErrMergeStarted, ErrChain, *StepError.
 func (m *Machine) Rollback(ctx context.Context) error {
-	if err := m.ready(); err != nil {
+	if err := m.ready("rollback"); err != nil {
 		return err
 	}
 	top := m.chain[0]

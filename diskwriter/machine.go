@@ -74,6 +74,16 @@ func OpenMachine(f Files, _ *Options) (*Machine, error) {
 // Journal returns the journal for the agent's own records.
 func (m *Machine) Journal() *Journal { return m.journal }
 
+// Content reads the version that the boot child sits on (State.Version), without the session in the boot child: the
+// source of pages that a newer version has elsewhere. It is valid until the next operation.
+func (m *Machine) Content() (*vhdx.Chain, error) {
+	files := make([]*vhdx.File, len(m.chain))
+	for i, d := range m.chain {
+		files[i] = d.v
+	}
+	return vhdx.NewChain(files...)
+}
+
 func (m *Machine) load() error {
 	if err := m.settle(); err != nil {
 		return err
@@ -304,6 +314,9 @@ func (m *Machine) merge() *mergeRecord {
 
 // staged returns the slot that waits for Commit.
 func (m *Machine) staged() *diskFile {
+	if m.relinked() {
+		return nil
+	}
 	for _, d := range m.slots {
 		if d.v == nil || m.inChain(d) || d.linkage != m.chain[0].guid() {
 			continue
@@ -319,19 +332,23 @@ func (m *Machine) staged() *diskFile {
 func (m *Machine) freeSlot() int {
 	free := -1
 	for i, d := range m.slots {
-		if !m.inChain(d) && (free < 0 || m.staged() != d) {
-			free = i
+		if m.inChain(d) {
+			continue
 		}
+		if m.staged() != d {
+			return i
+		}
+		free = i
 	}
 	return free
 }
 
-// ready is asked before every operation.
-func (m *Machine) ready() error {
+// ready is asked before every operation. It finishes a Relink that was cut off, because of which slots look staged.
+func (m *Machine) ready(op string) error {
 	if m.failed {
 		return ErrReopen
 	}
-	return nil
+	return m.finishMerge(op)
 }
 
 // step runs one named step of an operation. After an error the machine has to be opened anew, because it is unknown what

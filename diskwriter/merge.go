@@ -38,7 +38,7 @@ const (
 //
 // Errors: ErrNotHealthy, ErrChain if the parent is not FULLY_PRESENT where it is to be written (nothing was written), *StepError.
 func (m *Machine) Merge(ctx context.Context, o *MergeOptions) (done bool, err error) {
-	if err := m.ready(); err != nil {
+	if err := m.ready("merge"); err != nil {
 		return false, err
 	}
 	if o == nil {
@@ -52,8 +52,8 @@ func (m *Machine) Merge(ctx context.Context, o *MergeOptions) (done bool, err er
 	} else if r != nil && r.Done {
 		return true, nil
 	}
-	g, err := m.newMerger(o)
-	if err != nil {
+	var g *merger
+	if err := m.step("merge", "look at what is to be copied", func() (err error) { g, err = m.newMerger(o); return err }); err != nil {
 		return false, err
 	}
 	return g.run(ctx)
@@ -90,8 +90,10 @@ func (g *merger) run(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	for done := false; !done; {
-		jobs, next, err := g.plan.slice(cursor, g.o.SliceBytes)
-		if err != nil {
+		var jobs []copyJob
+		var next int64
+		plan := func() (err error) { jobs, next, err = g.plan.slice(cursor, g.o.SliceBytes); return err }
+		if err := g.m.step("merge", "plan a slice", plan); err != nil {
 			return false, err
 		}
 		done = next == g.plan.virtual
@@ -182,7 +184,7 @@ func (g *merger) copy(j copyJob) error {
 // Relink makes the boot child name the parent after Merge: its session lives on, for both show the same. Then the slots are
 // poisoned and free. Without anything merged it does nothing. Errors: ErrNotMerged, ErrChain, *StepError.
 func (m *Machine) Relink(ctx context.Context) error {
-	if err := m.ready(); err != nil {
+	if err := m.ready("relink"); err != nil {
 		return err
 	}
 	if m.chain[0] != m.base {
@@ -196,16 +198,23 @@ func (m *Machine) Relink(ctx context.Context) error {
 	return m.finishMerge("relink")
 }
 
-// finishMerge labels base with what it holds now and frees the slots.
-func (m *Machine) finishMerge(op string) error {
+// relinked tells that Relink was cut off after its commit: the slots are merged, and look staged. With two of them, committing
+// the lower one would lay an old version's sectors over a newer parent.
+func (m *Machine) relinked() bool {
 	r := m.rec.Merge
-	if r == nil || !r.Done || m.chain[0] != m.base || r.Base != m.base.guid() {
+	return r != nil && r.Done && m.chain[0] == m.base && r.Base == m.base.guid()
+}
+
+// finishMerge labels base with what it holds now, forgets the slots' labels in the same record, and frees the slots.
+func (m *Machine) finishMerge(op string) error {
+	if !m.relinked() {
 		return nil
 	}
 	label := func() error {
 		return m.saveRecord(func(r *machineRecord) {
 			r.Base = Label{GUID: m.base.guid(), Image: r.Merge.Top.Image, Version: r.Merge.Top.Version}
 			r.Merge = nil
+			r.keepLayers(m.byGUIDInChain)
 		})
 	}
 	if err := m.step(op, "label the parent", label); err != nil {
@@ -217,14 +226,11 @@ func (m *Machine) finishMerge(op string) error {
 // Recover finishes what an earlier run was cut off in: the log of the boot child is carried out (also one that Windows
 // left), and merged slots are freed. The agent calls it before it hands the machine to Windows. On a machine at rest it writes nothing.
 func (m *Machine) Recover(ctx context.Context) error {
-	if err := m.ready(); err != nil {
+	if err := m.ready("recover"); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := m.step("recover", "replay the log", m.replayBootLog); err != nil {
-		return err
-	}
-	return m.finishMerge("recover")
+	return m.step("recover", "replay the log", m.replayBootLog)
 }

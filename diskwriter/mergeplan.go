@@ -30,11 +30,7 @@ type mergePlan struct {
 
 // planMerge looks at every place that will be written before any is.
 func (m *Machine) planMerge() (*mergePlan, error) {
-	files := make([]*vhdx.File, len(m.chain))
-	for i, d := range m.chain {
-		files[i] = d.v
-	}
-	view, err := vhdx.NewChain(files...)
+	view, err := m.Content()
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,12 @@ func guidText(b []byte) string {
 	return fmt.Sprintf("%08X-%04X-%04X-%04X-%012X", le.Uint32(b), le.Uint16(b[4:]), le.Uint16(b[6:]), b[8:10], b[10:16])
 }
 
-func naiveOpen(name string, r io.ReaderAt, size int64) (*naiveFile, error) {
+func naiveOpen(name string, r io.ReaderAt, size int64) (_ *naiveFile, err error) {
+	defer func() {
+		if p := recover(); p != nil { // a torn structure; nothing here checks lengths
+			err = fmt.Errorf("naive reader: %s: %v", name, p)
+		}
+	}()
 	f := &naiveFile{name: name, r: r, size: size, replayed: map[int64][]byte{}}
 	for _, step := range []func() error{f.readHeader, f.readRegions, f.readMetadata} {
 		if err := step(); err != nil {

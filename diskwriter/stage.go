@@ -38,7 +38,7 @@ type Stager struct {
 //
 // Errors: ErrNoSlot, ErrRuns, ErrTooBig (as *SpaceError), *StepError.
 func (m *Machine) Stage(ctx context.Context, r *StageRequest) (*Stager, error) {
-	if err := m.ready(); err != nil {
+	if err := m.ready("stage"); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -132,7 +132,7 @@ func (s *Stager) locate(off, n int64) (int64, error) {
 //
 // Errors: ErrIncomplete, ErrVerify and those of the disk, as *StepError.
 func (s *Stager) Finish(ctx context.Context) error {
-	if err := s.m.ready(); err != nil {
+	if err := s.m.ready("stage"); err != nil {
 		return err
 	}
 	if err := s.missing(); err != nil {

@@ -135,6 +135,7 @@ func TestChains(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := newStore(t)
+		s.ops = osOps
 		if _, err := s.Import(t.Context(), "pc", ChainDisk(openChain(t, base)), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -161,6 +162,36 @@ func TestChains(t *testing.T) {
 			t.Fatalf("adding an old file = %v, want a ParentError", err)
 		}
 	}
+}
+
+// TestExport puts a version together in a new VHDX file, by a plan from nothing: 7zz must read the version from it.
+func TestExport(t *testing.T) {
+	r := seeded(t, 1)
+	s := newStore(t)
+	states := history(t, r, s, 3, 2560, false)
+	path := filepath.Join(t.TempDir(), "export.vhdx")
+	f, err := vhdx.Create(path, &vhdx.CreateOptions{Size: int64(len(states[3].data)), BlockSize: 2 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Writable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := LoadPlan(t.Context(), s, "pc", 0, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Fetch(t.Context(), s, c, &FetchOptions{SkipZeros: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Sync(), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	compare7zz(t, path, states[3].data)
 }
 
 func compare7zz(t *testing.T, path string, disk []byte) {

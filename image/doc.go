@@ -8,7 +8,7 @@
 // A version exists whole or not at all, and what exists is never changed. Publishing writes pack, table, map and manifest, each into tmp/,
 // synced, then renamed to its place and the folder synced; the rename of the new index comes last and makes the version exist. Interrupted
 // anywhere, by context, by a full disk, by kill or power, the store lists the versions of before and takes the next; leftovers go with the next
-// publishing or GC. If only the sync after the last rename fails, an error is returned though the version may exist.
+// publishing or GC. Table, map and manifest are read back as a client reads them before the version exists. If only the sync after the last rename fails, an error is returned though the version may exist.
 //
 // The same input gives the same bytes, on any number of cores: nothing that is hashed holds a time, a random number or a machine's name.
 // (Another release of the compressor may pack otherwise; what comes out of a chunk stays the same.)

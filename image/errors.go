@@ -56,6 +56,15 @@ func (e *ObjectError) Error() string {
 // Unwrap returns the cause.
 func (e *ObjectError) Unwrap() error { return e.Err }
 
+// causeOf peels off an ObjectError about the same object, so that a line names each thing once.
+func causeOf(err error, object string) error {
+	var e *ObjectError
+	if errors.As(err, &e) && e.Object == object {
+		return e.Err
+	}
+	return err
+}
+
 // ParentError says why a child cannot become the next version of an image. It unwraps to ErrWrongParent.
 type ParentError struct {
 	// Image and Version name the version that the child should stand on.

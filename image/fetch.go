@@ -182,7 +182,7 @@ func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob)
 				return cause
 			}
 			if n > f.o.Attempts {
-				return &ObjectError{Source: f.src.String(), Object: f.plan.packs[g[i].pack].Name, Offset: c.offset, Length: int64(c.packed), Attempts: n - 1, Err: e}
+				return &ObjectError{Source: f.src.String(), Object: f.plan.packs[g[i].pack].Name, Offset: c.offset, Length: int64(c.packed), Attempts: n - 1, Err: causeOf(e, f.plan.packs[g[i].pack].Name)}
 			}
 			f.retries.Add(1)
 			if packed, e = f.read(ctx, g[i].pack, c.offset, int64(c.packed)); e == nil {

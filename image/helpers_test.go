@@ -158,13 +158,30 @@ func firstState(r *rand.Rand, pages int64) *state {
 	return s
 }
 
+// newStore makes a store that does not wait for the device: no test here cuts the power. TestChains and TestFullDevice use the real operations.
 func newStore(t testing.TB) *Store {
 	s, err := Init(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.ops = unsynced
 	return s
 }
+
+// unsynced is osOps without syncs.
+var unsynced = fileOps{
+	create: func(p string) (file, error) {
+		f, err := osOps.create(p)
+		return unsyncedFile{f}, err
+	},
+	rename: osOps.rename,
+	mkdir:  osOps.mkdir,
+	sync:   func(string) error { return nil },
+}
+
+type unsyncedFile struct{ file }
+
+func (unsyncedFile) Sync() error { return nil }
 
 // history publishes n random versions and returns the states, index 0 unused.
 func history(t testing.TB, r *rand.Rand, s *Store, n int, pages int64, filtered bool) []*state {

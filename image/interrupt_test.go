@@ -125,26 +125,26 @@ func (f *failing) ops() fileOps {
 			if err := f.next(); err != nil {
 				return nil, err
 			}
-			w, err := osOps.create(p)
+			w, err := unsynced.create(p)
 			return &failingFile{w, f}, err
 		},
 		rename: func(a, b string) error {
 			if err := f.next(); err != nil {
 				return err
 			}
-			return osOps.rename(a, b)
+			return unsynced.rename(a, b)
 		},
 		mkdir: func(p string) error {
 			if err := f.next(); err != nil {
 				return err
 			}
-			return osOps.mkdir(p)
+			return unsynced.mkdir(p)
 		},
 		sync: func(p string) error {
 			if err := f.next(); err != nil {
 				return err
 			}
-			return osOps.sync(p)
+			return unsynced.sync(p)
 		},
 	}
 }
@@ -162,7 +162,7 @@ func TestEveryWriteFails(t *testing.T) {
 		f := &failing{left: n}
 		s.ops = f.ops()
 		_, err := s.Add(t.Context(), "pc", v2.disk(v1), nil)
-		s.ops = osOps
+		s.ops = unsynced
 		if ended = f.left > 0; ended {
 			if err != nil || n < 20 {
 				t.Fatalf("%d operations, Add = %v", n-1, err)
@@ -187,6 +187,7 @@ func TestEveryWriteFails(t *testing.T) {
 func TestFullDevice(t *testing.T) {
 	r := seeded(t, 3)
 	s := newStore(t)
+	s.ops = osOps
 	v1 := firstState(r, 3000)
 	s.ops.create = func(string) (file, error) { return os.OpenFile("/dev/full", os.O_WRONLY, 0) }
 	if _, err := s.Import(t.Context(), "pc", v1.disk(nil), nil); !errors.Is(err, syscall.ENOSPC) {

@@ -3,7 +3,9 @@ package image
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"slices"
 )
 
 // tableRange is how much of a table or map is asked for at once: what is allocated follows what has arrived.
@@ -16,7 +18,7 @@ type loader struct {
 }
 
 func (l *loader) fault(name string, err error) error {
-	return &ObjectError{Source: l.src.String(), Object: name, Err: err}
+	return &ObjectError{Source: l.src.String(), Object: name, Err: causeOf(err, name)}
 }
 
 // index reads the list of versions, the one document whose size and hash are not known beforehand.
@@ -30,6 +32,9 @@ func (l *loader) index(ctx context.Context) (*Index, error) {
 		return nil, l.fault(name, unsupportedf("this source gives no documents of unknown length (it has no Get)"))
 	}
 	b, err := d.Get(ctx, name, maxIndexSize)
+	if errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("%w: %s has no image %q", ErrNotFound, l.src, l.image)
+	}
 	if err != nil {
 		return nil, l.fault(name, err)
 	}
@@ -51,8 +56,11 @@ func (l *loader) object(ctx context.Context, o *Object, by string) ([]byte, erro
 			err = corruptf("got %d bytes", len(p))
 		}
 		if err != nil {
-			err = fmt.Errorf("%w (%s says it has %d bytes)", err, by, o.Size)
+			err = fmt.Errorf("%w (%s says it has %d bytes)", causeOf(err, o.Name), by, o.Size)
 			return nil, &ObjectError{Source: l.src.String(), Object: o.Name, Offset: off, Length: n, Err: err}
+		}
+		if int64(len(b)) == tableRange { // one range has come: some more room saves copying, and stays bounded
+			b = slices.Grow(b, int(min(o.Size-off, 16*tableRange)))
 		}
 		b = append(b, p...)
 	}

@@ -1,7 +1,9 @@
 package image
 
 import (
+	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,4 +93,24 @@ func TestRemoveAndGC(t *testing.T) {
 		t.Fatalf("GC of a damaged store = %v", err)
 	}
 	sameTree(t, before, tree(t, s.dir))
+}
+
+// oddNotes is a Filter with nothing to say, in bytes that are no text.
+type oddNotes struct{}
+
+func (oddNotes) Unused(context.Context, io.ReaderAt, int64, uint32) ([]Range, []string, error) {
+	return nil, []string{"\xff<&>\u2028", ""}, nil
+}
+
+// TestNotes: whatever a filter says, the manifest can be read again.
+func TestNotes(t *testing.T) {
+	s := newStore(t)
+	v1 := firstState(seeded(t, 1), 10)
+	if _, err := s.Import(t.Context(), "pc", v1.disk(nil), &PublishOptions{Filter: oddNotes{}}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.Show(t.Context(), "pc", 0)
+	if err != nil || len(m.Notes) != 2 || m.Notes[0] != "?<&>\u2028" {
+		t.Fatalf("Show = %+v, %v", m, err)
+	}
 }

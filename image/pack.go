@@ -47,7 +47,7 @@ func newEncoder(level, workers int) (*zstd.Encoder, error) {
 		return nil, invalidf("compression level %d: zstd has 1 to 22", level)
 	}
 	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithEncoderConcurrency(workers),
-		zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true), zstd.WithWindowSize(maxChunkPages*PageSize))
+		zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true), zstd.WithWindowSize(chunkPages*PageSize))
 }
 
 func packHeader() []byte {

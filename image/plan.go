@@ -129,7 +129,11 @@ func newPlan(m *Manifest, have int) *Plan {
 
 // finish sorts what the resolver found and counts it.
 func (p *Plan) finish(zero []span) error {
-	var list []Run
+	n := len(p.local) + len(zero)
+	for i := range p.jobs {
+		n += len(p.jobs[i].pieces)
+	}
+	list := make([]Run, 0, n)
 	for i := range p.jobs {
 		j := &p.jobs[i]
 		slices.SortFunc(j.pieces, func(a, b piece) int { return cmp.Compare(a.dst, b.dst) })
@@ -150,7 +154,13 @@ func (p *Plan) finish(zero []span) error {
 		list = append(list, Run{Offset: z.lo * PageSize, Length: (z.hi - z.lo) * PageSize, Zero: true})
 		p.ZeroBytes += (z.hi - z.lo) * PageSize
 	}
+	return p.join(list)
+}
+
+// join sorts the runs and joins neighbours, in the place of list.
+func (p *Plan) join(list []Run) error {
 	slices.SortFunc(list, func(a, b Run) int { return cmp.Compare(a.Offset, b.Offset) })
+	p.runs = list[:0]
 	for _, r := range list {
 		p.WriteBytes += r.Length
 		if n := len(p.runs); n > 0 {

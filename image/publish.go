@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 )
 
 // Filter finds the parts of a disk whose content no one will miss: free clusters, page files.
@@ -173,8 +174,19 @@ func (p *publication) publish(ctx context.Context) (*Manifest, error) {
 	if m.Table, err = p.s.putObject(kindTable, b); err != nil {
 		return nil, err
 	}
-	if m.Map, err = p.s.putObject(kindMap, regionMap.marshal()); err != nil {
+	if b = regionMap.marshal(); len(b) > maxMapSize {
+		return nil, invalidf("the version map would be %d bytes, allowed are %d", len(b), maxMapSize)
+	}
+	if m.Map, err = p.s.putObject(kindMap, b); err != nil {
 		return nil, err
+	}
+	// What clients will read is read here first.
+	l := loader{p.s, p.name}
+	if _, err := l.table(ctx, m); err != nil {
+		return nil, p.explain(err)
+	}
+	if _, err := l.regionMap(ctx, m); err != nil {
+		return nil, p.explain(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("image: interrupted, nothing was published: %w", err)
@@ -205,7 +217,9 @@ func (p *publication) prepare(ctx context.Context, m *Manifest) (*scan, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.Notes = notes
+		for _, n := range notes {
+			m.Notes = append(m.Notes, strings.ToValidUTF8(n, "?"))
+		}
 		if unused, err = wholePages(ranges, p.disk.Size); err != nil {
 			return nil, err
 		}

@@ -123,7 +123,11 @@ func (r *resolver) touched(ctx context.Context, versions []int) (spans, error) {
 			return nil, err
 		}
 		r.tables[v] = t
-		list = append(list, t.pages()...)
+		if list == nil {
+			list = t.pages()
+		} else {
+			list = append(list, t.pages()...)
+		}
 	}
 	return newSpans(list), nil
 }

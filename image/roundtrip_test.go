@@ -45,7 +45,7 @@ func checkDefined(t *testing.T, got []byte, want *state, undefined spans) {
 // TestHistories plans and fetches between every pair of versions of random histories, older ones and none included, on machines that hold
 // random bytes wherever a version is undefined.
 func TestHistories(t *testing.T) {
-	for seed := range uint64(soak(24)) {
+	for seed := range uint64(soak(16)) {
 		r := seeded(t, seed)
 		s := newStore(t)
 		pages := []int64{1, 256, 257, 700, 1024}[seed%5]

@@ -10,7 +10,7 @@ import (
 // span is a half-open range of page numbers.
 type span struct{ lo, hi int64 }
 
-// spans is a set of pages: sorted, disjoint, never touching.
+// spans is a set of pages: sorted, disjoint, never touching. A set that has been built is not changed: others may share it.
 type spans []span
 
 // push adds a range that does not start before the last one.
@@ -25,10 +25,10 @@ func (s *spans) push(lo, hi int64) {
 	*s = append(*s, span{lo, hi})
 }
 
-// newSpans makes a set of ranges in any order; it sorts the argument.
+// newSpans makes a set of ranges in any order, in the place of the argument.
 func newSpans(list []span) spans {
 	slices.SortFunc(list, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
-	var s spans
+	s := spans(list[:0])
 	for _, r := range list {
 		s.push(r.lo, r.hi)
 	}
@@ -65,6 +65,9 @@ func (s spans) within(lo, hi int64) iter.Seq[span] {
 }
 
 func union(a, b spans) spans {
+	if len(b) == 0 {
+		return a
+	}
 	return newSpans(slices.Concat(a, b))
 }
 

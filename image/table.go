@@ -316,7 +316,7 @@ func (t *table) copiedPages() (n int64) {
 
 // pages returns all pages that the layer says something about.
 func (t *table) pages() spans {
-	var s spans
+	s := make(spans, 0, len(t.runs))
 	for i := range t.runs {
 		s.push(t.runs[i].page, t.runs[i].end())
 	}

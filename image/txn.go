@@ -177,6 +177,9 @@ func (s *Store) putManifest(x *Index, m *Manifest) error {
 		return err
 	}
 	name := manifestName(m.Image, m.Version)
+	if _, err := parseManifest(b, m.Image, &Entry{Version: m.Version, Parent: m.Parent}); err != nil || len(b) > maxManifestSize {
+		return errors.Join(invalidf("the manifest of version %d, %d bytes, could not be read again", m.Version, len(b)), err)
+	}
 	if err := s.replace(name, b); err != nil {
 		return err
 	}

@@ -119,9 +119,21 @@ func selectModules(o *Options, release string) ([]*kmod.Module, error) {
 	return modules, nil
 }
 
+// rescueShell is what init starts when the agent has ended. Not gosh itself:
+// init opens the consoles for all its programs before it starts the first, and
+// when the first ends the kernel hangs them up, so that the next one's output is
+// lost (u-root 0.16). /dev/console, opened anew, works. The loop is there because
+// the kernel panics when init has nothing left to start.
+const rescueShell = `#!/bbin/gosh
+while true; do
+	/bbin/gosh </dev/console >/dev/console 2>&1
+done
+`
+
 // agentRecords are the agent and what makes u-root's init start it.
 func agentRecords(o *Options, agent File) []cpio.Record {
 	records := []cpio.Record{agent.record(), cpio.Symlink("bin/uinit", path.Base(agent.Name))}
+	records = append(records, File{Name: "bin/defaultsh", Data: []byte(rescueShell), Mode: 0o755}.record())
 	if len(o.AgentArgs) > 0 {
 		flags := File{Name: "etc/uinit.flags", Data: []byte(fileflag.ArgvToFile(o.AgentArgs))}
 		records = append(records, flags.record())

@@ -89,7 +89,7 @@ func busybox(ctx context.Context, o *Options, tmp string) (*cpio.Archive, error)
 // the versions of their modules, and the Go that compiles them.
 func cacheKey(ctx context.Context, source string, commands []string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, "1", commands) // the number changes with the way it is built
+	fmt.Fprintln(h, "3", commands) // the number changes with the way it is built
 	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOAMD64", "GOEXPERIMENT", "GOMOD")
 	cmd.Dir = source
 	out, err := cmd.Output()
@@ -122,7 +122,7 @@ func buildBusybox(source string, commands []string, tmp, file string) error {
 		uimage.WithTempDir(tmp),
 		uimage.WithBusyboxCommands(slices.Clone(commands)...),
 		uimage.WithInit("init"),
-		uimage.WithShell("gosh"),
+		uimage.WithSymlink("bin/sh", "gosh"),
 		uimage.WithSkipLDD(),
 		uimage.WithOutput(&uinitramfs.CPIOFile{Path: file}))
 	if err != nil {
@@ -130,6 +130,10 @@ func buildBusybox(source string, commands []string, tmp, file string) error {
 	}
 	return nil
 }
+
+// shellTag builds gosh without its own line editor, which takes hold of the
+// terminal in ways that serial lines answer badly. The kernel's line editing remains.
+const shellTag = "goshsmall"
 
 // goEnvironment is how the busybox is compiled: static, for amd64, with the go
 // command of PATH, whatever Go this program was itself built with.
@@ -144,7 +148,7 @@ func goEnvironment(source string) (*golang.Environ, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the go command is needed to build the programs: %w", err)
 	}
-	return golang.Default(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOARCH("amd64"),
+	return golang.Default(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOARCH("amd64"), golang.WithBuildTag(shellTag),
 		golang.WithGOROOT(strings.TrimSpace(string(out))), golang.WithWorkingDir(dir)), nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -121,7 +123,7 @@ func TestTLS(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			web := httptest.NewUnstartedServer(fetchtest.New(fetchtest.Files{"o": []byte("x")}))
 			web.TLS = &tls.Config{Certificates: []tls.Certificate{test.cert}}
-			web.Config.ErrorLog = nil
+			web.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what is tested
 			web.StartTLS()
 			defer web.Close()
 			clock := NewClock(made, func() time.Time { return test.rtc })

@@ -46,6 +46,7 @@ func (s *search) discover(ctx context.Context, port netlink.Link) (*candidate, e
 		return request(ctx, port, client, offer, s.o.Hostname)
 	}
 	c.refuse = func(l *Link) { release(port, l) }
+	c.drop = func() { client.Close() }
 	return c, nil
 }
 
@@ -112,9 +113,8 @@ func usefulOffer(m *dhcpv4.DHCPv4) bool {
 	return m.MessageType() == dhcpv4.MessageTypeOffer && err == nil && m.ServerIdentifier() != nil
 }
 
-// request asks for the lease that was offered.
+// request asks for the lease that was offered; silence is asked again.
 func request(ctx context.Context, port netlink.Link, client *nclient4.Client, offer *dhcpv4.DHCPv4, hostname string) (*Link, error) {
-	var last error
 	for range requestTries {
 		round, cancel := context.WithTimeout(ctx, requestWait)
 		lease, err := client.RequestFromOffer(round, offer, modifiers(hostname)...)
@@ -123,12 +123,11 @@ func request(ctx context.Context, port netlink.Link, client *nclient4.Client, of
 		switch {
 		case err == nil:
 			return linkOf(port.Attrs(), lease)
-		case errors.As(err, &nak), ctx.Err() != nil:
+		case errors.As(err, &nak), !errors.Is(err, context.DeadlineExceeded), ctx.Err() != nil:
 			return nil, fmt.Errorf("asking %v for the address it offered: %w", offer.ServerIdentifier(), err)
 		}
-		last = err
 	}
-	return nil, fmt.Errorf("asking %v for the address it offered: no answer: %w", offer.ServerIdentifier(), last)
+	return nil, fmt.Errorf("asking %v for the address it offered: %w", offer.ServerIdentifier(), errSilent)
 }
 
 // release gives a lease back; the server does not answer, so nothing is

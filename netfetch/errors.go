@@ -31,6 +31,8 @@ var (
 	ErrStalled = errors.New("the server went silent")
 	// ErrTooLarge is returned for a document or a range larger than the caller allows.
 	ErrTooLarge = errors.New("more bytes than allowed")
+	// ErrNoDocuments is returned by Get on a decorator of a Source that has none.
+	ErrNoDocuments = errors.New("the source gives ranges only, no whole documents")
 	// ErrName is returned for object names and base URLs that cannot be used.
 	ErrName = errors.New("unusable name")
 	// ErrNoLink is returned when no wired port gave a useful address.

@@ -82,6 +82,23 @@ func TestLinkOf(t *testing.T) {
 	}
 }
 
+func TestUsefulOffer(t *testing.T) {
+	offer := dhcpv4.WithMessageType(dhcpv4.MessageTypeOffer)
+	for name, test := range map[string]struct {
+		change dhcpv4.Modifier
+		want   bool
+	}{
+		"a good one":              {func(*dhcpv4.DHCPv4) {}, true},
+		"of a proxyDHCP server":   {dhcpv4.WithYourIP(net.IPv4zero), false},
+		"without server":          {func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionServerIdentifier) }, false},
+		"another kind of message": {dhcpv4.WithMessageType(dhcpv4.MessageTypeNak), false},
+	} {
+		if got := usefulOffer(ackMessage(t, offer, test.change)); got != test.want {
+			t.Errorf("an offer %s: useful = %v", name, got)
+		}
+	}
+}
+
 // FuzzLinkOf takes any packet that the DHCP library takes.
 func FuzzLinkOf(f *testing.F) {
 	f.Add(ackMessage(f).ToBytes())
@@ -96,7 +113,7 @@ func FuzzLinkOf(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if checkAddr(l.Addr) != nil || l.Lease < 0 || l.renewT > l.rebind || l.rebind > l.Lease || strings.ContainsAny(l.Domain+l.Hostname+l.Server, "\n\r\x00 ") {
+		if !hostAddr(l.Addr.Addr()) || l.Addr.Bits() < 1 || l.Lease < 0 || l.renewT > l.rebind || l.rebind > l.Lease || strings.ContainsAny(l.Domain+l.Hostname+l.Server, "\n\r\x00 ") {
 			t.Errorf("link = %+v", l)
 		}
 		port := &netlink.Dummy{LinkAttrs: portAttrs}

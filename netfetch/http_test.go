@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -72,6 +73,9 @@ func TestReadRange(t *testing.T) {
 			t.Fatalf("ReadRange(%d, %d) = %d bytes, %v", r[0], r[1], len(got), err)
 		}
 		want += r[1]
+	}
+	for end := time.Now().Add(5 * time.Second); s.Sent() < want && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // the last handler has yet to count
 	}
 	if st := h.Stats(); s.Sent() != want || st.Received != want || st.Retries != 0 || st.Discarded != 0 {
 		t.Errorf("sent %d, stats %+v, want %d bytes and no retry", s.Sent(), st, want)
@@ -263,6 +267,46 @@ func TestConnectionsAreKept(t *testing.T) {
 	// A stream may ask again before its connection is back in the pool.
 	if len(conns) > 12 {
 		t.Errorf("%d connections for 100 ranges in 4 streams", len(conns))
+	}
+}
+
+// TestProxy goes through a proxy that is named by the options.
+func TestProxy(t *testing.T) {
+	var asked []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.String())
+		w.Write([]byte("x"))
+	}))
+	defer proxy.Close()
+	o := quick()
+	o.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse(proxy.URL) }
+	h, err := NewHTTP("http://troy.example/repo", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := h.Get(t.Context(), object, 10)
+	if want := "http://troy.example/repo/dir/pack%201%252f%3F.bin"; err != nil || string(b) != "x" || len(asked) != 1 || asked[0] != want {
+		t.Errorf("Get = %q, %v; the proxy was asked for %q, want %q", b, err, asked, want)
+	}
+}
+
+// TestReconnect gives up connections that hang; the reads go on at once.
+func TestReconnect(t *testing.T) {
+	data := randomBytes(t, 200_000)
+	o := quick()
+	o.Stall = time.Minute
+	s, h := serveWith(t, data, o)
+	s.Next(fetchtest.Stall(50_000), fetchtest.Stall(0), fetchtest.Silence(time.Hour))
+	go func() {
+		for h.Stats().Retries < 3 && t.Context().Err() == nil {
+			time.Sleep(100 * time.Millisecond)
+			h.Reconnect()
+		}
+	}()
+	begin := time.Now()
+	b, err := h.ReadRange(t.Context(), object, 100, 150_000)
+	if err != nil || !bytes.Equal(b, data[100:150_100]) || time.Since(begin) > 10*time.Second {
+		t.Errorf("after %v: %d bytes, %v", time.Since(begin), len(b), err)
 	}
 }
 

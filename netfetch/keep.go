@@ -52,6 +52,8 @@ func (l *Link) Keep(ctx context.Context, o *KeepOptions) error {
 	return context.Cause(ctx)
 }
 
+var errSilent = errors.New("the DHCP server does not answer")
+
 // keeper is one Keep at work.
 type keeper struct {
 	o    *KeepOptions
@@ -82,8 +84,23 @@ func (k *keeper) step(ctx context.Context) {
 		err = k.restart(ctx)
 	}
 	if err != nil {
-		sleep(ctx, renewPause)
+		sleep(ctx, k.pause())
 	}
+}
+
+// pause gives the wait after a failure: not past the moment when another way of
+// asking begins, and short once there is no lease to live on.
+func (k *keeper) pause() time.Duration {
+	d := renewPause
+	if k.link.Lease > 0 && time.Since(k.link.lease.CreationTime) >= k.link.Lease {
+		d = againAfter
+	}
+	for _, at := range []time.Duration{k.link.rebind, k.link.Lease} {
+		if left := at - time.Since(k.link.lease.CreationTime); left > 0 {
+			d = min(d, left)
+		}
+	}
+	return d
 }
 
 // due gives the time until the next renewal (T1); a long time for an endless lease.
@@ -168,6 +185,9 @@ func (k *keeper) ask(ctx context.Context, client *nclient4.Client) error {
 	round, cancel := context.WithTimeout(ctx, renewWait)
 	defer cancel()
 	lease, err := client.Renew(round, k.link.lease, modifiers(k.link.hostname)...)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errSilent
+	}
 	if err != nil {
 		return fmt.Errorf("renewing the lease of %v on %s: %w", k.link.Addr, k.link.Interface, err)
 	}

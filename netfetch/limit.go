@@ -2,6 +2,7 @@ package netfetch
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -54,7 +55,8 @@ func (l *Limiter) reserve(n int64) time.Duration {
 	return wait
 }
 
-// Wrap returns src with its reads limited. If src is a Rejecter, so is the result.
+// Wrap returns src with its reads limited; it also implements Documents (not
+// limited) and Rejecter, which it hands on to src.
 func (l *Limiter) Wrap(src Source) Source { return &limited{src, l} }
 
 type limited struct {
@@ -62,7 +64,22 @@ type limited struct {
 	l *Limiter
 }
 
-var _ Rejecter = (*limited)(nil)
+var (
+	_ Rejecter  = (*limited)(nil)
+	_ Documents = (*limited)(nil)
+)
+
+// Get implements Documents.
+func (s *limited) Get(ctx context.Context, name string, max int64) ([]byte, error) {
+	return getFrom(ctx, s.Source, name, max)
+}
+
+func getFrom(ctx context.Context, src Source, name string, max int64) ([]byte, error) {
+	if d, ok := src.(Documents); ok {
+		return d.Get(ctx, name, max)
+	}
+	return nil, fmt.Errorf("%s: %s: %w", src, name, ErrNoDocuments)
+}
 
 // ReadRange implements Source.
 func (s *limited) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {

@@ -28,7 +28,8 @@ type MirrorsOptions struct {
 
 // Mirrors reads from the first of several sources that works. Order is
 // preference: a mirror that failed is asked last for a while, then first
-// again. It implements Source and Rejecter and is safe for concurrent use.
+// again. It implements
+// Source, Documents and Rejecter and is safe for concurrent use.
 type Mirrors struct {
 	o       MirrorsOptions
 	sources []Source
@@ -54,7 +55,7 @@ type benched struct {
 // MirrorsError says what each mirror answered. errors.Is finds every cause.
 type MirrorsError struct {
 	Object         string
-	Offset, Length int64
+	Offset, Length int64   // Length 0 = the whole object
 	Errs           []error // one per mirror asked, in the order they were asked the last time
 }
 
@@ -67,8 +68,11 @@ func (e *MirrorsError) Error() string {
 	for i, err := range e.Errs {
 		parts[i] = err.Error()
 	}
-	return fmt.Sprintf("%s bytes %d-%d: all %d mirrors failed: %s",
-		e.Object, e.Offset, e.Offset+e.Length-1, len(e.Errs), strings.Join(parts, "; "))
+	where := e.Object
+	if e.Length > 0 {
+		where = fmt.Sprintf("%s bytes %d-%d", e.Object, e.Offset, e.Offset+e.Length-1)
+	}
+	return fmt.Sprintf("%s: all %d mirrors failed: %s", where, len(e.Errs), strings.Join(parts, "; "))
 }
 
 // Unwrap gives the mirrors' errors.
@@ -100,10 +104,23 @@ func (m *Mirrors) String() string {
 
 // ReadRange implements Source; the error is a *MirrorsError, or the context's.
 func (m *Mirrors) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {
-	key := span{name, off, n}
+	return m.read(ctx, span{name, off, n}, func(src Source) ([]byte, error) {
+		return src.ReadRange(ctx, name, off, n)
+	})
+}
+
+// Get implements Documents; the error is as of ReadRange.
+func (m *Mirrors) Get(ctx context.Context, name string, max int64) ([]byte, error) {
+	return m.read(ctx, span{name, 0, 0}, func(src Source) ([]byte, error) {
+		return getFrom(ctx, src, name, max)
+	})
+}
+
+// read goes round until a mirror answers or GiveUpAfter is over.
+func (m *Mirrors) read(ctx context.Context, key span, ask func(Source) ([]byte, error)) ([]byte, error) {
 	start := time.Now()
 	for limit := time.Second; ; limit = min(2*limit, 10*time.Second) {
-		b, err := m.round(ctx, key)
+		b, err := m.round(ctx, key, ask)
 		if err == nil {
 			return b, nil
 		}
@@ -120,14 +137,14 @@ func (m *Mirrors) again(err *MirrorsError) bool {
 }
 
 // round asks each mirror once.
-func (m *Mirrors) round(ctx context.Context, key span) ([]byte, *MirrorsError) {
+func (m *Mirrors) round(ctx context.Context, key span, ask func(Source) ([]byte, error)) ([]byte, *MirrorsError) {
 	failed := &MirrorsError{Object: key.name, Offset: key.off, Length: key.n}
 	last := -1
 	for _, i := range m.order(key) {
 		if last >= 0 && m.o.OnFailover != nil {
 			m.o.OnFailover(m.sources[last], m.sources[i], failed.Errs[len(failed.Errs)-1])
 		}
-		b, err := m.sources[i].ReadRange(ctx, key.name, key.off, key.n)
+		b, err := ask(m.sources[i])
 		if err == nil {
 			m.worked(i, key)
 			return b, nil

@@ -41,6 +41,7 @@ var labs atomic.Int32
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	t.Parallel() // these tests mostly wait
 	if os.Geteuid() != 0 {
 		t.Fatal("network namespaces need root: run these tests as root")
 	}
@@ -139,23 +140,39 @@ func (l *lab) listen(addr string) net.Listener {
 	}
 	done := make(chan result)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-		var r result
-		ns, err := netns.GetFromName(l.sw)
-		if err == nil {
-			err = netns.Set(ns)
-			ns.Close()
-		}
-		if r.err = err; err == nil {
-			r.l, r.err = net.Listen("tcp", addr)
-		}
-		done <- r
+		l, err := listenIn(l.sw, addr)
+		done <- result{l, err}
 	}()
 	r := <-done
 	if r.err != nil {
 		l.t.Fatal(r.err)
 	}
 	return r.l
+}
+
+func listenIn(name, addr string) (l net.Listener, err error) {
+	// Unlocked only when the thread is back in its own namespace. (A thread that
+	// ended instead would take its children with it, see Pdeathsig.)
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer home.Close()
+	ns, err := netns.GetFromName(name)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	if err := netns.Set(ns); err != nil {
+		return nil, err
+	}
+	l, err = net.Listen("tcp", addr)
+	if err := netns.Set(home); err != nil {
+		return nil, err
+	}
+	runtime.UnlockOSThread()
+	return l, err
 }
 
 // childJob is what a child does: bring the link up and, with a URL, fetch.
@@ -172,6 +189,7 @@ type childJob struct {
 	Clients int  // > 0: this many PCs at once, each with its own HTTP and one worker
 	Keep    bool // renew the lease meanwhile
 	Linger  time.Duration
+	Lease   time.Duration // > 0: the lease is taken to be this short (dnsmasq gives no shorter ones than two minutes)
 }
 
 // childResult is what it tells.

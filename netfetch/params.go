@@ -109,7 +109,7 @@ func (s *Static) option(part string) error {
 // checkHost refuses what cannot be the address of one host in its subnet.
 func checkHost(p netip.Prefix) error {
 	if !hostAddr(p.Addr()) || p.Bits() < 1 {
-		return errors.New("no IPv4 address for a host")
+		return fmt.Errorf("%v is no IPv4 address for a host", p)
 	}
 	if p.Bits() >= 31 { // RFC 3021: no network and broadcast address
 		return nil
@@ -119,7 +119,7 @@ func checkHost(p netip.Prefix) error {
 		last[i/8] |= 0x80 >> (i % 8)
 	}
 	if p.Addr() == p.Masked().Addr() || p.Addr() == netip.AddrFrom4(last) {
-		return errors.New("that is the network itself or its broadcast address")
+		return fmt.Errorf("%v is the network itself or its broadcast address", p)
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func FuzzParseParams(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		p, _ := ParseParams(s)
-		if p.Static != nil && checkAddr(p.Static.Addr) != nil {
+		if p.Static != nil && checkHost(p.Static.Addr) != nil {
 			t.Errorf("ParseParams(%q) gives the address %v", s, p.Static.Addr)
 		}
 		for _, u := range p.Servers {

@@ -59,15 +59,6 @@ func hasCarrier(port netlink.Link) (bool, error) {
 	return l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0, nil
 }
 
-// checkAddr accepts what a host can have as its address.
-func checkAddr(p netip.Prefix) error {
-	a := p.Addr()
-	if !p.IsValid() || !a.Is4() || p.Bits() == 0 || !hostAddr(a) {
-		return fmt.Errorf("%w: %v is no address for a host", ErrSyntax, p)
-	}
-	return nil
-}
-
 // hostAddr reports whether one host can have this IPv4 address.
 func hostAddr(a netip.Addr) bool {
 	return a.Is4() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a.As4()[0] != 0 && a.As4()[0] < 240

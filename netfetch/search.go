@@ -36,6 +36,7 @@ type candidate struct {
 	port   netlink.Link
 	accept func(context.Context) (*Link, error) // asks for the lease
 	refuse func(*Link)                          // gives it back
+	drop   func()                               // nobody asked: closes what accept would have used
 	done   chan error                           // verdict: nil = chosen
 }
 
@@ -151,6 +152,7 @@ func (s *search) offer(ctx context.Context, c *candidate) error {
 	case s.found <- c:
 		return <-c.done
 	case <-ctx.Done():
+		c.drop()
 		return ctx.Err()
 	}
 }
@@ -161,8 +163,9 @@ func (s *search) static(port netlink.Link) *candidate {
 	link := &Link{Interface: a.Name, MAC: a.HardwareAddr, Addr: st.Addr, Gateway: st.Gateway, DNS: st.DNS}
 	return &candidate{
 		port:   port,
-		accept: func(context.Context) (*Link, error) { return link, checkAddr(st.Addr) },
+		accept: func(context.Context) (*Link, error) { return link, checkHost(st.Addr) },
 		refuse: func(*Link) {},
+		drop:   func() {},
 		done:   make(chan error, 1),
 	}
 }

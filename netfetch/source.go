@@ -18,6 +18,15 @@ type Source interface {
 	String() string
 }
 
+// Documents is a Source that also gives whole small documents, whose length the
+// reader cannot know beforehand. HTTP is one; Mirrors and what Limiter.Wrap gives are, if
+// what they are made of is. Find it by type assertion.
+type Documents interface {
+	// Get returns the whole document name, or an error (ErrTooLarge if it is
+	// longer than max bytes).
+	Get(ctx context.Context, name string, max int64) ([]byte, error)
+}
+
 // Rejecter is a Source that wants to hear that bytes it gave were wrong
 // (their hash did not match). Mirrors then asks another mirror when the same
 // range is read again. Find it by type assertion.

@@ -9,10 +9,11 @@
 // # Promises
 //
 // The tree: only regular files under Dir, opened through os.Root, so neither a name nor a
-// symbolic link leads out of it. No part of a name begins with a dot, no listing is
-// given, and Options.Published can narrow it further. Store files are immutable (a new one
-// gets a new name or is renamed into place), so the ETag is made of size and modification time
-// and stays the same over restarts. Files go out by sendfile where the kernel can.
+// symbolic link leads out of it, and only names that a store publishes (InStore;
+// Options.Published can narrow it further). No listing is given. Store files are
+// immutable (a new one gets a new name or is renamed into place), so the ETag is made of size and
+// modification time and stays the same over restarts. Files go out by sendfile where the
+// kernel can.
 //
 // The calls: bodies are bounded (protocol.MaxBody), must be one JSON value with known
 // members of a known protocol number, and pass Validate. Every refusal is a

@@ -30,6 +30,7 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	h.Set("ETag", fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size()))
 	h.Set("Content-Type", contentType(name))
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", caching(name))
 	out := &slicedWriter{ResponseWriter: w, control: http.NewResponseController(w)}
 	http.ServeContent(out, r, "", info.ModTime(), f)
 	s.gets.Add(1)
@@ -62,12 +63,31 @@ func (s *Server) open(name string) (*os.File, fs.FileInfo, error) {
 
 // published reports whether a file may be seen.
 func (s *Server) published(name string) bool {
+	if !InStore(name) {
+		return false
+	}
+	return s.o.Published == nil || s.o.Published(name)
+}
+
+// InStore reports whether a slash-separated name is one that a store publishes:
+// store.json, and what lies under images/ and objects/, without parts that begin with
+// a dot. What is left out is the publisher's own (tmp/, .lock).
+func InStore(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
 		if strings.HasPrefix(part, ".") {
 			return false
 		}
 	}
-	return s.o.Published == nil || s.o.Published(name)
+	top, _, folder := strings.Cut(name, "/")
+	return name == "store.json" || folder && (top == "images" || top == "objects")
+}
+
+// caching tells proxies what can never change: all but the index of an image.
+func caching(name string) string {
+	if path.Base(name) == "versions.json" || !strings.Contains(name, "/") {
+		return "no-cache"
+	}
+	return "public, max-age=31536000, immutable"
 }
 
 // contentType never guesses from the bytes.

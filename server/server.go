@@ -32,8 +32,8 @@ type Orders interface {
 type Options struct {
 	Dir    string // the store
 	Orders Orders
-	// Published says whether a file of the store (slash-separated name) may be
-	// fetched. nil = every file without a part that begins with a dot.
+	// Published narrows what may be fetched, by the slash-separated name. nil =
+	// everything that InStore names.
 	Published func(name string) bool
 	// OnCheckIn, if set, is told each check-in with its answer.
 	OnCheckIn func(c protocol.CheckIn, o protocol.Order, err error)

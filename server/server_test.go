@@ -44,18 +44,21 @@ func store(t *testing.T) (dir string, pack []byte) {
 			t.Fatal(err)
 		}
 	}
-	write("win11/1.pack", pack)
-	write("win11/image.json", []byte(`{"a":1}`))
-	write("empty", nil)
+	write("objects/ab/ab12.pack", pack)
+	write("images/win11/1.json", []byte(`{"a":1}`))
+	write("images/empty", nil)
+	write("store.json", []byte("{}"))
+	write("tmp/half.pack", []byte("secret"))
+	write("notes", []byte("secret"))
 	write(".lock", []byte("secret"))
-	write("win11/.tmp-123", []byte("secret"))
+	write("objects/.tmp-123", []byte("secret"))
 	write(".git/config", []byte("secret"))
 	err := errors.Join(
 		os.WriteFile(filepath.Join(top, "outside"), []byte("secret"), 0o644),
-		os.Symlink("../outside", filepath.Join(dir, "link")),
-		os.Symlink(filepath.Join(top, "outside"), filepath.Join(dir, "abslink")),
-		os.Symlink("..", filepath.Join(dir, "up")),
-		syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o644),
+		os.Symlink("../../outside", filepath.Join(dir, "objects/link")),
+		os.Symlink(filepath.Join(top, "outside"), filepath.Join(dir, "objects/abslink")),
+		os.Symlink("../..", filepath.Join(dir, "objects/up")),
+		syscall.Mkfifo(filepath.Join(dir, "objects/fifo"), 0o644),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -94,17 +97,17 @@ func TestFiles(t *testing.T) {
 	for range 40 {
 		off := rand.Int64N(int64(len(pack)))
 		n := rand.Int64N(int64(len(pack))-off) + 1
-		got, err := h.ReadRange(t.Context(), "win11/1.pack", off, n)
+		got, err := h.ReadRange(t.Context(), "objects/ab/ab12.pack", off, n)
 		if err != nil || !bytes.Equal(got, pack[off:off+n]) {
 			t.Fatalf("range %d+%d: %d bytes, %v", off, n, len(got), err)
 		}
 		want += n
 	}
-	b, err := h.Get(t.Context(), "win11/image.json", 100)
+	b, err := h.Get(t.Context(), "images/win11/1.json", 100)
 	if err != nil || string(b) != `{"a":1}` {
-		t.Errorf("image.json = %q, %v", b, err)
+		t.Errorf("1.json = %q, %v", b, err)
 	}
-	if b, err := h.Get(t.Context(), "empty", 100); err != nil || len(b) != 0 {
+	if b, err := h.Get(t.Context(), "images/empty", 100); err != nil || len(b) != 0 {
 		t.Errorf("empty = %q, %v", b, err)
 	}
 	// The last handler may still be on its way out of serveFile.
@@ -117,8 +120,8 @@ func TestFiles(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if told["win11/1.pack"] != want {
-		t.Errorf("OnServed was told %d, want %d", told["win11/1.pack"], want)
+	if told["objects/ab/ab12.pack"] != want {
+		t.Errorf("OnServed was told %d, want %d", told["objects/ab/ab12.pack"], want)
 	}
 }
 
@@ -126,12 +129,12 @@ func TestFiles(t *testing.T) {
 // the paths as written on the wire.
 func TestNothingElseIsServed(t *testing.T) {
 	dir, _ := store(t)
-	_, web := newServer(t, Options{Dir: dir, Published: func(name string) bool { return name != "empty" }})
-	paths := []string{"/", "/repo", "/repo/", "/repo/win11", "/repo/win11/", "/repo/missing", "/repo/empty",
-		"/repo/.lock", "/repo/win11/.tmp-123", "/repo/.git/config", "/repo/link", "/repo/abslink", "/repo/up/outside",
-		"/repo/fifo", "/repo/../outside", "/repo/win11/../../outside", "/repo/%2e%2e/outside", "/repo/..%2foutside",
-		"/repo/win11%2f..%2f..%2foutside", "/repo//etc/passwd", "/repo/%2fetc/passwd", "/repo/win11/1.pack/", "/repo/%00",
-		"/repo/win11\\1.pack", "/repo/./.lock", "/etc/passwd"}
+	_, web := newServer(t, Options{Dir: dir, Published: func(name string) bool { return name != "images/empty" }})
+	paths := []string{"/", "/repo", "/repo/", "/repo/objects", "/repo/objects/", "/repo/missing", "/repo/images/empty",
+		"/repo/.lock", "/repo/objects/.tmp-123", "/repo/.git/config", "/repo/objects/link", "/repo/objects/abslink", "/repo/objects/up/outside",
+		"/repo/objects/fifo", "/repo/tmp/half.pack", "/repo/notes", "/repo/objects/ab", "/repo/images", "/repo/objects/../notes", "/repo/../outside", "/repo/objects/../../outside", "/repo/%2e%2e/outside", "/repo/..%2foutside",
+		"/repo/objects%2f..%2f..%2foutside", "/repo//etc/passwd", "/repo/%2fetc/passwd", "/repo/objects/ab/ab12.pack/", "/repo/%00",
+		"/repo/objects\\ab\\ab12.pack", "/repo/./.lock", "/etc/passwd"}
 	for _, path := range paths {
 		status, body := raw(t, web, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 		if status == 200 || status == 206 || strings.Contains(body, "secret") || strings.Contains(body, "root:") {
@@ -139,7 +142,7 @@ func TestNothingElseIsServed(t *testing.T) {
 		}
 	}
 	for _, method := range []string{"PUT", "DELETE", "POST"} {
-		if status, _ := raw(t, web, method+" /repo/win11/1.pack HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"); status != 405 {
+		if status, _ := raw(t, web, method+" /repo/objects/ab/ab12.pack HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"); status != 405 {
 			t.Errorf("%s: status %d, want 405", method, status)
 		}
 	}
@@ -173,7 +176,7 @@ func raw(t *testing.T, web *httptest.Server, request string) (int, string) {
 func TestRangesAsCurlSeesThem(t *testing.T) {
 	dir, pack := store(t)
 	_, web := newServer(t, Options{Dir: dir})
-	url := web.URL + "/repo/win11/1.pack"
+	url := web.URL + "/repo/objects/ab/ab12.pack"
 	for _, r := range [][2]int{{0, 0}, {0, 4095}, {1<<20 - 1, 1 << 20}, {3 << 20, 3<<20 + 16}} {
 		out, err := exec.Command("curl", "-sS", "--noproxy", "*", "-r", fmt.Sprintf("%d-%d", r[0], r[1]), url).Output()
 		if err != nil || !bytes.Equal(out, pack[r[0]:r[1]+1]) {
@@ -192,7 +195,7 @@ func TestETag(t *testing.T) {
 	dir, _ := store(t)
 	etag := func() string {
 		_, web := newServer(t, Options{Dir: dir})
-		resp, err := http.Head(web.URL + "/repo/empty")
+		resp, err := http.Head(web.URL + "/repo/images/empty")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +205,7 @@ func TestETag(t *testing.T) {
 	if first == "" || first != again || first[0] != '"' {
 		t.Errorf("ETags %s and %s, want one strong one", first, again)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "empty"), []byte("x"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "images/empty"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if other := etag(); other == first {
@@ -340,7 +343,7 @@ func TestRunEndsOrderly(t *testing.T) {
 		t.Fatalf("healthz: %v %v", health, err)
 	}
 	health.Body.Close()
-	resp, err := http.Get(base + "/repo/win11/1.pack")
+	resp, err := http.Get(base + "/repo/objects/ab/ab12.pack")
 	if err != nil {
 		t.Fatal(err)
 	}

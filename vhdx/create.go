@@ -3,6 +3,7 @@ package vhdx
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -49,7 +50,7 @@ type CreateOptions struct {
 	PhysicalSectorSize uint32         // bytes, 512 or 4096; 0: 4096, or the parent's
 	LogLength          uint32         // bytes, a multiple of 1 MiB; 0: 1 MiB
 	Parent             *File          // of a Differencing disk; stays the caller's
-	ParentPath         string         // relative_path of the parent locator; "/" is written as `\`
+	ParentPath         string         // relative_path of the parent locator; "/" is written as `\`; "": `.\` and the name that Parent was opened by
 	ParentAbsolutePath string         // absolute_win32_path of the locator; "": none
 	VirtualDiskID      GUID           // zero: the parent's, or a new one
 	Items              []MetadataItem // further metadata; a child gets its parent's that describe the disk, too
@@ -202,7 +203,11 @@ func (c *creation) inherit() error {
 	if m.VirtualDiskID.IsZero() {
 		m.VirtualDiskID = p.VirtualDiskID
 	}
-	m.ParentLocator = parentLocator(c.o.Parent.Header().DataWriteGUID, c.o.ParentPath, c.o.ParentAbsolutePath)
+	path := c.o.ParentPath
+	if path == "" && c.o.Parent.path != "" {
+		path = `.\` + filepath.Base(c.o.Parent.path)
+	}
+	m.ParentLocator = parentLocator(c.o.Parent.Header().DataWriteGUID, path, c.o.ParentAbsolutePath)
 	items, err := diskItems(c.o.Parent)
 	m.Items = append(append([]MetadataItem(nil), m.Items...), items...)
 	return err

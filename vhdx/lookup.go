@@ -26,6 +26,16 @@ func (m *mapping) joins(n mapping) bool {
 func (f *File) lookup(off, n int64) (mapping, error) {
 	m, err := f.lookupBlock(off, n)
 	for err == nil && m.length < n {
+		if !m.inFile {
+			k, e := f.sameEntries(off + m.length)
+			if e != nil {
+				break
+			}
+			if k > 0 {
+				m.length = min(m.length+k, n)
+				continue
+			}
+		}
 		next, e := f.lookupBlock(off+m.length, n-m.length)
 		// An error further on is met by whoever reads on.
 		if e != nil || !m.joins(next) {
@@ -34,6 +44,35 @@ func (f *File) lookup(off, n int64) (mapping, error) {
 		m.length += next.length
 	}
 	return m, err
+}
+
+// sameEntries returns how many bytes from off on, a block's start, belong to
+// blocks whose entries equal that of the block before and stand in the same
+// page: a large empty disk is walked page by page instead of block by block.
+func (f *File) sameEntries(off int64) (int64, error) {
+	bs, cr := int64(f.geo.BlockSize), f.geo.ChunkRatio()
+	block := off / bs
+	if off%bs != 0 || block%cr == 0 {
+		return 0, nil
+	}
+	at := f.bat.Offset + 8*f.geo.PayloadIndex(block)
+	if at%pageSize == 0 {
+		return 0, nil
+	}
+	p, err := f.cache.get(at)
+	if err != nil {
+		return 0, err
+	}
+	want := le.Uint64(p.data[at%pageSize-8:])
+	if BATEntry(want).State().inFile() {
+		return 0, nil // partially present: its bitmap decides
+	}
+	limit := min((pageSize-at%pageSize)/8, cr-block%cr, f.geo.Blocks()-block)
+	k := int64(0)
+	for k < limit && le.Uint64(p.data[at%pageSize+8*k:]) == want {
+		k++
+	}
+	return k * bs, nil
 }
 
 // lookupBlock is lookup inside the block that holds off.

@@ -27,7 +27,9 @@ func (p *space) mark(off, n int64) (clash bool) {
 			continue
 		}
 		*w |= b
-		p.free--
+		if m < p.size/mib { // a cut-off MiB at the end was never counted
+			p.free--
+		}
 	}
 	return clash
 }

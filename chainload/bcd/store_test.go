@@ -329,3 +329,44 @@ func TestParseNoStore(t *testing.T) {
 		t.Errorf("four bytes: %v, want regf.ErrCorrupt", err)
 	}
 }
+
+// Whatever the elements hold, a store answers, and a patch either fails or
+// makes the two devices right.
+func FuzzStore(f *testing.F) {
+	good := parse(f, marshal(f, testOptions(f)))
+	loader := "{" + loaderText + "}"
+	data := func(id string, e ElementType) []byte {
+		v, err := good.value(id, e)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return v.Data
+	}
+	f.Add(data(loader, ApplicationDevice), data(loader, OSDevice), data(BootManagerID, DefaultObject), data(loader, ApplicationPath))
+	f.Add([]byte{}, EncodeDevice(Boot{}), regf.EncodeSZ(GlobalSettingsID), []byte{1})
+	want := testVHD(f)
+	f.Fuzz(func(t *testing.T, device, osdevice, def, path []byte) {
+		s, err := New(testOptions(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := elements{key: s.hive.Root.Key("Objects").Key(loader).Key("Elements")}
+		l.set(ApplicationDevice, regf.Binary, device)
+		l.set(OSDevice, regf.Binary, osdevice)
+		l.set(ApplicationPath, regf.SZ, path)
+		m := elements{key: s.hive.Root.Key("Objects").Key(BootManagerID).Key("Elements")}
+		m.set(DefaultObject, regf.SZ, def)
+		if err := s.Names(want); err != nil && !errors.Is(err, ErrOtherTarget) {
+			t.Fatalf("error %v without its class", err)
+		}
+		if s.PatchVHD(want) != nil {
+			return
+		}
+		if v, err := s.VHD(); v != want || err != nil {
+			t.Fatalf("patched store boots %v, %v", v, err)
+		}
+		if _, err := s.Marshal(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"troy/chainload"
 	"troy/diskwriter"
 	"troy/diskwriter/target"
 	"troy/netfetch"
@@ -25,9 +26,16 @@ type agent struct {
 	answered bool // the server gave an order
 	deploys  bool // an order was carried out to its end
 	phases   []protocol.Phase
+
+	toWindows func(context.Context) error // makes the next start that of Windows
+	reset     func() error                // restarts the machine
 }
 
-func newAgent(o *options, out io.Writer) *agent { return &agent{o: o, out: out} }
+func newAgent(o *options, out io.Writer) *agent {
+	a := &agent{o: o, out: out, reset: chainload.Reset}
+	a.toWindows = a.prepareWindows
+	return a
+}
 
 // say writes one line to the console.
 func (a *agent) say(format string, args ...any) {
@@ -93,7 +101,7 @@ func (a *agent) handOver(ctx context.Context, code int, failure error) error {
 	}
 	var handErr error
 	err := a.phase("hand-off", nil, func() error {
-		handErr = a.prepareWindows(ctx)
+		handErr = a.toWindows(ctx)
 		return handErr
 	})
 	if rerr := a.report(ctx, code, both(failure, err)); rerr != nil {
@@ -106,5 +114,6 @@ func (a *agent) handOver(ctx context.Context, code int, failure error) error {
 		a.say("stopping in a shell, as asked")
 		return nil
 	}
+	a.say("restarting into Windows")
 	return a.reset()
 }

@@ -63,9 +63,11 @@ func (a *agent) deploy(ctx context.Context, order *protocol.Order, s diskwriter.
 	}
 	a.say("version %d is committed", order.Version)
 	a.deploys = true
+	a.noteWrites("before-boot")
 	if order.Merge != protocol.MergeNow {
 		return nil
 	}
+	defer a.noteWrites("written")
 	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Now})
 }
 

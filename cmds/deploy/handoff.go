@@ -66,12 +66,6 @@ func startsWindows(o *efiboot.LoadOption) bool {
 // canReset says whether a plain reset is still the best there is: without UEFI there is nothing to prepare.
 func canReset(err error) bool { return errors.Is(err, chainload.ErrNotEFI) }
 
-// reset restarts the machine; it returns only on failure.
-func (a *agent) reset() error {
-	a.say("restarting into Windows")
-	return chainload.Reset()
-}
-
 // partitionPath is the kernel's name of a partition: sda1, but nvme0n1p1.
 func partitionPath(disk string, number int) string {
 	if c := disk[len(disk)-1]; c >= '0' && c <= '9' {

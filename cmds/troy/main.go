@@ -91,6 +91,8 @@ func commands() []command {
 		initCommand(),
 		imageCommand(),
 		serveCommand(),
+		vhdxCommand(),
+		mediaCommand(),
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 func serveCommand() command {
 	return command{
-		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] DIR",
+		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--log FILE] DIR",
 		short: "serve the store and answer the machines", run: runServe,
 	}
 }
@@ -27,6 +27,7 @@ func runServe(ctx context.Context, c *call) error {
 	name := fs.String("image", "", "image that the machines get (default: the only one)")
 	number := fs.Int("version", 0, "version that they get (default: the newest)")
 	merge := fs.String("merge", "lazy", "merge policy: `lazy` or now")
+	logName := fs.String("log", "", "`file` to which check-ins and reports are added as lines of JSON")
 	args, err := c.parse(fs, 1, 1)
 	if err != nil {
 		return err
@@ -43,7 +44,20 @@ func runServe(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := server.New(&server.Options{Dir: args[0], Orders: orders, OnCheckIn: c.sayCheckIn, OnReport: c.sayReport})
+	log, err := openEventLog(*logName)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s, err := server.New(&server.Options{Dir: args[0], Orders: orders,
+		OnCheckIn: func(in protocol.CheckIn, o protocol.Order, err error) {
+			c.sayCheckIn(in, o, err)
+			log.add(event{CheckIn: &in, Order: &o})
+		},
+		OnReport: func(r protocol.Report) {
+			c.sayReport(r)
+			log.add(event{Report: &r})
+		}})
 	if err != nil {
 		return err
 	}
@@ -55,7 +69,7 @@ func runServe(ctx context.Context, c *call) error {
 	fmt.Fprintf(c.stdout, "serving %s to %s on http://%s\n", orders.Image, "every machine", l.Addr())
 	err = s.Run(ctx, l)
 	bytes, requests := s.Served()
-	fmt.Fprintf(c.stdout, "served %s in %d requests\n", progress.Bytes(bytes), requests)
+	fmt.Fprintf(c.stdout, "served %s (%d bytes) in %d requests\n", progress.Bytes(bytes), bytes, requests)
 	return err
 }
 

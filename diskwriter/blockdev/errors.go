@@ -28,6 +28,7 @@ type TableError struct {
 	Reason string
 }
 
+// Error names the copy, its place and the reason.
 func (e *TableError) Error() string {
 	return fmt.Sprintf("%v: %s at LBA %d: %s", ErrNoTable, e.Copy, e.LBA, e.Reason)
 }
@@ -42,6 +43,7 @@ type RangeError struct {
 	Err                  error
 }
 
+// Error gives the numbers and the class.
 func (e *RangeError) Error() string {
 	return fmt.Sprintf("%d bytes at offset %d of %d: %v", e.Length, e.Offset, e.Size, e.Err)
 }

@@ -2,6 +2,7 @@ package blockdev
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -209,7 +210,7 @@ func parseEntries(array []byte, h header, sectorSize int) ([]Entry, string) {
 			Attributes: le.Uint64(b[48:]), Name: entryName(b[56:128]),
 			Start: int64(first) * int64(sectorSize), Size: int64(last-first+1) * int64(sectorSize)})
 	}
-	return parts, overlap(parts)
+	return parts, conflict(parts)
 }
 
 func entryName(b []byte) string {
@@ -224,20 +225,20 @@ func entryName(b []byte) string {
 	return string(utf16.Decode(u))
 }
 
-func overlap(parts []Entry) string {
-	s := slices.Clone(parts)
-	slices.SortFunc(s, func(a, b Entry) int {
-		if a.Start < b.Start {
-			return -1
+// conflict returns which two partitions share a byte or a GUID, or "".
+func conflict(parts []Entry) string {
+	byGUID := map[GUID]int{}
+	for _, e := range parts {
+		if n, ok := byGUID[e.GUID]; ok {
+			return fmt.Sprintf("partitions %d and %d have the same GUID", n, e.Number)
 		}
-		return 1
-	})
+		byGUID[e.GUID] = e.Number
+	}
+	s := slices.Clone(parts)
+	slices.SortFunc(s, func(a, b Entry) int { return cmp.Compare(a.Start, b.Start) })
 	for i := 1; i < len(s); i++ {
 		if s[i].Start < s[i-1].Start+s[i-1].Size {
 			return fmt.Sprintf("partitions %d and %d overlap", s[i-1].Number, s[i].Number)
-		}
-		if s[i].GUID == s[i-1].GUID {
-			return fmt.Sprintf("partitions %d and %d have the same GUID", s[i-1].Number, s[i].Number)
 		}
 	}
 	return ""

@@ -104,6 +104,22 @@ func (d *Disk) Start() {
 	d.log, d.calls, d.syncs = nil, 0, 0
 }
 
+// Fork returns a disk of the same content, with everything durable and nothing recorded. Both go their own ways.
+func (d *Disk) Fork() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	nd := New()
+	nd.Align = d.Align
+	for _, name := range d.names {
+		f := d.files[name]
+		if len(f.top.pages) > 0 {
+			f.top = &layer{parent: f.top, pages: map[int64][]byte{}}
+		}
+		nd.add(name, f.size, f.top.parent)
+	}
+	return nd
+}
+
 // Log returns the recorded writes and flushes; do not change them.
 func (d *Disk) Log() []Op {
 	d.mu.Lock()

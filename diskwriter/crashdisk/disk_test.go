@@ -240,3 +240,18 @@ func TestBoundsAndAlignment(t *testing.T) {
 		t.Error(n, err)
 	}
 }
+
+func TestFork(t *testing.T) {
+	d, f := newDisk(t)
+	write(t, f, 0, 'a')
+	fork := d.Fork()
+	write(t, f, 0, 'b')
+	g := fork.File("f")
+	if len(fork.Log()) != 0 || read(t, g, 2) != "a." || read(t, f, 2) != "b." {
+		t.Fatalf("%q and %q", read(t, g, 2), read(t, f, 2))
+	}
+	write(t, g, 0, 'c')
+	if read(t, f, 1) != "b" || contents(t, d, Options{}, 1)["."] != 1 || contents(t, fork, Options{}, 1)["a"] != 1 {
+		t.Error("the disks are not apart")
+	}
+}

@@ -53,6 +53,7 @@ type FormatError struct {
 	Reason    string
 }
 
+// Error names structure, place and reason.
 func (e *FormatError) Error() string {
 	if e.Offset < 0 {
 		return fmt.Sprintf("%v: %s: %s", ErrCorrupt, e.Structure, e.Reason)
@@ -74,6 +75,7 @@ type FileError struct {
 	Detail string // numbers, may be empty
 }
 
+// Error names the file, the reason and the numbers.
 func (e *FileError) Error() string {
 	if e.Detail == "" {
 		return fmt.Sprintf("%s: %v", e.Path, e.Err)

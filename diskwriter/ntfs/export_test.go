@@ -84,3 +84,12 @@ func (v *Volume) WalkLogFrom(lsn uint64) (lsns []uint64, err error) {
 	}
 	return lsns, err
 }
+
+// MFTRuns returns the number of runs of $MFT and whether it has an attribute list.
+func (v *Volume) MFTRuns() (runs int, hasList bool, err error) {
+	n, err := v.load(recordMFT)
+	if err != nil {
+		return 0, false, err
+	}
+	return len(v.mft.runs), n.hasList, nil
+}

@@ -42,9 +42,16 @@ func newLogReader(s *stream, r *restart) (*logReader, error) {
 		uint64(r.fileSize)>>3 > 1<<(64-r.seqBits) {
 		return nil, fmt.Errorf("%w: log of version %d.%d with %d of %d bytes", ErrUnsupported, r.major, r.minor, r.fileSize, s.size)
 	}
-	for at := int64(2 * logPage); at < r.fileSize; at += logPage {
-		if err := l.index(at); err != nil {
+	chunk := make([]byte, 256*logPage)
+	for at := int64(2 * logPage); at < r.fileSize; at += int64(len(chunk)) {
+		chunk = chunk[:min(int64(len(chunk)), r.fileSize-at)]
+		if _, err := s.ReadAt(chunk, at); err != nil && err != io.EOF {
 			return nil, err
+		}
+		for i := 0; i < len(chunk); i += logPage {
+			if err := l.index(chunk[i:i+logPage], at+int64(i)); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, p := range l.best {
@@ -58,33 +65,29 @@ func newLogReader(s *stream, r *restart) (*logReader, error) {
 	return l, nil
 }
 
-// index takes the page at byte at of the file into account.
-func (l *logReader) index(at int64) error {
-	if _, err := l.s.ReadAt(l.buf[:], at); err != nil && err != io.EOF {
-		return err
+// index takes the page b, which lies at byte at of the file, into account.
+func (l *logReader) index(b []byte, at int64) error {
+	if string(b[:4]) != "RCRD" {
+		return unused(b, at)
 	}
-	l.bufAt = -1
-	if string(l.buf[:4]) != "RCRD" {
-		return l.unused(at)
-	}
-	if err := unprotect(l.buf[:], "RCRD", "$LogFile page"); err != nil {
+	if err := unprotect(b, "RCRD", "$LogFile page"); err != nil {
 		return fmt.Errorf("page at %d: %w", at, err)
 	}
 	le := binary.LittleEndian
-	p := pageState{at: at, lsn: le.Uint64(l.buf[8:])}
+	p := pageState{at: at, lsn: le.Uint64(b[8:])}
 	target := at
 	if at < l.first { // a copy: in version 1 the LSN's place holds the byte it is for
 		if l.r.major >= 2 {
-			target = int64(le.Uint32(l.buf[0x3c:]))
+			target = int64(le.Uint32(b[0x3c:]))
 		} else {
-			target, p.lsn = int64(p.lsn), le.Uint64(l.buf[0x20:])
+			target, p.lsn = int64(p.lsn), le.Uint64(b[0x20:])
 		}
 		if target < l.first || target >= l.r.fileSize || target%logPage != 0 {
 			return corrupt("$LogFile", int(at), "copy of a page at %d", target)
 		}
 	}
-	if le.Uint32(l.buf[0x10:])&1 != 0 {
-		p.lastEnd = le.Uint64(l.buf[0x20:])
+	if le.Uint32(b[0x10:])&1 != 0 {
+		p.lastEnd = le.Uint64(b[0x20:])
 	}
 	if old, ok := l.best[target]; !ok || p.lsn > old.lsn || p.lsn == old.lsn && p.lastEnd >= old.lastEnd {
 		l.best[target] = p
@@ -93,9 +96,9 @@ func (l *logReader) index(at int64) error {
 }
 
 // unused accepts a page that LFS has never written: all FF or all zero.
-func (l *logReader) unused(at int64) error {
-	for _, c := range l.buf {
-		if c != l.buf[0] || c != 0 && c != 0xff {
+func unused(b []byte, at int64) error {
+	for _, c := range b {
+		if c != b[0] || c != 0 && c != 0xff {
 			return corrupt("$LogFile", int(at), "page is neither a log page nor empty")
 		}
 	}

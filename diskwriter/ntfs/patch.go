@@ -105,16 +105,22 @@ func signedBytes(v int64) []byte {
 
 // bitmapPatches sets the bits of the runs, all of which must be clear.
 func (v *Volume) bitmapPatches(runs []Run) ([]Patch, error) {
-	var out []Patch
+	low, high := v.geo.Clusters, int64(0)
 	for _, r := range runs {
 		if r.LCN < 0 || r.Length <= 0 || r.LCN > v.geo.Clusters-r.Length {
 			return nil, corrupt("runs to allocate", -1, "clusters %d+%d of %d", r.LCN, r.Length, v.geo.Clusters)
 		}
-		first := r.LCN / 8
-		b := make([]byte, (r.LCN+r.Length+7)/8-first)
-		if _, err := v.bitmap.ReadAt(b, first); err != nil {
-			return nil, err
-		}
+		low, high = min(low, r.LCN), max(high, r.LCN+r.Length)
+	}
+	if low >= high {
+		return nil, fmt.Errorf("%w: no clusters to allocate", ErrUnsupported)
+	}
+	first := low / 8
+	b := make([]byte, (high+7)/8-first)
+	if _, err := v.bitmap.ReadAt(b, first); err != nil {
+		return nil, err
+	}
+	for _, r := range runs {
 		for lcn := r.LCN; lcn < r.LCN+r.Length; lcn++ {
 			c, bit := &b[lcn/8-first], byte(1)<<(lcn%8)
 			if *c&bit != 0 {
@@ -122,9 +128,8 @@ func (v *Volume) bitmapPatches(runs []Run) ([]Patch, error) {
 			}
 			*c |= bit
 		}
-		out = append(out, v.streamPatches(v.bitmap, first, b)...)
 	}
-	return out, nil
+	return v.streamPatches(v.bitmap, first, b), nil
 }
 
 // recordPatches says where the bytes of an MFT record go: one place, or several when

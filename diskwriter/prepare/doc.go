@@ -36,6 +36,7 @@
 //
 //   - Everything on the disk is lost; nothing is asked.
 //   - Security descriptors are what ntfs-3g gives: everybody has full access.
+//   - Names are in the POSIX namespace and no 8.3 names are made, as ntfs-3g does it.
 //   - A machine whose NTFS volume already holds data is not adopted here.
 //   - MBR boot code of mkntfs and the hidden-sectors field are right only for UEFI.
 package prepare

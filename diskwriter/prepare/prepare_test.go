@@ -75,18 +75,44 @@ func cutOut(t *testing.T, p *blockdev.Partition) string {
 }
 
 func testSizes() Sizes {
-	return Sizes{Base: 300 * mib, LayerA: 60*mib + 4096, LayerB: 60 * mib, Boot: 305 * mib, Journal: 16 * mib}
+	return Sizes{Base: 120 * mib, LayerA: 30*mib + 4096, LayerB: 30 * mib, Boot: 122 * mib, Journal: 16 * mib}
 }
+
+// newLoop makes a block device of an image that is full of old bytes.
+func newLoop(t *testing.T, size int64, sector int) *blockdev.Device {
+	t.Helper()
+	img := newImage(t, size, 512)
+	old := bytes.Repeat([]byte{oldByte}, mib)
+	for off := int64(0); off < size; off += mib {
+		if _, err := img.WriteAt(old, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := strings.TrimSpace(tool(t, "losetup", "-f", "--show", "-b", fmt.Sprint(sector), img.Path()))
+	t.Cleanup(func() { tool(t, "losetup", "-d", path) })
+	dev, err := blockdev.Open(path, &blockdev.Options{Exclusive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	return dev
+}
+
+const oldByte = 0xa5
 
 func TestDisk(t *testing.T) {
 	for _, c := range []struct {
 		sector, cluster int
 		esp             int64
+		open            func(t *testing.T, size int64, sector int) *blockdev.Device
+		old             byte
 	}{
-		{512, 0, 64 * mib}, {512, 65536, 100 * mib}, {512, 512, 40 * mib}, {4096, 0, 300 * mib}, {4096, 16384, 300 * mib},
+		{512, 0, 64 * mib, newImage, 0}, {512, 65536, 100 * mib, newImage, 0}, {512, 512, 40 * mib, newImage, 0},
+		{4096, 0, 300 * mib, newImage, 0}, {4096, 16384, 300 * mib, newImage, 0},
+		{512, 0, 129 * mib, newLoop, oldByte}, {4096, 0, 300 * mib, newLoop, oldByte},
 	} {
-		t.Run(fmt.Sprintf("sector%d/cluster%d", c.sector, c.cluster), func(t *testing.T) {
-			dev := newImage(t, 1200*mib, c.sector)
+		t.Run(fmt.Sprintf("sector%d/cluster%d/old%02x", c.sector, c.cluster, c.old), func(t *testing.T) {
+			dev := c.open(t, 760*mib, c.sector)
 			table, err := Disk(context.Background(), dev, &DiskOptions{ESPSize: c.esp,
 				Volume: VolumeOptions{Sizes: testSizes(), ClusterSize: c.cluster}})
 			if err != nil {
@@ -100,7 +126,7 @@ func TestDisk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkFiles(t, part, c.cluster)
+			checkFiles(t, part, c.cluster, c.old)
 		})
 	}
 }
@@ -129,7 +155,7 @@ func checkTable(t *testing.T, dev *blockdev.Device, sector int) {
 
 // checkFiles fills every file through its clusters with pages that tell their place,
 // and reads them back through ntfs-3g.
-func checkFiles(t *testing.T, part *blockdev.Partition, cluster int) {
+func checkFiles(t *testing.T, part *blockdev.Partition, cluster int, old byte) {
 	t.Helper()
 	sizes := testSizes()
 	files, err := Files(part)
@@ -156,7 +182,7 @@ func checkFiles(t *testing.T, part *blockdev.Partition, cluster int) {
 	}
 	tool(t, "ntfsresize", "-i", "-f", img)
 	for name := range sizes {
-		compare(t, img, files[name], name)
+		compare(t, img, files[name], name, old)
 	}
 	v, verdict := ntfs.Judge(part, part.Size())
 	if v == nil || verdict.Condition != ntfs.Clean {
@@ -201,7 +227,8 @@ func fill(t *testing.T, f *ntfs.MappedFile, name string) {
 	}
 }
 
-func compare(t *testing.T, img string, f *ntfs.MappedFile, name string) {
+// compare reads a file with ntfscat: pages that were not filled hold old bytes.
+func compare(t *testing.T, img string, f *ntfs.MappedFile, name string, old byte) {
 	t.Helper()
 	cmd := exec.Command("ntfscat", "-f", img, "Troy/"+name)
 	out, err := cmd.StdoutPipe()
@@ -215,7 +242,7 @@ func compare(t *testing.T, img string, f *ntfs.MappedFile, name string) {
 	for _, off := range offsets(f) {
 		want[off] = true
 	}
-	b, zero := make([]byte, ntfs.PageSize), make([]byte, ntfs.PageSize)
+	b, rest := make([]byte, ntfs.PageSize), bytes.Repeat([]byte{old}, ntfs.PageSize)
 	var off int64
 	for ; ; off += ntfs.PageSize {
 		if _, err := io.ReadFull(out, b); err == io.EOF {
@@ -223,7 +250,7 @@ func compare(t *testing.T, img string, f *ntfs.MappedFile, name string) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		expect := zero
+		expect := rest
 		if want[off] {
 			expect = page(name, off)
 		}

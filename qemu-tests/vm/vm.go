@@ -32,6 +32,7 @@ type VM struct {
 	ctx     context.Context
 	done    chan struct{} // closed when QEMU has ended and all its output is read
 	waitErr error         // valid after done
+	ended   error         // valid after done: why it was ended from outside, nil if it was not
 }
 
 // Start starts a VM. The caller must call [VM.Close]. When ctx ends the VM is killed.
@@ -60,6 +61,7 @@ func Start(ctx context.Context, c *Config) (*VM, error) {
 	}
 	go func() {
 		v.waitErr = errors.Join(v.cmd.Wait(), v.log.close())
+		v.ended = context.Cause(v.ctx)
 		stopTimer()
 		close(v.done)
 	}()
@@ -95,7 +97,7 @@ func (v *VM) Expect(ctx context.Context, expression string) (line string, err er
 			return line, nil
 		}
 		if ended {
-			return "", v.failure(fmt.Errorf("%w while waiting for %q", v.cause(ErrEnded), expression))
+			return "", v.failure(fmt.Errorf("%w while waiting for %q", v.cause(), expression))
 		}
 		select {
 		case <-changed:
@@ -118,7 +120,7 @@ func (v *VM) Wait(ctx context.Context) error {
 	if v.waitErr == nil {
 		return nil
 	}
-	return v.failure(fmt.Errorf("%w: %w", v.cause(ErrEnded), v.waitErr))
+	return v.failure(fmt.Errorf("%w: %w", v.cause(), v.waitErr))
 }
 
 // Kill ends the VM at once, as a power cut does, and waits until it is gone.
@@ -133,15 +135,16 @@ func (v *VM) Close() error {
 	return nil
 }
 
-// cause is why the VM was ended from outside, def if it was not.
-func (v *VM) cause(def error) error {
-	switch cause := context.Cause(v.ctx); {
-	case errors.Is(cause, ErrKilled), errors.Is(cause, ErrTimeout):
-		return cause
-	case cause != nil:
-		return fmt.Errorf("%w: %w", ErrKilled, cause)
+// cause is why the VM was ended from outside, [ErrEnded] if it was not.
+// Only to be called after done.
+func (v *VM) cause() error {
+	switch {
+	case v.ended == nil:
+		return ErrEnded
+	case errors.Is(v.ended, ErrKilled), errors.Is(v.ended, ErrTimeout):
+		return v.ended
 	}
-	return def
+	return fmt.Errorf("%w: %w", ErrKilled, v.ended)
 }
 
 func asTimeout(ctx context.Context) error {

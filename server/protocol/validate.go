@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -106,6 +107,27 @@ func invalid(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, a...))
 }
 
+// Clean makes a text that Validate takes of one that a firmware or an error
+// gave: valid UTF-8, control characters as spaces, at most max bytes, no character cut.
+func Clean(s string, max int) string {
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if control(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?")))
+	if len(s) > max {
+		end := max
+		for end > 0 && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = s[:end]
+	}
+	return strings.TrimSpace(s)
+}
+
+func control(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }
+
 // texts checks pairs of name and text: valid UTF-8, no control characters but the
 // line feed, at most max bytes.
 func texts(max int, pairs ...string) error {
@@ -118,7 +140,7 @@ func texts(max int, pairs ...string) error {
 			return invalid("%s: not UTF-8", name)
 		}
 		for _, r := range s {
-			if r < ' ' && r != '\n' || r == 0x7f {
+			if control(r) {
 				return invalid("%s: control character %U", name, r)
 			}
 		}

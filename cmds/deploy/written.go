@@ -1,0 +1,39 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"troy/server/protocol"
+)
+
+// sectorsWritten is the place of the count in /sys/block/DISK/stat (Documentation/block/stat.rst); its unit is 512
+// bytes whatever the disk's sectors are.
+const sectorsWritten = 6
+
+// diskWrites returns the bytes that the kernel has sent to the disk since it was found: what was really written, by
+// whatever way. ok is false for an image file.
+func diskWrites(path string) (bytes int64, ok bool) {
+	b, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(path), "stat"))
+	if err != nil {
+		return 0, false
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) <= sectorsWritten {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(fields[sectorsWritten], 10, 64)
+	return n * 512, err == nil
+}
+
+// noteWrites adds the bytes written so far to the report under the given name.
+func (a *agent) noteWrites(name string) {
+	if a.target == nil {
+		return
+	}
+	if n, ok := diskWrites(a.target.Device.Path()); ok {
+		a.phases = append(a.phases, protocol.Phase{Name: name, Bytes: n})
+	}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"troy/server/protocol"
+)
+
+// event is one line of the log that troy serve --log writes: a check-in with its order, or a report.
+type event struct {
+	Time    time.Time         `json:"time"`
+	CheckIn *protocol.CheckIn `json:"checkin,omitempty"`
+	Order   *protocol.Order   `json:"order,omitempty"`
+	Report  *protocol.Report  `json:"report,omitempty"`
+}
+
+// eventLog appends events to a file. Without a file it drops them.
+type eventLog struct {
+	mu sync.Mutex
+	w  io.WriteCloser
+}
+
+func openEventLog(path string) (*eventLog, error) {
+	if path == "" {
+		return &eventLog{}, nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	return &eventLog{w: f}, err
+}
+
+// add writes one line. A full disk must not stop the machines, so the error is left.
+func (l *eventLog) add(e event) {
+	if l.w == nil {
+		return
+	}
+	e.Time = time.Now().UTC()
+	b, err := json.Marshal(e)
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, _ = l.w.Write(append(b, '\n'))
+}
+
+// Close closes the file.
+func (l *eventLog) Close() error {
+	if l.w == nil {
+		return nil
+	}
+	return l.w.Close()
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"troy/vhdx"
+)
+
+// jsonExtent is one element of the array that "vhdx map --json" prints: ascending, without gaps, from the start of the
+// virtual disk to its end. Only data has a place in a file.
+type jsonExtent struct {
+	Offset     int64  `json:"offset"` // of the virtual disk
+	Length     int64  `json:"length"`
+	Kind       string `json:"kind"` // data, or what reads zero: zero, unmapped, undefined, absent (no file of the chain holds it)
+	Layer      int    `json:"layer"`
+	File       string `json:"file"` // of the layer that decides; 0 is FILE, 1 its parent
+	FileOffset *int64 `json:"file_offset,omitempty"`
+}
+
+func runVHDXMap(ctx context.Context, c *call) error {
+	v := newVHDXCall(c)
+	var parents paths
+	v.fs.Var(&parents, "parent", "a `file` of the chain, nearest first (default: the name in the child, in its own folder)")
+	args, err := v.parse(v.fs, 1, 1)
+	if err != nil {
+		return err
+	}
+	return explain(v.showMap(ctx, args[0], newLayers(parents)), nothingChanged)
+}
+
+func (v *vhdxCall) showMap(ctx context.Context, path string, l *layers) error {
+	chain, err := l.chain(path)
+	if err != nil {
+		return err
+	}
+	defer chain.Close()
+	v.noteUnused(l)
+	v.noteReplay(l)
+	out := &mapPrinter{w: bufio.NewWriter(v.stdout), json: v.json}
+	out.begin()
+	files := chain.Files()
+	for e, err := range chain.Extents(0, chain.Size()) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if err := out.add(e, l.path(files[e.Layer])); err != nil {
+			return err
+		}
+	}
+	return out.end()
+}
+
+// mapPrinter writes extents as they come: a disk can have millions.
+type mapPrinter struct {
+	w     *bufio.Writer
+	json  bool
+	count int
+}
+
+func (m *mapPrinter) begin() {
+	if m.json {
+		m.w.WriteString("[")
+		return
+	}
+	fmt.Fprintf(m.w, "%-14s %-14s %-10s %-5s %-14s %s\n", "offset", "length", "kind", "layer", "file offset", "file")
+}
+
+// add writes one extent. The buffered writer keeps the first error.
+func (m *mapPrinter) add(e vhdx.Extent, file string) error {
+	m.count++
+	if m.json {
+		return m.addJSON(e, file)
+	}
+	place := "-"
+	if e.Kind == vhdx.Data {
+		place = fmt.Sprintf("%#x", e.FileOffset)
+	}
+	_, err := fmt.Fprintf(m.w, "%#-14x %#-14x %-10v %-5d %-14s %s\n", e.Offset, e.Length, e.Kind, e.Layer, place, clean(file))
+	return err
+}
+
+func (m *mapPrinter) addJSON(e vhdx.Extent, file string) error {
+	j := jsonExtent{Offset: e.Offset, Length: e.Length, Kind: e.Kind.String(), Layer: e.Layer, File: file}
+	if e.Kind == vhdx.Data {
+		j.FileOffset = &e.FileOffset
+	}
+	b, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	sep := ",\n  "
+	if m.count == 1 {
+		sep = "\n  "
+	}
+	_, err = m.w.WriteString(sep + string(b))
+	return err
+}
+
+func (m *mapPrinter) end() error {
+	if m.json {
+		m.w.WriteString("\n]\n")
+	}
+	return m.w.Flush()
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"troy/cmds/internal/progress"
+	"troy/vhdx"
+)
+
+// jsonMerge is what "vhdx merge --json" prints.
+type jsonMerge struct {
+	Child           string   `json:"child"`
+	Parent          string   `json:"parent"`
+	VirtualDiskSize int64    `json:"virtual_disk_size"` // of the parent, now
+	DataWriteGUID   string   `json:"data_write_guid"`   // of the parent, now
+	Invalid         []string `json:"invalid"`           // other children of the parent in both folders: they do not fit it any more
+	Children        []string `json:"children"`          // children of the child in both folders: they need it, or a relink
+}
+
+// vhdxMerge is one merge: what was found before, and the two files.
+type vhdxMerge struct {
+	*vhdxCall
+	jsonMerge
+	stale, own    []vhdx.GUID // identities of the parent that go, and of the child
+	parentBefore  vhdx.GUID   // DataWriteGuid
+	childBefore   vhdx.GUID   // FileWriteGuid
+	keepIdentity  bool
+	child, parent *vhdx.File
+}
+
+func runVHDXMerge(ctx context.Context, c *call) error {
+	m := &vhdxMerge{vhdxCall: newVHDXCall(c)}
+	var parents paths
+	m.fs.Var(&parents, "parent", "the `file` to merge into (default: the name in CHILD, in its own folder)")
+	m.fs.BoolVar(&m.keepIdentity, "keep-identity", false, "give the parent the identity of CHILD, so that children of CHILD fit it after a relink; CHILD itself does not fit it then")
+	args, err := m.parse(m.fs, 1, 1)
+	if err != nil {
+		return err
+	}
+	if err := m.plan(args[0], newLayers(parents)); err != nil {
+		return explain(err, nothingChanged)
+	}
+	m.announce()
+	if err := m.open(); err != nil {
+		return explain(err, m.fate())
+	}
+	if err := m.run(ctx); err != nil {
+		return explain(err, m.fate())
+	}
+	if m.json {
+		return m.printJSON(m.jsonMerge)
+	}
+	m.showMerged()
+	return nil
+}
+
+// plan reads both files, changing nothing, and refuses what would not end well.
+func (m *vhdxMerge) plan(path string, l *layers) error {
+	child, err := l.open(path)
+	if err != nil {
+		return err
+	}
+	defer child.Close()
+	if !child.Metadata().HasParent {
+		return &fault{err: fmt.Errorf("%s is a %v disk: it has no parent to be merged into", path, child.Metadata().Kind())}
+	}
+	parent, err := l.resolve(child)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	m.noteUnused(l)
+	m.Child, m.Parent = path, l.path(parent)
+	m.VirtualDiskSize = child.Metadata().VirtualDiskSize
+	m.parentBefore, m.childBefore = parent.Header().DataWriteGUID, child.Header().FileWriteGUID
+	m.own = []vhdx.GUID{child.Header().DataWriteGUID}
+	// A merge that was interrupted has changed the parent's identity; the child still knows the one before.
+	first, second := linkages(child)
+	m.stale = []vhdx.GUID{m.parentBefore, first, second}
+	if err := m.sound(); err != nil {
+		return err
+	}
+	m.findRelatives()
+	return writable(m.Child, m.Parent)
+}
+
+// linkages returns the two identities that a child accepts in its parent, zero for what it does not name.
+func linkages(child *vhdx.File) (first, second vhdx.GUID) {
+	if l := child.Metadata().ParentLocator; l != nil {
+		first, _ = l.Linkage()
+		second, _ = l.Linkage2()
+	}
+	return first, second
+}
+
+// sound refuses damaged files: nothing of a bad child is to get into a parent. What stands below the parent is not
+// asked: the link between the two was checked, the next one does not matter.
+func (m *vhdxMerge) sound() error {
+	for _, path := range []string{m.Child, m.Parent} {
+		res, err := checkOne(path, newLayers(paths{m.Parent}))
+		if err != nil {
+			return err
+		}
+		for _, f := range res.Findings {
+			if f.Severity == vhdx.Error && f.Structure != "parent locator" {
+				return fmt.Errorf("%s: %w", path, &vhdx.FormatError{Structure: f.Structure, Offset: f.Offset, Reason: f.Text})
+			}
+		}
+	}
+	return nil
+}
+
+// findRelatives looks in both folders for files that the merge concerns.
+func (m *vhdxMerge) findRelatives() {
+	m.Invalid, m.Children = []string{}, []string{}
+	dirs := []string{filepath.Dir(m.Parent)}
+	if !sameFile(dirs[0], filepath.Dir(m.Child)) {
+		dirs = append(dirs, filepath.Dir(m.Child))
+	}
+	for _, dir := range dirs {
+		list, _ := os.ReadDir(dir) // a folder that cannot be listed has nothing to tell
+		for _, e := range list {
+			ext := strings.ToLower(filepath.Ext(e.Name()))
+			if e.Type().IsRegular() && (ext == ".vhdx" || ext == ".avhdx") {
+				m.judgeRelative(filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+}
+
+func (m *vhdxMerge) judgeRelative(path string) {
+	if sameFile(path, m.Child) || sameFile(path, m.Parent) {
+		return
+	}
+	f, err := vhdx.Open(path, nil)
+	if err != nil {
+		return // no VHDX, or none that has a say
+	}
+	defer f.Close()
+	first, second := linkages(f)
+	names := func(list []vhdx.GUID) bool {
+		return slices.ContainsFunc(list, func(g vhdx.GUID) bool { return !g.IsZero() && (g == first || g == second) })
+	}
+	switch {
+	case names(m.own):
+		m.Children = append(m.Children, path)
+	case names(m.stale):
+		m.Invalid = append(m.Invalid, path)
+	}
+}
+
+// writable checks the rights before anything is changed.
+func writable(paths ...string) error {
+	for _, path := range paths {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		f.Close() // nothing was written
+	}
+	return nil
+}
+
+// announce says beforehand what the merge breaks.
+func (m *vhdxMerge) announce() {
+	if m.json {
+		return
+	}
+	fmt.Fprintf(m.stdout, "merging %s into %s\n", clean(m.Child), clean(m.Parent))
+	for _, path := range m.Invalid {
+		fmt.Fprintf(m.stdout, "not valid from now on: %s is another child of %s\n", clean(path), clean(m.Parent))
+	}
+}
+
+// open opens both files for writing; logs that were left behind are replayed in them.
+func (m *vhdxMerge) open() (err error) {
+	if m.child, err = vhdx.Open(m.Child, &vhdx.OpenOptions{Writable: true}); err != nil {
+		return err
+	}
+	m.parent, err = vhdx.Open(m.Parent, &vhdx.OpenOptions{Writable: true})
+	if err != nil {
+		return errors.Join(err, m.child.Close())
+	}
+	return nil
+}
+
+func (m *vhdxMerge) run(ctx context.Context) error {
+	meter := progress.New(m.stderr, "merging", m.VirtualDiskSize)
+	err := vhdx.Merge(ctx, m.child, m.parent, &vhdx.MergeOptions{KeepIdentity: m.keepIdentity, Progress: meter})
+	meter.Done()
+	m.DataWriteGUID = m.parent.Header().DataWriteGUID.String()
+	m.VirtualDiskSize = m.parent.Geometry().VirtualDiskSize
+	for _, f := range []*vhdx.File{m.parent, m.child} {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+	}
+	return err
+}
+
+// fate tells what a merge that failed has changed.
+func (m *vhdxMerge) fate() string {
+	switch {
+	case m.parent != nil && m.parent.Header().DataWriteGUID != m.parentBefore:
+		return fmt.Sprintf("%s is partly merged and needs %s, over which it reads as before: keep both and run the command again", m.Child, m.Parent)
+	case m.child != nil && m.child.Header().FileWriteGUID != m.childBefore:
+		return fmt.Sprintf("the content of %s and %s is unchanged", m.Child, m.Parent)
+	}
+	return nothingChanged
+}
+
+func (m *vhdxMerge) showMerged() {
+	fmt.Fprintf(m.stdout, "merged: %s shows now what %s showed (%d bytes)\n", clean(m.Parent), clean(m.Child), m.VirtualDiskSize)
+	if len(m.Children) == 0 {
+		fmt.Fprintf(m.stdout, "%s is not needed any more, and children of %s other than those named here are not valid either\n", clean(m.Child), clean(m.Parent))
+		return
+	}
+	for _, path := range m.Children {
+		if m.keepIdentity {
+			fmt.Fprintf(m.stdout, "%s is a child of %s: run 'troy vhdx relink --parent %s %s'\n", clean(path), clean(m.Child), clean(m.Parent), clean(path))
+			continue
+		}
+		fmt.Fprintf(m.stdout, "keep %s: %s is a child of it\n", clean(m.Child), clean(path))
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The md5 sums of the whole virtual disks, as other programs read them.
+const (
+	sumFATParent = "6aaec9014a00d9ae20d7ea6dee900c6b"
+	sumFATChild  = "cb133190486199033a27e789dd5d530c"
+)
+
+func TestVHDXSamplesToRaw(t *testing.T) {
+	if !haveSamples(t) {
+		return
+	}
+	dir := t.TempDir()
+	for _, x := range []struct {
+		name, sum, kind string
+		pending         bool
+	}{
+		{"fat-parent.vhdx", sumFATParent, "fixed", false},
+		{"fat-differential.vhdx", sumFATChild, "differencing", false},
+		{"ntfs-dynamic.vhdx", "20158534070142d63ee02c9ad1a9d87e", "dynamic", false},
+		{"ext2.vhdx", "196066add11fb71c4c49cf1bb50d6d24", "dynamic", false},
+		{"iotest-dynamic-1G.vhdx", "8a5df7512d96578c537279cee90b5e8d", "dynamic", false},
+		{"vhdx-log-replay.vhdx", "671f96cf63f64ba869ce0fda80a48c6d", "dynamic", true},
+	} {
+		path := sample(t, dir, x.name)
+		before := fileSum(t, path)
+		if got := diskSum(t, path); got != x.sum {
+			t.Errorf("%s: disk has md5 %s, want %s", x.name, got, x.sum)
+		}
+		info := fromJSON[[]jsonInfo](t, 0, "info", path)
+		if len(info) != 1 || info[0].Kind != x.kind || info[0].LogPending != x.pending || info[0].File != path {
+			t.Errorf("info %s = %+v, want kind %s, log pending %v", x.name, info, x.kind, x.pending)
+		}
+		if said := strings.Contains(wantVHDX(t, 0, "info", path), "pending"); said != x.pending {
+			t.Errorf("info %s tells of a pending log: %v, want %v", x.name, said, x.pending)
+		}
+		code := exitOK
+		if x.pending {
+			code = exitCheck
+		}
+		wantVHDX(t, code, "check", path)
+		if fileSum(t, path) != before {
+			t.Errorf("%s was changed by reading it", x.name)
+		}
+	}
+}
+
+// TestVHDXSampleBlocks compares counts with what is known of the file.
+func TestVHDXSampleBlocks(t *testing.T) {
+	if !haveSamples(t) {
+		return
+	}
+	path := sample(t, t.TempDir(), "lvm2.vhdx")
+	info := fromJSON[[]jsonInfo](t, 0, "info", path)
+	want := jsonBlocks{Total: 320, FullyPresent: 18, Zero: 39, NotPresent: 238, Unmapped: 25}
+	if info[0].Blocks != want {
+		t.Errorf("info: blocks %+v, want %+v", info[0].Blocks, want)
+	}
+	raw := path + ".raw"
+	wantVHDX(t, 0, "convert", "--to", "raw", path, raw)
+	tool(t, "", "qemu-img", "compare", "-f", "vhdx", "-F", "raw", path, raw)
+}
+
+// TestVHDXSampleDirtyLog has QEMU replay its own log, on a copy, and compares.
+func TestVHDXSampleDirtyLog(t *testing.T) {
+	if !haveSamples(t) {
+		return
+	}
+	dir := t.TempDir()
+	path := sample(t, dir, "iotest-dirtylog-10G-4M.vhdx")
+	raw := filepath.Join(dir, "disk.raw")
+	r := troyVHDX("convert", "--to", "raw", path, raw)
+	if r.code != 0 || !strings.Contains(r.errOut, "log was replayed in memory") {
+		t.Fatalf("convert: exit code %d, said %q", r.code, r.errOut)
+	}
+	repaired := copyFile(t, path, filepath.Join(dir, "repaired.vhdx"))
+	tool(t, "", "qemu-img", "check", "-q", "-r", "all", repaired)
+	tool(t, "", "qemu-img", "compare", "-f", "vhdx", "-F", "raw", repaired, raw)
+	f, err := os.Open(raw)
+	must(t, err)
+	defer f.Close()
+	b := make([]byte, 8192)
+	_, err = f.ReadAt(b, 0xc025000-4096)
+	must(t, err)
+	if !bytes.Equal(b, append(bytes.Repeat([]byte{0xa5}, 4096), make([]byte, 4096)...)) {
+		t.Error("the pattern does not end at 0xc025000")
+	}
+}
+
+func TestVHDXSampleParent(t *testing.T) {
+	if !haveSamples(t) {
+		return
+	}
+	dir, far := t.TempDir(), t.TempDir()
+	child := sample(t, dir, "fat-differential.vhdx")
+	raw := filepath.Join(dir, "out.raw")
+	refuseVHDX(t, []string{"convert", "--to", "raw", child, raw}, "fat-parent.vhdx", "is not in the folder", "was not made", "--parent")
+	refuseVHDX(t, []string{"map", child}, "is not in the folder", nothingChanged)
+	refuseVHDX(t, []string{"merge", child}, "is not in the folder", nothingChanged)
+	onlyFiles(t, dir, "fat-differential.vhdx")
+	if p := fromJSON[[]jsonInfo](t, 0, "info", child)[0].Parent; p == nil || p.Status != "missing" || p.Name != "fat-parent.vhdx" || len(p.Locator) != 5 {
+		t.Errorf("info: parent %+v, want it missing", p)
+	}
+	other := sample(t, far, "ntfs-dynamic.vhdx")
+	refuseVHDX(t, []string{"convert", "--to", "raw", "--parent", other, child, raw}, "ntfs-dynamic.vhdx", "DataWriteGuid", "was not made")
+	parent := filepath.Join(far, "renamed.vhdx")
+	must(t, os.Rename(sample(t, far, "fat-parent.vhdx"), parent))
+	if got := diskSum(t, "--parent", parent, child); got != sumFATChild {
+		t.Errorf("with --parent: md5 %s, want %s", got, sumFATChild)
+	}
+	if got := diskSum(t, child, "--parent", other, "--parent", parent); got != sumFATChild {
+		t.Errorf("with a parent too many: md5 %s, want %s", got, sumFATChild)
+	}
+	// The names of Windows know no case.
+	copyFile(t, parent, filepath.Join(dir, "FAT-Parent.VHDX"))
+	if got := diskSum(t, child); got != sumFATChild {
+		t.Errorf("with the parent in other letters: md5 %s, want %s", got, sumFATChild)
+	}
+	wantVHDX(t, 0, "check", child)
+	// A file of the right name that is not the parent.
+	copyFile(t, other, filepath.Join(dir, "FAT-Parent.VHDX"))
+	refuseVHDX(t, []string{"convert", "--to", "raw", child, raw}, "FAT-Parent.VHDX", "DataWriteGuid")
+	if out := wantVHDX(t, exitCheck, "check", child); !strings.Contains(out, child+": error: parent locator at offset 0x200000: ") {
+		t.Errorf("check does not see a wrong parent: %s", out)
+	}
+}
+
+func TestVHDXSampleMerge(t *testing.T) {
+	if !haveSamples(t) {
+		return
+	}
+	dir := t.TempDir()
+	child, parent := sample(t, dir, "fat-differential.vhdx"), sample(t, dir, "fat-parent.vhdx")
+	sibling := copyFile(t, child, filepath.Join(dir, "sibling.vhdx"))
+	res := fromJSON[jsonMerge](t, 0, "merge", child)
+	if res.Child != child || res.Parent != parent || len(res.Invalid) != 1 || res.Invalid[0] != sibling || len(res.Children) != 0 {
+		t.Errorf("merge = %+v, want %s to be invalid", res, sibling)
+	}
+	for _, path := range []string{parent, child} {
+		if got := diskSum(t, path); got != sumFATChild {
+			t.Errorf("after the merge %s has md5 %s, want %s", path, got, sumFATChild)
+		}
+	}
+	tool(t, "", "qemu-img", "check", "-q", parent)
+	if got := sum(tool(t, dir, "7zz", "x", "-so", "-tvhdx", parent)); got != sumFATChild {
+		t.Errorf("7zz reads md5 %s from the merged parent, want %s", got, sumFATChild)
+	}
+	refuseVHDX(t, []string{"map", sibling}, "DataWriteGuid")
+	wantVHDX(t, 0, "check", parent, child)
+	refuseVHDX(t, []string{"merge", parent}, "it has no parent", nothingChanged)
+}

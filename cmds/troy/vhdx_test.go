@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"compress/bzip2"
+	"compress/gzip"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"math/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/vhdx"
+)
+
+// result is what one run of the command gave.
+type result struct {
+	code        int
+	out, errOut string
+}
+
+// troyVHDX runs "troy vhdx" with args.
+func troyVHDX(args ...string) result {
+	return troyVHDXContext(context.Background(), args...)
+}
+
+func troyVHDXContext(ctx context.Context, args ...string) result {
+	var out, errOut bytes.Buffer
+	code := run(ctx, append([]string{"vhdx"}, args...), &out, &errOut)
+	return result{code, out.String(), errOut.String()}
+}
+
+// wantVHDX runs a command that has to end with code, and returns its standard output.
+func wantVHDX(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	r := troyVHDX(args...)
+	if r.code != code {
+		t.Fatalf("troy vhdx %q: exit code %d, want %d\n%s%s", args, r.code, code, r.out, r.errOut)
+	}
+	return r.out
+}
+
+// refuseVHDX runs a command that has to fail with code 1, in one line that holds all of words.
+func refuseVHDX(t *testing.T, args []string, words ...string) {
+	t.Helper()
+	r := troyVHDX(args...)
+	if r.code != exitFailed {
+		t.Errorf("troy vhdx %q: exit code %d, want %d\n%s%s", args, r.code, exitFailed, r.out, r.errOut)
+		return
+	}
+	lines := strings.Split(strings.TrimSuffix(r.errOut, "\n"), "\n")
+	last := lines[len(lines)-1]
+	for _, w := range append(words, "troy: ") {
+		if !strings.Contains(last, w) {
+			t.Errorf("troy vhdx %q says %q, want it to hold %q", args, last, w)
+		}
+	}
+}
+
+// fromJSON runs a command with --json and decodes what it prints.
+func fromJSON[T any](t *testing.T, code int, args ...string) T {
+	t.Helper()
+	var v T
+	out := wantVHDX(t, code, append([]string{args[0], "--json"}, args[1:]...)...)
+	d := json.NewDecoder(strings.NewReader(out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("troy vhdx %q --json: %v\n%s", args, err, out)
+	}
+	return v
+}
+
+// sample unpacks one of the real files into dir, under its own name, and returns its path.
+func sample(t *testing.T, dir, name string) string {
+	t.Helper()
+	packed, _ := filepath.Glob(filepath.Join(os.Getenv("TROY_SAMPLES"), "vhdx", name+".*"))
+	if len(packed) != 1 {
+		t.Fatalf("TROY_SAMPLES=%s holds %d files vhdx/%s.*, want 1", os.Getenv("TROY_SAMPLES"), len(packed), name)
+	}
+	in, err := os.Open(packed[0])
+	must(t, err)
+	defer in.Close()
+	var r io.Reader
+	if strings.HasSuffix(packed[0], ".bz2") {
+		r = bzip2.NewReader(in)
+	} else {
+		r, err = gzip.NewReader(in)
+		must(t, err)
+	}
+	path := filepath.Join(dir, name)
+	out, err := os.Create(path)
+	must(t, err)
+	_, err = io.Copy(out, r)
+	must(t, err)
+	must(t, out.Close())
+	return path
+}
+
+// haveSamples reports whether the real files are there, and says so loudly if not.
+func haveSamples(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv("TROY_SAMPLES") == "" {
+		t.Log("######## TROY_SAMPLES is not set: NOTHING OF THIS TEST WAS RUN ON REAL FILES ########")
+		return false
+	}
+	return true
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tool runs a program that this project did not write; if it is missing the test fails.
+func tool(t *testing.T, dir string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = dir
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%q: %v\n%.500s%s", args, err, out.Bytes(), errOut.Bytes())
+	}
+	return out.Bytes()
+}
+
+func sum(b []byte) string {
+	s := md5.Sum(b)
+	return hex.EncodeToString(s[:])
+}
+
+func fileSum(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	must(t, err)
+	defer f.Close()
+	h := md5.New()
+	_, err = io.Copy(h, f)
+	must(t, err)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func copyFile(t *testing.T, from, to string) string {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	must(t, err)
+	must(t, os.WriteFile(to, b, 0o644))
+	return to
+}
+
+// diskSum returns the md5 of what a disk shows, by way of convert --to raw.
+func diskSum(t *testing.T, args ...string) string {
+	t.Helper()
+	raw := filepath.Join(t.TempDir(), "disk.raw")
+	wantVHDX(t, 0, append(append([]string{"convert", "--to", "raw"}, args...), raw)...)
+	return fileSum(t, raw)
+}
+
+// seeded returns a source of randomness whose seed is in the log.
+func seeded(t *testing.T) *rand.Rand {
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewSource(seed))
+}
+
+// scribble writes n runs of random length and content at random places of a disk of len(model) bytes, and to model.
+func scribble(t *testing.T, r *rand.Rand, w io.WriterAt, model []byte, n int) {
+	t.Helper()
+	for range n {
+		off := r.Intn(len(model))
+		b := make([]byte, min(1+r.Intn(300<<10), len(model)-off))
+		r.Read(b)
+		copy(model[off:], b)
+		_, err := w.WriteAt(b, int64(off))
+		must(t, err)
+	}
+}
+
+// randomRaw makes a raw image with holes and returns its content.
+func randomRaw(t *testing.T, r *rand.Rand, path string, size int) []byte {
+	t.Helper()
+	model := make([]byte, size)
+	f, err := os.Create(path)
+	must(t, err)
+	must(t, f.Truncate(int64(size)))
+	scribble(t, r, f, model, 20)
+	must(t, f.Close())
+	return model
+}
+
+// scribbleChild writes into a child, over the parents given.
+func scribbleChild(t *testing.T, r *rand.Rand, path string, model []byte, n int, parents ...string) {
+	t.Helper()
+	c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.PathsResolver(parents...)})
+	must(t, err)
+	scribble(t, r, c, model, n)
+	must(t, c.Sync())
+	must(t, c.Close())
+}
+
+// onlyFiles fails unless dir holds exactly these names.
+func onlyFiles(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	must(t, err)
+	var have []string
+	for _, e := range list {
+		have = append(have, e.Name())
+	}
+	if strings.Join(have, " ") != strings.Join(names, " ") {
+		t.Errorf("%s holds %q, want %q", dir, have, names)
+	}
+}

@@ -1,0 +1,21 @@
+// Package unused finds the pages of a Windows disk that no one will miss: free clusters of NTFS, and the content of pagefile.sys, swapfile.sys and
+// hiberfil.sys. Filter is an image.Filter.
+//
+// # Promises
+//
+// What is named unused lies in an NTFS partition (GPT, or a primary one of an MBR) whose reader called it clean. Everything else counts as used:
+// the space between partitions, other file systems, volumes that were not dismounted, files that could not be mapped, the first 64 KiB of
+// the three files (Windows looks there for signs of a hibernation or a crash dump, and a page that machines may fill at will must not show
+// one). A disk with a BitLocker volume or a hibernated Windows is refused: its content is not the whole truth.
+// Each partition gives one line that says what was found.
+//
+// # What the caller brings
+//
+// The NTFS reader. A wrong word of it loses data silently, so it is asked for facts in one piece (Volume), and what it says is checked against the
+// bounds of the volume; that its own clusters are right is its promise. A volume with more than MaxRuns ranges is refused.
+//
+// # Known gaps
+//
+//   - Logical drives inside an extended MBR partition are not looked into; neither are dynamic disks and Storage Spaces.
+//   - The backup GPT is not read: if the primary one is damaged nothing is called unused.
+package unused

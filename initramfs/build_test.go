@@ -1,0 +1,263 @@
+package initramfs
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/u-root/mkuimage/cpio"
+)
+
+// probe is the program that the tests put in the agent's place.
+const probe = "troy/initramfs/testdata/probe"
+
+// maxSize is what the compressed initramfs may grow to.
+const maxSize = 12 << 20
+
+// built is the initramfs that the tests share: its compilation takes half a minute.
+type built struct {
+	path string
+	info *Info
+	err  error
+}
+
+var buildDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if buildDir, err = os.MkdirTemp("", "troy-initramfs-test-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(buildDir)
+	os.Exit(code)
+}
+
+func environment(t *testing.T, name string) string {
+	t.Helper()
+	v := os.Getenv(name)
+	if v == "" {
+		t.Fatalf("%s must be set: KERNEL a bzImage, MODULES its lib/modules/VERSION (make deps fetches both)", name)
+	}
+	return v
+}
+
+func options(t *testing.T, out string) *Options {
+	return &Options{
+		Kernel: environment(t, "KERNEL"), Modules: environment(t, "MODULES"), Out: out,
+		Agent: probe, AgentArgs: []string{"--first", "two words"},
+		Files: []File{{Name: "etc/troy/server", Data: []byte("http://192.0.2.1/\n"), Mode: 0o600}},
+	}
+}
+
+var shared struct {
+	once sync.Once
+	built
+}
+
+func sharedBuild(t *testing.T) built {
+	t.Helper()
+	o := options(t, filepath.Join(buildDir, "shared.cpio.zst"))
+	shared.once.Do(func() {
+		info, err := Build(t.Context(), o)
+		shared.built = built{path: o.Out, info: info, err: err}
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.built
+}
+
+// The archive is unpacked with the zstd program, not with the library that packed it.
+func unpack(t *testing.T, path string) *cpio.Archive {
+	t.Helper()
+	raw, err := exec.Command("zstd", "-dc", path).Output()
+	if err != nil {
+		t.Fatalf("zstd: %v", err)
+	}
+	a, err := cpio.ArchiveFromReader(cpio.EOFReader{RecordReader: cpio.Newc.Reader(bytes.NewReader(raw))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func content(t *testing.T, a *cpio.Archive, name string) []byte {
+	t.Helper()
+	r, ok := a.Get(name)
+	if !ok {
+		t.Errorf("archive lacks %s", name)
+		return nil
+	}
+	b := make([]byte, r.FileSize)
+	if _, err := r.ReadAt(b, 0); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	return b
+}
+
+func TestTwoBuildsAreIdentical(t *testing.T) {
+	first := sharedBuild(t)
+	o := options(t, filepath.Join(t.TempDir(), "second.cpio.zst"))
+	o.Cache = t.TempDir()
+	if _, err := Build(t.Context(), o); err != nil { // compiles all again
+		t.Fatal(err)
+	}
+	sameFiles(t, first.path, o.Out)
+	if _, err := Build(t.Context(), o); err != nil { // takes the busybox from the cache
+		t.Fatal(err)
+	}
+	sameFiles(t, first.path, o.Out)
+}
+
+func sameFiles(t *testing.T, a, b string) {
+	t.Helper()
+	x, errX := os.ReadFile(a)
+	y, errY := os.ReadFile(b)
+	if err := errors.Join(errX, errY); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(x, y) {
+		t.Errorf("%s (%d bytes) and %s (%d bytes) differ", a, len(x), b, len(y))
+	}
+}
+
+func TestContent(t *testing.T) {
+	b := sharedBuild(t)
+	t.Logf("initramfs: %d bytes, %d raw, %d modules", b.info.Size, b.info.RawSize, len(b.info.Modules))
+	if b.info.Size > maxSize {
+		t.Errorf("initramfs has %d bytes, the limit is %d", b.info.Size, maxSize)
+	}
+	a := unpack(t, b.path)
+	for name, target := range map[string]string{
+		"init": "bbin/init", "bin/sh": "../bbin/gosh", "bin/uinit": "probe", "bbin/ls": "bb", "bbin/ip": "bb",
+		"bbin/dmesg": "bb", "bbin/mount": "bb", "bbin/ps": "bb", "bbin/cat": "bb", "sbin/modprobe": "../bbin/modprobe",
+	} {
+		if got := string(content(t, a, name)); got != target {
+			t.Errorf("%s links to %q, want %q", name, got, target)
+		}
+	}
+	if got, want := string(content(t, a, "etc/uinit.flags")), `"two words"`; !strings.Contains(got, "--first") || !strings.Contains(got, want) {
+		t.Errorf("etc/uinit.flags = %q, want the two arguments", got)
+	}
+	if got := string(content(t, a, "etc/troy/server")); got != "http://192.0.2.1/\n" {
+		t.Errorf("etc/troy/server = %q", got)
+	}
+	for _, name := range []string{"bin/probe", "bbin/bb", "bin/defaultsh"} {
+		if r, _ := a.Get(name); r.Mode != cpio.S_IFREG|0o755 {
+			t.Errorf("%s has mode %o, want an executable file", name, r.Mode)
+		}
+	}
+	if _, ok := a.Get("etc/resolv.conf"); ok {
+		t.Error("a resolver address is baked in")
+	}
+	for _, r := range a.Files {
+		if r.MTime != 0 || r.UID != 0 || r.Ino != 0 {
+			t.Errorf("%s has a time, an owner or an inode number", r.Name)
+		}
+	}
+}
+
+// Each directory must stand before what is in it, or the kernel drops the file.
+func TestDirectoriesComeFirst(t *testing.T) {
+	a := unpack(t, sharedBuild(t).path)
+	seen := map[string]bool{".": true}
+	for _, name := range a.Order {
+		if dir := filepath.Dir(name); !seen[dir] {
+			t.Errorf("%s stands before its directory", name)
+		}
+		seen[name] = true
+	}
+}
+
+func TestModulesAreComplete(t *testing.T) {
+	b := sharedBuild(t)
+	a := unpack(t, b.path)
+	dir := "lib/modules/" + b.info.Release + "/"
+	count := 0
+	for line := range strings.Lines(string(content(t, a, dir+"modules.dep"))) {
+		count++
+		for _, p := range strings.Fields(strings.Replace(line, ":", " ", 1)) {
+			if code := content(t, a, dir+p); !bytes.HasPrefix(code, []byte("\x7fELF")) {
+				t.Errorf("%s is not a raw module", p)
+			}
+		}
+	}
+	if count != len(b.info.Modules) {
+		t.Errorf("modules.dep names %d modules, Info %d", count, len(b.info.Modules))
+	}
+	for _, name := range []string{"nvme", "ahci", "vmd", "virtio_blk", "virtio_net", "e1000e", "igc", "r8169", "realtek", "usb_storage", "efivarfs", "vfat"} {
+		if !slices.Contains(b.info.Modules, name) {
+			t.Errorf("module %s is not in the initramfs", name)
+		}
+	}
+	if alias := content(t, a, dir+"modules.alias"); !bytes.Contains(alias, []byte("alias virtio:d00000002v* virtio_blk\n")) {
+		t.Error("modules.alias does not lead to virtio_blk")
+	}
+}
+
+func TestBuildRefuses(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	other := filepath.Join(t.TempDir(), "kernel")
+	head := make([]byte, 0x400)
+	copy(head[bootMagicOffset:], "HdrS")
+	head[kernelVersionOffset+1] = 1
+	copy(head[0x300:], "6.6.6-other (x) #1")
+	if err := os.WriteFile(other, head, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(*Options)
+		want   error
+	}{
+		"modules of another kernel": {func(o *Options) { o.Kernel = other }, ErrKernelMismatch},
+		"no kernel":                 {func(o *Options) { o.Kernel = os.Args[0] }, ErrKernel},
+		"kernel absent":             {func(o *Options) { o.Kernel = out }, os.ErrNotExist},
+		"modules absent":            {func(o *Options) { o.Modules = out }, os.ErrNotExist},
+		"unknown module":            {func(o *Options) { o.ModuleNames = []string{"no_such_driver"} }, nil},
+		"agent absent":              {func(o *Options) { o.Agent = "troy/no/such/agent" }, nil},
+	} {
+		o := options(t, out)
+		c.change(o)
+		_, err := Build(t.Context(), o)
+		if err == nil || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: Build = %v, want %v", name, err, c.want)
+		}
+	}
+	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a refused build left its output (%v)", err)
+	}
+}
+
+func TestDuplicateFile(t *testing.T) {
+	err := Pack(filepath.Join(t.TempDir(), "x"), []File{{Name: "a/b"}, {Name: "/a/b"}})
+	if !errors.Is(err, ErrDuplicate) {
+		t.Errorf("Pack of two files a/b = %v, want %v", err, ErrDuplicate)
+	}
+}
+
+// tools.go keeps in go.mod exactly what DefaultCommands builds.
+func TestToolsNamesTheCommands(t *testing.T) {
+	b, err := os.ReadFile("tools.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named []string
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), `_ "`); ok {
+			named = append(named, strings.TrimSuffix(rest, `"`))
+		}
+	}
+	want := DefaultCommands()
+	slices.Sort(want)
+	slices.Sort(named)
+	if !slices.Equal(named, want) {
+		t.Errorf("tools.go names\n%q\nDefaultCommands\n%q", named, want)
+	}
+}

@@ -1,0 +1,45 @@
+// Command probe stands in for the agent in the tests of package initramfs: it
+// loads the drivers, says which disks and network interfaces have come, and ends,
+// so that init starts the rescue shell. Each line begins with "PROBE: ".
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"troy/cmds/deploy/coldplug"
+)
+
+func main() {
+	fmt.Println("PROBE: started with", os.Args[1:])
+	start := time.Now()
+	p, err := coldplug.New(nil)
+	if err != nil {
+		fmt.Println("PROBE: failed:", err)
+		return
+	}
+	loaded, err := p.Settle(context.Background(), time.Second)
+	if err != nil {
+		fmt.Println("PROBE: failed:", err)
+	}
+	fmt.Printf("PROBE: %d drivers in %.1f s: %v\n", len(loaded), time.Since(start).Seconds(), loaded)
+	fmt.Println("PROBE: variables:", coldplug.MountEFIVars())
+	list("disk", "/sys/class/block/*")
+	list("interface", "/sys/class/net/*")
+	list("variable", coldplug.EFIVars+"/BootCurrent-*")
+	fmt.Println("PROBE: done")
+}
+
+func list(what, pattern string) {
+	names, err := filepath.Glob(pattern)
+	if err != nil {
+		fmt.Println("PROBE: failed:", err)
+	}
+	for _, n := range names {
+		driver, _ := os.Readlink(filepath.Join(n, "device/driver")) // a partition has none
+		fmt.Println("PROBE:", what, filepath.Base(n), filepath.Base(driver))
+	}
+}

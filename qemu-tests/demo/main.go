@@ -1,0 +1,172 @@
+// Command demo shows Troy's main job on one PC: a machine that holds version 1 of a Windows image is started from a boot
+// stick, fetches only the blocks that version 2 changed, puts them in place and starts Windows Boot Manager.
+//
+// `make demo` runs it. The lab is that of package lab: everything but Windows itself is real. It ends with a table of
+// what was moved and how long it took, after every byte of the PC's disk was compared with version 2.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"troy/qemu-tests/fixture"
+	"troy/qemu-tests/lab"
+	"troy/server/protocol"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := demo(ctx, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func demo(ctx context.Context, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	start := time.Now()
+	l, err := lab.New(ctx, lab.Options{Dir: dir, Out: out})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	fmt.Fprintf(out, "lab: ready after %.0f s\n\n", time.Since(start).Seconds())
+	f, err := deploy(ctx, l, out)
+	if err != nil {
+		return err
+	}
+	return f.print(out)
+}
+
+// figures are what the table shows.
+type figures struct {
+	full, changed, served int64
+	starts                time.Duration
+	report                protocol.Report
+}
+
+// deploy starts the PC from the stick and checks what it holds afterwards.
+func deploy(ctx context.Context, l *lab.Lab, out io.Writer) (*figures, error) {
+	f := new(figures)
+	server, err := l.Serve(ctx, "--merge", "now")
+	if err != nil {
+		return nil, err
+	}
+	pc, err := l.NewPC(ctx, "pc")
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(out, "a PC that holds version 1 is started from the boot stick:")
+	begin := time.Now()
+	if serial, err := pc.FromUSB(ctx); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, serial)
+	}
+	f.starts = time.Since(begin)
+	if f.served, err = server.Stop(); err != nil {
+		return nil, err
+	}
+	reports, err := server.Reports()
+	if err != nil {
+		return nil, err
+	}
+	if len(reports) != 1 || reports[0].Outcome != protocol.OutcomeDone || reports[0].Version != 2 {
+		return nil, fmt.Errorf("the PC did not report version 2: %+v", reports)
+	}
+	f.report = reports[0]
+	chain, err := pc.Holds(ctx, l.Windows.V2)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(out, "\nflattened by 7zz, %s is version 2 byte for byte\n\n", strings.Join(chain, " over "))
+	if f.full, err = used(l.Windows.V2); err != nil {
+		return nil, err
+	}
+	f.changed, err = changed(l.Windows)
+	return f, err
+}
+
+// print writes the table and the last line.
+func (f *figures) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
+	row := func(what string, bytes int64) {
+		fmt.Fprintf(w, "%s\t%d\t%.1f MB\t\n", what, bytes, float64(bytes)/1e6)
+	}
+	row("bytes of the full image", f.full)
+	row("bytes changed", f.changed)
+	row("bytes fetched (all the server sent)", f.served)
+	for _, p := range f.report.Phases {
+		switch p.Name {
+		case "before-boot":
+			row("bytes written before version 2 could boot", p.Bytes)
+		case "written":
+			row("bytes written in all (with the merge)", p.Bytes)
+		}
+	}
+	for _, p := range f.report.Phases {
+		if p.Name != "written" && p.Name != "before-boot" {
+			fmt.Fprintf(w, "seconds: %s\t%.2f\t\t\n", p.Name, p.Seconds)
+		}
+	}
+	fmt.Fprintf(w, "seconds: power on to Windows Boot Manager\t%.0f\t\t\n", f.starts.Seconds())
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\ndemo: done: version 2 booted, %d of %d bytes fetched\n", f.served, f.full)
+	return err
+}
+
+// used counts the bytes of a raw image that are not in pages of zeros.
+func used(path string) (int64, error) {
+	return countPages(path, func(page, zeros []byte) bool { return !bytes.Equal(page, zeros) }, "")
+}
+
+// changed counts the bytes of pages that the second release changed.
+func changed(w *fixture.Windows) (int64, error) {
+	return countPages(w.V2, func(page, old []byte) bool { return !bytes.Equal(page, old) }, w.V1)
+}
+
+// countPages counts the bytes of the 4 KiB pages for which counts says so; old is the same page of oldPath, or zeros.
+func countPages(path string, counts func(page, old []byte) bool, oldPath string) (n int64, err error) {
+	const page = 4096
+	now, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer now.Close()
+	before, err := os.Open(cmp.Or(oldPath, "/dev/zero"))
+	if err != nil {
+		return 0, err
+	}
+	defer before.Close()
+	a, b := make([]byte, page), make([]byte, page)
+	readNow, readBefore := bufio.NewReaderSize(now, 1<<20), bufio.NewReaderSize(before, 1<<20)
+	for {
+		if _, err := io.ReadFull(readNow, a); err == io.EOF {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+		if _, err := io.ReadFull(readBefore, b); err != nil {
+			return n, err
+		}
+		if counts(a, b) {
+			n += page
+		}
+	}
+}

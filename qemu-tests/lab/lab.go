@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"troy/qemu-tests/fixture"
+	"troy/qemu-tests/standin"
+	"troy/qemu-tests/vm"
+)
+
+// Image is the name of the image that the lab deploys.
+const Image = "win11-lab"
+
+// Options of a lab. Dir and Out are required.
+type Options struct {
+	Dir string    // an existing folder for everything that is made
+	Out io.Writer // told what is being done
+}
+
+// Lab is a network with a store, a boot stick and the disk of a PC to copy.
+type Lab struct {
+	Net     *vm.Network
+	Windows *fixture.Windows
+	Store   string // folder of the store
+	USB     string // image of the boot stick
+	Kernel  string
+	Initrd  string
+	troy    string // the built command
+	pc      string // disk image that PCs are copies of
+	o       Options
+}
+
+// New builds everything. The caller must call Close.
+func New(ctx context.Context, o Options) (l *Lab, err error) {
+	l = &Lab{Kernel: os.Getenv("KERNEL"), o: o, Store: filepath.Join(o.Dir, "store"), troy: filepath.Join(o.Dir, "troy")}
+	if l.Kernel == "" || os.Getenv("MODULES") == "" || os.Getenv("TROY_CACHE") == "" {
+		return nil, errors.New("lab: KERNEL, MODULES and TROY_CACHE are not set: run it by make")
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"building troy", l.build},
+		{"making the boot stick", l.makeMedia},
+		{"installing two releases of Windows programs on a disk", l.makeWindows},
+		{"publishing version 1 and 2", l.publish},
+		{"preparing the disk of a PC that holds version 1", l.makePC},
+		{"starting a network", l.startNetwork},
+	} {
+		fmt.Fprintf(o.Out, "lab: %s\n", step.what)
+		if err := step.do(ctx); err != nil {
+			return l, fmt.Errorf("lab: %s: %w", step.what, err)
+		}
+	}
+	return l, nil
+}
+
+// Close ends the network.
+func (l *Lab) Close() error {
+	if l.Net == nil {
+		return nil
+	}
+	return l.Net.Close()
+}
+
+func (l *Lab) build(ctx context.Context) error {
+	return run(ctx, "go", "build", "-trimpath", "-o", l.troy, "troy/cmds/troy")
+}
+
+func (l *Lab) makeMedia(ctx context.Context) error {
+	out := filepath.Join(l.o.Dir, "media")
+	l.USB, l.Initrd = filepath.Join(out, "usb.img"), filepath.Join(out, "initramfs.cpio.zst")
+	return l.command(ctx, "media", "--kernel", l.Kernel, "--modules", os.Getenv("MODULES"),
+		"--cache", filepath.Join(os.Getenv("TROY_CACHE"), "busybox"), "--append", "console=ttyS0", "--out", out)
+}
+
+func (l *Lab) makeWindows(ctx context.Context) (err error) {
+	l.Windows, err = fixture.MakeWindows(ctx, l.o.Dir)
+	return err
+}
+
+// publish does what an admin does.
+func (l *Lab) publish(ctx context.Context) error {
+	pair, err := fixture.MakePair(l.o.Dir, l.Windows)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(pair.Base)
+	for _, args := range [][]string{
+		{"init", l.Store},
+		{"image", "import", "--store", l.Store, Image, pair.Base},
+		{"image", "add", "--store", l.Store, Image, pair.Child},
+	} {
+		if err := l.command(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Lab) makePC(ctx context.Context) error {
+	bootMgr := filepath.Join(l.o.Dir, "standin.efi")
+	if err := standin.Build(ctx, &standin.Options{Kernel: l.Kernel, Modules: os.Getenv("MODULES"), Out: bootMgr}); err != nil {
+		return err
+	}
+	l.pc = filepath.Join(l.o.Dir, "prepared.img")
+	return fixture.MakePC(ctx, l.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: l.Windows.V1, BootMgr: bootMgr})
+}
+
+// serverPort is where troy serve listens in the lab's network.
+const serverPort = "8080"
+
+// startNetwork makes the network; its DHCP server names the Troy server in option 224.
+func (l *Lab) startNetwork(ctx context.Context) (err error) {
+	l.Net, err = vm.NewNetwork(ctx, &vm.NetworkConfig{Dir: l.o.Dir, DHCP: []string{"--dhcp-option=224,http://10.77.0.1:" + serverPort}})
+	if err == nil && l.Net.Host.String() != "10.77.0.1" {
+		err = fmt.Errorf("the network's host is %s", l.Net.Host)
+	}
+	return err
+}
+
+// command runs troy as an admin would and shows what it says.
+func (l *Lab) command(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, l.troy, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	for line := range bytes.Lines(out.Bytes()) {
+		fmt.Fprintf(l.o.Out, "  %s", line)
+	}
+	if err != nil {
+		return fmt.Errorf("troy %s: %w: %s", args[0], err, bytes.TrimSpace(errs.Bytes()))
+	}
+	return nil
+}
+
+// run runs a program and says, when it fails, what it printed.
+func run(ctx context.Context, name string, args ...string) error {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"troy/qemu-tests/standin"
+	"troy/qemu-tests/vm"
+)
+
+// PC is one machine of the lab: a disk, and firmware variables that outlive a power-off.
+type PC struct {
+	Disk string // its disk image
+	Bus  vm.Bus // how the disk is attached
+	NIC  string // model of its network card; empty = virtio
+	name string
+	vars string
+	lab  *Lab
+}
+
+// bootTimeout bounds one start: firmware, agent, reset, stand-in, all without hardware acceleration.
+const bootTimeout = 8 * time.Minute
+
+// NewPC makes a PC that holds version 1.
+func (l *Lab) NewPC(ctx context.Context, name string) (*PC, error) {
+	p := &PC{Disk: filepath.Join(l.o.Dir, name+".img"), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
+	return p, run(ctx, "cp", "--reflink=auto", "--sparse=always", l.pc, p.Disk)
+}
+
+// Config is the machine as it stands there, nothing plugged in.
+func (p *PC) Config() (*vm.Config, error) {
+	firmware, err := vm.FindFirmware()
+	if err != nil {
+		return nil, err
+	}
+	return &vm.Config{
+		Name: p.name, Dir: p.lab.o.Dir, Firmware: firmware, Vars: p.vars,
+		Disks:     []vm.Disk{{Path: p.Disk, Bus: p.Bus}},
+		NICs:      []vm.NIC{{Model: p.NIC, Tap: p.lab.Net.Taps[0]}},
+		Namespace: p.lab.Net.Namespace, Timeout: bootTimeout,
+		OnLine: p.show,
+	}, nil
+}
+
+// show passes on what people would read on the screen.
+func (p *PC) show(line string) {
+	if strings.HasPrefix(line, "deploy: ") || strings.HasPrefix(line, "STANDIN: ") {
+		fmt.Fprintf(p.lab.o.Out, "  %s: %s\n", p.name, strings.TrimSpace(line))
+	}
+}
+
+// FromUSB starts the PC from the boot stick and waits until it is powered off. It returns what was said on the serial
+// line. It fails unless the stand-in was started.
+func (p *PC) FromUSB(ctx context.Context) (serial string, err error) {
+	c, err := p.Config()
+	if err != nil {
+		return "", err
+	}
+	c.Disks = append(c.Disks, vm.Disk{Path: p.lab.USB, Bus: vm.USB, ReadOnly: true})
+	return untilWindows(ctx, c)
+}
+
+// FromKernel starts kernel and initramfs as PXE does, with further kernel arguments, and ends at the reset.
+func (p *PC) FromKernel(ctx context.Context, args string) (serial string, err error) {
+	c, err := p.Config()
+	if err != nil {
+		return "", err
+	}
+	c.Kernel, c.Initrd, c.Cmdline, c.NoReboot = p.lab.Kernel, p.lab.Initrd, strings.TrimSpace("console=ttyS0 quiet "+args), true
+	return start(ctx, c)
+}
+
+// FromDisk starts the PC with nothing plugged in, so by what is in its firmware's variables.
+func (p *PC) FromDisk(ctx context.Context) (serial string, err error) {
+	c, err := p.Config()
+	if err != nil {
+		return "", err
+	}
+	return untilWindows(ctx, c)
+}
+
+// errNoWindows: the PC was powered off without the stand-in having been started.
+var errNoWindows = errors.New("the stand-in for Windows was not started")
+
+func untilWindows(ctx context.Context, c *vm.Config) (string, error) {
+	serial, err := start(ctx, c)
+	if err == nil && !strings.Contains(serial, standin.Started) {
+		err = fmt.Errorf("%w; the serial line said:\n%s", errNoWindows, serial)
+	}
+	return serial, err
+}
+
+// start starts a VM and waits until it ends.
+func start(ctx context.Context, c *vm.Config) (string, error) {
+	machine, err := vm.Start(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	defer machine.Close()
+	err = machine.Wait(ctx)
+	return machine.Log(), err
+}

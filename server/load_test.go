@@ -1,0 +1,58 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"troy/netfetch"
+	"troy/server/protocol"
+)
+
+// TestManyMachines has a crowd check in, fetch a range and report, all at
+// once. TROY_SOAK=1 has 1000 machines; the slowest check-in in a hundred is logged.
+func TestManyMachines(t *testing.T) {
+	machines := 100
+	if os.Getenv("TROY_SOAK") == "1" {
+		machines = 1000
+	}
+	dir, pack := store(t)
+	s, web := newServer(t, Options{Dir: dir})
+	took := make([]time.Duration, machines)
+	var wg sync.WaitGroup
+	for i := range machines {
+		wg.Go(func() {
+			h, err := netfetch.NewHTTP(web.URL, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer h.Reconnect()
+			m := protocol.Machine{MACs: []string{fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&255)}}
+			begin := time.Now()
+			var o protocol.Order
+			if err := h.PostJSON(t.Context(), protocol.PathCheckIn, protocol.CheckIn{Protocol: 1, Machine: m}, &o); err != nil || o.Version != 2 {
+				t.Errorf("machine %d: %+v, %v", i, o, err)
+			}
+			took[i] = time.Since(begin)
+			off := int64(i * 997)
+			if b, err := h.ReadRange(t.Context(), "repo/objects/ab/ab12.pack", off, 100_000); err != nil || !bytes.Equal(b, pack[off:off+100_000]) {
+				t.Errorf("machine %d: %v", i, err)
+			}
+			r := protocol.Report{Protocol: 1, ID: "x", Machine: m, Outcome: protocol.OutcomeDone, Image: o.Image, Version: o.Version}
+			if err := h.PostJSON(t.Context(), protocol.PathReport, r, nil); err != nil {
+				t.Errorf("machine %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(s.Reports()); n != machines {
+		t.Errorf("%d reports of %d machines", n, machines)
+	}
+	slices.Sort(took)
+	t.Logf("%d machines: check-in median %v, 99 %% under %v", machines, took[machines/2], took[machines*99/100])
+}
