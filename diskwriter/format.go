@@ -105,12 +105,6 @@ func FormatBootChild(f File, b *Base) error {
 	if f.Size != l.size {
 		return fmt.Errorf("%s has %d bytes, it needs exactly %d", BootName, f.Size, l.size)
 	}
-	zero := make([]byte, mib)
-	for chunk := range l.geo.Chunks() {
-		if err := writeFull(f, zero, l.bitmapOffset(chunk)); err != nil {
-			return fmt.Errorf("%s: sector bitmaps: %w", BootName, err)
-		}
-	}
 	return formatFile(f, l, b.childMetadata(l, b.DataWriteGUID, BaseName), l.anchoredBAT(), vhdx.NewGUID())
 }
 
@@ -185,6 +179,12 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite vh
 	content, err := meta.Marshal()
 	if err != nil {
 		return err
+	}
+	zero := make([]byte, mib)
+	for off := l.bitmaps.off; off < l.bitmaps.end(); off += mib {
+		if err := writeChanged(f, zero, off); err != nil {
+			return fmt.Errorf("sector bitmaps: %w", err)
+		}
 	}
 	table := l.regions().Marshal()
 	for _, part := range []struct {

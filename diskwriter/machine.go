@@ -1,6 +1,7 @@
 package diskwriter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +66,11 @@ type State struct {
 // Errors: ErrParentChanged (as *ParentChangedError), ErrChain, and read errors as they come.
 func OpenMachine(f Files, _ *Options) (*Machine, error) {
 	m := &Machine{files: f}
-	if err := m.load(); err != nil {
+	err := m.settle()
+	if err == nil {
+		err = m.load()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open machine: %w", err)
 	}
 	return m, nil
@@ -85,9 +90,6 @@ func (m *Machine) Content() (*vhdx.Chain, error) {
 }
 
 func (m *Machine) load() error {
-	if err := m.settle(); err != nil {
-		return err
-	}
 	var err error
 	if m.journal, err = OpenJournal(m.files.Journal); err != nil {
 		return err
@@ -254,7 +256,7 @@ func (m *Machine) unresolved(child *diskFile) error {
 	path, _ := child.meta.ParentLocator.Get(vhdx.KeyRelativePath)
 	named := strings.ToLower(path[strings.LastIndexByte(path, '\\')+1:])
 	for _, d := range []*diskFile{m.base, m.slots[0], m.slots[1]} {
-		if d.name == named && d.v != nil {
+		if d.name == named && d.v != nil && !child.linkage.IsZero() {
 			return &ParentChangedError{Child: child.name, Parent: d.name, Want: child.linkage, Have: d.guid()}
 		}
 	}
@@ -359,6 +361,31 @@ func (m *Machine) step(op, name string, f func() error) error {
 		return &StepError{Op: op, Step: name, Err: err}
 	}
 	return nil
+}
+
+// SetVersion notes what the version that the boot child sits on is, for a machine whose journal was lost or never knew.
+// It is refused while a merge is under way. Errors: ErrMergeStarted, *StepError.
+func (m *Machine) SetVersion(ctx context.Context, image string, version int) error {
+	if err := m.ready("set version"); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if m.merge() != nil {
+		return ErrMergeStarted
+	}
+	l := Label{GUID: m.chain[0].guid(), Image: image, Version: version}
+	return m.step("set version", "record it", func() error {
+		return m.saveRecord(func(r *machineRecord) {
+			if m.chain[0] == m.base {
+				r.Base = l
+				return
+			}
+			r.keepLayers(func(guid vhdx.GUID) bool { return guid != l.GUID })
+			r.Layers = append(r.Layers, l)
+		})
+	})
 }
 
 // saveRecord makes a changed record durable, then believes it.

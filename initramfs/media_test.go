@@ -169,11 +169,9 @@ func TestUSB(t *testing.T) {
 	if err := os.WriteFile(fat, whole[mebibyte:len(whole)-mebibyte], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("fsck.fat", "-n", "-v", fat).CombinedOutput(); err != nil || !bytes.Contains(out, []byte("32 bits per entry")) && !bytes.Contains(out, []byte("FAT32")) && !bytes.Contains(out, []byte("4 bytes per FAT entry")) {
-		t.Logf("fsck.fat -n: %v\n%s", err, out)
-		if err != nil {
-			t.Fail()
-		}
+	out, err := exec.Command("fsck.fat", "-n", "-v", fat).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("2 FATs, 32 bit entries")) {
+		t.Errorf("fsck.fat -n: %v\n%s", err, out)
 	}
 	for name, source := range map[string]string{RemovablePath: uki, "troy/media/config.yaml": ""} {
 		got, err := exec.Command("mtype", "-i", fat, "::/"+name).Output()

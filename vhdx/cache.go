@@ -24,8 +24,8 @@ type pageCache struct {
 	hand  int
 }
 
-// cachePages bounds the cache to 8 MiB per open file.
-const cachePages = 2048
+// cachePages bounds the cache to 2 MiB per open file.
+const cachePages = 512
 
 func newPageCache(r io.ReaderAt) *pageCache {
 	return &pageCache{r: r, pages: make(map[int64]*page)}
@@ -48,6 +48,24 @@ func (c *pageCache) get(off int64) (*page, error) {
 	}
 	c.insert(p)
 	return p, nil
+}
+
+// peek copies the page at off to b without keeping it, for who walks a whole
+// table.
+func (c *pageCache) peek(off int64, b []byte) error {
+	c.mu.Lock()
+	p := c.pages[off]
+	c.mu.Unlock()
+	if p != nil {
+		copy(b, p.data[:])
+		return nil
+	}
+	if err := readFull(c.r, b, off); err == io.ErrUnexpectedEOF {
+		return corrupt("file", off, "it ends inside a structure")
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // insert adds p in the place of a page that was not used lately. Dirty pages

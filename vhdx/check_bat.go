@@ -8,18 +8,23 @@ func (c *checker) blocks() error {
 		c.used.mark(x.off, x.length)
 	}
 	c.rep.Blocks = f.geo.Blocks()
-	for b := range f.geo.Blocks() {
-		i := f.geo.PayloadIndex(b)
-		e, err := f.batEntry(i)
-		if err != nil {
-			return err
+	odd := int64(-1)
+	err := f.walkBAT(func(slot batSlot, e BATEntry) error {
+		switch {
+		case !slot.bitmap:
+			return c.payload(slot.number, slot.index, e)
+		case f.geo.Differencing:
+			return c.bitmap(slot.number, slot.index, e)
+		case odd < 0:
+			odd = slot.index
 		}
-		if err := c.payload(b, i, e); err != nil {
-			return err
-		}
-	}
-	if err := c.bitmaps(); err != nil {
+		return nil
+	})
+	if err != nil {
 		return err
+	}
+	if odd >= 0 { // QEMU left garbage there
+		c.add("BAT", c.at(odd), Note, "sector bitmap entries are used in a disk without parent; nobody reads them")
 	}
 	return c.unused()
 }
@@ -80,36 +85,7 @@ func (c *checker) needsBitmap(b, i int64) error {
 	return err
 }
 
-// bitmaps checks the entries of sector bitmap blocks. Only differencing disks
-// have them; in others QEMU leaves garbage there, and nobody reads it.
-func (c *checker) bitmaps() error {
-	f := c.f
-	odd := int64(-1)
-	for k := range f.geo.Chunks() {
-		i := f.geo.BitmapIndex(k)
-		if i >= f.geo.BATEntries() {
-			break
-		}
-		e, err := f.batEntry(i)
-		if err != nil {
-			return err
-		}
-		if !f.geo.Differencing {
-			if e != 0 && odd < 0 {
-				odd = i
-			}
-			continue
-		}
-		if err := c.bitmap(k, i, e); err != nil {
-			return err
-		}
-	}
-	if odd >= 0 {
-		c.add("BAT", c.at(odd), Note, "sector bitmap entries are used in a disk without parent; nobody reads them")
-	}
-	return nil
-}
-
+// bitmap checks the entry of a sector bitmap block of a differencing disk.
 func (c *checker) bitmap(k, i int64, e BATEntry) error {
 	f := c.f
 	if r := f.bitmapFault(e); r != "" {

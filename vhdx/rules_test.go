@@ -101,7 +101,7 @@ func TestStructures(t *testing.T) {
 			editStruct(m, RegionTable2Offset, regionTableSize, func(b []byte) { b[12] = 1 })
 		}, nil, Warning},
 		{"2048 regions", regions(func(b []byte) { le.PutUint32(b[8:], 2048) }), ErrCorrupt, Error},
-		{"unknown required region", addRegion(one, 4*mib, mib, 1), ErrUnsupported, Error},
+		{"unknown required region", func(m *memFile) { m.Truncate(5 * mib); addRegion(one, 4*mib, mib, 1)(m) }, ErrUnsupported, Error},
 		{"unknown optional region", func(m *memFile) { m.Truncate(5 * mib); addRegion(one, 4*mib, mib, 0)(m) }, nil, Note},
 		{"region twice", addRegion(RegionBAT, 4*mib, mib, 1), ErrCorrupt, Error},
 		{"regions overlap", addRegion(one, 3*mib, mib, 0), ErrCorrupt, Error},

@@ -120,41 +120,82 @@ func (f *File) buildSpace(s Storage) (*space, error) {
 	for _, x := range f.fixed {
 		p.mark(x.off, x.length)
 	}
-	for i := range f.geo.Blocks() {
-		e, err := f.payloadEntry(i)
-		if err != nil {
-			return nil, err
+	err := f.walkBAT(func(slot batSlot, e BATEntry) error {
+		if slot.bitmap {
+			return f.markBitmap(p, slot, e)
 		}
-		if !f.anchored(e) {
-			continue
-		}
-		if e.FileOffset() >= f.size {
-			return nil, f.batError(i, "block lies past the end of the file")
-		}
-		if p.mark(e.FileOffset(), int64(f.geo.BlockSize)) {
-			return nil, f.batError(i, "it shares its place in the file with another structure; the file is not written to")
-		}
-	}
-	return p, f.markBitmaps(p)
+		return f.markBlock(p, slot, e)
+	})
+	return p, err
 }
 
-// markBitmaps is buildSpace for sector bitmap blocks.
-func (f *File) markBitmaps(p *space) error {
+// markBlock is buildSpace for a payload block.
+func (f *File) markBlock(p *space, slot batSlot, e BATEntry) error {
+	if r := f.payloadFault(slot.number, e); r != "" {
+		return f.batError(slot.number, "%s", r)
+	}
+	if !f.anchored(e) {
+		return nil
+	}
+	if e.FileOffset() >= f.size {
+		return f.batError(slot.number, "block lies past the end of the file")
+	}
+	if p.mark(e.FileOffset(), int64(f.geo.BlockSize)) {
+		return f.batError(slot.number, "it shares its place in the file with another structure; the file is not written to")
+	}
+	return nil
+}
+
+// markBitmap is buildSpace for a sector bitmap block. In a disk without parent
+// nobody reads the entry, whatever it holds.
+func (f *File) markBitmap(p *space, slot batSlot, e BATEntry) error {
 	if !f.geo.Differencing {
 		return nil
 	}
-	for c := range f.geo.Chunks() {
-		i := f.geo.BitmapIndex(c)
-		e, err := f.batEntry(i)
-		if err != nil {
+	at := f.bat.Offset + 8*slot.index
+	if r := f.bitmapFault(e); r != "" {
+		return corrupt("BAT", at, "sector bitmap of chunk %d: %s", slot.number, r)
+	}
+	if e.State() == BitmapPresent && p.mark(e.FileOffset(), mib) {
+		return corrupt("BAT", at, "sector bitmap of chunk %d shares its place in the file; the file is not written to", slot.number)
+	}
+	return nil
+}
+
+// batSlot says what an entry of the BAT is for.
+type batSlot struct {
+	index  int64
+	bitmap bool  // of a sector bitmap block
+	number int64 // of the chunk if bitmap, else of the payload block
+}
+
+// walkBAT calls fn for every entry of the disk's BAT that is not all zero,
+// ascending, a page at a time: a table of 64 million entries is mostly empty.
+// Entries behind the last block, but for the last bitmap's, are left out.
+func (f *File) walkBAT(fn func(batSlot, BATEntry) error) error {
+	per := f.geo.ChunkRatio() + 1
+	blocks := f.geo.Blocks()
+	buf := make([]byte, pageSize)
+	for i, n := int64(0), f.geo.BATEntries(); i < n; {
+		if err := f.cache.peek(f.bat.Offset+8*i, buf); err != nil {
 			return err
 		}
-		at := f.bat.Offset + 8*i
-		if r := f.bitmapFault(e); r != "" {
-			return corrupt("BAT", at, "sector bitmap of chunk %d: %s", c, r)
-		}
-		if e.State() == BitmapPresent && p.mark(e.FileOffset(), mib) {
-			return corrupt("BAT", at, "sector bitmap of chunk %d shares its place in the file; the file is not written to", c)
+		b := buf[:min(pageSize, 8*(n-i))]
+		for ; len(b) > 0; b, i = b[8:], i+1 {
+			e := BATEntry(le.Uint64(b))
+			if e == 0 {
+				continue
+			}
+			slot := batSlot{i, i%per == per-1, i / per}
+			if !slot.bitmap {
+				slot.number = i - i/per
+			}
+			if !slot.bitmap && slot.number >= blocks {
+				continue
+			}
+			if err := fn(slot, e); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -366,3 +367,28 @@ func stream(t testing.TB, path string, c *Chain) {
 }
 
 func isNoSpace(err error) bool { return errors.Is(err, ErrNoSpace) }
+
+// memoryOf returns by how much the heap grew at most while f ran.
+func memoryOf(f func()) int64 {
+	var before, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	peak := int64(0)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			runtime.ReadMemStats(&now)
+			peak = max(peak, int64(now.HeapInuse)-int64(before.HeapInuse))
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	f()
+	close(stop)
+	<-done
+	return peak
+}

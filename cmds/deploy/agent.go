@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"troy/chainload"
@@ -27,6 +28,9 @@ type agent struct {
 	deploys  bool // an order was carried out to its end
 	phases   []protocol.Phase
 
+	retryMu   sync.Mutex
+	retrySaid time.Time // when a retry was last shown
+
 	toWindows func(context.Context) error // makes the next start that of Windows
 	reset     func() error                // restarts the machine
 }
@@ -39,7 +43,7 @@ func newAgent(o *options, out io.Writer) *agent {
 
 // say writes one line to the console.
 func (a *agent) say(format string, args ...any) {
-	fmt.Fprintf(a.out, "deploy: "+format+"\n", args...)
+	fmt.Fprintf(a.out, "deploy: %s\n", fmt.Sprintf(format, args...))
 }
 
 // phase measures a part of the work and notes it for the report.

@@ -20,6 +20,7 @@ import (
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
 	"troy/image"
+	"troy/netfetch"
 	"troy/qemu-tests/fixture"
 	"troy/server"
 	"troy/server/protocol"
@@ -143,7 +144,7 @@ func (b *bench) run() int {
 	b.t.Helper()
 	b.handed = false
 	b.out.Reset()
-	a := newAgent(&options{server: b.url, disk: b.disk, handOff: true, dmi: b.dmi}, &b.out)
+	a := newAgent(&options{net: netfetch.Params{Servers: []string{b.url}}, disk: b.disk, handOff: true, dmi: b.dmi}, &b.out)
 	a.toWindows = func(context.Context) error { b.handed = true; return nil }
 	a.reset = func() error { return nil }
 	code := a.run(b.t.Context())
@@ -435,10 +436,15 @@ func (b *bench) onVolume(f func(root string)) {
 
 func TestParseKernel(t *testing.T) {
 	var o options
-	o.parseKernel("quiet troy.server=http://10.0.0.1 console=ttyS0 troy.ip=10.0.0.7/24 troy.shell troy.unknown=1\n")
-	want := options{server: "http://10.0.0.1", ip: "10.0.0.7/24", shell: true}
-	if o != want {
-		t.Errorf("parseKernel gives %+v, want %+v", o, want)
+	err := o.parseKernel("quiet troy.server=http://10.0.0.1 console=ttyS0 troy.ip=10.0.0.7/24 troy.shell troy.disk=/dev/sdb\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.net.Servers) != 1 || o.net.Servers[0] != "http://10.0.0.1" || o.net.Static == nil || !o.shell || o.disk != "/dev/sdb" {
+		t.Errorf("parseKernel gives %+v", o)
+	}
+	if err := o.parseKernel("troy.ip=nonsense"); err == nil {
+		t.Error("parseKernel takes an address that is none")
 	}
 }
 

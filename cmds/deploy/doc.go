@@ -8,7 +8,8 @@
 // # Kernel arguments
 //
 //	troy.server=http://host:port   the server; without it the machine starts what it has
-//	troy.ip=…                      a static address instead of DHCP, see package netfetch
+//	troy.ip=…, troy.port=…         a static address instead of DHCP, the port to use: see package netfetch
+//	troy.disk=/dev/…               work on this disk only
 //	troy.shell                     stop in a shell instead of restarting the machine
 //
 // The same can be given as flags when the program is run by hand from the rescue shell (deploy -h).

@@ -10,20 +10,21 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"troy/netfetch"
 )
 
 // options is what the kernel command line or flags say.
 type options struct {
-	server   string // base URL; empty = what DHCP names, else none
-	ip       string // static address, see netfetch
-	disk     string // disk or image file; empty = all disks of the machine
-	shell    bool   // do not reset at the end
-	drivers  bool   // load drivers first
-	linkUp   bool   // bring up the network
-	handOff  bool   // hand the machine to Windows
-	workers  int    // ranges fetched at once; 0 = default
-	dmi      string // folder of the firmware's tables
-	diskWait bool   // wait for a disk to appear
+	net      netfetch.Params // addresses and servers; no server = what DHCP names, else none
+	disk     string          // disk or image file; empty = all disks of the machine
+	shell    bool            // do not reset at the end
+	drivers  bool            // load drivers first
+	linkUp   bool            // bring up the network
+	handOff  bool            // hand the machine to Windows
+	workers  int             // ranges fetched at once; 0 = default
+	dmi      string          // folder of the firmware's tables
+	diskWait bool            // wait for a disk to appear
 }
 
 // version of the program as the server hears it.
@@ -51,11 +52,17 @@ func run(args []string, out io.Writer) int {
 // parse reads the kernel command line first, then flags, so that a person at the rescue shell has the last word.
 func (o *options) parse(args []string, out io.Writer) error {
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without /proc there are only flags
-	o.parseKernel(string(cmdline))
+	if err := o.parseKernel(string(cmdline)); err != nil {
+		fmt.Fprintf(out, "deploy: kernel command line: %v; going on without\n", err)
+	}
 	fs := flag.NewFlagSet("deploy", flag.ContinueOnError)
 	fs.SetOutput(out)
-	fs.StringVar(&o.server, "server", o.server, "`URL` of the server")
-	fs.StringVar(&o.ip, "ip", o.ip, "static `address` instead of DHCP")
+	var words []string
+	word := func(key string) func(string) error {
+		return func(value string) error { words = append(words, key+"="+value); return nil }
+	}
+	fs.Func("server", "`URL` of the server", word("troy.server"))
+	fs.Func("ip", "static `address` instead of DHCP, such as 192.0.2.10/24,gw=192.0.2.1", word("troy.ip"))
 	fs.StringVar(&o.disk, "disk", o.disk, "work on this disk or image `file` only")
 	fs.BoolVar(&o.shell, "shell", o.shell, "stay here at the end instead of restarting the machine")
 	noNet := fs.Bool("no-link", false, "the network is up already")
@@ -67,6 +74,11 @@ func (o *options) parse(args []string, out io.Writer) error {
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unknown argument %q", fs.Arg(0))
 	}
+	params, err := netfetch.ParseParams(string(cmdline), strings.Join(words, " "))
+	if err != nil && len(words) > 0 {
+		return err
+	}
+	o.net = params
 	if *noNet {
 		o.linkUp, o.drivers = false, false
 	}
@@ -74,19 +86,17 @@ func (o *options) parse(args []string, out io.Writer) error {
 	return nil
 }
 
-// parseKernel takes the troy.* words of a kernel command line. Unknown words are for others.
-func (o *options) parseKernel(cmdline string) {
+// parseKernel takes the troy.* words of a kernel command line. Other words are for others.
+func (o *options) parseKernel(cmdline string) (err error) {
+	o.net, err = netfetch.ParseParams(cmdline)
 	for _, word := range strings.Fields(cmdline) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
-		case "troy.server":
-			o.server = value
-		case "troy.ip":
-			o.ip = value
 		case "troy.disk":
 			o.disk = value
 		case "troy.shell":
 			o.shell = true
 		}
 	}
+	return err
 }

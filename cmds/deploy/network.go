@@ -18,7 +18,6 @@ import (
 const (
 	linkPatience   = 60 * time.Second
 	serverPatience = 45 * time.Second
-	fetchPatience  = 5 * time.Minute // without any progress
 	reportPatience = 10 * time.Second
 )
 
@@ -34,24 +33,44 @@ func (a *agent) connect(ctx context.Context) error {
 			return untouched("network", err)
 		}
 	}
-	url := a.o.server
-	if url == "" && a.link != nil {
-		url = a.link.Server
+	url := ""
+	if a.link != nil {
+		url = netfetch.ServerURL(a.link.Server)
 	}
-	if url = netfetch.ServerURL(url); url == "" {
+	if len(a.o.net.Servers) > 0 {
+		url = a.o.net.Servers[0]
+	}
+	if url == "" {
 		return untouched("network", errNoServer)
 	}
 	h, err := netfetch.NewHTTP(url, &netfetch.HTTPOptions{GiveUpAfter: serverPatience, UserAgent: version, OnRetry: a.retrying})
+	if err != nil {
+		return untouched("network", err)
+	}
 	a.server = h
-	return untouched("network", err)
+	if a.link != nil {
+		go a.link.Keep(ctx, &netfetch.KeepOptions{
+			Changed: func(*netfetch.Link) { h.Reconnect() },
+			Notify:  func(err error) { a.say("network: %v", err) },
+		})
+	}
+	return nil
 }
 
+// retrying shows that something is tried again, the first time and then every ten seconds.
 func (a *agent) retrying(err error, wait time.Duration) {
-	a.say("%v; again in %.1f s", err, wait.Seconds())
+	a.retryMu.Lock()
+	defer a.retryMu.Unlock()
+	if now := time.Now(); now.Sub(a.retrySaid) > 10*time.Second {
+		a.retrySaid = now
+		a.say("%v; again in %.1f s", err, wait.Seconds())
+	}
 }
 
 func (a *agent) linkUp(ctx context.Context) error {
-	link, err := netfetch.LinkUp(ctx, &netfetch.LinkOptions{Wait: linkPatience, ResolvConf: "/etc/resolv.conf"})
+	link, err := netfetch.LinkUp(ctx, &netfetch.LinkOptions{
+		Static: a.o.net.Static, Interfaces: a.o.net.Interfaces, Wait: linkPatience, ResolvConf: "/etc/resolv.conf",
+	})
 	if err != nil {
 		return err
 	}
@@ -68,8 +87,7 @@ func (a *agent) readIdentity() {
 		if err != nil {
 			return ""
 		}
-		text := strings.TrimSpace(strings.ToValidUTF8(string(b), ""))
-		return text[:min(len(text), protocol.MaxText)]
+		return protocol.Clean(strings.TrimSpace(string(b)), protocol.MaxText)
 	}
 	a.id.UUID, a.id.Serial = strings.ToLower(read("product_uuid")), read("product_serial")
 	a.id.Vendor, a.id.Product = read("sys_vendor"), read("product_name")
@@ -99,7 +117,7 @@ func (a *agent) checkIn(ctx context.Context, diskErr error) (*protocol.Order, er
 		in.Image, in.Version, in.Staged, in.Merging = s.Image, s.Version, s.Staged, s.Merging
 	}
 	if diskErr != nil {
-		in.Detail = clip(diskErr.Error(), protocol.MaxText)
+		in.Detail = protocol.Clean(diskErr.Error(), protocol.MaxText)
 	}
 	var out protocol.Order
 	err := a.phase("check-in", nil, func() error {
@@ -128,20 +146,11 @@ func (a *agent) report(ctx context.Context, code int, failure error) error {
 		r.Outcome = protocol.OutcomeDone
 	}
 	if failure != nil {
-		r.Outcome, r.Message = protocol.OutcomeFailed, clip(failure.Error(), protocol.MaxDetail)
+		r.Outcome, r.Message = protocol.OutcomeFailed, protocol.Clean(failure.Error(), protocol.MaxDetail)
 	}
 	if a.machine != nil {
 		s := a.machine.State()
 		r.Image, r.Version = s.Image, s.Version
 	}
 	return a.server.PostJSON(ctx, protocol.PathReport, &r, nil)
-}
-
-// clip shortens text to n bytes without cutting a character.
-func clip(s string, n int) string {
-	s = strings.ToValidUTF8(s, "?")
-	if len(s) > n {
-		s = strings.ToValidUTF8(s[:n], "")
-	}
-	return s
 }

@@ -22,10 +22,10 @@ type jsonCheck struct {
 
 // jsonFinding is one thing that is wrong, or odd.
 type jsonFinding struct {
-	Severity  vhdx.Severity `json:"severity"`  // note, warning, error
-	Structure string        `json:"structure"` // in the words of MS-VHDX
-	Offset    int64         `json:"offset"`    // of the file
-	Text      string        `json:"text"`
+	Severity  string `json:"severity"`  // note, warning, error
+	Structure string `json:"structure"` // in the words of MS-VHDX
+	Offset    int64  `json:"offset"`    // of the file
+	Text      string `json:"text"`
 }
 
 func runVHDXCheck(ctx context.Context, c *call) error {
@@ -104,7 +104,7 @@ func checkOne(path string, l *layers) (*jsonCheck, error) {
 func newJSONCheck(path string, rep *vhdx.Report) *jsonCheck {
 	res := &jsonCheck{File: path, OK: rep.OK(), More: rep.More, Blocks: rep.Blocks, BlocksInFile: rep.InFile, Findings: []jsonFinding{}}
 	for _, f := range rep.Findings {
-		res.Findings = append(res.Findings, jsonFinding{f.Severity, f.Structure, f.Offset, f.Text})
+		res.Findings = append(res.Findings, jsonFinding{f.Severity.String(), f.Structure, f.Offset, f.Text})
 	}
 	return res
 }
@@ -149,8 +149,7 @@ func (l *layers) parentToCheck(path string) (*vhdx.File, *vhdx.Finding) {
 // print writes a line per finding, or one that all is well.
 func (r *jsonCheck) print(w io.Writer) {
 	for _, f := range r.Findings {
-		line := vhdx.Finding{Structure: f.Structure, Offset: f.Offset, Severity: f.Severity, Text: f.Text}
-		fmt.Fprintln(w, clean(fmt.Sprintf("%s: %v", r.File, line)))
+		fmt.Fprintln(w, clean(fmt.Sprintf("%s: %s: %s at offset %#x: %s", r.File, f.Severity, f.Structure, f.Offset, f.Text)))
 	}
 	if r.More > 0 {
 		fmt.Fprintln(w, clean(fmt.Sprintf("%s: and %d more findings", r.File, r.More)))

@@ -108,7 +108,7 @@ func (m *vhdxMerge) sound() error {
 			return err
 		}
 		for _, f := range res.Findings {
-			if f.Severity == vhdx.Error && f.Structure != "parent locator" {
+			if f.Severity == vhdx.Error.String() && f.Structure != "parent locator" {
 				return fmt.Errorf("%s: %w", path, &vhdx.FormatError{Structure: f.Structure, Offset: f.Offset, Reason: f.Text})
 			}
 		}
@@ -187,6 +187,11 @@ func (m *vhdxMerge) open() (err error) {
 	if err != nil {
 		return errors.Join(err, m.child.Close())
 	}
+	for path, f := range map[string]*vhdx.File{m.Child: m.child, m.Parent: m.parent} {
+		if f.LogPending() {
+			m.note("%s was not closed cleanly: its log was replayed in the file first", path)
+		}
+	}
 	return nil
 }
 
@@ -208,7 +213,7 @@ func (m *vhdxMerge) run(ctx context.Context) error {
 func (m *vhdxMerge) fate() string {
 	switch {
 	case m.parent != nil && m.parent.Header().DataWriteGUID != m.parentBefore:
-		return fmt.Sprintf("%s is partly merged and needs %s, over which it reads as before: keep both and run the command again", m.Child, m.Parent)
+		return fmt.Sprintf("%s is partly merged and needs %s, over which it reads as before: keep both until a merge has ended well", m.Child, m.Parent)
 	case m.child != nil && m.child.Header().FileWriteGUID != m.childBefore:
 		return fmt.Sprintf("the content of %s and %s is unchanged", m.Child, m.Parent)
 	}
@@ -216,16 +221,17 @@ func (m *vhdxMerge) fate() string {
 }
 
 func (m *vhdxMerge) showMerged() {
-	fmt.Fprintf(m.stdout, "merged: %s shows now what %s showed (%d bytes)\n", clean(m.Parent), clean(m.Child), m.VirtualDiskSize)
-	if len(m.Children) == 0 {
-		fmt.Fprintf(m.stdout, "%s is not needed any more, and children of %s other than those named here are not valid either\n", clean(m.Child), clean(m.Parent))
-		return
-	}
+	child, parent := clean(m.Child), clean(m.Parent)
+	fmt.Fprintf(m.stdout, "merged: %s shows now what %s showed (%d bytes)\n", parent, child, m.VirtualDiskSize)
 	for _, path := range m.Children {
 		if m.keepIdentity {
-			fmt.Fprintf(m.stdout, "%s is a child of %s: run 'troy vhdx relink --parent %s %s'\n", clean(path), clean(m.Child), clean(m.Parent), clean(path))
+			fmt.Fprintf(m.stdout, "%s is a child of %s: 'troy vhdx relink --parent %s %s' lets it stand on the parent\n", clean(path), child, parent, clean(path))
 			continue
 		}
-		fmt.Fprintf(m.stdout, "keep %s: %s is a child of it\n", clean(m.Child), clean(path))
+		fmt.Fprintf(m.stdout, "%s is a child of %s and still needs it\n", clean(path), child)
 	}
+	if len(m.Children) == 0 {
+		fmt.Fprintf(m.stdout, "%s is not needed any more\n", child)
+	}
+	fmt.Fprintf(m.stdout, "any other child of %s, wherever it is, is not valid any more\n", parent)
 }

@@ -21,7 +21,7 @@ func main() {
 		fmt.Println("PROBE: failed:", err)
 		return
 	}
-	loaded, err := p.Settle(context.Background(), time.Second)
+	loaded, err := p.Settle(context.Background(), 3*time.Second) // USB disks take their time
 	if err != nil {
 		fmt.Println("PROBE: failed:", err)
 	}

@@ -1,0 +1,249 @@
+// Package qemutests starts whole machines: black-box tests, in QEMU with real firmware, of what package initramfs made.
+package qemutests
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"troy/diskwriter"
+	"troy/diskwriter/target"
+	"troy/qemu-tests/lab"
+	"troy/qemu-tests/standin"
+	"troy/qemu-tests/vm"
+	"troy/server/protocol"
+	"troy/vhdx"
+)
+
+// room is shared by all tests: building it takes longer than most of them.
+var room *lab.Lab
+
+func TestMain(m *testing.M) {
+	code, err := withRoom(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withRoom(f func() int) (code int, err error) {
+	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "qemu-tests-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if room, err = lab.New(context.Background(), lab.Options{Dir: dir, Out: os.Stdout}); err != nil {
+		return 1, err
+	}
+	defer room.Close()
+	return f(), nil
+}
+
+// start makes a PC that holds version 1, and a server with the given arguments.
+func start(t *testing.T, name string, args ...string) (*lab.PC, *lab.Server) {
+	t.Helper()
+	server, err := room.Serve(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+	pc, err := room.NewPC(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(pc.Disk) })
+	return pc, server
+}
+
+// holds fails unless the PC holds the raw image, in a chain of these files.
+func holds(t *testing.T, pc *lab.PC, raw string, chain ...string) {
+	t.Helper()
+	have, err := pc.Holds(t.Context(), raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(have, chain) {
+		t.Errorf("the chain is %v, want %v", have, chain)
+	}
+}
+
+// reported returns the last report; it fails unless there are n of them.
+func reported(t *testing.T, s *lab.Server, n int) protocol.Report {
+	t.Helper()
+	reports, err := s.Reports()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(reports) != n {
+		t.Fatalf("%d reports, want %d: %+v", len(reports), n, reports)
+	}
+	return reports[n-1]
+}
+
+// From the stick with policy lazy: version 2 boots from its slot, and is merged at the first start after Windows has run.
+func TestStickLazy(t *testing.T) {
+	pc, server := start(t, "lazy", "--merge", "lazy")
+	if serial, err := pc.FromUSB(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, serial)
+	}
+	if r := reported(t, server, 1); r.Outcome != protocol.OutcomeDone || r.Version != 2 {
+		t.Fatalf("report: %+v", r)
+	}
+	holds(t, pc, room.Windows.V2, diskwriter.BootName, diskwriter.LayerAName, diskwriter.BaseName)
+
+	want := filepath.Join(t.TempDir(), "want.raw")
+	runWindows(t, pc, want)
+	if serial, err := pc.FromUSB(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, serial)
+	}
+	if r := reported(t, server, 2); !hasPhase(r, "merge") || r.ExitCode != 0 {
+		t.Errorf("the second start did not merge: %+v", r)
+	}
+	holds(t, pc, want, diskwriter.BootName, diskwriter.BaseName)
+}
+
+func hasPhase(r protocol.Report, name string) bool {
+	return slices.ContainsFunc(r.Phases, func(p protocol.Phase) bool { return p.Name == name && p.Bytes > 0 })
+}
+
+// runWindows does to the boot child what a session of Windows does: some pages are written through the chain. It
+// writes what the disk reads as then to want.
+func runWindows(t *testing.T, pc *lab.PC, want string) {
+	t.Helper()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	copyFile(t, room.Windows.V2, want)
+	raw, err := os.OpenFile(want, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	session(t, pc, func(c *vhdx.Chain) {
+		page := make([]byte, 4096)
+		for range 20 {
+			for i := range page {
+				page[i] = byte(r.Uint32())
+			}
+			off := 600<<20 + r.Int64N(50<<20)&^4095 // among the DLLs, far from the structures of NTFS
+			for _, w := range []io.WriterAt{c, raw} {
+				if _, err := w.WriteAt(page, off); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// session opens the chain on the PC's disk for writing, as Windows has it.
+func session(t *testing.T, pc *lab.PC, f func(*vhdx.Chain)) {
+	t.Helper()
+	disk, err := target.Find([]string{pc.Disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	files, err := disk.MapFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := vhdx.OpenStorage(files.Boot.Storage, files.Boot.Size, &vhdx.OpenOptions{Writable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := vhdx.ResolveChain(leaf, func(child *vhdx.File) (*vhdx.File, error) {
+		name, _ := child.Metadata().ParentLocator.Get("relative_path")
+		for known, f := range map[string]diskwriter.File{`.\` + diskwriter.LayerAName: files.LayerA, `.\` + diskwriter.LayerBName: files.LayerB, `.\` + diskwriter.BaseName: files.Base} {
+			if name == known {
+				return vhdx.NewFile(f.Storage, f.Size)
+			}
+		}
+		return nil, fmt.Errorf("parent %q", name)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(chain)
+	if err := chain.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// As PXE starts it (kernel and initramfs, no stick), on other hardware, with policy now: the agent deploys, merges and
+// sets BootNext; the next start of the firmware is that of Windows.
+func TestKernelNow(t *testing.T) {
+	pc, server := start(t, "now", "--merge", "now")
+	pc.Bus, pc.NIC = vm.NVMe, "e1000e"
+	serial, err := pc.FromKernel(t.Context(), "troy.server=http://10.77.0.1:8080")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, serial)
+	}
+	r := reported(t, server, 1)
+	if r.Outcome != protocol.OutcomeDone || r.Version != 2 || !hasPhase(r, "merge") {
+		t.Fatalf("report: %+v", r)
+	}
+	if strings.Contains(serial, standin.Started) {
+		t.Error("the stand-in started before the machine was reset")
+	}
+	holds(t, pc, room.Windows.V2, diskwriter.BootName, diskwriter.BaseName)
+	after, err := pc.FromDisk(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, after)
+	}
+	if !strings.Contains(after, "STANDIN: BootNext not set") {
+		t.Errorf("BootNext outlived the start:\n%s", after)
+	}
+}
+
+// Without a server the machine says so, leaves its disk alone and starts the version it has.
+func TestMissingServer(t *testing.T) {
+	pc, server := start(t, "alone")
+	if _, err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(pc.Disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, err := pc.FromUSB(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, serial)
+	}
+	if !strings.Contains(serial, "connection refused") || !strings.Contains(serial, "the disk is untouched, the version that is there starts") {
+		t.Errorf("the line that says why is missing:\n%s", serial)
+	}
+	after, err := os.ReadFile(pc.Disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(before, after) {
+		t.Error("the disk was written to")
+	}
+}
