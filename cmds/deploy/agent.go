@@ -36,7 +36,7 @@ type agent struct {
 }
 
 func newAgent(o *options, out io.Writer) *agent {
-	a := &agent{o: o, out: out, reset: chainload.Reset}
+	a := &agent{o: o, out: &lockedWriter{w: out}, reset: chainload.Reset}
 	a.toWindows = a.prepareWindows
 	return a
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"troy/diskwriter"
@@ -25,6 +27,19 @@ func describe(path string, s diskwriter.State) string {
 
 // baseName cuts a Windows path down to its file name.
 func baseName(path string) string { return path[strings.LastIndexByte(path, '\\')+1:] }
+
+// lockedWriter lets several goroutines write whole lines.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements io.Writer.
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
 
 // counter adds up what passes through to the next progress.
 type counter struct {
