@@ -47,7 +47,7 @@ func commitSteps() []changeStep {
 	}
 }
 
-// Commit makes the boot child name the staged slot and throws its session away, in one act: one sector decides. It costs five
+// Commit makes the boot child name the staged slot and throws its session away, in one act: one sector decides. It costs six
 // flushes, and the replay of the log if Windows was cut off.
 //
 // Errors: ErrNothingStaged, ErrChain if the boot child was not made here, *StepError.
@@ -279,8 +279,12 @@ func (c *change) applyLogEntry() error {
 	return c.m.boot.Sync()
 }
 
-// closeLog says that nothing is left to replay.
+// closeLog says that nothing is left to replay, in both copies of the header: a damaged one must not bring back a log that was
+// overwritten since.
 func (c *change) closeLog() error {
 	c.header.LogGUID = vhdx.GUID{}
+	if err := c.writeHeader(); err != nil {
+		return err
+	}
 	return c.writeHeader()
 }

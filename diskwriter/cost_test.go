@@ -70,7 +70,7 @@ func TestCosts(t *testing.T) {
 		if float64(all) > 2.02*float64(changed)+2*constant {
 			t.Errorf("%d bytes written in all for %d that changed", all, changed)
 		}
-		if commitSyncs != 5 || resetSyncs != 5 || stageSyncs != 8 {
+		if commitSyncs != 6 || resetSyncs != 6 || stageSyncs != 8 {
 			t.Errorf("stage %d, commit %d, reset %d flushes", stageSyncs, commitSyncs, resetSyncs)
 		}
 	}

@@ -1,2 +1,97 @@
-// Package diskwriter stages, commits, merges and resets the versions of a machine.
+// Package diskwriter changes which version of Windows a machine boots, so that a power cut at any instant leaves the old or
+// the new version bootable, whole.
+//
+// It works on five files that exist already and never change their size ([Files]): the parent base.vhdx, two slots, the boot
+// child, and a journal. Where their bytes are is the caller's business ([Storage]): clusters of an NTFS volume on a block device,
+// plain files, memory. Nothing here knows NTFS, and nothing here allocates.
+//
+// # Promises
+//
+//   - At every instant, whatever the firmware boots next, the chain that starts at boot.vhdx reads as one whole version,
+//     in every sector: the old one or the new one. This holds for a power cut that drops, tears (512 bytes) or reorders
+//     what was not flushed, for a second one during recovery, and for a process that is killed.
+//   - An error of the disk stops the operation at a named step ([StepError]); the promise above holds, and after OpenMachine
+//     the operation can be run again to its end.
+//   - Whatever is refused is refused before the first byte is written.
+//   - Every write is whole 4 KiB pages at a multiple of 4 KiB. Nothing is discarded.
+//   - Which file is the parent of which is read from the files (locators, DataWriteGuids, LogGuids). The journal only gives
+//     names to versions and remembers progress: losing it loses no data.
+//
+// # Files
+//
+//	base.vhdx     fixed, every block FULLY_PRESENT (any block size, also one that Windows made)
+//	layer-?.vhdx  slots: differencing, 1 MiB blocks; file id, headers, region tables | log 1 MiB | metadata | BAT | sector bitmaps | payload
+//	boot.vhdx     differencing, 2 MiB blocks, anchored: ... | log | BAT | sector bitmaps | payload | metadata
+//	journal       8 records of two slots of 1 MiB
+//
+// Every payload block of the boot child is PARTIALLY_PRESENT at its own place (its anchor), with zero bits in the sector bitmap
+// until Windows writes there; the metadata region ends the file. So the file has neither space to give out nor slack to
+// cut off. Its log holds the whole BAT, the metadata and a zero descriptor for each sector bitmap in one entry. Windows may still trim,
+// move and promote blocks, and complete the locator; every commit and every reset puts everything back.
+//
+// A slot fills in virtual order: a block with changed pages takes 1 MiB, a block that becomes all zeros is state ZERO and
+// takes none. A slot is poisoned when its locator names nobody, and finished when it names the DataWriteGuid of a file below.
+//
+// # Order of writes
+//
+// A line ends with a flush; nothing of a later line is written before.
+//
+// Stage ([Machine.Stage], [Stager]), into a slot that no chain names:
+//
+//	one header, with a new DataWriteGuid        whoever named the old one finds nothing
+//	the other header
+//	locator that names nobody                   half-filled is never taken for finished
+//	payload                                     then read back, each page compared by hash
+//	sector bitmaps
+//	BAT
+//	locator that names the file below           now it counts; structures are read back
+//	journal: what the slot holds
+//
+// Commit, and likewise Reset, Rollback and Relink ([Machine.Commit] and others), on the boot child:
+//
+//	the log that Windows left is replayed and closed (only if there is one)
+//	journal: the DataWriteGuid to come          (not Relink)
+//	one log entry: locator, BAT at its anchors, zero descriptors over sector bitmaps (Relink: the locator alone)
+//	one header: sequence number + 1, LogGuid    one sector decides
+//	the pages of the entry in their places
+//	one header: LogGuid zero
+//	the other header likewise
+//
+// Only pages that differ are logged. While the entry is written the LogGuid of the current header is zero, so nobody reads the log.
+//
+// Merge ([Machine.Merge]), from the slots into the parent:
+//
+//	journal: the merge has begun                no rollback from here on; written to both slots of the record
+//	payload of a slice, ascending               all of it masked by a slot above
+//	journal: cursor                             and so on for every slice; the last one says "done"
+//
+// The parent's metadata and DataWriteGuid stay. Then Relink: the boot child names the parent (its session lives on, for
+// both show the same), the journal gives the parent its new label and forgets the slots, the slots are poisoned. With two slots in the chain
+// both are merged in one pass and relinked once.
+//
+// OpenMachine flushes all files before it believes what it reads: a killed process may have left writes in a cache.
+//
+// # Journal
+//
+// A record (see [Journal]) is written to the older of its two slots: magic, number, length, sequence number, SHA-256 of
+// the content, CRC-32C of the header. RecordMachine is JSON: labels (DataWriteGuid, image, version) of the parent and of finished slots, the merge
+// in progress, and the DataWriteGuids that an untouched boot child may have.
+//
+// When it is lost, State has no version numbers, Rollback and Commit of a staged slot are refused (nobody knows whether a merge has begun,
+// or what the slot holds), merges begin again at 0, and everything else works. SetVersion gives the version its name back.
+//
+// # Cost
+//
+// Stage writes what changed, plus one page of sector bitmap for 16 MiB touched, plus the BAT pages. A commit is six flushes and a few
+// pages, a stage eight. Merge writes what changed once more.
+//
+// # Known gaps
+//
+//   - Nothing of this was tried with Windows; what Windows may do to the boot child is taken from MS-VHDX and its public relatives.
+//   - The size of the virtual disk must be a multiple of 4 KiB.
+//   - A boot child whose regions or log are not where FormatBootChild put them is refused, not repaired; so is one that
+//     Windows' log wants to be longer than the file.
+//   - A parent that was opened read-write elsewhere is noticed (ErrParentChanged), not healed; a version that does not fit
+//     a slot is refused, and the parent is never rewritten as a whole.
+//   - A download that was cut off is not resumed: the slot is staged anew.
 package diskwriter

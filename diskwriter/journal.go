@@ -43,16 +43,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Journal is a file of records, each in two slots that are written in turn: whatever moment the power goes, one of the
 // two is whole. A record that reads as absent was never written, or both its slots are damaged. Safe for concurrent use.
 type Journal struct {
-	mu   sync.Mutex
-	f    File
-	next [recordCount]recordPlace
-}
-
-// recordPlace says where the next version of a record goes, and under which sequence number.
-type recordPlace struct {
-	known bool
-	slot  int
-	seq   uint64
+	mu      sync.Mutex
+	f       File
+	settled bool // everything that can be read is durable
 }
 
 // OpenJournal reads nothing yet; a file of zeros or garbage is a journal without records. Size must be JournalSize at least.
@@ -70,23 +63,28 @@ func (j *Journal) Get(r Record) ([]byte, error) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.load(r)
+	content, _, err := j.newest(r)
+	return content, err
 }
 
-func (j *Journal) load(r Record) ([]byte, error) {
-	place := recordPlace{known: true, seq: 1}
-	var content []byte
+// newest returns the content of a record, and where its next version goes.
+func (j *Journal) newest(r Record) (content []byte, next recordPlace, err error) {
+	next.seq = 1
 	for slot := range 2 {
 		p, seq, err := j.readSlot(r, slot)
 		if err != nil {
-			return nil, fmt.Errorf("journal record %d: %w", r, err)
+			return nil, next, fmt.Errorf("journal record %d: %w", r, err)
 		}
-		if p != nil && seq >= place.seq {
-			content, place.seq, place.slot = p, seq+1, 1-slot
+		if p != nil && seq >= next.seq {
+			content, next = p, recordPlace{slot: 1 - slot, seq: seq + 1}
 		}
 	}
-	j.next[r] = place
-	return content, nil
+	return content, next, nil
+}
+
+type recordPlace struct {
+	slot int
+	seq  uint64
 }
 
 // Put replaces a record and returns when it is durable. p may have up to MaxRecord bytes.
@@ -96,20 +94,30 @@ func (j *Journal) Put(r Record, p []byte) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.next[r].known {
-		if _, err := j.load(r); err != nil {
-			return err
-		}
+	if err := j.settle(); err != nil {
+		return err
 	}
-	place := j.next[r]
-	j.next[r].known = false // until it is durable, nobody knows which slot is the older one
-	if err := writeFull(j.f, marshalRecord(r, place.seq, p), slotOffset(r, place.slot)); err != nil {
+	_, next, err := j.newest(r)
+	if err != nil {
+		return err
+	}
+	j.settled = false
+	if err := writeFull(j.f, marshalRecord(r, next.seq, p), slotOffset(r, next.slot)); err != nil {
 		return fmt.Errorf("journal record %d: %w", r, err)
 	}
-	if err := j.f.Sync(); err != nil {
-		return fmt.Errorf("journal record %d: flush: %w", r, err)
+	return j.settle()
+}
+
+// settle flushes unless nothing was written since the last flush. Before a slot is overwritten, the other one has to be durable:
+// a process that was killed, or a flush that failed, may have left it in a cache.
+func (j *Journal) settle() error {
+	if j.settled {
+		return nil
 	}
-	j.next[r] = recordPlace{known: true, slot: 1 - place.slot, seq: place.seq + 1}
+	if err := j.f.Sync(); err != nil {
+		return fmt.Errorf("journal: flush: %w", err)
+	}
+	j.settled = true
 	return nil
 }
 

@@ -111,7 +111,7 @@ func TestJournalCrash(t *testing.T) {
 
 // A failed Put leaves it open which slot is the older one: the next Put has to look.
 func TestJournalAfterFailedPut(t *testing.T) {
-	for n := 1; n <= 3; n++ {
+	for n := 1; n <= 6; n++ {
 		for _, f := range []crashdisk.Fault{crashdisk.IOError, crashdisk.ShortWrite, crashdisk.SyncError} {
 			d, j := newJournal(t)
 			must(t, j.Put(RecordAgent, noise(9000, 1)))
@@ -125,6 +125,12 @@ func TestJournalAfterFailedPut(t *testing.T) {
 				t.Fatalf("%v at call %d: hit %v, %v", f, n, hit(), err)
 			}
 			must(t, j.Put(RecordAgent, noise(9000, 4)))
+			for s := range d.States(crashdisk.Options{Tears: 10, Subsets: 60, Lone: true}) {
+				p, err := openJournal(t, s.Disk).Get(RecordAgent)
+				if err != nil || !bytes.Equal(p, noise(9000, 2)) && !bytes.Equal(p, noise(9000, 3)) && !bytes.Equal(p, noise(9000, 4)) {
+					t.Fatalf("%v at call %d, then %v: neither the record nor one of the last two, %v", f, n, s, err)
+				}
+			}
 			if p, err := openJournal(t, d).Get(RecordAgent); err != nil || !bytes.Equal(p, noise(9000, 4)) {
 				t.Errorf("%v at call %d: %v", f, n, err)
 			}

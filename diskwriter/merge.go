@@ -116,8 +116,14 @@ func (g *merger) begin() (int64, error) {
 	top := g.m.chain[0]
 	label, _ := g.m.rec.label(top.guid())
 	label.GUID = top.guid()
-	return 0, g.m.step("merge", "record the beginning", func() error {
+	save := func() error {
 		return g.m.saveRecord(func(r *machineRecord) { r.Merge = &mergeRecord{Top: label, Base: g.m.base.guid()} })
+	}
+	return 0, g.m.step("merge", "record the beginning", func() error {
+		if err := save(); err != nil {
+			return err
+		}
+		return save() // in both slots: the record before must not come back, which would allow a rollback
 	})
 }
 

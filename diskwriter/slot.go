@@ -1,6 +1,10 @@
 package diskwriter
 
-import "troy/vhdx"
+import (
+	"slices"
+
+	"troy/vhdx"
+)
 
 // slotWriter changes the structures of one slot that no chain names.
 type slotWriter struct {
@@ -77,9 +81,10 @@ func (s *slotWriter) writeLocator(linkage vhdx.GUID, parent string) error {
 // poisonUnused poisons every slot that looks finished but has no use: merged, or rolled back. It drops their labels first.
 func (m *Machine) poisonUnused(op string) error {
 	drop := func() error {
-		return m.saveRecord(func(r *machineRecord) {
-			r.keepLayers(m.byGUIDInChain)
-		})
+		if !slices.ContainsFunc(m.rec.Layers, func(l Label) bool { return !m.byGUIDInChain(l.GUID) }) {
+			return nil
+		}
+		return m.saveRecord(func(r *machineRecord) { r.keepLayers(m.byGUIDInChain) })
 	}
 	if err := m.step(op, "drop the labels of unused slots", drop); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"troy/diskwriter/crashdisk"
@@ -152,6 +153,32 @@ func TestJournalLostWithAStagedSlot(t *testing.T) {
 	shows(t, r.disk, r.now, "as before")
 }
 
+// The newest copy of the record rots right after the merge has begun: the one before it must not allow a rollback.
+func TestRecordRotsDuringMerge(t *testing.T) {
+	r, _ := prepared(t, 82, nil)
+	m := open(t, r.disk)
+	must(t, m.Commit(ctx))
+	full := r.disk.File(BaseName)
+	r.disk.SetHook(func(c crashdisk.Call) (int, error) {
+		if c.Kind == crashdisk.Write && c.File == full.Name() {
+			return 0, syscall.EIO
+		}
+		return 0, nil
+	})
+	if err := mergeAll(m); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	r.disk.SetHook(nil)
+	for slot := range 2 {
+		d := r.disk.Fork()
+		write(t, d.File(JournalName), slotOffset(RecordMachine, slot), noise(pageSize, 6))
+		m := open(t, d)
+		if err := m.Rollback(ctx); !errors.Is(err, ErrMergeStarted) {
+			t.Errorf("slot %d: %v", slot, err)
+		}
+	}
+}
+
 // Base is half merged, and the slot that masks it is not in the chain: whoever did this, Troy does not boot it without a word.
 func TestHalfMergedBaseWithoutItsSlot(t *testing.T) {
 	r, u := prepared(t, 73, nil)
@@ -247,6 +274,43 @@ func TestMergePolicies(t *testing.T) {
 	shows(t, r.disk, u.data, "merged in bites")
 	if err := m.Rollback(ctx); !errors.Is(err, ErrNoRollback) {
 		t.Errorf("rollback: %v", err)
+	}
+}
+
+// A version is half merged when the next one is committed on top of it; that one is rolled back, committed again, and both
+// are merged.
+func TestStageOnAHalfMergedVersion(t *testing.T) {
+	r, u := prepared(t, 81, nil)
+	m := open(t, r.disk)
+	must(t, m.Commit(ctx))
+	some := &MergeOptions{Policy: Now, SliceBytes: 256 << 10, MaxBytes: 256 << 10}
+	_, err := m.Merge(ctx, some)
+	must(t, err)
+	r.now = u.data
+	v3 := r.randomUpdate(3, 81, 10)
+	must(t, v3.stage(m))
+	must(t, m.Commit(ctx))
+	shows(t, r.disk, v3.data, "on top of a half merged version")
+	must(t, open(t, r.disk).Rollback(ctx))
+	shows(t, r.disk, u.data, "rolled back to the half merged version")
+	m = open(t, r.disk)
+	if s := m.State(); !s.Merging || s.Version != 2 || s.BaseVersion != 0 {
+		t.Errorf("%+v", s)
+	}
+	must(t, v3.stage(m))
+	must(t, m.Commit(ctx))
+	_, err = m.Merge(ctx, some)
+	must(t, err)
+	shows(t, r.disk, v3.data, "both half merged")
+	m = open(t, r.disk)
+	if err := m.Rollback(ctx); !errors.Is(err, ErrMergeStarted) {
+		t.Errorf("rollback: %v", err)
+	}
+	must(t, mergeAll(m))
+	must(t, m.Relink(ctx))
+	shows(t, r.disk, v3.data, "both merged")
+	if s := m.State(); s.Layers != 0 || s.BaseVersion != 3 {
+		t.Errorf("%+v", s)
 	}
 }
 

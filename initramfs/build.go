@@ -7,9 +7,9 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/u-root/mkuimage/cpio"
-	"github.com/u-root/mkuimage/fileflag"
 
 	"troy/initramfs/kmod"
 )
@@ -119,26 +119,32 @@ func selectModules(o *Options, release string) ([]*kmod.Module, error) {
 	return modules, nil
 }
 
-// rescueShell is what init starts when the agent has ended. Not gosh itself:
-// init opens the consoles for all its programs before it starts the first, and
-// when the first ends the kernel hangs them up, so that the next one's output is
-// lost (u-root 0.16). /dev/console, opened anew, works. The loop is there because
-// the kernel panics when init has nothing left to start.
-const rescueShell = `#!/bbin/gosh
-while true; do
+// rescueShell runs a shell on the console for ever: the kernel panics when init
+// has nothing left to run.
+const rescueShell = `while true; do
 	/bbin/gosh </dev/console >/dev/console 2>&1
 done
 `
 
-// agentRecords are the agent and what makes u-root's init start it.
+// agentRecords are the agent and what makes u-root's init start it: a script, for
+// two reasons. Init gives its programs a pipe as output and copies from there to
+// the consoles; and when a program ends that init has started, the kernel hangs
+// up the consoles, so that its last lines and all output of the next program are
+// lost (u-root 0.16). The agent gets the console itself, where writing is
+// done when write returns, and the script that init has started never ends.
 func agentRecords(o *Options, agent File) []cpio.Record {
-	records := []cpio.Record{agent.record(), cpio.Symlink("bin/uinit", path.Base(agent.Name))}
-	records = append(records, File{Name: "bin/defaultsh", Data: []byte(rescueShell), Mode: 0o755}.record())
-	if len(o.AgentArgs) > 0 {
-		flags := File{Name: "etc/uinit.flags", Data: []byte(fileflag.ArgvToFile(o.AgentArgs))}
-		records = append(records, flags.record())
+	var start strings.Builder
+	start.WriteString("#!/bbin/gosh\n/" + agent.Name)
+	for _, arg := range o.AgentArgs {
+		start.WriteString(" '" + strings.ReplaceAll(arg, "'", `'\''`) + "'")
 	}
-	return records
+	start.WriteString(" </dev/console >/dev/console 2>&1\n" + rescueShell)
+	return fileRecords([]File{
+		agent,
+		{Name: "bin/uinit", Data: []byte(start.String()), Mode: 0o755},
+		// Init comes to this one if somebody breaks off the script above (Ctrl-C).
+		{Name: "bin/defaultsh", Data: []byte("#!/bbin/gosh\n" + rescueShell), Mode: 0o755},
+	})
 }
 
 // moduleRecords are the kernel modules and the index files that go with them.

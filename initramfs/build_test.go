@@ -137,20 +137,20 @@ func TestContent(t *testing.T) {
 	}
 	a := unpack(t, b.path)
 	for name, target := range map[string]string{
-		"init": "bbin/init", "bin/sh": "../bbin/gosh", "bin/uinit": "probe", "bbin/ls": "bb", "bbin/ip": "bb",
+		"init": "bbin/init", "bin/sh": "../bbin/gosh", "bbin/ls": "bb", "bbin/ip": "bb",
 		"bbin/dmesg": "bb", "bbin/mount": "bb", "bbin/ps": "bb", "bbin/cat": "bb", "sbin/modprobe": "../bbin/modprobe",
 	} {
 		if got := string(content(t, a, name)); got != target {
 			t.Errorf("%s links to %q, want %q", name, got, target)
 		}
 	}
-	if got, want := string(content(t, a, "etc/uinit.flags")), `"two words"`; !strings.Contains(got, "--first") || !strings.Contains(got, want) {
-		t.Errorf("etc/uinit.flags = %q, want the two arguments", got)
+	if got, want := string(content(t, a, "bin/uinit")), "#!/bbin/gosh\n/bin/probe '--first' 'two words' <"; !strings.HasPrefix(got, want) {
+		t.Errorf("bin/uinit = %q, want it to begin with %q", got, want)
 	}
 	if got := string(content(t, a, "etc/troy/server")); got != "http://192.0.2.1/\n" {
 		t.Errorf("etc/troy/server = %q", got)
 	}
-	for _, name := range []string{"bin/probe", "bbin/bb", "bin/defaultsh"} {
+	for _, name := range []string{"bin/probe", "bbin/bb", "bin/uinit", "bin/defaultsh"} {
 		if r, _ := a.Get(name); r.Mode != cpio.S_IFREG|0o755 {
 			t.Errorf("%s has mode %o, want an executable file", name, r.Mode)
 		}

@@ -6,8 +6,9 @@
 //
 //	/init           u-root's init, one of the links to /bbin/bb
 //	/bbin/bb        u-root's commands as one program (gobusybox), a link for each
-//	/bin/deploy     the agent, a program of its own; /bin/uinit leads to it
-//	/bin/defaultsh  the rescue shell, started when the agent has ended
+//	/bin/deploy     the agent, a program of its own
+//	/bin/uinit      a script that init starts: the agent, then a rescue shell
+//	/bin/defaultsh  the rescue shell alone
 //	/lib/modules/   kernel modules for common PCs with all that they depend on
 //	/sbin/modprobe  for modules that the kernel itself asks for
 //
@@ -41,8 +42,10 @@
 //   - The UKI is not signed: with Secure Boot on it does not start.
 //   - No firmware files are carried. Of the chips served, some wired Realtek ones
 //     work without but slower to link; Wi-Fi is not served at all.
-//   - The kernel console of the rescue shell is the last console= of the command
-//     line; the agent's output goes to all of them, through a pipe of init. What a
-//     program prints in the instant before it resets the machine may be lost.
+//   - Agent and rescue shell use one console, the last console= of the command
+//     line. What a program writes is lost if it resets the machine before the
+//     serial port has sent it: it has to drain the terminal first (tcdrain).
+//   - uroot.uinitargs= of the kernel command line does not reach the agent, which
+//     reads the command line itself.
 //   - One architecture, x86-64.
 package initramfs

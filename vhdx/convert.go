@@ -67,9 +67,8 @@ func Convert(ctx context.Context, dst string, src Source, o *ConvertOptions) err
 	}
 	if err != nil {
 		out.abandon()
-		return err
 	}
-	return out.Close()
+	return err
 }
 
 func (c *conversion) run(ctx context.Context, o *ConvertOptions) error {

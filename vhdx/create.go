@@ -81,21 +81,22 @@ const (
 // ErrUnsupported for values that the format cannot hold; ErrChainMismatch for
 // a parent that does not fit; those of package os.
 func Create(path string, o *CreateOptions) (*File, error) {
-	out, err := newOutput(path, o != nil && o.Overwrite)
+	c, err := newCreation(o)
 	if err != nil {
-		return nil, err
-	}
-	f, err := CreateStorage(out.File, o)
-	if err != nil {
-		out.abandon()
 		return nil, pathError(path, err)
 	}
-	if err := out.publish(); err != nil {
+	out, err := newOutput(path, c.o.Overwrite)
+	if err != nil {
+		return nil, err
+	}
+	if err = c.write(out.File, true); err == nil {
+		err = out.publish()
+	}
+	if err != nil {
 		out.abandon()
 		return nil, err
 	}
-	f.closer, f.path = out.File, path
-	return f, nil
+	return Open(path, &OpenOptions{Writable: true})
 }
 
 // CreateStorage makes a new disk in s, over whatever it holds, and opens it for

@@ -187,11 +187,14 @@ func (m *merger) take(e Extent, cp *copier) error {
 }
 
 func (m *merger) takeData(e Extent, n int64, cp *copier) error {
-	at, err := m.w.place(e.Offset, n)
+	pl, err := m.w.place(e.Offset, n)
 	if err != nil {
 		return err
 	}
-	return cp.copy(m.top.files[e.Layer].r, e.FileOffset, at, n)
+	if err := m.w.note(pl); err != nil {
+		return err
+	}
+	return cp.copy(m.top.files[e.Layer].r, e.FileOffset, pl.at+pl.within, n)
 }
 
 // planItems prepares the metadata that go beyond size, sector sizes and id, if

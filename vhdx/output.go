@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // output is a file that appears under its name when it is complete.
@@ -31,9 +32,10 @@ func newOutput(path string, overwrite bool) (*output, error) {
 	return &output{f, path, overwrite}, nil
 }
 
-// publish makes content and name durable. The file stays open.
+// publish makes content and name durable. The file is closed first: Windows
+// does not rename open ones.
 func (o *output) publish() error {
-	if err := o.Sync(); err != nil {
+	if err := errors.Join(o.Sync(), o.Close()); err != nil {
 		return err
 	}
 	if err := o.rename(); err != nil {
@@ -70,6 +72,9 @@ func (o *output) abandon() {
 
 // syncDir makes a new name durable, where directories can be synced.
 func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

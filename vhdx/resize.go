@@ -43,11 +43,8 @@ func (w *writer) setSize(geo Geometry) error {
 func (w *writer) growDisk(geo Geometry) error {
 	f := w.f
 	old := f.geo
-	if w.space == nil {
-		var err error
-		if w.space, err = f.buildSpace(w.s); err != nil {
-			return err
-		}
+	if err := w.needSpace(); err != nil {
+		return err
 	}
 	var bat Region
 	var err error
@@ -264,11 +261,8 @@ func (w *writer) shrinkDisk(geo Geometry) error {
 	f := w.f
 	old := f.geo
 	// The entries are read with the old geometry: the old table is checked first.
-	if w.space == nil {
-		var err error
-		if w.space, err = f.buildSpace(w.s); err != nil {
-			return err
-		}
+	if err := w.needSpace(); err != nil {
+		return err
 	}
 	if err := w.setSize(geo); err != nil {
 		return err

@@ -56,41 +56,105 @@ func (f *File) writeBlock(p []byte, off int64) (int, error) {
 		return 0, f.w.fail(err)
 	}
 	n := min(int64(len(p)), int64(f.geo.BlockSize)-off%int64(f.geo.BlockSize))
-	at, err := f.w.place(off, n)
+	pl, err := f.w.place(off, n)
 	if err != nil {
 		return 0, err
 	}
-	return f.w.s.WriteAt(p[:n], at)
+	if k, err := f.w.s.WriteAt(p[:n], pl.at+pl.within); err != nil {
+		f.w.drop(pl)
+		return k, err
+	}
+	return int(n), f.w.note(pl)
+}
+
+// placement is room in the file for a write inside one block. Until it is
+// noted nobody can see it.
+type placement struct {
+	block, within, n int64
+	entry            BATEntry   // as it is
+	state            BlockState // as it will be
+	at               int64      // place of the block in the file
+	fresh            bool       // the place was allocated for it
 }
 
 // place makes room in the file for a write of n bytes at off, inside one
-// block, and returns where they go. State and bitmap say at once that they
-// are there; they become durable with the next commit, payload first.
-func (w *writer) place(off, n int64) (int64, error) {
+// block. The write goes to at+within; then note tells of it, or drop gives the
+// room back.
+func (w *writer) place(off, n int64) (pl placement, err error) {
 	if err := w.room(); err != nil {
-		return 0, err
+		return pl, err
 	}
 	f := w.f
-	block := off / int64(f.geo.BlockSize)
-	within := off % int64(f.geo.BlockSize)
-	e, err := f.payloadEntry(block)
-	if err != nil {
-		return 0, err
+	pl = placement{block: off / int64(f.geo.BlockSize), within: off % int64(f.geo.BlockSize), n: n}
+	if pl.entry, err = f.payloadEntry(pl.block); err != nil {
+		return pl, err
 	}
-	whole := within == 0 && n >= f.geo.blockLen(block)
-	switch s := e.State(); {
-	case s == PayloadFullyPresent:
-		err = f.needsBlock(block, e)
-	case s == PayloadPartiallyPresent:
-		if err = f.needsBlock(block, e); err == nil {
-			err = w.addSectors(block, e, within, n, whole)
+	pl.at, pl.state = pl.entry.FileOffset(), PayloadFullyPresent
+	whole := pl.within == 0 && n >= f.geo.blockLen(pl.block)
+	switch s := pl.entry.State(); {
+	case s.inFile():
+		if !whole {
+			pl.state = s
 		}
+		return pl, f.needsBlock(pl.block, pl.entry)
 	case s == PayloadNotPresent && f.geo.Differencing && !whole:
-		e, err = w.newPartial(block, within, n)
-	default:
-		e, err = w.newFull(block, e, within, n)
+		pl.state = PayloadPartiallyPresent
+		if err := w.needBitmap(pl.block / f.geo.ChunkRatio()); err != nil {
+			return pl, err
+		}
+		pl.at, _, err = w.alloc(int64(f.geo.BlockSize))
+		pl.fresh = err == nil
+		return pl, err
 	}
-	return e.FileOffset() + within, err
+	return pl, w.placeFull(&pl)
+}
+
+// placeFull gives a block that has no content yet its place, full of zeros but
+// for what the caller writes. An UNMAPPED or UNDEFINED block that kept its
+// space gets that space.
+func (w *writer) placeFull(pl *placement) (err error) {
+	f, bs, zeroed := w.f, int64(w.f.geo.BlockSize), false
+	if !f.anchored(pl.entry) {
+		if pl.at, zeroed, err = w.alloc(bs); err != nil {
+			return err
+		}
+		pl.fresh = true
+	} else if err = w.needSpace(); err != nil { // nothing else may stand there
+		return err
+	}
+	if zeroed {
+		return nil
+	}
+	if err = writeZeros(w.s, pl.at, pl.within); err == nil {
+		end := pl.within + pl.n
+		err = writeZeros(w.s, pl.at+end, bs-end)
+	}
+	if err != nil {
+		w.drop(*pl)
+	}
+	return err
+}
+
+// drop gives the room of a write that failed back.
+func (w *writer) drop(pl placement) {
+	if pl.fresh {
+		w.space.release(pl.at, int64(w.f.geo.BlockSize))
+	}
+}
+
+// note makes a write known: state and bitmap say at once that it is there, and
+// become durable with the next commit, after the payload.
+func (w *writer) note(pl placement) error {
+	old := pl.entry.State()
+	switch {
+	case old == PayloadFullyPresent:
+		return nil
+	case pl.state == PayloadPartiallyPresent:
+		return w.noteSectors(pl)
+	case old == PayloadPartiallyPresent:
+		return w.promote(pl)
+	}
+	return w.setBlock(pl.block, PayloadFullyPresent, pl.at)
 }
 
 // needsBlock refuses to write into a block that the file does not hold whole.
@@ -107,97 +171,64 @@ func (w *writer) setEntry(index int64, e BATEntry) error {
 }
 
 // setBlock changes the BAT entry of a payload block.
-func (w *writer) setBlock(block int64, s BlockState, off int64) (BATEntry, error) {
-	e := NewBATEntry(s, off)
-	return e, w.setEntry(w.f.geo.PayloadIndex(block), e)
+func (w *writer) setBlock(block int64, s BlockState, off int64) error {
+	return w.setEntry(w.f.geo.PayloadIndex(block), NewBATEntry(s, off))
 }
 
 // alloc takes n bytes of file, building the map of the file first.
 func (w *writer) alloc(n int64) (off int64, zeroed bool, err error) {
-	if w.space == nil {
-		if w.space, err = w.f.buildSpace(w.s); err != nil {
-			return 0, false, err
-		}
+	if err := w.needSpace(); err != nil {
+		return 0, false, err
 	}
 	off, zeroed, err = w.space.alloc(n)
 	w.f.size = max(w.f.size, w.space.size)
 	return off, zeroed, err
 }
 
-// newFull gives a block that has no content yet its place, full of zeros but
-// for the n bytes at within, which the caller writes. An UNMAPPED or
-// UNDEFINED block that kept its space gets that space.
-func (w *writer) newFull(block int64, e BATEntry, within, n int64) (BATEntry, error) {
-	f, bs := w.f, int64(w.f.geo.BlockSize)
-	at, zeroed, err := e.FileOffset(), false, error(nil)
-	if !f.anchored(e) {
-		if at, zeroed, err = w.alloc(bs); err != nil {
-			return 0, err
-		}
-	} else if w.space == nil { // make sure that nothing else stands there
-		if w.space, err = f.buildSpace(w.s); err != nil {
-			return 0, err
-		}
+// needSpace builds the map of the file, once.
+func (w *writer) needSpace() (err error) {
+	if w.space == nil {
+		w.space, err = w.f.buildSpace(w.s)
 	}
-	if !zeroed {
-		if err := writeZeros(w.s, at, within); err != nil {
-			return 0, err
-		}
-		if err := writeZeros(w.s, at+within+n, bs-within-n); err != nil {
-			return 0, err
-		}
-	}
-	return w.setBlock(block, PayloadFullyPresent, at)
+	return err
 }
 
-// newPartial gives a block of a differencing disk its place for some sectors.
-// Whatever the sector bitmap held for the block is stale and cleared first.
-func (w *writer) newPartial(block, within, n int64) (BATEntry, error) {
-	if err := w.needBitmap(block / w.f.geo.ChunkRatio()); err != nil {
-		return 0, err
-	}
-	slice, length, err := w.f.bitmapSlice(block)
+// noteSectors marks sectors of a block of a differencing disk as present.
+// Whatever the sector bitmap held for a block without content is stale and
+// cleared first; a block that has all sectors is promoted.
+func (w *writer) noteSectors(pl placement) error {
+	slice, length, err := w.f.bitmapSlice(pl.block)
 	if err != nil {
-		return 0, err
-	}
-	at, _, err := w.alloc(int64(w.f.geo.BlockSize))
-	if err != nil {
-		return 0, err
-	}
-	if err := w.edit(slice, make([]byte, length)); err != nil {
-		return 0, err
-	}
-	if err := w.setBits(slice, within, n, true); err != nil {
-		return 0, err
-	}
-	return w.setBlock(block, PayloadPartiallyPresent, at)
-}
-
-// addSectors notes sectors of a PARTIALLY_PRESENT block as present; a block
-// that has all of them is promoted.
-func (w *writer) addSectors(block int64, e BATEntry, within, n int64, whole bool) error {
-	if !whole {
-		slice, _, err := w.f.bitmapSlice(block)
-		if err != nil {
-			return err
-		}
-		if err := w.setBits(slice, within, n, true); err != nil {
-			return err
-		}
-		set, run, err := w.f.bitmapRun(block, 0, w.f.geo.blockLen(block))
-		if err != nil || !set || run < w.f.geo.blockLen(block) {
-			return err
-		}
-	}
-	// The rest of the last block is not part of the disk, but zero it while
-	// nothing names it: the disk may grow one day.
-	end := w.f.geo.blockLen(block)
-	rest := min(int64(w.f.geo.BlockSize), w.f.size-e.FileOffset()) - end
-	if err := writeZeros(w.s, e.FileOffset()+end, rest); err != nil {
 		return err
 	}
-	_, err := w.setBlock(block, PayloadFullyPresent, e.FileOffset())
-	return err
+	if pl.entry.State() == PayloadNotPresent {
+		if err := w.edit(slice, make([]byte, length)); err != nil {
+			return err
+		}
+		if err := w.setBlock(pl.block, PayloadPartiallyPresent, pl.at); err != nil {
+			return err
+		}
+	}
+	if err := w.setBits(slice, pl.within, pl.n); err != nil {
+		return err
+	}
+	set, run, err := w.f.bitmapRun(pl.block, 0, w.f.geo.blockLen(pl.block))
+	if err != nil || !set || run < w.f.geo.blockLen(pl.block) {
+		return err
+	}
+	return w.promote(pl)
+}
+
+// promote makes a PARTIALLY_PRESENT block that has all sectors FULLY_PRESENT.
+// What is behind the end of the disk is zeroed while nothing names it: the
+// disk may grow one day.
+func (w *writer) promote(pl placement) error {
+	end := w.f.geo.blockLen(pl.block)
+	rest := min(int64(w.f.geo.BlockSize), w.f.size-pl.at) - end
+	if err := writeZeros(w.s, pl.at+end, rest); err != nil {
+		return err
+	}
+	return w.setBlock(pl.block, PayloadFullyPresent, pl.at)
 }
 
 // needBitmap makes sure that the chunk has a sector bitmap block, all zero
@@ -225,8 +256,8 @@ func (w *writer) needBitmap(chunk int64) error {
 	return w.setEntry(i, NewBATEntry(BitmapPresent, at))
 }
 
-// setBits sets or clears the bitmap bits of the sectors in a range of a block.
-func (w *writer) setBits(slice, within, n int64, set bool) error {
+// setBits sets the bitmap bits of the sectors in a range of a block.
+func (w *writer) setBits(slice, within, n int64) error {
 	lss := int64(w.f.geo.LogicalSectorSize)
 	bit, end := within/lss, (within+n+lss-1)/lss
 	for bit < end {
@@ -239,11 +270,7 @@ func (w *writer) setBits(slice, within, n int64, set bool) error {
 		for ; bit < end && (slice+bit/8)&^(pageSize-1) == p.off; at++ {
 			stop := min(bit-bit%8+8, end)
 			mask := byte(1<<(stop-bit)-1) << (bit % 8)
-			if set {
-				p.data[at] |= mask
-			} else {
-				p.data[at] &^= mask
-			}
+			p.data[at] |= mask
 			bit = stop
 		}
 	}

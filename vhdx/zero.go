@@ -62,11 +62,15 @@ func (w *writer) zeroInBlock(off, n int64, kind zeroKind) error {
 	if err := w.beginData(); err != nil {
 		return w.fail(err)
 	}
-	at, err := w.place(off, n)
+	pl, err := w.place(off, n)
 	if err != nil {
 		return err
 	}
-	return writeZeros(w.s, at, n)
+	if err := writeZeros(w.s, pl.at+pl.within, n); err != nil {
+		w.drop(pl)
+		return err
+	}
+	return w.note(pl)
 }
 
 // zeroBlock makes a block ZERO or UNMAPPED and gives its space back. NOT_PRESENT
@@ -82,8 +86,7 @@ func (w *writer) zeroBlock(block int64, e BATEntry, kind zeroKind) error {
 	if err := w.freeBlock(e); err != nil {
 		return err
 	}
-	_, err := w.setBlock(block, s, 0)
-	return err
+	return w.setBlock(block, s, 0)
 }
 
 // freeBlock notes the space of a block, if it has any, for reuse after the
@@ -92,11 +95,8 @@ func (w *writer) freeBlock(e BATEntry) error {
 	if !w.f.anchored(e) {
 		return nil
 	}
-	if w.space == nil { // before the entry is gone, so that the map knows it
-		var err error
-		if w.space, err = w.f.buildSpace(w.s); err != nil {
-			return err
-		}
+	if err := w.needSpace(); err != nil { // before the entry is gone, so that the map knows it
+		return err
 	}
 	w.freed = append(w.freed, span{off: e.FileOffset(), length: int64(w.f.geo.BlockSize)})
 	return nil

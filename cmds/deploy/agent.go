@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"troy/chainload"
+	"troy/cmds/deploy/coldplug"
 	"troy/diskwriter"
 	"troy/diskwriter/target"
 	"troy/netfetch"
@@ -19,6 +20,7 @@ type agent struct {
 	o   *options
 	out io.Writer
 
+	plug     *coldplug.Plugger // nil when the drivers are somebody else's business
 	target   *target.Target
 	machine  *diskwriter.Machine
 	link     *netfetch.Link
@@ -36,7 +38,7 @@ type agent struct {
 }
 
 func newAgent(o *options, out io.Writer) *agent {
-	a := &agent{o: o, out: &lockedWriter{w: out}, reset: chainload.Reset}
+	a := &agent{o: o, out: &lockedWriter{w: out}, reset: drainAndReset}
 	a.toWindows = a.prepareWindows
 	return a
 }

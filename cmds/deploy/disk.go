@@ -26,6 +26,7 @@ func (a *agent) loadDrivers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.plug = plug
 	return a.phase("drivers", nil, func() error {
 		_, err := plug.Load(ctx, coldplug.DefaultAlways()...)
 		_, serr := plug.Settle(ctx, driversQuiet)
@@ -71,6 +72,11 @@ func (a *agent) findDisk(ctx context.Context) (*target.Target, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-time.After(500 * time.Millisecond):
+		}
+		if a.plug != nil { // a controller may have come up since
+			if _, err := a.plug.Scan(ctx); err != nil {
+				a.say("drivers: %v", err)
+			}
 		}
 	}
 }

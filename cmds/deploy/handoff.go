@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
@@ -65,6 +68,12 @@ func startsWindows(o *efiboot.LoadOption) bool {
 
 // canReset says whether a plain reset is still the best there is: without UEFI there is nothing to prepare.
 func canReset(err error) bool { return errors.Is(err, chainload.ErrNotEFI) }
+
+// drainAndReset restarts the machine once the serial line has carried the last line: a reset would cut it off.
+func drainAndReset() error {
+	_ = unix.IoctlSetInt(int(os.Stdout.Fd()), unix.TCSBRK, 1) // tcdrain; fails where stdout is no terminal
+	return chainload.Reset()
+}
 
 // partitionPath is the kernel's name of a partition: sda1, but nvme0n1p1.
 func partitionPath(disk string, number int) string {

@@ -1,157 +1,96 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"troy/cmds/internal/progress"
 	"troy/image"
-	"troy/vhdx"
 )
 
-func initCommand() command {
-	return command{name: "init", args: "DIR", short: "make a store", run: func(ctx context.Context, c *call) error {
-		args, err := c.parse(c.flags(), 1, 1)
-		if err != nil {
-			return err
-		}
-		if _, err := image.Init(args[0]); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.stdout, "made the store %s\n", args[0])
-		return nil
-	}}
-}
-
+// imageCommand returns the commands that work on a store. A version exists whole or not at all: each command may be interrupted anywhere and run again.
+// With --json a command prints one JSON document; progress, warnings and errors go to the standard error in any case.
 func imageCommand() command {
+	const publishArgs = "[--store DIR] [--keys DIR] [--passphrase-file FILE] [--no-filter] [--copies] [--level N] [--json] "
 	return command{name: "image", sub: []command{
-		{name: "import", args: "[--store DIR] NAME BASE.vhdx", short: "publish version 1", run: runImport},
-		{name: "add", args: "[--store DIR] [--parent FILE]… NAME CHILD.vhdx", short: "publish what a child changed as the next version", run: runAdd},
-		{name: "list", args: "[--store DIR]", short: "images and their versions", run: runList},
-		{name: "show", args: "[--store DIR] NAME [VERSION]", short: "one version and its figures", run: runShow},
+		{name: "import", args: publishArgs + "[--parent FILE]… NAME BASE.vhdx", short: "publish version 1", run: runImport},
+		{name: "add", args: publishArgs + "[--parent FILE]… [--compare] NAME CHILD.vhdx", short: "publish what a child changed as the next version", run: runAdd},
+		{name: "list", args: "[--store DIR] [--json]", short: "images and their versions", run: runList},
+		{name: "show", args: "[--store DIR] [--json] NAME [VERSION]", short: "one version and its figures", run: runShow},
+		{name: "diff", args: "[--store DIR] [--json] NAME FROM TO", short: "what a machine fetches and writes to go from one version to another (FROM 0: from nothing)", run: runDiff},
+		{name: "verify", args: "[--store DIR] [--json] NAME [VERSION]", short: "hash all that a version, or each of them, needs", run: runVerify},
+		{name: "rm", args: "[--store DIR] [--keys DIR] [--passphrase-file FILE] [--json] NAME VERSION", short: "remove the newest version", run: runRemove},
+		{name: "gc", args: "[--store DIR] [--json]", short: "delete the files that no version needs", run: runGC},
+		{name: "export", args: "[--store DIR] [--json] [--force] NAME VERSION OUT.vhdx", short: "write a version as a dynamic VHDX", run: runExport},
 	}}
 }
 
-// parseStore is parse for commands that work on a store: --store, TROY_STORE or the current folder.
-func (c *call) parseStore(fs flagSet, min, max int) (*image.Store, []string, error) {
-	dir := os.Getenv("TROY_STORE")
-	if dir == "" {
-		dir = "."
-	}
-	fs.StringVar(&dir, "store", dir, "the store")
-	args, err := c.parse(fs, min, max)
-	if err != nil {
-		return nil, nil, err
-	}
-	store, err := image.OpenStore(dir)
-	return store, args, err
+// imageCall is a call that works on a store.
+type imageCall struct {
+	*vhdxCall
+	dir   string
+	store *image.Store
 }
 
-func runImport(ctx context.Context, c *call) error {
-	store, args, err := c.parseStore(c.flags(), 2, 2)
-	if err != nil {
-		return err
+func newImageCall(c *call) *imageCall {
+	i := &imageCall{vhdxCall: newVHDXCall(c), dir: os.Getenv("TROY_STORE")}
+	if i.dir == "" {
+		i.dir = "."
 	}
-	return c.publish(ctx, args[1], nil, func(d *image.Disk, o *image.PublishOptions) (*image.Manifest, error) {
-		return store.Import(ctx, args[0], d, o)
-	})
+	i.fs.StringVar(&i.dir, "store", i.dir, "the `folder` of the store (default: TROY_STORE, else the current one)")
+	return i
 }
 
-func runAdd(ctx context.Context, c *call) error {
-	fs := c.flags()
-	var parents paths
-	fs.Var(&parents, "parent", "a parent of the child, nearest first (default: the file that the child names, in its own folder)")
-	store, args, err := c.parseStore(fs, 2, 2)
-	if err != nil {
-		return err
+// open parses the command line and opens the store.
+func (i *imageCall) open(min, max int) (args []string, err error) {
+	if args, err = i.parse(i.fs, min, max); err != nil {
+		return nil, err
 	}
-	return c.publish(ctx, args[1], parents, func(d *image.Disk, o *image.PublishOptions) (*image.Manifest, error) {
-		return store.Add(ctx, args[0], d, o)
-	})
+	i.store, err = image.OpenStore(i.dir)
+	return args, err
 }
 
-// publish opens the chain, publishes it and shows the figures.
-func (c *call) publish(ctx context.Context, path string, parents paths, f func(*image.Disk, *image.PublishOptions) (*image.Manifest, error)) error {
-	chain, err := openChain(path, parents)
-	if err != nil {
-		return err
+// version reads the number of a version on the command line.
+func version(text string, least int) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least {
+		return 0, &usageError{fmt.Sprintf("version %q: want a number from %d", text, least)}
 	}
-	defer chain.Close()
-	disk := image.ChainDisk(chain)
-	meter := progress.New(c.stderr, "reading", 0)
-	m, err := f(disk, &image.PublishOptions{Progress: meter})
-	meter.Done()
-	if err != nil {
-		return err
-	}
-	c.showFigures(m)
-	return nil
+	return n, nil
 }
 
-// openChain opens a VHDX file and its parents: those named, else the file that each child names in its own folder.
-func openChain(path string, parents paths) (*vhdx.Chain, error) {
-	resolve := vhdx.FolderResolver(filepath.Dir(path))
-	if len(parents) > 0 {
-		resolve = vhdx.PathsResolver(parents...)
+// versionOrNewest is version of the argument at, if it is there, else 0.
+func versionOrNewest(args []string, at int) (int, error) {
+	if len(args) <= at {
+		return 0, nil
 	}
-	return vhdx.OpenChain(path, &vhdx.ChainOptions{Resolve: resolve})
+	return version(args[at], 1)
 }
 
-func (c *call) showFigures(m *image.Manifest) {
+// oneLine makes an error of the store one line with what can be done about it.
+func oneLine(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, image.ErrWrongParent):
+		return &fault{err: err, advice: "make the child on the newest version, or publish a whole disk with --compare"}
+	}
+	return explain(err, "")
+}
+
+// figures is the closing line of publishing.
+func figures(m *image.Manifest) string {
 	f := m.Figures
-	fmt.Fprintf(c.stdout, "%s version %d: changed %s, equal %s, zero %s, unused %s, copied %s, shipped %s, packed %s (%.1f : 1)\n",
+	return fmt.Sprintf("%s version %d: changed %s, equal %s, zero %s, dropped as free %s, copied %s, shipped %s, packed %s (%.1f : 1)",
 		m.Image, m.Version, progress.Bytes(f.Changed), progress.Bytes(f.Equal), progress.Bytes(f.Zero), progress.Bytes(f.Undefined),
 		progress.Bytes(f.Copied), progress.Bytes(f.Shipped), progress.Bytes(f.Packed), f.Ratio())
+}
+
+func (i *imageCall) showFigures(m *image.Manifest) {
+	fmt.Fprintln(i.stdout, figures(m))
 	for _, note := range m.Notes {
-		fmt.Fprintf(c.stdout, "  %s\n", note)
+		fmt.Fprintf(i.stdout, "  %s\n", clean(note))
 	}
-}
-
-func runList(ctx context.Context, c *call) error {
-	store, _, err := c.parseStore(c.flags(), 0, 0)
-	if err != nil {
-		return err
-	}
-	names, err := store.Images()
-	if err != nil {
-		return err
-	}
-	var failed error
-	for _, name := range names {
-		list, err := store.List(ctx, name)
-		failed = errors.Join(failed, err)
-		for _, m := range list {
-			fmt.Fprintf(c.stdout, "%-20s %4d  disk %9s  pack %9s\n", m.Image, m.Version, progress.Bytes(m.VirtualSize), progress.Bytes(m.Pack.Size))
-		}
-	}
-	return failed
-}
-
-func runShow(ctx context.Context, c *call) error {
-	store, args, err := c.parseStore(c.flags(), 1, 2)
-	if err != nil {
-		return err
-	}
-	index, err := image.LoadIndex(ctx, store, args[0])
-	if err != nil {
-		return err
-	}
-	number := index.Latest()
-	if len(args) == 2 {
-		if number, err = strconv.Atoi(args[1]); err != nil {
-			return &usageError{fmt.Sprintf("version %q is not a number", args[1])}
-		}
-	}
-	m, err := store.Show(ctx, args[0], number)
-	if err != nil {
-		return err
-	}
-	c.showFigures(m)
-	fmt.Fprintf(c.stdout, "  parent:          version %d\n  disk:            %d bytes, sectors of %d\n  DataWriteGuid:   %s\n  pack:            %s, %d bytes\n  layer table:     %s, %d bytes\n",
-		m.Parent, m.VirtualSize, m.SectorSize, m.DataWriteGUID, m.Pack.Name, m.Pack.Size, m.Table.Name, m.Table.Size)
-	return nil
 }

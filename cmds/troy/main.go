@@ -92,6 +92,7 @@ func commands() []command {
 		imageCommand(),
 		serveCommand(),
 		vhdxCommand(),
+		diskCommand(),
 		mediaCommand(),
 	}
 }

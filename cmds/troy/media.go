@@ -24,7 +24,7 @@ func runMedia(ctx context.Context, c *call) error {
 	kernel := fs.String("kernel", "", "kernel image (bzImage), 6.6 or newer")
 	modules := fs.String("modules", "", "its lib/modules/VERSION `folder`")
 	server := fs.String("server", "", "`URL` of the server, for machines whose DHCP server does not name it")
-	appendix := fs.String("append", "console=tty0 console=ttyS0,115200", "further kernel `arguments`")
+	appendix := fs.String("append", "console=ttyS0,115200 console=tty0", "further kernel `arguments`; people see what the last console shows")
 	out := fs.String("out", "out", "`folder` to write to")
 	cache := fs.String("cache", "", "`folder` to keep the programs that do not change in (faster next time)")
 	if _, err := c.parse(fs, 0, 0); err != nil {

@@ -18,7 +18,7 @@ import (
 // Disk makes the whole disk: everything on it is lost. It returns the partition
 // table that it wrote, as read back; partition 3 is the data volume. See the package
 // comment for the order of writes. Errors: ErrNoSpace, ErrSize (nothing was written),
-// ErrTool, and those of the disk.
+// ErrTool, and those of the disk; ErrUnfinished too when the disk was written to.
 func Disk(ctx context.Context, dev *blockdev.Device, o *DiskOptions) (*blockdev.Table, error) {
 	var opt DiskOptions
 	if o != nil {
@@ -38,13 +38,22 @@ func Disk(ctx context.Context, dev *blockdev.Device, o *DiskOptions) (*blockdev.
 		return nil, err
 	}
 	defer v.close()
+	table, err := write(ctx, dev, v, data, opt.DiskGUID, parts)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnfinished, err)
+	}
+	return table, nil
+}
+
+// write does what changes the disk.
+func write(ctx context.Context, dev *blockdev.Device, v *scratch, data *blockdev.Partition, id blockdev.GUID, parts []blockdev.Entry) (*blockdev.Table, error) {
 	if err := erase(dev); err != nil {
 		return nil, fmt.Errorf("erase %s: %w", dev.Path(), err)
 	}
 	if err := v.copyTo(ctx, data); err != nil {
 		return nil, err
 	}
-	if err := writeTable(dev, opt.DiskGUID, parts); err != nil {
+	if err := writeTable(dev, id, parts); err != nil {
 		return nil, err
 	}
 	return dev.ReadTable()

@@ -19,6 +19,8 @@ const (
 var (
 	// ErrNoSpace is returned when the disk or the volume cannot hold what was asked.
 	ErrNoSpace = errors.New("not enough space")
+	// ErrUnfinished is the class of failures that leave a disk without its old content and not made to the end.
+	ErrUnfinished = errors.New("the disk is not finished")
 	// ErrTool is the class of failures of mkntfs and ntfs-3g, and of their absence.
 	ErrTool = errors.New("tool failed")
 	// ErrSize is returned for sizes that are not positive multiples of 4 KiB.

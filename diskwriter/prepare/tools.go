@@ -26,9 +26,17 @@ func toolError(name string, out []byte, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, exec.ErrNotFound):
-		return fmt.Errorf("%w: %s is not installed (Debian package ntfs-3g)", ErrTool, name)
+		return fmt.Errorf("%w: %s is not installed (Debian package %s)", ErrTool, name, packageOf(name))
 	}
 	return fmt.Errorf("%w: %s: %w: %s", ErrTool, name, err, strings.TrimSpace(string(out)))
+}
+
+// packageOf names the Debian package of a tool.
+func packageOf(tool string) string {
+	if tool == "mmd" || tool == "mcopy" {
+		return "mtools"
+	}
+	return "ntfs-3g"
 }
 
 // Mounted runs do with the root directory of the NTFS volume in the image file,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
@@ -30,7 +31,7 @@ type Target struct {
 	ESP    blockdev.Entry
 	Data   blockdev.Entry
 
-	part  *blockdev.Partition
+	part  *countedPartition
 	files map[string]*ntfs.MappedFile
 }
 
@@ -58,7 +59,7 @@ func Find(paths []string) (*Target, error) {
 	var found []*Target
 	fail := &FindError{Class: ErrNone}
 	for _, path := range paths {
-		t, err := look(path)
+		t, err := Look(path, nil)
 		if err != nil {
 			fail.Seen = append(fail.Seen, fmt.Sprintf("%s: %v", path, err))
 			fail.Errs = append(fail.Errs, err)
@@ -77,12 +78,28 @@ func Find(paths []string) (*Target, error) {
 	return nil, fail
 }
 
+// countedPartition counts what is written through it.
+type countedPartition struct {
+	*blockdev.Partition
+	written atomic.Int64
+}
+
+// WriteAt counts the bytes before they are written: what fails may have reached the disk.
+func (p *countedPartition) WriteAt(b []byte, off int64) (int, error) {
+	p.written.Add(int64(len(b)))
+	return p.Partition.WriteAt(b, off)
+}
+
+// Written returns how many bytes the target was told to write to its \Troy\ files; 0: the disk is untouched.
+func (t *Target) Written() int64 { return t.part.written.Load() }
+
 // Close closes the device.
 func (t *Target) Close() error { return t.Device.Close() }
 
-// look opens the disk at path if it is prepared.
-func look(path string) (*Target, error) {
-	dev, err := blockdev.Open(path, nil)
+// Look opens the one disk (or image file) at path if it is prepared. With o read only nothing can be written to it, and
+// Record fails. The caller closes the target.
+func Look(path string, o *blockdev.Options) (*Target, error) {
+	dev, err := blockdev.Open(path, o)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +138,8 @@ func (t *Target) identify() (err error) {
 		return fmt.Errorf("%d EFI system partitions, want one", len(esps))
 	}
 	t.ESP, t.Data = esps[0], data[0]
-	t.part, err = t.Device.Partition(t.Data)
+	part, err := t.Device.Partition(t.Data)
+	t.part = &countedPartition{Partition: part}
 	return err
 }
 

@@ -51,6 +51,20 @@ func (t *Target) MapFiles() (diskwriter.Files, error) {
 	return t.Files(), err
 }
 
+// Judge judges the NTFS volume as Open does.
+func (t *Target) Judge() ntfs.Verdict {
+	_, verdict := ntfs.Judge(t.part, t.part.Size())
+	return verdict
+}
+
+// Mappings returns where the files lie, in the order of prepare.Names; nil before Open or MapFiles.
+func (t *Target) Mappings() []ntfs.Mapping {
+	if t.files == nil {
+		return nil
+	}
+	return t.record().Files
+}
+
 func (t *Target) mapFiles(volume *ntfs.Volume) error {
 	files := make(map[string]*ntfs.MappedFile)
 	var all []*ntfs.MappedFile

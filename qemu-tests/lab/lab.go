@@ -100,8 +100,8 @@ func (l *Lab) publish(ctx context.Context) error {
 	defer os.Remove(pair.Base)
 	for _, args := range [][]string{
 		{"init", l.Store},
-		{"image", "import", "--store", l.Store, Image, pair.Base},
-		{"image", "add", "--store", l.Store, Image, pair.Child},
+		{"image", "import", "--store", l.Store, "--no-filter", Image, pair.Base},
+		{"image", "add", "--store", l.Store, "--no-filter", Image, pair.Child},
 	} {
 		if err := l.command(ctx, args...); err != nil {
 			return err

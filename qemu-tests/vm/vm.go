@@ -84,7 +84,8 @@ func (v *VM) Send(text string) error {
 }
 
 // Expect waits until the serial log, from where the last Expect left off,
-// matches the regular expression, and returns the line with the match.
+// matches the regular expression, and returns the line with the match, as far as
+// it has come: end the expression with .*\n to have all of it.
 // The error is [ErrTimeout] or [ErrEnded].
 func (v *VM) Expect(ctx context.Context, expression string) (line string, err error) {
 	re, err := regexp.Compile(expression)

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"troy/chainload/bcd"
+	"troy/cmds/internal/progress"
+	"troy/diskwriter"
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/prepare"
+	machinedisk "troy/diskwriter/target"
+	"troy/vhdx"
+)
+
+// diskPrepare is one call of "disk prepare".
+type diskPrepare struct {
+	*vhdxCall
+	base, espFiles  string
+	parents         paths
+	size, slot, esp size
+	create          size
+	adopt           bool
+	provision       machinedisk.ProvisionOptions
+	device          string
+	windows         bool // a boot manager is among the ESP's files
+}
+
+func runDiskPrepare(ctx context.Context, c *call) error {
+	d := &diskPrepare{vhdxCall: newVHDXCall(c)}
+	d.defineFlags()
+	args, err := d.parse(d.fs, 1, 1)
+	if err != nil {
+		return err
+	}
+	d.device = args[0]
+	if err := d.usage(); err != nil {
+		return err
+	}
+	if d.adopt {
+		return d.runAdopt()
+	}
+	return d.runProvision(ctx)
+}
+
+func (d *diskPrepare) defineFlags() {
+	o := &d.provision
+	d.fs.StringVar(&o.Image, "image", "", "`name` of the image that the machine holds")
+	d.fs.IntVar(&o.Version, "version", 0, "`number` of its version")
+	d.fs.StringVar(&d.base, "base", "", "VHDX (or chain) or raw image `file` to be copied into the parent")
+	d.fs.Var(&d.parents, "parent", "a `file` of the chain of --base, nearest first (default: the name in the child, in its own folder)")
+	d.fs.Var(&d.size, "size", "`bytes` of an empty virtual disk, instead of --base")
+	d.fs.Var(&d.slot, "slot", "`bytes` that a version may change (default: a quarter of the virtual disk)")
+	d.fs.Var(&d.esp, "esp", "`bytes` of the EFI system partition (default: 512M)")
+	d.fs.StringVar(&d.espFiles, "esp-files", "", "`folder` whose files go to the EFI system partition, such as EFI/Microsoft/Boot of Windows; the BCD store is made here")
+	d.fs.Var(&d.create, "create", "make DEVICE first, an image file of so many `bytes`")
+	d.fs.IntVar(&o.SectorSize, "sector-size", 0, "logical sector size of the image file that is made: 512 or 4096 (default: 512)")
+	d.fs.StringVar(&o.TempDir, "temp", "", "`folder` for some tens of MB in a sparse file as large as the disk")
+	d.fs.BoolVar(&o.Wipe, "wipe", false, "erase a disk that holds something")
+	d.fs.BoolVar(&d.adopt, "adopt", false, `take over \Troy\base.vhdx as it is: the other files are there and only get their content`)
+}
+
+// usage refuses combinations of flags that mean nothing.
+func (d *diskPrepare) usage() error {
+	o := &d.provision
+	switch {
+	case o.Image == "" || o.Version <= 0:
+		return &usageError{"--image NAME and --version N (from 1) say what the machine holds"}
+	case d.adopt && (d.base != "" || d.size != 0 || d.slot != 0 || d.esp != 0 || d.espFiles != "" || d.create != 0 || o.Wipe):
+		return &usageError{"--adopt makes no disk: it goes with --image and --version only"}
+	case !d.adopt && (d.base == "") == (d.size == 0):
+		return &usageError{"one of --base and --size is needed"}
+	case o.SectorSize != 0 && d.create == 0:
+		return &usageError{"--sector-size is for an image file made by --create"}
+	case o.SectorSize != 0 && o.SectorSize != 512 && o.SectorSize != 4096:
+		return &usageError{fmt.Sprintf("--sector-size %d: want 512 or 4096", o.SectorSize)}
+	}
+	return nil
+}
+
+func (d *diskPrepare) runProvision(ctx context.Context) (err error) {
+	fate := "the disk is untouched"
+	defer func() { err = explainDisk(err, fate) }()
+	if err := d.collect(); err != nil {
+		return err
+	}
+	if d.provision.Base != nil {
+		defer d.provision.Base.(source).Close()
+	}
+	if err := d.createImage(); err != nil {
+		return err
+	}
+	meter := progress.New(d.stderr, "copying", d.virtual())
+	d.provision.Progress = meter
+	if err := machinedisk.Provision(ctx, d.device, &d.provision); err != nil {
+		if errors.Is(err, prepare.ErrUnfinished) {
+			fate = "what the disk held is lost; run the command again with --wipe"
+		}
+		if d.create != 0 && !errors.Is(err, prepare.ErrUnfinished) {
+			os.Remove(d.device) // made a moment ago and empty
+		}
+		return err
+	}
+	meter.Done()
+	fmt.Fprintf(d.stdout, "prepared %s: %s version %d, virtual disk of %d bytes\n", clean(d.device), clean(d.provision.Image), d.provision.Version, d.virtual())
+	if !d.windows {
+		d.note("there is no Windows Boot Manager on the ESP yet: put it at %s", bcd.BootManagerPath)
+	}
+	return nil
+}
+
+func (d *diskPrepare) virtual() int64 {
+	if d.provision.Base != nil {
+		return d.provision.Base.Size()
+	}
+	return int64(d.size)
+}
+
+// collect opens the base and reads the files for the ESP.
+func (d *diskPrepare) collect() error {
+	o := &d.provision
+	o.Size, o.SlotBytes, o.ESPSize = int64(d.size), int64(d.slot), int64(d.esp)
+	files, err := d.readESPFiles()
+	if err != nil {
+		return err
+	}
+	o.BootFiles = func(table *blockdev.Table) ([]prepare.BootFile, error) {
+		store, err := newBCD(table)
+		return append(files, prepare.BootFile{Path: storePath, Data: store}), err
+	}
+	if d.base == "" {
+		return nil
+	}
+	l := newLayers(d.parents)
+	src, err := openSource(d.base, l, &jsonConvert{})
+	if err != nil {
+		return err
+	}
+	d.noteUnused(l)
+	d.noteReplay(l)
+	o.Base = src
+	if chain, ok := src.(*vhdx.Chain); ok {
+		meta := chain.Files()[0].Metadata()
+		o.LogicalSectorSize, o.PhysicalSectorSize = meta.LogicalSectorSize, meta.PhysicalSectorSize
+	}
+	return nil
+}
+
+// storePath is where Windows Boot Manager looks for its store on the ESP.
+const storePath = "EFI/Microsoft/Boot/BCD"
+
+// newBCD makes the store that boots \Troy\boot.vhdx.
+func newBCD(table *blockdev.Table) ([]byte, error) {
+	esp, data := table.ByType(blockdev.TypeESP)[0], table.ByType(blockdev.TypeBasicData)[0]
+	store, err := bcd.New(&bcd.Options{Disk: vhdx.GUID(table.DiskGUID), Partition: vhdx.GUID(data.GUID), ESP: vhdx.GUID(esp.GUID)})
+	if err != nil {
+		return nil, err
+	}
+	return store.Marshal()
+}
+
+// readESPFiles reads the folder, without a store of somebody else's machine.
+func (d *diskPrepare) readESPFiles() (files []prepare.BootFile, err error) {
+	if d.espFiles == "" {
+		return nil, nil
+	}
+	manager := strings.ReplaceAll(strings.TrimPrefix(bcd.BootManagerPath, `\`), `\`, "/")
+	err = filepath.WalkDir(d.espFiles, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		name, err := filepath.Rel(d.espFiles, path)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		if strings.HasPrefix(strings.ToLower(name), strings.ToLower(storePath)) {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		d.windows = d.windows || strings.EqualFold(name, manager)
+		files = append(files, prepare.BootFile{Path: name, Data: data})
+		return err
+	})
+	return files, err
+}
+
+// createImage makes the image file if one is to be made.
+func (d *diskPrepare) createImage() error {
+	if d.create == 0 {
+		return nil
+	}
+	if need := machinedisk.DiskSize(&d.provision); int64(d.create) < need {
+		return fmt.Errorf("%w: --create %d: a virtual disk of %d bytes with its slots needs %d", prepare.ErrNoSpace, d.create, d.virtual(), need)
+	}
+	f, err := os.OpenFile(d.device, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return &fault{err: err, advice: "without --create it is used as it is"}
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(int64(d.create)), f.Close())
+}
+
+// runAdopt makes a machine of a disk whose parent somebody else made.
+func (d *diskPrepare) runAdopt() error {
+	t, err := machinedisk.Look(d.device, &blockdev.Options{Exclusive: true})
+	if err != nil {
+		return explainDisk(&fault{err: fmt.Errorf("%s: %w", d.device, err), advice: adoptAdvice}, fateOf(nil))
+	}
+	defer t.Close()
+	if err := t.Adopt(d.provision.Image, d.provision.Version); err != nil {
+		fate := fateOf(nil)
+		if t.Written() > 0 {
+			fate = "the parent is untouched, the other files are not finished; run the command again"
+		}
+		return explainDisk(&fault{err: err, advice: d.adoptSizes(t)}, fate)
+	}
+	fmt.Fprintf(d.stdout, "adopted %s: %s version %d\n", clean(d.device), clean(d.provision.Image), d.provision.Version)
+	return nil
+}
+
+const adoptAdvice = `\Troy\ on the data volume needs base.vhdx, layer-a.vhdx, layer-b.vhdx, boot.vhdx and journal, made in Windows by` +
+	` fsutil file createnew and fsutil file setvaliddata`
+
+// adoptSizes says how large the files have to be, if the parent can be read.
+func (d *diskPrepare) adoptSizes(t *machinedisk.Target) string {
+	files, err := t.MapFiles()
+	if err != nil {
+		return adoptAdvice
+	}
+	base, err := diskwriter.ReadBase(files.Base)
+	if err != nil {
+		return ""
+	}
+	s := machinedisk.FileSizes(base.VirtualSize, 0)
+	return fmt.Sprintf("%s; bytes: %s %d exactly, %s %d, both slots %d or what is wanted", adoptAdvice,
+		prepare.Boot, s[prepare.Boot], prepare.Journal, s[prepare.Journal], s[prepare.LayerA])
+}

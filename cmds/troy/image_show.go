@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"troy/cmds/internal/progress"
+	"troy/image"
+)
+
+func runList(ctx context.Context, c *call) error {
+	i := newImageCall(c)
+	if _, err := i.open(0, 0); err != nil {
+		return err
+	}
+	i.warnExpiry()
+	names, err := i.store.Images()
+	if err != nil {
+		return err
+	}
+	all := []*image.Manifest{}
+	var failed error // a damaged image does not hide the others
+	for _, name := range names {
+		list, err := i.store.List(ctx, name)
+		failed = errors.Join(failed, err)
+		all = append(all, list...)
+	}
+	if i.json {
+		return errors.Join(i.printJSON(all), failed)
+	}
+	for _, m := range all {
+		fmt.Fprintf(i.stdout, "%-20s %4d  disk %9s  pack %9s\n", m.Image, m.Version, progress.Bytes(m.VirtualSize), progress.Bytes(m.Pack.Size))
+	}
+	return failed
+}
+
+func runShow(ctx context.Context, c *call) error {
+	i := newImageCall(c)
+	args, err := i.open(1, 2)
+	if err != nil {
+		return err
+	}
+	number, err := versionOrNewest(args, 1)
+	if err != nil {
+		return err
+	}
+	m, err := i.store.Show(ctx, args[0], number)
+	if err != nil {
+		return err
+	}
+	if i.json {
+		return i.printJSON(m)
+	}
+	i.showFigures(m)
+	fmt.Fprintf(i.stdout, "  parent:          version %d\n  disk:            %d bytes, sectors of %d\n  DataWriteGuid:   %s\n  pack:            %s, %d bytes\n  layer table:     %s, %d bytes\n  version map:     %s, %d bytes\n",
+		m.Parent, m.VirtualSize, m.SectorSize, m.DataWriteGUID, m.Pack.Name, m.Pack.Size, m.Table.Name, m.Table.Size, m.Map.Name, m.Map.Size)
+	return nil
+}
+
+// jsonDiff is what "image diff --json" prints. A machine goes from one version to another by writing these bytes; pages that it holds already may be
+// among them.
+type jsonDiff struct {
+	Image      string `json:"image"`
+	From       int    `json:"from"` // 0: nothing
+	To         int    `json:"to"`
+	Pages      int64  `json:"pages"` // of 4096 bytes
+	Runs       int    `json:"runs"`
+	WriteBytes int64  `json:"write_bytes"`
+	ZeroBytes  int64  `json:"zero_bytes"` // part of WriteBytes
+	FetchBytes int64  `json:"fetch_bytes"`
+	CopyBytes  int64  `json:"copy_bytes"` // part of WriteBytes that a machine with local reads need not fetch
+	LocalFetch int64  `json:"local_fetch_bytes"`
+}
+
+func runDiff(ctx context.Context, c *call) error {
+	i := newImageCall(c)
+	args, err := i.open(3, 3)
+	if err != nil {
+		return err
+	}
+	d := jsonDiff{Image: args[0]}
+	if d.From, err = version(args[1], 0); err != nil {
+		return err
+	}
+	if d.To, err = version(args[2], 1); err != nil {
+		return err
+	}
+	if err := d.plan(ctx, i.store); err != nil {
+		return err
+	}
+	if i.json {
+		return i.printJSON(d)
+	}
+	fmt.Fprintf(i.stdout, "%s version %d to %d: %d pages (%s) in %d runs, zero %s, fetched %s; with local reads copied %s, fetched %s\n", d.Image, d.From, d.To,
+		d.Pages, progress.Bytes(d.WriteBytes), d.Runs, progress.Bytes(d.ZeroBytes), progress.Bytes(d.FetchBytes), progress.Bytes(d.CopyBytes), progress.Bytes(d.LocalFetch))
+	return nil
+}
+
+func (d *jsonDiff) plan(ctx context.Context, store *image.Store) error {
+	plan, err := image.LoadPlan(ctx, store, d.Image, d.From, d.To)
+	if err != nil {
+		return err
+	}
+	local, err := image.LoadLocalPlan(ctx, store, d.Image, d.From, d.To)
+	if err != nil {
+		return err
+	}
+	d.Pages, d.Runs = plan.WriteBytes/image.PageSize, len(plan.Runs())
+	d.WriteBytes, d.ZeroBytes, d.FetchBytes = plan.WriteBytes, plan.ZeroBytes, plan.FetchBytes
+	d.CopyBytes, d.LocalFetch = local.CopyBytes, local.FetchBytes
+	return nil
+}

@@ -1,0 +1,376 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"troy/diskwriter/prepare"
+	"troy/image"
+	"troy/vhdx"
+)
+
+// troy runs any command.
+func troy(args ...string) result {
+	var out, errOut bytes.Buffer
+	code := run(context.Background(), args, &out, &errOut)
+	return result{code, out.String(), errOut.String()}
+}
+
+func wantTroy(t *testing.T, code int, args ...string) result {
+	t.Helper()
+	r := troy(args...)
+	if r.code != code {
+		t.Fatalf("troy %q: exit code %d, want %d\n%s%s", args, r.code, code, r.out, r.errOut)
+	}
+	return r
+}
+
+func wantJSON[T any](t *testing.T, code int, args ...string) (v T) {
+	t.Helper()
+	r := wantTroy(t, code, append(args, "--json")...)
+	d := json.NewDecoder(strings.NewReader(r.out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("troy %q --json: %v\n%s", args, err, r.out)
+	}
+	return v
+}
+
+// history is a store with two versions of a disk, and what the disk held.
+type history struct {
+	dir, store, base, child string
+	v1, v2                  []byte
+}
+
+func newHistory(t *testing.T, r *rand.Rand) *history {
+	t.Helper()
+	h := &history{dir: t.TempDir()}
+	h.store = filepath.Join(h.dir, "store")
+	raw := filepath.Join(h.dir, "v1.img")
+	h.v1 = randomRaw(t, r, raw, 12<<20+4096)
+	h.base, h.child = filepath.Join(h.dir, "base.vhdx"), filepath.Join(h.dir, "child.vhdx")
+	wantVHDX(t, exitOK, "convert", "--to", "dynamic", raw, h.base)
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.base, h.child)
+	h.v2 = bytes.Clone(h.v1)
+	scribbleChild(t, r, h.child, h.v2, 12, h.base)
+	wantTroy(t, exitOK, "init", h.store)
+	t.Setenv("TROY_STORE", h.store)
+	wantTroy(t, exitOK, "image", "import", "pc", h.base)
+	wantTroy(t, exitOK, "image", "add", "pc", h.child)
+	return h
+}
+
+// content reads a VHDX whole.
+func content(t *testing.T, path string) []byte {
+	t.Helper()
+	c, err := newLayers(nil).chain(path)
+	must(t, err)
+	defer c.Close()
+	b := make([]byte, c.Size())
+	if n, err := c.ReadAt(b, 0); n != len(b) {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestImageCommands goes through all commands on a store with two versions.
+func TestImageCommands(t *testing.T) {
+	r := seeded(t)
+	h := newHistory(t, r)
+	list := wantJSON[[]image.Manifest](t, exitOK, "image", "list")
+	if len(list) != 2 || list[1].Version != 2 || list[1].Figures.Changed == 0 {
+		t.Fatalf("list: %+v", list)
+	}
+	if m := wantJSON[image.Manifest](t, exitOK, "image", "show", "pc"); m.Version != 2 || m.Parent != 1 {
+		t.Errorf("show: %+v", m)
+	}
+	if out := wantTroy(t, exitOK, "image", "show", "pc", "1").out; !strings.Contains(out, "dropped as free") || !strings.Contains(out, list[0].Pack.Name) {
+		t.Errorf("show: %s", out)
+	}
+	h.checkDiff(t)
+	for _, v := range wantJSON[[]jsonVerify](t, exitOK, "image", "verify", "pc") {
+		if !v.OK {
+			t.Errorf("verify: %+v", v)
+		}
+	}
+	h.checkExport(t, r)
+	wantTroy(t, exitFailed, "image", "rm", "pc", "1") // version 2 stands on it
+	if got := wantJSON[jsonRemoved](t, exitOK, "image", "rm", "pc", "3"); got.Removed != 3 {
+		t.Errorf("rm: %+v", got)
+	}
+	if got := wantJSON[jsonGC](t, exitOK, "image", "gc"); got.Removed != 4 || got.Bytes == 0 {
+		t.Errorf("gc: %+v", got)
+	}
+	wantTroy(t, exitOK, "image", "verify", "pc", "2")
+	wantTroy(t, exitFailed, "image", "verify", "pc", "3")
+}
+
+// checkDiff compares what diff says with the pages that really differ.
+func (h *history) checkDiff(t *testing.T) {
+	t.Helper()
+	var differ int64
+	for off := 0; off < len(h.v1); off += image.PageSize {
+		if !bytes.Equal(h.v1[off:off+image.PageSize], h.v2[off:off+image.PageSize]) {
+			differ++
+		}
+	}
+	for _, way := range [][2]string{{"1", "2"}, {"2", "1"}} {
+		if d := wantJSON[jsonDiff](t, exitOK, "image", "diff", "pc", way[0], way[1]); d.Pages != differ || d.WriteBytes != differ*image.PageSize || d.FetchBytes == 0 {
+			t.Errorf("diff %v: %+v, %d pages differ", way, d, differ)
+		}
+	}
+	if d := wantJSON[jsonDiff](t, exitOK, "image", "diff", "pc", "0", "2"); d.WriteBytes != int64(len(h.v2)) {
+		t.Errorf("diff 0 2: %+v", d)
+	}
+	if d := wantJSON[jsonDiff](t, exitOK, "image", "diff", "pc", "2", "2"); d.Pages != 0 || d.FetchBytes != 0 {
+		t.Errorf("diff 2 2: %+v", d)
+	}
+}
+
+// checkExport exports both versions, has the files judged by others, and adds a child of an exported file.
+func (h *history) checkExport(t *testing.T, r *rand.Rand) {
+	t.Helper()
+	for number, want := range map[string][]byte{"1": h.v1, "2": h.v2} {
+		out := filepath.Join(h.dir, "out"+number+".vhdx")
+		doc := wantJSON[jsonExport](t, exitOK, "image", "export", "pc", number, out)
+		if doc.VirtualDiskSize != int64(len(want)) || !bytes.Equal(content(t, out), want) {
+			t.Fatalf("export of version %s holds something else: %+v", number, doc)
+		}
+		raw := filepath.Join(h.dir, "out.img")
+		tool(t, "", "qemu-img", "convert", "-O", "raw", out, raw)
+		if b, err := os.ReadFile(raw); err != nil || !bytes.Equal(b, want) {
+			t.Fatalf("qemu-img reads another version %s (%v)", number, err)
+		}
+		wantVHDX(t, exitOK, "check", out)
+		if res := wantTroy(t, exitFailed, "image", "export", "pc", number, out); !strings.Contains(res.errOut, "--force") {
+			t.Errorf("export over a file: %s", res.errOut)
+		}
+		wantTroy(t, exitOK, "image", "export", "--force", "pc", number, out)
+	}
+	child := filepath.Join(h.dir, "third.vhdx")
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", filepath.Join(h.dir, "out2.vhdx"), child)
+	v3 := bytes.Clone(h.v2)
+	scribbleChild(t, r, child, v3, 5, filepath.Join(h.dir, "out2.vhdx"))
+	if m := wantJSON[image.Manifest](t, exitOK, "image", "add", "pc", child); m.Version != 3 {
+		t.Errorf("add: %+v", m)
+	}
+	wantTroy(t, exitOK, "image", "export", "--force", "pc", "3", filepath.Join(h.dir, "out3.vhdx"))
+	if !bytes.Equal(content(t, filepath.Join(h.dir, "out3.vhdx")), v3) {
+		t.Error("the child of an exported file gave another version")
+	}
+}
+
+// TestImageExportAbsent: a version that cannot be read leaves no file.
+func TestImageExportAbsent(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	m := wantJSON[image.Manifest](t, exitOK, "image", "show", "pc", "2")
+	must(t, os.Truncate(filepath.Join(h.store, m.Pack.Name), m.Pack.Size-1))
+	dir := t.TempDir()
+	res := wantTroy(t, exitFailed, "image", "export", "pc", "2", filepath.Join(dir, "out.vhdx"))
+	if !strings.Contains(res.errOut, "was not made") || !strings.Contains(res.errOut, m.Pack.Name) {
+		t.Errorf("export says %s", res.errOut)
+	}
+	onlyFiles(t, dir)
+}
+
+// TestImageVerifyDamage flips a bit in each file of a version; all are found, and named.
+func TestImageVerifyDamage(t *testing.T) {
+	r := seeded(t)
+	h := newHistory(t, r)
+	m := wantJSON[image.Manifest](t, exitOK, "image", "show", "pc", "2")
+	for _, name := range []string{m.Pack.Name, m.Table.Name, m.Map.Name, "images/pc/2.json", "images/pc/versions.json"} {
+		path := filepath.Join(h.store, filepath.FromSlash(name))
+		b, err := os.ReadFile(path)
+		must(t, err)
+		for range 5 {
+			bent := bytes.Clone(b)
+			bent[r.Intn(len(bent))] ^= 1 << r.Intn(8)
+			must(t, os.WriteFile(path, bent, 0o644))
+			if res := troy("image", "verify", "pc", "2"); res.code != exitCheck && (res.code != exitFailed || !strings.HasSuffix(name, "versions.json")) {
+				t.Errorf("%s bent: exit code %d\n%s%s", name, res.code, res.out, res.errOut)
+			} else if !strings.Contains(res.out+res.errOut, name) {
+				t.Errorf("%s bent: not named in %s%s", name, res.out, res.errOut)
+			}
+		}
+		must(t, os.Remove(path))
+		if res := troy("image", "verify", "pc", "2"); res.code == exitOK {
+			t.Errorf("%s missing: exit code 0", name)
+		}
+		must(t, os.WriteFile(path, b, 0o644))
+	}
+	wantTroy(t, exitOK, "image", "verify", "pc")
+}
+
+// TestImageRefused: wrong use and wrong disks, each in one line, and the store stays as it was.
+func TestImageRefused(t *testing.T) {
+	r := seeded(t)
+	h := newHistory(t, r)
+	other := filepath.Join(h.dir, "other.vhdx")
+	wantVHDX(t, exitOK, "create", "--size", "16M", other)
+	for _, c := range []struct {
+		code int
+		args []string
+		word string
+	}{
+		{exitFailed, []string{"import", "pc", h.base}, "exists already"},
+		{exitFailed, []string{"add", "pc", h.child}, "wrong parent"},
+		{exitFailed, []string{"add", "none", h.child}, "no image"},
+		{exitFailed, []string{"add", "pc", other}, "an image keeps its size"},
+		{exitFailed, []string{"import", "Bad Name", h.base}, "image name"},
+		{exitFailed, []string{"show", "pc", "9"}, "no version 9"},
+		{exitFailed, []string{"diff", "pc", "1", "9"}, "no version 9"},
+		{exitUsage, []string{"show", "pc", "x"}, "want a number"},
+		{exitUsage, []string{"add", "--level", "99", "pc", h.child}, "--level"},
+		{exitUsage, []string{"import", "pc"}, "usage"},
+		{exitFailed, []string{"list", "--store", h.dir}, "not a store"},
+	} {
+		res := troy(append([]string{"image"}, c.args...)...)
+		if res.code != c.code || !strings.Contains(res.errOut, c.word) {
+			t.Errorf("troy image %q: exit code %d, %s", c.args, res.code, res.errOut)
+		}
+	}
+	if list := wantJSON[[]image.Manifest](t, exitOK, "image", "list"); len(list) != 2 {
+		t.Errorf("the store has %d versions", len(list))
+	}
+}
+
+// TestImageAddParents: the parent is found by the rules of "troy vhdx": named by --parent, or beside the child in any case of letters.
+func TestImageAddParents(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	elsewhere := t.TempDir()
+	grandchild := filepath.Join(elsewhere, "g.vhdx")
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, "--size", "12292K", grandchild)
+	res := wantTroy(t, exitFailed, "image", "add", "pc", grandchild)
+	if !strings.Contains(res.errOut, "--parent") {
+		t.Errorf("without its parent: %s", res.errOut)
+	}
+	wantTroy(t, exitOK, "image", "add", "--parent", h.child, "pc", grandchild)
+	store := filepath.Join(h.dir, "again")
+	wantTroy(t, exitOK, "init", store)
+	must(t, os.Rename(h.base, filepath.Join(h.dir, "BASE.VHDX")))
+	wantTroy(t, exitOK, "image", "import", "--store", store, "pc", filepath.Join(h.dir, "BASE.VHDX"))
+	wantTroy(t, exitOK, "image", "add", "--store", store, "pc", h.child)
+}
+
+// windowsDisk is a GPT disk with an NTFS volume that holds a Windows folder.
+type windowsDisk struct {
+	t    *testing.T
+	path string
+}
+
+const windowsVolumeAt, windowsVolumeLen = 1 << 20, 40 << 20
+
+func newWindowsDisk(t *testing.T, r *rand.Rand) *windowsDisk {
+	t.Helper()
+	w := &windowsDisk{t, filepath.Join(t.TempDir(), "volume")}
+	randomRaw(t, r, w.path, windowsVolumeLen) // free clusters hold garbage
+	tool(t, "", "mkntfs", "-Q", "-F", "-q", "-c", "4096", "-s", "512", "-p", "2048", "-H", "16", "-S", "63", w.path)
+	return w
+}
+
+func (w *windowsDisk) mounted(do func(root string)) {
+	w.t.Helper()
+	must(w.t, prepare.Mounted(context.Background(), w.path, func(root string) error { do(root); return nil }))
+}
+
+func (w *windowsDisk) write(files map[string][]byte) {
+	w.mounted(func(root string) {
+		for name, b := range files {
+			must(w.t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
+			must(w.t, os.WriteFile(filepath.Join(root, name), b, 0o644))
+		}
+	})
+}
+
+// disk returns the whole disk.
+func (w *windowsDisk) disk() []byte {
+	w.t.Helper()
+	b, err := os.ReadFile(w.path)
+	must(w.t, err)
+	path := filepath.Join(w.t.TempDir(), "disk")
+	must(w.t, os.WriteFile(path, append(append(make([]byte, windowsVolumeAt), b...), make([]byte, 1<<20)...), 0o644))
+	tool(w.t, "", "sgdisk", "-U", "11111111-2222-3333-4444-555555555555", "-n", "1:2048:+40M", "-t", "1:0700", "-u", "1:11111111-2222-3333-4444-666666666666", path)
+	b, err = os.ReadFile(path)
+	must(w.t, err)
+	return b
+}
+
+// TestImageFilter publishes a disk with a Windows on it: free clusters and the page file are dropped unless --no-filter is given, every file is there
+// afterwards, and an unclean volume counts as a whole.
+func TestImageFilter(t *testing.T) {
+	r := seeded(t)
+	w := newWindowsDisk(t, r)
+	noise := func(n int) []byte { b := make([]byte, n); r.Read(b); return b }
+	files := map[string][]byte{"Windows/System32/a.dll": noise(3<<20 + 11), "small.ini": noise(200), "pagefile.sys": noise(8 << 20)}
+	w.write(files)
+	d1 := w.disk()
+	files["Windows/System32/new.dll"] = noise(1<<20 + 5)
+	w.write(files)
+	d2 := w.disk()
+
+	dir := t.TempDir()
+	store, base, child := filepath.Join(dir, "store"), filepath.Join(dir, "base.vhdx"), filepath.Join(dir, "child.vhdx")
+	t.Setenv("TROY_STORE", store)
+	must(t, os.WriteFile(filepath.Join(dir, "d1.img"), d1, 0o644))
+	wantVHDX(t, exitOK, "convert", "--to", "fixed", filepath.Join(dir, "d1.img"), base)
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", base, child)
+	writeDifference(t, child, d1, d2)
+	wantTroy(t, exitOK, "init", store)
+	m1 := wantJSON[image.Manifest](t, exitOK, "image", "import", "pc", base)
+	m2 := wantJSON[image.Manifest](t, exitOK, "image", "add", "pc", child)
+	t.Logf("version 1 %+v %q\nversion 2 %+v %q", m1.Figures, m1.Notes, m2.Figures, m2.Notes)
+	if m1.Figures.Undefined < 30<<20 || m1.Figures.Shipped > 8<<20 || !strings.Contains(strings.Join(m1.Notes, "\n"), "NTFS, clean") {
+		t.Errorf("version 1: %+v %q", m1.Figures, m1.Notes)
+	}
+	whole := wantJSON[image.Manifest](t, exitOK, "image", "import", "--no-filter", "whole", base)
+	if whole.Figures.Undefined != 0 || whole.Figures.Shipped < m1.Figures.Shipped+4<<20 {
+		t.Errorf("without filter: %+v", whole.Figures)
+	}
+	out := filepath.Join(dir, "out.vhdx")
+	wantTroy(t, exitOK, "image", "export", "pc", "2", out)
+	got := &windowsDisk{t, filepath.Join(dir, "got")}
+	must(t, os.WriteFile(got.path, content(t, out)[windowsVolumeAt:][:windowsVolumeLen], 0o644))
+	tool(t, "", "ntfsfix", "-n", got.path)
+	got.mounted(func(root string) {
+		for name, want := range files {
+			b, err := os.ReadFile(filepath.Join(root, name))
+			if name == "pagefile.sys" { // all but its head may hold anything
+				b, want = b[:64<<10], want[:64<<10]
+			}
+			if err != nil || !bytes.Equal(b, want) {
+				t.Errorf("%s differs after the way through the store (%v)", name, err)
+			}
+		}
+	})
+	tool(t, "", "ntfsfix", w.path) // sets the dirty flag
+	must(t, os.WriteFile(filepath.Join(dir, "d3.img"), w.disk(), 0o644))
+	wantVHDX(t, exitOK, "convert", "--to", "dynamic", filepath.Join(dir, "d3.img"), filepath.Join(dir, "d3.vhdx"))
+	m3 := wantJSON[image.Manifest](t, exitOK, "image", "add", "--compare", "pc", filepath.Join(dir, "d3.vhdx"))
+	if m3.Figures.Undefined != 0 || !strings.Contains(strings.Join(m3.Notes, "\n"), "not clean") {
+		t.Errorf("dirty volume: %+v %q", m3.Figures, m3.Notes)
+	}
+	wantTroy(t, exitOK, "image", "export", "--force", "pc", "3", out)
+	if !bytes.Equal(content(t, out), w.disk()) {
+		t.Error("version 3, compared with version 2 in the store, is not the disk")
+	}
+}
+
+// writeDifference brings a child from one content to another, page by page.
+func writeDifference(t *testing.T, child string, from, to []byte) {
+	t.Helper()
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.FolderResolver(filepath.Dir(child))})
+	must(t, err)
+	for off := 0; off < len(to); off += image.PageSize {
+		if p := to[off : off+image.PageSize]; !bytes.Equal(p, from[off:off+image.PageSize]) {
+			_, err := c.WriteAt(p, int64(off))
+			must(t, err)
+		}
+	}
+	must(t, c.Close())
+}

@@ -1,0 +1,52 @@
+package prepare
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"troy/diskwriter/blockdev"
+)
+
+// ErrOccupied is the class of refusals to make a disk out of one that holds something. Nothing was written.
+var ErrOccupied = errors.New("the disk is not empty")
+
+// signatures are what the first bytes of a disk without a partition table may say.
+var signatures = []struct {
+	at          int
+	magic, name string
+}{
+	{3, "NTFS    ", "an NTFS volume"}, {3, "-FVE-FS-", "a volume encrypted by BitLocker"}, {3, "EXFAT   ", "an exFAT volume"},
+	{82, "FAT32   ", "a FAT32 volume"}, {54, "FAT", "a FAT volume"}, {0, "vhdxfile", "a VHDX file"}, {0, "LUKS\xba\xbe", "a LUKS volume"},
+	{1080, "\x53\xef", "an ext volume"}, {0, "XFSB", "an XFS volume"}, {65600, "_BHRfS_M", "a Btrfs volume"}, {512, "LABELONE", "an LVM volume"},
+	{510, "\x55\xaa", "an MBR partition table"},
+}
+
+// Empty returns nil when the first and the last MiB of the disk, where partition tables and the marks of file systems lie,
+// are zeros. Else the error is of class ErrOccupied and says what was found.
+func Empty(dev *blockdev.Device) error {
+	if table, err := dev.ReadTable(); err == nil {
+		return fmt.Errorf("%w: %s has a partition table with %d partitions", ErrOccupied, dev.Path(), len(table.Partitions))
+	}
+	zero := make([]byte, mib)
+	for _, off := range []int64{0, max(0, dev.Size()-mib)} {
+		b := blockdev.AlignedBuffer(int(min(mib, dev.Size()-off)))
+		if _, err := dev.ReadAt(b, off); err != nil {
+			return fmt.Errorf("look at %s: %w", dev.Path(), err)
+		}
+		if !bytes.Equal(b, zero[:len(b)]) {
+			return fmt.Errorf("%w: %s holds %s", ErrOccupied, dev.Path(), name(b, off))
+		}
+	}
+	return nil
+}
+
+// name says what data at a place of the disk is.
+func name(b []byte, off int64) string {
+	for _, s := range signatures {
+		if off == 0 && len(b) >= s.at+len(s.magic) && string(b[s.at:s.at+len(s.magic)]) == s.magic {
+			return s.name
+		}
+	}
+	return fmt.Sprintf("data between bytes %d and %d", off, off+int64(len(b)))
+}

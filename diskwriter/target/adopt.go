@@ -1,0 +1,75 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+
+	"troy/diskwriter"
+	"troy/diskwriter/ntfs"
+	"troy/diskwriter/prepare"
+)
+
+// ErrAdopted: the disk is a machine already, so there is nothing to adopt. Nothing was written.
+var ErrAdopted = errors.New("the disk is a machine of Troy already")
+
+// FileSizeError is a file that Adopt finds with another size than it needs. Nothing was written.
+type FileSizeError struct {
+	Name       string // in \Troy\
+	Have, Need int64  // bytes
+}
+
+// Error gives the numbers.
+func (e *FileSizeError) Error() string {
+	return fmt.Sprintf("%s%s has %d bytes, it needs %d", prepare.Folder, e.Name, e.Have, e.Need)
+}
+
+// Adopt makes a machine out of a disk whose \Troy\base.vhdx somebody else filled. The other files must exist with the sizes
+// of FileSizes and be written to their end (fsutil file createnew and fsutil file setvaliddata do that in Windows), for
+// no NTFS metadata is written here: slots, boot child, journal and the disk record are written into their clusters. Base, ESP
+// and BCD store stay as they are.
+//
+// Errors: ErrAdopted, *FileSizeError, those of MapFiles and of diskwriter.ReadBase; nothing was written when
+// Written is 0.
+func (t *Target) Adopt(image string, version int) error {
+	if t.Judge().Condition == ntfs.Refused {
+		return t.Judge().Err
+	}
+	if _, _, err := t.Open(); err == nil {
+		return ErrAdopted
+	}
+	files, err := t.MapFiles()
+	if err != nil {
+		return err
+	}
+	base, err := diskwriter.ReadBase(files.Base)
+	if err != nil {
+		return err
+	}
+	if err := adoptable(files, base.VirtualSize); err != nil {
+		return err
+	}
+	if err := diskwriter.FormatChildren(files, base, image, version); err != nil {
+		return err
+	}
+	return t.recordAnew()
+}
+
+// adoptable checks the sizes. Slots may have any size that holds something.
+func adoptable(f diskwriter.Files, virtual int64) error {
+	least := diskwriter.SlotSize(virtual, diskwriter.SlotBlockSize)
+	for _, c := range []struct {
+		name       string
+		have, need int64
+		exact      bool
+	}{
+		{diskwriter.BootName, f.Boot.Size, diskwriter.BootChildSize(virtual), true},
+		{diskwriter.JournalName, f.Journal.Size, diskwriter.JournalSize, false},
+		{diskwriter.LayerAName, f.LayerA.Size, least, false},
+		{diskwriter.LayerBName, f.LayerB.Size, least, false},
+	} {
+		if c.have < c.need || c.exact && c.have != c.need {
+			return &FileSizeError{c.name, c.have, c.need}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package image
+
+import (
+	"context"
+	"io"
+	"iter"
+	"sync"
+)
+
+// VersionReader reads one version as a disk, without writing it anywhere: every chunk that a read needs is fetched, checked by its hash and
+// unpacked. Undefined pages read as zeros. It may be used concurrently; long reads are fast, short ones repeat much work.
+type VersionReader struct {
+	ctx context.Context
+	src Source
+	m   *Manifest
+
+	mu sync.Mutex // of r, which learns manifests and tables
+	r  resolver
+}
+
+// OpenVersion opens one version of an image for reading; version 0 means the newest. All reads end with ctx.
+// It returns what LoadPlan returns.
+func OpenVersion(ctx context.Context, src Source, image string, version int) (*VersionReader, error) {
+	l := &loader{src, image}
+	x, err := l.index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if version == 0 {
+		version = x.Latest()
+	}
+	v := &VersionReader{ctx: ctx, src: src, r: resolver{l: l, x: x, tables: map[int]*table{}, keep: true}}
+	v.m, err = v.r.manifest(ctx, version)
+	return v, err
+}
+
+// Manifest returns the manifest of the version.
+func (v *VersionReader) Manifest() *Manifest { return v.m }
+
+// Size returns the size of the virtual disk in bytes.
+func (v *VersionReader) Size() int64 { return v.m.VirtualSize }
+
+func (v *VersionReader) plan(pages spans) (*Plan, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.r.plan(v.ctx, v.m, v.m.Version, pages)
+}
+
+// Data yields the ranges that are neither zeros nor undefined, ascending.
+func (v *VersionReader) Data() iter.Seq2[Range, error] {
+	return func(yield func(Range, error) bool) {
+		plan, err := v.plan(spans{{0, v.m.VirtualSize / PageSize}})
+		if err != nil {
+			yield(Range{}, err)
+			return
+		}
+		for _, r := range plan.Runs() {
+			if !r.Zero && !yield(Range{r.Offset, r.Length}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// ReadAt implements io.ReaderAt over the virtual disk. Its errors are those of Plan.Fetch, and io.EOF.
+func (v *VersionReader) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, invalidf("read at %d", off)
+	}
+	n := max(0, min(int64(len(p)), v.m.VirtualSize-off))
+	if n == 0 {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		return 0, io.EOF
+	}
+	lo, hi := off/PageSize, (off+n+PageSize-1)/PageSize
+	w := windowWriter{p[:n], off}
+	if off%PageSize != 0 || n%PageSize != 0 {
+		w = windowWriter{make([]byte, (hi-lo)*PageSize), lo * PageSize}
+	}
+	clear(w.b)
+	plan, err := v.plan(spans{{lo, hi}})
+	if err != nil {
+		return 0, err
+	}
+	if _, err := plan.Fetch(v.ctx, v.src, w, &FetchOptions{SkipZeros: true}); err != nil {
+		return 0, err
+	}
+	if w.off != off || int64(len(w.b)) != n {
+		copy(p[:n], w.b[off-w.off:])
+	}
+	if n < int64(len(p)) {
+		return int(n), io.EOF
+	}
+	return int(n), nil
+}
+
+// Disk returns the version as a disk to compare others with, see CompareDisk.
+func (v *VersionReader) Disk() *Disk {
+	return &Disk{Reader: v, Size: v.m.VirtualSize, SectorSize: v.m.SectorSize, DataWriteGUID: v.m.DataWriteGUID, Data: v.Data()}
+}
