@@ -94,16 +94,17 @@ func (m *Machine) change(ctx context.Context, c *change) error {
 	return m.runChange(ctx, c, commitSteps())
 }
 
+// runChange asks ctx only before the first step: the steps take milliseconds, and a log that is left open for no reason
+// would be one more thing for Windows' boot loader to understand.
 func (m *Machine) runChange(ctx context.Context, c *change, steps []changeStep) error {
 	c.m = m
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := m.checkLayout(c); err != nil {
 		return err
 	}
 	for _, s := range steps {
-		if err := ctx.Err(); err != nil {
-			m.failed = true
-			return err
-		}
 		if err := m.step(c.op, s.name, func() error { return s.run(c) }); err != nil {
 			return err
 		}

@@ -341,6 +341,23 @@ func TestMergeCancelled(t *testing.T) {
 	shows(t, r.disk, u.data, "gone on")
 }
 
+// A cancelled context is noticed before anything is written, and the machine can be used on.
+func TestCancelledBefore(t *testing.T) {
+	r, u := prepared(t, 83, &session{dirty: true})
+	m := open(t, r.disk)
+	stopped, cancel := context.WithCancel(ctx)
+	cancel()
+	r.disk.Start()
+	for name, f := range map[string]func(context.Context) error{"commit": m.Commit, "reset": m.Reset, "recover": m.Recover,
+		"set version": func(ctx context.Context) error { return m.SetVersion(ctx, "x", 9) }} {
+		if err := f(stopped); !errors.Is(err, context.Canceled) || r.disk.Written() != 0 {
+			t.Errorf("%s: %v, %d bytes written", name, err, r.disk.Written())
+		}
+	}
+	must(t, m.Commit(ctx))
+	shows(t, r.disk, u.data, "committed")
+}
+
 // Whatever Rollback, Reset and the rest do, a machine at rest is left alone by Recover and Relink.
 func TestRecoverAtRest(t *testing.T) {
 	r, _ := prepared(t, 78, &session{})

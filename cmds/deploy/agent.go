@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"troy/chainload"
 	"troy/cmds/deploy/coldplug"
 	"troy/diskwriter"
 	"troy/diskwriter/target"

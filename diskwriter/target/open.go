@@ -176,3 +176,11 @@ func readRecord(j *diskwriter.Journal) (*Record, error) {
 	}
 	return &r, nil
 }
+
+// recordAnew writes the disk record and flushes: the last act of making a machine.
+func (t *Target) recordAnew() error {
+	if err := t.Record(); err != nil {
+		return err
+	}
+	return t.part.Sync()
+}

@@ -157,9 +157,8 @@ func makeFiles(ctx context.Context, path string, z *prepare.Zeroer, o *Provision
 	if err != nil {
 		return err
 	}
-	p := &payload{ctx: ctx, t: t, z: z, to: files.Base, progress: o.Progress,
-		buf: blockdev.AlignedBuffer(mib), zeros: blockdev.AlignedBuffer(mib)}
-	if err := p.forget(files); err != nil {
+	p := &payload{ctx: ctx, t: t, z: z, to: files.Base, progress: o.Progress, buf: blockdev.AlignedBuffer(mib)}
+	if err := p.forget(); err != nil {
 		return err
 	}
 	if err := p.fill(o.Base, o.virtual()); err != nil {
@@ -173,32 +172,18 @@ func makeFiles(ctx context.Context, path string, z *prepare.Zeroer, o *Provision
 	return t.recordAnew()
 }
 
+// structures bounds where the VHDX structures of a file begin and the journal lies, in bytes.
+const structures = 16 * mib
+
 // forget erases what earlier times left at the clusters of the files: a journal, and VHDX structures that a disk whose
 // provisioning is cut off would be taken for.
-func (p *payload) forget(files diskwriter.Files) error {
-	for name, f := range map[string]diskwriter.File{
-		diskwriter.BaseName: files.Base, diskwriter.BootName: files.Boot, diskwriter.LayerAName: files.LayerA,
-		diskwriter.LayerBName: files.LayerB, diskwriter.JournalName: files.Journal,
-	} {
-		n := int64(mib) // file identifier, headers, region tables
-		if name == diskwriter.JournalName {
-			n = f.Size
-		}
-		for off := int64(0); off < min(n, f.Size); off += mib {
-			if _, err := f.WriteAt(p.zeros, off); err != nil {
-				return fmt.Errorf("erase %s: %w", name, err)
-			}
+func (p *payload) forget() error {
+	for _, f := range p.t.files {
+		if err := p.zeroFile(f, 0, min(f.Size(), structures)); err != nil {
+			return err
 		}
 	}
 	return p.t.part.Sync()
-}
-
-// recordAnew writes the disk record and flushes.
-func (t *Target) recordAnew() error {
-	if err := t.Record(); err != nil {
-		return err
-	}
-	return t.part.Sync()
 }
 
 // payload fills the parent's content.
@@ -209,7 +194,6 @@ type payload struct {
 	to       diskwriter.File
 	progress diskwriter.Progress
 	buf      []byte
-	zeros    []byte
 	at       int64 // of virtual offset 0 in the file
 }
 
@@ -274,21 +258,29 @@ func (p *payload) add(n int64) {
 // zeroPiece bounds one request, in bytes, so that it can be interrupted and is seen to go on.
 const zeroPiece = 1 << 30
 
-// zero makes a range of the virtual disk zeros, run by run of the file's clusters.
+// zero makes a range of the virtual disk zeros.
 func (p *payload) zero(start, end int64) error {
-	m := p.t.files[diskwriter.BaseName].Mapping()
+	if start >= end {
+		return nil
+	}
+	err := p.zeroFile(p.t.files[diskwriter.BaseName], p.at+start, p.at+end)
+	p.add(end - start)
+	return err
+}
+
+// zeroFile makes a range of a file zeros, run by run of its clusters.
+func (p *payload) zeroFile(f *ntfs.MappedFile, start, end int64) error {
+	m := f.Mapping()
 	cluster, at := int64(m.ClusterSize), int64(0)
 	for _, r := range m.Runs {
-		from, to := max(at, p.at+start), min(at+r.Length*cluster, p.at+end)
+		from, to := max(at, start), min(at+r.Length*cluster, end)
 		for ; from < to; from = min(to, from+zeroPiece) {
 			if err := p.ctx.Err(); err != nil {
 				return err
 			}
-			n := min(zeroPiece, to-from)
-			if err := p.z.Zero(p.t.Data.Start+r.LCN*cluster+from-at, n); err != nil {
+			if err := p.z.Zero(p.t.Data.Start+r.LCN*cluster+from-at, min(zeroPiece, to-from)); err != nil {
 				return err
 			}
-			p.add(n)
 		}
 		at += r.Length * cluster
 	}
