@@ -70,8 +70,8 @@ func (s *Server) published(name string) bool {
 }
 
 // InStore reports whether a slash-separated name is one that a store publishes:
-// store.json, and what lies under images/ and objects/, without parts that begin with
-// a dot. What is left out is the publisher's own (tmp/, .lock).
+// store.json, and what lies under images/, objects/ and metadata/, without parts that
+// begin with a dot. What is left out is the publisher's own (tmp/, .lock, keys/).
 func InStore(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
 		if strings.HasPrefix(part, ".") {
@@ -79,12 +79,13 @@ func InStore(name string) bool {
 		}
 	}
 	top, _, folder := strings.Cut(name, "/")
-	return name == "store.json" || folder && (top == "images" || top == "objects")
+	return name == "store.json" || folder && (top == "images" || top == "objects" || top == "metadata")
 }
 
-// caching tells proxies what can never change: all but the index of an image.
+// caching tells proxies what can never change: all but the index of an image and the
+// signed timestamp.
 func caching(name string) string {
-	if path.Base(name) == "versions.json" || !strings.Contains(name, "/") {
+	if path.Base(name) == "versions.json" || name == "metadata/timestamp.json" || !strings.Contains(name, "/") {
 		return "no-cache"
 	}
 	return "public, max-age=31536000, immutable"

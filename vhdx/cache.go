@@ -14,8 +14,8 @@ type page struct {
 }
 
 // pageCache keeps a bounded number of pages, so that memory does not depend
-// on the size of the disk. Pages are handed out by pointer; File.mu orders
-// readers and writers of their content.
+// on the size of the disk. The memory of a page that is dropped is used again,
+// so readers look at pages through view only.
 type pageCache struct {
 	mu    sync.Mutex
 	r     io.ReaderAt
@@ -31,23 +31,61 @@ func newPageCache(r io.ReaderAt) *pageCache {
 	return &pageCache{r: r, pages: make(map[int64]*page)}
 }
 
-// get returns the page that holds the byte at off.
-func (c *pageCache) get(off int64) (*page, error) {
-	off &^= pageSize - 1
+// view calls fn with the page that holds the byte at off.
+func (c *pageCache) view(off int64, fn func(b *[pageSize]byte)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	p, err := c.load(off &^ (pageSize - 1))
+	if err == nil {
+		fn(&p.data)
+	}
+	return err
+}
+
+// get returns the page that holds the byte at off, to be changed. It is for
+// who holds File.mu alone, and good until the next call unless it is dirty.
+func (c *pageCache) get(off int64) (*page, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.load(off &^ (pageSize - 1))
+}
+
+// load returns the page at off, reading it if need be. c.mu is held.
+func (c *pageCache) load(off int64) (*page, error) {
 	if p := c.pages[off]; p != nil {
 		p.used = true
 		return p, nil
 	}
-	p := &page{off: off, used: true}
+	p := c.room()
+	delete(c.pages, p.off)
+	p.off = -1 // nobody's, until it is read
 	if err := readFull(c.r, p.data[:], off); err == io.ErrUnexpectedEOF {
 		return nil, corrupt("file", off, "it ends inside a structure")
 	} else if err != nil {
 		return nil, err
 	}
-	c.insert(p)
+	p.off, p.used = off, true
+	c.pages[off] = p
 	return p, nil
+}
+
+// room returns a page to be overwritten: a new one while there are few, else
+// one that was not used lately. Dirty pages stay; the log bounds their number
+// far below the size of the cache.
+func (c *pageCache) room() *page {
+	if len(c.clock) >= cachePages {
+		for range 2 * len(c.clock) {
+			p := c.clock[c.hand]
+			c.hand = (c.hand + 1) % len(c.clock)
+			if !p.dirty && !p.used {
+				return p
+			}
+			p.used = false
+		}
+	}
+	p := &page{off: -1}
+	c.clock = append(c.clock, p)
+	return p
 }
 
 // peek copies the page at off to b without keeping it, for who walks a whole
@@ -55,9 +93,11 @@ func (c *pageCache) get(off int64) (*page, error) {
 func (c *pageCache) peek(off int64, b []byte) error {
 	c.mu.Lock()
 	p := c.pages[off]
-	c.mu.Unlock()
 	if p != nil {
 		copy(b, p.data[:])
+	}
+	c.mu.Unlock()
+	if p != nil {
 		return nil
 	}
 	if err := readFull(c.r, b, off); err == io.ErrUnexpectedEOF {
@@ -66,28 +106,6 @@ func (c *pageCache) peek(off int64, b []byte) error {
 		return err
 	}
 	return nil
-}
-
-// insert adds p in the place of a page that was not used lately. Dirty pages
-// stay; the log bounds their number far below the size of the cache.
-func (c *pageCache) insert(p *page) {
-	c.pages[p.off] = p
-	if len(c.clock) < cachePages {
-		c.clock = append(c.clock, p)
-		return
-	}
-	for range 2 * len(c.clock) {
-		v := c.clock[c.hand]
-		if !v.dirty && !v.used {
-			delete(c.pages, v.off)
-			c.clock[c.hand] = p
-			c.hand = (c.hand + 1) % len(c.clock)
-			return
-		}
-		v.used = false
-		c.hand = (c.hand + 1) % len(c.clock)
-	}
-	c.clock = append(c.clock, p)
 }
 
 // forget drops all clean pages in a range that gets a new meaning.

@@ -33,10 +33,10 @@ func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 
 // Finding is one thing that Check has to say.
 type Finding struct {
-	Structure string   // in the words of MS-VHDX, as in FormatError
-	Offset    int64    // bytes from the start of the file
-	Severity  Severity //
-	Text      string   // what is wrong, as a plain sentence
+	Structure string // in the words of MS-VHDX, as in FormatError
+	Offset    int64  // bytes from the start of the file
+	Severity  Severity
+	Text      string // what is wrong, as a plain sentence
 }
 
 // String returns the finding in one line.

@@ -154,8 +154,14 @@ func TestCrashLogPressure(t *testing.T) {
 	written := map[int64]bool{}
 	tick, entries := 0, uint64(0)
 	d.step = func() {
-		if tick++; tick%40 != 0 && len(d.pending) > 0 {
+		inLog := len(d.pending) > 0 && d.pending[len(d.pending)-1].off/mib == 1
+		if tick++; tick%40 != 0 && len(d.pending) > 0 && !inLog {
 			return
+		}
+		for range 4 { // each a state of its own
+			st := d.state(r)
+			_, err := NewFile(st, st.size)
+			must(t, err)
 		}
 		st := d.state(r)
 		f, err := NewFile(st, st.size)
@@ -173,12 +179,12 @@ func TestCrashLogPressure(t *testing.T) {
 			}
 		}
 	}
-	for i := range soak(700) {
+	for i := range soak(900) {
 		off := r.Int63n(c.Size()) / sector * sector
 		written[off] = true
 		_, err := c.WriteAt(tagged(1, off, sector), off)
 		must(t, err)
-		if i%200 == 199 {
+		if i%300 == 299 {
 			must(t, c.Sync())
 		}
 		entries = f.w.seq

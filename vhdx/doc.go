@@ -29,7 +29,7 @@
 // Nothing in a file is trusted. Sizes are claims: no memory is taken, no loop is
 // run and no file is grown by a number alone; offsets are checked before use; a
 // log costs what it is long. A disk of 64 TiB is opened, mapped and written to in
-// less than 32 MiB of memory: BAT and bitmaps are cached in 512 pages of 4 KiB per
+// a few MiB of memory: BAT and bitmaps are cached in 512 pages of 4 KiB per
 // file, and a writer keeps one bit per MiB of file. Paths in a file are never followed: a Resolver given by the caller finds
 // parents, and without one a differencing disk is refused.
 //

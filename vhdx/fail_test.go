@@ -37,22 +37,27 @@ func (d *brokenDisk) Sync() error {
 func TestFailingStorage(t *testing.T) {
 	r := seeded(t)
 	parent := createMem(t, &CreateOptions{Size: 6 * mib, BlockSize: mib})
-	pf := openMem(t, parent, false)
+	pf := openMem(t, parent, true)
+	_, err := chainOf(t, pf).WriteAt(tagged(1, 0, 6*mib), 0)
+	must(t, err)
+	must(t, pf.Close())
+	pf = openMem(t, parent, false)
+	failed := 0
 	for round := range soak(12) {
 		o := &CreateOptions{Size: 6 * mib, BlockSize: mib}
-		below := []*File{}
+		below, old := []*File{}, []byte(nil)
 		if round%2 == 1 {
 			o.Kind, o.Parent, o.ParentPath = Differencing, pf, "p"
 			below = append(below, pf)
+			old = tagged(1, 0, 6*mib)
 		}
 		d := &brokenDisk{memFile: createMem(t, o), r: r, all: round%4 >= 2}
 		model := &crashModel{allowed: make([][]uint64, 6*mib/sector)}
-		model.add(0, 6*mib, nil)
+		model.add(0, 6*mib, old)
 		f, err := OpenStorage(d, d.size, &OpenOptions{Writable: true})
 		must(t, err)
 		c := chainOf(t, append([]*File{f}, below...)...)
 		d.odds = 12
-		failed := 0
 		for i := range 60 {
 			off := r.Int63n(c.Size()) / sector * sector
 			n := min((1+r.Int63n(600))*sector, c.Size()-off)
@@ -74,9 +79,6 @@ func TestFailingStorage(t *testing.T) {
 				failed++
 			}
 		}
-		if failed == 0 {
-			t.Fatal("nothing failed")
-		}
 		d.odds = 0
 		// Sector bitmaps lie among the blocks: to lose one ends the session, too.
 		if err := f.Close(); err != nil && (!d.all && len(below) == 0 || !errors.Is(err, errBroken)) {
@@ -88,6 +90,9 @@ func TestFailingStorage(t *testing.T) {
 		w := openMem(t, d.memFile, true)
 		must(t, w.Close())
 		checkClean(t, d.memFile, d.memFile.size)
+	}
+	if failed == 0 {
+		t.Fatal("nothing failed")
 	}
 }
 

@@ -290,11 +290,9 @@ func (f *File) BATEntry(index int64) (BATEntry, error) {
 // batEntry reads an entry that is known to be in the table.
 func (f *File) batEntry(index int64) (BATEntry, error) {
 	off := f.bat.Offset + index*8
-	p, err := f.cache.get(off)
-	if err != nil {
-		return 0, err
-	}
-	return BATEntry(le.Uint64(p.data[off%pageSize:])), nil
+	var e BATEntry
+	err := f.cache.view(off, func(b *[pageSize]byte) { e = BATEntry(le.Uint64(b[off%pageSize:])) })
+	return e, err
 }
 
 // MetadataItem returns the content of one of Metadata().Items, at most 1 MiB.

@@ -59,20 +59,18 @@ func (f *File) sameEntries(off int64) (int64, error) {
 	if at%pageSize == 0 {
 		return 0, nil
 	}
-	p, err := f.cache.get(at)
-	if err != nil {
-		return 0, err
-	}
-	want := le.Uint64(p.data[at%pageSize-8:])
-	if BATEntry(want).State().inFile() {
-		return 0, nil // partially present: its bitmap decides
-	}
 	limit := min((pageSize-at%pageSize)/8, cr-block%cr, f.geo.Blocks()-block)
 	k := int64(0)
-	for k < limit && le.Uint64(p.data[at%pageSize+8*k:]) == want {
-		k++
-	}
-	return k * bs, nil
+	err := f.cache.view(at, func(b *[pageSize]byte) {
+		want := le.Uint64(b[at%pageSize-8:])
+		if BATEntry(want).State().inFile() {
+			return // partially present: its bitmap decides
+		}
+		for k < limit && le.Uint64(b[at%pageSize+8*k:]) == want {
+			k++
+		}
+	})
+	return k * bs, err
 }
 
 // lookupBlock is lookup inside the block that holds off.
@@ -221,18 +219,18 @@ func (f *File) bitmapRun(block, within, n int64) (set bool, length int64, err er
 	bit := first
 	for bit < end {
 		at := slice + bit/8
-		p, err := f.cache.get(at)
+		// Whole pages of bitmap at a time; bit numbers count from the slice.
+		pageEnd := min(end, bit-bit%8+(pageSize-at%pageSize)*8)
+		err := f.cache.view(at, func(b *[pageSize]byte) {
+			if bit == first {
+				set = b[at%pageSize]>>(bit%8)&1 != 0
+			}
+			bit = scanBits(b[at%pageSize:], bit%8, bit%8+pageEnd-bit, set) + bit - bit%8
+		})
 		if err != nil {
 			return false, 0, err
 		}
-		// Whole pages of bitmap at a time; bit numbers count from the slice.
-		pageEnd := min(end, bit-bit%8+(pageSize-at%pageSize)*8)
-		if bit == first {
-			set = p.data[at%pageSize]>>(bit%8)&1 != 0
-		}
-		stop := scanBits(p.data[at%pageSize:], bit%8, bit%8+pageEnd-bit, set) + bit - bit%8
-		bit = stop
-		if stop < pageEnd {
+		if bit < pageEnd {
 			break
 		}
 	}

@@ -139,17 +139,7 @@ func (w *writer) newEntries(geo Geometry, put func(int64, BATEntry) error) error
 	if !geo.Differencing {
 		return nil
 	}
-	return w.lastChunk(geo, put)
-}
-
-// lastChunk clears what the table of a differencing disk has past its last block.
-func (w *writer) lastChunk(geo Geometry, put func(int64, BATEntry) error) error {
-	last := geo.Chunks() - 1
-	for i := geo.PayloadIndex(geo.Blocks()-1) + 1; i < geo.BitmapIndex(last); i++ {
-		if err := put(i, 0); err != nil {
-			return err
-		}
-	}
+	last := geo.Chunks() - 1 // what stands between is behind the end still
 	return put(geo.BitmapIndex(last), w.keptBitmap(last))
 }
 

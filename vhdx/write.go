@@ -106,7 +106,8 @@ func (w *writer) place(off, n int64) (pl placement, err error) {
 		pl.fresh = err == nil
 		return pl, err
 	}
-	return pl, w.placeFull(&pl)
+	err = w.placeFull(&pl)
+	return pl, err
 }
 
 // placeFull gives a block that has no content yet its place, full of zeros but

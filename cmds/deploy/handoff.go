@@ -11,7 +11,6 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
-	"troy/vhdx"
 )
 
 // prepareWindows makes the next start of the machine that of Windows. Without a disk of ours, whatever Windows the
@@ -25,9 +24,9 @@ func (a *agent) prepareWindows(ctx context.Context) error {
 	result, err := chainload.HandOff(ctx, &chainload.Options{
 		ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number),
 		ESP: chainload.Partition{
-			Number: uint32(t.ESP.Number), StartLBA: uint64(t.ESP.Start / sector), Sectors: uint64(t.ESP.Size / sector), GUID: vhdx.GUID(t.ESP.GUID),
+			Number: uint32(t.ESP.Number), StartLBA: uint64(t.ESP.Start / sector), Sectors: uint64(t.ESP.Size / sector), GUID: t.ESP.GUID,
 		},
-		Disk: vhdx.GUID(t.Table.DiskGUID), Data: vhdx.GUID(t.Data.GUID),
+		Disk: t.Table.DiskGUID, Data: t.Data.GUID,
 		KeepStore: true, AgentFirst: true,
 	})
 	for _, note := range result.Notes {

@@ -89,13 +89,13 @@ func newPCDisk(t *testing.T) *pcDisk {
 	must(t, os.WriteFile(p.raw2, p.disk2, 0o644))
 	base := filepath.Join(dir, "base.vhdx")
 	wantVHDX(t, 0, "convert", "--to", "dynamic", p.raw1, base)
-	old := bytes.Repeat(append([]byte("old bytes "), byte(p.r.Int())), 95<<20)[:700<<20]
+	old := bytes.Repeat(append([]byte("old bytes "), byte(p.r.Int())), 42<<20)[:432<<20]
 	must(t, os.WriteFile(p.image, old, 0o644))
 	esp := filepath.Join(dir, "esp")
 	must(t, os.MkdirAll(filepath.Join(esp, "EFI", "Microsoft", "Boot"), 0o755))
 	must(t, os.WriteFile(filepath.Join(esp, filepath.FromSlash("EFI/Microsoft/Boot/bootmgfw.efi")), []byte("MZ manager"), 0o644))
 	must(t, os.WriteFile(filepath.Join(esp, filepath.FromSlash(storePath)), []byte("the store of another machine"), 0o644))
-	args := []string{"prepare", "--image", "lab", "--version", "1", "--base", base, "--esp", "128M", "--esp-files", esp, "--slot", "24M", p.image}
+	args := []string{"prepare", "--image", "lab", "--version", "1", "--base", base, "--esp", "40M", "--esp-files", esp, "--slot", "24M", p.image}
 	refuseDisk(t, p.image, args, "not empty", "--wipe")
 	troyDisk(t, 0, append(args, "--wipe")...)
 	return p
@@ -145,7 +145,9 @@ func (p *pcDisk) windows() {
 		must(p.t, err)
 		chain, err := vhdx.NewChain(append([]*vhdx.File{leaf}, below.Files()[1:]...)...)
 		must(p.t, err)
-		_, err = chain.WriteAt([]byte("session"), int64(p.r.Intn(diskVirtual-7)))
+		page := make([]byte, 4096)
+		p.r.Read(page)
+		_, err = chain.WriteAt(page, int64(p.r.Intn(diskVirtual/4096))*4096)
 		must(p.t, err)
 		must(p.t, chain.Close())
 	})

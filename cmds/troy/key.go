@@ -1,32 +1,173 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"time"
 
 	"troy/image"
+	"troy/image/trust"
 )
 
-func initCommand() command {
-	return command{name: "init", args: "DIR", short: "make a store", run: func(ctx context.Context, c *call) error {
-		args, err := c.parse(c.flags(), 1, 1)
-		if err != nil {
-			return err
-		}
-		if _, err := image.Init(args[0]); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.stdout, "made the store %s\n", args[0])
-		return nil
+// keyCommand returns the commands that work on the signed side of a store. The root and targets keys are the admin's: --keys names the folder where they are
+// (a stick), so that they need not lie in the store. All other signing keys stay in the store, under keys/online, and are never served.
+func keyCommand() command {
+	const flags = "[--store DIR] [--keys DIR] [--passphrase-file FILE] "
+	return command{name: "key", sub: []command{
+		{name: "init", args: flags, short: "make the keys of a store that was made without, and sign what it holds", run: runKeyInit},
+		{name: "list", args: "[--store DIR] [--json]", short: "until when the signatures hold", run: runKeyList},
+		{name: "rotate", args: flags + "root|targets|snapshot|timestamp", short: "give a role a new key (needs the root key)", run: runKeyRotate},
+		{name: "sign", args: flags, short: "sign what the store holds, for as long as that is allowed", run: runKeySign},
+		{name: "refresh", args: "[--store DIR]", short: "renew what holds for days only, as serve does by itself", run: runKeyRefresh},
+		{name: "order", args: flags + "NAME VERSION", short: "sign that machines may go back to a version (0: no longer)", run: runKeyOrder},
+		{name: "root", args: "[--store DIR] [--force] OUT.json", short: "write the root metadata that boot media carry", run: runKeyRoot},
 	}}
 }
 
-type keyFlags struct{}
+// keyFlags are the flags of commands that sign.
+type keyFlags struct{ folder, passphraseFile string }
 
-func (k *keyFlags) add(fs flagSet) {}
+func (k *keyFlags) add(fs flagSet) {
+	fs.StringVar(&k.folder, "keys", os.Getenv("TROY_KEYS"), "the `folder` with root.key and targets.key (default: TROY_KEYS, else keys/ in the store)")
+	fs.StringVar(&k.passphraseFile, "passphrase-file", "", "`file` whose first line is the passphrase of the keys (default: the variable TROY_PASSPHRASE, else the keys are not sealed)")
+}
 
-type signer struct{}
+// maxPassphrase bounds the file of a passphrase, in bytes.
+const maxPassphrase = 4 << 10
 
-func (i *imageCall) signer(*keyFlags) (*signer, error)         { return &signer{}, nil }
-func (s *signer) sign(ctx context.Context, i *imageCall) error { return nil }
-func (i *imageCall) warnExpiry()                               {}
+func (k *keyFlags) options() *trust.Options {
+	o := &trust.Options{Keys: k.folder}
+	if p := os.Getenv("TROY_PASSPHRASE"); p != "" {
+		o.Passphrase = func() ([]byte, error) { return []byte(p), nil }
+	}
+	if k.passphraseFile != "" {
+		o.Passphrase = k.readPassphrase
+	}
+	return o
+}
+
+func (k *keyFlags) readPassphrase() ([]byte, error) {
+	f, err := os.Open(k.passphraseFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxPassphrase))
+	if err != nil {
+		return nil, err
+	}
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	if line = bytes.TrimSuffix(line, []byte("\r")); len(line) == 0 {
+		return nil, fmt.Errorf("%s: the first line is empty, it should be the passphrase", k.passphraseFile)
+	}
+	return line, nil
+}
+
+func initCommand() command {
+	return command{name: "init", args: "[--keys DIR] [--passphrase-file FILE] [--unsigned] DIR", short: "make a store and its signing keys", run: runInit}
+}
+
+func runInit(ctx context.Context, c *call) error {
+	fs := c.flags()
+	var keys keyFlags
+	keys.add(fs)
+	unsigned := fs.Bool("unsigned", false, "make no keys: machines take what the server gives them")
+	args, err := c.parse(fs, 1, 1)
+	if err != nil {
+		return err
+	}
+	if _, err := image.Init(args[0]); err != nil {
+		return err
+	}
+	if *unsigned {
+		fmt.Fprintf(c.stdout, "made the store %s, unsigned; 'troy key init' makes the keys later\n", args[0])
+		return nil
+	}
+	repo, err := trust.Init(args[0], time.Now(), keys.options())
+	if err != nil {
+		return &fault{err: err, fate: args[0] + " is a store, but not signed", advice: "remove it and run the command again"}
+	}
+	fmt.Fprintf(c.stdout, "made the store %s\n", args[0])
+	c.sayKeys(repo)
+	return nil
+}
+
+// sayKeys tells the admin what to lock away.
+func (c *call) sayKeys(repo *trust.Repository) {
+	fmt.Fprintf(c.stdout, "root key:    %s  (needed to change keys: copy it to two places, then keep it off this machine)\ntargets key: %s  (needed to publish: keep it where you publish, not where you serve)\n",
+		clean(repo.KeyPath(trust.Root)), clean(repo.KeyPath(trust.Targets)))
+}
+
+// signer signs what a command has changed; nil for a store without signatures.
+type signer struct{ repo *trust.Repository }
+
+// signer opens the keys before the long work begins.
+func (i *imageCall) signer(keys *keyFlags) (*signer, error) {
+	repo, err := trust.Open(i.dir, keys.options())
+	if errors.Is(err, trust.ErrUnsigned) {
+		i.note("the store is not signed; 'troy key init' changes that")
+		return nil, nil
+	}
+	if err == nil {
+		err = repo.CheckKeys()
+	}
+	if err != nil {
+		return nil, &fault{err: err, fate: "the store is as it was", advice: keyAdvice(err)}
+	}
+	return &signer{repo}, nil
+}
+
+func keyAdvice(err error) string {
+	if errors.Is(err, trust.ErrKey) {
+		return "--keys names the folder of the keys, --passphrase-file opens sealed ones"
+	}
+	return ""
+}
+
+// sign makes what the store holds now visible to machines.
+func (s *signer) sign(ctx context.Context, i *imageCall) error {
+	if s == nil {
+		return nil
+	}
+	_, err := s.repo.Sign(ctx, i.store, time.Now())
+	return err
+}
+
+// warnExpiry tells which signatures end soon. Whoever only looks is not kept from looking by trouble with them.
+func (i *imageCall) warnExpiry() {
+	repo, err := trust.Open(i.dir, nil)
+	if errors.Is(err, trust.ErrUnsigned) {
+		return
+	}
+	if err == nil {
+		err = warnExpiry(repo, i.note)
+	}
+	if err != nil {
+		i.note("%v", err)
+	}
+}
+
+func warnExpiry(repo *trust.Repository, note func(string, ...any)) error {
+	list, err := repo.Expiries(time.Now())
+	for _, e := range list {
+		if e.Soon {
+			note("the signature of role %s ends %s; %s", e.Role, e.Expires.Format(time.DateOnly), renewal(e.Role))
+		}
+	}
+	return err
+}
+
+// renewal tells what to do about a role whose signature ends.
+func renewal(r trust.Role) string {
+	switch r {
+	case trust.Root:
+		return "'troy key rotate root' renews it"
+	case trust.Targets:
+		return "'troy key sign' renews it"
+	}
+	return "'troy serve' renews it while it runs, 'troy key refresh' at any time"
+}

@@ -90,6 +90,7 @@ func commands() []command {
 	return []command{
 		initCommand(),
 		imageCommand(),
+		keyCommand(),
 		serveCommand(),
 		vhdxCommand(),
 		diskCommand(),

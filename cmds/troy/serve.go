@@ -62,6 +62,7 @@ func runServe(ctx context.Context, c *call) error {
 		return err
 	}
 	defer s.Close()
+	c.keepSigned(ctx, args[0])
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
 		return err

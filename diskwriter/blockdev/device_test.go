@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"troy/vhdx"
 )
 
 // media opens the same content in every way a device can be opened.
@@ -198,7 +200,7 @@ func TestPartitionBounds(t *testing.T) {
 
 func TestGUID(t *testing.T) {
 	for _, s := range []string{"c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "{C12A7328-F81F-11D2-BA4B-00A0C93EC93B}"} {
-		g, err := ParseGUID(s)
+		g, err := vhdx.ParseGUID(s)
 		if err != nil || g != TypeESP || g.String() != "c12a7328-f81f-11d2-ba4b-00a0c93ec93b" {
 			t.Errorf("%s: %v, %v", s, g, err)
 		}
@@ -217,7 +219,7 @@ func TestGUID(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"", "c12a7328", "c12a7328-f81f-11d2-ba4b-00a0c93ec93", "c12a7328_f81f_11d2_ba4b_00a0c93ec93b", "g12a7328-f81f-11d2-ba4b-00a0c93ec93b"} {
-		if _, err := ParseGUID(s); err == nil {
+		if _, err := vhdx.ParseGUID(s); err == nil {
 			t.Errorf("%q was taken", s)
 		}
 	}

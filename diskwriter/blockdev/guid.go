@@ -1,58 +1,14 @@
 package blockdev
 
-import (
-	"encoding/binary"
-	"encoding/hex"
-	"fmt"
-	"strings"
-)
+import "troy/vhdx"
 
 // GUID is an EFI GUID in the byte order of the disk: the first three fields are
-// little-endian (UEFI 2.10, appendix A).
-type GUID [16]byte
-
-// String returns the lower-case text form without braces.
-func (g GUID) String() string {
-	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", binary.LittleEndian.Uint32(g[0:]),
-		binary.LittleEndian.Uint16(g[4:]), binary.LittleEndian.Uint16(g[6:]), g[8:10], g[10:])
-}
-
-// IsZero reports whether g is all zeros, which marks an unused entry in a GPT.
-func (g GUID) IsZero() bool { return g == GUID{} }
-
-// MarshalText returns the same text as String, so that a GUID in JSON is readable.
-func (g GUID) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
-
-// UnmarshalText is the reverse of MarshalText; it accepts what ParseGUID accepts.
-func (g *GUID) UnmarshalText(b []byte) error {
-	v, err := ParseGUID(string(b))
-	if err == nil {
-		*g = v
-	}
-	return err
-}
-
-// ParseGUID reads the text form, in any case, with or without braces.
-func ParseGUID(s string) (GUID, error) {
-	var g GUID
-	t := strings.TrimSuffix(strings.TrimPrefix(s, "{"), "}")
-	if len(t) != 36 || t[8] != '-' || t[13] != '-' || t[18] != '-' || t[23] != '-' {
-		return g, fmt.Errorf("%q is not a GUID", s)
-	}
-	b, err := hex.DecodeString(t[:8] + t[9:13] + t[14:18] + t[19:23] + t[24:])
-	if err != nil {
-		return g, fmt.Errorf("%q is not a GUID: %w", s, err)
-	}
-	binary.LittleEndian.PutUint32(g[0:], binary.BigEndian.Uint32(b[0:]))
-	binary.LittleEndian.PutUint16(g[4:], binary.BigEndian.Uint16(b[4:]))
-	binary.LittleEndian.PutUint16(g[6:], binary.BigEndian.Uint16(b[6:]))
-	copy(g[8:], b[8:])
-	return g, nil
-}
+// little-endian (UEFI 2.10, appendix A), as in VHDX files.
+type GUID = vhdx.GUID
 
 // mustGUID makes the package's own constants; their text is tested.
 func mustGUID(s string) GUID {
-	g, _ := ParseGUID(s)
+	g, _ := vhdx.ParseGUID(s)
 	return g
 }
 

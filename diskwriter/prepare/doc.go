@@ -9,6 +9,9 @@
 // letter (attribute bit 63), NTFS, with the files that Sizes lists in \Troy\. All
 // partitions begin on whole MiB.
 //
+// PutBootFiles adds the files of the ESP (boot manager, BCD store), with mtools: the FAT
+// library that makes the file system leaves directories that fsck.fat complains of.
+//
 // # How the files are made
 //
 // Their content is not written: files of hundreds of gigabytes take as long as
@@ -25,7 +28,8 @@
 //
 // The files therefore read as whatever the device held at their clusters: zeros on a
 // fresh image file, old bytes on a used disk. Whoever fills them (the VHDX layouts)
-// must write, or zero, every byte it will ever read.
+// must write, or zero, every byte it will ever read. Zeroer zeroes without writing where
+// the disk can do that.
 //
 // # Order of writes
 //
@@ -34,9 +38,12 @@
 //
 // # Known gaps
 //
-//   - Everything on the disk is lost; nothing is asked.
+//   - Everything on the disk is lost; Disk asks nothing. Whoever calls it asks Empty first,
+//     which looks at the first and the last MiB only.
+//   - What the disk held before stays outside of what was written, until Windows uses it.
 //   - Security descriptors are what ntfs-3g gives: everybody has full access.
 //   - Names are in the POSIX namespace and no 8.3 names are made, as ntfs-3g does it.
-//   - A machine whose NTFS volume already holds data is not adopted here.
+//   - A machine whose NTFS volume already holds data is not adopted here (package target
+//     does, when the files exist).
 //   - MBR boot code of mkntfs and the hidden-sectors field are right only for UEFI.
 package prepare

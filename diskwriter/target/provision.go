@@ -79,7 +79,7 @@ func DiskSize(o *ProvisionOptions) int64 {
 // ESP, data volume, \Troy\ files, and the disk record in the journal last, so that a disk whose provisioning was cut off
 // is never taken for one that is finished: its journal has no record, and its boot child none of its structures.
 //
-// Errors: prepare.ErrOccupied, prepare.ErrNoSpace, ErrVirtualSize, prepare.ErrTool, and those of disk and source. With
+// Errors: prepare.ErrOccupied, prepare.ErrNoSpace, ErrVirtualSize, ErrName, prepare.ErrTool, and those of disk and source. With
 // prepare.ErrUnfinished the disk was written to and starts nothing; without it, it is untouched.
 func Provision(ctx context.Context, path string, o *ProvisionOptions) error {
 	if err := o.check(); err != nil {
@@ -116,15 +116,20 @@ func putBootFiles(ctx context.Context, path string, table *blockdev.Table, o *Pr
 	return prepare.PutBootFiles(ctx, path, table.ByType(blockdev.TypeESP)[0], files)
 }
 
-// ErrVirtualSize: the virtual disk is none that the files can hold. Nothing was written.
-var ErrVirtualSize = errors.New("the virtual disk must be a whole number of 4 KiB pages")
+// Errors of options; nothing was written.
+var (
+	// ErrVirtualSize: the virtual disk is none that the files can hold.
+	ErrVirtualSize = errors.New("the virtual disk must be a whole number of 4 KiB pages")
+	// ErrName: the name of the image or the number of the version is missing.
+	ErrName = errors.New("a name of the image and a version from 1 are needed")
+)
 
 func (o *ProvisionOptions) check() error {
 	if n := o.virtual(); n <= 0 || n%ntfs.PageSize != 0 {
 		return fmt.Errorf("%w, it has %d bytes", ErrVirtualSize, n)
 	}
 	if o.Image == "" || o.Version <= 0 {
-		return fmt.Errorf("image %q version %d: a name and a number from 1 are needed", o.Image, o.Version)
+		return fmt.Errorf("%w: %q, %d", ErrName, o.Image, o.Version)
 	}
 	return nil
 }

@@ -110,8 +110,11 @@ func (l *Lab) publish(ctx context.Context) error {
 	return nil
 }
 
+// bootManager is the file of the stand-in.
+const bootManager = "standin.efi"
+
 func (l *Lab) makePC(ctx context.Context) error {
-	bootMgr := filepath.Join(l.o.Dir, "standin.efi")
+	bootMgr := filepath.Join(l.o.Dir, bootManager)
 	if err := standin.Build(ctx, &standin.Options{Kernel: l.Kernel, Modules: os.Getenv("MODULES"), Out: bootMgr}); err != nil {
 		return err
 	}

@@ -17,9 +17,11 @@ type PC struct {
 	Disk string // its disk image
 	Bus  vm.Bus // how the disk is attached
 	NIC  string // model of its network card; empty = virtio
-	name string
-	vars string
-	lab  *Lab
+	// WriteLog is an existing file to which every write to the disk is added, see vm.Disk.
+	WriteLog string
+	name     string
+	vars     string
+	lab      *Lab
 }
 
 // bootTimeout bounds one start: firmware, agent, reset, stand-in, all without hardware acceleration.
@@ -39,7 +41,7 @@ func (p *PC) Config() (*vm.Config, error) {
 	}
 	return &vm.Config{
 		Name: p.name, Dir: p.lab.o.Dir, Firmware: firmware, Vars: p.vars,
-		Disks:     []vm.Disk{{Path: p.Disk, Bus: p.Bus}},
+		Disks:     []vm.Disk{{Path: p.Disk, Bus: p.Bus, WriteLog: p.WriteLog}},
 		NICs:      []vm.NIC{{Model: p.NIC, Tap: p.lab.Net.Taps[0]}},
 		Namespace: p.lab.Net.Namespace, Timeout: bootTimeout,
 		OnLine: p.show,
@@ -66,12 +68,21 @@ func (p *PC) FromUSB(ctx context.Context) (serial string, err error) {
 
 // FromKernel starts kernel and initramfs as PXE does, with further kernel arguments, and ends at the reset.
 func (p *PC) FromKernel(ctx context.Context, args string) (serial string, err error) {
-	c, err := p.Config()
+	c, err := p.KernelConfig(args)
 	if err != nil {
 		return "", err
 	}
-	c.Kernel, c.Initrd, c.Cmdline, c.NoReboot = p.lab.Kernel, p.lab.Initrd, strings.TrimSpace("console=ttyS0 quiet "+args), true
 	return start(ctx, c)
+}
+
+// KernelConfig is the machine as FromKernel starts it.
+func (p *PC) KernelConfig(args string) (*vm.Config, error) {
+	c, err := p.Config()
+	if err != nil {
+		return nil, err
+	}
+	c.Kernel, c.Initrd, c.Cmdline, c.NoReboot = p.lab.Kernel, p.lab.Initrd, strings.TrimSpace("console=ttyS0 quiet "+args), true
+	return c, nil
 }
 
 // FromDisk starts the PC with nothing plugged in, so by what is in its firmware's variables.

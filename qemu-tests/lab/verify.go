@@ -19,12 +19,25 @@ import (
 // Holds checks that what Windows on this PC would see equals the raw image, byte for byte. Only programs that are not
 // Troy's read the disk: ntfscat and 7zz. It returns which files 7zz needed: the chain, leaf first.
 func (p *PC) Holds(ctx context.Context, raw string) (chain []string, err error) {
-	dir, err := os.MkdirTemp(p.lab.o.Dir, p.name+"-files-")
+	volume := filepath.Join(p.lab.o.Dir, p.name+".volume")
+	defer os.Remove(volume)
+	if err := CutVolume(ctx, p.Disk, volume); err != nil {
+		return nil, err
+	}
+	if err := run(ctx, "ntfsfix", "-n", volume); err != nil {
+		return nil, err
+	}
+	return VolumeHolds(ctx, volume, raw)
+}
+
+// VolumeHolds is PC.Holds for the NTFS volume in a file of its own.
+func VolumeHolds(ctx context.Context, volume, raw string) (chain []string, err error) {
+	dir, err := os.MkdirTemp(filepath.Dir(volume), "files-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := p.extract(ctx, dir); err != nil {
+	if err := extract(ctx, volume, dir); err != nil {
 		return nil, err
 	}
 	chain = []string{diskwriter.BootName}
@@ -41,15 +54,7 @@ func (p *PC) Holds(ctx context.Context, raw string) (chain []string, err error) 
 }
 
 // extract takes the VHDX files out of the NTFS volume.
-func (p *PC) extract(ctx context.Context, dir string) error {
-	volume := filepath.Join(dir, "volume")
-	if err := cutVolume(ctx, p.Disk, volume); err != nil {
-		return err
-	}
-	defer os.Remove(volume)
-	if err := run(ctx, "ntfsfix", "-n", volume); err != nil {
-		return err
-	}
+func extract(ctx context.Context, volume, dir string) error {
 	for _, name := range []string{diskwriter.BaseName, diskwriter.LayerAName, diskwriter.LayerBName, diskwriter.BootName} {
 		// cp makes holes of zeros: the files are large and mostly empty.
 		script := `set -o pipefail; ntfscat -f "$1" "Troy/$2" | cp --sparse=always /dev/stdin "$3"`
@@ -60,7 +65,8 @@ func (p *PC) extract(ctx context.Context, dir string) error {
 	return nil
 }
 
-func cutVolume(ctx context.Context, disk, volume string) error {
+// CutVolume copies the NTFS volume of the disk image at disk into a sparse file of its own.
+func CutVolume(ctx context.Context, disk, volume string) error {
 	dev, err := blockdev.Open(disk, &blockdev.Options{ReadOnly: true})
 	if err != nil {
 		return err

@@ -56,6 +56,11 @@ func (c *Config) diskArgs() []string {
 		if d.ReadOnly {
 			drive += ",readonly=on"
 		}
+		if d.WriteLog != "" {
+			// Flushes must get as far as the log.
+			drive = fmt.Sprintf("if=none,id=%s,driver=blklogwrites,file.driver=raw,file.cache.no-flush=on,file.file.driver=file,file.file.filename=%s,"+
+				"log.driver=file,log.cache.no-flush=on,log.filename=%s", id, escape(d.Path), escape(d.WriteLog))
+		}
 		if d.Bus == USB && !usb {
 			usb = true
 			args = append(args, "-device", "qemu-xhci,id=xhci")

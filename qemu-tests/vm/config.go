@@ -50,6 +50,9 @@ type Disk struct {
 	ReadOnly   bool
 	Serial     string // serial number the guest sees; empty = "TROY" and its index
 	SectorSize int    // logical and physical sector size in bytes; 0 = 512
+	// WriteLog is an existing file to which QEMU adds every write and flush of the guest, in the format of dm-log-writes;
+	// empty = none.
+	WriteLog string
 	// BootIndex makes the firmware put the disk at that place of its boot order
 	// at every start; 0 = leave the order alone, 1 is the first place.
 	BootIndex int

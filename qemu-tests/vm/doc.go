@@ -30,5 +30,6 @@
 //
 // Raw image files only. A kill does not lose unflushed writes, so the loss of a
 // disk's own cache is not shown by it; that is what the tests of package
-// diskwriter simulate.
+// diskwriter simulate; and [Disk].WriteLog keeps the order of writes and flushes,
+// so that every state between can be looked at.
 package vm

@@ -27,7 +27,7 @@ func TestCommandLine(t *testing.T) {
 		Firmware: &Firmware{Code: "/c.fd", Vars: "/v.fd"}, Namespace: "ns1", NoReboot: true,
 		Disks: []Disk{
 			{Path: "/a,b.img", BootIndex: 1}, {Path: "/n.img", Bus: NVMe, SectorSize: 4096},
-			{Path: "/s.img", Bus: AHCI, ReadOnly: true}, {Path: "/u.img", Bus: USB, Serial: "X"}, {Path: "/w.img", Bus: USB},
+			{Path: "/s.img", Bus: AHCI, ReadOnly: true}, {Path: "/u.img", Bus: USB, Serial: "X"}, {Path: "/w.img", Bus: USB}, {Path: "/l.img", WriteLog: "/l,g"},
 		},
 		NICs: []NIC{{User: "tftp=/t"}, {Model: "e1000e", Tap: "tap0", BootIndex: 2}},
 		Args: []string{"-device", "x"},
@@ -39,6 +39,7 @@ func TestCommandLine(t *testing.T) {
 		"file=/a,,b.img -device virtio-blk-pci,drive=disk0,serial=TROY0,bootindex=0",
 		"nvme,drive=disk1,serial=TROY1,logical_block_size=4096,physical_block_size=4096",
 		"file=/s.img,readonly=on -device ide-hd,bus=ide.2,drive=disk2",
+		"if=none,id=disk5,driver=blklogwrites,", "file.file.filename=/l.img,", "log.filename=/l,,g -device virtio-blk-pci,drive=disk5",
 		"usb-storage,bus=xhci.0,drive=disk3,serial=X", "usb-storage,bus=xhci.0,drive=disk4",
 		"-netdev user,id=net0,tftp=/t -device virtio-net-pci,netdev=net0,mac=52:54:00:54:52:01,romfile= ",
 		"-netdev tap,id=net1,ifname=tap0,script=no,downscript=no -device e1000e,netdev=net1,mac=52:54:00:54:52:02,romfile=,bootindex=1",

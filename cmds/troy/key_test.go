@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/image"
+	"troy/image/trust"
+	"troy/netfetch"
+	"troy/server"
+	"troy/server/protocol"
+)
+
+// seenOver returns the newest version that a client with a pinned root sees through the real server, fetched to the end.
+func seenOver(t *testing.T, store string, root []byte) (int, error) {
+	t.Helper()
+	s, err := server.New(&server.Options{Dir: store, Orders: &server.Fixed{Image: "pc"}})
+	must(t, err)
+	defer s.Close()
+	hs := httptest.NewServer(s)
+	defer hs.Close()
+	src, err := netfetch.NewHTTP(hs.URL+"/"+protocol.PathRepo+"/", nil)
+	must(t, err)
+	client, err := trust.NewClient(&trust.ClientOptions{Root: root, NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) }})
+	must(t, err)
+	if err := client.Refresh(context.Background(), src, time.Now()); err != nil {
+		return 0, err
+	}
+	signed, err := client.Source(src)
+	must(t, err)
+	x, err := image.LoadIndex(context.Background(), signed, "pc")
+	if err != nil {
+		return 0, err
+	}
+	p, err := image.LoadPlan(context.Background(), signed, "pc", 0, x.Latest())
+	if err != nil {
+		return 0, err
+	}
+	_, err = p.Fetch(context.Background(), signed, sink{}, nil)
+	return x.Latest(), err
+}
+
+type sink struct{}
+
+func (sink) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
+// TestKeys goes through the life of a signed store: publishing signs, keys leave the store and come back by --keys, roles rotate, the server's word is
+// checked by a client with the first root.
+func TestKeys(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	rootFile := filepath.Join(h.dir, "root.json")
+	wantTroy(t, exitOK, "key", "root", rootFile)
+	root, err := os.ReadFile(rootFile)
+	must(t, err)
+	want := func(n int) {
+		t.Helper()
+		if got, err := seenOver(t, h.store, root); got != n || err != nil {
+			t.Fatalf("a machine sees version %d, %v; want %d", got, err, n)
+		}
+	}
+	want(2)
+	if res := wantTroy(t, exitOK, "image", "list"); res.errOut != "" {
+		t.Errorf("list warns of %s", res.errOut)
+	}
+	// The admin locks the keys away.
+	stick := t.TempDir()
+	for _, name := range []string{"root.key", "targets.key"} {
+		must(t, os.Rename(filepath.Join(h.store, "keys", name), filepath.Join(stick, name)))
+	}
+	grandchild := filepath.Join(h.dir, "g.vhdx")
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, grandchild)
+	if res := wantTroy(t, exitFailed, "image", "add", "pc", grandchild); !strings.Contains(res.errOut, "--keys") || !strings.Contains(res.errOut, "targets.key") {
+		t.Errorf("without the keys: %s", res.errOut)
+	}
+	if list := wantJSON[[]image.Manifest](t, exitOK, "image", "list"); len(list) != 2 {
+		t.Errorf("without the keys a version was made: %d", len(list))
+	}
+	wantTroy(t, exitOK, "image", "add", "--keys", stick, "pc", grandchild)
+	want(3)
+	for _, role := range []string{"root", "targets", "snapshot", "timestamp"} {
+		wantTroy(t, exitOK, "key", "rotate", "--keys", stick, role)
+		want(3)
+	}
+	wantTroy(t, exitUsage, "key", "rotate", "--keys", stick, "nobody")
+	if list := wantJSON[[]jsonExpiry](t, exitOK, "key", "list"); len(list) != 4 || list[0].Version != 5 || list[0].Soon {
+		t.Errorf("key list: %+v", list)
+	}
+	wantTroy(t, exitOK, "key", "order", "--keys", stick, "pc", "1")
+	wantTroy(t, exitFailed, "key", "order", "--keys", stick, "pc", "9")
+	wantTroy(t, exitOK, "image", "rm", "--keys", stick, "pc", "3")
+	wantTroy(t, exitOK, "image", "gc")
+	want(2)
+	if res := wantTroy(t, exitOK, "key", "sign", "--keys", stick); !strings.Contains(res.out, "nothing to do") {
+		t.Errorf("key sign: %s", res.out)
+	}
+	wantTroy(t, exitOK, "key", "refresh")
+}
+
+// TestKeysAreNotServed asks the real server for all that lies in a store.
+func TestKeysAreNotServed(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	s, err := server.New(&server.Options{Dir: h.store, Orders: &server.Fixed{Image: "pc"}})
+	must(t, err)
+	defer s.Close()
+	given, kept := 0, 0
+	must(t, filepath.WalkDir(h.store, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, _ := filepath.Rel(h.store, p)
+		name := filepath.ToSlash(rel)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("GET", "/"+protocol.PathRepo+"/"+name, nil))
+		ok := w.Code == 200
+		if secret := strings.HasPrefix(name, "keys/") || strings.HasPrefix(name, "."); ok == secret {
+			t.Errorf("%s: status %d", name, w.Code)
+		}
+		if changes := strings.HasSuffix(name, "/versions.json") && strings.HasPrefix(name, "images/") || name == "metadata/timestamp.json" || name == "store.json"; ok && changes != (w.Header().Get("Cache-Control") == "no-cache") {
+			t.Errorf("%s: %s", name, w.Header().Get("Cache-Control"))
+		}
+		if ok {
+			given++
+		} else {
+			kept++
+		}
+		return nil
+	}))
+	if given < 10 || kept < 4 {
+		t.Errorf("%d files are served, %d kept", given, kept)
+	}
+}
+
+// TestUnsignedStore: a store without keys works, says so, and is signed later; sealed keys need their passphrase.
+func TestUnsignedStore(t *testing.T) {
+	r := seeded(t)
+	dir := t.TempDir()
+	store, raw, base := filepath.Join(dir, "store"), filepath.Join(dir, "d.img"), filepath.Join(dir, "d.vhdx")
+	t.Setenv("TROY_STORE", store)
+	randomRaw(t, r, raw, 3<<20)
+	wantVHDX(t, exitOK, "convert", "--to", "dynamic", raw, base)
+	wantTroy(t, exitOK, "init", "--unsigned", store)
+	if res := wantTroy(t, exitOK, "image", "import", "pc", base); !strings.Contains(res.errOut, "not signed") {
+		t.Errorf("import says %s", res.errOut)
+	}
+	wantTroy(t, exitFailed, "key", "list")
+	pass := filepath.Join(dir, "pass")
+	must(t, os.WriteFile(pass, []byte("correct horse\n"), 0o600))
+	keys := filepath.Join(dir, "keys")
+	wantTroy(t, exitOK, "key", "init", "--keys", keys, "--passphrase-file", pass)
+	wantTroy(t, exitFailed, "key", "init")
+	wantTroy(t, exitFailed, "image", "import", "--keys", keys, "again", base)
+	wantTroy(t, exitOK, "image", "import", "--keys", keys, "--passphrase-file", pass, "again", base)
+	t.Setenv("TROY_PASSPHRASE", "wrong horse")
+	if res := wantTroy(t, exitFailed, "image", "rm", "--keys", keys, "again", "1"); !strings.Contains(res.errOut, "wrong passphrase") {
+		t.Errorf("rm says %s", res.errOut)
+	}
+	rootFile := filepath.Join(dir, "root.json")
+	wantTroy(t, exitOK, "key", "root", rootFile)
+	root, err := os.ReadFile(rootFile)
+	must(t, err)
+	if got, err := seenOver(t, store, root); got != 1 || err != nil {
+		t.Errorf("a machine sees version %d, %v", got, err)
+	}
+}

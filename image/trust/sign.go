@@ -1,0 +1,240 @@
+package trust
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"troy/image"
+)
+
+// maxDocument bounds the documents of a store that can be targets, in bytes; packs are bounded by the image format.
+const maxDocument = 4 << 20
+
+// Order is the document images/NAME/order.json: the version that the admin wants machines to have, newer or older than what they hold.
+type Order struct {
+	// Format is 1.
+	Format int    `json:"format"`
+	Image  string `json:"image"`
+	// Version is the version to go to.
+	Version int `json:"version"`
+}
+
+func orderName(image string) string { return "images/" + image + "/order.json" }
+
+// Sign makes the metadata say what the store holds now: the index and the manifests of all images, their packs, and the orders that were signed before and
+// whose version still exists. It returns false if that was so already. Interrupted, the state before is what clients see. It needs the targets key.
+func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
+	return r.sign(ctx, store, now, nil)
+}
+
+// SetOrder signs which version of an image machines may go back to: a deliberate rollback. Version 0 withdraws the order. It needs the targets key and
+// returns image.ErrNotFound for a version that the store does not have.
+func (r *Repository) SetOrder(ctx context.Context, store *image.Store, name string, version int, now time.Time) error {
+	if version != 0 {
+		if _, err := store.Show(ctx, name, version); err != nil {
+			return err
+		}
+	}
+	_, err := r.sign(ctx, store, now, &Order{Format: 1, Image: name, Version: version})
+	return err
+}
+
+func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time, order *Order) (bool, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	st, err := r.load()
+	if err != nil {
+		return false, err
+	}
+	c := collector{r: r, store: store, files: map[string]*metadata.TargetFiles{}}
+	if err := c.collect(ctx, st, order); err != nil {
+		return false, err
+	}
+	if sameTargets(st.targets.Signed.Targets, c.files) && !stale(st.targets.Signed.Expires, Targets, now) {
+		return r.refresh(st, now)
+	}
+	signers, err := r.signers(st, Targets, Snapshot, Timestamp)
+	if err != nil {
+		return false, err
+	}
+	st.targets.Signed.Targets = c.files
+	if err := (&commit{dir: r.path(""), now: now, state: st, signers: signers, targets: true}).run(); err != nil {
+		return false, err
+	}
+	r.prune(st)
+	return true, nil
+}
+
+func (r *Repository) signers(st *state, list ...Role) (map[Role][]*signingKey, error) {
+	out := map[Role][]*signingKey{}
+	for _, role := range list {
+		k, err := r.key(st, role)
+		if err != nil {
+			return nil, err
+		}
+		out[role] = []*signingKey{k}
+	}
+	return out, nil
+}
+
+func sameTargets(a, b map[string]*metadata.TargetFiles) bool {
+	return maps.EqualFunc(a, b, func(x, y *metadata.TargetFiles) bool { return x.Length == y.Length && x.Hashes.Equal(y.Hashes) })
+}
+
+// stale says that less than half of the time is left.
+func stale(expires time.Time, role Role, now time.Time) bool {
+	return expires.Sub(now) < role.validity()/2
+}
+
+// collector gathers the targets of a store.
+type collector struct {
+	r     *Repository
+	store *image.Store
+	files map[string]*metadata.TargetFiles
+}
+
+func (c *collector) collect(ctx context.Context, st *state, order *Order) error {
+	names, err := c.store.Images()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		index, err := c.store.Get(ctx, image.IndexName(name), maxDocument)
+		if err != nil {
+			return err
+		}
+		if err := c.document(image.IndexName(name), index); err != nil {
+			return err
+		}
+		x, err := image.ParseIndex(index, name)
+		if err != nil {
+			return err
+		}
+		versions := map[int]bool{}
+		for _, e := range x.Versions {
+			versions[e.Version] = true
+			m, err := image.LoadManifest(ctx, c.store, name, e.Version)
+			if err != nil {
+				return err
+			}
+			for _, o := range []image.Object{e.Manifest, m.Pack} {
+				c.files[o.Name] = target(o.Size, o.SHA256[:])
+			}
+		}
+		if err := c.order(st, name, versions, order); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func target(size int64, sum []byte) *metadata.TargetFiles {
+	return &metadata.TargetFiles{Length: size, Hashes: metadata.Hashes{"sha256": bytes.Clone(sum)}}
+}
+
+func (c *collector) document(name string, b []byte) error {
+	c.files[name] = target(int64(len(b)), sumOf(b))
+	return c.r.putDocument(name, b)
+}
+
+// order takes the new order of an image, or the one that was signed before.
+func (c *collector) order(st *state, name string, versions map[int]bool, order *Order) error {
+	b, err := []byte(nil), error(nil)
+	if order != nil && order.Image == name {
+		b, err = json.Marshal(order)
+	} else if old := st.targets.Signed.Targets[orderName(name)]; old != nil {
+		b, err = os.ReadFile(c.r.path(documentName(orderName(name), old.Hashes["sha256"])))
+	}
+	if err != nil {
+		return fmt.Errorf("trust: the order of %s: %w", name, err)
+	}
+	if b == nil {
+		return nil
+	}
+	o, err := parseOrder(b, name)
+	if err != nil || !versions[o.Version] {
+		return err // withdrawn, or the version is gone
+	}
+	return c.document(orderName(name), b)
+}
+
+func parseOrder(b []byte, name string) (*Order, error) {
+	var o Order
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&o); err != nil || o.Format != 1 || o.Image != name {
+		return nil, fmt.Errorf("trust: this is no order of format 1 for image %s", name)
+	}
+	return &o, nil
+}
+
+// RefreshTimestamp signs timestamp and snapshot anew when less than half of their time is left, and says whether it did. It needs only the keys that lie in
+// the store. Call it every few hours while the store is served: what is served expires otherwise, and machines refuse it.
+func (r *Repository) RefreshTimestamp(ctx context.Context, now time.Time) (bool, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	st, err := r.load()
+	if err != nil {
+		return false, err
+	}
+	return r.refresh(st, now)
+}
+
+func (r *Repository) refresh(st *state, now time.Time) (bool, error) {
+	both := stale(st.snapshot.Signed.Expires, Snapshot, now)
+	if !both && !stale(st.timestamp.Signed.Expires, Timestamp, now) {
+		return false, nil
+	}
+	signers, err := r.signers(st, Snapshot, Timestamp)
+	if err != nil {
+		return false, err
+	}
+	c := &commit{dir: r.path(""), now: now, state: st, signers: signers}
+	if both {
+		err = c.run()
+	} else {
+		err = c.timestamp()
+	}
+	return err == nil, err
+}
+
+// Expiry says until when a role's signature holds.
+type Expiry struct {
+	Role    Role
+	Version int64
+	Expires time.Time
+	// Soon says that it is time to do something: the admin for Root and Targets, whoever serves the store for the others.
+	Soon bool
+}
+
+// Expiries returns one entry for each role.
+func (r *Repository) Expiries(now time.Time) ([]Expiry, error) {
+	st, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	list := []Expiry{
+		{Root, st.root.Signed.Version, st.root.Signed.Expires, false},
+		{Targets, st.targets.Signed.Version, st.targets.Signed.Expires, false},
+		{Snapshot, st.snapshot.Signed.Version, st.snapshot.Signed.Expires, false},
+		{Timestamp, st.timestamp.Signed.Version, st.timestamp.Signed.Expires, false},
+	}
+	for i := range list {
+		e := &list[i]
+		e.Soon = e.Expires.Sub(now) < min(90*day, e.Role.validity()/4)
+	}
+	return list, nil
+}

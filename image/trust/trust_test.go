@@ -1,0 +1,541 @@
+package trust_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata/config"
+	"github.com/theupdateframework/go-tuf/v2/metadata/updater"
+
+	"troy/image"
+	"troy/image/trust"
+)
+
+// TestWholeWay: what is signed is seen, what is only published is not, and metadata does not grow without end.
+func TestWholeWay(t *testing.T) {
+	m := newRoom(t, nil)
+	root, mem := m.root(), &memory{}
+	m.wantVersion(1, root, mem, start)
+	m.publish()
+	m.wantVersion(1, root, mem, start) // not signed yet: the version before is whole
+	m.sign(start)
+	m.wantVersion(2, root, mem, start)
+	if changed, err := m.repo.Sign(t.Context(), m.store, start); changed || err != nil {
+		t.Errorf("signing the same again: %v, %v", changed, err)
+	}
+	for range 12 {
+		m.publish()
+		m.sign(start)
+	}
+	m.wantVersion(14, root, mem, start)
+	if n := len(m.files()); n > 30 {
+		t.Errorf("%d files of metadata after 14 versions", n)
+	}
+	m.must(m.store.Remove(t.Context(), "pc", 14))
+	m.sign(start)
+	if _, err := m.store.GC(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m.wantVersion(13, root, mem, start)
+}
+
+// TestForeignClient reads the repository with the client that comes with go-tuf, over HTTP.
+func TestForeignClient(t *testing.T) {
+	m := newRoom(t, nil)
+	root := m.root()
+	m.must(m.repo.Rotate(t.Context(), trust.Root, start))
+	m.publish()
+	m.sign(start)
+	hs := httptest.NewServer(http.FileServer(http.Dir(m.dir)))
+	defer hs.Close()
+	cfg, err := config.New(hs.URL+"/"+trust.Folder, root)
+	m.must(err)
+	cfg.LocalMetadataDir, cfg.LocalTargetsDir = t.TempDir(), t.TempDir()
+	cfg.RemoteTargetsURL, cfg.PrefixTargetsWithHash = hs.URL+"/"+trust.Folder+"/targets", true
+	u, err := updater.New(cfg)
+	m.must(err)
+	u.UnsafeSetRefTime(start)
+	m.must(u.Refresh())
+	info, err := u.GetTargetInfo(image.IndexName("pc"))
+	m.must(err)
+	_, got, err := u.DownloadTarget(info, filepath.Join(t.TempDir(), "index"), "")
+	m.must(err)
+	if want, err := m.store.Get(t.Context(), image.IndexName("pc"), 1<<20); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("go-tuf's client reads %q, %v", got, err)
+	}
+	for _, name := range []string{"images/pc/1.json", "images/pc/2.json"} {
+		if _, err := u.GetTargetInfo(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTamper flips bits in every file that a client reads, one at a time. It must refuse, or see the same as without (spelling outside of what is signed).
+func TestTamper(t *testing.T) {
+	m := newRoom(t, nil)
+	root := m.root()
+	m.must(m.repo.Rotate(t.Context(), trust.Root, start)) // so that a root travels
+	m.publish()
+	m.sign(start)
+	files := m.files()
+	for _, n := range []string{"images/pc/1.json", "images/pc/2.json"} {
+		b, err := os.ReadFile(filepath.Join(m.dir, n))
+		m.must(err)
+		files[n] = b
+	}
+	count, harmless := 40, 0
+	if os.Getenv("TROY_SOAK") == "1" {
+		count = 2000
+	}
+	for name, b := range files {
+		refused := 0
+		for range count {
+			bent := bytes.Clone(b)
+			bent[m.r.IntN(len(bent))] ^= 1 << m.r.IntN(8)
+			got, err := m.sees(root, nil, m.attacked(map[string][]byte{name: bent}), start)
+			switch {
+			case err != nil:
+				refused++
+			case got == 2:
+				harmless++
+			default:
+				t.Errorf("%s bent: the client sees version %d", name, got)
+			}
+		}
+		used := !strings.Contains(name, "1.targets.json") && !strings.Contains(name, "/1.snapshot") && !strings.Contains(name, "/1.root")
+		t.Logf("%-60.60s %d of %d refused", name, refused, count)
+		if strings.HasSuffix(name, "timestamp.json") && refused < count*3/4 || strings.HasPrefix(name, "images/") && refused < count {
+			t.Errorf("%s: only %d of %d flips refused (used %v)", name, refused, count, used)
+		}
+	}
+	t.Logf("%d flips changed nothing that is read or signed", harmless)
+}
+
+// TestRollback: what was trusted once is the least that is trusted later. A client without memory cannot know.
+func TestRollback(t *testing.T) {
+	m := newRoom(t, nil)
+	root, mem := m.root(), &memory{}
+	before := m.files()
+	m.wantVersion(1, root, mem, start)
+	m.publish()
+	m.sign(start)
+	m.wantVersion(2, root, mem, start)
+	m.publish()
+	m.sign(start)
+	m.wantVersion(3, root, mem, start)
+	now := start.Add(day)
+	if _, err := m.sees(root, mem, m.attacked(before), now); !errors.Is(err, trust.ErrRollback) || !errors.Is(err, trust.ErrUntrusted) {
+		t.Errorf("old timestamp: %v", err)
+	}
+	if got, err := m.sees(root, nil, m.attacked(before), now); got != 1 || err != nil {
+		t.Errorf("without memory: version %d, %v", got, err)
+	}
+	m.wantVersion(3, root, mem, now) // the refusal cost nothing
+
+	// The store itself was restored from a backup: new timestamps of old content have smaller numbers.
+	old := m.copyTree()
+	for name, b := range before {
+		m.must(os.WriteFile(filepath.Join(old.dir, name), b, 0o644))
+	}
+	old.reopen(nil)
+	if changed, err := old.repo.RefreshTimestamp(t.Context(), start.Add(10*day)); !changed || err != nil {
+		t.Fatalf("RefreshTimestamp = %v, %v", changed, err)
+	}
+	if _, err := old.sees(root, mem, old.store, start.Add(10*day)); !errors.Is(err, trust.ErrRollback) {
+		t.Errorf("restored store: %v", err)
+	}
+	// Its way out, as the package page says: new keys for what is online.
+	m.must(old.repo.Rotate(t.Context(), trust.Timestamp, start.Add(10*day)))
+	m.must(old.repo.Rotate(t.Context(), trust.Snapshot, start.Add(10*day)))
+	old.wantVersion(1, root, mem, start.Add(10*day))
+}
+
+// TestMixAndMatch: parts of different states do not make a new one.
+func TestMixAndMatch(t *testing.T) {
+	m := newRoom(t, nil)
+	root := m.root()
+	old := m.files()
+	m.publish()
+	m.sign(start)
+	now := m.files()
+	newest := func(files map[string][]byte, kind string) string {
+		for n := 9; n > 0; n-- {
+			if name := fmt.Sprintf("%s/%d.%s.json", trust.Folder, n, kind); files[name] != nil {
+				return name
+			}
+		}
+		t.Fatalf("no %s", kind)
+		return ""
+	}
+	for _, kind := range []string{"snapshot", "targets"} {
+		says := map[string][]byte{newest(now, kind): old[newest(old, kind)]}
+		if _, err := m.sees(root, nil, m.attacked(says), start); !errors.Is(err, trust.ErrUntrusted) {
+			t.Errorf("old %s under a new timestamp: %v", kind, err)
+		}
+	}
+	says := map[string][]byte{trust.Folder + "/timestamp.json": old[trust.Folder+"/timestamp.json"], newest(old, "snapshot"): now[newest(now, "snapshot")]}
+	if _, err := m.sees(root, nil, m.attacked(says), start); !errors.Is(err, trust.ErrUntrusted) {
+		t.Errorf("new snapshot under an old timestamp: %v", err)
+	}
+	bad, err := os.ReadFile(filepath.Join(m.dir, "images/pc/1.json"))
+	m.must(err)
+	if _, err := m.sees(root, nil, m.attacked(map[string][]byte{"images/pc/2.json": bad}), start); !errors.Is(err, trust.ErrContent) {
+		t.Errorf("manifest of another version: %v", err)
+	}
+}
+
+// TestExpiry moves the clock.
+func TestExpiry(t *testing.T) {
+	m := newRoom(t, nil)
+	root := m.root()
+	m.wantVersion(1, root, nil, start.Add(13*day))
+	m.wantVersion(1, root, nil, time.Unix(0, 0)) // a PC that lost its clock: the agent's build stamp is what helps here
+	expired := func(mem trust.Memory, now time.Time) {
+		t.Helper()
+		if _, err := m.sees(root, mem, m.store, now); !errors.Is(err, trust.ErrExpired) || !strings.Contains(err.Error(), "expired") {
+			t.Errorf("%v: %v", now, err)
+		}
+	}
+	mem := &memory{}
+	m.wantVersion(1, root, mem, start)
+	kept := bytes.Clone(mem.b)
+	expired(nil, start.Add(15*day))
+	expired(mem, start.Add(15*day))
+	if changed, err := m.repo.RefreshTimestamp(t.Context(), start.Add(day)); changed || err != nil {
+		t.Errorf("refreshed without need: %v, %v", changed, err)
+	}
+	for at := 8 * day; at < 700*day; at += 6 * day { // the server that runs, for two years
+		if _, err := m.repo.RefreshTimestamp(t.Context(), start.Add(at)); err != nil {
+			t.Fatal(err)
+		}
+		if at%(60*day) < 6*day {
+			m.wantVersion(1, root, mem, start.Add(at))
+		}
+	}
+	if bytes.Equal(kept, mem.b) {
+		t.Error("nothing new is remembered")
+	}
+	late := start.Add(3 * 365 * day) // the targets are too old; only the admin can help
+	_, err := m.repo.RefreshTimestamp(t.Context(), late)
+	m.must(err)
+	expired(mem, late)
+	list, err := m.repo.Expiries(late)
+	m.must(err)
+	for _, e := range list {
+		if e.Soon != (e.Role == trust.Targets) {
+			t.Errorf("%+v", e)
+		}
+	}
+	m.sign(late)
+	m.wantVersion(1, root, mem, late)
+	kept = bytes.Clone(mem.b)
+	expired(mem, start.Add(6*365*day)) // the root
+	if !bytes.Equal(kept, mem.b) {
+		t.Error("an expired root made the client forget")
+	}
+	m.must(m.repo.Rotate(t.Context(), trust.Root, start.Add(6*365*day)))
+	m.sign(start.Add(6 * 365 * day))
+	m.wantVersion(1, root, mem, start.Add(6*365*day))
+}
+
+// TestOtherKeys: another store's metadata, and single documents signed by another store's keys.
+func TestOtherKeys(t *testing.T) {
+	m, evil := newRoom(t, nil), newRoom(t, nil)
+	root := m.root()
+	if _, err := evil.sees(root, nil, evil.store, start); !errors.Is(err, trust.ErrSignature) {
+		t.Errorf("another store: %v", err)
+	}
+	for name, b := range evil.files() {
+		if name == trust.Folder+"/1.root.json" || strings.Contains(name, "/targets/") || strings.Contains(name, "/1.") {
+			continue // not asked for
+		}
+		if _, err := m.sees(root, nil, m.attacked(map[string][]byte{name: b}), start); !errors.Is(err, trust.ErrUntrusted) {
+			t.Errorf("%s of another store: %v", name, err)
+		}
+	}
+	evil.must(evil.repo.Rotate(t.Context(), trust.Root, start))
+	if _, err := m.sees(root, nil, m.attacked(map[string][]byte{trust.Folder + "/2.root.json": evil.root()}), start); !errors.Is(err, trust.ErrUntrusted) {
+		t.Errorf("root of another store: %v", err)
+	}
+	if _, err := trust.NewClient(&trust.ClientOptions{Root: []byte("{}")}); !errors.Is(err, trust.ErrUntrusted) {
+		t.Errorf("no root: %v", err)
+	}
+}
+
+// TestRotate gives each role a new key, some twice; clients follow from any root, and never go back.
+func TestRotate(t *testing.T) {
+	m := newRoom(t, nil)
+	roots, mem := [][]byte{m.root()}, &memory{}
+	m.wantVersion(1, roots[0], mem, start)
+	for i, role := range []trust.Role{trust.Timestamp, trust.Snapshot, trust.Targets, trust.Root, trust.Root, trust.Targets} {
+		m.must(m.repo.Rotate(t.Context(), role, start))
+		roots = append(roots, m.root())
+		for _, root := range roots {
+			m.wantVersion(i+1, root, nil, start)
+			m.wantVersion(i+1, root, mem, start)
+		}
+		m.publish()
+		m.sign(start)
+		m.wantVersion(i+2, roots[0], mem, start)
+	}
+	// Whoever hides the newest roots is found out by memory, with media of any age.
+	says := map[string][]byte{trust.Folder + "/7.root.json": nil}
+	for _, root := range roots[:6] {
+		if _, err := m.sees(root, &memory{nil}, m.attacked(says), start); err == nil {
+			t.Error("targets signed by a key that no root names are trusted")
+		}
+	}
+	if v, err := m.sees(roots[0], mem, m.attacked(says), start); v != 7 || err != nil {
+		t.Errorf("with all roots in memory: version %d, %v", v, err)
+	}
+	other := newRoom(t, nil) // new media of a new store: the memory of the old one does not count
+	other.wantVersion(1, other.root(), mem, start)
+	other.wantVersion(1, other.root(), mem, start)
+}
+
+// TestHiddenRoot: the memory of an older medium knows of a root that a source keeps back.
+func TestHiddenRoot(t *testing.T) {
+	m := newRoom(t, nil)
+	first := m.root()
+	before := m.files()
+	m.must(m.repo.Rotate(t.Context(), trust.Root, start))
+	second := m.root()
+	m.must(m.repo.Rotate(t.Context(), trust.Root, start))
+	mem := &memory{}
+	m.wantVersion(1, second, mem, start) // remembers root 3 only
+	before[trust.Folder+"/2.root.json"], before[trust.Folder+"/3.root.json"] = nil, nil
+	if _, err := m.sees(first, mem, m.attacked(before), start); !errors.Is(err, trust.ErrRollback) {
+		t.Errorf("hidden roots: %v", err)
+	}
+	m.wantVersion(1, first, mem, start)
+}
+
+// TestLostTargetsKey: the admin who lost it needs the root key only.
+func TestLostTargetsKey(t *testing.T) {
+	keys := t.TempDir()
+	m := newRoom(t, &trust.Options{Keys: keys})
+	root, mem := m.root(), &memory{}
+	m.must(os.Remove(filepath.Join(keys, "targets.key")))
+	m.publish()
+	if err := m.repo.CheckKeys(); !errors.Is(err, trust.ErrKey) {
+		t.Errorf("CheckKeys: %v", err)
+	}
+	if _, err := m.repo.Sign(t.Context(), m.store, start); !errors.Is(err, trust.ErrKey) {
+		t.Errorf("Sign: %v", err)
+	}
+	m.wantVersion(1, root, mem, start)
+	if _, err := m.repo.RefreshTimestamp(t.Context(), start.Add(10*day)); err != nil {
+		t.Errorf("the server needs the admin's keys: %v", err)
+	}
+	m.must(m.repo.Rotate(t.Context(), trust.Targets, start))
+	m.must(m.repo.CheckKeys())
+	m.sign(start)
+	m.wantVersion(2, root, mem, start)
+	m.must(os.Remove(filepath.Join(keys, "root.key")))
+	if err := m.repo.Rotate(t.Context(), trust.Snapshot, start); !errors.Is(err, trust.ErrKey) {
+		t.Errorf("rotation without the root key: %v", err)
+	}
+}
+
+// TestInterrupted puts the store into the states between the writes of signing and of rotations: clients see old or new, and the next call ends it.
+func TestInterrupted(t *testing.T) {
+	m := newRoom(t, nil)
+	root, before := m.root(), m.files()
+	m.publish()
+	m.sign(start)
+	after := m.files()
+	says := map[string][]byte{}
+	for name := range after {
+		if before[name] == nil {
+			says[name] = nil
+		}
+	}
+	says[trust.Folder+"/timestamp.json"] = before[trust.Folder+"/timestamp.json"]
+	for _, name := range []string{"/targets/", ".targets.json", ".snapshot.json"} {
+		if got, err := m.sees(root, nil, m.attacked(says), start); got != 1 || err != nil {
+			t.Fatalf("before %s is there: version %d, %v", name, got, err)
+		}
+		for n := range says {
+			if strings.Contains(n, name) {
+				says[n] = after[n]
+			}
+		}
+	}
+	if got, err := m.sees(root, nil, m.attacked(says), start); got != 1 || err != nil {
+		t.Fatalf("before the timestamp: version %d, %v", got, err)
+	}
+	for _, role := range []trust.Role{trust.Root, trust.Targets, trust.Snapshot, trust.Timestamp} {
+		for _, state := range []string{"root metadata not written", "key not in place"} {
+			c := m.copyTree()
+			path := c.repo.KeyPath(role)
+			oldKey, err := os.ReadFile(path)
+			m.must(err)
+			m.must(c.repo.Rotate(t.Context(), role, start))
+			m.must(os.Rename(path, path+".new"))
+			m.must(os.WriteFile(path, oldKey, 0o600))
+			if state == "root metadata not written" {
+				m.must(os.Remove(filepath.Join(c.dir, trust.Folder, "2.root.json")))
+			}
+			c.wantVersion(2, root, nil, start)
+			c.publish()
+			m.must(c.repo.CheckKeys())
+			c.sign(start)
+			c.wantVersion(3, root, nil, start)
+			m.must(c.repo.Rotate(t.Context(), role, start))
+			c.wantVersion(3, root, nil, start)
+		}
+	}
+}
+
+// TestPassphrase: keys of the admin are sealed, and what was changed in the file is found.
+func TestPassphrase(t *testing.T) {
+	ask := func(p string) *trust.Options {
+		return &trust.Options{Passphrase: func() ([]byte, error) { return []byte(p), nil }}
+	}
+	m := newRoom(t, ask("correct horse"))
+	for _, role := range []trust.Role{trust.Root, trust.Targets, trust.Snapshot, trust.Timestamp} {
+		b, err := os.ReadFile(m.repo.KeyPath(role))
+		m.must(err)
+		sealed := bytes.Contains(b, []byte(`"box"`)) && !bytes.Contains(b, []byte(`"seed"`))
+		if sealed != (role == trust.Root || role == trust.Targets) {
+			t.Errorf("%s key: sealed %v", role, sealed)
+		}
+		if st, err := os.Stat(m.repo.KeyPath(role)); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s key: %v, %v", role, st.Mode(), err)
+		}
+	}
+	for _, o := range []*trust.Options{ask("wrong"), ask(""), nil} {
+		m.reopen(o)
+		if err := m.repo.CheckKeys(); !errors.Is(err, trust.ErrKey) {
+			t.Errorf("CheckKeys: %v", err)
+		}
+		if _, err := m.repo.RefreshTimestamp(t.Context(), start.Add(10*day)); err != nil {
+			t.Errorf("the server needs a passphrase: %v", err)
+		}
+	}
+	m.reopen(ask("correct horse"))
+	m.must(m.repo.CheckKeys())
+	m.must(m.repo.Rotate(t.Context(), trust.Targets, start))
+	m.must(m.repo.CheckKeys())
+	path := m.repo.KeyPath(trust.Targets)
+	b, err := os.ReadFile(path)
+	m.must(err)
+	for range 5 {
+		bent := bytes.Clone(b)
+		at := bytes.Index(b, []byte(`"box": "`)) + 8 + m.r.IntN(60)
+		bent[at] ^= 1
+		m.must(os.WriteFile(path, bent, 0o600))
+		if err := m.repo.CheckKeys(); !errors.Is(err, trust.ErrKey) {
+			t.Errorf("bent key: %v", err)
+		}
+	}
+	if _, err := trust.Init(m.dir, start, nil); !errors.Is(err, trust.ErrExists) {
+		t.Errorf("second Init: %v", err)
+	}
+	if _, err := trust.Open(t.TempDir(), nil); !errors.Is(err, trust.ErrUnsigned) {
+		t.Errorf("unsigned store: %v", err)
+	}
+}
+
+// TestOrder: a machine goes back only by the admin's signature.
+func TestOrder(t *testing.T) {
+	m := newRoom(t, nil)
+	m.publish()
+	m.publish()
+	m.sign(start)
+	allow := func(have, want int) error {
+		s, err := open(t, m.root(), nil, m.store, start)
+		m.must(err)
+		return s.Allow(t.Context(), "pc", have, want)
+	}
+	m.must(allow(0, 1))
+	m.must(allow(1, 3))
+	if err := allow(3, 1); !errors.Is(err, trust.ErrOrder) || !errors.Is(err, trust.ErrUntrusted) {
+		t.Errorf("back without an order: %v", err)
+	}
+	m.must(m.repo.SetOrder(t.Context(), m.store, "pc", 1, start))
+	m.must(allow(3, 1))
+	if err := allow(3, 2); !errors.Is(err, trust.ErrOrder) {
+		t.Errorf("back to another version: %v", err)
+	}
+	m.publish()
+	m.sign(start)
+	m.must(allow(3, 1)) // it stays until it is withdrawn
+	m.must(m.repo.SetOrder(t.Context(), m.store, "pc", 0, start))
+	if err := allow(3, 1); !errors.Is(err, trust.ErrOrder) {
+		t.Errorf("withdrawn: %v", err)
+	}
+	if err := m.repo.SetOrder(t.Context(), m.store, "pc", 9, start); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("order of a version that is not: %v", err)
+	}
+}
+
+// TestUnsignedNames: what nobody signed is not there, and the way around the signed copy is shut.
+func TestUnsignedNames(t *testing.T) {
+	m := newRoom(t, nil)
+	s, err := open(t, m.root(), nil, m.store, start)
+	m.must(err)
+	for _, name := range []string{"store.json", "images/other/versions.json", "images/pc/7.json", "keys/online/timestamp.key", "metadata/timestamp.json", ""} {
+		if b, err := s.Get(t.Context(), name, 1<<20); err == nil {
+			t.Errorf("Get(%q) = %q", name, b)
+		}
+		if b, err := s.ReadRange(t.Context(), name, 0, 1); err == nil {
+			t.Errorf("ReadRange(%q) = %q", name, b)
+		}
+	}
+	if b, err := s.ReadRange(t.Context(), "images/pc/1.json", 5, 1<<20); err == nil {
+		t.Errorf("past the end: %q", b)
+	}
+}
+
+// FuzzRefresh lets a source answer anything for one document, with anything remembered.
+func FuzzRefresh(f *testing.F) {
+	dir := f.TempDir()
+	store, err := image.Init(filepath.Join(dir, "s"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	repo, err := trust.Init(filepath.Join(dir, "s"), start, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	root, err := repo.Root()
+	if err != nil {
+		f.Fatal(err)
+	}
+	seeds := 0
+	names := []string{"timestamp.json", "1.snapshot.json", "1.targets.json", "2.root.json"}
+	for i, name := range names[:3] {
+		b, err := os.ReadFile(filepath.Join(dir, "s", trust.Folder, name))
+		if err != nil || len(b) == 0 {
+			f.Fatal(name, err)
+		}
+		f.Add(i, b, []byte(`{"format":1,"timestamp":"e30="}`))
+		seeds++
+	}
+	f.Add(3, root, []byte{})
+	if seeds != 3 {
+		f.Fatal("seeds are missing")
+	}
+	f.Fuzz(func(t *testing.T, which int, b, remembered []byte) {
+		if which < 0 || which >= len(names) {
+			return
+		}
+		src := &attacker{Source: store, docs: store, says: map[string][]byte{trust.Folder + "/" + names[which]: b}}
+		s, err := open(t, root, &memory{remembered}, src, start)
+		if err != nil {
+			return
+		}
+		if _, err := s.Get(t.Context(), image.IndexName("pc"), 1<<20); !errors.Is(err, image.ErrNotFound) {
+			t.Errorf("an empty store signs something: %v", err)
+		}
+	})
+}

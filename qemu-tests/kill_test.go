@@ -1,0 +1,210 @@
+package qemutests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/diskwriter"
+	"troy/diskwriter/target"
+	"troy/qemu-tests/lab"
+	"troy/qemu-tests/vm"
+)
+
+// moments are when the power goes: some time after a line of the agent.
+var moments = []struct {
+	line string
+	most time.Duration
+}{
+	{`deploy: .* version 1 → 2`, 2500 * time.Millisecond},  // while pages are fetched into the slot
+	{`deploy: fetch: .* in .* s,`, 700 * time.Millisecond}, // while the slot is finished, and committed
+	{`version 2 is committed`, 300 * time.Millisecond},     // during the merge
+	{`deploy: merge: .* in .* s,`, 600 * time.Millisecond}, // during the hand-off
+	{`deploy: disk: `, 1500 * time.Millisecond},            // while an earlier run is resumed
+}
+
+// killing is a campaign on PCs of a small lab.
+type killing struct {
+	t      *testing.T
+	lab    *lab.Lab
+	want   *versions
+	r      *rand.Rand
+	pc     *lab.PC
+	made   int
+	counts map[string]int
+}
+
+// The power is cut at random moments of a deployment with policy now. After each cut the disk shows one whole version, the
+// one it says, and a start by firmware alone ends in the stand-in. At the end an undisturbed run brings version 2.
+func TestKilled(t *testing.T) {
+	kills := 3
+	if os.Getenv("TROY_SOAK") != "" {
+		kills = 300
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	k := &killing{t: t, lab: small(t), r: rand.New(rand.NewPCG(seed, 4)), counts: map[string]int{}}
+	var err error
+	if k.want, err = readVersions(k.lab.Windows.V1, k.lab.Windows.V2); err != nil {
+		t.Fatal(err)
+	}
+	server, err := k.lab.Serve(t.Context(), "--merge", "now")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	k.fresh()
+	for i, tries := 0, 0; i < kills; tries++ {
+		if tries > 3*kills+3 {
+			t.Fatalf("only %d of %d kills hit", i, kills)
+		}
+		if k.kill(i) {
+			i++
+		}
+	}
+	t.Logf("%d kills: %v", kills, k.counts)
+	k.finish()
+}
+
+// small makes the small lab for one test.
+func small(t *testing.T) *lab.Lab {
+	t.Helper()
+	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "small-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	seed := rand.Uint64()
+	t.Logf("seed of the disks %d", seed)
+	l, err := room.Small(t.Context(), dir, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// fresh takes a new PC that holds version 1.
+func (k *killing) fresh() {
+	k.t.Helper()
+	if k.pc != nil {
+		os.Remove(k.pc.Disk)
+	}
+	k.made++
+	var err error
+	if k.pc, err = k.lab.NewPC(k.t.Context(), fmt.Sprintf("kill%d", k.made)); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// kill does one round. It returns false when the machine was through before the power was cut: a new PC is next.
+func (k *killing) kill(i int) bool {
+	k.t.Helper()
+	n := i % 3 // the first rounds see the main steps
+	if i >= 3 {
+		n = k.r.IntN(len(moments))
+	}
+	moment := moments[n]
+	after := time.Duration(k.r.Int64N(int64(moment.most)))
+	said, killed := k.start(moment.line, after)
+	if !killed {
+		k.fresh()
+		return false
+	}
+	version, state := k.check()
+	k.t.Logf("kill %d: %v after %q, last line %q: version %d, layers %d, merging %t, log pending %t", i, after.Round(time.Millisecond),
+		moment.line, lastLine(said), version, state.Layers, state.Merging, state.LogPending)
+	k.counts[fmt.Sprintf("version %d, layers %d, merging %t", version, state.Layers, state.Merging)]++
+	if serial, err := k.pc.FromDisk(k.t.Context()); err != nil {
+		k.t.Fatalf("kill %d: the start after it: %v\n%s", i, err, serial)
+	}
+	if version == 2 && (i < 3 || k.r.IntN(2) == 0) {
+		k.fresh()
+	}
+	return true
+}
+
+// start starts the agent and cuts the power some time after a line. killed is false when it ended by itself.
+func (k *killing) start(line string, after time.Duration) (said string, killed bool) {
+	k.t.Helper()
+	c, err := k.pc.KernelConfig("troy.server=http://10.77.0.1:8080")
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	machine, err := vm.Start(k.t.Context(), c)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer machine.Close()
+	if _, err := machine.Expect(k.t.Context(), line); err != nil {
+		if errors.Is(err, vm.ErrEnded) {
+			return machine.Log(), false
+		}
+		k.t.Fatal(err)
+	}
+	time.Sleep(after)
+	machine.Kill()
+	return machine.Log(), errors.Is(machine.Wait(context.Background()), vm.ErrKilled)
+}
+
+// check reads the disk as it is, a log replayed in memory, and checks the NTFS volume.
+func (k *killing) check() (int, diskwriter.State) {
+	k.t.Helper()
+	volume := k.pc.Disk + ".volume"
+	defer os.Remove(volume)
+	if err := lab.CutVolume(k.t.Context(), k.pc.Disk, volume); err != nil {
+		k.t.Fatal(err)
+	}
+	if out, err := exec.Command("ntfsresize", "-i", "-f", volume).CombinedOutput(); err != nil {
+		k.t.Errorf("ntfsresize: %v\n%s", err, out)
+	}
+	t, err := target.Find([]string{k.pc.Disk})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer t.Close()
+	m, _, err := t.Open()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	chain, err := target.Chain(t.Files())
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	version, err := k.want.of(chain)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	if s := m.State(); s.Version != version {
+		k.t.Errorf("the disk shows version %d and says %d", version, s.Version)
+	}
+	return version, m.State()
+}
+
+// finish lets the last PC come to version 2.
+func (k *killing) finish() {
+	k.t.Helper()
+	if serial, err := k.pc.FromKernel(k.t.Context(), "troy.server=http://10.77.0.1:8080"); err != nil {
+		k.t.Fatalf("%v\n%s", err, serial)
+	}
+	if version, _ := k.check(); version != 2 {
+		k.t.Errorf("the undisturbed run left version %d", version)
+	}
+	if chain, err := k.pc.Holds(k.t.Context(), k.lab.Windows.V2); err != nil || chain[0] != diskwriter.BootName {
+		k.t.Errorf("read by 7zz over %v: %v", chain, err)
+	}
+	if serial, err := k.pc.FromDisk(k.t.Context()); err != nil {
+		k.t.Fatalf("%v\n%s", err, serial)
+	}
+}
+
+// lastLine is the last thing that the agent said.
+func lastLine(serial string) string {
+	lines := strings.Split(strings.TrimSpace(serial), "\n")
+	return lines[len(lines)-1]
+}

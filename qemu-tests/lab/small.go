@@ -1,0 +1,64 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"troy/qemu-tests/fixture"
+)
+
+// smallDisk is the virtual disk of a small lab, in bytes.
+const smallDisk = 96 << 20
+
+// Small makes a lab with the same network, kernel and command but an image of its own: a disk of 96 MiB of random content
+// with gaps, and a second version of it with many changes, so that a whole deployment is quick and each part of it takes a
+// noticeable time. Its PCs start the stand-in without any boot entry, too. dir is an existing folder; the new lab is
+// closed with the old one.
+func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) {
+	s := *l
+	s.o = Options{Dir: dir, Out: io.Discard}
+	s.Store, s.pc = filepath.Join(dir, "store"), filepath.Join(dir, "prepared.img")
+	s.Windows = &fixture.Windows{V1: filepath.Join(dir, "v1.raw"), V2: filepath.Join(dir, "v2.raw")}
+	if err := makeVersions(s.Windows, seed); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	if err := s.publish(ctx); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	err := fixture.MakePC(ctx, s.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: s.Windows.V1, SlotBytes: smallDisk,
+		BootMgr: filepath.Join(l.o.Dir, bootManager), Removable: true})
+	s.o.Out = l.o.Out
+	return &s, err
+}
+
+// makeVersions writes two raw images.
+func makeVersions(w *fixture.Windows, seed uint64) error {
+	disk := make([]byte, smallDisk)
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	noise, r := rand.NewChaCha8(key), rand.New(rand.NewPCG(seed, 2))
+	scatter := func(n, most int) {
+		for range n {
+			off := r.IntN(smallDisk - most)
+			noise.Read(disk[off : off+1+r.IntN(most)])
+		}
+	}
+	scatter(60, 2<<20)
+	if err := os.WriteFile(w.V1, disk, 0o644); err != nil {
+		return err
+	}
+	scatter(25, 2<<20)
+	scatter(400, 20<<10)
+	for range 6 {
+		off := r.IntN(smallDisk - 1<<20)
+		clear(disk[off : off+r.IntN(1<<20)])
+	}
+	noise.Read(disk[:1])
+	noise.Read(disk[smallDisk-1:])
+	return os.WriteFile(w.V2, disk, 0o644)
+}
