@@ -41,12 +41,12 @@ build:
 demo: deps
 	go run ./qemu-tests/demo
 test: deps check
-	go test -count=1 -p 1 -timeout 30m ./...
+	go test -count=1 -p 2 -timeout 30m ./...
 check:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt"; exit 1; }
 	go vet ./...
 fuzz:
-	for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} -fuzzminimizetime 100x $$p || exit 1; done; done
+	for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} -fuzzminimizetime 1x $$p || exit 1; done; done
 bench: deps
 	go test -run '^$$' -bench . -benchtime 1x ./...
 soak: deps

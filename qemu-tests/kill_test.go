@@ -37,6 +37,7 @@ type killing struct {
 	r      *rand.Rand
 	pc     *lab.PC
 	made   int
+	spent  bool // the PC is to be replaced before the next round
 	counts map[string]int
 }
 
@@ -96,6 +97,7 @@ func (k *killing) fresh() {
 		os.Remove(k.pc.Disk)
 	}
 	k.made++
+	k.spent = false
 	var err error
 	if k.pc, err = k.lab.NewPC(k.t.Context(), fmt.Sprintf("kill%d", k.made)); err != nil {
 		k.t.Fatal(err)
@@ -105,6 +107,9 @@ func (k *killing) fresh() {
 // kill does one round. It returns false when the machine was through before the power was cut: a new PC is next.
 func (k *killing) kill(i int) bool {
 	k.t.Helper()
+	if k.spent {
+		k.fresh()
+	}
 	n := i % 3 // the first rounds see the main steps
 	if i >= 3 {
 		n = k.r.IntN(len(moments))
@@ -113,7 +118,7 @@ func (k *killing) kill(i int) bool {
 	after := time.Duration(k.r.Int64N(int64(moment.most)))
 	said, killed := k.start(moment.line, after)
 	if !killed {
-		k.fresh()
+		k.spent = true
 		return false
 	}
 	version, state := k.check()
@@ -123,9 +128,7 @@ func (k *killing) kill(i int) bool {
 	if serial, err := k.pc.FromDisk(k.t.Context()); err != nil {
 		k.t.Fatalf("kill %d: the start after it: %v\n%s", i, err, serial)
 	}
-	if version == 2 && (i < 3 || k.r.IntN(2) == 0) {
-		k.fresh()
-	}
+	k.spent = version == 2 && (i < 3 || k.r.IntN(2) == 0)
 	return true
 }
 

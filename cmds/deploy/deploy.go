@@ -26,6 +26,10 @@ func (a *agent) obey(ctx context.Context, order *protocol.Order) error {
 		return untouched("plan", fmt.Errorf("the disk holds %q version %d, the order is %q version %d: that needs a new installation",
 			s.Image, s.Version, order.Image, order.Version))
 	}
+	if s.StagedImage == order.Image && s.Staged == order.Version {
+		a.say("version %d was staged by an earlier start", s.Staged)
+		return a.commit(ctx, order)
+	}
 	if !s.SlotFree {
 		return untouched("plan", fmt.Errorf("%w: versions wait for their merge", diskwriter.ErrNoSlot))
 	}
@@ -58,6 +62,11 @@ func (a *agent) deploy(ctx context.Context, order *protocol.Order, s diskwriter.
 	if err := a.stage(ctx, order, plan, src); err != nil {
 		return err
 	}
+	return a.commit(ctx, order)
+}
+
+// commit makes the staged version the one that boots, and merges it if the policy says so.
+func (a *agent) commit(ctx context.Context, order *protocol.Order) error {
 	if err := a.phase("commit", nil, func() error { return a.machine.Commit(ctx) }); err != nil {
 		return unfinished("commit", err)
 	}

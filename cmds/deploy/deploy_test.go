@@ -468,3 +468,29 @@ func TestPartitionPath(t *testing.T) {
 		}
 	}
 }
+
+// A start that was cut off between stage and commit is finished by the next one without fetching anything again.
+func TestStagedByAnEarlierStart(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	store, err := image.OpenStore(b.store)
+	b.must(err)
+	plan, err := image.LoadPlan(t.Context(), store, testImage, 1, 2)
+	b.must(err)
+	b.withTarget(func(tg *target.Target) {
+		m, _, err := tg.Open()
+		b.must(err)
+		stager, err := m.Stage(t.Context(), &diskwriter.StageRequest{Image: testImage, Version: 2, Runs: stageRuns(plan)})
+		b.must(err)
+		_, err = plan.Fetch(t.Context(), store, stager, &image.FetchOptions{SkipZeros: true})
+		b.must(err)
+		b.must(stager.Finish(t.Context()))
+	})
+	b.holds(b.v1)
+	if code := b.run(); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	if strings.Contains(b.out.String(), "fetch") {
+		t.Error("it fetched again what was staged")
+	}
+	b.holds(b.v2)
+}

@@ -115,7 +115,7 @@ func runRemove(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	signer, err := i.signer(&keys)
+	signer, err := i.signer(ctx, &keys)
 	if err != nil {
 		return err
 	}

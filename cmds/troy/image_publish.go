@@ -65,7 +65,7 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*image.Dis
 	if p.o.Level < 1 || p.o.Level > 22 {
 		return &usageError{fmt.Sprintf("--level %d: want 1 to 22", p.o.Level)}
 	}
-	signer, err := p.signer(&p.keys)
+	signer, err := p.signer(ctx, &p.keys)
 	if err != nil {
 		return err
 	}

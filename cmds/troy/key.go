@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"troy/image"
@@ -106,7 +107,7 @@ func (c *call) sayKeys(repo *trust.Repository) {
 type signer struct{ repo *trust.Repository }
 
 // signer opens the keys before the long work begins.
-func (i *imageCall) signer(keys *keyFlags) (*signer, error) {
+func (i *imageCall) signer(ctx context.Context, keys *keyFlags) (*signer, error) {
 	repo, err := trust.Open(i.dir, keys.options())
 	if errors.Is(err, trust.ErrUnsigned) {
 		i.note("the store is not signed; 'troy key init' changes that")
@@ -117,6 +118,13 @@ func (i *imageCall) signer(keys *keyFlags) (*signer, error) {
 	}
 	if err != nil {
 		return nil, &fault{err: err, fate: "the store is as it was", advice: keyAdvice(err)}
+	}
+	names, err := repo.Unsigned(ctx, i.store)
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("the store differs from what is signed, in %d files: %s", len(names), strings.Join(names[:min(len(names), 4)], ", "))
+	}
+	if err != nil {
+		return nil, &fault{err: err, fate: "the store is as it was", advice: "if this is your own work, interrupted, 'troy key sign' signs it; else find out who wrote to the store"}
 	}
 	return &signer{repo}, nil
 }

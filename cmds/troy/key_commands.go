@@ -106,6 +106,10 @@ func runKeySign(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	names, err := k.repo.Unsigned(ctx, k.store)
+	if err != nil {
+		return err
+	}
 	changed, err := k.repo.Sign(ctx, k.store, time.Now())
 	if err != nil {
 		return &fault{err: err, fate: "machines see what they saw before", advice: keyAdvice(err)}
@@ -115,6 +119,9 @@ func runKeySign(ctx context.Context, c *call) error {
 		return nil
 	}
 	fmt.Fprintln(k.stdout, "signed what the store holds")
+	for _, name := range names {
+		fmt.Fprintf(k.stdout, "  new or gone: %s\n", clean(name))
+	}
 	return nil
 }
 

@@ -103,6 +103,28 @@ func TestKeys(t *testing.T) {
 	wantTroy(t, exitOK, "key", "refresh")
 }
 
+// TestForeignVersion: a version that came into the store without the keys is not signed along with the next one.
+func TestForeignVersion(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	for _, dir := range []string{"metadata", "keys"} {
+		must(t, os.Rename(filepath.Join(h.store, dir), filepath.Join(h.dir, dir)))
+	}
+	g, gg := filepath.Join(h.dir, "g.vhdx"), filepath.Join(h.dir, "gg.vhdx")
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, g)
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", g, gg)
+	wantTroy(t, exitOK, "image", "add", "pc", g)
+	for _, dir := range []string{"metadata", "keys"} {
+		must(t, os.Rename(filepath.Join(h.dir, dir), filepath.Join(h.store, dir)))
+	}
+	if res := wantTroy(t, exitFailed, "image", "add", "pc", gg); !strings.Contains(res.errOut, "images/pc/3.json") {
+		t.Errorf("add says %s", res.errOut)
+	}
+	if res := wantTroy(t, exitOK, "key", "sign"); !strings.Contains(res.out, "images/pc/3.json") {
+		t.Errorf("key sign says %s", res.out)
+	}
+	wantTroy(t, exitOK, "image", "add", "pc", gg)
+}
+
 // TestKeysAreNotServed asks the real server for all that lies in a store.
 func TestKeysAreNotServed(t *testing.T) {
 	h := newHistory(t, seeded(t))

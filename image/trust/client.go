@@ -60,9 +60,12 @@ func NewClient(o *ClientOptions) (*Client, error) {
 func (c *Client) Refresh(ctx context.Context, src image.Documents, now time.Time) error {
 	c.trusted = nil
 	u := &update{ctx: ctx, c: c, src: src, name: nameOf(src)}
-	before := u.load()
+	before, err := u.load()
+	if err != nil {
+		return fmt.Errorf("trust: reading what was trusted before: %w", err)
+	}
 	u.start(now)
-	err := u.run()
+	err = u.run()
 	if after := u.memory.encode(); c.o.Memory != nil && string(after) != string(before) {
 		if serr := c.o.Memory.Save(after); serr != nil {
 			return errors.Join(err, fmt.Errorf("trust: remembering what is trusted: %w", serr))
@@ -102,16 +105,15 @@ type update struct {
 }
 
 // load reads the memory; one that is damaged is as none, because its content is trusted only as far as it is signed.
-func (u *update) load() []byte {
+func (u *update) load() ([]byte, error) {
 	if u.c.o.Memory == nil {
-		return nil
+		return nil, nil
 	}
 	b, err := u.c.o.Memory.Load()
-	if err != nil {
-		return nil
+	if err == nil {
+		u.memory.decode(b)
 	}
-	u.memory.decode(b)
-	return b
+	return b, err
 }
 
 // start begins at the pinned root and goes on over the roots in memory. If those are of another store, or do not follow, nothing in memory is of use: whoever

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -29,7 +30,8 @@ type Order struct {
 func orderName(image string) string { return "images/" + image + "/order.json" }
 
 // Sign makes the metadata say what the store holds now: the index and the manifests of all images, their packs, and the orders that were signed before and
-// whose version still exists. It returns false if that was so already. Interrupted, the state before is what clients see. It needs the targets key.
+// whose version still exists. It returns false if that was so already. Interrupted, the state before is what clients see. It needs the targets key, and returns
+// ErrRepository if what was signed before was changed since. It signs whatever version it finds: see Unsigned.
 func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
 	return r.sign(ctx, store, now, nil)
 }
@@ -60,6 +62,12 @@ func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time
 	if err := c.collect(ctx, st, order); err != nil {
 		return false, err
 	}
+	if err := st.verify(); err != nil {
+		return false, err
+	}
+	if err := st.unchanged(c.files); err != nil {
+		return false, err
+	}
 	if sameTargets(st.targets.Signed.Targets, c.files) && !stale(st.targets.Signed.Expires, Targets, now) {
 		return r.refresh(st, now)
 	}
@@ -73,6 +81,55 @@ func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time
 	}
 	r.prune(st)
 	return true, nil
+}
+
+// Unsigned returns the names of what the store holds, or has lost, beyond what is signed, sorted: what the next Sign would take. Ask before publishing: a version
+// that somebody else put into the store must not be signed along with one's own.
+func (r *Repository) Unsigned(ctx context.Context, store *image.Store) ([]string, error) {
+	st, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	if err := st.verify(); err != nil {
+		return nil, err
+	}
+	c := collector{r: r, store: store, files: map[string]*metadata.TargetFiles{}, dry: true}
+	if err := c.collect(ctx, st, nil); err != nil {
+		return nil, err
+	}
+	var names []string
+	for name, f := range c.files {
+		if old := st.targets.Signed.Targets[name]; old == nil || old.Length != f.Length || !old.Hashes.Equal(f.Hashes) {
+			names = append(names, name)
+		}
+	}
+	for name := range st.targets.Signed.Targets {
+		if c.files[name] == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// verify checks that what counts as signed is: somebody may have written to the store.
+func (st *state) verify() error {
+	for role, m := range map[Role]any{Targets: st.targets, Snapshot: st.snapshot, Timestamp: st.timestamp} {
+		if err := st.root.VerifyDelegate(string(role), m); err != nil {
+			return fmt.Errorf("%w: the %s metadata is not signed by its key (%w); 'rotate' of that role signs it anew", ErrRepository, role, err)
+		}
+	}
+	return nil
+}
+
+// unchanged refuses to sign other content under the name of what was signed: manifests and packs never change.
+func (st *state) unchanged(files map[string]*metadata.TargetFiles) error {
+	for name, old := range st.targets.Signed.Targets {
+		if f := files[name]; f != nil && !changes(name) && (f.Length != old.Length || !f.Hashes.Equal(old.Hashes)) {
+			return fmt.Errorf("%w: %s was changed after it was signed", ErrRepository, name)
+		}
+	}
+	return nil
 }
 
 func (r *Repository) signers(st *state, list ...Role) (map[Role][]*signingKey, error) {
@@ -101,6 +158,7 @@ type collector struct {
 	r     *Repository
 	store *image.Store
 	files map[string]*metadata.TargetFiles
+	dry   bool // write no copies
 }
 
 func (c *collector) collect(ctx context.Context, st *state, order *Order) error {
@@ -144,6 +202,9 @@ func target(size int64, sum []byte) *metadata.TargetFiles {
 
 func (c *collector) document(name string, b []byte) error {
 	c.files[name] = target(int64(len(b)), sumOf(b))
+	if c.dry {
+		return nil
+	}
 	return c.r.putDocument(name, b)
 }
 

@@ -395,6 +395,62 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestLostKeyInterrupted: the one rotation whose middle clients refuse; calling it again ends it.
+func TestLostKeyInterrupted(t *testing.T) {
+	m := newRoom(t, nil)
+	root := m.root()
+	m.must(os.Remove(m.repo.KeyPath(trust.Targets)))
+	m.must(m.repo.Rotate(t.Context(), trust.Targets, start))
+	m.must(os.Remove(filepath.Join(m.dir, trust.Folder, "2.root.json")))
+	m.must(os.Rename(m.repo.KeyPath(trust.Targets), m.repo.KeyPath(trust.Targets)+".new"))
+	if _, err := m.sees(root, nil, m.store, start); !errors.Is(err, trust.ErrSignature) {
+		t.Errorf("targets of a key that no root names: %v", err)
+	}
+	m.publish()
+	if _, err := m.repo.Sign(t.Context(), m.store, start); err == nil {
+		t.Error("signed over targets that nobody signed")
+	}
+	m.must(m.repo.Rotate(t.Context(), trust.Targets, start))
+	m.wantVersion(1, root, nil, start)
+	m.sign(start)
+	m.wantVersion(2, root, nil, start)
+}
+
+// TestWrittenStore: somebody can write to the store, but has no key. What he puts there is not signed by accident.
+func TestWrittenStore(t *testing.T) {
+	m := newRoom(t, nil)
+	if names, err := m.repo.Unsigned(t.Context(), m.store); len(names) != 0 || err != nil {
+		t.Fatalf("Unsigned = %q, %v", names, err)
+	}
+	c := m.copyTree()
+	c.publish() // a version of his
+	names, err := c.repo.Unsigned(t.Context(), c.store)
+	if err != nil || len(names) != 3 || names[0] != "images/pc/2.json" {
+		t.Errorf("Unsigned = %q, %v", names, err)
+	}
+	c = m.copyTree() // another version 1
+	m.must(c.store.Remove(t.Context(), "pc", 1))
+	m.must(os.RemoveAll(filepath.Join(c.dir, "images")))
+	m.must(os.Mkdir(filepath.Join(c.dir, "images"), 0o755))
+	c.disks = nil
+	c.publish()
+	if _, err := c.repo.Sign(t.Context(), c.store, start); !errors.Is(err, trust.ErrRepository) {
+		t.Errorf("another content of version 1: %v", err)
+	}
+	c = m.copyTree() // targets that name his files
+	c.publish()
+	path := filepath.Join(c.dir, trust.Folder, "2.targets.json")
+	b, err := os.ReadFile(path)
+	m.must(err)
+	m.must(os.WriteFile(path, bytes.Replace(b, []byte("images/pc/1.json"), []byte("images/pc/2.json"), 1), 0o644))
+	if _, err := c.repo.Unsigned(t.Context(), c.store); !errors.Is(err, trust.ErrRepository) {
+		t.Errorf("forged targets: %v", err)
+	}
+	if _, err := c.repo.Sign(t.Context(), c.store, start); !errors.Is(err, trust.ErrRepository) {
+		t.Errorf("signed over forged targets: %v", err)
+	}
+}
+
 // TestPassphrase: keys of the admin are sealed, and what was changed in the file is found.
 func TestPassphrase(t *testing.T) {
 	ask := func(p string) *trust.Options {
