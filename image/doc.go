@@ -121,7 +121,7 @@
 //
 // # Known gaps
 //
-//   - Nothing is signed here: who can change the index and all it leads to can publish. Hashes find damage, not forgery.
+//   - Nothing is signed here: who can change the index and all it leads to can publish. Hashes find damage, not forgery; package trust signs.
 //   - The size of an image is fixed; a child of another size is refused. So is a disk whose size is no multiple of 4096.
 //   - A machine tells its version by number. If it lies, the result is wrong until Map.Verify and LoadHeal are run.
 //   - Only the newest version can be removed; there is no squashing of old layers into one.

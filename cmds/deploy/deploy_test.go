@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
@@ -144,7 +145,7 @@ func (b *bench) run() int {
 	b.t.Helper()
 	b.handed = false
 	b.out.Reset()
-	a := newAgent(&options{net: netfetch.Params{Servers: []string{b.url}}, disk: b.disk, handOff: true, dmi: b.dmi}, &b.out)
+	a := newAgent(&options{net: netfetch.Params{Servers: []string{b.url}}, disk: b.disk, handOff: true, dmi: b.dmi, patience: 2 * time.Second}, &b.out)
 	a.toWindows = func(context.Context) error { b.handed = true; return nil }
 	a.reset = func() error { return nil }
 	code := a.run(b.t.Context())

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"troy/netfetch"
 )
@@ -25,6 +26,7 @@ type options struct {
 	workers  int             // ranges fetched at once; 0 = default
 	dmi      string          // folder of the firmware's tables
 	diskWait bool            // wait for a disk to appear
+	patience time.Duration   // how long a server that does not answer is asked again; 0 = serverPatience
 }
 
 // version of the program as the server hears it.

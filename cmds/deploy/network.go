@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (a *agent) connect(ctx context.Context) error {
 	if url == "" {
 		return untouched("network", errNoServer)
 	}
-	h, err := netfetch.NewHTTP(url, &netfetch.HTTPOptions{GiveUpAfter: serverPatience, UserAgent: version, OnRetry: a.retrying})
+	h, err := netfetch.NewHTTP(url, &netfetch.HTTPOptions{GiveUpAfter: cmp.Or(a.o.patience, serverPatience), UserAgent: version, OnRetry: a.retrying})
 	if err != nil {
 		return untouched("network", err)
 	}

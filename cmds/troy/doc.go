@@ -1,9 +1,11 @@
 // Command troy is what the admin runs: it publishes versions of images and serves them to the rooms.
 //
-//	troy init DIR                      make a store
+//	troy init DIR                      make a store and its signing keys
 //	troy image import NAME base.vhdx   publish version 1
 //	troy image add NAME child.vhdx     publish version N+1: what a differencing child changed
-//	troy image list | show NAME [N]    what the store holds
+//	troy image list | show | diff | verify | rm | gc | export
+//	                                   what the store holds, and what becomes of it
+//	troy key …                         signing keys: rotate, sign, order a version, until when signatures hold
 //	troy serve DIR                     serve the store and answer the machines of the rooms
 //	troy vhdx …                        look at, check, convert and merge VHDX files
 //	troy disk …                        the \Troy\ files on a machine's disk

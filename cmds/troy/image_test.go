@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"troy/diskwriter/prepare"
 	"troy/image"
@@ -373,4 +376,54 @@ func writeDifference(t *testing.T, child string, from, to []byte) {
 		}
 	}
 	must(t, c.Close())
+}
+
+// TestImageKilled kills the built command at random moments of publishing and signing. A machine with a pinned root sees the old or the new version, whole, and the
+// work can be ended.
+func TestImageKilled(t *testing.T) {
+	r := seeded(t)
+	h := newHistory(t, r)
+	bin, rootFile := filepath.Join(h.dir, "troy"), filepath.Join(h.dir, "root.json")
+	tool(t, "", "go", "build", "-o", bin, ".")
+	wantTroy(t, exitOK, "key", "root", rootFile)
+	root, err := os.ReadFile(rootFile)
+	must(t, err)
+	child := filepath.Join(h.dir, "g.vhdx")
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, child)
+	scribbleChild(t, r, child, bytes.Clone(h.v2), 8, h.child, h.base)
+	began := time.Now()
+	tool(t, "", bin, "image", "add", "pc", child)
+	whole := time.Since(began)
+	wantTroy(t, exitOK, "image", "rm", "pc", "3")
+	newest, old, done, next := 2, 0, 0, 4
+	for wait := whole / 2; done < 3; wait += whole / 8 { // later and later, until the work is done before the kill
+		cmd := exec.Command(bin, "image", "add", "pc", child)
+		must(t, cmd.Start())
+		time.Sleep(wait + time.Duration(r.Int63n(int64(whole)/8+1)))
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		seen, err := seenOver(t, h.store, root)
+		if err != nil || seen != newest && seen != next {
+			t.Fatalf("after the kill a machine sees version %d, %v; want %d or %d", seen, err, newest, next)
+		}
+		wantTroy(t, exitOK, "key", "sign") // whatever is there
+		list := wantJSON[[]image.Manifest](t, exitOK, "image", "list")
+		if seen == newest {
+			old++
+		} else {
+			done++
+			wait = whole / 2
+		}
+		if last := list[len(list)-1].Version; last == next {
+			wantTroy(t, exitOK, "image", "verify", "pc", fmt.Sprint(last))
+			wantTroy(t, exitOK, "image", "rm", "pc", fmt.Sprint(last))
+			next++
+		}
+	}
+	t.Logf("%d of %d kills left the old version; whole, it takes %v", old, old+done, whole)
+	if old == 0 {
+		t.Error("no kill hit the middle")
+	}
+	wantTroy(t, exitOK, "image", "gc")
+	wantTroy(t, exitOK, "image", "add", "pc", child)
 }
