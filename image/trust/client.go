@@ -78,12 +78,12 @@ func (c *Client) Refresh(ctx context.Context, src image.Documents, now time.Time
 	return nil
 }
 
-// Root returns the root metadata that is trusted now, which may be newer than the pinned one; nil before Refresh.
-func (c *Client) Root() *metadata.Metadata[metadata.RootType] {
+// RootVersion returns the version of the root metadata that is trusted now, which may be newer than the pinned one; 0 before Refresh.
+func (c *Client) RootVersion() int64 {
 	if c.trusted == nil {
-		return nil
+		return 0
 	}
-	return c.trusted.Root
+	return c.trusted.Root.Signed.Version
 }
 
 func nameOf(src any) string {

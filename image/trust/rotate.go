@@ -14,7 +14,7 @@ import (
 // signed by both keys first, so that an interruption at any point leaves something that clients accept, unless the old key was lost; calling Rotate again ends
 // what was begun. Rotating Root also renews its expiry.
 func (r *Repository) Rotate(ctx context.Context, role Role, now time.Time) error {
-	if role.validity() == 0 || !known(role) {
+	if !known(role) {
 		return fmt.Errorf("%w: there is no role %q", ErrKey, role)
 	}
 	unlock, err := r.lock(ctx)
