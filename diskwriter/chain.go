@@ -123,6 +123,14 @@ func (d *diskFile) agrees(base *diskFile) error {
 
 // resolve follows the linkage GUIDs from the boot child to base. Paths are only used to say what is wrong.
 func (m *Machine) resolve() ([]*diskFile, error) {
+	chain, err := m.walk()
+	if err != nil {
+		return nil, err
+	}
+	return chain, m.checkBase()
+}
+
+func (m *Machine) walk() ([]*diskFile, error) {
 	var chain []*diskFile
 	for d := m.boot; ; {
 		parent := m.byGUID(d.linkage)
@@ -131,7 +139,7 @@ func (m *Machine) resolve() ([]*diskFile, error) {
 		}
 		chain = append(chain, parent)
 		if parent == m.base {
-			return chain, m.checkBase()
+			return chain, nil
 		}
 		d = parent
 	}

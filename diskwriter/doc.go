@@ -12,6 +12,9 @@
 //     what was not flushed, for a second one during recovery, and for a process that is killed.
 //   - An error of the disk stops the operation at a named step ([StepError]); the promise above holds, and after OpenMachine
 //     the operation can be run again to its end.
+//   - The exception is [Reinstall], an explicit order: from its first steps until it is finished the machine boots nothing and
+//     needs the agent. It never boots a mixture. And a machine whose parent somebody else changed boots nothing until
+//     [Healer.Finish], as it was when it was found.
 //   - Whatever is refused is refused before the first byte is written.
 //   - Every write is whole 4 KiB pages at a multiple of 4 KiB. Nothing is discarded.
 //   - Which file is the parent of which is read from the files (locators, DataWriteGuids, LogGuids). The journal only gives
@@ -69,13 +72,43 @@
 // both show the same), the journal gives the parent its new label and forgets the slots, the slots are poisoned. With two slots in the chain
 // both are merged in one pass and relinked once.
 //
+// Heal ([OpenForHeal], [Healer]), of a parent that was opened read-write elsewhere. The DataWriteGuid that it had stands in the
+// locator of the child that sits on it (the journal helps when Windows rewrote the path):
+//
+//	the log that was left in the parent is replayed and closed
+//	payload: right bytes over wrong ones        while the chain opens nowhere, for the linkage does not match
+//	journal: a merge that had begun is at 0     twice; only if there is one
+//	the older header: the recorded DataWriteGuid   one sector decides: the chain opens again
+//	the other header
+//
+// The caller compares: with the version of the parent, or, while a merge makes the parent a mixture, with the version that slots
+// and parent show together ([Healer.Label]).
+//
+// Reinstall ([Reinstall], [Reinstaller]):
+//
+//	journal: the order, with a new DataWriteGuid    twice
+//	boot child: as in a commit, it names nobody     and a file that is not there; State says Reinstalling from here on
+//	the log that was left in the parent is replayed and closed
+//	parent: one header with the new DataWriteGuid   whoever named the old one finds nothing, old labels and cursors mean nothing
+//	parent: the other header
+//	payload, in any order                       [Reinstaller.WriteAt]
+//	journal: cursor                             [Reinstaller.Advance], and so on
+//	journal: label of the parent; slots and merge are forgotten
+//	the slots are poisoned
+//	boot child: as in a commit, it names the parent
+//	journal: the order is forgotten
+//
+// The cursor counts only while the boot child is poisoned, for the same version, and for a parent that carries the GUID of
+// the order; otherwise a reinstall starts over. When the journal is lost the poisoned boot child still tells that a reinstall
+// is not finished. All other operations are refused then with ErrReinstalling.
+//
 // OpenMachine flushes all files before it believes what it reads: a killed process may have left writes in a cache.
 //
 // # Journal
 //
 // A record (see [Journal]) is written to the older of its two slots: magic, number, length, sequence number, SHA-256 of
 // the content, CRC-32C of the header. RecordMachine is JSON: labels (DataWriteGuid, image, version) of the parent and of finished slots, the merge
-// in progress, and the DataWriteGuids that an untouched boot child may have.
+// or the reinstall in progress, and the DataWriteGuids that an untouched boot child may have.
 //
 // When it is lost, State has no version numbers, Rollback and Commit of a staged slot are refused (nobody knows whether a merge has begun,
 // or what the slot holds), merges begin again at 0, and everything else works. SetVersion gives the version its name back.
@@ -91,7 +124,11 @@
 //   - The size of the virtual disk must be a multiple of 4 KiB.
 //   - A boot child whose regions or log are not where FormatBootChild put them is refused, not repaired; so is one that
 //     Windows' log wants to be longer than the file.
-//   - A parent that was opened read-write elsewhere is noticed (ErrParentChanged), not healed; a version that does not fit
-//     a slot is refused, and the parent is never rewritten as a whole.
+//   - Whether what Heal and Reinstall wrote is right is the caller's word: he compares before Finish, by ReadAt. Nothing is read
+//     back here.
+//   - Heal and Reinstall refuse a parent in which a block is no longer FULLY_PRESENT (trimmed by a program that had it open) or whose
+//     structures are damaged, and Reinstall a boot child that is damaged or was not made here: prepare the files anew. A slot that was
+//     changed elsewhere is not healed: reinstall.
+//   - When the journal is lost and a slot is in the chain, Heal can only make the slots and the parent together right.
 //   - A download that was cut off is not resumed: the slot is staged anew.
 package diskwriter

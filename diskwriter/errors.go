@@ -35,6 +35,10 @@ var (
 	ErrNoRollback = errors.New("no older version is on the disk")
 	// ErrReopen: an earlier call failed, so nobody knows what the disk holds: open the machine anew.
 	ErrReopen = errors.New("an earlier step failed: open the machine anew")
+	// ErrNothingToHeal: the parent carries the DataWriteGuid that its child names. Nothing was written.
+	ErrNothingToHeal = errors.New("the parent was not changed")
+	// ErrReinstalling: the boot child was poisoned by Reinstall; only Reinstall goes on. Nothing was written.
+	ErrReinstalling = errors.New("a reinstall is not finished: run it again")
 	// ErrRecord: a journal record is too large, or its number is out of range.
 	ErrRecord = errors.New("bad journal record")
 )
@@ -70,8 +74,8 @@ func (e *SpaceError) Error() string {
 // Unwrap returns ErrTooBig.
 func (e *SpaceError) Unwrap() error { return ErrTooBig }
 
-// StepError says at which step of which operation the disk failed. The operation stopped there; what the machine boots is
-// one whole version all the same, and the next run completes.
+// StepError says at which step of which operation the disk failed. The operation stopped there, and the next run completes; what
+// the machine boots is one whole version all the same, or, in "heal" and "reinstall", nothing.
 type StepError struct {
 	Op   string // "stage", "commit", ...
 	Step string // name of the step
@@ -80,7 +84,14 @@ type StepError struct {
 
 // Error gives operation, step and cause.
 func (e *StepError) Error() string {
-	return fmt.Sprintf("%s: %s: %v (the disk still boots one whole version)", e.Op, e.Step, e.Err)
+	after := "the disk still boots one whole version"
+	switch e.Op {
+	case "heal":
+		after = "run it again: nothing boots until the parent is healed"
+	case "reinstall":
+		after = "run it again: nothing boots until it is finished, unless the old version still does"
+	}
+	return fmt.Sprintf("%s: %s: %v (%s)", e.Op, e.Step, e.Err, after)
 }
 
 // Unwrap returns the cause.

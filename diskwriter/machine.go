@@ -19,6 +19,8 @@ type Machine struct {
 	boot    *diskFile
 	chain   []*diskFile // what the boot child sits on: slots from the top down, then base
 	failed  bool
+
+	reinstalling bool // the boot child was poisoned by Reinstall: chain is empty
 }
 
 // OpenMachine reads the files and finds out what they are. It writes nothing, but flushes first: what an interrupted
@@ -41,8 +43,11 @@ func OpenMachine(f Files, _ *Options) (*Machine, error) {
 func (m *Machine) Journal() *Journal { return m.journal }
 
 // Content reads the version that the boot child sits on (State.Version), without the session in the boot child: the
-// source of pages that a newer version has elsewhere. It is valid until the next operation.
+// source of pages that a newer version has elsewhere. It is valid until the next operation. Errors: ErrReinstalling.
 func (m *Machine) Content() (*vhdx.Chain, error) {
+	if m.reinstalling {
+		return nil, ErrReinstalling
+	}
 	files := make([]*vhdx.File, len(m.chain))
 	for i, d := range m.chain {
 		files[i] = d.v
@@ -50,12 +55,21 @@ func (m *Machine) Content() (*vhdx.Chain, error) {
 	return vhdx.NewChain(files...)
 }
 
-func (m *Machine) load() error {
-	var err error
+// loadFiles reads journal and files, each by itself.
+func (m *Machine) loadFiles() (err error) {
 	if m.rec, err = loadRecord(m.journal); err != nil {
 		return err
 	}
 	if err := m.readFiles(); err != nil {
+		return err
+	}
+	m.chain, m.reinstalling = nil, m.boot.unfinished()
+	return nil
+}
+
+func (m *Machine) load() error {
+	err := m.loadFiles()
+	if err != nil || m.reinstalling {
 		return err
 	}
 	if m.chain, err = m.resolve(); err != nil {
@@ -85,6 +99,9 @@ func (m *Machine) settle() (err error) {
 func (m *Machine) ready(op string) error {
 	if m.failed {
 		return ErrReopen
+	}
+	if m.reinstalling {
+		return ErrReinstalling
 	}
 	return m.finishMerge(op)
 }

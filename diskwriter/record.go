@@ -23,6 +23,8 @@ type machineRecord struct {
 	Layers   []Label      `json:"layers,omitempty"`   // slots that were finished
 	Merge    *mergeRecord `json:"merge,omitempty"`    // set before the first write to base
 	Sessions []vhdx.GUID  `json:"sessions,omitempty"` // DataWriteGuids that an untouched boot child may have
+
+	Reinstall *reinstallRecord `json:"reinstall,omitempty"` // set before the boot child is poisoned
 }
 
 // mergeRecord says that the slots from Top downwards are being copied into Base.
@@ -31,6 +33,14 @@ type mergeRecord struct {
 	Base   vhdx.GUID `json:"base"`
 	Cursor int64     `json:"cursor"` // all bytes of the virtual disk below are done
 	Done   bool      `json:"done"`   // base alone shows what Top shows
+}
+
+// reinstallRecord is the order to make Base another version. It counts only while the boot child is poisoned.
+type reinstallRecord struct {
+	Image   string    `json:"image"`
+	Version int       `json:"version"`
+	Base    vhdx.GUID `json:"base"`   // that the parent got for this order: Cursor means no other one
+	Cursor  int64     `json:"cursor"` // all bytes of the virtual disk below are done
 }
 
 const recordFormat = 1
@@ -64,6 +74,10 @@ func (r *machineRecord) clone() *machineRecord {
 	if r.Merge != nil {
 		m := *r.Merge
 		c.Merge = &m
+	}
+	if r.Reinstall != nil {
+		in := *r.Reinstall
+		c.Reinstall = &in
 	}
 	return &c
 }

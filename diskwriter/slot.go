@@ -41,15 +41,8 @@ func (s *slotWriter) poison() (vhdx.GUID, error) {
 		}
 	}
 	h.DataWriteGUID, h.LogGUID = guid, vhdx.GUID{}
-	for _, slot := range []int{1 - current, current} {
-		h.SequenceNumber++
-		h.FileWriteGUID = vhdx.NewGUID()
-		if err := writeFull(s.f, h.Marshal(), headerOffset(slot)); err != nil {
-			return guid, err
-		}
-		if err := s.f.Sync(); err != nil {
-			return guid, err
-		}
+	if err := writeBothHeaders(s.f, h, current); err != nil {
+		return guid, err
 	}
 	return guid, s.writeLocator(vhdx.GUID{}, BaseName)
 }

@@ -24,12 +24,20 @@ type State struct {
 	LogPending     bool  // the boot child has a log to replay: Windows was cut off, or Recover has work
 	Recorded       bool  // the journal knows the version
 
+	Reinstalling     bool   // Reinstall has begun: the machine boots nothing until it is run again and finished
+	ReinstallImage   string // ordered; empty when the journal was lost
+	ReinstallVersion int
+	ReinstallOffset  int64 // bytes of the virtual disk that are done
+
 	VirtualSize       int64 // bytes
 	LogicalSectorSize uint32
 }
 
 // State tells what the machine holds.
 func (m *Machine) State() State {
+	if m.reinstalling {
+		return m.reinstallState()
+	}
 	top, known := m.rec.label(m.chain[0].guid())
 	s := State{Image: top.Image, Version: top.Version, Recorded: known, Layers: len(m.chain) - 1,
 		SlotFree: m.freeSlot() >= 0, LogPending: m.boot.v.LogPending(),

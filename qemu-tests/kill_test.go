@@ -23,8 +23,8 @@ var moments = []struct {
 	most time.Duration
 }{
 	{`deploy: .* version 1 → 2`, 2500 * time.Millisecond},  // while pages are fetched into the slot
-	{`deploy: fetch: .* in .* s,`, 700 * time.Millisecond}, // while the slot is finished, and committed
-	{`version 2 is committed`, 300 * time.Millisecond},     // during the merge
+	{`deploy: fetch: .* in .* s,`, 500 * time.Millisecond}, // while the slot is finished, and committed
+	{`version 2 is committed`, 180 * time.Millisecond},     // during the merge
 	{`deploy: merge: .* in .* s,`, 600 * time.Millisecond}, // during the hand-off
 	{`deploy: disk: `, 1500 * time.Millisecond},            // while an earlier run is resumed
 }

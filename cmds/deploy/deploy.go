@@ -15,12 +15,12 @@ import (
 func (a *agent) obey(ctx context.Context, order *protocol.Order) error {
 	if order.Action == protocol.ActionNone {
 		a.say("nothing to do%s", reason(order))
-		return nil
+		return a.mergeNow(ctx, order)
 	}
 	s := a.machine.State()
 	if s.Image == order.Image && s.Version == order.Version {
 		a.say("%s version %d is on the disk already", s.Image, s.Version)
-		return nil
+		return a.mergeNow(ctx, order)
 	}
 	if s.Image != order.Image || s.Version == 0 {
 		return untouched("plan", fmt.Errorf("the disk holds %q version %d, the order is %q version %d: that needs a new installation",
@@ -73,7 +73,12 @@ func (a *agent) commit(ctx context.Context, order *protocol.Order) error {
 	a.say("version %d is committed", order.Version)
 	a.deploys = true
 	a.noteWrites("before-boot")
-	if order.Merge != protocol.MergeNow {
+	return a.mergeNow(ctx, order)
+}
+
+// mergeNow merges what waits in the slots if the policy is now; an earlier start may have been cut off after its commit.
+func (a *agent) mergeNow(ctx context.Context, order *protocol.Order) error {
+	if order.Merge != protocol.MergeNow || a.machine.State().Layers == 0 {
 		return nil
 	}
 	defer a.noteWrites("written")
@@ -82,9 +87,13 @@ func (a *agent) commit(ctx context.Context, order *protocol.Order) error {
 
 // stage fetches the plan's pages into the inactive slot.
 func (a *agent) stage(ctx context.Context, order *protocol.Order, plan *image.Plan, src *netfetch.HTTP) error {
+	before := a.target.Written()
 	stager, err := a.machine.Stage(ctx, &diskwriter.StageRequest{Image: order.Image, Version: order.Version, Runs: stageRuns(plan)})
-	if err != nil {
+	if err != nil && a.target.Written() == before {
 		return untouched("stage", err)
+	}
+	if err != nil {
+		return unfinished("stage", err)
 	}
 	meter := progress.New(a.out, "deploy: fetch", plan.FetchBytes)
 	var stats image.Stats

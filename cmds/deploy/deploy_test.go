@@ -192,7 +192,7 @@ func (b *bench) holds(raw string) {
 	b.withTarget(func(t *target.Target) {
 		_, _, err := t.Open()
 		b.must(err)
-		chain, err := openChain(t.Files())
+		chain, err := target.Chain(t.Files())
 		b.must(err)
 		have := make([]byte, chain.Size())
 		_, err = chain.ReadAt(have, 0)
@@ -470,28 +470,47 @@ func TestPartitionPath(t *testing.T) {
 	}
 }
 
-// A start that was cut off between stage and commit is finished by the next one without fetching anything again.
-func TestStagedByAnEarlierStart(t *testing.T) {
-	b := newBench(t, protocol.MergeNow)
+// A start that was cut off after the stage, or after the commit, is finished by the next one without fetching again.
+func TestCutOffStart(t *testing.T) {
+	for name, commit := range map[string]bool{"before the commit": false, "after the commit": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, protocol.MergeNow)
+			b.stageVersion2(commit)
+			if code := b.run(); code != exitDone {
+				t.Fatalf("exit code %d", code)
+			}
+			if strings.Contains(b.out.String(), "fetch") {
+				t.Error("it fetched again what was staged")
+			}
+			b.holds(b.v2)
+			b.withTarget(func(tg *target.Target) {
+				m, _, err := tg.Open()
+				b.must(err)
+				if s := m.State(); s.Layers != 0 {
+					t.Errorf("not merged: %+v", s)
+				}
+			})
+		})
+	}
+}
+
+// stageVersion2 does what the agent does up to its stage or its commit.
+func (b *bench) stageVersion2(commit bool) {
+	b.t.Helper()
 	store, err := image.OpenStore(b.store)
 	b.must(err)
-	plan, err := image.LoadPlan(t.Context(), store, testImage, 1, 2)
+	plan, err := image.LoadPlan(b.t.Context(), store, testImage, 1, 2)
 	b.must(err)
 	b.withTarget(func(tg *target.Target) {
 		m, _, err := tg.Open()
 		b.must(err)
-		stager, err := m.Stage(t.Context(), &diskwriter.StageRequest{Image: testImage, Version: 2, Runs: stageRuns(plan)})
+		stager, err := m.Stage(b.t.Context(), &diskwriter.StageRequest{Image: testImage, Version: 2, Runs: stageRuns(plan)})
 		b.must(err)
-		_, err = plan.Fetch(t.Context(), store, stager, &image.FetchOptions{SkipZeros: true})
+		_, err = plan.Fetch(b.t.Context(), store, stager, &image.FetchOptions{SkipZeros: true})
 		b.must(err)
-		b.must(stager.Finish(t.Context()))
+		b.must(stager.Finish(b.t.Context()))
+		if commit {
+			b.must(m.Commit(b.t.Context()))
+		}
 	})
-	b.holds(b.v1)
-	if code := b.run(); code != exitDone {
-		t.Fatalf("exit code %d", code)
-	}
-	if strings.Contains(b.out.String(), "fetch") {
-		t.Error("it fetched again what was staged")
-	}
-	b.holds(b.v2)
 }

@@ -12,7 +12,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/target"
-	"troy/vhdx"
 )
 
 const (
@@ -138,7 +137,7 @@ func (a *agent) healthy() bool {
 	if !s.SessionWritten || s.LogPending {
 		return false
 	}
-	chain, err := openChain(a.target.Files())
+	chain, err := target.Chain(a.target.Files())
 	if err != nil {
 		return false
 	}
@@ -159,29 +158,4 @@ func (a *agent) healthy() bool {
 		clean++
 	}
 	return clean > 0
-}
-
-// openChain reads what Windows would see. The boot child names one file below it, which may name another.
-func openChain(f diskwriter.Files) (*vhdx.Chain, error) {
-	leaf, err := vhdx.NewFile(f.Boot.Storage, f.Boot.Size)
-	if err != nil {
-		return nil, err
-	}
-	below := map[string]diskwriter.File{
-		diskwriter.BaseName: f.Base, diskwriter.LayerAName: f.LayerA, diskwriter.LayerBName: f.LayerB,
-	}
-	files := []*vhdx.File{leaf}
-	for len(files) <= len(below) && files[len(files)-1].Metadata().HasParent {
-		path, _ := files[len(files)-1].Metadata().ParentLocator.Get("relative_path")
-		next, ok := below[baseName(path)]
-		if !ok {
-			return nil, diskwriter.ErrChain
-		}
-		file, err := vhdx.NewFile(next.Storage, next.Size)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, file)
-	}
-	return vhdx.NewChain(files...)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -24,9 +23,6 @@ func describe(path string, s diskwriter.State) string {
 	}
 	return what
 }
-
-// baseName cuts a Windows path down to its file name.
-func baseName(path string) string { return path[strings.LastIndexByte(path, '\\')+1:] }
 
 // lockedWriter lets several goroutines write whole lines.
 type lockedWriter struct {

@@ -4,18 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"math/rand"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"troy/diskwriter/prepare"
 	"troy/image"
-	"troy/vhdx"
 )
 
 // troy runs any command.

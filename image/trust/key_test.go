@@ -241,4 +241,3 @@ func TestPassphrase(t *testing.T) {
 		t.Errorf("unsigned store: %v", err)
 	}
 }
-
