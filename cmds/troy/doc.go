@@ -6,6 +6,7 @@
 //	troy image list | show | diff | verify | rm | gc | export
 //	                                   what the store holds, and what becomes of it
 //	troy key …                         signing keys: rotate, sign, order a version, until when signatures hold
+//	troy key …                         the keys and signatures of the store
 //	troy serve DIR                     serve the store and answer the machines of the rooms
 //	troy vhdx …                        look at, check, convert and merge VHDX files
 //	troy disk …                        the \Troy\ files on a machine's disk

@@ -158,16 +158,18 @@ func finish(c *call, err error) int {
 	}
 }
 
+// printCommands lists the commands, each with what it does on a line of its own.
 func printCommands(w io.Writer, name string, list []command) {
-	fmt.Fprintf(w, "usage:\n")
+	fmt.Fprintln(w, "usage:")
 	for _, c := range list {
-		if c.run == nil {
-			for _, s := range c.sub {
-				fmt.Fprintf(w, "  %-58s %s\n", strings.TrimSpace(name+" "+c.name+" "+s.name+" "+s.args), s.short)
-			}
-			continue
+		subs := c.sub
+		prefix := name + " " + c.name
+		if c.run != nil {
+			subs, prefix = []command{c}, name
 		}
-		fmt.Fprintf(w, "  %-58s %s\n", strings.TrimSpace(name+" "+c.name+" "+c.args), c.short)
+		for _, s := range subs {
+			fmt.Fprintf(w, "  %s\n        %s\n", strings.TrimSpace(prefix+" "+s.name+" "+s.args), s.short)
+		}
 	}
 }
 
