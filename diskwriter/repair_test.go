@@ -123,7 +123,7 @@ func (r *repair) crashEverywhere(t *testing.T, opts crashdisk.Options) (seen map
 				}
 				bad := len(problems)
 				mu.Unlock()
-				if bad > 5 {
+				if bad > 2 {
 					return
 				}
 			}
@@ -199,14 +199,14 @@ func (r *repair) faulty(c *checker, d *crashdisk.Disk, n int, f crashdisk.Fault,
 	if err := wantFault(f, err, d.Written() == 0); err != nil {
 		return err
 	}
-	if read && n%5 != 0 { // nothing is new but how far it came
+	if read && n%10 != 0 { // nothing is new but how far it came
 		return nil
 	}
 	s := d.Random(uint64(n))
 	if _, err := r.look(c, d); err != nil {
 		return err
 	}
-	if n%3 == 0 { // most of what matters here the crash tests have
+	if n%6 == 0 { // most of what matters here the crash tests have
 		if _, err := r.crashOnce(c, s.Disk, uint64(n)); err != nil {
 			return fmt.Errorf("with a power cut, %v: %w", s, err)
 		}
