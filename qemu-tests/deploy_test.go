@@ -160,13 +160,11 @@ func session(t *testing.T, pc *lab.PC, f func(*vhdx.Chain)) {
 		t.Fatal(err)
 	}
 	chain, err := vhdx.ResolveChain(leaf, func(child *vhdx.File) (*vhdx.File, error) {
-		name, _ := child.Metadata().ParentLocator.Get("relative_path")
-		for known, f := range map[string]diskwriter.File{`.\` + diskwriter.LayerAName: files.LayerA, `.\` + diskwriter.LayerBName: files.LayerB, `.\` + diskwriter.BaseName: files.Base} {
-			if name == known {
-				return vhdx.NewFile(f.Storage, f.Size)
-			}
+		_, f, err := target.Parent(files, child)
+		if err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("parent %q", name)
+		return vhdx.NewFile(f.Storage, f.Size)
 	})
 	if err != nil {
 		t.Fatal(err)

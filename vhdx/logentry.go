@@ -112,14 +112,6 @@ func validFileOffset(off, unit int64) bool {
 	return off >= 0 && off <= maxFileSize && off%unit == 0
 }
 
-// length returns how many bytes of the file the descriptor covers.
-func (d *LogDescriptor) length() int64 {
-	if d.Data != nil {
-		return pageSize
-	}
-	return d.ZeroLength
-}
-
 func (d *LogDescriptor) validate() error {
 	const s = "log descriptor"
 	if d.Data != nil && len(d.Data) != pageSize {

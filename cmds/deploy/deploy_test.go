@@ -450,7 +450,7 @@ func TestParseKernel(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"-nonsense"}, {"word"}} {
+	for _, args := range [][]string{{"-nonsense"}, {"word"}, {"-ip", "nonsense"}} {
 		var out bytes.Buffer
 		if code := run(args, &out); code != exitUsage {
 			t.Errorf("run(%q) = %d, want %d; it said %s", args, code, exitUsage, out.String())

@@ -76,11 +76,13 @@ func (o *options) parse(args []string, out io.Writer) error {
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unknown argument %q", fs.Arg(0))
 	}
-	params, err := netfetch.ParseParams(string(cmdline), strings.Join(words, " "))
-	if err != nil && len(words) > 0 {
-		return err
+	if len(words) > 0 {
+		text := strings.Join(words, " ")
+		if _, err := netfetch.ParseParams(text); err != nil {
+			return err
+		}
+		o.net, _ = netfetch.ParseParams(string(cmdline), text) // what is wrong in the command line was said above
 	}
-	o.net = params
 	if *noNet {
 		o.linkUp, o.drivers = false, false
 	}

@@ -8,7 +8,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -133,23 +132,23 @@ func (f *figures) print(out io.Writer) error {
 
 // used counts the bytes of a raw image that are not in pages of zeros.
 func used(path string) (int64, error) {
-	return countPages(path, func(page, zeros []byte) bool { return !bytes.Equal(page, zeros) }, "")
+	return countPages(path, "/dev/zero")
 }
 
 // changed counts the bytes of pages that the second release changed.
 func changed(w *fixture.Windows) (int64, error) {
-	return countPages(w.V2, func(page, old []byte) bool { return !bytes.Equal(page, old) }, w.V1)
+	return countPages(w.V2, w.V1)
 }
 
-// countPages counts the bytes of the 4 KiB pages for which counts says so; old is the same page of oldPath, or zeros.
-func countPages(path string, counts func(page, old []byte) bool, oldPath string) (n int64, err error) {
+// countPages counts the bytes of the 4 KiB pages of a file that differ from the same pages of old.
+func countPages(path, old string) (n int64, err error) {
 	const page = 4096
 	now, err := os.Open(path)
 	if err != nil {
 		return 0, err
 	}
 	defer now.Close()
-	before, err := os.Open(cmp.Or(oldPath, "/dev/zero"))
+	before, err := os.Open(old)
 	if err != nil {
 		return 0, err
 	}
@@ -165,7 +164,7 @@ func countPages(path string, counts func(page, old []byte) bool, oldPath string)
 		if _, err := io.ReadFull(readBefore, b); err != nil {
 			return n, err
 		}
-		if counts(a, b) {
+		if !bytes.Equal(a, b) {
 			n += page
 		}
 	}
