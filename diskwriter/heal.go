@@ -148,7 +148,7 @@ func (h *Healer) WriteAt(p []byte, off int64) (int, error) {
 func (h *Healer) begin() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.m.failed {
+	if h.m.failed.Load() {
 		return ErrReopen
 	}
 	if h.begun {
@@ -182,7 +182,7 @@ func (h *Healer) Finish(ctx context.Context) error {
 			return err
 		}
 	}
-	h.m.failed = true // used up
+	h.m.failed.Store(true) // used up
 	return nil
 }
 

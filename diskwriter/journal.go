@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// JournalSize is the size of the journal file, in bytes: 8 records of two slots of 1 MiB.
+// JournalSize is the size of the journal file, in bytes: 6 records of two slots of 1 MiB, and the stage log.
 const JournalSize = 16 << 20
 
 // Record numbers a record of the journal.
@@ -22,7 +22,7 @@ const (
 	RecordDisk                  // GPT ids, runlists and file references as found at provisioning
 	RecordTrust                 // trusted TUF metadata
 	RecordAgent                 // whatever else the agent has to remember
-	recordCount   = 8
+	recordCount   = 6
 )
 
 // MaxRecord is the largest record, in bytes.

@@ -2,6 +2,7 @@ package diskwriter
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"troy/vhdx"
 )
@@ -18,7 +19,7 @@ type Machine struct {
 	slots   [2]*diskFile
 	boot    *diskFile
 	chain   []*diskFile // what the boot child sits on: slots from the top down, then base
-	failed  bool
+	failed  atomic.Bool
 
 	reinstalling bool // the boot child was poisoned by Reinstall: chain is empty
 }
@@ -97,7 +98,7 @@ func (m *Machine) settle() (err error) {
 
 // ready is asked before every operation. It finishes a Relink that was cut off, because of which slots look staged.
 func (m *Machine) ready(op string) error {
-	if m.failed {
+	if m.failed.Load() {
 		return ErrReopen
 	}
 	if m.reinstalling {
@@ -110,7 +111,7 @@ func (m *Machine) ready(op string) error {
 // reached the disk.
 func (m *Machine) step(op, name string, f func() error) error {
 	if err := f(); err != nil {
-		m.failed = true
+		m.failed.Store(true)
 		return &StepError{Op: op, Step: name, Err: err}
 	}
 	return nil

@@ -36,6 +36,8 @@ type operation struct {
 	again func(m *Machine) error
 	// wrap, when set, changes what the recorded run sees of its files: for orders that are broken on purpose.
 	wrap func(Files) Files
+	// look wants the new version after each completion, not only after each fourth.
+	look bool
 }
 
 // crashResult counts what crashEverywhere did.
@@ -130,7 +132,7 @@ func (o *operation) crashOnce(c *checker, s *crashdisk.State, seed uint64) (seen
 		return 0, errors.New("neither the old nor the new version")
 	}
 	thorough := c.states%4 == 0
-	if err := o.complete(c, s.Disk, thorough); err != nil {
+	if err := o.complete(c, s.Disk, thorough || o.look); err != nil {
 		return seen, fmt.Errorf("recovery: %w", err)
 	}
 	r := s.Disk.Random(seed)

@@ -137,7 +137,7 @@ func (in *Reinstaller) ReadAt(p []byte, off int64) (int, error) { return in.view
 // WriteAt writes whole 4 KiB pages of the virtual disk, in any order, zeros too. It may be called concurrently, and again after an
 // error of the disk. Errors: ErrRuns, ErrReopen, *StepError.
 func (in *Reinstaller) WriteAt(p []byte, off int64) (int, error) {
-	if in.m.failed {
+	if in.m.failed.Load() {
 		return 0, ErrReopen
 	}
 	return in.pay.writeAt(p, off)
@@ -164,7 +164,7 @@ func (in *Reinstaller) Advance(ctx context.Context, offset int64) error {
 }
 
 func (in *Reinstaller) usable(ctx context.Context) error {
-	if in.m.failed {
+	if in.m.failed.Load() {
 		return ErrReopen
 	}
 	return ctx.Err()
@@ -195,7 +195,7 @@ func (in *Reinstaller) Finish(ctx context.Context) error {
 	}
 	forget := func() error { return m.saveRecord(func(r *machineRecord) { r.Reinstall = nil }) }
 	err := m.step("reinstall", "forget the order", forget)
-	m.failed = true // used up
+	m.failed.Store(true) // used up
 	return err
 }
 

@@ -34,6 +34,19 @@ func (s *pageSet) rank(page int) (n int) {
 	return n + bits.OnesCount64(s[page/64]&(1<<(page%64)-1))
 }
 
+// nth is the n-th member, from 0.
+func (s *pageSet) nth(n int) int {
+	for page := range pagesPerBlock {
+		if s.has(page) {
+			if n == 0 {
+				return page
+			}
+			n--
+		}
+	}
+	return pagesPerBlock
+}
+
 // stageBlock is one block of the slot to be.
 type stageBlock struct {
 	block int64   // number on the virtual disk
@@ -111,4 +124,20 @@ func (p *stagePlan) find(block int64) int {
 		return -1
 	}
 	return i
+}
+
+// dataPages calls f for the places in a file, in runs of neighbours, of data pages that are counted in the order of the disk.
+func (p *stagePlan) dataPages(l *layout, first, count int, f func(off int64, pages int) error) error {
+	for count > 0 {
+		b := &p.blocks[sort.Search(len(p.blocks), func(i int) bool { return p.blocks[i].first > first })-1]
+		page, n := b.data.nth(first-b.first), 1
+		for n < count && page+n < pagesPerBlock && b.data.has(page+n) {
+			n++
+		}
+		if err := f(l.payloadOffset(b.place)+int64(page)*pageSize, n); err != nil {
+			return err
+		}
+		first, count = first+n, count-n
+	}
+	return nil
 }

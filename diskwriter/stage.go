@@ -18,6 +18,10 @@ type StageRequest struct {
 	Image   string
 	Version int
 	Runs    []Run // ascending, not overlapping
+
+	// Identity stands for the content: it has to be another one when a byte of the runs is another one (the digest of a plan, for
+	// instance). With it, a Stage that was cut off goes on when the same is asked for again. "" stages anew each time.
+	Identity string
 }
 
 // Stager fills a slot. WriteAt may be called concurrently; then Finish once. A Stager that is dropped leaves a poisoned
@@ -31,13 +35,20 @@ type Stager struct {
 	guid   vhdx.GUID
 	sums   []atomic.Uint64 // of each data page, 0: not written yet
 	seed   maphash.Seed
+	log    *stageLog // nil without an Identity
+	held   int64     // bytes that an earlier Stager wrote
 }
 
 // Stage picks the inactive slot, lays the version out in it and poisons it. A staged version that was not committed is lost.
-// Nothing is written before everything is known to fit.
+// Nothing is written before everything is known to fit. If the same request was cut off before, the slot keeps what was written:
+// all of it is read and compared by hash first, and Have tells what need not be written again.
 //
 // Errors: ErrNoSlot, ErrRuns, ErrTooBig (as *SpaceError), *StepError.
 func (m *Machine) Stage(ctx context.Context, r *StageRequest) (*Stager, error) {
+	return m.stage(ctx, r, sameSum)
+}
+
+func (m *Machine) stage(ctx context.Context, r *StageRequest, check checkNote) (*Stager, error) {
 	if err := m.ready("stage"); err != nil {
 		return nil, err
 	}
@@ -52,12 +63,14 @@ func (m *Machine) Stage(ctx context.Context, r *StageRequest) (*Stager, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := m.slotFor(i, plan)
-	if err != nil {
+	s := &Stager{m: m, req: r, plan: plan, parent: m.chain[0], sums: make([]atomic.Uint64, plan.pages), seed: maphash.MakeSeed()}
+	if resumed, err := s.resume(ctx, check); err != nil || resumed {
+		return s, err
+	}
+	if s.slot, err = m.slotFor(i, plan); err != nil {
 		return nil, err
 	}
-	s := &Stager{m: m, req: r, slot: w, plan: plan, parent: m.chain[0], sums: make([]atomic.Uint64, plan.pages), seed: maphash.MakeSeed()}
-	return s, m.step("stage", "poison "+w.name, s.poison)
+	return s, m.step("stage", "poison "+s.slot.name, s.poison)
 }
 
 // slotFor takes the other slot if that one is free too and the version fits only there.
@@ -81,11 +94,14 @@ func (m *Machine) slotFor(i int, plan *stagePlan) (*slotWriter, error) {
 }
 
 func (s *Stager) poison() (err error) {
-	s.guid, err = s.slot.poison()
+	if s.guid, err = s.slot.poison(); err == nil && s.req.Identity != "" {
+		s.log = newStageLog(s.m.files.Journal, s.key(s.slot, s.guid))
+	}
 	return err
 }
 
-// WriteAt writes whole pages of the virtual disk; all of them must be in runs that are not Zero. Errors: ErrRuns, and those of the disk.
+// WriteAt writes whole pages of the virtual disk; all of them must be in runs that are not Zero. A page that is written again must get
+// the same bytes. Errors: ErrRuns, and those of the disk.
 func (s *Stager) WriteAt(p []byte, off int64) (int, error) {
 	place, err := s.locate(off, int64(len(p)))
 	if err != nil || len(p) == 0 {
@@ -97,16 +113,19 @@ func (s *Stager) WriteAt(p []byte, off int64) (int, error) {
 	for at := 0; at < len(p); at += pageSize {
 		s.sum(off + int64(at)).Store(s.hash(p[at : at+pageSize]))
 	}
-	return len(p), nil
+	return len(p), s.note(s.index(off), p)
 }
 
 // hash is never 0, which means unwritten.
 func (s *Stager) hash(page []byte) uint64 { return maphash.Bytes(s.seed, page) | 1 }
 
 // sum is the place of the hash of a data page.
-func (s *Stager) sum(off int64) *atomic.Uint64 {
+func (s *Stager) sum(off int64) *atomic.Uint64 { return &s.sums[s.index(off)] }
+
+// index counts the data pages below one.
+func (s *Stager) index(off int64) int {
 	b := &s.plan.blocks[s.plan.find(off/SlotBlockSize)]
-	return &s.sums[b.first+b.data.rank(int(off%SlotBlockSize/pageSize))]
+	return b.first + b.data.rank(int(off%SlotBlockSize/pageSize))
 }
 
 // locate returns the file offset of a stretch of data pages. Payload is in virtual order, so a stretch is in one piece.
@@ -142,6 +161,7 @@ func (s *Stager) Finish(ctx context.Context) error {
 		name string
 		run  func() error
 	}{
+		{"note what is written", s.noteRest},
 		{"write partial zeros", s.writeZeros},
 		{"flush payload", s.slot.f.Sync},
 		{"read payload back", func() error { return s.verifyPayload(ctx) }},
@@ -160,6 +180,13 @@ func (s *Stager) Finish(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (s *Stager) noteRest() error {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.flush()
 }
 
 func (s *Stager) missing() error {

@@ -17,6 +17,9 @@
 // it was unpacked; each page is written once; FetchBytes, WriteBytes and Runs are known before the first byte moves. Sizes and counts in
 // documents are claims: tables and maps are read in ranges of 1 MiB, a chunk never unpacks to more than its table says, at most 4 MiB.
 //
+// A fetch that was cut off goes on with another one of the same plan: FetchOptions.Have says what the sink holds, and that is neither fetched nor
+// written. Whoever says so vouches for it: such pages are not hashed (Map.Verify does that).
+//
 // # Words
 //
 // A page is 4096 bytes. A region is 1 MiB. A page is undefined in a version if nothing uses it there (a Filter says so) and it was not published:

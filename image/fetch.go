@@ -30,7 +30,12 @@ type FetchOptions struct {
 	SkipZeros bool
 	// Local reads the version that the disk holds, for plans of LoadLocalPlan. It is read concurrently and must not change.
 	Local io.ReaderAt
-	// Progress is told the bytes fetched and found right; their sum is Plan.FetchBytes.
+	// Have says that the sink holds bytes off to off+length of the wanted version already, all of them: from an earlier Fetch that was cut off. A
+	// chunk of which all pages of the plan are held is neither asked for nor written, one held in part is brought whole; copies and zeros
+	// are left out in pieces of up to 1 MiB. It may be called from several goroutines, for whole pages of Plan.Runs.
+	// nil: nothing is held.
+	Have func(off, length int64) bool
+	// Progress is told the bytes fetched and found right, and those of held chunks; their sum is Plan.FetchBytes.
 	Progress Progress
 }
 
@@ -57,13 +62,17 @@ type Stats struct {
 	FetchedBytes int64
 	// WrittenBytes went to the sink, ZeroBytes of them zeros, CopiedBytes of them from the disk itself.
 	WrittenBytes, ZeroBytes, CopiedBytes int64
+	// HeldBytes of the plan's WriteBytes were left out because FetchOptions.Have knew them; HeldFetchBytes of its FetchBytes therefore
+	// were not asked for.
+	HeldBytes, HeldFetchBytes int64
 	// Requests is how many ranges were asked for, Retries how many chunks had to be asked for again.
 	Requests, Retries int64
 }
 
 // Fetch brings the pages of the plan to sink. The sink gets whole pages at offsets of the virtual disk, each once, in any order and from several
 // goroutines; nothing of a chunk reaches it before the SHA-256 of that chunk was found right. It returns when all is written or at the
-// first error, with no goroutine left; a chunk that stays bad gives an ObjectError. The sink is not synced.
+// first error, with no goroutine left; a chunk that stays bad gives an ObjectError. The sink is not synced. A source that is a Rejecter hears of
+// wrong bytes before they are asked for again.
 func (p *Plan) Fetch(ctx context.Context, src Source, sink io.WriterAt, o *FetchOptions) (Stats, error) {
 	f := fetcher{plan: p, src: src, sink: sink, o: o.fill()}
 	if len(p.local) > 0 && f.o.Local == nil {
@@ -92,11 +101,14 @@ type fetcher struct {
 	sink io.WriterAt
 	o    FetchOptions
 
-	fetched, written, zeros, copied, requests, retries atomic.Int64
+	fetched, written, zeros, copied, requests, retries, held, heldFetch atomic.Int64
 }
 
 func (f *fetcher) stats() Stats {
-	return Stats{FetchedBytes: f.fetched.Load(), WrittenBytes: f.written.Load(), ZeroBytes: f.zeros.Load(), CopiedBytes: f.copied.Load(), Requests: f.requests.Load(), Retries: f.retries.Load()}
+	return Stats{
+		FetchedBytes: f.fetched.Load(), WrittenBytes: f.written.Load(), ZeroBytes: f.zeros.Load(), CopiedBytes: f.copied.Load(),
+		HeldBytes: f.held.Load(), HeldFetchBytes: f.heldFetch.Load(), Requests: f.requests.Load(), Retries: f.retries.Load(),
+	}
 }
 
 // newDecoder gives a decoder that cannot be made to allocate more than one chunk.
@@ -133,6 +145,10 @@ func (f *fetcher) send(ctx context.Context, work chan<- func(context.Context, *z
 		}
 	}
 	for jobs := f.plan.jobs; len(jobs) > 0; {
+		if f.leaveOut(&jobs[0]) {
+			jobs = jobs[1:]
+			continue
+		}
 		g := jobs[:f.group(jobs)]
 		jobs = jobs[len(g):]
 		if !give(func(ctx context.Context, d *zstd.Decoder) error { return f.fetchGroup(ctx, d, g) }) {
@@ -151,13 +167,13 @@ func (f *fetcher) send(ctx context.Context, work chan<- func(context.Context, *z
 	}
 }
 
-// group returns how many of the first jobs lie one after the other in one pack and fit in a request.
+// group returns how many of the first jobs lie one after the other in one pack, fit in a request and are not held.
 func (f *fetcher) group(jobs []chunkJob) int {
 	n, size := 1, int64(jobs[0].chunk.packed)
 	for ; n < len(jobs); n++ {
 		last, c := &jobs[n-1], &jobs[n]
 		size += int64(c.chunk.packed)
-		if c.pack != last.pack || c.chunk.offset != last.chunk.offset+int64(last.chunk.packed) || size > f.o.RequestBytes {
+		if c.pack != last.pack || c.chunk.offset != last.chunk.offset+int64(last.chunk.packed) || size > f.o.RequestBytes || f.heldChunk(c) {
 			break
 		}
 	}
@@ -167,7 +183,9 @@ func (f *fetcher) group(jobs []chunkJob) int {
 // fetchGroup asks for a group in one request. Chunks that are bad, or all if the request fails, are asked for again one by one.
 func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob) error {
 	first, last := &g[0].chunk, &g[len(g)-1].chunk
-	b, err := f.read(ctx, g[0].pack, first.offset, last.offset+int64(last.packed)-first.offset)
+	length := last.offset + int64(last.packed) - first.offset
+	b, err := f.read(ctx, g[0].pack, first.offset, length)
+	rejected := false
 	for i := range g {
 		c := &g[i].chunk
 		var packed []byte
@@ -175,18 +193,14 @@ func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob)
 		if e == nil {
 			at := c.offset - first.offset
 			packed = b[at : at+int64(c.packed)]
-			e = c.verify(packed)
+			if e = c.verify(packed); e != nil && !rejected {
+				f.reject(g[i].pack, first.offset, length)
+				rejected = true
+			}
 		}
-		for n := 2; e != nil; n++ {
-			if cause := context.Cause(ctx); cause != nil {
-				return cause
-			}
-			if n > f.o.Attempts {
-				return &ObjectError{Source: f.src.String(), Object: f.plan.packs[g[i].pack].Name, Offset: c.offset, Length: int64(c.packed), Attempts: n - 1, Err: causeOf(e, f.plan.packs[g[i].pack].Name)}
-			}
-			f.retries.Add(1)
-			if packed, e = f.read(ctx, g[i].pack, c.offset, int64(c.packed)); e == nil {
-				e = c.verify(packed)
+		if e != nil {
+			if packed, e = f.again(ctx, &g[i], e); e != nil {
+				return e
 			}
 		}
 		if err := f.writeChunk(d, &g[i], packed); err != nil {
@@ -197,12 +211,41 @@ func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob)
 	return nil
 }
 
+// again asks for one chunk until it is right, or as often as it may after the first attempt, which failed with e.
+func (f *fetcher) again(ctx context.Context, j *chunkJob, e error) (packed []byte, err error) {
+	c := &j.chunk
+	for n := 2; e != nil; n++ {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		if n > f.o.Attempts {
+			name := f.plan.packs[j.pack].Name
+			return nil, &ObjectError{Source: f.src.String(), Object: name, Offset: c.offset, Length: int64(c.packed), Attempts: n - 1, Err: causeOf(e, name)}
+		}
+		f.retries.Add(1)
+		if packed, e = f.read(ctx, j.pack, c.offset, int64(c.packed)); e == nil {
+			if e = c.verify(packed); e != nil {
+				f.reject(j.pack, c.offset, int64(c.packed))
+			}
+		}
+	}
+	return packed, nil
+}
+
+// reject tells the source that its last answer for a range was wrong.
+func (f *fetcher) reject(pack int, off, n int64) {
+	if r, ok := f.src.(Rejecter); ok {
+		r.Reject(f.plan.packs[pack].Name, off, n)
+	}
+}
+
 func (f *fetcher) read(ctx context.Context, pack int, off, n int64) ([]byte, error) {
 	f.requests.Add(1)
 	b, err := f.src.ReadRange(ctx, f.plan.packs[pack].Name, off, n)
 	f.fetched.Add(int64(len(b)))
 	if err == nil && int64(len(b)) != n {
 		err = corruptf("asked for %d bytes, got %d", n, len(b))
+		f.reject(pack, off, n)
 	}
 	return b, err
 }
@@ -270,10 +313,12 @@ func (f *fetcher) writeZeros(ctx context.Context, r Run) error {
 			return err
 		}
 		n := min(int64(len(b)), r.Offset+r.Length-off)
-		if err := f.write(b[:n], off); err != nil {
-			return err
+		if !f.heldRange(off, n) {
+			if err := f.write(b[:n], off); err != nil {
+				return err
+			}
+			f.zeros.Add(n)
 		}
-		f.zeros.Add(n)
 		off += n
 	}
 	return nil

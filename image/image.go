@@ -40,6 +40,13 @@ type Documents interface {
 	Get(ctx context.Context, name string, max int64) ([]byte, error)
 }
 
+// Rejecter is a Source that wants to hear that bytes it gave were not what their hash says, so that it can ask another server for the same
+// range when it is asked again.
+type Rejecter interface {
+	// Reject says that the last answer for this range was wrong. It may be called concurrently.
+	Reject(name string, off, n int64)
+}
+
 // Progress is told what was done, in bytes. It may be called from several goroutines.
 type Progress interface{ Add(bytes int64) }
 

@@ -45,8 +45,30 @@ func (l *loader) index(ctx context.Context) (*Index, error) {
 	return x, nil
 }
 
-// object reads a whole object in ranges and checks its hash; by is the document that names size and hash.
+// object reads a whole object and checks its hash; by is the document that names size and hash. A source that can turn to another server is told
+// of wrong bytes and asked again.
 func (l *loader) object(ctx context.Context, o *Object, by string) ([]byte, error) {
+	for n := 1; ; n++ {
+		b, err := l.bytes(ctx, o, by)
+		if err != nil {
+			return nil, err
+		}
+		got := Sum(sha256.Sum256(b))
+		if got == o.SHA256 {
+			return b, nil
+		}
+		r, ok := l.src.(Rejecter)
+		if !ok || n == DefaultFetchAttempts {
+			return nil, l.fault(o.Name, corruptf("SHA-256 is %s, %s says %s", got, by, o.SHA256))
+		}
+		for off := int64(0); off < o.Size; off += tableRange {
+			r.Reject(o.Name, off, min(o.Size-off, tableRange))
+		}
+	}
+}
+
+// bytes reads a whole object in ranges.
+func (l *loader) bytes(ctx context.Context, o *Object, by string) ([]byte, error) {
 	var b []byte
 	for int64(len(b)) < o.Size {
 		off := int64(len(b))
@@ -63,9 +85,6 @@ func (l *loader) object(ctx context.Context, o *Object, by string) ([]byte, erro
 			b = slices.Grow(b, int(min(o.Size-off, 16*tableRange)))
 		}
 		b = append(b, p...)
-	}
-	if got := Sum(sha256.Sum256(b)); got != o.SHA256 {
-		return nil, l.fault(o.Name, corruptf("SHA-256 is %s, %s says %s", got, by, o.SHA256))
 	}
 	return b, nil
 }

@@ -17,6 +17,10 @@ func (f *fetcher) copy(ctx context.Context, c localCopy) error {
 		}
 		n := min(len(c.keys), copyPages)
 		p := b[:n*PageSize]
+		if f.heldRange(c.dst*PageSize, int64(len(p))) {
+			c.src, c.dst, c.keys = c.src+int64(n), c.dst+int64(n), c.keys[n:]
+			continue
+		}
 		if err := readFull(f.o.Local, p, c.src*PageSize, f.plan.VirtualSize); err != nil {
 			return fmt.Errorf("image: reading bytes %d+%d of the virtual disk: %w", c.src*PageSize, len(p), err)
 		}

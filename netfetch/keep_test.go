@@ -48,12 +48,7 @@ func childFetch(ctx context.Context, job *childJob, r *childResult, link *Link, 
 			})
 		})
 	}
-	switch {
-	case job.Clients > 0:
-		if err := childCrowd(ctx, job, r); err != nil {
-			return err
-		}
-	case h != nil:
+	if h != nil {
 		if err := childChunks(ctx, job, r, h); err != nil {
 			return err
 		}

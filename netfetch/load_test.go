@@ -4,121 +4,326 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netns"
+
+	"troy/netfetch/fetchtest"
+	"troy/server"
 )
 
-// childCrowd is a room of PCs that fetch the same object at once.
-func childCrowd(ctx context.Context, job *childJob, r *childResult) error {
-	begin := time.Now()
-	got := make([]atomic.Int64, job.Clients)
+// The room of the load tests: the server's port carries an eighth of what one PC's does.
+const (
+	crowdClients = 64
+	crowdLine    = 64_000_000 / 8                // bytes per second
+	crowdPort    = "512mbit"                     // eight times as much
+	crowdShare   = crowdLine * 9 / 10            // Bandwidth of the server: what the line carries without headers
+	crowdObject  = "objects/ab/ab12.pack"        // as in a store
+	crowdURL     = "http://10.77.0.1:8080/repo/" // as troy serve has it
+)
+
+// crowd is a room of PCs, each in a network namespace of its own, with a server behind one narrow line.
+type crowd struct {
+	*lab
+	data    []byte
+	log     *fetchtest.Server
+	web     *http.Server
+	clients []*crowdClient
+}
+
+// crowdClient is one PC.
+type crowdClient struct {
+	h       *HTTP
+	streams int
+	err     error
+	sum     string
+	done    time.Time
+}
+
+// newCrowd makes the room. TROY_SOAK=1 has each PC fetch more.
+func newCrowd(t *testing.T) *crowd {
+	size := 3 << 19
+	if os.Getenv("TROY_SOAK") == "1" {
+		size *= 8
+	}
+	c := &crowd{lab: newLab(t), data: randomBytes(t, size)}
+	c.wire()
+	dir := t.TempDir()
+	file := filepath.Join(dir, crowdObject)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, c.data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.New(&server.Options{Dir: dir, Orders: &server.Fixed{}, Bandwidth: crowdShare})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	c.log = fetchtest.New(s)
+	for i := range crowdClients {
+		h, err := NewHTTP(crowdURL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.client.Transport.(*http.Transport).DialContext = dialIn(c.name(i))
+		c.clients = append(c.clients, &crowdClient{h: h, streams: 1 + 3*(i%2)})
+		t.Cleanup(h.Reconnect)
+	}
+	return c
+}
+
+func (c *crowd) name(i int) string { return fmt.Sprintf("%s-%d", c.pc, i) }
+
+// wire makes the namespaces, the cables and the limits.
+func (c *crowd) wire() {
+	c.t.Helper()
+	var top, ports, limits strings.Builder
+	fmt.Fprintf(&ports, "link set br0 gso_max_segs 1\n") // real packets, not bundles of 64 KiB
+	fmt.Fprintf(&limits, "qdisc add dev br0 root tbf rate %d burst 32k latency 100ms\n", crowdLine*8)
+	for i := range crowdClients {
+		fmt.Fprintf(&top, "netns add %s\nlink add p%d netns %s type veth peer name eth0 netns %s\n", c.name(i), i, c.sw, c.name(i))
+		fmt.Fprintf(&ports, "link set p%d master br0 up\n", i)
+		fmt.Fprintf(&limits, "qdisc add dev p%d root tbf rate %s burst 64k latency 100ms\n", i, crowdPort)
+		c.t.Cleanup(func() { exec.Command("ip", "netns", "del", c.name(i)).Run() })
+	}
+	c.batch(top.String(), "ip", "-batch", "-")
+	c.batch(ports.String(), "ip", "-n", c.sw, "-batch", "-")
+	c.batch(limits.String(), "tc", "-n", c.sw, "-batch", "-")
+	for i := range crowdClients {
+		c.batch(fmt.Sprintf("addr add 10.77.0.%d/24 dev eth0\nlink set eth0 up\n", 10+i), "ip", "-n", c.name(i), "-batch", "-")
+	}
+}
+
+func (c *crowd) batch(lines, name string, args ...string) {
+	c.t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stdin = strings.NewReader(lines)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		c.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// dialIn dials from a namespace; the socket stays in it.
+func dialIn(name string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		runtime.LockOSThread() // unlocked only when the thread is back in its own namespace
+		home, err := netns.Get()
+		if err != nil {
+			return nil, err
+		}
+		defer home.Close()
+		there, err := netns.GetFromName(name)
+		if err != nil {
+			return nil, err
+		}
+		defer there.Close()
+		if err := netns.Set(there); err != nil {
+			return nil, err
+		}
+		d := net.Dialer{Timeout: 10 * time.Second}
+		conn, err := d.DialContext(ctx, network, addr)
+		if err := netns.Set(home); err != nil {
+			return nil, err
+		}
+		runtime.UnlockOSThread()
+		return conn, err
+	}
+}
+
+// serve starts the server on its port.
+func (c *crowd) serve() {
+	c.t.Helper()
+	c.web = &http.Server{Handler: c.log}
+	l := c.listen("10.77.0.1:8080")
+	go c.web.Serve(l)
+	c.t.Cleanup(func() { c.web.Close() })
+}
+
+// start lets all PCs fetch the object; the channel is closed when all are through.
+func (c *crowd) start(ctx context.Context) <-chan struct{} {
 	var wg sync.WaitGroup
-	var once sync.Once
-	var mu sync.Mutex
-	sums := map[string]bool{}
-	var firstErr error
-	for i := range job.Clients {
+	for _, p := range c.clients {
 		wg.Go(func() {
-			h, err := NewHTTP(job.URL, &HTTPOptions{Stall: 5 * time.Second, MinRate: -1})
-			sum := sha256.New()
-			for off := int64(0); err == nil && off < job.Size; off += job.Chunk {
-				var b []byte
-				b, err = h.ReadRange(ctx, job.Name, off, min(job.Chunk, job.Size-off))
-				sum.Write(b)
-				got[i].Add(int64(len(b)))
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			sums[fmt.Sprintf("%x", sum.Sum(nil))] = true
-			st := h.Stats()
-			r.Stats.Requests, r.Stats.Retries = r.Stats.Requests+st.Requests, r.Stats.Retries+st.Retries
-			r.Stats.Received += st.Received
-			if err != nil {
-				firstErr = err
-				return
-			}
-			once.Do(func() {
-				for j := range got {
-					r.Shares = append(r.Shares, got[j].Load())
+			p.sum, p.err = p.fetch(ctx, int64(len(c.data)))
+			p.done = time.Now()
+		})
+	}
+	all := make(chan struct{})
+	go func() { wg.Wait(); close(all) }()
+	return all
+}
+
+// fetch gets the object in chunks of 128 KiB.
+func (p *crowdClient) fetch(ctx context.Context, size int64) (string, error) {
+	const chunk = 128 << 10
+	data := make([]byte, size)
+	offsets := make(chan int64, size/chunk+1)
+	for off := int64(0); off < size; off += chunk {
+		offsets <- off
+	}
+	close(offsets)
+	errs := make([]error, p.streams)
+	var wg sync.WaitGroup
+	for s := range p.streams {
+		wg.Go(func() {
+			for off := range offsets {
+				b, err := p.h.ReadRange(ctx, crowdObject, off, min(chunk, size-off))
+				if err != nil {
+					errs[s] = err
+					return
 				}
-			})
+				copy(data[off:], b)
+			}
 		})
 	}
 	wg.Wait()
-	r.Fetch = time.Since(begin)
-	if firstErr != nil {
-		return firstErr
-	}
-	if len(sums) != 1 {
-		return fmt.Errorf("%d different hashes", len(sums))
-	}
-	for s := range sums {
-		r.SHA256 = s
-	}
-	return nil
-}
-
-// crowd makes a room behind one narrow line. TROY_SOAK=1 has 64 PCs and more bytes.
-func crowd(t *testing.T) *fetchLab {
-	clients, size := 16, 1<<20
-	if os.Getenv("TROY_SOAK") == "1" {
-		clients, size = 64, 8<<20
-	}
-	l := newFetchLab(t, size)
-	for _, port := range []string{"br0", "p0"} {
-		l.in(l.sw, "ip", "link", "set", port, "gso_max_segs", "1")
-	}
-	l.in(l.sw, "tc", "qdisc", "add", "dev", "p0", "root", "tbf", "rate", "80mbit", "burst", "32k", "latency", "100ms")
-	l.job.Clients, l.job.Chunk, l.job.Keep = clients, 1<<20, false
-	return l
-}
-
-// TestCrowdCompletes has a room fetch at once through one line: all complete,
-// nothing is fetched twice. How TCP shares the line is logged.
-func TestCrowdCompletes(t *testing.T) {
-	l := crowd(t)
-	r := l.child(l.job)
-	l.check(r, int64((l.job.Clients-1)*len(l.data)))
-	slices.Sort(r.Shares)
-	t.Logf("%d clients, %.1f s; shares when the first was done: %d … %d … %d bytes", l.job.Clients, r.Fetch.Seconds(),
-		r.Shares[0], r.Shares[len(r.Shares)/2], r.Shares[len(r.Shares)-1])
-	if r.Stats.Retries != 0 || len(l.s.Requests()) != l.job.Clients*len(l.data)>>20 {
-		t.Errorf("%d retries, %d requests", r.Stats.Retries, len(l.s.Requests()))
-	}
-}
-
-// TestCrowdIsNoHerd restarts the server in the middle of that: the clients
-// come back spread, and all complete.
-func TestCrowdIsNoHerd(t *testing.T) {
-	l := crowd(t)
-	c := l.start(l.job)
-	l.waitSent(int64(l.job.Clients*len(l.data)) / 4)
-	l.web.Close()
-	time.Sleep(3 * time.Second)
-	before := len(l.s.Requests())
-	back := time.Now()
-	l.serve()
-	r := c.wait(t)
-	l.check(r, int64((l.job.Clients-1)*len(l.data)))
-
-	rate := map[int]int{} // new connections per 250 ms after the restart
-	known := map[string]bool{}
-	most := 0
-	for _, q := range l.s.Requests()[before:] {
-		if !known[q.From] {
-			known[q.From] = true
-			slot := int(q.At.Sub(back) / (250 * time.Millisecond))
-			rate[slot]++
-			most = max(most, rate[slot])
+	for _, err := range errs {
+		if err != nil {
+			return "", err
 		}
 	}
-	t.Logf("%d clients, %.1f s, %d requests, %d retries; clients that came back per 250 ms: %v", l.job.Clients, r.Fetch.Seconds(),
-		r.Stats.Requests, r.Stats.Retries, rate)
-	if most > l.job.Clients*3/4 || r.Stats.Retries > int64(l.job.Clients*12) {
-		t.Errorf("%d of %d clients came back at once after %d retries", most, l.job.Clients, r.Stats.Retries)
+	return fmt.Sprintf("%x", sha256.Sum256(data)), nil
+}
+
+// whole fails unless each PC has the object.
+func (c *crowd) whole() {
+	c.t.Helper()
+	want := fmt.Sprintf("%x", sha256.Sum256(c.data))
+	for i, p := range c.clients {
+		if p.err != nil || p.sum != want {
+			c.t.Errorf("PC %d: right bytes %t, %v", i, p.sum == want, p.err)
+		}
 	}
+}
+
+// shares gives the bytes that each PC has received since before (nil = ever), sorted, and the counts now.
+func (c *crowd) shares(before []int64) (sorted, now []int64) {
+	for i, p := range c.clients {
+		n := p.h.Stats().Received
+		now = append(now, n)
+		if before != nil {
+			n -= before[i]
+		}
+		sorted = append(sorted, n)
+	}
+	slices.Sort(sorted)
+	return sorted, now
+}
+
+// spread is by how much the largest share is above the smallest.
+func spread(sorted []int64) float64 {
+	return float64(sorted[len(sorted)-1])/float64(max(1, sorted[0])) - 1
+}
+
+// TestCrowdSharesEvenly has 64 PCs fetch at once, every second one with four streams, through a line that carries an eighth of what
+// one PC could take. All complete, nothing is fetched twice, and whenever one looks, the shares since all were under
+// way are within 20 % of each other.
+func TestCrowdSharesEvenly(t *testing.T) {
+	c := newCrowd(t)
+	c.serve()
+	begin := time.Now()
+	all := c.start(t.Context())
+	time.Sleep(time.Second)
+	_, base := c.shares(nil)
+	looks := 0
+	for last, tick := base, time.NewTicker(2*time.Second); ; {
+		select {
+		case <-all:
+		case <-tick.C:
+			if ever, _ := c.shares(nil); ever[len(ever)-1] == int64(len(c.data)) {
+				continue // one is through: the others get its share
+			}
+			sum, now := c.shares(base)
+			part, _ := c.shares(last)
+			t.Logf("%4.1f s: shares %d … %d … %d bytes, spread %4.1f %%; of the last two seconds %4.1f %%", time.Since(begin).Seconds(),
+				sum[0], sum[len(sum)/2], sum[len(sum)-1], 100*spread(sum), 100*spread(part))
+			if spread(sum) > 0.2 {
+				t.Errorf("after %v the shares are %v", time.Since(begin), sum)
+			}
+			last = now
+			looks++
+			continue
+		}
+		break
+	}
+	took := time.Since(begin)
+	c.whole()
+	first, final := took, time.Duration(0)
+	var retries int64
+	for _, p := range c.clients {
+		first, final = min(first, p.done.Sub(begin)), max(final, p.done.Sub(begin))
+		retries += p.h.Stats().Retries
+	}
+	used := float64(len(c.data)*crowdClients) / took.Seconds() / crowdShare
+	t.Logf("%d PCs, %.1f s, the first done after %.1f s, the last after %.1f s, %.0f %% of the bandwidth used", crowdClients,
+		took.Seconds(), first.Seconds(), final.Seconds(), 100*used)
+	if looks < 3 || retries != 0 || c.log.Sent() != int64(len(c.data)*crowdClients) {
+		t.Errorf("looked %d times; %d retries, %d bytes sent", looks, retries, c.log.Sent())
+	}
+	if first.Seconds() < 0.8*final.Seconds() || used < 0.8 {
+		t.Errorf("the first was done after %v, the last after %v; %.2f of the bandwidth was used", first, final, used)
+	}
+}
+
+// TestCrowdIsNoHerd restarts the server in the middle of that: the PCs come back spread over time, and all complete.
+func TestCrowdIsNoHerd(t *testing.T) {
+	c := newCrowd(t)
+	c.serve()
+	all := c.start(t.Context())
+	for c.log.Sent() < int64(len(c.data)*crowdClients)/4 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	c.web.Close()
+	time.Sleep(3 * time.Second)
+	before := len(c.log.Requests())
+	back := time.Now()
+	c.serve()
+	<-all
+	c.whole()
+
+	const slots = 4                 // in a second
+	returned := map[string]bool{}   // connections that were heard of
+	comers := make([]int, 30*slots) // of them, in each slot
+	requests := make([]int, 30)     // in each second
+	streams := crowdClients / 2 * (1 + 4)
+	for _, q := range c.log.Requests()[before:] {
+		at := min(q.At.Sub(back), 30*time.Second-1)
+		requests[at/time.Second]++
+		if !returned[q.From] {
+			returned[q.From] = true
+			comers[at*slots/time.Second]++
+		}
+	}
+	var retries int64
+	for _, p := range c.clients {
+		retries += p.h.Stats().Retries
+	}
+	t.Logf("requests in each second after the restart %v; of %d streams came back in each quarter %v; %d retries", trim(requests), streams,
+		trim(comers), retries)
+	if most := slices.Max(comers); most > streams/3 {
+		t.Errorf("%d of %d streams came back within a quarter of a second", most, streams)
+	}
+	if retries > int64(streams*12) {
+		t.Errorf("%d retries of %d streams", retries, streams)
+	}
+}
+
+// trim leaves out the zeros at the end.
+func trim(n []int) []int {
+	for len(n) > 0 && n[len(n)-1] == 0 {
+		n = n[:len(n)-1]
+	}
+	return n
 }

@@ -186,7 +186,6 @@ type childJob struct {
 	Size    int64
 	Chunk   int64
 	Workers int
-	Clients int  // > 0: this many PCs at once, each with its own HTTP and one worker
 	Keep    bool // renew the lease meanwhile
 	Linger  time.Duration
 	Lease   time.Duration // > 0: the lease is taken to be this short (dnsmasq gives no shorter ones than two minutes)
@@ -202,7 +201,6 @@ type childResult struct {
 	Stats   Stats
 	Changes []string // addresses that Keep told of
 	Fetch   time.Duration
-	Shares  []int64 // bytes that each client had when the first was done
 }
 
 // child runs a job on the PC.

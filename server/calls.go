@@ -37,6 +37,17 @@ func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, order)
 }
 
+func (s *Server) serveProgress(w http.ResponseWriter, r *http.Request) {
+	var p protocol.Progress
+	if !receive(w, r, &p) {
+		return
+	}
+	if s.o.OnProgress != nil {
+		s.o.OnProgress(p)
+	}
+	answer(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
+}
+
 func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 	var report protocol.Report
 	if !receive(w, r, &report) {

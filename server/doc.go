@@ -3,6 +3,7 @@
 //
 //	GET, HEAD /repo/NAME   a published file of the store, with ranges and strong ETags
 //	POST /v1/checkin       protocol.CheckIn → protocol.Order
+//	POST /v1/progress      protocol.Progress → protocol.Ack
 //	POST /v1/report        protocol.Report → protocol.Ack
 //	GET /healthz           200 and the server's time in the Date header
 //
@@ -22,7 +23,16 @@
 // Time: reading a request takes at most readTime; an answer must move sliceBytes per sliceTime,
 // so a machine that is gone frees its connection, and a slow one (above 17 kB/s) does not lose it.
 //
+// Shares: TCP alone divides a narrow line unevenly, and by connections. With Options.Bandwidth, set a little below what the
+// narrowest common line carries (body bytes; 0.9 of the line is a good start), every answer is sent in small turns that go round the
+// machines by start-time fair queueing: even shares, whatever switches and queues lie in between and however many
+// streams a machine has. A machine that takes less than its share leaves the rest to the others. Check-ins and reports are not held up.
+//
 // # Known gaps
+//
+// Machines are told apart by their IP address: those behind one proxy or NAT share one share. Without Bandwidth shares are
+// as the kernel makes them (a queue such as fq_codel on the server's port is fair by connection).
+//
 //
 // Reports live in memory: the last one per machine, the oldest machines dropped beyond
 // maxMachines; a restart forgets them. No TLS, no limit per address,

@@ -31,7 +31,11 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", contentType(name))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", caching(name))
-	out := &slicedWriter{ResponseWriter: w, control: http.NewResponseController(w)}
+	out := &slicedWriter{ResponseWriter: w, control: http.NewResponseController(w), slice: sliceBytes}
+	if s.pacer != nil {
+		out.slice = s.pacer.turn
+		out.wait = func(n int64) error { return s.pacer.wait(r.Context(), machineOf(r.RemoteAddr), n) }
+	}
 	http.ServeContent(out, r, "", info.ModTime(), f)
 	s.gets.Add(1)
 	s.served.Add(out.sent)
@@ -104,27 +108,41 @@ func contentType(name string) string {
 type slicedWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
+	slice   int64             // bytes of a part
+	wait    func(int64) error // waits for the turn to send that many bytes; nil = always
 	sent    int64
 }
 
 // Unwrap serves http.ResponseController.
 func (w *slicedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-func (w *slicedWriter) deadline() {
+// begin makes ready for a part of n bytes.
+func (w *slicedWriter) begin(n int64) error {
+	if w.wait != nil {
+		if err := w.wait(n); err != nil {
+			return err
+		}
+	}
 	// A ResponseWriter without deadlines (a test's recorder) sends without.
 	_ = w.control.SetWriteDeadline(time.Now().Add(sliceTime))
+	return nil
 }
 
 // Write implements io.Writer.
 func (w *slicedWriter) Write(p []byte) (n int, err error) {
-	for err == nil && n < len(p) {
-		w.deadline()
-		var m int
-		m, err = w.ResponseWriter.Write(p[n:min(len(p), n+sliceBytes)])
+	for n < len(p) {
+		part := p[n:min(len(p), n+int(w.slice))]
+		if err := w.begin(int64(len(part))); err != nil {
+			return n, err
+		}
+		m, err := w.ResponseWriter.Write(part)
 		n += m
 		w.sent += int64(m)
+		if err != nil {
+			return n, err
+		}
 	}
-	return n, err
+	return n, nil
 }
 
 // ReadFrom implements io.ReaderFrom. It hands net/http one-level LimitedReaders
@@ -136,8 +154,10 @@ func (w *slicedWriter) ReadFrom(src io.Reader) (int64, error) {
 	}
 	var total int64
 	for limited.N > 0 {
-		w.deadline()
-		want := min(limited.N, sliceBytes)
+		want := min(limited.N, w.slice)
+		if err := w.begin(want); err != nil {
+			return total, err
+		}
 		n, err := io.Copy(w.ResponseWriter, &io.LimitedReader{R: limited.R, N: want})
 		total += n
 		w.sent += n

@@ -19,8 +19,8 @@ func FuzzCalls(f *testing.F) {
 	}
 	defer s.Close()
 	for _, m := range []any{
-		protocol.CheckIn{Protocol: 1, Machine: machine, Version: 1},
-		protocol.Report{Protocol: 1, Machine: machine, Outcome: protocol.OutcomeDone, Phases: []protocol.Phase{{Name: "fetch"}}},
+		protocol.CheckIn{Protocol: protocol.Version, Machine: machine, Version: 1},
+		protocol.Report{Protocol: protocol.Version, Machine: machine, Outcome: protocol.OutcomeDone, Phases: []protocol.Phase{{Name: "fetch"}}},
 	} {
 		b, err := json.Marshal(m)
 		if err != nil || len(b) < 50 {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -35,18 +36,24 @@ type Options struct {
 	// Published narrows what may be fetched, by the slash-separated name. nil =
 	// everything that InStore names.
 	Published func(name string) bool
+	// Bandwidth is how many body bytes per second all answers from the store bring together at most, shared
+	// evenly by the machines (told apart by address) that want any. 0 = no limit, and shares as TCP makes them.
+	Bandwidth int64
 	// OnCheckIn, if set, is told each check-in with its answer.
 	OnCheckIn func(c protocol.CheckIn, o protocol.Order, err error)
+	// OnProgress, if set, is told how far a machine says that it is.
+	OnProgress func(p protocol.Progress)
 	// OnReport, if set, is told each report once.
 	OnReport func(r protocol.Report)
 	// OnServed, if set, is told the bytes of each answer from the store, after it
-	// was sent. All three may be called from several goroutines at once.
+	// was sent. All may be called from several goroutines at once.
 	OnServed func(name string, bytes int64)
 }
 
 // Server is an http.Handler for one store.
 type Server struct {
 	o       Options
+	pacer   *pacer // nil = no limit
 	root    *os.Root
 	mux     *http.ServeMux
 	reports reports
@@ -63,9 +70,10 @@ func New(o *Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: opening the store: %w", err)
 	}
-	s := &Server{o: *o, root: root, mux: http.NewServeMux()}
+	s := &Server{o: *o, root: root, mux: http.NewServeMux(), pacer: newPacer(o.Bandwidth)}
 	s.mux.HandleFunc("GET /"+protocol.PathRepo+"/{name...}", s.serveFile)
 	s.mux.HandleFunc("POST /"+protocol.PathCheckIn, s.serveCheckIn)
+	s.mux.HandleFunc("POST /"+protocol.PathProgress, s.serveProgress)
 	s.mux.HandleFunc("POST /"+protocol.PathReport, s.serveReport)
 	s.mux.HandleFunc("GET /healthz", serveHealth)
 	return s, nil
@@ -129,6 +137,17 @@ type Fixed struct {
 	Newest func(ctx context.Context, image string) (int, error)
 	// Merge is the merge policy. "" = lazy.
 	Merge protocol.Merge
+	// Reset has the session of Windows thrown away at every start.
+	Reset bool
+	// Reinstall lets a machine that holds another image, or whose version nobody knows, be written anew.
+	Reinstall bool
+	// Provision, if set, lets a machine without a disk of Troy be made one as it says.
+	Provision *protocol.Provision
+}
+
+// provisionable says whether no disk of the machine is prepared yet.
+func provisionable(disks []protocol.Disk) bool {
+	return len(disks) > 0 && !slices.ContainsFunc(disks, func(d protocol.Disk) bool { return d.Troy })
 }
 
 // Order implements Orders: deploy, or nothing if the machine has the version.
@@ -145,7 +164,15 @@ func (f *Fixed) Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, 
 	}
 	o := protocol.Order{
 		Protocol: protocol.Version, Action: protocol.ActionDeploy, Repo: protocol.PathRepo,
-		Image: f.Image, Version: want, Merge: cmp.Or(f.Merge, protocol.MergeLazy),
+		Image: f.Image, Version: want, Merge: cmp.Or(f.Merge, protocol.MergeLazy), Reset: f.Reset,
+	}
+	if f.Provision != nil && c.Image == "" && provisionable(c.Disks) {
+		o.Action, o.Provision = protocol.ActionProvision, f.Provision
+		return o, nil
+	}
+	if f.Reinstall && (c.Image != f.Image || c.Version == 0) {
+		o.Action = protocol.ActionReinstall
+		return o, nil
 	}
 	if c.Image == f.Image && c.Version == want {
 		o.Action, o.Reason = protocol.ActionNone, "the machine has this version"

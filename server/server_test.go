@@ -232,7 +232,7 @@ func TestCheckIn(t *testing.T) {
 		{"other", 3, protocol.ActionDeploy}, {"win11", 4, protocol.ActionDeploy}}
 	for _, test := range tests {
 		var o protocol.Order
-		c := protocol.CheckIn{Protocol: 1, Machine: machine, Image: test.image, Version: test.version}
+		c := protocol.CheckIn{Protocol: protocol.Version, Machine: machine, Image: test.image, Version: test.version}
 		if err := h.PostJSON(t.Context(), protocol.PathCheckIn, c, &o); err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +244,7 @@ func TestCheckIn(t *testing.T) {
 		t.Errorf("OnCheckIn saw %+v", seen)
 	}
 	newest = 0 // an order that cannot be given
-	err = h.PostJSON(t.Context(), protocol.PathCheckIn, protocol.CheckIn{Protocol: 1, Machine: machine}, nil)
+	err = h.PostJSON(t.Context(), protocol.PathCheckIn, protocol.CheckIn{Protocol: protocol.Version, Machine: machine}, nil)
 	if !errors.Is(err, netfetch.ErrBusy) || !strings.Contains(err.Error(), `deploy image "win11" version 0`) {
 		t.Errorf("without a version: %v", err)
 	}
@@ -253,7 +253,7 @@ func TestCheckIn(t *testing.T) {
 func TestBadMessages(t *testing.T) {
 	dir, _ := store(t)
 	s, web := newServer(t, Options{Dir: dir})
-	good := `{"protocol":1,"machine":{"macs":["52:54:00:12:34:56"]}}`
+	good := `{"protocol":2,"machine":{"macs":["52:54:00:12:34:56"]}}`
 	tests := []struct {
 		body, kind string
 		status     int
@@ -267,14 +267,14 @@ func TestBadMessages(t *testing.T) {
 		{good[:20], "application/json", 400, "JSON"},
 		{good + good, "application/json", 400, "more than one"},
 		{good + "}", "application/json", 400, "JSON"},
-		{`{"protocol":2,"machine":{"macs":["52:54:00:12:34:56"]}}`, "application/json", 400, "protocol 2, this program speaks 1"},
-		{`{"protocol":1,"wipe":true}`, "application/json", 400, "unknown field"},
-		{`{"protocol":1,"machine":{"macs":[]}}`, "application/json", 400, "neither macs nor uuid"},
-		{`{"protocol":1,"machine":{"macs":["52-54-00-12-34-56"]}}`, "application/json", 400, "macs[0]"},
-		{`{"protocol":1,"machine":{"uuid":"` + strings.Repeat("a", 257) + `"}}`, "application/json", 400, "257 bytes"},
-		{`{"protocol":1,"machine":{"uuid":"\u001b[2J"}}`, "application/json", 400, "control character"},
-		{`{"protocol":1,"machine":{"uuid":"a"},"version":-1}`, "application/json", 400, "version -1"},
-		{`{"protocol":1,"agent":"` + strings.Repeat("a", protocol.MaxBody) + `"}`, "application/json", 413, "65536"},
+		{`{"protocol":1,"machine":{"macs":["52:54:00:12:34:56"]}}`, "application/json", 400, "protocol 1, this program speaks 2"},
+		{`{"protocol":2,"wipe":true}`, "application/json", 400, "unknown field"},
+		{`{"protocol":2,"machine":{"macs":[]}}`, "application/json", 400, "neither macs nor uuid"},
+		{`{"protocol":2,"machine":{"macs":["52-54-00-12-34-56"]}}`, "application/json", 400, "macs[0]"},
+		{`{"protocol":2,"machine":{"uuid":"` + strings.Repeat("a", 257) + `"}}`, "application/json", 400, "257 bytes"},
+		{`{"protocol":2,"machine":{"uuid":"\u001b[2J"}}`, "application/json", 400, "control character"},
+		{`{"protocol":2,"machine":{"uuid":"a"},"version":-1}`, "application/json", 400, "version -1"},
+		{`{"protocol":2,"agent":"` + strings.Repeat("a", protocol.MaxBody) + `"}`, "application/json", 413, "65536"},
 	}
 	for _, test := range tests {
 		resp, err := http.Post(web.URL+"/v1/checkin", test.kind, strings.NewReader(test.body))
@@ -300,15 +300,15 @@ func TestReports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := protocol.Report{Protocol: 1, ID: "a", Machine: machine, Outcome: protocol.OutcomeDone, Image: "win11", Version: 2,
+	r := protocol.Report{Protocol: protocol.Version, ID: "a", Machine: machine, Outcome: protocol.OutcomeDone, Image: "win11", Version: 2,
 		Phases: []protocol.Phase{{Name: "fetch", Seconds: 1.5, Bytes: 1 << 30}}}
-	other := protocol.Report{Protocol: 1, Machine: protocol.Machine{MACs: []string{"52:54:00:00:00:01"}},
+	other := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:00:01"}},
 		Outcome: protocol.OutcomeFailed, ExitCode: 3, Message: "no parent\nsecond line"}
 	second := r
 	second.ID = "b"
 	for _, m := range []protocol.Report{r, r, other, second} {
 		var ack protocol.Ack
-		if err := h.PostJSON(t.Context(), protocol.PathReport, m, &ack); err != nil || ack.Protocol != 1 {
+		if err := h.PostJSON(t.Context(), protocol.PathReport, m, &ack); err != nil || ack.Protocol != protocol.Version {
 			t.Fatalf("report: %v, %+v", err, ack)
 		}
 	}

@@ -22,12 +22,26 @@ type agent struct {
 	plug     *coldplug.Plugger // nil when the drivers are somebody else's business
 	target   *target.Target
 	machine  *diskwriter.Machine
+	media    media
+	clock    *netfetch.Clock
 	link     *netfetch.Link
-	server   *netfetch.HTTP
+	servers  []*netfetch.HTTP // in the order of preference
+	server   *netfetch.HTTP   // the one that gave the order; nil: none did
+	store    *store
+	pending  []byte // trusted metadata that the journal has to keep
 	id       protocol.Machine
-	answered bool // the server gave an order
 	deploys  bool // an order was carried out to its end
 	phases   []protocol.Phase
+	log      tail
+	handedBy string // how Windows is started
+
+	// noWindows: a reinstall was begun, so the disk starts nothing.
+	noWindows bool
+	// parentChanged is why the machine could not be opened, when that can be healed.
+	parentChanged error
+
+	httpMu sync.Mutex
+	https  []*netfetch.HTTP // all clients, for Reconnect
 
 	retryMu   sync.Mutex
 	retrySaid time.Time // when a retry was last shown
@@ -37,7 +51,8 @@ type agent struct {
 }
 
 func newAgent(o *options, out io.Writer) *agent {
-	a := &agent{o: o, out: &lockedWriter{w: out}, reset: drainAndReset}
+	a := &agent{o: o, reset: drainAndReset}
+	a.out = screen(out, &a.log)
 	a.toWindows = a.prepareWindows
 	return a
 }
@@ -62,7 +77,10 @@ func (a *agent) phase(name string, bytes func() int64, f func() error) error {
 // run does everything and returns the exit code, unless the machine was handed over.
 func (a *agent) run(ctx context.Context) int {
 	a.say("%s", version)
-	err := a.work(ctx)
+	err := a.readMedia()
+	if err == nil {
+		err = a.work(ctx)
+	}
 	code := exitCode(err)
 	if err != nil {
 		a.say("stopped: %v; %s", err, advice(code))
@@ -85,24 +103,43 @@ func (a *agent) work(ctx context.Context) error {
 			a.say("drivers: %v", err)
 		}
 	}
+	a.readIdentity()
 	diskErr := a.openDisk(ctx)
-	if diskErr == nil {
+	if diskErr == nil && !a.reinstalling() {
 		diskErr = a.resume(ctx)
 	}
 	if err := a.connect(ctx); err != nil {
 		return both(diskErr, err)
 	}
 	order, err := a.checkIn(ctx, diskErr)
-	if diskErr != nil || err != nil {
+	if err != nil || diskErr != nil && a.parentChanged == nil {
 		return both(diskErr, err)
 	}
-	return a.obey(ctx, order)
+	if err := a.obey(ctx, order); err != nil {
+		return err
+	}
+	a.remember()
+	return nil
+}
+
+// readMedia reads what the media carry. Whatever cannot be used is said, and done without.
+func (a *agent) readMedia() error {
+	m, err := readMedia(a.o.media)
+	if err != nil {
+		a.say("boot media: %v; going on without", err)
+	}
+	a.media = m
+	a.clock = netfetch.NewClock(m.built, nil)
+	return nil
 }
 
 // handOver reports and gives the machine to Windows.
 func (a *agent) handOver(ctx context.Context, code int, failure error) error {
 	if !a.o.handOff {
 		return a.report(ctx, code, failure)
+	}
+	if a.noWindows {
+		return a.again(ctx, code, failure)
 	}
 	var handErr error
 	err := a.phase("hand-off", nil, func() error {
@@ -120,5 +157,22 @@ func (a *agent) handOver(ctx context.Context, code int, failure error) error {
 		return nil
 	}
 	a.say("restarting into Windows")
+	return a.reset()
+}
+
+// againAfter is how long a machine that cannot start Windows waits before it tries again.
+const againAfter = 60 * time.Second
+
+// again restarts the machine into this agent: there is no Windows on the disk until a reinstall is finished.
+func (a *agent) again(ctx context.Context, code int, failure error) error {
+	if err := a.report(ctx, code, failure); err != nil {
+		a.say("report: %v", err)
+	}
+	a.say("there is no Windows on this disk until the reinstallation is finished; trying again in %.0f s", againAfter.Seconds())
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(againAfter):
+	}
 	return a.reset()
 }

@@ -2,33 +2,54 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"time"
 
 	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 	"troy/image"
-	"troy/netfetch"
 	"troy/server/protocol"
 )
 
 // obey carries out the order.
 func (a *agent) obey(ctx context.Context, order *protocol.Order) error {
-	if order.Action == protocol.ActionNone {
+	if a.parentChanged != nil {
+		if err := a.heal(ctx, order); err != nil && order.Action != protocol.ActionReinstall {
+			return err
+		} else if err != nil {
+			a.say("%v; it is written anew, as ordered", err)
+		}
+	}
+	if a.reinstalling() {
+		return a.finishReinstall(ctx, order)
+	}
+	switch order.Action {
+	case protocol.ActionNone:
 		a.say("nothing to do%s", reason(order))
-		return a.mergeNow(ctx, order)
+		return a.settle(ctx, order)
+	case protocol.ActionReinstall:
+		return a.reinstall(ctx, order)
 	}
 	s := a.machine.State()
 	if s.Image == order.Image && s.Version == order.Version {
 		a.say("%s version %d is on the disk already", s.Image, s.Version)
-		return a.mergeNow(ctx, order)
+		return a.settle(ctx, order)
 	}
 	if s.Image != order.Image || s.Version == 0 {
-		return untouched("plan", fmt.Errorf("the disk holds %q version %d, the order is %q version %d: that needs a new installation",
+		return untouched("plan", fmt.Errorf("the disk holds %q version %d, the order is %q version %d: that needs a reinstall order",
 			s.Image, s.Version, order.Image, order.Version))
 	}
 	if s.StagedImage == order.Image && s.Staged == order.Version {
 		a.say("version %d was staged by an earlier start", s.Staged)
 		return a.commit(ctx, order)
+	}
+	if late(order, a.clock.Now()) {
+		return untouched("plan", fmt.Errorf("the window closed at %s", order.Until.Format(time.RFC3339)))
+	}
+	if previous(s) == order.Version {
+		return a.rollback(ctx, order)
 	}
 	if !s.SlotFree {
 		return untouched("plan", fmt.Errorf("%w: versions wait for their merge", diskwriter.ErrNoSlot))
@@ -43,26 +64,77 @@ func reason(o *protocol.Order) string {
 	return ": " + o.Reason
 }
 
+// late says whether the window of the order is over.
+func late(o *protocol.Order, now time.Time) bool { return !o.Until.IsZero() && !now.Before(o.Until) }
+
+// previous is the version that a rollback on the machine itself brings back, 0 if there is none that is known.
+func previous(s diskwriter.State) int {
+	if s.Layers != 1 || s.Merging || s.Merged {
+		return 0
+	}
+	return s.BaseVersion
+}
+
 // deploy brings the machine from what it shows to what is ordered.
 func (a *agent) deploy(ctx context.Context, order *protocol.Order, s diskwriter.State) error {
-	src, err := a.server.Sub(order.Repo)
+	st, err := a.openStore(ctx, order)
 	if err != nil {
+		return untouched("trust", err)
+	}
+	if err := st.allow(ctx, order.Image, s.Version, order.Version); err != nil {
 		return untouched("plan", err)
 	}
+	// Pages that the disk has elsewhere are taken from there; when one is not what it should be, all is fetched.
+	err = a.deployFrom(ctx, order, st.Source, image.LoadLocalPlan)
+	if errors.Is(err, image.ErrLocal) {
+		a.say("%v; fetching such pages, too", err)
+		err = a.deployFrom(ctx, order, st.Source, image.LoadPlan)
+	}
+	if err != nil {
+		return err
+	}
+	return a.commit(ctx, order)
+}
+
+type loader func(ctx context.Context, src image.Source, name string, have, want int) (*image.Plan, error)
+
+// deployFrom plans with the given loader and stages what it says.
+func (a *agent) deployFrom(ctx context.Context, order *protocol.Order, src image.Source, load loader) error {
+	s := a.machine.State()
 	var plan *image.Plan
-	err = a.phase("plan", nil, func() (err error) {
-		plan, err = image.LoadPlan(ctx, src, order.Image, s.Version, order.Version)
+	err := a.phase("plan", nil, func() (err error) {
+		plan, err = load(ctx, src, order.Image, s.Version, order.Version)
 		return err
 	})
 	if err != nil {
 		return untouched("plan", err)
 	}
-	a.say("%s version %d → %d: %s to fetch, %s to write", order.Image, s.Version, order.Version,
-		progress.Bytes(plan.FetchBytes), progress.Bytes(plan.WriteBytes))
-	if err := a.stage(ctx, order, plan, src); err != nil {
-		return err
+	moved := ""
+	if plan.CopyBytes > 0 {
+		moved = fmt.Sprintf(", %s of them from the disk itself", progress.Bytes(plan.CopyBytes))
 	}
-	return a.commit(ctx, order)
+	a.say("%s version %d → %d: %s to fetch, %s to write%s", order.Image, s.Version, order.Version,
+		progress.Bytes(plan.FetchBytes), progress.Bytes(plan.WriteBytes), moved)
+	return a.stage(ctx, order, plan, src)
+}
+
+// rollback goes back to the version below the slot, which is whole on the disk.
+func (a *agent) rollback(ctx context.Context, order *protocol.Order) error {
+	st, err := a.openStore(ctx, order)
+	if err != nil {
+		return untouched("trust", err)
+	}
+	s := a.machine.State()
+	if err := st.allow(ctx, order.Image, s.Version, order.Version); err != nil {
+		return untouched("rollback", err)
+	}
+	if err := a.phase("rollback", nil, func() error { return a.machine.Rollback(ctx) }); err != nil {
+		return unfinished("rollback", err)
+	}
+	a.remember()
+	a.say("version %d is back, it was still on the disk", order.Version)
+	a.deploys = true
+	return nil
 }
 
 // commit makes the staged version the one that boots, and merges it if the policy says so.
@@ -76,36 +148,57 @@ func (a *agent) commit(ctx context.Context, order *protocol.Order) error {
 	return a.mergeNow(ctx, order)
 }
 
+// settle is what is left when the version is right: a merge that waits, a session to throw away.
+func (a *agent) settle(ctx context.Context, order *protocol.Order) error {
+	if err := a.mergeNow(ctx, order); err != nil {
+		return err
+	}
+	if !order.Reset || !a.machine.State().SessionWritten {
+		return nil
+	}
+	if err := a.phase("reset", nil, func() error { return a.machine.Reset(ctx) }); err != nil {
+		return unfinished("reset", err)
+	}
+	a.say("the machine is reset to version %d", a.machine.State().Version)
+	return nil
+}
+
 // mergeNow merges what waits in the slots if the policy is now; an earlier start may have been cut off after its commit.
 func (a *agent) mergeNow(ctx context.Context, order *protocol.Order) error {
 	if order.Merge != protocol.MergeNow || a.machine.State().Layers == 0 {
 		return nil
 	}
 	defer a.noteWrites("written")
-	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Now})
+	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Now}, order.Until)
 }
 
 // stage fetches the plan's pages into the inactive slot.
-func (a *agent) stage(ctx context.Context, order *protocol.Order, plan *image.Plan, src *netfetch.HTTP) error {
+func (a *agent) stage(ctx context.Context, order *protocol.Order, plan *image.Plan, src image.Source) error {
 	before := a.target.Written()
 	stager, err := a.machine.Stage(ctx, &diskwriter.StageRequest{Image: order.Image, Version: order.Version, Runs: stageRuns(plan)})
-	if err != nil && a.target.Written() == before {
-		return untouched("stage", err)
+	if err != nil {
+		return a.since(before, "stage", err)
 	}
+	a.remember()
+	local, err := a.machine.Content()
 	if err != nil {
 		return unfinished("stage", err)
 	}
-	meter := progress.New(a.out, "deploy: fetch", plan.FetchBytes)
-	var stats image.Stats
-	err = a.phase("fetch", func() int64 { return stats.FetchedBytes }, func() (err error) {
-		stats, err = plan.Fetch(ctx, src, stager, &image.FetchOptions{Workers: a.o.workers, Progress: meter, SkipZeros: true})
-		meter.Done()
-		return err
-	})
-	if err != nil {
+	if err := a.fetch(ctx, plan, src, stager, local); err != nil {
 		return unfinished("fetch", err)
 	}
 	return a.phase("stage", func() int64 { return plan.WriteBytes }, func() error { return unfinished("stage", stager.Finish(ctx)) })
+}
+
+// fetch brings the plan's pages to sink; local reads the version that the disk holds.
+func (a *agent) fetch(ctx context.Context, plan *image.Plan, src image.Source, sink io.WriterAt, local io.ReaderAt) error {
+	meter := a.newGauge("fetch", plan.FetchBytes)
+	defer meter.Done()
+	var stats image.Stats
+	return a.phase("fetch", func() int64 { return stats.FetchedBytes }, func() (err error) {
+		stats, err = plan.Fetch(ctx, src, sink, &image.FetchOptions{Workers: a.o.workers, Progress: meter, SkipZeros: local != nil, Local: local})
+		return err
+	})
 }
 
 // stageRuns says it in the words of diskwriter.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"troy/cmds/deploy/coldplug"
-	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
@@ -43,16 +42,45 @@ func (a *agent) openDisk(ctx context.Context) error {
 		return untouched("disk", err)
 	}
 	a.target = t
-	m, note, err := t.Open()
+	err = a.reopen()
+	if errors.Is(err, diskwriter.ErrParentChanged) {
+		a.parentChanged = err
+	}
+	return untouched("disk", err)
+}
+
+// reopen opens the machine on the disk that was found.
+func (a *agent) reopen() error {
+	m, note, err := a.target.Open()
 	if err != nil {
-		return untouched("disk", err)
+		a.machine = nil
+		return err
 	}
 	if note != "" {
 		a.say("disk: %s", note)
 	}
-	a.machine = m
-	a.say("disk: %s", describe(t.Device.Path(), m.State()))
+	a.machine, a.parentChanged, a.noWindows = m, nil, m.State().Reinstalling
+	a.say("disk: %s", describe(a.target.Device.Path(), m.State()))
 	return nil
+}
+
+// reinstalling says whether the disk holds no version, because a reinstall is under way.
+func (a *agent) reinstalling() bool { return a.machine != nil && a.machine.State().Reinstalling }
+
+// journal is the machine's, nil when there is none that can be used.
+func (a *agent) journal() *diskwriter.Journal {
+	if a.target == nil {
+		return nil
+	}
+	f := a.target.Files().Journal
+	if f.Storage == nil {
+		return nil
+	}
+	j, err := diskwriter.OpenJournal(f)
+	if err != nil {
+		return nil
+	}
+	return j
 }
 
 // findDisk waits a little for disks that appear late.
@@ -112,21 +140,32 @@ func (a *agent) resume(ctx context.Context) error {
 		a.say("version %d was not seen healthy yet, it stays in its slot", s.Version)
 		return nil
 	}
-	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Lazy, Healthy: true})
+	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Lazy, Healthy: true}, time.Time{})
 }
 
-// merge copies the slots into the parent and relinks.
-func (a *agent) merge(ctx context.Context, o *diskwriter.MergeOptions) error {
-	meter := progress.New(a.out, "deploy: merge", 0)
-	count := &counter{next: meter}
-	o.Progress = count
-	return a.phase("merge", count.total, func() error {
-		done, err := a.machine.Merge(ctx, o)
-		if err == nil && done {
-			err = a.machine.Relink(ctx)
+// mergeSlice is how many bytes are merged between two looks at the clock.
+const mergeSlice = 1 << 30
+
+// merge copies the slots into the parent and relinks. It stops at the given time: the rest is done at a later start.
+func (a *agent) merge(ctx context.Context, o *diskwriter.MergeOptions, until time.Time) error {
+	meter := a.newGauge("merge", 0)
+	defer meter.Done()
+	o.Progress = meter
+	if !until.IsZero() {
+		o.MaxBytes = mergeSlice
+	}
+	return a.phase("merge", meter.Total, func() error {
+		for done := false; !done; {
+			if !until.IsZero() && !a.clock.Now().Before(until) {
+				a.say("merge: the window is closed, a later start goes on")
+				return nil
+			}
+			var err error
+			if done, err = a.machine.Merge(ctx, o); err != nil {
+				return unfinished("merge", err)
+			}
 		}
-		meter.Done()
-		return unfinished("merge", err)
+		return unfinished("merge", a.machine.Relink(ctx))
 	})
 }
 

@@ -33,6 +33,7 @@ func (a *agent) prepareWindows(ctx context.Context) error {
 		a.say("hand-off: %v", note)
 	}
 	if err == nil {
+		a.handedBy = string(result.Method)
 		a.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +26,8 @@ type options struct {
 	handOff  bool            // hand the machine to Windows
 	workers  int             // ranges fetched at once; 0 = default
 	dmi      string          // folder of the firmware's tables
+	media    string          // folder of what the boot media carry
+	unsigned bool            // signatures are not checked
 	diskWait bool            // wait for a disk to appear
 	patience time.Duration   // how long a server that does not answer is asked again; 0 = serverPatience
 }
@@ -38,7 +41,7 @@ func main() {
 
 // run parses, works and returns the exit code. When the machine is handed over it does not return.
 func run(args []string, out io.Writer) int {
-	o := options{drivers: true, linkUp: true, handOff: true, diskWait: true, dmi: "/sys/class/dmi/id"}
+	o := options{drivers: true, linkUp: true, handOff: true, diskWait: true, dmi: "/sys/class/dmi/id", media: mediaDir}
 	if err := o.parse(args, out); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return exitDone
@@ -54,7 +57,9 @@ func run(args []string, out io.Writer) int {
 // parse reads the kernel command line first, then flags, so that a person at the rescue shell has the last word.
 func (o *options) parse(args []string, out io.Writer) error {
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without /proc there are only flags
-	if err := o.parseKernel(string(cmdline)); err != nil {
+	config, _ := os.ReadFile(filepath.Join(o.media, "config"))
+	text := string(config) + "\n" + string(cmdline)
+	if err := o.parseKernel(text); err != nil {
 		fmt.Fprintf(out, "deploy: kernel command line: %v; going on without\n", err)
 	}
 	fs := flag.NewFlagSet("deploy", flag.ContinueOnError)
@@ -66,6 +71,7 @@ func (o *options) parse(args []string, out io.Writer) error {
 	fs.Func("server", "`URL` of the server", word("troy.server"))
 	fs.Func("ip", "static `address` instead of DHCP, such as 192.0.2.10/24,gw=192.0.2.1", word("troy.ip"))
 	fs.StringVar(&o.disk, "disk", o.disk, "work on this disk or image `file` only")
+	fs.BoolVar(&o.unsigned, "unsigned", o.unsigned, "do not check signatures")
 	fs.BoolVar(&o.shell, "shell", o.shell, "stay here at the end instead of restarting the machine")
 	noNet := fs.Bool("no-link", false, "the network is up already")
 	noHandOff := fs.Bool("no-handoff", false, "do not hand the machine to Windows")
@@ -77,11 +83,11 @@ func (o *options) parse(args []string, out io.Writer) error {
 		return fmt.Errorf("unknown argument %q", fs.Arg(0))
 	}
 	if len(words) > 0 {
-		text := strings.Join(words, " ")
-		if _, err := netfetch.ParseParams(text); err != nil {
+		last := strings.Join(words, " ")
+		if _, err := netfetch.ParseParams(last); err != nil {
 			return err
 		}
-		o.net, _ = netfetch.ParseParams(string(cmdline), text) // what is wrong in the command line was said above
+		o.net, _ = netfetch.ParseParams(text, last) // what is wrong in the command line was said above
 	}
 	if *noNet {
 		o.linkUp, o.drivers = false, false
@@ -100,6 +106,8 @@ func (o *options) parseKernel(cmdline string) (err error) {
 			o.disk = value
 		case "troy.shell":
 			o.shell = true
+		case "troy.unsigned":
+			o.unsigned = true
 		}
 	}
 	return err

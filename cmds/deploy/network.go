@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"troy/netfetch"
@@ -20,42 +18,77 @@ const (
 	linkPatience   = 60 * time.Second
 	serverPatience = 45 * time.Second
 	reportPatience = 10 * time.Second
+	hintPatience   = 3 * time.Second
 )
 
 // errNoServer: neither the kernel arguments nor DHCP name a server.
 var errNoServer = errors.New("no server is named (kernel argument troy.server=, or DHCP option 224)")
 
-// connect brings up the network and finds the server.
+// connect brings up the network and finds the servers.
 func (a *agent) connect(ctx context.Context) error {
-	a.readIdentity()
 	if a.o.linkUp {
 		err := a.phase("link", nil, func() error { return a.linkUp(ctx) })
 		if err != nil {
 			return untouched("network", err)
 		}
 	}
-	url := ""
+	urls := slices.Clone(a.o.net.Servers)
 	if a.link != nil {
-		url = netfetch.ServerURL(a.link.Server)
+		if url := netfetch.ServerURL(a.link.Server); url != "" && len(urls) == 0 {
+			urls = append(urls, url)
+		}
 	}
-	if len(a.o.net.Servers) > 0 {
-		url = a.o.net.Servers[0]
-	}
-	if url == "" {
+	if len(urls) == 0 {
 		return untouched("network", errNoServer)
 	}
-	h, err := netfetch.NewHTTP(url, &netfetch.HTTPOptions{GiveUpAfter: cmp.Or(a.o.patience, serverPatience), UserAgent: version, OnRetry: a.retrying})
-	if err != nil {
-		return untouched("network", err)
+	for _, url := range urls {
+		h, err := a.newHTTP(url)
+		if err != nil {
+			return untouched("network", err)
+		}
+		a.servers = append(a.servers, h)
 	}
-	a.server = h
+	a.setClock(ctx, urls[0])
 	if a.link != nil {
 		go a.link.Keep(ctx, &netfetch.KeepOptions{
-			Changed: func(*netfetch.Link) { h.Reconnect() },
+			Changed: func(*netfetch.Link) { a.reconnect() },
 			Notify:  func(err error) { a.say("network: %v", err) },
 		})
 	}
 	return nil
+}
+
+func (a *agent) reconnect() {
+	a.httpMu.Lock()
+	defer a.httpMu.Unlock()
+	for _, h := range a.https {
+		h.Reconnect()
+	}
+}
+
+// patience is how long a server that does not answer is asked again.
+func (a *agent) patience() time.Duration { return cmp.Or(a.o.patience, serverPatience) }
+
+// newHTTP makes a client as the media want it.
+func (a *agent) newHTTP(url string) (*netfetch.HTTP, error) {
+	h, err := netfetch.NewHTTP(url, &netfetch.HTTPOptions{
+		GiveUpAfter: a.patience(), UserAgent: version, OnRetry: a.retrying, RootCAs: a.media.ca, Now: a.clock.Now,
+	})
+	if err == nil {
+		a.httpMu.Lock()
+		a.https = append(a.https, h)
+		a.httpMu.Unlock()
+	}
+	return h, err
+}
+
+// setClock lets the server correct the clock, within the bounds of netfetch.Clock. Without an answer the time stays.
+func (a *agent) setClock(ctx context.Context, url string) {
+	ctx, cancel := context.WithTimeout(ctx, hintPatience)
+	defer cancel()
+	if t, err := netfetch.ServerTime(ctx, url); err == nil {
+		a.clock.Hint(t)
+	}
 }
 
 // retrying shows that something is tried again, the first time and then every ten seconds.
@@ -81,20 +114,6 @@ func (a *agent) linkUp(ctx context.Context) error {
 	return nil
 }
 
-// readIdentity reads what the firmware says about the machine; a missing entry stays empty.
-func (a *agent) readIdentity() {
-	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(a.o.dmi, name))
-		if err != nil {
-			return ""
-		}
-		return protocol.Clean(strings.TrimSpace(string(b)), protocol.MaxText)
-	}
-	a.id.UUID, a.id.Serial = strings.ToLower(read("product_uuid")), read("product_serial")
-	a.id.Vendor, a.id.Product = read("sys_vendor"), read("product_name")
-	a.id.MACs = hardwareAddresses()
-}
-
 // hardwareAddresses lists the ports of the machine as the kernel knows them now.
 func hardwareAddresses() []string {
 	ports, err := net.Interfaces()
@@ -110,48 +129,57 @@ func hardwareAddresses() []string {
 	return macs
 }
 
-// checkIn tells the server what this machine is and has, and returns the order.
+// checkIn tells the server what this machine is and has, and returns the order. A server that wants the machine to wait is
+// asked again.
 func (a *agent) checkIn(ctx context.Context, diskErr error) (*protocol.Order, error) {
-	in := protocol.CheckIn{Protocol: protocol.Version, Machine: a.id, Agent: version}
-	if a.machine != nil {
-		s := a.machine.State()
-		in.Image, in.Version, in.Staged, in.Merging = s.Image, s.Version, s.Staged, s.Merging
-	}
-	if diskErr != nil {
-		in.Detail = protocol.Clean(diskErr.Error(), protocol.MaxText)
-	}
-	var out protocol.Order
-	err := a.phase("check-in", nil, func() error {
-		if err := a.server.PostJSON(ctx, protocol.PathCheckIn, &in, &out); err != nil {
-			return err
+	in := a.describe(diskErr)
+	for {
+		var order *protocol.Order
+		err := a.phase("check-in", nil, func() (err error) { order, err = a.ask(ctx, in); return err })
+		if err != nil {
+			return nil, untouched("check-in", err)
 		}
-		return out.Validate()
-	})
-	if err != nil {
-		return nil, untouched("check-in", err)
+		if order.Code != "" {
+			a.say("this machine is not assigned yet; its code is %s", order.Code)
+		}
+		if order.Wait == 0 {
+			return order, nil
+		}
+		a.phases = a.phases[:len(a.phases)-1] // waiting may be long: one entry is enough
+		a.say("the server asks to wait %d s%s", order.Wait, reason(order))
+		select {
+		case <-ctx.Done():
+			return nil, untouched("check-in", ctx.Err())
+		case <-time.After(time.Duration(order.Wait) * time.Second):
+		}
 	}
-	a.answered = true
-	return &out, nil
 }
 
-// report tells the server how it ended. It gives up soon: the room waits.
-func (a *agent) report(ctx context.Context, code int, failure error) error {
-	if !a.answered {
-		return nil // nobody is listening
+// ask asks the servers in their order; the first one that answers is the one that hears of everything else.
+func (a *agent) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Order, error) {
+	var errs []error
+	for i, h := range a.servers {
+		var out protocol.Order
+		err := func() error {
+			ctx := ctx
+			if i < len(a.servers)-1 { // there are others to ask
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, a.patience()/time.Duration(len(a.servers)))
+				defer cancel()
+			}
+			return h.PostJSON(ctx, protocol.PathCheckIn, in, &out)
+		}()
+		if err == nil {
+			err = out.Validate()
+		}
+		if err == nil {
+			a.server = h
+			return &out, nil
+		}
+		errs = append(errs, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, reportPatience)
-	defer cancel()
-	r := protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(time.Now().UnixNano()), Machine: a.id, Agent: version,
-		Outcome: protocol.OutcomeKept, ExitCode: code, Phases: a.phases}
-	if a.deploys {
-		r.Outcome = protocol.OutcomeDone
+	if len(errs) == 1 {
+		return nil, errs[0]
 	}
-	if failure != nil {
-		r.Outcome, r.Message = protocol.OutcomeFailed, protocol.Clean(failure.Error(), protocol.MaxDetail)
-	}
-	if a.machine != nil {
-		s := a.machine.State()
-		r.Image, r.Version = s.Image, s.Version
-	}
-	return a.server.PostJSON(ctx, protocol.PathReport, &r, nil)
+	return nil, fmt.Errorf("no server gave an order: %w", errors.Join(errs...))
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 
 	"troy/diskwriter"
 )
@@ -36,17 +35,3 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	return l.w.Write(p)
 }
-
-// counter adds up what passes through to the next progress.
-type counter struct {
-	n    atomic.Int64
-	next interface{ Add(int64) }
-}
-
-// Add counts n bytes.
-func (c *counter) Add(n int64) {
-	c.n.Add(n)
-	c.next.Add(n)
-}
-
-func (c *counter) total() int64 { return c.n.Load() }

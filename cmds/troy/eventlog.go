@@ -10,12 +10,19 @@ import (
 	"troy/server/protocol"
 )
 
-// event is one line of the log that troy serve --log writes: a check-in with its order, or a report.
+// event is one line of the log that troy serve --log writes: a check-in with its order, a report, or an answer from the store.
 type event struct {
 	Time    time.Time         `json:"time"`
 	CheckIn *protocol.CheckIn `json:"checkin,omitempty"`
 	Order   *protocol.Order   `json:"order,omitempty"`
 	Report  *protocol.Report  `json:"report,omitempty"`
+	Served  *served           `json:"served,omitempty"`
+}
+
+// served is an answer from the store after it was sent, to its end or not.
+type served struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"` // of its body
 }
 
 // eventLog appends events to a file. Without a file it drops them.

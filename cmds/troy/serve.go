@@ -16,7 +16,7 @@ import (
 
 func serveCommand() command {
 	return command{
-		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--log FILE] DIR",
+		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--rate MBIT] [--log FILE] DIR",
 		short: "serve the store and answer the machines", run: runServe,
 	}
 }
@@ -27,7 +27,8 @@ func runServe(ctx context.Context, c *call) error {
 	name := fs.String("image", "", "image that the machines get (default: the only one)")
 	number := fs.Int("version", 0, "version that they get (default: the newest)")
 	merge := fs.String("merge", "lazy", "merge policy: `lazy` or now")
-	logName := fs.String("log", "", "`file` to which check-ins and reports are added as lines of JSON")
+	rate := fs.Float64("rate", 0, "most `megabits` per second of the store's bytes, shared evenly by the machines (0: no limit)")
+	logName := fs.String("log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
 	args, err := c.parse(fs, 1, 1)
 	if err != nil {
 		return err
@@ -35,6 +36,9 @@ func runServe(ctx context.Context, c *call) error {
 	policy := protocol.Merge(*merge)
 	if policy != protocol.MergeLazy && policy != protocol.MergeNow {
 		return &usageError{fmt.Sprintf("--merge %q: want lazy or now", *merge)}
+	}
+	if !(*rate >= 0 && *rate <= 1e6) {
+		return &usageError{fmt.Sprintf("--rate %v: want megabits per second, or 0", *rate)}
 	}
 	store, err := image.OpenStore(args[0])
 	if err != nil {
@@ -49,7 +53,8 @@ func runServe(ctx context.Context, c *call) error {
 		return err
 	}
 	defer log.Close()
-	s, err := server.New(&server.Options{Dir: args[0], Orders: orders,
+	s, err := server.New(&server.Options{Dir: args[0], Orders: orders, Bandwidth: int64(*rate * 1e6 / 8),
+		OnServed: func(name string, bytes int64) { log.add(event{Served: &served{name, bytes}}) },
 		OnCheckIn: func(in protocol.CheckIn, o protocol.Order, err error) {
 			c.sayCheckIn(in, o, err)
 			log.add(event{CheckIn: &in, Order: &o})

@@ -35,7 +35,7 @@ func TestAllocatePatches(t *testing.T) {
 	if err != nil || f.Size() != 807*4096 || fmt.Sprint(f.Runlist()) != fmt.Sprint(runs) {
 		t.Fatalf("%v, %v", f, err)
 	}
-	compareClusters(t, m, f, "Troy/f")
+	compareClusters(t, m, f.Runlist(), "Troy/f")
 	rewrite(t, m, f, "Troy/f", 1)
 	tool(t, "ntfsresize", "-i", "-f", m.Name())
 	var left int64

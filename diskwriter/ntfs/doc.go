@@ -12,6 +12,10 @@
 //     is a FileError with one of the sentinels.
 //   - Judge calls a volume clean only when it knows so. What cannot be read is taken
 //     for the worst.
+//     It looks at everything whatever it finds first; Verdict.Except leaves a kind of
+//     refusal out, for who reads a volume that a Windows lives on.
+//   - Runs says which clusters are a file's, for readers: it takes files that Map
+//     refuses because they cannot be written, none whose clusters are in doubt.
 //   - LogMentions answers anything but LogUnknown only when every record that a
 //     restart could use was read, each at the place and with the number that the one
 //     before it foretells.

@@ -251,6 +251,7 @@ func FuzzVolume(f *testing.F) {
 			return
 		}
 		for _, e := range names {
+			checkRuns(t, v, `\`+e.Name)
 			if m, err := v.Map(o, `\`+e.Name); err == nil {
 				v.LogMentions(m)
 			}
@@ -259,6 +260,19 @@ func FuzzVolume(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkRuns: what Runs returns lies inside the volume.
+func checkRuns(t *testing.T, v *Volume, path string) {
+	runs, err := v.Runs(path)
+	if err != nil {
+		return
+	}
+	for _, r := range runs {
+		if r.Length <= 0 || !r.Hole() && r.Length > v.geo.Clusters-r.LCN {
+			t.Fatalf("%s: run %+v of a volume of %d clusters", path, r, v.geo.Clusters)
+		}
+	}
 }
 
 // TestRunsBothWays: what encodeRuns makes, decodeRuns reads.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -33,10 +34,33 @@ func (c Condition) String() string {
 // Verdict is what Judge finds. The zero value is a refusal.
 type Verdict struct {
 	Condition Condition
-	Err       error    // of a refusal: ErrHibernated, ErrBitLocker, ErrSecondWindows, ...
-	Reasons   []string // of an unclean volume
+	Err       error    // of a refusal, the first of Refusals: ErrHibernated, ErrBitLocker, ErrSecondWindows, ...
+	Refusals  []error  // all that was found to refuse the volume for
+	Reasons   []string // of an unclean volume; looked for whatever else was found
 	Dirty     bool     // $Volume flag
 	Log       LogInfo
+}
+
+// Except returns the verdict for somebody to whom refusals of class allowed are none: who looks into a volume that holds a Windows, as its
+// publisher does, asks for Except(ErrSecondWindows).
+func (d Verdict) Except(allowed error) Verdict {
+	if len(d.Refusals) == 0 { // of Open: nothing else is known
+		return d
+	}
+	d.Refusals = slices.DeleteFunc(slices.Clone(d.Refusals), func(err error) bool { return errors.Is(err, allowed) })
+	return d.conclude()
+}
+
+// conclude sets condition and error by what was found.
+func (d Verdict) conclude() Verdict {
+	d.Err, d.Condition = nil, Clean
+	switch {
+	case len(d.Refusals) > 0:
+		d.Err, d.Condition = d.Refusals[0], Refused
+	case len(d.Reasons) > 0:
+		d.Condition = Unclean
+	}
+	return d
 }
 
 // String is one line for the screen.
@@ -45,10 +69,13 @@ func (d Verdict) String() string {
 	case d.Condition == Refused && d.Err != nil:
 		return "NTFS volume refused: " + d.Err.Error()
 	case d.Condition == Unclean:
-		return "NTFS volume was not dismounted: " + strings.Join(d.Reasons, "; ")
+		return "NTFS volume was not dismounted: " + d.Unclean()
 	}
 	return "NTFS volume is " + d.Condition.String()
 }
+
+// Unclean says in a few words why the volume counts as not dismounted, "" if it does not.
+func (d Verdict) Unclean() string { return strings.Join(d.Reasons, "; ") }
 
 // Judge opens and judges the volume in r, a partition of size bytes. The Volume is
 // nil when the verdict is Refused.
@@ -64,30 +91,27 @@ func Judge(r io.ReaderAt, size int64) (*Volume, Verdict) {
 	return v, d
 }
 
-// Judge reads whether the volume was left in order and whether anybody else owns it.
+// Judge reads whether the volume was left in order and whether anybody else owns it; it looks at everything, whatever it finds first.
 // An unreadable hiberfil.sys or root directory is a refusal: what cannot be known is
 // taken for the worst.
 func (v *Volume) Judge() Verdict {
+	d := Verdict{Log: v.Log()}
 	for _, check := range []func() error{v.checkHibernated, v.checkSecondWindows} {
 		if err := check(); err != nil {
-			return Verdict{Err: err}
+			d.Refusals = append(d.Refusals, err)
 		}
 	}
 	info, err := v.Info()
 	if err != nil {
-		return Verdict{Err: err}
+		d.Refusals = append(d.Refusals, err)
 	}
-	d := Verdict{Condition: Clean, Dirty: info.Dirty(), Log: v.Log()}
-	if d.Dirty {
+	if d.Dirty = info.Dirty(); d.Dirty {
 		d.Reasons = append(d.Reasons, "dirty flag is set")
 	}
 	if !d.Log.Clean() {
 		d.Reasons = append(d.Reasons, d.Log.String())
 	}
-	if len(d.Reasons) > 0 {
-		d.Condition = Unclean
-	}
-	return d
+	return d.conclude()
 }
 
 // checkHibernated reads the magic of hiberfil.sys. A file that was never used begins

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,5 +81,50 @@ func TestJudge(t *testing.T) {
 			}
 			t.Log(d)
 		})
+	}
+}
+
+// TestJudgeAll: what was found first hides nothing, and a verdict can leave a kind of refusal out.
+func TestJudgeAll(t *testing.T) {
+	windows := func(root string) error { return os.MkdirAll(filepath.Join(root, "Windows/System32"), 0o755) }
+	dirty := func(m *image) {
+		m.record(`\$Volume`, func(b []byte) { attribute(m.t, b, 0x70)[0x18+10] |= 1 })
+	}
+	for _, c := range []struct {
+		name          string
+		asleep, dirty bool
+		windows       bool
+		want, except  ntfs.Condition
+		err           error // that is left without ErrSecondWindows
+	}{
+		{"Windows", false, false, true, ntfs.Refused, ntfs.Clean, nil},
+		{"dirty Windows", false, true, true, ntfs.Refused, ntfs.Unclean, nil},
+		{"sleeping Windows", true, false, true, ntfs.Refused, ntfs.Refused, ntfs.ErrHibernated},
+		{"sleeping dirty Windows", true, true, true, ntfs.Refused, ntfs.Refused, ntfs.ErrHibernated},
+		{"dirty", false, true, false, ntfs.Unclean, ntfs.Unclean, nil},
+	} {
+		m := newImage(t, 40*mib, 512, 4096)
+		if c.windows {
+			m.mounted(windows)
+		}
+		if c.asleep {
+			m.mounted(inRoot("hiberfil.sys", hiberfil("HIBR")))
+		}
+		if c.dirty {
+			dirty(m)
+		}
+		d := m.open().Judge()
+		e := d.Except(ntfs.ErrSecondWindows)
+		if d.Condition != c.want || d.Dirty != c.dirty || len(d.Reasons) > 0 != c.dirty || c.windows != slices.ContainsFunc(d.Refusals, func(err error) bool { return errors.Is(err, ntfs.ErrSecondWindows) }) {
+			t.Errorf("%s: %+v", c.name, d)
+		}
+		if e.Condition != c.except || !errors.Is(e.Err, c.err) || c.err == nil && e.Err != nil || e.Dirty != c.dirty {
+			t.Errorf("%s: without %v %+v", c.name, ntfs.ErrSecondWindows, e)
+		}
+	}
+	m := newImage(t, 40*mib, 512, 4096)
+	m.write([]byte("-FVE-FS-"), 3)
+	if e := m.judge().Except(ntfs.ErrBitLocker); e.Condition != ntfs.Refused || !errors.Is(e.Err, ntfs.ErrBitLocker) {
+		t.Errorf("a volume that was not opened: %+v", e)
 	}
 }

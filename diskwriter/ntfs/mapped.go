@@ -202,17 +202,8 @@ func (v *Volume) checkRuns(s Storage, runs []Run) *FileError {
 	if slices.ContainsFunc(runs, Run.Hole) {
 		return &FileError{Err: ErrSparse, Detail: "a hole"}
 	}
-	if r, bad := overlapping(runs, v.system); bad {
-		return &FileError{Err: ErrOverlap, Detail: fmt.Sprintf("cluster %d", r.LCN)}
-	}
-	for _, r := range runs {
-		free, err := v.firstFree(r)
-		if err != nil {
-			return &FileError{Err: err}
-		}
-		if free >= 0 {
-			return &FileError{Err: ErrNotUsed, Detail: fmt.Sprintf("cluster %d", free)}
-		}
+	if err := v.checkOwned(runs); err != nil {
+		return err
 	}
 	return v.checkAlignment(s, runs)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -146,7 +147,38 @@ func TestMapRefuses(t *testing.T) {
 			if msg := err.Error(); !strings.Contains(msg, "f") || strings.Contains(msg, "\n") {
 				t.Errorf("message %q", msg)
 			}
+			checkRunsOf(t, m, c.name, c.want)
 		})
+	}
+}
+
+// readable are the cases of TestMapRefuses whose clusters are the file's all the same.
+var readable = map[string]bool{"partial page": true, "sparse": true, "compressed": true, "valid length": true, "encrypted": true,
+	"encrypted attribute": true, "sparse flag alone": true, "hole": true}
+
+// checkRunsOf: Runs takes what is only unfit for writing, and says what ntfsinfo says.
+func checkRunsOf(t *testing.T, m *image, name string, refusal error) {
+	t.Helper()
+	runs, err := m.open().Runs(`\Troy\f`)
+	if !readable[name] {
+		if runs != nil || !errors.Is(err, refusal) {
+			t.Fatalf("Runs: %v, %v, want %v", runs, err, refusal)
+		}
+		return
+	}
+	if err != nil || len(runs) == 0 {
+		t.Fatalf("Runs: %v, %v", runs, err)
+	}
+	if name != "encrypted attribute" { // ntfsinfo opens no file whose flags contradict each other
+		var held []ntfs.Run // ntfsinfo's lines are joined across holes
+		for _, r := range slices.DeleteFunc(runs, ntfs.Run.Hole) {
+			if k := len(held) - 1; k >= 0 && held[k].LCN+held[k].Length == r.LCN {
+				held[k].Length += r.Length
+				continue
+			}
+			held = append(held, r)
+		}
+		compareClusters(t, m, held, "Troy/f")
 	}
 }
 

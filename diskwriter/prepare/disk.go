@@ -24,6 +24,11 @@ func Disk(ctx context.Context, dev *blockdev.Device, o *DiskOptions) (*blockdev.
 	if o != nil {
 		opt = *o
 	}
+	if opt.Mark {
+		if err := opt.keepGUIDs(dev); err != nil {
+			return nil, err
+		}
+	}
 	opt.fillGUIDs()
 	parts, err := layout(dev.Size(), dev.SectorSize(), &opt)
 	if err != nil {
@@ -38,7 +43,7 @@ func Disk(ctx context.Context, dev *blockdev.Device, o *DiskOptions) (*blockdev.
 		return nil, err
 	}
 	defer v.close()
-	table, err := write(ctx, dev, v, data, opt.DiskGUID, parts)
+	table, err := write(ctx, dev, v, data, &opt, parts)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnfinished, err)
 	}
@@ -46,27 +51,47 @@ func Disk(ctx context.Context, dev *blockdev.Device, o *DiskOptions) (*blockdev.
 }
 
 // write does what changes the disk.
-func write(ctx context.Context, dev *blockdev.Device, v *scratch, data *blockdev.Partition, id blockdev.GUID, parts []blockdev.Entry) (*blockdev.Table, error) {
-	if err := erase(dev); err != nil {
+func write(ctx context.Context, dev *blockdev.Device, v *scratch, data *blockdev.Partition, o *DiskOptions, parts []blockdev.Entry) (*blockdev.Table, error) {
+	var mark *Mark
+	if o.Mark {
+		mark = &Mark{Format: markFormat, Size: dev.Size(), Disk: o.DiskGUID, ESP: o.ESPGUID, MSR: o.MSRGUID, Data: o.DataGUID}
+		if err := mark.put(dev); err != nil {
+			return nil, fmt.Errorf("mark %s: %w", dev.Path(), err)
+		}
+	}
+	if err := erase(dev, mark); err != nil {
 		return nil, fmt.Errorf("erase %s: %w", dev.Path(), err)
 	}
 	if err := v.copyTo(ctx, data); err != nil {
 		return nil, err
 	}
-	if err := writeTable(dev, id, parts); err != nil {
+	if err := writeTable(dev, o.DiskGUID, parts); err != nil {
 		return nil, err
 	}
 	return dev.ReadTable()
 }
 
-// erase overwrites the first and the last MiB, where tables and old signatures lie.
-func erase(dev *blockdev.Device) error {
-	zeros := blockdev.AlignedBuffer(mib)
+// keepGUIDs takes the GUIDs of the mark that the disk carries: a table with them is known for ours at every instant.
+func (o *DiskOptions) keepGUIDs(dev *blockdev.Device) error {
+	m, err := Unfinished(dev)
+	if m != nil {
+		o.DiskGUID, o.ESPGUID, o.MSRGUID, o.DataGUID = m.Disk, m.ESP, m.MSR, m.Data
+	}
+	return err
+}
+
+// erase overwrites the last and the first MiB, where tables and old signatures lie, but for the mark.
+func erase(dev *blockdev.Device, mark *Mark) error {
+	b := blockdev.AlignedBuffer(mib)
 	last := (dev.Size() - mib) / int64(dev.SectorSize()) * int64(dev.SectorSize())
-	for _, off := range []int64{0, last} {
-		if _, err := dev.WriteAt(zeros[:min(mib, dev.Size()-off)], off); err != nil {
-			return err
-		}
+	if _, err := dev.WriteAt(b[:min(mib, dev.Size()-last)], last); err != nil {
+		return err
+	}
+	if mark != nil {
+		copy(b[markOffset:], mark.marshal())
+	}
+	if _, err := dev.WriteAt(b, 0); err != nil {
+		return err
 	}
 	return dev.Sync()
 }

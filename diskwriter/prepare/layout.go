@@ -12,6 +12,8 @@ const (
 	// DefaultESPSize is the size of the EFI system partition in bytes.
 	DefaultESPSize = 512 * mib
 	msrSize        = 16 * mib
+	// Unpartitioned is what a disk takes besides ESP and data volume, in bytes: both copies of the table, and the MSR.
+	Unpartitioned = mib + msrSize + mib
 	// minVolume is what mkntfs needs at least, with some room.
 	minVolume = 8 * mib
 )
@@ -31,6 +33,11 @@ var (
 // design with new random GUIDs.
 type DiskOptions struct {
 	ESPSize int64 // bytes, rounded up to whole MiB; 0: DefaultESPSize
+	// DataSize is that of the data volume in bytes, rounded down to whole MiB: what is behind it stays free. 0: all there is.
+	DataSize int64
+	// Mark marks the disk as unfinished before the first byte is erased. Disk leaves the mark there: EraseMark ends it, when the
+	// caller has done his part. A disk that carries a mark gets the same GUIDs again.
+	Mark bool
 	// GUIDs to give; the zero GUID is replaced by a random one.
 	DiskGUID, ESPGUID, MSRGUID, DataGUID blockdev.GUID
 	// Volume is how to make the data volume; its files are made with it.
@@ -52,6 +59,12 @@ func layout(size int64, sector int, o *DiskOptions) ([]blockdev.Entry, error) {
 	data := mib + esp + msrSize
 	if end-data < minVolume {
 		return nil, fmt.Errorf("disk of %d bytes: ESP and MSR leave %d for the data volume: %w", size, max(0, end-data), ErrNoSpace)
+	}
+	if limit := o.DataSize / mib * mib; o.DataSize != 0 {
+		if limit < minVolume || limit > end-data {
+			return nil, fmt.Errorf("data volume of %d bytes: the disk has room for one of %d to %d: %w", o.DataSize, int64(minVolume), end-data, ErrNoSpace)
+		}
+		end = data + limit
 	}
 	return []blockdev.Entry{
 		{Number: 1, Type: blockdev.TypeESP, GUID: o.ESPGUID, Name: "EFI system partition", Start: mib, Size: esp},

@@ -44,6 +44,9 @@ func packageOf(tool string) string {
 // The mount is made in a mount namespace of the ntfs-3g process, so it ends with that
 // process whatever happens to this one; it is entered through /proc/PID/root.
 func Mounted(ctx context.Context, image string, do func(root string) error) error {
+	if err := makeFuseDevice(fuseDevice); err != nil {
+		return toolError("ntfs-3g", nil, err)
+	}
 	point, err := os.MkdirTemp("", "ntfs-")
 	if err != nil {
 		return err
@@ -69,6 +72,23 @@ func Mounted(ctx context.Context, image string, do func(root string) error) erro
 		err = toolError("ntfs-3g", out.Bytes(), werr)
 	}
 	return err
+}
+
+const (
+	fuseDevice = "/dev/fuse"
+	fuseMajor  = 10 // Documentation/admin-guide/devices.txt
+	fuseMinor  = 229
+)
+
+// makeFuseDevice makes the node where nobody did: FUSE may be built into a kernel whose /dev is not the kernel's own.
+func makeFuseDevice(path string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(fuseMajor, fuseMinor))); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make %s: %w", path, err)
+	}
+	return nil
 }
 
 // start starts cmd and returns a channel that tells its end. One thread is kept for

@@ -41,13 +41,52 @@ func Volume(ctx context.Context, part *blockdev.Partition, o *VolumeOptions) err
 
 // scratch is the sparse file in which a volume is made.
 type scratch struct {
-	dir string
-	f   *os.File
+	dir     string
+	f       *os.File
+	mounted bool // a tmpfs of its own stands at dir
 }
 
 func (s *scratch) close() {
-	s.f.Close()
+	if s.f != nil {
+		s.f.Close()
+	}
+	if s.mounted {
+		unix.Unmount(s.dir, unix.MNT_DETACH)
+	}
 	os.RemoveAll(s.dir)
+}
+
+// newScratch makes the empty file. A ramfs, as the root of an initramfs can be, cannot say where a sparse file has data, and
+// keeps in memory whatever was read once: there the file gets a tmpfs of its own, which does both right.
+func newScratch(temp string) (*scratch, error) {
+	dir, err := os.MkdirTemp(temp, "volume-")
+	if err != nil {
+		return nil, err
+	}
+	s := &scratch{dir: dir}
+	if s.dir, err = filepath.Abs(dir); err == nil {
+		err = s.leaveRamfs()
+	}
+	if err == nil {
+		s.f, err = os.Create(filepath.Join(s.dir, "ntfs"))
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *scratch) leaveRamfs() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.dir, &st); err != nil || int64(st.Type) != unix.RAMFS_MAGIC {
+		return err
+	}
+	if err := unix.Mount("tmpfs", s.dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700"); err != nil {
+		return fmt.Errorf("mount a tmpfs at %s: %w", s.dir, err)
+	}
+	s.mounted = true
+	return nil
 }
 
 // buildVolume makes a whole volume of size bytes in a scratch file.
@@ -56,19 +95,10 @@ func buildVolume(ctx context.Context, size, start int64, sector int, o *VolumeOp
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(o.TempDir, "volume-")
+	s, err := newScratch(o.TempDir)
 	if err != nil {
 		return nil, err
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return nil, err
-	}
-	f, err := os.Create(filepath.Join(dir, "ntfs"))
-	if err != nil {
-		os.RemoveAll(dir)
-		return nil, err
-	}
-	s := &scratch{dir: dir, f: f}
 	if err := s.build(ctx, size, start, sector, names, o); err != nil {
 		s.close()
 		return nil, err

@@ -25,19 +25,24 @@ const recordFormat = 1
 // Open judges the volume, maps the files, compares them with the record and opens the machine. It writes nothing. See
 // the package comment for the rule; note is a line worth showing, or empty.
 func (t *Target) Open() (m *diskwriter.Machine, note string, err error) {
-	volume, verdict := ntfs.Judge(t.part, t.part.Size())
-	if verdict.Condition == ntfs.Refused {
-		return nil, "", verdict.Err
-	}
-	if err := t.mapFiles(volume); err != nil {
-		return nil, "", err
-	}
-	note, err = t.compare(volume, verdict)
-	if err != nil {
+	if note, err = t.Admit(); err != nil {
 		return nil, "", err
 	}
 	m, err = diskwriter.OpenMachine(t.Files(), nil)
 	return m, note, err
+}
+
+// Admit does what Open does, but for opening the machine: afterwards Files may be written, by diskwriter.Reinstall or
+// diskwriter.OpenForHeal where Open refuses what the files hold. It writes nothing.
+func (t *Target) Admit() (note string, err error) {
+	volume, verdict := ntfs.Judge(t.part, t.part.Size())
+	if verdict.Condition == ntfs.Refused {
+		return "", verdict.Err
+	}
+	if err := t.mapFiles(volume); err != nil {
+		return "", err
+	}
+	return t.compare(volume, verdict)
 }
 
 // MapFiles judges the volume and maps the files without opening a machine: for whoever makes the files, as provisioning

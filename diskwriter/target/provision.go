@@ -1,7 +1,6 @@
 package target
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +13,6 @@ import (
 	"troy/vhdx"
 )
 
-const mib = 1 << 20
-
 // ProvisionOptions say what Provision makes. Image, Version and one of Base and Size are required.
 type ProvisionOptions struct {
 	Image   string
@@ -23,10 +20,15 @@ type ProvisionOptions struct {
 	Base    vhdx.Source // content of the parent; nil: an empty disk
 	Size    int64       // bytes of the virtual disk without Base
 
+	// Content brings the version in place of Base, whose Size and sector sizes then count; nil: Base is copied.
+	Content Version
+
 	LogicalSectorSize  uint32 // of the virtual disk; 0: 512
 	PhysicalSectorSize uint32 // of the virtual disk; 0: 4096
 	SlotBytes          int64  // payload that a slot takes; 0: a quarter of the virtual disk
 	ESPSize            int64  // bytes; 0: prepare.DefaultESPSize
+	DataSize           int64  // see BareOptions
+	Room               int64  // see BareOptions
 	SectorSize         int    // of an image file, 512 or 4096; 0: 512. Block devices know theirs
 	TempDir            string // for a sparse scratch file as large as the data volume; "": the system's
 
@@ -36,73 +38,82 @@ type ProvisionOptions struct {
 	Progress  diskwriter.Progress // of the bytes of the virtual disk; may be nil
 }
 
-// virtual returns the size of the virtual disk in bytes.
-func (o *ProvisionOptions) virtual() int64 {
-	if o.Base != nil {
-		return o.Base.Size()
+// content returns what fills the parent.
+func (o *ProvisionOptions) content() Version {
+	if o.Content != nil {
+		return o.Content
 	}
-	return o.Size
+	return &copied{from: o.Base, size: o.Size}
 }
 
-// sizes returns the sizes of the files.
-func (o *ProvisionOptions) sizes() prepare.Sizes { return FileSizes(o.virtual(), o.SlotBytes) }
-
-// FileSizes returns the sizes in bytes of the \Troy\ files for a virtual disk; slot is the payload that a slot takes, 0 for
-// a quarter of the virtual disk.
-func FileSizes(virtual, slot int64) prepare.Sizes {
-	if slot == 0 {
-		slot = max(virtual/4, diskwriter.SlotBlockSize)
-	}
-	return prepare.Sizes{
-		prepare.Base:    diskwriter.BaseSize(virtual),
-		prepare.LayerA:  diskwriter.SlotSize(virtual, slot),
-		prepare.LayerB:  diskwriter.SlotSize(virtual, slot),
-		prepare.Boot:    diskwriter.BootChildSize(virtual),
-		prepare.Journal: diskwriter.JournalSize,
-	}
+func (o *ProvisionOptions) bare() *BareOptions {
+	return &BareOptions{Image: o.Image, Version: o.Version, VirtualSize: o.content().Size(), LogicalSectorSize: o.LogicalSectorSize,
+		PhysicalSectorSize: o.PhysicalSectorSize, SlotBytes: o.SlotBytes, ESPSize: o.ESPSize, DataSize: o.DataSize, Room: o.Room,
+		SectorSize: o.SectorSize, TempDir: o.TempDir, Wipe: o.Wipe}
 }
 
 // DiskSize returns how many bytes a disk needs for what o says, with some room on the volume.
-func DiskSize(o *ProvisionOptions) int64 {
-	total := o.ESPSize
-	if total == 0 {
-		total = prepare.DefaultESPSize
-	}
-	total += 256 * mib
-	for _, n := range o.sizes() {
-		total += n
-	}
-	return (total + mib - 1) &^ (mib - 1)
-}
+func DiskSize(o *ProvisionOptions) int64 { return o.bare().Need() }
 
-// Provision makes the whole disk or image file at path into the disk of a machine that holds a version: partition table,
-// ESP, data volume, \Troy\ files, and the disk record in the journal last, so that a disk whose provisioning was cut off
-// is never taken for one that is finished: its journal has no record, and its boot child none of its structures.
+// Provision makes the whole disk or image file at path into the disk of a machine that holds a version: ProvisionBare, Fill, the boot
+// files, and Finish. One that was cut off early begins anew without Wipe; later, one with Content goes on where it was, for image and
+// version say what that is, and one with Base needs Wipe.
 //
-// Errors: prepare.ErrOccupied, prepare.ErrNoSpace, ErrVirtualSize, ErrName, prepare.ErrTool, and those of disk and source. With
-// prepare.ErrUnfinished the disk was written to and starts nothing; without it, it is untouched.
+// Errors: those of ProvisionBare and Fill, and those of disk and source. With prepare.ErrUnfinished the disk was written to and starts
+// nothing; without it, it is untouched.
 func Provision(ctx context.Context, path string, o *ProvisionOptions) error {
-	if err := o.check(); err != nil {
+	b := o.bare()
+	if err := b.check(); err != nil {
 		return err
 	}
-	z, err := prepare.NewZeroer(path)
-	if err != nil {
-		return err
+	var t *Target
+	var r *diskwriter.Reinstaller
+	var err error
+	if o.Content != nil && !o.Wipe {
+		if t, r, err = goOn(ctx, path, b); err != nil {
+			return err
+		}
 	}
-	defer z.Close()
-	table, err := makeDisk(ctx, path, o)
-	if err != nil {
-		return err
+	if t == nil {
+		if t, r, err = ProvisionBare(ctx, path, b); err != nil {
+			return err
+		}
 	}
-	err = putBootFiles(ctx, path, table, o)
+	defer t.Close()
+	err = t.Fill(ctx, r, o.content(), &FillOptions{Progress: o.Progress})
 	if err == nil {
-		err = makeFiles(ctx, path, z, o)
+		err = putBootFiles(ctx, path, t.Table, o)
+	}
+	if err == nil {
+		err = r.Finish(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", prepare.ErrUnfinished, err)
 	}
-	z.Reread()
 	return nil
+}
+
+// goOn takes up a disk of which an earlier call has made everything but the content. Without one all is nil.
+func goOn(ctx context.Context, path string, o *BareOptions) (*Target, *diskwriter.Reinstaller, error) {
+	t, err := Look(path, nil)
+	if err != nil {
+		return nil, nil, nil // whatever it is, ProvisionBare looks at it
+	}
+	m, _, err := t.Open()
+	if err == nil {
+		s := m.State()
+		if !s.Reinstalling || s.VirtualSize != o.VirtualSize || s.ReinstallImage != o.Image || s.ReinstallVersion != o.Version {
+			err = errors.New("another machine")
+		}
+	}
+	if err != nil {
+		return nil, nil, t.Close()
+	}
+	r, err := diskwriter.Reinstall(ctx, t.Files(), &diskwriter.ReinstallRequest{Image: o.Image, Version: o.Version})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", prepare.ErrUnfinished, errors.Join(err, t.Close()))
+	}
+	return t, r, nil
 }
 
 func putBootFiles(ctx context.Context, path string, table *blockdev.Table, o *ProvisionOptions) error {
@@ -116,178 +127,81 @@ func putBootFiles(ctx context.Context, path string, table *blockdev.Table, o *Pr
 	return prepare.PutBootFiles(ctx, path, table.ByType(blockdev.TypeESP)[0], files)
 }
 
-// Errors of options; nothing was written.
-var (
-	// ErrVirtualSize: the virtual disk is none that the files can hold.
-	ErrVirtualSize = errors.New("the virtual disk must be a whole number of 4 KiB pages")
-	// ErrName: the name of the image or the number of the version is missing.
-	ErrName = errors.New("a name of the image and a version from 1 are needed")
-)
-
-func (o *ProvisionOptions) check() error {
-	if n := o.virtual(); n <= 0 || n%ntfs.PageSize != 0 {
-		return fmt.Errorf("%w, it has %d bytes", ErrVirtualSize, n)
-	}
-	if o.Image == "" || o.Version <= 0 {
-		return fmt.Errorf("%w: %q, %d", ErrName, o.Image, o.Version)
-	}
-	return nil
+// copied is a disk that is copied as it is: what it does not hold becomes zeros.
+type copied struct {
+	from vhdx.Source // nil: zeros
+	size int64
+	runs []diskwriter.Run
+	err  error
 }
 
-// makeDisk makes partitions and volume.
-func makeDisk(ctx context.Context, path string, o *ProvisionOptions) (*blockdev.Table, error) {
-	dev, err := blockdev.Open(path, &blockdev.Options{Exclusive: true, SectorSize: o.SectorSize})
-	if err != nil {
-		return nil, err
+// Size implements Version.
+func (c *copied) Size() int64 {
+	if c.from != nil {
+		return c.from.Size()
 	}
-	defer dev.Close()
-	if err := prepare.Empty(dev); err != nil && !(o.Wipe && errors.Is(err, prepare.ErrOccupied)) {
-		return nil, err
-	}
-	if need := DiskSize(o); dev.Size() < need {
-		return nil, fmt.Errorf("%w: %s has %d bytes, a virtual disk of %d bytes with its slots needs %d", prepare.ErrNoSpace,
-			path, dev.Size(), o.virtual(), need)
-	}
-	return prepare.Disk(ctx, dev, &prepare.DiskOptions{ESPSize: o.ESPSize, Volume: prepare.VolumeOptions{Sizes: o.sizes(), TempDir: o.TempDir}})
+	return c.size
 }
 
-// makeFiles fills the parent and then makes the structures of all files.
-func makeFiles(ctx context.Context, path string, z *prepare.Zeroer, o *ProvisionOptions) error {
-	t, err := Look(path, nil)
-	if err != nil {
-		return err
+// Runs implements Version. Its error is that of Fetch.
+func (c *copied) Runs() []diskwriter.Run {
+	if c.runs == nil {
+		c.runs, c.err = c.list()
 	}
-	defer t.Close()
-	files, err := t.MapFiles()
-	if err != nil {
-		return err
-	}
-	p := &payload{ctx: ctx, t: t, z: z, to: files.Base, progress: o.Progress, buf: blockdev.AlignedBuffer(mib)}
-	if err := p.forget(); err != nil {
-		return err
-	}
-	if err := p.fill(o.Base, o.virtual()); err != nil {
-		return fmt.Errorf("fill %s: %w", diskwriter.BaseName, err)
-	}
-	err = diskwriter.Format(files, &diskwriter.BaseOptions{VirtualSize: o.virtual(), LogicalSectorSize: o.LogicalSectorSize,
-		PhysicalSectorSize: o.PhysicalSectorSize}, o.Image, o.Version)
-	if err != nil {
-		return err
-	}
-	return t.recordAnew()
+	return c.runs
 }
 
-// structures bounds where the VHDX structures of a file begin and the journal lies, in bytes.
-const structures = 16 * mib
-
-// forget erases what earlier times left at the clusters of the files: a journal, and VHDX structures that a disk whose
-// provisioning is cut off would be taken for.
-func (p *payload) forget() error {
-	for _, f := range p.t.files {
-		if err := p.zeroFile(f, 0, min(f.Size(), structures)); err != nil {
-			return err
+func (c *copied) list() (runs []diskwriter.Run, err error) {
+	add := func(from, to int64, zero bool) {
+		if from >= to {
+			return
+		}
+		if n := len(runs) - 1; n >= 0 && runs[n].Zero == zero {
+			runs[n].Length += to - from
+			return
+		}
+		runs = append(runs, diskwriter.Run{Offset: from, Length: to - from, Zero: zero})
+	}
+	size, done := c.Size(), int64(0)
+	if c.from != nil {
+		for e, err := range c.from.Extents(0, size) {
+			if err != nil {
+				return []diskwriter.Run{{Length: size}}, err
+			}
+			if e.Kind != vhdx.Data {
+				continue
+			}
+			start := max(done, e.Offset/ntfs.PageSize*ntfs.PageSize)
+			end := min(size, (e.Offset+e.Length+ntfs.PageSize-1)/ntfs.PageSize*ntfs.PageSize)
+			add(done, start, true)
+			add(start, end, false)
+			done = max(done, end)
 		}
 	}
-	return p.t.part.Sync()
+	add(done, size, true)
+	return runs, nil
 }
 
-// payload fills the parent's content.
-type payload struct {
-	ctx      context.Context
-	t        *Target
-	z        *prepare.Zeroer
-	to       diskwriter.File
-	progress diskwriter.Progress
-	buf      []byte
-	at       int64 // of virtual offset 0 in the file
-}
-
-// fill copies the source; what it does not hold becomes zeros.
-func (p *payload) fill(from vhdx.Source, virtual int64) error {
-	p.at = diskwriter.PayloadOffset(virtual)
-	if from == nil {
-		return p.zero(0, virtual)
+// Fetch implements Version.
+func (c *copied) Fetch(ctx context.Context, from, to int64, sink io.WriterAt) error {
+	if c.err != nil {
+		return c.err
 	}
-	done := int64(0)
-	for e, err := range from.Extents(0, virtual) {
-		if err != nil {
-			return err
-		}
-		if e.Kind != vhdx.Data {
-			continue
-		}
-		start := max(done, e.Offset/ntfs.PageSize*ntfs.PageSize)
-		end := min(virtual, (e.Offset+e.Length+ntfs.PageSize-1)/ntfs.PageSize*ntfs.PageSize)
-		if err := p.zero(done, start); err != nil {
-			return err
-		}
-		if err := p.copy(from, start, end); err != nil {
-			return err
-		}
-		done = max(done, end)
-	}
-	return p.zero(done, virtual)
-}
-
-// copy copies a range of whole pages. Zeros are not written but zeroed, which may cost nothing.
-func (p *payload) copy(from io.ReaderAt, start, end int64) error {
-	for off := start; off < end; {
-		if err := p.ctx.Err(); err != nil {
-			return err
-		}
-		b := p.buf[:min(int64(len(p.buf)), end-off)]
-		if n, err := from.ReadAt(b, off); n < len(b) {
-			return fmt.Errorf("read the base at %d: %w", off, err)
-		}
-		next := off + int64(len(b))
-		if len(bytes.TrimLeft(b, "\x00")) == 0 {
-			if err := p.zero(off, next); err != nil {
+	buf := blockdev.AlignedBuffer(mib)
+	for _, r := range c.runs {
+		start, end := max(from, r.Offset), min(to, r.Offset+r.Length)
+		for ; !r.Zero && start < end; start += mib {
+			if err := ctx.Err(); err != nil {
 				return err
 			}
-		} else if _, err := p.to.WriteAt(b, p.at+off); err != nil {
-			return err
-		} else {
-			p.add(int64(len(b)))
-		}
-		off = next
-	}
-	return nil
-}
-
-func (p *payload) add(n int64) {
-	if p.progress != nil {
-		p.progress.Add(n)
-	}
-}
-
-// zeroPiece bounds one request, in bytes, so that it can be interrupted and is seen to go on.
-const zeroPiece = 1 << 30
-
-// zero makes a range of the virtual disk zeros.
-func (p *payload) zero(start, end int64) error {
-	if start >= end {
-		return nil
-	}
-	err := p.zeroFile(p.t.files[diskwriter.BaseName], p.at+start, p.at+end)
-	p.add(end - start)
-	return err
-}
-
-// zeroFile makes a range of a file zeros, run by run of its clusters.
-func (p *payload) zeroFile(f *ntfs.MappedFile, start, end int64) error {
-	m := f.Mapping()
-	cluster, at := int64(m.ClusterSize), int64(0)
-	for _, r := range m.Runs {
-		from, to := max(at, start), min(at+r.Length*cluster, end)
-		for ; from < to; from = min(to, from+zeroPiece) {
-			if err := p.ctx.Err(); err != nil {
-				return err
+			b := buf[:min(mib, end-start)]
+			if n, err := c.from.ReadAt(b, start); n < len(b) {
+				return fmt.Errorf("read the base at %d: %w", start, err)
 			}
-			if err := p.z.Zero(p.t.Data.Start+r.LCN*cluster+from-at, min(zeroPiece, to-from)); err != nil {
+			if _, err := sink.WriteAt(b, start); err != nil {
 				return err
 			}
 		}
-		at += r.Length * cluster
 	}
 	return nil
 }

@@ -165,8 +165,12 @@ func TestProvisionCutOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := d.Open(); err == nil {
-			t.Errorf("base that fails at %d: the disk is taken for a machine", at)
+		m, _, err := d.Open()
+		if err != nil || !m.State().Reinstalling || m.State().Version != 0 {
+			t.Errorf("base that fails at %d: the disk is taken for a machine (%v)", at, err)
+		}
+		if c, err := Chain(d.Files()); err == nil {
+			t.Errorf("base that fails at %d: the disk shows a chain of %d files", at, len(c.Files()))
 		}
 		d.Close()
 	}

@@ -171,8 +171,9 @@ func (u *update) refuse(name string, err error) error {
 	return &RefusedError{Source: u.name, Name: Folder + "/" + name, Class: classOf(err), Err: err}
 }
 
-func (u *update) missing(err error) bool {
-	return errors.Is(err, image.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || u.c.o.NotFound != nil && u.c.o.NotFound(err)
+// missing says that an error means that there is no such document.
+func (c *Client) missing(err error) bool {
+	return errors.Is(err, image.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || c.o.NotFound != nil && c.o.NotFound(err)
 }
 
 // roots follows the chain of roots to its end (5.3 of the specification).
@@ -180,7 +181,7 @@ func (u *update) roots() error {
 	for range maxRoots {
 		name := rootName(u.t.Root.Signed.Version + 1)
 		b, err := u.get(name, maxRoot)
-		if err != nil && u.ctx.Err() == nil && u.missing(err) {
+		if err != nil && u.ctx.Err() == nil && u.c.missing(err) {
 			break
 		}
 		if err != nil {

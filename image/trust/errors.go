@@ -30,6 +30,8 @@ var (
 	ErrContent = errors.New("not what was signed")
 	// ErrOrder: an older version of an image than the machine has, without the admin's signature under that step back.
 	ErrOrder = errors.New("no signed order for an older version")
+	// ErrWipe: a disk that holds something, without the admin's signature under its wiping.
+	ErrWipe = errors.New("no signed permission to wipe it")
 )
 
 // RefusedError says which document of which source was refused. It unwraps to ErrUntrusted, to one of the errors below it where the cause is known, and to
@@ -37,7 +39,7 @@ var (
 type RefusedError struct {
 	// Source is the source as it names itself, Name the document.
 	Source, Name string
-	// Class is ErrExpired, ErrRollback, ErrSignature, ErrContent, ErrOrder or nil.
+	// Class is ErrExpired, ErrRollback, ErrSignature, ErrContent, ErrOrder, ErrWipe or nil.
 	Class error
 	// Err is the cause, may be nil.
 	Err error

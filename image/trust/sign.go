@@ -3,10 +3,8 @@ package trust
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -18,37 +16,16 @@ import (
 // maxDocument bounds the documents of a store that can be targets, in bytes; packs are bounded by the image format.
 const maxDocument = 4 << 20
 
-// Order is the document images/NAME/order.json: the version that the admin wants machines to have, newer or older than what they hold.
-type Order struct {
-	// Format is 1.
-	Format int    `json:"format"`
-	Image  string `json:"image"`
-	// Version is the version to go to.
-	Version int `json:"version"`
-}
-
 func orderName(image string) string { return "images/" + image + "/order.json" }
 
-// Sign makes the metadata say what the store holds now: the index and the manifests of all images, their packs, and the orders that were signed before and
-// whose version still exists. It returns false if that was so already. Interrupted, the state before is what clients see. It needs the targets key, and returns
+// Sign makes the metadata say what the store holds now: the index and the manifests of all images, their packs, the releases of the agent, and the orders
+// that were signed before and whose version still exists. It returns false if that was so already. Interrupted, the state before is what clients see. It needs the targets key, and returns
 // ErrRepository if what was signed before was changed since. It signs whatever version it finds: see Unsigned.
 func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
-	return r.sign(ctx, store, now, nil)
+	return r.sign(ctx, store, now, change{})
 }
 
-// SetOrder signs which version of an image machines may go back to: a deliberate rollback. Version 0 withdraws the order. It needs the targets key and
-// returns image.ErrNotFound for a version that the store does not have.
-func (r *Repository) SetOrder(ctx context.Context, store *image.Store, name string, version int, now time.Time) error {
-	if version != 0 {
-		if _, err := store.Show(ctx, name, version); err != nil {
-			return err
-		}
-	}
-	_, err := r.sign(ctx, store, now, &Order{Format: 1, Image: name, Version: version})
-	return err
-}
-
-func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time, order *Order) (bool, error) {
+func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time, ch change) (bool, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
 		return false, err
@@ -59,7 +36,7 @@ func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time
 		return false, err
 	}
 	c := collector{r: r, store: store, files: map[string]*metadata.TargetFiles{}}
-	if err := c.collect(ctx, st, order); err != nil {
+	if err := c.collect(ctx, st, ch); err != nil {
 		return false, err
 	}
 	if err := st.verify(); err != nil {
@@ -94,7 +71,7 @@ func (r *Repository) Unsigned(ctx context.Context, store *image.Store) ([]string
 		return nil, err
 	}
 	c := collector{r: r, store: store, files: map[string]*metadata.TargetFiles{}, dry: true}
-	if err := c.collect(ctx, st, nil); err != nil {
+	if err := c.collect(ctx, st, change{}); err != nil {
 		return nil, err
 	}
 	var names []string
@@ -161,7 +138,7 @@ type collector struct {
 	dry   bool // write no copies
 }
 
-func (c *collector) collect(ctx context.Context, st *state, order *Order) error {
+func (c *collector) collect(ctx context.Context, st *state, ch change) error {
 	names, err := c.store.Images()
 	if err != nil {
 		return err
@@ -189,11 +166,14 @@ func (c *collector) collect(ctx context.Context, st *state, order *Order) error 
 				c.files[o.Name] = target(o.Size, o.SHA256[:])
 			}
 		}
-		if err := c.order(st, name, versions, order); err != nil {
+		if err := c.order(st, name, versions, ch.order); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := c.wipes(st, ch.wipes); err != nil {
+		return err
+	}
+	return c.agent(ctx, st)
 }
 
 func target(size int64, sum []byte) *metadata.TargetFiles {
@@ -206,37 +186,6 @@ func (c *collector) document(name string, b []byte) error {
 		return nil
 	}
 	return c.r.putDocument(name, b)
-}
-
-// order takes the new order of an image, or the one that was signed before.
-func (c *collector) order(st *state, name string, versions map[int]bool, order *Order) error {
-	b, err := []byte(nil), error(nil)
-	if order != nil && order.Image == name {
-		b, err = json.Marshal(order)
-	} else if old := st.targets.Signed.Targets[orderName(name)]; old != nil {
-		b, err = os.ReadFile(c.r.path(documentName(orderName(name), old.Hashes["sha256"])))
-	}
-	if err != nil {
-		return fmt.Errorf("trust: the order of %s: %w", name, err)
-	}
-	if b == nil {
-		return nil
-	}
-	o, err := parseOrder(b, name)
-	if err != nil || !versions[o.Version] {
-		return err // withdrawn, or the version is gone
-	}
-	return c.document(orderName(name), b)
-}
-
-func parseOrder(b []byte, name string) (*Order, error) {
-	var o Order
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&o); err != nil || o.Format != 1 || o.Image != name {
-		return nil, fmt.Errorf("trust: this is no order of format 1 for image %s", name)
-	}
-	return &o, nil
 }
 
 // RefreshTimestamp signs timestamp and snapshot anew when less than half of their time is left, and says whether it did. It needs only the keys that lie in

@@ -15,12 +15,15 @@ import (
 )
 
 // Source reads a store through another source and lets nothing pass that was not signed: indexes, manifests and orders must have the signed length and hash;
-// what lies under objects/ is passed on as it comes, because image checks it against hashes that begin in a manifest. It is an image.Source and
-// image.Documents, and safe for concurrent use as far as the source under it is.
+// what lies under objects/ is passed on as it comes, because image checks it against hashes that begin in a manifest. Boot files of the agent are read by
+// Fetch. It is an image.Source, image.Documents and image.Rejecter, and safe for concurrent use as far as the source under it is.
+//
+// The Source that Pinned gives for an unsigned store passes everything on and permits everything: see Signed.
 type Source struct {
 	src     image.Source
 	docs    image.Documents
 	targets map[string]*metadata.TargetFiles
+	plain   bool // nothing is signed, nothing is checked
 
 	mu    sync.Mutex
 	known map[string][]byte // documents that were checked
@@ -29,6 +32,7 @@ type Source struct {
 var (
 	_ image.Source    = (*Source)(nil)
 	_ image.Documents = (*Source)(nil)
+	_ image.Rejecter  = (*Source)(nil)
 )
 
 // Source returns the signed view of src, which must also be image.Documents, as of the last Refresh. It returns ErrUntrusted if that did not succeed.
@@ -36,18 +40,32 @@ func (c *Client) Source(src image.Source) (*Source, error) {
 	if c.trusted == nil {
 		return nil, &RefusedError{Source: src.String(), Name: Folder, Err: errors.New("its metadata was not found good")}
 	}
-	docs, ok := src.(image.Documents)
-	if !ok {
-		return nil, fmt.Errorf("%w: %s gives no documents of unknown length (it has no Get)", image.ErrUnsupported, src)
+	docs, err := documentsOf(src)
+	if err != nil {
+		return nil, err
 	}
 	return &Source{src: src, docs: docs, targets: c.trusted.Targets[metadata.TARGETS].Signed.Targets, known: map[string][]byte{}}, nil
 }
 
+func documentsOf(src image.Source) (image.Documents, error) {
+	docs, ok := src.(image.Documents)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s gives no documents of unknown length (it has no Get)", image.ErrUnsupported, src)
+	}
+	return docs, nil
+}
+
+// Signed says whether what this source gives was signed. If not, whoever answers for the server decides what the machine does.
+func (s *Source) Signed() bool { return !s.plain }
+
 // String returns the name of the source under it.
 func (s *Source) String() string { return s.src.String() }
 
-// Get returns a signed document. It returns image.ErrNotFound for one that was not signed, a RefusedError for one that is not what was signed.
+// Get returns a signed document of at most 4 MiB. It returns image.ErrNotFound for one that was not signed, a RefusedError for one that is not what was signed.
 func (s *Source) Get(ctx context.Context, name string, max int64) ([]byte, error) {
+	if s.plain {
+		return s.docs.Get(ctx, name, max)
+	}
 	b, err := s.document(ctx, name)
 	if err == nil && int64(len(b)) > max {
 		return nil, fmt.Errorf("%w: %s is longer than %d bytes", image.ErrCorrupt, name, max)
@@ -57,7 +75,7 @@ func (s *Source) Get(ctx context.Context, name string, max int64) ([]byte, error
 
 // ReadRange returns a part of a signed document or, unchecked, of an object.
 func (s *Source) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {
-	if strings.HasPrefix(name, "objects/") {
+	if s.plain || strings.HasPrefix(name, "objects/") {
 		return s.src.ReadRange(ctx, name, off, n)
 	}
 	b, err := s.document(ctx, name)
@@ -68,6 +86,13 @@ func (s *Source) ReadRange(ctx context.Context, name string, off, n int64) ([]by
 		return nil, fmt.Errorf("%w: bytes %d+%d of %s, which has %d", image.ErrCorrupt, off, n, name, len(b))
 	}
 	return bytes.Clone(b[off : off+n]), nil
+}
+
+// Reject tells the source under it, if that wants to hear it, that bytes were wrong.
+func (s *Source) Reject(name string, off, n int64) {
+	if r, ok := s.src.(image.Rejecter); ok {
+		r.Reject(name, off, n)
+	}
 }
 
 func (s *Source) document(ctx context.Context, name string) ([]byte, error) {
@@ -81,20 +106,19 @@ func (s *Source) document(ctx context.Context, name string) ([]byte, error) {
 	if t == nil {
 		return nil, fmt.Errorf("%w: %s of %s is not signed", image.ErrNotFound, name, s.src)
 	}
-	sum := t.Hashes["sha256"]
-	if len(sum) != sha256.Size || t.Length <= 0 || t.Length > maxDocument {
-		return nil, &RefusedError{Source: s.src.String(), Name: name, Class: ErrContent, Err: errors.New("signed without a SHA-256 or with a length that cannot be")}
+	if err := s.checkTarget(name, t, maxDocument); err != nil {
+		return nil, err
 	}
 	at := name
 	if changes(name) {
-		at = Folder + "/" + documentName(name, sum)
+		at = Folder + "/" + documentName(name, t.Hashes["sha256"])
 	}
 	b, err := s.docs.Get(ctx, at, t.Length)
 	if err != nil {
 		return nil, err
 	}
 	if err := t.VerifyLengthHashes(b); err != nil {
-		return nil, &RefusedError{Source: s.src.String(), Name: at, Class: ErrContent, Err: err}
+		return nil, s.refuse(at, ErrContent, err)
 	}
 	s.mu.Lock()
 	s.known[name] = b
@@ -102,39 +126,22 @@ func (s *Source) document(ctx context.Context, name string) ([]byte, error) {
 	return bytes.Clone(b), nil
 }
 
-// changes says whether a document has signed copies: the tree itself has only its newest state, which may be newer than what is signed.
-func changes(name string) bool {
-	return strings.HasSuffix(name, "/versions.json") || strings.HasSuffix(name, "/order.json")
-}
-
-// Order returns the version of an image that the admin signed an order for, 0 if there is none.
-func (s *Source) Order(ctx context.Context, name string) (int, error) {
-	if s.targets[orderName(name)] == nil {
-		return 0, nil
-	}
-	b, err := s.document(ctx, orderName(name))
-	if err != nil {
-		return 0, err
-	}
-	o, err := parseOrder(b, name)
-	if err != nil {
-		return 0, &RefusedError{Source: s.src.String(), Name: orderName(name), Err: err}
-	}
-	return o.Version, nil
-}
-
-// Allow says whether a machine that holds version have (0: nothing) of an image may go to version want, as a server told it, whose word is not signed: forward
-// always, back only by a signed order. It returns a RefusedError with ErrOrder.
-func (s *Source) Allow(ctx context.Context, name string, have, want int) error {
-	if want >= have {
+// checkTarget refuses what was signed by mistake.
+func (s *Source) checkTarget(name string, t *metadata.TargetFiles, max int64) error {
+	if len(t.Hashes["sha256"]) == sha256.Size && t.Length > 0 && t.Length <= max {
 		return nil
 	}
-	v, err := s.Order(ctx, name)
-	if err != nil {
-		return err
+	return s.refuse(name, ErrContent, fmt.Errorf("signed without a SHA-256, or with a length that is not from 1 to %d bytes", max))
+}
+
+func (s *Source) refuse(name string, class, err error) error {
+	return &RefusedError{Source: s.src.String(), Name: name, Class: class, Err: err}
+}
+
+// changes says whether a document has signed copies: the tree itself has only its newest state, which may be newer than what is signed.
+func changes(name string) bool {
+	if strings.HasPrefix(name, "images/") {
+		return strings.HasSuffix(name, "/versions.json") || strings.HasSuffix(name, "/order.json")
 	}
-	if v != want {
-		return &RefusedError{Source: s.src.String(), Name: fmt.Sprintf("version %d of %s", want, name), Class: ErrOrder, Err: fmt.Errorf("the machine has version %d", have)}
-	}
-	return nil
+	return name == wipeName || name == AgentFolder+"/"+releaseName
 }

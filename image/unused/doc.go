@@ -9,10 +9,14 @@
 // one). A disk with a BitLocker volume or a hibernated Windows is refused: its content is not the whole truth.
 // Each partition gives one line that says what was found.
 //
-// # What the caller brings
+// # The NTFS reader
 //
-// The NTFS reader. A wrong word of it loses data silently, so it is asked for facts in one piece (Volume), and what it says is checked against the
-// bounds of the volume; that its own clusters are right is its promise. A volume with more than MaxRuns ranges is refused.
+// Filter asks an Opener for facts in one piece (Volume); ReadNTFS is the one of this project, on the reader that the agent trusts to find its own
+// files. A wrong word of it loses data silently, so what it says is checked against the bounds of the volume; that its clusters are right is its
+// promise. It judges the volume once, for everything: hibernated is refused, dirty or with an open log is Unclean. The three files are found by
+// ntfs.Runs: Windows never writes all of them, so their valid length ends before their size, and the clusters behind it are as unused as those
+// before. A file that could also be reached by another name, or whose clusters are in doubt, counts, and the note says why. A volume with more
+// than MaxRuns ranges is refused.
 //
 // # Known gaps
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"troy/image"
 )
@@ -35,6 +36,8 @@ type Volume struct {
 	// Files are the clusters of pagefile.sys, swapfile.sys and hiberfil.sys, each in the order of the file. A file that is absent or cannot be
 	// mapped is left out.
 	Files [][]image.Range
+	// Notes are for people: why a file was left out.
+	Notes []string
 }
 
 // Opener reads the volume in r, a partition of size bytes that has the mark of NTFS. An error means that the volume cannot be read: it is published
@@ -107,7 +110,8 @@ func (f Filter) partition(ctx context.Context, disk io.ReaderAt, p partition) ([
 	for _, r := range ranges {
 		n += r.Length
 	}
-	return ranges, fmt.Sprintf("NTFS, clean, %d MiB of %d unused", n>>20, p.size>>20), nil
+	note := fmt.Sprintf("NTFS, clean, %d MiB of %d unused", n>>20, p.size>>20)
+	return ranges, strings.Join(append([]string{note}, v.Notes...), "; "), nil
 }
 
 // ranges checks the free clusters and adds those of the files but their heads.

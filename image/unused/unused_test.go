@@ -14,60 +14,9 @@ import (
 	"strings"
 	"testing"
 
-	"troy/diskwriter/ntfs"
 	"troy/image"
 	"troy/image/unused"
 )
-
-// readVolume joins the filter with an NTFS reader, as a command does.
-func readVolume(_ context.Context, r io.ReaderAt, size int64) (*unused.Volume, error) {
-	v, err := ntfs.Open(r, size)
-	if err != nil {
-		return nil, err
-	}
-	info, err := v.Info()
-	if err != nil {
-		return nil, err
-	}
-	out := &unused.Volume{}
-	if info.Dirty() || !v.Log().Clean() {
-		out.Unclean = v.Log().String()
-		return out, nil
-	}
-	magic := make([]byte, 4)
-	if f, err := v.OpenFile(`\hiberfil.sys`); err == nil {
-		if _, err := f.ReadAt(magic, 0); err != nil && err != io.EOF {
-			return nil, err
-		}
-	} else if !errors.Is(err, ntfs.ErrNotExist) {
-		return nil, err
-	}
-	out.Hibernated = strings.EqualFold(string(magic), "hibr")
-	free, err := v.FreeRuns()
-	if err != nil {
-		return nil, err
-	}
-	bytesOf := func(runs []ntfs.Run) (l []image.Range) {
-		for _, r := range runs {
-			c := int64(v.Geometry().ClusterSize)
-			l = append(l, image.Range{Offset: r.LCN * c, Length: r.Length * c})
-		}
-		return l
-	}
-	out.Free = bytesOf(free)
-	for _, name := range []string{`\pagefile.sys`, `\swapfile.sys`, `\hiberfil.sys`} {
-		if f, err := v.Map(readOnly{r}, name); err == nil {
-			out.Files = append(out.Files, bytesOf(f.Runlist()))
-		}
-	}
-	return out, nil
-}
-
-// readOnly is a Storage that nobody writes to.
-type readOnly struct{ io.ReaderAt }
-
-func (readOnly) WriteAt([]byte, int64) (int, error) { return 0, errors.New("read only") }
-func (readOnly) Sync() error                        { return nil }
 
 const (
 	mib       = 1 << 20
@@ -77,7 +26,7 @@ const (
 )
 
 // program runs a tool; one that is missing fails the test.
-func program(t *testing.T, name string, args ...string) []byte {
+func program(t testing.TB, name string, args ...string) []byte {
 	t.Helper()
 	var errs bytes.Buffer
 	cmd := exec.Command(name, args...)
@@ -147,7 +96,7 @@ func source(d []byte, id string) *image.Disk {
 	return &image.Disk{Reader: bytes.NewReader(d), Size: int64(len(d)), SectorSize: 512, DataWriteGUID: id}
 }
 
-var filter = unused.Filter{Open: readVolume}
+var filter = unused.Filter{Open: unused.ReadNTFS}
 
 type memory []byte
 

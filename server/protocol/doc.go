@@ -2,8 +2,9 @@
 // JSON over HTTP. It holds types and their checks only, and imports nothing but the
 // standard library.
 //
-//	POST /v1/checkin   CheckIn → Order    what shall this machine do?
-//	POST /v1/report    Report  → Ack      this is what it did
+//	POST /v1/checkin   CheckIn  → Order    what shall this machine do?
+//	POST /v1/progress  Progress → Ack      how far it is (may be lost)
+//	POST /v1/report    Report   → Ack      this is what it did
 //
 // # Versions
 //
@@ -22,5 +23,7 @@
 //
 // Every member is a claim. Text is bounded by Validate and still has to be escaped where it
 // is shown. The order says which image and version; that these bytes are the
-// published ones is for the chunk hashes (and the signed metadata) to prove.
+// published ones is for the signed metadata and the chunk hashes to prove. What a false
+// server could do harm with is not taken from an order alone: going back to an older version,
+// and wiping a disk that holds something, need the admin's signature (package image/trust).
 package protocol

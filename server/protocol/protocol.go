@@ -1,22 +1,29 @@
 package protocol
 
-// Version is the protocol that this package describes.
-const Version = 1
+import "time"
 
-// Paths of the two calls and of the objects, relative to the server's base URL.
+// Version is the protocol that this package describes.
+const Version = 2
+
+// Paths of the calls and of the objects, relative to the server's base URL.
 const (
-	PathCheckIn = "v1/checkin"
-	PathReport  = "v1/report"
-	PathRepo    = "repo"
+	PathCheckIn  = "v1/checkin"
+	PathProgress = "v1/progress"
+	PathReport   = "v1/report"
+	PathRepo     = "repo"
 )
 
 // Limits on what a message may hold; Validate checks them.
 const (
-	MaxBody   = 64 << 10 // bytes of a message
-	MaxText   = 256      // bytes of a text member
-	MaxDetail = 4 << 10  // bytes of Report.Message
-	MaxMACs   = 32
-	MaxPhases = 32
+	MaxBody    = 64 << 10 // bytes of a message
+	MaxText    = 256      // bytes of a text member
+	MaxDetail  = 4 << 10  // bytes of Report.Message
+	MaxLog     = 16 << 10 // bytes of Report.Log
+	MaxMACs    = 32
+	MaxPhases  = 32
+	MaxDisks   = 32
+	MaxMirrors = 8
+	MaxWait    = 3600 // seconds of Order.Wait
 )
 
 // Machine says which machine this is, as its firmware tells.
@@ -32,12 +39,41 @@ type Machine struct {
 type CheckIn struct {
 	Protocol int     `json:"protocol"`
 	Machine  Machine `json:"machine"`
-	Agent    string  `json:"agent,omitempty"`   // version of the program
-	Image    string  `json:"image,omitempty"`   // image on the disk; "" = none that the agent knows
-	Version  int     `json:"version,omitempty"` // version that the boot child shows; 0 = none
-	Staged   int     `json:"staged,omitempty"`  // version in the inactive slot; 0 = none
-	Merging  bool    `json:"merging,omitempty"` // a merge is under way
-	Detail   string  `json:"detail,omitempty"`  // why the disk cannot take an image now; "" = it can
+	Agent    string  `json:"agent,omitempty"`    // version of the program
+	Image    string  `json:"image,omitempty"`    // image on the disk; "" = none that the agent knows
+	Version  int     `json:"version,omitempty"`  // version that the boot child shows; 0 = none
+	Staged   int     `json:"staged,omitempty"`   // version in the inactive slot; 0 = none
+	Merging  bool    `json:"merging,omitempty"`  // a merge is under way
+	Previous int     `json:"previous,omitempty"` // version that a rollback on the machine itself would bring back; 0 = none
+	Detail   string  `json:"detail,omitempty"`   // why the disk cannot take an image now; "" = it can
+
+	Health     Health `json:"health,omitempty"`     // what the last starts of Windows showed
+	LastStart  string `json:"last_start,omitempty"` // how Windows was started the last time and what came of it
+	Firmware   string `json:"firmware,omitempty"`   // "uefi" or "bios"
+	SecureBoot bool   `json:"secure_boot,omitempty"`
+	Memory     int64  `json:"memory,omitempty"` // bytes
+	Disks      []Disk `json:"disks,omitempty"`  // those that an image could go to
+}
+
+// Health is what the agent saw of the version on the disk.
+type Health string
+
+// Healths.
+const (
+	HealthUnknown Health = ""        // Windows has not been up since the last commit, or was cut off
+	HealthGood    Health = "good"    // Windows has run and closed its volumes in order
+	HealthFailing Health = "failing" // several starts without a sign of it
+)
+
+// Disk is one fixed disk of the machine.
+type Disk struct {
+	Path       string `json:"path"` // the kernel's name
+	Model      string `json:"model,omitempty"`
+	Serial     string `json:"serial,omitempty"`
+	Size       int64  `json:"size"`            // bytes
+	SectorSize int    `json:"sector_size"`     // bytes of a logical sector
+	Empty      bool   `json:"empty,omitempty"` // neither partition table nor file system
+	Troy       bool   `json:"troy,omitempty"`  // prepared for Troy
 }
 
 // Action is what an order tells the agent to do.
@@ -45,8 +81,10 @@ type Action string
 
 // Actions.
 const (
-	ActionDeploy Action = "deploy" // bring the machine to Image, Version
-	ActionNone   Action = "none"   // start what is there
+	ActionDeploy    Action = "deploy"    // bring the machine to Image, Version by what changed
+	ActionReinstall Action = "reinstall" // write Image, Version over the parent; until it is finished nothing starts
+	ActionProvision Action = "provision" // make the disk that Provision names, then as reinstall
+	ActionNone      Action = "none"      // start what is there
 )
 
 // Merge says when the slot is copied into the parent.
@@ -67,6 +105,37 @@ type Order struct {
 	Merge    Merge  `json:"merge,omitempty"`
 	Repo     string `json:"repo,omitempty"`   // path of the store under the server's base URL
 	Reason   string `json:"reason,omitempty"` // one line for the screen
+
+	Reset     bool       `json:"reset,omitempty"`     // throw the session of Windows away before it starts
+	Until     time.Time  `json:"until,omitzero"`      // the window closes: nothing long is begun, and merges stop, at this time
+	Wait      int        `json:"wait,omitempty"`      // seconds: ask again then, nothing is to be done before
+	Mirrors   []string   `json:"mirrors,omitempty"`   // base URLs of further copies of the store, to be asked when the server fails
+	Rate      int64      `json:"rate,omitempty"`      // bytes per second to fetch at most; 0 = no limit
+	Provision *Provision `json:"provision,omitempty"` // for ActionProvision
+	Agent     string     `json:"agent,omitempty"`     // release of the agent that the machine shall start by itself; "" = leave it
+	Code      string     `json:"code,omitempty"`      // to be shown on the screen of a machine that nobody knows yet
+}
+
+// Provision says which disk becomes the machine's, and how.
+type Provision struct {
+	// Serial names the disk. "" = the only empty one. A disk that is not empty is wiped only if it is named here, or
+	// Wipe is set, and the signed metadata of the store permits it.
+	Serial string `json:"serial,omitempty"`
+	Wipe   bool   `json:"wipe,omitempty"`
+	// SlotBytes is the room for changes in each of two slots; 0 = a quarter of the virtual disk.
+	SlotBytes int64 `json:"slot_bytes,omitempty"`
+	// SystemBytes is the size of the data volume; 0 = all that is left, negative = just what the files need.
+	SystemBytes int64 `json:"system_bytes,omitempty"`
+}
+
+// Progress is what the agent says while it works, every few seconds. It is not answered but for a status, and may be lost.
+type Progress struct {
+	Protocol int     `json:"protocol"`
+	Machine  Machine `json:"machine"`
+	Phase    string  `json:"phase"` // fetch, merge, …
+	Done     int64   `json:"done"`  // bytes
+	Total    int64   `json:"total"` // bytes; 0 = not known
+	Rate     int64   `json:"rate"`  // bytes per second
 }
 
 // Outcome is how a start of the agent ended.
@@ -98,6 +167,8 @@ type Report struct {
 	ExitCode int     `json:"exit_code"`
 	Message  string  `json:"message,omitempty"`
 	Phases   []Phase `json:"phases,omitempty"`
+	HandOff  string  `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
+	Log      string  `json:"log,omitempty"`      // the last lines of the screen
 }
 
 // Ack is the answer to a Report.

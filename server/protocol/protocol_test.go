@@ -11,16 +11,16 @@ import (
 var machine = Machine{MACs: []string{"52:54:00:12:34:56"}}
 
 func TestOrderValidate(t *testing.T) {
-	good := Order{Protocol: 1, Action: ActionDeploy, Image: "win11", Version: 2, Merge: MergeLazy, Repo: "repo"}
+	good := Order{Protocol: Version, Action: ActionDeploy, Image: "win11", Version: 2, Merge: MergeLazy, Repo: "repo"}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Order{Protocol: 1, Action: ActionNone}).Validate(); err != nil {
+	if err := (&Order{Protocol: Version, Action: ActionNone}).Validate(); err != nil {
 		t.Errorf("none: %v", err)
 	}
 	for name, change := range map[string]func(*Order){
 		"no protocol":     func(o *Order) { o.Protocol = 0 },
-		"later protocol":  func(o *Order) { o.Protocol = 2 },
+		"later protocol":  func(o *Order) { o.Protocol = Version + 1 },
 		"no action":       func(o *Order) { o.Action = "" },
 		"strange action":  func(o *Order) { o.Action = "wipe" },
 		"no image":        func(o *Order) { o.Image = "" },
@@ -41,7 +41,7 @@ func TestOrderValidate(t *testing.T) {
 }
 
 func TestReportValidate(t *testing.T) {
-	good := Report{Protocol: 1, Machine: machine, Outcome: OutcomeFailed, Message: strings.Repeat("ü\n", MaxDetail/3)}
+	good := Report{Protocol: Version, Machine: machine, Outcome: OutcomeFailed, Message: strings.Repeat("ü\n", MaxDetail/3)}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func FuzzClean(f *testing.F) {
 
 // FuzzCheckIn: what is taken survives a round trip and has a key.
 func FuzzCheckIn(f *testing.F) {
-	seed, err := json.Marshal(CheckIn{Protocol: 1, Machine: machine, Image: "win11", Version: 3, Staged: 4, Merging: true})
+	seed, err := json.Marshal(CheckIn{Protocol: Version, Machine: machine, Image: "win11", Version: 3, Staged: 4, Merging: true})
 	if err != nil || len(seed) < 50 {
 		f.Fatal(err, len(seed))
 	}

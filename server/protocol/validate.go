@@ -42,32 +42,91 @@ func (m *Machine) Validate() error {
 
 // Validate checks the message; the error is an ErrInvalid.
 func (c *CheckIn) Validate() error {
-	if c.Version < 0 || c.Staged < 0 || c.Version > math.MaxInt32 || c.Staged > math.MaxInt32 {
-		return invalid("version %d, staged %d", c.Version, c.Staged)
+	for _, v := range []int{c.Version, c.Staged, c.Previous} {
+		if v < 0 || v > math.MaxInt32 {
+			return invalid("version %d", v)
+		}
+	}
+	if len(c.Disks) > MaxDisks {
+		return invalid("%d disks, at most %d", len(c.Disks), MaxDisks)
+	}
+	for i, d := range c.Disks {
+		if d.Size < 0 || d.SectorSize < 0 || texts(MaxText, "path", d.Path, "model", d.Model, "serial", d.Serial) != nil {
+			return invalid("disks[%d]", i)
+		}
+	}
+	switch c.Health {
+	case HealthUnknown, HealthGood, HealthFailing:
+	default:
+		return invalid("health %q", c.Health)
+	}
+	if c.Memory < 0 {
+		return invalid("memory %d", c.Memory)
 	}
 	return errors.Join(
 		version(c.Protocol),
 		c.Machine.Validate(),
-		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail),
+		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "firmware", c.Firmware),
 	)
 }
 
 // Validate checks the message; the error is an ErrInvalid.
 func (o *Order) Validate() error {
-	if err := errors.Join(version(o.Protocol), texts(MaxText, "image", o.Image, "repo", o.Repo, "reason", o.Reason)); err != nil {
+	if err := errors.Join(
+		version(o.Protocol),
+		texts(MaxText, "image", o.Image, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "code", o.Code),
+		texts(MaxText, append(pairs("mirrors", o.Mirrors), o.Provision.texts()...)...),
+	); err != nil {
 		return err
 	}
-	switch {
-	case o.Action == ActionNone:
+	if o.Wait < 0 || o.Wait > MaxWait || o.Rate < 0 || len(o.Mirrors) > MaxMirrors {
+		return invalid("wait %d, rate %d, %d mirrors", o.Wait, o.Rate, len(o.Mirrors))
+	}
+	switch o.Action {
+	case ActionNone:
+		if o.Merge != "" && o.Merge != MergeNow && o.Merge != MergeLazy {
+			return invalid("merge %q", o.Merge)
+		}
 		return nil
-	case o.Action != ActionDeploy:
+	case ActionDeploy, ActionReinstall, ActionProvision:
+	default:
 		return invalid("action %q", o.Action)
+	}
+	switch {
 	case o.Image == "" || o.Version < 1 || o.Version > math.MaxInt32:
-		return invalid("deploy image %q version %d", o.Image, o.Version)
+		return invalid("%s image %q version %d", o.Action, o.Image, o.Version)
 	case o.Merge != MergeNow && o.Merge != MergeLazy:
 		return invalid("merge %q", o.Merge)
+	case (o.Provision != nil) != (o.Action == ActionProvision):
+		return invalid("%s: provision is for that action alone, which needs it", o.Action)
+	case o.Provision != nil && o.Provision.SlotBytes < 0:
+		return invalid("slot_bytes %d", o.Provision.SlotBytes)
 	}
 	return nil
+}
+
+func (p *Provision) texts() []string {
+	if p == nil {
+		return nil
+	}
+	return []string{"serial", p.Serial}
+}
+
+// pairs names every text of a list.
+func pairs(name string, list []string) []string {
+	var all []string
+	for _, s := range list {
+		all = append(all, name, s)
+	}
+	return all
+}
+
+// Validate checks the message; the error is an ErrInvalid.
+func (p *Progress) Validate() error {
+	if p.Done < 0 || p.Total < 0 || p.Rate < 0 {
+		return invalid("done %d, total %d, rate %d", p.Done, p.Total, p.Rate)
+	}
+	return errors.Join(version(p.Protocol), p.Machine.Validate(), texts(MaxText, "phase", p.Phase))
 }
 
 // Validate checks the message; the error is an ErrInvalid.
@@ -91,8 +150,9 @@ func (r *Report) Validate() error {
 	return errors.Join(
 		version(r.Protocol),
 		r.Machine.Validate(),
-		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image),
+		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "hand_off", r.HandOff),
 		texts(MaxDetail, "message", r.Message),
+		texts(MaxLog, "log", r.Log),
 	)
 }
 

@@ -1,0 +1,264 @@
+package bootfiles
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/ntfs"
+)
+
+// Errors of Load.
+var (
+	// ErrMissing: no volume of the image has the boot files of Windows.
+	ErrMissing = errors.New("the image holds no boot files of Windows")
+	// ErrManyWindows: two volumes of the image have them.
+	ErrManyWindows = errors.New("the image holds more than one Windows")
+	// ErrNotTrusted: Secure Boot is on, and the machine starts none of the boot managers in the image.
+	ErrNotTrusted = errors.New("the firmware trusts no boot manager of the image")
+	// ErrCompressed: Windows compressed a boot file.
+	ErrCompressed = errors.New("a boot file is compressed")
+	// ErrName: a boot file has a name that FAT does not know.
+	ErrName = errors.New("not a file name")
+	// ErrTooLarge: a boot file is larger than any sound one, or all together are.
+	ErrTooLarge = errors.New("the boot files are too large")
+)
+
+// Folders of the image, and where their content goes on the ESP.
+const (
+	bootFolder = `\Windows\Boot`
+	manager    = "bootmgfw.efi"
+	espBoot    = "EFI/Microsoft/Boot"
+	fallback   = "EFI/Boot/bootx64.efi"
+	suffixEX   = "_EX"
+)
+
+// Bounds of what is believed, in bytes. A Windows 11 has 30 MB of boot files in all languages, 5 MB of them the largest.
+const (
+	maxFile  = 64 << 20
+	maxTotal = 256 << 20
+	maxFiles = 4096
+	maxDepth = 4
+)
+
+// File is a file for the ESP.
+type File struct {
+	Path string // below the root of the ESP, with slashes
+	Data []byte
+}
+
+// Set are the boot files of an image, for one machine.
+type Set struct {
+	Files []File // sorted by path
+	// CA2023 tells that the boot managers are those signed under Windows UEFI CA 2023.
+	CA2023 bool
+	// Partition is the number of the partition of the virtual disk that they come from.
+	Partition int
+}
+
+// Bytes returns the size of all files together.
+func (s *Set) Bytes() int64 {
+	n := int64(0)
+	for _, f := range s.Files {
+		n += int64(len(f.Data))
+	}
+	return n
+}
+
+// Load reads the boot files of the Windows on a virtual disk of size bytes with logical sectors of sectorSize. Errors: ErrMissing,
+// ErrManyWindows, ErrNotTrusted, ErrCompressed, ErrName, ErrTooLarge, ntfs.ErrCorrupt, blockdev.ErrNoTable, and those of reading.
+func Load(disk io.ReaderAt, size int64, sectorSize int, t Trust) (*Set, error) {
+	v, number, err := find(disk, size, sectorSize)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{v: v, files: map[string]File{}}
+	if err := r.folder(bootFolder+`\EFI`, espBoot, maxDepth); err != nil {
+		return nil, err
+	}
+	newer, err := choose(v, t)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"Fonts", "Resources"} {
+		if err := r.optional(bootFolder+`\`+name, espBoot+"/"+name); err != nil {
+			return nil, err
+		}
+	}
+	if newer {
+		r.strip = true
+		if err := r.folder(bootFolder+`\EFI_EX`, espBoot, maxDepth); err != nil {
+			return nil, err
+		}
+		if err := r.optional(bootFolder+`\Fonts_EX`, espBoot+"/Fonts"); err != nil {
+			return nil, err
+		}
+	}
+	s := &Set{CA2023: newer, Partition: number}
+	return s, s.collect(r)
+}
+
+// collect sorts the files and adds the name by which firmware finds a disk without a boot entry.
+func (s *Set) collect(r *reader) error {
+	first, ok := r.files[strings.ToLower(espBoot+"/"+manager)]
+	if !ok || !bytes.HasPrefix(first.Data, []byte("MZ")) {
+		return fmt.Errorf("%w: %s\\EFI\\%s is no EFI program", ErrMissing, bootFolder, manager)
+	}
+	for _, f := range r.files {
+		s.Files = append(s.Files, f)
+	}
+	s.Files = append(s.Files, File{Path: fallback, Data: first.Data})
+	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	return nil
+}
+
+// find returns the volume with Windows' boot files.
+func find(disk io.ReaderAt, size int64, sectorSize int) (*ntfs.Volume, int, error) {
+	table, err := blockdev.ReadTable(disk, size, sectorSize)
+	if err != nil {
+		return nil, 0, fmt.Errorf("partitions of the image: %w", err)
+	}
+	var found *ntfs.Volume
+	var seen []string
+	number := 0
+	for _, e := range table.ByType(blockdev.TypeBasicData) {
+		v, err := ntfs.Open(io.NewSectionReader(disk, e.Start, e.Size), e.Size)
+		if err == nil {
+			_, err = v.Lookup(bootFolder + `\EFI\` + manager)
+		}
+		switch {
+		case errors.Is(err, ntfs.ErrNotExist):
+			seen = append(seen, fmt.Sprintf("partition %d has no %s\\EFI\\%s", e.Number, bootFolder, manager))
+		case err != nil:
+			seen = append(seen, fmt.Sprintf("partition %d: %v", e.Number, err))
+		case found != nil:
+			return nil, 0, fmt.Errorf("%w: partitions %d and %d", ErrManyWindows, number, e.Number)
+		default:
+			found, number = v, e.Number
+		}
+	}
+	if found == nil && len(seen) == 0 {
+		seen = []string{"no basic data partition"}
+	}
+	if found == nil {
+		return nil, 0, fmt.Errorf("%w: %s", ErrMissing, strings.Join(seen, "; "))
+	}
+	return found, number, nil
+}
+
+// choose tells whether the boot managers signed under the CA of 2023 are to be taken.
+func choose(v *ntfs.Volume, t Trust) (bool, error) {
+	_, err := v.Lookup(bootFolder + `\EFI_EX\bootmgfw_EX.efi`)
+	has := err == nil
+	if err != nil && !errors.Is(err, ntfs.ErrNotExist) {
+		return false, err
+	}
+	switch {
+	case has && t.CA2023:
+		return true, nil
+	case !t.SecureBoot || t.PCA2011:
+		return false, nil
+	case t.Revoked && !has:
+		return false, fmt.Errorf("%w: dbx revokes %s, and the image has no %s\\EFI_EX (update the Windows in it)", ErrNotTrusted, pca2011, bootFolder)
+	case t.Revoked:
+		return false, fmt.Errorf("%w: dbx revokes %s, and db does not hold %s (update the firmware's keys)", ErrNotTrusted, pca2011, ca2023)
+	case has:
+		return false, fmt.Errorf("%w: db holds neither %s nor %s", ErrNotTrusted, pca2011, ca2023)
+	}
+	return false, fmt.Errorf("%w: db does not hold %s, and the image has no %s\\EFI_EX", ErrNotTrusted, pca2011, bootFolder)
+}
+
+// reader collects files; the key is the path in lower case, for FAT does not tell case.
+type reader struct {
+	v     *ntfs.Volume
+	files map[string]File
+	total int64
+	strip bool // take _EX off the names
+}
+
+// optional is folder for one that need not be there.
+func (r *reader) optional(from, to string) error {
+	if _, err := r.v.Lookup(from); errors.Is(err, ntfs.ErrNotExist) {
+		return nil
+	}
+	return r.folder(from, to, maxDepth)
+}
+
+// folder reads all files of a folder and of those in it.
+func (r *reader) folder(from, to string, depth int) error {
+	list, err := r.v.List(from)
+	if err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	for _, e := range list {
+		path := from + `\` + e.Name
+		name := e.Name
+		if r.strip {
+			name = withoutEX(name)
+		}
+		if strings.Trim(name, ". ") == "" || strings.ContainsAny(name, `/\:*?"<>|`) {
+			return fmt.Errorf("%w: %q in %s", ErrName, name, from)
+		}
+		if isStore(to + "/" + name) {
+			continue
+		}
+		if _, err := r.v.List(path); err == nil {
+			if depth == 0 {
+				return fmt.Errorf("%w: %s lies too deep", ErrTooLarge, path)
+			}
+			if err := r.folder(path, to+"/"+name, depth-1); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.file(path, to+"/"+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isStore tells whether a file of the image would replace the BCD store of the machine.
+func isStore(path string) bool {
+	path = strings.ToLower(path)
+	store := strings.ToLower(espBoot) + "/bcd"
+	return path == store || strings.HasPrefix(path, store+".")
+}
+
+// withoutEX turns bootmgfw_EX.efi into bootmgfw.efi, and bootmgfw_EX.efi.mui into bootmgfw.efi.mui.
+func withoutEX(name string) string {
+	stem, ext, _ := strings.Cut(name, ".")
+	if cut := len(stem) - len(suffixEX); cut > 0 && strings.EqualFold(stem[cut:], suffixEX) {
+		return stem[:cut] + "." + ext
+	}
+	return name
+}
+
+// file reads one file.
+func (r *reader) file(from, to string) error {
+	f, err := r.v.OpenFile(from)
+	if errors.Is(err, ntfs.ErrUnsupported) {
+		return fmt.Errorf("%w: %s (compact /u takes that back)", ErrCompressed, from)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	r.total += f.Size()
+	if f.Size() > maxFile || r.total > maxTotal || len(r.files) == maxFiles {
+		return fmt.Errorf("%w: %s has %d bytes, %d files before it", ErrTooLarge, from, f.Size(), len(r.files))
+	}
+	var b bytes.Buffer // grows with what is read: the size is a claim
+	if _, err := io.Copy(&b, io.NewSectionReader(f, 0, f.Size())); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	// CompactOS leaves a hole as the content, and the compressed bytes elsewhere.
+	if data := b.Bytes(); len(data) > 0 && len(bytes.TrimLeft(data, "\x00")) == 0 {
+		return fmt.Errorf("%w: %s reads as zeros (compact /u /exe takes that back)", ErrCompressed, from)
+	}
+	r.files[strings.ToLower(to)] = File{Path: to, Data: b.Bytes()}
+	return nil
+}

@@ -1,0 +1,335 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"math/rand/v2"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/diskwriter"
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/prepare"
+	"troy/diskwriter/target"
+	"troy/image"
+	"troy/image/trust"
+	"troy/netfetch"
+	"troy/qemu-tests/fixture"
+	"troy/server"
+	"troy/server/protocol"
+	"troy/vhdx"
+)
+
+const (
+	testImage   = "test-image"
+	testVirtual = 24 << 20
+)
+
+// bench is a store with two versions, a server, and the disk of a PC that holds version 1.
+type bench struct {
+	t      *testing.T
+	dir    string
+	store  string
+	disk   string
+	v1, v2 string
+	url    string
+	dmi    string
+	media  string // what the boot media carry
+	handed bool   // the machine was given to Windows
+	out    bytes.Buffer
+
+	orders    server.Fixed
+	unsigned  bool
+	mirrors   []string // asked before url
+	restarted bool     // the machine was restarted into the agent
+}
+
+// template is where the files of a bench are made once, for all tests to copy.
+var template string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "troy-deploy-test-")
+	if err != nil {
+		panic(err)
+	}
+	template = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func newBench(t *testing.T, merge protocol.Merge) *bench {
+	t.Helper()
+	b := newBenchIn(t, filepath.Join(template, "made"))
+	if _, err := os.Stat(b.dir); err != nil {
+		b.must(os.Mkdir(b.dir, 0o755))
+		b.must(os.Mkdir(b.dmi, 0o755))
+		b.must(os.Mkdir(b.media, 0o755))
+		b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
+		b.makeVersions()
+		b.publish()
+		b.must(fixture.MakePC(t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: 1, Raw: b.v1, SlotBytes: testVirtual}))
+	}
+	made := b.dir
+	b = newBenchIn(t, filepath.Join(t.TempDir(), "bench"))
+	if out, err := exec.Command("cp", "-r", "--sparse=always", made, b.dir).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v: %s", err, out)
+	}
+	b.orders = server.Fixed{Image: testImage, Version: 2, Merge: merge}
+	b.url = b.serve(b.store)
+	return b
+}
+
+func newBenchIn(t *testing.T, dir string) *bench {
+	in := func(name string) string { return filepath.Join(dir, name) }
+	return &bench{t: t, dir: dir, store: in("store"), disk: in("pc.img"), dmi: in("dmi"), media: in("media"), v1: in("v1.raw"), v2: in("v2.raw")}
+}
+
+func (b *bench) must(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// makeVersions writes two raw images: random data with gaps, and the same with pages changed at random places.
+func (b *bench) makeVersions() {
+	seed := rand.Uint64()
+	b.t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	disk := make([]byte, testVirtual)
+	noise := rand.NewChaCha8(sha256.Sum256(binary.LittleEndian.AppendUint64(nil, seed)))
+	fill := func(off, n int) { noise.Read(disk[off : off+n]) }
+	for range 12 {
+		fill(r.IntN(testVirtual-1<<20), 1<<20)
+	}
+	b.must(os.WriteFile(b.v1, disk, 0o644))
+	for range 40 {
+		fill(r.IntN(testVirtual-64<<10), 1+r.IntN(64<<10))
+	}
+	for range 3 { // moved files
+		to, from := r.IntN(testVirtual>>12-64)<<12, r.IntN(testVirtual>>12-64)<<12
+		copy(disk[to:to+64<<12], disk[from:from+64<<12])
+	}
+	zero := r.IntN(testVirtual - 3<<20)
+	clear(disk[zero : zero+3<<20])
+	fill(0, 1)
+	fill(testVirtual-1, 1)
+	b.must(os.WriteFile(b.v2, disk, 0o644))
+}
+
+func (b *bench) publish() {
+	pair, err := fixture.MakePair(b.dir, &fixture.Windows{V1: b.v1, V2: b.v2})
+	b.must(err)
+	store, err := image.Init(b.store)
+	b.must(err)
+	open := func(path string) *vhdx.Chain {
+		c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Resolve: vhdx.FolderResolver(b.dir)})
+		b.must(err)
+		b.t.Cleanup(func() { c.Close() })
+		return c
+	}
+	_, err = store.Import(b.t.Context(), testImage, image.ChainDisk(open(pair.Base)), nil)
+	b.must(err)
+	_, err = store.Add(b.t.Context(), testImage, image.ChainDisk(open(pair.Child)), &image.PublishOptions{Copies: true})
+	b.must(err)
+	repo, err := trust.Init(b.store, time.Now(), nil)
+	b.must(err)
+	_, err = repo.Sign(b.t.Context(), store, time.Now())
+	b.must(err)
+	root, err := repo.Root()
+	b.must(err)
+	b.must(os.WriteFile(filepath.Join(b.media, "root.json"), root, 0o644))
+}
+
+// serve serves the store in a folder and returns where.
+func (b *bench) serve(dir string) string {
+	b.t.Helper()
+	s, err := server.New(&server.Options{Dir: dir, Orders: &b.orders})
+	b.must(err)
+	b.t.Cleanup(func() { s.Close() })
+	h := httptest.NewServer(s)
+	b.t.Cleanup(h.Close)
+	return h.URL
+}
+
+// run runs the agent on the disk image once.
+func (b *bench) run() int {
+	b.t.Helper()
+	b.handed = false
+	b.out.Reset()
+	a := b.agent()
+	a.toWindows = func(context.Context) error { b.handed = true; return nil }
+	a.reset = func() error { return nil }
+	code := a.run(b.t.Context())
+	b.t.Logf("exit code %d\n%s", code, b.out.String())
+	return code
+}
+
+func (b *bench) agent() *agent {
+	return newAgent(&options{net: netfetch.Params{Servers: append(b.mirrors, b.url)}, disk: b.disk, handOff: true, dmi: b.dmi,
+		media: b.media, unsigned: b.unsigned, patience: 2 * time.Second}, &b.out)
+}
+
+// digest hashes the whole disk, or the disk without the clusters of the named files.
+func (b *bench) digest(without ...string) [sha256.Size]byte {
+	b.t.Helper()
+	disk, err := os.ReadFile(b.disk)
+	b.must(err)
+	if len(without) > 0 {
+		b.withTarget(func(t *target.Target) {
+			part, err := t.Device.Partition(t.Data)
+			b.must(err)
+			files, err := prepare.Files(part, without...)
+			b.must(err)
+			for _, f := range files {
+				for _, r := range f.Runlist() {
+					cluster := int64(f.Mapping().ClusterSize)
+					start := part.Start() + r.LCN*cluster
+					clear(disk[start : start+r.Length*cluster])
+				}
+			}
+		})
+	}
+	return sha256.Sum256(disk)
+}
+
+func (b *bench) withTarget(f func(*target.Target)) {
+	b.t.Helper()
+	t, err := target.Find([]string{b.disk})
+	b.must(err)
+	defer t.Close()
+	f(t)
+}
+
+// holds compares what Windows would see with a raw image.
+func (b *bench) holds(raw string) {
+	b.t.Helper()
+	want, err := os.ReadFile(raw)
+	b.must(err)
+	b.withTarget(func(t *target.Target) {
+		_, _, err := t.Open()
+		b.must(err)
+		chain, err := target.Chain(t.Files())
+		b.must(err)
+		have := make([]byte, chain.Size())
+		_, err = chain.ReadAt(have, 0)
+		b.must(err)
+		if !bytes.Equal(have, want) {
+			b.t.Errorf("the machine does not hold %s", filepath.Base(raw))
+		}
+	})
+}
+
+// stopped checks what every stop has to do: the exit code, one line that says why, Windows started.
+func (b *bench) stopped(code, want int, words ...string) {
+	b.t.Helper()
+	if code != want {
+		b.t.Errorf("exit code %d, want %d", code, want)
+	}
+	if !b.handed {
+		b.t.Error("Windows was not started")
+	}
+	var lines []string
+	for line := range strings.Lines(b.out.String()) {
+		if strings.HasPrefix(line, "deploy: stopped: ") {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) != 1 {
+		b.t.Fatalf("%d lines say why it stopped, want 1", len(lines))
+	}
+	for _, w := range append(words, advice(want)) {
+		if !strings.Contains(lines[0], w) {
+			b.t.Errorf("the line %q does not say %q", lines[0], w)
+		}
+	}
+}
+
+// damage flips a bit in the middle of the objects of version 2 with that ending.
+func (b *bench) damage(ending string) { b.t.Helper(); b.damageVersion(2, ending) }
+
+func (b *bench) damageVersion(version int, ending string) {
+	b.t.Helper()
+	store, err := image.OpenStore(b.store)
+	b.must(err)
+	m, err := store.Show(b.t.Context(), testImage, version)
+	b.must(err)
+	name := map[string]string{".table": m.Table.Name, ".pack": m.Pack.Name}[ending]
+	path := filepath.Join(b.store, filepath.FromSlash(name))
+	data, err := os.ReadFile(path)
+	b.must(err)
+	data[len(data)/2] ^= 0x10
+	b.must(os.Chmod(path, 0o644))
+	b.must(os.WriteFile(path, data, 0o644))
+}
+
+// onPartition copies the data partition out, lets f change the copy, and puts it back.
+func (b *bench) onPartition(f func(path string)) {
+	b.t.Helper()
+	dev, err := blockdev.Open(b.disk, &blockdev.Options{ReadOnly: true})
+	b.must(err)
+	table, err := dev.ReadTable()
+	b.must(err)
+	b.must(dev.Close())
+	e := table.ByType(blockdev.TypeBasicData)[0]
+	disk, err := os.OpenFile(b.disk, os.O_RDWR, 0)
+	b.must(err)
+	defer disk.Close()
+	data := make([]byte, e.Size)
+	_, err = disk.ReadAt(data, e.Start)
+	b.must(err)
+	part := filepath.Join(b.dir, "partition")
+	b.must(os.WriteFile(part, data, 0o644))
+	f(part)
+	data, err = os.ReadFile(part)
+	b.must(err)
+	_, err = disk.WriteAt(data, e.Start)
+	b.must(err)
+}
+
+// onVolume lets f work on the mounted data volume.
+func (b *bench) onVolume(f func(root string)) {
+	b.t.Helper()
+	b.onPartition(func(part string) {
+		root := filepath.Join(b.dir, "mnt")
+		b.must(os.MkdirAll(root, 0o755))
+		if out, err := exec.Command("ntfs-3g", part, root).CombinedOutput(); err != nil {
+			b.t.Fatalf("ntfs-3g: %v: %s", err, out)
+		}
+		defer func() {
+			if out, err := exec.Command("umount", root).CombinedOutput(); err != nil {
+				b.t.Errorf("umount: %v: %s", err, out)
+			}
+		}()
+		f(root)
+	})
+}
+
+// stageVersion2 does what the agent does up to its stage or its commit.
+func (b *bench) stageVersion2(commit bool) {
+	b.t.Helper()
+	store, err := image.OpenStore(b.store)
+	b.must(err)
+	plan, err := image.LoadPlan(b.t.Context(), store, testImage, 1, 2)
+	b.must(err)
+	b.withTarget(func(tg *target.Target) {
+		m, _, err := tg.Open()
+		b.must(err)
+		stager, err := m.Stage(b.t.Context(), &diskwriter.StageRequest{Image: testImage, Version: 2, Runs: stageRuns(plan)})
+		b.must(err)
+		_, err = plan.Fetch(b.t.Context(), store, stager, &image.FetchOptions{SkipZeros: true})
+		b.must(err)
+		b.must(stager.Finish(b.t.Context()))
+		if commit {
+			b.must(m.Commit(b.t.Context()))
+		}
+	})
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// mediaDir is where the initramfs holds what the admin gave to `troy media`.
+const mediaDir = "/etc/troy"
+
+// media is what the boot media carry besides programs. Everything may be absent.
+type media struct {
+	config string         // words as on the kernel command line, which overrides them
+	root   []byte         // TUF root metadata: whose signatures count
+	ca     *x509.CertPool // who signs the servers' certificates; nil = the system's
+	built  time.Time      // when the media were made: no time before is believed
+}
+
+// released is the time used for media that do not say when they were made.
+var released = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+
+// readMedia reads what is there. The error names what is there and cannot be used; the rest is returned.
+func readMedia(dir string) (media, error) {
+	m := media{built: released}
+	var errs []error
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		return b
+	}
+	m.config, m.root = string(read("config")), read("root.json")
+	if pem := read("ca.pem"); pem != nil {
+		m.ca = x509.NewCertPool()
+		if !m.ca.AppendCertsFromPEM(pem) {
+			errs = append(errs, fmt.Errorf("%s holds no certificate: servers with TLS are refused", filepath.Join(dir, "ca.pem")))
+		}
+	}
+	if text := strings.TrimSpace(string(read("built"))); text != "" {
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", filepath.Join(dir, "built"), err))
+		} else {
+			m.built = t
+		}
+	}
+	return m, errors.Join(errs...)
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/diskwriter"
+	"troy/diskwriter/target"
+	"troy/image"
+	"troy/image/trust"
+	"troy/server/protocol"
+	"troy/vhdx"
+)
+
+// changeParent gives the parent another DataWriteGuid, as opening it read-write in Windows does, and damages it at some
+// places.
+func (b *bench) changeParent(places int) {
+	b.t.Helper()
+	seed := rand.Uint64()
+	b.t.Logf("seed of the damage %d", seed)
+	r := rand.New(rand.NewPCG(seed, 2))
+	b.withTarget(func(tg *target.Target) {
+		files, err := tg.MapFiles()
+		b.must(err)
+		h, slot, err := vhdx.ReadHeaders(files.Base.Storage)
+		b.must(err)
+		h.DataWriteGUID = vhdx.NewGUID()
+		h.SequenceNumber++
+		_, err = files.Base.WriteAt(h.Marshal(), []int64{vhdx.Header2Offset, vhdx.Header1Offset}[slot])
+		b.must(err)
+		for range places {
+			page := make([]byte, 4096)
+			for i := range page {
+				page[i] = byte(r.Uint32())
+			}
+			_, err = files.Base.WriteAt(page, diskwriter.PayloadOffset(testVirtual)+int64(r.IntN(testVirtual>>12))<<12)
+			b.must(err)
+		}
+	})
+}
+
+// Somebody mounted base.vhdx read-write: what he changed is repaired, and then the order is carried out.
+func TestParentChanged(t *testing.T) {
+	for name, places := range map[string]int{"untouched content": 0, "changed content": 5} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, protocol.MergeNow)
+			b.changeParent(places)
+			if code := b.run(); code != exitDone || !b.handed {
+				t.Fatalf("exit code %d, handed over %t", code, b.handed)
+			}
+			b.holds(b.v2)
+		})
+	}
+}
+
+func TestParentChangedAndNoServer(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.changeParent(1)
+	b.url = "http://127.0.0.1:1" // reserved: nobody listens there
+	before := b.digest()
+	b.stopped(b.run(), exitUntouched, "DataWriteGuid", "base.vhdx", "connection refused")
+	if b.digest() != before {
+		t.Error("the disk was written to")
+	}
+}
+
+// A store that is damaged where the repair needs it: nothing is given back its GUID that is not right.
+func TestHealFromDamagedStore(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.changeParent(40)
+	b.damageVersion(1, ".pack")
+	b.stopped(b.run(), exitUnfinished, "pack")
+	b.withTarget(func(tg *target.Target) {
+		if _, _, err := tg.Open(); !errors.Is(err, diskwriter.ErrParentChanged) {
+			t.Errorf("after a repair that failed: %v", err)
+		}
+	})
+}
+
+// The machine holds something of which the journal knows nothing: an explicit order writes it anew.
+func TestReinstall(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.forgetVersion()
+	b.stopped(b.run(), exitUntouched, "reinstall")
+	b.orders.Reinstall = true
+	if code := b.run(); code != exitDone || !b.handed {
+		t.Fatalf("exit code %d, handed over %t", code, b.handed)
+	}
+	b.holds(b.v2)
+	if code := b.run(); code != exitDone || strings.Contains(b.out.String(), "fetch") {
+		t.Fatalf("second run: exit code %d", code)
+	}
+}
+
+// forgetVersion empties the machine's record in the journal.
+func (b *bench) forgetVersion() {
+	b.t.Helper()
+	b.withTarget(func(tg *target.Target) {
+		files, err := tg.MapFiles()
+		b.must(err)
+		j, err := diskwriter.OpenJournal(files.Journal)
+		b.must(err)
+		b.must(j.Put(diskwriter.RecordMachine, []byte("{}")))
+	})
+}
+
+// A reinstall that is cut off has no Windows to start: the machine comes back to the agent, and the next start goes on.
+func TestReinstallCutOff(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.forgetVersion()
+	b.orders.Reinstall = true
+	b.withTarget(func(tg *target.Target) {
+		_, _, err := tg.Open()
+		b.must(err)
+		in, err := diskwriter.Reinstall(t.Context(), tg.Files(), &diskwriter.ReinstallRequest{Image: testImage, Version: 2})
+		b.must(err)
+		store, err := image.OpenStore(b.store)
+		b.must(err)
+		plan, err := image.LoadPlan(t.Context(), store, testImage, 0, 2)
+		b.must(err)
+		const half = testVirtual / 2
+		_, err = plan.Fetch(t.Context(), store, in, &image.FetchOptions{Have: func(off, length int64) bool { return off >= half }})
+		b.must(err)
+		b.must(in.Advance(t.Context(), half))
+	})
+	url := b.url
+	b.url = "http://127.0.0.1:1"
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	a := b.agent()
+	a.toWindows = func(context.Context) error { t.Error("Windows was to be started from a disk without one"); return nil }
+	a.reset = func() error { t.Error("restarted without waiting"); return nil }
+	short, stop := context.WithTimeout(ctx, 4*time.Second)
+	defer stop()
+	if code := a.run(short); code == exitDone || !strings.Contains(b.out.String(), "no Windows on this disk") {
+		t.Errorf("exit code %d\n%s", code, b.out.String())
+	}
+	b.url = url
+	if code := b.run(); code != exitDone || !b.handed || !strings.Contains(b.out.String(), "going on at 12.6 MB") {
+		t.Fatalf("exit code %d, handed over %t", code, b.handed)
+	}
+	b.holds(b.v2)
+}
+
+// A first server that is gone, and a mirror with a damaged pack: the next one is asked, nothing wrong is written.
+func TestMirrors(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	bad := filepath.Join(b.dir, "bad")
+	b.must(os.CopyFS(bad, os.DirFS(b.store)))
+	b.mirrors = []string{"http://127.0.0.1:1", b.serve(bad)}
+	good := b.store
+	b.store = bad
+	b.damage(".pack")
+	b.store = good
+	if code := b.run(); code != exitDone || !b.handed {
+		t.Fatalf("exit code %d, handed over %t", code, b.handed)
+	}
+	b.holds(b.v2)
+}
+
+func TestMediaWithoutRoot(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.must(os.Remove(filepath.Join(b.media, "root.json")))
+	before := b.digest()
+	b.stopped(b.run(), exitUntouched, "carry no root of trust")
+	if b.digest() != before {
+		t.Error("the disk was written to")
+	}
+	b.unsigned = true
+	if code := b.run(); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.holds(b.v2)
+}
+
+// A store that somebody else signed, or that was changed after it was signed, gives nothing.
+func TestForgedStore(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	forged := filepath.Join(b.dir, "forged")
+	b.must(os.CopyFS(forged, os.DirFS(b.store)))
+	for _, dir := range []string{"metadata", "keys"} {
+		b.must(os.RemoveAll(filepath.Join(forged, dir)))
+	}
+	store, err := image.OpenStore(forged)
+	b.must(err)
+	repo, err := trust.Init(forged, time.Now(), nil)
+	b.must(err)
+	_, err = repo.Sign(t.Context(), store, time.Now())
+	b.must(err)
+	b.url = b.serve(forged)
+	before := b.digest()
+	b.stopped(b.run(), exitUntouched, "trust")
+	if b.digest() != before {
+		t.Error("the disk was written to")
+	}
+}
+
+// Going back needs the admin's signature; with it, a version that is still on the disk comes back without fetching.
+func TestRollback(t *testing.T) {
+	b := newBench(t, protocol.MergeLazy)
+	if code := b.run(); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.orders.Version = 1
+	before := b.digest()
+	b.stopped(b.run(), exitUntouched, "no signed order")
+	if b.digest() != before {
+		t.Error("the disk was written to")
+	}
+	repo, err := trust.Open(b.store, nil)
+	b.must(err)
+	store, err := image.OpenStore(b.store)
+	b.must(err)
+	b.must(repo.SetOrder(t.Context(), store, testImage, 1, time.Now()))
+	if code := b.run(); code != exitDone || strings.Contains(b.out.String(), "fetch") {
+		t.Fatalf("exit code %d", code)
+	}
+	b.holds(b.v1)
+}
+
+// What the machine once trusted it remembers: an older state of the store is refused, although it is signed.
+func TestOldMetadata(t *testing.T) {
+	b := newBench(t, protocol.MergeLazy)
+	old := filepath.Join(b.dir, "old")
+	b.must(os.CopyFS(old, os.DirFS(b.store)))
+	repo, err := trust.Open(b.store, nil)
+	b.must(err)
+	store, err := image.OpenStore(b.store)
+	b.must(err)
+	b.must(repo.SetOrder(t.Context(), store, testImage, 1, time.Now()))
+	if code := b.run(); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.orders.Version = 1
+	b.url = b.serve(old)
+	b.stopped(b.run(), exitUntouched, "older")
+}
+
+// A session that Windows wrote is thrown away when the order says so.
+func TestReset(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.orders.Reset = true
+	if code := b.run(); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.withTarget(func(tg *target.Target) {
+		_, _, err := tg.Open()
+		b.must(err)
+		b.must(writeSession(tg.Files()))
+	})
+	if code := b.run(); code != exitDone || !strings.Contains(b.out.String(), "is reset to version 2") {
+		t.Fatalf("exit code %d", code)
+	}
+	b.holds(b.v2)
+}
+
+// writeSession writes to the virtual disk as Windows does.
+func writeSession(f diskwriter.Files) error {
+	boot, err := vhdx.OpenStorage(f.Boot.Storage, f.Boot.Size, &vhdx.OpenOptions{Writable: true})
+	if err != nil {
+		return err
+	}
+	below, err := target.Chain(f)
+	if err != nil {
+		return err
+	}
+	chain, err := vhdx.NewChain(append([]*vhdx.File{boot}, below.Files()[1:]...)...)
+	if err != nil {
+		return err
+	}
+	if _, err := chain.WriteAt(bytes.Repeat([]byte("a document of a student "), 4096/24+1)[:4096], 1<<20); err != nil {
+		return err
+	}
+	return chain.Close()
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"troy/diskwriter"
+	"troy/image"
+	"troy/image/trust"
+	"troy/netfetch"
+	"troy/server/protocol"
+)
+
+// store is where versions come from: the server and its mirrors, behind the check of signatures.
+type store struct {
+	image.Source
+	signed *trust.Source // nil: the media say that the store is unsigned
+}
+
+// allow says whether the machine may go from a version to another one: back only by the admin's signed order.
+func (s *store) allow(ctx context.Context, name string, have, want int) error {
+	if s.signed == nil {
+		return nil
+	}
+	return s.signed.Allow(ctx, name, have, want)
+}
+
+// errNoRoot: nothing says whose signatures count.
+var errNoRoot = errors.New("the boot media carry no root of trust: make them with troy media --root, or say troy.unsigned on the kernel command line")
+
+// openStore joins the sources that order and command line name, and reads the signed metadata.
+func (a *agent) openStore(ctx context.Context, order *protocol.Order) (*store, error) {
+	if a.store != nil {
+		return a.store, nil
+	}
+	src, err := a.sources(order)
+	if err != nil {
+		return nil, err
+	}
+	if a.media.root == nil {
+		if !a.o.unsigned {
+			return nil, errNoRoot
+		}
+		a.say("trust: signatures are not checked, as the boot media say")
+		a.store = &store{Source: src}
+		return a.store, nil
+	}
+	client, err := trust.NewClient(&trust.ClientOptions{
+		Root: a.media.root, Memory: a.memory(),
+		NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	documents, ok := src.(image.Documents)
+	if !ok {
+		return nil, netfetch.ErrNoDocuments
+	}
+	err = a.phase("metadata", nil, func() error { return client.Refresh(ctx, documents, a.clock.Now()) })
+	if err != nil {
+		return nil, err
+	}
+	signed, err := client.Source(src)
+	if err != nil {
+		return nil, err
+	}
+	a.store = &store{Source: signed, signed: signed}
+	return a.store, nil
+}
+
+// sources are the servers in their order, then the mirrors that the order names, under its limit of bytes per second.
+func (a *agent) sources(order *protocol.Order) (image.Source, error) {
+	var all []netfetch.Source
+	for _, h := range a.servers {
+		src, err := h.Sub(order.Repo)
+		if err != nil {
+			return nil, err
+		}
+		if h == a.server { // it answered: it is asked first
+			all = append([]netfetch.Source{src}, all...)
+			continue
+		}
+		all = append(all, src)
+	}
+	for _, url := range order.Mirrors {
+		h, err := a.newHTTP(url)
+		if err != nil {
+			return nil, fmt.Errorf("mirror: %w", err)
+		}
+		all = append(all, h)
+	}
+	src := all[0]
+	if len(all) > 1 {
+		m, err := netfetch.NewMirrors(&netfetch.MirrorsOptions{GiveUpAfter: a.patience(), OnFailover: a.failover}, all...)
+		if err != nil {
+			return nil, err
+		}
+		src = m
+	}
+	if order.Rate > 0 {
+		src = netfetch.NewLimiter(order.Rate).Wrap(src)
+	}
+	return src, nil
+}
+
+func (a *agent) failover(from, to netfetch.Source, err error) {
+	if errors.Is(err, netfetch.ErrNotFound) {
+		return // a client of TUF asks for a newer root until there is none
+	}
+	a.say("%v; going on with %s", err, to)
+}
+
+// memory is where the trusted metadata lies: the machine's journal. A machine without one (its disk is not made yet, or
+// cannot be opened) has nothing to remember.
+func (a *agent) memory() trust.Memory {
+	if j := a.journal(); j != nil {
+		return &lateMemory{a: a, j: j}
+	}
+	return nil
+}
+
+// lateMemory keeps what the agent trusts in the machine's journal, but only once something else is written or all has gone
+// well: a start that stops leaves the disk untouched.
+type lateMemory struct {
+	a *agent
+	j *diskwriter.Journal
+}
+
+// Load implements trust.Memory.
+func (m *lateMemory) Load() ([]byte, error) { return m.j.Get(diskwriter.RecordTrust) }
+
+// Save implements trust.Memory.
+func (m *lateMemory) Save(b []byte) error {
+	m.a.pending = b
+	return nil
+}
+
+// remember writes what was trusted to the journal. Without it an older state of the store would be believed, no more.
+func (a *agent) remember() {
+	j := a.journal()
+	if a.pending == nil || j == nil {
+		return
+	}
+	if err := j.Put(diskwriter.RecordTrust, a.pending); err != nil {
+		a.say("journal: %v", err)
+		return
+	}
+	a.pending = nil
+}

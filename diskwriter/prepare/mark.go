@@ -1,0 +1,170 @@
+package prepare
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/ntfs"
+)
+
+// Mark says that a disk is being made and not finished: whoever finds it may begin anew without asking, for somebody was allowed to
+// before the first byte was written. It lies in the last page of the first MiB, where no partition and no table reaches.
+type Mark struct {
+	Format int           `json:"format"` // 1
+	Size   int64         `json:"size"`   // of the disk in bytes
+	Disk   blockdev.GUID `json:"disk"`
+	ESP    blockdev.GUID `json:"esp"`
+	MSR    blockdev.GUID `json:"msr"`
+	Data   blockdev.GUID `json:"data"`
+}
+
+const (
+	markFormat = 1
+	markMagic  = "TROYMARK"
+	markOffset = mib - markSize
+	markSize   = 4096
+	markHead   = len(markMagic) + 4 + sha256.Size // magic, length of the content, its SHA-256
+)
+
+// marshal returns the page: magic, length, SHA-256 of the content, JSON.
+func (m *Mark) marshal() []byte {
+	content, err := json.Marshal(m)
+	if err != nil || markHead+len(content) > markSize {
+		return nil // cannot be: numbers and GUIDs only
+	}
+	sum := sha256.Sum256(content)
+	b := blockdev.AlignedBuffer(markSize)
+	copy(b, markMagic)
+	binary.LittleEndian.PutUint32(b[len(markMagic):], uint32(len(content)))
+	copy(b[len(markMagic)+4:], sum[:])
+	copy(b[markHead:], content)
+	return b
+}
+
+// parseMark returns nil for a page that is no mark.
+func parseMark(b []byte) *Mark {
+	if len(b) < markHead || string(b[:len(markMagic)]) != markMagic {
+		return nil
+	}
+	n := int64(binary.LittleEndian.Uint32(b[len(markMagic):]))
+	if n > int64(len(b)-markHead) {
+		return nil
+	}
+	content := b[markHead : int64(markHead)+n]
+	var m Mark
+	if sha256.Sum256(content) != [sha256.Size]byte(b[len(markMagic)+4:markHead]) || json.Unmarshal(content, &m) != nil || m.Format != markFormat {
+		return nil
+	}
+	return &m
+}
+
+// Unfinished returns the mark of a disk whose making was cut off, nil for any other disk: one without a mark, one of another size, and
+// one that somebody used since, as a table with other GUIDs, an MBR or other files on the data volume show. The error is that of
+// reading.
+func Unfinished(dev *blockdev.Device) (*Mark, error) {
+	if dev.Size() < 4*mib {
+		return nil, nil
+	}
+	first, last := blockdev.AlignedBuffer(mib), blockdev.AlignedBuffer(mib)
+	for _, r := range []struct {
+		b   []byte
+		off int64
+	}{{first, 0}, {last, dev.Size() - mib}} {
+		if _, err := dev.ReadAt(r.b, r.off); err != nil {
+			return nil, fmt.Errorf("look at %s: %w", dev.Path(), err)
+		}
+	}
+	m := parseMark(first[markOffset:])
+	if m == nil || m.Size != dev.Size() {
+		return nil, nil
+	}
+	if table, err := dev.ReadTable(); err == nil {
+		return m.ifOurs(dev, table), nil
+	}
+	if !onlyTable(first, last, dev.SectorSize()) {
+		return nil, nil
+	}
+	return m, nil
+}
+
+// onlyTable tells whether the ends of a disk hold nothing but (parts of) a GPT and the mark.
+func onlyTable(first, last []byte, sector int) bool {
+	const entries = 16 << 10 // 128 of 128 bytes
+	if !bytes.Equal(first[:446], make([]byte, 446)) || !onlyProtective(first[446:512]) {
+		return false
+	}
+	zero := make([]byte, mib)
+	head, tail := 2*sector+entries, sector+entries
+	return bytes.Equal(first[head:markOffset], zero[head:markOffset]) && bytes.Equal(last[:mib-tail], zero[:mib-tail])
+}
+
+// onlyProtective tells whether the end of the first sector is empty, or names one partition of the type that protects a GPT.
+func onlyProtective(b []byte) bool {
+	if bytes.Equal(b, make([]byte, len(b))) {
+		return true
+	}
+	const entry, protective = 16, 0xee
+	return b[4] == protective && bytes.Equal(b[entry:4*entry], make([]byte, 3*entry))
+}
+
+// ifOurs returns the mark if the table is the one that was being made and nobody put anything on the data volume.
+func (m *Mark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *Mark {
+	want := []blockdev.GUID{m.ESP, m.MSR, m.Data}
+	if t.DiskGUID != m.Disk || len(t.Partitions) != len(want) {
+		return nil
+	}
+	for i, e := range t.Partitions {
+		if e.GUID != want[i] {
+			return nil
+		}
+	}
+	part, err := dev.Partition(t.Partitions[2])
+	if err != nil {
+		return nil
+	}
+	v, verdict := ntfs.Judge(part, part.Size())
+	if verdict.Condition == ntfs.Refused || !onlyFolder(v) { // the table was written after the volume
+		return nil
+	}
+	return m
+}
+
+// onlyFolder tells whether the root of the volume holds nothing but what mkntfs and this package make.
+func onlyFolder(v *ntfs.Volume) bool {
+	list, err := v.List(`\`)
+	if err != nil {
+		return false
+	}
+	for _, e := range list {
+		if e.Reference.Record() >= firstUserRecord && e.Name != "Troy" {
+			return false
+		}
+	}
+	return true
+}
+
+// firstUserRecord is the first MFT record that is not NTFS's own.
+const firstUserRecord = 24
+
+// put writes the mark and flushes.
+func (m *Mark) put(dev *blockdev.Device) error {
+	if _, err := dev.WriteAt(m.marshal(), markOffset); err != nil {
+		return err
+	}
+	return dev.Sync()
+}
+
+// EraseMark ends the making of a disk: it is what its other content says, from now on. Everything else must be durable before.
+func EraseMark(dev *blockdev.Device) error {
+	if err := dev.Sync(); err != nil {
+		return err
+	}
+	if _, err := dev.WriteAt(blockdev.AlignedBuffer(markSize), markOffset); err != nil {
+		return err
+	}
+	return dev.Sync()
+}

@@ -1,0 +1,244 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"troy/diskwriter"
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/ntfs"
+	"troy/diskwriter/prepare"
+	"troy/vhdx"
+)
+
+const mib = 1 << 20
+
+// Errors of options; nothing was written.
+var (
+	// ErrVirtualSize: the virtual disk is none that the files can hold.
+	ErrVirtualSize = errors.New("the virtual disk must be a whole number of 4 KiB pages")
+	// ErrName: the name of the image or the number of the version is missing.
+	ErrName = errors.New("a name of the image and a version from 1 are needed")
+)
+
+// BareOptions say what ProvisionBare makes. Image, Version and VirtualSize are required.
+type BareOptions struct {
+	Image   string // that is going to be filled in
+	Version int
+
+	VirtualSize        int64  // of the virtual disk in bytes, a multiple of 4 KiB
+	LogicalSectorSize  uint32 // of the virtual disk; 0: 512
+	PhysicalSectorSize uint32 // of the virtual disk; 0: 4096
+	SlotBytes          int64  // payload that a slot takes; 0: a quarter of the virtual disk
+	ESPSize            int64  // bytes; 0: prepare.DefaultESPSize
+	DataSize           int64  // of the NTFS volume in bytes, what is behind it stays free; 0: all there is
+	Room               int64  // bytes on the volume for Windows' pagefile; 0: an eighth of the virtual disk, 8 GiB at most
+
+	SectorSize int    // of an image file, 512 or 4096; 0: 512. Block devices know theirs
+	TempDir    string // for a sparse scratch file as large as the data volume (about 100 MB for 1 TB); "": the system's
+	Wipe       bool   // go on although the disk is not empty: everything on it is lost
+}
+
+// maxRoom bounds the default of BareOptions.Room, in bytes.
+const maxRoom = 8 << 30
+
+// overhead bounds what NTFS keeps for itself: $LogFile, $MFT and room for it, $Bitmap of a disk of 1 TiB; in bytes.
+const overhead = 256 * mib
+
+// sizes returns the sizes of the files.
+func (o *BareOptions) sizes() prepare.Sizes { return FileSizes(o.VirtualSize, o.SlotBytes) }
+
+// FileSizes returns the sizes in bytes of the \Troy\ files for a virtual disk; slot is the payload that a slot takes, 0 for
+// a quarter of the virtual disk.
+func FileSizes(virtual, slot int64) prepare.Sizes {
+	if slot == 0 {
+		slot = max(virtual/4, diskwriter.SlotBlockSize)
+	}
+	return prepare.Sizes{
+		prepare.Base:    diskwriter.BaseSize(virtual),
+		prepare.LayerA:  diskwriter.SlotSize(virtual, slot),
+		prepare.LayerB:  diskwriter.SlotSize(virtual, slot),
+		prepare.Boot:    diskwriter.BootChildSize(virtual),
+		prepare.Journal: diskwriter.JournalSize,
+	}
+}
+
+// volumeNeed returns how many bytes the NTFS volume needs.
+func (o *BareOptions) volumeNeed() int64 {
+	total := o.Room + overhead
+	if o.Room == 0 {
+		total += min(o.VirtualSize/8, maxRoom)
+	}
+	for _, n := range o.sizes() {
+		total += n
+	}
+	return (total + mib - 1) &^ (mib - 1)
+}
+
+// Need returns how many bytes the disk needs.
+func (o *BareOptions) Need() int64 {
+	esp := o.ESPSize
+	if esp == 0 {
+		esp = prepare.DefaultESPSize
+	}
+	return (esp+mib-1)&^(mib-1) + prepare.Unpartitioned + max(o.volumeNeed(), o.DataSize)
+}
+
+func (o *BareOptions) check() error {
+	if n := o.VirtualSize; n <= 0 || n%ntfs.PageSize != 0 {
+		return fmt.Errorf("%w, it has %d bytes", ErrVirtualSize, n)
+	}
+	if o.Image == "" || o.Version <= 0 {
+		return fmt.Errorf("%w: %q, %d", ErrName, o.Image, o.Version)
+	}
+	if need := o.volumeNeed(); o.DataSize != 0 && o.DataSize < need {
+		return fmt.Errorf("%w: the data volume is to have %d bytes, a virtual disk of %d bytes with its slots needs %d",
+			prepare.ErrNoSpace, o.DataSize, o.VirtualSize, need)
+	}
+	return nil
+}
+
+// ProvisionBare makes the whole disk or image file at path into the disk of a machine whose parent is still to be filled: partition
+// table, ESP (empty), data volume, \Troy\ files, disk record, and a reinstall that has begun at 0. From the first byte on the disk
+// carries a mark (prepare.Unfinished), so that a call that is cut off can be made again although the disk is not empty any more; once
+// the mark is gone the disk is found by Find, and Reinstall goes on. At no instant does it boot anything.
+//
+// What comes next: Fill, the boot files on the ESP, Reinstaller.Finish. The caller closes the target.
+//
+// Errors: prepare.ErrOccupied, prepare.ErrNoSpace, ErrVirtualSize, ErrName, prepare.ErrTool, and those of the disk. With
+// prepare.ErrUnfinished the disk was written to and starts nothing; without it, it is untouched.
+func ProvisionBare(ctx context.Context, path string, o *BareOptions) (*Target, *diskwriter.Reinstaller, error) {
+	if err := o.check(); err != nil {
+		return nil, nil, err
+	}
+	z, err := prepare.NewZeroer(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer z.Close()
+	if err := makeDisk(ctx, path, o); err != nil {
+		return nil, nil, err
+	}
+	t, r, err := makeFiles(ctx, path, z, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", prepare.ErrUnfinished, err)
+	}
+	z.Reread()
+	return t, r, nil
+}
+
+// makeDisk makes partitions and volume.
+func makeDisk(ctx context.Context, path string, o *BareOptions) error {
+	dev, err := blockdev.Open(path, &blockdev.Options{Exclusive: true, SectorSize: o.SectorSize})
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	if err := mayErase(dev, o.Wipe); err != nil {
+		return err
+	}
+	if need := o.Need(); dev.Size() < need {
+		return fmt.Errorf("%w: %s has %d bytes, a virtual disk of %d bytes with its slots needs %d", prepare.ErrNoSpace,
+			path, dev.Size(), o.VirtualSize, need)
+	}
+	_, err = prepare.Disk(ctx, dev, &prepare.DiskOptions{Mark: true, ESPSize: o.ESPSize, DataSize: o.DataSize,
+		Volume: prepare.VolumeOptions{Sizes: o.sizes(), TempDir: o.TempDir}})
+	return err
+}
+
+// mayErase says no to a disk that holds something, unless that was allowed: now, or when its making began.
+func mayErase(dev *blockdev.Device, wipe bool) error {
+	err := prepare.Empty(dev)
+	if !errors.Is(err, prepare.ErrOccupied) || wipe {
+		if wipe && errors.Is(err, prepare.ErrOccupied) {
+			return nil
+		}
+		return err
+	}
+	mark, merr := prepare.Unfinished(dev)
+	if mark != nil || merr != nil {
+		return merr
+	}
+	return err
+}
+
+// makeFiles makes the structures of all files and begins the reinstall.
+func makeFiles(ctx context.Context, path string, z *prepare.Zeroer, o *BareOptions) (t *Target, r *diskwriter.Reinstaller, err error) {
+	if t, err = Look(path, nil); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			t.Close()
+		}
+	}()
+	if _, err := t.MapFiles(); err != nil {
+		return nil, nil, err
+	}
+	if err := t.forget(ctx, z); err != nil {
+		return nil, nil, err
+	}
+	if r, err = t.format(ctx, o); err != nil {
+		return nil, nil, err
+	}
+	if err := t.recordAnew(); err != nil {
+		return nil, nil, err
+	}
+	return t, r, prepare.EraseMark(t.Device)
+}
+
+// structures bounds where the VHDX structures of a file begin and the journal lies, in bytes.
+const structures = 16 * mib
+
+// forget erases what earlier times left at the clusters of the files: a journal, and VHDX structures that a disk whose
+// provisioning is cut off would be taken for.
+func (t *Target) forget(ctx context.Context, z *prepare.Zeroer) error {
+	for _, f := range t.files {
+		if err := t.zeroFile(ctx, z, f, 0, min(f.Size(), structures)); err != nil {
+			return err
+		}
+	}
+	return t.part.Sync()
+}
+
+// format makes the files. The children name a parent that is not there, until the reinstall poisons them in its own way: no chain
+// that could boot exists before the parent is filled.
+func (t *Target) format(ctx context.Context, o *BareOptions) (*diskwriter.Reinstaller, error) {
+	files := t.Files()
+	base, err := diskwriter.FormatBase(files.Base, &diskwriter.BaseOptions{VirtualSize: o.VirtualSize,
+		LogicalSectorSize: o.LogicalSectorSize, PhysicalSectorSize: o.PhysicalSectorSize})
+	if err != nil {
+		return nil, err
+	}
+	nobody := *base
+	nobody.DataWriteGUID = vhdx.NewGUID()
+	if err := diskwriter.FormatChildren(files, &nobody, o.Image, o.Version); err != nil {
+		return nil, err
+	}
+	return diskwriter.Reinstall(ctx, files, &diskwriter.ReinstallRequest{Image: o.Image, Version: o.Version})
+}
+
+// zeroPiece bounds one request, in bytes, so that it can be interrupted and is seen to go on.
+const zeroPiece = 1 << 30
+
+// zeroFile makes a range of a file zeros, run by run of its clusters.
+func (t *Target) zeroFile(ctx context.Context, z *prepare.Zeroer, f *ntfs.MappedFile, start, end int64) error {
+	m := f.Mapping()
+	cluster, at := int64(m.ClusterSize), int64(0)
+	for _, r := range m.Runs {
+		from, to := max(at, start), min(at+r.Length*cluster, end)
+		for ; from < to; from = min(to, from+zeroPiece) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			n := min(zeroPiece, to-from)
+			t.part.written.Add(n)
+			if err := z.Zero(t.Data.Start+r.LCN*cluster+from-at, n); err != nil {
+				return err
+			}
+		}
+		at += r.Length * cluster
+	}
+	return nil
+}

@@ -1,0 +1,272 @@
+package target
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"troy/diskwriter"
+	"troy/diskwriter/ntfs"
+	"troy/diskwriter/prepare"
+	"troy/vhdx"
+)
+
+// Version is what Fill brings to the parent.
+type Version interface {
+	// Size returns the bytes of the virtual disk.
+	Size() int64
+	// Runs returns what the version defines, ascending and disjoint. Pages in no run may hold anything.
+	Runs() []diskwriter.Run
+	// Fetch writes whatever of the runs lies in [from, to) and is not Zero to the sink: whole pages, each once, in any order,
+	// concurrently if it likes. from and to are multiples of 1 MiB or the end of the disk.
+	Fetch(ctx context.Context, from, to int64, sink io.WriterAt) error
+}
+
+// ErrOtherSize: the version has another virtual size than the machine's files were made for. Nothing was written.
+var ErrOtherSize = errors.New("the virtual disk of the version has another size")
+
+// FillOptions are for Fill. The zero value is right.
+type FillOptions struct {
+	PieceBytes int64               // of data, after which the progress is made durable; 0: 256 MiB
+	Progress   diskwriter.Progress // of the bytes of the virtual disk that the version defines; may be nil. Called concurrently
+}
+
+// Fill brings a version into the parent, from where the reinstall is: data is written, zeros are made by the disk's own command where
+// it has one, and pages that the version does not define stay as they are. After every piece the progress is durable, so that a
+// Fill that was cut off goes on there, in this process or after a start. Finish of the Reinstaller is the caller's, after he looked
+// at the content and has put the boot files on the ESP.
+//
+// Errors: ErrOtherSize, diskwriter.ErrIncomplete if Fetch left something out, those of Fetch and of the disk.
+func (t *Target) Fill(ctx context.Context, r *diskwriter.Reinstaller, v Version, o *FillOptions) error {
+	if o == nil {
+		o = &FillOptions{}
+	}
+	if v.Size() != r.Size() {
+		return fmt.Errorf("%w: it has %d bytes, the files are made for %d", ErrOtherSize, v.Size(), r.Size())
+	}
+	f, err := t.newFiller(ctx, r, o)
+	if err != nil {
+		return err
+	}
+	defer f.z.Close()
+	runs := v.Runs()
+	for off := r.Offset(); off < r.Size(); {
+		var piece []diskwriter.Run
+		end := f.cut(&runs, &piece, off)
+		if err := f.fill(v, piece, off, end); err != nil {
+			return err
+		}
+		if err := r.Advance(ctx, end); err != nil {
+			return err
+		}
+		off = end
+	}
+	return nil
+}
+
+// filler is one call of Fill.
+type filler struct {
+	ctx  context.Context
+	t    *Target
+	r    *diskwriter.Reinstaller
+	o    FillOptions
+	z    *prepare.Zeroer
+	base *vhdx.File
+	put  atomic.Int64 // bytes that Fetch gave
+}
+
+const (
+	pieceBytes = 256 * mib
+	// zerosPerByte: making zeros is at worst writing them, so they count for the size of a piece, but less.
+	zerosPerByte = 16
+	// smallZero is up to which length zeros are written like data: a command of the disk costs more than that.
+	smallZero = 256 << 10
+	// zeroers make zeros at once.
+	zeroers = 8
+)
+
+func (t *Target) newFiller(ctx context.Context, r *diskwriter.Reinstaller, o *FillOptions) (*filler, error) {
+	f := &filler{ctx: ctx, t: t, r: r, o: *o}
+	if f.o.PieceBytes <= 0 {
+		f.o.PieceBytes = pieceBytes
+	}
+	var err error
+	if f.base, err = vhdx.NewFile(t.Files().Base.Storage, t.Files().Base.Size); err != nil {
+		return nil, err
+	}
+	f.z, err = prepare.NewZeroer(t.Device.Path())
+	return f, err
+}
+
+// cut takes the next piece off runs: it begins at off and ends on a whole MiB, or with the disk.
+func (f *filler) cut(runs, piece *[]diskwriter.Run, off int64) int64 {
+	list, size := *runs, f.r.Size()
+	for len(list) > 0 && list[0].Offset+list[0].Length <= off {
+		list = list[1:]
+	}
+	end, bytes := off, int64(0)
+	for i := 0; bytes < f.o.PieceBytes && end < size; i++ {
+		if i == len(list) {
+			end = size
+			break
+		}
+		run, weight := list[i], int64(1)
+		if run.Zero {
+			weight = zerosPerByte
+		}
+		n := min(run.Offset+run.Length-max(run.Offset, off), (f.o.PieceBytes-bytes)*weight)
+		bytes += (n + weight - 1) / weight
+		end = min(size, (max(run.Offset, off)+n+mib-1)&^(mib-1))
+	}
+	for _, run := range list {
+		from, to := max(run.Offset, off), min(run.Offset+run.Length, end)
+		if from >= end {
+			break
+		}
+		*piece = append(*piece, diskwriter.Run{Offset: from, Length: to - from, Zero: run.Zero})
+	}
+	*runs = list
+	return end
+}
+
+// fill writes one piece.
+func (f *filler) fill(v Version, piece []diskwriter.Run, from, to int64) error {
+	want := int64(0)
+	for _, run := range piece {
+		if !run.Zero {
+			want += run.Length
+		}
+	}
+	if err := f.zeroRuns(piece); err != nil {
+		return err
+	}
+	f.put.Store(0)
+	if want == 0 {
+		return f.ctx.Err()
+	}
+	if err := v.Fetch(f.ctx, from, to, f); err != nil {
+		return err
+	}
+	if have := f.put.Load(); have != want {
+		return fmt.Errorf("%w: %d of %d bytes came between %d and %d", diskwriter.ErrIncomplete, have, want, from, to)
+	}
+	return nil
+}
+
+// WriteAt takes what Fetch brings. Zeros that nobody told are zeros all the same.
+func (f *filler) WriteAt(p []byte, off int64) (int, error) {
+	f.put.Add(int64(len(p)))
+	f.add(int64(len(p)))
+	if len(p) > smallZero && isZero(p) {
+		return len(p), f.zero(off, off+int64(len(p)))
+	}
+	return f.r.WriteAt(p, off)
+}
+
+func (f *filler) add(n int64) {
+	if f.o.Progress != nil {
+		f.o.Progress.Add(n)
+	}
+}
+
+// isZero compares with itself, one page on.
+func isZero(p []byte) bool {
+	n := min(len(p), ntfs.PageSize)
+	for _, b := range p[:n] {
+		if b != 0 {
+			return false
+		}
+	}
+	return bytes.Equal(p[:len(p)-n], p[n:])
+}
+
+// zeroRuns makes the Zero runs zeros, several at once.
+func (f *filler) zeroRuns(piece []diskwriter.Run) error {
+	work := make(chan diskwriter.Run)
+	failed := make(chan error, zeroers)
+	var wg sync.WaitGroup
+	for range zeroers {
+		wg.Go(func() {
+			var err error
+			for run := range work { // goes on taking after an error, for somebody sends
+				if err == nil {
+					err = f.zeroRun(run)
+				}
+			}
+			failed <- err
+		})
+	}
+	for _, run := range piece {
+		if run.Zero {
+			work <- run
+		}
+	}
+	close(work)
+	wg.Wait()
+	close(failed)
+	for err := range failed {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// zeroRun makes one run zeros.
+func (f *filler) zeroRun(run diskwriter.Run) error {
+	if err := f.ctx.Err(); err != nil {
+		return err
+	}
+	f.add(run.Length)
+	if run.Length > smallZero {
+		return f.zero(run.Offset, run.Offset+run.Length)
+	}
+	_, err := f.r.WriteAt(make([]byte, run.Length), run.Offset)
+	return err
+}
+
+// zero makes a range of the virtual disk zeros, at the places where the parent's blocks lie.
+func (f *filler) zero(from, to int64) error {
+	g := f.base.Geometry()
+	size := int64(g.BlockSize)
+	for from < to {
+		start, err := f.place(from)
+		if err != nil {
+			return err
+		}
+		n := min(to-from, size-from%size)
+		for from+n < to { // blocks that follow each other in the file
+			next, err := f.place(from + n)
+			if err != nil {
+				return err
+			}
+			if next != start+n {
+				break
+			}
+			n += min(to-from-n, size)
+		}
+		if err := f.t.zeroFile(f.ctx, f.z, f.t.files[diskwriter.BaseName], start, start+n); err != nil {
+			return err
+		}
+		from += n
+	}
+	return nil
+}
+
+// place returns where a byte of the virtual disk lies in the parent.
+func (f *filler) place(off int64) (int64, error) {
+	g := f.base.Geometry()
+	size := int64(g.BlockSize)
+	e, err := f.base.BATEntry(g.PayloadIndex(off / size))
+	if err != nil {
+		return 0, err
+	}
+	if e.State() != vhdx.PayloadFullyPresent {
+		return 0, fmt.Errorf("%w: block %d of the parent is not there", diskwriter.ErrChain, off/size)
+	}
+	return e.FileOffset() + off%size, nil
+}

@@ -1,0 +1,207 @@
+package trust
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"troy/image"
+)
+
+// PublishAgent copies boot files into the store as a release of the agent and makes it the one that machines shall have. names are files in the folder from;
+// none means all of them, with those in folders in it. The release exists whole or not at all; Repository.Sign lets machines see it. It returns
+// image.ErrExists if there is a release of that version, image.ErrInvalid for a name that cannot be published.
+func PublishAgent(ctx context.Context, store *image.Store, version, from string, names ...string) (*AgentRelease, error) {
+	if err := CheckRelease(version); err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		var err error
+		if names, err = filesIn(from); err != nil {
+			return nil, err
+		}
+	}
+	if len(names) == 0 || len(names) > maxAgentFiles {
+		return nil, fmt.Errorf("%w: %d files in %s; a release has 1 to %d", image.ErrInvalid, len(names), from, maxAgentFiles)
+	}
+	a := agentsOf(store)
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	to := filepath.Join(a.dir, version)
+	if _, err := os.Lstat(to); err == nil {
+		return nil, fmt.Errorf("%w: release %s of the agent", image.ErrExists, version)
+	}
+	tmp, err := os.MkdirTemp(a.dir, ".new-*")
+	if err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	r := &AgentRelease{Format: 1, Version: version}
+	if err := r.take(ctx, tmp, from, names); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.Chmod(tmp, 0o755), os.Rename(tmp, to), syncDir(a.dir)); err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
+	}
+	return r, a.use(r)
+}
+
+// filesIn lists the files under a folder, with slashes, sorted.
+func filesIn(dir string) (names []string, err error) {
+	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(dir, p)
+		names = append(names, filepath.ToSlash(rel))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
+	}
+	return names, nil
+}
+
+// take copies the files and writes the document, all of it durable.
+func (a *AgentRelease) take(ctx context.Context, tmp, from string, names []string) error {
+	folders := map[string]bool{tmp: true}
+	for _, name := range names {
+		if err := checkAgentFile(name, 1); err != nil {
+			return err
+		}
+		to := filepath.Join(tmp, filepath.FromSlash(name))
+		for d := filepath.Dir(to); !folders[d]; d = filepath.Dir(d) {
+			folders[d] = true
+		}
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return fmt.Errorf("trust: %w", err)
+		}
+		f, err := copyFile(ctx, to, filepath.Join(from, filepath.FromSlash(name)))
+		if err != nil {
+			return fmt.Errorf("trust: %s: %w", name, err)
+		}
+		f.Name = name
+		a.Files = append(a.Files, f)
+	}
+	slices.SortFunc(a.Files, func(x, y AgentFile) int { return strings.Compare(x.Name, y.Name) })
+	b, err := a.encode()
+	if err != nil {
+		return err
+	}
+	if _, err := parseRelease(b); err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(tmp, releaseName), b, 0o644); err != nil {
+		return err
+	}
+	for d := range folders {
+		if err := syncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyFile copies a regular file of at most maxAgentFile bytes and returns what it is.
+func copyFile(ctx context.Context, to, from string) (f AgentFile, err error) {
+	if st, err := os.Stat(from); err != nil {
+		return f, err
+	} else if !st.Mode().IsRegular() { // before it is opened: a FIFO would wait
+		return f, fmt.Errorf("%w: is no file", image.ErrInvalid)
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return f, err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return f, err
+	}
+	h := sha256.New()
+	f.Size, err = io.Copy(io.MultiWriter(out, h), io.LimitReader(&contextReader{ctx, in}, maxAgentFile+1))
+	err = errors.Join(err, out.Sync(), out.Close())
+	if err == nil {
+		err = checkAgentFile(filepath.Base(to), f.Size)
+	}
+	f.SHA256 = image.Sum(h.Sum(nil))
+	return f, err
+}
+
+// use writes the index.
+func (a agents) use(r *AgentRelease) error {
+	b, err := r.encode()
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(a.dir, releaseName), b, 0o644)
+}
+
+// UseAgent makes a release of the store, also an older one, that which machines shall have. Repository.Sign lets them see it. It returns image.ErrNotFound if
+// there is none.
+func UseAgent(ctx context.Context, store *image.Store, version string) error {
+	a := agentsOf(store)
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	list, _, err := AgentReleases(store)
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if r.Version == version {
+			return a.use(r)
+		}
+	}
+	return noRelease(version)
+}
+
+func noRelease(version string) error {
+	return fmt.Errorf("%w: the store has no release %q of the agent", image.ErrNotFound, version)
+}
+
+// RemoveAgent removes a release. The one that machines shall have can be removed only when it is the last, else it returns image.ErrInvalid: UseAgent another
+// first. It returns image.ErrNotFound if there is none.
+func RemoveAgent(ctx context.Context, store *image.Store, version string) error {
+	a := agentsOf(store)
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	list, current, err := AgentReleases(store)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(list, func(r *AgentRelease) bool { return r.Version == version }) {
+		return noRelease(version)
+	}
+	if version == current && len(list) > 1 {
+		return fmt.Errorf("%w: %s is the release of the agent that machines shall have", image.ErrInvalid, version)
+	}
+	if version == current {
+		if err := errors.Join(os.Remove(filepath.Join(a.dir, releaseName)), syncDir(a.dir)); err != nil {
+			return fmt.Errorf("trust: %w", err)
+		}
+	}
+	tmp, err := os.MkdirTemp(a.dir, ".new-*") // what begins so is cleared away by the next call
+	if err != nil {
+		return fmt.Errorf("trust: %w", err)
+	}
+	if err := errors.Join(os.Rename(filepath.Join(a.dir, version), filepath.Join(tmp, version)), syncDir(a.dir), os.RemoveAll(tmp)); err != nil {
+		return fmt.Errorf("trust: %w", err)
+	}
+	return nil
+}

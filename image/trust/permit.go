@@ -1,0 +1,167 @@
+package trust
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+	"time"
+
+	"troy/image"
+)
+
+// Order returns the version of an image that the admin signed an order for, 0 if there is none.
+func (s *Source) Order(ctx context.Context, name string) (int, error) {
+	if s.targets[orderName(name)] == nil {
+		return 0, nil
+	}
+	b, err := s.document(ctx, orderName(name))
+	if err != nil {
+		return 0, err
+	}
+	o, err := parseOrder(b, name)
+	if err != nil {
+		return 0, s.refuse(orderName(name), nil, err)
+	}
+	return o.Version, nil
+}
+
+// Allow says whether a machine that holds version have (0: nothing) of an image may go to version want, as a server told it, whose word is not signed: forward
+// always, back only by a signed order. It returns a RefusedError with ErrOrder.
+func (s *Source) Allow(ctx context.Context, name string, have, want int) error {
+	if want >= have || s.plain {
+		return nil
+	}
+	v, err := s.Order(ctx, name)
+	if err != nil {
+		return err
+	}
+	if v != want {
+		return s.refuse(fmt.Sprintf("version %d of %s", want, name), ErrOrder, fmt.Errorf("the machine has version %d", have))
+	}
+	return nil
+}
+
+// MayWipe says whether a disk that holds something may be wiped, as a server told it: only by a signed permission that names its serial number, or the machine
+// by its SMBIOS UUID or a MAC address; machineIDs are all of the machine's, in any spelling. An empty disk needs no permission: do not ask. It returns a
+// RefusedError with ErrWipe. Where nothing is signed, it permits what the server says.
+func (s *Source) MayWipe(ctx context.Context, machineIDs []string, serial string, now time.Time) error {
+	if s.plain {
+		return nil
+	}
+	what := fmt.Sprintf("wiping disk %q", strings.TrimSpace(serial))
+	if s.targets[wipeName] == nil {
+		return s.refuse(what, ErrWipe, errors.New("no disk may be wiped"))
+	}
+	b, err := s.document(ctx, wipeName)
+	if err != nil {
+		return err
+	}
+	entries, err := parseWipes(b)
+	if err != nil {
+		return s.refuse(wipeName, nil, err)
+	}
+	for _, e := range entries {
+		if e.permits(machineIDs, serial, now) {
+			return nil
+		}
+	}
+	return s.refuse(what, ErrWipe, fmt.Errorf("none of %d permissions is for this disk or machine and in force", len(entries)))
+}
+
+// AgentRelease returns the release of the agent that machines shall have. A server may name it, but no other: an older one is signed as well, and its faults
+// are known. It returns image.ErrNotFound if the store has none.
+func (s *Source) AgentRelease(ctx context.Context) (*AgentRelease, error) {
+	name := AgentFolder + "/" + releaseName
+	b, err := s.Get(ctx, name, maxRelease)
+	if err != nil {
+		return nil, err
+	}
+	r, err := parseRelease(b)
+	if err != nil {
+		return nil, s.refuse(name, nil, err)
+	}
+	for _, f := range r.Files {
+		if t := s.targets[r.Path(f.Name)]; !s.plain && (t == nil || t.Length != f.Size) {
+			return nil, s.refuse(r.Path(f.Name), ErrContent, fmt.Errorf("%s names it with %d bytes", name, f.Size))
+		}
+	}
+	return r, nil
+}
+
+// fetchRange is how much Fetch reads at once, in bytes.
+const fetchRange = 1 << 20
+
+// Fetch writes a signed file of any size to w, such as a boot file of AgentRelease (by its Path), in pieces, never holding more than two of them. It returns nil
+// only if all of it was what was signed. On an error w has a part of the file, never all of it, and nothing of that part may be used; then Fetch may be called
+// again, and a source with mirrors asks another one. Of an unsigned store it takes the files of the agent, by the hashes in the release.
+func (s *Source) Fetch(ctx context.Context, name string, w io.Writer) error {
+	size, sum, err := s.expect(ctx, name)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	last, err := s.pour(ctx, name, size, h, w)
+	if err != nil {
+		return err
+	}
+	if image.Sum(h.Sum(nil)) != sum {
+		for off := int64(0); off < size; off += fetchRange {
+			s.Reject(name, off, min(fetchRange, size-off))
+		}
+		return s.refuse(name, ErrContent, errors.New("its SHA-256 is not that which was signed"))
+	}
+	if _, err := w.Write(last); err != nil {
+		return fmt.Errorf("trust: writing %s: %w", name, err)
+	}
+	return nil
+}
+
+// pour reads a file and writes all of it but the last range, which it returns: no wrong file ever becomes whole.
+func (s *Source) pour(ctx context.Context, name string, size int64, h hash.Hash, w io.Writer) (last []byte, err error) {
+	for off := int64(0); off < size; off += fetchRange {
+		if _, err := w.Write(last); err != nil {
+			return nil, fmt.Errorf("trust: writing %s: %w", name, err)
+		}
+		n := min(fetchRange, size-off)
+		if last, err = s.src.ReadRange(ctx, name, off, n); err != nil {
+			return nil, err
+		}
+		if int64(len(last)) != n {
+			return nil, s.refuse(name, ErrContent, fmt.Errorf("%d bytes came, %d were asked for", len(last), n))
+		}
+		h.Write(last)
+	}
+	return last, nil
+}
+
+// expect returns what a file should be.
+func (s *Source) expect(ctx context.Context, name string) (size int64, sum image.Sum, err error) {
+	if s.plain {
+		return s.expectPlain(ctx, name)
+	}
+	t := s.targets[name]
+	if t == nil || changes(name) {
+		return 0, sum, fmt.Errorf("%w: %s of %s is not signed", image.ErrNotFound, name, s.src)
+	}
+	if err := s.checkTarget(name, t, maxAgentFile); err != nil {
+		return 0, sum, err
+	}
+	return t.Length, image.Sum(t.Hashes["sha256"]), nil
+}
+
+func (s *Source) expectPlain(ctx context.Context, name string) (size int64, sum image.Sum, err error) {
+	r, err := s.AgentRelease(ctx)
+	if err != nil {
+		return 0, sum, err
+	}
+	for _, f := range r.Files {
+		if r.Path(f.Name) == name {
+			return f.Size, f.SHA256, nil
+		}
+	}
+	return 0, sum, fmt.Errorf("%w: %s is no file of the agent's release %s", image.ErrNotFound, name, r.Version)
+}

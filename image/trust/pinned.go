@@ -1,0 +1,91 @@
+package trust
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"troy/image"
+)
+
+// RootFile is where media carry the pinned root metadata, in the initramfs.
+const RootFile = "/etc/troy/root.json"
+
+var (
+	// ErrNoRoot is returned by Pinned when nothing says which store to trust.
+	ErrNoRoot = errors.New("trust: the media carry no root of a store")
+	// ErrNotSigned is returned by Pinned when the media carry a root and the source has no metadata, or not all of it.
+	ErrNotSigned = errors.New("trust: the store is not signed as the media want it")
+)
+
+// PinnedOptions are what a machine knows before it asks anybody.
+type PinnedOptions struct {
+	// Root is the content of RootFile, nil if there is none.
+	Root []byte
+	// Unsigned is the kernel argument troy.unsigned: whoever made the media says that the store is not signed. It does nothing where there is a Root.
+	Unsigned bool
+	// Memory keeps what is trusted; nil on a machine whose disk has no journal yet. The agent's is a record of it.
+	Memory Memory
+	// Built is when the agent was built: the time is never earlier. Zero: the clock alone counts.
+	Built time.Time
+	// NotFound says which errors of the source mean that there is no such document, as ClientOptions.NotFound.
+	NotFound func(error) bool
+}
+
+// Pinned decides how a machine reads a store: through the signatures of the pinned root, or as it comes where the media say so. src must also be image.Documents.
+// It returns the only source to be used from then on, and one line that says what was decided. Errors: ErrNoRoot, which says what to do; a RefusedError
+// (ErrUntrusted); ErrNotSigned, if the media carry a root and the store lacks metadata; those of reading src and Memory. After an error nothing of the
+// store may be used: start the version that is there.
+func Pinned(ctx context.Context, src image.Source, now time.Time, o *PinnedOptions) (s *Source, says string, err error) {
+	docs, err := documentsOf(src)
+	if err != nil {
+		return nil, "", err
+	}
+	if o.Root == nil {
+		if !o.Unsigned {
+			return nil, "", fmt.Errorf("%w: make them with 'troy media --root FILE', or say troy.unsigned if the store is not signed", ErrNoRoot)
+		}
+		return &Source{src: src, docs: docs, plain: true}, "the store is not signed, as troy.unsigned says: the machine does whatever the server says", nil
+	}
+	c, err := NewClient(&ClientOptions{Root: o.Root, Memory: o.Memory, NotFound: o.NotFound})
+	if err != nil {
+		return nil, "", err
+	}
+	if now.Before(o.Built) {
+		now = o.Built
+	}
+	if err := c.Refresh(ctx, docs, now); err != nil {
+		return nil, "", c.hint(src, err)
+	}
+	if s, err = c.Source(src); err != nil {
+		return nil, "", err
+	}
+	return s, c.says(o), nil
+}
+
+// says tells what is trusted.
+func (c *Client) says(o *PinnedOptions) string {
+	text := fmt.Sprintf("the store is signed: root version %d, targets version %d, fresh until %s", c.RootVersion(),
+		c.trusted.Targets[string(Targets)].Signed.Version, c.trusted.Timestamp.Signed.Expires.UTC().Format("2006-01-02 15:04 MST"))
+	if o.Memory == nil {
+		text += "; nothing is remembered yet"
+	}
+	if o.Unsigned {
+		text += "; troy.unsigned is not obeyed, because the media carry a root"
+	}
+	return text
+}
+
+// hint says what may be wrong where the bare fact does not.
+func (c *Client) hint(src image.Source, err error) error {
+	switch {
+	case c.missing(err):
+		return fmt.Errorf("%w: %s lacks metadata, but the media carry a root: sign the store ('troy key init'), or make media without a root: %w", ErrNotSigned, src, err)
+	case errors.Is(err, ErrExpired):
+		return fmt.Errorf("%w; look at the machine's clock, then at 'troy key list' on the server", err)
+	case errors.Is(err, ErrSignature):
+		return fmt.Errorf("%w; these media are for another store, or somebody has changed this one", err)
+	}
+	return err
+}

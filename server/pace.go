@@ -1,0 +1,177 @@
+package server
+
+import (
+	"container/heap"
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	turnMin  = 4 << 10               // bytes of the smallest turn
+	turnMost = 64 << 10              // and of the largest
+	turnsDue = 8                     // how many missed turns a machine gets back that asked for none for a moment
+	paceLag  = 20 * time.Millisecond // what a late timer may make good
+)
+
+// pacer keeps all answers from the store together to a rate, and gives the machines even shares of it: start-time
+// fair queueing (Goyal, Vin, Cheng 1996) over their addresses. Whoever sends asks for each turn beforehand; the machine
+// that had least is next. Connections of one machine take turns among themselves, so many streams get no more than one.
+//
+// It works whatever lies between here and the machines, as long as the rate is below what that carries: nothing then
+// piles up in a queue where TCP connections would have to fight for room.
+type pacer struct {
+	rate float64 // bytes per second
+	turn int64   // bytes of one turn
+
+	mu      sync.Mutex
+	clients map[string]*paced
+	waiting pacedHeap
+	virtual int64     // highest start tag of a turn given
+	free    time.Time // when all that was given has gone out, at the rate
+	timer   *time.Timer
+}
+
+// paced is one machine.
+type paced struct {
+	tag   int64 // bytes: the start tag of its next turn
+	turns []*turn
+	index int // in the heap; -1 = waits for nothing
+}
+
+// turn is the right to send some bytes.
+type turn struct {
+	bytes int64
+	given chan struct{} // closed when it is given
+}
+
+// newPacer returns nil, which does not limit, for a rate of 0 bytes per second or less.
+func newPacer(rate int64) *pacer {
+	if rate <= 0 {
+		return nil
+	}
+	return &pacer{rate: float64(rate), turn: min(max(rate/512, turnMin), turnMost), clients: map[string]*paced{}}
+}
+
+// wait returns when the machine may send n bytes, or the context's error.
+func (p *pacer) wait(ctx context.Context, machine string, n int64) error {
+	t := &turn{bytes: n, given: make(chan struct{})}
+	p.join(machine, t)
+	select {
+	case <-t.given:
+		return nil
+	case <-ctx.Done():
+		p.leave(machine, t)
+		return context.Cause(ctx)
+	}
+}
+
+func (p *pacer) join(machine string, t *turn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.clients[machine]
+	if c == nil {
+		p.forget()
+		c = &paced{index: -1, tag: p.virtual}
+		p.clients[machine] = c
+	}
+	c.turns = append(c.turns, t)
+	if c.index < 0 {
+		// Between two turns a stream asks for none; that must not cost its share. Longer absence gives no claim.
+		c.tag = max(c.tag, p.virtual-turnsDue*p.turn)
+		heap.Push(&p.waiting, c)
+	}
+	p.give()
+}
+
+func (p *pacer) leave(machine string, t *turn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.clients[machine]
+	if c == nil {
+		return
+	}
+	if c.turns = slices.DeleteFunc(c.turns, func(u *turn) bool { return u == t }); len(c.turns) == 0 && c.index >= 0 {
+		heap.Remove(&p.waiting, c.index)
+	}
+}
+
+// give gives turns until the line is taken, and comes back when it is free.
+func (p *pacer) give() {
+	now := time.Now()
+	if earliest := now.Add(-paceLag); p.free.Before(earliest) {
+		p.free = earliest
+	}
+	for len(p.waiting) > 0 && !p.free.After(now) {
+		c := p.waiting[0]
+		t := c.turns[0]
+		c.turns = c.turns[1:]
+		p.virtual = max(p.virtual, c.tag)
+		c.tag += t.bytes
+		p.free = p.free.Add(time.Duration(float64(t.bytes) / p.rate * float64(time.Second)))
+		if len(c.turns) == 0 {
+			heap.Pop(&p.waiting)
+		} else {
+			heap.Fix(&p.waiting, 0)
+		}
+		close(t.given)
+	}
+	if len(p.waiting) > 0 && p.timer == nil {
+		p.timer = time.AfterFunc(p.free.Sub(now), p.wake)
+	}
+}
+
+func (p *pacer) wake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = nil
+	p.give()
+}
+
+// forget drops machines whose past no longer matters, now and then.
+func (p *pacer) forget() {
+	if len(p.clients) < 64 || len(p.clients) < 2*len(p.waiting) {
+		return
+	}
+	for name, c := range p.clients {
+		if c.index < 0 && c.tag <= p.virtual {
+			delete(p.clients, name)
+		}
+	}
+}
+
+// machineOf is by what machines are told apart: their address without the port.
+func machineOf(remoteAddr string) string {
+	host, _, err := net.SplitHostPort(remoteAddr)
+	if err != nil {
+		return remoteAddr
+	}
+	return host
+}
+
+// pacedHeap has the machine that had least in front.
+type pacedHeap []*paced
+
+func (h pacedHeap) Len() int           { return len(h) }
+func (h pacedHeap) Less(i, j int) bool { return h[i].tag < h[j].tag }
+func (h pacedHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (h *pacedHeap) Push(x any) {
+	c := x.(*paced)
+	c.index = len(*h)
+	*h = append(*h, c)
+}
+
+// Pop implements heap.Interface.
+func (h *pacedHeap) Pop() any {
+	c := (*h)[len(*h)-1]
+	c.index = -1
+	*h = (*h)[:len(*h)-1]
+	return c
+}
