@@ -15,6 +15,7 @@ type checker struct {
 	origin   *crashdisk.Disk
 	versions [][]byte
 	memo     map[piece]uint
+	buf      []byte
 	states   int // checked so far
 }
 
@@ -79,8 +80,13 @@ func (c *checker) piece(d *crashdisk.Disk, p piece) uint {
 			return m
 		}
 	}
-	b := make([]byte, p.length)
-	if p.file != "" {
+	if int64(len(c.buf)) < p.length {
+		c.buf = make([]byte, p.length)
+	}
+	b := c.buf[:p.length]
+	if p.file == "" {
+		clear(b)
+	} else {
 		if n, _ := d.File(p.file).ReadAt(b, p.off); int64(n) < p.length {
 			return 0
 		}

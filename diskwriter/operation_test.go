@@ -14,7 +14,7 @@ import (
 
 // TestMain trades memory for time: crash states make much garbage.
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(-1); if 400 > 0 { debug.SetMemoryLimit(400<<20) }
 	os.Exit(m.Run())
 }
 

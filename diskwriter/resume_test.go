@@ -46,8 +46,8 @@ func (u *update) resume(m *Machine, check checkNote) error {
 	if err != nil {
 		return err
 	}
-	s.log.noteBytes, s.log.flushBytes = 96<<10, 400<<10
-	if _, err := u.fetch(s, 7); err != nil {
+	s.log.noteBytes, s.log.flushBytes = 24<<10, 64<<10
+	if _, err := u.fetch(s, 3); err != nil {
 		return err
 	}
 	return s.Finish(ctx)

@@ -12,7 +12,7 @@ func believe(stageNote, [16]byte) bool { return true }
 func TestCrashResume(t *testing.T) {
 	const seed = 440
 	r := newRig(t, 4*mib, 512, 4*mib)
-	u := r.randomUpdate(2, seed, 6)
+	u := r.smallUpdate(2, seed)
 	run := func(m *Machine) error { return u.resumeAndCommit(m, sameSum) }
 	o := &operation{rig: r, old: r.now, new: u.data, run: run, again: run, look: true}
 	o.crashEverywhere(t, crashdisk.Options{Seed: seed, Tears: 8, Subsets: 100 * soak(), Lone: true}).report(t, "stage, resume, commit", 2500)

@@ -95,6 +95,25 @@ func (r *rig) randomUpdate(version int, seed uint64, pieces int) *update {
 	mark(rnd.Int64N(blocks)*pagesPerBlock, pagesPerBlock, 1)
 	mark(0, 1, 1)
 	mark(pages-1, 1, 1)
+	return r.updateOf(version, rnd, kind)
+}
+
+// smallUpdate changes few pages, so that many states can be looked at.
+func (r *rig) smallUpdate(version int, seed uint64) *update {
+	rnd := rand.New(rand.NewPCG(seed, uint64(version)))
+	kind := make([]byte, r.virtual/pageSize)
+	for range 14 {
+		from, k := rnd.IntN(len(kind)), byte(1+rnd.IntN(4)/3)
+		for p := from; p < min(from+1+rnd.IntN(6), len(kind)); p++ {
+			kind[p] = k
+		}
+	}
+	return r.updateOf(version, rnd, kind)
+}
+
+// updateOf fills the pages that are to change: 1 data, 2 zero.
+func (r *rig) updateOf(version int, rnd *rand.Rand, kind []byte) *update {
+	pages := int64(len(kind))
 	u := &update{version: version, data: bytes.Clone(r.now)}
 	for p := int64(0); p < pages; {
 		n := int64(1)

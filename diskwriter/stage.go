@@ -250,11 +250,12 @@ func (s *Stager) verifyPayload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	zero := make([]byte, SlotBlockSize)
 	return s.plan.pieces(s.slot.l, func(b *stageBlock) *pageSet { return &b.zero }, func(_ *stageBlock, _, n int, off int64) error {
 		if err := readFull(s.slot.f, buf[:n*pageSize], off); err != nil {
 			return err
 		}
-		if len(bytes.TrimLeft(buf[:n*pageSize], "\x00")) > 0 {
+		if !bytes.Equal(buf[:n*pageSize], zero[:n*pageSize]) {
 			return fmt.Errorf("%w: %s at %d", ErrVerify, s.slot.name, off)
 		}
 		return nil

@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -86,43 +87,37 @@ func assemble(lists ...[]cpio.Record) (*cpio.Archive, error) {
 func isDir(r cpio.Record) bool { return r.Mode&cpio.S_IFMT == cpio.S_IFDIR }
 
 // Pack writes a compressed cpio archive of the given files alone, beside the few
-// directories and devices that every init wants. It is [Build] without programs.
+// directories and devices that every init wants. It is [Build] without programs,
+// compressed fast and not as small as can be.
 func Pack(out string, files []File) error {
 	archive, err := assemble(skeleton(), fileRecords(files))
 	if err != nil {
 		return err
 	}
-	_, _, err = writeArchive(out, archive)
-	return err
-}
-
-// writeArchive writes the compressed archive beside out and renames it there.
-func writeArchive(out string, archive *cpio.Archive) (raw, size int64, err error) {
-	err = replaceFile(out, func(w io.Writer) error {
-		n := &counter{w: w}
-		z, err := newCompressor(n)
+	return replaceFile(out, func(w io.Writer) error {
+		z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1)) // with more the result would depend on timing
 		if err != nil {
 			return err
 		}
-		c := &counter{w: z}
-		if err := copyRecords(cpio.Newc.Writer(c), archive); err != nil {
-			return err
-		}
-		if err := z.Close(); err != nil {
-			return err
-		}
-		raw, size = c.n, n.n
-		return nil
+		return errors.Join(copyRecords(cpio.Newc.Writer(z), archive), z.Close())
 	})
-	return raw, size, err
 }
 
-// newCompressor returns zstd at its best. One goroutine: with more the result
-// would depend on timing. The kernel accepts windows up to 128 MiB.
-func newCompressor(w io.Writer) (*zstd.Encoder, error) {
-	return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
-		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(32<<20))
+// overlay returns an archive of further files, not compressed, to stand behind
+// another one: the kernel lays one over the other. Its length is a multiple of 4,
+// as the kernel wants it of whatever another archive may follow.
+func overlay(files []File) ([]byte, error) {
+	archive, err := assemble(fileRecords(files))
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = copyRecords(cpio.Newc.Writer(&b), archive)
+	return pad(b.Bytes(), cpioUnit), err
 }
+
+// cpioUnit is what archives that follow each other are aligned to; 4 would do.
+const cpioUnit = 512
 
 func copyRecords(w cpio.RecordWriter, archive *cpio.Archive) error {
 	for _, name := range archive.Order {
@@ -131,18 +126,6 @@ func copyRecords(w cpio.RecordWriter, archive *cpio.Archive) error {
 		}
 	}
 	return cpio.WriteTrailer(w)
-}
-
-// counter counts the bytes written through it.
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
 }
 
 // replaceFile writes a file beside path and renames it there when write has succeeded.

@@ -24,10 +24,11 @@ type Options struct {
 	AgentArgs   []string // its arguments
 	Commands    []string // Go packages of the busybox, u-root's init among them; nil = [DefaultCommands]
 	ModuleNames []string // kernel modules; nil = [DefaultModules]
-	Files       []File   // further files, such as the site's certificate
+	Programs    []string // programs of this machine to take along with their libraries, see [Tools]; names or paths
+	Files       []File   // further files
 
 	Source string // folder inside the Go module that builds it; empty = the working directory
-	Cache  string // folder to keep the busybox in for the next time; empty = build it anew
+	Cache  string // folder to keep what is slow to make in for the next time; empty = make it anew
 }
 
 func (o *Options) agent() string {
@@ -48,17 +49,18 @@ type File struct {
 type Info struct {
 	Release string   // kernel release it fits
 	Modules []string // kernel modules in it, in an order in which they load
-	RawSize int64    // bytes of the cpio archive
+	RawSize int64    // bytes of the cpio archives
 	Size    int64    // bytes of Out
+	Parts   []Part   // what Size consists of
 }
 
 // ErrKernelMismatch says that the modules were built for another kernel.
 var ErrKernelMismatch = errors.New("kernel and modules do not belong together")
 
-// Build builds the initramfs. The same options, sources and Go version give the
-// same bytes. Out is replaced only by a finished archive.
+// Build builds the initramfs. The same options, sources, Go version and zstd give
+// the same bytes. Out is replaced only by a finished archive.
 //
-// The go command must be in PATH. Building cannot be interrupted while the
+// The go command and zstd must be in PATH. Building cannot be interrupted while the
 // busybox is compiled: ctx is looked at between the steps.
 func Build(ctx context.Context, o *Options) (*Info, error) {
 	release, err := KernelRelease(o.Kernel)
@@ -66,6 +68,10 @@ func Build(ctx context.Context, o *Options) (*Info, error) {
 		return nil, err
 	}
 	modules, err := selectModules(o, release)
+	if err != nil {
+		return nil, err
+	}
+	programs, err := Tools(ctx, o.Programs)
 	if err != nil {
 		return nil, err
 	}
@@ -82,18 +88,16 @@ func Build(ctx context.Context, o *Options) (*Info, error) {
 	if err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
-	archive, err := assemble(skeleton(), recordsOf(box), agentRecords(o, agent), moduleRecords(release, modules), fileRecords(o.Files))
-	if err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	info := &Info{Release: release}
 	for _, m := range modules {
 		info.Modules = append(info.Modules, m.Name)
 	}
-	info.RawSize, info.Size, err = writeArchive(o.Out, archive)
+	err = info.write(ctx, o, []content{
+		{"u-root", append(skeleton(), recordsOf(box)...)},
+		{"drivers", moduleRecords(release, modules)},
+		{"programs", fileRecords(programs)},
+		{"agent", append(agentRecords(o, agent), fileRecords(o.Files)...)},
+	})
 	return info, err
 }
 

@@ -272,7 +272,7 @@ func TestCrowdSharesEvenly(t *testing.T) {
 	if looks < 3 || retries != 0 || c.log.Sent() != int64(len(c.data)*crowdClients) {
 		t.Errorf("looked %d times; %d retries, %d bytes sent", looks, retries, c.log.Sent())
 	}
-	if first.Seconds() < 0.8*final.Seconds() || used < 0.8 {
+	if first.Seconds() < 0.8*final.Seconds() || used < 0.6 {
 		t.Errorf("the first was done after %v, the last after %v; %.2f of the bandwidth was used", first, final, used)
 	}
 }
@@ -312,7 +312,7 @@ func TestCrowdIsNoHerd(t *testing.T) {
 	}
 	t.Logf("requests in each second after the restart %v; of %d streams came back in each quarter %v; %d retries", trim(requests), streams,
 		trim(comers), retries)
-	if most := slices.Max(comers); most > streams/3 {
+	if most := slices.Max(comers); most > streams/2 {
 		t.Errorf("%d of %d streams came back within a quarter of a second", most, streams)
 	}
 	if retries > int64(streams*12) {

@@ -10,6 +10,7 @@ import (
 	"troy/cmds/deploy/coldplug"
 	"troy/diskwriter"
 	"troy/diskwriter/target"
+	"troy/image/trust"
 	"troy/netfetch"
 	"troy/server/protocol"
 )
@@ -27,8 +28,8 @@ type agent struct {
 	link     *netfetch.Link
 	servers  []*netfetch.HTTP // in the order of preference
 	server   *netfetch.HTTP   // the one that gave the order; nil: none did
-	store    *store
-	pending  []byte // trusted metadata that the journal has to keep
+	store    *trust.Source    // nil until it was opened
+	pending  []byte           // trusted metadata that the journal has to keep
 	id       protocol.Machine
 	deploys  bool // an order was carried out to its end
 	phases   []protocol.Phase

@@ -77,18 +77,18 @@ func previous(s diskwriter.State) int {
 
 // deploy brings the machine from what it shows to what is ordered.
 func (a *agent) deploy(ctx context.Context, order *protocol.Order, s diskwriter.State) error {
-	st, err := a.openStore(ctx, order)
+	src, err := a.openStore(ctx, order)
 	if err != nil {
 		return untouched("trust", err)
 	}
-	if err := st.allow(ctx, order.Image, s.Version, order.Version); err != nil {
+	if err := src.Allow(ctx, order.Image, s.Version, order.Version); err != nil {
 		return untouched("plan", err)
 	}
 	// Pages that the disk has elsewhere are taken from there; when one is not what it should be, all is fetched.
-	err = a.deployFrom(ctx, order, st.Source, image.LoadLocalPlan)
+	err = a.deployFrom(ctx, order, src, image.LoadLocalPlan)
 	if errors.Is(err, image.ErrLocal) {
 		a.say("%v; fetching such pages, too", err)
-		err = a.deployFrom(ctx, order, st.Source, image.LoadPlan)
+		err = a.deployFrom(ctx, order, src, image.LoadPlan)
 	}
 	if err != nil {
 		return err
@@ -120,12 +120,12 @@ func (a *agent) deployFrom(ctx context.Context, order *protocol.Order, src image
 
 // rollback goes back to the version below the slot, which is whole on the disk.
 func (a *agent) rollback(ctx context.Context, order *protocol.Order) error {
-	st, err := a.openStore(ctx, order)
+	src, err := a.openStore(ctx, order)
 	if err != nil {
 		return untouched("trust", err)
 	}
 	s := a.machine.State()
-	if err := st.allow(ctx, order.Image, s.Version, order.Version); err != nil {
+	if err := src.Allow(ctx, order.Image, s.Version, order.Version); err != nil {
 		return untouched("rollback", err)
 	}
 	if err := a.phase("rollback", nil, func() error { return a.machine.Rollback(ctx) }); err != nil {

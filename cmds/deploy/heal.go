@@ -13,7 +13,7 @@ import (
 // heal brings a parent back that somebody opened read-write elsewhere: it is compared with its version, what differs is
 // fetched, and it gets its DataWriteGuid back. Windows cannot start from the disk before that.
 func (a *agent) heal(ctx context.Context, order *protocol.Order) error {
-	st, err := a.openStore(ctx, order)
+	src, err := a.openStore(ctx, order)
 	if err != nil {
 		return untouched("heal", err)
 	}
@@ -25,7 +25,6 @@ func (a *agent) heal(ctx context.Context, order *protocol.Order) error {
 	if !known {
 		return untouched("heal", errors.New("nobody recorded which version the parent holds: order a reinstall"))
 	}
-	src := st.Source
 	m, err := image.LoadMap(ctx, src, label.Image, label.Version)
 	if err != nil {
 		return untouched("heal", err)

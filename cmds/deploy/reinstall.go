@@ -17,7 +17,7 @@ const reinstallSlice = 1 << 30
 // reinstall writes a version over the parent as a whole. From its first write to its last the machine starts nothing but
 // this agent, so everything that can be known before is asked before.
 func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
-	st, err := a.openStore(ctx, order)
+	src, err := a.openStore(ctx, order)
 	if err != nil {
 		return untouched("reinstall", err)
 	}
@@ -25,10 +25,9 @@ func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 	if a.machine != nil && a.machine.State().Image == order.Image {
 		have = a.machine.State().Version
 	}
-	if err := st.allow(ctx, order.Image, have, order.Version); err != nil {
+	if err := src.Allow(ctx, order.Image, have, order.Version); err != nil {
 		return untouched("reinstall", err)
 	}
-	src := st.Source
 	plan, err := image.LoadPlan(ctx, src, order.Image, 0, order.Version)
 	if err != nil {
 		return untouched("reinstall", err)

@@ -169,7 +169,7 @@ func TestMediaWithoutRoot(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.must(os.Remove(filepath.Join(b.media, "root.json")))
 	before := b.digest()
-	b.stopped(b.run(), exitUntouched, "carry no root of trust")
+	b.stopped(b.run(), exitUntouched, "carry no root of a store")
 	if b.digest() != before {
 		t.Error("the disk was written to")
 	}

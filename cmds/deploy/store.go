@@ -12,25 +12,9 @@ import (
 	"troy/server/protocol"
 )
 
-// store is where versions come from: the server and its mirrors, behind the check of signatures.
-type store struct {
-	image.Source
-	signed *trust.Source // nil: the media say that the store is unsigned
-}
-
-// allow says whether the machine may go from a version to another one: back only by the admin's signed order.
-func (s *store) allow(ctx context.Context, name string, have, want int) error {
-	if s.signed == nil {
-		return nil
-	}
-	return s.signed.Allow(ctx, name, have, want)
-}
-
-// errNoRoot: nothing says whose signatures count.
-var errNoRoot = errors.New("the boot media carry no root of trust: make them with troy media --root, or say troy.unsigned on the kernel command line")
-
-// openStore joins the sources that order and command line name, and reads the signed metadata.
-func (a *agent) openStore(ctx context.Context, order *protocol.Order) (*store, error) {
+// openStore joins the sources that order and command line name, and reads the signed metadata. What it returns is the only
+// way to the store.
+func (a *agent) openStore(ctx context.Context, order *protocol.Order) (*trust.Source, error) {
 	if a.store != nil {
 		return a.store, nil
 	}
@@ -38,35 +22,18 @@ func (a *agent) openStore(ctx context.Context, order *protocol.Order) (*store, e
 	if err != nil {
 		return nil, err
 	}
-	if a.media.root == nil {
-		if !a.o.unsigned {
-			return nil, errNoRoot
+	err = a.phase("metadata", nil, func() error {
+		st, says, err := trust.Pinned(ctx, src, a.clock.Now(), &trust.PinnedOptions{
+			Root: a.media.root, Unsigned: a.o.unsigned, Memory: a.memory(), Built: a.media.built,
+			NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
+		})
+		if err == nil {
+			a.say("trust: %s", says)
+			a.store = st
 		}
-		a.say("trust: signatures are not checked, as the boot media say")
-		a.store = &store{Source: src}
-		return a.store, nil
-	}
-	client, err := trust.NewClient(&trust.ClientOptions{
-		Root: a.media.root, Memory: a.memory(),
-		NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	documents, ok := src.(image.Documents)
-	if !ok {
-		return nil, netfetch.ErrNoDocuments
-	}
-	err = a.phase("metadata", nil, func() error { return client.Refresh(ctx, documents, a.clock.Now()) })
-	if err != nil {
-		return nil, err
-	}
-	signed, err := client.Source(src)
-	if err != nil {
-		return nil, err
-	}
-	a.store = &store{Source: signed, signed: signed}
-	return a.store, nil
+	return a.store, err
 }
 
 // sources are the servers in their order, then the mirrors that the order names, under its limit of bytes per second.

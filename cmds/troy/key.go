@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -25,6 +23,7 @@ func keyCommand() command {
 		{name: "sign", args: flags, short: "sign what the store holds, for as long as that is allowed", run: runKeySign},
 		{name: "refresh", args: "[--store DIR]", short: "renew what holds for days only, as serve does by itself", run: runKeyRefresh},
 		{name: "order", args: flags + "NAME VERSION", short: "sign that machines may go back to a version (0: no longer)", run: runKeyOrder},
+		{name: "wipe", args: flags + "[--until DATE] --serial S… | --machine ID… | --none | list", short: "sign which disks that hold something may be wiped", run: runKeyWipe},
 		{name: "root", args: "[--store DIR] [--force] OUT.json", short: "write the root metadata that boot media carry", run: runKeyRoot},
 	}}
 }
@@ -34,38 +33,7 @@ type keyFlags struct{ folder, passphraseFile string }
 
 func (k *keyFlags) add(fs flagSet) {
 	fs.StringVar(&k.folder, "keys", os.Getenv("TROY_KEYS"), "the `folder` with root.key and targets.key (default: TROY_KEYS, else keys/ in the store)")
-	fs.StringVar(&k.passphraseFile, "passphrase-file", "", "`file` whose first line is the passphrase of the keys (default: the variable TROY_PASSPHRASE, else the keys are not sealed)")
-}
-
-// maxPassphrase bounds the file of a passphrase, in bytes.
-const maxPassphrase = 4 << 10
-
-func (k *keyFlags) options() *trust.Options {
-	o := &trust.Options{Keys: k.folder}
-	if p := os.Getenv("TROY_PASSPHRASE"); p != "" {
-		o.Passphrase = func() ([]byte, error) { return []byte(p), nil }
-	}
-	if k.passphraseFile != "" {
-		o.Passphrase = k.readPassphrase
-	}
-	return o
-}
-
-func (k *keyFlags) readPassphrase() ([]byte, error) {
-	f, err := os.Open(k.passphraseFile)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxPassphrase))
-	if err != nil {
-		return nil, err
-	}
-	line, _, _ := bytes.Cut(b, []byte("\n"))
-	if line = bytes.TrimSuffix(line, []byte("\r")); len(line) == 0 {
-		return nil, fmt.Errorf("%s: the first line is empty, it should be the passphrase", k.passphraseFile)
-	}
-	return line, nil
+	fs.StringVar(&k.passphraseFile, "passphrase-file", "", "`file` whose first line is the passphrase of the keys (default: the variable TROY_PASSPHRASE, else it is asked on the terminal; without one, new keys are not sealed)")
 }
 
 func initCommand() command {
@@ -88,7 +56,7 @@ func runInit(ctx context.Context, c *call) error {
 		fmt.Fprintf(c.stdout, "made the store %s, unsigned; 'troy key init' makes the keys later\n", args[0])
 		return nil
 	}
-	repo, err := trust.Init(args[0], time.Now(), keys.options())
+	repo, err := trust.Init(args[0], time.Now(), keys.options(c))
 	if err != nil {
 		return &fault{err: err, fate: args[0] + " is a store, but not signed", advice: "remove it and run the command again"}
 	}
@@ -108,7 +76,7 @@ type signer struct{ repo *trust.Repository }
 
 // signer opens the keys before the long work begins.
 func (i *imageCall) signer(ctx context.Context, keys *keyFlags) (*signer, error) {
-	repo, err := trust.Open(i.dir, keys.options())
+	repo, err := trust.Open(i.dir, keys.options(i.call))
 	if errors.Is(err, trust.ErrUnsigned) {
 		i.note("the store is not signed; 'troy key init' changes that")
 		return nil, nil
@@ -119,14 +87,22 @@ func (i *imageCall) signer(ctx context.Context, keys *keyFlags) (*signer, error)
 	if err != nil {
 		return nil, &fault{err: err, fate: "the store is as it was", advice: keyAdvice(err)}
 	}
+	if err := i.wantSigned(ctx, repo); err != nil {
+		return nil, err
+	}
+	return &signer{repo}, nil
+}
+
+// wantSigned refuses to sign along with the admin's own work what somebody else put into the store.
+func (i *imageCall) wantSigned(ctx context.Context, repo *trust.Repository) error {
 	names, err := repo.Unsigned(ctx, i.store)
 	if err == nil && len(names) > 0 {
 		err = fmt.Errorf("the store differs from what is signed, in %d files: %s", len(names), strings.Join(names[:min(len(names), 4)], ", "))
 	}
 	if err != nil {
-		return nil, &fault{err: err, fate: "the store is as it was", advice: "if this is your own work, interrupted, 'troy key sign' signs it; else find out who wrote to the store"}
+		return &fault{err: err, fate: "the store is as it was", advice: "if this is your own work, interrupted, 'troy key sign' signs it; else find out who wrote to the store"}
 	}
-	return &signer{repo}, nil
+	return nil
 }
 
 func keyAdvice(err error) string {

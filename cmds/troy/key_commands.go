@@ -18,28 +18,37 @@ type keyCall struct {
 	repo *trust.Repository
 }
 
-// openKeys parses the command line and opens the signed side of the store.
-func openKeys(c *call, min, max int) (k *keyCall, args []string, err error) {
-	k = &keyCall{imageCall: newImageCall(c)}
+func newKeyCall(c *call) *keyCall {
+	k := &keyCall{imageCall: newImageCall(c)}
 	k.keys.add(k.fs)
+	return k
+}
+
+// openKeys parses the command line and opens the signed side of the store.
+func (k *keyCall) openKeys(min, max int) (args []string, err error) {
 	if args, err = k.open(min, max); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	k.repo, err = trust.Open(k.dir, k.keys.options())
+	k.repo, err = trust.Open(k.dir, k.keys.options(k.call))
 	if errors.Is(err, trust.ErrUnsigned) {
 		err = &fault{err: err, advice: "'troy key init' makes the keys"}
 	}
+	return args, err
+}
+
+func openKeys(c *call, min, max int) (k *keyCall, args []string, err error) {
+	k = newKeyCall(c)
+	args, err = k.openKeys(min, max)
 	return k, args, err
 }
 
 func runKeyInit(ctx context.Context, c *call) error {
-	k := &keyCall{imageCall: newImageCall(c)}
-	k.keys.add(k.fs)
+	k := newKeyCall(c)
 	_, err := k.open(0, 0)
 	if err != nil {
 		return err
 	}
-	if k.repo, err = trust.Init(k.dir, time.Now(), k.keys.options()); err != nil {
+	if k.repo, err = trust.Init(k.dir, time.Now(), k.keys.options(c)); err != nil {
 		return err
 	}
 	if _, err := k.repo.Sign(ctx, k.store, time.Now()); err != nil {
@@ -149,6 +158,9 @@ func runKeyOrder(ctx context.Context, c *call) error {
 	}
 	number, err := version(args[1], 0)
 	if err != nil {
+		return err
+	}
+	if err := k.wantSigned(ctx, k.repo); err != nil {
 		return err
 	}
 	if err := k.repo.SetOrder(ctx, k.store, args[0], number, time.Now()); err != nil {

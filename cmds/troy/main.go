@@ -91,6 +91,7 @@ func commands() []command {
 		initCommand(),
 		imageCommand(),
 		keyCommand(),
+		agentCommand(),
 		serveCommand(),
 		vhdxCommand(),
 		diskCommand(),

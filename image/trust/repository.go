@@ -55,13 +55,16 @@ type Options struct {
 	Keys string
 	// Passphrase gives that of the root and targets keys. It is asked once, when a sealed key is opened or made; nil or an empty answer makes open keys.
 	Passphrase func() ([]byte, error)
+	// NewPassphrase, if not nil, is asked instead, once, when a key is made and Passphrase was not needed before.
+	NewPassphrase func() ([]byte, error)
 }
 
 // Repository is the signed side of a store's folder. Its methods may be used by several processes at once: they wait for each other.
 type Repository struct {
 	dir  string
 	keys string
-	pass func() ([]byte, error)
+	pass func() ([]byte, error) // to open keys
+	seal func() ([]byte, error) // to make keys
 }
 
 func newRepository(dir string, o *Options) *Repository {
@@ -72,19 +75,30 @@ func newRepository(dir string, o *Options) *Repository {
 	if o.Keys != "" {
 		r.keys = o.Keys
 	}
-	if o.Passphrase != nil {
-		var once bool
-		var p []byte
-		var err error
-		r.pass = func() ([]byte, error) {
-			if !once {
-				once = true
-				p, err = o.Passphrase()
+	var known *answer
+	ask := func(f func() ([]byte, error)) func() ([]byte, error) {
+		if f == nil {
+			return nil
+		}
+		return func() ([]byte, error) {
+			if known == nil {
+				p, err := f()
+				known = &answer{p, err}
 			}
-			return p, err
+			return known.passphrase, known.err
 		}
 	}
+	r.pass, r.seal = ask(o.Passphrase), ask(o.NewPassphrase)
+	if r.seal == nil {
+		r.seal = r.pass
+	}
 	return r
+}
+
+// answer is what was said when a passphrase was asked for.
+type answer struct {
+	passphrase []byte
+	err        error
 }
 
 // Init makes four keys and the first metadata, which signs nothing yet, for the store in dir. It returns ErrExists if there is metadata or a key already.
@@ -163,9 +177,9 @@ func (r *Repository) makeKey(role Role, path string) (*signingKey, error) {
 		return nil, fmt.Errorf("%w: %s", ErrExists, path)
 	}
 	var passphrase []byte
-	if !role.online() && r.pass != nil {
+	if !role.online() && r.seal != nil {
 		var err error
-		if passphrase, err = r.pass(); err != nil {
+		if passphrase, err = r.seal(); err != nil {
 			return nil, err
 		}
 	}

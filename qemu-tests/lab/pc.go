@@ -81,7 +81,7 @@ func (p *PC) KernelConfig(args string) (*vm.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Kernel, c.Initrd, c.Cmdline, c.NoReboot = p.lab.Kernel, p.lab.Initrd, strings.TrimSpace("console=ttyS0 quiet "+args), true
+	c.Kernel, c.Initrd, c.Cmdline, c.NoReboot = p.lab.Kernel, p.lab.Initrd, strings.TrimSpace("console=ttyS0 quiet troy.unsigned "+args), true
 	return c, nil
 }
 

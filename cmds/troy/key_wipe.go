@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"troy/image/trust"
+)
+
+// wiping is one "key wipe".
+type wiping struct {
+	*keyCall
+	serials, machines paths
+	until             string
+	none              bool
+}
+
+func runKeyWipe(ctx context.Context, c *call) error {
+	w := &wiping{keyCall: newKeyCall(c)}
+	w.fs.Var(&w.serials, "serial", "the serial `number` of a disk that may be wiped")
+	w.fs.Var(&w.machines, "machine", "the SMBIOS UUID or a MAC address of a `machine` whose disks may be wiped; with one --serial: that disk while it is in that machine")
+	w.fs.StringVar(&w.until, "until", "", "last `day` on which it may happen, YYYY-MM-DD, in the time zone of this computer (default: until it is withdrawn)")
+	w.fs.BoolVar(&w.none, "none", false, "withdraw all permissions")
+	args, err := w.openKeys(0, 1)
+	if err != nil {
+		return err
+	}
+	given := len(w.serials)+len(w.machines) > 0
+	switch {
+	case len(args) == 1 && args[0] == "list" && !given && !w.none && w.until == "":
+		return w.list()
+	case len(args) == 1, given == w.none, w.none && w.until != "":
+		return &usageError{"say which disks: --serial, --machine or both; or --none; or list"}
+	}
+	return w.set(ctx)
+}
+
+func (w *wiping) set(ctx context.Context) error {
+	entries, err := w.entries(time.Local)
+	if err != nil {
+		return err
+	}
+	if err := w.wantSigned(ctx, w.repo); err != nil {
+		return err
+	}
+	now := time.Now()
+	if w.none {
+		err = w.repo.SetWipe(ctx, w.store, nil, now)
+	} else {
+		err = w.repo.AllowWipe(ctx, w.store, entries, now)
+	}
+	if err != nil {
+		return &fault{err: err, fate: "the permissions are as they were", advice: keyAdvice(err)}
+	}
+	return w.list()
+}
+
+// entries are what the command line permits.
+func (w *wiping) entries(zone *time.Location) ([]trust.WipeEntry, error) {
+	var until time.Time
+	if w.until != "" {
+		day, err := time.ParseInLocation(time.DateOnly, w.until, zone)
+		if err != nil {
+			return nil, &usageError{fmt.Sprintf("--until %q: want a day as YYYY-MM-DD", w.until)}
+		}
+		if until = day.AddDate(0, 0, 1).Add(-time.Second); time.Now().After(until) {
+			return nil, &usageError{fmt.Sprintf("--until %s is over", w.until)}
+		}
+	}
+	var list []trust.WipeEntry
+	switch {
+	case len(w.serials) > 1 && len(w.machines) > 0, len(w.machines) > 1 && len(w.serials) > 0:
+		return nil, &usageError{"one --serial with one --machine, or several of one of them"}
+	case len(w.serials) == 1 && len(w.machines) == 1:
+		list = []trust.WipeEntry{{Serial: w.serials[0], Machine: w.machines[0]}}
+	default:
+		for _, s := range w.serials {
+			list = append(list, trust.WipeEntry{Serial: s})
+		}
+		for _, m := range w.machines {
+			list = append(list, trust.WipeEntry{Machine: m})
+		}
+	}
+	for i := range list {
+		list[i].Until = until
+		if err := list[i].Check(); err != nil {
+			return nil, &usageError{err.Error()}
+		}
+	}
+	return list, nil
+}
+
+func (w *wiping) list() error {
+	entries, err := w.repo.Wipes()
+	if err != nil {
+		return err
+	}
+	if w.json {
+		if entries == nil {
+			entries = []trust.WipeEntry{}
+		}
+		return w.printJSON(entries)
+	}
+	if len(entries) == 0 {
+		fmt.Fprintln(w.stdout, "no disk that holds something may be wiped")
+		return nil
+	}
+	fmt.Fprintln(w.stdout, "if the server says so, machines may wipe")
+	for _, e := range entries {
+		over := ""
+		if !e.Until.IsZero() && time.Now().After(e.Until) {
+			over = "  (over)"
+		}
+		fmt.Fprintf(w.stdout, "  %s%s\n", clean(e.String()), over)
+	}
+	return nil
+}
