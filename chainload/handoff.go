@@ -7,6 +7,7 @@ import (
 
 	"troy/chainload/bcd"
 	"troy/chainload/efiboot"
+	"troy/chainload/internal/esp"
 	"troy/vhdx"
 )
 
@@ -17,7 +18,7 @@ var (
 	// ErrOptions is the class of options that HandOff cannot work with.
 	ErrOptions = errors.New("chainload: bad options")
 	// ErrESP is the class of failures to mount, read or write the ESP.
-	ErrESP = errors.New("chainload: ESP")
+	ErrESP = esp.Err
 	// ErrNoBootFiles says that Windows Boot Manager is not on the ESP.
 	ErrNoBootFiles = errors.New("chainload: no Windows Boot Manager on the ESP")
 	// ErrFirmware is the class of boot variables that cannot be set up.
@@ -48,11 +49,13 @@ type Options struct {
 	// KeepStore changes only the device elements of a store that boots
 	// something else, where that is enough.
 	KeepStore bool
-	// AgentFirst puts the entry that started this agent first in BootOrder.
+	// AgentFirst puts the agent's entry first in BootOrder: AgentEntry, or when
+	// that is nil the entry that started this agent. Not for the trial of a new
+	// agent.
 	AgentFirst bool
-	// NoBootNext leaves BootNext alone and puts Windows first in BootOrder, for
-	// firmware that takes BootNext and ignores it.
-	NoBootNext bool
+	AgentEntry *uint16
+	// Methods are tried in this order; nil: AllMethods. See Plan.
+	Methods []Method
 
 	Variables efiboot.Variables // nil: those of this machine
 }
@@ -65,15 +68,6 @@ const (
 	StoreKept    StoreAction = "kept"    // it was right
 	StorePatched StoreAction = "patched" // its device elements were changed
 	StoreWritten StoreAction = "written" // it was missing or wrong, and made anew
-)
-
-// Method is how Windows comes to be started next.
-type Method string
-
-// Methods of the hand-off.
-const (
-	ByBootNext  Method = "BootNext"
-	ByBootOrder Method = "BootOrder" // the agent is not started again by itself
 )
 
 // Result says what HandOff found and did.
@@ -152,18 +146,22 @@ func (o *Options) check() error {
 
 // prepareESP sees to the files on the ESP.
 func prepareESP(ctx context.Context, o *Options, r *Result) (err error) {
-	esp, err := openESP(o)
+	w, err := openESP(o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = join(err, esp.close()) }()
-	if err := checkBootFiles(esp); err != nil {
+	defer func() { err = join(err, w.Close()) }()
+	if err := checkBootFiles(w); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("chainload: stopped before the BCD store: %w", err)
 	}
-	return ensureStore(esp, o, r)
+	if err := ensureStore(w, o, r); err != nil {
+		return err
+	}
+	r.note(forgetGRUB(w.Volume))
+	return nil
 }
 
 func (o *Options) vhd() bcd.VHD {
@@ -172,59 +170,4 @@ func (o *Options) vhd() bcd.VHD {
 		path = bcd.DefaultPath
 	}
 	return bcd.VHD{Disk: o.Disk, Partition: o.Data, Path: path}
-}
-
-// setBootVariables makes the firmware start Windows Boot Manager next.
-func setBootVariables(v efiboot.Variables, o *Options, r *Result) error {
-	if err := ensureEntry(v, o, r); err != nil {
-		return fmt.Errorf("%w: %w", ErrFirmware, err)
-	}
-	if o.AgentFirst {
-		putAgentFirst(v, r)
-	}
-	if !o.NoBootNext {
-		err := efiboot.SetBootNext(v, r.Entry)
-		if err == nil {
-			r.Method = ByBootNext
-			return nil
-		}
-		r.note(err)
-	}
-	if _, err := efiboot.PutFirst(v, r.Entry); err != nil {
-		return fmt.Errorf("%w: Windows cannot be put first in BootOrder: %w", ErrFirmware, join(err, r.Notes...))
-	}
-	r.Method = ByBootOrder
-	return nil
-}
-
-// ensureEntry finds or creates the boot entry of Windows. An entry that could
-// not be added to BootOrder will do for BootNext.
-func ensureEntry(v efiboot.Variables, o *Options, r *Result) error {
-	n, created, err := efiboot.EnsureEntry(v, efiboot.Entry{
-		Partition:   efiboot.HardDrive(o.ESP),
-		Path:        bcd.BootManagerPath,
-		Description: "Windows Boot Manager",
-	})
-	r.Entry, r.EntryCreated = n, created
-	if created {
-		r.note(err)
-		return nil
-	}
-	return err
-}
-
-// putAgentFirst is a service for the next start; its failure is noted only.
-func putAgentFirst(v efiboot.Variables, r *Result) {
-	n, ok := efiboot.BootCurrent(v)
-	switch {
-	case !ok:
-		r.note(errors.New("chainload: the firmware does not say which entry started the agent; BootOrder left alone"))
-		return
-	case n == r.Entry:
-		r.note(fmt.Errorf("chainload: the agent was started by the entry of Windows (%s); BootOrder left alone", efiboot.Name(n)))
-		return
-	}
-	changed, err := efiboot.PutFirst(v, n)
-	r.OrderChanged = changed && err == nil
-	r.note(err)
 }

@@ -110,7 +110,7 @@ func TestHandOffBootNextRefused(t *testing.T) {
 func TestHandOffNoBootNext(t *testing.T) {
 	m := newMachine(t)
 	m.fw.vars["BootOrder"] = words(5)
-	m.opts.NoBootNext = true
+	m.opts.Methods = []Method{ByBootOrder}
 	r := m.handOff(t)
 	if r.Method != ByBootOrder || len(r.Notes) != 0 || slices.Contains(m.fw.writes, "BootNext") {
 		t.Errorf("result %+v, writes %q", r, m.fw.writes)

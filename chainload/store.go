@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"troy/chainload/bcd"
+	"troy/chainload/internal/esp"
 	"troy/chainload/regf"
 )
 
@@ -25,8 +26,8 @@ func storeLogs() []string { return []string{"BCD.LOG", "BCD.LOG1", "BCD.LOG2"} }
 
 // checkBootFiles sees whether Windows Boot Manager is there and begins as an
 // EFI program does.
-func checkBootFiles(esp *esp) error {
-	head, err := esp.readHead(managerName, 2)
+func checkBootFiles(w *windowsFiles) error {
+	head, err := w.dir.ReadHead(managerName, 2)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s is missing", ErrNoBootFiles, bcd.BootManagerPath)
@@ -39,9 +40,9 @@ func checkBootFiles(esp *esp) error {
 }
 
 // ensureStore leaves a store on the ESP that boots the VHDX file.
-func ensureStore(esp *esp, o *Options, r *Result) error {
-	old, err := esp.read(storeName, regf.MaxSize)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errTooLong) {
+func ensureStore(w *windowsFiles, o *Options, r *Result) error {
+	old, err := w.dir.Read(storeName, regf.MaxSize)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, esp.ErrTooLong) {
 		return fmt.Errorf("%w: %w", ErrESP, err)
 	}
 	store, reason := checkStore(old, err, o.vhd())
@@ -54,7 +55,7 @@ func ensureStore(esp *esp, o *Options, r *Result) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceStore(esp, old, data, r); err != nil {
+	if err := replaceStore(w, old, data, r); err != nil {
 		return fmt.Errorf("%w: replacing the BCD store: %w", ErrESP, err)
 	}
 	r.Store = action
@@ -108,24 +109,24 @@ func patchStore(s *bcd.Store, v bcd.VHD) ([]byte, bool) {
 }
 
 // replaceStore puts a store in place of the old one; see Order of writes.
-func replaceStore(esp *esp, old, data []byte, r *Result) error {
-	if err := esp.makeWritable(); err != nil {
+func replaceStore(w *windowsFiles, old, data []byte, r *Result) error {
+	if err := w.MakeWritable(); err != nil {
 		return err
 	}
-	if err := esp.write(storeNew, data); err != nil {
-		return join(err, esp.remove(storeNew))
+	if err := w.dir.Write(storeNew, data); err != nil {
+		return join(err, w.dir.Remove(storeNew))
 	}
 	if old != nil {
 		// An ESP too full for the copy must not keep the machine from booting.
-		if err := esp.write(storeOld, old); err != nil {
-			r.note(join(err, esp.remove(storeOld)))
+		if err := w.dir.Write(storeOld, old); err != nil {
+			r.note(join(err, w.dir.Remove(storeOld)))
 		}
 	}
-	if err := esp.rename(storeNew, storeName, data); err != nil {
+	if err := w.dir.Rename(storeNew, storeName, data); err != nil {
 		return err
 	}
 	for _, name := range storeLogs() {
-		r.note(esp.remove(name))
+		r.note(w.dir.Remove(name))
 	}
 	return nil
 }

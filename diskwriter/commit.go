@@ -1,6 +1,7 @@
 package diskwriter
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -196,12 +197,23 @@ func (c *change) addChanged(want []byte, off int64) error {
 // addZero clears a sector bitmap from its first to its last page that is not zero: one descriptor at most, so that
 // the entry always fits the log.
 func (c *change) addZero(off int64) error {
-	runs, err := changedPages(c.m.boot.File, make([]byte, mib), off)
-	if err != nil || len(runs) == 0 {
+	have, zero := make([]byte, mib), make([]byte, pageSize)
+	if err := readFull(c.m.boot.File, have, off); err != nil {
 		return err
 	}
-	first, last := runs[0], runs[len(runs)-1]
-	c.patches = append(c.patches, patch{off: off + int64(first[0]), zero: int64(last[0] + last[1] - first[0])})
+	first, end := -1, 0
+	for at := 0; at < len(have); at += pageSize {
+		if bytes.Equal(have[at:at+pageSize], zero) {
+			continue
+		}
+		if first < 0 {
+			first = at
+		}
+		end = at + pageSize
+	}
+	if first >= 0 {
+		c.patches = append(c.patches, patch{off: off + int64(first), zero: int64(end - first)})
+	}
 	return nil
 }
 

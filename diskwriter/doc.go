@@ -25,7 +25,7 @@
 //	base.vhdx     fixed, every block FULLY_PRESENT (any block size, also one that Windows made)
 //	layer-?.vhdx  slots: differencing, 1 MiB blocks; file id, headers, region tables | log 1 MiB | metadata | BAT | sector bitmaps | payload
 //	boot.vhdx     differencing, 2 MiB blocks, anchored: ... | log | BAT | sector bitmaps | payload | metadata
-//	journal       8 records of two slots of 1 MiB
+//	journal       6 records of two slots of 1 MiB, stage log 4 MiB
 //
 // Every payload block of the boot child is PARTIALLY_PRESENT at its own place (its anchor), with zero bits in the sector bitmap
 // until Windows writes there; the metadata region ends the file. So the file has neither space to give out nor slack to
@@ -104,6 +104,29 @@
 //
 // OpenMachine flushes all files before it believes what it reads: a killed process may have left writes in a cache.
 //
+// # Going on with a stage that was cut off
+//
+// When the request has an Identity, WriteAt adds notes of what it wrote to the stage log, after the payload and without a flush: after each MiB,
+// and when [Stager.Note] asks for it. After each 64 MiB the slot is flushed, then the log is written and the journal flushed. A later
+// [Machine.Stage] of the same request finds the slot whose DataWriteGuid the notes belong to, makes its locator name nobody (it may
+// have been finished, but not labelled), reads every page that a note names, and keeps those whose hash is the noted one. The log
+// itself is never believed: whether it, or the payload, reached the medium, in what order, and whether somebody else wrote there since, does not matter.
+// [Stager.Have] tells what is there; what is not has to be written again. Finish is the same as ever.
+//
+// So a process that is killed loses what it had not noted: less than 1 MiB in all, and nothing if Note was called. A power cut loses what
+// the disk's cache lost, 64 MiB at most.
+//
+// The stage log is made of sectors of 512 bytes, each whole or not, little endian:
+//
+//	 0  magic "troystg1"
+//	 8  key: the first 16 bytes of a SHA-256 over DataWriteGuid of the slot, image, identity, version, layout of the slot, runs
+//	24  number of notes u32
+//	28  CRC-32C u32 of the sector without this field
+//	32  notes of 24 bytes, up to 20: first data page u32, data pages u32, first 16 bytes of the SHA-256 over the SHA-256s of these pages
+//
+// Data pages are the pages of the runs that are not Zero, counted in the order of the disk. Sectors are added to a page of 4 KiB, which is
+// written over while it fills, and the log ends where 64 KiB have no good sector. When it is full (160 000 notes), the rest is not noted.
+//
 // # Journal
 //
 // A record (see [Journal]) is written to the older of its two slots: magic, number, length, sequence number, SHA-256 of
@@ -115,8 +138,8 @@
 //
 // # Cost
 //
-// Stage writes what changed, plus one page of sector bitmap for 16 MiB touched, plus the BAT pages. A commit is six flushes and a few
-// pages, a stage eight. Merge writes what changed once more.
+// Stage writes what changed, plus one page of sector bitmap for 16 MiB touched, plus the BAT pages, plus, with an Identity, one or two pages
+// of stage log for each MiB. A commit is six flushes and a few pages, a stage eight, with an Identity two more for each 64 MiB. Merge writes what changed once more.
 //
 // # Known gaps
 //
@@ -130,5 +153,7 @@
 //     structures are damaged, and Reinstall a boot child that is damaged or was not made here: prepare the files anew. A slot that was
 //     changed elsewhere is not healed: reinstall.
 //   - When the journal is lost and a slot is in the chain, Heal can only make the slots and the parent together right.
-//   - A download that was cut off is not resumed: the slot is staged anew.
+//   - One stage is gone on with: beginning another one overwrites its log. What is noted is read as a whole before anything else happens.
+//   - After a flush that failed, a cache of the operating system may show pages that are on no medium; a stage that goes on would take them
+//     over. It takes a storage that reads the medium (O_DIRECT) to rule that out.
 package diskwriter

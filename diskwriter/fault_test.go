@@ -94,6 +94,9 @@ func (o *operation) faultyRun(c *checker, d *crashdisk.Disk, n int, f crashdisk.
 	if !wasHit() {
 		return false, err
 	}
+	if o.shrugs && read && err == nil {
+		return true, o.complete(c, d, true)
+	}
 	if err := wantFault(f, err, opened != nil); err != nil {
 		return true, err
 	}
@@ -104,7 +107,7 @@ func (o *operation) faultyRun(c *checker, d *crashdisk.Disk, n int, f crashdisk.
 		return true, fmt.Errorf("versions %b: %w", seen, err)
 	}
 	if read {
-		return true, o.complete(c, d, false)
+		return true, o.complete(c, d, o.look)
 	}
 	if _, err := o.crashOnce(c, d.Random(uint64(n)), uint64(n)); err != nil {
 		return true, fmt.Errorf("with a power cut: %w", err)

@@ -122,6 +122,12 @@ func (l *layout) matches(h *vhdx.Header, regions vhdx.RegionTable) error {
 // bitmapOffset is the anchor of the sector bitmap of a chunk.
 func (l *layout) bitmapOffset(chunk int64) int64 { return l.bitmaps.off + chunk*mib }
 
+// bitmapBytes is the part of the sector bitmap of a chunk that stands for something, in whole pages.
+func (l *layout) bitmapBytes(chunk int64) int64 {
+	sectors := (l.geo.VirtualDiskSize + int64(l.geo.LogicalSectorSize) - 1) / int64(l.geo.LogicalSectorSize)
+	return min(roundUp(roundUp(sectors-chunk*mib*8, 8)/8, pageSize), mib)
+}
+
 // payloadOffset is the place of the n-th payload block; in the boot child, the anchor of block n.
 func (l *layout) payloadOffset(n int64) int64 { return l.payload.off + n*int64(l.geo.BlockSize) }
 

@@ -14,7 +14,7 @@ import (
 
 // TestMain trades memory for time: crash states make much garbage.
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(-1); if 400 > 0 { debug.SetMemoryLimit(400<<20) }
+	debug.SetGCPercent(400)
 	os.Exit(m.Run())
 }
 
@@ -38,6 +38,8 @@ type operation struct {
 	wrap func(Files) Files
 	// look wants the new version after each completion, not only after each fourth.
 	look bool
+	// shrugs: a failing read may be got over, with the right result all the same.
+	shrugs bool
 }
 
 // crashResult counts what crashEverywhere did.

@@ -282,7 +282,7 @@ func (s *Stager) bitmaps(f func(chunk int64, b []byte) error) error {
 			if err := flush(); err != nil {
 				return err
 			}
-			chunk, bitmap = c, make([]byte, mib)
+			chunk, bitmap = c, make([]byte, s.slot.l.bitmapBytes(c))
 		}
 		b.setBits(bitmap[b.block%ratio*(mib/ratio):], s.slot.l.bitsPerPage())
 	}

@@ -193,7 +193,7 @@ func history(t testing.TB, r *rand.Rand, s *Store, n int, pages int64, filtered 
 		if v > 1 {
 			states = append(states, mutate(r, states[v-1], v, filtered))
 		}
-		publish(t, s, "pc", states[v], states[v-1], &PublishOptions{Workers: 1 + r.IntN(3), Copies: r.IntN(4) > 0}, filtered)
+		publish(t, s, "pc", states[v], states[v-1], &PublishOptions{Workers: 1 + r.IntN(3), NoCopies: r.IntN(4) == 0}, filtered)
 	}
 	return states
 }

@@ -24,12 +24,13 @@ type PublishOptions struct {
 	Workers int
 	// Filter finds unused pages; nil means that every page counts.
 	Filter Filter
-	// Copies looks for new pages whose content stands elsewhere in the version below: they are told instead of shipped. It reads all
-	// of the parent's data. Machines profit that plan with LoadLocalPlan; for the others it may mean more bytes, because they fetch
-	// whole chunks of older packs for such pages.
-	Copies bool
+	// NoCopies ships new pages whose content stands elsewhere in the version below, instead of telling where. Without it all of the parent's data is read
+	// once more, at the speed of its disk; regions in which something is found are hashed.
+	NoCopies bool
 	// Progress is told the bytes scanned.
 	Progress Progress
+	// Search is told the bytes read before that, in search of copies: what changed, and what the parent holds.
+	Search Progress
 }
 
 func (o *PublishOptions) workers() int {
@@ -166,6 +167,9 @@ func (p *publication) publish(ctx context.Context) (*Manifest, error) {
 	if err != nil {
 		return nil, p.explain(err)
 	}
+	if note := searchNote(m.Figures); note != "" && p.delta != nil && !p.o.NoCopies {
+		m.Notes = append(m.Notes, note)
+	}
 	b := t.marshal()
 	if len(b) > maxTableSize {
 		return nil, invalidf("the layer table would be %d bytes, allowed are %d", len(b), maxTableSize)
@@ -225,10 +229,10 @@ func (p *publication) prepare(ctx context.Context, m *Manifest) (*scan, error) {
 		}
 	}
 	s, err := newScan(p.disk, p.delta, p.parentMap, unused, p.o.Progress)
-	if err != nil || p.delta == nil || !p.o.Copies {
+	if err != nil || p.delta == nil || p.o.NoCopies {
 		return s, err
 	}
-	s.copies, err = s.findCopies(ctx, p.o.workers())
+	s.copies, err = s.findCopies(ctx, p.o.workers(), p.o.Search)
 	return s, err
 }
 

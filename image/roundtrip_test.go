@@ -157,8 +157,8 @@ func TestDeterminism(t *testing.T) {
 	before := (*state)(nil)
 	now := firstState(r, 3000)
 	for v := 1; v <= 4; v++ {
-		publish(t, a, "pc", now, before, &PublishOptions{Workers: 1, Copies: true}, v%2 == 0)
-		publish(t, b, "pc", now, before, &PublishOptions{Workers: 7, Copies: true}, v%2 == 0)
+		publish(t, a, "pc", now, before, &PublishOptions{Workers: 1}, v%2 == 0)
+		publish(t, b, "pc", now, before, &PublishOptions{Workers: 7}, v%2 == 0)
 		before, now = now, mutate(r, now, v+1, true)
 	}
 	fa, fb := tree(t, a.dir), tree(t, b.dir)
@@ -205,7 +205,7 @@ func TestShipsOnlyWhatChanged(t *testing.T) {
 	clear(v2.data[20*PageSize : 22*PageSize])                      // zero
 	copy(v2.data[700*PageSize:], v1.data[30*PageSize:33*PageSize]) // moved
 	v2.diff = []Range{{10*PageSize + 512, 512}, {20 * PageSize, 5 * PageSize}, {700 * PageSize, 3 * PageSize}}
-	f := publish(t, s, "pc", v2, v1, &PublishOptions{Copies: true}, false).Figures
+	f := publish(t, s, "pc", v2, v1, &PublishOptions{}, false).Figures
 	want := Figures{Scanned: 2 * RegionSize, Changed: 9 * PageSize, Equal: 3 * PageSize, Zero: 2 * PageSize, Copied: 3 * PageSize, Shipped: PageSize, Packed: f.Packed, Table: f.Table}
 	if f != want {
 		t.Fatalf("version 2: %+v, want %+v", f, want)

@@ -89,37 +89,68 @@ func (s *scan) length(region int64) int64 { return min(RegionSize, s.disk.Size-r
 
 // look reads one region of the disk and of the version below, and judges every page.
 func (s *scan) look(ctx context.Context, region int64) (*found, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	f := &found{region: region}
 	first, n := region*pagesPerRegion, s.length(region)
 	if s.delta == nil && !s.touches(s.named, first, n) {
 		s.lookAtNothing(f, first, n)
-		return f, nil
+		return f, ctx.Err()
 	}
-	now, below := make([]byte, n), []byte(nil)
+	now, below, verdicts, err := s.compare(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	if below != nil {
+		if err := s.checkBelow(below, region); err != nil {
+			return nil, err
+		}
+	}
+	s.collect(f, verdicts, now)
+	f.figures.Scanned = n
+	if s.unchanged(f, verdicts) {
+		f.sum = s.parentMap.sums[region]
+	} else {
+		f.mask(now)
+	}
+	progress(s.progress, n)
+	return f, nil
+}
+
+// compare reads one region of the disk and of the version below, if there is one, and judges every page. What was read is not compared with the map.
+func (s *scan) compare(ctx context.Context, region int64) (now, below []byte, verdicts []verdict, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, nil, err
+	}
+	n := s.length(region)
+	now = make([]byte, n)
 	if err := readFull(s.disk.Reader, now, region*RegionSize, s.disk.Size); err != nil {
-		return nil, fmt.Errorf("image: reading bytes %d+%d of the disk: %w", region*RegionSize, n, err)
+		return nil, nil, nil, fmt.Errorf("image: reading bytes %d+%d of the disk: %w", region*RegionSize, n, err)
 	}
 	if s.delta != nil {
 		below = make([]byte, n)
 		if err := s.readBelow(below, region); err != nil {
-			return nil, err
+			return nil, nil, nil, err
 		}
 	}
-	verdicts := make([]verdict, n/PageSize)
+	verdicts = make([]verdict, n/PageSize)
 	for i := range verdicts {
 		at := i * PageSize
 		page := now[at : at+PageSize]
 		same := below != nil && bytes.Equal(page, below[at:at+PageSize])
-		verdicts[i] = s.judge(first+int64(i), page, same)
+		verdicts[i] = s.judge(region*pagesPerRegion+int64(i), page, same)
 	}
-	s.collect(f, verdicts, now)
-	f.figures.Scanned = n
-	f.mask(now)
-	progress(s.progress, n)
-	return f, nil
+	return now, below, verdicts, nil
+}
+
+// unchanged says that a region reads in the new version as it does in the one below.
+func (s *scan) unchanged(f *found, verdicts []verdict) bool {
+	if s.parentMap == nil || len(f.runs) > 0 {
+		return false
+	}
+	first, undefined := f.region*pagesPerRegion, int64(0)
+	for u := range s.parentMap.undefined.within(first, first+int64(len(verdicts))) {
+		undefined += u.hi - u.lo
+	}
+	return undefined == f.undefined.pages() // none of them became another without a run
 }
 
 func (s *scan) touches(set spans, first, n int64) bool {
@@ -156,13 +187,17 @@ func (s *scan) lookAtNothing(f *found, first, n int64) {
 	progress(s.progress, n)
 }
 
-// readBelow reads a region of the version below and checks it against that version's map.
+// readBelow reads a region of the version below.
 func (s *scan) readBelow(p []byte, region int64) error {
 	if err := readFull(s.delta.Parent, p, region*RegionSize, s.delta.ParentSize); err != nil {
 		return fmt.Errorf("image: reading bytes %d+%d of the parent: %w", region*RegionSize, len(p), err)
 	}
-	first := region * pagesPerRegion
-	if sumDefined(p, first, s.parentMap.undefined) != s.parentMap.sums[region] {
+	return nil
+}
+
+// checkBelow compares what was read of a region of the version below with that version's map.
+func (s *scan) checkBelow(p []byte, region int64) error {
+	if sumDefined(p, region*pagesPerRegion, s.parentMap.undefined) != s.parentMap.sums[region] {
 		return &ParentError{Region: region}
 	}
 	return nil
@@ -193,7 +228,7 @@ func (s *scan) judge(page int64, now []byte, same bool) verdict {
 		return equal
 	case zeros(now):
 		return zero
-	case s.copies.has(page):
+	case len(s.copies) > 0 && s.copies.holds(page, now):
 		return copied
 	}
 	return data
@@ -232,7 +267,7 @@ func (s *scan) collect(f *found, verdicts []verdict, now []byte) {
 		case zero:
 			f.runs = append(f.runs, foundRun{page: page, count: count, kind: runZero})
 		case copied:
-			f.runs = append(f.runs, s.copies.runs(page, now[i*PageSize:j*PageSize])...)
+			f.runs = append(f.runs, s.copies.runs(page, count)...)
 		case data:
 			f.runs = append(f.runs, foundRun{page: page, count: count, kind: runData, data: now[i*PageSize : j*PageSize]})
 		}

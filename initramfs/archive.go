@@ -1,7 +1,6 @@
 package initramfs
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -101,19 +100,6 @@ func Pack(out string, files []File) error {
 		}
 		return errors.Join(copyRecords(cpio.Newc.Writer(z), archive), z.Close())
 	})
-}
-
-// overlay returns an archive of further files, not compressed, to stand behind
-// another one: the kernel lays one over the other. Its length is a multiple of 4,
-// as the kernel wants it of whatever another archive may follow.
-func overlay(files []File) ([]byte, error) {
-	archive, err := assemble(fileRecords(files))
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	err = copyRecords(cpio.Newc.Writer(&b), archive)
-	return pad(b.Bytes(), cpioUnit), err
 }
 
 // cpioUnit is what archives that follow each other are aligned to; 4 would do.

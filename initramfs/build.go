@@ -92,7 +92,7 @@ func Build(ctx context.Context, o *Options) (*Info, error) {
 	for _, m := range modules {
 		info.Modules = append(info.Modules, m.Name)
 	}
-	err = info.write(ctx, o, []content{
+	err = info.write(ctx, o, []piece{
 		{"u-root", append(skeleton(), recordsOf(box)...)},
 		{"drivers", moduleRecords(release, modules)},
 		{"programs", fileRecords(programs)},

@@ -17,7 +17,7 @@ var ErrNoMtools = errors.New("mtools are not installed (Debian package mtools)")
 // fixedTime is 1980-01-01, the first time that FAT knows, for every file.
 const fixedTime = "315532800"
 
-// volume is a FAT32 volume inside an image file. mtools write it because what
+// volume is a FAT volume inside an image file. mtools write it because what
 // they write is clean under fsck.fat; go-diskfs 1.9 leaves a wrong ".." entry
 // and no count of free clusters.
 type volume struct {
@@ -26,6 +26,7 @@ type volume struct {
 	size   int64 // bytes
 	label  string
 	serial uint32
+	fat16  bool // FAT16 in place of FAT32: for small ones
 }
 
 func (v *volume) write(ctx context.Context, files []File) error {
@@ -33,9 +34,12 @@ func (v *volume) write(ctx context.Context, files []File) error {
 	for v.size/sectorSize/int64(perCluster*2) >= 70000 && perCluster < 8 {
 		perCluster *= 2
 	}
-	err := v.run(ctx, nil, "mformat", "-F", "-v", v.label, "-N", fmt.Sprintf("%08x", v.serial),
-		"-c", strconv.Itoa(perCluster), "-h", "255", "-s", "63",
-		"-H", strconv.FormatInt(v.offset/sectorSize, 10), "-T", strconv.FormatInt(v.size/sectorSize, 10), "::")
+	kind := []string{"mformat", "-F", "-c", strconv.Itoa(perCluster)}
+	if v.fat16 {
+		kind = []string{"mformat", "-c", "4"}
+	}
+	err := v.run(ctx, nil, kind[0], append(kind[1:], "-v", v.label, "-N", fmt.Sprintf("%08x", v.serial), "-h", "255", "-s", "63",
+		"-H", strconv.FormatInt(v.offset/sectorSize, 10), "-T", strconv.FormatInt(v.size/sectorSize, 10), "::")...)
 	if err != nil {
 		return err
 	}

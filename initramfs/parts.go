@@ -28,14 +28,14 @@ type Part struct {
 // ErrNoZstd says that the program that compresses is not installed.
 var ErrNoZstd = errors.New("zstd is not installed (Debian package zstd)")
 
-// content is a part before it is packed.
-type content struct {
+// piece is a part before it is packed.
+type piece struct {
 	name    string
 	records []cpio.Record
 }
 
 // write packs the parts, joins them in o.Out and notes their sizes. An empty part is left out.
-func (info *Info) write(ctx context.Context, o *Options, parts []content) error {
+func (info *Info) write(ctx context.Context, o *Options, parts []piece) error {
 	var all []cpio.Record
 	for _, p := range parts {
 		all = append(all, p.records...)
@@ -56,7 +56,7 @@ func (info *Info) write(ctx context.Context, o *Options, parts []content) error 
 	})
 }
 
-func (info *Info) writePart(ctx context.Context, o *Options, p content, w io.Writer) error {
+func (info *Info) writePart(ctx context.Context, o *Options, p piece, w io.Writer) error {
 	archive, err := assemble(p.records)
 	if err != nil {
 		return err

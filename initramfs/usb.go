@@ -8,15 +8,17 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/google/uuid"
 )
 
-// USBOptions say what a boot stick holds. UKI and Out are required.
+// USBOptions say what a boot stick holds. Out is required, and Boot or UKI.
 type USBOptions struct {
-	UKI   string // unified kernel image, becomes \EFI\BOOT\BOOTX64.EFI
+	Boot  *Boot  // signed boot loaders, kernel and initramfs: starts with Secure Boot on and off
+	UKI   string // or a unified kernel image, becomes \EFI\BOOT\BOOTX64.EFI
 	Files []File // further files of the stick; paths with '/'
 	Label string // volume label; empty = TROY
 	Out   string // the image file to write, to be copied to a stick as it is
@@ -36,14 +38,13 @@ const (
 )
 
 // USB writes a disk image that UEFI firmware boots from a stick: GPT with one EFI
-// system partition (FAT32). All identifiers are derived from the content and all
+// system partition (FAT32), and a boot record that tells a BIOS that Troy needs UEFI. All identifiers are derived from the content and all
 // times are fixed, so the same input gives the same bytes. The mtools must be installed.
 func USB(ctx context.Context, o *USBOptions) error {
-	kernel, err := os.ReadFile(o.UKI)
+	files, err := o.files()
 	if err != nil {
-		return fmt.Errorf("boot image: %w", err)
+		return err
 	}
-	files := append([]File{{Name: RemovablePath, Data: kernel}}, o.Files...)
 	id, total := identity(files)
 	fat := max(minFAT, (total+slack+mebibyte-1)/mebibyte*mebibyte)
 	label := o.Label
@@ -62,9 +63,38 @@ func USB(ctx context.Context, o *USBOptions) error {
 		if err := writeGPT(f, size, fat, id); err != nil {
 			return fmt.Errorf("partition table: %w", err)
 		}
+		if _, err := f.WriteAt(biosStub(), 0); err != nil {
+			return err
+		}
 		v := volume{image: f.Name(), offset: mebibyte, size: fat, label: label, serial: id.derive("volume").ID()}
 		return v.write(ctx, files)
 	})
+}
+
+func (o *USBOptions) files() ([]File, error) {
+	if o.Boot == nil {
+		uki, err := os.ReadFile(o.UKI)
+		if err != nil {
+			return nil, fmt.Errorf("boot image: %w", err)
+		}
+		return append([]File{{Name: RemovablePath, Data: uki}}, o.Files...), nil
+	}
+	files, err := o.Boot.mediaFiles(grubConfig)
+	if err != nil {
+		return nil, err
+	}
+	loaders, err := o.Boot.removable(GRUBDisk)
+	return slices.Concat(loaders, files, o.Files), err
+}
+
+// removable are the boot loaders at the removable media path.
+func (b *Boot) removable(grub Loader) ([]File, error) {
+	shim, err := b.loader(Shim)
+	if err != nil {
+		return nil, err
+	}
+	second, err := b.loader(grub)
+	return []File{{Name: RemovablePath, Data: shim}, {Name: loaderName, Data: second}}, err
 }
 
 // contentID is a hash of all that a stick holds.

@@ -33,6 +33,8 @@ var (
 	ErrTooLarge = errors.New("more bytes than allowed")
 	// ErrNoDocuments is returned by Get on a decorator of a Source that has none.
 	ErrNoDocuments = errors.New("the source gives ranges only, no whole documents")
+	// ErrNoCalls is returned by Mirrors.PostJSON for a source that is no Caller.
+	ErrNoCalls = errors.New("the source takes no calls")
 	// ErrName is returned for object names and base URLs that cannot be used.
 	ErrName = errors.New("unusable name")
 	// ErrNoLink is returned when no wired port gave a useful address.

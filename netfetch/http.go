@@ -140,7 +140,7 @@ func setDefault[T comparable](p *T, v T) {
 func newClient(o *HTTPOptions) *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	dialer := &net.Dialer{Timeout: min(o.Stall, 10*time.Second), KeepAlive: 15 * time.Second}
+	dialer := &net.Dialer{Timeout: min(o.Stall, max(o.GiveUpAfter, time.Second), 10*time.Second), KeepAlive: 15 * time.Second}
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  o.Proxy,

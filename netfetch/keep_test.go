@@ -18,13 +18,15 @@ import (
 func childFetch(ctx context.Context, job *childJob, r *childResult, link *Link, say func(string, ...any)) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var h *HTTP
+	var h *Mirrors
 	var mu sync.Mutex
 	var keeping sync.WaitGroup
 	if job.URL != "" {
 		var err error
-		h, err = NewHTTP(job.URL, &HTTPOptions{Stall: 2 * time.Second, GiveUpAfter: time.Minute, MaxBackoff: time.Second,
-			OnRetry: func(err error, wait time.Duration) { say("%v; again in %v", err, wait) }})
+		h, err = NewHTTPMirrors(append(strings.Split(job.URL, ","), link.Server), &HTTPOptions{Stall: 2 * time.Second,
+			GiveUpAfter: time.Minute, MaxBackoff: time.Second,
+			OnRetry: func(err error, wait time.Duration) { say("%v; again in %v", err, wait) }},
+			&MirrorsOptions{OnFailover: func(_, to Source, err error) { say("%v; going on with %s", err, to) }})
 		if err != nil {
 			return err
 		}
@@ -59,7 +61,7 @@ func childFetch(ctx context.Context, job *childJob, r *childResult, link *Link, 
 	return nil
 }
 
-func childChunks(ctx context.Context, job *childJob, r *childResult, h *HTTP) error {
+func childChunks(ctx context.Context, job *childJob, r *childResult, h *Mirrors) error {
 	begin := time.Now()
 	data := make([]byte, job.Size)
 	chunks := make(chan int64)
@@ -166,6 +168,23 @@ func TestFetchOverBadLine(t *testing.T) {
 		t.Errorf("%d packets were lost; this test tested nothing (%v)\n%s", dropped, err, stat)
 	}
 	t.Logf("%d packets lost", dropped)
+}
+
+// TestFetchPastDeadServers has two servers on the kernel command line that are gone, one whose address nobody has and one that refuses,
+// and the living one in DHCP option 224: the dead cost their patience once.
+func TestFetchPastDeadServers(t *testing.T) {
+	l := newFetchLab(t, 12<<20, "--dhcp-option=224,10.77.0.1:8080")
+	l.slow()
+	l.job.URL = "http://10.77.0.99:8080,http://10.77.0.1:8081"
+	r := l.child(l.job)
+	l.check(r, 0)
+	if r.Link.Server != "http://10.77.0.1:8080" {
+		t.Errorf("option 224 gave %q", r.Link.Server)
+	}
+	// 12 MiB take 3 s; the two dead ones cost 4 s each, and are tried again by one stream of four.
+	if n := r.Stats.Requests - 48; r.Fetch < 4*time.Second || r.Fetch > 17*time.Second || n > 100 {
+		t.Errorf("it took %v and %d requests to the dead servers", r.Fetch, n)
+	}
 }
 
 // waitSent waits until the server has sent that much.

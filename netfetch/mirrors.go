@@ -1,10 +1,13 @@
 package netfetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -14,7 +17,9 @@ import (
 const (
 	benchFirst = 5 * time.Second // how long a mirror that failed is asked last; doubles
 	benchMost  = 2 * time.Minute
-	givenMost  = 1024 // ranges remembered for Reject
+	lacksTime  = time.Minute // how long a mirror that lacks an object is asked last for it
+	lacksMost  = 4096        // objects remembered as lacking
+	givenMost  = 1024        // ranges remembered for Reject
 )
 
 // MirrorsOptions holds what may be chosen; the zero value is right.
@@ -26,30 +31,48 @@ type MirrorsOptions struct {
 	OnFailover func(from, to Source, err error)
 }
 
-// Mirrors reads from the first of several sources that works. Order is
-// preference: a mirror that failed is asked last for a while, then first
-// again. It implements
-// Source, Documents and Rejecter and is safe for concurrent use.
+// Mirrors reads from the first of several sources that works. Order is preference. A mirror that failed is asked last for
+// a while; then one read tries it, and when that succeeds, it is first again: a dead mirror costs its patience once, and one
+// stream of many now and then. One that lacks an object is asked last for that object. One that said Retry-After is not
+// asked before. Mirrors implements Source, Documents, Caller and Rejecter and is safe for concurrent use.
 type Mirrors struct {
 	o       MirrorsOptions
 	sources []Source
+	prefix  string // path that Sub added; keys of the memory begin with it
+	*memory
+}
 
+// memory is what Mirrors know of their sources; those made by Sub share it.
+type memory struct {
 	mu     sync.Mutex
 	bench  []benched // one per source
+	lacks  map[lack]time.Time
 	given  map[span]int
 	recent []span         // keys of given, oldest first
 	wrong  map[span][]int // mirrors whose bytes were rejected
+	caller int            // who answered the last PostJSON; -1 = nobody yet
 }
 
+// span is what is asked for: a range, a document (n = wholeDocument) or a call (n = aCall).
 type span struct {
 	name   string
 	off, n int64
 }
 
+const wholeDocument, aCall = 0, -1
+
+type lack struct {
+	mirror int
+	name   string
+}
+
 type benched struct {
-	until time.Time
-	term  time.Duration // the last one; 0 = it worked since
-	liar  bool          // put here by Reject: only time lifts it, and the terms grow
+	until   time.Time
+	term    time.Duration // the last one; 0 = it worked since
+	liar    bool          // put here by Reject: only time lifts it, and the terms grow
+	held    time.Time     // not asked before: it said Retry-After
+	err     error         // that answer
+	probing bool          // its time is over, and a read tries it
 }
 
 // MirrorsError says what each mirror answered. errors.Is finds every cause.
@@ -79,13 +102,13 @@ func (e *MirrorsError) Error() string {
 func (e *MirrorsError) Unwrap() []error { return e.Errs }
 
 // NewMirrors joins sources; at least one is needed (else ErrName). Each should give up
-// soon by itself (HTTPOptions.GiveUpAfter of some seconds).
+// soon by itself (HTTPOptions.GiveUpAfter of some seconds); NewHTTPMirrors sees to that.
 func NewMirrors(o *MirrorsOptions, sources ...Source) (*Mirrors, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("%w: no mirror is given", ErrName)
 	}
-	m := &Mirrors{sources: slices.Clone(sources), bench: make([]benched, len(sources)),
-		given: map[span]int{}, wrong: map[span][]int{}}
+	m := &Mirrors{sources: slices.Clone(sources), memory: &memory{bench: make([]benched, len(sources)), lacks: map[lack]time.Time{},
+		given: map[span]int{}, wrong: map[span][]int{}, caller: -1}}
 	if o != nil {
 		m.o = *o
 	}
@@ -103,100 +126,182 @@ func (m *Mirrors) String() string {
 }
 
 // ReadRange implements Source; the error is a *MirrorsError, or the context's.
-func (m *Mirrors) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {
-	return m.read(ctx, span{name, off, n}, func(src Source) ([]byte, error) {
-		return src.ReadRange(ctx, name, off, n)
+func (m *Mirrors) ReadRange(ctx context.Context, name string, off, n int64) (b []byte, err error) {
+	if n <= 0 {
+		return m.sources[0].ReadRange(ctx, name, off, n)
+	}
+	err = m.ask(ctx, m.span(name, off, n), func(src Source) (err error) {
+		b, err = src.ReadRange(ctx, name, off, n)
+		return err
 	})
+	return b, err
 }
 
-// Get implements Documents; the error is as of ReadRange.
-func (m *Mirrors) Get(ctx context.Context, name string, max int64) ([]byte, error) {
-	return m.read(ctx, span{name, 0, 0}, func(src Source) ([]byte, error) {
-		return getFrom(ctx, src, name, max)
+// Get implements Documents; the error is as of ReadRange. A document that one working mirror lacks is not waited for until
+// the dead ones are back.
+func (m *Mirrors) Get(ctx context.Context, name string, max int64) (b []byte, err error) {
+	err = m.ask(ctx, m.span(name, 0, wholeDocument), func(src Source) (err error) {
+		b, err = getFrom(ctx, src, name, max)
+		return err
 	})
+	return b, err
 }
 
-// read goes round until a mirror answers or GiveUpAfter is over.
-func (m *Mirrors) read(ctx context.Context, key span, ask func(Source) ([]byte, error)) ([]byte, error) {
+func (m *Mirrors) span(name string, off, n int64) span {
+	return span{path.Join(m.prefix, name), off, n}
+}
+
+// ask goes round until a mirror answers or GiveUpAfter is over.
+func (m *Mirrors) ask(ctx context.Context, key span, ask func(Source) error) error {
 	start := time.Now()
 	for limit := time.Second; ; limit = min(2*limit, 10*time.Second) {
-		b, err := m.round(ctx, key, ask)
+		err := m.round(ctx, key, ask)
 		if err == nil {
-			return b, nil
+			return nil
 		}
-		wait := rand.N(limit)
-		if ctx.Err() != nil || !m.again(err) || time.Since(start)+wait > m.o.GiveUpAfter || !sleep(ctx, wait) {
-			return nil, err
+		wait := rand.N(limit) + m.heldFor()
+		if ctx.Err() != nil || !again(key, err) || time.Since(start)+wait > m.o.GiveUpAfter || !sleep(ctx, wait) {
+			return err
 		}
 	}
 }
 
 // again reports whether any mirror failed in a way that may pass.
-func (m *Mirrors) again(err *MirrorsError) bool {
+func again(key span, err *MirrorsError) bool {
+	if key.n == wholeDocument && errors.Is(err, ErrNotFound) {
+		return false
+	}
 	return slices.ContainsFunc(err.Errs, temporary)
 }
 
-// round asks each mirror once.
-func (m *Mirrors) round(ctx context.Context, key span, ask func(Source) ([]byte, error)) ([]byte, *MirrorsError) {
-	failed := &MirrorsError{Object: key.name, Offset: key.off, Length: key.n}
+// round asks each mirror once: first those in good standing, then those that another read is trying just now.
+func (m *Mirrors) round(ctx context.Context, key span, ask func(Source) error) *MirrorsError {
+	failed := &MirrorsError{Object: key.name, Offset: key.off, Length: max(0, key.n)}
 	last := -1
-	for _, i := range m.order(key) {
+	order, held := m.order(key)
+	failed.Errs = append(failed.Errs, held...)
+	for turn, once := 0, len(order); turn < len(order); turn++ {
+		i := order[turn]
+		standing := m.admit(i, turn >= once)
+		switch {
+		case standing == tried:
+			order = append(order, i)
+			continue
+		case standing == failing && key.n == wholeDocument && errors.Is(failed, ErrNotFound):
+			continue // who works has said that there is none
+		}
 		if last >= 0 && m.o.OnFailover != nil {
 			m.o.OnFailover(m.sources[last], m.sources[i], failed.Errs[len(failed.Errs)-1])
 		}
-		b, err := ask(m.sources[i])
+		err := ask(m.sources[i])
 		if err == nil {
 			m.worked(i, key)
-			return b, nil
+			return nil
 		}
 		failed.Errs = append(failed.Errs, err)
 		if ctx.Err() != nil {
-			return nil, failed
+			m.release(i)
+			return failed
 		}
-		m.failed(i, err)
+		m.failed(i, key, err)
 		last = i
 	}
-	return nil, failed
+	return failed
 }
 
-// order lists the mirrors to ask: those that work, as given; then those that
-// failed, the longest ago first. Those whose bytes for this range were wrong come last.
-func (m *Mirrors) order(key span) []int {
+// standing of a mirror.
+type standing int
+
+const (
+	working standing = iota // as far as is known; or this read tries whether it is back
+	failing                 // on the bench
+	tried                   // another read tries whether it is back
+)
+
+// admit gives the standing, and makes this read the one that tries a mirror whose time on the bench is over.
+func (m *memory) admit(i int, anyway bool) standing {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := &m.bench[i]
+	switch {
+	case b.term == 0:
+		return working
+	case time.Now().Before(b.until):
+		return failing
+	case b.probing && !anyway:
+		return tried
+	}
+	b.probing = true
+	return working
+}
+
+func (m *memory) release(i int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bench[i].probing = false
+}
+
+// order lists the mirrors to ask: those that work, as given (for a call, who answered the last one first); then those that
+// lack the object, and those that failed, the longest ago first. Those whose bytes for this range were wrong come last. Who said Retry-After
+// is left out; that answer is returned instead.
+func (m *memory) order(key span) (order []int, held []error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
 	wrong := m.wrong[key]
 	rank := func(i int) (int, int64) {
+		lacks := m.lacks[lack{i, key.name}]
 		switch {
 		case slices.Contains(wrong, i):
-			return 2, int64(slices.Index(wrong, i))
+			return 3, int64(slices.Index(wrong, i))
 		case m.bench[i].until.After(now):
-			return 1, m.bench[i].until.UnixNano()
+			return 2, m.bench[i].until.UnixNano()
+		case lacks.After(now):
+			return 1, lacks.UnixNano()
+		case key.n == aCall && i == m.caller:
+			return 0, -1
 		}
 		return 0, int64(i)
 	}
-	all := make([]int, len(m.sources))
-	for i := range all {
-		all[i] = i
+	for i := range m.bench {
+		if m.bench[i].held.After(now) {
+			held = append(held, m.bench[i].err)
+			continue
+		}
+		order = append(order, i)
 	}
-	slices.SortStableFunc(all, func(a, b int) int {
+	slices.SortStableFunc(order, func(a, b int) int {
 		ra, sa := rank(a)
 		rb, sb := rank(b)
-		if ra != rb {
-			return ra - rb
-		}
-		return int(max(-1, min(1, sa-sb)))
+		return cmp.Or(cmp.Compare(ra, rb), cmp.Compare(sa, sb))
 	})
-	return all
+	return order, held
+}
+
+// heldFor is how long it takes until any mirror may be asked; 0 = one may be asked now.
+func (m *memory) heldFor() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	least := time.Duration(math.MaxInt64)
+	for _, b := range m.bench {
+		least = min(least, max(0, b.held.Sub(now)))
+	}
+	return least
 }
 
 // worked notes who gave a range, for Reject. An answer ends a mirror's time on
 // the bench, unless it sits there for wrong bytes: these came in good order too.
-func (m *Mirrors) worked(i int, key span) {
+func (m *memory) worked(i int, key span) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.bench[i].probing = false
 	if !m.bench[i].liar {
 		m.bench[i] = benched{}
+	}
+	if key.n == aCall {
+		m.caller = i
+		return
 	}
 	if _, known := m.given[key]; !known {
 		if len(m.recent) >= givenMost {
@@ -209,18 +314,27 @@ func (m *Mirrors) worked(i int, key span) {
 	m.given[key] = i
 }
 
-// failed puts a mirror on the bench. One that lacks the object may have all others.
-func (m *Mirrors) failed(i int, err error) {
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrOutOfRange) {
-		return
-	}
+// failed puts a mirror on the bench. One that lacks the object may have all others; one that takes no calls may be a plain web server.
+func (m *memory) failed(i int, key span, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.penalise(i)
+	b := &m.bench[i]
+	b.probing = false
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrOutOfRange) || key.n == aCall && !temporary(err) {
+		if len(m.lacks) >= lacksMost {
+			clear(m.lacks)
+		}
+		m.lacks[lack{i, key.name}] = time.Now().Add(lacksTime)
+		return
+	}
+	b.penalise()
+	var s *statusError
+	if errors.As(err, &s) && s.retryAfter > 0 {
+		b.held, b.err = time.Now().Add(s.retryAfter), err
+	}
 }
 
-func (m *Mirrors) penalise(i int) {
-	b := &m.bench[i]
+func (b *benched) penalise() {
 	b.term = min(max(benchFirst, 2*b.term), benchMost)
 	b.until = time.Now().Add(b.term)
 }
@@ -230,12 +344,12 @@ func (m *Mirrors) penalise(i int) {
 func (m *Mirrors) Reject(name string, off, n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := span{name, off, n}
+	key := m.span(name, off, n)
 	i, ok := m.given[key]
 	if !ok {
 		return
 	}
-	m.penalise(i)
+	m.bench[i].penalise()
 	m.bench[i].liar = true
 	m.wrong[key] = append(slices.DeleteFunc(m.wrong[key], func(j int) bool { return j == i }), i)
 }

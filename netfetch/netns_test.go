@@ -181,7 +181,7 @@ type childJob struct {
 	Static  *Static
 	Useful  string // URL path prefix that must answer, "" = none
 	Resolv  string
-	URL     string // server
+	URL     string // servers, with commas
 	Name    string // object to fetch
 	Size    int64
 	Chunk   int64

@@ -113,7 +113,7 @@ func statusOf(err error) int {
 // temporary reports whether another try can help. What is not known to be
 // final is tried again: in a lab most failures are a cable or a restart.
 func temporary(err error) bool {
-	for _, final := range []error{ErrNotFound, ErrRefused, ErrNoRanges, ErrOutOfRange, ErrTooLarge, ErrName, ErrNoDocuments} {
+	for _, final := range []error{ErrNotFound, ErrRefused, ErrNoRanges, ErrOutOfRange, ErrTooLarge, ErrName, ErrNoDocuments, ErrNoCalls} {
 		if errors.Is(err, final) {
 			return false
 		}

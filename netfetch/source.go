@@ -27,6 +27,12 @@ type Documents interface {
 	Get(ctx context.Context, name string, max int64) ([]byte, error)
 }
 
+// Caller takes calls besides giving bytes: HTTP, and Mirrors of them.
+type Caller interface {
+	// PostJSON posts in as JSON and decodes the answer into out; it may be sent more than once.
+	PostJSON(ctx context.Context, name string, in, out any) error
+}
+
 // Rejecter is a Source that wants to hear that bytes it gave were wrong
 // (their hash did not match). Mirrors then asks another mirror when the same
 // range is read again. Find it by type assertion.

@@ -2,76 +2,25 @@ package qemutests
 
 import (
 	"bytes"
-	"encoding/binary"
+	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"troy/diskwriter"
-	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
+	"troy/diskwriter/target"
+	"troy/initramfs"
+	"troy/initramfs/kmod"
+	"troy/qemu-tests/fixture"
 	"troy/qemu-tests/lab"
+	"troy/qemu-tests/vm"
 	"troy/vhdx"
 )
-
-// logEntry is one request in a write log of QEMU, whose format is that of dm-log-writes
-// (Documentation/admin-guide/device-mapper/log-writes.rst, struct log_write_entry).
-type logEntry struct {
-	offset, length int64 // bytes of the disk
-	flags          uint64
-	at             int64 // of the data in the log
-}
-
-const (
-	logFlush   = 1
-	logFUA     = 2
-	logDiscard = 4
-	logMagic   = 0x6a736677736872
-)
-
-// readLog reads the list of requests.
-func readLog(f io.ReaderAt) (entries []logEntry, err error) {
-	le, head := binary.LittleEndian, make([]byte, 32)
-	if _, err := f.ReadAt(head, 0); err != nil {
-		return nil, err
-	}
-	if le.Uint64(head) != logMagic || le.Uint64(head[8:]) != 1 {
-		return nil, fmt.Errorf("not a write log: % x", head)
-	}
-	sector, at := int64(le.Uint32(head[24:])), int64(0)
-	at = sector
-	for range le.Uint64(head[16:]) {
-		if _, err := f.ReadAt(head, at); err != nil {
-			return nil, err
-		}
-		e := logEntry{offset: int64(le.Uint64(head)) * sector, length: int64(le.Uint64(head[8:])) * sector, flags: le.Uint64(head[16:]), at: at + sector}
-		at += sector
-		if e.flags&logDiscard == 0 {
-			at += e.length
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
-}
-
-// replay is a copy of the NTFS volume as it was, on which the log is carried out bit by bit.
-type replay struct {
-	t       *testing.T
-	volume  *volumeFile
-	part    blockdev.Entry
-	log     *os.File
-	entries []logEntry
-	want    *versions
-	lab     *lab.Lab
-	last    int // version that was read last
-	read    map[int]int
-	sevenZ  int // states that 7zz is still to read
-}
 
 // Every write of a deployment with its merge is logged by QEMU. None on the NTFS partition is outside of the clusters of
 // the \Troy\ files, none is in the structures of the parent, nothing is discarded; and in every prefix of the log the
@@ -87,213 +36,138 @@ func TestNTFSWrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newReplay(t, small, pc)
+	r := newReplay(t, pc, small.Windows.V1, small.Windows.V2)
 	if serial, err := pc.FromKernel(t.Context(), "troy.server=http://10.77.0.1:8080"); err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}
 	if rep := reported(t, server, 1); rep.Version != 2 || !hasPhase(rep, "merge") {
 		t.Fatalf("report: %+v", rep)
 	}
-	if r.entries, err = readLog(r.log); err != nil {
-		t.Fatal(err)
-	}
-	r.confined()
-	r.prefixes()
-	r.complete(pc)
+	r.check(pc, prepare.LayerA, prepare.Boot, prepare.Base, prepare.Journal)
 }
 
-// newReplay copies the volume and attaches the log.
-func newReplay(t *testing.T, l *lab.Lab, pc *lab.PC) *replay {
+// The same for reset and rollback, on a PC that has a slot in its chain and a session in its boot child: a program in the place of the
+// agent does what troy disk does. Each prefix reads as the session, then as version 2, then as version 1; nothing is written to the parent.
+func TestNTFSWritesOfResetAndRollback(t *testing.T) {
+	small := small(t)
+	pc, err := small.NewPC(t.Context(), "operated")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := filepath.Join(t.TempDir(), "session.raw")
+	commitAndUse(t, pc, small.Windows, used)
+	initrd := filepath.Join(t.TempDir(), "initrd")
+	packOperate(t, initrd)
+	r := newReplay(t, pc, used, small.Windows.V2, small.Windows.V1)
+	c, err := pc.KernelConfig("panic=-1 operate=reset,rollback")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Initrd, c.Firmware, c.NICs = initrd, nil, nil
+	machine, err := vm.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer machine.Close()
+	if err := machine.Wait(t.Context()); err != nil || !strings.Contains(machine.Log(), "OPERATE: done") {
+		t.Fatalf("%v\n%s", err, machine.Log())
+	}
+	r.check(pc, prepare.LayerA, prepare.Boot, prepare.Journal)
+}
+
+// commitAndUse puts version 2 into the slot of a PC, makes it what boots, and lets a session write to it. It writes
+// what the disk shows then to used.
+func commitAndUse(t *testing.T, pc *lab.PC, w *fixture.Windows, used string) {
 	t.Helper()
-	r := &replay{t: t, lab: l, last: 1, read: map[int]int{}, sevenZ: 3}
-	pc.WriteLog = pc.Disk + ".log"
-	path := pc.Disk + ".replay"
-	var err error
-	if r.log, err = os.Create(pc.WriteLog); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.log.Close() })
-	if err := lab.CutVolume(t.Context(), pc.Disk, path); err != nil {
-		t.Fatal(err)
-	}
-	if r.volume, err = openVolume(path); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.volume.Close() })
-	dev, err := blockdev.Open(pc.Disk, &blockdev.Options{ReadOnly: true})
+	v, err := readVersions(w.V1, w.V2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dev.Close()
-	table, err := dev.ReadTable()
+	disk, err := target.Find([]string{pc.Disk})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.part = table.ByType(blockdev.TypeBasicData)[0]
-	if r.want, err = readVersions(l.Windows.V1, l.Windows.V2); err != nil {
+	defer disk.Close()
+	m, _, err := disk.Open()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	if err := stageVersion(t.Context(), m, v); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seed := rand.Uint64()
+	t.Logf("seed of the session %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 6))
+	session(t, pc, func(c *vhdx.Chain) {
+		page := make([]byte, 4096)
+		for range 40 {
+			for i := range page {
+				page[i] = byte(rnd.Uint32())
+			}
+			off := rnd.Int64N(int64(len(v.v2))) &^ 4095
+			copy(v.v2[off:], page)
+			if _, err := c.WriteAt(page, off); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if err := os.WriteFile(used, v.v2, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
-// confined checks where the writes went.
-func (r *replay) confined() {
-	r.t.Helper()
-	files, err := r.volume.files()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	owner := map[int64]string{} // by page of the volume
-	for name, f := range files {
-		claim(owner, name, f, int64(len(r.want.v1)))
-	}
-	pages := map[string]int{}
-	for i, e := range r.entries {
-		if e.length == 0 || e.offset+e.length <= r.part.Start || e.offset >= r.part.Start+r.part.Size {
+// stageVersion fills the slot with every page that differs.
+func stageVersion(ctx context.Context, m *diskwriter.Machine, v *versions) error {
+	q := &diskwriter.StageRequest{Image: lab.Image, Version: 2}
+	for at := 0; at < len(v.v1); at += ntfs.PageSize {
+		if bytes.Equal(v.v1[at:at+ntfs.PageSize], v.v2[at:at+ntfs.PageSize]) {
 			continue
 		}
-		if e.flags&logDiscard != 0 {
-			r.t.Errorf("request %d discards %d bytes at %d", i, e.length, e.offset)
+		if n := len(q.Runs) - 1; n >= 0 && q.Runs[n].Offset+q.Runs[n].Length == int64(at) {
+			q.Runs[n].Length += ntfs.PageSize
+			continue
 		}
-		for off := e.offset - r.part.Start; off < e.offset-r.part.Start+e.length; off += ntfs.PageSize - off%ntfs.PageSize {
-			name := owner[off/ntfs.PageSize]
-			if name == "" {
-				r.t.Fatalf("request %d writes %d bytes at %d of the volume, where no \\Troy\\ file may be written to", i, e.length, e.offset-r.part.Start)
-			}
-			pages[name]++
-		}
+		q.Runs = append(q.Runs, diskwriter.Run{Offset: int64(at), Length: ntfs.PageSize})
 	}
-	r.t.Logf("%d requests; pages of 4 KiB written: %v; elsewhere on the volume: 0", len(r.entries), pages)
-	for _, name := range []string{prepare.LayerA, prepare.Boot, prepare.Base, prepare.Journal} {
-		if pages[name] == 0 {
-			r.t.Errorf("nothing was written to %s: the log is not whole", name)
-		}
-	}
-}
-
-// claim notes which pages a file may be written at: all of it, of the parent the payload only.
-func claim(owner map[int64]string, name string, f *ntfs.MappedFile, virtual int64) {
-	from, to := int64(0), f.Size()
-	if name == prepare.Base {
-		from = diskwriter.PayloadOffset(virtual)
-		to = from + virtual
-	}
-	cluster, at := int64(f.Mapping().ClusterSize), int64(0)
-	for _, run := range f.Runlist() {
-		for off := int64(0); off < run.Length*cluster; off, at = off+ntfs.PageSize, at+ntfs.PageSize {
-			if at >= from && at < to {
-				owner[(run.LCN*cluster+off)/ntfs.PageSize] = name
-			}
-		}
-	}
-}
-
-// prefixes carries out the log and looks at the volume at every flush and at random places between.
-func (r *replay) prefixes() {
-	r.t.Helper()
-	seed := rand.Uint64()
-	rnd := rand.New(rand.NewPCG(seed, 5))
-	between := 25
-	if os.Getenv("TROY_SOAK") != "" {
-		between = len(r.entries)
-	}
-	stop := map[int]bool{}
-	for range between {
-		stop[rnd.IntN(len(r.entries))] = true
-	}
-	flushes, dirty := 0, true
-	for i, e := range r.entries {
-		flush := e.flags&logFlush != 0
-		if (flush || stop[i]) && dirty {
-			r.look(i)
-			dirty = false
-		}
-		if flush {
-			flushes++
-		}
-		dirty = r.apply(e) || dirty
-	}
-	r.look(len(r.entries))
-	r.t.Logf("seed %d: %d requests, %d flushes; states that read as each version: %v", seed, len(r.entries), flushes, r.read)
-	if r.last != 2 || r.read[1] == 0 || r.read[2] == 0 || r.sevenZ > 0 {
-		r.t.Errorf("the last state reads as version %d, %d states were left for 7zz", r.last, r.sevenZ)
-	}
-}
-
-// apply carries out a request; false when it is none of the volume.
-func (r *replay) apply(e logEntry) bool {
-	if e.length == 0 || e.flags&logDiscard != 0 || e.offset < r.part.Start || e.offset+e.length > r.part.Start+r.part.Size {
-		return false
-	}
-	b := make([]byte, e.length)
-	if _, err := r.log.ReadAt(b, e.at); err != nil {
-		r.t.Fatal(err)
-	}
-	if _, err := r.volume.WriteAt(b, e.offset-r.part.Start); err != nil {
-		r.t.Fatal(err)
-	}
-	return true
-}
-
-// look checks one state.
-func (r *replay) look(i int) {
-	r.t.Helper()
-	if out, err := exec.Command("ntfsresize", "-i", "-f", r.volume.Name()).CombinedOutput(); err != nil {
-		r.t.Errorf("before request %d: ntfsresize: %v\n%s", i, err, out)
-	}
-	chain, err := r.volume.chain()
+	s, err := m.Stage(ctx, q)
 	if err != nil {
-		r.t.Fatalf("before request %d: %v", i, err)
+		return err
 	}
-	version, err := r.want.of(chain)
-	if err != nil {
-		r.t.Fatalf("before request %d: %v", i, err)
-	}
-	if version < r.last {
-		r.t.Errorf("before request %d: version %d again", i, version)
-	}
-	r.look7z(i, version, chain.Files())
-	r.last = version
-	r.read[version]++
-}
-
-// look7z lets 7zz read some states: the first, the first of version 2, the last. It replays no logs, so they must be empty.
-func (r *replay) look7z(i, version int, chain []*vhdx.File) {
-	r.t.Helper()
-	for _, f := range chain {
-		if f.LogPending() {
-			return
+	for _, r := range q.Runs {
+		if _, err := s.WriteAt(v.v2[r.Offset:r.Offset+r.Length], r.Offset); err != nil {
+			return err
 		}
 	}
-	if due := r.sevenZ == 3 || r.sevenZ == 2 && version == 2 || r.sevenZ == 1 && i == len(r.entries); !due {
-		return
-	}
-	r.sevenZ--
-	raw := r.lab.Windows.V1
-	if version == 2 {
-		raw = r.lab.Windows.V2
-	}
-	if _, err := lab.VolumeHolds(r.t.Context(), r.volume.Name(), raw); err != nil {
-		r.t.Errorf("before request %d: 7zz, version %d: %v", i, version, err)
-	}
+	return s.Finish(ctx)
 }
 
-// complete checks that the log holds every write: carried out it makes the very volume that the PC has.
-func (r *replay) complete(pc *lab.PC) {
-	r.t.Helper()
-	final := filepath.Join(r.t.TempDir(), "final")
-	if err := lab.CutVolume(r.t.Context(), pc.Disk, final); err != nil {
-		r.t.Fatal(err)
+// packOperate makes an initramfs of the program operate and the drivers of a virtio disk.
+func packOperate(t *testing.T, out string) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "init")
+	if err := initramfs.Compile(t.Context(), "", "troy/qemu-tests/operate", program); err != nil {
+		t.Fatal(err)
 	}
-	a, err := os.ReadFile(final)
+	code, err := os.ReadFile(program)
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
-	b, err := os.ReadFile(r.volume.Name())
+	files := []initramfs.File{{Name: "init", Data: code, Mode: 0o755}}
+	index, err := kmod.Open(os.Getenv("MODULES"))
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
-	if !bytes.Equal(a, b) {
-		r.t.Error("the log, carried out, does not make the volume that the PC has")
+	modules, err := index.Closure("virtio_pci", "virtio_blk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range modules {
+		files = append(files, initramfs.File{Name: fmt.Sprintf("modules/%02d-%s.ko", i, m.Name), Data: m.Data, Mode: 0o644})
+	}
+	if err := initramfs.Pack(out, files); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -99,7 +99,10 @@ func Load(disk io.ReaderAt, size int64, sectorSize int, t Trust) (*Set, error) {
 		}
 	}
 	s := &Set{CA2023: newer, Partition: number}
-	return s, s.collect(r)
+	if err := s.collect(r); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // collect sorts the files and adds the name by which firmware finds a disk without a boot entry.

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
 	"time"
 
+	"troy/chainload/bootfiles"
 	"troy/cmds/deploy/coldplug"
 	"troy/diskwriter"
 	"troy/diskwriter/target"
@@ -47,14 +49,16 @@ type agent struct {
 	retryMu   sync.Mutex
 	retrySaid time.Time // when a retry was last shown
 
-	toWindows func(context.Context) error // makes the next start that of Windows
-	reset     func() error                // restarts the machine
+	boot      *bootfiles.Set                         // of the version that is being installed; nil: not read yet
+	onESP     func(do func(root string) error) error // mounts the ESP
+	toWindows func(context.Context) error            // makes the next start that of Windows
+	reset     func() error                           // restarts the machine
 }
 
 func newAgent(o *options, out io.Writer) *agent {
 	a := &agent{o: o, reset: drainAndReset}
 	a.out = screen(out, &a.log)
-	a.toWindows = a.prepareWindows
+	a.toWindows, a.onESP = a.prepareWindows, a.mountedESP
 	return a
 }
 
@@ -113,13 +117,21 @@ func (a *agent) work(ctx context.Context) error {
 		return both(diskErr, err)
 	}
 	order, err := a.checkIn(ctx, diskErr)
-	if err != nil || diskErr != nil && a.parentChanged == nil {
+	if err != nil {
 		return both(diskErr, err)
+	}
+	if order.Action == protocol.ActionProvision && errors.Is(diskErr, target.ErrNone) {
+		a.say("%v", diskErr)
+		return a.provision(ctx, order)
+	}
+	if diskErr != nil && a.parentChanged == nil {
+		return diskErr
 	}
 	if err := a.obey(ctx, order); err != nil {
 		return err
 	}
 	a.remember()
+	a.renewBootFiles(ctx)
 	return nil
 }
 

@@ -138,7 +138,7 @@ func (b *bench) publish() {
 	}
 	_, err = store.Import(b.t.Context(), testImage, image.ChainDisk(open(pair.Base)), nil)
 	b.must(err)
-	_, err = store.Add(b.t.Context(), testImage, image.ChainDisk(open(pair.Child)), &image.PublishOptions{Copies: true})
+	_, err = store.Add(b.t.Context(), testImage, image.ChainDisk(open(pair.Child)), nil)
 	b.must(err)
 	repo, err := trust.Init(b.store, time.Now(), nil)
 	b.must(err)

@@ -31,6 +31,8 @@ func (a *agent) obey(ctx context.Context, order *protocol.Order) error {
 		return a.settle(ctx, order)
 	case protocol.ActionReinstall:
 		return a.reinstall(ctx, order)
+	case protocol.ActionProvision:
+		return untouched("provision", errors.New("this machine has a disk of Troy already: order a reinstall"))
 	}
 	s := a.machine.State()
 	if s.Image == order.Image && s.Version == order.Version {
@@ -175,28 +177,38 @@ func (a *agent) mergeNow(ctx context.Context, order *protocol.Order) error {
 // stage fetches the plan's pages into the inactive slot.
 func (a *agent) stage(ctx context.Context, order *protocol.Order, plan *image.Plan, src image.Source) error {
 	before := a.target.Written()
-	stager, err := a.machine.Stage(ctx, &diskwriter.StageRequest{Image: order.Image, Version: order.Version, Runs: stageRuns(plan)})
+	// The manifest names the content: a download that was cut off goes on only if it is still that.
+	manifest, err := image.LoadManifest(ctx, src, order.Image, order.Version)
+	if err != nil {
+		return untouched("plan", err)
+	}
+	stager, err := a.machine.Stage(ctx, &diskwriter.StageRequest{Image: order.Image, Version: order.Version, Runs: stageRuns(plan),
+		Identity: manifest.Map.SHA256.String()})
 	if err != nil {
 		return a.since(before, "stage", err)
+	}
+	if n := stager.Held(); n > 0 {
+		a.say("stage: %s are here already from an earlier start", progress.Bytes(n))
 	}
 	a.remember()
 	local, err := a.machine.Content()
 	if err != nil {
 		return unfinished("stage", err)
 	}
-	if err := a.fetch(ctx, plan, src, stager, local); err != nil {
+	if err := a.fetch(ctx, plan, src, stager, &image.FetchOptions{SkipZeros: true, Local: local, Have: stager.Have}); err != nil {
 		return unfinished("fetch", err)
 	}
 	return a.phase("stage", func() int64 { return plan.WriteBytes }, func() error { return unfinished("stage", stager.Finish(ctx)) })
 }
 
-// fetch brings the plan's pages to sink; local reads the version that the disk holds.
-func (a *agent) fetch(ctx context.Context, plan *image.Plan, src image.Source, sink io.WriterAt, local io.ReaderAt) error {
+// fetch brings the plan's pages to sink.
+func (a *agent) fetch(ctx context.Context, plan *image.Plan, src image.Source, sink io.WriterAt, o *image.FetchOptions) error {
 	meter := a.newGauge("fetch", plan.FetchBytes)
 	defer meter.Done()
+	o.Workers, o.Progress = a.o.workers, meter
 	var stats image.Stats
 	return a.phase("fetch", func() int64 { return stats.FetchedBytes }, func() (err error) {
-		stats, err = plan.Fetch(ctx, src, sink, &image.FetchOptions{Workers: a.o.workers, Progress: meter, SkipZeros: local != nil, Local: local})
+		stats, err = plan.Fetch(ctx, src, sink, o)
 		return err
 	})
 }

@@ -198,3 +198,18 @@ func (a *agent) healthy() bool {
 	}
 	return clean > 0
 }
+
+// renewBootFiles brings the boot manager of the version that was just deployed to the ESP. It is no reason to stop: the
+// one that is there has started Windows before.
+func (a *agent) renewBootFiles(ctx context.Context) {
+	if !a.deploys || a.boot != nil || a.machine == nil {
+		return
+	}
+	chain, err := a.machine.Content()
+	if err == nil {
+		err = a.putBootFiles(ctx, chain, chain.Size(), int(a.machine.State().LogicalSectorSize))
+	}
+	if err != nil {
+		a.say("boot files: %v; what is on the ESP stays", err)
+	}
+}

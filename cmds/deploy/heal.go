@@ -76,7 +76,7 @@ func (a *agent) repair(ctx context.Context, src image.Source, m *image.Map, h *d
 		return untouched("heal", err)
 	}
 	before := a.target.Written()
-	if err := a.fetch(ctx, plan, src, h, nil); err != nil {
+	if err := a.fetch(ctx, plan, src, h, &image.FetchOptions{}); err != nil {
 		return a.since(before, "heal", err)
 	}
 	bad, err = a.compare(ctx, m, h)

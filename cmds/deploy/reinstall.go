@@ -7,12 +7,10 @@ import (
 
 	"troy/cmds/internal/progress"
 	"troy/diskwriter"
+	"troy/diskwriter/target"
 	"troy/image"
 	"troy/server/protocol"
 )
-
-// reinstallSlice is how much of the virtual disk is written between two notes of how far it is, in bytes.
-const reinstallSlice = 1 << 30
 
 // reinstall writes a version over the parent as a whole. From its first write to its last the machine starts nothing but
 // this agent, so everything that can be known before is asked before.
@@ -57,6 +55,12 @@ func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 	if err := a.check(ctx, src, m, in, order); err != nil {
 		return err
 	}
+	if err := a.putBootFiles(ctx, in, in.Size(), int(plan.SectorSize)); err != nil {
+		if a.boot != nil { // the ESP of a disk that was just made is empty
+			return unfinished("boot files", err)
+		}
+		a.say("boot files: %v; what is on the ESP stays", err)
+	}
 	if err := in.Finish(ctx); err != nil {
 		return unfinished("reinstall", err)
 	}
@@ -81,47 +85,18 @@ func (a *agent) fits(plan *image.Plan) error {
 	return nil
 }
 
-// rewrite writes the plan slice by slice, noting after each how far it is.
+// rewrite writes the plan piece by piece, noting after each how far it is.
 func (a *agent) rewrite(ctx context.Context, src image.Source, plan *image.Plan, in *diskwriter.Reinstaller) error {
-	meter := a.newGauge("reinstall", plan.FetchBytes)
-	defer meter.Done()
-	return a.phase("reinstall", meter.Total, func() error {
-		for from := in.Offset(); from < in.Size(); {
-			to := min(in.Size(), from+reinstallSlice)
-			if err := writeZeros(ctx, in, plan.Runs(), from, to); err != nil {
-				return err
-			}
-			_, err := plan.Fetch(ctx, src, in, &image.FetchOptions{
-				Workers: a.o.workers, Progress: meter, SkipZeros: true,
-				Have: func(off, length int64) bool { return off+length <= from || off >= to },
-			})
-			if err != nil {
-				return err
-			}
-			if err := in.Advance(ctx, to); err != nil {
-				return err
-			}
-			from = to
-		}
-		return nil
-	})
-}
-
-// writeZeros writes the zeros of the runs between two offsets: the parent still holds what was there.
-func writeZeros(ctx context.Context, in *diskwriter.Reinstaller, runs []image.Run, from, to int64) error {
-	zeros := make([]byte, 4<<20)
-	for _, r := range runs {
-		start, end := max(r.Offset, from), min(r.Offset+r.Length, to)
-		for ; r.Zero && start < end; start += int64(len(zeros)) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if _, err := in.WriteAt(zeros[:min(int64(len(zeros)), end-start)], start); err != nil {
-				return err
-			}
-		}
+	left := int64(0)
+	for _, r := range plan.Runs() {
+		left += max(0, r.Offset+r.Length-max(r.Offset, in.Offset()))
 	}
-	return nil
+	meter := a.newGauge("reinstall", left)
+	defer meter.Done()
+	v := &planVersion{a: a, plan: plan, src: src}
+	return a.phase("fetch", func() int64 { return v.fetched }, func() error {
+		return a.target.Fill(ctx, in, v, &target.FillOptions{Progress: meter})
+	})
 }
 
 // check compares the whole parent with its version before anything boots from it, and repairs once what differs.
@@ -133,7 +108,7 @@ func (a *agent) check(ctx context.Context, src image.Source, m *image.Map, in *d
 	a.say("reinstall: %d regions did not read back right, writing them again", len(bad))
 	plan, err := image.LoadHeal(ctx, src, order.Image, order.Version, bad)
 	if err == nil {
-		err = a.fetch(ctx, plan, src, in, nil)
+		err = a.fetch(ctx, plan, src, in, &image.FetchOptions{})
 	}
 	if err == nil {
 		bad, err = a.compare(ctx, m, in)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/cmds/internal/progress"
+	"troy/diskwriter/target"
 	"troy/server/protocol"
 )
 
@@ -40,10 +41,31 @@ func (a *agent) describe(diskErr error) *protocol.CheckIn {
 		in.Image, in.Version, in.Staged, in.Merging = s.Image, s.Version, s.Staged, s.Merging
 		in.Previous = previous(s)
 	}
+	in.Disks = a.describeDisks()
 	if diskErr != nil {
 		in.Detail = protocol.Clean(diskErr.Error(), protocol.MaxText)
 	}
 	return in
+}
+
+// describeDisks tells what an image could go to.
+func (a *agent) describeDisks() []protocol.Disk {
+	disks, err := a.disks()
+	if err != nil {
+		a.say("disks: %v", err)
+	}
+	var all []protocol.Disk
+	for _, d := range disks {
+		if d.Removable || d.USB || d.ReadOnly || len(all) == protocol.MaxDisks {
+			continue
+		}
+		clean := func(s string) string { return protocol.Clean(s, protocol.MaxText) }
+		all = append(all, protocol.Disk{
+			Path: clean(d.Path), Model: clean(d.Model), Serial: clean(d.Serial), Size: d.Size, SectorSize: d.SectorSize,
+			Empty: d.Holding == target.Bare || d.Holding == target.Unfinished, Troy: d.Holding == target.Prepared,
+		})
+	}
+	return all
 }
 
 func memorySize() int64 {

@@ -40,7 +40,7 @@ func (a *agentCall) change(ctx context.Context, f func() error) error {
 		return err
 	}
 	if err := f(); err != nil {
-		return &fault{err: err, fate: "the releases are as they were", advice: agentAdvice(err)}
+		return &fault{err: err, fate: "machines see what they saw before", advice: agentAdvice(err)}
 	}
 	if err := signer.sign(ctx, a.imageCall); err != nil {
 		return &fault{err: err, fate: "it is done in the store, but not signed: machines see what they saw before", advice: "'troy key sign' signs it"}

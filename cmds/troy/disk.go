@@ -12,7 +12,8 @@ import (
 
 // diskCommand returns the commands that work on the disk of a machine: a block device, or an image file of a whole disk.
 //
-// inspect and verify open the disk read only. merge, rollback and reset first finish what was cut off, as the agent does.
+// inspect and verify open the disk read only. merge, rollback and reset first finish what was cut off, as the agent does. heal and
+// reinstall take the bytes from a store; a reinstall that is cut off leaves a machine that boots nothing until it is run again.
 // Only prepare makes or erases anything outside of the clusters of the \Troy\ files. Where a command fails, its one line
 // says whether the disk was written to: "untouched" is what ends the agent with exit code 3, "run it again" with 4; here
 // the exit code is 1 for both, and 5 when verify found something wrong.
@@ -20,13 +21,15 @@ import (
 // With --json a command prints one JSON document on the standard output, as those of troy vhdx do.
 func diskCommand() command {
 	return command{name: "disk", sub: []command{
-		{name: "prepare", args: "--image NAME --version N (--base FILE | --size N[K|M|G|T]) [--parent FILE]… [--slot N[M|G]] [--esp N[M|G]] [--esp-files DIR]" +
-			" [--create N[G|T] [--sector-size 512|4096]] [--temp DIR] [--wipe] DEVICE | --adopt --image NAME --version N DEVICE",
+		{name: "prepare", args: "--image NAME --version N (--store DIR | --base FILE | --size N[K|M|G|T]) [--parent FILE]… [--slot N[M|G]] [--esp N[M|G]] [--data N[M|G]]" +
+			" [--room N[M|G]] [--esp-files DIR | --boot-ca 2011|2023] [--create N[G|T] [--sector-size 512|4096]] [--temp DIR] [--wipe] DEVICE | --adopt --image NAME --version N DEVICE",
 			short: "make the disk of a machine that holds a version", run: runDiskPrepare},
 		{name: "inspect", args: "[--json] DEVICE", short: "partitions, volume, files and what the machine holds", run: runDiskInspect},
 		{name: "verify", args: "[--json] [--against FILE] [--parent FILE]… [--session] DEVICE", short: "check the chain and read all of it", run: runDiskVerify},
 		{name: "merge", args: "[--json] DEVICE", short: "carry the slots into the parent", run: runDiskMerge},
 		{name: "rollback", args: "[--json] DEVICE", short: "go back to the version below", run: runDiskRollback},
+		{name: "heal", args: "--store DIR [--json] DEVICE", short: "repair a parent that was opened read-write elsewhere", run: runDiskHeal},
+		{name: "reinstall", args: "--store DIR --image NAME [--version N] [--json] DEVICE", short: "write a whole version into the parent", run: runDiskReinstall},
 		{name: "reset", args: "[--json] DEVICE", short: "throw away what Windows wrote since", run: runDiskReset},
 	}}
 }
@@ -57,6 +60,10 @@ func diskAdvice(err error) string {
 		return "--wipe erases it"
 	case errors.Is(err, machinedisk.ErrUnclean):
 		return "start Windows once, it repairs its volume"
+	case errors.Is(err, diskwriter.ErrParentChanged):
+		return "'troy disk heal' repairs it"
+	case errors.Is(err, diskwriter.ErrReinstalling):
+		return "'troy disk reinstall' goes on"
 	case errors.Is(err, diskwriter.ErrMergeStarted):
 		return "only the newer version is whole now"
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"troy/chainload/bcd"
+	"troy/cmds/internal/install"
 	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
@@ -22,13 +23,17 @@ import (
 type diskPrepare struct {
 	*vhdxCall
 	base, espFiles  string
+	store, bootCA   string
 	parents         paths
 	size, slot, esp size
+	data, room      size
 	create          size
 	adopt           bool
 	provision       machinedisk.ProvisionOptions
 	device          string
 	windows         bool // a boot manager is among the ESP's files
+	fromImage       []prepare.BootFile
+	version         *install.Version // of the store
 }
 
 func runDiskPrepare(ctx context.Context, c *call) error {
@@ -54,10 +59,14 @@ func (d *diskPrepare) defineFlags() {
 	d.fs.IntVar(&o.Version, "version", 0, "`number` of its version")
 	d.fs.StringVar(&d.base, "base", "", "VHDX (or chain) or raw image `file` to be copied into the parent")
 	d.fs.Var(&d.parents, "parent", "a `file` of the chain of --base, nearest first (default: the name in the child, in its own folder)")
+	d.fs.StringVar(&d.store, "store", "", "`folder` of a store that has the version, instead of --base (--version 0: the newest)")
 	d.fs.Var(&d.size, "size", "`bytes` of an empty virtual disk, instead of --base")
 	d.fs.Var(&d.slot, "slot", "`bytes` that a version may change (default: a quarter of the virtual disk)")
 	d.fs.Var(&d.esp, "esp", "`bytes` of the EFI system partition (default: 512M)")
-	d.fs.StringVar(&d.espFiles, "esp-files", "", "`folder` whose files go to the EFI system partition, such as EFI/Microsoft/Boot of Windows; the BCD store is made here")
+	d.fs.Var(&d.data, "data", "`bytes` of the data volume, what is behind it stays free (default: the rest of the disk)")
+	d.fs.Var(&d.room, "room", "`bytes` to be left free on it for Windows' pagefile (default: an eighth of the virtual disk, at most 8G)")
+	d.fs.StringVar(&d.espFiles, "esp-files", "", "`folder` whose files go to the EFI system partition, such as EFI/Microsoft/Boot of Windows, instead of those in the image; the BCD store is made here")
+	d.fs.StringVar(&d.bootCA, "boot-ca", "2011", "`year` of the CA that the machine's firmware trusts, 2011 or 2023: which boot manager of the image is taken")
 	d.fs.Var(&d.create, "create", "make DEVICE first, an image file of so many `bytes`")
 	d.fs.IntVar(&o.SectorSize, "sector-size", 0, "logical sector size of the image file that is made: 512 or 4096 (default: 512)")
 	d.fs.StringVar(&o.TempDir, "temp", "", "`folder` for some tens of MB in a sparse file as large as the disk")
@@ -69,12 +78,15 @@ func (d *diskPrepare) defineFlags() {
 func (d *diskPrepare) usage() error {
 	o := &d.provision
 	switch {
-	case o.Image == "" || o.Version <= 0:
+	case o.Image == "" || o.Version < 0 || o.Version == 0 && d.store == "":
 		return &usageError{"--image NAME and --version N (from 1) say what the machine holds"}
-	case d.adopt && (d.base != "" || d.size != 0 || d.slot != 0 || d.esp != 0 || d.espFiles != "" || d.create != 0 || o.Wipe):
+	case d.adopt && (d.base != "" || d.size != 0 || d.slot != 0 || d.esp != 0 || d.espFiles != "" || d.create != 0 || o.Wipe ||
+		d.store != "" || d.data != 0 || d.room != 0):
 		return &usageError{"--adopt makes no disk: it goes with --image and --version only"}
-	case !d.adopt && (d.base == "") == (d.size == 0):
-		return &usageError{"one of --base and --size is needed"}
+	case !d.adopt && d.sources() != 1:
+		return &usageError{"one of --base, --store and --size is needed"}
+	case d.bootCA != "2011" && d.bootCA != "2023":
+		return &usageError{fmt.Sprintf("--boot-ca %s: want 2011 or 2023", d.bootCA)}
 	case o.SectorSize != 0 && d.create == 0:
 		return &usageError{"--sector-size is for an image file made by --create"}
 	case o.SectorSize != 0 && o.SectorSize != 512 && o.SectorSize != 4096:
@@ -83,10 +95,20 @@ func (d *diskPrepare) usage() error {
 	return nil
 }
 
+// sources counts what the content may come from.
+func (d *diskPrepare) sources() (n int) {
+	for _, given := range []bool{d.base != "", d.store != "", d.size != 0} {
+		if given {
+			n++
+		}
+	}
+	return n
+}
+
 func (d *diskPrepare) runProvision(ctx context.Context) (err error) {
 	fate := "the disk is untouched"
 	defer func() { err = explainDisk(err, fate) }()
-	if err := d.collect(); err != nil {
+	if err := d.collect(ctx); err != nil {
 		return err
 	}
 	if d.provision.Base != nil {
@@ -100,6 +122,9 @@ func (d *diskPrepare) runProvision(ctx context.Context) (err error) {
 	if err := machinedisk.Provision(ctx, d.device, &d.provision); err != nil {
 		if errors.Is(err, prepare.ErrUnfinished) {
 			fate = "what the disk held is lost; run the command again with --wipe"
+			if d.version != nil {
+				fate = "what the disk held is lost; run the command again, it goes on"
+			}
 		}
 		if d.create != 0 && !errors.Is(err, prepare.ErrUnfinished) {
 			os.Remove(d.device) // made a moment ago and empty
@@ -115,6 +140,9 @@ func (d *diskPrepare) runProvision(ctx context.Context) (err error) {
 }
 
 func (d *diskPrepare) virtual() int64 {
+	if d.version != nil {
+		return d.version.Size()
+	}
 	if d.provision.Base != nil {
 		return d.provision.Base.Size()
 	}
@@ -122,16 +150,20 @@ func (d *diskPrepare) virtual() int64 {
 }
 
 // collect opens the base and reads the files for the ESP.
-func (d *diskPrepare) collect() error {
+func (d *diskPrepare) collect(ctx context.Context) error {
 	o := &d.provision
-	o.Size, o.SlotBytes, o.ESPSize = int64(d.size), int64(d.slot), int64(d.esp)
+	o.Size, o.SlotBytes, o.ESPSize, o.DataSize, o.Room = int64(d.size), int64(d.slot), int64(d.esp), int64(d.data), int64(d.room)
+	o.Filled = d.filled
 	files, err := d.readESPFiles()
 	if err != nil {
 		return err
 	}
 	o.BootFiles = func(table *blockdev.Table) ([]prepare.BootFile, error) {
 		store, err := newBCD(table)
-		return append(files, prepare.BootFile{Path: storePath, Data: store}), err
+		return append(append(files, d.fromImage...), prepare.BootFile{Path: storePath, Data: store}), err
+	}
+	if d.store != "" {
+		return d.openStore(ctx)
 	}
 	if d.base == "" {
 		return nil

@@ -13,7 +13,7 @@ import (
 // imageCommand returns the commands that work on a store. A version exists whole or not at all: each command may be interrupted anywhere and run again.
 // With --json a command prints one JSON document; progress, warnings and errors go to the standard error in any case.
 func imageCommand() command {
-	const publishArgs = "[--store DIR] [--keys DIR] [--passphrase-file FILE] [--no-filter] [--copies] [--level N] [--json] "
+	const publishArgs = "[--store DIR] [--keys DIR] [--passphrase-file FILE] [--no-filter] [--no-copies] [--level N] [--json] "
 	return command{name: "image", sub: []command{
 		{name: "import", args: publishArgs + "[--parent FILE]… NAME BASE.vhdx", short: "publish version 1", run: runImport},
 		{name: "add", args: publishArgs + "[--parent FILE]… [--compare] NAME CHILD.vhdx", short: "publish what a child changed as the next version", run: runAdd},

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"sync"
 
 	"troy/cmds/internal/progress"
 	"troy/image"
@@ -23,8 +25,8 @@ func newPublishing(c *call) *publishing {
 	p := &publishing{imageCall: newImageCall(c)}
 	p.fs.Var(&p.parents, "parent", "a parent of the disk, nearest first (default: the file that each child names, in its own folder)")
 	p.fs.BoolVar(&p.noFilter, "no-filter", false, "ship free clusters and page files as well: the version is then equal to the disk byte by byte")
-	p.fs.BoolVar(&p.o.Copies, "copies", false, "tell pages that stand elsewhere in the version below instead of shipping them; reads all of the parent. "+
-		"It pays only if the machines read such pages from their own disk; others may have to fetch more")
+	p.fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship pages that stand elsewhere in the version below, instead of telling machines where they have them: "+
+		"spares reading all of the parent once")
 	p.fs.IntVar(&p.o.Level, "level", image.DefaultLevel, "`level` of compression, 1 to 22")
 	p.keys.add(p.fs)
 	return p
@@ -77,13 +79,13 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*image.Dis
 	defer chain.Close()
 	p.noteUnused(l)
 	p.noteReplay(l)
-	meter := progress.New(p.stderr, "reading", changedBytes(chain))
-	p.o.Progress = meter
+	meters := &publishMeters{w: p.stderr, changed: changedBytes(chain), data: dataBytes(chain)}
+	p.o.Search, p.o.Progress = meterOf(meters.searched), meterOf(meters.read)
 	if !p.noFilter {
 		p.o.Filter = unusedPages()
 	}
 	m, err := f(image.ChainDisk(chain))
-	meter.Done()
+	meters.done()
 	if err != nil {
 		return oneLine(err)
 	}
@@ -109,4 +111,63 @@ func changedBytes(c *vhdx.Chain) (n int64) {
 		}
 	}
 	return n
+}
+
+// dataBytes is how much data a disk holds, all its files together.
+func dataBytes(c *vhdx.Chain) (n int64) {
+	for e, err := range c.Extents(0, c.Size()) {
+		if err != nil {
+			return 0
+		}
+		if e.Kind == vhdx.Data {
+			n += e.Length
+		}
+	}
+	return n
+}
+
+// publishMeters shows the two parts of publishing, the second when it begins.
+type publishMeters struct {
+	w             io.Writer
+	changed, data int64
+
+	mu              sync.Mutex
+	search, reading *progress.Meter
+}
+
+// meterOf is an image.Progress.
+type meterOf func(n int64)
+
+// Add counts.
+func (f meterOf) Add(n int64) { f(n) }
+
+func (m *publishMeters) searched(n int64) {
+	m.mu.Lock()
+	if m.search == nil {
+		m.search = progress.New(m.w, "looking for what has moved", m.changed+m.data)
+	}
+	m.mu.Unlock()
+	m.search.Add(n)
+}
+
+func (m *publishMeters) read(n int64) {
+	m.mu.Lock()
+	if m.reading == nil {
+		if m.search != nil {
+			m.search.Done()
+		}
+		m.reading = progress.New(m.w, "reading", m.changed)
+	}
+	m.mu.Unlock()
+	m.reading.Add(n)
+}
+
+// done writes the closing line of what began last.
+func (m *publishMeters) done() {
+	switch {
+	case m.reading != nil:
+		m.reading.Done()
+	case m.search != nil:
+		m.search.Done()
+	}
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"troy/image/trust"
@@ -48,18 +51,54 @@ func (c *call) terminal() *os.File {
 	return os.Stdin
 }
 
-// readSecret asks without showing what is typed. The terminal shows it again afterwards, whatever happened.
+// readSecret asks without showing what is typed, not even what is typed before the question is there. The terminal shows it again afterwards, whatever happened;
+// an interrupt ends the question, because the program's own handler of it would only wait for the answer.
 func readSecret(tty *os.File, out io.Writer, prompt string) ([]byte, error) {
-	fmt.Fprint(out, prompt)
-	b, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(out)
+	fd := int(tty.Fd())
+	before, err := term.GetState(fd)
 	if err != nil {
 		return nil, fmt.Errorf("reading the passphrase: %w", err)
 	}
-	if len(b) > maxPassphrase {
-		return nil, fmt.Errorf("the passphrase is longer than %d bytes", maxPassphrase)
+	defer term.Restore(fd, before)
+	if err := hide(fd); err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
 	}
-	return b, nil
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(stop)
+	fmt.Fprint(out, prompt)
+	defer fmt.Fprintln(out)
+	type line struct {
+		b   []byte
+		err error
+	}
+	typed := make(chan line, 1)
+	go func() {
+		b, err := term.ReadPassword(fd)
+		typed <- line{b, err}
+	}()
+	select {
+	case <-stop:
+		return nil, errors.New("no passphrase was given: interrupted")
+	case l := <-typed:
+		if l.err != nil {
+			return nil, fmt.Errorf("reading the passphrase: %w", l.err)
+		}
+		if len(l.b) > maxPassphrase {
+			return nil, fmt.Errorf("the passphrase is longer than %d bytes", maxPassphrase)
+		}
+		return l.b, nil
+	}
+}
+
+// hide keeps a terminal from showing what is typed.
+func hide(fd int) error {
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	t.Lflag &^= unix.ECHO
+	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
 }
 
 // newSecret asks for a new passphrase, twice.

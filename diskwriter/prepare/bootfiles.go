@@ -17,7 +17,8 @@ type BootFile struct {
 	Data []byte
 }
 
-// PutBootFiles writes files on the fresh ESP of the disk or image file at disk, with mtools, and flushes. Errors: ErrTool.
+// PutBootFiles writes files on the ESP of the disk or image file at disk, with mtools, and flushes; it may be called again. For the ESP of
+// a machine that boots see package bootfiles. Errors: ErrTool.
 func PutBootFiles(ctx context.Context, disk string, esp blockdev.Entry, files []BootFile) error {
 	if len(files) == 0 {
 		return nil
@@ -49,6 +50,9 @@ func makeFolders(ctx context.Context, image, dir string, made map[string]bool) e
 	for i := range len(dir) + 1 {
 		if i < len(dir) && dir[i] != '/' || made[dir[:i]] || dir[:i] == "." {
 			continue
+		}
+		if run(ctx, "mdir", "-b", "-i", image, "::/"+strings.TrimPrefix(dir[:i], "/")) == nil {
+			continue // an earlier call made it
 		}
 		if err := run(ctx, "mmd", "-i", image, "::/"+strings.TrimPrefix(dir[:i], "/")); err != nil {
 			return err

@@ -44,7 +44,7 @@ type BareOptions struct {
 const maxRoom = 8 << 30
 
 // overhead bounds what NTFS keeps for itself: $LogFile, $MFT and room for it, $Bitmap of a disk of 1 TiB; in bytes.
-const overhead = 256 * mib
+const overhead = 232 * mib
 
 // sizes returns the sizes of the files.
 func (o *BareOptions) sizes() prepare.Sizes { return FileSizes(o.VirtualSize, o.SlotBytes) }

@@ -33,7 +33,9 @@ type ProvisionOptions struct {
 	TempDir            string // for a sparse scratch file as large as the data volume; "": the system's
 
 	Wipe bool // go on although the disk is not empty: everything on it is lost
-	// BootFiles returns what to put on the ESP, knowing the GUIDs of the partitions; nil: nothing.
+	// Filled is called when the parent holds the version and before the machine boots it: the time to look at it. nil: nobody looks.
+	Filled func(ctx context.Context, r *diskwriter.Reinstaller) error
+	// BootFiles, called after Filled, returns what to put on the ESP, knowing the GUIDs of the partitions; nil: nothing.
 	BootFiles func(table *blockdev.Table) ([]prepare.BootFile, error)
 	Progress  diskwriter.Progress // of the bytes of the virtual disk; may be nil
 }
@@ -81,6 +83,9 @@ func Provision(ctx context.Context, path string, o *ProvisionOptions) error {
 	}
 	defer t.Close()
 	err = t.Fill(ctx, r, o.content(), &FillOptions{Progress: o.Progress})
+	if err == nil && o.Filled != nil {
+		err = o.Filled(ctx, r)
+	}
 	if err == nil {
 		err = putBootFiles(ctx, path, t.Table, o)
 	}

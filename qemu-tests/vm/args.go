@@ -19,7 +19,7 @@ func (c *Config) command(vars string) []string {
 		orDefault(os.Getenv(envQEMU), "qemu-system-x86_64"),
 		"-name", c.name(),
 		"-nodefaults", "-no-user-config",
-		"-machine", "q35", "-accel", orDefault(os.Getenv(envAccel), "tcg,thread=multi,tb-size=512"), "-cpu", "max",
+		"-machine", "q35" + c.secureMachine(), "-accel", orDefault(os.Getenv(envAccel), "tcg,thread=multi,tb-size=512"), "-cpu", "max",
 		"-smp", strconv.Itoa(orDefault(c.CPUs, 2)), "-m", strconv.Itoa(orDefault(c.MemoryMiB, 1024)),
 		"-display", "none", "-serial", "stdio",
 	}
@@ -33,6 +33,9 @@ func (c *Config) command(vars string) []string {
 		args = append(args,
 			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(c.Firmware.Code),
 			"-drive", "if=pflash,unit=1,format=raw,file="+escape(vars))
+		if c.Firmware.Secure {
+			args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
+		}
 	}
 	if c.Kernel != "" {
 		args = append(args, "-kernel", c.Kernel, "-append", c.Cmdline)
@@ -45,6 +48,14 @@ func (c *Config) command(vars string) []string {
 	return append(args, c.Args...)
 }
 
+// secureMachine is what a machine needs whose firmware guards its variables.
+func (c *Config) secureMachine() string {
+	if c.Firmware != nil && c.Firmware.Secure {
+		return ",smm=on"
+	}
+	return ""
+}
+
 func (c *Config) diskArgs() []string {
 	var args []string
 	usb := false
@@ -53,7 +64,7 @@ func (c *Config) diskArgs() []string {
 		// cache=unsafe: flushes are not passed on to the host's disk. The host's
 		// memory outlives QEMU, so nothing that the guest wrote is lost by a kill.
 		drive := fmt.Sprintf("if=none,id=%s,format=raw,cache=unsafe,discard=unmap,file=%s", id, escape(d.Path))
-		if d.ReadOnly {
+		if d.ReadOnly || d.Bus == CDROM {
 			drive += ",readonly=on"
 		}
 		if d.WriteLog != "" {
@@ -77,6 +88,8 @@ func (d *Disk) device(id string, index int) string {
 		dev = "nvme"
 	case AHCI:
 		dev = fmt.Sprintf("ide-hd,bus=ide.%d", index)
+	case CDROM:
+		dev = fmt.Sprintf("ide-cd,bus=ide.%d", index)
 	case USB:
 		dev = "usb-storage,bus=xhci.0"
 	default:

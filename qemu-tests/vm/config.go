@@ -41,6 +41,7 @@ const (
 	NVMe
 	AHCI
 	USB
+	CDROM // a drive with the image as its disc
 )
 
 // Disk is a raw image file.

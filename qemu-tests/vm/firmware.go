@@ -12,6 +12,9 @@ import (
 type Firmware struct {
 	Code string // read only
 	Vars string // what the variables are at first; each VM gets a copy
+	// Secure says that Secure Boot is enforced: the variables hold Microsoft's keys, and
+	// only code in system management mode can write to them.
+	Secure bool
 }
 
 // ErrNoFirmware says that no OVMF was found.
@@ -19,17 +22,34 @@ var ErrNoFirmware = errors.New("no UEFI firmware for QEMU found (Debian package 
 
 // FindFirmware finds an OVMF without Secure Boot where distributions install it.
 func FindFirmware() (*Firmware, error) {
-	return findFirmware("/")
+	return findFirmware("/", plainFirmware())
 }
 
-func findFirmware(root string) (*Firmware, error) {
-	for _, f := range []Firmware{
-		{"usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd"},                 // Debian, Ubuntu
-		{"usr/share/edk2/ovmf/OVMF_CODE.fd", "usr/share/edk2/ovmf/OVMF_VARS.fd"},             // Fedora
-		{"usr/share/edk2/x64/OVMF_CODE.4m.fd", "usr/share/edk2/x64/OVMF_VARS.4m.fd"},         // Arch
-		{"usr/share/qemu/ovmf-x86_64-4m-code.bin", "usr/share/qemu/ovmf-x86_64-4m-vars.bin"}, // openSUSE
-		{"usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"},                       // older Debian
-	} {
+// FindSecureFirmware finds an OVMF that enforces Secure Boot with Microsoft's keys.
+func FindSecureFirmware() (*Firmware, error) {
+	return findFirmware("/", secureFirmware())
+}
+
+func plainFirmware() []Firmware {
+	return []Firmware{
+		{Code: "usr/share/OVMF/OVMF_CODE_4M.fd", Vars: "usr/share/OVMF/OVMF_VARS_4M.fd"},                 // Debian, Ubuntu
+		{Code: "usr/share/edk2/ovmf/OVMF_CODE.fd", Vars: "usr/share/edk2/ovmf/OVMF_VARS.fd"},             // Fedora
+		{Code: "usr/share/edk2/x64/OVMF_CODE.4m.fd", Vars: "usr/share/edk2/x64/OVMF_VARS.4m.fd"},         // Arch
+		{Code: "usr/share/qemu/ovmf-x86_64-4m-code.bin", Vars: "usr/share/qemu/ovmf-x86_64-4m-vars.bin"}, // openSUSE
+		{Code: "usr/share/OVMF/OVMF_CODE.fd", Vars: "usr/share/OVMF/OVMF_VARS.fd"},                       // older Debian
+	}
+}
+
+func secureFirmware() []Firmware {
+	return []Firmware{
+		{Code: "usr/share/OVMF/OVMF_CODE_4M.secboot.fd", Vars: "usr/share/OVMF/OVMF_VARS_4M.ms.fd", Secure: true},              // Debian, Ubuntu
+		{Code: "usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", Vars: "usr/share/edk2/ovmf/OVMF_VARS.secboot.fd", Secure: true},     // Fedora
+		{Code: "usr/share/qemu/ovmf-x86_64-smm-ms-code.bin", Vars: "usr/share/qemu/ovmf-x86_64-smm-ms-vars.bin", Secure: true}, // openSUSE
+	}
+}
+
+func findFirmware(root string, known []Firmware) (*Firmware, error) {
+	for _, f := range known {
 		f.Code, f.Vars = filepath.Join(root, f.Code), filepath.Join(root, f.Vars)
 		if exists(f.Code) && exists(f.Vars) {
 			return &f, nil

@@ -49,6 +49,12 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("command line lacks %q:\n%s", want, got)
 		}
 	}
+	secure := shellLine((&Config{Firmware: &Firmware{Code: "/c.fd", Secure: true}, Disks: []Disk{{Path: "/t.iso", Bus: CDROM}}}).command("/v.fd"))
+	for _, want := range []string{"-machine q35,smm=on", "-global driver=cfi.pflash01,property=secure,value=on", "ide-cd,bus=ide.0,drive=disk0"} {
+		if !strings.Contains(secure, want) {
+			t.Errorf("command line lacks %q:\n%s", want, secure)
+		}
+	}
 	if n := strings.Count(got, "qemu-xhci"); n != 1 {
 		t.Errorf("%d USB controllers, want 1", n)
 	}
@@ -58,12 +64,15 @@ func TestCommandLine(t *testing.T) {
 }
 
 func TestFindFirmware(t *testing.T) {
-	if _, err := findFirmware(t.TempDir()); !errors.Is(err, ErrNoFirmware) {
+	if _, err := findFirmware(t.TempDir(), plainFirmware()); !errors.Is(err, ErrNoFirmware) {
 		t.Errorf("empty root: %v, want %v", err, ErrNoFirmware)
 	}
 	f, err := FindFirmware()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s, err := FindSecureFirmware(); err != nil || !s.Secure || s.Vars == f.Vars {
+		t.Errorf("FindSecureFirmware = %+v, %v", s, err)
 	}
 	c := &Config{Dir: t.TempDir(), Firmware: f}
 	vars, err := c.prepareVars()

@@ -124,7 +124,7 @@ type Provision struct {
 	Wipe   bool   `json:"wipe,omitempty"`
 	// SlotBytes is the room for changes in each of two slots; 0 = a quarter of the virtual disk.
 	SlotBytes int64 `json:"slot_bytes,omitempty"`
-	// SystemBytes is the size of the data volume; 0 = all that is left, negative = just what the files need.
+	// SystemBytes is the size of the data volume; 0 = all that is left.
 	SystemBytes int64 `json:"system_bytes,omitempty"`
 }
 

@@ -1,0 +1,104 @@
+package chainload
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"troy/chainload/efiboot"
+	"troy/chainload/internal/esp"
+	"troy/chainload/internal/grubenv"
+)
+
+// errNoGRUB says why GRUB cannot be asked to start Windows once.
+var errNoGRUB = errors.New("chainload: no GRUB of ours is started first")
+
+// agentPath is how paths of the agent's boot entries begin.
+var agentPath = `\` + strings.ReplaceAll(esp.AgentDir, "/", `\`) + `\`
+
+// grubOnce asks the GRUB in the agent's directory to start Windows once. It
+// needs no variable of the firmware, but GRUB has to be what is started next.
+func grubOnce(v efiboot.Variables, o *Options) (err error) {
+	if !agentIsFirst(v, o) {
+		return errNoGRUB
+	}
+	return editGRUB(o, func(dir esp.Dir, block []byte) error {
+		next, err := grubenv.Set(block, grubenv.Next, grubenv.Windows)
+		if err != nil {
+			return err
+		}
+		if err := dir.Overwrite(grubenv.Name, next); err != nil {
+			return err
+		}
+		back, err := dir.Read(grubenv.Name, grubenv.Size)
+		if err == nil && !bytes.Equal(back, next) {
+			err = fmt.Errorf("%s reads back different from what was written", grubenv.Name)
+		}
+		return err
+	})
+}
+
+// editGRUB calls f with the agent's directory and GRUB's environment block,
+// the ESP being writable.
+func editGRUB(o *Options, f func(esp.Dir, []byte) error) (err error) {
+	v, err := esp.Open(o.ESPDevice, o.ESPDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = join(err, v.Close()) }()
+	dir, block, err := readGRUB(v)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoGRUB, err)
+	}
+	if err := v.MakeWritable(); err != nil {
+		return fmt.Errorf("%w: %w", ErrESP, err)
+	}
+	if err := f(dir, block); err != nil {
+		return fmt.Errorf("%w: %w", ErrESP, err)
+	}
+	return nil
+}
+
+func readGRUB(v *esp.Volume) (esp.Dir, []byte, error) {
+	dir, err := v.Root.Sub(esp.AgentDir)
+	if err != nil {
+		return "", nil, err
+	}
+	block, err := dir.Read(grubenv.Name, grubenv.Size)
+	return dir, block, err
+}
+
+// agentIsFirst tells whether the firmware's first choice is a copy of the agent
+// on this ESP. Entries that are switched off or not there are passed over, as
+// the firmware does.
+func agentIsFirst(v efiboot.Variables, o *Options) bool {
+	order, err := efiboot.BootOrder(v)
+	if err != nil {
+		return false
+	}
+	entries, err := efiboot.Entries(v)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if e.Option.Attributes&efiboot.Active != 0 && slices.Contains(order, e.Number) {
+			return startsAgent(e.Option, o)
+		}
+	}
+	return false
+}
+
+func startsAgent(l *efiboot.LoadOption, o *Options) bool {
+	ours, path := false, ""
+	for _, n := range l.Path {
+		if hd, ok := n.HardDrive(); ok {
+			ours = hd.GUID == o.ESP.GUID
+		}
+		if p, ok := n.FilePath(); ok {
+			path += p
+		}
+	}
+	return ours && len(path) > len(agentPath) && strings.EqualFold(path[:len(agentPath)], agentPath)
+}

@@ -1,0 +1,144 @@
+package selfboot
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Errors of releases.
+var (
+	// ErrRelease is the class of releases that cannot be installed as they are.
+	ErrRelease = errors.New("selfboot: bad release")
+	// ErrSource says that a file does not hold what its size and hash say.
+	ErrSource = errors.New("selfboot: file of the release is not what it should be")
+)
+
+// File is a file of a release. Open is called more than once.
+type File struct {
+	Name   string // without a directory
+	Size   int64  // bytes
+	SHA256 Hash
+	Open   func() (io.ReadCloser, error)
+}
+
+// BytesFile is a File in memory.
+func BytesFile(name string, data []byte) File {
+	return File{Name: name, Size: int64(len(data)), SHA256: sha256.Sum256(data),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }}
+}
+
+// Release is the agent as the files that the firmware starts. The caller has
+// checked its signature: what sizes and hashes say is believed here.
+type Release struct {
+	Version string // a word of printable ASCII, at most 128 bytes
+	Start   string // the file that the firmware starts: shim, or a UKI
+	Files   []File
+	GRUB    *GRUB // its configuration, written for the copy it lies in; nil: none is needed
+}
+
+// GRUB says what GRUB starts.
+type GRUB struct {
+	Kernel  string // names of files of the release
+	Initrd  string
+	Cmdline string // kernel arguments; troy.copy= is added
+}
+
+// Names of the files of a release that works with Secure Boot. Shim starts a
+// file of that name in its own directory.
+const (
+	ShimName   = "shimx64.efi"
+	GRUBName   = "grubx64.efi"
+	KernelName = "vmlinuz"
+	InitrdName = "initramfs.zst"
+	UKIName    = "troy.efi"
+	configName = "grub.cfg"
+)
+
+// NewSigned returns a release that starts with Secure Boot on and off: shim,
+// GRUB, kernel and initramfs, whatever their names were. GRUB has to be one that
+// reads the configuration beside itself (Debian: gcdx64.efi.signed), see the
+// package comment. cmdline are the kernel's arguments.
+func NewSigned(version string, shim, grub, kernel, initrd File, cmdline string) *Release {
+	shim.Name, grub.Name, kernel.Name, initrd.Name = ShimName, GRUBName, KernelName, InitrdName
+	return &Release{Version: version, Start: ShimName, Files: []File{shim, grub, kernel, initrd},
+		GRUB: &GRUB{Kernel: KernelName, Initrd: InitrdName, Cmdline: cmdline}}
+}
+
+// NewUKI returns a release of one unified kernel image. It starts with Secure
+// Boot off, or when the firmware trusts its signer.
+func NewUKI(version string, uki File) *Release {
+	uki.Name = UKIName
+	return &Release{Version: version, Start: UKIName, Files: []File{uki}}
+}
+
+// forCopy returns all files of the release as they lie in a copy, and the manifest.
+func (r *Release) forCopy(c Copy) ([]File, *manifest, error) {
+	files := append([]File(nil), r.Files...)
+	if r.GRUB != nil {
+		config, err := r.GRUB.config(c)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrRelease, err)
+		}
+		files = append(files, BytesFile(configName, config))
+	}
+	m := &manifest{Format: format, Version: r.Version, Start: r.Start}
+	for _, f := range files {
+		if f.Open == nil {
+			return nil, nil, fmt.Errorf("%w: nothing to read %s from", ErrRelease, f.Name)
+		}
+		m.Files = append(m.Files, manifestFile{Name: f.Name, Size: f.Size, SHA256: f.SHA256})
+	}
+	if err := m.check(); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrRelease, err)
+	}
+	return files, m, nil
+}
+
+// config is the configuration for GRUB in one copy. All paths hang on $cmdpath,
+// the directory GRUB was started from.
+func (g *GRUB) config(c Copy) ([]byte, error) {
+	if !goodName(g.Kernel) || !goodName(g.Initrd) {
+		return nil, fmt.Errorf("kernel %.80q, initramfs %.80q", g.Kernel, g.Initrd)
+	}
+	var args []string
+	for _, word := range append(strings.Fields(g.Cmdline), "troy.copy="+string(c)) {
+		if strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`'"\`, r) }) {
+			return nil, fmt.Errorf("kernel argument %.80q has characters that GRUB would change", word)
+		}
+		args = append(args, "'"+word+"'")
+	}
+	return []byte(strings.NewReplacer("COPY", string(c), "OTHER", string(c.other()), "KERNEL", g.Kernel, "INITRD", g.Initrd,
+		"ARGS", strings.Join(args, " ")).Replace(grubConfig)), nil
+}
+
+// grubConfig starts what grubenv names, once, else the agent; and Windows when
+// the agent cannot be read. The order is forgotten before it is followed: if
+// that fails, it is not followed.
+const grubConfig = `# Written by Troy for its copy COPY.
+set timeout=0
+regexp --set=1:esp '^\(([^)]*)\)' "$cmdpath"
+set env="($esp)/EFI/Troy/grubenv"
+set windows="($esp)/EFI/Microsoft/Boot/bootmgfw.efi"
+set next_entry=
+load_env -f "$env" next_entry
+set once="$next_entry"
+if [ -n "$once" ]; then
+  set next_entry=
+  if save_env -f "$env" next_entry; then
+    if [ "$once" = windows ]; then
+      if chainloader "$windows"; then boot; fi
+    elif [ "$once" = OTHER ]; then
+      if chainloader "($esp)/EFI/Troy/OTHER/shimx64.efi"; then boot; fi
+    fi
+  fi
+fi
+if linux "$cmdpath/KERNEL" ARGS; then
+  if initrd "$cmdpath/INITRD"; then boot; fi
+fi
+echo "Troy: copy COPY cannot be started; starting Windows"
+if chainloader "$windows"; then boot; fi
+`

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"troy/chainload/bootfiles"
+	"troy/cmds/internal/install"
+	"troy/cmds/internal/progress"
+	"troy/diskwriter"
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/prepare"
+	machinedisk "troy/diskwriter/target"
+	"troy/image"
+)
+
+// openStore opens the version that is to be filled in.
+func (d *diskPrepare) openStore(ctx context.Context) error {
+	store, err := image.OpenStore(d.store)
+	if err != nil {
+		return err
+	}
+	o := &d.provision
+	if d.version, err = install.Open(ctx, store, o.Image, o.Version, nil); err != nil {
+		return err
+	}
+	o.Version, o.Content, o.LogicalSectorSize = d.version.Plan().Want, d.version, d.version.Plan().SectorSize
+	return nil
+}
+
+// filled looks at what the parent holds now: whether it is the version, and which boot files it has for the ESP.
+func (d *diskPrepare) filled(ctx context.Context, r *diskwriter.Reinstaller) error {
+	if d.version != nil {
+		meter := progress.New(d.stderr, "verifying", r.Size())
+		_, err := d.version.Repair(ctx, r, meter)
+		meter.Done()
+		if err != nil {
+			return err
+		}
+	}
+	if d.espFiles != "" || d.size != 0 {
+		return nil
+	}
+	sector := int(d.provision.LogicalSectorSize)
+	if sector == 0 {
+		sector = 512
+	}
+	set, err := bootfiles.Load(r, r.Size(), sector, bootfiles.Trust{CA2023: d.bootCA == "2023"})
+	if errors.Is(err, bootfiles.ErrMissing) || errors.Is(err, blockdev.ErrNoTable) {
+		d.note("%v", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range set.Files {
+		d.fromImage = append(d.fromImage, prepare.BootFile{Path: f.Path, Data: f.Data})
+	}
+	d.windows = true
+	return nil
+}
+
+// diskStore is one call of "disk heal" or "disk reinstall".
+type diskStore struct {
+	*vhdxCall
+	dir, image string
+	named      bool // an image has to be named
+	number     int
+	device     string
+	store      *image.Store
+}
+
+func newDiskStore(c *call) *diskStore {
+	d := &diskStore{vhdxCall: newVHDXCall(c)}
+	d.fs.StringVar(&d.dir, "store", "", "`folder` of the store that has the version")
+	return d
+}
+
+func (d *diskStore) open() (*machinedisk.Target, error) {
+	args, err := d.parse(d.fs, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	d.device = args[0]
+	if d.dir == "" || d.named && d.image == "" {
+		return nil, &usageError{"--store DIR and the image say where the version is"}
+	}
+	if d.store, err = image.OpenStore(d.dir); err != nil {
+		return nil, err
+	}
+	t, err := machinedisk.Look(d.device, &blockdev.Options{Exclusive: true})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.device, err)
+	}
+	note, err := t.Admit()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", d.device, err), t.Close())
+	}
+	if note != "" {
+		d.note("%s", note)
+	}
+	return t, nil
+}
+
+// finish opens the machine anew and prints what it holds.
+func (d *diskStore) finish(t *machinedisk.Target, done string) error {
+	m, err := diskwriter.OpenMachine(t.Files(), nil)
+	if err != nil {
+		return err
+	}
+	if err := t.Record(); err != nil {
+		return err
+	}
+	res := &jsonDiskChange{Device: d.device, Written: t.Written(), State: newJSONState(m.State())}
+	if d.json {
+		return d.printJSON(res)
+	}
+	fmt.Fprintf(d.stdout, "%s: %s %s (%s written)\n", done, clean(d.device), res.State, progress.Bytes(res.Written))
+	return nil
+}
+
+func runDiskHeal(ctx context.Context, c *call) error {
+	d := newDiskStore(c)
+	t, err := d.open()
+	if err != nil {
+		return explainDisk(err, fateOf(nil))
+	}
+	defer t.Close()
+	meter := progress.New(d.stderr, "comparing", 0)
+	res, err := install.Heal(ctx, t.Files(), d.store, nil, meter)
+	meter.Done()
+	if err == nil {
+		err = d.finish(t, fmt.Sprintf("healed %d regions of 1 MiB", res.Wrong))
+	}
+	return explainDisk(err, healFate(t))
+}
+
+func healFate(t *machinedisk.Target) string {
+	if t.Written() == 0 {
+		return fateOf(nil)
+	}
+	return "the disk was written to and still starts nothing; run the command again"
+}
+
+func runDiskReinstall(ctx context.Context, c *call) error {
+	d := newDiskStore(c)
+	d.named = true
+	d.fs.StringVar(&d.image, "image", "", "`name` of the image")
+	d.fs.IntVar(&d.number, "version", 0, "`number` of the version (default: the newest)")
+	t, err := d.open()
+	if err != nil {
+		return explainDisk(err, fateOf(nil))
+	}
+	defer t.Close()
+	fate := func() string {
+		if t.Written() == 0 {
+			return fateOf(nil)
+		}
+		return "the machine starts nothing until the command has been run again to its end"
+	}
+	if err := d.reinstall(ctx, t); err != nil {
+		return explainDisk(err, fate())
+	}
+	return explainDisk(d.finish(t, "reinstalled"), fateOf(t))
+}
+
+func (d *diskStore) reinstall(ctx context.Context, t *machinedisk.Target) error {
+	v, err := install.Open(ctx, d.store, d.image, d.number, nil)
+	if err != nil {
+		return err
+	}
+	base, err := diskwriter.ReadBase(t.Files().Base)
+	if err == nil && base.VirtualSize != v.Size() {
+		return fmt.Errorf("%w: it has %d bytes, the files are made for %d; prepare the disk anew", machinedisk.ErrOtherSize, v.Size(), base.VirtualSize)
+	}
+	r, err := diskwriter.Reinstall(ctx, t.Files(), &diskwriter.ReinstallRequest{Image: d.image, Version: v.Plan().Want})
+	if err != nil {
+		return err
+	}
+	meter := progress.New(d.stderr, "writing", 0)
+	if err := t.Fill(ctx, r, v, &machinedisk.FillOptions{Progress: meter}); err != nil {
+		return err
+	}
+	meter.Done()
+	meter = progress.New(d.stderr, "verifying", r.Size())
+	if _, err := v.Repair(ctx, r, meter); err != nil {
+		return err
+	}
+	meter.Done()
+	return r.Finish(ctx)
+}

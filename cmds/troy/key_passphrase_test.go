@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pseudoTerminal makes a terminal: what is written to the first end is typed at the second.
+func pseudoTerminal(t *testing.T) (person, tty *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	must(t, err)
+	t.Cleanup(func() { person.Close() })
+	must(t, unix.IoctlSetPointerInt(int(person.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(person.Fd()), unix.TIOCGPTN)
+	must(t, err)
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	must(t, err)
+	t.Cleanup(func() { tty.Close() })
+	return person, tty
+}
+
+// talk runs the command on a terminal, answers each question (what ends in ": ") with the next line, and returns the exit code and all that the terminal showed.
+func talk(t *testing.T, bin string, args []string, answers ...string) (int, string) {
+	t.Helper()
+	person, tty := pseudoTerminal(t)
+	cmd := exec.Command(bin, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // it is the command's own: Ctrl-C reaches it
+	must(t, cmd.Start())
+	tty.Close() // so that reading ends with the command
+	deadline := time.AfterFunc(60*time.Second, func() { cmd.Process.Kill() })
+	defer deadline.Stop()
+	var shown bytes.Buffer
+	b := make([]byte, 4096)
+	for {
+		n, err := person.Read(b)
+		shown.Write(b[:n])
+		if err != nil { // EIO: nobody has the terminal open any more
+			break
+		}
+		if strings.HasSuffix(shown.String(), ": ") && len(answers) > 0 {
+			_, err := io.WriteString(person, answers[0]+"\n")
+			must(t, err)
+			answers = answers[1:]
+		}
+	}
+	_ = cmd.Wait() // the exit code tells
+	if len(answers) > 0 {
+		t.Errorf("%q did not ask for %d of the answers: %s", args, len(answers), shown.String())
+	}
+	return cmd.ProcessState.ExitCode(), shown.String()
+}
+
+// TestPassphraseOnTerminal types passphrases at the built command.
+func TestPassphraseOnTerminal(t *testing.T) {
+	dir := t.TempDir()
+	bin, store := filepath.Join(dir, "troy"), filepath.Join(dir, "store")
+	tool(t, "", "go", "build", "-o", bin, ".")
+	want := func(code int, shows string, args []string, answers ...string) {
+		t.Helper()
+		got, shown := talk(t, bin, args, answers...)
+		if got != code || !strings.Contains(shown, shows) {
+			t.Fatalf("%q: exit code %d, want %d and %q\n%s", args, got, code, shows, shown)
+		}
+		for _, a := range answers {
+			if a != "" && strings.Contains(shown, a) {
+				t.Errorf("%q shows what was typed:\n%s", args, shown)
+			}
+		}
+	}
+	sealed := func(store string) bool {
+		b, err := os.ReadFile(filepath.Join(store, "keys", "root.key"))
+		must(t, err)
+		return bytes.Contains(b, []byte(`"box"`))
+	}
+	const right, wrong = "correct horse", "wrong horse"
+	want(exitFailed, "differ", []string{"init", filepath.Join(dir, "differing")}, right, wrong)
+	want(exitOK, "made the store", []string{"init", store}, right, right)
+	want(exitOK, "made the store", []string{"init", filepath.Join(dir, "open")}, "")
+	if !sealed(store) || sealed(filepath.Join(dir, "open")) {
+		t.Fatal("sealed are the wrong keys")
+	}
+	t.Setenv("TROY_STORE", store)
+	want(exitOK, "may wipe", []string{"key", "wipe", "--serial", "S1234"}, right)
+	want(exitFailed, "wrong passphrase", []string{"key", "wipe", "--none"}, wrong)
+	want(exitOK, "has a new key", []string{"key", "rotate", "targets"}, right) // asked once, for the old and the new key
+	want(exitOK, "may wipe", []string{"key", "wipe", "list"})
+	want(exitOK, "has a new key", []string{"key", "rotate", "root"}, right)
+	if !sealed(store) {
+		t.Error("rotation unsealed the keys")
+	}
+	want(exitOK, "no disk", []string{"key", "wipe", "--none"}, right)
+
+	// An interrupt, typed at the question, ends it.
+	want(exitFailed, "interrupted", []string{"key", "wipe", "--none"}, "\x03")
+
+	// Without a terminal it is said what to do, and nothing waits.
+	if res := wantTroy(t, exitFailed, "key", "wipe", "--serial", "S1234"); !strings.Contains(res.errOut, "no terminal") || !strings.Contains(res.errOut, "--passphrase-file") {
+		t.Errorf("without a terminal: %s", res.errOut)
+	}
+	wantTroy(t, exitOK, "key", "refresh")
+	wantTroy(t, exitOK, "key", "list")
+	t.Setenv("TROY_PASSPHRASE", right)
+	wantTroy(t, exitOK, "key", "wipe", "--serial", "S1234")
+}

@@ -1,0 +1,74 @@
+package trust_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/image"
+	"troy/image/trust"
+)
+
+// TestPinned: each of the ways in which a machine can be told, or not told, whom to trust.
+func TestPinned(t *testing.T) {
+	m, other := newRoom(t, nil), newRoom(t, nil)
+	m.publish()
+	m.sign(start)
+	bare := m.copyTree()
+	m.must(os.RemoveAll(filepath.Join(bare.dir, trust.Folder)))
+	root := m.root()
+	for _, c := range []struct {
+		name string
+		src  source
+		now  time.Time
+		o    trust.PinnedOptions
+		err  error
+		says string
+	}{
+		{"signed", m.store, start, trust.PinnedOptions{Root: root, Memory: &memory{}}, nil, "root version 1, targets version 3, fresh until 2031-03-15"},
+		{"no memory", m.store, start, trust.PinnedOptions{Root: root}, nil, "nothing is remembered"},
+		{"both", m.store, start, trust.PinnedOptions{Root: root, Unsigned: true}, nil, "troy.unsigned is not obeyed"},
+		{"neither", m.store, start, trust.PinnedOptions{}, trust.ErrNoRoot, "troy media --root"},
+		{"unsigned", bare.store, start, trust.PinnedOptions{Unsigned: true}, nil, "is not signed"},
+		{"signed, media say unsigned", m.store, start, trust.PinnedOptions{Unsigned: true}, nil, "is not signed"},
+		{"bare store", bare.store, start, trust.PinnedOptions{Root: root}, trust.ErrNotSigned, "troy key init"},
+		{"bare store, both", bare.store, start, trust.PinnedOptions{Root: root, Unsigned: true}, trust.ErrNotSigned, "lacks metadata"},
+		{"other store", other.store, start, trust.PinnedOptions{Root: root}, trust.ErrSignature, "another store"},
+		{"empty root", m.store, start, trust.PinnedOptions{Root: []byte{}, Unsigned: true}, trust.ErrUntrusted, "boot media"},
+		{"no root", m.store, start, trust.PinnedOptions{Root: []byte("hello")}, trust.ErrUntrusted, "boot media"},
+		{"late", m.store, start.Add(15 * day), trust.PinnedOptions{Root: root}, trust.ErrExpired, "clock"},
+		{"clock lost", m.store, time.Unix(0, 0), trust.PinnedOptions{Root: root, Built: start.Add(-time.Hour)}, nil, "is signed"},
+		{"clock lost, expired before the agent was built", m.store, time.Unix(0, 0), trust.PinnedOptions{Root: root, Built: start.Add(20 * day)}, trust.ErrExpired, "clock"},
+	} {
+		s, says, err := trust.Pinned(t.Context(), c.src, c.now, &c.o)
+		if !errors.Is(err, c.err) || c.err == nil && err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if (s == nil) != (err != nil) {
+			t.Errorf("%s: source %v, %v", c.name, s, err)
+		}
+		if err != nil {
+			says = err.Error()
+		}
+		if !strings.Contains(says, c.says) || strings.Contains(says, "\n") {
+			t.Errorf("%s: says %q", c.name, says)
+		}
+		if s == nil {
+			continue
+		}
+		if signed := c.o.Root != nil; s.Signed() != signed {
+			t.Errorf("%s: Signed is %v", c.name, s.Signed())
+		}
+		if x, err := image.LoadIndex(t.Context(), s, "pc"); err != nil || x.Latest() != 2 {
+			t.Errorf("%s: %v, %v", c.name, x, err)
+		}
+		for what, err := range map[string]error{"back": s.Allow(t.Context(), "pc", 2, 1), "wipe": s.MayWipe(t.Context(), nil, "S1234", start)} {
+			if (err == nil) == s.Signed() {
+				t.Errorf("%s, %s: %v", c.name, what, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package initramfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// NetOptions say what a tree for network boot holds. Boot and Out are required.
+type NetOptions struct {
+	Boot *Boot
+	UKI  string // unified kernel image for UEFI HTTP boot; empty = none
+	// URL is where the tree will be served by HTTP, such as http://boot.example:8080/troy/.
+	// With it GRUB loads kernel and initramfs by HTTP, without it the way it came itself
+	// (mostly TFTP, which is slower). Only http.
+	URL string
+	Out string // folder to write to; what else is in it stays
+}
+
+// ErrURL says that GRUB cannot load from there.
+var ErrURL = errors.New("not usable for GRUB: want http://HOST[:PORT]/[PATH]")
+
+// Net writes a tree to be served by TFTP and by HTTP:
+//
+//	shimx64.efi           what DHCP names for UEFI PXE; starts grubx64.efi (Secure Boot on or off)
+//	grubx64.efi           GRUB's network build, reads grub/grub.cfg at the top of the server
+//	snponly.efi           iPXE, for Secure Boot off; DHCP then names boot.ipxe to it
+//	troy.efi              for UEFI HTTP boot with Secure Boot off
+//	troy/                 vmlinuz, initramfs.cpio.zst
+//	dnsmasq.conf          how a DHCP server names all this
+func Net(ctx context.Context, o *NetOptions) error {
+	files, err := o.files()
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+		return err
+	}
+	return writeTree(o.Out, files)
+}
+
+func (o *NetOptions) files() ([]File, error) {
+	device, err := grubURL(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	files, err := o.Boot.payload()
+	if err != nil {
+		return nil, err
+	}
+	files = append(files,
+		File{Name: netConfig, Data: []byte(o.Boot.netConfig(device))},
+		File{Name: "boot.ipxe", Data: []byte(o.Boot.ipxe())},
+		File{Name: "dnsmasq.conf", Data: []byte(dhcpConfig)})
+	for name, l := range map[string]Loader{"shimx64.efi": Shim, "grubx64.efi": GRUBNet, "snponly.efi": IPXE} {
+		data, err := o.Boot.loader(l)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, File{Name: name, Data: data})
+	}
+	if o.UKI != "" {
+		data, err := os.ReadFile(o.UKI)
+		if err != nil {
+			return nil, fmt.Errorf("boot image: %w", err)
+		}
+		files = append(files, File{Name: "troy.efi", Data: data})
+	}
+	return files, nil
+}
+
+// grubURL writes an URL as GRUB does: (http,HOST,PORT)/PATH.
+func grubURL(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	u, err := url.Parse(s)
+	bad := err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != ""
+	if bad || strings.Trim(u.Hostname()+u.Port()+u.Path, cmdlineSafe) != "" || strings.Contains(u.Host, ",") {
+		return "", fmt.Errorf("%w: %.100q", ErrURL, s)
+	}
+	if ip := net.ParseIP(u.Hostname()); ip != nil && ip.To4() == nil {
+		return "", fmt.Errorf("%w: %.100q: IPv4 only", ErrURL, s)
+	}
+	device := u.Hostname()
+	if u.Port() != "" {
+		device += "," + u.Port()
+	}
+	return "(http," + device + ")" + strings.TrimSuffix(u.Path, "/") + "/", nil
+}
+
+// netConfig is grub.cfg for GRUB that came by the network. from is a place in GRUB's
+// words; empty = where GRUB itself came from.
+func (b *Boot) netConfig(from string) string {
+	if from == "" {
+		from = "/"
+	}
+	return fmt.Sprintf(`# Troy by network
+set pager=0
+echo "Troy: loading from %[1]s of $net_default_server"
+if linux %[1]s%[2]s %[3]s; then
+	if initrd %[1]s%[4]s; then
+		boot
+	fi
+fi
+%[5]s`, from, kernelName, grubWords(b.Cmdline), initrdName, grubFailure("the boot server does not have it (see above)"))
+}
+
+// ipxe is the script for iPXE. Its paths are relative to where the script came from.
+func (b *Boot) ipxe() string {
+	return fmt.Sprintf(`#!ipxe
+# Troy by network
+iseq ${platform} efi || goto bios
+kernel %[1]s %[2]s initrd=initramfs.cpio.zst || goto failed
+initrd %[3]s || goto failed
+boot || goto failed
+:bios
+echo Troy needs UEFI, and this PC started in BIOS (legacy, CSM) mode. No disk was touched.
+goto end
+:failed
+echo Troy: the boot server does not have it (see above). No disk was touched.
+:end
+echo What this machine starts otherwise comes in 10 seconds.
+sleep 10
+exit 1
+`, kernelName, b.Cmdline, initrdName)
+}
+
+// dhcpConfig is what a DHCP server has to say, in the words of dnsmasq.
+const dhcpConfig = `# For the DHCP server of the site, in dnsmasq's words. SERVER is where this folder is served by TFTP and HTTP.
+
+# UEFI PXE. Shim and GRUB start with Secure Boot on and off.
+dhcp-match=set:pxe,option:client-arch,7
+dhcp-match=set:pxe,option:client-arch,9
+dhcp-boot=tag:pxe,shimx64.efi,,SERVER
+
+# Or iPXE in their place, for machines with Secure Boot off: instead of the dhcp-boot above
+#dhcp-userclass=set:ipxe,iPXE
+#dhcp-boot=tag:pxe,tag:!ipxe,snponly.efi,,SERVER
+#dhcp-boot=tag:ipxe,http://SERVER/boot.ipxe
+
+# UEFI HTTP boot: troy.efi with Secure Boot off, troy.iso with Secure Boot on or off.
+dhcp-match=set:http,option:client-arch,16
+dhcp-option-force=tag:http,60,HTTPClient
+dhcp-boot=tag:http,http://SERVER/troy.efi
+`
