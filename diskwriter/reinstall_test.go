@@ -3,8 +3,6 @@ package diskwriter
 import (
 	"bytes"
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"troy/diskwriter/crashdisk"
@@ -203,42 +201,5 @@ func TestHarnessFindsBrokenReinstalls(t *testing.T) {
 		if len(problems) == 0 {
 			t.Errorf("%s: not found", name)
 		}
-	}
-}
-
-// A parent that Troy did not make is healed and reinstalled like its own; one without all blocks is refused.
-func TestRepairOfAdoptedParents(t *testing.T) {
-	for _, o := range []vhdx.CreateOptions{
-		{Size: 8 * mib, Kind: vhdx.Fixed, BlockSize: mib},
-		{Size: 8 * mib, Kind: vhdx.Fixed, BlockSize: 32 * mib},
-		{Size: 8 * mib, Kind: vhdx.Dynamic, BlockSize: 2 * mib},
-	} {
-		r := newRig(t, 8*mib, 512, 8*mib)
-		path := filepath.Join(t.TempDir(), BaseName)
-		v, err := vhdx.Create(path, &o)
-		must(t, err)
-		must(t, v.Close())
-		content, err := os.ReadFile(path)
-		must(t, err)
-		write(t, r.disk.Create(BaseName, int64(len(content))+8*mib, nil), 0, content)
-		base, err := ReadBase(filesOf(r.disk).Base)
-		must(t, err)
-		must(t, FormatChildren(filesOf(r.disk), base, image, 1))
-		h, slot, err := vhdx.ReadHeaders(r.disk.File(BaseName)) // as after a write by somebody else
-		must(t, err)
-		h.SequenceNumber, h.DataWriteGUID = h.SequenceNumber+1, vhdx.NewGUID()
-		write(t, r.disk.File(BaseName), headerOffset(1-slot), h.Marshal())
-		r.disk.Start()
-		err = healTo(noise(8*mib, 5))(filesOf(r.disk))
-		if o.Kind == vhdx.Dynamic {
-			if again := reinstallTo(9, noise(8*mib, 6))(filesOf(r.disk)); !errors.Is(err, ErrChain) || !errors.Is(again, ErrChain) || r.disk.Written() != 0 {
-				t.Errorf("dynamic: %v, %v, %d bytes written", err, again, r.disk.Written())
-			}
-			continue
-		}
-		must(t, err)
-		shows(t, r.disk, noise(8*mib, 5), "healed")
-		must(t, reinstallTo(9, noise(8*mib, 6))(filesOf(r.disk)))
-		shows(t, r.disk, noise(8*mib, 6), "reinstalled")
 	}
 }

@@ -163,9 +163,9 @@ func (r *repair) faults(t *testing.T, what string) {
 		wg.Go(func() {
 			c := r.checker(ready)
 			for n := 1 + shard; n <= len(kinds); n += shards {
-				for _, f := range faultsOf(kinds[n-1], n) {
+				for _, f := range failuresOf(kinds[n-1], n) {
 					if err := r.faulty(c, ready.Fork(), n, f, kinds[n-1] == crashdisk.Read); err != nil {
-						t.Errorf("%s: call %d: %v: %v", what, n, f, err)
+						t.Errorf("%s: call %d: %v, for good %v: %v", what, n, f.Fault, f.dead, err)
 					}
 				}
 			}
@@ -175,28 +175,33 @@ func (r *repair) faults(t *testing.T, what string) {
 	t.Logf("%s: %d calls failed", what, len(kinds))
 }
 
-// faultsOf gives every call an error, and some writes another one.
-func faultsOf(k crashdisk.Kind, n int) []crashdisk.Fault {
-	switch {
-	case k == crashdisk.Sync:
-		return []crashdisk.Fault{crashdisk.SyncError}
-	case k == crashdisk.Write && n%4 == 0:
-		return []crashdisk.Fault{crashdisk.IOError, crashdisk.NoSpace}
-	case k == crashdisk.Write && n%4 == 1:
-		return []crashdisk.Fault{crashdisk.IOError, crashdisk.ShortWrite}
-	}
-	return []crashdisk.Fault{crashdisk.IOError}
+// failure is a way for a call to fail; dead: and every later one with it.
+type failure struct {
+	crashdisk.Fault
+	dead bool
 }
 
-func (r *repair) faulty(c *checker, d *crashdisk.Disk, n int, f crashdisk.Fault, read bool) error {
-	hook, hit := crashdisk.FailAt(n, f, n%2 == 0)
+// failuresOf is every way for a call of that kind.
+func failuresOf(k crashdisk.Kind, n int) []failure {
+	all := []failure{{crashdisk.IOError, false}, {crashdisk.IOError, true}}
+	switch {
+	case k == crashdisk.Write:
+		all = append(all, failure{crashdisk.NoSpace, false}, failure{crashdisk.ShortWrite, false})
+	case k == crashdisk.Read && n%8 != 0: // what a disk that is gone for good leaves is what was there before the read
+		all = all[:1]
+	}
+	return all
+}
+
+func (r *repair) faulty(c *checker, d *crashdisk.Disk, n int, f failure, read bool) error {
+	hook, hit := crashdisk.FailAt(n, f.Fault, f.dead)
 	d.SetHook(hook)
 	err := r.run(filesOf(d))
 	d.SetHook(nil)
 	if !hit() {
 		return fmt.Errorf("was not hit: %v", err)
 	}
-	if err := wantFault(f, err, d.Written() == 0); err != nil {
+	if err := wantFault(f.Fault, err, d.Written() == 0); err != nil {
 		return err
 	}
 	if read && n%10 != 0 { // nothing is new but how far it came

@@ -45,9 +45,9 @@ func (c copyIndex) runs(page, count int64) []foundRun {
 		for int64(j-i) < count && c[j].source == c[i].source+int64(j-i) {
 			j++
 		}
-		r := &copyRecord{source: c[i].source, keys: make([]pageKey, j-i)}
-		for k := range r.keys {
-			r.keys[k] = c[i+k].key
+		r := &foundCopy{source: c[i].source, keys: make(pageKeys, 0, (j-i)*pageKeySize)}
+		for k := i; k < j; k++ {
+			r.keys = append(r.keys, c[k].key[:]...)
 		}
 		n := int64(j - i)
 		runs = append(runs, foundRun{page: page, count: n, kind: runCopy, copy: r})

@@ -8,6 +8,9 @@ import (
 	"slices"
 )
 
+// tablePlenty is up to how many bytes are allocated at once when a first range has come.
+const tablePlenty = 64 << 20
+
 // tableRange is how much of a table or map is asked for at once: what is allocated follows what has arrived.
 const tableRange = 1 << 20
 
@@ -81,8 +84,8 @@ func (l *loader) bytes(ctx context.Context, o *Object, by string) ([]byte, error
 			err = fmt.Errorf("%w (%s says it has %d bytes)", causeOf(err, o.Name), by, o.Size)
 			return nil, &ObjectError{Source: l.src.String(), Object: o.Name, Offset: off, Length: n, Err: err}
 		}
-		if int64(len(b)) == tableRange { // one range has come: some more room saves copying, and stays bounded
-			b = slices.Grow(b, int(min(o.Size-off, 16*tableRange)))
+		if off > 0 && off == int64(cap(b)) || off == tableRange { // what is allocated follows what has come
+			b = slices.Grow(b, int(min(o.Size-off, max(off, tablePlenty))))
 		}
 		b = append(b, p...)
 	}

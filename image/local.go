@@ -10,23 +10,23 @@ const copyPages = 256
 
 // copy takes pages from the disk itself. A page that is not what the version says is not written.
 func (f *fetcher) copy(ctx context.Context, c localCopy) error {
-	b := make([]byte, min(len(c.keys), copyPages)*PageSize)
+	b := make([]byte, min(c.keys.count(), copyPages)*PageSize)
 	for len(c.keys) > 0 {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		n := min(len(c.keys), copyPages)
+		n := min(c.keys.count(), copyPages)
 		p := b[:n*PageSize]
 		if f.heldRange(c.dst*PageSize, int64(len(p))) {
-			c.src, c.dst, c.keys = c.src+int64(n), c.dst+int64(n), c.keys[n:]
+			c = c.from(n)
 			continue
 		}
 		if err := readFull(f.o.Local, p, c.src*PageSize, f.plan.VirtualSize); err != nil {
 			return fmt.Errorf("image: reading bytes %d+%d of the virtual disk: %w", c.src*PageSize, len(p), err)
 		}
 		for i := range n {
-			if keyOf(p[i*PageSize:(i+1)*PageSize]) != c.keys[i] {
-				at := (c.src + int64(i)) * PageSize
+			if keyOf(p[i*PageSize:(i+1)*PageSize]) != c.keys.at(i) {
+				at := (c.src + i) * PageSize
 				return fmt.Errorf("%w: bytes %d-%d differ from %s version %d", ErrLocal, at, at+PageSize-1, f.plan.Image, f.plan.Have)
 			}
 		}
@@ -34,7 +34,7 @@ func (f *fetcher) copy(ctx context.Context, c localCopy) error {
 			return err
 		}
 		f.copied.Add(int64(len(p)))
-		c.src, c.dst, c.keys = c.src+int64(n), c.dst+int64(n), c.keys[n:]
+		c = c.from(n)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func (w *layerWriter) write(p packedChunk) error {
 }
 
 // add appends a run that starts after all runs before. data holds its pages if it is runData; cp is its source if it is runCopy.
-func (w *layerWriter) add(kind runKind, page, count int64, data []byte, cp *copyRecord) error {
+func (w *layerWriter) add(kind runKind, page, count int64, data []byte, cp *foundCopy) error {
 	if kind == runData {
 		return w.addData(page, data)
 	}
@@ -121,7 +121,8 @@ func (w *layerWriter) add(kind runKind, page, count int64, data []byte, cp *copy
 		page, count = page+n, count-n
 	}
 	if kind == runCopy {
-		w.t.copies = append(w.t.copies, *cp)
+		w.t.copies = append(w.t.copies, copyRecord{cp.source, uint32(w.t.keys.count())})
+		w.t.keys = append(w.t.keys, cp.keys...)
 	}
 	return nil
 }

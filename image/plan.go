@@ -30,7 +30,12 @@ type Plan struct {
 // localCopy is a run of pages that the disk holds elsewhere.
 type localCopy struct {
 	src, dst int64
-	keys     []pageKey // of each page
+	keys     pageKeys // of each page
+}
+
+// from returns what is left without the first n pages.
+func (c localCopy) from(n int64) localCopy {
+	return localCopy{c.src + n, c.dst + n, c.keys.part(n, c.keys.count())}
 }
 
 // chunkJob is one chunk and which of its pages go where.
@@ -146,7 +151,7 @@ func (p *Plan) finish(zero []span) error {
 		return cmp.Or(cmp.Compare(a.pack, b.pack), cmp.Compare(a.chunk.offset, b.chunk.offset))
 	})
 	for _, c := range p.local {
-		n := int64(len(c.keys)) * PageSize
+		n := c.keys.count() * PageSize
 		list = append(list, Run{Offset: c.dst * PageSize, Length: n})
 		p.CopyBytes += n
 	}

@@ -24,14 +24,14 @@ type resolver struct {
 // from a copy.
 type need struct {
 	src, dst, count int64
-	keys            []pageKey
+	keys            pageKeys
 }
 
 // part returns the pages from i to j.
 func (n need) part(i, j int64) need {
 	p := need{src: n.src + i, dst: n.dst + i, count: j - i}
 	if n.keys != nil {
-		p.keys = n.keys[i:j]
+		p.keys = n.keys.part(i, j)
 	}
 	return p
 }
@@ -245,7 +245,7 @@ func (res *resolution) take(m *Manifest, t *table, run *layerRun, n need, pack *
 		}
 	case runCopy:
 		c := &t.copies[run.ref]
-		return &need{c.source + into, n.dst, n.count, c.keys[into : into+n.count]}, nil
+		return &need{c.source + into, n.dst, n.count, t.keysOf(run).part(into, into+n.count)}, nil
 	case runData:
 		if *pack < 0 {
 			*pack = len(res.plan.packs)

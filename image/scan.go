@@ -26,7 +26,13 @@ type foundRun struct {
 	page, count int64
 	kind        runKind
 	data        []byte
-	copy        *copyRecord
+	copy        *foundCopy
+}
+
+// foundCopy is where the pages of a run stand in the version below.
+type foundCopy struct {
+	source int64
+	keys   pageKeys
 }
 
 // found is what the scan says about one region.

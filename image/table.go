@@ -64,8 +64,8 @@ type chunk struct {
 }
 
 type copyRecord struct {
-	source int64     // first page, in the version below
-	keys   []pageKey // of each page
+	source int64  // first page, in the version below
+	first  uint32 // key, in the keys of the table
 }
 
 // pageKey is the first half of a page's SHA-256: enough that equal keys are equal pages.
@@ -76,6 +76,16 @@ func keyOf(page []byte) pageKey {
 	return pageKey(s[:pageKeySize])
 }
 
+// pageKeys are keys of neighbouring pages, one behind the other as the table has them.
+type pageKeys []byte
+
+func (k pageKeys) count() int64 { return int64(len(k) / pageKeySize) }
+
+// part returns the keys from i to j.
+func (k pageKeys) part(i, j int64) pageKeys { return k[i*pageKeySize : j*pageKeySize] }
+
+func (k pageKeys) at(i int64) pageKey { return pageKey(k[i*pageKeySize:]) }
+
 // table is what one version changed: the layer table.
 type table struct {
 	virtualSize int64
@@ -83,12 +93,18 @@ type table struct {
 	packSum     Sum
 	chunks      []chunk
 	copies      []copyRecord
+	keys        pageKeys // of all copied pages, in the order of the runs
 	runs        []layerRun
 }
 
+// keysOf returns the keys of the copied pages of a run.
+func (t *table) keysOf(r *layerRun) pageKeys {
+	first := int64(t.copies[r.ref].first)
+	return t.keys.part(first, first+int64(r.count))
+}
+
 func (t *table) marshal() []byte {
-	keys := t.copiedPages()
-	size := tableHeaderSize + len(t.chunks)*chunkRecordSize + len(t.copies)*copyRecordSize + int(keys)*pageKeySize + len(t.runs)*runRecordSize
+	size := tableHeaderSize + len(t.chunks)*chunkRecordSize + len(t.copies)*copyRecordSize + len(t.keys) + len(t.runs)*runRecordSize
 	b := make([]byte, tableHeaderSize, size)
 	le := binary.LittleEndian
 	copy(b, tableMagic)
@@ -103,15 +119,11 @@ func (t *table) marshal() []byte {
 	for i := range t.chunks {
 		b = t.chunks[i].append(b)
 	}
-	le.PutUint32(b[80:], uint32(keys))
+	le.PutUint32(b[80:], uint32(t.keys.count()))
 	for i := range t.copies {
 		b = le.AppendUint64(b, uint64(t.copies[i].source))
 	}
-	for i := range t.copies {
-		for _, k := range t.copies[i].keys {
-			b = append(b, k[:]...)
-		}
-	}
+	b = append(b, t.keys...)
 	for i := range t.runs {
 		b = le.AppendUint64(b, uint64(t.runs[i].page))
 		b = le.AppendUint32(b, t.runs[i].count)
@@ -174,7 +186,8 @@ func parseTable(b []byte) (*table, error) {
 	if err := t.parseRuns(b[keys*pageKeySize:]); err != nil {
 		return nil, err
 	}
-	return t, t.parseKeys(b[:keys*pageKeySize])
+	t.keys = b[:keys*pageKeySize] // stays part of what was read: there may be many
+	return t, t.parseKeys()
 }
 
 func (t *table) parseChunks(b []byte) error {
@@ -286,32 +299,24 @@ func (f *filler) place(t *table, r *layerRun) error {
 }
 
 // parseKeys hands the page keys out to the copies, in the order of the runs.
-func (t *table) parseKeys(b []byte) error {
+func (t *table) parseKeys() error {
+	next := int64(0)
 	for i := range t.runs {
 		r := &t.runs[i]
 		if r.kind != runCopy {
 			continue
 		}
 		c, n := &t.copies[r.ref], int64(r.count)
-		if c.source > t.virtualSize/PageSize-n || int64(len(b)) < n*pageKeySize {
-			return corruptf("layer table: copy %d of %d pages has source page %d and %d keys", r.ref, n, c.source, len(b)/pageKeySize)
+		if c.source > t.virtualSize/PageSize-n || t.keys.count()-next < n {
+			return corruptf("layer table: copy %d of %d pages has source page %d and %d keys", r.ref, n, c.source, t.keys.count()-next)
 		}
-		c.keys = make([]pageKey, n)
-		for k := range c.keys {
-			c.keys[k], b = pageKey(b[:pageKeySize]), b[pageKeySize:]
-		}
+		c.first = uint32(next)
+		next += n
 	}
-	if len(b) > 0 {
-		return corruptf("layer table: %d keys are left over", len(b)/pageKeySize)
+	if left := t.keys.count() - next; left > 0 {
+		return corruptf("layer table: %d keys are left over", left)
 	}
 	return nil
-}
-
-func (t *table) copiedPages() (n int64) {
-	for i := range t.copies {
-		n += int64(len(t.copies[i].keys))
-	}
-	return n
 }
 
 // pages returns all pages that the layer says something about.

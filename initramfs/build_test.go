@@ -51,7 +51,7 @@ func environment(t *testing.T, name string) string {
 func options(t *testing.T, out string) *Options {
 	return &Options{
 		Kernel: environment(t, "KERNEL"), Modules: environment(t, "MODULES"), Out: out,
-		Agent: probe, AgentArgs: []string{"--first", "two words"},
+		Agent: probe, AgentArgs: []string{"--first", "two words"}, Programs: []string{"mkntfs", "ntfs-3g"},
 		Files: []File{{Name: "etc/troy/server", Data: []byte("http://192.0.2.1/\n"), Mode: 0o600}},
 	}
 }

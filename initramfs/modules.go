@@ -30,10 +30,12 @@ func networkModules() []string {
 	}
 }
 
+// filesystemModules serve boot media and images. Windows' volume needs none: the agent
+// writes to its clusters, and makes a new one by ntfs-3g, a program.
 func filesystemModules() []string {
 	return []string{
 		"efivarfs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8",
-		"isofs", "udf", "ntfs3", "loop", "dm_mod",
+		"isofs", "loop",
 	}
 }
 

@@ -49,6 +49,19 @@
 // (bandwidth) are decorators, a swarm can be another. Whoever checks the hash of what came
 // and finds it wrong tells it by Rejecter and reads again: Mirrors turns to the next.
 //
+// NewHTTPMirrors makes Mirrors of base URLs. What Mirrors remember of each source:
+//
+//   - failed: asked last for 5 seconds, doubling to 2 minutes; then one read at a time tries it, the others go on with the next. So
+//     a dead server costs each stream its patience once (4 s refused, 8 s silent), and one stream now and then;
+//   - lacks an object (404, or shorter than the range): asked last for that object for a minute. A document that a working
+//     mirror lacks does not wait for the dead ones;
+//   - said Retry-After and did not answer in its patience: not asked at all before;
+//   - gave wrong bytes: as failed, but an answer in good order does not clear it; last for that range for ever;
+//   - answered a PostJSON: asked first for the next one. Others are asked if it does not answer, or takes no calls.
+//
+// Many clients on one line: retries are spread by full jitter, so a restarted server is not overrun. How the line is shared is
+// the server's business (server.Options.Bandwidth).
+//
 // # Time
 //
 // Clock is the machine's time if that is believable, else the program's build
@@ -67,5 +80,5 @@
 // an address is used. A lease is not taken over from the firmware. Keep renews with the server
 // that gave the lease; another one of a failover pair is asked only after it has run out.
 // Keep does not ask Useful again. The limiter counts ranges, not packets, and not what retries
-// fetch again. A lying server can hold up a reader for GiveUpAfter per range.
+// fetch again. A lying server can hold up a reader for GiveUpAfter per range. Mirrors ask in order: they do not share a load.
 package netfetch

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -27,8 +28,17 @@ func TestMain(m *testing.M) {
 	if job := os.Getenv(childEnv); job != "" {
 		os.Exit(childMain(job))
 	}
+	flag.Parse()
+	if runtime.GOMAXPROCS(0) < parallelLabs {
+		if err := flag.Set("test.parallel", fmt.Sprint(parallelLabs)); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
+
+// parallelLabs is how many tests with a lab run at once: they mostly wait.
+const parallelLabs = 6
 
 // lab is a PC and a switch with a DHCP server, each in a network namespace.
 // The switch's bridge br0 has 10.77.0.1/24; port ethN of the PC hangs on pN of the switch.
@@ -187,6 +197,7 @@ type childJob struct {
 	Chunk   int64
 	Workers int
 	Keep    bool // renew the lease meanwhile
+	NoLink  bool // fetch with the network as it is
 	Linger  time.Duration
 	Lease   time.Duration // > 0: the lease is taken to be this short (dnsmasq gives no shorter ones than two minutes)
 }
@@ -274,6 +285,9 @@ func childMain(text string) int {
 func childRun(job *childJob, r *childResult, say func(string, ...any)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
+	if job.NoLink {
+		return childFetch(ctx, job, r, &Link{}, say)
+	}
 	o := &LinkOptions{Wait: job.Wait, Static: job.Static, ResolvConf: job.Resolv}
 	o.Notify = func(p Port) { say("%v", p) }
 	if job.Useful != "" {

@@ -22,21 +22,26 @@ import (
 	"troy/vhdx"
 )
 
-// Every write of a deployment with its merge is logged by QEMU. None on the NTFS partition is outside of the clusters of
-// the \Troy\ files, none is in the structures of the parent, nothing is discarded; and in every prefix of the log the
-// volume passes ntfsresize and the chain reads as version 1 or as version 2.
+// Every write of a deployment with its merge, of a reset and of a rollback is logged by QEMU. None on the NTFS partition is
+// outside of the clusters of the \Troy\ files, none is in the structures of the parent, nothing is discarded; and in every prefix of
+// the log the volume passes ntfsresize and the chain reads as one whole version.
 func TestNTFSWrites(t *testing.T) {
-	small := small(t)
-	server, err := small.Serve(t.Context(), "--merge", "now")
+	l := small(t)
+	t.Run("deploy and merge", func(t *testing.T) { logDeployment(t, l) })
+	t.Run("reset and rollback", func(t *testing.T) { logResetAndRollback(t, l) })
+}
+
+func logDeployment(t *testing.T, l *lab.Lab) {
+	server, err := l.Serve(t.Context(), "--merge", "now")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer server.Stop()
-	pc, err := small.NewPC(t.Context(), "logged")
+	pc, err := l.NewPC(t.Context(), "logged")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newReplay(t, pc, small.Windows.V1, small.Windows.V2)
+	r := newReplay(t, pc, l.Windows.V1, l.Windows.V2)
 	if serial, err := pc.FromKernel(t.Context(), "troy.server=http://10.77.0.1:8080"); err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}
@@ -46,19 +51,18 @@ func TestNTFSWrites(t *testing.T) {
 	r.check(pc, prepare.LayerA, prepare.Boot, prepare.Base, prepare.Journal)
 }
 
-// The same for reset and rollback, on a PC that has a slot in its chain and a session in its boot child: a program in the place of the
-// agent does what troy disk does. Each prefix reads as the session, then as version 2, then as version 1; nothing is written to the parent.
-func TestNTFSWritesOfResetAndRollback(t *testing.T) {
-	small := small(t)
-	pc, err := small.NewPC(t.Context(), "operated")
+// logResetAndRollback is about a PC that has a slot in its chain and a session in its boot child: a program in the place of the agent
+// does what troy disk does. It shows the session, then version 2, then version 1, and nothing is written to the parent.
+func logResetAndRollback(t *testing.T, l *lab.Lab) {
+	pc, err := l.NewPC(t.Context(), "operated")
 	if err != nil {
 		t.Fatal(err)
 	}
 	used := filepath.Join(t.TempDir(), "session.raw")
-	commitAndUse(t, pc, small.Windows, used)
+	commitAndUse(t, pc, l.Windows, used)
 	initrd := filepath.Join(t.TempDir(), "initrd")
 	packOperate(t, initrd)
-	r := newReplay(t, pc, used, small.Windows.V2, small.Windows.V1)
+	r := newReplay(t, pc, used, l.Windows.V2, l.Windows.V1)
 	c, err := pc.KernelConfig("panic=-1 operate=reset,rollback")
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ import (
 const (
 	resumeStreams = 8       // ranges that the agent fetches at once
 	resumeChunk   = 1 << 20 // the largest chunk
-	resumeRate    = "28"    // megabits per second: slow enough for a kill in the middle
+	resumeRate    = "36"    // megabits per second: slow enough for a kill in the middle
 )
 
 // A download that was cut off goes on: after the server was killed and started again, and after the power of the PC was cut, at most
@@ -71,9 +71,9 @@ func (r *resuming) begin(t *testing.T, name string) *vm.VM {
 	r.serve = startServer(t, r.lab, r.log, "--rate", resumeRate)
 	t.Cleanup(func() { r.serve.kill() })
 	m := r.startPC(t)
-	for end := time.Now().Add(4 * time.Minute); r.packs(t) < r.fetch/2; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); r.received(t)-r.wire < r.fetch/2; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("only %d of %d bytes were served\n%s", r.packs(t), r.fetch, m.Log())
+			t.Fatalf("only %d of %d bytes came\n%s", r.received(t)-r.wire, r.fetch, m.Log())
 		}
 	}
 	return m
@@ -123,7 +123,7 @@ func (s *serveProcess) kill() {
 func (r *resuming) killServer(t *testing.T) {
 	m := r.begin(t, "resume-server")
 	r.serve.kill()
-	before := r.packs(t)
+	before := r.received(t) - r.wire
 	time.Sleep(3 * time.Second)
 	r.serve = startServer(t, r.lab, r.log, "--rate", resumeRate)
 	if err := m.Wait(t.Context()); err != nil {
@@ -139,7 +139,7 @@ func (r *resuming) killMachine(t *testing.T) {
 	if err := m.Wait(t.Context()); !errors.Is(err, vm.ErrKilled) {
 		t.Fatalf("the PC ended before its power was cut: %v", err)
 	}
-	before := r.packs(t)
+	before := r.received(t) - r.wire
 	m = r.startPC(t)
 	if err := m.Wait(t.Context()); err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func (r *resuming) check(t *testing.T, m *vm.VM, before int64) {
 	t.Helper()
 	served, wire := r.packs(t), r.received(t)-r.wire
 	again := served - r.fetch
-	t.Logf("%d bytes to fetch; the server had sent %d at the kill, %d in all: %d again; %d bytes reached the PC with all headers", r.fetch,
+	t.Logf("%d bytes to fetch; the kill came after %d; the server sent %d: %d again; %d bytes reached the PC with all headers", r.fetch,
 		before, served, again, wire)
 	const most = resumeStreams * resumeChunk
 	if again > most {
@@ -162,8 +162,8 @@ func (r *resuming) check(t *testing.T, m *vm.VM, before int64) {
 	if limit := (r.fetch + most) * 11 / 10; wire > limit || wire < r.fetch {
 		t.Errorf("%d bytes reached the PC; between %d and %d should", wire, r.fetch, limit)
 	}
-	if before < r.fetch/2 || before > r.fetch*9/10 {
-		t.Errorf("the kill came after %d of %d bytes: too early or too late", before, r.fetch)
+	if before > r.fetch*9/10 {
+		t.Errorf("the kill came after %d of %d bytes: too late to test anything", before, r.fetch)
 	}
 	reports := r.reports(t)
 	if len(reports) != 1 || reports[0].Outcome != protocol.OutcomeDone || reports[0].Version != 2 {

@@ -33,7 +33,6 @@
 // Machines are told apart by their IP address: those behind one proxy or NAT share one share. Without Bandwidth shares are
 // as the kernel makes them (a queue such as fq_codel on the server's port is fair by connection).
 //
-//
 // Reports live in memory: the last one per machine, the oldest machines dropped beyond
 // maxMachines; a restart forgets them. No TLS, no limit per address,
 // no signatures on orders, no network boot, no status page, no lab file.

@@ -74,7 +74,7 @@ func (s *Server) published(name string) bool {
 }
 
 // InStore reports whether a slash-separated name is one that a store publishes:
-// store.json, and what lies under images/, objects/ and metadata/, without parts that
+// store.json, and what lies under images/, objects/, metadata/ and agent/, without parts that
 // begin with a dot. What is left out is the publisher's own (tmp/, .lock, keys/).
 func InStore(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
@@ -83,13 +83,13 @@ func InStore(name string) bool {
 		}
 	}
 	top, _, folder := strings.Cut(name, "/")
-	return name == "store.json" || folder && (top == "images" || top == "objects" || top == "metadata")
+	return name == "store.json" || folder && (top == "images" || top == "objects" || top == "metadata" || top == "agent")
 }
 
 // caching tells proxies what can never change: all but the index of an image and the
 // signed timestamp.
 func caching(name string) string {
-	if path.Base(name) == "versions.json" || name == "metadata/timestamp.json" || !strings.Contains(name, "/") {
+	if path.Base(name) == "versions.json" || name == "metadata/timestamp.json" || name == "agent/release.json" || !strings.Contains(name, "/") {
 		return "no-cache"
 	}
 	return "public, max-age=31536000, immutable"

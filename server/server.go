@@ -139,6 +139,10 @@ type Fixed struct {
 	Merge protocol.Merge
 	// Reset has the session of Windows thrown away at every start.
 	Reset bool
+	// Retry has machines try again what they gave up.
+	Retry bool
+	// Agent is the release of the agent that machines start by themselves from now on. "" = they keep what they have.
+	Agent string
 	// Reinstall lets a machine that holds another image, or whose version nobody knows, be written anew.
 	Reinstall bool
 	// Provision, if set, lets a machine without a disk of Troy be made one as it says.
@@ -164,7 +168,7 @@ func (f *Fixed) Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, 
 	}
 	o := protocol.Order{
 		Protocol: protocol.Version, Action: protocol.ActionDeploy, Repo: protocol.PathRepo,
-		Image: f.Image, Version: want, Merge: cmp.Or(f.Merge, protocol.MergeLazy), Reset: f.Reset,
+		Image: f.Image, Version: want, Merge: cmp.Or(f.Merge, protocol.MergeLazy), Reset: f.Reset, Retry: f.Retry, Agent: f.Agent,
 	}
 	if f.Provision != nil && c.Image == "" && provisionable(c.Disks) {
 		o.Action, o.Provision = protocol.ActionProvision, f.Provision

@@ -24,6 +24,7 @@ const (
 	maxFiles    = 32
 	maxFile     = 1 << 30  // bytes
 	maxManifest = 64 << 10 // bytes
+	maxGRUB     = 64 << 20 // bytes
 	maxVersion  = 128
 	format      = 1
 )

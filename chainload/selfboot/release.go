@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -29,6 +32,20 @@ type File struct {
 func BytesFile(name string, data []byte) File {
 	return File{Name: name, Size: int64(len(data)), SHA256: sha256.Sum256(data),
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }}
+}
+
+// DiskFile is a File of a file system, read once for its hash.
+func DiskFile(path string) (File, error) {
+	f := File{Name: filepath.Base(path), Open: func() (io.ReadCloser, error) { return os.Open(path) }}
+	r, err := f.Open()
+	if err != nil {
+		return f, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	f.Size, err = io.Copy(h, r)
+	f.SHA256 = Hash(h.Sum(nil))
+	return f, err
 }
 
 // Release is the agent as the files that the firmware starts. The caller has
@@ -85,6 +102,9 @@ func (r *Release) forCopy(c Copy) ([]File, *manifest, error) {
 		}
 		files = append(files, BytesFile(configName, config))
 	}
+	if r.Start != ShimName && r.Start != UKIName {
+		return nil, nil, fmt.Errorf("%w: %.80q cannot be what is started: %s or %s", ErrRelease, r.Start, ShimName, UKIName)
+	}
 	m := &manifest{Format: format, Version: r.Version, Start: r.Start}
 	for _, f := range files {
 		if f.Open == nil {
@@ -98,6 +118,32 @@ func (r *Release) forCopy(c Copy) ([]File, *manifest, error) {
 	return files, m, nil
 }
 
+// readsConfigBeside is what Debian's gcdx64.efi.signed carries in its image; the
+// build for disks (grubx64.efi.signed) would look into \EFI\debian alone, and
+// end in a prompt.
+const readsConfigBeside = "source $cmdpath/grub.cfg"
+
+// checkGRUB sees whether GRUB will read the configuration that it is given.
+func (r *Release) checkGRUB() error {
+	i := slices.IndexFunc(r.Files, func(f File) bool { return f.Name == GRUBName })
+	if r.GRUB == nil || i < 0 {
+		return nil
+	}
+	f, err := r.Files[i].Open()
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrSource, GRUBName, err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxGRUB))
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrSource, GRUBName, err)
+	}
+	if !bytes.Contains(b, []byte(readsConfigBeside)) {
+		return fmt.Errorf("%w: this GRUB does not read the configuration beside itself (take Debian's gcdx64.efi.signed); nothing was changed", ErrRelease)
+	}
+	return nil
+}
+
 // config is the configuration for GRUB in one copy. All paths hang on $cmdpath,
 // the directory GRUB was started from.
 func (g *GRUB) config(c Copy) ([]byte, error) {
@@ -105,7 +151,7 @@ func (g *GRUB) config(c Copy) ([]byte, error) {
 		return nil, fmt.Errorf("kernel %.80q, initramfs %.80q", g.Kernel, g.Initrd)
 	}
 	var args []string
-	for _, word := range append(strings.Fields(g.Cmdline), "troy.copy="+string(c)) {
+	for _, word := range append(without(strings.Fields(g.Cmdline)), "troy.copy="+string(c)) {
 		if strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`'"\`, r) }) {
 			return nil, fmt.Errorf("kernel argument %.80q has characters that GRUB would change", word)
 		}
@@ -113,6 +159,15 @@ func (g *GRUB) config(c Copy) ([]byte, error) {
 	}
 	return []byte(strings.NewReplacer("COPY", string(c), "OTHER", string(c.other()), "KERNEL", g.Kernel, "INITRD", g.Initrd,
 		"ARGS", strings.Join(args, " ")).Replace(grubConfig)), nil
+}
+
+// without drops what boot loaders added to the command line of a running kernel,
+// so that /proc/cmdline may be handed on.
+func without(words []string) []string {
+	return slices.DeleteFunc(words, func(w string) bool {
+		key, _, ok := strings.Cut(w, "=")
+		return ok && (key == "BOOT_IMAGE" || key == "initrd" || key == "troy.copy")
+	})
 }
 
 // grubConfig starts what grubenv names, once, else the agent; and Windows when

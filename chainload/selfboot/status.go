@@ -195,7 +195,8 @@ func (s *Status) findEntries(o *Options, vars efiboot.Variables) error {
 		if c != "" {
 			s.setEntry(c, e.Number, o.startsWhole(e.Option, c, s))
 		}
-		if known && e.Number == current {
+		// A medium that was found by a copy's shim or GRUB is no copy.
+		if known && e.Number == current && c != "" && !e.Option.Starts(o.ESP.GUID, c.path(ShimName)) {
 			s.Running = c
 		}
 		if first && slices.Contains(order, e.Number) && e.Option.Attributes&efiboot.Active != 0 {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"troy/chainload"
 	"troy/chainload/bootfiles"
 	"troy/cmds/deploy/coldplug"
 	"troy/diskwriter"
@@ -38,6 +39,13 @@ type agent struct {
 	log      tail
 	handedBy string // how Windows is started
 
+	memo     memo
+	firmware chainload.FirmwareInfo
+	decision chainload.Decision
+	trial    bool // this agent is a new one that has to report before it is kept
+	renewed  bool // a newer agent is to be started next
+	admitted bool // the journal may be written to
+
 	// noWindows: a reinstall was begun, so the disk starts nothing.
 	noWindows bool
 	// parentChanged is why the machine could not be opened, when that can be healed.
@@ -49,10 +57,10 @@ type agent struct {
 	retryMu   sync.Mutex
 	retrySaid time.Time // when a retry was last shown
 
-	boot      *bootfiles.Set                         // of the version that is being installed; nil: not read yet
-	onESP     func(do func(root string) error) error // mounts the ESP
-	toWindows func(context.Context) error            // makes the next start that of Windows
-	reset     func() error                           // restarts the machine
+	boot      *bootfiles.Set                                  // of the version that is being installed; nil: not read yet
+	onESP     func(do func(root string) error) error          // mounts the ESP
+	toWindows func(context.Context) (chainload.Method, error) // makes the next start that of Windows
+	reset     func() error                                    // restarts the machine
 }
 
 func newAgent(o *options, out io.Writer) *agent {
@@ -110,8 +118,12 @@ func (a *agent) work(ctx context.Context) error {
 	}
 	a.readIdentity()
 	diskErr := a.openDisk(ctx)
+	a.readFirmware()
 	if diskErr == nil && !a.reinstalling() {
-		diskErr = a.resume(ctx)
+		if diskErr = a.judge(ctx); diskErr == nil {
+			diskErr = a.resume(ctx)
+		}
+		a.judgeAgent(ctx)
 	}
 	if err := a.connect(ctx); err != nil {
 		return both(diskErr, err)
@@ -127,12 +139,16 @@ func (a *agent) work(ctx context.Context) error {
 	if diskErr != nil && a.parentChanged == nil {
 		return diskErr
 	}
-	if err := a.obey(ctx, order); err != nil {
-		return err
+	err = a.obey(ctx, order)
+	if err == nil {
+		a.remember()
+		a.renewBootFiles(ctx)
+		if a.stuck() {
+			err = &stopError{"start", exitCheck, errLoop}
+		}
 	}
-	a.remember()
-	a.renewBootFiles(ctx)
-	return nil
+	a.renewed = a.keepAgent(ctx, order)
+	return err
 }
 
 // readMedia reads what the media carry. Whatever cannot be used is said, and done without.
@@ -154,17 +170,38 @@ func (a *agent) handOver(ctx context.Context, code int, failure error) error {
 	if a.noWindows {
 		return a.again(ctx, code, failure)
 	}
+	if a.stuck() {
+		a.say("Windows is not started again by itself")
+		return a.report(ctx, code, failure)
+	}
+	if a.renewed {
+		a.say("restarting into the new agent")
+		return errors.Join(a.report(ctx, code, failure), a.reset())
+	}
+	return a.startWindows(ctx, code, failure)
+}
+
+// stuck says that starting Windows once more is of no use, unless something was deployed.
+func (a *agent) stuck() bool { return a.decision.Action == chainload.Stop && !a.deploys }
+
+// startWindows prepares the hand-off, reports, and restarts the machine.
+func (a *agent) startWindows(ctx context.Context, code int, failure error) error {
+	var method chainload.Method
 	var handErr error
 	err := a.phase("hand-off", nil, func() error {
-		handErr = a.toWindows(ctx)
+		method, handErr = a.toWindows(ctx)
 		return handErr
 	})
+	a.handedBy = string(method)
 	if rerr := a.report(ctx, code, both(failure, err)); rerr != nil {
 		a.say("report: %v", rerr)
+	} else if a.server != nil {
+		a.confirmAgent()
 	}
 	if handErr != nil && !canReset(handErr) {
 		return handErr
 	}
+	a.handed(method)
 	if a.o.shell {
 		a.say("stopping in a shell, as asked")
 		return nil

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"troy/chainload"
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/prepare"
@@ -166,7 +167,7 @@ func (b *bench) run() int {
 	b.handed = false
 	b.out.Reset()
 	a := b.agent()
-	a.toWindows = func(context.Context) error { b.handed = true; return nil }
+	a.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
 	a.reset = func() error { return nil }
 	code := a.run(b.t.Context())
 	b.t.Logf("exit code %d\n%s", code, b.out.String())

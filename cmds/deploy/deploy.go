@@ -43,6 +43,9 @@ func (a *agent) obey(ctx context.Context, order *protocol.Order) error {
 		return untouched("plan", fmt.Errorf("the disk holds %q version %d, the order is %q version %d: that needs a reinstall order",
 			s.Image, s.Version, order.Image, order.Version))
 	}
+	if err := a.mayDeploy(order); err != nil {
+		return err
+	}
 	if s.StagedImage == order.Image && s.Staged == order.Version {
 		a.say("version %d was staged by an earlier start", s.Staged)
 		return a.commit(ctx, order)

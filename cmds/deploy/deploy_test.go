@@ -29,11 +29,11 @@ func TestDeployNow(t *testing.T) {
 			t.Errorf("state after policy now: %+v", s)
 		}
 	})
-	before := b.digest()
+	before := b.digest(prepare.Journal)
 	if code := b.run(); code != exitDone || !b.handed {
 		t.Fatalf("second run: exit code %d, handed over %t", code, b.handed)
 	}
-	if b.digest() != before {
+	if b.digest(prepare.Journal) != before {
 		t.Error("a run with nothing to do wrote to the disk")
 	}
 }
@@ -59,9 +59,9 @@ func TestDeployLazyMergesWhenHealthy(t *testing.T) {
 func TestMissingServer(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.url = "http://127.0.0.1:1" // reserved: nobody listens there
-	before := b.digest()
+	before := b.digest(prepare.Journal)
 	b.stopped(b.run(), exitUntouched, "127.0.0.1:1", "connection refused")
-	if b.digest() != before {
+	if b.digest(prepare.Journal) != before {
 		t.Error("the disk was written to")
 	}
 }
@@ -69,9 +69,9 @@ func TestMissingServer(t *testing.T) {
 func TestWrongHashInTable(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.damage(".table")
-	before := b.digest()
+	before := b.digest(prepare.Journal)
 	b.stopped(b.run(), exitUntouched, "table")
-	if b.digest() != before {
+	if b.digest(prepare.Journal) != before {
 		t.Error("the disk was written to")
 	}
 }

@@ -52,6 +52,7 @@ func (a *agent) openDisk(ctx context.Context) error {
 // reopen opens the machine on the disk that was found.
 func (a *agent) reopen() error {
 	m, note, err := a.target.Open()
+	a.admitted = err == nil || errors.Is(err, diskwriter.ErrParentChanged)
 	if err != nil {
 		a.machine = nil
 		return err
@@ -69,7 +70,7 @@ func (a *agent) reinstalling() bool { return a.machine != nil && a.machine.State
 
 // journal is the machine's, nil when there is none that can be used.
 func (a *agent) journal() *diskwriter.Journal {
-	if a.target == nil {
+	if a.target == nil || !a.admitted {
 		return nil
 	}
 	f := a.target.Files().Journal

@@ -11,32 +11,59 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
+	"troy/chainload/selfboot"
 )
+
+// chainloadOptions say what to hand over to.
+func (a *agent) chainloadOptions() *chainload.Options {
+	t := a.target
+	return &chainload.Options{
+		ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number), ESP: a.espEntry(), Disk: t.Table.DiskGUID, Data: t.Data.GUID,
+		KeepStore: true, AgentFirst: !a.trial, Methods: a.decision.Methods,
+	}
+}
+
+func (a *agent) selfbootOptions() *selfboot.Options {
+	return &selfboot.Options{ESPDevice: partitionPath(a.target.Device.Path(), a.target.ESP.Number), ESP: a.espEntry()}
+}
+
+// espEntry is the ESP as the firmware names it.
+func (a *agent) espEntry() chainload.Partition {
+	t := a.target
+	sector := int64(t.Table.SectorSize)
+	return chainload.Partition{
+		Number: uint32(t.ESP.Number), StartLBA: uint64(t.ESP.Start / sector), Sectors: uint64(t.ESP.Size / sector), GUID: t.ESP.GUID,
+	}
+}
+
+// readFirmware finds out what started the machine.
+func (a *agent) readFirmware() {
+	f, err := chainload.Firmware()
+	if err != nil {
+		a.say("firmware: %v", err)
+	}
+	a.firmware = f
+	if err := f.Supported(); err != nil && a.o.handOff && a.o.drivers {
+		a.say("firmware: %v", err)
+	}
+}
+
+func (a *agent) uefi() bool { return a.firmware.Kind == chainload.UEFI }
 
 // prepareWindows makes the next start of the machine that of Windows. Without a disk of ours, whatever Windows the
 // firmware knows is started.
-func (a *agent) prepareWindows(ctx context.Context) error {
+func (a *agent) prepareWindows(ctx context.Context) (chainload.Method, error) {
 	if a.target == nil {
-		return startAnyWindows()
+		return "", startAnyWindows()
 	}
-	t := a.target
-	sector := int64(t.Table.SectorSize)
-	result, err := chainload.HandOff(ctx, &chainload.Options{
-		ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number),
-		ESP: chainload.Partition{
-			Number: uint32(t.ESP.Number), StartLBA: uint64(t.ESP.Start / sector), Sectors: uint64(t.ESP.Size / sector), GUID: t.ESP.GUID,
-		},
-		Disk: t.Table.DiskGUID, Data: t.Data.GUID,
-		KeepStore: true, AgentFirst: true,
-	})
+	result, err := chainload.HandOff(ctx, a.chainloadOptions())
 	for _, note := range result.Notes {
 		a.say("hand-off: %v", note)
 	}
 	if err == nil {
-		a.handedBy = string(result.Method)
 		a.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
 	}
-	return err
+	return result.Method, err
 }
 
 // startAnyWindows sets BootNext to the first entry that starts a Windows Boot Manager.

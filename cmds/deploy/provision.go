@@ -20,6 +20,9 @@ import (
 // provision makes a disk of the machine into one of Troy's and brings the ordered version straight to its place. All that
 // can go wrong before is asked before: the plan, the boot files in the image, which disk.
 func (a *agent) provision(ctx context.Context, order *protocol.Order) error {
+	if err := a.firmware.Supported(); err != nil && a.o.linkUp {
+		return untouched("provision", err)
+	}
 	src, err := a.openStore(ctx, order)
 	if err != nil {
 		return untouched("trust", err)
@@ -88,7 +91,7 @@ func (a *agent) makeDisk(ctx context.Context, src *trust.Source, order *protocol
 	if err != nil {
 		return unfinished("provision", err)
 	}
-	a.noWindows = true
+	a.noWindows, a.admitted = true, true
 	a.say("provision: partitions, volume and files are made")
 	err = a.reinstall(ctx, order)
 	if err != nil && exitCode(err) == exitUntouched {

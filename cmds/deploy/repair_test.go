@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"troy/chainload"
 	"troy/diskwriter"
+	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
 	"troy/image"
 	"troy/image/trust"
@@ -135,7 +137,10 @@ func TestReinstallCutOff(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	a := b.agent()
-	a.toWindows = func(context.Context) error { t.Error("Windows was to be started from a disk without one"); return nil }
+	a.toWindows = func(context.Context) (chainload.Method, error) {
+		t.Error("Windows was to be started from a disk without one")
+		return "", nil
+	}
 	a.reset = func() error { t.Error("restarted without waiting"); return nil }
 	short, stop := context.WithTimeout(ctx, 4*time.Second)
 	defer stop()
@@ -168,9 +173,9 @@ func TestMirrors(t *testing.T) {
 func TestMediaWithoutRoot(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.must(os.Remove(filepath.Join(b.media, "root.json")))
-	before := b.digest()
+	before := b.digest(prepare.Journal)
 	b.stopped(b.run(), exitUntouched, "carry no root of a store")
-	if b.digest() != before {
+	if b.digest(prepare.Journal) != before {
 		t.Error("the disk was written to")
 	}
 	b.unsigned = true
@@ -195,9 +200,9 @@ func TestForgedStore(t *testing.T) {
 	_, err = repo.Sign(t.Context(), store, time.Now())
 	b.must(err)
 	b.url = b.serve(forged)
-	before := b.digest()
+	before := b.digest(prepare.Journal)
 	b.stopped(b.run(), exitUntouched, "trust")
-	if b.digest() != before {
+	if b.digest(prepare.Journal) != before {
 		t.Error("the disk was written to")
 	}
 }
@@ -209,9 +214,9 @@ func TestRollback(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	b.orders.Version = 1
-	before := b.digest()
+	before := b.digest(prepare.Journal)
 	b.stopped(b.run(), exitUntouched, "no signed order")
-	if b.digest() != before {
+	if b.digest(prepare.Journal) != before {
 		t.Error("the disk was written to")
 	}
 	repo, err := trust.Open(b.store, nil)
@@ -259,6 +264,55 @@ func TestReset(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	b.holds(b.v2)
+}
+
+// Windows that never comes up: after three starts the version below comes back, is not given up for the bad one again, and
+// an order to try again is obeyed.
+func TestBootLoop(t *testing.T) {
+	b := newBench(t, protocol.MergeLazy)
+	for range chainload.MaxStarts {
+		if code := b.run(); code != exitDone || !b.handed {
+			t.Fatalf("exit code %d, handed over %t", code, b.handed)
+		}
+		b.holds(b.v2)
+	}
+	b.stopped(b.run(), exitUntouched, "without a sign of health")
+	b.holds(b.v1)
+	b.stopped(b.run(), exitUntouched, "without a sign of health")
+	b.orders.Retry = true
+	if code := b.run(); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.holds(b.v2)
+}
+
+// Windows that never comes up, and nothing to go back to: it is not started for ever, and a new version is taken all the same.
+func TestBootLoopWithoutWayBack(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	for range chainload.MaxStarts {
+		if code := b.run(); code != exitDone || !b.handed {
+			t.Fatalf("exit code %d, handed over %t", code, b.handed)
+		}
+	}
+	if code := b.run(); code != exitCheck || b.handed || !strings.Contains(b.out.String(), "not started again by itself") {
+		t.Fatalf("exit code %d, handed over %t", code, b.handed)
+	}
+}
+
+// A session that was closed in order is a sign of health: the starts are counted from there.
+func TestHealthySession(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	if code := b.run(); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.withTarget(func(tg *target.Target) {
+		_, _, err := tg.Open()
+		b.must(err)
+		b.must(writeSession(tg.Files()))
+	})
+	if code := b.run(); code != exitDone || !strings.Contains(b.out.String(), "the last hand-off worked") {
+		t.Fatalf("exit code %d", code)
+	}
 }
 
 // writeSession writes to the virtual disk as Windows does.

@@ -35,7 +35,8 @@ func (a *agent) readIdentity() {
 
 // describe is what the server is told at check-in.
 func (a *agent) describe(diskErr error) *protocol.CheckIn {
-	in := &protocol.CheckIn{Protocol: protocol.Version, Machine: a.id, Agent: version, Memory: memorySize()}
+	in := &protocol.CheckIn{Protocol: protocol.Version, Machine: a.id, Agent: version, Memory: memorySize(),
+		Health: a.healthNow(), LastStart: a.lastStart(), Firmware: string(a.firmware.Kind), SecureBoot: a.firmware.SecureBoot}
 	if a.machine != nil {
 		s := a.machine.State()
 		in.Image, in.Version, in.Staged, in.Merging = s.Image, s.Version, s.Staged, s.Merging

@@ -5,8 +5,8 @@
 //	troy image add NAME child.vhdx     publish version N+1: what a differencing child changed
 //	troy image list | show | diff | verify | rm | gc | export
 //	                                   what the store holds, and what becomes of it
-//	troy key …                         signing keys: rotate, sign, order a version, until when signatures hold
-//	troy key …                         the keys and signatures of the store
+//	troy key …                         signing keys: rotate, sign, order a version, permit wiping, until when signatures hold
+//	troy agent …                       the releases of the agent: boot files with which machines keep their own copy new
 //	troy serve DIR                     serve the store and answer the machines of the rooms
 //	troy vhdx …                        look at, check, convert and merge VHDX files
 //	troy disk …                        the \Troy\ files on a machine's disk

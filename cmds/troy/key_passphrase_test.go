@@ -30,6 +30,9 @@ func pseudoTerminal(t *testing.T) (person, tty *os.File) {
 	return person, tty
 }
 
+// interruptKey is Ctrl-C.
+const interruptKey = "\x03"
+
 // talk runs the command on a terminal, answers each question (what ends in ": ") with the next line, and returns the exit code and all that the terminal showed.
 func talk(t *testing.T, bin string, args []string, answers ...string) (int, string) {
 	t.Helper()
@@ -50,7 +53,11 @@ func talk(t *testing.T, bin string, args []string, answers ...string) (int, stri
 			break
 		}
 		if strings.HasSuffix(shown.String(), ": ") && len(answers) > 0 {
-			_, err := io.WriteString(person, answers[0]+"\n")
+			line := answers[0] + "\n"
+			if answers[0] == interruptKey {
+				line = interruptKey
+			}
+			_, err := io.WriteString(person, line)
 			must(t, err)
 			answers = answers[1:]
 		}
@@ -103,7 +110,7 @@ func TestPassphraseOnTerminal(t *testing.T) {
 	want(exitOK, "no disk", []string{"key", "wipe", "--none"}, right)
 
 	// An interrupt, typed at the question, ends it.
-	want(exitFailed, "interrupted", []string{"key", "wipe", "--none"}, "\x03")
+	want(exitFailed, "interrupted", []string{"key", "rotate", "root"}, interruptKey)
 
 	// Without a terminal it is said what to do, and nothing waits.
 	if res := wantTroy(t, exitFailed, "key", "wipe", "--serial", "S1234"); !strings.Contains(res.errOut, "no terminal") || !strings.Contains(res.errOut, "--passphrase-file") {

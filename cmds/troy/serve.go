@@ -16,7 +16,7 @@ import (
 
 func serveCommand() command {
 	return command{
-		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--rate MBIT] [--log FILE] DIR",
+		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--provision] [--reinstall] [--reset] [--rate MBIT] [--log FILE] DIR",
 		short: "serve the store and answer the machines", run: runServe,
 	}
 }
@@ -28,6 +28,10 @@ func runServe(ctx context.Context, c *call) error {
 	number := fs.Int("version", 0, "version that they get (default: the newest)")
 	merge := fs.String("merge", "lazy", "merge policy: `lazy` or now")
 	rate := fs.Float64("rate", 0, "most `megabits` per second of the store's bytes, shared evenly by the machines (0: no limit)")
+	provision := fs.Bool("provision", false, "make an empty disk of a machine without one of Troy into its disk")
+	wipe := fs.Bool("wipe", false, "with --provision: also one that holds something, where troy key wipe permits it")
+	reinstall := fs.Bool("reinstall", false, "write machines anew that hold another image, or a version that nobody knows")
+	reset := fs.Bool("reset", false, "throw away at each start what was changed in Windows since the last one")
 	logName := fs.String("log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
 	args, err := c.parse(fs, 1, 1)
 	if err != nil {
@@ -47,6 +51,10 @@ func runServe(ctx context.Context, c *call) error {
 	orders, err := fixedOrders(ctx, store, *name, *number, policy)
 	if err != nil {
 		return err
+	}
+	orders.Reinstall, orders.Reset = *reinstall, *reset
+	if *provision {
+		orders.Provision = &protocol.Provision{Wipe: *wipe}
 	}
 	log, err := openEventLog(*logName)
 	if err != nil {

@@ -52,7 +52,8 @@ func makeFolders(ctx context.Context, image, dir string, made map[string]bool) e
 			continue
 		}
 		if run(ctx, "mdir", "-b", "-i", image, "::/"+strings.TrimPrefix(dir[:i], "/")) == nil {
-			continue // an earlier call made it
+			made[dir[:i]] = true // by an earlier call
+			continue
 		}
 		if err := run(ctx, "mmd", "-i", image, "::/"+strings.TrimPrefix(dir[:i], "/")); err != nil {
 			return err

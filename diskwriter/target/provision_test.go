@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"troy/diskwriter"
@@ -147,7 +148,7 @@ func TestProvision(t *testing.T) {
 
 type counter int64
 
-func (c *counter) Add(n int64) { *c += counter(n) }
+func (c *counter) Add(n int64) { atomic.AddInt64((*int64)(c), n) }
 
 // Provisioning again, cut off at random places, never leaves a disk that is taken for a machine.
 func TestProvisionCutOff(t *testing.T) {

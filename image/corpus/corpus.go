@@ -21,9 +21,9 @@ const VolumeStart = 1 << 20
 type Options struct {
 	// VolumeSize is that of the NTFS volume in bytes, 0 for 384 MiB; the disks are 2 MiB larger.
 	VolumeSize int64
-	// Programs is up to how many bytes of Wine's DLLs are installed, 0 for 64 MiB.
+	// Programs is up to how many bytes of Wine's DLLs are installed, 0 for 32 MiB.
 	Programs int64
-	// PageFile is the size of the page file in bytes, 0 for 48 MiB.
+	// PageFile is the size of the page file in bytes, 0 for 48 MiB; the swap file has a sixth of it, hiberfil.sys 5/3.
 	PageFile int64
 }
 
@@ -50,7 +50,7 @@ func Make(ctx context.Context, dir, programs string, o *Options) (*Pair, error) 
 	for _, d := range []struct {
 		v *int64
 		n int64
-	}{{&b.o.VolumeSize, 384 << 20}, {&b.o.Programs, 64 << 20}, {&b.o.PageFile, 48 << 20}} {
+	}{{&b.o.VolumeSize, 384 << 20}, {&b.o.Programs, 32 << 20}, {&b.o.PageFile, 48 << 20}} {
 		if *d.v == 0 {
 			*d.v = d.n
 		}
@@ -66,7 +66,7 @@ func (b *builder) first(p *Pair) error {
 	if err := b.run("mkntfs", "-q", "-Q", "-F", "-s", "512", "-c", "4096", "-p", "2048", "-H", "255", "-S", "63", "-L", "Windows", b.volume); err != nil {
 		return err
 	}
-	err := b.mounted(b.garbage, b.wine, func() error { return b.packages("old", "Program Files") }, b.hives, b.logs, b.pageFile, b.removeGarbage)
+	err := b.mounted(b.garbage, b.wine, func() error { return b.packages("old", "Program Files") }, b.hives, b.logs, b.memoryFiles, b.removeGarbage)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (b *builder) second(p *Pair) error {
 		func() error { return b.packages("new", "Temp") },
 		b.backup,
 		func() error { return b.packages("new", "Program Files") },
-		b.copies, b.writeHives, b.logs, b.pageFile, b.deleted)
+		b.copies, b.writeHives, b.logs, b.memoryFiles, b.deleted)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,9 @@ func (b *builder) packages(release, folder string) error {
 	return nil
 }
 
-func (b *builder) path(parts ...string) string { return filepath.Join(append([]string{b.root}, parts...)...) }
+func (b *builder) path(parts ...string) string {
+	return filepath.Join(append([]string{b.root}, parts...)...)
+}
 
 func (b *builder) write(name string, c []byte) error {
 	if err := os.MkdirAll(filepath.Dir(b.path(name)), 0o755); err != nil {

@@ -115,22 +115,38 @@ func (b *builder) logs() error {
 	return nil
 }
 
-// pageFile makes the page file, or writes three quarters of it again: what memory holds, in clusters of eight pages.
-func (b *builder) pageFile() error {
-	f, err := os.OpenFile(b.path("pagefile.sys"), os.O_CREATE|os.O_WRONLY, 0o644)
+// memoryFiles makes the files that Windows keeps memory in, or writes parts of them again: three quarters of the page file, a quarter of the swap file,
+// and half of what an earlier hibernation left behind a head of zeros (it was resumed).
+func (b *builder) memoryFiles() error {
+	return errors.Join(b.memoryFile("pagefile.sys", b.o.PageFile, 1, 4), b.memoryFile("swapfile.sys", b.o.PageFile/6, 3, 4),
+		b.memoryFile("hiberfil.sys", b.o.PageFile*5/3, 1, 2))
+}
+
+// memoryFile writes a file whole if it is not there, else but for skip of each of pieces: parts of programs, some noise, some zeros.
+func (b *builder) memoryFile(name string, size int64, skip, pieces int) error {
+	f, err := os.OpenFile(b.path(name), os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
+	st, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if st.Size() == 0 {
+		skip = 0
+	}
 	const part = 32 << 10
-	for at := int64(0); at < b.o.PageFile; at += part {
+	for at := int64(0); at < size; at += part {
 		c := make([]byte, part)
-		switch b.r.IntN(4) {
-		case 0:
-			copy(c, b.noise(part/2))
-		default:
-			copy(c, b.sample[b.r.IntN(len(b.sample)-part):])
+		if at >= 64<<10 { // the heads stay zeros
+			switch b.r.IntN(4) {
+			case 0:
+				copy(c, b.noise(part/2))
+			default:
+				copy(c, b.sample[b.r.IntN(len(b.sample)-part):])
+			}
 		}
-		if b.r.IntN(4) == 0 && at > 0 && at < b.o.PageFile-part {
+		if b.r.IntN(pieces) < skip {
 			continue
 		}
 		if _, err := f.WriteAt(c, at); err != nil {

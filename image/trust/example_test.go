@@ -25,17 +25,7 @@ var buildStamp = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // obey is what the agent does with an order of the server, which nobody signed.
 func obey(ctx context.Context, src image.Source, root []byte, memory trust.Memory, name string, have, want int, now time.Time) (*image.Plan, *trust.Source, error) {
-	client, err := trust.NewClient(&trust.ClientOptions{Root: root, Memory: memory}) // with netfetch: NotFound says errors.Is(err, netfetch.ErrNotFound)
-	if err != nil {
-		return nil, nil, err
-	}
-	if now.Before(buildStamp) {
-		now = buildStamp
-	}
-	if err := client.Refresh(ctx, src.(image.Documents), now); err != nil {
-		return nil, nil, err
-	}
-	signed, err := client.Source(src)
+	signed, _, err := trust.Pinned(ctx, src, now, &trust.PinnedOptions{Root: root, Memory: memory, Built: buildStamp}) // with netfetch: NotFound says errors.Is(err, netfetch.ErrNotFound)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -165,3 +165,11 @@ func (s *Source) expectPlain(ctx context.Context, name string) (size int64, sum 
 	}
 	return 0, sum, fmt.Errorf("%w: %s is no file of the agent's release %s", image.ErrNotFound, name, r.Version)
 }
+
+// Open is Fetch as a reader: it gives io.EOF only after all of the file was what was signed, else the error of Fetch, and never the end of a wrong file. Close it,
+// also before its end.
+func (s *Source) Open(ctx context.Context, name string) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(s.Fetch(ctx, name, w)) }() // ends when r is read to its end or closed
+	return r
+}

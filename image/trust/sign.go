@@ -19,8 +19,8 @@ const maxDocument = 4 << 20
 func orderName(image string) string { return "images/" + image + "/order.json" }
 
 // Sign makes the metadata say what the store holds now: the index and the manifests of all images, their packs, the releases of the agent, and the orders
-// that were signed before and whose version still exists. It returns false if that was so already. Interrupted, the state before is what clients see. It needs the targets key, and returns
-// ErrRepository if what was signed before was changed since. It signs whatever version it finds: see Unsigned.
+// that were signed before and whose version still exists. It returns false if that was so already. Interrupted, the state before is what clients see. It
+// needs the targets key, and returns ErrRepository if what was signed before was changed since. It signs whatever version it finds: see Unsigned.
 func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
 	return r.sign(ctx, store, now, change{})
 }

@@ -53,9 +53,10 @@ func New(ctx context.Context, o Options) (l *Lab, err error) {
 		do   func(context.Context) error
 	}{
 		{"building troy", l.build},
-		{"making the boot stick", l.makeMedia},
+		{"making a stand-in for Windows Boot Manager", l.makeBootManager},
 		{"installing two releases of Windows programs on a disk", l.makeWindows},
 		{"publishing version 1 and 2", l.publish},
+		{"making the boot stick", l.makeMedia},
 		{"preparing the disk of a PC that holds version 1", l.makePC},
 		{"starting a network", l.startNetwork},
 	} {
@@ -83,11 +84,11 @@ func (l *Lab) makeMedia(ctx context.Context) error {
 	out := filepath.Join(l.o.Dir, "media")
 	l.USB, l.Initrd = filepath.Join(out, "usb.img"), filepath.Join(out, "initramfs.cpio.zst")
 	return l.command(ctx, "media", "--kernel", l.Kernel, "--modules", os.Getenv("MODULES"),
-		"--cache", filepath.Join(os.Getenv("TROY_CACHE"), "busybox"), "--append", "console=ttyS0 troy.unsigned", "--out", out)
+		"--cache", filepath.Join(os.Getenv("TROY_CACHE"), "busybox"), "--store", l.Store, "--append", "console=ttyS0", "--out", out)
 }
 
 func (l *Lab) makeWindows(ctx context.Context) (err error) {
-	l.Windows, err = fixture.MakeWindows(ctx, l.o.Dir)
+	l.Windows, err = fixture.MakeWindows(ctx, l.o.Dir, l.bootManager())
 	return err
 }
 
@@ -111,15 +112,15 @@ func (l *Lab) publish(ctx context.Context) error {
 }
 
 // bootManager is the file of the stand-in.
-const bootManager = "standin.efi"
+func (l *Lab) bootManager() string { return filepath.Join(l.o.Dir, "standin.efi") }
+
+func (l *Lab) makeBootManager(ctx context.Context) error {
+	return standin.Build(ctx, &standin.Options{Kernel: l.Kernel, Modules: os.Getenv("MODULES"), Out: l.bootManager()})
+}
 
 func (l *Lab) makePC(ctx context.Context) error {
-	bootMgr := filepath.Join(l.o.Dir, bootManager)
-	if err := standin.Build(ctx, &standin.Options{Kernel: l.Kernel, Modules: os.Getenv("MODULES"), Out: bootMgr}); err != nil {
-		return err
-	}
 	l.pc = filepath.Join(l.o.Dir, "prepared.img")
-	return fixture.MakePC(ctx, l.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: l.Windows.V1, BootMgr: bootMgr})
+	return fixture.MakePC(ctx, l.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: l.Windows.V1, BootMgr: l.bootManager()})
 }
 
 // serverPort is where troy serve listens in the lab's network.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -31,6 +32,19 @@ const bootTimeout = 8 * time.Minute
 func (l *Lab) NewPC(ctx context.Context, name string) (*PC, error) {
 	p := &PC{Disk: filepath.Join(l.o.Dir, name+".img"), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
 	return p, run(ctx, "cp", "--reflink=auto", "--sparse=always", l.pc, p.Disk)
+}
+
+// bareSize is that of a new PC's disk, in bytes: room for the parent, the boot child, two slots and some of Windows' own.
+const bareSize = 6 << 30
+
+// NewBarePC makes a PC whose disk is empty.
+func (l *Lab) NewBarePC(name string) (*PC, error) {
+	p := &PC{Disk: filepath.Join(l.o.Dir, name+".img"), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
+	f, err := os.Create(p.Disk)
+	if err != nil {
+		return nil, err
+	}
+	return p, errors.Join(f.Truncate(bareSize), f.Close())
 }
 
 // Config is the machine as it stands there, nothing plugged in.
@@ -66,6 +80,29 @@ func (p *PC) FromUSB(ctx context.Context) (serial string, err error) {
 	return untilWindows(ctx, c)
 }
 
+// KillAt starts kernel and initramfs as PXE does and cuts the power some time after a line that matches the expression was
+// said. It fails if the machine ended before.
+func (p *PC) KillAt(ctx context.Context, expression string, after time.Duration) error {
+	c, err := p.KernelConfig("")
+	if err != nil {
+		return err
+	}
+	machine, err := vm.Start(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer machine.Close()
+	if _, err := machine.Expect(ctx, expression); err != nil {
+		return fmt.Errorf("%w; the serial line said:\n%s", err, machine.Log())
+	}
+	time.Sleep(after)
+	machine.Kill()
+	if err := machine.Wait(context.WithoutCancel(ctx)); !errors.Is(err, vm.ErrKilled) {
+		return fmt.Errorf("it was through before the power was cut: %w; the serial line said:\n%s", err, machine.Log())
+	}
+	return nil
+}
+
 // FromKernel starts kernel and initramfs as PXE does, with further kernel arguments, and ends at the reset.
 func (p *PC) FromKernel(ctx context.Context, args string) (serial string, err error) {
 	c, err := p.KernelConfig(args)
@@ -81,7 +118,7 @@ func (p *PC) KernelConfig(args string) (*vm.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Kernel, c.Initrd, c.Cmdline, c.NoReboot = p.lab.Kernel, p.lab.Initrd, strings.TrimSpace("console=ttyS0 quiet troy.unsigned "+args), true
+	c.Kernel, c.Initrd, c.Cmdline, c.NoReboot = p.lab.Kernel, p.lab.Initrd, strings.TrimSpace("console=ttyS0 quiet "+args), true
 	return c, nil
 }
 

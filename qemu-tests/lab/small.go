@@ -8,7 +8,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"troy/image/trust"
+	"troy/initramfs"
 	"troy/qemu-tests/fixture"
 )
 
@@ -30,10 +33,39 @@ func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) 
 	if err := s.publish(ctx); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
+	if err := s.pinRoot(); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
 	err := fixture.MakePC(ctx, s.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: s.Windows.V1, SlotBytes: smallDisk,
-		BootMgr: filepath.Join(l.o.Dir, bootManager), Removable: true})
+		BootMgr: l.bootManager(), Removable: true})
 	s.o.Out = l.o.Out
 	return &s, err
+}
+
+// pinRoot gives the lab an initramfs that trusts its own store: the kernel unpacks a second archive over the first.
+func (l *Lab) pinRoot() error {
+	repo, err := trust.Open(l.Store, nil)
+	if err != nil {
+		return err
+	}
+	root, err := repo.Root()
+	if err != nil {
+		return err
+	}
+	second := filepath.Join(l.o.Dir, "root.cpio.zst")
+	if err := initramfs.Pack(second, []initramfs.File{{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root}}); err != nil {
+		return err
+	}
+	var both []byte
+	for _, name := range []string{l.Initrd, second} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		both = append(both, b...)
+	}
+	l.Initrd = filepath.Join(l.o.Dir, "initramfs.cpio.zst")
+	return os.WriteFile(l.Initrd, both, 0o644)
 }
 
 // makeVersions writes two raw images.

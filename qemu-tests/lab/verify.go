@@ -76,10 +76,14 @@ func CutVolume(ctx context.Context, disk, volume string) error {
 	if err != nil {
 		return err
 	}
-	data := table.ByType(blockdev.TypeBasicData)[0]
+	return Cut(ctx, disk, volume, table.ByType(blockdev.TypeBasicData)[0])
+}
+
+// Cut copies a partition, which begins and ends on a whole MiB, into a sparse file of its own.
+func Cut(ctx context.Context, disk, file string, part blockdev.Entry) error {
 	const mib = 1 << 20
-	return run(ctx, "dd", "if="+disk, "of="+volume, "bs=1M", "skip="+strconv.FormatInt(data.Start/mib, 10),
-		"count="+strconv.FormatInt(data.Size/mib, 10), "conv=sparse", "status=none")
+	return run(ctx, "dd", "if="+disk, "of="+file, "bs=1M", "skip="+strconv.FormatInt(part.Start/mib, 10),
+		"count="+strconv.FormatInt(part.Size/mib, 10), "conv=sparse", "status=none")
 }
 
 // needs says whether 7zz cannot read the boot child when the file called name is missing.

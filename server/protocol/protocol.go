@@ -113,6 +113,7 @@ type Order struct {
 	Rate      int64      `json:"rate,omitempty"`      // bytes per second to fetch at most; 0 = no limit
 	Provision *Provision `json:"provision,omitempty"` // for ActionProvision
 	Agent     string     `json:"agent,omitempty"`     // release of the agent that the machine shall start by itself; "" = leave it
+	Retry     bool       `json:"retry,omitempty"`     // try again what was given up on this machine: the version, the agent
 	Code      string     `json:"code,omitempty"`      // to be shown on the screen of a machine that nobody knows yet
 }
 

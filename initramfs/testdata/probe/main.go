@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"troy/cmds/deploy/coldplug"
 )
@@ -30,7 +33,28 @@ func main() {
 	list("disk", "/sys/class/block/*")
 	list("interface", "/sys/class/net/*")
 	list("variable", coldplug.EFIVars+"/BootCurrent-*")
+	secureBoot()
+	site()
 	fmt.Println("PROBE: done")
+}
+
+// secureBoot tells what firmware and kernel make of Secure Boot.
+func secureBoot() {
+	v, err := os.ReadFile(coldplug.EFIVars + "/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
+	fmt.Println("PROBE: SecureBoot", v, err)
+	const dir = "/sys/kernel/security"
+	_ = unix.Mount("securityfs", dir, "securityfs", 0, "") // the next line tells
+	lockdown, err := os.ReadFile(dir + "/lockdown")
+	fmt.Println("PROBE: lockdown", strings.TrimSpace(string(lockdown)), err)
+}
+
+// site prints what the media gave to this machine.
+func site() {
+	names, _ := filepath.Glob("/etc/troy/*") // the pattern is good
+	for _, n := range names {
+		b, err := os.ReadFile(n)
+		fmt.Printf("PROBE: site %s %q %v\n", filepath.Base(n), b, err)
+	}
 }
 
 func list(what, pattern string) {

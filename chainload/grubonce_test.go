@@ -1,0 +1,175 @@
+package chainload
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"troy/chainload/efiboot"
+	"troy/chainload/internal/grubenv"
+	"troy/vhdx"
+)
+
+// withAgent puts the agent on the ESP, as entry 7, first.
+func (m *machine) withAgent(t testing.TB) (env string) {
+	t.Helper()
+	dir := filepath.Join(m.opts.ESPDir, "EFI", "troy") // another case than ours
+	if err := os.Rename(filepath.Join(m.opts.ESPDir, "efi"), filepath.Join(m.opts.ESPDir, "EFI")); err != nil {
+		t.Fatal(err)
+	}
+	m.dir = filepath.Join(m.opts.ESPDir, "EFI", "Microsoft", "BOOT")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	env = filepath.Join(dir, "grubenv")
+	if err := os.WriteFile(env, grubenv.New(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.fw.vars["Boot0007"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\Troy\a\shimx64.efi`, efiboot.Active)
+	m.fw.vars["BootOrder"] = words(7)
+	return env
+}
+
+func agentOption(t testing.TB, hd efiboot.HardDrive, path string, attributes uint32) []byte {
+	t.Helper()
+	b, err := (&efiboot.LoadOption{Attributes: attributes, Description: "Troy", Path: []efiboot.Node{hd.Node(), efiboot.FilePath(path)}}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func next(t testing.TB, env string) string {
+	t.Helper()
+	b, err := os.ReadFile(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := grubenv.Get(b, grubenv.Next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// A firmware that takes no variable at all: GRUB starts Windows.
+func TestHandOffByGRUB(t *testing.T) {
+	m := newMachine(t)
+	env := m.withAgent(t)
+	for _, name := range []string{"Boot0000", "BootOrder", "BootNext"} {
+		m.fw.refuse[name] = syscall.EROFS
+	}
+	r := m.handOff(t)
+	if r.Method != ByGRUB || next(t, env) != "windows" || !errors.Is(errors.Join(r.Notes...), syscall.EROFS) {
+		t.Errorf("%+v, next %q", r, next(t, env))
+	}
+	if l, err := Look(m.opts); err != nil || !l.GRUB || l.BootNext {
+		t.Errorf("left %+v, %v", l, err)
+	}
+	// The order is taken back when another method does.
+	clear(m.fw.refuse)
+	if r := m.handOff(t); r.Method != ByBootNext || next(t, env) != "" || len(r.Notes) != 0 {
+		t.Errorf("%+v, next %q", r, next(t, env))
+	}
+	if l, err := Look(m.opts); err != nil || l.GRUB || !l.BootNext {
+		t.Errorf("left %+v, %v", l, err)
+	}
+	delete(m.fw.vars, "BootNext")
+	m.opts.Methods = []Method{ByGRUB, ByBootOrder}
+	if r := m.handOff(t); r.Method != ByGRUB || len(r.Notes) != 0 || m.fw.vars["BootNext"] != nil {
+		t.Errorf("%+v", r)
+	}
+}
+
+// GRUB is not asked where it is not what starts next.
+func TestGRUBNotFirst(t *testing.T) {
+	for name, change := range map[string]func(m *machine, env string){
+		"another first": func(m *machine, _ string) {
+			m.fw.vars["Boot0003"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\BOOT\BOOTX64.EFI`, efiboot.Active)
+			m.fw.vars["BootOrder"] = words(3, 7)
+		},
+		"another ESP": func(m *machine, _ string) {
+			m.fw.vars["Boot0007"] = agentOption(t, efiboot.HardDrive{Number: 1, GUID: vhdx.GUID{9}}, `\EFI\Troy\a\shimx64.efi`, efiboot.Active)
+		},
+		"switched off": func(m *machine, _ string) {
+			m.fw.vars["Boot0007"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\Troy\a\shimx64.efi`, 0)
+		},
+		"not in the order": func(m *machine, _ string) { m.fw.vars["BootOrder"] = words(8) },
+		"no GRUB":          func(_ *machine, env string) { os.Remove(env) },
+		"broken block":     func(_ *machine, env string) { os.WriteFile(env, make([]byte, 1024), 0o600) },
+	} {
+		m := newMachine(t)
+		env := m.withAgent(t)
+		change(m, env)
+		m.fw.refuse["BootNext"] = syscall.ENOSPC
+		r := m.handOff(t)
+		if r.Method != ByBootOrder {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if b, err := os.ReadFile(env); err == nil && bytes.Contains(b, []byte("windows")) {
+			t.Errorf("%s: GRUB was asked", name)
+		}
+	}
+	// A number in BootOrder without an entry is passed over by firmware.
+	m := newMachine(t)
+	m.withAgent(t)
+	m.fw.vars["BootOrder"] = words(2, 7)
+	m.fw.refuse["BootNext"] = syscall.ENOSPC
+	if r := m.handOff(t); r.Method != ByGRUB {
+		t.Errorf("%+v", r)
+	}
+}
+
+// The last way: Windows is first already, and nothing has to be written.
+func TestPlainReset(t *testing.T) {
+	m := newMachine(t)
+	m.handOff(t)
+	m.fw.vars["BootOrder"] = words(0, 5)
+	for _, name := range []string{"Boot0000", "BootOrder", "BootNext"} {
+		m.fw.refuse[name] = syscall.EROFS
+	}
+	delete(m.fw.vars, "BootNext")
+	if r := m.handOff(t); r.Method != ByBootOrder || len(r.Notes) != 1 {
+		t.Errorf("%+v", r)
+	}
+	m.fw.vars["BootOrder"] = words(5, 0)
+	if _, err := HandOff(context.Background(), m.opts); !errors.Is(err, ErrFirmware) || !errors.Is(err, syscall.EROFS) {
+		t.Error(err)
+	}
+}
+
+func TestAgentEntry(t *testing.T) {
+	m := newMachine(t)
+	m.withAgent(t)
+	m.fw.vars["BootOrder"] = words(2, 7)
+	m.fw.vars["BootCurrent"] = words(2) // a stick
+	agent := uint16(7)
+	m.opts.AgentFirst, m.opts.AgentEntry = true, &agent
+	if r := m.handOff(t); !r.OrderChanged || !bytes.Equal(m.fw.vars["BootOrder"], words(7, 2, 0)) {
+		t.Errorf("%+v, order %x", r, m.fw.vars["BootOrder"])
+	}
+	// When Windows is to be first, the agent is not put there before.
+	m.opts.Methods = []Method{ByBootOrder}
+	m.fw.writes = nil
+	if m.handOff(t); !slices.Equal(m.fw.writes, []string{"BootOrder"}) || !bytes.Equal(m.fw.vars["BootOrder"], words(0, 7, 2)) {
+		t.Errorf("writes %q, order %x", m.fw.writes, m.fw.vars["BootOrder"])
+	}
+	m.opts.Methods = []Method{"by magic"}
+	if _, err := HandOff(context.Background(), m.opts); !errors.Is(err, ErrOptions) {
+		t.Error(err)
+	}
+}
+
+func TestLookWithoutESP(t *testing.T) {
+	m := newMachine(t)
+	m.opts.ESPDir = filepath.Join(t.TempDir(), "none")
+	if _, err := Look(m.opts); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}

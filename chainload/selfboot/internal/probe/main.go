@@ -1,0 +1,317 @@
+// Command probe is an agent for tests: process 1 of an initramfs that installs,
+// updates and hands over as the word probe= of the kernel command line says, by
+// package selfboot and chainload. What it says begins with "PROBE: ".
+//
+// The machine has its own disk as vda, with an ESP, and a stick as vdb.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"troy/chainload"
+	"troy/chainload/efiboot"
+	"troy/chainload/selfboot"
+	"troy/vhdx"
+)
+
+// What the test gave the disk.
+const (
+	espGUID    = "7d4b8b1e-24c5-4b0c-9a3f-5b5f0e0a1c01"
+	diskGUID   = "7d4b8b1e-24c5-4b0c-9a3f-5b5f0e0a1c02"
+	dataGUID   = "7d4b8b1e-24c5-4b0c-9a3f-5b5f0e0a1c03"
+	espStart   = 2048
+	espSectors = 409600
+)
+
+const (
+	stick     = "/stick"
+	stateFile = stick + "/state.json" // stands for the journal
+)
+
+func main() {
+	if err := run(); err != nil {
+		say("failed: %v", err)
+	}
+	say("end")
+	_ = unix.IoctlSetInt(1, unix.TCSBRK, 1)
+	unix.Sync()
+	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	select {}
+}
+
+func say(format string, args ...any) { fmt.Printf("PROBE: "+format+"\n", args...) }
+
+func reset() error {
+	say("reset")
+	_ = unix.IoctlSetInt(1, unix.TCSBRK, 1)
+	return chainload.Reset()
+}
+
+type machine struct {
+	selfboot.Options
+	windows chainload.Options
+	state   selfboot.State
+	status  *selfboot.Status
+}
+
+func run() error {
+	mode, err := setUp()
+	if err != nil {
+		return err
+	}
+	m, err := look()
+	if err != nil {
+		return err
+	}
+	f, err := chainload.Firmware()
+	say("%s: firmware %+v %v, runs %q, first %q, a %q, b %q", mode, f, err, m.status.Running, m.status.First, m.status.Copies["a"].Version, m.status.Copies["b"].Version)
+	var verdict selfboot.Verdict
+	var message string
+	m.state, verdict, message = m.state.Judge(m.status)
+	say("%s: trial: %s (%s)", mode, verdict, message)
+	if err := m.keep(); err != nil {
+		return err
+	}
+	switch mode {
+	case "install", "install-hang", "install-nvfull", "install-full", "install-windows":
+		return m.install(strings.TrimPrefix(mode, "install"))
+	case "update":
+		return m.update("2", "confirm")
+	case "update-hang":
+		if verdict == selfboot.TrialFailed {
+			err := m.update("2", "hang")
+			say("again: %v", err)
+			return nil
+		}
+		return m.update("2", "hang")
+	case "hang":
+		select {}
+	case "confirm":
+		return m.confirm()
+	case "update-nvfull":
+		return m.fullVariables()
+	case "update-full":
+		return m.fullESP()
+	case "update-windows":
+		return m.handOff()
+	}
+	return fmt.Errorf("unknown mode %q", mode)
+}
+
+// setUp mounts what is needed, loads the drivers, and returns the mode.
+func setUp() (string, error) {
+	for _, fs := range [][2]string{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}} {
+		os.MkdirAll(fs[1], 0o755)
+		if err := unix.Mount(fs[0], fs[1], fs[0], 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
+			return "", fmt.Errorf("mount %s: %w", fs[1], err)
+		}
+	}
+	modules, _ := filepath.Glob("/modules/*.ko") // their names are in order
+	for _, path := range modules {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", err
+		}
+		if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+			return "", fmt.Errorf("%s: %w", path, err)
+		}
+		f.Close()
+	}
+	for range 100 { // the disks appear
+		if _, err := os.Stat("/dev/vdb1"); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	os.MkdirAll(stick, 0o755)
+	if err := unix.Mount("/dev/vdb1", stick, "vfat", 0, "codepage=437,iocharset=ascii"); err != nil {
+		return "", fmt.Errorf("stick: %w", err)
+	}
+	line, err := os.ReadFile("/proc/cmdline")
+	for _, w := range strings.Fields(string(line)) {
+		if mode, ok := strings.CutPrefix(w, "probe="); ok {
+			return mode, nil
+		}
+	}
+	return "", errors.Join(err, errors.New("no word probe="))
+}
+
+func look() (*machine, error) {
+	esp, _ := vhdx.ParseGUID(espGUID)
+	disk, _ := vhdx.ParseGUID(diskGUID)
+	data, _ := vhdx.ParseGUID(dataGUID)
+	p := chainload.Partition{Number: 1, StartLBA: espStart, Sectors: espSectors, GUID: esp}
+	m := &machine{Options: selfboot.Options{ESPDevice: "/dev/vda1", ESP: p}}
+	m.windows = chainload.Options{ESPDevice: "/dev/vda1", ESP: p, Disk: disk, Data: data, AgentFirst: true}
+	b, err := os.ReadFile(stateFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if m.state, err = selfboot.ParseState(b); err != nil {
+		return nil, err
+	}
+	m.status, err = selfboot.Inspect(context.Background(), &m.Options)
+	return m, err
+}
+
+func (m *machine) keep() error {
+	b, err := json.Marshal(m.state)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(stateFile, b, 0o644); err != nil {
+		return err
+	}
+	unix.Sync()
+	return nil
+}
+
+// release is what lies on the stick, under a version, with a mode for its start.
+func release(version, mode string) (*selfboot.Release, error) {
+	var files []selfboot.File
+	for _, name := range []string{"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "vmlinuz", "initramfs.zst"} {
+		f, err := selfboot.DiskFile(filepath.Join(stick, name))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return selfboot.NewSigned(version, files[0], files[1], files[2], files[3], "console=ttyS0 quiet panic=-1 probe="+mode), nil
+}
+
+func (m *machine) install(next string) error {
+	r, err := release("1", "update"+next)
+	if err != nil {
+		return err
+	}
+	res, err := selfboot.Install(context.Background(), &m.Options, r)
+	if err != nil {
+		return err
+	}
+	say("installed: copy %s, written %v, entry created %v, order changed %v", res.Copy, res.Written, res.EntryCreated, res.OrderChanged)
+	return reset()
+}
+
+func (m *machine) update(version, mode string) error {
+	r, err := release(version, mode)
+	if err != nil {
+		return err
+	}
+	if m.state, err = selfboot.Update(context.Background(), &m.Options, m.state, r); err != nil {
+		return err
+	}
+	if err := m.keep(); err != nil {
+		return err
+	}
+	by, err := selfboot.Arm(&m.Options, m.state.Trial)
+	if err != nil {
+		return err
+	}
+	say("trial of %s in copy %s by %s", version, m.state.Trial.Copy, by)
+	return reset()
+}
+
+func (m *machine) confirm() (err error) {
+	m.windows.AgentEntry = &m.state.Trial.Entry
+	if m.state, err = selfboot.Confirm(&m.Options, m.state); err != nil {
+		return err
+	}
+	if err := m.keep(); err != nil {
+		return err
+	}
+	s, err := selfboot.Inspect(context.Background(), &m.Options)
+	if err != nil {
+		return err
+	}
+	say("confirmed: first %q", s.First)
+	return m.handOff()
+}
+
+func (m *machine) handOff() error {
+	left, err := chainload.Look(&m.windows)
+	say("left %+v %v", left, err)
+	r, err := chainload.HandOff(context.Background(), &m.windows)
+	for _, n := range r.Notes {
+		say("note: %v", n)
+	}
+	if err != nil {
+		return err
+	}
+	say("hand-off by %s", r.Method)
+	return reset()
+}
+
+// fullVariables writes variables of boot entries that nothing names until the
+// firmware takes no more, then hands over.
+func (m *machine) fullVariables() error {
+	vars, err := efiboot.OpenVariables()
+	if err != nil {
+		return err
+	}
+	n, size, total := 0, 8192, 0
+	for size >= 1 {
+		err := vars.Set(fmt.Sprintf("Boot%04X", 0x8000+n), 7, make([]byte, size))
+		if err != nil {
+			say("variable of %d bytes: %v", size, err)
+			size /= 4
+			continue
+		}
+		n, total = n+1, total+size
+	}
+	say("variables are full with %d more, %d bytes", n, total)
+	return m.handOff()
+}
+
+// fullESP tries an update on an ESP with no room for it.
+func (m *machine) fullESP() error {
+	var st unix.Statfs_t
+	if err := unix.Mount("/dev/vda1", "/tmp", "vfat", 0, "codepage=437,iocharset=ascii"); err != nil {
+		return err
+	}
+	if err := unix.Statfs("/tmp", &st); err != nil {
+		return err
+	}
+	f, err := os.Create("/tmp/others.bin")
+	if err != nil {
+		return err
+	}
+	free := int64(st.Bavail) * st.Bsize
+	if err := unix.Fallocate(int(f.Fd()), 1, 0, free-(5<<20)); err != nil {
+		if err := fill(f, free-(5<<20)); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(f.Close(), unix.Unmount("/tmp", 0)); err != nil {
+		return err
+	}
+	r, err := release("2", "confirm")
+	if err != nil {
+		return err
+	}
+	_, err = selfboot.Update(context.Background(), &m.Options, m.state, r)
+	say("update: full %v: %v", errors.Is(err, selfboot.ErrFull), err)
+	s, err := selfboot.Inspect(context.Background(), &m.Options)
+	if err != nil {
+		return err
+	}
+	say("copy a: %v", s.Copies["a"].Problem)
+	return m.handOff()
+}
+
+func fill(f *os.File, n int64) error {
+	for b := make([]byte, 1<<20); n > 0; n -= int64(len(b)) {
+		if _, err := f.Write(b[:min(n, int64(len(b)))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package selfboot
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"troy/chainload"
+	"troy/chainload/efiboot"
+	"troy/chainload/internal/grubenv"
+	"troy/vhdx"
+)
+
+// firmware is EFI variables in memory; boot starts what they say.
+type firmware struct {
+	vars   map[string][]byte
+	refuse map[string]error
+	writes []string
+}
+
+func (f *firmware) Get(name string) (uint32, []byte, error) {
+	b, ok := f.vars[name]
+	if !ok {
+		return 0, nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	}
+	return 7, b, nil
+}
+
+func (f *firmware) Set(name string, _ uint32, data []byte) error {
+	f.writes = append(f.writes, name)
+	if err := f.refuse[name]; err != nil {
+		return err
+	}
+	f.vars[name] = bytes.Clone(data)
+	return nil
+}
+
+func (f *firmware) List() ([]string, error) { return slices.Sorted(maps.Keys(f.vars)), nil }
+
+func words(n ...uint16) (b []byte) {
+	for _, w := range n {
+		b = binary.LittleEndian.AppendUint16(b, w)
+	}
+	return b
+}
+
+// machine is a folder that stands for an ESP with files of others, and firmware
+// whose entry 0 is Windows and entry 1 a stick.
+type machine struct {
+	*Options
+	fw     *firmware
+	others map[string]string // what was there and has to stay
+}
+
+func newMachine(t testing.TB) *machine {
+	t.Helper()
+	m := &machine{fw: &firmware{vars: map[string][]byte{}, refuse: map[string]error{}}}
+	m.Options = &Options{ESPDir: t.TempDir(), ESP: chainload.Partition{Number: 1, StartLBA: 2048, Sectors: 1 << 20, GUID: vhdx.GUID{7}}, Variables: m.fw, Cmdline: "quiet"}
+	for name, content := range map[string]string{
+		"efi/Microsoft/Boot/bootmgfw.efi": "MZ windows", "efi/BOOT/BOOTX64.EFI": "MZ removable", "efi/debian/grub.cfg": "theirs", "note.txt": "hello",
+	} {
+		path := filepath.Join(m.ESPDir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		must(t, os.WriteFile(path, []byte(content), 0o600))
+	}
+	m.entry(t, 0, `\EFI\Microsoft\Boot\bootmgfw.efi`)
+	m.entry(t, 1, `\EFI\BOOT\BOOTX64.EFI`)
+	m.fw.vars["BootOrder"] = words(0, 1)
+	m.fw.vars["BootCurrent"] = words(1)
+	m.others = m.files(t)
+	return m
+}
+
+func (m *machine) entry(t testing.TB, n uint16, path string) {
+	t.Helper()
+	hd := efiboot.HardDrive(m.ESP).Node()
+	b, err := (&efiboot.LoadOption{Attributes: efiboot.Active, Description: path, Path: []efiboot.Node{hd, efiboot.FilePath(path)}}).Marshal()
+	must(t, err)
+	m.fw.vars[efiboot.Name(n)] = b
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files are all files of the ESP, by name.
+func (m *machine) files(t testing.TB) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	must(t, filepath.WalkDir(m.ESPDir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		name, _ := filepath.Rel(m.ESPDir, path)
+		all[name] = string(b)
+		return err
+	}))
+	return all
+}
+
+// othersUntouched fails the test when anything outside the agent's directory changed.
+func (m *machine) othersUntouched(t testing.TB) {
+	t.Helper()
+	left := m.files(t)
+	maps.DeleteFunc(left, func(name, _ string) bool { return strings.HasPrefix(strings.ToLower(name), "efi/troy/") })
+	if !maps.Equal(left, m.others) {
+		t.Errorf("files of others changed: %q", slices.Sorted(maps.Keys(left)))
+	}
+}
+
+// boot starts the machine as firmware and GRUB do: BootNext once, else the first
+// entry whose file is there. It returns the path started.
+func (m *machine) boot(t testing.TB) string {
+	t.Helper()
+	order, err := efiboot.BootOrder(m.fw)
+	must(t, err)
+	if n, ok := efiboot.BootNext(m.fw); ok {
+		order = append([]uint16{n}, order...)
+		delete(m.fw.vars, "BootNext")
+	}
+	for _, n := range order {
+		o, err := efiboot.ParseLoadOption(m.fw.vars[efiboot.Name(n)])
+		if err != nil {
+			continue
+		}
+		path, _ := o.Path[1].FilePath()
+		file := m.find(strings.ReplaceAll(strings.Trim(path, `\`), `\`, "/"))
+		if file == "" {
+			continue
+		}
+		m.fw.vars["BootCurrent"] = words(n)
+		m.Cmdline = "quiet"
+		if strings.HasSuffix(path, ShimName) {
+			return m.grub(t, file, path)
+		}
+		return path
+	}
+	t.Fatal("nothing to boot")
+	return ""
+}
+
+// grub is what grub.cfg does.
+func (m *machine) grub(t testing.TB, shim, path string) string {
+	t.Helper()
+	config, err := os.ReadFile(filepath.Join(filepath.Dir(shim), configName))
+	must(t, err)
+	c := string(filepath.Base(filepath.Dir(shim)))
+	env := m.find("EFI/Troy/grubenv")
+	block, err := os.ReadFile(env)
+	must(t, err)
+	next, err := grubenv.Get(block, grubenv.Next)
+	must(t, err)
+	if next != "" {
+		block, err = grubenv.Set(block, grubenv.Next, "")
+		must(t, err)
+		must(t, os.WriteFile(env, block, 0o600))
+		if next != c && next != grubenv.Windows {
+			path = `\EFI\Troy\` + next + `\` + ShimName
+			return m.grub(t, m.find("EFI/Troy/"+next+"/"+ShimName), path)
+		}
+	}
+	if !strings.Contains(string(config), "'troy.copy="+c+"'") {
+		t.Errorf("configuration of copy %s:\n%s", c, config)
+	}
+	m.Cmdline = "quiet troy.copy=" + c
+	return path
+}
+
+// find finds a file without regard to case.
+func (m *machine) find(name string) string {
+	found := ""
+	filepath.WalkDir(m.ESPDir, func(path string, _ fs.DirEntry, _ error) error {
+		if rel, _ := filepath.Rel(m.ESPDir, path); strings.EqualFold(rel, name) {
+			found = path
+		}
+		return nil
+	})
+	return found
+}
+
+// release is a release with random content of the sizes of real ones, scaled down.
+func release(version string) *Release {
+	seed := [32]byte{}
+	copy(seed[:], version)
+	rng := rand.NewChaCha8(seed)
+	file := func(n int) File {
+		b := make([]byte, n)
+		rng.Read(b)
+		return BytesFile("x", b)
+	}
+	grub := BytesFile("gcdx64.efi.signed", []byte("\x00"+readsConfigBeside+version))
+	return NewSigned(version, file(10_000), grub, file(120_000), file(65_536), "console=ttyS0 troy.server=https://[fd00::1]:8443/?a=$b&c#d troy.copy=b BOOT_IMAGE=/vmlinuz")
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"troy/chainload"
+	"troy/chainload/selfboot"
+	"troy/diskwriter"
+	"troy/server/protocol"
+	"troy/vhdx"
+)
+
+// memo is what the agent remembers from one start to the next: diskwriter.RecordAgent, as JSON.
+type memo struct {
+	Format int              `json:"format"` // 1
+	Health chainload.Health `json:"health"`
+	// Session names the state of the boot child at the last hand-off: Windows gives it another DataWriteGuid.
+	Session vhdx.GUID      `json:"session"`
+	Agent   selfboot.State `json:"agent"`
+}
+
+// recall reads the memo. One that cannot be read is as good as none.
+func (a *agent) recall() (m memo) {
+	j := a.journal()
+	if j == nil {
+		return m
+	}
+	b, err := j.Get(diskwriter.RecordAgent)
+	if err == nil && b != nil {
+		err = json.Unmarshal(b, &m)
+	}
+	if err != nil || m.Format > 1 {
+		a.say("journal: what the agent remembered cannot be read (%v); going on without", err)
+		return memo{}
+	}
+	return m
+}
+
+// keep writes the memo.
+func (a *agent) keep() error {
+	j := a.journal()
+	if j == nil {
+		return nil // nothing is counted on a machine without a disk
+	}
+	a.memo.Format = 1
+	b, err := json.Marshal(&a.memo)
+	if err != nil {
+		return err
+	}
+	return j.Put(diskwriter.RecordAgent, b)
+}
+
+// versionName is how a version is called where starts are counted.
+func versionName(image string, version int) string {
+	if version == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s@%d", image, version)
+}
+
+// session is the DataWriteGuid of the boot child, zero when it cannot be read.
+func (a *agent) session() vhdx.GUID {
+	f := a.target.Files().Boot
+	if f.Storage == nil {
+		return vhdx.GUID{}
+	}
+	h, _, err := vhdx.ReadHeaders(f.Storage)
+	if err != nil {
+		return vhdx.GUID{}
+	}
+	return h.DataWriteGUID
+}
+
+// judge finds out what became of the last hand-off. A version that was started again and again without a sign of health is
+// given up for the one below it, if that is still on the disk.
+func (a *agent) judge(ctx context.Context) error {
+	a.memo = a.recall()
+	s := a.machine.State()
+	seen := chainload.Seen{Version: versionName(s.Image, s.Version), Previous: versionName(s.Image, previous(s)), Now: a.clock.Now()}
+	seen.Ran = !a.memo.Session.IsZero() && a.session() != a.memo.Session
+	seen.Healthy = seen.Ran && a.healthy()
+	if a.o.handOff && a.uefi() {
+		left, err := chainload.Look(a.chainloadOptions())
+		if err != nil {
+			a.say("start: %v", err)
+		}
+		seen.Left = left
+	}
+	a.decision = chainload.Plan(a.memo.Health, seen)
+	if a.decision.Action == chainload.RollBack {
+		if err := a.phase("rollback", nil, func() error { return a.machine.Rollback(ctx) }); err != nil {
+			a.say("rollback: %v", err)
+			seen.Previous = ""
+			a.decision = chainload.Plan(a.memo.Health, seen)
+			if errors.Is(err, diskwriter.ErrReopen) {
+				err = a.reopen()
+			} else {
+				err = nil
+			}
+			if err != nil {
+				return unfinished("rollback", err)
+			}
+		}
+	}
+	a.memo.Health = a.decision.Health
+	for _, line := range a.decision.Messages {
+		a.say("start: %s", line)
+	}
+	return nil
+}
+
+// handed notes that the machine is handed over, before it is.
+func (a *agent) handed(m chainload.Method) {
+	if a.machine == nil {
+		return
+	}
+	s := a.machine.State()
+	a.memo.Health = a.memo.Health.HandedOff(versionName(s.Image, s.Version), m, a.clock.Now())
+	a.memo.Session = a.session()
+	if err := a.keep(); err != nil {
+		a.say("journal: %v", err)
+	}
+}
+
+// healthNow is what the server hears of the version on the disk.
+func (a *agent) healthNow() protocol.Health {
+	h := a.memo.Health
+	switch {
+	case h.Starts == 0 && h.Proven:
+		return protocol.HealthGood
+	case h.Starts > 1 || a.decision.Action != chainload.Go && a.decision.Action != "":
+		return protocol.HealthFailing
+	}
+	return protocol.HealthUnknown
+}
+
+// lastStart is what became of the last hand-off, in one line.
+func (a *agent) lastStart() string {
+	return protocol.Clean(strings.Join(a.decision.Messages, "; "), protocol.MaxText)
+}
+
+// errGivenUp: the version did not come up on this machine.
+var errGivenUp = errors.New("this version was started several times on this machine without a sign of health; order it again to try once more")
+
+// mayDeploy refuses a version that was given up here, unless the order says to try it again.
+func (a *agent) mayDeploy(order *protocol.Order) error {
+	name := versionName(order.Image, order.Version)
+	if order.Retry {
+		a.memo.Health = a.memo.Health.Forget(name)
+	}
+	if a.memo.Health.Refuses(name) {
+		return untouched("plan", errGivenUp)
+	}
+	return nil
+}
+
+// errLoop: there is nothing left to try without a person.
+var errLoop = errors.New("Windows does not come up on this machine, and there is no version to go back to")

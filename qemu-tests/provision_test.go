@@ -1,0 +1,83 @@
+package qemutests
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/diskwriter"
+	"troy/diskwriter/blockdev"
+	"troy/qemu-tests/lab"
+	"troy/qemu-tests/standin"
+	"troy/server/protocol"
+)
+
+// A PC with an empty disk, started from the stick and cut off in the middle, twice: it ends in Windows, with a disk that
+// other programs find nothing wrong with.
+func TestProvision(t *testing.T) {
+	server, err := room.Serve(t.Context(), "--version", "2", "--provision", "--merge", "now")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+	pc, err := room.NewBarePC("bare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(pc.Disk) })
+	for _, at := range []string{"becomes the disk of this machine", "reinstall: "} {
+		if err := pc.KillAt(t.Context(), at, 700*time.Millisecond); err != nil {
+			t.Fatalf("killed at %q: %v", at, err)
+		}
+	}
+	serial, err := pc.FromUSB(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, serial)
+	}
+	if !strings.Contains(serial, standin.Started) {
+		t.Errorf("Windows was not started")
+	}
+	if r := reported(t, server, 1); r.Outcome != protocol.OutcomeDone || r.Version != 2 || r.ExitCode != 0 {
+		t.Fatalf("report: %+v", r)
+	}
+	holds(t, pc, room.Windows.V2, diskwriter.BootName, diskwriter.BaseName)
+	healthy(t, pc)
+}
+
+// healthy asks other programs about the partition table and the file systems.
+func healthy(t *testing.T, pc *lab.PC) {
+	t.Helper()
+	check := func(name string, args ...string) {
+		if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "sgdisk", "-v", pc.Disk).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "No problems found") {
+		t.Errorf("sgdisk -v: %v\n%s", err, out)
+	}
+	volume := filepath.Join(t.TempDir(), "volume")
+	if err := lab.CutVolume(t.Context(), pc.Disk, volume); err != nil {
+		t.Fatal(err)
+	}
+	check("ntfsfix", "-n", volume)
+	check("ntfsinfo", "-m", volume)
+	dev, err := blockdev.Open(pc.Disk, &blockdev.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	table, err := dev.ReadTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	esp := filepath.Join(t.TempDir(), "esp")
+	if err := lab.Cut(t.Context(), pc.Disk, esp, table.ByType(blockdev.TypeESP)[0]); err != nil {
+		t.Fatal(err)
+	}
+	check("fsck.fat", "-n", esp)
+	check("mdir", "-i", esp, "::/EFI/Microsoft/Boot/bootmgfw.efi", "::/EFI/Microsoft/Boot/BCD")
+}
