@@ -8,11 +8,12 @@
 // \EFI\Microsoft\Boot\bootmgfw.efi of the ESP given, and the BCD store there
 // boots Windows from the VHDX file given. What is right already is not written:
 // a machine that did nothing but start writes BootNext and nothing else.
-// Where the firmware refuses BootNext, the Windows entry is put first in
-// BootOrder instead, and Result.Method says so.
+// Where the firmware refuses BootNext, another way is taken (see Methods), and
+// Result.Method says which.
 //
 // On a machine without UEFI firmware (or a kernel started without it) HandOff
 // returns ErrNotEFI and has touched nothing; a plain Reset is all there is left.
+// Firmware tells such a machine at check-in, and whether Secure Boot is on.
 //
 // # The ESP
 //
@@ -32,35 +33,69 @@
 //	BCD.old   old store, fsync
 //	rename    BCD.new, read back, to BCD; the file system written out; BCD read back
 //	BCD.LOG*  removed: logs of the old store
+//	grubenv   only when an order to GRUB was left over: taken back, in place
 //	unmount   which writes all of the ESP out
 //	Boot####  only when missing, then BootOrder
 //	BootOrder only with AgentFirst, and only when another entry is first
-//	BootNext  read back; refused: BootOrder with Windows first
+//	BootNext  read back; refused: grubenv, in place, read back; refused: BootOrder
 //
 // FAT has no journal: a power cut inside the rename can leave no BCD, or two
 // names for one. The agent runs before Windows at every start and so finds and
 // repairs that; a machine whose firmware starts Windows first would show
 // error 0xc000000f until the agent is started by hand.
 //
+// # Methods
+//
+// They are tried in this order, or in the one that Options.Methods gives:
+//
+//	BootNext    the firmware starts Windows once
+//	GRUB        the agent's own GRUB on the ESP starts Windows once (package selfboot):
+//	            needs no variable, but the installed agent first in BootOrder
+//	BootOrder   Windows first; the agent does not start again by itself. Where Windows
+//	            is first already nothing is written, and this is a plain reset.
+//
+// With Secure Boot GRUB starts Windows Boot Manager through the firmware, which
+// checks its signature. Result.Method goes into the report; at the next start
+// Plan says whether it worked.
+//
 // # Boot loops
 //
 // BootNext is used up by the firmware before it starts the program. If Windows
 // fails and resets, the agent is next, as first in BootOrder, and may roll back.
-// With Method ByBootOrder Windows is started again and again until somebody
-// starts the agent; so report that method. With AgentFirst the entry that
-// started this agent (BootCurrent) is put back at the head when Windows has put
-// itself there. If the firmware ignores BootNext after it took it, the agent
-// starts again at once: a caller that counts its starts (the journal does) sees
-// one more start without Windows, and sets Options.NoBootNext, so that Windows
-// goes first in BootOrder.
+// With ByBootOrder Windows is started again and again until somebody starts the
+// agent. With AgentFirst the agent's entry is put back at the head when Windows
+// has put itself there.
+//
+// Health is what is remembered from one start to the next, Look what the last
+// hand-off left, and Plan decides, a pure function:
+//
+//	start            Look, Plan, keep Decision.Health
+//	  Go             deploy what is to be deployed, HandOff by Decision.Methods
+//	  RollBack       to Seen.Previous, then HandOff; the version is not deployed again here
+//	  Stop           say so, report, stay
+//	before Reset     Health.HandedOff, keep it
+//
+// A version that was handed over to three times without a sign of health is
+// rolled back, or stopped where there is nothing to go back to; after Stop each
+// start is one more try, for a person switched the machine on. Once a version has
+// been healthy, starts that come late (LoopWindow) after a session in which
+// Windows has written count as switched off by somebody, not as a loop.
+//
+// A method is left for the next one when its order is still there at the next
+// start (the firmware ignored it; the start is not counted), or when Windows has
+// not written after it and it has never worked on this machine (which of the
+// two is to blame is not known; the start is counted). A method that has worked
+// once is not doubted without proof. Times are those of the machine's clock,
+// which Windows may set to local time: a loop may then pass for a late start.
 //
 // # Known gaps
 //
 // Mounting the ESP needs root and a kernel with vfat; the tests of this package
 // use a folder in its place (ESPDir), mounting is for the tests in QEMU. A FAT
-// that its last user did not unmount is used as it is, without a check.
-// No GRUB one-shot for firmware that refuses every write of variables: HandOff
-// fails then, and the caller resets. The boot files themselves are only looked
-// at (present, and an EFI program by its first bytes), not made. BIOS machines
-// are not supported. Nothing was tried with a real Windows yet.
+// that its last user did not unmount is used as it is, without a check. Where
+// firmware refuses every write, Windows is not first and no GRUB of ours is,
+// HandOff fails. The boot files themselves are only looked
+// at (present, and an EFI program by its first bytes); package bootfiles brings
+// them. BIOS machines are not supported. Nothing was tried with a real Windows,
+// or on firmware other than OVMF; firmware that ignores BootNext is simulated.
 package chainload

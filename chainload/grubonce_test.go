@@ -173,3 +173,39 @@ func TestLookWithoutESP(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Firmware that keeps BootNext and starts the agent all the same: the second
+// start takes GRUB, the third one knows that it worked.
+func TestFirmwareIgnoresBootNext(t *testing.T) {
+	m := newMachine(t)
+	env := m.withAgent(t)
+	m.opts.AgentFirst = true
+	m.fw.vars["BootCurrent"] = words(7)
+	var h Health
+	ran := false
+	start := func() (Decision, *Result) {
+		left, err := Look(m.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := Plan(h, Seen{Version: "1", Ran: ran, Left: left})
+		m.opts.Methods = d.Methods
+		r := m.handOff(t)
+		h = d.Health.HandedOff("1", r.Method, d.Health.At)
+		return d, r
+	}
+	if _, r := start(); r.Method != ByBootNext {
+		t.Fatalf("%+v", r)
+	}
+	if d, r := start(); r.Method != ByGRUB || d.Worked != "" || next(t, env) != "windows" {
+		t.Fatalf("%+v, %+v", d, r)
+	}
+	if err := os.WriteFile(env, grubenv.New(), 0o600); err != nil { // GRUB forgets the order and starts Windows
+		t.Fatal(err)
+	}
+	ran = true
+	d, r := start()
+	if r.Method != ByGRUB || d.Worked != ByGRUB || !bytes.Equal(m.fw.vars["BootOrder"], words(7, 0)) {
+		t.Fatalf("%+v, %+v, order %x", d, r, m.fw.vars["BootOrder"])
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // Policy says when a merge may begin.
@@ -64,8 +65,8 @@ type merger struct {
 	m        *Machine
 	o        MergeOptions
 	plan     *mergePlan
-	buffers  sync.Pool
-	progress int64 // bytes since Merge was called
+	buffers  [][]byte // one for each copy in flight
+	progress int64    // bytes since Merge was called
 }
 
 func (m *Machine) newMerger(o *MergeOptions) (*merger, error) {
@@ -76,7 +77,6 @@ func (m *Machine) newMerger(o *MergeOptions) (*merger, error) {
 	if g.o.Depth <= 0 {
 		g.o.Depth = defaultDepth
 	}
-	g.buffers.New = func() any { return alignedBuffer(maxCopy) }
 	var err error
 	if g.plan, err = m.planMerge(); err != nil {
 		return nil, err
@@ -84,28 +84,31 @@ func (m *Machine) newMerger(o *MergeOptions) (*merger, error) {
 	return g, nil
 }
 
+// run plans a slice while the one before it is copied, so that the disk does not wait.
 func (g *merger) run(ctx context.Context) (bool, error) {
 	cursor, err := g.begin()
 	if err != nil {
 		return false, err
 	}
-	for done := false; !done; {
-		var jobs []copyJob
-		var next int64
-		plan := func() (err error) { jobs, next, err = g.plan.slice(cursor, g.o.SliceBytes); return err }
-		if err := g.m.step("merge", "plan a slice", plan); err != nil {
+	for s := g.plan.slice(cursor, g.o.SliceBytes); ; {
+		if err := g.m.step("merge", "plan a slice", func() error { return s.err }); err != nil {
 			return false, err
 		}
-		done = next == g.plan.virtual
-		if err := g.slice(ctx, jobs, next, done); err != nil {
-			return false, err
+		g.progress += s.bytes
+		done := s.next == g.plan.virtual
+		last := done || g.o.MaxBytes > 0 && g.progress >= g.o.MaxBytes
+		var ahead *mergeSlice
+		var planning sync.WaitGroup
+		if !last {
+			planning.Go(func() { ahead = g.plan.slice(s.next, g.o.SliceBytes) })
 		}
-		cursor = next
-		if g.o.MaxBytes > 0 && g.progress >= g.o.MaxBytes && !done {
-			return false, nil
+		err := g.slice(ctx, s, done)
+		planning.Wait()
+		if err != nil || last {
+			return done && err == nil, err
 		}
+		s = ahead
 	}
-	return true, nil
 }
 
 // begin notes that base is about to become a mixture, before it does: no rollback from here on.
@@ -128,8 +131,8 @@ func (g *merger) begin() (int64, error) {
 }
 
 // slice copies, flushes, and only then moves the cursor. A cancelled context ends it between two copies; the cursor stays.
-func (g *merger) slice(ctx context.Context, jobs []copyJob, next int64, done bool) error {
-	err := g.copyAll(ctx, jobs)
+func (g *merger) slice(ctx context.Context, s *mergeSlice, done bool) error {
+	err := g.copyAll(ctx, s.jobs)
 	if err != nil && errors.Is(err, ctx.Err()) {
 		return err
 	}
@@ -140,40 +143,39 @@ func (g *merger) slice(ctx context.Context, jobs []copyJob, next int64, done boo
 		return err
 	}
 	return g.m.step("merge", "record the progress", func() error {
-		return g.m.saveRecord(func(r *machineRecord) { r.Merge.Cursor, r.Merge.Done = next, done })
+		return g.m.saveRecord(func(r *machineRecord) { r.Merge.Cursor, r.Merge.Done = s.next, done })
 	})
 }
 
-// copyAll keeps Depth copies in flight and returns the first error after all have ended.
+// copyAll keeps Depth copies in flight and returns the first error after all have ended. Whoever is free takes the next job by
+// himself: handing jobs out through a channel cost up to a quarter of the speed.
 func (g *merger) copyAll(ctx context.Context, jobs []copyJob) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	queue := make(chan copyJob)
+	var taken atomic.Int64
 	var workers sync.WaitGroup
-	for range min(g.o.Depth, len(jobs)) {
+	for i := range min(g.o.Depth, len(jobs)) {
+		if i == len(g.buffers) {
+			g.buffers = append(g.buffers, alignedBuffer(maxCopy))
+		}
+		buf := g.buffers[i]
 		workers.Go(func() {
-			for j := range queue {
-				if err := g.copy(j); err != nil {
+			for ctx.Err() == nil {
+				k := int(taken.Add(1)) - 1
+				if k >= len(jobs) {
+					return
+				}
+				if err := g.copy(&jobs[k], buf); err != nil {
 					cancel(err)
 				}
 			}
 		})
 	}
-	for _, j := range jobs {
-		if ctx.Err() != nil {
-			break
-		}
-		queue <- j
-		g.progress += j.length
-	}
-	close(queue)
 	workers.Wait()
 	return context.Cause(ctx)
 }
 
-func (g *merger) copy(j copyJob) error {
-	buf := g.buffers.Get().([]byte)
-	defer g.buffers.Put(buf)
+func (g *merger) copy(j *copyJob, buf []byte) error {
 	p := buf[:j.length]
 	if j.from == nil {
 		clear(p)

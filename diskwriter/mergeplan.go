@@ -3,6 +3,7 @@ package diskwriter
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"troy/vhdx"
 )
@@ -28,22 +29,88 @@ type mergePlan struct {
 	virtual int64
 }
 
+// mergeSlice is a part of the merge that ends with a flush and the journal's cursor.
+type mergeSlice struct {
+	jobs  []copyJob
+	bytes int64
+	next  int64 // where to go on, on the disk
+	err   error
+}
+
 // planMerge looks at every place that will be written before any is.
 func (m *Machine) planMerge() (*mergePlan, error) {
-	view, err := m.Content()
-	if err != nil {
+	p := &mergePlan{chain: m.chain, base: m.base, geo: m.base.v.Geometry(), virtual: m.base.meta.VirtualDiskSize}
+	var err error
+	if p.view, err = tables(m.chain); err != nil {
 		return nil, err
 	}
-	p := &mergePlan{chain: m.chain, view: view, base: m.base, geo: m.base.v.Geometry(), virtual: m.base.meta.VirtualDiskSize}
 	if p.bat, err = readBAT(m.base); err != nil {
 		return nil, err
 	}
 	for at := int64(0); at < p.virtual; {
-		if _, at, err = p.slice(at, defaultSlice); err != nil {
-			return nil, err
+		s := p.slice(at, defaultSlice)
+		if s.err != nil {
+			return nil, s.err
 		}
+		at = s.next
 	}
 	return p, nil
+}
+
+// tables opens the chain for walking its tables from end to end, which nothing changes during a merge.
+func tables(chain []*diskFile) (*vhdx.Chain, error) {
+	files := make([]*vhdx.File, len(chain))
+	for i, d := range chain {
+		var err error
+		if files[i], err = vhdx.NewFile(&readAhead{f: d.File}, d.Size); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
+	return vhdx.NewChain(files...)
+}
+
+// readAhead reads tables in pieces bigger than a page, and keeps a piece for each of the tables that are walked together (BAT and
+// sector bitmaps).
+type readAhead struct {
+	f      File
+	mu     sync.Mutex
+	pieces [2]struct {
+		off int64
+		b   []byte
+	}
+	older int
+}
+
+const aheadBytes = 128 << 10
+
+// ReadAt implements io.ReaderAt.
+func (r *readAhead) ReadAt(p []byte, off int64) (int, error) {
+	start := off - off%aheadBytes
+	end := min(start+aheadBytes, r.f.Size)
+	if off < 0 || off+int64(len(p)) > end {
+		return r.f.ReadAt(p, off)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, have := range r.pieces {
+		if have.off == start && have.b != nil {
+			r.older = 1 - i
+			return copy(p, have.b[off-start:]), nil
+		}
+	}
+	w := &r.pieces[r.older]
+	b := w.b[:0]
+	w.b = nil
+	if cap(b) == 0 {
+		b = alignedBuffer(aheadBytes)
+	}
+	b = b[:end-start]
+	if err := readFull(r.f, b, start); err != nil {
+		return 0, err
+	}
+	w.off, w.b = start, b
+	r.older = 1 - r.older
+	return copy(p, b[off-start:]), nil
 }
 
 // readBAT loads the table of a file without a log.
@@ -58,26 +125,27 @@ func readBAT(d *diskFile) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %s has no BAT", ErrChain, d.name)
 }
 
-// slice collects the copies from virtual offset at on, until they come to size bytes, and returns where to go on.
-func (p *mergePlan) slice(at, size int64) (jobs []copyJob, next int64, err error) {
-	var total int64
+// slice collects the copies from virtual offset at on, until they come to size bytes.
+func (p *mergePlan) slice(at, size int64) *mergeSlice {
+	s := &mergeSlice{next: p.virtual}
 	for e, err := range p.view.Extents(at, p.virtual-at) {
 		if err != nil {
-			return nil, 0, err
+			return &mergeSlice{err: err}
 		}
 		if e.Kind == vhdx.Absent || e.Layer >= len(p.chain)-1 {
 			continue
 		}
-		e.Length = min(e.Length, max(roundUp(size-total, pageSize), pageSize))
-		if jobs, err = p.add(jobs, e); err != nil {
-			return nil, 0, err
+		e.Length = min(e.Length, max(roundUp(size-s.bytes, pageSize), pageSize))
+		if s.jobs, err = p.add(s.jobs, e); err != nil {
+			return &mergeSlice{err: err}
 		}
-		total += e.Length
-		if total >= size {
-			return jobs, e.Offset + e.Length, nil
+		s.bytes += e.Length
+		if s.bytes >= size {
+			s.next = e.Offset + e.Length
+			break
 		}
 	}
-	return jobs, p.virtual, nil
+	return s
 }
 
 // add splits an extent at the borders of base blocks and at maxCopy, and joins neighbours.

@@ -117,7 +117,7 @@ func (r *crashResult) add(s *crashdisk.State, seen uint, err error, zip bool) {
 func (r *crashResult) enough() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.problems) > 20
+	return len(r.problems) > 4
 }
 
 func (o *operation) sevenZipAgrees(t *testing.T, d *crashdisk.Disk) bool {

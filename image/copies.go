@@ -151,10 +151,12 @@ func (s *scan) findCopies(ctx context.Context, workers int, p Progress) (copyInd
 
 // wantedOf returns the pages of a region that would be shipped.
 func (s *scan) wantedOf(ctx context.Context, region int64) ([]wanted, error) {
-	now, _, verdicts, err := s.compare(ctx, region)
+	now, below, verdicts, err := s.compare(ctx, region)
 	if err != nil {
 		return nil, err
 	}
+	defer s.buffers.put(now)
+	s.buffers.put(below)
 	var list []wanted
 	for i, v := range verdicts {
 		if v == data {
@@ -169,7 +171,8 @@ func (s *scan) standing(ctx context.Context, region int64, w *want) ([]wanted, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	below := make([]byte, s.length(region))
+	below := s.buffers.get(s.length(region))
+	defer s.buffers.put(below)
 	if err := s.readBelow(below, region); err != nil {
 		return nil, err
 	}
@@ -203,7 +206,8 @@ func (s *scan) confirm(ctx context.Context, workers int, c copyIndex) error {
 			return struct{}{}, err
 		}
 		region := g[0].source / pagesPerRegion
-		below := make([]byte, s.length(region))
+		below := s.buffers.get(s.length(region))
+		defer s.buffers.put(below)
 		if err := s.readBelow(below, region); err != nil {
 			return struct{}{}, err
 		}

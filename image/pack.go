@@ -19,6 +19,7 @@ type layerWriter struct {
 	pack    io.Writer
 	raw     []byte // of the chunk being filled
 	rawRuns uint32
+	buffers buffers
 	send    chan rawChunk
 	done    chan error
 	ctx     context.Context
@@ -34,6 +35,7 @@ type rawChunk struct {
 type packedChunk struct {
 	chunk
 	data []byte
+	raw  []byte // or what else came of it, for the next use
 }
 
 // DefaultLevel is the level of zstd used when PublishOptions does not name one.
@@ -92,9 +94,9 @@ func (w *layerWriter) sent() iter.Seq2[rawChunk, error] {
 
 func (w *layerWriter) compress(_ context.Context, c rawChunk) (packedChunk, error) {
 	p := packedChunk{chunk: chunk{pages: uint32(len(c.data) / PageSize), runs: c.runs, method: methodZstd}}
-	p.data = w.enc.EncodeAll(c.data, make([]byte, 0, len(c.data)))
+	p.data, p.raw = w.enc.EncodeAll(c.data, w.buffers.get(chunkPages * PageSize)[:0]), c.data
 	if len(p.data) >= len(c.data) {
-		p.data, p.method = c.data, methodStored
+		p.data, p.raw, p.method = c.data, p.data, methodStored
 	}
 	p.packed, p.sum = uint32(len(p.data)), sha256.Sum256(p.data)
 	return p, nil
@@ -107,6 +109,8 @@ func (w *layerWriter) write(p packedChunk) error {
 	p.offset = w.t.packSize
 	w.t.packSize += int64(p.packed)
 	w.packed = append(w.packed, p.chunk)
+	w.buffers.put(p.data)
+	w.buffers.put(p.raw)
 	return nil
 }
 
@@ -161,7 +165,7 @@ func (w *layerWriter) flush() error {
 		return nil
 	}
 	c := rawChunk{w.raw, w.rawRuns}
-	w.raw, w.rawRuns = make([]byte, 0, chunkPages*PageSize), 0
+	w.raw, w.rawRuns = w.buffers.get(chunkPages * PageSize)[:0], 0
 	select {
 	case w.send <- c:
 		return nil

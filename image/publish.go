@@ -274,6 +274,7 @@ func (p *publication) pack(ctx context.Context, s *scan, m *Manifest) (*table, *
 				return err
 			}
 		}
+		s.buffers.put(f.now)
 		return nil
 	}
 	if err := ordered(ctx, p.o.workers(), s.regions(), s.look, take); err != nil {

@@ -177,9 +177,24 @@ func (r *resolver) plan(ctx context.Context, top *Manifest, have int, pages span
 	return res.plan, nil
 }
 
+// mayLeave bounds how many needs a layer leaves to the one below: for its copies, and between its runs.
+func (t *table) mayLeave(needs []need) int64 {
+	pages, pieces, end := int64(0), int64(len(t.copies)+len(needs)), int64(0)
+	for i := range needs {
+		pages += needs[i].count
+	}
+	for i := range t.runs {
+		if t.runs[i].page > end {
+			pieces++
+		}
+		end = t.runs[i].end()
+	}
+	return min(pages, pieces)
+}
+
 // layer takes from needs what the layer holds and returns what is left for the version below, sorted by src.
 func (res *resolution) layer(m *Manifest, t *table, needs []need) ([]need, error) {
-	var left []need
+	left := make([]need, 0, t.mayLeave(needs))
 	pack := -1
 	for _, n := range needs {
 		i := sort.Search(len(t.runs), func(i int) bool { return t.runs[i].end() > n.src })
@@ -211,6 +226,7 @@ func (res *resolution) layer(m *Manifest, t *table, needs []need) ([]need, error
 
 // here settles the needs that the disk itself can serve and returns the others.
 func (res *resolution) here(needs []need, moved spans) (left []need) {
+	res.plan.local = slices.Grow(res.plan.local, len(needs))
 	for _, n := range needs {
 		if n.keys == nil { // a page to be made anew, not a copy
 			left = append(left, n)
@@ -256,7 +272,7 @@ func (res *resolution) take(m *Manifest, t *table, run *layerRun, n need, pack *
 		if !ok {
 			at = len(res.plan.jobs)
 			res.at[key] = at
-			res.plan.jobs = append(res.plan.jobs, chunkJob{pack: *pack, chunk: t.chunks[run.ref]})
+			res.plan.jobs = append(res.plan.jobs, chunkJob{pack: *pack, chunk: t.chunks[run.ref], pieces: make([]piece, 0, min(t.chunks[run.ref].runs, 64))})
 		}
 		j := &res.plan.jobs[at]
 		j.pieces = append(j.pieces, piece{dst: n.dst, off: run.off + uint32(into), count: uint32(n.count)})

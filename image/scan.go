@@ -19,6 +19,7 @@ type scan struct {
 	copies    copyIndex
 	progress  Progress
 	zeroSum   Sum // of a whole region of zeros
+	buffers   *buffers
 }
 
 // foundRun is a run of one kind within one region.
@@ -42,6 +43,7 @@ type found struct {
 	runs      []foundRun
 	undefined spans // all undefined pages of the region in the new version
 	figures   Figures
+	now       []byte // what was read; the runs point into it
 }
 
 // verdict is what becomes of one page.
@@ -58,7 +60,7 @@ const (
 )
 
 func newScan(disk *Disk, delta *Delta, parentMap *Map, unused spans, p Progress) (*scan, error) {
-	s := &scan{disk: disk, delta: delta, parentMap: parentMap, free: unused, progress: p, zeroSum: sha256.Sum256(make([]byte, RegionSize))}
+	s := &scan{disk: disk, delta: delta, parentMap: parentMap, free: unused, progress: p, zeroSum: sha256.Sum256(make([]byte, RegionSize)), buffers: &buffers{}}
 	var err error
 	if delta == nil {
 		s.named, err = pagesOf(disk.Data, disk.Size)
@@ -110,6 +112,8 @@ func (s *scan) look(ctx context.Context, region int64) (*found, error) {
 			return nil, err
 		}
 	}
+	s.buffers.put(below)
+	f.now = now
 	s.collect(f, verdicts, now)
 	f.figures.Scanned = n
 	if s.unchanged(f, verdicts) {
@@ -127,12 +131,12 @@ func (s *scan) compare(ctx context.Context, region int64) (now, below []byte, ve
 		return nil, nil, nil, err
 	}
 	n := s.length(region)
-	now = make([]byte, n)
+	now = s.buffers.get(n)
 	if err := readFull(s.disk.Reader, now, region*RegionSize, s.disk.Size); err != nil {
 		return nil, nil, nil, fmt.Errorf("image: reading bytes %d+%d of the disk: %w", region*RegionSize, n, err)
 	}
 	if s.delta != nil {
-		below = make([]byte, n)
+		below = s.buffers.get(n)
 		if err := s.readBelow(below, region); err != nil {
 			return nil, nil, nil, err
 		}

@@ -82,11 +82,25 @@ func unpack(t *testing.T, path string) *cpio.Archive {
 	if err != nil {
 		t.Fatalf("zstd: %v", err)
 	}
-	a, err := cpio.ArchiveFromReader(cpio.EOFReader{RecordReader: cpio.Newc.Reader(bytes.NewReader(raw))})
-	if err != nil {
-		t.Fatal(err)
+	all := cpio.InMemArchive()
+	for len(raw) > 0 { // one archive behind the other, as the kernel reads them
+		part, err := cpio.ArchiveFromReader(cpio.EOFReader{RecordReader: cpio.Newc.Reader(bytes.NewReader(raw))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range part.Order {
+			if _, twice := all.Files[name]; !twice {
+				all.Order = append(all.Order, name)
+			}
+			all.Files[name] = part.Files[name]
+		}
+		end := bytes.Index(raw, []byte("TRAILER!!!\x00"))
+		if end < 0 {
+			t.Fatal("an archive without its end")
+		}
+		raw = bytes.TrimLeft(raw[end+len("TRAILER!!!"):], "\x00")
 	}
-	return a
+	return all
 }
 
 func content(t *testing.T, a *cpio.Archive, name string) []byte {
@@ -103,18 +117,21 @@ func content(t *testing.T, a *cpio.Archive, name string) []byte {
 	return b
 }
 
+// Few commands and drivers, because all is compiled and compressed twice.
 func TestTwoBuildsAreIdentical(t *testing.T) {
-	first := sharedBuild(t)
-	o := options(t, filepath.Join(t.TempDir(), "second.cpio.zst"))
-	o.Cache = t.TempDir() // empty: all is compiled again
-	if _, err := Build(t.Context(), o); err != nil {
-		t.Fatal(err)
+	build := func(cache string) string {
+		o := options(t, filepath.Join(t.TempDir(), "initramfs.cpio.zst"))
+		o.Cache, o.ModuleNames = cache, []string{"virtio_blk", "nvme"}
+		o.Commands = []string{uroot + "core/init", uroot + "core/gosh", uroot + "core/ls"}
+		if _, err := Build(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		return o.Out
 	}
-	sameFiles(t, first.path, o.Out)
-	if _, err := Build(t.Context(), o); err != nil { // now the busybox comes from the cache
-		t.Fatal(err)
-	}
-	sameFiles(t, first.path, o.Out)
+	cache := t.TempDir()
+	first := build("")
+	sameFiles(t, first, build(cache))
+	sameFiles(t, first, build(cache)) // now parts come from the cache
 }
 
 func sameFiles(t *testing.T, a, b string) {
@@ -131,9 +148,8 @@ func sameFiles(t *testing.T, a, b string) {
 
 func TestContent(t *testing.T) {
 	b := sharedBuild(t)
-	t.Logf("initramfs: %d bytes, %d raw, %d modules", b.info.Size, b.info.RawSize, len(b.info.Modules))
-	if b.info.Size > maxSize {
-		t.Errorf("initramfs has %d bytes, the limit is %d", b.info.Size, maxSize)
+	if fi, err := os.Stat(b.path); err != nil || fi.Size() != b.info.Size {
+		t.Errorf("Info.Size is %d, the file's is %v (%v)", b.info.Size, fi.Size(), err)
 	}
 	a := unpack(t, b.path)
 	for name, target := range map[string]string{
@@ -162,6 +178,34 @@ func TestContent(t *testing.T) {
 		if r.MTime != 0 || r.UID != 0 || r.Ino != 0 {
 			t.Errorf("%s has a time, an owner or an inode number", r.Name)
 		}
+	}
+}
+
+// TestSize guards what every machine has to load, with the real agent in it.
+func TestSize(t *testing.T) {
+	b := sharedBuild(t)
+	agent := filepath.Join(t.TempDir(), "agent")
+	if err := Compile(t.Context(), "", DefaultAgent, agent); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(agent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := compress(t.Context(), raw, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := int64(len(packed))
+	for _, p := range b.info.Parts {
+		t.Logf("%s: %d bytes, unpacked %d", p.Name, p.Size, p.RawSize)
+		if p.Name != "agent" {
+			size += p.Size
+		}
+	}
+	t.Logf("agent: %d bytes, unpacked %d; %d modules; in all %d bytes", len(packed), len(raw), len(b.info.Modules), size)
+	if size > maxSize {
+		t.Errorf("initramfs has %d bytes, the limit is %d", size, maxSize)
 	}
 }
 
@@ -222,6 +266,8 @@ func TestBuildRefuses(t *testing.T) {
 		"kernel absent":             {func(o *Options) { o.Kernel = out }, os.ErrNotExist},
 		"modules absent":            {func(o *Options) { o.Modules = out }, os.ErrNotExist},
 		"unknown module":            {func(o *Options) { o.ModuleNames = []string{"no_such_driver"} }, nil},
+		"program absent":            {func(o *Options) { o.Programs = []string{"no-such-program"} }, exec.ErrNotFound},
+		"a script as a program":     {func(o *Options) { o.Programs = []string{"ldd"} }, ErrProgram},
 		"agent absent":              {func(o *Options) { o.Agent = "troy/no/such/agent" }, nil},
 	} {
 		o := options(t, out)

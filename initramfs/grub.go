@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
+
+	"github.com/u-root/mkuimage/cpio"
 )
 
 // Boot is what media with signed boot loaders start: GRUB loads kernel and
@@ -16,7 +19,7 @@ type Boot struct {
 	Cmdline string // kernel command line; printable ASCII without quotes
 	// Site are the files of the admin that a stick carries readable, too, in /troy: what is
 	// there is laid over the initramfs into /etc/troy, so they can be changed by any editor.
-	// Only their last names count: config, ca.pem, root.json, built.
+	// Only their last names count, and they are among config, ca.pem, root.json and built.
 	Site []File
 }
 
@@ -26,6 +29,7 @@ const (
 	kernelName  = mediaDir + "/vmlinuz"
 	initrdName  = mediaDir + "/initramfs.cpio.zst"
 	siteDir     = "etc/troy"
+	sitePrefix  = "site."                // of the true files, see siteRecords
 	loaderName  = "EFI/BOOT/grubx64.efi" // what shim starts
 	grubConfig  = "EFI/debian/grub.cfg"  // built into GRUBDisk
 	cdConfig    = "boot/grub/grub.cfg"   // built into GRUBCD
@@ -95,6 +99,28 @@ func grubWords(cmdline string) string {
 	return strings.Join(words, " ")
 }
 
+// siteNames are the files that an admin may add to a stick or change there.
+func siteNames() []string { return []string{"config", "ca.pem", "root.json", "built"} }
+
+// siteRecords lay the site's files into the initramfs. In /etc/troy are links: the files
+// lie at the top, because that is the only place where GRUB can lay others over them (the
+// directories that GRUB 2.06 adds to a path have names that Linux 6.12 refuses).
+func siteRecords(site []File) []cpio.Record {
+	var records []cpio.Record
+	names := siteNames()
+	for _, f := range site {
+		name := path.Base(f.Name)
+		records = append(records, File{Name: sitePrefix + name, Data: f.Data, Mode: f.Mode}.record())
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		records = append(records, cpio.Symlink(path.Join(siteDir, name), "/"+sitePrefix+name))
+	}
+	return records
+}
+
 // diskConfig is grub.cfg of sticks and ISO images. The site's files are taken as
 // they are found there, so that an admin can change them by any editor. After a
 // failure GRUB ends, and the firmware goes on with what it starts otherwise.
@@ -102,9 +128,9 @@ func (b *Boot) diskConfig() string {
 	return fmt.Sprintf(`# Troy. The files config, ca.pem, root.json in /troy may be changed; the machine finds them in /etc/troy.
 set pager=0
 set site=
-for name in config ca.pem root.json built; do
+for name in %[2]s; do
 	if [ -s /%[1]s/$name ]; then
-		set site="$site newc:%[2]s/$name:/%[1]s/$name"
+		set site="$site newc:%[7]s$name:/%[1]s/$name"
 	fi
 done
 echo "Troy: loading from this medium"
@@ -113,7 +139,7 @@ if linux /%[3]s %[4]s; then
 		boot
 	fi
 fi
-%[6]s`, mediaDir, siteDir, kernelName, grubWords(b.Cmdline), initrdName, grubFailure("the medium is damaged or incomplete: write it again"))
+%[6]s`, mediaDir, strings.Join(siteNames(), " "), kernelName, grubWords(b.Cmdline), initrdName, grubFailure("the medium is damaged or incomplete: write it again"), sitePrefix)
 }
 
 func grubFailure(what string) string {

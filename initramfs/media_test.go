@@ -165,6 +165,9 @@ func TestUSB(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if stub := biosStub(); !bytes.Equal(whole[:len(stub)], stub) || len(stub) > biosStubSize || stub[len(stub)-1] != 0 {
+		t.Error("the boot record does not say that UEFI is needed")
+	}
 	fat := filepath.Join(t.TempDir(), "fat.img")
 	if err := os.WriteFile(fat, whole[mebibyte:len(whole)-mebibyte], 0o600); err != nil {
 		t.Fatal(err)
@@ -193,6 +196,119 @@ func TestUSB(t *testing.T) {
 	if bytes.Equal(whole[diskGUID:diskGUID+16], other[diskGUID:diskGUID+16]) ||
 		binary.LittleEndian.Uint32(whole[serial:]) == binary.LittleEndian.Uint32(other[serial:]) {
 		t.Error("two different sticks have the same identifiers")
+	}
+}
+
+// smallBoot is a small Boot with true boot loaders.
+func smallBoot(t *testing.T) *Boot {
+	t.Helper()
+	return &Boot{
+		Loaders: loaders(t), Kernel: environment(t, "KERNEL"), Initrd: smallInitrd(t), Cmdline: "quiet console=ttyS0,115200 a=$b",
+		Site: []File{{Name: "etc/troy/config", Data: []byte("troy.server=http://192.0.2.1\n")}},
+	}
+}
+
+// The signed stick holds the loaders unchanged, at the names that they look for.
+func TestSignedStick(t *testing.T) {
+	b, img := smallBoot(t), filepath.Join(t.TempDir(), "usb.img")
+	if err := USB(t.Context(), &USBOptions{Boot: b, Out: img}); err != nil {
+		t.Fatal(err)
+	}
+	for name, source := range map[string]string{
+		RemovablePath: filepath.Join(b.Loaders, Shim.Path), "EFI/BOOT/grubx64.efi": filepath.Join(b.Loaders, GRUBDisk.Path),
+		"troy/vmlinuz": b.Kernel, "troy/initramfs.cpio.zst": b.Initrd, "troy/config": "", "EFI/debian/grub.cfg": "",
+	} {
+		got, err := exec.Command("mtype", "-i", img+"@@1M", "::/"+name).Output()
+		want := []byte(b.diskConfig())
+		if name == "troy/config" {
+			want = b.Site[0].Data
+		}
+		if source != "" {
+			want, _ = os.ReadFile(source)
+		}
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes (%v), want %d", name, len(got), err, len(want))
+		}
+	}
+	if text := b.diskConfig(); !strings.Contains(text, "linux /troy/vmlinuz quiet console=ttyS0,115200 'a=$b';") {
+		t.Errorf("grub.cfg does not quote its arguments:\n%s", text)
+	}
+}
+
+// xorriso reads back what the ISO image holds; two images of the same input are the same.
+func TestISO(t *testing.T) {
+	b, dir := smallBoot(t), t.TempDir()
+	iso, again := filepath.Join(dir, "a.iso"), filepath.Join(dir, "b.iso")
+	for _, out := range []string{iso, again} {
+		if err := ISO(t.Context(), &ISOOptions{Boot: b, Out: out}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1100 * time.Millisecond)
+	}
+	sameFiles(t, iso, again)
+	report, err := exec.Command("xorriso", "-indev", iso, "-report_el_torito", "plain", "-report_system_area", "plain").CombinedOutput()
+	for _, want := range []string{`El Torito boot img :   1  BIOS  y   none`, `El Torito boot img :   2  UEFI  y   none`, `GPT type GUID      :   2  28732ac11ff8d211ba4b00a0c93ec93b`, `Volume id    : 'TROY'`} {
+		if err != nil || !bytes.Contains(report, []byte(want)) {
+			t.Errorf("xorriso's report lacks %q (%v):\n%s", want, err, report)
+		}
+	}
+	if out, err := exec.Command("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/", filepath.Join(dir, "tree")).CombinedOutput(); err != nil {
+		t.Fatalf("xorriso: %v\n%s", err, out)
+	}
+	sameFiles(t, filepath.Join(dir, "tree/troy/vmlinuz"), b.Kernel)
+	sameFiles(t, filepath.Join(dir, "tree/troy/initramfs.cpio.zst"), b.Initrd)
+	t.Setenv("PATH", dir)
+	if err := ISO(t.Context(), &ISOOptions{Boot: b, Out: iso}); !errors.Is(err, ErrNoMtools) {
+		t.Errorf("ISO without mtools = %v, want %v", err, ErrNoMtools)
+	}
+}
+
+func TestNet(t *testing.T) {
+	b, dir := smallBoot(t), filepath.Join(t.TempDir(), "net")
+	if err := Net(t.Context(), &NetOptions{Boot: b, URL: "http://192.0.2.1:8080/boot", Out: dir}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"grub/grub.cfg": "linux (http,192.0.2.1,8080)/boot/troy/vmlinuz quiet", "boot.ipxe": "kernel troy/vmlinuz quiet", "dnsmasq.conf": "dhcp-boot",
+	} {
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !bytes.Contains(got, []byte(want)) {
+			t.Errorf("%s lacks %q (%v):\n%s", name, want, err, got)
+		}
+	}
+	sameFiles(t, filepath.Join(dir, "grubx64.efi"), filepath.Join(b.Loaders, GRUBNet.Path))
+	for _, bad := range []string{"https://a/", "http://", "http://a b/", "http://u@a/", "http://a,1/", "http://[2001:db8::1]/", "http://a/?q", "http://a/$x"} {
+		if err := Net(t.Context(), &NetOptions{Boot: b, URL: bad, Out: dir}); !errors.Is(err, ErrURL) {
+			t.Errorf("URL %q: %v, want %v", bad, err, ErrURL)
+		}
+	}
+}
+
+// What the media are made of is checked before anything is written.
+func TestBootRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Boot)
+		want   error
+	}{
+		"no boot loaders":      {func(b *Boot) { b.Loaders = t.TempDir() }, ErrNoLoader},
+		"kernel not kernel":    {func(b *Boot) { b.Kernel = b.Initrd }, ErrKernel},
+		"initrd absent":        {func(b *Boot) { b.Initrd += "x" }, os.ErrNotExist},
+		"quote in arguments":   {func(b *Boot) { b.Cmdline = "a='b c'" }, ErrCmdline},
+		"newline in arguments": {func(b *Boot) { b.Cmdline = "a\nreboot" }, ErrCmdline},
+	} {
+		b, out := smallBoot(t), filepath.Join(t.TempDir(), "out")
+		c.change(b)
+		for what, err := range map[string]error{
+			"USB": USB(t.Context(), &USBOptions{Boot: b, Out: out}), "ISO": ISO(t.Context(), &ISOOptions{Boot: b, Out: out}),
+			"Net": Net(t.Context(), &NetOptions{Boot: b, Out: out}),
+		} {
+			if !errors.Is(err, c.want) {
+				t.Errorf("%s: %s = %v, want %v", name, what, err, c.want)
+			}
+		}
+		if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: something was written (%v)", name, err)
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"troy/netfetch"
 )
 
-// A machine brings its network up and reads from two mirrors, the nearer first.
+// A machine brings its network up and reads from the servers that the kernel command line names, then from that of DHCP.
 func Example() {
 	ctx := context.Background()
 	params, err := netfetch.ParseParams("troy.server=http://192.0.2.1:8080,https://mirror.example")
@@ -24,26 +24,12 @@ func Example() {
 		fmt.Fprintln(os.Stderr, err)
 		return
 	}
-	var sources []netfetch.Source
-	var https []*netfetch.HTTP
-	for _, server := range params.Servers {
-		h, err := netfetch.NewHTTP(server, &netfetch.HTTPOptions{GiveUpAfter: 15 * time.Second})
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return
-		}
-		sources, https = append(sources, h), append(https, h)
-	}
-	go link.Keep(ctx, &netfetch.KeepOptions{Changed: func(*netfetch.Link) {
-		for _, h := range https {
-			h.Reconnect()
-		}
-	}})
-	mirrors, err := netfetch.NewMirrors(nil, sources...)
+	mirrors, err := netfetch.NewHTTPMirrors(append(params.Servers, link.Server), &netfetch.HTTPOptions{GiveUpAfter: 45 * time.Second}, nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return
 	}
+	go link.Keep(ctx, &netfetch.KeepOptions{Changed: func(*netfetch.Link) { mirrors.Reconnect() }})
 	src := netfetch.NewLimiter(20 << 20).Wrap(mirrors) // 20 MiB/s
 	data, err := src.ReadRange(ctx, "repo/objects/ab/ab12.pack", 4096, 1<<20)
 	fmt.Println(len(data), err)

@@ -48,10 +48,9 @@ func main() {
 	ctx := context.Background()
 	link, _ := netfetch.LinkUp(ctx, nil)
 	go link.Keep(ctx, nil)
-	h, _ := netfetch.NewHTTP(os.Args[1], nil)
-	m, _ := netfetch.NewMirrors(nil, h)
+	m, _ := netfetch.NewHTTPMirrors(os.Args[1:], nil, nil)
 	b, _ := netfetch.NewLimiter(1).Wrap(m).ReadRange(ctx, "o", 0, 1)
-	h.PostJSON(ctx, "p", b, nil)
+	m.PostJSON(ctx, "p", b, nil)
 }
 `)
 	t.Logf("netfetch adds %.2f MB, compressed %.2f MB", float64(raw-raw0)/1e6, float64(packed-packed0)/1e6)

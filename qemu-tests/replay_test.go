@@ -186,7 +186,7 @@ func (r *replay) prefixes() {
 	seed := rand.Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 5))
 	between := 25
-	if os.Getenv("TROY_SOAK") != "" {
+	if soak() {
 		between = len(r.entries)
 	}
 	stop := map[int]bool{}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +17,10 @@ import (
 
 	"troy/diskwriter"
 	"troy/image"
+	"troy/netfetch/fetchtest"
 	"troy/qemu-tests/lab"
 	"troy/qemu-tests/vm"
+	"troy/server"
 	"troy/server/protocol"
 )
 
@@ -28,7 +31,7 @@ const (
 	resumeRate    = "36"    // megabits per second: slow enough for a kill in the middle
 )
 
-// A download that was cut off goes on: after the server was killed and started again, and after the power of the PC was cut, at most
+// A download that was disturbed ends whole. One that was cut off goes on: after the server was killed and started again, and after the power of the PC was cut, at most
 // one chunk for each stream is fetched again. The server counts the bytes, and the kernel those that reached the PC.
 func TestResume(t *testing.T) {
 	l := small(t)
@@ -46,6 +49,7 @@ func TestResume(t *testing.T) {
 	r := &resuming{lab: l, fetch: plan.FetchBytes}
 	t.Run("server", r.killServer)
 	t.Run("machine", r.killMachine)
+	t.Run("liar", r.lyingMirror)
 }
 
 // resuming is a download with a cut.
@@ -145,6 +149,63 @@ func (r *resuming) killMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.check(t, m, before)
+}
+
+// lyingMirror has a first server that gives orders but wrong, cut and refused packs, and troy serve as the second one: wrong chunks are
+// dropped, the next mirror is asked, and nothing wrong is on the disk.
+func (r *resuming) lyingMirror(t *testing.T) {
+	reports := make(chan protocol.Report, 10)
+	s, err := server.New(&server.Options{Dir: r.lab.Store, Orders: &server.Fixed{Image: lab.Image, Version: 2},
+		OnReport: func(p protocol.Report) { reports <- p }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	liar := fetchtest.New(s)
+	liar.Only(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, ".pack") })
+	liar.Next(fetchtest.Cut(100_000), fetchtest.Busy(503, "1"), fetchtest.Shift(4096), fetchtest.Whole(), fetchtest.Header("Content-Encoding", "gzip"))
+	liar.Always(fetchtest.Wrong(1234))
+	l, err := r.lab.Net.Listen("tcp", ":8090")
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := &http.Server{Handler: liar}
+	go web.Serve(l)
+	defer web.Close()
+
+	r.log = filepath.Join(t.TempDir(), "serve.jsonl")
+	r.serve = startServer(t, r.lab, r.log)
+	defer r.serve.kill()
+	if r.pc, err = r.lab.NewPC(t.Context(), "resume-liar"); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(r.pc.Disk)
+	serial, err := r.pc.FromKernel(t.Context(), "troy.server=http://10.77.0.1:8090,http://10.77.0.1:8080")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, serial)
+	}
+	asked, wrong := 0, int64(0)
+	for _, q := range liar.Requests() {
+		if q.Fault {
+			asked++
+			wrong += q.Bytes
+		}
+	}
+	t.Logf("the liar was asked %d times for packs and sent %d bytes; the other server sent %d for %d", asked, wrong, r.packs(t), r.fetch)
+	if asked == 0 || r.packs(t) < r.fetch/2 {
+		t.Errorf("the liar was asked %d times, the other server sent %d bytes: this test tested nothing", asked, r.packs(t))
+	}
+	select {
+	case p := <-reports:
+		if p.Outcome != protocol.OutcomeDone || p.Version != 2 {
+			t.Errorf("report %+v\n%s", p, serial)
+		}
+	default:
+		t.Errorf("no report came to the server that gave the order:\n%s", serial)
+	}
+	if chain, err := r.pc.Holds(t.Context(), r.lab.Windows.V2); err != nil || chain[0] != diskwriter.BootName {
+		t.Errorf("read by 7zz over %v: %v", chain, err)
+	}
 }
 
 // check counts, and reads the disk with other programs.

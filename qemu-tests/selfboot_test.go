@@ -3,6 +3,10 @@ package qemutests
 import (
 	"context"
 	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,12 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"troy/chainload"
+	"troy/chainload/selfboot"
 	"troy/diskwriter/blockdev"
 	"troy/initramfs"
 	"troy/initramfs/kmod"
 	"troy/qemu-tests/lab"
-	"troy/qemu-tests/standin"
 	"troy/qemu-tests/vm"
+	"troy/vhdx"
 )
 
 // espMachine is a PC whose disk has an ESP with a Windows Boot Manager that starts
@@ -27,6 +33,10 @@ type espMachine struct {
 }
 
 const espMiB = 200
+
+// windowsStarted is what the stand-in for Windows Boot Manager says: a GRUB, since with
+// Secure Boot it has to be signed.
+const windowsStarted = "STANDIN: Windows Boot Manager stand-in started"
 
 // newESPMachine makes one. The stick says how the probe begins.
 func newESPMachine(t *testing.T, mode string, secure bool) *espMachine {
@@ -48,10 +58,10 @@ func newESPMachine(t *testing.T, mode string, secure bool) *espMachine {
 			}
 		}}
 	m.probe = program(t, "troy/chainload/selfboot/internal/probe", m.dir, "virtio_blk", "vfat", "nls_cp437", "nls_ascii", "efivarfs")
-	windows := program(t, "troy/qemu-tests/standin/init", m.dir, "efivarfs")
-	kernel := os.Getenv("KERNEL")
-	fill(t, disk, espMiB, signedFiles(t, "EFI/Microsoft/Boot", "bootmgfw.efi", kernel, windows, "console=ttyS0 quiet panic=-1"))
-	fill(t, stick, 100, signedFiles(t, "EFI/BOOT", "BOOTX64.EFI", kernel, m.probe, "console=ttyS0 quiet panic=-1 probe="+mode))
+	fill(t, disk, espMiB, signedFiles(t, "EFI/Microsoft/Boot", "bootmgfw.efi", fmt.Sprintf("echo %q\nhalt\n", windowsStarted), nil))
+	fill(t, stick, 100, signedFiles(t, "EFI/BOOT", "BOOTX64.EFI",
+		"linux ($root)/vmlinuz console=ttyS0 quiet panic=-1 probe="+mode+"\ninitrd ($root)/initramfs.zst\nboot\n",
+		map[string]string{"vmlinuz": os.Getenv("KERNEL"), "initramfs.zst": m.probe}))
 	return m
 }
 
@@ -77,9 +87,6 @@ func program(t *testing.T, pkg, dir string, modules ...string) string {
 	}
 	for i, mod := range all {
 		files = append(files, initramfs.File{Name: fmt.Sprintf("modules/%02d-%s.ko", i, mod.Name), Data: mod.Data})
-		if mod.Name == "efivarfs" {
-			files = append(files, initramfs.File{Name: "efivarfs.ko", Data: mod.Data}) // where the stand-in looks
-		}
 	}
 	out := name + ".zst"
 	if err := initramfs.Pack(out, files); err != nil {
@@ -88,28 +95,22 @@ func program(t *testing.T, pkg, dir string, modules ...string) string {
 	return out
 }
 
-// signedFiles are shim and GRUB in a folder of a volume, with kernel and initramfs
-// at its root, or beside them for Windows.
-func signedFiles(t *testing.T, folder, start, kernel, initrd, cmdline string) map[string]string {
+// signedFiles are shim and GRUB in a folder of a volume, GRUB's configuration, and further files.
+func signedFiles(t *testing.T, folder, start, grub string, files map[string]string) map[string]string {
 	t.Helper()
 	loaders := filepath.Join(os.Getenv("TROY_CACHE"), "loaders")
-	at := ""
-	if strings.Contains(folder, "Microsoft") {
-		at = folder + "/"
-	}
 	config := filepath.Join(t.TempDir(), "grub.cfg")
-	text := fmt.Sprintf("linux ($root)/%svmlinuz %s\ninitrd ($root)/%sinitramfs.zst\nboot\n", at, cmdline, at)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(config, []byte(grub), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return map[string]string{
+	all := map[string]string{
 		folder + "/" + start:       filepath.Join(loaders, initramfs.Shim.Path),
 		folder + "/grubx64.efi":    filepath.Join(loaders, initramfs.GRUBCD.Path),
 		folder + "/grub.cfg":       config,
-		at + "vmlinuz":             kernel,
-		at + "initramfs.zst":       initrd,
 		"EFI/others/untouched.txt": config,
 	}
+	maps.Copy(all, files)
+	return all
 }
 
 // fill makes a disk image with one ESP that holds files, by sgdisk and mtools.
@@ -211,12 +212,160 @@ func TestSelfbootSecure(t *testing.T) {
 		`PROBE: install: firmware \{Kind:uefi SecureBoot:true SetupMode:false\} <nil>, runs "", first "", a "", b ""`,
 		`PROBE: installed: copy a, written true, entry created true, order changed true`,
 		`PROBE: update: .*, runs "a", first "a", a "1", b ""`,
+		`PROBE: update: config "site of 1" <nil>`,
 		`PROBE: trial of 2 in copy b by BootNext`,
 		`PROBE: confirm: .*, runs "b", first "a", a "1", b "2"`,
+		`PROBE: confirm: config "site of 2" <nil>`,
 		`PROBE: confirm: trial: on trial`,
 		`PROBE: confirmed: first "b"`,
 		`PROBE: hand-off by BootNext`,
-		standin.Started, `STANDIN: Boot.... "Windows Boot Manager"`, `STANDIN: BootNext not set`,
+		windowsStarted,
 	)
 	m.sound(t)
+}
+
+// The same agent without Secure Boot, and what it does when something is in the way.
+func TestSelfbootTrouble(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1")
+		return
+	}
+	t.Run("new agent hangs", func(t *testing.T) {
+		m := newESPMachine(t, "install-hang", false)
+		m.killAt(t, `PROBE: hang: .*, runs "b", first "a"`)
+		m.run(t, `PROBE: update-hang: .*, runs "a", first "a", a "1", b "2"`, `PROBE: update-hang: trial: failed`, `again: .*did not come up: 2`)
+		m.sound(t)
+	})
+	t.Run("cuts", testSelfbootCuts)
+	t.Run("variables full, Secure Boot", func(t *testing.T) {
+		m := newESPMachine(t, "install-nvfull", true)
+		m.run(t, `PROBE: update-nvfull: .*, runs "a", first "a"`, `variables are full`, `PROBE: note: .*refused`, `PROBE: hand-off by GRUB`, windowsStarted)
+		m.sound(t)
+	})
+	t.Run("ESP full", func(t *testing.T) {
+		m := newESPMachine(t, "install-full", false)
+		m.run(t, `PROBE: update: full true: .*nothing was changed`, `PROBE: copy a: <nil>`, `PROBE: hand-off by BootNext`, windowsStarted)
+		m.sound(t)
+	})
+}
+
+// Every write to the ESP is logged while the agent is installed and replaced. In every
+// prefix of the log, read by mtools: what is Windows' is whole, a copy with a manifest is
+// whole, and a copy that was whole once stays so.
+func testSelfbootCuts(t *testing.T) {
+	m := newESPMachine(t, "install", false)
+	disk := &m.config.Disks[0]
+	disk.WriteLog = filepath.Join(m.dir, "log")
+	log, err := os.Create(disk.WriteLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	volume := filepath.Join(m.dir, "replay")
+	if err := cutESP(t.Context(), disk.Path, volume); err != nil {
+		t.Fatal(err)
+	}
+	before := extract(t, volume, "EFI/Microsoft", "EFI/others")
+	m.run(t, `PROBE: confirmed: first "b"`, `PROBE: hand-off by BootNext`, windowsStarted)
+	entries, err := readLog(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(volume, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	seed := rand.Uint64()
+	t.Logf("%d requests; seed %d", len(entries), seed)
+	rnd := rand.New(rand.NewPCG(seed, 7))
+	look := map[int]bool{len(entries) - 1: true}
+	for range 60 {
+		look[rnd.IntN(len(entries))] = true
+	}
+	whole, states, dirty := map[selfboot.Copy]bool{}, 0, true
+	for i, e := range entries {
+		if (e.flags&logFlush != 0 || look[i]) && dirty {
+			states, dirty = states+1, false
+			lookAtESP(t, i, volume, before, whole)
+		}
+		if off := e.offset - 1<<20; e.length > 0 && e.flags&logDiscard == 0 && off >= 0 && off < espMiB<<20 {
+			dirty = true
+			if _, err := io.Copy(io.NewOffsetWriter(f, off), io.NewSectionReader(log, e.at, e.length)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	lookAtESP(t, len(entries), volume, before, whole)
+	t.Logf("%d states looked at", states)
+	if !whole[selfboot.A] || !whole[selfboot.B] {
+		t.Errorf("whole in the end: %v", whole)
+	}
+}
+
+// lookAtESP judges one state.
+func lookAtESP(t *testing.T, at int, volume string, before string, whole map[selfboot.Copy]bool) {
+	t.Helper()
+	now := extract(t, volume, "EFI/Microsoft", "EFI/others")
+	if out, err := exec.CommandContext(t.Context(), "diff", "-r", "--exclude=BCD*", before, now).CombinedOutput(); err != nil {
+		t.Fatalf("request %d: files of others: %v\n%s", at, err, out)
+	}
+	os.RemoveAll(now)
+	dir := t.TempDir()
+	defer os.RemoveAll(dir)
+	troy := filepath.Join(dir, "EFI", "Troy")
+	if err := os.MkdirAll(troy, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{"a", "b"} {
+		// It fails as long as the copy is not there or is being written.
+		exec.CommandContext(t.Context(), "mcopy", "-s", "-n", "-i", volume, "::/EFI/Troy/"+c, troy+"/").Run()
+	}
+	s, err := selfboot.Inspect(t.Context(), &selfboot.Options{ESPDir: dir, ESP: chainload.Partition{GUID: vhdx.GUID{1}}, Variables: noVariables{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c, state := range s.Copies {
+		switch {
+		case state.Problem == nil:
+			whole[c] = true
+		case whole[c]:
+			t.Fatalf("request %d: copy %s was whole and is not: %v", at, c, state.Problem)
+		case state.Version != "":
+			t.Fatalf("request %d: copy %s has a manifest and is not whole: %v", at, c, state.Problem)
+		}
+	}
+}
+
+// extract takes folders out of a FAT volume.
+func extract(t *testing.T, volume string, folders ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range folders {
+		if out, err := exec.CommandContext(t.Context(), "mcopy", "-s", "-n", "-i", volume, "::/"+name, dir+"/").CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+	}
+	return dir
+}
+
+// noVariables are those of firmware that has none.
+type noVariables struct{}
+
+func (noVariables) Get(string) (uint32, []byte, error) { return 0, nil, fs.ErrNotExist }
+func (noVariables) Set(string, uint32, []byte) error   { return fs.ErrPermission }
+func (noVariables) List() ([]string, error)            { return nil, nil }
+
+// killAt cuts the power when the serial line shows a line.
+func (m *espMachine) killAt(t *testing.T, line string) {
+	t.Helper()
+	machine, err := vm.Start(t.Context(), m.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer machine.Close()
+	if _, err := machine.Expect(t.Context(), line); err != nil {
+		t.Fatal(err)
+	}
+	machine.Kill()
 }

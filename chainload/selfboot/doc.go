@@ -1,3 +1,97 @@
 // Package selfboot keeps the agent on the machine's own ESP, so that a stick or
 // the network is needed once, and replaces it there by newer releases.
+//
+// # What it promises
+//
+//   - Everything lies in \EFI\Troy. Nothing else on the ESP is written, removed
+//     or looked into; \EFI\BOOT stays what it was.
+//   - What the firmware starts first is never written to, and neither is what
+//     runs: a new release goes into the other of two copies. From the first
+//     installation on there is a whole copy first in BootOrder at every instant.
+//   - A copy counts only with a manifest, which is written last and removed first.
+//     Every file is read back from the disk before that.
+//   - A new release is started once, on trial. It becomes the first only when it
+//     was started and has reported (Confirm). One that does not come up leaves
+//     the old one in place and is not tried again.
+//   - What is refused (a bad release, a file that is not what its hash says, an ESP
+//     too full) is refused before anything is changed, the error says so.
+//
+// # How it is started
+//
+//	Boot#### "Troy"       \EFI\Troy\a\shimx64.efi    the first of BootOrder
+//	Boot#### "Troy (B)"   \EFI\Troy\b\shimx64.efi
+//	shim                  starts grubx64.efi beside itself
+//	GRUB                  reads grub.cfg beside itself, starts vmlinuz with initramfs.zst
+//
+// The same way serves machines with Secure Boot on and off; no key is enrolled.
+// GRUB has to be Debian's build for CDs, gcdx64.efi.signed, under the name that
+// shim looks for. That build looks for \boot\grub on the ESP and for /.disk/info
+// on all disks, and where there is neither reads grub.cfg from the directory it
+// was started from ($cmdpath). The build for disks, grubx64.efi.signed, reads
+// \EFI\debian\grub.cfg alone, a file that belongs to others; it is refused. A
+// release may also be a UKI (NewUKI), which the firmware starts itself.
+//
+// The kernel is given troy.copy=a or b: that is how the agent knows which copy
+// runs. Media do not have that word. BootCurrent serves for a UKI only.
+//
+// # Format
+//
+//	\EFI\Troy\a\, b\           the files of a release, grub.cfg, manifest.json
+//	\EFI\Troy\grubenv          GRUB's environment block, 1024 bytes
+//	manifest.json              one line of JSON (format, version, start, files with size
+//	                           and SHA-256), one line with the SHA-256 of the first
+//
+// next_entry in grubenv orders GRUB to start something else once: "windows"
+// (chainload.ByGRUB), or the other copy. GRUB forgets the order before it
+// follows it; if it cannot write that, it does not follow. It is written in
+// place, by the agent and by GRUB, so FAT itself does not change. When kernel or
+// initramfs cannot be loaded GRUB starts Windows.
+//
+// # Order of writes
+//
+// Install and Update, into the copy that is not first and does not run:
+//
+//	all files of the release are read and compared; room is counted
+//	manifest.json removed, synced       half a copy is not taken for one
+//	the old files removed
+//	each file written, fsync
+//	synced; all files read back from the disk
+//	grubenv, if there is none
+//	manifest.json, fsync
+//	unmount, which writes all of the ESP out
+//	Boot#### of the copy, if missing, last in BootOrder
+//	Install: BootOrder with the copy first
+//
+// A trial (the caller keeps State, in the journal of package diskwriter):
+//
+//	Update     writes the copy; State.Trial
+//	caller     keeps State
+//	Arm        BootNext = the copy, or grubenv where the firmware refuses that
+//	caller     resets; the new agent starts, Judge says OnTrial, it reports
+//	Confirm    BootOrder with the copy first
+//	caller     keeps State without the trial
+//
+// Any other start in between is one of the old agent: Judge says TrialFailed.
+// A power cut after the State was kept and before Arm counts as a failed trial
+// as well: the machine stays with its old agent, and says so, until an order
+// (State.Forget) or a newer release. A cut after Confirm has Confirm called
+// again, which does nothing.
+//
+// # Known gaps
+//
+// FAT has no journal. A power cut while a copy is written can leave lost
+// clusters; they are not collected. A cut while FAT sectors or directories
+// are written is trusted not to tear a sector of 512 bytes. The kernel writes data
+// and file tables in its own order between two syncs.
+//
+// An initramfs is not signed for shim: who can write to the ESP can change it.
+// Rot in it is seen by Inspect, which the agent calls when it runs, not by GRUB.
+// A copy that was confirmed and then fails to come up, without its files being
+// missing, is not left for the other one: the firmware starts it again.
+// While a medium with /.disk/info (an ISO image of Debian, or ours) is plugged in,
+// GRUB reads that medium's configuration instead. Firmware that takes BootNext and
+// ignores it fails every trial; the old agent stays.
+//
+// Where the firmware refuses new entries the copy lies on the ESP unused, and
+// the error is chainload.ErrFirmware. Not tried on firmware other than OVMF.
 package selfboot

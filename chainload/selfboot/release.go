@@ -62,6 +62,9 @@ type GRUB struct {
 	Kernel  string // names of files of the release
 	Initrd  string
 	Cmdline string // kernel arguments; troy.copy= is added
+	// Site names files of the release that GRUB lays over the initramfs, into
+	// /etc/troy, as media do with the admin's files.
+	Site []string
 }
 
 // Names of the files of a release that works with Secure Boot. Shim starts a
@@ -83,6 +86,17 @@ func NewSigned(version string, shim, grub, kernel, initrd File, cmdline string) 
 	shim.Name, grub.Name, kernel.Name, initrd.Name = ShimName, GRUBName, KernelName, InitrdName
 	return &Release{Version: version, Start: ShimName, Files: []File{shim, grub, kernel, initrd},
 		GRUB: &GRUB{Kernel: KernelName, Initrd: InitrdName, Cmdline: cmdline}}
+}
+
+// AddSite adds a file of the admin, such as config or ca.pem, to a release with
+// GRUB; the agent finds it in /etc/troy. A UKI has its own inside, and is left
+// as it is.
+func (r *Release) AddSite(f File) {
+	if r.GRUB == nil {
+		return
+	}
+	r.Files = append(r.Files, f)
+	r.GRUB.Site = append(r.GRUB.Site, f.Name)
 }
 
 // NewUKI returns a release of one unified kernel image. It starts with Secure
@@ -150,6 +164,13 @@ func (g *GRUB) config(c Copy) ([]byte, error) {
 	if !goodName(g.Kernel) || !goodName(g.Initrd) {
 		return nil, fmt.Errorf("kernel %.80q, initramfs %.80q", g.Kernel, g.Initrd)
 	}
+	site := ""
+	for _, name := range g.Site {
+		if !goodName(name) {
+			return nil, fmt.Errorf("file %.80q of the site", name)
+		}
+		site += fmt.Sprintf(` "newc:etc/troy/%s:$cmdpath/%s"`, name, name)
+	}
 	var args []string
 	for _, word := range append(without(strings.Fields(g.Cmdline)), "troy.copy="+string(c)) {
 		if strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`'"\`, r) }) {
@@ -158,7 +179,7 @@ func (g *GRUB) config(c Copy) ([]byte, error) {
 		args = append(args, "'"+word+"'")
 	}
 	return []byte(strings.NewReplacer("COPY", string(c), "OTHER", string(c.other()), "KERNEL", g.Kernel, "INITRD", g.Initrd,
-		"ARGS", strings.Join(args, " ")).Replace(grubConfig)), nil
+		"SITE", site, "ARGS", strings.Join(args, " ")).Replace(grubConfig)), nil
 }
 
 // without drops what boot loaders added to the command line of a running kernel,
@@ -192,7 +213,7 @@ if [ -n "$once" ]; then
   fi
 fi
 if linux "$cmdpath/KERNEL" ARGS; then
-  if initrd "$cmdpath/INITRD"; then boot; fi
+  if initrd "$cmdpath/INITRD"SITE; then boot; fi
 fi
 echo "Troy: copy COPY cannot be started; starting Windows"
 if chainloader "$windows"; then boot; fi

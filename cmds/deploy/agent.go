@@ -29,10 +29,10 @@ type agent struct {
 	media    media
 	clock    *netfetch.Clock
 	link     *netfetch.Link
-	servers  []*netfetch.HTTP // in the order of preference
-	server   *netfetch.HTTP   // the one that gave the order; nil: none did
-	store    *trust.Source    // nil until it was opened
-	pending  []byte           // trusted metadata that the journal has to keep
+	servers  *netfetch.Mirrors // nil: none is known
+	answered bool              // a server did
+	store    *trust.Source     // nil until it was opened
+	pending  []byte            // trusted metadata that the journal has to keep
 	id       protocol.Machine
 	deploys  bool // an order was carried out to its end
 	phases   []protocol.Phase
@@ -50,9 +50,6 @@ type agent struct {
 	noWindows bool
 	// parentChanged is why the machine could not be opened, when that can be healed.
 	parentChanged error
-
-	httpMu sync.Mutex
-	https  []*netfetch.HTTP // all clients, for Reconnect
 
 	retryMu   sync.Mutex
 	retrySaid time.Time // when a retry was last shown
@@ -195,7 +192,7 @@ func (a *agent) startWindows(ctx context.Context, code int, failure error) error
 	a.handedBy = string(method)
 	if rerr := a.report(ctx, code, both(failure, err)); rerr != nil {
 		a.say("report: %v", rerr)
-	} else if a.server != nil {
+	} else if a.answered {
 		a.confirmAgent()
 	}
 	if handErr != nil && !canReset(handErr) {

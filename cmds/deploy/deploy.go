@@ -199,7 +199,7 @@ func (a *agent) stage(ctx context.Context, order *protocol.Order, plan *image.Pl
 		return unfinished("stage", err)
 	}
 	if err := a.fetch(ctx, plan, src, stager, &image.FetchOptions{SkipZeros: true, Local: local, Have: stager.Have}); err != nil {
-		return unfinished("fetch", err)
+		return unfinished("fetch", errors.Join(err, stager.Note()))
 	}
 	return a.phase("stage", func() int64 { return plan.WriteBytes }, func() error { return unfinished("stage", stager.Finish(ctx)) })
 }
@@ -208,7 +208,8 @@ func (a *agent) stage(ctx context.Context, order *protocol.Order, plan *image.Pl
 func (a *agent) fetch(ctx context.Context, plan *image.Plan, src image.Source, sink io.WriterAt, o *image.FetchOptions) error {
 	meter := a.newGauge("fetch", plan.FetchBytes)
 	defer meter.Done()
-	o.Workers, o.Progress = a.o.workers, meter
+	// One chunk a request: what a start that is cut off fetched of a chunk that was not whole is fetched again.
+	o.Workers, o.Progress, o.RequestBytes = a.o.workers, meter, 1
 	var stats image.Stats
 	return a.phase("fetch", func() int64 { return stats.FetchedBytes }, func() (err error) {
 		stats, err = plan.Fetch(ctx, src, sink, o)

@@ -7,12 +7,21 @@
 //
 // # Kernel arguments
 //
-//	troy.server=http://host:port   the server; without it the machine starts what it has
+//	troy.server=URL[,URL]…         the servers, mirrors in their order; without one the machine starts what it has
 //	troy.ip=…, troy.port=…         a static address instead of DHCP, the port to use: see package netfetch
 //	troy.disk=/dev/…               work on this disk only
+//	troy.unsigned                  the store is not signed (counts only on media that carry no root)
 //	troy.shell                     stop in a shell instead of restarting the machine
 //
-// The same can be given as flags when the program is run by hand from the rescue shell (deploy -h).
+// The same can be given as flags when the program is run by hand from the rescue shell (deploy -h), and in the file config of
+// the media, which the kernel command line overrides.
+//
+// # What the media carry
+//
+//	/etc/troy/config      words as on the kernel command line
+//	/etc/troy/root.json   TUF root metadata of the store: whose signatures count
+//	/etc/troy/ca.pem      who signs the certificates of servers with TLS
+//	/etc/troy/built       when the media were made (RFC 3339): no time before is believed
 //
 // # Exit codes
 //
@@ -24,7 +33,29 @@
 //
 // # Order
 //
-// disk → finish what an earlier start left (lazy merge) → network → check-in → plan → stage (fetch) → commit → merge → hand-off.
-// Each step is a method of agent with that name. Nothing is written before the NTFS volume was judged, every file was
-// mapped and compared with what the journal recorded, and the plan was found to fit.
+//	disk        find it, judge the volume, map the files, open the machine (package diskwriter/target)
+//	judge       what became of the last hand-off; a version that never comes up is given up for the one below (chainload.Plan)
+//	resume      finish what was cut off; lazy merge of a version that was seen healthy
+//	network     link, servers, a bounded hint of the time
+//	check-in    what the machine is and has; the order back
+//	trust       signed metadata of the store, once it is needed (package image/trust)
+//	heal        a parent that somebody opened read-write elsewhere
+//	deploy      plan, stage (fetch), commit, merge; or rollback, reset, reinstall, provision
+//	boot files  of the version that was just deployed, to the ESP
+//	agent       its own newer release, to the ESP
+//	hand-off    BCD and BootNext, the report, the note of this start in the journal, reset
+//
+// Each step is a method of agent. Nothing is written before the NTFS volume was judged, every file was mapped and compared with
+// what the journal recorded, and the plan was found to fit. What a start only learns (trusted metadata) goes to the journal together
+// with the first thing that is written, or at the end of a start that went well; the count of starts goes there at every
+// hand-off. "The disk is untouched" means all but that record.
+//
+// A reinstall that was begun leaves nothing that Windows could start: such a machine restarts into the agent until it is finished.
+//
+// # Known gaps
+//
+//   - A download that is cut off in a reinstall goes on at its last checkpoint (a piece of 256 MiB), not at the chunk.
+//   - Whether Windows ran is read from the boot child (its DataWriteGuid) and from the NTFS volumes inside; nothing is asked
+//     of Windows itself.
+//   - Releases of the agent are held in memory while they are written to the ESP (about 30 MB).
 package main

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -41,45 +40,27 @@ func (a *agent) connect(ctx context.Context) error {
 	if len(urls) == 0 {
 		return untouched("network", errNoServer)
 	}
-	for _, url := range urls {
-		h, err := a.newHTTP(url)
-		if err != nil {
-			return untouched("network", err)
-		}
-		a.servers = append(a.servers, h)
+	m, err := netfetch.NewHTTPMirrors(urls, a.httpOptions(), &netfetch.MirrorsOptions{OnFailover: a.failover})
+	if err != nil {
+		return untouched("network", err)
 	}
+	a.servers = m
 	a.setClock(ctx, urls[0])
 	if a.link != nil {
 		go a.link.Keep(ctx, &netfetch.KeepOptions{
-			Changed: func(*netfetch.Link) { a.reconnect() },
+			Changed: func(*netfetch.Link) { m.Reconnect() },
 			Notify:  func(err error) { a.say("network: %v", err) },
 		})
 	}
 	return nil
 }
 
-func (a *agent) reconnect() {
-	a.httpMu.Lock()
-	defer a.httpMu.Unlock()
-	for _, h := range a.https {
-		h.Reconnect()
-	}
-}
-
 // patience is how long a server that does not answer is asked again.
 func (a *agent) patience() time.Duration { return cmp.Or(a.o.patience, serverPatience) }
 
-// newHTTP makes a client as the media want it.
-func (a *agent) newHTTP(url string) (*netfetch.HTTP, error) {
-	h, err := netfetch.NewHTTP(url, &netfetch.HTTPOptions{
-		GiveUpAfter: a.patience(), UserAgent: version, OnRetry: a.retrying, RootCAs: a.media.ca, Now: a.clock.Now,
-	})
-	if err == nil {
-		a.httpMu.Lock()
-		a.https = append(a.https, h)
-		a.httpMu.Unlock()
-	}
-	return h, err
+// httpOptions are as the media want it.
+func (a *agent) httpOptions() *netfetch.HTTPOptions {
+	return &netfetch.HTTPOptions{GiveUpAfter: a.patience(), UserAgent: version, OnRetry: a.retrying, RootCAs: a.media.ca, Now: a.clock.Now}
 }
 
 // setClock lets the server correct the clock, within the bounds of netfetch.Clock. Without an answer the time stays.
@@ -155,31 +136,12 @@ func (a *agent) checkIn(ctx context.Context, diskErr error) (*protocol.Order, er
 	}
 }
 
-// ask asks the servers in their order; the first one that answers is the one that hears of everything else.
+// ask asks the servers; the one that answers hears of everything else.
 func (a *agent) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Order, error) {
-	var errs []error
-	for i, h := range a.servers {
-		var out protocol.Order
-		err := func() error {
-			ctx := ctx
-			if i < len(a.servers)-1 { // there are others to ask
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, a.patience()/time.Duration(len(a.servers)))
-				defer cancel()
-			}
-			return h.PostJSON(ctx, protocol.PathCheckIn, in, &out)
-		}()
-		if err == nil {
-			err = out.Validate()
-		}
-		if err == nil {
-			a.server = h
-			return &out, nil
-		}
-		errs = append(errs, err)
+	var out protocol.Order
+	if err := a.servers.PostJSON(ctx, protocol.PathCheckIn, in, &out); err != nil {
+		return nil, err
 	}
-	if len(errs) == 1 {
-		return nil, errs[0]
-	}
-	return nil, fmt.Errorf("no server gave an order: %w", errors.Join(errs...))
+	a.answered = true
+	return &out, out.Validate()
 }

@@ -79,7 +79,7 @@ func memorySize() int64 {
 
 // report tells the server how it ended. It gives up soon: the room waits.
 func (a *agent) report(ctx context.Context, code int, failure error) error {
-	if a.server == nil {
+	if !a.answered {
 		return nil // nobody is listening
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportPatience)
@@ -97,7 +97,7 @@ func (a *agent) report(ctx context.Context, code int, failure error) error {
 		s := a.machine.State()
 		r.Image, r.Version = s.Image, s.Version
 	}
-	return a.server.PostJSON(ctx, protocol.PathReport, &r, nil)
+	return a.servers.PostJSON(ctx, protocol.PathReport, &r, nil)
 }
 
 // tail keeps the last bytes of what went over the screen.
@@ -174,12 +174,12 @@ func (g *gauge) post(a *agent, phase string, total int64) {
 			return
 		case <-tick.C:
 		}
-		if a.server == nil {
+		if !a.answered {
 			continue
 		}
 		done := g.n.Load()
 		ctx, cancel := context.WithTimeout(context.Background(), progressEvery)
-		_ = a.server.PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
+		_ = a.servers.PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
 			Protocol: protocol.Version, Machine: a.id, Phase: phase, Done: done, Total: max(total, 0),
 			Rate: int64(float64(done) / time.Since(start).Seconds()),
 		}, nil)

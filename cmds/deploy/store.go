@@ -36,34 +36,21 @@ func (a *agent) openStore(ctx context.Context, order *protocol.Order) (*trust.So
 	return a.store, err
 }
 
-// sources are the servers in their order, then the mirrors that the order names, under its limit of bytes per second.
+// sources are the servers, then the mirrors that the order names, under its limit of bytes per second.
 func (a *agent) sources(order *protocol.Order) (image.Source, error) {
-	var all []netfetch.Source
-	for _, h := range a.servers {
-		src, err := h.Sub(order.Repo)
+	var src netfetch.Source
+	src, err := a.servers.Sub(order.Repo)
+	if err != nil {
+		return nil, err
+	}
+	if len(order.Mirrors) > 0 {
+		more, err := netfetch.NewHTTPMirrors(order.Mirrors, a.httpOptions(), &netfetch.MirrorsOptions{OnFailover: a.failover})
 		if err != nil {
+			return nil, fmt.Errorf("mirrors: %w", err)
+		}
+		if src, err = netfetch.NewMirrors(&netfetch.MirrorsOptions{GiveUpAfter: a.patience(), OnFailover: a.failover}, src, more); err != nil {
 			return nil, err
 		}
-		if h == a.server { // it answered: it is asked first
-			all = append([]netfetch.Source{src}, all...)
-			continue
-		}
-		all = append(all, src)
-	}
-	for _, url := range order.Mirrors {
-		h, err := a.newHTTP(url)
-		if err != nil {
-			return nil, fmt.Errorf("mirror: %w", err)
-		}
-		all = append(all, h)
-	}
-	src := all[0]
-	if len(all) > 1 {
-		m, err := netfetch.NewMirrors(&netfetch.MirrorsOptions{GiveUpAfter: a.patience(), OnFailover: a.failover}, all...)
-		if err != nil {
-			return nil, err
-		}
-		src = m
 	}
 	if order.Rate > 0 {
 		src = netfetch.NewLimiter(order.Rate).Wrap(src)

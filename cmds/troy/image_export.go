@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
 
 	"troy/cmds/internal/progress"
 	"troy/image"
@@ -54,20 +56,54 @@ func (i *imageCall) export(ctx context.Context, name string, number int, t *targ
 		return nil, err
 	}
 	m := v.Manifest()
-	meter := progress.New(i.stderr, "exporting", v.Size())
-	err = vhdx.Convert(ctx, t.path, versionDisk{v}, &vhdx.ConvertOptions{LogicalSectorSize: m.SectorSize, Overwrite: force, Progress: meter})
-	meter.Done()
+	// The file gets its name when it is complete, identity and all: killed before, the command leaves a folder .NAME.*.part and nothing else.
+	part, err := os.MkdirTemp(filepath.Dir(t.path), "."+filepath.Base(t.path)+".*.part")
 	if err != nil {
 		return nil, err
 	}
-	if err := setDataWriteGUID(t.path, m.DataWriteGUID); err != nil {
-		return nil, fmt.Errorf("the file is complete, but children of it will not fit the image: %w", err)
+	defer os.RemoveAll(part)
+	disk := filepath.Join(part, filepath.Base(t.path))
+	meter := progress.New(i.stderr, "exporting", v.Size())
+	err = vhdx.Convert(ctx, disk, versionDisk{v}, &vhdx.ConvertOptions{LogicalSectorSize: m.SectorSize, Progress: meter})
+	meter.Done()
+	if err == nil {
+		err = setDataWriteGUID(disk, m.DataWriteGUID)
+	}
+	if err == nil {
+		err = nameFile(disk, t.path, force)
+	}
+	if err != nil {
+		return nil, err
 	}
 	st, err := os.Stat(t.path)
 	if err != nil {
 		return nil, err
 	}
 	return &jsonExport{Image: name, Version: number, Destination: t.path, VirtualDiskSize: v.Size(), FileSize: st.Size(), DataWriteGUID: m.DataWriteGUID}, nil
+}
+
+// nameFile gives a finished file its name, durably; it replaces another file only by force.
+func nameFile(from, to string, force bool) error {
+	err := errors.ErrUnsupported
+	if !force {
+		err = os.Link(from, to)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err != nil { // by force, or on a file system without links
+		if _, e := os.Lstat(to); e == nil && !force {
+			return &fs.PathError{Op: "create", Path: to, Err: fs.ErrExist}
+		}
+		if err := os.Rename(from, to); err != nil {
+			return err
+		}
+	}
+	d, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // versionDisk is a version as a source of a conversion.

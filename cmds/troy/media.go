@@ -91,7 +91,7 @@ func runMedia(ctx context.Context, c *call) error {
 }
 
 func (m *mediaCall) makeInitrd(ctx context.Context, files []initramfs.File) error {
-	o := &initramfs.Options{Kernel: m.kernel, Modules: m.modules, Cache: m.cache, Out: m.initrd, Files: files}
+	o := &initramfs.Options{Kernel: m.kernel, Modules: m.modules, Cache: m.cache, Out: m.initrd, Site: files}
 	if m.programs != "" {
 		o.Programs = strings.Split(m.programs, ",")
 	}

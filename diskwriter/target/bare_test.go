@@ -97,6 +97,9 @@ func (c *content) defined(t *testing.T, have []byte) {
 // provisionOnce is what an agent does at one start.
 func provisionOnce(ctx context.Context, path string, c *content, sector int) error {
 	t, r, err := resumeOrBegin(ctx, path, sector)
+	if errors.Is(err, errNothing) {
+		return nil // killed when all was done
+	}
 	if err != nil {
 		return err
 	}
@@ -106,6 +109,8 @@ func provisionOnce(ctx context.Context, path string, c *content, sector int) err
 	}
 	return r.Finish(ctx)
 }
+
+var errNothing = errors.New("nothing to do")
 
 func resumeOrBegin(ctx context.Context, path string, sector int) (*Target, *diskwriter.Reinstaller, error) {
 	d, err := Describe(path, nil)
@@ -119,7 +124,7 @@ func resumeOrBegin(ctx context.Context, path string, sector int) (*Target, *disk
 		}
 		m, _, err := t.Open()
 		if err == nil && !m.State().Reinstalling {
-			err = errors.New("nothing to do")
+			err = errNothing
 		}
 		if err != nil {
 			return nil, nil, errors.Join(err, t.Close())
@@ -286,9 +291,9 @@ func TestBareKilled(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rounds := 4
+	rounds, kills := 2, 5
 	if os.Getenv("TROY_SOAK") == "1" {
-		rounds = 100
+		rounds, kills = 50, 20
 	}
 	out, done := provisionKilled(t, bareDisk(t, bareOptions().Need()), seed, 1<<60)
 	var whole int64
@@ -299,8 +304,15 @@ func TestBareKilled(t *testing.T) {
 	found := map[Holding]int{}
 	for round := range rounds {
 		path := bareDisk(t, bareOptions().Need())
-		for {
-			if _, done := provisionKilled(t, path, seed, r.Int64N(whole)); done {
+		for n := 0; ; n++ {
+			after := r.Int64N(whole)
+			switch n {
+			case 0:
+				after = whenMarked
+			case kills:
+				after = 1 << 60
+			}
+			if _, done := provisionKilled(t, path, seed, after); done {
 				break
 			}
 			d, err := Describe(path, nil)
@@ -335,6 +347,20 @@ func writes(pid string) int64 {
 	return n
 }
 
+// whenMarked kills the helper some milliseconds after the mark is on the disk.
+const whenMarked = -1
+
+func marked(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b := make([]byte, 8)
+	_, err = f.ReadAt(b, mib-4096)
+	return err == nil && string(b) == "TROYMARK"
+}
+
 // provisionKilled runs the helper, kills it after so many writes, and tells whether it came to its end before.
 func provisionKilled(t *testing.T, path string, seed uint64, after int64) (string, bool) {
 	t.Helper()
@@ -355,7 +381,11 @@ func provisionKilled(t *testing.T, path string, seed uint64, after int64) (strin
 			}
 			return out.String(), err == nil
 		case <-time.After(100 * time.Microsecond):
-			if writes(pid) >= after {
+			switch {
+			case after == whenMarked && marked(path):
+				time.Sleep(time.Duration(rand.IntN(80)) * time.Millisecond)
+				cmd.Process.Kill()
+			case after >= 0 && writes(pid) >= after:
 				cmd.Process.Kill()
 			}
 		}

@@ -35,7 +35,7 @@ func (l *Lab) NewPC(ctx context.Context, name string) (*PC, error) {
 }
 
 // bareSize is that of a new PC's disk, in bytes: room for the parent, the boot child, two slots and some of Windows' own.
-const bareSize = 6 << 30
+const bareSize = 2 << 30
 
 // NewBarePC makes a PC whose disk is empty.
 func (l *Lab) NewBarePC(name string) (*PC, error) {

@@ -54,7 +54,7 @@ func (l *Lab) Serve(ctx context.Context, args ...string) (*Server, error) {
 	}
 	log.Close()
 	s := &Server{log: log.Name(), out: new(output)}
-	args = append([]string{"serve", "--listen", ":" + serverPort, "--log", s.log}, append(args, l.Store)...)
+	args = append([]string{"serve", "--image", Image, "--listen", ":" + serverPort, "--log", s.log}, append(args, l.Store)...)
 	s.cmd = l.Net.Command(ctx, l.troy, args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
 	if err := s.cmd.Start(); err != nil {

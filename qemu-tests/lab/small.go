@@ -42,6 +42,25 @@ func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) 
 	return &s, err
 }
 
+// BareImage is the name of the image that PublishBare publishes.
+const BareImage = "bare-metal"
+
+// bareDisk is the virtual disk of that image, in bytes.
+const bareDisk = 128 << 20
+
+// PublishBare publishes a small image with boot files in it, as version 1 of an image of its own, and returns its raw form.
+func (l *Lab) PublishBare(ctx context.Context, dir string, seed uint64) (raw string, err error) {
+	raw = filepath.Join(dir, "bare.raw")
+	if err := fixture.MakeSmall(ctx, raw, l.bootManager(), bareDisk, seed); err != nil {
+		return "", err
+	}
+	disk := filepath.Join(dir, "bare.vhdx")
+	if err := l.command(ctx, "vhdx", "convert", raw, disk); err != nil {
+		return "", err
+	}
+	return raw, l.command(ctx, "image", "import", "--store", l.Store, "--no-filter", BareImage, disk)
+}
+
 // pinRoot gives the lab an initramfs that trusts its own store: the kernel unpacks a second archive over the first.
 func (l *Lab) pinRoot() error {
 	repo, err := trust.Open(l.Store, nil)

@@ -74,6 +74,8 @@ func run() error {
 	}
 	f, err := chainload.Firmware()
 	say("%s: firmware %+v %v, runs %q, first %q, a %q, b %q", mode, f, err, m.status.Running, m.status.First, m.status.Copies["a"].Version, m.status.Copies["b"].Version)
+	site, err := os.ReadFile("/etc/troy/config")
+	say("%s: config %q %v", mode, site, err)
 	var verdict selfboot.Verdict
 	var message string
 	m.state, verdict, message = m.state.Judge(m.status)
@@ -185,7 +187,9 @@ func release(version, mode string) (*selfboot.Release, error) {
 		}
 		files = append(files, f)
 	}
-	return selfboot.NewSigned(version, files[0], files[1], files[2], files[3], "console=ttyS0 quiet panic=-1 probe="+mode), nil
+	r := selfboot.NewSigned(version, files[0], files[1], files[2], files[3], "console=ttyS0 quiet panic=-1 probe="+mode)
+	r.AddSite(selfboot.BytesFile("config", []byte("site of "+version)))
+	return r, nil
 }
 
 func (m *machine) install(next string) error {

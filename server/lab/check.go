@@ -1,0 +1,111 @@
+package lab
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// check finds what the types cannot say: names of nothing, doubled addresses, windows that are none.
+func (d *decoder) check(l *Lab) {
+	if l.Format != Format {
+		d.at("format", fmt.Sprint(l.Format), fmt.Sprint(Format))
+	}
+	if len(l.Mirrors) > 8 {
+		d.at("mirrors", fmt.Sprintf("%d of them", len(l.Mirrors)), "at most 8")
+	}
+	d.policy(l, "defaults", &l.Defaults)
+	for _, name := range l.RoomNames() {
+		d.room(l, name)
+	}
+	d.circles(l)
+	d.hosts(l)
+}
+
+// at adds a fault of a member, or of the next thing around it that stands in the file.
+func (d *decoder) at(path, found, expected string) {
+	at := path
+	for d.where[at] == nil && at != "" {
+		at = at[:max(strings.LastIndexAny(at, ".["), 0)]
+	}
+	d.addAt(d.where[at], path, found, expected)
+}
+
+func (d *decoder) policy(l *Lab, path string, p *Policy) {
+	d.known(join(path, "image"), p.Image, l.Images, "one of images")
+	if p.After != "" && l.Rooms[p.After] == nil {
+		d.at(join(path, "after"), fmt.Sprintf("%q", p.After), "one of rooms")
+	}
+	for i, w := range p.Windows {
+		if w.From == w.To {
+			d.at(fmt.Sprintf("%s.windows[%d].to", path, i), w.To.String(), "another time than from")
+		}
+	}
+}
+
+func (d *decoder) room(l *Lab, name string) {
+	path := join("rooms", name)
+	d.policy(l, path, l.Rooms[Name(name)])
+	p, _ := l.Room(name)
+	if p.Image == "" {
+		d.at(path, "no image", "image here or in defaults")
+	}
+	if len(p.Windows) == 0 && !*p.Always {
+		d.at(path, "no windows", "windows here or in defaults, or always: true")
+	}
+}
+
+// circles finds rooms that wait for each other.
+func (d *decoder) circles(l *Lab) {
+	for _, name := range l.RoomNames() {
+		at := name
+		for range l.Rooms {
+			p, _ := l.Room(at)
+			if at = string(p.After); at == "" || at == name {
+				break
+			}
+		}
+		if at == name {
+			d.at(join("rooms", name)+".after", "a room that waits for this one", "an order that ends")
+		}
+	}
+}
+
+func (d *decoder) hosts(l *Lab) {
+	l.byID = map[string]*Host{}
+	names := map[Name]int{}
+	for i := range l.Hosts {
+		h := &l.Hosts[i]
+		path := fmt.Sprintf("hosts[%d]", i)
+		if l.Rooms[h.Room] == nil {
+			d.at(path+".room", fmt.Sprintf("%q", h.Room), "one of rooms")
+		}
+		d.known(path+".image", h.Image, l.Images, "one of images")
+		if h.MAC == "" && h.UUID == "" {
+			d.at(path, "neither mac nor uuid", "one of them")
+		}
+		if j, ok := names[h.Name]; ok {
+			d.at(path+".name", fmt.Sprintf("%q, which hosts[%d] has", h.Name, j), "a name of its own")
+		}
+		names[h.Name] = i
+		d.address(l, path+".mac", string(h.MAC), h)
+		d.address(l, path+".uuid", string(h.UUID), h)
+	}
+}
+
+func (d *decoder) address(l *Lab, path, id string, h *Host) {
+	if id == "" {
+		return
+	}
+	if other := l.byID[id]; other != nil {
+		d.at(path, fmt.Sprintf("%s, which %s has", id, other.Name), "an address of its own")
+		return
+	}
+	l.byID[id] = h
+}
+
+func (d *decoder) known(path string, name Name, list []Name, expected string) {
+	if name != "" && !slices.Contains(list, name) {
+		d.at(path, fmt.Sprintf("%q", name), expected)
+	}
+}

@@ -1,0 +1,128 @@
+package lab
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// ReadCSV reads hosts from a table whose first line names the columns: name, room, mac, uuid, image, version, in any order; name, room and mac or uuid
+// must be there. The separator is a comma, a semicolon or a tab, whichever the first line has. Errors are Errors, with line and column.
+func ReadCSV(file string, in io.Reader) ([]Host, error) {
+	b, err := io.ReadAll(io.LimitReader(in, MaxSize))
+	if err != nil {
+		return nil, err
+	}
+	text := strings.TrimPrefix(string(b), "\ufeff") // as spreadsheets write it
+	first, _, _ := strings.Cut(text, "\n")
+	r := csv.NewReader(strings.NewReader(text))
+	r.Comma = separator(first)
+	r.TrimLeadingSpace = true
+	t := &table{file: file, r: r}
+	hosts := t.read()
+	if len(t.faults) > 0 {
+		return nil, t.faults
+	}
+	return hosts, nil
+}
+
+func separator(line string) rune {
+	for _, c := range ";\t" {
+		if strings.ContainsRune(line, c) {
+			return c
+		}
+	}
+	return ','
+}
+
+// table is a CSV file being read.
+type table struct {
+	file    string
+	r       *csv.Reader
+	columns []string
+	faults  Errors
+}
+
+func (t *table) read() (hosts []Host) {
+	for {
+		record, err := t.r.Read()
+		if err == io.EOF {
+			return hosts
+		}
+		var bad *csv.ParseError
+		if err != nil {
+			e := &Error{File: t.file, Found: err.Error(), Expected: "CSV"}
+			if errors.As(err, &bad) {
+				e.Line, e.Column, e.Found = bad.Line, bad.Column, bad.Err.Error()
+			}
+			t.faults = append(t.faults, e)
+			return nil
+		}
+		if t.columns == nil {
+			if t.columns = record; !t.header() {
+				return nil
+			}
+			continue
+		}
+		hosts = append(hosts, t.host(record))
+	}
+}
+
+var csvColumns = []string{"name", "room", "mac", "uuid", "image", "version"}
+
+func (t *table) header() bool {
+	for i, name := range t.columns {
+		t.columns[i] = strings.ToLower(strings.TrimSpace(name))
+		if !slices.Contains(csvColumns, t.columns[i]) || slices.Contains(t.columns[:i], t.columns[i]) {
+			t.add(i, fmt.Sprintf("the column %q", name), "each of "+strings.Join(csvColumns, ", ")+" at most once")
+		}
+	}
+	if !slices.Contains(t.columns, "name") || !slices.Contains(t.columns, "room") {
+		t.add(0, "no column name or room", "both")
+	}
+	return len(t.faults) == 0
+}
+
+func (t *table) add(field int, found, expected string) {
+	line, column := t.r.FieldPos(field)
+	t.faults = append(t.faults, &Error{File: t.file, Line: line, Column: column, Found: found, Expected: expected})
+}
+
+func (t *table) host(record []string) (h Host) {
+	into := map[string]scalar{"name": &h.Name, "room": &h.Room, "mac": &h.MAC, "uuid": &h.UUID, "image": &h.Image, "version": &h.Version}
+	for i, text := range record {
+		name := t.columns[i]
+		if text = strings.TrimSpace(text); text == "" && name != "name" && name != "room" {
+			continue
+		}
+		if s := into[name]; s.parse(text) != nil {
+			t.add(i, fmt.Sprintf("%q", text), s.want())
+		}
+	}
+	if h.MAC == "" && h.UUID == "" && len(t.faults) == 0 {
+		t.add(0, "neither mac nor uuid", "one of them")
+	}
+	return h
+}
+
+// WriteHosts writes hosts as the lines that belong under "hosts:" in lab.yaml.
+func WriteHosts(w io.Writer, hosts []Host) error {
+	for _, h := range hosts {
+		line := fmt.Sprintf("  - {name: %q, room: %q", h.Name, h.Room)
+		for _, m := range []struct{ name, value string }{{"mac", string(h.MAC)}, {"uuid", string(h.UUID)}, {"image", string(h.Image)}} {
+			if m.value != "" {
+				line += fmt.Sprintf(", %s: %q", m.name, m.value)
+			}
+		}
+		if h.Version > 0 {
+			line += fmt.Sprintf(", version: %d", h.Version)
+		}
+		if _, err := fmt.Fprintln(w, line+"}"); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+// Package lab reads lab.yaml, the file in which the admin says what the rooms are and when they may be worked on.
+// It is kept in git; the server only reads it. Which version a room gets is said there only to pin it: what is
+// promoted lives in package state.
+//
+//	format: 1
+//	zone: Europe/Berlin            # IANA time zone of all times here
+//	bandwidth: 900                 # Mbit/s that the server may send in all; 0 or nothing = 900
+//	agent: 2026.11.1               # release of the agent that machines start by themselves; nothing = as it is
+//	mirrors: [http://10.1.0.9/repo]
+//	images: [win11-lab]            # those that rooms may name
+//	defaults:                      # of every room; a room replaces what it names
+//	  image: win11-lab
+//	  merge: lazy                  # or now
+//	  reset: update                # or boot: at every start
+//	  windows:
+//	    - {days: [mon, tue, wed, thu, fri], from: "22:00", to: "05:30"}
+//	  except: [2026-12-24]         # no window opens on the evening of these dates
+//	  wave: 10                     # machines that fetch at the same time
+//	  at_close: stop               # or finish
+//	rooms:
+//	  test: {always: true}         # also outside of a window
+//	  B204: {bandwidth: 500, broadcast: [10.2.4.255], provision: {allow: true}, reinstall: true}
+//	hosts:
+//	  - {name: b204-01, room: B204, mac: "52:54:00:12:34:56"}
+//	  - {name: b204-02, room: B204, uuid: 4c4c4544-0000-1000-8000-000000000001, version: 6}
+//
+// # Promises
+//
+// Parse is strict: unknown members, doubled keys, wrong types, references to nothing and two hosts with one address are
+// errors, all of them are told at once, and each has file, line, column, what was found and what was expected. Schema
+// gives the JSON schema, made of the same Go types, for editors.
+//
+// Windows are in local time. A window that ends not after it begins ends on the next day. Its day is the one on
+// which it begins, for days and except alike. An hour that the clocks skip is replaced by the
+// instant of the change; of an hour that comes twice the first is meant, for begin and end, so that
+// nothing stays open longer than the clock on the wall says. A window that a change of the clocks empties does not open. Windows that overlap or touch are one.
+//
+// # Known gaps
+//
+// YAML anchors, aliases, merge keys and tags are refused: one place says one thing. One file holds one document.
+// Groups of rooms do not exist.
+package lab

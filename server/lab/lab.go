@@ -1,0 +1,202 @@
+package lab
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"troy/server/protocol"
+)
+
+// Format is the number of the format that this package reads.
+const Format = 1
+
+// What a Policy holds when nobody says otherwise.
+const (
+	DefaultBandwidth Mbit = 900 // of a server's port of 1 Gbit/s
+	DefaultWave           = 10
+	DefaultHealthy        = 80 // percent
+	DefaultFailures       = 3
+)
+
+// Lab is the content of a lab.yaml.
+type Lab struct {
+	Format    int              `yaml:"format" need:"true" about:"1"`
+	Zone      Zone             `yaml:"zone" need:"true" about:"IANA time zone of all times in this file"`
+	Bandwidth Mbit             `yaml:"bandwidth" about:"Mbit/s that the server may send in all; default 900"`
+	Agent     Name             `yaml:"agent" about:"release of the agent that machines shall start by themselves"`
+	Mirrors   []URL            `yaml:"mirrors" about:"base URLs of further copies of the store"`
+	Images    []Name           `yaml:"images" need:"true" about:"images that rooms and hosts may name"`
+	Defaults  Policy           `yaml:"defaults" about:"what holds for every room that does not say otherwise"`
+	Rooms     map[Name]*Policy `yaml:"rooms" need:"true" about:"rooms by name"`
+	Hosts     []Host           `yaml:"hosts" about:"machines by MAC address or SMBIOS UUID"`
+
+	byID map[string]*Host
+}
+
+// Policy says how a room is worked on. A member that is not set is taken from Lab.Defaults, then from the constants.
+type Policy struct {
+	Image     Name       `yaml:"image" about:"image of the room"`
+	Version   Count      `yaml:"version" about:"pins the version; without it the room has what was promoted"`
+	Merge     Merge      `yaml:"merge" about:"when a version is copied into the parent: lazy or now"`
+	Reset     Reset      `yaml:"reset" about:"when the session of Windows is thrown away: at every boot, or on update"`
+	Windows   []Window   `yaml:"windows" about:"when machines may be worked on, in local time"`
+	Except    []Date     `yaml:"except" about:"dates on which no window opens"`
+	Always    *bool      `yaml:"always" about:"deploy outside of windows, too"`
+	Bandwidth Mbit       `yaml:"bandwidth" about:"Mbit/s that the room may take"`
+	Wave      Count      `yaml:"wave" about:"machines that are worked on at the same time; default 10"`
+	Failures  Count      `yaml:"failures" about:"failed machines that stop the wave; default 3"`
+	Healthy   Percent    `yaml:"healthy" about:"percent of the machines that must be healthy before a room that comes after goes on; default 80"`
+	AtClose   AtClose    `yaml:"at_close" about:"what a machine does that is at work when the window closes: stop or finish"`
+	Provision *Provision `yaml:"provision" about:"whether machines without a disk of Troy are made one"`
+	Reinstall *bool      `yaml:"reinstall" about:"write machines anew that hold another image, or a version that nobody knows"`
+	Wake      *bool      `yaml:"wake" about:"wake machines of the room in its windows; default true"`
+	Broadcast []IP       `yaml:"broadcast" about:"directed broadcast addresses of the room's networks, for wake-on-LAN"`
+	After     Name       `yaml:"after" about:"the room that must have a version healthy before this one gets it"`
+}
+
+// Provision says whether and how a bare machine gets a disk.
+type Provision struct {
+	Allow  bool   `yaml:"allow" about:"make an empty disk the machine's"`
+	Wipe   bool   `yaml:"wipe" about:"also one that holds something, where troy key wipe permits it"`
+	Serial string `yaml:"serial" about:"the disk with this serial number"`
+	Slot   Gib    `yaml:"slot_gib" about:"GiB of each slot; default a quarter of the image"`
+	System Gib    `yaml:"system_gib" about:"GiB of the data volume; default all that is left"`
+}
+
+// Host is one machine. It is known by MAC or UUID.
+type Host struct {
+	Name    Name  `yaml:"name" need:"true" about:"how people call it"`
+	Room    Name  `yaml:"room" need:"true" about:"the room it stands in"`
+	MAC     MAC   `yaml:"mac" about:"MAC address of a wired port"`
+	UUID    UUID  `yaml:"uuid" about:"SMBIOS system UUID"`
+	Image   Name  `yaml:"image" about:"another image than the room's"`
+	Version Count `yaml:"version" about:"pins the version of this machine"`
+}
+
+// Room returns the policy of a room with every member set that has a default.
+func (l *Lab) Room(name string) (Policy, bool) {
+	p, ok := l.Rooms[Name(name)]
+	if !ok {
+		return Policy{}, false
+	}
+	return *p.over(&l.Defaults).over(builtin()), true
+}
+
+// builtin is what holds when neither the room nor the defaults say something.
+func builtin() *Policy {
+	wake := true
+	return &Policy{Merge: Merge(protocol.MergeLazy), Reset: ResetUpdate, Wave: DefaultWave, Failures: DefaultFailures,
+		Healthy: DefaultHealthy, AtClose: CloseStop, Always: new(bool), Reinstall: new(bool), Wake: &wake, Provision: &Provision{}}
+}
+
+// over fills what p leaves open from below.
+func (p *Policy) over(below *Policy) *Policy {
+	q := *p
+	fill(&q.Image, below.Image)
+	fill(&q.Version, below.Version)
+	fill(&q.Merge, below.Merge)
+	fill(&q.Reset, below.Reset)
+	fill(&q.Always, below.Always)
+	fill(&q.Bandwidth, below.Bandwidth)
+	fill(&q.Wave, below.Wave)
+	fill(&q.Failures, below.Failures)
+	fill(&q.Healthy, below.Healthy)
+	fill(&q.AtClose, below.AtClose)
+	fill(&q.Provision, below.Provision)
+	fill(&q.Reinstall, below.Reinstall)
+	fill(&q.Wake, below.Wake)
+	fill(&q.After, below.After)
+	if q.Windows == nil {
+		q.Windows = below.Windows
+	}
+	if q.Except == nil {
+		q.Except = below.Except
+	}
+	if q.Broadcast == nil {
+		q.Broadcast = below.Broadcast
+	}
+	return &q
+}
+
+func fill[T comparable](v *T, below T) {
+	var zero T
+	if *v == zero {
+		*v = below
+	}
+}
+
+// Find returns the host that a machine is, by its UUID or any of its MAC addresses; nil if nobody knows it.
+func (l *Lab) Find(m *protocol.Machine) *Host {
+	if h := l.byID[strings.ToLower(m.UUID)]; h != nil && m.UUID != "" {
+		return h
+	}
+	for _, mac := range m.MACs {
+		if h := l.byID[mac]; h != nil {
+			return h
+		}
+	}
+	return nil
+}
+
+// HostNamed returns the host of that name, nil if there is none.
+func (l *Lab) HostNamed(name string) *Host {
+	if i := slices.IndexFunc(l.Hosts, func(h Host) bool { return string(h.Name) == name }); i >= 0 {
+		return &l.Hosts[i]
+	}
+	return nil
+}
+
+// RoomNames returns the names of all rooms, sorted.
+func (l *Lab) RoomNames() []string {
+	names := make([]string, 0, len(l.Rooms))
+	for name := range l.Rooms {
+		names = append(names, string(name))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Hours returns when a room of this policy may be worked on. It knows nothing of Always.
+func (l *Lab) Hours(p *Policy) Hours {
+	return Hours{Windows: p.Windows, Except: p.Except, Zone: l.Location()}
+}
+
+// Location is the time zone of the lab.
+func (l *Lab) Location() *time.Location {
+	if loc, err := time.LoadLocation(string(l.Zone)); err == nil && l.Zone != "" {
+		return loc
+	}
+	return time.UTC // Parse has refused what does not load
+}
+
+// Rate returns bytes per second that the server, or the room if it has less, may take.
+func (l *Lab) Rate(p *Policy) int64 {
+	r := l.Bandwidth
+	if r == 0 {
+		r = DefaultBandwidth
+	}
+	if p.Bandwidth > 0 {
+		r = min(r, p.Bandwidth)
+	}
+	return r.Bytes()
+}
+
+// MirrorURLs returns the mirrors as an order takes them.
+func (l *Lab) MirrorURLs() []string {
+	var all []string
+	for _, u := range l.Mirrors {
+		all = append(all, string(u))
+	}
+	return all
+}
+
+// Addresses returns the broadcast addresses.
+func (p *Policy) Addresses() []netip.Addr {
+	var all []netip.Addr
+	for _, a := range p.Broadcast {
+		all = append(all, netip.Addr(a))
+	}
+	return all
+}

@@ -1,0 +1,229 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A scalar is a type with a spelling of its own. want says in words which.
+type scalar interface {
+	parse(text string) error
+	want() string
+	schema() map[string]any
+}
+
+// Name names an image, a room, a host or a release: 1 to 63 of letters, digits, dot, dash, underscore, beginning with a letter or digit.
+type Name string
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+func (n *Name) parse(s string) error { *n = Name(s); return match(namePattern, s) }
+func (*Name) want() string {
+	return "a name: 1 to 63 letters, digits, dots, dashes, underscores, beginning with a letter or digit"
+}
+func (*Name) schema() map[string]any { return pattern(namePattern) }
+
+// Zone is the name of an IANA time zone.
+type Zone string
+
+func (z *Zone) parse(s string) error {
+	if s == "" || s == "Local" {
+		return errWrong
+	}
+	_, err := time.LoadLocation(s)
+	*z = Zone(s)
+	return err
+}
+func (*Zone) want() string           { return "an IANA time zone such as Europe/Berlin" }
+func (*Zone) schema() map[string]any { return map[string]any{"type": "string", "minLength": 1} }
+
+// Mbit is a rate in millions of bits per second.
+type Mbit float64
+
+// Bytes returns the rate in bytes per second.
+func (m Mbit) Bytes() int64 { return int64(float64(m) * 1e6 / 8) }
+
+func (m *Mbit) parse(s string) error {
+	f, err := strconv.ParseFloat(s, 64)
+	*m = Mbit(f)
+	if err == nil && !(f > 0 && f <= 1e6) {
+		return errWrong
+	}
+	return err
+}
+func (*Mbit) want() string { return "megabits per second, above 0, at most 1000000" }
+func (*Mbit) schema() map[string]any {
+	return map[string]any{"type": "number", "exclusiveMinimum": 0, "maximum": 1000000}
+}
+
+// Count is a number from 1.
+type Count int
+
+func (c *Count) parse(s string) error   { return whole((*int)(c), s, 1, 1<<31-1) }
+func (*Count) want() string             { return "a whole number from 1" }
+func (*Count) schema() map[string]any   { return wholeSchema(1, 1<<31-1) }
+func (p *Percent) parse(s string) error { return whole((*int)(p), s, 1, 100) }
+func (*Percent) want() string           { return "a whole number from 1 to 100" }
+func (*Percent) schema() map[string]any { return wholeSchema(1, 100) }
+func (g *Gib) parse(s string) error     { return whole((*int)(g), s, 1, 1<<16) }
+func (*Gib) want() string               { return "a whole number of GiB from 1 to 65536" }
+func (*Gib) schema() map[string]any     { return wholeSchema(1, 1<<16) }
+
+// Percent is a number from 1 to 100.
+type Percent int
+
+// Gib is a size in units of 2³⁰ bytes.
+type Gib int
+
+// Bytes returns the size in bytes.
+func (g Gib) Bytes() int64 { return int64(g) << 30 }
+
+// Merge is a merge policy: lazy or now.
+type Merge string
+
+func (m *Merge) parse(s string) error { *m = Merge(s); return oneOf(s, "lazy", "now") }
+func (*Merge) want() string           { return "lazy or now" }
+func (*Merge) schema() map[string]any { return enum("lazy", "now") }
+
+// Reset says when the session of Windows is thrown away.
+type Reset string
+
+// Reset policies.
+const (
+	ResetBoot   Reset = "boot"   // at every start
+	ResetUpdate Reset = "update" // only when a new version comes
+)
+
+func (r *Reset) parse(s string) error { *r = Reset(s); return oneOf(s, "boot", "update") }
+func (*Reset) want() string           { return "boot or update" }
+func (*Reset) schema() map[string]any { return enum("boot", "update") }
+
+// AtClose says what a machine does that is at work when the window closes.
+type AtClose string
+
+// What to do at the end of a window.
+const (
+	CloseStop   AtClose = "stop"   // begin nothing long, pause the merge, start Windows
+	CloseFinish AtClose = "finish" // go on until it is done
+)
+
+func (a *AtClose) parse(s string) error { *a = AtClose(s); return oneOf(s, "stop", "finish") }
+func (*AtClose) want() string           { return "stop or finish" }
+func (*AtClose) schema() map[string]any { return enum("stop", "finish") }
+
+// URL is the base URL of a store.
+type URL string
+
+func (u *URL) parse(s string) error {
+	v, err := url.Parse(s)
+	*u = URL(s)
+	if err == nil && (v.Scheme != "http" && v.Scheme != "https" || v.Host == "" || len(s) > 256) {
+		return errWrong
+	}
+	return err
+}
+func (*URL) want() string { return "a URL that begins with http:// or https://" }
+func (*URL) schema() map[string]any {
+	return map[string]any{"type": "string", "pattern": "^https?://", "maxLength": 256}
+}
+
+// MAC is a MAC address of six bytes, lower case with colons.
+type MAC string
+
+var macPattern = regexp.MustCompile(`^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$`)
+
+func (m *MAC) parse(s string) error {
+	if err := match(macPattern, s); err != nil {
+		return err
+	}
+	v, err := net.ParseMAC(strings.ReplaceAll(s, "-", ":"))
+	*m = MAC(v.String())
+	return err
+}
+func (*MAC) want() string           { return "a MAC address such as 52:54:00:12:34:56" }
+func (*MAC) schema() map[string]any { return pattern(macPattern) }
+
+// UUID is an SMBIOS system UUID, lower case.
+type UUID string
+
+var uuidPattern = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+
+func (u *UUID) parse(s string) error {
+	if err := match(uuidPattern, s); err != nil {
+		return err
+	}
+	v, err := uuid.Parse(s)
+	*u = UUID(v.String())
+	return err
+}
+func (*UUID) want() string           { return "a UUID such as 4c4c4544-0000-1000-8000-000000000001" }
+func (*UUID) schema() map[string]any { return pattern(uuidPattern) }
+
+// IP is an IPv4 address.
+type IP netip.Addr
+
+func (a *IP) parse(s string) error {
+	v, err := netip.ParseAddr(s)
+	*a = IP(v)
+	if err == nil && !v.Is4() {
+		return errWrong
+	}
+	return err
+}
+func (*IP) want() string           { return "an IPv4 address such as 10.2.4.255" }
+func (*IP) schema() map[string]any { return map[string]any{"type": "string", "format": "ipv4"} }
+
+// errWrong is every fault of a spelling; the text that people see is of want.
+var errWrong = fmt.Errorf("wrong spelling")
+
+func match(p *regexp.Regexp, s string) error {
+	if !p.MatchString(s) {
+		return errWrong
+	}
+	return nil
+}
+
+func oneOf(s string, words ...string) error {
+	for _, w := range words {
+		if s == w {
+			return nil
+		}
+	}
+	return errWrong
+}
+
+func whole(v *int, s string, least, most int) error {
+	n, err := strconv.Atoi(s)
+	*v = n
+	if err == nil && (n < least || n > most) {
+		return errWrong
+	}
+	return err
+}
+
+func wholeSchema(least, most int) map[string]any {
+	return map[string]any{"type": "integer", "minimum": least, "maximum": most}
+}
+
+func pattern(p *regexp.Regexp) map[string]any {
+	return map[string]any{"type": "string", "pattern": p.String()}
+}
+
+func enum(words ...any) map[string]any { return map[string]any{"type": "string", "enum": words} }
+
+// CheckName returns an error unless s can name a host.
+func CheckName(s string) error {
+	var n Name
+	if n.parse(s) != nil {
+		return fmt.Errorf("%q: want %s", s, n.want())
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+package rooms
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"troy/server/lab"
+	"troy/server/state"
+)
+
+const (
+	tickTime  = 10 * time.Second // how often Run looks
+	wakeAgain = 10 * time.Minute // before a machine that stayed off is called again
+	awakeTime = 5 * time.Minute  // a machine that was heard so lately needs no call
+)
+
+// Call is one machine to wake.
+type Call struct {
+	Name      string
+	MACs      []string
+	Broadcast []netip.Addr // directed broadcast addresses; the limited one is always used
+}
+
+// Run does what needs a clock, until ctx ends. Tick is one round of it.
+func (k *Keeper) Run(ctx context.Context) {
+	t := time.NewTicker(tickTime)
+	defer t.Stop()
+	for {
+		k.Tick(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// Tick reads a changed lab.yaml, opens gates, wakes machines and writes the history of nights.
+func (k *Keeper) Tick(ctx context.Context) {
+	k.Reload(false)
+	l := k.Lab()
+	for _, name := range l.RoomNames() {
+		p, _ := l.Room(name)
+		k.openGate(l, name)
+		c := &Case{Now: k.o.Now(), Lab: l, Room: &p, Goal: k.goal(l, name, nil)}
+		if err := k.night(name, c); err != nil {
+			k.o.OnNote(fmt.Sprintf("room %s: the history was not kept: %v", name, err))
+		}
+		if err := k.wakeRoom(ctx, name, c); err != nil {
+			k.o.OnNote(fmt.Sprintf("room %s: %v", name, err))
+		}
+	}
+	k.closeNights(l)
+}
+
+// Reload reads lab.yaml if it has changed, or if force is set. What is not valid does not come into force, and the note says where it is wrong.
+func (k *Keeper) Reload(force bool) {
+	changed, err := k.o.Lab.Reload(force)
+	k.mu.Lock()
+	if changed || err != nil {
+		k.labErr = err
+	}
+	k.mu.Unlock()
+	switch {
+	case err != nil:
+		k.o.OnNote(fmt.Sprintf("lab.yaml as it was stays in force: %v", err))
+	case changed:
+		k.placeAll()
+		k.o.OnNote("lab.yaml was read anew")
+	default:
+		return
+	}
+	k.changed.tell()
+}
+
+// openGate remembers that the room before had the version healthy.
+func (k *Keeper) openGate(l *lab.Lab, name string) {
+	t := k.o.State.Room(name).Current()
+	if t == nil || t.After == "" || t.Open || k.gate(l, t) != "" {
+		return
+	}
+	if err := k.o.State.ChangeTarget(name, t.ID, func(t *state.Target) { t.Open = true }); err != nil {
+		k.o.OnNote(fmt.Sprintf("room %s: the gate was not kept open: %v", name, err))
+		return
+	}
+	k.o.OnNote(fmt.Sprintf("room %s has %s version %d healthy: room %s goes on", t.After, t.Image, t.Version, name))
+	k.changed.tell()
+}
+
+// blocked says why no machine of the room may begin now; "" = they may.
+func (k *Keeper) blocked(name string, c *Case) string {
+	if c.Goal == nil {
+		return "nothing is promoted"
+	}
+	c.Failed = k.failures(name, c.Goal)
+	for _, rule := range []func() string{c.stopped, c.gated} {
+		if why := rule(); why != "" {
+			return why
+		}
+	}
+	if !c.hours().Open(c.Now) {
+		return "no window is open"
+	}
+	return ""
+}
+
+// wakeRoom calls machines that are off and have work to do, as many as there are start slots.
+func (k *Keeper) wakeRoom(ctx context.Context, name string, c *Case) error {
+	if k.o.Waker == nil || !*c.Room.Wake || k.blocked(name, c) != "" {
+		return nil
+	}
+	var calls []Call
+	room := int(c.Room.Wave)
+	for _, e := range k.hosts(c.Lab, name) {
+		h := k.host(c.Lab, e)
+		up := !h.Seen.IsZero() && c.Now.Sub(h.Seen) < awakeTime
+		if h.Phase == PhaseWorking || h.Phase == PhaseWaiting || up && h.Phase != PhaseCurrent {
+			room-- // holds a slot, or is about to
+			continue
+		}
+		if k.sleeps(&h, c.Now) && len(calls) < room {
+			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
+		}
+	}
+	return k.call(ctx, calls)
+}
+
+// sleeps says whether a machine is to be woken for its version.
+func (k *Keeper) sleeps(h *Host, now time.Time) bool {
+	if h.Phase != PhaseOutdated && h.Phase != PhaseNever && h.Phase != PhaseSilent && h.Phase != PhaseFailed || len(h.MACs) == 0 {
+		return false
+	}
+	if h.Phase == PhaseFailed && h.Last != nil && h.Last.Tries >= TriesMost {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return now.Sub(k.woken[h.MACs[0]]) >= wakeAgain
+}
+
+// call wakes machines and remembers that it did.
+func (k *Keeper) call(ctx context.Context, calls []Call) error {
+	if len(calls) == 0 {
+		return nil
+	}
+	k.mu.Lock()
+	for _, c := range calls {
+		k.woken[c.MACs[0]] = k.o.Now()
+	}
+	k.mu.Unlock()
+	if err := k.o.Waker.Wake(ctx, calls); err != nil {
+		return fmt.Errorf("waking: %w", err)
+	}
+	return nil
+}
+
+// WakeNow calls a machine, or all of a room, whatever the time is, and returns how many were called.
+func (k *Keeper) WakeNow(ctx context.Context, room, id string) (int, error) {
+	l := k.Lab()
+	p, ok := l.Room(room)
+	hosts := k.Hosts(room)
+	if id != "" {
+		h, _, err := k.Host(id)
+		if err != nil {
+			return 0, err
+		}
+		hosts = []Host{*h}
+		p, _ = l.Room(h.Room)
+	} else if !ok {
+		return 0, fmt.Errorf("%w: room %q is not in lab.yaml", ErrNotFound, room)
+	}
+	if k.o.Waker == nil {
+		return 0, fmt.Errorf("%w: this server wakes nobody", ErrInvalid)
+	}
+	var calls []Call
+	for _, h := range hosts {
+		if len(h.MACs) > 0 {
+			calls = append(calls, Call{h.Name, h.MACs, p.Addresses()})
+		}
+	}
+	return len(calls), k.call(ctx, calls)
+}
+
+// night begins or brings up to date the record of the window that is open.
+func (k *Keeper) night(name string, c *Case) error {
+	closes, open := c.hours().Closes(c.Now)
+	if c.Goal == nil || !open {
+		return nil
+	}
+	begin, _ := c.hours().Began(c.Now)
+	n := state.Night{Room: name, Begin: begin, End: closes, Image: c.Goal.Image, Version: c.Goal.Version}
+	k.fill(&n, c.Lab)
+	if n.Done+n.Failed+n.Missing == 0 {
+		return nil // nothing was to do
+	}
+	old, err := k.nightOf(&n)
+	if err != nil || old != nil && *old == n {
+		return err
+	}
+	return k.o.State.PutNight(n)
+}
+
+// nightOf returns what is kept of a night.
+func (k *Keeper) nightOf(n *state.Night) (*state.Night, error) {
+	list, err := k.o.State.Nights(n.Begin.Add(-time.Second))
+	for i := range list {
+		if list[i].Room == n.Room && list[i].Begin.Equal(n.Begin) {
+			old := list[i]
+			old.Begin, old.End = n.Begin, old.End.In(n.End.Location())
+			return &old, err
+		}
+	}
+	return nil, err
+}
+
+// fill counts what came of a night so far.
+func (k *Keeper) fill(n *state.Night, l *lab.Lab) {
+	n.Done, n.Failed, n.Missing, n.Bytes = 0, 0, 0, 0
+	for _, e := range k.hosts(l, n.Room) {
+		h := k.host(l, e)
+		if h.Pinned {
+			continue
+		}
+		if h.Image != n.Image || h.Version != n.Version {
+			n.Missing++
+		}
+		a := h.Last
+		if a == nil || a.Image != n.Image || a.Version != n.Version || a.Ended.Before(n.Begin) {
+			continue
+		}
+		n.Bytes += a.Bytes
+		switch a.Result {
+		case state.ResultDone:
+			n.Done++
+		case state.ResultFailed:
+			n.Failed++
+		}
+	}
+}
+
+// closeNights makes the numbers of windows that have closed final.
+func (k *Keeper) closeNights(l *lab.Lab) {
+	now := k.o.Now()
+	list, err := k.o.State.Nights(now.AddDate(0, 0, -7))
+	for _, n := range list {
+		if n.Closed || !n.End.Before(now) {
+			continue
+		}
+		k.fill(&n, l)
+		n.Closed = true
+		if err = k.o.State.PutNight(n); err == nil {
+			k.o.OnNote(fmt.Sprintf("room %s: the window closed; %s version %d: %d machines done, %d failed, %d do not have it", n.Room, n.Image, n.Version, n.Done, n.Failed, n.Missing))
+			k.changed.tell()
+		}
+	}
+	if err != nil {
+		k.o.OnNote(fmt.Sprintf("the history was not kept: %v", err))
+	}
+}

@@ -1,0 +1,45 @@
+// Package rooms decides what the machines of a lab do, and when: it is the server.Orders of "troy serve --lab".
+//
+// # The seam
+//
+// Decide, Gate and Estimate are pure: an order is a function of lab.yaml, what is known of the machine, what was promoted, who else is at
+// work, and the time. Keeper gathers these, makes the decision durable (package state) before it is answered, and runs what
+// needs a clock: wake-up calls, the history of nights, the reading of a changed lab.yaml.
+//
+// # What a machine is told, the first line that fits
+//
+//	nobody knows it                              nothing; a code for its screen, by which Assign names it
+//	nothing is promoted to its room              nothing
+//	it has the version                           nothing; merges and resets as the room says
+//	its disk cannot take an image                nothing
+//	the wave was stopped, or too many failed     nothing
+//	it failed TriesMost times at this target     nothing
+//	the room in "after" is not healthy yet       nothing
+//	outside of a window, the room not "always"   nothing
+//	what is to do does not fit into the window   nothing
+//	all start slots are taken                    wait, and ask again; nothing if that would be too late
+//	else                                         deploy; provision or reinstall where that is needed and allowed
+//
+// "Nothing" always starts Windows. Outside of a window nothing long is begun either: Until of the order is then the present.
+//
+// A target comes from the host's pin, else the room's pin in lab.yaml, else the newest promotion of the room. A host or room that is pinned
+// needs no promotion and has no gate. A new promotion forgets the failures of the one before.
+//
+// # Start slots
+//
+// At most "wave" machines of a room are at work. A slot is taken when the order goes out, and free again with the report, or when
+// nothing was heard of the machine for StaleTime. A machine that comes back after a cut keeps its slot. Slots are
+// in the state file: a server that starts again in the middle of a wave goes on with it.
+//
+// # Health gate
+//
+// A room that comes after another goes on once Healthy percent of that room's machines have checked in with the version and
+// reported it healthy, and fewer than Failures of them failed. The gate stays open then. Agents see health at the start
+// after Windows was up, so the first room has to be started twice.
+//
+// # Known gaps
+//
+// Machines are who they say they are. Estimates are rough: the bytes of the plan, the bandwidth of lab.yaml, DiskRate, and Overhead for each start. The
+// bandwidth of a room is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
+// A night's numbers count attempts that ended in it. Wake-up calls are not remembered over a restart.
+package rooms

@@ -1,0 +1,410 @@
+package rooms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+// Sizes tells what a machine fetches and writes. have is 0 for a machine that holds nothing of the image. It is asked often.
+type Sizes interface {
+	Size(ctx context.Context, image string, have, want int) (Size, error)
+}
+
+// Waker sends wake-up calls.
+type Waker interface {
+	Wake(ctx context.Context, calls []Call) error
+}
+
+// Options of a Keeper. Lab, State and Sizes are needed.
+type Options struct {
+	Lab   *lab.File
+	State *state.Store
+	Sizes Sizes
+	Waker Waker // nil = nobody is woken
+	// Now is the time; nil = time.Now.
+	Now func() time.Time
+	// OnNote, if set, is told in a line what the admin should know: a lab.yaml that is not valid, a wave that stopped.
+	OnNote func(line string)
+}
+
+// Keeper knows the machines of a lab and what they shall do. It implements server.Orders.
+type Keeper struct {
+	o Options
+
+	live    live
+	changed broadcast
+
+	mu      sync.Mutex
+	members map[string]map[string]bool // room → keys of its machines
+	placed  map[string]string          // key → room
+	pending map[string]*state.Attempt  // decided, not yet durable
+	woken   map[string]time.Time
+	labErr  error
+}
+
+// New makes a Keeper. Run it, too.
+func New(o *Options) (*Keeper, error) {
+	if o.Lab == nil || o.State == nil || o.Sizes == nil {
+		return nil, errors.New("rooms: Lab, State and Sizes are needed")
+	}
+	k := &Keeper{o: *o, pending: map[string]*state.Attempt{}, woken: map[string]time.Time{}}
+	if k.o.Now == nil {
+		k.o.Now = time.Now
+	}
+	if k.o.OnNote == nil {
+		k.o.OnNote = func(string) {}
+	}
+	k.live.since = k.o.Now()
+	k.placeAll()
+	return k, nil
+}
+
+// Lab returns the lab.yaml that is in force.
+func (k *Keeper) Lab() *lab.Lab { return k.o.Lab.Lab() }
+
+// member is a machine's place in the lab.
+type member struct {
+	name, room string
+	host       *lab.Host // nil = assigned by an admin, or unknown
+}
+
+// memberOf finds the place of a machine: in lab.yaml, else where an admin assigned it. room is "" if nobody knows it.
+func memberOf(l *lab.Lab, id *protocol.Machine, m *state.Machine) member {
+	if h := l.Find(id); h != nil {
+		return member{string(h.Name), string(h.Room), h}
+	}
+	if m != nil && m.Room != "" && l.Rooms[lab.Name(m.Room)] != nil {
+		return member{m.Name, m.Room, nil}
+	}
+	return member{}
+}
+
+// placeAll sorts all machines into rooms: at the start, and when lab.yaml or an assignment changed.
+func (k *Keeper) placeAll() {
+	l := k.Lab()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.members, k.placed = map[string]map[string]bool{}, map[string]string{}
+	for _, m := range k.o.State.All() {
+		k.place(m.Key, memberOf(l, &m.CheckIn.Machine, m).room)
+	}
+}
+
+// place notes in which room a machine is. k.mu is held.
+func (k *Keeper) place(key, room string) {
+	if k.placed[key] == room {
+		return
+	}
+	delete(k.members[k.placed[key]], key)
+	k.placed[key] = room
+	if k.members[room] == nil {
+		k.members[room] = map[string]bool{}
+	}
+	k.members[room][key] = true
+}
+
+// machines returns what is known of the machines of a room.
+func (k *Keeper) machines(room string) []*state.Machine {
+	k.mu.Lock()
+	keys := make([]string, 0, len(k.members[room]))
+	for key := range k.members[room] {
+		keys = append(keys, key)
+	}
+	k.mu.Unlock()
+	var all []*state.Machine
+	for _, key := range keys {
+		if m := k.o.State.Get(key); m != nil {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// Order implements server.Orders. The order is on the disk before it is returned.
+func (k *Keeper) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order, error) {
+	c, err := k.gather(ctx, &in)
+	if err != nil {
+		return protocol.Order{}, err
+	}
+	d := k.decide(c)
+	defer k.settle(in.Machine.Key())
+	_, err = k.o.State.Update(in.Machine.Key(), func(m *state.Machine) error {
+		record(m, c, &d)
+		return nil
+	})
+	if err != nil {
+		return protocol.Order{}, fmt.Errorf("the order could not be kept: %w", err)
+	}
+	k.changed.tell()
+	return d.Order, nil
+}
+
+// gather collects what the order depends on, but for the other machines.
+func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error) {
+	l := k.Lab()
+	m := k.o.State.Get(in.Machine.Key())
+	if m == nil {
+		m = &state.Machine{}
+	}
+	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt}
+	at := memberOf(l, &in.Machine, m)
+	k.mu.Lock()
+	k.place(in.Machine.Key(), at.room)
+	k.mu.Unlock()
+	if at.room == "" {
+		if c.Code = m.Code; c.Code == "" {
+			c.Code = k.o.State.NewCode()
+		}
+		return c, nil
+	}
+	p, _ := l.Room(at.room)
+	c.Room = &p
+	if c.Goal = k.goal(l, at.room, at.host); c.Goal == nil {
+		return c, nil
+	}
+	var err error
+	c.Size, err = k.size(ctx, in, c.Goal)
+	return c, err
+}
+
+// size asks for the bytes between what a machine has and its goal.
+func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal) (Size, error) {
+	have := 0
+	if in.Image == g.Image {
+		have = in.Version
+	}
+	if have == g.Version {
+		return Size{}, nil
+	}
+	s, err := k.o.Sizes.Size(ctx, g.Image, have, g.Version)
+	if err != nil && have != 0 { // a version that the store lost: the machine is written anew, if that is allowed
+		s, err = k.o.Sizes.Size(ctx, g.Image, 0, g.Version)
+	}
+	return s, err
+}
+
+// decide counts the others and decides in one act, so that no slot is given twice.
+func (k *Keeper) decide(c *Case) Decision {
+	key := c.CheckIn.Machine.Key()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c.Room != nil && c.Goal != nil {
+		for other := range k.members[k.placed[key]] {
+			if other != key {
+				k.count(c, other)
+			}
+		}
+	}
+	d := Decide(c)
+	if d.Start {
+		k.pending[key] = &state.Attempt{}
+	}
+	return d
+}
+
+// count adds another machine of the room to a case. k.mu is held.
+func (k *Keeper) count(c *Case, key string) {
+	if k.pending[key] != nil {
+		c.Active++
+		return
+	}
+	m := k.o.State.Get(key)
+	if m == nil || m.Attempt == nil {
+		return
+	}
+	switch a := m.Attempt; {
+	case a.Result == state.ResultOpen && !a.Stale(c.Now.Add(-StaleTime), k.live.heard(key)):
+		c.Active++
+	case a.Result == state.ResultFailed && c.Goal.Fits(a):
+		c.Failed++
+	}
+}
+
+func (k *Keeper) settle(key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.pending, key)
+}
+
+// record writes a check-in and its order into a machine's record.
+func record(m *state.Machine, c *Case, d *Decision) {
+	if m.First.IsZero() {
+		m.First = c.Now
+	}
+	if c.Room != nil {
+		m.Code = ""
+	} else if m.Code == "" {
+		m.Code = c.Code
+	} else {
+		d.Order.Code = m.Code // another check-in was first
+	}
+	if m.Order.Action != d.Order.Action || m.Order.Version != d.Order.Version || m.Order.Reason != d.Order.Reason {
+		m.Remember(c.Now, "order", describe(&d.Order))
+	}
+	m.Seen, m.CheckIn, m.Order = c.Now, *c.CheckIn, d.Order
+	if d.Start {
+		m.Attempt = attempt(m.Attempt, c, d.Order.Action)
+	} else if a := m.Attempt; a != nil && a.Result == state.ResultOpen {
+		end(a, c, m)
+	}
+}
+
+// end closes an attempt whose report never came, when the machine asks and need not go on.
+func end(a *state.Attempt, c *Case, m *state.Machine) {
+	a.Ended, a.Result, a.Message = c.Now, state.ResultLate, "the machine came back without a report"
+	if m.CheckIn.Image == a.Image && m.CheckIn.Version == a.Version {
+		a.Result, a.Message = state.ResultDone, ""
+	}
+}
+
+// attempt begins a try. One that was cut off and goes on is the same try.
+func attempt(old *state.Attempt, c *Case, action protocol.Action) *state.Attempt {
+	a := &state.Attempt{Target: c.Goal.ID, Image: c.Goal.Image, Version: c.Goal.Version, Action: action, Started: c.Now, Tries: 1}
+	if c.Goal.Fits(old) {
+		a.Tries = old.Tries
+		if old.Result == state.ResultFailed {
+			a.Tries++
+		}
+	}
+	return a
+}
+
+func describe(o *protocol.Order) string {
+	text := string(o.Action)
+	if o.Image != "" {
+		text += fmt.Sprintf(" %s version %d", o.Image, o.Version)
+	}
+	if o.Reason != "" {
+		text += ": " + o.Reason
+	}
+	return text
+}
+
+// Report takes the report of a machine; it is on the disk when nil is returned. One that is known already changes nothing.
+func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
+	key, now := r.Machine.Key(), k.o.Now()
+	if m := k.o.State.Get(key); m != nil && m.Report != nil && r.ID != "" && m.Report.ID == r.ID {
+		return nil
+	}
+	_, err := k.o.State.Report(key, r.Log, r.Outcome == protocol.OutcomeFailed, func(m *state.Machine) error {
+		conclude(m, &r, now)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("the report could not be kept: %w", err)
+	}
+	k.live.end(key)
+	k.noteStop(key)
+	k.changed.tell()
+	return nil
+}
+
+// conclude writes a report into a machine's record.
+func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
+	if m.First.IsZero() {
+		m.First, m.CheckIn.Machine = now, r.Machine
+	}
+	kept := *r
+	kept.Log = ""
+	m.Seen, m.Report = now, &state.Report{At: now, Report: kept}
+	m.Remember(now, "report", fmt.Sprintf("%s, %s version %d, exit code %d %s", r.Outcome, r.Image, r.Version, r.ExitCode, protocol.Clean(r.Message, protocol.MaxText)))
+	a := m.Attempt
+	if a == nil || a.Result != state.ResultOpen {
+		return
+	}
+	a.Ended, a.Message = now, protocol.Clean(r.Message, protocol.MaxText)
+	for _, p := range r.Phases {
+		if p.Name == "fetch" {
+			a.Bytes += p.Bytes
+		}
+	}
+	switch {
+	case r.Outcome != protocol.OutcomeFailed && r.Image == a.Image && r.Version == a.Version:
+		a.Result = state.ResultDone
+	case !m.Order.Until.IsZero() && now.After(m.Order.Until):
+		a.Result = state.ResultLate
+	default:
+		a.Result = state.ResultFailed
+	}
+}
+
+// noteStop tells the admin when a failure was the one that stops a wave.
+func (k *Keeper) noteStop(key string) {
+	k.mu.Lock()
+	room := k.placed[key]
+	k.mu.Unlock()
+	l := k.Lab()
+	p, ok := l.Room(room)
+	m := k.o.State.Get(key)
+	if !ok || m.Attempt == nil || m.Attempt.Result != state.ResultFailed {
+		return
+	}
+	if g := k.goal(l, room, nil); g != nil && g.Fits(m.Attempt) && k.failures(room, g) == int(p.Failures) {
+		k.o.OnNote(fmt.Sprintf("room %s: the wave of %s version %d stopped, %d machines failed; the last one: %s", room, g.Image, g.Version, p.Failures, m.Attempt.Message))
+	}
+}
+
+func (k *Keeper) failures(room string, g *Goal) (n int) {
+	for _, m := range k.machines(room) {
+		if m.Attempt != nil && m.Attempt.Result == state.ResultFailed && g.Fits(m.Attempt) {
+			n++
+		}
+	}
+	return n
+}
+
+// goal returns what a room, or a host of it that is pinned, shall have; nil if nothing.
+func (k *Keeper) goal(l *lab.Lab, room string, host *lab.Host) *Goal {
+	p, ok := l.Room(room)
+	if !ok {
+		return nil
+	}
+	t := k.o.State.Room(room).Current()
+	g := &Goal{Image: string(p.Image), Version: int(p.Version)}
+	switch {
+	case host != nil && host.Version > 0:
+		g.Version = int(host.Version)
+		if host.Image != "" {
+			g.Image = string(host.Image)
+		}
+	case host != nil && host.Image != "" && (t == nil || string(host.Image) != t.Image):
+		return nil // what is promoted is no version of this host's image
+	case p.Version > 0:
+	case t != nil:
+		g = k.promoted(l, t)
+	default:
+		return nil
+	}
+	return g
+}
+
+// promoted makes the goal of a promotion.
+func (k *Keeper) promoted(l *lab.Lab, t *state.Target) *Goal {
+	g := &Goal{ID: t.ID, Image: t.Image, Version: t.Version, Retry: t.Retry || t.Rollback, Stopped: t.Stopped}
+	if t.At != "" {
+		if w, err := lab.ParseWindow(t.At); err == nil { // Promote has refused what is none
+			g.Window = &w
+		}
+	}
+	if t.After != "" && !t.Open {
+		g.Gate = k.gate(l, t)
+	}
+	return g
+}
+
+// gate asks the room before.
+func (k *Keeper) gate(l *lab.Lab, t *state.Target) string {
+	p, ok := l.Room(t.After)
+	if !ok {
+		return "waits for room " + t.After + ", which lab.yaml does not have"
+	}
+	_, why := Gate(t.After, k.machines(t.After), t.Image, t.Version, int(p.Healthy), int(p.Failures))
+	return why
+}

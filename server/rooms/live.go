@@ -1,0 +1,111 @@
+package rooms
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"troy/server/protocol"
+)
+
+// Live is how far a machine says that it is.
+type Live struct {
+	At    time.Time `json:"at"`
+	Phase string    `json:"phase"`
+	Done  int64     `json:"done"`  // bytes
+	Total int64     `json:"total"` // bytes; 0 = not known
+	Rate  int64     `json:"rate"`  // bytes per second
+}
+
+// liveMost bounds the machines of which progress is held.
+const liveMost = 10_000
+
+// live holds the progress of machines, in memory only.
+type live struct {
+	mu    sync.Mutex
+	since time.Time // when the server started: silence counts from then
+	last  map[string]Live
+}
+
+func (l *live) put(key string, v Live) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last == nil {
+		l.last = map[string]Live{}
+	}
+	if _, known := l.last[key]; known || len(l.last) < liveMost {
+		l.last[key] = v
+	}
+}
+
+func (l *live) get(key string) (Live, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v, ok := l.last[key]
+	return v, ok
+}
+
+func (l *live) end(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.last, key)
+}
+
+// heard returns when something was heard of a machine's work at last, at least when the server started.
+func (l *live) heard(key string) time.Time {
+	if v, ok := l.get(key); ok {
+		return v.At
+	}
+	return l.since
+}
+
+// Progress takes how far a machine is. It is not kept.
+func (k *Keeper) Progress(p protocol.Progress) {
+	key := p.Machine.Key()
+	if k.o.State.Get(key) == nil {
+		return // nobody who has not checked in is believed
+	}
+	k.live.put(key, Live{At: k.o.Now(), Phase: p.Phase, Done: p.Done, Total: p.Total, Rate: p.Rate})
+	k.changed.tell()
+}
+
+// Changed returns when something is other than at the revision seen, and the revision of now. Begin with 0, which returns at once.
+func (k *Keeper) Changed(ctx context.Context, seen uint64) (revision uint64, err error) {
+	for {
+		rev, c := k.changed.wait()
+		if rev != seen {
+			return rev, nil
+		}
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return rev, ctx.Err()
+		}
+	}
+}
+
+// broadcast wakes all that wait.
+type broadcast struct {
+	mu  sync.Mutex
+	rev uint64 // changes so far
+	c   chan struct{}
+}
+
+func (b *broadcast) wait() (uint64, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.c == nil {
+		b.c = make(chan struct{})
+	}
+	return b.rev + 1, b.c
+}
+
+func (b *broadcast) tell() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rev++
+	if b.c != nil {
+		close(b.c)
+		b.c = nil
+	}
+}

@@ -1,0 +1,265 @@
+package rooms
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+const (
+	// TriesMost is how often a machine may fail at one target before it is left alone.
+	TriesMost = 3
+	// StaleTime is how long nothing may be heard of a machine at work before its start slot is given away.
+	StaleTime = 15 * time.Minute
+	// DiskRate is what a machine is taken to write, in bytes per second.
+	DiskRate = 80 << 20
+	// Overhead is what each start takes besides fetching and writing.
+	Overhead = 90 * time.Second
+
+	waitLeast = 15 * time.Second // before a machine without a slot asks again
+	waitMost  = 2 * time.Minute
+)
+
+// Goal is the version that a machine or room shall have, and under which conditions.
+type Goal struct {
+	ID      uint64 // of the promotion; 0 = pinned in lab.yaml
+	Image   string
+	Version int
+	Window  *lab.Window // in place of the room's; nil = those
+	Retry   bool
+	Stopped string // why the wave goes on no more
+	Gate    string // why the room before does not let it go on; "" = it does
+}
+
+// Size is what a machine fetches and writes to come to its goal, in bytes.
+type Size struct {
+	Fetch int64 `json:"fetch"`
+	Write int64 `json:"write"`
+}
+
+// Case is everything that an order depends on.
+type Case struct {
+	Now     time.Time
+	Lab     *lab.Lab
+	Room    *lab.Policy // nil = nobody knows the machine
+	CheckIn *protocol.CheckIn
+	Code    string         // for a machine that nobody knows
+	Attempt *state.Attempt // the last one of this machine
+	Goal    *Goal          // nil = nothing is promoted
+	Size    Size           // from what the machine has to Goal
+	Active  int            // other machines of the room that are at work
+	Failed  int            // machines of the room that failed at Goal
+}
+
+// Decision is an order, and whether it takes a start slot.
+type Decision struct {
+	Order protocol.Order
+	Start bool
+}
+
+// Decide gives the order for one check-in. See the package comment for its rules.
+func Decide(c *Case) Decision {
+	if c.Room == nil {
+		return Decision{Order: protocol.Order{Protocol: protocol.Version, Action: protocol.ActionNone, Repo: protocol.PathRepo,
+			Code: c.Code, Until: c.Now, Reason: "nobody knows this machine yet: assign its code to a room"}}
+	}
+	o := c.order()
+	if c.Goal == nil {
+		o.Reason = "no version was promoted to this room"
+		return Decision{Order: o}
+	}
+	action, why := c.action()
+	for _, rule := range []func() string{c.stopped, c.tired, c.gated, c.closed, c.late} {
+		if why == "" {
+			why = rule()
+		}
+	}
+	if why != "" {
+		o.Reason = protocol.Clean(why, protocol.MaxText)
+		return Decision{Order: o}
+	}
+	if c.Active >= int(c.Room.Wave) {
+		return Decision{Order: c.wait(o)}
+	}
+	return Decision{Order: c.start(o, action), Start: true}
+}
+
+// order is what every machine of the room is told.
+func (c *Case) order() protocol.Order {
+	o := protocol.Order{
+		Protocol: protocol.Version, Action: protocol.ActionNone, Repo: protocol.PathRepo, Merge: protocol.Merge(c.Room.Merge),
+		Reset: c.Room.Reset == lab.ResetBoot, Agent: string(c.Lab.Agent), Mirrors: c.Lab.MirrorURLs(), Rate: c.rate(),
+	}
+	closes, open := c.hours().Closes(c.Now)
+	switch {
+	case open && c.Room.AtClose == lab.CloseStop:
+		o.Until = closes.UTC()
+	case !open && !*c.Room.Always:
+		o.Until = c.Now.UTC()
+	}
+	if c.Goal != nil {
+		o.Image, o.Version, o.Retry = c.Goal.Image, c.Goal.Version, c.Goal.Retry
+	}
+	return o
+}
+
+// rate is a machine's part of its room's bandwidth; 0 if the room has no limit of its own.
+func (c *Case) rate() int64 {
+	if c.Room.Bandwidth == 0 {
+		return 0
+	}
+	return c.Room.Bandwidth.Bytes() / int64(c.Room.Wave)
+}
+
+// hours are the windows that count for this goal.
+func (c *Case) hours() lab.Hours {
+	h := c.Lab.Hours(c.Room)
+	if c.Goal != nil && c.Goal.Window != nil {
+		h.Windows = []lab.Window{*c.Goal.Window}
+	}
+	return h
+}
+
+// action says what has to be done, or why nothing can or need be.
+func (c *Case) action() (protocol.Action, string) {
+	in := c.CheckIn
+	p := c.Room.Provision
+	switch {
+	case in.Image == c.Goal.Image && in.Version == c.Goal.Version:
+		return "", "the machine has this version"
+	case in.Image == "" && bare(in.Disks) && p.Allow:
+		return protocol.ActionProvision, ""
+	case in.Image == "" && bare(in.Disks):
+		return "", "no disk of this machine is prepared, and the room does not allow to do so"
+	case in.Detail != "":
+		return "", "the disk cannot take an image: " + in.Detail
+	case (in.Image != c.Goal.Image || in.Version == 0) && *c.Room.Reinstall:
+		return protocol.ActionReinstall, ""
+	case in.Image != c.Goal.Image || in.Version == 0:
+		return "", fmt.Sprintf("the disk holds %q version %d, and the room does not allow to reinstall", in.Image, in.Version)
+	}
+	return protocol.ActionDeploy, ""
+}
+
+// bare says whether no disk of the machine is prepared yet.
+func bare(disks []protocol.Disk) bool {
+	return len(disks) > 0 && !slices.ContainsFunc(disks, func(d protocol.Disk) bool { return d.Troy })
+}
+
+func (c *Case) stopped() string {
+	switch {
+	case c.Goal.Stopped != "":
+		return "the wave was stopped: " + c.Goal.Stopped
+	case c.Failed >= int(c.Room.Failures):
+		return fmt.Sprintf("the wave was stopped: %d machines failed", c.Failed)
+	}
+	return ""
+}
+
+// Fits says whether an attempt was one at this goal.
+func (g *Goal) Fits(a *state.Attempt) bool {
+	return a != nil && a.Target == g.ID && a.Image == g.Image && a.Version == g.Version
+}
+
+func (c *Case) tired() string {
+	if c.Goal.Fits(c.Attempt) && c.Attempt.Result == state.ResultFailed && c.Attempt.Tries >= TriesMost {
+		return fmt.Sprintf("failed %d times: %s", c.Attempt.Tries, c.Attempt.Message)
+	}
+	return ""
+}
+
+func (c *Case) gated() string { return c.Goal.Gate }
+
+func (c *Case) closed() string {
+	h := c.hours()
+	if *c.Room.Always || h.Open(c.Now) {
+		return ""
+	}
+	if next, _, ok := h.Next(c.Now); ok {
+		return "not now: the window opens " + next.In(h.Zone).Format("Mon 2006-01-02 15:04")
+	}
+	return "not now: no window opens"
+}
+
+// takes is how long this machine is at work, beside n others.
+func (c *Case) takes(others int) time.Duration {
+	share := float64(c.Lab.Rate(c.Room)) / float64(others+1)
+	if r := c.rate(); r > 0 {
+		share = min(share, float64(r))
+	}
+	return Overhead + seconds(float64(c.Size.Fetch)/share) + seconds(float64(c.Size.Write)/DiskRate)
+}
+
+// seconds converts, without overflow.
+func seconds(s float64) time.Duration { return time.Duration(min(s, 1e8) * float64(time.Second)) }
+
+func (c *Case) late() string {
+	closes, ok := c.hours().Closes(c.Now)
+	if !ok || *c.Room.Always {
+		return ""
+	}
+	if need := c.takes(min(c.Active, int(c.Room.Wave)-1)); c.Now.Add(need).After(closes) {
+		return fmt.Sprintf("not now: it takes about %s, the window closes in %s", need.Round(time.Minute), closes.Sub(c.Now).Round(time.Minute))
+	}
+	return ""
+}
+
+// wait tells the machine to ask again, or to start Windows if a slot would come too late.
+func (c *Case) wait(o protocol.Order) protocol.Order {
+	need := c.takes(int(c.Room.Wave) - 1)
+	pause := min(max(need/time.Duration(c.Room.Wave), waitLeast), waitMost) + spread(c.CheckIn.Machine.Key(), waitLeast)
+	if closes, ok := c.hours().Closes(c.Now); ok && !*c.Room.Always && c.Now.Add(pause+need).After(closes) {
+		o.Reason = "not now: other machines are at work until the window closes"
+		return o
+	}
+	o.Wait = int(pause / time.Second)
+	o.Reason = fmt.Sprintf("%d machines are at work", c.Active)
+	return o
+}
+
+// spread keeps machines from asking in the same second: a part of most, always the same for one machine.
+func spread(key string, most time.Duration) time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	return time.Duration(h.Sum32()%1000) * most / 1000
+}
+
+func (c *Case) start(o protocol.Order, action protocol.Action) protocol.Order {
+	o.Action = action
+	if action == protocol.ActionProvision {
+		p := c.Room.Provision
+		o.Provision = &protocol.Provision{Serial: p.Serial, Wipe: p.Wipe, SlotBytes: p.Slot.Bytes(), SystemBytes: p.System.Bytes()}
+	}
+	return o
+}
+
+// Gate says whether a room lets others go on with a version, and if not, why. healthy is in percent.
+func Gate(room string, machines []*state.Machine, image string, version, healthy, failures int) (ok bool, why string) {
+	good, bad := 0, 0
+	for _, m := range machines {
+		has := m.CheckIn.Image == image && m.CheckIn.Version == version
+		switch {
+		case has && m.CheckIn.Health == protocol.HealthGood:
+			good++
+		case has && m.CheckIn.Health == protocol.HealthFailing, failedAt(m, image, version):
+			bad++
+		}
+	}
+	switch {
+	case bad >= failures:
+		return false, fmt.Sprintf("room %s has %d machines that failed at version %d", room, bad, version)
+	case good == 0 || good*100 < healthy*len(machines):
+		return false, fmt.Sprintf("waits for room %s: %d of %d machines have version %d healthy, %d %% are needed", room, good, len(machines), version, healthy)
+	}
+	return true, ""
+}
+
+func failedAt(m *state.Machine, image string, version int) bool {
+	a := m.Attempt
+	return a != nil && a.Result == state.ResultFailed && a.Image == image && a.Version == version
+}

@@ -1,0 +1,284 @@
+package rooms
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+// Phase sums up a machine in a word.
+type Phase string
+
+// Phases.
+const (
+	PhaseUnknown  Phase = "unknown"  // nobody knows it; it shows a code
+	PhaseNever    Phase = "never"    // lab.yaml names it, it never checked in
+	PhaseIdle     Phase = "idle"     // nothing is promoted for it
+	PhaseCurrent  Phase = "current"  // has its version
+	PhaseOutdated Phase = "outdated" // has another one
+	PhaseWaiting  Phase = "waiting"  // is up and waits for a start slot
+	PhaseWorking  Phase = "working"  // has a start slot
+	PhaseSilent   Phase = "silent"   // was at work and nothing is heard of it
+	PhaseFailed   Phase = "failed"   // its last attempt at this version failed
+)
+
+// Host is a machine as the status shows it.
+type Host struct {
+	Key     string   `json:"key,omitempty"` // "" = never seen
+	Name    string   `json:"name"`
+	Room    string   `json:"room,omitempty"`
+	Code    string   `json:"code,omitempty"`
+	Phase   Phase    `json:"phase"`
+	MACs    []string `json:"macs,omitempty"`
+	UUID    string   `json:"uuid,omitempty"`
+	Product string   `json:"product,omitempty"`
+
+	Image       string          `json:"image,omitempty"` // on its disk
+	Version     int             `json:"version,omitempty"`
+	Health      protocol.Health `json:"health,omitempty"`
+	WantImage   string          `json:"want_image,omitempty"`
+	WantVersion int             `json:"want_version,omitempty"`
+	Pinned      bool            `json:"pinned,omitempty"`
+
+	Seen   time.Time      `json:"seen,omitzero"`
+	Live   *Live          `json:"live,omitempty"` // while at work
+	Reason string         `json:"reason,omitempty"`
+	Error  string         `json:"error,omitempty"` // of the last failed attempt
+	Agent  string         `json:"agent,omitempty"`
+	Last   *state.Attempt `json:"last,omitempty"` // the last deployment
+}
+
+// Room is a room as the status shows it.
+type Room struct {
+	Name   string        `json:"name"`
+	Image  string        `json:"image,omitempty"` // that it shall have
+	Want   int           `json:"version,omitempty"`
+	Pinned bool          `json:"pinned,omitempty"` // by lab.yaml
+	Target *state.Target `json:"target,omitempty"` // the promotion in force
+	Why    string        `json:"why,omitempty"`    // why no machine begins; "" = they may
+
+	Open   bool      `json:"open"` // machines may be worked on now
+	Opens  time.Time `json:"opens,omitzero"`
+	Closes time.Time `json:"closes,omitzero"`
+
+	Machines int           `json:"machines"`
+	Counts   map[Phase]int `json:"counts"`
+	Healthy  int           `json:"healthy"` // of those that have the version
+	Rate     int64         `json:"rate"`    // bytes per second, of all at work
+	Left     float64       `json:"left"`    // seconds until the wave is through, roughly; 0 = not known, or nothing to do
+}
+
+// Status is the whole lab.
+type Status struct {
+	Time     time.Time `json:"time"`
+	LabError string    `json:"lab_error,omitempty"` // lab.yaml on the disk is not valid; an older state of it is in force
+	Rooms    []Room    `json:"rooms"`
+	Unknown  []Host    `json:"unknown"` // machines that nobody knows
+}
+
+// entry is a machine of a room: known to lab.yaml, or seen, or both.
+type entry struct {
+	name string
+	host *lab.Host
+	m    *state.Machine
+}
+
+// hosts lists the machines of a room, by name.
+func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
+	var all []entry
+	seen := map[*lab.Host]bool{}
+	for _, m := range k.machines(room) {
+		at := memberOf(l, &m.CheckIn.Machine, m)
+		seen[at.host] = true
+		all = append(all, entry{at.name, at.host, m})
+	}
+	for i := range l.Hosts {
+		if h := &l.Hosts[i]; string(h.Room) == room && !seen[h] {
+			all = append(all, entry{string(h.Name), h, nil})
+		}
+	}
+	slices.SortFunc(all, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// Status tells how everything stands.
+func (k *Keeper) Status() *Status {
+	l := k.Lab()
+	s := &Status{Time: k.o.Now(), Rooms: []Room{}, Unknown: []Host{}}
+	if err := k.LabError(); err != nil {
+		s.LabError = err.Error()
+	}
+	for _, name := range l.RoomNames() {
+		s.Rooms = append(s.Rooms, k.room(l, name))
+	}
+	for _, m := range k.machines("") {
+		s.Unknown = append(s.Unknown, k.host(l, entry{m: m}))
+	}
+	slices.SortFunc(s.Unknown, func(a, b Host) int { return b.Seen.Compare(a.Seen) })
+	return s
+}
+
+// Hosts lists the machines of a room, by name; "" = of all rooms and those that nobody knows.
+func (k *Keeper) Hosts(room string) []Host {
+	l := k.Lab()
+	names := []string{room}
+	if room == "" {
+		names = append(l.RoomNames(), "")
+	}
+	all := []Host{}
+	for _, name := range names {
+		for _, e := range k.hosts(l, name) {
+			all = append(all, k.host(l, e))
+		}
+	}
+	return all
+}
+
+// Host finds one machine by its name, key, MAC address, UUID or code.
+func (k *Keeper) Host(id string) (*Host, *state.Machine, error) {
+	for _, h := range k.Hosts("") {
+		if h.Name == id && id != "" || h.Key == id || h.Code != "" && strings.EqualFold(h.Code, id) ||
+			strings.EqualFold(h.UUID, id) && id != "" || slices.Contains(h.MACs, strings.ToLower(id)) {
+			return &h, k.o.State.Get(h.Key), nil
+		}
+	}
+	return nil, nil, fmt.Errorf("%w: machine %q", ErrNotFound, id)
+}
+
+func (k *Keeper) host(l *lab.Lab, e entry) Host {
+	h := Host{Name: e.name, Phase: PhaseNever}
+	if e.host != nil {
+		h.Room, h.UUID, h.Pinned = string(e.host.Room), string(e.host.UUID), e.host.Version > 0
+		if e.host.MAC != "" {
+			h.MACs = []string{string(e.host.MAC)}
+		}
+	}
+	var g *Goal
+	if at := h.Room; at != "" || e.m != nil && e.m.Room != "" {
+		if at == "" {
+			h.Room = e.m.Room
+		}
+		if g = k.goal(l, h.Room, e.host); g != nil {
+			h.WantImage, h.WantVersion = g.Image, g.Version
+		}
+	}
+	if e.m != nil {
+		k.seen(&h, e.m, g)
+	}
+	return h
+}
+
+// seen fills what a machine itself has told.
+func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
+	in := &m.CheckIn
+	h.Key, h.Code, h.MACs, h.UUID, h.Product = m.Key, m.Code, in.Machine.MACs, in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
+	h.Image, h.Version, h.Health = in.Image, in.Version, in.Health
+	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Version != 0 {
+		if r.Image != h.Image || r.Version != h.Version {
+			h.Health = protocol.HealthUnknown // of the version before
+		}
+		h.Image, h.Version = r.Image, r.Version
+	}
+	h.Seen, h.Reason, h.Agent, h.Last = m.Seen, m.Order.Reason, in.Agent, m.Attempt
+	if m.Attempt != nil && m.Attempt.Result == state.ResultFailed {
+		h.Error = m.Attempt.Message
+	} else if m.Report != nil && m.Report.Outcome == protocol.OutcomeFailed {
+		h.Error = protocol.Clean(m.Report.Message, protocol.MaxText)
+	}
+	h.Phase = k.phase(h, m, g)
+	if v, ok := k.live.get(m.Key); ok && h.Phase == PhaseWorking {
+		h.Live = &v
+	}
+}
+
+func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
+	now, a := k.o.Now(), m.Attempt
+	switch {
+	case h.Room == "":
+		return PhaseUnknown
+	case a != nil && a.Result == state.ResultOpen && !a.Stale(now.Add(-StaleTime), k.live.heard(m.Key)):
+		return PhaseWorking
+	case a != nil && a.Result == state.ResultOpen:
+		return PhaseSilent
+	case g == nil:
+		return PhaseIdle
+	case h.Image == g.Image && h.Version == g.Version:
+		return PhaseCurrent
+	case m.Order.Wait > 0 && m.Seen.Add(2*waitMost+waitLeast).After(now):
+		return PhaseWaiting
+	case g.Fits(a) && a.Result == state.ResultFailed:
+		return PhaseFailed
+	}
+	return PhaseOutdated
+}
+
+func (k *Keeper) room(l *lab.Lab, name string) Room {
+	p, _ := l.Room(name)
+	now := k.o.Now()
+	r := Room{Name: name, Target: k.o.State.Room(name).Current(), Pinned: p.Version > 0, Counts: map[Phase]int{}}
+	c := &Case{Now: now, Lab: l, Room: &p, Goal: k.goal(l, name, nil)}
+	h := c.hours()
+	if closes, ok := h.Closes(now); ok {
+		r.Open, r.Closes = true, closes
+		r.Opens, _ = h.Began(now)
+	} else {
+		r.Opens, r.Closes, _ = h.Next(now)
+		r.Open = *p.Always
+	}
+	if g := c.Goal; g != nil {
+		r.Image, r.Want = g.Image, g.Version
+		c.Failed = k.failures(name, g)
+		for _, rule := range []func() string{c.stopped, c.gated, c.closed} {
+			if r.Why == "" {
+				r.Why = rule()
+			}
+		}
+	}
+	k.tally(l, &r, c)
+	return r
+}
+
+// tally counts the machines of a room.
+func (k *Keeper) tally(l *lab.Lab, r *Room, c *Case) {
+	todo := 0
+	for _, e := range k.hosts(l, r.Name) {
+		h := k.host(l, e)
+		r.Machines++
+		r.Counts[h.Phase]++
+		if h.Phase == PhaseCurrent && h.Health == protocol.HealthGood {
+			r.Healthy++
+		}
+		if h.Live != nil {
+			r.Rate += h.Live.Rate
+		}
+		if h.Phase == PhaseWorking || h.Phase == PhaseWaiting || h.Phase == PhaseOutdated {
+			todo++
+		}
+		if h.Live != nil {
+			c.Size.Fetch = max(c.Size.Fetch, h.Live.Total)
+		}
+	}
+	if r.Counts[PhaseWorking] > 0 {
+		// As if each that is not through still had all to do: rather too long than too short.
+		waves := (todo + int(c.Room.Wave) - 1) / int(c.Room.Wave)
+		r.Left = (time.Duration(waves) * c.takes(min(todo, int(c.Room.Wave))-1)).Seconds()
+	}
+}
+
+// LabError returns why the lab.yaml on the disk is not in force, nil if it is.
+func (k *Keeper) LabError() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.labErr
+}
+
+// Log returns the log tail of a machine's last report, and of its last failed one.
+func (k *Keeper) Log(key string) (last, failed string, err error) { return k.o.State.Log(key) }
+
+// Nights returns the nights that began after a time, the newest first.
+func (k *Keeper) Nights(after time.Time) ([]state.Night, error) { return k.o.State.Nights(after) }

@@ -1,0 +1,199 @@
+package state
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// Get returns a machine, nil if it is not known. It must not be changed.
+func (s *Store) Get(key string) *Machine {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.machines[key]
+}
+
+// All returns the machines, sorted by key. They must not be changed.
+func (s *Store) All() []*Machine {
+	s.mu.RLock()
+	all := make([]*Machine, 0, len(s.machines))
+	for _, m := range s.machines {
+		all = append(all, m)
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(all, func(a, b *Machine) int { return strings.Compare(a.Key, b.Key) })
+	return all
+}
+
+// Update changes a machine, or makes it, and returns it as it is on the disk then. change may be called several times, each time with the state of then;
+// it must do nothing but change what it is given. Its error undoes all.
+func (s *Store) Update(key string, change func(m *Machine) error) (*Machine, error) {
+	return s.update(key, nil, change)
+}
+
+// Report changes a machine as Update does, and keeps the log of its report in the same act; failed keeps it as that of the last failure, too.
+func (s *Store) Report(key, log string, failed bool, change func(m *Machine) error) (*Machine, error) {
+	return s.update(key, func(tx *bbolt.Tx) error {
+		err := tx.Bucket([]byte(bucketLogs)).Put([]byte(key), []byte(log))
+		if err == nil && failed {
+			err = tx.Bucket([]byte(bucketFailures)).Put([]byte(key), []byte(log))
+		}
+		return err
+	}, change)
+}
+
+func (s *Store) update(key string, also func(tx *bbolt.Tx) error, change func(m *Machine) error) (*Machine, error) {
+	var m *Machine
+	err := s.batch(func(tx *bbolt.Tx) error {
+		var err error
+		if m, err = s.find(tx, key); err != nil {
+			return err
+		}
+		before := m.Code
+		if err := change(m); err != nil {
+			return err
+		}
+		m.Rev++
+		if err := code(tx, m, before); err != nil {
+			return err
+		}
+		if also != nil {
+			if err := also(tx); err != nil {
+				return err
+			}
+		}
+		return put(tx, bucketMachines, key, m)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.remember(m)
+	return m, nil
+}
+
+// find reads a machine for a change, from the disk: the memory may be behind changes of the same transaction.
+func (s *Store) find(tx *bbolt.Tx, key string) (*Machine, error) {
+	b := tx.Bucket([]byte(bucketMachines))
+	v := b.Get([]byte(key))
+	if v == nil {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		if len(s.machines) >= MachinesMost {
+			return nil, ErrMany
+		}
+		return &Machine{Key: key}, nil
+	}
+	m := &Machine{}
+	return m, json.Unmarshal(v, m)
+}
+
+// remember takes a machine into memory, unless a later change was there first.
+func (s *Store) remember(m *Machine) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.machines[m.Key]; old == nil || old.Rev < m.Rev {
+		s.machines[m.Key] = m
+	}
+}
+
+// code keeps the bucket of codes as the machine wants it.
+func code(tx *bbolt.Tx, m *Machine, before string) error {
+	b := tx.Bucket([]byte(bucketCodes))
+	if before == m.Code {
+		return nil
+	}
+	if before != "" {
+		if err := b.Delete([]byte(before)); err != nil {
+			return err
+		}
+	}
+	if m.Code == "" {
+		return nil
+	}
+	if owner := b.Get([]byte(m.Code)); owner != nil && string(owner) != m.Key {
+		return fmt.Errorf("state: the code %s is taken", m.Code)
+	}
+	return b.Put([]byte(m.Code), []byte(m.Key))
+}
+
+// codeLetters are told apart on a photo of a screen.
+const codeLetters = "ABCDEFGHJKLMNPQRTUVWXY346789"
+
+// NewCode draws a code that no machine has now.
+func (s *Store) NewCode() string {
+	for {
+		b := make([]byte, 6)
+		rand.Read(b)
+		for i := range b {
+			b[i] = codeLetters[int(b[i])%len(codeLetters)]
+		}
+		if s.ByCode(string(b)) == nil {
+			return string(b)
+		}
+	}
+}
+
+// ByCode returns the machine that shows a code, in any case of letters; nil if none does.
+func (s *Store) ByCode(code string) *Machine {
+	var key string
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		key = string(tx.Bucket([]byte(bucketCodes)).Get([]byte(strings.ToUpper(code))))
+		return nil
+	})
+	if err != nil || key == "" {
+		return nil
+	}
+	return s.Get(key)
+}
+
+// Forget removes a machine and its logs. It comes back with its next check-in, as one that nobody knows unless lab.yaml does.
+func (s *Store) Forget(key string) error {
+	err := s.batch(func(tx *bbolt.Tx) error {
+		m, err := s.find(tx, key)
+		if err != nil || m.Rev == 0 {
+			return ErrNotFound
+		}
+		old := m.Code
+		m.Code = ""
+		if err := code(tx, m, old); err != nil {
+			return err
+		}
+		for _, name := range []string{bucketMachines, bucketLogs, bucketFailures} {
+			if err := tx.Bucket([]byte(name)).Delete([]byte(key)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.machines, key)
+	return nil
+}
+
+// Log returns the log tail of a machine's last report, and of its last failed one.
+func (s *Store) Log(key string) (last, failed string, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		last = string(tx.Bucket([]byte(bucketLogs)).Get([]byte(key)))
+		failed = string(tx.Bucket([]byte(bucketFailures)).Get([]byte(key)))
+		return nil
+	})
+	return last, failed, err
+}
+
+// Stale says whether nothing was heard of an open attempt since before.
+func (a *Attempt) Stale(before, heard time.Time) bool {
+	last := a.Started
+	if heard.After(last) {
+		last = heard
+	}
+	return last.Before(before)
+}

@@ -1,0 +1,105 @@
+package state
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// Room returns what was promoted to a room, nil if nothing was. It must not be changed.
+func (s *Store) Room(name string) *Room {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rooms[name]
+}
+
+// Promote adds a target to a room; it is in force from then on. The ID is given here.
+func (s *Store) Promote(room string, t Target) (Target, error) {
+	err := s.changeRoom(room, func(tx *bbolt.Tx, r *Room) error {
+		id, err := tx.Bucket([]byte(bucketRooms)).NextSequence()
+		if err != nil {
+			return err
+		}
+		t.ID = id
+		r.Targets = append(r.Targets[max(0, len(r.Targets)+1-TargetsMost):], t)
+		return nil
+	})
+	return t, err
+}
+
+// ChangeTarget changes a target; ErrNotFound if the room has none of that ID.
+func (s *Store) ChangeTarget(room string, id uint64, change func(t *Target)) error {
+	return s.changeRoom(room, func(_ *bbolt.Tx, r *Room) error {
+		i := slices.IndexFunc(r.Targets, func(t Target) bool { return t.ID == id })
+		if i < 0 {
+			return ErrNotFound
+		}
+		change(&r.Targets[i])
+		return nil
+	})
+}
+
+// changeRoom is not batched: promotions are rare, and their order counts.
+func (s *Store) changeRoom(name string, change func(tx *bbolt.Tx, r *Room) error) error {
+	r := &Room{}
+	s.promoting.Lock() // against a second one that would be in memory first
+	defer s.promoting.Unlock()
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		if v := tx.Bucket([]byte(bucketRooms)).Get([]byte(name)); v != nil {
+			if err := json.Unmarshal(v, r); err != nil {
+				return err
+			}
+		}
+		r.Name = name
+		if err := change(tx, r); err != nil {
+			return err
+		}
+		return put(tx, bucketRooms, name, r)
+	})
+	if err != nil {
+		return classify(err)
+	}
+	s.mu.Lock() // only now: transactions take it
+	defer s.mu.Unlock()
+	s.rooms[name] = r
+	return nil
+}
+
+// PutNight keeps a night, in place of what was kept of it before. The oldest beyond NightsMost go.
+func (s *Store) PutNight(n Night) error {
+	return classify(s.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte(bucketNights))
+		if err := put(tx, bucketNights, nightKey(&n), &n); err != nil {
+			return err
+		}
+		c := b.Cursor()
+		for over := b.Stats().KeyN - NightsMost; over > 0; over-- {
+			if k, _ := c.First(); k == nil {
+				break
+			}
+			if err := c.Delete(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+func nightKey(n *Night) string { return n.Begin.UTC().Format(time.RFC3339) + " " + n.Room }
+
+// Nights returns the nights that began after a time, the newest first.
+func (s *Store) Nights(after time.Time) ([]Night, error) {
+	all := map[string]*Night{}
+	err := s.db.View(func(tx *bbolt.Tx) error { return each(tx, bucketNights, all) })
+	var list []Night
+	for _, n := range all {
+		if n.Begin.After(after) {
+			list = append(list, *n)
+		}
+	}
+	slices.SortFunc(list, func(a, b Night) int { return strings.Compare(nightKey(&b), nightKey(&a)) })
+	return list, err
+}

@@ -1,0 +1,164 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+var (
+	// ErrFull is returned when the disk has no room; nothing was changed.
+	ErrFull = errors.New("state: the disk is full, nothing was changed")
+	// ErrBusy is returned by Open when another process has the file.
+	ErrBusy = errors.New("state: the file is in use")
+	// ErrFormat is returned by Open for a file that this program does not know.
+	ErrFormat = errors.New("state: unknown format")
+	// ErrNotFound is returned for a machine or a code that is not there.
+	ErrNotFound = errors.New("state: not found")
+	// ErrMany is returned when there are MachinesMost machines already.
+	ErrMany = fmt.Errorf("state: more than %d machines", MachinesMost)
+)
+
+const (
+	format   = "1"
+	lockTime = 2 * time.Second
+	together = 2 * time.Millisecond // updates that arrive so close share one sync
+)
+
+// Buckets.
+const (
+	bucketMeta     = "meta"
+	bucketMachines = "machines"
+	bucketLogs     = "logs"
+	bucketFailures = "failures"
+	bucketCodes    = "codes"
+	bucketRooms    = "rooms"
+	bucketNights   = "nights"
+)
+
+// Options of a store. The zero value is right.
+type Options struct {
+	// ReadOnly opens a file that must exist, and changes nothing.
+	ReadOnly bool
+}
+
+// Store is an open state file. Its methods may be called from several goroutines.
+type Store struct {
+	db *bbolt.DB
+
+	promoting sync.Mutex // held over a change of a room; never taken inside a transaction
+
+	mu       sync.RWMutex
+	machines map[string]*Machine
+	rooms    map[string]*Room
+}
+
+// Open opens the state file, or makes it. It returns ErrBusy if another process has it.
+func Open(path string, o *Options) (*Store, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, ReadOnly: o.ReadOnly, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, classify(err))
+	}
+	db.MaxBatchDelay = together
+	s := &Store{db: db, machines: map[string]*Machine{}, rooms: map[string]*Room{}}
+	if !o.ReadOnly {
+		err = s.prepare()
+	}
+	if err == nil {
+		err = s.load()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
+	}
+	return s, nil
+}
+
+// Close lets go of the file.
+func (s *Store) Close() error { return s.db.Close() }
+
+// Path returns the name of the file.
+func (s *Store) Path() string { return s.db.Path() }
+
+// classify gives errors of bbolt and the system the names of this package.
+func classify(err error) error {
+	var no syscall.Errno
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return ErrBusy
+	case errors.As(err, &no) && (no == syscall.ENOSPC || no == syscall.EDQUOT || no == syscall.EFBIG):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return err
+}
+
+// prepare makes the buckets.
+func (s *Store) prepare() error {
+	return classify(s.db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range []string{bucketMachines, bucketLogs, bucketFailures, bucketCodes, bucketRooms, bucketNights} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		meta, err := tx.CreateBucketIfNotExists([]byte(bucketMeta))
+		if err != nil || meta.Get([]byte("format")) != nil {
+			return err
+		}
+		return meta.Put([]byte("format"), []byte(format))
+	}))
+}
+
+// load reads machines and rooms into memory.
+func (s *Store) load() error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket([]byte(bucketMeta))
+		if meta == nil || string(meta.Get([]byte("format"))) != format {
+			return ErrFormat
+		}
+		if err := each(tx, bucketMachines, s.machines); err != nil {
+			return err
+		}
+		return each(tx, bucketRooms, s.rooms)
+	})
+}
+
+// each decodes a bucket.
+func each[T any](tx *bbolt.Tx, bucket string, into map[string]*T) error {
+	b := tx.Bucket([]byte(bucket))
+	if b == nil {
+		return fmt.Errorf("%w: no bucket %s", ErrFormat, bucket)
+	}
+	return b.ForEach(func(k, v []byte) error {
+		var t T
+		if err := json.Unmarshal(v, &t); err != nil {
+			return fmt.Errorf("%w: %s %q: %w", ErrFormat, bucket, k, err)
+		}
+		into[string(k)] = &t
+		return nil
+	})
+}
+
+// put encodes a value.
+func put(tx *bbolt.Tx, bucket, key string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket([]byte(bucket)).Put([]byte(key), b)
+}
+
+// batch runs one change, together with others that arrive at the same time.
+func (s *Store) batch(change func(tx *bbolt.Tx) error) error {
+	return classify(s.db.Batch(change))
+}

@@ -1,0 +1,135 @@
+package state
+
+import (
+	"time"
+
+	"troy/server/protocol"
+)
+
+// Bounds of what is kept.
+const (
+	MachinesMost = 10_000
+	HistoryMost  = 50
+	NightsMost   = 5_000
+	TargetsMost  = 50
+)
+
+// Machine is what the server knows of one machine.
+type Machine struct {
+	Key  string `json:"key"`            // protocol.Machine.Key
+	Code string `json:"code,omitempty"` // shown on its screen while nobody knows it
+	// Name and Room are those that an admin gave to a machine that lab.yaml does not name.
+	Name string `json:"name,omitempty"`
+	Room string `json:"room,omitempty"`
+
+	First   time.Time        `json:"first"` // check-in
+	Seen    time.Time        `json:"seen"`  // last check-in or report
+	CheckIn protocol.CheckIn `json:"checkin"`
+	Order   protocol.Order   `json:"order"`             // the last one
+	Attempt *Attempt         `json:"attempt,omitempty"` // the last deployment
+	Report  *Report          `json:"report,omitempty"`  // the last one
+	History []Event          `json:"history,omitempty"` // the newest last
+
+	// Rev counts changes, so that a reader can tell two states apart.
+	Rev uint64 `json:"rev"`
+}
+
+// Result is how an attempt ended.
+type Result string
+
+// Results.
+const (
+	ResultOpen   Result = ""       // under way
+	ResultDone   Result = "done"   // the version is on the disk
+	ResultFailed Result = "failed" // it is not, Attempt.Message says why
+	ResultLate   Result = "late"   // it is not, because the window closed
+)
+
+// Attempt is one try to bring a machine to a version. A machine has a start slot while its attempt is open.
+type Attempt struct {
+	Target  uint64          `json:"target"` // Target.ID
+	Image   string          `json:"image"`
+	Version int             `json:"version"`
+	Action  protocol.Action `json:"action"`
+	Started time.Time       `json:"started"`
+	Ended   time.Time       `json:"ended,omitzero"`
+	Result  Result          `json:"result,omitempty"`
+	Tries   int             `json:"tries"` // of the same target, this one too
+	Message string          `json:"message,omitempty"`
+	Bytes   int64           `json:"bytes,omitempty"` // fetched, as the report says
+}
+
+// Report is the last report without its log.
+type Report struct {
+	At time.Time `json:"at"`
+	protocol.Report
+}
+
+// Event is one line of a machine's history.
+type Event struct {
+	At   time.Time `json:"at"`
+	Kind string    `json:"kind"` // order, report, assigned, forgotten
+	Text string    `json:"text"`
+}
+
+// Room is what was promoted to a room.
+type Room struct {
+	Name    string   `json:"name"`
+	Targets []Target `json:"targets"` // the newest last; that one is in force
+}
+
+// Current is the target in force, nil if there is none.
+func (r *Room) Current() *Target {
+	if r == nil || len(r.Targets) == 0 {
+		return nil
+	}
+	return &r.Targets[len(r.Targets)-1]
+}
+
+// Target is one promotion: a room gets a version.
+type Target struct {
+	ID       uint64    `json:"id"`
+	Image    string    `json:"image"`
+	Version  int       `json:"version"`
+	At       string    `json:"at,omitempty"`    // window of every day, FROM-TO, in place of the room's
+	After    string    `json:"after,omitempty"` // room that must have it healthy before
+	By       string    `json:"by,omitempty"`    // who
+	Time     time.Time `json:"time"`
+	Rollback bool      `json:"rollback,omitempty"`
+	Retry    bool      `json:"retry,omitempty"` // machines try again what they gave up
+	// Stopped says why the wave goes on no more; "" = it goes on.
+	Stopped string `json:"stopped,omitempty"`
+	// Open is set once the room in After had it healthy.
+	Open bool `json:"open,omitempty"`
+}
+
+// Night is what came of one window of one room.
+type Night struct {
+	Room    string    `json:"room"`
+	Begin   time.Time `json:"begin"`
+	End     time.Time `json:"end"`
+	Image   string    `json:"image"`
+	Version int       `json:"version"`
+	Closed  bool      `json:"closed"` // the numbers are final
+	Done    int       `json:"done"`   // machines that came to the version in it
+	Failed  int       `json:"failed"`
+	Missing int       `json:"missing"` // that do not have it at the end
+	Bytes   int64     `json:"bytes"`
+}
+
+// Remember adds an event.
+func (m *Machine) Remember(at time.Time, kind, text string) {
+	// The slice may be shared with the state before: it is copied, not appended to.
+	old := m.History[max(0, len(m.History)+1-HistoryMost):]
+	m.History = append(append(make([]Event, 0, len(old)+1), old...), Event{at, kind, text})
+}
+
+// clone makes a copy of which everything that this package's users replace may be replaced.
+func (m *Machine) clone() *Machine {
+	c := *m
+	if m.Attempt != nil {
+		a := *m.Attempt
+		c.Attempt = &a
+	}
+	return &c
+}
