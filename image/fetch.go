@@ -291,7 +291,15 @@ func (f *fetcher) writeChunk(d *zstd.Decoder, j *chunkJob, packed []byte) error 
 			return err
 		}
 	}
+	if n, ok := f.sink.(Noter); ok {
+		return n.Note()
+	}
 	return nil
+}
+
+// Noter is a sink that wants to hear when a chunk was written whole: what it has noted need not be fetched again after a cut.
+type Noter interface {
+	Note() error
 }
 
 func (f *fetcher) write(b []byte, off int64) error {
