@@ -141,8 +141,8 @@ type Fixed struct {
 	Reset bool
 	// Retry has machines try again what they gave up.
 	Retry bool
-	// Agent is the release of the agent that machines start by themselves from now on. "" = they keep what they have.
-	Agent string
+	// Agent gives the release of the agent that machines start by themselves from now on; nil or "" = they keep what they have.
+	Agent func() string
 	// Reinstall lets a machine that holds another image, or whose version nobody knows, be written anew.
 	Reinstall bool
 	// Provision, if set, lets a machine without a disk of Troy be made one as it says.
@@ -168,7 +168,10 @@ func (f *Fixed) Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, 
 	}
 	o := protocol.Order{
 		Protocol: protocol.Version, Action: protocol.ActionDeploy, Repo: protocol.PathRepo,
-		Image: f.Image, Version: want, Merge: cmp.Or(f.Merge, protocol.MergeLazy), Reset: f.Reset, Retry: f.Retry, Agent: f.Agent,
+		Image: f.Image, Version: want, Merge: cmp.Or(f.Merge, protocol.MergeLazy), Reset: f.Reset, Retry: f.Retry,
+	}
+	if f.Agent != nil {
+		o.Agent = f.Agent()
 	}
 	if f.Provision != nil && c.Image == "" && provisionable(c.Disks) {
 		o.Action, o.Provision = protocol.ActionProvision, f.Provision

@@ -10,13 +10,14 @@ import (
 
 	"troy/cmds/internal/progress"
 	"troy/image"
+	"troy/image/trust"
 	"troy/server"
 	"troy/server/protocol"
 )
 
 func serveCommand() command {
 	return command{
-		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--provision] [--reinstall] [--reset] [--rate MBIT] [--log FILE] DIR",
+		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--provision] [--reinstall] [--reset] [--agent] [--retry] [--rate MBIT] [--log FILE] DIR",
 		short: "serve the store and answer the machines", run: runServe,
 	}
 }
@@ -32,6 +33,8 @@ func runServe(ctx context.Context, c *call) error {
 	wipe := fs.Bool("wipe", false, "with --provision: also one that holds something, where troy key wipe permits it")
 	reinstall := fs.Bool("reinstall", false, "write machines anew that hold another image, or a version that nobody knows")
 	reset := fs.Bool("reset", false, "throw away at each start what was changed in Windows since the last one")
+	agent := fs.Bool("agent", false, "bring the current release of the agent (troy agent) to the machines' own disks")
+	retry := fs.Bool("retry", false, "have machines try again a version that they gave up, because Windows did not come up")
 	logName := fs.String("log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
 	args, err := c.parse(fs, 1, 1)
 	if err != nil {
@@ -53,6 +56,10 @@ func runServe(ctx context.Context, c *call) error {
 		return err
 	}
 	orders.Reinstall, orders.Reset = *reinstall, *reset
+	orders.Retry = *retry
+	if *agent {
+		orders.Agent = func() string { return c.currentAgent(store) }
+	}
 	if *provision {
 		orders.Provision = &protocol.Provision{Wipe: *wipe}
 	}
@@ -85,6 +92,15 @@ func runServe(ctx context.Context, c *call) error {
 	bytes, requests := s.Served()
 	fmt.Fprintf(c.stdout, "served %s (%d bytes) in %d requests\n", progress.Bytes(bytes), bytes, requests)
 	return err
+}
+
+// currentAgent is the release that machines shall have; "" if there is none.
+func (c *call) currentAgent(store *image.Store) string {
+	_, current, err := trust.AgentReleases(store)
+	if err != nil {
+		fmt.Fprintf(c.stderr, "troy: releases of the agent: %v\n", err)
+	}
+	return current
 }
 
 // fixedOrders checks that what is to be deployed exists, so that a mistake shows here and not on thirty screens.
