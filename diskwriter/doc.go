@@ -150,9 +150,10 @@
 //	2 GiB, pieces of 64 KiB     516  516  336                 0.97      1.55
 //	2 GiB, pieces of 2 MiB      613  445  550                 1.17      1.00
 //	8 GiB, pieces of 64 KiB     643  716  551                 0.89      1.17
+//	8 GiB, pieces of 2 MiB      742  814  677                 0.86      1.03
 //
-// The numbers of single turns differ by half. Handing the copies out through a channel cost up to a quarter; depth 8 costs a tenth and 32 gains
-// nothing. Why there is no io_uring: see package blockdev. Stage reaches 213 and 387 MB/s for the two sizes of pieces: it reads back all that
+// The numbers of single turns differ by half. Handing the copies out through a channel cost up to a quarter; depth 8 a fifth with small pieces, and
+// 32 gains nothing. Why there is no io_uring: see package blockdev. Stage reaches 213 and 387 MB/s for the two sizes of pieces: it reads back all that
 // it wrote, one piece at a time.
 //
 // # Known gaps

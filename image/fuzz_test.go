@@ -7,20 +7,20 @@ import (
 )
 
 // seeds takes files of a real store, with an ending, as seeds.
-func seeds(f *testing.F, ending string) {
+func seeds(f *testing.F, ending string) (list [][]byte) {
 	r := seeded(f, 1)
 	s := newStore(f)
-	history(f, r, s, 4, 300, true)
-	n := 0
+	history(f, r, s, 6, 900, true)
 	for name, content := range tree(f, s.dir) {
 		if len(name) > len(ending) && name[len(name)-len(ending):] == ending {
 			f.Add([]byte(content))
-			n++
+			list = append(list, []byte(content))
 		}
 	}
-	if n == 0 {
-		f.Fatalf("no seed ends with %s", ending)
+	if len(list) < 6 {
+		f.Fatalf("%d seeds end with %s", len(list), ending)
 	}
+	return list
 }
 
 func wantClass(t *testing.T, err error) {
@@ -31,7 +31,19 @@ func wantClass(t *testing.T, err error) {
 
 // FuzzTable: what is read must be written again as it was, byte by byte, and hold together.
 func FuzzTable(f *testing.F) {
-	seeds(f, ".table")
+	kinds := map[runKind]bool{}
+	for _, b := range seeds(f, ".table") {
+		x, err := parseTable(b)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for i := range x.runs {
+			kinds[x.runs[i].kind] = true
+		}
+	}
+	if len(kinds) != 4 {
+		f.Fatalf("the seeds have runs of the kinds %v only", kinds)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x, err := parseTable(b)
 		if err != nil {
@@ -100,6 +112,10 @@ func FuzzChunk(f *testing.F) {
 	text(seeded(f, 1), raw)
 	f.Add(enc.EncodeAll(raw, nil), uint32(4))
 	f.Add(enc.EncodeAll(make([]byte, 1<<22), nil), uint32(1)) // a bomb
+	fill(seeded(f, 2), raw)
+	f.Add(enc.EncodeAll(raw, nil), uint32(3)) // a page more than told
+	f.Add(enc.EncodeAll(raw[:PageSize], nil), uint32(0))
+	f.Add(enc.EncodeAll(nil, nil), uint32(0))
 	f.Fuzz(func(t *testing.T, packed []byte, pages uint32) {
 		c := chunk{pages: pages%maxChunkPages + 1, method: methodZstd}
 		d, err := newDecoder()

@@ -16,7 +16,7 @@ import (
 // across, over the fork and back.
 func TestRemovedVersions(t *testing.T) {
 	forks := 0
-	for seed := range uint64(soak(8)) {
+	for seed := range uint64(soak(5)) {
 		r := seeded(t, seed)
 		s := newStore(t)
 		const pages = 700

@@ -53,6 +53,13 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 	if !receive(w, r, &report) {
 		return
 	}
+	if s.o.Keep != nil {
+		if err := s.o.Keep(r.Context(), report); err != nil {
+			w.Header().Set("Retry-After", "5")
+			fail(w, http.StatusServiceUnavailable, err)
+			return
+		}
+	}
 	if s.reports.add(report) && s.o.OnReport != nil {
 		s.o.OnReport(report)
 	}

@@ -5,6 +5,7 @@
 //	POST /v1/checkin       protocol.CheckIn → protocol.Order
 //	POST /v1/progress      protocol.Progress → protocol.Ack
 //	POST /v1/report        protocol.Report → protocol.Ack
+//	/v1/admin/…            Options.Admin (package server/rooms/api)
 //	GET /healthz           200 and the server's time in the Date header
 //
 // # Promises
@@ -33,7 +34,7 @@
 // Machines are told apart by their IP address: those behind one proxy or NAT share one share. Without Bandwidth shares are
 // as the kernel makes them (a queue such as fq_codel on the server's port is fair by connection).
 //
-// Reports live in memory: the last one per machine, the oldest machines dropped beyond
-// maxMachines; a restart forgets them. No TLS, no limit per address,
-// no signatures on orders, no network boot, no status page, no lab file.
+// Server.Reports lives in memory: the last one per machine, the oldest machines dropped beyond
+// maxMachines; a restart forgets them. Options.Keep makes them durable (package server/rooms does). No TLS, no limit per address,
+// no signatures on orders, no network boot, no status page.
 package server

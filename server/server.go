@@ -45,6 +45,10 @@ type Options struct {
 	OnProgress func(p protocol.Progress)
 	// OnReport, if set, is told each report once.
 	OnReport func(r protocol.Report)
+	// Keep, if set, makes a report durable before it is acknowledged. It is given repeats, too. If it fails, so does the report: the machine sends it again.
+	Keep func(ctx context.Context, r protocol.Report) error
+	// Admin, if set, answers everything under /v1/admin/. Who may ask is for it to check.
+	Admin http.Handler
 	// OnServed, if set, is told the bytes of each answer from the store, after it
 	// was sent. All may be called from several goroutines at once.
 	OnServed func(name string, bytes int64)
@@ -76,6 +80,9 @@ func New(o *Options) (*Server, error) {
 	s.mux.HandleFunc("POST /"+protocol.PathProgress, s.serveProgress)
 	s.mux.HandleFunc("POST /"+protocol.PathReport, s.serveReport)
 	s.mux.HandleFunc("GET /healthz", serveHealth)
+	if o.Admin != nil {
+		s.mux.Handle("/v1/admin/", o.Admin)
+	}
 	return s, nil
 }
 

@@ -58,6 +58,8 @@ func diskAdvice(err error) string {
 	switch {
 	case errors.Is(err, prepare.ErrOccupied):
 		return "--wipe erases it"
+	case errors.Is(err, machinedisk.ErrHalfPrepared):
+		return "'troy disk prepare' begins anew"
 	case errors.Is(err, machinedisk.ErrUnclean):
 		return "start Windows once, it repairs its volume"
 	case errors.Is(err, diskwriter.ErrParentChanged):

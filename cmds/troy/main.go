@@ -87,16 +87,17 @@ func (c *call) help(fs *flag.FlagSet) error {
 }
 
 func commands() []command {
-	return []command{
+	return append([]command{
 		initCommand(),
 		imageCommand(),
 		keyCommand(),
 		agentCommand(),
 		serveCommand(),
+		labCommand(),
 		vhdxCommand(),
 		diskCommand(),
 		mediaCommand(),
-	}
+	}, adminCommands()...)
 }
 
 func main() {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 
 func serveCommand() command {
 	return command{
-		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--provision] [--reinstall] [--reset] [--agent] [--retry] [--rate MBIT] [--log FILE] DIR",
+		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--provision] [--reinstall] [--reset] [--agent] [--retry] [--rate MBIT] [--log FILE] DIR | --lab FILE [--listen ADDR] [--rate MBIT] [--log FILE] DIR",
 		short: "serve the store and answer the machines", run: runServe,
 	}
 }
@@ -35,6 +37,7 @@ func runServe(ctx context.Context, c *call) error {
 	reset := fs.Bool("reset", false, "throw away at each start what was changed in Windows since the last one")
 	agent := fs.Bool("agent", false, "bring the current release of the agent (troy agent) to the machines' own disks")
 	retry := fs.Bool("retry", false, "have machines try again a version that they gave up, because Windows did not come up")
+	labName := fs.String("lab", "", "`file` lab.yaml that says which rooms get what and when, in place of --image and the flags about it")
 	logName := fs.String("log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
 	args, err := c.parse(fs, 1, 1)
 	if err != nil {
@@ -51,33 +54,46 @@ func runServe(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	orders, err := fixedOrders(ctx, store, *name, *number, policy)
-	if err != nil {
-		return err
-	}
-	orders.Reinstall, orders.Reset = *reinstall, *reset
-	orders.Retry = *retry
-	if *agent {
-		orders.Agent = func() string { return c.currentAgent(store) }
-	}
-	if *provision {
-		orders.Provision = &protocol.Provision{Wipe: *wipe}
+	o := &server.Options{Dir: args[0], Bandwidth: int64(*rate * 1e6 / 8)}
+	what, lab := "the rooms of "+clean(*labName), (*labServer)(nil)
+	if *labName != "" {
+		if err := onlyFlags(fs, "lab", "listen", "rate", "log"); err != nil {
+			return err
+		}
+		if lab, err = c.openLab(store, args[0], *labName, o); err != nil {
+			return err
+		}
+		defer lab.state.Close()
+	} else {
+		orders, err := fixedOrders(ctx, store, *name, *number, policy)
+		if err != nil {
+			return err
+		}
+		orders.Reinstall, orders.Reset = *reinstall, *reset
+		orders.Retry = *retry
+		if *agent {
+			orders.Agent = func() string { return c.currentAgent(store) }
+		}
+		if *provision {
+			orders.Provision = &protocol.Provision{Wipe: *wipe}
+		}
+		o.Orders, what = orders, orders.Image+" to every machine"
 	}
 	log, err := openEventLog(*logName)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	s, err := server.New(&server.Options{Dir: args[0], Orders: orders, Bandwidth: int64(*rate * 1e6 / 8),
-		OnServed: func(name string, bytes int64) { log.add(event{Served: &served{name, bytes}}) },
-		OnCheckIn: func(in protocol.CheckIn, o protocol.Order, err error) {
-			c.sayCheckIn(in, o, err)
-			log.add(event{CheckIn: &in, Order: &o})
-		},
-		OnReport: func(r protocol.Report) {
-			c.sayReport(r)
-			log.add(event{Report: &r})
-		}})
+	o.OnServed = func(name string, bytes int64) { log.add(event{Served: &served{name, bytes}}) }
+	o.OnCheckIn = func(in protocol.CheckIn, o protocol.Order, err error) {
+		c.sayCheckIn(in, o, err)
+		log.add(event{CheckIn: &in, Order: &o})
+	}
+	o.OnReport = func(r protocol.Report) {
+		c.sayReport(r)
+		log.add(event{Report: &r})
+	}
+	s, err := server.New(o)
 	if err != nil {
 		return err
 	}
@@ -87,10 +103,25 @@ func runServe(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "serving %s to %s on http://%s\n", orders.Image, "every machine", l.Addr())
+	if lab != nil {
+		if err := lab.run(ctx, l); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(c.stdout, "serving %s on http://%s\n", what, l.Addr())
 	err = s.Run(ctx, l)
 	bytes, requests := s.Served()
 	fmt.Fprintf(c.stdout, "served %s (%d bytes) in %d requests\n", progress.Bytes(bytes), bytes, requests)
+	return err
+}
+
+// onlyFlags refuses every flag that was given but for those named.
+func onlyFlags(fs flagSet, names ...string) (err error) {
+	fs.Visit(func(f *flag.Flag) {
+		if !slices.Contains(names, f.Name) && err == nil {
+			err = &usageError{"--" + f.Name + " does not go with --" + names[0] + ": the file says it"}
+		}
+	})
 	return err
 }
 

@@ -165,7 +165,7 @@ func mayErase(dev *blockdev.Device, wipe bool) error {
 
 // makeFiles makes the structures of all files and begins the reinstall.
 func makeFiles(ctx context.Context, path string, z *prepare.Zeroer, o *BareOptions) (t *Target, r *diskwriter.Reinstaller, err error) {
-	if t, err = Look(path, nil); err != nil {
+	if t, err = open(path, nil); err != nil {
 		return nil, nil, err
 	}
 	defer func() {

@@ -195,7 +195,8 @@ func check(t *testing.T, path string, sector int) {
 	}
 }
 
-// TestBare makes a machine of a bare disk with either sector size, and holds it against other tools.
+// TestBare makes a machine of a bare image file with sectors of 512 bytes, and of a bare block device with 4096, and holds both against
+// other tools.
 func TestBare(t *testing.T) {
 	for _, sector := range []int{512, 4096} {
 		t.Run(fmt.Sprint(sector), func(t *testing.T) {
@@ -205,7 +206,14 @@ func TestBare(t *testing.T) {
 			o.ESPSize, o.SectorSize = map[int]int64{512: 40 * mib, 4096: 300 * mib}[sector], sector
 			o.DataSize = o.volumeNeed() + 3*mib
 			path := bareDisk(t, o.Need()+50*mib)
-			d, r, err := ProvisionBare(t.Context(), path, o)
+			device := path
+			if sector == 4096 { // a block device knows its sectors
+				out, err := exec.Command("losetup", "-f", "--show", "-b", "4096", path).Output()
+				must(t, err)
+				device, o.SectorSize = strings.TrimSpace(string(out)), 0
+				defer exec.Command("losetup", "-d", device).Run()
+			}
+			d, r, err := ProvisionBare(t.Context(), device, o)
 			must(t, err)
 			if got := d.Data.Size; got != o.DataSize {
 				t.Errorf("the data volume has %d bytes, want %d", got, o.DataSize)
@@ -320,6 +328,11 @@ func TestBareKilled(t *testing.T) {
 			found[d.Holding]++
 			if d.Holding == Occupied || d.Holding == Unknown {
 				t.Fatalf("round %d: the disk is foreign: %s", round, d.Detail)
+			}
+			if found, err := Find([]string{path}); (err == nil) != (d.Holding == Prepared) {
+				t.Fatalf("round %d: a disk that is %s is found: %t, %v", round, d.Detail, found != nil, err)
+			} else if found != nil {
+				must(t, found.Close())
 			}
 		}
 		have, s := shown(t, path)

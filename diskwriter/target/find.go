@@ -20,6 +20,8 @@ var (
 	ErrAmbiguous = errors.New("more than one disk is prepared for Troy")
 	// ErrForeign: the disk is not the one that was recorded at provisioning.
 	ErrForeign = errors.New("not the disk that was recorded at provisioning")
+	// ErrHalfPrepared: the disk was being made and that was cut off. ProvisionBare begins anew.
+	ErrHalfPrepared = errors.New("half prepared: its preparation was cut off and has to be run again")
 	// ErrUnclean: the volume was not dismounted and may not be what it seems.
 	ErrUnclean = errors.New("Windows has to repair its volume first")
 )
@@ -97,8 +99,25 @@ func (t *Target) Written() int64 { return t.part.written.Load() }
 func (t *Target) Close() error { return t.Device.Close() }
 
 // Look opens the one disk (or image file) at path if it is prepared. With o read only nothing can be written to it, and
-// Record fails. The caller closes the target.
+// Record fails. The caller closes the target. A disk whose preparation was cut off is ErrHalfPrepared.
 func Look(path string, o *blockdev.Options) (*Target, error) {
+	t, err := open(path, o)
+	if err != nil {
+		return nil, err
+	}
+	mark, err := prepare.Unfinished(t.Device)
+	if mark != nil {
+		err = ErrHalfPrepared
+	}
+	if err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// open is Look for whoever prepares the disk.
+func open(path string, o *blockdev.Options) (*Target, error) {
 	dev, err := blockdev.Open(path, o)
 	if err != nil {
 		return nil, err

@@ -39,10 +39,10 @@ func program(t testing.TB, name string, args ...string) []byte {
 }
 
 func random(r *rand.Rand, n int) []byte {
+	var seed [32]byte
+	binary.LittleEndian.PutUint64(seed[:], r.Uint64())
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
+	rand.NewChaCha8(seed).Read(b)
 	return b
 }
 

@@ -55,7 +55,7 @@ func (l *Lab) PublishBare(ctx context.Context, dir string, seed uint64) (raw str
 		return "", err
 	}
 	disk := filepath.Join(dir, "bare.vhdx")
-	if err := l.command(ctx, "vhdx", "convert", raw, disk); err != nil {
+	if err := l.command(ctx, "vhdx", "convert", "--to", "dynamic", raw, disk); err != nil {
 		return "", err
 	}
 	return raw, l.command(ctx, "image", "import", "--store", l.Store, "--no-filter", BareImage, disk)

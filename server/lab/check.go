@@ -4,12 +4,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // check finds what the types cannot say: names of nothing, doubled addresses, windows that are none.
 func (d *decoder) check(l *Lab) {
 	if l.Format != Format {
 		d.at("format", fmt.Sprint(l.Format), fmt.Sprint(Format))
+	}
+	var err error
+	if l.loc, err = time.LoadLocation(string(l.Zone)); err != nil {
+		d.at("zone", fmt.Sprintf("%q", l.Zone), l.Zone.want())
 	}
 	if len(l.Mirrors) > 8 {
 		d.at("mirrors", fmt.Sprintf("%d of them", len(l.Mirrors)), "at most 8")

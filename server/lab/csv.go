@@ -126,3 +126,25 @@ func WriteHosts(w io.Writer, hosts []Host) error {
 	}
 	return nil
 }
+
+// CheckNew says, a line for each, which hosts cannot be added to the lab: their room is not there, or name or address are taken.
+func (l *Lab) CheckNew(hosts []Host) (faults []string) {
+	names, ids := map[Name]bool{}, map[string]bool{}
+	for _, h := range l.Hosts {
+		names[h.Name] = true
+		ids[string(h.MAC)], ids[string(h.UUID)] = true, true
+	}
+	for _, h := range hosts {
+		switch {
+		case l.Rooms[h.Room] == nil:
+			faults = append(faults, fmt.Sprintf("%s: room %q is not in the lab", h.Name, h.Room))
+		case names[h.Name]:
+			faults = append(faults, fmt.Sprintf("%s: another host has this name", h.Name))
+		case h.MAC != "" && ids[string(h.MAC)], h.UUID != "" && ids[string(h.UUID)]:
+			faults = append(faults, fmt.Sprintf("%s: another host has this address", h.Name))
+		}
+		names[h.Name] = true
+		ids[string(h.MAC)], ids[string(h.UUID)] = true, true
+	}
+	return faults
+}

@@ -33,6 +33,7 @@ type Lab struct {
 	Hosts     []Host           `yaml:"hosts" about:"machines by MAC address or SMBIOS UUID"`
 
 	byID map[string]*Host
+	loc  *time.Location
 }
 
 // Policy says how a room is worked on. A member that is not set is taken from Lab.Defaults, then from the constants.
@@ -165,10 +166,10 @@ func (l *Lab) Hours(p *Policy) Hours {
 
 // Location is the time zone of the lab.
 func (l *Lab) Location() *time.Location {
-	if loc, err := time.LoadLocation(string(l.Zone)); err == nil && l.Zone != "" {
-		return loc
+	if l.loc == nil {
+		return time.UTC // of a Lab that Parse did not make
 	}
-	return time.UTC // Parse has refused what does not load
+	return l.loc
 }
 
 // Rate returns bytes per second that the server, or the room if it has less, may take.

@@ -196,10 +196,16 @@ func (k *Keeper) night(name string, c *Case) error {
 		return nil // nothing was to do
 	}
 	old, err := k.nightOf(&n)
-	if err != nil || old != nil && *old == n {
+	if err != nil || old != nil && same(*old, n) {
 		return err
 	}
 	return k.o.State.PutNight(n)
+}
+
+// same compares what was counted.
+func same(a, b state.Night) bool {
+	a.Begin, a.End, b.Begin, b.End = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	return a == b
 }
 
 // nightOf returns what is kept of a night.
@@ -207,9 +213,7 @@ func (k *Keeper) nightOf(n *state.Night) (*state.Night, error) {
 	list, err := k.o.State.Nights(n.Begin.Add(-time.Second))
 	for i := range list {
 		if list[i].Room == n.Room && list[i].Begin.Equal(n.Begin) {
-			old := list[i]
-			old.Begin, old.End = n.Begin, old.End.In(n.End.Location())
-			return &old, err
+			return &list[i], err
 		}
 	}
 	return nil, err

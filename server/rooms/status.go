@@ -44,6 +44,7 @@ type Host struct {
 	WantImage   string          `json:"want_image,omitempty"`
 	WantVersion int             `json:"want_version,omitempty"`
 	Pinned      bool            `json:"pinned,omitempty"`
+	Assigned    bool            `json:"assigned,omitempty"` // by an admin; lab.yaml does not name it
 
 	Seen   time.Time      `json:"seen,omitzero"`
 	Live   *Live          `json:"live,omitempty"` // while at work
@@ -161,7 +162,7 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 	var g *Goal
 	if at := h.Room; at != "" || e.m != nil && e.m.Room != "" {
 		if at == "" {
-			h.Room = e.m.Room
+			h.Room, h.Assigned = e.m.Room, true
 		}
 		if g = k.goal(l, h.Room, e.host); g != nil {
 			h.WantImage, h.WantVersion = g.Image, g.Version

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"troy/image"
+	"troy/server"
+	"troy/server/lab"
+	"troy/server/rooms"
+	"troy/server/rooms/api"
+	"troy/server/state"
+	"troy/server/wake"
+)
+
+// What a server with a lab.yaml keeps in the folder serve/ of its store, which is never served.
+const (
+	serveFolder = "serve"
+	stateFile   = "state.db" // package state
+	tokenFile   = "token"    // of the admin's calls
+	addressFile = "address"  // base URL of the server that runs, or ran
+	labPathFile = "lab"      // path of its lab.yaml
+)
+
+// labServer is what --lab adds to a server.
+type labServer struct {
+	keeper *rooms.Keeper
+	state  *state.Store
+	dir    string // DIR/serve
+	token  string
+	file   *lab.File
+}
+
+// openLab opens lab.yaml and the state, and fills the options of the server.
+func (c *call) openLab(store *image.Store, dir, path string, o *server.Options) (*labServer, error) {
+	s := &labServer{dir: filepath.Join(dir, serveFolder)}
+	var err error
+	if s.file, err = lab.Open(path); err != nil {
+		return nil, labFault(c, err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
+	}
+	if s.token, err = api.LoadToken(filepath.Join(s.dir, tokenFile)); err != nil {
+		return nil, err
+	}
+	if err := replaceFile(filepath.Join(s.dir, labPathFile), []byte(path+"\n")); err != nil {
+		return nil, err
+	}
+	if s.state, err = state.Open(filepath.Join(s.dir, stateFile), nil); err != nil {
+		return nil, err
+	}
+	note := func(line string) {
+		fmt.Fprintf(c.stdout, "%s  %s\n", time.Now().Format(time.TimeOnly), clean(line))
+	}
+	s.keeper, err = rooms.New(&rooms.Options{Lab: s.file, State: s.state, Sizes: &storeSizes{store: store}, Waker: waker{}, OnNote: note})
+	if err != nil {
+		return nil, errors.Join(err, s.state.Close())
+	}
+	o.Orders, o.Keep, o.OnProgress, o.Admin = s.keeper, s.keeper.Report, s.keeper.Progress, api.NewHandler(s.keeper, s.token)
+	if b := s.file.Lab().Bandwidth; o.Bandwidth == 0 && b > 0 {
+		o.Bandwidth = b.Bytes()
+	}
+	return s, nil
+}
+
+// run does what needs a clock, until ctx ends, and reads lab.yaml anew on SIGHUP.
+func (s *labServer) run(ctx context.Context, l net.Listener) error {
+	if err := replaceFile(filepath.Join(s.dir, addressFile), []byte(localURL(l.Addr())+"\n")); err != nil {
+		return err
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(hup)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hup:
+				s.keeper.Reload(true)
+			}
+		}
+	}()
+	go s.keeper.Run(ctx)
+	return nil
+}
+
+// localURL is how programs on this machine reach the listener.
+func localURL(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return "http://" + a.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// waker makes wake-on-LAN of the calls of package rooms.
+type waker struct{}
+
+func (waker) Wake(ctx context.Context, calls []rooms.Call) error {
+	var targets []wake.Target
+	for _, c := range calls {
+		targets = append(targets, wake.Target{MACs: c.MACs, Broadcast: c.Broadcast})
+	}
+	return wake.Send(ctx, targets, nil)
+}
+
+// storeSizes computes what machines fetch and write. Every pair of versions is planned once.
+type storeSizes struct {
+	store *image.Store
+
+	mu    sync.Mutex
+	known map[sizeKey]rooms.Size
+}
+
+type sizeKey struct {
+	image      string
+	have, want int
+}
+
+// sizesMost bounds what is kept: versions only grow.
+const sizesMost = 1000
+
+// Size implements rooms.Sizes.
+func (s *storeSizes) Size(ctx context.Context, name string, have, want int) (rooms.Size, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := sizeKey{name, have, want}
+	if size, ok := s.known[key]; ok {
+		return size, nil
+	}
+	plan, err := image.LoadPlan(ctx, s.store, name, have, want)
+	if err != nil {
+		return rooms.Size{}, err
+	}
+	if s.known == nil || len(s.known) >= sizesMost {
+		s.known = map[sizeKey]rooms.Size{}
+	}
+	size := rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes}
+	s.known[key] = size
+	return size, nil
+}

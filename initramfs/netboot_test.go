@@ -1,0 +1,109 @@
+package initramfs
+
+import (
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"troy/qemu-tests/vm"
+)
+
+// bootServer is a site: a network whose DHCP server says what dnsmasq.conf of the tree says, after the
+// given changes, and serves the tree by TFTP; an HTTP server serves it, too.
+func bootServer(t *testing.T, tree string, changes ...string) *vm.Network {
+	t.Helper()
+	args := []string{"--enable-tftp", "--tftp-root=" + tree}
+	config := strings.NewReplacer(append(changes, "SERVER", "10.77.0.1")...).Replace(dhcpConfig)
+	for line := range strings.Lines(config) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "# ") {
+			args = append(args, "--"+line)
+		}
+	}
+	args = deleteComments(args)
+	n, err := vm.NewNetwork(t.Context(), &vm.NetworkConfig{Dir: t.TempDir(), DHCP: args})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := n.Listen("tcp", net.JoinHostPort(n.Host.String(), "80"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.FileServer(http.Dir(tree))}
+	var done sync.WaitGroup
+	done.Go(func() { _ = server.Serve(l) }) // until Close
+	t.Cleanup(func() {
+		server.Close()
+		done.Wait()
+		if t.Failed() {
+			t.Log(n.DHCPLog())
+		}
+		n.Close()
+	})
+	return n
+}
+
+func deleteComments(args []string) []string {
+	var kept []string
+	for _, a := range args {
+		if !strings.HasPrefix(a, "--#") {
+			kept = append(kept, a)
+		}
+	}
+	return kept
+}
+
+// withIPXE chooses iPXE in the sample of dnsmasq.conf, as its comment says.
+var withIPXE = []string{"\n#dhcp-userclass", "\ndhcp-userclass", "\n#dhcp-boot", "\ndhcp-boot", "\ndhcp-boot=tag:pxe,shimx64.efi,,SERVER", ""}
+
+// testTree is what testBoot gives for network boot.
+func testTree(t *testing.T) string {
+	t.Helper()
+	dir, b := filepath.Join(t.TempDir(), "net"), testBoot(t)
+	err := Net(t.Context(), &NetOptions{Boot: b, UKI: testUKI(t, b.Initrd), URL: "http://10.77.0.1:80/", Out: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	iso := filepath.Join(dir, "troy.iso")
+	if err := ISO(t.Context(), &ISOOptions{Boot: b, Out: iso}); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// netBoot starts a PC that has nothing but a network card, until the agent's stand-in has said its first line.
+func netBoot(t *testing.T, n *vm.Network, secure bool, lines ...string) {
+	t.Helper()
+	m := startVM(t, &vm.Config{Name: "netboot", Firmware: firmware(t, secure), Namespace: n.Namespace,
+		MemoryMiB: 2048, NICs: []vm.NIC{{Tap: n.Taps[0], BootIndex: 1}}})
+	expect(t, m, append(lines, `PROBE: started with`, `PROBE: interface eth0`)...)
+	if secure {
+		expect(t, m, `SecureBoot \[6 0 0 0 1\]`)
+	}
+	expect(t, m, `PROBE: site config`, `PROBE: done`)
+}
+
+// TFTP brings iPXE, iPXE brings the rest by HTTP.
+func TestPXE(t *testing.T) {
+	netBoot(t, bootServer(t, testTree(t), withIPXE...), false, `iPXE`)
+}
+
+// The other ways through a network.
+func TestOtherNetworkBoot(t *testing.T) {
+	if !soak() {
+		t.Log("TROY_SOAK=1 tries GRUB with Secure Boot and UEFI HTTP boot")
+		return
+	}
+	tree := testTree(t)
+	t.Run("shim and GRUB with Secure Boot", func(t *testing.T) {
+		netBoot(t, bootServer(t, tree), true, `Troy: loading from`)
+	})
+	t.Run("UEFI HTTP boot", func(t *testing.T) {
+		netBoot(t, bootServer(t, tree, "client-arch,7", "client-arch,77"), false)
+	})
+	t.Run("UEFI HTTP boot of the ISO image with Secure Boot", func(t *testing.T) {
+		netBoot(t, bootServer(t, tree, "client-arch,7", "client-arch,77", "troy.efi", "troy.iso"), true)
+	})
+}

@@ -1,0 +1,32 @@
+// Package netboot brings machines that start by the network to the boot files of "troy media" (its folder net/), beside the DHCP server
+// of the site, which needs no change.
+//
+//	UDP 67, 4011   proxyDHCP (PXE 2.1): tells PXE and UEFI HTTP clients what to load, gives nobody an address
+//	UDP 69         TFTP, reading only (RFC 1350 with the options of RFC 2347, 2348, 2349 and 7440)
+//	/boot/         the same folder by HTTP
+//
+// # Promises
+//
+// ProxyDHCP: only a DHCPDISCOVER to port 67, and a DHCPREQUEST or DHCPINFORM to port 4011, get an answer, and only if the client says
+// that it is PXEClient or HTTPClient (option 60) on x86-64 UEFI (option 93: 7, 9; 16 for HTTP) and its machine identifier (option 97) is
+// absent or well formed. Everything else is silence: a wrong word in DHCP can take a whole network down. Answers hold no address, no
+// lease, no router. They go out where the question came in, to the broadcast address, the relay, or the address that the client has.
+//
+//	client                       gets
+//	PXE, architecture 7 or 9     shimx64.efi by TFTP (shim and GRUB start with Secure Boot on and off); with Options.IPXE snponly.efi
+//	iPXE (user class)            http://SERVER/boot/boot.ipxe
+//	HTTP, architecture 16        http://SERVER/boot/troy.efi, or troy.iso if only that is there
+//
+// A file that is not in the folder is not offered. The address of the server is the one of the network card that heard the question.
+// PXE clients are told (option 43, PXE_DISCOVERY_CONTROL bit 3) to load the file at once, without looking for boot servers or showing a menu.
+//
+// Files: opened through os.Root, so no name and no link leads out of the folder; regular files of at most FileMost bytes; no listing.
+// TFTP: writing is refused. At most TransfersMost transfers run, PerAddressMost of one address; more get an error and try again. A filter in
+// the kernel drops all but read and write requests from unprivileged ports, so that two servers cannot be set to answer each other's errors for ever.
+//
+// # Known gaps
+//
+// IPv4 only. BIOS, 32-bit and ARM clients get no answer. UEFI HTTP boot with Secure Boot on needs troy.iso in place of troy.efi. The answer to a
+// relay's question names the address on the interface that heard it, which a server with several addresses on one card may not want: see Options.Address.
+// TFTP through NAT does not work (its transfers use ports of their own).
+package netboot

@@ -1,0 +1,202 @@
+package netboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/net/bpf"
+	"golang.org/x/net/ipv4"
+	"pack.ag/tftp"
+)
+
+// Listener holds the open ports of a Server.
+type Listener struct {
+	s           *Server
+	dhcp, proxy *ipv4.PacketConn
+	tftp        *net.UDPConn
+}
+
+// Listen opens the three ports; Run then answers on them. The process may give up its privileges in between.
+func (s *Server) Listen() (*Listener, error) {
+	l := &Listener{s: s}
+	var err error
+	if l.dhcp, err = listenDHCP(PortDHCP); err == nil {
+		l.proxy, err = listenDHCP(PortProxy)
+	}
+	if err == nil {
+		l.tftp, err = listenTFTP(&net.UDPAddr{Port: PortTFTP})
+	}
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("network boot: %w (a DHCP or TFTP server on this machine? then serve with --no-dhcp)", err)
+	}
+	return l, nil
+}
+
+// Close closes the ports.
+func (l *Listener) Close() {
+	if l.dhcp != nil {
+		l.dhcp.Close()
+	}
+	if l.proxy != nil {
+		l.proxy.Close()
+	}
+	if l.tftp != nil {
+		l.tftp.Close()
+	}
+}
+
+// Run answers until ctx ends or a port fails, and closes the ports.
+func (l *Listener) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(ctx, l.Close)
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { cancel(l.s.serveDHCP(l.dhcp, PortDHCP)) })
+	wg.Go(func() { cancel(l.s.serveDHCP(l.proxy, PortProxy)) })
+	wg.Go(func() { cancel(l.s.serveTFTP(ctx, l.tftp)) })
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("network boot: %w", err)
+	}
+	return nil
+}
+
+// listenDHCP opens a port on all interfaces and asks the kernel to say on which one a packet came.
+func listenDHCP(port int) (*ipv4.PacketConn, error) {
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{Port: port})
+	if err != nil {
+		return nil, err
+	}
+	p := ipv4.NewPacketConn(c)
+	if err := p.SetControlMessage(ipv4.FlagInterface, true); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// serveDHCP answers what comes to one port.
+func (s *Server) serveDHCP(c *ipv4.PacketConn, port int) error {
+	buf := make([]byte, 64<<10)
+	for {
+		n, cm, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		source, ok := from.(*net.UDPAddr)
+		if !ok || cm == nil {
+			continue
+		}
+		s.handle(c, buf[:n], cm.IfIndex, source, port)
+	}
+}
+
+// handle answers one packet. What cannot be sent is lost, as packets are; the client asks again.
+func (s *Server) handle(c *ipv4.PacketConn, packet []byte, index int, from *net.UDPAddr, port int) {
+	q, err := dhcpv4.FromBytes(packet)
+	if err != nil || clientKind(q) == nobody {
+		return
+	}
+	self := s.address(index)
+	a := s.Answer(q, self, port)
+	if a == nil {
+		return
+	}
+	to := destination(q, from, port)
+	cm := &ipv4.ControlMessage{IfIndex: index}
+	if to.IP.Equal(net.IPv4bcast) {
+		cm.Src = self.AsSlice()
+	} else {
+		cm = nil // the way to a relay may be another
+	}
+	if _, err := c.WriteTo(a.ToBytes(), cm, to); err != nil {
+		s.o.OnNote(fmt.Sprintf("network boot: %s: %v", q.ClientHWAddr, err))
+		return
+	}
+	s.o.OnNote(fmt.Sprintf("network boot: %s is sent to %q", q.ClientHWAddr, a.BootFileNameOption()))
+}
+
+// destination is where the answer goes (RFC 2131, section 4.1; PXE 2.1: at port 4011 to where the question came from).
+func destination(q *dhcpv4.DHCPv4, from *net.UDPAddr, port int) *net.UDPAddr {
+	switch {
+	case port == PortProxy && !from.IP.IsUnspecified():
+		return from
+	case !q.GatewayIPAddr.IsUnspecified() && q.GatewayIPAddr != nil:
+		return &net.UDPAddr{IP: q.GatewayIPAddr, Port: dhcpv4.ServerPort}
+	case port == PortDHCP && !q.ClientIPAddr.IsUnspecified() && q.ClientIPAddr != nil:
+		return &net.UDPAddr{IP: q.ClientIPAddr, Port: dhcpv4.ClientPort}
+	}
+	return &net.UDPAddr{IP: net.IPv4bcast, Port: dhcpv4.ClientPort}
+}
+
+// address is the server's own on an interface; zero = it shall not answer there.
+func (s *Server) address(index int) netip.Addr {
+	i, err := net.InterfaceByIndex(index)
+	if err != nil || len(s.o.Interfaces) > 0 && !slices.Contains(s.o.Interfaces, i.Name) {
+		return netip.Addr{}
+	}
+	if s.o.Address.IsValid() {
+		return s.o.Address.Unmap()
+	}
+	all, err := i.Addrs()
+	if err != nil {
+		return netip.Addr{}
+	}
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			return p.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// listenTFTP opens a port that hears read and write requests only.
+func listenTFTP(at *net.UDPAddr) (*net.UDPConn, error) {
+	c, err := net.ListenUDP("udp4", at)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := bpf.Assemble(requestsOnly())
+	if err == nil {
+		err = ipv4.NewPacketConn(c).SetBPF(filter)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// requestsOnly passes opcodes 1 and 2 (RRQ, WRQ) from ports of 1024 and above. The kernel shows it packets from the UDP header on.
+func requestsOnly() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 0, Size: 2}, // source port
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: 1024, SkipTrue: 4},
+		bpf.LoadAbsolute{Off: 8, Size: 2}, // opcode
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 2, SkipTrue: 1},
+		bpf.RetConstant{Val: 1 << 16},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
+// serveTFTP answers read requests until the port is closed.
+func (s *Server) serveTFTP(ctx context.Context, c *net.UDPConn) error {
+	server, err := tftp.NewServer("", tftp.ServerNet("udp4"), tftp.ServerRetransmit(tftpRetransmits))
+	if err != nil {
+		return err
+	}
+	server.ReadHandler(tftp.ReadHandlerFunc(s.serveRead))
+	defer context.AfterFunc(ctx, func() { server.Close() })()
+	if err := server.Serve(c); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,145 @@
+package netboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path"
+	"strings"
+	"sync"
+)
+
+// Files of the folder that clients are sent to.
+const (
+	FileShim   = "shimx64.efi"
+	FileGRUB   = "grubx64.efi"
+	FileIPXE   = "snponly.efi"
+	FileScript = "boot.ipxe"
+	FileUKI    = "troy.efi"
+	FileISO    = "troy.iso"
+)
+
+// Bounds.
+const (
+	FileMost       = 4 << 30 // bytes of a file
+	TransfersMost  = 256
+	PerAddressMost = 8
+)
+
+// ErrNoBootFiles is returned for a folder in which nothing that a client could load lies.
+var ErrNoBootFiles = errors.New("no boot files: want the folder net/ that troy media writes")
+
+// Options of a Server. Dir is needed.
+type Options struct {
+	Dir string // what troy media wrote as net/
+	// HTTPPort is where Handler is served at /boot/; 0 = 80.
+	HTTPPort int
+	// IPXE sends PXE clients to iPXE (Secure Boot off) in place of shim and GRUB.
+	IPXE bool
+	// Interfaces are the network cards on which questions are answered; none = all.
+	Interfaces []string
+	// Address is the server's own, for machines that have several on one card; zero = that of the card that heard the question.
+	Address netip.Addr
+	// OnNote, if set, is told in a line who was sent where. Names and addresses in it are quoted or parsed. May be called at the same time.
+	OnNote func(line string)
+}
+
+// Server answers for one folder. Close it when done.
+type Server struct {
+	o    Options
+	root *os.Root
+
+	mu        sync.Mutex
+	transfers map[netip.Addr]int
+	running   int
+}
+
+// New opens the folder. Errors: ErrNoBootFiles.
+func New(o *Options) (*Server, error) {
+	root, err := os.OpenRoot(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("boot files: %w", err)
+	}
+	s := &Server{o: *o, root: root, transfers: map[netip.Addr]int{}}
+	if s.o.HTTPPort == 0 {
+		s.o.HTTPPort = 80
+	}
+	if s.o.OnNote == nil {
+		s.o.OnNote = func(string) {}
+	}
+	for _, name := range []string{FileShim, FileIPXE, FileUKI, FileISO} {
+		if s.has(name) {
+			return s, nil
+		}
+	}
+	root.Close()
+	return nil, fmt.Errorf("%s: %w", o.Dir, ErrNoBootFiles)
+}
+
+// Close lets go of the folder.
+func (s *Server) Close() error { return s.root.Close() }
+
+// Run answers DHCP and TFTP on their ports until ctx ends. It returns when one of them fails; nil after an orderly end.
+func (s *Server) Run(ctx context.Context) error {
+	l, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	return l.Run(ctx)
+}
+
+// url is where the folder is served by HTTP.
+func (s *Server) url(self netip.Addr) string {
+	host := self.String()
+	if s.o.HTTPPort != 80 {
+		host = net.JoinHostPort(host, fmt.Sprint(s.o.HTTPPort))
+	}
+	return "http://" + host + "/boot/"
+}
+
+// has says whether a file is there to be served.
+func (s *Server) has(name string) bool {
+	info, err := s.root.Stat(name)
+	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= FileMost
+}
+
+// open opens a file by the name that a client gave. Clients put slashes before it, double them, or write them as Windows does.
+func (s *Server) open(name string) (*os.File, int64, error) {
+	name = strings.ReplaceAll(name, `\`, "/")
+	for part := range strings.SplitSeq(name, "/") {
+		if strings.HasPrefix(part, ".") {
+			return nil, 0, fs.ErrNotExist
+		}
+	}
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	if !fs.ValidPath(name) || strings.ContainsRune(name, 0) || !s.has(name) {
+		return nil, 0, fs.ErrNotExist
+	}
+	f, err := s.root.Open(name)
+	if err != nil {
+		return nil, 0, fs.ErrNotExist
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, 0, fs.ErrNotExist
+	}
+	return f, info.Size(), nil
+}
+
+// DHCPAdvice is what to set at the DHCP server of the site where no proxyDHCP runs (--no-dhcp).
+func DHCPAdvice(self netip.Addr, httpPort int) string {
+	s := Server{o: Options{HTTPPort: httpPort}}
+	if httpPort == 0 {
+		s.o.HTTPPort = 80
+	}
+	return fmt.Sprintf(`set at the DHCP server, for clients of x86-64 UEFI (option 93 is 7 or 9):
+  option 66 (TFTP server name, next-server)   %[1]s
+  option 67 (boot file name)                  %[2]s
+and for UEFI HTTP boot (option 93 is 16): option 60 HTTPClient, option 67 %[3]s%[4]s
+`, self, FileShim, s.url(self), FileUKI)
+}

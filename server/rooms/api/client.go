@@ -1,0 +1,167 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"troy/server/protocol"
+	"troy/server/rooms"
+	"troy/server/state"
+)
+
+// ErrDown is returned when nobody answers at the server's address.
+var ErrDown = errors.New("the server does not answer")
+
+// answerMost bounds what a server may send.
+const answerMost = 64 << 20
+
+// Client calls a server.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// NewClient makes a client for the server with this base URL. httpClient nil = one that waits half a minute.
+func NewClient(base, token string, httpClient *http.Client) *Client {
+	if httpClient == nil {
+		httpClient = &http.Client{Timeout: 30 * time.Second}
+	}
+	return &Client{strings.TrimSuffix(base, "/"), token, httpClient}
+}
+
+// call sends in (nil: GET) and reads the answer into out.
+func (c *Client) call(ctx context.Context, name string, in, out any) error {
+	method, body := http.MethodGet, io.Reader(nil)
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		method, body = http.MethodPost, bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, c.base+Prefix+name, body)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+c.token)
+	r.Header.Set("Content-Type", "application/json")
+	w, err := c.http.Do(r)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDown, err)
+	}
+	defer w.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(w.Body, answerMost))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDown, err)
+	}
+	if w.StatusCode != http.StatusOK {
+		return failure(w.StatusCode, b)
+	}
+	return json.Unmarshal(b, out)
+}
+
+// failure makes an error of an answer that is no success, of the class that the server had.
+func failure(status int, body []byte) error {
+	var f protocol.Failure
+	if json.Unmarshal(body, &f) != nil || f.Error == "" {
+		f.Error = "the server answers with status " + http.StatusText(status)
+	}
+	switch status {
+	case http.StatusNotFound:
+		return &answered{f.Error, rooms.ErrNotFound}
+	case http.StatusBadRequest:
+		return &answered{f.Error, rooms.ErrInvalid}
+	case http.StatusInsufficientStorage:
+		return &answered{f.Error, state.ErrFull}
+	}
+	return errors.New(f.Error)
+}
+
+// answered is an error that a server told, in its words.
+type answered struct {
+	text  string
+	class error
+}
+
+func (a *answered) Error() string { return a.text }
+func (a *answered) Unwrap() error { return a.class }
+
+// get is call without a request.
+func get[T any](ctx context.Context, c *Client, name string) (out T, err error) {
+	err = c.call(ctx, name, nil, &out)
+	return out, err
+}
+
+// Status asks how everything stands.
+func (c *Client) Status(ctx context.Context) (*rooms.Status, error) {
+	return get[*rooms.Status](ctx, c, "status")
+}
+
+// Hosts asks for the machines of a room; "" = all.
+func (c *Client) Hosts(ctx context.Context, room string) ([]rooms.Host, error) {
+	return get[[]rooms.Host](ctx, c, "hosts?room="+url.QueryEscape(room))
+}
+
+// Host asks for one machine.
+func (c *Client) Host(ctx context.Context, id string) (*HostDetail, error) {
+	return get[*HostDetail](ctx, c, "hosts/"+url.PathEscape(id))
+}
+
+// Nights asks for the history of so many days.
+func (c *Client) Nights(ctx context.Context, days int) ([]state.Night, error) {
+	return get[[]state.Night](ctx, c, fmt.Sprintf("nights?days=%d", days))
+}
+
+// Previous asks what a rollback would bring back.
+func (c *Client) Previous(ctx context.Context, room string) (*state.Target, error) {
+	return get[*state.Target](ctx, c, "previous?room="+url.QueryEscape(room))
+}
+
+// Estimate asks what a promotion would take.
+func (c *Client) Estimate(ctx context.Context, p rooms.Promotion) (out *rooms.Estimate, err error) {
+	err = c.call(ctx, "estimate", p, &out)
+	return out, err
+}
+
+// Promote gives a room a version.
+func (c *Client) Promote(ctx context.Context, p rooms.Promotion) (out *state.Target, err error) {
+	err = c.call(ctx, "promote", p, &out)
+	return out, err
+}
+
+// Rollback gives a room back a version.
+func (c *Client) Rollback(ctx context.Context, p rooms.Promotion) (out *state.Target, err error) {
+	err = c.call(ctx, "rollback", p, &out)
+	return out, err
+}
+
+// Stop keeps machines of a room from beginning; why "" lets them again.
+func (c *Client) Stop(ctx context.Context, room, why string) error {
+	return c.call(ctx, "stop", Stop{room, why}, &struct{}{})
+}
+
+// Assign names the machine that shows a code.
+func (c *Client) Assign(ctx context.Context, code, name, room string) error {
+	return c.call(ctx, "assign", Assign{code, name, room}, &struct{}{})
+}
+
+// Forget drops what the server knows of a machine.
+func (c *Client) Forget(ctx context.Context, id string) error {
+	return c.call(ctx, "forget", Which{Host: id}, &struct{}{})
+}
+
+// Wake calls a machine, or a room, and returns how many machines were called.
+func (c *Client) Wake(ctx context.Context, room, id string) (int, error) {
+	var w Woken
+	err := c.call(ctx, "wake", Which{room, id}, &w)
+	return w.Machines, err
+}

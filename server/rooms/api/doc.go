@@ -1,0 +1,26 @@
+// Package api is the HTTP side of package rooms: JSON under /v1/admin/, for the command line, the status page and scripts.
+//
+//	GET  /v1/admin/status                        rooms.Status
+//	GET  /v1/admin/hosts[?room=ROOM]             []rooms.Host
+//	GET  /v1/admin/hosts/{id}                    HostDetail; id is a name, key, MAC address, UUID or code
+//	GET  /v1/admin/nights[?days=N]               []state.Night, the newest first; 30 days
+//	POST /v1/admin/estimate   rooms.Promotion →  rooms.Estimate; changes nothing
+//	POST /v1/admin/promote    rooms.Promotion →  state.Target
+//	POST /v1/admin/rollback   rooms.Promotion →  state.Target; version 0 = the one before
+//	GET  /v1/admin/previous?room=ROOM            state.Target that a rollback would bring back
+//	POST /v1/admin/stop       Stop            →  {}
+//	POST /v1/admin/assign     Assign          →  {}
+//	POST /v1/admin/forget     Which           →  {}
+//	POST /v1/admin/wake       Which           →  Woken
+//	POST /v1/admin/reload     {}              →  {}; reads lab.yaml now
+//	GET  /v1/admin/changes?after=REV             Revision, as soon as it is another than REV, or after 20 s
+//
+// Every answer that is no success is a protocol.Failure of one line: 400 for a request that can never be right, 401 without the token, 404 for what is
+// not there, 413 too large, 507 for a full disk, 500 for the rest. Unknown members are refused. Times are RFC 3339, sizes bytes, durations seconds.
+//
+// # Who may
+//
+// Authorization: Bearer TOKEN. NewHandler refuses everything else; a caller that has checked a login of its own (a session of the
+// status page) uses the Keeper, or the Handler that Open gives. A token is drawn by LoadToken and kept in a file that only
+// its owner reads. Without TLS it can be read on the wire: the command line uses the loopback.
+package api
