@@ -73,20 +73,32 @@ func Disks() ([]DiskInfo, error) {
 	return out, err
 }
 
-// Describe looks at one disk, which may be an image file: then it has no serial and is neither removable nor on USB.
+// ErrPartition: what should be a whole disk is a partition.
+var ErrPartition = errors.New("a partition, not a whole disk")
+
+// Describe looks at one disk, which may be an image file or a loop device: those have no serial and are neither removable nor on USB.
+// Errors: ErrPartition, and those of opening.
 func Describe(path string, o *blockdev.Options) (DiskInfo, error) {
-	if disks, err := blockdev.Disks(); err == nil {
-		for _, d := range disks {
-			if d.Path == path {
-				all, err := Disks()
-				for _, i := range all {
-					if i.Path == path {
-						return i, err
-					}
-				}
-			}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return DiskInfo{}, err
+	}
+	all, err := Disks()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return DiskInfo{}, err
+	}
+	for _, d := range all {
+		if d.Path == real {
+			return d, nil
 		}
 	}
+	if _, err := os.Stat(filepath.Join("/sys/class/block", filepath.Base(real), "partition")); err == nil && strings.HasPrefix(real, "/dev/") {
+		return DiskInfo{}, fmt.Errorf("%s: %w", path, ErrPartition)
+	}
+	return describeFile(path, o)
+}
+
+func describeFile(path string, o *blockdev.Options) (DiskInfo, error) {
 	i := DiskInfo{Disk: blockdev.Disk{Name: filepath.Base(path), Path: path}}
 	dev, err := blockdev.Open(path, readOnly(o))
 	if err != nil {
