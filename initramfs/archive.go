@@ -102,9 +102,6 @@ func Pack(out string, files []File) error {
 	})
 }
 
-// cpioUnit is what archives that follow each other are aligned to; 4 would do.
-const cpioUnit = 512
-
 func copyRecords(w cpio.RecordWriter, archive *cpio.Archive) error {
 	for _, name := range archive.Order {
 		if err := w.WriteRecord(cpio.MakeReproducible(archive.Files[name])); err != nil {

@@ -29,7 +29,7 @@ func testBoot(t *testing.T) *Boot {
 	t.Helper()
 	return &Boot{
 		Loaders: loaders(t), Kernel: environment(t, "KERNEL"), Initrd: sharedBuild(t).path, Cmdline: testCmdline,
-		Site: []File{{Name: "config", Data: []byte("troy.server=http://192.0.2.7\n")}, {Name: "etc/troy/ca.pem", Data: []byte("some certificate\n")}},
+		Site: []File{{Name: "config", Data: []byte("troy.server=http://192.0.2.7\n")}, {Name: "ca.pem", Data: []byte("some certificate\n")}},
 	}
 }
 
@@ -88,8 +88,7 @@ func TestStickWithSecureBoot(t *testing.T) {
 		`PROBE: disk nvme0n1`, `PROBE: disk sda`, `PROBE: disk vda virtio_blk`,
 		`PROBE: interface eth0`, `PROBE: interface eth1`, `PROBE: variable BootCurrent`,
 		`PROBE: SecureBoot \[6 0 0 0 1\] <nil>`, `PROBE: lockdown none \[integrity\] confidentiality <nil>`,
-		`PROBE: site ca.pem "some certificate\\n" <nil>`, `PROBE: site config "troy.server=http://192.0.2.8\\n" <nil>`,
-		`PROBE: site server "http://192.0.2.1/\\n" <nil>`, `PROBE: done`)
+		`PROBE: site ca.pem "some certificate\\n" <nil>`, `PROBE: site config "troy.server=http://192.0.2.8\\n" <nil>`, `PROBE: done`)
 	talk(t, m)
 	if out, err := exec.Command("ntfscat", ntfs, "hello").CombinedOutput(); err != nil || string(out) != "sum 42\n" {
 		t.Errorf("what the machine wrote by ntfs-3g reads as %q (%v)", out, err)

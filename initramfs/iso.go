@@ -85,7 +85,7 @@ const (
 
 func (o *ISOOptions) xorriso(ctx context.Context, tree, fat, record string, w io.Writer) error {
 	cmd := exec.CommandContext(ctx, "xorriso", "-as", "mkisofs", "-quiet", "-V", o.label(), "-r", "-iso-level", "3",
-		"-G", record,
+		"-G", record, "--set_all_file_dates", "1980010100000000",
 		"-b", cdBIOS, "-no-emul-boot", "-boot-load-size", "4",
 		"-eltorito-alt-boot", "-e", "--interval:appended_partition_2:all::", "-no-emul-boot",
 		"-append_partition", "2", "0xef", fat, "-appended_part_as_gpt", "--gpt_disk_guid", o.diskGUID(), tree)

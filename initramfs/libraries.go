@@ -32,7 +32,7 @@ var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",
 // is where the linker looks for them. What a program loads later by dlopen is not
 // found, and scripts are refused. Errors: [exec.ErrNotFound], [ErrProgram], [ErrLibrary].
 func Tools(ctx context.Context, programs []string) ([]File, error) {
-	c := collector{seen: make(map[string]bool)}
+	c := collector{seen: make(map[string]bool), names: make(map[string]bool)}
 	for _, name := range programs {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -66,7 +66,8 @@ func findProgram(name string) (string, error) {
 // collector gathers files, each name once.
 type collector struct {
 	files []File
-	seen  map[string]bool // names in the archive
+	seen  map[string]bool // paths in the archive
+	names map[string]bool // their last names
 }
 
 // add takes the ELF file source as name, and all that it needs.
@@ -74,7 +75,7 @@ func (c *collector) add(source, name string, mode uint32) error {
 	if c.seen[name] {
 		return nil
 	}
-	c.seen[name] = true
+	c.seen[name], c.names[filepath.Base(name)] = true, true
 	data, err := os.ReadFile(source)
 	if err != nil {
 		return err
@@ -107,6 +108,9 @@ func (c *collector) addNeeded(f *elf.File, source string) error {
 	}
 	dirs := append(runPath(f, source), libraryDirs...)
 	for _, lib := range libraries {
+		if c.names[filepath.Base(lib)] { // the dynamic linker goes by this name, too, and takes the first
+			continue
+		}
 		found, err := findLibrary(lib, dirs)
 		if err != nil {
 			return fmt.Errorf("%w, needed by %s", err, source)

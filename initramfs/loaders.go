@@ -14,8 +14,8 @@ type Loader struct {
 	Package string
 }
 
-// The boot loaders that media are made of. Firmware with Microsoft's keys starts
-// shim, which starts GRUB and lets it start kernels that Debian signed.
+// The boot loaders that media are made of; read only. Firmware with Microsoft's keys starts
+// shim, which starts GRUB and lets it start kernels that Debian signed. iPXE is not signed.
 var (
 	Shim     = Loader{"usr/lib/shim/shimx64.efi.signed", "shim-signed"}
 	GRUBDisk = Loader{"usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "grub-efi-amd64-signed"}

@@ -269,7 +269,7 @@ func TestNet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"grub/grub.cfg": "linux (http,192.0.2.1,8080)/boot/troy/vmlinuz quiet", "boot.ipxe": "kernel troy/vmlinuz quiet", "dnsmasq.conf": "dhcp-boot",
+		"grub/grub.cfg": "for from in '(http,192.0.2.1,8080)/boot' ''; do", "boot.ipxe": "kernel troy/vmlinuz quiet", "dnsmasq.conf": "dhcp-boot",
 	} {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil || !bytes.Contains(got, []byte(want)) {

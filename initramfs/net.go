@@ -14,9 +14,9 @@ import (
 type NetOptions struct {
 	Boot *Boot
 	UKI  string // unified kernel image for UEFI HTTP boot; empty = none
-	// URL is where the tree will be served by HTTP, such as http://boot.example:8080/troy/.
-	// With it GRUB loads kernel and initramfs by HTTP, without it the way it came itself
-	// (mostly TFTP, which is slower). Only http.
+	// URL is where the tree will be served by HTTP, such as http://192.0.2.1:8080/boot/.
+	// GRUB tries to load kernel and initramfs there, and then the way it came itself
+	// (mostly TFTP, which is slower). Only http; empty = only the latter.
 	URL string
 	Out string // folder to write to; what else is in it stays
 }
@@ -96,21 +96,24 @@ func grubURL(s string) (string, error) {
 	return "(http," + device + ")" + strings.TrimSuffix(u.Path, "/") + "/", nil
 }
 
-// netConfig is grub.cfg for GRUB that came by the network. from is a place in GRUB's
-// words; empty = where GRUB itself came from.
+// netConfig is grub.cfg for GRUB that came by the network. It tries to load from
+// the given place, in GRUB's words, then from where GRUB itself came from (empty).
 func (b *Boot) netConfig(from string) string {
-	if from == "" {
-		from = "/"
+	places := "''"
+	if from != "" {
+		places = "'" + strings.TrimSuffix(from, "/") + "' ''"
 	}
 	return fmt.Sprintf(`# Troy by network
 set pager=0
-echo "Troy: loading from %[1]s of $net_default_server"
-if linux %[1]s%[2]s %[3]s; then
-	if initrd %[1]s%[4]s; then
-		boot
+for from in %[1]s; do
+	echo "Troy: loading from $from/%[2]s"
+	if linux "$from/%[2]s" %[3]s; then
+		if initrd "$from/%[4]s"; then
+			boot
+		fi
 	fi
-fi
-%[5]s`, from, kernelName, grubWords(b.Cmdline), initrdName, grubFailure("the boot server does not have it (see above)"))
+done
+%[5]s`, places, kernelName, grubWords(b.Cmdline), initrdName, grubFailure("the boot server does not have it (see above)"))
 }
 
 // ipxe is the script for iPXE. Its paths are relative to where the script came from.

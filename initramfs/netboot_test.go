@@ -3,6 +3,7 @@ package initramfs
 import (
 	"net"
 	"net/http"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,7 +32,13 @@ func bootServer(t *testing.T, tree string, changes ...string) *vm.Network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: http.FileServer(http.Dir(tree))}
+	files := http.FileServer(http.Dir(tree))
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if kind := map[string]string{".efi": "application/efi", ".iso": "application/vnd.efi-iso"}[path.Ext(r.URL.Path)]; kind != "" {
+			w.Header().Set("Content-Type", kind)
+		}
+		files.ServeHTTP(w, r)
+	})}
 	var done sync.WaitGroup
 	done.Go(func() { _ = server.Serve(l) }) // until Close
 	t.Cleanup(func() {

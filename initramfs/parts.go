@@ -74,7 +74,6 @@ func (info *Info) writePart(ctx context.Context, o *Options, p piece, w io.Write
 	if err != nil {
 		return err
 	}
-	packed = pad(packed, cpioUnit)
 	info.Parts = append(info.Parts, Part{Name: p.name, RawSize: int64(raw.Len()), Size: int64(len(packed))})
 	info.RawSize += int64(raw.Len())
 	info.Size += int64(len(packed))

@@ -118,8 +118,7 @@ func (k *killing) kill(i int) bool {
 	}
 	moment := moments[n]
 	after := time.Duration(k.r.Int64N(int64(moment.most)))
-	// The main steps need no firmware, which takes longer than they do; the start after the kill has it.
-	said, killed := k.start(moment.line, after, n < 3)
+	said, killed := k.start(moment.line, after)
 	if !killed {
 		k.spent = true
 		return false
@@ -135,16 +134,12 @@ func (k *killing) kill(i int) bool {
 	return true
 }
 
-// start starts the agent, by QEMU itself if the firmware is left out, and cuts the power some time after a line. killed is false
-// when it ended by itself.
-func (k *killing) start(line string, after time.Duration, bare bool) (said string, killed bool) {
+// start starts the agent and cuts the power some time after a line. killed is false when it ended by itself.
+func (k *killing) start(line string, after time.Duration) (said string, killed bool) {
 	k.t.Helper()
 	c, err := k.pc.KernelConfig("troy.server=http://10.77.0.1:8080")
 	if err != nil {
 		k.t.Fatal(err)
-	}
-	if bare {
-		c.Firmware = nil
 	}
 	machine, err := vm.Start(k.t.Context(), c)
 	if err != nil {

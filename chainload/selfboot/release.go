@@ -62,8 +62,9 @@ type GRUB struct {
 	Kernel  string // names of files of the release
 	Initrd  string
 	Cmdline string // kernel arguments; troy.copy= is added
-	// Site names files of the release that GRUB lays over the initramfs, into
-	// /etc/troy, as media do with the admin's files.
+	// Site names files of the release that GRUB lays over the initramfs, as
+	// /site.NAME, as media do with the admin's files: the initramfs has links to them
+	// in /etc/troy. (Directories that GRUB 2.06 adds are refused by Linux.)
 	Site []string
 }
 
@@ -89,7 +90,7 @@ func NewSigned(version string, shim, grub, kernel, initrd File, cmdline string) 
 }
 
 // AddSite adds a file of the admin, such as config or ca.pem, to a release with
-// GRUB; the agent finds it in /etc/troy. A UKI has its own inside, and is left
+// GRUB: see GRUB.Site. A UKI has its own inside, and is left
 // as it is.
 func (r *Release) AddSite(f File) {
 	if r.GRUB == nil {
@@ -169,7 +170,7 @@ func (g *GRUB) config(c Copy) ([]byte, error) {
 		if !goodName(name) {
 			return nil, fmt.Errorf("file %.80q of the site", name)
 		}
-		site += fmt.Sprintf(` "newc:etc/troy/%s:$cmdpath/%s"`, name, name)
+		site += fmt.Sprintf(` "newc:site.%s:$cmdpath/%s"`, name, name)
 	}
 	var args []string
 	for _, word := range append(without(strings.Fields(g.Cmdline)), "troy.copy="+string(c)) {

@@ -116,7 +116,7 @@ func TestConfig(t *testing.T) {
 	b, err := os.ReadFile(m.find("EFI/Troy/a/" + configName))
 	must(t, err)
 	want := `linux "$cmdpath/vmlinuz" 'console=ttyS0' 'troy.server=https://[fd00::1]:8443/?a=$b&c#d' 'troy.copy=a'; then`
-	if !strings.Contains(string(b), `initrd "$cmdpath/initramfs.zst" "newc:etc/troy/ca.pem:$cmdpath/ca.pem"; then`) {
+	if !strings.Contains(string(b), `initrd "$cmdpath/initramfs.zst" "newc:site.ca.pem:$cmdpath/ca.pem"; then`) {
 		t.Errorf("%s", b)
 	}
 	if !strings.Contains(string(b), want) || strings.Contains(string(b), "COPY") || strings.Contains(string(b), "OTHER") {

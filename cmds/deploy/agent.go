@@ -43,6 +43,7 @@ type agent struct {
 	firmware chainload.FirmwareInfo
 	decision chainload.Decision
 	trial    bool // this agent is a new one that has to report before it is kept
+	own      ownCopy
 	renewed  bool // a newer agent is to be started next
 	admitted bool // the journal may be written to
 
@@ -116,6 +117,9 @@ func (a *agent) work(ctx context.Context) error {
 	a.readIdentity()
 	diskErr := a.openDisk(ctx)
 	a.readFirmware()
+	if err := a.supported(); err != nil {
+		diskErr, a.parentChanged = err, nil
+	}
 	if diskErr == nil && !a.reinstalling() {
 		if diskErr = a.judge(ctx); diskErr == nil {
 			diskErr = a.resume(ctx)
@@ -131,7 +135,9 @@ func (a *agent) work(ctx context.Context) error {
 	}
 	if order.Action == protocol.ActionProvision && errors.Is(diskErr, target.ErrNone) {
 		a.say("%v", diskErr)
-		return a.provision(ctx, order)
+		err := a.provision(ctx, order)
+		a.renewed = a.keepAgent(ctx, order)
+		return err
 	}
 	if diskErr != nil && a.parentChanged == nil {
 		return diskErr
@@ -163,6 +169,9 @@ func (a *agent) readMedia() error {
 func (a *agent) handOver(ctx context.Context, code int, failure error) error {
 	if !a.o.handOff {
 		return a.report(ctx, code, failure)
+	}
+	if a.supported() != nil {
+		return a.report(ctx, code, failure) // a restart would end here again
 	}
 	if a.noWindows {
 		return a.again(ctx, code, failure)

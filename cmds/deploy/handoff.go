@@ -19,7 +19,7 @@ func (a *agent) chainloadOptions() *chainload.Options {
 	t := a.target
 	return &chainload.Options{
 		ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number), ESP: a.espEntry(), Disk: t.Table.DiskGUID, Data: t.Data.GUID,
-		KeepStore: true, AgentFirst: !a.trial, Methods: a.decision.Methods,
+		KeepStore: true, AgentFirst: !a.trial, AgentEntry: a.own.entry, Methods: a.decision.Methods,
 	}
 }
 
@@ -43,9 +43,15 @@ func (a *agent) readFirmware() {
 		a.say("firmware: %v", err)
 	}
 	a.firmware = f
-	if err := f.Supported(); err != nil && a.o.handOff && a.o.drivers {
-		a.say("firmware: %v", err)
+}
+
+// supported refuses a machine that was started by a BIOS: what is deployed there could not be started. On a machine that is
+// up already (-no-link, -no-handoff) there is nothing to start.
+func (a *agent) supported() error {
+	if !a.o.handOff || !a.o.drivers || a.firmware.Kind == "" {
+		return nil
 	}
+	return untouched("firmware", a.firmware.Supported())
 }
 
 func (a *agent) uefi() bool { return a.firmware.Kind == chainload.UEFI }

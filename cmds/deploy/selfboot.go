@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"troy/chainload/selfboot"
@@ -14,6 +15,12 @@ import (
 	"troy/image/trust"
 	"troy/server/protocol"
 )
+
+// ownCopy is what this start knows of the agent's copies on the machine's ESP.
+type ownCopy struct {
+	entry  *uint16 // the boot entry that stays the first; nil: the one that started this agent
+	failed string  // the version that did not come up on the trial before this start
+}
 
 // judgeAgent finds out whether this agent is one on trial, or the old one after a trial that failed.
 func (a *agent) judgeAgent(ctx context.Context) {
@@ -25,15 +32,23 @@ func (a *agent) judgeAgent(ctx context.Context) {
 		a.say("agent: %v", err)
 		return
 	}
+	tried := a.memo.Agent.Trial.Version
 	next, verdict, message := a.memo.Agent.Judge(st)
 	a.memo.Agent, a.trial = next, verdict == selfboot.OnTrial
 	if message != "" {
 		a.say("agent: %s", message)
 	}
 	if verdict == selfboot.TrialFailed {
-		if err := a.keep(); err != nil {
-			a.say("journal: %v", err)
-		}
+		a.own.failed = tried
+		a.keepState(next)
+	}
+}
+
+// keepState makes s what is remembered of updates.
+func (a *agent) keepState(s selfboot.State) {
+	a.memo.Agent = s
+	if err := a.keep(); err != nil {
+		a.say("journal: %v", err)
 	}
 }
 
@@ -47,10 +62,8 @@ func (a *agent) confirmAgent() {
 		a.say("agent: %v", err)
 		return
 	}
-	a.memo.Agent, a.trial = next, false
-	if err := a.keep(); err != nil {
-		a.say("journal: %v", err)
-	}
+	a.trial = false
+	a.keepState(next)
 	a.say("agent: the new one is kept")
 }
 
@@ -75,11 +88,15 @@ func (a *agent) bringAgent(ctx context.Context, order *protocol.Order) (restart 
 	if err != nil {
 		return false, err
 	}
-	if c, ok := st.Copies[st.First]; ok && c.Problem == nil && c.Version == order.Agent {
-		return false, nil // it is what starts already
+	if st.Running == "" && st.First != "" {
+		a.own.entry = st.Copies[st.First].Entry // the stick or the network that started this agent is needed once
 	}
-	if order.Retry {
-		a.memo.Agent = a.memo.Agent.Forget(order.Agent)
+	if holds(st, st.First, order.Agent) || holds(st, st.Running, order.Agent) {
+		return false, nil // it starts already
+	}
+	state, err := a.mayTry(st, order)
+	if err != nil {
+		return false, err
 	}
 	src, err := a.openStore(ctx, order)
 	if err != nil {
@@ -90,25 +107,65 @@ func (a *agent) bringAgent(ctx context.Context, order *protocol.Order) (restart 
 		return false, err
 	}
 	if st.Running == "" {
-		r, err := selfboot.Install(ctx, o, release)
-		if err == nil {
-			a.say("agent: %s is on this machine's own disk, copy %s; it starts without stick or network from now on", release.Version, r.Copy)
-		}
-		return false, err
+		return false, a.install(ctx, o, state, release)
 	}
-	next, err := selfboot.Update(ctx, o, a.memo.Agent, release)
+	return a.update(ctx, o, state, release)
+}
+
+// holds says whether a copy is whole and of that version.
+func holds(st *selfboot.Status, c selfboot.Copy, version string) bool {
+	state, ok := st.Copies[c]
+	return ok && state.Problem == nil && state.Version == version
+}
+
+// mayTry refuses a version that did not come up here, before it is fetched. An order to try again counts from the start after
+// the one that found that out: it may stand for long.
+func (a *agent) mayTry(st *selfboot.Status, order *protocol.Order) (selfboot.State, error) {
+	s, v := a.memo.Agent, order.Agent
+	if order.Retry && a.own.failed != v {
+		return s.Forget(v), nil
+	}
+	if slices.Contains(s.Failed, v) {
+		return s, fmt.Errorf("%w: %s; order it again to try once more", selfboot.ErrFailedBefore, v)
+	}
+	if st.Running == "" && s.Trial != nil && s.Trial.Version == v {
+		return s, fmt.Errorf("%w: %s, on this machine's own disk: start it from there", selfboot.ErrTrial, v)
+	}
+	return s, nil
+}
+
+// install brings the first copy to the ESP.
+func (a *agent) install(ctx context.Context, o *selfboot.Options, s selfboot.State, release *selfboot.Release) error {
+	r, err := selfboot.Install(ctx, o, release)
+	if err != nil {
+		return err
+	}
+	a.own.entry = &r.Entry
+	a.say("agent: %s is on this machine's own disk, copy %s; it starts without stick or network from now on", release.Version, r.Copy)
+	s.Trial = nil // whatever was tried is not what starts
+	a.keepState(s)
+	return nil
+}
+
+// update brings a newer release to the copy that does not run, and makes the next start its trial.
+func (a *agent) update(ctx context.Context, o *selfboot.Options, s selfboot.State, release *selfboot.Release) (restart bool, err error) {
+	next, err := selfboot.Update(ctx, o, s, release)
 	if err != nil {
 		return false, err
 	}
+	before := a.memo.Agent
 	a.memo.Agent = next
 	if err := a.keep(); err != nil {
+		a.memo.Agent = before
 		return false, err
 	}
 	method, err := selfboot.Arm(o, next.Trial)
-	if err == nil {
-		a.say("agent: %s is tried at the next start, by %s", release.Version, method)
+	if err != nil {
+		a.keepState(before) // it is not the release that failed
+		return false, err
 	}
-	return true, err
+	a.say("agent: %s is tried at the next start, by %s", release.Version, method)
+	return true, nil
 }
 
 // Names of the boot files in a release, as `troy media` calls them.
@@ -155,14 +212,14 @@ func ownArguments() string {
 	if err != nil {
 		return "quiet"
 	}
-	var keep []string
-	for _, word := range strings.Fields(string(b)) {
+	return keepArguments(string(b))
+}
+
+// keepArguments drops what is of one start only: what boot loaders add, and what a person adds by hand. The rest may be what
+// this kind of machine needs to come up at all.
+func keepArguments(line string) string {
+	return strings.Join(slices.DeleteFunc(strings.Fields(line), func(word string) bool {
 		key, _, _ := strings.Cut(word, "=")
-		switch {
-		case key == "troy.copy" || key == "troy.shell" || key == "troy.disk":
-		case key == "console" || key == "quiet" || strings.HasPrefix(key, "troy."):
-			keep = append(keep, word)
-		}
-	}
-	return strings.Join(keep, " ")
+		return slices.Contains([]string{"BOOT_IMAGE", "initrd", "troy.copy", "troy.shell", "troy.disk"}, key)
+	}), " ")
 }

@@ -56,7 +56,7 @@ func newMediaCall(c *call) (*mediaCall, error) {
 	return m, nil
 }
 
-// runMedia writes initramfs.cpio.zst, troy.efi, usb.img and, with signed boot loaders, troy.iso and net/. It builds the agent from source, so it
+// runMedia writes initramfs.cpio.zst, troy.efi, usb.img, agent/ and, with signed boot loaders, troy.iso and net/. It builds the agent from source, so it
 // has to run inside a checkout of Troy with Go installed.
 func runMedia(ctx context.Context, c *call) error {
 	m, err := newMediaCall(c)
@@ -85,9 +85,9 @@ func runMedia(ctx context.Context, c *call) error {
 	}
 	if missing != nil {
 		fmt.Fprintf(c.stderr, "troy: %v: the media start with Secure Boot off only, no ISO image and no tree for PXE is made\n", missing)
-		return m.makeUnsigned(ctx)
+		return errors.Join(m.makeUnsigned(ctx), m.makeAgent(false))
 	}
-	return m.makeSigned(ctx, files)
+	return errors.Join(m.makeSigned(ctx, files), m.makeAgent(true))
 }
 
 func (m *mediaCall) makeInitrd(ctx context.Context, files []initramfs.File) error {

@@ -43,7 +43,7 @@ func (m *mediaConfig) flags(fs flagSet) {
 	fs.BoolVar(&m.Unsigned, "unsigned", false, "machines do not check signatures")
 	fs.Var((*paths)(&m.Arguments), "argument", "`word` for the agent such as troy.port=eth0, may be repeated")
 	fs.StringVar(&m.Append, "append", "", "kernel `arguments` (default "+defaultAppend+"); people see what the last console shows")
-	fs.StringVar(&m.BootURL, "boot-url", "", "`URL` at which the folder net will be served: GRUB then loads by HTTP and not by TFTP")
+	fs.StringVar(&m.BootURL, "boot-url", "", "`URL` at which the folder net will be served, so that GRUB loads by HTTP and not by TFTP (default: boot/ of the first server if that is http)")
 }
 
 // maxSiteFile bounds what is read of the admin's files: they lie in the memory of every machine.
@@ -74,6 +74,9 @@ func (m *mediaConfig) load(file string) error {
 		if *p.flag == "" {
 			*p.flag = *p.config
 		}
+	}
+	if m.BootURL == "" && len(m.Servers) > 0 && strings.HasPrefix(m.Servers[0], "http://") {
+		m.BootURL = strings.TrimSuffix(m.Servers[0], "/") + "/boot/" // what troy serve has there
 	}
 	if m.Append == "" {
 		m.Append = defaultAppend

@@ -18,6 +18,10 @@ type PC struct {
 	Disk string // its disk image
 	Bus  vm.Bus // how the disk is attached
 	NIC  string // model of its network card; empty = virtio
+	// Secure has the firmware enforce Secure Boot.
+	Secure bool
+	// SectorSize and PhysicalSectorSize of the disk in bytes; 0 = 512, and the same.
+	SectorSize, PhysicalSectorSize int
 	// WriteLog is an existing file to which every write to the disk is added, see vm.Disk.
 	WriteLog string
 	name     string
@@ -49,13 +53,17 @@ func (l *Lab) NewBarePC(name string) (*PC, error) {
 
 // Config is the machine as it stands there, nothing plugged in.
 func (p *PC) Config() (*vm.Config, error) {
-	firmware, err := vm.FindFirmware()
+	find := vm.FindFirmware
+	if p.Secure {
+		find = vm.FindSecureFirmware
+	}
+	firmware, err := find()
 	if err != nil {
 		return nil, err
 	}
 	return &vm.Config{
 		Name: p.name, Dir: p.lab.o.Dir, Firmware: firmware, Vars: p.vars,
-		Disks:     []vm.Disk{{Path: p.Disk, Bus: p.Bus, WriteLog: p.WriteLog}},
+		Disks:     []vm.Disk{{Path: p.Disk, Bus: p.Bus, SectorSize: p.SectorSize, PhysicalSectorSize: p.PhysicalSectorSize, WriteLog: p.WriteLog}},
 		NICs:      []vm.NIC{{Model: p.NIC, Tap: p.lab.Net.Taps[0]}},
 		Namespace: p.lab.Net.Namespace, Timeout: bootTimeout,
 		OnLine: p.show,

@@ -96,8 +96,9 @@ func (d *Disk) device(id string, index int) string {
 		dev = "virtio-blk-pci"
 	}
 	dev += fmt.Sprintf(",drive=%s,serial=%s", id, orDefault(d.Serial, "TROY"+strconv.Itoa(index)))
-	if d.SectorSize != 0 {
-		dev += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%d", d.SectorSize, d.SectorSize)
+	if d.SectorSize != 0 || d.PhysicalSectorSize != 0 {
+		logical := orDefault(d.SectorSize, 512)
+		dev += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%d", logical, orDefault(d.PhysicalSectorSize, logical))
 	}
 	return dev + bootIndex(d.BootIndex)
 }

@@ -50,7 +50,9 @@ type Disk struct {
 	Bus        Bus
 	ReadOnly   bool
 	Serial     string // serial number the guest sees; empty = "TROY" and its index
-	SectorSize int    // logical and physical sector size in bytes; 0 = 512
+	SectorSize int    // logical sector size in bytes; 0 = 512
+	// PhysicalSectorSize in bytes; 0 = the logical one.
+	PhysicalSectorSize int
 	// WriteLog is an existing file to which QEMU adds every write and flush of the guest, in the format of dm-log-writes;
 	// empty = none.
 	WriteLog string

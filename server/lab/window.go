@@ -165,7 +165,8 @@ const (
 // Open says whether one of the windows is open.
 func (h Hours) Open(now time.Time) bool { _, ok := h.Closes(now); return ok }
 
-// Closes returns when the window that is open closes; ok is false if none is. Windows that touch are one.
+// Closes returns when the window that is open closes; ok is false if none is. Windows that touch are one. For
+// windows that never leave a gap it is an instant some weeks ahead.
 func (h Hours) Closes(now time.Time) (end time.Time, ok bool) {
 	at := now
 	for range unionMost {

@@ -69,9 +69,6 @@ func (s *Server) Answer(q *dhcpv4.DHCPv4, self netip.Addr, port int) *dhcpv4.DHC
 	case port == PortDHCP && t == dhcpv4.MessageTypeDiscover:
 	case port == PortProxy && (t == dhcpv4.MessageTypeRequest || t == dhcpv4.MessageTypeInform):
 		reply = dhcpv4.MessageTypeAck
-		if id := q.ServerIdentifier(); id != nil && !id.IsUnspecified() && !id.Equal(self.AsSlice()) && port == PortDHCP {
-			return nil
-		}
 	default:
 		return nil
 	}

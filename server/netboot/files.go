@@ -1,41 +1,11 @@
 package netboot
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"path"
-
-	"pack.ag/tftp"
 )
-
-const tftpRetransmits = 5 // of one datagram, before a client is taken for gone
-
-// serveRead answers one read request of TFTP.
-func (s *Server) serveRead(r tftp.ReadRequest) {
-	from := r.Addr().AddrPort().Addr().Unmap()
-	if !s.begin(from) {
-		r.WriteError(tftp.ErrCodeNotDefined, "too many transfers, try again")
-		return
-	}
-	defer s.end(from)
-	f, size, err := s.open(r.Name())
-	if err != nil {
-		r.WriteError(tftp.ErrCodeFileNotFound, "no such file")
-		return
-	}
-	defer f.Close()
-	r.WriteSize(size)
-	n, err := io.Copy(struct{ io.Writer }{r}, io.LimitReader(f, size))
-	switch {
-	case err == nil && n == size:
-		s.o.OnNote(fmt.Sprintf("network boot: %s loaded %q (%d bytes)", from, r.Name(), n))
-	case n > 0: // firmware asks for the size first and then breaks off: no note for that
-		s.o.OnNote(fmt.Sprintf("network boot: %s stopped loading %q at %d of %d bytes", from, r.Name(), n, size))
-	}
-}
 
 // begin takes a place for a transfer; end gives it back.
 func (s *Server) begin(from netip.Addr) bool {
@@ -74,7 +44,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		http.Error(w, errors.Unwrap(err).Error(), http.StatusInternalServerError)
+		http.Error(w, "the file cannot be read", http.StatusInternalServerError)
 		return
 	}
 	h := w.Header()

@@ -10,27 +10,24 @@ import (
 	"sync"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv4"
-	"pack.ag/tftp"
 )
 
 // Listener holds the open ports of a Server.
 type Listener struct {
-	s           *Server
-	dhcp, proxy *ipv4.PacketConn
-	tftp        *net.UDPConn
+	s                 *Server
+	dhcp, proxy, tftp *ipv4.PacketConn
 }
 
 // Listen opens the three ports; Run then answers on them. The process may give up its privileges in between.
 func (s *Server) Listen() (*Listener, error) {
 	l := &Listener{s: s}
 	var err error
-	if l.dhcp, err = listenDHCP(PortDHCP); err == nil {
-		l.proxy, err = listenDHCP(PortProxy)
+	if l.dhcp, err = listen(&net.UDPAddr{Port: PortDHCP}); err == nil {
+		l.proxy, err = listen(&net.UDPAddr{Port: PortProxy})
 	}
 	if err == nil {
-		l.tftp, err = listenTFTP(&net.UDPAddr{Port: PortTFTP})
+		l.tftp, err = listen(&net.UDPAddr{Port: PortTFTP})
 	}
 	if err != nil {
 		l.Close()
@@ -68,14 +65,14 @@ func (l *Listener) Run(ctx context.Context) error {
 	return nil
 }
 
-// listenDHCP opens a port on all interfaces and asks the kernel to say on which one a packet came.
-func listenDHCP(port int) (*ipv4.PacketConn, error) {
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{Port: port})
+// listen opens a port and asks the kernel to say on which interface, and to which address, a packet came.
+func listen(at *net.UDPAddr) (*ipv4.PacketConn, error) {
+	c, err := net.ListenUDP("udp4", at)
 	if err != nil {
 		return nil, err
 	}
 	p := ipv4.NewPacketConn(c)
-	if err := p.SetControlMessage(ipv4.FlagInterface, true); err != nil {
+	if err := p.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -155,48 +152,4 @@ func (s *Server) address(index int) netip.Addr {
 		}
 	}
 	return netip.Addr{}
-}
-
-// listenTFTP opens a port that hears read and write requests only.
-func listenTFTP(at *net.UDPAddr) (*net.UDPConn, error) {
-	c, err := net.ListenUDP("udp4", at)
-	if err != nil {
-		return nil, err
-	}
-	filter, err := bpf.Assemble(requestsOnly())
-	if err == nil {
-		err = ipv4.NewPacketConn(c).SetBPF(filter)
-	}
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// requestsOnly passes opcodes 1 and 2 (RRQ, WRQ) from ports of 1024 and above. The kernel shows it packets from the UDP header on.
-func requestsOnly() []bpf.Instruction {
-	return []bpf.Instruction{
-		bpf.LoadAbsolute{Off: 0, Size: 2}, // source port
-		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: 1024, SkipTrue: 4},
-		bpf.LoadAbsolute{Off: 8, Size: 2}, // opcode
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipTrue: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 2, SkipTrue: 1},
-		bpf.RetConstant{Val: 1 << 16},
-		bpf.RetConstant{Val: 0},
-	}
-}
-
-// serveTFTP answers read requests until the port is closed.
-func (s *Server) serveTFTP(ctx context.Context, c *net.UDPConn) error {
-	server, err := tftp.NewServer("", tftp.ServerNet("udp4"), tftp.ServerRetransmit(tftpRetransmits))
-	if err != nil {
-		return err
-	}
-	server.ReadHandler(tftp.ReadHandlerFunc(s.serveRead))
-	defer context.AfterFunc(ctx, func() { server.Close() })()
-	if err := server.Serve(c); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return ctx.Err()
 }

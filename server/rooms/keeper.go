@@ -99,7 +99,7 @@ func (k *Keeper) placeAll() {
 
 // place notes in which room a machine is. k.mu is held.
 func (k *Keeper) place(key, room string) {
-	if k.placed[key] == room {
+	if old, ok := k.placed[key]; ok && old == room {
 		return
 	}
 	delete(k.members[k.placed[key]], key)

@@ -189,17 +189,24 @@ func (k *Keeper) Previous(room string) (*state.Target, error) {
 	if now == nil {
 		return nil, fmt.Errorf("%w: nothing was promoted to room %q", ErrNotFound, room)
 	}
+	bad := left(r.Targets)
 	for i := len(r.Targets) - 2; i >= 0; i-- {
-		if t := r.Targets[i]; t.Image == now.Image && t.Version != now.Version && !undone(r.Targets[i+1:], &t) {
+		if t := r.Targets[i]; t.Image == now.Image && t.Version != now.Version && !bad[t.Version] {
 			return &t, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: room %q had no other version of %s before", ErrNotFound, room, now.Image)
 }
 
-// undone says whether a version was itself left by a rollback: going back twice does not come back to what was bad.
-func undone(later []state.Target, t *state.Target) bool {
-	return len(later) > 0 && later[0].Rollback
+// left gives the versions that a rollback has left: going back twice does not come back to what was bad.
+func left(targets []state.Target) map[int]bool {
+	bad := map[int]bool{}
+	for i, t := range targets {
+		if i > 0 && t.Rollback {
+			bad[targets[i-1].Version] = true
+		}
+	}
+	return bad
 }
 
 // Rollback gives a room back the version it had before, or the one of p. Machines go back at any time that their window is open; the admin's

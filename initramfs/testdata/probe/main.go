@@ -17,6 +17,8 @@ import (
 )
 
 func main() {
+	uptime, err := os.ReadFile("/proc/uptime")
+	fmt.Printf("PROBE: uptime %s %v\n", strings.TrimSpace(string(uptime)), err)
 	fmt.Println("PROBE: started with", os.Args[1:])
 	start := time.Now()
 	p, err := coldplug.New(nil)

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/chainload"
-	"troy/chainload/efiboot"
 	"troy/chainload/selfboot"
 	"troy/vhdx"
 )
@@ -74,7 +73,7 @@ func run() error {
 	}
 	f, err := chainload.Firmware()
 	say("%s: firmware %+v %v, runs %q, first %q, a %q, b %q", mode, f, err, m.status.Running, m.status.First, m.status.Copies["a"].Version, m.status.Copies["b"].Version)
-	site, err := os.ReadFile("/etc/troy/config")
+	site, err := os.ReadFile("/site.config")
 	say("%s: config %q %v", mode, site, err)
 	var verdict selfboot.Verdict
 	var message string
@@ -254,16 +253,13 @@ func (m *machine) handOff() error {
 	return reset()
 }
 
-// fullVariables writes variables of boot entries that nothing names until the
-// firmware takes no more, then hands over.
+// fullVariables writes variables that mean nothing until the firmware takes no
+// more, then hands over.
 func (m *machine) fullVariables() error {
-	vars, err := efiboot.OpenVariables()
-	if err != nil {
-		return err
-	}
 	n, size, total := 0, 8192, 0
 	for size >= 1 {
-		err := vars.Set(fmt.Sprintf("Boot%04X", 0x8000+n), 7, make([]byte, size))
+		name := fmt.Sprintf("/sys/firmware/efi/efivars/Fill%04d-%s", n, espGUID)
+		err := os.WriteFile(name, append([]byte{7, 0, 0, 0}, make([]byte, size)...), 0o600)
 		if err != nil {
 			say("variable of %d bytes: %v", size, err)
 			size /= 4

@@ -1,0 +1,242 @@
+package qemutests
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"troy/diskwriter/blockdev"
+	"troy/initramfs"
+	"troy/qemu-tests/lab"
+	"troy/qemu-tests/vm"
+	"troy/server/protocol"
+)
+
+// agentPC is a PC whose server has it keep a copy of the agent on its own disk.
+type agentPC struct {
+	*lab.PC
+	t       *testing.T
+	lab     *lab.Lab
+	server  *lab.Server
+	release lab.Release
+	reports int
+}
+
+func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
+	t.Helper()
+	p := &agentPC{t: t, lab: small(t)}
+	var err error
+	if p.release, err = p.lab.SignedMedia(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.publish("1", p.release)
+	if p.server, err = p.lab.Serve(t.Context(), "--agent", "--merge", "now"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.server.Stop() })
+	if p.PC, err = p.lab.NewPC(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if p.Secure = secure; secure {
+		p.signBootManager()
+	}
+	return p
+}
+
+func (p *agentPC) publish(version string, r lab.Release) {
+	p.t.Helper()
+	if err := p.lab.PublishAgent(p.t.Context(), version, r); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// overlay publishes a release whose initramfs has one more file.
+func (p *agentPC) overlay(version string, f initramfs.File) {
+	p.t.Helper()
+	r, err := p.release.Overlay("agent-"+version, f)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.publish(version, r)
+}
+
+// signBootManager puts a signed GRUB in the place of Windows Boot Manager.
+func (p *agentPC) signBootManager() {
+	p.t.Helper()
+	at := p.Disk + "@@" + espOffset(p.t, p.Disk)
+	for name, from := range signedFiles(p.t, "EFI/Microsoft/Boot", "bootmgfw.efi", "echo '"+windowsStarted+"'\nhalt\n", nil) {
+		if strings.HasPrefix(name, "EFI/Microsoft/") {
+			mtools(p.t, "mcopy", "-o", "-i", at, from, "::/"+name)
+		}
+	}
+}
+
+func espOffset(t *testing.T, disk string) string {
+	t.Helper()
+	dev, err := blockdev.Open(disk, &blockdev.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	table, err := dev.ReadTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.FormatInt(table.ByType(blockdev.TypeESP)[0].Start, 10)
+}
+
+func mtools(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "MTOOLSRC=/dev/null", "MTOOLS_SKIP_CHECK=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", args, err, out)
+	}
+}
+
+// start starts the PC from the stick or from its own disk and waits until Windows was started. The serial line has to say
+// this, and reports have to come.
+func (p *agentPC) start(stick bool, reports int, want ...string) (serial string) {
+	p.t.Helper()
+	from := p.FromDisk
+	if stick {
+		from = p.FromUSB
+	}
+	serial, err := from(p.t.Context())
+	if err != nil {
+		p.t.Fatalf("%v\n%s", err, serial)
+	}
+	p.reports += reports
+	if r := reported(p.t, p.server, p.reports); r.ExitCode != 0 || r.Version != 2 || r.Outcome == protocol.OutcomeFailed {
+		p.t.Errorf("report: %+v", r)
+	}
+	rest := serial
+	for _, line := range want {
+		_, after, found := strings.Cut(rest, line)
+		if !found {
+			p.t.Fatalf("the serial line does not say %q, or not in this order:\n%s", line, serial)
+		}
+		rest = after
+	}
+	return serial
+}
+
+// never fails when the serial line says that.
+func (p *agentPC) never(serial string, lines ...string) {
+	p.t.Helper()
+	for _, line := range lines {
+		if strings.Contains(serial, line) {
+			p.t.Errorf("the serial line says %q:\n%s", line, serial)
+		}
+	}
+}
+
+// A PC is started from a stick once. From then on the firmware starts the agent from the PC's own disk, and the agent
+// replaces itself there: shim, GRUB, kernel and initramfs as Debian signed them, releases as the admin did.
+func TestAgentOnDisk(t *testing.T) {
+	p := newAgentPC(t, "own", false)
+	p.start(true, 1, "version 2 is committed", "agent: 1 is on this machine's own disk, copy a", windowsStarted)
+	p.overlay("2", marker("2"))
+	serial := p.start(false, 2,
+		"nothing to do", "agent: 2 is tried at the next start, by BootNext", "restarting into the new agent",
+		"agent 2 is on trial in copy b", "agent: the new one is kept", windowsStarted)
+	p.never(serial, "version 2 is committed")
+	soundESP(t, p.PC)
+	if !soak() {
+		return
+	}
+	p.settled()
+	p.deadKernel()
+	p.deadAgent()
+	p.retried()
+	soundESP(t, p.PC)
+}
+
+// The same where the firmware enforces Secure Boot and no key is enrolled.
+func TestAgentOnDiskSecure(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1")
+		return
+	}
+	p := newAgentPC(t, "secure", true)
+	p.start(true, 1, "agent: 1 is on this machine's own disk, copy a", windowsStarted)
+	p.overlay("2", marker("2"))
+	p.start(false, 2, "agent: 2 is tried at the next start, by BootNext", "agent 2 is on trial in copy b", "agent: the new one is kept", windowsStarted)
+	p.settled()
+	p.deadKernel()
+	soundESP(t, p.PC)
+}
+
+// marker is a file that makes an initramfs another one.
+func marker(text string) initramfs.File {
+	return initramfs.File{Name: "etc/agent-release", Data: []byte(text)}
+}
+
+// settled starts the PC with nothing to do.
+func (p *agentPC) settled() {
+	p.t.Helper()
+	p.never(p.start(false, 1, "nothing to do", windowsStarted), "agent: ", "agent/")
+}
+
+// deadKernel publishes release 3, whose kernel does not start: GRUB starts Windows in its place, the next start is the old
+// agent's, and it does not try again.
+func (p *agentPC) deadKernel() {
+	p.t.Helper()
+	r, err := p.release.Change("agent-3", "vmlinuz", func(b []byte) ([]byte, error) { return b[:1<<10], nil })
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.publish("3", r)
+	p.start(false, 1, "agent: 3 is tried at the next start, by BootNext", windowsStarted)
+	serial := p.start(false, 1, "agent 3 did not come up on its trial", "order it again to try once more", windowsStarted)
+	p.never(serial, "is tried at the next start")
+	serial = p.start(false, 1, "order it again to try once more", windowsStarted)
+	p.never(serial, "is tried at the next start", "did not come up on its trial;")
+}
+
+// deadAgent publishes release 4, in which the agent ends at once: the machine stays at a prompt until somebody restarts
+// it. That start is the old agent's.
+func (p *agentPC) deadAgent() {
+	p.t.Helper()
+	p.overlay("4", initramfs.File{Name: "bin/deploy", Data: []byte("#!/bin/sh\necho THE AGENT ENDS HERE\nexit 1\n"), Mode: 0o755})
+	c, err := p.Config()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	m, err := vm.Start(p.t.Context(), c)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer m.Close()
+	for _, line := range []string{"agent: 4 is tried at the next start, by BootNext", "THE AGENT ENDS HERE"} {
+		if _, err := m.Expect(p.t.Context(), line); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	m.Kill()
+	p.reports++
+	p.start(false, 1, "agent 4 did not come up on its trial", "order it again to try once more", windowsStarted)
+}
+
+// retried publishes a good release after bad ones.
+func (p *agentPC) retried() {
+	p.t.Helper()
+	p.overlay("5", marker("5"))
+	p.start(false, 2, "agent: 5 is tried at the next start", "agent 5 is on trial", "agent: the new one is kept", windowsStarted)
+	p.settled()
+}
+
+// soundESP asks fsck.fat about the ESP.
+func soundESP(t *testing.T, pc *lab.PC) {
+	t.Helper()
+	volume := filepath.Join(t.TempDir(), "esp")
+	if err := cutESP(t.Context(), pc.Disk, volume); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "fsck.fat", "-n", volume).CombinedOutput(); err != nil {
+		t.Errorf("fsck.fat: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,59 @@
+package lab
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"troy/initramfs"
+)
+
+// Release is a folder with the boot files of the agent, as `troy media` makes it.
+type Release string
+
+// SignedMedia makes a stick with Debian's signed boot loaders and returns the boot files of the same agent. PCs start from
+// this stick from now on. Kernel and initramfs are the lab's.
+func (l *Lab) SignedMedia(ctx context.Context) (Release, error) {
+	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.Kernel, Initrd: l.Initrd, Cmdline: "quiet console=ttyS0"}
+	l.USB = filepath.Join(l.o.Dir, "signed.img")
+	if err := initramfs.USB(ctx, &initramfs.USBOptions{Boot: boot, Out: l.USB}); err != nil {
+		return "", err
+	}
+	dir := filepath.Join(l.o.Dir, "agent")
+	return Release(dir), initramfs.Agent(boot, "", dir)
+}
+
+// Change makes a release of another name in which one file has other content.
+func (r Release) Change(name, file string, change func([]byte) ([]byte, error)) (Release, error) {
+	dir := filepath.Join(filepath.Dir(string(r)), name)
+	if err := os.CopyFS(dir, os.DirFS(string(r))); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, file)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		b, err = change(b)
+	}
+	if err != nil {
+		return "", err
+	}
+	return Release(dir), os.WriteFile(path, b, 0o644)
+}
+
+// Overlay makes a release whose initramfs has further files, which replace those of the same name.
+func (r Release) Overlay(name string, files ...initramfs.File) (Release, error) {
+	over := string(r) + "." + name + ".cpio"
+	defer os.Remove(over)
+	if err := initramfs.Pack(over, files); err != nil {
+		return "", err
+	}
+	return r.Change(name, "initramfs.cpio.zst", func(b []byte) ([]byte, error) {
+		more, err := os.ReadFile(over)
+		return append(b, more...), err
+	})
+}
+
+// PublishAgent publishes a release and signs it, as an admin does.
+func (l *Lab) PublishAgent(ctx context.Context, version string, r Release) error {
+	return l.command(ctx, "agent", "publish", "--store", l.Store, "--version", version, string(r))
+}

@@ -1,0 +1,225 @@
+package lab
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/server/protocol"
+)
+
+const good = `format: 1
+zone: Europe/Berlin
+bandwidth: 900
+agent: "2026.11"
+mirrors: ["http://10.1.0.9/repo"]
+images: [win11-lab, win10]
+defaults:
+  image: win11-lab
+  merge: lazy
+  windows:
+    - {days: [mon, tue], from: "22:00", to: "05:30"}
+  except: [2026-12-24]
+  wave: 10
+rooms:
+  test: {always: true, healthy: 50}
+  B204:
+    bandwidth: 500.5
+    after: test
+    broadcast: [10.2.4.255]
+    provision: {allow: true, wipe: true, slot_gib: 20}
+    reinstall: true
+    reset: boot
+    at_close: finish
+  spare:
+hosts:
+  - {name: b204-01, room: B204, mac: "52-54-00-12-34-AB"}
+  - {name: b204-02, room: B204, uuid: 4C4C4544-0000-1000-8000-000000000001, version: 6}
+`
+
+func parse(t *testing.T, text string) *Lab {
+	t.Helper()
+	l, err := Parse("lab.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestParse(t *testing.T) {
+	l := parse(t, good)
+	p, ok := l.Room("B204")
+	if !ok || p.Image != "win11-lab" || p.Wave != 10 || p.Reset != ResetBoot || p.AtClose != CloseFinish || !*p.Reinstall || !p.Provision.Wipe || p.After != "test" {
+		t.Errorf("B204 = %+v, %v", p, ok)
+	}
+	if r := l.Rate(&p); r != 500_500_000/8 {
+		t.Errorf("rate = %d", r)
+	}
+	if s, _ := l.Room("spare"); *s.Reinstall || s.Reset != ResetUpdate || len(s.Windows) != 1 || s.Provision.Allow || !*s.Wake || s.Failures != DefaultFailures {
+		t.Errorf("spare = %+v", s)
+	}
+	if _, ok := l.Room("none"); ok {
+		t.Error("a room of nowhere")
+	}
+	if h := l.Find(&protocol.Machine{MACs: []string{"00:00:00:00:00:01", "52:54:00:12:34:ab"}}); h == nil || h.Name != "b204-01" {
+		t.Errorf("by MAC: %v", h)
+	}
+	if h := l.Find(&protocol.Machine{UUID: "4c4c4544-0000-1000-8000-000000000001"}); h == nil || h.Version != 6 {
+		t.Errorf("by UUID: %v", h)
+	}
+	if h := l.Find(&protocol.Machine{MACs: []string{"52:54:00:12:34:ac"}}); h != nil {
+		t.Errorf("a stranger is %v", h)
+	}
+}
+
+// TestErrors changes one line of a good file and wants the place and the words.
+func TestErrors(t *testing.T) {
+	for _, c := range []struct{ name, old, new, want string }{
+		{"syntax", "images: [win11-lab, win10]", "images: [win11-lab, win10", "lab.yaml:7:1: found ',' or ']' must be specified"},
+		{"unknown", "  wave: 10", "  wafe: 10", `lab.yaml:13:3: defaults: found the member "wafe", expected one of image, version`},
+		{"type", "  wave: 10", "  wave: ten", `lab.yaml:13:9: defaults.wave: found "ten", expected a whole number from 1`},
+		{"quoted number", "  wave: 10", `  wave: "10"`, `lab.yaml:13:9: defaults.wave: found "10", expected a whole number`},
+		{"zero", "  wave: 10", "  wave: 0", `lab.yaml:13:9: defaults.wave: found "0", expected a whole number from 1`},
+		{"doubled", "  wave: 10", "  wave: 10\n  wave: 11", "lab.yaml:14:"},
+		{"list for text", "zone: Europe/Berlin", "zone: [a]", "lab.yaml:2:7: zone: found a list, expected an IANA time zone"},
+		{"zone", "zone: Europe/Berlin", "zone: Europe/Bärlin", `lab.yaml:2:7: zone: found "Europe/Bärlin", expected an IANA time zone`},
+		{"no zone", "zone: Europe/Berlin\n", "", "lab.yaml:1:1: zone: found nothing, expected IANA time zone"},
+		{"format", "format: 1", "format: 2", "lab.yaml:1:9: format: found 2, expected 1"},
+		{"time", `from: "22:00"`, `from: "25:00"`, `lab.yaml:11:32: defaults.windows[0].from: found "25:00", expected a time between`},
+		{"day", "[mon, tue]", "[mon, tuesday]", `lab.yaml:11:20: defaults.windows[0].days[1]: found "tuesday", expected one of sun, mon`},
+		{"empty window", `to: "05:30"`, `to: "22:00"`, "defaults.windows[0].to: found 22:00, expected another time than from"},
+		{"date", "[2026-12-24]", "[2026-12-32]", `lab.yaml:12:12: defaults.except[0]: found "2026-12-32", expected a date`},
+		{"image", "  image: win11-lab", "  image: win12", `lab.yaml:8:10: defaults.image: found "win12", expected one of images`},
+		{"after", "    after: test", "    after: tset", `lab.yaml:18:12: rooms.B204.after: found "tset", expected one of rooms`},
+		{"circle", "  test: {always: true, healthy: 50}", "  test: {always: true, after: B204}", "rooms.B204.after: found a room that waits for this one"},
+		{"host's room", "room: B204, mac", "room: B205, mac", `lab.yaml:26:27: hosts[0].room: found "B205", expected one of rooms`},
+		{"MAC", "52-54-00-12-34-AB", "52-54-00-12-34", `hosts[0].mac: found "52-54-00-12-34", expected a MAC address`},
+		{"no address", `, mac: "52-54-00-12-34-AB"`, "", "hosts[0]: found neither mac nor uuid"},
+		{"same name", "name: b204-02", "name: b204-01", `lab.yaml:27:12: hosts[1].name: found "b204-01", which hosts[0] has`},
+		{"same address", "uuid: 4C4C4544-0000-1000-8000-000000000001", `mac: "52:54:00:12:34:ab"`, "found 52:54:00:12:34:ab, which b204-01 has"},
+		{"anchor", "images: [win11-lab, win10]", "images: &a [win11-lab, win10]", "lab.yaml:6:9: images: found a YAML anchor, expected a list"},
+		{"bool", "always: true", "always: yes please", `found "yes please", expected true or false`},
+		{"bandwidth", "500.5", "-1", "rooms.B204.bandwidth"},
+		{"IP", "10.2.4.255", "fe80::1", `found "fe80::1", expected an IPv4 address`},
+		{"URL", "http://10.1.0.9/repo", "ftp://10.1.0.9/repo", "lab.yaml:5:11: mirrors[0]"},
+		{"room's name", "  B204:", "  B 204:", `found "B 204", expected a name`},
+	} {
+		text := strings.Replace(good, c.old, c.new, 1)
+		if text == good {
+			t.Fatalf("%s: nothing was changed", c.name)
+		}
+		_, err := Parse("lab.yaml", []byte(text))
+		if err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v\nwant %s", c.name, err, c.want)
+		}
+		var e *Error
+		if !errors.As(err, &e) || e.Line == 0 || e.Column == 0 {
+			t.Errorf("%s: no place in %v", c.name, err)
+		}
+	}
+}
+
+// TestAllErrors: every fault is told at once, in the order of the file.
+func TestAllErrors(t *testing.T) {
+	text := strings.NewReplacer("wave: 10", "wave: x", "merge: lazy", "merge: soon", "zone: Europe/Berlin", "zone: 7").Replace(good)
+	_, err := Parse("f", []byte(text))
+	var all Errors
+	if !errors.As(err, &all) || len(all) != 3 || all[0].Path != "zone" || all[1].Path != "defaults.merge" || all[2].Path != "defaults.wave" {
+		t.Errorf("%v", err)
+	}
+	for _, text := range []string{"", "---\n", "[]", "a", "---\na: 1\n---\nb: 1\n", "\x00", "? [a]\n: b\n", strings.Repeat("[", 5000)} {
+		if _, err := Parse("f", []byte(text)); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%.20q: %v", text, err)
+		}
+	}
+}
+
+// TestReload: what is not valid does not come into force.
+func TestReload(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lab.yaml")
+	write := func(text string, at int64) {
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o644), os.Chtimes(path, time.Unix(at, 0), time.Unix(at, 0))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(good, 1)
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(strings.Replace(good, "wave: 10", "wave: x", 1), 2)
+	changed, err := f.Reload(false)
+	if p, _ := f.Lab().Room("spare"); changed || err == nil || !strings.Contains(err.Error(), path+":13:9") || p.Wave != 10 {
+		t.Errorf("broken file: %v, %v, wave %d", changed, err, p.Wave)
+	}
+	if changed, err = f.Reload(false); changed || err != nil {
+		t.Errorf("told twice: %v, %v", changed, err)
+	}
+	if changed, err = f.Reload(true); changed || err == nil {
+		t.Errorf("forced: %v, %v", changed, err)
+	}
+	write(strings.Replace(good, "wave: 10", "wave: 7", 1), 3)
+	changed, err = f.Reload(false)
+	if p, _ := f.Lab().Room("spare"); !changed || err != nil || p.Wave != 7 {
+		t.Errorf("good file: %v, %v, wave %d", changed, err, p.Wave)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err = f.Reload(false); changed || err == nil || f.Lab() == nil {
+		t.Errorf("no file: %v, %v", changed, err)
+	}
+}
+
+func TestCSV(t *testing.T) {
+	hosts, err := ReadCSV("h.csv", strings.NewReader("\ufeffName;MAC;Room;UUID\r\nb204-03;52-54-00-12-34-FF;B204;\r\nb204-04;;B204;4c4c4544-0000-1000-8000-000000000009\r\n"))
+	if err != nil || len(hosts) != 2 || hosts[0].MAC != "52:54:00:12:34:ff" {
+		t.Fatalf("%v, %v", hosts, err)
+	}
+	var out strings.Builder
+	if err := WriteHosts(&out, hosts); err != nil {
+		t.Fatal(err)
+	}
+	l := parse(t, good+out.String()) // hosts are the last member
+	if l.Find(&protocol.Machine{MACs: []string{"52:54:00:12:34:ff"}}) == nil {
+		t.Errorf("what was written is not read: %s", out.String())
+	}
+	if faults := parse(t, good).CheckNew(hosts); faults != nil {
+		t.Errorf("new hosts: %v", faults)
+	}
+	if faults := l.CheckNew(append(hosts, Host{Name: "x", Room: "B999", MAC: "00:00:00:00:00:01"})); len(faults) != 3 {
+		t.Errorf("known hosts: %v", faults)
+	}
+	for text, want := range map[string]string{
+		"name,room,mac\na,B204,zz\n":             `h.csv:2:8: found "zz", expected a MAC address`,
+		"name,room,mac\na,B204,\n":               "h.csv:2:1: found neither mac nor uuid",
+		"name,rooom\n":                           `h.csv:1:6: found the column "rooom"`,
+		"name,room,mac\na,B204\n":                "h.csv:2:",
+		"name,room,mac\n\"a,B204,00:00:00:00:00": "h.csv:2:",
+	} {
+		if _, err := ReadCSV("h.csv", strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte("a: &x [1]\nb: *x\n<<: {c: d}\n"))
+	f.Add([]byte("format: !!int 1\nrooms: {? a : b}\nhosts: [~]\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := Parse("f", b)
+		if (l == nil) == (err == nil) || err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v, %v", b, l, err)
+		}
+		if l != nil {
+			for _, name := range l.RoomNames() {
+				p, _ := l.Room(name)
+				l.Hours(&p).Next(time.Unix(1_700_000_000, 0))
+			}
+		}
+	})
+}

@@ -1,0 +1,282 @@
+package netboot
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/ipv4"
+)
+
+// Opcodes and error codes of RFC 1350 and 2347.
+const (
+	opRead, opWrite, opData, opAck, opError, opOptions = 1, 2, 3, 4, 5, 6
+
+	codeOther, codeNotFound, codeIllegal, codeOption = 0, 1, 4, 8
+)
+
+const (
+	blockDefault = 512
+	blockMost    = 1468 // what an Ethernet frame of 1500 bytes carries
+	windowMost   = 16   // blocks
+	timeoutMost  = 10   // seconds that a client may ask for
+	retransmits  = 5
+	requestMost  = 1024 // bytes
+	transferTime = 30 * time.Minute
+)
+
+// readRequest is a read request with the options that are granted.
+type readRequest struct {
+	name    string
+	block   int // bytes
+	window  int // blocks
+	timeout time.Duration
+	size    bool     // the client asks for the size
+	granted []string // names and values, for the answer
+}
+
+// tftpError is an error that the client is told.
+type tftpError struct {
+	code uint16
+	text string
+}
+
+func (e *tftpError) Error() string { return e.text }
+
+// packet writes it as an ERROR.
+func (e *tftpError) packet() []byte {
+	b := binary.BigEndian.AppendUint16([]byte{0, opError}, e.code)
+	return append(append(b, e.text...), 0)
+}
+
+// parseRequest reads a read request, RFC 1350 section 5 and RFC 2347.
+func parseRequest(b []byte) (*readRequest, *tftpError) {
+	if len(b) < 2 || len(b) > requestMost || b[len(b)-1] != 0 {
+		return nil, &tftpError{codeIllegal, "malformed request"}
+	}
+	if op := binary.BigEndian.Uint16(b); op != opRead {
+		return nil, &tftpError{codeIllegal, "this server is for reading only"}
+	}
+	words := strings.Split(string(bytes.TrimSuffix(b[2:], []byte{0})), "\x00")
+	if len(words) < 2 || len(words)%2 != 0 || words[0] == "" {
+		return nil, &tftpError{codeIllegal, "malformed request"}
+	}
+	if !strings.EqualFold(words[1], "octet") {
+		return nil, &tftpError{codeIllegal, "want mode octet"}
+	}
+	r := &readRequest{name: words[0], block: blockDefault, window: 1, timeout: time.Second}
+	for i := 2; i < len(words); i += 2 {
+		if err := r.option(strings.ToLower(words[i]), words[i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// option takes one option. What is not known is left out of the answer, which refuses it (RFC 2347).
+func (r *readRequest) option(name, value string) *tftpError {
+	n, err := strconv.Atoi(value)
+	bad := &tftpError{codeOption, "bad value of option " + name}
+	switch name {
+	case "blksize": // RFC 2348
+		if err != nil || n < 8 || n > 65464 {
+			return bad
+		}
+		r.block = min(n, blockMost)
+		r.granted = append(r.granted, name, strconv.Itoa(r.block))
+	case "windowsize": // RFC 7440
+		if err != nil || n < 1 || n > 65535 {
+			return bad
+		}
+		r.window = min(n, windowMost)
+		r.granted = append(r.granted, name, strconv.Itoa(r.window))
+	case "timeout": // RFC 2349
+		if err != nil || n < 1 || n > 255 {
+			return bad
+		}
+		if n <= timeoutMost {
+			r.timeout = time.Duration(n) * time.Second
+			r.granted = append(r.granted, name, value)
+		}
+	case "tsize": // RFC 2349
+		r.size = true
+	}
+	return nil
+}
+
+// answer is the OACK; nil if there is nothing to say.
+func (r *readRequest) answer(size int64) []byte {
+	words := r.granted
+	if r.size {
+		words = append(words[:len(words):len(words)], "tsize", strconv.FormatInt(size, 10))
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	return append(append([]byte{0, opOptions}, strings.Join(words, "\x00")...), 0)
+}
+
+// serveTFTP answers requests until the port is closed or fails; transfers end with ctx.
+func (s *Server) serveTFTP(ctx context.Context, c *ipv4.PacketConn) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	buf := make([]byte, requestMost+1)
+	for {
+		n, cm, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		client, ok := from.(*net.UDPAddr)
+		if !ok || client.Port < 1024 || n < 2 || buf[0] != 0 || buf[1] != opRead && buf[1] != opWrite {
+			continue
+		}
+		r, bad := parseRequest(buf[:n])
+		addr := client.AddrPort().Addr().Unmap()
+		if bad == nil && !s.begin(addr) {
+			bad = &tftpError{codeOther, "too many transfers, try again"}
+		}
+		if bad != nil {
+			// What cannot be sent is lost, as packets are.
+			_, _ = c.WriteTo(bad.packet(), nil, client)
+			continue
+		}
+		wg.Go(func() {
+			defer s.end(addr)
+			s.serveRead(ctx, r, localOf(cm), client)
+		})
+	}
+}
+
+// localOf is the address that a request was sent to, if a socket can be bound to it.
+func localOf(cm *ipv4.ControlMessage) *net.UDPAddr {
+	if cm == nil || cm.Dst == nil || !cm.Dst.IsGlobalUnicast() && !cm.Dst.IsLoopback() {
+		return nil
+	}
+	return &net.UDPAddr{IP: cm.Dst}
+}
+
+// serveRead answers one read request.
+func (s *Server) serveRead(ctx context.Context, r *readRequest, local, client *net.UDPAddr) {
+	c, err := net.DialUDP("udp4", local, client)
+	if err != nil {
+		s.o.OnNote(fmt.Sprintf("network boot: %s: %v", client.IP, err))
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferTime)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	defer c.Close()
+	f, size, err := s.open(r.name)
+	if err != nil {
+		c.Write((&tftpError{codeNotFound, "no such file"}).packet())
+		return
+	}
+	defer f.Close()
+	t := &transfer{c: c, r: r, f: f, size: size}
+	switch err := t.run(); {
+	case err == nil:
+		s.o.OnNote(fmt.Sprintf("network boot: %s loaded %q (%d bytes)", client.IP, r.name, size))
+	case t.acked > 0: // firmware asks for the size first and then breaks off: no note for that
+		s.o.OnNote(fmt.Sprintf("network boot: %s stopped loading %q at %d of %d bytes: %v", client.IP, r.name, t.acked*int64(r.block), size, err))
+	}
+}
+
+// transfer sends one file.
+type transfer struct {
+	c     *net.UDPConn
+	r     *readRequest
+	f     *os.File
+	size  int64
+	acked int64 // blocks that have arrived
+}
+
+var (
+	errGone    = errors.New("the client answers no more")
+	errStopped = errors.New("the client broke off")
+)
+
+func (t *transfer) run() error {
+	if p := t.r.answer(t.size); p != nil {
+		if err := t.exchange(0, func() error { _, err := t.c.Write(p); return err }); err != nil {
+			return err
+		}
+	}
+	// The last block is shorter than the others, empty if need be: that is how its end shows.
+	for last := t.size/int64(t.r.block) + 1; t.acked < last; {
+		n := min(int64(t.r.window), last-t.acked)
+		if err := t.exchange(n, func() error { return t.window(n) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// window sends the next n blocks.
+func (t *transfer) window(n int64) error {
+	b := make([]byte, 4+t.r.block)
+	for i := range n {
+		block := t.acked + 1 + i
+		m, err := t.f.ReadAt(b[4:], (block-1)*int64(t.r.block))
+		if err != nil && err != io.EOF {
+			t.c.Write((&tftpError{codeOther, "the file cannot be read"}).packet())
+			return err
+		}
+		binary.BigEndian.PutUint16(b, opData)
+		binary.BigEndian.PutUint16(b[2:], uint16(block)) // counts on from 0 after 65535, as all clients of large files do
+		if _, err := t.c.Write(b[:4+m]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exchange sends something, again if need be, until one of the next n blocks is acknowledged; n 0 = the options.
+func (t *transfer) exchange(n int64, send func() error) error {
+	for range 1 + retransmits {
+		if err := send(); err != nil {
+			return err
+		}
+		switch got, err := t.ack(n); {
+		case err == nil:
+			t.acked += got
+			return nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		}
+	}
+	return errGone
+}
+
+// ack waits for an acknowledgement of up to n blocks beyond those that are. Older ones are passed over: answering them
+// would double every later packet.
+func (t *transfer) ack(n int64) (int64, error) {
+	if err := t.c.SetReadDeadline(time.Now().Add(t.r.timeout)); err != nil {
+		return 0, err
+	}
+	b := make([]byte, blockDefault+4)
+	for {
+		m, err := t.c.Read(b)
+		if err != nil {
+			return 0, err
+		}
+		if m < 4 || b[0] != 0 {
+			continue
+		}
+		got := int64(binary.BigEndian.Uint16(b[2:]) - uint16(t.acked))
+		switch {
+		case b[1] == opError:
+			return 0, errStopped
+		case b[1] == opAck && got <= n && (got > 0 || n == 0):
+			return got, nil
+		}
+	}
+}

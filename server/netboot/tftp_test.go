@@ -1,0 +1,211 @@
+package netboot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pack.ag/tftp"
+)
+
+// serveOn runs TFTP on a free port of 127.0.0.1.
+func serveOn(t testing.TB, s *Server) string {
+	t.Helper()
+	c, err := listen(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.serveTFTP(ctx, c) }()
+	t.Cleanup(func() {
+		stop()
+		c.Close()
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("TFTP ended: %v", err)
+		}
+	})
+	return c.LocalAddr().String()
+}
+
+func get(t testing.TB, addr, name string, opts ...tftp.ClientOpt) ([]byte, int64, error) {
+	t.Helper()
+	c, err := tftp.NewClient(append([]tftp.ClientOpt{tftp.ClientMode(tftp.ModeOctet)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Get("tftp://" + addr + "/" + name)
+	if err != nil {
+		return nil, 0, err
+	}
+	b, err := io.ReadAll(r)
+	size, _ := r.Size()
+	return b, size, err
+}
+
+func TestTFTP(t *testing.T) {
+	s := newServer(t, Options{})
+	outside := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(outside, []byte("secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{"link": outside, "inner": FileShim} {
+		if err := os.Symlink(to, filepath.Join(s.o.Dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	addr := serveOn(t, s)
+	for _, opts := range [][]tftp.ClientOpt{nil, {tftp.ClientBlocksize(1468)}, {tftp.ClientBlocksize(8)}, {tftp.ClientBlocksize(1400), tftp.ClientWindowsize(8)}} {
+		b, size, err := get(t, addr, FileShim, opts...)
+		if err != nil || !bytes.Equal(b, content(FileShim)) || size != int64(len(b)) {
+			t.Errorf("%d bytes, size %d: %v", len(b), size, err)
+		}
+	}
+	for name, want := range map[string]string{"/" + FileGRUB: FileGRUB, "grub//grub.cfg": "grub/grub.cfg", "inner": FileShim} {
+		if b, _, err := get(t, addr, name); err != nil || !bytes.Equal(b, content(want)) {
+			t.Errorf("%q: %d bytes, %v", name, len(b), err)
+		}
+	}
+	for _, name := range []string{"none", "../secret", "troy/../../secret", `..\secret`, "link", "troy", ".hidden", "", outside} {
+		if b, _, err := get(t, addr, name); err == nil || len(b) > 0 {
+			t.Errorf("%q: %q, %v, want an error", name, b, err)
+		}
+	}
+	f, size, err := s.open(`\troy\vmlinuz`)
+	if err != nil || size != int64(len(content("troy/vmlinuz"))) {
+		t.Fatalf("a name as Windows writes it: %v", err)
+	}
+	f.Close()
+	c, err := tftp.NewClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Put("tftp://"+addr+"/new", bytes.NewReader([]byte("x")), 1); err == nil {
+		t.Error("a file was written")
+	}
+}
+
+// TestTransfersAreBounded takes all places of an address, and of the server.
+func TestTransfersAreBounded(t *testing.T) {
+	s := newServer(t, Options{})
+	a := netip.MustParseAddr("10.0.0.1")
+	for i := range PerAddressMost + 1 {
+		if got := s.begin(a); got != (i < PerAddressMost) {
+			t.Errorf("transfer %d: %v", i, got)
+		}
+	}
+	for i := range TransfersMost {
+		want := i < TransfersMost-PerAddressMost
+		if got := s.begin(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})); got != want {
+			t.Fatalf("address %d: %v", i, got)
+		}
+	}
+	s.end(a)
+	if !s.begin(a) {
+		t.Error("a place that was given back is not free")
+	}
+}
+
+// TestTFTPErrorsAreNotAnswered: an answer to an error would make two servers answer each other for ever.
+func TestTFTPErrorsAreNotAnswered(t *testing.T) {
+	addr := serveOn(t, newServer(t, Options{}))
+	c, err := net.Dial("udp4", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, p := range []string{"\x00\x05\x00\x00no\x00", "\x00\x04\x00\x01", "\x00\x03\x00\x01abc", "\x00\x09", "\x01\x01x", "x", ""} {
+		if _, err := c.Write([]byte(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	if n, err := c.Read(make([]byte, 600)); err == nil {
+		t.Errorf("an answer of %d bytes", n)
+	}
+}
+
+func TestHTTP(t *testing.T) {
+	h := newServer(t, Options{}).Handler()
+	for path, want := range map[string]string{"/boot/" + FileUKI: FileUKI, "/boot/troy/vmlinuz": "troy/vmlinuz", "/boot/none": "", "/boot/": "", "/boot/.hidden": "", "/boot/troy": ""} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if got := w.Code == http.StatusOK && bytes.Equal(w.Body.Bytes(), content(want)); got != (want != "") || want == "" && w.Code != http.StatusNotFound {
+			t.Errorf("%s: %d, %d bytes", path, w.Code, w.Body.Len())
+		}
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/boot/"+FileUKI, nil))
+	if got := w.Header().Get("Content-Type"); got != "application/efi" {
+		t.Errorf("type %q", got)
+	}
+}
+
+// FuzzTFTP sends any request; the server lives on and gives out nothing but its files.
+func FuzzTFTP(f *testing.F) {
+	addr := serveOn(f, newServer(f, Options{}))
+	for _, s := range []string{"\x00\x01shimx64.efi\x00octet\x00", "\x00\x01shimx64.efi\x00octet\x00blksize\x0065464\x00tsize\x000\x00windowsize\x0065535\x00",
+		"\x00\x01../x\x00netascii\x00timeout\x00255\x00", "\x00\x02x\x00octet\x00", "\x00\x01", "\x00\x01noend", "\x00\x01a\x00octet\x00blksize\x00-1\x00", "\x00\x01a\x00mail\x00\x00\x00\x00"} {
+		f.Add([]byte(s))
+	}
+	n := 0
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := net.Dial("udp4", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if len(b) > 60_000 {
+			return
+		}
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if n++; n%200 == 1 {
+			wantAlive(t, addr)
+		}
+	})
+}
+
+// wantAlive asks until a place is free: the requests before may hold all those of this address.
+func wantAlive(t testing.TB, addr string) {
+	t.Helper()
+	err := fmt.Errorf("never asked")
+	for range 40 {
+		var b []byte
+		if b, _, err = get(t, addr, FileGRUB); err == nil && bytes.Equal(b, content(FileGRUB)) {
+			return
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	t.Fatalf("the server answers no more: %v", err)
+}
+
+// FuzzName opens any name: only what lies in the folder is found.
+func FuzzName(f *testing.F) {
+	s := newServer(f, Options{Dir: bootFolder(f, FileShim)})
+	for _, name := range []string{FileShim, "/" + FileShim, "../../etc/passwd", `\..\x`, "a\x00b", "./x", "/boot/../" + FileShim} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		file, _, err := s.open(name)
+		if err != nil {
+			return
+		}
+		defer file.Close()
+		b, err := io.ReadAll(file)
+		if err != nil || !bytes.Equal(b, content(FileShim)) {
+			t.Errorf("%q opens something else", name)
+		}
+	})
+}

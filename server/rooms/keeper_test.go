@@ -1,0 +1,432 @@
+package rooms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"troy/image"
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+// fixedSizes: versions 1 to 9 of win11 exist.
+type fixedSizes struct{}
+
+func (fixedSizes) Size(_ context.Context, name string, have, want int) (Size, error) {
+	if name != "win11" || want < 1 || want > 9 || have > 9 {
+		return Size{}, image.ErrNotFound
+	}
+	return Size{Fetch: 100 << 20, Write: 200 << 20}, nil
+}
+
+// calls records whom a Keeper wakes.
+type calls struct{ names []string }
+
+func (c *calls) Wake(_ context.Context, list []Call) error {
+	for _, call := range list {
+		c.names = append(c.names, call.Name)
+	}
+	return nil
+}
+
+// world is a server of which the test holds the clock.
+type world struct {
+	t     *testing.T
+	dir   string
+	now   time.Time
+	state *state.Store
+	k     *Keeper
+	woken calls
+	notes []string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), now: at(t, "22 23:00")}
+	if err := os.WriteFile(filepath.Join(w.dir, "lab.yaml"), []byte(labText), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	t.Cleanup(func() { w.state.Close() })
+	return w
+}
+
+func (w *world) start() {
+	w.t.Helper()
+	f, err := lab.Open(filepath.Join(w.dir, "lab.yaml"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if w.state, err = state.Open(filepath.Join(w.dir, "state.db"), nil); err != nil {
+		w.t.Fatal(err)
+	}
+	w.k, err = New(&Options{Lab: f, State: w.state, Sizes: fixedSizes{}, Waker: &w.woken, Now: func() time.Time { return w.now },
+		OnNote: func(s string) { w.notes = append(w.notes, s) }})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// restart is a server that ended and starts again.
+func (w *world) restart() {
+	w.t.Helper()
+	w.state.Close()
+	w.start()
+}
+
+func machine(n int) protocol.Machine {
+	return protocol.Machine{MACs: []string{fmt.Sprintf("52:54:00:00:%02x:%02x", n/100, n%100)}}
+}
+
+func key(n int) string {
+	m := machine(n)
+	return m.Key()
+}
+
+func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol.Order {
+	w.t.Helper()
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: machine(n), Image: "win11", Version: version}
+	if change != nil {
+		change(&in)
+	}
+	o, err := w.k.Order(w.t.Context(), in)
+	if err == nil {
+		err = o.Validate()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return o
+}
+
+func (w *world) report(n, version int, outcome protocol.Outcome, message string) {
+	w.t.Helper()
+	err := w.k.Report(w.t.Context(), protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(n, w.now), Machine: machine(n), Image: "win11", Version: version,
+		Outcome: outcome, Message: message, Log: "log of " + message, Phases: []protocol.Phase{{Name: "fetch", Bytes: 1000}}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) promote(room string, version int, after string) {
+	w.t.Helper()
+	if _, err := w.k.Promote(w.t.Context(), Promotion{Room: room, Version: version, After: after}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// status of a room, by name.
+func (w *world) room(name string) Room {
+	w.t.Helper()
+	for _, r := range w.k.Status().Rooms {
+		if r.Name == name {
+			return r
+		}
+	}
+	w.t.Fatal(name)
+	return Room{}
+}
+
+func healthy(c *protocol.CheckIn) { c.Health = protocol.HealthGood }
+
+// TestRelease goes the whole way: the test room first, the gate, a wave with a machine that fails, one that is killed and comes back, a restart of the
+// server in the middle, the end of the night.
+func TestRelease(t *testing.T) {
+	w := newWorld(t)
+	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "promoted") {
+		t.Errorf("before anything: %+v", o)
+	}
+	w.promote("test", 2, "")
+	w.promote("B204", 2, "") // after test, as lab.yaml says
+	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "waits for room test") {
+		t.Errorf("before the gate: %+v", o)
+	}
+	for _, n := range []int{1, 2} {
+		if o := w.checkIn(n, 1, nil); o.Action != protocol.ActionDeploy || o.Version != 2 {
+			t.Fatalf("test-%d: %+v", n, o)
+		}
+		w.report(n, 2, protocol.OutcomeDone, "")
+	}
+	w.k.Tick(t.Context())
+	if r := w.room("B204"); !strings.Contains(r.Why, "0 of 2 machines") || len(w.woken.names) != 0 {
+		t.Errorf("done is not healthy: %+v, woken %v", r, w.woken.names)
+	}
+	w.checkIn(1, 2, healthy)
+	w.k.Tick(t.Context())
+	if r := w.room("B204"); r.Why != "" || !r.Target.Open || !r.Open {
+		t.Errorf("the gate is closed: %+v", r)
+	}
+	w.checkIn(2, 2, func(c *protocol.CheckIn) { c.Health = protocol.HealthFailing })
+
+	// The wave holds two. 201 was seen a moment ago, so one call goes out, for one that is off.
+	if !slices.Equal(w.woken.names, []string{"b204-2"}) {
+		t.Errorf("woken: %v", w.woken.names)
+	}
+	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionDeploy || !o.Until.Equal(at(t, "23 05:30")) {
+		t.Errorf("201: %+v", o)
+	}
+	if o := w.checkIn(202, 1, nil); o.Action != protocol.ActionDeploy {
+		t.Errorf("202: %+v", o)
+	}
+	if o := w.checkIn(203, 1, nil); o.Wait == 0 {
+		t.Errorf("203 starts beside two others: %+v", o)
+	}
+	if o := w.checkIn(202, 1, nil); o.Action != protocol.ActionDeploy { // killed, and back
+		t.Errorf("202 again: %+v", o)
+	}
+	w.restart()
+	if o := w.checkIn(203, 1, nil); o.Wait == 0 {
+		t.Errorf("203 after the restart: %+v", o)
+	}
+	if r := w.room("B204"); r.Counts[PhaseWorking] != 2 || r.Counts[PhaseWaiting] != 1 || r.Counts[PhaseNever] != 2 || r.Machines != 5 || r.Left <= 0 {
+		t.Errorf("in the middle: %+v", r)
+	}
+	w.k.Progress(protocol.Progress{Protocol: protocol.Version, Machine: machine(201), Phase: "fetch", Done: 1, Total: 2, Rate: 3})
+	if h, _, err := w.k.Host("b204-1"); err != nil || h.Phase != PhaseWorking || h.Live == nil || h.Live.Rate != 3 {
+		t.Errorf("progress: %+v, %v", h, err)
+	}
+	w.now = w.now.Add(5 * time.Minute)
+	w.report(201, 2, protocol.OutcomeDone, "")
+	w.report(201, 2, protocol.OutcomeDone, "") // a repeat
+	w.report(202, 1, protocol.OutcomeFailed, "bad disk")
+	if o := w.checkIn(203, 1, nil); o.Action != protocol.ActionDeploy {
+		t.Errorf("203 with room in the wave: %+v", o)
+	}
+	if o := w.checkIn(205, 1, nil); o.Version != 3 || o.Action != protocol.ActionDeploy {
+		t.Errorf("205 is pinned: %+v", o)
+	}
+	w.report(203, 1, protocol.OutcomeFailed, "bad disk, too")
+	if o := w.checkIn(204, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "2 machines failed") {
+		t.Errorf("after two failures: %+v", o)
+	}
+	if i := slices.IndexFunc(w.notes, func(s string) bool { return strings.Contains(s, "stopped, 2 machines failed") }); i < 0 {
+		t.Errorf("nobody was told: %q", w.notes)
+	}
+	w.k.Tick(t.Context())
+	w.now = at(t, "23 05:31")
+	w.k.Tick(t.Context())
+	list, err := w.k.Nights(w.now.AddDate(0, 0, -1))
+	i := slices.IndexFunc(list, func(n state.Night) bool { return n.Room == "B204" })
+	if err != nil || i < 0 || !list[i].Closed || list[i].Done != 1 || list[i].Failed != 2 || list[i].Missing != 3 || list[i].Bytes != 3000 {
+		t.Errorf("night: %+v, %v", list, err)
+	}
+	if _, failed, err := w.k.Log(key(203)); err != nil || failed != "log of bad disk, too" {
+		t.Errorf("log: %q, %v", failed, err)
+	}
+	// A new promotion forgets the failures.
+	w.now = at(t, "23 23:00")
+	w.promote("B204", 4, "none")
+	if o := w.checkIn(204, 1, nil); o.Action != protocol.ActionDeploy || o.Version != 4 {
+		t.Errorf("after a new promotion: %+v", o)
+	}
+}
+
+// TestSlots: a machine that fell silent loses its slot, one that speaks does not, and a hundred that come at once get no more than there are.
+func TestSlots(t *testing.T) {
+	w := newWorld(t)
+	w.promote("B204", 2, "none")
+	for _, n := range []int{201, 202} {
+		if o := w.checkIn(n, 1, nil); o.Action != protocol.ActionDeploy {
+			t.Fatalf("%+v", o)
+		}
+	}
+	w.now = w.now.Add(StaleTime - time.Minute)
+	w.k.Progress(protocol.Progress{Protocol: protocol.Version, Machine: machine(202), Phase: "fetch"})
+	w.now = w.now.Add(2 * time.Minute)
+	if h, _, _ := w.k.Host("b204-1"); h.Phase != PhaseSilent {
+		t.Errorf("b204-1 is %s", h.Phase)
+	}
+	if o := w.checkIn(203, 1, nil); o.Action != protocol.ActionDeploy {
+		t.Errorf("the slot of a silent machine: %+v", o)
+	}
+	if o := w.checkIn(201, 1, nil); o.Wait == 0 {
+		t.Errorf("the silent machine is back: %+v", o)
+	}
+
+	for i := range 100 {
+		name := fmt.Sprint("crowd-", i)
+		w.checkIn(1000+i, 1, nil)
+		if _, err := w.k.Assign(key(1000+i), name, "B205"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.promote("B205", 2, "")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	started := 0
+	for i := range 100 {
+		wg.Go(func() {
+			o, err := w.k.Order(t.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(1000 + i), Image: "win11", Version: 1})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+			}
+			if o.Action == protocol.ActionDeploy {
+				started++
+			}
+		})
+	}
+	wg.Wait()
+	if started != 2 {
+		t.Errorf("%d machines started in a wave of 2", started)
+	}
+}
+
+func TestUnknownMachines(t *testing.T) {
+	w := newWorld(t)
+	o := w.checkIn(901, 1, nil)
+	if len(o.Code) != 6 || o.Action != protocol.ActionNone {
+		t.Fatalf("%+v", o)
+	}
+	w.restart()
+	if again := w.checkIn(901, 1, nil); again.Code != o.Code {
+		t.Errorf("another code after a restart: %q, %q", again.Code, o.Code)
+	}
+	if s := w.k.Status(); len(s.Unknown) != 1 || s.Unknown[0].Code != o.Code || s.Unknown[0].Phase != PhaseUnknown {
+		t.Errorf("status: %+v", s.Unknown)
+	}
+	for _, c := range [][3]string{{"XXXXXX", "a", "B204"}, {o.Code, "a", "nowhere"}, {o.Code, "a b", "B204"}, {o.Code, "b204-1", "B204"}} {
+		if _, err := w.k.Assign(c[0], c[1], c[2]); !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInvalid) {
+			t.Errorf("assign %v: %v", c, err)
+		}
+	}
+	if _, err := w.k.Assign(strings.ToLower(o.Code), "b204-9", "B204"); err != nil {
+		t.Fatal(err)
+	}
+	w.promote("B204", 2, "none")
+	if o := w.checkIn(901, 1, nil); o.Action != protocol.ActionDeploy || o.Code != "" {
+		t.Errorf("assigned: %+v", o)
+	}
+	h, _, err := w.k.Host("b204-9")
+	if err != nil || h.Room != "B204" || !h.Assigned {
+		t.Errorf("%+v, %v", h, err)
+	}
+	if err := w.k.Forget(h.Key); err != nil || len(w.k.Status().Unknown) != 0 {
+		t.Errorf("forget: %v, %+v", err, w.k.Status().Unknown)
+	}
+	if o := w.checkIn(901, 1, nil); o.Code == "" {
+		t.Errorf("forgotten: %+v", o)
+	}
+}
+
+func TestRollback(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.k.Rollback(t.Context(), Promotion{Room: "B204"}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("nothing to go back to: %v", err)
+	}
+	for v := 1; v <= 3; v++ {
+		w.promote("B204", v, "none")
+	}
+	w.promote("B204", 3, "none") // once more
+	for _, want := range []int{2, 1} {
+		got, err := w.k.Rollback(t.Context(), Promotion{Room: "B204"})
+		if err != nil || got.Version != want || !got.Rollback || got.After != "" {
+			t.Fatalf("%+v, %v, want version %d", got, err, want)
+		}
+	}
+	if o := w.checkIn(201, 3, nil); o.Action != protocol.ActionDeploy || o.Version != 1 || !o.Retry {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestPromoteRefuses(t *testing.T) {
+	w := newWorld(t)
+	for name, p := range map[string]Promotion{
+		"no room": {Room: "B999", Version: 1}, "no version": {Room: "B204"}, "version that is not there": {Room: "B204", Version: 99},
+		"strange image": {Room: "B204", Image: "win12", Version: 1}, "window": {Room: "B204", Version: 1, At: "25-26"}, "after itself": {Room: "B204", Version: 1, After: "B204"},
+		"image without the version": {Room: "B204", Image: "win10", Version: 1},
+	} {
+		if _, err := w.k.Promote(t.Context(), p); err == nil || w.state.Room("B204") != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	e, err := w.k.Estimate(t.Context(), Promotion{Room: "B204", Version: 2, At: "01:00-04:00"})
+	if err != nil || e.Machines != 4 || e.Never != 4 || e.Fetch != 400<<20 || !e.Fits || e.Opens.Hour() != 1 || !strings.Contains(e.Gate, "test") || w.state.Room("B204") != nil {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if e, err := w.k.Estimate(t.Context(), Promotion{Room: "B206", Version: 2}); err != nil || len(e.Warnings) == 0 {
+		t.Errorf("a pinned room: %+v, %v", e, err)
+	}
+}
+
+// TestStateThatCannotBeWritten: no order leaves that is not kept, and the slot is free again.
+func TestStateThatCannotBeWritten(t *testing.T) {
+	w := newWorld(t)
+	w.promote("B204", 2, "none")
+	w.state.Close()
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: machine(201), Image: "win11", Version: 1}
+	if o, err := w.k.Order(t.Context(), in); err == nil || o.Action != "" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if err := w.k.Report(t.Context(), protocol.Report{Protocol: protocol.Version, Machine: machine(201), Outcome: protocol.OutcomeDone}); err == nil {
+		t.Error("a report was acknowledged that is not kept")
+	}
+	if len(w.k.pending) != 0 {
+		t.Errorf("slots are lost: %v", w.k.pending)
+	}
+	w.start()
+	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionDeploy {
+		t.Errorf("later: %+v", o)
+	}
+}
+
+// TestBrokenLab: a lab.yaml that became wrong is told with its place, and what was in force stays.
+func TestBrokenLab(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(w.dir, "lab.yaml")
+	put := func(text string, at int64) {
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o644), os.Chtimes(path, time.Unix(at, 0), time.Unix(at, 0))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(strings.Replace(labText, "wave: 2", "wave: two", 1), 1)
+	w.k.Tick(t.Context())
+	if s := w.k.Status(); !strings.Contains(s.LabError, "lab.yaml:7:9") || len(s.Rooms) != 4 || len(w.notes) != 1 || !strings.Contains(w.notes[0], "stays in force") {
+		t.Errorf("%+v, %q", s.LabError, w.notes)
+	}
+	w.promote("B204", 2, "none")
+	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionDeploy {
+		t.Errorf("%+v", o)
+	}
+	put(strings.Replace(labText, "name: b204-1, room: B204", "name: b204-1, room: B205", 1), 2)
+	w.k.Tick(t.Context())
+	if s := w.k.Status(); s.LabError != "" {
+		t.Errorf("still %q", s.LabError)
+	}
+	if h, _, err := w.k.Host("b204-1"); err != nil || h.Room != "B205" {
+		t.Errorf("%+v, %v", h, err)
+	}
+}
+
+func TestChanged(t *testing.T) {
+	w := newWorld(t)
+	rev, err := w.k.Changed(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan uint64)
+	go func() {
+		rev, _ := w.k.Changed(t.Context(), rev)
+		done <- rev
+	}()
+	w.checkIn(201, 1, nil)
+	if next := <-done; next <= rev {
+		t.Errorf("revision %d after %d", next, rev)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	now, _ := w.k.Changed(t.Context(), 0)
+	if _, err := w.k.Changed(ctx, now); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,338 @@
+package rooms
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"troy/server"
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+// childEnv makes a copy of this test program serve: folder and address.
+const childEnv = "ROOMS_TEST_SERVE"
+
+func TestMain(m *testing.M) {
+	if dir, addr, ok := strings.Cut(os.Getenv(childEnv), " "); ok {
+		fmt.Println("failed:", serve(dir, addr))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// serve is troy serve --lab, as far as this package has to do with it.
+func serve(dir, addr string) error {
+	f, err := lab.Open(filepath.Join(dir, "lab.yaml"))
+	if err != nil {
+		return err
+	}
+	st, err := state.Open(filepath.Join(dir, "state.db"), nil)
+	if err != nil {
+		return err
+	}
+	k, err := New(&Options{Lab: f, State: st, Sizes: fixedSizes{}})
+	if err != nil {
+		return err
+	}
+	s, err := server.New(&server.Options{Dir: dir, Orders: k, Keep: k.Report, OnProgress: k.Progress})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	go k.Run(context.Background())
+	return s.Run(context.Background(), l)
+}
+
+// farm is a lab of n machines in rooms of forty, and a server in a process of its own.
+type farm struct {
+	t    *testing.T
+	dir  string
+	addr string
+	cmd  *exec.Cmd
+	n    int
+	pack []byte
+}
+
+func newFarm(t *testing.T, n int) *farm {
+	t.Helper()
+	f := &farm{t: t, dir: t.TempDir(), addr: "127.0.0.1:0", n: n, pack: make([]byte, 4<<20)}
+	var b strings.Builder
+	b.WriteString("format: 1\nzone: UTC\nimages: [win11]\ndefaults: {image: win11, always: true, wave: 1000, failures: 1000}\nrooms:\n")
+	for i := 0; i < n; i += 40 {
+		fmt.Fprintf(&b, "  r%d:\n", i/40)
+	}
+	b.WriteString("hosts:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  - {name: m%d, room: r%d, mac: %q}\n", i, i/40, machine(i).MACs[0])
+	}
+	seed := rand.Uint64()
+	t.Logf("data seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range f.pack {
+		f.pack[i] = byte(r.Uint32())
+	}
+	err := errors.Join(os.WriteFile(filepath.Join(f.dir, "lab.yaml"), []byte(b.String()), 0o644),
+		os.MkdirAll(filepath.Join(f.dir, "objects"), 0o755), os.WriteFile(filepath.Join(f.dir, "objects/a.pack"), f.pack, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.promote()
+	return f
+}
+
+// promote gives every room version 2, before the server starts.
+func (f *farm) promote() {
+	st, err := state.Open(filepath.Join(f.dir, "state.db"), nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for i := 0; i < f.n; i += 40 {
+		_, err2 := st.Promote(fmt.Sprint("r", i/40), state.Target{Image: "win11", Version: 2})
+		err = errors.Join(err, err2)
+	}
+	if err := errors.Join(err, st.Close()); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *farm) start() {
+	f.t.Helper()
+	f.cmd = exec.Command(os.Args[0])
+	f.cmd.Env = append(os.Environ(), childEnv+"="+f.dir+" "+f.addr)
+	f.cmd.Stderr = os.Stderr
+	out, err := f.cmd.StdoutPipe()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || strings.HasPrefix(line, "failed") {
+		f.t.Fatalf("the server did not start: %q, %v", line, err)
+	}
+	f.addr = strings.TrimSpace(line)
+}
+
+func (f *farm) kill() {
+	f.cmd.Process.Kill()
+	f.cmd.Wait() // its error is the signal
+}
+
+// memory is the most that the server ever held, in bytes.
+func (f *farm) memory() int64 {
+	f.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.cmd.Process.Pid))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(b), "VmHWM:")
+	kb, err := strconv.ParseInt(strings.Fields(after)[0], 10, 64)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return kb << 10
+}
+
+// pc is a simulated machine with connections of its own.
+type pc struct {
+	f    *farm
+	id   protocol.Machine
+	http *http.Client
+}
+
+func (f *farm) pc(i int) *pc {
+	return &pc{f, machine(i), &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}}
+}
+
+func (p *pc) post(path string, in, out any) error {
+	b, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	r, err := p.http.Post("http://"+p.f.addr+"/"+path, "application/json", bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err == nil && r.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", path, r.Status, body)
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(body, out)
+}
+
+func (p *pc) fetch(off, n int) error {
+	req, err := http.NewRequest(http.MethodGet, "http://"+p.f.addr+"/repo/objects/a.pack", nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+n-1))
+	r, err := p.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err == nil && !bytes.Equal(b, p.f.pack[off:off+n]) {
+		err = fmt.Errorf("fetch: %s, other bytes", r.Status)
+	}
+	return err
+}
+
+// night is what one machine does: check in, fetch and tell each second, report.
+func (p *pc) night(seconds int) (checkIn time.Duration, err error) {
+	begin := time.Now()
+	var o protocol.Order
+	if err := p.post(protocol.PathCheckIn, protocol.CheckIn{Protocol: protocol.Version, Machine: p.id, Image: "win11", Version: 1}, &o); err != nil {
+		return 0, err
+	}
+	checkIn = time.Since(begin)
+	if o.Action != protocol.ActionDeploy || o.Version != 2 {
+		return checkIn, fmt.Errorf("order %+v", o)
+	}
+	for i := range seconds {
+		next := time.Now().Add(time.Second)
+		if err := p.fetch(rand.IntN(len(p.f.pack)-20_000), 20_000); err != nil {
+			return checkIn, err
+		}
+		if err := p.post(protocol.PathProgress, protocol.Progress{Protocol: protocol.Version, Machine: p.id, Phase: "fetch", Done: int64(i), Total: int64(seconds)}, &protocol.Ack{}); err != nil {
+			return checkIn, err
+		}
+		time.Sleep(time.Until(next))
+	}
+	r := protocol.Report{Protocol: protocol.Version, ID: "r", Machine: p.id, Image: "win11", Version: 2, Outcome: protocol.OutcomeDone, Log: strings.Repeat("line\n", 400)}
+	return checkIn, p.post(protocol.PathReport, r, &protocol.Ack{})
+}
+
+// TestLoad has 200 machines work for 5 seconds, with TROY_SOAK=1 a thousand for a minute. Memory is always bounded, the time of a check-in to
+// 250 ms for the thousand, when nothing else should run; beside other tests it may take ten times that.
+func TestLoad(t *testing.T) {
+	machines, work, bound := 200, 5, 2500*time.Millisecond
+	if os.Getenv("TROY_SOAK") == "1" {
+		machines, work, bound = 1000, 60, 250*time.Millisecond
+	}
+	f := newFarm(t, machines)
+	f.start()
+	defer f.kill()
+	took := make([]time.Duration, machines)
+	var wg sync.WaitGroup
+	for i := range machines {
+		wg.Go(func() {
+			var err error
+			if took[i], err = f.pc(i).night(work); err != nil {
+				t.Errorf("machine %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(took)
+	p99, held := took[machines*99/100], f.memory()
+	t.Logf("%d machines, %d s: check-in median %v, 99 %% under %v, the slowest %v; the server held %d MB at most", machines, work, took[machines/2], p99, took[machines-1], held>>20)
+	if p99 > bound || held > 200<<20 {
+		t.Errorf("want 99 %% under %v and at most 200 MB", bound)
+	}
+	f.kill()
+	st, err := state.Open(filepath.Join(f.dir, "state.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	for _, m := range st.All() {
+		if m.Attempt == nil || m.Attempt.Result != state.ResultDone {
+			t.Errorf("%s: %+v", m.Key, m.Attempt)
+		}
+	}
+	if n := len(st.All()); n != machines {
+		t.Errorf("%d of %d machines are kept", n, machines)
+	}
+}
+
+// TestKilledUnderLoad kills the server ten times while machines check in and report as fast as they can: no order and no report
+// that was acknowledged is lost.
+func TestKilledUnderLoad(t *testing.T) {
+	const machines = 40
+	f := newFarm(t, machines)
+	f.start()
+	defer func() { f.kill() }()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var orders, reports [machines]int // the last one acknowledged
+	for i := range machines {
+		p := f.pc(i)
+		wg.Go(func() {
+			for n := 1; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				var o protocol.Order
+				if p.post(protocol.PathCheckIn, protocol.CheckIn{Protocol: protocol.Version, Machine: p.id, Image: "win11", Version: 1, Memory: int64(n)}, &o) == nil {
+					orders[i] = n
+				}
+				r := protocol.Report{Protocol: protocol.Version, ID: strconv.Itoa(n), Machine: p.id, Image: "win11", Version: 1, ExitCode: n, Outcome: protocol.OutcomeFailed, Log: fmt.Sprint("log ", n)}
+				if p.post(protocol.PathReport, r, &protocol.Ack{}) == nil {
+					reports[i] = n
+				} else {
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+		})
+	}
+	for range 10 {
+		time.Sleep(200*time.Millisecond + rand.N(200*time.Millisecond))
+		f.kill()
+		f.start() // at the address it had
+	}
+	close(stop)
+	wg.Wait()
+	f.kill()
+	st, err := state.Open(filepath.Join(f.dir, "state.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	total := 0
+	for i := range machines {
+		m := st.Get(key(i))
+		if m == nil || m.CheckIn.Memory < int64(orders[i]) || m.Report == nil || m.Report.ExitCode < reports[i] {
+			t.Errorf("machine %d: order %d and report %d were acknowledged, kept is %+v", i, orders[i], reports[i], m)
+			continue
+		}
+		log, _, err := st.Log(m.Key)
+		if err != nil || log != fmt.Sprint("log ", m.Report.ExitCode) {
+			t.Errorf("machine %d: the log is %q, the report %d", i, log, m.Report.ExitCode)
+		}
+		total += orders[i]
+	}
+	if total < machines*10 {
+		t.Errorf("only %d orders in ten rounds: the load was none", total)
+	}
+	t.Logf("about %d orders and reports, none lost", total)
+}

@@ -1,0 +1,177 @@
+package rooms
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+const labText = `format: 1
+zone: Europe/Berlin
+bandwidth: 800
+images: [win11, win10]
+defaults:
+  image: win11
+  wave: 2
+  failures: 2
+  windows: [{from: "22:00", to: "05:30"}]
+rooms:
+  test: {always: true, healthy: 50, wake: false}
+  B204: {after: test, broadcast: [10.2.4.255]}
+  B205: {reset: boot, merge: now, at_close: finish, bandwidth: 80, reinstall: true, provision: {allow: true, wipe: true, serial: S1, slot_gib: 2}}
+  B206: {version: 4}
+hosts:
+  - {name: test-1, room: test, mac: "52:54:00:00:00:01"}
+  - {name: test-2, room: test, mac: "52:54:00:00:00:02"}
+  - {name: b204-1, room: B204, mac: "52:54:00:00:02:01"}
+  - {name: b204-2, room: B204, mac: "52:54:00:00:02:02"}
+  - {name: b204-3, room: B204, mac: "52:54:00:00:02:03"}
+  - {name: b204-4, room: B204, mac: "52:54:00:00:02:04"}
+  - {name: b204-5, room: B204, mac: "52:54:00:00:02:05", version: 3}
+`
+
+func parseLab(t *testing.T) *lab.Lab {
+	t.Helper()
+	l, err := lab.Parse("lab.yaml", []byte(labText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// at is an instant in the time zone of the lab; a Sunday evening in November.
+func at(t *testing.T, clock string) time.Time {
+	t.Helper()
+	loc, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := time.ParseInLocation("2006-01-02 15:04", "2026-11-"+clock, loc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// TestDecide begins with a case in which a machine may start, and changes one thing.
+func TestDecide(t *testing.T) {
+	l := parseLab(t)
+	room := func(c *Case, name string) {
+		p, ok := l.Room(name)
+		if !ok {
+			t.Fatal(name)
+		}
+		c.Room = &p
+	}
+	for _, x := range []struct {
+		name   string
+		change func(c *Case)
+		start  bool
+		action protocol.Action
+		reason string
+		also   func(o *protocol.Order) bool
+	}{
+		{"may start", func(*Case) {}, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool {
+			return o.Image == "win11" && o.Version == 2 && o.Merge == "lazy" && !o.Reset && o.Until.Equal(at(t, "23 05:30")) && o.Wait == 0 && o.Repo == "repo"
+		}},
+		{"nobody knows it", func(c *Case) { c.Room, c.Goal, c.Code = nil, nil, "ABC234" }, false, protocol.ActionNone, "nobody knows", func(o *protocol.Order) bool { return o.Code == "ABC234" }},
+		{"nothing promoted", func(c *Case) { c.Goal = nil }, false, protocol.ActionNone, "no version was promoted", nil},
+		{"has it", func(c *Case) { c.CheckIn.Version = 2 }, false, protocol.ActionNone, "has this version", nil},
+		{"has it, full wave", func(c *Case) { c.CheckIn.Version, c.Active = 2, 9 }, false, protocol.ActionNone, "has this version", func(o *protocol.Order) bool { return o.Wait == 0 }},
+		{"students at the door", func(c *Case) { c.Now = at(t, "23 08:00") }, false, protocol.ActionNone, "not now: the window opens Mon 2026-11-23 22:00",
+			func(o *protocol.Order) bool { return o.Until.Equal(at(t, "23 08:00")) }},
+		{"promoted for another time", func(c *Case) {
+			c.Now, c.Goal.Window = at(t, "23 08:00"), &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}}
+		}, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Until.Equal(at(t, "23 09:00")) }},
+		{"not at the room's time then", func(c *Case) { c.Goal.Window = &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}} }, false, protocol.ActionNone, "not now", nil},
+		{"always", func(c *Case) { room(c, "test"); c.Now = at(t, "23 08:00") }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Until.IsZero() }},
+		{"finish", func(c *Case) { room(c, "B205") }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool {
+			return o.Until.IsZero() && o.Reset && o.Merge == "now" && o.Rate == 5_000_000
+		}},
+		{"too late", func(c *Case) { c.Now = at(t, "23 05:29") }, false, protocol.ActionNone, "not now: it takes about 2m0s, the window closes in 1m0s", nil},
+		{"too big for what is left", func(c *Case) { c.Now, c.Size.Fetch = at(t, "23 05:00"), 200<<30 }, false, protocol.ActionNone, "not now: it takes about", nil},
+		{"wave is full", func(c *Case) { c.Active = 2 }, false, protocol.ActionNone, "2 machines are at work", func(o *protocol.Order) bool {
+			return o.Wait >= 15 && o.Wait <= 135
+		}},
+		{"wave is full until the end", func(c *Case) { c.Active, c.Now = 2, at(t, "23 05:27") }, false, protocol.ActionNone, "other machines are at work", func(o *protocol.Order) bool { return o.Wait == 0 }},
+		{"too many failed", func(c *Case) { c.Failed = 2 }, false, protocol.ActionNone, "the wave was stopped: 2 machines failed", nil},
+		{"one failed", func(c *Case) { c.Failed = 1 }, true, protocol.ActionDeploy, "", nil},
+		{"stopped by hand", func(c *Case) { c.Goal.Stopped = "no" }, false, protocol.ActionNone, "the wave was stopped: no", nil},
+		{"gate", func(c *Case) { c.Goal.Gate = "waits for room test" }, false, protocol.ActionNone, "waits for room test", nil},
+		{"tried too often", func(c *Case) {
+			c.Attempt = &state.Attempt{Target: 7, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: TriesMost, Message: "disk"}
+		}, false, protocol.ActionNone, "failed 3 times: disk", nil},
+		{"tried at another promotion", func(c *Case) {
+			c.Attempt = &state.Attempt{Target: 6, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: TriesMost}
+		}, true, protocol.ActionDeploy, "", nil},
+		{"sick disk", func(c *Case) { c.CheckIn.Detail = "the slot is short" }, false, protocol.ActionNone, "the slot is short", nil},
+		{"other image", func(c *Case) { c.CheckIn.Image = "win10" }, false, protocol.ActionNone, `"win10" version 1, and the room does not allow`, nil},
+		{"other image, reinstall", func(c *Case) { c.CheckIn.Image = "win10"; room(c, "B205") }, true, protocol.ActionReinstall, "", nil},
+		{"unknown version, reinstall", func(c *Case) { c.CheckIn.Version = 0; room(c, "B205") }, true, protocol.ActionReinstall, "", nil},
+		{"bare", func(c *Case) { *c.CheckIn = bareMachine() }, false, protocol.ActionNone, "no disk of this machine is prepared", nil},
+		{"bare, provision", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205") }, true, protocol.ActionProvision, "", func(o *protocol.Order) bool {
+			return *o.Provision == protocol.Provision{Serial: "S1", Wipe: true, SlotBytes: 2 << 30}
+		}},
+		{"bare, outside of the window", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205"); c.Now = at(t, "23 12:00") }, false, protocol.ActionNone, "not now", nil},
+		{"retry", func(c *Case) { c.Goal.Retry = true }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Retry }},
+	} {
+		c := &Case{Now: at(t, "22 23:00"), Lab: l, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{1 << 30, 2 << 30},
+			CheckIn: &protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Image: "win11", Version: 1}}
+		room(c, "B204")
+		x.change(c)
+		d := Decide(c)
+		if err := d.Order.Validate(); err != nil {
+			t.Errorf("%s: %v", x.name, err)
+		}
+		if d.Start != x.start || d.Order.Action != x.action || !strings.Contains(d.Order.Reason, x.reason) || x.reason == "" && d.Order.Reason != "" || x.also != nil && !x.also(&d.Order) {
+			t.Errorf("%s: start %v, %+v", x.name, d.Start, d.Order)
+		}
+	}
+}
+
+func bareMachine() protocol.CheckIn {
+	return protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Detail: "no disk of Troy",
+		Disks: []protocol.Disk{{Path: "/dev/sda", Size: 1 << 40, SectorSize: 512, Empty: true}}}
+}
+
+func TestGate(t *testing.T) {
+	m := func(version int, h protocol.Health, r state.Result) *state.Machine {
+		return &state.Machine{CheckIn: protocol.CheckIn{Image: "a", Version: version, Health: h}, Attempt: &state.Attempt{Image: "a", Version: 2, Result: r}}
+	}
+	good, unknown, old := m(2, protocol.HealthGood, state.ResultDone), m(2, protocol.HealthUnknown, state.ResultDone), m(1, protocol.HealthGood, state.ResultOpen)
+	sick, failed := m(2, protocol.HealthFailing, state.ResultDone), m(1, protocol.HealthGood, state.ResultFailed)
+	for i, c := range []struct {
+		machines []*state.Machine
+		want     bool
+	}{
+		{nil, false}, {[]*state.Machine{old}, false}, {[]*state.Machine{unknown}, false}, {[]*state.Machine{good}, true}, {[]*state.Machine{good, old}, true},
+		{[]*state.Machine{good, old, unknown}, false}, {[]*state.Machine{good, sick}, true}, {[]*state.Machine{good, good, sick, failed}, false}, {[]*state.Machine{good, failed}, true},
+	} {
+		ok, why := Gate("test", c.machines, "a", 2, 50, 2)
+		if ok != c.want || ok != (why == "") {
+			t.Errorf("case %d: %v, %q", i, ok, why)
+		}
+	}
+}
+
+func TestEstimateSpan(t *testing.T) {
+	h := lab.Hours{Windows: []lab.Window{{From: lab.Clock{Hour: 22}, To: lab.Clock{Hour: 5}}}}
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	e := Estimate{Machines: 30, Current: 10, Wave: 10, Fetch: 20 << 30, Write: 40 << 30, Rate: 100 << 20}
+	e.span(h, now, false)
+	// 204.8 s of network, two waves of 90 s and 2 GiB at 80 MiB/s.
+	if want := 204.8 + 2*(90+25.6); e.Takes < want-0.1 || e.Takes > want+0.1 || !e.Fits || e.Opens.Hour() != 22 || e.Closes.Day() != 23 {
+		t.Errorf("%+v, want %v s", e, want)
+	}
+	e.Fetch *= 1000
+	if e.span(h, now, false); e.Fits {
+		t.Errorf("%v s fit into seven hours", e.Takes)
+	}
+	if e.span(lab.Hours{}, now, false); e.Fits || !e.Opens.IsZero() {
+		t.Errorf("no window, but %+v", e)
+	}
+}

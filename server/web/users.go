@@ -1,0 +1,186 @@
+package web
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// Parameters of new hashes (RFC 9106, section 4, with the memory of small servers in mind), and the bounds of those that are taken.
+const (
+	argonTime, argonMemory, argonThreads = 3, 32 << 10, 1 // passes, KiB
+	argonSalt, argonKey                  = 16, 32         // bytes
+	argonTimeMost, argonMemoryMost       = 20, 256 << 10
+)
+
+// Bounds of names and passwords.
+const (
+	NameMost      = 32
+	PasswordLeast = 10
+	PasswordMost  = 512
+)
+
+var (
+	// ErrUsers is the class of faults in a file of users.
+	ErrUsers = errors.New("file of users")
+	// ErrPassword is returned for a password that is too short or too long, and a name that is none.
+	ErrPassword = errors.New("not usable")
+)
+
+// Users are those who may sign in: a file with a line NAME:HASH each, the hash in the form of the argon2 program ($argon2id$v=19$m=…,t=…,p=…$salt$hash).
+type Users struct {
+	path string
+	busy sync.Mutex // one computation at a time: each takes argonMemory
+}
+
+// OpenUsers reads the file, which need not exist yet. It is read anew at each login.
+func OpenUsers(path string) (*Users, error) {
+	u := &Users{path: path}
+	_, err := u.read()
+	return u, err
+}
+
+// Empty says whether nobody can sign in.
+func (u *Users) Empty() bool {
+	m, err := u.read()
+	return err != nil || len(m) == 0
+}
+
+func (u *Users) read() (map[string]string, error) {
+	b, err := os.ReadFile(u.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUsers, err)
+	}
+	users := map[string]string{}
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, hash, _ := strings.Cut(line, ":")
+		if _, err := parseHash(hash); err != nil || !goodName(name) {
+			return nil, fmt.Errorf("%w: %s:%d: want NAME:$argon2id$…", ErrUsers, u.path, n)
+		}
+		users[name] = hash
+	}
+	return users, nil
+}
+
+// Set gives a user a password, and makes the user if need be. "" removes the user. The file is replaced whole.
+func (u *Users) Set(name, password string) error {
+	if !goodName(name) {
+		return fmt.Errorf("name %q: %w: want 1 to %d letters, digits, dots, dashes", name, ErrPassword, NameMost)
+	}
+	users, err := u.read()
+	if err != nil {
+		return err
+	}
+	if users == nil {
+		users = map[string]string{}
+	}
+	delete(users, name)
+	if password != "" {
+		if len(password) < PasswordLeast || len(password) > PasswordMost {
+			return fmt.Errorf("password: %w: want %d to %d bytes", ErrPassword, PasswordLeast, PasswordMost)
+		}
+		users[name] = u.hash(password)
+	}
+	var lines []string
+	for name, hash := range users {
+		lines = append(lines, name+":"+hash+"\n")
+	}
+	slices.Sort(lines)
+	return replace(u.path, []byte(strings.Join(lines, "")))
+}
+
+// replace writes a file of the owner's beside the old one and renames it.
+func replace(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".users*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func goodName(s string) bool {
+	return s != "" && len(s) <= NameMost && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@") == ""
+}
+
+// Check says whether the password is that of the user. It takes as long for a user that does not exist.
+func (u *Users) Check(name, password string) bool {
+	users, err := u.read()
+	if err != nil || len(password) > PasswordMost {
+		return false
+	}
+	hash, known := users[name]
+	if !known {
+		hash = fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", argonMemory, argonTime, argonThreads,
+			base64.RawStdEncoding.EncodeToString(make([]byte, argonSalt)), base64.RawStdEncoding.EncodeToString(make([]byte, argonKey)))
+	}
+	p, err := parseHash(hash)
+	if err != nil {
+		return false
+	}
+	u.busy.Lock()
+	defer u.busy.Unlock()
+	got := argon2.IDKey([]byte(password), p.salt, p.time, p.memory, p.threads, uint32(len(p.key)))
+	return subtle.ConstantTimeCompare(got, p.key) == 1 && known
+}
+
+func (u *Users) hash(password string) string {
+	u.busy.Lock()
+	defer u.busy.Unlock()
+	salt := make([]byte, argonSalt)
+	rand.Read(salt)
+	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey)
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads,
+		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
+}
+
+type argonHash struct {
+	time, memory uint32
+	threads      uint8
+	salt, key    []byte
+}
+
+func parseHash(s string) (*argonHash, error) {
+	parts := strings.Split(s, "$")
+	h, version := &argonHash{}, 0
+	bad := fmt.Errorf("%w: no argon2id hash", ErrUsers)
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" {
+		return nil, bad
+	}
+	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &h.memory, &h.time, &h.threads); err != nil || version != argon2.Version ||
+		h.time < 1 || h.time > argonTimeMost || h.memory < 8 || h.memory > argonMemoryMost || h.threads < 1 {
+		return nil, bad
+	}
+	var err1, err2 error
+	h.salt, err1 = base64.RawStdEncoding.DecodeString(parts[4])
+	h.key, err2 = base64.RawStdEncoding.DecodeString(parts[5])
+	if err1 != nil || err2 != nil || len(h.salt) < 8 || len(h.key) < 16 || len(h.key) > 128 {
+		return nil, bad
+	}
+	return h, nil
+}

@@ -1,0 +1,180 @@
+package web
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"troy/server/audit"
+	"troy/server/lab"
+	"troy/server/limit"
+	"troy/server/rooms"
+	"troy/server/state"
+)
+
+// Bounds.
+const (
+	TickLeast       = time.Second      // between two renderings
+	TickMost        = 15 * time.Second // between two events, so that a dead connection is noticed
+	ViewersMost     = 200
+	LoginsPerMinute = 6
+	formMost        = 16 << 10 // bytes
+	sendTime        = 20 * time.Second
+)
+
+// Viewer shows the present. *rooms.Keeper is one, as of all interfaces here.
+type Viewer interface {
+	Status() *rooms.Status
+	Hosts(room string) []rooms.Host
+	Changed(ctx context.Context, seen uint64) (revision uint64, err error)
+}
+
+// Historian shows the past.
+type Historian interface {
+	Host(id string) (*rooms.Host, *state.Machine, error)
+	Log(key string) (last, failed string, err error)
+	Nights(after time.Time) ([]state.Night, error)
+}
+
+// Planner changes what rooms get.
+type Planner interface {
+	Estimate(ctx context.Context, p rooms.Promotion) (*rooms.Estimate, error)
+	Promote(ctx context.Context, p rooms.Promotion) (*state.Target, error)
+	Rollback(ctx context.Context, p rooms.Promotion) (*state.Target, error)
+}
+
+// Operator does the rest that an admin may.
+type Operator interface {
+	Stop(room, why string) error
+	Assign(code, name, room string) (*state.Machine, error)
+	WakeNow(ctx context.Context, room, id string) (int, error)
+}
+
+// Lab is what the page is about.
+type Lab interface {
+	Viewer
+	Historian
+	Planner
+	Operator
+	Lab() *lab.Lab
+	Previous(room string) (*state.Target, error)
+}
+
+// Options of a Handler. Lab is needed.
+type Options struct {
+	Lab   Lab
+	Users *Users // nil = nobody can sign in
+	// OnAct, if set, is told each login and act before it is answered. An error keeps an act from being done.
+	OnAct func(e audit.Entry) error
+	// Private shows nothing to those who did not sign in.
+	Private bool
+	// PlainLogin permits logins without TLS from other machines: passwords can be read on the wire.
+	PlainLogin bool
+	// Counters are further numbers for /metrics: names without the prefix troy_, such as served_bytes_total.
+	Counters map[string]func() float64
+	// Now is the time; nil = time.Now.
+	Now func() time.Time
+}
+
+// Handler is the page.
+type Handler struct {
+	o        Options
+	mux      *http.ServeMux
+	sessions sessions
+	logins   *limit.Limiter
+	pages    *pages
+	viewers  chan struct{}
+	metrics  http.Handler
+	openapi  []byte
+}
+
+//go:embed assets
+var assets embed.FS
+
+// New makes the page.
+func New(o *Options) (*Handler, error) {
+	if o.Lab == nil {
+		return nil, errors.New("web: no Lab")
+	}
+	h := &Handler{o: *o, mux: http.NewServeMux(), logins: limit.New(LoginsPerMinute/60.0, LoginsPerMinute), viewers: make(chan struct{}, ViewersMost)}
+	if h.o.Now == nil {
+		h.o.Now = time.Now
+	}
+	if h.o.OnAct == nil {
+		h.o.OnAct = func(audit.Entry) error { return nil }
+	}
+	var err error
+	if h.pages, err = newPages(h); err != nil {
+		return nil, err
+	}
+	if h.openapi, err = openAPI(); err != nil {
+		return nil, err
+	}
+	if h.metrics, err = newMetrics(h); err != nil {
+		return nil, err
+	}
+	h.routes()
+	return h, nil
+}
+
+func (h *Handler) routes() {
+	guard := http.NewCrossOriginProtection()
+	handle := func(pattern string, f http.HandlerFunc) { h.mux.Handle(pattern, guard.Handler(f)) }
+	for _, name := range []string{"style.css", "app.js"} {
+		handle("GET /static/"+name, func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, assets, "assets/"+name) })
+	}
+	handle("GET /{$}", h.seen(h.serveRooms))
+	handle("GET /host", h.seen(h.serveHost))
+	handle("GET /nights", h.seen(h.serveNights))
+	handle("GET /events", h.seen(h.serveEvents))
+	handle("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(h.openapi)
+	})
+	handle("GET /metrics", h.serveMetrics)
+	handle("GET /login", h.showLogin)
+	handle("POST /login", h.login)
+	handle("POST /logout", h.logout)
+	handle("POST /do/{act}", h.act)
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "same-origin")
+	header.Set("Cache-Control", "no-store")
+	if r.TLS != nil {
+		header.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// seen lets only those pass who may look.
+func (h *Handler) seen(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if h.o.Private && h.session(r) == nil {
+			http.Redirect(w, r, "/login", http.StatusSeeOther)
+			return
+		}
+		next(w, r)
+	}
+}
+
+// local says whether a request comes from this machine.
+func local(r *http.Request) bool {
+	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && a.Addr().Unmap().IsLoopback()
+}
+
+func (h *Handler) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	if h.o.Private && !local(r) {
+		http.Error(w, "for this machine only", http.StatusForbidden)
+		return
+	}
+	h.metrics.ServeHTTP(w, r)
+}
