@@ -27,10 +27,7 @@ func loaders(t *testing.T) string {
 // testBoot is what the tests' media start: the probe, in place of the agent.
 func testBoot(t *testing.T) *Boot {
 	t.Helper()
-	return &Boot{
-		Loaders: loaders(t), Kernel: environment(t, "KERNEL"), Initrd: sharedBuild(t).path, Cmdline: testCmdline,
-		Site: []File{{Name: "config", Data: []byte("troy.server=http://192.0.2.7\n")}, {Name: "ca.pem", Data: []byte("some certificate\n")}},
-	}
+	return &Boot{Loaders: loaders(t), Kernel: environment(t, "KERNEL"), Initrd: sharedBuild(t).path, Cmdline: testCmdline}
 }
 
 // testStick is a stick made of testBoot.
@@ -73,7 +70,7 @@ func startVM(t *testing.T, c *vm.Config) *vm.VM {
 // shell answers on the serial line, and the programs for a new NTFS volume work.
 func TestStickWithSecureBoot(t *testing.T) {
 	stick := testStick(t)
-	edit(t, stick, "troy/config", "troy.server=http://192.0.2.8\n")
+	edit(t, stick, "troy/arguments.cfg", "set arguments=\"troy.server=http://192.0.2.8:8080 troy.port=eth0\"\n")
 	ntfs := disk(t)
 	m := startVM(t, &vm.Config{
 		Name: "secure", Firmware: firmware(t, true),
@@ -88,7 +85,7 @@ func TestStickWithSecureBoot(t *testing.T) {
 		`PROBE: disk nvme0n1`, `PROBE: disk sda`, `PROBE: disk vda virtio_blk`,
 		`PROBE: interface eth0`, `PROBE: interface eth1`, `PROBE: variable BootCurrent`,
 		`PROBE: SecureBoot \[6 0 0 0 1\] <nil>`, `PROBE: lockdown none \[integrity\] confidentiality <nil>`,
-		`PROBE: site ca.pem "some certificate\\n" <nil>`, `PROBE: site config "troy.server=http://192.0.2.8\\n" <nil>`, `PROBE: done`)
+		`PROBE: site config "troy.port=eth0\\n" <nil>`, `PROBE: done`)
 	talk(t, m)
 	if out, err := exec.Command("ntfscat", ntfs, "hello").CombinedOutput(); err != nil || string(out) != "sum 42\n" {
 		t.Errorf("what the machine wrote by ntfs-3g reads as %q (%v)", out, err)
@@ -114,7 +111,7 @@ func talk(t *testing.T, m *vm.VM) {
 	expect(t, m, prompt)
 	for _, c := range []struct{ say, answer string }{
 		{"echo sum $((40+2))", `sum 42`},
-		{"cat /proc/cmdline", `troy.server=http://10.0.2.2:8080/`},
+		{"cat /proc/cmdline", `troy.server=http://10.0.2.2:8080/ troy.server=http://192.0.2.8:8080 troy.port=eth0`},
 		{"cat /proc/partitions", ` sd[ab]1\b`}, // the stick's own
 		{"ip link", `eth1`},
 		{"exit", prompt}, // a new one comes

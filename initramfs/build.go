@@ -25,8 +25,7 @@ type Options struct {
 	Commands    []string // Go packages of the busybox, u-root's init among them; nil = [DefaultCommands]
 	ModuleNames []string // kernel modules; nil = [DefaultModules]
 	Programs    []string // programs of this machine to take along with their libraries, see [Tools]; names or paths
-	Files       []File   // further files
-	Site        []File   // the admin's files, for the agent to find in /etc/troy; only their last names count
+	Files       []File   // further files, such as the site's certificate
 
 	Source string // folder inside the Go module that builds it; empty = the working directory
 	Cache  string // folder to keep what is slow to make in for the next time; empty = make it anew
@@ -97,7 +96,7 @@ func Build(ctx context.Context, o *Options) (*Info, error) {
 		{"u-root", append(skeleton(), recordsOf(box)...)},
 		{"drivers", moduleRecords(release, modules)},
 		{"programs", fileRecords(programs)},
-		{"agent", append(agentRecords(o, agent), slices.Concat(fileRecords(o.Files), siteRecords(o.Site))...)},
+		{"agent", append(agentRecords(o, agent), fileRecords(o.Files)...)},
 	})
 	return info, err
 }

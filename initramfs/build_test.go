@@ -52,8 +52,7 @@ func options(t *testing.T, out string) *Options {
 	return &Options{
 		Kernel: environment(t, "KERNEL"), Modules: environment(t, "MODULES"), Out: out,
 		Agent: probe, AgentArgs: []string{"--first", "two words"}, Programs: []string{"mkntfs", "ntfs-3g"},
-		Site:  []File{{Name: "config", Data: []byte("troy.server=http://192.0.2.6\n")}},
-		Files: []File{{Name: "etc/server", Data: []byte("http://192.0.2.1/\n"), Mode: 0o600}},
+		Files: []File{{Name: "etc/troy/config", Data: []byte("troy.port=eth0\n")}, {Name: "etc/server", Data: []byte("http://192.0.2.1/\n"), Mode: 0o600}},
 	}
 }
 
@@ -166,12 +165,6 @@ func TestContent(t *testing.T) {
 	}
 	if got := string(content(t, a, "etc/server")); got != "http://192.0.2.1/\n" {
 		t.Errorf("etc/server = %q", got)
-	}
-	if got := string(content(t, a, "etc/troy/config")); got != "/site.config" {
-		t.Errorf("etc/troy/config links to %q", got)
-	}
-	if got := string(content(t, a, "site.config")); got != "troy.server=http://192.0.2.6\n" {
-		t.Errorf("site.config = %q", got)
 	}
 	for _, name := range []string{"bin/probe", "bbin/bb", "bin/uinit", "bin/defaultsh"} {
 		if r, _ := a.Get(name); r.Mode != cpio.S_IFREG|0o755 {

@@ -12,7 +12,7 @@
 //	/bin/…          mkntfs and ntfs-3g of the machine that built it, with their libraries in /lib, /lib64
 //	/lib/modules/   kernel modules for common PCs with all that they depend on
 //	/sbin/modprobe  for modules that the kernel itself asks for
-//	/etc/troy/      links to /site.config, /site.ca.pem, /site.root.json, /site.built: what the admin gave
+//	/etc/troy/      what the admin gave: config, ca.pem, root.json, built
 //
 // Modules lie there decompressed: the whole archive is compressed once, which is
 // smaller than compressed modules in a compressed archive, and the kernel unpacks
@@ -35,8 +35,8 @@
 //
 // Shim is signed by Microsoft, GRUB and kernel by Debian: no key has to be enrolled in
 // any machine. When GRUB cannot load something it says so, waits ten seconds and ends, so that the firmware goes on with
-// what it starts otherwise. On a stick the files config, ca.pem, root.json and built in \troy may be changed or added by any
-// editor: GRUB lays them over those in the initramfs.
+// what it starts otherwise. On a stick an admin
+// may add kernel arguments with any editor, in \troy\arguments.cfg; certificate and root metadata are in the initramfs and cannot be changed there.
 //
 // A PC that boots stick or ISO image as a BIOS does shows that Troy needs UEFI, and stops.
 //

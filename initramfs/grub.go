@@ -3,11 +3,7 @@ package initramfs
 import (
 	"fmt"
 	"os"
-	"path"
-	"slices"
 	"strings"
-
-	"github.com/u-root/mkuimage/cpio"
 )
 
 // Boot is what media with signed boot loaders start: GRUB loads kernel and
@@ -17,25 +13,20 @@ type Boot struct {
 	Kernel  string // bzImage; with Secure Boot on it has to be signed by the same distribution as shim
 	Initrd  string
 	Cmdline string // kernel command line; printable ASCII without quotes
-	// Site are the files of the admin that a stick carries readable, too, in /troy: what is
-	// there is laid over the initramfs into /etc/troy, so they can be changed by any editor.
-	// Only their last names count, and they are among config, ca.pem, root.json and built.
-	Site []File
 }
 
 // Names on every medium of a [Boot].
 const (
-	mediaDir    = "troy"
-	kernelName  = mediaDir + "/vmlinuz"
-	initrdName  = mediaDir + "/initramfs.cpio.zst"
-	siteDir     = "etc/troy"
-	sitePrefix  = "site."                // of the true files, see siteRecords
-	loaderName  = "EFI/BOOT/grubx64.efi" // what shim starts
-	grubConfig  = "EFI/debian/grub.cfg"  // built into GRUBDisk
-	cdConfig    = "boot/grub/grub.cfg"   // built into GRUBCD
-	netConfig   = "grub/grub.cfg"        // built into GRUBNet
-	cdMark      = ".disk/info"           // by which GRUBCD finds its medium
-	cmdlineSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._=,:/@+-"
+	mediaDir      = "troy"
+	kernelName    = mediaDir + "/vmlinuz"
+	initrdName    = mediaDir + "/initramfs.cpio.zst"
+	argumentsName = mediaDir + "/arguments.cfg"
+	loaderName    = "EFI/BOOT/grubx64.efi" // what shim starts
+	grubConfig    = "EFI/debian/grub.cfg"  // built into GRUBDisk
+	cdConfig      = "boot/grub/grub.cfg"   // built into GRUBCD
+	netConfig     = "grub/grub.cfg"        // built into GRUBNet
+	cdMark        = ".disk/info"           // by which GRUBCD finds its medium
+	cmdlineSafe   = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._=,:/@+-"
 )
 
 func (b *Boot) loader(l Loader) ([]byte, error) {
@@ -71,10 +62,7 @@ func (b *Boot) mediaFiles(config string) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range b.Site {
-		files = append(files, File{Name: path.Join(mediaDir, path.Base(f.Name)), Data: f.Data})
-	}
-	return append(files, File{Name: config, Data: []byte(b.diskConfig())}), nil
+	return append(files, File{Name: config, Data: []byte(b.diskConfig())}, File{Name: argumentsName, Data: []byte(arguments)}), nil
 }
 
 // checkGRUBCmdline refuses what would not come out of GRUB as it went in.
@@ -99,48 +87,30 @@ func grubWords(cmdline string) string {
 	return strings.Join(words, " ")
 }
 
-// siteNames are the files that an admin may add to a stick or change there.
-func siteNames() []string { return []string{"config", "ca.pem", "root.json", "built"} }
-
-// siteRecords lay the site's files into the initramfs. In /etc/troy are links: the files
-// lie at the top, because that is the only place where GRUB can lay others over them (the
-// directories that GRUB 2.06 adds to a path have names that Linux 6.12 refuses).
-func siteRecords(site []File) []cpio.Record {
-	var records []cpio.Record
-	names := siteNames()
-	for _, f := range site {
-		name := path.Base(f.Name)
-		records = append(records, File{Name: sitePrefix + name, Data: f.Data, Mode: f.Mode}.record())
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	for _, name := range names {
-		records = append(records, cpio.Symlink(path.Join(siteDir, name), "/"+sitePrefix+name))
-	}
-	return records
-}
-
-// diskConfig is grub.cfg of sticks and ISO images. The site's files are taken as
-// they are found there, so that an admin can change them by any editor. After a
-// failure GRUB ends, and the firmware goes on with what it starts otherwise.
+// diskConfig is grub.cfg of sticks and ISO images. After a failure GRUB ends, and
+// the firmware goes on with what it starts otherwise.
 func (b *Boot) diskConfig() string {
-	return fmt.Sprintf(`# Troy. The files config, ca.pem, root.json in /troy may be changed; the machine finds them in /etc/troy.
+	return fmt.Sprintf(`# Troy
 set pager=0
-set site=
-for name in %[2]s; do
-	if [ -s /%[1]s/$name ]; then
-		set site="$site newc:%[7]s$name:/%[1]s/$name"
-	fi
-done
+set arguments=
+if [ -s /%[1]s ]; then
+	source /%[1]s
+fi
 echo "Troy: loading from this medium"
-if linux /%[3]s %[4]s; then
-	if initrd /%[5]s $site; then
+if linux /%[2]s %[3]s $arguments; then
+	if initrd /%[4]s; then
 		boot
 	fi
 fi
-%[6]s`, mediaDir, strings.Join(siteNames(), " "), kernelName, grubWords(b.Cmdline), initrdName, grubFailure("the medium is damaged or incomplete: write it again"), sitePrefix)
+%[5]s`, argumentsName, kernelName, grubWords(b.Cmdline), initrdName, grubFailure("the medium is damaged or incomplete: write it again"))
 }
+
+// arguments is the file that an admin may edit on a stick. (GRUB can lay files over an
+// initramfs, too, but Linux 6.12 refuses what GRUB 2.06 makes of their names.)
+const arguments = `# Further kernel arguments of this medium. They count more than what it was made with. Such as:
+# set arguments="troy.server=http://192.0.2.1:8080 troy.port=eth0"
+set arguments=""
+`
 
 func grubFailure(what string) string {
 	return fmt.Sprintf(`echo "Troy: %s."

@@ -55,7 +55,7 @@ func ISO(ctx context.Context, o *ISOOptions) error {
 	if err := os.WriteFile(record, pad(biosStub(), sectorSize), 0o600); err != nil {
 		return err
 	}
-	return replaceFile(o.Out, func(w io.Writer) error { return o.xorriso(ctx, tree, fat, record, w) })
+	return replaceFile(o.Out, func(w io.Writer) error { return o.xorriso(ctx, tree, fat, record, diskGUID(files), w) })
 }
 
 func (o *ISOOptions) label() string {
@@ -83,12 +83,12 @@ const (
 	cdBIOS   = "boot/bios.bin"
 )
 
-func (o *ISOOptions) xorriso(ctx context.Context, tree, fat, record string, w io.Writer) error {
+func (o *ISOOptions) xorriso(ctx context.Context, tree, fat, record, guid string, w io.Writer) error {
 	cmd := exec.CommandContext(ctx, "xorriso", "-as", "mkisofs", "-quiet", "-V", o.label(), "-r", "-iso-level", "3",
 		"-G", record, "--set_all_file_dates", "1980010100000000",
 		"-b", cdBIOS, "-no-emul-boot", "-boot-load-size", "4",
 		"-eltorito-alt-boot", "-e", "--interval:appended_partition_2:all::", "-no-emul-boot",
-		"-append_partition", "2", "0xef", fat, "-appended_part_as_gpt", "--gpt_disk_guid", o.diskGUID(), tree)
+		"-append_partition", "2", "0xef", fat, "-appended_part_as_gpt", "--gpt_disk_guid", guid, tree)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "SOURCE_DATE_EPOCH=" + fixedTime}
 	var errs tail
 	cmd.Stdout, cmd.Stderr = w, &errs
@@ -102,9 +102,9 @@ func (o *ISOOptions) xorriso(ctx context.Context, tree, fat, record string, w io
 	return nil
 }
 
-// diskGUID is derived from what is not derived from it.
-func (o *ISOOptions) diskGUID() string {
-	id, _ := identity(append([]File{{Name: o.Boot.Kernel}, {Name: o.Boot.Initrd}, {Name: o.Boot.Cmdline}}, o.Boot.Site...))
+// diskGUID is derived from the content.
+func diskGUID(files []File) string {
+	id, _ := identity(files)
 	return id.derive("disk").String()
 }
 

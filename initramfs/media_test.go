@@ -204,7 +204,6 @@ func smallBoot(t *testing.T) *Boot {
 	t.Helper()
 	return &Boot{
 		Loaders: loaders(t), Kernel: environment(t, "KERNEL"), Initrd: smallInitrd(t), Cmdline: "quiet console=ttyS0,115200 a=$b",
-		Site: []File{{Name: "etc/troy/config", Data: []byte("troy.server=http://192.0.2.1\n")}},
 	}
 }
 
@@ -216,12 +215,12 @@ func TestSignedStick(t *testing.T) {
 	}
 	for name, source := range map[string]string{
 		RemovablePath: filepath.Join(b.Loaders, Shim.Path), "EFI/BOOT/grubx64.efi": filepath.Join(b.Loaders, GRUBDisk.Path),
-		"troy/vmlinuz": b.Kernel, "troy/initramfs.cpio.zst": b.Initrd, "troy/config": "", "EFI/debian/grub.cfg": "",
+		"troy/vmlinuz": b.Kernel, "troy/initramfs.cpio.zst": b.Initrd, "troy/arguments.cfg": "", "EFI/debian/grub.cfg": "",
 	} {
 		got, err := exec.Command("mtype", "-i", img+"@@1M", "::/"+name).Output()
 		want := []byte(b.diskConfig())
-		if name == "troy/config" {
-			want = b.Site[0].Data
+		if name == "troy/arguments.cfg" {
+			want = []byte(arguments)
 		}
 		if source != "" {
 			want, _ = os.ReadFile(source)
@@ -230,7 +229,7 @@ func TestSignedStick(t *testing.T) {
 			t.Errorf("%s: %d bytes (%v), want %d", name, len(got), err, len(want))
 		}
 	}
-	if text := b.diskConfig(); !strings.Contains(text, "linux /troy/vmlinuz quiet console=ttyS0,115200 'a=$b';") {
+	if text := b.diskConfig(); !strings.Contains(text, "linux /troy/vmlinuz quiet console=ttyS0,115200 'a=$b' $arguments;") {
 		t.Errorf("grub.cfg does not quote its arguments:\n%s", text)
 	}
 }

@@ -1,6 +1,7 @@
 package qemutests
 
 import (
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"troy/qemu-tests/lab"
 	"troy/qemu-tests/vm"
 	"troy/server/protocol"
+	"troy/vhdx"
 )
 
 // agentPC is a PC whose server has it keep a copy of the agent on its own disk.
@@ -27,8 +29,21 @@ type agentPC struct {
 
 func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
 	t.Helper()
-	p := &agentPC{t: t, lab: small(t)}
-	var err error
+	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "agent-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	bootManager := "" // Linux without a signature
+	if secure {
+		bootManager = filepath.Join(os.Getenv("TROY_CACHE"), "loaders", initramfs.Shim.Path)
+	}
+	seed := rand.Uint64()
+	t.Logf("seed of the disks %d", seed)
+	p := &agentPC{t: t}
+	if p.lab, err = room.SmallNTFS(t.Context(), dir, bootManager, seed); err != nil {
+		t.Fatal(err)
+	}
 	if p.release, err = p.lab.SignedMedia(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +55,8 @@ func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
 	if p.PC, err = p.lab.NewPC(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
+	at := p.Disk + "@@" + espOffset(t, p.Disk)
+	mtools(t, "mdel", "-i", at, "::/EFI/BOOT/BOOTX64.EFI") // or the firmware would not start the stick by itself
 	if p.Secure = secure; secure {
 		p.signBootManager()
 	}
@@ -109,6 +126,7 @@ func (p *agentPC) start(stick bool, reports int, want ...string) (serial string)
 	if err != nil {
 		p.t.Fatalf("%v\n%s", err, serial)
 	}
+	p.windowsRan()
 	p.reports += reports
 	if r := reported(p.t, p.server, p.reports); r.ExitCode != 0 || r.Version != 2 || r.Outcome == protocol.OutcomeFailed {
 		p.t.Errorf("report: %+v", r)
@@ -122,6 +140,21 @@ func (p *agentPC) start(stick bool, reports int, want ...string) (serial string)
 		rest = after
 	}
 	return serial
+}
+
+// windowsRan does to the boot child what a session of Windows does that changes nothing: without it the version would be given
+// up after three starts.
+func (p *agentPC) windowsRan() {
+	p.t.Helper()
+	session(p.t, p.PC, func(c *vhdx.Chain) {
+		page := make([]byte, 4096)
+		if _, err := c.ReadAt(page, 0); err != nil {
+			p.t.Fatal(err)
+		}
+		if _, err := c.WriteAt(page, 0); err != nil {
+			p.t.Fatal(err)
+		}
+	})
 }
 
 // never fails when the serial line says that.

@@ -19,7 +19,7 @@ const maxMachines = 10_000
 
 func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
 	var c protocol.CheckIn
-	if !receive(w, r, &c) {
+	if !s.receive(w, r, &c) {
 		return
 	}
 	order, err := s.o.Orders.Order(r.Context(), c)
@@ -39,7 +39,7 @@ func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) serveProgress(w http.ResponseWriter, r *http.Request) {
 	var p protocol.Progress
-	if !receive(w, r, &p) {
+	if !s.receive(w, r, &p) {
 		return
 	}
 	if s.o.OnProgress != nil {
@@ -50,7 +50,7 @@ func (s *Server) serveProgress(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 	var report protocol.Report
-	if !receive(w, r, &report) {
+	if !s.receive(w, r, &report) {
 		return
 	}
 	if s.o.Keep != nil {
@@ -69,9 +69,9 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 type validator interface{ Validate() error }
 
 // receive reads one message, or answers why not.
-func receive(w http.ResponseWriter, r *http.Request, v validator) bool {
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, v validator) bool {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		fail(w, http.StatusUnsupportedMediaType, errors.New("want Content-Type application/json"))
+		s.refuse(w, r, http.StatusUnsupportedMediaType, errors.New("want Content-Type application/json"))
 		return false
 	}
 	err := decode(http.MaxBytesReader(w, r.Body, protocol.MaxBody), v)
@@ -83,9 +83,9 @@ func receive(w http.ResponseWriter, r *http.Request, v validator) bool {
 	case err == nil:
 		return true
 	case errors.As(err, &tooLarge):
-		fail(w, http.StatusRequestEntityTooLarge, fmt.Errorf("the message is over %d bytes", tooLarge.Limit))
+		s.refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Errorf("the message is over %d bytes", tooLarge.Limit))
 	default:
-		fail(w, http.StatusBadRequest, err)
+		s.refuse(w, r, http.StatusBadRequest, err)
 	}
 	return false
 }

@@ -21,6 +21,8 @@
 // members of a known protocol number, and pass Validate. Every refusal is a
 // protocol.Failure of one line. What the machine claims reaches the caller unchanged but bounded.
 //
+// An address that calls more often than Options.CallsPerSecond is answered 429 with Retry-After; OnRefused is told of everything that was not taken.
+//
 // Time: reading a request takes at most readTime; an answer must move sliceBytes per sliceTime,
 // so a machine that is gone frees its connection, and a slow one (above 17 kB/s) does not lose it.
 //
@@ -35,6 +37,6 @@
 // as the kernel makes them (a queue such as fq_codel on the server's port is fair by connection).
 //
 // Server.Reports lives in memory: the last one per machine, the oldest machines dropped beyond
-// maxMachines; a restart forgets them. Options.Keep makes them durable (package server/rooms does). No TLS, no limit per address,
+// maxMachines; a restart forgets them. Options.Keep makes them durable (package server/rooms does). No TLS,
 // no signatures on orders, no network boot, no status page.
 package server

@@ -45,6 +45,10 @@ type Options struct {
 	OnProgress func(p protocol.Progress)
 	// OnReport, if set, is told each report once.
 	OnReport func(r protocol.Report)
+	// CallsPerSecond is how many check-ins, progress and reports each address may send; ten seconds' worth at once. 0 = no limit.
+	CallsPerSecond float64
+	// OnRefused, if set, is told each call that was not taken: not a message of this protocol, too large, too often.
+	OnRefused func(address, path string, err error)
 	// Keep, if set, makes a report durable before it is acknowledged. It is given repeats, too. If it fails, so does the report: the machine sends it again.
 	Keep func(ctx context.Context, r protocol.Report) error
 	// Admin, if set, answers everything under /v1/admin/. Who may ask is for it to check.
@@ -57,7 +61,8 @@ type Options struct {
 // Server is an http.Handler for one store.
 type Server struct {
 	o       Options
-	pacer   *pacer // nil = no limit
+	pacer   *pacer   // nil = no limit
+	limiter *limiter // nil = no limit
 	root    *os.Root
 	mux     *http.ServeMux
 	reports reports
@@ -74,11 +79,11 @@ func New(o *Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: opening the store: %w", err)
 	}
-	s := &Server{o: *o, root: root, mux: http.NewServeMux(), pacer: newPacer(o.Bandwidth)}
+	s := &Server{o: *o, root: root, mux: http.NewServeMux(), pacer: newPacer(o.Bandwidth), limiter: newLimiter(o.CallsPerSecond)}
 	s.mux.HandleFunc("GET /"+protocol.PathRepo+"/{name...}", s.serveFile)
-	s.mux.HandleFunc("POST /"+protocol.PathCheckIn, s.serveCheckIn)
-	s.mux.HandleFunc("POST /"+protocol.PathProgress, s.serveProgress)
-	s.mux.HandleFunc("POST /"+protocol.PathReport, s.serveReport)
+	s.mux.HandleFunc("POST /"+protocol.PathCheckIn, s.limited(s.serveCheckIn))
+	s.mux.HandleFunc("POST /"+protocol.PathProgress, s.limited(s.serveProgress))
+	s.mux.HandleFunc("POST /"+protocol.PathReport, s.limited(s.serveReport))
 	s.mux.HandleFunc("GET /healthz", serveHealth)
 	if o.Admin != nil {
 		s.mux.Handle("/v1/admin/", o.Admin)

@@ -22,6 +22,7 @@
 //	Boot#### "Troy (B)"   \EFI\Troy\b\shimx64.efi
 //	shim                  starts grubx64.efi beside itself
 //	GRUB                  reads grub.cfg beside itself, starts vmlinuz with initramfs.zst
+//	                      and, laid over it, site.cpio with the admin's files in /etc/troy
 //
 // The same way serves machines with Secure Boot on and off; no key is enrolled.
 // GRUB has to be Debian's build for CDs, gcdx64.efi.signed, under the name that

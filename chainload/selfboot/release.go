@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/u-root/mkuimage/cpio"
 )
 
 // Errors of releases.
@@ -62,10 +64,15 @@ type GRUB struct {
 	Kernel  string // names of files of the release
 	Initrd  string
 	Cmdline string // kernel arguments; troy.copy= is added
-	// Site names files of the release that GRUB lays over the initramfs, as
-	// /site.NAME, as media do with the admin's files: the initramfs has links to them
-	// in /etc/troy. (Directories that GRUB 2.06 adds are refused by Linux.)
-	Site []string
+	// Site are the admin's files, such as config and ca.pem. They are laid over the
+	// initramfs as /etc/troy/NAME, by an archive of their own beside it.
+	Site []SiteFile
+}
+
+// SiteFile is a file of the admin.
+type SiteFile struct {
+	Name string // without a directory
+	Data []byte
 }
 
 // Names of the files of a release that works with Secure Boot. Shim starts a
@@ -77,6 +84,7 @@ const (
 	InitrdName = "initramfs.zst"
 	UKIName    = "troy.efi"
 	configName = "grub.cfg"
+	siteName   = "site.cpio"
 )
 
 // NewSigned returns a release that starts with Secure Boot on and off: shim,
@@ -87,17 +95,6 @@ func NewSigned(version string, shim, grub, kernel, initrd File, cmdline string) 
 	shim.Name, grub.Name, kernel.Name, initrd.Name = ShimName, GRUBName, KernelName, InitrdName
 	return &Release{Version: version, Start: ShimName, Files: []File{shim, grub, kernel, initrd},
 		GRUB: &GRUB{Kernel: KernelName, Initrd: InitrdName, Cmdline: cmdline}}
-}
-
-// AddSite adds a file of the admin, such as config or ca.pem, to a release with
-// GRUB: see GRUB.Site. A UKI has its own inside, and is left
-// as it is.
-func (r *Release) AddSite(f File) {
-	if r.GRUB == nil {
-		return
-	}
-	r.Files = append(r.Files, f)
-	r.GRUB.Site = append(r.GRUB.Site, f.Name)
 }
 
 // NewUKI returns a release of one unified kernel image. It starts with Secure
@@ -116,6 +113,13 @@ func (r *Release) forCopy(c Copy) ([]File, *manifest, error) {
 			return nil, nil, fmt.Errorf("%w: %w", ErrRelease, err)
 		}
 		files = append(files, BytesFile(configName, config))
+		if len(r.GRUB.Site) > 0 {
+			archive, err := siteArchive(r.GRUB.Site)
+			if err != nil {
+				return nil, nil, fmt.Errorf("%w: %w", ErrRelease, err)
+			}
+			files = append(files, BytesFile(siteName, archive))
+		}
 	}
 	if r.Start != ShimName && r.Start != UKIName {
 		return nil, nil, fmt.Errorf("%w: %.80q cannot be what is started: %s or %s", ErrRelease, r.Start, ShimName, UKIName)
@@ -132,6 +136,28 @@ func (r *Release) forCopy(c Copy) ([]File, *manifest, error) {
 	}
 	return files, m, nil
 }
+
+// siteArchive is an initramfs of the site's files. GRUB's own way to lay files over
+// an initramfs (newc:) writes names that Linux 6.12 refuses.
+func siteArchive(files []SiteFile) ([]byte, error) {
+	records := []cpio.Record{cpio.Directory("etc", 0o755), cpio.Directory(siteDir, 0o755)}
+	for _, f := range files {
+		if !goodName(f.Name) {
+			return nil, fmt.Errorf("file %.80q of the site", f.Name)
+		}
+		records = append(records, cpio.StaticFile(siteDir+"/"+f.Name, string(f.Data), 0o600))
+	}
+	var b bytes.Buffer
+	w := cpio.Newc.Writer(&b)
+	cpio.MakeAllReproducible(records)
+	if err := cpio.WriteRecords(w, records); err != nil {
+		return nil, err
+	}
+	err := cpio.WriteTrailer(w)
+	return b.Bytes(), err
+}
+
+const siteDir = "etc/troy"
 
 // readsConfigBeside is what Debian's gcdx64.efi.signed carries in its image; the
 // build for disks (grubx64.efi.signed) would look into \EFI\debian alone, and
@@ -166,11 +192,8 @@ func (g *GRUB) config(c Copy) ([]byte, error) {
 		return nil, fmt.Errorf("kernel %.80q, initramfs %.80q", g.Kernel, g.Initrd)
 	}
 	site := ""
-	for _, name := range g.Site {
-		if !goodName(name) {
-			return nil, fmt.Errorf("file %.80q of the site", name)
-		}
-		site += fmt.Sprintf(` "newc:site.%s:$cmdpath/%s"`, name, name)
+	if len(g.Site) > 0 {
+		site = ` "$cmdpath/` + siteName + `"`
 	}
 	var args []string
 	for _, word := range append(without(strings.Fields(g.Cmdline)), "troy.copy="+string(c)) {

@@ -9,9 +9,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/u-root/mkuimage/cpio"
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
@@ -111,12 +114,12 @@ func TestInstallRepairs(t *testing.T) {
 func TestConfig(t *testing.T) {
 	m := newMachine(t)
 	r := release("1")
-	r.AddSite(BytesFile("ca.pem", []byte("certificate")))
+	r.GRUB.Site = []SiteFile{{"ca.pem", []byte("certificate")}}
 	m.install(t, r)
 	b, err := os.ReadFile(m.find("EFI/Troy/a/" + configName))
 	must(t, err)
 	want := `linux "$cmdpath/vmlinuz" 'console=ttyS0' 'troy.server=https://[fd00::1]:8443/?a=$b&c#d' 'troy.copy=a'; then`
-	if !strings.Contains(string(b), `initrd "$cmdpath/initramfs.zst" "newc:site.ca.pem:$cmdpath/ca.pem"; then`) {
+	if !strings.Contains(string(b), `initrd "$cmdpath/initramfs.zst" "$cmdpath/site.cpio"; then`) {
 		t.Errorf("%s", b)
 	}
 	if !strings.Contains(string(b), want) || strings.Contains(string(b), "COPY") || strings.Contains(string(b), "OTHER") {
@@ -278,4 +281,45 @@ func FuzzParseManifest(f *testing.F) {
 			t.Errorf("cut: %v", err)
 		}
 	})
+}
+
+// The archive of the site's files, as a reader that is not ours takes it, and
+// with the ends of names that Linux asks for.
+func TestSiteArchive(t *testing.T) {
+	r := release("1")
+	r.GRUB.Site = []SiteFile{{"config", []byte("server: x\n")}, {"ca.pem", bytes.Repeat([]byte("c"), 1001)}}
+	m := newMachine(t)
+	m.install(t, r)
+	b, err := os.ReadFile(m.find("EFI/Troy/a/" + siteName))
+	must(t, err)
+	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(b)))
+	must(t, err)
+	var names []string
+	for _, rec := range records {
+		names = append(names, rec.Name)
+		if !bytes.Contains(b, append([]byte(rec.Name), 0)) {
+			t.Errorf("the name %s does not end in NUL", rec.Name)
+		}
+	}
+	if !slices.Equal(names, []string{"etc", "etc/troy", "etc/troy/config", "etc/troy/ca.pem"}) {
+		t.Errorf("names %q", names)
+	}
+	content, err := io.ReadAll(io.NewSectionReader(records[3], 0, 2000))
+	if err != nil || !bytes.Equal(content, r.GRUB.Site[1].Data) {
+		t.Errorf("%d bytes, %v", len(content), err)
+	}
+	r.GRUB.Site[0].Name = "../passwd"
+	if _, err := Install(t.Context(), m.Options, r); !errors.Is(err, ErrRelease) {
+		t.Error(err)
+	}
+	r = release("3")
+	r.GRUB.Site = []SiteFile{{"config", []byte("other")}}
+	if res := m.install(t, r); res.Copy != B {
+		t.Errorf("%+v", res)
+	}
+	// Another site alone is another release.
+	r.GRUB.Site[0].Data = []byte("changed")
+	if res := m.install(t, r); res.Copy != A || !res.Written {
+		t.Errorf("%+v", res)
+	}
 }

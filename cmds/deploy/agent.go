@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"troy/chainload"
@@ -30,7 +31,7 @@ type agent struct {
 	clock    *netfetch.Clock
 	link     *netfetch.Link
 	servers  *netfetch.Mirrors // nil: none is known
-	answered bool              // a server did
+	answered atomic.Bool       // a server did
 	store    *trust.Source     // nil until it was opened
 	pending  []byte            // trusted metadata that the journal has to keep
 	id       protocol.Machine
@@ -201,7 +202,7 @@ func (a *agent) startWindows(ctx context.Context, code int, failure error) error
 	a.handedBy = string(method)
 	if rerr := a.report(ctx, code, both(failure, err)); rerr != nil {
 		a.say("report: %v", rerr)
-	} else if a.answered {
+	} else if a.answered.Load() {
 		a.confirmAgent()
 	}
 	if handErr != nil && !canReset(handErr) {

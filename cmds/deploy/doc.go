@@ -52,10 +52,26 @@
 //
 // A reinstall that was begun leaves nothing that Windows could start: such a machine restarts into the agent until it is finished.
 //
+// A machine that was started by a BIOS checks in, reports, and stops with exit code 3: nothing is written, not even the journal,
+// and it is not restarted, for that would end here again.
+//
+// # Its own copy
+//
+// With a release of the agent in the order (troy agent publish, troy serve --agent) the agent installs itself on the ESP, first in
+// BootOrder; the stick or the network that started it is needed once. From there it replaces itself by newer releases, in the
+// other copy, tried at the next start and kept after its report (package chainload/selfboot). What is given to the copy is the
+// release as it was signed, site's files in its initramfs included, and the kernel arguments of the start that fetched it, but
+// for troy.shell and troy.disk. A release that did not come up is said at every start and neither fetched nor tried again, until
+// another one, or an order to try again, which counts once for each failure. A stick does not install what failed, or what is on
+// trial, on this machine. An update comes before Windows is started, and costs one more start.
+//
 // # Known gaps
 //
 //   - A download that is cut off in a reinstall goes on at its last checkpoint (a piece of 256 MiB), not at the chunk.
 //   - Whether Windows ran is read from the boot child (its DataWriteGuid) and from the NTFS volumes inside; nothing is asked
 //     of Windows itself.
+//   - A new agent that hangs or ends in the rescue shell on its trial stays there until somebody restarts the machine; that start is
+//     the old one's. One whose kernel cannot be loaded starts Windows.
+//   - A file config that was edited on a stick does not go along to the ESP: what counts there is in the release.
 //   - Releases of the agent are held in memory while they are written to the ESP (about 30 MB).
 package main

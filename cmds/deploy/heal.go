@@ -3,9 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
-	"troy/diskwriter"
+	"troy/cmds/internal/install"
 	"troy/image"
 	"troy/server/protocol"
 )
@@ -15,76 +14,35 @@ import (
 func (a *agent) heal(ctx context.Context, order *protocol.Order) error {
 	src, err := a.openStore(ctx, order)
 	if err != nil {
-		return untouched("heal", err)
+		return untouched("trust", err)
 	}
-	h, err := diskwriter.OpenForHeal(a.target.Files(), nil)
+	a.say("heal: base.vhdx was opened read-write elsewhere, comparing it with its version")
+	before := a.target.Written()
+	var result *install.HealResult
+	var fetched counter
+	read := a.newGauge("compare", 0)
+	err = a.phase("heal", fetched.total, func() (err error) {
+		result, err = install.Heal(ctx, a.target.Files(), src, &install.Options{Workers: a.o.workers, Progress: &fetched}, read)
+		read.Done()
+		return err
+	})
 	if err != nil {
-		return untouched("heal", err)
+		return a.repairFailed(before, "heal", err)
 	}
-	label, known := h.Label()
-	if !known {
-		return untouched("heal", errors.New("nobody recorded which version the parent holds: order a reinstall"))
-	}
-	m, err := image.LoadMap(ctx, src, label.Image, label.Version)
-	if err != nil {
-		return untouched("heal", err)
-	}
-	if m.VirtualSize() != h.Size() {
-		return untouched("heal", fmt.Errorf("%s version %d has %d bytes, the disk %d", label.Image, label.Version, m.VirtualSize(), h.Size()))
-	}
-	a.say("heal: base.vhdx was opened read-write elsewhere, comparing it with %s version %d", label.Image, label.Version)
-	bad, err := a.compare(ctx, m, h)
-	if err != nil {
-		return untouched("heal", err)
-	}
-	if len(bad) > 0 {
-		if err := a.repair(ctx, src, m, h, label, bad); err != nil {
-			return err
-		}
-	}
-	if err := a.phase("heal", nil, func() error { return h.Finish(ctx) }); err != nil {
-		return unfinished("heal", err)
-	}
-	a.say("heal: %d of %d regions were repaired", len(bad), m.Regions())
+	a.say("heal: %d regions of 1 MiB were repaired, %s fetched", result.Wrong, &fetched)
 	if err := a.reopen(); err != nil {
 		return unfinished("heal", err)
 	}
 	return a.resume(ctx)
 }
 
-// parent is what both kinds of repair write to.
-type parent interface {
-	ReadAt(p []byte, off int64) (int, error)
-	WriteAt(p []byte, off int64) (int, error)
-}
-
-// compare returns the regions in which the disk differs from the version.
-func (a *agent) compare(ctx context.Context, m *image.Map, disk parent) (bad []int64, err error) {
-	meter := a.newGauge("compare", m.VirtualSize()-m.UndefinedBytes())
-	defer meter.Done()
-	err = a.phase("compare", meter.Total, func() (err error) {
-		bad, err = m.Verify(ctx, disk, meter)
-		return err
-	})
-	return bad, err
-}
-
-// repair fetches the bad regions and compares again, for the disk has the last word.
-func (a *agent) repair(ctx context.Context, src image.Source, m *image.Map, h *diskwriter.Healer, label diskwriter.Label, bad []int64) error {
-	plan, err := image.LoadHeal(ctx, src, label.Image, label.Version, bad)
-	if err != nil {
-		return untouched("heal", err)
+// repairFailed tells a disk that does not give back what was written from everything else.
+func (a *agent) repairFailed(before int64, step string, err error) error {
+	var object *image.ObjectError
+	if errors.Is(err, image.ErrCorrupt) && !errors.As(err, &object) { // not the store's fault
+		return &stopError{step, exitCheck, err}
 	}
-	before := a.target.Written()
-	if err := a.fetch(ctx, plan, src, h, &image.FetchOptions{}); err != nil {
-		return a.since(before, "heal", err)
-	}
-	bad, err = a.compare(ctx, m, h)
-	if err == nil && len(bad) > 0 {
-		err = fmt.Errorf("%w: %d regions still differ from %s version %d", diskwriter.ErrVerify, len(bad), label.Image, label.Version)
-		return &stopError{"heal", exitCheck, err}
-	}
-	return a.since(before, "heal", err)
+	return a.since(before, step, err)
 }
 
 // since is untouched or unfinished, as the count of bytes written says.

@@ -142,6 +142,6 @@ func (a *agent) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Order,
 	if err := a.servers.PostJSON(ctx, protocol.PathCheckIn, in, &out); err != nil {
 		return nil, err
 	}
-	a.answered = true
+	a.answered.Store(true)
 	return &out, out.Validate()
 }

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/chainload/bootfiles"
-	"troy/diskwriter"
 	"troy/diskwriter/target"
 	"troy/image"
 	"troy/image/trust"
@@ -111,55 +110,6 @@ func scratch() (undo func(), err error) {
 		return nil, fmt.Errorf("a tmpfs for the volume that is made: %w", err)
 	}
 	return func() { _ = unix.Unmount(scratchDir, unix.MNT_DETACH) }, nil
-}
-
-// planVersion is a version as target.Fill takes it.
-type planVersion struct {
-	a       *agent
-	plan    *image.Plan
-	src     image.Source
-	fetched int64
-}
-
-// Runs implements target.Version.
-func (v *planVersion) Runs() []diskwriter.Run { return stageRuns(v.plan) }
-
-// Size implements target.Version.
-func (v *planVersion) Size() int64 { return v.plan.VirtualSize }
-
-// Fetch implements target.Version: chunks that lie across an end are fetched whole and clipped.
-func (v *planVersion) Fetch(ctx context.Context, from, to int64, sink io.WriterAt) error {
-	stats, err := v.plan.Fetch(ctx, v.src, &clip{sink, from, to}, &image.FetchOptions{
-		Workers: v.a.o.workers, SkipZeros: true,
-		Have: func(off, length int64) bool { return off+length <= from || off >= to },
-	})
-	v.fetched += stats.FetchedBytes
-	return err
-}
-
-// clip lets through what lies between two offsets.
-type clip struct {
-	w        io.WriterAt
-	from, to int64
-}
-
-// WriteAt implements io.WriterAt.
-func (c *clip) WriteAt(p []byte, off int64) (int, error) {
-	n := len(p)
-	if over := off + int64(len(p)) - c.to; over > 0 {
-		p = p[:max(0, int64(len(p))-over)]
-	}
-	if under := c.from - off; under > 0 {
-		cut := min(under, int64(len(p)))
-		p, off = p[cut:], off+cut
-	}
-	if len(p) == 0 {
-		return n, nil
-	}
-	if _, err := c.w.WriteAt(p, off); err != nil {
-		return 0, err
-	}
-	return n, nil
 }
 
 // efiVariables is where the kernel shows those of the firmware.

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"troy/cmds/internal/install"
 	"troy/cmds/internal/progress"
 	"troy/diskwriter"
-	"troy/diskwriter/target"
 	"troy/image"
 	"troy/server/protocol"
 )
@@ -17,7 +17,7 @@ import (
 func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 	src, err := a.openStore(ctx, order)
 	if err != nil {
-		return untouched("reinstall", err)
+		return untouched("trust", err)
 	}
 	have := 0
 	if a.machine != nil && a.machine.State().Image == order.Image {
@@ -26,15 +26,12 @@ func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 	if err := src.Allow(ctx, order.Image, have, order.Version); err != nil {
 		return untouched("reinstall", err)
 	}
-	plan, err := image.LoadPlan(ctx, src, order.Image, 0, order.Version)
+	var fetched counter
+	v, err := install.Open(ctx, src, order.Image, order.Version, &install.Options{Workers: a.o.workers, Progress: &fetched})
 	if err != nil {
 		return untouched("reinstall", err)
 	}
-	m, err := image.LoadMap(ctx, src, order.Image, order.Version)
-	if err != nil {
-		return untouched("reinstall", err)
-	}
-	if err := a.fits(plan); err != nil {
+	if err := a.fits(v.Plan()); err != nil {
 		return untouched("reinstall", err)
 	}
 	before := a.target.Written()
@@ -45,28 +42,14 @@ func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 	a.machine, a.noWindows = nil, true // what it knew is no more
 	a.remember()
 	a.say("reinstall: %s version %d, %s to fetch; until this is finished the machine starts nothing else, and goes on by itself when it is started again",
-		order.Image, order.Version, progress.Bytes(plan.FetchBytes))
+		order.Image, order.Version, progress.Bytes(v.Plan().FetchBytes))
 	if in.Offset() > 0 {
 		a.say("reinstall: going on at %s of %s", progress.Bytes(in.Offset()), progress.Bytes(in.Size()))
 	}
-	if err := a.rewrite(ctx, src, plan, in); err != nil {
-		return unfinished("reinstall", err)
+	if err := a.phase("fetch", fetched.total, func() error { return a.rewrite(ctx, v, in) }); err != nil {
+		return a.repairFailed(before, "reinstall", err)
 	}
-	if err := a.check(ctx, src, m, in, order); err != nil {
-		return err
-	}
-	if err := a.putBootFiles(ctx, in, in.Size(), int(plan.SectorSize)); err != nil {
-		if a.boot != nil { // the ESP of a disk that was just made is empty
-			return unfinished("boot files", err)
-		}
-		a.say("boot files: %v; what is on the ESP stays", err)
-	}
-	if err := in.Finish(ctx); err != nil {
-		return unfinished("reinstall", err)
-	}
-	a.deploys, a.noWindows = true, false
-	a.say("reinstall: %s version %d is on the disk", order.Image, order.Version)
-	return unfinished("reinstall", a.reopen())
+	return a.finish(ctx, order, v, in)
 }
 
 // fits holds the plan against the parent that is there.
@@ -85,39 +68,32 @@ func (a *agent) fits(plan *image.Plan) error {
 	return nil
 }
 
-// rewrite writes the plan piece by piece, noting after each how far it is.
-func (a *agent) rewrite(ctx context.Context, src image.Source, plan *image.Plan, in *diskwriter.Reinstaller) error {
+// rewrite writes the version and reads all of it back.
+func (a *agent) rewrite(ctx context.Context, v *install.Version, in *diskwriter.Reinstaller) error {
 	left := int64(0)
-	for _, r := range plan.Runs() {
+	for _, r := range v.Runs() {
 		left += max(0, r.Offset+r.Length-max(r.Offset, in.Offset()))
 	}
-	meter := a.newGauge("reinstall", left)
-	defer meter.Done()
-	v := &planVersion{a: a, plan: plan, src: src}
-	return a.phase("fetch", func() int64 { return v.fetched }, func() error {
-		return a.target.Fill(ctx, in, v, &target.FillOptions{Progress: meter})
-	})
+	fill, read := a.newGauge("reinstall", left), a.newGauge("compare", 0)
+	defer read.Done()
+	defer fill.Done()
+	return v.Into(ctx, a.target, in, fill, read)
 }
 
-// check compares the whole parent with its version before anything boots from it, and repairs once what differs.
-func (a *agent) check(ctx context.Context, src image.Source, m *image.Map, in *diskwriter.Reinstaller, order *protocol.Order) error {
-	bad, err := a.compare(ctx, m, in)
-	if err != nil || len(bad) == 0 {
+// finish puts the boot files on the ESP and lets the machine boot the version.
+func (a *agent) finish(ctx context.Context, order *protocol.Order, v *install.Version, in *diskwriter.Reinstaller) error {
+	if err := a.putBootFiles(ctx, in, in.Size(), int(v.Plan().SectorSize)); err != nil {
+		if a.boot != nil { // the ESP of a disk that was just made is empty
+			return unfinished("boot files", err)
+		}
+		a.say("boot files: %v; what is on the ESP stays", err)
+	}
+	if err := in.Finish(ctx); err != nil {
 		return unfinished("reinstall", err)
 	}
-	a.say("reinstall: %d regions did not read back right, writing them again", len(bad))
-	plan, err := image.LoadHeal(ctx, src, order.Image, order.Version, bad)
-	if err == nil {
-		err = a.fetch(ctx, plan, src, in, &image.FetchOptions{})
-	}
-	if err == nil {
-		bad, err = a.compare(ctx, m, in)
-	}
-	if err == nil && len(bad) > 0 {
-		err = fmt.Errorf("%w: %d regions differ from %s version %d", diskwriter.ErrVerify, len(bad), order.Image, order.Version)
-		return &stopError{"reinstall", exitCheck, err}
-	}
-	return unfinished("reinstall", err)
+	a.deploys, a.noWindows = true, false
+	a.say("reinstall: %s version %d is on the disk", order.Image, order.Version)
+	return unfinished("reinstall", a.reopen())
 }
 
 // errOtherOrder: a reinstall was begun, and the order does not say with what to end it.

@@ -79,7 +79,7 @@ func memorySize() int64 {
 
 // report tells the server how it ended. It gives up soon: the room waits.
 func (a *agent) report(ctx context.Context, code int, failure error) error {
-	if !a.answered {
+	if !a.answered.Load() {
 		return nil // nobody is listening
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportPatience)
@@ -131,25 +131,33 @@ func (t *tail) String() string {
 // progressEvery is how often the server hears how far the work is.
 const progressEvery = 2 * time.Second
 
-// gauge shows how far a part of the work is, on the screen and to the server.
+// gauge shows how far a part of the work is, on the screen and to the server, from its first byte on.
 type gauge struct {
-	*progress.Meter
-	n    atomic.Int64
-	stop chan struct{}
-	gone chan struct{}
+	a     *agent
+	phase string
+	whole int64
+	n     atomic.Int64
+	begin sync.Once
+	meter *progress.Meter
+	stop  chan struct{}
+	gone  chan struct{}
 }
 
-// newGauge starts showing; Done ends it.
+// newGauge makes a gauge for that many bytes, 0 when nobody knows. Done ends it.
 func (a *agent) newGauge(phase string, total int64) *gauge {
-	g := &gauge{Meter: progress.New(a.out, "deploy: "+phase, total), stop: make(chan struct{}), gone: make(chan struct{})}
-	go g.post(a, phase, total)
-	return g
+	return &gauge{a: a, phase: phase, whole: total, stop: make(chan struct{}), gone: make(chan struct{})}
+}
+
+func (g *gauge) start() {
+	g.meter = progress.New(g.a.out, "deploy: "+g.phase, g.whole)
+	go g.post()
 }
 
 // Add counts n bytes. It may be called from several goroutines.
 func (g *gauge) Add(n int64) {
+	g.begin.Do(g.start)
 	g.n.Add(n)
-	g.Meter.Add(n)
+	g.meter.Add(n)
 }
 
 // Total is what was counted so far.
@@ -157,13 +165,14 @@ func (g *gauge) Total() int64 { return g.n.Load() }
 
 // Done writes the closing line.
 func (g *gauge) Done() {
+	g.begin.Do(g.start)
 	close(g.stop)
 	<-g.gone
-	g.Meter.Done()
+	g.meter.Done()
 }
 
 // post tells the server every now and then. A message that does not get through is of no use later.
-func (g *gauge) post(a *agent, phase string, total int64) {
+func (g *gauge) post() {
 	defer close(g.gone)
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
@@ -174,13 +183,13 @@ func (g *gauge) post(a *agent, phase string, total int64) {
 			return
 		case <-tick.C:
 		}
-		if !a.answered {
+		if !g.a.answered.Load() {
 			continue
 		}
 		done := g.n.Load()
 		ctx, cancel := context.WithTimeout(context.Background(), progressEvery)
-		_ = a.servers.PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
-			Protocol: protocol.Version, Machine: a.id, Phase: phase, Done: done, Total: max(total, 0),
+		_ = g.a.servers.PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
+			Protocol: protocol.Version, Machine: g.a.id, Phase: g.phase, Done: done, Total: max(g.whole, 0),
 			Rate: int64(float64(done) / time.Since(start).Seconds()),
 		}, nil)
 		cancel()

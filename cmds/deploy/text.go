@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
+	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 )
 
@@ -35,3 +37,14 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	return l.w.Write(p)
 }
+
+// counter counts bytes.
+type counter struct{ n atomic.Int64 }
+
+// Add counts n bytes.
+func (c *counter) Add(n int64) { c.n.Add(n) }
+
+func (c *counter) total() int64 { return c.n.Load() }
+
+// String says it for people.
+func (c *counter) String() string { return progress.Bytes(c.total()) }

@@ -30,6 +30,9 @@ const (
 	labPathFile = "lab"      // path of its lab.yaml
 )
 
+// callsPerSecond is the limit of each address. A room behind one address (NAT) needs one progress a second for each machine.
+const callsPerSecond = 200
+
 // labServer is what --lab adds to a server.
 type labServer struct {
 	keeper *rooms.Keeper
@@ -69,6 +72,8 @@ func (c *call) openLab(store *image.Store, dir, path string, o *server.Options) 
 		return nil, errors.Join(err, s.state.Close())
 	}
 	o.Orders, o.Keep, o.OnProgress, o.Admin = s.keeper, s.keeper.Report, s.keeper.Progress, api.NewHandler(s.keeper, s.token)
+	o.CallsPerSecond = callsPerSecond
+	o.OnRefused = func(address, path string, err error) { note(fmt.Sprintf("refused %s of %s: %v", path, address, err)) }
 	if b := s.file.Lab().Bandwidth; o.Bandwidth == 0 && b > 0 {
 		o.Bandwidth = b.Bytes()
 	}

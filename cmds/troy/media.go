@@ -91,7 +91,7 @@ func runMedia(ctx context.Context, c *call) error {
 }
 
 func (m *mediaCall) makeInitrd(ctx context.Context, files []initramfs.File) error {
-	o := &initramfs.Options{Kernel: m.kernel, Modules: m.modules, Cache: m.cache, Out: m.initrd, Site: files}
+	o := &initramfs.Options{Kernel: m.kernel, Modules: m.modules, Cache: m.cache, Out: m.initrd, Files: files}
 	if m.programs != "" {
 		o.Programs = strings.Split(m.programs, ",")
 	}
@@ -125,12 +125,12 @@ func (m *mediaCall) makeUnsigned(ctx context.Context) error {
 
 // makeSigned writes what starts with Secure Boot on and off.
 func (m *mediaCall) makeSigned(ctx context.Context, files []initramfs.File) error {
-	boot := &initramfs.Boot{Loaders: m.loaders, Kernel: m.kernel, Initrd: m.initrd, Cmdline: m.cmdline(), Site: files}
+	boot := &initramfs.Boot{Loaders: m.loaders, Kernel: m.kernel, Initrd: m.initrd, Cmdline: m.cmdline()}
 	for _, step := range []struct {
 		out, what string
 		do        func() error
 	}{
-		{m.usb, "write it to a stick as it is; Secure Boot on or off; config, ca.pem, root.json in its folder troy may be edited",
+		{m.usb, "write it to a stick as it is; Secure Boot on or off; kernel arguments can be added in its file troy/arguments.cfg",
 			func() error { return initramfs.USB(ctx, &initramfs.USBOptions{Boot: boot, Out: m.usb}) }},
 		{m.iso, "for CDs, remote consoles, UEFI HTTP boot; Secure Boot on or off",
 			func() error { return initramfs.ISO(ctx, &initramfs.ISOOptions{Boot: boot, Out: m.iso}) }},

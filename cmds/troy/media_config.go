@@ -111,23 +111,26 @@ func (m *mediaConfig) files(now time.Time) ([]initramfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []initramfs.File{{Name: "config", Data: []byte(words)}, {Name: "built", Data: []byte(built)}}
+	files := []initramfs.File{{Name: siteDir + "config", Data: []byte(words)}, {Name: siteDir + "built", Data: []byte(built)}}
 	ca, err := m.certificates(now)
 	if err != nil {
 		return nil, err
 	}
 	if ca != nil {
-		files = append(files, initramfs.File{Name: "ca.pem", Data: ca})
+		files = append(files, initramfs.File{Name: siteDir + "ca.pem", Data: ca})
 	}
 	root, err := m.rootMetadata()
 	if err != nil {
 		return nil, err
 	}
 	if root != nil {
-		files = append(files, initramfs.File{Name: "root.json", Data: root})
+		files = append(files, initramfs.File{Name: siteDir + "root.json", Data: root})
 	}
 	return files, nil
 }
+
+// siteDir is where the agent looks.
+const siteDir = "etc/troy/"
 
 // words are the lines of the file config.
 func (m *mediaConfig) words() (string, error) {

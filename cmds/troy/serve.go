@@ -50,6 +50,11 @@ func runServe(ctx context.Context, c *call) error {
 	if !(*rate >= 0 && *rate <= 1e6) {
 		return &usageError{fmt.Sprintf("--rate %v: want megabits per second, or 0", *rate)}
 	}
+	if *labName != "" {
+		if err := onlyFlags(fs, "lab", "listen", "rate", "log"); err != nil {
+			return err
+		}
+	}
 	store, err := image.OpenStore(args[0])
 	if err != nil {
 		return err
@@ -57,9 +62,6 @@ func runServe(ctx context.Context, c *call) error {
 	o := &server.Options{Dir: args[0], Bandwidth: int64(*rate * 1e6 / 8)}
 	what, lab := "the rooms of "+clean(*labName), (*labServer)(nil)
 	if *labName != "" {
-		if err := onlyFlags(fs, "lab", "listen", "rate", "log"); err != nil {
-			return err
-		}
 		if lab, err = c.openLab(store, args[0], *labName, o); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -23,11 +24,26 @@ const smallDisk = 96 << 20
 // noticeable time. Its PCs start the stand-in without any boot entry, too. dir is an existing folder; the new lab is
 // closed with the old one.
 func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) {
+	return l.small(ctx, dir, l.bootManager(), func() (*fixture.Windows, error) {
+		w := &fixture.Windows{V1: filepath.Join(dir, "v1.raw"), V2: filepath.Join(dir, "v2.raw")}
+		return w, makeVersions(w, seed)
+	})
+}
+
+// SmallNTFS is Small with an NTFS volume on the disk, in which a session of Windows can be seen to have gone well; with another
+// boot manager than the stand-in if bootManager is not empty.
+func (l *Lab) SmallNTFS(ctx context.Context, dir, bootManager string, seed uint64) (*Lab, error) {
+	bootManager = cmp.Or(bootManager, l.bootManager())
+	return l.small(ctx, dir, bootManager, func() (*fixture.Windows, error) {
+		return fixture.MakeSmallPair(ctx, dir, bootManager, bareDisk, 512, seed)
+	})
+}
+
+func (l *Lab) small(ctx context.Context, dir, bootManager string, makeDisks func() (*fixture.Windows, error)) (_ *Lab, err error) {
 	s := *l
 	s.o = Options{Dir: dir, Out: io.Discard}
 	s.Store, s.pc = filepath.Join(dir, "store"), filepath.Join(dir, "prepared.img")
-	s.Windows = &fixture.Windows{V1: filepath.Join(dir, "v1.raw"), V2: filepath.Join(dir, "v2.raw")}
-	if err := makeVersions(s.Windows, seed); err != nil {
+	if s.Windows, err = makeDisks(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
 	if err := s.publish(ctx); err != nil {
@@ -36,8 +52,8 @@ func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) 
 	if err := s.pinRoot(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	err := fixture.MakePC(ctx, s.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: s.Windows.V1, SlotBytes: smallDisk,
-		BootMgr: l.bootManager(), Removable: true})
+	err = fixture.MakePC(ctx, s.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: s.Windows.V1, SlotBytes: smallDisk,
+		BootMgr: bootManager, Removable: true})
 	s.o.Out = l.o.Out
 	return &s, err
 }

@@ -155,15 +155,15 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	}
 	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt}
 	at := memberOf(l, &in.Machine, m)
-	k.mu.Lock()
-	k.place(in.Machine.Key(), at.room)
-	k.mu.Unlock()
 	if at.room == "" {
 		if c.Code = m.Code; c.Code == "" {
 			c.Code = k.o.State.NewCode()
 		}
-		return c, nil
+		return c, k.roomFor(in.Machine.Key(), m)
 	}
+	k.mu.Lock()
+	k.place(in.Machine.Key(), at.room)
+	k.mu.Unlock()
 	p, _ := l.Room(at.room)
 	c.Room = &p
 	if c.Goal = k.goal(l, at.room, at.host); c.Goal == nil {
@@ -172,6 +172,20 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	var err error
 	c.Size, err = k.size(ctx, in, c.Goal)
 	return c, err
+}
+
+// UnknownMost bounds the machines that nobody knows, so that a forger cannot fill the disk. Forget makes room.
+const UnknownMost = 1000
+
+// roomFor takes a machine that nobody knows among the others, or refuses it when there are too many.
+func (k *Keeper) roomFor(key string, m *state.Machine) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if m.Rev == 0 && len(k.members[""]) >= UnknownMost {
+		return fmt.Errorf("%d machines that nobody knows wait already", UnknownMost)
+	}
+	k.place(key, "")
+	return nil
 }
 
 // size asks for the bytes between what a machine has and its goal.
@@ -216,13 +230,11 @@ func (k *Keeper) count(c *Case, key string) {
 		return
 	}
 	m := k.o.State.Get(key)
-	if m == nil || m.Attempt == nil {
-		return
-	}
-	switch a := m.Attempt; {
-	case a.Result == state.ResultOpen && !a.Stale(c.Now.Add(-StaleTime), k.live.heard(key)):
+	switch {
+	case m == nil:
+	case m.Attempt != nil && m.Attempt.Result == state.ResultOpen && !m.Attempt.Stale(c.Now.Add(-StaleTime), k.live.heard(key)):
 		c.Active++
-	case a.Result == state.ResultFailed && c.Goal.Fits(a):
+	case c.Goal.failed(m):
 		c.Failed++
 	}
 }
@@ -353,7 +365,7 @@ func (k *Keeper) noteStop(key string) {
 
 func (k *Keeper) failures(room string, g *Goal) (n int) {
 	for _, m := range k.machines(room) {
-		if m.Attempt != nil && m.Attempt.Result == state.ResultFailed && g.Fits(m.Attempt) {
+		if g.failed(m) {
 			n++
 		}
 	}

@@ -430,3 +430,34 @@ func TestChanged(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestHealthStopsTheWave: a version in which Windows does not come up counts as failed, though it was put on the disk.
+func TestHealthStopsTheWave(t *testing.T) {
+	w := newWorld(t)
+	w.promote("B204", 2, "none")
+	for _, n := range []int{201, 202} {
+		w.checkIn(n, 1, nil)
+		w.report(n, 2, protocol.OutcomeDone, "")
+		w.checkIn(n, 2, func(c *protocol.CheckIn) { c.Health = protocol.HealthFailing })
+	}
+	if o := w.checkIn(203, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "2 machines failed") {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestForgers: machines that nobody knows are bounded; those that are known come through.
+func TestForgers(t *testing.T) {
+	w := newWorld(t)
+	w.k.mu.Lock()
+	w.k.members[""] = map[string]bool{}
+	for i := range UnknownMost - 1 {
+		w.k.members[""][fmt.Sprint(i)] = true
+	}
+	w.k.mu.Unlock()
+	w.checkIn(901, 1, nil)
+	w.checkIn(901, 1, nil)
+	if _, err := w.k.Order(t.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.state.Get(key(902)) != nil {
+		t.Errorf("one more: %v", err)
+	}
+	w.checkIn(201, 1, nil)
+}

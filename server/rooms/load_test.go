@@ -67,7 +67,7 @@ func serve(dir, addr string) error {
 
 // farm is a lab of n machines in rooms of forty, and a server in a process of its own.
 type farm struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	addr string
 	cmd  *exec.Cmd
@@ -75,7 +75,7 @@ type farm struct {
 	pack []byte
 }
 
-func newFarm(t *testing.T, n int) *farm {
+func newFarm(t testing.TB, n int) *farm {
 	t.Helper()
 	f := &farm{t: t, dir: t.TempDir(), addr: "127.0.0.1:0", n: n, pack: make([]byte, 4<<20)}
 	var b strings.Builder
@@ -133,7 +133,9 @@ func (f *farm) start() {
 	if err != nil || strings.HasPrefix(line, "failed") {
 		f.t.Fatalf("the server did not start: %q, %v", line, err)
 	}
-	f.addr = strings.TrimSpace(line)
+	if addr := strings.TrimSpace(line); addr != f.addr { // machines read it, too: it is set once
+		f.addr = addr
+	}
 }
 
 func (f *farm) kill() {

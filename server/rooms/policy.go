@@ -99,13 +99,19 @@ func (c *Case) order() protocol.Order {
 	switch {
 	case open && c.Room.AtClose == lab.CloseStop:
 		o.Until = closes.UTC()
-	case !open && !*c.Room.Always:
+	case !open && !c.always():
 		o.Until = c.Now.UTC()
 	}
 	if c.Goal != nil {
-		o.Image, o.Version, o.Retry = c.Goal.Image, c.Goal.Version, c.Goal.Retry
+		o.Image, o.Version, o.Retry = c.Goal.Image, c.Goal.Version, c.retry()
 	}
 	return o
+}
+
+// retry says whether the machine shall try what it gave up: once for each promotion that says so, not at every start.
+func (c *Case) retry() bool {
+	ended := c.Goal.Fits(c.Attempt) && (c.Attempt.Result == state.ResultFailed || c.Attempt.Result == state.ResultDone)
+	return c.Goal.Retry && !ended
 }
 
 // rate is a machine's part of its room's bandwidth; 0 if the room has no limit of its own.
@@ -124,6 +130,9 @@ func (c *Case) hours() lab.Hours {
 	}
 	return h
 }
+
+// always says whether windows do not matter: a promotion for a time of its own keeps to that.
+func (c *Case) always() bool { return *c.Room.Always && (c.Goal == nil || c.Goal.Window == nil) }
 
 // action says what has to be done, or why nothing can or need be.
 func (c *Case) action() (protocol.Action, string) {
@@ -166,6 +175,14 @@ func (g *Goal) Fits(a *state.Attempt) bool {
 	return a != nil && a.Target == g.ID && a.Image == g.Image && a.Version == g.Version
 }
 
+// failed says whether a machine counts as one that failed at this goal: it could not be brought there, or Windows does not come up in it.
+func (g *Goal) failed(m *state.Machine) bool {
+	if m.CheckIn.Image == g.Image && m.CheckIn.Version == g.Version && m.CheckIn.Health == protocol.HealthFailing {
+		return true
+	}
+	return g.Fits(m.Attempt) && m.Attempt.Result == state.ResultFailed
+}
+
 func (c *Case) tired() string {
 	if c.Goal.Fits(c.Attempt) && c.Attempt.Result == state.ResultFailed && c.Attempt.Tries >= TriesMost {
 		return fmt.Sprintf("failed %d times: %s", c.Attempt.Tries, c.Attempt.Message)
@@ -177,7 +194,7 @@ func (c *Case) gated() string { return c.Goal.Gate }
 
 func (c *Case) closed() string {
 	h := c.hours()
-	if *c.Room.Always || h.Open(c.Now) {
+	if c.always() || h.Open(c.Now) {
 		return ""
 	}
 	if next, _, ok := h.Next(c.Now); ok {
@@ -200,7 +217,7 @@ func seconds(s float64) time.Duration { return time.Duration(min(s, 1e8) * float
 
 func (c *Case) late() string {
 	closes, ok := c.hours().Closes(c.Now)
-	if !ok || *c.Room.Always {
+	if !ok || c.always() {
 		return ""
 	}
 	if need := c.takes(min(c.Active, int(c.Room.Wave)-1)); c.Now.Add(need).After(closes) {
@@ -213,7 +230,7 @@ func (c *Case) late() string {
 func (c *Case) wait(o protocol.Order) protocol.Order {
 	need := c.takes(int(c.Room.Wave) - 1)
 	pause := min(max(need/time.Duration(c.Room.Wave), waitLeast), waitMost) + spread(c.CheckIn.Machine.Key(), waitLeast)
-	if closes, ok := c.hours().Closes(c.Now); ok && !*c.Room.Always && c.Now.Add(pause+need).After(closes) {
+	if closes, ok := c.hours().Closes(c.Now); ok && !c.always() && c.Now.Add(pause+need).After(closes) {
 		o.Reason = "not now: other machines are at work until the window closes"
 		return o
 	}

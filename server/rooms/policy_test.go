@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,10 @@ func TestDecide(t *testing.T) {
 		}, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Until.Equal(at(t, "23 09:00")) }},
 		{"not at the room's time then", func(c *Case) { c.Goal.Window = &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}} }, false, protocol.ActionNone, "not now", nil},
 		{"always", func(c *Case) { room(c, "test"); c.Now = at(t, "23 08:00") }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Until.IsZero() }},
+		{"always, but promoted for a time", func(c *Case) {
+			room(c, "test")
+			c.Goal.Window = &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}}
+		}, false, protocol.ActionNone, "not now: the window opens Mon 2026-11-23 07:00", nil},
 		{"finish", func(c *Case) { room(c, "B205") }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool {
 			return o.Until.IsZero() && o.Reset && o.Merge == "now" && o.Rate == 5_000_000
 		}},
@@ -117,6 +122,10 @@ func TestDecide(t *testing.T) {
 			return *o.Provision == protocol.Provision{Serial: "S1", Wipe: true, SlotBytes: 2 << 30}
 		}},
 		{"bare, outside of the window", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205"); c.Now = at(t, "23 12:00") }, false, protocol.ActionNone, "not now", nil},
+		{"retry once only", func(c *Case) {
+			c.Goal.Retry = true
+			c.Attempt = &state.Attempt{Target: 7, Image: "win11", Version: 2, Result: state.ResultDone, Tries: 1}
+		}, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return !o.Retry }},
 		{"retry", func(c *Case) { c.Goal.Retry = true }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Retry }},
 	} {
 		c := &Case{Now: at(t, "22 23:00"), Lab: l, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{1 << 30, 2 << 30},
@@ -173,5 +182,47 @@ func TestEstimateSpan(t *testing.T) {
 	}
 	if e.span(lab.Hours{}, now, false); e.Fits || !e.Opens.IsZero() {
 		t.Errorf("no window, but %+v", e)
+	}
+}
+
+// TestDecideProperties draws cases: every order is valid, and what must never be ordered never is.
+func TestDecideProperties(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 2))
+	l := parseLab(t)
+	names := l.RoomNames()
+	started := 0
+	for range 20_000 {
+		p, _ := l.Room(names[r.IntN(len(names))])
+		c := &Case{Now: at(t, "22 00:00").Add(time.Duration(r.IntN(10*86400)) * time.Second), Lab: l, Room: &p, Active: r.IntN(4), Failed: r.IntN(3),
+			Goal: &Goal{ID: 7, Image: "win11", Version: 1 + r.IntN(3)}, Size: Size{r.Int64N(60 << 30), r.Int64N(60 << 30)},
+			CheckIn: &protocol.CheckIn{Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Image: []string{"", "win11", "win10"}[r.IntN(3)], Version: r.IntN(4)}}
+		if r.IntN(3) == 0 {
+			c.CheckIn.Disks = []protocol.Disk{{Path: "/dev/sda", Empty: true}}
+		}
+		if r.IntN(4) == 0 {
+			c.Goal.Window = &lab.Window{From: lab.Clock{Hour: r.IntN(24)}, To: lab.Clock{Hour: r.IntN(24), Minute: 1}}
+		}
+		d := Decide(c)
+		if err := d.Order.Validate(); err != nil {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		closes, open := c.hours().Closes(c.Now)
+		switch {
+		case d.Start != (d.Order.Action != protocol.ActionNone):
+			t.Fatalf("%+v: %+v", c, d)
+		case !d.Start && d.Order.Reason == "":
+			t.Fatalf("%+v: no reason in %+v", c, d)
+		case !d.Start:
+			continue
+		case !c.always() && (!open || c.Now.Add(Overhead).After(closes)), c.Active >= int(p.Wave), c.Failed >= int(p.Failures), d.Order.Wait != 0,
+			c.CheckIn.Image == "win11" && c.CheckIn.Version == c.Goal.Version, d.Order.Action == protocol.ActionReinstall && !*p.Reinstall, d.Order.Action == protocol.ActionProvision && !p.Provision.Allow:
+			t.Fatalf("%+v: %+v", c, d)
+		}
+		started++
+	}
+	if started < 500 {
+		t.Errorf("only %d cases started: the test looks at nothing", started)
 	}
 }

@@ -66,7 +66,8 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 	}
 	g := k.promoted(l, t)
 	e.Gate = g.Gate
-	e.span((&Case{Now: k.o.Now(), Lab: l, Room: &room, Goal: g}).hours(), k.o.Now(), *room.Always)
+	c := &Case{Now: k.o.Now(), Lab: l, Room: &room, Goal: g}
+	e.span(c.hours(), c.Now, c.always())
 	if room.Version > 0 {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("lab.yaml pins room %s to version %d: the promotion changes nothing", p.Room, room.Version))
 	}

@@ -229,7 +229,7 @@ func (k *Keeper) room(l *lab.Lab, name string) Room {
 		r.Opens, _ = h.Began(now)
 	} else {
 		r.Opens, r.Closes, _ = h.Next(now)
-		r.Open = *p.Always
+		r.Open = c.always()
 	}
 	if g := c.Goal; g != nil {
 		r.Image, r.Want = g.Image, g.Version

@@ -89,17 +89,20 @@ type Handler struct {
 	viewers  chan struct{}
 	metrics  http.Handler
 	openapi  []byte
+	closing  context.Context // ends when the streams of events shall
+	close    context.CancelFunc
 }
 
 //go:embed assets
 var assets embed.FS
 
-// New makes the page.
+// New makes the page. Close it before its server is shut down.
 func New(o *Options) (*Handler, error) {
 	if o.Lab == nil {
 		return nil, errors.New("web: no Lab")
 	}
-	h := &Handler{o: *o, mux: http.NewServeMux(), logins: limit.New(LoginsPerMinute/60.0, LoginsPerMinute), viewers: make(chan struct{}, ViewersMost)}
+	closing, cancel := context.WithCancel(context.Background())
+	h := &Handler{o: *o, closing: closing, close: cancel, mux: http.NewServeMux(), logins: limit.New(LoginsPerMinute/60.0, LoginsPerMinute), viewers: make(chan struct{}, ViewersMost)}
 	if h.o.Now == nil {
 		h.o.Now = time.Now
 	}

@@ -73,7 +73,7 @@ func run() error {
 	}
 	f, err := chainload.Firmware()
 	say("%s: firmware %+v %v, runs %q, first %q, a %q, b %q", mode, f, err, m.status.Running, m.status.First, m.status.Copies["a"].Version, m.status.Copies["b"].Version)
-	site, err := os.ReadFile("/site.config")
+	site, err := os.ReadFile("/etc/troy/config")
 	say("%s: config %q %v", mode, site, err)
 	var verdict selfboot.Verdict
 	var message string
@@ -187,7 +187,7 @@ func release(version, mode string) (*selfboot.Release, error) {
 		files = append(files, f)
 	}
 	r := selfboot.NewSigned(version, files[0], files[1], files[2], files[3], "console=ttyS0 quiet panic=-1 probe="+mode)
-	r.AddSite(selfboot.BytesFile("config", []byte("site of "+version)))
+	r.GRUB.Site = []selfboot.SiteFile{{Name: "config", Data: []byte("site of " + version)}}
 	return r, nil
 }
 
@@ -257,8 +257,8 @@ func (m *machine) handOff() error {
 // more, then hands over.
 func (m *machine) fullVariables() error {
 	n, size, total := 0, 8192, 0
-	for size >= 1 {
-		name := fmt.Sprintf("/sys/firmware/efi/efivars/Fill%04d-%s", n, espGUID)
+	for try := 0; size >= 1; try++ { // a name that was refused cannot be used again: it stays as an empty file
+		name := fmt.Sprintf("/sys/firmware/efi/efivars/Fill%04d-%s", try, espGUID)
 		err := os.WriteFile(name, append([]byte{7, 0, 0, 0}, make([]byte, size)...), 0o600)
 		if err != nil {
 			say("variable of %d bytes: %v", size, err)
@@ -285,10 +285,8 @@ func (m *machine) fullESP() error {
 		return err
 	}
 	free := int64(st.Bavail) * st.Bsize
-	if err := unix.Fallocate(int(f.Fd()), 1, 0, free-(5<<20)); err != nil {
-		if err := fill(f, free-(5<<20)); err != nil {
-			return err
-		}
+	if err := fill(f, free-(1<<20)); err != nil {
+		return err
 	}
 	if err := errors.Join(f.Close(), unix.Unmount("/tmp", 0)); err != nil {
 		return err

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"troy/chainload/selfboot"
+	"troy/image"
+	"troy/image/trust"
+	"troy/server/protocol"
+)
+
+func TestKeepArguments(t *testing.T) {
+	for line, want := range map[string]string{
+		"": "",
+		"BOOT_IMAGE=/troy/vmlinuz quiet console=ttyS0 troy.server=https://a,https://b\n": "quiet console=ttyS0 troy.server=https://a,https://b",
+		"quiet initrd=initramfs.cpio.zst troy.copy=b troy.shell troy.disk=/dev/sdb":      "quiet",
+		"quiet pci=nomsi troy.ip=10.0.0.7/24 troy.unsigned panic=30":                     "quiet pci=nomsi troy.ip=10.0.0.7/24 troy.unsigned panic=30",
+		"troy.disks=1 initrds": "troy.disks=1 initrds",
+	} {
+		if got := keepArguments(line); got != want {
+			t.Errorf("keepArguments(%q) = %q, want %q", line, got, want)
+		}
+	}
+}
+
+// A version that did not come up is tried again only when the order says so, and not in the very start that found that out.
+func TestMayTry(t *testing.T) {
+	onESP, fromStick := &selfboot.Status{Running: selfboot.A, First: selfboot.A}, &selfboot.Status{First: selfboot.A}
+	failed := selfboot.State{Failed: []string{"1", "2"}}
+	trial := selfboot.State{Trial: &selfboot.Trial{Version: "2", Copy: selfboot.B}}
+	for name, c := range map[string]struct {
+		state  selfboot.State
+		st     *selfboot.Status
+		retry  bool
+		failed string
+		want   error
+	}{
+		"new":                                 {st: onESP},
+		"failed":                              {state: failed, st: onESP, want: selfboot.ErrFailedBefore},
+		"failed, from the stick":              {state: failed, st: fromStick, want: selfboot.ErrFailedBefore},
+		"failed, again":                       {state: failed, st: onESP, retry: true},
+		"failed just now, again":              {state: failed, st: onESP, retry: true, failed: "2", want: selfboot.ErrFailedBefore},
+		"another failed just now, again":      {state: failed, st: onESP, retry: true, failed: "1"},
+		"on trial, from the stick":            {state: trial, st: fromStick, want: selfboot.ErrTrial},
+		"on trial, from the stick, again":     {state: trial, st: fromStick, retry: true},
+		"another is on trial, from the stick": {state: selfboot.State{Trial: &selfboot.Trial{Version: "1"}}, st: fromStick},
+	} {
+		a := &agent{own: ownCopy{failed: c.failed}}
+		a.memo.Agent = c.state
+		s, err := a.mayTry(c.st, &protocol.Order{Agent: "2", Retry: c.retry})
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+		if err == nil && c.retry && len(s.Failed) != max(0, len(c.state.Failed)-1) {
+			t.Errorf("%s: after the order to try again: %+v", name, s)
+		}
+	}
+}
+
+func TestHolds(t *testing.T) {
+	st := &selfboot.Status{Copies: map[selfboot.Copy]selfboot.CopyState{
+		selfboot.A: {Version: "1"}, selfboot.B: {Version: "2", Problem: selfboot.ErrSource},
+	}}
+	for _, c := range []struct {
+		copy    selfboot.Copy
+		version string
+		want    bool
+	}{{selfboot.A, "1", true}, {selfboot.A, "2", false}, {selfboot.B, "2", false}, {"", "1", false}, {"", "", false}} {
+		if got := holds(st, c.copy, c.version); got != c.want {
+			t.Errorf("holds(%q, %q) = %t", c.copy, c.version, got)
+		}
+	}
+}
+
+// signedRelease publishes the files of a folder as a release, signs it, and reads the store as media do that trust it.
+func (b *bench) signedRelease(from, version string) *trust.Source {
+	b.t.Helper()
+	store, err := image.OpenStore(b.store)
+	b.must(err)
+	_, err = trust.PublishAgent(b.t.Context(), store, version, from)
+	b.must(err)
+	repo, err := trust.Open(b.store, nil)
+	b.must(err)
+	_, err = repo.Sign(b.t.Context(), store, time.Now())
+	b.must(err)
+	root, err := repo.Root()
+	b.must(err)
+	src, _, err := trust.Pinned(b.t.Context(), store, time.Now(), &trust.PinnedOptions{Root: root})
+	b.must(err)
+	return src
+}
+
+// A release is taken as it was signed: of either kind, whole, the version that was ordered, and no byte of it changed.
+func TestRelease(t *testing.T) {
+	signed := map[string]string{"shimx64.efi": "shim", "gcdx64.efi": "grub", "vmlinuz": "kernel", "initramfs.cpio.zst": "initramfs"}
+	for name, c := range map[string]struct {
+		files   map[string]string
+		version string // that is ordered
+		damage  string
+		start   string
+		want    error
+	}{
+		"signed loaders": {files: signed, version: "7", start: selfboot.ShimName},
+		"UKI":            {files: map[string]string{"troy.efi": "uki"}, version: "7", start: selfboot.UKIName},
+		"another":        {files: signed, version: "8", want: image.ErrNotFound},
+		"incomplete":     {files: map[string]string{"shimx64.efi": "shim", "vmlinuz": "kernel"}, version: "7", want: image.ErrNotFound},
+		"changed":        {files: signed, version: "7", damage: "vmlinuz", want: trust.ErrContent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, protocol.MergeNow)
+			from := t.TempDir()
+			for name, text := range c.files {
+				b.must(os.WriteFile(filepath.Join(from, name), []byte(text), 0o644))
+			}
+			src := b.signedRelease(from, "7")
+			if c.damage != "" {
+				path := filepath.Join(b.store, "agent", "7", c.damage)
+				data, err := os.ReadFile(path)
+				b.must(err)
+				b.must(os.Chmod(path, 0o644))
+				b.must(os.WriteFile(path, bytes.ToUpper(data), 0o644))
+			}
+			r, err := (&agent{}).release(t.Context(), src, c.version)
+			if c.want != nil {
+				if !errors.Is(err, c.want) {
+					t.Errorf("error %v, want %v", err, c.want)
+				}
+				return
+			}
+			b.must(err)
+			if r.Version != "7" || r.Start != c.start || len(r.Files) != len(c.files) {
+				t.Errorf("%+v", r)
+			}
+			have := map[string]string{}
+			for _, f := range r.Files {
+				for range 2 { // it is read more than once
+					in, err := f.Open()
+					b.must(err)
+					text, err := io.ReadAll(in)
+					b.must(err)
+					have[f.Name] = string(text)
+				}
+			}
+			want := map[string]string{selfboot.UKIName: "uki"}
+			if c.start == selfboot.ShimName {
+				want = map[string]string{selfboot.ShimName: "shim", selfboot.GRUBName: "grub", selfboot.KernelName: "kernel", selfboot.InitrdName: "initramfs"}
+			}
+			if !maps.Equal(have, want) {
+				t.Errorf("files %v, want %v", have, want)
+			}
+		})
+	}
+}

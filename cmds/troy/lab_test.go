@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"troy/image"
+	"troy/image/trust"
+	"troy/netfetch"
+	"troy/server/protocol"
+	"troy/server/rooms"
+	"troy/server/rooms/api"
+	"troy/server/state"
+)
+
+const labYAML = `format: 1
+zone: Europe/Berlin
+images: [pc]
+defaults: {image: pc, always: true, wave: 2, failures: 1}
+rooms: {test: , B204: {after: test}}
+hosts:
+  - {name: test-1, room: test, mac: "52:54:00:00:00:01"}
+  - {name: b204-1, room: B204, mac: "52:54:00:00:02:01"}
+`
+
+// screen is what a command that goes on writes.
+type screen struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+// wait returns once a word is on the screen.
+func (s *screen) wait(t *testing.T, word string) {
+	t.Helper()
+	for range 500 {
+		s.mu.Lock()
+		text := s.text.String()
+		s.mu.Unlock()
+		if strings.Contains(text, word) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("%q does not come: %s", word, s.text.String())
+}
+
+// served is troy serve --lab in this process.
+type servedLab struct {
+	*history
+	lab  string
+	out  *screen
+	stop func()
+	url  string
+}
+
+func serveLab(t *testing.T, h *history) *servedLab {
+	t.Helper()
+	s := &servedLab{history: h, lab: filepath.Join(h.dir, "lab.yaml"), out: &screen{}}
+	must(t, os.WriteFile(s.lab, []byte(labYAML), 0o644))
+	s.start(t)
+	return s
+}
+
+func (s *servedLab) start(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan int, 1)
+	s.out = &screen{}
+	go func() {
+		done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--lab", s.lab, s.store}, s.out, s.out)
+	}()
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		if code := <-done; code != exitOK {
+			t.Errorf("serve ends with %d: %s", code, s.out.text.String())
+		}
+	})
+	t.Cleanup(s.stop)
+	s.out.wait(t, "serving the rooms of ")
+	b, err := os.ReadFile(filepath.Join(s.store, serveFolder, addressFile))
+	must(t, err)
+	s.url = strings.TrimSpace(string(b))
+}
+
+// checkIn is a machine with this MAC address that holds a version.
+func (s *servedLab) checkIn(t *testing.T, mac string, version int, health protocol.Health) (o protocol.Order) {
+	t.Helper()
+	h, err := netfetch.NewHTTP(s.url, nil)
+	must(t, err)
+	defer h.Reconnect()
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Health: health}
+	must(t, h.PostJSON(t.Context(), protocol.PathCheckIn, in, &o))
+	return o
+}
+
+func (s *servedLab) report(t *testing.T, mac string, version int, outcome protocol.Outcome, log string) {
+	t.Helper()
+	h, err := netfetch.NewHTTP(s.url, nil)
+	must(t, err)
+	defer h.Reconnect()
+	r := protocol.Report{Protocol: protocol.Version, ID: mac, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Outcome: outcome, Message: log, Log: log}
+	must(t, h.PostJSON(t.Context(), protocol.PathReport, r, nil))
+}
+
+const (
+	testMAC = "52:54:00:00:00:01"
+	roomMAC = "52:54:00:00:02:01"
+	newMAC  = "52:54:00:00:09:09"
+)
+
+// TestLabRelease is an admin's week: promote to the test room, then to the next, a machine that nobody knows, a failure, the way back.
+func TestLabRelease(t *testing.T) {
+	s := serveLab(t, newHistory(t, seeded(t)))
+	plan, err := image.LoadPlan(t.Context(), mustStore(t, s.store), "pc", 0, 2)
+	must(t, err)
+	dry := wantJSON[rooms.Estimate](t, exitOK, "promote", "--room", "test", "--dry-run", "pc@2")
+	if dry.Fetch != plan.FetchBytes || dry.Write != plan.WriteBytes || dry.Never != 1 || !dry.Fits {
+		t.Errorf("%+v, the plan has %d and %d bytes", dry, plan.FetchBytes, plan.WriteBytes)
+	}
+	if o := s.checkIn(t, testMAC, 1, ""); o.Action != protocol.ActionNone {
+		t.Errorf("a dry run promoted: %+v", o)
+	}
+	wantTroy(t, exitOK, "promote", "--room", "test", "pc@1")
+	if r := wantTroy(t, exitOK, "promote", "--room", "test", "pc@2"); !strings.Contains(r.out, "estimate: ") || !strings.Contains(r.out, "room test gets pc version 2") {
+		t.Errorf("promote says %s", r.out)
+	}
+	if r := wantTroy(t, exitOK, "promote", "--room", "B204", "--dry-run", "--at", "22:00-05:30", "pc@2"); !strings.Contains(r.out, "before that: waits for room test") || !strings.Contains(r.out, "window: ") {
+		t.Errorf("promote says %s", r.out)
+	}
+	wantTroy(t, exitOK, "promote", "--room", "B204", "pc@2")
+	if o := s.checkIn(t, testMAC, 1, ""); o.Action != protocol.ActionDeploy || o.Version != 2 {
+		t.Fatalf("%+v", o)
+	}
+	if o := s.checkIn(t, roomMAC, 1, ""); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "waits for room test") {
+		t.Errorf("%+v", o)
+	}
+	s.report(t, testMAC, 2, protocol.OutcomeDone, "all \x1b[2Jgood"[:4])
+	s.checkIn(t, testMAC, 2, protocol.HealthGood)
+	if o := s.checkIn(t, roomMAC, 1, ""); o.Action != protocol.ActionDeploy {
+		t.Errorf("after the test room: %+v", o)
+	}
+	s.report(t, roomMAC, 1, protocol.OutcomeFailed, "the disk is bad")
+	s.unknown(t)
+	s.look(t)
+	s.stop()
+	s.look(t) // from the state file
+	s.start(t)
+	s.look(t)
+
+	// Back: the step is signed, the machine goes.
+	if r := wantTroy(t, exitOK, "rollback", "--room", "test"); !strings.Contains(r.out, "back to pc version 1") {
+		t.Errorf("rollback says %s", r.out)
+	}
+	if o := s.checkIn(t, testMAC, 2, ""); o.Action != protocol.ActionDeploy || o.Version != 1 || !o.Retry {
+		t.Errorf("%+v", o)
+	}
+	s.allowed(t)
+}
+
+func mustStore(t *testing.T, dir string) *image.Store {
+	t.Helper()
+	s, err := image.OpenStore(dir)
+	must(t, err)
+	return s
+}
+
+// unknown brings a machine that nobody knows, which gets a name.
+func (s *servedLab) unknown(t *testing.T) {
+	t.Helper()
+	code := s.checkIn(t, newMAC, 1, "").Code
+	if r := wantTroy(t, exitOK, "status"); len(code) != 6 || !strings.Contains(r.out, code) {
+		t.Errorf("code %q, status says %s", code, r.out)
+	}
+	wantTroy(t, exitFailed, "assign", "--room", "B999", code, "test-2")
+	wantTroy(t, exitFailed, "assign", "--room", "test", "XXXXXX", "test-2")
+	wantTroy(t, exitOK, "assign", "--room", "test", code, "test-2")
+	if o := s.checkIn(t, newMAC, 1, ""); o.Action != protocol.ActionDeploy {
+		t.Errorf("assigned: %+v", o)
+	}
+	lines := wantTroy(t, exitOK, "hosts", "--yaml").out
+	if !strings.Contains(lines, newMAC) || strings.Contains(lines, roomMAC) {
+		t.Errorf("--yaml says %s", lines)
+	}
+	full := filepath.Join(s.dir, "full.yaml")
+	must(t, os.WriteFile(full, []byte(labYAML+lines), 0o644))
+	wantTroy(t, exitOK, "lab", "check", "--store", s.store, full)
+}
+
+// look asks for everything that is to be seen.
+func (s *servedLab) look(t *testing.T) {
+	t.Helper()
+	st := wantJSON[rooms.Status](t, exitOK, "status")
+	if len(st.Rooms) != 2 || st.Rooms[0].Name != "B204" || st.Rooms[0].Counts[rooms.PhaseFailed] != 1 || st.Rooms[1].Counts[rooms.PhaseCurrent] != 1 || st.Rooms[1].Healthy != 1 {
+		t.Errorf("status: %+v", st)
+	}
+	if r := wantTroy(t, exitOK, "status"); !strings.Contains(r.out, "the wave was stopped: 1 machines failed") {
+		t.Errorf("status says %s", r.out)
+	}
+	if list := wantJSON[[]rooms.Host](t, exitOK, "hosts", "--room", "B204"); len(list) != 1 || list[0].Error != "the disk is bad" {
+		t.Errorf("hosts: %+v", list)
+	}
+	if d := wantJSON[api.HostDetail](t, exitOK, "log", "b204-1"); d.Log != "the disk is bad" || d.FailLog != d.Log || len(d.History) < 3 {
+		t.Errorf("log: %+v", d)
+	}
+	if r := wantTroy(t, exitOK, "log", "test-1"); !strings.Contains(r.out, "all ") || !strings.Contains(r.out, "deploy pc version 2") {
+		t.Errorf("log says %s", r.out)
+	}
+	wantTroy(t, exitFailed, "log", "nobody")
+	if list := wantJSON[[]state.Night](t, exitOK, "status", "--nights", "3"); list == nil {
+		t.Error("no list of nights")
+	}
+}
+
+// allowed: a client that has seen version 2 takes version 1 by the signed order.
+func (s *servedLab) allowed(t *testing.T) {
+	t.Helper()
+	repo, err := trust.Open(s.store, nil)
+	must(t, err)
+	root, err := repo.Root()
+	must(t, err)
+	c, err := trust.NewClient(&trust.ClientOptions{Root: root})
+	must(t, err)
+	store := mustStore(t, s.store)
+	must(t, c.Refresh(t.Context(), store, time.Now()))
+	src, err := c.Source(store)
+	must(t, err)
+	if err := src.Allow(t.Context(), "pc", 2, 1); err != nil {
+		t.Errorf("the step back is not signed: %v", err)
+	}
+}
+
+// TestRollbackWithoutKey: nothing changes where the signature is missing, and what to do is said.
+func TestRollbackWithoutKey(t *testing.T) {
+	s := serveLab(t, newHistory(t, seeded(t)))
+	wantTroy(t, exitOK, "promote", "--room", "test", "pc@1")
+	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
+	must(t, os.Rename(filepath.Join(s.store, "keys", "targets.key"), filepath.Join(s.dir, "targets.key")))
+	r := wantTroy(t, exitFailed, "rollback", "--room", "test")
+	if !strings.Contains(r.errOut, "room test keeps the version it has") || !strings.Contains(r.errOut, "troy key order pc 1") {
+		t.Errorf("it says %s", r.errOut)
+	}
+	if o := s.checkIn(t, testMAC, 2, ""); o.Action != protocol.ActionNone {
+		t.Errorf("%+v", o)
+	}
+	wantTroy(t, exitOK, "rollback", "--signed", "--room", "test")
+	if o := s.checkIn(t, testMAC, 2, ""); o.Action != protocol.ActionDeploy || o.Version != 1 {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestLabReload: SIGHUP reads lab.yaml; one that is wrong is told with its place, and does not count.
+func TestLabReload(t *testing.T) {
+	s := serveLab(t, newHistory(t, seeded(t)))
+	hup := func(text, word string) {
+		t.Helper()
+		must(t, os.WriteFile(s.lab, []byte(text), 0o644))
+		must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+		s.out.wait(t, word)
+	}
+	hup(strings.Replace(labYAML, "wave: 2", "wave: x", 1), s.lab+":4:43: defaults.wave: found \"x\", expected a whole number from 1")
+	if st := wantJSON[rooms.Status](t, exitOK, "status"); !strings.Contains(st.LabError, ":4:43") || len(st.Rooms) != 2 {
+		t.Errorf("%+v", st)
+	}
+	hup(strings.Replace(labYAML, "test: ,", "test: , B205: ,", 1), "was read anew")
+	if st := wantJSON[rooms.Status](t, exitOK, "status"); st.LabError != "" || len(st.Rooms) != 3 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestLabCommands(t *testing.T) {
+	dir := t.TempDir()
+	path, csv := filepath.Join(dir, "lab.yaml"), filepath.Join(dir, "hosts.csv")
+	must(t, errors.Join(os.WriteFile(path, []byte(labYAML), 0o644), os.WriteFile(csv, []byte("name,room,mac\nx-1,B204,52:54:00:00:00:77\n"), 0o644)))
+	if r := wantTroy(t, exitOK, "lab", "check", path); !strings.Contains(r.out, "2 rooms, 2 hosts") {
+		t.Error(r.out)
+	}
+	if r := wantTroy(t, exitOK, "lab", "schema"); !strings.Contains(r.out, `"$schema"`) {
+		t.Error(r.out)
+	}
+	if r := wantTroy(t, exitOK, "lab", "import-csv", "--lab", path, csv); !strings.Contains(r.out, `- {name: "x-1", room: "B204", mac: "52:54:00:00:00:77"}`) {
+		t.Error(r.out)
+	}
+	must(t, os.WriteFile(csv, []byte("name,room,mac\nx-1,B205,52:54:00:00:00:01\n"), 0o644))
+	wantTroy(t, exitCheck, "lab", "import-csv", "--lab", path, csv)
+	must(t, os.WriteFile(path, []byte(labYAML+"  - {name: a b, room: B204}\n"), 0o644))
+	if r := wantTroy(t, exitCheck, "lab", "check", path); !strings.Contains(r.errOut, fmt.Sprintf("%s:9:12: hosts[2].name: found \"a b\"", path)) {
+		t.Error(r.errOut)
+	}
+	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"stop"}} {
+		must(t, os.MkdirAll(filepath.Join(dir, serveFolder), 0o755))
+		must(t, errors.Join(os.WriteFile(filepath.Join(dir, serveFolder, tokenFile), []byte("t"), 0o600), os.WriteFile(filepath.Join(dir, serveFolder, addressFile), []byte("http://127.0.0.1:1"), 0o600)))
+		wantTroy(t, exitUsage, append(args, "--store", dir)...)
+	}
+	wantTroy(t, exitUsage, "serve", "--lab", path, "--image", "pc", dir)
+}

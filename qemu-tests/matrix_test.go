@@ -1,0 +1,236 @@
+package qemutests
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/diskwriter"
+	"troy/qemu-tests/fixture"
+	"troy/qemu-tests/lab"
+	"troy/qemu-tests/standin"
+	"troy/qemu-tests/vm"
+	"troy/server/protocol"
+)
+
+// A disk as PCs have them.
+type drive struct {
+	bus               vm.Bus
+	logical, physical int // bytes of a sector
+	image             int // bytes of a sector of the virtual disk
+}
+
+func (d drive) String() string {
+	return fmt.Sprintf("%s-%d-%d-image-%d", [...]string{vm.VirtioBlk: "virtio", vm.NVMe: "nvme", vm.AHCI: "ahci"}[d.bus], d.logical, d.physical, d.image)
+}
+
+// Every kind of disk is provisioned from nothing, and then gets the next version. AHCI has no sectors of 4096 bytes in QEMU.
+// Without TROY_SOAK only the first one: the others are in TestProvision, TestKernelNow and TestStickLazy.
+var drives = []drive{
+	{vm.NVMe, 4096, 4096, 4096},
+	{vm.NVMe, 512, 512, 512},
+	{vm.NVMe, 512, 4096, 512},
+	{vm.NVMe, 512, 4096, 4096},
+	{vm.AHCI, 512, 512, 512},
+	{vm.AHCI, 512, 4096, 512},
+	{vm.VirtioBlk, 512, 512, 512},
+	{vm.VirtioBlk, 512, 4096, 512},
+	{vm.VirtioBlk, 4096, 4096, 4096},
+}
+
+func TestDrives(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1")
+		return
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	images := map[int]*fixture.Windows{}
+	for _, sector := range []int{512, 4096} {
+		w, err := room.PublishPair(t.Context(), t.TempDir(), imageOf(sector), sector, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		images[sector] = w
+	}
+	for _, d := range drives {
+		t.Run(d.String(), func(t *testing.T) { testDrive(t, d, images[d.image]) })
+	}
+	t.Run("image of 512 on 4Kn", testTooCoarse)
+}
+
+func imageOf(sector int) string { return fmt.Sprintf("sectors-%d", sector) }
+
+func testDrive(t *testing.T, d drive, w *fixture.Windows) {
+	pc := newDrive(t, d)
+	begin := time.Now()
+	for version, raw := range []string{w.V1, w.V2} {
+		version++
+		s, err := room.Serve(t.Context(), "--image", imageOf(d.image), "--version", fmt.Sprint(version), "--provision", "--merge", "now")
+		if err != nil {
+			t.Fatal(err)
+		}
+		serial, err := pc.FromUSB(t.Context())
+		if err != nil {
+			t.Fatalf("%v\n%s", err, serial)
+		}
+		if !strings.Contains(serial, standin.Started) {
+			t.Errorf("Windows was not started:\n%s", serial)
+		}
+		if r := reported(t, s, 1); r.Outcome != protocol.OutcomeDone || r.Version != version || r.ExitCode != 0 {
+			t.Fatalf("report: %+v\n%s", r, serial)
+		}
+		if _, err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, pc, raw, diskwriter.BootName, diskwriter.BaseName)
+		t.Logf("version %d after %.0f s", version, time.Since(begin).Seconds())
+	}
+	if d.logical == 512 {
+		healthy(t, pc)
+	} else {
+		healthy4Kn(t, pc)
+	}
+}
+
+func newDrive(t *testing.T, d drive) *lab.PC {
+	t.Helper()
+	pc, err := room.NewBarePC("drive-" + d.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(pc.Disk) })
+	pc.Bus, pc.SectorSize, pc.PhysicalSectorSize = d.bus, d.logical, d.physical
+	return pc
+}
+
+// healthy4Kn is healthy for sectors of 4096 bytes, which sgdisk does not believe an image file to have.
+func healthy4Kn(t *testing.T, pc *lab.PC) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "fdisk", "-b", "4096", "-l", pc.Disk).CombinedOutput()
+	text := string(out)
+	if err != nil || !strings.Contains(text, "Disklabel type: gpt") || strings.Contains(text, "corrupt") || strings.Contains(text, "mismatch") ||
+		strings.Count(text, pc.Disk) != 4 {
+		t.Errorf("fdisk: %v\n%s", err, text)
+	}
+	volume, esp := filepath.Join(t.TempDir(), "volume"), filepath.Join(t.TempDir(), "esp")
+	if err := lab.CutVolume(t.Context(), pc.Disk, volume); err != nil {
+		t.Fatal(err)
+	}
+	if err := cutESP(t.Context(), pc.Disk, esp); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"ntfsfix", "-n", volume}, {"ntfsinfo", "-m", volume}, {"fsck.fat", "-n", esp},
+		{"mdir", "-i", esp, "::/EFI/Microsoft/Boot/bootmgfw.efi", "::/EFI/Microsoft/Boot/BCD"}} {
+		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", args[0], err, out)
+		}
+	}
+}
+
+// testTooCoarse: an image with sectors of 512 bytes does not go to a disk with larger ones, and nothing is written to it.
+func testTooCoarse(t *testing.T) {
+	s, err := room.Serve(t.Context(), "--image", imageOf(512), "--provision")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	pc := newDrive(t, drive{vm.VirtioBlk, 4096, 4096, 512})
+	before := look(t, pc)
+	said := untilStopped(t, pc, s, true, "the image has sectors of 512 bytes", "the disk is untouched")
+	if after := look(t, pc); after != before {
+		t.Errorf("the disk was %s, and is %s:\n%s", before, after, said)
+	}
+}
+
+// A PC that a BIOS started: it is told to be switched to UEFI, and no disk is written to, prepared or empty.
+func TestBIOS(t *testing.T) {
+	pc, server := start(t, "bios", "--provision", "--wipe", "--reinstall", "--merge", "now")
+	before := look(t, pc)
+	said := untilStopped(t, pc, server, false, "Windows 11 needs UEFI", "switch the firmware to UEFI")
+	if after := look(t, pc); after != before {
+		t.Errorf("the disk was %s, and is %s:\n%s", before, after, said)
+	}
+	if !soak() {
+		return
+	}
+	bare, err := room.NewBarePC("bios-bare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(bare.Disk)
+	before = look(t, bare)
+	said = untilStopped(t, bare, server, false, "Windows 11 needs UEFI", "switch the firmware to UEFI")
+	if after := look(t, bare); after != before {
+		t.Errorf("the empty disk was %s, and is %s:\n%s", before, after, said)
+	}
+}
+
+// untilStopped starts kernel and initramfs, waits for a line that says why the agent stopped and for the report, and cuts
+// the power.
+func untilStopped(t *testing.T, pc *lab.PC, s *lab.Server, uefi bool, want ...string) (serial string) {
+	t.Helper()
+	c, err := pc.KernelConfig("troy.server=http://10.77.0.1:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !uefi {
+		c.Firmware = nil
+	}
+	before, err := s.Reports()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := vm.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	line, err := m.Expect(t.Context(), `deploy: stopped: .*\n`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range want {
+		if !strings.Contains(line, text) {
+			t.Errorf("the line does not say %q: %s", text, line)
+		}
+	}
+	var all []protocol.Report
+	for end := time.Now().Add(time.Minute); len(all) == len(before); time.Sleep(100 * time.Millisecond) {
+		if all, err = s.Reports(); err != nil || time.Now().After(end) {
+			t.Fatalf("no report: %v\n%s", err, m.Log())
+		}
+	}
+	if r := all[len(all)-1]; r.Outcome != protocol.OutcomeFailed || r.ExitCode != 3 {
+		t.Errorf("report: %+v", r)
+	}
+	time.Sleep(time.Second) // what it would do after that
+	m.Kill()
+	return m.Log()
+}
+
+// look says what a disk image holds and when it was last written to.
+func look(t *testing.T, pc *lab.PC) string {
+	t.Helper()
+	f, err := os.Open(pc.Disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%d bytes, written to at %v, SHA-256 %x", info.Size(), info.ModTime(), h.Sum(nil))
+}

@@ -1,0 +1,89 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/server/protocol"
+)
+
+func TestLimiter(t *testing.T) {
+	l, now := newLimiter(2), time.Unix(1000, 0)
+	taken := 0
+	for range 100 {
+		if l.take("a", now) {
+			taken++
+		}
+	}
+	if taken != 20 || !l.take("b", now) {
+		t.Errorf("%d calls at once, want 20, and others are not held up", taken)
+	}
+	if l.take("a", now.Add(400*time.Millisecond)) || !l.take("a", now.Add(600*time.Millisecond)) {
+		t.Error("a call comes back after half a second")
+	}
+	for i := range 3 * addressMost {
+		l.take(fmt.Sprint(i), now.Add(time.Duration(i)*time.Second))
+	}
+	if n := len(l.buckets); n > addressMost {
+		t.Errorf("%d addresses are counted", n)
+	}
+	for i := range 3 * addressMost { // a flood in one instant
+		l.take(fmt.Sprint("x", i), now.Add(time.Hour*100))
+	}
+	if n := len(l.buckets); n > addressMost {
+		t.Errorf("%d addresses are counted in a flood", n)
+	}
+	if !newLimiter(0).take("a", now) {
+		t.Error("no limit limits")
+	}
+}
+
+// TestRefused: what is not taken is told, and a flood of check-ins is answered 429 while the store is still served.
+func TestRefused(t *testing.T) {
+	dir, _ := store(t)
+	refused := make(chan error, 1000)
+	_, web := newServer(t, Options{Dir: dir, CallsPerSecond: 1, OnRefused: func(address, path string, err error) {
+		if address != "127.0.0.1" || path != "/"+protocol.PathCheckIn {
+			t.Errorf("refused %s %s", address, path)
+		}
+		refused <- err
+	}})
+	post := func(body string) *http.Response {
+		t.Helper()
+		r, err := http.Post(web.URL+"/"+protocol.PathCheckIn, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		return r
+	}
+	if r := post("{"); r.StatusCode != http.StatusBadRequest || len(refused) != 1 || <-refused == nil {
+		t.Errorf("%s", r.Status)
+	}
+	many := 0
+	for range 30 {
+		if r := post("{}"); r.StatusCode == http.StatusTooManyRequests && r.Header.Get("Retry-After") != "" {
+			many++
+		}
+	}
+	if many < 15 || len(refused) != 30 {
+		t.Errorf("%d of 30 calls were too many, %d told", many, len(refused))
+	}
+	for range 29 {
+		<-refused
+	}
+	if err := <-refused; !errors.Is(err, errTooMany) {
+		t.Errorf("%v", err)
+	}
+	r, err := http.Get(web.URL + "/repo/store.json")
+	if err != nil || r.StatusCode != http.StatusOK {
+		t.Errorf("the store: %v, %v", r, err)
+	}
+	if err == nil {
+		r.Body.Close()
+	}
+}

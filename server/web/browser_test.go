@@ -1,0 +1,135 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"troy/server/protocol"
+	"troy/server/rooms"
+)
+
+// chromium starts a browser without a window.
+func chromium(t *testing.T) context.Context {
+	t.Helper()
+	o := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WindowSize(1280, 860), chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(time.Minute))
+	ctx, stop := chromedp.NewExecAllocator(t.Context(), o...)
+	t.Cleanup(stop)
+	ctx, end := chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil { // waits until it has gone: its folder is removed next
+			t.Logf("ending the browser: %v", err)
+		}
+		end()
+	})
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatalf("Chromium (Debian package chromium): %v", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// evening puts a room of 30 into the middle of a wave.
+func (s *site) evening() {
+	s.promote(7)
+	s.promote(8)
+	for i := 1; i <= 26; i++ {
+		switch {
+		case i <= 14:
+			s.checkIn(i, 8, func(in *protocol.CheckIn) { in.Health = protocol.HealthGood })
+		case i <= 16:
+			s.checkIn(i, 7, nil)
+			s.report(i, 7, protocol.OutcomeFailed, "the disk gave a read error at offset 0x2fa4000", "12:01:02 stage: 812 MB of 1.1 GB\n12:01:09 stage: /dev/nvme0n1: read 0x2fa4000: input/output error\n12:01:09 the version that was there is started\n")
+		default:
+			s.checkIn(i, 7, nil)
+		}
+	}
+	for i := 17; i <= 22; i++ {
+		s.progress(i, int64(i-15)*130<<20, 1100<<20)
+	}
+	s.checkIn(200, 0, func(in *protocol.CheckIn) { in.Image = "" })
+}
+
+func (s *site) progress(i int, done, total int64) {
+	s.keeper.Progress(protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(i)}}, Phase: "fetch", Done: done, Total: total, Rate: int64(15+i%5) << 20})
+}
+
+// shot saves a picture of the page among the artifacts of the test, or in the folder that TROY_SCREENSHOTS names.
+func shot(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	must(t, err)
+	dir := os.Getenv("TROY_SCREENSHOTS")
+	if dir == "" {
+		dir = t.ArtifactDir()
+	}
+	must(t, os.MkdirAll(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
+}
+
+// TestBrowser does in Chromium what an admin does: signs in, names a machine, promotes, and watches.
+func TestBrowser(t *testing.T) {
+	s := newSite(t, 30, Options{})
+	s.evening()
+	ctx := chromium(t)
+	tile := func(i int) string { return "#" + ident("m", mac(i)) }
+	run := func(what string, actions ...chromedp.Action[chromedp.Void]) {
+		t.Helper()
+		if err := chromedp.Do(ctx, actions...); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	run("sign in", chromedp.Navigate(s.http.URL+"/login"), chromedp.SendKeys("input[name=name]", "admin"), chromedp.SendKeys("input[name=password]", password),
+		chromedp.Submit("input[name=password]"), chromedp.WaitVisible(".user"), chromedp.WaitVisible("#live.on"))
+	shot(t, ctx, "rooms")
+
+	// Live: progress of one machine, and then its end, without a reload.
+	_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.notReloaded = true`))
+	must(t, err)
+	s.progress(20, 990<<20, 1100<<20)
+	_, err = chromedp.Run(ctx, chromedp.Poll[bool](fmt.Sprintf(`document.querySelector(%q).textContent.includes("fetch 90 %%")`, tile(20))))
+	must(t, err)
+	s.report(20, 8, protocol.OutcomeDone, "", "")
+	run("done", chromedp.WaitVisible(tile(20)+".current"))
+	if same, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.notReloaded === true`)); err != nil || !same {
+		t.Error("the page was loaded anew in place of its pieces")
+	}
+
+	run("assign", chromedp.SendKeys(".assign input[name=name]", "b204-31"), chromedp.SetValue(".assign select[name=room]", "B204"), chromedp.Click(".assign button"), chromedp.WaitVisible(".flash[role=status]"))
+	if h, _, err := s.keeper.Host("b204-31"); err != nil || h.Room != "B204" {
+		t.Errorf("assigned: %+v, %v", h, err)
+	}
+
+	b204 := `section[data-room="B204"] `
+	run("promote", chromedp.Click(chromedp.CSS(b204+"summary")), chromedp.SendKeys(chromedp.CSS(b204+"input[name=version]"), "9"))
+	shot(t, ctx, "acts")
+	run("estimate", chromedp.Click(chromedp.CSS(b204+`form[action="/do/promote"] button`)), chromedp.WaitVisible("#confirm"))
+	estimate, err := chromedp.Run(ctx, chromedp.Text("dl.facts"))
+	must(t, err)
+	shot(t, ctx, "confirm")
+	if !strings.Contains(estimate, "31, of which 0 have it already, 4 were never seen") {
+		t.Errorf("estimate: %s", estimate)
+	}
+	run("confirm", chromedp.Click("#confirm"), chromedp.WaitVisible(".flash[role=status]"))
+	if r := s.keeper.Status().Rooms[0]; r.Name != "B204" || r.Want != 9 || r.Target.By != "admin" {
+		t.Errorf("promoted: %+v", r)
+	}
+	run("failed machine", chromedp.Navigate(s.http.URL+"/host?id=b204-15"))
+	text, err := chromedp.Run(ctx, chromedp.Text("main"))
+	must(t, err)
+	if !strings.Contains(text, "input/output error") || !strings.Contains(text, "the disk gave a read error") {
+		t.Errorf("page of a machine: %s", text)
+	}
+	shot(t, ctx, "host")
+	if c := s.keeper.Status().Rooms[0].Counts; c[rooms.PhaseOutdated] == 0 {
+		t.Errorf("counts after the promotion: %v", c)
+	}
+}
