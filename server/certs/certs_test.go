@@ -1,0 +1,152 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+var names = []string{"troy.example", "127.0.0.1", "::1"}
+
+func newDir(t *testing.T, now time.Time) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "certs")
+	if err := Init(dir, names, now); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func pool(t *testing.T, dir string) *x509.CertPool {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, FileCA))
+	p := x509.NewCertPool()
+	if err != nil || !p.AppendCertsFromPEM(b) {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestServe talks TLS with the certificate, and OpenSSL agrees that it is right.
+func TestServe(t *testing.T) {
+	dir := newDir(t, time.Now())
+	k, err := NewKeeper(dir, time.Now(), func(line string) { t.Error(line) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.TLS = k.Config()
+	s.StartTLS()
+	defer s.Close()
+	get := func(p *x509.CertPool) error {
+		c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p}}}
+		defer c.CloseIdleConnections()
+		r, err := c.Get(s.URL)
+		if err == nil {
+			r.Body.Close()
+		}
+		return err
+	}
+	if err := get(pool(t, dir)); err != nil {
+		t.Errorf("with the authority: %v", err)
+	}
+	if err := get(pool(t, newDir(t, time.Now()))); err == nil {
+		t.Error("another authority is taken")
+	}
+	out, err := exec.Command("openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", "troy.example", "-CAfile", filepath.Join(dir, FileCA), filepath.Join(dir, FileServer)).CombinedOutput()
+	if err != nil {
+		t.Errorf("openssl: %v\n%s", err, out)
+	}
+	for name, mode := range map[string]os.FileMode{FileCAKey: 0o600, FileServerKey: 0o600, FileCA: 0o644, FileServer: 0o644} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+func TestInitChangesNothing(t *testing.T) {
+	dir := newDir(t, time.Now())
+	before, _ := os.ReadFile(filepath.Join(dir, FileCAKey))
+	if err := Init(dir, names, time.Now()); !errors.Is(err, ErrExists) {
+		t.Errorf("again: %v", err)
+	}
+	if after, _ := os.ReadFile(filepath.Join(dir, FileCAKey)); string(after) != string(before) {
+		t.Error("the key was changed")
+	}
+	for _, bad := range [][]string{nil, {""}, {"a b"}, {"../x"}, {"http://x"}} {
+		if err := Init(t.TempDir(), bad, time.Now()); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestRenew(t *testing.T) {
+	begin := time.Now()
+	dir := newDir(t, begin)
+	renew := func(at time.Duration, names []string, want bool) *x509.Certificate {
+		t.Helper()
+		got, err := Renew(dir, names, begin.Add(at))
+		if err != nil || got != want {
+			t.Fatalf("after %v: renewed %v, %v, want %v", at, got, err, want)
+		}
+		leaf, err := ReadLeaf(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf
+	}
+	first := renew(0, names, false)
+	renew(LeafTime-RenewTime-time.Hour, nil, false)
+	second := renew(LeafTime-RenewTime+time.Hour, nil, true)
+	if second.SerialNumber.Cmp(first.SerialNumber) == 0 || !slices.Equal(Names(first), Names(second)) || !second.NotAfter.After(first.NotAfter) {
+		t.Errorf("second: %v until %v", Names(second), second.NotAfter)
+	}
+	if third := renew(LeafTime, []string{"other.example"}, true); Names(third)[0] != "other.example" {
+		t.Errorf("names %v", Names(third))
+	}
+	// A crash between key and certificate.
+	if err := os.WriteFile(filepath.Join(dir, FileServerKey), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	renew(LeafTime, nil, true)
+	// The authority's own end bounds the server's.
+	if last := renew(CATime-time.Hour, nil, true); last.NotAfter.Sub(begin) > CATime {
+		t.Errorf("holds until %v", last.NotAfter)
+	}
+	if err := os.Remove(filepath.Join(dir, FileCAKey)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Renew(dir, nil, begin.Add(CATime)); !errors.Is(err, ErrNoKey) {
+		t.Errorf("without the key: %v", err)
+	}
+	var notes []string
+	if _, err := NewKeeper(dir, begin.Add(CATime), func(line string) { notes = append(notes, line) }); err != nil || len(notes) != 1 {
+		t.Errorf("a keeper without the authority's key: %v, %q", err, notes)
+	}
+}
+
+func TestForeignFiles(t *testing.T) {
+	dir, other := newDir(t, time.Now()), newDir(t, time.Now())
+	b, _ := os.ReadFile(filepath.Join(other, FileCAKey))
+	if err := os.WriteFile(filepath.Join(dir, FileCAKey), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Renew(dir, []string{"x.example"}, time.Now()); !errors.Is(err, ErrInvalid) {
+		t.Errorf("another authority's key: %v", err)
+	}
+	b, _ = os.ReadFile(filepath.Join(other, FileCA))
+	if err := os.WriteFile(filepath.Join(dir, FileCA), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); !errors.Is(err, ErrInvalid) {
+		t.Errorf("another authority: %v", err)
+	}
+}

@@ -1,0 +1,59 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"sync/atomic"
+	"time"
+)
+
+const keepTime = 12 * time.Hour // between two looks at the certificate
+
+// Keeper holds the certificate of a running server and renews it in time.
+type Keeper struct {
+	dir  string
+	pair atomic.Pointer[tls.Certificate]
+}
+
+// NewKeeper renews the certificate if need be, and loads it. What keeps it from being renewed is told to note while the old one still holds.
+func NewKeeper(dir string, now time.Time, note func(line string)) (*Keeper, error) {
+	k := &Keeper{dir: dir}
+	return k, k.look(now, note)
+}
+
+func (k *Keeper) look(now time.Time, note func(line string)) error {
+	renewed, err := Renew(k.dir, nil, now)
+	if err != nil {
+		note("the certificate cannot be renewed: " + err.Error())
+	} else if renewed {
+		note("the certificate of the server was renewed")
+	}
+	pair, loadErr := Load(k.dir)
+	if loadErr != nil {
+		return loadErr
+	}
+	k.pair.Store(pair)
+	return nil
+}
+
+// Run looks at the certificate twice a day until ctx ends.
+func (k *Keeper) Run(ctx context.Context, note func(line string)) {
+	t := time.NewTicker(keepTime)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if err := k.look(time.Now(), note); err != nil {
+				note("the certificate cannot be read, the one from before is used: " + err.Error())
+			}
+		}
+	}
+}
+
+// Config is for the server's listener: TLS 1.2 and later, HTTP/1.1 and 2.
+func (k *Keeper) Config() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.pair.Load(), nil }}
+}
