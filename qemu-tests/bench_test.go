@@ -97,3 +97,51 @@ func waitForBytes(b *testing.B, log string, m *vm.VM) (checkIn, firstByte time.T
 	b.Fatalf("the server has sent nothing:\n%s", m.Log())
 	return
 }
+
+// BenchmarkNothingToDo measures, in seconds from the agent's first line to the one before its reset, a start of a PC that has the
+// version it shall have: what every start of a room costs.
+func BenchmarkNothingToDo(b *testing.B) {
+	server, err := room.Serve(b.Context(), "--version", "1")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer server.Stop()
+	pc, err := room.NewPC(b.Context(), "nothing")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.Remove(pc.Disk)
+	var sum time.Duration
+	for b.Loop() {
+		c, err := pc.KernelConfig("")
+		if err != nil {
+			b.Fatal(err)
+		}
+		var mu sync.Mutex
+		var begin, end time.Time
+		c.OnLine = func(line string) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case begin.IsZero() && strings.HasPrefix(line, "deploy: "):
+				begin = time.Now()
+			case strings.HasPrefix(line, "deploy: restarting into Windows"):
+				end = time.Now()
+			}
+		}
+		m, err := vm.Start(b.Context(), c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		err = m.Wait(b.Context())
+		m.Close()
+		mu.Lock()
+		if err != nil || begin.IsZero() || end.IsZero() {
+			b.Fatalf("%v; the agent did not say when it began, or when it ended:\n%s", err, m.Log())
+		}
+		sum += end.Sub(begin)
+		mu.Unlock()
+	}
+	b.ReportMetric(sum.Seconds()/float64(b.N), "handoff-s")
+	b.ReportMetric(0, "ns/op")
+}

@@ -105,9 +105,12 @@ func (s *Server) Reports() []protocol.Report { return s.reports.list() }
 
 // Run serves on l until ctx ends; then running answers get ten seconds. It
 // closes l and returns nil after an orderly end.
-func (s *Server) Run(ctx context.Context, l net.Listener) error {
+func (s *Server) Run(ctx context.Context, l net.Listener) error { return Serve(ctx, l, s) }
+
+// Serve serves any handler, such as one that holds a Server and the status page, with the deadlines and the orderly end of Run.
+func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	hs := &http.Server{
-		Handler:           s,
+		Handler:           h,
 		ReadHeaderTimeout: readTime,
 		ReadTimeout:       readTime,
 		WriteTimeout:      sliceTime, // of a short answer; slicedWriter extends it

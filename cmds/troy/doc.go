@@ -8,6 +8,12 @@
 //	troy key …                         signing keys: rotate, sign, order a version, permit wiping, until when signatures hold
 //	troy agent …                       the releases of the agent: boot files with which machines keep their own copy new
 //	troy serve DIR                     serve the store and answer the machines of the rooms
+//	troy serve --lab lab.yaml DIR      the same for whole rooms, in their windows, as lab.yaml and the promotions say
+//	troy lab check | schema | import-csv
+//	                                   lab.yaml: is it right, what may stand in it, hosts from a table
+//	troy promote --room R NAME@N       give a room a version (rollback: the one before; stop: no further machine begins)
+//	troy assign | wake                 name a machine that shows a code; call machines by wake-on-LAN
+//	troy status | hosts | log HOST     how the rooms and machines stand, from the server, or from its state file when it is down
 //	troy vhdx …                        look at, check, convert and merge VHDX files
 //	troy disk …                        the \Troy\ files on a machine's disk
 //	troy media …                       make the initramfs and the boot stick

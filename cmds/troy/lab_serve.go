@@ -67,7 +67,8 @@ func (c *call) openLab(store *image.Store, dir, path string, o *server.Options) 
 	note := func(line string) {
 		fmt.Fprintf(c.stdout, "%s  %s\n", time.Now().Format(time.TimeOnly), clean(line))
 	}
-	s.keeper, err = rooms.New(&rooms.Options{Lab: s.file, State: s.state, Sizes: &storeSizes{store: store}, Waker: waker{}, OnNote: note})
+	s.keeper, err = rooms.New(&rooms.Options{Lab: s.file, State: s.state, Sizes: &storeSizes{store: store}, Waker: waker{}, OnNote: note,
+		Agent: remembered(agentTime, func() string { return c.currentAgent(store) })})
 	if err != nil {
 		return nil, errors.Join(err, s.state.Close())
 	}
@@ -112,6 +113,24 @@ func localURL(a net.Addr) string {
 		host = "127.0.0.1"
 	}
 	return "http://" + net.JoinHostPort(host, port)
+}
+
+// agentTime is how long the current release of the agent is believed.
+const agentTime = 10 * time.Second
+
+// remembered asks only if the last answer is older than that.
+func remembered(during time.Duration, ask func() string) func() string {
+	var mu sync.Mutex
+	var last string
+	var at time.Time
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		if at.IsZero() || time.Since(at) > during {
+			last, at = ask(), time.Now()
+		}
+		return last
+	}
 }
 
 // waker makes wake-on-LAN of the calls of package rooms.

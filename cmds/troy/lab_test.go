@@ -262,6 +262,30 @@ func TestRollbackWithoutKey(t *testing.T) {
 	}
 }
 
+// TestPromoteUnsigned: what machines cannot see is not promoted.
+func TestPromoteUnsigned(t *testing.T) {
+	s := serveLab(t, newHistory(t, seeded(t)))
+	move := func(from, to string) {
+		t.Helper()
+		for _, dir := range []string{"metadata", "keys"} {
+			must(t, os.Rename(filepath.Join(from, dir), filepath.Join(to, dir)))
+		}
+	}
+	g := filepath.Join(s.dir, "g.vhdx")
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", s.child, g)
+	move(s.store, s.dir)
+	wantTroy(t, exitOK, "image", "add", "pc", g)
+	move(s.dir, s.store)
+	if r := wantTroy(t, exitFailed, "promote", "--room", "test", "pc@3"); !strings.Contains(r.errOut, "troy key sign") {
+		t.Errorf("it says %s", r.errOut)
+	}
+	if st := wantJSON[rooms.Status](t, exitOK, "status"); st.Rooms[1].Target != nil {
+		t.Errorf("%+v", st.Rooms[1].Target)
+	}
+	wantTroy(t, exitOK, "key", "sign")
+	wantTroy(t, exitOK, "promote", "--room", "test", "pc@3")
+}
+
 // TestLabReload: SIGHUP reads lab.yaml; one that is wrong is told with its place, and does not count.
 func TestLabReload(t *testing.T) {
 	s := serveLab(t, newHistory(t, seeded(t)))

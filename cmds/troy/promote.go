@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +98,9 @@ func (p *promotion) promote(ctx context.Context, dry bool) error {
 		}
 		return nil
 	}
+	if err := p.wantVisible(ctx, e); err != nil {
+		return err
+	}
 	t, err := p.client.Promote(ctx, p.p)
 	if err != nil {
 		return err
@@ -105,6 +109,26 @@ func (p *promotion) promote(ctx context.Context, dry bool) error {
 		return p.printJSON(map[string]any{"estimate": e, "target": t})
 	}
 	fmt.Fprintf(p.stdout, "room %s gets %s version %d\n", clean(p.p.Room), t.Image, t.Version)
+	return nil
+}
+
+// wantVisible refuses a version that is published but not signed: machines would not find it. Where the store is elsewhere, the machines find out.
+func (p *promotion) wantVisible(ctx context.Context, e *rooms.Estimate) error {
+	repo, err := trust.Open(p.dir, nil)
+	if err != nil {
+		return nil
+	}
+	store, err := image.OpenStore(p.dir)
+	if err != nil {
+		return nil
+	}
+	names, err := repo.Unsigned(ctx, store)
+	if err != nil {
+		return err
+	}
+	if name := fmt.Sprintf("images/%s/%d.json", e.Image, e.Version); slices.Contains(names, name) {
+		return &fault{err: fmt.Errorf("%s version %d is not signed: machines do not see it", e.Image, e.Version), fate: "nothing was promoted", advice: "'troy key sign' signs it"}
+	}
 	return nil
 }
 

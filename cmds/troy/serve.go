@@ -19,7 +19,7 @@ import (
 
 func serveCommand() command {
 	return command{
-		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--provision] [--reinstall] [--reset] [--agent] [--retry] [--rate MBIT] [--log FILE] DIR | --lab FILE [--listen ADDR] [--rate MBIT] [--log FILE] DIR",
+		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--provision] [--reinstall] [--reset] [--agent] [--retry] [--rate MBIT] [--log FILE] [--boot DIR [--no-dhcp]] [--certs DIR] DIR | --lab FILE [--listen ADDR] [--rate MBIT] [--log FILE] [--boot DIR [--no-dhcp]] [--certs DIR] DIR",
 		short: "serve the store and answer the machines", run: runServe,
 	}
 }
@@ -39,6 +39,7 @@ func runServe(ctx context.Context, c *call) error {
 	retry := fs.Bool("retry", false, "have machines try again a version that they gave up, because Windows did not come up")
 	labName := fs.String("lab", "", "`file` lab.yaml that says which rooms get what and when, in place of --image and the flags about it")
 	logName := fs.String("log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
+	around := newFrontFlags(fs)
 	args, err := c.parse(fs, 1, 1)
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func runServe(ctx context.Context, c *call) error {
 		return &usageError{fmt.Sprintf("--rate %v: want megabits per second, or 0", *rate)}
 	}
 	if *labName != "" {
-		if err := onlyFlags(fs, "lab", "listen", "rate", "log"); err != nil {
+		if err := onlyFlags(fs, append([]string{"lab", "listen", "rate", "log"}, frontFlagNames()...)...); err != nil {
 			return err
 		}
 	}
@@ -110,8 +111,13 @@ func runServe(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	fmt.Fprintf(c.stdout, "serving %s on http://%s\n", what, l.Addr())
-	err = s.Run(ctx, l)
+	w, err := c.openFront(around, lab, o, s, l)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer w.close()
+	w.told(what, l)
+	err = w.run(ctx, l)
 	bytes, requests := s.Served()
 	fmt.Fprintf(c.stdout, "served %s (%d bytes) in %d requests\n", progress.Bytes(bytes), bytes, requests)
 	return err

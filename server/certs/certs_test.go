@@ -4,8 +4,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
+	"log"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,14 +43,17 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	s.TLS = k.Config()
-	s.StartTLS()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", k.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.NotFoundHandler(), ErrorLog: log.New(io.Discard, "", 0)}
+	go s.Serve(l)
 	defer s.Close()
 	get := func(p *x509.CertPool) error {
 		c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p}}}
 		defer c.CloseIdleConnections()
-		r, err := c.Get(s.URL)
+		r, err := c.Get("https://" + l.Addr().String())
 		if err == nil {
 			r.Body.Close()
 		}

@@ -5,7 +5,7 @@
 //	format: 1
 //	zone: Europe/Berlin            # IANA time zone of all times here
 //	bandwidth: 900                 # Mbit/s that the server may send in all; 0 or nothing = 900
-//	agent: 2026.11.1               # release of the agent that machines start by themselves; nothing = as it is
+//	agent: current                 # release of the agent that machines start by themselves, as "troy agent" has it; nothing = as it is
 //	mirrors: [http://10.1.0.9/repo]
 //	images: [win11-lab]            # those that rooms may name
 //	defaults:                      # of every room; a room replaces what it names

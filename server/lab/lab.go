@@ -12,6 +12,9 @@ import (
 // Format is the number of the format that this package reads.
 const Format = 1
 
+// AgentCurrent, as Lab.Agent, is whatever release of the agent the store has.
+const AgentCurrent Name = "current"
+
 // What a Policy holds when nobody says otherwise.
 const (
 	DefaultBandwidth Mbit = 900 // of a server's port of 1 Gbit/s
@@ -25,7 +28,7 @@ type Lab struct {
 	Format    int              `yaml:"format" need:"true" about:"1"`
 	Zone      Zone             `yaml:"zone" need:"true" about:"IANA time zone of all times in this file"`
 	Bandwidth Mbit             `yaml:"bandwidth" about:"Mbit/s that the server may send in all; default 900"`
-	Agent     Name             `yaml:"agent" about:"release of the agent that machines shall start by themselves"`
+	Agent     Name             `yaml:"agent" about:"release of the agent that machines shall start by themselves; current = the one that the store has now"`
 	Mirrors   []URL            `yaml:"mirrors" about:"base URLs of further copies of the store"`
 	Images    []Name           `yaml:"images" need:"true" about:"images that rooms and hosts may name"`
 	Defaults  Policy           `yaml:"defaults" about:"what holds for every room that does not say otherwise"`

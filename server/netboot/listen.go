@@ -23,8 +23,10 @@ type Listener struct {
 func (s *Server) Listen() (*Listener, error) {
 	l := &Listener{s: s}
 	var err error
-	if l.dhcp, err = listen(&net.UDPAddr{Port: PortDHCP}); err == nil {
-		l.proxy, err = listen(&net.UDPAddr{Port: PortProxy})
+	if !s.o.NoDHCP {
+		if l.dhcp, err = listen(&net.UDPAddr{Port: PortDHCP}); err == nil {
+			l.proxy, err = listen(&net.UDPAddr{Port: PortProxy})
+		}
 	}
 	if err == nil {
 		l.tftp, err = listen(&net.UDPAddr{Port: PortTFTP})
@@ -55,8 +57,10 @@ func (l *Listener) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, l.Close)
 	defer stop()
 	var wg sync.WaitGroup
-	wg.Go(func() { cancel(l.s.serveDHCP(l.dhcp, PortDHCP)) })
-	wg.Go(func() { cancel(l.s.serveDHCP(l.proxy, PortProxy)) })
+	if l.dhcp != nil {
+		wg.Go(func() { cancel(l.s.serveDHCP(l.dhcp, PortDHCP)) })
+		wg.Go(func() { cancel(l.s.serveDHCP(l.proxy, PortProxy)) })
+	}
 	wg.Go(func() { cancel(l.s.serveTFTP(ctx, l.tftp)) })
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {

@@ -40,6 +40,8 @@ type Options struct {
 	HTTPPort int
 	// IPXE sends PXE clients to iPXE (Secure Boot off) in place of shim and GRUB.
 	IPXE bool
+	// NoDHCP leaves ports 67 and 4011 alone: the DHCP server of the site names the files (DHCPAdvice).
+	NoDHCP bool
 	// Interfaces are the network cards on which questions are answered; none = all.
 	Interfaces []string
 	// Address is the server's own, for machines that have several on one card; zero = that of the card that heard the question.
@@ -83,7 +85,7 @@ func New(o *Options) (*Server, error) {
 // Close lets go of the folder.
 func (s *Server) Close() error { return s.root.Close() }
 
-// Run answers DHCP and TFTP on their ports until ctx ends. It returns when one of them fails; nil after an orderly end.
+// Run answers DHCP (unless NoDHCP) and TFTP on their ports until ctx ends. It returns when one of them fails; nil after an orderly end.
 func (s *Server) Run(ctx context.Context) error {
 	l, err := s.Listen()
 	if err != nil {

@@ -23,7 +23,8 @@
 // "Nothing" always starts Windows. Outside of a window nothing long is begun either: Until of the order is then the present.
 //
 // A target comes from the host's pin, else the room's pin in lab.yaml, else the newest promotion of the room. A host or room that is pinned
-// needs no promotion and has no gate. A new promotion forgets the failures of the one before.
+// needs no promotion and has no gate. A new promotion forgets the failures of the one before. A machine failed if its report
+// says so, or if Windows does not come up in the version (health failing); a machine that was stopped by the end of the window did not fail.
 //
 // # Start slots
 //
@@ -34,12 +35,15 @@
 // # Health gate
 //
 // A room that comes after another goes on once Healthy percent of that room's machines have checked in with the version and
-// reported it healthy, and fewer than Failures of them failed. The gate stays open then. Agents see health at the start
+// reported it healthy (those that never checked in do not count), and fewer than Failures of them failed. The gate stays open then. Agents see health at the start
 // after Windows was up, so the first room has to be started twice.
 //
 // # Known gaps
 //
-// Machines are who they say they are. Estimates are rough: the bytes of the plan, the bandwidth of lab.yaml, DiskRate, and Overhead for each start. The
+// Machines are who they say they are: with the address of another one a forger can take its order, and make a report in its name. Machines that nobody
+// knows are bounded (UnknownMost). Estimates are rough: the bytes of the plan, the bandwidth of lab.yaml, DiskRate, and Overhead for each start. The
 // bandwidth of a room is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
+// Nobody is woken only to merge, or to show that a version is healthy: the machines of the first room have to start once more, by people or by a
+// task of the image.
 // A night's numbers count attempts that ended in it. Wake-up calls are not remembered over a restart.
 package rooms

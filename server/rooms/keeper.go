@@ -28,6 +28,8 @@ type Options struct {
 	State *state.Store
 	Sizes Sizes
 	Waker Waker // nil = nobody is woken
+	// Agent tells the release of the agent that the store has now, for "agent: current" of lab.yaml; nil = none. It is asked often.
+	Agent func() string
 	// Now is the time; nil = time.Now.
 	Now func() time.Time
 	// OnNote, if set, is told in a line what the admin should know: a lab.yaml that is not valid, a wave that stopped.
@@ -146,6 +148,17 @@ func (k *Keeper) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order
 	return d.Order, nil
 }
 
+// agent is the release of the agent that machines shall start by themselves; "" = they keep theirs.
+func (k *Keeper) agent(l *lab.Lab) string {
+	switch {
+	case l.Agent != lab.AgentCurrent:
+		return string(l.Agent)
+	case k.o.Agent != nil:
+		return k.o.Agent()
+	}
+	return ""
+}
+
 // gather collects what the order depends on, but for the other machines.
 func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error) {
 	l := k.Lab()
@@ -153,7 +166,7 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	if m == nil {
 		m = &state.Machine{}
 	}
-	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt}
+	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt, Agent: k.agent(l)}
 	at := memberOf(l, &in.Machine, m)
 	if at.room == "" {
 		if c.Code = m.Code; c.Code == "" {
@@ -257,7 +270,7 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	} else {
 		d.Order.Code = m.Code // another check-in was first
 	}
-	if m.Order.Action != d.Order.Action || m.Order.Version != d.Order.Version || m.Order.Reason != d.Order.Reason {
+	if d.Start || m.Order.Action != d.Order.Action || m.Order.Version != d.Order.Version { // reasons alone change too often
 		m.Remember(c.Now, "order", describe(&d.Order))
 	}
 	m.Seen, m.CheckIn, m.Order = c.Now, *c.CheckIn, d.Order
@@ -297,126 +310,4 @@ func describe(o *protocol.Order) string {
 		text += ": " + o.Reason
 	}
 	return text
-}
-
-// Report takes the report of a machine; it is on the disk when nil is returned. One that is known already changes nothing.
-func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
-	key, now := r.Machine.Key(), k.o.Now()
-	if m := k.o.State.Get(key); m != nil && m.Report != nil && r.ID != "" && m.Report.ID == r.ID {
-		return nil
-	}
-	_, err := k.o.State.Report(key, r.Log, r.Outcome == protocol.OutcomeFailed, func(m *state.Machine) error {
-		conclude(m, &r, now)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("the report could not be kept: %w", err)
-	}
-	k.live.end(key)
-	k.noteStop(key)
-	k.changed.tell()
-	return nil
-}
-
-// conclude writes a report into a machine's record.
-func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
-	if m.First.IsZero() {
-		m.First, m.CheckIn.Machine = now, r.Machine
-	}
-	kept := *r
-	kept.Log = ""
-	m.Seen, m.Report = now, &state.Report{At: now, Report: kept}
-	m.Remember(now, "report", fmt.Sprintf("%s, %s version %d, exit code %d %s", r.Outcome, r.Image, r.Version, r.ExitCode, protocol.Clean(r.Message, protocol.MaxText)))
-	a := m.Attempt
-	if a == nil || a.Result != state.ResultOpen {
-		return
-	}
-	a.Ended, a.Message = now, protocol.Clean(r.Message, protocol.MaxText)
-	for _, p := range r.Phases {
-		if p.Name == "fetch" {
-			a.Bytes += p.Bytes
-		}
-	}
-	switch {
-	case r.Outcome != protocol.OutcomeFailed && r.Image == a.Image && r.Version == a.Version:
-		a.Result = state.ResultDone
-	case !m.Order.Until.IsZero() && now.After(m.Order.Until):
-		a.Result = state.ResultLate
-	default:
-		a.Result = state.ResultFailed
-	}
-}
-
-// noteStop tells the admin when a failure was the one that stops a wave.
-func (k *Keeper) noteStop(key string) {
-	k.mu.Lock()
-	room := k.placed[key]
-	k.mu.Unlock()
-	l := k.Lab()
-	p, ok := l.Room(room)
-	m := k.o.State.Get(key)
-	if !ok || m.Attempt == nil || m.Attempt.Result != state.ResultFailed {
-		return
-	}
-	if g := k.goal(l, room, nil); g != nil && g.Fits(m.Attempt) && k.failures(room, g) == int(p.Failures) {
-		k.o.OnNote(fmt.Sprintf("room %s: the wave of %s version %d stopped, %d machines failed; the last one: %s", room, g.Image, g.Version, p.Failures, m.Attempt.Message))
-	}
-}
-
-func (k *Keeper) failures(room string, g *Goal) (n int) {
-	for _, m := range k.machines(room) {
-		if g.failed(m) {
-			n++
-		}
-	}
-	return n
-}
-
-// goal returns what a room, or a host of it that is pinned, shall have; nil if nothing.
-func (k *Keeper) goal(l *lab.Lab, room string, host *lab.Host) *Goal {
-	p, ok := l.Room(room)
-	if !ok {
-		return nil
-	}
-	t := k.o.State.Room(room).Current()
-	g := &Goal{Image: string(p.Image), Version: int(p.Version)}
-	switch {
-	case host != nil && host.Version > 0:
-		g.Version = int(host.Version)
-		if host.Image != "" {
-			g.Image = string(host.Image)
-		}
-	case host != nil && host.Image != "" && (t == nil || string(host.Image) != t.Image):
-		return nil // what is promoted is no version of this host's image
-	case p.Version > 0:
-	case t != nil:
-		g = k.promoted(l, t)
-	default:
-		return nil
-	}
-	return g
-}
-
-// promoted makes the goal of a promotion.
-func (k *Keeper) promoted(l *lab.Lab, t *state.Target) *Goal {
-	g := &Goal{ID: t.ID, Image: t.Image, Version: t.Version, Retry: t.Retry || t.Rollback, Stopped: t.Stopped}
-	if t.At != "" {
-		if w, err := lab.ParseWindow(t.At); err == nil { // Promote has refused what is none
-			g.Window = &w
-		}
-	}
-	if t.After != "" && !t.Open {
-		g.Gate = k.gate(l, t)
-	}
-	return g
-}
-
-// gate asks the room before.
-func (k *Keeper) gate(l *lab.Lab, t *state.Target) string {
-	p, ok := l.Room(t.After)
-	if !ok {
-		return "waits for room " + t.After + ", which lab.yaml does not have"
-	}
-	_, why := Gate(t.After, k.machines(t.After), t.Image, t.Version, int(p.Healthy), int(p.Failures))
-	return why
 }

@@ -48,6 +48,7 @@ type Case struct {
 	Lab     *lab.Lab
 	Room    *lab.Policy // nil = nobody knows the machine
 	CheckIn *protocol.CheckIn
+	Agent   string         // release that machines shall start by themselves
 	Code    string         // for a machine that nobody knows
 	Attempt *state.Attempt // the last one of this machine
 	Goal    *Goal          // nil = nothing is promoted
@@ -93,7 +94,7 @@ func Decide(c *Case) Decision {
 func (c *Case) order() protocol.Order {
 	o := protocol.Order{
 		Protocol: protocol.Version, Action: protocol.ActionNone, Repo: protocol.PathRepo, Merge: protocol.Merge(c.Room.Merge),
-		Reset: c.Room.Reset == lab.ResetBoot, Agent: string(c.Lab.Agent), Mirrors: c.Lab.MirrorURLs(), Rate: c.rate(),
+		Reset: c.Room.Reset == lab.ResetBoot, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(), Rate: c.rate(),
 	}
 	closes, open := c.hours().Closes(c.Now)
 	switch {

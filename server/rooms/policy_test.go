@@ -122,6 +122,7 @@ func TestDecide(t *testing.T) {
 			return *o.Provision == protocol.Provision{Serial: "S1", Wipe: true, SlotBytes: 2 << 30}
 		}},
 		{"bare, outside of the window", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205"); c.Now = at(t, "23 12:00") }, false, protocol.ActionNone, "not now", nil},
+		{"release of the agent", func(c *Case) { c.Agent = "a1" }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Agent == "a1" }},
 		{"retry once only", func(c *Case) {
 			c.Goal.Retry = true
 			c.Attempt = &state.Attempt{Target: 7, Image: "win11", Version: 2, Result: state.ResultDone, Tries: 1}
