@@ -9,7 +9,7 @@ export KERNEL MODULES TROY_SAMPLES TROY_CACHE
 export CGO_ENABLED := 0
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g 7zip libhivex-bin gdisk mtools dosfstools fdisk \
+DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g 7zip libhivex-bin gdisk mtools dosfstools fdisk xorriso \
         dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
 KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')
@@ -19,7 +19,7 @@ NEW := @esbuild/win32-x64@0.28.2 @swc/core-win32-x64-msvc@1.16.18 @rollup/rollup
 OLD := @esbuild/win32-x64@0.28.1 @swc/core-win32-x64-msvc@1.16.17 @rollup/rollup-win32-x64-msvc@4.65.0
 
 .PHONY: debs deps build demo test check fuzz bench soak initramfs media clean
-deps: debs $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)) $(CACHE)/programs/done
+deps: debs $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)) $(CACHE)/programs/done $(CACHE)/loaders/done
 
 debs:
 	@if [ -n "$(MISSING)" ]; then $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(MISSING); fi
@@ -28,6 +28,11 @@ $(CACHE)/kernel/vmlinuz: | debs
 	$(SUDO) apt-get update -qq
 	rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && apt-get download -q $(KERNEL_DEB) && dpkg -x linux-image-*.deb . && rm linux-image-*.deb
 	cd $(@D) && ln -sfn $$(ls -d lib/modules/* usr/lib/modules/* 2>/dev/null | head -1) modules && mv boot/vmlinuz-* vmlinuz
+
+# Boot loaders that firmware with Microsoft's keys starts.
+$(CACHE)/loaders/done: | debs
+	rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && apt-get download -q shim-signed grub-efi-amd64-signed ipxe
+	cd $(@D) && for d in *.deb; do dpkg -x $$d . || exit 1; done && rm *.deb && touch $(@F)
 
 $(CACHE)/programs/done: | debs
 	rm -rf $(@D) && mkdir -p $(@D)/old $(@D)/new $(@D)/wine
@@ -52,6 +57,6 @@ bench: deps
 soak: deps
 	TROY_SOAK=1 go test -count=1 -p 1 -timeout 24h ./...
 initramfs media: deps
-	go run ./cmds/troy media --kernel $(KERNEL) --modules $(MODULES) --out out/
+	go run ./cmds/troy media --kernel $(KERNEL) --modules $(MODULES) --loaders $(CACHE)/loaders --cache $(CACHE)/busybox --out out/ $(MEDIA)
 clean:
 	rm -rf out .cache

@@ -97,6 +97,9 @@ func commands() []command {
 		vhdxCommand(),
 		diskCommand(),
 		mediaCommand(),
+		certsCommand(),
+		loginCommand(),
+		doctorCommand(),
 	}, adminCommands()...)
 }
 

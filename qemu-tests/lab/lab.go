@@ -84,7 +84,7 @@ func (l *Lab) makeMedia(ctx context.Context) error {
 	out := filepath.Join(l.o.Dir, "media")
 	l.USB, l.Initrd = filepath.Join(out, "usb.img"), filepath.Join(out, "initramfs.cpio.zst")
 	return l.command(ctx, "media", "--kernel", l.Kernel, "--modules", os.Getenv("MODULES"),
-		"--cache", filepath.Join(os.Getenv("TROY_CACHE"), "busybox"), "--store", l.Store, "--append", "console=ttyS0", "--out", out)
+		"--cache", filepath.Join(os.Getenv("TROY_CACHE"), "busybox"), "--loaders", filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), "--store", l.Store, "--append", "console=ttyS0", "--out", out)
 }
 
 func (l *Lab) makeWindows(ctx context.Context) (err error) {

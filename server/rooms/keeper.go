@@ -183,8 +183,11 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 		return c, nil
 	}
 	var err error
-	c.Size, err = k.size(ctx, in, c.Goal)
-	return c, err
+	if c.Size, err = k.size(ctx, in, c.Goal); err != nil {
+		// The store lacks the version. Machines start what they have; trying again would only delay that.
+		c.Goal.Stopped = "the store does not give it: " + err.Error()
+	}
+	return c, ctx.Err()
 }
 
 // UnknownMost bounds the machines that nobody knows, so that a forger cannot fill the disk. Forget makes room.

@@ -368,3 +368,15 @@ func TestForgers(t *testing.T) {
 	}
 	w.checkIn(201, 1, nil)
 }
+
+// TestMissingVersion: a room that is pinned to a version which the store lacks starts what it has, without delay.
+func TestMissingVersion(t *testing.T) {
+	w := newWorld(t)
+	w.checkIn(901, 1, nil)
+	if _, err := w.k.Assign(key(901), "b206-1", "B206"); err != nil {
+		t.Fatal(err)
+	}
+	if o := w.checkIn(901, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "the store does not give it") {
+		t.Errorf("%+v", o)
+	}
+}

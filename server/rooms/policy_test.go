@@ -24,7 +24,7 @@ rooms:
   test: {always: true, healthy: 50, wake: false}
   B204: {after: test, broadcast: [10.2.4.255]}
   B205: {reset: boot, merge: now, at_close: finish, bandwidth: 80, reinstall: true, provision: {allow: true, wipe: true, serial: S1, slot_gib: 2}}
-  B206: {version: 4}
+  B206: {version: 40}
 hosts:
   - {name: test-1, room: test, mac: "52:54:00:00:00:01"}
   - {name: test-2, room: test, mac: "52:54:00:00:00:02"}

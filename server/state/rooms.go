@@ -2,8 +2,8 @@ package state
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -92,14 +92,20 @@ func nightKey(n *Night) string { return n.Begin.UTC().Format(time.RFC3339) + " "
 
 // Nights returns the nights that began after a time, the newest first.
 func (s *Store) Nights(after time.Time) ([]Night, error) {
-	all := map[string]*Night{}
-	err := s.db.View(func(tx *bbolt.Tx) error { return each(tx, bucketNights, all) })
 	var list []Night
-	for _, n := range all {
-		if n.Begin.After(after) {
-			list = append(list, *n)
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket([]byte(bucketNights)).Cursor()
+		for k, v := c.Seek([]byte(after.UTC().Format(time.RFC3339))); k != nil; k, v = c.Next() {
+			var n Night
+			if err := json.Unmarshal(v, &n); err != nil {
+				return fmt.Errorf("%w: night %q: %w", ErrFormat, k, err)
+			}
+			if n.Begin.After(after) {
+				list = append(list, n)
+			}
 		}
-	}
-	slices.SortFunc(list, func(a, b Night) int { return strings.Compare(nightKey(&b), nightKey(&a)) })
+		return nil
+	})
+	slices.Reverse(list) // keys are in the order of time
 	return list, err
 }

@@ -1,0 +1,189 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"troy/server/certs"
+	"troy/server/netboot"
+)
+
+// Level says how bad a finding is.
+type Level int
+
+// Levels.
+const (
+	Good Level = iota
+	Doubt
+	Fault
+)
+
+// String writes it for people.
+func (l Level) String() string { return [...]string{"ok", "look", "FAULT"}[l] }
+
+// Finding is what one check found.
+type Finding struct {
+	Check string
+	Level Level
+	Text  string
+	Do    string // what to do; "" = nothing
+}
+
+// String is a line, and a second one if there is something to do.
+func (f Finding) String() string {
+	s := fmt.Sprintf("%-6s %-10s %s", f.Level, f.Check, f.Text)
+	if f.Do != "" {
+		s += "\n" + strings.Repeat(" ", 18) + "→ " + f.Do
+	}
+	return s
+}
+
+// Port is one that the server needs.
+type Port struct {
+	Network string // tcp or udp
+	Number  int
+	For     string // what it is for
+}
+
+// Options say what is to be looked at. An empty member is not.
+type Options struct {
+	Ports   []Port
+	Boot    string   // folder of netboot
+	Certs   string   // folder of certs
+	Folders []string // that the server writes to
+	Now     time.Time
+	Built   time.Time // when the program was: the clock cannot be before
+}
+
+// Check looks at everything, in the order of the package comment.
+func Check(ctx context.Context, o *Options) (all []Finding) {
+	all = append(all, checkPorts(o.Ports)...)
+	all = append(all, checkFirewall(ctx, o.Ports)...)
+	all = append(all, checkAddresses()...)
+	if o.Boot != "" {
+		all = append(all, checkBoot(o.Boot)...)
+	}
+	if o.Certs != "" {
+		all = append(all, checkCerts(o.Certs, o.Now)...)
+	}
+	all = append(all, checkClock(o.Now, o.Built))
+	for _, dir := range o.Folders {
+		all = append(all, checkSpace(dir))
+	}
+	return all
+}
+
+// Worst is the worst level of all findings.
+func Worst(all []Finding) (l Level) {
+	for _, f := range all {
+		l = max(l, f.Level)
+	}
+	return l
+}
+
+type bootFile struct {
+	name  string
+	least int64 // bytes; less is not believable
+}
+
+// bootFiles are those that machines need.
+func bootFiles() []bootFile {
+	return []bootFile{{netboot.FileShim, 100 << 10}, {netboot.FileGRUB, 100 << 10}, {"grub/grub.cfg", 20}, {"troy/vmlinuz", 1 << 20}, {"troy/initramfs.cpio.zst", 1 << 20}}
+}
+
+func checkBoot(dir string) (all []Finding) {
+	for _, f := range bootFiles() {
+		name := f.name
+		info, err := os.Stat(filepath.Join(dir, name))
+		switch {
+		case err != nil:
+			all = append(all, Finding{"boot", Fault, fmt.Sprintf("%s is not there: %v", name, reason(err)), "make the folder with: troy media --out OUT; it is OUT/net"})
+		case info.Size() < f.least:
+			all = append(all, Finding{"boot", Fault, fmt.Sprintf("%s is cut off: %d bytes", name, info.Size()), "make the folder anew with: troy media"})
+		case info.Mode().Perm()&0o004 == 0:
+			all = append(all, Finding{"boot", Doubt, name + " cannot be read by everybody, so perhaps not by the service", "chmod -R a+rX " + dir})
+		}
+	}
+	if len(all) > 0 {
+		return all
+	}
+	all = append(all, Finding{"boot", Good, "the files for UEFI PXE are in " + dir, ""})
+	if _, err := os.Stat(filepath.Join(dir, netboot.FileUKI)); err != nil {
+		all = append(all, Finding{"boot", Doubt, netboot.FileUKI + " is not there: UEFI HTTP boot gets no answer", "make the media anew if machines start by HTTP"})
+	}
+	return all
+}
+
+// reason leaves the path out of an error of the file system.
+func reason(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func checkCerts(dir string, now time.Time) []Finding {
+	pair, err := certs.Load(dir)
+	if err != nil {
+		return []Finding{{"cert", Fault, err.Error(), "make it with: troy certs init " + dir}}
+	}
+	left := pair.Leaf.NotAfter.Sub(now)
+	_, keyErr := os.Stat(filepath.Join(dir, certs.FileCAKey))
+	f := Finding{"cert", Good, fmt.Sprintf("%s, until %s", strings.Join(certs.Names(pair.Leaf), ", "), pair.Leaf.NotAfter.Format(time.DateOnly)), ""}
+	switch {
+	case left <= 0:
+		f.Level, f.Do = Fault, "renew it with: troy certs renew "+dir
+	case now.Before(pair.Leaf.NotBefore):
+		f.Level, f.Do = Fault, "it begins to hold in the future: set the clock"
+	case left < certs.RenewTime && keyErr != nil:
+		f.Level, f.Do = Doubt, "it cannot be renewed without "+certs.FileCAKey+": put it back for a moment and say troy certs renew "+dir
+	}
+	return append([]Finding{f}, foreignAddress(pair.Leaf)...)
+}
+
+const (
+	spaceLeast = 1 << 30 // bytes below which the server will soon stop
+	spaceShare = 10      // percent that should be free
+)
+
+func checkSpace(dir string) Finding {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return Finding{"space", Fault, fmt.Sprintf("%s: %v", dir, err), "make the folder, or name another"}
+	}
+	free, size := int64(s.Bavail)*s.Bsize, int64(s.Blocks)*s.Bsize
+	f := Finding{"space", Good, fmt.Sprintf("%s: %d MB free of %d MB", dir, free/1e6, size/1e6), ""}
+	switch {
+	case free < spaceLeast:
+		f.Level, f.Do = Fault, "make room: what machines report cannot be kept on a full disk"
+	case size > 0 && free*100/size < spaceShare:
+		f.Level, f.Do = Doubt, "make room before the next version is published"
+	case unix.Access(dir, unix.W_OK) != nil:
+		f.Level, f.Do = Doubt, "this user cannot write to it: run as the user of the service, or chown it"
+	}
+	return f
+}
+
+func checkClock(now, built time.Time) Finding {
+	if now.Before(built) {
+		return Finding{"clock", Fault, "it shows " + now.Format(time.DateTime) + ", before this program was built", "set the clock; signatures cannot be judged without it"}
+	}
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	if err != nil {
+		return Finding{"clock", Doubt, "whether it is synchronised cannot be told: " + err.Error(), "timedatectl"}
+	}
+	if state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0 {
+		return Finding{"clock", Doubt, "it shows " + now.Format(time.DateTime) + " and is not synchronised", "timedatectl set-ntp true; machines take the time from this server"}
+	}
+	return Finding{"clock", Good, "synchronised, " + now.Format(time.DateTime), ""}
+}

@@ -1,0 +1,187 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/server/certs"
+)
+
+// levels are those of the findings of one check.
+func levels(all []Finding, check string) (l []Level) {
+	for _, f := range all {
+		if f.Check == check {
+			l = append(l, f.Level)
+		}
+	}
+	return l
+}
+
+func TestPorts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	u, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	tcp, udp := l.Addr().(*net.TCPAddr).Port, u.LocalAddr().(*net.UDPAddr).Port
+	for _, p := range []Port{{"tcp", tcp, "store"}, {"udp", udp, "TFTP"}} {
+		f := p.check()
+		if f.Level != Fault || !strings.Contains(f.Text, "doctor.test") || f.Do == "" {
+			t.Errorf("a port that this test has: %v", f)
+		}
+	}
+	l.Close()
+	if f := (Port{"tcp", tcp, "store"}).check(); f.Level != Good {
+		t.Errorf("a free port: %v", f)
+	}
+}
+
+func TestInodes(t *testing.T) {
+	table := `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1
+   1: 0100007F:1F90 0100007F:A000 01 00000000:00000000 00:00000000 00000000     0        0 22 1
+   2: 00000000:0045 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 33 2
+ broken
+`
+	if got := inodes(table, 8080, true); !slices.Equal(got, []string{"11"}) {
+		t.Errorf("listening on 8080: %v", got)
+	}
+	if got := inodes(table, 69, false); !slices.Equal(got, []string{"33"}) {
+		t.Errorf("69: %v", got)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	ports := []Port{{"udp", 67, "DHCP"}, {"tcp", 8080, "store"}}
+	const open = "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n"
+	closed := strings.Replace(open, "policy accept", "policy drop", 1)
+	for name, c := range map[string]struct {
+		program, rules string
+		want           int
+	}{
+		"nft, nothing":           {"nft", "", 0},
+		"nft, open":              {"nft", open, 0},
+		"nft, drop":              {"nft", closed, 2},
+		"nft, drop, one named":   {"nft", strings.Replace(closed, ";\n\t}", ";\n\t\ttcp dport 8080 accept\n\t}", 1), 1},
+		"nft, both named":        {"nft", strings.Replace(closed, ";\n\t}", ";\n\t\ttcp dport { 22, 8080 } accept\n\t\tudp dport 67 accept\n\t}", 1), 0},
+		"nft, wrong protocol":    {"nft", strings.Replace(closed, ";\n\t}", ";\n\t\tudp dport { 67, 8080 } accept\n\t}", 1), 1},
+		"nft, longer number":     {"nft", strings.Replace(closed, ";\n\t}", ";\n\t\ttcp dport 18080 accept\n\t}", 1), 2},
+		"nft, reject at the end": {"nft", strings.Replace(open, ";\n\t}", ";\n\t\tcounter packets 1 bytes 2 reject with icmpx admin-prohibited\n\t}", 1), 2},
+		"iptables, open":         {"iptables", "-P INPUT ACCEPT\n-P FORWARD DROP\n", 0},
+		"iptables, drop":         {"iptables", "-P INPUT DROP\n-A INPUT -p tcp -m tcp --dport 8080 -j ACCEPT\n", 1},
+		"iptables, reject":       {"iptables", "-P INPUT ACCEPT\n-A INPUT -i lo -j ACCEPT\n-A INPUT -j REJECT --reject-with icmp-host-prohibited\n", 2},
+	} {
+		if got := judge(c.program, c.rules, ports); len(got) != c.want {
+			t.Errorf("%s: %v, want %d findings", name, got, c.want)
+		}
+	}
+}
+
+func TestBoot(t *testing.T) {
+	dir := t.TempDir()
+	if l := levels(checkBoot(dir), "boot"); len(l) != len(bootFiles()) || slices.Contains(l, Good) {
+		t.Errorf("an empty folder: %v", l)
+	}
+	for _, f := range bootFiles() {
+		p := filepath.Join(dir, f.name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(p, f.least); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l := levels(checkBoot(dir), "boot"); !slices.Equal(l, []Level{Good, Doubt}) { // no troy.efi
+		t.Errorf("a whole folder: %v", l)
+	}
+	if err := os.Truncate(filepath.Join(dir, "troy/vmlinuz"), 1000); err != nil {
+		t.Fatal(err)
+	}
+	if all := checkBoot(dir); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Text, "vmlinuz is cut off") {
+		t.Errorf("a kernel that is cut off: %v", all)
+	}
+}
+
+func TestCerts(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	if l := levels(checkCerts(dir, now), "cert"); !slices.Equal(l, []Level{Fault}) {
+		t.Errorf("no certificate: %v", l)
+	}
+	if err := certs.Init(dir, []string{"elsewhere.example"}, now); err != nil {
+		t.Fatal(err)
+	}
+	for after, want := range map[time.Duration]Level{0: Good, certs.LeafTime - time.Hour: Good, certs.LeafTime + time.Hour: Fault, -48 * time.Hour: Fault} {
+		if l := levels(checkCerts(dir, now.Add(after)), "cert"); !slices.Equal(l, []Level{want, Doubt}) { // no name of this machine
+			t.Errorf("after %v: %v, want %v", after, l, want)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, certs.FileCAKey)); err != nil {
+		t.Fatal(err)
+	}
+	if l := levels(checkCerts(dir, now.Add(certs.LeafTime-time.Hour)), "cert"); l[0] != Doubt {
+		t.Errorf("not to be renewed: %v", l)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(dir, "own")
+	if err := certs.Init(dir, []string{host}, now); err != nil {
+		t.Fatal(err)
+	}
+	if l := levels(checkCerts(dir, now), "cert"); !slices.Equal(l, []Level{Good}) {
+		t.Errorf("a certificate for this machine: %v", l)
+	}
+}
+
+func TestClockAndSpace(t *testing.T) {
+	now := time.Now()
+	if f := checkClock(now, now.Add(time.Hour)); f.Level != Fault {
+		t.Errorf("a clock before the program: %v", f)
+	}
+	if f := checkClock(now, now.Add(-time.Hour)); f.Level == Fault {
+		t.Errorf("a clock behind the program: %v", f)
+	}
+	if f := checkSpace(filepath.Join(t.TempDir(), "none")); f.Level != Fault {
+		t.Errorf("no folder: %v", f)
+	}
+	if f := checkSpace(t.TempDir()); !strings.Contains(f.Text, "MB free of") {
+		t.Errorf("a folder: %v", f)
+	}
+	if f := checkSpace("/proc"); f.Level != Fault { // a file system without room
+		t.Errorf("a full file system: %v", f)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	all := Check(context.Background(), &Options{Ports: []Port{{"udp", 0, "any"}}, Boot: t.TempDir(), Folders: []string{t.TempDir()}, Now: time.Now()})
+	if Worst(all) != Fault {
+		t.Errorf("without boot files: %v", Worst(all))
+	}
+	for _, check := range []string{"ports", "firewall", "addresses", "boot", "clock", "space"} {
+		if len(levels(all, check)) == 0 {
+			t.Errorf("%s was not looked at", check)
+		}
+	}
+	for _, f := range all {
+		t.Log(f)
+		if strings.Count(fmt.Sprint(f), "\n") > 1 || f.Level == Fault && f.Do == "" {
+			t.Errorf("not one line and one of advice: %v", f)
+		}
+	}
+}
