@@ -59,11 +59,14 @@ func (s *Store) lock() (unlock func(), err error) {
 // clean removes what an interrupted publisher left. The caller holds the lock.
 func (s *Store) clean() error {
 	dir := filepath.Join(s.dir, tmpName)
-	if err := os.RemoveAll(dir); err != nil {
+	left, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("image: %w", err)
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return fmt.Errorf("image: %w", err)
+	for _, e := range left {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
 	}
 	return nil
 }
@@ -80,6 +83,9 @@ type temp struct {
 
 func (s *Store) temp(label string) (*temp, error) {
 	p := filepath.Join(s.dir, tmpName, label)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil { // somebody may have tidied up
+		return nil, fmt.Errorf("image: %w", err)
+	}
 	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("image: %w", err)
 	}

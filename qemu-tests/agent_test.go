@@ -211,7 +211,7 @@ func marker(text string) initramfs.File {
 // settled starts the PC with nothing to do.
 func (p *agentPC) settled() {
 	p.t.Helper()
-	p.never(p.start(false, 1, "nothing to do", windowsStarted), "agent: ", "agent/")
+	p.never(p.start(false, 1, "nothing to do", windowsStarted), "deploy: agent")
 }
 
 // deadKernel publishes release 3, whose kernel does not start: GRUB starts Windows in its place, the next start is the old

@@ -36,7 +36,7 @@ func (a *agent) judgeAgent(ctx context.Context) {
 	next, verdict, message := a.memo.Agent.Judge(st)
 	a.memo.Agent, a.trial = next, verdict == selfboot.OnTrial
 	if message != "" {
-		a.say("agent: %s", message)
+		a.say("%s", message)
 	}
 	if verdict == selfboot.TrialFailed {
 		a.own.failed = tried

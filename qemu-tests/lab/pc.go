@@ -18,6 +18,9 @@ type PC struct {
 	Disk string // its disk image
 	Bus  vm.Bus // how the disk is attached
 	NIC  string // model of its network card; empty = virtio
+	MAC  string // its address; empty = that of every other PC
+	UUID string // as its firmware tells; empty = none
+	Tap  int    // where it is plugged in: PCs that run at the same time need each their own
 	// Secure has the firmware enforce Secure Boot.
 	Secure bool
 	// SectorSize and PhysicalSectorSize of the disk in bytes; 0 = 512, and the same.
@@ -61,13 +64,17 @@ func (p *PC) Config() (*vm.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &vm.Config{
+	c := &vm.Config{
 		Name: p.name, Dir: p.lab.o.Dir, Firmware: firmware, Vars: p.vars,
 		Disks:     []vm.Disk{{Path: p.Disk, Bus: p.Bus, SectorSize: p.SectorSize, PhysicalSectorSize: p.PhysicalSectorSize, WriteLog: p.WriteLog}},
-		NICs:      []vm.NIC{{Model: p.NIC, Tap: p.lab.Net.Taps[0]}},
+		NICs:      []vm.NIC{{Model: p.NIC, Tap: p.lab.Net.Taps[p.Tap], MAC: p.MAC}},
 		Namespace: p.lab.Net.Namespace, Timeout: bootTimeout,
 		OnLine: p.show,
-	}, nil
+	}
+	if p.UUID != "" {
+		c.Args = []string{"-uuid", p.UUID}
+	}
+	return c, nil
 }
 
 // show passes on what people would read on the screen.
@@ -85,6 +92,16 @@ func (p *PC) FromUSB(ctx context.Context) (serial string, err error) {
 		return "", err
 	}
 	c.Disks = append(c.Disks, vm.Disk{Path: p.lab.USB, Bus: vm.USB, ReadOnly: true})
+	return untilWindows(ctx, c)
+}
+
+// FromNet starts the PC by PXE, whatever its own boot order says, as FromUSB does from the stick.
+func (p *PC) FromNet(ctx context.Context) (serial string, err error) {
+	c, err := p.Config()
+	if err != nil {
+		return "", err
+	}
+	c.NICs[0].BootIndex, c.MemoryMiB = 1, 2048 // firmware, GRUB and kernel each hold the initramfs
 	return untilWindows(ctx, c)
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -48,13 +49,17 @@ func (o *output) String() string {
 
 // Serve starts `troy serve` in the lab's network with further arguments and waits until it answers.
 func (l *Lab) Serve(ctx context.Context, args ...string) (*Server, error) {
+	return l.serve(ctx, append([]string{"--image", Image}, args...))
+}
+
+func (l *Lab) serve(ctx context.Context, args []string) (*Server, error) {
 	log, err := os.CreateTemp(l.o.Dir, "serve-*.jsonl")
 	if err != nil {
 		return nil, err
 	}
 	log.Close()
 	s := &Server{log: log.Name(), out: new(output)}
-	args = append([]string{"serve", "--image", Image, "--listen", ":" + serverPort, "--log", s.log}, append(args, l.Store)...)
+	args = slices.Concat([]string{"serve", "--listen", ":" + serverPort, "--log", s.log}, args, []string{l.Store})
 	s.cmd = l.Net.Command(ctx, l.troy, args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
 	if err := s.cmd.Start(); err != nil {

@@ -27,6 +27,8 @@ type NetworkConfig struct {
 	Subnet netip.Prefix // zero = 10.77.0.0/24; at most /24
 	NoDHCP bool
 	DHCP   []string // further arguments for dnsmasq, such as "--dhcp-boot=..."
+	// Apart puts the DHCP server on a machine (namespace) of its own, whose address is the one after Host: UDP port 67 of Host is free.
+	Apart bool
 }
 
 // Network is a private network: a named network namespace with a bridge, taps
@@ -36,8 +38,9 @@ type Network struct {
 	Host      netip.Addr // address of the host's end; servers listen there
 	Taps      []string
 
-	dhcp *exec.Cmd
-	dir  string
+	dhcp  *exec.Cmd
+	apart string // namespace of a DHCP server of its own; empty = it is in Namespace
+	dir   string
 }
 
 // sequence makes the names of namespaces unique within the process.
@@ -56,6 +59,9 @@ func NewNetwork(ctx context.Context, c *NetworkConfig) (*Network, error) {
 		dir:       c.Dir,
 	}
 	err := n.setUp(ctx, subnet, orDefault(c.Taps, 1))
+	if err == nil && c.Apart {
+		err = n.setApart(ctx, subnet)
+	}
 	if err == nil && !c.NoDHCP {
 		err = n.startDHCP(c.DHCP)
 	}
@@ -81,12 +87,19 @@ func (n *Network) setUp(ctx context.Context, subnet netip.Prefix, taps int) erro
 			[]string{"-n", ns, "tuntap", "add", tap, "mode", "tap"},
 			[]string{"-n", ns, "link", "set", tap, "master", "br0", "up"})
 	}
-	for _, s := range steps {
-		if err := ip(ctx, s...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return ipAll(ctx, steps)
+}
+
+// setApart makes the namespace of a DHCP server of its own and plugs it into the bridge.
+func (n *Network) setApart(ctx context.Context, subnet netip.Prefix) error {
+	n.apart = n.Namespace + "-dhcp"
+	return ipAll(ctx, [][]string{
+		{"netns", "add", n.apart},
+		{"link", "add", "dhcp0", "netns", n.Namespace, "type", "veth", "peer", "name", "eth0", "netns", n.apart},
+		{"-n", n.Namespace, "link", "set", "dhcp0", "master", "br0", "up"},
+		{"-n", n.apart, "addr", "add", fmt.Sprintf("%s/%d", n.Host.Next(), subnet.Bits()), "dev", "eth0"},
+		{"-n", n.apart, "link", "set", "eth0", "up"},
+	})
 }
 
 // startDHCP starts dnsmasq with DHCP alone, and waits until it serves.
@@ -94,8 +107,12 @@ func (n *Network) startDHCP(extra []string) error {
 	first, last := n.Host.As4(), n.Host.As4()
 	first[3] += 99
 	last[3] += 199
-	args := []string{"netns", "exec", n.Namespace, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
-		"--no-hosts", "--no-resolv", "--port=0", "--interface=br0", "--bind-interfaces", "--no-ping", "--user=root",
+	namespace, port := n.Namespace, "br0"
+	if n.apart != "" {
+		namespace, port = n.apart, "eth0"
+	}
+	args := []string{"netns", "exec", namespace, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
+		"--no-hosts", "--no-resolv", "--port=0", "--interface=" + port, "--bind-interfaces", "--no-ping", "--user=root",
 		"--dhcp-authoritative", "--dhcp-range=" + netip.AddrFrom4(first).String() + "," + netip.AddrFrom4(last).String() + ",10m",
 		"--dhcp-leasefile=" + n.file("leases"), "--pid-file=" + n.file("pid"), "--log-dhcp", "--log-facility=" + n.file("log")}
 	n.dhcp = exec.Command("ip", append(args, extra...)...)
@@ -189,12 +206,15 @@ func (n *Network) ListenPacket(network, address string) (c net.PacketConn, err e
 // VMs in it should be closed before. It may be called more than once.
 func (n *Network) Close() error {
 	n.stopDHCP()
-	if !exists(filepath.Join(namespaceDir, n.Namespace)) {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return ip(ctx, "netns", "del", n.Namespace)
+	var errs []error
+	for _, name := range []string{n.apart, n.Namespace} {
+		if name != "" && exists(filepath.Join(namespaceDir, name)) {
+			errs = append(errs, ip(ctx, "netns", "del", name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // namespaceDir is where ip(8) keeps named namespaces.
@@ -211,6 +231,15 @@ func removeStale(ctx context.Context) {
 			_ = ip(ctx, "netns", "del", e.Name())
 		}
 	}
+}
+
+func ipAll(ctx context.Context, steps [][]string) error {
+	for _, s := range steps {
+		if err := ip(ctx, s...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func ip(ctx context.Context, args ...string) error {

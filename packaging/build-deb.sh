@@ -1,0 +1,45 @@
+#!/bin/sh
+# Builds a Debian package of the server and the admin's command: build-deb.sh [FOLDER], the folder for the .deb (default: out).
+# VERSION names it (default: from git). The same commit gives the same bytes.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(dirname "$here")
+out=${1:-$top/out}
+arch=$(dpkg --print-architecture)
+version=${VERSION:-$(git -C "$top" log -1 --format='0~%cd.%h' --date=format:%Y%m%d%H%M%S)}
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$top" log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
+umask 022
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+chmod 755 "$tree"
+
+mkdir -p "$out" "$tree/usr/bin" "$tree/DEBIAN"
+(cd "$top" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$tree/usr/bin/troy" ./cmds/troy)
+install -D -m 644 "$here/troy.service" "$tree/usr/lib/systemd/system/troy.service"
+install -D -m 644 "$here/troy.sysusers" "$tree/usr/lib/sysusers.d/troy.conf"
+install -D -m 644 "$here/troy.default" "$tree/etc/default/troy"
+install -D -m 644 "$here/lab.yaml.example" "$tree/usr/share/doc/troy/examples/lab.yaml"
+install -D -m 644 "$top/LICENSE" "$tree/usr/share/doc/troy/copyright"
+install -D -m 644 "$top/docs/design.md" "$tree/usr/share/doc/troy/design.md"
+for script in postinst prerm postrm; do install -m 755 "$here/$script" "$tree/DEBIAN/$script"; done
+echo /etc/default/troy >"$tree/DEBIAN/conffiles"
+cat >"$tree/DEBIAN/control" <<CONTROL
+Package: troy
+Version: $version
+Architecture: $arch
+Maintainer: Troy <troy@localhost>
+Section: admin
+Priority: optional
+Installed-Size: $(du -sk "$tree/usr" | cut -f1)
+Depends: systemd, tzdata
+Suggests: ntfs-3g, qemu-utils
+Description: images for rooms of Windows PCs
+ Troy re-images rooms of Windows PCs by moving only the blocks that changed.
+ This package holds the admin's command and the server (troy serve). Boot
+ media are made by troy media from a checkout of the source.
+CONTROL
+find "$tree" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+deb="$out/troy_${version}_$arch.deb"
+dpkg-deb --root-owner-group -Zxz -z3 --build "$tree" "$deb" >/dev/null
+echo "$deb"

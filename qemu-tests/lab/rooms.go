@@ -1,0 +1,77 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"troy/initramfs"
+	"troy/qemu-tests/vm"
+)
+
+// ServerURL is where the lab's server is for its PCs.
+const ServerURL = "http://10.77.0.1:" + serverPort
+
+// Building plugs the lab into a network of its own with that many sockets, whose DHCP server is another machine than Troy's
+// and gives addresses only. The caller must close l.Net.
+func (l *Lab) Building(ctx context.Context, sockets int) (err error) {
+	l.Net, err = vm.NewNetwork(ctx, &vm.NetworkConfig{Dir: l.o.Dir, Taps: sockets, Apart: true})
+	return err
+}
+
+// NetTree writes the boot files for PXE, with the lab's kernel and initramfs, as `troy media` does.
+func (l *Lab) NetTree(ctx context.Context) (dir string, err error) {
+	dir = filepath.Join(l.o.Dir, "net")
+	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.Kernel, Initrd: l.Initrd,
+		Cmdline: "quiet console=ttyS0 troy.server=" + ServerURL}
+	return dir, initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, URL: ServerURL + "/boot/", Out: dir})
+}
+
+// ServeRooms starts `troy serve --lab` with further arguments and waits until it answers.
+func (l *Lab) ServeRooms(ctx context.Context, file string, args ...string) (*Server, error) {
+	return l.serve(ctx, append([]string{"--lab", file}, args...))
+}
+
+// Kill ends the server as a power cut does.
+func (s *Server) Kill() {
+	s.cmd.Process.Kill() // fails only if it has ended by itself
+	s.cmd.Wait()
+}
+
+// Said is what the server has printed so far.
+func (s *Server) Said() string { return s.out.String() }
+
+// Admin runs troy on the server's machine, as an admin does, and returns what it prints. --store is added.
+func (l *Lab) Admin(ctx context.Context, command string, args ...string) (string, error) {
+	cmd := l.Net.Command(ctx, l.troy, append([]string{command, "--store", l.Store}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	fmt.Fprintf(l.o.Out, "  admin: troy %s %s\n", command, strings.Join(args, " "))
+	err := cmd.Run()
+	for line := range bytes.Lines(out.Bytes()) {
+		if !bytes.HasPrefix(line, []byte("{")) && !bytes.HasPrefix(line, []byte("[")) {
+			fmt.Fprintf(l.o.Out, "    %s", line)
+		}
+	}
+	if err != nil {
+		return out.String(), fmt.Errorf("troy %s: %w: %s", command, err, bytes.TrimSpace(errs.Bytes()))
+	}
+	return out.String(), nil
+}
+
+// AdminJSON is Admin with --json, decoded into v.
+func (l *Lab) AdminJSON(ctx context.Context, v any, command string, args ...string) error {
+	cmd := l.Net.Command(ctx, l.troy, append([]string{command, "--store", l.Store, "--json"}, args...)...)
+	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, v)
+	}
+	if err != nil {
+		return fmt.Errorf("troy %s --json: %w: %s", command, err, out)
+	}
+	return nil
+}
