@@ -9,6 +9,8 @@ import (
 	"io"
 	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
+
 	"troy/vhdx"
 )
 
@@ -231,17 +233,14 @@ func (s *Stager) writeZeros() error {
 	})
 }
 
+// verifyDepth is how many reads are under way while the payload is read back: one at a time leaves a disk idle.
+const verifyDepth = 8
+
 func (s *Stager) verifyPayload(ctx context.Context) error {
-	buf := alignedBuffer(SlotBlockSize)
-	err := s.plan.pieces(s.slot.l, func(b *stageBlock) *pageSet { return &b.data }, func(b *stageBlock, page, n int, off int64) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := readFull(s.slot.f, buf[:n*pageSize], off); err != nil {
-			return err
-		}
-		for i := range n {
-			if s.hash(buf[i*pageSize:(i+1)*pageSize]) != s.sums[b.first+b.data.rank(page+i)].Load() {
+	data := func(b *stageBlock) *pageSet { return &b.data }
+	err := s.readBack(ctx, data, func(b *stageBlock, page int, off int64, p []byte) error {
+		for i := range len(p) / pageSize {
+			if s.hash(p[i*pageSize:(i+1)*pageSize]) != s.sums[b.first+b.data.rank(page+i)].Load() {
 				return fmt.Errorf("%w: %s at %d", ErrVerify, s.slot.name, off+int64(i)*pageSize)
 			}
 		}
@@ -251,15 +250,40 @@ func (s *Stager) verifyPayload(ctx context.Context) error {
 		return err
 	}
 	zero := make([]byte, SlotBlockSize)
-	return s.plan.pieces(s.slot.l, func(b *stageBlock) *pageSet { return &b.zero }, func(_ *stageBlock, _, n int, off int64) error {
-		if err := readFull(s.slot.f, buf[:n*pageSize], off); err != nil {
-			return err
-		}
-		if !bytes.Equal(buf[:n*pageSize], zero[:n*pageSize]) {
+	return s.readBack(ctx, func(b *stageBlock) *pageSet { return &b.zero }, func(_ *stageBlock, _ int, off int64, p []byte) error {
+		if !bytes.Equal(p, zero[:len(p)]) {
 			return fmt.Errorf("%w: %s at %d", ErrVerify, s.slot.name, off)
 		}
 		return nil
 	})
+}
+
+// readBack reads all pieces of a set, several at once, and has each looked at.
+func (s *Stager) readBack(ctx context.Context, set func(*stageBlock) *pageSet, look func(b *stageBlock, page int, off int64, p []byte) error) error {
+	buffers := make(chan []byte, verifyDepth)
+	for range verifyDepth {
+		buffers <- alignedBuffer(SlotBlockSize)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(verifyDepth)
+	err := s.plan.pieces(s.slot.l, set, func(b *stageBlock, page, n int, off int64) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		g.Go(func() error {
+			buf := <-buffers
+			defer func() { buffers <- buf }()
+			if err := readFull(s.slot.f, buf[:n*pageSize], off); err != nil {
+				return err
+			}
+			return look(b, page, off, buf[:n*pageSize])
+		})
+		return nil
+	})
+	if failed := g.Wait(); failed != nil { // the cause; err says only that it was over
+		return failed
+	}
+	return err
 }
 
 // bitmaps yields the sector bitmap of each chunk that needs one.

@@ -182,13 +182,24 @@ func TestAgentOnDisk(t *testing.T) {
 		return
 	}
 	p.settled()
-	p.deadKernel()
 	p.deadAgent()
 	p.retried()
 	soundESP(t, p.PC)
 }
 
-// The same where the firmware enforces Secure Boot and no key is enrolled.
+// A release whose kernel does not start, right after the installation.
+func TestAgentDeadKernel(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1")
+		return
+	}
+	p := newAgentPC(t, "dead", false)
+	p.start(true, 1, "agent: 1 is on this machine's own disk, copy a", windowsStarted)
+	p.deadKernel()
+	soundESP(t, p.PC)
+}
+
+// All that where the firmware enforces Secure Boot and no key is enrolled.
 func TestAgentOnDiskSecure(t *testing.T) {
 	if !soak() {
 		t.Log("only with TROY_SOAK=1")

@@ -34,8 +34,7 @@ func (d drive) String() string {
 	return fmt.Sprintf("%s-%d-%d-image-%d", [...]string{vm.VirtioBlk: "virtio", vm.NVMe: "nvme", vm.AHCI: "ahci"}[d.bus], d.logical, d.physical, d.image)
 }
 
-// Every kind of disk is provisioned from nothing, and then gets the next version. AHCI has no sectors of 4096 bytes in QEMU.
-// Without TROY_SOAK only the first one: the others are in TestProvision, TestKernelNow and TestStickLazy.
+// drives are all that QEMU has: AHCI none with sectors of 4096 bytes.
 var drives = []drive{
 	{vm.NVMe, 4096, 4096, 4096},
 	{vm.NVMe, 512, 512, 512},
@@ -48,9 +47,10 @@ var drives = []drive{
 	{vm.VirtioBlk, 4096, 4096, 4096},
 }
 
+// Every kind of disk is provisioned from nothing, and then gets the next version.
 func TestDrives(t *testing.T) {
 	if !soak() {
-		t.Log("only with TROY_SOAK=1")
+		t.Log("only with TROY_SOAK=1; TestProvision, TestKernelNow and TestStickLazy have virtio and NVMe with sectors of 512 bytes")
 		return
 	}
 	seed := rand.Uint64()
@@ -80,6 +80,7 @@ func testDrive(t *testing.T, d drive, w *fixture.Windows) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { s.Stop() }) // after a failure; the others need the port
 		serial, err := pc.FromUSB(t.Context())
 		if err != nil {
 			t.Fatalf("%v\n%s", err, serial)

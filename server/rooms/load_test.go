@@ -239,7 +239,7 @@ const startTime = 2 * time.Second
 // TestLoad has 200 machines work for 5 seconds, with TROY_SOAK=1 a thousand for a minute. Memory is always bounded, the time of a check-in to
 // 250 ms for the thousand, when nothing else should run; beside other tests it may take ten times that.
 func TestLoad(t *testing.T) {
-	machines, work, bound := 1000, 3, 2500*time.Millisecond
+	machines, work, bound := 200, 5, 2500*time.Millisecond
 	if os.Getenv("TROY_SOAK") == "1" {
 		machines, work, bound = 1000, 60, 250*time.Millisecond
 	}
@@ -258,7 +258,6 @@ func TestLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for i := 0; i < machines; i += 40 { t.Log(i, took[i]) }
 	slices.Sort(took)
 	p99, held := took[machines*99/100], f.memory()
 	t.Logf("%d machines, %d s: check-in median %v, 99 %% under %v, the slowest %v; the server held %d MB at most", machines, work, took[machines/2], p99, took[machines-1], held>>20)
