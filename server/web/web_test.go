@@ -572,9 +572,10 @@ func TestOpenAPI(t *testing.T) {
 	c := jsonschema.NewCompiler()
 	must(t, c.AddResource("mem:///openapi.json", doc))
 	open := api.Open(s.keeper)
-	for path, body := range map[string]string{"status": "", "hosts": "", "hosts?room=B204": "", "hosts/b204-01": "", "nights": "", "previous?room=B204": "", "changes": "",
-		"estimate": `{"room":"B204","image":"","version":5}`, "promote": `{"room":"B204","image":"","version":5}`, "rollback": `{"room":"B204","image":"","version":0}`,
-		"stop": `{"room":"B204","why":"x"}`, "wake": `{"room":"B204"}`, "reload": `{}`} {
+	for _, call := range [][2]string{{"status", ""}, {"hosts", ""}, {"hosts?room=B204", ""}, {"hosts/b204-01", ""}, {"nights", ""}, {"previous?room=B204", ""}, {"changes", ""},
+		{"estimate", `{"room":"B204","image":"","version":5}`}, {"promote", `{"room":"B204","image":"","version":5}`}, {"rollback", `{"room":"B204","image":"","version":0}`},
+		{"stop", `{"room":"B204","why":"x"}`}, {"wake", `{"room":"B204"}`}, {"reload", `{}`}} {
+		path, body := call[0], call[1]
 		method, name := "get", strings.Split(path, "?")[0]
 		if body != "" {
 			method = "post"
