@@ -346,7 +346,7 @@ func (b *building) finish(fresh, failing, killed *lab.PC) {
 	b.admin([]string{"b204 ", "2 machines, 1 current, 1 failed, 0 healthy", "test ", "1 machines, 1 current, 1 healthy"}, "status")
 	b.admin([]string{"b204-01", "failed", "order it again", "b204-02", "current", "test-01", "current", "good"}, "hosts")
 	b.admin([]string{"order ", "report ", "deploy: start: version " + lab.Image + "@2 was started 3 times without a sign of health"}, "log", "--failed", "b204-01")
-	b.admin([]string{"name: test-01"}, "hosts", "--yaml")
+	b.admin([]string{`name: "test-01", room: "test", mac: "`+newMAC}, "hosts", "--yaml")
 	b.eventually("in the history", 30*time.Second, func() bool {
 		out, err := b.lab.Admin(t.Context(), "status", "--nights", "2")
 		return err == nil && strings.Contains(out, "1 done, 1 failed, 1 do not have it")

@@ -37,6 +37,6 @@
 // as the kernel makes them (a queue such as fq_codel on the server's port is fair by connection).
 //
 // Server.Reports lives in memory: the last one per machine, the oldest machines dropped beyond
-// maxMachines; a restart forgets them. Options.Keep makes them durable (package server/rooms does). No TLS,
-// no signatures on orders, no network boot, no status page.
+// maxMachines; a restart forgets them. Options.Keep makes them durable (package server/rooms does). TLS,
+// network boot and the status page are packages certs, netboot and web beside this one. No signatures on orders.
 package server

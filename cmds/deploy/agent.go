@@ -46,6 +46,7 @@ type agent struct {
 	trial    bool // this agent is a new one that has to report before it is kept
 	own      ownCopy
 	renewed  bool // a newer agent is to be started next
+	proven   bool // the version on the disk was seen healthy: it may be merged
 	admitted bool // the journal may be written to
 
 	// noWindows: a reinstall was begun, so the disk starts nothing.

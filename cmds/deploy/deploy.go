@@ -155,7 +155,7 @@ func (a *agent) commit(ctx context.Context, order *protocol.Order) error {
 
 // settle is what is left when the version is right: a merge that waits, a session to throw away.
 func (a *agent) settle(ctx context.Context, order *protocol.Order) error {
-	if err := a.mergeNow(ctx, order); err != nil {
+	if err := a.mergeRest(ctx, order); err != nil {
 		return err
 	}
 	if !order.Reset || !a.machine.State().SessionWritten {
@@ -166,6 +166,14 @@ func (a *agent) settle(ctx context.Context, order *protocol.Order) error {
 	}
 	a.say("the machine is reset to version %d", a.machine.State().Version)
 	return nil
+}
+
+// mergeRest goes on with a merge that may be done, as long as the order allows.
+func (a *agent) mergeRest(ctx context.Context, order *protocol.Order) error {
+	if s := a.machine.State(); a.proven && s.Layers > 0 && order.Merge != protocol.MergeNow {
+		return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Lazy, Healthy: true}, order.Until)
+	}
+	return a.mergeNow(ctx, order)
 }
 
 // mergeNow merges what waits in the slots if the policy is now; an earlier start may have been cut off after its commit.

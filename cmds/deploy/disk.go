@@ -141,11 +141,16 @@ func (a *agent) resume(ctx context.Context) error {
 		a.say("version %d was not seen healthy yet, it stays in its slot", s.Version)
 		return nil
 	}
-	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Lazy, Healthy: true}, time.Time{})
+	a.proven = true
+	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Lazy, Healthy: true}, a.clock.Now().Add(mergePatience))
 }
 
-// mergeSlice is how many bytes are merged between two looks at the clock.
-const mergeSlice = 1 << 30
+const (
+	// mergePatience is how long a start merges before the server has said how much time there is: somebody may wait to use the machine.
+	mergePatience = 30 * time.Second
+	// mergeSlice is how many bytes are merged between two looks at the clock.
+	mergeSlice = 256 << 20
+)
 
 // merge copies the slots into the parent and relinks. It stops at the given time: the rest is done at a later start.
 func (a *agent) merge(ctx context.Context, o *diskwriter.MergeOptions, until time.Time) error {
@@ -158,7 +163,7 @@ func (a *agent) merge(ctx context.Context, o *diskwriter.MergeOptions, until tim
 	return a.phase("merge", meter.Total, func() error {
 		for done := false; !done; {
 			if !until.IsZero() && !a.clock.Now().Before(until) {
-				a.say("merge: the window is closed, a later start goes on")
+				a.say("merge: the time is up, it goes on later")
 				return nil
 			}
 			var err error

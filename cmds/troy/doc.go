@@ -14,6 +14,9 @@
 //	troy promote --room R NAME@N       give a room a version (rollback: the one before; stop: no further machine begins)
 //	troy assign | wake                 name a machine that shows a code; call machines by wake-on-LAN
 //	troy status | hosts | log HOST     how the rooms and machines stand, from the server, or from its state file when it is down
+//	troy login NAME DIR                let somebody sign in on the status page
+//	troy certs init | renew | show     TLS for check-ins and the page
+//	troy doctor [DIR]                  what keeps a server from serving, and what to do
 //	troy vhdx …                        look at, check, convert and merge VHDX files
 //	troy disk …                        the \Troy\ files on a machine's disk
 //	troy media …                       make the initramfs and the boot stick

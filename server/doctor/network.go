@@ -42,7 +42,7 @@ func (p Port) check() Finding {
 	switch {
 	case len(who) == 0:
 		return Finding{"ports", Doubt, name + " is in use, by whom cannot be seen", "run as root to see it"}
-	case !slices.ContainsFunc(who, func(s string) bool { return s != "troy" }):
+	case !slices.ContainsFunc(who, func(s string) bool { return s != ours }):
 		return Finding{"ports", Good, name + " is served by troy", ""}
 	}
 	f := Finding{"ports", Fault, name + " is in use by " + strings.Join(who, ", "), "stop that program, or give troy another port"}
@@ -113,6 +113,9 @@ func inodes(table string, port int, listening bool) (all []string) {
 	}
 	return all
 }
+
+// ours is what the kernel calls a troy that serves.
+const ours = "troy"
 
 const firewallTime = 10 * time.Second
 

@@ -18,9 +18,9 @@ import (
 // chromium starts a browser without a window.
 func chromium(t *testing.T) context.Context {
 	t.Helper()
-	o := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WindowSize(1280, 980), chromedp.UserDataDir(t.TempDir()),
+	o := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WindowSize(1280, 950), chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(time.Minute))
-	ctx, stop := chromedp.NewExecAllocator(t.Context(), o...)
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), o...) // the test's own context ends before its cleanups
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
