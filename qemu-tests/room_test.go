@@ -346,11 +346,15 @@ func (b *building) finish(fresh, failing, killed *lab.PC) {
 	b.admin([]string{"b204 ", "2 machines, 1 current, 1 failed, 0 healthy", "test ", "1 machines, 1 current, 1 healthy"}, "status")
 	b.admin([]string{"b204-01", "failed", "order it again", "b204-02", "current", "test-01", "current", "good"}, "hosts")
 	b.admin([]string{"order ", "report ", "deploy: start: version " + lab.Image + "@2 was started 3 times without a sign of health"}, "log", "--failed", "b204-01")
-	b.admin([]string{`name: "test-01", room: "test", mac: "`+newMAC}, "hosts", "--yaml")
+	b.admin([]string{`name: "test-01", room: "test", mac: "` + newMAC}, "hosts", "--yaml")
 	b.eventually("in the history", 30*time.Second, func() bool {
-		out, err := b.lab.Admin(t.Context(), "status", "--nights", "2")
-		return err == nil && strings.Contains(out, "1 done, 1 failed, 1 do not have it")
+		var nights []state.Night
+		if err := b.lab.AdminJSON(t.Context(), &nights, "status", "--nights", "2"); err != nil {
+			t.Fatal(err)
+		}
+		return len(nights) > 0 && nights[0].Room == "b204" && nights[0].Done == 1 && nights[0].Failed == 1 && nights[0].Missing == 1
 	})
+	b.admin([]string{"b204 ", "1 done, 1 failed, 1 do not have it"}, "status", "--nights", "2")
 	page, err := b.lab.Net.Command(t.Context(), "curl", "-sS", "--fail", lab.ServerURL+"/").Output()
 	if err != nil {
 		t.Fatal(err)

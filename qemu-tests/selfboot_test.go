@@ -207,6 +207,10 @@ func cutESP(ctx context.Context, image, volume string) error {
 // stick, starts from the ESP though the stick is still there, replaces itself in
 // the other copy, is confirmed there, and hands over by BootNext.
 func TestSelfbootSecure(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1; TestAgentOnDisk does the same with Secure Boot off")
+		return
+	}
 	m := newESPMachine(t, "install", true)
 	m.run(t,
 		`PROBE: install: firmware \{Kind:uefi SecureBoot:true SetupMode:false\} <nil>, runs "", first "", a "", b ""`,
