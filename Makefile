@@ -10,7 +10,7 @@ export CGO_ENABLED := 0
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g 7zip libhivex-bin gdisk mtools dosfstools fdisk xorriso \
-        dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates
+        dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
 KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')
 
@@ -18,7 +18,7 @@ KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/de
 NEW := @esbuild/win32-x64@0.28.2 @swc/core-win32-x64-msvc@1.16.18 @rollup/rollup-win32-x64-msvc@4.67.4
 OLD := @esbuild/win32-x64@0.28.1 @swc/core-win32-x64-msvc@1.16.17 @rollup/rollup-win32-x64-msvc@4.65.0
 
-.PHONY: debs deps build demo test check fuzz bench soak initramfs media clean
+.PHONY: debs deps build deb demo test check fuzz bench soak initramfs media clean
 deps: debs $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)) $(CACHE)/programs/done $(CACHE)/loaders/done
 
 debs:
@@ -43,6 +43,8 @@ $(CACHE)/programs/done: | debs
 
 build:
 	go build -trimpath -o out/ ./cmds/...
+deb:
+	packaging/build-deb.sh out
 demo: deps
 	go run ./qemu-tests/demo
 test: deps check

@@ -30,5 +30,5 @@
 //
 // IPv4 only. BIOS, 32-bit and ARM clients get no answer. UEFI HTTP boot with Secure Boot on needs troy.iso in place of troy.efi. The answer to a
 // relay's question names the address on the interface that heard it, which a server with several addresses on one card may not want: see Options.Address.
-// TFTP through NAT does not work (its transfers use ports of their own).
+// TFTP through NAT does not work (its transfers use ports of their own). The tests speak as firmware does, and load with curl; no firmware has booted from it in them.
 package netboot
