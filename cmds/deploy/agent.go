@@ -96,7 +96,7 @@ func (a *agent) run(ctx context.Context) int {
 	}
 	code := exitCode(err)
 	if err != nil {
-		a.say("stopped: %v; %s", err, advice(code))
+		a.say("stopped: %v; %s", err, adviceOn(err, code))
 	}
 	handErr := a.handOver(ctx, code, err)
 	if a.target != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"troy/chainload"
 )
 
 // Exit codes, see the package comment.
@@ -62,6 +64,14 @@ func exitCode(err error) int {
 	default:
 		return exitUntouched
 	}
+}
+
+// adviceOn is advice, but for machines that start nothing at all.
+func adviceOn(err error, code int) string {
+	if errors.Is(err, chainload.ErrBIOS) {
+		return "nothing is started"
+	}
+	return advice(code)
 }
 
 // advice is the end of the one line: what the state of the disk is and what to do about it.
