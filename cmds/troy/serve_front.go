@@ -33,7 +33,7 @@ const (
 // frontFlags are those of "troy serve" about network boot, TLS and the page.
 type frontFlags struct {
 	boot                 string
-	noDHCP, ipxe         bool
+	noDHCP, shim         bool
 	certs, tlsListen     string
 	private, plainLogin  bool
 	advertise, bootCards string
@@ -41,14 +41,14 @@ type frontFlags struct {
 
 // frontFlagNames are for onlyFlags.
 func frontFlagNames() []string {
-	return []string{"boot", "no-dhcp", "ipxe", "address", "interfaces", "certs", "tls-listen", "private", "plain-login"}
+	return []string{"boot", "no-dhcp", "shim", "address", "interfaces", "certs", "tls-listen", "private", "plain-login"}
 }
 
 func newFrontFlags(fs flagSet) *frontFlags {
 	f := &frontFlags{}
 	fs.StringVar(&f.boot, "boot", "", "`folder` net/ of troy media: bring machines that start by the network to it (proxyDHCP, TFTP, /boot/)")
 	fs.BoolVar(&f.noDHCP, "no-dhcp", false, "with --boot: no proxyDHCP; say what to set at the DHCP server of the site")
-	fs.BoolVar(&f.ipxe, "ipxe", false, "with --boot: iPXE in place of shim and GRUB (Secure Boot off)")
+	fs.BoolVar(&f.shim, "shim", false, "with --boot: shim and GRUB in place of iPXE, for Secure Boot; the DHCP server of the site then has to name this one as next-server")
 	fs.StringVar(&f.advertise, "address", "", "with --boot: `IP` address of this server for machines that start by the network (default: that of the network card)")
 	fs.StringVar(&f.bootCards, "interfaces", "", "with --boot: `names` of the network cards on which proxyDHCP answers, by comma (default: all)")
 	fs.StringVar(&f.certs, "certs", "", "`folder` of troy certs: check-ins and the page by TLS")
@@ -107,7 +107,7 @@ func (c *call) openFront(f *frontFlags, lab *labServer, o *server.Options, s *se
 }
 
 func (w *front) openBoot() (err error) {
-	o := &netboot.Options{Dir: w.f.boot, HTTPPort: w.httpPort, IPXE: w.f.ipxe, NoDHCP: w.f.noDHCP, OnNote: w.note}
+	o := &netboot.Options{Dir: w.f.boot, HTTPPort: w.httpPort, Shim: w.f.shim, NoDHCP: w.f.noDHCP, OnNote: w.note}
 	if w.f.bootCards != "" {
 		o.Interfaces = strings.Split(w.f.bootCards, ",")
 	}

@@ -101,7 +101,8 @@ func (p *PC) FromNet(ctx context.Context) (serial string, err error) {
 	if err != nil {
 		return "", err
 	}
-	c.NICs[0].BootIndex, c.MemoryMiB = 1, 2048 // firmware, GRUB and kernel each hold the initramfs
+	c.MemoryMiB = 2048                               // firmware, loader and kernel each hold the initramfs
+	c.NICs[0].BootIndex, c.Disks[0].BootIndex = 1, 2 // OVMF drops the entries of what is not in the list: Windows', too
 	return untilWindows(ctx, c)
 }
 

@@ -75,3 +75,38 @@ func (l *Lab) AdminJSON(ctx context.Context, v any, command string, args ...stri
 	}
 	return nil
 }
+
+// ToWindows is FromKernel, after which the firmware takes BootNext as it does at the reset. It fails if there is none, for then
+// Windows would not be started. Nothing runs in place of Windows.
+func (p *PC) ToWindows(ctx context.Context) (serial string, err error) {
+	if serial, err = p.FromKernel(ctx, "troy.server="+ServerURL); err != nil {
+		return serial, err
+	}
+	vars, err := os.ReadFile(p.vars)
+	if err != nil {
+		return serial, err
+	}
+	if !deleteVariable(vars, "BootNext") {
+		return serial, fmt.Errorf("%s: BootNext is not set: Windows would not be started", p.name)
+	}
+	return serial, os.WriteFile(p.vars, vars, 0o644)
+}
+
+// deleteVariable marks a variable in the image of OVMF's flash as deleted (edk2, AUTHENTICATED_VARIABLE_HEADER).
+func deleteVariable(flash []byte, name string) (found bool) {
+	const header, added, deleted = 60, 0x3f, 0x3d // bytes before the name; states
+	var utf16 []byte
+	for _, c := range []byte(name + "\x00") {
+		utf16 = append(utf16, c, 0)
+	}
+	for at := 0; ; {
+		i := bytes.Index(flash[at:], utf16)
+		if i < 0 {
+			return found
+		}
+		if h := at + i - header; h >= 0 && flash[h] == 0xaa && flash[h+1] == 0x55 && flash[h+2] == added {
+			flash[h+2], found = deleted, true
+		}
+		at += i + len(utf16)
+	}
+}

@@ -115,9 +115,9 @@ func (s *Server) bootFile(k kind, self netip.Addr) string {
 	base := ""
 	switch k {
 	case pxe:
-		names = []string{FileShim}
-		if s.o.IPXE {
-			names = []string{FileIPXE}
+		names = []string{FileIPXE, FileShim}
+		if s.o.Shim {
+			names = []string{FileShim}
 		}
 	case ipxe:
 		names, base = []string{FileScript}, s.url(self)

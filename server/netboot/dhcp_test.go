@@ -82,10 +82,10 @@ func TestAnswer(t *testing.T) {
 		port int
 		file string // "" = no answer
 	}{
-		{"PXE 7", Options{}, question(t, pxeClass, 7), PortDHCP, "shimx64.efi"},
-		{"PXE 9", Options{}, question(t, "PXEClient", 9), PortDHCP, "shimx64.efi"},
-		{"PXE, iPXE wanted", Options{IPXE: true}, question(t, pxeClass, 7), PortDHCP, "snponly.efi"},
-		{"boot server", Options{}, question(t, pxeClass, 7, request), PortProxy, "shimx64.efi"},
+		{"PXE 7", Options{}, question(t, pxeClass, 7), PortDHCP, "snponly.efi"},
+		{"PXE 9", Options{}, question(t, "PXEClient", 9), PortDHCP, "snponly.efi"},
+		{"PXE, shim wanted", Options{Shim: true}, question(t, pxeClass, 7), PortDHCP, "shimx64.efi"},
+		{"boot server", Options{}, question(t, pxeClass, 7, request), PortProxy, "snponly.efi"},
 		{"iPXE", Options{HTTPPort: 8080}, question(t, pxeClass, 7, user), PortDHCP, "http://10.77.0.2:8080/boot/boot.ipxe"},
 		{"HTTP", Options{}, question(t, "HTTPClient:Arch:00016:UNDI:003001", 16), PortDHCP, "http://10.77.0.2/boot/troy.efi"},
 		{"HTTP, only an ISO", Options{Dir: bootFolder(t, FileISO)}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.iso"},

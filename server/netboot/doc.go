@@ -13,7 +13,7 @@
 // lease, no router. They go out where the question came in, to the broadcast address, the relay, or the address that the client has.
 //
 //	client                       gets
-//	PXE, architecture 7 or 9     shimx64.efi by TFTP (shim and GRUB start with Secure Boot on and off); with Options.IPXE snponly.efi
+//	PXE, architecture 7 or 9     snponly.efi by TFTP (iPXE, Secure Boot off), shimx64.efi if only that is there; with Options.Shim shimx64.efi
 //	iPXE (user class)            http://SERVER/boot/boot.ipxe
 //	HTTP, architecture 16        http://SERVER/boot/troy.efi, or troy.iso if only that is there
 //
@@ -28,7 +28,12 @@
 //
 // # Known gaps
 //
+// Debian's GRUB looks for its files (grub.cfg, kernel) at the server that the site's DHCP answer names as next-server (siaddr), and knows nothing of proxyDHCP:
+// shim and GRUB arrive, and then ask the DHCP server. So with Options.Shim (Secure Boot on) the site's DHCP server has to name this one as next-server;
+// iPXE and UEFI HTTP boot need nothing of it. That this is enough was not tried with proxyDHCP (shim and GRUB by PXE with Secure Boot were, without it).
+//
 // IPv4 only. BIOS, 32-bit and ARM clients get no answer. UEFI HTTP boot with Secure Boot on needs troy.iso in place of troy.efi. The answer to a
 // relay's question names the address on the interface that heard it, which a server with several addresses on one card may not want: see Options.Address.
-// TFTP through NAT does not work (its transfers use ports of their own). The tests speak as firmware does, and load with curl; no firmware has booted from it in them.
+// TFTP through NAT does not work (its transfers use ports of their own). The tests here speak as firmware does, and load with curl;
+// real firmware boots from it in qemu-tests (soak).
 package netboot

@@ -38,8 +38,9 @@ type Options struct {
 	Dir string // what troy media wrote as net/
 	// HTTPPort is where Handler is served at /boot/; 0 = 80.
 	HTTPPort int
-	// IPXE sends PXE clients to iPXE (Secure Boot off) in place of shim and GRUB.
-	IPXE bool
+	// Shim sends PXE clients to shim and GRUB (Secure Boot on) in place of iPXE. GRUB then asks the server that the site's DHCP answer
+	// names as next-server for its files, so that has to be this one.
+	Shim bool
 	// NoDHCP leaves ports 67 and 4011 alone: the DHCP server of the site names the files (DHCPAdvice).
 	NoDHCP bool
 	// Interfaces are the network cards on which questions are answered; none = all.
