@@ -47,8 +47,8 @@ deb:
 	packaging/build-deb.sh out
 demo: deps
 	go run ./qemu-tests/demo
-test: deps check
-	go test -count=1 -p 2 -timeout 30m ./...
+test: deps check # whole machines first: they take longest, and leave a core free
+	go test -count=1 -p 2 -timeout 30m ./qemu-tests ./...
 check:
 	@test -z "$$(gofmt -l $$(git ls-files "*.go"))" || { gofmt -l $$(git ls-files "*.go"); echo "run gofmt"; exit 1; }
 	go vet ./...
