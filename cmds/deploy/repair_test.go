@@ -266,16 +266,22 @@ func TestReset(t *testing.T) {
 	b.holds(b.v2)
 }
 
+// startsInVain starts the machine as often as it is allowed to without a sign of health from Windows.
+func (b *bench) startsInVain() {
+	b.t.Helper()
+	for range chainload.MaxStarts {
+		if code := b.run(); code != exitDone || !b.handed {
+			b.t.Fatalf("exit code %d, handed over %t", code, b.handed)
+		}
+		b.holds(b.v2)
+	}
+}
+
 // Windows that never comes up: after three starts the version below comes back, is not given up for the bad one again, and
 // an order to try again is obeyed.
 func TestBootLoop(t *testing.T) {
 	b := newBench(t, protocol.MergeLazy)
-	for range chainload.MaxStarts {
-		if code := b.run(); code != exitDone || !b.handed {
-			t.Fatalf("exit code %d, handed over %t", code, b.handed)
-		}
-		b.holds(b.v2)
-	}
+	b.startsInVain()
 	b.stopped(b.run(), exitUntouched, "without a sign of health")
 	b.holds(b.v1)
 	b.stopped(b.run(), exitUntouched, "without a sign of health")
@@ -289,11 +295,7 @@ func TestBootLoop(t *testing.T) {
 // Windows that never comes up, and nothing to go back to: it is not started for ever, and a new version is taken all the same.
 func TestBootLoopWithoutWayBack(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
-	for range chainload.MaxStarts {
-		if code := b.run(); code != exitDone || !b.handed {
-			t.Fatalf("exit code %d, handed over %t", code, b.handed)
-		}
-	}
+	b.startsInVain()
 	if code := b.run(); code != exitCheck || b.handed || !strings.Contains(b.out.String(), "not started again by itself") {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
