@@ -90,10 +90,8 @@ func (a *agent) phase(name string, bytes func() int64, f func() error) error {
 // run does everything and returns the exit code, unless the machine was handed over.
 func (a *agent) run(ctx context.Context) int {
 	a.say("%s", version)
-	err := a.readMedia()
-	if err == nil {
-		err = a.work(ctx)
-	}
+	a.readMedia()
+	err := a.work(ctx)
 	code := exitCode(err)
 	if err != nil {
 		a.say("stopped: %v; %s", err, adviceOn(err, code))
@@ -157,14 +155,13 @@ func (a *agent) work(ctx context.Context) error {
 }
 
 // readMedia reads what the media carry. Whatever cannot be used is said, and done without.
-func (a *agent) readMedia() error {
+func (a *agent) readMedia() {
 	m, err := readMedia(a.o.media)
 	if err != nil {
 		a.say("boot media: %v; going on without", err)
 	}
 	a.media = m
 	a.clock = netfetch.NewClock(m.built, nil)
-	return nil
 }
 
 // handOver reports and gives the machine to Windows.
