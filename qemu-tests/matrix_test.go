@@ -177,17 +177,22 @@ func TestBIOS(t *testing.T) {
 	}
 }
 
-// untilStopped starts kernel and initramfs, waits for a line that says why the agent stopped and for the report, and cuts
-// the power.
+// untilStopped is untilItStops of the PC as it is, started by UEFI or by a BIOS.
 func untilStopped(t *testing.T, pc *lab.PC, s *lab.Server, uefi bool, want ...string) (serial string) {
 	t.Helper()
-	c, err := pc.KernelConfig("troy.server=http://10.77.0.1:8080")
+	c, err := pc.KernelConfig("troy.server=" + lab.ServerURL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !uefi {
 		c.Firmware = nil
 	}
+	return untilItStops(t, c, s, want...)
+}
+
+// untilItStops starts a machine, waits for a line that says why the agent stopped and for the report, and cuts the power.
+func untilItStops(t *testing.T, c *vm.Config, s *lab.Server, want ...string) (serial string) {
+	t.Helper()
 	before, err := s.Reports()
 	if err != nil {
 		t.Fatal(err)

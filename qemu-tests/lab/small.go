@@ -70,11 +70,17 @@ func (l *Lab) PublishBare(ctx context.Context, dir string, seed uint64) (raw str
 	if err := fixture.MakeSmall(ctx, raw, l.bootManager(), bareDisk, seed); err != nil {
 		return "", err
 	}
-	disk := filepath.Join(dir, "bare.vhdx")
+	return raw, l.PublishRaw(ctx, BareImage, raw)
+}
+
+// PublishRaw publishes a raw image as version 1 of an image of its own.
+func (l *Lab) PublishRaw(ctx context.Context, image, raw string) error {
+	disk := raw + ".vhdx"
+	defer os.Remove(disk)
 	if err := l.command(ctx, "vhdx", "convert", "--to", "dynamic", raw, disk); err != nil {
-		return "", err
+		return err
 	}
-	return raw, l.command(ctx, "image", "import", "--store", l.Store, "--no-filter", BareImage, disk)
+	return l.command(ctx, "image", "import", "--store", l.Store, "--no-filter", image, disk)
 }
 
 // pinRoot gives the lab an initramfs that trusts its own store: the kernel unpacks a second archive over the first.
@@ -87,20 +93,26 @@ func (l *Lab) pinRoot() error {
 	if err != nil {
 		return err
 	}
-	second := filepath.Join(l.o.Dir, "root.cpio.zst")
-	if err := initramfs.Pack(second, []initramfs.File{{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root}}); err != nil {
+	from := l.Initrd
+	l.Initrd = filepath.Join(l.o.Dir, "initramfs.cpio.zst")
+	return Overlay(from, l.Initrd, initramfs.File{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root})
+}
+
+// Overlay writes an initramfs with further files, which replace those of the same name: the kernel unpacks a second archive
+// over the first.
+func Overlay(initrd, out string, files ...initramfs.File) error {
+	first, err := os.ReadFile(initrd)
+	if err != nil {
 		return err
 	}
-	var both []byte
-	for _, name := range []string{l.Initrd, second} {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		both = append(both, b...)
+	if err := initramfs.Pack(out, files); err != nil {
+		return err
 	}
-	l.Initrd = filepath.Join(l.o.Dir, "initramfs.cpio.zst")
-	return os.WriteFile(l.Initrd, both, 0o644)
+	second, err := os.ReadFile(out)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out, append(first, second...), 0o644)
 }
 
 // makeVersions writes two raw images.

@@ -1,0 +1,143 @@
+package qemutests
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"troy/initramfs"
+	"troy/qemu-tests/lab"
+	"troy/qemu-tests/vm"
+	"troy/server/protocol"
+)
+
+// bareCase is a machine that cannot be provisioned as it is.
+type bareCase struct {
+	image string  // that the server wants it to have
+	disks []int64 // their sizes
+	holds string  // what is on the first one; empty = nothing
+	want  []string
+}
+
+// bareCases are told in one line each; nothing is written.
+func bareCases() map[string]bareCase {
+	const enough = 2 << 30
+	return map[string]bareCase{
+		"too small":                  {lab.BareImage, []int64{200 << 20}, "", []string{"/dev/vda has 209715200 bytes", "are needed"}},
+		"two alike":                  {lab.BareImage, []int64{enough, enough}, "", []string{"more than one disk could be meant", "name one by its serial number"}},
+		"no disk":                    {lab.BareImage, nil, "", []string{"the machine shows no disk at all"}},
+		"not empty":                  {lab.BareImage, []int64{enough}, "a diary", []string{"is not empty"}},
+		"no boot files in the image": {"no-boot-files", []int64{enough}, "", []string{"boot files: "}},
+	}
+}
+
+// What cannot be provisioned is left as it is, and the line says why.
+func TestBareRefused(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1; packages diskwriter/target and chainload/bootfiles try the same without a machine")
+		return
+	}
+	if _, err := room.PublishBare(t.Context(), t.TempDir(), 1); err != nil {
+		t.Fatal(err)
+	}
+	raw := filepath.Join(t.TempDir(), "raw")
+	if err := os.WriteFile(raw, slices.Repeat([]byte("no partition table "), 1<<20)[:16<<20], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := room.PublishRaw(t.Context(), "no-boot-files", raw); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range bareCases() {
+		t.Run(name, func(t *testing.T) { c.try(t) })
+	}
+}
+
+func (c *bareCase) try(t *testing.T) {
+	server, err := room.Serve(t.Context(), "--image", c.image, "--provision")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	pc, err := room.NewBarePC("refused")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(pc.Disk)
+	config, err := pc.KernelConfig("troy.server=" + lab.ServerURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Disks = nil
+	for i, size := range c.disks {
+		config.Disks = append(config.Disks, vm.Disk{Path: c.disk(t, i, size)})
+	}
+	var before []string
+	for _, d := range config.Disks {
+		before = append(before, look(t, &lab.PC{Disk: d.Path}))
+	}
+	serial := untilItStops(t, config, server, append(c.want, "the disk is untouched")...)
+	for i, d := range config.Disks {
+		if after := look(t, &lab.PC{Disk: d.Path}); after != before[i] {
+			t.Errorf("disk %d was %s, and is %s:\n%s", i, before[i], after, serial)
+		}
+	}
+}
+
+// disk makes one; what the first one holds comes behind the place of a partition table.
+func (c *bareCase) disk(t *testing.T, i int, size int64) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "disk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	if i == 0 {
+		if _, err := f.WriteAt([]byte(c.holds), 4096); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f.Name()
+}
+
+// What the media carry and nobody can read is said; the machine then does what it can do without.
+func TestMediaUnreadable(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1")
+		return
+	}
+	pc, server := start(t, "unreadable", "--merge", "now")
+	c, err := pc.KernelConfig("troy.server=" + lab.ServerURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := filepath.Join(t.TempDir(), "initramfs")
+	err = lab.Overlay(c.Initrd, with,
+		initramfs.File{Name: "etc/troy/ca.pem", Data: []byte("no certificate")},
+		initramfs.File{Name: "etc/troy/built", Data: []byte("yesterday")},
+		initramfs.File{Name: "etc/troy/config", Data: []byte("troy.ip=300.1.2.3 troy.server=\xff\x00")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Initrd = with
+	m, err := vm.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := m.Wait(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, m.Log())
+	}
+	for _, want := range []string{"ca.pem holds no certificate", "built: ", "troy.ip=300.1.2.3", "going on without", "version 2 is committed", "restarting into Windows"} {
+		if !strings.Contains(m.Log(), want) {
+			t.Errorf("the serial line does not say %q:\n%s", want, m.Log())
+		}
+	}
+	if r := reported(t, server, 1); r.Outcome != protocol.OutcomeDone || r.ExitCode != 0 {
+		t.Errorf("report: %+v", r)
+	}
+}
