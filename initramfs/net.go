@@ -14,6 +14,7 @@ import (
 type NetOptions struct {
 	Boot *Boot
 	UKI  string // unified kernel image for UEFI HTTP boot; empty = none
+	ISO  string // what ISO made, for UEFI HTTP boot with Secure Boot on; empty = none
 	// URL is where the tree will be served by HTTP, such as http://192.0.2.1:8080/boot/.
 	// GRUB tries to load kernel and initramfs there, and then the way it came itself
 	// (mostly TFTP, which is slower). Only http; empty = only the latter.
@@ -30,6 +31,7 @@ var ErrURL = errors.New("not usable for GRUB: want http://HOST[:PORT]/[PATH]")
 //	grubx64.efi           GRUB's network build, reads grub/grub.cfg at the top of the server
 //	snponly.efi           iPXE, for Secure Boot off; DHCP then names boot.ipxe to it
 //	troy.efi              for UEFI HTTP boot with Secure Boot off
+//	troy.iso              for UEFI HTTP boot with Secure Boot on or off
 //	troy/                 vmlinuz, initramfs.cpio.zst
 //	dnsmasq.conf          how a DHCP server names all this
 func Net(ctx context.Context, o *NetOptions) error {
@@ -66,12 +68,15 @@ func (o *NetOptions) files() ([]File, error) {
 		}
 		files = append(files, File{Name: name, Data: data})
 	}
-	if o.UKI != "" {
-		data, err := os.ReadFile(o.UKI)
+	for name, from := range map[string]string{"troy.efi": o.UKI, "troy.iso": o.ISO} {
+		if from == "" {
+			continue
+		}
+		data, err := os.ReadFile(from)
 		if err != nil {
 			return nil, fmt.Errorf("boot image: %w", err)
 		}
-		files = append(files, File{Name: "troy.efi", Data: data})
+		files = append(files, File{Name: name, Data: data})
 	}
 	return files, nil
 }

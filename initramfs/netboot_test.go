@@ -69,12 +69,12 @@ var withIPXE = []string{"\n#dhcp-userclass", "\ndhcp-userclass", "\n#dhcp-boot",
 func testTree(t *testing.T) string {
 	t.Helper()
 	dir, b := filepath.Join(t.TempDir(), "net"), testBoot(t)
-	err := Net(t.Context(), &NetOptions{Boot: b, UKI: testUKI(t, b.Initrd), URL: "http://10.77.0.1:80/", Out: dir})
-	if err != nil {
+	iso := filepath.Join(t.TempDir(), "troy.iso")
+	if err := ISO(t.Context(), &ISOOptions{Boot: b, Out: iso}); err != nil {
 		t.Fatal(err)
 	}
-	iso := filepath.Join(dir, "troy.iso")
-	if err := ISO(t.Context(), &ISOOptions{Boot: b, Out: iso}); err != nil {
+	err := Net(t.Context(), &NetOptions{Boot: b, UKI: testUKI(t, b.Initrd), ISO: iso, URL: "http://10.77.0.1:80/", Out: dir})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -136,7 +136,7 @@ func (m *mediaCall) makeSigned(ctx context.Context, files []initramfs.File) erro
 			func() error { return initramfs.ISO(ctx, &initramfs.ISOOptions{Boot: boot, Out: m.iso}) }},
 		{m.net, "serve it by TFTP and HTTP; what DHCP has to say is in its dnsmasq.conf",
 			func() error {
-				return initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, UKI: m.uki, URL: m.site.BootURL, Out: m.net})
+				return initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, UKI: m.uki, ISO: m.iso, URL: m.site.BootURL, Out: m.net})
 			}},
 	} {
 		if err := step.do(); err != nil {

@@ -48,7 +48,7 @@ func newFrontFlags(fs flagSet) *frontFlags {
 	f := &frontFlags{}
 	fs.StringVar(&f.boot, "boot", "", "`folder` net/ of troy media: bring machines that start by the network to it (proxyDHCP, TFTP, /boot/)")
 	fs.BoolVar(&f.noDHCP, "no-dhcp", false, "with --boot: no proxyDHCP; say what to set at the DHCP server of the site")
-	fs.BoolVar(&f.shim, "shim", false, "with --boot: shim and GRUB in place of iPXE, for Secure Boot; the DHCP server of the site then has to name this one as next-server")
+	fs.BoolVar(&f.shim, "shim", false, "with --boot: what starts with Secure Boot on: shim and GRUB in place of iPXE, the ISO image by HTTP. GRUB older than 2.12 needs the DHCP server of the site to name this one as next-server")
 	fs.StringVar(&f.advertise, "address", "", "with --boot: `IP` address of this server for machines that start by the network (default: that of the network card)")
 	fs.StringVar(&f.bootCards, "interfaces", "", "with --boot: `names` of the network cards on which proxyDHCP answers, by comma (default: all)")
 	fs.StringVar(&f.certs, "certs", "", "`folder` of troy certs: check-ins and the page by TLS")
@@ -118,6 +118,9 @@ func (w *front) openBoot() (err error) {
 	}
 	if w.boot, err = netboot.New(o); err != nil {
 		return err
+	}
+	for _, line := range w.boot.Advice() {
+		fmt.Fprintf(w.c.stderr, "troy: %s\n", line)
 	}
 	if w.f.noDHCP {
 		fmt.Fprint(w.c.stdout, netboot.DHCPAdvice(cmp.Or(o.Address, ownAddress()), w.httpPort))

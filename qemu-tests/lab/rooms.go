@@ -17,18 +17,25 @@ import (
 const ServerURL = "http://10.77.0.1:" + serverPort
 
 // Building plugs the lab into a network of its own with that many sockets, whose DHCP server is another machine than Troy's
-// and gives addresses only. The caller must close l.Net.
-func (l *Lab) Building(ctx context.Context, sockets int) (err error) {
-	l.Net, err = vm.NewNetwork(ctx, &vm.NetworkConfig{Dir: l.o.Dir, Taps: sockets, Apart: true})
+// and gives addresses only, but for what further arguments of dnsmasq say. The caller must close l.Net.
+func (l *Lab) Building(ctx context.Context, sockets int, dhcp ...string) (err error) {
+	l.Net, err = vm.NewNetwork(ctx, &vm.NetworkConfig{Dir: l.o.Dir, Taps: sockets, Apart: true, DHCP: dhcp})
 	return err
 }
 
-// NetTree writes the boot files for PXE, with the lab's kernel and initramfs, as `troy media` does.
+// NetTree writes the boot files for PXE and UEFI HTTP boot, with the lab's kernel and initramfs, as `troy media` does.
 func (l *Lab) NetTree(ctx context.Context) (dir string, err error) {
 	dir = filepath.Join(l.o.Dir, "net")
 	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.Kernel, Initrd: l.Initrd,
 		Cmdline: "quiet console=ttyS0 troy.server=" + ServerURL}
-	return dir, initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, URL: ServerURL + "/boot/", Out: dir})
+	iso, uki := filepath.Join(l.o.Dir, "net.iso"), filepath.Join(l.o.Dir, "net.efi")
+	if err := initramfs.ISO(ctx, &initramfs.ISOOptions{Boot: boot, Out: iso}); err != nil {
+		return "", err
+	}
+	if err := initramfs.UKI(ctx, &initramfs.UKIOptions{Kernel: boot.Kernel, Initrd: boot.Initrd, Cmdline: boot.Cmdline, Out: uki}); err != nil {
+		return "", err
+	}
+	return dir, initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, ISO: iso, UKI: uki, URL: ServerURL + "/boot/", Out: dir})
 }
 
 // ServeRooms starts `troy serve --lab` with further arguments and waits until it answers.

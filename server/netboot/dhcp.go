@@ -123,6 +123,9 @@ func (s *Server) bootFile(k kind, self netip.Addr) string {
 		names, base = []string{FileScript}, s.url(self)
 	case uefiHTTP:
 		names, base = []string{FileUKI, FileISO}, s.url(self)
+		if s.o.Shim {
+			slices.Reverse(names) // only the ISO image starts with Secure Boot on
+		}
 	}
 	for _, name := range names {
 		if s.has(name) {

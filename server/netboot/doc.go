@@ -15,7 +15,7 @@
 //	client                       gets
 //	PXE, architecture 7 or 9     snponly.efi by TFTP (iPXE, Secure Boot off), shimx64.efi if only that is there; with Options.Shim shimx64.efi
 //	iPXE (user class)            http://SERVER/boot/boot.ipxe
-//	HTTP, architecture 16        http://SERVER/boot/troy.efi, or troy.iso if only that is there
+//	HTTP, architecture 16        http://SERVER/boot/troy.efi, or troy.iso if only that is there; with Options.Shim troy.iso
 //
 // A file that is not in the folder is not offered. The address of the server is the one of the network card that heard the question.
 // PXE clients are told (option 43, PXE_DISCOVERY_CONTROL bit 3) to load the file at once, without looking for boot servers or showing a menu.

@@ -38,8 +38,8 @@ type Options struct {
 	Dir string // what troy media wrote as net/
 	// HTTPPort is where Handler is served at /boot/; 0 = 80.
 	HTTPPort int
-	// Shim sends PXE clients to shim and GRUB (Secure Boot on) in place of iPXE. GRUB then asks the server that the site's DHCP answer
-	// names as next-server for its files, so that has to be this one.
+	// Shim sends clients to what starts with Secure Boot on: shim and GRUB by PXE in place of iPXE, the ISO image by HTTP. See Advice about
+	// GRUB before 2.12.
 	Shim bool
 	// NoDHCP leaves ports 67 and 4011 alone: the DHCP server of the site names the files (DHCPAdvice).
 	NoDHCP bool
