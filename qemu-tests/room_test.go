@@ -2,24 +2,20 @@ package qemutests
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"troy/diskwriter"
 	"troy/qemu-tests/lab"
-	"troy/qemu-tests/vm"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
-	"troy/server/state"
 	"troy/vhdx"
 )
 
@@ -192,15 +188,18 @@ func (b *building) boot(pc *lab.PC, windows bool, words ...string) {
 	}
 }
 
-// from starts the new machine by PXE in a soak, the others as PXE leaves them.
+// from starts a machine by PXE in a soak, else as PXE leaves it.
 func (b *building) from(ctx context.Context, pc *lab.PC) (serial string, err error) {
 	begin := time.Now()
 	defer func() { b.t.Logf("a start: %.1f s", time.Since(begin).Seconds()) }()
-	if soak() && pc.MAC == newMAC {
+	if soak() {
 		return pc.FromNet(ctx)
 	}
 	return pc.ToWindows(ctx)
 }
+
+// imageAt is how commands name a version.
+func imageAt(version int) string { return fmt.Sprintf("%s@%d", lab.Image, version) }
 
 // windowsRan does to the boot child what a session of Windows does that changes nothing.
 func windowsRan(t *testing.T, pc *lab.PC) {
@@ -218,9 +217,9 @@ func windowsRan(t *testing.T, pc *lab.PC) {
 
 var codeLine = regexp.MustCompile(`its code is (\S+)`)
 
-// A machine that nobody knows shows a code and starts what it has; assigned to a room it gets the room's version. A soak goes on
-// with a whole release through two rooms, the new machine by PXE: the other room waits for the first one; a machine of it whose Windows does not come up goes back and stops
-// the wave; the admin lets it go on; the last machine is cut off in its download, and so is the server.
+// A machine that nobody knows shows a code and starts what it has; assigned to a room it gets the room's version. In a soak all machines start by PXE, the
+// admin does all that on the status page in a browser, and a whole release goes through two rooms: the other room waits for the first one; a machine of it
+// whose Windows does not come up goes back and stops the wave; the admin lets it go on; the last machine is cut off in its download, and so is the server.
 func TestRoom(t *testing.T) {
 	b := newBuilding(t)
 	fresh := b.pc("fresh", newMAC, "", 0)
@@ -234,138 +233,20 @@ func TestRoom(t *testing.T) {
 		t.Fatalf("no code, or Windows is not started:\n%s", serial)
 	}
 	b.is(newMAC, rooms.PhaseUnknown, 1, protocol.HealthUnknown)
-	b.admin([]string{"nobody knows", newMAC, code[1]}, "status")
-	b.admin(nil, "assign", "--room", "test", code[1], "test-01")
-	b.is("test-01", rooms.PhaseIdle, 1, protocol.HealthUnknown)
-	b.admin([]string{"1 machines, 0 have", "estimate: ", "room test gets " + lab.Image + " version 2"}, "promote", "--room", "test", lab.Image+"@2")
-	b.admin([]string{"before that: waits for room test", "room b204 gets"}, "promote", "--room", "b204", lab.Image+"@2")
+	var d desk = commands{b}
 	if soak() {
-		b.release(fresh)
+		d = b.openPage()
+	}
+	d.assign(code[1], "test-01", "test")
+	b.is("test-01", rooms.PhaseIdle, 1, protocol.HealthUnknown)
+	d.promote("test")
+	d.promote("b204", "waits for room test")
+	if p, ok := d.(*page); ok {
+		b.release(p, fresh)
 		return
 	}
 	b.boot(fresh, false, "version 2 is committed", "restarting into Windows")
 	b.is("test-01", rooms.PhaseCurrent, 2, protocol.HealthUnknown)
 	b.holds("the machine's log", b.host("test-01").Log, "version 2 is committed")
 	holds(t, fresh, b.lab.Windows.V2, diskwriter.BootName, diskwriter.LayerAName, diskwriter.BaseName)
-}
-
-// release is the rest of TestRoom in a soak.
-func (b *building) release(fresh *lab.PC) {
-	t := b.t
-	failing, killed := b.pc("failing", failMAC, failUUID, 1), b.pc("killed", killedMAC, "", 2)
-	b.together(fresh, failing, killed)
-	b.is("test-01", rooms.PhaseCurrent, 2, protocol.HealthUnknown)
-	b.is("b204-01", rooms.PhaseOutdated, 1, protocol.HealthUnknown)
-	b.admin([]string{"waits for room test: 0 of 1 machines have version 2 healthy"}, "status")
-
-	b.boot(fresh, true, "the last hand-off worked, by BootNext")
-	b.is("test-01", rooms.PhaseCurrent, 2, protocol.HealthGood)
-	if r := b.room("b204"); r.Why != "" || !r.Open {
-		t.Fatalf("room b204 does not go on: %+v", r)
-	}
-	b.boot(failing, false, "version 2 is committed")
-	b.is("b204-01", rooms.PhaseCurrent, 2, protocol.HealthUnknown)
-	b.boot(failing, false, "nothing shows that Windows ran", "nothing to do")
-	b.boot(failing, false, "nothing shows that Windows ran", "nothing to do")
-	b.is("b204-01", rooms.PhaseCurrent, 2, protocol.HealthFailing)
-	b.admin([]string{"b204 ", "the wave was stopped: 1 machines failed"}, "status")
-	b.boot(killed, true, "nothing to do: the wave was stopped: 1 machines failed")
-	b.boot(failing, true, "going back to "+lab.Image+"@1", "order it again to try once more")
-	b.is("b204-01", rooms.PhaseFailed, 1, protocol.HealthFailing)
-	b.is("b204-02", rooms.PhaseOutdated, 1, protocol.HealthGood)
-
-	b.write(2) // the admin has seen the machine, and lets the others go on
-	b.eventually("lab.yaml in force", 30*time.Second, func() bool { return b.room("b204").Why == "" })
-	b.cut(killed)
-	b.boot(killed, true, "are here already from an earlier start", "version 2 is committed")
-	b.finish(fresh, failing, killed)
-}
-
-// together starts three PCs at the same time: one deploys, two are told that it is not their turn.
-func (b *building) together(fresh *lab.PC, others ...*lab.PC) {
-	b.t.Helper()
-	var wg sync.WaitGroup
-	serials, errs := make([]string, 1+len(others)), make([]error, 1+len(others))
-	for i, pc := range append([]*lab.PC{fresh}, others...) {
-		wg.Go(func() { serials[i], errs[i] = b.from(b.t.Context(), pc) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		b.t.Fatalf("%v\n%s", err, strings.Join(serials, "\n======\n"))
-	}
-	b.holds("the serial line of the new machine", serials[0], "version 2 is committed")
-	windowsRan(b.t, fresh)
-	for i, pc := range others {
-		b.holds("the serial line", serials[1+i], "nothing to do: waits for room test")
-		windowsRan(b.t, pc)
-	}
-}
-
-// cut ends the server in the middle of a download, starts it again, and then cuts the power of the PC while it goes on.
-func (b *building) cut(pc *lab.PC) {
-	t := b.t
-	t.Helper()
-	c, err := pc.KernelConfig("troy.server=" + lab.ServerURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := vm.Start(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	fetching := func() bool {
-		h := b.host("b204-02")
-		return h.Phase == rooms.PhaseWorking && h.Live != nil && h.Live.Phase == "fetch" && h.Live.Done > 0 && h.Live.Done < h.Live.Total
-	}
-	b.eventually("fetching", 2*time.Minute, fetching)
-	b.admin([]string{"b204-02", "working", "fetch "}, "hosts", "--room", "b204")
-	b.server.Kill()
-	b.start()
-	if h := b.host("b204-02"); h.Phase != rooms.PhaseWorking || h.Last == nil || h.Last.Result != state.ResultOpen {
-		t.Fatalf("the server forgot who is at work: %+v", h.Host)
-	}
-	b.eventually("fetching after the server came back", time.Minute, fetching)
-	m.Kill()
-	if err := m.Wait(t.Context()); !errors.Is(err, vm.ErrKilled) {
-		t.Fatalf("the PC ended before its power was cut: %v", err)
-	}
-	b.is("b204-02", rooms.PhaseWorking, 1, protocol.HealthGood) // it keeps its start slot
-}
-
-// finish looks at the end of the wave, and at the disks.
-func (b *building) finish(fresh, failing, killed *lab.PC) {
-	t := b.t
-	b.is("test-01", rooms.PhaseCurrent, 2, protocol.HealthGood)
-	b.is("b204-01", rooms.PhaseFailed, 1, protocol.HealthFailing)
-	b.is("b204-02", rooms.PhaseCurrent, 2, protocol.HealthUnknown)
-	if h := b.host("b204-02"); h.Last.Tries != 1 || h.Last.Result != state.ResultDone {
-		t.Errorf("a cut download is another try: %+v", h.Last)
-	}
-	b.admin([]string{"b204 ", "2 machines, 1 current, 1 failed, 0 healthy", "test ", "1 machines, 1 current, 1 healthy"}, "status")
-	b.admin([]string{"b204-01", "failed", "order it again", "b204-02", "current", "test-01", "current", "good"}, "hosts")
-	b.admin([]string{"order ", "report ", "deploy: start: version " + lab.Image + "@2 was started 3 times without a sign of health"}, "log", "--failed", "b204-01")
-	b.admin([]string{`name: "test-01", room: "test", mac: "` + newMAC}, "hosts", "--yaml")
-	b.eventually("in the history", 30*time.Second, func() bool {
-		var nights []state.Night
-		if err := b.lab.AdminJSON(t.Context(), &nights, "status", "--nights", "2"); err != nil {
-			t.Fatal(err)
-		}
-		return len(nights) > 0 && nights[0].Room == "b204" && nights[0].Done == 1 && nights[0].Failed == 1 && nights[0].Missing == 1
-	})
-	b.admin([]string{"b204 ", "1 done, 1 failed, 1 do not have it"}, "status", "--nights", "2")
-	page, err := b.lab.Net.Command(t.Context(), "curl", "-sS", "--fail", lab.ServerURL+"/").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, word := range []string{"test-01", "b204-01", "b204-02", "order it again to try once more"} {
-		if !strings.Contains(string(page), word) {
-			t.Errorf("the page does not say %q:\n%s", word, page)
-		}
-	}
-	for pc, raw := range map[*lab.PC]string{fresh: b.lab.Windows.V2, failing: b.lab.Windows.V1, killed: b.lab.Windows.V2} {
-		if _, err := pc.Holds(t.Context(), raw); err != nil {
-			t.Errorf("%s: %v", filepath.Base(pc.Disk), err)
-		}
-	}
 }

@@ -97,13 +97,22 @@ func (p *PC) FromUSB(ctx context.Context) (serial string, err error) {
 
 // FromNet starts the PC by PXE, whatever its own boot order says, as FromUSB does from the stick.
 func (p *PC) FromNet(ctx context.Context) (serial string, err error) {
-	c, err := p.Config()
+	c, err := p.NetConfig()
 	if err != nil {
 		return "", err
 	}
+	return untilWindows(ctx, c)
+}
+
+// NetConfig is the machine as FromNet starts it.
+func (p *PC) NetConfig() (*vm.Config, error) {
+	c, err := p.Config()
+	if err != nil {
+		return nil, err
+	}
 	c.MemoryMiB = 2048                               // firmware, loader and kernel each hold the initramfs
 	c.NICs[0].BootIndex, c.Disks[0].BootIndex = 1, 2 // OVMF drops the entries of what is not in the list: Windows', too
-	return untilWindows(ctx, c)
+	return c, nil
 }
 
 // KillAt starts kernel and initramfs as PXE does and cuts the power some time after a line that matches the expression was

@@ -83,6 +83,22 @@ func (l *Lab) AdminJSON(ctx context.Context, v any, command string, args ...stri
 	return nil
 }
 
+// Login lets somebody sign in on the status page.
+func (l *Lab) Login(ctx context.Context, name, password string) error {
+	file := filepath.Join(l.o.Dir, "password")
+	defer os.Remove(file)
+	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+		return err
+	}
+	return l.command(ctx, "login", "--password-file", file, name, l.Store)
+}
+
+// Page forwards a loopback address to the server, as seen on the server's own machine. stop ends it.
+func (l *Lab) Page() (url string, stop func(), err error) {
+	addr, stop, err := l.Net.Forward("127.0.0.1:" + serverPort)
+	return "http://" + addr, stop, err
+}
+
 // ToWindows is FromKernel, after which the firmware takes BootNext as it does at the reset. It fails if there is none, for then
 // Windows would not be started. Nothing runs in place of Windows.
 func (p *PC) ToWindows(ctx context.Context) (serial string, err error) {

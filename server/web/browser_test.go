@@ -1,41 +1,17 @@
 package web
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 
+	"troy/qemu-tests/browser"
 	"troy/server/protocol"
 	"troy/server/rooms"
 )
-
-// chromium starts a browser without a window.
-func chromium(t *testing.T) context.Context {
-	t.Helper()
-	o := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WindowSize(1280, 950), chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(time.Minute))
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), o...) // the test's own context ends before its cleanups
-	t.Cleanup(stop)
-	ctx, end := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil { // waits until it has gone: its folder is removed next
-			t.Logf("ending the browser: %v", err)
-		}
-		end()
-	})
-	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
-		t.Fatalf("Chromium (Debian package chromium): %v", err)
-	}
-	limited, cancel := context.WithTimeout(ctx, 60*time.Second)
-	t.Cleanup(cancel)
-	return limited
-}
 
 // evening puts a room of 30 into the middle of a wave.
 func (s *site) evening() {
@@ -62,24 +38,11 @@ func (s *site) progress(i int, done, total int64) {
 	s.keeper.Progress(protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(i)}}, Phase: "fetch", Done: done, Total: total, Rate: int64(15+i%5) << 20})
 }
 
-// shot saves a picture of the page among the artifacts of the test, or in the folder that TROY_SCREENSHOTS names.
-func shot(t *testing.T, ctx context.Context, name string) {
-	t.Helper()
-	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-	must(t, err)
-	dir := os.Getenv("TROY_SCREENSHOTS")
-	if dir == "" {
-		dir = t.ArtifactDir()
-	}
-	must(t, os.MkdirAll(dir, 0o755))
-	must(t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
-}
-
 // TestBrowser does in Chromium what an admin does: signs in, names a machine, promotes, and watches.
 func TestBrowser(t *testing.T) {
 	s := newSite(t, 30, Options{})
 	s.evening()
-	ctx := chromium(t)
+	ctx := browser.Start(t, time.Minute)
 	tile := func(i int) string { return "#" + ident("m", mac(i)) }
 	run := func(what string, actions ...chromedp.Action[chromedp.Void]) {
 		t.Helper()
@@ -89,7 +52,7 @@ func TestBrowser(t *testing.T) {
 	}
 	run("sign in", chromedp.Navigate(s.http.URL+"/login"), chromedp.SendKeys("input[name=name]", "admin"), chromedp.SendKeys("input[name=password]", password),
 		chromedp.Submit("input[name=password]"), chromedp.WaitVisible(".user"), chromedp.WaitVisible("#live.on"))
-	shot(t, ctx, "rooms")
+	browser.Shot(t, ctx, "rooms")
 
 	// Live: progress of one machine, and then its end, without a reload.
 	_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.notReloaded = true`))
@@ -110,11 +73,11 @@ func TestBrowser(t *testing.T) {
 
 	b204 := `section[data-room="B204"] `
 	run("promote", chromedp.Click(chromedp.CSS(b204+"summary")), chromedp.SendKeys(chromedp.CSS(b204+"input[name=version]"), "9"))
-	shot(t, ctx, "acts")
+	browser.Shot(t, ctx, "acts")
 	run("estimate", chromedp.Click(chromedp.CSS(b204+`form[action="/do/promote"] button`)), chromedp.WaitVisible("#confirm"))
 	estimate, err := chromedp.Run(ctx, chromedp.Text("dl.facts"))
 	must(t, err)
-	shot(t, ctx, "confirm")
+	browser.Shot(t, ctx, "confirm")
 	if !strings.Contains(estimate, "31, of which 0 have it already, 4 were never seen") {
 		t.Errorf("estimate: %s", estimate)
 	}
@@ -128,7 +91,7 @@ func TestBrowser(t *testing.T) {
 	if !strings.Contains(text, "input/output error") || !strings.Contains(text, "the disk gave a read error") {
 		t.Errorf("page of a machine: %s", text)
 	}
-	shot(t, ctx, "host")
+	browser.Shot(t, ctx, "host")
 	if c := s.keeper.Status().Rooms[0].Counts; c[rooms.PhaseOutdated] == 0 {
 		t.Errorf("counts after the promotion: %v", c)
 	}
