@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"troy/chainload/efiboot"
+	"troy/chainload/internal/efitest"
 	"troy/chainload/internal/grubenv"
 	"troy/vhdx"
 )
@@ -31,8 +32,8 @@ func (m *machine) withAgent(t testing.TB) (env string) {
 	if err := os.WriteFile(env, grubenv.New(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.fw.vars["Boot0007"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\Troy\a\shimx64.efi`, efiboot.Active)
-	m.fw.vars["BootOrder"] = words(7)
+	m.fw.Vars["Boot0007"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\Troy\a\shimx64.efi`, efiboot.Active)
+	m.fw.Vars["BootOrder"] = efitest.Words(7)
 	return env
 }
 
@@ -63,7 +64,7 @@ func TestHandOffByGRUB(t *testing.T) {
 	m := newMachine(t)
 	env := m.withAgent(t)
 	for _, name := range []string{"Boot0000", "BootOrder", "BootNext"} {
-		m.fw.refuse[name] = syscall.EROFS
+		m.fw.Refuse[name] = syscall.EROFS
 	}
 	r := m.handOff(t)
 	if r.Method != ByGRUB || next(t, env) != "windows" || !errors.Is(errors.Join(r.Notes...), syscall.EROFS) {
@@ -73,16 +74,16 @@ func TestHandOffByGRUB(t *testing.T) {
 		t.Errorf("left %+v, %v", l, err)
 	}
 	// The order is taken back when another method does.
-	clear(m.fw.refuse)
+	clear(m.fw.Refuse)
 	if r := m.handOff(t); r.Method != ByBootNext || next(t, env) != "" || len(r.Notes) != 0 {
 		t.Errorf("%+v, next %q", r, next(t, env))
 	}
 	if l, err := Look(m.opts); err != nil || l.GRUB || !l.BootNext {
 		t.Errorf("left %+v, %v", l, err)
 	}
-	delete(m.fw.vars, "BootNext")
+	delete(m.fw.Vars, "BootNext")
 	m.opts.Methods = []Method{ByGRUB, ByBootOrder}
-	if r := m.handOff(t); r.Method != ByGRUB || len(r.Notes) != 0 || m.fw.vars["BootNext"] != nil {
+	if r := m.handOff(t); r.Method != ByGRUB || len(r.Notes) != 0 || m.fw.Vars["BootNext"] != nil {
 		t.Errorf("%+v", r)
 	}
 }
@@ -91,23 +92,23 @@ func TestHandOffByGRUB(t *testing.T) {
 func TestGRUBNotFirst(t *testing.T) {
 	for name, change := range map[string]func(m *machine, env string){
 		"another first": func(m *machine, _ string) {
-			m.fw.vars["Boot0003"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\BOOT\BOOTX64.EFI`, efiboot.Active)
-			m.fw.vars["BootOrder"] = words(3, 7)
+			m.fw.Vars["Boot0003"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\BOOT\BOOTX64.EFI`, efiboot.Active)
+			m.fw.Vars["BootOrder"] = efitest.Words(3, 7)
 		},
 		"another ESP": func(m *machine, _ string) {
-			m.fw.vars["Boot0007"] = agentOption(t, efiboot.HardDrive{Number: 1, GUID: vhdx.GUID{9}}, `\EFI\Troy\a\shimx64.efi`, efiboot.Active)
+			m.fw.Vars["Boot0007"] = agentOption(t, efiboot.HardDrive{Number: 1, GUID: vhdx.GUID{9}}, `\EFI\Troy\a\shimx64.efi`, efiboot.Active)
 		},
 		"switched off": func(m *machine, _ string) {
-			m.fw.vars["Boot0007"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\Troy\a\shimx64.efi`, 0)
+			m.fw.Vars["Boot0007"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\Troy\a\shimx64.efi`, 0)
 		},
-		"not in the order": func(m *machine, _ string) { m.fw.vars["BootOrder"] = words(8) },
+		"not in the order": func(m *machine, _ string) { m.fw.Vars["BootOrder"] = efitest.Words(8) },
 		"no GRUB":          func(_ *machine, env string) { os.Remove(env) },
 		"broken block":     func(_ *machine, env string) { os.WriteFile(env, make([]byte, 1024), 0o600) },
 	} {
 		m := newMachine(t)
 		env := m.withAgent(t)
 		change(m, env)
-		m.fw.refuse["BootNext"] = syscall.ENOSPC
+		m.fw.Refuse["BootNext"] = syscall.ENOSPC
 		r := m.handOff(t)
 		if r.Method != ByBootOrder {
 			t.Errorf("%s: %+v", name, r)
@@ -119,8 +120,8 @@ func TestGRUBNotFirst(t *testing.T) {
 	// A number in BootOrder without an entry is passed over by firmware.
 	m := newMachine(t)
 	m.withAgent(t)
-	m.fw.vars["BootOrder"] = words(2, 7)
-	m.fw.refuse["BootNext"] = syscall.ENOSPC
+	m.fw.Vars["BootOrder"] = efitest.Words(2, 7)
+	m.fw.Refuse["BootNext"] = syscall.ENOSPC
 	if r := m.handOff(t); r.Method != ByGRUB {
 		t.Errorf("%+v", r)
 	}
@@ -130,15 +131,15 @@ func TestGRUBNotFirst(t *testing.T) {
 func TestPlainReset(t *testing.T) {
 	m := newMachine(t)
 	m.handOff(t)
-	m.fw.vars["BootOrder"] = words(0, 5)
+	m.fw.Vars["BootOrder"] = efitest.Words(0, 5)
 	for _, name := range []string{"Boot0000", "BootOrder", "BootNext"} {
-		m.fw.refuse[name] = syscall.EROFS
+		m.fw.Refuse[name] = syscall.EROFS
 	}
-	delete(m.fw.vars, "BootNext")
+	delete(m.fw.Vars, "BootNext")
 	if r := m.handOff(t); r.Method != ByBootOrder || len(r.Notes) != 1 {
 		t.Errorf("%+v", r)
 	}
-	m.fw.vars["BootOrder"] = words(5, 0)
+	m.fw.Vars["BootOrder"] = efitest.Words(5, 0)
 	if _, err := HandOff(context.Background(), m.opts); !errors.Is(err, ErrFirmware) || !errors.Is(err, syscall.EROFS) {
 		t.Error(err)
 	}
@@ -147,18 +148,18 @@ func TestPlainReset(t *testing.T) {
 func TestAgentEntry(t *testing.T) {
 	m := newMachine(t)
 	m.withAgent(t)
-	m.fw.vars["BootOrder"] = words(2, 7)
-	m.fw.vars["BootCurrent"] = words(2) // a stick
+	m.fw.Vars["BootOrder"] = efitest.Words(2, 7)
+	m.fw.Vars["BootCurrent"] = efitest.Words(2) // a stick
 	agent := uint16(7)
 	m.opts.AgentFirst, m.opts.AgentEntry = true, &agent
-	if r := m.handOff(t); !r.OrderChanged || !bytes.Equal(m.fw.vars["BootOrder"], words(7, 2, 0)) {
-		t.Errorf("%+v, order %x", r, m.fw.vars["BootOrder"])
+	if r := m.handOff(t); !r.OrderChanged || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 2, 0)) {
+		t.Errorf("%+v, order %x", r, m.fw.Vars["BootOrder"])
 	}
 	// When Windows is to be first, the agent is not put there before.
 	m.opts.Methods = []Method{ByBootOrder}
-	m.fw.writes = nil
-	if m.handOff(t); !slices.Equal(m.fw.writes, []string{"BootOrder"}) || !bytes.Equal(m.fw.vars["BootOrder"], words(0, 7, 2)) {
-		t.Errorf("writes %q, order %x", m.fw.writes, m.fw.vars["BootOrder"])
+	m.fw.Writes = nil
+	if m.handOff(t); !slices.Equal(m.fw.Writes, []string{"BootOrder"}) || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(0, 7, 2)) {
+		t.Errorf("writes %q, order %x", m.fw.Writes, m.fw.Vars["BootOrder"])
 	}
 	m.opts.Methods = []Method{"by magic"}
 	if _, err := HandOff(context.Background(), m.opts); !errors.Is(err, ErrOptions) {
@@ -180,7 +181,7 @@ func TestFirmwareIgnoresBootNext(t *testing.T) {
 	m := newMachine(t)
 	env := m.withAgent(t)
 	m.opts.AgentFirst = true
-	m.fw.vars["BootCurrent"] = words(7)
+	m.fw.Vars["BootCurrent"] = efitest.Words(7)
 	var h Health
 	ran := false
 	start := func() (Decision, *Result) {
@@ -205,7 +206,7 @@ func TestFirmwareIgnoresBootNext(t *testing.T) {
 	}
 	ran = true
 	d, r := start()
-	if r.Method != ByGRUB || d.Worked != ByGRUB || !bytes.Equal(m.fw.vars["BootOrder"], words(7, 0)) {
-		t.Fatalf("%+v, %+v, order %x", d, r, m.fw.vars["BootOrder"])
+	if r.Method != ByGRUB || d.Worked != ByGRUB || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 0)) {
+		t.Fatalf("%+v, %+v, order %x", d, r, m.fw.Vars["BootOrder"])
 	}
 }

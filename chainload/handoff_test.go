@@ -13,13 +13,14 @@ import (
 	"testing"
 
 	"troy/chainload/efiboot"
+	"troy/chainload/internal/efitest"
 	"troy/vhdx"
 )
 
 func TestHandOffFresh(t *testing.T) {
 	m := newMachine(t)
-	m.fw.vars["Boot0000"] = []byte("something that is taken")
-	m.fw.vars["BootOrder"] = words(0)
+	m.fw.Vars["Boot0000"] = []byte("something that is taken")
+	m.fw.Vars["BootOrder"] = efitest.Words(0)
 	m.put(t, "BCD.LOG1", []byte("log of a store that is gone"))
 	r := m.handOff(t)
 	if r.Store != StoreWritten || !errors.Is(r.StoreReason, fs.ErrNotExist) || r.Entry != 1 || !r.EntryCreated || r.Method != ByBootNext || len(r.Notes) != 0 {
@@ -29,10 +30,10 @@ func TestHandOffFresh(t *testing.T) {
 	if got := m.files(t); !slices.Equal(got, []string{"BCD", "bootmgfw.efi"}) {
 		t.Errorf("files %q", got)
 	}
-	if want := []string{"Boot0001", "BootOrder", "BootNext"}; !slices.Equal(m.fw.writes, want) {
-		t.Errorf("writes %q, want %q", m.fw.writes, want)
+	if want := []string{"Boot0001", "BootOrder", "BootNext"}; !slices.Equal(m.fw.Writes, want) {
+		t.Errorf("writes %q, want %q", m.fw.Writes, want)
 	}
-	o, err := efiboot.ParseLoadOption(m.fw.vars["Boot0001"])
+	o, err := efiboot.ParseLoadOption(m.fw.Vars["Boot0001"])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +41,8 @@ func TestHandOffFresh(t *testing.T) {
 	if hd != (efiboot.HardDrive{Number: 1, StartLBA: 2048, Sectors: 532480, GUID: vhdx.GUID{1}}) {
 		t.Errorf("entry names %+v", hd)
 	}
-	if !bytes.Equal(m.fw.vars["BootNext"], words(1)) || !bytes.Equal(m.fw.vars["BootOrder"], words(0, 1)) {
-		t.Errorf("BootNext %x, BootOrder %x", m.fw.vars["BootNext"], m.fw.vars["BootOrder"])
+	if !bytes.Equal(m.fw.Vars["BootNext"], efitest.Words(1)) || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(0, 1)) {
+		t.Errorf("BootNext %x, BootOrder %x", m.fw.Vars["BootNext"], m.fw.Vars["BootOrder"])
 	}
 }
 
@@ -53,14 +54,14 @@ func TestHandOffAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(m.fw.vars, "BootNext")
-	m.fw.writes = nil
+	delete(m.fw.Vars, "BootNext")
+	m.fw.Writes = nil
 	r := m.handOff(t)
 	if r.Store != StoreKept || r.StoreReason != nil || r.EntryCreated || r.Method != ByBootNext {
 		t.Errorf("result %+v", r)
 	}
-	if !slices.Equal(m.fw.writes, []string{"BootNext"}) {
-		t.Errorf("writes %q", m.fw.writes)
+	if !slices.Equal(m.fw.Writes, []string{"BootNext"}) {
+		t.Errorf("writes %q", m.fw.Writes)
 	}
 	after, err := os.Stat(filepath.Join(m.dir, "BCD"))
 	if err != nil || !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
@@ -85,8 +86,8 @@ func TestHandOffNoBootFiles(t *testing.T) {
 		if !errors.Is(err, ErrNoBootFiles) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want ErrNoBootFiles in one line", name, err)
 		}
-		if len(m.fw.writes) != 0 {
-			t.Errorf("%s: writes %q", name, m.fw.writes)
+		if len(m.fw.Writes) != 0 {
+			t.Errorf("%s: writes %q", name, m.fw.Writes)
 		}
 		if _, err := os.Stat(filepath.Join(m.dir, "BCD")); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: a store was written", name)
@@ -96,42 +97,42 @@ func TestHandOffNoBootFiles(t *testing.T) {
 
 func TestHandOffBootNextRefused(t *testing.T) {
 	m := newMachine(t)
-	m.fw.vars["BootOrder"] = words(5, 6)
-	m.fw.refuse["BootNext"] = syscall.EIO
+	m.fw.Vars["BootOrder"] = efitest.Words(5, 6)
+	m.fw.Refuse["BootNext"] = syscall.EIO
 	r := m.handOff(t)
 	if r.Method != ByBootOrder || len(r.Notes) != 1 || !errors.Is(r.Notes[0], syscall.EIO) || !errors.Is(r.Notes[0], efiboot.ErrRefused) {
 		t.Errorf("result %+v", r)
 	}
-	if got := m.fw.vars["BootOrder"]; !bytes.Equal(got, words(r.Entry, 5, 6)) {
+	if got := m.fw.Vars["BootOrder"]; !bytes.Equal(got, efitest.Words(r.Entry, 5, 6)) {
 		t.Errorf("BootOrder %x", got)
 	}
 }
 
 func TestHandOffNoBootNext(t *testing.T) {
 	m := newMachine(t)
-	m.fw.vars["BootOrder"] = words(5)
+	m.fw.Vars["BootOrder"] = efitest.Words(5)
 	m.opts.Methods = []Method{ByBootOrder}
 	r := m.handOff(t)
-	if r.Method != ByBootOrder || len(r.Notes) != 0 || slices.Contains(m.fw.writes, "BootNext") {
-		t.Errorf("result %+v, writes %q", r, m.fw.writes)
+	if r.Method != ByBootOrder || len(r.Notes) != 0 || slices.Contains(m.fw.Writes, "BootNext") {
+		t.Errorf("result %+v, writes %q", r, m.fw.Writes)
 	}
 }
 
 func TestHandOffFirmwareReadOnly(t *testing.T) {
 	m := newMachine(t)
 	for _, name := range []string{"Boot0000", "BootOrder", "BootNext"} {
-		m.fw.refuse[name] = syscall.ENOSPC
+		m.fw.Refuse[name] = syscall.ENOSPC
 	}
 	if _, err := HandOff(context.Background(), m.opts); !errors.Is(err, ErrFirmware) || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("nothing can be created: %v", err)
 	}
-	delete(m.fw.refuse, "Boot0000")
+	delete(m.fw.Refuse, "Boot0000")
 	_, err := HandOff(context.Background(), m.opts)
 	if !errors.Is(err, ErrFirmware) || !errors.Is(err, efiboot.ErrRefused) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("only entries can be created: %v, want ErrFirmware in one line", err)
 	}
 	m = newMachine(t)
-	m.fw.refuse["BootOrder"] = syscall.ENOSPC
+	m.fw.Refuse["BootOrder"] = syscall.ENOSPC
 	if r := m.handOff(t); r.Method != ByBootNext || !r.EntryCreated || len(r.Notes) != 1 {
 		t.Errorf("BootOrder alone refused: %+v", r)
 	}
@@ -141,28 +142,28 @@ func TestHandOffAgentFirst(t *testing.T) {
 	m := newMachine(t)
 	m.handOff(t) // Windows is entry 0
 	m.opts.AgentFirst = true
-	m.fw.vars["BootOrder"] = words(0, 3, 4)
-	m.fw.vars["BootCurrent"] = words(4)
+	m.fw.Vars["BootOrder"] = efitest.Words(0, 3, 4)
+	m.fw.Vars["BootCurrent"] = efitest.Words(4)
 	if r := m.handOff(t); !r.OrderChanged || len(r.Notes) != 0 {
 		t.Errorf("result %+v", r)
 	}
-	if got := m.fw.vars["BootOrder"]; !bytes.Equal(got, words(4, 0, 3)) {
+	if got := m.fw.Vars["BootOrder"]; !bytes.Equal(got, efitest.Words(4, 0, 3)) {
 		t.Errorf("BootOrder %x", got)
 	}
 	if r := m.handOff(t); r.OrderChanged {
 		t.Error("order changed again")
 	}
-	m.fw.vars["BootOrder"] = words(3, 4)
-	m.fw.vars["BootCurrent"] = words(0)
+	m.fw.Vars["BootOrder"] = efitest.Words(3, 4)
+	m.fw.Vars["BootCurrent"] = efitest.Words(0)
 	if r := m.handOff(t); len(r.Notes) != 1 || r.OrderChanged || r.Method != ByBootNext {
 		t.Errorf("started by the entry of Windows: %+v", r)
 	}
-	delete(m.fw.vars, "BootCurrent")
+	delete(m.fw.Vars, "BootCurrent")
 	if r := m.handOff(t); len(r.Notes) != 1 || r.OrderChanged || r.Method != ByBootNext {
 		t.Errorf("without BootCurrent: %+v", r)
 	}
-	m.fw.vars["BootCurrent"] = words(4)
-	m.fw.refuse["BootOrder"] = syscall.EIO
+	m.fw.Vars["BootCurrent"] = efitest.Words(4)
+	m.fw.Refuse["BootOrder"] = syscall.EIO
 	if r := m.handOff(t); len(r.Notes) != 1 || r.OrderChanged || r.Method != ByBootNext {
 		t.Errorf("BootOrder refused: %+v", r)
 	}
@@ -193,8 +194,8 @@ func TestHandOffBadOptions(t *testing.T) {
 	} {
 		m := newMachine(t)
 		change(m.opts)
-		if _, err := HandOff(context.Background(), m.opts); !errors.Is(err, ErrOptions) || len(m.fw.writes) != 0 {
-			t.Errorf("%s: error %v, writes %q", name, err, m.fw.writes)
+		if _, err := HandOff(context.Background(), m.opts); !errors.Is(err, ErrOptions) || len(m.fw.Writes) != 0 {
+			t.Errorf("%s: error %v, writes %q", name, err, m.fw.Writes)
 		}
 	}
 }
@@ -216,8 +217,8 @@ func TestHandOffCancelled(t *testing.T) {
 	for n, files := range map[int][]string{1: {"bootmgfw.efi"}, 2: {"BCD", "bootmgfw.efi"}} {
 		m := newMachine(t)
 		_, err := HandOff(&cancelledAt{context.Background(), n}, m.opts)
-		if !errors.Is(err, context.Canceled) || len(m.fw.writes) != 0 {
-			t.Errorf("cancelled at check %d: error %v, writes %q", n, err, m.fw.writes)
+		if !errors.Is(err, context.Canceled) || len(m.fw.Writes) != 0 {
+			t.Errorf("cancelled at check %d: error %v, writes %q", n, err, m.fw.Writes)
 		}
 		if got := m.files(t); !slices.Equal(got, files) {
 			t.Errorf("cancelled at check %d: files %q, want %q", n, got, files)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"troy/chainload/efiboot"
+	"troy/chainload/internal/efitest"
 )
 
 // life plays starts of a machine: what the agent sees, and what it decides.
@@ -251,7 +252,7 @@ func FuzzParseHealth(f *testing.F) {
 
 func TestFirmware(t *testing.T) {
 	dir := t.TempDir()
-	fw := newFirmware()
+	fw := efitest.New()
 	open := func() (efiboot.Variables, error) { return fw, nil }
 	f, err := firmwareAt(dir+"/none", open)
 	if err != nil || f.Kind != BIOS || !errors.Is(f.Supported(), ErrNotEFI) || !strings.Contains(f.Supported().Error(), "Windows 11 needs UEFI") {
@@ -260,15 +261,15 @@ func TestFirmware(t *testing.T) {
 	if f, err = firmwareAt(dir, open); err != nil || f != (FirmwareInfo{Kind: UEFI}) || f.Supported() != nil {
 		t.Errorf("%+v, %v", f, err)
 	}
-	fw.vars["SecureBoot"], fw.vars["SetupMode"] = []byte{1}, []byte{0}
+	fw.Vars["SecureBoot"], fw.Vars["SetupMode"] = []byte{1}, []byte{0}
 	if f, err = firmwareAt(dir, open); err != nil || !f.SecureBoot || f.SetupMode {
 		t.Errorf("%+v, %v", f, err)
 	}
-	fw.vars["SecureBoot"], fw.vars["SetupMode"] = []byte{0}, []byte{1}
+	fw.Vars["SecureBoot"], fw.Vars["SetupMode"] = []byte{0}, []byte{1}
 	if f, err = firmwareAt(dir, open); err != nil || f.SecureBoot || !f.SetupMode {
 		t.Errorf("%+v, %v", f, err)
 	}
-	fw.vars["SetupMode"] = nil
+	fw.Vars["SetupMode"] = nil
 	if f, err = firmwareAt(dir, open); !errors.Is(err, ErrFirmware) || f.Kind != UEFI {
 		t.Errorf("%+v, %v", f, err)
 	}

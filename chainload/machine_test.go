@@ -1,66 +1,21 @@
 package chainload
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"troy/chainload/bcd"
+	"troy/chainload/internal/efitest"
 	"troy/chainload/internal/hivextest"
 	"troy/vhdx"
 )
 
-// firmware is EFI variables in memory. refuse makes writes of a variable fail.
-type firmware struct {
-	vars   map[string][]byte
-	refuse map[string]error
-	writes []string
-}
-
-func newFirmware() *firmware {
-	return &firmware{vars: map[string][]byte{}, refuse: map[string]error{}}
-}
-
-func (f *firmware) Get(name string) (uint32, []byte, error) {
-	b, ok := f.vars[name]
-	if !ok {
-		return 0, nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
-	}
-	return 7, b, nil
-}
-
-func (f *firmware) Set(name string, attributes uint32, data []byte) error {
-	f.writes = append(f.writes, name)
-	if err := f.refuse[name]; err != nil {
-		return err
-	}
-	if attributes != 7 {
-		return fmt.Errorf("%s: attributes %d", name, attributes)
-	}
-	f.vars[name] = bytes.Clone(data)
-	return nil
-}
-
-func (f *firmware) List() ([]string, error) { return slices.Sorted(maps.Keys(f.vars)), nil }
-
-func words(n ...uint16) (b []byte) {
-	for _, w := range n {
-		b = binary.LittleEndian.AppendUint16(b, w)
-	}
-	return b
-}
-
 // machine is a folder that stands for a mounted ESP, and firmware.
 type machine struct {
 	dir  string // EFI/Microsoft/Boot
-	fw   *firmware
+	fw   *efitest.Firmware
 	opts *Options
 }
 
@@ -68,7 +23,7 @@ func newMachine(t testing.TB) *machine {
 	t.Helper()
 	esp := t.TempDir()
 	// The case is that of an ESP made by others.
-	m := &machine{dir: filepath.Join(esp, "efi", "Microsoft", "BOOT"), fw: newFirmware()}
+	m := &machine{dir: filepath.Join(esp, "efi", "Microsoft", "BOOT"), fw: efitest.New()}
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -139,8 +139,8 @@ func TestHandOffStoreNotWritable(t *testing.T) {
 	if !errors.Is(err, ErrESP) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %v, want ErrESP in one line", err)
 	}
-	if string(m.get(t, "BCD")) != "wrong" || len(m.fw.writes) != 0 {
-		t.Errorf("store %q, writes %q", m.get(t, "BCD"), m.fw.writes)
+	if string(m.get(t, "BCD")) != "wrong" || len(m.fw.Writes) != 0 {
+		t.Errorf("store %q, writes %q", m.get(t, "BCD"), m.fw.Writes)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"troy/image/internal/ctxio"
 )
 
 // Remove takes a version out of an image. Only one that no other version stands on can go; its number is not used again. The objects stay
@@ -165,7 +167,7 @@ func (s *Store) hashPack(ctx context.Context, o *Object) error {
 	}
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.Copy(h, &contextReader{ctx, f})
+	n, err := io.Copy(h, ctxio.Reader(ctx, f))
 	if err != nil {
 		return s.fault(o.Name, err)
 	}
@@ -173,20 +175,6 @@ func (s *Store) hashPack(ctx context.Context, o *Object) error {
 		return s.fault(o.Name, corruptf("%d bytes with SHA-256 %s instead of %d with %s", n, got, o.Size, o.SHA256))
 	}
 	return nil
-}
-
-// contextReader ends with its context.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read reads unless the context has ended.
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // verify puts some regions together and compares them.

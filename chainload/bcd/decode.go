@@ -5,7 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"unicode/utf16"
+
+	"troy/chainload/internal/utf16z"
 )
 
 // decodeDevice reads a descriptor that fills b.
@@ -81,7 +82,7 @@ func decodeLocate(body []byte, depth int) (Device, error) {
 		return nil, fmt.Errorf("%w: locate of %d bytes", ErrCorrupt, len(body))
 	}
 	l := Locate{Element: ElementType(binary.LittleEndian.Uint32(body[4:]))}
-	path, n, ok := cutUTF16(body[12:])
+	path, n, ok := utf16z.Cut(body[12:])
 	if !ok {
 		return nil, fmt.Errorf("%w: path of locate has no end", ErrCorrupt)
 	}
@@ -116,23 +117,9 @@ func decodeFile(path []byte, depth int) (Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, _, ok := cutUTF16(path[12+n:])
+	name, _, ok := utf16z.Cut(path[12+n:])
 	if !ok {
 		return nil, fmt.Errorf("%w: name of file has no end", ErrCorrupt)
 	}
 	return File{On: on, Path: name}, nil
-}
-
-// cutUTF16 reads a NUL-terminated UTF-16 string and tells how many bytes it
-// took, the NUL included.
-func cutUTF16(b []byte) (s string, n int, ok bool) {
-	var units []uint16
-	for ; n+2 <= len(b); n += 2 {
-		u := binary.LittleEndian.Uint16(b[n:])
-		if u == 0 {
-			return string(utf16.Decode(units)), n + 2, true
-		}
-		units = append(units, u)
-	}
-	return "", 0, false
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"unicode/utf16"
 
+	"troy/chainload/internal/utf16z"
 	"troy/vhdx"
 )
 
@@ -119,13 +119,6 @@ func appendWords(b []byte, words ...uint32) []byte {
 	return b
 }
 
-func appendUTF16(b []byte, s string) []byte {
-	for _, u := range utf16.Encode([]rune(s + "\x00")) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	return b
-}
-
 func (Boot) appendTo(b []byte) []byte {
 	start := len(b)
 	return seal(append(appendHead(b, typeBoot), make([]byte, plainSize-headSize)...), start)
@@ -149,7 +142,7 @@ func (l Locate) appendTo(b []byte) []byte {
 	if l.Path != "" {
 		kind = 1
 	}
-	name := appendUTF16(nil, l.Path)
+	name := utf16z.Append(nil, l.Path)
 	if l.Parent != nil {
 		parent = uint32(locateParent - 2 + len(name))
 	}
@@ -171,7 +164,7 @@ func (f File) appendTo(b []byte) []byte {
 	b = appendWords(appendHead(b, typeDisk), localFile)
 	path := len(b)
 	b = appendWords(b, pathVersion, 0, pathDevice)
-	b = appendUTF16(f.On.appendTo(b), f.Path)
+	b = utf16z.Append(f.On.appendTo(b), f.Path)
 	binary.LittleEndian.PutUint32(b[path+4:], uint32(len(b)-path))
 	return seal(b, start)
 }

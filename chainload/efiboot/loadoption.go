@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf16"
 
+	"troy/chainload/internal/utf16z"
 	"troy/vhdx"
 )
 
@@ -54,7 +54,7 @@ func ParseLoadOption(b []byte) (*LoadOption, error) {
 	}
 	o := &LoadOption{Attributes: binary.LittleEndian.Uint32(b)}
 	listLen := int(binary.LittleEndian.Uint16(b[4:]))
-	description, n, ok := cutUTF16(b[6:])
+	description, n, ok := utf16z.Cut(b[6:])
 	if !ok {
 		return nil, fmt.Errorf("%w: description of a load option has no end", ErrCorrupt)
 	}
@@ -105,7 +105,7 @@ func (o *LoadOption) Marshal() ([]byte, error) {
 	}
 	b := binary.LittleEndian.AppendUint32(nil, o.Attributes)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(path)))
-	b = append(b, encodeUTF16(o.Description)...)
+	b = append(b, utf16z.Append(nil, o.Description)...)
 	b = append(b, path...)
 	return append(b, o.OptionalData...), nil
 }
@@ -144,7 +144,7 @@ func (n Node) HardDrive() (HardDrive, bool) {
 
 // FilePath returns the File() node of a path with backslashes.
 func FilePath(path string) Node {
-	return Node{Type: typeMedia, SubType: subFilePath, Data: encodeUTF16(path)}
+	return Node{Type: typeMedia, SubType: subFilePath, Data: utf16z.Append(nil, path)}
 }
 
 // FilePath reads a File() node.
@@ -152,7 +152,7 @@ func (n Node) FilePath() (string, bool) {
 	if n.Type != typeMedia || n.SubType != subFilePath {
 		return "", false
 	}
-	s, _, ok := cutUTF16(n.Data)
+	s, _, ok := utf16z.Cut(n.Data)
 	return s, ok
 }
 
@@ -171,26 +171,4 @@ func (o *LoadOption) Starts(partition GUID, path string) bool {
 		}
 	}
 	return found && strings.EqualFold(strings.Join(file, `\`), strings.Trim(path, `\`))
-}
-
-func encodeUTF16(s string) []byte {
-	var b []byte
-	for _, u := range utf16.Encode([]rune(s + "\x00")) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	return b
-}
-
-// cutUTF16 reads a NUL-terminated UTF-16 string and tells how many bytes it
-// took, the NUL included.
-func cutUTF16(b []byte) (s string, n int, ok bool) {
-	var units []uint16
-	for ; n+2 <= len(b); n += 2 {
-		u := binary.LittleEndian.Uint16(b[n:])
-		if u == 0 {
-			return string(utf16.Decode(units)), n + 2, true
-		}
-		units = append(units, u)
-	}
-	return "", 0, false
 }

@@ -1,9 +1,6 @@
 package selfboot
 
 import (
-	"bytes"
-	"encoding/binary"
-	"fmt"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -15,54 +12,22 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
+	"troy/chainload/internal/efitest"
 	"troy/chainload/internal/grubenv"
 	"troy/vhdx"
 )
-
-// firmware is EFI variables in memory; boot starts what they say.
-type firmware struct {
-	vars   map[string][]byte
-	refuse map[string]error
-	writes []string
-}
-
-func (f *firmware) Get(name string) (uint32, []byte, error) {
-	b, ok := f.vars[name]
-	if !ok {
-		return 0, nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
-	}
-	return 7, b, nil
-}
-
-func (f *firmware) Set(name string, _ uint32, data []byte) error {
-	f.writes = append(f.writes, name)
-	if err := f.refuse[name]; err != nil {
-		return err
-	}
-	f.vars[name] = bytes.Clone(data)
-	return nil
-}
-
-func (f *firmware) List() ([]string, error) { return slices.Sorted(maps.Keys(f.vars)), nil }
-
-func words(n ...uint16) (b []byte) {
-	for _, w := range n {
-		b = binary.LittleEndian.AppendUint16(b, w)
-	}
-	return b
-}
 
 // machine is a folder that stands for an ESP with files of others, and firmware
 // whose entry 0 is Windows and entry 1 a stick.
 type machine struct {
 	*Options
-	fw     *firmware
+	fw     *efitest.Firmware
 	others map[string]string // what was there and has to stay
 }
 
 func newMachine(t testing.TB) *machine {
 	t.Helper()
-	m := &machine{fw: &firmware{vars: map[string][]byte{}, refuse: map[string]error{}}}
+	m := &machine{fw: efitest.New()}
 	m.Options = &Options{ESPDir: t.TempDir(), ESP: chainload.Partition{Number: 1, StartLBA: 2048, Sectors: 1 << 20, GUID: vhdx.GUID{7}}, Variables: m.fw, Cmdline: "quiet"}
 	for name, content := range map[string]string{
 		"efi/Microsoft/Boot/bootmgfw.efi": "MZ windows", "efi/BOOT/BOOTX64.EFI": "MZ removable", "efi/debian/grub.cfg": "theirs", "note.txt": "hello",
@@ -73,8 +38,8 @@ func newMachine(t testing.TB) *machine {
 	}
 	m.entry(t, 0, `\EFI\Microsoft\Boot\bootmgfw.efi`)
 	m.entry(t, 1, `\EFI\BOOT\BOOTX64.EFI`)
-	m.fw.vars["BootOrder"] = words(0, 1)
-	m.fw.vars["BootCurrent"] = words(1)
+	m.fw.Vars["BootOrder"] = efitest.Words(0, 1)
+	m.fw.Vars["BootCurrent"] = efitest.Words(1)
 	m.others = m.files(t)
 	return m
 }
@@ -84,7 +49,7 @@ func (m *machine) entry(t testing.TB, n uint16, path string) {
 	hd := efiboot.HardDrive(m.ESP).Node()
 	b, err := (&efiboot.LoadOption{Attributes: efiboot.Active, Description: path, Path: []efiboot.Node{hd, efiboot.FilePath(path)}}).Marshal()
 	must(t, err)
-	m.fw.vars[efiboot.Name(n)] = b
+	m.fw.Vars[efiboot.Name(n)] = b
 }
 
 func must(t testing.TB, err error) {
@@ -128,10 +93,10 @@ func (m *machine) boot(t testing.TB) string {
 	must(t, err)
 	if n, ok := efiboot.BootNext(m.fw); ok {
 		order = append([]uint16{n}, order...)
-		delete(m.fw.vars, "BootNext")
+		delete(m.fw.Vars, "BootNext")
 	}
 	for _, n := range order {
-		o, err := efiboot.ParseLoadOption(m.fw.vars[efiboot.Name(n)])
+		o, err := efiboot.ParseLoadOption(m.fw.Vars[efiboot.Name(n)])
 		if err != nil {
 			continue
 		}
@@ -140,7 +105,7 @@ func (m *machine) boot(t testing.TB) string {
 		if file == "" {
 			continue
 		}
-		m.fw.vars["BootCurrent"] = words(n)
+		m.fw.Vars["BootCurrent"] = efitest.Words(n)
 		m.Cmdline = "quiet"
 		if strings.HasSuffix(path, ShimName) {
 			return m.grub(t, file, path)

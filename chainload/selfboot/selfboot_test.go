@@ -18,6 +18,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
+	"troy/chainload/internal/efitest"
 )
 
 const (
@@ -65,13 +66,13 @@ func TestInstall(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	// Again, from the stick: nothing is written.
-	m.fw.vars["BootCurrent"], m.Cmdline, m.fw.writes = words(1), "quiet", nil
+	m.fw.Vars["BootCurrent"], m.Cmdline, m.fw.Writes = efitest.Words(1), "quiet", nil
 	before := m.files(t)
-	if r := m.install(t, release("1")); *r != (Result{Copy: A, Entry: 2}) || len(m.fw.writes) != 0 || !maps.Equal(before, m.files(t)) {
-		t.Errorf("%+v, writes %q", r, m.fw.writes)
+	if r := m.install(t, release("1")); *r != (Result{Copy: A, Entry: 2}) || len(m.fw.Writes) != 0 || !maps.Equal(before, m.files(t)) {
+		t.Errorf("%+v, writes %q", r, m.fw.Writes)
 	}
 	// Windows put itself first meanwhile.
-	m.fw.vars["BootOrder"] = words(0, 2, 1)
+	m.fw.Vars["BootOrder"] = efitest.Words(0, 2, 1)
 	if r := m.install(t, release("1")); *r != (Result{Copy: A, Entry: 2, OrderChanged: true}) || m.order(t) != "[2 0 1]" {
 		t.Errorf("%+v", r)
 	}
@@ -174,12 +175,12 @@ func TestInstallRefused(t *testing.T) {
 		m := newMachine(t)
 		m.install(t, release("1"))
 		m.install(t, release("2"))
-		before, vars := m.files(t), maps.Clone(m.fw.vars)
+		before, vars := m.files(t), maps.Clone(m.fw.Vars)
 		_, err := Install(t.Context(), m.Options, c.release)
 		if !errors.Is(err, c.want) || strings.Contains(fmt.Sprint(err), "\n") {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
-		if !maps.Equal(before, m.files(t)) || !maps.EqualFunc(vars, m.fw.vars, bytes.Equal) {
+		if !maps.Equal(before, m.files(t)) || !maps.EqualFunc(vars, m.fw.Vars, bytes.Equal) {
 			t.Errorf("%s: something was changed", name)
 		}
 	}
@@ -225,12 +226,12 @@ func TestRoom(t *testing.T) {
 func TestInstallFirmwareRefuses(t *testing.T) {
 	for _, name := range []string{"Boot0002", "BootOrder"} {
 		m := newMachine(t)
-		m.fw.refuse[name] = syscall.ENOSPC
+		m.fw.Refuse[name] = syscall.ENOSPC
 		_, err := Install(t.Context(), m.Options, release("1"))
 		if !errors.Is(err, chainload.ErrFirmware) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "copy a is on the ESP") {
 			t.Errorf("%s: %v", name, err)
 		}
-		clear(m.fw.refuse)
+		clear(m.fw.Refuse)
 		if r := m.install(t, release("1")); r.Written || r.Copy != A || m.boot(t) != pathA {
 			t.Errorf("%s: %+v", name, r)
 		}

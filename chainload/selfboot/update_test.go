@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"troy/chainload"
+	"troy/chainload/internal/efitest"
 )
 
 // start judges and keeps the state as JSON, as the agent does.
@@ -107,7 +108,7 @@ func TestUpdateByGRUB(t *testing.T) {
 	m.boot(t)
 	var s State
 	update(t, m, &s, "2")
-	m.fw.refuse["BootNext"] = syscall.EROFS
+	m.fw.Refuse["BootNext"] = syscall.EROFS
 	if by, err := Arm(m.Options, s.Trial); err != nil || by != chainload.ByGRUB {
 		t.Fatal(by, err)
 	}
@@ -122,7 +123,7 @@ func TestUpdateByGRUB(t *testing.T) {
 	}
 	// Nothing can start the trial: it is said, and nothing is changed.
 	update(t, m, &s, "3")
-	m.fw.vars["BootOrder"] = words(0, 3, 2)
+	m.fw.Vars["BootOrder"] = efitest.Words(0, 3, 2)
 	if _, err := Arm(m.Options, s.Trial); !errors.Is(err, chainload.ErrFirmware) || !errors.Is(err, syscall.EROFS) {
 		t.Error(err)
 	}

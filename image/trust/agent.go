@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"troy/image"
+	"troy/image/internal/ctxio"
 )
 
 // AgentFolder is where the boot files of the agent lie in a store's tree: VERSION/NAME, which never change, and the index of the current release.
@@ -263,25 +264,11 @@ func (a agents) check(ctx context.Context, r *AgentRelease, f *AgentFile, sizeOn
 	}
 	defer in.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, &contextReader{ctx, in}); err != nil {
+	if _, err := io.Copy(h, ctxio.Reader(ctx, in)); err != nil {
 		return bad(err)
 	}
 	if !bytes.Equal(h.Sum(nil), f.SHA256[:]) {
 		return bad(errors.New("its SHA-256 is not that of the release"))
 	}
 	return nil
-}
-
-// contextReader ends when its context does.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

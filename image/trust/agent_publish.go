@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"troy/image"
+	"troy/image/internal/ctxio"
 )
 
 // PublishAgent copies boot files into the store as a release of the agent and makes it the one that machines shall have. names are files in the folder from;
@@ -129,7 +130,7 @@ func copyFile(ctx context.Context, to, from string) (f AgentFile, err error) {
 		return f, err
 	}
 	h := sha256.New()
-	f.Size, err = io.Copy(io.MultiWriter(out, h), io.LimitReader(&contextReader{ctx, in}, maxAgentFile+1))
+	f.Size, err = io.Copy(io.MultiWriter(out, h), io.LimitReader(ctxio.Reader(ctx, in), maxAgentFile+1))
 	err = errors.Join(err, out.Sync(), out.Close())
 	if err == nil {
 		err = checkAgentFile(filepath.Base(to), f.Size)
