@@ -58,6 +58,12 @@ func (h Health) Forget(version string) Health {
 	return h
 }
 
+// Renewed returns h after a version was written anew as a whole: it is not given up any more, and its starts are counted from there.
+func (h Health) Renewed(version string) Health {
+	h.Version, h.Starts, h.Proven = "", 0, false
+	return h.Forget(version)
+}
+
 // HandedOff returns h after a HandOff to a version by a method. It is to be kept
 // before Reset.
 func (h Health) HandedOff(version string, m Method, now time.Time) Health {

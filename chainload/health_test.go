@@ -282,3 +282,14 @@ func TestFirmware(t *testing.T) {
 		t.Errorf("this machine: %+v, %v", here, err)
 	}
 }
+
+func TestRenewed(t *testing.T) {
+	h := Health{Version: "a@1", Starts: MaxStarts, Proven: true, Worked: []Method{ByGRUB}, Bad: []string{"a@1", "a@2"}}
+	r := h.Renewed("a@1").HandedOff("a@1", ByGRUB, time.Time{})
+	if r.Starts != 1 || r.Proven || r.Refuses("a@1") || !r.Refuses("a@2") || len(r.Worked) != 1 {
+		t.Errorf("after a new start: %+v", r)
+	}
+	if !h.Refuses("a@1") || h.Starts != MaxStarts {
+		t.Errorf("the old record was changed: %+v", h)
+	}
+}

@@ -116,6 +116,7 @@ func (a *agent) work(ctx context.Context) error {
 	}
 	a.readIdentity()
 	diskErr := a.openDisk(ctx)
+	a.memo = a.recall()
 	a.readFirmware()
 	if err := a.supported(); err != nil {
 		diskErr, a.parentChanged = err, nil

@@ -50,6 +50,9 @@
 // with the first thing that is written, or at the end of a start that went well; the count of starts goes there at every
 // hand-off. "The disk is untouched" means all but that record.
 //
+// Going back needs the admin's signature. What counts is the newest version of the image that this machine ever had, which the journal keeps: neither
+// another image in between nor a reinstall that was cut off is a way round.
+//
 // A reinstall that was begun leaves nothing that Windows could start: such a machine restarts into the agent until it is finished.
 //
 // A machine that was started by a BIOS checks in, reports, and stops with exit code 3: nothing is written, not even the journal,

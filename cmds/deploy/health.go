@@ -21,6 +21,8 @@ type memo struct {
 	// Session names the state of the boot child at the last hand-off: Windows gives it another DataWriteGuid.
 	Session vhdx.GUID      `json:"session"`
 	Agent   selfboot.State `json:"agent"`
+	// Held is the newest version of each image that the machine ever had: writing another image in between is no way back.
+	Held map[string]int `json:"held,omitempty"`
 }
 
 // recall reads the memo. One that cannot be read is as good as none.
@@ -54,6 +56,30 @@ func (a *agent) keep() error {
 	return j.Put(diskwriter.RecordAgent, b)
 }
 
+// newest is the newest version of an image that this machine has had, 0 if it never had one.
+func (a *agent) newest(image string) int {
+	n := a.memo.Held[image]
+	if a.machine == nil {
+		return n
+	}
+	if s := a.machine.State(); s.Image == image {
+		n = max(n, s.Version)
+	}
+	return n
+}
+
+// noteHeld takes what the machine has now into the memo.
+func (a *agent) noteHeld() {
+	s := a.machine.State()
+	if s.Image == "" || s.Version == 0 {
+		return
+	}
+	if a.memo.Held == nil {
+		a.memo.Held = map[string]int{}
+	}
+	a.memo.Held[s.Image] = a.newest(s.Image)
+}
+
 // versionName is how a version is called where starts are counted.
 func versionName(image string, version int) string {
 	if version == 0 {
@@ -78,7 +104,6 @@ func (a *agent) session() vhdx.GUID {
 // judge finds out what became of the last hand-off. A version that was started again and again without a sign of health is
 // given up for the one below it, if that is still on the disk.
 func (a *agent) judge(ctx context.Context) error {
-	a.memo = a.recall()
 	s := a.machine.State()
 	seen := chainload.Seen{Version: versionName(s.Image, s.Version), Previous: versionName(s.Image, previous(s)), Now: a.clock.Now()}
 	seen.Ran = !a.memo.Session.IsZero() && a.session() != a.memo.Session
@@ -121,6 +146,7 @@ func (a *agent) handed(m chainload.Method) {
 	s := a.machine.State()
 	a.memo.Health = a.memo.Health.HandedOff(versionName(s.Image, s.Version), m, a.clock.Now())
 	a.memo.Session = a.session()
+	a.noteHeld()
 	if err := a.keep(); err != nil {
 		a.say("journal: %v", err)
 	}

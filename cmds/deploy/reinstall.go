@@ -19,11 +19,7 @@ func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 	if err != nil {
 		return untouched("trust", err)
 	}
-	have := 0
-	if a.machine != nil && a.machine.State().Image == order.Image {
-		have = a.machine.State().Version
-	}
-	if err := src.Allow(ctx, order.Image, have, order.Version); err != nil {
+	if err := src.Allow(ctx, order.Image, a.newest(order.Image), order.Version); err != nil {
 		return untouched("reinstall", err)
 	}
 	var fetched counter
@@ -35,6 +31,12 @@ func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 		return untouched("reinstall", err)
 	}
 	before := a.target.Written()
+	if a.machine != nil {
+		a.noteHeld()
+		if err := a.keep(); err != nil {
+			return a.since(before, "journal", err)
+		}
+	}
 	in, err := diskwriter.Reinstall(ctx, a.target.Files(), &diskwriter.ReinstallRequest{Image: order.Image, Version: order.Version})
 	if err != nil {
 		return a.since(before, "reinstall", err)
@@ -92,6 +94,7 @@ func (a *agent) finish(ctx context.Context, order *protocol.Order, v *install.Ve
 		return unfinished("reinstall", err)
 	}
 	a.deploys, a.noWindows = true, false
+	a.memo.Health = a.memo.Health.Renewed(versionName(order.Image, order.Version))
 	a.say("reinstall: %s version %d is on the disk", order.Image, order.Version)
 	return unfinished("reinstall", a.reopen())
 }

@@ -101,6 +101,52 @@ func TestReinstall(t *testing.T) {
 	}
 }
 
+// Another image in between is no way back to an older version without the admin's signature.
+func TestReinstallIsNoWayBack(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	store, err := image.OpenStore(b.store)
+	b.must(err)
+	base, err := vhdx.OpenChain(filepath.Join(b.dir, "base.vhdx"), nil)
+	b.must(err)
+	defer base.Close()
+	const other = "other"
+	_, err = store.Import(t.Context(), other, image.ChainDisk(base), nil)
+	b.must(err)
+	repo, err := trust.Open(b.store, nil)
+	b.must(err)
+	_, err = repo.Sign(t.Context(), store, time.Now())
+	b.must(err)
+	if code := b.run(); code != exitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.orders.Reinstall = true
+	b.orders.Image, b.orders.Version = other, 1
+	if code := b.run(); code != exitDone {
+		t.Fatalf("to the other image: exit code %d", code)
+	}
+	b.holds(b.v1)
+	b.orders.Image = testImage
+	before := b.digest(prepare.Journal)
+	b.stopped(b.run(), exitUntouched, "no signed order")
+	if b.digest(prepare.Journal) != before {
+		t.Error("the disk was written to")
+	}
+	b.must(repo.SetOrder(t.Context(), store, testImage, 1, time.Now()))
+	if code := b.run(); code != exitDone {
+		t.Fatalf("with the admin's order: exit code %d", code)
+	}
+	b.holds(b.v1)
+}
+
+// A version that does not come up, written anew by an order, is started as often as a new one.
+func TestReinstallCountsAnew(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.startsInVain()
+	b.forgetVersion()
+	b.orders.Reinstall = true
+	b.startsInVain()
+}
+
 // forgetVersion empties the machine's record in the journal.
 func (b *bench) forgetVersion() {
 	b.t.Helper()
