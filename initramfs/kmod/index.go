@@ -22,6 +22,7 @@ type MissingError struct {
 	Dir  string // the folder that was searched
 }
 
+// Error names the module, who needs it, and where it was looked for.
 func (e *MissingError) Error() string {
 	by := ""
 	if e.By != "" {

@@ -36,6 +36,7 @@ type LoadError struct {
 	Err    error
 }
 
+// Error names the module and what the kernel said.
 func (e *LoadError) Error() string { return fmt.Sprintf("driver %s: %v", e.Module, e.Err) }
 
 // Unwrap returns what the kernel said.
