@@ -68,6 +68,7 @@ func (k *Keeper) Reload(force bool) {
 		k.o.OnNote(fmt.Sprintf("lab.yaml as it was stays in force: %v", err))
 	case changed:
 		k.placeAll()
+		k.knowStops()
 		k.o.OnNote("lab.yaml was read anew")
 	default:
 		return
@@ -132,7 +133,7 @@ func (k *Keeper) sleeps(h *Host, now time.Time) bool {
 	if h.Phase != PhaseOutdated && h.Phase != PhaseNever && h.Phase != PhaseSilent && h.Phase != PhaseFailed || len(h.MACs) == 0 {
 		return false
 	}
-	if h.Phase == PhaseFailed && h.Last != nil && h.Last.Tries >= TriesMost {
+	if h.Phase == PhaseFailed && h.Last != nil && (h.Last.Tries >= TriesMost || h.Last.GivenUp) {
 		return false
 	}
 	k.mu.Lock()

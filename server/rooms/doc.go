@@ -13,7 +13,7 @@
 //	it has the version                           nothing; merges and resets as the room says
 //	its disk cannot take an image                nothing
 //	the wave was stopped, or too many failed     nothing
-//	it failed TriesMost times at this target     nothing
+//	it failed TriesMost times at this target     nothing; so, too, if it went back from it by itself
 //	the room in "after" is not healthy yet       nothing
 //	outside of a window, the room not "always"   nothing
 //	what is to do does not fit into the window   nothing
@@ -24,7 +24,9 @@
 //
 // A target comes from the host's pin, else the room's pin in lab.yaml, else the newest promotion of the room. A host or room that is pinned
 // needs no promotion and has no gate. A new promotion forgets the failures of the one before. A machine failed if its report
-// says so, or if Windows does not come up in the version (health failing); a machine that was stopped by the end of the window did not fail.
+// says so, or if Windows does not come up in the version (health failing); a machine that was stopped by the end of the window did not fail. One
+// that was brought to the version and checks in with the one below gave it up (Windows did not come up three times): it has failed from that check-in
+// on, and is left alone until the next promotion. Which failure stopped a wave is told once.
 //
 // # Start slots
 //

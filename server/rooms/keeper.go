@@ -49,6 +49,9 @@ type Keeper struct {
 	pending map[string]*state.Attempt  // decided, not yet durable
 	woken   map[string]time.Time
 	labErr  error
+
+	waves   sync.Mutex      // taken before mu
+	stopped map[string]wave // room → the wave of which the admin knows that failures stopped it
 }
 
 // New makes a Keeper. Run it, too.
@@ -65,6 +68,7 @@ func New(o *Options) (*Keeper, error) {
 	}
 	k.live.since = k.o.Now()
 	k.placeAll()
+	k.knowStops()
 	return k, nil
 }
 
@@ -137,13 +141,15 @@ func (k *Keeper) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order
 	}
 	d := k.decide(c)
 	defer k.settle(in.Machine.Key())
-	_, err = k.o.State.Update(in.Machine.Key(), func(m *state.Machine) error {
+	before := k.o.State.Get(in.Machine.Key())
+	m, err := k.o.State.Update(in.Machine.Key(), func(m *state.Machine) error {
 		record(m, c, &d)
 		return nil
 	})
 	if err != nil {
 		return protocol.Order{}, fmt.Errorf("the order could not be kept: %w", err)
 	}
+	k.noteStop(before, m)
 	k.changed.tell()
 	return d.Order, nil
 }
@@ -182,6 +188,7 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	if c.Goal = k.goal(l, at.room, at.host); c.Goal == nil {
 		return c, nil
 	}
+	c.Attempt = c.judged(m.Attempt)
 	var err error
 	if c.Size, err = k.size(ctx, in, c.Goal); err != nil {
 		// The store lacks the version. Machines start what they have; trying again would only delay that.
@@ -275,6 +282,10 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	}
 	if d.Start || m.Order.Action != d.Order.Action || m.Order.Version != d.Order.Version { // reasons alone change too often
 		m.Remember(c.Now, "order", describe(&d.Order))
+	}
+	if a := c.judged(m.Attempt); a != m.Attempt {
+		m.Attempt = a
+		m.Remember(c.Now, "given up", a.Message)
 	}
 	m.Seen, m.CheckIn, m.Order = c.Now, *c.CheckIn, d.Order
 	if d.Start {
