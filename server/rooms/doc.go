@@ -38,14 +38,27 @@
 //
 // A room that comes after another goes on once Healthy percent of that room's machines have checked in with the version and
 // reported it healthy (those that never checked in do not count), and fewer than Failures of them failed. The gate stays open then. Agents see health at the start
-// after Windows was up, so the first room has to be started twice.
+// after Windows was up, so the first room has to be started twice (see Waking).
+//
+// # Waking
+//
+// In an open window, where "wake" is on, machines that are off are called as there are start slots: each at most every wakeAgain. First those that need
+// their version. When nobody of these is at work, up, or called a moment ago, those follow that have it and would come further by
+// one more start:
+//
+//	the room merges lazily, and the version lies in its slot, or its merge is not finished
+//	another room waits for this one, and nothing is known of the version's health
+//
+// settleMost times in a window at most, spread over it. Nobody is called who says that Windows does not come up. A start by a call goes on into Windows,
+// and health is seen at the start after that: so it needs an image that shuts Windows down when nobody uses it. Where Windows runs on,
+// further calls have no effect, and what is left is done when people start the machine.
 //
 // # Known gaps
 //
 // Machines are who they say they are: with the address of another one a forger can take its order, and make a report in its name. Machines that nobody
 // knows are bounded (UnknownMost). Estimates are rough: the bytes of the plan, the bandwidth of lab.yaml, DiskRate, and Overhead for each start. The
 // bandwidth of a room is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
-// Nobody is woken only to merge, or to show that a version is healthy: the machines of the first room have to start once more, by people or by a
-// task of the image.
+// A machine with versions in both slots says no more about them than one that has merged all (check-in names what lies below one slot): it is not woken to
+// merge. Whether Windows runs is not known; a call may go to a machine that is on.
 // A night's numbers count attempts that ended in it. Wake-up calls are not remembered over a restart.
 package rooms

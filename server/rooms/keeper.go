@@ -47,7 +47,7 @@ type Keeper struct {
 	members map[string]map[string]bool // room → keys of its machines
 	placed  map[string]string          // key → room
 	pending map[string]*state.Attempt  // decided, not yet durable
-	woken   map[string]time.Time
+	woken   map[string]wakes           // by the first MAC address
 	labErr  error
 
 	waves   sync.Mutex      // taken before mu
@@ -59,7 +59,7 @@ func New(o *Options) (*Keeper, error) {
 	if o.Lab == nil || o.State == nil || o.Sizes == nil {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
 	}
-	k := &Keeper{o: *o, pending: map[string]*state.Attempt{}, woken: map[string]time.Time{}}
+	k := &Keeper{o: *o, pending: map[string]*state.Attempt{}, woken: map[string]wakes{}}
 	if k.o.Now == nil {
 		k.o.Now = time.Now
 	}
