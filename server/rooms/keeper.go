@@ -220,11 +220,20 @@ func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal) (Size,
 	if have == g.Version {
 		return Size{}, nil
 	}
-	s, err := k.o.Sizes.Size(ctx, g.Image, have, g.Version)
-	if err != nil && have != 0 { // a version that the store lost: the machine is written anew, if that is allowed
-		s, err = k.o.Sizes.Size(ctx, g.Image, 0, g.Version)
-	}
+	s, _, err := k.between(ctx, g.Image, have, g.Version)
 	return s, err
+}
+
+// between asks for the bytes from one version of an image to another. anew says that the machine is to be written as a whole, if that is allowed: it holds
+// nothing, or a version that the store lost.
+func (k *Keeper) between(ctx context.Context, image string, have, want int) (s Size, anew bool, err error) {
+	if have != 0 {
+		if s, err = k.o.Sizes.Size(ctx, image, have, want); err == nil {
+			return s, false, nil
+		}
+	}
+	s, err = k.o.Sizes.Size(ctx, image, 0, want)
+	return s, true, err
 }
 
 // decide counts the others and decides in one act, so that no slot is given twice.
