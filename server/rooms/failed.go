@@ -17,6 +17,11 @@ func (g *Goal) failed(m *state.Machine) bool {
 	return g.Fits(m.Attempt) && m.Attempt.Result == state.ResultFailed
 }
 
+// suspect says whether a machine, which may be nil, may have failed at any goal.
+func suspect(m *state.Machine) bool {
+	return m != nil && (m.CheckIn.Health == protocol.HealthFailing || m.Attempt != nil && m.Attempt.Result == state.ResultFailed)
+}
+
 // judged returns what the last attempt of a machine comes to by its check-in: a try that had brought it to the goal has failed if the machine went
 // back by itself since. (The next thing that it could say is a report, and until then others would begin.)
 func (c *Case) judged(a *state.Attempt) *state.Attempt {
@@ -71,6 +76,9 @@ func (k *Keeper) wave(l *lab.Lab, room string) (g *Goal, failed int, stopped boo
 
 // noteStop tells the admin when a machine was the one that stops the wave of its room, once: before and now are the machine's states around what it said.
 func (k *Keeper) noteStop(before, now *state.Machine) {
+	if !suspect(before) && !suspect(now) {
+		return
+	}
 	l := k.Lab()
 	at := memberOf(l, &now.CheckIn.Machine, now)
 	g := k.goal(l, at.room, nil)
