@@ -160,7 +160,7 @@ type sizeKey struct {
 // sizesMost bounds what is kept: versions only grow.
 const sizesMost = 1000
 
-// Size implements rooms.Sizes.
+// Size implements rooms.Sizes. A machine that holds the version have plans as its agent does: what its disk has elsewhere it need not fetch.
 func (s *storeSizes) Size(ctx context.Context, name string, have, want int) (rooms.Size, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,7 +168,11 @@ func (s *storeSizes) Size(ctx context.Context, name string, have, want int) (roo
 	if size, ok := s.known[key]; ok {
 		return size, nil
 	}
-	plan, err := image.LoadPlan(ctx, s.store, name, have, want)
+	load := image.LoadLocalPlan
+	if have == 0 {
+		load = image.LoadPlan // nothing on the disk is known
+	}
+	plan, err := load(ctx, s.store, name, have, want)
 	if err != nil {
 		return rooms.Size{}, err
 	}

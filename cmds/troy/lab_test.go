@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"troy/server/rooms"
 	"troy/server/rooms/api"
 	"troy/server/state"
+	"troy/vhdx"
 )
 
 const labYAML = `format: 1
@@ -169,6 +171,58 @@ func TestLabRelease(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	s.allowed(t)
+}
+
+// TestEstimateCopies: an estimate counts what agents fetch. What a machine has elsewhere on its disk it does not.
+func TestEstimateCopies(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	s := serveLab(t, h)
+	h.addMoved(t)
+	whole, err := image.LoadPlan(t.Context(), mustStore(t, h.store), "pc", 2, 3)
+	must(t, err)
+	local, err := image.LoadLocalPlan(t.Context(), mustStore(t, h.store), "pc", 2, 3)
+	must(t, err)
+	bare, err := image.LoadPlan(t.Context(), mustStore(t, h.store), "pc", 0, 3)
+	must(t, err)
+	if local.CopyBytes == 0 || local.FetchBytes >= whole.FetchBytes {
+		t.Fatalf("no copies in %+v", local)
+	}
+	for _, x := range []struct {
+		have         int
+		fetch, write int64
+	}{{2, local.FetchBytes, local.WriteBytes}, {0, bare.FetchBytes, bare.WriteBytes}, {99, bare.FetchBytes, bare.WriteBytes}, {3, 0, 0}} {
+		s.checkIn(t, testMAC, x.have, "")
+		if e := wantJSON[rooms.Estimate](t, exitOK, "promote", "--room", "test", "--dry-run", "pc@3"); e.Fetch != x.fetch || e.Write != x.write {
+			t.Errorf("from version %d: %d to fetch and %d to write, want %d and %d", x.have, e.Fetch, e.Write, x.fetch, x.write)
+		}
+	}
+}
+
+// addMoved publishes a version 3 in which pages of version 2 stand once more, at places that were empty.
+func (h *history) addMoved(t *testing.T) {
+	t.Helper()
+	child := filepath.Join(h.dir, "moved.vhdx")
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, child)
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.PathsResolver(h.child, h.base)})
+	must(t, err)
+	var full, empty []int64
+	for off := int64(0); off+image.PageSize <= int64(len(h.v2)); off += image.PageSize {
+		page := h.v2[off : off+image.PageSize]
+		if len(bytes.TrimLeft(page, "\x00")) == 0 {
+			empty = append(empty, off)
+		} else {
+			full = append(full, off)
+		}
+	}
+	n := min(len(full), len(empty), 200)
+	for i := range n {
+		_, err := c.WriteAt(h.v2[full[i]:full[i]+image.PageSize], empty[i])
+		must(t, err)
+	}
+	must(t, errors.Join(c.Sync(), c.Close()))
+	if m := wantJSON[image.Manifest](t, exitOK, "image", "add", "pc", child); m.Version != 3 || m.Figures.Copied < int64(n)*image.PageSize/2 {
+		t.Fatalf("%d pages moved: %+v", n, m.Figures)
+	}
 }
 
 func mustStore(t *testing.T, dir string) *image.Store {

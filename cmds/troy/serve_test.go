@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -72,5 +73,14 @@ func address(t *testing.T, r io.Reader) string {
 		if err != nil {
 			t.Fatalf("troy serve ended: %s", said.String())
 		}
+	}
+}
+
+// TestDocumentedLimit: docs/check-in.md says how often an address may call.
+func TestDocumentedLimit(t *testing.T) {
+	b, err := os.ReadFile("../../docs/check-in.md")
+	must(t, err)
+	if want := fmt.Sprintf("takes %d calls a second from each IP address", callsPerSecond); !strings.Contains(string(b), want) {
+		t.Errorf("the page does not say %q", want)
 	}
 }

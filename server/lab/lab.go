@@ -55,7 +55,7 @@ type Policy struct {
 	AtClose   AtClose    `yaml:"at_close" about:"what a machine does that is at work when the window closes: stop or finish"`
 	Provision *Provision `yaml:"provision" about:"whether machines without a disk of Troy are made one"`
 	Reinstall *bool      `yaml:"reinstall" about:"write machines anew that hold another image, or a version that nobody knows"`
-	Wake      *bool      `yaml:"wake" about:"wake machines of the room in its windows; default true"`
+	Wake      *bool      `yaml:"wake" about:"wake machines of the room in its windows: for their version, then to merge it or to show its health to a room that waits; default true"`
 	Broadcast []IP       `yaml:"broadcast" about:"directed broadcast addresses of the room's networks, for wake-on-LAN"`
 	After     Name       `yaml:"after" about:"the room that must have a version healthy before this one gets it"`
 }

@@ -6,6 +6,9 @@
 //	POST /v1/progress  Progress → Ack      how far it is (may be lost)
 //	POST /v1/report    Report   → Ack      this is what it did
 //
+// docs/check-in.md describes every member with its bounds, the status codes and an example of each message, for those who write another
+// agent. A test holds it against these types.
+//
 // # Versions
 //
 // Every message carries Protocol. A receiver takes the numbers it knows and refuses others

@@ -99,8 +99,8 @@ func (o *Order) Validate() error {
 		return invalid("merge %q", o.Merge)
 	case (o.Provision != nil) != (o.Action == ActionProvision):
 		return invalid("%s: provision is for that action alone, which needs it", o.Action)
-	case o.Provision != nil && o.Provision.SlotBytes < 0:
-		return invalid("slot_bytes %d", o.Provision.SlotBytes)
+	case o.Provision != nil && (o.Provision.SlotBytes < 0 || o.Provision.SystemBytes < 0):
+		return invalid("slot_bytes %d, system_bytes %d", o.Provision.SlotBytes, o.Provision.SystemBytes)
 	}
 	return nil
 }

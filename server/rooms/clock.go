@@ -3,25 +3,14 @@ package rooms
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"troy/server/lab"
 	"troy/server/state"
 )
 
-const (
-	tickTime  = 10 * time.Second // how often Run looks
-	wakeAgain = 10 * time.Minute // before a machine that stayed off is called again
-	awakeTime = 5 * time.Minute  // a machine that was heard so lately needs no call
-)
-
-// Call is one machine to wake.
-type Call struct {
-	Name      string
-	MACs      []string
-	Broadcast []netip.Addr // directed broadcast addresses; the limited one is always used
-}
+// tickTime is how often Run looks.
+const tickTime = 10 * time.Second
 
 // Run does what needs a clock, until ctx ends. Tick is one round of it.
 func (k *Keeper) Run(ctx context.Context) {
@@ -68,6 +57,7 @@ func (k *Keeper) Reload(force bool) {
 		k.o.OnNote(fmt.Sprintf("lab.yaml as it was stays in force: %v", err))
 	case changed:
 		k.placeAll()
+		k.knowStops()
 		k.o.OnNote("lab.yaml was read anew")
 	default:
 		return
@@ -104,83 +94,6 @@ func (k *Keeper) blocked(name string, c *Case) string {
 		return "no window is open"
 	}
 	return ""
-}
-
-// wakeRoom calls machines that are off and have work to do, as many as there are start slots.
-func (k *Keeper) wakeRoom(ctx context.Context, name string, c *Case) error {
-	if k.o.Waker == nil || !*c.Room.Wake || k.blocked(name, c) != "" {
-		return nil
-	}
-	var calls []Call
-	room := int(c.Room.Wave)
-	for _, e := range k.hosts(c.Lab, name) {
-		h := k.host(c.Lab, e)
-		up := !h.Seen.IsZero() && c.Now.Sub(h.Seen) < awakeTime
-		if h.Phase == PhaseWorking || h.Phase == PhaseWaiting || up && h.Phase != PhaseCurrent {
-			room-- // holds a slot, or is about to
-			continue
-		}
-		if k.sleeps(&h, c.Now) && len(calls) < room {
-			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
-		}
-	}
-	return k.call(ctx, calls)
-}
-
-// sleeps says whether a machine is to be woken for its version.
-func (k *Keeper) sleeps(h *Host, now time.Time) bool {
-	if h.Phase != PhaseOutdated && h.Phase != PhaseNever && h.Phase != PhaseSilent && h.Phase != PhaseFailed || len(h.MACs) == 0 {
-		return false
-	}
-	if h.Phase == PhaseFailed && h.Last != nil && h.Last.Tries >= TriesMost {
-		return false
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return now.Sub(k.woken[h.MACs[0]]) >= wakeAgain
-}
-
-// call wakes machines and remembers that it did.
-func (k *Keeper) call(ctx context.Context, calls []Call) error {
-	if len(calls) == 0 {
-		return nil
-	}
-	k.mu.Lock()
-	for _, c := range calls {
-		k.woken[c.MACs[0]] = k.o.Now()
-	}
-	k.mu.Unlock()
-	if err := k.o.Waker.Wake(ctx, calls); err != nil {
-		return fmt.Errorf("waking: %w", err)
-	}
-	return nil
-}
-
-// WakeNow calls a machine, or all of a room, whatever the time is, and returns how many were called.
-func (k *Keeper) WakeNow(ctx context.Context, room, id string) (int, error) {
-	l := k.Lab()
-	p, ok := l.Room(room)
-	hosts := k.Hosts(room)
-	if id != "" {
-		h, _, err := k.Host(id)
-		if err != nil {
-			return 0, err
-		}
-		hosts = []Host{*h}
-		p, _ = l.Room(h.Room)
-	} else if !ok {
-		return 0, fmt.Errorf("%w: room %q is not in lab.yaml", ErrNotFound, room)
-	}
-	if k.o.Waker == nil {
-		return 0, fmt.Errorf("%w: this server wakes nobody", ErrInvalid)
-	}
-	var calls []Call
-	for _, h := range hosts {
-		if len(h.MACs) > 0 {
-			calls = append(calls, Call{h.Name, h.MACs, p.Addresses()})
-		}
-	}
-	return len(calls), k.call(ctx, calls)
 }
 
 // night begins or brings up to date the record of the window that is open.

@@ -13,7 +13,7 @@
 //	it has the version                           nothing; merges and resets as the room says
 //	its disk cannot take an image                nothing
 //	the wave was stopped, or too many failed     nothing
-//	it failed TriesMost times at this target     nothing
+//	it failed TriesMost times at this target     nothing; so, too, if it went back from it by itself
 //	the room in "after" is not healthy yet       nothing
 //	outside of a window, the room not "always"   nothing
 //	what is to do does not fit into the window   nothing
@@ -24,7 +24,9 @@
 //
 // A target comes from the host's pin, else the room's pin in lab.yaml, else the newest promotion of the room. A host or room that is pinned
 // needs no promotion and has no gate. A new promotion forgets the failures of the one before. A machine failed if its report
-// says so, or if Windows does not come up in the version (health failing); a machine that was stopped by the end of the window did not fail.
+// says so, or if Windows does not come up in the version (health failing); a machine that was stopped by the end of the window did not fail. One
+// that was brought to the version and checks in with the one below gave it up (Windows did not come up three times): it has failed from that check-in
+// on, and is left alone until the next promotion. Which failure stopped a wave is told once.
 //
 // # Start slots
 //
@@ -36,14 +38,27 @@
 //
 // A room that comes after another goes on once Healthy percent of that room's machines have checked in with the version and
 // reported it healthy (those that never checked in do not count), and fewer than Failures of them failed. The gate stays open then. Agents see health at the start
-// after Windows was up, so the first room has to be started twice.
+// after Windows was up, so the first room has to be started twice (see Waking).
+//
+// # Waking
+//
+// In an open window, where "wake" is on, machines that are off are called as there are start slots: each at most every wakeAgain. First those that need
+// their version. When nobody of these is at work, up, or called a moment ago, those follow that have it and would come further by
+// one more start:
+//
+//	the room merges lazily, and the version lies in its slot, or its merge is not finished
+//	another room waits for this one, and nothing is known of the version's health
+//
+// settleMost times in a window at most, spread over it. Nobody is called who says that Windows does not come up. A start by a call goes on into Windows,
+// and health is seen at the start after that: so it needs an image that shuts Windows down when nobody uses it. Where Windows runs on,
+// further calls have no effect, and what is left is done when people start the machine.
 //
 // # Known gaps
 //
 // Machines are who they say they are: with the address of another one a forger can take its order, and make a report in its name. Machines that nobody
 // knows are bounded (UnknownMost). Estimates are rough: the bytes of the plan, the bandwidth of lab.yaml, DiskRate, and Overhead for each start. The
 // bandwidth of a room is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
-// Nobody is woken only to merge, or to show that a version is healthy: the machines of the first room have to start once more, by people or by a
-// task of the image.
+// A machine with versions in both slots says no more about them than one that has merged all (check-in names what lies below one slot): it is not woken to
+// merge. Whether Windows runs is not known; a call may go to a machine that is on.
 // A night's numbers count attempts that ended in it. Wake-up calls are not remembered over a restart.
 package rooms

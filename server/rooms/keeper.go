@@ -47,8 +47,11 @@ type Keeper struct {
 	members map[string]map[string]bool // room → keys of its machines
 	placed  map[string]string          // key → room
 	pending map[string]*state.Attempt  // decided, not yet durable
-	woken   map[string]time.Time
+	woken   map[string]wakes           // by the first MAC address
 	labErr  error
+
+	waves   sync.Mutex      // taken before mu
+	stopped map[string]wave // room → the wave of which the admin knows that failures stopped it
 }
 
 // New makes a Keeper. Run it, too.
@@ -56,7 +59,7 @@ func New(o *Options) (*Keeper, error) {
 	if o.Lab == nil || o.State == nil || o.Sizes == nil {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
 	}
-	k := &Keeper{o: *o, pending: map[string]*state.Attempt{}, woken: map[string]time.Time{}}
+	k := &Keeper{o: *o, pending: map[string]*state.Attempt{}, woken: map[string]wakes{}}
 	if k.o.Now == nil {
 		k.o.Now = time.Now
 	}
@@ -65,6 +68,7 @@ func New(o *Options) (*Keeper, error) {
 	}
 	k.live.since = k.o.Now()
 	k.placeAll()
+	k.knowStops()
 	return k, nil
 }
 
@@ -137,13 +141,15 @@ func (k *Keeper) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order
 	}
 	d := k.decide(c)
 	defer k.settle(in.Machine.Key())
-	_, err = k.o.State.Update(in.Machine.Key(), func(m *state.Machine) error {
+	before := k.o.State.Get(in.Machine.Key())
+	m, err := k.o.State.Update(in.Machine.Key(), func(m *state.Machine) error {
 		record(m, c, &d)
 		return nil
 	})
 	if err != nil {
 		return protocol.Order{}, fmt.Errorf("the order could not be kept: %w", err)
 	}
+	k.noteStop(before, m)
 	k.changed.tell()
 	return d.Order, nil
 }
@@ -182,6 +188,7 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	if c.Goal = k.goal(l, at.room, at.host); c.Goal == nil {
 		return c, nil
 	}
+	c.Attempt = c.judged(m.Attempt)
 	var err error
 	if c.Size, err = k.size(ctx, in, c.Goal); err != nil {
 		// The store lacks the version. Machines start what they have; trying again would only delay that.
@@ -213,11 +220,20 @@ func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal) (Size,
 	if have == g.Version {
 		return Size{}, nil
 	}
-	s, err := k.o.Sizes.Size(ctx, g.Image, have, g.Version)
-	if err != nil && have != 0 { // a version that the store lost: the machine is written anew, if that is allowed
-		s, err = k.o.Sizes.Size(ctx, g.Image, 0, g.Version)
-	}
+	s, _, err := k.between(ctx, g.Image, have, g.Version)
 	return s, err
+}
+
+// between asks for the bytes from one version of an image to another. anew says that the machine is to be written as a whole, if that is allowed: it holds
+// nothing, or a version that the store lost.
+func (k *Keeper) between(ctx context.Context, image string, have, want int) (s Size, anew bool, err error) {
+	if have != 0 {
+		if s, err = k.o.Sizes.Size(ctx, image, have, want); err == nil {
+			return s, false, nil
+		}
+	}
+	s, err = k.o.Sizes.Size(ctx, image, 0, want)
+	return s, true, err
 }
 
 // decide counts the others and decides in one act, so that no slot is given twice.
@@ -275,6 +291,10 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	}
 	if d.Start || m.Order.Action != d.Order.Action || m.Order.Version != d.Order.Version { // reasons alone change too often
 		m.Remember(c.Now, "order", describe(&d.Order))
+	}
+	if a := c.judged(m.Attempt); a != m.Attempt {
+		m.Attempt = a
+		m.Remember(c.Now, "given up", a.Message)
 	}
 	m.Seen, m.CheckIn, m.Order = c.Now, *c.CheckIn, d.Order
 	if d.Start {

@@ -176,20 +176,7 @@ func (g *Goal) Fits(a *state.Attempt) bool {
 	return a != nil && a.Target == g.ID && a.Image == g.Image && a.Version == g.Version
 }
 
-// failed says whether a machine counts as one that failed at this goal: it could not be brought there, or Windows does not come up in it.
-func (g *Goal) failed(m *state.Machine) bool {
-	if m.CheckIn.Image == g.Image && m.CheckIn.Version == g.Version && m.CheckIn.Health == protocol.HealthFailing {
-		return true
-	}
-	return g.Fits(m.Attempt) && m.Attempt.Result == state.ResultFailed
-}
-
-func (c *Case) tired() string {
-	if c.Goal.Fits(c.Attempt) && c.Attempt.Result == state.ResultFailed && c.Attempt.Tries >= TriesMost {
-		return fmt.Sprintf("failed %d times: %s", c.Attempt.Tries, c.Attempt.Message)
-	}
-	return ""
-}
+func (c *Case) tired() string { return c.Goal.tired(c.Attempt) }
 
 func (c *Case) gated() string { return c.Goal.Gate }
 

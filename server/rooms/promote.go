@@ -85,18 +85,18 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 		have := 0
 		if h.m == nil {
 			e.Never++
-		} else if h.m.CheckIn.Image == e.Image {
-			have = h.m.CheckIn.Version
+		} else if now := k.host(l, h); now.Image == e.Image {
+			have = now.Version
 		}
 		if have == e.Version {
 			e.Current++
 			continue
 		}
-		s, err := k.o.Sizes.Size(ctx, e.Image, have, e.Version)
+		s, anew, err := k.between(ctx, e.Image, have, e.Version)
 		if err != nil {
 			return err
 		}
-		if have == 0 {
+		if anew {
 			bare++
 		}
 		e.Fetch, e.Write = e.Fetch+s.Fetch, e.Write+s.Write

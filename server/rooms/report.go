@@ -12,10 +12,11 @@ import (
 // Report takes the report of a machine; it is on the disk when nil is returned. One that is known already changes nothing.
 func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
 	key, now := r.Machine.Key(), k.o.Now()
-	if m := k.o.State.Get(key); m != nil && m.Report != nil && r.ID != "" && m.Report.ID == r.ID {
+	before := k.o.State.Get(key)
+	if before != nil && before.Report != nil && r.ID != "" && before.Report.ID == r.ID {
 		return nil
 	}
-	_, err := k.o.State.Report(key, r.Log, r.Outcome == protocol.OutcomeFailed, func(m *state.Machine) error {
+	m, err := k.o.State.Report(key, r.Log, r.Outcome == protocol.OutcomeFailed || ofGivingUp(before), func(m *state.Machine) error {
 		conclude(m, &r, now)
 		return nil
 	})
@@ -23,9 +24,14 @@ func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
 		return fmt.Errorf("the report could not be kept: %w", err)
 	}
 	k.live.end(key)
-	k.noteStop(key)
+	k.noteStop(before, m)
 	k.changed.tell()
 	return nil
+}
+
+// ofGivingUp says whether the report to come is that of the start at which a machine gave its version up: its log tells why.
+func ofGivingUp(m *state.Machine) bool {
+	return m != nil && m.Attempt != nil && m.Attempt.GivenUp && (m.Report == nil || m.Report.At.Before(m.Attempt.Ended))
 }
 
 // conclude writes a report into a machine's record.
@@ -55,29 +61,4 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 	default:
 		a.Result = state.ResultFailed
 	}
-}
-
-// noteStop tells the admin when a failure was the one that stops a wave.
-func (k *Keeper) noteStop(key string) {
-	k.mu.Lock()
-	room := k.placed[key]
-	k.mu.Unlock()
-	l := k.Lab()
-	p, ok := l.Room(room)
-	m := k.o.State.Get(key)
-	if !ok || m.Attempt == nil || m.Attempt.Result != state.ResultFailed {
-		return
-	}
-	if g := k.goal(l, room, nil); g != nil && g.Fits(m.Attempt) && k.failures(room, g) == int(p.Failures) {
-		k.o.OnNote(fmt.Sprintf("room %s: the wave of %s version %d stopped, %d machines failed; the last one: %s", room, g.Image, g.Version, p.Failures, m.Attempt.Message))
-	}
-}
-
-func (k *Keeper) failures(room string, g *Goal) (n int) {
-	for _, m := range k.machines(room) {
-		if g.failed(m) {
-			n++
-		}
-	}
-	return n
 }

@@ -56,7 +56,8 @@ type Attempt struct {
 	Result  Result          `json:"result,omitempty"`
 	Tries   int             `json:"tries"` // of the same target, this one too
 	Message string          `json:"message,omitempty"`
-	Bytes   int64           `json:"bytes,omitempty"` // fetched, as the report says
+	Bytes   int64           `json:"bytes,omitempty"`    // fetched, as the report says
+	GivenUp bool            `json:"given_up,omitempty"` // the version was on the disk, and the machine went back by itself
 }
 
 // Report is the last report without its log.
@@ -68,7 +69,7 @@ type Report struct {
 // Event is one line of a machine's history.
 type Event struct {
 	At   time.Time `json:"at"`
-	Kind string    `json:"kind"` // order, report, assigned, forgotten
+	Kind string    `json:"kind"` // order, report, given up, assigned, forgotten
 	Text string    `json:"text"`
 }
 

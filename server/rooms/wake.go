@@ -1,0 +1,219 @@
+package rooms
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+const (
+	wakeAgain  = 10 * time.Minute // before a machine that stayed off is called again
+	awakeTime  = 5 * time.Minute  // a machine that was heard so lately needs no call
+	settleMost = 3                // calls of a machine in one window that are not for its version
+)
+
+// Call is one machine to wake.
+type Call struct {
+	Name      string
+	MACs      []string
+	Broadcast []netip.Addr // directed broadcast addresses; the limited one is always used
+}
+
+// wakes is what a Keeper remembers of the calls to a machine.
+type wakes struct {
+	last    time.Time // of all
+	window  time.Time // that began then: settles counts its calls
+	settles int
+}
+
+// wakeRoom calls machines that are off and have work to do, as many as there are start slots: first those that need their version. Once nobody
+// of these is left to wait for, those follow that only have to start once more.
+func (k *Keeper) wakeRoom(ctx context.Context, name string, c *Case) error {
+	if k.o.Waker == nil || !*c.Room.Wake || k.blocked(name, c) != "" {
+		return nil
+	}
+	all := k.hosts(c.Lab, name)
+	calls, served := k.toServe(c, all)
+	if served {
+		calls = k.toSettle(name, c, all)
+	}
+	return k.call(ctx, calls)
+}
+
+// toServe lists the machines to call for their version. served says that there are none, and that none is at work or was called a moment ago: who
+// does not answer holds up nobody.
+func (k *Keeper) toServe(c *Case, all []entry) (calls []Call, served bool) {
+	room := int(c.Room.Wave)
+	served = true
+	for _, e := range all {
+		h := k.host(c.Lab, e)
+		up := !h.Seen.IsZero() && c.Now.Sub(h.Seen) < awakeTime
+		switch {
+		case h.Phase == PhaseWorking, h.Phase == PhaseWaiting, up && lacks(&h):
+			room-- // holds a slot, or is about to
+			served = false
+		case !lacks(&h) || len(h.MACs) == 0:
+		case c.Now.Sub(k.wakes(&h).last) < wakeAgain:
+			served = served && c.Now.Sub(k.wakes(&h).last) >= awakeTime
+		default:
+			served = false
+			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
+		}
+	}
+	return firsts(calls, room), served
+}
+
+// firsts cuts a list to the start slots that are left.
+func firsts(calls []Call, room int) []Call { return calls[:min(len(calls), max(room, 0))] }
+
+// lacks says whether a machine needs a start to get its version, and may have one.
+func lacks(h *Host) bool {
+	switch h.Phase {
+	case PhaseOutdated, PhaseNever, PhaseSilent:
+		return true
+	case PhaseFailed:
+		return h.Last == nil || h.Last.Tries < TriesMost && !h.Last.GivenUp
+	}
+	return false
+}
+
+// toSettle lists the machines to call that have their version and would come further by one more start. The agent sees at a start what became of Windows
+// since the last one, merges, and starts Windows, which runs until somebody, or a task of the image, shuts it down. A call to a machine that
+// runs has no effect; so the calls are spread over the window.
+func (k *Keeper) toSettle(name string, c *Case, all []entry) (calls []Call) {
+	closes, open := c.hours().Closes(c.Now)
+	if !open || closes.Sub(c.Now) < wakeAgain {
+		return nil // what it would do does not fit
+	}
+	began, _ := c.hours().Began(c.Now)
+	pause := max(closes.Sub(began)/(settleMost+1), wakeAgain)
+	lazy, awaited := protocol.Merge(c.Room.Merge) == protocol.MergeLazy, k.awaited(c.Lab, name, c.Goal)
+	room := int(c.Room.Wave)
+	for _, e := range all {
+		h := k.host(c.Lab, e)
+		if h.Phase != PhaseCurrent || len(h.MACs) == 0 {
+			continue
+		}
+		w := k.wakes(&h)
+		called := c.Now.Sub(w.last)
+		switch {
+		case called < awakeTime, k.tells(h.Key, c.Now):
+			room-- // starts, or merges
+		case called < pause, c.Now.Sub(h.Seen) < awakeTime, w.window.Equal(began) && w.settles >= settleMost:
+		case unsettled(e.m, lazy, awaited):
+			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
+		}
+	}
+	calls = firsts(calls, room)
+	k.countSettles(calls, began)
+	return calls
+}
+
+// tells says whether a machine that is not at work told a moment ago how far it is: with a merge.
+func (k *Keeper) tells(key string, now time.Time) bool {
+	v, ok := k.live.get(key)
+	return ok && now.Sub(v.At) < awakeTime
+}
+
+// awaited says whether another room waits until this one has its version healthy.
+func (k *Keeper) awaited(l *lab.Lab, name string, g *Goal) bool {
+	for _, other := range l.RoomNames() {
+		t := k.o.State.Room(other).Current()
+		if other != name && t != nil && t.After == name && !t.Open && t.Stopped == "" && t.Image == g.Image && t.Version == g.Version {
+			return true
+		}
+	}
+	return false
+}
+
+// unsettled says whether a start would bring a machine further that has its version: lazy, it can merge it, or show that it may be merged; awaited, it
+// can show its health. What is known is the last check-in, and the report of that start. One that says that Windows does not come up is for people:
+// each further start would bring it nearer to giving up.
+func unsettled(m *state.Machine, lazy, awaited bool) bool {
+	in, ended := &m.CheckIn, m.Report != nil && m.Report.At.Equal(m.Seen)
+	if ended && m.Report.Version != 0 && (m.Report.Image != in.Image || m.Report.Version != in.Version) {
+		// It came to the version after it had checked in. Into a slot, unless it was written anew, or went back to what lay below.
+		return awaited || lazy && m.Order.Action == protocol.ActionDeploy && m.Order.Version != in.Previous
+	}
+	through := ended && m.Report.Outcome != protocol.OutcomeFailed && (m.Order.Until.IsZero() || m.Report.At.Before(m.Order.Until))
+	switch {
+	case in.Health == protocol.HealthFailing || in.Detail != "":
+		return false
+	case in.Merging, in.Health == protocol.HealthGood && in.Previous != 0:
+		return lazy && !through // the rest was merged in that start, if there was time
+	case in.Health == protocol.HealthUnknown:
+		return awaited || lazy && in.Previous != 0
+	}
+	return false
+}
+
+// wakes returns what is known of the calls to a machine that has MAC addresses.
+func (k *Keeper) wakes(h *Host) wakes {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.woken[h.MACs[0]]
+}
+
+// countSettles counts calls that are not for the version.
+func (k *Keeper) countSettles(calls []Call, window time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range calls {
+		w := k.woken[c.MACs[0]]
+		if !w.window.Equal(window) {
+			w.window, w.settles = window, 0
+		}
+		w.settles++
+		k.woken[c.MACs[0]] = w
+	}
+}
+
+// call wakes machines and remembers that it did.
+func (k *Keeper) call(ctx context.Context, calls []Call) error {
+	if len(calls) == 0 {
+		return nil
+	}
+	k.mu.Lock()
+	for _, c := range calls {
+		w := k.woken[c.MACs[0]]
+		w.last = k.o.Now()
+		k.woken[c.MACs[0]] = w
+	}
+	k.mu.Unlock()
+	if err := k.o.Waker.Wake(ctx, calls); err != nil {
+		return fmt.Errorf("waking: %w", err)
+	}
+	return nil
+}
+
+// WakeNow calls a machine, or all of a room, whatever the time is, and returns how many were called.
+func (k *Keeper) WakeNow(ctx context.Context, room, id string) (int, error) {
+	l := k.Lab()
+	p, ok := l.Room(room)
+	hosts := k.Hosts(room)
+	if id != "" {
+		h, _, err := k.Host(id)
+		if err != nil {
+			return 0, err
+		}
+		hosts = []Host{*h}
+		p, _ = l.Room(h.Room)
+	} else if !ok {
+		return 0, fmt.Errorf("%w: room %q is not in lab.yaml", ErrNotFound, room)
+	}
+	if k.o.Waker == nil {
+		return 0, fmt.Errorf("%w: this server wakes nobody", ErrInvalid)
+	}
+	var calls []Call
+	for _, h := range hosts {
+		if len(h.MACs) > 0 {
+			calls = append(calls, Call{h.Name, h.MACs, p.Addresses()})
+		}
+	}
+	return len(calls), k.call(ctx, calls)
+}
