@@ -10,7 +10,7 @@ export CGO_ENABLED := 0
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g 7zip libhivex-bin gdisk mtools dosfstools fdisk xorriso \
-        dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl
+        dnsmasq-base iproute2 mmdebstrap e2fsprogs rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
 KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')
 

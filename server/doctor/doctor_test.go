@@ -187,20 +187,34 @@ func TestOwners(t *testing.T) {
 			}
 		}
 	}
-	if l := levels(checkOwners(dir), "owner"); !slices.Equal(l, []Level{Good}) {
+	if l := levels(checkOwners(dir, ""), "owner"); !slices.Equal(l, []Level{Good}) {
 		t.Errorf("all of root: %v", l)
 	}
 	own(nobody, around)
-	if all := checkOwners(dir); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Do, "chown -R "+userName(nobody)+": "+dir) {
+	if all := checkOwners(dir, ""); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Do, "chown -R "+userName(nobody)+": "+dir) {
 		t.Errorf("made by root in another's folder: %v", all)
 	}
 	own(nobody, dir, filepath.Join(dir, "keys"), filepath.Join(dir, "keys/online"), key)
-	if l := levels(checkOwners(dir), "owner"); !slices.Equal(l, []Level{Good}) {
+	if l := levels(checkOwners(dir, ""), "owner"); !slices.Equal(l, []Level{Good}) {
 		t.Errorf("all of one: %v", l)
 	}
 	own(0, key)
-	if all := checkOwners(dir); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Text, key+" belongs to root") {
+	if all := checkOwners(dir, ""); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Text, key+" belongs to root") {
 		t.Errorf("a key of root's: %v", all)
+	}
+	own(nobody, key)
+	tls := t.TempDir()
+	if err := certs.Init(tls, []string{"server.example"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if all := checkOwners(dir, tls); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Text, certs.FileServerKey+" belongs to root") {
+		t.Errorf("a certificate of root's: %v", all)
+	}
+	if err := os.Chmod(filepath.Join(tls, certs.FileServerKey), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if l := levels(checkOwners(dir, tls), "owner"); !slices.Equal(l, []Level{Good}) {
+		t.Errorf("a key that a group may read: %v", l)
 	}
 }
 
