@@ -146,7 +146,7 @@ refused() {
 	kill $!
 	until_ok systemctl is-active troy
 	systemctl stop troy
-	must chown root $store/keys/online/timestamp.key # as a command of root's leaves it
+	must troy key rotate --store $store timestamp # as root
 	troy doctor $store >/tmp/out
 	[ $? = 5 ] || fail "the doctor is content"
 	has 'FAULT.*timestamp.key belongs to root, the store to troy'
@@ -154,9 +154,14 @@ refused() {
 	must systemctl start troy
 }
 
-# Signing while it runs; and the service renews what it can by itself.
+# Signing while it runs, with the admin's keys on a stick; and the service renews what it can by itself, without them.
 signing() {
-	must as_troy key order --store $store win11-lab 1
+	must as_troy key list --store $store
+	mkdir /tmp/images/stick
+	mv $store/keys/root.key $store/keys/targets.key /tmp/images/stick
+	chown -R troy: /tmp/images/stick
+	! as_troy key order --store $store win11-lab 1 || fail "signed without a key"
+	must as_troy key order --store $store --keys /tmp/images/stick win11-lab 1
 	before=$(timestamp)
 	must date -s '+8 days'
 	must systemctl restart troy
@@ -175,6 +180,7 @@ upgrade() {
 	case $(readlink "/proc/$(pid)/exe") in *deleted*) fail "the old program runs" ;; esac
 	must shows 'test-01 .*win11-lab@1'
 	must grep -- '--boot' /etc/default/troy
+	must systemctl is-enabled troy
 }
 
 remove() {
