@@ -11,6 +11,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g 7zip libhivex-bin gdisk mtools dosfstools fdisk xorriso \
         dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl
+SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps # a Debian with systemd, and a container, for the tests of packaging
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
 KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')
 
@@ -56,6 +57,7 @@ fuzz:
 	for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} -fuzzminimizetime 1x $$p || exit 1; done; done
 bench: deps
 	go test -run '^$$' -bench . -benchtime 1s -timeout 2h ./...
+soak: DEBS += $(SOAK_DEBS)
 soak: deps
 	TROY_SOAK=1 go test -count=1 -p 1 -timeout 24h ./...
 initramfs media: deps

@@ -14,7 +14,7 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 chmod 755 "$tree"
 
-mkdir -p "$out" "$tree/usr/bin" "$tree/DEBIAN"
+mkdir -p "$out" "$tree/usr/bin" "$tree/etc/troy" "$tree/DEBIAN"
 (cd "$top" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$tree/usr/bin/troy" ./cmds/troy)
 install -D -m 644 "$here/troy.service" "$tree/usr/lib/systemd/system/troy.service"
 install -D -m 644 "$here/troy.sysusers" "$tree/usr/lib/sysusers.d/troy.conf"

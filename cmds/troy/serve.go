@@ -117,6 +117,9 @@ func runServe(ctx context.Context, c *call) error {
 	}
 	defer w.close()
 	w.told(what, l)
+	if err := notifyReady(); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	err = w.run(ctx, l)
 	bytes, requests := s.Served()
 	fmt.Fprintf(c.stdout, "served %s (%d bytes) in %d requests\n", progress.Bytes(bytes), bytes, requests)

@@ -32,6 +32,10 @@ func TestServeFront(t *testing.T) {
 	wantTroy(t, exitOK, "login", "--password-file", secret, "admin", h.store)
 	wantTroy(t, exitUsage, "serve", "--lab", lab, "--boot", h.dir, "--address", "x", "--listen", "127.0.0.1:0", h.store)
 
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(h.dir, "notify"), Net: "unixgram"})
+	must(t, err)
+	defer manager.Close()
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(h.dir, "notify"))
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	out, ended := &screen{}, make(chan int, 1)
@@ -40,6 +44,11 @@ func TestServeFront(t *testing.T) {
 	}()
 	out.wait(t, "status page at")
 	base := regexp.MustCompile(`https://127\S+[0-9]`).FindString(out.text.String())
+	note := make([]byte, 100)
+	must(t, manager.SetReadDeadline(time.Now().Add(20*time.Second)))
+	if n, err := manager.Read(note); err != nil || string(note[:n]) != "READY=1" {
+		t.Errorf("the service manager heard %q, %v", note[:n], err)
+	}
 
 	b, err := os.ReadFile(filepath.Join(ca, "ca.crt"))
 	must(t, err)

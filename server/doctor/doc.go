@@ -12,6 +12,7 @@
 //	cert        it fits its key and authority, holds, and has the addresses of this machine
 //	clock       the kernel is synchronised, and the year is not before that of the program
 //	space       of the folders that the server writes to
+//	owner       of what the server needs in a store, and of the certificate's key, is whom the store belongs to, and not root in another's folder
 //
 // # Known gaps
 //

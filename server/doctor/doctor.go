@@ -77,6 +77,7 @@ func Check(ctx context.Context, o *Options) (all []Finding) {
 	all = append(all, checkClock(o.Now, o.Built))
 	for _, dir := range o.Folders {
 		all = append(all, checkSpace(dir))
+		all = append(all, checkOwners(dir, o.Certs)...)
 	}
 	return all
 }

@@ -168,12 +168,62 @@ func TestClockAndSpace(t *testing.T) {
 	}
 }
 
+func TestOwners(t *testing.T) {
+	const nobody = 65534
+	around := t.TempDir()
+	dir := filepath.Join(around, "store")
+	key := filepath.Join(dir, "keys/online/timestamp.key")
+	if err := os.MkdirAll(filepath.Dir(key), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(key, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	own := func(uid int, paths ...string) {
+		t.Helper()
+		for _, p := range paths {
+			if err := os.Chown(p, uid, -1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if l := levels(checkOwners(dir, ""), "owner"); !slices.Equal(l, []Level{Good}) {
+		t.Errorf("all of root: %v", l)
+	}
+	own(nobody, around)
+	if all := checkOwners(dir, ""); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Do, "chown -R "+userName(nobody)+": "+dir) {
+		t.Errorf("made by root in another's folder: %v", all)
+	}
+	own(nobody, dir, filepath.Join(dir, "keys"), filepath.Join(dir, "keys/online"), key)
+	if l := levels(checkOwners(dir, ""), "owner"); !slices.Equal(l, []Level{Good}) {
+		t.Errorf("all of one: %v", l)
+	}
+	own(0, key)
+	if all := checkOwners(dir, ""); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Text, key+" belongs to root") {
+		t.Errorf("a key of root's: %v", all)
+	}
+	own(nobody, key)
+	tls := t.TempDir()
+	if err := certs.Init(tls, []string{"server.example"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if all := checkOwners(dir, tls); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Text, certs.FileServerKey+" belongs to root") {
+		t.Errorf("a certificate of root's: %v", all)
+	}
+	if err := os.Chmod(filepath.Join(tls, certs.FileServerKey), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if l := levels(checkOwners(dir, tls), "owner"); !slices.Equal(l, []Level{Good}) {
+		t.Errorf("a key that a group may read: %v", l)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	all := Check(context.Background(), &Options{Ports: []Port{{"udp", 0, "any"}}, Boot: t.TempDir(), Folders: []string{t.TempDir()}, Now: time.Now()})
 	if Worst(all) != Fault {
 		t.Errorf("without boot files: %v", Worst(all))
 	}
-	for _, check := range []string{"ports", "firewall", "addresses", "boot", "clock", "space"} {
+	for _, check := range []string{"ports", "firewall", "addresses", "boot", "clock", "space", "owner"} {
 		if len(levels(all, check)) == 0 {
 			t.Errorf("%s was not looked at", check)
 		}

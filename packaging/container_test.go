@@ -1,0 +1,39 @@
+package packaging
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+)
+
+// The container is built and serves as its head says: with nothing in it but the program, its root read-only, as a user of its own with one capability.
+// The image with Go is not fetched: this machine's Go stands for it.
+func TestContainer(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1: it needs podman, and root")
+		return
+	}
+	top, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "testdata/container.sh", top, t.TempDir(),
+		run(t, "go", "env", "GOROOT"), run(t, "go", "env", "GOMODCACHE"), run(t, "go", "env", "GOCACHE"))
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`files: data/ troy `, `Uid:\s65532\s65532\s65532\s65532`, `CapEff:\s0000000000000400`, `CapBnd:\s0000000000000400`,
+		`read-only file system; /x.vhdx was not made`, `"action":"none"`, `test-01`, `network boot from /data/net`, `served .* in .* requests`, `ended with 0`} {
+		if !regexp.MustCompile(want).Match(out) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
