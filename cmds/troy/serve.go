@@ -24,69 +24,107 @@ func serveCommand() command {
 	}
 }
 
+// serveFlags are those of "troy serve" about the store and what machines are told, and frontFlags.
+type serveFlags struct {
+	listen, image, merge, lab, log    string
+	version                           int
+	rate                              float64
+	provision, wipe, reinstall, reset bool
+	agent, retry                      bool
+	around                            *frontFlags
+}
+
+func newServeFlags(fs flagSet) *serveFlags {
+	f := &serveFlags{}
+	fs.StringVar(&f.listen, "listen", ":8080", "`address` to listen on")
+	fs.StringVar(&f.image, "image", "", "image that the machines get (default: the only one)")
+	fs.IntVar(&f.version, "version", 0, "version that they get (default: the newest)")
+	fs.StringVar(&f.merge, "merge", "lazy", "merge policy: `lazy` or now")
+	fs.Float64Var(&f.rate, "rate", 0, "most `megabits` per second of the store's bytes, shared evenly by the machines (0: no limit)")
+	fs.BoolVar(&f.provision, "provision", false, "make an empty disk of a machine without one of Troy into its disk")
+	fs.BoolVar(&f.wipe, "wipe", false, "with --provision: also one that holds something, where troy key wipe permits it")
+	fs.BoolVar(&f.reinstall, "reinstall", false, "write machines anew that hold another image, or a version that nobody knows")
+	fs.BoolVar(&f.reset, "reset", false, "throw away at each start what was changed in Windows since the last one")
+	fs.BoolVar(&f.agent, "agent", false, "bring the current release of the agent (troy agent) to the machines' own disks")
+	fs.BoolVar(&f.retry, "retry", false, "have machines try again a version that they gave up, because Windows did not come up")
+	fs.StringVar(&f.lab, "lab", "", "`file` lab.yaml that says which rooms get what and when, in place of --image and the flags about it")
+	fs.StringVar(&f.log, "log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
+	f.around = newFrontFlags(fs)
+	return f
+}
+
+// check refuses what does not go together.
+func (f *serveFlags) check(fs flagSet) error {
+	if m := protocol.Merge(f.merge); m != protocol.MergeLazy && m != protocol.MergeNow {
+		return &usageError{fmt.Sprintf("--merge %q: want lazy or now", f.merge)}
+	}
+	if !(f.rate >= 0 && f.rate <= 1e6) {
+		return &usageError{fmt.Sprintf("--rate %v: want megabits per second, or 0", f.rate)}
+	}
+	if f.lab == "" {
+		return nil
+	}
+	return onlyFlags(fs, append([]string{"lab", "listen", "rate", "log"}, frontFlagNames()...)...)
+}
+
 func runServe(ctx context.Context, c *call) error {
 	fs := c.flags()
-	listen := fs.String("listen", ":8080", "`address` to listen on")
-	name := fs.String("image", "", "image that the machines get (default: the only one)")
-	number := fs.Int("version", 0, "version that they get (default: the newest)")
-	merge := fs.String("merge", "lazy", "merge policy: `lazy` or now")
-	rate := fs.Float64("rate", 0, "most `megabits` per second of the store's bytes, shared evenly by the machines (0: no limit)")
-	provision := fs.Bool("provision", false, "make an empty disk of a machine without one of Troy into its disk")
-	wipe := fs.Bool("wipe", false, "with --provision: also one that holds something, where troy key wipe permits it")
-	reinstall := fs.Bool("reinstall", false, "write machines anew that hold another image, or a version that nobody knows")
-	reset := fs.Bool("reset", false, "throw away at each start what was changed in Windows since the last one")
-	agent := fs.Bool("agent", false, "bring the current release of the agent (troy agent) to the machines' own disks")
-	retry := fs.Bool("retry", false, "have machines try again a version that they gave up, because Windows did not come up")
-	labName := fs.String("lab", "", "`file` lab.yaml that says which rooms get what and when, in place of --image and the flags about it")
-	logName := fs.String("log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
-	around := newFrontFlags(fs)
+	f := newServeFlags(fs)
 	args, err := c.parse(fs, 1, 1)
+	if err == nil {
+		err = f.check(fs)
+	}
 	if err != nil {
 		return err
-	}
-	policy := protocol.Merge(*merge)
-	if policy != protocol.MergeLazy && policy != protocol.MergeNow {
-		return &usageError{fmt.Sprintf("--merge %q: want lazy or now", *merge)}
-	}
-	if !(*rate >= 0 && *rate <= 1e6) {
-		return &usageError{fmt.Sprintf("--rate %v: want megabits per second, or 0", *rate)}
-	}
-	if *labName != "" {
-		if err := onlyFlags(fs, append([]string{"lab", "listen", "rate", "log"}, frontFlagNames()...)...); err != nil {
-			return err
-		}
 	}
 	store, err := image.OpenStore(args[0])
 	if err != nil {
 		return err
 	}
-	o := &server.Options{Dir: args[0], Bandwidth: int64(*rate * 1e6 / 8)}
-	what, lab := "the rooms of "+clean(*labName), (*labServer)(nil)
-	if *labName != "" {
-		if lab, err = c.openLab(store, args[0], *labName, o); err != nil {
+	o := &server.Options{Dir: args[0], Bandwidth: int64(f.rate * 1e6 / 8)}
+	what, lab := "the rooms of "+clean(f.lab), (*labServer)(nil)
+	if f.lab != "" {
+		if lab, err = c.openLab(store, args[0], f.lab, o); err != nil {
 			return err
 		}
 		defer lab.state.Close()
-	} else {
-		orders, err := fixedOrders(ctx, store, *name, *number, policy)
-		if err != nil {
-			return err
-		}
-		orders.Reinstall, orders.Reset = *reinstall, *reset
-		orders.Retry = *retry
-		if *agent {
-			orders.Agent = func() string { return c.currentAgent(store) }
-		}
-		if *provision {
-			orders.Provision = &protocol.Provision{Wipe: *wipe}
-		}
-		o.Orders, what = orders, orders.Image+" to every machine"
+	} else if what, err = c.fixOrders(ctx, f, store, o); err != nil {
+		return err
 	}
-	log, err := openEventLog(*logName)
+	log, err := openEventLog(f.log)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
+	c.tell(o, log)
+	s, err := server.New(o)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	c.keepSigned(ctx, args[0])
+	return c.serveAll(ctx, f, what, lab, o, s)
+}
+
+// fixOrders has every machine told the same, and says what.
+func (c *call) fixOrders(ctx context.Context, f *serveFlags, store *image.Store, o *server.Options) (what string, err error) {
+	orders, err := fixedOrders(ctx, store, f.image, f.version, protocol.Merge(f.merge))
+	if err != nil {
+		return "", err
+	}
+	orders.Reinstall, orders.Reset, orders.Retry = f.reinstall, f.reset, f.retry
+	if f.agent {
+		orders.Agent = func() string { return c.currentAgent(store) }
+	}
+	if f.provision {
+		orders.Provision = &protocol.Provision{Wipe: f.wipe}
+	}
+	o.Orders = orders
+	return orders.Image + " to every machine", nil
+}
+
+// tell shows what happens, and keeps it in the log.
+func (c *call) tell(o *server.Options, log *eventLog) {
 	o.OnServed = func(name string, bytes int64) { log.add(event{Served: &served{name, bytes}}) }
 	o.OnCheckIn = func(in protocol.CheckIn, o protocol.Order, err error) {
 		c.sayCheckIn(in, o, err)
@@ -96,22 +134,20 @@ func runServe(ctx context.Context, c *call) error {
 		c.sayReport(r)
 		log.add(event{Report: &r})
 	}
-	s, err := server.New(o)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	c.keepSigned(ctx, args[0])
-	l, err := net.Listen("tcp", *listen)
+}
+
+// serveAll opens the ports and serves until ctx ends.
+func (c *call) serveAll(ctx context.Context, f *serveFlags, what string, lab *labServer, o *server.Options, s *server.Server) error {
+	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return err
 	}
 	if lab != nil {
 		if err := lab.run(ctx, l); err != nil {
-			return err
+			return errors.Join(err, l.Close())
 		}
 	}
-	w, err := c.openFront(around, lab, o, s, l)
+	w, err := c.openFront(f.around, lab, o, s, l)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
