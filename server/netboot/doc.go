@@ -28,11 +28,12 @@
 //
 // # Known gaps
 //
-// Debian's GRUB looks for its files (grub.cfg, kernel) at the server that the site's DHCP answer names as next-server (siaddr), and knows nothing of proxyDHCP:
-// shim and GRUB arrive, and then ask the DHCP server. So with Options.Shim (Secure Boot on) the site's DHCP server has to name this one as next-server;
-// iPXE and UEFI HTTP boot need nothing of it. That this is enough was not tried with proxyDHCP (shim and GRUB by PXE with Secure Boot were, without it).
+// GRUB before 2.12 (Debian 12 has 2.06) looks for its files (grub.cfg, kernel) at the server that the site's DHCP answer names as next-server (siaddr), and knows
+// nothing of proxyDHCP: shim and GRUB arrive, and then ask the DHCP server. With Options.Shim the site's DHCP server then has to name this one as
+// next-server, and nothing else; Advice says so. GRUB 2.12 takes the proxy's word. Both were tried in qemu-tests (soak) with Secure Boot enforced, as was UEFI
+// HTTP boot of troy.iso.
 //
-// IPv4 only. BIOS, 32-bit and ARM clients get no answer. UEFI HTTP boot with Secure Boot on needs troy.iso in place of troy.efi. The answer to a
+// IPv4 only. BIOS, 32-bit and ARM clients get no answer. The answer to a
 // relay's question names the address on the interface that heard it, which a server with several addresses on one card may not want: see Options.Address.
 // TFTP through NAT does not work (its transfers use ports of their own). The tests here speak as firmware does, and load with curl;
 // real firmware boots from it in qemu-tests (soak).
