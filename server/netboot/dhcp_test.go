@@ -169,7 +169,7 @@ func TestNewWantsBootFiles(t *testing.T) {
 	if _, err := New(&Options{Dir: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("no folder: no error")
 	}
-	if a := DHCPAdvice(selfAddr, 8080); !strings.Contains(a, "10.77.0.2\n") || !strings.Contains(a, "http://10.77.0.2:8080/boot/troy.efi") {
+	if a := DHCPAdvice(selfAddr, 8080); !strings.Contains(a, "10.77.0.2\n") || !strings.Contains(a, "http://10.77.0.2:8080/boot/troy.efi,\n") || !strings.Contains(a, "http://10.77.0.2:8080/boot/troy.iso where") {
 		t.Errorf("advice: %s", a)
 	}
 }

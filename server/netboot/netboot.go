@@ -143,6 +143,7 @@ func DHCPAdvice(self netip.Addr, httpPort int) string {
 	return fmt.Sprintf(`set at the DHCP server, for clients of x86-64 UEFI (option 93 is 7 or 9):
   option 66 (TFTP server name, next-server)   %[1]s
   option 67 (boot file name)                  %[2]s
-and for UEFI HTTP boot (option 93 is 16): option 60 HTTPClient, option 67 %[3]s%[4]s
-`, self, FileShim, s.url(self), FileUKI)
+and for UEFI HTTP boot (option 93 is 16): option 60 HTTPClient, option 67 %[3]s%[4]s,
+  or %[3]s%[5]s where Secure Boot is on
+`, self, FileShim, s.url(self), FileUKI, FileISO)
 }
