@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -57,30 +58,33 @@ func run(args []string, out io.Writer) int {
 // parse reads the kernel command line first, then flags, so that a person at the rescue shell has the last word.
 func (o *options) parse(args []string, out io.Writer) error {
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without /proc there are only flags
-	config, _ := os.ReadFile(filepath.Join(o.media, "config"))
+	config, err := os.ReadFile(filepath.Join(o.media, "config"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(out, "deploy: boot media: %v; going on without\n", err)
+	}
 	text := string(config) + "\n" + string(cmdline)
 	if err := o.parseKernel(text); err != nil {
 		fmt.Fprintf(out, "deploy: kernel command line: %v; going on without\n", err)
 	}
-	fs := flag.NewFlagSet("deploy", flag.ContinueOnError)
-	fs.SetOutput(out)
+	flags := flag.NewFlagSet("deploy", flag.ContinueOnError)
+	flags.SetOutput(out)
 	var words []string
 	word := func(key string) func(string) error {
 		return func(value string) error { words = append(words, key+"="+value); return nil }
 	}
-	fs.Func("server", "`URL` of the server", word("troy.server"))
-	fs.Func("ip", "static `address` instead of DHCP, such as 192.0.2.10/24,gw=192.0.2.1", word("troy.ip"))
-	fs.StringVar(&o.disk, "disk", o.disk, "work on this disk or image `file` only")
-	fs.BoolVar(&o.unsigned, "unsigned", o.unsigned, "do not check signatures")
-	fs.BoolVar(&o.shell, "shell", o.shell, "stay here at the end instead of restarting the machine")
-	noNet := fs.Bool("no-link", false, "the network is up already")
-	noHandOff := fs.Bool("no-handoff", false, "do not hand the machine to Windows")
-	fs.IntVar(&o.workers, "workers", 0, "ranges fetched at once (default 8)")
-	if err := fs.Parse(args); err != nil {
+	flags.Func("server", "`URL` of the server", word("troy.server"))
+	flags.Func("ip", "static `address` instead of DHCP, such as 192.0.2.10/24,gw=192.0.2.1", word("troy.ip"))
+	flags.StringVar(&o.disk, "disk", o.disk, "work on this disk or image `file` only")
+	flags.BoolVar(&o.unsigned, "unsigned", o.unsigned, "do not check signatures")
+	flags.BoolVar(&o.shell, "shell", o.shell, "stay here at the end instead of restarting the machine")
+	noNet := flags.Bool("no-link", false, "the network is up already")
+	noHandOff := flags.Bool("no-handoff", false, "do not hand the machine to Windows")
+	flags.IntVar(&o.workers, "workers", 0, "ranges fetched at once (default 8)")
+	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if fs.NArg() > 0 {
-		return fmt.Errorf("unknown argument %q", fs.Arg(0))
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
 	if len(words) > 0 {
 		last := strings.Join(words, " ")

@@ -16,10 +16,9 @@ const mediaDir = "/etc/troy"
 
 // media is what the boot media carry besides programs. Everything may be absent.
 type media struct {
-	config string         // words as on the kernel command line, which overrides them
-	root   []byte         // TUF root metadata: whose signatures count
-	ca     *x509.CertPool // who signs the servers' certificates; nil = the system's
-	built  time.Time      // when the media were made: no time before is believed
+	root  []byte         // TUF root metadata: whose signatures count
+	ca    *x509.CertPool // who signs the servers' certificates; nil = the system's
+	built time.Time      // when the media were made: no time before is believed
 }
 
 // released is the time used for media that do not say when they were made.
@@ -36,7 +35,7 @@ func readMedia(dir string) (media, error) {
 		}
 		return b
 	}
-	m.config, m.root = string(read("config")), read("root.json")
+	m.root = read("root.json")
 	if pem := read("ca.pem"); pem != nil {
 		m.ca = x509.NewCertPool()
 		if !m.ca.AppendCertsFromPEM(pem) {

@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-
-	"golang.org/x/sys/unix"
 
 	"troy/chainload/bootfiles"
 	"troy/diskwriter/target"
@@ -74,14 +71,6 @@ func (a *agent) disks() ([]target.DiskInfo, error) {
 
 // makeDisk makes partitions, volume and files, and goes on as a reinstall does.
 func (a *agent) makeDisk(ctx context.Context, src *trust.Source, order *protocol.Order, path string, o *target.BareOptions) error {
-	if a.o.linkUp { // in the initramfs
-		undo, err := scratch()
-		if err != nil {
-			return untouched("provision", err)
-		}
-		defer undo()
-		o.TempDir = scratchDir
-	}
 	err := a.phase("provision", nil, func() error {
 		t, _, err := target.ProvisionBare(ctx, path, o)
 		a.target = t
@@ -97,19 +86,6 @@ func (a *agent) makeDisk(ctx context.Context, src *trust.Source, order *protocol
 		err = unfinished("provision", err)
 	}
 	return err
-}
-
-// scratchDir holds sparse files while the volume is made. The root of an initramfs may be a ramfs, which has no holes.
-const scratchDir = "/run/troy"
-
-func scratch() (undo func(), err error) {
-	if err := os.MkdirAll(scratchDir, 0o700); err != nil {
-		return nil, err
-	}
-	if err := unix.Mount("tmpfs", scratchDir, "tmpfs", 0, "mode=0700"); err != nil {
-		return nil, fmt.Errorf("a tmpfs for the volume that is made: %w", err)
-	}
-	return func() { _ = unix.Unmount(scratchDir, unix.MNT_DETACH) }, nil
 }
 
 // efiVariables is where the kernel shows those of the firmware.
