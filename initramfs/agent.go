@@ -13,7 +13,7 @@ import (
 // machines keep the copy on their own ESP new (package chainload/selfboot):
 //
 //	shimx64.efi           boot loaders that start with Secure Boot on and off
-//	gcdx64.efi            GRUB's build that reads the configuration beside itself
+//	grubx64.efi           GRUB's build that reads the configuration beside itself
 //	vmlinuz
 //	initramfs.cpio.zst
 //
@@ -45,7 +45,7 @@ func Agent(boot *Boot, uki, out string) error {
 
 // agentNames are all that a release may hold.
 func agentNames() []string {
-	return []string{"shimx64.efi", "gcdx64.efi", path.Base(kernelName), path.Base(initrdName), "troy.efi"}
+	return []string{"shimx64.efi", "grubx64.efi", path.Base(kernelName), path.Base(initrdName), "troy.efi"}
 }
 
 func agentFiles(boot *Boot, uki string) ([]File, error) {
@@ -63,12 +63,10 @@ func agentFiles(boot *Boot, uki string) ([]File, error) {
 	for i, f := range files {
 		files[i].Name = path.Base(f.Name)
 	}
-	for name, l := range map[string]Loader{"shimx64.efi": Shim, "gcdx64.efi": GRUBCD} {
-		data, err := boot.loader(l)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, File{Name: name, Data: data})
+	shim, err := boot.loader(Shim)
+	if err != nil {
+		return nil, err
 	}
-	return files, nil
+	beside, err := boot.GRUBBeside()
+	return append(files, File{Name: "shimx64.efi", Data: shim}, File{Name: "grubx64.efi", Data: beside}), err
 }

@@ -62,7 +62,15 @@ func TestAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	notes := filepath.Join(out, "notes")
-	check(map[string]string{"shimx64.efi": filepath.Join(boot.Loaders, Shim.Path), "gcdx64.efi": filepath.Join(boot.Loaders, GRUBCD.Path),
+	beside, err := boot.GRUBBeside()
+	if err != nil {
+		t.Fatal(err)
+	}
+	grub := filepath.Join(t.TempDir(), "grub")
+	if err := os.WriteFile(grub, beside, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check(map[string]string{"shimx64.efi": filepath.Join(boot.Loaders, Shim.Path), "grubx64.efi": grub,
 		"vmlinuz": boot.Kernel, "initramfs.cpio.zst": initrd, "notes": notes})
 	if err := Agent(nil, uki, out); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"troy/chainload/grub"
 )
 
 // Boot is what media with signed boot loaders start: GRUB loads kernel and
@@ -35,6 +37,17 @@ func (b *Boot) loader(l Loader) ([]byte, error) {
 		root = "/"
 	}
 	return l.read(root)
+}
+
+// GRUBBeside is the build of GRUB that reads the configuration beside itself; which of them does, differs between Debian's releases.
+func (b *Boot) GRUBBeside() ([]byte, error) {
+	for _, l := range []Loader{GRUBCD, GRUBDisk} {
+		data, err := b.loader(l)
+		if err != nil || grub.ReadsBeside(data) {
+			return data, err
+		}
+	}
+	return nil, fmt.Errorf("%w: neither %s nor %s reads the configuration beside itself: an unknown release of GRUB", ErrNoLoader, GRUBCD.Path, GRUBDisk.Path)
 }
 
 // payload are kernel and initramfs as they lie on the medium.

@@ -2,6 +2,7 @@ package qemutests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -99,13 +100,17 @@ func program(t *testing.T, pkg, dir string, modules ...string) string {
 func signedFiles(t *testing.T, folder, start, grub string, files map[string]string) map[string]string {
 	t.Helper()
 	loaders := filepath.Join(os.Getenv("TROY_CACHE"), "loaders")
-	config := filepath.Join(t.TempDir(), "grub.cfg")
-	if err := os.WriteFile(config, []byte(grub), 0o644); err != nil {
+	beside, err := (&initramfs.Boot{Loaders: loaders}).GRUBBeside()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, config := filepath.Join(t.TempDir(), "grubx64.efi"), filepath.Join(t.TempDir(), "grub.cfg")
+	if err := errors.Join(os.WriteFile(program, beside, 0o644), os.WriteFile(config, []byte(grub), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]string{
 		folder + "/" + start:       filepath.Join(loaders, initramfs.Shim.Path),
-		folder + "/grubx64.efi":    filepath.Join(loaders, initramfs.GRUBCD.Path),
+		folder + "/grubx64.efi":    program,
 		folder + "/grub.cfg":       config,
 		"EFI/others/untouched.txt": config,
 	}

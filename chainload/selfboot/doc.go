@@ -25,11 +25,11 @@
 //	                      and, laid over it, site.cpio with the admin's files in /etc/troy
 //
 // The same way serves machines with Secure Boot on and off; no key is enrolled.
-// GRUB has to be Debian's build for CDs, gcdx64.efi.signed, under the name that
-// shim looks for. That build looks for \boot\grub on the ESP and for /.disk/info
-// on all disks, and where there is neither reads grub.cfg from the directory it
-// was started from ($cmdpath). The build for disks, grubx64.efi.signed, reads
-// \EFI\debian\grub.cfg alone, a file that belongs to others; it is refused. A
+// GRUB has to be a build of Debian's that reads grub.cfg from the directory it was
+// started from (package grub): of 2.06 the one for CDs, gcdx64.efi.signed, which
+// before that looks for \boot\grub on the ESP and for /.disk/info on all disks; of
+// 2.12 the one for disks, grubx64.efi.signed. The other builds read a file that
+// belongs to others, or end in a prompt; they are refused. A
 // release may also be a UKI (NewUKI), which the firmware starts itself.
 //
 // The kernel is given troy.copy=a or b: that is how the agent knows which copy

@@ -165,6 +165,6 @@ func release(version string) *Release {
 		rng.Read(b)
 		return BytesFile("x", b)
 	}
-	grub := BytesFile("gcdx64.efi.signed", []byte("\x00"+readsConfigBeside+version))
+	grub := BytesFile("gcdx64.efi.signed", []byte("\x00source $cmdpath/grub.cfg"+version))
 	return NewSigned(version, file(10_000), grub, file(120_000), file(65_536), "console=ttyS0 troy.server=https://[fd00::1]:8443/?a=$b&c#d troy.copy=b BOOT_IMAGE=/vmlinuz")
 }

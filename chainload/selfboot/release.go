@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"troy/chainload/grub"
+
 	"github.com/u-root/mkuimage/cpio"
 )
 
@@ -89,7 +91,7 @@ const (
 
 // NewSigned returns a release that starts with Secure Boot on and off: shim,
 // GRUB, kernel and initramfs, whatever their names were. GRUB has to be one that
-// reads the configuration beside itself (Debian: gcdx64.efi.signed), see the
+// reads the configuration beside itself (package grub), see the
 // package comment. cmdline are the kernel's arguments.
 func NewSigned(version string, shim, grub, kernel, initrd File, cmdline string) *Release {
 	shim.Name, grub.Name, kernel.Name, initrd.Name = ShimName, GRUBName, KernelName, InitrdName
@@ -159,12 +161,8 @@ func siteArchive(files []SiteFile) ([]byte, error) {
 
 const siteDir = "etc/troy"
 
-// readsConfigBeside is what Debian's gcdx64.efi.signed carries in its image; the
-// build for disks (grubx64.efi.signed) would look into \EFI\debian alone, and
-// end in a prompt.
-const readsConfigBeside = "source $cmdpath/grub.cfg"
-
-// checkGRUB sees whether GRUB will read the configuration that it is given.
+// checkGRUB sees whether GRUB will read the configuration that it is given:
+// another one would end in a prompt.
 func (r *Release) checkGRUB() error {
 	i := slices.IndexFunc(r.Files, func(f File) bool { return f.Name == GRUBName })
 	if r.GRUB == nil || i < 0 {
@@ -179,21 +177,21 @@ func (r *Release) checkGRUB() error {
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrSource, GRUBName, err)
 	}
-	if !bytes.Contains(b, []byte(readsConfigBeside)) {
-		return fmt.Errorf("%w: this GRUB does not read the configuration beside itself (take Debian's gcdx64.efi.signed); nothing was changed", ErrRelease)
+	if !grub.ReadsBeside(b) {
+		return fmt.Errorf("%w: this GRUB does not read the configuration beside itself (troy media chooses one that does); nothing was changed", ErrRelease)
 	}
 	return nil
 }
 
-// config is the configuration for GRUB in one copy. All paths hang on $cmdpath,
-// the directory GRUB was started from.
+// config is the configuration for GRUB in one copy. All paths hang on $here, the
+// directory GRUB was started from: $cmdpath, or in GRUB 2.12 $fw_path.
 func (g *GRUB) config(c Copy) ([]byte, error) {
 	if !goodName(g.Kernel) || !goodName(g.Initrd) {
 		return nil, fmt.Errorf("kernel %.80q, initramfs %.80q", g.Kernel, g.Initrd)
 	}
 	site := ""
 	if len(g.Site) > 0 {
-		site = ` "$cmdpath/` + siteName + `"`
+		site = ` "$here/` + siteName + `"`
 	}
 	var args []string
 	for _, word := range append(without(strings.Fields(g.Cmdline)), "troy.copy="+string(c)) {
@@ -220,7 +218,9 @@ func without(words []string) []string {
 // that fails, it is not followed.
 const grubConfig = `# Written by Troy for its copy COPY.
 set timeout=0
-regexp --set=1:esp '^\(([^)]*)\)' "$cmdpath"
+set here="$cmdpath"
+if [ -n "$fw_path" ]; then set here="$fw_path"; fi
+regexp --set=1:esp '^\(([^)]*)\)' "$here"
 set env="($esp)/EFI/Troy/grubenv"
 set windows="($esp)/EFI/Microsoft/Boot/bootmgfw.efi"
 set next_entry=
@@ -236,8 +236,8 @@ if [ -n "$once" ]; then
     fi
   fi
 fi
-if linux "$cmdpath/KERNEL" ARGS; then
-  if initrd "$cmdpath/INITRD"SITE; then boot; fi
+if linux "$here/KERNEL" ARGS; then
+  if initrd "$here/INITRD"SITE; then boot; fi
 fi
 echo "Troy: copy COPY cannot be started; starting Windows"
 if chainloader "$windows"; then boot; fi

@@ -169,7 +169,7 @@ func (a *agent) update(ctx context.Context, o *selfboot.Options, s selfboot.Stat
 }
 
 // Names of the boot files in a release, as `troy media` calls them.
-var releaseFiles = struct{ shim, grub, kernel, initrd, uki string }{"shimx64.efi", "gcdx64.efi", "vmlinuz", "initramfs.cpio.zst", "troy.efi"}
+var releaseFiles = struct{ shim, grub, kernel, initrd, uki string }{"shimx64.efi", "grubx64.efi", "vmlinuz", "initramfs.cpio.zst", "troy.efi"}
 
 // release fetches a signed release of the agent into memory.
 func (a *agent) release(ctx context.Context, src *trust.Source, version string) (*selfboot.Release, error) {

@@ -99,7 +99,7 @@ func (b *bench) signedRelease(from, version string) *trust.Source {
 
 // A release is taken as it was signed: of either kind, whole, the version that was ordered, and no byte of it changed.
 func TestRelease(t *testing.T) {
-	signed := map[string]string{"shimx64.efi": "shim", "gcdx64.efi": "grub", "vmlinuz": "kernel", "initramfs.cpio.zst": "initramfs"}
+	signed := map[string]string{"shimx64.efi": "shim", "grubx64.efi": "grub", "vmlinuz": "kernel", "initramfs.cpio.zst": "initramfs"}
 	for name, c := range map[string]struct {
 		files   map[string]string
 		version string // that is ordered

@@ -2,16 +2,16 @@ package netboot
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"troy/chainload/grub"
 )
 
-// debianGRUB is the network build of GRUB that make deps has fetched.
-func debianGRUB(t *testing.T) []byte {
-	t.Helper()
+// An old GRUB, or a new one, is made out of Debian's by its entry alone.
+func TestAdvice(t *testing.T) {
 	cache := os.Getenv("TROY_CACHE")
 	if cache == "" {
 		t.Fatal("TROY_CACHE is not set: run it by make")
@@ -20,39 +20,7 @@ func debianGRUB(t *testing.T) []byte {
 	if err != nil {
 		t.Fatalf("%v; make deps fetches it", err)
 	}
-	return b
-}
-
-func TestGRUBVersion(t *testing.T) {
-	b := debianGRUB(t)
-	v, err := grubVersion(bytes.NewReader(b))
-	if err != nil || !strings.HasPrefix(v, "2.") || !bytes.Contains(b, []byte("GRUB  version %s")) {
-		t.Errorf("Debian's GRUB is %q (%v)", v, err)
-	}
-	t.Logf("GRUB %s", v)
-	for name, bad := range map[string][]byte{"empty": nil, "no program": []byte("MZ, but no program"), "cut off": b[:1<<10],
-		"another's entry": bytes.Replace(b, []byte("\ngrub,"), []byte("\nblub,"), 1)} {
-		if v, err := grubVersion(bytes.NewReader(bad)); !errors.Is(err, errNoSBAT) {
-			t.Errorf("%s: version %q, %v", name, v, err)
-		}
-	}
-}
-
-func TestOlder(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{{"2.06", "2.12", true}, {"2.12", "2.12", false}, {"2.12~rc1", "2.12", false}, {"2.14", "2.12", false}, {"3.0", "2.12", false}, {"1.99", "2.12", true}, {"", "2.12", false}, {"x", "2.12", false}} {
-		if got := older(c.a, c.b); got != c.want {
-			t.Errorf("older(%q, %q) = %v", c.a, c.b, got)
-		}
-	}
-}
-
-// An old GRUB is made out of Debian's by its entry alone.
-func TestAdvice(t *testing.T) {
-	b := debianGRUB(t)
-	v, err := grubVersion(bytes.NewReader(b))
+	v, err := grub.Version(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
