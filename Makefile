@@ -24,6 +24,7 @@ deps: debs $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)) $(CACHE)/programs/done $(
 
 debs:
 	@if [ -n "$(MISSING)" ]; then $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(MISSING); fi
+	@command -v 7zz >/dev/null || DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends 7zip-standalone # Debian 13 has it apart
 
 $(CACHE)/kernel/vmlinuz: | debs
 	$(SUDO) apt-get update -qq
