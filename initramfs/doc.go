@@ -34,8 +34,8 @@
 //	Net: troy.efi             UKI                                  off; UEFI HTTP boot
 //
 // Shim is signed by Microsoft, GRUB and kernel by Debian: no key has to be enrolled in
-// any machine. When GRUB cannot load something it says so, waits ten seconds and ends, so that the firmware goes on with
-// what it starts otherwise. On a stick an admin
+// any machine. When GRUB cannot load something it says so, waits ten seconds and starts Windows Boot Manager, if the
+// machine has one. On a stick an admin
 // may add kernel arguments with any editor, in \troy\arguments.cfg; certificate and root metadata are in the initramfs and cannot be changed there.
 //
 // A PC that boots stick or ISO image as a BIOS does shows that Troy needs UEFI, and stops.

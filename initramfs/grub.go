@@ -28,6 +28,7 @@ const (
 	cdConfig      = "boot/grub/grub.cfg"   // built into GRUBCD
 	netConfig     = "grub/grub.cfg"        // built into GRUBNet
 	cdMark        = ".disk/info"           // by which GRUBCD finds its medium
+	windowsName   = "EFI/Microsoft/Boot/bootmgfw.efi"
 	cmdlineSafe   = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._=,:/@+-"
 )
 
@@ -125,10 +126,15 @@ const arguments = `# Further kernel arguments of this medium. They count more th
 set arguments=""
 `
 
+// grubFailure says what is wrong and starts Windows, if the machine has one: firmware mostly shows a menu after a boot loader that ended in order. (After a
+// kernel that is no kernel GRUB 2.12 cannot start anything else.)
 func grubFailure(what string) string {
-	return fmt.Sprintf(`echo "Troy: %s."
-echo "No disk was touched. What this machine starts otherwise comes in 10 seconds."
+	return fmt.Sprintf(`echo "Troy: %[1]s."
+echo "No disk was touched. Windows starts in 10 seconds, if this machine has one."
 sleep 10
+if search --no-floppy --file --set=disk /%[2]s; then
+	if chainloader ($disk)/%[2]s; then boot; fi
+fi
 exit
-`, what)
+`, what, windowsName)
 }

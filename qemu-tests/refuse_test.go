@@ -2,6 +2,7 @@ package qemutests
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -102,6 +103,34 @@ func (c *bareCase) disk(t *testing.T, i int, size int64) string {
 		}
 	}
 	return f.Name()
+}
+
+// A stick that lost its kernel: the machine says so and starts the Windows that it has.
+func TestStickDamaged(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1")
+		return
+	}
+	pc, server := start(t, "damaged")
+	pc.Stick = filepath.Join(t.TempDir(), "stick")
+	if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", room.USB, pc.Stick).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v\n%s", err, out)
+	}
+	mtools(t, "mdel", "-i", pc.Stick+"@@1M", "::/troy/vmlinuz")
+	before := look(t, pc)
+	serial, err := pc.FromUSB(t.Context()) // fails unless Windows is started
+	if err != nil {
+		t.Fatalf("%v\n%s", err, serial)
+	}
+	if !strings.Contains(serial, "the medium is damaged or incomplete") {
+		t.Errorf("the serial line does not say why:\n%s", serial)
+	}
+	if after := look(t, pc); after != before {
+		t.Errorf("the disk was %s, and is %s", before, after)
+	}
+	if reports, err := server.Reports(); err != nil || len(reports) > 0 {
+		t.Errorf("%d reports, %v", len(reports), err)
+	}
 }
 
 // What the media carry and nobody can read is said; the machine then does what it can do without.

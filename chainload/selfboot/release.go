@@ -215,7 +215,9 @@ func without(words []string) []string {
 
 // grubConfig starts what grubenv names, once, else the agent; and Windows when
 // the agent cannot be read. The order is forgotten before it is followed: if
-// that fails, it is not followed.
+// that fails, it is not followed. GRUB 2.12 starts nothing any more after a kernel
+// that it could not load: it restarts the machine, once, with the order to start
+// Windows.
 const grubConfig = `# Written by Troy for its copy COPY.
 set timeout=0
 set here="$cmdpath"
@@ -241,4 +243,8 @@ if linux "$here/KERNEL" ARGS; then
 fi
 echo "Troy: copy COPY cannot be started; starting Windows"
 if chainloader "$windows"; then boot; fi
+if [ "$once" != windows ]; then
+  set next_entry=windows
+  if save_env -f "$env" next_entry; then reboot; fi
+fi
 `

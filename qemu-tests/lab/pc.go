@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type PC struct {
 	Secure bool
 	// SectorSize and PhysicalSectorSize of the disk in bytes; 0 = 512, and the same.
 	SectorSize, PhysicalSectorSize int
+	// Stick is the boot stick's image; empty = that of the lab.
+	Stick string
 	// WriteLog is an existing file to which every write to the disk is added, see vm.Disk.
 	WriteLog string
 	name     string
@@ -91,7 +94,7 @@ func (p *PC) FromUSB(ctx context.Context) (serial string, err error) {
 	if err != nil {
 		return "", err
 	}
-	c.Disks = append(c.Disks, vm.Disk{Path: p.lab.USB, Bus: vm.USB, ReadOnly: true})
+	c.Disks = append(c.Disks, vm.Disk{Path: cmp.Or(p.Stick, p.lab.USB), Bus: vm.USB, ReadOnly: true})
 	return untilWindows(ctx, c)
 }
 
