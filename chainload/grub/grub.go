@@ -60,16 +60,13 @@ func Version(r io.ReaderAt) (string, error) {
 // the DHCP answer names as next-server.
 const ProxyVersion = "2.12"
 
-// HearsProxy tells whether a GRUB of that version does. One whose version is no number is taken to.
+// HearsProxy tells whether a GRUB of that version does: from [ProxyVersion] on. One whose version is no number is taken to.
 func HearsProxy(version string) bool {
-	var have, want [2]int
-	if _, err := fmt.Sscanf(version, "%d.%d", &have[0], &have[1]); err != nil {
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
 		return true
 	}
-	if _, err := fmt.Sscanf(ProxyVersion, "%d.%d", &want[0], &want[1]); err != nil {
-		return true
-	}
-	return have[0] > want[0] || have[0] == want[0] && have[1] >= want[1]
+	return major > 2 || major == 2 && minor >= 12
 }
 
 // ReadsBeside tells whether a program reads the configuration, grub.cfg, that lies beside it, whatever else is on the disk but a medium that
