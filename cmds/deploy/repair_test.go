@@ -126,12 +126,8 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	}
 	b.holds(b.v1)
 	b.orders.Image = testImage
-	before := b.digest(prepare.Journal)
-	b.stopped(b.run(), exitUntouched, "no signed order")
-	if b.digest(prepare.Journal) != before {
-		t.Error("the disk was written to")
-	}
-	b.must(repo.SetOrder(t.Context(), store, testImage, 1, time.Now()))
+	b.needsOrder()
+	b.order(1)
 	if code := b.run(); code != exitDone {
 		t.Fatalf("with the admin's order: exit code %d", code)
 	}
@@ -145,6 +141,26 @@ func TestReinstallCountsAnew(t *testing.T) {
 	b.forgetVersion()
 	b.orders.Reinstall = true
 	b.startsInVain()
+}
+
+// order signs that machines may go back to a version.
+func (b *bench) order(version int) {
+	b.t.Helper()
+	repo, err := trust.Open(b.store, nil)
+	b.must(err)
+	store, err := image.OpenStore(b.store)
+	b.must(err)
+	b.must(repo.SetOrder(b.t.Context(), store, testImage, version, time.Now()))
+}
+
+// needsOrder fails unless what the server says is refused for lack of a signature, and the disk is left alone.
+func (b *bench) needsOrder() {
+	b.t.Helper()
+	before := b.digest(prepare.Journal)
+	b.stopped(b.run(), exitUntouched, "no signed order")
+	if b.digest(prepare.Journal) != before {
+		b.t.Error("the disk was written to")
+	}
 }
 
 // forgetVersion empties the machine's record in the journal.
@@ -260,16 +276,8 @@ func TestRollback(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	b.orders.Version = 1
-	before := b.digest(prepare.Journal)
-	b.stopped(b.run(), exitUntouched, "no signed order")
-	if b.digest(prepare.Journal) != before {
-		t.Error("the disk was written to")
-	}
-	repo, err := trust.Open(b.store, nil)
-	b.must(err)
-	store, err := image.OpenStore(b.store)
-	b.must(err)
-	b.must(repo.SetOrder(t.Context(), store, testImage, 1, time.Now()))
+	b.needsOrder()
+	b.order(1)
 	if code := b.run(); code != exitDone || strings.Contains(b.out.String(), "fetch") {
 		t.Fatalf("exit code %d", code)
 	}
@@ -281,11 +289,7 @@ func TestOldMetadata(t *testing.T) {
 	b := newBench(t, protocol.MergeLazy)
 	old := filepath.Join(b.dir, "old")
 	b.must(os.CopyFS(old, os.DirFS(b.store)))
-	repo, err := trust.Open(b.store, nil)
-	b.must(err)
-	store, err := image.OpenStore(b.store)
-	b.must(err)
-	b.must(repo.SetOrder(t.Context(), store, testImage, 1, time.Now()))
+	b.order(1)
 	if code := b.run(); code != exitDone {
 		t.Fatalf("exit code %d", code)
 	}
