@@ -3,7 +3,6 @@ package packaging
 import (
 	"archive/tar"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,8 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/initramfs"
-	"troy/initramfs/kmod"
+	"troy/qemu-tests/guest"
 	"troy/qemu-tests/vm"
 )
 
@@ -99,30 +97,13 @@ func makeDebian(t *testing.T, dir, release, image string) {
 // firstStage is the initramfs that starts it.
 func firstStage(t *testing.T) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "init")
-	if err := initramfs.Compile(t.Context(), "", "troy/packaging/internal/firststage", program); err != nil {
-		t.Fatal(err)
-	}
-	code, err := os.ReadFile(program)
+	out := filepath.Join(t.TempDir(), "initramfs.zst")
+	err := guest.Build(t.Context(), &guest.Options{Program: "troy/packaging/internal/firststage", Modules: environment(t, "MODULES"),
+		Drivers: []string{"virtio_blk", "ext4", "crc32c_generic", "virtio_net"}, Out: out})
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := []initramfs.File{{Name: "init", Data: code, Mode: 0o755}}
-	index, err := kmod.Open(environment(t, "MODULES"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	modules, err := index.Closure("virtio_blk", "ext4", "crc32c_generic", "virtio_net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, m := range modules {
-		files = append(files, initramfs.File{Name: fmt.Sprintf("modules/%02d-%s.ko", i, m.Name), Data: m.Data})
-	}
-	if err := initramfs.Pack(program+".zst", files); err != nil {
-		t.Fatal(err)
-	}
-	return program + ".zst"
+	return out
 }
 
 // archive writes files, and links ("-> TARGET"), as a tar archive that is as well a disk.

@@ -19,7 +19,7 @@ import (
 	"troy/chainload/selfboot"
 	"troy/diskwriter/blockdev"
 	"troy/initramfs"
-	"troy/initramfs/kmod"
+	"troy/qemu-tests/guest"
 	"troy/qemu-tests/lab"
 	"troy/qemu-tests/vm"
 	"troy/vhdx"
@@ -58,42 +58,16 @@ func newESPMachine(t *testing.T, mode string, secure bool) *espMachine {
 				t.Log(strings.TrimSpace(line))
 			}
 		}}
-	m.probe = program(t, "troy/chainload/selfboot/internal/probe", m.dir, "virtio_blk", "vfat", "nls_cp437", "nls_ascii", "efivarfs")
+	m.probe = filepath.Join(m.dir, "probe.zst")
+	if err := guest.Build(t.Context(), &guest.Options{Program: "troy/chainload/selfboot/internal/probe", Modules: os.Getenv("MODULES"),
+		Drivers: []string{"virtio_blk", "vfat", "nls_cp437", "nls_ascii", "efivarfs"}, Out: m.probe}); err != nil {
+		t.Fatal(err)
+	}
 	fill(t, disk, espMiB, signedFiles(t, "EFI/Microsoft/Boot", "bootmgfw.efi", fmt.Sprintf("echo %q\nhalt\n", windowsStarted), nil))
 	fill(t, stick, 100, signedFiles(t, "EFI/BOOT", "BOOTX64.EFI",
 		"linux ($root)/vmlinuz console=ttyS0 quiet panic=-1 probe="+mode+"\ninitrd ($root)/initramfs.zst\nboot\n",
 		map[string]string{"vmlinuz": os.Getenv("KERNEL"), "initramfs.zst": m.probe}))
 	return m
-}
-
-// program makes an initramfs whose init is a Go program, with modules.
-func program(t *testing.T, pkg, dir string, modules ...string) string {
-	t.Helper()
-	name := filepath.Join(dir, filepath.Base(filepath.Dir(pkg))+filepath.Base(pkg))
-	if err := initramfs.Compile(t.Context(), "", pkg, name); err != nil {
-		t.Fatal(err)
-	}
-	code, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := []initramfs.File{{Name: "init", Data: code, Mode: 0o755}}
-	index, err := kmod.Open(os.Getenv("MODULES"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := index.Closure(modules...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, mod := range all {
-		files = append(files, initramfs.File{Name: fmt.Sprintf("modules/%02d-%s.ko", i, mod.Name), Data: mod.Data})
-	}
-	out := name + ".zst"
-	if err := initramfs.Pack(out, files); err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // signedFiles are shim and GRUB in a folder of a volume, GRUB's configuration, and further files.

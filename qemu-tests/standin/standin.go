@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 
 	"troy/initramfs"
-	"troy/initramfs/kmod"
+	"troy/qemu-tests/guest"
 )
 
 // Path is where Windows Boot Manager lies on an ESP.
@@ -39,37 +39,13 @@ func Build(ctx context.Context, o *Options) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	files, err := contents(ctx, o, tmp)
-	if err != nil {
-		return fmt.Errorf("stand-in: %w", err)
-	}
 	initrd := filepath.Join(tmp, "initrd.zst")
-	if err := initramfs.Pack(initrd, files); err != nil {
+	err = guest.Build(ctx, &guest.Options{Program: "troy/qemu-tests/standin/init", Source: o.Source, Modules: o.Modules, Drivers: []string{"efivarfs"}, Out: initrd})
+	if err != nil {
 		return fmt.Errorf("stand-in: %w", err)
 	}
 	return initramfs.UKI(ctx, &initramfs.UKIOptions{
 		Kernel: o.Kernel, Initrd: initrd, Stub: o.Stub, Out: o.Out,
 		Cmdline: "console=ttyS0 quiet panic=-1",
 	})
-}
-
-func contents(ctx context.Context, o *Options, tmp string) ([]initramfs.File, error) {
-	program := filepath.Join(tmp, "init")
-	if err := initramfs.Compile(ctx, o.Source, "troy/qemu-tests/standin/init", program); err != nil {
-		return nil, err
-	}
-	code, err := os.ReadFile(program)
-	if err != nil {
-		return nil, err
-	}
-	files := []initramfs.File{{Name: "init", Data: code, Mode: 0o755}}
-	index, err := kmod.Open(o.Modules)
-	if err != nil {
-		return nil, err
-	}
-	modules, err := index.Closure("efivarfs") // it depends on nothing
-	for _, m := range modules {
-		files = append(files, initramfs.File{Name: m.Name + ".ko", Data: m.Data})
-	}
-	return files, err
 }

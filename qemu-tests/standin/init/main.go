@@ -17,6 +17,7 @@ import (
 )
 
 const (
+	driver     = "/modules/00-efivarfs.ko" // it depends on nothing
 	efivars    = "/sys/firmware/efi/efivars"
 	globalGUID = "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 )
@@ -63,10 +64,10 @@ func mountVariables() error {
 	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		return fmt.Errorf("sysfs: %w", err)
 	}
-	if f, err := os.Open("/efivarfs.ko"); err == nil { // absent if it is built in
+	if f, err := os.Open(driver); err == nil { // absent if it is built in
 		err = unix.FinitModule(int(f.Fd()), "", 0)
 		if err := errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("efivarfs.ko: %w", err)
+			return fmt.Errorf("%s: %w", driver, err)
 		}
 	}
 	if err := unix.Mount("efivarfs", efivars, "efivarfs", unix.MS_RDONLY, ""); err != nil {
