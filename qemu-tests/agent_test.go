@@ -1,7 +1,6 @@
 package qemutests
 
 import (
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"troy/qemu-tests/lab"
 	"troy/qemu-tests/vm"
 	"troy/server/protocol"
-	"troy/vhdx"
 )
 
 // agentPC is a PC whose server has it keep a copy of the agent on its own disk.
@@ -29,21 +27,12 @@ type agentPC struct {
 
 func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
 	t.Helper()
-	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "agent-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	bootManager := "" // Linux without a signature
 	if secure {
 		bootManager = filepath.Join(os.Getenv("TROY_CACHE"), "loaders", initramfs.Shim.Path)
 	}
-	seed := rand.Uint64()
-	t.Logf("seed of the disks %d", seed)
-	p := &agentPC{t: t}
-	if p.lab, err = room.SmallNTFS(t.Context(), dir, bootManager, seed); err != nil {
-		t.Fatal(err)
-	}
+	p := &agentPC{t: t, lab: smallLab(t, bootManager)}
+	var err error
 	if p.release, err = p.lab.SignedMedia(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +47,7 @@ func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
 	at := p.Disk + "@@" + espOffset(t, p.Disk)
 	mtools(t, "mdel", "-i", at, "::/EFI/BOOT/BOOTX64.EFI") // or the firmware would not start the stick by itself
 	if p.Secure = secure; secure {
-		p.signBootManager()
+		signBootManager(t, p.PC)
 	}
 	return p
 }
@@ -81,12 +70,12 @@ func (p *agentPC) overlay(version string, f initramfs.File) {
 }
 
 // signBootManager puts a signed GRUB in the place of Windows Boot Manager.
-func (p *agentPC) signBootManager() {
-	p.t.Helper()
-	at := p.Disk + "@@" + espOffset(p.t, p.Disk)
-	for name, from := range signedFiles(p.t, "EFI/Microsoft/Boot", "bootmgfw.efi", "echo '"+windowsStarted+"'\nhalt\n", nil) {
+func signBootManager(t *testing.T, pc *lab.PC) {
+	t.Helper()
+	at := pc.Disk + "@@" + espOffset(t, pc.Disk)
+	for name, from := range signedFiles(t, "EFI/Microsoft/Boot", "bootmgfw.efi", "echo '"+windowsStarted+"'\nhalt\n", nil) {
 		if strings.HasPrefix(name, "EFI/Microsoft/") {
-			mtools(p.t, "mcopy", "-o", "-i", at, from, "::/"+name)
+			mtools(t, "mcopy", "-o", "-i", at, from, "::/"+name)
 		}
 	}
 }
@@ -126,35 +115,13 @@ func (p *agentPC) start(stick bool, reports int, want ...string) (serial string)
 	if err != nil {
 		p.t.Fatalf("%v\n%s", err, serial)
 	}
-	p.windowsRan()
+	windowsRan(p.t, p.PC)
 	p.reports += reports
 	if r := reported(p.t, p.server, p.reports); r.ExitCode != 0 || r.Version != 2 || r.Outcome == protocol.OutcomeFailed {
 		p.t.Errorf("report: %+v", r)
 	}
-	rest := serial
-	for _, line := range want {
-		_, after, found := strings.Cut(rest, line)
-		if !found {
-			p.t.Fatalf("the serial line does not say %q, or not in this order:\n%s", line, serial)
-		}
-		rest = after
-	}
+	inOrder(p.t, "the serial line", serial, want...)
 	return serial
-}
-
-// windowsRan does to the boot child what a session of Windows does that changes nothing: without it the version would be given
-// up after three starts.
-func (p *agentPC) windowsRan() {
-	p.t.Helper()
-	session(p.t, p.PC, func(c *vhdx.Chain) {
-		page := make([]byte, 4096)
-		if _, err := c.ReadAt(page, 0); err != nil {
-			p.t.Fatal(err)
-		}
-		if _, err := c.WriteAt(page, 0); err != nil {
-			p.t.Fatal(err)
-		}
-	})
 }
 
 // never fails when the serial line says that.

@@ -1,7 +1,7 @@
 package qemutests
 
 import (
-	"math/rand/v2"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,17 +25,8 @@ type bootSite struct {
 // of the boot files with --shim.
 func newBootSite(t *testing.T) (b *bootSite, advice []string) {
 	t.Helper()
-	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "boot-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	seed := rand.Uint64()
-	t.Logf("seed of the disks %d", seed)
-	b = &bootSite{}
-	if b.lab, err = room.SmallNTFS(t.Context(), dir, filepath.Join(os.Getenv("TROY_CACHE"), "loaders", initramfs.Shim.Path), seed); err != nil {
-		t.Fatal(err)
-	}
+	b = &bootSite{lab: smallLab(t, filepath.Join(os.Getenv("TROY_CACHE"), "loaders", initramfs.Shim.Path))}
+	var err error
 	if b.tree, err = b.lab.NetTree(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -66,14 +57,14 @@ func (b *bootSite) deploys(t *testing.T, secure bool, without []string, args []s
 	}
 	defer server.Kill()
 	b.pcs++
-	p := &agentPC{t: t}
-	if p.PC, err = b.lab.NewPC(t.Context(), "net"+string(rune('0'+b.pcs))); err != nil {
+	pc, err := b.lab.NewPC(t.Context(), fmt.Sprint("net", b.pcs))
+	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.Remove(p.Disk)
-	p.Secure = secure
-	p.signBootManager()
-	serial, err := p.FromNet(t.Context())
+	defer os.Remove(pc.Disk)
+	pc.Secure = secure
+	signBootManager(t, pc)
+	serial, err := pc.FromNet(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s\nthe server said:\n%s", err, serial, server.Said())
 	}
@@ -85,7 +76,7 @@ func (b *bootSite) deploys(t *testing.T, secure bool, without []string, args []s
 	if r := reported(t, server, 1); r.Outcome != protocol.OutcomeDone || r.ExitCode != 0 {
 		t.Errorf("report: %+v", r)
 	}
-	holds(t, p.PC, b.lab.Windows.V2, diskwriter.BootName, diskwriter.BaseName)
+	holds(t, pc, b.lab.Windows.V2, diskwriter.BootName, diskwriter.BaseName)
 }
 
 // Beside the DHCP server of a site, `troy serve --boot` starts PCs whose firmware enforces Secure Boot, and such that start by HTTP. GRUB before 2.12

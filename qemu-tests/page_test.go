@@ -51,10 +51,7 @@ func (b *building) openPage() *page {
 	if err := b.lab.Login(b.t.Context(), name, password); err != nil {
 		b.t.Fatal(err)
 	}
-	url, stop, err := b.lab.Page()
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	url, stop := b.lab.Page()
 	b.t.Cleanup(stop)
 	p := &page{b.t, browser.Start(b.t, pageTime), url}
 	p.do("sign in", chromedp.Navigate(url+"/login"), chromedp.SendKeys("input[name=name]", name), chromedp.SendKeys("input[name=password]", password),

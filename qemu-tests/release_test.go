@@ -65,10 +65,10 @@ func (b *building) together(fresh *lab.PC, others ...*lab.PC) {
 	if err := errors.Join(errs...); err != nil {
 		b.t.Fatalf("%v\n%s", err, strings.Join(serials, "\n======\n"))
 	}
-	b.holds("the serial line of the new machine", serials[0], "version 2 is committed")
+	inOrder(b.t, "the serial line of the new machine", serials[0], "version 2 is committed")
 	windowsRan(b.t, fresh)
 	for i, pc := range others {
-		b.holds("the serial line", serials[1+i], "nothing to do: waits for room test")
+		inOrder(b.t, "the serial line", serials[1+i], "nothing to do: waits for room test")
 		windowsRan(b.t, pc)
 	}
 }

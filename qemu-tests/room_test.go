@@ -28,6 +28,23 @@ const (
 	killedRate = 6 // megabits per second of their room: slow enough for a kill in the middle
 )
 
+// smallLab is a small lab of its own; an empty bootManager is the stand-in.
+func smallLab(t *testing.T, bootManager string) *lab.Lab {
+	t.Helper()
+	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "small-ntfs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	seed := rand.Uint64()
+	t.Logf("seed of the disks %d", seed)
+	l, err := room.SmallNTFS(t.Context(), dir, bootManager, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // building is a site: PCs of two rooms, `troy serve --lab`, and a DHCP server on another machine that knows nothing of Troy.
 type building struct {
 	t      *testing.T
@@ -40,17 +57,7 @@ type building struct {
 
 func newBuilding(t *testing.T) *building {
 	t.Helper()
-	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "room-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	seed := rand.Uint64()
-	t.Logf("seed of the disks %d", seed)
-	b := &building{t: t, file: filepath.Join(dir, "lab.yaml"), begin: time.Now().UTC()}
-	if b.lab, err = room.SmallNTFS(t.Context(), dir, "", seed); err != nil {
-		t.Fatal(err)
-	}
+	b := &building{t: t, file: filepath.Join(t.TempDir(), "lab.yaml"), lab: smallLab(t, ""), begin: time.Now().UTC()}
 	if err := b.lab.Building(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
@@ -117,17 +124,17 @@ func (b *building) admin(words []string, command string, args ...string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.holds("troy "+command, out, words...)
+	inOrder(b.t, "troy "+command, out, words...)
 }
 
-// holds fails unless a text has these words, in this order.
-func (b *building) holds(what, text string, words ...string) {
-	b.t.Helper()
+// inOrder fails unless a text has these words, in this order.
+func inOrder(t *testing.T, what, text string, words ...string) {
+	t.Helper()
 	rest := text
 	for _, w := range words {
 		_, after, found := strings.Cut(rest, w)
 		if !found {
-			b.t.Fatalf("%s: %q is missing, or not in this order:\n%s", what, w, text)
+			t.Fatalf("%s: %q is missing, or not in this order:\n%s", what, w, text)
 		}
 		rest = after
 	}
@@ -182,7 +189,7 @@ func (b *building) boot(pc *lab.PC, windows bool, words ...string) {
 	if err != nil {
 		b.t.Fatalf("%v\n%s", err, serial)
 	}
-	b.holds("the serial line", serial, words...)
+	inOrder(b.t, "the serial line", serial, words...)
 	if windows {
 		windowsRan(b.t, pc)
 	}
@@ -201,7 +208,7 @@ func (b *building) from(ctx context.Context, pc *lab.PC) (serial string, err err
 // imageAt is how commands name a version.
 func imageAt(version int) string { return fmt.Sprintf("%s@%d", lab.Image, version) }
 
-// windowsRan does to the boot child what a session of Windows does that changes nothing.
+// windowsRan does to the boot child what a session of Windows does that changes nothing: without it the version would be given up after three starts.
 func windowsRan(t *testing.T, pc *lab.PC) {
 	t.Helper()
 	session(t, pc, func(c *vhdx.Chain) {
@@ -247,6 +254,6 @@ func TestRoom(t *testing.T) {
 	}
 	b.boot(fresh, false, "version 2 is committed", "restarting into Windows")
 	b.is("test-01", rooms.PhaseCurrent, 2, protocol.HealthUnknown)
-	b.holds("the machine's log", b.host("test-01").Log, "version 2 is committed")
+	inOrder(b.t, "the machine's log", b.host("test-01").Log, "version 2 is committed")
 	holds(t, fresh, b.lab.Windows.V2, diskwriter.BootName, diskwriter.LayerAName, diskwriter.BaseName)
 }

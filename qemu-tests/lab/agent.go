@@ -42,15 +42,7 @@ func (r Release) Change(name, file string, change func([]byte) ([]byte, error)) 
 
 // Overlay makes a release whose initramfs has further files, which replace those of the same name.
 func (r Release) Overlay(name string, files ...initramfs.File) (Release, error) {
-	over := string(r) + "." + name + ".cpio"
-	defer os.Remove(over)
-	if err := initramfs.Pack(over, files); err != nil {
-		return "", err
-	}
-	return r.Change(name, "initramfs.cpio.zst", func(b []byte) ([]byte, error) {
-		more, err := os.ReadFile(over)
-		return append(b, more...), err
-	})
+	return r.Change(name, "initramfs.cpio.zst", func(b []byte) ([]byte, error) { return overlay(b, files) })
 }
 
 // PublishAgent publishes a release and signs it, as an admin does.

@@ -98,21 +98,32 @@ func (l *Lab) pinRoot() error {
 	return Overlay(from, l.Initrd, initramfs.File{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root})
 }
 
-// Overlay writes an initramfs with further files, which replace those of the same name: the kernel unpacks a second archive
-// over the first.
+// Overlay writes an initramfs with further files, which replace those of the same name.
 func Overlay(initrd, out string, files ...initramfs.File) error {
 	first, err := os.ReadFile(initrd)
 	if err != nil {
 		return err
 	}
-	if err := initramfs.Pack(out, files); err != nil {
-		return err
-	}
-	second, err := os.ReadFile(out)
+	both, err := overlay(first, files)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(out, append(first, second...), 0o644)
+	return os.WriteFile(out, both, 0o644)
+}
+
+// overlay adds a second archive to an initramfs: the kernel unpacks it over the first.
+func overlay(initrd []byte, files []initramfs.File) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "troy-overlay-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	second := filepath.Join(dir, "second.cpio.zst")
+	if err := initramfs.Pack(second, files); err != nil {
+		return nil, err
+	}
+	more, err := os.ReadFile(second)
+	return append(initrd, more...), err
 }
 
 // makeVersions writes two raw images.
