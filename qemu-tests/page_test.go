@@ -51,7 +51,10 @@ func (b *building) openPage() *page {
 	if err := b.lab.Login(b.t.Context(), name, password); err != nil {
 		b.t.Fatal(err)
 	}
-	url, stop := b.lab.Page()
+	url, stop, err := b.lab.Page()
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	b.t.Cleanup(stop)
 	p := &page{b.t, browser.Start(b.t, pageTime), url}
 	p.do("sign in", chromedp.Navigate(url+"/login"), chromedp.SendKeys("input[name=name]", name), chromedp.SendKeys("input[name=password]", password),

@@ -5,12 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
-	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,19 +93,10 @@ func (l *Lab) Login(ctx context.Context, name, password string) error {
 	return l.command(ctx, "login", "--password-file", file, name, l.Store)
 }
 
-// Page forwards a loopback address to the server, as seen on the server's own machine: a browser cannot be started inside. stop ends it.
-func (l *Lab) Page() (url string, stop func()) {
-	server := httptest.NewServer(&httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host = "http", net.JoinHostPort("127.0.0.1", serverPort)
-		},
-		Transport: &http.Transport{DialContext: l.dial},
-		ErrorLog:  log.New(io.Discard, "", 0), // the tests kill the server
-	})
-	return server.URL, func() {
-		server.CloseClientConnections() // the browser's stream of events does not end by itself
-		server.Close()
-	}
+// Page forwards a loopback address to the server, as seen on the server's own machine. stop ends it.
+func (l *Lab) Page() (url string, stop func(), err error) {
+	addr, stop, err := l.Net.Forward("127.0.0.1:" + serverPort)
+	return "http://" + addr, stop, err
 }
 
 // ToWindows is FromKernel, after which the firmware takes BootNext as it does at the reset. It fails if there is none, for then

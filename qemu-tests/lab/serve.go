@@ -73,19 +73,19 @@ func (l *Lab) serve(ctx context.Context, args []string) (*Server, error) {
 	return s, nil
 }
 
-// dial connects from inside the lab's network.
-func (l *Lab) dial(ctx context.Context, network, addr string) (c net.Conn, err error) {
-	dialer := net.Dialer{Timeout: time.Second}
-	err = l.Net.Do(func() (err error) {
-		c, err = dialer.DialContext(ctx, network, addr)
-		return err
-	})
-	return c, err
-}
-
 // answers waits until the server's health check does.
 func (l *Lab) answers(ctx context.Context) error {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: l.dial, DisableKeepAlives: true}}
+	dialer := net.Dialer{Timeout: time.Second}
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+			err = l.Net.Do(func() (err error) {
+				c, err = dialer.DialContext(ctx, network, addr)
+				return err
+			})
+			return c, err
+		},
+		DisableKeepAlives: true,
+	}}
 	url := "http://" + net.JoinHostPort(l.Net.Host.String(), serverPort) + "/healthz"
 	var last error
 	for range 50 {
