@@ -242,7 +242,7 @@ func TestFetchOverLinkFlap(t *testing.T) {
 	c := l.start(l.job)
 	l.waitSent(4 << 20)
 	l.in(l.sw, "ip", "link", "set", "p0", "down")
-	time.Sleep(3 * time.Second)
+	time.Sleep(5 * time.Second) // two windows of the child's watchdog: one of them saw nothing
 	l.in(l.sw, "ip", "link", "set", "p0", "up")
 	r := c.wait(t)
 	l.check(r, 0)
