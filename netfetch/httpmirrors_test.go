@@ -36,7 +36,7 @@ func TestMirrorsDeadCostsOnce(t *testing.T) {
 	s[0].Always(fetchtest.Silence(time.Hour)) // each request to it costs the 300 ms of quick()
 	begin := time.Now()
 	readAll(t, m, data)
-	if n := len(s[0].Requests()); n > 4 || n == 0 || time.Since(begin) > 2*time.Second {
+	if n := len(s[0].Requests()); n > 4 || n == 0 || time.Since(begin) > 10*time.Second { // 100 times 300 ms are 30 s
 		t.Errorf("the dead one was asked %d times, %v in all; want at most once for each stream", n, time.Since(begin))
 	}
 	again := func() int {
@@ -60,14 +60,13 @@ func TestMirrorsDeadCostsOnce(t *testing.T) {
 func TestMirrorsMissingDocument(t *testing.T) {
 	s, m := mirrored(t, make([]byte, 10), 3)
 	s[0].Always(fetchtest.Silence(time.Hour))
-	begin := time.Now()
 	for range 10 {
 		if _, err := m.Get(t.Context(), "5.root.json", 100); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Get = %v", err)
 		}
 	}
-	if n := len(s[0].Requests()); n != 1 || time.Since(begin) > 2*time.Second {
-		t.Errorf("the dead one was asked %d times, %v in all", n, time.Since(begin))
+	if n := len(s[0].Requests()); n != 1 {
+		t.Errorf("the dead one was asked %d times", n)
 	}
 }
 
@@ -93,7 +92,7 @@ func TestMirrorsRetryAfter(t *testing.T) {
 	m.bench[1] = benched{}
 	begin = time.Now()
 	_, err := m.ReadRange(t.Context(), object, 0, 1)
-	if !errors.Is(err, ErrBusy) || time.Since(begin) > time.Second || strings.Count(err.Error(), "retry after 1h0m0s") != 2 {
+	if !errors.Is(err, ErrBusy) || time.Since(begin) > 20*time.Second || strings.Count(err.Error(), "retry after 1h0m0s") != 2 {
 		t.Errorf("both busy for an hour: after %v: %v", time.Since(begin), err)
 	}
 	before := len(s[0].Requests()) + len(s[1].Requests())
@@ -143,7 +142,7 @@ func TestHTTPMirrorsWhole(t *testing.T) {
 	defer web.Close()
 	defer living.Close()
 	// Three odd answers (the liar's) end a try, so its patience plays no part.
-	m, err := NewHTTPMirrors([]string{gone.URL, web.URL, liar.URL, living.URL}, &HTTPOptions{GiveUpAfter: 2 * time.Second, Backoff: time.Millisecond,
+	m, err := NewHTTPMirrors([]string{gone.URL, web.URL, liar.URL, living.URL}, &HTTPOptions{GiveUpAfter: 5 * time.Second, Backoff: time.Millisecond,
 		MaxBackoff: 10 * time.Millisecond}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +154,7 @@ func TestHTTPMirrorsWhole(t *testing.T) {
 		if err := m.PostJSON(t.Context(), call, message{}, &out); err != nil || out != (message{A: "living"}) {
 			t.Fatalf("%s = %+v, %v", call, out, err)
 		}
-		if call == "v1/report" && time.Since(begin) > 500*time.Millisecond {
+		if call == "v1/report" && time.Since(begin) > 2*time.Second { // the dead one costs 2.5
 			t.Errorf("the report took %v: it did not go to who answered", time.Since(begin))
 		}
 	}
@@ -170,7 +169,7 @@ func TestHTTPMirrorsWhole(t *testing.T) {
 	if b, err := sub.ReadRange(t.Context(), "o", 5, 5000); err != nil || !bytes.Equal(b, data[5:5005]) {
 		t.Errorf("ReadRange = %d bytes, %v", len(b), err)
 	}
-	if time.Since(begin) > 500*time.Millisecond {
+	if time.Since(begin) > 2*time.Second {
 		t.Errorf("the dead one was tried again, under Sub: %v", time.Since(begin))
 	}
 	if _, err := m.Sub("../x"); !errors.Is(err, ErrName) {

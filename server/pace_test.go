@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"troy/netfetch"
@@ -18,7 +19,9 @@ import (
 
 // TestPacerSharesEvenly has machines with one stream and with many, ones that ask for small parts and for large ones, and one
 // that comes late: while all want bytes, each gets the same, and all together the rate.
-func TestPacerSharesEvenly(t *testing.T) {
+func TestPacerSharesEvenly(t *testing.T) { synctest.Test(t, testPacerSharesEvenly) }
+
+func testPacerSharesEvenly(t *testing.T) {
 	const rate = 20 << 20
 	p := newPacer(rate)
 	kinds := []struct {
@@ -67,7 +70,7 @@ func TestPacerSharesEvenly(t *testing.T) {
 	if most-least > turnsDue*p.turn {
 		t.Errorf("shares %d … %d bytes differ by more than %d turns of %d", least, most, turnsDue, p.turn)
 	}
-	if all := float64(sum) / rate / took.Seconds(); all < 0.9 || all > 1.1 {
+	if all := float64(sum) / rate / took.Seconds(); all < 0.98 || all > 1.02 {
 		t.Errorf("%.2f of the rate was given", all)
 	}
 	if len(p.waiting) != 0 {
@@ -134,7 +137,7 @@ func TestBandwidth(t *testing.T) {
 	if err != nil || !bytes.Equal(b, pack[:n]) || h.Stats().Retries != 0 {
 		t.Errorf("%d bytes, %v, %+v", len(b), err, h.Stats())
 	}
-	if took < want*8/10 || took > want*2 {
+	if took < want*8/10 || took > want*5 { // the answer is cut at 0.2 s if nothing is done
 		t.Errorf("%d bytes at 1 MiB/s took %v, want about %v", n, took, want)
 	}
 }
