@@ -62,10 +62,10 @@ type wave struct {
 	version int
 }
 
-func (g *Goal) wave() wave { return wave{g.ID, g.Image, g.Version} }
+func (g *Goal) key() wave { return wave{g.ID, g.Image, g.Version} }
 
-// wave returns the goal of a room with the number of machines that failed at it, and whether these stop it. g is nil if nothing is promoted.
-func (k *Keeper) wave(l *lab.Lab, room string) (g *Goal, failed int, stopped bool) {
+// standing returns the goal of a room with the number of machines that failed at it, and whether these stop it. g is nil if nothing is promoted.
+func (k *Keeper) standing(l *lab.Lab, room string) (g *Goal, failed int, stopped bool) {
 	p, ok := l.Room(room)
 	if g = k.goal(l, room, nil); !ok || g == nil {
 		return nil, 0, false
@@ -87,15 +87,15 @@ func (k *Keeper) noteStop(before, now *state.Machine) {
 	}
 	k.waves.Lock() // counting and telling are one act
 	defer k.waves.Unlock()
-	g, n, stopped := k.wave(l, at.room)
+	g, n, stopped := k.standing(l, at.room)
 	if g == nil || !stopped {
 		delete(k.stopped, at.room)
 		return
 	}
-	if k.stopped[at.room] == g.wave() {
+	if k.stopped[at.room] == g.key() {
 		return
 	}
-	k.stopped[at.room] = g.wave()
+	k.stopped[at.room] = g.key()
 	k.o.OnNote(fmt.Sprintf("room %s: the wave of %s version %d stopped, %d machines failed; the last one, %s: %s",
 		at.room, g.Image, g.Version, n, cmp.Or(at.name, now.Key), g.why(now)))
 }
@@ -118,8 +118,8 @@ func (k *Keeper) knowStops() {
 	defer k.waves.Unlock()
 	k.stopped = map[string]wave{}
 	for _, room := range l.RoomNames() {
-		if g, _, stopped := k.wave(l, room); stopped {
-			k.stopped[room] = g.wave()
+		if g, _, stopped := k.standing(l, room); stopped {
+			k.stopped[room] = g.key()
 		}
 	}
 }

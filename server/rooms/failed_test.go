@@ -147,7 +147,7 @@ func TestRoomWentBack(t *testing.T) {
 	bring(201, 2, 1)
 	w.checkIn(201, 1, healthy)
 	w.promote("B204", 2, "none")
-	if g, failed, _ := w.k.wave(w.k.Lab(), "B204"); failed != 0 {
+	if g, failed, _ := w.k.standing(w.k.Lab(), "B204"); failed != 0 {
 		t.Errorf("%d failures at %+v", failed, g)
 	}
 	bring(201, 1, 2)

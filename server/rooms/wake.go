@@ -38,20 +38,23 @@ func (k *Keeper) wakeRoom(ctx context.Context, name string, c *Case) error {
 		return nil
 	}
 	all := k.hosts(c.Lab, name)
-	calls, served := k.toServe(c, all)
+	hosts := make([]Host, len(all))
+	for i, e := range all {
+		hosts[i] = k.host(c.Lab, e)
+	}
+	calls, served := k.toServe(c, hosts)
 	if served {
-		calls = k.toSettle(name, c, all)
+		calls = k.toSettle(name, c, all, hosts)
 	}
 	return k.call(ctx, calls)
 }
 
 // toServe lists the machines to call for their version. served says that there are none, and that none is at work or was called a moment ago: who
 // does not answer holds up nobody.
-func (k *Keeper) toServe(c *Case, all []entry) (calls []Call, served bool) {
+func (k *Keeper) toServe(c *Case, hosts []Host) (calls []Call, served bool) {
 	room := int(c.Room.Wave)
 	served = true
-	for _, e := range all {
-		h := k.host(c.Lab, e)
+	for _, h := range hosts {
 		up := !h.Seen.IsZero() && c.Now.Sub(h.Seen) < awakeTime
 		switch {
 		case h.Phase == PhaseWorking, h.Phase == PhaseWaiting, up && lacks(&h):
@@ -85,7 +88,7 @@ func lacks(h *Host) bool {
 // toSettle lists the machines to call that have their version and would come further by one more start. The agent sees at a start what became of Windows
 // since the last one, merges, and starts Windows, which runs until somebody, or a task of the image, shuts it down. A call to a machine that
 // runs has no effect; so the calls are spread over the window.
-func (k *Keeper) toSettle(name string, c *Case, all []entry) (calls []Call) {
+func (k *Keeper) toSettle(name string, c *Case, all []entry, hosts []Host) (calls []Call) {
 	closes, open := c.hours().Closes(c.Now)
 	if !open || closes.Sub(c.Now) < wakeAgain {
 		return nil // what it would do does not fit
@@ -94,8 +97,7 @@ func (k *Keeper) toSettle(name string, c *Case, all []entry) (calls []Call) {
 	pause := max(closes.Sub(began)/(settleMost+1), wakeAgain)
 	lazy, awaited := protocol.Merge(c.Room.Merge) == protocol.MergeLazy, k.awaited(c.Lab, name, c.Goal)
 	room := int(c.Room.Wave)
-	for _, e := range all {
-		h := k.host(c.Lab, e)
+	for i, h := range hosts {
 		if h.Phase != PhaseCurrent || len(h.MACs) == 0 {
 			continue
 		}
@@ -105,7 +107,7 @@ func (k *Keeper) toSettle(name string, c *Case, all []entry) (calls []Call) {
 		case called < awakeTime, k.tells(h.Key, c.Now):
 			room-- // starts, or merges
 		case called < pause, c.Now.Sub(h.Seen) < awakeTime, w.window.Equal(began) && w.settles >= settleMost:
-		case unsettled(e.m, lazy, awaited):
+		case unsettled(all[i].m, lazy, awaited):
 			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
 		}
 	}

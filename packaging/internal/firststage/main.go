@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"troy/qemu-tests/guest/inside"
 )
 
 const (
@@ -24,9 +26,7 @@ const (
 func main() {
 	err := run()
 	fmt.Printf("firststage: failed: %v\n", err)
-	_ = unix.IoctlSetInt(1, unix.TCSBRK, 1) // what was printed reaches the serial line
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
-	select {}
+	inside.PowerOff()
 }
 
 // run returns only when something failed.
@@ -34,14 +34,8 @@ func run() error {
 	if err := unix.Mount("devtmpfs", "/dev", "devtmpfs", 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("mount /dev: %w", err)
 	}
-	modules, err := filepath.Glob("/modules/*.ko") // their names are in order
-	if err != nil {
+	if err := inside.LoadModules(); err != nil {
 		return err
-	}
-	for _, path := range modules {
-		if err := load(path); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
 	}
 	for _, path := range []string{disk, archive} {
 		if err := await(path); err != nil {
@@ -55,15 +49,6 @@ func run() error {
 		return err
 	}
 	return give()
-}
-
-func load(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return unix.FinitModule(int(f.Fd()), "", 0)
 }
 
 // await waits for a device, since drivers look for theirs in the background.

@@ -14,10 +14,11 @@ import (
 	"unicode/utf16"
 
 	"golang.org/x/sys/unix"
+
+	"troy/qemu-tests/guest/inside"
 )
 
 const (
-	driver     = "/modules/00-efivarfs.ko" // it depends on nothing
 	efivars    = "/sys/firmware/efi/efivars"
 	globalGUID = "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 )
@@ -28,11 +29,7 @@ func main() {
 		say("boot entry unknown: %v", err)
 	}
 	say("powering off")
-	unix.Sync()
-	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
-		say("power off: %v", err)
-	}
-	select {} // the end of process 1 would be a kernel panic
+	inside.PowerOff()
 }
 
 func say(format string, args ...any) { fmt.Printf("STANDIN: "+format+"\n", args...) }
@@ -64,11 +61,8 @@ func mountVariables() error {
 	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		return fmt.Errorf("sysfs: %w", err)
 	}
-	if f, err := os.Open(driver); err == nil { // absent if it is built in
-		err = unix.FinitModule(int(f.Fd()), "", 0)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("%s: %w", driver, err)
-		}
+	if err := inside.LoadModules(); err != nil { // efivarfs, unless it is built in
+		return err
 	}
 	if err := unix.Mount("efivarfs", efivars, "efivarfs", unix.MS_RDONLY, ""); err != nil {
 		return fmt.Errorf("efivarfs: %w", err)

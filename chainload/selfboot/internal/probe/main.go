@@ -19,6 +19,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/selfboot"
+	"troy/qemu-tests/guest/inside"
 	"troy/vhdx"
 )
 
@@ -41,10 +42,7 @@ func main() {
 		say("failed: %v", err)
 	}
 	say("end")
-	_ = unix.IoctlSetInt(1, unix.TCSBRK, 1)
-	unix.Sync()
-	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
-	select {}
+	inside.PowerOff()
 }
 
 func say(format string, args ...any) { fmt.Printf("PROBE: "+format+"\n", args...) }
@@ -116,16 +114,8 @@ func setUp() (string, error) {
 			return "", fmt.Errorf("mount %s: %w", fs[1], err)
 		}
 	}
-	modules, _ := filepath.Glob("/modules/*.ko") // their names are in order
-	for _, path := range modules {
-		f, err := os.Open(path)
-		if err != nil {
-			return "", err
-		}
-		if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
-			return "", fmt.Errorf("%s: %w", path, err)
-		}
-		f.Close()
+	if err := inside.LoadModules(); err != nil {
+		return "", err
 	}
 	for range 100 { // the disks appear
 		if _, err := os.Stat("/dev/vdb1"); err == nil {

@@ -1,0 +1,44 @@
+// Package inside is for the programs that package guest makes to init: what each of them needs in the machine.
+package inside
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// LoadModules loads the drivers that guest.Build put into /modules, in the order of their names. One that is loaded already is no error.
+func LoadModules() error {
+	paths, err := filepath.Glob("/modules/*.ko")
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if err := load(path); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func load(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.FinitModule(int(f.Fd()), "", 0)
+}
+
+// PowerOff switches the machine off once the console has said everything. It does not return: the end of process 1 would be a kernel panic.
+func PowerOff() {
+	_ = unix.IoctlSetInt(1, unix.TCSBRK, 1)
+	unix.Sync()
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
+		fmt.Println("power off:", err)
+	}
+	select {}
+}
