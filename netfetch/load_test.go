@@ -25,10 +25,10 @@ import (
 // The room of the load tests: the server's port carries an eighth of what one PC's does.
 const (
 	crowdClients = 64
-	crowdLine    = 64_000_000 / 8     // bytes per second
-	crowdPort    = "512mbit"          // eight times as much
+	crowdLine    = 16_000_000 / 8     // bytes per second; what is measured is the server's order, not this machine
+	crowdPort    = "128mbit"          // eight times as much
 	crowdShare   = crowdLine * 9 / 10 // Bandwidth of the server: what the line carries without headers
-	crowdChunk   = 128 << 10
+	crowdChunk   = 32 << 10
 	crowdObject  = "objects/ab/ab12.pack"        // as in a store
 	crowdURL     = "http://10.77.0.1:8080/repo/" // as troy serve has it
 )
@@ -53,7 +53,7 @@ type crowdClient struct {
 
 // newCrowd makes the room. TROY_SOAK=1 has each PC fetch more.
 func newCrowd(t *testing.T) *crowd {
-	size := 3 << 19
+	size := 3 << 17
 	if os.Getenv("TROY_SOAK") == "1" {
 		size *= 8
 	}
@@ -243,36 +243,34 @@ func TestCrowdSharesEvenly(t *testing.T) {
 			t.Fatalf("after 30 s the shares are %v", sum)
 		}
 	}
-	looks, least := 0, int64(-1) // the smallest share when the first PC was through; -1: all were at once
-	through := time.NewTicker(20 * time.Millisecond)
-	for last, tick := base, time.NewTicker(2*time.Second); ; {
-		select {
-		case <-all:
-		case <-through.C:
-			if ever, _ := c.shares(nil); least < 0 && ever[len(ever)-1] == int64(len(c.data)) {
-				least = ever[0]
-			}
-			continue
-		case <-tick.C:
-			if ever, _ := c.shares(nil); ever[len(ever)-1] == int64(len(c.data)) {
-				continue // one is through: the others get its share
-			}
-			sum, now := c.shares(base)
-			part, _ := c.shares(last)
-			t.Logf("%4.1f s: shares %d … %d … %d bytes, spread %4.1f %%; of the last two seconds %4.1f %%", time.Since(begin).Seconds(),
-				sum[0], sum[len(sum)/2], sum[len(sum)-1], 100*spread(sum), 100*spread(part))
-			last = now
-			if sum[len(sum)/2] < 3*crowdChunk {
-				continue // a turn more or less counts too much
-			}
-			if spread(sum) > 0.2 {
-				t.Errorf("after %v the shares are %v", time.Since(begin), sum)
-			}
-			looks++
-			continue
+	looks, through := 0, false // through: the first PC has all; from then on the others get its share
+	look := func(last []int64) []int64 {
+		sum, now := c.shares(base)
+		part, _ := c.shares(last)
+		t.Logf("%4.1f s: shares %d … %d … %d bytes, spread %4.1f %%; since the last look %4.1f %%", time.Since(begin).Seconds(),
+			sum[0], sum[len(sum)/2], sum[len(sum)-1], 100*spread(sum), 100*spread(part))
+		if sum[len(sum)/2] < 3*crowdChunk {
+			return now // a turn more or less counts too much
 		}
-		break
+		if spread(sum) > 0.2 {
+			t.Errorf("after %v the shares are %v", time.Since(begin), sum)
+		}
+		looks++
+		return now
 	}
+	ends, tick := time.NewTicker(20*time.Millisecond), time.NewTicker(2*time.Second)
+	for last := base; !through; {
+		select {
+		case <-ends.C:
+			if ever, _ := c.shares(nil); ever[len(ever)-1] == int64(len(c.data)) {
+				look(last)
+				through = true
+			}
+		case <-tick.C:
+			last = look(last)
+		}
+	}
+	<-all
 	took := time.Since(begin)
 	c.whole()
 	first, final := took, time.Duration(0)
@@ -284,11 +282,8 @@ func TestCrowdSharesEvenly(t *testing.T) {
 	used := float64(len(c.data)*crowdClients) / took.Seconds() / crowdShare
 	t.Logf("%d PCs, %.1f s, the first done after %.1f s, the last after %.1f s, %.0f %% of the bandwidth used", crowdClients,
 		took.Seconds(), first.Seconds(), final.Seconds(), 100*used)
-	if looks < 2 || retries != 0 || c.log.Sent() != int64(len(c.data)*crowdClients) {
-		t.Errorf("looked %d times; %d retries, %d bytes sent", looks, retries, c.log.Sent())
-	}
-	if least >= 0 && float64(least) < 0.8*float64(len(c.data)) || used < 0.6 {
-		t.Errorf("when the first was through, one had %d of %d bytes; %.2f of the bandwidth was used", least, len(c.data), used)
+	if looks < 2 || used < 0.6 || retries != 0 || c.log.Sent() != int64(len(c.data)*crowdClients) {
+		t.Errorf("looked %d times; %d retries, %d bytes sent, %.2f of the bandwidth used", looks, retries, c.log.Sent(), used)
 	}
 }
 
