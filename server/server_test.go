@@ -111,7 +111,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("empty = %q, %v", b, err)
 	}
 	// The last handler may still be on its way out of serveFile.
-	deadline := time.Now().Add(2 * time.Second)
+	deadline := time.Now().Add(10 * time.Second)
 	for n, _ := s.Served(); n != want+7 && time.Now().Before(deadline); n, _ = s.Served() {
 		time.Sleep(time.Millisecond)
 	}
@@ -156,7 +156,7 @@ func raw(t *testing.T, web *httptest.Server, request string) (int, string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
 	}
