@@ -3,7 +3,6 @@ package qemutests
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -14,9 +13,8 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
-	"troy/initramfs"
-	"troy/initramfs/kmod"
 	"troy/qemu-tests/fixture"
+	"troy/qemu-tests/guest"
 	"troy/qemu-tests/lab"
 	"troy/qemu-tests/vm"
 	"troy/vhdx"
@@ -151,27 +149,8 @@ func stageVersion(ctx context.Context, m *diskwriter.Machine, v *versions) error
 // packOperate makes an initramfs of the program operate and the drivers of a virtio disk.
 func packOperate(t *testing.T, out string) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "init")
-	if err := initramfs.Compile(t.Context(), "", "troy/qemu-tests/operate", program); err != nil {
-		t.Fatal(err)
-	}
-	code, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := []initramfs.File{{Name: "init", Data: code, Mode: 0o755}}
-	index, err := kmod.Open(os.Getenv("MODULES"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	modules, err := index.Closure("virtio_pci", "virtio_blk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, m := range modules {
-		files = append(files, initramfs.File{Name: fmt.Sprintf("modules/%02d-%s.ko", i, m.Name), Data: m.Data, Mode: 0o644})
-	}
-	if err := initramfs.Pack(out, files); err != nil {
+	if err := guest.Build(t.Context(), &guest.Options{Program: "troy/qemu-tests/operate", Modules: os.Getenv("MODULES"),
+		Drivers: []string{"virtio_pci", "virtio_blk"}, Out: out}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,13 +1,12 @@
 // Command operate is the init of a virtual PC that carries out, on its disk, what the kernel argument "operate" names:
 // "reset", "rollback", in this order, separated by commas. It opens the disk as troy disk does, says "OPERATE: done" or
-// what went wrong on the console, and powers off. The modules that the disk needs are /modules/*.ko, loaded by name.
+// what went wrong on the console, and powers off.
 package main
 
 import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +14,7 @@ import (
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/target"
+	"troy/qemu-tests/guest/inside"
 )
 
 func main() {
@@ -23,11 +23,7 @@ func main() {
 	} else {
 		fmt.Println("OPERATE: done")
 	}
-	unix.Sync()
-	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
-		fmt.Printf("OPERATE: power off: %v\n", err)
-	}
-	select {} // the end of process 1 would be a kernel panic
+	inside.PowerOff()
 }
 
 func work() error {
@@ -39,7 +35,7 @@ func work() error {
 			return fmt.Errorf("mounting %s: %w", fs.where, err)
 		}
 	}
-	if err := loadModules(); err != nil {
+	if err := inside.LoadModules(); err != nil {
 		return err
 	}
 	cmdline, err := os.ReadFile("/proc/cmdline")
@@ -52,23 +48,6 @@ func work() error {
 		}
 	}
 	return fmt.Errorf("nothing to do in %q", cmdline)
-}
-
-func loadModules() error {
-	modules, err := filepath.Glob("/modules/*.ko") // in order
-	if err != nil {
-		return err
-	}
-	for _, path := range modules {
-		code, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if err := unix.InitModule(code, ""); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	return nil
 }
 
 func operate(what []string) error {
