@@ -78,6 +78,20 @@ func soak() bool { return os.Getenv("TROY_SOAK") != "" }
 // small makes the small lab for one test.
 func small(t *testing.T) *lab.Lab {
 	t.Helper()
+	return labOf(t, room.Small)
+}
+
+// smallLab makes one with an NTFS volume on each disk; an empty bootManager is the stand-in.
+func smallLab(t *testing.T, bootManager string) *lab.Lab {
+	t.Helper()
+	return labOf(t, func(ctx context.Context, dir string, seed uint64) (*lab.Lab, error) {
+		return room.SmallNTFS(ctx, dir, bootManager, seed)
+	})
+}
+
+// labOf makes a lab in a folder that the test removes, from a seed that it prints.
+func labOf(t *testing.T, build func(ctx context.Context, dir string, seed uint64) (*lab.Lab, error)) *lab.Lab {
+	t.Helper()
 	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "small-")
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +99,7 @@ func small(t *testing.T) *lab.Lab {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	seed := rand.Uint64()
 	t.Logf("seed of the disks %d", seed)
-	l, err := room.Small(t.Context(), dir, seed)
+	l, err := build(t.Context(), dir, seed)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package qemutests
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,23 +26,6 @@ const (
 	killedMAC  = "52:54:00:77:00:03"
 	killedRate = 6 // megabits per second of their room: slow enough for a kill in the middle
 )
-
-// smallLab is a small lab of its own; an empty bootManager is the stand-in.
-func smallLab(t *testing.T, bootManager string) *lab.Lab {
-	t.Helper()
-	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "small-ntfs-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	seed := rand.Uint64()
-	t.Logf("seed of the disks %d", seed)
-	l, err := room.SmallNTFS(t.Context(), dir, bootManager, seed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
 
 // building is a site: PCs of two rooms, `troy serve --lab`, and a DHCP server on another machine that knows nothing of Troy.
 type building struct {
