@@ -31,38 +31,43 @@ type wakes struct {
 	settles int
 }
 
+// candidate is a machine that might be called.
+type candidate struct {
+	Host
+	machine *state.Machine
+}
+
 // wakeRoom calls machines that are off and have work to do, as many as there are start slots: first those that need their version. Once nobody
 // of these is left to wait for, those follow that only have to start once more.
 func (k *Keeper) wakeRoom(ctx context.Context, name string, c *Case) error {
 	if k.o.Waker == nil || !*c.Room.Wake || k.blocked(name, c) != "" {
 		return nil
 	}
-	all := k.hosts(c.Lab, name)
-	hosts := make([]Host, len(all))
-	for i, e := range all {
-		hosts[i] = k.host(c.Lab, e)
+	var all []candidate
+	for _, e := range k.hosts(c.Lab, name) {
+		all = append(all, candidate{k.host(c.Lab, e), e.m})
 	}
-	calls, served := k.toServe(c, hosts)
+	calls, served := k.toServe(c, all)
 	if served {
-		calls = k.toSettle(name, c, all, hosts)
+		calls = k.toSettle(name, c, all)
 	}
 	return k.call(ctx, calls)
 }
 
 // toServe lists the machines to call for their version. served says that there are none, and that none is at work or was called a moment ago: who
 // does not answer holds up nobody.
-func (k *Keeper) toServe(c *Case, hosts []Host) (calls []Call, served bool) {
+func (k *Keeper) toServe(c *Case, all []candidate) (calls []Call, served bool) {
 	room := int(c.Room.Wave)
 	served = true
-	for _, h := range hosts {
+	for _, h := range all {
 		up := !h.Seen.IsZero() && c.Now.Sub(h.Seen) < awakeTime
 		switch {
-		case h.Phase == PhaseWorking, h.Phase == PhaseWaiting, up && lacks(&h):
+		case h.Phase == PhaseWorking, h.Phase == PhaseWaiting, up && lacks(&h.Host):
 			room-- // holds a slot, or is about to
 			served = false
-		case !lacks(&h) || len(h.MACs) == 0:
-		case c.Now.Sub(k.wakes(&h).last) < wakeAgain:
-			served = served && c.Now.Sub(k.wakes(&h).last) >= awakeTime
+		case !lacks(&h.Host) || len(h.MACs) == 0:
+		case c.Now.Sub(k.wakes(&h.Host).last) < wakeAgain:
+			served = served && c.Now.Sub(k.wakes(&h.Host).last) >= awakeTime
 		default:
 			served = false
 			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
@@ -88,7 +93,7 @@ func lacks(h *Host) bool {
 // toSettle lists the machines to call that have their version and would come further by one more start. The agent sees at a start what became of Windows
 // since the last one, merges, and starts Windows, which runs until somebody, or a task of the image, shuts it down. A call to a machine that
 // runs has no effect; so the calls are spread over the window.
-func (k *Keeper) toSettle(name string, c *Case, all []entry, hosts []Host) (calls []Call) {
+func (k *Keeper) toSettle(name string, c *Case, all []candidate) (calls []Call) {
 	closes, open := c.hours().Closes(c.Now)
 	if !open || closes.Sub(c.Now) < wakeAgain {
 		return nil // what it would do does not fit
@@ -97,17 +102,17 @@ func (k *Keeper) toSettle(name string, c *Case, all []entry, hosts []Host) (call
 	pause := max(closes.Sub(began)/(settleMost+1), wakeAgain)
 	lazy, awaited := protocol.Merge(c.Room.Merge) == protocol.MergeLazy, k.awaited(c.Lab, name, c.Goal)
 	room := int(c.Room.Wave)
-	for i, h := range hosts {
+	for _, h := range all {
 		if h.Phase != PhaseCurrent || len(h.MACs) == 0 {
 			continue
 		}
-		w := k.wakes(&h)
+		w := k.wakes(&h.Host)
 		called := c.Now.Sub(w.last)
 		switch {
 		case called < awakeTime, k.tells(h.Key, c.Now):
 			room-- // starts, or merges
 		case called < pause, c.Now.Sub(h.Seen) < awakeTime, w.window.Equal(began) && w.settles >= settleMost:
-		case unsettled(all[i].m, lazy, awaited):
+		case unsettled(h.machine, lazy, awaited):
 			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
 		}
 	}
