@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/efitest"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/testing/efitest"
 	"troy/vhdx"
 )
 

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/efitest"
+	"troy/internal/testing/efitest"
 	"troy/vhdx"
 )
 

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/efitest"
+	"troy/internal/testing/efitest"
 )
 
 // life plays starts of a machine: what the agent sees, and what it decides.

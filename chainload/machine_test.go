@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"troy/chainload/bcd"
-	"troy/chainload/internal/efitest"
-	"troy/chainload/internal/hivextest"
+	"troy/internal/testing/efitest"
+	"troy/internal/testing/hivextest"
 	"troy/vhdx"
 )
 

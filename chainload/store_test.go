@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"troy/chainload/bcd"
-	"troy/chainload/internal/hivextest"
+	"troy/internal/testing/hivextest"
 	"troy/vhdx"
 )
 

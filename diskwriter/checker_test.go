@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
 )
 

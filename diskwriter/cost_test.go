@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // scattered changes a share of the disk in granules at random places.

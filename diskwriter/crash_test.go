@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // prepared is a machine with version 2 staged on version 1, in which a session of Windows has left its traces.

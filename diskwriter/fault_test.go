@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // faultyRuns lets every single call of an operation fail in every way, one after the other.

@@ -3,7 +3,7 @@ package diskwriter
 import (
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // The harness is only worth something if it finds a wrong order. Each of these breaks the order in one place; crashEverywhere has to

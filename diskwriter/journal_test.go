@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 func newJournal(t *testing.T) (*crashdisk.Disk, *Journal) {

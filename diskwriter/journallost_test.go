@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // loseJournal is what a damaged journal file looks like.

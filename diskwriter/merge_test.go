@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // The newest copy of the record rots right after the merge has begun: the one before it must not allow a rollback.

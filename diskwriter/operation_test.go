@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // TestMain trades memory for time: crash states make much garbage.

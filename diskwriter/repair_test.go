@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // repair is an operation on a machine that boots nothing until it is finished, Heal or Reinstall.

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // request is an update that can be gone on with.

@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 )
 
 // believe takes for written what the log names, without a look at what the disk holds.

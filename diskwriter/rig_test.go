@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
 )
 

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
 )
 

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"troy/diskwriter/crashdisk"
+	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
 )
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/vm"
 )
 
 var uptimeLine = regexp.MustCompile(`PROBE: uptime ([0-9.]+)`)

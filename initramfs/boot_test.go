@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/vm"
 )
 
 // soak tells whether everything is to be tried, however long it takes.

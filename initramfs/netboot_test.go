@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/vm"
 )
 
 // bootServer is a site: a network whose DHCP server says what dnsmasq.conf of the tree says, after the

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/netfetch/fetchtest"
+	"troy/internal/testing/fetchtest"
 )
 
 var build = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)

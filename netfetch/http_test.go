@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/netfetch/fetchtest"
+	"troy/internal/testing/fetchtest"
 )
 
 // randomBytes makes data in which every place differs; the seed is printed.

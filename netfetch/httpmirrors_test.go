@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/netfetch/fetchtest"
+	"troy/internal/testing/fetchtest"
 )
 
 // readAll reads the object by 4 streams in ranges of 4 KiB.

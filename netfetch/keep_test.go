@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/netfetch/fetchtest"
+	"troy/internal/testing/fetchtest"
 )
 
 // childFetch is the second half of a child: keep the link, fetch the object in

@@ -18,7 +18,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
-	"troy/netfetch/fetchtest"
+	"troy/internal/testing/fetchtest"
 	"troy/server"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"troy/netfetch/fetchtest"
+	"troy/internal/testing/fetchtest"
 )
 
 // mirrored makes n mirrors of the same data that give up soon.

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"troy/netfetch/fetchtest"
+	"troy/internal/testing/fetchtest"
 )
 
 // TestProxyByEnvironment has a process with HTTP_PROXY fetch from a server that only the proxy knows. Neither says that the answer may be

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"troy/qemu-tests/guest"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/guest"
+	"troy/internal/testing/vm"
 )
 
 // soak tells whether everything is to be tried, however long it takes.
@@ -98,7 +98,7 @@ func makeDebian(t *testing.T, dir, release, image string) {
 func firstStage(t *testing.T) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "initramfs.zst")
-	err := guest.Build(t.Context(), &guest.Options{Program: "troy/packaging/internal/firststage", Modules: environment(t, "MODULES"),
+	err := guest.Build(t.Context(), &guest.Options{Program: "troy/internal/testing/firststage", Modules: environment(t, "MODULES"),
 		Drivers: []string{"virtio_blk", "ext4", "crc32c_generic", "virtio_net"}, Out: out})
 	if err != nil {
 		t.Fatal(err)

@@ -10,18 +10,18 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/initramfs"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/testlab"
+	"troy/internal/testing/vm"
 	"troy/server/protocol"
 )
 
 // agentPC is a PC whose server has it keep a copy of the agent on its own disk.
 type agentPC struct {
-	*lab.PC
+	*testlab.PC
 	t       *testing.T
-	lab     *lab.Lab
-	server  *lab.Server
-	release lab.Release
+	lab     *testlab.Lab
+	server  *testlab.Server
+	release testlab.Release
 	reports int
 }
 
@@ -52,7 +52,7 @@ func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
 	return p
 }
 
-func (p *agentPC) publish(version string, r lab.Release) {
+func (p *agentPC) publish(version string, r testlab.Release) {
 	p.t.Helper()
 	if err := p.lab.PublishAgent(p.t.Context(), version, r); err != nil {
 		p.t.Fatal(err)
@@ -70,7 +70,7 @@ func (p *agentPC) overlay(version string, f initramfs.File) {
 }
 
 // signBootManager puts a signed GRUB in the place of Windows Boot Manager.
-func signBootManager(t *testing.T, pc *lab.PC) {
+func signBootManager(t *testing.T, pc *testlab.PC) {
 	t.Helper()
 	at := pc.Disk + "@@" + espOffset(t, pc.Disk)
 	for name, from := range signedFiles(t, "EFI/Microsoft/Boot", "bootmgfw.efi", "echo '"+windowsStarted+"'\nhalt\n", nil) {
@@ -241,7 +241,7 @@ func (p *agentPC) retried() {
 }
 
 // soundESP asks fsck.fat about the ESP.
-func soundESP(t *testing.T, pc *lab.PC) {
+func soundESP(t *testing.T, pc *testlab.PC) {
 	t.Helper()
 	volume := filepath.Join(t.TempDir(), "esp")
 	if err := cutESP(t.Context(), pc.Disk, volume); err != nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/vm"
 )
 
 // BenchmarkAgentStart measures, in seconds from the agent's first line on the screen: until it has an address by DHCP (lease-s), until

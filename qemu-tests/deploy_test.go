@@ -16,15 +16,15 @@ import (
 	"troy/diskwriter"
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/standin"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/standin"
+	"troy/internal/testing/testlab"
+	"troy/internal/testing/vm"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
 
 // room is shared by all tests: building it takes longer than most of them.
-var room *lab.Lab
+var room *testlab.Lab
 
 func TestMain(m *testing.M) {
 	code, err := withRoom(m.Run)
@@ -41,7 +41,7 @@ func withRoom(f func() int) (code int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	if room, err = lab.New(context.Background(), lab.Options{Dir: dir, Out: os.Stdout}); err != nil {
+	if room, err = testlab.New(context.Background(), testlab.Options{Dir: dir, Out: os.Stdout}); err != nil {
 		return 1, err
 	}
 	defer room.Close()
@@ -49,7 +49,7 @@ func withRoom(f func() int) (code int, err error) {
 }
 
 // start makes a PC that holds version 1, and a server with the given arguments.
-func start(t *testing.T, name string, args ...string) (*lab.PC, *lab.Server) {
+func start(t *testing.T, name string, args ...string) (*testlab.PC, *testlab.Server) {
 	t.Helper()
 	server, err := room.Serve(t.Context(), args...)
 	if err != nil {
@@ -65,7 +65,7 @@ func start(t *testing.T, name string, args ...string) (*lab.PC, *lab.Server) {
 }
 
 // holds fails unless the PC holds the raw image, in a chain of these files.
-func holds(t *testing.T, pc *lab.PC, raw string, chain ...string) {
+func holds(t *testing.T, pc *testlab.PC, raw string, chain ...string) {
 	t.Helper()
 	have, err := pc.Holds(t.Context(), raw)
 	if err != nil {
@@ -77,7 +77,7 @@ func holds(t *testing.T, pc *lab.PC, raw string, chain ...string) {
 }
 
 // reported returns the last report; it fails unless there are n of them.
-func reported(t *testing.T, s *lab.Server, n int) protocol.Report {
+func reported(t *testing.T, s *testlab.Server, n int) protocol.Report {
 	t.Helper()
 	reports, err := s.Reports()
 	if err != nil {
@@ -117,7 +117,7 @@ func hasPhase(r protocol.Report, name string) bool {
 
 // runWindows does to the boot child what a session of Windows does: some pages are written through the chain. It
 // writes what the disk reads as then to want.
-func runWindows(t *testing.T, pc *lab.PC, want string) {
+func runWindows(t *testing.T, pc *testlab.PC, want string) {
 	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -145,7 +145,7 @@ func runWindows(t *testing.T, pc *lab.PC, want string) {
 }
 
 // session opens the chain on the PC's disk for writing, as Windows has it.
-func session(t *testing.T, pc *lab.PC, f func(*vhdx.Chain)) {
+func session(t *testing.T, pc *testlab.PC, f func(*vhdx.Chain)) {
 	t.Helper()
 	disk, err := target.Find([]string{pc.Disk})
 	if err != nil {
@@ -241,7 +241,7 @@ func TestMissingServer(t *testing.T) {
 }
 
 // withoutJournal returns the PC's disk without what the journal holds: each start is counted there.
-func withoutJournal(t *testing.T, pc *lab.PC) []byte {
+func withoutJournal(t *testing.T, pc *testlab.PC) []byte {
 	t.Helper()
 	disk, err := os.ReadFile(pc.Disk)
 	if err != nil {

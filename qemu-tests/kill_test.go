@@ -13,8 +13,8 @@ import (
 
 	"troy/diskwriter"
 	"troy/diskwriter/target"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/testlab"
+	"troy/internal/testing/vm"
 )
 
 // moments are when the power goes: some time after a line of the agent.
@@ -32,10 +32,10 @@ var moments = []struct {
 // killing is a campaign on PCs of a small lab.
 type killing struct {
 	t      *testing.T
-	lab    *lab.Lab
+	lab    *testlab.Lab
 	want   *versions
 	r      *rand.Rand
-	pc     *lab.PC
+	pc     *testlab.PC
 	made   int
 	spent  bool // the PC is to be replaced before the next round
 	counts map[string]int
@@ -76,21 +76,21 @@ func TestKilled(t *testing.T) {
 func soak() bool { return os.Getenv("TROY_SOAK") != "" }
 
 // small makes the small lab for one test.
-func small(t *testing.T) *lab.Lab {
+func small(t *testing.T) *testlab.Lab {
 	t.Helper()
 	return labOf(t, room.Small)
 }
 
 // smallLab makes one with an NTFS volume on each disk; an empty bootManager is the stand-in.
-func smallLab(t *testing.T, bootManager string) *lab.Lab {
+func smallLab(t *testing.T, bootManager string) *testlab.Lab {
 	t.Helper()
-	return labOf(t, func(ctx context.Context, dir string, seed uint64) (*lab.Lab, error) {
+	return labOf(t, func(ctx context.Context, dir string, seed uint64) (*testlab.Lab, error) {
 		return room.SmallNTFS(ctx, dir, bootManager, seed)
 	})
 }
 
 // labOf makes a lab in a folder that the test removes, from a seed that it prints.
-func labOf(t *testing.T, build func(ctx context.Context, dir string, seed uint64) (*lab.Lab, error)) *lab.Lab {
+func labOf(t *testing.T, build func(ctx context.Context, dir string, seed uint64) (*testlab.Lab, error)) *testlab.Lab {
 	t.Helper()
 	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "small-")
 	if err != nil {
@@ -176,7 +176,7 @@ func (k *killing) check() (int, diskwriter.State) {
 	k.t.Helper()
 	volume := k.pc.Disk + ".volume"
 	defer os.Remove(volume)
-	if err := lab.CutVolume(k.t.Context(), k.pc.Disk, volume); err != nil {
+	if err := testlab.CutVolume(k.t.Context(), k.pc.Disk, volume); err != nil {
 		k.t.Fatal(err)
 	}
 	if out, err := exec.Command("ntfsresize", "-i", "-f", volume).CombinedOutput(); err != nil {

@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/diskwriter"
-	"troy/qemu-tests/fixture"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/standin"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/fixture"
+	"troy/internal/testing/standin"
+	"troy/internal/testing/testlab"
+	"troy/internal/testing/vm"
 	"troy/server/protocol"
 )
 
@@ -104,7 +104,7 @@ func testDrive(t *testing.T, d drive, w *fixture.Windows) {
 	}
 }
 
-func newDrive(t *testing.T, d drive) *lab.PC {
+func newDrive(t *testing.T, d drive) *testlab.PC {
 	t.Helper()
 	pc, err := room.NewBarePC("drive-" + d.String())
 	if err != nil {
@@ -116,7 +116,7 @@ func newDrive(t *testing.T, d drive) *lab.PC {
 }
 
 // healthy4Kn is healthy for sectors of 4096 bytes, which sgdisk does not believe an image file to have.
-func healthy4Kn(t *testing.T, pc *lab.PC) {
+func healthy4Kn(t *testing.T, pc *testlab.PC) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "fdisk", "-b", "4096", "-l", pc.Disk).CombinedOutput()
 	text := string(out)
@@ -125,7 +125,7 @@ func healthy4Kn(t *testing.T, pc *lab.PC) {
 		t.Errorf("fdisk: %v\n%s", err, text)
 	}
 	volume, esp := filepath.Join(t.TempDir(), "volume"), filepath.Join(t.TempDir(), "esp")
-	if err := lab.CutVolume(t.Context(), pc.Disk, volume); err != nil {
+	if err := testlab.CutVolume(t.Context(), pc.Disk, volume); err != nil {
 		t.Fatal(err)
 	}
 	if err := cutESP(t.Context(), pc.Disk, esp); err != nil {
@@ -178,9 +178,9 @@ func TestBIOS(t *testing.T) {
 }
 
 // untilStopped is untilItStops of the PC as it is, started by UEFI or by a BIOS.
-func untilStopped(t *testing.T, pc *lab.PC, s *lab.Server, uefi bool, want ...string) (serial string) {
+func untilStopped(t *testing.T, pc *testlab.PC, s *testlab.Server, uefi bool, want ...string) (serial string) {
 	t.Helper()
-	c, err := pc.KernelConfig("troy.server=" + lab.ServerURL)
+	c, err := pc.KernelConfig("troy.server=" + testlab.ServerURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func untilStopped(t *testing.T, pc *lab.PC, s *lab.Server, uefi bool, want ...st
 }
 
 // untilItStops starts a machine, waits for a line that says why the agent stopped and for the report, and cuts the power.
-func untilItStops(t *testing.T, c *vm.Config, s *lab.Server, want ...string) (serial string) {
+func untilItStops(t *testing.T, c *vm.Config, s *testlab.Server, want ...string) (serial string) {
 	t.Helper()
 	before, err := s.Reports()
 	if err != nil {
@@ -226,7 +226,7 @@ func untilItStops(t *testing.T, c *vm.Config, s *lab.Server, want ...string) (se
 }
 
 // look says what a disk image holds, where it holds anything, and when it was last written to.
-func look(t *testing.T, pc *lab.PC) string {
+func look(t *testing.T, pc *testlab.PC) string {
 	t.Helper()
 	f, err := os.Open(pc.Disk)
 	if err != nil {

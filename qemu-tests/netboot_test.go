@@ -9,14 +9,14 @@ import (
 
 	"troy/diskwriter"
 	"troy/initramfs"
-	"troy/qemu-tests/lab"
+	"troy/internal/testing/testlab"
 	"troy/server/netboot"
 	"troy/server/protocol"
 )
 
 // bootSite is a site whose DHCP server knows nothing of Troy, and `troy serve --boot` beside it.
 type bootSite struct {
-	lab  *lab.Lab
+	lab  *testlab.Lab
 	tree string // boot files
 	pcs  int
 }

@@ -13,10 +13,10 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
-	"troy/qemu-tests/fixture"
-	"troy/qemu-tests/guest"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/fixture"
+	"troy/internal/testing/guest"
+	"troy/internal/testing/testlab"
+	"troy/internal/testing/vm"
 	"troy/vhdx"
 )
 
@@ -29,7 +29,7 @@ func TestNTFSWrites(t *testing.T) {
 	t.Run("reset and rollback", func(t *testing.T) { logResetAndRollback(t, l) })
 }
 
-func logDeployment(t *testing.T, l *lab.Lab) {
+func logDeployment(t *testing.T, l *testlab.Lab) {
 	server, err := l.Serve(t.Context(), "--merge", "now")
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func logDeployment(t *testing.T, l *lab.Lab) {
 
 // logResetAndRollback is about a PC that has a slot in its chain and a session in its boot child: a program in the place of the agent
 // does what troy disk does. It shows the session, then version 2, then version 1, and nothing is written to the parent.
-func logResetAndRollback(t *testing.T, l *lab.Lab) {
+func logResetAndRollback(t *testing.T, l *testlab.Lab) {
 	pc, err := l.NewPC(t.Context(), "operated")
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func logResetAndRollback(t *testing.T, l *lab.Lab) {
 
 // commitAndUse puts version 2 into the slot of a PC, makes it what boots, and lets a session write to it. It writes
 // what the disk shows then to used.
-func commitAndUse(t *testing.T, pc *lab.PC, w *fixture.Windows, used string) {
+func commitAndUse(t *testing.T, pc *testlab.PC, w *fixture.Windows, used string) {
 	t.Helper()
 	v, err := readVersions(w.V1, w.V2)
 	if err != nil {
@@ -123,7 +123,7 @@ func commitAndUse(t *testing.T, pc *lab.PC, w *fixture.Windows, used string) {
 
 // stageVersion fills the slot with every page that differs.
 func stageVersion(ctx context.Context, m *diskwriter.Machine, v *versions) error {
-	q := &diskwriter.StageRequest{Image: lab.Image, Version: 2}
+	q := &diskwriter.StageRequest{Image: testlab.Image, Version: 2}
 	for at := 0; at < len(v.v1); at += ntfs.PageSize {
 		if bytes.Equal(v.v1[at:at+ntfs.PageSize], v.v2[at:at+ntfs.PageSize]) {
 			continue

@@ -9,7 +9,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"troy/qemu-tests/browser"
+	"troy/internal/testing/browser"
 )
 
 // desk is where the admin of a building works.

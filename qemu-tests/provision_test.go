@@ -11,8 +11,8 @@ import (
 
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/standin"
+	"troy/internal/testing/standin"
+	"troy/internal/testing/testlab"
 	"troy/server/protocol"
 )
 
@@ -25,7 +25,7 @@ func TestProvision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := room.Serve(t.Context(), "--image", lab.BareImage, "--provision", "--merge", "now")
+	server, err := room.Serve(t.Context(), "--image", testlab.BareImage, "--provision", "--merge", "now")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestProvision(t *testing.T) {
 }
 
 // healthy asks other programs about the partition table and the file systems.
-func healthy(t *testing.T, pc *lab.PC) {
+func healthy(t *testing.T, pc *testlab.PC) {
 	t.Helper()
 	check := func(name string, args ...string) {
 		if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
@@ -67,7 +67,7 @@ func healthy(t *testing.T, pc *lab.PC) {
 		t.Errorf("sgdisk -v: %v\n%s", err, out)
 	}
 	volume := filepath.Join(t.TempDir(), "volume")
-	if err := lab.CutVolume(t.Context(), pc.Disk, volume); err != nil {
+	if err := testlab.CutVolume(t.Context(), pc.Disk, volume); err != nil {
 		t.Fatal(err)
 	}
 	check("ntfsfix", "-n", volume)
@@ -82,7 +82,7 @@ func healthy(t *testing.T, pc *lab.PC) {
 		t.Fatal(err)
 	}
 	esp := filepath.Join(t.TempDir(), "esp")
-	if err := lab.Cut(t.Context(), pc.Disk, esp, table.ByType(blockdev.TypeESP)[0]); err != nil {
+	if err := testlab.Cut(t.Context(), pc.Disk, esp, table.ByType(blockdev.TypeESP)[0]); err != nil {
 		t.Fatal(err)
 	}
 	check("fsck.fat", "-n", esp)

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"troy/initramfs"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/testlab"
+	"troy/internal/testing/vm"
 	"troy/server/protocol"
 )
 
@@ -26,10 +26,10 @@ type bareCase struct {
 func bareCases() map[string]bareCase {
 	const enough = 2 << 30
 	return map[string]bareCase{
-		"too small":                  {lab.BareImage, []int64{200 << 20}, "", []string{"/dev/vda has 209715200 bytes", "are needed"}},
-		"two alike":                  {lab.BareImage, []int64{enough, enough}, "", []string{"more than one disk could be meant", "name one by its serial number"}},
-		"no disk":                    {lab.BareImage, nil, "", []string{"the machine shows no disk at all"}},
-		"not empty":                  {lab.BareImage, []int64{enough}, "a diary", []string{"is not empty"}},
+		"too small":                  {testlab.BareImage, []int64{200 << 20}, "", []string{"/dev/vda has 209715200 bytes", "are needed"}},
+		"two alike":                  {testlab.BareImage, []int64{enough, enough}, "", []string{"more than one disk could be meant", "name one by its serial number"}},
+		"no disk":                    {testlab.BareImage, nil, "", []string{"the machine shows no disk at all"}},
+		"not empty":                  {testlab.BareImage, []int64{enough}, "a diary", []string{"is not empty"}},
 		"no boot files in the image": {"no-boot-files", []int64{enough}, "", []string{"boot files: "}},
 	}
 }
@@ -66,7 +66,7 @@ func (c *bareCase) try(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.Remove(pc.Disk)
-	config, err := pc.KernelConfig("troy.server=" + lab.ServerURL)
+	config, err := pc.KernelConfig("troy.server=" + testlab.ServerURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,11 +76,11 @@ func (c *bareCase) try(t *testing.T) {
 	}
 	var before []string
 	for _, d := range config.Disks {
-		before = append(before, look(t, &lab.PC{Disk: d.Path}))
+		before = append(before, look(t, &testlab.PC{Disk: d.Path}))
 	}
 	serial := untilItStops(t, config, server, append(c.want, "the disk is untouched")...)
 	for i, d := range config.Disks {
-		if after := look(t, &lab.PC{Disk: d.Path}); after != before[i] {
+		if after := look(t, &testlab.PC{Disk: d.Path}); after != before[i] {
 			t.Errorf("disk %d was %s, and is %s:\n%s", i, before[i], after, serial)
 		}
 	}
@@ -140,12 +140,12 @@ func TestMediaUnreadable(t *testing.T) {
 		return
 	}
 	pc, server := start(t, "unreadable", "--merge", "now")
-	c, err := pc.KernelConfig("troy.server=" + lab.ServerURL)
+	c, err := pc.KernelConfig("troy.server=" + testlab.ServerURL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	with := filepath.Join(t.TempDir(), "initramfs")
-	err = lab.Overlay(c.Initrd, with,
+	err = testlab.Overlay(c.Initrd, with,
 		initramfs.File{Name: "etc/troy/ca.pem", Data: []byte("no certificate")},
 		initramfs.File{Name: "etc/troy/built", Data: []byte("yesterday")},
 		initramfs.File{Name: "etc/troy/config", Data: []byte("troy.ip=300.1.2.3 troy.server=\xff\x00")})

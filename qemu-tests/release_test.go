@@ -7,16 +7,16 @@ import (
 	"sync"
 	"time"
 
-	"troy/qemu-tests/browser"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/browser"
+	"troy/internal/testing/testlab"
+	"troy/internal/testing/vm"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/state"
 )
 
 // release is the rest of TestRoom in a soak.
-func (b *building) release(p *page, fresh *lab.PC) {
+func (b *building) release(p *page, fresh *testlab.PC) {
 	t := b.t
 	failing, killed := b.pc("failing", failMAC, failUUID, 1), b.pc("killed", killedMAC, "", 2)
 	b.together(fresh, failing, killed)
@@ -38,7 +38,7 @@ func (b *building) release(p *page, fresh *lab.PC) {
 	b.admin([]string{"b204 ", "the wave was stopped: 1 machines failed"}, "status")
 	p.head("b204", "the wave was stopped: 1 machines failed")
 	b.boot(killed, true, "nothing to do: the wave was stopped: 1 machines failed")
-	b.boot(failing, true, "going back to "+lab.Image+"@1", "order it again to try once more")
+	b.boot(failing, true, "going back to "+testlab.Image+"@1", "order it again to try once more")
 	b.is("b204-01", rooms.PhaseFailed, 1, protocol.HealthFailing)
 	b.is("b204-02", rooms.PhaseOutdated, 1, protocol.HealthGood)
 
@@ -54,11 +54,11 @@ func (b *building) release(p *page, fresh *lab.PC) {
 }
 
 // together starts three PCs at the same time: one deploys, two are told that it is not their turn.
-func (b *building) together(fresh *lab.PC, others ...*lab.PC) {
+func (b *building) together(fresh *testlab.PC, others ...*testlab.PC) {
 	b.t.Helper()
 	var wg sync.WaitGroup
 	serials, errs := make([]string, 1+len(others)), make([]error, 1+len(others))
-	for i, pc := range append([]*lab.PC{fresh}, others...) {
+	for i, pc := range append([]*testlab.PC{fresh}, others...) {
 		wg.Go(func() { serials[i], errs[i] = b.from(b.t.Context(), pc) })
 	}
 	wg.Wait()
@@ -74,7 +74,7 @@ func (b *building) together(fresh *lab.PC, others ...*lab.PC) {
 }
 
 // cut ends the server in the middle of a download, starts it again, and then cuts the power of the PC while it goes on.
-func (b *building) cut(p *page, pc *lab.PC) {
+func (b *building) cut(p *page, pc *testlab.PC) {
 	t := b.t
 	t.Helper()
 	c, err := pc.NetConfig()
@@ -109,7 +109,7 @@ func (b *building) cut(p *page, pc *lab.PC) {
 }
 
 // finish looks at the end of the wave, and at the disks.
-func (b *building) finish(fresh, failing, killed *lab.PC) {
+func (b *building) finish(fresh, failing, killed *testlab.PC) {
 	t := b.t
 	b.is("test-01", rooms.PhaseCurrent, 2, protocol.HealthGood)
 	b.is("b204-01", rooms.PhaseFailed, 1, protocol.HealthFailing)
@@ -119,7 +119,7 @@ func (b *building) finish(fresh, failing, killed *lab.PC) {
 	}
 	b.admin([]string{"b204 ", "2 machines, 1 current, 1 failed, 0 healthy", "test ", "1 machines, 1 current, 1 healthy"}, "status")
 	b.admin([]string{"b204-01", "failed", "order it again", "b204-02", "current", "test-01", "current", "good"}, "hosts")
-	b.admin([]string{"order ", "report ", "deploy: start: version " + lab.Image + "@2 was started 3 times without a sign of health"}, "log", "--failed", "b204-01")
+	b.admin([]string{"order ", "report ", "deploy: start: version " + testlab.Image + "@2 was started 3 times without a sign of health"}, "log", "--failed", "b204-01")
 	b.admin([]string{`name: "test-01", room: "test", mac: "` + newMAC}, "hosts", "--yaml")
 	b.eventually("in the history", 30*time.Second, func() bool {
 		var nights []state.Night
@@ -129,7 +129,7 @@ func (b *building) finish(fresh, failing, killed *lab.PC) {
 		return len(nights) > 0 && nights[0].Room == "b204" && nights[0].Done == 1 && nights[0].Failed == 1 && nights[0].Missing == 1
 	})
 	b.admin([]string{"b204 ", "1 done, 1 failed, 1 do not have it"}, "status", "--nights", "2")
-	page, err := b.lab.Net.Command(t.Context(), "curl", "-sS", "--fail", lab.ServerURL+"/").Output()
+	page, err := b.lab.Net.Command(t.Context(), "curl", "-sS", "--fail", testlab.ServerURL+"/").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func (b *building) finish(fresh, failing, killed *lab.PC) {
 			t.Errorf("the page does not say %q:\n%s", word, page)
 		}
 	}
-	for pc, raw := range map[*lab.PC]string{fresh: b.lab.Windows.V2, failing: b.lab.Windows.V1, killed: b.lab.Windows.V2} {
+	for pc, raw := range map[*testlab.PC]string{fresh: b.lab.Windows.V2, failing: b.lab.Windows.V1, killed: b.lab.Windows.V2} {
 		if _, err := pc.Holds(t.Context(), raw); err != nil {
 			t.Errorf("%s: %v", filepath.Base(pc.Disk), err)
 		}

@@ -16,7 +16,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
-	"troy/qemu-tests/lab"
+	"troy/internal/testing/testlab"
 	"troy/vhdx"
 )
 
@@ -75,7 +75,7 @@ type replay struct {
 }
 
 // newReplay copies the volume and attaches the log.
-func newReplay(t *testing.T, pc *lab.PC, shows ...string) *replay {
+func newReplay(t *testing.T, pc *testlab.PC, shows ...string) *replay {
 	t.Helper()
 	r := &replay{t: t, shows: shows, read: make([]int, len(shows)), sevenZ: make([]bool, len(shows))}
 	pc.WriteLog = pc.Disk + ".log"
@@ -85,7 +85,7 @@ func newReplay(t *testing.T, pc *lab.PC, shows ...string) *replay {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.log.Close() })
-	if err := lab.CutVolume(t.Context(), pc.Disk, path); err != nil {
+	if err := testlab.CutVolume(t.Context(), pc.Disk, path); err != nil {
 		t.Fatal(err)
 	}
 	if r.volume, err = openVolume(path); err != nil {
@@ -113,7 +113,7 @@ func newReplay(t *testing.T, pc *lab.PC, shows ...string) *replay {
 }
 
 // check reads the log, which must have writes to these files alone, and looks at its prefixes.
-func (r *replay) check(pc *lab.PC, written ...string) {
+func (r *replay) check(pc *testlab.PC, written ...string) {
 	r.t.Helper()
 	var err error
 	if r.entries, err = readLog(r.log); err != nil {
@@ -272,16 +272,16 @@ func (r *replay) look7z(i, n int, chain []*vhdx.File) {
 		return
 	}
 	r.sevenZ[n] = true
-	if _, err := lab.VolumeHolds(r.t.Context(), r.volume.Name(), r.shows[n]); err != nil {
+	if _, err := testlab.VolumeHolds(r.t.Context(), r.volume.Name(), r.shows[n]); err != nil {
 		r.t.Errorf("before request %d: 7zz, %s: %v", i, r.shows[n], err)
 	}
 }
 
 // complete checks that the log holds every write: carried out it makes the very volume that the PC has.
-func (r *replay) complete(pc *lab.PC) {
+func (r *replay) complete(pc *testlab.PC) {
 	r.t.Helper()
 	final := filepath.Join(r.t.TempDir(), "final")
-	if err := lab.CutVolume(r.t.Context(), pc.Disk, final); err != nil {
+	if err := testlab.CutVolume(r.t.Context(), pc.Disk, final); err != nil {
 		r.t.Fatal(err)
 	}
 	a, err := os.ReadFile(final)

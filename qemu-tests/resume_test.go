@@ -17,9 +17,9 @@ import (
 
 	"troy/diskwriter"
 	"troy/image"
-	"troy/netfetch/fetchtest"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/fetchtest"
+	"troy/internal/testing/testlab"
+	"troy/internal/testing/vm"
 	"troy/server"
 	"troy/server/protocol"
 )
@@ -39,7 +39,7 @@ func TestResume(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := image.LoadPlan(t.Context(), store, lab.Image, 1, 2)
+	plan, err := image.LoadPlan(t.Context(), store, testlab.Image, 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,11 +56,11 @@ func TestResume(t *testing.T) {
 
 // resuming is a download with a cut.
 type resuming struct {
-	lab   *lab.Lab
+	lab   *testlab.Lab
 	fetch int64 // bytes of packs to fetch
 	log   string
 	serve *serveProcess
-	pc    *lab.PC
+	pc    *testlab.PC
 	wire  int64 // what the PC had received at the begin
 }
 
@@ -106,7 +106,7 @@ type serveProcess struct {
 }
 
 // startServer starts `troy serve`, whose log may be one that goes on. Whoever asks waits until it listens.
-func startServer(t testing.TB, l *lab.Lab, log string, args ...string) *serveProcess {
+func startServer(t testing.TB, l *testlab.Lab, log string, args ...string) *serveProcess {
 	t.Helper()
 	troy := filepath.Join(filepath.Dir(room.Store), "troy")
 	args = append(append([]string{"serve", "--listen", ":8080", "--log", log}, args...), l.Store)
@@ -157,7 +157,7 @@ func (r *resuming) killMachine(t *testing.T) {
 // dropped, the next mirror is asked, and nothing wrong is on the disk.
 func (r *resuming) lyingMirror(t *testing.T) {
 	reports := make(chan protocol.Report, 10)
-	s, err := server.New(&server.Options{Dir: r.lab.Store, Orders: &server.Fixed{Image: lab.Image, Version: 2},
+	s, err := server.New(&server.Options{Dir: r.lab.Store, Orders: &server.Fixed{Image: testlab.Image, Version: 2},
 		OnReport: func(p protocol.Report) { reports <- p }})
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"troy/diskwriter"
-	"troy/qemu-tests/lab"
+	"troy/internal/testing/testlab"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
@@ -30,10 +30,10 @@ const (
 // building is a site: PCs of two rooms, `troy serve --lab`, and a DHCP server on another machine that knows nothing of Troy.
 type building struct {
 	t      *testing.T
-	lab    *lab.Lab
+	lab    *testlab.Lab
 	file   string   // lab.yaml
 	serve  []string // arguments of the server
-	server *lab.Server
+	server *testlab.Server
 	begin  time.Time
 }
 
@@ -75,7 +75,7 @@ rooms:
 hosts:
   - {name: b204-01, room: b204, uuid: %[6]s}
   - {name: b204-02, room: b204, mac: "%[7]s"}
-`, lab.Image, failures, killedRate, b.begin.Add(-time.Hour).Format("15:04"), b.begin.Add(5*time.Hour).Format("15:04"), failUUID, killedMAC)
+`, testlab.Image, failures, killedRate, b.begin.Add(-time.Hour).Format("15:04"), b.begin.Add(5*time.Hour).Format("15:04"), failUUID, killedMAC)
 	if err := os.WriteFile(b.file, []byte(text), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func (b *building) start() {
 	}
 }
 
-func (b *building) pc(name, mac, uuid string, tap int) *lab.PC {
+func (b *building) pc(name, mac, uuid string, tap int) *testlab.PC {
 	b.t.Helper()
 	pc, err := b.lab.NewPC(b.t.Context(), name)
 	if err != nil {
@@ -165,7 +165,7 @@ func (b *building) eventually(what string, most time.Duration, f func() bool) {
 }
 
 // boot starts a PC; the serial line has to say this. Windows then runs, or does not come up.
-func (b *building) boot(pc *lab.PC, windows bool, words ...string) {
+func (b *building) boot(pc *testlab.PC, windows bool, words ...string) {
 	b.t.Helper()
 	serial, err := b.from(b.t.Context(), pc)
 	if err != nil {
@@ -178,7 +178,7 @@ func (b *building) boot(pc *lab.PC, windows bool, words ...string) {
 }
 
 // from starts a machine by PXE in a soak, else as PXE leaves it.
-func (b *building) from(ctx context.Context, pc *lab.PC) (serial string, err error) {
+func (b *building) from(ctx context.Context, pc *testlab.PC) (serial string, err error) {
 	begin := time.Now()
 	defer func() { b.t.Logf("a start: %.1f s", time.Since(begin).Seconds()) }()
 	if soak() {
@@ -188,10 +188,10 @@ func (b *building) from(ctx context.Context, pc *lab.PC) (serial string, err err
 }
 
 // imageAt is how commands name a version.
-func imageAt(version int) string { return fmt.Sprintf("%s@%d", lab.Image, version) }
+func imageAt(version int) string { return fmt.Sprintf("%s@%d", testlab.Image, version) }
 
 // windowsRan does to the boot child what a session of Windows does that changes nothing: without it the version would be given up after three starts.
-func windowsRan(t *testing.T, pc *lab.PC) {
+func windowsRan(t *testing.T, pc *testlab.PC) {
 	t.Helper()
 	session(t, pc, func(c *vhdx.Chain) {
 		page := make([]byte, 4096)

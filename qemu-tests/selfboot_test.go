@@ -19,9 +19,9 @@ import (
 	"troy/chainload/selfboot"
 	"troy/diskwriter/blockdev"
 	"troy/initramfs"
-	"troy/qemu-tests/guest"
-	"troy/qemu-tests/lab"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/guest"
+	"troy/internal/testing/testlab"
+	"troy/internal/testing/vm"
 	"troy/vhdx"
 )
 
@@ -59,7 +59,7 @@ func newESPMachine(t *testing.T, mode string, secure bool) *espMachine {
 			}
 		}}
 	m.probe = filepath.Join(m.dir, "probe.zst")
-	if err := guest.Build(t.Context(), &guest.Options{Program: "troy/chainload/selfboot/internal/probe", Modules: os.Getenv("MODULES"),
+	if err := guest.Build(t.Context(), &guest.Options{Program: "troy/qemu-tests/probe", Modules: os.Getenv("MODULES"),
 		Drivers: []string{"virtio_blk", "vfat", "nls_cp437", "nls_ascii", "efivarfs"}, Out: m.probe}); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func cutESP(ctx context.Context, image, volume string) error {
 	if err != nil {
 		return err
 	}
-	return lab.Cut(ctx, image, volume, table.ByType(blockdev.TypeESP)[0])
+	return testlab.Cut(ctx, image, volume, table.ByType(blockdev.TypeESP)[0])
 }
 
 // With Secure Boot enforced and no key enrolled: the agent installs itself from a

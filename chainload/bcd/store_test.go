@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"troy/chainload/internal/hivextest"
 	"troy/chainload/regf"
+	"troy/internal/testing/hivextest"
 )
 
 const loaderText = "11111111-2222-4333-8444-555555555555"

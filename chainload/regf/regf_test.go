@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"troy/chainload/internal/hivextest"
+	"troy/internal/testing/hivextest"
 )
 
 // sample is a tree with everything that a tree can have.

@@ -12,8 +12,8 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/efitest"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/testing/efitest"
 	"troy/vhdx"
 )
 

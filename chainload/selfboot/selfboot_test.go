@@ -18,7 +18,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/efitest"
+	"troy/internal/testing/efitest"
 )
 
 const (

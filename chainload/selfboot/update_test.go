@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"troy/chainload"
-	"troy/chainload/internal/efitest"
+	"troy/internal/testing/efitest"
 )
 
 // start judges and keeps the state as JSON, as the agent does.

@@ -18,8 +18,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"troy/qemu-tests/fixture"
-	"troy/qemu-tests/lab"
+	"troy/internal/testing/fixture"
+	"troy/internal/testing/testlab"
 	"troy/server/protocol"
 )
 
@@ -40,7 +40,7 @@ func demo(ctx context.Context, out io.Writer) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	start := time.Now()
-	l, err := lab.New(ctx, lab.Options{Dir: dir, Out: out})
+	l, err := testlab.New(ctx, testlab.Options{Dir: dir, Out: out})
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ type figures struct {
 }
 
 // deploy starts the PC from the stick and checks what it holds afterwards.
-func deploy(ctx context.Context, l *lab.Lab, out io.Writer) (*figures, error) {
+func deploy(ctx context.Context, l *testlab.Lab, out io.Writer) (*figures, error) {
 	f := new(figures)
 	server, err := l.Serve(ctx, "--merge", "now")
 	if err != nil {

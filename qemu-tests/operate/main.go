@@ -14,7 +14,7 @@ import (
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/target"
-	"troy/qemu-tests/guest/inside"
+	"troy/internal/testing/guest/inside"
 )
 
 func main() {

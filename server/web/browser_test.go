@@ -8,7 +8,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"troy/qemu-tests/browser"
+	"troy/internal/testing/browser"
 	"troy/server/protocol"
 	"troy/server/rooms"
 )

@@ -1,9 +1,9 @@
-package lab
+package testlab
 
 import (
 	"context"
 
-	"troy/qemu-tests/fixture"
+	"troy/internal/testing/fixture"
 )
 
 // PublishPair publishes two versions of a small disk with sectors of that size and boot files in it, as an image of its own.

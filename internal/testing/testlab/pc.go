@@ -1,4 +1,4 @@
-package lab
+package testlab
 
 import (
 	"cmp"
@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"troy/qemu-tests/standin"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/standin"
+	"troy/internal/testing/vm"
 )
 
 // PC is one machine of the lab: a disk, and firmware variables that outlive a power-off.

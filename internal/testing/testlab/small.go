@@ -1,4 +1,4 @@
-package lab
+package testlab
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ import (
 
 	"troy/image/trust"
 	"troy/initramfs"
-	"troy/qemu-tests/fixture"
+	"troy/internal/testing/fixture"
 )
 
 // smallDisk is the virtual disk of a small lab, in bytes.

@@ -19,7 +19,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/selfboot"
-	"troy/qemu-tests/guest/inside"
+	"troy/internal/testing/guest/inside"
 	"troy/vhdx"
 )
 

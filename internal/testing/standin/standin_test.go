@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"troy/initramfs"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/vm"
 )
 
 // bcfg is run by the UEFI shell, which OVMF starts when nothing else boots: it

@@ -1,4 +1,4 @@
-// Package lab builds one small computer lab on the host: a private network with a DHCP server, the admin's store and
+// Package testlab builds one small computer lab on the host: a private network with a DHCP server, the admin's store and
 // `troy serve`, a boot stick, and PCs in QEMU whose disks were prepared as provisioning leaves them.
 //
 // The demo and the black-box tests share it. Everything in it is real (commands as an admin runs them, OVMF firmware,
@@ -11,4 +11,4 @@
 //
 // It needs root (network namespaces), and what `make deps` installs. The environment names the kernel (KERNEL, MODULES)
 // and the cache folder (TROY_CACHE).
-package lab
+package testlab

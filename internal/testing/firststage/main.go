@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"troy/qemu-tests/guest/inside"
+	"troy/internal/testing/guest/inside"
 )
 
 const (

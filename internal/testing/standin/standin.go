@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 
 	"troy/initramfs"
-	"troy/qemu-tests/guest"
+	"troy/internal/testing/guest"
 )
 
 // Path is where Windows Boot Manager lies on an ESP.
@@ -40,7 +40,7 @@ func Build(ctx context.Context, o *Options) error {
 	}
 	defer os.RemoveAll(tmp)
 	initrd := filepath.Join(tmp, "initrd.zst")
-	err = guest.Build(ctx, &guest.Options{Program: "troy/qemu-tests/standin/init", Source: o.Source, Modules: o.Modules, Drivers: []string{"efivarfs"}, Out: initrd})
+	err = guest.Build(ctx, &guest.Options{Program: "troy/internal/testing/standin/init", Source: o.Source, Modules: o.Modules, Drivers: []string{"efivarfs"}, Out: initrd})
 	if err != nil {
 		return fmt.Errorf("stand-in: %w", err)
 	}

@@ -1,4 +1,4 @@
-package lab
+package testlab
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"troy/initramfs"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/vm"
 )
 
 // ServerURL is where the lab's server is for its PCs.

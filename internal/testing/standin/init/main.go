@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"troy/qemu-tests/guest/inside"
+	"troy/internal/testing/guest/inside"
 )
 
 const (

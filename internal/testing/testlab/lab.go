@@ -1,4 +1,4 @@
-package lab
+package testlab
 
 import (
 	"bytes"
@@ -10,9 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"troy/qemu-tests/fixture"
-	"troy/qemu-tests/standin"
-	"troy/qemu-tests/vm"
+	"troy/internal/testing/fixture"
+	"troy/internal/testing/standin"
+	"troy/internal/testing/vm"
 )
 
 // Image is the name of the image that the lab deploys.
