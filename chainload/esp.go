@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"troy/chainload/internal/esp"
+	"troy/chainload/esp"
 )
 
 // windowsFiles is the ESP, mounted, and its directory EFI\Microsoft\Boot in the

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/esp"
+	"troy/chainload/esp"
 	"troy/chainload/internal/grubenv"
 )
 

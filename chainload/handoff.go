@@ -7,7 +7,7 @@ import (
 
 	"troy/chainload/bcd"
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/esp"
+	"troy/chainload/esp"
 	"troy/vhdx"
 )
 

@@ -6,7 +6,7 @@ import (
 	"io/fs"
 
 	"troy/chainload/bcd"
-	"troy/chainload/internal/esp"
+	"troy/chainload/esp"
 	"troy/chainload/regf"
 )
 

@@ -3,7 +3,7 @@ package bootfiles
 import (
 	"errors"
 
-	"troy/chainload/internal/esp"
+	"troy/chainload/esp"
 )
 
 // Mounted runs do with the ESP on the block device mounted for writing, by the kernel's vfat, and unmounts it, which writes all out.

@@ -8,7 +8,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/esp"
+	"troy/chainload/esp"
 )
 
 // Result says what Install did.

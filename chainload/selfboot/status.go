@@ -16,7 +16,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/esp"
+	"troy/chainload/esp"
 )
 
 // Copy is one of the two copies of the agent on the ESP; empty is none.

@@ -9,7 +9,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/esp"
+	"troy/chainload/esp"
 	"troy/chainload/internal/grubenv"
 )
 

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/chainload"
-	"troy/chainload/internal/esp"
+	"troy/chainload/esp"
 	"troy/chainload/internal/grubenv"
 )
 

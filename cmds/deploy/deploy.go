@@ -7,9 +7,9 @@ import (
 	"io"
 	"time"
 
-	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 	"troy/image"
+	"troy/internal/progress"
 	"troy/server/protocol"
 )
 

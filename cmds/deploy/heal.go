@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"troy/cmds/internal/install"
 	"troy/image"
+	"troy/image/install"
 	"troy/server/protocol"
 )
 

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/cmds/internal/install"
-	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 	"troy/image"
+	"troy/image/install"
+	"troy/internal/progress"
 	"troy/server/protocol"
 )
 

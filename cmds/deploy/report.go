@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"troy/cmds/internal/progress"
 	"troy/diskwriter/target"
+	"troy/internal/progress"
 	"troy/server/protocol"
 )
 

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"troy/cmds/internal/progress"
 	"troy/diskwriter"
+	"troy/internal/progress"
 )
 
 // describe says in one line what the disk holds.

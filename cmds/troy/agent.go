@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/cmds/internal/progress"
 	"troy/image"
 	"troy/image/trust"
+	"troy/internal/progress"
 )
 
 // agentCommand returns the commands that work on the releases of the agent in a store: the boot files with which machines keep their own copy of it new.

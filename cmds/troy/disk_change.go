@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 
-	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
 	machinedisk "troy/diskwriter/target"
+	"troy/internal/progress"
 )
 
 // jsonDiskChange is what "disk merge", "disk rollback" and "disk reset" print.

@@ -6,11 +6,11 @@ import (
 	"io"
 	"slices"
 
-	"troy/cmds/internal/progress"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	machinedisk "troy/diskwriter/target"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 

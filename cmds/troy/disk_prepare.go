@@ -10,12 +10,12 @@ import (
 	"strings"
 
 	"troy/chainload/bcd"
-	"troy/cmds/internal/install"
-	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/prepare"
 	machinedisk "troy/diskwriter/target"
+	"troy/image/install"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 

@@ -6,13 +6,13 @@ import (
 	"fmt"
 
 	"troy/chainload/bootfiles"
-	"troy/cmds/internal/install"
-	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/prepare"
 	machinedisk "troy/diskwriter/target"
 	"troy/image"
+	"troy/image/install"
+	"troy/internal/progress"
 )
 
 // openStore opens the version that is to be filled in.

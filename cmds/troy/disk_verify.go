@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io"
 
-	"troy/cmds/internal/progress"
 	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
 	machinedisk "troy/diskwriter/target"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 

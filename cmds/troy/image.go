@@ -6,8 +6,8 @@ import (
 	"os"
 	"strconv"
 
-	"troy/cmds/internal/progress"
 	"troy/image"
+	"troy/internal/progress"
 )
 
 // imageCommand returns the commands that work on a store. A version exists whole or not at all: each command may be interrupted anywhere and run again.

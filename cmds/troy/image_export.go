@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"troy/cmds/internal/progress"
 	"troy/image"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 

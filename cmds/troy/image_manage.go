@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/cmds/internal/progress"
 	"troy/image"
+	"troy/internal/progress"
 )
 
 // jsonVerify is what "image verify --json" prints: what was found of each version.

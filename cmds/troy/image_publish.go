@@ -6,8 +6,8 @@ import (
 	"io"
 	"sync"
 
-	"troy/cmds/internal/progress"
 	"troy/image"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 

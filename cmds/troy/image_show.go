@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/cmds/internal/progress"
 	"troy/image"
+	"troy/internal/progress"
 )
 
 func runList(ctx context.Context, c *call) error {

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"troy/cmds/internal/progress"
 	"troy/initramfs"
+	"troy/internal/progress"
 )
 
 func mediaCommand() command {

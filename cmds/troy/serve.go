@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"troy/cmds/internal/progress"
 	"troy/image"
 	"troy/image/trust"
+	"troy/internal/progress"
 	"troy/server"
 	"troy/server/protocol"
 )

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"troy/cmds/internal/progress"
+	"troy/internal/progress"
 	"troy/server/lab"
 	"troy/server/rooms"
 	"troy/server/rooms/api"

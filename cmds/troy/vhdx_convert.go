@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"troy/cmds/internal/progress"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 

@@ -9,7 +9,7 @@ import (
 	"os"
 	"strings"
 
-	"troy/cmds/internal/progress"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"troy/cmds/internal/progress"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 
