@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
 	"troy/internal/testing/standin"
@@ -98,7 +98,7 @@ func TestStickLazy(t *testing.T) {
 	if r := reported(t, server, 1); r.Outcome != protocol.OutcomeDone || r.Version != 2 {
 		t.Fatalf("report: %+v", r)
 	}
-	holds(t, pc, room.Windows.V2, diskwriter.BootName, diskwriter.LayerAName, diskwriter.BaseName)
+	holds(t, pc, room.Windows.V2, machine.BootName, machine.LayerAName, machine.BaseName)
 
 	want := filepath.Join(t.TempDir(), "want.raw")
 	runWindows(t, pc, want)
@@ -108,7 +108,7 @@ func TestStickLazy(t *testing.T) {
 	if r := reported(t, server, 2); !hasPhase(r, "merge") || r.ExitCode != 0 {
 		t.Errorf("the second start did not merge: %+v", r)
 	}
-	holds(t, pc, want, diskwriter.BootName, diskwriter.BaseName)
+	holds(t, pc, want, machine.BootName, machine.BaseName)
 }
 
 func hasPhase(r protocol.Report, name string) bool {
@@ -211,7 +211,7 @@ func TestKernelNow(t *testing.T) {
 	if strings.Contains(serial, standin.Started) {
 		t.Error("the stand-in started before the machine was reset")
 	}
-	holds(t, pc, room.Windows.V2, diskwriter.BootName, diskwriter.BaseName)
+	holds(t, pc, room.Windows.V2, machine.BootName, machine.BaseName)
 	after, err := pc.FromDisk(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, after)

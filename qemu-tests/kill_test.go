@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/target"
 	"troy/internal/testing/testlab"
 	"troy/internal/testing/vm"
@@ -172,7 +172,7 @@ func (k *killing) start(line string, after time.Duration) (said string, killed b
 }
 
 // check reads the disk as it is, a log replayed in memory, and checks the NTFS volume.
-func (k *killing) check() (int, diskwriter.State) {
+func (k *killing) check() (int, machine.State) {
 	k.t.Helper()
 	volume := k.pc.Disk + ".volume"
 	defer os.Remove(volume)
@@ -214,7 +214,7 @@ func (k *killing) finish() {
 	if version, _ := k.check(); version != 2 {
 		k.t.Errorf("the undisturbed run left version %d", version)
 	}
-	if chain, err := k.pc.Holds(k.t.Context(), k.lab.Windows.V2); err != nil || chain[0] != diskwriter.BootName {
+	if chain, err := k.pc.Holds(k.t.Context(), k.lab.Windows.V2); err != nil || chain[0] != machine.BootName {
 		k.t.Errorf("read by 7zz over %v: %v", chain, err)
 	}
 	if !soak() {

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/standin"
 	"troy/internal/testing/testlab"
@@ -94,7 +94,7 @@ func testDrive(t *testing.T, d drive, w *fixture.Windows) {
 		if _, err := s.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		holds(t, pc, raw, diskwriter.BootName, diskwriter.BaseName)
+		holds(t, pc, raw, machine.BootName, machine.BaseName)
 		t.Logf("version %d after %.0f s", version, time.Since(begin).Seconds())
 	}
 	if d.logical == 512 {

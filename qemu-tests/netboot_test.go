@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/initramfs"
 	"troy/internal/testing/testlab"
 	"troy/server/netboot"
@@ -76,7 +76,7 @@ func (b *bootSite) deploys(t *testing.T, secure bool, without []string, args []s
 	if r := reported(t, server, 1); r.Outcome != protocol.OutcomeDone || r.ExitCode != 0 {
 		t.Errorf("report: %+v", r)
 	}
-	holds(t, pc, b.lab.Windows.V2, diskwriter.BootName, diskwriter.BaseName)
+	holds(t, pc, b.lab.Windows.V2, machine.BootName, machine.BaseName)
 }
 
 // Beside the DHCP server of a site, `troy serve --boot` starts PCs whose firmware enforces Secure Boot, and such that start by HTTP. GRUB before 2.12

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
@@ -122,8 +122,8 @@ func commitAndUse(t *testing.T, pc *testlab.PC, w *fixture.Windows, used string)
 }
 
 // stageVersion fills the slot with every page that differs.
-func stageVersion(ctx context.Context, m *diskwriter.Machine, v *versions) error {
-	q := &diskwriter.StageRequest{Image: testlab.Image, Version: 2}
+func stageVersion(ctx context.Context, m *machine.Machine, v *versions) error {
+	q := &machine.StageRequest{Image: testlab.Image, Version: 2}
 	for at := 0; at < len(v.v1); at += ntfs.PageSize {
 		if bytes.Equal(v.v1[at:at+ntfs.PageSize], v.v2[at:at+ntfs.PageSize]) {
 			continue
@@ -132,7 +132,7 @@ func stageVersion(ctx context.Context, m *diskwriter.Machine, v *versions) error
 			q.Runs[n].Length += ntfs.PageSize
 			continue
 		}
-		q.Runs = append(q.Runs, diskwriter.Run{Offset: int64(at), Length: ntfs.PageSize})
+		q.Runs = append(q.Runs, machine.Run{Offset: int64(at), Length: ntfs.PageSize})
 	}
 	s, err := m.Stage(ctx, q)
 	if err != nil {

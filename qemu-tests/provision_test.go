@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/internal/testing/standin"
 	"troy/internal/testing/testlab"
 	"troy/server/protocol"
@@ -50,7 +50,7 @@ func TestProvision(t *testing.T) {
 	if r := reported(t, server, 1); r.Outcome != protocol.OutcomeDone || r.Version != 1 || r.ExitCode != 0 {
 		t.Fatalf("report: %+v", r)
 	}
-	holds(t, pc, raw, diskwriter.BootName, diskwriter.BaseName)
+	holds(t, pc, raw, machine.BootName, machine.BaseName)
 	healthy(t, pc)
 }
 

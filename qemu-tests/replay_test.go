@@ -12,8 +12,8 @@ import (
 	"slices"
 	"testing"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	"troy/internal/testing/testlab"
@@ -167,7 +167,7 @@ func (r *replay) confined(written []string) {
 func claim(owner map[int64]string, name string, f *ntfs.MappedFile, virtual int64) {
 	from, to := int64(0), f.Size()
 	if name == prepare.Base {
-		from = diskwriter.PayloadOffset(virtual)
+		from = machine.PayloadOffset(virtual)
 		to = from + virtual
 	}
 	cluster, at := int64(f.Mapping().ClusterSize), int64(0)

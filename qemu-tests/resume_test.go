@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/image"
 	"troy/internal/testing/fetchtest"
 	"troy/internal/testing/testlab"
@@ -205,7 +205,7 @@ func (r *resuming) lyingMirror(t *testing.T) {
 	default:
 		t.Errorf("no report came to the server that gave the order:\n%s", serial)
 	}
-	if chain, err := r.pc.Holds(t.Context(), r.lab.Windows.V2); err != nil || chain[0] != diskwriter.BootName {
+	if chain, err := r.pc.Holds(t.Context(), r.lab.Windows.V2); err != nil || chain[0] != machine.BootName {
 		t.Errorf("read by 7zz over %v: %v", chain, err)
 	}
 }
@@ -233,7 +233,7 @@ func (r *resuming) check(t *testing.T, m *vm.VM, before int64) {
 		t.Fatalf("reports %+v\n%s", reports, m.Log())
 	}
 	chain, err := r.pc.Holds(t.Context(), r.lab.Windows.V2)
-	if err != nil || chain[0] != diskwriter.BootName {
+	if err != nil || chain[0] != machine.BootName {
 		t.Errorf("read by 7zz over %v: %v", chain, err)
 	}
 }

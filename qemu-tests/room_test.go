@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/internal/testing/testlab"
 	"troy/server/protocol"
 	"troy/server/rooms"
@@ -237,5 +237,5 @@ func TestRoom(t *testing.T) {
 	b.boot(fresh, false, "version 2 is committed", "restarting into Windows")
 	b.is("test-01", rooms.PhaseCurrent, 2, protocol.HealthUnknown)
 	inOrder(b.t, "the machine's log", b.host("test-01").Log, "version 2 is committed")
-	holds(t, fresh, b.lab.Windows.V2, diskwriter.BootName, diskwriter.LayerAName, diskwriter.BaseName)
+	holds(t, fresh, b.lab.Windows.V2, machine.BootName, machine.LayerAName, machine.BaseName)
 }

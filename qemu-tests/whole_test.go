@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
@@ -92,6 +92,6 @@ func (v *volumeFile) chain() (*vhdx.Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := func(name string) diskwriter.File { return diskwriter.File{Storage: m[name], Size: m[name].Size()} }
-	return target.Chain(diskwriter.Files{Base: file(prepare.Base), LayerA: file(prepare.LayerA), LayerB: file(prepare.LayerB), Boot: file(prepare.Boot)})
+	file := func(name string) machine.File { return machine.File{Storage: m[name], Size: m[name].Size()} }
+	return target.Chain(machine.Files{Base: file(prepare.Base), LayerA: file(prepare.LayerA), LayerB: file(prepare.LayerB), Boot: file(prepare.Boot)})
 }

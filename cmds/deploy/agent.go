@@ -12,7 +12,7 @@ import (
 	"troy/chainload"
 	"troy/chainload/bootfiles"
 	"troy/cmds/deploy/coldplug"
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/target"
 	"troy/image/trust"
 	"troy/netfetch"
@@ -26,7 +26,7 @@ type agent struct {
 
 	plug     *coldplug.Plugger // nil when the drivers are somebody else's business
 	target   *target.Target
-	machine  *diskwriter.Machine
+	machine  *machine.Machine
 	media    media
 	clock    *netfetch.Clock
 	link     *netfetch.Link

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"troy/chainload"
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
 	"troy/image"
@@ -324,7 +324,7 @@ func (b *bench) stageVersion2(commit bool) {
 	b.withTarget(func(tg *target.Target) {
 		m, _, err := tg.Open()
 		b.must(err)
-		stager, err := m.Stage(b.t.Context(), &diskwriter.StageRequest{Image: testImage, Version: 2, Runs: stageRuns(plan)})
+		stager, err := m.Stage(b.t.Context(), &machine.StageRequest{Image: testImage, Version: 2, Runs: stageRuns(plan)})
 		b.must(err)
 		_, err = plan.Fetch(b.t.Context(), store, stager, &image.FetchOptions{SkipZeros: true})
 		b.must(err)

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/image"
 	"troy/internal/progress"
 	"troy/server/protocol"
@@ -57,7 +57,7 @@ func (a *agent) obey(ctx context.Context, order *protocol.Order) error {
 		return a.rollback(ctx, order)
 	}
 	if !s.SlotFree {
-		return untouched("plan", fmt.Errorf("%w: versions wait for their merge", diskwriter.ErrNoSlot))
+		return untouched("plan", fmt.Errorf("%w: versions wait for their merge", machine.ErrNoSlot))
 	}
 	return a.deploy(ctx, order, s)
 }
@@ -73,7 +73,7 @@ func reason(o *protocol.Order) string {
 func late(o *protocol.Order, now time.Time) bool { return !o.Until.IsZero() && !now.Before(o.Until) }
 
 // previous is the version that a rollback on the machine itself brings back, 0 if there is none that is known.
-func previous(s diskwriter.State) int {
+func previous(s machine.State) int {
 	if s.Layers != 1 || s.Merging || s.Merged {
 		return 0
 	}
@@ -81,7 +81,7 @@ func previous(s diskwriter.State) int {
 }
 
 // deploy brings the machine from what it shows to what is ordered.
-func (a *agent) deploy(ctx context.Context, order *protocol.Order, s diskwriter.State) error {
+func (a *agent) deploy(ctx context.Context, order *protocol.Order, s machine.State) error {
 	src, err := a.openStore(ctx, order)
 	if err != nil {
 		return untouched("trust", err)
@@ -171,7 +171,7 @@ func (a *agent) settle(ctx context.Context, order *protocol.Order) error {
 // mergeRest goes on with a merge that may be done, as long as the order allows.
 func (a *agent) mergeRest(ctx context.Context, order *protocol.Order) error {
 	if s := a.machine.State(); a.proven && s.Layers > 0 && order.Merge != protocol.MergeNow {
-		return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Lazy, Healthy: true}, order.Until)
+		return a.merge(ctx, &machine.MergeOptions{Policy: machine.Lazy, Healthy: true}, order.Until)
 	}
 	return a.mergeNow(ctx, order)
 }
@@ -182,7 +182,7 @@ func (a *agent) mergeNow(ctx context.Context, order *protocol.Order) error {
 		return nil
 	}
 	defer a.noteWrites("written")
-	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Now}, order.Until)
+	return a.merge(ctx, &machine.MergeOptions{Policy: machine.Now}, order.Until)
 }
 
 // stage fetches the plan's pages into the inactive slot.
@@ -193,7 +193,7 @@ func (a *agent) stage(ctx context.Context, order *protocol.Order, plan *image.Pl
 	if err != nil {
 		return untouched("plan", err)
 	}
-	stager, err := a.machine.Stage(ctx, &diskwriter.StageRequest{Image: order.Image, Version: order.Version, Runs: stageRuns(plan),
+	stager, err := a.machine.Stage(ctx, &machine.StageRequest{Image: order.Image, Version: order.Version, Runs: stageRuns(plan),
 		Identity: manifest.Map.SHA256.String()})
 	if err != nil {
 		return a.since(before, "stage", err)
@@ -226,10 +226,10 @@ func (a *agent) fetch(ctx context.Context, plan *image.Plan, src image.Source, s
 }
 
 // stageRuns says it in the words of diskwriter.
-func stageRuns(plan *image.Plan) []diskwriter.Run {
-	var runs []diskwriter.Run
+func stageRuns(plan *image.Plan) []machine.Run {
+	var runs []machine.Run
 	for _, r := range plan.Runs() {
-		runs = append(runs, diskwriter.Run{Offset: r.Offset, Length: r.Length, Zero: r.Zero})
+		runs = append(runs, machine.Run{Offset: r.Offset, Length: r.Length, Zero: r.Zero})
 	}
 	return runs
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
@@ -95,7 +95,7 @@ func TestSparseFile(t *testing.T) {
 		b.must(os.Remove(name))
 		f, err := os.Create(name)
 		b.must(err)
-		b.must(f.Truncate(diskwriter.BaseSize(testVirtual)))
+		b.must(f.Truncate(machine.BaseSize(testVirtual)))
 		b.must(f.Close())
 	})
 	before := b.digest()

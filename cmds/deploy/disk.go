@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"troy/cmds/deploy/coldplug"
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/target"
 )
@@ -43,7 +43,7 @@ func (a *agent) openDisk(ctx context.Context) error {
 	}
 	a.target = t
 	err = a.reopen()
-	if errors.Is(err, diskwriter.ErrParentChanged) {
+	if errors.Is(err, machine.ErrParentChanged) {
 		a.parentChanged = err
 	}
 	return untouched("disk", err)
@@ -52,7 +52,7 @@ func (a *agent) openDisk(ctx context.Context) error {
 // reopen opens the machine on the disk that was found.
 func (a *agent) reopen() error {
 	m, note, err := a.target.Open()
-	a.admitted = err == nil || errors.Is(err, diskwriter.ErrParentChanged)
+	a.admitted = err == nil || errors.Is(err, machine.ErrParentChanged)
 	if err != nil {
 		a.machine = nil
 		return err
@@ -69,7 +69,7 @@ func (a *agent) reopen() error {
 func (a *agent) reinstalling() bool { return a.machine != nil && a.machine.State().Reinstalling }
 
 // journal is the machine's, nil when there is none that can be used.
-func (a *agent) journal() *diskwriter.Journal {
+func (a *agent) journal() *machine.Journal {
 	if a.target == nil || !a.admitted {
 		return nil
 	}
@@ -77,7 +77,7 @@ func (a *agent) journal() *diskwriter.Journal {
 	if f.Storage == nil {
 		return nil
 	}
-	j, err := diskwriter.OpenJournal(f)
+	j, err := machine.OpenJournal(f)
 	if err != nil {
 		return nil
 	}
@@ -142,7 +142,7 @@ func (a *agent) resume(ctx context.Context) error {
 		return nil
 	}
 	a.proven = true
-	return a.merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Lazy, Healthy: true}, a.clock.Now().Add(mergePatience))
+	return a.merge(ctx, &machine.MergeOptions{Policy: machine.Lazy, Healthy: true}, a.clock.Now().Add(mergePatience))
 }
 
 const (
@@ -153,7 +153,7 @@ const (
 )
 
 // merge copies the slots into the parent and relinks. It stops at the given time: the rest is done at a later start.
-func (a *agent) merge(ctx context.Context, o *diskwriter.MergeOptions, until time.Time) error {
+func (a *agent) merge(ctx context.Context, o *machine.MergeOptions, until time.Time) error {
 	meter := a.newGauge("merge", 0)
 	defer meter.Done()
 	o.Progress = meter

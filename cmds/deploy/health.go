@@ -9,12 +9,12 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/selfboot"
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
 
-// memo is what the agent remembers from one start to the next: diskwriter.RecordAgent, as JSON.
+// memo is what the agent remembers from one start to the next: machine.RecordAgent, as JSON.
 type memo struct {
 	Format int              `json:"format"` // 1
 	Health chainload.Health `json:"health"`
@@ -31,7 +31,7 @@ func (a *agent) recall() (m memo) {
 	if j == nil {
 		return m
 	}
-	b, err := j.Get(diskwriter.RecordAgent)
+	b, err := j.Get(machine.RecordAgent)
 	if err == nil && b != nil {
 		err = json.Unmarshal(b, &m)
 	}
@@ -53,7 +53,7 @@ func (a *agent) keep() error {
 	if err != nil {
 		return err
 	}
-	return j.Put(diskwriter.RecordAgent, b)
+	return j.Put(machine.RecordAgent, b)
 }
 
 // newest is the newest version of an image that this machine has had, 0 if it never had one.
@@ -121,7 +121,7 @@ func (a *agent) judge(ctx context.Context) error {
 			a.say("rollback: %v", err)
 			seen.Previous = ""
 			a.decision = chainload.Plan(a.memo.Health, seen)
-			if errors.Is(err, diskwriter.ErrReopen) {
+			if errors.Is(err, machine.ErrReopen) {
 				err = a.reopen()
 			} else {
 				err = nil

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/image"
 	"troy/image/install"
 	"troy/internal/progress"
@@ -37,7 +37,7 @@ func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 			return a.since(before, "journal", err)
 		}
 	}
-	in, err := diskwriter.Reinstall(ctx, a.target.Files(), &diskwriter.ReinstallRequest{Image: order.Image, Version: order.Version})
+	in, err := machine.Reinstall(ctx, a.target.Files(), &machine.ReinstallRequest{Image: order.Image, Version: order.Version})
 	if err != nil {
 		return a.since(before, "reinstall", err)
 	}
@@ -56,7 +56,7 @@ func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 
 // fits holds the plan against the parent that is there.
 func (a *agent) fits(plan *image.Plan) error {
-	b, err := diskwriter.ReadBase(a.target.Files().Base)
+	b, err := machine.ReadBase(a.target.Files().Base)
 	if err != nil {
 		if a.machine == nil { // a parent with a log to replay is Reinstall's business
 			return nil
@@ -71,7 +71,7 @@ func (a *agent) fits(plan *image.Plan) error {
 }
 
 // rewrite writes the version and reads all of it back.
-func (a *agent) rewrite(ctx context.Context, v *install.Version, in *diskwriter.Reinstaller) error {
+func (a *agent) rewrite(ctx context.Context, v *install.Version, in *machine.Reinstaller) error {
 	left := int64(0)
 	for _, r := range v.Runs() {
 		left += max(0, r.Offset+r.Length-max(r.Offset, in.Offset()))
@@ -83,7 +83,7 @@ func (a *agent) rewrite(ctx context.Context, v *install.Version, in *diskwriter.
 }
 
 // finish puts the boot files on the ESP and lets the machine boot the version.
-func (a *agent) finish(ctx context.Context, order *protocol.Order, v *install.Version, in *diskwriter.Reinstaller) error {
+func (a *agent) finish(ctx context.Context, order *protocol.Order, v *install.Version, in *machine.Reinstaller) error {
 	if err := a.putBootFiles(ctx, in, in.Size(), int(v.Plan().SectorSize)); err != nil {
 		if a.boot != nil { // the ESP of a disk that was just made is empty
 			return unfinished("boot files", err)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"troy/chainload"
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/prepare"
 	"troy/diskwriter/target"
 	"troy/image"
@@ -42,7 +42,7 @@ func (b *bench) changeParent(places int) {
 			for i := range page {
 				page[i] = byte(r.Uint32())
 			}
-			_, err = files.Base.WriteAt(page, diskwriter.PayloadOffset(testVirtual)+int64(r.IntN(testVirtual>>12))<<12)
+			_, err = files.Base.WriteAt(page, machine.PayloadOffset(testVirtual)+int64(r.IntN(testVirtual>>12))<<12)
 			b.must(err)
 		}
 	})
@@ -80,7 +80,7 @@ func TestHealFromDamagedStore(t *testing.T) {
 	b.damageVersion(1, ".pack")
 	b.stopped(b.run(), exitUnfinished, "pack")
 	b.withTarget(func(tg *target.Target) {
-		if _, _, err := tg.Open(); !errors.Is(err, diskwriter.ErrParentChanged) {
+		if _, _, err := tg.Open(); !errors.Is(err, machine.ErrParentChanged) {
 			t.Errorf("after a repair that failed: %v", err)
 		}
 	})
@@ -169,9 +169,9 @@ func (b *bench) forgetVersion() {
 	b.withTarget(func(tg *target.Target) {
 		files, err := tg.MapFiles()
 		b.must(err)
-		j, err := diskwriter.OpenJournal(files.Journal)
+		j, err := machine.OpenJournal(files.Journal)
 		b.must(err)
-		b.must(j.Put(diskwriter.RecordMachine, []byte("{}")))
+		b.must(j.Put(machine.RecordMachine, []byte("{}")))
 	})
 }
 
@@ -183,7 +183,7 @@ func TestReinstallCutOff(t *testing.T) {
 	b.withTarget(func(tg *target.Target) {
 		_, _, err := tg.Open()
 		b.must(err)
-		in, err := diskwriter.Reinstall(t.Context(), tg.Files(), &diskwriter.ReinstallRequest{Image: testImage, Version: 2})
+		in, err := machine.Reinstall(t.Context(), tg.Files(), &machine.ReinstallRequest{Image: testImage, Version: 2})
 		b.must(err)
 		store, err := image.OpenStore(b.store)
 		b.must(err)
@@ -368,7 +368,7 @@ func TestHealthySession(t *testing.T) {
 }
 
 // writeSession writes to the virtual disk as Windows does.
-func writeSession(f diskwriter.Files) error {
+func writeSession(f machine.Files) error {
 	boot, err := vhdx.OpenStorage(f.Boot.Storage, f.Boot.Size, &vhdx.OpenOptions{Writable: true})
 	if err != nil {
 		return err

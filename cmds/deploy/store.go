@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/image"
 	"troy/image/trust"
 	"troy/netfetch"
@@ -78,11 +78,11 @@ func (a *agent) memory() trust.Memory {
 // well: a start that stops leaves the disk untouched.
 type lateMemory struct {
 	a *agent
-	j *diskwriter.Journal
+	j *machine.Journal
 }
 
 // Load implements trust.Memory.
-func (m *lateMemory) Load() ([]byte, error) { return m.j.Get(diskwriter.RecordTrust) }
+func (m *lateMemory) Load() ([]byte, error) { return m.j.Get(machine.RecordTrust) }
 
 // Save implements trust.Memory.
 func (m *lateMemory) Save(b []byte) error {
@@ -96,7 +96,7 @@ func (a *agent) remember() {
 	if a.pending == nil || j == nil {
 		return
 	}
-	if err := j.Put(diskwriter.RecordTrust, a.pending); err != nil {
+	if err := j.Put(machine.RecordTrust, a.pending); err != nil {
 		a.say("journal: %v", err)
 		return
 	}

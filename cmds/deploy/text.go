@@ -6,12 +6,12 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/internal/progress"
 )
 
 // describe says in one line what the disk holds.
-func describe(path string, s diskwriter.State) string {
+func describe(path string, s machine.State) string {
 	what := fmt.Sprintf("%s holds %s version %d", path, s.Image, s.Version)
 	if s.Version == 0 {
 		what = path + " holds a version that nobody recorded"

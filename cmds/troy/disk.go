@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/prepare"
 	machinedisk "troy/diskwriter/target"
 )
@@ -62,18 +62,18 @@ func diskAdvice(err error) string {
 		return "'troy disk prepare' begins anew"
 	case errors.Is(err, machinedisk.ErrUnclean):
 		return "start Windows once, it repairs its volume"
-	case errors.Is(err, diskwriter.ErrParentChanged):
+	case errors.Is(err, machine.ErrParentChanged):
 		return "'troy disk heal' repairs it"
-	case errors.Is(err, diskwriter.ErrReinstalling):
+	case errors.Is(err, machine.ErrReinstalling):
 		return "'troy disk reinstall' goes on"
-	case errors.Is(err, diskwriter.ErrMergeStarted):
+	case errors.Is(err, machine.ErrMergeStarted):
 		return "only the newer version is whole now"
 	}
 	return advice(err)
 }
 
 // openMachine opens the one disk at path, and the machine on it.
-func openMachine(v *vhdxCall, path string, o *blockdev.Options) (*machinedisk.Target, *diskwriter.Machine, error) {
+func openMachine(v *vhdxCall, path string, o *blockdev.Options) (*machinedisk.Target, *machine.Machine, error) {
 	t, err := machinedisk.Look(path, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
@@ -89,7 +89,7 @@ func openMachine(v *vhdxCall, path string, o *blockdev.Options) (*machinedisk.Ta
 	return t, m, nil
 }
 
-// jsonDiskState is diskwriter.State as it is printed.
+// jsonDiskState is machine.State as it is printed.
 type jsonDiskState struct {
 	Image          string `json:"image"`        // "" and 0: nobody recorded what it is
 	Version        int    `json:"version"`      // what the machine boots
@@ -107,7 +107,7 @@ type jsonDiskState struct {
 	SectorSize     uint32 `json:"logical_sector_size"`
 }
 
-func newJSONState(s diskwriter.State) *jsonDiskState {
+func newJSONState(s machine.State) *jsonDiskState {
 	return &jsonDiskState{Image: s.Image, Version: s.Version, BaseVersion: s.BaseVersion, StagedImage: s.StagedImage, Staged: s.Staged,
 		Layers: s.Layers, SlotFree: s.SlotFree, Merging: s.Merging, Merged: s.Merged, MergeOffset: s.MergeOffset,
 		SessionWritten: s.SessionWritten, LogPending: s.LogPending, VirtualSize: s.VirtualSize, SectorSize: s.LogicalSectorSize}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	machinedisk "troy/diskwriter/target"
 	"troy/internal/progress"
 )
@@ -18,9 +18,9 @@ type jsonDiskChange struct {
 }
 
 func runDiskMerge(ctx context.Context, c *call) error {
-	return changeDisk(ctx, c, "merged", func(v *vhdxCall, m *diskwriter.Machine) error {
+	return changeDisk(ctx, c, "merged", func(v *vhdxCall, m *machine.Machine) error {
 		meter := progress.New(v.stderr, "merging", 0)
-		done, err := m.Merge(ctx, &diskwriter.MergeOptions{Policy: diskwriter.Now, Progress: meter})
+		done, err := m.Merge(ctx, &machine.MergeOptions{Policy: machine.Now, Progress: meter})
 		meter.Done()
 		if err == nil && done {
 			err = m.Relink(ctx)
@@ -30,15 +30,15 @@ func runDiskMerge(ctx context.Context, c *call) error {
 }
 
 func runDiskRollback(ctx context.Context, c *call) error {
-	return changeDisk(ctx, c, "rolled back", func(_ *vhdxCall, m *diskwriter.Machine) error { return m.Rollback(ctx) })
+	return changeDisk(ctx, c, "rolled back", func(_ *vhdxCall, m *machine.Machine) error { return m.Rollback(ctx) })
 }
 
 func runDiskReset(ctx context.Context, c *call) error {
-	return changeDisk(ctx, c, "reset", func(_ *vhdxCall, m *diskwriter.Machine) error { return m.Reset(ctx) })
+	return changeDisk(ctx, c, "reset", func(_ *vhdxCall, m *machine.Machine) error { return m.Reset(ctx) })
 }
 
 // changeDisk opens the machine, finishes what was cut off, and does one thing.
-func changeDisk(ctx context.Context, c *call, done string, change func(*vhdxCall, *diskwriter.Machine) error) error {
+func changeDisk(ctx context.Context, c *call, done string, change func(*vhdxCall, *machine.Machine) error) error {
 	v := newVHDXCall(c)
 	args, err := v.parse(v.fs, 1, 1)
 	if err != nil {
@@ -60,7 +60,7 @@ func changeDisk(ctx context.Context, c *call, done string, change func(*vhdxCall
 	return nil
 }
 
-func recoverAnd(ctx context.Context, v *vhdxCall, t *machinedisk.Target, m *diskwriter.Machine, change func(*vhdxCall, *diskwriter.Machine) error) error {
+func recoverAnd(ctx context.Context, v *vhdxCall, t *machinedisk.Target, m *machine.Machine, change func(*vhdxCall, *machine.Machine) error) error {
 	if err := m.Recover(ctx); err != nil {
 		return err
 	}

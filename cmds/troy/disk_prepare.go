@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"troy/chainload/bcd"
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/prepare"
 	machinedisk "troy/diskwriter/target"
 	"troy/image/install"
@@ -267,7 +267,7 @@ func (d *diskPrepare) adoptSizes(t *machinedisk.Target) string {
 	if err != nil {
 		return adoptAdvice
 	}
-	base, err := diskwriter.ReadBase(files.Base)
+	base, err := machine.ReadBase(files.Base)
 	if err != nil {
 		return ""
 	}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 
 	"troy/chainload/bootfiles"
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/prepare"
 	machinedisk "troy/diskwriter/target"
 	"troy/image"
@@ -30,7 +30,7 @@ func (d *diskPrepare) openStore(ctx context.Context) error {
 }
 
 // filled looks at what the parent holds now: whether it is the version, and which boot files it has for the ESP.
-func (d *diskPrepare) filled(ctx context.Context, r *diskwriter.Reinstaller) error {
+func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error {
 	if d.version != nil {
 		meter := progress.New(d.stderr, "verifying", r.Size())
 		_, err := d.version.Repair(ctx, r, meter)
@@ -105,7 +105,7 @@ func (d *diskStore) open() (*machinedisk.Target, error) {
 
 // finish opens the machine anew and prints what it holds.
 func (d *diskStore) finish(t *machinedisk.Target, done string) error {
-	m, err := diskwriter.OpenMachine(t.Files(), nil)
+	m, err := machine.Open(t.Files(), nil)
 	if err != nil {
 		return err
 	}
@@ -170,11 +170,11 @@ func (d *diskStore) reinstall(ctx context.Context, t *machinedisk.Target) error 
 	if err != nil {
 		return err
 	}
-	base, err := diskwriter.ReadBase(t.Files().Base)
+	base, err := machine.ReadBase(t.Files().Base)
 	if err == nil && base.VirtualSize != v.Size() {
 		return fmt.Errorf("%w: it has %d bytes, the files are made for %d; prepare the disk anew", machinedisk.ErrOtherSize, v.Size(), base.VirtualSize)
 	}
-	r, err := diskwriter.Reinstall(ctx, t.Files(), &diskwriter.ReinstallRequest{Image: d.image, Version: v.Plan().Want})
+	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: d.image, Version: v.Plan().Want})
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"troy/chainload/bcd"
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/prepare"
 	machinedisk "troy/diskwriter/target"
 	"troy/image"
@@ -194,7 +194,7 @@ func (w *windowsStore) damage(t *testing.T) {
 	_, err = c.WriteAt(bytes.Repeat([]byte("foreign "), 512), 7<<20)
 	must(t, err)
 	must(t, c.Close())
-	if _, err := diskwriter.OpenMachine(files, nil); err == nil {
+	if _, err := machine.Open(files, nil); err == nil {
 		t.Fatal("the machine does not notice")
 	}
 }

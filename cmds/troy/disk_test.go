@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"troy/chainload/bcd"
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	machinedisk "troy/diskwriter/target"
@@ -102,7 +102,7 @@ func newPCDisk(t *testing.T) *pcDisk {
 }
 
 // machine lets f work as the agent does.
-func (p *pcDisk) machine(f func(*machinedisk.Target, *diskwriter.Machine)) {
+func (p *pcDisk) machine(f func(*machinedisk.Target, *machine.Machine)) {
 	p.t.Helper()
 	d, err := machinedisk.Look(p.image, nil)
 	must(p.t, err)
@@ -115,15 +115,15 @@ func (p *pcDisk) machine(f func(*machinedisk.Target, *diskwriter.Machine)) {
 // deploy brings version 2, up to the commit.
 func (p *pcDisk) deploy() {
 	p.t.Helper()
-	p.machine(func(_ *machinedisk.Target, m *diskwriter.Machine) {
+	p.machine(func(_ *machinedisk.Target, m *machine.Machine) {
 		ctx := p.t.Context()
-		var runs []diskwriter.Run
+		var runs []machine.Run
 		for off := int64(0); off < diskVirtual; off += 4096 {
 			if !bytes.Equal(p.disk1[off:off+4096], p.disk2[off:off+4096]) {
-				runs = append(runs, diskwriter.Run{Offset: off, Length: 4096})
+				runs = append(runs, machine.Run{Offset: off, Length: 4096})
 			}
 		}
-		s, err := m.Stage(ctx, &diskwriter.StageRequest{Image: "lab", Version: 2, Runs: runs})
+		s, err := m.Stage(ctx, &machine.StageRequest{Image: "lab", Version: 2, Runs: runs})
 		must(p.t, err)
 		for _, r := range runs {
 			_, err := s.WriteAt(p.disk2[r.Offset:r.Offset+r.Length], r.Offset)
@@ -137,7 +137,7 @@ func (p *pcDisk) deploy() {
 // windows writes a page as a session of Windows does.
 func (p *pcDisk) windows() {
 	p.t.Helper()
-	p.machine(func(d *machinedisk.Target, _ *diskwriter.Machine) {
+	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		f := d.Files()
 		leaf, err := vhdx.OpenStorage(f.Boot.Storage, f.Boot.Size, &vhdx.OpenOptions{Writable: true})
 		must(p.t, err)
@@ -283,7 +283,7 @@ func checkDifferent(t *testing.T, got jsonDiskVerify, a, b []byte) {
 // A damaged file and a foreign disk are found, and nothing is written.
 func TestDiskDamaged(t *testing.T) {
 	p := newPCDisk(t)
-	p.machine(func(d *machinedisk.Target, _ *diskwriter.Machine) {
+	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		page := blockdev.AlignedBuffer(4096)
 		_, err := d.Files().Boot.WriteAt(page, vhdx.RegionTable2Offset) // the first copy still tells all
 		must(t, err)
@@ -292,7 +292,7 @@ func TestDiskDamaged(t *testing.T) {
 	if res.OK || res.Files[0].OK || !slices.ContainsFunc(res.Files[0].Findings, func(f jsonFinding) bool { return f.Structure == "region table" }) {
 		t.Errorf("verify: %+v", res)
 	}
-	p.machine(func(d *machinedisk.Target, _ *diskwriter.Machine) {
+	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		h, slot, err := vhdx.ReadHeaders(d.Files().Base)
 		must(t, err)
 		h.DataWriteGUID, h.SequenceNumber = vhdx.NewGUID(), h.SequenceNumber+1
@@ -319,9 +319,9 @@ func TestDiskAdopt(t *testing.T) {
 	adopt := []string{"prepare", "--adopt", "--image", "mine", "--version", "7", p.image}
 	refuseDisk(t, p.image, adopt, "already")
 	var base []byte
-	p.machine(func(d *machinedisk.Target, _ *diskwriter.Machine) {
+	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		f := d.Files()
-		for _, file := range []diskwriter.File{f.LayerA, f.LayerB, f.Boot, f.Journal} { // as setvaliddata leaves them
+		for _, file := range []machine.File{f.LayerA, f.LayerB, f.Boot, f.Journal} { // as setvaliddata leaves them
 			junk := blockdev.AlignedBuffer(int(file.Size))
 			p.r.Read(junk)
 			_, err := file.WriteAt(junk, 0)
@@ -339,7 +339,7 @@ func TestDiskAdopt(t *testing.T) {
 	if !bytes.Equal(outside, p.outside()) {
 		t.Error("more than the files was changed")
 	}
-	p.machine(func(d *machinedisk.Target, _ *diskwriter.Machine) {
+	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		now := make([]byte, len(base))
 		must(t, readFull(d.Files().Base, now, 0))
 		if !bytes.Equal(now, base) {
@@ -369,7 +369,7 @@ func TestDiskAdoptSizes(t *testing.T) {
 	must(t, err)
 	files, err := d.MapFiles()
 	must(t, err)
-	_, err = diskwriter.FormatBase(files.Base, &diskwriter.BaseOptions{VirtualSize: diskVirtual})
+	_, err = machine.FormatBase(files.Base, &machine.BaseOptions{VirtualSize: diskVirtual})
 	must(t, err)
 	must(t, d.Close())
 	refuseDisk(t, image, adopt, "boot.vhdx", strconv.FormatInt(want, 10), strconv.FormatInt(want+ntfs.PageSize, 10))

@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"io"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	machinedisk "troy/diskwriter/target"
 	"troy/internal/progress"
 	"troy/vhdx"
@@ -110,9 +110,9 @@ func openAgainst(path string, parents paths) (source, error) {
 }
 
 // checkFiles checks the files of the chain one by one.
-func (r *jsonDiskVerify) checkFiles(f diskwriter.Files, chain *vhdx.Chain) error {
+func (r *jsonDiskVerify) checkFiles(f machine.Files, chain *vhdx.Chain) error {
 	files := chain.Files()
-	name, storage := diskwriter.BootName, f.Boot
+	name, storage := machine.BootName, f.Boot
 	for i, file := range files {
 		var parent *vhdx.File
 		if i+1 < len(files) {

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/vhdx"
 )
 
@@ -40,7 +40,7 @@ func (s section) WriteAt(p []byte, off int64) (int, error) {
 
 // deep lets nobody write before as many callers as wanted are there.
 type deep struct {
-	diskwriter.Storage
+	machine.Storage
 	want   int
 	mu     sync.Mutex
 	inside int
@@ -71,27 +71,27 @@ func TestMachine(t *testing.T) {
 
 func testMachine(t *testing.T, sector int, virtualSector uint32) {
 	const virtual, seed = 32 * mib, 17
-	sizes := []int64{diskwriter.BaseSize(virtual), diskwriter.SlotSize(virtual, virtual), diskwriter.SlotSize(virtual, virtual),
-		diskwriter.BootChildSize(virtual), diskwriter.JournalSize}
+	sizes := []int64{machine.BaseSize(virtual), machine.SlotSize(virtual, virtual), machine.SlotSize(virtual, virtual),
+		machine.BootChildSize(virtual), machine.JournalSize}
 	dev, d := openLoop(t, sizes, sector)
 	start := counters(t, dev)
-	var files [5]diskwriter.File
+	var files [5]machine.File
 	var at int64
 	for i, size := range sizes {
-		files[i] = diskwriter.File{Storage: section{d, at, size}, Size: size}
+		files[i] = machine.File{Storage: section{d, at, size}, Size: size}
 		at += size
 	}
-	f := diskwriter.Files{Base: files[0], LayerA: files[1], LayerB: files[2], Boot: files[3], Journal: files[4]}
-	check(t, diskwriter.Format(f, &diskwriter.BaseOptions{VirtualSize: virtual, LogicalSectorSize: virtualSector}, "win", 1))
+	f := machine.Files{Base: files[0], LayerA: files[1], LayerB: files[2], Boot: files[3], Journal: files[4]}
+	check(t, machine.Format(f, &machine.BaseOptions{VirtualSize: virtual, LogicalSectorSize: virtualSector}, "win", 1))
 	want := make([]byte, virtual)
-	_, err := f.Base.ReadAt(want, diskwriter.PayloadOffset(virtual))
+	_, err := f.Base.ReadAt(want, machine.PayloadOffset(virtual))
 	check(t, err)
 
 	rng := rand.New(rand.NewPCG(seed, uint64(sector)))
 	t.Logf("seed %d", seed)
 	runs := change(rng, want)
-	m := machine(t, f)
-	s, err := m.Stage(context.Background(), &diskwriter.StageRequest{Image: "win", Version: 2, Runs: runs})
+	m := openMachine(t, f)
+	s, err := m.Stage(context.Background(), &machine.StageRequest{Image: "win", Version: 2, Runs: runs})
 	check(t, err)
 	for _, r := range runs {
 		_, err := s.WriteAt(want[r.Offset:r.Offset+r.Length], r.Offset)
@@ -102,8 +102,8 @@ func testMachine(t *testing.T, sector int, virtualSector uint32) {
 
 	f.Base.Storage = &deep{Storage: f.Base.Storage, want: 8, open: make(chan struct{})}
 	before := counters(t, dev)
-	m = machine(t, f)
-	done, err := m.Merge(context.Background(), &diskwriter.MergeOptions{Policy: diskwriter.Now})
+	m = openMachine(t, f)
+	done, err := m.Merge(context.Background(), &machine.MergeOptions{Policy: machine.Now})
 	if err != nil || !done {
 		t.Fatalf("merge: %v, %v", done, err)
 	}
@@ -115,14 +115,14 @@ func testMachine(t *testing.T, sector int, virtualSector uint32) {
 	if after[15] <= before[15] {
 		t.Errorf("no flush arrived: %v, %v", before, after)
 	}
-	if v := machine(t, f).State().Version; v != 2 {
+	if v := openMachine(t, f).State().Version; v != 2 {
 		t.Errorf("version %d", v)
 	}
 	same(t, f.Base, want)
 }
 
 // change makes noise of pages here and there, at both ends too.
-func change(rng *rand.Rand, disk []byte) (runs []diskwriter.Run) {
+func change(rng *rand.Rand, disk []byte) (runs []machine.Run) {
 	const page = 4096
 	last := int64(len(disk)/page) - 1
 	for p := int64(0); p <= last; p++ {
@@ -136,13 +136,13 @@ func change(rng *rand.Rand, disk []byte) (runs []diskwriter.Run) {
 			runs[n].Length += page
 			continue
 		}
-		runs = append(runs, diskwriter.Run{Offset: p * page, Length: page})
+		runs = append(runs, machine.Run{Offset: p * page, Length: page})
 	}
 	return runs
 }
 
 // same reads the parent alone, by package vhdx.
-func same(t *testing.T, base diskwriter.File, want []byte) {
+func same(t *testing.T, base machine.File, want []byte) {
 	t.Helper()
 	v, err := vhdx.NewFile(base, base.Size)
 	check(t, err)
@@ -157,9 +157,9 @@ func same(t *testing.T, base diskwriter.File, want []byte) {
 	}
 }
 
-func machine(t *testing.T, f diskwriter.Files) *diskwriter.Machine {
+func openMachine(t *testing.T, f machine.Files) *machine.Machine {
 	t.Helper()
-	m, err := diskwriter.OpenMachine(f, nil)
+	m, err := machine.Open(f, nil)
 	check(t, err)
 	return m
 }

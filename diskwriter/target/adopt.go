@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 )
@@ -28,7 +28,7 @@ func (e *FileSizeError) Error() string {
 // no NTFS metadata is written here: slots, boot child, journal and the disk record are written into their clusters. Base, ESP
 // and BCD store stay as they are.
 //
-// Errors: ErrAdopted, *FileSizeError, those of MapFiles and of diskwriter.ReadBase; nothing was written when
+// Errors: ErrAdopted, *FileSizeError, those of MapFiles and of machine.ReadBase; nothing was written when
 // Written is 0.
 func (t *Target) Adopt(image string, version int) error {
 	if t.Judge().Condition == ntfs.Refused {
@@ -41,31 +41,31 @@ func (t *Target) Adopt(image string, version int) error {
 	if err != nil {
 		return err
 	}
-	base, err := diskwriter.ReadBase(files.Base)
+	base, err := machine.ReadBase(files.Base)
 	if err != nil {
 		return err
 	}
 	if err := adoptable(files, base.VirtualSize); err != nil {
 		return err
 	}
-	if err := diskwriter.FormatChildren(files, base, image, version); err != nil {
+	if err := machine.FormatChildren(files, base, image, version); err != nil {
 		return err
 	}
 	return t.recordAnew()
 }
 
 // adoptable checks the sizes. Slots may have any size that holds something.
-func adoptable(f diskwriter.Files, virtual int64) error {
-	least := diskwriter.SlotSize(virtual, diskwriter.SlotBlockSize)
+func adoptable(f machine.Files, virtual int64) error {
+	least := machine.SlotSize(virtual, machine.SlotBlockSize)
 	for _, c := range []struct {
 		name       string
 		have, need int64
 		exact      bool
 	}{
-		{diskwriter.BootName, f.Boot.Size, diskwriter.BootChildSize(virtual), true},
-		{diskwriter.JournalName, f.Journal.Size, diskwriter.JournalSize, false},
-		{diskwriter.LayerAName, f.LayerA.Size, least, false},
-		{diskwriter.LayerBName, f.LayerB.Size, least, false},
+		{machine.BootName, f.Boot.Size, machine.BootChildSize(virtual), true},
+		{machine.JournalName, f.Journal.Size, machine.JournalSize, false},
+		{machine.LayerAName, f.LayerA.Size, least, false},
+		{machine.LayerBName, f.LayerB.Size, least, false},
 	} {
 		if c.have < c.need || c.exact && c.have != c.need {
 			return &FileSizeError{c.name, c.have, c.need}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	"troy/vhdx"
@@ -53,14 +53,14 @@ func (o *BareOptions) sizes() prepare.Sizes { return FileSizes(o.VirtualSize, o.
 // a quarter of the virtual disk.
 func FileSizes(virtual, slot int64) prepare.Sizes {
 	if slot == 0 {
-		slot = max(virtual/4, diskwriter.SlotBlockSize)
+		slot = max(virtual/4, machine.SlotBlockSize)
 	}
 	return prepare.Sizes{
-		prepare.Base:    diskwriter.BaseSize(virtual),
-		prepare.LayerA:  diskwriter.SlotSize(virtual, slot),
-		prepare.LayerB:  diskwriter.SlotSize(virtual, slot),
-		prepare.Boot:    diskwriter.BootChildSize(virtual),
-		prepare.Journal: diskwriter.JournalSize,
+		prepare.Base:    machine.BaseSize(virtual),
+		prepare.LayerA:  machine.SlotSize(virtual, slot),
+		prepare.LayerB:  machine.SlotSize(virtual, slot),
+		prepare.Boot:    machine.BootChildSize(virtual),
+		prepare.Journal: machine.JournalSize,
 	}
 }
 
@@ -108,7 +108,7 @@ func (o *BareOptions) check() error {
 //
 // Errors: prepare.ErrOccupied, prepare.ErrNoSpace, ErrVirtualSize, ErrName, prepare.ErrTool, and those of the disk. With
 // prepare.ErrUnfinished the disk was written to and starts nothing; without it, it is untouched.
-func ProvisionBare(ctx context.Context, path string, o *BareOptions) (*Target, *diskwriter.Reinstaller, error) {
+func ProvisionBare(ctx context.Context, path string, o *BareOptions) (*Target, *machine.Reinstaller, error) {
 	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
@@ -164,7 +164,7 @@ func mayErase(dev *blockdev.Device, wipe bool) error {
 }
 
 // makeFiles makes the structures of all files and begins the reinstall.
-func makeFiles(ctx context.Context, path string, z *prepare.Zeroer, o *BareOptions) (t *Target, r *diskwriter.Reinstaller, err error) {
+func makeFiles(ctx context.Context, path string, z *prepare.Zeroer, o *BareOptions) (t *Target, r *machine.Reinstaller, err error) {
 	if t, err = open(path, nil); err != nil {
 		return nil, nil, err
 	}
@@ -204,19 +204,19 @@ func (t *Target) forget(ctx context.Context, z *prepare.Zeroer) error {
 
 // format makes the files. The children name a parent that is not there, until the reinstall poisons them in its own way: no chain
 // that could boot exists before the parent is filled.
-func (t *Target) format(ctx context.Context, o *BareOptions) (*diskwriter.Reinstaller, error) {
+func (t *Target) format(ctx context.Context, o *BareOptions) (*machine.Reinstaller, error) {
 	files := t.Files()
-	base, err := diskwriter.FormatBase(files.Base, &diskwriter.BaseOptions{VirtualSize: o.VirtualSize,
+	base, err := machine.FormatBase(files.Base, &machine.BaseOptions{VirtualSize: o.VirtualSize,
 		LogicalSectorSize: o.LogicalSectorSize, PhysicalSectorSize: o.PhysicalSectorSize})
 	if err != nil {
 		return nil, err
 	}
 	nobody := *base
 	nobody.DataWriteGUID = vhdx.NewGUID()
-	if err := diskwriter.FormatChildren(files, &nobody, o.Image, o.Version); err != nil {
+	if err := machine.FormatChildren(files, &nobody, o.Image, o.Version); err != nil {
 		return nil, err
 	}
-	return diskwriter.Reinstall(ctx, files, &diskwriter.ReinstallRequest{Image: o.Image, Version: o.Version})
+	return machine.Reinstall(ctx, files, &machine.ReinstallRequest{Image: o.Image, Version: o.Version})
 }
 
 // zeroPiece bounds one request, in bytes, so that it can be interrupted and is seen to go on.

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/prepare"
 )
 
@@ -26,7 +26,7 @@ func bareOptions() *BareOptions {
 // content is a version that is random in parts, zero in parts, and undefined in parts.
 type content struct {
 	data   []byte
-	runs   []diskwriter.Run
+	runs   []machine.Run
 	failAt int64   // Fetch fails there; 0: never
 	less   bool    // Fetch leaves the last page out
 	asked  []int64 // where Fetch began
@@ -37,7 +37,7 @@ func newContent(seed uint64) *content {
 	c := &content{data: make([]byte, virtual)}
 	for off := int64(0); off < virtual; {
 		n := min(virtual-off, (1+r.Int64N(200))*4096)
-		run := diskwriter.Run{Offset: off, Length: n}
+		run := machine.Run{Offset: off, Length: n}
 		switch r.IntN(4) {
 		case 0:
 			run.Zero = true
@@ -57,8 +57,8 @@ func newContent(seed uint64) *content {
 	return c
 }
 
-func (c *content) Size() int64            { return virtual }
-func (c *content) Runs() []diskwriter.Run { return c.runs }
+func (c *content) Size() int64         { return virtual }
+func (c *content) Runs() []machine.Run { return c.runs }
 
 var errFetch = errors.New("the network is gone")
 
@@ -112,7 +112,7 @@ func provisionOnce(ctx context.Context, path string, c *content, sector int) err
 
 var errNothing = errors.New("nothing to do")
 
-func resumeOrBegin(ctx context.Context, path string, sector int) (*Target, *diskwriter.Reinstaller, error) {
+func resumeOrBegin(ctx context.Context, path string, sector int) (*Target, *machine.Reinstaller, error) {
 	d, err := Describe(path, nil)
 	if err != nil {
 		return nil, nil, err
@@ -129,7 +129,7 @@ func resumeOrBegin(ctx context.Context, path string, sector int) (*Target, *disk
 		if err != nil {
 			return nil, nil, errors.Join(err, t.Close())
 		}
-		r, err := diskwriter.Reinstall(ctx, t.Files(), &diskwriter.ReinstallRequest{Image: "lab", Version: 4})
+		r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: "lab", Version: 4})
 		return t, r, err
 	}
 	o := bareOptions()
@@ -182,13 +182,13 @@ func check(t *testing.T, path string, sector int) {
 		t.Errorf("ntfsinfo: %s", out)
 	}
 	dir := t.TempDir()
-	for _, name := range []string{diskwriter.BaseName, diskwriter.BootName} {
+	for _, name := range []string{machine.BaseName, machine.BootName} {
 		out, err := exec.Command("ntfscat", "-f", part, "Troy/"+name).Output()
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(dir, name), out, 0o644))
 	}
-	run("7zz", "t", filepath.Join(dir, diskwriter.BaseName))
-	out, err := exec.Command("7zz", "e", "-so", filepath.Join(dir, diskwriter.BaseName)).Output()
+	run("7zz", "t", filepath.Join(dir, machine.BaseName))
+	out, err := exec.Command("7zz", "e", "-so", filepath.Join(dir, machine.BaseName)).Output()
 	must(t, err)
 	if have, _ := shown(t, path); !bytes.Equal(out, have) {
 		t.Errorf("7zz reads another disk of %d bytes", len(out))
@@ -255,7 +255,7 @@ func TestFillStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.failAt, c.less, c.asked = 0, true, nil
-	if err := provisionOnce(t.Context(), path, c, 0); !errors.Is(err, diskwriter.ErrIncomplete) {
+	if err := provisionOnce(t.Context(), path, c, 0); !errors.Is(err, machine.ErrIncomplete) {
 		t.Fatal(err)
 	}
 	if len(c.asked) == 0 || c.asked[0] < virtual/4 || c.asked[0] > virtual/2 {
@@ -270,7 +270,7 @@ func TestFillStops(t *testing.T) {
 	must(t, err)
 	defer d.Close()
 	must(t, mustAdmit(d))
-	r, err := diskwriter.Reinstall(t.Context(), d.Files(), &diskwriter.ReinstallRequest{Image: "lab", Version: 5})
+	r, err := machine.Reinstall(t.Context(), d.Files(), &machine.ReinstallRequest{Image: "lab", Version: 5})
 	must(t, err)
 	before := d.Written()
 	if err := d.Fill(t.Context(), r, &copied{size: virtual + mib}, nil); !errors.Is(err, ErrOtherSize) || d.Written() != before {

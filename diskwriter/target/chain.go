@@ -4,16 +4,16 @@ import (
 	"fmt"
 	"strings"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/vhdx"
 )
 
 // Chain reads what Windows would see on the machine: the session in the boot child over the version it sits on. Logs are
-// replayed in memory. Errors: diskwriter.ErrChain, and those of package vhdx.
-func Chain(f diskwriter.Files) (*vhdx.Chain, error) {
+// replayed in memory. Errors: machine.ErrChain, and those of package vhdx.
+func Chain(f machine.Files) (*vhdx.Chain, error) {
 	leaf, err := vhdx.NewFile(f.Boot.Storage, f.Boot.Size)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", diskwriter.BootName, err)
+		return nil, fmt.Errorf("%s: %w", machine.BootName, err)
 	}
 	return vhdx.ResolveChain(leaf, func(child *vhdx.File) (*vhdx.File, error) {
 		name, file, err := Parent(f, child)
@@ -28,19 +28,19 @@ func Chain(f diskwriter.Files) (*vhdx.Chain, error) {
 	})
 }
 
-// Parent returns which of the files a child names as its parent. Error: diskwriter.ErrChain.
-func Parent(f diskwriter.Files, child *vhdx.File) (string, diskwriter.File, error) {
+// Parent returns which of the files a child names as its parent. Error: machine.ErrChain.
+func Parent(f machine.Files, child *vhdx.File) (string, machine.File, error) {
 	path := ""
 	if l := child.Metadata().ParentLocator; l != nil {
 		path, _ = l.Get(vhdx.KeyRelativePath)
 	}
 	name := strings.ToLower(path[strings.LastIndexByte(path, '\\')+1:])
-	for known, file := range map[string]diskwriter.File{
-		diskwriter.BaseName: f.Base, diskwriter.LayerAName: f.LayerA, diskwriter.LayerBName: f.LayerB,
+	for known, file := range map[string]machine.File{
+		machine.BaseName: f.Base, machine.LayerAName: f.LayerA, machine.LayerBName: f.LayerB,
 	} {
 		if name == known {
 			return name, file, nil
 		}
 	}
-	return "", diskwriter.File{}, fmt.Errorf("%w: a child names %q as its parent", diskwriter.ErrChain, path)
+	return "", machine.File{}, fmt.Errorf("%w: a child names %q as its parent", machine.ErrChain, path)
 }

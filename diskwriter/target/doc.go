@@ -1,5 +1,5 @@
 // Package target finds the disk of the machine that Troy may write to, and joins the packages below it into a
-// diskwriter.Machine.
+// machine.Machine.
 //
 // # What it promises
 //
@@ -27,7 +27,7 @@
 //
 // # Making a machine
 //
-// ProvisionBare, Fill and Finish of the diskwriter.Reinstaller make a machine of a whole disk; Provision is the three in one, with
+// ProvisionBare, Fill and Finish of the machine.Reinstaller make a machine of a whole disk; Provision is the three in one, with
 // the boot files of an admin's host. A line ends with a flush:
 //
 //	mark of package prepare                     from here on the disk is known for half made
@@ -42,7 +42,7 @@
 //	Finish: label, boot child names the parent
 //
 // At no instant the disk boots a mixture: no chain opens before Finish. A cut before the mark is erased begins anew, which costs
-// seconds; a later one goes on at the cursor (diskwriter.Reinstall on the files of Open). Written is what the version holds
+// seconds; a later one goes on at the cursor (machine.Reinstall on the files of Open). Written is what the version holds
 // and some 100 MB of structures; pages that the version leaves undefined keep what the disk held. Zeros cost nothing where the disk
 // can write them by itself, and their length elsewhere.
 //

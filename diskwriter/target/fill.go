@@ -9,7 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	"troy/vhdx"
@@ -20,7 +20,7 @@ type Version interface {
 	// Size returns the bytes of the virtual disk.
 	Size() int64
 	// Runs returns what the version defines, ascending and disjoint. Pages in no run may hold anything.
-	Runs() []diskwriter.Run
+	Runs() []machine.Run
 	// Fetch writes whatever of the runs lies in [from, to) and is not Zero to the sink: whole pages, each once, in any order,
 	// concurrently if it likes. from and to are multiples of 1 MiB or the end of the disk.
 	Fetch(ctx context.Context, from, to int64, sink io.WriterAt) error
@@ -31,8 +31,8 @@ var ErrOtherSize = errors.New("the virtual disk of the version has another size"
 
 // FillOptions are for Fill. The zero value is right.
 type FillOptions struct {
-	PieceBytes int64               // of data, after which the progress is made durable; 0: 256 MiB
-	Progress   diskwriter.Progress // of the bytes of the virtual disk that the version defines; may be nil. Called concurrently
+	PieceBytes int64            // of data, after which the progress is made durable; 0: 256 MiB
+	Progress   machine.Progress // of the bytes of the virtual disk that the version defines; may be nil. Called concurrently
 }
 
 // Fill brings a version into the parent, from where the reinstall is: data is written, zeros are made by the disk's own command where
@@ -40,8 +40,8 @@ type FillOptions struct {
 // Fill that was cut off goes on there, in this process or after a start. Finish of the Reinstaller is the caller's, after he looked
 // at the content and has put the boot files on the ESP.
 //
-// Errors: ErrOtherSize, diskwriter.ErrIncomplete if Fetch left something out, those of Fetch and of the disk.
-func (t *Target) Fill(ctx context.Context, r *diskwriter.Reinstaller, v Version, o *FillOptions) error {
+// Errors: ErrOtherSize, machine.ErrIncomplete if Fetch left something out, those of Fetch and of the disk.
+func (t *Target) Fill(ctx context.Context, r *machine.Reinstaller, v Version, o *FillOptions) error {
 	if o == nil {
 		o = &FillOptions{}
 	}
@@ -55,7 +55,7 @@ func (t *Target) Fill(ctx context.Context, r *diskwriter.Reinstaller, v Version,
 	defer f.z.Close()
 	runs := v.Runs()
 	for off := r.Offset(); off < r.Size(); {
-		var piece []diskwriter.Run
+		var piece []machine.Run
 		end := f.cut(&runs, &piece, off)
 		if err := f.fill(v, piece, off, end); err != nil {
 			return err
@@ -72,7 +72,7 @@ func (t *Target) Fill(ctx context.Context, r *diskwriter.Reinstaller, v Version,
 type filler struct {
 	ctx  context.Context
 	t    *Target
-	r    *diskwriter.Reinstaller
+	r    *machine.Reinstaller
 	o    FillOptions
 	z    *prepare.Zeroer
 	base *vhdx.File
@@ -89,7 +89,7 @@ const (
 	zeroers = 8
 )
 
-func (t *Target) newFiller(ctx context.Context, r *diskwriter.Reinstaller, o *FillOptions) (*filler, error) {
+func (t *Target) newFiller(ctx context.Context, r *machine.Reinstaller, o *FillOptions) (*filler, error) {
 	f := &filler{ctx: ctx, t: t, r: r, o: *o}
 	if f.o.PieceBytes <= 0 {
 		f.o.PieceBytes = pieceBytes
@@ -103,7 +103,7 @@ func (t *Target) newFiller(ctx context.Context, r *diskwriter.Reinstaller, o *Fi
 }
 
 // cut takes the next piece off runs: it begins at off and ends on a whole MiB, or with the disk.
-func (f *filler) cut(runs, piece *[]diskwriter.Run, off int64) int64 {
+func (f *filler) cut(runs, piece *[]machine.Run, off int64) int64 {
 	list, size := *runs, f.r.Size()
 	for len(list) > 0 && list[0].Offset+list[0].Length <= off {
 		list = list[1:]
@@ -127,14 +127,14 @@ func (f *filler) cut(runs, piece *[]diskwriter.Run, off int64) int64 {
 		if from >= end {
 			break
 		}
-		*piece = append(*piece, diskwriter.Run{Offset: from, Length: to - from, Zero: run.Zero})
+		*piece = append(*piece, machine.Run{Offset: from, Length: to - from, Zero: run.Zero})
 	}
 	*runs = list
 	return end
 }
 
 // fill writes one piece.
-func (f *filler) fill(v Version, piece []diskwriter.Run, from, to int64) error {
+func (f *filler) fill(v Version, piece []machine.Run, from, to int64) error {
 	want := int64(0)
 	for _, run := range piece {
 		if !run.Zero {
@@ -152,7 +152,7 @@ func (f *filler) fill(v Version, piece []diskwriter.Run, from, to int64) error {
 		return err
 	}
 	if have := f.put.Load(); have != want {
-		return fmt.Errorf("%w: %d of %d bytes came between %d and %d", diskwriter.ErrIncomplete, have, want, from, to)
+		return fmt.Errorf("%w: %d of %d bytes came between %d and %d", machine.ErrIncomplete, have, want, from, to)
 	}
 	return nil
 }
@@ -185,8 +185,8 @@ func isZero(p []byte) bool {
 }
 
 // zeroRuns makes the Zero runs zeros, several at once.
-func (f *filler) zeroRuns(piece []diskwriter.Run) error {
-	work := make(chan diskwriter.Run)
+func (f *filler) zeroRuns(piece []machine.Run) error {
+	work := make(chan machine.Run)
 	failed := make(chan error, zeroers)
 	var wg sync.WaitGroup
 	for range zeroers {
@@ -217,7 +217,7 @@ func (f *filler) zeroRuns(piece []diskwriter.Run) error {
 }
 
 // zeroRun makes one run zeros.
-func (f *filler) zeroRun(run diskwriter.Run) error {
+func (f *filler) zeroRun(run machine.Run) error {
 	if err := f.ctx.Err(); err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (f *filler) zero(from, to int64) error {
 			}
 			n += min(to-from-n, size)
 		}
-		if err := f.t.zeroFile(f.ctx, f.z, f.t.files[diskwriter.BaseName], start, start+n); err != nil {
+		if err := f.t.zeroFile(f.ctx, f.z, f.t.files[machine.BaseName], start, start+n); err != nil {
 			return err
 		}
 		from += n
@@ -266,7 +266,7 @@ func (f *filler) place(off int64) (int64, error) {
 		return 0, err
 	}
 	if e.State() != vhdx.PayloadFullyPresent {
-		return 0, fmt.Errorf("%w: block %d of the parent is not there", diskwriter.ErrChain, off/size)
+		return 0, fmt.Errorf("%w: block %d of the parent is not there", machine.ErrChain, off/size)
 	}
 	return e.FileOffset() + off%size, nil
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 )
@@ -176,7 +176,7 @@ func (t *Target) hasJournal(e blockdev.Entry) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("partition %d: %w", e.Number, err)
 	}
-	_, err = v.Lookup(prepare.Folder + diskwriter.JournalName)
+	_, err = v.Lookup(prepare.Folder + machine.JournalName)
 	if errors.Is(err, ntfs.ErrNotExist) {
 		return false, nil
 	}

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 )
@@ -24,16 +24,16 @@ const recordFormat = 1
 
 // Open judges the volume, maps the files, compares them with the record and opens the machine. It writes nothing. See
 // the package comment for the rule; note is a line worth showing, or empty.
-func (t *Target) Open() (m *diskwriter.Machine, note string, err error) {
+func (t *Target) Open() (m *machine.Machine, note string, err error) {
 	if note, err = t.Admit(); err != nil {
 		return nil, "", err
 	}
-	m, err = diskwriter.OpenMachine(t.Files(), nil)
+	m, err = machine.Open(t.Files(), nil)
 	return m, note, err
 }
 
-// Admit does what Open does, but for opening the machine: afterwards Files may be written, by diskwriter.Reinstall or
-// diskwriter.OpenForHeal where Open refuses what the files hold. It writes nothing.
+// Admit does what Open does, but for opening the machine: afterwards Files may be written, by machine.Reinstall or
+// machine.OpenForHeal where Open refuses what the files hold. It writes nothing.
 func (t *Target) Admit() (note string, err error) {
 	volume, verdict := ntfs.Judge(t.part, t.part.Size())
 	if verdict.Condition == ntfs.Refused {
@@ -47,10 +47,10 @@ func (t *Target) Admit() (note string, err error) {
 
 // MapFiles judges the volume and maps the files without opening a machine: for whoever makes the files, as provisioning
 // does.
-func (t *Target) MapFiles() (diskwriter.Files, error) {
+func (t *Target) MapFiles() (machine.Files, error) {
 	volume, verdict := ntfs.Judge(t.part, t.part.Size())
 	if verdict.Condition != ntfs.Clean {
-		return diskwriter.Files{}, fmt.Errorf("the volume is not clean: %s", verdict)
+		return machine.Files{}, fmt.Errorf("the volume is not clean: %s", verdict)
 	}
 	err := t.mapFiles(volume)
 	return t.Files(), err
@@ -89,26 +89,26 @@ func (t *Target) mapFiles(volume *ntfs.Volume) error {
 }
 
 // Files returns the mapped files; nil storages before Open.
-func (t *Target) Files() diskwriter.Files {
-	file := func(name string) diskwriter.File {
+func (t *Target) Files() machine.Files {
+	file := func(name string) machine.File {
 		f := t.files[name]
 		if f == nil {
-			return diskwriter.File{}
+			return machine.File{}
 		}
-		return diskwriter.File{Storage: f, Size: f.Size()}
+		return machine.File{Storage: f, Size: f.Size()}
 	}
-	return diskwriter.Files{
-		Base:    file(diskwriter.BaseName),
-		LayerA:  file(diskwriter.LayerAName),
-		LayerB:  file(diskwriter.LayerBName),
-		Boot:    file(diskwriter.BootName),
-		Journal: file(diskwriter.JournalName),
+	return machine.Files{
+		Base:    file(machine.BaseName),
+		LayerA:  file(machine.LayerAName),
+		LayerB:  file(machine.LayerBName),
+		Boot:    file(machine.BootName),
+		Journal: file(machine.JournalName),
 	}
 }
 
 // compare holds what is on the disk against the record.
 func (t *Target) compare(volume *ntfs.Volume, verdict ntfs.Verdict) (note string, err error) {
-	journal, err := diskwriter.OpenJournal(t.Files().Journal)
+	journal, err := machine.OpenJournal(t.Files().Journal)
 	if err != nil {
 		return "", err
 	}
@@ -155,7 +155,7 @@ func (t *Target) record() *Record {
 
 // Record writes the disk record if it is not what is there already. Call it only after Open allowed to go on.
 func (t *Target) Record() error {
-	journal, err := diskwriter.OpenJournal(t.Files().Journal)
+	journal, err := machine.OpenJournal(t.Files().Journal)
 	if err != nil {
 		return err
 	}
@@ -163,15 +163,15 @@ func (t *Target) Record() error {
 	if err != nil {
 		return err
 	}
-	if have, err := journal.Get(diskwriter.RecordDisk); err == nil && bytes.Equal(have, want) {
+	if have, err := journal.Get(machine.RecordDisk); err == nil && bytes.Equal(have, want) {
 		return nil
 	}
-	return journal.Put(diskwriter.RecordDisk, want)
+	return journal.Put(machine.RecordDisk, want)
 }
 
 // readRecord returns nil when there is no record, or none of a format that is known here.
-func readRecord(j *diskwriter.Journal) (*Record, error) {
-	b, err := j.Get(diskwriter.RecordDisk)
+func readRecord(j *machine.Journal) (*Record, error) {
+	b, err := j.Get(machine.RecordDisk)
 	if err != nil || b == nil {
 		return nil, err
 	}

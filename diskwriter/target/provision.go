@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/prepare"
 	"troy/vhdx"
@@ -34,10 +34,10 @@ type ProvisionOptions struct {
 
 	Wipe bool // go on although the disk is not empty: everything on it is lost
 	// Filled is called when the parent holds the version and before the machine boots it: the time to look at it. nil: nobody looks.
-	Filled func(ctx context.Context, r *diskwriter.Reinstaller) error
+	Filled func(ctx context.Context, r *machine.Reinstaller) error
 	// BootFiles, called after Filled, returns what to put on the ESP, knowing the GUIDs of the partitions; nil: nothing.
 	BootFiles func(table *blockdev.Table) ([]prepare.BootFile, error)
-	Progress  diskwriter.Progress // of the bytes of the virtual disk; may be nil
+	Progress  machine.Progress // of the bytes of the virtual disk; may be nil
 }
 
 // content returns what fills the parent.
@@ -69,7 +69,7 @@ func Provision(ctx context.Context, path string, o *ProvisionOptions) error {
 		return err
 	}
 	var t *Target
-	var r *diskwriter.Reinstaller
+	var r *machine.Reinstaller
 	var err error
 	if o.Content != nil && !o.Wipe {
 		if t, r, err = goOn(ctx, path, b); err != nil {
@@ -99,7 +99,7 @@ func Provision(ctx context.Context, path string, o *ProvisionOptions) error {
 }
 
 // goOn takes up a disk of which an earlier call has made everything but the content. Without one all is nil.
-func goOn(ctx context.Context, path string, o *BareOptions) (*Target, *diskwriter.Reinstaller, error) {
+func goOn(ctx context.Context, path string, o *BareOptions) (*Target, *machine.Reinstaller, error) {
 	t, err := Look(path, nil)
 	if err != nil {
 		return nil, nil, nil // whatever it is, ProvisionBare looks at it
@@ -114,7 +114,7 @@ func goOn(ctx context.Context, path string, o *BareOptions) (*Target, *diskwrite
 	if err != nil {
 		return nil, nil, t.Close()
 	}
-	r, err := diskwriter.Reinstall(ctx, t.Files(), &diskwriter.ReinstallRequest{Image: o.Image, Version: o.Version})
+	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: o.Image, Version: o.Version})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", prepare.ErrUnfinished, errors.Join(err, t.Close()))
 	}
@@ -136,7 +136,7 @@ func putBootFiles(ctx context.Context, path string, table *blockdev.Table, o *Pr
 type copied struct {
 	from vhdx.Source // nil: zeros
 	size int64
-	runs []diskwriter.Run
+	runs []machine.Run
 	err  error
 }
 
@@ -149,14 +149,14 @@ func (c *copied) Size() int64 {
 }
 
 // Runs implements Version. Its error is that of Fetch.
-func (c *copied) Runs() []diskwriter.Run {
+func (c *copied) Runs() []machine.Run {
 	if c.runs == nil {
 		c.runs, c.err = c.list()
 	}
 	return c.runs
 }
 
-func (c *copied) list() (runs []diskwriter.Run, err error) {
+func (c *copied) list() (runs []machine.Run, err error) {
 	add := func(from, to int64, zero bool) {
 		if from >= to {
 			return
@@ -165,13 +165,13 @@ func (c *copied) list() (runs []diskwriter.Run, err error) {
 			runs[n].Length += to - from
 			return
 		}
-		runs = append(runs, diskwriter.Run{Offset: from, Length: to - from, Zero: zero})
+		runs = append(runs, machine.Run{Offset: from, Length: to - from, Zero: zero})
 	}
 	size, done := c.Size(), int64(0)
 	if c.from != nil {
 		for e, err := range c.from.Extents(0, size) {
 			if err != nil {
-				return []diskwriter.Run{{Length: size}}, err
+				return []machine.Run{{Length: size}}, err
 			}
 			if e.Kind != vhdx.Data {
 				continue

@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/prepare"
 	"troy/vhdx"
 )
@@ -89,7 +89,7 @@ func options(base vhdx.Source) *ProvisionOptions {
 }
 
 // shown reads what the machine shows.
-func shown(t *testing.T, path string) ([]byte, diskwriter.State) {
+func shown(t *testing.T, path string) ([]byte, machine.State) {
 	t.Helper()
 	d, err := Look(path, &blockdev.Options{ReadOnly: true})
 	if err != nil {

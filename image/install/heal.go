@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/image"
 )
 
@@ -20,10 +20,10 @@ type HealResult struct {
 }
 
 // Heal brings the parent of a machine back that was opened read-write elsewhere: it is compared with its version, repaired from the
-// source, and then named again. read is told the bytes compared. Errors: those of diskwriter.OpenForHeal, ErrUnlabelled, those of
-// Open and Repair; *diskwriter.StepError.
-func Heal(ctx context.Context, f diskwriter.Files, src image.Source, o *Options, read Progress) (*HealResult, error) {
-	h, err := diskwriter.OpenForHeal(f, nil)
+// source, and then named again. read is told the bytes compared. Errors: those of machine.OpenForHeal, ErrUnlabelled, those of
+// Open and Repair; *machine.StepError.
+func Heal(ctx context.Context, f machine.Files, src image.Source, o *Options, read Progress) (*HealResult, error) {
+	h, err := machine.OpenForHeal(f, nil)
 	if err != nil {
 		return nil, err
 	}

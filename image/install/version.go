@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/target"
 	"troy/image"
 )
@@ -15,7 +15,7 @@ type Version struct {
 	src  image.Source
 	docs *documents
 	plan *image.Plan
-	runs []diskwriter.Run
+	runs []machine.Run
 	o    Options
 }
 
@@ -40,7 +40,7 @@ func Open(ctx context.Context, src image.Source, name string, version int, o *Op
 		return nil, err
 	}
 	for _, r := range v.plan.Runs() {
-		v.runs = append(v.runs, diskwriter.Run{Offset: r.Offset, Length: r.Length, Zero: r.Zero})
+		v.runs = append(v.runs, machine.Run{Offset: r.Offset, Length: r.Length, Zero: r.Zero})
 	}
 	return v, nil
 }
@@ -52,7 +52,7 @@ func (v *Version) Plan() *image.Plan { return v.plan }
 func (v *Version) Size() int64 { return v.plan.VirtualSize }
 
 // Runs implements target.Version.
-func (v *Version) Runs() []diskwriter.Run { return v.runs }
+func (v *Version) Runs() []machine.Run { return v.runs }
 
 // Fetch implements target.Version: it plans and fetches the regions of one piece.
 func (v *Version) Fetch(ctx context.Context, from, to int64, sink io.WriterAt) error {
@@ -72,7 +72,7 @@ func (v *Version) fetch(ctx context.Context, regions []int64, sink io.WriterAt, 
 	return err
 }
 
-// disk is what can be compared with a version and repaired: a diskwriter.Reinstaller or Healer.
+// disk is what can be compared with a version and repaired: a machine.Reinstaller or Healer.
 type disk interface {
 	io.ReaderAt
 	io.WriterAt
@@ -100,11 +100,11 @@ func (v *Version) Repair(ctx context.Context, d disk, read image.Progress) (wron
 }
 
 // Progress is told how far a step is, in bytes; nil is nobody.
-type Progress = diskwriter.Progress
+type Progress = machine.Progress
 
 // Into fills the parent with the version and looks at all of it; what the disk does not give back as it was written is fetched again.
 // Then the boot files and r.Finish are next.
-func (v *Version) Into(ctx context.Context, t *target.Target, r *diskwriter.Reinstaller, fill, read Progress) error {
+func (v *Version) Into(ctx context.Context, t *target.Target, r *machine.Reinstaller, fill, read Progress) error {
 	if err := t.Fill(ctx, r, v, &target.FillOptions{Progress: fill}); err != nil {
 		return err
 	}

@@ -9,16 +9,16 @@ import (
 	"path/filepath"
 	"time"
 
-	"troy/diskwriter"
+	"troy/diskwriter/machine"
 	"troy/image"
 	"troy/image/trust"
 )
 
 // journalMemory keeps what the agent trusts in the machine's journal.
-type journalMemory struct{ j *diskwriter.Journal }
+type journalMemory struct{ j *machine.Journal }
 
-func (m journalMemory) Load() ([]byte, error) { return m.j.Get(diskwriter.RecordTrust) }
-func (m journalMemory) Save(b []byte) error   { return m.j.Put(diskwriter.RecordTrust, b) }
+func (m journalMemory) Load() ([]byte, error) { return m.j.Get(machine.RecordTrust) }
+func (m journalMemory) Save(b []byte) error   { return m.j.Put(machine.RecordTrust, b) }
 
 // buildStamp is when the agent was built: no signature that counts is older than that.
 var buildStamp = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -71,10 +71,10 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.Truncate(diskwriter.JournalSize); err != nil {
+	if err := f.Truncate(machine.JournalSize); err != nil {
 		log.Fatal(err)
 	}
-	journal, err := diskwriter.OpenJournal(diskwriter.File{Storage: f, Size: diskwriter.JournalSize})
+	journal, err := machine.OpenJournal(machine.File{Storage: f, Size: machine.JournalSize})
 	if err != nil {
 		log.Fatal(err)
 	}

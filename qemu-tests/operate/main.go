@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/target"
 	"troy/internal/testing/guest/inside"
 )
@@ -67,9 +67,9 @@ func operate(what []string) error {
 	if err := t.Record(); err != nil {
 		return err
 	}
-	does := map[string]func(*diskwriter.Machine) error{
-		"reset":    func(m *diskwriter.Machine) error { return m.Reset(ctx) },
-		"rollback": func(m *diskwriter.Machine) error { return m.Rollback(ctx) },
+	does := map[string]func(*machine.Machine) error{
+		"reset":    func(m *machine.Machine) error { return m.Reset(ctx) },
+		"rollback": func(m *machine.Machine) error { return m.Rollback(ctx) },
 	}
 	for _, name := range what {
 		do := does[name]

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"troy/diskwriter"
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 )
 
 // Holds checks that what Windows on this PC would see equals the raw image, byte for byte. Only programs that are not
@@ -40,8 +40,8 @@ func VolumeHolds(ctx context.Context, volume, raw string) (chain []string, err e
 	if err := extract(ctx, volume, dir); err != nil {
 		return nil, err
 	}
-	chain = []string{diskwriter.BootName}
-	for _, without := range []string{diskwriter.LayerAName, diskwriter.LayerBName, diskwriter.BaseName} {
+	chain = []string{machine.BootName}
+	for _, without := range []string{machine.LayerAName, machine.LayerBName, machine.BaseName} {
 		needed, err := needs(ctx, dir, without)
 		if err != nil {
 			return nil, err
@@ -50,12 +50,12 @@ func VolumeHolds(ctx context.Context, volume, raw string) (chain []string, err e
 			chain = append(chain, without)
 		}
 	}
-	return chain, compareFlat(ctx, filepath.Join(dir, diskwriter.BootName), raw)
+	return chain, compareFlat(ctx, filepath.Join(dir, machine.BootName), raw)
 }
 
 // extract takes the VHDX files out of the NTFS volume.
 func extract(ctx context.Context, volume, dir string) error {
-	for _, name := range []string{diskwriter.BaseName, diskwriter.LayerAName, diskwriter.LayerBName, diskwriter.BootName} {
+	for _, name := range []string{machine.BaseName, machine.LayerAName, machine.LayerBName, machine.BootName} {
 		// cp makes holes of zeros: the files are large and mostly empty.
 		script := `set -o pipefail; ntfscat -f "$1" "Troy/$2" | cp --sparse=always /dev/stdin "$3"`
 		if err := run(ctx, "bash", "-c", script, "-", volume, name, filepath.Join(dir, name)); err != nil {
@@ -92,7 +92,7 @@ func needs(ctx context.Context, dir, name string) (bool, error) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		return false, err
 	}
-	err := exec.CommandContext(ctx, "7zz", "l", "-tvhdx", filepath.Join(dir, diskwriter.BootName)).Run()
+	err := exec.CommandContext(ctx, "7zz", "l", "-tvhdx", filepath.Join(dir, machine.BootName)).Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return false, err

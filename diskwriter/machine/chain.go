@@ -1,0 +1,189 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"troy/vhdx"
+)
+
+// diskFile is one VHDX as it was when it was read. v is nil for a slot that cannot be used as a parent; why says so.
+type diskFile struct {
+	File
+	name    string
+	v       *vhdx.File
+	header  vhdx.Header
+	meta    *vhdx.Metadata
+	linkage vhdx.GUID
+	why     error
+}
+
+func (d *diskFile) guid() vhdx.GUID { return d.header.DataWriteGUID }
+
+func (m *Machine) readFiles() (err error) {
+	if m.base, err = readDisk(BaseName, m.files.Base); err != nil {
+		return err
+	}
+	if m.boot, err = readDisk(BootName, m.files.Boot); err != nil {
+		return err
+	}
+	for i, name := range []string{LayerAName, LayerBName} {
+		if m.slots[i], err = readDisk(name, m.slotFile(i)); err != nil {
+			return err
+		}
+		m.slots[i].judgeParent(m.base)
+	}
+	return m.checkEnds()
+}
+
+func (m *Machine) slotFile(i int) File {
+	if i == 0 {
+		return m.files.LayerA
+	}
+	return m.files.LayerB
+}
+
+// checkEnds refuses a base or a boot child that cannot be used at all.
+func (m *Machine) checkEnds() error {
+	for _, d := range []*diskFile{m.base, m.boot} {
+		if d.v == nil {
+			return fmt.Errorf("%w: %s: %w", ErrChain, d.name, d.why)
+		}
+	}
+	switch {
+	case m.base.meta.HasParent:
+		return fmt.Errorf("%w: %s is itself a differencing disk", ErrChain, BaseName)
+	case !m.boot.meta.HasParent:
+		return fmt.Errorf("%w: %s is no differencing disk", ErrChain, BootName)
+	case m.base.meta.VirtualDiskSize%pageSize != 0:
+		return fmt.Errorf("%w: a virtual disk of %d bytes is not whole 4 KiB pages", ErrChain, m.base.meta.VirtualDiskSize)
+	}
+	return m.boot.agrees(m.base)
+}
+
+// readDisk parses a file, its log replayed in memory. A file that is no VHDX is not an error here: d.why tells.
+func readDisk(name string, f File) (*diskFile, error) {
+	d := &diskFile{File: f, name: name}
+	v, err := vhdx.NewFile(f, f.Size)
+	if err != nil {
+		if isFormat(err) {
+			d.why = err
+			return d, nil
+		}
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	h, _, err := vhdx.ReadHeaders(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	d.header, d.meta = *h, v.Metadata()
+	if d.meta.HasParent {
+		if d.linkage, err = d.meta.ParentLocator.Linkage(); err != nil {
+			d.why = err
+			return d, nil
+		}
+	}
+	d.v = v
+	return d, nil
+}
+
+// isFormat tells bad content from a bad disk.
+func isFormat(err error) bool {
+	return errors.Is(err, vhdx.ErrCorrupt) || errors.Is(err, vhdx.ErrUnsupported) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+}
+
+// judgeParent takes a slot out of consideration that Windows could not open as a parent, or that is poisoned.
+func (d *diskFile) judgeParent(base *diskFile) {
+	switch {
+	case d.v == nil || base.v == nil:
+		return
+	case !d.meta.HasParent || d.linkage.IsZero():
+		d.why = errors.New("poisoned")
+	case !d.header.LogGUID.IsZero():
+		d.why = errors.New("its log is not empty")
+	default:
+		d.why = d.agrees(base)
+	}
+	if d.why != nil {
+		d.v = nil
+	}
+}
+
+func (d *diskFile) agrees(base *diskFile) error {
+	a, b := d.meta, base.meta
+	if a.VirtualDiskSize != b.VirtualDiskSize || a.LogicalSectorSize != b.LogicalSectorSize {
+		return fmt.Errorf("%w: %s is a disk of %d bytes in sectors of %d, %s of %d in %d", ErrChain,
+			d.name, a.VirtualDiskSize, a.LogicalSectorSize, base.name, b.VirtualDiskSize, b.LogicalSectorSize)
+	}
+	return nil
+}
+
+// resolve follows the linkage GUIDs from the boot child to base. Paths are only used to say what is wrong.
+func (m *Machine) resolve() ([]*diskFile, error) {
+	chain, err := m.walk()
+	if err != nil {
+		return nil, err
+	}
+	return chain, m.checkBase()
+}
+
+func (m *Machine) walk() ([]*diskFile, error) {
+	var chain []*diskFile
+	for d := m.boot; ; {
+		parent := m.byGUID(d.linkage)
+		if parent == nil || slices.Contains(chain, parent) {
+			return nil, m.unresolved(d)
+		}
+		chain = append(chain, parent)
+		if parent == m.base {
+			return chain, nil
+		}
+		d = parent
+	}
+}
+
+func (m *Machine) byGUID(guid vhdx.GUID) *diskFile {
+	for _, d := range []*diskFile{m.slots[0], m.slots[1], m.base} {
+		if d.v != nil && d.guid() == guid && !guid.IsZero() {
+			return d
+		}
+	}
+	return nil
+}
+
+// checkBase refuses a parent that somebody else is in the middle of writing to.
+func (m *Machine) checkBase() error {
+	if !m.base.header.LogGUID.IsZero() {
+		return fmt.Errorf("%w: the log of %s is not empty: it was opened read-write elsewhere; nothing was written", ErrParentChanged, BaseName)
+	}
+	return nil
+}
+
+// unresolved explains a child whose parent is not there.
+func (m *Machine) unresolved(child *diskFile) error {
+	path, _ := child.meta.ParentLocator.Get(vhdx.KeyRelativePath)
+	named := strings.ToLower(path[strings.LastIndexByte(path, '\\')+1:])
+	for _, d := range []*diskFile{m.base, m.slots[0], m.slots[1]} {
+		if d.name == named && d.v != nil && !child.linkage.IsZero() {
+			return &ParentChangedError{Child: child.name, Parent: d.name, Want: child.linkage, Have: d.guid()}
+		}
+	}
+	return fmt.Errorf("%w: %s names a parent %s (%q) that no file is; nothing was written", ErrChain, child.name, child.linkage, path)
+}
+
+// checkMerge refuses a base that is half a merge when the slot that masks it is not above it.
+func (m *Machine) checkMerge() error {
+	r := m.rec.Merge
+	if r == nil || r.Base != m.base.guid() || r.Done {
+		return nil
+	}
+	for _, d := range m.chain {
+		if d.guid() == r.Top.GUID {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s is half merged with version %d, which %s does not sit on; nothing was written", ErrChain, BaseName, r.Top.Version, BootName)
+}

@@ -1,0 +1,98 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+
+	"troy/vhdx"
+)
+
+// Classes of errors, for errors.Is.
+var (
+	// ErrParentChanged: a parent was written by somebody else, so its DataWriteGuid is not the one its child names. Nothing was written.
+	ErrParentChanged = errors.New("the parent was changed by somebody else")
+	// ErrChain: the files do not make a chain that this package made. Nothing was written.
+	ErrChain = errors.New("the files are not a chain made here")
+	// ErrTooBig: the version does not fit the slot. Nothing was written.
+	ErrTooBig = errors.New("the version does not fit the slot")
+	// ErrNoSlot: both slots are in use; merge first. Nothing was written.
+	ErrNoSlot = errors.New("both slots are in use")
+	// ErrRuns: the runs are unsorted, misaligned or outside of the virtual disk; or a write was outside of the runs.
+	ErrRuns = errors.New("bad runs")
+	// ErrIncomplete: Finish came before every page was written.
+	ErrIncomplete = errors.New("pages are missing")
+	// ErrVerify: the disk gave back other bytes than were written.
+	ErrVerify = errors.New("the disk returned other bytes than were written")
+	// ErrNothingStaged: Commit found no finished slot.
+	ErrNothingStaged = errors.New("nothing is staged")
+	// ErrNotMerged: Relink came before the end of Merge.
+	ErrNotMerged = errors.New("the merge is not finished")
+	// ErrNotHealthy: a lazy merge has to wait until the version was seen healthy.
+	ErrNotHealthy = errors.New("the version was not seen healthy yet")
+	// ErrMergeStarted: no rollback any more, the old version is being overwritten; or nobody knows whether it is.
+	ErrMergeStarted = errors.New("the merge has begun")
+	// ErrNoRollback: the boot child names the parent; there is no version to go back to.
+	ErrNoRollback = errors.New("no older version is on the disk")
+	// ErrReopen: an earlier call failed, so nobody knows what the disk holds: open the machine anew.
+	ErrReopen = errors.New("an earlier step failed: open the machine anew")
+	// ErrNothingToHeal: the parent carries the DataWriteGuid that its child names. Nothing was written.
+	ErrNothingToHeal = errors.New("the parent was not changed")
+	// ErrReinstalling: the boot child was poisoned by Reinstall; only Reinstall goes on. Nothing was written.
+	ErrReinstalling = errors.New("a reinstall is not finished: run it again")
+	// ErrRecord: a journal record is too large, or its number is out of range.
+	ErrRecord = errors.New("bad journal record")
+)
+
+// ParentChangedError says which parent carries which DataWriteGuid. It is ErrParentChanged.
+type ParentChangedError struct {
+	Child  string    // file whose locator names the parent
+	Parent string    // file that is there
+	Want   vhdx.GUID // named by the locator
+	Have   vhdx.GUID // of the file that is there
+}
+
+// Error gives one line with both GUIDs.
+func (e *ParentChangedError) Error() string {
+	return fmt.Sprintf("%s names a parent with DataWriteGuid %s, but %s has %s: it was opened read-write elsewhere; nothing was written",
+		e.Child, e.Want, e.Parent, e.Have)
+}
+
+// Unwrap returns ErrParentChanged.
+func (e *ParentChangedError) Unwrap() error { return ErrParentChanged }
+
+// SpaceError gives the numbers of ErrTooBig, in bytes of payload blocks.
+type SpaceError struct {
+	Slot       string
+	Need, Have int64
+}
+
+// Error gives one line with the numbers.
+func (e *SpaceError) Error() string {
+	return fmt.Sprintf("the version needs %d MiB in payload blocks, %s holds %d MiB; nothing was written", e.Need>>20, e.Slot, e.Have>>20)
+}
+
+// Unwrap returns ErrTooBig.
+func (e *SpaceError) Unwrap() error { return ErrTooBig }
+
+// StepError says at which step of which operation the disk failed. The operation stopped there, and the next run completes; what
+// the machine boots is one whole version all the same, or, in "heal" and "reinstall", nothing.
+type StepError struct {
+	Op   string // "stage", "commit", ...
+	Step string // name of the step
+	Err  error
+}
+
+// Error gives operation, step and cause.
+func (e *StepError) Error() string {
+	after := "the disk still boots one whole version"
+	switch e.Op {
+	case "heal":
+		after = "run it again: nothing boots until the parent is healed"
+	case "reinstall":
+		after = "run it again: nothing boots until it is finished, unless the old version still does"
+	}
+	return fmt.Sprintf("%s: %s: %v (%s)", e.Op, e.Step, e.Err, after)
+}
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }

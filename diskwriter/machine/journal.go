@@ -1,0 +1,162 @@
+package machine
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"sync"
+)
+
+// JournalSize is the size of the journal file, in bytes: 6 records of two slots of 1 MiB, and the stage log.
+const JournalSize = 16 << 20
+
+// Record numbers a record of the journal.
+type Record int
+
+// The records. RecordMachine belongs to this package; the others are kept for the agent as they are.
+const (
+	RecordMachine Record = iota // what each file holds, progress
+	RecordDisk                  // GPT ids, runlists and file references as found at provisioning
+	RecordTrust                 // trusted TUF metadata
+	RecordAgent                 // whatever else the agent has to remember
+	recordCount   = 6
+)
+
+// MaxRecord is the largest record, in bytes.
+const MaxRecord = recordSlot - recordHeader
+
+const (
+	recordSlot   = 1 << 20
+	recordHeader = 64
+	pageSize     = 4096
+)
+
+// A record slot begins with: magic [8], record u32, length u32, sequence u64, SHA-256 of the content [32], zero u32, CRC-32C of the
+// 60 bytes before u32. The content follows at once, zero padded to whole pages.
+var recordMagic = []byte("troyjrn1")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Journal is a file of records, each in two slots that are written in turn: whatever moment the power goes, one of the
+// two is whole. A record that reads as absent was never written, or both its slots are damaged. Safe for concurrent use.
+type Journal struct {
+	mu      sync.Mutex
+	f       File
+	settled bool // everything that can be read is durable
+}
+
+// OpenJournal reads nothing yet; a file of zeros or garbage is a journal without records. Size must be JournalSize at least.
+func OpenJournal(f File) (*Journal, error) {
+	if f.Storage == nil || f.Size < JournalSize {
+		return nil, fmt.Errorf("%w: the journal file has %d bytes, not %d", ErrRecord, f.Size, JournalSize)
+	}
+	return &Journal{f: f}, nil
+}
+
+// Get returns the content of a record; nil without error means that there is none.
+func (j *Journal) Get(r Record) ([]byte, error) {
+	if r < 0 || r >= recordCount {
+		return nil, fmt.Errorf("%w: number %d", ErrRecord, r)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	content, _, err := j.newest(r)
+	return content, err
+}
+
+// newest returns the content of a record, and where its next version goes.
+func (j *Journal) newest(r Record) (content []byte, next recordPlace, err error) {
+	next.seq = 1
+	for slot := range 2 {
+		p, seq, err := j.readSlot(r, slot)
+		if err != nil {
+			return nil, next, fmt.Errorf("journal record %d: %w", r, err)
+		}
+		if p != nil && seq >= next.seq {
+			content, next = p, recordPlace{slot: 1 - slot, seq: seq + 1}
+		}
+	}
+	return content, next, nil
+}
+
+type recordPlace struct {
+	slot int
+	seq  uint64
+}
+
+// Put replaces a record and returns when it is durable. p may have up to MaxRecord bytes.
+func (j *Journal) Put(r Record, p []byte) error {
+	if r < 0 || r >= recordCount || len(p) > MaxRecord {
+		return fmt.Errorf("%w: number %d, %d bytes of %d", ErrRecord, r, len(p), MaxRecord)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.settle(); err != nil {
+		return err
+	}
+	_, next, err := j.newest(r)
+	if err != nil {
+		return err
+	}
+	j.settled = false
+	if err := writeFull(j.f, marshalRecord(r, next.seq, p), slotOffset(r, next.slot)); err != nil {
+		return fmt.Errorf("journal record %d: %w", r, err)
+	}
+	return j.settle()
+}
+
+// settle flushes unless nothing was written since the last flush. Before a slot is overwritten, the other one has to be durable:
+// a process that was killed, or a flush that failed, may have left it in a cache.
+func (j *Journal) settle() error {
+	if j.settled {
+		return nil
+	}
+	if err := j.f.Sync(); err != nil {
+		return fmt.Errorf("journal: flush: %w", err)
+	}
+	j.settled = true
+	return nil
+}
+
+func slotOffset(r Record, slot int) int64 { return (int64(r)*2 + int64(slot)) * recordSlot }
+
+func marshalRecord(r Record, seq uint64, p []byte) []byte {
+	b := make([]byte, roundUp(recordHeader+int64(len(p)), pageSize))
+	copy(b, recordMagic)
+	binary.LittleEndian.PutUint32(b[8:], uint32(r))
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(p)))
+	binary.LittleEndian.PutUint64(b[16:], seq)
+	sum := sha256.Sum256(p)
+	copy(b[24:56], sum[:])
+	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+	copy(b[recordHeader:], p)
+	return b
+}
+
+// readSlot returns nil content for a slot that is not whole; only a failing disk is an error.
+func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64, error) {
+	off := slotOffset(r, slot)
+	first := make([]byte, pageSize)
+	if _, err := j.f.ReadAt(first, off); err != nil && err != io.EOF {
+		return nil, 0, err
+	}
+	length := binary.LittleEndian.Uint32(first[12:])
+	if !bytes.Equal(first[:8], recordMagic) || binary.LittleEndian.Uint32(first[8:]) != uint32(r) || length > MaxRecord ||
+		crc32.Checksum(first[:60], castagnoli) != binary.LittleEndian.Uint32(first[60:]) {
+		return nil, 0, nil
+	}
+	content := make([]byte, length)
+	n := copy(content, first[recordHeader:])
+	if n < len(content) {
+		if _, err := j.f.ReadAt(content[n:], off+pageSize); err != nil && err != io.EOF {
+			return nil, 0, err
+		}
+	}
+	if sum := sha256.Sum256(content); !bytes.Equal(sum[:], first[24:56]) {
+		return nil, 0, nil
+	}
+	return content, binary.LittleEndian.Uint64(first[16:]), nil
+}

@@ -1,0 +1,129 @@
+package machine
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"troy/vhdx"
+)
+
+// Options are for Open; there are none yet.
+type Options struct{}
+
+// Machine is the set of files of one PC. Its methods must not be called concurrently.
+type Machine struct {
+	files   Files
+	journal *Journal
+	rec     *machineRecord
+	base    *diskFile
+	slots   [2]*diskFile
+	boot    *diskFile
+	chain   []*diskFile // what the boot child sits on: slots from the top down, then base
+	failed  atomic.Bool
+
+	reinstalling bool // the boot child was poisoned by Reinstall: chain is empty
+}
+
+// Open reads the files and finds out what they are. It writes nothing, but flushes first: what an interrupted
+// process left in a cache must not be believed before it is durable.
+//
+// Errors: ErrParentChanged (as *ParentChangedError), ErrChain, and read errors as they come.
+func Open(f Files, _ *Options) (*Machine, error) {
+	m := &Machine{files: f}
+	err := m.settle()
+	if err == nil {
+		err = m.load()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open machine: %w", err)
+	}
+	return m, nil
+}
+
+// Journal returns the journal for the agent's own records.
+func (m *Machine) Journal() *Journal { return m.journal }
+
+// Content reads the version that the boot child sits on (State.Version), without the session in the boot child: the
+// source of pages that a newer version has elsewhere. It is valid until the next operation. Errors: ErrReinstalling.
+func (m *Machine) Content() (*vhdx.Chain, error) {
+	if m.reinstalling {
+		return nil, ErrReinstalling
+	}
+	files := make([]*vhdx.File, len(m.chain))
+	for i, d := range m.chain {
+		files[i] = d.v
+	}
+	return vhdx.NewChain(files...)
+}
+
+// loadFiles reads journal and files, each by itself.
+func (m *Machine) loadFiles() (err error) {
+	if m.rec, err = loadRecord(m.journal); err != nil {
+		return err
+	}
+	if err := m.readFiles(); err != nil {
+		return err
+	}
+	m.chain, m.reinstalling = nil, m.boot.unfinished()
+	return nil
+}
+
+func (m *Machine) load() error {
+	err := m.loadFiles()
+	if err != nil || m.reinstalling {
+		return err
+	}
+	if m.chain, err = m.resolve(); err != nil {
+		return err
+	}
+	return m.checkMerge()
+}
+
+// settle opens the journal and flushes every file.
+func (m *Machine) settle() (err error) {
+	f := m.files
+	for _, s := range []File{f.Base, f.LayerA, f.LayerB, f.Boot} {
+		if s.Storage == nil {
+			return fmt.Errorf("%w: a file is missing", ErrChain)
+		}
+		if err := s.Sync(); err != nil {
+			return fmt.Errorf("flush: %w", err)
+		}
+	}
+	if m.journal, err = OpenJournal(f.Journal); err != nil {
+		return err
+	}
+	return m.journal.settle()
+}
+
+// ready is asked before every operation. It finishes a Relink that was cut off, because of which slots look staged.
+func (m *Machine) ready(op string) error {
+	if m.failed.Load() {
+		return ErrReopen
+	}
+	if m.reinstalling {
+		return ErrReinstalling
+	}
+	return m.finishMerge(op)
+}
+
+// step runs one named step of an operation. After an error the machine has to be opened anew, because it is unknown what
+// reached the disk.
+func (m *Machine) step(op, name string, f func() error) error {
+	if err := f(); err != nil {
+		m.failed.Store(true)
+		return &StepError{Op: op, Step: name, Err: err}
+	}
+	return nil
+}
+
+// saveRecord makes a changed record durable, then believes it.
+func (m *Machine) saveRecord(change func(r *machineRecord)) error {
+	r := m.rec.clone()
+	change(r)
+	if err := r.save(m.journal); err != nil {
+		return err
+	}
+	m.rec = r
+	return nil
+}

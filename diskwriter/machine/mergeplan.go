@@ -1,0 +1,190 @@
+package machine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"troy/vhdx"
+)
+
+// maxCopy is the largest copy, in bytes.
+const maxCopy = mib
+
+// copyJob is one copy into base. from nil: zeros.
+type copyJob struct {
+	from     *diskFile
+	src, dst int64 // offsets in the files
+	virtual  int64 // offset on the disk
+	length   int64 // at most maxCopy
+}
+
+// mergePlan knows where the slots' sectors are and where they belong.
+type mergePlan struct {
+	chain   []*diskFile // slots from the top down, then base
+	view    *vhdx.Chain
+	base    *diskFile
+	bat     []byte
+	geo     vhdx.Geometry
+	virtual int64
+}
+
+// mergeSlice is a part of the merge that ends with a flush and the journal's cursor.
+type mergeSlice struct {
+	jobs  []copyJob
+	bytes int64
+	next  int64 // where to go on, on the disk
+	err   error
+}
+
+// planMerge looks at every place that will be written before any is.
+func (m *Machine) planMerge() (*mergePlan, error) {
+	p := &mergePlan{chain: m.chain, base: m.base, geo: m.base.v.Geometry(), virtual: m.base.meta.VirtualDiskSize}
+	var err error
+	if p.view, err = tables(m.chain); err != nil {
+		return nil, err
+	}
+	if p.bat, err = readBAT(m.base); err != nil {
+		return nil, err
+	}
+	for at := int64(0); at < p.virtual; {
+		s := p.slice(at, defaultSlice)
+		if s.err != nil {
+			return nil, s.err
+		}
+		at = s.next
+	}
+	return p, nil
+}
+
+// tables opens the chain for walking its tables from end to end, which nothing changes during a merge.
+func tables(chain []*diskFile) (*vhdx.Chain, error) {
+	files := make([]*vhdx.File, len(chain))
+	for i, d := range chain {
+		var err error
+		if files[i], err = vhdx.NewFile(&readAhead{f: d.File}, d.Size); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
+	return vhdx.NewChain(files...)
+}
+
+// readAhead reads tables in pieces bigger than a page, and keeps a piece for each of the tables that are walked together (BAT and
+// sector bitmaps).
+type readAhead struct {
+	f      File
+	mu     sync.Mutex
+	pieces [2]struct {
+		off int64
+		b   []byte
+	}
+	older int
+}
+
+const aheadBytes = 128 << 10
+
+// ReadAt implements io.ReaderAt.
+func (r *readAhead) ReadAt(p []byte, off int64) (int, error) {
+	start := off - off%aheadBytes
+	end := min(start+aheadBytes, r.f.Size)
+	if off < 0 || off+int64(len(p)) > end {
+		return r.f.ReadAt(p, off)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, have := range r.pieces {
+		if have.off == start && have.b != nil {
+			r.older = 1 - i
+			return copy(p, have.b[off-start:]), nil
+		}
+	}
+	w := &r.pieces[r.older]
+	b := w.b[:0]
+	w.b = nil
+	if cap(b) == 0 {
+		b = alignedBuffer(aheadBytes)
+	}
+	b = b[:end-start]
+	if err := readFull(r.f, b, start); err != nil {
+		return 0, err
+	}
+	w.off, w.b = start, b
+	r.older = 1 - r.older
+	return copy(p, b[off-start:]), nil
+}
+
+// readBAT loads the table of a file without a log.
+func readBAT(d *diskFile) ([]byte, error) {
+	length := d.v.Geometry().BATEntries() * 8
+	for _, r := range d.v.Regions() {
+		if r.ID == vhdx.RegionBAT && r.Length >= length {
+			b := make([]byte, length)
+			return b, readFull(d.File, b, r.Offset)
+		}
+	}
+	return nil, fmt.Errorf("%w: %s has no BAT", ErrChain, d.name)
+}
+
+// slice collects the copies from virtual offset at on, until they come to size bytes.
+func (p *mergePlan) slice(at, size int64) *mergeSlice {
+	s := &mergeSlice{next: p.virtual}
+	for e, err := range p.view.Extents(at, p.virtual-at) {
+		if err != nil {
+			return &mergeSlice{err: err}
+		}
+		if e.Kind == vhdx.Absent || e.Layer >= len(p.chain)-1 {
+			continue
+		}
+		e.Length = min(e.Length, max(roundUp(size-s.bytes, pageSize), pageSize))
+		if s.jobs, err = p.add(s.jobs, e); err != nil {
+			return &mergeSlice{err: err}
+		}
+		s.bytes += e.Length
+		if s.bytes >= size {
+			s.next = e.Offset + e.Length
+			break
+		}
+	}
+	return s
+}
+
+// add splits an extent at the borders of base blocks and at maxCopy, and joins neighbours.
+func (p *mergePlan) add(jobs []copyJob, e vhdx.Extent) ([]copyJob, error) {
+	for e.Length > 0 {
+		dst, room, err := p.place(e.Offset)
+		if err != nil {
+			return nil, err
+		}
+		j := copyJob{dst: dst, virtual: e.Offset, length: min(e.Length, room, maxCopy)}
+		if e.Kind == vhdx.Data {
+			j.from, j.src = p.chain[e.Layer], e.FileOffset
+		}
+		if j.src%pageSize != 0 || j.dst%pageSize != 0 || j.length%pageSize != 0 {
+			return nil, fmt.Errorf("%w: a slot holds %d bytes at %d of the disk, not whole pages", ErrChain, j.length, j.virtual)
+		}
+		e.Offset, e.FileOffset, e.Length = e.Offset+j.length, e.FileOffset+j.length, e.Length-j.length
+		if n := len(jobs) - 1; n >= 0 && jobs[n].joins(j) {
+			jobs[n].length += j.length
+			continue
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
+func (j *copyJob) joins(k copyJob) bool {
+	return j.from == k.from && j.dst+j.length == k.dst && j.virtual+j.length == k.virtual && j.length+k.length <= maxCopy &&
+		(j.from == nil || j.src+j.length == k.src)
+}
+
+// place returns where base has a byte of the disk, and how many bytes follow in the same block.
+func (p *mergePlan) place(virtual int64) (off, room int64, err error) {
+	size := int64(p.geo.BlockSize)
+	block := virtual / size
+	e := vhdx.BATEntry(binary.LittleEndian.Uint64(p.bat[p.geo.PayloadIndex(block)*8:]))
+	off = e.FileOffset() + virtual%size
+	if e.State() != vhdx.PayloadFullyPresent || e.FileOffset() < mib || off > p.base.Size-pageSize {
+		return 0, 0, fmt.Errorf("%w: block %d of %s is %s at %d, not FULLY_PRESENT; nothing was written", ErrChain, block, BaseName, e.State(), e.FileOffset())
+	}
+	return off, size - virtual%size, nil
+}

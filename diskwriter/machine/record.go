@@ -1,0 +1,104 @@
+package machine
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"troy/vhdx"
+)
+
+// Label says what a file, known by its DataWriteGuid, holds.
+type Label struct {
+	GUID    vhdx.GUID `json:"guid"`
+	Image   string    `json:"image"`
+	Version int       `json:"version"`
+}
+
+// machineRecord is RecordMachine. Everything in it is a help: which file is parent of which is read from the files, and
+// a label counts only for a file that carries its GUID.
+type machineRecord struct {
+	Format   int          `json:"format"`
+	Base     Label        `json:"base"`
+	Layers   []Label      `json:"layers,omitempty"`   // slots that were finished
+	Merge    *mergeRecord `json:"merge,omitempty"`    // set before the first write to base
+	Sessions []vhdx.GUID  `json:"sessions,omitempty"` // DataWriteGuids that an untouched boot child may have
+
+	Reinstall *reinstallRecord `json:"reinstall,omitempty"` // set before the boot child is poisoned
+}
+
+// mergeRecord says that the slots from Top downwards are being copied into Base.
+type mergeRecord struct {
+	Top    Label     `json:"top"`
+	Base   vhdx.GUID `json:"base"`
+	Cursor int64     `json:"cursor"` // all bytes of the virtual disk below are done
+	Done   bool      `json:"done"`   // base alone shows what Top shows
+}
+
+// reinstallRecord is the order to make Base another version. It counts only while the boot child is poisoned.
+type reinstallRecord struct {
+	Image   string    `json:"image"`
+	Version int       `json:"version"`
+	Base    vhdx.GUID `json:"base"`   // that the parent got for this order: Cursor means no other one
+	Cursor  int64     `json:"cursor"` // all bytes of the virtual disk below are done
+}
+
+const recordFormat = 1
+
+// loadRecord returns an empty record when there is none or it is not understood; only a failing disk is an error.
+func loadRecord(j *Journal) (*machineRecord, error) {
+	p, err := j.Get(RecordMachine)
+	if err != nil {
+		return nil, err
+	}
+	r := &machineRecord{}
+	if json.Unmarshal(p, r) != nil || r.Format != recordFormat {
+		return &machineRecord{}, nil
+	}
+	return r, nil
+}
+
+func (r *machineRecord) save(j *Journal) error {
+	r.Format = recordFormat
+	p, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return j.Put(RecordMachine, p)
+}
+
+// clone lets a step save a changed record without believing it before it is durable.
+func (r *machineRecord) clone() *machineRecord {
+	c := *r
+	c.Layers, c.Sessions = slices.Clone(r.Layers), slices.Clone(r.Sessions)
+	if r.Merge != nil {
+		m := *r.Merge
+		c.Merge = &m
+	}
+	if r.Reinstall != nil {
+		in := *r.Reinstall
+		c.Reinstall = &in
+	}
+	return &c
+}
+
+// label returns what is known of the file with that DataWriteGuid.
+func (r *machineRecord) label(guid vhdx.GUID) (Label, bool) {
+	if m := r.Merge; m != nil && m.Base == guid {
+		return m.Top, m.Done
+	}
+	if r.Base.GUID == guid && !guid.IsZero() {
+		return r.Base, true
+	}
+	for _, l := range r.Layers {
+		if l.GUID == guid {
+			return l, true
+		}
+	}
+	return Label{}, false
+}
+
+// keepLayers drops the labels of slots that are no longer wanted.
+func (r *machineRecord) keepLayers(keep func(vhdx.GUID) bool) {
+	r.Layers = slices.DeleteFunc(r.Layers, func(l Label) bool { return !keep(l.GUID) })
+}

@@ -1,0 +1,232 @@
+package machine
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"troy/vhdx"
+)
+
+// unfinishedName is what the locator of a poisoned boot child names: a file that is not there, so that nobody opens the half-written
+// parent, whatever he thinks of GUIDs.
+const unfinishedName = "reinstall-unfinished"
+
+// ReinstallRequest is the explicit order to make the parent another version as a whole.
+type ReinstallRequest struct {
+	Image   string
+	Version int
+}
+
+// Reinstaller rewrites the parent in place, for a version that fits no slot, or a machine that cannot be healed. From the moment
+// Reinstall returns until Finish does, the machine boots nothing: it needs the agent.
+type Reinstaller struct {
+	m    *Machine
+	req  ReinstallRequest
+	pay  *payloadWriter
+	view *vhdx.Chain
+}
+
+// Reinstall begins, or goes on with, the rewriting of the parent. The boot child is poisoned first, so that nobody ever boots a
+// mixture, and its session is lost; then the parent gets a new DataWriteGuid, so that nobody who named the old one finds it.
+// An unfinished reinstall of the same version goes on at Offset, of another one starts over. f need not be a machine that
+// Open takes: a parent that was changed by somebody else, or slots that are damaged, do not matter.
+//
+// Errors: ErrChain if parent or boot child are not usable (a damaged one, a parent of which a block is missing, a boot child not made
+// here): nothing was written; read errors; *StepError.
+func Reinstall(ctx context.Context, f Files, r *ReinstallRequest) (*Reinstaller, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	in := &Reinstaller{m: &Machine{files: f}, req: *r}
+	if err := in.look(); err != nil {
+		return nil, fmt.Errorf("reinstall: %w", err)
+	}
+	if err := in.begin(ctx); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// look refuses before anything is written.
+func (in *Reinstaller) look() error {
+	m := in.m
+	if err := m.settle(); err != nil {
+		return err
+	}
+	if err := m.loadFiles(); err != nil {
+		return err
+	}
+	if _, err := newPayload("reinstall", m.files.Base, m.base); err != nil {
+		return err
+	}
+	return m.checkLayout(&change{})
+}
+
+func (in *Reinstaller) begin(ctx context.Context) error {
+	m := in.m
+	guid, resumed := in.resumable()
+	if !resumed {
+		guid = vhdx.NewGUID()
+		if err := m.step("reinstall", "record the order", func() error { return in.recordOrder(guid) }); err != nil {
+			return err
+		}
+	}
+	if !m.reinstalling {
+		nobody := &diskFile{name: unfinishedName}
+		if err := m.change(ctx, &change{op: "reinstall", parent: nobody, reset: true}); err != nil {
+			return err
+		}
+	}
+	for _, s := range []struct {
+		name string
+		run  func() error
+	}{
+		{"replay the log of the parent", m.replayBaseLog},
+		{"give the parent a new GUID", func() error { return m.switchBaseGUID(guid) }},
+		{"read the machine anew", m.load},
+		{"look at the parent", in.openBase},
+	} {
+		if err := m.step("reinstall", s.name, s.run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resumable tells whether the parent holds the beginning of the same version. The GUID vouches for it: it is new for every
+// reinstall, and whoever else writes to the parent changes it.
+func (in *Reinstaller) resumable() (vhdx.GUID, bool) {
+	m, r := in.m, in.m.rec.Reinstall
+	if !m.reinstalling || r == nil || r.Base != m.base.guid() || !m.base.header.LogGUID.IsZero() {
+		return vhdx.GUID{}, false
+	}
+	return r.Base, r.Image == in.req.Image && r.Version == in.req.Version
+}
+
+// recordOrder writes both slots of the record: an older order must not come back.
+func (in *Reinstaller) recordOrder(guid vhdx.GUID) error {
+	for range 2 {
+		err := in.m.saveRecord(func(r *machineRecord) {
+			r.Reinstall = &reinstallRecord{Image: in.req.Image, Version: in.req.Version, Base: guid}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *Reinstaller) openBase() (err error) {
+	if in.pay, err = newPayload("reinstall", in.m.files.Base, in.m.base); err != nil {
+		return err
+	}
+	in.view, err = vhdx.NewChain(in.m.base.v)
+	return err
+}
+
+// Size is the size of the virtual disk in bytes.
+func (in *Reinstaller) Size() int64 { return in.pay.plan.virtual }
+
+// Offset is where to go on: everything below is done.
+func (in *Reinstaller) Offset() int64 { return in.m.rec.Reinstall.Cursor }
+
+// ReadAt reads the virtual disk as the parent shows it, so that it can be verified before Finish.
+func (in *Reinstaller) ReadAt(p []byte, off int64) (int, error) { return in.view.ReadAt(p, off) }
+
+// WriteAt writes whole 4 KiB pages of the virtual disk, in any order, zeros too. It may be called concurrently, and again after an
+// error of the disk. Errors: ErrRuns, ErrReopen, *StepError.
+func (in *Reinstaller) WriteAt(p []byte, off int64) (int, error) {
+	if in.m.failed.Load() {
+		return 0, ErrReopen
+	}
+	return in.pay.writeAt(p, off)
+}
+
+// Advance makes durable what was written, and then notes that everything below offset is done: there a reinstall that is cut off goes
+// on. It must not run beside WriteAt, and never goes back. Errors: ErrRuns, ErrReopen, *StepError.
+func (in *Reinstaller) Advance(ctx context.Context, offset int64) error {
+	if err := in.usable(ctx); err != nil {
+		return err
+	}
+	if offset%pageSize != 0 || offset > in.Size() {
+		return fmt.Errorf("%w: progress %d of %d", ErrRuns, offset, in.Size())
+	}
+	if offset <= in.Offset() {
+		return nil
+	}
+	if err := in.m.step("reinstall", "flush payload", in.m.files.Base.Sync); err != nil {
+		return err
+	}
+	return in.m.step("reinstall", "record the progress", func() error {
+		return in.m.saveRecord(func(r *machineRecord) { r.Reinstall.Cursor = offset })
+	})
+}
+
+func (in *Reinstaller) usable(ctx context.Context) error {
+	if in.m.failed.Load() {
+		return ErrReopen
+	}
+	return ctx.Err()
+}
+
+// Finish makes the machine boot the new version: the parent gets its label, the slots are poisoned, and the boot child names
+// the parent. Whether the content is right is the caller's word. Afterwards the Reinstaller is used up; open the machine.
+// Errors: ErrIncomplete if Advance did not reach Size, ErrReopen, *StepError.
+func (in *Reinstaller) Finish(ctx context.Context) error {
+	m := in.m
+	if err := in.usable(ctx); err != nil {
+		return err
+	}
+	if at := in.Offset(); at < in.Size() {
+		return fmt.Errorf("%w: the reinstall is at %d of %d bytes", ErrIncomplete, at, in.Size())
+	}
+	if err := m.step("reinstall", "flush payload", m.files.Base.Sync); err != nil {
+		return err
+	}
+	if err := m.step("reinstall", "label the parent", in.recordVersion); err != nil {
+		return err
+	}
+	if err := m.poisonUnused("reinstall"); err != nil {
+		return err
+	}
+	if err := m.change(ctx, &change{op: "reinstall", parent: m.base, reset: true}); err != nil {
+		return err
+	}
+	forget := func() error { return m.saveRecord(func(r *machineRecord) { r.Reinstall = nil }) }
+	err := m.step("reinstall", "forget the order", forget)
+	m.failed.Store(true) // used up
+	return err
+}
+
+func (in *Reinstaller) recordVersion() error {
+	return in.m.saveRecord(func(r *machineRecord) {
+		r.Base = Label{GUID: in.m.base.guid(), Image: in.req.Image, Version: in.req.Version}
+		r.Merge, r.Layers = nil, nil
+	})
+}
+
+// unfinished tells whether the boot child is one that Reinstall poisoned.
+func (d *diskFile) unfinished() bool {
+	path, _ := d.meta.ParentLocator.Get(vhdx.KeyRelativePath)
+	return d.linkage.IsZero() && path == `.\`+unfinishedName
+}
+
+// reinstallState is the State of a machine whose reinstall is not finished. The journal names the version; the poisoned boot
+// child alone says that there is one.
+func (m *Machine) reinstallState() State {
+	s := State{Reinstalling: true, LogPending: m.boot.v.LogPending(),
+		VirtualSize: m.base.meta.VirtualDiskSize, LogicalSectorSize: m.base.meta.LogicalSectorSize}
+	if r := m.rec.Reinstall; r != nil {
+		s.ReinstallImage, s.ReinstallVersion = r.Image, r.Version
+		if r.Base == m.base.guid() {
+			s.ReinstallOffset = r.Cursor
+		}
+	}
+	return s
+}
+
+var (
+	_ io.ReaderAt = (*Reinstaller)(nil)
+	_ io.WriterAt = (*Reinstaller)(nil)
+)

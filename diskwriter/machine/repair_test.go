@@ -1,0 +1,385 @@
+package machine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"testing"
+
+	"troy/internal/testing/crashdisk"
+)
+
+// repair is an operation on a machine that boots nothing until it is finished, Heal or Reinstall.
+type repair struct {
+	rig  *rig
+	old  []byte // shown before; nil: nothing
+	new  []byte // shown afterwards
+	run  func(Files) error
+	wrap func(Files) Files
+}
+
+// What a state shows.
+const (
+	showsOld = 1 << iota
+	showsNew
+	showsNothing
+)
+
+func (r *repair) checker(d *crashdisk.Disk) *checker {
+	old := r.old
+	if old == nil {
+		old = r.new
+	}
+	return newChecker(d, old, r.new)
+}
+
+// look wants a whole version, or that nobody opens the chain: neither reader, and Open says why.
+func (r *repair) look(c *checker, d *crashdisk.Disk) (uint, error) {
+	m, err := Open(filesOf(d), nil)
+	if errors.Is(err, ErrParentChanged) || err == nil && m.State().Reinstalling {
+		if _, err := c.match(d); err == nil {
+			return 0, errors.New("the naive reader opens the chain")
+		}
+		if _, err := vhdxPieces(d); err == nil {
+			return 0, errors.New("package vhdx opens the chain")
+		}
+		return showsNothing, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	seen, err := c.match(d)
+	switch {
+	case err == nil && seen == 0:
+		err = errors.New("neither the old nor the new version")
+	case r.old == nil:
+		seen &= showsNew
+	}
+	return seen, err
+}
+
+// complete runs it to its end.
+func (r *repair) complete(c *checker, d *crashdisk.Disk) error {
+	if err := r.run(filesOf(d)); err != nil {
+		return err
+	}
+	if seen, err := r.look(c, d); err != nil || seen&showsNew == 0 {
+		return fmt.Errorf("afterwards: versions %b: %v", seen, err)
+	}
+	return nil
+}
+
+// crashOnce looks at a state, repairs, crashes that, and repairs again.
+func (r *repair) crashOnce(c *checker, d *crashdisk.Disk, seed uint64) (uint, error) {
+	seen, err := r.look(c, d)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.complete(c, d); err != nil {
+		return seen, fmt.Errorf("run again: %w", err)
+	}
+	s := d.Random(seed)
+	again, err := r.look(c, s.Disk)
+	if err == nil && seen&showsNew != 0 && again&showsNew == 0 {
+		err = errors.New("the new version was lost")
+	}
+	if err == nil && seed%4 == 0 {
+		err = r.complete(c, s.Disk)
+	}
+	if err != nil {
+		err = fmt.Errorf("crashed again, %v: %w", s, err)
+	}
+	return seen, err
+}
+
+// crashEverywhere returns how many states showed what, and what was wrong.
+func (r *repair) crashEverywhere(t *testing.T, opts crashdisk.Options) (seen map[uint]int, problems []string) {
+	t.Helper()
+	r.rig.disk.Start()
+	files := filesOf(r.rig.disk)
+	if r.wrap != nil {
+		files = r.wrap(files)
+	}
+	must(t, r.run(files))
+	seen = map[uint]int{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	shards := runtime.GOMAXPROCS(0)
+	for shard := range shards {
+		wg.Go(func() {
+			o := opts
+			o.Shard, o.Shards = shard, shards
+			c, n := r.checker(r.rig.disk), uint64(0)
+			for s := range r.rig.disk.States(o) {
+				n++
+				k, err := r.crashOnce(c, s.Disk, o.Seed+n)
+				mu.Lock()
+				seen[k]++
+				if err != nil {
+					problems = append(problems, fmt.Sprintf("%v: %v", s, err))
+				}
+				bad := len(problems)
+				mu.Unlock()
+				if bad > 2 {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return seen, problems
+}
+
+func (r *repair) crashes(t *testing.T, what string, opts crashdisk.Options, least int) {
+	t.Helper()
+	seen, problems := r.crashEverywhere(t, opts)
+	all := 0
+	for _, n := range seen {
+		all += n
+	}
+	t.Logf("%s: seed %d, %d states: %d old, %d nothing, %d new", what, opts.Seed, all, seen[showsOld], seen[showsNothing], seen[showsNew])
+	for _, p := range problems {
+		t.Errorf("%s: %s", what, p)
+	}
+	if all < least || seen[showsNothing] == 0 || seen[showsNew] == 0 {
+		t.Errorf("%s: only %d states (want %d), or not every kind", what, all, least)
+	}
+}
+
+// faults lets every call fail in every way, with a power cut on top.
+func (r *repair) faults(t *testing.T, what string) {
+	t.Helper()
+	ready := r.rig.disk.Fork()
+	var kinds []crashdisk.Kind
+	d := ready.Fork()
+	d.SetHook(func(c crashdisk.Call) (int, error) { kinds = append(kinds, c.Kind); return 0, nil })
+	must(t, r.run(filesOf(d)))
+	var wg sync.WaitGroup
+	shards := runtime.GOMAXPROCS(0)
+	for shard := range shards {
+		wg.Go(func() {
+			c := r.checker(ready)
+			for n := 1 + shard; n <= len(kinds); n += shards {
+				for _, f := range failuresOf(kinds[n-1], n) {
+					if err := r.faulty(c, ready.Fork(), n, f, kinds[n-1] == crashdisk.Read); err != nil {
+						t.Errorf("%s: call %d: %v, for good %v: %v", what, n, f.Fault, f.dead, err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%s: %d calls failed", what, len(kinds))
+}
+
+// failure is a way for a call to fail; dead: and every later one with it.
+type failure struct {
+	crashdisk.Fault
+	dead bool
+}
+
+// failuresOf is every way for a call of that kind.
+func failuresOf(k crashdisk.Kind, n int) []failure {
+	all := []failure{{crashdisk.IOError, false}, {crashdisk.IOError, true}}
+	switch {
+	case k == crashdisk.Write:
+		all = append(all, failure{crashdisk.NoSpace, false}, failure{crashdisk.ShortWrite, false})
+	case k == crashdisk.Read && n%8 != 0: // what a disk that is gone for good leaves is what was there before the read
+		all = all[:1]
+	}
+	return all
+}
+
+func (r *repair) faulty(c *checker, d *crashdisk.Disk, n int, f failure, read bool) error {
+	hook, hit := crashdisk.FailAt(n, f.Fault, f.dead)
+	d.SetHook(hook)
+	err := r.run(filesOf(d))
+	d.SetHook(nil)
+	if !hit() {
+		return fmt.Errorf("was not hit: %v", err)
+	}
+	if err := wantFault(f.Fault, err, d.Written() == 0); err != nil {
+		return err
+	}
+	if read && n%10 != 0 { // nothing is new but how far it came
+		return nil
+	}
+	s := d.Random(uint64(n))
+	if _, err := r.look(c, d); err != nil {
+		return err
+	}
+	if n%6 == 0 { // most of what matters here the crash tests have
+		if _, err := r.crashOnce(c, s.Disk, uint64(n)); err != nil {
+			return fmt.Errorf("with a power cut, %v: %w", s, err)
+		}
+	}
+	return r.complete(c, d)
+}
+
+// readDiskOf reads a whole disk.
+func readDiskOf(r io.ReaderAt, size int64) ([]byte, error) {
+	b := make([]byte, size)
+	n, err := r.ReadAt(b, 0)
+	if n == len(b) || err == nil {
+		return b, nil
+	}
+	return nil, err
+}
+
+// healTo compares by regions, as the caller does with the map of a version.
+func healTo(want []byte) func(Files) error {
+	return func(f Files) error {
+		h, err := OpenForHeal(f, nil)
+		if errors.Is(err, ErrNothingToHeal) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		have, err := readDiskOf(h, h.Size())
+		if err != nil {
+			return err
+		}
+		const region = 64 << 10
+		for at := 0; at < len(want); at += region {
+			if bytes.Equal(have[at:at+region], want[at:at+region]) {
+				continue
+			}
+			if _, err := h.WriteAt(want[at:at+region], int64(at)); err != nil {
+				return err
+			}
+		}
+		return h.Finish(ctx)
+	}
+}
+
+// damageBase is what another program does to the parent, cut off with its log open.
+func damageBase(t *testing.T, r *rig, seed uint64) {
+	t.Helper()
+	touch(t, r.disk, BaseName)
+	f := r.disk.File(BaseName)
+	for i, at := range []int64{0, int64(seed) % 90 * 16 * pageSize, r.virtual - pageSize} {
+		write(t, f, PayloadOffset(r.virtual)+at, noise(pageSize, seed+uint64(i)))
+	}
+	openLog(t, f)
+}
+
+// healCase is a machine with a damaged parent; want is what Heal is to bring about.
+func healCase(t *testing.T, kind string, seed uint64) (r *rig, want []byte) {
+	t.Helper()
+	dirty := session{seed: seed, dirty: true, locator: true}
+	switch kind {
+	case "on the parent":
+		r = newRig(t, 8*mib, 512, 8*mib)
+		want = r.now
+		dirty.run(t, r)
+	case "under a slot":
+		var u *update
+		r, u = prepared(t, seed, nil)
+		want = r.now
+		must(t, open(t, r.disk).Commit(ctx))
+		r.now = u.data
+	default:
+		r, want = twoSlots(t, seed, dirty)
+		if kind == "half merged" {
+			_, err := open(t, r.disk).Merge(ctx, &MergeOptions{Policy: Now, MaxBytes: 2 * mib, SliceBytes: mib})
+			must(t, err)
+		} else {
+			must(t, mergeAll(open(t, r.disk)))
+		}
+	}
+	damageBase(t, r, seed)
+	return r, want
+}
+
+var healKinds = []string{"on the parent", "under a slot", "half merged", "merged"}
+
+func TestHeal(t *testing.T) {
+	for i, kind := range healKinds {
+		r, want := healCase(t, kind, 200+uint64(i))
+		refused(t, r.disk, ErrParentChanged, kind)
+		r.disk.Start()
+		h, err := OpenForHeal(filesOf(r.disk), nil)
+		must(t, err)
+		l, known := h.Label()
+		if v := []int{1, 1, 3, 3}[i]; !known || l.Version != v || l.Image != image || h.Size() != r.virtual || r.disk.Written() != 0 {
+			t.Errorf("%s: label %+v %v, %d bytes written", kind, l, known, r.disk.Written())
+		}
+		must(t, healTo(want)(filesOf(r.disk)))
+		m := open(t, r.disk)
+		if s := m.State(); kind == "half merged" && (s.MergeOffset != 0 || !s.Merging) || kind == "merged" && !s.Merged {
+			t.Errorf("%s: %+v", kind, s)
+		}
+		must(t, m.Recover(ctx))
+		shows(t, r.disk, r.now, kind)
+		if kind == "under a slot" {
+			must(t, m.Rollback(ctx))
+			shows(t, r.disk, want, "rolled back onto the healed parent")
+			continue
+		}
+		must(t, mergeAll(m))
+		must(t, m.Relink(ctx))
+		must(t, m.Reset(ctx))
+		shows(t, r.disk, want, kind+": merged onto the healed parent")
+	}
+}
+
+func TestHealWithoutJournal(t *testing.T) {
+	for i, kind := range []string{"on the parent", "half merged"} {
+		r, want := healCase(t, kind, 210+uint64(i))
+		loseJournal(t, r.disk)
+		h, err := OpenForHeal(filesOf(r.disk), nil)
+		must(t, err)
+		if _, known := h.Label(); known {
+			t.Error("nobody can know the version")
+		}
+		must(t, healTo(want)(filesOf(r.disk)))
+		must(t, open(t, r.disk).Recover(ctx))
+		shows(t, r.disk, r.now, kind)
+	}
+}
+
+func TestHealRefuses(t *testing.T) {
+	r, _ := twoSlots(t, 220, session{})
+	if _, err := OpenForHeal(filesOf(r.disk), nil); !errors.Is(err, ErrNothingToHeal) {
+		t.Error("a healthy machine:", err)
+	}
+	touch(t, r.disk, LayerAName, BaseName)
+	if _, err := OpenForHeal(filesOf(r.disk), nil); !errors.Is(err, ErrParentChanged) {
+		t.Error("a changed slot:", err)
+	}
+	r = newRig(t, 8*mib, 512, 8*mib)
+	touch(t, r.disk, BaseName)
+	h, err := OpenForHeal(filesOf(r.disk), nil)
+	must(t, err)
+	for _, bad := range [][2]int64{{1, pageSize}, {0, 100}, {-pageSize, pageSize}, {r.virtual, pageSize}, {0, r.virtual + pageSize}} {
+		if _, err := h.WriteAt(make([]byte, bad[1]), bad[0]); !errors.Is(err, ErrRuns) {
+			t.Errorf("%d bytes at %d: %v", bad[1], bad[0], err)
+		}
+	}
+	must(t, h.Finish(ctx))
+	if _, err := h.WriteAt(make([]byte, pageSize), 0); !errors.Is(err, ErrReopen) || !errors.Is(h.Finish(ctx), ErrReopen) {
+		t.Error("used after Finish:", err)
+	}
+	_, err = Reinstall(ctx, filesOf(r.disk), &ReinstallRequest{Image: image, Version: 2})
+	must(t, err)
+	if _, err := OpenForHeal(filesOf(r.disk), nil); !errors.Is(err, ErrReinstalling) {
+		t.Error("a reinstall:", err)
+	}
+}
+
+func TestCrashHeal(t *testing.T) {
+	for i, kind := range healKinds[:3] {
+		seed := 230 + uint64(i)
+		r, want := healCase(t, kind, seed)
+		o := &repair{rig: r, new: r.now, run: healTo(want)}
+		o.crashes(t, "heal "+kind, crashdisk.Options{Seed: seed, Tears: 4, Subsets: 8 * soak(), Lone: true}, 80)
+	}
+}
+
+func TestFaultsHeal(t *testing.T) {
+	r, want := healCase(t, "half merged", 240)
+	(&repair{rig: r, new: r.now, run: healTo(want)}).faults(t, "heal")
+}

@@ -1,0 +1,130 @@
+package machine
+
+import (
+	"context"
+	"slices"
+
+	"troy/vhdx"
+)
+
+// State is what a machine holds. Versions are 0 when unknown: the journal was lost, which costs labels but no data.
+type State struct {
+	Image       string // of the version that the boot child shows
+	Version     int    // that the boot child shows: what the machine boots
+	BaseVersion int    // that the parent alone would show; 0 while a merge makes it a mixture
+	Staged      int    // finished slot that waits for Commit; 0: none
+	StagedImage string
+
+	Layers         int   // slots between boot child and parent: 0, 1 or 2
+	SlotFree       bool  // Stage has a slot to write to
+	Merging        bool  // the merge has begun: no rollback
+	Merged         bool  // the merge is finished, Relink is next
+	MergeOffset    int64 // bytes of the virtual disk that are done
+	SessionWritten bool  // somebody wrote to the virtual disk since Commit, Reset or Rollback: Windows was up
+	LogPending     bool  // the boot child has a log to replay: Windows was cut off, or Recover has work
+	Recorded       bool  // the journal knows the version
+
+	Reinstalling     bool   // Reinstall has begun: the machine boots nothing until it is run again and finished
+	ReinstallImage   string // ordered; empty when the journal was lost
+	ReinstallVersion int
+	ReinstallOffset  int64 // bytes of the virtual disk that are done
+
+	VirtualSize       int64 // bytes
+	LogicalSectorSize uint32
+}
+
+// State tells what the machine holds.
+func (m *Machine) State() State {
+	if m.reinstalling {
+		return m.reinstallState()
+	}
+	top, known := m.rec.label(m.chain[0].guid())
+	s := State{Image: top.Image, Version: top.Version, Recorded: known, Layers: len(m.chain) - 1,
+		SlotFree: m.freeSlot() >= 0, LogPending: m.boot.v.LogPending(),
+		VirtualSize: m.base.meta.VirtualDiskSize, LogicalSectorSize: m.base.meta.LogicalSectorSize}
+	if base, ok := m.rec.label(m.base.guid()); ok {
+		s.BaseVersion = base.Version
+	}
+	if !known {
+		s.Image, s.Version = "", 0
+	}
+	if d := m.staged(); d != nil {
+		l, _ := m.rec.label(d.guid())
+		s.Staged, s.StagedImage = l.Version, l.Image
+	}
+	if r := m.merge(); r != nil {
+		s.Merging, s.Merged, s.MergeOffset = true, r.Done, r.Cursor
+	}
+	s.SessionWritten = len(m.rec.Sessions) > 0 && !slices.Contains(m.rec.Sessions, m.boot.guid())
+	return s
+}
+
+func (m *Machine) inChain(d *diskFile) bool { return slices.Contains(m.chain, d) }
+
+func (m *Machine) byGUIDInChain(guid vhdx.GUID) bool {
+	return slices.ContainsFunc(m.chain, func(d *diskFile) bool { return d.guid() == guid })
+}
+
+// merge returns the record of the merge of the present chain, nil if none has begun.
+func (m *Machine) merge() *mergeRecord {
+	if r := m.rec.Merge; r != nil && r.Base == m.base.guid() && r.Top.GUID == m.chain[0].guid() {
+		return r
+	}
+	return nil
+}
+
+// staged returns the slot that waits for Commit.
+func (m *Machine) staged() *diskFile {
+	if m.relinked() {
+		return nil
+	}
+	for _, d := range m.slots {
+		if d.v == nil || m.inChain(d) || d.linkage != m.chain[0].guid() {
+			continue
+		}
+		if _, ok := m.rec.label(d.guid()); ok {
+			return d
+		}
+	}
+	return nil
+}
+
+// freeSlot returns the index of a slot that no chain names, one without a staged version if possible; -1: none.
+func (m *Machine) freeSlot() int {
+	free := -1
+	for i, d := range m.slots {
+		if m.inChain(d) {
+			continue
+		}
+		if m.staged() != d {
+			return i
+		}
+		free = i
+	}
+	return free
+}
+
+// SetVersion notes what the version that the boot child sits on is, for a machine whose journal was lost or never knew.
+// It is refused while a merge is under way. Errors: ErrMergeStarted, *StepError.
+func (m *Machine) SetVersion(ctx context.Context, image string, version int) error {
+	if err := m.ready("set version"); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if m.merge() != nil {
+		return ErrMergeStarted
+	}
+	l := Label{GUID: m.chain[0].guid(), Image: image, Version: version}
+	return m.step("set version", "record it", func() error {
+		return m.saveRecord(func(r *machineRecord) {
+			if m.chain[0] == m.base {
+				r.Base = l
+				return
+			}
+			r.keepLayers(func(guid vhdx.GUID) bool { return guid != l.GUID })
+			r.Layers = append(r.Layers, l)
+		})
+	})
+}

@@ -1,0 +1,117 @@
+package machine
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"unsafe"
+)
+
+// Storage is where the bytes of one file are: mapped clusters of a block device, a plain file, memory. Every write that
+// this package makes is whole 4 KiB pages at a multiple of 4 KiB, so that no write ever covers part of a physical sector; Sync returns when all
+// earlier writes are durable. It must be safe for concurrent use.
+type Storage interface {
+	io.ReaderAt
+	io.WriterAt
+	Sync() error
+}
+
+// File is one file of \Troy\. It never changes its size: nothing here allocates or frees.
+type File struct {
+	Storage
+	Size int64 // bytes
+}
+
+// Files are the five files of a machine.
+type Files struct {
+	Base    File // the parent, fixed
+	LayerA  File // a slot
+	LayerB  File // a slot
+	Boot    File // the boot child, anchored
+	Journal File // JournalSize bytes
+}
+
+// Names of the files in \Troy\, as parent locators spell them.
+const (
+	BaseName    = "base.vhdx"
+	LayerAName  = "layer-a.vhdx"
+	LayerBName  = "layer-b.vhdx"
+	BootName    = "boot.vhdx"
+	JournalName = "journal"
+)
+
+// Progress is told of payload bytes as they are done. Add may be called concurrently.
+type Progress interface{ Add(bytes int64) }
+
+func report(p Progress, n int64) {
+	if p != nil {
+		p.Add(n)
+	}
+}
+
+// writeFull writes whole pages; a write that a storage cut short without an error is an error all the same.
+func writeFull(f File, p []byte, off int64) error {
+	if off%pageSize != 0 || len(p)%pageSize != 0 || off < 0 || off+int64(len(p)) > f.Size {
+		return fmt.Errorf("write of %d bytes at %d of %d is not whole pages inside of the file", len(p), off, f.Size)
+	}
+	n, err := f.WriteAt(p, off)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return err
+}
+
+// readFull fills p or returns an error.
+func readFull(f File, p []byte, off int64) error {
+	n, err := f.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// changedPages yields the runs of pages in which want differs from what f holds at off, as offset and length in want.
+func changedPages(f File, want []byte, off int64) ([][2]int, error) {
+	have := make([]byte, len(want))
+	if err := readFull(f, have, off); err != nil {
+		return nil, err
+	}
+	var runs [][2]int
+	for at := 0; at < len(want); at += pageSize {
+		if bytes.Equal(have[at:at+pageSize], want[at:at+pageSize]) {
+			continue
+		}
+		if n := len(runs) - 1; n >= 0 && runs[n][0]+runs[n][1] == at {
+			runs[n][1] += pageSize
+			continue
+		}
+		runs = append(runs, [2]int{at, pageSize})
+	}
+	return runs, nil
+}
+
+// writeChanged makes f hold want at off and writes only the pages that differ.
+func writeChanged(f File, want []byte, off int64) error {
+	runs, err := changedPages(f, want, off)
+	if err != nil {
+		return err
+	}
+	for _, r := range runs {
+		if err := writeFull(f, want[r[0]:r[0]+r[1]], off+int64(r[0])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// alignedBuffer returns n bytes that start at a page boundary of memory, as O_DIRECT wants them.
+func alignedBuffer(n int) []byte {
+	b := make([]byte, n+pageSize)
+	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (pageSize - 1)
+	return b[skip : skip+n : skip+n]
+}
+
+func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
