@@ -14,8 +14,7 @@ import (
 	"testing"
 
 	"troy/diskwriter/machine"
-	"troy/diskwriter/prepare"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/standin"
 	"troy/internal/testing/testlab"
 	"troy/internal/testing/vm"
@@ -147,7 +146,7 @@ func runWindows(t *testing.T, pc *testlab.PC, want string) {
 // session opens the chain on the PC's disk for writing, as Windows has it.
 func session(t *testing.T, pc *testlab.PC, f func(*vhdx.Chain)) {
 	t.Helper()
-	disk, err := target.Find([]string{pc.Disk})
+	disk, err := pcdisk.Find([]string{pc.Disk})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +160,7 @@ func session(t *testing.T, pc *testlab.PC, f func(*vhdx.Chain)) {
 		t.Fatal(err)
 	}
 	chain, err := vhdx.ResolveChain(leaf, func(child *vhdx.File) (*vhdx.File, error) {
-		_, f, err := target.Parent(files, child)
+		_, f, err := pcdisk.Parent(files, child)
 		if err != nil {
 			return nil, err
 		}
@@ -247,7 +246,7 @@ func withoutJournal(t *testing.T, pc *testlab.PC) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := target.Find([]string{pc.Disk})
+	found, err := pcdisk.Find([]string{pc.Disk})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +255,7 @@ func withoutJournal(t *testing.T, pc *testlab.PC) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := prepare.Files(part, prepare.Journal)
+	files, err := pcdisk.Files(part, pcdisk.Journal)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"troy/diskwriter/machine"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/testlab"
 	"troy/internal/testing/vm"
 )
@@ -182,7 +182,7 @@ func (k *killing) check() (int, machine.State) {
 	if out, err := exec.Command("ntfsresize", "-i", "-f", volume).CombinedOutput(); err != nil {
 		k.t.Errorf("ntfsresize: %v\n%s", err, out)
 	}
-	t, err := target.Find([]string{k.pc.Disk})
+	t, err := pcdisk.Find([]string{k.pc.Disk})
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func (k *killing) check() (int, machine.State) {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	chain, err := target.Chain(t.Files())
+	chain, err := pcdisk.Chain(t.Files())
 	if err != nil {
 		k.t.Fatal(err)
 	}

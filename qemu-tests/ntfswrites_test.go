@@ -11,8 +11,7 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/guest"
 	"troy/internal/testing/testlab"
@@ -46,7 +45,7 @@ func logDeployment(t *testing.T, l *testlab.Lab) {
 	if rep := reported(t, server, 1); rep.Version != 2 || !hasPhase(rep, "merge") {
 		t.Fatalf("report: %+v", rep)
 	}
-	r.check(pc, prepare.LayerA, prepare.Boot, prepare.Base, prepare.Journal)
+	r.check(pc, pcdisk.LayerA, pcdisk.Boot, pcdisk.Base, pcdisk.Journal)
 }
 
 // logResetAndRollback is about a PC that has a slot in its chain and a session in its boot child: a program in the place of the agent
@@ -74,7 +73,7 @@ func logResetAndRollback(t *testing.T, l *testlab.Lab) {
 	if err := machine.Wait(t.Context()); err != nil || !strings.Contains(machine.Log(), "OPERATE: done") {
 		t.Fatalf("%v\n%s", err, machine.Log())
 	}
-	r.check(pc, prepare.LayerA, prepare.Boot, prepare.Journal)
+	r.check(pc, pcdisk.LayerA, pcdisk.Boot, pcdisk.Journal)
 }
 
 // commitAndUse puts version 2 into the slot of a PC, makes it what boots, and lets a session write to it. It writes
@@ -85,7 +84,7 @@ func commitAndUse(t *testing.T, pc *testlab.PC, w *fixture.Windows, used string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk, err := target.Find([]string{pc.Disk})
+	disk, err := pcdisk.Find([]string{pc.Disk})
 	if err != nil {
 		t.Fatal(err)
 	}

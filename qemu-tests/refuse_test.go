@@ -37,7 +37,7 @@ func bareCases() map[string]bareCase {
 // What cannot be provisioned is left as it is, and the line says why.
 func TestBareRefused(t *testing.T) {
 	if !soak() {
-		t.Log("only with TROY_SOAK=1; packages diskwriter/target and chainload/bootfiles try the same without a machine")
+		t.Log("only with TROY_SOAK=1; packages diskwriter/pcdisk and chainload/bootfiles try the same without a machine")
 		return
 	}
 	if _, err := room.PublishBare(t.Context(), t.TempDir(), 1); err != nil {

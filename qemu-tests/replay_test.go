@@ -15,7 +15,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
+	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/testlab"
 	"troy/vhdx"
 )
@@ -166,7 +166,7 @@ func (r *replay) confined(written []string) {
 // claim notes which pages a file may be written at: all of it, of the parent the payload only.
 func claim(owner map[int64]string, name string, f *ntfs.MappedFile, virtual int64) {
 	from, to := int64(0), f.Size()
-	if name == prepare.Base {
+	if name == pcdisk.Base {
 		from = machine.PayloadOffset(virtual)
 		to = from + virtual
 	}

@@ -8,8 +8,7 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/vhdx"
 )
 
@@ -78,8 +77,8 @@ func (v *volumeFile) files() (map[string]*ntfs.MappedFile, error) {
 		return nil, err
 	}
 	files := map[string]*ntfs.MappedFile{}
-	for _, name := range prepare.Names() {
-		if files[name], err = volume.Map(v, prepare.Folder+name); err != nil {
+	for _, name := range pcdisk.Names() {
+		if files[name], err = volume.Map(v, pcdisk.Folder+name); err != nil {
 			return nil, err
 		}
 	}
@@ -93,5 +92,5 @@ func (v *volumeFile) chain() (*vhdx.Chain, error) {
 		return nil, err
 	}
 	file := func(name string) machine.File { return machine.File{Storage: m[name], Size: m[name].Size()} }
-	return target.Chain(machine.Files{Base: file(prepare.Base), LayerA: file(prepare.LayerA), LayerB: file(prepare.LayerB), Boot: file(prepare.Boot)})
+	return pcdisk.Chain(machine.Files{Base: file(pcdisk.Base), LayerA: file(pcdisk.LayerA), LayerB: file(pcdisk.LayerB), Boot: file(pcdisk.Boot)})
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"troy/diskwriter/prepare"
+	"troy/diskwriter/pcdisk"
 )
 
 const (
@@ -112,7 +112,7 @@ func newDisk(t testing.TB, tree map[string][]byte, twice bool) []byte {
 		must(t, os.Truncate(volume, p.size))
 		tool(t, "mkntfs", "-q", "-Q", "-F", "-s", "512", "-c", []string{"512", "4096", "1024"}[i], "-p", "0", "-H", "1", "-S", "1", volume)
 		if i == 1 || i == 2 && twice {
-			must(t, prepare.Mounted(t.Context(), volume, func(root string) error { return writeTree(root, tree) }))
+			must(t, pcdisk.Mounted(t.Context(), volume, func(root string) error { return writeTree(root, tree) }))
 		}
 		b, err := os.ReadFile(volume)
 		must(t, err)

@@ -13,11 +13,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"troy/diskwriter/prepare"
+	"troy/diskwriter/pcdisk"
 )
 
 func mounted(t *testing.T, volume string, do func(string) error) error {
-	return prepare.Mounted(t.Context(), volume, do)
+	return pcdisk.Mounted(t.Context(), volume, do)
 }
 
 // newSet makes one without an image.

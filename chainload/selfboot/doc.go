@@ -63,7 +63,7 @@
 //	Boot#### of the copy, if missing, last in BootOrder
 //	Install: BootOrder with the copy first
 //
-// A trial (the caller keeps State, in the journal of package diskwriter):
+// A trial (the caller keeps State, in the journal of package diskwriter/machine):
 //
 //	Update     writes the copy; State.Trial
 //	caller     keeps State

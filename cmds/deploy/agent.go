@@ -13,7 +13,7 @@ import (
 	"troy/chainload/bootfiles"
 	"troy/cmds/deploy/coldplug"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/image/trust"
 	"troy/netfetch"
 	"troy/server/protocol"
@@ -25,7 +25,7 @@ type agent struct {
 	out io.Writer
 
 	plug     *coldplug.Plugger // nil when the drivers are somebody else's business
-	target   *target.Target
+	target   *pcdisk.Target
 	machine  *machine.Machine
 	media    media
 	clock    *netfetch.Clock
@@ -134,7 +134,7 @@ func (a *agent) work(ctx context.Context) error {
 	if err != nil {
 		return both(diskErr, err)
 	}
-	if order.Action == protocol.ActionProvision && errors.Is(diskErr, target.ErrNone) {
+	if order.Action == protocol.ActionProvision && errors.Is(diskErr, pcdisk.ErrNone) {
 		a.say("%v", diskErr)
 		err := a.provision(ctx, order)
 		a.renewed = a.keepAgent(ctx, order)

@@ -17,8 +17,7 @@ import (
 	"troy/chainload"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/prepare"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/trust"
 	"troy/internal/testing/fixture"
@@ -185,10 +184,10 @@ func (b *bench) digest(without ...string) [sha256.Size]byte {
 	disk, err := os.ReadFile(b.disk)
 	b.must(err)
 	if len(without) > 0 {
-		b.withTarget(func(t *target.Target) {
+		b.withTarget(func(t *pcdisk.Target) {
 			part, err := t.Device.Partition(t.Data)
 			b.must(err)
-			files, err := prepare.Files(part, without...)
+			files, err := pcdisk.Files(part, without...)
 			b.must(err)
 			for _, f := range files {
 				for _, r := range f.Runlist() {
@@ -202,9 +201,9 @@ func (b *bench) digest(without ...string) [sha256.Size]byte {
 	return sha256.Sum256(disk)
 }
 
-func (b *bench) withTarget(f func(*target.Target)) {
+func (b *bench) withTarget(f func(*pcdisk.Target)) {
 	b.t.Helper()
-	t, err := target.Find([]string{b.disk})
+	t, err := pcdisk.Find([]string{b.disk})
 	b.must(err)
 	defer t.Close()
 	f(t)
@@ -215,10 +214,10 @@ func (b *bench) holds(raw string) {
 	b.t.Helper()
 	want, err := os.ReadFile(raw)
 	b.must(err)
-	b.withTarget(func(t *target.Target) {
+	b.withTarget(func(t *pcdisk.Target) {
 		_, _, err := t.Open()
 		b.must(err)
-		chain, err := target.Chain(t.Files())
+		chain, err := pcdisk.Chain(t.Files())
 		b.must(err)
 		have := make([]byte, chain.Size())
 		_, err = chain.ReadAt(have, 0)
@@ -321,7 +320,7 @@ func (b *bench) stageVersion2(commit bool) {
 	b.must(err)
 	plan, err := image.LoadPlan(b.t.Context(), store, testImage, 1, 2)
 	b.must(err)
-	b.withTarget(func(tg *target.Target) {
+	b.withTarget(func(tg *pcdisk.Target) {
 		m, _, err := tg.Open()
 		b.must(err)
 		stager, err := m.Stage(b.t.Context(), &machine.StageRequest{Image: testImage, Version: 2, Runs: stageRuns(plan)})

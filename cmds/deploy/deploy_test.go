@@ -11,8 +11,7 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/server/protocol"
 )
 
@@ -22,18 +21,18 @@ func TestDeployNow(t *testing.T) {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
 	b.holds(b.v2)
-	b.withTarget(func(tg *target.Target) {
+	b.withTarget(func(tg *pcdisk.Target) {
 		m, _, err := tg.Open()
 		b.must(err)
 		if s := m.State(); s.Layers != 0 || s.Version != 2 || s.BaseVersion != 2 {
 			t.Errorf("state after policy now: %+v", s)
 		}
 	})
-	before := b.digest(prepare.Journal)
+	before := b.digest(pcdisk.Journal)
 	if code := b.run(); code != exitDone || !b.handed {
 		t.Fatalf("second run: exit code %d, handed over %t", code, b.handed)
 	}
-	if b.digest(prepare.Journal) != before {
+	if b.digest(pcdisk.Journal) != before {
 		t.Error("a run with nothing to do wrote to the disk")
 	}
 }
@@ -47,7 +46,7 @@ func TestDeployLazyMergesWhenHealthy(t *testing.T) {
 	if code := b.run(); code != exitDone || !strings.Contains(b.out.String(), "not seen healthy") {
 		t.Fatalf("exit code %d; the version was taken for healthy without Windows having run", code)
 	}
-	b.withTarget(func(tg *target.Target) {
+	b.withTarget(func(tg *pcdisk.Target) {
 		m, _, err := tg.Open()
 		b.must(err)
 		if s := m.State(); s.Layers != 1 || s.BaseVersion != 1 {
@@ -59,9 +58,9 @@ func TestDeployLazyMergesWhenHealthy(t *testing.T) {
 func TestMissingServer(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.url = "http://127.0.0.1:1" // reserved: nobody listens there
-	before := b.digest(prepare.Journal)
+	before := b.digest(pcdisk.Journal)
 	b.stopped(b.run(), exitUntouched, "127.0.0.1:1", "connection refused")
-	if b.digest(prepare.Journal) != before {
+	if b.digest(pcdisk.Journal) != before {
 		t.Error("the disk was written to")
 	}
 }
@@ -69,9 +68,9 @@ func TestMissingServer(t *testing.T) {
 func TestWrongHashInTable(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.damage(".table")
-	before := b.digest(prepare.Journal)
+	before := b.digest(pcdisk.Journal)
 	b.stopped(b.run(), exitUntouched, "table")
-	if b.digest(prepare.Journal) != before {
+	if b.digest(pcdisk.Journal) != before {
 		t.Error("the disk was written to")
 	}
 }
@@ -80,9 +79,9 @@ func TestWrongHashInTable(t *testing.T) {
 func TestWrongHashInPack(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.damage(".pack")
-	before := b.digest(prepare.LayerA, prepare.LayerB, prepare.Journal)
+	before := b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal)
 	b.stopped(b.run(), exitUnfinished, "pack")
-	if b.digest(prepare.LayerA, prepare.LayerB, prepare.Journal) != before {
+	if b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal) != before {
 		t.Error("more than the inactive slot was written to")
 	}
 	b.holds(b.v1)
@@ -140,9 +139,9 @@ func TestTwoPreparedDisks(t *testing.T) {
 	data, err := os.ReadFile(b.disk)
 	b.must(err)
 	b.must(os.WriteFile(twin, data, 0o644))
-	_, err = target.Find([]string{b.disk, twin})
-	if !errors.Is(err, target.ErrAmbiguous) {
-		t.Errorf("Find(two prepared disks) = %v, want %v", err, target.ErrAmbiguous)
+	_, err = pcdisk.Find([]string{b.disk, twin})
+	if !errors.Is(err, pcdisk.ErrAmbiguous) {
+		t.Errorf("Find(two prepared disks) = %v, want %v", err, pcdisk.ErrAmbiguous)
 	}
 }
 
@@ -194,7 +193,7 @@ func TestCutOffStart(t *testing.T) {
 				t.Error("it fetched again what was staged")
 			}
 			b.holds(b.v2)
-			b.withTarget(func(tg *target.Target) {
+			b.withTarget(func(tg *pcdisk.Target) {
 				m, _, err := tg.Open()
 				b.must(err)
 				if s := m.State(); s.Layers != 0 {

@@ -10,7 +10,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 )
 
 const (
@@ -85,15 +85,15 @@ func (a *agent) journal() *machine.Journal {
 }
 
 // findDisk waits a little for disks that appear late.
-func (a *agent) findDisk(ctx context.Context) (*target.Target, error) {
+func (a *agent) findDisk(ctx context.Context) (*pcdisk.Target, error) {
 	deadline := time.Now().Add(diskPatience)
 	for {
 		paths, err := a.diskPaths()
 		if err != nil {
 			return nil, err
 		}
-		t, err := target.Find(paths)
-		if err == nil || !errors.Is(err, target.ErrNone) || !a.o.diskWait || time.Now().After(deadline) {
+		t, err := pcdisk.Find(paths)
+		if err == nil || !errors.Is(err, pcdisk.ErrNone) || !a.o.diskWait || time.Now().After(deadline) {
 			return t, err
 		}
 		select {
@@ -182,7 +182,7 @@ func (a *agent) healthy() bool {
 	if !s.SessionWritten || s.LogPending {
 		return false
 	}
-	chain, err := target.Chain(a.target.Files())
+	chain, err := pcdisk.Chain(a.target.Files())
 	if err != nil {
 		return false
 	}

@@ -33,7 +33,7 @@
 //
 // # Order
 //
-//	disk        find it, judge the volume, map the files, open the machine (package diskwriter/target)
+//	disk        find it, judge the volume, map the files, open the machine (package diskwriter/pcdisk)
 //	judge       what became of the last hand-off; a version that never comes up is given up for the one below (chainload.Plan)
 //	resume      finish what was cut off; lazy merge of a version that was seen healthy
 //	network     link, servers, a bounded hint of the time

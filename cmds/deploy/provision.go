@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"troy/chainload/bootfiles"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/trust"
 	"troy/server/protocol"
@@ -30,7 +30,7 @@ func (a *agent) provision(ctx context.Context, order *protocol.Order) error {
 	if err := a.remoteBootFiles(ctx, src, order); err != nil {
 		return untouched("boot files", err)
 	}
-	o := &target.BareOptions{
+	o := &pcdisk.BareOptions{
 		Image: order.Image, Version: order.Version, VirtualSize: plan.VirtualSize, LogicalSectorSize: plan.SectorSize,
 		SlotBytes: order.Provision.SlotBytes, DataSize: max(order.Provision.SystemBytes, 0), Wipe: false,
 	}
@@ -43,36 +43,36 @@ func (a *agent) provision(ctx context.Context, order *protocol.Order) error {
 }
 
 // chooseDisk finds the one disk that the order means. One that holds something needs the admin's signature.
-func (a *agent) chooseDisk(ctx context.Context, src *trust.Source, order *protocol.Order, o *target.BareOptions) (target.DiskInfo, error) {
+func (a *agent) chooseDisk(ctx context.Context, src *trust.Source, order *protocol.Order, o *pcdisk.BareOptions) (pcdisk.DiskInfo, error) {
 	disks, err := a.disks()
 	if err != nil {
-		return target.DiskInfo{}, err
+		return pcdisk.DiskInfo{}, err
 	}
 	ids := a.id.MACs
 	if a.id.UUID != "" {
 		ids = append([]string{a.id.UUID}, ids...)
 	}
-	d, wipe, err := target.Choose(disks, &target.Order{
+	d, wipe, err := pcdisk.Choose(disks, &pcdisk.Order{
 		Serial: order.Provision.Serial, Wipe: order.Provision.Wipe, Need: o.Need(), SectorSize: o.LogicalSectorSize,
-		Permit: func(d target.DiskInfo) error { return src.MayWipe(ctx, ids, d.Serial, a.clock.Now()) },
+		Permit: func(d pcdisk.DiskInfo) error { return src.MayWipe(ctx, ids, d.Serial, a.clock.Now()) },
 	})
 	o.Wipe = wipe
 	return d, err
 }
 
 // disks are those that the agent may work on.
-func (a *agent) disks() ([]target.DiskInfo, error) {
+func (a *agent) disks() ([]pcdisk.DiskInfo, error) {
 	if a.o.disk == "" {
-		return target.Disks()
+		return pcdisk.Disks()
 	}
-	d, err := target.Describe(a.o.disk, nil)
-	return []target.DiskInfo{d}, err
+	d, err := pcdisk.Describe(a.o.disk, nil)
+	return []pcdisk.DiskInfo{d}, err
 }
 
 // makeDisk makes partitions, volume and files, and goes on as a reinstall does.
-func (a *agent) makeDisk(ctx context.Context, src *trust.Source, order *protocol.Order, path string, o *target.BareOptions) error {
+func (a *agent) makeDisk(ctx context.Context, src *trust.Source, order *protocol.Order, path string, o *pcdisk.BareOptions) error {
 	err := a.phase("provision", nil, func() error {
-		t, _, err := target.ProvisionBare(ctx, path, o)
+		t, _, err := pcdisk.ProvisionBare(ctx, path, o)
 		a.target = t
 		return err
 	})

@@ -13,8 +13,7 @@ import (
 
 	"troy/chainload"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/prepare"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/trust"
 	"troy/server/protocol"
@@ -28,7 +27,7 @@ func (b *bench) changeParent(places int) {
 	seed := rand.Uint64()
 	b.t.Logf("seed of the damage %d", seed)
 	r := rand.New(rand.NewPCG(seed, 2))
-	b.withTarget(func(tg *target.Target) {
+	b.withTarget(func(tg *pcdisk.Target) {
 		files, err := tg.MapFiles()
 		b.must(err)
 		h, slot, err := vhdx.ReadHeaders(files.Base.Storage)
@@ -79,7 +78,7 @@ func TestHealFromDamagedStore(t *testing.T) {
 	b.changeParent(40)
 	b.damageVersion(1, ".pack")
 	b.stopped(b.run(), exitUnfinished, "pack")
-	b.withTarget(func(tg *target.Target) {
+	b.withTarget(func(tg *pcdisk.Target) {
 		if _, _, err := tg.Open(); !errors.Is(err, machine.ErrParentChanged) {
 			t.Errorf("after a repair that failed: %v", err)
 		}
@@ -156,9 +155,9 @@ func (b *bench) order(version int) {
 // needsOrder fails unless what the server says is refused for lack of a signature, and the disk is left alone.
 func (b *bench) needsOrder() {
 	b.t.Helper()
-	before := b.digest(prepare.Journal)
+	before := b.digest(pcdisk.Journal)
 	b.stopped(b.run(), exitUntouched, "no signed order")
-	if b.digest(prepare.Journal) != before {
+	if b.digest(pcdisk.Journal) != before {
 		b.t.Error("the disk was written to")
 	}
 }
@@ -166,7 +165,7 @@ func (b *bench) needsOrder() {
 // forgetVersion empties the machine's record in the journal.
 func (b *bench) forgetVersion() {
 	b.t.Helper()
-	b.withTarget(func(tg *target.Target) {
+	b.withTarget(func(tg *pcdisk.Target) {
 		files, err := tg.MapFiles()
 		b.must(err)
 		j, err := machine.OpenJournal(files.Journal)
@@ -180,7 +179,7 @@ func TestReinstallCutOff(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.forgetVersion()
 	b.orders.Reinstall = true
-	b.withTarget(func(tg *target.Target) {
+	b.withTarget(func(tg *pcdisk.Target) {
 		_, _, err := tg.Open()
 		b.must(err)
 		in, err := machine.Reinstall(t.Context(), tg.Files(), &machine.ReinstallRequest{Image: testImage, Version: 2})
@@ -235,9 +234,9 @@ func TestMirrors(t *testing.T) {
 func TestMediaWithoutRoot(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.must(os.Remove(filepath.Join(b.media, "root.json")))
-	before := b.digest(prepare.Journal)
+	before := b.digest(pcdisk.Journal)
 	b.stopped(b.run(), exitUntouched, "carry no root of a store")
-	if b.digest(prepare.Journal) != before {
+	if b.digest(pcdisk.Journal) != before {
 		t.Error("the disk was written to")
 	}
 	b.unsigned = true
@@ -262,9 +261,9 @@ func TestForgedStore(t *testing.T) {
 	_, err = repo.Sign(t.Context(), store, time.Now())
 	b.must(err)
 	b.url = b.serve(forged)
-	before := b.digest(prepare.Journal)
+	before := b.digest(pcdisk.Journal)
 	b.stopped(b.run(), exitUntouched, "trust")
-	if b.digest(prepare.Journal) != before {
+	if b.digest(pcdisk.Journal) != before {
 		t.Error("the disk was written to")
 	}
 }
@@ -305,7 +304,7 @@ func TestReset(t *testing.T) {
 	if code := b.run(); code != exitDone {
 		t.Fatalf("exit code %d", code)
 	}
-	b.withTarget(func(tg *target.Target) {
+	b.withTarget(func(tg *pcdisk.Target) {
 		_, _, err := tg.Open()
 		b.must(err)
 		b.must(writeSession(tg.Files()))
@@ -357,7 +356,7 @@ func TestHealthySession(t *testing.T) {
 	if code := b.run(); code != exitDone {
 		t.Fatalf("exit code %d", code)
 	}
-	b.withTarget(func(tg *target.Target) {
+	b.withTarget(func(tg *pcdisk.Target) {
 		_, _, err := tg.Open()
 		b.must(err)
 		b.must(writeSession(tg.Files()))
@@ -373,7 +372,7 @@ func writeSession(f machine.Files) error {
 	if err != nil {
 		return err
 	}
-	below, err := target.Chain(f)
+	below, err := pcdisk.Chain(f)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/internal/progress"
 	"troy/server/protocol"
 )
@@ -63,7 +63,7 @@ func (a *agent) describeDisks() []protocol.Disk {
 		clean := func(s string) string { return protocol.Clean(s, protocol.MaxText) }
 		all = append(all, protocol.Disk{
 			Path: clean(d.Path), Model: clean(d.Model), Serial: clean(d.Serial), Size: d.Size, SectorSize: d.SectorSize,
-			Empty: d.Holding == target.Bare || d.Holding == target.Unfinished, Troy: d.Holding == target.Prepared,
+			Empty: d.Holding == pcdisk.Bare || d.Holding == pcdisk.Unfinished, Troy: d.Holding == pcdisk.Prepared,
 		})
 	}
 	return all

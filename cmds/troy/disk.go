@@ -6,8 +6,8 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/prepare"
-	machinedisk "troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
+	machinedisk "troy/diskwriter/pcdisk"
 )
 
 // diskCommand returns the commands that work on the disk of a machine: a block device, or an image file of a whole disk.
@@ -56,7 +56,7 @@ func explainDisk(err error, fate string) error {
 
 func diskAdvice(err error) string {
 	switch {
-	case errors.Is(err, prepare.ErrOccupied):
+	case errors.Is(err, pcdisk.ErrOccupied):
 		return "--wipe erases it"
 	case errors.Is(err, machinedisk.ErrHalfPrepared):
 		return "'troy disk prepare' begins anew"

@@ -6,7 +6,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	machinedisk "troy/diskwriter/target"
+	machinedisk "troy/diskwriter/pcdisk"
 	"troy/internal/progress"
 )
 

@@ -8,8 +8,8 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
-	machinedisk "troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
+	machinedisk "troy/diskwriter/pcdisk"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -137,10 +137,10 @@ func (d *jsonDisk) addMachine(path string) error {
 
 func (d *jsonDisk) addFiles(t *machinedisk.Target) {
 	f := t.Files()
-	storage := map[string]io.ReaderAt{prepare.Base: f.Base, prepare.LayerA: f.LayerA, prepare.LayerB: f.LayerB, prepare.Boot: f.Boot}
+	storage := map[string]io.ReaderAt{pcdisk.Base: f.Base, pcdisk.LayerA: f.LayerA, pcdisk.LayerB: f.LayerB, pcdisk.Boot: f.Boot}
 	for i, m := range t.Mappings() {
 		file := jsonDiskFile{Path: m.Path, Reference: m.Reference.String(), Size: m.Size, Runs: spans(m, t.Data.Start)}
-		if r := storage[prepare.Names()[i]]; r != nil {
+		if r := storage[pcdisk.Names()[i]]; r != nil {
 			file.addVHDX(r)
 		}
 		d.Files = append(d.Files, file)

@@ -12,8 +12,8 @@ import (
 	"troy/chainload/bcd"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/prepare"
-	machinedisk "troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
+	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image/install"
 	"troy/internal/progress"
 	"troy/vhdx"
@@ -32,7 +32,7 @@ type diskPrepare struct {
 	provision       machinedisk.ProvisionOptions
 	device          string
 	windows         bool // a boot manager is among the ESP's files
-	fromImage       []prepare.BootFile
+	fromImage       []pcdisk.BootFile
 	version         *install.Version // of the store
 }
 
@@ -120,13 +120,13 @@ func (d *diskPrepare) runProvision(ctx context.Context) (err error) {
 	meter := progress.New(d.stderr, "copying", d.virtual())
 	d.provision.Progress = meter
 	if err := machinedisk.Provision(ctx, d.device, &d.provision); err != nil {
-		if errors.Is(err, prepare.ErrUnfinished) {
+		if errors.Is(err, pcdisk.ErrUnfinished) {
 			fate = "what the disk held is lost; run the command again with --wipe"
 			if d.version != nil {
 				fate = "what the disk held is lost; run the command again, it goes on"
 			}
 		}
-		if d.create != 0 && !errors.Is(err, prepare.ErrUnfinished) {
+		if d.create != 0 && !errors.Is(err, pcdisk.ErrUnfinished) {
 			os.Remove(d.device) // made a moment ago and empty
 		}
 		return err
@@ -158,9 +158,9 @@ func (d *diskPrepare) collect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.BootFiles = func(table *blockdev.Table) ([]prepare.BootFile, error) {
+	o.BootFiles = func(table *blockdev.Table) ([]pcdisk.BootFile, error) {
 		store, err := newBCD(table)
-		return append(append(files, d.fromImage...), prepare.BootFile{Path: storePath, Data: store}), err
+		return append(append(files, d.fromImage...), pcdisk.BootFile{Path: storePath, Data: store}), err
 	}
 	if d.store != "" {
 		return d.openStore(ctx)
@@ -197,7 +197,7 @@ func newBCD(table *blockdev.Table) ([]byte, error) {
 }
 
 // readESPFiles reads the folder, without a store of somebody else's machine.
-func (d *diskPrepare) readESPFiles() (files []prepare.BootFile, err error) {
+func (d *diskPrepare) readESPFiles() (files []pcdisk.BootFile, err error) {
 	if d.espFiles == "" {
 		return nil, nil
 	}
@@ -216,7 +216,7 @@ func (d *diskPrepare) readESPFiles() (files []prepare.BootFile, err error) {
 		}
 		data, err := os.ReadFile(path)
 		d.windows = d.windows || strings.EqualFold(name, manager)
-		files = append(files, prepare.BootFile{Path: name, Data: data})
+		files = append(files, pcdisk.BootFile{Path: name, Data: data})
 		return err
 	})
 	return files, err
@@ -228,7 +228,7 @@ func (d *diskPrepare) createImage() error {
 		return nil
 	}
 	if need := machinedisk.DiskSize(&d.provision); int64(d.create) < need {
-		return fmt.Errorf("%w: --create %d: a virtual disk of %d bytes with its slots needs %d", prepare.ErrNoSpace, d.create, d.virtual(), need)
+		return fmt.Errorf("%w: --create %d: a virtual disk of %d bytes with its slots needs %d", pcdisk.ErrNoSpace, d.create, d.virtual(), need)
 	}
 	f, err := os.OpenFile(d.device, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
@@ -273,5 +273,5 @@ func (d *diskPrepare) adoptSizes(t *machinedisk.Target) string {
 	}
 	s := machinedisk.FileSizes(base.VirtualSize, 0)
 	return fmt.Sprintf("%s; bytes: %s %d exactly, %s %d, both slots %d or what is wanted", adoptAdvice,
-		prepare.Boot, s[prepare.Boot], prepare.Journal, s[prepare.Journal], s[prepare.LayerA])
+		pcdisk.Boot, s[pcdisk.Boot], pcdisk.Journal, s[pcdisk.Journal], s[pcdisk.LayerA])
 }

@@ -8,8 +8,8 @@ import (
 	"troy/chainload/bootfiles"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/prepare"
-	machinedisk "troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
+	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/install"
 	"troy/internal/progress"
@@ -55,7 +55,7 @@ func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error 
 		return err
 	}
 	for _, f := range set.Files {
-		d.fromImage = append(d.fromImage, prepare.BootFile{Path: f.Path, Data: f.Data})
+		d.fromImage = append(d.fromImage, pcdisk.BootFile{Path: f.Path, Data: f.Data})
 	}
 	d.windows = true
 	return nil

@@ -12,8 +12,8 @@ import (
 	"troy/chainload/bcd"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/prepare"
-	machinedisk "troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
+	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/vhdx"
 )
@@ -76,7 +76,7 @@ func (w *windowsStore) partition(t *testing.T) []byte {
 	must(t, os.WriteFile(volume, nil, 0o644))
 	must(t, os.Truncate(volume, 4<<20))
 	tool(t, "", "mkntfs", "-q", "-Q", "-F", "-s", "512", "-p", "2048", "-H", "1", "-S", "1", volume)
-	must(t, prepare.Mounted(t.Context(), volume, func(root string) error {
+	must(t, pcdisk.Mounted(t.Context(), volume, func(root string) error {
 		for name, b := range w.files {
 			at := filepath.Join(root, "Windows", "Boot", name)
 			if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {

@@ -16,8 +16,8 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
-	machinedisk "troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
+	machinedisk "troy/diskwriter/pcdisk"
 	"troy/vhdx"
 )
 
@@ -356,11 +356,11 @@ func TestDiskAdoptSizes(t *testing.T) {
 	must(t, f.Truncate(400<<20))
 	must(t, f.Close())
 	sizes := machinedisk.FileSizes(diskVirtual, 0)
-	want := sizes[prepare.Boot]
-	sizes[prepare.Boot] += ntfs.PageSize
+	want := sizes[pcdisk.Boot]
+	sizes[pcdisk.Boot] += ntfs.PageSize
 	dev, err := blockdev.Open(image, nil)
 	must(t, err)
-	_, err = prepare.Disk(t.Context(), dev, &prepare.DiskOptions{ESPSize: 64 << 20, Volume: prepare.VolumeOptions{Sizes: sizes}})
+	_, err = pcdisk.Disk(t.Context(), dev, &pcdisk.DiskOptions{ESPSize: 64 << 20, Volume: pcdisk.VolumeOptions{Sizes: sizes}})
 	must(t, err)
 	must(t, dev.Close())
 	adopt := []string{"prepare", "--adopt", "--image", "mine", "--version", "7", image}

@@ -11,7 +11,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	machinedisk "troy/diskwriter/target"
+	machinedisk "troy/diskwriter/pcdisk"
 	"troy/internal/progress"
 	"troy/vhdx"
 )

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/diskwriter/prepare"
+	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/vhdx"
 )
@@ -35,7 +35,7 @@ func newWindowsDisk(t *testing.T, r *rand.Rand) *windowsDisk {
 
 func (w *windowsDisk) mounted(do func(root string)) {
 	w.t.Helper()
-	must(w.t, prepare.Mounted(context.Background(), w.path, func(root string) error { do(root); return nil }))
+	must(w.t, pcdisk.Mounted(context.Background(), w.path, func(root string) error { do(root); return nil }))
 }
 
 func (w *windowsDisk) write(files map[string][]byte) {

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
+	"troy/diskwriter/pcdisk"
 )
 
 const mib = 1 << 20
@@ -52,7 +52,7 @@ func tool(t *testing.T, name string, args ...string) string {
 // mounted runs do on the volume, mounted by ntfs-3g.
 func (m *image) mounted(do func(root string) error) {
 	m.t.Helper()
-	if err := prepare.Mounted(context.Background(), m.Name(), do); err != nil {
+	if err := pcdisk.Mounted(context.Background(), m.Name(), do); err != nil {
 		m.t.Fatal(err)
 	}
 }

@@ -6,11 +6,11 @@ import (
 	"io"
 
 	"troy/diskwriter/machine"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/image"
 )
 
-// Version is a version of an image as package target fills it in.
+// Version is a version of an image as package pcdisk fills it in.
 type Version struct {
 	src  image.Source
 	docs *documents
@@ -48,13 +48,13 @@ func Open(ctx context.Context, src image.Source, name string, version int, o *Op
 // Plan returns the way from nothing to the version: name, sizes, bytes to fetch and to write.
 func (v *Version) Plan() *image.Plan { return v.plan }
 
-// Size implements target.Version.
+// Size implements pcdisk.Version.
 func (v *Version) Size() int64 { return v.plan.VirtualSize }
 
-// Runs implements target.Version.
+// Runs implements pcdisk.Version.
 func (v *Version) Runs() []machine.Run { return v.runs }
 
-// Fetch implements target.Version: it plans and fetches the regions of one piece.
+// Fetch implements pcdisk.Version: it plans and fetches the regions of one piece.
 func (v *Version) Fetch(ctx context.Context, from, to int64, sink io.WriterAt) error {
 	var regions []int64
 	for r := from / image.RegionSize; r*image.RegionSize < to; r++ {
@@ -104,12 +104,12 @@ type Progress = machine.Progress
 
 // Into fills the parent with the version and looks at all of it; what the disk does not give back as it was written is fetched again.
 // Then the boot files and r.Finish are next.
-func (v *Version) Into(ctx context.Context, t *target.Target, r *machine.Reinstaller, fill, read Progress) error {
-	if err := t.Fill(ctx, r, v, &target.FillOptions{Progress: fill}); err != nil {
+func (v *Version) Into(ctx context.Context, t *pcdisk.Target, r *machine.Reinstaller, fill, read Progress) error {
+	if err := t.Fill(ctx, r, v, &pcdisk.FillOptions{Progress: fill}); err != nil {
 		return err
 	}
 	_, err := v.Repair(ctx, r, read)
 	return err
 }
 
-var _ target.Version = (*Version)(nil)
+var _ pcdisk.Version = (*Version)(nil)

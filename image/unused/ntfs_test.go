@@ -12,14 +12,14 @@ import (
 	"testing"
 
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
+	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/unused"
 )
 
 func (v *volume) mounted(do func(root string) error) {
 	v.t.Helper()
-	if err := prepare.Mounted(context.Background(), v.path, do); err != nil {
+	if err := pcdisk.Mounted(context.Background(), v.path, do); err != nil {
 		v.t.Fatal(err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/target"
+	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/guest/inside"
 )
 
@@ -52,7 +52,7 @@ func work() error {
 
 func operate(what []string) error {
 	ctx := context.Background()
-	t, err := target.Look("/dev/vda", &blockdev.Options{Exclusive: true})
+	t, err := pcdisk.Look("/dev/vda", &blockdev.Options{Exclusive: true})
 	if err != nil {
 		return err
 	}

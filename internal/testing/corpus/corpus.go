@@ -11,7 +11,7 @@ import (
 	"regexp"
 	"slices"
 
-	"troy/diskwriter/prepare"
+	"troy/diskwriter/pcdisk"
 )
 
 // VolumeStart is where the NTFS volume begins on the disks, in bytes.
@@ -90,7 +90,7 @@ func (b *builder) second(p *Pair) error {
 }
 
 func (b *builder) mounted(steps ...func() error) error {
-	return prepare.Mounted(b.ctx, b.volume, func(root string) error {
+	return pcdisk.Mounted(b.ctx, b.volume, func(root string) error {
 		b.root = root
 		for _, do := range steps {
 			if err := do(); err != nil {

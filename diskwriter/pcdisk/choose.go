@@ -1,11 +1,9 @@
-package target
+package pcdisk
 
 import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"troy/diskwriter/prepare"
 )
 
 // Errors of Choose; nothing was written.
@@ -29,8 +27,8 @@ type Order struct {
 	SectorSize uint32 // logical, of the virtual disk; 0: 512
 }
 
-// ChooseError says what was seen on each disk. It unwraps to ErrNoDisk, ErrManyDisks, prepare.ErrOccupied, ErrNotPermitted,
-// prepare.ErrNoSpace or ErrSectorSize.
+// ChooseError says what was seen on each disk. It unwraps to ErrNoDisk, ErrManyDisks, ErrOccupied, ErrNotPermitted,
+// ErrNoSpace or ErrSectorSize.
 type ChooseError struct {
 	Class  error
 	Detail string
@@ -159,7 +157,7 @@ func (c *chooser) pick() (DiskInfo, error) {
 	case len(c.unfit) > 0:
 		return DiskInfo{}, c.unfit[0]
 	case len(c.occupied) > 0:
-		return DiskInfo{}, c.fail(prepare.ErrOccupied, "the order has to name it by its serial number, or to say wipe")
+		return DiskInfo{}, c.fail(ErrOccupied, "the order has to name it by its serial number, or to say wipe")
 	}
 	return c.only(nil, "")
 }
@@ -187,7 +185,7 @@ var ErrManyDisks = errors.New("more than one disk could be meant")
 // fits compares sizes.
 func (c *chooser) fits(d DiskInfo) error {
 	if d.Size < c.o.Need {
-		return c.fail(prepare.ErrNoSpace, "%s has %d bytes, %d are needed", d.Path, d.Size, c.o.Need)
+		return c.fail(ErrNoSpace, "%s has %d bytes, %d are needed", d.Path, d.Size, c.o.Need)
 	}
 	sector := c.o.SectorSize
 	if sector == 0 {

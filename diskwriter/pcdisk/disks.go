@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"errors"
@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"troy/diskwriter/blockdev"
-	"troy/diskwriter/prepare"
 )
 
 // Holding is what lies on a disk.
@@ -22,7 +21,7 @@ const (
 	Unknown Holding = iota
 	// Bare: first and last MiB are zeros.
 	Bare
-	// Unfinished: it was being made into the disk of a machine and that was cut off, see prepare.Unfinished.
+	// Unfinished: it was being made into the disk of a machine and that was cut off, see UnfinishedMark.
 	Unfinished
 	// Prepared: it has a \Troy\ folder: Find takes it.
 	Prepared
@@ -132,14 +131,14 @@ func (d *DiskInfo) look(o *blockdev.Options) {
 }
 
 func holding(dev *blockdev.Device, path string) (Holding, string) {
-	err := prepare.Empty(dev)
+	err := Empty(dev)
 	if err == nil {
 		return Bare, "empty"
 	}
-	if !errors.Is(err, prepare.ErrOccupied) {
+	if !errors.Is(err, ErrOccupied) {
 		return Unknown, err.Error()
 	}
-	mark, merr := prepare.Unfinished(dev)
+	mark, merr := UnfinishedMark(dev)
 	switch {
 	case merr != nil:
 		return Unknown, merr.Error()
@@ -150,7 +149,7 @@ func holding(dev *blockdev.Device, path string) (Holding, string) {
 		t.Close()
 		return Prepared, "prepared for Troy"
 	}
-	what := strings.TrimPrefix(err.Error(), prepare.ErrOccupied.Error()+": "+path+" ")
+	what := strings.TrimPrefix(err.Error(), ErrOccupied.Error()+": "+path+" ")
 	return Occupied, what
 }
 

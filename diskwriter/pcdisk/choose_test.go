@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"errors"
@@ -11,7 +11,6 @@ import (
 	"testing/fstest"
 
 	"troy/diskwriter/blockdev"
-	"troy/diskwriter/prepare"
 )
 
 const gib = 1 << 30
@@ -54,9 +53,9 @@ func TestChoose(t *testing.T) {
 		"named":                {all(a, b), Order{Serial: "B2"}, b.Path, false, nil},
 		"same serial":          {all(a, twin), Order{Serial: "A1"}, "2 serial", false, ErrManyDisks},
 		"named, missing":       {all(a, b), Order{Serial: "X"}, `"X"`, false, ErrNoDisk},
-		"too small":            {all(small), Order{}, "53687091200 bytes, 107374182400 are needed", false, prepare.ErrNoSpace},
+		"too small":            {all(small), Order{}, "53687091200 bytes, 107374182400 are needed", false, ErrNoSpace},
 		"small beside":         {all(small, a), Order{}, a.Path, false, nil},
-		"named, too small":     {all(small, a), Order{Serial: "F6"}, "53687091200", false, prepare.ErrNoSpace},
+		"named, too small":     {all(small, a), Order{Serial: "F6"}, "53687091200", false, ErrNoSpace},
 		"4Kn":                  {all(native), Order{}, "512 bytes, /dev/sda has sectors of 4096", false, ErrSectorSize},
 		"4Kn, image too":       {all(native), Order{SectorSize: 4096}, a.Path, false, nil},
 		"usb":                  {all(usb), Order{}, "on USB", false, ErrNoDisk},
@@ -65,7 +64,7 @@ func TestChoose(t *testing.T) {
 		"read-only":            {all(locked), Order{Wipe: true, Permit: yes}, "read-only", false, ErrNoDisk},
 		"unreadable":           {all(broken), Order{Wipe: true, Permit: yes}, "cannot be read", false, ErrNoDisk},
 		"no disk":              {nil, Order{}, "no disk at all", false, ErrNoDisk},
-		"full":                 {all(full), Order{Permit: yes}, "serial number, or to say wipe", false, prepare.ErrOccupied},
+		"full":                 {all(full), Order{Permit: yes}, "serial number, or to say wipe", false, ErrOccupied},
 		"full, named":          {all(full, a), Order{Serial: "C3", Permit: yes}, full.Path, true, nil},
 		"full, not signed":     {all(full), Order{Serial: "C3", Permit: no}, "the signed list does not name it", false, ErrNotPermitted},
 		"full, nobody":         {all(full), Order{Serial: "C3", Wipe: true}, "nobody signed", false, ErrNotPermitted},
@@ -73,7 +72,7 @@ func TestChoose(t *testing.T) {
 		"wipe, nobody":         {all(full), Order{Wipe: true}, "nobody signed", false, ErrNotPermitted},
 		"wipe, two":            {all(full, ours), Order{Wipe: true, Permit: yes}, "2 disks that may be erased", false, ErrManyDisks},
 		"wipe, one bare":       {all(full, a), Order{Wipe: true, Permit: yes}, "2 disks", false, ErrManyDisks},
-		"machine":              {all(ours), Order{}, "to say wipe", false, prepare.ErrOccupied},
+		"machine":              {all(ours), Order{}, "to say wipe", false, ErrOccupied},
 		"half":                 {all(half), Order{}, half.Path, false, nil},
 		"half beside bare":     {all(a, half, full), Order{}, half.Path, false, nil},
 		"two halves":           {all(half, with(half, func(d *DiskInfo) { d.Serial = "E6" })), Order{}, "2 half prepared", false, ErrManyDisks},

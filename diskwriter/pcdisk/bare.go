@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"context"
@@ -8,11 +8,8 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
 	"troy/vhdx"
 )
-
-const mib = 1 << 20
 
 // Errors of options; nothing was written.
 var (
@@ -31,7 +28,7 @@ type BareOptions struct {
 	LogicalSectorSize  uint32 // of the virtual disk; 0: 512
 	PhysicalSectorSize uint32 // of the virtual disk; 0: 4096
 	SlotBytes          int64  // payload that a slot takes; 0: a quarter of the virtual disk
-	ESPSize            int64  // bytes; 0: prepare.DefaultESPSize
+	ESPSize            int64  // bytes; 0: DefaultESPSize
 	DataSize           int64  // of the NTFS volume in bytes, what is behind it stays free; 0: all there is
 	Room               int64  // bytes on the volume for Windows' pagefile; 0: an eighth of the virtual disk, 8 GiB at most
 
@@ -47,20 +44,20 @@ const maxRoom = 8 << 30
 const overhead = 232 * mib
 
 // sizes returns the sizes of the files.
-func (o *BareOptions) sizes() prepare.Sizes { return FileSizes(o.VirtualSize, o.SlotBytes) }
+func (o *BareOptions) sizes() Sizes { return FileSizes(o.VirtualSize, o.SlotBytes) }
 
 // FileSizes returns the sizes in bytes of the \Troy\ files for a virtual disk; slot is the payload that a slot takes, 0 for
 // a quarter of the virtual disk.
-func FileSizes(virtual, slot int64) prepare.Sizes {
+func FileSizes(virtual, slot int64) Sizes {
 	if slot == 0 {
 		slot = max(virtual/4, machine.SlotBlockSize)
 	}
-	return prepare.Sizes{
-		prepare.Base:    machine.BaseSize(virtual),
-		prepare.LayerA:  machine.SlotSize(virtual, slot),
-		prepare.LayerB:  machine.SlotSize(virtual, slot),
-		prepare.Boot:    machine.BootChildSize(virtual),
-		prepare.Journal: machine.JournalSize,
+	return Sizes{
+		Base:    machine.BaseSize(virtual),
+		LayerA:  machine.SlotSize(virtual, slot),
+		LayerB:  machine.SlotSize(virtual, slot),
+		Boot:    machine.BootChildSize(virtual),
+		Journal: machine.JournalSize,
 	}
 }
 
@@ -80,9 +77,9 @@ func (o *BareOptions) volumeNeed() int64 {
 func (o *BareOptions) Need() int64 {
 	esp := o.ESPSize
 	if esp == 0 {
-		esp = prepare.DefaultESPSize
+		esp = DefaultESPSize
 	}
-	return (esp+mib-1)&^(mib-1) + prepare.Unpartitioned + max(o.volumeNeed(), o.DataSize)
+	return (esp+mib-1)&^(mib-1) + Unpartitioned + max(o.volumeNeed(), o.DataSize)
 }
 
 func (o *BareOptions) check() error {
@@ -94,25 +91,25 @@ func (o *BareOptions) check() error {
 	}
 	if need := o.volumeNeed(); o.DataSize != 0 && o.DataSize < need {
 		return fmt.Errorf("%w: the data volume is to have %d bytes, a virtual disk of %d bytes with its slots needs %d",
-			prepare.ErrNoSpace, o.DataSize, o.VirtualSize, need)
+			ErrNoSpace, o.DataSize, o.VirtualSize, need)
 	}
 	return nil
 }
 
 // ProvisionBare makes the whole disk or image file at path into the disk of a machine whose parent is still to be filled: partition
 // table, ESP (empty), data volume, \Troy\ files, disk record, and a reinstall that has begun at 0. From the first byte on the disk
-// carries a mark (prepare.Unfinished), so that a call that is cut off can be made again although the disk is not empty any more; once
+// carries a mark (UnfinishedMark), so that a call that is cut off can be made again although the disk is not empty any more; once
 // the mark is gone the disk is found by Find, and Reinstall goes on. At no instant does it boot anything.
 //
 // What comes next: Fill, the boot files on the ESP, Reinstaller.Finish. The caller closes the target.
 //
-// Errors: prepare.ErrOccupied, prepare.ErrNoSpace, ErrVirtualSize, ErrName, prepare.ErrTool, and those of the disk. With
-// prepare.ErrUnfinished the disk was written to and starts nothing; without it, it is untouched.
+// Errors: ErrOccupied, ErrNoSpace, ErrVirtualSize, ErrName, ErrTool, and those of the disk. With
+// ErrUnfinished the disk was written to and starts nothing; without it, it is untouched.
 func ProvisionBare(ctx context.Context, path string, o *BareOptions) (*Target, *machine.Reinstaller, error) {
 	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
-	z, err := prepare.NewZeroer(path)
+	z, err := NewZeroer(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -122,7 +119,7 @@ func ProvisionBare(ctx context.Context, path string, o *BareOptions) (*Target, *
 	}
 	t, r, err := makeFiles(ctx, path, z, o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", prepare.ErrUnfinished, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnfinished, err)
 	}
 	z.Reread()
 	return t, r, nil
@@ -139,24 +136,24 @@ func makeDisk(ctx context.Context, path string, o *BareOptions) error {
 		return err
 	}
 	if need := o.Need(); dev.Size() < need {
-		return fmt.Errorf("%w: %s has %d bytes, a virtual disk of %d bytes with its slots needs %d", prepare.ErrNoSpace,
+		return fmt.Errorf("%w: %s has %d bytes, a virtual disk of %d bytes with its slots needs %d", ErrNoSpace,
 			path, dev.Size(), o.VirtualSize, need)
 	}
-	_, err = prepare.Disk(ctx, dev, &prepare.DiskOptions{Mark: true, ESPSize: o.ESPSize, DataSize: o.DataSize,
-		Volume: prepare.VolumeOptions{Sizes: o.sizes(), TempDir: o.TempDir}})
+	_, err = Disk(ctx, dev, &DiskOptions{Mark: true, ESPSize: o.ESPSize, DataSize: o.DataSize,
+		Volume: VolumeOptions{Sizes: o.sizes(), TempDir: o.TempDir}})
 	return err
 }
 
 // mayErase says no to a disk that holds something, unless that was allowed: now, or when its making began.
 func mayErase(dev *blockdev.Device, wipe bool) error {
-	err := prepare.Empty(dev)
-	if !errors.Is(err, prepare.ErrOccupied) || wipe {
-		if wipe && errors.Is(err, prepare.ErrOccupied) {
+	err := Empty(dev)
+	if !errors.Is(err, ErrOccupied) || wipe {
+		if wipe && errors.Is(err, ErrOccupied) {
 			return nil
 		}
 		return err
 	}
-	mark, merr := prepare.Unfinished(dev)
+	mark, merr := UnfinishedMark(dev)
 	if mark != nil || merr != nil {
 		return merr
 	}
@@ -164,7 +161,7 @@ func mayErase(dev *blockdev.Device, wipe bool) error {
 }
 
 // makeFiles makes the structures of all files and begins the reinstall.
-func makeFiles(ctx context.Context, path string, z *prepare.Zeroer, o *BareOptions) (t *Target, r *machine.Reinstaller, err error) {
+func makeFiles(ctx context.Context, path string, z *Zeroer, o *BareOptions) (t *Target, r *machine.Reinstaller, err error) {
 	if t, err = open(path, nil); err != nil {
 		return nil, nil, err
 	}
@@ -185,7 +182,7 @@ func makeFiles(ctx context.Context, path string, z *prepare.Zeroer, o *BareOptio
 	if err := t.recordAnew(); err != nil {
 		return nil, nil, err
 	}
-	return t, r, prepare.EraseMark(t.Device)
+	return t, r, EraseMark(t.Device)
 }
 
 // structures bounds where the VHDX structures of a file begin and the journal lies, in bytes.
@@ -193,7 +190,7 @@ const structures = 16 * mib
 
 // forget erases what earlier times left at the clusters of the files: a journal, and VHDX structures that a disk whose
 // provisioning is cut off would be taken for.
-func (t *Target) forget(ctx context.Context, z *prepare.Zeroer) error {
+func (t *Target) forget(ctx context.Context, z *Zeroer) error {
 	for _, f := range t.files {
 		if err := t.zeroFile(ctx, z, f, 0, min(f.Size(), structures)); err != nil {
 			return err
@@ -223,7 +220,7 @@ func (t *Target) format(ctx context.Context, o *BareOptions) (*machine.Reinstall
 const zeroPiece = 1 << 30
 
 // zeroFile makes a range of a file zeros, run by run of its clusters.
-func (t *Target) zeroFile(ctx context.Context, z *prepare.Zeroer, f *ntfs.MappedFile, start, end int64) error {
+func (t *Target) zeroFile(ctx context.Context, z *Zeroer, f *ntfs.MappedFile, start, end int64) error {
 	m := f.Mapping()
 	cluster, at := int64(m.ClusterSize), int64(0)
 	for _, r := range m.Runs {

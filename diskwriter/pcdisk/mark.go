@@ -1,4 +1,4 @@
-package prepare
+package pcdisk
 
 import (
 	"bytes"
@@ -62,10 +62,10 @@ func parseMark(b []byte) *Mark {
 	return &m
 }
 
-// Unfinished returns the mark of a disk whose making was cut off, nil for any other disk: one without a mark, one of another size, and
+// UnfinishedMark returns the mark of a disk whose making was cut off, nil for any other disk: one without a mark, one of another size, and
 // one that somebody used since, as a table with other GUIDs, an MBR or other files on the data volume show. The error is that of
 // reading.
-func Unfinished(dev *blockdev.Device) (*Mark, error) {
+func UnfinishedMark(dev *blockdev.Device) (*Mark, error) {
 	if dev.Size() < 4*mib {
 		return nil, nil
 	}

@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"bytes"
@@ -11,7 +11,6 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
 	"troy/vhdx"
 )
 
@@ -74,7 +73,7 @@ type filler struct {
 	t    *Target
 	r    *machine.Reinstaller
 	o    FillOptions
-	z    *prepare.Zeroer
+	z    *Zeroer
 	base *vhdx.File
 	put  atomic.Int64 // bytes that Fetch gave
 }
@@ -98,7 +97,7 @@ func (t *Target) newFiller(ctx context.Context, r *machine.Reinstaller, o *FillO
 	if f.base, err = vhdx.NewFile(t.Files().Base.Storage, t.Files().Base.Size); err != nil {
 		return nil, err
 	}
-	f.z, err = prepare.NewZeroer(t.Device.Path())
+	f.z, err = NewZeroer(t.Device.Path())
 	return f, err
 }
 

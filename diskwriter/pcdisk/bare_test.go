@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"bytes"
@@ -16,7 +16,6 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/prepare"
 )
 
 func bareOptions() *BareOptions {
@@ -147,7 +146,7 @@ func resumeOrBegin(ctx context.Context, path string, sector int) (*Target, *mach
 func bareDisk(t *testing.T, size int64) string {
 	t.Helper()
 	path := oldDisk(t, int(size))
-	z, err := prepare.NewZeroer(path)
+	z, err := NewZeroer(path)
 	must(t, err)
 	must(t, errors.Join(z.Zero(0, mib), z.Zero(size-mib, mib), z.Close()))
 	return path
@@ -237,7 +236,7 @@ func TestBare(t *testing.T) {
 			d, err = Look(path, &blockdev.Options{ReadOnly: true})
 			must(t, err)
 			defer d.Close()
-			if m, err := prepare.Unfinished(d.Device); m != nil || err != nil {
+			if m, err := UnfinishedMark(d.Device); m != nil || err != nil {
 				t.Errorf("the mark is still there: %v, %v", m, err)
 			}
 		})

@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
 )
 
 // ErrAdopted: the disk is a machine already, so there is nothing to adopt. Nothing was written.
@@ -20,7 +19,7 @@ type FileSizeError struct {
 
 // Error gives the numbers.
 func (e *FileSizeError) Error() string {
-	return fmt.Sprintf("%s%s has %d bytes, it needs %d", prepare.Folder, e.Name, e.Have, e.Need)
+	return fmt.Sprintf("%s%s has %d bytes, it needs %d", Folder, e.Name, e.Have, e.Need)
 }
 
 // Adopt makes a machine out of a disk whose \Troy\base.vhdx somebody else filled. The other files must exist with the sizes

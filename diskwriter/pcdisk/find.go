@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"errors"
@@ -9,7 +9,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
 )
 
 // Errors of finding and opening; nothing was written with any of them.
@@ -105,7 +104,7 @@ func Look(path string, o *blockdev.Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark, err := prepare.Unfinished(t.Device)
+	mark, err := UnfinishedMark(t.Device)
 	if mark != nil {
 		err = ErrHalfPrepared
 	}
@@ -176,7 +175,7 @@ func (t *Target) hasJournal(e blockdev.Entry) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("partition %d: %w", e.Number, err)
 	}
-	_, err = v.Lookup(prepare.Folder + machine.JournalName)
+	_, err = v.Lookup(Folder + machine.JournalName)
 	if errors.Is(err, ntfs.ErrNotExist) {
 		return false, nil
 	}

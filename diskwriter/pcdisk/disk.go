@@ -1,4 +1,4 @@
-package prepare
+package pcdisk
 
 import (
 	"context"
@@ -73,7 +73,7 @@ func write(ctx context.Context, dev *blockdev.Device, v *scratch, data *blockdev
 
 // keepGUIDs takes the GUIDs of the mark that the disk carries: a table with them is known for ours at every instant.
 func (o *DiskOptions) keepGUIDs(dev *blockdev.Device) error {
-	m, err := Unfinished(dev)
+	m, err := UnfinishedMark(dev)
 	if m != nil {
 		o.DiskGUID, o.ESPGUID, o.MSRGUID, o.DataGUID = m.Disk, m.ESP, m.MSR, m.Data
 	}

@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"bytes"
@@ -8,7 +8,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
 )
 
 // Record is the journal's disk record: what provisioning saw.
@@ -17,7 +16,7 @@ type Record struct {
 	Disk   blockdev.GUID  `json:"disk"`
 	ESP    blockdev.GUID  `json:"esp"`
 	Data   blockdev.GUID  `json:"data"`
-	Files  []ntfs.Mapping `json:"files"` // in the order of prepare.Names
+	Files  []ntfs.Mapping `json:"files"` // in the order of Names
 }
 
 const recordFormat = 1
@@ -62,7 +61,7 @@ func (t *Target) Judge() ntfs.Verdict {
 	return verdict
 }
 
-// Mappings returns where the files lie, in the order of prepare.Names; nil before Open or MapFiles.
+// Mappings returns where the files lie, in the order of Names; nil before Open or MapFiles.
 func (t *Target) Mappings() []ntfs.Mapping {
 	if t.files == nil {
 		return nil
@@ -73,8 +72,8 @@ func (t *Target) Mappings() []ntfs.Mapping {
 func (t *Target) mapFiles(volume *ntfs.Volume) error {
 	files := make(map[string]*ntfs.MappedFile)
 	var all []*ntfs.MappedFile
-	for _, name := range prepare.Names() {
-		f, err := volume.Map(t.part, prepare.Folder+name)
+	for _, name := range Names() {
+		f, err := volume.Map(t.part, Folder+name)
 		if err != nil {
 			return err
 		}
@@ -147,7 +146,7 @@ func (t *Target) moved(old *Record) error {
 
 func (t *Target) record() *Record {
 	r := &Record{Format: recordFormat, Disk: t.Table.DiskGUID, ESP: t.ESP.GUID, Data: t.Data.GUID}
-	for _, name := range prepare.Names() {
+	for _, name := range Names() {
 		r.Files = append(r.Files, t.files[name].Mapping())
 	}
 	return r

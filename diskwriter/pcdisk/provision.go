@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/diskwriter/prepare"
 	"troy/vhdx"
 )
 
@@ -26,7 +25,7 @@ type ProvisionOptions struct {
 	LogicalSectorSize  uint32 // of the virtual disk; 0: 512
 	PhysicalSectorSize uint32 // of the virtual disk; 0: 4096
 	SlotBytes          int64  // payload that a slot takes; 0: a quarter of the virtual disk
-	ESPSize            int64  // bytes; 0: prepare.DefaultESPSize
+	ESPSize            int64  // bytes; 0: DefaultESPSize
 	DataSize           int64  // see BareOptions
 	Room               int64  // see BareOptions
 	SectorSize         int    // of an image file, 512 or 4096; 0: 512. Block devices know theirs
@@ -36,7 +35,7 @@ type ProvisionOptions struct {
 	// Filled is called when the parent holds the version and before the machine boots it: the time to look at it. nil: nobody looks.
 	Filled func(ctx context.Context, r *machine.Reinstaller) error
 	// BootFiles, called after Filled, returns what to put on the ESP, knowing the GUIDs of the partitions; nil: nothing.
-	BootFiles func(table *blockdev.Table) ([]prepare.BootFile, error)
+	BootFiles func(table *blockdev.Table) ([]BootFile, error)
 	Progress  machine.Progress // of the bytes of the virtual disk; may be nil
 }
 
@@ -61,7 +60,7 @@ func DiskSize(o *ProvisionOptions) int64 { return o.bare().Need() }
 // files, and Finish. One that was cut off early begins anew without Wipe; later, one with Content goes on where it was, for image and
 // version say what that is, and one with Base needs Wipe.
 //
-// Errors: those of ProvisionBare and Fill, and those of disk and source. With prepare.ErrUnfinished the disk was written to and starts
+// Errors: those of ProvisionBare and Fill, and those of disk and source. With ErrUnfinished the disk was written to and starts
 // nothing; without it, it is untouched.
 func Provision(ctx context.Context, path string, o *ProvisionOptions) error {
 	b := o.bare()
@@ -93,7 +92,7 @@ func Provision(ctx context.Context, path string, o *ProvisionOptions) error {
 		err = r.Finish(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", prepare.ErrUnfinished, err)
+		return fmt.Errorf("%w: %w", ErrUnfinished, err)
 	}
 	return nil
 }
@@ -116,7 +115,7 @@ func goOn(ctx context.Context, path string, o *BareOptions) (*Target, *machine.R
 	}
 	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: o.Image, Version: o.Version})
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", prepare.ErrUnfinished, errors.Join(err, t.Close()))
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnfinished, errors.Join(err, t.Close()))
 	}
 	return t, r, nil
 }
@@ -129,7 +128,7 @@ func putBootFiles(ctx context.Context, path string, table *blockdev.Table, o *Pr
 	if err != nil {
 		return err
 	}
-	return prepare.PutBootFiles(ctx, path, table.ByType(blockdev.TypeESP)[0], files)
+	return PutBootFiles(ctx, path, table.ByType(blockdev.TypeESP)[0], files)
 }
 
 // copied is a disk that is copied as it is: what it does not hold becomes zeros.

@@ -1,4 +1,4 @@
-package prepare
+package pcdisk
 
 import (
 	"bytes"
@@ -110,7 +110,7 @@ func TestUnfinished(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "copy")
 			tool(t, "cp", "--sparse=always", dev.Path(), path)
 			c.change(path)
-			m, err := Unfinished(reopen(t, path, sector))
+			m, err := UnfinishedMark(reopen(t, path, sector))
 			if err != nil || (m != nil) != c.ours {
 				t.Errorf("%d, %s: %+v, %v", sector, name, m, err)
 			}
@@ -118,7 +118,7 @@ func TestUnfinished(t *testing.T) {
 		bigger := filepath.Join(t.TempDir(), "bigger")
 		tool(t, "cp", "--sparse=always", dev.Path(), bigger)
 		tool(t, "truncate", "-s", "+1M", bigger)
-		if m, err := Unfinished(reopen(t, bigger, sector)); m != nil || err != nil {
+		if m, err := UnfinishedMark(reopen(t, bigger, sector)); m != nil || err != nil {
 			t.Errorf("copied to a larger disk: %v, %v", m, err)
 		}
 		begunAgain(t, dev)
@@ -142,7 +142,7 @@ func begunAgain(t *testing.T, dev *blockdev.Device) {
 	if err := EraseMark(dev); err != nil {
 		t.Fatal(err)
 	}
-	if m, err := Unfinished(dev); m != nil || err != nil {
+	if m, err := UnfinishedMark(dev); m != nil || err != nil {
 		t.Errorf("after the end: %v, %v", m, err)
 	}
 	if _, err := Disk(context.Background(), dev, &DiskOptions{DataSize: 4 << 30}); !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrUnfinished) {

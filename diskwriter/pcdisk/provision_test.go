@@ -1,4 +1,4 @@
-package target
+package pcdisk
 
 import (
 	"bytes"
@@ -14,7 +14,6 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/prepare"
 	"troy/vhdx"
 )
 
@@ -120,7 +119,7 @@ func TestProvision(t *testing.T) {
 	path := oldDisk(t, int(DiskSize(options(base))))
 	refused := options(base)
 	refused.Wipe = false
-	if err := Provision(t.Context(), path, refused); !errors.Is(err, prepare.ErrOccupied) || errors.Is(err, prepare.ErrUnfinished) {
+	if err := Provision(t.Context(), path, refused); !errors.Is(err, ErrOccupied) || errors.Is(err, ErrUnfinished) {
 		t.Fatalf("an occupied disk: %v", err)
 	}
 	var done counter
@@ -159,7 +158,7 @@ func TestProvisionCutOff(t *testing.T) {
 	}
 	for _, at := range []int64{1, 1 + rand.Int64N(virtual-4<<20), virtual - 4<<20} {
 		base.fail = at
-		if err := Provision(t.Context(), path, options(base)); !errors.Is(err, errRead) || !errors.Is(err, prepare.ErrUnfinished) {
+		if err := Provision(t.Context(), path, options(base)); !errors.Is(err, errRead) || !errors.Is(err, ErrUnfinished) {
 			t.Fatalf("base that fails at %d: %v", at, err)
 		}
 		d, err := Look(path, nil)
@@ -219,8 +218,8 @@ func TestProvisionRefused(t *testing.T) {
 	odd, nameless, big := options(nil), options(nil), options(nil)
 	odd.Size, nameless.Size, big.Size = virtual+512, virtual, 1<<40
 	nameless.Image = ""
-	for want, o := range map[error]*ProvisionOptions{ErrVirtualSize: odd, ErrName: nameless, prepare.ErrNoSpace: big} {
-		if err := Provision(t.Context(), path, o); !errors.Is(err, want) || errors.Is(err, prepare.ErrUnfinished) {
+	for want, o := range map[error]*ProvisionOptions{ErrVirtualSize: odd, ErrName: nameless, ErrNoSpace: big} {
+		if err := Provision(t.Context(), path, o); !errors.Is(err, want) || errors.Is(err, ErrUnfinished) {
 			t.Errorf("%v, want %v", err, want)
 		}
 	}
