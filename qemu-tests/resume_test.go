@@ -49,7 +49,7 @@ func TestResume(t *testing.T) {
 	r := &resuming{lab: l, fetch: plan.FetchBytes}
 	t.Run("server", r.killServer)
 	t.Run("machine", r.killMachine)
-	if soak() { // cmds/deploy tries lying and dead mirrors without a machine
+	if soak() { // package agent tries lying and dead mirrors without a machine
 		t.Run("liar", r.lyingMirror)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"troy/cmds/deploy/coldplug"
+	"troy/agent/coldplug"
 )
 
 func main() {

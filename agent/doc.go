@@ -1,4 +1,4 @@
-// Command deploy is the agent: u-root's init runs it on the machine, before Windows.
+// Package agent is what a machine does at a start: u-root's init runs it (command deploy) on the machine, before Windows.
 //
 // It finds the machine's disk, brings up the network, asks the server what the machine shall run, fetches the changed
 // pages, stages them into the inactive slot, commits, merges when the policy says so, and hands the machine to Windows
@@ -77,4 +77,4 @@
 //     the old one's. One whose kernel cannot be loaded starts Windows.
 //   - A file config that was edited on a stick does not go along to the ESP: what counts there is in the release.
 //   - Releases of the agent are held in memory while they are written to the ESP (about 30 MB).
-package main
+package agent

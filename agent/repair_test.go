@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"bytes"
@@ -53,7 +53,7 @@ func TestParentChanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, protocol.MergeNow)
 			b.changeParent(places)
-			if code := b.run(); code != exitDone || !b.handed {
+			if code := b.run(); code != ExitDone || !b.handed {
 				t.Fatalf("exit code %d, handed over %t", code, b.handed)
 			}
 			b.holds(b.v2)
@@ -66,7 +66,7 @@ func TestParentChangedAndNoServer(t *testing.T) {
 	b.changeParent(1)
 	b.url = "http://127.0.0.1:1" // reserved: nobody listens there
 	before := b.digest()
-	b.stopped(b.run(), exitUntouched, "DataWriteGuid", "base.vhdx", "connection refused")
+	b.stopped(b.run(), ExitUntouched, "DataWriteGuid", "base.vhdx", "connection refused")
 	if b.digest() != before {
 		t.Error("the disk was written to")
 	}
@@ -77,7 +77,7 @@ func TestHealFromDamagedStore(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.changeParent(40)
 	b.damageVersion(1, ".pack")
-	b.stopped(b.run(), exitUnfinished, "pack")
+	b.stopped(b.run(), ExitUnfinished, "pack")
 	b.withTarget(func(tg *pcdisk.Target) {
 		if _, _, err := tg.Open(); !errors.Is(err, machine.ErrParentChanged) {
 			t.Errorf("after a repair that failed: %v", err)
@@ -89,13 +89,13 @@ func TestHealFromDamagedStore(t *testing.T) {
 func TestReinstall(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.forgetVersion()
-	b.stopped(b.run(), exitUntouched, "reinstall")
+	b.stopped(b.run(), ExitUntouched, "reinstall")
 	b.orders.Reinstall = true
-	if code := b.run(); code != exitDone || !b.handed {
+	if code := b.run(); code != ExitDone || !b.handed {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
 	b.holds(b.v2)
-	if code := b.run(); code != exitDone || strings.Contains(b.out.String(), "fetch") {
+	if code := b.run(); code != ExitDone || strings.Contains(b.out.String(), "fetch") {
 		t.Fatalf("second run: exit code %d", code)
 	}
 }
@@ -115,19 +115,19 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	b.must(err)
 	_, err = repo.Sign(t.Context(), store, time.Now())
 	b.must(err)
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	b.orders.Reinstall = true
 	b.orders.Image, b.orders.Version = other, 1
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("to the other image: exit code %d", code)
 	}
 	b.holds(b.v1)
 	b.orders.Image = testImage
 	b.needsOrder()
 	b.order(1)
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("with the admin's order: exit code %d", code)
 	}
 	b.holds(b.v1)
@@ -156,7 +156,7 @@ func (b *bench) order(version int) {
 func (b *bench) needsOrder() {
 	b.t.Helper()
 	before := b.digest(pcdisk.Journal)
-	b.stopped(b.run(), exitUntouched, "no signed order")
+	b.stopped(b.run(), ExitUntouched, "no signed order")
 	if b.digest(pcdisk.Journal) != before {
 		b.t.Error("the disk was written to")
 	}
@@ -205,11 +205,11 @@ func TestReinstallCutOff(t *testing.T) {
 	a.reset = func() error { t.Error("restarted without waiting"); return nil }
 	short, stop := context.WithTimeout(ctx, 4*time.Second)
 	defer stop()
-	if code := a.run(short); code == exitDone || !strings.Contains(b.out.String(), "no Windows on this disk") {
+	if code := a.run(short); code == ExitDone || !strings.Contains(b.out.String(), "no Windows on this disk") {
 		t.Errorf("exit code %d\n%s", code, b.out.String())
 	}
 	b.url = url
-	if code := b.run(); code != exitDone || !b.handed || !strings.Contains(b.out.String(), "going on at 12.6 MB") {
+	if code := b.run(); code != ExitDone || !b.handed || !strings.Contains(b.out.String(), "going on at 12.6 MB") {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
 	b.holds(b.v2)
@@ -225,7 +225,7 @@ func TestMirrors(t *testing.T) {
 	b.store = bad
 	b.damage(".pack")
 	b.store = good
-	if code := b.run(); code != exitDone || !b.handed {
+	if code := b.run(); code != ExitDone || !b.handed {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
 	b.holds(b.v2)
@@ -235,12 +235,12 @@ func TestMediaWithoutRoot(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.must(os.Remove(filepath.Join(b.media, "root.json")))
 	before := b.digest(pcdisk.Journal)
-	b.stopped(b.run(), exitUntouched, "carry no root of a store")
+	b.stopped(b.run(), ExitUntouched, "carry no root of a store")
 	if b.digest(pcdisk.Journal) != before {
 		t.Error("the disk was written to")
 	}
 	b.unsigned = true
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	b.holds(b.v2)
@@ -262,7 +262,7 @@ func TestForgedStore(t *testing.T) {
 	b.must(err)
 	b.url = b.serve(forged)
 	before := b.digest(pcdisk.Journal)
-	b.stopped(b.run(), exitUntouched, "trust")
+	b.stopped(b.run(), ExitUntouched, "trust")
 	if b.digest(pcdisk.Journal) != before {
 		t.Error("the disk was written to")
 	}
@@ -271,13 +271,13 @@ func TestForgedStore(t *testing.T) {
 // Going back needs the admin's signature; with it, a version that is still on the disk comes back without fetching.
 func TestRollback(t *testing.T) {
 	b := newBench(t, protocol.MergeLazy)
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	b.orders.Version = 1
 	b.needsOrder()
 	b.order(1)
-	if code := b.run(); code != exitDone || strings.Contains(b.out.String(), "fetch") {
+	if code := b.run(); code != ExitDone || strings.Contains(b.out.String(), "fetch") {
 		t.Fatalf("exit code %d", code)
 	}
 	b.holds(b.v1)
@@ -289,19 +289,19 @@ func TestOldMetadata(t *testing.T) {
 	old := filepath.Join(b.dir, "old")
 	b.must(os.CopyFS(old, os.DirFS(b.store)))
 	b.order(1)
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	b.orders.Version = 1
 	b.url = b.serve(old)
-	b.stopped(b.run(), exitUntouched, "older")
+	b.stopped(b.run(), ExitUntouched, "older")
 }
 
 // A session that Windows wrote is thrown away when the order says so.
 func TestReset(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.orders.Reset = true
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	b.withTarget(func(tg *pcdisk.Target) {
@@ -309,7 +309,7 @@ func TestReset(t *testing.T) {
 		b.must(err)
 		b.must(writeSession(tg.Files()))
 	})
-	if code := b.run(); code != exitDone || !strings.Contains(b.out.String(), "is reset to version 2") {
+	if code := b.run(); code != ExitDone || !strings.Contains(b.out.String(), "is reset to version 2") {
 		t.Fatalf("exit code %d", code)
 	}
 	b.holds(b.v2)
@@ -319,7 +319,7 @@ func TestReset(t *testing.T) {
 func (b *bench) startsInVain() {
 	b.t.Helper()
 	for range chainload.MaxStarts {
-		if code := b.run(); code != exitDone || !b.handed {
+		if code := b.run(); code != ExitDone || !b.handed {
 			b.t.Fatalf("exit code %d, handed over %t", code, b.handed)
 		}
 		b.holds(b.v2)
@@ -331,11 +331,11 @@ func (b *bench) startsInVain() {
 func TestBootLoop(t *testing.T) {
 	b := newBench(t, protocol.MergeLazy)
 	b.startsInVain()
-	b.stopped(b.run(), exitUntouched, "without a sign of health")
+	b.stopped(b.run(), ExitUntouched, "without a sign of health")
 	b.holds(b.v1)
-	b.stopped(b.run(), exitUntouched, "without a sign of health")
+	b.stopped(b.run(), ExitUntouched, "without a sign of health")
 	b.orders.Retry = true
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	b.holds(b.v2)
@@ -345,7 +345,7 @@ func TestBootLoop(t *testing.T) {
 func TestBootLoopWithoutWayBack(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.startsInVain()
-	if code := b.run(); code != exitCheck || b.handed || !strings.Contains(b.out.String(), "not started again by itself") {
+	if code := b.run(); code != ExitCheck || b.handed || !strings.Contains(b.out.String(), "not started again by itself") {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
 }
@@ -353,7 +353,7 @@ func TestBootLoopWithoutWayBack(t *testing.T) {
 // A session that was closed in order is a sign of health: the starts are counted from there.
 func TestHealthySession(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	b.withTarget(func(tg *pcdisk.Target) {
@@ -361,7 +361,7 @@ func TestHealthySession(t *testing.T) {
 		b.must(err)
 		b.must(writeSession(tg.Files()))
 	})
-	if code := b.run(); code != exitDone || !strings.Contains(b.out.String(), "the last hand-off worked") {
+	if code := b.run(); code != ExitDone || !strings.Contains(b.out.String(), "the last hand-off worked") {
 		t.Fatalf("exit code %d", code)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -22,7 +22,7 @@ func (a *agent) heal(ctx context.Context, order *protocol.Order) error {
 	var fetched counter
 	read := a.newGauge("compare", 0)
 	err = a.phase("heal", fetched.total, func() (err error) {
-		result, err = install.Heal(ctx, a.target.Files(), src, &install.Options{Workers: a.o.workers, Progress: &fetched}, read)
+		result, err = install.Heal(ctx, a.target.Files(), src, &install.Options{Workers: a.o.Workers, Progress: &fetched}, read)
 		read.Done()
 		return err
 	})
@@ -40,7 +40,7 @@ func (a *agent) heal(ctx context.Context, order *protocol.Order) error {
 func (a *agent) repairFailed(before int64, step string, err error) error {
 	var object *image.ObjectError
 	if errors.Is(err, image.ErrCorrupt) && !errors.As(err, &object) { // not the store's fault
-		return &stopError{step, exitCheck, err}
+		return &stopError{step, ExitCheck, err}
 	}
 	return a.since(before, step, err)
 }

@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"errors"
@@ -7,13 +7,13 @@ import (
 	"troy/chainload"
 )
 
-// Exit codes, see the package comment.
+// The codes that Run returns, see the package comment. ExitUsage is for the caller, who parses flags.
 const (
-	exitDone       = 0
-	exitUsage      = 2
-	exitUntouched  = 3
-	exitUnfinished = 4
-	exitCheck      = 5
+	ExitDone       = 0
+	ExitUsage      = 2
+	ExitUntouched  = 3
+	ExitUnfinished = 4
+	ExitCheck      = 5
 )
 
 // stopError ends the deployment: what went wrong, and in which state it left the disk.
@@ -31,7 +31,7 @@ func untouched(step string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &stopError{step, exitUntouched, err}
+	return &stopError{step, ExitUntouched, err}
 }
 
 // unfinished stops after writes that no chain shows: the old version starts, the next run goes on or begins anew.
@@ -39,7 +39,7 @@ func unfinished(step string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &stopError{step, exitUnfinished, err}
+	return &stopError{step, ExitUnfinished, err}
 }
 
 // both joins two errors on one line, the first one's exit code counting.
@@ -58,11 +58,11 @@ func exitCode(err error) int {
 	var stop *stopError
 	switch {
 	case err == nil:
-		return exitDone
+		return ExitDone
 	case errors.As(err, &stop):
 		return stop.code
 	default:
-		return exitUntouched
+		return ExitUntouched
 	}
 }
 
@@ -77,11 +77,11 @@ func adviceOn(err error, code int) string {
 // advice is the end of the one line: what the state of the disk is and what to do about it.
 func advice(code int) string {
 	switch code {
-	case exitUntouched:
+	case ExitUntouched:
 		return "the disk is untouched, the version that is there starts"
-	case exitUnfinished:
+	case ExitUnfinished:
 		return "the disk is safe, the next start goes on"
-	case exitCheck:
+	case ExitCheck:
 		return "look at this machine"
 	default:
 		return ""

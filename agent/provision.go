@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 // provision makes a disk of the machine into one of Troy's and brings the ordered version straight to its place. All that
 // can go wrong before is asked before: the plan, the boot files in the image, which disk.
 func (a *agent) provision(ctx context.Context, order *protocol.Order) error {
-	if err := a.firmware.Supported(); err != nil && a.o.linkUp {
+	if err := a.firmware.Supported(); err != nil && !a.o.Running {
 		return untouched("provision", err)
 	}
 	src, err := a.openStore(ctx, order)
@@ -62,10 +62,10 @@ func (a *agent) chooseDisk(ctx context.Context, src *trust.Source, order *protoc
 
 // disks are those that the agent may work on.
 func (a *agent) disks() ([]pcdisk.DiskInfo, error) {
-	if a.o.disk == "" {
+	if a.o.Disk == "" {
 		return pcdisk.Disks()
 	}
-	d, err := pcdisk.Describe(a.o.disk, nil)
+	d, err := pcdisk.Describe(a.o.Disk, nil)
 	return []pcdisk.DiskInfo{d}, err
 }
 
@@ -82,7 +82,7 @@ func (a *agent) makeDisk(ctx context.Context, src *trust.Source, order *protocol
 	a.noWindows, a.admitted = true, true
 	a.say("provision: partitions, volume and files are made")
 	err = a.reinstall(ctx, order)
-	if err != nil && exitCode(err) == exitUntouched {
+	if err != nil && exitCode(err) == ExitUntouched {
 		err = unfinished("provision", err)
 	}
 	return err

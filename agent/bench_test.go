@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"bytes"
@@ -174,8 +174,8 @@ func (b *bench) run() int {
 }
 
 func (b *bench) agent() *agent {
-	return newAgent(&options{net: netfetch.Params{Servers: append(b.mirrors, b.url)}, disk: b.disk, handOff: true, dmi: b.dmi,
-		media: b.media, unsigned: b.unsigned, patience: 2 * time.Second}, &b.out)
+	return newAgent(&Options{Running: true, Net: netfetch.Params{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
+		media: b.media, Unsigned: b.unsigned, patience: 2 * time.Second}, &b.out)
 }
 
 // digest hashes the whole disk, or the disk without the clusters of the named files.

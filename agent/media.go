@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"crypto/x509"
@@ -11,8 +11,11 @@ import (
 	"time"
 )
 
-// mediaDir is where the initramfs holds what the admin gave to `troy media`.
-const mediaDir = "/etc/troy"
+// MediaDir is where the initramfs holds what the admin gave to `troy media`.
+const MediaDir = "/etc/troy"
+
+// dmiDir is where the kernel shows the tables of the firmware.
+const dmiDir = "/sys/class/dmi/id"
 
 // media is what the boot media carry besides programs. Everything may be absent.
 type media struct {

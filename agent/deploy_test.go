@@ -1,7 +1,6 @@
-package main
+package agent
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -17,7 +16,7 @@ import (
 
 func TestDeployNow(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
-	if code := b.run(); code != exitDone || !b.handed {
+	if code := b.run(); code != ExitDone || !b.handed {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
 	b.holds(b.v2)
@@ -29,7 +28,7 @@ func TestDeployNow(t *testing.T) {
 		}
 	})
 	before := b.digest(pcdisk.Journal)
-	if code := b.run(); code != exitDone || !b.handed {
+	if code := b.run(); code != ExitDone || !b.handed {
 		t.Fatalf("second run: exit code %d, handed over %t", code, b.handed)
 	}
 	if b.digest(pcdisk.Journal) != before {
@@ -39,11 +38,11 @@ func TestDeployNow(t *testing.T) {
 
 func TestDeployLazyMergesWhenHealthy(t *testing.T) {
 	b := newBench(t, protocol.MergeLazy)
-	if code := b.run(); code != exitDone {
+	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	b.holds(b.v2)
-	if code := b.run(); code != exitDone || !strings.Contains(b.out.String(), "not seen healthy") {
+	if code := b.run(); code != ExitDone || !strings.Contains(b.out.String(), "not seen healthy") {
 		t.Fatalf("exit code %d; the version was taken for healthy without Windows having run", code)
 	}
 	b.withTarget(func(tg *pcdisk.Target) {
@@ -59,7 +58,7 @@ func TestMissingServer(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.url = "http://127.0.0.1:1" // reserved: nobody listens there
 	before := b.digest(pcdisk.Journal)
-	b.stopped(b.run(), exitUntouched, "127.0.0.1:1", "connection refused")
+	b.stopped(b.run(), ExitUntouched, "127.0.0.1:1", "connection refused")
 	if b.digest(pcdisk.Journal) != before {
 		t.Error("the disk was written to")
 	}
@@ -69,7 +68,7 @@ func TestWrongHashInTable(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.damage(".table")
 	before := b.digest(pcdisk.Journal)
-	b.stopped(b.run(), exitUntouched, "table")
+	b.stopped(b.run(), ExitUntouched, "table")
 	if b.digest(pcdisk.Journal) != before {
 		t.Error("the disk was written to")
 	}
@@ -80,7 +79,7 @@ func TestWrongHashInPack(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.damage(".pack")
 	before := b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal)
-	b.stopped(b.run(), exitUnfinished, "pack")
+	b.stopped(b.run(), ExitUnfinished, "pack")
 	if b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal) != before {
 		t.Error("more than the inactive slot was written to")
 	}
@@ -98,7 +97,7 @@ func TestSparseFile(t *testing.T) {
 		b.must(f.Close())
 	})
 	before := b.digest()
-	b.stopped(b.run(), exitUntouched, "base.vhdx", ntfs.ErrSparse.Error())
+	b.stopped(b.run(), ExitUntouched, "base.vhdx", ntfs.ErrSparse.Error())
 	if b.digest() != before {
 		t.Error("the disk was written to")
 	}
@@ -115,7 +114,7 @@ func TestFileNotWrittenToItsEnd(t *testing.T) {
 		}
 	})
 	before := b.digest()
-	b.stopped(b.run(), exitUntouched, "layer-a.vhdx", ntfs.ErrValidLength.Error())
+	b.stopped(b.run(), ExitUntouched, "layer-a.vhdx", ntfs.ErrValidLength.Error())
 	if b.digest() != before {
 		t.Error("the disk was written to")
 	}
@@ -127,7 +126,7 @@ func TestHibernatedVolume(t *testing.T) {
 		b.must(os.WriteFile(filepath.Join(root, "hiberfil.sys"), append([]byte("hibr"), make([]byte, 8188)...), 0o644))
 	})
 	before := b.digest()
-	b.stopped(b.run(), exitUntouched, ntfs.ErrHibernated.Error())
+	b.stopped(b.run(), ExitUntouched, ntfs.ErrHibernated.Error())
 	if b.digest() != before {
 		t.Error("the disk was written to")
 	}
@@ -146,25 +145,16 @@ func TestTwoPreparedDisks(t *testing.T) {
 }
 
 func TestParseKernel(t *testing.T) {
-	var o options
+	var o Options
 	err := o.parseKernel("quiet troy.server=http://10.0.0.1 console=ttyS0 troy.ip=10.0.0.7/24 troy.shell troy.disk=/dev/sdb\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(o.net.Servers) != 1 || o.net.Servers[0] != "http://10.0.0.1" || o.net.Static == nil || !o.shell || o.disk != "/dev/sdb" {
+	if len(o.Net.Servers) != 1 || o.Net.Servers[0] != "http://10.0.0.1" || o.Net.Static == nil || !o.Shell || o.Disk != "/dev/sdb" {
 		t.Errorf("parseKernel gives %+v", o)
 	}
 	if err := o.parseKernel("troy.ip=nonsense"); err == nil {
 		t.Error("parseKernel takes an address that is none")
-	}
-}
-
-func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"-nonsense"}, {"word"}, {"-ip", "nonsense"}} {
-		var out bytes.Buffer
-		if code := run(args, &out); code != exitUsage {
-			t.Errorf("run(%q) = %d, want %d; it said %s", args, code, exitUsage, out.String())
-		}
 	}
 }
 
@@ -186,7 +176,7 @@ func TestCutOffStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, protocol.MergeNow)
 			b.stageVersion2(commit)
-			if code := b.run(); code != exitDone {
+			if code := b.run(); code != ExitDone {
 				t.Fatalf("exit code %d", code)
 			}
 			if strings.Contains(b.out.String(), "fetch") {

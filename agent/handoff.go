@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -48,7 +48,7 @@ func (a *agent) readFirmware() {
 // supported refuses a machine that was started by a BIOS: what is deployed there could not be started. On a machine that is
 // up already (-no-link, -no-handoff) there is nothing to start.
 func (a *agent) supported() error {
-	if !a.o.handOff || !a.o.drivers || a.firmware.Kind == "" {
+	if a.o.NoHandOff || a.o.Running || a.firmware.Kind == "" {
 		return nil
 	}
 	return untouched("firmware", a.firmware.Supported())

@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -108,7 +108,7 @@ func (a *agent) judge(ctx context.Context) error {
 	seen := chainload.Seen{Version: versionName(s.Image, s.Version), Previous: versionName(s.Image, previous(s)), Now: a.clock.Now()}
 	seen.Ran = !a.memo.Session.IsZero() && a.session() != a.memo.Session
 	seen.Healthy = seen.Ran && a.healthy()
-	if a.o.handOff && a.uefi() {
+	if !a.o.NoHandOff && a.uefi() {
 		left, err := chainload.Look(a.chainloadOptions())
 		if err != nil {
 			a.say("start: %v", err)

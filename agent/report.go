@@ -1,7 +1,8 @@
-package main
+package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ import (
 // readIdentity reads what the firmware says about the machine; a missing entry stays empty.
 func (a *agent) readIdentity() {
 	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(a.o.dmi, name))
+		b, err := os.ReadFile(filepath.Join(cmp.Or(a.o.dmi, dmiDir), name))
 		if err != nil {
 			return ""
 		}

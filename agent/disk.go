@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"troy/cmds/deploy/coldplug"
+	"troy/agent/coldplug"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
@@ -93,7 +93,7 @@ func (a *agent) findDisk(ctx context.Context) (*pcdisk.Target, error) {
 			return nil, err
 		}
 		t, err := pcdisk.Find(paths)
-		if err == nil || !errors.Is(err, pcdisk.ErrNone) || !a.o.diskWait || time.Now().After(deadline) {
+		if err == nil || !errors.Is(err, pcdisk.ErrNone) || a.o.Running || time.Now().After(deadline) {
 			return t, err
 		}
 		select {
@@ -110,8 +110,8 @@ func (a *agent) findDisk(ctx context.Context) (*pcdisk.Target, error) {
 }
 
 func (a *agent) diskPaths() ([]string, error) {
-	if a.o.disk != "" {
-		return []string{a.o.disk}, nil
+	if a.o.Disk != "" {
+		return []string{a.o.Disk}, nil
 	}
 	disks, err := blockdev.Disks()
 	var paths []string

@@ -1,6 +1,7 @@
-package main
+package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"troy/agent/coldplug"
 	"troy/chainload"
 	"troy/chainload/bootfiles"
-	"troy/cmds/deploy/coldplug"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image/trust"
@@ -19,9 +20,12 @@ import (
 	"troy/server/protocol"
 )
 
+// version of the program as the server hears it.
+const version = "troy-deploy/1"
+
 // agent is one run of the program.
 type agent struct {
-	o   *options
+	o   *Options
 	out io.Writer
 
 	plug     *coldplug.Plugger // nil when the drivers are somebody else's business
@@ -63,7 +67,7 @@ type agent struct {
 	reset     func() error                                    // restarts the machine
 }
 
-func newAgent(o *options, out io.Writer) *agent {
+func newAgent(o *Options, out io.Writer) *agent {
 	a := &agent{o: o, reset: drainAndReset}
 	a.out = screen(out, &a.log)
 	a.toWindows, a.onESP = a.prepareWindows, a.mountedESP
@@ -102,14 +106,14 @@ func (a *agent) run(ctx context.Context) int {
 	}
 	if handErr != nil {
 		a.say("hand-off: %v", handErr)
-		return max(code, exitCheck)
+		return max(code, ExitCheck)
 	}
 	return code
 }
 
 // work is everything before the hand-off. A machine whose disk cannot take an image still checks in, to say why.
 func (a *agent) work(ctx context.Context) error {
-	if a.o.drivers {
+	if !a.o.Running {
 		if err := a.loadDrivers(ctx); err != nil {
 			a.say("drivers: %v", err)
 		}
@@ -148,7 +152,7 @@ func (a *agent) work(ctx context.Context) error {
 		a.remember()
 		a.renewBootFiles(ctx)
 		if a.stuck() {
-			err = &stopError{"start", exitCheck, errLoop}
+			err = &stopError{"start", ExitCheck, errLoop}
 		}
 	}
 	a.renewed = a.keepAgent(ctx, order)
@@ -157,7 +161,7 @@ func (a *agent) work(ctx context.Context) error {
 
 // readMedia reads what the media carry. Whatever cannot be used is said, and done without.
 func (a *agent) readMedia() {
-	m, err := readMedia(a.o.media)
+	m, err := readMedia(cmp.Or(a.o.media, MediaDir))
 	if err != nil {
 		a.say("boot media: %v; going on without", err)
 	}
@@ -167,7 +171,7 @@ func (a *agent) readMedia() {
 
 // handOver reports and gives the machine to Windows.
 func (a *agent) handOver(ctx context.Context, code int, failure error) error {
-	if !a.o.handOff {
+	if a.o.NoHandOff {
 		return a.report(ctx, code, failure)
 	}
 	if a.supported() != nil {
@@ -208,7 +212,7 @@ func (a *agent) startWindows(ctx context.Context, code int, failure error) error
 		return handErr
 	}
 	a.handed(method)
-	if a.o.shell {
+	if a.o.Shell {
 		a.say("stopping in a shell, as asked")
 		return nil
 	}

@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func (a *agent) reinstall(ctx context.Context, order *protocol.Order) error {
 		return untouched("reinstall", err)
 	}
 	var fetched counter
-	v, err := install.Open(ctx, src, order.Image, order.Version, &install.Options{Workers: a.o.workers, Progress: &fetched})
+	v, err := install.Open(ctx, src, order.Image, order.Version, &install.Options{Workers: a.o.Workers, Progress: &fetched})
 	if err != nil {
 		return untouched("reinstall", err)
 	}

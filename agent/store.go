@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -24,7 +24,7 @@ func (a *agent) openStore(ctx context.Context, order *protocol.Order) (*trust.So
 	}
 	err = a.phase("metadata", nil, func() error {
 		st, says, err := trust.Pinned(ctx, src, a.clock.Now(), &trust.PinnedOptions{
-			Root: a.media.root, Unsigned: a.o.unsigned, Memory: a.memory(), Built: a.media.built,
+			Root: a.media.root, Unsigned: a.o.Unsigned, Memory: a.memory(), Built: a.media.built,
 			NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
 		})
 		if err == nil {

@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"cmp"
@@ -25,13 +25,13 @@ var errNoServer = errors.New("no server is named (kernel argument troy.server=, 
 
 // connect brings up the network and finds the servers.
 func (a *agent) connect(ctx context.Context) error {
-	if a.o.linkUp {
+	if !a.o.Running {
 		err := a.phase("link", nil, func() error { return a.linkUp(ctx) })
 		if err != nil {
 			return untouched("network", err)
 		}
 	}
-	urls := slices.Clone(a.o.net.Servers)
+	urls := slices.Clone(a.o.Net.Servers)
 	if a.link != nil {
 		if url := netfetch.ServerURL(a.link.Server); url != "" && len(urls) == 0 {
 			urls = append(urls, url)
@@ -84,7 +84,7 @@ func (a *agent) retrying(err error, wait time.Duration) {
 
 func (a *agent) linkUp(ctx context.Context) error {
 	link, err := netfetch.LinkUp(ctx, &netfetch.LinkOptions{
-		Static: a.o.net.Static, Interfaces: a.o.net.Interfaces, Wait: linkPatience, ResolvConf: "/etc/resolv.conf",
+		Static: a.o.Net.Static, Interfaces: a.o.Net.Interfaces, Wait: linkPatience, ResolvConf: "/etc/resolv.conf",
 	})
 	if err != nil {
 		return err

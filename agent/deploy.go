@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -217,7 +217,7 @@ func (a *agent) fetch(ctx context.Context, plan *image.Plan, src image.Source, s
 	meter := a.newGauge("fetch", plan.FetchBytes)
 	defer meter.Done()
 	// One chunk a request: what a start that is cut off fetched of a chunk that was not whole is fetched again.
-	o.Workers, o.Progress, o.RequestBytes = a.o.workers, meter, 1
+	o.Workers, o.Progress, o.RequestBytes = a.o.Workers, meter, 1
 	var stats image.Stats
 	return a.phase("fetch", func() int64 { return stats.FetchedBytes }, func() (err error) {
 		stats, err = plan.Fetch(ctx, src, sink, o)

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"troy/netfetch"
+)
+
+// Options is what the kernel command line or the flags say. The zero value is right for a machine that was just started.
+type Options struct {
+	Net       netfetch.Params // addresses and servers; no server = the one that DHCP names, if it does
+	Disk      string          // work on this disk or image file only; empty = all disks of the machine
+	Shell     bool            // stop at the end instead of restarting the machine
+	Running   bool            // the machine is in use: drivers are loaded, the network is up, the disks are there
+	NoHandOff bool            // do not hand the machine to Windows
+	Workers   int             // ranges fetched at once; 0 = default
+	Unsigned  bool            // do not check signatures
+
+	dmi      string        // folder of the firmware's tables; empty = the kernel's
+	media    string        // folder of what the boot media carry; empty = MediaDir
+	patience time.Duration // how long a server that does not answer is asked again; 0 = serverPatience
+}
+
+// Arguments takes what the media and the kernel command line say, the latter overriding the former, and returns the text of both, which
+// netfetch.ParseParams can join with later words. What is wrong in them is written to out and ignored.
+func (o *Options) Arguments(out io.Writer) string {
+	cmdline, _ := os.ReadFile("/proc/cmdline") // without /proc there are only flags
+	config, err := os.ReadFile(filepath.Join(MediaDir, "config"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(out, "deploy: boot media: %v; going on without\n", err)
+	}
+	text := string(config) + "\n" + string(cmdline)
+	if err := o.parseKernel(text); err != nil {
+		fmt.Fprintf(out, "deploy: kernel command line: %v; going on without\n", err)
+	}
+	return text
+}
+
+// parseKernel takes the troy.* words of a kernel command line. Other words are for others.
+func (o *Options) parseKernel(cmdline string) (err error) {
+	o.Net, err = netfetch.ParseParams(cmdline)
+	for _, word := range strings.Fields(cmdline) {
+		key, value, _ := strings.Cut(word, "=")
+		switch key {
+		case "troy.disk":
+			o.Disk = value
+		case "troy.shell":
+			o.Shell = true
+		case "troy.unsigned":
+			o.Unsigned = true
+		}
+	}
+	return err
+}
+
+// Run is one start of the machine. It writes what it does to out, a line each, and returns the exit code; when the machine is handed over it
+// does not return.
+func Run(ctx context.Context, o *Options, out io.Writer) int { return newAgent(o, out).run(ctx) }
