@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// Adder is told of work done, in bytes. Add may be called from several goroutines.
+type Adder interface{ Add(bytes int64) }
+
 // Meter counts bytes towards a total and reports on a writer. The zero value is not usable; call New.
 type Meter struct {
 	mu       sync.Mutex
