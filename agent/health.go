@@ -10,13 +10,14 @@ import (
 	"troy/chainload"
 	"troy/chainload/selfboot"
 	"troy/diskwriter/machine"
+	"troy/internal/errline"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
 
 // memo is what the agent remembers from one start to the next: machine.RecordAgent, as JSON.
 type memo struct {
-	Format int              `json:"format"` // 1
+	Format int              `json:"format"`
 	Health chainload.Health `json:"health"`
 	// Session names the state of the boot child at the last hand-off: Windows gives it another DataWriteGuid.
 	Session vhdx.GUID      `json:"session"`
@@ -25,21 +26,47 @@ type memo struct {
 	Held map[string]int `json:"held,omitempty"`
 }
 
-// recall reads the memo. One that cannot be read is as good as none.
+// memoFormat is that of the memo. A newer agent may have written another one.
+const memoFormat = 1
+
+// recall reads the memo. What cannot be read of it is as good as not there.
 func (a *agent) recall() (m memo) {
 	j := a.journal()
 	if j == nil {
 		return m
 	}
 	b, err := j.Get(machine.RecordAgent)
-	if err == nil && b != nil {
-		err = json.Unmarshal(b, &m)
+	if err == nil {
+		m, err = parseMemo(b)
 	}
-	if err != nil || m.Format > 1 {
+	if err != nil {
 		a.say("journal: what the agent remembered cannot be read (%v); going on without", err)
-		return memo{}
 	}
 	return m
+}
+
+// parseMemo reads what keep wrote. The records of health and of updates are checked by their own packages; when one of them
+// cannot be read, the rest is returned all the same: a machine that forgets what it held could be taken back.
+func parseMemo(b []byte) (memo, error) {
+	if len(b) == 0 {
+		return memo{}, nil
+	}
+	var raw struct {
+		memo
+		Health json.RawMessage `json:"health"`
+		Agent  json.RawMessage `json:"agent"`
+	}
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return memo{}, err
+	}
+	if raw.Format > memoFormat {
+		return memo{}, fmt.Errorf("format %d is not known", raw.Format)
+	}
+	m := raw.memo
+	var health, agent error
+	m.Health, health = chainload.ParseHealth(raw.Health)
+	m.Agent, agent = selfboot.ParseState(raw.Agent)
+	return m, errline.Join(health, agent)
 }
 
 // keep writes the memo.
@@ -48,7 +75,7 @@ func (a *agent) keep() error {
 	if j == nil {
 		return nil // nothing is counted on a machine without a disk
 	}
-	a.memo.Format = 1
+	a.memo.Format = memoFormat
 	b, err := json.Marshal(&a.memo)
 	if err != nil {
 		return err

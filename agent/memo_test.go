@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/chainload"
+	"troy/chainload/selfboot"
+	"troy/vhdx"
+)
+
+// fullMemo is one in which every part says something.
+func fullMemo() memo {
+	return memo{
+		Format:  memoFormat,
+		Health:  chainload.Health{Version: "lab@2", Starts: 2, Method: chainload.ByGRUB, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Bad: []string{"lab@1"}},
+		Session: vhdx.GUID{1, 2, 3},
+		Agent:   selfboot.State{Trial: &selfboot.Trial{Version: "2", Copy: selfboot.B, Entry: 7, From: "1"}, Failed: []string{"0"}},
+		Held:    map[string]int{"lab": 2},
+	}
+}
+
+func TestParseMemo(t *testing.T) {
+	full := fullMemo()
+	b, err := json.Marshal(&full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(from, to string) string {
+		if strings.Count(string(b), from) != 1 {
+			t.Fatalf("%s does not have %s once", b, from)
+		}
+		return strings.Replace(string(b), from, to, 1)
+	}
+	noHealth, noAgent, clamped := full, full, full
+	noHealth.Health, noAgent.Agent, clamped.Health.Starts = chainload.Health{}, selfboot.State{}, chainload.MaxStarts
+	for name, c := range map[string]struct {
+		text string
+		want memo
+		err  string // in the error; "" = none
+	}{
+		"none":                {"", memo{}, ""},
+		"full":                {string(b), full, ""},
+		"empty":               {"{}", memo{}, ""},
+		"parts are null":      {`{"format":1,"health":null,"agent":null}`, memo{Format: 1}, ""},
+		"no JSON":             {"x", memo{}, "invalid character"},
+		"newer":               {change(`"format":1`, `"format":2`), memo{}, "format 2 is not known"},
+		"health not readable": {change(`"starts":2`, `"starts":"2"`), noHealth, "record of health"},
+		"health out of range": {change(`"starts":2`, `"starts":99`), clamped, ""},
+		"trial of no copy":    {change(`"copy":"b"`, `"copy":"c"`), noAgent, `trial of copy "c"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseMemo([]byte(c.text))
+			if !reflect.DeepEqual(got, c.want) {
+				t.Errorf("parseMemo(%s) = %+v, want %+v", c.text, got, c.want)
+			}
+			if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("parseMemo(%s): error %v, want a line with %q", c.text, err, c.err)
+			}
+		})
+	}
+}
+
+// FuzzParseMemo: what the journal holds never stops the agent, and what it read it can write and read again.
+func FuzzParseMemo(f *testing.F) {
+	full := fullMemo()
+	seed, err := json.Marshal(&full)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseMemo(b)
+		chainload.Plan(m.Health, chainload.Seen{Version: "1", Previous: "2"})
+		m.Agent.Judge(&selfboot.Status{Running: selfboot.A})
+		if err != nil {
+			return
+		}
+		out, err := json.Marshal(&m)
+		if err != nil {
+			t.Fatalf("%s was read as %+v, which cannot be written: %v", b, m, err)
+		}
+		if _, err := parseMemo(out); err != nil {
+			t.Fatalf("%s was read and written as %s, which cannot be read: %v", b, out, err)
+		}
+	})
+}
