@@ -153,6 +153,13 @@ func TestParseKernel(t *testing.T) {
 	if len(o.Net.Servers) != 1 || o.Net.Servers[0] != "http://10.0.0.1" || o.Net.Static == nil || !o.Shell || o.Disk != "/dev/sdb" {
 		t.Errorf("parseKernel gives %+v", o)
 	}
+	var quiet Options
+	if err := quiet.parseKernel("# the media's config: troy.shell troy.unsigned\ntroy.port=eth0 # troy.disk=/dev/sdb\n"); err != nil {
+		t.Fatal(err)
+	}
+	if quiet.Shell || quiet.Unsigned || quiet.Disk != "" || len(quiet.Net.Interfaces) != 1 {
+		t.Errorf("parseKernel takes words of comments: %+v", quiet)
+	}
 	if err := o.parseKernel("troy.ip=nonsense"); err == nil {
 		t.Error("parseKernel takes an address that is none")
 	}

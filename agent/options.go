@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/kernelargs"
 	"troy/netfetch"
 )
 
@@ -47,12 +48,12 @@ func (o *Options) Arguments(out io.Writer) string {
 // parseKernel takes the troy.* words of a kernel command line. Other words are for others.
 func (o *Options) parseKernel(cmdline string) (err error) {
 	o.Net, err = netfetch.ParseParams(cmdline)
-	for _, word := range strings.Fields(cmdline) {
+	for _, word := range kernelargs.Words(cmdline) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
-		case "troy.disk":
+		case kernelargs.Disk:
 			o.Disk = value
-		case "troy.shell":
+		case kernelargs.Shell:
 			o.Shell = true
 		case "troy.unsigned":
 			o.Unsigned = true

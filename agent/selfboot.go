@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 
 	"troy/chainload/selfboot"
 	"troy/image"
@@ -206,20 +205,11 @@ func (a *agent) release(ctx context.Context, src *trust.Source, version string) 
 	return selfboot.NewSigned(version, files[0], files[1], files[2], files[3], ownArguments()), nil
 }
 
-// ownArguments are the kernel's arguments of this start that a copy on the ESP needs, too.
+// ownArguments are the kernel arguments of this start: a copy on the ESP may need them as well.
 func ownArguments() string {
 	b, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return "quiet"
 	}
-	return keepArguments(string(b))
-}
-
-// keepArguments drops what is of one start only: what boot loaders add, and what a person adds by hand. The rest may be what
-// this kind of machine needs to come up at all.
-func keepArguments(line string) string {
-	return strings.Join(slices.DeleteFunc(strings.Fields(line), func(word string) bool {
-		key, _, _ := strings.Cut(word, "=")
-		return slices.Contains([]string{"BOOT_IMAGE", "initrd", "troy.copy", "troy.shell", "troy.disk"}, key)
-	}), " ")
+	return string(b)
 }

@@ -16,20 +16,6 @@ import (
 	"troy/server/protocol"
 )
 
-func TestKeepArguments(t *testing.T) {
-	for line, want := range map[string]string{
-		"": "",
-		"BOOT_IMAGE=/troy/vmlinuz quiet console=ttyS0 troy.server=https://a,https://b\n": "quiet console=ttyS0 troy.server=https://a,https://b",
-		"quiet initrd=initramfs.cpio.zst troy.copy=b troy.shell troy.disk=/dev/sdb":      "quiet",
-		"quiet pci=nomsi troy.ip=10.0.0.7/24 troy.unsigned panic=30":                     "quiet pci=nomsi troy.ip=10.0.0.7/24 troy.unsigned panic=30",
-		"troy.disks=1 initrds": "troy.disks=1 initrds",
-	} {
-		if got := keepArguments(line); got != want {
-			t.Errorf("keepArguments(%q) = %q, want %q", line, got, want)
-		}
-	}
-}
-
 // A version that did not come up is tried again only when the order says so, and not in the very start that found that out.
 func TestMayTry(t *testing.T) {
 	onESP, fromStick := &selfboot.Status{Running: selfboot.A, First: selfboot.A}, &selfboot.Status{First: selfboot.A}

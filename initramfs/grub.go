@@ -3,9 +3,9 @@ package initramfs
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"troy/chainload/grub"
+	"troy/internal/kernelargs"
 )
 
 // Boot is what media with signed boot loaders start: GRUB loads kernel and
@@ -29,7 +29,6 @@ const (
 	netConfig     = "grub/grub.cfg"        // built into GRUBNet
 	cdMark        = ".disk/info"           // by which GRUBCD finds its medium
 	windowsName   = "EFI/Microsoft/Boot/bootmgfw.efi"
-	cmdlineSafe   = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._=,:/@+-"
 )
 
 func (b *Boot) loader(l Loader) ([]byte, error) {
@@ -53,7 +52,7 @@ func (b *Boot) GRUBBeside() ([]byte, error) {
 
 // payload are kernel and initramfs as they lie on the medium.
 func (b *Boot) payload() ([]File, error) {
-	if err := checkGRUBCmdline(b.Cmdline); err != nil {
+	if err := kernelargs.Check(b.Cmdline); err != nil {
 		return nil, err
 	}
 	if _, err := KernelRelease(b.Kernel); err != nil {
@@ -79,28 +78,6 @@ func (b *Boot) mediaFiles(config string) ([]File, error) {
 	return append(files, File{Name: config, Data: []byte(b.diskConfig())}, File{Name: argumentsName, Data: []byte(arguments)}), nil
 }
 
-// checkGRUBCmdline refuses what would not come out of GRUB as it went in.
-func checkGRUBCmdline(s string) error {
-	if err := checkCmdline(s); err != nil {
-		return err
-	}
-	if i := strings.IndexAny(s, `'"\`); i >= 0 {
-		return fmt.Errorf("%w: %q at byte %d: quotes and backslashes do not pass through the boot loader", ErrCmdline, s[i], i)
-	}
-	return nil
-}
-
-// grubWords quotes each word, so that GRUB takes nothing in it for its own.
-func grubWords(cmdline string) string {
-	words := strings.Fields(cmdline)
-	for i, w := range words {
-		if strings.Trim(w, cmdlineSafe) != "" {
-			words[i] = "'" + w + "'"
-		}
-	}
-	return strings.Join(words, " ")
-}
-
 // diskConfig is grub.cfg of sticks and ISO images. After a failure GRUB ends, and
 // the firmware goes on with what it starts otherwise.
 func (b *Boot) diskConfig() string {
@@ -116,7 +93,7 @@ if linux /%[2]s %[3]s $arguments; then
 		boot
 	fi
 fi
-%[5]s`, argumentsName, kernelName, grubWords(b.Cmdline), initrdName, grubFailure("the medium is damaged or incomplete: write it again"))
+%[5]s`, argumentsName, kernelName, kernelargs.ForGRUB(b.Cmdline), initrdName, grubFailure("the medium is damaged or incomplete: write it again"))
 }
 
 // arguments is the file that an admin may edit on a stick. (GRUB can lay files over an

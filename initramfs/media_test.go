@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"troy/internal/kernelargs"
 )
 
 const testCmdline = "console=ttyS0 panic=-1 quiet troy.server=http://10.0.2.2:8080/"
@@ -104,8 +105,8 @@ func TestUKIRefuses(t *testing.T) {
 		"stub not PE":       {UKIOptions{Kernel: kernel, Stub: text}, ErrStub},
 		"kernel not kernel": {UKIOptions{Kernel: text}, ErrKernel},
 		"initrd absent":     {UKIOptions{Kernel: kernel, Initrd: out}, os.ErrNotExist},
-		"cmdline too long":  {UKIOptions{Kernel: kernel, Cmdline: strings.Repeat("x", 2048)}, ErrCmdline},
-		"cmdline not ASCII": {UKIOptions{Kernel: kernel, Cmdline: "größe"}, ErrCmdline},
+		"cmdline too long":  {UKIOptions{Kernel: kernel, Cmdline: strings.Repeat("x", 2048)}, kernelargs.ErrInvalid},
+		"cmdline not ASCII": {UKIOptions{Kernel: kernel, Cmdline: "größe"}, kernelargs.ErrInvalid},
 	} {
 		c.o.Out = out
 		if err := UKI(t.Context(), &c.o); !errors.Is(err, c.want) {
@@ -292,8 +293,8 @@ func TestBootRefuses(t *testing.T) {
 		"no boot loaders":      {func(b *Boot) { b.Loaders = t.TempDir() }, ErrNoLoader},
 		"kernel not kernel":    {func(b *Boot) { b.Kernel = b.Initrd }, ErrKernel},
 		"initrd absent":        {func(b *Boot) { b.Initrd += "x" }, os.ErrNotExist},
-		"quote in arguments":   {func(b *Boot) { b.Cmdline = "a='b c'" }, ErrCmdline},
-		"newline in arguments": {func(b *Boot) { b.Cmdline = "a\nreboot" }, ErrCmdline},
+		"quote in arguments":   {func(b *Boot) { b.Cmdline = "a='b c'" }, kernelargs.ErrInvalid},
+		"newline in arguments": {func(b *Boot) { b.Cmdline = "a\nreboot" }, kernelargs.ErrInvalid},
 	} {
 		b, out := smallBoot(t), filepath.Join(t.TempDir(), "out")
 		c.change(b)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"troy/internal/kernelargs"
 )
 
 // NetOptions say what a tree for network boot holds. Boot and Out are required.
@@ -88,7 +89,7 @@ func grubURL(s string) (string, error) {
 	}
 	u, err := url.Parse(s)
 	bad := err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != ""
-	if bad || strings.Trim(u.Hostname()+u.Port()+u.Path, cmdlineSafe) != "" || strings.Contains(u.Host, ",") {
+	if bad || !kernelargs.Plain(u.Hostname()+u.Port()+u.Path) || strings.Contains(u.Host, ",") {
 		return "", fmt.Errorf("%w: %.100q", ErrURL, s)
 	}
 	if ip := net.ParseIP(u.Hostname()); ip != nil && ip.To4() == nil {
@@ -118,7 +119,7 @@ for from in %[1]s; do
 		fi
 	fi
 done
-%[5]s`, places, kernelName, grubWords(b.Cmdline), initrdName, grubFailure("the boot server does not have it (see above)"))
+%[5]s`, places, kernelName, kernelargs.ForGRUB(b.Cmdline), initrdName, grubFailure("the boot server does not have it (see above)"))
 }
 
 // ipxe is the script for iPXE. Its paths are relative to where the script came from.

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"troy/internal/kernelargs"
 )
 
 // DefaultStub is where Debian's systemd-boot-efi puts the stub.
@@ -24,14 +24,8 @@ type UKIOptions struct {
 	Out     string // the file to write
 }
 
-// Errors of [UKI].
-var (
-	ErrStub    = errors.New("not a usable EFI stub")
-	ErrCmdline = errors.New("kernel command line not usable")
-)
-
-// maxCmdline is COMMAND_LINE_SIZE of x86 less the final NUL.
-const maxCmdline = 2047
+// ErrStub says that systemd's stub, or what was found in its place, cannot be used.
+var ErrStub = errors.New("not a usable EFI stub")
 
 // UKI writes one EFI program that holds kernel, initramfs and command line: what
 // firmware can start without any configuration, from the removable media path
@@ -39,7 +33,7 @@ const maxCmdline = 2047
 // https://uapi-group.org/specifications/specs/unified_kernel_image/ says. The
 // result is not signed. The same input gives the same bytes.
 func UKI(ctx context.Context, o *UKIOptions) error {
-	if err := checkCmdline(o.Cmdline); err != nil {
+	if err := kernelargs.Check(o.Cmdline); err != nil {
 		return err
 	}
 	release, err := KernelRelease(o.Kernel)
@@ -76,16 +70,6 @@ func UKI(ctx context.Context, o *UKIOptions) error {
 		return fmt.Errorf("EFI stub %s: %w", path, err)
 	}
 	return replaceFile(o.Out, func(w io.Writer) error { _, err := w.Write(image); return err })
-}
-
-func checkCmdline(s string) error {
-	if len(s) > maxCmdline {
-		return fmt.Errorf("%w: %d bytes, the kernel takes %d", ErrCmdline, len(s), maxCmdline)
-	}
-	if i := strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
-		return fmt.Errorf("%w: not printable ASCII at byte %d", ErrCmdline, i)
-	}
-	return nil
 }
 
 // section is a section to be added to a PE image.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"troy/internal/kernelargs"
 )
 
 // Params is what the kernel command line or the media's config file says about
@@ -24,15 +26,13 @@ type Params struct {
 //	troy.port=eth0[,eth1]…
 //	troy.server=URL|HOST[:PORT][,URL|HOST[:PORT]]…
 //
-// Words are separated by white space; double quotes keep one together; a "#"
-// at the beginning of a word makes the rest of its line a comment. Other words are ignored. The
-// error names every word that is not understood and is an ErrSyntax; what was
+// What a word is, kernelargs.Words says. Other words are ignored. The error names every word that is not understood and is an ErrSyntax; what was
 // understood is returned with it.
 func ParseParams(texts ...string) (Params, error) {
 	var p Params
 	var errs []error
 	for _, text := range texts {
-		for _, word := range words(text) {
+		for _, word := range kernelargs.Words(text) {
 			key, value, _ := strings.Cut(word, "=")
 			if err := p.set(key, value); err != nil {
 				errs = append(errs, fmt.Errorf("%w: %.100q: %v", ErrSyntax, word, err))
@@ -144,39 +144,4 @@ func parseServers(value string) ([]string, error) {
 		all = append(all, u)
 	}
 	return all, nil
-}
-
-// words splits like the kernel does, with comments for files.
-func words(text string) []string {
-	var all []string
-	for line := range strings.Lines(text) {
-		all = append(all, lineWords(line)...)
-	}
-	return all
-}
-
-func lineWords(line string) []string {
-	var all []string
-	var word strings.Builder
-	quoted := false
-	end := func() {
-		if word.Len() > 0 {
-			all = append(all, word.String())
-			word.Reset()
-		}
-	}
-	for _, r := range line {
-		switch {
-		case r == '"':
-			quoted = !quoted
-		case !quoted && strings.ContainsRune(" \t\r\n\x00", r):
-			end()
-		case !quoted && r == '#' && word.Len() == 0:
-			return all
-		default:
-			word.WriteRune(r)
-		}
-	}
-	end()
-	return all
 }

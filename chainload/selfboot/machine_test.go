@@ -136,7 +136,7 @@ func (m *machine) grub(t testing.TB, shim, path string) string {
 			return m.grub(t, m.find("EFI/Troy/"+next+"/"+ShimName), path)
 		}
 	}
-	if !strings.Contains(string(config), "'troy.copy="+c+"'") {
+	if !strings.Contains(string(config), " troy.copy="+c+"; then") {
 		t.Errorf("configuration of copy %s:\n%s", c, config)
 	}
 	m.Cmdline = "quiet troy.copy=" + c

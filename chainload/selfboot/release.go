@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"troy/chainload/grub"
+	"troy/internal/kernelargs"
 
 	"github.com/u-root/mkuimage/cpio"
 )
@@ -65,7 +66,7 @@ type Release struct {
 type GRUB struct {
 	Kernel  string // names of files of the release
 	Initrd  string
-	Cmdline string // kernel arguments; troy.copy= is added
+	Cmdline string // kernel arguments, such as those of the running kernel (kernelargs.Keep); troy.copy= is added
 	// Site are the admin's files, such as config and ca.pem. They are laid over the
 	// initramfs as /etc/troy/NAME, by an archive of their own beside it.
 	Site []SiteFile
@@ -193,24 +194,12 @@ func (g *GRUB) config(c Copy) ([]byte, error) {
 	if len(g.Site) > 0 {
 		site = ` "$here/` + siteName + `"`
 	}
-	var args []string
-	for _, word := range append(without(strings.Fields(g.Cmdline)), "troy.copy="+string(c)) {
-		if strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`'"\`, r) }) {
-			return nil, fmt.Errorf("kernel argument %.80q has characters that GRUB would change", word)
-		}
-		args = append(args, "'"+word+"'")
+	args := strings.TrimSpace(kernelargs.Keep(g.Cmdline) + " " + kernelargs.Copy + "=" + string(c))
+	if err := kernelargs.Check(args); err != nil {
+		return nil, err
 	}
 	return []byte(strings.NewReplacer("COPY", string(c), "OTHER", string(c.other()), "KERNEL", g.Kernel, "INITRD", g.Initrd,
-		"SITE", site, "ARGS", strings.Join(args, " ")).Replace(grubConfig)), nil
-}
-
-// without drops what boot loaders added to the command line of a running kernel,
-// so that /proc/cmdline may be handed on.
-func without(words []string) []string {
-	return slices.DeleteFunc(words, func(w string) bool {
-		key, _, ok := strings.Cut(w, "=")
-		return ok && (key == "BOOT_IMAGE" || key == "initrd" || key == "troy.copy")
-	})
+		"SITE", site, "ARGS", kernelargs.ForGRUB(args)).Replace(grubConfig)), nil
 }
 
 // grubConfig starts what grubenv names, once, else the agent; and Windows when

@@ -119,7 +119,7 @@ func TestConfig(t *testing.T) {
 	m.install(t, r)
 	b, err := os.ReadFile(m.find("EFI/Troy/a/" + configName))
 	must(t, err)
-	want := `linux "$here/vmlinuz" 'console=ttyS0' 'troy.server=https://[fd00::1]:8443/?a=$b&c#d' 'troy.copy=a'; then`
+	want := `linux "$here/vmlinuz" console=ttyS0 'troy.server=https://[fd00::1]:8443/?a=$b&c#d' troy.copy=a; then`
 	if !strings.Contains(string(b), `initrd "$here/initramfs.zst" "$here/site.cpio"; then`) {
 		t.Errorf("%s", b)
 	}

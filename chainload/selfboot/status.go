@@ -17,6 +17,7 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
+	"troy/internal/kernelargs"
 )
 
 // Copy is one of the two copies of the agent on the ESP; empty is none.
@@ -243,10 +244,8 @@ func (o *Options) cmdlineCopy() Copy {
 		b, _ := os.ReadFile("/proc/cmdline") // without /proc BootCurrent has to do
 		line = string(b)
 	}
-	for _, word := range strings.Fields(line) {
-		if c, ok := strings.CutPrefix(word, "troy.copy="); ok && (Copy(c) == A || Copy(c) == B) {
-			return Copy(c)
-		}
+	if c, _ := kernelargs.Value(line, kernelargs.Copy); Copy(c) == A || Copy(c) == B {
+		return Copy(c)
 	}
 	return ""
 }

@@ -17,6 +17,7 @@ import (
 
 	"troy/image/trust"
 	"troy/initramfs"
+	"troy/internal/kernelargs"
 	"troy/netfetch"
 )
 
@@ -142,7 +143,7 @@ func (m *mediaConfig) words() (string, error) {
 		lines = append(lines, "troy.unsigned")
 	}
 	for _, w := range m.Arguments {
-		if !strings.HasPrefix(w, "troy.") || strings.ContainsAny(w, " \t\r\n\"\x00") {
+		if !strings.HasPrefix(w, "troy.") || strings.Contains(w, " ") || kernelargs.Check(w) != nil {
 			return "", fmt.Errorf("%q is no argument for the agent: want one word that begins with troy., such as troy.port=eth0", w)
 		}
 		lines = append(lines, w)
