@@ -12,6 +12,8 @@ import (
 	"troy/chainload/selfboot"
 	"troy/image"
 	"troy/image/trust"
+	"troy/internal/digest"
+	"troy/internal/release"
 	"troy/server/protocol"
 )
 
@@ -101,14 +103,14 @@ func (a *agent) bringAgent(ctx context.Context, order *protocol.Order) (restart 
 	if err != nil {
 		return false, err
 	}
-	release, err := a.release(ctx, src, order.Agent)
+	r, err := a.release(ctx, src, order.Agent)
 	if err != nil {
 		return false, err
 	}
 	if st.Running == "" {
-		return false, a.install(ctx, o, state, release)
+		return false, a.install(ctx, o, state, r)
 	}
-	return a.update(ctx, o, state, release)
+	return a.update(ctx, o, state, r)
 }
 
 // holds says whether a copy is whole and of that version.
@@ -134,21 +136,21 @@ func (a *agent) mayTry(st *selfboot.Status, order *protocol.Order) (selfboot.Sta
 }
 
 // install brings the first copy to the ESP.
-func (a *agent) install(ctx context.Context, o *selfboot.Options, s selfboot.State, release *selfboot.Release) error {
-	r, err := selfboot.Install(ctx, o, release)
+func (a *agent) install(ctx context.Context, o *selfboot.Options, s selfboot.State, r *selfboot.Release) error {
+	done, err := selfboot.Install(ctx, o, r)
 	if err != nil {
 		return err
 	}
-	a.own.entry = &r.Entry
-	a.say("agent: %s is on this machine's own disk, copy %s; it starts without stick or network from now on", release.Version, r.Copy)
+	a.own.entry = &done.Entry
+	a.say("agent: %s is on this machine's own disk, copy %s; it starts without stick or network from now on", r.Version, done.Copy)
 	s.Trial = nil // whatever was tried is not what starts
 	a.keepState(s)
 	return nil
 }
 
 // update brings a newer release to the copy that does not run, and makes the next start its trial.
-func (a *agent) update(ctx context.Context, o *selfboot.Options, s selfboot.State, release *selfboot.Release) (restart bool, err error) {
-	next, err := selfboot.Update(ctx, o, s, release)
+func (a *agent) update(ctx context.Context, o *selfboot.Options, s selfboot.State, r *selfboot.Release) (restart bool, err error) {
+	next, err := selfboot.Update(ctx, o, s, r)
 	if err != nil {
 		return false, err
 	}
@@ -163,46 +165,40 @@ func (a *agent) update(ctx context.Context, o *selfboot.Options, s selfboot.Stat
 		a.keepState(before) // it is not the release that failed
 		return false, err
 	}
-	a.say("agent: %s is tried at the next start, by %s", release.Version, method)
+	a.say("agent: %s is tried at the next start, by %s", r.Version, method)
 	return true, nil
 }
 
-// Names of the boot files in a release, as `troy media` calls them.
-var releaseFiles = struct{ shim, grub, kernel, initrd, uki string }{"shimx64.efi", "grubx64.efi", "vmlinuz", "initramfs.cpio.zst", "troy.efi"}
-
 // release fetches a signed release of the agent into memory.
 func (a *agent) release(ctx context.Context, src *trust.Source, version string) (*selfboot.Release, error) {
-	r, err := src.AgentRelease(ctx)
+	have, err := src.AgentRelease(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if r.Version != version {
-		return nil, fmt.Errorf("%w: release %s of the agent was ordered, the store has %s", image.ErrNotFound, version, r.Version)
+	if have.Version != version {
+		return nil, fmt.Errorf("%w: release %s of the agent was ordered, the store has %s", image.ErrNotFound, version, have.Version)
 	}
-	fetch := func(name string) (selfboot.File, error) {
-		f := r.File(name)
+	names := release.Signed()
+	if have.File(release.Shim) == nil {
+		names = []string{release.UKI}
+	}
+	content := map[string][]byte{}
+	r := &selfboot.Release{Release: release.Release{Version: version}, Cmdline: ownArguments(), Open: func(name string) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content[name])), nil
+	}}
+	for _, name := range names {
+		f := have.File(name)
 		if f == nil {
-			return selfboot.File{}, fmt.Errorf("%w: release %s of the agent has no %s", image.ErrNotFound, version, name)
+			return nil, fmt.Errorf("%w: release %s of the agent has no %s", image.ErrNotFound, version, name)
 		}
 		var b bytes.Buffer
-		if err := src.Fetch(ctx, r.Path(name), &b); err != nil {
-			return selfboot.File{}, err
-		}
-		return selfboot.File{Name: name, Size: f.Size, SHA256: selfboot.Hash(f.SHA256), Open: func() (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(b.Bytes())), nil
-		}}, nil
-	}
-	if r.File(releaseFiles.shim) == nil {
-		uki, err := fetch(releaseFiles.uki)
-		return selfboot.NewUKI(version, uki), err
-	}
-	var files [4]selfboot.File
-	for i, name := range []string{releaseFiles.shim, releaseFiles.grub, releaseFiles.kernel, releaseFiles.initrd} {
-		if files[i], err = fetch(name); err != nil {
+		if err := src.Fetch(ctx, have.Path(name), &b); err != nil {
 			return nil, err
 		}
+		content[name] = b.Bytes()
+		r.Files = append(r.Files, release.File{Name: name, Size: f.Size, SHA256: digest.Sum(f.SHA256)})
 	}
-	return selfboot.NewSigned(version, files[0], files[1], files[2], files[3], ownArguments()), nil
+	return r, nil
 }
 
 // ownArguments are the kernel arguments of this start: a copy on the ESP may need them as well.

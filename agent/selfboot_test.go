@@ -13,6 +13,7 @@ import (
 	"troy/chainload/selfboot"
 	"troy/image"
 	"troy/image/trust"
+	"troy/internal/release"
 	"troy/server/protocol"
 )
 
@@ -93,8 +94,8 @@ func TestRelease(t *testing.T) {
 		start   string
 		want    error
 	}{
-		"signed loaders": {files: signed, version: "7", start: selfboot.ShimName},
-		"UKI":            {files: map[string]string{"troy.efi": "uki"}, version: "7", start: selfboot.UKIName},
+		"signed loaders": {files: signed, version: "7", start: release.Shim},
+		"UKI":            {files: map[string]string{"troy.efi": "uki"}, version: "7", start: release.UKI},
 		"another":        {files: signed, version: "8", want: image.ErrNotFound},
 		"incomplete":     {files: map[string]string{"shimx64.efi": "shim", "vmlinuz": "kernel"}, version: "7", want: image.ErrNotFound},
 		"changed":        {files: signed, version: "7", damage: "vmlinuz", want: trust.ErrContent},
@@ -121,22 +122,22 @@ func TestRelease(t *testing.T) {
 				return
 			}
 			b.must(err)
-			if r.Version != "7" || r.Start != c.start || len(r.Files) != len(c.files) {
+			if r.Version != "7" || r.File(c.start) == nil || len(r.Files) != len(c.files) {
 				t.Errorf("%+v", r)
 			}
 			have := map[string]string{}
 			for _, f := range r.Files {
 				for range 2 { // it is read more than once
-					in, err := f.Open()
+					in, err := r.Open(f.Name)
 					b.must(err)
 					text, err := io.ReadAll(in)
 					b.must(err)
 					have[f.Name] = string(text)
 				}
 			}
-			want := map[string]string{selfboot.UKIName: "uki"}
-			if c.start == selfboot.ShimName {
-				want = map[string]string{selfboot.ShimName: "shim", selfboot.GRUBName: "grub", selfboot.KernelName: "kernel", selfboot.InitrdName: "initramfs"}
+			want := map[string]string{release.UKI: "uki"}
+			if c.start == release.Shim {
+				want = map[string]string{release.Shim: "shim", release.GRUB: "grub", release.Kernel: "kernel", release.Initrd: "initramfs"}
 			}
 			if !maps.Equal(have, want) {
 				t.Errorf("files %v, want %v", have, want)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"troy/internal/release"
 )
 
 // Agent writes the folder that is published as a release of the agent, with which
@@ -45,7 +46,7 @@ func Agent(boot *Boot, uki, out string) error {
 
 // agentNames are all that a release may hold.
 func agentNames() []string {
-	return []string{"shimx64.efi", "grubx64.efi", path.Base(kernelName), path.Base(initrdName), "troy.efi"}
+	return append(release.Signed(), release.UKI)
 }
 
 func agentFiles(boot *Boot, uki string) ([]File, error) {
@@ -54,7 +55,7 @@ func agentFiles(boot *Boot, uki string) ([]File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("boot image: %w", err)
 		}
-		return []File{{Name: "troy.efi", Data: data}}, nil
+		return []File{{Name: release.UKI, Data: data}}, nil
 	}
 	files, err := boot.payload()
 	if err != nil {
@@ -68,5 +69,5 @@ func agentFiles(boot *Boot, uki string) ([]File, error) {
 		return nil, err
 	}
 	beside, err := boot.GRUBBeside()
-	return append(files, File{Name: "shimx64.efi", Data: shim}, File{Name: "grubx64.efi", Data: beside}), err
+	return append(files, File{Name: release.Shim, Data: shim}, File{Name: release.GRUB, Data: beside}), err
 }

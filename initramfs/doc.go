@@ -79,7 +79,7 @@
 //   - The UKI is not signed: with Secure Boot on it does not start. Neither does iPXE.
 //   - Debian's signed GRUB looks for its configuration at fixed places: \EFI\debian\grub.cfg of the stick,
 //     /grub/grub.cfg at the top of the TFTP server. The tree of [Net] cannot lie in a folder of a TFTP server.
-//   - Kernel arguments with quotes or backslashes are refused for media with GRUB.
+//   - Kernel arguments with quotes or backslashes are refused: GRUB does not hand them on as they are.
 //   - Revocation lists (SBAT, dbx) may one day refuse the shim and GRUB on old media: make new ones.
 //   - No firmware files are carried. Of the chips served, some wired Realtek ones
 //     work without but slower to link; Wi-Fi is not served at all.

@@ -6,6 +6,7 @@ import (
 
 	"troy/chainload/grub"
 	"troy/internal/kernelargs"
+	"troy/internal/release"
 )
 
 // Boot is what media with signed boot loaders start: GRUB loads kernel and
@@ -17,17 +18,13 @@ type Boot struct {
 	Cmdline string // kernel command line; printable ASCII without quotes
 }
 
-// Names on every medium of a [Boot].
+// Names on the media of a [Boot]; package release has those of the boot files.
 const (
-	mediaDir      = "troy"
-	kernelName    = mediaDir + "/vmlinuz"
-	initrdName    = mediaDir + "/initramfs.cpio.zst"
-	argumentsName = mediaDir + "/arguments.cfg"
-	loaderName    = "EFI/BOOT/grubx64.efi" // what shim starts
-	grubConfig    = "EFI/debian/grub.cfg"  // built into GRUBDisk
-	cdConfig      = "boot/grub/grub.cfg"   // built into GRUBCD
-	netConfig     = "grub/grub.cfg"        // built into GRUBNet
-	cdMark        = ".disk/info"           // by which GRUBCD finds its medium
+	argumentsName = "troy/arguments.cfg"
+	loaderName    = "EFI/BOOT/" + release.GRUB // what shim starts
+	grubConfig    = "EFI/debian/grub.cfg"      // built into GRUBDisk
+	cdConfig      = "boot/grub/grub.cfg"       // built into GRUBCD
+	cdMark        = ".disk/info"               // by which GRUBCD finds its medium
 	windowsName   = "EFI/Microsoft/Boot/bootmgfw.efi"
 )
 
@@ -66,7 +63,7 @@ func (b *Boot) payload() ([]File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
-	return []File{{Name: kernelName, Data: kernel}, {Name: initrdName, Data: initrd}}, nil
+	return []File{{Name: release.MediaKernel, Data: kernel}, {Name: release.MediaInitrd, Data: initrd}}, nil
 }
 
 // mediaFiles are all files of a medium but the boot loaders.
@@ -93,7 +90,7 @@ if linux /%[2]s %[3]s $arguments; then
 		boot
 	fi
 fi
-%[5]s`, argumentsName, kernelName, kernelargs.ForGRUB(b.Cmdline), initrdName, grubFailure("the medium is damaged or incomplete: write it again"))
+%[5]s`, argumentsName, release.MediaKernel, kernelargs.ForGRUB(b.Cmdline), release.MediaInitrd, grubFailure("the medium is damaged or incomplete: write it again"))
 }
 
 // arguments is the file that an admin may edit on a stick. (GRUB can lay files over an

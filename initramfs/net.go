@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"troy/internal/kernelargs"
+	"troy/internal/release"
 )
 
 // NetOptions say what a tree for network boot holds. Boot and Out are required.
@@ -59,17 +60,17 @@ func (o *NetOptions) files() ([]File, error) {
 		return nil, err
 	}
 	files = append(files,
-		File{Name: netConfig, Data: []byte(o.Boot.netConfig(device))},
-		File{Name: "boot.ipxe", Data: []byte(o.Boot.ipxe())},
-		File{Name: "dnsmasq.conf", Data: []byte(dhcpConfig)})
-	for name, l := range map[string]Loader{"shimx64.efi": Shim, "grubx64.efi": GRUBNet, "snponly.efi": IPXE} {
+		File{Name: release.NetConfig, Data: []byte(o.Boot.netConfig(device))},
+		File{Name: release.IPXEScript, Data: []byte(o.Boot.ipxe())},
+		File{Name: release.DHCPConfig, Data: []byte(dhcpConfig)})
+	for name, l := range map[string]Loader{release.Shim: Shim, release.GRUB: GRUBNet, release.IPXE: IPXE} {
 		data, err := o.Boot.loader(l)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, File{Name: name, Data: data})
 	}
-	for name, from := range map[string]string{"troy.efi": o.UKI, "troy.iso": o.ISO} {
+	for name, from := range map[string]string{release.UKI: o.UKI, release.ISO: o.ISO} {
 		if from == "" {
 			continue
 		}
@@ -119,7 +120,7 @@ for from in %[1]s; do
 		fi
 	fi
 done
-%[5]s`, places, kernelName, kernelargs.ForGRUB(b.Cmdline), initrdName, grubFailure("the boot server does not have it (see above)"))
+%[5]s`, places, release.MediaKernel, kernelargs.ForGRUB(b.Cmdline), release.MediaInitrd, grubFailure("the boot server does not have it (see above)"))
 }
 
 // ipxe is the script for iPXE. Its paths are relative to where the script came from.
@@ -127,7 +128,7 @@ func (b *Boot) ipxe() string {
 	return fmt.Sprintf(`#!ipxe
 # Troy by network
 iseq ${platform} efi || goto bios
-kernel %[1]s %[2]s initrd=initramfs.cpio.zst || goto failed
+kernel %[1]s %[2]s initrd=%[4]s || goto failed
 initrd %[3]s || goto failed
 boot || goto failed
 :bios
@@ -139,7 +140,7 @@ echo Troy: the boot server does not have it (see above). No disk was touched.
 echo What this machine starts otherwise comes in 10 seconds.
 sleep 10
 exit 1
-`, kernelName, b.Cmdline, initrdName)
+`, release.MediaKernel, b.Cmdline, release.MediaInitrd, release.Initrd)
 }
 
 // dhcpConfig is what a DHCP server has to say, in the words of dnsmasq.
@@ -148,15 +149,15 @@ const dhcpConfig = `# For the DHCP server of the site, in dnsmasq's words. SERVE
 # UEFI PXE. Shim and GRUB start with Secure Boot on and off.
 dhcp-match=set:pxe,option:client-arch,7
 dhcp-match=set:pxe,option:client-arch,9
-dhcp-boot=tag:pxe,shimx64.efi,,SERVER
+dhcp-boot=tag:pxe,` + release.Shim + `,,SERVER
 
 # Or iPXE in their place, for machines with Secure Boot off: instead of the dhcp-boot above
 #dhcp-userclass=set:ipxe,iPXE
-#dhcp-boot=tag:pxe,tag:!ipxe,snponly.efi,,SERVER
-#dhcp-boot=tag:ipxe,http://SERVER/boot.ipxe
+#dhcp-boot=tag:pxe,tag:!ipxe,` + release.IPXE + `,,SERVER
+#dhcp-boot=tag:ipxe,http://SERVER/` + release.IPXEScript + `
 
-# UEFI HTTP boot: troy.efi with Secure Boot off, troy.iso with Secure Boot on or off.
+# UEFI HTTP boot: ` + release.UKI + ` with Secure Boot off, ` + release.ISO + ` with Secure Boot on or off.
 dhcp-match=set:http,option:client-arch,16
 dhcp-option-force=tag:http,60,HTTPClient
-dhcp-boot=tag:http,http://SERVER/troy.efi
+dhcp-boot=tag:http,http://SERVER/` + release.UKI + `
 `

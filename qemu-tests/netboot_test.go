@@ -9,6 +9,7 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/initramfs"
+	"troy/internal/release"
 	"troy/internal/testing/testlab"
 	"troy/server/netboot"
 	"troy/server/protocol"
@@ -101,7 +102,7 @@ func TestServeBoot(t *testing.T) {
 		}
 		b.lab.Net.Close()
 	})
-	pxe := []string{netboot.FileShim, netboot.FileIPXE}
+	pxe := []string{release.Shim, release.IPXE}
 	t.Run("PXE with Secure Boot", func(t *testing.T) { b.deploys(t, true, nil, []string{"--shim"}, "Troy: loading from") })
 	t.Run("HTTP with Secure Boot", func(t *testing.T) { b.deploys(t, true, pxe, []string{"--shim"}, "Troy: loading from this medium") })
 	t.Run("HTTP", func(t *testing.T) { b.deploys(t, false, pxe, nil) })

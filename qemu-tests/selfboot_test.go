@@ -19,6 +19,7 @@ import (
 	"troy/chainload/selfboot"
 	"troy/diskwriter/blockdev"
 	"troy/initramfs"
+	"troy/internal/release"
 	"troy/internal/testing/guest"
 	"troy/internal/testing/testlab"
 	"troy/internal/testing/vm"
@@ -65,8 +66,8 @@ func newESPMachine(t *testing.T, mode string, secure bool) *espMachine {
 	}
 	fill(t, disk, espMiB, signedFiles(t, "EFI/Microsoft/Boot", "bootmgfw.efi", fmt.Sprintf("echo %q\nhalt\n", windowsStarted), nil))
 	fill(t, stick, 100, signedFiles(t, "EFI/BOOT", "BOOTX64.EFI",
-		"linux ($root)/vmlinuz console=ttyS0 quiet panic=-1 probe="+mode+"\ninitrd ($root)/initramfs.zst\nboot\n",
-		map[string]string{"vmlinuz": os.Getenv("KERNEL"), "initramfs.zst": m.probe}))
+		"linux ($root)/vmlinuz console=ttyS0 quiet panic=-1 probe="+mode+"\ninitrd ($root)/"+release.Initrd+"\nboot\n",
+		map[string]string{"vmlinuz": os.Getenv("KERNEL"), release.Initrd: m.probe}))
 	return m
 }
 
@@ -195,10 +196,8 @@ func TestSelfbootSecure(t *testing.T) {
 		`PROBE: install: firmware \{Kind:uefi SecureBoot:true SetupMode:false\} <nil>, runs "", first "", a "", b ""`,
 		`PROBE: installed: copy a, written true, entry created true, order changed true`,
 		`PROBE: update: .*, runs "a", first "a", a "1", b ""`,
-		`PROBE: update: config "site of 1" <nil>`,
 		`PROBE: trial of 2 in copy b by BootNext`,
 		`PROBE: confirm: .*, runs "b", first "a", a "1", b "2"`,
-		`PROBE: confirm: config "site of 2" <nil>`,
 		`PROBE: confirm: trial: on trial`,
 		`PROBE: confirmed: first "b"`,
 		`PROBE: hand-off by BootNext`,

@@ -21,8 +21,7 @@
 //	Boot#### "Troy"       \EFI\Troy\a\shimx64.efi    the first of BootOrder
 //	Boot#### "Troy (B)"   \EFI\Troy\b\shimx64.efi
 //	shim                  starts grubx64.efi beside itself
-//	GRUB                  reads grub.cfg beside itself, starts vmlinuz with initramfs.zst
-//	                      and, laid over it, site.cpio with the admin's files in /etc/troy
+//	GRUB                  reads grub.cfg beside itself, starts vmlinuz with initramfs.cpio.zst
 //
 // The same way serves machines with Secure Boot on and off; no key is enrolled.
 // GRUB has to be a build of Debian's that reads grub.cfg from the directory it was
@@ -30,7 +29,7 @@
 // before that looks for \boot\grub on the ESP and for /.disk/info on all disks; of
 // 2.12 the one for disks, grubx64.efi.signed. The other builds read a file that
 // belongs to others, or end in a prompt; they are refused. A
-// release may also be a UKI (NewUKI), which the firmware starts itself.
+// release may also be a UKI, which the firmware starts itself.
 //
 // The kernel is given troy.copy=a or b: that is how the agent knows which copy
 // runs. Media do not have that word. BootCurrent serves for a UKI only.
@@ -39,8 +38,8 @@
 //
 //	\EFI\Troy\a\, b\           the files of a release, grub.cfg, manifest.json
 //	\EFI\Troy\grubenv          GRUB's environment block, 1024 bytes
-//	manifest.json              one line of JSON (format, version, start, files with size
-//	                           and SHA-256), one line with the SHA-256 of the first
+//	manifest.json              one line of JSON (format, version, files with size and
+//	                           SHA-256), one line with the SHA-256 of the first
 //
 // next_entry in grubenv orders GRUB to start something else once: "windows"
 // (chainload.ByGRUB), or the other copy. GRUB forgets the order before it

@@ -38,7 +38,7 @@ func Install(ctx context.Context, o *Options, r *Release) (*Result, error) {
 	if res.Copy, res.Written, err = o.put(ctx, vars, r, installInto); err != nil {
 		return nil, err
 	}
-	res.Entry, res.EntryCreated, err = o.ensureEntry(vars, res.Copy, r.Start)
+	res.Entry, res.EntryCreated, err = o.ensureEntry(vars, res.Copy, startOf(&r.Release))
 	if err == nil {
 		res.OrderChanged, err = efiboot.PutFirst(vars, res.Entry)
 	}

@@ -1,6 +1,9 @@
 package selfboot
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -13,6 +16,7 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/release"
 	"troy/internal/testing/efitest"
 	"troy/vhdx"
 )
@@ -107,7 +111,7 @@ func (m *machine) boot(t testing.TB) string {
 		}
 		m.fw.Vars["BootCurrent"] = efitest.Words(n)
 		m.Cmdline = "quiet"
-		if strings.HasSuffix(path, ShimName) {
+		if strings.HasSuffix(path, release.Shim) {
 			return m.grub(t, file, path)
 		}
 		return path
@@ -132,8 +136,8 @@ func (m *machine) grub(t testing.TB, shim, path string) string {
 		must(t, err)
 		must(t, os.WriteFile(env, block, 0o600))
 		if next != c && next != grubenv.Windows {
-			path = `\EFI\Troy\` + next + `\` + ShimName
-			return m.grub(t, m.find("EFI/Troy/"+next+"/"+ShimName), path)
+			path = `\EFI\Troy\` + next + `\` + release.Shim
+			return m.grub(t, m.find("EFI/Troy/"+next+"/"+release.Shim), path)
 		}
 	}
 	if !strings.Contains(string(config), " troy.copy="+c+"; then") {
@@ -155,16 +159,31 @@ func (m *machine) find(name string) string {
 	return found
 }
 
-// release is a release with random content of the sizes of real ones, scaled down.
-func release(version string) *Release {
+// newRelease is a release with random content of the sizes of real ones, scaled down.
+func newRelease(version string) *Release {
 	seed := [32]byte{}
 	copy(seed[:], version)
 	rng := rand.NewChaCha8(seed)
-	file := func(n int) File {
+	file := func(n int) []byte {
 		b := make([]byte, n)
 		rng.Read(b)
-		return BytesFile("x", b)
+		return b
 	}
-	grub := BytesFile("gcdx64.efi.signed", []byte("\x00source $cmdpath/grub.cfg"+version))
-	return NewSigned(version, file(10_000), grub, file(120_000), file(65_536), "console=ttyS0 troy.server=https://[fd00::1]:8443/?a=$b&c#d troy.copy=b BOOT_IMAGE=/vmlinuz")
+	r := inMemory(version, map[string][]byte{
+		release.Shim: file(10_000), release.Kernel: file(120_000), release.Initrd: file(65_536),
+		release.GRUB: []byte("\x00source $cmdpath/grub.cfg" + version),
+	})
+	r.Cmdline = "console=ttyS0 troy.server=https://[fd00::1]:8443/?a=$b&c#d troy.copy=b BOOT_IMAGE=/vmlinuz"
+	return r
+}
+
+// inMemory is a release of files that lie in memory.
+func inMemory(version string, files map[string][]byte) *Release {
+	r := &Release{Release: release.Release{Version: version}, Open: func(name string) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(files[name])), nil
+	}}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		r.Files = append(r.Files, release.File{Name: name, Size: int64(len(files[name])), SHA256: sha256.Sum256(files[name])})
+	}
+	return r
 }

@@ -7,9 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
-	"slices"
 	"strings"
+	"troy/internal/release"
 )
 
 // ErrManifest is the class of manifests that cannot be believed.
@@ -21,41 +20,16 @@ const manifestName = "manifest.json"
 
 // Limits of a copy.
 const (
-	maxFiles    = 32
-	maxFile     = 1 << 30  // bytes
 	maxManifest = 64 << 10 // bytes
 	maxGRUB     = 64 << 20 // bytes
 	maxVersion  = 128
 	format      = 1
 )
 
-// Hash is a SHA-256; hexadecimal in JSON.
-type Hash [sha256.Size]byte
-
-// MarshalText returns the hash in hexadecimal.
-func (h Hash) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(h[:])), nil }
-
-// UnmarshalText reads 64 hexadecimal digits.
-func (h *Hash) UnmarshalText(b []byte) error {
-	if len(b) != 2*len(h) {
-		return fmt.Errorf("a hash of %d digits", len(b))
-	}
-	_, err := hex.Decode(h[:], b)
-	return err
-}
-
-// manifest says what a copy consists of.
+// manifest says what a copy consists of: the release, and GRUB's configuration for this copy.
 type manifest struct {
-	Format  int            `json:"format"`
-	Version string         `json:"version"`
-	Start   string         `json:"start"`
-	Files   []manifestFile `json:"files"`
-}
-
-type manifestFile struct {
-	Name   string `json:"name"`
-	Size   int64  `json:"size"`
-	SHA256 Hash   `json:"sha256"`
+	Format int `json:"format"`
+	release.Release
 }
 
 // marshal returns one line of JSON and one with its hash.
@@ -96,29 +70,17 @@ func (m *manifest) check() error {
 	if m.Version == "" || len(m.Version) > maxVersion || strings.ContainsFunc(m.Version, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("version %.40q is no word of printable ASCII", m.Version)
 	}
-	if len(m.Files) > maxFiles {
-		return fmt.Errorf("%d files", len(m.Files))
+	if err := m.Release.Check(); err != nil {
+		return err
 	}
-	seen := map[string]bool{strings.ToLower(manifestName): true}
 	for _, f := range m.Files {
-		name := strings.ToLower(f.Name)
-		switch {
-		case !goodName(f.Name):
-			return fmt.Errorf("file name %.80q", f.Name)
-		case seen[name]:
-			return fmt.Errorf("two files %s", f.Name)
-		case f.Size < 0 || f.Size > maxFile:
-			return fmt.Errorf("%s of %d bytes", f.Name, f.Size)
+		// A copy is one directory, and FAT drops dots at the end of names.
+		if strings.ContainsAny(f.Name, "/") || strings.HasSuffix(f.Name, ".") || strings.EqualFold(f.Name, manifestName) {
+			return fmt.Errorf("%q cannot be the name of a file of a copy", f.Name)
 		}
-		seen[name] = true
 	}
-	if !slices.ContainsFunc(m.Files, func(f manifestFile) bool { return f.Name == m.Start }) {
-		return fmt.Errorf("%.80q is started, but no file of it", m.Start)
+	if startOf(&m.Release) == "" {
+		return fmt.Errorf("neither %s nor %s is there to be started", release.Shim, release.UKI)
 	}
 	return nil
-}
-
-// goodName tells whether a name is plain enough for FAT, GRUB and boot entries.
-func goodName(name string) bool {
-	return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`).MatchString(name) && !strings.HasSuffix(name, ".")
 }

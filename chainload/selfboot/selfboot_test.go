@@ -9,15 +9,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
-	"github.com/u-root/mkuimage/cpio"
-
 	"troy/chainload"
 	"troy/chainload/efiboot"
+	"troy/internal/release"
 	"troy/internal/testing/efitest"
 )
 
@@ -54,7 +52,7 @@ func TestInstall(t *testing.T) {
 	if s := m.inspect(t); s.Running != "" || s.First != "" || !errors.Is(s.Copies[A].Problem, ErrNoCopy) || !errors.Is(s.Copies[B].Problem, ErrNoCopy) {
 		t.Errorf("%+v", s)
 	}
-	r := m.install(t, release("1"))
+	r := m.install(t, newRelease("1"))
 	if *r != (Result{Copy: A, Entry: 2, Written: true, EntryCreated: true, OrderChanged: true}) || m.order(t) != "[2 0 1]" {
 		t.Errorf("%+v, order %s", r, m.order(t))
 	}
@@ -68,16 +66,16 @@ func TestInstall(t *testing.T) {
 	// Again, from the stick: nothing is written.
 	m.fw.Vars["BootCurrent"], m.Cmdline, m.fw.Writes = efitest.Words(1), "quiet", nil
 	before := m.files(t)
-	if r := m.install(t, release("1")); *r != (Result{Copy: A, Entry: 2}) || len(m.fw.Writes) != 0 || !maps.Equal(before, m.files(t)) {
+	if r := m.install(t, newRelease("1")); *r != (Result{Copy: A, Entry: 2}) || len(m.fw.Writes) != 0 || !maps.Equal(before, m.files(t)) {
 		t.Errorf("%+v, writes %q", r, m.fw.Writes)
 	}
 	// Windows put itself first meanwhile.
 	m.fw.Vars["BootOrder"] = efitest.Words(0, 2, 1)
-	if r := m.install(t, release("1")); *r != (Result{Copy: A, Entry: 2, OrderChanged: true}) || m.order(t) != "[2 0 1]" {
+	if r := m.install(t, newRelease("1")); *r != (Result{Copy: A, Entry: 2, OrderChanged: true}) || m.order(t) != "[2 0 1]" {
 		t.Errorf("%+v", r)
 	}
 	// Another release, from a stick: the other copy; the old one stays whole.
-	if r := m.install(t, release("2")); r.Copy != B || !r.Written || m.order(t) != "[3 2 0 1]" {
+	if r := m.install(t, newRelease("2")); r.Copy != B || !r.Written || m.order(t) != "[3 2 0 1]" {
 		t.Errorf("%+v, order %s", r, m.order(t))
 	}
 	if s := m.inspect(t); s.Copies[A].Problem != nil || s.Copies[B].Problem != nil || s.First != B {
@@ -90,45 +88,43 @@ func TestInstall(t *testing.T) {
 
 func TestInstallRepairs(t *testing.T) {
 	m := newMachine(t)
-	m.install(t, release("1"))
-	path := m.find("EFI/Troy/a/" + InitrdName)
+	m.install(t, newRelease("1"))
+	path := m.find("EFI/Troy/a/" + release.Initrd)
 	b, err := os.ReadFile(path)
 	must(t, err)
 	b[len(b)/2] ^= 1
 	must(t, os.WriteFile(path, b, 0o600))
-	if s := m.inspect(t); !errors.Is(s.Copies[A].Problem, ErrSource) || !strings.Contains(s.Copies[A].Problem.Error(), InitrdName) {
+	if s := m.inspect(t); !errors.Is(s.Copies[A].Problem, ErrSource) || !strings.Contains(s.Copies[A].Problem.Error(), release.Initrd) {
 		t.Errorf("%v", s.Copies[A].Problem)
 	}
 	// What is first is not written to, even if it is broken: the other copy is.
-	if r := m.install(t, release("1")); r.Copy != B || !r.Written || m.order(t) != "[3 2 0 1]" {
+	if r := m.install(t, newRelease("1")); r.Copy != B || !r.Written || m.order(t) != "[3 2 0 1]" {
 		t.Errorf("%+v", r)
 	}
-	must(t, os.Remove(m.find("EFI/Troy/b/"+KernelName)))
+	must(t, os.Remove(m.find("EFI/Troy/b/"+release.Kernel)))
 	if s := m.inspect(t); s.Copies[B].Problem == nil {
 		t.Error("a missing kernel is not seen")
 	}
-	if r := m.install(t, release("1")); r.Copy != A || !r.Written {
+	if r := m.install(t, newRelease("1")); r.Copy != A || !r.Written {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestConfig(t *testing.T) {
 	m := newMachine(t)
-	r := release("1")
-	r.GRUB.Site = []SiteFile{{"ca.pem", []byte("certificate")}}
-	m.install(t, r)
+	m.install(t, newRelease("1"))
 	b, err := os.ReadFile(m.find("EFI/Troy/a/" + configName))
 	must(t, err)
 	want := `linux "$here/vmlinuz" console=ttyS0 'troy.server=https://[fd00::1]:8443/?a=$b&c#d' troy.copy=a; then`
-	if !strings.Contains(string(b), `initrd "$here/initramfs.zst" "$here/site.cpio"; then`) {
+	if !strings.Contains(string(b), `initrd "$here/initramfs.cpio.zst"; then`) {
 		t.Errorf("%s", b)
 	}
-	if !strings.Contains(string(b), want) || strings.Contains(string(b), "COPY") || strings.Contains(string(b), "OTHER") {
+	if !strings.Contains(string(b), want) || strings.Contains(string(b), "COPY") || strings.Contains(string(b), "OTHER") || strings.Contains(string(b), "SHIM") {
 		t.Errorf("%s", b)
 	}
 	for _, bad := range []string{"a'b", `a"b`, `a\b`, "a\x01", "ä"} {
-		r := release("2")
-		r.GRUB.Cmdline = bad
+		r := newRelease("2")
+		r.Cmdline = bad
 		if _, err := Install(t.Context(), m.Options, r); !errors.Is(err, ErrRelease) {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -137,7 +133,7 @@ func TestConfig(t *testing.T) {
 
 func TestUKI(t *testing.T) {
 	m := newMachine(t)
-	r := m.install(t, NewUKI("1", BytesFile("deploy.efi", []byte("MZ uki"))))
+	r := m.install(t, inMemory("1", map[string][]byte{release.UKI: []byte("MZ uki")}))
 	if path := m.boot(t); r.Copy != A || path != `\EFI\Troy\a\troy.efi` {
 		t.Errorf("%+v boots %s", r, path)
 	}
@@ -148,33 +144,37 @@ func TestUKI(t *testing.T) {
 
 // Whatever is refused leaves everything as it was.
 func TestInstallRefused(t *testing.T) {
-	broken := func(change func(f *File)) *Release {
-		r := release("9")
-		change(&r.Files[2])
+	broken := func(change func(r *Release, kernel *release.File)) *Release {
+		r := newRelease("9")
+		change(r, r.File(release.Kernel))
 		return r
 	}
 	for name, c := range map[string]struct {
 		release *Release
 		want    error
 	}{
-		"hash":       {broken(func(f *File) { f.SHA256[0]++ }), ErrSource},
-		"too short":  {broken(func(f *File) { f.Size++ }), ErrSource},
-		"too long":   {broken(func(f *File) { f.Size-- }), ErrSource},
-		"unreadable": {broken(func(f *File) { f.Open = func() (io.ReadCloser, error) { return nil, syscall.EIO } }), syscall.EIO},
-		"GRUB":       {NewSigned("9", release("9").Files[0], BytesFile("grubx64.efi.signed", []byte("normal (memdisk)/grub.cfg")), release("9").Files[2], release("9").Files[3], ""), ErrRelease},
-		"name":       {broken(func(f *File) { f.Name = "../vmlinuz" }), ErrRelease},
-		"two alike":  {broken(func(f *File) { f.Name = "SHIMX64.EFI" }), ErrRelease},
-		"manifest":   {broken(func(f *File) { f.Name = "Manifest.JSON" }), ErrRelease},
-		"no reader":  {broken(func(f *File) { f.Open = nil }), ErrRelease},
-		"negative":   {broken(func(f *File) { f.Size = -1 }), ErrRelease},
-		"version":    {release("9 9"), ErrRelease},
-		"no version": {release(""), ErrRelease},
-		"start":      {&Release{Version: "9", Start: "vmlinuz", Files: release("9").Files}, ErrRelease},
-		"no start":   {&Release{Version: "9", Start: UKIName, Files: release("9").Files}, ErrRelease},
+		"hash":       {broken(func(_ *Release, f *release.File) { f.SHA256[0]++ }), ErrSource},
+		"too short":  {broken(func(_ *Release, f *release.File) { f.Size++ }), ErrSource},
+		"too long":   {broken(func(_ *Release, f *release.File) { f.Size-- }), ErrSource},
+		"unreadable": {broken(func(r *Release, _ *release.File) { r.Open = failsAt(r, release.Kernel) }), syscall.EIO},
+		"no GRUB":    {broken(func(r *Release, _ *release.File) { r.Open = failsAt(r, release.GRUB) }), syscall.EIO},
+		"GRUB":       {broken(otherGRUB), ErrRelease},
+		"name":       {broken(func(_ *Release, f *release.File) { f.Name = "../vmlinuz" }), ErrRelease},
+		"two alike":  {broken(func(_ *Release, f *release.File) { f.Name = "SHIMX64.EFI" }), ErrRelease},
+		"manifest":   {broken(func(_ *Release, f *release.File) { f.Name = "Manifest.JSON" }), ErrRelease},
+		"no reader":  {broken(func(r *Release, _ *release.File) { r.Open = nil }), ErrRelease},
+		"negative":   {broken(func(_ *Release, f *release.File) { f.Size = -1 }), ErrRelease},
+		"empty":      {broken(func(_ *Release, f *release.File) { f.Size = 0 }), ErrRelease},
+		"version":    {newRelease("9 9"), ErrRelease},
+		"no version": {newRelease(""), ErrRelease},
+		"further":    {broken(func(r *Release, _ *release.File) { r.Files = append(r.Files, release.File{Name: "more", Size: 1}) }), ErrRelease},
+		"both kinds": {broken(func(r *Release, _ *release.File) { r.Files = append(r.Files, release.File{Name: release.UKI, Size: 1}) }), ErrRelease},
+		"no start":   {inMemory("9", map[string][]byte{release.Kernel: []byte("kernel")}), ErrRelease},
+		"nothing":    {inMemory("9", nil), ErrRelease},
 	} {
 		m := newMachine(t)
-		m.install(t, release("1"))
-		m.install(t, release("2"))
+		m.install(t, newRelease("1"))
+		m.install(t, newRelease("2"))
 		before, vars := m.files(t), maps.Clone(m.fw.Vars)
 		_, err := Install(t.Context(), m.Options, c.release)
 		if !errors.Is(err, c.want) || strings.Contains(fmt.Sprint(err), "\n") {
@@ -186,6 +186,30 @@ func TestInstallRefused(t *testing.T) {
 	}
 }
 
+// failsAt reads all but one file.
+func failsAt(r *Release, bad string) func(string) (io.ReadCloser, error) {
+	open := r.Open
+	return func(name string) (io.ReadCloser, error) {
+		if name == bad {
+			return nil, syscall.EIO
+		}
+		return open(name)
+	}
+}
+
+// otherGRUB gives the release a GRUB that reads a configuration of others.
+func otherGRUB(r *Release, _ *release.File) {
+	other := inMemory(r.Version, map[string][]byte{release.GRUB: []byte("normal (memdisk)/grub.cfg")})
+	*r.File(release.GRUB) = other.Files[0]
+	open := r.Open
+	r.Open = func(name string) (io.ReadCloser, error) {
+		if name == release.GRUB {
+			return other.Open(name)
+		}
+		return open(name)
+	}
+}
+
 func TestBadOptions(t *testing.T) {
 	m := newMachine(t)
 	for name, change := range map[string]func(o *Options){
@@ -194,14 +218,14 @@ func TestBadOptions(t *testing.T) {
 	} {
 		o := *m.Options
 		change(&o)
-		if _, err := Install(t.Context(), &o, release("1")); !errors.Is(err, ErrOptions) {
+		if _, err := Install(t.Context(), &o, newRelease("1")); !errors.Is(err, ErrOptions) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
 func TestRoom(t *testing.T) {
-	_, m, err := release("1").forCopy(A)
+	_, m, err := newRelease("1").forCopy(A)
 	must(t, err)
 	need := int64(reserve + 8*4096)
 	for _, f := range m.Files {
@@ -227,12 +251,12 @@ func TestInstallFirmwareRefuses(t *testing.T) {
 	for _, name := range []string{"Boot0002", "BootOrder"} {
 		m := newMachine(t)
 		m.fw.Refuse[name] = syscall.ENOSPC
-		_, err := Install(t.Context(), m.Options, release("1"))
+		_, err := Install(t.Context(), m.Options, newRelease("1"))
 		if !errors.Is(err, chainload.ErrFirmware) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "copy a is on the ESP") {
 			t.Errorf("%s: %v", name, err)
 		}
 		clear(m.fw.Refuse)
-		if r := m.install(t, release("1")); r.Written || r.Copy != A || m.boot(t) != pathA {
+		if r := m.install(t, newRelease("1")); r.Written || r.Copy != A || m.boot(t) != pathA {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
@@ -241,10 +265,10 @@ func TestInstallFirmwareRefuses(t *testing.T) {
 // Without grubenv, or with a broken one, a new copy brings one; a good one is kept.
 func TestGrubenv(t *testing.T) {
 	m := newMachine(t)
-	m.install(t, release("1"))
+	m.install(t, newRelease("1"))
 	env := m.find("EFI/Troy/grubenv")
 	must(t, os.WriteFile(env, []byte("broken"), 0o600))
-	m.install(t, release("2"))
+	m.install(t, newRelease("2"))
 	b, err := os.ReadFile(env)
 	if err != nil || len(b) != 1024 || filepath.Base(env) != "grubenv" {
 		t.Errorf("%d bytes, %v", len(b), err)
@@ -252,7 +276,7 @@ func TestGrubenv(t *testing.T) {
 }
 
 func FuzzParseManifest(f *testing.F) {
-	_, m, err := release("1").forCopy(A)
+	_, m, err := newRelease("1").forCopy(A)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -282,45 +306,4 @@ func FuzzParseManifest(f *testing.F) {
 			t.Errorf("cut: %v", err)
 		}
 	})
-}
-
-// The archive of the site's files, as a reader that is not ours takes it, and
-// with the ends of names that Linux asks for.
-func TestSiteArchive(t *testing.T) {
-	r := release("1")
-	r.GRUB.Site = []SiteFile{{"config", []byte("server: x\n")}, {"ca.pem", bytes.Repeat([]byte("c"), 1001)}}
-	m := newMachine(t)
-	m.install(t, r)
-	b, err := os.ReadFile(m.find("EFI/Troy/a/" + siteName))
-	must(t, err)
-	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(b)))
-	must(t, err)
-	var names []string
-	for _, rec := range records {
-		names = append(names, rec.Name)
-		if !bytes.Contains(b, append([]byte(rec.Name), 0)) {
-			t.Errorf("the name %s does not end in NUL", rec.Name)
-		}
-	}
-	if !slices.Equal(names, []string{"etc", "etc/troy", "etc/troy/config", "etc/troy/ca.pem"}) {
-		t.Errorf("names %q", names)
-	}
-	content, err := io.ReadAll(io.NewSectionReader(records[3], 0, 2000))
-	if err != nil || !bytes.Equal(content, r.GRUB.Site[1].Data) {
-		t.Errorf("%d bytes, %v", len(content), err)
-	}
-	r.GRUB.Site[0].Name = "../passwd"
-	if _, err := Install(t.Context(), m.Options, r); !errors.Is(err, ErrRelease) {
-		t.Error(err)
-	}
-	r = release("3")
-	r.GRUB.Site = []SiteFile{{"config", []byte("other")}}
-	if res := m.install(t, r); res.Copy != B {
-		t.Errorf("%+v", res)
-	}
-	// Another site alone is another release.
-	r.GRUB.Site[0].Data = []byte("changed")
-	if res := m.install(t, r); res.Copy != A || !res.Written {
-		t.Errorf("%+v", res)
-	}
 }

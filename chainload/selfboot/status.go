@@ -18,6 +18,7 @@ import (
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
 	"troy/internal/kernelargs"
+	"troy/internal/release"
 )
 
 // Copy is one of the two copies of the agent on the ESP; empty is none.
@@ -136,7 +137,7 @@ func readCopy(ctx context.Context, v *esp.Volume, c Copy) (CopyState, error) {
 		s.Problem = err
 		return s, nil
 	}
-	s.Version, s.start = m.Version, m.Start
+	s.Version, s.start = m.Version, startOf(&m.Release)
 	for _, f := range m.Files {
 		if err := ctx.Err(); err != nil {
 			return s, fmt.Errorf("selfboot: stopped: %w", err)
@@ -150,7 +151,7 @@ func readCopy(ctx context.Context, v *esp.Volume, c Copy) (CopyState, error) {
 
 // checkFile compares a file on the ESP with the manifest, read from the disk
 // and not from what the kernel remembers of it.
-func checkFile(dir esp.Dir, want manifestFile) error {
+func checkFile(dir esp.Dir, want release.File) error {
 	path, err := dir.Lookup(want.Name)
 	if err != nil {
 		return err
@@ -165,7 +166,7 @@ func checkFile(dir esp.Dir, want manifestFile) error {
 }
 
 // compare reads r to its end.
-func compare(r io.Reader, want manifestFile) error {
+func compare(r io.Reader, want release.File) error {
 	h := sha256.New()
 	n, err := io.Copy(h, io.LimitReader(r, want.Size+1))
 	switch {
@@ -197,7 +198,7 @@ func (s *Status) findEntries(o *Options, vars efiboot.Variables) error {
 			s.setEntry(c, e.Number, o.startsWhole(e.Option, c, s))
 		}
 		// A medium that was found by a copy's shim or GRUB is no copy.
-		if known && e.Number == current && c != "" && !e.Option.Starts(o.ESP.GUID, c.path(ShimName)) {
+		if known && e.Number == current && c != "" && !e.Option.Starts(o.ESP.GUID, c.path(release.Shim)) {
 			s.Running = c
 		}
 		if first && slices.Contains(order, e.Number) && e.Option.Attributes&efiboot.Active != 0 {
@@ -227,7 +228,7 @@ func (s *Status) setEntry(c Copy, n uint16, usable bool) {
 // copyOf tells which copy on this ESP a boot entry starts, whatever file of it.
 func (o *Options) copyOf(l *efiboot.LoadOption) Copy {
 	for _, c := range []Copy{A, B} {
-		for _, name := range []string{ShimName, UKIName} {
+		for _, name := range []string{release.Shim, release.UKI} {
 			if l.Starts(o.ESP.GUID, c.path(name)) {
 				return c
 			}

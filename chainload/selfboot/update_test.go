@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"troy/chainload"
+	"troy/internal/release"
 	"troy/internal/testing/efitest"
 )
 
@@ -30,7 +31,7 @@ func start(t *testing.T, m *machine, s *State) Verdict {
 
 func update(t *testing.T, m *machine, s *State, version string) {
 	t.Helper()
-	next, err := Update(t.Context(), m.Options, *s, release(version))
+	next, err := Update(t.Context(), m.Options, *s, newRelease(version))
 	must(t, err)
 	*s = next
 	m.othersUntouched(t)
@@ -38,7 +39,7 @@ func update(t *testing.T, m *machine, s *State, version string) {
 
 func TestUpdateConfirmed(t *testing.T) {
 	m := newMachine(t)
-	m.install(t, release("1"))
+	m.install(t, newRelease("1"))
 	m.boot(t)
 	var s State
 	for i, to := range []string{"2", "3", "4"} {
@@ -50,7 +51,7 @@ func TestUpdateConfirmed(t *testing.T) {
 		if by, err := Arm(m.Options, s.Trial); err != nil || by != chainload.ByBootNext {
 			t.Fatal(by, err)
 		}
-		if _, err := Update(t.Context(), m.Options, s, release("9")); !errors.Is(err, ErrTrial) {
+		if _, err := Update(t.Context(), m.Options, s, newRelease("9")); !errors.Is(err, ErrTrial) {
 			t.Errorf("during a trial: %v", err)
 		}
 		m.boot(t)
@@ -67,14 +68,14 @@ func TestUpdateConfirmed(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 	}
-	if _, err := Update(t.Context(), m.Options, s, release("4")); !errors.Is(err, ErrCurrent) {
+	if _, err := Update(t.Context(), m.Options, s, newRelease("4")); !errors.Is(err, ErrCurrent) {
 		t.Error(err)
 	}
 }
 
 func TestUpdateFails(t *testing.T) {
 	m := newMachine(t)
-	m.install(t, release("1"))
+	m.install(t, newRelease("1"))
 	m.boot(t)
 	var s State
 	update(t, m, &s, "2")
@@ -93,7 +94,7 @@ func TestUpdateFails(t *testing.T) {
 		t.Fatalf("%s, %+v", v, s)
 	}
 	before := m.files(t)
-	if _, err := Update(t.Context(), m.Options, s, release("2")); !errors.Is(err, ErrFailedBefore) || !maps.Equal(before, m.files(t)) {
+	if _, err := Update(t.Context(), m.Options, s, newRelease("2")); !errors.Is(err, ErrFailedBefore) || !maps.Equal(before, m.files(t)) {
 		t.Error(err)
 	}
 	update(t, m, &s, "3")
@@ -104,7 +105,7 @@ func TestUpdateFails(t *testing.T) {
 
 func TestUpdateByGRUB(t *testing.T) {
 	m := newMachine(t)
-	m.install(t, release("1"))
+	m.install(t, newRelease("1"))
 	m.boot(t)
 	var s State
 	update(t, m, &s, "2")
@@ -131,8 +132,8 @@ func TestUpdateByGRUB(t *testing.T) {
 
 func TestUpdateNeedsInstallation(t *testing.T) {
 	m := newMachine(t)
-	m.install(t, release("1")) // the stick still runs
-	if _, err := Update(t.Context(), m.Options, State{}, release("2")); !errors.Is(err, ErrNotInstalled) {
+	m.install(t, newRelease("1")) // the stick still runs
+	if _, err := Update(t.Context(), m.Options, State{}, newRelease("2")); !errors.Is(err, ErrNotInstalled) {
 		t.Error(err)
 	}
 	s := State{Trial: &Trial{Version: "2", Copy: B}}
@@ -145,16 +146,18 @@ func TestUpdateNeedsInstallation(t *testing.T) {
 // the other is never taken for whole, and the next try finishes.
 func TestUpdateCutAnywhere(t *testing.T) {
 	m := newMachine(t)
-	m.install(t, release("1"))
+	m.install(t, newRelease("1"))
 	m.boot(t)
 	good := m.files(t)
 	for cut := 0; cut < 4; cut++ {
 		for _, at := range []int64{0, 1, 20} {
-			r := release("2")
-			file, opened := r.Files[cut], 0
-			r.Files[cut].Open = func() (io.ReadCloser, error) {
-				f, err := file.Open()
-				if opened++; opened > 1 { // the first time it is only checked
+			r := newRelease("2")
+			open, opened := r.Open, map[string]int{}
+			r.Open = func(name string) (io.ReadCloser, error) {
+				f, err := open(name)
+				opened[name]++
+				// At first it is only checked, GRUB also for what it reads.
+				if name == r.Files[cut].Name && (opened[name] > 2 || opened[name] == 2 && name != release.GRUB) {
 					f = io.NopCloser(io.MultiReader(io.LimitReader(f, at), failing{}))
 				}
 				return f, err
@@ -187,12 +190,12 @@ func (failing) Read([]byte) (int, error) { return 0, syscall.EIO }
 
 func TestCancelled(t *testing.T) {
 	m := newMachine(t)
-	m.install(t, release("1"))
+	m.install(t, newRelease("1"))
 	m.boot(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	before := m.files(t)
-	if _, err := Update(ctx, m.Options, State{}, release("2")); !errors.Is(err, context.Canceled) || !maps.Equal(before, m.files(t)) {
+	if _, err := Update(ctx, m.Options, State{}, newRelease("2")); !errors.Is(err, context.Canceled) || !maps.Equal(before, m.files(t)) {
 		t.Error(err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"troy/chainload"
 	"troy/chainload/esp"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/digest"
 )
 
 // ErrFull says that the ESP has no room for a copy; nothing was changed.
@@ -24,7 +25,7 @@ const reserve = 4 << 20
 
 // writeCopy replaces a copy; see Order of writes in the package comment. Until
 // it touches anything the error wraps ErrRelease, ErrSource or ErrFull.
-func writeCopy(ctx context.Context, v *esp.Volume, c Copy, files []File, m *manifest) error {
+func writeCopy(ctx context.Context, v *esp.Volume, c Copy, files []source, m *manifest) error {
 	data, err := m.marshal()
 	if err != nil {
 		return err
@@ -42,11 +43,11 @@ func writeCopy(ctx context.Context, v *esp.Volume, c Copy, files []File, m *mani
 	if err != nil {
 		return err
 	}
-	for i, f := range files {
+	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("stopped, copy %s is unfinished: %w", c, err)
 		}
-		if err := writeFile(dir, f, m.Files[i]); err != nil {
+		if err := writeFile(dir, f); err != nil {
 			return err
 		}
 	}
@@ -63,16 +64,16 @@ func writeCopy(ctx context.Context, v *esp.Volume, c Copy, files []File, m *mani
 }
 
 // checkSources reads all files once before the old copy is given up for them.
-func checkSources(ctx context.Context, files []File) error {
+func checkSources(ctx context.Context, files []source) error {
 	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("stopped before anything was written: %w", err)
 		}
-		r, err := f.Open()
+		r, err := f.open()
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrSource, f.Name, err)
 		}
-		err = compare(r, manifestFile{Name: f.Name, Size: f.Size, SHA256: f.SHA256})
+		err = compare(r, f.File)
 		if err := errors.Join(err, r.Close()); err != nil {
 			return fmt.Errorf("%w; nothing was changed", err)
 		}
@@ -153,24 +154,24 @@ func emptyCopy(v *esp.Volume, c Copy) (esp.Dir, error) {
 }
 
 // writeFile writes one file and has it on the disk when it returns.
-func writeFile(dir esp.Dir, from File, want manifestFile) error {
-	r, err := from.Open()
+func writeFile(dir esp.Dir, from source) error {
+	r, err := from.open()
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrSource, from.Name, err)
 	}
 	defer r.Close()
-	f, err := os.Create(filepath.Join(string(dir), want.Name))
+	f, err := os.Create(filepath.Join(string(dir), from.Name))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(r, want.Size+1))
+	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(r, from.Size+1))
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: %w", want.Name, err)
-	case n != want.Size || Hash(h.Sum(nil)) != want.SHA256:
-		return fmt.Errorf("%w: %s changed while it was read", ErrSource, want.Name)
+		return fmt.Errorf("%s: %w", from.Name, err)
+	case n != from.Size || digest.Sum(h.Sum(nil)) != from.SHA256:
+		return fmt.Errorf("%w: %s changed while it was read", ErrSource, from.Name)
 	}
 	if err := f.Sync(); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"troy/initramfs"
 	"troy/internal/progress"
+	"troy/internal/release"
 )
 
 func mediaCommand() command {
@@ -50,7 +51,7 @@ func newMediaCall(c *call) (*mediaCall, error) {
 		return nil, &usageError{"--kernel and --modules are needed"}
 	}
 	fs.Visit(func(f *flag.Flag) { m.namedLoaders = m.namedLoaders || f.Name == "loaders" })
-	for name, p := range map[string]*string{"initramfs.cpio.zst": &m.initrd, "troy.efi": &m.uki, "usb.img": &m.usb, "troy.iso": &m.iso, "net": &m.net} {
+	for name, p := range map[string]*string{release.Initrd: &m.initrd, release.UKI: &m.uki, "usb.img": &m.usb, release.ISO: &m.iso, "net": &m.net} {
 		*p = filepath.Join(m.out, name)
 	}
 	return m, nil

@@ -7,9 +7,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +21,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/selfboot"
+	"troy/internal/release"
 	"troy/internal/testing/guest/inside"
 	"troy/vhdx"
 )
@@ -71,8 +74,6 @@ func run() error {
 	}
 	f, err := chainload.Firmware()
 	say("%s: firmware %+v %v, runs %q, first %q, a %q, b %q", mode, f, err, m.status.Running, m.status.First, m.status.Copies["a"].Version, m.status.Copies["b"].Version)
-	site, err := os.ReadFile("/etc/troy/config")
-	say("%s: config %q %v", mode, site, err)
 	var verdict selfboot.Verdict
 	var message string
 	m.state, verdict, message = m.state.Judge(m.status)
@@ -166,23 +167,24 @@ func (m *machine) keep() error {
 	return nil
 }
 
-// release is what lies on the stick, under a version, with a mode for its start.
-func release(version, mode string) (*selfboot.Release, error) {
-	var files []selfboot.File
-	for _, name := range []string{"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "vmlinuz", "initramfs.zst"} {
-		f, err := selfboot.DiskFile(filepath.Join(stick, name))
+// onTheStick is what lies on the stick, under a version, with a mode for its start.
+func onTheStick(version, mode string) (*selfboot.Release, error) {
+	onStick := map[string]string{release.Shim: "EFI/BOOT/BOOTX64.EFI", release.GRUB: "EFI/BOOT/" + release.GRUB,
+		release.Kernel: release.Kernel, release.Initrd: release.Initrd}
+	r := &selfboot.Release{Release: release.Release{Version: version}, Cmdline: "console=ttyS0 quiet panic=-1 probe=" + mode,
+		Open: func(name string) (io.ReadCloser, error) { return os.Open(filepath.Join(stick, onStick[name])) }}
+	for _, name := range release.Signed() {
+		b, err := os.ReadFile(filepath.Join(stick, onStick[name]))
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, f)
+		r.Files = append(r.Files, release.File{Name: name, Size: int64(len(b)), SHA256: sha256.Sum256(b)})
 	}
-	r := selfboot.NewSigned(version, files[0], files[1], files[2], files[3], "console=ttyS0 quiet panic=-1 probe="+mode)
-	r.GRUB.Site = []selfboot.SiteFile{{Name: "config", Data: []byte("site of " + version)}}
 	return r, nil
 }
 
 func (m *machine) install(next string) error {
-	r, err := release("1", "update"+next)
+	r, err := onTheStick("1", "update"+next)
 	if err != nil {
 		return err
 	}
@@ -195,7 +197,7 @@ func (m *machine) install(next string) error {
 }
 
 func (m *machine) update(version, mode string) error {
-	r, err := release(version, mode)
+	r, err := onTheStick(version, mode)
 	if err != nil {
 		return err
 	}
@@ -281,7 +283,7 @@ func (m *machine) fullESP() error {
 	if err := errors.Join(f.Close(), unix.Unmount("/tmp", 0)); err != nil {
 		return err
 	}
-	r, err := release("2", "confirm")
+	r, err := onTheStick("2", "confirm")
 	if err != nil {
 		return err
 	}

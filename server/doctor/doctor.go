@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"troy/internal/release"
 	"troy/server/certs"
-	"troy/server/netboot"
 )
 
 // Level says how bad a finding is.
@@ -97,7 +97,7 @@ type bootFile struct {
 
 // bootFiles are those that machines need.
 func bootFiles() []bootFile {
-	return []bootFile{{netboot.FileShim, 100 << 10}, {netboot.FileGRUB, 100 << 10}, {"grub/grub.cfg", 20}, {"troy/vmlinuz", 1 << 20}, {"troy/initramfs.cpio.zst", 1 << 20}}
+	return []bootFile{{release.Shim, 100 << 10}, {release.GRUB, 100 << 10}, {release.NetConfig, 20}, {release.MediaKernel, 1 << 20}, {release.MediaInitrd, 1 << 20}}
 }
 
 func checkBoot(dir string) (all []Finding) {
@@ -117,8 +117,8 @@ func checkBoot(dir string) (all []Finding) {
 		return all
 	}
 	all = append(all, Finding{"boot", Good, "the files for UEFI PXE are in " + dir, ""})
-	if _, err := os.Stat(filepath.Join(dir, netboot.FileUKI)); err != nil {
-		all = append(all, Finding{"boot", Doubt, netboot.FileUKI + " is not there: UEFI HTTP boot gets no answer", "make the media anew if machines start by HTTP"})
+	if _, err := os.Stat(filepath.Join(dir, release.UKI)); err != nil {
+		all = append(all, Finding{"boot", Doubt, release.UKI + " is not there: UEFI HTTP boot gets no answer", "make the media anew if machines start by HTTP"})
 	}
 	return all
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"troy/internal/release"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
@@ -115,14 +116,14 @@ func (s *Server) bootFile(k kind, self netip.Addr) string {
 	base := ""
 	switch k {
 	case pxe:
-		names = []string{FileIPXE, FileShim}
+		names = []string{release.IPXE, release.Shim}
 		if s.o.Shim {
-			names = []string{FileShim}
+			names = []string{release.Shim}
 		}
 	case ipxe:
-		names, base = []string{FileScript}, s.url(self)
+		names, base = []string{release.IPXEScript}, s.url(self)
 	case uefiHTTP:
-		names, base = []string{FileUKI, FileISO}, s.url(self)
+		names, base = []string{release.UKI, release.ISO}, s.url(self)
 		if s.o.Shim {
 			slices.Reverse(names) // only the ISO image starts with Secure Boot on
 		}

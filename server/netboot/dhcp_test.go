@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"troy/internal/release"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
@@ -48,7 +49,7 @@ func content(name string) []byte {
 func newServer(t testing.TB, o Options) *Server {
 	t.Helper()
 	if o.Dir == "" {
-		o.Dir = bootFolder(t, FileShim, FileGRUB, FileIPXE, FileScript, FileUKI, "troy/vmlinuz", "grub/grub.cfg", ".hidden")
+		o.Dir = bootFolder(t, release.Shim, release.GRUB, release.IPXE, release.IPXEScript, release.UKI, "troy/vmlinuz", "grub/grub.cfg", ".hidden")
 	}
 	s, err := New(&o)
 	if err != nil {
@@ -88,11 +89,11 @@ func TestAnswer(t *testing.T) {
 		{"boot server", Options{}, question(t, pxeClass, 7, request), PortProxy, "snponly.efi"},
 		{"iPXE", Options{HTTPPort: 8080}, question(t, pxeClass, 7, user), PortDHCP, "http://10.77.0.2:8080/boot/boot.ipxe"},
 		{"HTTP", Options{}, question(t, "HTTPClient:Arch:00016:UNDI:003001", 16), PortDHCP, "http://10.77.0.2/boot/troy.efi"},
-		{"HTTP, Secure Boot", Options{Dir: bootFolder(t, FileUKI, FileISO), Shim: true}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.iso"},
+		{"HTTP, Secure Boot", Options{Dir: bootFolder(t, release.UKI, release.ISO), Shim: true}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.iso"},
 		{"HTTP, no ISO for Secure Boot", Options{Shim: true}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.efi"},
-		{"HTTP, both", Options{Dir: bootFolder(t, FileUKI, FileISO)}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.efi"},
-		{"HTTP, only an ISO", Options{Dir: bootFolder(t, FileISO)}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.iso"},
-		{"no file", Options{Dir: bootFolder(t, FileISO)}, question(t, pxeClass, 7), PortDHCP, ""},
+		{"HTTP, both", Options{Dir: bootFolder(t, release.UKI, release.ISO)}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.efi"},
+		{"HTTP, only an ISO", Options{Dir: bootFolder(t, release.ISO)}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.iso"},
+		{"no file", Options{Dir: bootFolder(t, release.ISO)}, question(t, pxeClass, 7), PortDHCP, ""},
 		{"BIOS", Options{}, question(t, "PXEClient:Arch:00000:UNDI:002001", 0), PortDHCP, ""},
 		{"ARM", Options{}, question(t, "PXEClient", 11), PortDHCP, ""},
 		{"HTTP with PXE's architecture", Options{}, question(t, "HTTPClient", 7), PortDHCP, ""},

@@ -4,11 +4,12 @@ import (
 	"fmt"
 
 	"troy/chainload/grub"
+	"troy/internal/release"
 )
 
 // deafToProxy says which GRUB the folder has, if it is one that does not hear of proxyDHCP; "" = it does, or nobody knows.
 func (s *Server) deafToProxy() string {
-	f, _, err := s.open(FileGRUB)
+	f, _, err := s.open(release.GRUB)
 	if err != nil {
 		return ""
 	}
@@ -29,8 +30,8 @@ func (s *Server) Advice() (lines []string) {
 		lines = append(lines, fmt.Sprintf("GRUB %s does not hear of proxyDHCP: machines that start by PXE with --shim need the site's DHCP server to name this one as next-server, "+
 			"or boot files made with GRUB %s or newer (Debian 13: troy media --loaders)", v, grub.ProxyVersion))
 	}
-	if !s.has(FileISO) {
-		lines = append(lines, FileISO+" is not there: UEFI HTTP boot works with Secure Boot off only; make the boot files anew with troy media")
+	if !s.has(release.ISO) {
+		lines = append(lines, release.ISO+" is not there: UEFI HTTP boot works with Secure Boot off only; make the boot files anew with troy media")
 	}
 	return lines
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"troy/chainload/grub"
+	"troy/internal/release"
 )
 
 // An old GRUB, or a new one, is made out of Debian's by its entry alone.
@@ -36,13 +37,13 @@ func TestAdvice(t *testing.T) {
 		{"2.06", Options{}, false, nil},
 		{"2.12", Options{Shim: true}, true, nil},
 	} {
-		names := []string{FileShim}
+		names := []string{release.Shim}
 		if c.iso {
-			names = append(names, FileISO)
+			names = append(names, release.ISO)
 		}
 		dir := bootFolder(t, names...)
 		entry := bytes.Replace(b, []byte(",grub,"+v+","), []byte(",grub,"+c.version+","), 1)
-		if err := os.WriteFile(filepath.Join(dir, FileGRUB), entry, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, release.GRUB), entry, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		c.o.Dir = dir

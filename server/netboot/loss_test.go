@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+	"troy/internal/release"
 
 	"pack.ag/tftp"
 )
@@ -28,7 +29,7 @@ func TestTFTPLoss(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.WriteTo([]byte("\x00\x01"+FileShim+"\x00octet\x00windowsize\x004\x00BLKSIZE\x001000\x00"), server); err != nil {
+	if _, err := c.WriteTo([]byte("\x00\x01"+release.Shim+"\x00octet\x00windowsize\x004\x00BLKSIZE\x001000\x00"), server); err != nil {
 		t.Fatal(err)
 	}
 	var got []byte
@@ -78,7 +79,7 @@ func TestTFTPLoss(t *testing.T) {
 		}
 		next++
 	}
-	if !bytes.Equal(got, content(FileShim)) {
+	if !bytes.Equal(got, content(release.Shim)) {
 		t.Errorf("%d bytes that are not the file", len(got))
 	}
 	t.Logf("%d packets lost", lost)

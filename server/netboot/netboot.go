@@ -11,16 +11,7 @@ import (
 	"path"
 	"strings"
 	"sync"
-)
-
-// Files of the folder that clients are sent to.
-const (
-	FileShim   = "shimx64.efi"
-	FileGRUB   = "grubx64.efi"
-	FileIPXE   = "snponly.efi"
-	FileScript = "boot.ipxe"
-	FileUKI    = "troy.efi"
-	FileISO    = "troy.iso"
+	"troy/internal/release"
 )
 
 // Bounds.
@@ -74,7 +65,7 @@ func New(o *Options) (*Server, error) {
 	if s.o.OnNote == nil {
 		s.o.OnNote = func(string) {}
 	}
-	for _, name := range []string{FileShim, FileIPXE, FileUKI, FileISO} {
+	for _, name := range []string{release.Shim, release.IPXE, release.UKI, release.ISO} {
 		if s.has(name) {
 			return s, nil
 		}
@@ -145,5 +136,5 @@ func DHCPAdvice(self netip.Addr, httpPort int) string {
   option 67 (boot file name)                  %[2]s
 and for UEFI HTTP boot (option 93 is 16): option 60 HTTPClient, option 67 %[3]s%[4]s,
   or %[3]s%[5]s where Secure Boot is on
-`, self, FileShim, s.url(self), FileUKI, FileISO)
+`, self, release.Shim, s.url(self), release.UKI, release.ISO)
 }

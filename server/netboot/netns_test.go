@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"troy/internal/release"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
@@ -186,10 +187,10 @@ func TestBesideDHCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := bootFolder(t, FileShim, FileGRUB, FileScript, FileUKI)
+	dir := bootFolder(t, release.Shim, release.GRUB, release.IPXEScript, release.UKI)
 	log := n.start(n.server, "ready", []string{childEnv + "=" + dir}, exe)
 
-	for class, file := range map[string]string{pxeClass: FileShim, "HTTPClient:Arch:00016:UNDI:003001": "http://10.77.0.2:8080/boot/troy.efi"} {
+	for class, file := range map[string]string{pxeClass: release.Shim, "HTTPClient:Arch:00016:UNDI:003001": "http://10.77.0.2:8080/boot/troy.efi"} {
 		arch := dhcpv4.OptClientArch(7)
 		if strings.HasPrefix(class, "HTTP") {
 			arch = dhcpv4.OptClientArch(16)
@@ -242,10 +243,10 @@ func (n *site) bootServer(dir string) {
 	if err != nil || a.MessageType() != dhcpv4.MessageTypeAck {
 		t.Fatalf("port 4011: %v, %v", a, err)
 	}
-	wantAnswer(t, "port 4011", q, a, FileShim)
+	wantAnswer(t, "port 4011", q, a, release.Shim)
 	for _, opts := range [][]string{{}, {"--tftp-blksize", "1468"}, {"--tftp-no-options"}} {
-		out := n.in(n.pc, append(append([]string{"curl", "-sS", "--max-time", "30"}, opts...), "tftp://10.77.0.2/"+FileShim)...)
-		if out != string(content(FileShim)) {
+		out := n.in(n.pc, append(append([]string{"curl", "-sS", "--max-time", "30"}, opts...), "tftp://10.77.0.2/"+release.Shim)...)
+		if out != string(content(release.Shim)) {
 			t.Errorf("curl %v: %d bytes", opts, len(out))
 		}
 	}

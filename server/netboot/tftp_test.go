@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+	"troy/internal/release"
 
 	"pack.ag/tftp"
 )
@@ -59,19 +60,19 @@ func TestTFTP(t *testing.T) {
 	if err := os.WriteFile(outside, []byte("secret"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for link, to := range map[string]string{"link": outside, "inner": FileShim} {
+	for link, to := range map[string]string{"link": outside, "inner": release.Shim} {
 		if err := os.Symlink(to, filepath.Join(s.o.Dir, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	addr := serveOn(t, s)
 	for _, opts := range [][]tftp.ClientOpt{nil, {tftp.ClientBlocksize(1468)}, {tftp.ClientBlocksize(8)}, {tftp.ClientBlocksize(1400), tftp.ClientWindowsize(8)}} {
-		b, size, err := get(t, addr, FileShim, opts...)
-		if err != nil || !bytes.Equal(b, content(FileShim)) || size != int64(len(b)) {
+		b, size, err := get(t, addr, release.Shim, opts...)
+		if err != nil || !bytes.Equal(b, content(release.Shim)) || size != int64(len(b)) {
 			t.Errorf("%d bytes, size %d: %v", len(b), size, err)
 		}
 	}
-	for name, want := range map[string]string{"/" + FileGRUB: FileGRUB, "grub//grub.cfg": "grub/grub.cfg", "inner": FileShim} {
+	for name, want := range map[string]string{"/" + release.GRUB: release.GRUB, "grub//grub.cfg": "grub/grub.cfg", "inner": release.Shim} {
 		if b, _, err := get(t, addr, name); err != nil || !bytes.Equal(b, content(want)) {
 			t.Errorf("%q: %d bytes, %v", name, len(b), err)
 		}
@@ -137,7 +138,7 @@ func TestTFTPErrorsAreNotAnswered(t *testing.T) {
 
 func TestHTTP(t *testing.T) {
 	h := newServer(t, Options{}).Handler()
-	for path, want := range map[string]string{"/boot/" + FileUKI: FileUKI, "/boot/troy/vmlinuz": "troy/vmlinuz", "/boot/none": "", "/boot/": "", "/boot/.hidden": "", "/boot/troy": ""} {
+	for path, want := range map[string]string{"/boot/" + release.UKI: release.UKI, "/boot/troy/vmlinuz": "troy/vmlinuz", "/boot/none": "", "/boot/": "", "/boot/.hidden": "", "/boot/troy": ""} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		if got := w.Code == http.StatusOK && bytes.Equal(w.Body.Bytes(), content(want)); got != (want != "") || want == "" && w.Code != http.StatusNotFound {
@@ -145,7 +146,7 @@ func TestHTTP(t *testing.T) {
 		}
 	}
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/boot/"+FileUKI, nil))
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/boot/"+release.UKI, nil))
 	if got := w.Header().Get("Content-Type"); got != "application/efi" {
 		t.Errorf("type %q", got)
 	}
@@ -183,7 +184,7 @@ func wantAlive(t testing.TB, addr string) {
 	err := fmt.Errorf("never asked")
 	for range 40 {
 		var b []byte
-		if b, _, err = get(t, addr, FileGRUB); err == nil && bytes.Equal(b, content(FileGRUB)) {
+		if b, _, err = get(t, addr, release.GRUB); err == nil && bytes.Equal(b, content(release.GRUB)) {
 			return
 		}
 		time.Sleep(500 * time.Millisecond)
@@ -193,8 +194,8 @@ func wantAlive(t testing.TB, addr string) {
 
 // FuzzName opens any name: only what lies in the folder is found.
 func FuzzName(f *testing.F) {
-	s := newServer(f, Options{Dir: bootFolder(f, FileShim)})
-	for _, name := range []string{FileShim, "/" + FileShim, "../../etc/passwd", `\..\x`, "a\x00b", "./x", "/boot/../" + FileShim} {
+	s := newServer(f, Options{Dir: bootFolder(f, release.Shim)})
+	for _, name := range []string{release.Shim, "/" + release.Shim, "../../etc/passwd", `\..\x`, "a\x00b", "./x", "/boot/../" + release.Shim} {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -204,7 +205,7 @@ func FuzzName(f *testing.F) {
 		}
 		defer file.Close()
 		b, err := io.ReadAll(file)
-		if err != nil || !bytes.Equal(b, content(FileShim)) {
+		if err != nil || !bytes.Equal(b, content(release.Shim)) {
 			t.Errorf("%q opens something else", name)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"troy/initramfs"
+	"troy/internal/release"
 )
 
 // Release is a folder with the boot files of the agent, as `troy media` makes it.
@@ -42,7 +43,7 @@ func (r Release) Change(name, file string, change func([]byte) ([]byte, error)) 
 
 // Overlay makes a release whose initramfs has further files, which replace those of the same name.
 func (r Release) Overlay(name string, files ...initramfs.File) (Release, error) {
-	return r.Change(name, "initramfs.cpio.zst", func(b []byte) ([]byte, error) { return overlay(b, files) })
+	return r.Change(name, release.Initrd, func(b []byte) ([]byte, error) { return overlay(b, files) })
 }
 
 // PublishAgent publishes a release and signs it, as an admin does.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"troy/internal/release"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/standin"
 	"troy/internal/testing/vm"
@@ -82,7 +83,7 @@ func (l *Lab) build(ctx context.Context) error {
 
 func (l *Lab) makeMedia(ctx context.Context) error {
 	out := filepath.Join(l.o.Dir, "media")
-	l.USB, l.Initrd = filepath.Join(out, "usb.img"), filepath.Join(out, "initramfs.cpio.zst")
+	l.USB, l.Initrd = filepath.Join(out, "usb.img"), filepath.Join(out, release.Initrd)
 	return l.command(ctx, "media", "--kernel", l.Kernel, "--modules", os.Getenv("MODULES"),
 		"--cache", filepath.Join(os.Getenv("TROY_CACHE"), "busybox"), "--loaders", filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), "--store", l.Store, "--append", "console=ttyS0", "--out", out)
 }

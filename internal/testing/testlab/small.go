@@ -13,6 +13,7 @@ import (
 
 	"troy/image/trust"
 	"troy/initramfs"
+	"troy/internal/release"
 	"troy/internal/testing/fixture"
 )
 
@@ -94,7 +95,7 @@ func (l *Lab) pinRoot() error {
 		return err
 	}
 	from := l.Initrd
-	l.Initrd = filepath.Join(l.o.Dir, "initramfs.cpio.zst")
+	l.Initrd = filepath.Join(l.o.Dir, release.Initrd)
 	return Overlay(from, l.Initrd, initramfs.File{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root})
 }
 
