@@ -16,6 +16,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image/trust"
+	"troy/internal/errline"
 	"troy/netfetch"
 	"troy/server/protocol"
 )
@@ -132,11 +133,11 @@ func (a *agent) work(ctx context.Context) error {
 		a.judgeAgent(ctx)
 	}
 	if err := a.connect(ctx); err != nil {
-		return both(diskErr, err)
+		return errline.Join(diskErr, err)
 	}
 	order, err := a.checkIn(ctx, diskErr)
 	if err != nil {
-		return both(diskErr, err)
+		return errline.Join(diskErr, err)
 	}
 	if order.Action == protocol.ActionProvision && errors.Is(diskErr, pcdisk.ErrNone) {
 		a.say("%v", diskErr)
@@ -186,7 +187,7 @@ func (a *agent) handOver(ctx context.Context, code int, failure error) error {
 	}
 	if a.renewed {
 		a.say("restarting into the new agent")
-		return errors.Join(a.report(ctx, code, failure), a.reset())
+		return errline.Join(a.report(ctx, code, failure), a.reset())
 	}
 	return a.startWindows(ctx, code, failure)
 }
@@ -203,7 +204,7 @@ func (a *agent) startWindows(ctx context.Context, code int, failure error) error
 		return handErr
 	})
 	a.handedBy = string(method)
-	if rerr := a.report(ctx, code, both(failure, err)); rerr != nil {
+	if rerr := a.report(ctx, code, errline.Join(failure, err)); rerr != nil {
 		a.say("report: %v", rerr)
 	} else if a.answered.Load() {
 		a.confirmAgent()

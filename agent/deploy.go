@@ -9,6 +9,7 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/image"
+	"troy/internal/errline"
 	"troy/internal/progress"
 	"troy/server/protocol"
 )
@@ -207,7 +208,7 @@ func (a *agent) stage(ctx context.Context, order *protocol.Order, plan *image.Pl
 		return unfinished("stage", err)
 	}
 	if err := a.fetch(ctx, plan, src, stager, &image.FetchOptions{SkipZeros: true, Local: local, Have: stager.Have}); err != nil {
-		return unfinished("fetch", errors.Join(err, stager.Note()))
+		return unfinished("fetch", errline.Join(err, stager.Note()))
 	}
 	return a.phase("stage", func() int64 { return plan.WriteBytes }, func() error { return unfinished("stage", stager.Finish(ctx)) })
 }

@@ -11,6 +11,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/errline"
 )
 
 const (
@@ -29,9 +30,9 @@ func (a *agent) loadDrivers(ctx context.Context) error {
 		_, err := plug.Load(ctx, coldplug.DefaultAlways()...)
 		_, serr := plug.Settle(ctx, driversQuiet)
 		if merr := coldplug.MountEFIVars(); merr != nil && !errors.Is(merr, coldplug.ErrNoEFI) {
-			err = errors.Join(err, merr)
+			err = errline.Join(err, merr)
 		}
-		return errors.Join(err, serr)
+		return errline.Join(err, serr)
 	})
 }
 

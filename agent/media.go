@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"troy/internal/errline"
 )
 
 // MediaDir is where the initramfs holds what the admin gave to `troy media`.
@@ -53,5 +54,5 @@ func readMedia(dir string) (media, error) {
 			m.built = t
 		}
 	}
-	return m, errors.Join(errs...)
+	return m, errline.Join(errs...)
 }

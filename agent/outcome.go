@@ -42,18 +42,7 @@ func unfinished(step string, err error) error {
 	return &stopError{step, ExitUnfinished, err}
 }
 
-// both joins two errors on one line, the first one's exit code counting.
-func both(a, b error) error {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	return fmt.Errorf("%w; %w", a, b)
-}
-
-// exitCode finds the code of an error of this program.
+// exitCode finds the code of an error of this program; of several that were joined, the first counts.
 func exitCode(err error) int {
 	var stop *stopError
 	switch {

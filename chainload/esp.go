@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"troy/chainload/esp"
+	"troy/internal/errline"
 )
 
 // windowsFiles is the ESP, mounted, and its directory EFI\Microsoft\Boot in the
@@ -24,10 +25,10 @@ func openESP(o *Options) (*windowsFiles, error) {
 	}
 	dir, err := v.Root.Sub(bootDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, join(fmt.Errorf("%w: no folder \\%s", ErrNoBootFiles, strings.ReplaceAll(bootDir, "/", `\`)), v.Close())
+		return nil, errline.Join(fmt.Errorf("%w: no folder \\%s", ErrNoBootFiles, strings.ReplaceAll(bootDir, "/", `\`)), v.Close())
 	}
 	if err != nil {
-		return nil, join(fmt.Errorf("%w: %w", ErrESP, err), v.Close())
+		return nil, errline.Join(fmt.Errorf("%w: %w", ErrESP, err), v.Close())
 	}
 	return &windowsFiles{Volume: v, dir: dir}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/errline"
 )
 
 // errNoGRUB says why GRUB cannot be asked to start Windows once.
@@ -47,7 +48,7 @@ func editGRUB(o *Options, f func(esp.Dir, []byte) error) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = join(err, v.Close()) }()
+	defer func() { err = errline.Join(err, v.Close()) }()
 	dir, block, err := readGRUB(v)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoGRUB, err)

@@ -8,6 +8,7 @@ import (
 	"troy/chainload/bcd"
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
+	"troy/internal/errline"
 	"troy/vhdx"
 )
 
@@ -88,19 +89,6 @@ func (r *Result) note(err error) {
 	}
 }
 
-// join is errors.Join in one line: what a person reads on a screen.
-func join(err error, more ...error) error {
-	for _, m := range more {
-		switch {
-		case err == nil:
-			err = m
-		case m != nil:
-			err = fmt.Errorf("%w; %w", err, m)
-		}
-	}
-	return err
-}
-
 // HandOff makes the next start of the machine start Windows from the VHDX
 // file. It does not reset: see Reset. The error wraps ErrNotEFI, ErrOptions,
 // ErrESP, ErrNoBootFiles, ErrFirmware or ctx.Err(). With every error but
@@ -150,7 +138,7 @@ func prepareESP(ctx context.Context, o *Options, r *Result) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = join(err, w.Close()) }()
+	defer func() { err = errline.Join(err, w.Close()) }()
 	if err := checkBootFiles(w); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/errline"
 )
 
 // Left is what the last hand-off set up and nobody used.
@@ -38,7 +39,7 @@ func lookGRUB(o *Options) (left bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = join(err, v.Close()) }()
+	defer func() { err = errline.Join(err, v.Close()) }()
 	return leftGRUB(v)
 }
 
@@ -68,5 +69,5 @@ func forgetGRUB(v *esp.Volume) error {
 	if block, err = grubenv.Set(block, grubenv.Next, ""); err != nil {
 		return err
 	}
-	return join(v.MakeWritable(), dir.Overwrite(grubenv.Name, block))
+	return errline.Join(v.MakeWritable(), dir.Overwrite(grubenv.Name, block))
 }

@@ -6,6 +6,7 @@ import (
 
 	"troy/chainload/bcd"
 	"troy/chainload/efiboot"
+	"troy/internal/errline"
 )
 
 // Method is how Windows comes to be started next.
@@ -43,7 +44,7 @@ func setBootVariables(v efiboot.Variables, o *Options, r *Result) error {
 		err := noEntry
 		if noEntry == nil || m == ByGRUB {
 			err = setMethod(v, o, r, m)
-			failed = join(failed, err)
+			failed = errline.Join(failed, err)
 		}
 		if err == nil {
 			if noEntry != nil {

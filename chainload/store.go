@@ -8,6 +8,7 @@ import (
 	"troy/chainload/bcd"
 	"troy/chainload/esp"
 	"troy/chainload/regf"
+	"troy/internal/errline"
 )
 
 // Files of Windows on the ESP. The names below bootDir are those that Windows
@@ -114,12 +115,12 @@ func replaceStore(w *windowsFiles, old, data []byte, r *Result) error {
 		return err
 	}
 	if err := w.dir.Write(storeNew, data); err != nil {
-		return join(err, w.dir.Remove(storeNew))
+		return errline.Join(err, w.dir.Remove(storeNew))
 	}
 	if old != nil {
 		// An ESP too full for the copy must not keep the machine from booting.
 		if err := w.dir.Write(storeOld, old); err != nil {
-			r.note(join(err, w.dir.Remove(storeOld)))
+			r.note(errline.Join(err, w.dir.Remove(storeOld)))
 		}
 	}
 	if err := w.dir.Rename(storeNew, storeName, data); err != nil {

@@ -3,13 +3,12 @@ package initramfs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
+	"troy/internal/durable"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/mkuimage/cpio"
@@ -93,7 +92,7 @@ func Pack(out string, files []File) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(out, func(w io.Writer) error {
+	return replaceFile(out, func(w *os.File) error {
 		z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1)) // with more the result would depend on timing
 		if err != nil {
 			return err
@@ -111,15 +110,15 @@ func copyRecords(w cpio.RecordWriter, archive *cpio.Archive) error {
 	return cpio.WriteTrailer(w)
 }
 
-// replaceFile writes a file beside path and renames it there when write has succeeded.
-func replaceFile(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+// replaceFile puts a file at path when write has succeeded.
+func replaceFile(path string, write func(*os.File) error) error {
+	f, err := durable.Create(path, 0o644)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // no-op once renamed
-	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
+	defer f.Abandon()
+	if err := write(f.File); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	return f.Commit()
 }

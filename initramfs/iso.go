@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"troy/internal/durable"
 )
 
 // ErrNoXorriso says that the program that writes ISO images is not installed.
@@ -55,7 +56,7 @@ func ISO(ctx context.Context, o *ISOOptions) error {
 	if err := os.WriteFile(record, pad(biosStub(), sectorSize), 0o600); err != nil {
 		return err
 	}
-	return replaceFile(o.Out, func(w io.Writer) error { return o.xorriso(ctx, tree, fat, record, diskGUID(files), w) })
+	return replaceFile(o.Out, func(w *os.File) error { return o.xorriso(ctx, tree, fat, record, diskGUID(files), w) })
 }
 
 func (o *ISOOptions) label() string {
@@ -126,8 +127,7 @@ func writeTree(dir string, files []File) error {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err
 		}
-		err := replaceFile(name, func(w io.Writer) error { _, err := w.Write(f.Data); return err })
-		if err != nil {
+		if err := durable.WriteFile(name, f.Data, 0o644); err != nil {
 			return err
 		}
 	}

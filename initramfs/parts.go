@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"troy/internal/durable"
 
 	"github.com/u-root/mkuimage/cpio"
 )
@@ -43,7 +44,7 @@ func (info *Info) write(ctx context.Context, o *Options, parts []piece) error {
 	if _, err := assemble(all); err != nil {
 		return err // two files of one name, in one part or in two
 	}
-	return replaceFile(o.Out, func(w io.Writer) error {
+	return replaceFile(o.Out, func(w *os.File) error {
 		for _, p := range parts {
 			if len(p.records) == 0 {
 				continue
@@ -107,7 +108,7 @@ func compress(ctx context.Context, raw []byte, cache string) ([]byte, error) {
 	if err != nil || cache == "" {
 		return packed, err
 	}
-	return packed, replaceFile(kept, func(w io.Writer) error { _, err := w.Write(packed); return err })
+	return packed, durable.WriteFile(kept, packed, 0o644)
 }
 
 func runZstd(ctx context.Context, raw []byte) ([]byte, error) {

@@ -7,8 +7,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"troy/internal/block"
+	"troy/internal/durable"
 	"troy/internal/kernelargs"
 )
 
@@ -69,7 +70,7 @@ func UKI(ctx context.Context, o *UKIOptions) error {
 	if err != nil {
 		return fmt.Errorf("EFI stub %s: %w", path, err)
 	}
-	return replaceFile(o.Out, func(w io.Writer) error { _, err := w.Write(image); return err })
+	return durable.WriteFile(o.Out, image, 0o644)
 }
 
 // section is a section to be added to a PE image.
@@ -123,7 +124,7 @@ func appendSections(stub []byte, add []section) ([]byte, error) {
 		if _, err := binary.Encode(out[headers+i*sectionHeaderSize:], binary.LittleEndian, h); err != nil {
 			return nil, err
 		}
-		l.virtualEnd = alignUp(l.virtualEnd+h.VirtualSize, l.virtualUnit)
+		l.virtualEnd = block.RoundUp(l.virtualEnd+h.VirtualSize, l.virtualUnit)
 		added += h.SizeOfRawData
 	}
 	coff := out[l.coff:]
@@ -154,15 +155,13 @@ func measure(f *pe.File, opt *pe.OptionalHeader64, stub []byte) (layout, error) 
 	}
 	for _, s := range f.Sections {
 		l.fileEnd = max(l.fileEnd, int(s.Offset)+int(s.Size))
-		l.virtualEnd = max(l.virtualEnd, alignUp(s.VirtualAddress+max(s.VirtualSize, s.Size), l.virtualUnit))
+		l.virtualEnd = max(l.virtualEnd, block.RoundUp(s.VirtualAddress+max(s.VirtualSize, s.Size), l.virtualUnit))
 	}
 	if l.fileEnd > len(stub) {
 		return l, fmt.Errorf("%w: cut short", ErrStub)
 	}
 	return l, nil
 }
-
-func alignUp(n, unit uint32) uint32 { return (n + unit - 1) / unit * unit }
 
 func pad(b []byte, unit int) []byte {
 	if r := len(b) % unit; r != 0 {

@@ -3,13 +3,12 @@ package initramfs
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"slices"
 	"strings"
+	"troy/internal/block"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/google/uuid"
@@ -46,16 +45,12 @@ func USB(ctx context.Context, o *USBOptions) error {
 		return err
 	}
 	id, total := identity(files)
-	fat := max(minFAT, (total+slack+mebibyte-1)/mebibyte*mebibyte)
+	fat := max(minFAT, block.RoundUp(total+slack, mebibyte))
 	label := o.Label
 	if label == "" {
 		label = "TROY"
 	}
-	return replaceFile(o.Out, func(w io.Writer) error {
-		f, ok := w.(*os.File)
-		if !ok {
-			return errors.ErrUnsupported
-		}
+	return replaceFile(o.Out, func(f *os.File) error {
 		size := fat + 2*mebibyte // one before the partition, one for the second GPT
 		if err := f.Truncate(size); err != nil {
 			return err

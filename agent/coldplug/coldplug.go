@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"troy/internal/errline"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,7 +86,7 @@ func New(o *Options) (*Plugger, error) {
 // in order, and the [LoadError] values of those that failed, joined.
 func (p *Plugger) Scan(ctx context.Context) (loaded []string, err error) {
 	loaded, err = p.scan(ctx)
-	return loaded, errors.Join(err, ctx.Err())
+	return loaded, errline.Join(err, ctx.Err())
 }
 
 // scan is Scan, except that the end of ctx is not an error.
@@ -94,11 +95,11 @@ func (p *Plugger) scan(ctx context.Context) (loaded []string, err error) {
 	for ctx.Err() == nil {
 		wanted, scanErr := p.wanted()
 		if scanErr != nil || len(wanted) == 0 {
-			return loaded, errors.Join(err, scanErr)
+			return loaded, errline.Join(err, scanErr)
 		}
 		more, loadErr := p.plug(ctx, wanted)
 		loaded = append(loaded, more...)
-		err = errors.Join(err, loadErr)
+		err = errline.Join(err, loadErr)
 	}
 	clear(p.seen) // the next scan is to look at all of them again
 	return loaded, err
@@ -111,7 +112,7 @@ func (p *Plugger) Settle(ctx context.Context, quiet time.Duration) (loaded []str
 	for last := time.Now(); ; {
 		more, scanErr := p.scan(ctx)
 		loaded = append(loaded, more...)
-		err = errors.Join(err, scanErr)
+		err = errline.Join(err, scanErr)
 		if len(more) > 0 {
 			last = time.Now()
 		}
@@ -132,7 +133,7 @@ func (p *Plugger) Settle(ctx context.Context, quiet time.Duration) (loaded []str
 // built in. The modules it loaded come back in an order that would do one by one.
 func (p *Plugger) Load(ctx context.Context, names ...string) (loaded []string, err error) {
 	loaded, err = p.plug(ctx, names)
-	return loaded, errors.Join(err, ctx.Err())
+	return loaded, errline.Join(err, ctx.Err())
 }
 
 // plug is Load, except that the end of ctx is not an error.
@@ -152,7 +153,7 @@ func (p *Plugger) plug(ctx context.Context, names []string) (loaded []string, er
 		case errors.Is(e, context.Canceled), errors.Is(e, context.DeadlineExceeded):
 			delete(p.tried, name)
 		case !errors.Is(e, unix.EEXIST):
-			err = errors.Join(err, &LoadError{Module: name, Err: e})
+			err = errline.Join(err, &LoadError{Module: name, Err: e})
 		}
 	}
 	return loaded, err

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"troy/chainload/internal/utf16z"
+	"troy/internal/block"
 	"troy/vhdx"
 )
 
@@ -95,7 +96,7 @@ func DecodeDevice(b []byte) (Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !isZero(b[:16]) {
+	if !block.IsZero(b[:16]) {
 		return Opaque{Raw: slices.Clone(b[16:])}, nil // options may change what it means
 	}
 	return d, nil
@@ -170,5 +171,3 @@ func (f File) appendTo(b []byte) []byte {
 }
 
 func (o Opaque) appendTo(b []byte) []byte { return append(b, o.Raw...) }
-
-func isZero(b []byte) bool { return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"troy/chainload/esp"
+	"troy/internal/block"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,6 +68,8 @@ type job struct {
 	path string // where it stands or will stand, in the case it has on disk
 	data []byte
 }
+
+func (j job) dir() esp.Dir { return esp.Dir(filepath.Dir(j.path)) }
 
 // compare finds what differs, and removes what an earlier call left.
 func (in *installer) compare(files []File) error {
@@ -130,14 +134,14 @@ func (in *installer) room() error {
 	if err := unix.Statfs(in.root, &st); err != nil {
 		return err
 	}
-	block := max(int64(st.Bsize), 512)
+	cluster := max(int64(st.Bsize), 512)
 	need := int64(0)
 	folders := map[string]bool{}
 	for _, j := range in.todo {
-		need += (int64(len(j.data)) + block - 1) / block * block
+		need += block.RoundUp(int64(len(j.data)), cluster)
 		folders[filepath.Dir(j.path)] = true
 	}
-	need += int64(len(folders)) * 4 * block // entries with long names: 64 files of 4 entries in 4 KiB, some more
+	need += int64(len(folders)) * 4 * cluster // entries with long names: 64 files of 4 entries in 4 KiB, some more
 	if free := int64(st.Bavail) * int64(st.Bsize); free < need {
 		return fmt.Errorf("%w: %d boot files need %d bytes, %d are free", ErrFull, len(in.todo), need, free)
 	}
@@ -153,7 +157,7 @@ func (in *installer) write() error {
 		if err := os.MkdirAll(filepath.Dir(j.path), 0o755); err != nil {
 			return full(err)
 		}
-		if err := writeFile(j.path+suffixNew, j.data); err != nil {
+		if err := j.dir().Write(filepath.Base(j.path)+suffixNew, j.data); err != nil {
 			return full(err)
 		}
 		if ok, err := holds(j.path+suffixNew, j.data); err != nil || !ok {
@@ -169,21 +173,6 @@ func full(err error) error {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
-}
-
-func writeFile(name string, data []byte) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return f.Close()
 }
 
 // clean removes the new files after an error; what it cannot remove the next call does.
@@ -210,10 +199,5 @@ func (in *installer) replace() error {
 		in.res.Written++
 		in.res.Bytes += int64(len(j.data))
 	}
-	d, err := os.Open(in.root)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return unix.Syncfs(int(d.Fd()))
+	return esp.SyncFS(in.root)
 }

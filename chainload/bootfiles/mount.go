@@ -1,9 +1,8 @@
 package bootfiles
 
 import (
-	"errors"
-
 	"troy/chainload/esp"
+	"troy/internal/errline"
 )
 
 // Mounted runs do with the ESP on the block device mounted for writing, by the kernel's vfat, and unmounts it, which writes all out.
@@ -16,5 +15,5 @@ func Mounted(device string, do func(root string) error) error {
 	if err = v.MakeWritable(); err == nil {
 		err = do(string(v.Root))
 	}
-	return errors.Join(err, v.Close())
+	return errline.Join(err, v.Close())
 }

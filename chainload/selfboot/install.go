@@ -9,6 +9,7 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
+	"troy/internal/errline"
 )
 
 // Result says what Install did.
@@ -69,7 +70,7 @@ func (o *Options) put(ctx context.Context, vars efiboot.Variables, r *Release, c
 	if err != nil {
 		return "", false, err
 	}
-	defer func() { err = joinLine(err, v.Close()) }()
+	defer func() { err = errline.Join(err, v.Close()) }()
 	s, err := o.inspect(ctx, vars, v)
 	if err != nil {
 		return "", false, err
@@ -120,15 +121,4 @@ func (o *Options) ensureEntry(vars efiboot.Variables, c Copy, start string) (uin
 		err = nil // not added to BootOrder: who needs that tries again
 	}
 	return n, created, err
-}
-
-// joinLine is errors.Join in one line.
-func joinLine(a, b error) error {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	return fmt.Errorf("%w; %w", a, b)
 }

@@ -17,6 +17,7 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
+	"troy/internal/errline"
 	"troy/internal/kernelargs"
 	"troy/internal/release"
 )
@@ -101,7 +102,7 @@ func Inspect(ctx context.Context, o *Options) (s *Status, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, v.Close()) }()
+	defer func() { err = errline.Join(err, v.Close()) }()
 	return o.inspect(ctx, vars, v)
 }
 

@@ -11,6 +11,7 @@ import (
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/errline"
 )
 
 // Errors of updates.
@@ -137,7 +138,7 @@ func (o *Options) armGRUB(vars efiboot.Variables, t *Trial) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = joinLine(err, v.Close()) }()
+	defer func() { err = errline.Join(err, v.Close()) }()
 	s := &Status{Copies: map[Copy]CopyState{}}
 	if err := s.findEntries(o, vars); err != nil {
 		return err

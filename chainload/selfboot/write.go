@@ -14,7 +14,9 @@ import (
 	"troy/chainload"
 	"troy/chainload/esp"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/block"
 	"troy/internal/digest"
+	"troy/internal/errline"
 )
 
 // ErrFull says that the ESP has no room for a copy; nothing was changed.
@@ -74,7 +76,7 @@ func checkSources(ctx context.Context, files []source) error {
 			return fmt.Errorf("%w: %s: %w", ErrSource, f.Name, err)
 		}
 		err = compare(r, f.File)
-		if err := errors.Join(err, r.Close()); err != nil {
+		if err := errline.Join(err, r.Close()); err != nil {
 			return fmt.Errorf("%w; nothing was changed", err)
 		}
 	}
@@ -114,13 +116,12 @@ func oldSizes(v *esp.Volume, c Copy) (sizes []int64, err error) {
 
 // room counts in whole clusters.
 func room(m *manifest, old []int64, free, cluster int64) error {
-	up := func(n int64) int64 { return (n + cluster - 1) / cluster * cluster }
 	need := int64(reserve) + 8*cluster // directories, manifest, grubenv
 	for _, f := range m.Files {
-		need += up(f.Size)
+		need += block.RoundUp(f.Size, cluster)
 	}
 	for _, n := range old {
-		free += up(n)
+		free += block.RoundUp(n, cluster)
 	}
 	if need > free {
 		return fmt.Errorf("%w: version %s needs %d bytes, %d are free or would be; nothing was changed", ErrFull, m.Version, need, free)
