@@ -15,6 +15,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust"
 	"troy/server/protocol"
 	"troy/vhdx"
@@ -109,7 +110,7 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	b.must(err)
 	defer base.Close()
 	const other = "other"
-	_, err = store.Import(t.Context(), other, image.ChainDisk(base), nil)
+	_, err = publish.Import(t.Context(), store, other, publish.ChainDisk(base), nil)
 	b.must(err)
 	repo, err := trust.Open(b.store, nil)
 	b.must(err)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust"
 )
 
@@ -49,7 +49,7 @@ func runInit(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := image.Init(args[0]); err != nil {
+	if _, err := publish.Init(args[0]); err != nil {
 		return err
 	}
 	if *unsigned {

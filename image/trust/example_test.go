@@ -11,6 +11,7 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust"
 )
 
@@ -45,7 +46,7 @@ func Example() {
 	ctx, now := context.Background(), time.Date(2031, 3, 1, 0, 0, 0, 0, time.UTC)
 
 	// The admin: a store with a version, signed; the root goes to the media.
-	store, err := image.Init(filepath.Join(dir, "store"))
+	store, err := publish.Init(filepath.Join(dir, "store"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -54,7 +55,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	content := bytes.Repeat([]byte("Windows "), 1<<17)
-	if _, err := store.Import(ctx, "pc", &image.Disk{Reader: bytes.NewReader(content), Size: 1 << 20, SectorSize: 512, DataWriteGUID: "1"}, nil); err != nil {
+	if _, err := publish.Import(ctx, store, "pc", &publish.Disk{Reader: bytes.NewReader(content), Size: 1 << 20, SectorSize: 512, DataWriteGUID: "1"}, nil); err != nil {
 		log.Fatal(err)
 	}
 	if _, err := repo.Sign(ctx, store, now); err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust"
 )
 
@@ -29,7 +30,7 @@ func newFuzzRoom(f *testing.F) *fuzzRoom {
 	}
 	m, dir := &fuzzRoom{files: map[string][]byte{}}, filepath.Join(f.TempDir(), "s")
 	var err error
-	m.store, err = image.Init(dir)
+	m.store, err = publish.Init(dir)
 	must(err)
 	repo, err := trust.Init(dir, start, nil)
 	must(err)

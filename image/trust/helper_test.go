@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust"
 )
 
@@ -35,7 +36,7 @@ func newRoom(t *testing.T, o *trust.Options) *room {
 	t.Logf("seed %d", seed)
 	m := &room{t: t, dir: filepath.Join(t.TempDir(), "store"), r: rand.New(rand.NewPCG(seed, 1))}
 	var err error
-	m.store, err = image.Init(m.dir)
+	m.store, err = publish.Init(m.dir)
 	m.must(err)
 	m.repo, err = trust.Init(m.dir, start, o)
 	m.must(err)
@@ -53,8 +54,8 @@ func (m *room) must(err error) {
 
 func guid(n int) string { return string(rune('a'+n)) + "0000000-0000-4000-8000-000000000000" }
 
-func (m *room) disk(n int) *image.Disk {
-	return &image.Disk{Reader: bytes.NewReader(m.disks[n-1]), Size: int64(len(m.disks[n-1])), SectorSize: 512, DataWriteGUID: guid(n)}
+func (m *room) disk(n int) *publish.Disk {
+	return &publish.Disk{Reader: bytes.NewReader(m.disks[n-1]), Size: int64(len(m.disks[n-1])), SectorSize: 512, DataWriteGUID: guid(n)}
 }
 
 // publish makes the next version, unsigned.
@@ -74,9 +75,9 @@ func (m *room) publish() {
 	n := len(m.disks)
 	var err error
 	if n == 1 {
-		_, err = m.store.Import(m.t.Context(), "pc", m.disk(1), nil)
+		_, err = publish.Import(m.t.Context(), m.store, "pc", m.disk(1), nil)
 	} else {
-		_, err = m.store.Add(m.t.Context(), "pc", image.CompareDisk(m.disk(n), m.disk(n-1)), nil)
+		_, err = publish.Add(m.t.Context(), m.store, "pc", publish.CompareDisk(m.disk(n), m.disk(n-1)), nil)
 	}
 	m.must(err)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"troy/image/publish"
 	"troy/image/trust"
 )
 
@@ -170,7 +171,7 @@ func TestWrittenStore(t *testing.T) {
 		t.Errorf("Unsigned = %q, %v", names, err)
 	}
 	c = m.copyTree() // another version 1
-	m.must(c.store.Remove(t.Context(), "pc", 1))
+	m.must(publish.Remove(t.Context(), c.store, "pc", 1))
 	m.must(os.RemoveAll(filepath.Join(c.dir, "images")))
 	m.must(os.Mkdir(filepath.Join(c.dir, "images"), 0o755))
 	c.disks = nil

@@ -16,6 +16,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata/updater"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust"
 )
 
@@ -39,9 +40,9 @@ func TestWholeWay(t *testing.T) {
 	if n := len(m.files()); n > 30 {
 		t.Errorf("%d files of metadata after 14 versions", n)
 	}
-	m.must(m.store.Remove(t.Context(), "pc", 14))
+	m.must(publish.Remove(t.Context(), m.store, "pc", 14))
 	m.sign(start)
-	if _, err := m.store.GC(t.Context()); err != nil {
+	if _, err := publish.GC(t.Context(), m.store); err != nil {
 		t.Fatal(err)
 	}
 	m.wantVersion(13, root, mem, start)

@@ -1,4 +1,4 @@
-package image
+package publish_test
 
 import (
 	"encoding/binary"
@@ -11,6 +11,10 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+
+	"troy/image"
+	"troy/image/publish"
+	"troy/internal/testing/imagetest"
 )
 
 // The limits in MiB, of whole processes: a publisher's disk of 64 GiB, a client's plan.
@@ -49,11 +53,11 @@ func (d bigDisk) content(page int64) uint64 {
 
 // ReadAt reads whole pages.
 func (d bigDisk) ReadAt(p []byte, off int64) (int, error) {
-	if off%PageSize != 0 || len(p)%PageSize != 0 {
+	if off%image.PageSize != 0 || len(p)%image.PageSize != 0 {
 		return 0, fmt.Errorf("read of %d bytes at %d", len(p), off)
 	}
-	for i := 0; i < len(p); i += PageSize {
-		b, page := p[i:i+PageSize], (off+int64(i))/PageSize
+	for i := 0; i < len(p); i += image.PageSize {
+		b, page := p[i:i+image.PageSize], (off+int64(i))/image.PageSize
 		if page >= d.pages {
 			clear(b)
 			continue
@@ -62,27 +66,27 @@ func (d bigDisk) ReadAt(p []byte, off int64) (int, error) {
 		for k := range uint64(16) {
 			binary.LittleEndian.PutUint64(b[k*8:], mix(c<<4+k))
 		}
-		for n := 128; n < PageSize; n *= 2 {
+		for n := 128; n < image.PageSize; n *= 2 {
 			copy(b[n:], b[:n])
 		}
 	}
 	return len(p), nil
 }
 
-func (d bigDisk) named() iter.Seq2[Range, error] {
-	return func(yield func(Range, error) bool) {
+func (d bigDisk) named() iter.Seq2[image.Range, error] {
+	return func(yield func(image.Range, error) bool) {
 		for b := range d.pages / 4 {
-			if mix(uint64(b)+1)%3 != 0 && !yield(Range{b * 4 * PageSize, 4 * PageSize}, nil) {
+			if mix(uint64(b)+1)%3 != 0 && !yield(image.Range{Offset: b * 4 * image.PageSize, Length: 4 * image.PageSize}, nil) {
 				return
 			}
 		}
 	}
 }
 
-func (d bigDisk) disk() *Disk {
-	disk := &Disk{Reader: d, Size: bigSize, SectorSize: 512, DataWriteGUID: guid(d.version), Data: rangeSeq([]Range{{0, d.pages * PageSize}})}
-	disk.Since = func(string) (*Delta, error) {
-		return &Delta{Parent: bigDisk{1, d.pages}, ParentSize: bigSize, Changed: d.named()}, nil
+func (d bigDisk) disk() *publish.Disk {
+	disk := &publish.Disk{Reader: d, Size: bigSize, SectorSize: 512, DataWriteGUID: imagetest.GUID(d.version), Data: imagetest.RangeSeq([]image.Range{{Offset: 0, Length: d.pages * image.PageSize}})}
+	disk.Since = func(string) (*publish.Delta, error) {
+		return &publish.Delta{Parent: bigDisk{1, d.pages}, ParentSize: bigSize, Changed: d.named()}, nil
 	}
 	return disk
 }
@@ -90,7 +94,7 @@ func (d bigDisk) disk() *Disk {
 // TestMemory publishes and plans in processes of their own and compares the most memory that each ever had with the limits.
 func TestMemory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
-	pages := int64(soak(1<<29)) / PageSize
+	pages := int64(imagetest.Soak(1<<29)) / image.PageSize
 	t.Logf("publish: %d MiB of at most %d", child(t, "publish", dir, pages, publishMemory), publishMemory)
 	for _, way := range []string{"local", "plan", "first"} {
 		t.Logf("%s: %d MiB of at most %d", way, child(t, way, dir, pages, planMemory), planMemory)
@@ -139,33 +143,33 @@ func TestMemoryChild(t *testing.T) {
 }
 
 func publishBig(t *testing.T, dir string, pages int64) {
-	s, err := Init(dir)
+	s, err := publish.Init(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Import(t.Context(), "pc", bigDisk{1, pages}.disk(), nil); err != nil {
+	if _, err := publish.Import(t.Context(), s, "pc", bigDisk{1, pages}.disk(), nil); err != nil {
 		t.Fatal(err)
 	}
-	m, err := s.Add(t.Context(), "pc", bigDisk{2, pages}.disk(), nil)
+	m, err := publish.Add(t.Context(), s, "pc", bigDisk{2, pages}.disk(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := m.Figures
 	t.Logf("version 2: %+v, notes %q", f, m.Notes)
-	if f.Changed < pages*PageSize/2 || f.Shipped < f.Changed/3 || f.Copied == 0 {
+	if f.Changed < pages*image.PageSize/2 || f.Shipped < f.Changed/3 || f.Copied == 0 {
 		t.Fatal("the disk did not change as it should")
 	}
 }
 
 func planBig(t *testing.T, what, dir string) {
-	s, err := OpenStore(dir)
+	s, err := image.OpenStore(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	have, load := 1, LoadPlan
+	have, load := 1, image.LoadPlan
 	switch what {
 	case "local":
-		load = LoadLocalPlan
+		load = image.LoadLocalPlan
 	case "first":
 		have = 0
 	}

@@ -1,4 +1,4 @@
-package image
+package publish
 
 import (
 	"crypto/sha256"
@@ -9,7 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
+
+	"troy/image"
+	"troy/internal/durable"
 )
 
 // file is what a write needs of a file.
@@ -31,34 +35,42 @@ var osOps = fileOps{
 	create: func(p string) (file, error) { return os.OpenFile(p, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) },
 	rename: os.Rename,
 	mkdir:  func(p string) error { return os.MkdirAll(p, 0o755) },
-	sync:   syncDir,
+	sync:   durable.SyncDir,
 }
 
-// syncDir makes names in a folder durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+// The names of what is in a store's folder and is no part of its tree.
+const (
+	lockName = ".lock"
+	tmpName  = "tmp"
+)
+
+// store is a store that can be written to.
+type store struct {
+	*image.Store
+	ops fileOps
 }
+
+func on(s *image.Store) *store { return &store{s, osOps} }
+
+// path returns where a file of the tree lies.
+func (s *store) path(name string) string { return filepath.Join(s.String(), filepath.FromSlash(name)) }
 
 // lock takes the store for one publisher. The lock goes with the process, so that a killed one leaves none.
-func (s *Store) lock() (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, lockName), os.O_CREATE|os.O_RDWR, 0o644)
+func (s *store) lock() (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(s.String(), lockName), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("image: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%w: somebody else is writing to %s; try again when that has ended", ErrBusy, s.dir)
+		return nil, fmt.Errorf("%w: somebody else is writing to %s; try again when that has ended", ErrBusy, s.String())
 	}
 	return func() { f.Close() }, nil
 }
 
 // clean removes what an interrupted publisher left. The caller holds the lock.
-func (s *Store) clean() error {
-	dir := filepath.Join(s.dir, tmpName)
+func (s *store) clean() error {
+	dir := filepath.Join(s.String(), tmpName)
 	left, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("image: %w", err)
@@ -73,7 +85,7 @@ func (s *Store) clean() error {
 
 // temp is a file that is not yet part of the tree. Discard after commit does nothing.
 type temp struct {
-	s    *Store
+	s    *store
 	f    file
 	path string
 	hash hash.Hash
@@ -81,8 +93,8 @@ type temp struct {
 	done bool
 }
 
-func (s *Store) temp(label string) (*temp, error) {
-	p := filepath.Join(s.dir, tmpName, label)
+func (s *store) temp(label string) (*temp, error) {
+	p := filepath.Join(s.String(), tmpName, label)
 	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil { // somebody may have tidied up
 		return nil, fmt.Errorf("image: %w", err)
 	}
@@ -104,18 +116,14 @@ func (t *temp) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (t *temp) sum() Sum { return Sum(t.hash.Sum(nil)) }
+func (t *temp) sum() image.Sum { return image.Sum(t.hash.Sum(nil)) }
 
 // commit makes the file durable and then gives it its name, replacing what had it.
 func (t *temp) commit(name string) error {
-	to, err := t.s.path(name)
-	if err != nil {
-		return err
-	}
 	t.done = true
-	err = errors.Join(t.f.Sync(), t.f.Close())
+	err := errors.Join(t.f.Sync(), t.f.Close())
 	if err == nil {
-		err = t.s.install(t.path, to)
+		err = t.s.install(t.path, t.s.path(name))
 	}
 	if err != nil {
 		os.Remove(t.path)
@@ -124,7 +132,7 @@ func (t *temp) commit(name string) error {
 	return nil
 }
 
-func (s *Store) install(from, to string) error {
+func (s *store) install(from, to string) error {
 	dir := filepath.Dir(to)
 	if err := s.ops.mkdir(dir); err != nil {
 		return err
@@ -137,8 +145,8 @@ func (s *Store) install(from, to string) error {
 }
 
 // commitObject commits the file under the name that its content gives.
-func (t *temp) commitObject(kind string) (Object, error) {
-	o := Object{Name: objectName(kind, t.sum()), Size: t.size, SHA256: t.sum()}
+func (t *temp) commitObject(kind image.Kind) (image.Object, error) {
+	o := image.NewObject(kind, t.size, t.sum())
 	return o, t.commit(o.Name)
 }
 
@@ -151,7 +159,7 @@ func (t *temp) discard() {
 }
 
 // replace puts a document at name, whole or not at all.
-func (s *Store) replace(name string, b []byte) error {
+func (s *store) replace(name string, b []byte) error {
 	t, err := s.temp("document")
 	if err != nil {
 		return err
@@ -164,46 +172,37 @@ func (s *Store) replace(name string, b []byte) error {
 }
 
 // putObject stores b as an object.
-func (s *Store) putObject(kind string, b []byte) (Object, error) {
-	t, err := s.temp(kind)
+func (s *store) putObject(kind image.Kind, b []byte) (image.Object, error) {
+	t, err := s.temp(string(kind))
 	if err != nil {
-		return Object{}, err
+		return image.Object{}, err
 	}
 	defer t.discard()
 	if _, err := t.Write(b); err != nil {
-		return Object{}, fmt.Errorf("image: %s: %w", kind, err)
+		return image.Object{}, fmt.Errorf("image: %s: %w", kind, err)
 	}
 	return t.commitObject(kind)
 }
 
 // putManifest stores the manifest and then the index that names it: with the second rename the version exists.
-func (s *Store) putManifest(x *Index, m *Manifest) error {
-	b, err := encode(m)
+func (s *store) putManifest(x *image.Index, m *image.Manifest) error {
+	b, e, err := m.Encode()
 	if err != nil {
 		return err
 	}
-	name := manifestName(m.Image, m.Version)
-	if _, err := parseManifest(b, m.Image, &Entry{Version: m.Version, Parent: m.Parent}); err != nil || len(b) > maxManifestSize {
-		return errors.Join(invalidf("the manifest of version %d, %d bytes, could not be read again", m.Version, len(b)), err)
-	}
-	if err := s.replace(name, b); err != nil {
+	if err := s.replace(e.Manifest.Name, b); err != nil {
 		return err
 	}
 	next := *x
 	next.Next = m.Version + 1
-	next.Versions = append(append([]Entry{}, x.Versions...), Entry{
-		Version: m.Version, Parent: m.Parent, Manifest: Object{Name: name, Size: int64(len(b)), SHA256: sha256.Sum256(b)},
-	})
+	next.Versions = append(slices.Clip(x.Versions), e)
 	return s.putIndex(&next)
 }
 
-func (s *Store) putIndex(x *Index) error {
-	b, err := encode(x)
+func (s *store) putIndex(x *image.Index) error {
+	b, err := x.Encode()
 	if err != nil {
 		return err
 	}
-	if int64(len(b)) > maxIndexSize {
-		return invalidf("%s has too many versions for one index", x.Image)
-	}
-	return s.replace(IndexName(x.Image), b)
+	return s.replace(image.IndexName(x.Image), b)
 }

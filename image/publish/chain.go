@@ -1,8 +1,9 @@
-package image
+package publish
 
 import (
 	"iter"
 
+	"troy/image"
 	"troy/vhdx"
 )
 
@@ -41,14 +42,14 @@ func chainDelta(c *vhdx.Chain, files []*vhdx.File, level int) (*Delta, error) {
 	return &Delta{Parent: parent, ParentSize: parent.Size(), Changed: changed}, nil
 }
 
-func chainRanges(c *vhdx.Chain, want func(vhdx.Extent) bool) iter.Seq2[Range, error] {
-	return func(yield func(Range, error) bool) {
+func chainRanges(c *vhdx.Chain, want func(vhdx.Extent) bool) iter.Seq2[image.Range, error] {
+	return func(yield func(image.Range, error) bool) {
 		for e, err := range c.Extents(0, c.Size()) {
 			if err != nil {
-				yield(Range{}, err)
+				yield(image.Range{}, err)
 				return
 			}
-			if want(e) && !yield(Range{e.Offset, e.Length}, nil) {
+			if want(e) && !yield(image.Range{Offset: e.Offset, Length: e.Length}, nil) {
 				return
 			}
 		}

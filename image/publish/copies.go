@@ -1,4 +1,4 @@
-package image
+package publish
 
 import (
 	"cmp"
@@ -8,6 +8,12 @@ import (
 	"iter"
 	"slices"
 	"sort"
+
+	"troy/image"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
+	"troy/image/internal/pipeline"
+	"troy/internal/progress"
 )
 
 // maxWanted bounds for how many new pages a place in the version below is looked for (8 GiB), and with it the memory: 16 bytes each, and 32 for each
@@ -19,7 +25,7 @@ type copyIndex []copyPair
 
 type copyPair struct {
 	page, source int64
-	key          pageKey // of the source
+	key          layer.Key // of the source
 }
 
 // find returns the entry of a page, len(c) if there is none.
@@ -34,7 +40,7 @@ func (c copyIndex) find(page int64) int {
 // holds says that the content of a page stands elsewhere: the weak hash that found the place is not believed.
 func (c copyIndex) holds(page int64, now []byte) bool {
 	i := c.find(page)
-	return i < len(c) && c[i].key == keyOf(now)
+	return i < len(c) && c[i].key == layer.KeyOf(now)
 }
 
 // runs splits pages that are all held into runs whose sources lie one after the other.
@@ -45,18 +51,18 @@ func (c copyIndex) runs(page, count int64) []foundRun {
 		for int64(j-i) < count && c[j].source == c[i].source+int64(j-i) {
 			j++
 		}
-		r := &foundCopy{source: c[i].source, keys: make(pageKeys, 0, (j-i)*pageKeySize)}
+		r := &foundCopy{source: c[i].source, keys: layer.NewKeys(j - i)}
 		for k := i; k < j; k++ {
 			r.keys = append(r.keys, c[k].key[:]...)
 		}
 		n := int64(j - i)
-		runs = append(runs, foundRun{page: page, count: n, kind: runCopy, copy: r})
+		runs = append(runs, foundRun{page: page, count: n, kind: layer.Copied, copy: r})
 		page, count, i = page+n, count-n, j
 	}
 	return runs
 }
 
-// weak is a cheap hash that says where to look; whether the pages are equal says keyOf. It does not vary: the output has to be the same each time.
+// weak is a cheap hash that says where to look; whether the pages are equal says layer.KeyOf. It does not vary: the output has to be the same each time.
 func weak(page []byte) uint64 {
 	t, half := crc32.MakeTable(crc32.Castagnoli), len(page)/2
 	return uint64(crc32.Checksum(page[:half], t))<<32 | uint64(crc32.Checksum(page[half:], t))
@@ -114,17 +120,17 @@ func (w *want) take(p wanted, c copyIndex) copyIndex {
 // findCopies reads the changed regions once to learn what is new, and then all data of the version below, at the speed of a weak hash, to see where
 // it may stand already. Only regions in which something was found are hashed and compared with the map. Of several places the first is taken,
 // so that the result depends on the content alone.
-func (s *scan) findCopies(ctx context.Context, workers int, p Progress) (copyIndex, error) {
+func (s *scan) findCopies(ctx context.Context, workers int, p progress.Adder) (copyIndex, error) {
 	var list []wanted
 	collect := func(l []wanted) error {
 		list = append(list, l[:min(len(l), maxWanted-len(list))]...)
 		return nil
 	}
 	look := func(ctx context.Context, region int64) ([]wanted, error) {
-		progress(p, s.length(region))
+		progress.Add(p, s.length(region))
 		return s.wantedOf(ctx, region)
 	}
-	if err := ordered(ctx, workers, s.regions(), look, collect); err != nil || len(list) == 0 {
+	if err := pipeline.Ordered(ctx, workers, s.regions(), look, collect); err != nil || len(list) == 0 {
 		return nil, err
 	}
 	w := newWant(list)
@@ -136,10 +142,10 @@ func (s *scan) findCopies(ctx context.Context, workers int, p Progress) (copyInd
 		return nil
 	}
 	stand := func(ctx context.Context, region int64) ([]wanted, error) {
-		progress(p, s.length(region))
+		progress.Add(p, s.length(region))
 		return s.standing(ctx, region, w)
 	}
-	if err := ordered(ctx, workers, s.parentRegions(), stand, note); err != nil {
+	if err := pipeline.Ordered(ctx, workers, s.parentRegions(), stand, note); err != nil {
 		return nil, err
 	}
 	if err := s.confirm(ctx, workers, c); err != nil {
@@ -160,7 +166,7 @@ func (s *scan) wantedOf(ctx context.Context, region int64) ([]wanted, error) {
 	var list []wanted
 	for i, v := range verdicts {
 		if v == data {
-			list = append(list, wanted{weak(now[i*PageSize : (i+1)*PageSize]), region*pagesPerRegion + int64(i)})
+			list = append(list, wanted{weak(now[i*image.PageSize : (i+1)*image.PageSize]), region*pages.PerRegion + int64(i)})
 		}
 	}
 	return list, nil
@@ -177,9 +183,9 @@ func (s *scan) standing(ctx context.Context, region int64, w *want) ([]wanted, e
 		return nil, err
 	}
 	var list []wanted
-	for i := int64(0); i < int64(len(below))/PageSize; i++ {
-		page := region*pagesPerRegion + i
-		if h := weak(below[i*PageSize : (i+1)*PageSize]); w.has(h) && !s.parentMap.undefined.has(page) {
+	for i := int64(0); i < int64(len(below))/image.PageSize; i++ {
+		page := region*pages.PerRegion + i
+		if h := weak(below[i*image.PageSize : (i+1)*image.PageSize]); w.has(h) && !s.parentMap.Undefined.Has(page) {
 			list = append(list, wanted{h, page})
 		}
 	}
@@ -191,8 +197,8 @@ func (s *scan) confirm(ctx context.Context, workers int, c copyIndex) error {
 	slices.SortFunc(c, func(a, b copyPair) int { return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.page, b.page)) })
 	groups := func(yield func(copyIndex, error) bool) {
 		for rest := c; len(rest) > 0; {
-			n, region := 1, rest[0].source/pagesPerRegion
-			for n < len(rest) && rest[n].source/pagesPerRegion == region {
+			n, region := 1, rest[0].source/pages.PerRegion
+			for n < len(rest) && rest[n].source/pages.PerRegion == region {
 				n++
 			}
 			if !yield(rest[:n], nil) {
@@ -205,25 +211,25 @@ func (s *scan) confirm(ctx context.Context, workers int, c copyIndex) error {
 		if err := ctx.Err(); err != nil {
 			return struct{}{}, err
 		}
-		region := g[0].source / pagesPerRegion
+		region := g[0].source / pages.PerRegion
 		below := s.buffers.get(s.length(region))
 		defer s.buffers.put(below)
 		if err := s.readBelow(below, region); err != nil {
 			return struct{}{}, err
 		}
 		for i := range g {
-			at := (g[i].source - region*pagesPerRegion) * PageSize
-			g[i].key = keyOf(below[at : at+PageSize])
+			at := (g[i].source - region*pages.PerRegion) * image.PageSize
+			g[i].key = layer.KeyOf(below[at : at+image.PageSize])
 		}
 		return struct{}{}, s.checkBelow(below, region)
 	}
-	return ordered(ctx, workers, groups, check, func(struct{}) error { return nil })
+	return pipeline.Ordered(ctx, workers, groups, check, func(struct{}) error { return nil })
 }
 
 // parentRegions yields the regions of the version below that are not all zeros.
 func (s *scan) parentRegions() iter.Seq2[int64, error] {
 	return func(yield func(int64, error) bool) {
-		for r, sum := range s.parentMap.sums {
+		for r, sum := range s.parentMap.Sums {
 			if sum != s.zeroSum && !yield(int64(r), nil) {
 				return
 			}
@@ -232,9 +238,9 @@ func (s *scan) parentRegions() iter.Seq2[int64, error] {
 }
 
 // searchNote says what the search for copies left out, "" for nothing.
-func searchNote(f Figures) string {
-	if f.Shipped+f.Copied <= maxWanted*PageSize {
+func searchNote(f image.Figures) string {
+	if f.Shipped+f.Copied <= maxWanted*image.PageSize {
 		return ""
 	}
-	return fmt.Sprintf("more than %d MiB are new: beyond that no pages that stand elsewhere were looked for", int64(maxWanted*PageSize)>>20)
+	return fmt.Sprintf("more than %d MiB are new: beyond that no pages that stand elsewhere were looked for", int64(maxWanted*image.PageSize)>>20)
 }

@@ -1,4 +1,4 @@
-package image
+package publish
 
 import (
 	"context"
@@ -7,17 +7,24 @@ import (
 	"io"
 	"runtime"
 	"strings"
+
+	"troy/image"
+	"troy/image/internal/fault"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
+	"troy/image/internal/pipeline"
+	"troy/internal/progress"
 )
 
 // Filter finds the parts of a disk whose content no one will miss: free clusters, page files.
 type Filter interface {
 	// Unused returns ranges of the disk in bytes, in any order, and lines for people about what it looked into. Only whole pages within
 	// them count. An error stops the publishing: a volume that must not be published at all.
-	Unused(ctx context.Context, disk io.ReaderAt, size int64, sectorSize uint32) (unused []Range, notes []string, err error)
+	Unused(ctx context.Context, disk io.ReaderAt, size int64, sectorSize uint32) (unused []image.Range, notes []string, err error)
 }
 
-// PublishOptions are the options of Import and Add. The zero value is right.
-type PublishOptions struct {
+// Options are the options of Import and Add. The zero value is right.
+type Options struct {
 	// Level is that of zstd, 1 to 22; 0 means DefaultLevel. (Four grades are behind the numbers: 1-2, 3-5, 6-9, 10-22.)
 	Level int
 	// Workers is how many pages and chunks are worked on at once; 0 means one per core. It does not change the result.
@@ -28,34 +35,37 @@ type PublishOptions struct {
 	// once more, at the speed of its disk; regions in which something is found are hashed.
 	NoCopies bool
 	// Progress is told the bytes scanned.
-	Progress Progress
+	Progress progress.Adder
 	// Search is told the bytes read before that, in search of copies: what changed, and what the parent holds.
-	Search Progress
+	Search progress.Adder
 }
 
-func (o *PublishOptions) workers() int {
+func (o *Options) workers() int {
 	if o.Workers > 0 {
 		return o.Workers
 	}
 	return runtime.GOMAXPROCS(0)
 }
 
-// Import makes version 1 of a new image: all pages that are not zeros. It returns ErrExists if the image is there already, ErrInvalid for a
+// Import makes version 1 of a new image: all pages that are not zeros. It returns image.ErrExists if the image is there already, ErrInvalid for a
 // name or a disk that cannot be, ErrBusy while somebody else publishes. On any error the store is as before.
-func (s *Store) Import(ctx context.Context, name string, disk *Disk, o *PublishOptions) (*Manifest, error) {
+func Import(ctx context.Context, s *image.Store, name string, disk *Disk, o *Options) (*image.Manifest, error) {
+	return on(s).first(ctx, name, disk, o)
+}
+
+func (s *store) first(ctx context.Context, name string, disk *Disk, o *Options) (*image.Manifest, error) {
 	p, err := s.begin(name, disk, o)
 	if err != nil {
 		return nil, err
 	}
 	defer p.unlock()
-	l := loader{s, name}
-	switch x, err := l.index(ctx); {
+	switch x, err := image.LoadIndex(ctx, s, name); {
 	case err == nil && len(x.Versions) > 0:
-		return nil, fmt.Errorf("%w: %s has version %d; a further version is added to it", ErrExists, name, x.Latest())
+		return nil, fmt.Errorf("%w: %s has version %d; a further version is added to it", image.ErrExists, name, x.Latest())
 	case err == nil:
 		p.index = x
-	case errors.Is(err, ErrNotFound):
-		p.index = &Index{Format: formatVersion, Image: name, Next: 1}
+	case errors.Is(err, image.ErrNotFound):
+		p.index = &image.Index{Format: image.Format, Image: name, Next: 1}
 	default:
 		return nil, err
 	}
@@ -63,34 +73,33 @@ func (s *Store) Import(ctx context.Context, name string, disk *Disk, o *PublishO
 }
 
 // Add makes the next version of an image from a disk that stands on the newest one: what is equal is dropped. It returns a ParentError
-// (ErrWrongParent) if the disk stands on something else, ErrNotFound for an unknown image, and what Import returns. On any error the
+// (ErrWrongParent) if the disk stands on something else, image.ErrNotFound for an unknown image, and what Import returns. On any error the
 // store is as before.
-func (s *Store) Add(ctx context.Context, name string, child *Disk, o *PublishOptions) (*Manifest, error) {
+func Add(ctx context.Context, s *image.Store, name string, child *Disk, o *Options) (*image.Manifest, error) {
+	return on(s).add(ctx, name, child, o)
+}
+
+func (s *store) add(ctx context.Context, name string, child *Disk, o *Options) (*image.Manifest, error) {
 	p, err := s.begin(name, child, o)
 	if err != nil {
 		return nil, err
 	}
 	defer p.unlock()
-	l := loader{s, name}
-	if p.index, err = l.index(ctx); err != nil {
+	if p.index, err = image.LoadIndex(ctx, s, name); err != nil {
 		return nil, err
 	}
 	latest := p.index.Latest()
 	if latest == 0 {
-		return nil, fmt.Errorf("%w: %s has no version to add to; import one first", ErrNotFound, name)
+		return nil, fmt.Errorf("%w: %s has no version to add to; import one first", image.ErrNotFound, name)
 	}
-	e, err := p.index.entry(latest)
-	if err != nil {
-		return nil, err
-	}
-	if p.below, err = l.manifest(ctx, e); err != nil {
+	if p.below, err = image.LoadManifest(ctx, s, name, latest); err != nil {
 		return nil, err
 	}
 	if p.below.VirtualSize != child.Size || p.below.SectorSize != child.SectorSize {
-		return nil, invalidf("%s version %d is a disk of %d bytes with sectors of %d, the child of %d with %d; an image keeps its size",
+		return nil, fault.Invalidf("%s version %d is a disk of %d bytes with sectors of %d, the child of %d with %d; an image keeps its size",
 			name, latest, p.below.VirtualSize, p.below.SectorSize, child.Size, child.SectorSize)
 	}
-	if p.parentMap, err = l.regionMap(ctx, p.below); err != nil {
+	if p.parentMap, err = image.LoadMap(ctx, s, name, latest); err != nil {
 		return nil, err
 	}
 	if err := p.since(child); err != nil {
@@ -101,29 +110,29 @@ func (s *Store) Add(ctx context.Context, name string, child *Disk, o *PublishOpt
 
 // publication is one Import or Add under way.
 type publication struct {
-	s         *Store
-	o         PublishOptions
+	s         *store
+	o         Options
 	name      string
 	disk      *Disk
 	unlock    func()
-	index     *Index
-	below     *Manifest // nil for version 1
-	parentMap *Map
+	index     *image.Index
+	below     *image.Manifest // nil for version 1
+	parentMap *image.Map
 	delta     *Delta
 }
 
-func (s *Store) begin(name string, disk *Disk, o *PublishOptions) (*publication, error) {
-	if err := CheckName(name); err != nil {
+func (s *store) begin(name string, disk *Disk, o *Options) (*publication, error) {
+	if err := image.CheckName(name); err != nil {
 		return nil, err
 	}
-	if err := checkVirtualSize(disk.Size); err != nil {
+	if err := pages.CheckDisk(disk.Size); err != nil {
 		return nil, err
 	}
 	if disk.SectorSize != 512 && disk.SectorSize != 4096 {
-		return nil, invalidf("disk with sectors of %d bytes", disk.SectorSize)
+		return nil, fault.Invalidf("disk with sectors of %d bytes", disk.SectorSize)
 	}
 	if o == nil {
-		o = &PublishOptions{}
+		o = &Options{}
 	}
 	unlock, err := s.lock()
 	if err != nil {
@@ -151,9 +160,9 @@ func (p *publication) since(child *Disk) (err error) {
 }
 
 // publish scans the disk and stores pack, table, map, manifest and index, in this order. Only the last makes the version exist.
-func (p *publication) publish(ctx context.Context) (*Manifest, error) {
-	m := &Manifest{
-		Format: formatVersion, Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,
+func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
+	m := &image.Manifest{
+		Format: image.Format, Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,
 		DataWriteGUID: p.disk.DataWriteGUID,
 	}
 	if p.below != nil {
@@ -170,26 +179,22 @@ func (p *publication) publish(ctx context.Context) (*Manifest, error) {
 	if note := searchNote(m.Figures); note != "" && p.delta != nil && !p.o.NoCopies {
 		m.Notes = append(m.Notes, note)
 	}
-	b := t.marshal()
-	if len(b) > maxTableSize {
-		return nil, invalidf("the layer table would be %d bytes, allowed are %d", len(b), maxTableSize)
+	b := t.Marshal()
+	if len(b) > layer.MaxSize {
+		return nil, fault.Invalidf("the layer table would be %d bytes, allowed are %d", len(b), layer.MaxSize)
 	}
 	m.Figures.Packed, m.Figures.Table = m.Pack.Size, int64(len(b))
-	if m.Table, err = p.s.putObject(kindTable, b); err != nil {
+	if m.Table, err = p.s.putObject(image.KindTable, b); err != nil {
 		return nil, err
 	}
-	if b = regionMap.marshal(); len(b) > maxMapSize {
-		return nil, invalidf("the version map would be %d bytes, allowed are %d", len(b), maxMapSize)
+	if b, err = regionMap.Encode(); err != nil {
+		return nil, err
 	}
-	if m.Map, err = p.s.putObject(kindMap, b); err != nil {
+	if m.Map, err = p.s.putObject(image.KindMap, b); err != nil {
 		return nil, err
 	}
 	// What clients will read is read here first.
-	l := loader{p.s, p.name}
-	if _, err := l.table(ctx, m); err != nil {
-		return nil, p.explain(err)
-	}
-	if _, err := l.regionMap(ctx, m); err != nil {
+	if err := m.Check(ctx, p.s); err != nil {
 		return nil, p.explain(err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -214,8 +219,8 @@ func (p *publication) explain(err error) error {
 }
 
 // prepare finds out which pages are unused, which have changed, and which stand elsewhere.
-func (p *publication) prepare(ctx context.Context, m *Manifest) (*scan, error) {
-	var unused spans
+func (p *publication) prepare(ctx context.Context, m *image.Manifest) (*scan, error) {
+	var unused pages.Set
 	if p.o.Filter != nil {
 		ranges, notes, err := p.o.Filter.Unused(ctx, p.disk.Reader, p.disk.Size, p.disk.SectorSize)
 		if err != nil {
@@ -237,22 +242,22 @@ func (p *publication) prepare(ctx context.Context, m *Manifest) (*scan, error) {
 }
 
 // wholePages returns the pages that lie entirely within ranges.
-func wholePages(ranges []Range, size int64) (spans, error) {
-	var list []span
+func wholePages(ranges []image.Range, size int64) (pages.Set, error) {
+	var list []pages.Span
 	for _, r := range ranges {
 		if r.Offset < 0 || r.Length < 0 || r.Offset > size-r.Length {
-			return nil, invalidf("the filter names bytes %d+%d of a disk of %d bytes", r.Offset, r.Length, size)
+			return nil, fault.Invalidf("the filter names bytes %d+%d of a disk of %d bytes", r.Offset, r.Length, size)
 		}
-		if lo, hi := (r.Offset+PageSize-1)/PageSize, (r.Offset+r.Length)/PageSize; lo < hi {
-			list = append(list, span{lo, hi})
+		if lo, hi := (r.Offset+image.PageSize-1)/image.PageSize, (r.Offset+r.Length)/image.PageSize; lo < hi {
+			list = append(list, pages.Span{Lo: lo, Hi: hi})
 		}
 	}
-	return newSpans(list), nil
+	return pages.NewSet(list), nil
 }
 
 // pack scans and writes the pack; it returns the table and the map of the new version.
-func (p *publication) pack(ctx context.Context, s *scan, m *Manifest) (*table, *Map, error) {
-	f, err := p.s.temp(kindPack)
+func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*layer.Table, *image.Map, error) {
+	f, err := p.s.temp(string(image.KindPack))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -262,13 +267,13 @@ func (p *publication) pack(ctx context.Context, s *scan, m *Manifest) (*table, *
 		return nil, nil, err
 	}
 	regionMap := newMapOn(p.parentMap, p.disk.Size)
-	var defined, undefined []span
+	var defined, undefined []pages.Span
 	take := func(f *found) error {
-		regionMap.sums[f.region] = f.sum
-		first := f.region * pagesPerRegion
-		defined = append(defined, span{first, first + s.length(f.region)/PageSize})
+		regionMap.Sums[f.region] = f.sum
+		first := f.region * pages.PerRegion
+		defined = append(defined, pages.Span{Lo: first, Hi: first + s.length(f.region)/image.PageSize})
 		undefined = append(undefined, f.undefined...)
-		m.Figures.add(f.figures)
+		addFigures(&m.Figures, &f.figures)
 		for _, r := range f.runs {
 			if err := w.add(r.kind, r.page, r.count, r.data, r.copy); err != nil {
 				return err
@@ -277,7 +282,7 @@ func (p *publication) pack(ctx context.Context, s *scan, m *Manifest) (*table, *
 		s.buffers.put(f.now)
 		return nil
 	}
-	if err := ordered(ctx, p.o.workers(), s.regions(), s.look, take); err != nil {
+	if err := pipeline.Ordered(ctx, p.o.workers(), s.regions(), s.look, take); err != nil {
 		w.abort()
 		return nil, nil, err
 	}
@@ -285,27 +290,25 @@ func (p *publication) pack(ctx context.Context, s *scan, m *Manifest) (*table, *
 	if err != nil {
 		return nil, nil, err
 	}
-	regionMap.undefined = union(subtract(regionMap.undefined, newSpans(defined)), newSpans(undefined))
-	if m.Pack, err = f.commitObject(kindPack); err != nil {
+	regionMap.Undefined = pages.Union(pages.Subtract(regionMap.Undefined, pages.NewSet(defined)), pages.NewSet(undefined))
+	if m.Pack, err = f.commitObject(image.KindPack); err != nil {
 		return nil, nil, err
 	}
-	t.packSum = m.Pack.SHA256
+	t.PackSum = m.Pack.SHA256
 	return t, regionMap, nil
 }
 
 // newMapOn starts the map of a version from that of the version below, which is not changed.
-func newMapOn(below *Map, size int64) *Map {
-	m := &Map{virtualSize: size, sums: make([]Sum, regions(size))}
+func newMapOn(below *image.Map, size int64) *image.Map {
+	m := &image.Map{VirtualSize: size, Sums: make([]image.Sum, (size+image.RegionSize-1)/image.RegionSize)}
 	if below != nil {
-		copy(m.sums, below.sums)
-		m.undefined = below.undefined
-	} else {
-		clear(m.sums)
+		copy(m.Sums, below.Sums)
+		m.Undefined = below.Undefined
 	}
 	return m
 }
 
-func (f *Figures) add(g Figures) {
+func addFigures(f, g *image.Figures) {
 	f.Scanned += g.Scanned
 	f.Changed += g.Changed
 	f.Equal += g.Equal

@@ -1,4 +1,5 @@
-package image
+// Package pipeline works on items concurrently and gives the results in order.
+package pipeline
 
 import (
 	"context"
@@ -6,9 +7,9 @@ import (
 	"sync"
 )
 
-// ordered does work on every item of in with several workers and hands the results to out in the order of in.
+// Ordered does work on every item of in with several workers and hands the results to out in the order of in.
 // At most 3·workers items are under way. The first error stops everything and is returned.
-func ordered[T, R any](ctx context.Context, workers int, in iter.Seq2[T, error], work func(context.Context, T) (R, error), out func(R) error) error {
+func Ordered[T, R any](ctx context.Context, workers int, in iter.Seq2[T, error], work func(context.Context, T) (R, error), out func(R) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()

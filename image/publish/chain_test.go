@@ -1,4 +1,4 @@
-package image
+package publish_test
 
 import (
 	"bytes"
@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"troy/image"
+	"troy/image/publish"
+	"troy/internal/testing/imagetest"
 	"troy/vhdx"
 )
 
@@ -61,23 +64,23 @@ func TestWindowsPair(t *testing.T) {
 		return
 	}
 	child, _ := sample(t, dir, "fat-differential.vhdx")
-	s := newStore(t)
-	if _, err := s.Import(t.Context(), "pc", ChainDisk(openChain(t, parent)), nil); err != nil {
+	s := imagetest.NewStore(t)
+	if _, err := publish.Import(t.Context(), s, "pc", publish.ChainDisk(openChain(t, parent)), nil); err != nil {
 		t.Fatal(err)
 	}
-	m, err := s.Add(t.Context(), "pc", ChainDisk(openChain(t, child)), nil)
+	m, err := publish.Add(t.Context(), s, "pc", publish.ChainDisk(openChain(t, child)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("figures %+v", m.Figures)
-	disk := newSink(make([]byte, m.VirtualSize)).data
+	disk := imagetest.NewSink(make([]byte, m.VirtualSize)).Data
 	for i, sum := range []string{"6aaec9014a00d9ae20d7ea6dee900c6b", "cb133190486199033a27e789dd5d530c"} {
-		disk = update(t, s, disk, i, i+1)
+		disk = imagetest.Update(t, s, disk, i, i+1)
 		if got := md5.Sum(disk); hex.EncodeToString(got[:]) != sum {
 			t.Errorf("version %d has md5 %x, want %s", i+1, got, sum)
 		}
 	}
-	if m.Figures.Changed > 18*PageSize || m.Figures.Shipped == 0 {
+	if m.Figures.Changed > 18*image.PageSize || m.Figures.Shipped == 0 {
 		t.Errorf("18 sectors differ, figures are %+v", m.Figures)
 	}
 }
@@ -106,8 +109,8 @@ func makeChild(t *testing.T, path, child string, write func(c *vhdx.Chain)) {
 // TestChains publishes chains of files and compares what a machine gets with what 7zz reads from the same files.
 func TestChains(t *testing.T) {
 	const size = 24 << 20
-	for seed := range uint64(soak(3)) {
-		r, dir := seeded(t, seed), t.TempDir()
+	for seed := range uint64(imagetest.Soak(3)) {
+		r, dir := imagetest.Seeded(t, seed), t.TempDir()
 		base := filepath.Join(dir, "v1.vhdx")
 		f, err := vhdx.Create(base, &vhdx.CreateOptions{Size: size, BlockSize: 2 << 20})
 		if err != nil {
@@ -119,7 +122,7 @@ func TestChains(t *testing.T) {
 				b := make([]byte, 512*(1+r.IntN(900)))
 				off := r.Int64N((size-int64(len(b)))/512) * 512
 				if r.IntN(3) > 0 {
-					fill(r, b)
+					imagetest.Fill(r, b)
 				}
 				if _, err := c.WriteAt(b, off); err != nil {
 					t.Fatal(err)
@@ -134,43 +137,42 @@ func TestChains(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s := newStore(t)
-		s.ops = osOps
-		if _, err := s.Import(t.Context(), "pc", ChainDisk(openChain(t, base)), nil); err != nil {
+		s := imagetest.NewStore(t)
+		if _, err := publish.Import(t.Context(), s, "pc", publish.ChainDisk(openChain(t, base)), nil); err != nil {
 			t.Fatal(err)
 		}
-		below, disk := base, update(t, s, make([]byte, size), 0, 1)
+		below, disk := base, imagetest.Update(t, s, make([]byte, size), 0, 1)
 		compare7zz(t, base, disk)
 		for v := 2; v <= 3; v++ {
 			// Two files lie between versions 2 and 3: the one in the middle was never published.
-			leaf := filepath.Join(dir, pairName(v, 0)+".vhdx")
+			leaf := filepath.Join(dir, imagetest.PairName(v, 0)+".vhdx")
 			makeChild(t, below, leaf, scribble)
 			if v == 3 {
 				makeChild(t, leaf, filepath.Join(dir, "top.vhdx"), scribble)
 				leaf = filepath.Join(dir, "top.vhdx")
 			}
-			if _, err := s.Add(t.Context(), "pc", ChainDisk(openChain(t, leaf)), nil); err != nil {
+			if _, err := publish.Add(t.Context(), s, "pc", publish.ChainDisk(openChain(t, leaf)), nil); err != nil {
 				t.Fatal(err)
 			}
-			disk = update(t, s, disk, v-1, v)
+			disk = imagetest.Update(t, s, disk, v-1, v)
 			compare7zz(t, leaf, disk)
 			below = leaf
 		}
-		_, err = s.Add(t.Context(), "pc", ChainDisk(openChain(t, filepath.Join(dir, pairName(2, 0)+".vhdx"))), nil)
-		var pe *ParentError
+		_, err = publish.Add(t.Context(), s, "pc", publish.ChainDisk(openChain(t, filepath.Join(dir, imagetest.PairName(2, 0)+".vhdx"))), nil)
+		var pe *publish.ParentError
 		if !errors.As(err, &pe) || pe.Version != 3 || len(pe.Have) != 1 {
-			t.Fatalf("adding an old file = %v, want a ParentError", err)
+			t.Fatalf("adding an old file = %v, want a publish.ParentError", err)
 		}
 	}
 }
 
 // TestExport puts a version together in a new VHDX file, by a plan from nothing: 7zz must read the version from it.
 func TestExport(t *testing.T) {
-	r := seeded(t, 1)
-	s := newStore(t)
-	states := history(t, r, s, 3, 2560, false)
+	r := imagetest.Seeded(t, 1)
+	s := imagetest.NewStore(t)
+	states := imagetest.History(t, r, s, 3, 2560, false)
 	path := filepath.Join(t.TempDir(), "export.vhdx")
-	f, err := vhdx.Create(path, &vhdx.CreateOptions{Size: int64(len(states[3].data)), BlockSize: 2 << 20})
+	f, err := vhdx.Create(path, &vhdx.CreateOptions{Size: int64(len(states[3].Data)), BlockSize: 2 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,17 +183,17 @@ func TestExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := LoadPlan(t.Context(), s, "pc", 0, 3)
+	p, err := image.LoadPlan(t.Context(), s, "pc", 0, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Fetch(t.Context(), s, c, &FetchOptions{SkipZeros: true}); err != nil {
+	if _, err := p.Fetch(t.Context(), s, c, &image.FetchOptions{SkipZeros: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(c.Sync(), c.Close()); err != nil {
 		t.Fatal(err)
 	}
-	compare7zz(t, path, states[3].data)
+	compare7zz(t, path, states[3].Data)
 }
 
 func compare7zz(t *testing.T, path string, disk []byte) {

@@ -1,4 +1,4 @@
-package image
+package publish
 
 import (
 	"bytes"
@@ -6,26 +6,32 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"iter"
+
+	"troy/image"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
+	"troy/internal/block"
+	"troy/internal/progress"
 )
 
 // scan is the comparison of a disk with the version below.
 type scan struct {
 	disk      *Disk
-	delta     *Delta // nil: version 1, everything is told
-	parentMap *Map   // of the version below; nil as delta is
-	named     spans  // pages that the child names (version 1: that may hold data)
-	free      spans  // pages that the filter calls unused
-	compelled spans  // undefined below and used now: told whatever the comparison says
+	delta     *Delta     // nil: version 1, everything is told
+	parentMap *image.Map // of the version below; nil as delta is
+	named     pages.Set  // pages that the child names (version 1: that may hold data)
+	free      pages.Set  // pages that the filter calls unused
+	compelled pages.Set  // undefined below and used now: told whatever the comparison says
 	copies    copyIndex
-	progress  Progress
-	zeroSum   Sum // of a whole region of zeros
+	progress  progress.Adder
+	zeroSum   image.Sum // of a whole region of zeros
 	buffers   *buffers
 }
 
 // foundRun is a run of one kind within one region.
 type foundRun struct {
 	page, count int64
-	kind        runKind
+	kind        layer.Kind
 	data        []byte
 	copy        *foundCopy
 }
@@ -33,16 +39,16 @@ type foundRun struct {
 // foundCopy is where the pages of a run stand in the version below.
 type foundCopy struct {
 	source int64
-	keys   pageKeys
+	keys   layer.Keys
 }
 
 // found is what the scan says about one region.
 type found struct {
 	region    int64
-	sum       Sum
+	sum       image.Sum
 	runs      []foundRun
-	undefined spans // all undefined pages of the region in the new version
-	figures   Figures
+	undefined pages.Set // all undefined pages of the region in the new version
+	figures   image.Figures
 	now       []byte // what was read; the runs point into it
 }
 
@@ -59,8 +65,8 @@ const (
 	data
 )
 
-func newScan(disk *Disk, delta *Delta, parentMap *Map, unused spans, p Progress) (*scan, error) {
-	s := &scan{disk: disk, delta: delta, parentMap: parentMap, free: unused, progress: p, zeroSum: sha256.Sum256(make([]byte, RegionSize)), buffers: &buffers{}}
+func newScan(disk *Disk, delta *Delta, parentMap *image.Map, unused pages.Set, p progress.Adder) (*scan, error) {
+	s := &scan{disk: disk, delta: delta, parentMap: parentMap, free: unused, progress: p, zeroSum: sha256.Sum256(make([]byte, image.RegionSize)), buffers: &buffers{}}
 	var err error
 	if delta == nil {
 		s.named, err = pagesOf(disk.Data, disk.Size)
@@ -69,20 +75,20 @@ func newScan(disk *Disk, delta *Delta, parentMap *Map, unused spans, p Progress)
 	if s.named, err = pagesOf(delta.Changed, disk.Size); err != nil {
 		return nil, err
 	}
-	s.compelled = subtract(parentMap.undefined, unused)
+	s.compelled = pages.Subtract(parentMap.Undefined, unused)
 	return s, nil
 }
 
 // regions yields the numbers of the regions to look at: all for version 1, else those with a page that may have changed.
 func (s *scan) regions() iter.Seq2[int64, error] {
-	touched := union(s.named, s.compelled)
+	touched := pages.Union(s.named, s.compelled)
 	if s.delta == nil {
-		touched = spans{{0, s.disk.Size / PageSize}}
+		touched = pages.Set{{Lo: 0, Hi: s.disk.Size / image.PageSize}}
 	}
 	return func(yield func(int64, error) bool) {
 		next := int64(0)
 		for _, t := range touched {
-			for r := max(next, t.lo/pagesPerRegion); r*pagesPerRegion < t.hi; r++ {
+			for r := max(next, t.Lo/pages.PerRegion); r*pages.PerRegion < t.Hi; r++ {
 				if !yield(r, nil) {
 					return
 				}
@@ -93,12 +99,14 @@ func (s *scan) regions() iter.Seq2[int64, error] {
 }
 
 // length returns the bytes of a region.
-func (s *scan) length(region int64) int64 { return min(RegionSize, s.disk.Size-region*RegionSize) }
+func (s *scan) length(region int64) int64 {
+	return min(image.RegionSize, s.disk.Size-region*image.RegionSize)
+}
 
 // look reads one region of the disk and of the version below, and judges every page.
 func (s *scan) look(ctx context.Context, region int64) (*found, error) {
 	f := &found{region: region}
-	first, n := region*pagesPerRegion, s.length(region)
+	first, n := region*pages.PerRegion, s.length(region)
 	if s.delta == nil && !s.touches(s.named, first, n) {
 		s.lookAtNothing(f, first, n)
 		return f, ctx.Err()
@@ -117,11 +125,11 @@ func (s *scan) look(ctx context.Context, region int64) (*found, error) {
 	s.collect(f, verdicts, now)
 	f.figures.Scanned = n
 	if s.unchanged(f, verdicts) {
-		f.sum = s.parentMap.sums[region]
+		f.sum = s.parentMap.Sums[region]
 	} else {
 		f.mask(now)
 	}
-	progress(s.progress, n)
+	progress.Add(s.progress, n)
 	return f, nil
 }
 
@@ -132,8 +140,8 @@ func (s *scan) compare(ctx context.Context, region int64) (now, below []byte, ve
 	}
 	n := s.length(region)
 	now = s.buffers.get(n)
-	if err := readFull(s.disk.Reader, now, region*RegionSize, s.disk.Size); err != nil {
-		return nil, nil, nil, fmt.Errorf("image: reading bytes %d+%d of the disk: %w", region*RegionSize, n, err)
+	if err := block.ReadFull(s.disk.Reader, now, region*image.RegionSize); err != nil {
+		return nil, nil, nil, fmt.Errorf("image: reading bytes %d+%d of the disk: %w", region*image.RegionSize, n, err)
 	}
 	if s.delta != nil {
 		below = s.buffers.get(n)
@@ -141,12 +149,12 @@ func (s *scan) compare(ctx context.Context, region int64) (now, below []byte, ve
 			return nil, nil, nil, err
 		}
 	}
-	verdicts = make([]verdict, n/PageSize)
+	verdicts = make([]verdict, n/image.PageSize)
 	for i := range verdicts {
-		at := i * PageSize
-		page := now[at : at+PageSize]
-		same := below != nil && bytes.Equal(page, below[at:at+PageSize])
-		verdicts[i] = s.judge(region*pagesPerRegion+int64(i), page, same)
+		at := i * image.PageSize
+		page := now[at : at+image.PageSize]
+		same := below != nil && bytes.Equal(page, below[at:at+image.PageSize])
+		verdicts[i] = s.judge(region*pages.PerRegion+int64(i), page, same)
 	}
 	return now, below, verdicts, nil
 }
@@ -156,15 +164,15 @@ func (s *scan) unchanged(f *found, verdicts []verdict) bool {
 	if s.parentMap == nil || len(f.runs) > 0 {
 		return false
 	}
-	first, undefined := f.region*pagesPerRegion, int64(0)
-	for u := range s.parentMap.undefined.within(first, first+int64(len(verdicts))) {
-		undefined += u.hi - u.lo
+	first, undefined := f.region*pages.PerRegion, int64(0)
+	for u := range s.parentMap.Undefined.Within(first, first+int64(len(verdicts))) {
+		undefined += u.Hi - u.Lo
 	}
-	return undefined == f.undefined.pages() // none of them became another without a run
+	return undefined == f.undefined.Count() // none of them became another without a run
 }
 
-func (s *scan) touches(set spans, first, n int64) bool {
-	for range set.within(first, first+n/PageSize) {
+func (s *scan) touches(set pages.Set, first, n int64) bool {
+	for range set.Within(first, first+n/image.PageSize) {
 		return true
 	}
 	return false
@@ -172,18 +180,18 @@ func (s *scan) touches(set spans, first, n int64) bool {
 
 // lookAtNothing is the region of a first version in which the file holds no data: zeros, without reading.
 func (s *scan) lookAtNothing(f *found, first, n int64) {
-	end := first + n/PageSize
-	for u := range s.free.within(first, end) {
-		f.undefined.push(u.lo, u.hi)
-		f.runs = append(f.runs, foundRun{page: u.lo, count: u.hi - u.lo, kind: runUndefined})
-		f.figures.Undefined += (u.hi - u.lo) * PageSize
+	end := first + n/image.PageSize
+	for u := range s.free.Within(first, end) {
+		f.undefined.Push(u.Lo, u.Hi)
+		f.runs = append(f.runs, foundRun{page: u.Lo, count: u.Hi - u.Lo, kind: layer.Undefined})
+		f.figures.Undefined += (u.Hi - u.Lo) * image.PageSize
 	}
 	at := first
 	var runs []foundRun
 	for _, r := range append(f.runs, foundRun{page: end}) {
 		if r.page > at {
-			runs = append(runs, foundRun{page: at, count: r.page - at, kind: runZero})
-			f.figures.Zero += (r.page - at) * PageSize
+			runs = append(runs, foundRun{page: at, count: r.page - at, kind: layer.Zero})
+			f.figures.Zero += (r.page - at) * image.PageSize
 		}
 		if r.count > 0 {
 			runs = append(runs, r)
@@ -191,52 +199,40 @@ func (s *scan) lookAtNothing(f *found, first, n int64) {
 		at = r.page + r.count
 	}
 	f.runs, f.figures.Changed, f.sum = runs, n, s.zeroSum
-	if n != RegionSize {
+	if n != image.RegionSize {
 		f.sum = sha256.Sum256(make([]byte, n))
 	}
-	progress(s.progress, n)
+	progress.Add(s.progress, n)
 }
 
 // readBelow reads a region of the version below.
 func (s *scan) readBelow(p []byte, region int64) error {
-	if err := readFull(s.delta.Parent, p, region*RegionSize, s.delta.ParentSize); err != nil {
-		return fmt.Errorf("image: reading bytes %d+%d of the parent: %w", region*RegionSize, len(p), err)
+	if err := readZeroed(s.delta.Parent, p, region*image.RegionSize, s.delta.ParentSize); err != nil {
+		return fmt.Errorf("image: reading bytes %d+%d of the parent: %w", region*image.RegionSize, len(p), err)
 	}
 	return nil
 }
 
 // checkBelow compares what was read of a region of the version below with that version's map.
 func (s *scan) checkBelow(p []byte, region int64) error {
-	if sumDefined(p, region*pagesPerRegion, s.parentMap.undefined) != s.parentMap.sums[region] {
+	if !s.parentMap.Holds(region, p) {
 		return &ParentError{Region: region}
 	}
 	return nil
 }
 
-// sumDefined hashes a region with its undefined pages as zeros; p is not changed.
-func sumDefined(p []byte, first int64, undefined spans) Sum {
-	h, at := sha256.New(), int64(0)
-	for u := range undefined.within(first, first+int64(len(p))/PageSize) {
-		h.Write(p[at : (u.lo-first)*PageSize])
-		h.Write(make([]byte, (u.hi-u.lo)*PageSize))
-		at = (u.hi - first) * PageSize
-	}
-	h.Write(p[at:])
-	return Sum(h.Sum(nil))
-}
-
 // judge decides about one page; same says that the version below has the same bytes there.
 func (s *scan) judge(page int64, now []byte, same bool) verdict {
-	compelled := s.compelled.has(page)
-	named := s.delta == nil || compelled || s.named.has(page) || !same
+	compelled := s.compelled.Has(page)
+	named := s.delta == nil || compelled || s.named.Has(page) || !same
 	switch {
 	case !named:
 		return keep
-	case s.free.has(page):
+	case s.free.Has(page):
 		return s.judgeFree(page, same)
 	case same && !compelled:
 		return equal
-	case zeros(now):
+	case block.IsZero(now):
 		return zero
 	case len(s.copies) > 0 && s.copies.holds(page, now):
 		return copied
@@ -246,7 +242,7 @@ func (s *scan) judge(page int64, now []byte, same bool) verdict {
 
 func (s *scan) judgeFree(page int64, same bool) verdict {
 	switch {
-	case s.parentMap != nil && s.parentMap.undefined.has(page):
+	case s.parentMap != nil && s.parentMap.Undefined.Has(page):
 		return free
 	case same:
 		return equal
@@ -256,30 +252,30 @@ func (s *scan) judgeFree(page int64, same bool) verdict {
 
 // collect turns the verdicts of a region into runs and figures.
 func (s *scan) collect(f *found, verdicts []verdict, now []byte) {
-	first := f.region * pagesPerRegion
+	first := f.region * pages.PerRegion
 	for i := 0; i < len(verdicts); {
 		j := i + 1
 		for j < len(verdicts) && verdicts[j] == verdicts[i] {
 			j++
 		}
 		page, count := first+int64(i), int64(j-i)
-		f.count(verdicts[i], count*PageSize)
+		f.count(verdicts[i], count*image.PageSize)
 		switch verdicts[i] {
 		case hidden:
-			f.runs = append(f.runs, foundRun{page: page, count: count, kind: runUndefined})
-			f.undefined.push(page, page+count)
+			f.runs = append(f.runs, foundRun{page: page, count: count, kind: layer.Undefined})
+			f.undefined.Push(page, page+count)
 		case free, keep:
 			if s.parentMap != nil { // what was undefined below stays so
-				for u := range s.parentMap.undefined.within(page, page+count) {
-					f.undefined.push(u.lo, u.hi)
+				for u := range s.parentMap.Undefined.Within(page, page+count) {
+					f.undefined.Push(u.Lo, u.Hi)
 				}
 			}
 		case zero:
-			f.runs = append(f.runs, foundRun{page: page, count: count, kind: runZero})
+			f.runs = append(f.runs, foundRun{page: page, count: count, kind: layer.Zero})
 		case copied:
 			f.runs = append(f.runs, s.copies.runs(page, count)...)
 		case data:
-			f.runs = append(f.runs, foundRun{page: page, count: count, kind: runData, data: now[i*PageSize : j*PageSize]})
+			f.runs = append(f.runs, foundRun{page: page, count: count, kind: layer.Data, data: now[i*image.PageSize : j*image.PageSize]})
 		}
 		i = j
 	}
@@ -306,5 +302,5 @@ func (f *found) count(v verdict, n int64) {
 
 // mask hashes the region as the map of the new version has it.
 func (f *found) mask(now []byte) {
-	f.sum = sumDefined(now, f.region*pagesPerRegion, f.undefined)
+	f.sum = f.undefined.SumWithout(now, f.region*pages.PerRegion)
 }

@@ -1,13 +1,15 @@
-package image
+package publish
 
 import (
 	"io"
 	"iter"
 	"strings"
-)
 
-// Range is a piece of the virtual disk in bytes, not aligned to anything.
-type Range struct{ Offset, Length int64 }
+	"troy/image"
+	"troy/image/internal/fault"
+	"troy/image/internal/pages"
+	"troy/internal/block"
+)
 
 // Disk is a virtual disk to publish. ChainDisk makes one of a VHDX chain.
 type Disk struct {
@@ -19,7 +21,7 @@ type Disk struct {
 	// DataWriteGUID is that of the leaf: lower case, no braces.
 	DataWriteGUID string
 	// Data yields what may be other than zeros, in ascending order; nil means the whole disk.
-	Data iter.Seq2[Range, error]
+	Data iter.Seq2[image.Range, error]
 	// Since returns what lies between the state with this DataWriteGuid and the disk, or nil if the disk does not stand on that state. A nil
 	// Since means that it stands on nothing.
 	Since func(dataWriteGUID string) (*Delta, error)
@@ -33,7 +35,7 @@ type Delta struct {
 	Parent     io.ReaderAt
 	ParentSize int64
 	// Changed yields what may differ, in ascending order; nil means everything: the two are compared.
-	Changed iter.Seq2[Range, error]
+	Changed iter.Seq2[image.Range, error]
 }
 
 // CompareDisk returns a disk that stands on old, found by reading all of both: for two whole disks that no differencing file joins.
@@ -49,41 +51,40 @@ func CompareDisk(disk, old *Disk) *Disk {
 	return &d
 }
 
+// VersionDisk returns a version of an image as a disk to compare others with, see CompareDisk.
+func VersionDisk(v *image.VersionReader) *Disk {
+	m := v.Manifest()
+	return &Disk{Reader: v, Size: m.VirtualSize, SectorSize: m.SectorSize, DataWriteGUID: m.DataWriteGUID, Data: v.Data()}
+}
+
 func sameGUID(a, b string) bool { return a != "" && strings.EqualFold(a, b) }
 
 // pagesOf turns byte ranges into the pages that they touch. A nil sequence is the whole disk.
-func pagesOf(ranges iter.Seq2[Range, error], size int64) (spans, error) {
+func pagesOf(ranges iter.Seq2[image.Range, error], size int64) (pages.Set, error) {
 	if ranges == nil {
-		return spans{{0, size / PageSize}}, nil
+		return pages.Set{{Lo: 0, Hi: size / image.PageSize}}, nil
 	}
-	var list []span
+	var list []pages.Span
 	for r, err := range ranges {
 		if err != nil {
 			return nil, err
 		}
 		if r.Offset < 0 || r.Length < 0 || r.Offset > size-r.Length {
-			return nil, corruptf("changed range %d+%d lies outside a disk of %d bytes", r.Offset, r.Length, size)
+			return nil, fault.Corruptf("changed range %d+%d lies outside a disk of %d bytes", r.Offset, r.Length, size)
 		}
 		if r.Length > 0 {
-			list = append(list, span{r.Offset / PageSize, (r.Offset + r.Length + PageSize - 1) / PageSize})
+			list = append(list, pages.Span{Lo: r.Offset / image.PageSize, Hi: (r.Offset + r.Length + image.PageSize - 1) / image.PageSize})
 		}
 	}
-	return newSpans(list), nil
+	return pages.NewSet(list), nil
 }
 
-// readFull reads like r.ReadAt, with zeros past size.
-func readFull(r io.ReaderAt, p []byte, off, size int64) error {
+// readZeroed reads like block.ReadFull, with zeros past size.
+func readZeroed(r io.ReaderAt, p []byte, off, size int64) error {
 	n := max(0, min(int64(len(p)), size-off))
 	clear(p[n:])
 	if n == 0 {
 		return nil
 	}
-	got, err := r.ReadAt(p[:n], off)
-	if int64(got) == n {
-		return nil // io.EOF at the very end is no fault
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
+	return block.ReadFull(r, p[:n], off)
 }
