@@ -20,7 +20,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/publish"
-	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/internal/testing/fixture"
 	"troy/netfetch"
 	"troy/server"
@@ -141,7 +141,7 @@ func (b *bench) publish() {
 	b.must(err)
 	_, err = publish.Add(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Child)), nil)
 	b.must(err)
-	repo, err := trust.Init(b.store, time.Now(), nil)
+	repo, err := sign.Init(b.store, time.Now(), nil)
 	b.must(err)
 	_, err = repo.Sign(b.t.Context(), store, time.Now())
 	b.must(err)

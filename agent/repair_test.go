@@ -16,7 +16,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/publish"
-	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -112,7 +112,7 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	const other = "other"
 	_, err = publish.Import(t.Context(), store, other, publish.ChainDisk(base), nil)
 	b.must(err)
-	repo, err := trust.Open(b.store, nil)
+	repo, err := sign.Open(b.store, nil)
 	b.must(err)
 	_, err = repo.Sign(t.Context(), store, time.Now())
 	b.must(err)
@@ -146,7 +146,7 @@ func TestReinstallCountsAnew(t *testing.T) {
 // order signs that machines may go back to a version.
 func (b *bench) order(version int) {
 	b.t.Helper()
-	repo, err := trust.Open(b.store, nil)
+	repo, err := sign.Open(b.store, nil)
 	b.must(err)
 	store, err := image.OpenStore(b.store)
 	b.must(err)
@@ -257,7 +257,7 @@ func TestForgedStore(t *testing.T) {
 	}
 	store, err := image.OpenStore(forged)
 	b.must(err)
-	repo, err := trust.Init(forged, time.Now(), nil)
+	repo, err := sign.Init(forged, time.Now(), nil)
 	b.must(err)
 	_, err = repo.Sign(t.Context(), store, time.Now())
 	b.must(err)

@@ -13,6 +13,8 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/trust"
+	"troy/image/trust/sign"
+	"troy/internal/testing/trusttest"
 )
 
 // journalMemory keeps what the agent trusts in the machine's journal.
@@ -33,7 +35,7 @@ func obey(ctx context.Context, src image.Source, root []byte, memory trust.Memor
 	if err := signed.Allow(ctx, name, have, want); err != nil {
 		return nil, nil, err
 	}
-	plan, err := image.LoadPlan(ctx, signed, name, have, want) // from here on signed is the only source
+	plan, err := image.LoadPlan(ctx, signed, name, have, want) // from here on signed is the only trusttest.Source
 	return plan, signed, err
 }
 
@@ -50,7 +52,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	repo, err := trust.Init(store.String(), now, nil)
+	repo, err := sign.Init(store.String(), now, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -83,7 +85,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	got := make(disk, plan.VirtualSize)
+	got := make(trusttest.Disk, plan.VirtualSize)
 	if _, err := plan.Fetch(ctx, signed, got, nil); err != nil {
 		log.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package trust
+package sign
 
 import (
 	"bytes"
@@ -11,12 +11,8 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"troy/image"
+	"troy/image/trust/internal/tree"
 )
-
-// maxDocument bounds the documents of a store that can be targets, in bytes; packs are bounded by the image format.
-const maxDocument = 4 << 20
-
-func orderName(image string) string { return "images/" + image + "/order.json" }
 
 // Sign makes the metadata say what the store holds now: the index and the manifests of all images, their packs, the releases of the agent, and the orders
 // that were signed before and whose version still exists. It returns false if that was so already. Interrupted, the state before is what clients see. It
@@ -102,7 +98,7 @@ func (st *state) verify() error {
 // unchanged refuses to sign other content under the name of what was signed: manifests and packs never change.
 func (st *state) unchanged(files map[string]*metadata.TargetFiles) error {
 	for name, old := range st.targets.Signed.Targets {
-		if f := files[name]; f != nil && !changes(name) && (f.Length != old.Length || !f.Hashes.Equal(old.Hashes)) {
+		if f := files[name]; f != nil && !tree.Changes(name) && (f.Length != old.Length || !f.Hashes.Equal(old.Hashes)) {
 			return fmt.Errorf("%w: %s was changed after it was signed", ErrRepository, name)
 		}
 	}
@@ -144,7 +140,7 @@ func (c *collector) collect(ctx context.Context, st *state, ch change) error {
 		return err
 	}
 	for _, name := range names {
-		index, err := c.store.Get(ctx, image.IndexName(name), maxDocument)
+		index, err := c.store.Get(ctx, image.IndexName(name), tree.MaxDocument)
 		if err != nil {
 			return err
 		}

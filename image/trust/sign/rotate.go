@@ -1,4 +1,4 @@
-package trust
+package sign
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"troy/image/trust/internal/tree"
+	"troy/internal/durable"
 )
 
 // Rotate gives a role a new key and lets the root metadata forget the old one. It needs the root key; the old key of another role may be lost. Clients follow
@@ -50,7 +53,7 @@ func (r *Repository) Rotate(ctx context.Context, role Role, now time.Time) error
 	if err := r.putRoot(st, role, rootKey, fresh, now); err != nil {
 		return err
 	}
-	if err := os.Rename(next(path), path); err != nil {
+	if err := durable.Rename(next(path), path); err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
 	r.prune(st)
@@ -107,5 +110,5 @@ func (r *Repository) putRoot(st *state, role Role, rootKey, fresh *signingKey, n
 	if err != nil {
 		return err
 	}
-	return writeFile(r.path(rootName(root.Version)), b, 0o644)
+	return writeFile(r.path(tree.Root(root.Version)), b, 0o644)
 }

@@ -1,4 +1,4 @@
-package trust
+package sign
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"troy/image/trust/internal/tree"
 )
 
 // kept is how many older snapshots and targets stay, for clients that are in the middle of reading.
@@ -51,7 +53,7 @@ func (c *commit) run() error {
 		if err != nil {
 			return err
 		}
-		if err := c.write(targetsName(st.targets.Signed.Version), b); err != nil {
+		if err := c.write(tree.Targets(st.targets.Signed.Version), b); err != nil {
 			return err
 		}
 		st.snapshot.Signed.Meta["targets.json"] = metaFile(st.targets.Signed.Version, b)
@@ -62,7 +64,7 @@ func (c *commit) run() error {
 	if err != nil {
 		return err
 	}
-	if err := c.write(snapshotName(st.snapshot.Signed.Version), b); err != nil {
+	if err := c.write(tree.Snapshot(st.snapshot.Signed.Version), b); err != nil {
 		return err
 	}
 	st.timestamp.Signed.Meta["snapshot.json"] = metaFile(st.snapshot.Signed.Version, b)
@@ -76,7 +78,7 @@ func (c *commit) timestamp() error {
 	if err != nil {
 		return err
 	}
-	return c.write(timestampName, b)
+	return c.write(tree.Timestamp, b)
 }
 
 func (c *commit) write(name string, b []byte) error {
@@ -109,7 +111,7 @@ func (r *Repository) prune(st *state) {
 				return
 			}
 			for name, f := range t.Signed.Targets {
-				used[filepath.FromSlash(documentName(name, f.Hashes["sha256"]))] = true
+				used[filepath.FromSlash(tree.Copy(name, f.Hashes["sha256"]))] = true
 			}
 		}
 	}
@@ -131,7 +133,7 @@ func (r *Repository) pruneDocuments(used map[string]bool) {
 
 // putDocument stores the signed copy of a document that can change.
 func (r *Repository) putDocument(target string, b []byte) error {
-	path := r.path(documentName(target, sumOf(b)))
+	path := r.path(tree.Copy(target, sumOf(b)))
 	if _, err := os.Stat(path); err == nil {
 		return nil // its name says what is in it
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -1,9 +1,8 @@
-package trust
+package sign
 
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,13 +13,18 @@ import (
 
 	"troy/image"
 	"troy/image/internal/ctxio"
+	"troy/image/trust"
+	"troy/internal/digest"
+	"troy/internal/durable"
+	"troy/internal/errline"
+	"troy/internal/release"
 )
 
 // PublishAgent copies boot files into the store as a release of the agent and makes it the one that machines shall have. names are files in the folder from;
 // none means all of them, with those in folders in it. The release exists whole or not at all; Repository.Sign lets machines see it. It returns
 // image.ErrExists if there is a release of that version, image.ErrInvalid for a name that cannot be published.
-func PublishAgent(ctx context.Context, store *image.Store, version, from string, names ...string) (*AgentRelease, error) {
-	if err := CheckRelease(version); err != nil {
+func PublishAgent(ctx context.Context, store *image.Store, version, from string, names ...string) (*trust.AgentRelease, error) {
+	if err := trust.CheckRelease(version); err != nil {
 		return nil, err
 	}
 	if len(names) == 0 {
@@ -29,8 +33,8 @@ func PublishAgent(ctx context.Context, store *image.Store, version, from string,
 			return nil, err
 		}
 	}
-	if len(names) == 0 || len(names) > maxAgentFiles {
-		return nil, fmt.Errorf("%w: %d files in %s; a release has 1 to %d", image.ErrInvalid, len(names), from, maxAgentFiles)
+	if len(names) == 0 || len(names) > release.MaxFiles {
+		return nil, fmt.Errorf("%w: %d files in %s; a release has 1 to %d", image.ErrInvalid, len(names), from, release.MaxFiles)
 	}
 	a := agentsOf(store)
 	unlock, err := a.lock(ctx)
@@ -47,11 +51,11 @@ func PublishAgent(ctx context.Context, store *image.Store, version, from string,
 		return nil, fmt.Errorf("trust: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	r := &AgentRelease{Format: 1, Version: version}
-	if err := r.take(ctx, tmp, from, names); err != nil {
+	r := &trust.AgentRelease{Format: 1, Release: release.Release{Version: version}}
+	if err := take(ctx, r, tmp, from, names); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.Chmod(tmp, 0o755), os.Rename(tmp, to), syncDir(a.dir)); err != nil {
+	if err := errline.Join(os.Chmod(tmp, 0o755), durable.Rename(tmp, to)); err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
 	return r, a.use(r)
@@ -74,11 +78,11 @@ func filesIn(dir string) (names []string, err error) {
 }
 
 // take copies the files and writes the document, all of it durable.
-func (a *AgentRelease) take(ctx context.Context, tmp, from string, names []string) error {
+func take(ctx context.Context, r *trust.AgentRelease, tmp, from string, names []string) error {
 	folders := map[string]bool{tmp: true}
 	for _, name := range names {
-		if err := checkAgentFile(name, 1); err != nil {
-			return err
+		if err := release.CheckName(name); err != nil {
+			return invalid(err)
 		}
 		to := filepath.Join(tmp, filepath.FromSlash(name))
 		for d := filepath.Dir(to); !folders[d]; d = filepath.Dir(d) {
@@ -87,65 +91,63 @@ func (a *AgentRelease) take(ctx context.Context, tmp, from string, names []strin
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return fmt.Errorf("trust: %w", err)
 		}
-		f, err := copyFile(ctx, to, filepath.Join(from, filepath.FromSlash(name)))
+		size, sum, err := copyFile(ctx, to, filepath.Join(from, filepath.FromSlash(name)))
 		if err != nil {
 			return fmt.Errorf("trust: %s: %w", name, err)
 		}
-		f.Name = name
-		a.Files = append(a.Files, f)
+		f := release.File{Name: name, Size: size, SHA256: sum}
+		if err := f.Check(); err != nil {
+			return invalid(err)
+		}
+		r.Files = append(r.Files, f)
 	}
-	slices.SortFunc(a.Files, func(x, y AgentFile) int { return strings.Compare(x.Name, y.Name) })
-	b, err := a.encode()
-	if err != nil {
-		return err
+	slices.SortFunc(r.Files, func(x, y release.File) int { return strings.Compare(x.Name, y.Name) })
+	if err := r.Check(); err != nil {
+		return invalid(err)
 	}
-	if _, err := parseRelease(b); err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(tmp, releaseName), b, 0o644); err != nil {
-		return err
+	b, err := r.Encode()
+	if err == nil {
+		err = durable.WriteFile(filepath.Join(tmp, release.Document), b, 0o644)
 	}
 	for d := range folders {
-		if err := syncDir(d); err != nil {
-			return err
-		}
+		err = errline.Join(err, durable.SyncDir(d))
+	}
+	if err != nil {
+		return fmt.Errorf("trust: %w", err)
 	}
 	return nil
 }
 
-// copyFile copies a regular file of at most maxAgentFile bytes and returns what it is.
-func copyFile(ctx context.Context, to, from string) (f AgentFile, err error) {
+func invalid(err error) error { return fmt.Errorf("%w: %w", image.ErrInvalid, err) }
+
+// copyFile copies a regular file, durably, and returns what it is. It stops when the file is larger than a boot file may be.
+func copyFile(ctx context.Context, to, from string) (size int64, sum digest.Sum, err error) {
 	if st, err := os.Stat(from); err != nil {
-		return f, err
+		return 0, sum, err
 	} else if !st.Mode().IsRegular() { // before it is opened: a FIFO would wait
-		return f, fmt.Errorf("%w: is no file", image.ErrInvalid)
+		return 0, sum, fmt.Errorf("%w: is no file", image.ErrInvalid)
 	}
 	in, err := os.Open(from)
 	if err != nil {
-		return f, err
+		return 0, sum, err
 	}
 	defer in.Close()
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
-		return f, err
+		return 0, sum, err
 	}
 	h := sha256.New()
-	f.Size, err = io.Copy(io.MultiWriter(out, h), io.LimitReader(ctxio.Reader(ctx, in), maxAgentFile+1))
-	err = errors.Join(err, out.Sync(), out.Close())
-	if err == nil {
-		err = checkAgentFile(filepath.Base(to), f.Size)
-	}
-	f.SHA256 = image.Sum(h.Sum(nil))
-	return f, err
+	size, err = io.Copy(io.MultiWriter(out, h), io.LimitReader(ctxio.Reader(ctx, in), release.MaxFile+1))
+	return size, digest.Sum(h.Sum(nil)), errline.Join(err, out.Sync(), out.Close())
 }
 
 // use writes the index.
-func (a agents) use(r *AgentRelease) error {
-	b, err := r.encode()
+func (a agents) use(r *trust.AgentRelease) error {
+	b, err := r.Encode()
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(a.dir, releaseName), b, 0o644)
+	return writeFile(filepath.Join(a.dir, release.Document), b, 0o644)
 }
 
 // UseAgent makes a release of the store, also an older one, that which machines shall have. Repository.Sign lets them see it. It returns image.ErrNotFound if
@@ -186,14 +188,14 @@ func RemoveAgent(ctx context.Context, store *image.Store, version string) error 
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(list, func(r *AgentRelease) bool { return r.Version == version }) {
+	if !slices.ContainsFunc(list, func(r *trust.AgentRelease) bool { return r.Version == version }) {
 		return noRelease(version)
 	}
 	if version == current && len(list) > 1 {
 		return fmt.Errorf("%w: %s is the release of the agent that machines shall have", image.ErrInvalid, version)
 	}
 	if version == current {
-		if err := errors.Join(os.Remove(filepath.Join(a.dir, releaseName)), syncDir(a.dir)); err != nil {
+		if err := errline.Join(os.Remove(filepath.Join(a.dir, release.Document)), durable.SyncDir(a.dir)); err != nil {
 			return fmt.Errorf("trust: %w", err)
 		}
 	}
@@ -201,7 +203,7 @@ func RemoveAgent(ctx context.Context, store *image.Store, version string) error 
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
-	if err := errors.Join(os.Rename(filepath.Join(a.dir, version), filepath.Join(tmp, version)), syncDir(a.dir), os.RemoveAll(tmp)); err != nil {
+	if err := errline.Join(os.Rename(filepath.Join(a.dir, version), filepath.Join(tmp, version)), durable.SyncDir(a.dir), os.RemoveAll(tmp)); err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
 	return nil

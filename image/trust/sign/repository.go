@@ -1,4 +1,4 @@
-package trust
+package sign
 
 import (
 	"context"
@@ -9,15 +9,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
-)
 
-// Folder is where the metadata lies in a store's tree. All of it may be served; only timestamp.json changes.
-const Folder = "metadata"
+	"troy/image/trust/internal/tree"
+	"troy/internal/durable"
+	"troy/internal/errline"
+)
 
 // Role is one of the four top-level roles of TUF.
 type Role string
@@ -110,7 +110,7 @@ func Init(dir string, now time.Time, o *Options) (*Repository, error) {
 	}
 	st := &state{root: metadata.Root(expiry(Root, now)), targets: metadata.Targets(expiry(Targets, now)),
 		snapshot: metadata.Snapshot(), timestamp: metadata.Timestamp()}
-	st.root.Signed.UnrecognizedFields = map[string]any{storeField: rand.Text()}
+	st.root.Signed.UnrecognizedFields = map[string]any{tree.StoreField: rand.Text()}
 	signers := map[Role][]*signingKey{}
 	for _, role := range roles {
 		k, err := r.makeKey(role, r.keyPath(role))
@@ -122,21 +122,21 @@ func Init(dir string, now time.Time, o *Options) (*Repository, error) {
 		}
 		signers[role] = []*signingKey{k}
 	}
-	tmp := filepath.Join(dir, "."+Folder)
-	if err := errors.Join(os.RemoveAll(tmp), os.Mkdir(tmp, 0o755)); err != nil {
+	tmp := filepath.Join(dir, "."+tree.Folder)
+	if err := errline.Join(os.RemoveAll(tmp), os.Mkdir(tmp, 0o755)); err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
 	root, err := encode(st.root, signers[Root])
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(filepath.Join(tmp, rootName(1)), root, 0o644); err != nil {
+	if err := writeFile(filepath.Join(tmp, tree.Root(1)), root, 0o644); err != nil {
 		return nil, err
 	}
 	if err := (&commit{dir: tmp, now: now, state: st, signers: signers, targets: true, first: true}).run(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.Rename(tmp, r.path("")), syncDir(dir)); err != nil {
+	if err := durable.Rename(tmp, r.path("")); err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
 	return r, nil
@@ -146,7 +146,7 @@ func Init(dir string, now time.Time, o *Options) (*Repository, error) {
 func Open(dir string, o *Options) (*Repository, error) {
 	r := newRepository(dir, o)
 	if _, err := os.Stat(r.path("")); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s has no folder %s", ErrUnsigned, dir, Folder)
+		return nil, fmt.Errorf("%w: %s has no folder %s", ErrUnsigned, dir, tree.Folder)
 	} else if err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
@@ -155,7 +155,7 @@ func Open(dir string, o *Options) (*Repository, error) {
 }
 
 func (r *Repository) path(name string) string {
-	return filepath.Join(r.dir, Folder, filepath.FromSlash(name))
+	return filepath.Join(r.dir, tree.Folder, filepath.FromSlash(name))
 }
 
 func (r *Repository) keyPath(role Role) string {
@@ -205,7 +205,7 @@ func (r *Repository) key(st *state, role Role) (*signingKey, error) {
 		return k, nil
 	}
 	if n, nerr := openKey(next(path), role, r.pass); nerr == nil && st.names(role, n) {
-		return n, os.Rename(next(path), path)
+		return n, durable.Rename(next(path), path)
 	}
 	if err == nil {
 		err = fmt.Errorf("%w: %s is not the %s key that root version %d names", ErrKey, path, role, st.root.Signed.Version)
@@ -227,7 +227,7 @@ func (r *Repository) CheckKeys() error {
 	return nil
 }
 
-// Root returns the newest root metadata: what boot media carry, so that a Client trusts this store.
+// Root returns the newest root metadata: what boot media carry, so that a machine trusts this store.
 func (r *Repository) Root() ([]byte, error) {
 	st, err := r.load()
 	if err != nil {
@@ -254,7 +254,7 @@ type state struct {
 func (r *Repository) load() (*state, error) {
 	st := &state{}
 	for n := int64(1); ; n++ {
-		b, err := os.ReadFile(r.path(rootName(n)))
+		b, err := os.ReadFile(r.path(tree.Root(n)))
 		if errors.Is(err, fs.ErrNotExist) && n > 1 {
 			break
 		}
@@ -263,22 +263,22 @@ func (r *Repository) load() (*state, error) {
 		}
 		t, err := trustedmetadata.New(b)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrRepository, rootName(n), err)
+			return nil, fmt.Errorf("%w: %s: %w", ErrRepository, tree.Root(n), err)
 		}
 		st.root, st.rootBytes = t.Root, b
 	}
 	var err error
-	if st.timestamp, err = read(r, timestampName, metadata.Timestamp()); err != nil {
+	if st.timestamp, err = read(r, tree.Timestamp, metadata.Timestamp()); err != nil {
 		return nil, err
 	}
 	if m := st.timestamp.Signed.Meta["snapshot.json"]; m == nil {
-		return nil, fmt.Errorf("%w: %s names no snapshot", ErrRepository, timestampName)
-	} else if st.snapshot, err = read(r, snapshotName(m.Version), metadata.Snapshot()); err != nil {
+		return nil, fmt.Errorf("%w: %s names no snapshot", ErrRepository, tree.Timestamp)
+	} else if st.snapshot, err = read(r, tree.Snapshot(m.Version), metadata.Snapshot()); err != nil {
 		return nil, err
 	}
 	if m := st.snapshot.Signed.Meta["targets.json"]; m == nil {
 		return nil, fmt.Errorf("%w: the snapshot names no targets", ErrRepository)
-	} else if st.targets, err = read(r, targetsName(m.Version), metadata.Targets()); err != nil {
+	} else if st.targets, err = read(r, tree.Targets(m.Version), metadata.Targets()); err != nil {
 		return nil, err
 	}
 	return st, nil
@@ -307,28 +307,8 @@ func (st *state) names(role Role, k *signingKey) bool {
 	return false
 }
 
-// storeField is a field of the root metadata that no rotation changes: it tells a new store from an old state of the same one.
-const storeField = "x-troy-store"
-
-func storeID(root *metadata.RootType) string {
-	id, _ := root.UnrecognizedFields[storeField].(string)
-	return id
-}
-
-const timestampName = "timestamp.json"
-
-func rootName(n int64) string     { return fmt.Sprintf("%d.root.json", n) }
-func snapshotName(n int64) string { return fmt.Sprintf("%d.snapshot.json", n) }
-func targetsName(n int64) string  { return fmt.Sprintf("%d.targets.json", n) }
-
 func expiry(r Role, now time.Time) time.Time {
 	return now.UTC().Truncate(time.Second).Add(r.validity())
-}
-
-// documentName is where the signed copy of a document that can change lies: named by its hash, as consistent snapshots of TUF are.
-func documentName(target string, sum []byte) string {
-	i := strings.LastIndexByte(target, '/') + 1
-	return fmt.Sprintf("targets/%s%x.%s", target[:i], sum, target[i:])
 }
 
 func sumOf(b []byte) []byte {
