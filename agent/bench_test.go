@@ -19,7 +19,8 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image"
-	"troy/image/trust"
+	"troy/image/publish"
+	"troy/image/trust/sign"
 	"troy/internal/testing/fixture"
 	"troy/netfetch"
 	"troy/server"
@@ -128,7 +129,7 @@ func (b *bench) makeVersions() {
 func (b *bench) publish() {
 	pair, err := fixture.MakePair(b.dir, &fixture.Windows{V1: b.v1, V2: b.v2})
 	b.must(err)
-	store, err := image.Init(b.store)
+	store, err := publish.Init(b.store)
 	b.must(err)
 	open := func(path string) *vhdx.Chain {
 		c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Resolve: vhdx.FolderResolver(b.dir)})
@@ -136,11 +137,11 @@ func (b *bench) publish() {
 		b.t.Cleanup(func() { c.Close() })
 		return c
 	}
-	_, err = store.Import(b.t.Context(), testImage, image.ChainDisk(open(pair.Base)), nil)
+	_, err = publish.Import(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Base)), nil)
 	b.must(err)
-	_, err = store.Add(b.t.Context(), testImage, image.ChainDisk(open(pair.Child)), nil)
+	_, err = publish.Add(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Child)), nil)
 	b.must(err)
-	repo, err := trust.Init(b.store, time.Now(), nil)
+	repo, err := sign.Init(b.store, time.Now(), nil)
 	b.must(err)
 	_, err = repo.Sign(b.t.Context(), store, time.Now())
 	b.must(err)

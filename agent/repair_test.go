@@ -15,7 +15,8 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image"
-	"troy/image/trust"
+	"troy/image/publish"
+	"troy/image/trust/sign"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -109,9 +110,9 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	b.must(err)
 	defer base.Close()
 	const other = "other"
-	_, err = store.Import(t.Context(), other, image.ChainDisk(base), nil)
+	_, err = publish.Import(t.Context(), store, other, publish.ChainDisk(base), nil)
 	b.must(err)
-	repo, err := trust.Open(b.store, nil)
+	repo, err := sign.Open(b.store, nil)
 	b.must(err)
 	_, err = repo.Sign(t.Context(), store, time.Now())
 	b.must(err)
@@ -145,7 +146,7 @@ func TestReinstallCountsAnew(t *testing.T) {
 // order signs that machines may go back to a version.
 func (b *bench) order(version int) {
 	b.t.Helper()
-	repo, err := trust.Open(b.store, nil)
+	repo, err := sign.Open(b.store, nil)
 	b.must(err)
 	store, err := image.OpenStore(b.store)
 	b.must(err)
@@ -256,7 +257,7 @@ func TestForgedStore(t *testing.T) {
 	}
 	store, err := image.OpenStore(forged)
 	b.must(err)
-	repo, err := trust.Init(forged, time.Now(), nil)
+	repo, err := sign.Init(forged, time.Now(), nil)
 	b.must(err)
 	_, err = repo.Sign(t.Context(), store, time.Now())
 	b.must(err)

@@ -13,6 +13,7 @@ import (
 	"troy/chainload/selfboot"
 	"troy/image"
 	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/internal/release"
 	"troy/server/protocol"
 )
@@ -71,9 +72,9 @@ func (b *bench) signedRelease(from, version string) *trust.Source {
 	b.t.Helper()
 	store, err := image.OpenStore(b.store)
 	b.must(err)
-	_, err = trust.PublishAgent(b.t.Context(), store, version, from)
+	_, err = sign.PublishAgent(b.t.Context(), store, version, from)
 	b.must(err)
-	repo, err := trust.Open(b.store, nil)
+	repo, err := sign.Open(b.store, nil)
 	b.must(err)
 	_, err = repo.Sign(b.t.Context(), store, time.Now())
 	b.must(err)

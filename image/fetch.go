@@ -2,13 +2,16 @@ package image
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
+
+	"troy/image/internal/fault"
+	"troy/image/internal/layer"
+	"troy/internal/progress"
 )
 
 // The defaults of FetchOptions.
@@ -36,7 +39,7 @@ type FetchOptions struct {
 	// nil: nothing is held.
 	Have func(off, length int64) bool
 	// Progress is told the bytes fetched and found right, and those of held chunks; their sum is Plan.FetchBytes.
-	Progress Progress
+	Progress progress.Adder
 }
 
 func (o *FetchOptions) fill() FetchOptions {
@@ -76,7 +79,7 @@ type Stats struct {
 func (p *Plan) Fetch(ctx context.Context, src Source, sink io.WriterAt, o *FetchOptions) (Stats, error) {
 	f := fetcher{plan: p, src: src, sink: sink, o: o.fill()}
 	if len(p.local) > 0 && f.o.Local == nil {
-		return Stats{}, invalidf("the plan copies pages of the disk and FetchOptions.Local is nil")
+		return Stats{}, fault.Invalidf("the plan copies pages of the disk and FetchOptions.Local is nil")
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -111,14 +114,8 @@ func (f *fetcher) stats() Stats {
 	}
 }
 
-// newDecoder gives a decoder that cannot be made to allocate more than one chunk.
-func newDecoder() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxChunkPages*PageSize),
-		zstd.WithDecodeAllCapLimit(true))
-}
-
 func (f *fetcher) worker(ctx context.Context, work <-chan func(context.Context, *zstd.Decoder) error) error {
-	dec, err := newDecoder()
+	dec, err := layer.NewDecoder()
 	if err != nil {
 		return err
 	}
@@ -169,11 +166,11 @@ func (f *fetcher) send(ctx context.Context, work chan<- func(context.Context, *z
 
 // group returns how many of the first jobs lie one after the other in one pack, fit in a request and are not held.
 func (f *fetcher) group(jobs []chunkJob) int {
-	n, size := 1, int64(jobs[0].chunk.packed)
+	n, size := 1, int64(jobs[0].chunk.Packed)
 	for ; n < len(jobs); n++ {
 		last, c := &jobs[n-1], &jobs[n]
-		size += int64(c.chunk.packed)
-		if c.pack != last.pack || c.chunk.offset != last.chunk.offset+int64(last.chunk.packed) || size > f.o.RequestBytes || f.heldChunk(c) {
+		size += int64(c.chunk.Packed)
+		if c.pack != last.pack || c.chunk.Offset != last.chunk.Offset+int64(last.chunk.Packed) || size > f.o.RequestBytes || f.heldChunk(c) {
 			break
 		}
 	}
@@ -183,18 +180,18 @@ func (f *fetcher) group(jobs []chunkJob) int {
 // fetchGroup asks for a group in one request. Chunks that are bad, or all if the request fails, are asked for again one by one.
 func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob) error {
 	first, last := &g[0].chunk, &g[len(g)-1].chunk
-	length := last.offset + int64(last.packed) - first.offset
-	b, err := f.read(ctx, g[0].pack, first.offset, length)
+	length := last.Offset + int64(last.Packed) - first.Offset
+	b, err := f.read(ctx, g[0].pack, first.Offset, length)
 	rejected := false
 	for i := range g {
 		c := &g[i].chunk
 		var packed []byte
 		e := err
 		if e == nil {
-			at := c.offset - first.offset
-			packed = b[at : at+int64(c.packed)]
-			if e = c.verify(packed); e != nil && !rejected {
-				f.reject(g[i].pack, first.offset, length)
+			at := c.Offset - first.Offset
+			packed = b[at : at+int64(c.Packed)]
+			if e = c.Verify(packed); e != nil && !rejected {
+				f.reject(g[i].pack, first.Offset, length)
 				rejected = true
 			}
 		}
@@ -206,7 +203,7 @@ func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob)
 		if err := f.writeChunk(d, &g[i], packed); err != nil {
 			return err
 		}
-		progress(f.o.Progress, int64(c.packed))
+		progress.Add(f.o.Progress, int64(c.Packed))
 	}
 	return nil
 }
@@ -220,12 +217,12 @@ func (f *fetcher) again(ctx context.Context, j *chunkJob, e error) (packed []byt
 		}
 		if n > f.o.Attempts {
 			name := f.plan.packs[j.pack].Name
-			return nil, &ObjectError{Source: f.src.String(), Object: name, Offset: c.offset, Length: int64(c.packed), Attempts: n - 1, Err: causeOf(e, name)}
+			return nil, &ObjectError{Source: f.src.String(), Object: name, Offset: c.Offset, Length: int64(c.Packed), Attempts: n - 1, Err: causeOf(e, name)}
 		}
 		f.retries.Add(1)
-		if packed, e = f.read(ctx, j.pack, c.offset, int64(c.packed)); e == nil {
-			if e = c.verify(packed); e != nil {
-				f.reject(j.pack, c.offset, int64(c.packed))
+		if packed, e = f.read(ctx, j.pack, c.Offset, int64(c.Packed)); e == nil {
+			if e = c.Verify(packed); e != nil {
+				f.reject(j.pack, c.Offset, int64(c.Packed))
 			}
 		}
 	}
@@ -244,40 +241,17 @@ func (f *fetcher) read(ctx context.Context, pack int, off, n int64) ([]byte, err
 	b, err := f.src.ReadRange(ctx, f.plan.packs[pack].Name, off, n)
 	f.fetched.Add(int64(len(b)))
 	if err == nil && int64(len(b)) != n {
-		err = corruptf("asked for %d bytes, got %d", n, len(b))
+		err = fault.Corruptf("asked for %d bytes, got %d", n, len(b))
 		f.reject(pack, off, n)
 	}
 	return b, err
 }
 
-func (c *chunk) verify(packed []byte) error {
-	if got := Sum(sha256.Sum256(packed)); got != c.sum {
-		return corruptf("SHA-256 of the chunk is %s, expected %s", got, c.sum)
-	}
-	return nil
-}
-
-// unpack returns the pages of a chunk whose hash was found right.
-func (c *chunk) unpack(d *zstd.Decoder, packed []byte) ([]byte, error) {
-	if c.method == methodStored {
-		return packed, nil
-	}
-	size := int(c.pages) * PageSize
-	raw, err := d.DecodeAll(packed, make([]byte, 0, size))
-	if err == nil && len(raw) != size {
-		err = fmt.Errorf("unpacks to %d bytes instead of %d", len(raw), size)
-	}
-	if err != nil {
-		return nil, corruptf("the chunk has the right SHA-256 and yet %v: it was published so", err)
-	}
-	return raw, nil
-}
-
 // writeChunk writes the plan's pages of a chunk, neighbours together.
 func (f *fetcher) writeChunk(d *zstd.Decoder, j *chunkJob, packed []byte) error {
-	raw, err := j.chunk.unpack(d, packed)
+	raw, err := j.chunk.Unpack(d, packed)
 	if err != nil {
-		return &ObjectError{Source: f.src.String(), Object: f.plan.packs[j.pack].Name, Offset: j.chunk.offset, Length: int64(j.chunk.packed), Err: err}
+		return &ObjectError{Source: f.src.String(), Object: f.plan.packs[j.pack].Name, Offset: j.chunk.Offset, Length: int64(j.chunk.Packed), Err: err}
 	}
 	for i := 0; i < len(j.pieces); {
 		p := j.pieces[i]

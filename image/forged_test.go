@@ -1,77 +1,108 @@
-package image
+package image_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"troy/image"
+	"troy/image/internal/layer"
+	"troy/internal/testing/imagetest"
 )
 
-// forge publishes a version anew with a table that nobody would write. It returns false if the table is refused when read.
-func forge(t *testing.T, s *Store, version int, change func(*table)) bool {
+// put writes a file of a store.
+func put(t *testing.T, s *image.Store, name string, b []byte) {
+	t.Helper()
+	p := filepath.Join(s.String(), filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// putIndex replaces the index of an image.
+func putIndex(t *testing.T, s *image.Store, x *image.Index) {
+	t.Helper()
+	b, err := x.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, image.IndexName(x.Image), b)
+}
+
+// forge publishes a version again with a table that no publisher would write. It returns false if the table is refused when read.
+func forge(t *testing.T, s *image.Store, version int, change func(*layer.Table)) bool {
 	t.Helper()
 	m, err := s.Show(t.Context(), "pc", version)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := loader{s, "pc"}
-	tab, err := l.table(t.Context(), m)
+	b, err := s.Get(t.Context(), m.Table.Name, m.Table.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab, err := layer.Parse(b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	change(tab)
-	b := tab.marshal()
-	if _, err := parseTable(b); err != nil {
+	b = tab.Marshal()
+	if _, err := layer.Parse(b); err != nil {
 		wantClass(t, err)
 		return false
 	}
-	x, err := l.index(t.Context())
+	m.Table = image.NewObject(image.KindTable, int64(len(b)), sha256.Sum256(b))
+	put(t, s, m.Table.Name, b)
+	b, e, err := m.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Table, err = s.putObject(kindTable, b); err != nil {
+	put(t, s, e.Manifest.Name, b)
+	x, err := image.LoadIndex(t.Context(), s, "pc")
+	if err != nil {
 		t.Fatal(err)
 	}
-	before := *x
-	before.Versions = x.Versions[:version-1]
-	after := x.Versions[version:]
-	if err := s.putManifest(&before, m); err != nil {
-		t.Fatal(err)
-	}
-	if x, err = l.index(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	x.Versions = append(x.Versions, after...)
-	x.Next = 100
-	if err := s.putIndex(x); err != nil {
-		t.Fatal(err)
-	}
+	x.Versions[version-1], x.Next = e, 100
+	putIndex(t, s, x)
 	return true
 }
 
+func wantClass(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, image.ErrCorrupt) && !errors.Is(err, image.ErrUnsupported) {
+		t.Fatalf("error of no class: %v", err)
+	}
+}
+
 // twist changes one thing of a table.
-func twist(r *rand.Rand, t *table) {
-	if len(t.runs) == 0 {
+func twist(r *rand.Rand, t *layer.Table) {
+	if len(t.Runs) == 0 {
 		return
 	}
-	run := &t.runs[r.IntN(len(t.runs))]
+	run := &t.Runs[r.IntN(len(t.Runs))]
 	switch r.IntN(6) {
 	case 0:
-		run.kind = runKind(1 + r.IntN(4))
+		run.Kind = layer.Kind(1 + r.IntN(4))
 	case 1:
-		run.page += r.Int64N(9) - 4
+		run.Page += r.Int64N(9) - 4
 	case 2:
-		run.count += uint32(r.IntN(3)) - 1
+		run.Count += uint32(r.IntN(3)) - 1
 	case 3:
-		if len(t.copies) > 0 {
-			t.copies[r.IntN(len(t.copies))].source = r.Int64N(t.virtualSize / PageSize)
+		if len(t.Copies) > 0 {
+			t.Copies[r.IntN(len(t.Copies))].Source = r.Int64N(t.VirtualSize / image.PageSize)
 		}
 	case 4:
-		i := r.IntN(len(t.runs))
-		t.runs = append(t.runs[:i:i], t.runs[i+1:]...)
+		i := r.IntN(len(t.Runs))
+		t.Runs = append(t.Runs[:i:i], t.Runs[i+1:]...)
 	case 5:
-		if run.kind == runZero {
-			run.kind = runUndefined
+		if run.Kind == layer.Zero {
+			run.Kind = layer.Undefined
 		}
 	}
 }
@@ -80,23 +111,23 @@ func twist(r *rand.Rand, t *table) {
 // every error of a known class.
 func TestForgedTables(t *testing.T) {
 	forged, failed := 0, 0
-	for seed := range uint64(soak(20)) {
-		r := seeded(t, seed)
-		s := newStore(t)
-		states := history(t, r, s, 4, 500, true)
+	for seed := range uint64(imagetest.Soak(20)) {
+		r := imagetest.Seeded(t, seed)
+		s := imagetest.NewStore(t)
+		states := imagetest.History(t, r, s, 4, 500, true)
 		for range 10 {
-			if !forge(t, s, 1+r.IntN(4), func(tab *table) { twist(r, tab) }) {
+			if !forge(t, s, 1+r.IntN(4), func(tab *layer.Table) { twist(r, tab) }) {
 				continue
 			}
 			forged++
 			for have := range 5 {
-				p, err := LoadLocalPlan(t.Context(), s, "pc", have, 1+r.IntN(4))
+				p, err := image.LoadLocalPlan(t.Context(), s, "pc", have, 1+r.IntN(4))
 				if err == nil {
-					_, err = p.Fetch(t.Context(), s, newSink(make([]byte, len(states[1].data))), &FetchOptions{Local: zeroDisk{}})
+					_, err = p.Fetch(t.Context(), s, imagetest.NewSink(make([]byte, len(states[1].Data))), &image.FetchOptions{Local: zeroDisk{}})
 				}
 				if err != nil {
 					failed++
-					if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrLocal) {
+					if !errors.Is(err, image.ErrCorrupt) && !errors.Is(err, image.ErrLocal) {
 						t.Fatal(err)
 					}
 				}

@@ -1,6 +1,10 @@
 package image
 
-import "iter"
+import (
+	"iter"
+
+	"troy/internal/progress"
+)
 
 // What the sink holds already, from an earlier Fetch that was cut off.
 
@@ -34,8 +38,8 @@ func (f *fetcher) leaveOut(j *chunkJob) bool {
 	for _, n := range j.stretches() {
 		f.held.Add(n)
 	}
-	f.heldFetch.Add(int64(j.chunk.packed))
-	progress(f.o.Progress, int64(j.chunk.packed))
+	f.heldFetch.Add(int64(j.chunk.Packed))
+	progress.Add(f.o.Progress, int64(j.chunk.Packed))
 	return true
 }
 

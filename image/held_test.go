@@ -1,4 +1,4 @@
-package image
+package image_test
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"troy/image"
+	"troy/internal/testing/imagetest"
 	"troy/netfetch"
 )
 
@@ -17,25 +19,25 @@ import (
 // for nor written, and the disk is right in the end.
 func TestHave(t *testing.T) {
 	skipped, copied := int64(0), int64(0)
-	for seed := range uint64(soak(24)) {
-		r := seeded(t, seed)
-		s := newStore(t)
-		states := history(t, r, s, 3, 3000, seed%2 == 0)
-		maps := loadMaps(t, s, states)
+	for seed := range uint64(imagetest.Soak(24)) {
+		r := imagetest.Seeded(t, seed)
+		s := imagetest.NewStore(t)
+		states := imagetest.History(t, r, s, 3, 3000, seed%2 == 0)
+		maps := imagetest.Maps(t, s, states)
 		have, want := r.IntN(3), 3
-		start := make([]byte, len(states[1].data))
+		start := make([]byte, len(states[1].Data))
 		if have > 0 {
-			start = machine(r, states[have], maps[have].undefined)
+			start = imagetest.Machine(r, states[have], maps[have])
 		}
-		load := []func(context.Context, Source, string, int, int) (*Plan, error){LoadPlan, LoadLocalPlan}[r.IntN(2)]
+		load := []func(context.Context, image.Source, string, int, int) (*image.Plan, error){image.LoadPlan, image.LoadLocalPlan}[r.IntN(2)]
 		p, err := load(t.Context(), s, "pc", have, want)
 		if err != nil {
 			t.Fatal(err)
 		}
 		local := bytes.NewReader(slices.Clone(start))
 		ctx, cancel := context.WithCancel(t.Context())
-		cut := &cancelSink{newSink(start), 1 + r.IntN(12), cancel}
-		o := FetchOptions{Workers: 3, RequestBytes: 1 << 20, Local: local}
+		cut := newCancelSink(start, int64(1+r.IntN(12)), cancel)
+		o := image.FetchOptions{Workers: 3, RequestBytes: 1 << 20, Local: local}
 		_, err = p.Fetch(ctx, s, cut, &o)
 		cancel()
 		if err != nil && !errors.Is(err, context.Canceled) {
@@ -43,17 +45,17 @@ func TestHave(t *testing.T) {
 		}
 		// A page that was written and yet is not told of is written again: only what Have names may stay away.
 		told := map[int64]bool{}
-		for off := range cut.written {
+		for off := range cut.Written {
 			told[off] = r.IntN(20) > 0
 		}
-		st, k, n := resume(t, r, p, s, cut.data, told, o)
-		checkDefined(t, k.data, states[want], maps[want].undefined)
+		st, k, n := resume(t, r, p, s, cut.Data, told, o)
+		imagetest.CheckDefined(t, k.Data, states[want], maps[want])
 		if st.HeldBytes+st.WrittenBytes != p.WriteBytes || st.HeldFetchBytes+st.FetchedBytes != p.FetchBytes || n != p.FetchBytes {
 			t.Fatalf("stats %+v, progress %d; plan writes %d, fetches %d", st, n, p.WriteBytes, p.FetchBytes)
 		}
-		for off := range k.written {
-			if told[off] && !p.partly(off, told) {
-				t.Fatalf("page %d was held, with all that came with it, and written again", off/PageSize)
+		for off := range k.Written {
+			if told[off] && !p.Partly(off, told) {
+				t.Fatalf("page %d was held, with all that came with it, and written again", off/image.PageSize)
 			}
 		}
 		skipped, copied = skipped+st.HeldFetchBytes, copied+st.CopiedBytes
@@ -65,22 +67,22 @@ func TestHave(t *testing.T) {
 }
 
 // resume fetches onto a disk that holds the told pages of the plan.
-func resume(t *testing.T, r *rand.Rand, p *Plan, s *Store, disk []byte, told map[int64]bool, o FetchOptions) (Stats, *sink, int64) {
+func resume(t *testing.T, r *rand.Rand, p *image.Plan, s *image.Store, disk []byte, told map[int64]bool, o image.FetchOptions) (image.Stats, *imagetest.Sink, int64) {
 	t.Helper()
 	for _, run := range p.Runs() { // what is not told may hold anything
-		for off := run.Offset; off < run.Offset+run.Length; off += PageSize {
+		for off := run.Offset; off < run.Offset+run.Length; off += image.PageSize {
 			if !told[off] {
-				fill(r, disk[off:off+PageSize])
+				imagetest.Fill(r, disk[off:off+image.PageSize])
 			}
 		}
 	}
-	c, k := &counter{}, newSink(disk)
+	c, k := &imagetest.Counter{}, imagetest.NewSink(disk)
 	o.Progress = c
 	o.Have = func(off, n int64) bool {
-		if off%PageSize != 0 || n <= 0 || n%PageSize != 0 {
+		if off%image.PageSize != 0 || n <= 0 || n%image.PageSize != 0 {
 			t.Errorf("Have is asked about %d+%d", off, n)
 		}
-		for ; n > 0; off, n = off+PageSize, n-PageSize {
+		for ; n > 0; off, n = off+image.PageSize, n-image.PageSize {
 			if !told[off] {
 				return false
 			}
@@ -91,64 +93,28 @@ func resume(t *testing.T, r *rand.Rand, p *Plan, s *Store, disk []byte, told map
 	if err != nil {
 		t.Fatal(err)
 	}
-	return st, k, c.n
-}
-
-// partly says that what is brought in one piece with a page is not all told.
-func (p *Plan) partly(off int64, told map[int64]bool) bool {
-	all := func(lo, n int64) bool {
-		for ; n > 0; lo, n = lo+1, n-1 {
-			if !told[lo*PageSize] {
-				return false
-			}
-		}
-		return true
-	}
-	page := off / PageSize
-	for i := range p.jobs {
-		mine, whole := false, true
-		for _, c := range p.jobs[i].pieces {
-			mine = mine || c.dst <= page && page < c.dst+int64(c.count)
-			whole = whole && all(c.dst, int64(c.count))
-		}
-		if mine {
-			return !whole
-		}
-	}
-	for _, c := range p.local {
-		if n := c.keys.count(); c.dst <= page && page < c.dst+n {
-			lo := c.dst + (page-c.dst)/copyPages*copyPages
-			return !all(lo, min(copyPages, c.dst+n-lo))
-		}
-	}
-	for _, z := range p.runs {
-		if z.Zero && z.Offset <= off && off < z.Offset+z.Length {
-			lo := z.Offset + (off-z.Offset)/RegionSize*RegionSize
-			return !all(lo/PageSize, min(RegionSize, z.Offset+z.Length-lo)/PageSize)
-		}
-	}
-	return true
+	return st, k, c.N
 }
 
 // TestHaveAll: nothing at all moves when everything is held.
 func TestHaveAll(t *testing.T) {
-	r := seeded(t, 1)
-	s := newStore(t)
-	states := history(t, r, s, 2, 900, false)
-	p, err := LoadPlan(t.Context(), s, "pc", 0, 2)
+	r := imagetest.Seeded(t, 1)
+	s := imagetest.NewStore(t)
+	states := imagetest.History(t, r, s, 2, 900, false)
+	p, err := image.LoadPlan(t.Context(), s, "pc", 0, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, c := newSink(make([]byte, len(states[1].data))), &counter{}
-	st, err := p.Fetch(t.Context(), s, k, &FetchOptions{Have: func(int64, int64) bool { return true }, Progress: c})
-	if want := (Stats{HeldBytes: p.WriteBytes, HeldFetchBytes: p.FetchBytes}); err != nil || st != want || k.calls != 0 || c.n != p.FetchBytes {
+	k, c := imagetest.NewSink(make([]byte, len(states[1].Data))), &imagetest.Counter{}
+	st, err := p.Fetch(t.Context(), s, k, &image.FetchOptions{Have: func(int64, int64) bool { return true }, Progress: c})
+	if want := (image.Stats{HeldBytes: p.WriteBytes, HeldFetchBytes: p.FetchBytes}); err != nil || st != want || k.Calls != 0 || c.N != p.FetchBytes {
 		t.Fatalf("Fetch = %+v, %v; want %+v", st, err, want)
 	}
 }
 
 // liar is a server that gives wrong bytes of some objects, and remembers who asked.
 type liar struct {
-	*flaky
+	*imagetest.Flaky
 	name string
 	mu   sync.Mutex
 	lies int
@@ -156,9 +122,9 @@ type liar struct {
 
 func (l *liar) String() string { return l.name }
 
-func newLiar(s *Store, name, ending string) *liar {
+func newLiar(s *image.Store, name, ending string) *liar {
 	l := &liar{name: name}
-	l.flaky = &flaky{Store: s, spoil: func(object string, _ int64, b []byte) ([]byte, error) {
+	l.Flaky = &imagetest.Flaky{Store: s, Spoil: func(object string, _ int64, b []byte) ([]byte, error) {
 		if !strings.HasSuffix(object, ending) {
 			return b, nil
 		}
@@ -175,28 +141,28 @@ func newLiar(s *Store, name, ending string) *liar {
 // them for all it has.
 func TestMirrorsThatLie(t *testing.T) {
 	for _, ending := range []string{".pack", ".table", "1.json", ".map"} {
-		r := seeded(t, 1)
-		s := newStore(t)
-		states := history(t, r, s, 3, 9000, true)
-		maps := loadMaps(t, s, states)
+		r := imagetest.Seeded(t, 1)
+		s := imagetest.NewStore(t)
+		states := imagetest.History(t, r, s, 3, 9000, true)
+		maps := imagetest.Maps(t, s, states)
 		a, b := newLiar(s, "a", ending), newLiar(s, "b", ending)
 		m, err := netfetch.NewMirrors(nil, a, b, s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := LoadPlan(t.Context(), m, "pc", 0, 3)
+		p, err := image.LoadPlan(t.Context(), m, "pc", 0, 3)
 		if err != nil {
 			t.Fatalf("%s: %v", ending, err)
 		}
-		if _, err := LoadMap(t.Context(), m, "pc", 3); err != nil {
+		if _, err := image.LoadMap(t.Context(), m, "pc", 3); err != nil {
 			t.Fatalf("%s: %v", ending, err)
 		}
-		k := newSink(make([]byte, len(states[1].data)))
-		st, err := p.Fetch(t.Context(), m, k, &FetchOptions{Workers: 1})
+		k := imagetest.NewSink(make([]byte, len(states[1].Data)))
+		st, err := p.Fetch(t.Context(), m, k, &image.FetchOptions{Workers: 1})
 		if err != nil {
 			t.Fatalf("%s: %v", ending, err)
 		}
-		checkDefined(t, k.data, states[3], maps[3].undefined)
+		imagetest.CheckDefined(t, k.Data, states[3], maps[3])
 		if lies := a.lies + b.lies; lies == 0 || lies > 12 {
 			t.Errorf("%s: %d wrong answers, %+v", ending, lies, st)
 		}

@@ -2,21 +2,24 @@ package image
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
+
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
+	"troy/internal/digest"
 )
 
 // PageSize is the unit of every comparison, run and write, in bytes: the cluster size of NTFS as Windows formats it.
-const PageSize = 4096
+const PageSize = pages.Size
 
 // RegionSize is the unit of the version map, in bytes: one SHA-256 covers one region.
-const RegionSize = 1 << 20
+const RegionSize = pages.Region
 
-// MaxVirtualSize is the largest virtual disk of the VHDX format, in bytes (MS-VHDX 2.6.2.2).
-const MaxVirtualSize = 64 << 40
+// Format is the number of the format of a store and of all documents in it.
+const Format = layer.Format
 
-const pagesPerRegion = RegionSize / PageSize
+// Range is a piece of the virtual disk in bytes, not aligned to anything.
+type Range struct{ Offset, Length int64 }
 
 // Run is a piece of the virtual disk. Offset and Length are bytes and multiples of PageSize.
 type Run struct {
@@ -47,37 +50,8 @@ type Rejecter interface {
 	Reject(name string, off, n int64)
 }
 
-// Progress is told what was done, in bytes. It may be called from several goroutines.
-type Progress interface{ Add(bytes int64) }
-
-func progress(p Progress, n int64) {
-	if p != nil && n > 0 {
-		p.Add(n)
-	}
-}
-
 // Sum is a SHA-256. As text it is 64 lower-case hex digits.
-type Sum [sha256.Size]byte
-
-// String returns the 64 lower-case hex digits.
-func (s Sum) String() string { return hex.EncodeToString(s[:]) }
-
-// MarshalText returns the 64 lower-case hex digits.
-func (s Sum) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// UnmarshalText reads 64 lower-case hex digits and nothing else.
-func (s *Sum) UnmarshalText(b []byte) error {
-	if len(b) != hex.EncodedLen(len(s)) {
-		return fmt.Errorf("a SHA-256 has 64 hex digits, found %d characters", len(b))
-	}
-	if _, err := hex.Decode(s[:], b); err != nil {
-		return err
-	}
-	if s.String() != string(b) {
-		return fmt.Errorf("SHA-256 is not in lower case")
-	}
-	return nil
-}
+type Sum = digest.Sum
 
 // Object names one immutable file of the store by what is in it.
 type Object struct {
@@ -89,22 +63,26 @@ type Object struct {
 	SHA256 Sum `json:"sha256"`
 }
 
-// The kinds of objects; each is the ending of the object's name.
+// Kind is what an object is; it is the ending of the object's name.
+type Kind string
+
+// The kinds of objects.
 const (
-	kindPack  = "pack"
-	kindTable = "table"
-	kindMap   = "map"
+	KindPack  Kind = "pack"
+	KindTable Kind = "table"
+	KindMap   Kind = "map"
 )
 
-func objectName(kind string, sum Sum) string {
+// NewObject names an object by its kind and content.
+func NewObject(kind Kind, size int64, sum Sum) Object {
 	h := sum.String()
-	return "objects/" + h[:2] + "/" + h + "." + kind
+	return Object{Name: "objects/" + h[:2] + "/" + h + "." + string(kind), Size: size, SHA256: sum}
 }
 
 // check refuses an object whose name is not the one that its hash and kind give: a name is never a path to follow.
-func (o *Object) check(kind string, maxSize int64) error {
-	if want := objectName(kind, o.SHA256); o.Name != want {
-		return fmt.Errorf("%s has the name %q, its hash says %q", kind, o.Name, want)
+func (o *Object) check(kind Kind, maxSize int64) error {
+	if want := NewObject(kind, o.Size, o.SHA256); o.Name != want.Name {
+		return fmt.Errorf("%s has the name %q, its hash says %q", kind, o.Name, want.Name)
 	}
 	if o.Size <= 0 || o.Size > maxSize {
 		return fmt.Errorf("%s %s claims %d bytes, allowed are 1 to %d", kind, o.Name, o.Size, maxSize)

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"troy/image/internal/fault"
+	"troy/image/internal/layer"
 )
 
 // tablePlenty is up to how many bytes are allocated at once when a first range has come.
@@ -32,7 +35,7 @@ func (l *loader) index(ctx context.Context) (*Index, error) {
 	name := IndexName(l.image)
 	d, ok := l.src.(Documents)
 	if !ok {
-		return nil, l.fault(name, unsupportedf("this source gives no documents of unknown length (it has no Get)"))
+		return nil, l.fault(name, fault.Unsupportedf("this source gives no documents of unknown length (it has no Get)"))
 	}
 	b, err := d.Get(ctx, name, maxIndexSize)
 	if errors.Is(err, ErrNotFound) {
@@ -62,7 +65,7 @@ func (l *loader) object(ctx context.Context, o *Object, by string) ([]byte, erro
 		}
 		r, ok := l.src.(Rejecter)
 		if !ok || n == DefaultFetchAttempts {
-			return nil, l.fault(o.Name, corruptf("SHA-256 is %s, %s says %s", got, by, o.SHA256))
+			return nil, l.fault(o.Name, fault.Corruptf("SHA-256 is %s, %s says %s", got, by, o.SHA256))
 		}
 		for off := int64(0); off < o.Size; off += tableRange {
 			r.Reject(o.Name, off, min(o.Size-off, tableRange))
@@ -78,7 +81,7 @@ func (l *loader) bytes(ctx context.Context, o *Object, by string) ([]byte, error
 		n := min(o.Size-off, tableRange)
 		p, err := l.src.ReadRange(ctx, o.Name, off, n)
 		if err == nil && int64(len(p)) != n {
-			err = corruptf("got %d bytes", len(p))
+			err = fault.Corruptf("got %d bytes", len(p))
 		}
 		if err != nil {
 			err = fmt.Errorf("%w (%s says it has %d bytes)", causeOf(err, o.Name), by, o.Size)
@@ -105,17 +108,17 @@ func (l *loader) manifest(ctx context.Context, e *Entry) (*Manifest, error) {
 }
 
 // table reads the layer table of a version and checks that it belongs to the manifest.
-func (l *loader) table(ctx context.Context, m *Manifest) (*table, error) {
+func (l *loader) table(ctx context.Context, m *Manifest) (*layer.Table, error) {
 	b, err := l.object(ctx, &m.Table, manifestName(m.Image, m.Version))
 	if err != nil {
 		return nil, err
 	}
-	t, err := parseTable(b)
-	if err == nil && (t.virtualSize != m.VirtualSize || t.packSize != m.Pack.Size || t.packSum != m.Pack.SHA256) {
-		err = corruptf("layer table and manifest of version %d disagree", m.Version)
+	t, err := layer.Parse(b)
+	if err == nil && (t.VirtualSize != m.VirtualSize || t.PackSize != m.Pack.Size || t.PackSum != m.Pack.SHA256) {
+		err = fault.Corruptf("layer table and manifest of version %d disagree", m.Version)
 	}
-	if err == nil && m.Parent == 0 && len(t.copies) > 0 {
-		err = corruptf("version %d stands on nothing and yet copies from the version below", m.Version)
+	if err == nil && m.Parent == 0 && len(t.Copies) > 0 {
+		err = fault.Corruptf("version %d stands on nothing and yet copies from the version below", m.Version)
 	}
 	if err != nil {
 		return nil, l.fault(m.Table.Name, err)
@@ -129,8 +132,8 @@ func (l *loader) regionMap(ctx context.Context, m *Manifest) (*Map, error) {
 		return nil, err
 	}
 	r, err := parseMap(b)
-	if err == nil && r.virtualSize != m.VirtualSize {
-		err = corruptf("version map and manifest of version %d disagree", m.Version)
+	if err == nil && r.VirtualSize != m.VirtualSize {
+		err = fault.Corruptf("version map and manifest of version %d disagree", m.Version)
 	}
 	if err != nil {
 		return nil, l.fault(m.Map.Name, err)
@@ -155,7 +158,7 @@ func LoadManifest(ctx context.Context, src Source, image string, version int) (*
 	if version == 0 {
 		version = x.Latest()
 	}
-	e, err := x.entry(version)
+	e, err := x.Entry(version)
 	if err != nil {
 		return nil, err
 	}
@@ -170,4 +173,15 @@ func LoadMap(ctx context.Context, src Source, image string, version int) (*Map, 
 		return nil, err
 	}
 	return l.regionMap(ctx, m)
+}
+
+// Check reads the layer table and the version map as a client does, and checks that they belong to the manifest. Nothing of
+// the pack is read.
+func (m *Manifest) Check(ctx context.Context, src Source) error {
+	l := loader{src, m.Image}
+	if _, err := l.table(ctx, m); err != nil {
+		return err
+	}
+	_, err := l.regionMap(ctx, m)
+	return err
 }

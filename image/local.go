@@ -3,6 +3,9 @@ package image
 import (
 	"context"
 	"fmt"
+
+	"troy/image/internal/layer"
+	"troy/internal/block"
 )
 
 // copyPages is how many pages of a local copy are read and written at once.
@@ -10,22 +13,22 @@ const copyPages = 256
 
 // copy takes pages from the disk itself. A page that is not what the version says is not written.
 func (f *fetcher) copy(ctx context.Context, c localCopy) error {
-	b := make([]byte, min(c.keys.count(), copyPages)*PageSize)
+	b := make([]byte, min(c.keys.Count(), copyPages)*PageSize)
 	for len(c.keys) > 0 {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		n := min(c.keys.count(), copyPages)
+		n := min(c.keys.Count(), copyPages)
 		p := b[:n*PageSize]
 		if f.heldRange(c.dst*PageSize, int64(len(p))) {
 			c = c.from(n)
 			continue
 		}
-		if err := readFull(f.o.Local, p, c.src*PageSize, f.plan.VirtualSize); err != nil {
+		if err := block.ReadFull(f.o.Local, p, c.src*PageSize); err != nil {
 			return fmt.Errorf("image: reading bytes %d+%d of the virtual disk: %w", c.src*PageSize, len(p), err)
 		}
 		for i := range n {
-			if keyOf(p[i*PageSize:(i+1)*PageSize]) != c.keys.at(i) {
+			if layer.KeyOf(p[i*PageSize:(i+1)*PageSize]) != c.keys.At(i) {
 				at := (c.src + i) * PageSize
 				return fmt.Errorf("%w: bytes %d-%d differ from %s version %d", ErrLocal, at, at+PageSize-1, f.plan.Image, f.plan.Have)
 			}

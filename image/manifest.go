@@ -2,10 +2,15 @@ package image
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+
+	"troy/image/internal/fault"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
 )
 
 const (
@@ -95,7 +100,8 @@ func (x *Index) Latest() int {
 	return x.Versions[len(x.Versions)-1].Version
 }
 
-func (x *Index) entry(version int) (*Entry, error) {
+// Entry returns the entry of a version, or ErrNotFound.
+func (x *Index) Entry(version int) (*Entry, error) {
 	for i := range x.Versions {
 		if x.Versions[i].Version == version {
 			return &x.Versions[i], nil
@@ -120,9 +126,33 @@ func CheckName(name string) error {
 		ok = alnum || i > 0 && (c == '.' || c == '-' || c == '_')
 	}
 	if !ok {
-		return invalidf("image name %q: 1 to 63 characters of a-z 0-9 . - _ and the first a letter or digit", name)
+		return fault.Invalidf("image name %q: 1 to 63 characters of a-z 0-9 . - _ and the first a letter or digit", name)
 	}
 	return nil
+}
+
+// Encode returns the document as a store has it, or ErrInvalid for one with too many versions.
+func (x *Index) Encode() ([]byte, error) {
+	b, err := encode(x)
+	if err == nil && int64(len(b)) > maxIndexSize {
+		err = fault.Invalidf("%s has too many versions for one index", x.Image)
+	}
+	return b, err
+}
+
+// Encode returns the document as a store has it, and the entry by which an index names it. It returns ErrInvalid for a
+// manifest that could not be read again.
+func (m *Manifest) Encode() ([]byte, Entry, error) {
+	e := Entry{Version: m.Version, Parent: m.Parent}
+	b, err := encode(m)
+	if err != nil {
+		return nil, e, err
+	}
+	if _, err := parseManifest(b, m.Image, &e); err != nil || len(b) > maxManifestSize {
+		return nil, e, errors.Join(fault.Invalidf("the manifest of version %d, %d bytes, could not be read again", m.Version, len(b)), err)
+	}
+	e.Manifest = Object{Name: manifestName(m.Image, m.Version), Size: int64(len(b)), SHA256: sha256.Sum256(b)}
+	return b, e, nil
 }
 
 // encode gives the one spelling of a document that decode takes.
@@ -135,18 +165,18 @@ func encode(v any) ([]byte, error) {
 func decode(b []byte, v any) error {
 	var f struct{ Format int }
 	if err := json.Unmarshal(b, &f); err != nil {
-		return corruptf("not JSON: %v", err)
+		return fault.Corruptf("not JSON: %v", err)
 	}
-	if f.Format != formatVersion {
-		return unsupportedf("format %d, this program reads %d", f.Format, formatVersion)
+	if f.Format != Format {
+		return fault.Unsupportedf("format %d, this program reads %d", f.Format, Format)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return corruptf("%v", err)
+		return fault.Corruptf("%v", err)
 	}
 	if c, err := encode(v); err != nil || !bytes.Equal(b, c) {
-		return corruptf("document is not spelled as this format writes it")
+		return fault.Corruptf("document is not spelled as this format writes it")
 	}
 	return nil
 }
@@ -158,23 +188,23 @@ func ParseIndex(b []byte, image string) (*Index, error) {
 		return nil, err
 	}
 	if x.Image != image || CheckName(image) != nil {
-		return nil, corruptf("index is of image %q, not %q", x.Image, image)
+		return nil, fault.Corruptf("index is of image %q, not %q", x.Image, image)
 	}
 	last := 0
 	known := map[int]bool{0: true}
 	for i := range x.Versions {
 		e := &x.Versions[i]
 		if e.Version <= last || e.Version > maxVersion || !known[e.Parent] {
-			return nil, corruptf("index: version %d on %d after %d", e.Version, e.Parent, last)
+			return nil, fault.Corruptf("index: version %d on %d after %d", e.Version, e.Parent, last)
 		}
 		if e.Manifest.Name != manifestName(image, e.Version) || e.Manifest.Size <= 0 || e.Manifest.Size > maxManifestSize {
-			return nil, corruptf("index: version %d has manifest %q of %d bytes", e.Version, e.Manifest.Name, e.Manifest.Size)
+			return nil, fault.Corruptf("index: version %d has manifest %q of %d bytes", e.Version, e.Manifest.Name, e.Manifest.Size)
 		}
 		last = e.Version
 		known[last] = true
 	}
 	if x.Next <= last || x.Next > maxVersion {
-		return nil, corruptf("index: next version is %d after %d", x.Next, last)
+		return nil, fault.Corruptf("index: next version is %d after %d", x.Next, last)
 	}
 	return &x, nil
 }
@@ -186,15 +216,15 @@ func parseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
 		return nil, err
 	}
 	if m.Image != image || m.Version != e.Version || m.Parent != e.Parent {
-		return nil, corruptf("manifest is of %s version %d on %d, wanted %s version %d on %d", m.Image, m.Version, m.Parent, image, e.Version, e.Parent)
+		return nil, fault.Corruptf("manifest is of %s version %d on %d, wanted %s version %d on %d", m.Image, m.Version, m.Parent, image, e.Version, e.Parent)
 	}
 	if m.SectorSize != 512 && m.SectorSize != 4096 {
-		return nil, corruptf("manifest: sectors of %d bytes", m.SectorSize)
+		return nil, fault.Corruptf("manifest: sectors of %d bytes", m.SectorSize)
 	}
-	err := errors.Join(checkVirtualSize(m.VirtualSize), m.Table.check(kindTable, maxTableSize),
-		m.Pack.check(kindPack, maxPackSize), m.Map.check(kindMap, maxMapSize))
+	err := errors.Join(pages.CheckDisk(m.VirtualSize), m.Table.check(KindTable, layer.MaxSize),
+		m.Pack.check(KindPack, layer.MaxPackSize), m.Map.check(KindMap, maxMapSize))
 	if err != nil {
-		return nil, corruptf("manifest: %v", err)
+		return nil, fault.Corruptf("manifest: %v", err)
 	}
 	return &m, nil
 }

@@ -4,6 +4,10 @@ import (
 	"cmp"
 	"context"
 	"slices"
+
+	"troy/image/internal/fault"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
 )
 
 // Plan is the way from the version that a disk holds to another one: every page once, the last writer of it wins.
@@ -30,18 +34,18 @@ type Plan struct {
 // localCopy is a run of pages that the disk holds elsewhere.
 type localCopy struct {
 	src, dst int64
-	keys     pageKeys // of each page
+	keys     layer.Keys // of each page
 }
 
 // from returns what is left without the first n pages.
 func (c localCopy) from(n int64) localCopy {
-	return localCopy{c.src + n, c.dst + n, c.keys.part(n, c.keys.count())}
+	return localCopy{c.src + n, c.dst + n, c.keys.Part(n, c.keys.Count())}
 }
 
 // chunkJob is one chunk and which of its pages go where.
 type chunkJob struct {
 	pack   int
-	chunk  chunk
+	chunk  layer.Chunk
 	pieces []piece
 }
 
@@ -76,7 +80,7 @@ func loadPlan(ctx context.Context, src Source, image string, have, want int, loc
 	if err != nil {
 		return nil, err
 	}
-	r := resolver{l: &l, x: x, tables: map[int]*table{}}
+	r := resolver{l: &l, x: x, tables: map[int]*layer.Table{}}
 	top, err := r.manifest(ctx, want)
 	if err != nil || have == want {
 		return newPlan(top, have), err
@@ -85,7 +89,7 @@ func loadPlan(ctx context.Context, src Source, image string, have, want int, loc
 	if err != nil {
 		return nil, err
 	}
-	pages := spans{{0, top.VirtualSize / PageSize}}
+	todo := pages.Set{{Lo: 0, Hi: top.VirtualSize / PageSize}}
 	if have != 0 {
 		added, err := r.touched(ctx, up)
 		if err != nil {
@@ -94,12 +98,12 @@ func loadPlan(ctx context.Context, src Source, image string, have, want int, loc
 		if r.moved, err = r.touched(ctx, down); err != nil {
 			return nil, err
 		}
-		pages = union(added, r.moved)
+		todo = pages.Union(added, r.moved)
 	}
 	if local {
 		r.fork = x.fork(have, want)
 	}
-	return r.plan(ctx, top, have, pages)
+	return r.plan(ctx, top, have, todo)
 }
 
 // LoadHeal plans the repair of some regions of a disk that should hold a version, as Map.Verify names them.
@@ -110,19 +114,19 @@ func LoadHeal(ctx context.Context, src Source, image string, version int, damage
 	if err != nil {
 		return nil, err
 	}
-	r := resolver{l: &l, x: x, tables: map[int]*table{}}
+	r := resolver{l: &l, x: x, tables: map[int]*layer.Table{}}
 	m, err := r.manifest(ctx, version)
 	if err != nil {
 		return nil, err
 	}
-	var list []span
+	var list []pages.Span
 	for _, d := range damaged {
 		if d < 0 || d >= regions(m.VirtualSize) {
-			return nil, invalidf("region %d of a disk with %d", d, regions(m.VirtualSize))
+			return nil, fault.Invalidf("region %d of a disk with %d", d, regions(m.VirtualSize))
 		}
-		list = append(list, span{d * pagesPerRegion, min((d+1)*pagesPerRegion, m.VirtualSize/PageSize)})
+		list = append(list, pages.Span{Lo: d * pages.PerRegion, Hi: min((d+1)*pages.PerRegion, m.VirtualSize/PageSize)})
 	}
-	return r.plan(ctx, m, version, newSpans(list))
+	return r.plan(ctx, m, version, pages.NewSet(list))
 }
 
 func newPlan(m *Manifest, have int) *Plan {
@@ -133,7 +137,7 @@ func newPlan(m *Manifest, have int) *Plan {
 }
 
 // finish sorts what the resolver found and counts it.
-func (p *Plan) finish(zero []span) error {
+func (p *Plan) finish(zero []pages.Span) error {
 	n := len(p.local) + len(zero)
 	for i := range p.jobs {
 		n += len(p.jobs[i].pieces)
@@ -142,22 +146,22 @@ func (p *Plan) finish(zero []span) error {
 	for i := range p.jobs {
 		j := &p.jobs[i]
 		slices.SortFunc(j.pieces, func(a, b piece) int { return cmp.Compare(a.dst, b.dst) })
-		p.FetchBytes += int64(j.chunk.packed)
+		p.FetchBytes += int64(j.chunk.Packed)
 		for _, c := range j.pieces {
 			list = append(list, Run{Offset: c.dst * PageSize, Length: int64(c.count) * PageSize})
 		}
 	}
 	slices.SortFunc(p.jobs, func(a, b chunkJob) int {
-		return cmp.Or(cmp.Compare(a.pack, b.pack), cmp.Compare(a.chunk.offset, b.chunk.offset))
+		return cmp.Or(cmp.Compare(a.pack, b.pack), cmp.Compare(a.chunk.Offset, b.chunk.Offset))
 	})
 	for _, c := range p.local {
-		n := c.keys.count() * PageSize
+		n := c.keys.Count() * PageSize
 		list = append(list, Run{Offset: c.dst * PageSize, Length: n})
 		p.CopyBytes += n
 	}
 	for _, z := range zero {
-		list = append(list, Run{Offset: z.lo * PageSize, Length: (z.hi - z.lo) * PageSize, Zero: true})
-		p.ZeroBytes += (z.hi - z.lo) * PageSize
+		list = append(list, Run{Offset: z.Lo * PageSize, Length: (z.Hi - z.Lo) * PageSize, Zero: true})
+		p.ZeroBytes += (z.Hi - z.Lo) * PageSize
 	}
 	return p.join(list)
 }
@@ -172,7 +176,7 @@ func (p *Plan) join(list []Run) error {
 			last := &p.runs[n-1]
 			end := last.Offset + last.Length
 			if r.Offset < end {
-				return corruptf("two layers claim to hold byte %d last", r.Offset)
+				return fault.Corruptf("two layers claim to hold byte %d last", r.Offset)
 			}
 			if r.Offset == end && r.Zero == last.Zero {
 				last.Length += r.Length

@@ -1,4 +1,4 @@
-package image
+package image_test
 
 import (
 	"bytes"
@@ -9,6 +9,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"troy/image"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
+	"troy/image/publish"
+	"troy/internal/testing/imagetest"
 )
 
 // TestRemovedVersions makes random histories in which versions are removed and others made in their place. Every pair of versions that are there
@@ -16,36 +22,36 @@ import (
 // across, over the fork and back.
 func TestRemovedVersions(t *testing.T) {
 	forks := 0
-	for seed := range uint64(soak(5)) {
-		r := seeded(t, seed)
-		s := newStore(t)
+	for seed := range uint64(imagetest.Soak(5)) {
+		r := imagetest.Seeded(t, seed)
+		s := imagetest.NewStore(t)
 		const pages = 700
 		filtered := seed%2 == 0
-		states := map[int]*state{1: firstState(r, pages)}
-		maps, parents := map[int]*Map{}, map[int]int{}
-		stack, index := []int{}, &Index{}
+		states := map[int]*imagetest.State{1: imagetest.First(r, pages)}
+		maps, parents := map[int]*image.Map{}, map[int]int{}
+		stack, index := []int{}, &image.Index{}
 		for n := range 9 {
 			if len(stack) > 1 && r.IntN(3) == 0 {
 				top := stack[len(stack)-1]
-				if err := s.Remove(t.Context(), "pc", top); err != nil {
+				if err := publish.Remove(t.Context(), s, "pc", top); err != nil {
 					t.Fatal(err)
 				}
 				stack = stack[:len(stack)-1]
 				continue
 			}
-			now, before := firstState(r, pages), (*state)(nil)
+			now, before := imagetest.First(r, pages), (*imagetest.State)(nil)
 			if n > 0 {
 				before = states[stack[len(stack)-1]]
-				now = mutate(r, before, n+1, filtered)
+				now = imagetest.Mutate(r, before, n+1, filtered)
 			}
-			m := publish(t, s, "pc", now, before, &PublishOptions{}, filtered)
+			m := imagetest.Publish(t, s, now, before, &publish.Options{}, filtered)
 			states[m.Version], parents[m.Version] = now, m.Parent
 			var err error
-			if maps[m.Version], err = LoadMap(t.Context(), s, "pc", m.Version); err != nil {
+			if maps[m.Version], err = image.LoadMap(t.Context(), s, "pc", m.Version); err != nil {
 				t.Fatal(err)
 			}
 			stack = append(stack, m.Version)
-			x, err := LoadIndex(t.Context(), s, "pc")
+			x, err := image.LoadIndex(t.Context(), s, "pc")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,8 +59,8 @@ func TestRemovedVersions(t *testing.T) {
 			index.Format, index.Image, index.Next = x.Format, x.Image, x.Next
 		}
 		pair := func(have, want int) {
-			got := update(t, s, machine(r, states[have], maps[have].undefined), have, want)
-			checkDefined(t, got, states[want], maps[want].undefined)
+			got := imagetest.Update(t, s, imagetest.Machine(r, states[have], maps[have]), have, want)
+			imagetest.CheckDefined(t, got, states[want], maps[want])
 		}
 		for have := range states {
 			for _, want := range stack {
@@ -62,19 +68,17 @@ func TestRemovedVersions(t *testing.T) {
 					pair(have, want)
 					continue
 				}
-				if _, err := LoadLocalPlan(t.Context(), s, "pc", have, want); !errors.Is(err, ErrNotFound) {
+				if _, err := image.LoadLocalPlan(t.Context(), s, "pc", have, want); !errors.Is(err, image.ErrNotFound) {
 					t.Fatalf("plan from version %d, which was removed: %v", have, err)
 				}
-				checkDefined(t, heal(t, s, maps[want], want, machine(r, states[have], maps[have].undefined), nil), states[want], maps[want].undefined)
+				imagetest.CheckDefined(t, heal(t, s, maps[want], want, imagetest.Machine(r, states[have], maps[have]), nil), states[want], maps[want])
 			}
 		}
 		if len(index.Versions) == len(stack) {
 			continue
 		}
 		forks++
-		if err := s.putIndex(index); err != nil {
-			t.Fatal(err)
-		}
+		putIndex(t, s, index)
 		for have := range states {
 			for want := range states {
 				pair(have, want)
@@ -87,64 +91,64 @@ func TestRemovedVersions(t *testing.T) {
 }
 
 // heal repairs a disk by a version's map, and checks that only the regions named are written; nil: those that Verify names.
-func heal(t *testing.T, s *Store, m *Map, version int, disk []byte, want []int64) []byte {
+func heal(t *testing.T, s *image.Store, m *image.Map, version int, disk []byte, want []int64) []byte {
 	t.Helper()
 	bad, err := m.Verify(t.Context(), bytes.NewReader(disk), nil)
 	if err != nil || want != nil && !slices.Equal(bad, want) {
 		t.Fatalf("Verify = %v, %v, want %v", bad, err, want)
 	}
-	p, err := LoadHeal(t.Context(), s, "pc", version, bad)
+	p, err := image.LoadHeal(t.Context(), s, "pc", version, bad)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := newSink(disk)
+	k := imagetest.NewSink(disk)
 	if _, err := p.Fetch(t.Context(), s, k, nil); err != nil {
 		t.Fatal(err)
 	}
-	for off := range k.written {
-		if !slices.Contains(bad, off/RegionSize) {
+	for off := range k.Written {
+		if !slices.Contains(bad, off/image.RegionSize) {
 			t.Fatalf("byte %d was written, only regions %v are damaged", off, bad)
 		}
 	}
-	if bad, err = m.Verify(t.Context(), bytes.NewReader(k.data), nil); err != nil || len(bad) > 0 {
+	if bad, err = m.Verify(t.Context(), bytes.NewReader(k.Data), nil); err != nil || len(bad) > 0 {
 		t.Fatalf("after healing, Verify = %v, %v", bad, err)
 	}
-	return k.data
+	return k.Data
 }
 
 // TestHealAllSets damages every set of the regions of a disk, each by one bit somewhere in a defined page, while undefined pages hold anything.
 func TestHealAllSets(t *testing.T) {
-	for seed := range uint64(soak(2)) {
-		r := seeded(t, seed)
-		s := newStore(t)
-		const pages = 5*pagesPerRegion + 100
-		states := history(t, r, s, 3, pages, seed%2 == 0)
-		maps := loadMaps(t, s, states)
+	for seed := range uint64(imagetest.Soak(2)) {
+		r := imagetest.Seeded(t, seed)
+		s := imagetest.NewStore(t)
+		const count = 5*pages.PerRegion + 100
+		states := imagetest.History(t, r, s, 3, count, seed%2 == 0)
+		maps := imagetest.Maps(t, s, states)
 		for set := range uint64(1) << maps[3].Regions() {
-			disk := machine(r, states[3], maps[3].undefined)
+			disk := imagetest.Machine(r, states[3], maps[3])
 			damaged := []int64{}
 			for region := range maps[3].Regions() {
-				first := region * pagesPerRegion
-				p := first + r.Int64N(min(pagesPerRegion, pages-first))
-				if set>>region&1 == 0 || maps[3].undefined.has(p) {
+				first := region * pages.PerRegion
+				p := first + r.Int64N(min(pages.PerRegion, count-first))
+				if set>>region&1 == 0 || maps[3].Undefined.Has(p) {
 					continue
 				}
-				disk[p*PageSize+r.Int64N(PageSize)] ^= 1 << r.IntN(8)
+				disk[p*image.PageSize+r.Int64N(image.PageSize)] ^= 1 << r.IntN(8)
 				damaged = append(damaged, region)
 			}
-			checkDefined(t, heal(t, s, maps[3], 3, disk, damaged), states[3], maps[3].undefined)
+			imagetest.CheckDefined(t, heal(t, s, maps[3], 3, disk, damaged), states[3], maps[3])
 		}
 	}
 }
 
 // TestUnknownFormat: every document says its format, and one that this program does not know is refused by name, whatever else it holds.
 func TestUnknownFormat(t *testing.T) {
-	r := seeded(t, 1)
-	s := newStore(t)
-	history(t, r, s, 2, 300, true)
+	r := imagetest.Seeded(t, 1)
+	s := imagetest.NewStore(t)
+	imagetest.History(t, r, s, 2, 300, true)
 	for _, ending := range []string{"store.json", "versions.json", "2.json", ".table", ".map"} {
-		name := files(t, s, ending)[0]
-		path := filepath.Join(s.dir, name)
+		name := imagetest.Files(t, s, ending)[0]
+		path := filepath.Join(s.String(), name)
 		good, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -156,23 +160,23 @@ func TestUnknownFormat(t *testing.T) {
 		}
 		switch ending {
 		case "store.json":
-			err = errors.Join(os.WriteFile(path, next, 0o644), errOf(OpenStore(s.dir)))
+			err = errors.Join(os.WriteFile(path, next, 0o644), errOf(image.OpenStore(s.String())))
 		case "versions.json":
-			_, err = ParseIndex(next, "pc")
+			_, err = image.ParseIndex(next, "pc")
 			if e := os.WriteFile(path, next, 0o644); e != nil {
 				t.Fatal(e)
 			}
-			if _, e := LoadPlan(t.Context(), s, "pc", 0, 1); !errors.Is(e, ErrUnsupported) || !strings.Contains(e.Error(), name) {
+			if _, e := image.LoadPlan(t.Context(), s, "pc", 0, 1); !errors.Is(e, image.ErrUnsupported) || !strings.Contains(e.Error(), name) {
 				t.Errorf("plan over %s: %v", name, e)
 			}
 		case "2.json":
-			_, err = parseManifest(next, "pc", &Entry{Version: 2, Parent: 1})
+			_, err = image.ParseManifest(next, "pc", &image.Entry{Version: 2, Parent: 1})
 		case ".table":
-			_, err = parseTable(next)
+			_, err = layer.Parse(next)
 		case ".map":
-			_, err = parseMap(next)
+			_, err = image.ParseMap(next)
 		}
-		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "format 2") || !strings.Contains(err.Error(), "reads 1") {
+		if !errors.Is(err, image.ErrUnsupported) || !strings.Contains(err.Error(), "format 2") || !strings.Contains(err.Error(), "reads 1") {
 			t.Errorf("%s of format 2: %v", ending, err)
 		}
 		if err := os.WriteFile(path, good, 0o644); err != nil {

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+
+	"troy/image/internal/fault"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
 )
 
 // resolver finds where the content of pages of a version lies. It reads a version's manifest and table once.
@@ -13,10 +17,10 @@ type resolver struct {
 	l         *loader
 	x         *Index
 	manifests map[int]*Manifest
-	tables    map[int]*table
+	tables    map[int]*layer.Table
 	// fork is the version down from which the disk's own pages serve, except moved, which layers of the way back have written; 0 for none.
 	fork  int
-	moved spans
+	moved pages.Set
 	keep  bool // tables, for several plans
 }
 
@@ -24,14 +28,14 @@ type resolver struct {
 // from a copy.
 type need struct {
 	src, dst, count int64
-	keys            pageKeys
+	keys            layer.Keys
 }
 
 // part returns the pages from i to j.
 func (n need) part(i, j int64) need {
 	p := need{src: n.src + i, dst: n.dst + i, count: j - i}
 	if n.keys != nil {
-		p.keys = n.keys.part(i, j)
+		p.keys = n.keys.Part(i, j)
 	}
 	return p
 }
@@ -40,7 +44,7 @@ func (r *resolver) manifest(ctx context.Context, version int) (*Manifest, error)
 	if m := r.manifests[version]; m != nil {
 		return m, nil
 	}
-	e, err := r.x.entry(version)
+	e, err := r.x.Entry(version)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +57,7 @@ func (r *resolver) manifest(ctx context.Context, version int) (*Manifest, error)
 	}
 	for _, o := range r.manifests { // any of them will do: all were compared with one another
 		if o.VirtualSize != m.VirtualSize || o.SectorSize != m.SectorSize {
-			return nil, r.l.fault(e.Manifest.Name, corruptf("versions %d and %d have disks of different size", o.Version, m.Version))
+			return nil, r.l.fault(e.Manifest.Name, fault.Corruptf("versions %d and %d have disks of different size", o.Version, m.Version))
 		}
 		break
 	}
@@ -61,7 +65,7 @@ func (r *resolver) manifest(ctx context.Context, version int) (*Manifest, error)
 	return m, nil
 }
 
-func (r *resolver) table(ctx context.Context, version int) (*table, error) {
+func (r *resolver) table(ctx context.Context, version int) (*layer.Table, error) {
 	if t := r.tables[version]; t != nil {
 		return t, nil
 	}
@@ -89,7 +93,7 @@ func (r *resolver) path(ctx context.Context, have, want int) (up, down []int, er
 		} else {
 			up = append(up, want)
 		}
-		e, err := r.x.entry(*step)
+		e, err := r.x.Entry(*step)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -101,7 +105,7 @@ func (r *resolver) path(ctx context.Context, have, want int) (up, down []int, er
 // fork returns the newest version that both stand on or are, 0 for none. The index is known to be in order.
 func (x *Index) fork(a, b int) int {
 	for a != b {
-		e, err := x.entry(max(a, b))
+		e, err := x.Entry(max(a, b))
 		if err != nil {
 			return 0
 		}
@@ -115,8 +119,8 @@ func (x *Index) fork(a, b int) int {
 }
 
 // touched returns the pages that the layers of versions say something about. The tables are kept: they are needed again.
-func (r *resolver) touched(ctx context.Context, versions []int) (spans, error) {
-	var list []span
+func (r *resolver) touched(ctx context.Context, versions []int) (pages.Set, error) {
+	var list []pages.Span
 	for _, v := range versions {
 		t, err := r.table(ctx, v)
 		if err != nil {
@@ -124,27 +128,27 @@ func (r *resolver) touched(ctx context.Context, versions []int) (spans, error) {
 		}
 		r.tables[v] = t
 		if list == nil {
-			list = t.pages()
+			list = t.Pages()
 		} else {
-			list = append(list, t.pages()...)
+			list = append(list, t.Pages()...)
 		}
 	}
-	return newSpans(list), nil
+	return pages.NewSet(list), nil
 }
 
 // resolution collects what the layers give.
 type resolution struct {
 	plan *Plan
-	zero []span
+	zero []pages.Span
 	at   map[uint64]int // pack and chunk → index in plan.jobs
 }
 
 // plan walks from a version downwards until every page has found its content.
-func (r *resolver) plan(ctx context.Context, top *Manifest, have int, pages spans) (*Plan, error) {
+func (r *resolver) plan(ctx context.Context, top *Manifest, have int, todo pages.Set) (*Plan, error) {
 	res := resolution{plan: newPlan(top, have), at: map[uint64]int{}}
-	needs := make([]need, 0, len(pages))
-	for _, s := range pages {
-		needs = append(needs, need{src: s.lo, dst: s.lo, count: s.hi - s.lo})
+	needs := make([]need, 0, len(todo))
+	for _, s := range todo {
+		needs = append(needs, need{src: s.Lo, dst: s.Lo, count: s.Hi - s.Lo})
 	}
 	for version := top.Version; len(needs) > 0; {
 		if version == r.fork {
@@ -167,7 +171,7 @@ func (r *resolver) plan(ctx context.Context, top *Manifest, have int, pages span
 			return nil, r.l.fault(m.Table.Name, err)
 		}
 		if m.Parent == 0 && len(needs) > 0 {
-			return nil, r.l.fault(m.Table.Name, corruptf("version %d stands on nothing and says nothing of page %d", version, needs[0].src))
+			return nil, r.l.fault(m.Table.Name, fault.Corruptf("version %d stands on nothing and says nothing of page %d", version, needs[0].src))
 		}
 		version = m.Parent
 	}
@@ -178,37 +182,37 @@ func (r *resolver) plan(ctx context.Context, top *Manifest, have int, pages span
 }
 
 // mayLeave bounds how many needs a layer leaves to the one below: for its copies, and between its runs.
-func (t *table) mayLeave(needs []need) int64 {
-	pages, pieces, end := int64(0), int64(len(t.copies)+len(needs)), int64(0)
+func mayLeave(t *layer.Table, needs []need) int64 {
+	count, pieces, end := int64(0), int64(len(t.Copies)+len(needs)), int64(0)
 	for i := range needs {
-		pages += needs[i].count
+		count += needs[i].count
 	}
-	for i := range t.runs {
-		if t.runs[i].page > end {
+	for i := range t.Runs {
+		if t.Runs[i].Page > end {
 			pieces++
 		}
-		end = t.runs[i].end()
+		end = t.Runs[i].End()
 	}
-	return min(pages, pieces)
+	return min(count, pieces)
 }
 
 // layer takes from needs what the layer holds and returns what is left for the version below, sorted by src.
-func (res *resolution) layer(m *Manifest, t *table, needs []need) ([]need, error) {
-	left := make([]need, 0, t.mayLeave(needs))
+func (res *resolution) layer(m *Manifest, t *layer.Table, needs []need) ([]need, error) {
+	left := make([]need, 0, mayLeave(t, needs))
 	pack := -1
 	for _, n := range needs {
-		i := sort.Search(len(t.runs), func(i int) bool { return t.runs[i].end() > n.src })
+		i := sort.Search(len(t.Runs), func(i int) bool { return t.Runs[i].End() > n.src })
 		for n.count > 0 {
-			if i == len(t.runs) || t.runs[i].page >= n.src+n.count {
+			if i == len(t.Runs) || t.Runs[i].Page >= n.src+n.count {
 				left = append(left, n)
 				break
 			}
-			run := &t.runs[i]
-			if gap := run.page - n.src; gap > 0 {
+			run := &t.Runs[i]
+			if gap := run.Page - n.src; gap > 0 {
 				left = append(left, n.part(0, gap))
 				n = n.part(gap, n.count)
 			}
-			take := min(n.count, run.end()-n.src)
+			take := min(n.count, run.End()-n.src)
 			below, err := res.take(m, t, run, n.part(0, take), &pack)
 			if err != nil {
 				return nil, err
@@ -225,7 +229,7 @@ func (res *resolution) layer(m *Manifest, t *table, needs []need) ([]need, error
 }
 
 // here settles the needs that the disk itself can serve and returns the others.
-func (res *resolution) here(needs []need, moved spans) (left []need) {
+func (res *resolution) here(needs []need, moved pages.Set) (left []need) {
 	res.plan.local = slices.Grow(res.plan.local, len(needs))
 	for _, n := range needs {
 		if n.keys == nil { // a page to be made anew, not a copy
@@ -233,10 +237,10 @@ func (res *resolution) here(needs []need, moved spans) (left []need) {
 			continue
 		}
 		at := n.src
-		for m := range moved.within(n.src, n.src+n.count) {
-			res.local(n.part(at-n.src, m.lo-n.src))
-			left = append(left, n.part(m.lo-n.src, m.hi-n.src))
-			at = m.hi
+		for m := range moved.Within(n.src, n.src+n.count) {
+			res.local(n.part(at-n.src, m.Lo-n.src))
+			left = append(left, n.part(m.Lo-n.src, m.Hi-n.src))
+			at = m.Hi
 		}
 		res.local(n.part(at-n.src, n.count))
 	}
@@ -250,32 +254,32 @@ func (res *resolution) local(n need) {
 }
 
 // take settles a need that lies within one run; it returns a need for the version below if the run is a copy.
-func (res *resolution) take(m *Manifest, t *table, run *layerRun, n need, pack *int) (*need, error) {
-	into := n.src - run.page
-	switch run.kind {
-	case runZero:
-		res.zero = append(res.zero, span{n.dst, n.dst + n.count})
-	case runUndefined:
+func (res *resolution) take(m *Manifest, t *layer.Table, run *layer.Run, n need, pack *int) (*need, error) {
+	into := n.src - run.Page
+	switch run.Kind {
+	case layer.Zero:
+		res.zero = append(res.zero, pages.Span{Lo: n.dst, Hi: n.dst + n.count})
+	case layer.Undefined:
 		if n.keys != nil {
-			return nil, corruptf("page %d is copied from page %d, which is undefined in version %d", n.dst, n.src, m.Version)
+			return nil, fault.Corruptf("page %d is copied from page %d, which is undefined in version %d", n.dst, n.src, m.Version)
 		}
-	case runCopy:
-		c := &t.copies[run.ref]
-		return &need{c.source + into, n.dst, n.count, t.keysOf(run).part(into, into+n.count)}, nil
-	case runData:
+	case layer.Copied:
+		c := &t.Copies[run.Ref]
+		return &need{c.Source + into, n.dst, n.count, t.KeysOf(run).Part(into, into+n.count)}, nil
+	case layer.Data:
 		if *pack < 0 {
 			*pack = len(res.plan.packs)
 			res.plan.packs = append(res.plan.packs, m.Pack)
 		}
-		key := uint64(*pack)<<32 | uint64(run.ref)
+		key := uint64(*pack)<<32 | uint64(run.Ref)
 		at, ok := res.at[key]
 		if !ok {
 			at = len(res.plan.jobs)
 			res.at[key] = at
-			res.plan.jobs = append(res.plan.jobs, chunkJob{pack: *pack, chunk: t.chunks[run.ref], pieces: make([]piece, 0, min(t.chunks[run.ref].runs, 64))})
+			res.plan.jobs = append(res.plan.jobs, chunkJob{pack: *pack, chunk: t.Chunks[run.Ref], pieces: make([]piece, 0, min(t.Chunks[run.Ref].Runs, 64))})
 		}
 		j := &res.plan.jobs[at]
-		j.pieces = append(j.pieces, piece{dst: n.dst, off: run.off + uint32(into), count: uint32(n.count)})
+		j.pieces = append(j.pieces, piece{dst: n.dst, off: run.Off + uint32(into), count: uint32(n.count)})
 	}
 	return nil, nil
 }

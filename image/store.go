@@ -9,71 +9,43 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+
+	"troy/image/internal/fault"
 )
 
-const (
-	storeMarker = "store.json"
-	lockName    = ".lock"
-	tmpName     = "tmp"
-)
+// MarkerName is the document that says that a folder is a store.
+const MarkerName = "store.json"
 
-type storeDocument struct {
+type marker struct {
 	Format int    `json:"format"`
 	Kind   string `json:"kind"`
 }
 
-// Store is a folder with images. Its tree can be served as it is; it is itself a Source.
-type Store struct {
-	dir string
-	ops fileOps
-}
+// Marker returns the content of the document MarkerName.
+func Marker() ([]byte, error) { return encode(marker{Format, "troy image store"}) }
+
+// Store reads a folder with images; package publish makes and fills it. Its tree can be served as it is; it is itself a
+// Source.
+type Store struct{ dir string }
 
 var (
 	_ Source    = (*Store)(nil)
 	_ Documents = (*Store)(nil)
 )
 
-// Init makes a store in dir, which must be empty or absent. It returns ErrExists otherwise.
-func Init(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("image: %w", err)
-	}
-	names, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("image: %w", err)
-	}
-	if len(names) > 0 {
-		return nil, fmt.Errorf("%w: %s is not empty (it has %s); a store is made in an empty folder", ErrExists, dir, names[0].Name())
-	}
-	s := &Store{dir: dir, ops: osOps}
-	for _, d := range []string{"images", "objects", tmpName} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
-			return nil, fmt.Errorf("image: %w", err)
-		}
-	}
-	b, err := encode(storeDocument{formatVersion, "troy image store"})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.replace(storeMarker, b); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// OpenStore opens the store that Init made in dir. It returns ErrNotFound if dir holds none, ErrUnsupported for a newer format.
+// OpenStore opens the store that publish.Init made in dir. It returns ErrNotFound if dir holds none, ErrUnsupported for a newer format.
 func OpenStore(dir string) (*Store, error) {
-	b, err := os.ReadFile(filepath.Join(dir, storeMarker))
+	b, err := os.ReadFile(filepath.Join(dir, MarkerName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s is not a store (no %s)", ErrNotFound, dir, storeMarker)
+		return nil, fmt.Errorf("%w: %s is not a store (no %s)", ErrNotFound, dir, MarkerName)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("image: %w", err)
 	}
-	s := &Store{dir: dir, ops: osOps}
-	var d storeDocument
+	s := &Store{dir: dir}
+	var d marker
 	if err := decode(b, &d); err != nil {
-		return nil, s.fault(storeMarker, err)
+		return nil, s.fault(MarkerName, err)
 	}
 	return s, nil
 }
@@ -87,7 +59,7 @@ func (s *Store) fault(name string, err error) error {
 
 func (s *Store) path(name string) (string, error) {
 	if !fs.ValidPath(name) || !filepath.IsLocal(filepath.FromSlash(name)) {
-		return "", invalidf("object name %q", name)
+		return "", fault.Invalidf("object name %q", name)
 	}
 	return filepath.Join(s.dir, filepath.FromSlash(name)), nil
 }
@@ -103,7 +75,7 @@ func (s *Store) ReadRange(ctx context.Context, name string, off, n int64) ([]byt
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err != nil || off < 0 || n < 0 || off > st.Size()-n {
-		return nil, &ObjectError{Source: s.dir, Object: name, Offset: off, Length: n, Err: errors.Join(err, corruptf("the file ends before"))}
+		return nil, &ObjectError{Source: s.dir, Object: name, Offset: off, Length: n, Err: errors.Join(err, fault.Corruptf("the file ends before"))}
 	}
 	b := make([]byte, n)
 	if _, err := f.ReadAt(b, off); err != nil {
@@ -124,7 +96,7 @@ func (s *Store) Get(ctx context.Context, name string, max int64) ([]byte, error)
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err == nil && int64(len(b)) > max {
-		err = corruptf("longer than %d bytes", max)
+		err = fault.Corruptf("longer than %d bytes", max)
 	}
 	if err != nil {
 		return nil, s.fault(name, err)

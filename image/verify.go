@@ -6,11 +6,15 @@ import (
 	"io"
 	"iter"
 	"runtime"
+
+	"troy/image/internal/pipeline"
+	"troy/internal/block"
+	"troy/internal/progress"
 )
 
 // Verify reads a disk of the map's size and returns the regions whose defined pages differ from the version, ascending.
 // The error is that of reading, or of the context.
-func (m *Map) Verify(ctx context.Context, disk io.ReaderAt, p Progress) ([]int64, error) {
+func (m *Map) Verify(ctx context.Context, disk io.ReaderAt, p progress.Adder) ([]int64, error) {
 	type judged struct {
 		region int64
 		ok     bool
@@ -19,12 +23,12 @@ func (m *Map) Verify(ctx context.Context, disk io.ReaderAt, p Progress) ([]int64
 		if err := ctx.Err(); err != nil {
 			return judged{}, err
 		}
-		b := make([]byte, min(RegionSize, m.virtualSize-region*RegionSize))
-		if err := readFull(disk, b, region*RegionSize, m.virtualSize); err != nil {
+		b := make([]byte, min(RegionSize, m.VirtualSize-region*RegionSize))
+		if err := block.ReadFull(disk, b, region*RegionSize); err != nil {
 			return judged{}, fmt.Errorf("image: reading bytes %d+%d of the disk: %w", region*RegionSize, len(b), err)
 		}
-		progress(p, int64(len(b)))
-		return judged{region, sumDefined(b, region*pagesPerRegion, m.undefined) == m.sums[region]}, nil
+		progress.Add(p, int64(len(b)))
+		return judged{region, m.Holds(region, b)}, nil
 	}
 	var damaged []int64
 	note := func(j judged) error {
@@ -33,7 +37,7 @@ func (m *Map) Verify(ctx context.Context, disk io.ReaderAt, p Progress) ([]int64
 		}
 		return nil
 	}
-	if err := ordered(ctx, runtime.GOMAXPROCS(0), m.each(), look, note); err != nil {
+	if err := pipeline.Ordered(ctx, runtime.GOMAXPROCS(0), m.each(), look, note); err != nil {
 		return nil, err
 	}
 	return damaged, nil

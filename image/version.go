@@ -5,6 +5,10 @@ import (
 	"io"
 	"iter"
 	"sync"
+
+	"troy/image/internal/fault"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
 )
 
 // VersionReader reads one version as a disk, without writing it anywhere: every chunk that a read needs is fetched, checked by its hash and
@@ -29,7 +33,7 @@ func OpenVersion(ctx context.Context, src Source, image string, version int) (*V
 	if version == 0 {
 		version = x.Latest()
 	}
-	v := &VersionReader{ctx: ctx, src: src, r: resolver{l: l, x: x, tables: map[int]*table{}, keep: true}}
+	v := &VersionReader{ctx: ctx, src: src, r: resolver{l: l, x: x, tables: map[int]*layer.Table{}, keep: true}}
 	v.m, err = v.r.manifest(ctx, version)
 	return v, err
 }
@@ -40,7 +44,7 @@ func (v *VersionReader) Manifest() *Manifest { return v.m }
 // Size returns the size of the virtual disk in bytes.
 func (v *VersionReader) Size() int64 { return v.m.VirtualSize }
 
-func (v *VersionReader) plan(pages spans) (*Plan, error) {
+func (v *VersionReader) plan(pages pages.Set) (*Plan, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.r.plan(v.ctx, v.m, v.m.Version, pages)
@@ -49,7 +53,7 @@ func (v *VersionReader) plan(pages spans) (*Plan, error) {
 // Data yields the ranges that are neither zeros nor undefined, ascending.
 func (v *VersionReader) Data() iter.Seq2[Range, error] {
 	return func(yield func(Range, error) bool) {
-		plan, err := v.plan(spans{{0, v.m.VirtualSize / PageSize}})
+		plan, err := v.plan(pages.Set{{Lo: 0, Hi: v.m.VirtualSize / PageSize}})
 		if err != nil {
 			yield(Range{}, err)
 			return
@@ -65,7 +69,7 @@ func (v *VersionReader) Data() iter.Seq2[Range, error] {
 // ReadAt implements io.ReaderAt over the virtual disk. Its errors are those of Plan.Fetch, and io.EOF.
 func (v *VersionReader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
-		return 0, invalidf("read at %d", off)
+		return 0, fault.Invalidf("read at %d", off)
 	}
 	n := max(0, min(int64(len(p)), v.m.VirtualSize-off))
 	if n == 0 {
@@ -80,7 +84,7 @@ func (v *VersionReader) ReadAt(p []byte, off int64) (int, error) {
 		w = windowWriter{make([]byte, (hi-lo)*PageSize), lo * PageSize}
 	}
 	clear(w.b)
-	plan, err := v.plan(spans{{lo, hi}})
+	plan, err := v.plan(pages.Set{{Lo: lo, Hi: hi}})
 	if err != nil {
 		return 0, err
 	}
@@ -96,7 +100,16 @@ func (v *VersionReader) ReadAt(p []byte, off int64) (int, error) {
 	return int(n), nil
 }
 
-// Disk returns the version as a disk to compare others with, see CompareDisk.
-func (v *VersionReader) Disk() *Disk {
-	return &Disk{Reader: v, Size: v.m.VirtualSize, SectorSize: v.m.SectorSize, DataWriteGUID: v.m.DataWriteGUID, Data: v.Data()}
+// windowWriter is memory that stands for a part of the virtual disk. Its pieces are written concurrently and do not overlap.
+type windowWriter struct {
+	b   []byte
+	off int64
+}
+
+// WriteAt writes at an offset of the virtual disk.
+func (w windowWriter) WriteAt(p []byte, off int64) (int, error) {
+	if off < w.off || off+int64(len(p)) > w.off+int64(len(w.b)) {
+		return 0, fault.Invalidf("write of %d bytes at %d", len(p), off)
+	}
+	return copy(w.b[off-w.off:], p), nil
 }

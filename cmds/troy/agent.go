@@ -7,6 +7,7 @@ import (
 
 	"troy/image"
 	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/internal/progress"
 )
 
@@ -69,7 +70,7 @@ func runAgentPublish(ctx context.Context, c *call) error {
 		return &usageError{"--version: " + err.Error()}
 	}
 	return a.change(ctx, func() error {
-		_, err := trust.PublishAgent(ctx, a.store, *version, args[0], args[1:]...)
+		_, err := sign.PublishAgent(ctx, a.store, *version, args[0], args[1:]...)
 		return err
 	})
 }
@@ -80,7 +81,7 @@ func runAgentUse(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return a.change(ctx, func() error { return trust.UseAgent(ctx, a.store, args[0]) })
+	return a.change(ctx, func() error { return sign.UseAgent(ctx, a.store, args[0]) })
 }
 
 func runAgentRemove(ctx context.Context, c *call) error {
@@ -89,7 +90,7 @@ func runAgentRemove(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return a.change(ctx, func() error { return trust.RemoveAgent(ctx, a.store, args[0]) })
+	return a.change(ctx, func() error { return sign.RemoveAgent(ctx, a.store, args[0]) })
 }
 
 func runAgentList(_ context.Context, c *call) error {
@@ -107,7 +108,7 @@ type jsonAgent struct {
 }
 
 func (a *agentCall) list() error {
-	list, current, err := trust.AgentReleases(a.store)
+	list, current, err := sign.AgentReleases(a.store)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/server/doctor"
 	"troy/server/netboot"
 )
@@ -111,8 +111,8 @@ func checkSigned(dir string, now time.Time) (all []doctor.Finding) {
 	if _, err := os.Stat(filepath.Join(dir, serveFolder, usersFile)); err != nil {
 		all = append(all, doctor.Finding{Check: "page", Level: doctor.Doubt, Text: "nobody can sign in on the status page", Do: "troy login NAME " + dir})
 	}
-	repo, err := trust.Open(dir, nil)
-	if errors.Is(err, trust.ErrUnsigned) {
+	repo, err := sign.Open(dir, nil)
+	if errors.Is(err, sign.ErrUnsigned) {
 		return append(all, doctor.Finding{Check: "signed", Level: doctor.Doubt, Text: "the store is not signed", Do: "machines with a pinned root take nothing from it: see troy key"})
 	}
 	if err != nil {

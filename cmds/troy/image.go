@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/internal/progress"
 )
 
@@ -74,7 +75,7 @@ func oneLine(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, image.ErrWrongParent):
+	case errors.Is(err, publish.ErrWrongParent):
 		return &fault{err: err, advice: "make the child on the newest version, or publish a whole disk with --compare"}
 	}
 	return explain(err, "")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/internal/progress"
 )
 
@@ -119,7 +120,7 @@ func runRemove(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := i.store.Remove(ctx, args[0], number); err != nil {
+	if err := publish.Remove(ctx, i.store, args[0], number); err != nil {
 		return err
 	}
 	if err := signer.sign(ctx, i); err != nil {
@@ -144,7 +145,7 @@ func runGC(ctx context.Context, c *call) error {
 	if _, err := i.open(0, 0); err != nil {
 		return err
 	}
-	st, err := i.store.GC(ctx)
+	st, err := publish.GC(ctx, i.store)
 	if err != nil {
 		return err
 	}

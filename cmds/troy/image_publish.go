@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -17,7 +18,7 @@ type publishing struct {
 	parents  paths
 	noFilter bool
 	compare  bool
-	o        image.PublishOptions
+	o        publish.Options
 	keys     keyFlags
 }
 
@@ -27,7 +28,7 @@ func newPublishing(c *call) *publishing {
 	p.fs.BoolVar(&p.noFilter, "no-filter", false, "ship free clusters and page files as well: the version is then equal to the disk byte by byte")
 	p.fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship pages that stand elsewhere in the version below, instead of telling machines where they have them: "+
 		"spares reading all of the parent once")
-	p.fs.IntVar(&p.o.Level, "level", image.DefaultLevel, "`level` of compression, 1 to 22")
+	p.fs.IntVar(&p.o.Level, "level", publish.DefaultLevel, "`level` of compression, 1 to 22")
 	p.keys.add(p.fs)
 	return p
 }
@@ -38,8 +39,8 @@ func runImport(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return p.publish(ctx, args[1], func(d *image.Disk) (*image.Manifest, error) {
-		return p.store.Import(ctx, args[0], d, &p.o)
+	return p.publish(ctx, args[1], func(d *publish.Disk) (*image.Manifest, error) {
+		return publish.Import(ctx, p.store, args[0], d, &p.o)
 	})
 }
 
@@ -50,20 +51,20 @@ func runAdd(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return p.publish(ctx, args[1], func(d *image.Disk) (*image.Manifest, error) {
+	return p.publish(ctx, args[1], func(d *publish.Disk) (*image.Manifest, error) {
 		if p.compare {
 			below, err := image.OpenVersion(ctx, p.store, args[0], 0)
 			if err != nil {
 				return nil, err
 			}
-			d = image.CompareDisk(d, below.Disk())
+			d = publish.CompareDisk(d, publish.VersionDisk(below))
 		}
-		return p.store.Add(ctx, args[0], d, &p.o)
+		return publish.Add(ctx, p.store, args[0], d, &p.o)
 	})
 }
 
 // publish opens the chain, publishes it, signs what the store then holds and shows the figures.
-func (p *publishing) publish(ctx context.Context, path string, f func(*image.Disk) (*image.Manifest, error)) error {
+func (p *publishing) publish(ctx context.Context, path string, f func(*publish.Disk) (*image.Manifest, error)) error {
 	if p.o.Level < 1 || p.o.Level > 22 {
 		return &usageError{fmt.Sprintf("--level %d: want 1 to 22", p.o.Level)}
 	}
@@ -84,7 +85,7 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*image.Dis
 	if !p.noFilter {
 		p.o.Filter = unusedPages()
 	}
-	m, err := f(image.ChainDisk(chain))
+	m, err := f(publish.ChainDisk(chain))
 	meters.done()
 	if err != nil {
 		return oneLine(err)

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"troy/image"
-	"troy/image/trust"
+	"troy/image/publish"
+	"troy/image/trust/sign"
 )
 
 // keyCommand returns the commands that work on the signed side of a store. The root and targets keys are the admin's: --keys names the folder where they are
@@ -49,14 +49,14 @@ func runInit(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := image.Init(args[0]); err != nil {
+	if _, err := publish.Init(args[0]); err != nil {
 		return err
 	}
 	if *unsigned {
 		fmt.Fprintf(c.stdout, "made the store %s, unsigned; 'troy key init' makes the keys later\n", args[0])
 		return nil
 	}
-	repo, err := trust.Init(args[0], time.Now(), keys.options(c))
+	repo, err := sign.Init(args[0], time.Now(), keys.options(c))
 	if err != nil {
 		return &fault{err: err, fate: args[0] + " is a store, but not signed", advice: "remove it and run the command again"}
 	}
@@ -66,18 +66,18 @@ func runInit(ctx context.Context, c *call) error {
 }
 
 // sayKeys tells the admin what to lock away.
-func (c *call) sayKeys(repo *trust.Repository) {
+func (c *call) sayKeys(repo *sign.Repository) {
 	fmt.Fprintf(c.stdout, "root key:    %s  (needed to change keys: copy it to two places, then keep it off this machine)\ntargets key: %s  (needed to publish: keep it where you publish, not where you serve)\n",
-		clean(repo.KeyPath(trust.Root)), clean(repo.KeyPath(trust.Targets)))
+		clean(repo.KeyPath(sign.Root)), clean(repo.KeyPath(sign.Targets)))
 }
 
 // signer signs what a command has changed; nil for a store without signatures.
-type signer struct{ repo *trust.Repository }
+type signer struct{ repo *sign.Repository }
 
 // signer opens the keys before the long work begins.
 func (i *imageCall) signer(ctx context.Context, keys *keyFlags) (*signer, error) {
-	repo, err := trust.Open(i.dir, keys.options(i.call))
-	if errors.Is(err, trust.ErrUnsigned) {
+	repo, err := sign.Open(i.dir, keys.options(i.call))
+	if errors.Is(err, sign.ErrUnsigned) {
 		i.note("the store is not signed; 'troy key init' changes that")
 		return nil, nil
 	}
@@ -94,7 +94,7 @@ func (i *imageCall) signer(ctx context.Context, keys *keyFlags) (*signer, error)
 }
 
 // wantSigned refuses to sign along with the admin's own work what somebody else put into the store.
-func (i *imageCall) wantSigned(ctx context.Context, repo *trust.Repository) error {
+func (i *imageCall) wantSigned(ctx context.Context, repo *sign.Repository) error {
 	names, err := repo.Unsigned(ctx, i.store)
 	if err == nil && len(names) > 0 {
 		err = fmt.Errorf("the store differs from what is signed, in %d files: %s", len(names), strings.Join(names[:min(len(names), 4)], ", "))
@@ -106,7 +106,7 @@ func (i *imageCall) wantSigned(ctx context.Context, repo *trust.Repository) erro
 }
 
 func keyAdvice(err error) string {
-	if errors.Is(err, trust.ErrKey) {
+	if errors.Is(err, sign.ErrKey) {
 		return "--keys names the folder of the keys, --passphrase-file opens sealed ones"
 	}
 	return ""
@@ -123,8 +123,8 @@ func (s *signer) sign(ctx context.Context, i *imageCall) error {
 
 // warnExpiry tells which signatures end soon. Whoever only looks is not kept from looking by trouble with them.
 func (i *imageCall) warnExpiry() {
-	repo, err := trust.Open(i.dir, nil)
-	if errors.Is(err, trust.ErrUnsigned) {
+	repo, err := sign.Open(i.dir, nil)
+	if errors.Is(err, sign.ErrUnsigned) {
 		return
 	}
 	if err == nil {
@@ -135,7 +135,7 @@ func (i *imageCall) warnExpiry() {
 	}
 }
 
-func warnExpiry(repo *trust.Repository, note func(string, ...any)) error {
+func warnExpiry(repo *sign.Repository, note func(string, ...any)) error {
 	list, err := repo.Expiries(time.Now())
 	for _, e := range list {
 		if e.Soon {
@@ -146,11 +146,11 @@ func warnExpiry(repo *trust.Repository, note func(string, ...any)) error {
 }
 
 // renewal tells what to do about a role whose signature ends.
-func renewal(r trust.Role) string {
+func renewal(r sign.Role) string {
 	switch r {
-	case trust.Root:
+	case sign.Root:
 		return "'troy key rotate root' renews it"
-	case trust.Targets:
+	case sign.Targets:
 		return "'troy key sign' renews it"
 	}
 	return "'troy serve' renews it while it runs, 'troy key refresh' at any time"

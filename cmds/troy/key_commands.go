@@ -8,14 +8,14 @@ import (
 	"path/filepath"
 	"time"
 
-	"troy/image/trust"
+	"troy/image/trust/sign"
 )
 
 // keyCall is a call that works on the keys of a store.
 type keyCall struct {
 	*imageCall
 	keys keyFlags
-	repo *trust.Repository
+	repo *sign.Repository
 }
 
 func newKeyCall(c *call) *keyCall {
@@ -29,8 +29,8 @@ func (k *keyCall) openKeys(min, max int) (args []string, err error) {
 	if args, err = k.open(min, max); err != nil {
 		return nil, err
 	}
-	k.repo, err = trust.Open(k.dir, k.keys.options(k.call))
-	if errors.Is(err, trust.ErrUnsigned) {
+	k.repo, err = sign.Open(k.dir, k.keys.options(k.call))
+	if errors.Is(err, sign.ErrUnsigned) {
 		err = &fault{err: err, advice: "'troy key init' makes the keys"}
 	}
 	return args, err
@@ -48,7 +48,7 @@ func runKeyInit(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if k.repo, err = trust.Init(k.dir, time.Now(), k.keys.options(c)); err != nil {
+	if k.repo, err = sign.Init(k.dir, time.Now(), k.keys.options(c)); err != nil {
 		return err
 	}
 	if _, err := k.repo.Sign(ctx, k.store, time.Now()); err != nil {
@@ -97,9 +97,9 @@ func runKeyRotate(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	role := trust.Role(args[0])
+	role := sign.Role(args[0])
 	switch role {
-	case trust.Root, trust.Targets, trust.Snapshot, trust.Timestamp:
+	case sign.Root, sign.Targets, sign.Snapshot, sign.Timestamp:
 	default:
 		return &usageError{fmt.Sprintf("role %q: want root, targets, snapshot or timestamp", args[0])}
 	}
@@ -181,7 +181,7 @@ func runKeyRoot(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	repo, err := trust.Open(i.dir, nil)
+	repo, err := sign.Open(i.dir, nil)
 	if err != nil {
 		return err
 	}
@@ -225,8 +225,8 @@ func (c *call) keepSigned(ctx context.Context, dir string) {
 	note := func(format string, args ...any) {
 		fmt.Fprintf(c.stderr, "troy: note: %s\n", clean(fmt.Sprintf(format, args...)))
 	}
-	repo, err := trust.Open(dir, nil)
-	if errors.Is(err, trust.ErrUnsigned) {
+	repo, err := sign.Open(dir, nil)
+	if errors.Is(err, sign.ErrUnsigned) {
 		note("the store is not signed: only machines without a pinned root take what it holds")
 		return
 	}

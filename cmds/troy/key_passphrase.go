@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
-	"troy/image/trust"
+	"troy/image/trust/sign"
 )
 
 // maxPassphrase bounds the file of a passphrase, in bytes.
 const maxPassphrase = 4 << 10
 
 // options says where the keys are and how their passphrase is had: from the file, the variable, or the terminal.
-func (k *keyFlags) options(c *call) *trust.Options {
-	o := &trust.Options{Keys: k.folder}
+func (k *keyFlags) options(c *call) *sign.Options {
+	o := &sign.Options{Keys: k.folder}
 	if k.passphraseFile != "" {
 		o.Passphrase = k.readPassphrase
 		return o

@@ -28,13 +28,12 @@ func seenOver(t *testing.T, store string, root []byte) (int, error) {
 	defer hs.Close()
 	src, err := netfetch.NewHTTP(hs.URL+"/"+protocol.PathRepo+"/", nil)
 	must(t, err)
-	client, err := trust.NewClient(&trust.ClientOptions{Root: root, NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) }})
-	must(t, err)
-	if err := client.Refresh(context.Background(), src, time.Now()); err != nil {
+	signed, _, err := trust.Pinned(context.Background(), src, time.Now(), &trust.PinnedOptions{
+		Root: root, NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
+	})
+	if err != nil {
 		return 0, err
 	}
-	signed, err := client.Source(src)
-	must(t, err)
 	x, err := image.LoadIndex(context.Background(), signed, "pc")
 	if err != nil {
 		return 0, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"troy/image/trust"
+	"troy/image/trust/sign"
 )
 
 // wipes are the permissions that "key wipe list" tells.
@@ -111,7 +112,7 @@ func TestExpiryWarnings(t *testing.T) {
 	for _, dir := range []string{"metadata", "keys"} {
 		must(t, os.RemoveAll(filepath.Join(h.store, dir)))
 	}
-	_, err := trust.Init(h.store, time.Now().AddDate(-2, 0, 30), nil) // the targets hold two years
+	_, err := sign.Init(h.store, time.Now().AddDate(-2, 0, 30), nil) // the targets hold two years
 	must(t, err)
 	list := wantJSON[[]jsonExpiry](t, exitOK, "key", "list")
 	if len(list) != 4 || list[0].Soon || !list[1].Soon || !list[3].Soon {

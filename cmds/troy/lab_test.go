@@ -15,6 +15,7 @@ import (
 
 	"troy/image"
 	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/netfetch"
 	"troy/server/protocol"
 	"troy/server/rooms"
@@ -282,15 +283,11 @@ func (s *servedLab) look(t *testing.T) {
 // allowed: a client that has seen version 2 takes version 1 by the signed order.
 func (s *servedLab) allowed(t *testing.T) {
 	t.Helper()
-	repo, err := trust.Open(s.store, nil)
+	repo, err := sign.Open(s.store, nil)
 	must(t, err)
 	root, err := repo.Root()
 	must(t, err)
-	c, err := trust.NewClient(&trust.ClientOptions{Root: root})
-	must(t, err)
-	store := mustStore(t, s.store)
-	must(t, c.Refresh(t.Context(), store, time.Now()))
-	src, err := c.Source(store)
+	src, _, err := trust.Pinned(t.Context(), mustStore(t, s.store), time.Now(), &trust.PinnedOptions{Root: root})
 	must(t, err)
 	if err := src.Allow(t.Context(), "pc", 2, 1); err != nil {
 		t.Errorf("the step back is not signed: %v", err)

@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/initramfs"
 	"troy/internal/kernelargs"
 	"troy/netfetch"
@@ -216,7 +217,7 @@ func (m *mediaConfig) rootMetadata() (b []byte, err error) {
 	case sources > 1:
 		return nil, &usageError{"only one of root, store and unsigned can be given"}
 	case m.Store != "":
-		repo, err := trust.Open(m.Store, nil)
+		repo, err := sign.Open(m.Store, nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Store, err)
 		}
@@ -231,7 +232,7 @@ func (m *mediaConfig) rootMetadata() (b []byte, err error) {
 	default:
 		return nil, nil
 	}
-	if _, err := trust.NewClient(&trust.ClientOptions{Root: b}); err != nil {
+	if err := trust.CheckRoot(b); err != nil {
 		return nil, fmt.Errorf("%s%s: %w", m.Root, m.Store, err)
 	}
 	return b, nil

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"troy/image"
-	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/internal/progress"
 	"troy/server/rooms"
 )
@@ -114,7 +114,7 @@ func (p *promotion) promote(ctx context.Context, dry bool) error {
 
 // wantVisible refuses a version that is published but not signed: machines would not find it. Where the store is elsewhere, the machines find out.
 func (p *promotion) wantVisible(ctx context.Context, e *rooms.Estimate) error {
-	repo, err := trust.Open(p.dir, nil)
+	repo, err := sign.Open(p.dir, nil)
 	if err != nil {
 		return nil
 	}
@@ -199,8 +199,8 @@ func (p *promotion) rollback(ctx context.Context, keys *keyFlags, signed bool) e
 
 // signOrder signs that machines may go back. Without it they would refuse, and the wave would stop with failures.
 func (p *promotion) signOrder(ctx context.Context, keys *keyFlags) error {
-	repo, err := trust.Open(p.dir, keys.options(p.call))
-	if errors.Is(err, trust.ErrUnsigned) {
+	repo, err := sign.Open(p.dir, keys.options(p.call))
+	if errors.Is(err, sign.ErrUnsigned) {
 		p.note("the store is not signed: machines go back because the server says so")
 		return nil
 	}

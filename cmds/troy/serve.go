@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"troy/image"
-	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/internal/progress"
 	"troy/server"
 	"troy/server/protocol"
@@ -174,7 +174,7 @@ func onlyFlags(fs flagSet, names ...string) (err error) {
 
 // currentAgent is the release that machines shall have; "" if there is none.
 func (c *call) currentAgent(store *image.Store) string {
-	_, current, err := trust.AgentReleases(store)
+	_, current, err := sign.AgentReleases(store)
 	if err != nil {
 		fmt.Fprintf(c.stderr, "troy: releases of the agent: %v\n", err)
 	}

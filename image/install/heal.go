@@ -7,6 +7,7 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/image"
+	"troy/internal/progress"
 )
 
 // ErrUnlabelled: the journal does not say which version the parent held, so nobody knows what to heal it to. Nothing was written.
@@ -22,7 +23,7 @@ type HealResult struct {
 // Heal brings the parent of a machine back that was opened read-write elsewhere: it is compared with its version, repaired from the
 // source, and then named again. read is told the bytes compared. Errors: those of machine.OpenForHeal, ErrUnlabelled, those of
 // Open and Repair; *machine.StepError.
-func Heal(ctx context.Context, f machine.Files, src image.Source, o *Options, read Progress) (*HealResult, error) {
+func Heal(ctx context.Context, f machine.Files, src image.Source, o *Options, read progress.Adder) (*HealResult, error) {
 	h, err := machine.OpenForHeal(f, nil)
 	if err != nil {
 		return nil, err

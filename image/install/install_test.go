@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"troy/image"
+	"troy/image/publish"
 )
 
 const size = 40<<20 + 4096
@@ -82,12 +83,12 @@ func newSource(t *testing.T) (*source, []byte) {
 			disk[i] = byte(r.Uint32())
 		}
 	}
-	s, err := image.Init(filepath.Join(t.TempDir(), "store"))
+	s, err := publish.Init(filepath.Join(t.TempDir(), "store"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &image.Disk{Reader: bytes.NewReader(disk), Size: size, SectorSize: 512, DataWriteGUID: "00000000-0000-4000-8000-000000000001"}
-	if _, err := s.Import(t.Context(), "win", d, nil); err != nil {
+	d := &publish.Disk{Reader: bytes.NewReader(disk), Size: size, SectorSize: 512, DataWriteGUID: "00000000-0000-4000-8000-000000000001"}
+	if _, err := publish.Import(t.Context(), s, "win", d, nil); err != nil {
 		t.Fatal(err)
 	}
 	return &source{Store: s, reads: map[string]int{}}, disk

@@ -8,6 +8,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image"
+	"troy/internal/progress"
 )
 
 // Version is a version of an image as package pcdisk fills it in.
@@ -22,7 +23,7 @@ type Version struct {
 // Options are for Open. The zero value is right.
 type Options struct {
 	Workers  int            // of the download, see image.FetchOptions
-	Progress image.Progress // of the bytes fetched; may be nil
+	Progress progress.Adder // of the bytes fetched; may be nil
 }
 
 // Open reads what a version consists of; version 0 means the newest. Nothing of its content is read. Errors are those of
@@ -80,7 +81,7 @@ type disk interface {
 
 // Repair compares a disk with the version, fetches what is wrong and compares again. It returns how many regions of 1 MiB were wrong.
 // read is told the bytes compared. Errors: image.ErrCorrupt if it is still wrong, those of LoadMap, LoadHeal, Fetch and of the disk.
-func (v *Version) Repair(ctx context.Context, d disk, read image.Progress) (wrong int, err error) {
+func (v *Version) Repair(ctx context.Context, d disk, read progress.Adder) (wrong int, err error) {
 	m, err := image.LoadMap(ctx, v.docs, v.plan.Image, v.plan.Want)
 	if err != nil {
 		return 0, err
@@ -99,12 +100,9 @@ func (v *Version) Repair(ctx context.Context, d disk, read image.Progress) (wron
 	return len(damaged), err
 }
 
-// Progress is told how far a step is, in bytes; nil is nobody.
-type Progress = machine.Progress
-
 // Into fills the parent with the version and looks at all of it; what the disk does not give back as it was written is fetched again.
 // Then the boot files and r.Finish are next.
-func (v *Version) Into(ctx context.Context, t *pcdisk.Target, r *machine.Reinstaller, fill, read Progress) error {
+func (v *Version) Into(ctx context.Context, t *pcdisk.Target, r *machine.Reinstaller, fill, read progress.Adder) error {
 	if err := t.Fill(ctx, r, v, &pcdisk.FillOptions{Progress: fill}); err != nil {
 		return err
 	}

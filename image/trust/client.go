@@ -11,6 +11,8 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
 
 	"troy/image"
+	"troy/image/trust/internal/tree"
+	"troy/internal/errline"
 )
 
 // What a client takes of each document at most, in bytes, and how many new roots at once.
@@ -30,75 +32,40 @@ type Memory interface {
 	Save(b []byte) error
 }
 
-// ClientOptions are what a client needs. Root is required.
-type ClientOptions struct {
-	// Root is the pinned root metadata, as Repository.Root gave it: what media carry. Any older or newer one of the same store does.
-	Root []byte
-	// Memory keeps what is trusted; nil forgets, and accepts what is older than what it saw before.
-	Memory Memory
-	// NotFound says which errors of a source mean that there is no such document, besides image.ErrNotFound and fs.ErrNotExist.
-	NotFound func(error) bool
-}
-
-// Client checks metadata by go-tuf. It is not safe for concurrent use; the Sources it gives are.
-type Client struct {
-	o       ClientOptions
-	trusted *trustedmetadata.TrustedMetadata // nil before Refresh succeeded
-}
-
-// NewClient checks the pinned root. It returns ErrUntrusted if that is none.
-func NewClient(o *ClientOptions) (*Client, error) {
-	if _, err := trustedmetadata.New(o.Root); err != nil {
-		return nil, &RefusedError{Source: "the boot media", Name: "root.json", Class: classOf(err), Err: err}
+// CheckRoot returns ErrUntrusted unless b is root metadata that media can carry.
+func CheckRoot(b []byte) error {
+	if _, err := trustedmetadata.New(b); err != nil {
+		return &RefusedError{Source: "the boot media", Name: "root.json", Class: classOf(err), Err: err}
 	}
-	return &Client{o: *o}, nil
-}
-
-// Refresh reads the newest metadata from src and checks it against the pinned root, what was trusted before, and the time. What is found good is remembered
-// even if a later document is refused. Errors: a RefusedError (ErrUntrusted), those of reading src, those of Memory. After an error the client gives no
-// Source.
-func (c *Client) Refresh(ctx context.Context, src image.Documents, now time.Time) error {
-	c.trusted = nil
-	u := &update{ctx: ctx, c: c, src: src, name: nameOf(src)}
-	before, err := u.load()
-	if err != nil {
-		return fmt.Errorf("trust: reading what was trusted before: %w", err)
-	}
-	u.start(now)
-	err = u.run()
-	if after := u.memory.encode(); c.o.Memory != nil && string(after) != string(before) {
-		if serr := c.o.Memory.Save(after); serr != nil {
-			return errors.Join(err, fmt.Errorf("trust: remembering what is trusted: %w", serr))
-		}
-	}
-	if err != nil {
-		return err
-	}
-	c.trusted = u.t
 	return nil
 }
 
-// RootVersion returns the version of the root metadata that is trusted now, which may be newer than the pinned one; 0 before Refresh.
-func (c *Client) RootVersion() int64 {
-	if c.trusted == nil {
-		return 0
+// refresh reads the newest metadata from src and checks it against the pinned root, what was trusted before, and the time. What is found good is remembered
+// even if a later document is refused. Errors: a RefusedError (ErrUntrusted), those of reading src, those of Memory.
+func refresh(ctx context.Context, name string, src image.Documents, now time.Time, o *PinnedOptions) (*trustedmetadata.TrustedMetadata, error) {
+	u := &update{o: o, src: src, name: name}
+	before, err := u.load()
+	if err != nil {
+		return nil, fmt.Errorf("trust: reading what was trusted before: %w", err)
 	}
-	return c.trusted.Root.Signed.Version
+	u.start(now)
+	err = u.run(ctx)
+	if after := u.memory.encode(); o.Memory != nil && string(after) != string(before) {
+		if serr := o.Memory.Save(after); serr != nil {
+			err = errline.Join(err, fmt.Errorf("trust: remembering what is trusted: %w", serr))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return u.t, nil
 }
 
-func nameOf(src any) string {
-	if s, ok := src.(fmt.Stringer); ok {
-		return s.String()
-	}
-	return "the source"
-}
-
-// update is one Refresh.
+// update is one refresh.
 type update struct {
-	ctx    context.Context
-	c      *Client
+	o      *PinnedOptions
 	src    image.Documents
-	name   string
+	name   string // of the source
 	t      *trustedmetadata.TrustedMetadata
 	memory memory
 	floor  int64 // root version that was trusted before
@@ -106,10 +73,10 @@ type update struct {
 
 // load reads the memory; one that is damaged is as none, because its content is trusted only as far as it is signed.
 func (u *update) load() ([]byte, error) {
-	if u.c.o.Memory == nil {
+	if u.o.Memory == nil {
 		return nil, nil
 	}
-	b, err := u.c.o.Memory.Load()
+	b, err := u.o.Memory.Load()
 	if err == nil {
 		u.memory.decode(b)
 	}
@@ -120,7 +87,7 @@ func (u *update) load() ([]byte, error) {
 // brought the media decides.
 func (u *update) start(now time.Time) {
 	roots := u.memory.Roots
-	u.t, _ = trustedmetadata.New(u.c.o.Root) // NewClient has checked it
+	u.t, _ = trustedmetadata.New(u.o.Root) // CheckRoot has seen it
 	u.t.RefTime = now.UTC()
 	u.memory.Roots = nil
 	for _, b := range roots {
@@ -145,13 +112,13 @@ func (u *update) start(now time.Time) {
 // forget goes on with the pinned root alone.
 func (u *update) forget(now time.Time) {
 	u.memory, u.floor = memory{}, 0
-	u.t, _ = trustedmetadata.New(u.c.o.Root)
+	u.t, _ = trustedmetadata.New(u.o.Root)
 	u.t.RefTime = now.UTC()
 }
 
-func (u *update) run() error {
-	for _, step := range []func() error{u.roots, u.timestamp, u.snapshot, u.targets} {
-		if err := step(); err != nil {
+func (u *update) run(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{u.roots, u.timestamp, u.snapshot, u.targets} {
+		if err := step(ctx); err != nil {
 			return err
 		}
 	}
@@ -159,8 +126,8 @@ func (u *update) run() error {
 }
 
 // get reads a document. One that the source does not have is refused: a repository has all that its metadata names.
-func (u *update) get(name string, max int64) ([]byte, error) {
-	b, err := u.src.Get(u.ctx, Folder+"/"+name, max)
+func (u *update) get(ctx context.Context, name string, max int64) ([]byte, error) {
+	b, err := u.src.Get(ctx, tree.Folder+"/"+name, max)
 	if err == nil && int64(len(b)) > max {
 		err = u.refuse(name, fmt.Errorf("longer than %d bytes", max))
 	}
@@ -168,20 +135,20 @@ func (u *update) get(name string, max int64) ([]byte, error) {
 }
 
 func (u *update) refuse(name string, err error) error {
-	return &RefusedError{Source: u.name, Name: Folder + "/" + name, Class: classOf(err), Err: err}
+	return &RefusedError{Source: u.name, Name: tree.Folder + "/" + name, Class: classOf(err), Err: err}
 }
 
 // missing says that an error means that there is no such document.
-func (c *Client) missing(err error) bool {
-	return errors.Is(err, image.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || c.o.NotFound != nil && c.o.NotFound(err)
+func (o *PinnedOptions) missing(err error) bool {
+	return errors.Is(err, image.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || o.NotFound != nil && o.NotFound(err)
 }
 
 // roots follows the chain of roots to its end (5.3 of the specification).
-func (u *update) roots() error {
+func (u *update) roots(ctx context.Context) error {
 	for range maxRoots {
-		name := rootName(u.t.Root.Signed.Version + 1)
-		b, err := u.get(name, maxRoot)
-		if err != nil && u.ctx.Err() == nil && u.c.missing(err) {
+		name := tree.Root(u.t.Root.Signed.Version + 1)
+		b, err := u.get(ctx, name, maxRoot)
+		if err != nil && ctx.Err() == nil && u.o.missing(err) {
 			break
 		}
 		if err != nil {
@@ -193,23 +160,23 @@ func (u *update) roots() error {
 		u.memory.Roots = append(u.memory.Roots, b)
 	}
 	if v := u.t.Root.Signed.Version; v < u.floor {
-		return &RefusedError{Source: u.name, Name: Folder + "/" + rootName(u.floor), Class: ErrRollback,
+		return &RefusedError{Source: u.name, Name: tree.Folder + "/" + tree.Root(u.floor), Class: ErrRollback,
 			Err: fmt.Errorf("root version %d was trusted before, the source ends at %d", u.floor, v)}
 	}
 	return nil
 }
 
 // timestamp loads the remembered timestamp first: the new one must not be older (5.4).
-func (u *update) timestamp() error {
+func (u *update) timestamp(ctx context.Context) error {
 	if root := &u.t.Root.Signed; root.IsExpired(u.t.RefTime) {
-		return u.refuse(rootName(root.Version), &metadata.ErrExpiredMetadata{Msg: fmt.Sprintf("valid until %s, the clock says %s", root.Expires.Format(time.DateOnly), u.t.RefTime.Format(time.DateOnly))})
+		return u.refuse(tree.Root(root.Version), &metadata.ErrExpiredMetadata{Msg: fmt.Sprintf("valid until %s, the clock says %s", root.Expires.Format(time.DateOnly), u.t.RefTime.Format(time.DateOnly))})
 	}
 	if u.memory.Timestamp != nil {
 		if _, err := u.t.UpdateTimestamp(u.memory.Timestamp); err != nil && u.t.Timestamp == nil {
 			u.memory.Timestamp, u.memory.Snapshot = nil, nil // keys have changed since: what they signed counts no more
 		}
 	}
-	b, err := u.get(timestampName, maxTimestamp)
+	b, err := u.get(ctx, tree.Timestamp, maxTimestamp)
 	if err != nil {
 		return err
 	}
@@ -218,14 +185,14 @@ func (u *update) timestamp() error {
 	case errors.Is(err, &metadata.ErrEqualVersionNumber{}):
 		return nil
 	case err != nil:
-		return u.refuse(timestampName, err)
+		return u.refuse(tree.Timestamp, err)
 	}
 	u.memory.Timestamp = b
 	return nil
 }
 
 // snapshot takes the remembered one if it is still the one, else the source's, which must not be older in any part (5.5).
-func (u *update) snapshot() error {
+func (u *update) snapshot(ctx context.Context) error {
 	if u.memory.Snapshot != nil {
 		if _, err := u.t.UpdateSnapshot(u.memory.Snapshot, true); err == nil {
 			return nil
@@ -233,10 +200,10 @@ func (u *update) snapshot() error {
 	}
 	m := u.t.Timestamp.Signed.Meta["snapshot.json"]
 	if m == nil {
-		return u.refuse(timestampName, errors.New("it names no snapshot"))
+		return u.refuse(tree.Timestamp, errors.New("it names no snapshot"))
 	}
-	name := snapshotName(m.Version)
-	b, err := u.get(name, bound(m.Length, maxSnapshot))
+	name := tree.Snapshot(m.Version)
+	b, err := u.get(ctx, name, bound(m.Length, maxSnapshot))
 	if err != nil {
 		return err
 	}
@@ -247,13 +214,13 @@ func (u *update) snapshot() error {
 	return nil
 }
 
-func (u *update) targets() error {
+func (u *update) targets(ctx context.Context) error {
 	m := u.t.Snapshot.Signed.Meta["targets.json"]
 	if m == nil {
 		return u.refuse("snapshot.json", errors.New("it names no targets"))
 	}
-	name := targetsName(m.Version)
-	b, err := u.get(name, bound(m.Length, maxTargets))
+	name := tree.Targets(m.Version)
+	b, err := u.get(ctx, name, bound(m.Length, maxTargets))
 	if err != nil {
 		return err
 	}
@@ -269,4 +236,10 @@ func bound(length, most int64) int64 {
 		return most
 	}
 	return length
+}
+
+// storeID is what tells a new store from an old state of the same one.
+func storeID(root *metadata.RootType) string {
+	id, _ := root.UnrecognizedFields[tree.StoreField].(string)
+	return id
 }

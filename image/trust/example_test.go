@@ -11,7 +11,10 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust"
+	"troy/image/trust/sign"
+	"troy/internal/testing/trusttest"
 )
 
 // journalMemory keeps what the agent trusts in the machine's journal.
@@ -32,7 +35,7 @@ func obey(ctx context.Context, src image.Source, root []byte, memory trust.Memor
 	if err := signed.Allow(ctx, name, have, want); err != nil {
 		return nil, nil, err
 	}
-	plan, err := image.LoadPlan(ctx, signed, name, have, want) // from here on signed is the only source
+	plan, err := image.LoadPlan(ctx, signed, name, have, want) // from here on signed is the only trusttest.Source
 	return plan, signed, err
 }
 
@@ -45,16 +48,16 @@ func Example() {
 	ctx, now := context.Background(), time.Date(2031, 3, 1, 0, 0, 0, 0, time.UTC)
 
 	// The admin: a store with a version, signed; the root goes to the media.
-	store, err := image.Init(filepath.Join(dir, "store"))
+	store, err := publish.Init(filepath.Join(dir, "store"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	repo, err := trust.Init(store.String(), now, nil)
+	repo, err := sign.Init(store.String(), now, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	content := bytes.Repeat([]byte("Windows "), 1<<17)
-	if _, err := store.Import(ctx, "pc", &image.Disk{Reader: bytes.NewReader(content), Size: 1 << 20, SectorSize: 512, DataWriteGUID: "1"}, nil); err != nil {
+	if _, err := publish.Import(ctx, store, "pc", &publish.Disk{Reader: bytes.NewReader(content), Size: 1 << 20, SectorSize: 512, DataWriteGUID: "1"}, nil); err != nil {
 		log.Fatal(err)
 	}
 	if _, err := repo.Sign(ctx, store, now); err != nil {
@@ -82,7 +85,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	got := make(disk, plan.VirtualSize)
+	got := make(trusttest.Disk, plan.VirtualSize)
 	if _, err := plan.Fetch(ctx, signed, got, nil); err != nil {
 		log.Fatal(err)
 	}

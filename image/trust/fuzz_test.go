@@ -8,7 +8,10 @@ import (
 	"testing"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust"
+	"troy/image/trust/sign"
+	"troy/internal/testing/trusttest"
 )
 
 // fuzzRoom is a signed store that holds only permissions to wipe, in its second state.
@@ -29,37 +32,34 @@ func newFuzzRoom(f *testing.F) *fuzzRoom {
 	}
 	m, dir := &fuzzRoom{files: map[string][]byte{}}, filepath.Join(f.TempDir(), "s")
 	var err error
-	m.store, err = image.Init(dir)
+	m.store, err = publish.Init(dir)
 	must(err)
-	repo, err := trust.Init(dir, start, nil)
+	repo, err := sign.Init(dir, trusttest.Start, nil)
 	must(err)
-	must(repo.SetWipe(f.Context(), m.store, []trust.WipeEntry{{Serial: "S1234"}}, start))
+	must(repo.SetWipe(f.Context(), m.store, []trust.WipeEntry{{Serial: "S1234"}}, trusttest.Start))
 	m.root, err = repo.Root()
 	must(err)
 	for _, name := range []string{"timestamp.json", "2.snapshot.json", "2.targets.json"} {
-		m.files["metadata/"+name], err = os.ReadFile(filepath.Join(dir, trust.Folder, name))
+		m.files["metadata/"+name], err = os.ReadFile(filepath.Join(dir, trusttest.Folder, name))
 		must(err)
 	}
-	client, err := trust.NewClient(&trust.ClientOptions{Root: m.root, Memory: &keeping{m}})
-	must(err)
-	must(client.Refresh(f.Context(), m.store, start))
-	s, err := client.Source(m.store)
+	s, _, err := trust.Pinned(f.Context(), m.store, trusttest.Start, &trust.PinnedOptions{Root: m.root, Memory: &keeping{m}})
 	must(err)
 	if m.signed = s.Names(); len(m.signed) != 1 {
 		f.Fatalf("signed is %v", m.signed)
 	}
-	must(repo.Rotate(f.Context(), trust.Root, start))
+	must(repo.Rotate(f.Context(), sign.Root, trusttest.Start))
 	m.second, err = repo.Root()
 	must(err)
 	return m
 }
 
 // source answers for the store as it was before the second root.
-func (m *fuzzRoom) source(says map[string][]byte) source {
+func (m *fuzzRoom) source(says map[string][]byte) trusttest.Source {
 	all := maps.Clone(m.files)
 	all["metadata/2.root.json"] = nil
 	maps.Copy(all, says)
-	return &attacker{Source: m.store, docs: m.store, says: all}
+	return trusttest.Attack(m.store, all)
 }
 
 // keeping shows what a client remembers.
@@ -96,7 +96,7 @@ func FuzzRefresh(f *testing.F) {
 			return
 		}
 		src := m.source(map[string][]byte{"metadata/" + names[which]: b})
-		s, err := open(t, root, &memory{remembered}, src, start)
+		s, err := trusttest.Open(t, root, &trusttest.Memory{B: remembered}, src, trusttest.Start)
 		if err == nil && !maps.Equal(s.Names(), m.signed) {
 			t.Errorf("the client trusts %v", s.Names())
 		}

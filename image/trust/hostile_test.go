@@ -18,39 +18,41 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"troy/image/trust"
+	"troy/image/trust/sign"
+	"troy/internal/testing/trusttest"
 	"troy/netfetch"
 )
 
 // asked returns the names of the documents that a client with the root reads.
-func (m *room) asked(root []byte) []string {
-	m.t.Helper()
+func asked(m *trusttest.Room, root []byte) []string {
+	m.T.Helper()
 	var names []string
-	for name := range m.files() {
-		if _, err := m.sees(root, nil, m.attacked(map[string][]byte{name: []byte("x")}), start); err != nil {
+	for name := range m.Files() {
+		if _, err := m.Sees(root, nil, m.Attacked(map[string][]byte{name: []byte("x")}), trusttest.Start); err != nil {
 			names = append(names, name)
 		}
 	}
 	if len(names) != 5 { // root, timestamp, snapshot, targets, the index of pc
-		m.t.Fatalf("a client reads %q", names)
+		m.T.Fatalf("a client reads %q", names)
 	}
 	return names
 }
 
 // TestTruncated cuts each document that a client reads, at its ends and anywhere.
 func TestTruncated(t *testing.T) {
-	m := newRoom(t, nil)
-	root := m.root()
-	m.must(m.repo.Rotate(t.Context(), trust.Root, start))
-	m.publish()
-	m.sign(start)
-	for _, name := range m.asked(root) {
-		b := m.files()[name]
+	m := trusttest.NewRoom(t, nil)
+	root := m.Root()
+	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	m.Publish()
+	m.Sign(trusttest.Start)
+	for _, name := range asked(m, root) {
+		b := m.Files()[name]
 		cuts := []int{0, 1, len(b) / 2, len(b) - 2, len(b) - 1}
 		for range 20 {
-			cuts = append(cuts, m.r.IntN(len(b)))
+			cuts = append(cuts, m.R.IntN(len(b)))
 		}
 		for _, n := range cuts {
-			if v, err := m.sees(root, nil, m.attacked(map[string][]byte{name: b[:n]}), start); err == nil && len(bytes.TrimSpace(b[n:])) > 0 {
+			if v, err := m.Sees(root, nil, m.Attacked(map[string][]byte{name: b[:n]}), trusttest.Start); err == nil && len(bytes.TrimSpace(b[n:])) > 0 {
 				t.Errorf("%s cut to %d of %d bytes: version %d", name, n, len(b), v)
 			}
 		}
@@ -59,12 +61,12 @@ func TestTruncated(t *testing.T) {
 
 // TestLonger: a document that is longer than its bound is refused although the source did not keep to it, and bytes behind a document do no harm.
 func TestLonger(t *testing.T) {
-	m := newRoom(t, nil)
-	root := m.root()
-	m.must(m.repo.Rotate(t.Context(), trust.Root, start))
-	for _, name := range m.asked(root) {
-		for _, tail := range [][]byte{bytes.Repeat([]byte(" "), 17<<20), []byte("{}"), m.files()[name]} {
-			v, err := m.sees(root, nil, m.attacked(map[string][]byte{name: append(m.files()[name], tail...)}), start)
+	m := trusttest.NewRoom(t, nil)
+	root := m.Root()
+	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	for _, name := range asked(m, root) {
+		for _, tail := range [][]byte{bytes.Repeat([]byte(" "), 17<<20), []byte("{}"), m.Files()[name]} {
+			v, err := m.Sees(root, nil, m.Attacked(map[string][]byte{name: append(m.Files()[name], tail...)}), trusttest.Start)
 			if err == nil {
 				t.Errorf("%s with %d bytes more: version %d", name, len(tail), v)
 			}
@@ -74,18 +76,18 @@ func TestLonger(t *testing.T) {
 
 // TestEndless: a server that never ends a document is left after some kilobytes, on whatever document.
 func TestEndless(t *testing.T) {
-	m := newRoom(t, nil)
-	root := m.root()
-	m.must(m.repo.Rotate(t.Context(), trust.Root, start))
-	for _, name := range m.asked(root) {
+	m := trusttest.NewRoom(t, nil)
+	root := m.Root()
+	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	for _, name := range asked(m, root) {
 		var sent atomic.Int64
 		hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/"+name {
-				http.ServeFile(w, r, path.Join(m.dir, path.Clean(r.URL.Path)))
+				http.ServeFile(w, r, path.Join(m.Dir, path.Clean(r.URL.Path)))
 				return
 			}
 			w.Header().Set("Content-Type", "application/json") // no length: chunked
-			for b := m.files()[name]; ; b = bytes.Repeat([]byte(" "), 64<<10) {
+			for b := m.Files()[name]; ; b = bytes.Repeat([]byte(" "), 64<<10) {
 				n, err := w.Write(b)
 				if sent.Add(int64(n)); err != nil {
 					return
@@ -93,12 +95,12 @@ func TestEndless(t *testing.T) {
 			}
 		}))
 		src, err := netfetch.NewHTTP(hs.URL, nil)
-		m.must(err)
-		_, _, err = trust.Pinned(t.Context(), src, start, &trust.PinnedOptions{Root: root, NotFound: notFound})
+		m.Must(err)
+		_, _, err = trust.Pinned(t.Context(), src, trusttest.Start, &trust.PinnedOptions{Root: root, NotFound: notFound})
 		if strings.HasSuffix(name, "versions.json") {
-			m.must(err) // it is read later
-			s, _, err := trust.Pinned(t.Context(), src, start, &trust.PinnedOptions{Root: root, NotFound: notFound})
-			m.must(err)
+			m.Must(err) // it is read later
+			s, _, err := trust.Pinned(t.Context(), src, trusttest.Start, &trust.PinnedOptions{Root: root, NotFound: notFound})
+			m.Must(err)
 			if b, err := s.Get(t.Context(), "images/pc/versions.json", 1<<20); err == nil {
 				t.Errorf("%s: %d bytes", name, len(b))
 			}
@@ -113,66 +115,66 @@ func TestEndless(t *testing.T) {
 }
 
 // signerOf opens a key of the store, as somebody who stole it does.
-func (m *room) signerOf(role trust.Role) signature.Signer {
-	m.t.Helper()
-	b, err := os.ReadFile(m.repo.KeyPath(role))
-	m.must(err)
+func signerOf(m *trusttest.Room, role sign.Role) signature.Signer {
+	m.T.Helper()
+	b, err := os.ReadFile(m.Repo.KeyPath(role))
+	m.Must(err)
 	var k struct{ Seed []byte }
-	m.must(json.Unmarshal(b, &k))
+	m.Must(json.Unmarshal(b, &k))
 	s, err := signature.LoadED25519Signer(ed25519.NewKeyFromSeed(k.Seed))
-	m.must(err)
+	m.Must(err)
 	return s
 }
 
 // resign signs a document by another key and puts it in the place of what it was.
-func resign[T metadata.Roles](m *room, empty *metadata.Metadata[T], b []byte, by signature.Signer, change func(*metadata.Metadata[T])) []byte {
-	m.t.Helper()
+func resign[T metadata.Roles](m *trusttest.Room, empty *metadata.Metadata[T], b []byte, by signature.Signer, change func(*metadata.Metadata[T])) []byte {
+	m.T.Helper()
 	doc, err := empty.FromBytes(b)
-	m.must(err)
+	m.Must(err)
 	change(doc)
 	doc.ClearSignatures()
 	_, err = doc.Sign(by)
-	m.must(err)
+	m.Must(err)
 	b, err = doc.ToBytes(false)
-	m.must(err)
+	m.Must(err)
 	return b
 }
 
 // TestStolenKeys: the key of a role signs nothing but what that role signs. Whoever has the server has snapshot and timestamp, and no more.
 func TestStolenKeys(t *testing.T) {
-	m := newRoom(t, nil)
-	root, files := m.root(), m.files()
-	roles := []trust.Role{trust.Root, trust.Targets, trust.Snapshot, trust.Timestamp}
+	m := trusttest.NewRoom(t, nil)
+	root, files := m.Root(), m.Files()
+	roles := []sign.Role{sign.Root, sign.Targets, sign.Snapshot, sign.Timestamp}
 	for _, thief := range roles {
-		by := m.signerOf(thief)
-		for name, b := range map[trust.Role][]byte{
-			trust.Timestamp: resign(m, metadata.Timestamp(), files["metadata/timestamp.json"], by, func(d *metadata.Metadata[metadata.TimestampType]) { d.Signed.Version++ }),
-			trust.Snapshot:  resign(m, metadata.Snapshot(), files["metadata/2.snapshot.json"], by, func(*metadata.Metadata[metadata.SnapshotType]) {}),
-			trust.Targets:   resign(m, metadata.Targets(), files["metadata/2.targets.json"], by, func(*metadata.Metadata[metadata.TargetsType]) {}),
-			trust.Root:      resign(m, metadata.Root(), root, by, func(d *metadata.Metadata[metadata.RootType]) { d.Signed.Version++ }),
+		by := signerOf(m, thief)
+		for name, b := range map[sign.Role][]byte{
+			sign.Timestamp: resign(m, metadata.Timestamp(), files["metadata/timestamp.json"], by, func(d *metadata.Metadata[metadata.TimestampType]) { d.Signed.Version++ }),
+			sign.Snapshot:  resign(m, metadata.Snapshot(), files["metadata/2.snapshot.json"], by, func(*metadata.Metadata[metadata.SnapshotType]) {}),
+			sign.Targets:   resign(m, metadata.Targets(), files["metadata/2.targets.json"], by, func(*metadata.Metadata[metadata.TargetsType]) {}),
+			sign.Root:      resign(m, metadata.Root(), root, by, func(d *metadata.Metadata[metadata.RootType]) { d.Signed.Version++ }),
 		} {
 			if name == thief {
 				continue
 			}
-			file := map[trust.Role]string{trust.Timestamp: "timestamp.json", trust.Snapshot: "2.snapshot.json", trust.Targets: "2.targets.json", trust.Root: "2.root.json"}[name]
-			if v, err := m.sees(root, nil, m.attacked(map[string][]byte{"metadata/" + file: b}), start); !errors.Is(err, trust.ErrUntrusted) {
+			file := map[sign.Role]string{sign.Timestamp: "timestamp.json", sign.Snapshot: "2.snapshot.json", sign.Targets: "2.targets.json", sign.Root: "2.root.json"}[name]
+			if v, err := m.Sees(root, nil, m.Attacked(map[string][]byte{"metadata/" + file: b}), trusttest.Start); !errors.Is(err, trust.ErrUntrusted) {
 				t.Errorf("%s signed by the key of %s: version %d, %v", name, thief, v, err)
 			}
 		}
 	}
 	// Both online keys: the thief can name other targets in a snapshot of his, but cannot sign them.
-	forged := resign(m, metadata.Targets(), files["metadata/2.targets.json"], m.signerOf(trust.Snapshot), func(d *metadata.Metadata[metadata.TargetsType]) {
+	forged := resign(m, metadata.Targets(), files["metadata/2.targets.json"], signerOf(m, sign.Snapshot), func(d *metadata.Metadata[metadata.TargetsType]) {
 		d.Signed.Version = 3
 		d.Signed.Targets["orders/wipe.json"] = d.Signed.Targets["images/pc/1.json"]
 	})
-	snapshot := resign(m, metadata.Snapshot(), files["metadata/2.snapshot.json"], m.signerOf(trust.Snapshot), func(d *metadata.Metadata[metadata.SnapshotType]) {
+	snapshot := resign(m, metadata.Snapshot(), files["metadata/2.snapshot.json"], signerOf(m, sign.Snapshot), func(d *metadata.Metadata[metadata.SnapshotType]) {
 		d.Signed.Version, d.Signed.Meta["targets.json"] = 3, metadata.MetaFile(3)
 	})
-	timestamp := resign(m, metadata.Timestamp(), files["metadata/timestamp.json"], m.signerOf(trust.Timestamp), func(d *metadata.Metadata[metadata.TimestampType]) {
+	timestamp := resign(m, metadata.Timestamp(), files["metadata/timestamp.json"], signerOf(m, sign.Timestamp), func(d *metadata.Metadata[metadata.TimestampType]) {
 		d.Signed.Version, d.Signed.Meta["snapshot.json"] = 3, metadata.MetaFile(3)
 	})
 	says := map[string][]byte{"metadata/3.targets.json": forged, "metadata/3.snapshot.json": snapshot, "metadata/timestamp.json": timestamp}
-	if _, err := open(t, root, nil, m.attacked(says), start); !errors.Is(err, trust.ErrSignature) {
+	if _, err := trusttest.Open(t, root, nil, m.Attacked(says), trusttest.Start); !errors.Is(err, trust.ErrSignature) {
 		t.Errorf("a server's thief signs targets: %v", err)
 	}
 }
@@ -180,31 +182,31 @@ func TestStolenKeys(t *testing.T) {
 // TestMutatedSets puts documents of several states and of another store together, bends and cuts some, with memories of any of it: what a client then
 // trusts is exactly one of the states that were signed.
 func TestMutatedSets(t *testing.T) {
-	m, evil := newRoom(t, nil), newRoom(t, nil)
-	root := m.root()
+	m, evil := trusttest.NewRoom(t, nil), trusttest.NewRoom(t, nil)
+	root := m.Root()
 	var states []map[string][]byte
 	var good []map[string]string
 	memories := [][]byte{nil}
-	remember := func(r *room, root []byte) *trust.Source {
-		mem := &memory{}
-		s, err := open(t, root, mem, r.store, start)
-		m.must(err)
-		memories = append(memories, mem.b)
+	remember := func(r *trusttest.Room, root []byte) *trust.Source {
+		mem := &trusttest.Memory{}
+		s, err := trusttest.Open(t, root, mem, r.Store, trusttest.Start)
+		m.Must(err)
+		memories = append(memories, mem.B)
 		return s
 	}
-	state := func() { states, good = append(states, m.files()), append(good, remember(m, root).Names()) }
+	state := func() { states, good = append(states, m.Files()), append(good, remember(m, root).Names()) }
 	state()
-	m.must(m.repo.SetWipe(t.Context(), m.store, []trust.WipeEntry{{Serial: "S1234"}}, start))
+	m.Must(m.Repo.SetWipe(t.Context(), m.Store, []trust.WipeEntry{{Serial: "S1234"}}, trusttest.Start))
 	state()
-	m.must(m.repo.Rotate(t.Context(), trust.Targets, start))
-	m.publish()
-	m.sign(start)
+	m.Must(m.Repo.Rotate(t.Context(), sign.Targets, trusttest.Start))
+	m.Publish()
+	m.Sign(trusttest.Start)
 	state()
-	evil.publish()
-	evil.sign(start)
-	remember(evil, evil.root())
+	evil.Publish()
+	evil.Sign(trusttest.Start)
+	remember(evil, evil.Root())
 	pool := map[string][][]byte{}
-	for _, files := range append(states, evil.files()) {
+	for _, files := range append(states, evil.Files()) {
 		for name, b := range files {
 			if strings.Count(name, "/") == 1 {
 				pool[name] = append(pool[name], b)
@@ -227,13 +229,13 @@ func TestMutatedSets(t *testing.T) {
 		count = 200000
 	}
 	for range count {
-		says := maps.Clone(states[m.r.IntN(len(states))])
-		for range m.r.IntN(4) {
-			name := names[m.r.IntN(len(names))]
-			says[name] = m.mutate(pool[name][m.r.IntN(len(pool[name]))], pool[names[m.r.IntN(len(names))]][0])
+		says := maps.Clone(states[m.R.IntN(len(states))])
+		for range m.R.IntN(4) {
+			name := names[m.R.IntN(len(names))]
+			says[name] = mutate(m, pool[name][m.R.IntN(len(pool[name]))], pool[names[m.R.IntN(len(names))]][0])
 		}
-		mem := &memory{m.mutate(memories[m.r.IntN(len(memories))], nil)}
-		s, err := open(t, root, mem, m.attacked(says), start)
+		mem := &trusttest.Memory{B: mutate(m, memories[m.R.IntN(len(memories))], nil)}
+		s, err := trusttest.Open(t, root, mem, m.Attacked(says), trusttest.Start)
 		if err != nil {
 			continue
 		}
@@ -258,20 +260,20 @@ func isOneOf(names map[string]string, good []map[string]string) bool {
 }
 
 // mutate mostly leaves a document as it is, or bends, cuts or replaces it.
-func (m *room) mutate(b, other []byte) []byte {
+func mutate(m *trusttest.Room, b, other []byte) []byte {
 	if len(b) == 0 {
 		return b
 	}
 	b = bytes.Clone(b)
-	switch at := m.r.IntN(len(b)); m.r.IntN(8) {
+	switch at := m.R.IntN(len(b)); m.R.IntN(8) {
 	case 0:
-		b[at] ^= 1 << m.r.IntN(8)
+		b[at] ^= 1 << m.R.IntN(8)
 	case 1:
 		b = b[:at]
 	case 2:
 		b = other
 	case 3:
-		b = append(b[:at:at], b[at+m.r.IntN(len(b)-at):]...)
+		b = append(b[:at:at], b[at+m.R.IntN(len(b)-at):]...)
 	}
 	return b
 }

@@ -11,20 +11,22 @@ import (
 	"time"
 
 	"troy/image"
+	"troy/image/trust/internal/tree"
+	"troy/internal/release"
 )
 
 // Order returns the version of an image that the admin signed an order for, 0 if there is none.
 func (s *Source) Order(ctx context.Context, name string) (int, error) {
-	if s.targets[orderName(name)] == nil {
+	if s.targets[tree.Order(name)] == nil {
 		return 0, nil
 	}
-	b, err := s.document(ctx, orderName(name))
+	b, err := s.document(ctx, tree.Order(name))
 	if err != nil {
 		return 0, err
 	}
-	o, err := parseOrder(b, name)
+	o, err := ParseOrder(b, name)
 	if err != nil {
-		return 0, s.refuse(orderName(name), nil, err)
+		return 0, s.refuse(tree.Order(name), nil, err)
 	}
 	return o.Version, nil
 }
@@ -53,16 +55,16 @@ func (s *Source) MayWipe(ctx context.Context, machineIDs []string, serial string
 		return nil
 	}
 	what := fmt.Sprintf("wiping disk %q", strings.TrimSpace(serial))
-	if s.targets[wipeName] == nil {
+	if s.targets[tree.Wipe] == nil {
 		return s.refuse(what, ErrWipe, errors.New("no disk may be wiped"))
 	}
-	b, err := s.document(ctx, wipeName)
+	b, err := s.document(ctx, tree.Wipe)
 	if err != nil {
 		return err
 	}
-	entries, err := parseWipes(b)
+	entries, err := ParseWipes(b)
 	if err != nil {
-		return s.refuse(wipeName, nil, err)
+		return s.refuse(tree.Wipe, nil, err)
 	}
 	for _, e := range entries {
 		if e.permits(machineIDs, serial, now) {
@@ -75,12 +77,12 @@ func (s *Source) MayWipe(ctx context.Context, machineIDs []string, serial string
 // AgentRelease returns the release of the agent that machines shall have. A server may name it, but no other: an older one is signed as well, and its faults
 // are known. It returns image.ErrNotFound if the store has none.
 func (s *Source) AgentRelease(ctx context.Context) (*AgentRelease, error) {
-	name := AgentFolder + "/" + releaseName
-	b, err := s.Get(ctx, name, maxRelease)
+	name := tree.Releases
+	b, err := s.Get(ctx, name, tree.MaxRelease)
 	if err != nil {
 		return nil, err
 	}
-	r, err := parseRelease(b)
+	r, err := ParseRelease(b)
 	if err != nil {
 		return nil, s.refuse(name, nil, err)
 	}
@@ -144,10 +146,10 @@ func (s *Source) expect(ctx context.Context, name string) (size int64, sum image
 		return s.expectPlain(ctx, name)
 	}
 	t := s.targets[name]
-	if t == nil || changes(name) {
+	if t == nil || tree.Changes(name) {
 		return 0, sum, fmt.Errorf("%w: %s of %s is not signed", image.ErrNotFound, name, s.src)
 	}
-	if err := s.checkTarget(name, t, maxAgentFile); err != nil {
+	if err := s.checkTarget(name, t, release.MaxFile); err != nil {
 		return 0, sum, err
 	}
 	return t.Length, image.Sum(t.Hashes["sha256"]), nil

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+
 	"troy/image"
 )
 
@@ -29,7 +32,8 @@ type PinnedOptions struct {
 	Memory Memory
 	// Built is when the agent was built: the time is never earlier. Zero: the clock alone counts.
 	Built time.Time
-	// NotFound says which errors of the source mean that there is no such document, as ClientOptions.NotFound.
+	// NotFound says which errors of the source mean that there is no such document, besides image.ErrNotFound and
+	// fs.ErrNotExist.
 	NotFound func(error) bool
 }
 
@@ -48,26 +52,24 @@ func Pinned(ctx context.Context, src image.Source, now time.Time, o *PinnedOptio
 		}
 		return &Source{src: src, docs: docs, plain: true}, "the store is not signed, as troy.unsigned says: the machine does whatever the server says", nil
 	}
-	c, err := NewClient(&ClientOptions{Root: o.Root, Memory: o.Memory, NotFound: o.NotFound})
-	if err != nil {
+	if err := CheckRoot(o.Root); err != nil {
 		return nil, "", err
 	}
 	if now.Before(o.Built) {
 		now = o.Built
 	}
-	if err := c.Refresh(ctx, docs, now); err != nil {
-		return nil, "", c.hint(src, err)
+	t, err := refresh(ctx, src.String(), docs, now, o)
+	if err != nil {
+		return nil, "", o.hint(src, err)
 	}
-	if s, err = c.Source(src); err != nil {
-		return nil, "", err
-	}
-	return s, c.says(o), nil
+	s = &Source{src: src, docs: docs, targets: t.Targets[metadata.TARGETS].Signed.Targets, known: map[string][]byte{}}
+	return s, o.says(t), nil
 }
 
 // says tells what is trusted.
-func (c *Client) says(o *PinnedOptions) string {
-	text := fmt.Sprintf("the store is signed: root version %d, targets version %d, fresh until %s", c.RootVersion(),
-		c.trusted.Targets[string(Targets)].Signed.Version, c.trusted.Timestamp.Signed.Expires.UTC().Format("2006-01-02 15:04 MST"))
+func (o *PinnedOptions) says(t *trustedmetadata.TrustedMetadata) string {
+	text := fmt.Sprintf("the store is signed: root version %d, targets version %d, fresh until %s", t.Root.Signed.Version,
+		t.Targets[metadata.TARGETS].Signed.Version, t.Timestamp.Signed.Expires.UTC().Format("2006-01-02 15:04 MST"))
 	if o.Memory == nil {
 		text += "; nothing is remembered yet"
 	}
@@ -78,9 +80,9 @@ func (c *Client) says(o *PinnedOptions) string {
 }
 
 // hint says what may be wrong where the bare fact does not.
-func (c *Client) hint(src image.Source, err error) error {
+func (o *PinnedOptions) hint(src image.Source, err error) error {
 	switch {
-	case c.missing(err):
+	case o.missing(err):
 		return fmt.Errorf("%w: %s lacks metadata, but the media carry a root: sign the store ('troy key init'), or make media without a root: %w", ErrNotSigned, src, err)
 	case errors.Is(err, ErrExpired):
 		return fmt.Errorf("%w; look at the machine's clock, then at 'troy key list' on the server", err)

@@ -10,38 +10,39 @@ import (
 
 	"troy/image"
 	"troy/image/trust"
+	"troy/internal/testing/trusttest"
 )
 
 // TestPinned: each of the ways in which a machine can be told, or not told, whom to trust.
 func TestPinned(t *testing.T) {
-	m, other := newRoom(t, nil), newRoom(t, nil)
-	m.publish()
-	m.sign(start)
-	bare := m.copyTree()
-	m.must(os.RemoveAll(filepath.Join(bare.dir, trust.Folder)))
-	root := m.root()
+	m, other := trusttest.NewRoom(t, nil), trusttest.NewRoom(t, nil)
+	m.Publish()
+	m.Sign(trusttest.Start)
+	bare := m.CopyTree()
+	m.Must(os.RemoveAll(filepath.Join(bare.Dir, trusttest.Folder)))
+	root := m.Root()
 	for _, c := range []struct {
 		name string
-		src  source
+		src  trusttest.Source
 		now  time.Time
 		o    trust.PinnedOptions
 		err  error
 		says string
 	}{
-		{"signed", m.store, start, trust.PinnedOptions{Root: root, Memory: &memory{}}, nil, "root version 1, targets version 3, fresh until 2031-03-15"},
-		{"no memory", m.store, start, trust.PinnedOptions{Root: root}, nil, "nothing is remembered"},
-		{"both", m.store, start, trust.PinnedOptions{Root: root, Unsigned: true}, nil, "troy.unsigned is not obeyed"},
-		{"neither", m.store, start, trust.PinnedOptions{}, trust.ErrNoRoot, "troy media --root"},
-		{"unsigned", bare.store, start, trust.PinnedOptions{Unsigned: true}, nil, "is not signed"},
-		{"signed, media say unsigned", m.store, start, trust.PinnedOptions{Unsigned: true}, nil, "is not signed"},
-		{"bare store", bare.store, start, trust.PinnedOptions{Root: root}, trust.ErrNotSigned, "troy key init"},
-		{"bare store, both", bare.store, start, trust.PinnedOptions{Root: root, Unsigned: true}, trust.ErrNotSigned, "lacks metadata"},
-		{"other store", other.store, start, trust.PinnedOptions{Root: root}, trust.ErrSignature, "another store"},
-		{"empty root", m.store, start, trust.PinnedOptions{Root: []byte{}, Unsigned: true}, trust.ErrUntrusted, "boot media"},
-		{"no root", m.store, start, trust.PinnedOptions{Root: []byte("hello")}, trust.ErrUntrusted, "boot media"},
-		{"late", m.store, start.Add(15 * day), trust.PinnedOptions{Root: root}, trust.ErrExpired, "clock"},
-		{"clock lost", m.store, time.Unix(0, 0), trust.PinnedOptions{Root: root, Built: start.Add(-time.Hour)}, nil, "is signed"},
-		{"clock lost, expired before the agent was built", m.store, time.Unix(0, 0), trust.PinnedOptions{Root: root, Built: start.Add(20 * day)}, trust.ErrExpired, "clock"},
+		{"signed", m.Store, trusttest.Start, trust.PinnedOptions{Root: root, Memory: &trusttest.Memory{}}, nil, "root version 1, targets version 3, fresh until 2031-03-15"},
+		{"no memory", m.Store, trusttest.Start, trust.PinnedOptions{Root: root}, nil, "nothing is remembered"},
+		{"both", m.Store, trusttest.Start, trust.PinnedOptions{Root: root, Unsigned: true}, nil, "troy.unsigned is not obeyed"},
+		{"neither", m.Store, trusttest.Start, trust.PinnedOptions{}, trust.ErrNoRoot, "troy media --root"},
+		{"unsigned", bare.Store, trusttest.Start, trust.PinnedOptions{Unsigned: true}, nil, "is not signed"},
+		{"signed, media say unsigned", m.Store, trusttest.Start, trust.PinnedOptions{Unsigned: true}, nil, "is not signed"},
+		{"bare store", bare.Store, trusttest.Start, trust.PinnedOptions{Root: root}, trust.ErrNotSigned, "troy key init"},
+		{"bare store, both", bare.Store, trusttest.Start, trust.PinnedOptions{Root: root, Unsigned: true}, trust.ErrNotSigned, "lacks metadata"},
+		{"other store", other.Store, trusttest.Start, trust.PinnedOptions{Root: root}, trust.ErrSignature, "another store"},
+		{"empty root", m.Store, trusttest.Start, trust.PinnedOptions{Root: []byte{}, Unsigned: true}, trust.ErrUntrusted, "boot media"},
+		{"no root", m.Store, trusttest.Start, trust.PinnedOptions{Root: []byte("hello")}, trust.ErrUntrusted, "boot media"},
+		{"late", m.Store, trusttest.Start.Add(15 * trusttest.Day), trust.PinnedOptions{Root: root}, trust.ErrExpired, "clock"},
+		{"clock lost", m.Store, time.Unix(0, 0), trust.PinnedOptions{Root: root, Built: trusttest.Start.Add(-time.Hour)}, nil, "is signed"},
+		{"clock lost, expired before the agent was built", m.Store, time.Unix(0, 0), trust.PinnedOptions{Root: root, Built: trusttest.Start.Add(20 * trusttest.Day)}, trust.ErrExpired, "clock"},
 	} {
 		s, says, err := trust.Pinned(t.Context(), c.src, c.now, &c.o)
 		if !errors.Is(err, c.err) || c.err == nil && err != nil {
@@ -65,7 +66,7 @@ func TestPinned(t *testing.T) {
 		if x, err := image.LoadIndex(t.Context(), s, "pc"); err != nil || x.Latest() != 2 {
 			t.Errorf("%s: %v, %v", c.name, x, err)
 		}
-		for what, err := range map[string]error{"back": s.Allow(t.Context(), "pc", 2, 1), "wipe": s.MayWipe(t.Context(), nil, "S1234", start)} {
+		for what, err := range map[string]error{"back": s.Allow(t.Context(), "pc", 2, 1), "wipe": s.MayWipe(t.Context(), nil, "S1234", trusttest.Start)} {
 			if (err == nil) == s.Signed() {
 				t.Errorf("%s, %s: %v", c.name, what, err)
 			}

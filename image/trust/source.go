@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"troy/image"
+	"troy/image/trust/internal/tree"
 )
 
 // Source reads a store through another source and lets nothing pass that was not signed: indexes, manifests and orders must have the signed length and hash;
@@ -34,18 +34,6 @@ var (
 	_ image.Documents = (*Source)(nil)
 	_ image.Rejecter  = (*Source)(nil)
 )
-
-// Source returns the signed view of src, which must also be image.Documents, as of the last Refresh. It returns ErrUntrusted if that did not succeed.
-func (c *Client) Source(src image.Source) (*Source, error) {
-	if c.trusted == nil {
-		return nil, &RefusedError{Source: src.String(), Name: Folder, Err: errors.New("its metadata was not found good")}
-	}
-	docs, err := documentsOf(src)
-	if err != nil {
-		return nil, err
-	}
-	return &Source{src: src, docs: docs, targets: c.trusted.Targets[metadata.TARGETS].Signed.Targets, known: map[string][]byte{}}, nil
-}
 
 func documentsOf(src image.Source) (image.Documents, error) {
 	docs, ok := src.(image.Documents)
@@ -106,12 +94,12 @@ func (s *Source) document(ctx context.Context, name string) ([]byte, error) {
 	if t == nil {
 		return nil, fmt.Errorf("%w: %s of %s is not signed", image.ErrNotFound, name, s.src)
 	}
-	if err := s.checkTarget(name, t, maxDocument); err != nil {
+	if err := s.checkTarget(name, t, tree.MaxDocument); err != nil {
 		return nil, err
 	}
 	at := name
-	if changes(name) {
-		at = Folder + "/" + documentName(name, t.Hashes["sha256"])
+	if tree.Changes(name) {
+		at = tree.Folder + "/" + tree.Copy(name, t.Hashes["sha256"])
 	}
 	b, err := s.docs.Get(ctx, at, t.Length)
 	if err != nil {
@@ -136,12 +124,4 @@ func (s *Source) checkTarget(name string, t *metadata.TargetFiles, max int64) er
 
 func (s *Source) refuse(name string, class, err error) error {
 	return &RefusedError{Source: s.src.String(), Name: name, Class: class, Err: err}
-}
-
-// changes says whether a document has signed copies: the tree itself has only its newest state, which may be newer than what is signed.
-func changes(name string) bool {
-	if strings.HasPrefix(name, "images/") {
-		return strings.HasSuffix(name, "/versions.json") || strings.HasSuffix(name, "/order.json")
-	}
-	return name == wipeName || name == AgentFolder+"/"+releaseName
 }

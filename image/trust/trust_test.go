@@ -4,91 +4,29 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/theupdateframework/go-tuf/v2/metadata/config"
-	"github.com/theupdateframework/go-tuf/v2/metadata/updater"
-
 	"troy/image"
 	"troy/image/trust"
+	"troy/image/trust/sign"
+	"troy/internal/testing/trusttest"
 )
-
-// TestWholeWay: what is signed is seen, what is only published is not, and metadata does not grow without end.
-func TestWholeWay(t *testing.T) {
-	m := newRoom(t, nil)
-	root, mem := m.root(), &memory{}
-	m.wantVersion(1, root, mem, start)
-	m.publish()
-	m.wantVersion(1, root, mem, start) // not signed yet: the version before is whole
-	m.sign(start)
-	m.wantVersion(2, root, mem, start)
-	if changed, err := m.repo.Sign(t.Context(), m.store, start); changed || err != nil {
-		t.Errorf("signing the same again: %v, %v", changed, err)
-	}
-	for range 12 {
-		m.publish()
-		m.sign(start)
-	}
-	m.wantVersion(14, root, mem, start)
-	if n := len(m.files()); n > 30 {
-		t.Errorf("%d files of metadata after 14 versions", n)
-	}
-	m.must(m.store.Remove(t.Context(), "pc", 14))
-	m.sign(start)
-	if _, err := m.store.GC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	m.wantVersion(13, root, mem, start)
-}
-
-// TestForeignClient reads the repository with the client that comes with go-tuf, over HTTP.
-func TestForeignClient(t *testing.T) {
-	m := newRoom(t, nil)
-	root := m.root()
-	m.must(m.repo.Rotate(t.Context(), trust.Root, start))
-	m.publish()
-	m.sign(start)
-	hs := httptest.NewServer(http.FileServer(http.Dir(m.dir)))
-	defer hs.Close()
-	cfg, err := config.New(hs.URL+"/"+trust.Folder, root)
-	m.must(err)
-	cfg.LocalMetadataDir, cfg.LocalTargetsDir = t.TempDir(), t.TempDir()
-	cfg.RemoteTargetsURL, cfg.PrefixTargetsWithHash = hs.URL+"/"+trust.Folder+"/targets", true
-	u, err := updater.New(cfg)
-	m.must(err)
-	u.UnsafeSetRefTime(start)
-	m.must(u.Refresh())
-	info, err := u.GetTargetInfo(image.IndexName("pc"))
-	m.must(err)
-	_, got, err := u.DownloadTarget(info, filepath.Join(t.TempDir(), "index"), "")
-	m.must(err)
-	if want, err := m.store.Get(t.Context(), image.IndexName("pc"), 1<<20); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("go-tuf's client reads %q, %v", got, err)
-	}
-	for _, name := range []string{"images/pc/1.json", "images/pc/2.json"} {
-		if _, err := u.GetTargetInfo(name); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
 
 // TestTamper flips bits in every file that a client reads, one at a time. It must refuse, or see the same as without (spelling outside of what is signed).
 func TestTamper(t *testing.T) {
-	m := newRoom(t, nil)
-	root := m.root()
-	m.must(m.repo.Rotate(t.Context(), trust.Root, start)) // so that a root travels
-	m.publish()
-	m.sign(start)
-	files := m.files()
+	m := trusttest.NewRoom(t, nil)
+	root := m.Root()
+	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start)) // so that a root travels
+	m.Publish()
+	m.Sign(trusttest.Start)
+	files := m.Files()
 	for _, n := range []string{"images/pc/1.json", "images/pc/2.json"} {
-		b, err := os.ReadFile(filepath.Join(m.dir, n))
-		m.must(err)
+		b, err := os.ReadFile(filepath.Join(m.Dir, n))
+		m.Must(err)
 		files[n] = b
 	}
 	count, harmless := 40, 0
@@ -99,8 +37,8 @@ func TestTamper(t *testing.T) {
 		refused := 0
 		for range count {
 			bent := bytes.Clone(b)
-			bent[m.r.IntN(len(bent))] ^= 1 << m.r.IntN(8)
-			got, err := m.sees(root, nil, m.attacked(map[string][]byte{name: bent}), start)
+			bent[m.R.IntN(len(bent))] ^= 1 << m.R.IntN(8)
+			got, err := m.Sees(root, nil, m.Attacked(map[string][]byte{name: bent}), trusttest.Start)
 			switch {
 			case err != nil:
 				refused++
@@ -120,54 +58,54 @@ func TestTamper(t *testing.T) {
 
 // TestRollback: what was trusted once is the least that is trusted later. A client without memory cannot know.
 func TestRollback(t *testing.T) {
-	m := newRoom(t, nil)
-	root, mem := m.root(), &memory{}
-	before := m.files()
-	m.wantVersion(1, root, mem, start)
-	m.publish()
-	m.sign(start)
-	m.wantVersion(2, root, mem, start)
-	m.publish()
-	m.sign(start)
-	m.wantVersion(3, root, mem, start)
-	now := start.Add(day)
-	if _, err := m.sees(root, mem, m.attacked(before), now); !errors.Is(err, trust.ErrRollback) || !errors.Is(err, trust.ErrUntrusted) {
+	m := trusttest.NewRoom(t, nil)
+	root, mem := m.Root(), &trusttest.Memory{}
+	before := m.Files()
+	m.WantVersion(1, root, mem, trusttest.Start)
+	m.Publish()
+	m.Sign(trusttest.Start)
+	m.WantVersion(2, root, mem, trusttest.Start)
+	m.Publish()
+	m.Sign(trusttest.Start)
+	m.WantVersion(3, root, mem, trusttest.Start)
+	now := trusttest.Start.Add(trusttest.Day)
+	if _, err := m.Sees(root, mem, m.Attacked(before), now); !errors.Is(err, trust.ErrRollback) || !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("old timestamp: %v", err)
 	}
-	if got, err := m.sees(root, nil, m.attacked(before), now); got != 1 || err != nil {
+	if got, err := m.Sees(root, nil, m.Attacked(before), now); got != 1 || err != nil {
 		t.Errorf("without memory: version %d, %v", got, err)
 	}
-	m.wantVersion(3, root, mem, now) // the refusal cost nothing
+	m.WantVersion(3, root, mem, now) // the refusal cost nothing
 
 	// The store itself was restored from a backup: new timestamps of old content have smaller numbers.
-	old := m.copyTree()
+	old := m.CopyTree()
 	for name, b := range before {
-		m.must(os.WriteFile(filepath.Join(old.dir, name), b, 0o644))
+		m.Must(os.WriteFile(filepath.Join(old.Dir, name), b, 0o644))
 	}
-	old.reopen(nil)
-	if changed, err := old.repo.RefreshTimestamp(t.Context(), start.Add(10*day)); !changed || err != nil {
+	old.Reopen(nil)
+	if changed, err := old.Repo.RefreshTimestamp(t.Context(), trusttest.Start.Add(10*trusttest.Day)); !changed || err != nil {
 		t.Fatalf("RefreshTimestamp = %v, %v", changed, err)
 	}
-	if _, err := old.sees(root, mem, old.store, start.Add(10*day)); !errors.Is(err, trust.ErrRollback) {
+	if _, err := old.Sees(root, mem, old.Store, trusttest.Start.Add(10*trusttest.Day)); !errors.Is(err, trust.ErrRollback) {
 		t.Errorf("restored store: %v", err)
 	}
 	// Its way out, as the package page says: new keys for what is online.
-	m.must(old.repo.Rotate(t.Context(), trust.Timestamp, start.Add(10*day)))
-	m.must(old.repo.Rotate(t.Context(), trust.Snapshot, start.Add(10*day)))
-	old.wantVersion(1, root, mem, start.Add(10*day))
+	m.Must(old.Repo.Rotate(t.Context(), sign.Timestamp, trusttest.Start.Add(10*trusttest.Day)))
+	m.Must(old.Repo.Rotate(t.Context(), sign.Snapshot, trusttest.Start.Add(10*trusttest.Day)))
+	old.WantVersion(1, root, mem, trusttest.Start.Add(10*trusttest.Day))
 }
 
 // TestMixAndMatch: parts of different states do not make a new one.
 func TestMixAndMatch(t *testing.T) {
-	m := newRoom(t, nil)
-	root := m.root()
-	old := m.files()
-	m.publish()
-	m.sign(start)
-	now := m.files()
+	m := trusttest.NewRoom(t, nil)
+	root := m.Root()
+	old := m.Files()
+	m.Publish()
+	m.Sign(trusttest.Start)
+	now := m.Files()
 	newest := func(files map[string][]byte, kind string) string {
 		for n := 9; n > 0; n-- {
-			if name := fmt.Sprintf("%s/%d.%s.json", trust.Folder, n, kind); files[name] != nil {
+			if name := fmt.Sprintf("%s/%d.%s.json", trusttest.Folder, n, kind); files[name] != nil {
 				return name
 			}
 		}
@@ -176,137 +114,137 @@ func TestMixAndMatch(t *testing.T) {
 	}
 	for _, kind := range []string{"snapshot", "targets"} {
 		says := map[string][]byte{newest(now, kind): old[newest(old, kind)]}
-		if _, err := m.sees(root, nil, m.attacked(says), start); !errors.Is(err, trust.ErrUntrusted) {
+		if _, err := m.Sees(root, nil, m.Attacked(says), trusttest.Start); !errors.Is(err, trust.ErrUntrusted) {
 			t.Errorf("old %s under a new timestamp: %v", kind, err)
 		}
 	}
-	says := map[string][]byte{trust.Folder + "/timestamp.json": old[trust.Folder+"/timestamp.json"], newest(old, "snapshot"): now[newest(now, "snapshot")]}
-	if _, err := m.sees(root, nil, m.attacked(says), start); !errors.Is(err, trust.ErrUntrusted) {
+	says := map[string][]byte{trusttest.Folder + "/timestamp.json": old[trusttest.Folder+"/timestamp.json"], newest(old, "snapshot"): now[newest(now, "snapshot")]}
+	if _, err := m.Sees(root, nil, m.Attacked(says), trusttest.Start); !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("new snapshot under an old timestamp: %v", err)
 	}
-	bad, err := os.ReadFile(filepath.Join(m.dir, "images/pc/1.json"))
-	m.must(err)
-	if _, err := m.sees(root, nil, m.attacked(map[string][]byte{"images/pc/2.json": bad}), start); !errors.Is(err, trust.ErrContent) {
+	bad, err := os.ReadFile(filepath.Join(m.Dir, "images/pc/1.json"))
+	m.Must(err)
+	if _, err := m.Sees(root, nil, m.Attacked(map[string][]byte{"images/pc/2.json": bad}), trusttest.Start); !errors.Is(err, trust.ErrContent) {
 		t.Errorf("manifest of another version: %v", err)
 	}
 }
 
 // TestExpiry moves the clock.
 func TestExpiry(t *testing.T) {
-	m := newRoom(t, nil)
-	root := m.root()
-	m.wantVersion(1, root, nil, start.Add(13*day))
-	m.wantVersion(1, root, nil, time.Unix(0, 0)) // a PC that lost its clock: the agent's build stamp is what helps here
+	m := trusttest.NewRoom(t, nil)
+	root := m.Root()
+	m.WantVersion(1, root, nil, trusttest.Start.Add(13*trusttest.Day))
+	m.WantVersion(1, root, nil, time.Unix(0, 0)) // a PC that lost its clock: the agent's build stamp is what helps here
 	expired := func(mem trust.Memory, now time.Time) {
 		t.Helper()
-		if _, err := m.sees(root, mem, m.store, now); !errors.Is(err, trust.ErrExpired) || !strings.Contains(err.Error(), "expired") {
+		if _, err := m.Sees(root, mem, m.Store, now); !errors.Is(err, trust.ErrExpired) || !strings.Contains(err.Error(), "expired") {
 			t.Errorf("%v: %v", now, err)
 		}
 	}
-	mem := &memory{}
-	m.wantVersion(1, root, mem, start)
-	kept := bytes.Clone(mem.b)
-	expired(nil, start.Add(15*day))
-	expired(mem, start.Add(15*day))
-	if changed, err := m.repo.RefreshTimestamp(t.Context(), start.Add(day)); changed || err != nil {
+	mem := &trusttest.Memory{}
+	m.WantVersion(1, root, mem, trusttest.Start)
+	kept := bytes.Clone(mem.B)
+	expired(nil, trusttest.Start.Add(15*trusttest.Day))
+	expired(mem, trusttest.Start.Add(15*trusttest.Day))
+	if changed, err := m.Repo.RefreshTimestamp(t.Context(), trusttest.Start.Add(trusttest.Day)); changed || err != nil {
 		t.Errorf("refreshed without need: %v, %v", changed, err)
 	}
-	for at := 8 * day; at < 700*day; at += 6 * day { // the server that runs, for two years
-		if _, err := m.repo.RefreshTimestamp(t.Context(), start.Add(at)); err != nil {
+	for at := 8 * trusttest.Day; at < 700*trusttest.Day; at += 6 * trusttest.Day { // the server that runs, for two years
+		if _, err := m.Repo.RefreshTimestamp(t.Context(), trusttest.Start.Add(at)); err != nil {
 			t.Fatal(err)
 		}
-		if at%(60*day) < 6*day {
-			m.wantVersion(1, root, mem, start.Add(at))
+		if at%(60*trusttest.Day) < 6*trusttest.Day {
+			m.WantVersion(1, root, mem, trusttest.Start.Add(at))
 		}
 	}
-	if bytes.Equal(kept, mem.b) {
+	if bytes.Equal(kept, mem.B) {
 		t.Error("nothing new is remembered")
 	}
-	late := start.Add(3 * 365 * day) // the targets are too old; only the admin can help
-	_, err := m.repo.RefreshTimestamp(t.Context(), late)
-	m.must(err)
+	late := trusttest.Start.Add(3 * 365 * trusttest.Day) // the targets are too old; only the admin can help
+	_, err := m.Repo.RefreshTimestamp(t.Context(), late)
+	m.Must(err)
 	expired(mem, late)
-	list, err := m.repo.Expiries(late)
-	m.must(err)
+	list, err := m.Repo.Expiries(late)
+	m.Must(err)
 	for _, e := range list {
-		if e.Soon != (e.Role == trust.Targets) {
+		if e.Soon != (e.Role == sign.Targets) {
 			t.Errorf("%+v", e)
 		}
 	}
-	m.sign(late)
-	m.wantVersion(1, root, mem, late)
-	kept = bytes.Clone(mem.b)
-	expired(mem, start.Add(6*365*day)) // the root
-	if !bytes.Equal(kept, mem.b) {
+	m.Sign(late)
+	m.WantVersion(1, root, mem, late)
+	kept = bytes.Clone(mem.B)
+	expired(mem, trusttest.Start.Add(6*365*trusttest.Day)) // the root
+	if !bytes.Equal(kept, mem.B) {
 		t.Error("an expired root made the client forget")
 	}
-	m.must(m.repo.Rotate(t.Context(), trust.Root, start.Add(6*365*day)))
-	m.sign(start.Add(6 * 365 * day))
-	m.wantVersion(1, root, mem, start.Add(6*365*day))
+	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start.Add(6*365*trusttest.Day)))
+	m.Sign(trusttest.Start.Add(6 * 365 * trusttest.Day))
+	m.WantVersion(1, root, mem, trusttest.Start.Add(6*365*trusttest.Day))
 }
 
 // TestOtherKeys: another store's metadata, and single documents signed by another store's keys.
 func TestOtherKeys(t *testing.T) {
-	m, evil := newRoom(t, nil), newRoom(t, nil)
-	root := m.root()
-	if _, err := evil.sees(root, nil, evil.store, start); !errors.Is(err, trust.ErrSignature) {
+	m, evil := trusttest.NewRoom(t, nil), trusttest.NewRoom(t, nil)
+	root := m.Root()
+	if _, err := evil.Sees(root, nil, evil.Store, trusttest.Start); !errors.Is(err, trust.ErrSignature) {
 		t.Errorf("another store: %v", err)
 	}
-	for name, b := range evil.files() {
-		if name == trust.Folder+"/1.root.json" || strings.Contains(name, "/targets/") || strings.Contains(name, "/1.") {
+	for name, b := range evil.Files() {
+		if name == trusttest.Folder+"/1.root.json" || strings.Contains(name, "/targets/") || strings.Contains(name, "/1.") {
 			continue // not asked for
 		}
-		if _, err := m.sees(root, nil, m.attacked(map[string][]byte{name: b}), start); !errors.Is(err, trust.ErrUntrusted) {
+		if _, err := m.Sees(root, nil, m.Attacked(map[string][]byte{name: b}), trusttest.Start); !errors.Is(err, trust.ErrUntrusted) {
 			t.Errorf("%s of another store: %v", name, err)
 		}
 	}
-	evil.must(evil.repo.Rotate(t.Context(), trust.Root, start))
-	if _, err := m.sees(root, nil, m.attacked(map[string][]byte{trust.Folder + "/2.root.json": evil.root()}), start); !errors.Is(err, trust.ErrUntrusted) {
+	evil.Must(evil.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	if _, err := m.Sees(root, nil, m.Attacked(map[string][]byte{trusttest.Folder + "/2.root.json": evil.Root()}), trusttest.Start); !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("root of another store: %v", err)
 	}
-	if _, err := trust.NewClient(&trust.ClientOptions{Root: []byte("{}")}); !errors.Is(err, trust.ErrUntrusted) {
+	if err := trust.CheckRoot([]byte("{}")); !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("no root: %v", err)
 	}
 }
 
 // TestOrder: a machine goes back only by the admin's signature.
 func TestOrder(t *testing.T) {
-	m := newRoom(t, nil)
-	m.publish()
-	m.publish()
-	m.sign(start)
+	m := trusttest.NewRoom(t, nil)
+	m.Publish()
+	m.Publish()
+	m.Sign(trusttest.Start)
 	allow := func(have, want int) error {
-		s, err := open(t, m.root(), nil, m.store, start)
-		m.must(err)
+		s, err := trusttest.Open(t, m.Root(), nil, m.Store, trusttest.Start)
+		m.Must(err)
 		return s.Allow(t.Context(), "pc", have, want)
 	}
-	m.must(allow(0, 1))
-	m.must(allow(1, 3))
+	m.Must(allow(0, 1))
+	m.Must(allow(1, 3))
 	if err := allow(3, 1); !errors.Is(err, trust.ErrOrder) || !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("back without an order: %v", err)
 	}
-	m.must(m.repo.SetOrder(t.Context(), m.store, "pc", 1, start))
-	m.must(allow(3, 1))
+	m.Must(m.Repo.SetOrder(t.Context(), m.Store, "pc", 1, trusttest.Start))
+	m.Must(allow(3, 1))
 	if err := allow(3, 2); !errors.Is(err, trust.ErrOrder) {
 		t.Errorf("back to another version: %v", err)
 	}
-	m.publish()
-	m.sign(start)
-	m.must(allow(3, 1)) // it stays until it is withdrawn
-	m.must(m.repo.SetOrder(t.Context(), m.store, "pc", 0, start))
+	m.Publish()
+	m.Sign(trusttest.Start)
+	m.Must(allow(3, 1)) // it stays until it is withdrawn
+	m.Must(m.Repo.SetOrder(t.Context(), m.Store, "pc", 0, trusttest.Start))
 	if err := allow(3, 1); !errors.Is(err, trust.ErrOrder) {
 		t.Errorf("withdrawn: %v", err)
 	}
-	if err := m.repo.SetOrder(t.Context(), m.store, "pc", 9, start); !errors.Is(err, image.ErrNotFound) {
+	if err := m.Repo.SetOrder(t.Context(), m.Store, "pc", 9, trusttest.Start); !errors.Is(err, image.ErrNotFound) {
 		t.Errorf("order of a version that is not: %v", err)
 	}
 }
 
 // TestUnsignedNames: what nobody signed is not there, and the way around the signed copy is shut.
 func TestUnsignedNames(t *testing.T) {
-	m := newRoom(t, nil)
-	s, err := open(t, m.root(), nil, m.store, start)
-	m.must(err)
+	m := trusttest.NewRoom(t, nil)
+	s, err := trusttest.Open(t, m.Root(), nil, m.Store, trusttest.Start)
+	m.Must(err)
 	for _, name := range []string{"store.json", "images/other/versions.json", "images/pc/7.json", "keys/online/timestamp.key", "metadata/timestamp.json", ""} {
 		if b, err := s.Get(t.Context(), name, 1<<20); err == nil {
 			t.Errorf("Get(%q) = %q", name, b)

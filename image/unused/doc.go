@@ -1,5 +1,5 @@
 // Package unused finds the pages of a Windows disk that no one will miss: free clusters of NTFS, and the content of pagefile.sys, swapfile.sys and
-// hiberfil.sys. Filter is an image.Filter.
+// hiberfil.sys. Filter is a publish.Filter.
 //
 // # Promises
 //

@@ -44,12 +44,10 @@ type Volume struct {
 // without the filter.
 type Opener func(ctx context.Context, r io.ReaderAt, size int64) (*Volume, error)
 
-// Filter is an image.Filter that asks Open about each NTFS partition.
+// Filter is an publish.Filter that asks Open about each NTFS partition.
 type Filter struct {
 	Open Opener
 }
-
-var _ image.Filter = Filter{}
 
 // Unused returns the unused ranges of all clean NTFS partitions and a line about each partition. It returns ErrBitLocker, ErrHibernated, ErrVolume,
 // or the error of reading the disk.

@@ -13,7 +13,7 @@ import (
 
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
-	"troy/image"
+	"troy/image/publish"
 	"troy/image/unused"
 )
 
@@ -103,12 +103,12 @@ func TestPageFileContent(t *testing.T) {
 	program(t, "ntfsfallocate", "-l", "4194304", v.path, "pagefile.sys")
 	content := map[string][]byte{"a.dll": random(r, mib+5)}
 	v.put("a.dll", content["a.dll"])
-	s, err := image.Init(t.TempDir())
+	s, err := publish.Init(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := v.disk(r)
-	m, err := s.Import(t.Context(), "pc", source(d, "g1"), &image.PublishOptions{Filter: filter})
+	m, err := publish.Import(t.Context(), s, "pc", source(d, "g1"), &publish.Options{Filter: filter})
 	if err != nil {
 		t.Fatal(err)
 	}

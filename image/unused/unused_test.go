@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/unused"
 )
 
@@ -92,11 +93,11 @@ func (v *volume) disk(r *rand.Rand) []byte {
 	return d
 }
 
-func source(d []byte, id string) *image.Disk {
-	return &image.Disk{Reader: bytes.NewReader(d), Size: int64(len(d)), SectorSize: 512, DataWriteGUID: id}
+func source(d []byte, id string) *publish.Disk {
+	return &publish.Disk{Reader: bytes.NewReader(d), Size: int64(len(d)), SectorSize: 512, DataWriteGUID: id}
 }
 
-var filter = unused.Filter{Open: unused.ReadNTFS}
+var filter publish.Filter = unused.Filter{Open: unused.ReadNTFS}
 
 type memory []byte
 
@@ -121,16 +122,16 @@ func TestPublishedVolumes(t *testing.T) {
 	d2 := v.disk(r)
 	scrambleUnused(t, r, d2)
 
-	s, err := image.Init(t.TempDir())
+	s, err := publish.Init(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &image.PublishOptions{Filter: filter}
-	m1, err := s.Import(t.Context(), "pc", source(d1, "g1"), o)
+	o := &publish.Options{Filter: filter}
+	m1, err := publish.Import(t.Context(), s, "pc", source(d1, "g1"), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m2, err := s.Add(t.Context(), "pc", image.CompareDisk(source(d2, "g2"), source(d1, "g1")), o)
+	m2, err := publish.Add(t.Context(), s, "pc", publish.CompareDisk(source(d2, "g2"), source(d1, "g1")), o)
 	if err != nil {
 		t.Fatal(err)
 	}

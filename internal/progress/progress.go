@@ -15,6 +15,13 @@ import (
 // Adder is told of work done, in bytes. Add may be called from several goroutines.
 type Adder interface{ Add(bytes int64) }
 
+// Add tells a of n more bytes; nil is told nothing.
+func Add(a Adder, n int64) {
+	if a != nil && n > 0 {
+		a.Add(n)
+	}
+}
+
 // Meter counts bytes towards a total and reports on a writer. The zero value is not usable; call New.
 type Meter struct {
 	mu       sync.Mutex

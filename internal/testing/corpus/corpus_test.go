@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/unused"
 	"troy/vhdx"
 )
@@ -55,7 +56,7 @@ func size(t testing.TB, path string) int64 {
 func zstd(t testing.TB, path string) int64 {
 	t.Helper()
 	out := path + ".zst"
-	tool(t, "zstd", "-q", "-f", "-T2", fmt.Sprintf("-%d", image.DefaultLevel), "-o", out, path)
+	tool(t, "zstd", "-q", "-f", "-T2", fmt.Sprintf("-%d", publish.DefaultLevel), "-o", out, path)
 	defer os.Remove(out)
 	return size(t, out)
 }
@@ -170,23 +171,23 @@ type published struct {
 	took  time.Duration
 }
 
-// publish publishes version 2 with and without copies. Version 1 is packed fast: nothing is said about it.
-func publish(t testing.TB, base, child string) (full, plain published) {
+// publishPair publishes version 2 with and without copies. Version 1 is packed fast: nothing is said about it.
+func publishPair(t testing.TB, base, child string) (full, plain published) {
 	t.Helper()
-	s, err := image.Init(filepath.Join(t.TempDir(), "store"))
+	s, err := publish.Init(filepath.Join(t.TempDir(), "store"))
 	must(t, err)
 	filter := unused.Filter{Open: unused.ReadNTFS}
-	_, err = s.Import(t.Context(), "pc", image.ChainDisk(chain(t, base)), &image.PublishOptions{Filter: filter, Level: 1})
+	_, err = publish.Import(t.Context(), s, "pc", publish.ChainDisk(chain(t, base)), &publish.Options{Filter: filter, Level: 1})
 	must(t, err)
-	add := func(o *image.PublishOptions) published {
+	add := func(o *publish.Options) published {
 		began := time.Now()
-		m, err := s.Add(t.Context(), "pc", image.ChainDisk(chain(t, child)), o)
+		m, err := publish.Add(t.Context(), s, "pc", publish.ChainDisk(chain(t, child)), o)
 		must(t, err)
 		return published{m, s, time.Since(began)}
 	}
-	plain = add(&image.PublishOptions{Filter: filter, NoCopies: true})
-	must(t, s.Remove(t.Context(), "pc", plain.Version))
-	return add(&image.PublishOptions{Filter: filter}), plain
+	plain = add(&publish.Options{Filter: filter, NoCopies: true})
+	must(t, publish.Remove(t.Context(), s, "pc", plain.Version))
+	return add(&publish.Options{Filter: filter}), plain
 }
 
 // bytes is what a machine with version 1 fetches: the chunks and the layer table.
@@ -233,7 +234,7 @@ func measure(t testing.TB, o *Options, beside bool) {
 	changedData(t, p, in("changed"))
 	packedNew, packedChild := zstd(t, in("new")), zstd(t, child)
 	prepared := time.Since(began)
-	full, plain := publish(t, base, child)
+	full, plain := publishPair(t, base, child)
 	f := full.Figures
 	if f.Changed < changed || f.Changed > changed+changed/10 { // more: what was undefined and is used now, unchanged
 		t.Errorf("%d bytes changed, publishing says %d", changed, f.Changed)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/initramfs"
 	"troy/internal/release"
 	"troy/internal/testing/fixture"
@@ -86,7 +87,7 @@ func (l *Lab) PublishRaw(ctx context.Context, image, raw string) error {
 
 // pinRoot gives the lab an initramfs that trusts its own store: the kernel unpacks a second archive over the first.
 func (l *Lab) pinRoot() error {
-	repo, err := trust.Open(l.Store, nil)
+	repo, err := sign.Open(l.Store, nil)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,246 @@
+package publish
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/crc32"
+	"iter"
+	"slices"
+	"sort"
+
+	"troy/image"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
+	"troy/image/internal/pipeline"
+	"troy/internal/progress"
+)
+
+// maxWanted bounds for how many new pages a place in the version below is looked for (8 GiB), and with it the memory: 16 bytes each, and 32 for each
+// that is found. What is new beyond that is shipped.
+const maxWanted = 2 << 20
+
+// copyIndex says where the content of new pages stands in the version below. It is sorted by page.
+type copyIndex []copyPair
+
+type copyPair struct {
+	page, source int64
+	key          layer.Key // of the source
+}
+
+// find returns the entry of a page, len(c) if there is none.
+func (c copyIndex) find(page int64) int {
+	i := sort.Search(len(c), func(i int) bool { return c[i].page >= page })
+	if i < len(c) && c[i].page == page {
+		return i
+	}
+	return len(c)
+}
+
+// holds says that the content of a page stands elsewhere: the weak hash that found the place is not believed.
+func (c copyIndex) holds(page int64, now []byte) bool {
+	i := c.find(page)
+	return i < len(c) && c[i].key == layer.KeyOf(now)
+}
+
+// runs splits pages that are all held into runs whose sources lie one after the other.
+func (c copyIndex) runs(page, count int64) []foundRun {
+	var runs []foundRun
+	for i := c.find(page); count > 0; {
+		j := i + 1
+		for int64(j-i) < count && c[j].source == c[i].source+int64(j-i) {
+			j++
+		}
+		r := &foundCopy{source: c[i].source, keys: layer.NewKeys(j - i)}
+		for k := i; k < j; k++ {
+			r.keys = append(r.keys, c[k].key[:]...)
+		}
+		n := int64(j - i)
+		runs = append(runs, foundRun{page: page, count: n, kind: layer.Copied, copy: r})
+		page, count, i = page+n, count-n, j
+	}
+	return runs
+}
+
+// weak is a cheap hash that says where to look; whether the pages are equal says layer.KeyOf. It does not vary: the output has to be the same each time.
+func weak(page []byte) uint64 {
+	t, half := crc32.MakeTable(crc32.Castagnoli), len(page)/2
+	return uint64(crc32.Checksum(page[:half], t))<<32 | uint64(crc32.Checksum(page[half:], t))
+}
+
+type wanted struct {
+	hash uint64
+	page int64
+}
+
+// want is the set of new pages, sorted by hash, behind a bit field that answers most questions with no.
+type want struct {
+	list  []wanted
+	seen  []uint64 // by the highest bits of the hash
+	shift int
+	found []uint64 // one bit for each of list
+}
+
+func newWant(list []wanted) *want {
+	slices.SortFunc(list, func(a, b wanted) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.page, b.page)) })
+	w := &want{list: list, shift: 64 - 10, found: make([]uint64, len(list)/64+1)}
+	for 1<<(64-w.shift) < 16*len(list) {
+		w.shift--
+	}
+	w.seen = make([]uint64, 1<<(64-w.shift)/64)
+	for _, p := range list {
+		w.seen[p.hash>>w.shift/64] |= 1 << (p.hash >> w.shift % 64)
+	}
+	return w
+}
+
+func (w *want) has(hash uint64) bool {
+	if w.seen[hash>>w.shift/64]>>(hash>>w.shift%64)&1 == 0 {
+		return false
+	}
+	i := w.first(hash)
+	return i < len(w.list) && w.list[i].hash == hash
+}
+
+func (w *want) first(hash uint64) int {
+	return sort.Search(len(w.list), func(i int) bool { return w.list[i].hash >= hash })
+}
+
+// take gives a place to all wanted pages of a hash that have none yet: the first place serves.
+func (w *want) take(p wanted, c copyIndex) copyIndex {
+	for i := w.first(p.hash); i < len(w.list) && w.list[i].hash == p.hash; i++ {
+		if w.found[i/64]>>(i%64)&1 == 0 {
+			w.found[i/64] |= 1 << (i % 64)
+			c = append(c, copyPair{page: w.list[i].page, source: p.page})
+		}
+	}
+	return c
+}
+
+// findCopies reads the changed regions once to learn what is new, and then all data of the version below, at the speed of a weak hash, to see where
+// it may stand already. Only regions in which something was found are hashed and compared with the map. Of several places the first is taken,
+// so that the result depends on the content alone.
+func (s *scan) findCopies(ctx context.Context, workers int, p progress.Adder) (copyIndex, error) {
+	var list []wanted
+	collect := func(l []wanted) error {
+		list = append(list, l[:min(len(l), maxWanted-len(list))]...)
+		return nil
+	}
+	look := func(ctx context.Context, region int64) ([]wanted, error) {
+		progress.Add(p, s.length(region))
+		return s.wantedOf(ctx, region)
+	}
+	if err := pipeline.Ordered(ctx, workers, s.regions(), look, collect); err != nil || len(list) == 0 {
+		return nil, err
+	}
+	w := newWant(list)
+	var c copyIndex
+	note := func(l []wanted) error {
+		for _, at := range l {
+			c = w.take(at, c)
+		}
+		return nil
+	}
+	stand := func(ctx context.Context, region int64) ([]wanted, error) {
+		progress.Add(p, s.length(region))
+		return s.standing(ctx, region, w)
+	}
+	if err := pipeline.Ordered(ctx, workers, s.parentRegions(), stand, note); err != nil {
+		return nil, err
+	}
+	if err := s.confirm(ctx, workers, c); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(c, func(a, b copyPair) int { return cmp.Compare(a.page, b.page) })
+	return c, nil
+}
+
+// wantedOf returns the pages of a region that would be shipped.
+func (s *scan) wantedOf(ctx context.Context, region int64) ([]wanted, error) {
+	now, below, verdicts, err := s.compare(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	defer s.buffers.put(now)
+	s.buffers.put(below)
+	var list []wanted
+	for i, v := range verdicts {
+		if v == data {
+			list = append(list, wanted{weak(now[i*image.PageSize : (i+1)*image.PageSize]), region*pages.PerRegion + int64(i)})
+		}
+	}
+	return list, nil
+}
+
+// standing returns the defined pages of a region of the version below that look like wanted ones.
+func (s *scan) standing(ctx context.Context, region int64, w *want) ([]wanted, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	below := s.buffers.get(s.length(region))
+	defer s.buffers.put(below)
+	if err := s.readBelow(below, region); err != nil {
+		return nil, err
+	}
+	var list []wanted
+	for i := int64(0); i < int64(len(below))/image.PageSize; i++ {
+		page := region*pages.PerRegion + i
+		if h := weak(below[i*image.PageSize : (i+1)*image.PageSize]); w.has(h) && !s.parentMap.Undefined.Has(page) {
+			list = append(list, wanted{h, page})
+		}
+	}
+	return list, nil
+}
+
+// confirm sorts c by source, checks the regions that sources lie in against the map of the version below, and notes the key of each source.
+func (s *scan) confirm(ctx context.Context, workers int, c copyIndex) error {
+	slices.SortFunc(c, func(a, b copyPair) int { return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.page, b.page)) })
+	groups := func(yield func(copyIndex, error) bool) {
+		for rest := c; len(rest) > 0; {
+			n, region := 1, rest[0].source/pages.PerRegion
+			for n < len(rest) && rest[n].source/pages.PerRegion == region {
+				n++
+			}
+			if !yield(rest[:n], nil) {
+				return
+			}
+			rest = rest[n:]
+		}
+	}
+	check := func(ctx context.Context, g copyIndex) (struct{}, error) {
+		if err := ctx.Err(); err != nil {
+			return struct{}{}, err
+		}
+		region := g[0].source / pages.PerRegion
+		below := s.buffers.get(s.length(region))
+		defer s.buffers.put(below)
+		if err := s.readBelow(below, region); err != nil {
+			return struct{}{}, err
+		}
+		for i := range g {
+			at := (g[i].source - region*pages.PerRegion) * image.PageSize
+			g[i].key = layer.KeyOf(below[at : at+image.PageSize])
+		}
+		return struct{}{}, s.checkBelow(below, region)
+	}
+	return pipeline.Ordered(ctx, workers, groups, check, func(struct{}) error { return nil })
+}
+
+// parentRegions yields the regions of the version below that are not all zeros.
+func (s *scan) parentRegions() iter.Seq2[int64, error] {
+	return func(yield func(int64, error) bool) {
+		for r, sum := range s.parentMap.Sums {
+			if sum != s.zeroSum && !yield(int64(r), nil) {
+				return
+			}
+		}
+	}
+}
+
+// searchNote says what the search for copies left out, "" for nothing.
+func searchNote(f image.Figures) string {
+	if f.Shipped+f.Copied <= maxWanted*image.PageSize {
+		return ""
+	}
+	return fmt.Sprintf("more than %d MiB are new: beyond that no pages that stand elsewhere were looked for", int64(maxWanted*image.PageSize)>>20)
+}

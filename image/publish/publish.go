@@ -1,0 +1,319 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"troy/image"
+	"troy/image/internal/fault"
+	"troy/image/internal/layer"
+	"troy/image/internal/pages"
+	"troy/image/internal/pipeline"
+	"troy/internal/progress"
+)
+
+// Filter finds the parts of a disk whose content no one will miss: free clusters, page files.
+type Filter interface {
+	// Unused returns ranges of the disk in bytes, in any order, and lines for people about what it looked into. Only whole pages within
+	// them count. An error stops the publishing: a volume that must not be published at all.
+	Unused(ctx context.Context, disk io.ReaderAt, size int64, sectorSize uint32) (unused []image.Range, notes []string, err error)
+}
+
+// Options are the options of Import and Add. The zero value is right.
+type Options struct {
+	// Level is that of zstd, 1 to 22; 0 means DefaultLevel. (Four grades are behind the numbers: 1-2, 3-5, 6-9, 10-22.)
+	Level int
+	// Workers is how many pages and chunks are worked on at once; 0 means one per core. It does not change the result.
+	Workers int
+	// Filter finds unused pages; nil means that every page counts.
+	Filter Filter
+	// NoCopies ships new pages whose content stands elsewhere in the version below, instead of telling where. Without it all of the parent's data is read
+	// once more, at the speed of its disk; regions in which something is found are hashed.
+	NoCopies bool
+	// Progress is told the bytes scanned.
+	Progress progress.Adder
+	// Search is told the bytes read before that, in search of copies: what changed, and what the parent holds.
+	Search progress.Adder
+}
+
+func (o *Options) workers() int {
+	if o.Workers > 0 {
+		return o.Workers
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// Import makes version 1 of a new image: all pages that are not zeros. It returns image.ErrExists if the image is there already, ErrInvalid for a
+// name or a disk that cannot be, ErrBusy while somebody else publishes. On any error the store is as before.
+func Import(ctx context.Context, s *image.Store, name string, disk *Disk, o *Options) (*image.Manifest, error) {
+	return on(s).first(ctx, name, disk, o)
+}
+
+func (s *store) first(ctx context.Context, name string, disk *Disk, o *Options) (*image.Manifest, error) {
+	p, err := s.begin(name, disk, o)
+	if err != nil {
+		return nil, err
+	}
+	defer p.unlock()
+	switch x, err := image.LoadIndex(ctx, s, name); {
+	case err == nil && len(x.Versions) > 0:
+		return nil, fmt.Errorf("%w: %s has version %d; a further version is added to it", image.ErrExists, name, x.Latest())
+	case err == nil:
+		p.index = x
+	case errors.Is(err, image.ErrNotFound):
+		p.index = &image.Index{Format: image.Format, Image: name, Next: 1}
+	default:
+		return nil, err
+	}
+	return p.publish(ctx)
+}
+
+// Add makes the next version of an image from a disk that stands on the newest one: what is equal is dropped. It returns a ParentError
+// (ErrWrongParent) if the disk stands on something else, image.ErrNotFound for an unknown image, and what Import returns. On any error the
+// store is as before.
+func Add(ctx context.Context, s *image.Store, name string, child *Disk, o *Options) (*image.Manifest, error) {
+	return on(s).add(ctx, name, child, o)
+}
+
+func (s *store) add(ctx context.Context, name string, child *Disk, o *Options) (*image.Manifest, error) {
+	p, err := s.begin(name, child, o)
+	if err != nil {
+		return nil, err
+	}
+	defer p.unlock()
+	if p.index, err = image.LoadIndex(ctx, s, name); err != nil {
+		return nil, err
+	}
+	latest := p.index.Latest()
+	if latest == 0 {
+		return nil, fmt.Errorf("%w: %s has no version to add to; import one first", image.ErrNotFound, name)
+	}
+	if p.below, err = image.LoadManifest(ctx, s, name, latest); err != nil {
+		return nil, err
+	}
+	if p.below.VirtualSize != child.Size || p.below.SectorSize != child.SectorSize {
+		return nil, fault.Invalidf("%s version %d is a disk of %d bytes with sectors of %d, the child of %d with %d; an image keeps its size",
+			name, latest, p.below.VirtualSize, p.below.SectorSize, child.Size, child.SectorSize)
+	}
+	if p.parentMap, err = image.LoadMap(ctx, s, name, latest); err != nil {
+		return nil, err
+	}
+	if err := p.since(child); err != nil {
+		return nil, err
+	}
+	return p.publish(ctx)
+}
+
+// publication is one Import or Add under way.
+type publication struct {
+	s         *store
+	o         Options
+	name      string
+	disk      *Disk
+	unlock    func()
+	index     *image.Index
+	below     *image.Manifest // nil for version 1
+	parentMap *image.Map
+	delta     *Delta
+}
+
+func (s *store) begin(name string, disk *Disk, o *Options) (*publication, error) {
+	if err := image.CheckName(name); err != nil {
+		return nil, err
+	}
+	if err := pages.CheckDisk(disk.Size); err != nil {
+		return nil, err
+	}
+	if disk.SectorSize != 512 && disk.SectorSize != 4096 {
+		return nil, fault.Invalidf("disk with sectors of %d bytes", disk.SectorSize)
+	}
+	if o == nil {
+		o = &Options{}
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.clean(); err != nil {
+		unlock()
+		return nil, err
+	}
+	return &publication{s: s, o: *o, name: name, disk: disk, unlock: unlock}, nil
+}
+
+func (p *publication) parentError(region int64) error {
+	return &ParentError{Image: p.name, Version: p.below.Version, Want: p.below.DataWriteGUID, Have: p.disk.Parents, Region: region}
+}
+
+func (p *publication) since(child *Disk) (err error) {
+	if child.Since != nil {
+		p.delta, err = child.Since(p.below.DataWriteGUID)
+	}
+	if err == nil && p.delta == nil {
+		err = p.parentError(-1)
+	}
+	return err
+}
+
+// publish scans the disk and stores pack, table, map, manifest and index, in this order. Only the last makes the version exist.
+func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
+	m := &image.Manifest{
+		Format: image.Format, Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,
+		DataWriteGUID: p.disk.DataWriteGUID,
+	}
+	if p.below != nil {
+		m.Parent = p.below.Version
+	}
+	scan, err := p.prepare(ctx, m)
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	t, regionMap, err := p.pack(ctx, scan, m)
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	if note := searchNote(m.Figures); note != "" && p.delta != nil && !p.o.NoCopies {
+		m.Notes = append(m.Notes, note)
+	}
+	b := t.Marshal()
+	if len(b) > layer.MaxSize {
+		return nil, fault.Invalidf("the layer table would be %d bytes, allowed are %d", len(b), layer.MaxSize)
+	}
+	m.Figures.Packed, m.Figures.Table = m.Pack.Size, int64(len(b))
+	if m.Table, err = p.s.putObject(image.KindTable, b); err != nil {
+		return nil, err
+	}
+	if b, err = regionMap.Encode(); err != nil {
+		return nil, err
+	}
+	if m.Map, err = p.s.putObject(image.KindMap, b); err != nil {
+		return nil, err
+	}
+	// What clients will read is read here first.
+	if err := m.Check(ctx, p.s); err != nil {
+		return nil, p.explain(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("image: interrupted, nothing was published: %w", err)
+	}
+	if err := p.s.putManifest(p.index, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// explain completes an error from the scan, which does not know the image.
+func (p *publication) explain(err error) error {
+	var pe *ParentError
+	if errors.As(err, &pe) && pe.Image == "" {
+		return p.parentError(pe.Region)
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("image: interrupted, nothing was published: %w", err)
+	}
+	return err
+}
+
+// prepare finds out which pages are unused, which have changed, and which stand elsewhere.
+func (p *publication) prepare(ctx context.Context, m *image.Manifest) (*scan, error) {
+	var unused pages.Set
+	if p.o.Filter != nil {
+		ranges, notes, err := p.o.Filter.Unused(ctx, p.disk.Reader, p.disk.Size, p.disk.SectorSize)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range notes {
+			m.Notes = append(m.Notes, strings.ToValidUTF8(n, "?"))
+		}
+		if unused, err = wholePages(ranges, p.disk.Size); err != nil {
+			return nil, err
+		}
+	}
+	s, err := newScan(p.disk, p.delta, p.parentMap, unused, p.o.Progress)
+	if err != nil || p.delta == nil || p.o.NoCopies {
+		return s, err
+	}
+	s.copies, err = s.findCopies(ctx, p.o.workers(), p.o.Search)
+	return s, err
+}
+
+// wholePages returns the pages that lie entirely within ranges.
+func wholePages(ranges []image.Range, size int64) (pages.Set, error) {
+	var list []pages.Span
+	for _, r := range ranges {
+		if r.Offset < 0 || r.Length < 0 || r.Offset > size-r.Length {
+			return nil, fault.Invalidf("the filter names bytes %d+%d of a disk of %d bytes", r.Offset, r.Length, size)
+		}
+		if lo, hi := (r.Offset+image.PageSize-1)/image.PageSize, (r.Offset+r.Length)/image.PageSize; lo < hi {
+			list = append(list, pages.Span{Lo: lo, Hi: hi})
+		}
+	}
+	return pages.NewSet(list), nil
+}
+
+// pack scans and writes the pack; it returns the table and the map of the new version.
+func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*layer.Table, *image.Map, error) {
+	f, err := p.s.temp(string(image.KindPack))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.discard()
+	w, err := newLayerWriter(ctx, f, p.disk.Size, p.o.Level, p.o.workers())
+	if err != nil {
+		return nil, nil, err
+	}
+	regionMap := newMapOn(p.parentMap, p.disk.Size)
+	var defined, undefined []pages.Span
+	take := func(f *found) error {
+		regionMap.Sums[f.region] = f.sum
+		first := f.region * pages.PerRegion
+		defined = append(defined, pages.Span{Lo: first, Hi: first + s.length(f.region)/image.PageSize})
+		undefined = append(undefined, f.undefined...)
+		addFigures(&m.Figures, &f.figures)
+		for _, r := range f.runs {
+			if err := w.add(r.kind, r.page, r.count, r.data, r.copy); err != nil {
+				return err
+			}
+		}
+		s.buffers.put(f.now)
+		return nil
+	}
+	if err := pipeline.Ordered(ctx, p.o.workers(), s.regions(), s.look, take); err != nil {
+		w.abort()
+		return nil, nil, err
+	}
+	t, err := w.finish()
+	if err != nil {
+		return nil, nil, err
+	}
+	regionMap.Undefined = pages.Union(pages.Subtract(regionMap.Undefined, pages.NewSet(defined)), pages.NewSet(undefined))
+	if m.Pack, err = f.commitObject(image.KindPack); err != nil {
+		return nil, nil, err
+	}
+	t.PackSum = m.Pack.SHA256
+	return t, regionMap, nil
+}
+
+// newMapOn starts the map of a version from that of the version below, which is not changed.
+func newMapOn(below *image.Map, size int64) *image.Map {
+	m := &image.Map{VirtualSize: size, Sums: make([]image.Sum, (size+image.RegionSize-1)/image.RegionSize)}
+	if below != nil {
+		copy(m.Sums, below.Sums)
+		m.Undefined = below.Undefined
+	}
+	return m
+}
+
+func addFigures(f, g *image.Figures) {
+	f.Scanned += g.Scanned
+	f.Changed += g.Changed
+	f.Equal += g.Equal
+	f.Zero += g.Zero
+	f.Undefined += g.Undefined
+	f.Copied += g.Copied
+	f.Shipped += g.Shipped
+}

@@ -1,0 +1,38 @@
+package sign
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"troy/internal/durable"
+)
+
+// lockFile waits until no other process holds the lock. It goes with the process, so that a killed one leaves none.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
+	}
+	for {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			return func() { f.Close() }, nil
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// writeFile puts a file at path, whole and durable or not at all.
+func writeFile(path string, b []byte, mode os.FileMode) error {
+	if err := durable.WriteFile(path, b, mode); err != nil {
+		return fmt.Errorf("trust: %w", err)
+	}
+	return nil
+}

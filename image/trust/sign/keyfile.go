@@ -1,0 +1,171 @@
+package sign
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"golang.org/x/crypto/scrypt"
+)
+
+// The parameters of scrypt: 64 MiB and some tenths of a second for each guess.
+const (
+	scryptN, scryptR, scryptP = 1 << 16, 8, 1
+	maxKeyFile                = 4 << 10
+	keyKind                   = "troy signing key"
+)
+
+// keyFile is a signing key as it lies in a file. Either Seed is there, or Salt and Box.
+type keyFile struct {
+	Format int    `json:"format"` // 1
+	Kind   string `json:"kind"`
+	Role   string `json:"role"`
+	Public []byte `json:"public"`
+	Seed   []byte `json:"seed,omitempty"`
+	Salt   []byte `json:"salt,omitempty"` // of scrypt, N 65536, r 8, p 1
+	Box    []byte `json:"box,omitempty"`  // AES-256-GCM of the seed: nonce, sealed; role and public key are authenticated with it
+}
+
+// signingKey is one key in memory.
+type signingKey struct {
+	private ed25519.PrivateKey
+	signer  signature.Signer
+	key     *metadata.Key
+	id      string
+}
+
+func newSigningKey(seed []byte) (*signingKey, error) {
+	k := &signingKey{private: ed25519.NewKeyFromSeed(seed)}
+	var err error
+	if k.signer, err = signature.LoadED25519Signer(k.private); err != nil {
+		return nil, err
+	}
+	if k.key, err = metadata.KeyFromPublicKey(k.private.Public()); err != nil {
+		return nil, err
+	}
+	k.id, err = k.key.ID()
+	return k, err
+}
+
+// generateKey makes a key from the system's randomness.
+func generateKey() (*signingKey, error) {
+	seed := make([]byte, ed25519.SeedSize)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, err
+	}
+	return newSigningKey(seed)
+}
+
+// seal encodes the key for its file; an empty passphrase leaves it open.
+func (k *signingKey) seal(role Role, passphrase []byte) ([]byte, error) {
+	f := keyFile{Format: 1, Kind: keyKind, Role: string(role), Public: k.private.Public().(ed25519.PublicKey)}
+	if len(passphrase) == 0 {
+		f.Seed = k.private.Seed()
+	} else {
+		f.Salt = make([]byte, 16)
+		if _, err := rand.Read(f.Salt); err != nil {
+			return nil, err
+		}
+		box, err := f.cipher(passphrase)
+		if err != nil {
+			return nil, err
+		}
+		nonce := make([]byte, box.NonceSize())
+		if _, err := rand.Read(nonce); err != nil {
+			return nil, err
+		}
+		f.Box = box.Seal(nonce, nonce, k.private.Seed(), f.bound())
+	}
+	b, err := json.MarshalIndent(f, "", "  ")
+	return append(b, '\n'), err
+}
+
+func (f *keyFile) cipher(passphrase []byte) (cipher.AEAD, error) {
+	key, err := scrypt.Key(passphrase, f.Salt, scryptN, scryptR, scryptP, 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// bound is what is authenticated with the box.
+func (f *keyFile) bound() []byte { return append([]byte(keyKind+"\x00"+f.Role+"\x00"), f.Public...) }
+
+// openKey reads a key file. passphrase is asked only if the key is sealed. Its errors are in ErrKey.
+func openKey(path string, role Role, passphrase func() ([]byte, error)) (*signingKey, error) {
+	fail := func(err error) (*signingKey, error) { return nil, fmt.Errorf("%w: %s: %w", ErrKey, path, err) }
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: the %s key is not at %s: %w", ErrKey, role, path, fs.ErrNotExist)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	if st.Size() > maxKeyFile || !st.Mode().IsRegular() {
+		return fail(errors.New("is no key file"))
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fail(err)
+	}
+	var f keyFile
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil || f.Kind != keyKind {
+		return fail(errors.New("is no key file"))
+	}
+	if f.Format != 1 || f.Role != string(role) {
+		return fail(fmt.Errorf("holds a key of role %q, format %d; wanted %q, format 1", f.Role, f.Format, role))
+	}
+	seed, err := f.unseal(passphrase)
+	if err != nil {
+		return fail(err)
+	}
+	k, err := newSigningKey(seed)
+	if err == nil && !bytes.Equal(f.Public, k.private.Public().(ed25519.PublicKey)) {
+		err = errors.New("the two halves of the key do not belong together")
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return k, nil
+}
+
+func (f *keyFile) unseal(passphrase func() ([]byte, error)) ([]byte, error) {
+	seed := f.Seed
+	if len(f.Box) > 0 {
+		if passphrase == nil {
+			return nil, errors.New("the key is sealed and no passphrase was given")
+		}
+		p, err := passphrase()
+		if err != nil {
+			return nil, err
+		}
+		box, err := f.cipher(p)
+		if err != nil {
+			return nil, err
+		}
+		if n := box.NonceSize(); len(f.Box) < n {
+			return nil, errors.New("the key is cut off")
+		} else if seed, err = box.Open(nil, f.Box[:n], f.Box[n:], f.bound()); err != nil {
+			return nil, errors.New("wrong passphrase, or the file was changed")
+		}
+	}
+	if len(seed) != ed25519.SeedSize {
+		return nil, errors.New("the key is cut off")
+	}
+	return seed, nil
+}
