@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"troy/internal/testing/fetchtest"
+	"troy/internal/testing/netlab"
 )
 
 // childFetch is the second half of a child: keep the link, fetch the object in
@@ -107,8 +108,8 @@ type fetchLab struct {
 
 func newFetchLab(t *testing.T, size int, dhcp ...string) *fetchLab {
 	l := &fetchLab{lab: newLab(t), data: randomBytes(t, size)}
-	l.cable(0, true)
-	l.dhcp(append([]string{dhcpRange, "--dhcp-option=3", "--dhcp-option=6"}, dhcp...)...)
+	l.Cable(0, true)
+	l.DHCP(append([]string{netlab.Range, "--dhcp-option=3", "--dhcp-option=6"}, dhcp...)...)
 	l.s = fetchtest.New(fetchtest.Files{"o": l.data})
 	l.serve()
 	l.job = childJob{Wait: 20 * time.Second, URL: "http://10.77.0.1:8080", Name: "o", Size: int64(size),
@@ -120,7 +121,7 @@ func newFetchLab(t *testing.T, size int, dhcp ...string) *fetchLab {
 func (l *fetchLab) serve() {
 	l.t.Helper()
 	l.web = &http.Server{Handler: l.s}
-	listener := l.listen("10.77.0.1:8080")
+	listener := l.Listen("10.77.0.1:8080")
 	go l.web.Serve(listener)
 	l.t.Cleanup(func() { l.web.Close() })
 }
@@ -144,8 +145,8 @@ func (l *fetchLab) check(r childResult, again int64) {
 // word; below 1/100 of its range: TC_ACT_SHOT): it needs no netem in the kernel.
 func (l *fetchLab) lose(ns, port string) {
 	l.t.Helper()
-	l.in(ns, "tc", "qdisc", "add", "dev", port, "clsact")
-	l.in(ns, "tc", "filter", "add", "dev", port, "egress", "bpf", "da", "bytecode",
+	l.In(ns, "tc", "qdisc", "add", "dev", port, "clsact")
+	l.In(ns, "tc", "filter", "add", "dev", port, "egress", "bpf", "da", "bytecode",
 		fmt.Sprintf("4,32 0 0 %d,53 1 0 %d,6 0 0 2,6 0 0 0", uint32(0xfffff000+56), uint32(1<<32/100)))
 }
 
@@ -153,14 +154,14 @@ func (l *fetchLab) lose(ns, port string) {
 func TestFetchOverBadLine(t *testing.T) {
 	l := newFetchLab(t, 16<<20)
 	for _, port := range []string{"br0", "p0"} { // real packets, not bundles of 64 KiB
-		l.in(l.sw, "ip", "link", "set", port, "gso_max_segs", "1")
+		l.In(l.Switch, "ip", "link", "set", port, "gso_max_segs", "1")
 	}
 	l.slow()
-	l.lose(l.sw, "p0")
-	l.lose(l.pc, "eth0")
+	l.lose(l.Switch, "p0")
+	l.lose(l.PC, "eth0")
 	r := l.child(l.job)
 	l.check(r, 0)
-	stat := l.in(l.sw, "tc", "-s", "qdisc", "show", "dev", "p0")
+	stat := l.In(l.Switch, "tc", "-s", "qdisc", "show", "dev", "p0")
 	var sent, packets, dropped int64
 	_, after, _ := strings.Cut(stat, "clsact")
 	_, after, _ = strings.Cut(after, "Sent ")
@@ -174,9 +175,9 @@ func TestFetchOverBadLine(t *testing.T) {
 // name server.
 func TestFetchWithDeadPorts(t *testing.T) {
 	l := newFetchLab(t, 4<<20)
-	l.cable(1, false)
-	l.cable(2, true)
-	l.in(l.sw, "ip", "link", "set", "p2", "nomaster") // carrier, but nobody there
+	l.Cable(1, false)
+	l.Cable(2, true)
+	l.In(l.Switch, "ip", "link", "set", "p2", "nomaster") // carrier, but nobody there
 	r := l.child(l.job)
 	l.check(r, 0)
 	if r.Link.Interface != "eth0" || r.Link.Gateway.IsValid() || len(r.Link.DNS) != 0 || len(r.Ports) != 3 {
@@ -215,7 +216,7 @@ func (l *fetchLab) waitSent(n int64) {
 // lasts long enough to disturb it.
 func (l *fetchLab) slow() {
 	l.t.Helper()
-	l.in(l.sw, "tc", "qdisc", "add", "dev", "p0", "root", "tbf", "rate", "32mbit", "burst", "64k", "latency", "50ms")
+	l.In(l.Switch, "tc", "qdisc", "add", "dev", "p0", "root", "tbf", "rate", "32mbit", "burst", "64k", "latency", "50ms")
 }
 
 // TestFetchOverServerRestart kills the server in mid-way and starts it again.
@@ -241,9 +242,9 @@ func TestFetchOverLinkFlap(t *testing.T) {
 	l.slow()
 	c := l.start(l.job)
 	l.waitSent(4 << 20)
-	l.in(l.sw, "ip", "link", "set", "p0", "down")
+	l.In(l.Switch, "ip", "link", "set", "p0", "down")
 	time.Sleep(5 * time.Second) // two windows of the child's watchdog: one of them saw nothing
-	l.in(l.sw, "ip", "link", "set", "p0", "up")
+	l.In(l.Switch, "ip", "link", "set", "p0", "up")
 	r := c.wait(t)
 	l.check(r, 0)
 	if r.Stats.Stalls == 0 {
@@ -255,26 +256,26 @@ func TestFetchOverLinkFlap(t *testing.T) {
 // refuses the renewal and gives another one.
 func TestFetchOverLeaseChange(t *testing.T) {
 	l := &fetchLab{lab: newLab(t), data: randomBytes(t, 20<<20)}
-	l.cable(0, true)
+	l.Cable(0, true)
 	timers := []string{"--dhcp-option=3", "--dhcp-option=6", "--dhcp-option=58,3", "--dhcp-option=59,5"}
-	_, stop := l.dhcp(append(timers, dhcpRange)...)
+	first := l.DHCP(append(timers, netlab.Range)...)
 	l.s = fetchtest.New(fetchtest.Files{"o": l.data})
 	l.serve()
 	l.slow()
 	c := l.start(childJob{Wait: 20 * time.Second, URL: "http://10.77.0.1:8080", Name: "o", Size: 20 << 20,
 		Chunk: 256 << 10, Workers: 4, Keep: true, Linger: time.Second})
 	l.waitSent(1 << 20)
-	stop()
-	log, _ := l.dhcp(append(timers, "--dhcp-range=10.77.0.200,10.77.0.210,255.255.255.0,2m")...)
+	first.Stop()
+	second := l.DHCP(append(timers, "--dhcp-range=10.77.0.200,10.77.0.210,255.255.255.0,2m")...)
 	r := c.wait(t)
 	l.check(r, 0)
 	if len(r.Changes) != 1 || !strings.HasPrefix(r.Changes[0], "10.77.0.20") && r.Changes[0] != "10.77.0.210/24" {
 		t.Errorf("addresses after %v: %v", r.Link.Addr, r.Changes)
 	}
-	if !strings.Contains(readText(log), "DHCPNAK") {
+	if !strings.Contains(second.Log(), "DHCPNAK") {
 		t.Error("the new server refused nothing: this test tested nothing")
 	}
-	if out := l.in(l.sw, "ip", "neigh"); !strings.Contains(out, "10.77.0.2") {
+	if out := l.In(l.Switch, "ip", "neigh"); !strings.Contains(out, "10.77.0.2") {
 		t.Errorf("neighbours of the switch:\n%s", out)
 	}
 }
@@ -283,13 +284,13 @@ func TestFetchOverLeaseChange(t *testing.T) {
 // give the same address.
 func TestKeepRenews(t *testing.T) {
 	l := newLab(t)
-	l.cable(0, true)
-	log, _ := l.dhcp(dhcpRange, "--dhcp-option=58,3", "--dhcp-option=59,60")
+	l.Cable(0, true)
+	dhcp := l.DHCP(netlab.Range, "--dhcp-option=58,3", "--dhcp-option=59,60")
 	r := l.child(childJob{Wait: 20 * time.Second, Keep: true, Linger: 7 * time.Second})
 	if r.Error != "" || len(r.Changes) != 0 {
 		t.Fatalf("error %q, changes %v", r.Error, r.Changes)
 	}
-	if n := strings.Count(readText(log), "DHCPACK(br0) "+r.Link.Addr.Addr().String()); n != 3 {
+	if n := strings.Count(dhcp.Log(), "DHCPACK(br0) "+r.Link.Addr.Addr().String()); n != 3 {
 		t.Errorf("the server acknowledged %d times in 7 s with T1 = 3 s, want 3", n)
 	}
 }
@@ -298,22 +299,22 @@ func TestKeepRenews(t *testing.T) {
 // another one comes.
 func TestKeepStartsAnew(t *testing.T) {
 	l := newLab(t)
-	l.cable(0, true)
-	_, stop := l.dhcp(dhcpRange)
+	l.Cable(0, true)
+	first := l.DHCP(netlab.Range)
 	c := l.start(childJob{Wait: 20 * time.Second, Keep: true, Lease: 3 * time.Second, Linger: 10 * time.Second})
 	address := func() bool {
-		return strings.Contains(l.in(l.pc, "ip", "-4", "addr", "show", "eth0"), "inet ")
+		return strings.Contains(l.In(l.PC, "ip", "-4", "addr", "show", "eth0"), "inet ")
 	}
 	for begin := time.Now(); !address() && time.Since(begin) < 20*time.Second; {
 		time.Sleep(20 * time.Millisecond)
 	}
-	stop()
+	first.Stop()
 	for begin := time.Now(); address(); time.Sleep(100 * time.Millisecond) {
 		if time.Since(begin) > 15*time.Second {
 			t.Fatal("the address is still there, long after its lease ran out")
 		}
 	}
-	l.dhcp("--dhcp-range=10.77.0.200,10.77.0.250,255.255.255.0,2m")
+	l.DHCP("--dhcp-range=10.77.0.200,10.77.0.250,255.255.255.0,2m")
 	r := c.wait(t)
 	if r.Error != "" || len(r.Changes) != 1 || !strings.HasPrefix(r.Changes[0], "10.77.0.2") {
 		t.Errorf("error %q, addresses after %v: %v", r.Error, r.Link.Addr, r.Changes)
@@ -323,9 +324,9 @@ func TestKeepStartsAnew(t *testing.T) {
 // TestLinkUpWaitsForSpanningTree has a switch port with a carrier that passes nothing for 30 s: 15 s of listening, 15 s of learning.
 func TestLinkUpWaitsForSpanningTree(t *testing.T) {
 	l := newLab(t)
-	l.in(l.sw, "ip", "link", "set", "br0", "type", "bridge", "stp_state", "1", "forward_delay", "1500")
-	l.dhcp(dhcpRange)
-	l.cable(0, true)
+	l.In(l.Switch, "ip", "link", "set", "br0", "type", "bridge", "stp_state", "1", "forward_delay", "1500")
+	l.DHCP(netlab.Range)
+	l.Cable(0, true)
 	r := l.child(childJob{Wait: 60 * time.Second})
 	if r.Error != "" || r.Took < 25*time.Second || r.Took > 45*time.Second {
 		t.Errorf("error %q, took %v; want 30 s", r.Error, r.Took)
@@ -335,11 +336,11 @@ func TestLinkUpWaitsForSpanningTree(t *testing.T) {
 // TestLinkUpWaitsForCarrier plugs the cable in after two seconds.
 func TestLinkUpWaitsForCarrier(t *testing.T) {
 	l := newLab(t)
-	l.dhcp(dhcpRange)
-	l.cable(0, false)
+	l.DHCP(netlab.Range)
+	l.Cable(0, false)
 	c := l.start(childJob{Wait: 30 * time.Second})
 	time.Sleep(2 * time.Second)
-	l.in(l.sw, "ip", "link", "set", "p0", "up")
+	l.In(l.Switch, "ip", "link", "set", "p0", "up")
 	if r := c.wait(t); r.Error != "" || r.Took < time.Second || r.Took > 15*time.Second {
 		t.Errorf("error %q, took %v; want about 2 s", r.Error, r.Took)
 	}
@@ -348,10 +349,10 @@ func TestLinkUpWaitsForCarrier(t *testing.T) {
 // TestLinkUpFindsALatePort adds the port itself while LinkUp runs.
 func TestLinkUpFindsALatePort(t *testing.T) {
 	l := newLab(t)
-	l.dhcp(dhcpRange)
+	l.DHCP(netlab.Range)
 	c := l.start(childJob{Wait: 30 * time.Second})
 	time.Sleep(time.Second)
-	l.cable(0, true)
+	l.Cable(0, true)
 	if r := c.wait(t); r.Error != "" || r.Link.Interface != "eth0" {
 		t.Errorf("error %q, port %s", r.Error, r.Link.Interface)
 	}
@@ -361,23 +362,23 @@ func TestLinkUpFindsALatePort(t *testing.T) {
 // second, whose DHCP server is the slower one.
 func TestLinkUpAsksWhetherUseful(t *testing.T) {
 	l := newLab(t)
-	l.cable(0, true)
-	l.dhcp(dhcpRange, "--dhcp-option=3") // no gateway: it would know the way to br1
-	l.in(l.sw, "ip", "link", "add", "br1", "type", "bridge")
-	l.in(l.sw, "ip", "addr", "add", "10.88.0.1/24", "dev", "br1")
-	l.in(l.sw, "ip", "link", "set", "br1", "up")
-	l.cable(1, false)
-	l.in(l.sw, "ip", "link", "set", "p1", "master", "br1")
-	l.dhcp("--interface=br1", "--except-interface=br0", "--dhcp-range=10.88.0.100,10.88.0.150,255.255.255.0,2m", "--dhcp-option=3")
-	defer l.listen("10.88.0.1:80").Close()
+	l.Cable(0, true)
+	l.DHCP(netlab.Range, "--dhcp-option=3") // no gateway: it would know the way to br1
+	l.In(l.Switch, "ip", "link", "add", "br1", "type", "bridge")
+	l.In(l.Switch, "ip", "addr", "add", "10.88.0.1/24", "dev", "br1")
+	l.In(l.Switch, "ip", "link", "set", "br1", "up")
+	l.Cable(1, false)
+	l.In(l.Switch, "ip", "link", "set", "p1", "master", "br1")
+	l.DHCP("--interface=br1", "--except-interface=br0", "--dhcp-range=10.88.0.100,10.88.0.150,255.255.255.0,2m", "--dhcp-option=3")
+	defer l.Listen("10.88.0.1:80").Close()
 	c := l.start(childJob{Wait: 30 * time.Second, Useful: "10.88.0.1:80"})
 	time.Sleep(2 * time.Second)
-	l.in(l.sw, "ip", "link", "set", "p1", "up")
+	l.In(l.Switch, "ip", "link", "set", "p1", "up")
 	r := c.wait(t)
 	if r.Error != "" || r.Link.Interface != "eth1" {
 		t.Fatalf("error %q, port %s, ports %q", r.Error, r.Link.Interface, r.Ports)
 	}
-	if out := l.in(l.pc, "ip", "-4", "addr", "show", "eth0"); strings.Contains(out, "10.77.") {
+	if out := l.In(l.PC, "ip", "-4", "addr", "show", "eth0"); strings.Contains(out, "10.77.") {
 		t.Errorf("the port of no use kept its address:\n%s", out)
 	}
 }

@@ -2,17 +2,19 @@ package netfetch
 
 import (
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"troy/internal/testing/netlab"
 )
 
 func TestLinkUpTakesTheLivePort(t *testing.T) {
 	l := newLab(t)
-	l.cable(0, false)
-	l.cable(1, true)
-	l.dhcp(dhcpRange, "--dhcp-option=3", "--dhcp-option=6", "--dhcp-option=224,troy.example:8080")
+	l.Cable(0, false)
+	l.Cable(1, true)
+	l.DHCP(netlab.Range, "--dhcp-option=3", "--dhcp-option=6", "--dhcp-option=224,troy.example:8080")
 	r := l.child(childJob{Wait: 20 * time.Second})
 	if r.Error != "" {
 		t.Fatal(r.Error)
@@ -40,29 +42,30 @@ func TestLinkUpTakesTheLivePort(t *testing.T) {
 
 func TestLinkUpSetsGatewayAndNameServers(t *testing.T) {
 	l := newLab(t)
-	l.cable(0, true)
-	l.dhcp(dhcpRange, "--dhcp-option=3,10.77.0.1", "--dhcp-option=6,10.77.0.1,10.77.0.2", "--dhcp-option=15,lab.example",
+	l.Cable(0, true)
+	l.DHCP(netlab.Range, "--dhcp-option=3,10.77.0.1", "--dhcp-option=6,10.77.0.1,10.77.0.2", "--dhcp-option=15,lab.example",
 		"--dhcp-option=26,1400")
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
 	r := l.child(childJob{Wait: 20 * time.Second, Resolv: resolv})
 	if r.Error != "" {
 		t.Fatal(r.Error)
 	}
-	if out := l.in(l.pc, "ip", "route"); !strings.Contains(out, "default via 10.77.0.1 dev eth0") {
+	if out := l.In(l.PC, "ip", "route"); !strings.Contains(out, "default via 10.77.0.1 dev eth0") {
 		t.Errorf("routes:\n%s", out)
 	}
-	if out := l.in(l.pc, "ip", "addr", "show", "eth0"); !strings.Contains(out, "mtu 1400") || !strings.Contains(out, r.Link.Addr.String()) {
+	if out := l.In(l.PC, "ip", "addr", "show", "eth0"); !strings.Contains(out, "mtu 1400") || !strings.Contains(out, r.Link.Addr.String()) {
 		t.Errorf("address %v, MTU 1400; the port has:\n%s", r.Link.Addr, out)
 	}
-	if got, want := readText(resolv), "search lab.example\nnameserver 10.77.0.1\nnameserver 10.77.0.2\n"; got != want {
-		t.Errorf("resolv.conf = %q, want %q", got, want)
+	got, err := os.ReadFile(resolv)
+	if want := "search lab.example\nnameserver 10.77.0.1\nnameserver 10.77.0.2\n"; err != nil || string(got) != want {
+		t.Errorf("resolv.conf = %q, %v, want %q", got, err, want)
 	}
 }
 
 func TestLinkUpSaysWhatItSaw(t *testing.T) {
 	l := newLab(t)
-	l.cable(0, false)
-	l.cable(1, true) // a carrier, but nobody answers
+	l.Cable(0, false)
+	l.Cable(1, true) // a carrier, but nobody answers
 	r := l.child(childJob{Wait: 2500 * time.Millisecond})
 	for _, want := range []string{"no wired port gave a useful address", "eth0", "no carrier (cable?)", "eth1", "no DHCP answer to 3 requests"} {
 		if !strings.Contains(r.Error, want) {
@@ -73,15 +76,15 @@ func TestLinkUpSaysWhatItSaw(t *testing.T) {
 
 func TestLinkUpStatic(t *testing.T) {
 	l := newLab(t)
-	l.cable(0, false)
-	l.cable(1, true)
-	defer l.listen("10.77.0.1:80").Close()
+	l.Cable(0, false)
+	l.Cable(1, true)
+	defer l.Listen("10.77.0.1:80").Close()
 	r := l.child(childJob{Wait: 10 * time.Second, Useful: "10.77.0.1:80", Static: &Static{
 		Addr: netip.MustParsePrefix("10.77.0.9/24"), Gateway: netip.MustParseAddr("10.77.0.1")}})
 	if r.Error != "" || r.Link.Interface != "eth1" {
 		t.Fatalf("error %q, port %s; want eth1", r.Error, r.Link.Interface)
 	}
-	if out := l.in(l.pc, "ip", "route"); !strings.Contains(out, "default via 10.77.0.1") {
+	if out := l.In(l.PC, "ip", "route"); !strings.Contains(out, "default via 10.77.0.1") {
 		t.Errorf("routes:\n%s", out)
 	}
 }

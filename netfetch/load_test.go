@@ -85,7 +85,7 @@ func newCrowd(t *testing.T) *crowd {
 	return c
 }
 
-func (c *crowd) name(i int) string { return fmt.Sprintf("%s-%d", c.pc, i) }
+func (c *crowd) name(i int) string { return fmt.Sprintf("%s-%d", c.PC, i) }
 
 // wire makes the namespaces, the cables and the limits.
 func (c *crowd) wire() {
@@ -94,14 +94,14 @@ func (c *crowd) wire() {
 	fmt.Fprintf(&ports, "link set br0 gso_max_segs 1\n") // real packets, not bundles of 64 KiB
 	fmt.Fprintf(&limits, "qdisc add dev br0 root tbf rate %d burst 32k latency 100ms\n", crowdLine*8)
 	for i := range crowdClients {
-		fmt.Fprintf(&top, "netns add %s\nlink add p%d netns %s type veth peer name eth0 netns %s\n", c.name(i), i, c.sw, c.name(i))
+		fmt.Fprintf(&top, "netns add %s\nlink add p%d netns %s type veth peer name eth0 netns %s\n", c.name(i), i, c.Switch, c.name(i))
 		fmt.Fprintf(&ports, "link set p%d master br0 up\n", i)
 		fmt.Fprintf(&limits, "qdisc add dev p%d root tbf rate %s burst 64k latency 100ms\n", i, crowdPort)
 		c.t.Cleanup(func() { exec.Command("ip", "netns", "del", c.name(i)).Run() })
 	}
 	c.batch(top.String(), "ip", "-batch", "-")
-	c.batch(ports.String(), "ip", "-n", c.sw, "-batch", "-")
-	c.batch(limits.String(), "tc", "-n", c.sw, "-batch", "-")
+	c.batch(ports.String(), "ip", "-n", c.Switch, "-batch", "-")
+	c.batch(limits.String(), "tc", "-n", c.Switch, "-batch", "-")
 	for i := range crowdClients {
 		c.batch(fmt.Sprintf("addr add 10.77.0.%d/24 dev eth0\nlink set eth0 up\n", 10+i), "ip", "-n", c.name(i), "-batch", "-")
 	}
@@ -147,7 +147,7 @@ func dialIn(name string) func(context.Context, string, string) (net.Conn, error)
 func (c *crowd) serve() {
 	c.t.Helper()
 	c.web = &http.Server{Handler: c.log}
-	l := c.listen("10.77.0.1:8080")
+	l := c.Listen("10.77.0.1:8080")
 	go c.web.Serve(l)
 	c.t.Cleanup(func() { c.web.Close() })
 }

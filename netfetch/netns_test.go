@@ -10,15 +10,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/vishvananda/netns"
+	"troy/internal/testing/netlab"
 )
 
 // childEnv holds a childJob for a test binary started inside a namespace.
@@ -40,149 +36,16 @@ func TestMain(m *testing.M) {
 // parallelLabs is how many tests with a lab run at once: they mostly wait.
 const parallelLabs = 6
 
-// lab is a PC and a switch with a DHCP server, each in a network namespace.
-// The switch's bridge br0 has 10.77.0.1/24; port ethN of the PC hangs on pN of the switch.
+// lab is a lab whose PC runs jobs.
 type lab struct {
-	t      *testing.T
-	pc, sw string
+	*netlab.Lab
+	t *testing.T
 }
-
-var labs atomic.Int32
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	t.Parallel() // these tests mostly wait
-	if os.Geteuid() != 0 {
-		t.Fatal("network namespaces need root: run these tests as root")
-	}
-	id := fmt.Sprintf("troy%d-%d", os.Getpid(), labs.Add(1))
-	l := &lab{t: t, pc: id + "-pc", sw: id + "-sw"}
-	for _, ns := range []string{l.pc, l.sw} {
-		l.run("ip", "netns", "add", ns)
-		t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
-		l.in(ns, "ip", "link", "set", "lo", "up")
-	}
-	l.in(l.sw, "ip", "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
-	l.in(l.sw, "ip", "addr", "add", "10.77.0.1/24", "dev", "br0")
-	l.in(l.sw, "ip", "link", "set", "br0", "up")
-	return l
-}
-
-// cable connects port n of the PC; without "on" it is a dead end: no carrier.
-func (l *lab) cable(n int, on bool) {
-	l.t.Helper()
-	eth, p := fmt.Sprintf("eth%d", n), fmt.Sprintf("p%d", n)
-	l.run("ip", "link", "add", p, "netns", l.sw, "type", "veth", "peer", "name", eth, "netns", l.pc)
-	l.in(l.sw, "ip", "link", "set", p, "master", "br0")
-	if on {
-		l.in(l.sw, "ip", "link", "set", p, "up")
-	}
-}
-
-func (l *lab) run(name string, args ...string) string {
-	l.t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		l.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-func (l *lab) in(ns string, args ...string) string {
-	l.t.Helper()
-	return l.run("ip", append([]string{"netns", "exec", ns}, args...)...)
-}
-
-// dhcp starts dnsmasq on the bridge and gives its log's path and a function that stops it.
-func (l *lab) dhcp(extra ...string) (log string, stop func()) {
-	l.t.Helper()
-	dir := l.t.TempDir()
-	log = filepath.Join(dir, "log")
-	args := append([]string{"netns", "exec", l.sw, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
-		"--port=0", "--interface=br0", "--bind-dynamic", "--user=root", "--pid-file=", "--no-ping", "--dhcp-authoritative",
-		"--log-dhcp", "--log-facility=" + log, "--dhcp-leasefile=" + filepath.Join(dir, "leases")}, extra...)
-	cmd := exec.Command("ip", args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		l.t.Fatalf("dnsmasq (Debian package dnsmasq-base): %v", err)
-	}
-	var once atomic.Bool
-	stop = func() {
-		if once.CompareAndSwap(false, true) {
-			cmd.Process.Kill()
-			cmd.Wait()
-		}
-	}
-	l.t.Cleanup(stop)
-	l.t.Cleanup(func() {
-		if l.t.Failed() {
-			for line := range strings.Lines(readText(log)) {
-				if strings.Contains(line, "DHCP") {
-					l.t.Logf("%s", strings.TrimSpace(line))
-				}
-			}
-		}
-	})
-	for range 100 {
-		if b, _ := os.ReadFile(log); bytes.Contains(b, []byte("DHCP, IP range")) {
-			return log, stop
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	l.t.Fatal("dnsmasq did not start; it says:\n" + readText(log))
-	return "", nil
-}
-
-func readText(path string) string {
-	b, _ := os.ReadFile(path)
-	return string(b)
-}
-
-const dhcpRange = "--dhcp-range=10.77.0.100,10.77.0.150,255.255.255.0,2m"
-
-// listen opens a TCP socket in the switch's namespace; it stays there
-// whatever thread uses it.
-func (l *lab) listen(addr string) net.Listener {
-	l.t.Helper()
-	type result struct {
-		l   net.Listener
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		l, err := listenIn(l.sw, addr)
-		done <- result{l, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		l.t.Fatal(r.err)
-	}
-	return r.l
-}
-
-func listenIn(name, addr string) (l net.Listener, err error) {
-	// Unlocked only when the thread is back in its own namespace. (A thread that
-	// ended instead would take its children with it, see Pdeathsig.)
-	runtime.LockOSThread()
-	home, err := netns.Get()
-	if err != nil {
-		return nil, err
-	}
-	defer home.Close()
-	ns, err := netns.GetFromName(name)
-	if err != nil {
-		return nil, err
-	}
-	defer ns.Close()
-	if err := netns.Set(ns); err != nil {
-		return nil, err
-	}
-	l, err = net.Listen("tcp", addr)
-	if err := netns.Set(home); err != nil {
-		return nil, err
-	}
-	runtime.UnlockOSThread()
-	return l, err
+	return &lab{Lab: netlab.New(t), t: t}
 }
 
 // childJob is what a child does: bring the link up and, with a URL, fetch.
@@ -231,7 +94,7 @@ func (l *lab) start(job childJob) *child {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c := &child{cmd: exec.Command("ip", "netns", "exec", l.pc, self)}
+	c := &child{cmd: exec.Command("ip", "netns", "exec", l.PC, self)}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+string(b))
 	c.cmd.Stdout, c.cmd.Stderr = &c.out, &c.errOut
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
