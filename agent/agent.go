@@ -17,6 +17,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/image/trust"
 	"troy/netfetch"
+	"troy/netfetch/link"
 	"troy/server/protocol"
 )
 
@@ -33,7 +34,7 @@ type agent struct {
 	machine  *machine.Machine
 	media    media
 	clock    *netfetch.Clock
-	link     *netfetch.Link
+	link     *link.Link
 	servers  *netfetch.Mirrors // nil: none is known
 	answered atomic.Bool       // a server did
 	store    *trust.Source     // nil until it was opened

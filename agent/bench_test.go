@@ -21,7 +21,7 @@ import (
 	"troy/image"
 	"troy/image/trust"
 	"troy/internal/testing/fixture"
-	"troy/netfetch"
+	"troy/netfetch/params"
 	"troy/server"
 	"troy/server/protocol"
 	"troy/vhdx"
@@ -174,7 +174,7 @@ func (b *bench) run() int {
 }
 
 func (b *bench) agent() *agent {
-	return newAgent(&Options{Running: true, Net: netfetch.Params{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
+	return newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
 		media: b.media, Unsigned: b.unsigned, patience: 2 * time.Second}, &b.out)
 }
 

@@ -18,19 +18,6 @@ import (
 	"troy/internal/testing/fetchtest"
 )
 
-// randomBytes makes data in which every place differs; the seed is printed.
-func randomBytes(t testing.TB, n int) []byte {
-	t.Helper()
-	seed := rand.Uint64()
-	t.Logf("data seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	return b
-}
-
 // quick are options under which a test meets retries in milliseconds.
 func quick() *HTTPOptions {
 	return &HTTPOptions{GiveUpAfter: 2 * time.Second, Stall: 300 * time.Millisecond,
@@ -59,7 +46,7 @@ func serveWith(t testing.TB, data []byte, o *HTTPOptions) (*fetchtest.Server, *H
 }
 
 func TestReadRange(t *testing.T) {
-	data := randomBytes(t, 300_001)
+	data := fetchtest.Random(t, 300_001)
 	s, h := serveWith(t, data, nil)
 	ranges := [][2]int64{{0, 1}, {0, 300_001}, {300_000, 1}, {4096, 4096}, {4095, 4098}, {12345, 0}}
 	for range 50 {
@@ -85,7 +72,7 @@ func TestReadRange(t *testing.T) {
 // TestReadRangeFaults meets each way to misbehave once or twice and must still
 // give the right bytes, fetching no more again than the fault makes necessary.
 func TestReadRangeFaults(t *testing.T) {
-	data := randomBytes(t, 1<<20)
+	data := fetchtest.Random(t, 1<<20)
 	const off, n = 70_001, 300_000
 	tests := []struct {
 		name   string
@@ -131,7 +118,7 @@ func chain(a, b fetchtest.Fault) fetchtest.Fault {
 
 // TestReadRangeResumesWithIfRange looks at what goes over the wire after a cut.
 func TestReadRangeResumesWithIfRange(t *testing.T) {
-	data := randomBytes(t, 200_000)
+	data := fetchtest.Random(t, 200_000)
 	s, h := serve(t, data)
 	s.Next(fetchtest.Cut(50_000))
 	if _, err := h.ReadRange(t.Context(), object, 1000, 150_000); err != nil {
@@ -147,7 +134,7 @@ func TestReadRangeResumesWithIfRange(t *testing.T) {
 }
 
 func TestReadRangeFailures(t *testing.T) {
-	data := randomBytes(t, 100_000)
+	data := fetchtest.Random(t, 100_000)
 	tests := []struct {
 		name   string
 		fault  fetchtest.Fault
@@ -237,7 +224,7 @@ func TestContextEndsEverything(t *testing.T) {
 
 // TestConnectionsAreKept counts connections over many ranges in parallel.
 func TestConnectionsAreKept(t *testing.T) {
-	data := randomBytes(t, 1<<20)
+	data := fetchtest.Random(t, 1<<20)
 	web := httptest.NewUnstartedServer(fetchtest.New(fetchtest.Files{"o": data}))
 	conns := make(map[string]bool)
 	var mu sync.Mutex
@@ -292,7 +279,7 @@ func TestProxy(t *testing.T) {
 
 // TestReconnect gives up connections that hang; the reads go on at once.
 func TestReconnect(t *testing.T) {
-	data := randomBytes(t, 200_000)
+	data := fetchtest.Random(t, 200_000)
 	o := quick()
 	o.Stall = time.Minute
 	s, h := serveWith(t, data, o)
@@ -311,7 +298,7 @@ func TestReconnect(t *testing.T) {
 }
 
 func TestGet(t *testing.T) {
-	data := randomBytes(t, 5000)
+	data := fetchtest.Random(t, 5000)
 	s, h := serve(t, data)
 	s.Next(fetchtest.Cut(100), fetchtest.Busy(503, ""), fetchtest.Stall(10))
 	got, err := h.Get(t.Context(), object, 5000)

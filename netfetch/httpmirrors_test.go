@@ -31,7 +31,7 @@ func readAll(t *testing.T, m *Mirrors, data []byte) {
 
 // TestMirrorsDeadCostsOnce counts what a silent first mirror costs 4 streams with 100 ranges, and who tries it again.
 func TestMirrorsDeadCostsOnce(t *testing.T) {
-	data := randomBytes(t, 400<<10)
+	data := fetchtest.Random(t, 400<<10)
 	s, m := mirrored(t, data, 2)
 	s[0].Always(fetchtest.Silence(time.Hour)) // each request to it costs the 300 ms of quick()
 	begin := time.Now()
@@ -72,7 +72,7 @@ func TestMirrorsMissingDocument(t *testing.T) {
 
 // TestMirrorsRetryAfter has mirrors that say when they can be asked again.
 func TestMirrorsRetryAfter(t *testing.T) {
-	data := randomBytes(t, 8192)
+	data := fetchtest.Random(t, 8192)
 	s, m := mirrored(t, data, 2)
 	s[0].Next(fetchtest.Busy(503, "2"))
 	s[1].Next(nil, nil, fetchtest.Busy(429, "1"))
@@ -125,7 +125,7 @@ func TestNewHTTPMirrors(t *testing.T) {
 // TestHTTPMirrorsWhole does what the agent does with a dead server, a plain web server and a living one: check in, fetch from
 // the store under its path, report.
 func TestHTTPMirrorsWhole(t *testing.T) {
-	data := randomBytes(t, 10_000)
+	data := fetchtest.Random(t, 10_000)
 	type message struct{ A, B string }
 	gone := httptest.NewServer(nil)
 	gone.Close()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"troy/internal/wait"
 )
 
 // Limiter spreads reads so that on average no more than a rate of bytes per
@@ -32,8 +34,8 @@ func (l *Limiter) Wait(ctx context.Context, n int64) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if d := l.reserve(n); d > 0 && !sleep(ctx, d) {
-		return context.Cause(ctx)
+	if d := l.reserve(n); d > 0 {
+		return wait.For(ctx, d)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func mirrored(t *testing.T, data []byte, n int) ([]*fetchtest.Server, *Mirrors) 
 }
 
 func TestMirrorsFailOver(t *testing.T) {
-	data := randomBytes(t, 100_000)
+	data := fetchtest.Random(t, 100_000)
 	for name, fault := range map[string]fetchtest.Fault{
 		"busy": fetchtest.Busy(503, ""), "missing": fetchtest.Busy(404, ""), "cut": fetchtest.Cut(10),
 		"other range": fetchtest.Shift(1), "silent": fetchtest.Stall(0),
@@ -59,7 +59,7 @@ func TestMirrorsFailOver(t *testing.T) {
 // TestMirrorsKeepTheirOrder uses the first as long as it works, and again when
 // its time on the bench is over.
 func TestMirrorsKeepTheirOrder(t *testing.T) {
-	data := randomBytes(t, 1000)
+	data := fetchtest.Random(t, 1000)
 	s, m := mirrored(t, data, 2)
 	read := func() {
 		t.Helper()
@@ -85,7 +85,7 @@ func TestMirrorsKeepTheirOrder(t *testing.T) {
 
 // TestMirrorsReject tells Mirrors of wrong bytes as a reader that checks hashes does.
 func TestMirrorsReject(t *testing.T) {
-	data := randomBytes(t, 64*1024)
+	data := fetchtest.Random(t, 64*1024)
 	s, m := mirrored(t, data, 3)
 	s[0].Always(fetchtest.Wrong(0))
 	s[1].Always(fetchtest.Wrong(17))
@@ -120,7 +120,7 @@ func TestMirrorsReject(t *testing.T) {
 type bare struct{ Source }
 
 func TestMirrorsGet(t *testing.T) {
-	data := randomBytes(t, 1000)
+	data := fetchtest.Random(t, 1000)
 	s, m := mirrored(t, data, 2)
 	s[0].Always(fetchtest.Cut(10))
 	var d Documents = NewLimiter(0).Wrap(m).(Documents)
@@ -180,7 +180,7 @@ func (m inMemory) ReadRange(_ context.Context, _ string, off, n int64) ([]byte, 
 func TestLimiter(t *testing.T) { synctest.Test(t, testLimiter) }
 
 func testLimiter(t *testing.T) {
-	data := randomBytes(t, 400_000)
+	data := fetchtest.Random(t, 400_000)
 	l := NewLimiter(400_000) // the first range is free, 300 000 bytes remain
 	src := l.Wrap(inMemory(data))
 	begin := time.Now()

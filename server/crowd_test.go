@@ -59,7 +59,7 @@ func newCrowd(t *testing.T) *crowd {
 		size *= 8
 	}
 	t.Parallel() // these tests mostly wait
-	c := &crowd{Lab: netlab.New(t), t: t, data: randomBytes(t, size)}
+	c := &crowd{Lab: netlab.New(t), t: t, data: fetchtest.Random(t, size)}
 	c.wire()
 	dir := t.TempDir()
 	file := filepath.Join(dir, crowdObject)

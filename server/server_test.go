@@ -20,31 +20,19 @@ import (
 	"testing"
 	"time"
 
+	"troy/internal/testing/fetchtest"
 	"troy/netfetch"
 	"troy/server/protocol"
 )
 
 var machine = protocol.Machine{MACs: []string{"52:54:00:12:34:56"}, UUID: "4c4c4544-0000-1000-8000-000000000001"}
 
-// randomBytes makes data in which every place differs; the seed is printed.
-func randomBytes(t *testing.T, n int) []byte {
-	t.Helper()
-	seed := rand.Uint64()
-	t.Logf("data seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	return b
-}
-
 // store makes a folder with objects, hidden ones, and links that lead out.
 func store(t *testing.T) (dir string, pack []byte) {
 	t.Helper()
 	top := t.TempDir()
 	dir = filepath.Join(top, "store")
-	pack = randomBytes(t, 3<<20+17)
+	pack = fetchtest.Random(t, 3<<20+17)
 	write := func(name string, b []byte) {
 		p := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, b, 0o644)); err != nil {

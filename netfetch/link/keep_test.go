@@ -1,4 +1,4 @@
-package netfetch
+package link
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 
 	"troy/internal/testing/fetchtest"
 	"troy/internal/testing/netlab"
+	"troy/internal/wait"
+	"troy/netfetch"
 )
 
 // childFetch is the second half of a child: keep the link, fetch the object in
@@ -19,15 +21,15 @@ import (
 func childFetch(ctx context.Context, job *childJob, r *childResult, link *Link, say func(string, ...any)) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var h *Mirrors
+	var h *netfetch.Mirrors
 	var mu sync.Mutex
 	var keeping sync.WaitGroup
 	if job.URL != "" {
 		var err error
-		h, err = NewHTTPMirrors(append(strings.Split(job.URL, ","), link.Server), &HTTPOptions{Stall: 2 * time.Second,
+		h, err = netfetch.NewHTTPMirrors(append(strings.Split(job.URL, ","), link.Server), &netfetch.HTTPOptions{Stall: 2 * time.Second,
 			GiveUpAfter: time.Minute, MaxBackoff: time.Second,
 			OnRetry: func(err error, wait time.Duration) { say("%v; again in %v", err, wait) }},
-			&MirrorsOptions{OnFailover: func(_, to Source, err error) { say("%v; going on with %s", err, to) }})
+			&netfetch.MirrorsOptions{OnFailover: func(_, to netfetch.Source, err error) { say("%v; going on with %s", err, to) }})
 		if err != nil {
 			return err
 		}
@@ -56,13 +58,13 @@ func childFetch(ctx context.Context, job *childJob, r *childResult, link *Link, 
 			return err
 		}
 	}
-	sleep(ctx, job.Linger)
+	wait.For(ctx, job.Linger)
 	stop()
 	keeping.Wait()
 	return nil
 }
 
-func childChunks(ctx context.Context, job *childJob, r *childResult, h *Mirrors) error {
+func childChunks(ctx context.Context, job *childJob, r *childResult, h *netfetch.Mirrors) error {
 	begin := time.Now()
 	data := make([]byte, job.Size)
 	chunks := make(chan int64)
@@ -107,7 +109,7 @@ type fetchLab struct {
 }
 
 func newFetchLab(t *testing.T, size int, dhcp ...string) *fetchLab {
-	l := &fetchLab{lab: newLab(t), data: randomBytes(t, size)}
+	l := &fetchLab{lab: newLab(t), data: fetchtest.Random(t, size)}
 	l.Cable(0, true)
 	l.DHCP(append([]string{netlab.Range, "--dhcp-option=3", "--dhcp-option=6"}, dhcp...)...)
 	l.s = fetchtest.New(fetchtest.Files{"o": l.data})
@@ -255,7 +257,7 @@ func TestFetchOverLinkFlap(t *testing.T) {
 // TestFetchOverLeaseChange takes the address away in mid-way: the server
 // refuses the renewal and gives another one.
 func TestFetchOverLeaseChange(t *testing.T) {
-	l := &fetchLab{lab: newLab(t), data: randomBytes(t, 20<<20)}
+	l := &fetchLab{lab: newLab(t), data: fetchtest.Random(t, 20<<20)}
 	l.Cable(0, true)
 	timers := []string{"--dhcp-option=3", "--dhcp-option=6", "--dhcp-option=58,3", "--dhcp-option=59,5"}
 	first := l.DHCP(append(timers, netlab.Range)...)
@@ -321,8 +323,8 @@ func TestKeepStartsAnew(t *testing.T) {
 	}
 }
 
-// TestLinkUpWaitsForSpanningTree has a switch port with a carrier that passes nothing for 30 s: 15 s of listening, 15 s of learning.
-func TestLinkUpWaitsForSpanningTree(t *testing.T) {
+// TestUpWaitsForSpanningTree has a switch port with a carrier that passes nothing for 30 s: 15 s of listening, 15 s of learning.
+func TestUpWaitsForSpanningTree(t *testing.T) {
 	l := newLab(t)
 	l.In(l.Switch, "ip", "link", "set", "br0", "type", "bridge", "stp_state", "1", "forward_delay", "1500")
 	l.DHCP(netlab.Range)
@@ -333,8 +335,8 @@ func TestLinkUpWaitsForSpanningTree(t *testing.T) {
 	}
 }
 
-// TestLinkUpWaitsForCarrier plugs the cable in after two seconds.
-func TestLinkUpWaitsForCarrier(t *testing.T) {
+// TestUpWaitsForCarrier plugs the cable in after two seconds.
+func TestUpWaitsForCarrier(t *testing.T) {
 	l := newLab(t)
 	l.DHCP(netlab.Range)
 	l.Cable(0, false)
@@ -346,8 +348,8 @@ func TestLinkUpWaitsForCarrier(t *testing.T) {
 	}
 }
 
-// TestLinkUpFindsALatePort adds the port itself while LinkUp runs.
-func TestLinkUpFindsALatePort(t *testing.T) {
+// TestUpFindsALatePort adds the port itself while Up runs.
+func TestUpFindsALatePort(t *testing.T) {
 	l := newLab(t)
 	l.DHCP(netlab.Range)
 	c := l.start(childJob{Wait: 30 * time.Second})
@@ -358,9 +360,9 @@ func TestLinkUpFindsALatePort(t *testing.T) {
 	}
 }
 
-// TestLinkUpAsksWhetherUseful has two networks with DHCP; the server is in the
+// TestUpAsksWhetherUseful has two networks with DHCP; the server is in the
 // second, whose DHCP server is the slower one.
-func TestLinkUpAsksWhetherUseful(t *testing.T) {
+func TestUpAsksWhetherUseful(t *testing.T) {
 	l := newLab(t)
 	l.Cable(0, true)
 	l.DHCP(netlab.Range, "--dhcp-option=3") // no gateway: it would know the way to br1

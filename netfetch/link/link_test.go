@@ -1,4 +1,4 @@
-package netfetch
+package link
 
 import (
 	"net/netip"
@@ -7,10 +7,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"troy/internal/testing/netlab"
+	"troy/netfetch/params"
 )
 
-func TestLinkUpTakesTheLivePort(t *testing.T) {
+func TestUpTakesTheLivePort(t *testing.T) {
 	l := newLab(t)
 	l.Cable(0, false)
 	l.Cable(1, true)
@@ -40,7 +42,7 @@ func TestLinkUpTakesTheLivePort(t *testing.T) {
 	}
 }
 
-func TestLinkUpSetsGatewayAndNameServers(t *testing.T) {
+func TestUpSetsGatewayAndNameServers(t *testing.T) {
 	l := newLab(t)
 	l.Cable(0, true)
 	l.DHCP(netlab.Range, "--dhcp-option=3,10.77.0.1", "--dhcp-option=6,10.77.0.1,10.77.0.2", "--dhcp-option=15,lab.example",
@@ -62,7 +64,7 @@ func TestLinkUpSetsGatewayAndNameServers(t *testing.T) {
 	}
 }
 
-func TestLinkUpSaysWhatItSaw(t *testing.T) {
+func TestUpSaysWhatItSaw(t *testing.T) {
 	l := newLab(t)
 	l.Cable(0, false)
 	l.Cable(1, true) // a carrier, but nobody answers
@@ -74,12 +76,12 @@ func TestLinkUpSaysWhatItSaw(t *testing.T) {
 	}
 }
 
-func TestLinkUpStatic(t *testing.T) {
+func TestUpStatic(t *testing.T) {
 	l := newLab(t)
 	l.Cable(0, false)
 	l.Cable(1, true)
 	defer l.Listen("10.77.0.1:80").Close()
-	r := l.child(childJob{Wait: 10 * time.Second, Useful: "10.77.0.1:80", Static: &Static{
+	r := l.child(childJob{Wait: 10 * time.Second, Useful: "10.77.0.1:80", Static: &params.Static{
 		Addr: netip.MustParsePrefix("10.77.0.9/24"), Gateway: netip.MustParseAddr("10.77.0.1")}})
 	if r.Error != "" || r.Link.Interface != "eth1" {
 		t.Fatalf("error %q, port %s; want eth1", r.Error, r.Link.Interface)

@@ -1,4 +1,4 @@
-package netfetch
+package link
 
 import (
 	"bytes"
@@ -14,7 +14,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
 	"troy/internal/testing/netlab"
+	"troy/netfetch"
+	"troy/netfetch/params"
 )
 
 // childEnv holds a childJob for a test binary started inside a namespace.
@@ -51,7 +54,7 @@ func newLab(t *testing.T) *lab {
 // childJob is what a child does: bring the link up and, with a URL, fetch.
 type childJob struct {
 	Wait    time.Duration
-	Static  *Static
+	Static  *params.Static
 	Useful  string // URL path prefix that must answer, "" = none
 	Resolv  string
 	URL     string // servers, with commas
@@ -72,7 +75,7 @@ type childResult struct {
 	Took    time.Duration
 	Ports   []string
 	SHA256  string
-	Stats   Stats
+	Stats   netfetch.Stats
 	Changes []string // addresses that Keep told of
 	Fetch   time.Duration
 }
@@ -151,7 +154,7 @@ func childRun(job *childJob, r *childResult, say func(string, ...any)) error {
 	if job.NoLink {
 		return childFetch(ctx, job, r, &Link{}, say)
 	}
-	o := &LinkOptions{Wait: job.Wait, Static: job.Static, ResolvConf: job.Resolv}
+	o := &Options{Wait: job.Wait, Static: job.Static, ResolvConf: job.Resolv}
 	o.Notify = func(p Port) { say("%v", p) }
 	if job.Useful != "" {
 		o.Useful = func(ctx context.Context, l *Link) error {
@@ -163,8 +166,8 @@ func childRun(job *childJob, r *childResult, say func(string, ...any)) error {
 			return err
 		}
 	}
-	link, err := LinkUp(ctx, o)
-	var le *LinkError
+	link, err := Up(ctx, o)
+	var le *Error
 	if errors.As(err, &le) {
 		for _, p := range le.Ports {
 			r.Ports = append(r.Ports, p.String())
