@@ -196,13 +196,19 @@ func testLimiter(t *testing.T) {
 	if d := time.Since(begin); d < 749*time.Millisecond || d > 751*time.Millisecond {
 		t.Errorf("400 kB at 400 kB/s took %v, want 750 ms", d)
 	}
+	time.Sleep(time.Hour) // saves up nothing
+	for i, want := range []time.Duration{0, 250 * time.Millisecond} {
+		begin := time.Now()
+		if err := l.wait(t.Context(), 100_000); err != nil || time.Since(begin) != want {
+			t.Errorf("read %d after a pause waits %v, want %v: %v", i, time.Since(begin), want, err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := l.Wait(ctx, 1<<30); !errors.Is(err, context.DeadlineExceeded) {
+	if err := l.wait(ctx, 1<<30); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Wait under a context = %v", err)
 	}
-	l.SetRate(0)
-	if err := l.Wait(t.Context(), 1<<40); err != nil {
+	if err := NewLimiter(0).wait(t.Context(), 1<<40); err != nil {
 		t.Errorf("Wait without a limit = %v", err)
 	}
 }
