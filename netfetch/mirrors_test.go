@@ -36,7 +36,7 @@ func TestMirrorsFailOver(t *testing.T) {
 		"busy": fetchtest.Busy(503, ""), "missing": fetchtest.Busy(404, ""), "cut": fetchtest.Cut(10),
 		"other range": fetchtest.Shift(1), "silent": fetchtest.Stall(0),
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, onFakeTime(func(t *testing.T) {
 			s, m := mirrored(t, data, 3)
 			var turns int
 			m.o.OnFailover = func(from, to Source, err error) { turns++ }
@@ -52,13 +52,15 @@ func TestMirrorsFailOver(t *testing.T) {
 			if turns != 2 || len(s[2].Requests()) != 5 {
 				t.Errorf("%d turns, the third was asked %d times; want 2 and 5", turns, len(s[2].Requests()))
 			}
-		})
+		}))
 	}
 }
 
 // TestMirrorsKeepTheirOrder uses the first as long as it works, and again when
 // its time on the bench is over.
-func TestMirrorsKeepTheirOrder(t *testing.T) {
+func TestMirrorsKeepTheirOrder(t *testing.T) { synctest.Test(t, testMirrorsKeepTheirOrder) }
+
+func testMirrorsKeepTheirOrder(t *testing.T) {
 	data := fetchtest.Random(t, 1000)
 	s, m := mirrored(t, data, 2)
 	read := func() {
@@ -76,7 +78,7 @@ func TestMirrorsKeepTheirOrder(t *testing.T) {
 	if len(s[0].Requests()) != before || len(s[1].Requests()) != 2 {
 		t.Error("the first was asked while on the bench")
 	}
-	m.bench[0].until = time.Now()
+	time.Sleep(benchFirst)
 	read()
 	if len(s[0].Requests()) != before+1 {
 		t.Error("the first was not asked again")
@@ -84,7 +86,9 @@ func TestMirrorsKeepTheirOrder(t *testing.T) {
 }
 
 // TestMirrorsReject tells Mirrors of wrong bytes as a reader that checks hashes does.
-func TestMirrorsReject(t *testing.T) {
+func TestMirrorsReject(t *testing.T) { synctest.Test(t, testMirrorsReject) }
+
+func testMirrorsReject(t *testing.T) {
 	data := fetchtest.Random(t, 64*1024)
 	s, m := mirrored(t, data, 3)
 	s[0].Always(fetchtest.Wrong(0))
@@ -119,7 +123,9 @@ func TestMirrorsReject(t *testing.T) {
 // bare is a Source without Documents.
 type bare struct{ Source }
 
-func TestMirrorsGet(t *testing.T) {
+func TestMirrorsGet(t *testing.T) { synctest.Test(t, testMirrorsGet) }
+
+func testMirrorsGet(t *testing.T) {
 	data := fetchtest.Random(t, 1000)
 	s, m := mirrored(t, data, 2)
 	s[0].Always(fetchtest.Cut(10))
@@ -142,7 +148,9 @@ func TestMirrorsGet(t *testing.T) {
 	}
 }
 
-func TestMirrorsAllFail(t *testing.T) {
+func TestMirrorsAllFail(t *testing.T) { synctest.Test(t, testMirrorsAllFail) }
+
+func testMirrorsAllFail(t *testing.T) {
 	s, m := mirrored(t, make([]byte, 10), 2)
 	s[0].Always(fetchtest.Busy(404, ""))
 	s[1].Always(fetchtest.Busy(403, ""))
