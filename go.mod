@@ -28,6 +28,7 @@ require (
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
+	golang.org/x/time v0.16.0
 	pack.ag/tftp v1.0.1-0.20181129014014-07909dfbde3c
 	www.velocidex.com/golang/go-ntfs v0.2.1
 )

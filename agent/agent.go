@@ -18,6 +18,7 @@ import (
 	"troy/image/trust"
 	"troy/internal/errline"
 	"troy/netfetch"
+	"troy/netfetch/link"
 	"troy/server/protocol"
 )
 
@@ -34,7 +35,7 @@ type agent struct {
 	machine  *machine.Machine
 	media    media
 	clock    *netfetch.Clock
-	link     *netfetch.Link
+	link     *link.Link
 	servers  *netfetch.Mirrors // nil: none is known
 	answered atomic.Bool       // a server did
 	store    *trust.Source     // nil until it was opened

@@ -22,7 +22,7 @@ import (
 	"troy/image/publish"
 	"troy/image/trust/sign"
 	"troy/internal/testing/fixture"
-	"troy/netfetch"
+	"troy/netfetch/params"
 	"troy/server"
 	"troy/server/protocol"
 	"troy/vhdx"
@@ -175,7 +175,7 @@ func (b *bench) run() int {
 }
 
 func (b *bench) agent() *agent {
-	return newAgent(&Options{Running: true, Net: netfetch.Params{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
+	return newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
 		media: b.media, Unsigned: b.unsigned, patience: 2 * time.Second}, &b.out)
 }
 

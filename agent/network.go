@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"troy/netfetch"
+	"troy/netfetch/link"
 	"troy/server/protocol"
 )
 
@@ -47,8 +48,8 @@ func (a *agent) connect(ctx context.Context) error {
 	a.servers = m
 	a.setClock(ctx, urls[0])
 	if a.link != nil {
-		go a.link.Keep(ctx, &netfetch.KeepOptions{
-			Changed: func(*netfetch.Link) { m.Reconnect() },
+		go a.link.Keep(ctx, &link.KeepOptions{
+			Changed: func(*link.Link) { m.Reconnect() },
 			Notify:  func(err error) { a.say("network: %v", err) },
 		})
 	}
@@ -83,15 +84,15 @@ func (a *agent) retrying(err error, wait time.Duration) {
 }
 
 func (a *agent) linkUp(ctx context.Context) error {
-	link, err := netfetch.LinkUp(ctx, &netfetch.LinkOptions{
+	l, err := link.Up(ctx, &link.Options{
 		Static: a.o.Net.Static, Interfaces: a.o.Net.Interfaces, Wait: linkPatience, ResolvConf: "/etc/resolv.conf",
 	})
 	if err != nil {
 		return err
 	}
-	a.link = link
+	a.link = l
 	a.id.MACs = hardwareAddresses() // drivers may have come late
-	a.say("network: %s has %s after %.1f s", link.Interface, link.Addr, link.Took.Seconds())
+	a.say("network: %s has %s after %.1f s", l.Interface, l.Addr, l.Took.Seconds())
 	return nil
 }
 

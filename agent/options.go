@@ -12,18 +12,18 @@ import (
 	"time"
 
 	"troy/internal/kernelargs"
-	"troy/netfetch"
+	"troy/netfetch/params"
 )
 
 // Options is what the kernel command line or the flags say. The zero value is right for a machine that was just started.
 type Options struct {
-	Net       netfetch.Params // addresses and servers; no server = the one that DHCP names, if it does
-	Disk      string          // work on this disk or image file only; empty = all disks of the machine
-	Shell     bool            // stop at the end instead of restarting the machine
-	Running   bool            // the machine is in use: drivers are loaded, the network is up, the disks are there
-	NoHandOff bool            // do not hand the machine to Windows
-	Workers   int             // ranges fetched at once; 0 = default
-	Unsigned  bool            // do not check signatures
+	Net       params.Network // addresses and servers; no server = the one that DHCP names, if it does
+	Disk      string         // work on this disk or image file only; empty = all disks of the machine
+	Shell     bool           // stop at the end instead of restarting the machine
+	Running   bool           // the machine is in use: drivers are loaded, the network is up, the disks are there
+	NoHandOff bool           // do not hand the machine to Windows
+	Workers   int            // ranges fetched at once; 0 = default
+	Unsigned  bool           // do not check signatures
 
 	dmi      string        // folder of the firmware's tables; empty = the kernel's
 	media    string        // folder of what the boot media carry; empty = MediaDir
@@ -31,7 +31,7 @@ type Options struct {
 }
 
 // Arguments takes what the media and the kernel command line say, the latter overriding the former, and returns the text of both, which
-// netfetch.ParseParams can join with later words. What is wrong in them is written to out and ignored.
+// params.Parse can join with later words. What is wrong in them is written to out and ignored.
 func (o *Options) Arguments(out io.Writer) string {
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without /proc there are only flags
 	config, err := os.ReadFile(filepath.Join(MediaDir, "config"))
@@ -47,7 +47,7 @@ func (o *Options) Arguments(out io.Writer) string {
 
 // parseKernel takes the troy.* words of a kernel command line. Other words are for others.
 func (o *Options) parseKernel(cmdline string) (err error) {
-	o.Net, err = netfetch.ParseParams(cmdline)
+	o.Net, err = params.Parse(cmdline)
 	for _, word := range kernelargs.Words(cmdline) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {

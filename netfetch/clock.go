@@ -75,7 +75,11 @@ func (c *Clock) Hint(t time.Time) bool {
 // certificate is checked, for that needs the time: the answer is a hint for Clock.Hint
 // and good for nothing else.
 func ServerTime(ctx context.Context, baseURL string) (time.Time, error) {
-	h, err := NewHTTP(baseURL, nil)
+	return serverTime(ctx, baseURL, nil)
+}
+
+func serverTime(ctx context.Context, baseURL string, o *HTTPOptions) (time.Time, error) {
+	h, err := NewHTTP(baseURL, o)
 	if err != nil {
 		return time.Time{}, err
 	}

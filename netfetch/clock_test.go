@@ -13,12 +13,13 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"troy/internal/testing/fetchtest"
+	"troy/internal/testing/memnet"
 )
 
 var build = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -97,9 +98,22 @@ func authority(t *testing.T, from, to time.Time) (*x509.CertPool, tls.Certificat
 	return pool, tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
 }
 
+// serveTLS starts a server in memory that has a certificate, at https://127.0.0.1:443.
+func serveTLS(t *testing.T, n *memnet.Net, cert tls.Certificate, h http.Handler) {
+	t.Helper()
+	l, err := n.Listen("127.0.0.1:443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: h, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}}
+	s.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what is tested
+	go s.ServeTLS(l, "", "")
+	t.Cleanup(func() { s.Close() })
+}
+
 // TestTLS has PCs whose clocks say anything.
 func TestTLS(t *testing.T) {
-	now := time.Now()
+	now := date("2027-01-01 00:00:00")
 	made := now.Add(-30 * 24 * time.Hour) // the program
 	old, oldCert := authority(t, made.Add(-time.Hour), now.Add(time.Hour))
 	young, youngCert := authority(t, now.Add(-time.Hour), now.Add(time.Hour))
@@ -120,54 +134,59 @@ func TestTLS(t *testing.T) {
 		{"another authority", now, old, youngCert, false, false},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			web := httptest.NewUnstartedServer(fetchtest.New(fetchtest.Files{"o": []byte("x")}))
-			web.TLS = &tls.Config{Certificates: []tls.Certificate{test.cert}}
-			web.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what is tested
-			web.StartTLS()
-			defer web.Close()
+		t.Run(test.name, onFakeTime(func(t *testing.T) {
+			time.Sleep(time.Until(now)) // the server's clock is right
+			var n memnet.Net
+			serveTLS(t, &n, test.cert, fetchtest.Files{"o": []byte("x")})
 			clock := NewClock(made, func() time.Time { return test.rtc })
 			if test.hinted {
-				hint, err := ServerTime(t.Context(), web.URL)
+				hint, err := serverTime(t.Context(), tlsURL, &HTTPOptions{dial: n.Dial})
 				if err != nil || !clock.Hint(hint) {
 					t.Fatalf("hint %v: %v", hint, err)
 				}
 			}
 			o := quick()
-			o.RootCAs, o.Now = test.pool, clock.Now
-			h, err := NewHTTP(web.URL, o)
+			o.RootCAs, o.Now, o.dial = test.pool, clock.Now, n.Dial
+			h, err := NewHTTP(tlsURL, o)
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer h.Reconnect()
 			_, err = h.ReadRange(t.Context(), "o", 0, 1)
 			var fe *FetchError
 			if (err == nil) != test.ok || err != nil && (!errors.As(err, &fe) || fe.Tries != 1 || !strings.Contains(err.Error(), "certificate")) {
 				t.Errorf("ReadRange error = %v, want success %v", err, test.ok)
 			}
-		})
+		}))
 	}
 }
 
+const tlsURL = "https://127.0.0.1:443"
+
 // TestNoRedirectFromTLS sends a TLS client to plain HTTP.
-func TestNoRedirectFromTLS(t *testing.T) {
+func TestNoRedirectFromTLS(t *testing.T) { synctest.Test(t, testNoRedirectFromTLS) }
+
+func testNoRedirectFromTLS(t *testing.T) {
 	pool, cert := authority(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
-	plain := httptest.NewServer(fetchtest.Files{"o": []byte("x")})
-	defer plain.Close()
-	web := httptest.NewUnstartedServer(http.RedirectHandler(plain.URL+"/o", http.StatusFound))
-	web.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
-	web.StartTLS()
-	defer web.Close()
+	var n memnet.Net
+	n.Serve(t, "127.0.0.2:80", fetchtest.Files{"o": []byte("x")})
+	away := http.RedirectHandler("http://127.0.0.2/o", http.StatusFound)
+	serveTLS(t, &n, cert, away)
+	n.Serve(t, "127.0.0.1:80", away)
 	o := quick()
-	o.RootCAs = pool
-	h, err := NewHTTP(web.URL, o)
+	o.RootCAs, o.dial = pool, n.Dial
+	h, err := NewHTTP(tlsURL, o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer h.Reconnect()
 	if _, err := h.Get(t.Context(), "o", 10); !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), "from TLS to http://") {
 		t.Errorf("Get = %v", err)
 	}
-	s, h := serve(t, nil)
-	s.Next(fetchtest.Redirect(plain.URL + "/o"))
+	if h, err = NewHTTP("http://127.0.0.1:80", o); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Reconnect()
 	if b, err := h.ReadRange(t.Context(), object, 0, 1); err != nil || string(b) != "x" {
 		t.Errorf("a plain redirect: %q, %v", b, err)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // Classes of failure, for errors.Is. The typed errors (*FetchError,
-// *LinkError) say where it happened and what was tried.
+// *MirrorsError) say where it happened and what was tried.
 var (
 	// ErrNotFound is returned when the server says that there is no such object.
 	ErrNotFound = errors.New("no such object on the server")
@@ -37,10 +37,6 @@ var (
 	ErrNoCalls = errors.New("the source takes no calls")
 	// ErrName is returned for object names and base URLs that cannot be used.
 	ErrName = errors.New("unusable name")
-	// ErrNoLink is returned when no wired port gave a useful address.
-	ErrNoLink = errors.New("no wired port gave a useful address")
-	// ErrSyntax is returned when a kernel parameter cannot be understood.
-	ErrSyntax = errors.New("kernel parameter not understood")
 )
 
 // FetchError says which request failed, at which server, and what was tried.

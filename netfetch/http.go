@@ -47,6 +47,8 @@ type HTTPOptions struct {
 	// OnRetry, if set, is told of each failed try that will be repeated, with
 	// the wait before the next one. It must be safe for concurrent use.
 	OnRetry func(err error, wait time.Duration)
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil = by TCP
 }
 
 // HTTP reads objects under one base URL. It implements Source and is safe for
@@ -140,11 +142,15 @@ func setDefault[T comparable](p *T, v T) {
 func newClient(o *HTTPOptions) *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	dialer := &net.Dialer{Timeout: min(o.Stall, max(o.GiveUpAfter, time.Second), 10*time.Second), KeepAlive: 15 * time.Second}
+	dial := o.dial
+	if dial == nil {
+		dialer := &net.Dialer{Timeout: min(o.Stall, max(o.GiveUpAfter, time.Second), 10*time.Second), KeepAlive: 15 * time.Second}
+		dial = dialer.DialContext
+	}
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  o.Proxy,
-			DialContext:            dialer.DialContext,
+			DialContext:            dial,
 			TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, Time: o.Now, MinVersion: tls.VersionTLS12},
 			DisableCompression:     true,
 			MaxIdleConnsPerHost:    32,

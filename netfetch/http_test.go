@@ -13,23 +13,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"troy/internal/testing/fetchtest"
+	"troy/internal/testing/memnet"
 )
-
-// randomBytes makes data in which every place differs; the seed is printed.
-func randomBytes(t testing.TB, n int) []byte {
-	t.Helper()
-	seed := rand.Uint64()
-	t.Logf("data seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	return b
-}
 
 // quick are options under which a test meets retries in milliseconds.
 func quick() *HTTPOptions {
@@ -37,7 +26,12 @@ func quick() *HTTPOptions {
 		Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond}
 }
 
-// serve starts a misbehaving server with one object "dir/pack 1.bin".
+// onFakeTime runs a test whose clock goes on only while everything waits.
+func onFakeTime(f func(*testing.T)) func(*testing.T) {
+	return func(t *testing.T) { synctest.Test(t, f) }
+}
+
+// serve starts a misbehaving server with one object "dir/pack 1.bin", in memory.
 func serve(t testing.TB, data []byte) (*fetchtest.Server, *HTTP) {
 	t.Helper()
 	return serveWith(t, data, quick())
@@ -48,18 +42,31 @@ const object = "dir/pack 1%2f?.bin"
 func serveWith(t testing.TB, data []byte, o *HTTPOptions) (*fetchtest.Server, *HTTP) {
 	t.Helper()
 	s := fetchtest.New(fetchtest.Files{"repo/" + object: data})
-	web := httptest.NewServer(s)
-	t.Cleanup(web.Close)
-	h, err := NewHTTP(web.URL+"/repo/", o)
+	return s, connect(t, s, "/repo/", o)
+}
+
+// connect starts a server in memory and returns what reads from a path of it.
+func connect(t testing.TB, handler http.Handler, path string, o *HTTPOptions) *HTTP {
+	t.Helper()
+	var with HTTPOptions
+	if o != nil {
+		with = *o
+	}
+	var n memnet.Net
+	n.Serve(t, "127.0.0.1:80", handler)
+	with.dial = n.Dial
+	h, err := NewHTTP("http://127.0.0.1:80"+path, &with)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.Reconnect)
-	return s, h
+	return h
 }
 
-func TestReadRange(t *testing.T) {
-	data := randomBytes(t, 300_001)
+func TestReadRange(t *testing.T) { synctest.Test(t, testReadRange) }
+
+func testReadRange(t *testing.T) {
+	data := fetchtest.Random(t, 300_001)
 	s, h := serveWith(t, data, nil)
 	ranges := [][2]int64{{0, 1}, {0, 300_001}, {300_000, 1}, {4096, 4096}, {4095, 4098}, {12345, 0}}
 	for range 50 {
@@ -74,9 +81,7 @@ func TestReadRange(t *testing.T) {
 		}
 		want += r[1]
 	}
-	for end := time.Now().Add(5 * time.Second); s.Sent() < want && time.Now().Before(end); {
-		time.Sleep(time.Millisecond) // the last handler has yet to count
-	}
+	synctest.Wait() // the last handler has yet to count
 	if st := h.Stats(); s.Sent() != want || st.Received != want || st.Retries != 0 || st.Discarded != 0 {
 		t.Errorf("sent %d, stats %+v, want %d bytes and no retry", s.Sent(), st, want)
 	}
@@ -85,7 +90,7 @@ func TestReadRange(t *testing.T) {
 // TestReadRangeFaults meets each way to misbehave once or twice and must still
 // give the right bytes, fetching no more again than the fault makes necessary.
 func TestReadRangeFaults(t *testing.T) {
-	data := randomBytes(t, 1<<20)
+	data := fetchtest.Random(t, 1<<20)
 	const off, n = 70_001, 300_000
 	tests := []struct {
 		name   string
@@ -111,7 +116,7 @@ func TestReadRangeFaults(t *testing.T) {
 		{"weak ETag", []fetchtest.Fault{chain(fetchtest.ETag(`W/"x"`), fetchtest.Cut(100_000)), fetchtest.ETag(`W/"x"`)}, n},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(test.name, onFakeTime(func(t *testing.T) {
 			s, h := serve(t, data)
 			s.Next(test.faults...)
 			got, err := h.ReadRange(t.Context(), object, off, n)
@@ -121,7 +126,7 @@ func TestReadRangeFaults(t *testing.T) {
 			if st := h.Stats(); st.Received > test.most || st.Requests < int64(len(test.faults)) {
 				t.Errorf("stats %+v, want at most %d bytes, at least %d requests", st, test.most, len(test.faults))
 			}
-		})
+		}))
 	}
 }
 
@@ -130,8 +135,10 @@ func chain(a, b fetchtest.Fault) fetchtest.Fault {
 }
 
 // TestReadRangeResumesWithIfRange looks at what goes over the wire after a cut.
-func TestReadRangeResumesWithIfRange(t *testing.T) {
-	data := randomBytes(t, 200_000)
+func TestReadRangeResumesWithIfRange(t *testing.T) { synctest.Test(t, testReadRangeResumesWithIfRange) }
+
+func testReadRangeResumesWithIfRange(t *testing.T) {
+	data := fetchtest.Random(t, 200_000)
 	s, h := serve(t, data)
 	s.Next(fetchtest.Cut(50_000))
 	if _, err := h.ReadRange(t.Context(), object, 1000, 150_000); err != nil {
@@ -147,7 +154,7 @@ func TestReadRangeResumesWithIfRange(t *testing.T) {
 }
 
 func TestReadRangeFailures(t *testing.T) {
-	data := randomBytes(t, 100_000)
+	data := fetchtest.Random(t, 100_000)
 	tests := []struct {
 		name   string
 		fault  fetchtest.Fault
@@ -173,7 +180,7 @@ func TestReadRangeFailures(t *testing.T) {
 		{"redirect loop", fetchtest.Redirect("/again"), 0, 1, ErrProtocol, "more than 5 redirects", 3},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(test.name, onFakeTime(func(t *testing.T) {
 			o := quick()
 			o.MaxDiscard = 50_000
 			s, h := serveWith(t, data, o)
@@ -189,25 +196,27 @@ func TestReadRangeFailures(t *testing.T) {
 			if test.tries > 0 && fe.Tries != test.tries || len(s.Requests()) < fe.Tries {
 				t.Errorf("%d tries, %d requests, want %d", fe.Tries, len(s.Requests()), test.tries)
 			}
-		})
+		}))
 	}
 }
 
 // TestRetryAfterIsHonoured measures the wait the server asked for.
 func TestRetryAfterIsHonoured(t *testing.T) {
-	for _, value := range []string{"1", "a date"} {
-		s, h := serve(t, []byte("x"))
-		if value == "a date" {
-			value = time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat) // whole seconds: 1 to 2 s
-		}
-		s.Next(fetchtest.Busy(503, value))
-		if _, err := h.ReadRange(t.Context(), object, 0, 1); err != nil {
-			t.Fatal(err)
-		}
-		log := s.Requests()
-		if d := log[1].At.Sub(log[0].At); d < 900*time.Millisecond || d > 3*time.Second {
-			t.Errorf("Retry-After %q: came back after %v", value, d)
-		}
+	for name, value := range map[string]func() string{
+		"seconds": func() string { return "1" },
+		"a date":  func() string { return time.Now().Add(time.Second).UTC().Format(http.TimeFormat) },
+	} {
+		t.Run(name, onFakeTime(func(t *testing.T) {
+			s, h := serve(t, []byte("x"))
+			s.Next(fetchtest.Busy(503, value()))
+			if _, err := h.ReadRange(t.Context(), object, 0, 1); err != nil {
+				t.Fatal(err)
+			}
+			log := s.Requests()
+			if d := log[1].At.Sub(log[0].At); d < time.Second || d > time.Second+h.o.Backoff {
+				t.Errorf("came back after %v", d)
+			}
+		}))
 	}
 }
 
@@ -216,7 +225,7 @@ func TestContextEndsEverything(t *testing.T) {
 	for name, fault := range map[string]fetchtest.Fault{
 		"silence": fetchtest.Silence(time.Minute), "stall": fetchtest.Stall(5), "pause": fetchtest.Busy(503, "1"),
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, onFakeTime(func(t *testing.T) {
 			o := quick()
 			o.Stall = time.Minute
 			s, h := serveWith(t, make([]byte, 100), o)
@@ -225,19 +234,19 @@ func TestContextEndsEverything(t *testing.T) {
 			defer cancel()
 			begin := time.Now()
 			_, err := h.ReadRange(ctx, object, 0, 100)
-			if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 5*time.Second {
+			if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != 400*time.Millisecond {
 				t.Errorf("after %v: %v", time.Since(begin), err)
 			}
 			if name == "pause" && !errors.Is(err, ErrBusy) {
 				t.Errorf("error = %v, want the last failure in it", err)
 			}
-		})
+		}))
 	}
 }
 
 // TestConnectionsAreKept counts connections over many ranges in parallel.
 func TestConnectionsAreKept(t *testing.T) {
-	data := randomBytes(t, 1<<20)
+	data := fetchtest.Random(t, 1<<20)
 	web := httptest.NewUnstartedServer(fetchtest.New(fetchtest.Files{"o": data}))
 	conns := make(map[string]bool)
 	var mu sync.Mutex
@@ -271,15 +280,18 @@ func TestConnectionsAreKept(t *testing.T) {
 }
 
 // TestProxy goes through a proxy that is named by the options.
-func TestProxy(t *testing.T) {
+func TestProxy(t *testing.T) { synctest.Test(t, testProxy) }
+
+func testProxy(t *testing.T) {
 	var asked []string
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var n memnet.Net
+	n.Serve(t, "127.0.0.1:3128", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.URL.String())
 		w.Write([]byte("x"))
 	}))
-	defer proxy.Close()
 	o := quick()
-	o.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse(proxy.URL) }
+	o.dial = n.Dial
+	o.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse("http://127.0.0.1:3128") }
 	h, err := NewHTTP("http://troy.example/repo", o)
 	if err != nil {
 		t.Fatal(err)
@@ -291,27 +303,33 @@ func TestProxy(t *testing.T) {
 }
 
 // TestReconnect gives up connections that hang; the reads go on at once.
-func TestReconnect(t *testing.T) {
-	data := randomBytes(t, 200_000)
+func TestReconnect(t *testing.T) { synctest.Test(t, testReconnect) }
+
+func testReconnect(t *testing.T) {
+	data := fetchtest.Random(t, 200_000)
 	o := quick()
 	o.Stall = time.Minute
 	s, h := serveWith(t, data, o)
 	s.Next(fetchtest.Stall(50_000), fetchtest.Stall(0), fetchtest.Silence(time.Hour))
-	go func() {
-		for h.Stats().Retries < 3 && t.Context().Err() == nil {
+	var reconnecting sync.WaitGroup
+	reconnecting.Go(func() {
+		for range 3 { // each request hangs by then
 			time.Sleep(100 * time.Millisecond)
 			h.Reconnect()
 		}
-	}()
+	})
 	begin := time.Now()
 	b, err := h.ReadRange(t.Context(), object, 100, 150_000)
-	if err != nil || !bytes.Equal(b, data[100:150_100]) || time.Since(begin) > 10*time.Second {
-		t.Errorf("after %v: %d bytes, %v", time.Since(begin), len(b), err)
+	if err != nil || !bytes.Equal(b, data[100:150_100]) || h.Stats().Retries != 3 || time.Since(begin) > time.Second {
+		t.Errorf("after %v: %d bytes, %v; %+v", time.Since(begin), len(b), err, h.Stats())
 	}
+	reconnecting.Wait()
 }
 
-func TestGet(t *testing.T) {
-	data := randomBytes(t, 5000)
+func TestGet(t *testing.T) { synctest.Test(t, testGet) }
+
+func testGet(t *testing.T) {
+	data := fetchtest.Random(t, 5000)
 	s, h := serve(t, data)
 	s.Next(fetchtest.Cut(100), fetchtest.Busy(503, ""), fetchtest.Stall(10))
 	got, err := h.Get(t.Context(), object, 5000)
@@ -330,10 +348,12 @@ func TestGet(t *testing.T) {
 	}
 }
 
-func TestPostJSON(t *testing.T) {
+func TestPostJSON(t *testing.T) { synctest.Test(t, testPostJSON) }
+
+func testPostJSON(t *testing.T) {
 	type message struct{ Text string }
 	var calls int
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		calls++
 		switch {
 		case r.URL.Path == "/refuse":
@@ -353,12 +373,7 @@ func TestPostJSON(t *testing.T) {
 			b.ReadFrom(r.Body)
 			w.Write(b.Bytes())
 		}
-	}))
-	defer web.Close()
-	h, err := NewHTTP(web.URL, quick())
-	if err != nil {
-		t.Fatal(err)
-	}
+	}), "", quick())
 	var out message
 	if err := h.PostJSON(t.Context(), "echo", message{"hello"}, &out); err != nil || out.Text != "hello" || calls != 2 {
 		t.Errorf("PostJSON = %+v, %v after %d calls", out, err, calls)
@@ -374,7 +389,9 @@ func TestPostJSON(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
+func TestNames(t *testing.T) { synctest.Test(t, testNames) }
+
+func testNames(t *testing.T) {
 	_, h := serve(t, []byte("x"))
 	for _, name := range []string{"", ".", "..", "../x", "/x", "a//b", "a/../b", "a/", `a\b`, "a\x00", "a\r\nX: y"} {
 		if _, err := h.Get(t.Context(), name, 10); !errors.Is(err, ErrName) {

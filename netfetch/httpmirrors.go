@@ -3,8 +3,10 @@ package netfetch
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -78,6 +80,22 @@ func baseURLs(urls []string) ([]string, error) {
 		}
 	}
 	return bases, nil
+}
+
+// ServerURL makes a base URL of what an admin writes: a URL, or host[:port],
+// which means plain HTTP. "" if it is neither.
+func ServerURL(s string) string {
+	if s == "" {
+		return ""
+	}
+	if !strings.Contains(s, "://") {
+		s = "http://" + s
+	}
+	u, err := url.Parse(s)
+	if err != nil || checkBase(u) != nil {
+		return ""
+	}
+	return strings.TrimRight(u.String(), "/")
 }
 
 // PostJSON implements Caller: it calls the mirror that answered the last call, else the first, and goes on to the next if that gives no

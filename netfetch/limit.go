@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
+
+	"troy/internal/wait"
 )
 
 // Limiter spreads reads so that on average no more than a rate of bytes per
@@ -12,47 +16,41 @@ import (
 // still arrives as fast as it can; the pause comes before the next. Bytes that
 // a retry fetches again are not counted.
 type Limiter struct {
-	mu   sync.Mutex
-	rate int64     // bytes per second; ≤ 0 = no limit
-	next time.Time // when the next read may begin
+	mu     sync.Mutex
+	bucket *rate.Limiter // in debt until the reads that have begun are paid for
 }
 
 // NewLimiter makes a Limiter; a rate of 0 or less does not limit.
-func NewLimiter(bytesPerSecond int64) *Limiter { return &Limiter{rate: bytesPerSecond} }
-
-// SetRate changes the rate for reads that begin from now on.
-func (l *Limiter) SetRate(bytesPerSecond int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rate = bytesPerSecond
+func NewLimiter(bytesPerSecond int64) *Limiter {
+	limit := rate.Limit(bytesPerSecond)
+	if limit <= 0 {
+		limit = rate.Inf
+	}
+	return &Limiter{bucket: rate.NewLimiter(limit, 0)}
 }
 
-// Wait returns when n bytes may be asked for, or the context's error.
-func (l *Limiter) Wait(ctx context.Context, n int64) error {
-	if err := ctx.Err(); err != nil {
+// wait returns when n bytes may be asked for, or the context's error.
+func (l *Limiter) wait(ctx context.Context, n int64) error {
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if d := l.reserve(n); d > 0 && !sleep(ctx, d) {
-		return context.Cause(ctx)
+	if d := l.reserve(n, time.Now()); d > 0 {
+		return wait.For(ctx, d)
 	}
 	return nil
 }
 
 // reserve takes the next turn. It goes to whoever comes first, also if he is
 // cancelled while he waits: a cancelled download ends as a whole.
-func (l *Limiter) reserve(n int64) time.Duration {
+func (l *Limiter) reserve(n int64, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.rate <= 0 {
-		return 0
-	}
-	now := time.Now()
-	if l.next.Before(now) {
-		l.next = now
-	}
-	wait := l.next.Sub(now)
-	l.next = l.next.Add(time.Duration(float64(n) / float64(l.rate) * float64(time.Second)))
-	return wait
+	debt := l.bucket.ReserveN(now, 0).DelayFrom(now)
+	// The bucket holds as much as it gives, but only for this moment: a pause saves up nothing.
+	l.bucket.SetBurstAt(now, int(n))
+	l.bucket.ReserveN(now, int(n))
+	l.bucket.SetBurstAt(now, 0)
+	return debt
 }
 
 // Wrap returns src with its reads limited; it also implements Documents (not
@@ -83,7 +81,7 @@ func getFrom(ctx context.Context, src Source, name string, max int64) ([]byte, e
 
 // ReadRange implements Source.
 func (s *limited) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {
-	if err := s.l.Wait(ctx, n); err != nil {
+	if err := s.l.wait(ctx, n); err != nil {
 		return nil, err
 	}
 	return s.Source.ReadRange(ctx, name, off, n)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"troy/internal/wait"
 )
 
 const (
@@ -159,8 +161,8 @@ func (m *Mirrors) ask(ctx context.Context, key span, ask func(Source) error) err
 		if err == nil {
 			return nil
 		}
-		wait := rand.N(limit) + m.heldFor()
-		if ctx.Err() != nil || !again(key, err) || time.Since(start)+wait > m.o.GiveUpAfter || !sleep(ctx, wait) {
+		delay := rand.N(limit) + m.heldFor()
+		if ctx.Err() != nil || !again(key, err) || time.Since(start)+delay > m.o.GiveUpAfter || wait.For(ctx, delay) != nil {
 			return err
 		}
 	}

@@ -31,12 +31,12 @@ func mirrored(t *testing.T, data []byte, n int) ([]*fetchtest.Server, *Mirrors) 
 }
 
 func TestMirrorsFailOver(t *testing.T) {
-	data := randomBytes(t, 100_000)
+	data := fetchtest.Random(t, 100_000)
 	for name, fault := range map[string]fetchtest.Fault{
 		"busy": fetchtest.Busy(503, ""), "missing": fetchtest.Busy(404, ""), "cut": fetchtest.Cut(10),
 		"other range": fetchtest.Shift(1), "silent": fetchtest.Stall(0),
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, onFakeTime(func(t *testing.T) {
 			s, m := mirrored(t, data, 3)
 			var turns int
 			m.o.OnFailover = func(from, to Source, err error) { turns++ }
@@ -52,14 +52,16 @@ func TestMirrorsFailOver(t *testing.T) {
 			if turns != 2 || len(s[2].Requests()) != 5 {
 				t.Errorf("%d turns, the third was asked %d times; want 2 and 5", turns, len(s[2].Requests()))
 			}
-		})
+		}))
 	}
 }
 
 // TestMirrorsKeepTheirOrder uses the first as long as it works, and again when
 // its time on the bench is over.
-func TestMirrorsKeepTheirOrder(t *testing.T) {
-	data := randomBytes(t, 1000)
+func TestMirrorsKeepTheirOrder(t *testing.T) { synctest.Test(t, testMirrorsKeepTheirOrder) }
+
+func testMirrorsKeepTheirOrder(t *testing.T) {
+	data := fetchtest.Random(t, 1000)
 	s, m := mirrored(t, data, 2)
 	read := func() {
 		t.Helper()
@@ -76,7 +78,7 @@ func TestMirrorsKeepTheirOrder(t *testing.T) {
 	if len(s[0].Requests()) != before || len(s[1].Requests()) != 2 {
 		t.Error("the first was asked while on the bench")
 	}
-	m.bench[0].until = time.Now()
+	time.Sleep(benchFirst)
 	read()
 	if len(s[0].Requests()) != before+1 {
 		t.Error("the first was not asked again")
@@ -84,8 +86,10 @@ func TestMirrorsKeepTheirOrder(t *testing.T) {
 }
 
 // TestMirrorsReject tells Mirrors of wrong bytes as a reader that checks hashes does.
-func TestMirrorsReject(t *testing.T) {
-	data := randomBytes(t, 64*1024)
+func TestMirrorsReject(t *testing.T) { synctest.Test(t, testMirrorsReject) }
+
+func testMirrorsReject(t *testing.T) {
+	data := fetchtest.Random(t, 64*1024)
 	s, m := mirrored(t, data, 3)
 	s[0].Always(fetchtest.Wrong(0))
 	s[1].Always(fetchtest.Wrong(17))
@@ -119,8 +123,10 @@ func TestMirrorsReject(t *testing.T) {
 // bare is a Source without Documents.
 type bare struct{ Source }
 
-func TestMirrorsGet(t *testing.T) {
-	data := randomBytes(t, 1000)
+func TestMirrorsGet(t *testing.T) { synctest.Test(t, testMirrorsGet) }
+
+func testMirrorsGet(t *testing.T) {
+	data := fetchtest.Random(t, 1000)
 	s, m := mirrored(t, data, 2)
 	s[0].Always(fetchtest.Cut(10))
 	var d Documents = NewLimiter(0).Wrap(m).(Documents)
@@ -142,7 +148,9 @@ func TestMirrorsGet(t *testing.T) {
 	}
 }
 
-func TestMirrorsAllFail(t *testing.T) {
+func TestMirrorsAllFail(t *testing.T) { synctest.Test(t, testMirrorsAllFail) }
+
+func testMirrorsAllFail(t *testing.T) {
 	s, m := mirrored(t, make([]byte, 10), 2)
 	s[0].Always(fetchtest.Busy(404, ""))
 	s[1].Always(fetchtest.Busy(403, ""))
@@ -180,7 +188,7 @@ func (m inMemory) ReadRange(_ context.Context, _ string, off, n int64) ([]byte, 
 func TestLimiter(t *testing.T) { synctest.Test(t, testLimiter) }
 
 func testLimiter(t *testing.T) {
-	data := randomBytes(t, 400_000)
+	data := fetchtest.Random(t, 400_000)
 	l := NewLimiter(400_000) // the first range is free, 300 000 bytes remain
 	src := l.Wrap(inMemory(data))
 	begin := time.Now()
@@ -196,13 +204,19 @@ func testLimiter(t *testing.T) {
 	if d := time.Since(begin); d < 749*time.Millisecond || d > 751*time.Millisecond {
 		t.Errorf("400 kB at 400 kB/s took %v, want 750 ms", d)
 	}
+	time.Sleep(time.Hour) // saves up nothing
+	for i, want := range []time.Duration{0, 250 * time.Millisecond} {
+		begin := time.Now()
+		if err := l.wait(t.Context(), 100_000); err != nil || time.Since(begin) != want {
+			t.Errorf("read %d after a pause waits %v, want %v: %v", i, time.Since(begin), want, err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := l.Wait(ctx, 1<<30); !errors.Is(err, context.DeadlineExceeded) {
+	if err := l.wait(ctx, 1<<30); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Wait under a context = %v", err)
 	}
-	l.SetRate(0)
-	if err := l.Wait(t.Context(), 1<<40); err != nil {
+	if err := NewLimiter(0).wait(t.Context(), 1<<40); err != nil {
 		t.Errorf("Wait without a limit = %v", err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"troy/internal/wait"
 )
 
 // progressBytes is how much a failed try must have brought to count as
@@ -44,7 +46,7 @@ func (h *HTTP) retry(ctx context.Context, where FetchError, f try) error {
 		if got >= progressBytes {
 			progress, limit = time.Now(), h.o.Backoff
 		}
-		wait := pause(err, limit)
+		delay := pause(err, limit)
 		limit = min(2*limit, h.o.MaxBackoff)
 		where.Elapsed = time.Since(start)
 		where.Err, where.Status = err, statusOf(err)
@@ -55,14 +57,14 @@ func (h *HTTP) retry(ctx context.Context, where FetchError, f try) error {
 		if errors.Is(err, ErrProtocol) {
 			odd++
 		}
-		if !temporary(err) || odd >= oddAnswers || time.Since(progress)+wait > h.o.GiveUpAfter {
+		if !temporary(err) || odd >= oddAnswers || time.Since(progress)+delay > h.o.GiveUpAfter {
 			return &where
 		}
 		if h.o.OnRetry != nil {
 			at := where
-			h.o.OnRetry(&at, wait)
+			h.o.OnRetry(&at, delay)
 		}
-		if !sleep(ctx, wait) {
+		if wait.For(ctx, delay) != nil {
 			where.Err = contextError(ctx, err)
 			return &where
 		}
@@ -89,17 +91,6 @@ func pause(err error, limit time.Duration) time.Duration {
 		wait += s.retryAfter
 	}
 	return wait
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 func statusOf(err error) int {

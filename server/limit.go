@@ -3,82 +3,34 @@ package server
 import (
 	"errors"
 	"net/http"
-	"sync"
+	"net/netip"
 	"time"
+
+	"troy/server/limit"
 )
 
-const (
-	burstTime   = 10 * time.Second // of calls that an address may make at once after it was quiet
-	addressMost = 4096             // addresses that are counted at the same time
-)
+// burstTime is the time whose calls an address may make at once after it was quiet.
+const burstTime = 10 * time.Second
 
 // errTooMany is the answer to an address that calls too often.
 var errTooMany = errors.New("too many calls from this address")
 
-// limiter counts the calls of each address: a token bucket.
-type limiter struct {
-	rate float64 // calls per second
-
-	mu      sync.Mutex
-	buckets map[string]bucket
-}
-
-// bucket is what an address had left at a time.
-type bucket struct {
-	left float64
-	at   time.Time
-}
-
 // newLimiter returns nil, which does not limit, for 0 calls per second or less.
-func newLimiter(rate float64) *limiter {
-	if rate <= 0 {
+func newLimiter(perSecond float64) *limit.Limiter {
+	if perSecond <= 0 {
 		return nil
 	}
-	return &limiter{rate: rate, buckets: map[string]bucket{}}
-}
-
-// take says whether an address may call now.
-func (l *limiter) take(address string, now time.Time) bool {
-	if l == nil {
-		return true
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	most := max(1, l.rate*burstTime.Seconds())
-	b, known := l.buckets[address]
-	if !known {
-		l.forget(now)
-		b = bucket{most, now}
-	}
-	b.left = min(most, b.left+l.rate*now.Sub(b.at).Seconds())
-	b.at = now
-	ok := b.left >= 1
-	if ok {
-		b.left--
-	}
-	l.buckets[address] = b
-	return ok
-}
-
-// forget drops the addresses whose buckets are full again; if there are too many others, all: a flood from everywhere is not for this to stop.
-func (l *limiter) forget(now time.Time) {
-	if len(l.buckets) < addressMost {
-		return
-	}
-	for a, b := range l.buckets {
-		if now.Sub(b.at) >= burstTime {
-			delete(l.buckets, a)
-		}
-	}
-	if len(l.buckets) >= addressMost {
-		clear(l.buckets)
-	}
+	return limit.PerMachine(perSecond, int(max(1, perSecond*burstTime.Seconds())))
 }
 
 // limited puts a call under the limit of its address.
 func (s *Server) limited(call http.HandlerFunc) http.HandlerFunc {
+	if s.limiter == nil {
+		return call
+	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !s.limiter.take(machineOf(r.RemoteAddr), time.Now()) {
+		from, _ := netip.ParseAddrPort(r.RemoteAddr) // those without an address share one limit
+		if s.limiter.Take(from.Addr(), time.Now()) > 0 {
 			w.Header().Set("Retry-After", "5")
 			s.refuse(w, r, http.StatusTooManyRequests, errTooMany)
 			return

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -23,14 +25,13 @@ const (
 // It works whatever lies between here and the machines, as long as the rate is below what that carries: nothing then
 // piles up in a queue where TCP connections would have to fight for room.
 type pacer struct {
-	rate float64 // bytes per second
-	turn int64   // bytes of one turn
+	turn int64 // bytes of one turn
 
 	mu      sync.Mutex
+	line    *rate.Limiter // bytes that the line can take; in debt while a turn goes out
 	clients map[string]*paced
 	waiting pacedHeap
-	virtual int64     // highest start tag of a turn given
-	free    time.Time // when all that was given has gone out, at the rate
+	virtual int64 // highest start tag of a turn given
 	timer   *time.Timer
 }
 
@@ -48,14 +49,16 @@ type turn struct {
 }
 
 // newPacer returns nil, which does not limit, for a rate of 0 bytes per second or less.
-func newPacer(rate int64) *pacer {
-	if rate <= 0 {
+func newPacer(perSecond int64) *pacer {
+	if perSecond <= 0 {
 		return nil
 	}
-	return &pacer{rate: float64(rate), turn: min(max(rate/512, turnMin), turnMost), clients: map[string]*paced{}}
+	turn := min(max(perSecond/512, turnMin), turnMost)
+	late := perSecond * int64(paceLag) / int64(time.Second)
+	return &pacer{turn: turn, line: rate.NewLimiter(rate.Limit(perSecond), int(max(late, turn))), clients: map[string]*paced{}}
 }
 
-// wait returns when the machine may send n bytes, or the context's error.
+// wait returns when the machine may send n bytes, a turn at most, or the context's error.
 func (p *pacer) wait(ctx context.Context, machine string, n int64) error {
 	t := &turn{bytes: n, given: make(chan struct{})}
 	p.join(machine, t)
@@ -100,26 +103,25 @@ func (p *pacer) leave(machine string, t *turn) {
 
 // give gives turns until the line is taken, and comes back when it is free.
 func (p *pacer) give() {
-	now := time.Now()
-	if earliest := now.Add(-paceLag); p.free.Before(earliest) {
-		p.free = earliest
-	}
-	for len(p.waiting) > 0 && !p.free.After(now) {
+	for now := time.Now(); len(p.waiting) > 0; {
+		if taken := p.line.ReserveN(now, 0).DelayFrom(now); taken > 0 {
+			if p.timer == nil {
+				p.timer = time.AfterFunc(taken, p.wake)
+			}
+			return
+		}
 		c := p.waiting[0]
 		t := c.turns[0]
 		c.turns = c.turns[1:]
 		p.virtual = max(p.virtual, c.tag)
 		c.tag += t.bytes
-		p.free = p.free.Add(time.Duration(float64(t.bytes) / p.rate * float64(time.Second)))
+		p.line.ReserveN(now, int(t.bytes))
 		if len(c.turns) == 0 {
 			heap.Pop(&p.waiting)
 		} else {
 			heap.Fix(&p.waiting, 0)
 		}
 		close(t.given)
-	}
-	if len(p.waiting) > 0 && p.timer == nil {
-		p.timer = time.AfterFunc(p.free.Sub(now), p.wake)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"troy/server/limit"
 	"troy/server/protocol"
 )
 
@@ -61,8 +62,8 @@ type Options struct {
 // Server is an http.Handler for one store.
 type Server struct {
 	o       Options
-	pacer   *pacer   // nil = no limit
-	limiter *limiter // nil = no limit
+	pacer   *pacer         // nil = no limit
+	limiter *limit.Limiter // nil = no limit
 	root    *os.Root
 	mux     *http.ServeMux
 	reports reports

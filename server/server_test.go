@@ -18,8 +18,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"troy/internal/testing/fetchtest"
+	"troy/internal/testing/memnet"
 	"troy/netfetch"
 	"troy/server/protocol"
 )
@@ -31,13 +34,7 @@ func store(t *testing.T) (dir string, pack []byte) {
 	t.Helper()
 	top := t.TempDir()
 	dir = filepath.Join(top, "store")
-	seed := rand.Uint64()
-	t.Logf("data seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	pack = make([]byte, 3<<20+17)
-	for i := range pack {
-		pack[i] = byte(r.Uint32())
-	}
+	pack = fetchtest.Random(t, 3<<20+17)
 	write := func(name string, b []byte) {
 		p := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, b, 0o644)); err != nil {
@@ -80,6 +77,30 @@ func newServer(t *testing.T, o Options) (*Server, *httptest.Server) {
 	return s, web
 }
 
+// newServerInMemory is newServer for fake time. The client's address is 10.0.0.1; requests go to inMemory.
+func newServerInMemory(t *testing.T, o Options) *http.Client {
+	t.Helper()
+	o.Orders = &Fixed{Image: "win11", Version: 2}
+	s, err := New(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	var n memnet.Net
+	web := n.Serve(t, "127.0.0.1:80", s)
+	web.ReadTimeout, web.WriteTimeout = readTime, sliceTime
+	return client(t, &n)
+}
+
+const inMemory = "http://127.0.0.1:80"
+
+// client makes one that uses a network in memory.
+func client(t *testing.T, n *memnet.Net) *http.Client {
+	c := &http.Client{Transport: &http.Transport{DialContext: n.Dial}}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
 func TestFiles(t *testing.T) {
 	dir, pack := store(t)
 	var mu sync.Mutex
@@ -110,11 +131,7 @@ func TestFiles(t *testing.T) {
 	if b, err := h.Get(t.Context(), "images/empty", 100); err != nil || len(b) != 0 {
 		t.Errorf("empty = %q, %v", b, err)
 	}
-	// The last handler may still be on its way out of serveFile.
-	deadline := time.Now().Add(10 * time.Second)
-	for n, _ := s.Served(); n != want+7 && time.Now().Before(deadline); n, _ = s.Served() {
-		time.Sleep(time.Millisecond)
-	}
+	web.Close() // the last handler may still be on its way out of serveFile
 	if n, requests := s.Served(); n != want+7 || requests != 42 {
 		t.Errorf("served %d bytes in %d requests, want %d in 42", n, requests, want+7)
 	}
@@ -220,7 +237,7 @@ func TestCheckIn(t *testing.T) {
 	_, web := newServer(t, Options{Dir: dir,
 		Orders:    &Fixed{Image: "win11", Newest: func(context.Context, string) (int, error) { return newest, nil }},
 		OnCheckIn: func(c protocol.CheckIn, _ protocol.Order, _ error) { seen = append(seen, c) }})
-	h, err := netfetch.NewHTTP(web.URL, &netfetch.HTTPOptions{GiveUpAfter: time.Second})
+	h, err := netfetch.NewHTTP(web.URL, &netfetch.HTTPOptions{GiveUpAfter: 4 * time.Second}) // less than the Retry-After of a busy server
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,27 +340,30 @@ func TestReports(t *testing.T) {
 }
 
 // TestRunEndsOrderly stops a server in the middle of an answer, which ends whole.
-func TestRunEndsOrderly(t *testing.T) {
+func TestRunEndsOrderly(t *testing.T) { synctest.Test(t, testRunEndsOrderly) }
+
+func testRunEndsOrderly(t *testing.T) {
 	dir, pack := store(t)
 	s, err := New(&Options{Dir: dir, Orders: &Fixed{Image: "a", Version: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var n memnet.Net
+	l, err := n.Listen("127.0.0.1:80")
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := client(t, &n)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx, l) }()
-	base := "http://" + l.Addr().String()
-	health, err := http.Get(base + "/healthz")
+	health, err := c.Get(inMemory + "/healthz")
 	if err != nil || health.StatusCode != 200 || health.Header.Get("Date") == "" {
 		t.Fatalf("healthz: %v %v", health, err)
 	}
 	health.Body.Close()
-	resp, err := http.Get(base + "/repo/objects/ab/ab12.pack")
+	resp, err := c.Get(inMemory + "/repo/objects/ab/ab12.pack")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +376,7 @@ func TestRunEndsOrderly(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run = %v", err)
 	}
-	if _, err := http.Get(base + "/healthz"); err == nil {
+	if _, err := c.Get(inMemory + "/healthz"); err == nil {
 		t.Error("the server still answers")
 	}
 	if err := s.Run(t.Context(), l); err == nil {

@@ -15,7 +15,7 @@ import (
 	"syscall"
 
 	"troy/agent"
-	"troy/netfetch"
+	"troy/netfetch/params"
 )
 
 func main() {
@@ -63,10 +63,10 @@ func parse(args []string, out io.Writer) (*agent.Options, error) {
 	}
 	if len(words) > 0 {
 		last := strings.Join(words, " ")
-		if _, err := netfetch.ParseParams(last); err != nil {
+		if _, err := params.Parse(last); err != nil {
 			return nil, err
 		}
-		o.Net, _ = netfetch.ParseParams(text, last) // what is wrong in the command line was said above
+		o.Net, _ = params.Parse(text, last) // what is wrong in the command line was said above
 	}
 	return o, nil
 }

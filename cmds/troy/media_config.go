@@ -19,7 +19,7 @@ import (
 	"troy/image/trust/sign"
 	"troy/initramfs"
 	"troy/internal/kernelargs"
-	"troy/netfetch"
+	"troy/netfetch/params"
 )
 
 // mediaConfig is what the media carry for one site, from --config and flags.
@@ -150,7 +150,7 @@ func (m *mediaConfig) words() (string, error) {
 		lines = append(lines, w)
 	}
 	text := strings.Join(lines, "\n") + "\n"
-	if _, err := netfetch.ParseParams(text); err != nil {
+	if _, err := params.Parse(text); err != nil {
 		return "", err
 	}
 	return "# For the agent: words as on the kernel command line, which counts more.\n" + text, nil

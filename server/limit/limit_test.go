@@ -1,8 +1,6 @@
 package limit
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"time"
@@ -33,9 +31,6 @@ func TestTake(t *testing.T) {
 			t.Fatal("the loopback is limited")
 		}
 	}
-	if l.Refused() != 3 {
-		t.Errorf("refused %d", l.Refused())
-	}
 }
 
 func TestIPv6BySubnet(t *testing.T) {
@@ -46,45 +41,37 @@ func TestIPv6BySubnet(t *testing.T) {
 	}
 }
 
+func TestPerMachine(t *testing.T) {
+	l, now := PerMachine(1, 1), time.Now()
+	for _, a := range []string{"2001:db8::1", "2001:db8::2", "127.0.0.1", "::1", "fe80::1%eth0", "fe80::1%eth1"} {
+		if l.Take(netip.MustParseAddr(a), now) != 0 || l.Take(netip.MustParseAddr(a), now) == 0 {
+			t.Errorf("%s does not count for itself", a)
+		}
+	}
+}
+
 // TestMemoryIsBounded comes from more addresses than there is room for.
 func TestMemoryIsBounded(t *testing.T) {
 	l, now := New(1, 2), time.Now()
 	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
 	passed := 0
-	for i := range AddressesMost + 1000 {
+	for i := range addressesMost + 1000 {
 		if l.Take(at(i), now) == 0 {
 			passed++
 		}
 	}
-	if len(l.buckets) != AddressesMost || passed != AddressesMost+2 {
+	if len(l.buckets) != addressesMost || passed != addressesMost+2 {
 		t.Errorf("%d buckets, %d passed", len(l.buckets), passed)
 	}
 	if l.Take(at(0), now) != 0 {
 		t.Error("one who was there before is slowed down")
 	}
-	if l.Take(at(AddressesMost+5000), now.Add(time.Minute)) != 0 || len(l.buckets) > 2 {
+	if l.Take(at(addressesMost+5000), now.Add(time.Minute)) != 0 || len(l.buckets) > 2 {
 		t.Errorf("%d buckets after a pause", len(l.buckets))
 	}
-}
-
-func TestHandler(t *testing.T) {
-	l := New(0.1, 2)
-	told := 0
-	h := l.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), func(r *http.Request) bool { return r.Method == http.MethodPost }, func(*http.Request) { told++ })
-	ask := func(method string) *httptest.ResponseRecorder {
-		w := httptest.NewRecorder()
-		r := httptest.NewRequest(method, "/v1/checkin", nil)
-		r.RemoteAddr = "10.0.0.1:1234"
-		h.ServeHTTP(w, r)
-		return w
-	}
-	for i, want := range []int{200, 200, 429, 429} {
-		w := ask(http.MethodPost)
-		if w.Code != want || (w.Header().Get("Retry-After") != "") != (want == 429) {
-			t.Errorf("request %d: %d, Retry-After %q", i, w.Code, w.Header().Get("Retry-After"))
+	for i := range 3 * addressesMost { // one after the other
+		if l.Take(at(i), now.Add(time.Hour+time.Duration(i)*time.Second)) != 0 || len(l.buckets) > addressesMost {
+			t.Fatalf("address %d; %d buckets", i, len(l.buckets))
 		}
-	}
-	if w := ask(http.MethodGet); w.Code != 200 || told != 2 {
-		t.Errorf("GET %d, told %d", w.Code, told)
 	}
 }

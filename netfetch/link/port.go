@@ -1,4 +1,4 @@
-package netfetch
+package link
 
 import (
 	"errors"
@@ -57,11 +57,6 @@ func hasCarrier(port netlink.Link) (bool, error) {
 		return false, fmt.Errorf("asking for the carrier: %w", err)
 	}
 	return l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0, nil
-}
-
-// hostAddr reports whether one host can have this IPv4 address.
-func hostAddr(a netip.Addr) bool {
-	return a.Is4() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a.As4()[0] != 0 && a.As4()[0] < 240
 }
 
 // configure sets address, MTU and routes, and writes the name servers.

@@ -1,25 +1,25 @@
-package netfetch
+package server
 
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
-
 	"troy/internal/testing/fetchtest"
-	"troy/server"
+	"troy/internal/testing/netlab"
+	"troy/netfetch"
 )
 
 // The room of the load tests: the server's port carries an eighth of what one PC's does.
@@ -29,13 +29,14 @@ const (
 	crowdPort    = "128mbit"          // eight times as much
 	crowdShare   = crowdLine * 9 / 10 // Bandwidth of the server: what the line carries without headers
 	crowdChunk   = 32 << 10
-	crowdObject  = "objects/ab/ab12.pack"        // as in a store
-	crowdURL     = "http://10.77.0.1:8080/repo/" // as troy serve has it
+	crowdObject  = "objects/ab/ab12.pack" // as in a store
+	crowdServer  = "10.77.0.1:8080"
 )
 
 // crowd is a room of PCs, each in a network namespace of its own, with a server behind one narrow line.
 type crowd struct {
-	*lab
+	*netlab.Lab
+	t       *testing.T
 	data    []byte
 	log     *fetchtest.Server
 	web     *http.Server
@@ -44,7 +45,7 @@ type crowd struct {
 
 // crowdClient is one PC.
 type crowdClient struct {
-	h       *HTTP
+	h       *netfetch.HTTP
 	streams int
 	err     error
 	sum     string
@@ -57,35 +58,32 @@ func newCrowd(t *testing.T) *crowd {
 	if os.Getenv("TROY_SOAK") == "1" {
 		size *= 8
 	}
-	c := &crowd{lab: newLab(t), data: randomBytes(t, size)}
+	t.Parallel() // these tests mostly wait
+	c := &crowd{Lab: netlab.New(t), t: t, data: fetchtest.Random(t, size)}
 	c.wire()
 	dir := t.TempDir()
 	file := filepath.Join(dir, crowdObject)
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, c.data, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, c.data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	s, err := server.New(&server.Options{Dir: dir, Orders: &server.Fixed{}, Bandwidth: crowdShare})
+	s, err := New(&Options{Dir: dir, Orders: &Fixed{}, Bandwidth: crowdShare})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
 	c.log = fetchtest.New(s)
 	for i := range crowdClients {
-		h, err := NewHTTP(crowdURL, nil)
+		h, err := netfetch.NewHTTP("http://"+c.relay(c.name(i))+"/repo/", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.client.Transport.(*http.Transport).DialContext = dialIn(c.name(i))
 		c.clients = append(c.clients, &crowdClient{h: h, streams: 1 + 3*(i%2)})
 		t.Cleanup(h.Reconnect)
 	}
 	return c
 }
 
-func (c *crowd) name(i int) string { return fmt.Sprintf("%s-%d", c.pc, i) }
+func (c *crowd) name(i int) string { return fmt.Sprintf("%s-%d", c.PC, i) }
 
 // wire makes the namespaces, the cables and the limits.
 func (c *crowd) wire() {
@@ -94,14 +92,14 @@ func (c *crowd) wire() {
 	fmt.Fprintf(&ports, "link set br0 gso_max_segs 1\n") // real packets, not bundles of 64 KiB
 	fmt.Fprintf(&limits, "qdisc add dev br0 root tbf rate %d burst 32k latency 100ms\n", crowdLine*8)
 	for i := range crowdClients {
-		fmt.Fprintf(&top, "netns add %s\nlink add p%d netns %s type veth peer name eth0 netns %s\n", c.name(i), i, c.sw, c.name(i))
+		fmt.Fprintf(&top, "netns add %s\nlink add p%d netns %s type veth peer name eth0 netns %s\n", c.name(i), i, c.Switch, c.name(i))
 		fmt.Fprintf(&ports, "link set p%d master br0 up\n", i)
 		fmt.Fprintf(&limits, "qdisc add dev p%d root tbf rate %s burst 64k latency 100ms\n", i, crowdPort)
 		c.t.Cleanup(func() { exec.Command("ip", "netns", "del", c.name(i)).Run() })
 	}
 	c.batch(top.String(), "ip", "-batch", "-")
-	c.batch(ports.String(), "ip", "-n", c.sw, "-batch", "-")
-	c.batch(limits.String(), "tc", "-n", c.sw, "-batch", "-")
+	c.batch(ports.String(), "ip", "-n", c.Switch, "-batch", "-")
+	c.batch(limits.String(), "tc", "-n", c.Switch, "-batch", "-")
 	for i := range crowdClients {
 		c.batch(fmt.Sprintf("addr add 10.77.0.%d/24 dev eth0\nlink set eth0 up\n", 10+i), "ip", "-n", c.name(i), "-batch", "-")
 	}
@@ -116,38 +114,47 @@ func (c *crowd) batch(lines, name string, args ...string) {
 	}
 }
 
-// dialIn dials from a namespace; the socket stays in it.
-func dialIn(name string) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		runtime.LockOSThread() // unlocked only when the thread is back in its own namespace
-		home, err := netns.Get()
-		if err != nil {
-			return nil, err
-		}
-		defer home.Close()
-		there, err := netns.GetFromName(name)
-		if err != nil {
-			return nil, err
-		}
-		defer there.Close()
-		if err := netns.Set(there); err != nil {
-			return nil, err
-		}
-		d := net.Dialer{Timeout: 10 * time.Second}
-		conn, err := d.DialContext(ctx, network, addr)
-		if err := netns.Set(home); err != nil {
-			return nil, err
-		}
-		runtime.UnlockOSThread()
-		return conn, err
+// relay gives a local address whose connections go on to the server from inside a namespace, each on one of its own.
+func (c *crowd) relay(ns string) (addr string) {
+	c.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		c.t.Fatal(err)
 	}
+	c.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go join(near, ns)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// join connects near with the server until either end closes.
+func join(near net.Conn, ns string) {
+	defer near.Close()
+	var far net.Conn
+	err := netlab.Do(ns, func() (err error) { far, err = net.DialTimeout("tcp", crowdServer, 10*time.Second); return err })
+	if err != nil {
+		return // the client sees a connection that ends
+	}
+	defer far.Close()
+	ended := make(chan struct{}, 2)
+	pass := func(to, from net.Conn) { io.Copy(to, from); ended <- struct{}{} }
+	go pass(far, near)
+	go pass(near, far)
+	<-ended
 }
 
 // serve starts the server on its port.
 func (c *crowd) serve() {
 	c.t.Helper()
 	c.web = &http.Server{Handler: c.log}
-	l := c.listen("10.77.0.1:8080")
+	l := c.Listen(crowdServer)
 	go c.web.Serve(l)
 	c.t.Cleanup(func() { c.web.Close() })
 }

@@ -1,6 +1,7 @@
-package netfetch
+package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,14 +10,19 @@ import (
 	"strings"
 	"time"
 
+	"troy/netfetch/params"
+
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 )
 
-// LinkOptions holds what may be chosen; the zero value asks for an address by
+// ErrNoLink is returned when no wired port gave a useful address.
+var ErrNoLink = errors.New("no wired port gave a useful address")
+
+// Options holds what may be chosen; the zero value asks for an address by
 // DHCP on every wired port.
-type LinkOptions struct {
+type Options struct {
 	// Static is the address to use instead of DHCP. nil = DHCP.
-	Static *Static
+	Static *params.Static
 	// Interfaces limits the search to ports of these names. Empty = all wired ones.
 	Interfaces []string
 	// Wait is how long to try. 0 = 90 seconds: carrier (3 s), a switch port in spanning
@@ -36,14 +42,6 @@ type LinkOptions struct {
 	Hostname string
 }
 
-// Static is an address that was given by hand.
-type Static struct {
-	Addr      netip.Prefix // IPv4 address and prefix length
-	Gateway   netip.Addr   // zero = none
-	DNS       []netip.Addr // may be empty
-	Interface string       // "" = the first wired port with a carrier
-}
-
 // Link is a port with an address, ready for use. It is a snapshot: Keep
 // gives a new one when something changes.
 type Link struct {
@@ -59,7 +57,7 @@ type Link struct {
 	Server    string        // Troy server the DHCP server names (option 224, text), "" = none
 	DHCP      netip.Addr    // DHCP server; zero = static address
 	Lease     time.Duration // 0 = for ever
-	Took      time.Duration // from the call of LinkUp
+	Took      time.Duration // from the call of Up
 	Ports     []Port        // what was seen on every port
 
 	lease          *nclient4.Lease // nil = static
@@ -80,7 +78,7 @@ type Port struct {
 	MAC      net.HardwareAddr
 	Driver   string        // kernel driver, "" = not known
 	Carrier  bool          // a cable with something alive at the other end
-	Took     time.Duration // from LinkUp to the first carrier; 0 = none so far
+	Took     time.Duration // from Up to the first carrier; 0 = none so far
 	Requests int           // DHCPDISCOVER messages sent
 	Offers   int           // useful offers that came back
 	Addr     netip.Prefix  // address the port got or was offered
@@ -116,16 +114,16 @@ func (p Port) String() string {
 	return s
 }
 
-// LinkError is returned when no port gave a useful address. It is an
+// Error is returned when no port gave a useful address. It is an
 // ErrNoLink and wraps the context's error.
-type LinkError struct {
+type Error struct {
 	Took  time.Duration
 	Ports []Port // what was seen; empty = the machine has no wired port with a driver
 	Err   error
 }
 
 // Error gives one line with what was seen on each port.
-func (e *LinkError) Error() string {
+func (e *Error) Error() string {
 	if len(e.Ports) == 0 {
 		return fmt.Sprintf("%v in %v: no wired port was found (driver missing?)", ErrNoLink, e.Took.Round(time.Second))
 	}
@@ -137,20 +135,20 @@ func (e *LinkError) Error() string {
 }
 
 // Unwrap gives the class and the reason the search ended.
-func (e *LinkError) Unwrap() []error { return []error{ErrNoLink, e.Err} }
+func (e *Error) Unwrap() []error { return []error{ErrNoLink, e.Err} }
 
 var errWaited = errors.New("the time to wait for a link is over")
 
-// LinkUp raises all wired ports at once and returns the first that gets a
+// Up raises all wired ports at once and returns the first that gets a
 // useful address, with address and routes set. Ports that appear later (a slow
 // driver) are tried too; the others are left up, without address. The error is
-// a *LinkError.
-func LinkUp(ctx context.Context, o *LinkOptions) (*Link, error) {
-	var opts LinkOptions
+// a *Error.
+func Up(ctx context.Context, o *Options) (*Link, error) {
+	var opts Options
 	if o != nil {
 		opts = *o
 	}
-	setDefault(&opts.Wait, 90*time.Second)
+	opts.Wait = cmp.Or(opts.Wait, 90*time.Second)
 	ctx, cancel := context.WithTimeoutCause(ctx, opts.Wait, errWaited)
 	defer cancel()
 	s := newSearch(&opts)
@@ -158,7 +156,7 @@ func LinkUp(ctx context.Context, o *LinkOptions) (*Link, error) {
 	cancel()
 	s.ports.Wait()
 	if err != nil {
-		return nil, &LinkError{Took: time.Since(s.start), Ports: s.seen(), Err: err}
+		return nil, &Error{Took: time.Since(s.start), Ports: s.seen(), Err: err}
 	}
 	link.Took, link.Ports = time.Since(s.start), s.seen()
 	return link, nil

@@ -1,4 +1,4 @@
-package netfetch
+package link
 
 import (
 	"context"
@@ -8,20 +8,23 @@ import (
 	"sync"
 	"time"
 
+	"troy/internal/wait"
+	"troy/netfetch/params"
+
 	"github.com/vishvananda/netlink"
 )
 
 const (
 	scanEvery    = 250 * time.Millisecond // how often new ports are looked for
 	carrierEvery = 50 * time.Millisecond  // how often a port is asked for its carrier
-	probeTime    = 15 * time.Second       // longest LinkOptions.Useful
+	probeTime    = 15 * time.Second       // longest Options.Useful
 	againAfter   = time.Second            // a port that was no use is tried again after this
 )
 
-// search is one LinkUp: a goroutine per port that finds candidates, and run,
+// search is one Up: a goroutine per port that finds candidates, and run,
 // which takes them one at a time.
 type search struct {
-	o     *LinkOptions
+	o     *Options
 	start time.Time
 	found chan *candidate // unbuffered: who is not taken holds no lease
 	ports sync.WaitGroup
@@ -40,7 +43,7 @@ type candidate struct {
 	done   chan error                           // verdict: nil = chosen
 }
 
-func newSearch(o *LinkOptions) *search {
+func newSearch(o *Options) *search {
 	return &search{o: o, start: time.Now(), found: make(chan *candidate), state: map[int]*Port{}}
 }
 
@@ -127,7 +130,7 @@ func (s *search) watch(ctx context.Context, port netlink.Link) {
 		}
 		s.update(port, func(p *Port) { p.Err = err })
 		if !errors.Is(err, errCarrier) {
-			sleep(ctx, againAfter)
+			wait.For(ctx, againAfter) // its end shows above
 		}
 	}
 }
@@ -163,7 +166,7 @@ func (s *search) static(port netlink.Link) *candidate {
 	link := &Link{Interface: a.Name, MAC: a.HardwareAddr, Addr: st.Addr, Gateway: st.Gateway, DNS: st.DNS}
 	return &candidate{
 		port:   port,
-		accept: func(context.Context) (*Link, error) { return link, checkHost(st.Addr) },
+		accept: func(context.Context) (*Link, error) { return link, params.CheckHost(st.Addr) },
 		refuse: func(*Link) {},
 		drop:   func() {},
 		done:   make(chan error, 1),
@@ -185,8 +188,8 @@ func (s *search) carrier(ctx context.Context, port netlink.Link) error {
 		if up {
 			return nil
 		}
-		if !sleep(ctx, carrierEvery) {
-			return context.Cause(ctx)
+		if err := wait.For(ctx, carrierEvery); err != nil {
+			return err
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package netfetch
+package link
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"troy/internal/wait"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
@@ -84,7 +86,7 @@ func (k *keeper) step(ctx context.Context) {
 		err = k.restart(ctx)
 	}
 	if err != nil {
-		sleep(ctx, k.pause())
+		wait.For(ctx, k.pause())
 	}
 }
 
@@ -123,7 +125,7 @@ func (k *keeper) wait(ctx context.Context, d time.Duration) (flapped bool) {
 			return true
 		}
 		lost = err != nil || !up
-		if !sleep(ctx, min(left, watchEvery)) {
+		if wait.For(ctx, min(left, watchEvery)) != nil {
 			return false
 		}
 	}
@@ -194,13 +196,13 @@ func (k *keeper) ask(ctx context.Context, client *nclient4.Client) error {
 	return k.adopt(lease)
 }
 
-// restart gets a new lease as LinkUp does.
+// restart gets a new lease as Up does.
 func (k *keeper) restart(ctx context.Context) error {
 	if err := deconfigure(k.port, k.link); err != nil {
 		return err
 	}
-	o := &LinkOptions{Interfaces: []string{k.link.Interface}, ResolvConf: k.link.resolvConf, Hostname: k.link.hostname}
-	link, err := LinkUp(ctx, o)
+	o := &Options{Interfaces: []string{k.link.Interface}, ResolvConf: k.link.resolvConf, Hostname: k.link.hostname}
+	link, err := Up(ctx, o)
 	if err != nil {
 		return err
 	}

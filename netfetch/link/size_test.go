@@ -1,4 +1,4 @@
-package netfetch
+package link
 
 import (
 	"os"
@@ -42,12 +42,13 @@ import (
 	"os"
 
 	"troy/netfetch"
+	"troy/netfetch/link"
 )
 
 func main() {
 	ctx := context.Background()
-	link, _ := netfetch.LinkUp(ctx, nil)
-	go link.Keep(ctx, nil)
+	l, _ := link.Up(ctx, nil)
+	go l.Keep(ctx, nil)
 	m, _ := netfetch.NewHTTPMirrors(os.Args[1:], nil, nil)
 	b, _ := netfetch.NewLimiter(1).Wrap(m).ReadRange(ctx, "o", 0, 1)
 	m.PostJSON(ctx, "p", b, nil)

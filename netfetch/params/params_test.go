@@ -1,4 +1,4 @@
-package netfetch
+package params
 
 import (
 	"errors"
@@ -6,37 +6,39 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"troy/netfetch"
 )
 
-func TestParseParams(t *testing.T) {
+func TestParse(t *testing.T) {
 	addr, gw := netip.MustParsePrefix("192.0.2.10/24"), netip.MustParseAddr("192.0.2.1")
 	tests := []struct {
 		texts []string
-		want  Params
+		want  Network
 	}{
-		{nil, Params{}},
-		{[]string{"quiet console=ttyS0 troy.shell ip=dhcp"}, Params{}},
-		{[]string{"troy.ip=192.0.2.10/24"}, Params{Static: &Static{Addr: addr}}},
+		{nil, Network{}},
+		{[]string{"quiet console=ttyS0 troy.shell ip=dhcp"}, Network{}},
+		{[]string{"troy.ip=192.0.2.10/24"}, Network{Static: &Static{Addr: addr}}},
 		{[]string{"a troy.ip=192.0.2.10/24,gw=192.0.2.1,dns=192.0.2.1,dns=192.0.2.2,port=eth1 b\n"},
-			Params{Static: &Static{Addr: addr, Gateway: gw, Interface: "eth1", DNS: []netip.Addr{gw, netip.MustParseAddr("192.0.2.2")}}}},
-		{[]string{"troy.ip=192.0.2.10/24 troy.ip=dhcp"}, Params{}},
-		{[]string{"troy.ip=192.0.2.10/31,gw=192.0.2.11"}, Params{Static: &Static{Addr: netip.MustParsePrefix("192.0.2.10/31"), Gateway: netip.MustParseAddr("192.0.2.11")}}},
-		{[]string{"troy.port=eth0,enp3s0"}, Params{Interfaces: []string{"eth0", "enp3s0"}}},
+			Network{Static: &Static{Addr: addr, Gateway: gw, Interface: "eth1", DNS: []netip.Addr{gw, netip.MustParseAddr("192.0.2.2")}}}},
+		{[]string{"troy.ip=192.0.2.10/24 troy.ip=dhcp"}, Network{}},
+		{[]string{"troy.ip=192.0.2.10/31,gw=192.0.2.11"}, Network{Static: &Static{Addr: netip.MustParsePrefix("192.0.2.10/31"), Gateway: netip.MustParseAddr("192.0.2.11")}}},
+		{[]string{"troy.port=eth0,enp3s0"}, Network{Interfaces: []string{"eth0", "enp3s0"}}},
 		{[]string{"troy.server=http://a:8080/x/,b,[2001:db8::1]:80,https://c"},
-			Params{Servers: []string{"http://a:8080/x", "http://b", "http://[2001:db8::1]:80", "https://c"}}},
+			Network{Servers: []string{"http://a:8080/x", "http://b", "http://[2001:db8::1]:80", "https://c"}}},
 		{[]string{"# media\ntroy.server=a # old\ntroy.port=eth0\n", `x="a b troy.server=no" "troy.server=b"`},
-			Params{Servers: []string{"http://b"}, Interfaces: []string{"eth0"}}},
-		{[]string{"troy.server=a#b"}, Params{}}, // no comment inside a word; a fragment has no place in a URL
+			Network{Servers: []string{"http://b"}, Interfaces: []string{"eth0"}}},
+		{[]string{"troy.server=a#b"}, Network{}}, // no comment inside a word; a fragment has no place in a URL
 	}
 	for _, test := range tests {
-		got, err := ParseParams(test.texts...)
+		got, err := Parse(test.texts...)
 		if !reflect.DeepEqual(got, test.want) || (err != nil) != strings.Contains(strings.Join(test.texts, ""), "a#b") {
-			t.Errorf("ParseParams(%q) = %+v, %v; want %+v", test.texts, got, err, test.want)
+			t.Errorf("Parse(%q) = %+v, %v; want %+v", test.texts, got, err, test.want)
 		}
 	}
 }
 
-func TestParseParamsRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for word, text := range map[string]string{
 		"troy.ip=":                            "want dhcp or ADDRESS/LENGTH",
 		"troy.ip=192.0.2.10":                  "want dhcp or ADDRESS/LENGTH",
@@ -61,28 +63,28 @@ func TestParseParamsRefuses(t *testing.T) {
 		"troy.server=http://u:p@x":            "want http://",
 		"troy.server=a,,b":                    "want http://",
 	} {
-		p, err := ParseParams(word + " troy.port=eth7")
+		p, err := Parse(word + " troy.port=eth7")
 		if !errors.Is(err, ErrSyntax) || !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), word) {
-			t.Errorf("ParseParams(%q) error = %v, want %q", word, err, text)
+			t.Errorf("Parse(%q) error = %v, want %q", word, err, text)
 		}
 		if len(p.Interfaces) != 1 || p.Interfaces[0] != "eth7" {
-			t.Errorf("ParseParams(%q) lost the word after: %+v", word, p)
+			t.Errorf("Parse(%q) lost the word after: %+v", word, p)
 		}
 	}
 }
 
-func FuzzParseParams(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{"troy.ip=192.0.2.10/24,gw=192.0.2.1,dns=192.0.2.1,port=eth1", `"troy.server=a,http://b/c" # x`, "troy.port=eth0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		p, _ := ParseParams(s)
-		if p.Static != nil && checkHost(p.Static.Addr) != nil {
-			t.Errorf("ParseParams(%q) gives the address %v", s, p.Static.Addr)
+		p, _ := Parse(s)
+		if p.Static != nil && CheckHost(p.Static.Addr) != nil {
+			t.Errorf("Parse(%q) gives the address %v", s, p.Static.Addr)
 		}
 		for _, u := range p.Servers {
-			if _, err := NewHTTP(u, nil); err != nil {
-				t.Errorf("ParseParams(%q) gives the server %q: %v", s, u, err)
+			if _, err := netfetch.NewHTTP(u, nil); err != nil {
+				t.Errorf("Parse(%q) gives the server %q: %v", s, u, err)
 			}
 		}
 	})

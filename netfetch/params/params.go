@@ -1,4 +1,4 @@
-package netfetch
+package params
 
 import (
 	"errors"
@@ -7,49 +7,52 @@ import (
 	"strings"
 
 	"troy/internal/kernelargs"
+	"troy/netfetch"
 )
 
-// Params is what the kernel command line or the media's config file says about
-// the network.
-type Params struct {
+// ErrSyntax is returned when a kernel parameter cannot be understood.
+var ErrSyntax = errors.New("kernel parameter not understood")
+
+// Network is what the kernel command line or the media's config file says about the network.
+type Network struct {
 	Static     *Static  // troy.ip; nil = DHCP
 	Interfaces []string // troy.port; empty = all wired ports
 	Servers    []string // troy.server; base URLs, mirrors in their order
 }
 
-// ParseParams reads the troy.* network parameters out of texts in the form of the
-// kernel command line. A later text overrides an earlier one, a later word an
-// earlier one, so that the command line can follow the config file:
-//
-//	troy.ip=dhcp
-//	troy.ip=192.0.2.10/24[,gw=192.0.2.1][,dns=192.0.2.53]…[,port=eth0]
-//	troy.port=eth0[,eth1]…
-//	troy.server=URL|HOST[:PORT][,URL|HOST[:PORT]]…
-//
-// What a word is, kernelargs.Words says. Other words are ignored. The error names every word that is not understood and is an ErrSyntax; what was
-// understood is returned with it.
-func ParseParams(texts ...string) (Params, error) {
-	var p Params
+// Static is an address that was given by hand.
+type Static struct {
+	Addr      netip.Prefix // IPv4 address and prefix length
+	Gateway   netip.Addr   // zero = none
+	DNS       []netip.Addr // may be empty
+	Interface string       // "" = the first wired port with a carrier
+}
+
+// Parse reads texts in the form of the kernel command line, each of which overrides the ones before, so
+// that the command line can follow the config file. The error names every word that is not understood
+// and is an ErrSyntax; what was understood is returned with it.
+func Parse(texts ...string) (Network, error) {
+	var n Network
 	var errs []error
 	for _, text := range texts {
 		for _, word := range kernelargs.Words(text) {
 			key, value, _ := strings.Cut(word, "=")
-			if err := p.set(key, value); err != nil {
+			if err := n.set(key, value); err != nil {
 				errs = append(errs, fmt.Errorf("%w: %.100q: %v", ErrSyntax, word, err))
 			}
 		}
 	}
-	return p, errors.Join(errs...)
+	return n, errors.Join(errs...)
 }
 
-func (p *Params) set(key, value string) (err error) {
+func (n *Network) set(key, value string) (err error) {
 	switch key {
 	case "troy.ip":
-		p.Static, err = parseStatic(value)
+		n.Static, err = parseStatic(value)
 	case "troy.port":
-		p.Interfaces, err = parsePorts(value)
+		n.Interfaces, err = parsePorts(value)
 	case "troy.server":
-		p.Servers, err = parseServers(value)
+		n.Servers, err = parseServers(value)
 	}
 	return err
 }
@@ -65,7 +68,7 @@ func parseStatic(value string) (*Static, error) {
 		return nil, errors.New("want dhcp or ADDRESS/LENGTH, e.g. 192.0.2.10/24")
 	}
 	s := &Static{Addr: addr}
-	if err := checkHost(addr); err != nil {
+	if err := CheckHost(addr); err != nil {
 		return nil, err
 	}
 	for more {
@@ -92,7 +95,7 @@ func (s *Static) option(part string) error {
 		return nil
 	}
 	a, err := netip.ParseAddr(value)
-	if err != nil || !hostAddr(a) {
+	if err != nil || !IsHost(a) {
 		return fmt.Errorf("%q: want gw=, dns= with an IPv4 address, or port=", part)
 	}
 	switch key {
@@ -106,9 +109,14 @@ func (s *Static) option(part string) error {
 	return nil
 }
 
-// checkHost refuses what cannot be the address of one host in its subnet.
-func checkHost(p netip.Prefix) error {
-	if !hostAddr(p.Addr()) || p.Bits() < 1 {
+// IsHost reports whether one host can have this IPv4 address.
+func IsHost(a netip.Addr) bool {
+	return a.Is4() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a.As4()[0] != 0 && a.As4()[0] < 240
+}
+
+// CheckHost refuses what cannot be the address of one host in its subnet.
+func CheckHost(p netip.Prefix) error {
+	if !IsHost(p.Addr()) || p.Bits() < 1 {
 		return fmt.Errorf("%v is no IPv4 address for a host", p)
 	}
 	if p.Bits() >= 31 { // RFC 3021: no network and broadcast address
@@ -127,17 +135,20 @@ func checkHost(p netip.Prefix) error {
 func parsePorts(value string) ([]string, error) {
 	ports := strings.Split(value, ",")
 	for _, name := range ports {
-		if name == "" || len(name) > 15 || cleanText(name) == "" || strings.ContainsAny(name, "/:") {
+		if name == "" || len(name) > 15 || strings.ContainsFunc(name, notInName) {
 			return nil, fmt.Errorf("%q is no name of a port", name)
 		}
 	}
 	return ports, nil
 }
 
+// notInName reports whether the kernel, or a screen, would not take a rune in the name of a port.
+func notInName(r rune) bool { return r <= ' ' || r >= 0x7f || r == '/' || r == ':' }
+
 func parseServers(value string) ([]string, error) {
 	var all []string
 	for part := range strings.SplitSeq(value, ",") {
-		u := ServerURL(part)
+		u := netfetch.ServerURL(part)
 		if u == "" {
 			return nil, fmt.Errorf("%q: want http://HOST[:PORT], https://… or HOST[:PORT]", part)
 		}

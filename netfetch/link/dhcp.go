@@ -1,4 +1,4 @@
-package netfetch
+package link
 
 import (
 	"context"
@@ -8,9 +8,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
+
+	"troy/netfetch"
+	"troy/netfetch/params"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
@@ -151,7 +153,7 @@ func linkOf(a *netlink.LinkAttrs, lease *nclient4.Lease) (*Link, error) {
 	l := &Link{Interface: a.Name, MAC: a.HardwareAddr, Addr: addr, lease: lease}
 	l.DNS = addrs(ack.DNS())
 	l.Domain, l.Hostname = cleanText(ack.DomainName()), cleanText(ack.HostName())
-	l.Server = ServerURL(cleanText(string(ack.GetOneOption(optionServer))))
+	l.Server = netfetch.ServerURL(cleanText(string(ack.GetOneOption(optionServer))))
 	if id := addrs([]net.IP{ack.ServerIdentifier()}); len(id) == 1 {
 		l.DHCP = id[0]
 	}
@@ -206,8 +208,8 @@ func (l *Link) setTimes(ack *dhcpv4.DHCPv4) {
 // class of the address counts, as RFC 950 has it.
 func addrOf(m *dhcpv4.DHCPv4) (netip.Prefix, error) {
 	a, ok := netip.AddrFromSlice(m.YourIPAddr.To4())
-	if !ok || !hostAddr(a) {
-		return netip.Prefix{}, fmt.Errorf("%w: the DHCP server gives %v", ErrProtocol, m.YourIPAddr)
+	if !ok || !params.IsHost(a) {
+		return netip.Prefix{}, fmt.Errorf("%w: the DHCP server gives %v", netfetch.ErrProtocol, m.YourIPAddr)
 	}
 	mask := m.SubnetMask()
 	if len(mask) == 0 {
@@ -215,7 +217,7 @@ func addrOf(m *dhcpv4.DHCPv4) (netip.Prefix, error) {
 	}
 	ones, bits := mask.Size()
 	if bits != 32 || ones == 0 {
-		return netip.Prefix{}, fmt.Errorf("%w: the DHCP server gives the subnet mask %v", ErrProtocol, mask)
+		return netip.Prefix{}, fmt.Errorf("%w: the DHCP server gives the subnet mask %v", netfetch.ErrProtocol, mask)
 	}
 	return netip.PrefixFrom(a, ones), nil
 }
@@ -224,7 +226,7 @@ func addrOf(m *dhcpv4.DHCPv4) (netip.Prefix, error) {
 func addrs(ips []net.IP) []netip.Addr {
 	var all []netip.Addr
 	for _, ip := range ips {
-		if a, ok := netip.AddrFromSlice(ip.To4()); ok && hostAddr(a) {
+		if a, ok := netip.AddrFromSlice(ip.To4()); ok && params.IsHost(a) {
 			all = append(all, a)
 		}
 	}
@@ -241,20 +243,4 @@ func cleanText(s string) string {
 		}
 	}
 	return s
-}
-
-// ServerURL makes a base URL of what an admin writes: a URL, or host[:port],
-// which means plain HTTP. "" if it is neither.
-func ServerURL(s string) string {
-	if s == "" {
-		return ""
-	}
-	if !strings.Contains(s, "://") {
-		s = "http://" + s
-	}
-	u, err := url.Parse(s)
-	if err != nil || checkBase(u) != nil {
-		return ""
-	}
-	return strings.TrimRight(u.String(), "/")
 }

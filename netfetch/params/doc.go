@@ -1,0 +1,25 @@
+// Package params reads what the kernel command line, and the config file of the boot media, say about
+// the network: troy.ip, troy.port and troy.server. The agent follows it; the admin's command checks
+// with it what it writes to media.
+//
+// # Format
+//
+//	troy.ip=dhcp
+//	troy.ip=192.0.2.10/24[,gw=192.0.2.1][,dns=192.0.2.53]…[,port=eth0]
+//	troy.port=eth0[,eth1]…
+//	troy.server=URL|HOST[:PORT][,URL|HOST[:PORT]]…
+//
+// Words are separated by white space, double quotes keep one together, and a "#" at the beginning of a
+// word makes the rest of its line a comment. Later words override earlier ones. Words with other keys
+// are ignored: they belong to the kernel or to other parts of the agent.
+//
+// # Promises
+//
+// An address that Parse returns can belong to one host in its subnet; a server is a base URL that
+// netfetch.NewHTTP takes. A word that is wrong does not harm the others: the error names each such
+// word, on one line, and the rest is returned with it.
+//
+// # Known gaps
+//
+// IPv4 only. One static address, for one port.
+package params
