@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"troy/internal/guid"
 )
 
 // Kind is the kind of a virtual hard disk.
@@ -183,7 +185,7 @@ func (c *creation) fillMetadata() error {
 		m.PhysicalSectorSize = 4096
 	}
 	if m.VirtualDiskID.IsZero() {
-		m.VirtualDiskID = NewGUID()
+		m.VirtualDiskID = guid.New()
 	}
 	return nil
 }
@@ -308,7 +310,7 @@ func (c *creation) writeHeaders(s Storage) error {
 		return err
 	}
 	h := Header{
-		FileWriteGUID: NewGUID(), DataWriteGUID: NewGUID(), Version: 1,
+		FileWriteGUID: guid.New(), DataWriteGUID: guid.New(), Version: 1,
 		LogOffset: uint64(c.log.Offset), LogLength: uint32(c.log.Length),
 	}
 	for _, off := range headerOffsets {

@@ -1,8 +1,9 @@
 // Package vhdx reads, writes, creates, converts, relinks, merges and checks
 // virtual hard disks in the VHDX format, MS-VHDX version 8.0 (April 2024):
 // fixed, dynamic and differencing disks, chains of any depth, 512 and 4096
-// byte sectors, blocks of 1 to 256 MiB, disks up to 64 TiB. It imports the
-// standard library only and runs wherever Go does.
+// byte sectors, blocks of 1 to 256 MiB, disks up to 64 TiB. It imports only the
+// standard library and small internal packages of this module, which do the same,
+// and runs wherever Go does.
 //
 // A File is one VHDX file; a Chain is a virtual disk: a leaf and the parents it
 // stands on. Content is read and written through a Chain:

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+
+	"troy/internal/guid"
 )
 
 // MergeOptions tells how to merge. The zero value is right.
@@ -99,7 +101,7 @@ func (m *merger) nearest() *File { return m.top.files[len(m.top.files)-1] }
 // gives the parent the new one. From here on its other children are refused.
 func (m *merger) announce() error {
 	l := m.nearest().Metadata().ParentLocator
-	next := NewGUID()
+	next := guid.New()
 	l.Set(KeyParentLinkage, bracedGUID(m.target.Header().DataWriteGUID))
 	l.Set(KeyParentLinkage2, bracedGUID(next))
 	if err := m.nearest().setLocator(l, false); err != nil {

@@ -15,6 +15,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image"
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -175,7 +176,7 @@ func (w *windowsStore) checkESP(t *testing.T, manager string) {
 	store, err := bcd.Parse(w.onESP(t, storePath))
 	must(t, err)
 	d := diskJSON[jsonDisk](t, 0, "inspect", w.device)
-	id := func(s string) vhdx.GUID { g, err := vhdx.ParseGUID(s); must(t, err); return g }
+	id := func(s string) guid.GUID { g, err := guid.Parse(s); must(t, err); return g }
 	must(t, store.Names(bcd.VHD{Disk: id(d.GUID), Partition: id(d.Partitions[2].GUID), Path: bcd.DefaultPath}))
 }
 

@@ -18,6 +18,7 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	machinedisk "troy/diskwriter/pcdisk"
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -205,7 +206,7 @@ func TestDiskPrepare(t *testing.T) {
 	}
 	store, err := bcd.Parse(tool(t, "", "mtype", "-i", p.image+at, "::/"+storePath))
 	must(t, err)
-	id := func(s string) vhdx.GUID { g, err := vhdx.ParseGUID(s); must(t, err); return g }
+	id := func(s string) guid.GUID { g, err := guid.Parse(s); must(t, err); return g }
 	if err := store.Names(bcd.VHD{Disk: id(d.GUID), Partition: id(data.GUID), Path: bcd.DefaultPath}); err != nil {
 		t.Errorf("the BCD store: %v", err)
 	}
@@ -295,7 +296,7 @@ func TestDiskDamaged(t *testing.T) {
 	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		h, slot, err := vhdx.ReadHeaders(d.Files().Base)
 		must(t, err)
-		h.DataWriteGUID, h.SequenceNumber = vhdx.NewGUID(), h.SequenceNumber+1
+		h.DataWriteGUID, h.SequenceNumber = guid.New(), h.SequenceNumber+1
 		_, err = d.Files().Base.WriteAt(h.Marshal(), []int64{vhdx.Header2Offset, vhdx.Header1Offset}[slot])
 		must(t, err)
 	})

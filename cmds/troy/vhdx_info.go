@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -24,9 +25,9 @@ type jsonInfo struct {
 	BlockSize          uint32      `json:"block_size"`
 	LogicalSectorSize  uint32      `json:"logical_sector_size"`
 	PhysicalSectorSize uint32      `json:"physical_sector_size"`
-	VirtualDiskID      vhdx.GUID   `json:"virtual_disk_id"`
-	FileWriteGUID      vhdx.GUID   `json:"file_write_guid"`
-	DataWriteGUID      vhdx.GUID   `json:"data_write_guid"`
+	VirtualDiskID      guid.GUID   `json:"virtual_disk_id"`
+	FileWriteGUID      guid.GUID   `json:"file_write_guid"`
+	DataWriteGUID      guid.GUID   `json:"data_write_guid"`
 	SequenceNumber     uint64      `json:"sequence_number"`
 	LogPending         bool        `json:"log_pending"` // not closed cleanly: all here is as after replay, which happened in memory
 	LogOffset          uint64      `json:"log_offset"`
@@ -50,8 +51,8 @@ type jsonBlocks struct {
 // jsonParent tells what a differencing disk says of its parent, and what is found under that name in its own folder.
 type jsonParent struct {
 	Name     string           `json:"name"`     // without folder
-	Linkage  vhdx.GUID        `json:"linkage"`  // DataWriteGuid that the parent must have
-	Linkage2 vhdx.GUID        `json:"linkage2"` // a second one that is accepted; zero: none
+	Linkage  guid.GUID        `json:"linkage"`  // DataWriteGuid that the parent must have
+	Linkage2 guid.GUID        `json:"linkage2"` // a second one that is accepted; zero: none
 	Locator  []jsonLocatorKey `json:"locator"`  // in file order
 	Status   string           `json:"status"`   // fits, mismatch, missing, unreadable
 	File     string           `json:"file"`     // "" if missing

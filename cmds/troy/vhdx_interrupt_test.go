@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -152,15 +153,15 @@ func cancelMerge(t *testing.T, child, parent string) result {
 	return troyVHDXContext(ctx, "merge", child)
 }
 
-func identity(path string) (vhdx.GUID, error) {
+func identity(path string) (guid.GUID, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return vhdx.GUID{}, err
+		return guid.GUID{}, err
 	}
 	defer f.Close()
 	h, _, err := vhdx.ReadHeaders(f)
 	if err != nil {
-		return vhdx.GUID{}, err
+		return guid.GUID{}, err
 	}
 	return h.DataWriteGUID, nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -27,9 +28,9 @@ type jsonMerge struct {
 type vhdxMerge struct {
 	*vhdxCall
 	jsonMerge
-	stale, own    []vhdx.GUID // identities of the parent that go, and of the child
-	parentBefore  vhdx.GUID   // DataWriteGuid
-	childBefore   vhdx.GUID   // FileWriteGuid
+	stale, own    []guid.GUID // identities of the parent that go, and of the child
+	parentBefore  guid.GUID   // DataWriteGuid
+	childBefore   guid.GUID   // FileWriteGuid
 	keepIdentity  bool
 	child, parent *vhdx.File
 }
@@ -79,10 +80,10 @@ func (m *vhdxMerge) plan(path string, l *layers) error {
 	m.Child, m.Parent = path, l.path(parent)
 	m.VirtualDiskSize = child.Metadata().VirtualDiskSize
 	m.parentBefore, m.childBefore = parent.Header().DataWriteGUID, child.Header().FileWriteGUID
-	m.own = []vhdx.GUID{child.Header().DataWriteGUID}
+	m.own = []guid.GUID{child.Header().DataWriteGUID}
 	// A merge that was interrupted has changed the parent's identity; the child still knows the one before.
 	first, second := linkages(child)
-	m.stale = []vhdx.GUID{m.parentBefore, first, second}
+	m.stale = []guid.GUID{m.parentBefore, first, second}
 	if err := m.sound(); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (m *vhdxMerge) plan(path string, l *layers) error {
 }
 
 // linkages returns the two identities that a child accepts in its parent, zero for what it does not name.
-func linkages(child *vhdx.File) (first, second vhdx.GUID) {
+func linkages(child *vhdx.File) (first, second guid.GUID) {
 	if l := child.Metadata().ParentLocator; l != nil {
 		first, _ = l.Linkage()
 		second, _ = l.Linkage2()
@@ -144,8 +145,8 @@ func (m *vhdxMerge) judgeRelative(path string) {
 	}
 	defer f.Close()
 	first, second := linkages(f)
-	names := func(list []vhdx.GUID) bool {
-		return slices.ContainsFunc(list, func(g vhdx.GUID) bool { return !g.IsZero() && (g == first || g == second) })
+	names := func(list []guid.GUID) bool {
+		return slices.ContainsFunc(list, func(g guid.GUID) bool { return !g.IsZero() && (g == first || g == second) })
 	}
 	switch {
 	case names(m.own):

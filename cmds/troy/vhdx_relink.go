@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -13,7 +14,7 @@ type jsonRelink struct {
 	Child         string           `json:"child"`
 	Changes       []jsonChange     `json:"changes"`         // never null
 	Locator       []jsonLocatorKey `json:"locator"`         // now
-	DataWriteGUID vhdx.GUID        `json:"data_write_guid"` // of the child, now: changed by --ignore-mismatch alone
+	DataWriteGUID guid.GUID        `json:"data_write_guid"` // of the child, now: changed by --ignore-mismatch alone
 }
 
 // jsonChange is one entry of a locator that is not as it was; "" is an entry that was not there.
@@ -149,7 +150,7 @@ func newJSONRelink(path string, before *vhdx.ParentLocator, child *vhdx.File) *j
 	return res
 }
 
-func (v *vhdxRelink) show(res *jsonRelink, replayed bool, identity vhdx.GUID) {
+func (v *vhdxRelink) show(res *jsonRelink, replayed bool, identity guid.GUID) {
 	say := func(format string, args ...any) { fmt.Fprintln(v.stdout, clean(fmt.Sprintf(format, args...))) }
 	if replayed {
 		say("%s was not closed cleanly: its log was replayed first", res.Child)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -17,11 +18,11 @@ type diskFile struct {
 	v       *vhdx.File
 	header  vhdx.Header
 	meta    *vhdx.Metadata
-	linkage vhdx.GUID
+	linkage guid.GUID
 	why     error
 }
 
-func (d *diskFile) guid() vhdx.GUID { return d.header.DataWriteGUID }
+func (d *diskFile) guid() guid.GUID { return d.header.DataWriteGUID }
 
 func (m *Machine) readFiles() (err error) {
 	if m.base, err = readDisk(BaseName, m.files.Base); err != nil {
@@ -145,9 +146,9 @@ func (m *Machine) walk() ([]*diskFile, error) {
 	}
 }
 
-func (m *Machine) byGUID(guid vhdx.GUID) *diskFile {
+func (m *Machine) byGUID(id guid.GUID) *diskFile {
 	for _, d := range []*diskFile{m.slots[0], m.slots[1], m.base} {
-		if d.v != nil && d.guid() == guid && !guid.IsZero() {
+		if d.v != nil && d.guid() == id && !id.IsZero() {
 			return d
 		}
 	}

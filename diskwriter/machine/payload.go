@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -68,12 +69,12 @@ func (m *Machine) replayBaseLog() error {
 }
 
 // switchBaseGUID gives the parent a DataWriteGuid, in both copies of the header. The first one decides.
-func (m *Machine) switchBaseGUID(guid vhdx.GUID) error {
+func (m *Machine) switchBaseGUID(id guid.GUID) error {
 	h, current, err := vhdx.ReadHeaders(m.files.Base)
 	if err != nil {
 		return err
 	}
-	h.DataWriteGUID, h.LogGUID = guid, vhdx.GUID{}
+	h.DataWriteGUID, h.LogGUID = id, guid.GUID{}
 	return writeBothHeaders(m.files.Base, h, current)
 }
 
@@ -81,7 +82,7 @@ func (m *Machine) switchBaseGUID(guid vhdx.GUID) error {
 func writeBothHeaders(f File, h *vhdx.Header, current int) error {
 	for _, slot := range []int{1 - current, current} {
 		h.SequenceNumber++
-		h.FileWriteGUID = vhdx.NewGUID()
+		h.FileWriteGUID = guid.New()
 		if err := writeFull(f, h.Marshal(), headerOffset(slot)); err != nil {
 			return err
 		}

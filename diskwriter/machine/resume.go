@@ -7,13 +7,13 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // key is the identity of what is staged where.
-func (s *Stager) key(w *slotWriter, guid vhdx.GUID) (key logKey) {
+func (s *Stager) key(w *slotWriter, id guid.GUID) (key logKey) {
 	h := sha256.New()
-	for _, part := range [][]byte{guid[:], []byte(s.req.Image), []byte(s.req.Identity)} {
+	for _, part := range [][]byte{id[:], []byte(s.req.Image), []byte(s.req.Identity)} {
 		h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(part))))
 		h.Write(part)
 	}
@@ -77,7 +77,7 @@ func (s *Stager) findLog(k int) ([]stageNote, error) {
 
 // takeOver reads the pages that the notes name. A slot that was finished but never labelled is unfinished from here on.
 func (s *Stager) takeOver(ctx context.Context, notes []stageNote, check checkNote) error {
-	unname := func() error { return s.slot.writeLocator(vhdx.GUID{}, BaseName) }
+	unname := func() error { return s.slot.writeLocator(guid.GUID{}, BaseName) }
 	if err := s.m.step("stage", "poison "+s.slot.name, unname); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"troy/internal/guid"
 	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
 )
@@ -110,12 +111,12 @@ func (w *sessionWriter) writeSome() {
 func (w *sessionWriter) finish(s session) {
 	h, slot, err := vhdx.ReadHeaders(w.f)
 	must(w.t, err)
-	h.FileWriteGUID, h.DataWriteGUID = vhdx.NewGUID(), vhdx.NewGUID()
+	h.FileWriteGUID, h.DataWriteGUID = guid.New(), guid.New()
 	one := w.changes(w.bat, w.l.bat.off)
 	one = append(one, w.changes(w.bits, w.l.bitmaps.off)...)
 	two := w.locatorChanges(s.locator)
 	if s.dirty {
-		h.LogGUID = vhdx.NewGUID()
+		h.LogGUID = guid.New()
 		w.writeLog(h.LogGUID, one, two)
 		if len(one) > 1 {
 			one, two = one[:len(one)/2], nil
@@ -156,11 +157,11 @@ func (w *sessionWriter) locatorChanges(change bool) []vhdx.LogDescriptor {
 }
 
 // writeLog puts the entries near the end of the ring, so that they wrap around.
-func (w *sessionWriter) writeLog(guid vhdx.GUID, entries ...[]vhdx.LogDescriptor) {
+func (w *sessionWriter) writeLog(id guid.GUID, entries ...[]vhdx.LogDescriptor) {
 	at := w.l.log.length - 2*pageSize
 	tail, seq, size := at, uint64(1)<<40+7, w.f.Size()
 	for _, ds := range entries {
-		e := &vhdx.LogEntry{SequenceNumber: seq, Tail: uint32(tail), LogGUID: guid, FlushedFileOffset: size, LastFileOffset: size, Descriptors: ds}
+		e := &vhdx.LogEntry{SequenceNumber: seq, Tail: uint32(tail), LogGUID: id, FlushedFileOffset: size, LastFileOffset: size, Descriptors: ds}
 		b, err := e.Marshal()
 		must(w.t, err)
 		for ; len(b) > 0; b = b[pageSize:] {

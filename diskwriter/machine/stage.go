@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -34,7 +35,7 @@ type Stager struct {
 	slot   *slotWriter
 	plan   *stagePlan
 	parent *diskFile
-	guid   vhdx.GUID
+	guid   guid.GUID
 	sums   []atomic.Uint64 // of each data page, 0: not written yet
 	seed   maphash.Seed
 	log    *stageLog // nil without an Identity

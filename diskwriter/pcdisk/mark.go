@@ -9,17 +9,18 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
+	"troy/internal/guid"
 )
 
 // Mark says that a disk is being made and not finished: whoever finds it may begin anew without asking, for somebody was allowed to
 // before the first byte was written. It lies in the last page of the first MiB, where no partition and no table reaches.
 type Mark struct {
-	Format int           `json:"format"` // 1
-	Size   int64         `json:"size"`   // of the disk in bytes
-	Disk   blockdev.GUID `json:"disk"`
-	ESP    blockdev.GUID `json:"esp"`
-	MSR    blockdev.GUID `json:"msr"`
-	Data   blockdev.GUID `json:"data"`
+	Format int       `json:"format"` // 1
+	Size   int64     `json:"size"`   // of the disk in bytes
+	Disk   guid.GUID `json:"disk"`
+	ESP    guid.GUID `json:"esp"`
+	MSR    guid.GUID `json:"msr"`
+	Data   guid.GUID `json:"data"`
 }
 
 const (
@@ -113,7 +114,7 @@ func onlyProtective(b []byte) bool {
 
 // ifOurs returns the mark if the table is the one that was being made and nobody put anything on the data volume.
 func (m *Mark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *Mark {
-	want := []blockdev.GUID{m.ESP, m.MSR, m.Data}
+	want := []guid.GUID{m.ESP, m.MSR, m.Data}
 	if t.DiskGUID != m.Disk || len(t.Partitions) != len(want) {
 		return nil
 	}
