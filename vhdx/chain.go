@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"troy/internal/block"
+	"troy/internal/errline"
 )
 
 // Chain is a virtual disk: a leaf and the parents it stands on, down to a
@@ -132,7 +135,7 @@ func (c *Chain) readFrom(layer int, p []byte, off int64) error {
 		part := p[:m.length]
 		switch {
 		case m.inFile:
-			err = readFull(f.r, part, m.off)
+			err = block.ReadFull(f.r, part, m.off)
 		case m.state == PayloadNotPresent && f.geo.Differencing:
 			err = c.readFrom(layer+1, part, off)
 		default:
@@ -229,7 +232,7 @@ func (c *Chain) zero(off, n int64, kind zeroKind) error {
 		return io.ErrShortWrite
 	}
 	lss := int64(leaf.geo.LogicalSectorSize)
-	from, to := roundUp(off, lss), (off+n)/lss*lss
+	from, to := block.RoundUp(off, lss), (off+n)/lss*lss
 	if !leaf.geo.Differencing || from == off && to == off+n || kind == zeroHint {
 		return leaf.zeroRange(off, n, kind)
 	}
@@ -270,5 +273,5 @@ func (c *Chain) Close() error {
 	for _, f := range c.files {
 		errs = append(errs, f.Close())
 	}
-	return errors.Join(errs...)
+	return errline.Join(errs...)
 }

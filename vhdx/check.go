@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"troy/internal/block"
+	"troy/internal/errline"
 )
 
 // Severity grades a finding of Check.
@@ -124,7 +127,7 @@ func (c *checker) run() error {
 	}
 	f, _, err := openFile(c.r, c.size)
 	if err != nil {
-		return errors.Join(err, c.regionCopies(c.r))
+		return errline.Join(err, c.regionCopies(c.r))
 	}
 	c.f = f
 	if f.replayed {
@@ -178,7 +181,7 @@ func (c *checker) regionCopies(r io.ReaderAt) error {
 			continue
 		}
 		raw[i] = make([]byte, regionTableSize)
-		if err := readFull(r, raw[i], off); err != nil {
+		if err := block.ReadFull(r, raw[i], off); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,9 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"troy/internal/block"
+	"troy/internal/errline"
 )
 
 // Storage is what a writable VHDX lives in: a file, a block device, memory.
@@ -307,7 +310,7 @@ func (f *File) MetadataItem(it MetadataItem) ([]byte, error) {
 		return nil, corrupt("metadata", r.Offset, "item %v lies outside the region", it.ID)
 	}
 	b := make([]byte, it.Length)
-	return b, readFull(f.r, b, r.Offset+it.Offset)
+	return b, block.ReadFull(f.r, b, r.Offset+it.Offset)
 }
 
 // Close writes what is pending, marks the log as empty and closes the file. A
@@ -324,7 +327,7 @@ func (f *File) Close() error {
 	}
 	f.closed = true
 	if f.closer != nil {
-		err = errors.Join(err, f.closer.Close())
+		err = errline.Join(err, f.closer.Close())
 	}
 	return err
 }

@@ -1,6 +1,9 @@
 package vhdx
 
-import "troy/internal/guid"
+import (
+	"troy/internal/block"
+	"troy/internal/guid"
+)
 
 // Metadata is what the metadata region says of the disk (MS-VHDX 2.6).
 type Metadata struct {
@@ -102,7 +105,7 @@ func (m *Metadata) Marshal() ([]byte, error) {
 		putMetadataEntry(b[(i+1)*metadataEntrySize:], it, len(b))
 		b = append(b, it.Data...)
 	}
-	return append(b, make([]byte, int(roundUp(int64(len(b)), pageSize))-len(b))...), nil
+	return append(b, make([]byte, int(block.RoundUp(int64(len(b)), pageSize))-len(b))...), nil
 }
 
 // putMetadataEntry writes one entry of the metadata table.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 
+	"troy/internal/block"
 	"troy/internal/guid"
 )
 
@@ -140,7 +141,7 @@ func readRegionTables(r io.ReaderAt) (RegionTable, error) {
 
 func readRegionTable(r io.ReaderAt, off int64) (RegionTable, error) {
 	b := make([]byte, regionTableSize)
-	err := readFull(r, b, off)
+	err := block.ReadFull(r, b, off)
 	if err == io.ErrUnexpectedEOF {
 		return nil, corrupt("region table", off, "the file ends before it")
 	}

@@ -1,12 +1,13 @@
 package vhdx
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"troy/internal/errline"
 )
 
 // Resolver finds the parent of a child. It returns an open file, which then
@@ -40,7 +41,7 @@ func OpenChain(path string, o *ChainOptions) (*Chain, error) {
 	}
 	c, err := ResolveChain(leaf, resolve)
 	if err != nil {
-		return nil, errors.Join(pathError(path, err), leaf.Close())
+		return nil, errline.Join(pathError(path, err), leaf.Close())
 	}
 	return c, nil
 }

@@ -18,6 +18,7 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	machinedisk "troy/diskwriter/pcdisk"
+	"troy/internal/block"
 	"troy/internal/guid"
 	"troy/vhdx"
 )
@@ -285,7 +286,7 @@ func checkDifferent(t *testing.T, got jsonDiskVerify, a, b []byte) {
 func TestDiskDamaged(t *testing.T) {
 	p := newPCDisk(t)
 	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
-		page := blockdev.AlignedBuffer(4096)
+		page := block.Aligned(4096)
 		_, err := d.Files().Boot.WriteAt(page, vhdx.RegionTable2Offset) // the first copy still tells all
 		must(t, err)
 	})
@@ -323,7 +324,7 @@ func TestDiskAdopt(t *testing.T) {
 	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		f := d.Files()
 		for _, file := range []machine.File{f.LayerA, f.LayerB, f.Boot, f.Journal} { // as setvaliddata leaves them
-			junk := blockdev.AlignedBuffer(int(file.Size))
+			junk := block.Aligned(int(file.Size))
 			p.r.Read(junk)
 			_, err := file.WriteAt(junk, 0)
 			must(t, err)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"troy/internal/block"
 	"troy/internal/guid"
 )
 
@@ -47,7 +48,7 @@ func TestReadWrite(t *testing.T) {
 			for range 60 {
 				off := rng.Int64N(size/s) * s
 				n := min(size-off, rng.Int64N(2*mib/s)*s)
-				buf := AlignedBuffer(int(n) + 8)
+				buf := block.Aligned(int(n) + 8)
 				p := buf[rng.IntN(8):][:n] // mostly not aligned in memory
 				for i := range p {
 					p[i] = byte(rng.Uint32())

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"unicode/utf16"
 
+	"troy/internal/block"
 	"troy/internal/guid"
 )
 
@@ -84,7 +85,7 @@ func sameTable(a, b *Table) bool {
 // the disk for an MBR disk, and a GPT on it is a left-over.
 func checkProtectiveMBR(r io.ReaderAt) error {
 	var mbr [512]byte
-	if err := readFull(r, mbr[:], 0); err != nil {
+	if err := block.ReadFull(r, mbr[:], 0); err != nil {
 		return &TableError{"protective MBR", 0, err.Error()}
 	}
 	if mbr[510] != 0x55 || mbr[511] != 0xaa {
@@ -114,7 +115,7 @@ func readCopy(r io.ReaderAt, name string, lba, last int64, sectorSize int) (*Tab
 		return fail("disk of %d sectors is too small", last+1)
 	}
 	b := make([]byte, sectorSize)
-	if err := readFull(r, b, lba*int64(sectorSize)); err != nil {
+	if err := block.ReadFull(r, b, lba*int64(sectorSize)); err != nil {
 		return fail("%v", err)
 	}
 	h, reason := parseHeader(b)
@@ -125,7 +126,7 @@ func readCopy(r io.ReaderAt, name string, lba, last int64, sectorSize int) (*Tab
 		return fail("%s", reason)
 	}
 	array := make([]byte, int(h.entries)*int(h.entrySize))
-	if err := readFull(r, array, int64(h.entriesLBA)*int64(sectorSize)); err != nil {
+	if err := block.ReadFull(r, array, int64(h.entriesLBA)*int64(sectorSize)); err != nil {
 		return fail("entries: %v", err)
 	}
 	if crc32.ChecksumIEEE(array) != h.entriesCRC {
@@ -138,14 +139,6 @@ func readCopy(r io.ReaderAt, name string, lba, last int64, sectorSize int) (*Tab
 	s := int64(sectorSize)
 	return &Table{DiskGUID: h.disk, SectorSize: sectorSize, Partitions: parts,
 		FirstUsable: int64(h.firstUsable) * s, EndUsable: int64(h.lastUsable+1) * s}, nil
-}
-
-func readFull(r io.ReaderAt, p []byte, off int64) error {
-	n, err := r.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	return noEOF(err)
 }
 
 // parseHeader decodes one sector; reason is empty when signature, revision, size
@@ -276,7 +269,7 @@ func (t *Table) ByType(typ guid.GUID) []Entry {
 func guessSectorSize(r io.ReaderAt) int {
 	var sig [8]byte
 	for _, s := range []int{512, 4096} {
-		if readFull(r, sig[:], int64(s)) == nil && string(sig[:]) == "EFI PART" {
+		if block.ReadFull(r, sig[:], int64(s)) == nil && string(sig[:]) == "EFI PART" {
 			return s
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"troy/internal/block"
 	"troy/internal/guid"
 	"troy/vhdx"
 )
@@ -199,7 +200,7 @@ func (c *change) addChanged(want []byte, off int64) error {
 // the entry always fits the log.
 func (c *change) addZero(off int64) error {
 	have, zero := make([]byte, mib), make([]byte, pageSize)
-	if err := readFull(c.m.boot.File, have, off); err != nil {
+	if err := block.ReadFull(c.m.boot.File, have, off); err != nil {
 		return err
 	}
 	first, end := -1, 0

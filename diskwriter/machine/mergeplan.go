@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"troy/internal/block"
 	"troy/vhdx"
 )
 
@@ -102,10 +103,10 @@ func (r *readAhead) ReadAt(p []byte, off int64) (int, error) {
 	b := w.b[:0]
 	w.b = nil
 	if cap(b) == 0 {
-		b = alignedBuffer(aheadBytes)
+		b = block.Aligned(aheadBytes)
 	}
 	b = b[:end-start]
-	if err := readFull(r.f, b, start); err != nil {
+	if err := block.ReadFull(r.f, b, start); err != nil {
 		return 0, err
 	}
 	w.off, w.b = start, b
@@ -119,7 +120,7 @@ func readBAT(d *diskFile) ([]byte, error) {
 	for _, r := range d.v.Regions() {
 		if r.ID == vhdx.RegionBAT && r.Length >= length {
 			b := make([]byte, length)
-			return b, readFull(d.File, b, r.Offset)
+			return b, block.ReadFull(d.File, b, r.Offset)
 		}
 	}
 	return nil, fmt.Errorf("%w: %s has no BAT", ErrChain, d.name)
@@ -135,7 +136,7 @@ func (p *mergePlan) slice(at, size int64) *mergeSlice {
 		if e.Kind == vhdx.Absent || e.Layer >= len(p.chain)-1 {
 			continue
 		}
-		e.Length = min(e.Length, max(roundUp(size-s.bytes, pageSize), pageSize))
+		e.Length = min(e.Length, max(block.RoundUp(size-s.bytes, pageSize), pageSize))
 		if s.jobs, err = p.add(s.jobs, e); err != nil {
 			return &mergeSlice{err: err}
 		}

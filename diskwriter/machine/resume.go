@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"troy/internal/block"
 	"troy/internal/guid"
 )
 
@@ -115,12 +116,12 @@ type noteReader struct {
 // take takes the pages of a note over if they hold what was written. What cannot be read is fetched and written again.
 func (r *noteReader) take(s *Stager, n stageNote, check checkNote) {
 	if r.buf == nil {
-		r.buf = alignedBuffer(maxNotePages * pageSize)
+		r.buf = block.Aligned(maxNotePages * pageSize)
 	}
 	p := r.buf[:int(n.count)*pageSize]
 	at := 0
 	err := s.plan.dataPages(s.slot.l, int(n.first), int(n.count), func(off int64, pages int) error {
-		err := readFull(s.slot.f, p[at:at+pages*pageSize], off)
+		err := block.ReadFull(s.slot.f, p[at:at+pages*pageSize], off)
 		at += pages * pageSize
 		return err
 	})

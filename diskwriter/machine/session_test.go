@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"troy/internal/block"
 	"troy/internal/guid"
 	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
@@ -44,7 +45,7 @@ func (s session) run(t testing.TB, r *rig) {
 	}
 	// As Windows has it: ones past the end of the disk, up to the end of the page.
 	used := r.virtual / int64(r.sector) / 8
-	for i := used; i < roundUp(used, pageSize); i++ {
+	for i := used; i < block.RoundUp(used, pageSize); i++ {
 		w.bits[i] = 0xff
 	}
 	must(t, w.f.Sync())
@@ -87,20 +88,20 @@ func (w *sessionWriter) oddBlocks() {
 func (w *sessionWriter) writeSome() {
 	size := int64(w.l.geo.LogicalSectorSize)
 	first := w.rnd.Int64N(int64(len(w.view)) / size)
-	block := first * size / BootBlockSize
-	e := w.entry(block)
+	in := first * size / BootBlockSize
+	e := w.entry(in)
 	if e.State() != vhdx.PayloadPartiallyPresent && e.State() != vhdx.PayloadFullyPresent {
 		return
 	}
 	perBlock := BootBlockSize / size
-	n := min(1+w.rnd.Int64N(20), (block+1)*perBlock-first)
+	n := min(1+w.rnd.Int64N(20), (in+1)*perBlock-first)
 	crashdisk.Garbage(w.rnd.Uint64())(w.view[first*size:(first+n)*size], 0)
 	for i := first; i < first+n; i++ {
 		w.bits[i/8] |= 1 << (i % 8)
 	}
-	off := e.FileOffset() + first*size - block*BootBlockSize
+	off := e.FileOffset() + first*size - in*BootBlockSize
 	page := off / pageSize * pageSize
-	p := w.read(page, roundUp(off+n*size-page, pageSize))
+	p := w.read(page, block.RoundUp(off+n*size-page, pageSize))
 	copy(p[off-page:], w.view[first*size:(first+n)*size])
 	_, err := w.f.WriteAt(p, page)
 	must(w.t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/diskfs/go-diskfs/partition/gpt"
 
 	"troy/diskwriter/blockdev"
+	"troy/internal/block"
 	"troy/internal/guid"
 )
 
@@ -82,7 +83,7 @@ func (o *DiskOptions) keepGUIDs(dev *blockdev.Device) error {
 
 // erase overwrites the last and the first MiB, where tables and old signatures lie, but for the mark.
 func erase(dev *blockdev.Device, mark *Mark) error {
-	b := blockdev.AlignedBuffer(mib)
+	b := block.Aligned(mib)
 	last := (dev.Size() - mib) / int64(dev.SectorSize()) * int64(dev.SectorSize())
 	if _, err := dev.WriteAt(b[:min(mib, dev.Size()-last)], last); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package pcdisk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,8 @@ import (
 	"sync/atomic"
 
 	"troy/diskwriter/machine"
-	"troy/diskwriter/ntfs"
+	"troy/internal/block"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 
@@ -30,8 +30,8 @@ var ErrOtherSize = errors.New("the virtual disk of the version has another size"
 
 // FillOptions are for Fill. The zero value is right.
 type FillOptions struct {
-	PieceBytes int64            // of data, after which the progress is made durable; 0: 256 MiB
-	Progress   machine.Progress // of the bytes of the virtual disk that the version defines; may be nil. Called concurrently
+	PieceBytes int64          // of data, after which the progress is made durable; 0: 256 MiB
+	Progress   progress.Adder // of the bytes of the virtual disk that the version defines; may be nil. Called concurrently
 }
 
 // Fill brings a version into the parent, from where the reinstall is: data is written, zeros are made by the disk's own command where
@@ -160,7 +160,7 @@ func (f *filler) fill(v Version, piece []machine.Run, from, to int64) error {
 func (f *filler) WriteAt(p []byte, off int64) (int, error) {
 	f.put.Add(int64(len(p)))
 	f.add(int64(len(p)))
-	if len(p) > smallZero && isZero(p) {
+	if len(p) > smallZero && block.IsZero(p) {
 		return len(p), f.zero(off, off+int64(len(p)))
 	}
 	return f.r.WriteAt(p, off)
@@ -170,17 +170,6 @@ func (f *filler) add(n int64) {
 	if f.o.Progress != nil {
 		f.o.Progress.Add(n)
 	}
-}
-
-// isZero compares with itself, one page on.
-func isZero(p []byte) bool {
-	n := min(len(p), ntfs.PageSize)
-	for _, b := range p[:n] {
-		if b != 0 {
-			return false
-		}
-	}
-	return bytes.Equal(p[:len(p)-n], p[n:])
 }
 
 // zeroRuns makes the Zero runs zeros, several at once.

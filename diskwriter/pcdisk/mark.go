@@ -9,6 +9,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
+	"troy/internal/block"
 	"troy/internal/guid"
 )
 
@@ -38,7 +39,7 @@ func (m *Mark) marshal() []byte {
 		return nil // cannot be: numbers and GUIDs only
 	}
 	sum := sha256.Sum256(content)
-	b := blockdev.AlignedBuffer(markSize)
+	b := block.Aligned(markSize)
 	copy(b, markMagic)
 	binary.LittleEndian.PutUint32(b[len(markMagic):], uint32(len(content)))
 	copy(b[len(markMagic)+4:], sum[:])
@@ -70,7 +71,7 @@ func UnfinishedMark(dev *blockdev.Device) (*Mark, error) {
 	if dev.Size() < 4*mib {
 		return nil, nil
 	}
-	first, last := blockdev.AlignedBuffer(mib), blockdev.AlignedBuffer(mib)
+	first, last := block.Aligned(mib), block.Aligned(mib)
 	for _, r := range []struct {
 		b   []byte
 		off int64
@@ -164,7 +165,7 @@ func EraseMark(dev *blockdev.Device) error {
 	if err := dev.Sync(); err != nil {
 		return err
 	}
-	if _, err := dev.WriteAt(blockdev.AlignedBuffer(markSize), markOffset); err != nil {
+	if _, err := dev.WriteAt(block.Aligned(markSize), markOffset); err != nil {
 		return err
 	}
 	return dev.Sync()

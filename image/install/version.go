@@ -8,6 +8,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image"
+	"troy/internal/progress"
 )
 
 // Version is a version of an image as package pcdisk fills it in.
@@ -100,7 +101,7 @@ func (v *Version) Repair(ctx context.Context, d disk, read image.Progress) (wron
 }
 
 // Progress is told how far a step is, in bytes; nil is nobody.
-type Progress = machine.Progress
+type Progress = progress.Adder
 
 // Into fills the parent with the version and looks at all of it; what the disk does not give back as it was written is fetched again.
 // Then the boot files and r.Finish are next.
