@@ -130,7 +130,7 @@ func (h *Healer) Label() (l Label, known bool) {
 }
 
 // Size is the size of the virtual disk in bytes.
-func (h *Healer) Size() int64 { return h.pay.plan.virtual }
+func (h *Healer) Size() int64 { return h.pay.virtual }
 
 // ReadAt reads the virtual disk as the parent shows it; once a merge has begun, as parent and slots together show it.
 // What WriteAt wrote is seen at once, except under a slot.

@@ -127,13 +127,19 @@ func (in *Reinstaller) openBase() (err error) {
 }
 
 // Size is the size of the virtual disk in bytes.
-func (in *Reinstaller) Size() int64 { return in.pay.plan.virtual }
+func (in *Reinstaller) Size() int64 { return in.pay.virtual }
 
 // Offset is where to go on: everything below is done.
 func (in *Reinstaller) Offset() int64 { return in.m.rec.Reinstall.Cursor }
 
 // ReadAt reads the virtual disk as the parent shows it, so that it can be verified before Finish.
 func (in *Reinstaller) ReadAt(p []byte, off int64) (int, error) { return in.view.ReadAt(p, off) }
+
+// Place returns where in the parent's file the byte at off of the virtual disk is, and how many of the next n bytes follow it there.
+// Errors: ErrChain, read errors.
+func (in *Reinstaller) Place(off, n int64) (at, length int64, err error) {
+	return in.pay.base.place(off, n)
+}
 
 // WriteAt writes whole 4 KiB pages of the virtual disk, in any order, zeros too. It may be called concurrently, and again after an
 // error of the disk. Errors: ErrRuns, ErrReopen, *StepError.

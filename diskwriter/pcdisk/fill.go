@@ -11,7 +11,6 @@ import (
 	"troy/diskwriter/machine"
 	"troy/internal/block"
 	"troy/internal/progress"
-	"troy/vhdx"
 )
 
 // Version is what Fill brings to the parent.
@@ -69,13 +68,12 @@ func (t *Target) Fill(ctx context.Context, r *machine.Reinstaller, v Version, o 
 
 // filler is one call of Fill.
 type filler struct {
-	ctx  context.Context
-	t    *Target
-	r    *machine.Reinstaller
-	o    FillOptions
-	z    *Zeroer
-	base *vhdx.File
-	put  atomic.Int64 // bytes that Fetch gave
+	ctx context.Context
+	t   *Target
+	r   *machine.Reinstaller
+	o   FillOptions
+	z   *Zeroer
+	put atomic.Int64 // bytes that Fetch gave
 }
 
 const (
@@ -94,9 +92,6 @@ func (t *Target) newFiller(ctx context.Context, r *machine.Reinstaller, o *FillO
 		f.o.PieceBytes = pieceBytes
 	}
 	var err error
-	if f.base, err = vhdx.NewFile(t.Files().Base.Storage, t.Files().Base.Size); err != nil {
-		return nil, err
-	}
 	f.z, err = NewZeroer(t.Device.Path())
 	return f, err
 }
@@ -217,44 +212,17 @@ func (f *filler) zeroRun(run machine.Run) error {
 	return err
 }
 
-// zero makes a range of the virtual disk zeros, at the places where the parent's blocks lie.
+// zero makes a range of the virtual disk zeros, at the places where the parent has it.
 func (f *filler) zero(from, to int64) error {
-	g := f.base.Geometry()
-	size := int64(g.BlockSize)
 	for from < to {
-		start, err := f.place(from)
+		at, n, err := f.r.Place(from, to-from)
 		if err != nil {
 			return err
 		}
-		n := min(to-from, size-from%size)
-		for from+n < to { // blocks that follow each other in the file
-			next, err := f.place(from + n)
-			if err != nil {
-				return err
-			}
-			if next != start+n {
-				break
-			}
-			n += min(to-from-n, size)
-		}
-		if err := f.t.zeroFile(f.ctx, f.z, f.t.files[machine.BaseName], start, start+n); err != nil {
+		if err := f.t.zeroFile(f.ctx, f.z, f.t.files[machine.BaseName], at, at+n); err != nil {
 			return err
 		}
 		from += n
 	}
 	return nil
-}
-
-// place returns where a byte of the virtual disk lies in the parent.
-func (f *filler) place(off int64) (int64, error) {
-	g := f.base.Geometry()
-	size := int64(g.BlockSize)
-	e, err := f.base.BATEntry(g.PayloadIndex(off / size))
-	if err != nil {
-		return 0, err
-	}
-	if e.State() != vhdx.PayloadFullyPresent {
-		return 0, fmt.Errorf("%w: block %d of the parent is not there", machine.ErrChain, off/size)
-	}
-	return e.FileOffset() + off%size, nil
 }
