@@ -38,17 +38,19 @@ func NewChain(leafFirst ...*File) (*Chain, error) {
 			break
 		}
 		if i == len(leafFirst)-1 {
-			return nil, fmt.Errorf("%w: the last file of the chain is a differencing disk, its parent %s is missing", ErrChainMismatch, parentName(f))
+			return nil, fmt.Errorf("%w: the last file of the chain is a differencing disk, its parent %s is missing", ErrChainMismatch, f.ParentName())
 		}
-		if err := checkLink(f, leafFirst[i+1]); err != nil {
+		if err := CheckLink(f, leafFirst[i+1]); err != nil {
 			return nil, err
 		}
 	}
 	return &Chain{files: append([]*File(nil), leafFirst...)}, nil
 }
 
-// checkLink tells whether parent is the one that child was made for.
-func checkLink(child, parent *File) error {
+// CheckLink checks that parent is the one that child was made for. Errors:
+// ErrChainMismatch if neither of the child's linkages names it, or its logical
+// sectors are others; *FormatError for a locator that cannot be read.
+func CheckLink(child, parent *File) error {
 	ok, err := linked(child, parent)
 	if err != nil {
 		return err

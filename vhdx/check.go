@@ -205,13 +205,13 @@ func (c *checker) parent() error {
 	if _, err := l.Linkage2(); err != nil {
 		c.add("parent locator", r.Offset, Error, "%s", reasonOf(err))
 	}
-	if parentName(c.f) == "" {
+	if c.f.ParentName() == "" {
 		c.add("parent locator", r.Offset, Warning, "no entry names the parent's file")
 	}
 	if c.o.Parent == nil {
 		return nil
 	}
-	if err := checkLink(c.f, c.o.Parent); errors.Is(err, ErrChainMismatch) {
+	if err := CheckLink(c.f, c.o.Parent); errors.Is(err, ErrChainMismatch) {
 		c.add("parent locator", r.Offset, Error, "%s", err)
 	}
 	return nil

@@ -109,7 +109,8 @@ func Open(path string, o *OpenOptions) (*File, error) {
 // pathError adds the path to an error that has none.
 func pathError(path string, err error) error {
 	var pe *os.PathError
-	if errors.As(err, &pe) {
+	var parent *ParentError
+	if errors.As(err, &pe) || errors.As(err, &parent) {
 		return err
 	}
 	return &os.PathError{Op: "open", Path: path, Err: err}
@@ -258,6 +259,9 @@ func (f *File) Regions() RegionTable {
 	defer f.mu.RUnlock()
 	return append(RegionTable(nil), f.regions...)
 }
+
+// Path returns where Open found the file; "" for a file that was opened otherwise.
+func (f *File) Path() string { return f.path }
 
 // Creator returns the name of the program that made the file, as it says itself.
 func (f *File) Creator() string { return f.creator }

@@ -82,7 +82,7 @@ func merge(ctx context.Context, top []*File, target *File, o *MergeOptions) erro
 func (m *merger) check() error {
 	files := append(append([]*File(nil), m.top.files...), m.target)
 	for i, f := range files[:len(files)-1] {
-		if err := checkLink(f, files[i+1]); err != nil {
+		if err := CheckLink(f, files[i+1]); err != nil {
 			return err
 		}
 	}

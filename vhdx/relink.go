@@ -35,7 +35,7 @@ func Relink(child *File, o *RelinkOptions) error {
 	}
 	l := old.Clone()
 	if o.Parent != nil {
-		if err := checkLink(child, o.Parent); err != nil && !o.IgnoreMismatch {
+		if err := CheckLink(child, o.Parent); err != nil && !o.IgnoreMismatch {
 			return err
 		}
 		if c, p := child.Geometry().LogicalSectorSize, o.Parent.Geometry().LogicalSectorSize; c != p {

@@ -174,7 +174,7 @@ func TestTwoChunks7Zip(t *testing.T) {
 	must(t, c.Sync())
 	// 7-Zip's stream against ours, without holding either.
 	must(t, c.Close())
-	c, err = OpenChain(filepath.Join(dir, "child.vhdx"), &ChainOptions{Resolve: FolderResolver(dir)})
+	c, err = OpenChain(filepath.Join(dir, "child.vhdx"), &ChainOptions{Parents: &Parents{}})
 	must(t, err)
 	defer c.Close()
 	stream(t, filepath.Join(dir, "child.vhdx"), c)

@@ -169,15 +169,14 @@ func (d *diskPrepare) collect(ctx context.Context) error {
 	if d.base == "" {
 		return nil
 	}
-	l := newLayers(d.parents)
-	src, err := openSource(d.base, l, &jsonConvert{})
+	parents := &vhdx.Parents{Named: d.parents}
+	src, err := openSource(d.base, parents, &jsonConvert{})
 	if err != nil {
 		return err
 	}
-	d.noteUnused(l)
-	d.noteReplay(l)
 	o.Base = src
 	if chain, ok := src.(*vhdx.Chain); ok {
+		d.noteChain(chain, parents)
 		meta := chain.Files()[0].Metadata()
 		o.LogicalSectorSize, o.PhysicalSectorSize = meta.LogicalSectorSize, meta.PhysicalSectorSize
 	}

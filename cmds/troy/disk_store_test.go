@@ -50,7 +50,7 @@ func newWindowsStore(t *testing.T, r *rand.Rand) *windowsStore {
 	base, child := filepath.Join(dir, "base.vhdx"), filepath.Join(dir, "child.vhdx")
 	wantVHDX(t, exitOK, "convert", "--to", "dynamic", w.raw[1], base)
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", base, child)
-	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.PathsResolver(base)})
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Parents: &vhdx.Parents{Named: []string{base}}})
 	must(t, err)
 	for range 12 {
 		at, n := 6<<20+r.Intn(12<<20), 1+r.Intn(60<<10)

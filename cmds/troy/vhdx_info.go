@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -99,8 +98,7 @@ func (v *vhdxCall) also(last, err error) error {
 }
 
 func readInfo(ctx context.Context, path string) (*jsonInfo, error) {
-	l := newLayers(nil)
-	f, err := l.open(path)
+	f, err := vhdx.Open(path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +119,7 @@ func readInfo(ctx context.Context, path string) (*jsonInfo, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if m.HasParent {
-		info.Parent = l.parentInfo(f)
+		info.Parent = parentInfo(f)
 	}
 	return info, nil
 }
@@ -144,7 +142,7 @@ func countBlocks(ctx context.Context, f *vhdx.File) (jsonBlocks, error) {
 }
 
 // parentInfo looks for the parent in the child's folder. Its absence is no error here.
-func (l *layers) parentInfo(child *vhdx.File) *jsonParent {
+func parentInfo(child *vhdx.File) *jsonParent {
 	p := &jsonParent{Name: child.ParentName(), Locator: []jsonLocatorKey{}}
 	if loc := child.Metadata().ParentLocator; loc != nil {
 		for _, e := range loc.Entries {
@@ -154,21 +152,24 @@ func (l *layers) parentInfo(child *vhdx.File) *jsonParent {
 		p.Linkage, _ = loc.Linkage()
 		p.Linkage2, _ = loc.Linkage2()
 	}
-	parent, err := l.resolve(child)
-	switch {
-	case err == nil:
-		p.Status, p.File = "fits", l.path(parent)
+	parent, err := new(vhdx.Parents).Find(child)
+	if err == nil {
+		p.Status, p.File = "fits", parent.Path()
 		parent.Close() // opened for reading only: nothing can be lost
 		return p
-	case errors.Is(err, fs.ErrNotExist):
+	}
+	var at *vhdx.ParentError
+	if errors.As(err, &at) {
+		p.File = at.Path
+	}
+	switch {
+	case at != nil && at.Path == "":
 		p.Status = "missing"
-		return p
 	case errors.Is(err, vhdx.ErrChainMismatch):
 		p.Status = "mismatch"
 	default:
 		p.Status = "unreadable"
 	}
-	p.File, _ = l.inFolder(child)
 	return p
 }
 

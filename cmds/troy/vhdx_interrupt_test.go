@@ -129,7 +129,7 @@ func TestVHDXInterruptedMerge(t *testing.T) {
 // fill writes all of model into a child.
 func fill(t *testing.T, child, parent string, model []byte) {
 	t.Helper()
-	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.PathsResolver(parent)})
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Parents: &vhdx.Parents{Named: []string{parent}}})
 	must(t, err)
 	_, err = c.WriteAt(model, 0)
 	must(t, err)

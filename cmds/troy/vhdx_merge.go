@@ -44,7 +44,7 @@ func runVHDXMerge(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := m.plan(args[0], newLayers(parents)); err != nil {
+	if err := m.plan(args[0], &vhdx.Parents{Named: parents}); err != nil {
 		return explain(err, nothingChanged)
 	}
 	m.announce()
@@ -62,8 +62,8 @@ func runVHDXMerge(ctx context.Context, c *call) error {
 }
 
 // plan reads both files, changing nothing, and refuses what would not end well.
-func (m *vhdxMerge) plan(path string, l *layers) error {
-	child, err := l.open(path)
+func (m *vhdxMerge) plan(path string, parents *vhdx.Parents) error {
+	child, err := vhdx.Open(path, nil)
 	if err != nil {
 		return err
 	}
@@ -71,13 +71,13 @@ func (m *vhdxMerge) plan(path string, l *layers) error {
 	if !child.Metadata().HasParent {
 		return &fault{err: fmt.Errorf("%s is a %v disk: it has no parent to be merged into", path, child.Metadata().Kind())}
 	}
-	parent, err := l.resolve(child)
+	parent, err := parents.Find(child)
 	if err != nil {
 		return err
 	}
 	defer parent.Close()
-	m.noteUnused(l)
-	m.Child, m.Parent = path, l.path(parent)
+	m.noteUnused(parents)
+	m.Child, m.Parent = path, parent.Path()
 	m.VirtualDiskSize = child.Metadata().VirtualDiskSize
 	m.parentBefore, m.childBefore = parent.Header().DataWriteGUID, child.Header().FileWriteGUID
 	m.own = []guid.GUID{child.Header().DataWriteGUID}
@@ -104,7 +104,7 @@ func linkages(child *vhdx.File) (first, second guid.GUID) {
 // asked: the link between the two was checked, the next one does not matter.
 func (m *vhdxMerge) sound() error {
 	for _, path := range []string{m.Child, m.Parent} {
-		res, err := checkOne(path, newLayers(paths{m.Parent}))
+		res, err := checkOne(path, &vhdx.Parents{Named: []string{m.Parent}})
 		if err != nil {
 			return err
 		}

@@ -165,14 +165,13 @@ func (m *Machine) checkBase() error {
 
 // unresolved explains a child whose parent is not there.
 func (m *Machine) unresolved(child *diskFile) error {
-	path, _ := child.meta.ParentLocator.Get(vhdx.KeyRelativePath)
-	named := strings.ToLower(path[strings.LastIndexByte(path, '\\')+1:])
+	named := strings.ToLower(child.v.ParentName())
 	for _, d := range []*diskFile{m.base, m.slots[0], m.slots[1]} {
 		if d.name == named && d.v != nil && !child.linkage.IsZero() {
 			return &ParentChangedError{Child: child.name, Parent: d.name, Want: child.linkage, Have: d.guid()}
 		}
 	}
-	return fmt.Errorf("%w: %s names a parent %s (%q) that no file is; nothing was written", ErrChain, child.name, child.linkage, path)
+	return fmt.Errorf("%w: %s names a parent %s (%q) that no file is; nothing was written", ErrChain, child.name, child.linkage, named)
 }
 
 // checkMerge refuses a base that is half a merge when the slot that masks it is not above it.
