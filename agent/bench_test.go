@@ -132,7 +132,7 @@ func (b *bench) publish() {
 	store, err := publish.Init(b.store)
 	b.must(err)
 	open := func(path string) *vhdx.Chain {
-		c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Resolve: vhdx.FolderResolver(b.dir)})
+		c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Parents: &vhdx.Parents{}})
 		b.must(err)
 		b.t.Cleanup(func() { c.Close() })
 		return c

@@ -11,6 +11,7 @@ import (
 	"troy/chainload/selfboot"
 	"troy/diskwriter/machine"
 	"troy/internal/errline"
+	"troy/internal/guid"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -20,7 +21,7 @@ type memo struct {
 	Format int              `json:"format"`
 	Health chainload.Health `json:"health"`
 	// Session names the state of the boot child at the last hand-off: Windows gives it another DataWriteGuid.
-	Session vhdx.GUID      `json:"session"`
+	Session guid.GUID      `json:"session"`
 	Agent   selfboot.State `json:"agent"`
 	// Held is the newest version of each image that the machine ever had: writing another image in between is no way back.
 	Held map[string]int `json:"held,omitempty"`
@@ -116,14 +117,14 @@ func versionName(image string, version int) string {
 }
 
 // session is the DataWriteGuid of the boot child, zero when it cannot be read.
-func (a *agent) session() vhdx.GUID {
+func (a *agent) session() guid.GUID {
 	f := a.target.Files().Boot
 	if f.Storage == nil {
-		return vhdx.GUID{}
+		return guid.GUID{}
 	}
 	h, _, err := vhdx.ReadHeaders(f.Storage)
 	if err != nil {
-		return vhdx.GUID{}
+		return guid.GUID{}
 	}
 	return h.DataWriteGUID
 }

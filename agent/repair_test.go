@@ -17,6 +17,7 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/trust/sign"
+	"troy/internal/guid"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -33,7 +34,7 @@ func (b *bench) changeParent(places int) {
 		b.must(err)
 		h, slot, err := vhdx.ReadHeaders(files.Base.Storage)
 		b.must(err)
-		h.DataWriteGUID = vhdx.NewGUID()
+		h.DataWriteGUID = guid.New()
 		h.SequenceNumber++
 		_, err = files.Base.WriteAt(h.Marshal(), []int64{vhdx.Header2Offset, vhdx.Header1Offset}[slot])
 		b.must(err)

@@ -13,8 +13,8 @@ import (
 
 	"troy/chainload/efiboot"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/guid"
 	"troy/internal/testing/efitest"
-	"troy/vhdx"
 )
 
 // withAgent puts the agent on the ESP, as entry 7, first.
@@ -96,7 +96,7 @@ func TestGRUBNotFirst(t *testing.T) {
 			m.fw.Vars["BootOrder"] = efitest.Words(3, 7)
 		},
 		"another ESP": func(m *machine, _ string) {
-			m.fw.Vars["Boot0007"] = agentOption(t, efiboot.HardDrive{Number: 1, GUID: vhdx.GUID{9}}, `\EFI\Troy\a\shimx64.efi`, efiboot.Active)
+			m.fw.Vars["Boot0007"] = agentOption(t, efiboot.HardDrive{Number: 1, GUID: guid.GUID{9}}, `\EFI\Troy\a\shimx64.efi`, efiboot.Active)
 		},
 		"switched off": func(m *machine, _ string) {
 			m.fw.Vars["Boot0007"] = agentOption(t, efiboot.HardDrive(m.opts.ESP), `\EFI\Troy\a\shimx64.efi`, 0)

@@ -9,7 +9,7 @@ import (
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
 	"troy/internal/errline"
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // Classes of error, for errors.Is.
@@ -31,7 +31,7 @@ type Partition struct {
 	Number   uint32    // from 1
 	StartLBA uint64    // first logical sector
 	Sectors  uint64    // size in logical sectors
-	GUID     vhdx.GUID // unique partition GUID
+	GUID     guid.GUID // unique partition GUID
 }
 
 // Options says what to hand over to. ESPDevice or ESPDir, ESP, Disk and Data
@@ -41,8 +41,8 @@ type Options struct {
 	ESPDir    string // where the ESP is mounted already, writable; ESPDevice is not used then
 
 	ESP  Partition // the ESP in the GPT
-	Disk vhdx.GUID // GUID of the disk of data partition and ESP
-	Data vhdx.GUID // unique GUID of the partition that holds the VHDX file
+	Disk guid.GUID // GUID of the disk of data partition and ESP
+	Data guid.GUID // unique GUID of the partition that holds the VHDX file
 
 	VHDPath string // of the VHDX file; empty: \Troy\boot.vhdx
 	Locale  string // of a new store; empty: en-US

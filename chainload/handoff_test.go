@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"troy/chainload/efiboot"
+	"troy/internal/guid"
 	"troy/internal/testing/efitest"
-	"troy/vhdx"
 )
 
 func TestHandOffFresh(t *testing.T) {
@@ -38,7 +38,7 @@ func TestHandOffFresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	hd, _ := o.Path[0].HardDrive()
-	if hd != (efiboot.HardDrive{Number: 1, StartLBA: 2048, Sectors: 532480, GUID: vhdx.GUID{1}}) {
+	if hd != (efiboot.HardDrive{Number: 1, StartLBA: 2048, Sectors: 532480, GUID: guid.GUID{1}}) {
 		t.Errorf("entry names %+v", hd)
 	}
 	if !bytes.Equal(m.fw.Vars["BootNext"], efitest.Words(1)) || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(0, 1)) {
@@ -187,9 +187,9 @@ func TestHandOffNotEFI(t *testing.T) {
 func TestHandOffBadOptions(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"no ESP":       func(o *Options) { o.ESPDir = "" },
-		"no ESP GUID":  func(o *Options) { o.ESP.GUID = vhdx.GUID{} },
-		"no disk GUID": func(o *Options) { o.Disk = vhdx.GUID{} },
-		"no data GUID": func(o *Options) { o.Data = vhdx.GUID{} },
+		"no ESP GUID":  func(o *Options) { o.ESP.GUID = guid.GUID{} },
+		"no disk GUID": func(o *Options) { o.Disk = guid.GUID{} },
+		"no data GUID": func(o *Options) { o.Data = guid.GUID{} },
 		"bad path":     func(o *Options) { o.VHDPath = "boot.vhdx" },
 	} {
 		m := newMachine(t)

@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"troy/chainload/bcd"
+	"troy/internal/guid"
 	"troy/internal/testing/efitest"
 	"troy/internal/testing/hivextest"
-	"troy/vhdx"
 )
 
 // machine is a folder that stands for a mounted ESP, and firmware.
@@ -30,9 +30,9 @@ func newMachine(t testing.TB) *machine {
 	m.put(t, "bootmgfw.efi", []byte("MZ and so on"))
 	m.opts = &Options{
 		ESPDir:    esp,
-		ESP:       Partition{Number: 1, StartLBA: 2048, Sectors: 532480, GUID: vhdx.GUID{1}},
-		Disk:      vhdx.GUID{2},
-		Data:      vhdx.GUID{3},
+		ESP:       Partition{Number: 1, StartLBA: 2048, Sectors: 532480, GUID: guid.GUID{1}},
+		Disk:      guid.GUID{2},
+		Data:      guid.GUID{3},
 		Variables: m.fw,
 	}
 	return m

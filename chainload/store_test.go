@@ -14,8 +14,8 @@ import (
 	"testing"
 
 	"troy/chainload/bcd"
+	"troy/internal/guid"
 	"troy/internal/testing/hivextest"
-	"troy/vhdx"
 )
 
 func TestHandOffWrongStore(t *testing.T) {
@@ -26,8 +26,8 @@ func TestHandOffWrongStore(t *testing.T) {
 	binary.LittleEndian.PutUint32(dirty[4:], 77) // first sequence number
 	binary.LittleEndian.PutUint32(dirty[508:], binary.LittleEndian.Uint32(dirty[508:])^1^77)
 	for name, old := range map[string][]byte{
-		"other disk":      store(t, bcd.VHD{Disk: vhdx.GUID{9}, Partition: v.Partition, Path: v.Path}),
-		"other partition": store(t, bcd.VHD{Disk: v.Disk, Partition: vhdx.GUID{9}, Path: v.Path}),
+		"other disk":      store(t, bcd.VHD{Disk: guid.GUID{9}, Partition: v.Partition, Path: v.Path}),
+		"other partition": store(t, bcd.VHD{Disk: v.Disk, Partition: guid.GUID{9}, Path: v.Path}),
 		"other path":      store(t, bcd.VHD{Disk: v.Disk, Partition: v.Partition, Path: `\other.vhdx`}),
 		"dirty":           dirty,
 		"cut off":         right[:5000],
@@ -67,7 +67,7 @@ func TestHandOffWrongStore(t *testing.T) {
 func TestHandOffKeepsElements(t *testing.T) {
 	m := newMachine(t)
 	m.opts.KeepStore = true
-	old := hivextest.Edit(t, store(t, bcd.VHD{Disk: vhdx.GUID{9}, Partition: vhdx.GUID{9}, Path: `\b.vhdx`}),
+	old := hivextest.Edit(t, store(t, bcd.VHD{Disk: guid.GUID{9}, Partition: guid.GUID{9}, Path: `\b.vhdx`}),
 		`cd \Objects\`+bcd.BootManagerID+`\Elements\25000004`, "setval 1", "Element", "hex:3:1e,00,00,00,00,00,00,00")
 	m.put(t, "BCD", old)
 	if r := m.handOff(t); r.Store != StorePatched {
@@ -87,7 +87,7 @@ func TestHandOffKeepsElements(t *testing.T) {
 func TestHandOffCannotKeep(t *testing.T) {
 	m := newMachine(t)
 	m.opts.KeepStore = true
-	wrong := store(t, bcd.VHD{Disk: vhdx.GUID{9}, Partition: vhdx.GUID{9}, Path: `\b.vhdx`})
+	wrong := store(t, bcd.VHD{Disk: guid.GUID{9}, Partition: guid.GUID{9}, Path: `\b.vhdx`})
 	s, err := bcd.Parse(wrong)
 	if err != nil {
 		t.Fatal(err)

@@ -19,11 +19,11 @@ import (
 	"troy/chainload/selfboot"
 	"troy/diskwriter/blockdev"
 	"troy/initramfs"
+	"troy/internal/guid"
 	"troy/internal/release"
 	"troy/internal/testing/guest"
 	"troy/internal/testing/testlab"
 	"troy/internal/testing/vm"
-	"troy/vhdx"
 )
 
 // espMachine is a PC whose disk has an ESP with a Windows Boot Manager that starts
@@ -303,7 +303,7 @@ func lookAtESP(t *testing.T, at int, volume string, before string, whole map[sel
 		// It fails as long as the copy is not there or is being written.
 		exec.CommandContext(t.Context(), "mcopy", "-s", "-n", "-i", volume, "::/EFI/Troy/"+c, troy+"/").Run()
 	}
-	s, err := selfboot.Inspect(t.Context(), &selfboot.Options{ESPDir: dir, ESP: chainload.Partition{GUID: vhdx.GUID{1}}, Variables: noVariables{}})
+	s, err := selfboot.Inspect(t.Context(), &selfboot.Options{ESPDir: dir, ESP: chainload.Partition{GUID: guid.GUID{1}}, Variables: noVariables{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package vhdx
 import (
 	"io"
 	"sync"
+
+	"troy/internal/block"
 )
 
 // page is one cached 4 KiB page of BAT, sector bitmaps or metadata region.
@@ -59,7 +61,7 @@ func (c *pageCache) load(off int64) (*page, error) {
 	p := c.room()
 	delete(c.pages, p.off)
 	p.off = -1 // nobody's, until it is read
-	if err := readFull(c.r, p.data[:], off); err == io.ErrUnexpectedEOF {
+	if err := block.ReadFull(c.r, p.data[:], off); err == io.ErrUnexpectedEOF {
 		return nil, corrupt("file", off, "it ends inside a structure")
 	} else if err != nil {
 		return nil, err
@@ -100,7 +102,7 @@ func (c *pageCache) peek(off int64, b []byte) error {
 	if p != nil {
 		return nil
 	}
-	if err := readFull(c.r, b, off); err == io.ErrUnexpectedEOF {
+	if err := block.ReadFull(c.r, b, off); err == io.ErrUnexpectedEOF {
 		return corrupt("file", off, "it ends inside a structure")
 	} else if err != nil {
 		return err

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"troy/internal/block"
+	"troy/internal/errline"
 )
 
 // Chain is a virtual disk: a leaf and the parents it stands on, down to a
@@ -35,17 +38,19 @@ func NewChain(leafFirst ...*File) (*Chain, error) {
 			break
 		}
 		if i == len(leafFirst)-1 {
-			return nil, fmt.Errorf("%w: the last file of the chain is a differencing disk, its parent %s is missing", ErrChainMismatch, parentName(f))
+			return nil, fmt.Errorf("%w: the last file of the chain is a differencing disk, its parent %s is missing", ErrChainMismatch, f.ParentName())
 		}
-		if err := checkLink(f, leafFirst[i+1]); err != nil {
+		if err := CheckLink(f, leafFirst[i+1]); err != nil {
 			return nil, err
 		}
 	}
 	return &Chain{files: append([]*File(nil), leafFirst...)}, nil
 }
 
-// checkLink tells whether parent is the one that child was made for.
-func checkLink(child, parent *File) error {
+// CheckLink checks that parent is the one that child was made for. Errors:
+// ErrChainMismatch if neither of the child's linkages names it, or its logical
+// sectors are others; *FormatError for a locator that cannot be read.
+func CheckLink(child, parent *File) error {
 	ok, err := linked(child, parent)
 	if err != nil {
 		return err
@@ -132,7 +137,7 @@ func (c *Chain) readFrom(layer int, p []byte, off int64) error {
 		part := p[:m.length]
 		switch {
 		case m.inFile:
-			err = readFull(f.r, part, m.off)
+			err = block.ReadFull(f.r, part, m.off)
 		case m.state == PayloadNotPresent && f.geo.Differencing:
 			err = c.readFrom(layer+1, part, off)
 		default:
@@ -229,7 +234,7 @@ func (c *Chain) zero(off, n int64, kind zeroKind) error {
 		return io.ErrShortWrite
 	}
 	lss := int64(leaf.geo.LogicalSectorSize)
-	from, to := roundUp(off, lss), (off+n)/lss*lss
+	from, to := block.RoundUp(off, lss), (off+n)/lss*lss
 	if !leaf.geo.Differencing || from == off && to == off+n || kind == zeroHint {
 		return leaf.zeroRange(off, n, kind)
 	}
@@ -270,5 +275,5 @@ func (c *Chain) Close() error {
 	for _, f := range c.files {
 		errs = append(errs, f.Close())
 	}
-	return errors.Join(errs...)
+	return errline.Join(errs...)
 }

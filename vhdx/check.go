@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"troy/internal/block"
+	"troy/internal/errline"
 )
 
 // Severity grades a finding of Check.
@@ -124,7 +127,7 @@ func (c *checker) run() error {
 	}
 	f, _, err := openFile(c.r, c.size)
 	if err != nil {
-		return errors.Join(err, c.regionCopies(c.r))
+		return errline.Join(err, c.regionCopies(c.r))
 	}
 	c.f = f
 	if f.replayed {
@@ -178,7 +181,7 @@ func (c *checker) regionCopies(r io.ReaderAt) error {
 			continue
 		}
 		raw[i] = make([]byte, regionTableSize)
-		if err := readFull(r, raw[i], off); err != nil {
+		if err := block.ReadFull(r, raw[i], off); err != nil {
 			return err
 		}
 	}
@@ -202,13 +205,13 @@ func (c *checker) parent() error {
 	if _, err := l.Linkage2(); err != nil {
 		c.add("parent locator", r.Offset, Error, "%s", reasonOf(err))
 	}
-	if parentName(c.f) == "" {
+	if c.f.ParentName() == "" {
 		c.add("parent locator", r.Offset, Warning, "no entry names the parent's file")
 	}
 	if c.o.Parent == nil {
 		return nil
 	}
-	if err := checkLink(c.f, c.o.Parent); errors.Is(err, ErrChainMismatch) {
+	if err := CheckLink(c.f, c.o.Parent); errors.Is(err, ErrChainMismatch) {
 		c.add("parent locator", r.Offset, Error, "%s", err)
 	}
 	return nil

@@ -3,17 +3,18 @@ package vhdx
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"troy/internal/block"
+	"troy/internal/progress"
 )
 
-// Progress is told of work done. Add may be called from several goroutines.
-type Progress interface {
-	Add(bytes int64) // bytes of the virtual disk that are finished
-}
+// Progress is told of work done, in bytes of the virtual disk. Its one method is
+// Add(bytes int64), which may be called from several goroutines.
+type Progress = progress.Adder
 
 // Format is what Convert writes.
 type Format uint8
@@ -57,18 +58,10 @@ func Convert(ctx context.Context, dst string, src Source, o *ConvertOptions) err
 	if o == nil {
 		o = &ConvertOptions{}
 	}
-	out, err := newOutput(dst, o.Overwrite)
-	if err != nil {
-		return err
-	}
-	c := &conversion{src: src, size: src.Size(), dst: out.File, progress: o.Progress}
-	if err = c.run(ctx, o); err == nil {
-		err = out.publish()
-	}
-	if err != nil {
-		out.abandon()
-	}
-	return err
+	return makeFile(dst, o.Overwrite, func(f *os.File) error {
+		c := &conversion{src: src, size: src.Size(), dst: f, progress: o.Progress}
+		return c.run(ctx, o)
+	})
 }
 
 func (c *conversion) run(ctx context.Context, o *ConvertOptions) error {
@@ -112,7 +105,7 @@ func (c *conversion) prepare(o *ConvertOptions) (err error) {
 	default:
 		return unsupported("metadata", 0, "conversion to format %d", o.To)
 	}
-	co.Size = roundUp(c.size, int64(max(co.LogicalSectorSize, 512)))
+	co.Size = block.RoundUp(c.size, int64(max(co.LogicalSectorSize, 512)))
 	if c.create, err = newCreation(co); err != nil {
 		return err
 	}
@@ -211,8 +204,8 @@ func (c *conversion) copyBlock(ctx context.Context, j job, buf []byte) error {
 				return nil // another worker has the cause
 			}
 			b := buf[:min(copyStep, r.off+r.length-off)]
-			if n, err := c.src.ReadAt(b, off); n < len(b) {
-				return fmt.Errorf("reading the source at %#x: %w", off, shortRead(err))
+			if err := block.ReadFull(c.src, b, off); err != nil {
+				return fmt.Errorf("reading the source at %#x: %w", off, err)
 			}
 			if err := c.writeNonZero(j.block, &base, b, off-j.block*c.unit); err != nil {
 				return err
@@ -223,19 +216,11 @@ func (c *conversion) copyBlock(ctx context.Context, j job, buf []byte) error {
 	return nil
 }
 
-// shortRead names the error of a source that ends too early.
-func shortRead(err error) error {
-	if err == nil || err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// writeNonZero writes the runs of b that are not zero, at within of the block.
-func (c *conversion) writeNonZero(block int64, base *int64, b []byte, within int64) error {
+// writeNonZero writes the runs of b that are not zero, at within of block number n.
+func (c *conversion) writeNonZero(n int64, base *int64, b []byte, within int64) error {
 	for start := 0; start < len(b); {
 		end := start
-		for end < len(b) && !isZero(b[end:min(end+zeroStep, len(b))]) {
+		for end < len(b) && !block.IsZero(b[end:min(end+zeroStep, len(b))]) {
 			end = min(end+zeroStep, len(b))
 		}
 		if end == start {
@@ -244,7 +229,7 @@ func (c *conversion) writeNonZero(block int64, base *int64, b []byte, within int
 		}
 		if *base < 0 {
 			var err error
-			if *base, err = c.place(block); err != nil {
+			if *base, err = c.place(n); err != nil {
 				return err
 			}
 		}

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+
+	"troy/internal/block"
 )
 
 // holedRaw writes a raw image of random data, holes, and written zeros.
@@ -213,7 +215,7 @@ func TestRawExtents(t *testing.T) {
 			if e.Offset != at || e.Length <= 0 {
 				t.Fatalf("extent %+v, expected at %#x", e, at)
 			}
-			if at += e.Length; e.Kind != Data && !isZero(want[e.Offset:at]) {
+			if at += e.Length; e.Kind != Data && !block.IsZero(want[e.Offset:at]) {
 				t.Fatalf("%+v is not zero", e)
 			}
 		}

@@ -3,6 +3,8 @@ package vhdx
 import (
 	"io"
 	"sync"
+
+	"troy/internal/block"
 )
 
 // copier copies ranges between files, several at once: a disk with a queue is
@@ -84,7 +86,7 @@ func (c *copier) work() {
 }
 
 func (c *copier) one(j copyJob, b []byte) error {
-	if err := readFull(j.src, b, j.from); err != nil {
+	if err := block.ReadFull(j.src, b, j.from); err != nil {
 		return err
 	}
 	_, err := c.dst.WriteAt(b, j.to)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand"
 	"testing"
+
+	"troy/internal/block"
 )
 
 // crafted is a disk whose BAT and bitmaps a test sets by hand, to get what no
@@ -31,7 +33,7 @@ func (c *crafted) entry(index int64, e BATEntry) {
 
 // space appends n bytes to the file.
 func (c *crafted) space(n int64) int64 {
-	off := roundUp(c.m.size, mib)
+	off := block.RoundUp(c.m.size, mib)
 	must(c.t, c.m.Truncate(off+n))
 	return off
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math/rand"
 	"testing"
+
+	"troy/internal/block"
 )
 
 // TestCrashMerge crashes at every step of merges: the child over the parent
@@ -125,7 +127,7 @@ func TestCrashCreate(t *testing.T) {
 				return // nothing has happened yet
 			}
 			complete++
-			if !isZero(readAll(t, chainOf(t, f))) {
+			if !block.IsZero(readAll(t, chainOf(t, f))) {
 				t.Fatal("a new disk shows old content")
 			}
 			checkNoErrors(t, st)
@@ -136,7 +138,7 @@ func TestCrashCreate(t *testing.T) {
 		if complete == 0 {
 			t.Fatal("no complete state was seen")
 		}
-		if !isZero(readAll(t, chainOf(t, f))) {
+		if !block.IsZero(readAll(t, chainOf(t, f))) {
 			t.Fatal("a new disk shows old content")
 		}
 	}

@@ -3,6 +3,8 @@ package vhdx
 import (
 	"math/rand"
 	"testing"
+
+	"troy/internal/block"
 )
 
 // TestCrashWrites crashes at every write of random sessions: what was synced is
@@ -80,14 +82,14 @@ func crashSession(t *testing.T, r *rand.Rand, d *crashDisk, model *crashModel, p
 			n = min(n, (1+r.Int63n(20))*sector)
 		}
 		if r.Intn(4) == 0 { // whole blocks
-			off, n = off/mib*mib, min(roundUp(n, mib), c.Size()-off/mib*mib)
+			off, n = off/mib*mib, min(block.RoundUp(n, mib), c.Size()-off/mib*mib)
 		}
 		switch r.Intn(6) {
 		case 0:
 			model.add(off, n, nil)
 			must(t, c.ZeroRange(off, n))
 		case 1:
-			if from, to := roundUp(off, mib), (off+n)/mib*mib; kind != Fixed && from < to {
+			if from, to := block.RoundUp(off, mib), (off+n)/mib*mib; kind != Fixed && from < to {
 				model.add(from, to-from, nil)
 				must(t, c.TrimRange(from, to-from))
 			}

@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"troy/internal/block"
+	"troy/internal/guid"
 )
 
 // Kind is the kind of a virtual hard disk.
@@ -85,15 +88,7 @@ func Create(path string, o *CreateOptions) (*File, error) {
 	if err != nil {
 		return nil, pathError(path, err)
 	}
-	out, err := newOutput(path, c.o.Overwrite)
-	if err != nil {
-		return nil, err
-	}
-	if err = c.write(out.File, true); err == nil {
-		err = out.publish()
-	}
-	if err != nil {
-		out.abandon()
+	if err := makeFile(path, c.o.Overwrite, func(f *os.File) error { return c.write(f, true) }); err != nil {
 		return nil, err
 	}
 	return Open(path, &OpenOptions{Writable: true})
@@ -138,8 +133,8 @@ func newCreation(o *CreateOptions) (*creation, error) {
 // layOut places log, metadata, BAT and blocks, in Windows' order.
 func (c *creation) layOut() {
 	c.log = Region{Offset: headerSection, Length: max(int64(c.o.LogLength), mib)}
-	m := Region{ID: RegionMetadata, Required: true, Offset: c.log.Offset + c.log.Length, Length: roundUp(int64(len(c.region)), mib)}
-	b := Region{ID: RegionBAT, Required: true, Offset: m.Offset + m.Length, Length: roundUp(c.geo.BATEntries()*8, mib)}
+	m := Region{ID: RegionMetadata, Required: true, Offset: c.log.Offset + c.log.Length, Length: block.RoundUp(int64(len(c.region)), mib)}
+	b := Region{ID: RegionBAT, Required: true, Offset: m.Offset + m.Length, Length: block.RoundUp(c.geo.BATEntries()*8, mib)}
 	c.table = RegionTable{b, m}
 	c.first = b.Offset + b.Length
 	c.size = c.first
@@ -183,7 +178,7 @@ func (c *creation) fillMetadata() error {
 		m.PhysicalSectorSize = 4096
 	}
 	if m.VirtualDiskID.IsZero() {
-		m.VirtualDiskID = NewGUID()
+		m.VirtualDiskID = guid.New()
 	}
 	return nil
 }
@@ -308,7 +303,7 @@ func (c *creation) writeHeaders(s Storage) error {
 		return err
 	}
 	h := Header{
-		FileWriteGUID: NewGUID(), DataWriteGUID: NewGUID(), Version: 1,
+		FileWriteGUID: guid.New(), DataWriteGUID: guid.New(), Version: 1,
 		LogOffset: uint64(c.log.Offset), LogLength: uint32(c.log.Length),
 	}
 	for _, off := range headerOffsets {
@@ -352,12 +347,4 @@ func (b *batWriter) flush() error {
 	_, err := b.w.WriteAt(b.buf, b.off+b.start*8)
 	b.buf = b.buf[:0]
 	return err
-}
-
-// checkExists is fs.ErrExist for a path that is there.
-func checkExists(path string) error {
-	if _, err := os.Lstat(path); err == nil {
-		return &os.PathError{Op: "create", Path: path, Err: os.ErrExist}
-	}
-	return nil
 }

@@ -1,13 +1,14 @@
 // Package vhdx reads, writes, creates, converts, relinks, merges and checks
 // virtual hard disks in the VHDX format, MS-VHDX version 8.0 (April 2024):
 // fixed, dynamic and differencing disks, chains of any depth, 512 and 4096
-// byte sectors, blocks of 1 to 256 MiB, disks up to 64 TiB. It imports the
-// standard library only and runs wherever Go does.
+// byte sectors, blocks of 1 to 256 MiB, disks up to 64 TiB. It imports only the
+// standard library and small internal packages of this module, which do the same,
+// and runs wherever Go does.
 //
 // A File is one VHDX file; a Chain is a virtual disk: a leaf and the parents it
 // stands on. Content is read and written through a Chain:
 //
-//	c, err := vhdx.OpenChain("child.vhdx", &vhdx.ChainOptions{Resolve: vhdx.FolderResolver(".")})
+//	c, err := vhdx.OpenChain("child.vhdx", &vhdx.ChainOptions{Parents: &vhdx.Parents{}})
 //	...
 //	n, err := c.ReadAt(p, off)
 //	for e, err := range c.Extents(0, c.Size()) { ... } // who holds which bytes
@@ -30,8 +31,9 @@
 // run and no file is grown by a number alone; offsets are checked before use; a
 // log costs what it is long. A disk of 64 TiB is opened, mapped and written to in
 // a few MiB of memory: BAT and bitmaps are cached in 512 pages of 4 KiB per
-// file, and a writer keeps one bit per MiB of file. Paths in a file are never followed: a Resolver given by the caller finds
-// parents, and without one a differencing disk is refused.
+// file, and a writer keeps one bit per MiB of file. Paths in a file are never followed:
+// Parents looks among the files that the caller names and in the child's own folder,
+// a Resolver where it likes, and without either a differencing disk is refused.
 //
 // A file that breaks a MUST gives a *FormatError with structure, place and
 // reason (class ErrCorrupt); one that asks for something unknown an

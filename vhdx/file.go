@@ -5,6 +5,9 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"troy/internal/block"
+	"troy/internal/errline"
 )
 
 // Storage is what a writable VHDX lives in: a file, a block device, memory.
@@ -106,7 +109,8 @@ func Open(path string, o *OpenOptions) (*File, error) {
 // pathError adds the path to an error that has none.
 func pathError(path string, err error) error {
 	var pe *os.PathError
-	if errors.As(err, &pe) {
+	var parent *ParentError
+	if errors.As(err, &pe) || errors.As(err, &parent) {
 		return err
 	}
 	return &os.PathError{Op: "open", Path: path, Err: err}
@@ -256,6 +260,9 @@ func (f *File) Regions() RegionTable {
 	return append(RegionTable(nil), f.regions...)
 }
 
+// Path returns where Open found the file; "" for a file that was opened otherwise.
+func (f *File) Path() string { return f.path }
+
 // Creator returns the name of the program that made the file, as it says itself.
 func (f *File) Creator() string { return f.creator }
 
@@ -307,7 +314,7 @@ func (f *File) MetadataItem(it MetadataItem) ([]byte, error) {
 		return nil, corrupt("metadata", r.Offset, "item %v lies outside the region", it.ID)
 	}
 	b := make([]byte, it.Length)
-	return b, readFull(f.r, b, r.Offset+it.Offset)
+	return b, block.ReadFull(f.r, b, r.Offset+it.Offset)
 }
 
 // Close writes what is pending, marks the log as empty and closes the file. A
@@ -324,7 +331,7 @@ func (f *File) Close() error {
 	}
 	f.closed = true
 	if f.closer != nil {
-		err = errors.Join(err, f.closer.Close())
+		err = errline.Join(err, f.closer.Close())
 	}
 	return err
 }

@@ -3,6 +3,8 @@ package vhdx
 import (
 	"io"
 	"unicode/utf16"
+
+	"troy/internal/block"
 )
 
 const (
@@ -29,7 +31,7 @@ func MarshalFileIdentifier(creator string) []byte {
 // readFileIdentifier checks the signature and returns the creator.
 func readFileIdentifier(r io.ReaderAt) (creator string, err error) {
 	b := make([]byte, 8+creatorSize)
-	if err := readFull(r, b, 0); err == io.ErrUnexpectedEOF {
+	if err := block.ReadFull(r, b, 0); err == io.ErrUnexpectedEOF {
 		return "", corrupt("file identifier", 0, "the file is too short to be a VHDX")
 	} else if err != nil {
 		return "", err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand"
 	"testing"
+
+	"troy/internal/block"
 )
 
 // The fuzz targets work on small files: the structures of a sound one, packed
@@ -137,7 +139,7 @@ func fuzzFile(f *testing.F, fix bool, only ...int) {
 	parent := seeds[0].clone()
 	for _, s := range seeds {
 		b := pack(s)
-		if isZero(b) {
+		if block.IsZero(b) {
 			f.Fatal("an empty seed")
 		}
 		f.Add(b, s.size)
@@ -268,7 +270,7 @@ func FuzzBAT(f *testing.F) {
 	sb := make([]byte, 8)
 	g := Geometry{mib, 512, 4 * mib, true}
 	child.ReadAt(sb, 3*mib+8*g.BitmapIndex(0))
-	if isZero(bat) || isZero(sb) {
+	if block.IsZero(bat) || block.IsZero(sb) {
 		f.Fatal("the seed's BAT is empty")
 	}
 	f.Add(bat, le.Uint64(sb), []byte{0xf0, 1, 2})

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+
+	"troy/internal/block"
 )
 
 // Header is the VHDX header (MS-VHDX 2.2.2). Two copies stand in a file; the
@@ -129,7 +131,7 @@ var headerOffsets = [2]int64{Header1Offset, Header2Offset}
 // readHeaderCopy separates an invalid copy (bad) from a failing disk (err).
 func readHeaderCopy(r io.ReaderAt, off int64) (raw []byte, h *Header, bad, err error) {
 	raw = make([]byte, headerSize)
-	err = readFull(r, raw, off)
+	err = block.ReadFull(r, raw, off)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, nil, corrupt("header", off, "the file ends before it"), nil
 	}

@@ -2,9 +2,7 @@ package vhdx
 
 import (
 	"encoding/binary"
-	"errors"
 	"hash/crc32"
-	"io"
 )
 
 // Places of the fixed structures, in bytes (MS-VHDX 2.2).
@@ -49,32 +47,3 @@ func putChecksum(b []byte) { le.PutUint32(b[4:], checksumOf(b)) }
 
 // checksumOK reports whether b carries its own checksum.
 func checksumOK(b []byte) bool { return le.Uint32(b[4:]) == checksumOf(b) }
-
-// readFull fills b from r at off. A file that ends before is io.ErrUnexpectedEOF.
-func readFull(r io.ReaderAt, b []byte, off int64) error {
-	n, err := r.ReadAt(b, off)
-	if n == len(b) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// roundUp returns n rounded up to a multiple of unit.
-func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
-
-// isZero reports whether b holds zeros only.
-func isZero(b []byte) bool {
-	for len(b) >= len(zeros) {
-		if string(b[:len(zeros)]) != zeros {
-			return false
-		}
-		b = b[len(zeros):]
-	}
-	return string(b) == zeros[:len(b)]
-}
-
-// zeros is compared against: as a string it cannot be written to.
-var zeros = string(make([]byte, 16*kib))

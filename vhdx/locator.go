@@ -3,6 +3,8 @@ package vhdx
 import (
 	"slices"
 	"unicode/utf16"
+
+	"troy/internal/guid"
 )
 
 // Keys of the VHDX parent locator (MS-VHDX 2.6.2.6.3).
@@ -15,7 +17,7 @@ const (
 )
 
 // locatorTypeVHDX is the only locator type that MS-VHDX defines.
-var locatorTypeVHDX = fixedGUID("B04AEFB7-D19E-4A81-B789-25B8E9445913")
+var locatorTypeVHDX = guid.Must("B04AEFB7-D19E-4A81-B789-25B8E9445913")
 
 const (
 	locatorHeader     = 20
@@ -98,7 +100,7 @@ func (l *ParentLocator) Linkage2() (GUID, error) {
 }
 
 func parseLinkage(key, s string) (GUID, error) {
-	g, err := ParseGUID(s)
+	g, err := guid.Parse(s)
 	if err != nil {
 		return GUID{}, corrupt("parent locator", 0, "%s %.60q is not a GUID", key, s)
 	}

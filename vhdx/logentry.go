@@ -2,6 +2,8 @@ package vhdx
 
 import (
 	"slices"
+
+	"troy/internal/block"
 )
 
 // LogEntry is one entry of the log (MS-VHDX 2.3.1): a set of page writes that
@@ -35,7 +37,7 @@ const (
 // logHeaderLength returns the bytes that the header and n descriptors take:
 // 126 fit into the first sector, 128 into each further one.
 func logHeaderLength(n int64) int64 {
-	return roundUp(logEntryHeader+n*logDescriptorSize, pageSize)
+	return block.RoundUp(logEntryHeader+n*logDescriptorSize, pageSize)
 }
 
 // Marshal returns the bytes of the entry, a whole multiple of 4 KiB with its

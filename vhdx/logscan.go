@@ -3,6 +3,8 @@ package vhdx
 import (
 	"hash/crc32"
 	"io"
+
+	"troy/internal/block"
 )
 
 // logRing is the log of a file: a ring of 4 KiB sectors (MS-VHDX 2.3).
@@ -37,7 +39,7 @@ func (l *logRing) readAt(b []byte, pos int64) error {
 	for len(b) > 0 {
 		pos %= l.length
 		n := min(int64(len(b)), l.length-pos)
-		if err := readFull(l.r, b[:n], l.off+pos); err != nil {
+		if err := block.ReadFull(l.r, b[:n], l.off+pos); err != nil {
 			return err
 		}
 		b, pos = b[n:], pos+n

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+
+	"troy/internal/guid"
 )
 
 // MergeOptions tells how to merge. The zero value is right.
@@ -80,7 +82,7 @@ func merge(ctx context.Context, top []*File, target *File, o *MergeOptions) erro
 func (m *merger) check() error {
 	files := append(append([]*File(nil), m.top.files...), m.target)
 	for i, f := range files[:len(files)-1] {
-		if err := checkLink(f, files[i+1]); err != nil {
+		if err := CheckLink(f, files[i+1]); err != nil {
 			return err
 		}
 	}
@@ -99,7 +101,7 @@ func (m *merger) nearest() *File { return m.top.files[len(m.top.files)-1] }
 // gives the parent the new one. From here on its other children are refused.
 func (m *merger) announce() error {
 	l := m.nearest().Metadata().ParentLocator
-	next := NewGUID()
+	next := guid.New()
 	l.Set(KeyParentLinkage, bracedGUID(m.target.Header().DataWriteGUID))
 	l.Set(KeyParentLinkage2, bracedGUID(next))
 	if err := m.nearest().setLocator(l, false); err != nil {

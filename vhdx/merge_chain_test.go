@@ -170,7 +170,7 @@ func TestMergeCancelled(t *testing.T) {
 	for _, f := range files {
 		must(t, f.Close())
 	}
-	c, err := OpenChain(files[0].path, &ChainOptions{Resolve: PathsResolver(files[1].path), Writable: true, WritableParents: true})
+	c, err := OpenChain(files[0].path, &ChainOptions{Parents: &Parents{Named: []string{files[1].path}}, Writable: true, WritableParents: true})
 	must(t, err)
 	for _, f := range c.Files() {
 		if f.LogPending() {

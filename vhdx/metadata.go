@@ -1,5 +1,10 @@
 package vhdx
 
+import (
+	"troy/internal/block"
+	"troy/internal/guid"
+)
+
 // Metadata is what the metadata region says of the disk (MS-VHDX 2.6).
 type Metadata struct {
 	BlockSize           uint32 // bytes per payload block
@@ -28,16 +33,16 @@ type MetadataItem struct {
 // Ids of the items that MS-VHDX 2.6.2 names, and of those that Microsoft's
 // programs are known to write beyond it.
 var (
-	itemFileParameters  = fixedGUID("CAA16737-FA36-4D43-B3B6-33F0AA44E76B")
-	itemVirtualDiskSize = fixedGUID("2FA54224-CD1B-4876-B211-5DBED83BF4B8")
-	itemVirtualDiskID   = fixedGUID("BECA12AB-B2E6-4523-93EF-C309E000C746")
-	itemLogicalSector   = fixedGUID("8141BF1D-A96F-4709-BA47-F233A8FAAB5F")
-	itemPhysicalSector  = fixedGUID("CDA348C7-445D-4471-9CC9-E9885251C556")
-	itemParentLocator   = fixedGUID("A8D35F2D-B30B-454D-ABF7-D3D84834AB0C")
+	itemFileParameters  = guid.Must("CAA16737-FA36-4D43-B3B6-33F0AA44E76B")
+	itemVirtualDiskSize = guid.Must("2FA54224-CD1B-4876-B211-5DBED83BF4B8")
+	itemVirtualDiskID   = guid.Must("BECA12AB-B2E6-4523-93EF-C309E000C746")
+	itemLogicalSector   = guid.Must("8141BF1D-A96F-4709-BA47-F233A8FAAB5F")
+	itemPhysicalSector  = guid.Must("CDA348C7-445D-4471-9CC9-E9885251C556")
+	itemParentLocator   = guid.Must("A8D35F2D-B30B-454D-ABF7-D3D84834AB0C")
 
-	itemCHS        = fixedGUID("DA02D7BC-3D3A-423C-AC88-2A36AB21479B")
-	itemPMEMLabel  = fixedGUID("10E1AE8A-4B7E-4169-A40F-CD70DE928393")
-	itemIncomplete = fixedGUID("71CC85F0-1B69-4E28-9558-C3BF83AE75D3")
+	itemCHS        = guid.Must("DA02D7BC-3D3A-423C-AC88-2A36AB21479B")
+	itemPMEMLabel  = guid.Must("10E1AE8A-4B7E-4169-A40F-CD70DE928393")
+	itemIncomplete = guid.Must("71CC85F0-1B69-4E28-9558-C3BF83AE75D3")
 )
 
 const (
@@ -100,7 +105,7 @@ func (m *Metadata) Marshal() ([]byte, error) {
 		putMetadataEntry(b[(i+1)*metadataEntrySize:], it, len(b))
 		b = append(b, it.Data...)
 	}
-	return append(b, make([]byte, int(roundUp(int64(len(b)), pageSize))-len(b))...), nil
+	return append(b, make([]byte, int(block.RoundUp(int64(len(b)), pageSize))-len(b))...), nil
 }
 
 // putMetadataEntry writes one entry of the metadata table.

@@ -3,6 +3,8 @@ package vhdx
 import (
 	"io"
 	"slices"
+
+	"troy/internal/block"
 )
 
 // ParseMetadata reads the metadata region that starts at off and has length
@@ -49,7 +51,7 @@ func (p *metadataParser) readTable() error {
 		return corrupt("metadata", p.off, "region of %d bytes cannot hold the table", p.length)
 	}
 	b := make([]byte, metadataTableSize)
-	if err := readFull(p.r, b, p.off); err == io.ErrUnexpectedEOF {
+	if err := block.ReadFull(p.r, b, p.off); err == io.ErrUnexpectedEOF {
 		return corrupt("metadata", p.off, "the file ends inside the table")
 	} else if err != nil {
 		return err
@@ -213,7 +215,7 @@ func (p *metadataParser) content(it MetadataItem, want int64) ([]byte, error) {
 		return nil, corrupt("metadata", 0, "item %v has %d bytes instead of %d", it.ID, it.Length, want)
 	}
 	b := make([]byte, want) // at most 1 MiB, by checkEntry
-	if err := readFull(p.r, b, p.off+it.Offset); err == io.ErrUnexpectedEOF {
+	if err := block.ReadFull(p.r, b, p.off+it.Offset); err == io.ErrUnexpectedEOF {
 		return nil, corrupt("metadata", p.off+it.Offset, "the file ends inside item %v", it.ID)
 	} else if err != nil {
 		return nil, err

@@ -1,12 +1,13 @@
 package vhdx
 
 import (
-	"errors"
 	"io"
 	"iter"
 	"os"
 	"runtime"
 	"sync"
+
+	"troy/internal/errline"
 )
 
 // Source is a virtual disk that can be converted: a *Chain or a *Raw.
@@ -31,7 +32,7 @@ func OpenRaw(path string) (*Raw, error) {
 	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errline.Join(err, f.Close())
 	}
 	return &Raw{f: f, size: size}, nil
 }

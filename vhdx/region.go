@@ -4,12 +4,15 @@ import (
 	"errors"
 	"io"
 	"slices"
+
+	"troy/internal/block"
+	"troy/internal/guid"
 )
 
 // GUIDs of the known regions (MS-VHDX 2.2.3.2).
 var (
-	RegionBAT      = fixedGUID("2DC27766-F623-4200-9D64-115E9BFD4A08")
-	RegionMetadata = fixedGUID("8B7CA206-4790-4B9A-B8FE-575F050F886E")
+	RegionBAT      = guid.Must("2DC27766-F623-4200-9D64-115E9BFD4A08")
+	RegionMetadata = guid.Must("8B7CA206-4790-4B9A-B8FE-575F050F886E")
 )
 
 const (
@@ -138,7 +141,7 @@ func readRegionTables(r io.ReaderAt) (RegionTable, error) {
 
 func readRegionTable(r io.ReaderAt, off int64) (RegionTable, error) {
 	b := make([]byte, regionTableSize)
-	err := readFull(r, b, off)
+	err := block.ReadFull(r, b, off)
 	if err == io.ErrUnexpectedEOF {
 		return nil, corrupt("region table", off, "the file ends before it")
 	}

@@ -3,6 +3,8 @@ package vhdx
 import (
 	"fmt"
 	"strings"
+
+	"troy/internal/block"
 )
 
 // RelinkOptions tells what to change in a parent locator. Strings that are
@@ -33,7 +35,7 @@ func Relink(child *File, o *RelinkOptions) error {
 	}
 	l := old.Clone()
 	if o.Parent != nil {
-		if err := checkLink(child, o.Parent); err != nil && !o.IgnoreMismatch {
+		if err := CheckLink(child, o.Parent); err != nil && !o.IgnoreMismatch {
 			return err
 		}
 		if c, p := child.Geometry().LogicalSectorSize, o.Parent.Geometry().LogicalSectorSize; c != p {
@@ -146,7 +148,7 @@ func (f *File) itemRoom(it MetadataItem, n int64) (int64, error) {
 	if fits && it.Offset > 0 {
 		return it.Offset, nil
 	}
-	if end = roundUp(end, 8); end+n > r.Length {
+	if end = block.RoundUp(end, 8); end+n > r.Length {
 		return 0, unsupported("metadata", r.Offset, "the region has no room for an item of %d bytes", n)
 	}
 	return end, nil

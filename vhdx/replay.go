@@ -4,6 +4,8 @@ import (
 	"io"
 	"slices"
 	"sort"
+
+	"troy/internal/block"
 )
 
 // replayView shows a file as it reads after its log was replayed. It keeps
@@ -46,7 +48,7 @@ func openLog(r io.ReaderAt, size int64, h *Header) (*replayView, error) {
 	}
 	v.segs = lastWins(ops)
 	if n := len(v.segs); n > 0 {
-		v.size = max(v.size, roundUp(v.segs[n-1].off+v.segs[n-1].length, mib))
+		v.size = max(v.size, block.RoundUp(v.segs[n-1].off+v.segs[n-1].length, mib))
 	}
 	return v, nil
 }
@@ -141,7 +143,7 @@ func (v *replayView) readSeg(p []byte, s *replayOp, off int64) error {
 func (v *replayView) readBase(p []byte, off int64) error {
 	n := min(max(v.old-off, 0), int64(len(p)))
 	clear(p[n:])
-	return readFull(v.base, p[:n], off)
+	return block.ReadFull(v.base, p[:n], off)
 }
 
 // maxReplayZeros bounds the zeros that replay writes: all sector bitmaps of a

@@ -1,5 +1,7 @@
 package vhdx
 
+import "troy/internal/block"
+
 // resize gives the disk another size, as merging with a child of another size
 // asks for. What is gained reads zero, whatever a grandparent holds there.
 // The old or the new size is found after a crash, with its own content.
@@ -79,7 +81,7 @@ func (w *writer) growDisk(geo Geometry) error {
 func (w *writer) zeroTail(old Geometry) error {
 	bs := int64(old.BlockSize)
 	from := old.VirtualDiskSize
-	to := min(roundUp(from, bs), w.f.geo.VirtualDiskSize)
+	to := min(block.RoundUp(from, bs), w.f.geo.VirtualDiskSize)
 	if from == to {
 		return nil
 	}
@@ -175,7 +177,7 @@ func (w *writer) newBlockEntry() (BATEntry, error) {
 // region table names it, so it needs no log.
 func (w *writer) moveBAT(geo Geometry) (Region, error) {
 	f := w.f
-	n := roundUp(geo.BATEntries()*8, mib)
+	n := block.RoundUp(geo.BATEntries()*8, mib)
 	at, zeroed, err := w.alloc(n)
 	if err != nil {
 		return Region{}, err

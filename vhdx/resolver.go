@@ -3,15 +3,18 @@ package vhdx
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"troy/internal/errline"
 )
 
 // Resolver finds the parent of a child. It returns an open file, which then
 // belongs to the chain. It decides alone where to look: paths in a file are
-// claims of whoever made the file.
+// claims of whoever made the file. Parents.Find is one for disks in files.
 type Resolver func(child *File) (*File, error)
 
 // ChainOptions tells how to open a chain. The zero value opens one file
@@ -19,11 +22,11 @@ type Resolver func(child *File) (*File, error)
 type ChainOptions struct {
 	Writable        bool     // the leaf is opened for writing
 	WritableParents bool     // so are the parents: for MergeChain, and for nothing else
-	Resolve         Resolver // finds parents; nil refuses differencing disks
+	Parents         *Parents // where parents are looked for; nil refuses differencing disks
 }
 
-// OpenChain opens the leaf at path and, by o.Resolve, all its parents. Errors:
-// those of Open, NewChain and the resolver.
+// OpenChain opens the leaf at path and all its parents. Errors: those of Open,
+// NewChain and Parents.Find.
 func OpenChain(path string, o *ChainOptions) (*Chain, error) {
 	if o == nil {
 		o = &ChainOptions{}
@@ -32,59 +35,29 @@ func OpenChain(path string, o *ChainOptions) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	resolve := o.Resolve
-	if o.WritableParents && resolve != nil {
-		resolve = func(child *File) (*File, error) {
-			return ResolveParent(child, o.Resolve, &OpenOptions{Writable: true})
-		}
+	var resolve Resolver
+	switch {
+	case o.Parents != nil && o.WritableParents:
+		resolve = o.Parents.findWritable
+	case o.Parents != nil:
+		resolve = o.Parents.Find
 	}
 	c, err := ResolveChain(leaf, resolve)
 	if err != nil {
-		return nil, errors.Join(pathError(path, err), leaf.Close())
+		return nil, errline.Join(pathError(path, err), leaf.Close())
 	}
 	return c, nil
 }
 
-// ResolveParent finds the parent of child by the resolver, checks that it is
-// the right one, and opens it as o says: for writing, as Merge needs it, only a
-// parent that the resolver opened with Open can be had. Errors: those of the
-// resolver, NewChain and Open.
-func ResolveParent(child *File, resolve Resolver, o *OpenOptions) (*File, error) {
-	if !child.Metadata().HasParent {
-		return nil, fmt.Errorf("%w: the file is no differencing disk", ErrChainMismatch)
-	}
-	if resolve == nil {
-		return nil, fmt.Errorf("%w: nothing was given to find the parent %s with", ErrChainMismatch, parentName(child))
-	}
-	f, err := resolve(child)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkLink(child, f); err != nil {
-		f.Close() // the resolver's, opened for reading
-		return nil, err
-	}
-	if o == nil || !o.Writable || f.Writable() {
-		return f, nil
-	}
-	path := f.path
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
-	if path == "" {
-		return nil, fmt.Errorf("%w: the parent was not opened by its path", ErrReadOnly)
-	}
-	return Open(path, o)
-}
-
-// ResolveChain completes the chain of an open leaf. On error the leaf is left
-// open. Errors: those of NewChain and the resolver.
+// ResolveChain completes the chain of an open leaf; a nil resolver finds no
+// parents. On error the leaf is left open. Errors: those of NewChain and the
+// resolver.
 func ResolveChain(leaf *File, resolve Resolver) (*Chain, error) {
 	files := []*File{leaf}
 	c, err := resolveChain(&files, resolve)
 	if err != nil {
 		for _, f := range files[1:] {
-			f.Close() // opened for reading only: nothing can be lost
+			f.Close() // nothing was written: nothing can be lost
 		}
 	}
 	return c, err
@@ -108,32 +81,127 @@ func resolveChain(files *[]*File, resolve Resolver) (*Chain, error) {
 	return NewChain(*files...)
 }
 
-// FolderResolver looks for the parent in dir, under the file name that the
-// child's locator gives: the last part of relative_path, else of
-// absolute_win32_path or volume_path. Case of letters counts only when two
-// files differ in nothing else. Errors: ErrChainMismatch when the locator
-// names no file, or none that is there.
-func FolderResolver(dir string) Resolver {
-	return func(child *File) (*File, error) {
-		name := parentName(child)
-		if name == "" {
-			return nil, fmt.Errorf("%w: the child's locator names no file", ErrChainMismatch)
-		}
-		path, err := findName(dir, name)
-		if err != nil {
-			return nil, err
-		}
-		return Open(path, nil)
+// Parents finds the parents of disks that are files: among the files that the
+// caller names, then in the child's own folder, under the file name that the
+// child's locator gives. No other path in a file is ever followed. The zero
+// value names no files. It is for one goroutine.
+type Parents struct {
+	Named []string // paths, nearest parent first; the first one that fits is taken, and each only once
+
+	found []string
+}
+
+// Found returns the paths of the parents that were found so far, in this order.
+func (p *Parents) Found() []string { return slices.Clone(p.found) }
+
+// Find is a Resolver for a child that Open has opened. Case of letters in the
+// name counts only when two files differ in nothing else, as on the file
+// systems that the names come from. The parent is opened for reading.
+//
+// Errors: *ParentError when no file is the parent, or the one in its place
+// cannot be read; those of Open for a named file.
+func (p *Parents) Find(child *File) (*File, error) {
+	f, misfit, err := p.findNamed(child)
+	if f != nil || err != nil {
+		return f, err
 	}
+	path, err := child.parentPath()
+	if err != nil {
+		return nil, errline.Join(misfit, err)
+	}
+	if f, err = openParent(child, path); err != nil {
+		return nil, err
+	}
+	p.found = append(p.found, path)
+	return f, nil
+}
+
+// findNamed looks among the named files. misfit is why the first one that was
+// tried is not the parent, if none is.
+func (p *Parents) findNamed(child *File) (f *File, misfit, err error) {
+	for _, path := range p.Named {
+		if slices.Contains(p.found, path) {
+			continue
+		}
+		f, err := openParent(child, path)
+		switch {
+		case err == nil:
+			p.found = append(p.found, path)
+			return f, nil, nil
+		case !errors.Is(err, ErrChainMismatch):
+			return nil, nil, err
+		case misfit == nil:
+			misfit = err
+		}
+	}
+	return nil, misfit, nil
+}
+
+// findWritable is Find for a parent that is to be written to. It is opened for
+// that only when it is known to be the right one: a log would be replayed in it.
+func (p *Parents) findWritable(child *File) (*File, error) {
+	f, err := p.Find(child)
+	if err != nil {
+		return nil, err
+	}
+	path := f.path
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	return Open(path, &OpenOptions{Writable: true})
+}
+
+// openParent opens the file in the parent's place and checks that it is the one.
+func openParent(child *File, path string) (*File, error) {
+	f, err := Open(path, nil)
+	if err != nil {
+		return nil, &ParentError{Child: child.path, Name: child.ParentName(), Path: path, Err: err}
+	}
+	if err := CheckLink(child, f); err != nil {
+		f.Close() // opened for reading only: nothing can be lost
+		return nil, &ParentError{Child: child.path, Name: child.ParentName(), Path: path, Err: err}
+	}
+	return f, nil
+}
+
+// ParentError tells why the parent of a child was not found. Without a file in
+// its place it unwraps to ErrChainMismatch and fs.ErrNotExist; else to Err,
+// which is an ErrChainMismatch for a file that is not the parent.
+type ParentError struct {
+	Child string // path of the child
+	Name  string // of the parent's file, as the child's locator gives it; "": it gives none
+	Path  string // of the file in its place; "": there is none
+	Err   error  // what is wrong with that file
+}
+
+// Error returns child, parent and reason in one line.
+func (e *ParentError) Error() string {
+	switch {
+	case e.Path != "" && errors.Is(e.Err, ErrChainMismatch):
+		return fmt.Sprintf("%s over %s: %v", e.Child, e.Path, e.Err)
+	case e.Path != "":
+		return fmt.Sprintf("the parent of %s: %v", e.Child, e.Err)
+	case e.Name == "":
+		return e.Child + " does not name the file of its parent"
+	case e.Child == "":
+		return fmt.Sprintf("the parent %q is not among the named files", e.Name)
+	}
+	return fmt.Sprintf("the parent %q of %s is not in the folder %s", e.Name, e.Child, filepath.Dir(e.Child))
+}
+
+// Unwrap returns the classes of the error.
+func (e *ParentError) Unwrap() []error {
+	if e.Path == "" {
+		return []error{ErrChainMismatch, fs.ErrNotExist}
+	}
+	return []error{e.Err}
 }
 
 // ParentName returns the file name of the parent as the locator of a
-// differencing disk gives it, without any folder; "" if it has none.
-func (f *File) ParentName() string { return parentName(f) }
-
-// parentName returns the file name that a locator gives, without any folder.
-func parentName(child *File) string {
-	l := child.Metadata().ParentLocator
+// differencing disk gives it, without any folder: the last part of
+// relative_path, else of absolute_win32_path or volume_path; "" if there is none.
+func (f *File) ParentName() string {
+	l := f.Metadata().ParentLocator
 	if l == nil {
 		return ""
 	}
@@ -147,8 +215,14 @@ func parentName(child *File) string {
 	return ""
 }
 
-// findName returns the path of name in dir, in any case if need be.
-func findName(dir, name string) (string, error) {
+// parentPath returns the path of the file in the parent's place in f's folder.
+func (f *File) parentPath() (string, error) {
+	name := f.ParentName()
+	missing := &ParentError{Child: f.path, Name: name}
+	if name == "" || f.path == "" {
+		return "", missing
+	}
+	dir := filepath.Dir(f.path)
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
@@ -159,30 +233,7 @@ func findName(dir, name string) (string, error) {
 	}
 	i := slices.IndexFunc(list, func(e os.DirEntry) bool { return strings.EqualFold(e.Name(), name) })
 	if i < 0 {
-		return "", fmt.Errorf("%w: the parent %q is not in %s", ErrChainMismatch, name, dir)
+		return "", missing
 	}
 	return filepath.Join(dir, list[i].Name()), nil
-}
-
-// PathsResolver looks for the parent among the given files, in order, and
-// takes the first that the child is linked to. Errors: ErrChainMismatch when
-// there is none, and those of Open.
-func PathsResolver(nearestFirst ...string) Resolver {
-	return func(child *File) (*File, error) {
-		for _, path := range nearestFirst {
-			f, err := Open(path, nil)
-			if err != nil {
-				return nil, err
-			}
-			ok, err := linked(child, f)
-			if ok {
-				return f, nil
-			}
-			f.Close() // opened for reading only: nothing can be lost
-			if err != nil {
-				return nil, err
-			}
-		}
-		return nil, fmt.Errorf("%w: none of the %d named files is the parent (%s) of the child", ErrChainMismatch, len(nearestFirst), parentName(child))
-	}
 }

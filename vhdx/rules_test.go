@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"troy/internal/block"
 )
 
 // sound is a small closed disk.
@@ -156,7 +158,7 @@ func TestStructures(t *testing.T) {
 			if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
 				t.Fatalf("NewFile: %v, want %v", err, tc.want)
 			}
-			if err == nil && !isZero(readAll(t, chainOf(t, f))) {
+			if err == nil && !block.IsZero(readAll(t, chainOf(t, f))) {
 				t.Fatal("the disk does not read zero")
 			}
 			if err != nil && !strings.HasPrefix(err.Error(), "vhdx: ") {

@@ -33,7 +33,7 @@ func TestSamples(t *testing.T) {
 				sample(t, dir, tc.parent)
 			}
 			before := fileSum(t, path)
-			c, err := OpenChain(path, &ChainOptions{Resolve: FolderResolver(dir)})
+			c, err := OpenChain(path, &ChainOptions{Parents: &Parents{}})
 			must(t, err)
 			defer c.Close()
 			leaf := c.Files()[0]

@@ -18,7 +18,7 @@ func TestSampleMerge(t *testing.T) {
 	parentPath, _ := sample(t, dir, "fat-parent.vhdx")
 	child, err := Open(path, &OpenOptions{Writable: true})
 	must(t, err)
-	parent, err := ResolveParent(child, FolderResolver(dir), &OpenOptions{Writable: true})
+	parent, err := new(Parents).findWritable(child)
 	must(t, err)
 	entries := len(child.Metadata().ParentLocator.Entries)
 	must(t, Merge(context.Background(), child, parent, nil))
@@ -29,7 +29,7 @@ func TestSampleMerge(t *testing.T) {
 	must(t, parent.Close())
 	const want = "cb133190486199033a27e789dd5d530c" // what the child over the parent showed
 	for _, p := range []string{path, parentPath} {
-		c, err := OpenChain(p, &ChainOptions{Resolve: FolderResolver(dir)})
+		c, err := OpenChain(p, &ChainOptions{Parents: &Parents{}})
 		must(t, err)
 		if got := md5Of(t, c, c.Size()); got != want {
 			t.Errorf("%s shows %s, want %s", p, got, want)
@@ -56,7 +56,7 @@ func TestSampleWrite(t *testing.T) {
 			if name == "fat-differential.vhdx" {
 				sample(t, dir, "fat-parent.vhdx")
 			}
-			c, err := OpenChain(path, &ChainOptions{Resolve: FolderResolver(dir), Writable: true})
+			c, err := OpenChain(path, &ChainOptions{Parents: &Parents{}, Writable: true})
 			must(t, err)
 			model := readAll(t, c)
 			for range 40 {
@@ -69,7 +69,7 @@ func TestSampleWrite(t *testing.T) {
 			must(t, c.ZeroRange(mib+5, 2*mib))
 			clear(model[mib+5 : 3*mib+5])
 			must(t, c.Close())
-			c, err = OpenChain(path, &ChainOptions{Resolve: FolderResolver(dir)})
+			c, err = OpenChain(path, &ChainOptions{Parents: &Parents{}})
 			must(t, err)
 			defer c.Close()
 			sameBytes(t, name, readAll(t, c), model)

@@ -3,6 +3,8 @@ package vhdx
 import (
 	"cmp"
 	"slices"
+
+	"troy/internal/guid"
 )
 
 // writer is the write side of a File: the session with its GUIDs, the log and
@@ -40,7 +42,7 @@ type writer struct {
 }
 
 func newWriter(f *File, s Storage) *writer {
-	w := &writer{f: f, s: s, logGUID: NewGUID(), seq: 1}
+	w := &writer{f: f, s: s, logGUID: guid.New(), seq: 1}
 	half := int64(f.hdr.LogLength) / 2
 	n := half / (pageSize + logDescriptorSize)
 	for logHeaderLength(n)+n*pageSize > half {
@@ -96,7 +98,7 @@ func (w *writer) begin() error {
 	}
 	err := w.writeHeader(func(h *Header) {
 		h.Version, h.LogVersion = 1, 0
-		h.FileWriteGUID = NewGUID()
+		h.FileWriteGUID = guid.New()
 	})
 	w.began = err == nil
 	return err
@@ -107,7 +109,7 @@ func (w *writer) beginData() error {
 	if w.data {
 		return nil
 	}
-	return w.setDataWriteGUID(NewGUID())
+	return w.setDataWriteGUID(guid.New())
 }
 
 // setDataWriteGUID gives the disk a chosen identity of content.
@@ -115,7 +117,7 @@ func (w *writer) setDataWriteGUID(g GUID) error {
 	err := w.writeHeader(func(h *Header) {
 		h.Version, h.LogVersion = 1, 0
 		if !w.began {
-			h.FileWriteGUID = NewGUID()
+			h.FileWriteGUID = guid.New()
 		}
 		h.DataWriteGUID = g
 	})
@@ -294,6 +296,6 @@ func (w *writer) finish() error {
 		return w.fail(err)
 	}
 	w.logOpen = false
-	w.logGUID = NewGUID() // old entries are nobody's when more is written
+	w.logGUID = guid.New() // old entries are nobody's when more is written
 	return w.fail(w.writeHeader(func(h *Header) { h.LogGUID = GUID{} }))
 }

@@ -1,6 +1,10 @@
 package vhdx
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"troy/internal/block"
+)
 
 // space knows which MiB of the file are in use. It is built from the whole BAT
 // when room is first needed: one bit per MiB of file.
@@ -52,7 +56,7 @@ func (p *space) alloc(n int64) (off int64, zeroed bool, err error) {
 	if off, ok := p.allocGap(n / mib); ok {
 		return off, false, nil
 	}
-	off = roundUp(p.size, mib)
+	off = block.RoundUp(p.size, mib)
 	if off+n > maxFileSize {
 		return 0, false, errNoGrowth(p.size, off+n)
 	}

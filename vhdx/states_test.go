@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"troy/internal/block"
 )
 
 // TestPayloadStates reads every state in a base and in a differencing disk,
@@ -88,7 +90,7 @@ func TestUndefinedOpaque(t *testing.T) {
 	child := craft(t, &CreateOptions{Kind: Differencing, Parent: bf, BlockSize: mib})
 	child.block(0, PayloadUndefined, nil)
 	c := chainOf(t, openMem(t, child.m, false), bf)
-	if !isZero(readAll(t, c)) {
+	if !block.IsZero(readAll(t, c)) {
 		t.Fatal("the parent shines through an UNDEFINED block")
 	}
 	for e, err := range c.Extents(0, 1) {
@@ -172,7 +174,7 @@ func TestTwoChunks7Zip(t *testing.T) {
 	must(t, c.Sync())
 	// 7-Zip's stream against ours, without holding either.
 	must(t, c.Close())
-	c, err = OpenChain(filepath.Join(dir, "child.vhdx"), &ChainOptions{Resolve: FolderResolver(dir)})
+	c, err = OpenChain(filepath.Join(dir, "child.vhdx"), &ChainOptions{Parents: &Parents{}})
 	must(t, err)
 	defer c.Close()
 	stream(t, filepath.Join(dir, "child.vhdx"), c)

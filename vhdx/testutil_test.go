@@ -19,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"troy/internal/block"
 )
 
 // memFile is a sparse file in memory.
@@ -87,7 +89,7 @@ func (m *memFile) WriteAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		at := off + int64(n)
 		k := min(len(p)-n, int(pageSize-at%pageSize))
-		if m.page(at/pageSize) != nil || !isZero(p[n:n+k]) {
+		if m.page(at/pageSize) != nil || !block.IsZero(p[n:n+k]) {
 			copy(m.own(at / pageSize)[at%pageSize:], p[n:n+k])
 		}
 		n += k
@@ -332,7 +334,7 @@ func unpackSparse(t testing.TB, path string, r io.Reader) {
 	off := int64(0)
 	for {
 		n, err := io.ReadFull(r, buf)
-		if n > 0 && !isZero(buf[:n]) {
+		if n > 0 && !block.IsZero(buf[:n]) {
 			_, werr := f.WriteAt(buf[:n], off)
 			must(t, werr)
 		}

@@ -8,11 +8,11 @@ import (
 
 	"troy/chainload/internal/utf16z"
 	"troy/internal/block"
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // GUID is a GUID in its on-disk byte order.
-type GUID = vhdx.GUID
+type GUID = guid.GUID
 
 // ErrCorrupt is the class of stores and device elements that break their
 // format. Errors of the hive below wrap regf.ErrCorrupt instead.

@@ -7,17 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"troy/vhdx"
+	"troy/internal/guid"
 )
-
-func guid(t testing.TB, s string) GUID {
-	t.Helper()
-	g, err := vhdx.ParseGUID(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
 
 const (
 	diskText = "00112233-4455-6677-8899-aabbccddeeff"
@@ -29,7 +20,7 @@ const (
 )
 
 func testVHD(t testing.TB) VHD {
-	return VHD{Disk: guid(t, diskText), Partition: guid(t, partText), Path: `\Troy\boot.vhdx`}
+	return VHD{Disk: guid.Must(diskText), Partition: guid.Must(partText), Path: `\Troy\boot.vhdx`}
 }
 
 func unhex(t testing.TB, lines ...string) []byte {
@@ -74,7 +65,7 @@ func bootHex(element string) []string {
 }
 
 func TestDeviceBytes(t *testing.T) {
-	host := Partition{ID: guid(t, partText), Disk: guid(t, diskText)}
+	host := Partition{ID: guid.Must(partText), Disk: guid.Must(diskText)}
 	file := File{On: host, Path: `\x.vhd`}
 	tests := []struct {
 		name string

@@ -12,13 +12,14 @@ import (
 	"testing"
 
 	"troy/chainload/regf"
+	"troy/internal/guid"
 	"troy/internal/testing/hivextest"
 )
 
 const loaderText = "11111111-2222-4333-8444-555555555555"
 
 func testOptions(t testing.TB) *Options {
-	return &Options{Disk: guid(t, diskText), Partition: guid(t, partText), ESP: guid(t, espText), Loader: guid(t, loaderText)}
+	return &Options{Disk: guid.Must(diskText), Partition: guid.Must(partText), ESP: guid.Must(espText), Loader: guid.Must(loaderText)}
 }
 
 func marshal(t testing.TB, o *Options) []byte {
@@ -157,7 +158,7 @@ func TestNewReadByUs(t *testing.T) {
 		t.Errorf("missing element: %v, want ErrMissing", err)
 	}
 	d, err := s.Device(BootManagerID, ApplicationDevice)
-	if want := (Partition{ID: guid(t, espText), Disk: guid(t, diskText)}); d != Device(want) || err != nil {
+	if want := (Partition{ID: guid.Must(espText), Disk: guid.Must(diskText)}); d != Device(want) || err != nil {
 		t.Errorf("Device = %#v, %v, want %#v", d, err, want)
 	}
 }

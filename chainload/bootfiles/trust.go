@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // Subjects of the certificates that Windows Boot Manager is signed under.
@@ -95,12 +95,12 @@ func subjects(vars fs.FS, name string) (map[string]bool, error) {
 }
 
 // TypeX509 is EFI_CERT_X509_GUID: Data is a certificate in DER.
-var TypeX509 = vhdx.GUID{0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72}
+var TypeX509 = guid.GUID{0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72}
 
 // Signature is one entry of db or dbx.
 type Signature struct {
-	Type  vhdx.GUID // of the list that it stands in
-	Owner vhdx.GUID
+	Type  guid.GUID // of the list that it stands in
+	Owner guid.GUID
 	Data  []byte // of the variable's own memory
 }
 
@@ -119,9 +119,9 @@ func ParseSignatures(b []byte) ([]Signature, error) {
 		if size > int64(len(rest)) || room < 0 || each < owner || room%each != 0 {
 			return nil, fmt.Errorf("%w: list at %d of %d bytes with a header of %d and signatures of %d", ErrSignatures, at, size, skip, each)
 		}
-		kind := vhdx.GUID(rest[:16])
+		kind := guid.GUID(rest[:16])
 		for p := rest[header+skip : size]; len(p) > 0; p = p[each:] {
-			out = append(out, Signature{Type: kind, Owner: vhdx.GUID(p[:owner]), Data: p[owner:each:each]})
+			out = append(out, Signature{Type: kind, Owner: guid.GUID(p[:owner]), Data: p[owner:each:each]})
 		}
 		at += int(size)
 	}

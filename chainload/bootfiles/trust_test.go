@@ -15,7 +15,7 @@ import (
 	"testing/fstest"
 	"time"
 
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // certificate makes one with that common name.
@@ -31,10 +31,10 @@ func certificate(t testing.TB, name string) []byte {
 }
 
 // list makes an EFI_SIGNATURE_LIST.
-func list(kind vhdx.GUID, header int, data ...[]byte) []byte {
+func list(kind guid.GUID, header int, data ...[]byte) []byte {
 	var body []byte
 	for _, d := range data {
-		owner := vhdx.NewGUID()
+		owner := guid.New()
 		body = append(append(body, owner[:]...), d...)
 	}
 	le := binary.LittleEndian
@@ -50,7 +50,7 @@ func variable(lists ...[]byte) *fstest.MapFile {
 }
 
 func TestReadTrust(t *testing.T) {
-	sha := vhdx.GUID{0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28}
+	sha := guid.GUID{0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28}
 	hashes := list(sha, 0, make([]byte, 32), make([]byte, 32))
 	old, newer, other := list(TypeX509, 0, certificate(t, pca2011)), list(TypeX509, 8, certificate(t, ca2023)), list(TypeX509, 0, certificate(t, "Vendor"))
 	odd := list(TypeX509, 0, []byte("not a certificate"))
@@ -93,7 +93,7 @@ func TestRealDB(t *testing.T) {
 // ovmfVariable finds an authenticated variable in a store of EDK2 (AUTHENTICATED_VARIABLE_HEADER: sizes of name and data, vendor, name, data).
 func ovmfVariable(t *testing.T, store []byte, name string) []byte {
 	t.Helper()
-	vendor, err := vhdx.ParseGUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
+	vendor, err := guid.Parse("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
 	must(t, err)
 	key := bytes.Clone(vendor[:])
 	for _, c := range name + "\x00" {

@@ -15,6 +15,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/u-root/u-root/pkg/efivarfs"
 	"golang.org/x/sys/unix"
+
+	"troy/internal/guid"
 )
 
 // folder keeps EFI variables as efivarfs shows them: one file for each, named
@@ -110,7 +112,7 @@ func otherOption(t testing.TB, path string) []byte {
 
 func testEntry(t testing.TB) Entry {
 	return Entry{
-		Partition:   HardDrive{1, 0x800, 0x82000, guid(t, espText)},
+		Partition:   HardDrive{1, 0x800, 0x82000, guid.Must(espText)},
 		Path:        `\EFI\Microsoft\Boot\bootmgfw.efi`,
 		Description: "Windows Boot Manager",
 	}

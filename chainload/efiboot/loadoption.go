@@ -8,11 +8,11 @@ import (
 	"strings"
 
 	"troy/chainload/internal/utf16z"
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // GUID is a GUID in its on-disk byte order.
-type GUID = vhdx.GUID
+type GUID = guid.GUID
 
 // ErrCorrupt is the class of variables that break their format.
 var ErrCorrupt = errors.New("efiboot: corrupt EFI variable")

@@ -11,17 +11,8 @@ import (
 	"github.com/u-root/u-root/pkg/uefivars"
 	"github.com/u-root/u-root/pkg/uefivars/boot"
 
-	"troy/vhdx"
+	"troy/internal/guid"
 )
-
-func guid(t testing.TB, s string) GUID {
-	t.Helper()
-	g, err := vhdx.ParseGUID(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
 
 func unhex(t testing.TB, lines ...string) []byte {
 	t.Helper()
@@ -69,13 +60,13 @@ func TestParseWindowsOption(t *testing.T) {
 		t.Errorf("option %q, attributes %#x, %d nodes, %d bytes of optional data", o.Description, o.Attributes, len(o.Path), len(o.OptionalData))
 	}
 	hd, ok := o.Path[0].HardDrive()
-	if want := (HardDrive{2, 0x800, 0x100000, guid(t, espText)}); !ok || hd != want {
+	if want := (HardDrive{2, 0x800, 0x100000, guid.Must(espText)}); !ok || hd != want {
 		t.Errorf("HardDrive = %+v, %v, want %+v", hd, ok, want)
 	}
 	if p, ok := o.Path[1].FilePath(); !ok || p != managerPath {
 		t.Errorf("FilePath = %q, %v", p, ok)
 	}
-	if !o.Starts(guid(t, espText), `\EFI\Microsoft\Boot\bootmgfw.efi`) {
+	if !o.Starts(guid.Must(espText), `\EFI\Microsoft\Boot\bootmgfw.efi`) {
 		t.Error("does not match itself")
 	}
 	back, err := o.Marshal()
@@ -85,7 +76,7 @@ func TestParseWindowsOption(t *testing.T) {
 }
 
 func TestMarshalEntry(t *testing.T) {
-	e := Entry{Partition: HardDrive{1, 0x800, 0x82000, guid(t, espText)}, Path: `\EFI\a.efi`, Description: "A"}
+	e := Entry{Partition: HardDrive{1, 0x800, 0x82000, guid.Must(espText)}, Path: `\EFI\a.efi`, Description: "A"}
 	got, err := e.option().Marshal()
 	want := unhex(t, "01000000", "4800", "4100 0000",
 		"04012a00 01000000 0008000000000000 0020080000000000", espHex, "0202",
@@ -97,7 +88,7 @@ func TestMarshalEntry(t *testing.T) {
 
 // u-root's decoder sees in our entries what we put into them.
 func TestMarshalReadByURoot(t *testing.T) {
-	e := Entry{Partition: HardDrive{3, 0x12345, 0x82000, guid(t, espText)}, Path: managerPath, Description: "Windows Boot Manager"}
+	e := Entry{Partition: HardDrive{3, 0x12345, 0x82000, guid.Must(espText)}, Path: managerPath, Description: "Windows Boot Manager"}
 	data, err := e.option().Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +108,7 @@ func TestMarshalReadByURoot(t *testing.T) {
 }
 
 func TestStarts(t *testing.T) {
-	esp := HardDrive{Number: 1, GUID: guid(t, espText)}
+	esp := HardDrive{Number: 1, GUID: guid.Must(espText)}
 	const path = `\EFI\Microsoft\Boot\bootmgfw.efi`
 	pci := Node{Type: 1, SubType: 1, Data: []byte{0, 0x1f}}
 	mbr, noGUID := esp.Node(), esp.Node()

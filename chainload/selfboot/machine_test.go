@@ -16,9 +16,9 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/internal/grubenv"
+	"troy/internal/guid"
 	"troy/internal/release"
 	"troy/internal/testing/efitest"
-	"troy/vhdx"
 )
 
 // machine is a folder that stands for an ESP with files of others, and firmware
@@ -32,7 +32,7 @@ type machine struct {
 func newMachine(t testing.TB) *machine {
 	t.Helper()
 	m := &machine{fw: efitest.New()}
-	m.Options = &Options{ESPDir: t.TempDir(), ESP: chainload.Partition{Number: 1, StartLBA: 2048, Sectors: 1 << 20, GUID: vhdx.GUID{7}}, Variables: m.fw, Cmdline: "quiet"}
+	m.Options = &Options{ESPDir: t.TempDir(), ESP: chainload.Partition{Number: 1, StartLBA: 2048, Sectors: 1 << 20, GUID: guid.GUID{7}}, Variables: m.fw, Cmdline: "quiet"}
 	for name, content := range map[string]string{
 		"efi/Microsoft/Boot/bootmgfw.efi": "MZ windows", "efi/BOOT/BOOTX64.EFI": "MZ removable", "efi/debian/grub.cfg": "theirs", "note.txt": "hello",
 	} {

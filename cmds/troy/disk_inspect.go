@@ -10,6 +10,7 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	machinedisk "troy/diskwriter/pcdisk"
+	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -101,7 +102,7 @@ func inspectDisk(path string) (*jsonDisk, error) {
 	return d, nil
 }
 
-func typeName(g blockdev.GUID) string {
+func typeName(g guid.GUID) string {
 	switch g {
 	case blockdev.TypeESP:
 		return "EFI system"
@@ -204,12 +205,12 @@ func (f *jsonDiskFile) print(w io.Writer) {
 	switch {
 	case f.Problem != "":
 		fmt.Fprintf(w, "  no VHDX: %s", clean(f.Problem))
-	case f.Linkage == vhdx.GUID{}.String():
+	case f.Linkage == guid.GUID{}.String():
 		fmt.Fprintf(w, "  empty slot")
 	case f.DataWriteGUID != "":
 		fmt.Fprintf(w, "  data %s", f.DataWriteGUID)
 	}
-	if f.Linkage != "" && f.Linkage != (vhdx.GUID{}).String() {
+	if f.Linkage != "" && f.Linkage != (guid.GUID{}).String() {
 		fmt.Fprintf(w, " over %s (%s)", clean(f.Parent), f.Linkage)
 	}
 	if f.LogPending {

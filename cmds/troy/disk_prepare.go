@@ -15,6 +15,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image/install"
+	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -168,15 +169,14 @@ func (d *diskPrepare) collect(ctx context.Context) error {
 	if d.base == "" {
 		return nil
 	}
-	l := newLayers(d.parents)
-	src, err := openSource(d.base, l, &jsonConvert{})
+	parents := &vhdx.Parents{Named: d.parents}
+	src, err := openSource(d.base, parents, &jsonConvert{})
 	if err != nil {
 		return err
 	}
-	d.noteUnused(l)
-	d.noteReplay(l)
 	o.Base = src
 	if chain, ok := src.(*vhdx.Chain); ok {
+		d.noteChain(chain, parents)
 		meta := chain.Files()[0].Metadata()
 		o.LogicalSectorSize, o.PhysicalSectorSize = meta.LogicalSectorSize, meta.PhysicalSectorSize
 	}
@@ -189,7 +189,7 @@ const storePath = "EFI/Microsoft/Boot/BCD"
 // newBCD makes the store that boots \Troy\boot.vhdx.
 func newBCD(table *blockdev.Table) ([]byte, error) {
 	esp, data := table.ByType(blockdev.TypeESP)[0], table.ByType(blockdev.TypeBasicData)[0]
-	store, err := bcd.New(&bcd.Options{Disk: vhdx.GUID(table.DiskGUID), Partition: vhdx.GUID(data.GUID), ESP: vhdx.GUID(esp.GUID)})
+	store, err := bcd.New(&bcd.Options{Disk: guid.GUID(table.DiskGUID), Partition: guid.GUID(data.GUID), ESP: guid.GUID(esp.GUID)})
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image"
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -49,7 +50,7 @@ func newWindowsStore(t *testing.T, r *rand.Rand) *windowsStore {
 	base, child := filepath.Join(dir, "base.vhdx"), filepath.Join(dir, "child.vhdx")
 	wantVHDX(t, exitOK, "convert", "--to", "dynamic", w.raw[1], base)
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", base, child)
-	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.PathsResolver(base)})
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Parents: &vhdx.Parents{Named: []string{base}}})
 	must(t, err)
 	for range 12 {
 		at, n := 6<<20+r.Intn(12<<20), 1+r.Intn(60<<10)
@@ -175,7 +176,7 @@ func (w *windowsStore) checkESP(t *testing.T, manager string) {
 	store, err := bcd.Parse(w.onESP(t, storePath))
 	must(t, err)
 	d := diskJSON[jsonDisk](t, 0, "inspect", w.device)
-	id := func(s string) vhdx.GUID { g, err := vhdx.ParseGUID(s); must(t, err); return g }
+	id := func(s string) guid.GUID { g, err := guid.Parse(s); must(t, err); return g }
 	must(t, store.Names(bcd.VHD{Disk: id(d.GUID), Partition: id(d.Partitions[2].GUID), Path: bcd.DefaultPath}))
 }
 

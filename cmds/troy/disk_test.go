@@ -18,6 +18,8 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	machinedisk "troy/diskwriter/pcdisk"
+	"troy/internal/block"
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -205,7 +207,7 @@ func TestDiskPrepare(t *testing.T) {
 	}
 	store, err := bcd.Parse(tool(t, "", "mtype", "-i", p.image+at, "::/"+storePath))
 	must(t, err)
-	id := func(s string) vhdx.GUID { g, err := vhdx.ParseGUID(s); must(t, err); return g }
+	id := func(s string) guid.GUID { g, err := guid.Parse(s); must(t, err); return g }
 	if err := store.Names(bcd.VHD{Disk: id(d.GUID), Partition: id(data.GUID), Path: bcd.DefaultPath}); err != nil {
 		t.Errorf("the BCD store: %v", err)
 	}
@@ -284,7 +286,7 @@ func checkDifferent(t *testing.T, got jsonDiskVerify, a, b []byte) {
 func TestDiskDamaged(t *testing.T) {
 	p := newPCDisk(t)
 	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
-		page := blockdev.AlignedBuffer(4096)
+		page := block.Aligned(4096)
 		_, err := d.Files().Boot.WriteAt(page, vhdx.RegionTable2Offset) // the first copy still tells all
 		must(t, err)
 	})
@@ -295,7 +297,7 @@ func TestDiskDamaged(t *testing.T) {
 	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		h, slot, err := vhdx.ReadHeaders(d.Files().Base)
 		must(t, err)
-		h.DataWriteGUID, h.SequenceNumber = vhdx.NewGUID(), h.SequenceNumber+1
+		h.DataWriteGUID, h.SequenceNumber = guid.New(), h.SequenceNumber+1
 		_, err = d.Files().Base.WriteAt(h.Marshal(), []int64{vhdx.Header2Offset, vhdx.Header1Offset}[slot])
 		must(t, err)
 	})
@@ -322,7 +324,7 @@ func TestDiskAdopt(t *testing.T) {
 	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		f := d.Files()
 		for _, file := range []machine.File{f.LayerA, f.LayerB, f.Boot, f.Journal} { // as setvaliddata leaves them
-			junk := blockdev.AlignedBuffer(int(file.Size))
+			junk := block.Aligned(int(file.Size))
 			p.r.Read(junk)
 			_, err := file.WriteAt(junk, 0)
 			must(t, err)

@@ -106,7 +106,7 @@ func openAgainst(path string, parents paths) (source, error) {
 		}
 		return nil, nil
 	}
-	return openSource(path, newLayers(parents), &jsonConvert{})
+	return openSource(path, &vhdx.Parents{Named: parents}, &jsonConvert{})
 }
 
 // checkFiles checks the files of the chain one by one.

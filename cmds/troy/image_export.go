@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"troy/image"
+	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -138,7 +139,7 @@ func (d versionDisk) Extents(off, length int64) iter.Seq2[vhdx.Extent, error] {
 
 // setDataWriteGUID gives a closed VHDX the identity of the version that it holds, by one header in the place of the older one (MS-VHDX 2.2.2).
 func setDataWriteGUID(path, id string) (err error) {
-	guid, err := vhdx.ParseGUID(id)
+	guid, err := guid.Parse(id)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func TestImageUnreplayedLog(t *testing.T) {
 	h := newHistory(t, r)
 	child, torn := filepath.Join(h.dir, "log.vhdx"), filepath.Join(h.dir, "torn.vhdx")
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, child)
-	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.FolderResolver(h.dir)})
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Parents: &vhdx.Parents{}})
 	must(t, err)
 	v3 := bytes.Clone(h.v2)
 	for range 8 {
@@ -113,7 +113,7 @@ func TestImageWrongParentText(t *testing.T) {
 	scribbleChild(t, r, grandchild, bytes.Clone(h.v2), 40, h.child, h.base)
 	f, err := os.OpenFile(h.base, os.O_RDWR, 0)
 	must(t, err)
-	c, err := newLayers(nil).chain(h.base)
+	c, err := vhdx.OpenChain(h.base, nil)
 	must(t, err)
 	for e, err := range c.Extents(0, c.Size()) {
 		must(t, err)

@@ -123,7 +123,7 @@ func TestImageFilter(t *testing.T) {
 // writeDifference brings a child from one content to another, page by page.
 func writeDifference(t *testing.T, child string, from, to []byte) {
 	t.Helper()
-	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.FolderResolver(filepath.Dir(child))})
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Parents: &vhdx.Parents{}})
 	must(t, err)
 	for off := 0; off < len(to); off += image.PageSize {
 		if p := to[off : off+image.PageSize]; !bytes.Equal(p, from[off:off+image.PageSize]) {

@@ -72,14 +72,13 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*publish.D
 	if err != nil {
 		return err
 	}
-	l := newLayers(p.parents)
-	chain, err := l.chain(path)
+	parents := &vhdx.Parents{Named: p.parents}
+	chain, err := openChain(path, parents)
 	if err != nil {
 		return explain(err, "nothing was published")
 	}
 	defer chain.Close()
-	p.noteUnused(l)
-	p.noteReplay(l)
+	p.noteChain(chain, parents)
 	meters := &publishMeters{w: p.stderr, changed: changedBytes(chain), data: dataBytes(chain)}
 	p.o.Search, p.o.Progress = meterOf(meters.searched), meterOf(meters.read)
 	if !p.noFilter {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"troy/image"
+	"troy/vhdx"
 )
 
 // troy runs any command.
@@ -67,7 +68,7 @@ func newHistory(t *testing.T, r *rand.Rand) *history {
 // content reads a VHDX whole.
 func content(t *testing.T, path string) []byte {
 	t.Helper()
-	c, err := newLayers(nil).chain(path)
+	c, err := openChain(path, &vhdx.Parents{})
 	must(t, err)
 	defer c.Close()
 	b := make([]byte, c.Size())

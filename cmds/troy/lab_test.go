@@ -204,7 +204,7 @@ func (h *history) addMoved(t *testing.T) {
 	t.Helper()
 	child := filepath.Join(h.dir, "moved.vhdx")
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, child)
-	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.PathsResolver(h.child, h.base)})
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Parents: &vhdx.Parents{Named: []string{h.child, h.base}}})
 	must(t, err)
 	var full, empty []int64
 	for off := int64(0); off+image.PageSize <= int64(len(h.v2)); off += image.PageSize {

@@ -67,15 +67,6 @@ func (v *vhdxCall) note(format string, args ...any) {
 	fmt.Fprintf(v.stderr, "troy: note: %s\n", clean(fmt.Sprintf(format, args...)))
 }
 
-// noteReplay tells of files whose log was replayed in memory.
-func (v *vhdxCall) noteReplay(l *layers) {
-	for _, f := range l.opened {
-		if f.LogPending() {
-			v.note("%s was not closed cleanly: its log was replayed in memory, the file is not touched", l.path(f))
-		}
-	}
-}
-
 // fault is an error with what became of the files, and what to do about it, in one line.
 type fault struct {
 	err          error
@@ -191,9 +182,9 @@ func newTarget(path string, force bool) (*target, error) {
 }
 
 // isOneOf refuses a target that the command also reads.
-func (t *target) isOneOf(l *layers) error {
-	for _, f := range l.opened {
-		if sameFile(t.path, l.path(f)) {
+func (t *target) isOneOf(read ...string) error {
+	for _, path := range read {
+		if sameFile(t.path, path) {
 			return fmt.Errorf("%s would be replaced while it is read", t.path)
 		}
 	}

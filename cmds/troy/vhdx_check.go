@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,7 +42,7 @@ func runVHDXCheck(ctx context.Context, c *call) error {
 		if ctx.Err() != nil {
 			return explain(context.Cause(ctx), nothingChanged)
 		}
-		res, err := checkOne(path, newLayers(parents))
+		res, err := checkOne(path, &vhdx.Parents{Named: parents})
 		if err != nil {
 			failed = v.also(failed, err)
 			res = &jsonCheck{File: path, Error: err.Error(), Findings: []jsonFinding{}}
@@ -74,7 +75,7 @@ func checkVerdict(failed error, bad, total int) error {
 }
 
 // checkOne checks one file. The error is of a file that cannot be read at all.
-func checkOne(path string, l *layers) (*jsonCheck, error) {
+func checkOne(path string, parents *vhdx.Parents) (*jsonCheck, error) {
 	h, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -87,7 +88,7 @@ func checkOne(path string, l *layers) (*jsonCheck, error) {
 	if err != nil {
 		return nil, err
 	}
-	parent, missing := l.parentToCheck(path)
+	parent, missing := parentToCheck(path, parents)
 	if parent != nil {
 		defer parent.Close()
 	}
@@ -111,8 +112,8 @@ func newJSONCheck(path string, rep *vhdx.Report) *jsonCheck {
 
 // parentToCheck finds the parent that the link of a child is to be checked with, or a finding that tells why there is
 // none. A child alone is no damaged file: a parent that is not at hand is a note.
-func (l *layers) parentToCheck(path string) (*vhdx.File, *vhdx.Finding) {
-	child, err := l.open(path)
+func parentToCheck(path string, parents *vhdx.Parents) (*vhdx.File, *vhdx.Finding) {
+	child, err := vhdx.Open(path, nil)
 	if err != nil {
 		return nil, nil // Check tells it
 	}
@@ -120,30 +121,22 @@ func (l *layers) parentToCheck(path string) (*vhdx.File, *vhdx.Finding) {
 	if !child.Metadata().HasParent {
 		return nil, nil
 	}
+	parent, err := parents.Find(child)
+	if err == nil {
+		return parent, nil
+	}
 	region, _ := child.Regions().Find(vhdx.RegionMetadata)
 	found := &vhdx.Finding{Structure: "parent locator", Offset: region.Offset}
-	a, err := l.tryNamed(child)
-	if err != nil {
-		found.Severity, found.Text = vhdx.Warning, fmt.Sprintf("the link was not checked: %v", err)
-		return nil, found
-	} else if a.parent != nil {
-		return a.parent, nil
-	}
-	where, err := l.inFolder(child)
+	var missing *vhdx.ParentError
 	switch {
-	case err != nil && a.reason != nil:
-		found.Severity, found.Text = vhdx.Error, a.reason.Error()
-		return nil, found
-	case err != nil:
+	case errors.As(err, &missing) && missing.Path == "":
 		found.Severity, found.Text = vhdx.Note, fmt.Sprintf("the link was not checked: %v", err)
-		return nil, found
+	case errors.Is(err, vhdx.ErrChainMismatch):
+		found.Severity, found.Text = vhdx.Error, err.Error()
+	default:
+		found.Severity, found.Text = vhdx.Warning, fmt.Sprintf("the link was not checked: %v", err)
 	}
-	f, err := l.open(where)
-	if err != nil {
-		found.Severity, found.Text = vhdx.Warning, fmt.Sprintf("the link was not checked, the parent cannot be opened: %v", err)
-		return nil, found
-	}
-	return f, nil
+	return nil, found
 }
 
 // print writes a line per finding, or one that all is well.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"troy/internal/progress"
@@ -43,7 +44,7 @@ func runVHDXConvert(ctx context.Context, c *call) error {
 	if err != nil {
 		return explain(err, nothingChanged)
 	}
-	res, err := v.convert(ctx, args[0], t, newLayers(parents), &vhdx.ConvertOptions{To: format, Overwrite: *force})
+	res, err := v.convert(ctx, args[0], t, &vhdx.Parents{Named: parents}, &vhdx.ConvertOptions{To: format, Overwrite: *force})
 	if err != nil {
 		return explain(err, t.fate())
 	}
@@ -55,21 +56,22 @@ func runVHDXConvert(ctx context.Context, c *call) error {
 	return nil
 }
 
-func (v *vhdxCall) convert(ctx context.Context, src string, t *target, l *layers, o *vhdx.ConvertOptions) (*jsonConvert, error) {
+func (v *vhdxCall) convert(ctx context.Context, src string, t *target, parents *vhdx.Parents, o *vhdx.ConvertOptions) (*jsonConvert, error) {
 	if sameFile(src, t.path) {
 		return nil, fmt.Errorf("%s would be replaced while it is read", src)
 	}
 	res := &jsonConvert{Source: src, Destination: t.path, Chain: []string{src}}
-	source, err := openSource(src, l, res)
+	source, err := openSource(src, parents, res)
 	if err != nil {
 		return nil, err
 	}
 	defer source.Close()
-	if err := t.isOneOf(l); err != nil {
+	if err := t.isOneOf(slices.Concat(res.Chain, parents.Named)...); err != nil {
 		return nil, err
 	}
-	v.noteUnused(l)
-	v.noteReplay(l)
+	if chain, ok := source.(*vhdx.Chain); ok {
+		v.noteChain(chain, parents)
+	}
 	meter := progress.New(v.stderr, "converting", source.Size())
 	o.Progress = meter
 	err = vhdx.Convert(ctx, t.path, source, o)
@@ -93,26 +95,24 @@ type source interface {
 }
 
 // openSource tells VHDX from raw by the signature, and refuses what is neither.
-func openSource(path string, l *layers, res *jsonConvert) (source, error) {
+func openSource(path string, parents *vhdx.Parents, res *jsonConvert) (source, error) {
 	isVHDX, err := detect(path)
 	if err != nil {
 		return nil, err
 	}
 	if !isVHDX {
-		if len(l.named) > 0 {
+		if len(parents.Named) > 0 {
 			return nil, fmt.Errorf("--parent was given, but %s is a raw image and has none", path)
 		}
 		res.SourceFormat = "raw"
 		return vhdx.OpenRaw(path)
 	}
 	res.SourceFormat = "vhdx"
-	chain, err := l.chain(path)
+	chain, err := openChain(path, parents)
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range chain.Files()[1:] {
-		res.Chain = append(res.Chain, l.path(f))
-	}
+	res.Chain = append(res.Chain, parents.Found()...)
 	return chain, nil
 }
 

@@ -85,13 +85,13 @@ func (v *vhdxCreate) check() error {
 
 func (v *vhdxCreate) create(t *target) error {
 	if v.parent != "" {
-		l := newLayers(nil)
-		parent, err := v.openParent(l, t.path)
+		parents := &vhdx.Parents{}
+		parent, err := v.openParent(parents, t.path)
 		if err != nil {
 			return err
 		}
 		defer parent.Close()
-		if err := t.isOneOf(l); err != nil {
+		if err := t.isOneOf(append(parents.Found(), v.parent)...); err != nil {
 			return err
 		}
 	}
@@ -103,8 +103,8 @@ func (v *vhdxCreate) create(t *target) error {
 }
 
 // openParent opens the parent, its own parents as well where they are at hand, and names it in the options.
-func (v *vhdxCreate) openParent(l *layers, child string) (interface{ Close() error }, error) {
-	leaf, err := l.open(v.parent)
+func (v *vhdxCreate) openParent(parents *vhdx.Parents, child string) (interface{ Close() error }, error) {
+	leaf, err := vhdx.Open(v.parent, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (v *vhdxCreate) openParent(l *layers, child string) (interface{ Close() err
 			return leaf, err
 		}
 	}
-	chain, err := vhdx.ResolveChain(leaf, l.resolve)
+	chain, err := vhdx.ResolveChain(leaf, parents.Find)
 	if err != nil {
 		v.note("the chain of %s is not complete: %v", v.parent, err)
 		return leaf, nil

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
+	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -24,9 +24,9 @@ type jsonInfo struct {
 	BlockSize          uint32      `json:"block_size"`
 	LogicalSectorSize  uint32      `json:"logical_sector_size"`
 	PhysicalSectorSize uint32      `json:"physical_sector_size"`
-	VirtualDiskID      vhdx.GUID   `json:"virtual_disk_id"`
-	FileWriteGUID      vhdx.GUID   `json:"file_write_guid"`
-	DataWriteGUID      vhdx.GUID   `json:"data_write_guid"`
+	VirtualDiskID      guid.GUID   `json:"virtual_disk_id"`
+	FileWriteGUID      guid.GUID   `json:"file_write_guid"`
+	DataWriteGUID      guid.GUID   `json:"data_write_guid"`
 	SequenceNumber     uint64      `json:"sequence_number"`
 	LogPending         bool        `json:"log_pending"` // not closed cleanly: all here is as after replay, which happened in memory
 	LogOffset          uint64      `json:"log_offset"`
@@ -50,8 +50,8 @@ type jsonBlocks struct {
 // jsonParent tells what a differencing disk says of its parent, and what is found under that name in its own folder.
 type jsonParent struct {
 	Name     string           `json:"name"`     // without folder
-	Linkage  vhdx.GUID        `json:"linkage"`  // DataWriteGuid that the parent must have
-	Linkage2 vhdx.GUID        `json:"linkage2"` // a second one that is accepted; zero: none
+	Linkage  guid.GUID        `json:"linkage"`  // DataWriteGuid that the parent must have
+	Linkage2 guid.GUID        `json:"linkage2"` // a second one that is accepted; zero: none
 	Locator  []jsonLocatorKey `json:"locator"`  // in file order
 	Status   string           `json:"status"`   // fits, mismatch, missing, unreadable
 	File     string           `json:"file"`     // "" if missing
@@ -98,8 +98,7 @@ func (v *vhdxCall) also(last, err error) error {
 }
 
 func readInfo(ctx context.Context, path string) (*jsonInfo, error) {
-	l := newLayers(nil)
-	f, err := l.open(path)
+	f, err := vhdx.Open(path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +119,7 @@ func readInfo(ctx context.Context, path string) (*jsonInfo, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if m.HasParent {
-		info.Parent = l.parentInfo(f)
+		info.Parent = parentInfo(f)
 	}
 	return info, nil
 }
@@ -143,7 +142,7 @@ func countBlocks(ctx context.Context, f *vhdx.File) (jsonBlocks, error) {
 }
 
 // parentInfo looks for the parent in the child's folder. Its absence is no error here.
-func (l *layers) parentInfo(child *vhdx.File) *jsonParent {
+func parentInfo(child *vhdx.File) *jsonParent {
 	p := &jsonParent{Name: child.ParentName(), Locator: []jsonLocatorKey{}}
 	if loc := child.Metadata().ParentLocator; loc != nil {
 		for _, e := range loc.Entries {
@@ -153,21 +152,24 @@ func (l *layers) parentInfo(child *vhdx.File) *jsonParent {
 		p.Linkage, _ = loc.Linkage()
 		p.Linkage2, _ = loc.Linkage2()
 	}
-	parent, err := l.resolve(child)
-	switch {
-	case err == nil:
-		p.Status, p.File = "fits", l.path(parent)
+	parent, err := new(vhdx.Parents).Find(child)
+	if err == nil {
+		p.Status, p.File = "fits", parent.Path()
 		parent.Close() // opened for reading only: nothing can be lost
 		return p
-	case errors.Is(err, fs.ErrNotExist):
+	}
+	var at *vhdx.ParentError
+	if errors.As(err, &at) {
+		p.File = at.Path
+	}
+	switch {
+	case at != nil && at.Path == "":
 		p.Status = "missing"
-		return p
 	case errors.Is(err, vhdx.ErrChainMismatch):
 		p.Status = "mismatch"
 	default:
 		p.Status = "unreadable"
 	}
-	p.File, _ = l.inFolder(child)
 	return p
 }
 

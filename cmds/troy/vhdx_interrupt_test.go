@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -128,7 +129,7 @@ func TestVHDXInterruptedMerge(t *testing.T) {
 // fill writes all of model into a child.
 func fill(t *testing.T, child, parent string, model []byte) {
 	t.Helper()
-	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.PathsResolver(parent)})
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Parents: &vhdx.Parents{Named: []string{parent}}})
 	must(t, err)
 	_, err = c.WriteAt(model, 0)
 	must(t, err)
@@ -152,15 +153,15 @@ func cancelMerge(t *testing.T, child, parent string) result {
 	return troyVHDXContext(ctx, "merge", child)
 }
 
-func identity(path string) (vhdx.GUID, error) {
+func identity(path string) (guid.GUID, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return vhdx.GUID{}, err
+		return guid.GUID{}, err
 	}
 	defer f.Close()
 	h, _, err := vhdx.ReadHeaders(f)
 	if err != nil {
-		return vhdx.GUID{}, err
+		return guid.GUID{}, err
 	}
 	return h.DataWriteGUID, nil
 }

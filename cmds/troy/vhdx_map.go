@@ -28,17 +28,16 @@ func runVHDXMap(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return explain(v.showMap(ctx, args[0], newLayers(parents)), nothingChanged)
+	return explain(v.showMap(ctx, args[0], &vhdx.Parents{Named: parents}), nothingChanged)
 }
 
-func (v *vhdxCall) showMap(ctx context.Context, path string, l *layers) error {
-	chain, err := l.chain(path)
+func (v *vhdxCall) showMap(ctx context.Context, path string, parents *vhdx.Parents) error {
+	chain, err := openChain(path, parents)
 	if err != nil {
 		return err
 	}
 	defer chain.Close()
-	v.noteUnused(l)
-	v.noteReplay(l)
+	v.noteChain(chain, parents)
 	out := &mapPrinter{w: bufio.NewWriter(v.stdout), json: v.json}
 	out.begin()
 	files := chain.Files()
@@ -49,7 +48,7 @@ func (v *vhdxCall) showMap(ctx context.Context, path string, l *layers) error {
 		if err != nil {
 			return err
 		}
-		if err := out.add(e, l.path(files[e.Layer])); err != nil {
+		if err := out.add(e, files[e.Layer].Path()); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -27,9 +28,9 @@ type jsonMerge struct {
 type vhdxMerge struct {
 	*vhdxCall
 	jsonMerge
-	stale, own    []vhdx.GUID // identities of the parent that go, and of the child
-	parentBefore  vhdx.GUID   // DataWriteGuid
-	childBefore   vhdx.GUID   // FileWriteGuid
+	stale, own    []guid.GUID // identities of the parent that go, and of the child
+	parentBefore  guid.GUID   // DataWriteGuid
+	childBefore   guid.GUID   // FileWriteGuid
 	keepIdentity  bool
 	child, parent *vhdx.File
 }
@@ -43,7 +44,7 @@ func runVHDXMerge(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := m.plan(args[0], newLayers(parents)); err != nil {
+	if err := m.plan(args[0], &vhdx.Parents{Named: parents}); err != nil {
 		return explain(err, nothingChanged)
 	}
 	m.announce()
@@ -61,8 +62,8 @@ func runVHDXMerge(ctx context.Context, c *call) error {
 }
 
 // plan reads both files, changing nothing, and refuses what would not end well.
-func (m *vhdxMerge) plan(path string, l *layers) error {
-	child, err := l.open(path)
+func (m *vhdxMerge) plan(path string, parents *vhdx.Parents) error {
+	child, err := vhdx.Open(path, nil)
 	if err != nil {
 		return err
 	}
@@ -70,19 +71,19 @@ func (m *vhdxMerge) plan(path string, l *layers) error {
 	if !child.Metadata().HasParent {
 		return &fault{err: fmt.Errorf("%s is a %v disk: it has no parent to be merged into", path, child.Metadata().Kind())}
 	}
-	parent, err := l.resolve(child)
+	parent, err := parents.Find(child)
 	if err != nil {
 		return err
 	}
 	defer parent.Close()
-	m.noteUnused(l)
-	m.Child, m.Parent = path, l.path(parent)
+	m.noteUnused(parents)
+	m.Child, m.Parent = path, parent.Path()
 	m.VirtualDiskSize = child.Metadata().VirtualDiskSize
 	m.parentBefore, m.childBefore = parent.Header().DataWriteGUID, child.Header().FileWriteGUID
-	m.own = []vhdx.GUID{child.Header().DataWriteGUID}
+	m.own = []guid.GUID{child.Header().DataWriteGUID}
 	// A merge that was interrupted has changed the parent's identity; the child still knows the one before.
 	first, second := linkages(child)
-	m.stale = []vhdx.GUID{m.parentBefore, first, second}
+	m.stale = []guid.GUID{m.parentBefore, first, second}
 	if err := m.sound(); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (m *vhdxMerge) plan(path string, l *layers) error {
 }
 
 // linkages returns the two identities that a child accepts in its parent, zero for what it does not name.
-func linkages(child *vhdx.File) (first, second vhdx.GUID) {
+func linkages(child *vhdx.File) (first, second guid.GUID) {
 	if l := child.Metadata().ParentLocator; l != nil {
 		first, _ = l.Linkage()
 		second, _ = l.Linkage2()
@@ -103,7 +104,7 @@ func linkages(child *vhdx.File) (first, second vhdx.GUID) {
 // asked: the link between the two was checked, the next one does not matter.
 func (m *vhdxMerge) sound() error {
 	for _, path := range []string{m.Child, m.Parent} {
-		res, err := checkOne(path, newLayers(paths{m.Parent}))
+		res, err := checkOne(path, &vhdx.Parents{Named: []string{m.Parent}})
 		if err != nil {
 			return err
 		}
@@ -144,8 +145,8 @@ func (m *vhdxMerge) judgeRelative(path string) {
 	}
 	defer f.Close()
 	first, second := linkages(f)
-	names := func(list []vhdx.GUID) bool {
-		return slices.ContainsFunc(list, func(g vhdx.GUID) bool { return !g.IsZero() && (g == first || g == second) })
+	names := func(list []guid.GUID) bool {
+		return slices.ContainsFunc(list, func(g guid.GUID) bool { return !g.IsZero() && (g == first || g == second) })
 	}
 	switch {
 	case names(m.own):

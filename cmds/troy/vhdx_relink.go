@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -13,7 +14,7 @@ type jsonRelink struct {
 	Child         string           `json:"child"`
 	Changes       []jsonChange     `json:"changes"`         // never null
 	Locator       []jsonLocatorKey `json:"locator"`         // now
-	DataWriteGUID vhdx.GUID        `json:"data_write_guid"` // of the child, now: changed by --ignore-mismatch alone
+	DataWriteGUID guid.GUID        `json:"data_write_guid"` // of the child, now: changed by --ignore-mismatch alone
 }
 
 // jsonChange is one entry of a locator that is not as it was; "" is an entry that was not there.
@@ -52,12 +53,12 @@ func runVHDXRelink(_ context.Context, c *call) error {
 }
 
 func (v *vhdxRelink) relink(path string) error {
-	l := newLayers(nil)
-	if err := v.prepare(l, path); err != nil {
-		return explain(err, nothingChanged)
-	}
+	err := v.prepare(path)
 	if v.options.Parent != nil {
 		defer v.options.Parent.Close()
+	}
+	if err != nil {
+		return explain(err, nothingChanged)
 	}
 	child, err := vhdx.Open(path, &vhdx.OpenOptions{Writable: true})
 	if err != nil {
@@ -81,8 +82,8 @@ func (v *vhdxRelink) relink(path string) error {
 }
 
 // prepare reads both files, changing nothing, and refuses what cannot be.
-func (v *vhdxRelink) prepare(l *layers, path string) error {
-	child, err := l.open(path)
+func (v *vhdxRelink) prepare(path string) error {
+	child, err := vhdx.Open(path, nil)
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func (v *vhdxRelink) prepare(l *layers, path string) error {
 		_, v.options.Linkage2 = linkages(child)
 		return writable(path)
 	}
-	if err := v.openParent(l, child, path); err != nil {
+	if err := v.openParent(child, path); err != nil {
 		return err
 	}
 	if v.options.RelativePath == "" {
@@ -104,33 +105,28 @@ func (v *vhdxRelink) prepare(l *layers, path string) error {
 	return writable(path)
 }
 
-func (v *vhdxRelink) openParent(l *layers, child *vhdx.File, path string) error {
-	parent, err := l.open(v.parent)
-	if err != nil {
+func (v *vhdxRelink) openParent(child *vhdx.File, path string) (err error) {
+	if v.options.Parent, err = vhdx.Open(v.parent, nil); err != nil {
 		return err
 	}
-	if err := l.fit(child, parent); err != nil && !v.options.IgnoreMismatch {
+	if err := vhdx.CheckLink(child, v.options.Parent); err != nil && !v.options.IgnoreMismatch {
+		err = fmt.Errorf("%s over %s: %w", path, v.parent, err)
 		if errors.Is(err, vhdx.ErrChainMismatch) {
 			return &fault{err: err, advice: "--ignore-mismatch links them all the same, but what the child shows may change"}
 		}
 		return err
-	} else if err != nil { // fit has closed it
-		if parent, err = l.open(v.parent); err != nil {
-			return err
-		}
 	}
-	v.options.Parent = parent
 	return v.noCircle(path)
 }
 
 // noCircle refuses a parent that stands on the child, as far as its own parents are at hand.
 func (v *vhdxRelink) noCircle(child string) error {
-	l := newLayers(nil)
-	if chain, err := l.chain(v.parent); err == nil {
+	parents := &vhdx.Parents{}
+	if chain, err := openChain(v.parent, parents); err == nil {
 		chain.Close() // opened for reading only: nothing can be lost
 	}
-	for _, f := range l.opened {
-		if sameFile(l.path(f), child) {
+	for _, path := range append(parents.Found(), v.parent) {
+		if sameFile(path, child) {
 			return fmt.Errorf("%s stands on %s: it cannot be its parent", v.parent, child)
 		}
 	}
@@ -149,7 +145,7 @@ func newJSONRelink(path string, before *vhdx.ParentLocator, child *vhdx.File) *j
 	return res
 }
 
-func (v *vhdxRelink) show(res *jsonRelink, replayed bool, identity vhdx.GUID) {
+func (v *vhdxRelink) show(res *jsonRelink, replayed bool, identity guid.GUID) {
 	say := func(format string, args ...any) { fmt.Fprintln(v.stdout, clean(fmt.Sprintf(format, args...))) }
 	if replayed {
 		say("%s was not closed cleanly: its log was replayed first", res.Child)

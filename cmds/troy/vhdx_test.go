@@ -261,7 +261,7 @@ func randomRaw(t *testing.T, r *rand.Rand, path string, size int) []byte {
 // scribbleChild writes into a child, over the parents given.
 func scribbleChild(t *testing.T, r *rand.Rand, path string, model []byte, n int, parents ...string) {
 	t.Helper()
-	c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.PathsResolver(parents...)})
+	c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Writable: true, Parents: &vhdx.Parents{Named: parents}})
 	must(t, err)
 	scribble(t, r, c, model, n)
 	must(t, c.Sync())

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"troy/internal/block"
 )
 
 // BenchmarkWrite64K writes scattered 64 KiB pieces from aligned memory with as many
@@ -36,7 +38,7 @@ func BenchmarkWrite64K(b *testing.B) {
 				for w := range depth {
 					wg.Go(func() {
 						rng := rand.New(rand.NewPCG(1, uint64(w)))
-						p := AlignedBuffer(piece)
+						p := block.Aligned(piece)
 						for left.Add(-1) >= 0 {
 							if _, err := d.WriteAt(p, rng.Int64N(size/piece)*piece); err != nil {
 								b.Error(err)

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"troy/internal/block"
 )
 
 const (
@@ -56,7 +58,7 @@ func Open(path string, o *Options) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{f: f, readOnly: o.ReadOnly, logical: 512, physical: 512, ioAlign: 1, memAlign: 1}
-	d.pool.New = func() any { b := AlignedBuffer(bufferSize); return &b }
+	d.pool.New = func() any { b := block.Aligned(bufferSize); return &b }
 	if err := d.inspect(o, direct); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -204,13 +206,6 @@ func (d *Device) Sync() error { return d.f.Sync() }
 
 // Close closes the device. It does not flush.
 func (d *Device) Close() error { return d.f.Close() }
-
-// AlignedBuffer returns n bytes at an address that direct I/O accepts everywhere.
-func AlignedBuffer(n int) []byte {
-	b := make([]byte, n+bufferAlign)
-	skip := (bufferAlign - int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))%bufferAlign)) % bufferAlign
-	return b[skip : skip+n : skip+n]
-}
 
 func aligned(p []byte, align int) bool {
 	return align <= 1 || uintptr(unsafe.Pointer(unsafe.SliceData(p)))%uintptr(align) == 0

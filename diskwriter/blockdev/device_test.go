@@ -10,7 +10,8 @@ import (
 	"sync"
 	"testing"
 
-	"troy/vhdx"
+	"troy/internal/block"
+	"troy/internal/guid"
 )
 
 // media opens the same content in every way a device can be opened.
@@ -47,7 +48,7 @@ func TestReadWrite(t *testing.T) {
 			for range 60 {
 				off := rng.Int64N(size/s) * s
 				n := min(size-off, rng.Int64N(2*mib/s)*s)
-				buf := AlignedBuffer(int(n) + 8)
+				buf := block.Aligned(int(n) + 8)
 				p := buf[rng.IntN(8):][:n] // mostly not aligned in memory
 				for i := range p {
 					p[i] = byte(rng.Uint32())
@@ -200,7 +201,7 @@ func TestPartitionBounds(t *testing.T) {
 
 func TestGUID(t *testing.T) {
 	for _, s := range []string{"c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "{C12A7328-F81F-11D2-BA4B-00A0C93EC93B}"} {
-		g, err := vhdx.ParseGUID(s)
+		g, err := guid.Parse(s)
 		if err != nil || g != TypeESP || g.String() != "c12a7328-f81f-11d2-ba4b-00a0c93ec93b" {
 			t.Errorf("%s: %v, %v", s, g, err)
 		}
@@ -208,8 +209,8 @@ func TestGUID(t *testing.T) {
 	if TypeESP[0] != 0x28 || TypeESP[15] != 0x3b {
 		t.Errorf("byte order: % x", TypeESP[:])
 	}
-	for _, g := range []GUID{TypeESP, TypeMSR, TypeBasicData, TypeWinRecovery} {
-		var back GUID
+	for _, g := range []guid.GUID{TypeESP, TypeMSR, TypeBasicData, TypeWinRecovery} {
+		var back guid.GUID
 		b, err := g.MarshalText()
 		if err == nil {
 			err = back.UnmarshalText(b)
@@ -219,7 +220,7 @@ func TestGUID(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"", "c12a7328", "c12a7328-f81f-11d2-ba4b-00a0c93ec93", "c12a7328_f81f_11d2_ba4b_00a0c93ec93b", "g12a7328-f81f-11d2-ba4b-00a0c93ec93b"} {
-		if _, err := vhdx.ParseGUID(s); err == nil {
+		if _, err := guid.Parse(s); err == nil {
 			t.Errorf("%q was taken", s)
 		}
 	}

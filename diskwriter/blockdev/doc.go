@@ -23,7 +23,7 @@
 // With direct I/O the kernel wants offset, length and memory address aligned; callers
 // need not care for reads, which are widened through a pool of aligned buffers, nor
 // for the memory they write from, which is copied when it is not aligned (take it
-// from AlignedBuffer to save that). Offsets and lengths of writes must be multiples
+// from block.Aligned to save that). Offsets and lengths of writes must be multiples
 // of the logical sector size, or WriteAt returns ErrUnaligned: a partial sector would
 // need a read-modify-write, which a power cut can tear.
 //

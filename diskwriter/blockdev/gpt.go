@@ -9,6 +9,9 @@ import (
 	"io"
 	"slices"
 	"unicode/utf16"
+
+	"troy/internal/block"
+	"troy/internal/guid"
 )
 
 const (
@@ -19,10 +22,10 @@ const (
 
 // Entry is one partition of a GPT (UEFI 2.10, table 5.6), with bytes for LBAs.
 type Entry struct {
-	Number     int    // 1-based, as Linux counts: sda1 is 1
-	Type       GUID   // partition type
-	GUID       GUID   // unique partition GUID
-	Attributes uint64 // bit 63: no drive letter
+	Number     int       // 1-based, as Linux counts: sda1 is 1
+	Type       guid.GUID // partition type
+	GUID       guid.GUID // unique partition GUID
+	Attributes uint64    // bit 63: no drive letter
 	Name       string
 	Start      int64 // bytes from the start of the disk
 	Size       int64 // bytes
@@ -30,7 +33,7 @@ type Entry struct {
 
 // Table is a checked GUID partition table.
 type Table struct {
-	DiskGUID   GUID
+	DiskGUID   guid.GUID
 	SectorSize int
 	Partitions []Entry // in the order of the table
 	// FirstUsable and LastUsable bound the space for partitions: byte offsets of
@@ -82,7 +85,7 @@ func sameTable(a, b *Table) bool {
 // the disk for an MBR disk, and a GPT on it is a left-over.
 func checkProtectiveMBR(r io.ReaderAt) error {
 	var mbr [512]byte
-	if err := readFull(r, mbr[:], 0); err != nil {
+	if err := block.ReadFull(r, mbr[:], 0); err != nil {
 		return &TableError{"protective MBR", 0, err.Error()}
 	}
 	if mbr[510] != 0x55 || mbr[511] != 0xaa {
@@ -99,7 +102,7 @@ func checkProtectiveMBR(r io.ReaderAt) error {
 // header is a GPT header (UEFI 2.10, table 5.5); addresses in LBAs.
 type header struct {
 	my, alternate, firstUsable, lastUsable uint64
-	disk                                   GUID
+	disk                                   guid.GUID
 	entriesLBA                             uint64
 	entries, entrySize, entriesCRC         uint32
 }
@@ -112,7 +115,7 @@ func readCopy(r io.ReaderAt, name string, lba, last int64, sectorSize int) (*Tab
 		return fail("disk of %d sectors is too small", last+1)
 	}
 	b := make([]byte, sectorSize)
-	if err := readFull(r, b, lba*int64(sectorSize)); err != nil {
+	if err := block.ReadFull(r, b, lba*int64(sectorSize)); err != nil {
 		return fail("%v", err)
 	}
 	h, reason := parseHeader(b)
@@ -123,7 +126,7 @@ func readCopy(r io.ReaderAt, name string, lba, last int64, sectorSize int) (*Tab
 		return fail("%s", reason)
 	}
 	array := make([]byte, int(h.entries)*int(h.entrySize))
-	if err := readFull(r, array, int64(h.entriesLBA)*int64(sectorSize)); err != nil {
+	if err := block.ReadFull(r, array, int64(h.entriesLBA)*int64(sectorSize)); err != nil {
 		return fail("entries: %v", err)
 	}
 	if crc32.ChecksumIEEE(array) != h.entriesCRC {
@@ -136,14 +139,6 @@ func readCopy(r io.ReaderAt, name string, lba, last int64, sectorSize int) (*Tab
 	s := int64(sectorSize)
 	return &Table{DiskGUID: h.disk, SectorSize: sectorSize, Partitions: parts,
 		FirstUsable: int64(h.firstUsable) * s, EndUsable: int64(h.lastUsable+1) * s}, nil
-}
-
-func readFull(r io.ReaderAt, p []byte, off int64) error {
-	n, err := r.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	return noEOF(err)
 }
 
 // parseHeader decodes one sector; reason is empty when signature, revision, size
@@ -163,7 +158,7 @@ func parseHeader(b []byte) (h header, reason string) {
 		return h, "checksum of the header is wrong"
 	}
 	h = header{my: le.Uint64(b[24:]), alternate: le.Uint64(b[32:]),
-		firstUsable: le.Uint64(b[40:]), lastUsable: le.Uint64(b[48:]), disk: GUID(b[56:72]),
+		firstUsable: le.Uint64(b[40:]), lastUsable: le.Uint64(b[48:]), disk: guid.GUID(b[56:72]),
 		entriesLBA: le.Uint64(b[72:]), entries: le.Uint32(b[80:]),
 		entrySize: le.Uint32(b[84:]), entriesCRC: le.Uint32(b[88:])}
 	return h, ""
@@ -199,14 +194,14 @@ func parseEntries(array []byte, h header, sectorSize int) ([]Entry, string) {
 	var parts []Entry
 	for i := range int(h.entries) {
 		b := array[i*int(h.entrySize):][:128]
-		if GUID(b[:16]).IsZero() {
+		if guid.GUID(b[:16]).IsZero() {
 			continue
 		}
 		first, last := le.Uint64(b[32:]), le.Uint64(b[40:])
 		if first < h.firstUsable || last > h.lastUsable || last < first {
 			return nil, fmt.Sprintf("partition %d has LBAs %d to %d outside the usable space", i+1, first, last)
 		}
-		parts = append(parts, Entry{Number: i + 1, Type: GUID(b[:16]), GUID: GUID(b[16:32]),
+		parts = append(parts, Entry{Number: i + 1, Type: guid.GUID(b[:16]), GUID: guid.GUID(b[16:32]),
 			Attributes: le.Uint64(b[48:]), Name: entryName(b[56:128]),
 			Start: int64(first) * int64(sectorSize), Size: int64(last-first+1) * int64(sectorSize)})
 	}
@@ -227,7 +222,7 @@ func entryName(b []byte) string {
 
 // conflict returns which two partitions share a byte or a GUID, or "".
 func conflict(parts []Entry) string {
-	byGUID := map[GUID]int{}
+	byGUID := map[guid.GUID]int{}
 	for _, e := range parts {
 		if n, ok := byGUID[e.GUID]; ok {
 			return fmt.Sprintf("partitions %d and %d have the same GUID", n, e.Number)
@@ -246,7 +241,7 @@ func conflict(parts []Entry) string {
 
 // ByGUID returns the partition with the given unique GUID, or ErrNotFound; also when
 // two partitions carry it, for then neither is the one that was meant.
-func (t *Table) ByGUID(id GUID) (Entry, error) {
+func (t *Table) ByGUID(id guid.GUID) (Entry, error) {
 	var found []Entry
 	for _, e := range t.Partitions {
 		if e.GUID == id {
@@ -260,7 +255,7 @@ func (t *Table) ByGUID(id GUID) (Entry, error) {
 }
 
 // ByType returns the partitions of the given type, in the order of the table.
-func (t *Table) ByType(typ GUID) []Entry {
+func (t *Table) ByType(typ guid.GUID) []Entry {
 	var found []Entry
 	for _, e := range t.Partitions {
 		if e.Type == typ {
@@ -274,7 +269,7 @@ func (t *Table) ByType(typ GUID) []Entry {
 func guessSectorSize(r io.ReaderAt) int {
 	var sig [8]byte
 	for _, s := range []int{512, 4096} {
-		if readFull(r, sig[:], int64(s)) == nil && string(sig[:]) == "EFI PART" {
+		if block.ReadFull(r, sig[:], int64(s)) == nil && string(sig[:]) == "EFI PART" {
 			return s
 		}
 	}

@@ -1,6 +1,10 @@
 package blockdev
 
-import "io"
+import (
+	"io"
+
+	"troy/internal/block"
+)
 
 // ReadAt reads len(p) bytes at byte offset off; any offset and length is allowed.
 // Fewer bytes come only with an error, io.EOF at the end of the device.
@@ -30,28 +34,18 @@ func (d *Device) read(p []byte, off int64) (int, error) {
 	for done < len(p) {
 		pos := off + int64(done)
 		start := pos - pos%a
-		end := min(roundUp(off+int64(len(p)), a), start+int64(len(*buf)))
+		end := min(block.RoundUp(off+int64(len(p)), a), start+int64(len(*buf)))
 		n, err := d.f.ReadAt((*buf)[:end-start], start)
 		if int64(n) <= pos-start {
-			return done, noEOF(err)
+			return done, block.NoEOF(err)
 		}
 		done += copy(p[done:], (*buf)[pos-start:n])
 		if err != nil && done < len(p) {
-			return done, noEOF(err)
+			return done, block.NoEOF(err)
 		}
 	}
 	return done, nil
 }
-
-// noEOF turns the end of a file that was longer a moment ago into an error.
-func noEOF(err error) error {
-	if err == nil || err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-func roundUp(v, a int64) int64 { return (v + a - 1) / a * a }
 
 // WriteAt writes p at byte offset off. Offset and length must be multiples of the
 // logical sector size (ErrUnaligned) inside the device (ErrBounds); then nothing was

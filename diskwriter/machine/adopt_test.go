@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -45,7 +46,7 @@ func TestAdoptedParents(t *testing.T) {
 		merged := mergeAll(m)
 		h, slot, err := vhdx.ReadHeaders(changed.File(BaseName)) // as after a write by somebody else
 		must(t, err)
-		h.SequenceNumber, h.DataWriteGUID = h.SequenceNumber+1, vhdx.NewGUID()
+		h.SequenceNumber, h.DataWriteGUID = h.SequenceNumber+1, guid.New()
 		write(t, changed.File(BaseName), headerOffset(1-slot), h.Marshal())
 		changed.Start()
 		healed := healTo(noise(8*mib, 5))(filesOf(changed))

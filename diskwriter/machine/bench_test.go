@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"troy/diskwriter/blockdev"
+	"troy/internal/block"
 )
 
 // benchSize is the size of the parent: 2 GiB, or TROY_BENCH_GIB.
@@ -97,7 +98,7 @@ func fill(b *testing.B, path string, size int64) {
 	d, err := blockdev.Open(path, nil)
 	must(b, err)
 	defer d.Close()
-	p := blockdev.AlignedBuffer(4 * mib)
+	p := block.Aligned(4 * mib)
 	for i := range p {
 		p[i] = byte(i*7 + i>>12)
 	}
@@ -133,8 +134,8 @@ func benchMerge(b *testing.B, virtual, granule int64) {
 	must(b, err)
 	stageNoise(b, open, 2, m.runs)
 	must(b, open.Commit(ctx))
-	m.journal = alignedBuffer(JournalSize)
-	must(b, readFull(m.files.Journal, m.journal, 0))
+	m.journal = block.Aligned(JournalSize)
+	must(b, block.ReadFull(m.files.Journal, m.journal, 0))
 	dd, qemu := newCopy(b, m.changed), newCommit(b, virtual, m.runs)
 	var turns [][3]float64 // MB/s
 	for b.Loop() {
@@ -266,7 +267,7 @@ func (m *benchMachine) writeRuns(s *Stager, version int) error {
 	errs := make(chan error, writers)
 	for range writers {
 		go func() {
-			p := alignedBuffer(2 * mib)
+			p := block.Aligned(2 * mib)
 			for {
 				i := int(taken.Add(1)) - 1
 				if i >= len(m.runs) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -17,11 +18,11 @@ type diskFile struct {
 	v       *vhdx.File
 	header  vhdx.Header
 	meta    *vhdx.Metadata
-	linkage vhdx.GUID
+	linkage guid.GUID
 	why     error
 }
 
-func (d *diskFile) guid() vhdx.GUID { return d.header.DataWriteGUID }
+func (d *diskFile) guid() guid.GUID { return d.header.DataWriteGUID }
 
 func (m *Machine) readFiles() (err error) {
 	if m.base, err = readDisk(BaseName, m.files.Base); err != nil {
@@ -145,9 +146,9 @@ func (m *Machine) walk() ([]*diskFile, error) {
 	}
 }
 
-func (m *Machine) byGUID(guid vhdx.GUID) *diskFile {
+func (m *Machine) byGUID(id guid.GUID) *diskFile {
 	for _, d := range []*diskFile{m.slots[0], m.slots[1], m.base} {
-		if d.v != nil && d.guid() == guid && !guid.IsZero() {
+		if d.v != nil && d.guid() == id && !id.IsZero() {
 			return d
 		}
 	}
@@ -164,14 +165,13 @@ func (m *Machine) checkBase() error {
 
 // unresolved explains a child whose parent is not there.
 func (m *Machine) unresolved(child *diskFile) error {
-	path, _ := child.meta.ParentLocator.Get(vhdx.KeyRelativePath)
-	named := strings.ToLower(path[strings.LastIndexByte(path, '\\')+1:])
+	named := strings.ToLower(child.v.ParentName())
 	for _, d := range []*diskFile{m.base, m.slots[0], m.slots[1]} {
 		if d.name == named && d.v != nil && !child.linkage.IsZero() {
 			return &ParentChangedError{Child: child.name, Parent: d.name, Want: child.linkage, Have: d.guid()}
 		}
 	}
-	return fmt.Errorf("%w: %s names a parent %s (%q) that no file is; nothing was written", ErrChain, child.name, child.linkage, path)
+	return fmt.Errorf("%w: %s names a parent %s (%q) that no file is; nothing was written", ErrChain, child.name, child.linkage, named)
 }
 
 // checkMerge refuses a base that is half a merge when the slot that masks it is not above it.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 
+	"troy/internal/block"
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -198,7 +200,7 @@ func (c *change) addChanged(want []byte, off int64) error {
 // the entry always fits the log.
 func (c *change) addZero(off int64) error {
 	have, zero := make([]byte, mib), make([]byte, pageSize)
-	if err := readFull(c.m.boot.File, have, off); err != nil {
+	if err := block.ReadFull(c.m.boot.File, have, off); err != nil {
 		return err
 	}
 	first, end := -1, 0
@@ -222,9 +224,9 @@ func (c *change) recordSession() error {
 	if !c.reset {
 		return nil
 	}
-	now, next := c.header.DataWriteGUID, vhdx.NewGUID()
+	now, next := c.header.DataWriteGUID, guid.New()
 	err := c.m.saveRecord(func(r *machineRecord) {
-		var keep []vhdx.GUID
+		var keep []guid.GUID
 		for _, g := range r.Sessions {
 			if g == now {
 				keep = append(keep, g)
@@ -239,7 +241,7 @@ func (c *change) recordSession() error {
 // writeLogEntry puts the whole change into one entry at the start of the log. The log is not in use (its LogGuid is zero), so
 // no reader looks at it yet.
 func (c *change) writeLogEntry() error {
-	c.header.LogGUID = vhdx.NewGUID()
+	c.header.LogGUID = guid.New()
 	size := c.m.boot.Size / mib * mib
 	e := &vhdx.LogEntry{SequenceNumber: 1, LogGUID: c.header.LogGUID, FlushedFileOffset: size, LastFileOffset: size}
 	for _, p := range c.patches {
@@ -270,7 +272,7 @@ func (c *change) switchHeader() error { return c.writeHeader() }
 func (c *change) writeHeader() error {
 	h := c.header
 	h.SequenceNumber++
-	h.FileWriteGUID, h.Version, h.LogVersion = vhdx.NewGUID(), 1, 0
+	h.FileWriteGUID, h.Version, h.LogVersion = guid.New(), 1, 0
 	if err := writeFull(c.m.boot.File, h.Marshal(), headerOffset(1-c.slot)); err != nil {
 		return err
 	}
@@ -295,7 +297,7 @@ func (c *change) applyLogEntry() error {
 // closeLog says that nothing is left to replay, in both copies of the header: a damaged one must not bring back a log that was
 // overwritten since.
 func (c *change) closeLog() error {
-	c.header.LogGUID = vhdx.GUID{}
+	c.header.LogGUID = guid.GUID{}
 	if err := c.writeHeader(); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"troy/internal/block"
 	"troy/internal/testing/crashdisk"
 )
 
@@ -27,7 +28,7 @@ func stageNoise(t testing.TB, m *Machine, version int, runs []Run) {
 	t.Helper()
 	s, err := m.Stage(ctx, &StageRequest{Image: image, Version: version, Runs: runs, Identity: "noise"})
 	must(t, err)
-	buf := alignedBuffer(mib)
+	buf := block.Aligned(mib)
 	for i, r := range runs {
 		for at := int64(0); at < r.Length; at += mib {
 			n := min(r.Length-at, mib)

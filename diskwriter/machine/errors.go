@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // Classes of errors, for errors.Is.
@@ -47,8 +47,8 @@ var (
 type ParentChangedError struct {
 	Child  string    // file whose locator names the parent
 	Parent string    // file that is there
-	Want   vhdx.GUID // named by the locator
-	Have   vhdx.GUID // of the file that is there
+	Want   guid.GUID // named by the locator
+	Have   guid.GUID // of the file that is there
 }
 
 // Error gives one line with both GUIDs.

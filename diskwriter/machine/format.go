@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -14,8 +15,8 @@ type Base struct {
 	VirtualSize        int64 // bytes, a multiple of 4 KiB
 	LogicalSectorSize  uint32
 	PhysicalSectorSize uint32
-	DiskID             vhdx.GUID // identity of the virtual disk, the same in every file of the chain
-	DataWriteGUID      vhdx.GUID // what children name their parent by
+	DiskID             guid.GUID // identity of the virtual disk, the same in every file of the chain
+	DataWriteGUID      guid.GUID // what children name their parent by
 }
 
 // BaseOptions are for FormatBase. Zero values: sectors of 512 bytes logical and 4096 physical, fresh GUIDs.
@@ -23,12 +24,12 @@ type BaseOptions struct {
 	VirtualSize        int64 // bytes, a multiple of 4 KiB
 	LogicalSectorSize  uint32
 	PhysicalSectorSize uint32
-	DiskID             vhdx.GUID
+	DiskID             guid.GUID
 }
 
 func (o *BaseOptions) base() (*Base, error) {
 	b := &Base{VirtualSize: o.VirtualSize, LogicalSectorSize: o.LogicalSectorSize, PhysicalSectorSize: o.PhysicalSectorSize,
-		DiskID: o.DiskID, DataWriteGUID: vhdx.NewGUID()}
+		DiskID: o.DiskID, DataWriteGUID: guid.New()}
 	if b.LogicalSectorSize == 0 {
 		b.LogicalSectorSize = 512
 	}
@@ -36,7 +37,7 @@ func (o *BaseOptions) base() (*Base, error) {
 		b.PhysicalSectorSize = 4096
 	}
 	if b.DiskID.IsZero() {
-		b.DiskID = vhdx.NewGUID()
+		b.DiskID = guid.New()
 	}
 	return b, b.check()
 }
@@ -95,7 +96,7 @@ func FormatSlot(f File, b *Base) error {
 		return err
 	}
 	bat := l.marshalBAT(func(int64) vhdx.BATEntry { return 0 }, nil)
-	return formatFile(f, l, b.childMetadata(l, vhdx.GUID{}, BaseName), bat, vhdx.NewGUID())
+	return formatFile(f, l, b.childMetadata(l, guid.GUID{}, BaseName), bat, guid.New())
 }
 
 // FormatBootChild makes f an anchored, empty boot child that names b. f needs BootChildSize(b.VirtualSize) bytes exactly:
@@ -105,7 +106,7 @@ func FormatBootChild(f File, b *Base) error {
 	if f.Size != l.size {
 		return fmt.Errorf("%s has %d bytes, it needs exactly %d", BootName, f.Size, l.size)
 	}
-	return formatFile(f, l, b.childMetadata(l, b.DataWriteGUID, BaseName), l.anchoredBAT(), vhdx.NewGUID())
+	return formatFile(f, l, b.childMetadata(l, b.DataWriteGUID, BaseName), l.anchoredBAT(), guid.New())
 }
 
 // Format makes all five files; the base's payload stays as it is. Image and version name what that payload is.
@@ -144,7 +145,7 @@ func (b *Base) metadata(l *layout) *vhdx.Metadata {
 		LogicalSectorSize: b.LogicalSectorSize, PhysicalSectorSize: b.PhysicalSectorSize}
 }
 
-func (b *Base) childMetadata(l *layout, linkage vhdx.GUID, parent string) *vhdx.Metadata {
+func (b *Base) childMetadata(l *layout, linkage guid.GUID, parent string) *vhdx.Metadata {
 	m := b.metadata(l)
 	m.HasParent = true
 	m.ParentLocator = vhdx.NewParentLocator(linkage, `.\`+parent)
@@ -175,7 +176,7 @@ func (l *layout) anchoredBAT() []byte {
 }
 
 // formatFile writes all structures, headers and file identifier last: until then the file is none.
-func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite vhdx.GUID) error {
+func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite guid.GUID) error {
 	content, err := meta.Marshal()
 	if err != nil {
 		return err
@@ -198,7 +199,7 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite vh
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	h := vhdx.Header{FileWriteGUID: vhdx.NewGUID(), DataWriteGUID: dataWrite, Version: 1,
+	h := vhdx.Header{FileWriteGUID: guid.New(), DataWriteGUID: dataWrite, Version: 1,
 		LogLength: uint32(l.log.length), LogOffset: uint64(l.log.off)}
 	for slot := range 2 {
 		h.SequenceNumber = uint64(slot) + 1

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -16,7 +17,7 @@ import (
 // it was when it was found; a Healer that is dropped or cut off leaves that as it is, and the whole can be done again.
 type Healer struct {
 	m     *Machine
-	want  vhdx.GUID
+	want  guid.GUID
 	label Label
 	known bool
 	above bool // ReadAt shows the slots above the parent, too
@@ -86,9 +87,9 @@ func (h *Healer) aim() (err error) {
 }
 
 // lostGUID returns the DataWriteGuid that the lowest child names and that no file carries.
-func (m *Machine) lostGUID() (vhdx.GUID, error) {
+func (m *Machine) lostGUID() (guid.GUID, error) {
 	if m.reinstalling {
-		return vhdx.GUID{}, ErrReinstalling
+		return guid.GUID{}, ErrReinstalling
 	}
 	d := m.boot
 	for range len(m.slots) + 1 {
@@ -97,19 +98,19 @@ func (m *Machine) lostGUID() (vhdx.GUID, error) {
 		case parent == nil:
 			return d.linkage, m.parentIsBase(d)
 		case parent == m.base && m.base.header.LogGUID.IsZero():
-			return vhdx.GUID{}, ErrNothingToHeal
+			return guid.GUID{}, ErrNothingToHeal
 		case parent == m.base:
 			return d.linkage, nil
 		}
 		d = parent
 	}
-	return vhdx.GUID{}, m.unresolved(d)
+	return guid.GUID{}, m.unresolved(d)
 }
 
 // parentIsBase tells whether it was base that a child names: by the journal, or by the file name in the locator.
 func (m *Machine) parentIsBase(child *diskFile) error {
-	guid := child.linkage
-	if !guid.IsZero() && (m.rec.Base.GUID == guid || m.rec.Merge != nil && m.rec.Merge.Base == guid) {
+	id := child.linkage
+	if !id.IsZero() && (m.rec.Base.GUID == id || m.rec.Merge != nil && m.rec.Merge.Base == id) {
 		return nil
 	}
 	err := m.unresolved(child)
@@ -129,7 +130,7 @@ func (h *Healer) Label() (l Label, known bool) {
 }
 
 // Size is the size of the virtual disk in bytes.
-func (h *Healer) Size() int64 { return h.pay.plan.virtual }
+func (h *Healer) Size() int64 { return h.pay.virtual }
 
 // ReadAt reads the virtual disk as the parent shows it; once a merge has begun, as parent and slots together show it.
 // What WriteAt wrote is seen at once, except under a slot.
@@ -206,8 +207,8 @@ type relabelled struct {
 	headers [2][]byte
 }
 
-func withGUID(f File, h vhdx.Header, guid vhdx.GUID) File {
-	h.DataWriteGUID = guid
+func withGUID(f File, h vhdx.Header, id guid.GUID) File {
+	h.DataWriteGUID = id
 	r := relabelled{Storage: f.Storage}
 	for slot := range r.headers {
 		r.headers[slot] = h.Marshal()

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"io"
 	"sync"
+
+	"troy/internal/block"
 )
 
 // JournalSize is the size of the journal file, in bytes: 6 records of two slots of 1 MiB, and the stage log.
@@ -124,7 +126,7 @@ func (j *Journal) settle() error {
 func slotOffset(r Record, slot int) int64 { return (int64(r)*2 + int64(slot)) * recordSlot }
 
 func marshalRecord(r Record, seq uint64, p []byte) []byte {
-	b := make([]byte, roundUp(recordHeader+int64(len(p)), pageSize))
+	b := make([]byte, block.RoundUp(recordHeader+int64(len(p)), pageSize))
 	copy(b, recordMagic)
 	binary.LittleEndian.PutUint32(b[8:], uint32(r))
 	binary.LittleEndian.PutUint32(b[12:], uint32(len(p)))

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"troy/internal/block"
 	"troy/internal/testing/crashdisk"
 )
 
@@ -27,7 +28,7 @@ func openJournal(t *testing.T, d *crashdisk.Disk) *Journal {
 }
 
 func noise(n int, seed uint64) []byte {
-	b := make([]byte, roundUp(int64(n), 8))
+	b := make([]byte, block.RoundUp(int64(n), 8))
 	crashdisk.Garbage(seed)(b, 0)
 	return b[:n]
 }
@@ -146,7 +147,7 @@ func TestJournalDamage(t *testing.T) {
 		must(t, j.Put(RecordDisk, noise(6000, 2)))
 		page := make([]byte, pageSize)
 		off := slotOffset(RecordDisk, 1) + rnd.Int64N(2)*pageSize // the newer one
-		must(t, readFull(j.f, page, off))
+		must(t, block.ReadFull(j.f, page, off))
 		page[rnd.IntN(1904)] ^= 1 << rnd.IntN(8) // the second page holds so many bytes of the record
 		must(t, writeFull(j.f, page, off))
 		if p, err := openJournal(t, d).Get(RecordDisk); err != nil || !bytes.Equal(p, noise(6000, 1)) {
@@ -186,7 +187,7 @@ func FuzzJournal(f *testing.F) {
 		if len(p) > recordSlot {
 			return
 		}
-		p = append(p, make([]byte, roundUp(int64(len(p)), pageSize)-int64(len(p)))...)
+		p = append(p, make([]byte, block.RoundUp(int64(len(p)), pageSize)-int64(len(p)))...)
 		must(t, writeFull(j.f, p, 0))
 		got, err := openJournal(t, d).Get(RecordMachine)
 		if err != nil {

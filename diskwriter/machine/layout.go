@@ -3,6 +3,7 @@ package machine
 import (
 	"fmt"
 
+	"troy/internal/block"
 	"troy/vhdx"
 )
 
@@ -74,7 +75,7 @@ func bootLayout(virtual int64, sector uint32) *layout {
 // depends on the virtual size alone.
 func batLength(g vhdx.Geometry) int64 {
 	g.LogicalSectorSize = 512
-	return roundUp(g.BATEntries()*8, mib)
+	return block.RoundUp(g.BATEntries()*8, mib)
 }
 
 func bitmapsLength(g vhdx.Geometry) int64 {
@@ -83,7 +84,7 @@ func bitmapsLength(g vhdx.Geometry) int64 {
 }
 
 // batPages is the part of the BAT region that holds entries, in bytes.
-func batPages(g vhdx.Geometry) int64 { return roundUp(g.BATEntries()*8, pageSize) }
+func batPages(g vhdx.Geometry) int64 { return block.RoundUp(g.BATEntries()*8, pageSize) }
 
 // metadataContent is the most that the content of a metadata region made here takes: the table and one page of items.
 const metadataContent = 64<<10 + pageSize
@@ -93,8 +94,8 @@ const metadataContent = 64<<10 + pageSize
 func bootLogLength(g vhdx.Geometry) int64 {
 	g.LogicalSectorSize = 512
 	data := batPages(g)/pageSize + metadataContent/pageSize
-	descriptors := roundUp(64+32*(data+g.Chunks()), pageSize)
-	return roundUp(descriptors+data*pageSize+pageSize, mib)
+	descriptors := block.RoundUp(64+32*(data+g.Chunks()), pageSize)
+	return block.RoundUp(descriptors+data*pageSize+pageSize, mib)
 }
 
 func (l *layout) regions() vhdx.RegionTable {
@@ -125,7 +126,7 @@ func (l *layout) bitmapOffset(chunk int64) int64 { return l.bitmaps.off + chunk*
 // bitmapBytes is the part of the sector bitmap of a chunk that stands for something, in whole pages.
 func (l *layout) bitmapBytes(chunk int64) int64 {
 	sectors := (l.geo.VirtualDiskSize + int64(l.geo.LogicalSectorSize) - 1) / int64(l.geo.LogicalSectorSize)
-	return min(roundUp(roundUp(sectors-chunk*mib*8, 8)/8, pageSize), mib)
+	return min(block.RoundUp(block.RoundUp(sectors-chunk*mib*8, 8)/8, pageSize), mib)
 }
 
 // payloadOffset is the place of the n-th payload block; in the boot child, the anchor of block n.
@@ -147,5 +148,5 @@ func SlotSize(virtual, payload int64) int64 {
 	if err != nil {
 		return 0
 	}
-	return l.payload.off + min(roundUp(payload, SlotBlockSize), l.payload.length)
+	return l.payload.off + min(block.RoundUp(payload, SlotBlockSize), l.payload.length)
 }

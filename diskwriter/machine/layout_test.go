@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -54,7 +55,7 @@ func checkLayout(t *testing.T, name string, l *layout) {
 func TestLogHoldsTheWholeBAT(t *testing.T) {
 	for _, virtual := range []int64{mib, 4 * gib, 127 * gib, 256 * gib, 2 << 40} {
 		l := bootLayout(virtual, 512)
-		e := &vhdx.LogEntry{SequenceNumber: 1, LogGUID: vhdx.NewGUID(), FlushedFileOffset: l.size, LastFileOffset: l.size}
+		e := &vhdx.LogEntry{SequenceNumber: 1, LogGUID: guid.New(), FlushedFileOffset: l.size, LastFileOffset: l.size}
 		page := make([]byte, pageSize)
 		for range batPages(l.geo)/pageSize + metadataContent/pageSize {
 			e.Descriptors = append(e.Descriptors, vhdx.LogDescriptor{FileOffset: l.bat.off, Data: page})

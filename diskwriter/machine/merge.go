@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"troy/internal/block"
+	"troy/internal/progress"
 )
 
 // Policy says when a merge may begin.
@@ -20,11 +23,11 @@ const (
 // MergeOptions are for Merge. A merge that has begun goes on whatever Policy and Healthy say.
 type MergeOptions struct {
 	Policy     Policy
-	Healthy    bool     // for Lazy: the caller has seen the version healthy
-	MaxBytes   int64    // stop after the slice that reaches this many bytes; 0: go on to the end
-	SliceBytes int64    // flush and note the progress after so many bytes; 0: 256 MiB
-	Depth      int      // copies in flight; 0: 16
-	Progress   Progress // of the bytes written to the parent; may be nil
+	Healthy    bool           // for Lazy: the caller has seen the version healthy
+	MaxBytes   int64          // stop after the slice that reaches this many bytes; 0: go on to the end
+	SliceBytes int64          // flush and note the progress after so many bytes; 0: 256 MiB
+	Depth      int            // copies in flight; 0: 16
+	Progress   progress.Adder // of the bytes written to the parent; may be nil
 }
 
 const (
@@ -156,7 +159,7 @@ func (g *merger) copyAll(ctx context.Context, jobs []copyJob) error {
 	var workers sync.WaitGroup
 	for i := range min(g.o.Depth, len(jobs)) {
 		if i == len(g.buffers) {
-			g.buffers = append(g.buffers, alignedBuffer(maxCopy))
+			g.buffers = append(g.buffers, block.Aligned(maxCopy))
 		}
 		buf := g.buffers[i]
 		workers.Go(func() {
@@ -179,7 +182,7 @@ func (g *merger) copy(j *copyJob, buf []byte) error {
 	p := buf[:j.length]
 	if j.from == nil {
 		clear(p)
-	} else if err := readFull(j.from.File, p, j.src); err != nil {
+	} else if err := block.ReadFull(j.from.File, p, j.src); err != nil {
 		return fmt.Errorf("%s at %d: %w", j.from.name, j.src, err)
 	}
 	if err := writeFull(g.m.base.File, p, j.dst); err != nil {

@@ -1,10 +1,10 @@
 package machine
 
 import (
-	"encoding/binary"
 	"fmt"
 	"sync"
 
+	"troy/internal/block"
 	"troy/vhdx"
 )
 
@@ -22,10 +22,8 @@ type copyJob struct {
 // mergePlan knows where the slots' sectors are and where they belong.
 type mergePlan struct {
 	chain   []*diskFile // slots from the top down, then base
-	view    *vhdx.Chain
-	base    *diskFile
-	bat     []byte
-	geo     vhdx.Geometry
+	view    *vhdx.Chain // of the chain
+	base    *baseMap
 	virtual int64
 }
 
@@ -39,12 +37,15 @@ type mergeSlice struct {
 
 // planMerge looks at every place that will be written before any is.
 func (m *Machine) planMerge() (*mergePlan, error) {
-	p := &mergePlan{chain: m.chain, base: m.base, geo: m.base.v.Geometry(), virtual: m.base.meta.VirtualDiskSize}
-	var err error
-	if p.view, err = tables(m.chain); err != nil {
+	p := &mergePlan{chain: m.chain, virtual: m.base.meta.VirtualDiskSize}
+	files, err := tables(m.chain)
+	if err != nil {
 		return nil, err
 	}
-	if p.bat, err = readBAT(m.base); err != nil {
+	if p.view, err = vhdx.NewChain(files...); err != nil {
+		return nil, err
+	}
+	if p.base, err = newBaseMap(files[len(files)-1]); err != nil {
 		return nil, err
 	}
 	for at := int64(0); at < p.virtual; {
@@ -57,8 +58,8 @@ func (m *Machine) planMerge() (*mergePlan, error) {
 	return p, nil
 }
 
-// tables opens the chain for walking its tables from end to end, which nothing changes during a merge.
-func tables(chain []*diskFile) (*vhdx.Chain, error) {
+// tables opens the files for walking their tables from end to end, which nothing changes during a merge.
+func tables(chain []*diskFile) ([]*vhdx.File, error) {
 	files := make([]*vhdx.File, len(chain))
 	for i, d := range chain {
 		var err error
@@ -66,7 +67,7 @@ func tables(chain []*diskFile) (*vhdx.Chain, error) {
 			return nil, fmt.Errorf("%s: %w", d.name, err)
 		}
 	}
-	return vhdx.NewChain(files...)
+	return files, nil
 }
 
 // readAhead reads tables in pieces bigger than a page, and keeps a piece for each of the tables that are walked together (BAT and
@@ -102,27 +103,15 @@ func (r *readAhead) ReadAt(p []byte, off int64) (int, error) {
 	b := w.b[:0]
 	w.b = nil
 	if cap(b) == 0 {
-		b = alignedBuffer(aheadBytes)
+		b = block.Aligned(aheadBytes)
 	}
 	b = b[:end-start]
-	if err := readFull(r.f, b, start); err != nil {
+	if err := block.ReadFull(r.f, b, start); err != nil {
 		return 0, err
 	}
 	w.off, w.b = start, b
 	r.older = 1 - r.older
 	return copy(p, b[off-start:]), nil
-}
-
-// readBAT loads the table of a file without a log.
-func readBAT(d *diskFile) ([]byte, error) {
-	length := d.v.Geometry().BATEntries() * 8
-	for _, r := range d.v.Regions() {
-		if r.ID == vhdx.RegionBAT && r.Length >= length {
-			b := make([]byte, length)
-			return b, readFull(d.File, b, r.Offset)
-		}
-	}
-	return nil, fmt.Errorf("%w: %s has no BAT", ErrChain, d.name)
 }
 
 // slice collects the copies from virtual offset at on, until they come to size bytes.
@@ -135,7 +124,7 @@ func (p *mergePlan) slice(at, size int64) *mergeSlice {
 		if e.Kind == vhdx.Absent || e.Layer >= len(p.chain)-1 {
 			continue
 		}
-		e.Length = min(e.Length, max(roundUp(size-s.bytes, pageSize), pageSize))
+		e.Length = min(e.Length, max(block.RoundUp(size-s.bytes, pageSize), pageSize))
 		if s.jobs, err = p.add(s.jobs, e); err != nil {
 			return &mergeSlice{err: err}
 		}
@@ -148,14 +137,14 @@ func (p *mergePlan) slice(at, size int64) *mergeSlice {
 	return s
 }
 
-// add splits an extent at the borders of base blocks and at maxCopy, and joins neighbours.
+// add splits an extent where base is not in one piece and at maxCopy, and joins neighbours.
 func (p *mergePlan) add(jobs []copyJob, e vhdx.Extent) ([]copyJob, error) {
 	for e.Length > 0 {
-		dst, room, err := p.place(e.Offset)
+		dst, length, err := p.base.place(e.Offset, min(e.Length, maxCopy))
 		if err != nil {
 			return nil, err
 		}
-		j := copyJob{dst: dst, virtual: e.Offset, length: min(e.Length, room, maxCopy)}
+		j := copyJob{dst: dst, virtual: e.Offset, length: length}
 		if e.Kind == vhdx.Data {
 			j.from, j.src = p.chain[e.Layer], e.FileOffset
 		}
@@ -175,16 +164,4 @@ func (p *mergePlan) add(jobs []copyJob, e vhdx.Extent) ([]copyJob, error) {
 func (j *copyJob) joins(k copyJob) bool {
 	return j.from == k.from && j.dst+j.length == k.dst && j.virtual+j.length == k.virtual && j.length+k.length <= maxCopy &&
 		(j.from == nil || j.src+j.length == k.src)
-}
-
-// place returns where base has a byte of the disk, and how many bytes follow in the same block.
-func (p *mergePlan) place(virtual int64) (off, room int64, err error) {
-	size := int64(p.geo.BlockSize)
-	block := virtual / size
-	e := vhdx.BATEntry(binary.LittleEndian.Uint64(p.bat[p.geo.PayloadIndex(block)*8:]))
-	off = e.FileOffset() + virtual%size
-	if e.State() != vhdx.PayloadFullyPresent || e.FileOffset() < mib || off > p.base.Size-pageSize {
-		return 0, 0, fmt.Errorf("%w: block %d of %s is %s at %d, not FULLY_PRESENT; nothing was written", ErrChain, block, BaseName, e.State(), e.FileOffset())
-	}
-	return off, size - virtual%size, nil
 }

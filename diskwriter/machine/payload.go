@@ -1,48 +1,93 @@
 package machine
 
 import (
-	"encoding/binary"
 	"fmt"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
+// baseMap finds the places of the virtual disk in the parent's file.
+type baseMap struct {
+	disk  *vhdx.Chain // the parent alone
+	block int64       // bytes
+}
+
+func newBaseMap(v *vhdx.File) (*baseMap, error) {
+	disk, err := vhdx.NewChain(v)
+	return &baseMap{disk: disk, block: int64(v.Geometry().BlockSize)}, err
+}
+
+// place returns where the parent holds the byte at off, and how many of the next n bytes follow it in the file.
+func (b *baseMap) place(off, n int64) (at, length int64, err error) {
+	for e, err := range b.disk.Extents(off, n) {
+		if err == nil {
+			err = b.check(e)
+		}
+		return e.FileOffset, e.Length, wrapFormat(err)
+	}
+	return 0, 0, fmt.Errorf("%w: %d is past the end of %s", ErrChain, off, BaseName)
+}
+
+// whole refuses a parent that does not hold every byte of the disk.
+func (b *baseMap) whole() error {
+	for e, err := range b.disk.Extents(0, b.disk.Size()) {
+		if err == nil {
+			err = b.check(e)
+		}
+		if err != nil {
+			return wrapFormat(err)
+		}
+	}
+	return nil
+}
+
+func (b *baseMap) check(e vhdx.Extent) error {
+	if e.Kind == vhdx.Data {
+		return nil
+	}
+	return fmt.Errorf("%w: block %d of %s is %s, not FULLY_PRESENT; nothing was written", ErrChain, e.Offset/b.block, BaseName, e.Kind)
+}
+
+// wrapFormat makes bad content of the parent an ErrChain; a bad disk stays what it is.
+func wrapFormat(err error) error {
+	if err == nil || !isFormat(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w", ErrChain, BaseName, err)
+}
+
 // payloadWriter writes the virtual disk into the parent, in place: payload alone, never a structure.
 type payloadWriter struct {
-	op   string
-	f    File
-	plan *mergePlan
+	op      string
+	f       File
+	base    *baseMap
+	virtual int64
 }
 
 // newPayload refuses, before anything is written, a parent that does not hold every block. d may have a log to replay.
 func newPayload(op string, f File, d *diskFile) (*payloadWriter, error) {
-	p := &payloadWriter{op: op, f: f, plan: &mergePlan{base: d, geo: d.v.Geometry(), virtual: d.meta.VirtualDiskSize}}
-	p.plan.bat = make([]byte, p.plan.geo.BATEntries()*8)
-	for block := range p.plan.geo.Blocks() {
-		i := p.plan.geo.PayloadIndex(block)
-		e, err := d.v.BATEntry(i)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", BaseName, err)
-		}
-		binary.LittleEndian.PutUint64(p.plan.bat[i*8:], uint64(e))
-		if _, _, err := p.plan.place(block * int64(p.plan.geo.BlockSize)); err != nil {
-			return nil, err
-		}
+	base, err := newBaseMap(d.v)
+	if err == nil {
+		err = base.whole()
 	}
-	return p, nil
+	if err != nil {
+		return nil, err
+	}
+	return &payloadWriter{op: op, f: f, base: base, virtual: d.meta.VirtualDiskSize}, nil
 }
 
 func (p *payloadWriter) writeAt(b []byte, off int64) (n int, err error) {
 	size := int64(len(b))
-	if off < 0 || off%pageSize != 0 || size%pageSize != 0 || size > p.plan.virtual || off > p.plan.virtual-size {
-		return 0, fmt.Errorf("%w: write of %d bytes at %d of %d is not whole pages inside of the disk", ErrRuns, size, off, p.plan.virtual)
+	if off < 0 || off%pageSize != 0 || size%pageSize != 0 || size > p.virtual || off > p.virtual-size {
+		return 0, fmt.Errorf("%w: write of %d bytes at %d of %d is not whole pages inside of the disk", ErrRuns, size, off, p.virtual)
 	}
 	for n < len(b) {
-		dst, room, err := p.plan.place(off + int64(n))
+		dst, length, err := p.base.place(off+int64(n), size-int64(n))
 		if err != nil {
 			return n, err
 		}
-		part := b[n:min(int64(len(b)), int64(n)+room)]
+		part := b[n : n+int(length)]
 		if err := writeFull(p.f, part, dst); err != nil {
 			return n, &StepError{Op: p.op, Step: "write payload", Err: err}
 		}
@@ -68,12 +113,12 @@ func (m *Machine) replayBaseLog() error {
 }
 
 // switchBaseGUID gives the parent a DataWriteGuid, in both copies of the header. The first one decides.
-func (m *Machine) switchBaseGUID(guid vhdx.GUID) error {
+func (m *Machine) switchBaseGUID(id guid.GUID) error {
 	h, current, err := vhdx.ReadHeaders(m.files.Base)
 	if err != nil {
 		return err
 	}
-	h.DataWriteGUID, h.LogGUID = guid, vhdx.GUID{}
+	h.DataWriteGUID, h.LogGUID = id, guid.GUID{}
 	return writeBothHeaders(m.files.Base, h, current)
 }
 
@@ -81,7 +126,7 @@ func (m *Machine) switchBaseGUID(guid vhdx.GUID) error {
 func writeBothHeaders(f File, h *vhdx.Header, current int) error {
 	for _, slot := range []int{1 - current, current} {
 		h.SequenceNumber++
-		h.FileWriteGUID = vhdx.NewGUID()
+		h.FileWriteGUID = guid.New()
 		if err := writeFull(f, h.Marshal(), headerOffset(slot)); err != nil {
 			return err
 		}

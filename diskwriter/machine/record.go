@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"slices"
 
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // Label says what a file, known by its DataWriteGuid, holds.
 type Label struct {
-	GUID    vhdx.GUID `json:"guid"`
+	GUID    guid.GUID `json:"guid"`
 	Image   string    `json:"image"`
 	Version int       `json:"version"`
 }
@@ -22,7 +22,7 @@ type machineRecord struct {
 	Base     Label        `json:"base"`
 	Layers   []Label      `json:"layers,omitempty"`   // slots that were finished
 	Merge    *mergeRecord `json:"merge,omitempty"`    // set before the first write to base
-	Sessions []vhdx.GUID  `json:"sessions,omitempty"` // DataWriteGuids that an untouched boot child may have
+	Sessions []guid.GUID  `json:"sessions,omitempty"` // DataWriteGuids that an untouched boot child may have
 
 	Reinstall *reinstallRecord `json:"reinstall,omitempty"` // set before the boot child is poisoned
 }
@@ -30,7 +30,7 @@ type machineRecord struct {
 // mergeRecord says that the slots from Top downwards are being copied into Base.
 type mergeRecord struct {
 	Top    Label     `json:"top"`
-	Base   vhdx.GUID `json:"base"`
+	Base   guid.GUID `json:"base"`
 	Cursor int64     `json:"cursor"` // all bytes of the virtual disk below are done
 	Done   bool      `json:"done"`   // base alone shows what Top shows
 }
@@ -39,7 +39,7 @@ type mergeRecord struct {
 type reinstallRecord struct {
 	Image   string    `json:"image"`
 	Version int       `json:"version"`
-	Base    vhdx.GUID `json:"base"`   // that the parent got for this order: Cursor means no other one
+	Base    guid.GUID `json:"base"`   // that the parent got for this order: Cursor means no other one
 	Cursor  int64     `json:"cursor"` // all bytes of the virtual disk below are done
 }
 
@@ -83,15 +83,15 @@ func (r *machineRecord) clone() *machineRecord {
 }
 
 // label returns what is known of the file with that DataWriteGuid.
-func (r *machineRecord) label(guid vhdx.GUID) (Label, bool) {
-	if m := r.Merge; m != nil && m.Base == guid {
+func (r *machineRecord) label(id guid.GUID) (Label, bool) {
+	if m := r.Merge; m != nil && m.Base == id {
 		return m.Top, m.Done
 	}
-	if r.Base.GUID == guid && !guid.IsZero() {
+	if r.Base.GUID == id && !id.IsZero() {
 		return r.Base, true
 	}
 	for _, l := range r.Layers {
-		if l.GUID == guid {
+		if l.GUID == id {
 			return l, true
 		}
 	}
@@ -99,6 +99,6 @@ func (r *machineRecord) label(guid vhdx.GUID) (Label, bool) {
 }
 
 // keepLayers drops the labels of slots that are no longer wanted.
-func (r *machineRecord) keepLayers(keep func(vhdx.GUID) bool) {
+func (r *machineRecord) keepLayers(keep func(guid.GUID) bool) {
 	r.Layers = slices.DeleteFunc(r.Layers, func(l Label) bool { return !keep(l.GUID) })
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -65,10 +66,10 @@ func (in *Reinstaller) look() error {
 
 func (in *Reinstaller) begin(ctx context.Context) error {
 	m := in.m
-	guid, resumed := in.resumable()
+	id, resumed := in.resumable()
 	if !resumed {
-		guid = vhdx.NewGUID()
-		if err := m.step("reinstall", "record the order", func() error { return in.recordOrder(guid) }); err != nil {
+		id = guid.New()
+		if err := m.step("reinstall", "record the order", func() error { return in.recordOrder(id) }); err != nil {
 			return err
 		}
 	}
@@ -83,7 +84,7 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 		run  func() error
 	}{
 		{"replay the log of the parent", m.replayBaseLog},
-		{"give the parent a new GUID", func() error { return m.switchBaseGUID(guid) }},
+		{"give the parent a new GUID", func() error { return m.switchBaseGUID(id) }},
 		{"read the machine anew", m.load},
 		{"look at the parent", in.openBase},
 	} {
@@ -96,19 +97,19 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 
 // resumable tells whether the parent holds the beginning of the same version. The GUID vouches for it: it is new for every
 // reinstall, and whoever else writes to the parent changes it.
-func (in *Reinstaller) resumable() (vhdx.GUID, bool) {
+func (in *Reinstaller) resumable() (guid.GUID, bool) {
 	m, r := in.m, in.m.rec.Reinstall
 	if !m.reinstalling || r == nil || r.Base != m.base.guid() || !m.base.header.LogGUID.IsZero() {
-		return vhdx.GUID{}, false
+		return guid.GUID{}, false
 	}
 	return r.Base, r.Image == in.req.Image && r.Version == in.req.Version
 }
 
 // recordOrder writes both slots of the record: an older order must not come back.
-func (in *Reinstaller) recordOrder(guid vhdx.GUID) error {
+func (in *Reinstaller) recordOrder(id guid.GUID) error {
 	for range 2 {
 		err := in.m.saveRecord(func(r *machineRecord) {
-			r.Reinstall = &reinstallRecord{Image: in.req.Image, Version: in.req.Version, Base: guid}
+			r.Reinstall = &reinstallRecord{Image: in.req.Image, Version: in.req.Version, Base: id}
 		})
 		if err != nil {
 			return err
@@ -126,13 +127,19 @@ func (in *Reinstaller) openBase() (err error) {
 }
 
 // Size is the size of the virtual disk in bytes.
-func (in *Reinstaller) Size() int64 { return in.pay.plan.virtual }
+func (in *Reinstaller) Size() int64 { return in.pay.virtual }
 
 // Offset is where to go on: everything below is done.
 func (in *Reinstaller) Offset() int64 { return in.m.rec.Reinstall.Cursor }
 
 // ReadAt reads the virtual disk as the parent shows it, so that it can be verified before Finish.
 func (in *Reinstaller) ReadAt(p []byte, off int64) (int, error) { return in.view.ReadAt(p, off) }
+
+// Place returns where in the parent's file the byte at off of the virtual disk is, and how many of the next n bytes follow it there.
+// Errors: ErrChain, read errors.
+func (in *Reinstaller) Place(off, n int64) (at, length int64, err error) {
+	return in.pay.base.place(off, n)
+}
 
 // WriteAt writes whole 4 KiB pages of the virtual disk, in any order, zeros too. It may be called concurrently, and again after an
 // error of the disk. Errors: ErrRuns, ErrReopen, *StepError.

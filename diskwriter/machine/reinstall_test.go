@@ -5,8 +5,8 @@ import (
 	"errors"
 	"testing"
 
+	"troy/internal/guid"
 	"troy/internal/testing/crashdisk"
-	"troy/vhdx"
 )
 
 // reinstallTo writes a version in pieces, the upper half of each before the lower, unless the machine has it already.
@@ -153,7 +153,7 @@ func TestReinstallOfBrokenMachines(t *testing.T) {
 		"parent changed":        func(r *rig) { touch(t, r.disk, BaseName) },
 		"slot changed":          func(r *rig) { touch(t, r.disk, LayerAName, BaseName) },
 		"slots destroyed":       func(r *rig) { write(t, r.disk.File(LayerAName), 0, noise(mib, 3)) },
-		"boot child of nothing": func(r *rig) { makeBoot(t, r, vhdx.GUID{}) },
+		"boot child of nothing": func(r *rig) { makeBoot(t, r, guid.GUID{}) },
 	} {
 		r, want := reinstallCase(t, 8*mib, 320)
 		change(r)

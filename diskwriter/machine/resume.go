@@ -7,13 +7,14 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"troy/vhdx"
+	"troy/internal/block"
+	"troy/internal/guid"
 )
 
 // key is the identity of what is staged where.
-func (s *Stager) key(w *slotWriter, guid vhdx.GUID) (key logKey) {
+func (s *Stager) key(w *slotWriter, id guid.GUID) (key logKey) {
 	h := sha256.New()
-	for _, part := range [][]byte{guid[:], []byte(s.req.Image), []byte(s.req.Identity)} {
+	for _, part := range [][]byte{id[:], []byte(s.req.Image), []byte(s.req.Identity)} {
 		h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(part))))
 		h.Write(part)
 	}
@@ -77,7 +78,7 @@ func (s *Stager) findLog(k int) ([]stageNote, error) {
 
 // takeOver reads the pages that the notes name. A slot that was finished but never labelled is unfinished from here on.
 func (s *Stager) takeOver(ctx context.Context, notes []stageNote, check checkNote) error {
-	unname := func() error { return s.slot.writeLocator(vhdx.GUID{}, BaseName) }
+	unname := func() error { return s.slot.writeLocator(guid.GUID{}, BaseName) }
 	if err := s.m.step("stage", "poison "+s.slot.name, unname); err != nil {
 		return err
 	}
@@ -115,12 +116,12 @@ type noteReader struct {
 // take takes the pages of a note over if they hold what was written. What cannot be read is fetched and written again.
 func (r *noteReader) take(s *Stager, n stageNote, check checkNote) {
 	if r.buf == nil {
-		r.buf = alignedBuffer(maxNotePages * pageSize)
+		r.buf = block.Aligned(maxNotePages * pageSize)
 	}
 	p := r.buf[:int(n.count)*pageSize]
 	at := 0
 	err := s.plan.dataPages(s.slot.l, int(n.first), int(n.count), func(off int64, pages int) error {
-		err := readFull(s.slot.f, p[at:at+pages*pageSize], off)
+		err := block.ReadFull(s.slot.f, p[at:at+pages*pageSize], off)
 		at += pages * pageSize
 		return err
 	})

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"troy/internal/block"
 	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
 )
@@ -45,7 +46,7 @@ func newRig(t testing.TB, virtual int64, sector uint32, slotPayload int64) *rig 
 	must(t, Format(filesOf(r.disk), &BaseOptions{VirtualSize: virtual, LogicalSectorSize: sector}, image, 1))
 	if virtual <= 64*mib {
 		r.now = make([]byte, virtual)
-		must(t, readFull(filesOf(r.disk).Base, r.now, PayloadOffset(virtual)))
+		must(t, block.ReadFull(filesOf(r.disk).Base, r.now, PayloadOffset(virtual)))
 		must(t, writeFull(filesOf(r.disk).Base, r.now, PayloadOffset(virtual))) // cheaper to read than noise
 	}
 	return r

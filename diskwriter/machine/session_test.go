@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"troy/internal/block"
+	"troy/internal/guid"
 	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
 )
@@ -43,7 +45,7 @@ func (s session) run(t testing.TB, r *rig) {
 	}
 	// As Windows has it: ones past the end of the disk, up to the end of the page.
 	used := r.virtual / int64(r.sector) / 8
-	for i := used; i < roundUp(used, pageSize); i++ {
+	for i := used; i < block.RoundUp(used, pageSize); i++ {
 		w.bits[i] = 0xff
 	}
 	must(t, w.f.Sync())
@@ -86,20 +88,20 @@ func (w *sessionWriter) oddBlocks() {
 func (w *sessionWriter) writeSome() {
 	size := int64(w.l.geo.LogicalSectorSize)
 	first := w.rnd.Int64N(int64(len(w.view)) / size)
-	block := first * size / BootBlockSize
-	e := w.entry(block)
+	in := first * size / BootBlockSize
+	e := w.entry(in)
 	if e.State() != vhdx.PayloadPartiallyPresent && e.State() != vhdx.PayloadFullyPresent {
 		return
 	}
 	perBlock := BootBlockSize / size
-	n := min(1+w.rnd.Int64N(20), (block+1)*perBlock-first)
+	n := min(1+w.rnd.Int64N(20), (in+1)*perBlock-first)
 	crashdisk.Garbage(w.rnd.Uint64())(w.view[first*size:(first+n)*size], 0)
 	for i := first; i < first+n; i++ {
 		w.bits[i/8] |= 1 << (i % 8)
 	}
-	off := e.FileOffset() + first*size - block*BootBlockSize
+	off := e.FileOffset() + first*size - in*BootBlockSize
 	page := off / pageSize * pageSize
-	p := w.read(page, roundUp(off+n*size-page, pageSize))
+	p := w.read(page, block.RoundUp(off+n*size-page, pageSize))
 	copy(p[off-page:], w.view[first*size:(first+n)*size])
 	_, err := w.f.WriteAt(p, page)
 	must(w.t, err)
@@ -110,12 +112,12 @@ func (w *sessionWriter) writeSome() {
 func (w *sessionWriter) finish(s session) {
 	h, slot, err := vhdx.ReadHeaders(w.f)
 	must(w.t, err)
-	h.FileWriteGUID, h.DataWriteGUID = vhdx.NewGUID(), vhdx.NewGUID()
+	h.FileWriteGUID, h.DataWriteGUID = guid.New(), guid.New()
 	one := w.changes(w.bat, w.l.bat.off)
 	one = append(one, w.changes(w.bits, w.l.bitmaps.off)...)
 	two := w.locatorChanges(s.locator)
 	if s.dirty {
-		h.LogGUID = vhdx.NewGUID()
+		h.LogGUID = guid.New()
 		w.writeLog(h.LogGUID, one, two)
 		if len(one) > 1 {
 			one, two = one[:len(one)/2], nil
@@ -156,11 +158,11 @@ func (w *sessionWriter) locatorChanges(change bool) []vhdx.LogDescriptor {
 }
 
 // writeLog puts the entries near the end of the ring, so that they wrap around.
-func (w *sessionWriter) writeLog(guid vhdx.GUID, entries ...[]vhdx.LogDescriptor) {
+func (w *sessionWriter) writeLog(id guid.GUID, entries ...[]vhdx.LogDescriptor) {
 	at := w.l.log.length - 2*pageSize
 	tail, seq, size := at, uint64(1)<<40+7, w.f.Size()
 	for _, ds := range entries {
-		e := &vhdx.LogEntry{SequenceNumber: seq, Tail: uint32(tail), LogGUID: guid, FlushedFileOffset: size, LastFileOffset: size, Descriptors: ds}
+		e := &vhdx.LogEntry{SequenceNumber: seq, Tail: uint32(tail), LogGUID: id, FlushedFileOffset: size, LastFileOffset: size, Descriptors: ds}
 		b, err := e.Marshal()
 		must(w.t, err)
 		for ; len(b) > 0; b = b[pageSize:] {

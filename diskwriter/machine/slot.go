@@ -3,6 +3,7 @@ package machine
 import (
 	"slices"
 
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -26,25 +27,25 @@ func (m *Machine) newSlotWriter(i int) (*slotWriter, error) {
 
 // poison gives the slot a new DataWriteGuid, which it returns, and a locator that names nobody, in this order: whoever named the old
 // GUID finds nothing from then on, and a slot that names nobody is never taken for a finished one.
-func (s *slotWriter) poison() (vhdx.GUID, error) {
-	guid := vhdx.NewGUID()
+func (s *slotWriter) poison() (guid.GUID, error) {
+	id := guid.New()
 	h, current, err := s.readHeader()
 	if err != nil {
-		return guid, err
+		return id, err
 	}
 	if h == nil {
 		if err := FormatSlot(s.f, s.base); err != nil {
-			return guid, err
+			return id, err
 		}
 		if h, current, err = vhdx.ReadHeaders(s.f); err != nil {
-			return guid, err
+			return id, err
 		}
 	}
-	h.DataWriteGUID, h.LogGUID = guid, vhdx.GUID{}
+	h.DataWriteGUID, h.LogGUID = id, guid.GUID{}
 	if err := writeBothHeaders(s.f, h, current); err != nil {
-		return guid, err
+		return id, err
 	}
-	return guid, s.writeLocator(vhdx.GUID{}, BaseName)
+	return id, s.writeLocator(guid.GUID{}, BaseName)
 }
 
 // readHeader returns nil for a slot that has to be formatted: damaged, or not as it is made here.
@@ -60,7 +61,7 @@ func (s *slotWriter) readHeader() (*vhdx.Header, int, error) {
 }
 
 // writeLocator rewrites the metadata of the slot so that it names a parent.
-func (s *slotWriter) writeLocator(linkage vhdx.GUID, parent string) error {
+func (s *slotWriter) writeLocator(linkage guid.GUID, parent string) error {
 	content, err := s.base.childMetadata(s.l, linkage, parent).Marshal()
 	if err != nil {
 		return err

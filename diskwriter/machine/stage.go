@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"troy/internal/block"
+	"troy/internal/guid"
 	"troy/vhdx"
 )
 
@@ -34,7 +36,7 @@ type Stager struct {
 	slot   *slotWriter
 	plan   *stagePlan
 	parent *diskFile
-	guid   vhdx.GUID
+	guid   guid.GUID
 	sums   []atomic.Uint64 // of each data page, 0: not written yet
 	seed   maphash.Seed
 	log    *stageLog // nil without an Identity
@@ -227,7 +229,7 @@ func (p *stagePlan) pieces(l *layout, set func(*stageBlock) *pageSet, f func(b *
 
 // writeZeros writes the zero pages of blocks that also hold something else, or only some zeros.
 func (s *Stager) writeZeros() error {
-	zero := alignedBuffer(SlotBlockSize)
+	zero := block.Aligned(SlotBlockSize)
 	return s.plan.pieces(s.slot.l, func(b *stageBlock) *pageSet { return &b.zero }, func(_ *stageBlock, _, n int, off int64) error {
 		return writeFull(s.slot.f, zero[:n*pageSize], off)
 	})
@@ -262,7 +264,7 @@ func (s *Stager) verifyPayload(ctx context.Context) error {
 func (s *Stager) readBack(ctx context.Context, set func(*stageBlock) *pageSet, look func(b *stageBlock, page int, off int64, p []byte) error) error {
 	buffers := make(chan []byte, verifyDepth)
 	for range verifyDepth {
-		buffers <- alignedBuffer(SlotBlockSize)
+		buffers <- block.Aligned(SlotBlockSize)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(verifyDepth)
@@ -273,7 +275,7 @@ func (s *Stager) readBack(ctx context.Context, set func(*stageBlock) *pageSet, l
 		g.Go(func() error {
 			buf := <-buffers
 			defer func() { buffers <- buf }()
-			if err := readFull(s.slot.f, buf[:n*pageSize], off); err != nil {
+			if err := block.ReadFull(s.slot.f, buf[:n*pageSize], off); err != nil {
 				return err
 			}
 			return look(b, page, off, buf[:n*pageSize])

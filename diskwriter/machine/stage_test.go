@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"troy/internal/guid"
 	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
 )
@@ -238,7 +239,7 @@ func openLog(t *testing.T, f *crashdisk.File) {
 	h, slot, err := vhdx.ReadHeaders(f)
 	must(t, err)
 	h.SequenceNumber++
-	h.LogGUID = vhdx.NewGUID()
+	h.LogGUID = guid.New()
 	b, err := (&vhdx.LogEntry{SequenceNumber: 9, LogGUID: h.LogGUID, FlushedFileOffset: mib, LastFileOffset: mib}).Marshal()
 	must(t, err)
 	write(t, f, int64(h.LogOffset), b)

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"sync"
 	"sync/atomic"
+
+	"troy/internal/block"
 )
 
 // The stage log is the last 4 MiB of the journal file: sectors of 512 bytes, each good or bad by itself. A sector holds: magic [8], key [16],
@@ -81,7 +83,7 @@ type stageLog struct {
 
 func newStageLog(journal File, key logKey) *stageLog {
 	return &stageLog{f: journal, key: key, noteBytes: defaultNoteBytes, flushBytes: defaultFlushBytes,
-		open: map[uint32]*openNote{}, page: alignedBuffer(pageSize)}
+		open: map[uint32]*openNote{}, page: block.Aligned(pageSize)}
 }
 
 // add notes data pages that were written, and writes the log when enough have come together.
@@ -166,15 +168,15 @@ func noteSum(sector []byte) uint32 {
 
 // load returns the notes that earlier runs left, and goes on behind them. What cannot be read is no note.
 func (l *stageLog) load() (notes []stageNote) {
-	buf := alignedBuffer(stageLogStep)
+	buf := block.Aligned(stageLogStep)
 	for at := int64(0); at < stageLogSize; at += stageLogStep {
-		if readFull(l.f, buf, stageLogOffset+at) != nil {
+		if block.ReadFull(l.f, buf, stageLogOffset+at) != nil {
 			break
 		}
 		before := len(notes)
 		for off := 0; off < len(buf); off += noteSector {
 			if n := len(notes); l.parse(buf[off:off+noteSector], &notes) && len(notes) > n {
-				l.at = roundUp(at+int64(off)+noteSector, pageSize)
+				l.at = block.RoundUp(at+int64(off)+noteSector, pageSize)
 			}
 		}
 		if len(notes) == before {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // State is what a machine holds. Versions are 0 when unknown: the journal was lost, which costs labels but no data.
@@ -61,8 +61,8 @@ func (m *Machine) State() State {
 
 func (m *Machine) inChain(d *diskFile) bool { return slices.Contains(m.chain, d) }
 
-func (m *Machine) byGUIDInChain(guid vhdx.GUID) bool {
-	return slices.ContainsFunc(m.chain, func(d *diskFile) bool { return d.guid() == guid })
+func (m *Machine) byGUIDInChain(id guid.GUID) bool {
+	return slices.ContainsFunc(m.chain, func(d *diskFile) bool { return d.guid() == id })
 }
 
 // merge returns the record of the merge of the present chain, nil if none has begun.
@@ -123,7 +123,7 @@ func (m *Machine) SetVersion(ctx context.Context, image string, version int) err
 				r.Base = l
 				return
 			}
-			r.keepLayers(func(guid vhdx.GUID) bool { return guid != l.GUID })
+			r.keepLayers(func(id guid.GUID) bool { return id != l.GUID })
 			r.Layers = append(r.Layers, l)
 		})
 	})

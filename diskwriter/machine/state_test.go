@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"troy/internal/guid"
 	"troy/internal/testing/crashdisk"
 	"troy/vhdx"
 )
@@ -63,8 +64,8 @@ func TestFilesThatAreNoMachine(t *testing.T) {
 	for name, change := range map[string]func(r *rig){
 		"no boot child":         func(r *rig) { write(t, r.disk.File(BootName), 0, noise(mib, 1)) },
 		"no base":               func(r *rig) { write(t, r.disk.File(BaseName), 0, noise(mib, 1)) },
-		"boot child of a slot":  func(r *rig) { makeBoot(t, r, vhdx.NewGUID()) },
-		"boot child of nothing": func(r *rig) { makeBoot(t, r, vhdx.GUID{}) },
+		"boot child of a slot":  func(r *rig) { makeBoot(t, r, guid.New()) },
+		"boot child of nothing": func(r *rig) { makeBoot(t, r, guid.GUID{}) },
 		"base is a child": func(r *rig) {
 			base, err := ReadBase(filesOf(r.disk).Base)
 			must(t, err)
@@ -91,7 +92,7 @@ func TestFilesThatAreNoMachine(t *testing.T) {
 }
 
 // makeBoot makes the boot child anew, naming a parent.
-func makeBoot(t *testing.T, r *rig, parent vhdx.GUID) {
+func makeBoot(t *testing.T, r *rig, parent guid.GUID) {
 	t.Helper()
 	base, err := ReadBase(filesOf(r.disk).Base)
 	must(t, err)
@@ -179,7 +180,7 @@ func TestForeignBootChild(t *testing.T) {
 	l, err := slotLayout(r.virtual, 512, SlotSize(r.virtual, r.virtual))
 	must(t, err)
 	bat := l.marshalBAT(func(int64) vhdx.BATEntry { return 0 }, nil)
-	must(t, formatFile(filesOf(r.disk).Boot, l, base.childMetadata(l, base.DataWriteGUID, BaseName), bat, vhdx.NewGUID()))
+	must(t, formatFile(filesOf(r.disk).Boot, l, base.childMetadata(l, base.DataWriteGUID, BaseName), bat, guid.New()))
 	m := open(t, r.disk)
 	r.disk.Start()
 	if err := m.Reset(ctx); !errors.Is(err, ErrChain) || r.disk.Written() != 0 {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"unsafe"
+
+	"troy/internal/block"
+	"troy/internal/progress"
 )
 
 // Storage is where the bytes of one file are: mapped clusters of a block device, a plain file, memory. Every write that
@@ -40,10 +42,7 @@ const (
 	JournalName = "journal"
 )
 
-// Progress is told of payload bytes as they are done. Add may be called concurrently.
-type Progress interface{ Add(bytes int64) }
-
-func report(p Progress, n int64) {
+func report(p progress.Adder, n int64) {
 	if p != nil {
 		p.Add(n)
 	}
@@ -61,22 +60,10 @@ func writeFull(f File, p []byte, off int64) error {
 	return err
 }
 
-// readFull fills p or returns an error.
-func readFull(f File, p []byte, off int64) error {
-	n, err := f.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
-}
-
 // changedPages yields the runs of pages in which want differs from what f holds at off, as offset and length in want.
 func changedPages(f File, want []byte, off int64) ([][2]int, error) {
 	have := make([]byte, len(want))
-	if err := readFull(f, have, off); err != nil {
+	if err := block.ReadFull(f, have, off); err != nil {
 		return nil, err
 	}
 	var runs [][2]int
@@ -106,12 +93,3 @@ func writeChanged(f File, want []byte, off int64) error {
 	}
 	return nil
 }
-
-// alignedBuffer returns n bytes that start at a page boundary of memory, as O_DIRECT wants them.
-func alignedBuffer(n int) []byte {
-	b := make([]byte, n+pageSize)
-	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (pageSize - 1)
-	return b[skip : skip+n : skip+n]
-}
-
-func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }

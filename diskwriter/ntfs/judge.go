@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"troy/internal/block"
 )
 
 // Condition is the class of a verdict.
@@ -133,7 +135,7 @@ func (v *Volume) checkHibernated() error {
 	if n, err := s.ReadAt(magic, 0); err == io.EOF && n == 0 {
 		return nil
 	} else if n < len(magic) {
-		return fmt.Errorf("%w: hiberfil.sys cannot be read: %w", ErrHibernated, noEOF(err))
+		return fmt.Errorf("%w: hiberfil.sys cannot be read: %w", ErrHibernated, block.NoEOF(err))
 	}
 	switch string(bytes.ToUpper(magic)) {
 	case "\x00\x00\x00\x00", "WAKE", "RSTR":

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"troy/internal/block"
 )
 
 // PageSize is the unit of every write.
@@ -293,7 +295,7 @@ func (f *MappedFile) pieces(p []byte, off int64, do func([]byte, int64) (int, er
 		k, err := do(part, pos)
 		done += k
 		if k < len(part) {
-			return done, noEOF(err)
+			return done, block.NoEOF(err)
 		}
 	}
 	return done, nil

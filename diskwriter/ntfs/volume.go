@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"troy/internal/block"
 )
 
 // Fixed MFT record numbers.
@@ -35,7 +37,7 @@ type Volume struct {
 func Open(r io.ReaderAt, size int64) (*Volume, error) {
 	var b [bootSize]byte
 	if n, err := r.ReadAt(b[:], 0); n < len(b) {
-		return nil, fmt.Errorf("boot sector: %w", noEOF(err))
+		return nil, fmt.Errorf("boot sector: %w", block.NoEOF(err))
 	}
 	geo, err := ParseBoot(b[:], size)
 	if err != nil {
@@ -117,14 +119,7 @@ func (v *Volume) readFull(p []byte, off int64) (int, error) {
 	if n == len(p) {
 		return n, nil
 	}
-	return n, fmt.Errorf("read volume at %d: %w", off, noEOF(err))
-}
-
-func noEOF(err error) error {
-	if err == nil || err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
+	return n, fmt.Errorf("read volume at %d: %w", off, block.NoEOF(err))
 }
 
 // rawRecord returns MFT record n as it stands on the disk.
@@ -199,7 +194,7 @@ func (v *Volume) firstFree(r Run) (int64, error) {
 		base := lcn / 8
 		b := buf[:min(int64(len(buf)), (end+7)/8-base)]
 		if n, err := v.bitmap.ReadAt(b, base); n < len(b) {
-			return 0, fmt.Errorf("$Bitmap: %w", noEOF(err))
+			return 0, fmt.Errorf("$Bitmap: %w", block.NoEOF(err))
 		}
 		for ; lcn < end && lcn/8-base < int64(len(b)); lcn++ {
 			c := b[lcn/8-base]

@@ -8,7 +8,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
-	"troy/vhdx"
+	"troy/internal/guid"
 )
 
 // Errors of options; nothing was written.
@@ -209,7 +209,7 @@ func (t *Target) format(ctx context.Context, o *BareOptions) (*machine.Reinstall
 		return nil, err
 	}
 	nobody := *base
-	nobody.DataWriteGUID = vhdx.NewGUID()
+	nobody.DataWriteGUID = guid.New()
 	if err := machine.FormatChildren(files, &nobody, o.Image, o.Version); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
+	"troy/internal/errline"
 )
 
 func bareOptions() *BareOptions {
@@ -126,7 +127,7 @@ func resumeOrBegin(ctx context.Context, path string, sector int) (*Target, *mach
 			err = errNothing
 		}
 		if err != nil {
-			return nil, nil, errors.Join(err, t.Close())
+			return nil, nil, errline.Join(err, t.Close())
 		}
 		r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: "lab", Version: 4})
 		return t, r, err
@@ -148,7 +149,7 @@ func bareDisk(t *testing.T, size int64) string {
 	path := oldDisk(t, int(size))
 	z, err := NewZeroer(path)
 	must(t, err)
-	must(t, errors.Join(z.Zero(0, mib), z.Zero(size-mib, mib), z.Close()))
+	must(t, errline.Join(z.Zero(0, mib), z.Zero(size-mib, mib), z.Close()))
 	return path
 }
 

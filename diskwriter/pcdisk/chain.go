@@ -30,11 +30,7 @@ func Chain(f machine.Files) (*vhdx.Chain, error) {
 
 // Parent returns which of the files a child names as its parent. Error: machine.ErrChain.
 func Parent(f machine.Files, child *vhdx.File) (string, machine.File, error) {
-	path := ""
-	if l := child.Metadata().ParentLocator; l != nil {
-		path, _ = l.Get(vhdx.KeyRelativePath)
-	}
-	name := strings.ToLower(path[strings.LastIndexByte(path, '\\')+1:])
+	name := strings.ToLower(child.ParentName())
 	for known, file := range map[string]machine.File{
 		machine.BaseName: f.Base, machine.LayerAName: f.LayerA, machine.LayerBName: f.LayerB,
 	} {
@@ -42,5 +38,5 @@ func Parent(f machine.Files, child *vhdx.File) (string, machine.File, error) {
 			return name, file, nil
 		}
 	}
-	return "", machine.File{}, fmt.Errorf("%w: a child names %q as its parent", machine.ErrChain, path)
+	return "", machine.File{}, fmt.Errorf("%w: a child names %q as its parent", machine.ErrChain, name)
 }

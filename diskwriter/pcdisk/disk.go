@@ -2,7 +2,6 @@ package pcdisk
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"github.com/diskfs/go-diskfs/partition/gpt"
 
 	"troy/diskwriter/blockdev"
+	"troy/internal/block"
+	"troy/internal/guid"
 )
 
 // Disk makes the whole disk: everything on it is lost. It returns the partition
@@ -82,7 +83,7 @@ func (o *DiskOptions) keepGUIDs(dev *blockdev.Device) error {
 
 // erase overwrites the last and the first MiB, where tables and old signatures lie, but for the mark.
 func erase(dev *blockdev.Device, mark *Mark) error {
-	b := blockdev.AlignedBuffer(mib)
+	b := block.Aligned(mib)
 	last := (dev.Size() - mib) / int64(dev.SectorSize()) * int64(dev.SectorSize())
 	if _, err := dev.WriteAt(b[:min(mib, dev.Size()-last)], last); err != nil {
 		return err
@@ -98,7 +99,7 @@ func erase(dev *blockdev.Device, mark *Mark) error {
 
 // writeTable makes the FAT32 file system of the ESP and then the partition table,
 // through the page cache: both libraries write pieces smaller than a sector.
-func writeTable(dev *blockdev.Device, id blockdev.GUID, parts []blockdev.Entry) error {
+func writeTable(dev *blockdev.Device, id guid.GUID, parts []blockdev.Entry) error {
 	f, err := os.OpenFile(dev.Path(), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -167,13 +168,4 @@ func limitProtectiveMBR(f *os.File, sectors int64) error {
 	}
 	_, err := f.WriteAt(binary.LittleEndian.AppendUint32(nil, 0xffffffff), 446+12)
 	return err
-}
-
-// newGUID makes a random GUID (RFC 9562 version 4) in disk order.
-func newGUID() blockdev.GUID {
-	var g blockdev.GUID
-	rand.Read(g[:]) // never fails
-	g[7] = g[7]&0x0f | 0x40
-	g[8] = g[8]&0x3f | 0x80
-	return g
 }

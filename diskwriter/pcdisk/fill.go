@@ -1,7 +1,6 @@
 package pcdisk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +9,8 @@ import (
 	"sync/atomic"
 
 	"troy/diskwriter/machine"
-	"troy/diskwriter/ntfs"
-	"troy/vhdx"
+	"troy/internal/block"
+	"troy/internal/progress"
 )
 
 // Version is what Fill brings to the parent.
@@ -30,8 +29,8 @@ var ErrOtherSize = errors.New("the virtual disk of the version has another size"
 
 // FillOptions are for Fill. The zero value is right.
 type FillOptions struct {
-	PieceBytes int64            // of data, after which the progress is made durable; 0: 256 MiB
-	Progress   machine.Progress // of the bytes of the virtual disk that the version defines; may be nil. Called concurrently
+	PieceBytes int64          // of data, after which the progress is made durable; 0: 256 MiB
+	Progress   progress.Adder // of the bytes of the virtual disk that the version defines; may be nil. Called concurrently
 }
 
 // Fill brings a version into the parent, from where the reinstall is: data is written, zeros are made by the disk's own command where
@@ -69,13 +68,12 @@ func (t *Target) Fill(ctx context.Context, r *machine.Reinstaller, v Version, o 
 
 // filler is one call of Fill.
 type filler struct {
-	ctx  context.Context
-	t    *Target
-	r    *machine.Reinstaller
-	o    FillOptions
-	z    *Zeroer
-	base *vhdx.File
-	put  atomic.Int64 // bytes that Fetch gave
+	ctx context.Context
+	t   *Target
+	r   *machine.Reinstaller
+	o   FillOptions
+	z   *Zeroer
+	put atomic.Int64 // bytes that Fetch gave
 }
 
 const (
@@ -94,9 +92,6 @@ func (t *Target) newFiller(ctx context.Context, r *machine.Reinstaller, o *FillO
 		f.o.PieceBytes = pieceBytes
 	}
 	var err error
-	if f.base, err = vhdx.NewFile(t.Files().Base.Storage, t.Files().Base.Size); err != nil {
-		return nil, err
-	}
 	f.z, err = NewZeroer(t.Device.Path())
 	return f, err
 }
@@ -160,7 +155,7 @@ func (f *filler) fill(v Version, piece []machine.Run, from, to int64) error {
 func (f *filler) WriteAt(p []byte, off int64) (int, error) {
 	f.put.Add(int64(len(p)))
 	f.add(int64(len(p)))
-	if len(p) > smallZero && isZero(p) {
+	if len(p) > smallZero && block.IsZero(p) {
 		return len(p), f.zero(off, off+int64(len(p)))
 	}
 	return f.r.WriteAt(p, off)
@@ -170,17 +165,6 @@ func (f *filler) add(n int64) {
 	if f.o.Progress != nil {
 		f.o.Progress.Add(n)
 	}
-}
-
-// isZero compares with itself, one page on.
-func isZero(p []byte) bool {
-	n := min(len(p), ntfs.PageSize)
-	for _, b := range p[:n] {
-		if b != 0 {
-			return false
-		}
-	}
-	return bytes.Equal(p[:len(p)-n], p[n:])
 }
 
 // zeroRuns makes the Zero runs zeros, several at once.
@@ -228,44 +212,17 @@ func (f *filler) zeroRun(run machine.Run) error {
 	return err
 }
 
-// zero makes a range of the virtual disk zeros, at the places where the parent's blocks lie.
+// zero makes a range of the virtual disk zeros, at the places where the parent has it.
 func (f *filler) zero(from, to int64) error {
-	g := f.base.Geometry()
-	size := int64(g.BlockSize)
 	for from < to {
-		start, err := f.place(from)
+		at, n, err := f.r.Place(from, to-from)
 		if err != nil {
 			return err
 		}
-		n := min(to-from, size-from%size)
-		for from+n < to { // blocks that follow each other in the file
-			next, err := f.place(from + n)
-			if err != nil {
-				return err
-			}
-			if next != start+n {
-				break
-			}
-			n += min(to-from-n, size)
-		}
-		if err := f.t.zeroFile(f.ctx, f.z, f.t.files[machine.BaseName], start, start+n); err != nil {
+		if err := f.t.zeroFile(f.ctx, f.z, f.t.files[machine.BaseName], at, at+n); err != nil {
 			return err
 		}
 		from += n
 	}
 	return nil
-}
-
-// place returns where a byte of the virtual disk lies in the parent.
-func (f *filler) place(off int64) (int64, error) {
-	g := f.base.Geometry()
-	size := int64(g.BlockSize)
-	e, err := f.base.BATEntry(g.PayloadIndex(off / size))
-	if err != nil {
-		return 0, err
-	}
-	if e.State() != vhdx.PayloadFullyPresent {
-		return 0, fmt.Errorf("%w: block %d of the parent is not there", machine.ErrChain, off/size)
-	}
-	return e.FileOffset() + off%size, nil
 }

@@ -9,6 +9,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
+	"troy/internal/errline"
 )
 
 // Errors of finding and opening; nothing was written with any of them.
@@ -141,7 +142,7 @@ func (t *Target) identify() (err error) {
 		if ok {
 			data = append(data, e)
 		}
-		why = errors.Join(why, err)
+		why = errline.Join(why, err)
 	}
 	switch {
 	case len(data) == 0 && why != nil:

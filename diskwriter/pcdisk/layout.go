@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"troy/diskwriter/blockdev"
+	"troy/internal/guid"
 )
 
 const (
@@ -39,7 +40,7 @@ type DiskOptions struct {
 	// caller has done his part. A disk that carries a mark gets the same GUIDs again.
 	Mark bool
 	// GUIDs to give; the zero GUID is replaced by a random one.
-	DiskGUID, ESPGUID, MSRGUID, DataGUID blockdev.GUID
+	DiskGUID, ESPGUID, MSRGUID, DataGUID guid.GUID
 	// Volume is how to make the data volume; its files are made with it.
 	Volume VolumeOptions
 }
@@ -76,9 +77,9 @@ func layout(size int64, sector int, o *DiskOptions) ([]blockdev.Entry, error) {
 
 // fillGUIDs replaces zero GUIDs by random ones.
 func (o *DiskOptions) fillGUIDs() {
-	for _, g := range []*blockdev.GUID{&o.DiskGUID, &o.ESPGUID, &o.MSRGUID, &o.DataGUID} {
+	for _, g := range []*guid.GUID{&o.DiskGUID, &o.ESPGUID, &o.MSRGUID, &o.DataGUID} {
 		if g.IsZero() {
-			*g = newGUID()
+			*g = guid.New()
 		}
 	}
 }

@@ -9,17 +9,19 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
+	"troy/internal/block"
+	"troy/internal/guid"
 )
 
 // Mark says that a disk is being made and not finished: whoever finds it may begin anew without asking, for somebody was allowed to
 // before the first byte was written. It lies in the last page of the first MiB, where no partition and no table reaches.
 type Mark struct {
-	Format int           `json:"format"` // 1
-	Size   int64         `json:"size"`   // of the disk in bytes
-	Disk   blockdev.GUID `json:"disk"`
-	ESP    blockdev.GUID `json:"esp"`
-	MSR    blockdev.GUID `json:"msr"`
-	Data   blockdev.GUID `json:"data"`
+	Format int       `json:"format"` // 1
+	Size   int64     `json:"size"`   // of the disk in bytes
+	Disk   guid.GUID `json:"disk"`
+	ESP    guid.GUID `json:"esp"`
+	MSR    guid.GUID `json:"msr"`
+	Data   guid.GUID `json:"data"`
 }
 
 const (
@@ -37,7 +39,7 @@ func (m *Mark) marshal() []byte {
 		return nil // cannot be: numbers and GUIDs only
 	}
 	sum := sha256.Sum256(content)
-	b := blockdev.AlignedBuffer(markSize)
+	b := block.Aligned(markSize)
 	copy(b, markMagic)
 	binary.LittleEndian.PutUint32(b[len(markMagic):], uint32(len(content)))
 	copy(b[len(markMagic)+4:], sum[:])
@@ -69,7 +71,7 @@ func UnfinishedMark(dev *blockdev.Device) (*Mark, error) {
 	if dev.Size() < 4*mib {
 		return nil, nil
 	}
-	first, last := blockdev.AlignedBuffer(mib), blockdev.AlignedBuffer(mib)
+	first, last := block.Aligned(mib), block.Aligned(mib)
 	for _, r := range []struct {
 		b   []byte
 		off int64
@@ -113,7 +115,7 @@ func onlyProtective(b []byte) bool {
 
 // ifOurs returns the mark if the table is the one that was being made and nobody put anything on the data volume.
 func (m *Mark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *Mark {
-	want := []blockdev.GUID{m.ESP, m.MSR, m.Data}
+	want := []guid.GUID{m.ESP, m.MSR, m.Data}
 	if t.DiskGUID != m.Disk || len(t.Partitions) != len(want) {
 		return nil
 	}
@@ -163,7 +165,7 @@ func EraseMark(dev *blockdev.Device) error {
 	if err := dev.Sync(); err != nil {
 		return err
 	}
-	if _, err := dev.WriteAt(blockdev.AlignedBuffer(markSize), markOffset); err != nil {
+	if _, err := dev.WriteAt(block.Aligned(markSize), markOffset); err != nil {
 		return err
 	}
 	return dev.Sync()

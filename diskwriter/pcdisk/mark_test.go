@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/diskwriter/blockdev"
+	"troy/internal/guid"
 )
 
 // reopen opens an image file anew.
@@ -193,7 +194,7 @@ func TestRamfs(t *testing.T) {
 
 // FuzzMark: no page makes a mark but one that says what it holds.
 func FuzzMark(f *testing.F) {
-	m := &Mark{Format: markFormat, Size: 1 << 40, Disk: newGUID(), ESP: newGUID(), MSR: newGUID(), Data: newGUID()}
+	m := &Mark{Format: markFormat, Size: 1 << 40, Disk: guid.New(), ESP: guid.New(), MSR: guid.New(), Data: guid.New()}
 	f.Add(m.marshal())
 	f.Add((&Mark{Format: 2}).marshal())
 	f.Add([]byte(markMagic))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"troy/diskwriter/blockdev"
+	"troy/internal/block"
 )
 
 // ErrOccupied is the class of refusals to make a disk out of one that holds something. Nothing was written.
@@ -30,7 +31,7 @@ func Empty(dev *blockdev.Device) error {
 	}
 	zero := make([]byte, mib)
 	for _, off := range []int64{0, max(0, dev.Size()-mib)} {
-		b := blockdev.AlignedBuffer(int(min(mib, dev.Size()-off)))
+		b := block.Aligned(int(min(mib, dev.Size()-off)))
 		if _, err := dev.ReadAt(b, off); err != nil {
 			return fmt.Errorf("look at %s: %w", dev.Path(), err)
 		}

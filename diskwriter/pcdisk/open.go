@@ -5,17 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
+	"troy/internal/guid"
 )
 
 // Record is the journal's disk record: what provisioning saw.
 type Record struct {
 	Format int            `json:"format"` // 1
-	Disk   blockdev.GUID  `json:"disk"`
-	ESP    blockdev.GUID  `json:"esp"`
-	Data   blockdev.GUID  `json:"data"`
+	Disk   guid.GUID      `json:"disk"`
+	ESP    guid.GUID      `json:"esp"`
+	Data   guid.GUID      `json:"data"`
 	Files  []ntfs.Mapping `json:"files"` // in the order of Names
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
+	"troy/internal/block"
 )
 
 func newImage(t *testing.T, size int64, sector int) *blockdev.Device {
@@ -58,7 +59,7 @@ func cutOut(t *testing.T, p *blockdev.Partition) string {
 	if err := f.Truncate(p.Size()); err != nil {
 		t.Fatal(err)
 	}
-	buf, zero := blockdev.AlignedBuffer(mib), make([]byte, mib)
+	buf, zero := block.Aligned(mib), make([]byte, mib)
 	for off := int64(0); off < p.Size(); off += mib {
 		n, err := p.ReadAt(buf, off)
 		if err != nil && err != io.EOF {

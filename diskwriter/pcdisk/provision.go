@@ -9,6 +9,9 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
+	"troy/internal/block"
+	"troy/internal/errline"
+	"troy/internal/progress"
 	"troy/vhdx"
 )
 
@@ -36,7 +39,7 @@ type ProvisionOptions struct {
 	Filled func(ctx context.Context, r *machine.Reinstaller) error
 	// BootFiles, called after Filled, returns what to put on the ESP, knowing the GUIDs of the partitions; nil: nothing.
 	BootFiles func(table *blockdev.Table) ([]BootFile, error)
-	Progress  machine.Progress // of the bytes of the virtual disk; may be nil
+	Progress  progress.Adder // of the bytes of the virtual disk; may be nil
 }
 
 // content returns what fills the parent.
@@ -115,7 +118,7 @@ func goOn(ctx context.Context, path string, o *BareOptions) (*Target, *machine.R
 	}
 	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: o.Image, Version: o.Version})
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnfinished, errors.Join(err, t.Close()))
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnfinished, errline.Join(err, t.Close()))
 	}
 	return t, r, nil
 }
@@ -191,7 +194,7 @@ func (c *copied) Fetch(ctx context.Context, from, to int64, sink io.WriterAt) er
 	if c.err != nil {
 		return c.err
 	}
-	buf := blockdev.AlignedBuffer(mib)
+	buf := block.Aligned(mib)
 	for _, r := range c.runs {
 		start, end := max(from, r.Offset), min(to, r.Offset+r.Length)
 		for ; !r.Zero && start < end; start += mib {

@@ -13,6 +13,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
+	"troy/internal/block"
 )
 
 // VolumeOptions says how to make the data volume. Sizes nil makes no files.
@@ -228,11 +229,11 @@ func (s *scratch) allocateOne(name string, runs []ntfs.Run) error {
 // copyTo copies the data extents of the scratch file to the partition, its first
 // page, which makes it a volume, after a flush and last.
 func (s *scratch) copyTo(ctx context.Context, part *blockdev.Partition) error {
-	first := blockdev.AlignedBuffer(ntfs.PageSize)
+	first := block.Aligned(ntfs.PageSize)
 	if _, err := part.WriteAt(first, 0); err != nil {
 		return fmt.Errorf("erase the old boot sector: %w", err)
 	}
-	buf := blockdev.AlignedBuffer(mib)
+	buf := block.Aligned(mib)
 	for pos, end := int64(ntfs.PageSize), part.Size(); pos < end; {
 		data, hole, err := s.extent(pos, end)
 		if err != nil {

@@ -48,7 +48,7 @@ func sample(t *testing.T, dir, name string) (string, bool) {
 
 func openChain(t *testing.T, path string) *vhdx.Chain {
 	t.Helper()
-	c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Resolve: vhdx.FolderResolver(filepath.Dir(path))})
+	c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Parents: &vhdx.Parents{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func makeChild(t *testing.T, path, child string, write func(c *vhdx.Chain)) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Resolve: vhdx.FolderResolver(filepath.Dir(path))})
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Writable: true, Parents: &vhdx.Parents{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,10 @@
-// Package block has the arithmetic that all who work on blocks of bytes need: whole reads, whole units, zeros.
+// Package block has the arithmetic that all who work on blocks of bytes need: whole reads, whole units, zeros, memory for direct I/O.
 package block
 
 import (
 	"errors"
 	"io"
+	"unsafe"
 )
 
 // ReadFull fills p from r at off. A source that ends before is io.ErrUnexpectedEOF; io.EOF right behind the last byte is no error.
@@ -25,6 +26,16 @@ func NoEOF(err error) error {
 
 // RoundUp returns n rounded up to a multiple of unit, which is not 0.
 func RoundUp[T ~int | ~int64 | ~uint32 | ~uint64](n, unit T) T { return (n + unit - 1) / unit * unit }
+
+// alignment satisfies direct I/O on every medium.
+const alignment = 4096
+
+// Aligned returns n zero bytes at an address that direct I/O (O_DIRECT) accepts.
+func Aligned(n int) []byte {
+	b := make([]byte, n+alignment)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (alignment - 1)
+	return b[skip : skip+n : skip+n]
+}
 
 // IsZero reports whether p holds zeros only; of no bytes, it does.
 func IsZero(p []byte) bool {

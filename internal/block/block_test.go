@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
+	"unsafe"
 )
 
 // failing is a source whose reads fail with err after n bytes.
@@ -59,6 +60,18 @@ func TestIsZero(t *testing.T) {
 				t.Errorf("IsZero of %d bytes with a one at %d is true", n, at)
 			}
 			p[at] = 0
+		}
+	}
+}
+
+func TestAligned(t *testing.T) {
+	for _, n := range []int{0, 1, 512, 4096, 1 << 20} {
+		b := Aligned(n)
+		if len(b) != n || cap(b) != n || !IsZero(b) {
+			t.Errorf("Aligned(%d): %d bytes, room for %d", n, len(b), cap(b))
+		}
+		if at := uintptr(unsafe.Pointer(unsafe.SliceData(b))); n > 0 && at%4096 != 0 {
+			t.Errorf("Aligned(%d) is at %#x", n, at)
 		}
 	}
 }

@@ -21,9 +21,9 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/selfboot"
+	"troy/internal/guid"
 	"troy/internal/release"
 	"troy/internal/testing/guest/inside"
-	"troy/vhdx"
 )
 
 // What the test gave the disk.
@@ -138,9 +138,7 @@ func setUp() (string, error) {
 }
 
 func look() (*machine, error) {
-	esp, _ := vhdx.ParseGUID(espGUID)
-	disk, _ := vhdx.ParseGUID(diskGUID)
-	data, _ := vhdx.ParseGUID(dataGUID)
+	esp, disk, data := guid.Must(espGUID), guid.Must(diskGUID), guid.Must(dataGUID)
 	p := chainload.Partition{Number: 1, StartLBA: espStart, Sectors: espSectors, GUID: esp}
 	m := &machine{Options: selfboot.Options{ESPDevice: "/dev/vda1", ESP: p}}
 	m.windows = chainload.Options{ESPDevice: "/dev/vda1", ESP: p, Disk: disk, Data: data, AgentFirst: true}

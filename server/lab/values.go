@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
+	"troy/internal/guid"
 )
 
 // A scalar is a type with a spelling of its own. want says in words which.
@@ -160,7 +160,7 @@ func (u *UUID) parse(s string) error {
 	if err := match(uuidPattern, s); err != nil {
 		return err
 	}
-	v, err := uuid.Parse(s)
+	v, err := guid.Parse(s)
 	*u = UUID(v.String())
 	return err
 }

@@ -158,7 +158,7 @@ func (a appender) WriteAt(p []byte, _ int64) (int, error) {
 
 func chain(t testing.TB, path string) *vhdx.Chain {
 	t.Helper()
-	c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Resolve: vhdx.FolderResolver(filepath.Dir(path))})
+	c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Parents: &vhdx.Parents{}})
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c
