@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"troy/server/certs"
+	"troy/server/servedir"
 	"troy/server/web"
 )
 
@@ -95,11 +96,11 @@ func runLogin(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(args[1], serveFolder)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	dir := servedir.Of(args[1])
+	if err := dir.Make(); err != nil {
 		return err
 	}
-	users, err := web.OpenUsers(filepath.Join(dir, usersFile))
+	users, err := web.OpenUsers(dir.Users())
 	if err != nil {
 		return err
 	}

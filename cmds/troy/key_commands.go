@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"troy/image/trust"
+	"troy/internal/durable"
 )
 
 // keyCall is a call that works on the keys of a store.
@@ -193,28 +192,11 @@ func runKeyRoot(_ context.Context, c *call) error {
 	if err != nil {
 		return explain(err, nothingChanged)
 	}
-	if err := replaceFile(t.path, b); err != nil {
+	if err := durable.WriteFile(t.path, b, 0o644); err != nil {
 		return explain(err, t.fate())
 	}
 	fmt.Fprintf(i.stdout, "wrote %s\n", clean(t.path))
 	return nil
-}
-
-// replaceFile puts a small file at path, whole or not at all.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".troy-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }
 
 // refreshEvery is how often a server looks whether the timestamp has to be signed anew; it holds for two weeks.

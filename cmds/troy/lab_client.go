@@ -7,13 +7,13 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"troy/image"
 	"troy/server/lab"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
+	"troy/server/servedir"
 	"troy/server/state"
 )
 
@@ -39,16 +39,16 @@ func (a *adminCall) connect(min, max int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	folder := filepath.Join(a.dir, serveFolder)
+	folder := servedir.Of(a.dir)
 	if a.tokenFile == "" {
-		a.tokenFile = filepath.Join(folder, tokenFile)
+		a.tokenFile = folder.Token()
 	}
 	token, err := readLine(a.tokenFile)
 	if err != nil {
 		return nil, &fault{err: err, advice: "--store names the folder that 'troy serve --lab' serves"}
 	}
 	if a.server == "" {
-		if a.server, err = readLine(filepath.Join(folder, addressFile)); err != nil {
+		if a.server, err = folder.Address(); err != nil {
 			return nil, &fault{err: err, advice: "--server names the server"}
 		}
 	}
@@ -85,8 +85,8 @@ func (a *adminCall) withServer(change bool, f func() error) error {
 
 // openState answers calls in this process, from the state file.
 func (a *adminCall) openState(readOnly bool) error {
-	folder := filepath.Join(a.dir, serveFolder)
-	path, err := readLine(filepath.Join(folder, labPathFile))
+	folder := servedir.Of(a.dir)
+	path, err := folder.Lab()
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (a *adminCall) openState(readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	if a.local, err = state.Open(filepath.Join(folder, stateFile), &state.Options{ReadOnly: readOnly}); err != nil {
+	if a.local, err = state.Open(folder.State(), &state.Options{ReadOnly: readOnly}); err != nil {
 		return err
 	}
 	k, err := rooms.New(&rooms.Options{Lab: file, State: a.local, Sizes: &storeSizes{store: store}})

@@ -17,17 +17,9 @@ import (
 	"troy/server/lab"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
+	"troy/server/servedir"
 	"troy/server/state"
 	"troy/server/wake"
-)
-
-// What a server with a lab.yaml keeps in the folder serve/ of its store, which is never served.
-const (
-	serveFolder = "serve"
-	stateFile   = "state.db" // package state
-	tokenFile   = "token"    // of the admin's calls
-	addressFile = "address"  // base URL of the server that runs, or ran
-	labPathFile = "lab"      // path of its lab.yaml
 )
 
 // callsPerSecond is the limit of each address. A room behind one address (NAT) needs one progress a second for each machine.
@@ -37,14 +29,14 @@ const callsPerSecond = 200
 type labServer struct {
 	keeper *rooms.Keeper
 	state  *state.Store
-	dir    string // DIR/serve
+	dir    servedir.Dir
 	token  string
 	file   *lab.File
 }
 
 // openLab opens lab.yaml and the state, and fills the options of the server.
 func (c *call) openLab(store *image.Store, dir, path string, o *server.Options) (*labServer, error) {
-	s := &labServer{dir: filepath.Join(dir, serveFolder)}
+	s := &labServer{dir: servedir.Of(dir)}
 	var err error
 	if s.file, err = lab.Open(path); err != nil {
 		return nil, labFault(c, err)
@@ -52,16 +44,16 @@ func (c *call) openLab(store *image.Store, dir, path string, o *server.Options) 
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := s.dir.Make(); err != nil {
 		return nil, err
 	}
-	if s.token, err = api.LoadToken(filepath.Join(s.dir, tokenFile)); err != nil {
+	if s.token, err = api.LoadToken(s.dir.Token()); err != nil {
 		return nil, err
 	}
-	if err := replaceFile(filepath.Join(s.dir, labPathFile), []byte(path+"\n")); err != nil {
+	if err := s.dir.SetLab(path); err != nil {
 		return nil, err
 	}
-	if s.state, err = state.Open(filepath.Join(s.dir, stateFile), nil); err != nil {
+	if s.state, err = state.Open(s.dir.State(), nil); err != nil {
 		return nil, err
 	}
 	note := func(line string) {
@@ -83,7 +75,7 @@ func (c *call) openLab(store *image.Store, dir, path string, o *server.Options) 
 
 // run does what needs a clock, until ctx ends, and reads lab.yaml anew on SIGHUP.
 func (s *labServer) run(ctx context.Context, l net.Listener) error {
-	if err := replaceFile(filepath.Join(s.dir, addressFile), []byte(localURL(l.Addr())+"\n")); err != nil {
+	if err := s.dir.SetAddress(localURL(l.Addr())); err != nil {
 		return err
 	}
 	hup := make(chan os.Signal, 1)

@@ -24,12 +24,6 @@ import (
 	"troy/server/web"
 )
 
-// Files of the folder serve/ of a store, beside those of the lab.
-const (
-	usersFile = "users"       // who may sign in on the page
-	auditFile = "audit.jsonl" // who did what
-)
-
 // frontFlags are those of "troy serve" about network boot, TLS and the page.
 type frontFlags struct {
 	boot                 string
@@ -144,10 +138,10 @@ func ownAddress() netip.Addr {
 
 func (w *front) openPage(lab *labServer, s *server.Server) error {
 	var err error
-	if w.audit, err = audit.Open(filepath.Join(lab.dir, auditFile)); err != nil {
+	if w.audit, err = audit.Open(lab.dir.Audit()); err != nil {
 		return err
 	}
-	users, err := web.OpenUsers(filepath.Join(lab.dir, usersFile))
+	users, err := web.OpenUsers(lab.dir.Users())
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"troy/server/audit"
+	"troy/server/servedir"
 )
 
 // TestServeFront serves a lab with TLS: the page, a login, a promotion on it, the audit log, metrics.
@@ -92,7 +93,7 @@ func TestServeFront(t *testing.T) {
 	if code := <-ended; code != exitOK {
 		t.Errorf("serve ends with %d: %s", code, out.text.String())
 	}
-	log, err := os.ReadFile(filepath.Join(h.store, serveFolder, auditFile))
+	log, err := os.ReadFile(servedir.Of(h.store).Audit())
 	must(t, err)
 	var acts []string
 	for line := range strings.Lines(string(log)) {
