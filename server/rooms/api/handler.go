@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/durable"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/state"
@@ -84,7 +85,7 @@ func LoadToken(path string) (string, error) {
 	raw := make([]byte, 32)
 	rand.Read(raw)
 	t := base64.RawURLEncoding.EncodeToString(raw)
-	return t, os.WriteFile(path, []byte(t+"\n"), 0o600)
+	return t, durable.WriteFile(path, []byte(t+"\n"), 0o600)
 }
 
 // handler answers the calls.
