@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"troy/server/certs"
+	"troy/server/netboot"
 	"troy/server/servedir"
 	"troy/server/web"
 )
@@ -46,7 +47,7 @@ func ownNames() (names paths) {
 	if h, err := os.Hostname(); err == nil && h != "" {
 		names = append(names, h)
 	}
-	return append(names, ownAddress().String(), "127.0.0.1", "localhost")
+	return append(names, netboot.OwnAddress().String(), "127.0.0.1", "localhost")
 }
 
 func runCertsRenew(_ context.Context, c *call) error {

@@ -9,7 +9,7 @@ import (
 	"os"
 	"strings"
 
-	"troy/image"
+	"troy/server/catalog"
 	"troy/server/lab"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
@@ -94,14 +94,14 @@ func (a *adminCall) openState(readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	store, err := image.OpenStore(a.dir)
+	sizes, err := catalog.Open(a.dir)
 	if err != nil {
 		return err
 	}
 	if a.local, err = state.Open(folder.State(), &state.Options{ReadOnly: readOnly}); err != nil {
 		return err
 	}
-	k, err := rooms.New(&rooms.Options{Lab: file, State: a.local, Sizes: &storeSizes{store: store}})
+	k, err := rooms.New(&rooms.Options{Lab: file, State: a.local, Sizes: sizes})
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"troy/image/trust"
 	"troy/internal/progress"
 	"troy/server/rooms"
+	"troy/server/signing"
 )
 
 func promoteCommand() command {
@@ -112,24 +112,13 @@ func (p *promotion) promote(ctx context.Context, dry bool) error {
 	return nil
 }
 
-// wantVisible refuses a version that is published but not signed: machines would not find it. Where the store is elsewhere, the machines find out.
+// wantVisible refuses a version that is published but not signed: machines would not find it.
 func (p *promotion) wantVisible(ctx context.Context, e *rooms.Estimate) error {
-	repo, err := trust.Open(p.dir, nil)
-	if err != nil {
-		return nil
+	hidden, err := signing.Hidden(ctx, p.dir, e.Image, e.Version)
+	if hidden {
+		err = &fault{err: fmt.Errorf("%s version %d is not signed: machines do not see it", e.Image, e.Version), fate: "nothing was promoted", advice: "'troy key sign' signs it"}
 	}
-	store, err := image.OpenStore(p.dir)
-	if err != nil {
-		return nil
-	}
-	names, err := repo.Unsigned(ctx, store)
-	if err != nil {
-		return err
-	}
-	if name := fmt.Sprintf("images/%s/%d.json", e.Image, e.Version); slices.Contains(names, name) {
-		return &fault{err: fmt.Errorf("%s version %d is not signed: machines do not see it", e.Image, e.Version), fate: "nothing was promoted", advice: "'troy key sign' signs it"}
-	}
-	return nil
+	return err
 }
 
 func (p *promotion) sayEstimate(e *rooms.Estimate) {

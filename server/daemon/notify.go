@@ -1,20 +1,18 @@
-package main
+package daemon
 
 import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 )
 
-// notifyReady tells the service manager that started this process, if one did and asks for it, that all ports are open (sd_notify of systemd): until then
-// "systemctl start" waits, and it fails if nothing comes of it.
-func notifyReady() error {
-	name := os.Getenv("NOTIFY_SOCKET")
-	if name == "" {
+// notifyReady tells the service manager at that socket that all ports are open (sd_notify of systemd):
+// until then "systemctl start" waits, and it fails if the server ends before. "" = no manager asks.
+func notifyReady(socket string) error {
+	if socket == "" {
 		return nil
 	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err == nil {
 		_, err = c.Write([]byte("READY=1"))
 		err = errors.Join(err, c.Close())
