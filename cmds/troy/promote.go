@@ -11,6 +11,7 @@ import (
 	"troy/image/trust"
 	"troy/internal/progress"
 	"troy/server/rooms"
+	"troy/server/rooms/api"
 	"troy/server/signing"
 )
 
@@ -81,27 +82,37 @@ func runPromote(ctx context.Context, c *call) error {
 	if err := errors.Join(p.wantRoom(), p.target(args[0])); err != nil {
 		return &usageError{err.Error()}
 	}
-	return p.withServer(!*dry, func() error { return p.promote(ctx, *dry) })
+	if *dry {
+		return p.look(ctx, func(admin api.Admin) error { return p.estimate(ctx, admin) })
+	}
+	return p.change(ctx, func(admin api.Admin) error { return p.promote(ctx, admin) })
 }
 
-func (p *promotion) promote(ctx context.Context, dry bool) error {
-	e, err := p.client.Estimate(ctx, p.p)
+// estimate says what the promotion would take.
+func (p *promotion) estimate(ctx context.Context, admin api.Planner) error {
+	e, err := admin.Estimate(ctx, p.p)
+	if err != nil {
+		return err
+	}
+	if p.json {
+		return p.printJSON(e)
+	}
+	p.sayEstimate(e)
+	return nil
+}
+
+func (p *promotion) promote(ctx context.Context, admin api.Planner) error {
+	e, err := admin.Estimate(ctx, p.p)
 	if err != nil {
 		return err
 	}
 	if !p.json {
 		p.sayEstimate(e)
 	}
-	if dry {
-		if p.json {
-			return p.printJSON(e)
-		}
-		return nil
-	}
 	if err := p.wantVisible(ctx, e); err != nil {
 		return err
 	}
-	t, err := p.client.Promote(ctx, p.p)
+	t, err := admin.Promote(ctx, p.p)
 	if err != nil {
 		return err
 	}
@@ -162,12 +173,12 @@ func runRollback(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	return p.withServer(true, func() error { return p.rollback(ctx, &keys, *signed) })
+	return p.change(ctx, func(admin api.Admin) error { return p.rollback(ctx, admin, &keys, *signed) })
 }
 
-func (p *promotion) rollback(ctx context.Context, keys *keyFlags, signed bool) error {
+func (p *promotion) rollback(ctx context.Context, admin api.Admin, keys *keyFlags, signed bool) error {
 	if p.p.Version == 0 {
-		t, err := p.client.Previous(ctx, p.p.Room)
+		t, err := admin.Previous(ctx, p.p.Room)
 		if err != nil {
 			return err
 		}
@@ -178,7 +189,7 @@ func (p *promotion) rollback(ctx context.Context, keys *keyFlags, signed bool) e
 			return err
 		}
 	}
-	t, err := p.client.Rollback(ctx, p.p)
+	t, err := admin.Rollback(ctx, p.p)
 	if err != nil {
 		return err
 	}
@@ -232,8 +243,8 @@ func runAssign(ctx context.Context, c *call) error {
 	if *room == "" {
 		return &usageError{"--room is missing"}
 	}
-	return a.withServer(true, func() error {
-		if err := a.client.Assign(ctx, args[0], args[1], *room); err != nil {
+	return a.change(ctx, func(admin api.Admin) error {
+		if err := admin.Assign(ctx, args[0], args[1], *room); err != nil {
 			return err
 		}
 		fmt.Fprintf(a.stdout, "%s is in room %s; a line for lab.yaml: see 'troy hosts --yaml'\n", clean(args[1]), clean(*room))
@@ -255,5 +266,5 @@ func runStop(ctx context.Context, c *call) error {
 	if *resume {
 		*why = ""
 	}
-	return a.withServer(true, func() error { return a.client.Stop(ctx, *room, *why) })
+	return a.change(ctx, func(admin api.Admin) error { return admin.Stop(ctx, *room, *why) })
 }

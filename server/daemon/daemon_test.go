@@ -156,7 +156,7 @@ func TestLab(t *testing.T) {
 	}
 	token, err := api.LoadToken(folder.Token())
 	must(t, err)
-	_, err = api.NewClient(url, token, nil).Promote(t.Context(), rooms.Promotion{Room: "test", Version: 2})
+	_, err = api.NewClient(url, token).Promote(t.Context(), rooms.Promotion{Room: "test", Version: 2})
 	must(t, err)
 	if order := checkIn(t, d); order.Action != protocol.ActionDeploy || order.Version != 2 {
 		t.Errorf("order: %+v", order)
