@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"troy/server/certs"
+	"troy/server/netboot"
+	"troy/server/servedir"
 	"troy/server/web"
 )
 
@@ -45,7 +47,7 @@ func ownNames() (names paths) {
 	if h, err := os.Hostname(); err == nil && h != "" {
 		names = append(names, h)
 	}
-	return append(names, ownAddress().String(), "127.0.0.1", "localhost")
+	return append(names, netboot.OwnAddress().String(), "127.0.0.1", "localhost")
 }
 
 func runCertsRenew(_ context.Context, c *call) error {
@@ -95,11 +97,11 @@ func runLogin(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(args[1], serveFolder)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	dir := servedir.Of(args[1])
+	if err := dir.Make(); err != nil {
 		return err
 	}
-	users, err := web.OpenUsers(filepath.Join(dir, usersFile))
+	users, err := web.OpenUsers(dir.Users())
 	if err != nil {
 		return err
 	}

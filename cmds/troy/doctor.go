@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"troy/image/trust/sign"
 	"troy/server/doctor"
 	"troy/server/netboot"
+	"troy/server/servedir"
 )
 
 func doctorCommand() command {
@@ -108,7 +108,7 @@ func builtAt() (t time.Time) {
 
 // checkSigned looks at the signatures of a store, and at who may sign in.
 func checkSigned(dir string, now time.Time) (all []doctor.Finding) {
-	if _, err := os.Stat(filepath.Join(dir, serveFolder, usersFile)); err != nil {
+	if _, err := os.Stat(servedir.Of(dir).Users()); err != nil {
 		all = append(all, doctor.Finding{Check: "page", Level: doctor.Doubt, Text: "nobody can sign in on the status page", Do: "troy login NAME " + dir})
 	}
 	repo, err := sign.Open(dir, nil)

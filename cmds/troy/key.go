@@ -10,6 +10,7 @@ import (
 
 	"troy/image/publish"
 	"troy/image/trust/sign"
+	"troy/server/signing"
 )
 
 // keyCommand returns the commands that work on the signed side of a store. The root and targets keys are the admin's: --keys names the folder where they are
@@ -127,31 +128,15 @@ func (i *imageCall) warnExpiry() {
 	if errors.Is(err, sign.ErrUnsigned) {
 		return
 	}
-	if err == nil {
-		err = warnExpiry(repo, i.note)
+	if err != nil {
+		i.note("%v", err)
+		return
+	}
+	lines, err := signing.Expiring(repo, time.Now())
+	for _, line := range lines {
+		i.note("%s", line)
 	}
 	if err != nil {
 		i.note("%v", err)
 	}
-}
-
-func warnExpiry(repo *sign.Repository, note func(string, ...any)) error {
-	list, err := repo.Expiries(time.Now())
-	for _, e := range list {
-		if e.Soon {
-			note("the signature of role %s ends %s; %s", e.Role, e.Expires.Format(time.DateOnly), renewal(e.Role))
-		}
-	}
-	return err
-}
-
-// renewal tells what to do about a role whose signature ends.
-func renewal(r sign.Role) string {
-	switch r {
-	case sign.Root:
-		return "'troy key rotate root' renews it"
-	case sign.Targets:
-		return "'troy key sign' renews it"
-	}
-	return "'troy serve' renews it while it runs, 'troy key refresh' at any time"
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"troy/image/trust/sign"
+	"troy/internal/durable"
+	"troy/server/signing"
 )
 
 // keyCall is a call that works on the keys of a store.
@@ -85,7 +85,7 @@ func runKeyList(_ context.Context, c *call) error {
 	for _, e := range list {
 		hint := ""
 		if e.Soon {
-			hint = "  SOON: " + renewal(e.Role)
+			hint = "  SOON: " + signing.Renewal(e.Role)
 		}
 		fmt.Fprintf(k.stdout, "%-10s version %4d  until %s%s\n", e.Role, e.Version, e.Expires.Format(time.DateOnly), hint)
 	}
@@ -193,67 +193,9 @@ func runKeyRoot(_ context.Context, c *call) error {
 	if err != nil {
 		return explain(err, nothingChanged)
 	}
-	if err := replaceFile(t.path, b); err != nil {
+	if err := durable.WriteFile(t.path, b, 0o644); err != nil {
 		return explain(err, t.fate())
 	}
 	fmt.Fprintf(i.stdout, "wrote %s\n", clean(t.path))
 	return nil
-}
-
-// replaceFile puts a small file at path, whole or not at all.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".troy-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
-}
-
-// refreshEvery is how often a server looks whether the timestamp has to be signed anew; it holds for two weeks.
-const refreshEvery = time.Hour
-
-// keepSigned signs the timestamp anew while the store is served. Trouble is told and does not keep the machines from being served.
-func (c *call) keepSigned(ctx context.Context, dir string) {
-	note := func(format string, args ...any) {
-		fmt.Fprintf(c.stderr, "troy: note: %s\n", clean(fmt.Sprintf(format, args...)))
-	}
-	repo, err := sign.Open(dir, nil)
-	if errors.Is(err, sign.ErrUnsigned) {
-		note("the store is not signed: only machines without a pinned root take what it holds")
-		return
-	}
-	if err != nil {
-		note("%v", err)
-		return
-	}
-	refresh := func() {
-		_, err := repo.RefreshTimestamp(ctx, time.Now())
-		if err == nil {
-			err = warnExpiry(repo, note)
-		}
-		if err != nil && ctx.Err() == nil {
-			note("the timestamp was not renewed: %v", err)
-		}
-	}
-	refresh()
-	go func() {
-		t := time.NewTicker(refreshEvery)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-				refresh()
-			}
-		}
-	}()
 }

@@ -7,7 +7,7 @@ import (
 	"os"
 	_ "time/tzdata" // windows are in local time, also where no time zones are installed
 
-	"troy/image"
+	"troy/server/catalog"
 	"troy/server/lab"
 )
 
@@ -52,22 +52,20 @@ func labFault(c *call, err error) error {
 }
 
 func checkImages(dir string, l *lab.Lab) error {
-	store, err := image.OpenStore(dir)
+	c, err := catalog.Open(dir)
 	if err != nil {
 		return err
 	}
-	names, err := store.Images()
-	if err != nil {
-		return err
-	}
-	have := map[string]bool{}
-	for _, name := range names {
-		have[name] = true
-	}
+	var names []string
 	for _, name := range l.Images {
-		if !have[string(name)] {
-			return fmt.Errorf("%w: the store %s has no image %q", errCheck, clean(dir), name)
-		}
+		names = append(names, string(name))
+	}
+	missing, err := c.Missing(names)
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%w: the store %s has no image %q", errCheck, clean(dir), missing[0])
 	}
 	return nil
 }

@@ -1,29 +1,22 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 
-	"troy/image"
-	"troy/server/lab"
-	"troy/server/rooms"
 	"troy/server/rooms/api"
-	"troy/server/state"
+	"troy/server/servedir"
 )
 
-// adminCall is a call that asks the server of a store; without one that runs, the state file that it left.
+// adminCall is a call that asks the server of a store; while none runs, the state file that it left.
 type adminCall struct {
 	*imageCall
 	server, tokenFile string
 
 	client *api.Client
-	local  *state.Store // set when there is no server
 }
 
 func newAdminCall(c *call) *adminCall {
@@ -33,26 +26,26 @@ func newAdminCall(c *call) *adminCall {
 	return a
 }
 
-// connect parses the command line and finds the server.
+// connect parses the command line and finds the server's address and token.
 func (a *adminCall) connect(min, max int) ([]string, error) {
 	args, err := a.parse(a.fs, min, max)
 	if err != nil {
 		return nil, err
 	}
-	folder := filepath.Join(a.dir, serveFolder)
+	folder := servedir.Of(a.dir)
 	if a.tokenFile == "" {
-		a.tokenFile = filepath.Join(folder, tokenFile)
+		a.tokenFile = folder.Token()
 	}
 	token, err := readLine(a.tokenFile)
 	if err != nil {
 		return nil, &fault{err: err, advice: "--store names the folder that 'troy serve --lab' serves"}
 	}
 	if a.server == "" {
-		if a.server, err = readLine(filepath.Join(folder, addressFile)); err != nil {
+		if a.server, err = folder.Address(); err != nil {
 			return nil, &fault{err: err, advice: "--server names the server"}
 		}
 	}
-	a.client = api.NewClient(a.server, token, nil)
+	a.client = api.NewClient(a.server, token)
 	return args, nil
 }
 
@@ -61,82 +54,32 @@ func readLine(path string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// close lets go of the state file.
-func (a *adminCall) close() {
-	if a.local != nil {
-		a.local.Close()
-	}
+// look has f read what is known, from the server or from the state file.
+func (a *adminCall) look(ctx context.Context, f func(api.Admin) error) error {
+	return a.with(ctx, true, f)
 }
 
-// withServer runs f with the server; if that does not answer, with the state file: read only, if f changes nothing.
-func (a *adminCall) withServer(change bool, f func() error) error {
-	err := f()
-	if !errors.Is(err, api.ErrDown) {
-		return err
+// change has f change something, at the server or in the state file.
+func (a *adminCall) change(ctx context.Context, f func(api.Admin) error) error {
+	return a.with(ctx, false, f)
+}
+
+func (a *adminCall) with(ctx context.Context, readOnly bool, f func(api.Admin) error) error {
+	down := a.client.Ping(ctx)
+	if down == nil {
+		return f(a.client)
 	}
-	down := err
-	if err := a.openState(!change); err != nil {
+	if !errors.Is(down, api.ErrDown) {
+		return down
+	}
+	local, err := api.OpenLocal(a.dir, readOnly)
+	if err != nil {
 		return &fault{err: down, fate: "nothing was changed", advice: "the state file does not help either: " + err.Error()}
 	}
-	defer a.close()
+	defer local.Close()
 	a.note("%s does not answer; this is from the state file", clean(a.server))
-	return f()
+	return f(local)
 }
-
-// openState answers calls in this process, from the state file.
-func (a *adminCall) openState(readOnly bool) error {
-	folder := filepath.Join(a.dir, serveFolder)
-	path, err := readLine(filepath.Join(folder, labPathFile))
-	if err != nil {
-		return err
-	}
-	file, err := lab.Open(path)
-	if err != nil {
-		return err
-	}
-	store, err := image.OpenStore(a.dir)
-	if err != nil {
-		return err
-	}
-	if a.local, err = state.Open(filepath.Join(folder, stateFile), &state.Options{ReadOnly: readOnly}); err != nil {
-		return err
-	}
-	k, err := rooms.New(&rooms.Options{Lab: file, State: a.local, Sizes: &storeSizes{store: store}})
-	if err != nil {
-		return err
-	}
-	a.client = api.NewClient("http://state", "", &http.Client{Transport: inProcess{api.Open(k)}})
-	return nil
-}
-
-// inProcess is an http.RoundTripper that calls a handler.
-type inProcess struct{ h http.Handler }
-
-// RoundTrip implements http.RoundTripper.
-func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body == nil {
-		r.Body = http.NoBody
-	}
-	w := &recorder{header: http.Header{}, status: http.StatusOK}
-	p.h.ServeHTTP(w, r)
-	return &http.Response{StatusCode: w.status, Header: w.header, Body: io.NopCloser(&w.body), Request: r}, nil
-}
-
-// recorder keeps an answer.
-type recorder struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-// Header implements http.ResponseWriter.
-func (r *recorder) Header() http.Header { return r.header }
-
-// WriteHeader implements http.ResponseWriter.
-func (r *recorder) WriteHeader(status int) { r.status = status }
-
-// Write implements http.ResponseWriter.
-func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
 
 // who names the person at the keyboard for the record.
 func who() string {

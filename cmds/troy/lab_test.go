@@ -20,6 +20,7 @@ import (
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
+	"troy/server/servedir"
 	"troy/server/state"
 	"troy/vhdx"
 )
@@ -94,9 +95,9 @@ func (s *servedLab) start(t *testing.T) {
 	})
 	t.Cleanup(s.stop)
 	s.out.wait(t, "serving the rooms of ")
-	b, err := os.ReadFile(filepath.Join(s.store, serveFolder, addressFile))
+	url, err := servedir.Of(s.store).Address()
 	must(t, err)
-	s.url = strings.TrimSpace(string(b))
+	s.url = url
 }
 
 // checkIn is a machine with this MAC address that holds a version.
@@ -376,8 +377,8 @@ func TestLabCommands(t *testing.T) {
 		t.Error(r.errOut)
 	}
 	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"stop"}} {
-		must(t, os.MkdirAll(filepath.Join(dir, serveFolder), 0o755))
-		must(t, errors.Join(os.WriteFile(filepath.Join(dir, serveFolder, tokenFile), []byte("t"), 0o600), os.WriteFile(filepath.Join(dir, serveFolder, addressFile), []byte("http://127.0.0.1:1"), 0o600)))
+		folder := servedir.Of(dir)
+		must(t, errors.Join(folder.Make(), os.WriteFile(folder.Token(), []byte("t"), 0o600), folder.SetAddress("http://127.0.0.1:1")))
 		wantTroy(t, exitUsage, append(args, "--store", dir)...)
 	}
 	wantTroy(t, exitUsage, "serve", "--lab", path, "--image", "pc", dir)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +11,8 @@ import (
 	"troy/image/trust/sign"
 	"troy/internal/progress"
 	"troy/server/rooms"
+	"troy/server/rooms/api"
+	"troy/server/signing"
 )
 
 func promoteCommand() command {
@@ -81,27 +82,37 @@ func runPromote(ctx context.Context, c *call) error {
 	if err := errors.Join(p.wantRoom(), p.target(args[0])); err != nil {
 		return &usageError{err.Error()}
 	}
-	return p.withServer(!*dry, func() error { return p.promote(ctx, *dry) })
+	if *dry {
+		return p.look(ctx, func(admin api.Admin) error { return p.estimate(ctx, admin) })
+	}
+	return p.change(ctx, func(admin api.Admin) error { return p.promote(ctx, admin) })
 }
 
-func (p *promotion) promote(ctx context.Context, dry bool) error {
-	e, err := p.client.Estimate(ctx, p.p)
+// estimate says what the promotion would take.
+func (p *promotion) estimate(ctx context.Context, admin api.Planner) error {
+	e, err := admin.Estimate(ctx, p.p)
+	if err != nil {
+		return err
+	}
+	if p.json {
+		return p.printJSON(e)
+	}
+	p.sayEstimate(e)
+	return nil
+}
+
+func (p *promotion) promote(ctx context.Context, admin api.Planner) error {
+	e, err := admin.Estimate(ctx, p.p)
 	if err != nil {
 		return err
 	}
 	if !p.json {
 		p.sayEstimate(e)
 	}
-	if dry {
-		if p.json {
-			return p.printJSON(e)
-		}
-		return nil
-	}
 	if err := p.wantVisible(ctx, e); err != nil {
 		return err
 	}
-	t, err := p.client.Promote(ctx, p.p)
+	t, err := admin.Promote(ctx, p.p)
 	if err != nil {
 		return err
 	}
@@ -112,24 +123,13 @@ func (p *promotion) promote(ctx context.Context, dry bool) error {
 	return nil
 }
 
-// wantVisible refuses a version that is published but not signed: machines would not find it. Where the store is elsewhere, the machines find out.
+// wantVisible refuses a version that is published but not signed: machines would not find it.
 func (p *promotion) wantVisible(ctx context.Context, e *rooms.Estimate) error {
-	repo, err := sign.Open(p.dir, nil)
-	if err != nil {
-		return nil
+	hidden, err := signing.Hidden(ctx, p.dir, e.Image, e.Version)
+	if hidden {
+		err = &fault{err: fmt.Errorf("%s version %d is not signed: machines do not see it", e.Image, e.Version), fate: "nothing was promoted", advice: "'troy key sign' signs it"}
 	}
-	store, err := image.OpenStore(p.dir)
-	if err != nil {
-		return nil
-	}
-	names, err := repo.Unsigned(ctx, store)
-	if err != nil {
-		return err
-	}
-	if name := fmt.Sprintf("images/%s/%d.json", e.Image, e.Version); slices.Contains(names, name) {
-		return &fault{err: fmt.Errorf("%s version %d is not signed: machines do not see it", e.Image, e.Version), fate: "nothing was promoted", advice: "'troy key sign' signs it"}
-	}
-	return nil
+	return err
 }
 
 func (p *promotion) sayEstimate(e *rooms.Estimate) {
@@ -173,12 +173,12 @@ func runRollback(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	return p.withServer(true, func() error { return p.rollback(ctx, &keys, *signed) })
+	return p.change(ctx, func(admin api.Admin) error { return p.rollback(ctx, admin, &keys, *signed) })
 }
 
-func (p *promotion) rollback(ctx context.Context, keys *keyFlags, signed bool) error {
+func (p *promotion) rollback(ctx context.Context, admin api.Admin, keys *keyFlags, signed bool) error {
 	if p.p.Version == 0 {
-		t, err := p.client.Previous(ctx, p.p.Room)
+		t, err := admin.Previous(ctx, p.p.Room)
 		if err != nil {
 			return err
 		}
@@ -189,7 +189,7 @@ func (p *promotion) rollback(ctx context.Context, keys *keyFlags, signed bool) e
 			return err
 		}
 	}
-	t, err := p.client.Rollback(ctx, p.p)
+	t, err := admin.Rollback(ctx, p.p)
 	if err != nil {
 		return err
 	}
@@ -243,8 +243,8 @@ func runAssign(ctx context.Context, c *call) error {
 	if *room == "" {
 		return &usageError{"--room is missing"}
 	}
-	return a.withServer(true, func() error {
-		if err := a.client.Assign(ctx, args[0], args[1], *room); err != nil {
+	return a.change(ctx, func(admin api.Admin) error {
+		if err := admin.Assign(ctx, args[0], args[1], *room); err != nil {
 			return err
 		}
 		fmt.Fprintf(a.stdout, "%s is in room %s; a line for lab.yaml: see 'troy hosts --yaml'\n", clean(args[1]), clean(*room))
@@ -266,5 +266,5 @@ func runStop(ctx context.Context, c *call) error {
 	if *resume {
 		*why = ""
 	}
-	return a.withServer(true, func() error { return a.client.Stop(ctx, *room, *why) })
+	return a.change(ctx, func(admin api.Admin) error { return admin.Stop(ctx, *room, *why) })
 }

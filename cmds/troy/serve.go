@@ -2,18 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
-	"net"
-	"slices"
-	"strings"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
 	"time"
 
-	"troy/image"
-	"troy/image/trust/sign"
 	"troy/internal/progress"
-	"troy/server"
+	"troy/server/certs"
+	"troy/server/daemon"
 	"troy/server/protocol"
 )
 
@@ -24,47 +22,19 @@ func serveCommand() command {
 	}
 }
 
-// serveFlags are those of "troy serve" about the store and what machines are told, and frontFlags.
-type serveFlags struct {
-	listen, image, merge, lab, log    string
-	version                           int
-	rate                              float64
-	provision, wipe, reinstall, reset bool
-	agent, retry                      bool
-	around                            *frontFlags
-}
-
-func newServeFlags(fs flagSet) *serveFlags {
-	f := &serveFlags{}
-	fs.StringVar(&f.listen, "listen", ":8080", "`address` to listen on")
-	fs.StringVar(&f.image, "image", "", "image that the machines get (default: the only one)")
-	fs.IntVar(&f.version, "version", 0, "version that they get (default: the newest)")
-	fs.StringVar(&f.merge, "merge", "lazy", "merge policy: `lazy` or now")
-	fs.Float64Var(&f.rate, "rate", 0, "most `megabits` per second of the store's bytes, shared evenly by the machines (0: no limit)")
-	fs.BoolVar(&f.provision, "provision", false, "make an empty disk of a machine without one of Troy into its disk")
-	fs.BoolVar(&f.wipe, "wipe", false, "with --provision: also one that holds something, where troy key wipe permits it")
-	fs.BoolVar(&f.reinstall, "reinstall", false, "write machines anew that hold another image, or a version that nobody knows")
-	fs.BoolVar(&f.reset, "reset", false, "throw away at each start what was changed in Windows since the last one")
-	fs.BoolVar(&f.agent, "agent", false, "bring the current release of the agent (troy agent) to the machines' own disks")
-	fs.BoolVar(&f.retry, "retry", false, "have machines try again a version that they gave up, because Windows did not come up")
-	fs.StringVar(&f.lab, "lab", "", "`file` lab.yaml that says which rooms get what and when, in place of --image and the flags about it")
-	fs.StringVar(&f.log, "log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
-	f.around = newFrontFlags(fs)
-	return f
-}
-
-// check refuses what does not go together.
-func (f *serveFlags) check(fs flagSet) error {
-	if m := protocol.Merge(f.merge); m != protocol.MergeLazy && m != protocol.MergeNow {
-		return &usageError{fmt.Sprintf("--merge %q: want lazy or now", f.merge)}
+// options are those of the daemon for the store at dir.
+func (f *serveFlags) options(dir string) (*daemon.Options, error) {
+	o := &daemon.Options{Dir: dir, Listen: f.listen, Lab: f.lab, Bandwidth: int64(f.rate * 1e6 / 8), EventLog: f.log,
+		Certs: f.around.certs, TLSListen: f.around.tlsListen, Private: f.around.private, PlainLogin: f.around.plainLogin,
+		NotifySocket: os.Getenv("NOTIFY_SOCKET"),
+		Fixed: daemon.Fixed{Image: f.image, Version: f.version, Merge: protocol.Merge(f.merge), Reset: f.reset, Retry: f.retry,
+			Reinstall: f.reinstall, Agent: f.agent}}
+	if f.provision {
+		o.Fixed.Provision = &protocol.Provision{Wipe: f.wipe}
 	}
-	if !(f.rate >= 0 && f.rate <= 1e6) {
-		return &usageError{fmt.Sprintf("--rate %v: want megabits per second, or 0", f.rate)}
-	}
-	if f.lab == "" {
-		return nil
-	}
-	return onlyFlags(fs, append([]string{"lab", "listen", "rate", "log"}, frontFlagNames()...)...)
+	var err error
+	o.Boot, err = f.around.bootOptions()
+	return o, err
 }
 
 func runServe(ctx context.Context, c *call) error {
@@ -77,142 +47,69 @@ func runServe(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	store, err := image.OpenStore(args[0])
+	o, err := f.options(args[0])
 	if err != nil {
 		return err
 	}
-	o := &server.Options{Dir: args[0], Bandwidth: int64(f.rate * 1e6 / 8)}
-	what, lab := "the rooms of "+clean(f.lab), (*labServer)(nil)
-	if f.lab != "" {
-		if lab, err = c.openLab(store, args[0], f.lab, o); err != nil {
-			return err
-		}
-		defer lab.state.Close()
-	} else if what, err = c.fixOrders(ctx, f, store, o); err != nil {
-		return err
-	}
-	log, err := openEventLog(f.log)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	c.tell(o, log)
-	s, err := server.New(o)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	c.keepSigned(ctx, args[0])
-	return c.serveAll(ctx, f, what, lab, o, s)
+	return serve(ctx, c, o)
 }
 
-// fixOrders has every machine told the same, and says what.
-func (c *call) fixOrders(ctx context.Context, f *serveFlags, store *image.Store, o *server.Options) (what string, err error) {
-	orders, err := fixedOrders(ctx, store, f.image, f.version, protocol.Merge(f.merge))
+// serve opens the daemon, says where it is, and serves until ctx ends.
+func serve(ctx context.Context, c *call, o *daemon.Options) error {
+	o.Events = daemon.Events{CheckIn: c.sayCheckIn, Report: c.sayReport, Warn: c.warn,
+		Note: func(line string) { fmt.Fprintf(c.stdout, "%s  %s\n", time.Now().Format(time.TimeOnly), clean(line)) }}
+	d, err := daemon.New(ctx, o)
 	if err != nil {
-		return "", err
+		return labFault(c, err)
 	}
-	orders.Reinstall, orders.Reset, orders.Retry = f.reinstall, f.reset, f.retry
-	if f.agent {
-		orders.Agent = func() string { return c.currentAgent(store) }
-	}
-	if f.provision {
-		orders.Provision = &protocol.Provision{Wipe: f.wipe}
-	}
-	o.Orders = orders
-	return orders.Image + " to every machine", nil
-}
-
-// tell shows what happens, and keeps it in the log.
-func (c *call) tell(o *server.Options, log *eventLog) {
-	o.OnServed = func(name string, bytes int64) { log.add(event{Served: &served{name, bytes}}) }
-	o.OnCheckIn = func(in protocol.CheckIn, o protocol.Order, err error) {
-		c.sayCheckIn(in, o, err)
-		log.add(event{CheckIn: &in, Order: &o})
-	}
-	o.OnReport = func(r protocol.Report) {
-		c.sayReport(r)
-		log.add(event{Report: &r})
-	}
-}
-
-// serveAll opens the ports and serves until ctx ends.
-func (c *call) serveAll(ctx context.Context, f *serveFlags, what string, lab *labServer, o *server.Options, s *server.Server) error {
-	l, err := net.Listen("tcp", f.listen)
-	if err != nil {
-		return err
-	}
-	if lab != nil {
-		if err := lab.run(ctx, l); err != nil {
-			return errors.Join(err, l.Close())
-		}
-	}
-	w, err := c.openFront(f.around, lab, o, s, l)
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	defer w.close()
-	w.told(what, l)
-	if err := notifyReady(); err != nil {
-		return errors.Join(err, l.Close())
-	}
-	err = w.run(ctx, l)
-	bytes, requests := s.Served()
+	defer d.Close()
+	c.sayServing(d, o)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	go reloadOn(ctx, hup, d)
+	err = d.Run(ctx)
+	bytes, requests := d.Served()
 	fmt.Fprintf(c.stdout, "served %s (%d bytes) in %d requests\n", progress.Bytes(bytes), bytes, requests)
 	return err
 }
 
-// onlyFlags refuses every flag that was given but for those named.
-func onlyFlags(fs flagSet, names ...string) (err error) {
-	fs.Visit(func(f *flag.Flag) {
-		if !slices.Contains(names, f.Name) && err == nil {
-			err = &usageError{"--" + f.Name + " does not go with --" + names[0] + ": the file says it"}
+// reloadOn has lab.yaml read again at each signal, until ctx ends.
+func reloadOn(ctx context.Context, signals <-chan os.Signal, d *daemon.Daemon) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+			d.Reload()
 		}
-	})
-	return err
+	}
 }
 
-// currentAgent is the release that machines shall have; "" if there is none.
-func (c *call) currentAgent(store *image.Store) string {
-	_, current, err := sign.AgentReleases(store)
-	if err != nil {
-		fmt.Fprintf(c.stderr, "troy: releases of the agent: %v\n", err)
-	}
-	return current
-}
+// warn tells on the standard error what keeps machines from being served as asked for.
+func (c *call) warn(line string) { fmt.Fprintf(c.stderr, "troy: note: %s\n", clean(line)) }
 
-// fixedOrders checks that what is to be deployed exists, so that a mistake shows here and not on thirty screens.
-func fixedOrders(ctx context.Context, store *image.Store, name string, number int, policy protocol.Merge) (*server.Fixed, error) {
-	if name == "" {
-		names, err := store.Images()
-		if err != nil {
-			return nil, err
-		}
-		if len(names) != 1 {
-			return nil, fmt.Errorf("the store holds %d images (%s), choose one with --image", len(names), strings.Join(names, ", "))
-		}
-		name = names[0]
+// sayServing says where things are served.
+func (c *call) sayServing(d *daemon.Daemon, o *daemon.Options) {
+	lacks, dhcp := d.BootAdvice()
+	for _, line := range lacks {
+		fmt.Fprintf(c.stderr, "troy: %s\n", line)
 	}
-	newest := func(ctx context.Context, name string) (int, error) {
-		index, err := image.LoadIndex(ctx, store, name)
-		if err != nil {
-			return 0, err
-		}
-		return index.Latest(), nil
+	fmt.Fprint(c.stdout, dhcp)
+	what := d.Image() + " to every machine"
+	if o.Lab != "" {
+		what = "the rooms of " + clean(o.Lab)
 	}
-	latest, err := newest(ctx, name)
-	if err != nil {
-		return nil, err
+	fmt.Fprintf(c.stdout, "serving %s on http://%s\n", what, d.Plain())
+	if d.TLS() != nil {
+		fmt.Fprintf(c.stdout, "check-ins and page with TLS on https://%s, authority %s\n", d.TLS(), filepath.Join(o.Certs, certs.FileCA))
 	}
-	if latest == 0 {
-		return nil, errors.New("image " + name + " has no version yet")
+	if o.Boot != nil {
+		fmt.Fprintf(c.stdout, "network boot from %s\n", o.Boot.Dir)
 	}
-	if number != 0 {
-		if _, err := store.Show(ctx, name, number); err != nil {
-			return nil, err
-		}
+	if d.Page() != "" {
+		fmt.Fprintf(c.stdout, "status page at %s\n", d.Page())
 	}
-	return &server.Fixed{Image: name, Version: number, Newest: newest, Merge: policy}, nil
 }
 
 func (c *call) sayCheckIn(in protocol.CheckIn, o protocol.Order, err error) {

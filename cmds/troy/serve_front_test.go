@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"troy/server/audit"
+	"troy/server/servedir"
 )
 
 // TestServeFront serves a lab with TLS: the page, a login, a promotion on it, the audit log, metrics.
@@ -92,7 +92,7 @@ func TestServeFront(t *testing.T) {
 	if code := <-ended; code != exitOK {
 		t.Errorf("serve ends with %d: %s", code, out.text.String())
 	}
-	log, err := os.ReadFile(filepath.Join(h.store, serveFolder, auditFile))
+	log, err := os.ReadFile(servedir.Of(h.store).Audit())
 	must(t, err)
 	var acts []string
 	for line := range strings.Lines(string(log)) {
@@ -102,32 +102,6 @@ func TestServeFront(t *testing.T) {
 	}
 	if got := strings.Join(acts, ", "); !strings.HasPrefix(got, "admin login ok, admin promote ok, token POST /v1/admin/") {
 		t.Errorf("audit log: %s", got)
-	}
-}
-
-// TestPlainly: where there is TLS, check-ins and the page are not served without it.
-func TestPlainly(t *testing.T) {
-	h := plainly(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {}), &net.TCPAddr{Port: 8443})
-	for _, c := range []struct {
-		from, method, path string
-		want               int
-		location           string
-	}{
-		{"10.0.0.1:1", "GET", "/repo/store.json", 200, ""},
-		{"10.0.0.1:1", "GET", "/boot/troy.efi", 200, ""},
-		{"10.0.0.1:1", "GET", "/healthz", 200, ""},
-		{"10.0.0.1:1", "POST", "/v1/checkin", 403, ""},
-		{"10.0.0.1:1", "GET", "/host?id=a", 308, "https://troy.example:8443/host?id=a"},
-		{"127.0.0.1:1", "POST", "/v1/checkin", 200, ""},
-		{"[::1]:1", "GET", "/", 200, ""},
-	} {
-		r := httptest.NewRequest(c.method, "http://troy.example:8080"+c.path, nil)
-		r.RemoteAddr = c.from
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		if w.Code != c.want || w.Header().Get("Location") != c.location {
-			t.Errorf("%s %s from %s: %d %s", c.method, c.path, c.from, w.Code, w.Header().Get("Location"))
-		}
 	}
 }
 

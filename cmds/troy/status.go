@@ -36,11 +36,11 @@ func runStatus(ctx context.Context, c *call) error {
 	if _, err := a.connect(0, 0); err != nil {
 		return err
 	}
-	return a.withServer(false, func() error {
+	return a.look(ctx, func(admin api.Admin) error {
 		if *nights > 0 {
-			return a.nights(ctx, *nights)
+			return a.nights(ctx, admin, *nights)
 		}
-		s, err := a.client.Status(ctx)
+		s, err := admin.Status(ctx)
 		if err != nil {
 			return err
 		}
@@ -89,8 +89,8 @@ func counts(r *rooms.Room) string {
 	return strings.Join(append(parts, fmt.Sprintf("%d healthy", r.Healthy)), ", ")
 }
 
-func (a *adminCall) nights(ctx context.Context, days int) error {
-	list, err := a.client.Nights(ctx, days)
+func (a *adminCall) nights(ctx context.Context, admin api.Historian, days int) error {
+	list, err := admin.Nights(ctx, days)
 	if err != nil {
 		return err
 	}
@@ -115,8 +115,8 @@ func runHosts(ctx context.Context, c *call) error {
 	if _, err := a.connect(0, 0); err != nil {
 		return err
 	}
-	return a.withServer(false, func() error {
-		list, err := a.client.Hosts(ctx, *room)
+	return a.look(ctx, func(admin api.Admin) error {
+		list, err := admin.Hosts(ctx, *room)
 		switch {
 		case err != nil:
 			return err
@@ -173,8 +173,8 @@ func runLog(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return a.withServer(false, func() error {
-		d, err := a.client.Host(ctx, args[0])
+	return a.look(ctx, func(admin api.Admin) error {
+		d, err := admin.Host(ctx, args[0])
 		if err != nil {
 			return err
 		}

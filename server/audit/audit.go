@@ -16,8 +16,11 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
+
+	"troy/internal/durable"
 )
 
 // SizeMost is where a log is renamed, in bytes.
@@ -63,6 +66,12 @@ func (l *Log) open() error {
 		return err
 	}
 	l.f, l.size = f, info.Size()
+	if l.size == 0 { // perhaps it was made just now
+		if err := durable.SyncDir(filepath.Dir(l.path)); err != nil {
+			f.Close()
+			return err
+		}
+	}
 	last := make([]byte, 1)
 	if l.size > 0 {
 		if _, err := f.ReadAt(last, l.size-1); err == nil && last[0] != '\n' {
@@ -115,7 +124,7 @@ func (l *Log) rotate() error {
 	if err := l.f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(l.path, l.path+".1"); err != nil {
+	if err := durable.Rename(l.path, l.path+".1"); err != nil {
 		return err
 	}
 	return l.open()

@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,8 +126,22 @@ func (s *Server) open(name string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// DHCPAdvice is what to set at the DHCP server of the site where no proxyDHCP runs (--no-dhcp).
+// OwnAddress is the first IPv4 address of this machine that others can reach; the loopback if there is none.
+func OwnAddress() netip.Addr {
+	all, err := net.InterfaceAddrs()
+	if err == nil {
+		for _, a := range all {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+				return p.Addr()
+			}
+		}
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// DHCPAdvice is what to set at the DHCP server of the site where no proxyDHCP runs (--no-dhcp). Without an address it names OwnAddress.
 func DHCPAdvice(self netip.Addr, httpPort int) string {
+	self = cmp.Or(self, OwnAddress())
 	s := Server{o: Options{HTTPPort: httpPort}}
 	if httpPort == 0 {
 		s.o.HTTPPort = 80

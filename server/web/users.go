@@ -10,12 +10,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/crypto/argon2"
+
+	"troy/internal/durable"
 )
 
 // Parameters of new hashes (RFC 9106, section 4, with the memory of small servers in mind), and the bounds of those that are taken.
@@ -106,22 +107,7 @@ func (u *Users) Set(name, password string) error {
 		lines = append(lines, name+":"+hash+"\n")
 	}
 	slices.Sort(lines)
-	return replace(u.path, []byte(strings.Join(lines, "")))
-}
-
-// replace writes a file of the owner's beside the old one and renames it.
-func replace(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".users*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return durable.WriteFile(u.path, []byte(strings.Join(lines, "")), 0o600)
 }
 
 func goodName(s string) bool {

@@ -68,76 +68,169 @@ func checkIn(t *testing.T, k *rooms.Keeper, mac string, version int) protocol.Or
 	return o
 }
 
-// TestCalls goes through all calls of the client.
-func TestCalls(t *testing.T) {
-	k := newKeeper(t)
-	web := httptest.NewServer(NewHandler(k, "secret"))
-	defer web.Close()
-	c, ctx := NewClient(web.URL, "secret", nil), t.Context()
-	code := checkIn(t, k, "52:54:00:00:09:09", 1).Code
-	if err := c.Assign(ctx, code, "test-1", "test"); err != nil {
-		t.Fatal(err)
+// TestAdmin does an admin's work on both implementations.
+func TestAdmin(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T, k *rooms.Keeper) Admin{
+		"client": func(t *testing.T, k *rooms.Keeper) Admin {
+			web := httptest.NewServer(NewHandler(k, "secret"))
+			t.Cleanup(web.Close)
+			return NewClient(web.URL, "secret")
+		},
+		"local": func(_ *testing.T, k *rooms.Keeper) Admin { return NewLocal(k) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKeeper(t)
+			a := open(t, k)
+			code := checkIn(t, k, "52:54:00:00:09:09", 1).Code
+			if err := a.Assign(t.Context(), code, "test-1", "test"); err != nil {
+				t.Fatal(err)
+			}
+			testPlanner(t, k, a)
+			report := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:09:09"}}, Outcome: protocol.OutcomeFailed, Message: "why", Log: "lines"}
+			if err := k.Report(t.Context(), report); err != nil {
+				t.Fatal(err)
+			}
+			testViewer(t, a)
+			testHistorian(t, a)
+			testOperator(t, a)
+		})
 	}
-	e, err := c.Estimate(ctx, rooms.Promotion{Room: "test", Version: 2})
+}
+
+// testPlanner gives the room of the one machine two versions.
+func testPlanner(t *testing.T, k *rooms.Keeper, a Planner) {
+	t.Helper()
+	e, err := a.Estimate(t.Context(), rooms.Promotion{Room: "test", Version: 2})
 	if err != nil || e.Machines != 1 || e.Fetch != 1000 || !e.Fits {
 		t.Errorf("estimate: %+v, %v", e, err)
 	}
 	for v := 1; v <= 2; v++ {
-		if target, err := c.Promote(ctx, rooms.Promotion{Room: "test", Version: v, By: "me"}); err != nil || target.Version != v || target.By != "me" {
+		if target, err := a.Promote(t.Context(), rooms.Promotion{Room: "test", Version: v, By: "me"}); err != nil || target.Version != v || target.By != "me" {
 			t.Fatalf("promote: %+v, %v", target, err)
 		}
 	}
 	if o := checkIn(t, k, "52:54:00:00:09:09", 1); o.Version != 2 || o.Action != protocol.ActionDeploy {
 		t.Errorf("%+v", o)
 	}
-	if s, err := c.Status(ctx); err != nil || len(s.Rooms) != 2 || s.Rooms[1].Counts[rooms.PhaseWorking] != 1 || len(s.Unknown) != 0 {
+	for what, c := range map[string]struct {
+		p    rooms.Promotion
+		want error
+	}{
+		"a version that is not there": {rooms.Promotion{Room: "test", Version: 9}, rooms.ErrNotFound},
+		"a room that is not there":    {rooms.Promotion{Room: "B999", Version: 1}, rooms.ErrNotFound},
+		"a version below 0":           {rooms.Promotion{Room: "test", Version: -1}, rooms.ErrInvalid},
+	} {
+		_, err1 := a.Estimate(t.Context(), c.p)
+		_, err2 := a.Promote(t.Context(), c.p)
+		_, err3 := a.Rollback(t.Context(), c.p)
+		for _, err := range []error{err1, err2, err3} {
+			if !errors.Is(err, c.want) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	}
+}
+
+func testViewer(t *testing.T, a Viewer) {
+	t.Helper()
+	if s, err := a.Status(t.Context()); err != nil || len(s.Rooms) != 2 || s.Rooms[1].Counts[rooms.PhaseFailed] != 1 || len(s.Unknown) != 0 {
 		t.Errorf("status: %+v, %v", s, err)
 	}
-	report := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:09:09"}}, Outcome: protocol.OutcomeFailed, Message: "why", Log: "lines"}
-	if err := k.Report(ctx, report); err != nil {
-		t.Fatal(err)
-	}
-	if list, err := c.Hosts(ctx, "test"); err != nil || len(list) != 1 || list[0].Error != "why" || list[0].Phase != rooms.PhaseFailed {
+	if list, err := a.Hosts(t.Context(), "test"); err != nil || len(list) != 1 || list[0].Error != "why" || list[0].Phase != rooms.PhaseFailed {
 		t.Errorf("hosts: %+v, %v", list, err)
 	}
-	if list, err := c.Hosts(ctx, ""); err != nil || len(list) != 2 {
+	if list, err := a.Hosts(t.Context(), ""); err != nil || len(list) != 2 {
 		t.Errorf("all hosts: %+v, %v", list, err)
 	}
 	for _, id := range []string{"test-1", "52:54:00:00:09:09"} {
-		if d, err := c.Host(ctx, id); err != nil || d.Log != "lines" || d.FailLog != "lines" || len(d.History) < 3 || d.Report.Message != "why" {
+		if d, err := a.Host(t.Context(), id); err != nil || d.Log != "lines" || d.FailLog != "lines" || len(d.History) < 3 || d.Report.Message != "why" {
 			t.Errorf("host %s: %+v, %v", id, d, err)
 		}
 	}
-	if p, err := c.Previous(ctx, "test"); err != nil || p.Version != 1 {
-		t.Errorf("previous: %+v, %v", p, err)
+	if d, err := a.Host(t.Context(), "b204-1"); err != nil || d.History == nil || d.CheckIn != nil {
+		t.Errorf("a host that never came: %+v, %v", d, err)
 	}
-	if p, err := c.Rollback(ctx, rooms.Promotion{Room: "test"}); err != nil || p.Version != 1 || !p.Rollback {
-		t.Errorf("rollback: %+v, %v", p, err)
+	if _, err := a.Host(t.Context(), "x"); !errors.Is(err, rooms.ErrNotFound) {
+		t.Errorf("a host that is not there: %v", err)
 	}
-	if err := errors.Join(c.Stop(ctx, "test", "because"), c.Forget(ctx, "test-1")); err != nil {
-		t.Error(err)
-	}
-	if s, err := c.Status(ctx); err != nil || !strings.Contains(s.Rooms[1].Why, "because") || s.Rooms[1].Machines != 0 {
-		t.Errorf("status: %+v, %v", s, err)
-	}
-	if n, err := c.Nights(ctx, 5); err != nil || n == nil || len(n) != 0 {
+}
+
+func testHistorian(t *testing.T, a Admin) {
+	t.Helper()
+	if n, err := a.Nights(t.Context(), 5); err != nil || n == nil || len(n) != 0 {
 		t.Errorf("nights: %+v, %v", n, err)
 	}
-	if _, err := c.Wake(ctx, "B204", ""); !errors.Is(err, rooms.ErrInvalid) {
+	if p, err := a.Previous(t.Context(), "test"); err != nil || p.Version != 1 {
+		t.Errorf("previous: %+v, %v", p, err)
+	}
+	if p, err := a.Rollback(t.Context(), rooms.Promotion{Room: "test"}); err != nil || p.Version != 1 || !p.Rollback {
+		t.Errorf("rollback: %+v, %v", p, err)
+	}
+	if _, err := a.Previous(t.Context(), "B204"); !errors.Is(err, rooms.ErrNotFound) {
+		t.Errorf("nothing before: %v", err)
+	}
+}
+
+func testOperator(t *testing.T, a Admin) {
+	t.Helper()
+	for _, why := range []string{"because\n", ""} {
+		if err := a.Stop(t.Context(), "test", why); err != nil {
+			t.Error(err)
+		}
+		s, err := a.Status(t.Context())
+		if err != nil || strings.Contains(s.Rooms[1].Why, "because") != (why != "") || strings.Contains(s.Rooms[1].Why, "\n") {
+			t.Errorf("status: %+v, %v", s, err)
+		}
+	}
+	if _, err := a.Wake(t.Context(), "B204", ""); !errors.Is(err, rooms.ErrInvalid) {
 		t.Errorf("wake without a waker: %v", err)
 	}
 	for what, err := range map[string]error{
-		"room": c.Stop(ctx, "B999", "x"), "host": c.Forget(ctx, "x"), "code": c.Assign(ctx, "x", "y", "test"),
+		"room": a.Stop(t.Context(), "B999", "x"), "code": a.Assign(t.Context(), "x", "y", "test"),
 	} {
 		if !errors.Is(err, rooms.ErrNotFound) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := c.Promote(ctx, rooms.Promotion{Room: "test", Version: 9}); !errors.Is(err, rooms.ErrNotFound) {
-		t.Errorf("a version that is not there: %v", err)
+}
+
+// TestForget is of the HTTP side alone: no command forgets.
+func TestForget(t *testing.T) {
+	k := newKeeper(t)
+	h := NewHandler(k, "secret")
+	checkIn(t, k, "52:54:00:00:09:09", 1)
+	for _, c := range []struct {
+		host string
+		want int
+	}{{"x", 404}, {"52:54:00:00:09:09", 200}, {"52:54:00:00:09:09", 404}} {
+		r := httptest.NewRequest("POST", Prefix+"forget", strings.NewReader(`{"host":"`+c.host+`"}`))
+		r.Header.Set("Authorization", "Bearer secret")
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != c.want {
+			t.Errorf("%s: %d %s", c.host, w.Code, w.Body)
+		}
+	}
+	if n := len(k.Status().Unknown); n != 0 {
+		t.Errorf("%d machines are left", n)
+	}
+}
+
+// TestPing: that nobody answers is another error than that the token is wrong.
+func TestPing(t *testing.T) {
+	web := httptest.NewServer(NewHandler(newKeeper(t), "secret"))
+	defer web.Close()
+	c := NewClient(web.URL, "secret")
+	if err := c.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := NewClient(web.URL, "other").Ping(t.Context()); err == nil || errors.Is(err, ErrDown) {
+		t.Errorf("the wrong token: %v", err)
 	}
 	web.Close()
-	if _, err := c.Status(ctx); !errors.Is(err, ErrDown) {
+	if err := c.Ping(t.Context()); !errors.Is(err, ErrDown) {
+		t.Errorf("no server: %v", err)
+	}
+	if _, err := c.Status(t.Context()); !errors.Is(err, ErrDown) {
 		t.Errorf("no server: %v", err)
 	}
 }
@@ -188,7 +281,7 @@ func TestWhoMay(t *testing.T) {
 
 func TestChanges(t *testing.T) {
 	k := newKeeper(t)
-	web := httptest.NewServer(Open(k))
+	web := httptest.NewServer(routes(k))
 	defer web.Close()
 	get := func(after uint64) (rev uint64) {
 		r, err := http.Get(fmt.Sprintf("%s%schanges?after=%d", web.URL, Prefix, after))

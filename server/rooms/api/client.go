@@ -30,12 +30,9 @@ type Client struct {
 	http  *http.Client
 }
 
-// NewClient makes a client for the server with this base URL. httpClient nil = one that waits half a minute.
-func NewClient(base, token string, httpClient *http.Client) *Client {
-	if httpClient == nil {
-		httpClient = &http.Client{Timeout: 30 * time.Second}
-	}
-	return &Client{strings.TrimSuffix(base, "/"), token, httpClient}
+// NewClient makes a client for the server with this base URL. It waits half a minute for an answer.
+func NewClient(base, token string) *Client {
+	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Timeout: 30 * time.Second}}
 }
 
 // call sends in (nil: GET) and reads the answer into out.
@@ -101,65 +98,66 @@ func get[T any](ctx context.Context, c *Client, name string) (out T, err error) 
 	return out, err
 }
 
-// Status asks how everything stands.
+// Ping fails with ErrDown if nobody answers, else as the first call would.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := get[Revision](ctx, c, "changes")
+	return err
+}
+
+// Status implements Viewer.
 func (c *Client) Status(ctx context.Context) (*rooms.Status, error) {
 	return get[*rooms.Status](ctx, c, "status")
 }
 
-// Hosts asks for the machines of a room; "" = all.
+// Hosts implements Viewer.
 func (c *Client) Hosts(ctx context.Context, room string) ([]rooms.Host, error) {
 	return get[[]rooms.Host](ctx, c, "hosts?room="+url.QueryEscape(room))
 }
 
-// Host asks for one machine.
+// Host implements Viewer.
 func (c *Client) Host(ctx context.Context, id string) (*HostDetail, error) {
 	return get[*HostDetail](ctx, c, "hosts/"+url.PathEscape(id))
 }
 
-// Nights asks for the history of so many days.
+// Nights implements Historian.
 func (c *Client) Nights(ctx context.Context, days int) ([]state.Night, error) {
 	return get[[]state.Night](ctx, c, fmt.Sprintf("nights?days=%d", days))
 }
 
-// Previous asks what a rollback would bring back.
+// Previous implements Historian.
 func (c *Client) Previous(ctx context.Context, room string) (*state.Target, error) {
 	return get[*state.Target](ctx, c, "previous?room="+url.QueryEscape(room))
 }
 
-// Estimate asks what a promotion would take.
+// Estimate implements Planner.
 func (c *Client) Estimate(ctx context.Context, p rooms.Promotion) (out *rooms.Estimate, err error) {
 	err = c.call(ctx, "estimate", p, &out)
 	return out, err
 }
 
-// Promote gives a room a version.
+// Promote implements Planner.
 func (c *Client) Promote(ctx context.Context, p rooms.Promotion) (out *state.Target, err error) {
 	err = c.call(ctx, "promote", p, &out)
 	return out, err
 }
 
-// Rollback gives a room back a version.
+// Rollback implements Planner.
 func (c *Client) Rollback(ctx context.Context, p rooms.Promotion) (out *state.Target, err error) {
 	err = c.call(ctx, "rollback", p, &out)
 	return out, err
 }
 
-// Stop keeps machines of a room from beginning; why "" lets them again.
+// Stop implements Operator.
 func (c *Client) Stop(ctx context.Context, room, why string) error {
 	return c.call(ctx, "stop", Stop{room, why}, &struct{}{})
 }
 
-// Assign names the machine that shows a code.
+// Assign implements Operator.
 func (c *Client) Assign(ctx context.Context, code, name, room string) error {
 	return c.call(ctx, "assign", Assign{code, name, room}, &struct{}{})
 }
 
-// Forget drops what the server knows of a machine.
-func (c *Client) Forget(ctx context.Context, id string) error {
-	return c.call(ctx, "forget", Which{Host: id}, &struct{}{})
-}
-
-// Wake calls a machine, or a room, and returns how many machines were called.
+// Wake implements Operator.
 func (c *Client) Wake(ctx context.Context, room, id string) (int, error) {
 	var w Woken
 	err := c.call(ctx, "wake", Which{room, id}, &w)

@@ -1,4 +1,6 @@
-// Package api is the HTTP side of package rooms: JSON under /v1/admin/, for the command line, the status page and scripts.
+// Package api is what an admin asks of package rooms: an interface (Admin) with two implementations.
+// Local works in this process, on a Keeper or on the state file that a server left; Client asks a
+// server, which answers by Local: JSON under /v1/admin/, for the command line and scripts.
 //
 //	GET  /v1/admin/status                        rooms.Status
 //	GET  /v1/admin/hosts[?room=ROOM]             []rooms.Host
@@ -20,7 +22,8 @@
 //
 // # Who may
 //
-// Authorization: Bearer TOKEN. NewHandler refuses everything else; a caller that has checked a login of its own (a session of the
-// status page) uses the Keeper, or the Handler that Open gives. A token is drawn by LoadToken and kept in a file that only
-// its owner reads. Without TLS it can be read on the wire: the command line uses the loopback.
+// Authorization: Bearer TOKEN. NewHandler refuses everything else; a caller that has checked a login
+// of its own (a session of the status page) uses the Keeper. A token is drawn by LoadToken and kept
+// in a file that only its owner reads. Without TLS it can be read on the wire: the command line uses
+// the loopback.
 package api

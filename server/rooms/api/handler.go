@@ -2,20 +2,17 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
+	"troy/server/answer"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/state"
@@ -29,92 +26,47 @@ const (
 // Prefix is where the calls lie under the server's base URL.
 const Prefix = "/v1/admin/"
 
-// HostDetail is one machine with its history and logs.
-type HostDetail struct {
-	rooms.Host
-	CheckIn *protocol.CheckIn `json:"checkin,omitempty"`
-	Order   *protocol.Order   `json:"order,omitempty"`
-	Report  *state.Report     `json:"report,omitempty"`
-	History []state.Event     `json:"history"`
-	Log     string            `json:"log"`      // tail of the last report
-	FailLog string            `json:"fail_log"` // tail of the last failed report
-}
-
-// Stop asks that no machine of a room begins. Why "" lets them begin again.
-type Stop struct {
-	Room string `json:"room"`
-	Why  string `json:"why"`
-}
-
-// Assign names the machine that shows a code.
-type Assign struct {
-	Code string `json:"code"`
-	Name string `json:"name"`
-	Room string `json:"room"`
-}
-
-// Which names a machine, or a room.
-type Which struct {
-	Room string `json:"room,omitempty"`
-	Host string `json:"host,omitempty"`
-}
-
-// Woken says how many machines were called.
-type Woken struct {
-	Machines int `json:"machines"`
-}
-
-// Revision counts changes.
-type Revision struct {
-	Revision uint64 `json:"revision"`
-}
-
-// LoadToken reads the token in a file, or draws one and makes the file.
-func LoadToken(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	if err == nil {
-		if t := strings.TrimSpace(string(b)); len(t) >= 32 {
-			return t, nil
-		}
-		return "", fmt.Errorf("%s holds no token: remove it, and a new one is made", path)
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	raw := make([]byte, 32)
-	rand.Read(raw)
-	t := base64.RawURLEncoding.EncodeToString(raw)
-	return t, os.WriteFile(path, []byte(t+"\n"), 0o600)
-}
-
 // handler answers the calls.
 type handler struct {
-	k   *rooms.Keeper
+	l   *Local
 	mux *http.ServeMux
 }
 
-// Open answers every caller: for one whose right was checked before.
-func Open(k *rooms.Keeper) http.Handler {
-	h := &handler{k, http.NewServeMux()}
-	h.get("status", func(*http.Request) (any, error) { return k.Status(), nil })
-	h.get("hosts", func(r *http.Request) (any, error) { return k.Hosts(r.URL.Query().Get("room")), nil })
-	h.get("hosts/{id}", func(r *http.Request) (any, error) { return h.host(r.PathValue("id")) })
+// NewHandler answers callers that have the token.
+func NewHandler(k *rooms.Keeper, token string) http.Handler {
+	mux := routes(k)
+	want := sha256.Sum256([]byte("Bearer " + token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+		if token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			answer.JSON(w, http.StatusUnauthorized, protocol.Failure{Error: "the admin's token is needed"})
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// routes answers every caller: the token was checked before.
+func routes(k *rooms.Keeper) http.Handler {
+	l := NewLocal(k)
+	h := &handler{l, http.NewServeMux()}
+	h.get("status", func(r *http.Request) (any, error) { return l.Status(r.Context()) })
+	h.get("hosts", func(r *http.Request) (any, error) { return l.Hosts(r.Context(), r.URL.Query().Get("room")) })
+	h.get("hosts/{id}", func(r *http.Request) (any, error) { return l.Host(r.Context(), r.PathValue("id")) })
 	h.get("nights", h.nights)
-	h.get("previous", func(r *http.Request) (any, error) { return k.Previous(r.URL.Query().Get("room")) })
+	h.get("previous", func(r *http.Request) (any, error) { return l.Previous(r.Context(), r.URL.Query().Get("room")) })
 	h.get("changes", h.changes)
-	post(h, "estimate", func(ctx context.Context, p rooms.Promotion) (any, error) { return k.Estimate(ctx, p) })
-	post(h, "promote", func(ctx context.Context, p rooms.Promotion) (any, error) { return k.Promote(ctx, p) })
-	post(h, "rollback", func(ctx context.Context, p rooms.Promotion) (any, error) { return k.Rollback(ctx, p) })
-	post(h, "stop", func(_ context.Context, s Stop) (any, error) {
-		return struct{}{}, k.Stop(s.Room, protocol.Clean(s.Why, 200))
+	post(h, "estimate", func(ctx context.Context, p rooms.Promotion) (any, error) { return l.Estimate(ctx, p) })
+	post(h, "promote", func(ctx context.Context, p rooms.Promotion) (any, error) { return l.Promote(ctx, p) })
+	post(h, "rollback", func(ctx context.Context, p rooms.Promotion) (any, error) { return l.Rollback(ctx, p) })
+	post(h, "stop", func(ctx context.Context, s Stop) (any, error) { return struct{}{}, l.Stop(ctx, s.Room, s.Why) })
+	post(h, "assign", func(ctx context.Context, a Assign) (any, error) {
+		return struct{}{}, l.Assign(ctx, a.Code, a.Name, a.Room)
 	})
-	post(h, "assign", func(_ context.Context, a Assign) (any, error) {
-		_, err := k.Assign(a.Code, a.Name, a.Room)
-		return struct{}{}, err
-	})
-	post(h, "forget", func(_ context.Context, w Which) (any, error) { return struct{}{}, h.forget(w) })
+	post(h, "forget", func(_ context.Context, w Which) (any, error) { return struct{}{}, l.forget(w.Host) })
 	post(h, "wake", func(ctx context.Context, w Which) (any, error) {
-		n, err := k.WakeNow(ctx, w.Room, w.Host)
+		n, err := l.Wake(ctx, w.Room, w.Host)
 		return Woken{n}, err
 	})
 	post(h, "reload", func(context.Context, struct{}) (any, error) {
@@ -122,21 +74,6 @@ func Open(k *rooms.Keeper) http.Handler {
 		return struct{}{}, k.LabError()
 	})
 	return h.mux
-}
-
-// NewHandler answers callers that have the token.
-func NewHandler(k *rooms.Keeper, token string) http.Handler {
-	open := Open(k)
-	want := sha256.Sum256([]byte("Bearer " + token))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
-		if token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			answer(w, http.StatusUnauthorized, protocol.Failure{Error: "the admin's token is needed"})
-			return
-		}
-		open.ServeHTTP(w, r)
-	})
 }
 
 func (h *handler) get(name string, call func(r *http.Request) (any, error)) {
@@ -168,11 +105,11 @@ func post[T any](h *handler, name string, call func(ctx context.Context, in T) (
 }
 
 func finish(w http.ResponseWriter, v any, err error) {
-	if err == nil {
-		answer(w, http.StatusOK, v)
+	if err != nil {
+		answer.Failure(w, statusOf(err), err)
 		return
 	}
-	answer(w, statusOf(err), protocol.Failure{Error: strings.ReplaceAll(err.Error(), "\n", "; ")})
+	answer.JSON(w, http.StatusOK, v)
 }
 
 func statusOf(err error) int {
@@ -190,35 +127,6 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-func answer(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // who asked may be gone
-}
-
-func (h *handler) host(id string) (any, error) {
-	host, m, err := h.k.Host(id)
-	if err != nil {
-		return nil, err
-	}
-	d := HostDetail{Host: *host, History: []state.Event{}}
-	if m != nil {
-		d.CheckIn, d.Order, d.Report = &m.CheckIn, &m.Order, m.Report
-		d.History = append(d.History, m.History...)
-		d.Log, d.FailLog, err = h.k.Log(m.Key)
-	}
-	return d, err
-}
-
-func (h *handler) forget(w Which) error {
-	host, _, err := h.k.Host(w.Host)
-	if err != nil {
-		return err
-	}
-	return h.k.Forget(host.Key)
-}
-
 func (h *handler) nights(r *http.Request) (any, error) {
 	days := 30
 	if text := r.URL.Query().Get("days"); text != "" {
@@ -227,8 +135,7 @@ func (h *handler) nights(r *http.Request) (any, error) {
 			return nil, fmt.Errorf("%w: days %q", rooms.ErrInvalid, text)
 		}
 	}
-	list, err := h.k.Nights(time.Now().AddDate(0, 0, -days))
-	return append([]state.Night{}, list...), err
+	return h.l.Nights(r.Context(), days)
 }
 
 // changes waits for something new.
@@ -236,7 +143,7 @@ func (h *handler) changes(r *http.Request) (any, error) {
 	after, _ := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64) // nonsense is 0: now
 	ctx, cancel := context.WithTimeout(r.Context(), changeTime)
 	defer cancel()
-	rev, err := h.k.Changed(ctx, after)
+	rev, err := h.l.k.Changed(ctx, after)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil
 	}

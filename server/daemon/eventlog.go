@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"encoding/json"
@@ -7,10 +7,12 @@ import (
 	"sync"
 	"time"
 
+	"troy/server"
 	"troy/server/protocol"
 )
 
-// event is one line of the log that troy serve --log writes: a check-in with its order, a report, or an answer from the store.
+// event is one line of the event log: a check-in with its order, a report, or an answer from the
+// store.
 type event struct {
 	Time    time.Time         `json:"time"`
 	CheckIn *protocol.CheckIn `json:"checkin,omitempty"`
@@ -31,12 +33,28 @@ type eventLog struct {
 	w  io.WriteCloser
 }
 
+// tell has the server tell what happens, to the log and to the events.
+func (l *eventLog) tell(so *server.Options, e *Events) {
+	so.OnServed = func(name string, bytes int64) { l.add(event{Served: &served{name, bytes}}) }
+	so.OnCheckIn = func(in protocol.CheckIn, o protocol.Order, err error) {
+		e.CheckIn(in, o, err)
+		l.add(event{CheckIn: &in, Order: &o})
+	}
+	so.OnReport = func(r protocol.Report) {
+		e.Report(r)
+		l.add(event{Report: &r})
+	}
+}
+
 func openEventLog(path string) (*eventLog, error) {
 	if path == "" {
 		return &eventLog{}, nil
 	}
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	return &eventLog{w: f}, err
+	if err != nil {
+		return nil, err
+	}
+	return &eventLog{w: f}, nil
 }
 
 // add writes one line. A full disk must not stop the machines, so the error is left.

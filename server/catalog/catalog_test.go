@@ -1,0 +1,148 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"troy/image"
+	"troy/image/trust/sign"
+	"troy/internal/testing/smallstore"
+	"troy/server/rooms"
+)
+
+func open(t *testing.T) (*Catalog, *image.Store) {
+	t.Helper()
+	dir := smallstore.Make(t, t.TempDir())
+	c, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := image.OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, store
+}
+
+// TestSize: the sizes are those of the plan that the agent makes, with copies where it knows its disk.
+func TestSize(t *testing.T) {
+	c, store := open(t)
+	for name, x := range map[string]struct {
+		have, want int
+		plan       func(context.Context, *image.Store) (*image.Plan, error)
+	}{
+		"from nothing": {0, 2, func(ctx context.Context, s *image.Store) (*image.Plan, error) {
+			return image.LoadPlan(ctx, s, smallstore.Image, 0, 2)
+		}},
+		"from version 1": {1, 2, func(ctx context.Context, s *image.Store) (*image.Plan, error) {
+			return image.LoadLocalPlan(ctx, s, smallstore.Image, 1, 2)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plan, err := x.plan(t.Context(), store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (plan.CopyBytes > 0) != (x.have > 0) {
+				t.Errorf("%d bytes are copied", plan.CopyBytes)
+			}
+			for range 2 { // the second time it is remembered
+				got, err := c.Size(t.Context(), smallstore.Image, x.have, x.want)
+				if want := (rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes}); got != want || err != nil {
+					t.Errorf("got %+v, %v, want %+v", got, err, want)
+				}
+			}
+		})
+	}
+	if _, err := c.Size(t.Context(), smallstore.Image, 1, 3); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("a version that is not there: %v", err)
+	}
+}
+
+// TestSizeRemembered: what was planned once is not planned again, and memory stays bounded.
+func TestSizeRemembered(t *testing.T) {
+	c, store := open(t)
+	want, err := c.Size(t.Context(), smallstore.Image, 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(store.String(), "images")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Size(t.Context(), smallstore.Image, 1, 2); got != want || err != nil {
+		t.Errorf("without the store: %+v, %v", got, err)
+	}
+	for i := range sizesMost {
+		c.sizes[step{"x", i, i}] = rooms.Size{}
+	}
+	if _, err := c.Size(t.Context(), smallstore.Image, 0, 2); err == nil || len(c.sizes) < sizesMost {
+		t.Errorf("%d steps, %v", len(c.sizes), err)
+	}
+	if err := os.RemoveAll(store.String()); err != nil {
+		t.Fatal(err)
+	}
+	c2, _ := open(t)
+	c2.sizes = c.sizes
+	if _, err := c2.Size(t.Context(), smallstore.Image, 0, 2); err != nil || len(c2.sizes) != 1 {
+		t.Errorf("%d steps are left, %v", len(c2.sizes), err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	c, store := open(t)
+	for name, x := range map[string]struct {
+		image   string
+		version int
+		fails   string // part of the error
+	}{
+		"the only image":       {"", 0, ""},
+		"by name":              {smallstore.Image, 0, ""},
+		"by name and number":   {smallstore.Image, 1, ""},
+		"no such version":      {smallstore.Image, 3, "version 3"},
+		"no such image":        {"nothing", 0, "nothing"},
+		"no such image either": {"../store", 0, "../store"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := c.Check(t.Context(), x.image, x.version)
+			if x.fails == "" && (got != smallstore.Image || err != nil) {
+				t.Errorf("got %q, %v", got, err)
+			}
+			if x.fails != "" && (err == nil || !strings.Contains(err.Error(), x.fails)) {
+				t.Errorf("error %v, want one with %q", err, x.fails)
+			}
+		})
+	}
+	if missing, err := c.Missing([]string{"other", smallstore.Image, "third"}); err != nil || !slices.Equal(missing, []string{"other", "third"}) {
+		t.Errorf("missing: %q, %v", missing, err)
+	}
+	if err := os.CopyFS(filepath.Join(store.String(), "images", "two"), os.DirFS(filepath.Join(store.String(), "images", smallstore.Image))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Check(t.Context(), "", 0); err == nil || !strings.Contains(err.Error(), "2 images (pc, two)") {
+		t.Errorf("two images: %v", err)
+	}
+}
+
+func TestAgent(t *testing.T) {
+	c, store := open(t)
+	if got, err := c.Agent(); got != "" || err != nil {
+		t.Errorf("before there is one: %q, %v", got, err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"vmlinuz", "initramfs.cpio.zst", "shimx64.efi", "grubx64.efi"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := sign.PublishAgent(t.Context(), store, "1.2", dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Agent(); got != "1.2" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

@@ -1,0 +1,297 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"troy/image"
+	"troy/internal/testing/smallstore"
+	"troy/netfetch"
+	"troy/server/certs"
+	"troy/server/lab"
+	"troy/server/netboot"
+	"troy/server/protocol"
+	"troy/server/rooms"
+	"troy/server/rooms/api"
+	"troy/server/servedir"
+	"troy/server/state"
+)
+
+const labText = `format: 1
+zone: UTC
+images: [pc]
+defaults: {image: pc, always: true}
+rooms: {test: }
+hosts:
+  - {name: test-1, room: test, mac: "52:54:00:00:00:01"}
+`
+
+const testMAC = "52:54:00:00:00:01"
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// options serve a small store on a free port of the loopback.
+func options(t *testing.T) *Options {
+	t.Helper()
+	return &Options{Dir: smallstore.Make(t, t.TempDir()), Listen: "127.0.0.1:0"}
+}
+
+// withLab adds a lab.yaml.
+func withLab(t *testing.T, o *Options) *Options {
+	t.Helper()
+	o.Lab = filepath.Join(filepath.Dir(o.Dir), "lab.yaml")
+	must(t, os.WriteFile(o.Lab, []byte(labText), 0o644))
+	return o
+}
+
+// start runs a daemon until the test ends or stop is called, which returns what Run did.
+func start(t *testing.T, o *Options) (d *Daemon, stop func() error) {
+	t.Helper()
+	d, err := New(t.Context(), o)
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	stop = func() error {
+		cancel()
+		err := <-ended
+		ended <- err
+		return err
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(stop(), d.Close()); err != nil {
+			t.Errorf("the end: %v", err)
+		}
+	})
+	return d, stop
+}
+
+// checkIn is a machine with version 1.
+func checkIn(t *testing.T, d *Daemon) (o protocol.Order) {
+	t.Helper()
+	h, err := netfetch.NewHTTP("http://"+d.Plain().String(), nil)
+	must(t, err)
+	defer h.Reconnect()
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{testMAC}}, Image: smallstore.Image, Version: 1}
+	must(t, h.PostJSON(t.Context(), protocol.PathCheckIn, in, &o))
+	return o
+}
+
+// TestFixed: without lab.yaml every machine gets the same, and the log holds what happened.
+func TestFixed(t *testing.T) {
+	o := options(t)
+	o.EventLog = filepath.Join(t.TempDir(), "log")
+	var told []protocol.Order
+	o.Events.CheckIn = func(_ protocol.CheckIn, o protocol.Order, _ error) { told = append(told, o) }
+	d, stop := start(t, o)
+	if order := checkIn(t, d); order.Action != protocol.ActionDeploy || order.Image != smallstore.Image || order.Version != 2 {
+		t.Errorf("order: %+v", order)
+	}
+	h, err := netfetch.NewHTTP("http://"+d.Plain().String()+"/"+protocol.PathRepo, nil)
+	must(t, err)
+	b, err := h.Get(t.Context(), "store.json", 1<<20)
+	must(t, err)
+	h.Reconnect()
+	if d.Image() != smallstore.Image || d.Page() != "" || d.TLS() != nil {
+		t.Errorf("image %q, page %q, TLS %v", d.Image(), d.Page(), d.TLS())
+	}
+	must(t, stop())
+	if bytes, requests := d.Served(); bytes != int64(len(b)) || requests != 1 || len(told) != 1 {
+		t.Errorf("served %d bytes in %d requests, told %v", bytes, requests, told)
+	}
+	var events []event
+	text, err := os.ReadFile(o.EventLog)
+	must(t, err)
+	for line := range strings.Lines(string(text)) {
+		var e event
+		must(t, json.Unmarshal([]byte(line), &e))
+		events = append(events, e)
+	}
+	if len(events) != 2 || events[0].CheckIn == nil || events[0].Order.Version != 2 || *events[1].Served != (served{"store.json", int64(len(b))}) {
+		t.Errorf("log: %s", text)
+	}
+}
+
+// TestLab: with lab.yaml the rooms decide, the service manager hears that all is open, and the admin's
+// commands find the server.
+func TestLab(t *testing.T) {
+	o := withLab(t, options(t))
+	o.NotifySocket = filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: o.NotifySocket, Net: "unixgram"})
+	must(t, err)
+	defer manager.Close()
+	notes := make(chan string, 100)
+	o.Events.Note = func(line string) { notes <- line }
+	d, stop := start(t, o)
+	ready := make([]byte, 100)
+	n, err := manager.Read(ready)
+	if must(t, err); string(ready[:n]) != "READY=1" {
+		t.Errorf("the service manager heard %q", ready[:n])
+	}
+
+	folder := servedir.Of(o.Dir)
+	url, err := folder.Address()
+	must(t, err)
+	path, err := folder.Lab()
+	must(t, err)
+	if url != "http://"+d.Plain().String() || path != o.Lab || d.Page() != url+"/" || d.Image() != "" {
+		t.Errorf("address %q, lab %q, page %q, image %q", url, path, d.Page(), d.Image())
+	}
+	token, err := api.LoadToken(folder.Token())
+	must(t, err)
+	_, err = api.NewClient(url, token).Promote(t.Context(), rooms.Promotion{Room: "test", Version: 2})
+	must(t, err)
+	if order := checkIn(t, d); order.Action != protocol.ActionDeploy || order.Version != 2 {
+		t.Errorf("order: %+v", order)
+	}
+	if text, err := os.ReadFile(folder.Audit()); err != nil || !strings.Contains(string(text), "POST /v1/admin/promote") {
+		t.Errorf("audit log: %s, %v", text, err)
+	}
+
+	must(t, os.WriteFile(o.Lab, []byte(strings.Replace(labText, "test:", "text:", 1)), 0o644))
+	d.Reload()
+	for line := range notes {
+		if t.Log(line); strings.Contains(line, "lab.yaml:7:") {
+			break
+		}
+	}
+	must(t, stop())
+}
+
+// TestTLS: the second port has the certificate; a page on the first one leads there.
+func TestTLS(t *testing.T) {
+	o := withLab(t, options(t))
+	o.Certs, o.TLSListen = filepath.Join(t.TempDir(), "certs"), "127.0.0.1:0"
+	must(t, certs.Init(o.Certs, []string{"127.0.0.1"}, time.Now()))
+	d, _ := start(t, o)
+	b, err := os.ReadFile(filepath.Join(o.Certs, certs.FileCA))
+	must(t, err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(b)
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer c.CloseIdleConnections()
+	for _, path := range []string{"/healthz", "/", "/repo/store.json"} {
+		r, err := c.Get("https://" + d.TLS().String() + path)
+		must(t, err)
+		if r.Body.Close(); r.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", path, r.Status)
+		}
+	}
+}
+
+// TestMistakes: New says what is wrong, and leaves nothing open.
+func TestMistakes(t *testing.T) {
+	used, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer used.Close()
+	for name, c := range map[string]struct {
+		change func(o *Options)
+		want   func(err error) bool
+	}{
+		"no store":           {func(o *Options) { o.Dir = t.TempDir(); must(t, servedir.Of(o.Dir).Make()) }, is(image.ErrNotFound)},
+		"no image":           {func(o *Options) { o.Lab, o.Fixed.Image = "", "other" }, says("other")},
+		"no version":         {func(o *Options) { o.Lab, o.Fixed.Version = "", 9 }, says("9")},
+		"no lab.yaml":        {func(o *Options) { o.Lab += "x" }, is(fs.ErrNotExist)},
+		"no folder of log":   {func(o *Options) { o.EventLog = filepath.Join(o.Lab, "log") }, says("log")},
+		"port in use":        {func(o *Options) { o.Listen = used.Addr().String() }, says("in use")},
+		"no boot files":      {func(o *Options) { o.Boot = &netboot.Options{Dir: t.TempDir()} }, is(netboot.ErrNoBootFiles)},
+		"no certificates":    {func(o *Options) { o.Certs = t.TempDir() }, says("server.crt")},
+		"wrong users":        {func(o *Options) { must(t, os.WriteFile(servedir.Of(o.Dir).Users(), []byte("x"), 0o600)) }, says("users")},
+		"audit is no file":   {func(o *Options) { must(t, os.MkdirAll(servedir.Of(o.Dir).Audit(), 0o700)) }, says("audit")},
+		"token is too short": {func(o *Options) { must(t, os.WriteFile(servedir.Of(o.Dir).Token(), []byte("x"), 0o600)) }, says("token")},
+		"wrong lab.yaml": {func(o *Options) { must(t, os.WriteFile(o.Lab, []byte("format: 2\n"), 0o644)) }, func(err error) bool {
+			var faults lab.Errors
+			return errors.As(err, &faults)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := withLab(t, options(t))
+			must(t, servedir.Of(o.Dir).Make())
+			c.change(o)
+			d, err := New(t.Context(), o)
+			if d != nil || err == nil || !c.want(err) {
+				t.Errorf("got %v, %v", d, err)
+			}
+			if _, err := servedir.Of(o.Dir).Lab(); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("a server that never ran has left its lab.yaml: %v", err)
+			}
+			s, err := state.Open(servedir.Of(o.Dir).State(), nil)
+			must(t, err) // ErrBusy if New left it open
+			s.Close()
+		})
+	}
+}
+
+func is(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
+
+func says(word string) func(error) bool {
+	return func(err error) bool { return strings.Contains(err.Error(), word) }
+}
+
+// TestEndOfOne: when one port fails the daemon ends, and says why.
+func TestEndOfOne(t *testing.T) {
+	d, err := New(t.Context(), withLab(t, options(t)))
+	must(t, err)
+	defer d.Close()
+	must(t, d.plain.Close())
+	if err := d.Run(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestNoManager: a service manager that does not listen is an error, and nothing is served.
+func TestNoManager(t *testing.T) {
+	o := options(t)
+	o.NotifySocket = filepath.Join(t.TempDir(), "nobody")
+	d, err := New(t.Context(), o)
+	must(t, err)
+	defer d.Close()
+	if err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "service manager") {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		ask := remembered(agentTime, func() string { asked++; return strings.Repeat("x", asked) })
+		for i, c := range []struct {
+			after time.Duration
+			want  string
+		}{{0, "x"}, {agentTime, "x"}, {1, "xx"}, {agentTime / 2, "xx"}, {agentTime, "xxx"}} {
+			time.Sleep(c.after)
+			if got := ask(); got != c.want {
+				t.Errorf("question %d: %q, want %q", i, got, c.want)
+			}
+		}
+	})
+}
+
+func TestLocalURL(t *testing.T) {
+	for listen, want := range map[string]string{
+		"0.0.0.0:80": "http://127.0.0.1:80", "[::]:80": "http://127.0.0.1:80", "10.1.2.3:80": "http://10.1.2.3:80", "[fd00::1]:80": "http://[fd00::1]:80",
+	} {
+		a, err := net.ResolveTCPAddr("tcp", listen)
+		must(t, err)
+		if got := localURL(a); got != want {
+			t.Errorf("%s: %s, want %s", listen, got, want)
+		}
+	}
+}

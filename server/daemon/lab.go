@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"troy/server"
+	"troy/server/catalog"
+	"troy/server/lab"
+	"troy/server/rooms"
+	"troy/server/rooms/api"
+	"troy/server/servedir"
+	"troy/server/state"
+	"troy/server/wake"
+)
+
+// callsPerSecond is the limit of each address. A room behind one address (NAT) needs one progress a
+// second for each machine.
+const callsPerSecond = 200
+
+// labServer is what a lab.yaml adds to a server.
+type labServer struct {
+	rooms *rooms.Keeper
+	state *state.Store
+	dir   servedir.Dir
+	path  string // of lab.yaml, absolute
+}
+
+// openLab opens lab.yaml and the state, and fills in who answers check-ins, reports and the admin.
+func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, error) {
+	file, err := lab.Open(o.Lab)
+	if err != nil {
+		return nil, err
+	}
+	s := &labServer{dir: servedir.Of(o.Dir)}
+	if s.path, err = filepath.Abs(o.Lab); err != nil {
+		return nil, err
+	}
+	if err := s.dir.Make(); err != nil {
+		return nil, err
+	}
+	token, err := api.LoadToken(s.dir.Token())
+	if err != nil {
+		return nil, err
+	}
+	if s.state, err = state.Open(s.dir.State(), nil); err != nil {
+		return nil, err
+	}
+	s.rooms, err = rooms.New(&rooms.Options{Lab: file, State: s.state, Sizes: c, Waker: waker{}, OnNote: o.Events.Note,
+		Agent: remembered(agentTime, currentAgent(c, o.Events.Warn))})
+	if err != nil {
+		return nil, errors.Join(err, s.state.Close())
+	}
+	so.Orders, so.Keep, so.OnProgress, so.Admin = s.rooms, s.rooms.Report, s.rooms.Progress, api.NewHandler(s.rooms, token)
+	so.CallsPerSecond = callsPerSecond
+	so.OnRefused = func(address, path string, err error) {
+		o.Events.Note(fmt.Sprintf("refused %s of %s: %v", path, address, err))
+	}
+	if b := file.Lab().Bandwidth; so.Bandwidth == 0 && b > 0 {
+		so.Bandwidth = b.Bytes()
+	}
+	return s, nil
+}
+
+// announce writes down where the admin's commands find this server and its lab.yaml.
+func (s *labServer) announce(url string) error {
+	if err := s.dir.SetLab(s.path); err != nil {
+		return err
+	}
+	return s.dir.SetAddress(url)
+}
+
+// agentTime is how long the current release of the agent is believed.
+const agentTime = 10 * time.Second
+
+// remembered asks only if the last answer is older than that.
+func remembered(during time.Duration, ask func() string) func() string {
+	var mu sync.Mutex
+	var last string
+	var at time.Time
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		if at.IsZero() || time.Since(at) > during {
+			last, at = ask(), time.Now()
+		}
+		return last
+	}
+}
+
+// waker makes wake-on-LAN of the calls of package rooms.
+type waker struct{}
+
+// Wake implements rooms.Waker.
+func (waker) Wake(ctx context.Context, calls []rooms.Call) error {
+	var targets []wake.Target
+	for _, c := range calls {
+		targets = append(targets, wake.Target{MACs: c.MACs, Broadcast: c.Broadcast})
+	}
+	return wake.Send(ctx, targets, nil)
+}

@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"troy/server/netboot"
+	"troy/server/protocol"
+)
+
+// Options say what is served, and where. Dir and Listen are needed.
+type Options struct {
+	Dir    string // the store
+	Listen string // address of the port without TLS, such as ":8080"
+	// Lab is the path of lab.yaml; "" = every machine is told what Fixed says, and there is no page.
+	Lab   string
+	Fixed Fixed
+	// Bandwidth is how many bytes per second of the store all machines get together; 0 = what
+	// lab.yaml says, or no limit.
+	Bandwidth int64
+	// EventLog is a file to which check-ins, reports and answers from the store are added as lines
+	// of JSON; "" = none.
+	EventLog string
+	// Boot, if set, brings machines that start by the network to boot files. The daemon fills in
+	// HTTPPort and OnNote.
+	Boot *netboot.Options
+	// Certs is a folder of package certs; "" = no TLS. TLSListen is the port's address.
+	Certs, TLSListen string
+	// Private and PlainLogin are those of web.Options.
+	Private, PlainLogin bool
+	// NotifySocket is where systemd wants to hear that the server is ready; "" = nowhere.
+	NotifySocket string
+	Events       Events
+}
+
+// Fixed is what every machine is told where there is no lab.yaml. Members are as in server.Fixed.
+type Fixed struct {
+	Image     string // "" = the only one of the store
+	Version   int    // 0 = the newest
+	Merge     protocol.Merge
+	Reset     bool
+	Retry     bool
+	Reinstall bool
+	Agent     bool // machines get the current release of the agent
+	Provision *protocol.Provision
+}
+
+// Events are told what happens; any may be nil. They may be called from several goroutines at once.
+type Events struct {
+	CheckIn func(in protocol.CheckIn, o protocol.Order, err error)
+	Report  func(r protocol.Report)
+	Note    func(line string) // what happens: a machine is sent on, lab.yaml was read
+	Warn    func(line string) // what keeps machines from being served as asked for
+}
+
+// filled has a function in every member.
+func (e Events) filled() Events {
+	if e.CheckIn == nil {
+		e.CheckIn = func(protocol.CheckIn, protocol.Order, error) {}
+	}
+	if e.Report == nil {
+		e.Report = func(protocol.Report) {}
+	}
+	if e.Note == nil {
+		e.Note = func(string) {}
+	}
+	if e.Warn == nil {
+		e.Warn = func(string) {}
+	}
+	return e
+}

@@ -1,0 +1,46 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestPlainly: where there is TLS, check-ins and the page are not served without it.
+func TestPlainly(t *testing.T) {
+	h := plainly(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {}), &net.TCPAddr{Port: 8443})
+	for _, c := range []struct {
+		from, method, path string
+		want               int
+		location           string
+	}{
+		{"10.0.0.1:1", "GET", "/repo/store.json", 200, ""},
+		{"10.0.0.1:1", "GET", "/boot/troy.efi", 200, ""},
+		{"10.0.0.1:1", "GET", "/healthz", 200, ""},
+		{"10.0.0.1:1", "POST", "/v1/checkin", 403, ""},
+		{"10.0.0.1:1", "GET", "/host?id=a", 308, "https://troy.example:8443/host?id=a"},
+		{"127.0.0.1:1", "POST", "/v1/checkin", 200, ""},
+		{"[::1]:1", "GET", "/", 200, ""},
+	} {
+		r := httptest.NewRequest(c.method, "http://troy.example:8080"+c.path, nil)
+		r.RemoteAddr = c.from
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != c.want || w.Header().Get("Location") != c.location {
+			t.Errorf("%s %s from %s: %d %s", c.method, c.path, c.from, w.Code, w.Header().Get("Location"))
+		}
+	}
+}
+
+// TestDocumentedLimit: docs/check-in.md says how often an address may call.
+func TestDocumentedLimit(t *testing.T) {
+	b, err := os.ReadFile("../../docs/check-in.md")
+	must(t, err)
+	if want := fmt.Sprintf("takes %d calls a second from each IP address", callsPerSecond); !strings.Contains(string(b), want) {
+		t.Errorf("the page does not say %q", want)
+	}
+}

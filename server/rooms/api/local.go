@@ -1,0 +1,132 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"troy/server/catalog"
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/rooms"
+	"troy/server/servedir"
+	"troy/server/state"
+)
+
+// Local is an Admin in this process.
+type Local struct {
+	k     *rooms.Keeper
+	state *state.Store // that Close closes; nil = the Keeper is somebody else's
+}
+
+// NewLocal makes one of a Keeper.
+func NewLocal(k *rooms.Keeper) *Local { return &Local{k: k} }
+
+// OpenLocal makes one of the state file that a server left in the store at dir. It fails while a
+// server runs (state.ErrBusy). ReadOnly changes nothing and needs no right to write. Close it when done.
+func OpenLocal(dir string, readOnly bool) (*Local, error) {
+	folder := servedir.Of(dir)
+	path, err := folder.Lab()
+	if err != nil {
+		return nil, err
+	}
+	file, err := lab.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	sizes, err := catalog.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	st, err := state.Open(folder.State(), &state.Options{ReadOnly: readOnly})
+	if err != nil {
+		return nil, err
+	}
+	k, err := rooms.New(&rooms.Options{Lab: file, State: st, Sizes: sizes})
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return &Local{k, st}, nil
+}
+
+// Close lets go of what OpenLocal opened.
+func (l *Local) Close() error {
+	if l.state == nil {
+		return nil
+	}
+	return l.state.Close()
+}
+
+// Status implements Viewer.
+func (l *Local) Status(context.Context) (*rooms.Status, error) { return l.k.Status(), nil }
+
+// Hosts implements Viewer.
+func (l *Local) Hosts(_ context.Context, room string) ([]rooms.Host, error) {
+	return l.k.Hosts(room), nil
+}
+
+// Host implements Viewer.
+func (l *Local) Host(_ context.Context, id string) (*HostDetail, error) {
+	host, m, err := l.k.Host(id)
+	if err != nil {
+		return nil, err
+	}
+	d := &HostDetail{Host: *host, History: []state.Event{}}
+	if m != nil {
+		d.CheckIn, d.Order, d.Report = &m.CheckIn, &m.Order, m.Report
+		d.History = append(d.History, m.History...)
+		d.Log, d.FailLog, err = l.k.Log(m.Key)
+	}
+	return d, err
+}
+
+// Nights implements Historian.
+func (l *Local) Nights(_ context.Context, days int) ([]state.Night, error) {
+	list, err := l.k.Nights(time.Now().AddDate(0, 0, -days))
+	return append([]state.Night{}, list...), err
+}
+
+// Previous implements Historian.
+func (l *Local) Previous(_ context.Context, room string) (*state.Target, error) {
+	return l.k.Previous(room)
+}
+
+// Estimate implements Planner.
+func (l *Local) Estimate(ctx context.Context, p rooms.Promotion) (*rooms.Estimate, error) {
+	return l.k.Estimate(ctx, p)
+}
+
+// Promote implements Planner.
+func (l *Local) Promote(ctx context.Context, p rooms.Promotion) (*state.Target, error) {
+	return l.k.Promote(ctx, p)
+}
+
+// Rollback implements Planner.
+func (l *Local) Rollback(ctx context.Context, p rooms.Promotion) (*state.Target, error) {
+	return l.k.Rollback(ctx, p)
+}
+
+// Stop implements Operator.
+func (l *Local) Stop(_ context.Context, room, why string) error {
+	return l.k.Stop(room, protocol.Clean(why, 200))
+}
+
+// Assign implements Operator.
+func (l *Local) Assign(_ context.Context, code, name, room string) error {
+	_, err := l.k.Assign(code, name, room)
+	return err
+}
+
+// Wake implements Operator.
+func (l *Local) Wake(ctx context.Context, room, id string) (int, error) {
+	return l.k.WakeNow(ctx, room, id)
+}
+
+// forget drops what is known of a machine.
+func (l *Local) forget(id string) error {
+	host, _, err := l.k.Host(id)
+	if err != nil {
+		return err
+	}
+	return l.k.Forget(host.Key)
+}

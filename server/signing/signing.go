@@ -1,0 +1,108 @@
+// Package signing looks after the signatures of a store that is served: it renews what a server can
+// renew by itself, and says which signatures end soon and which command renews them.
+package signing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"troy/image/trust/sign"
+
+	"troy/image"
+)
+
+// every is how often a server looks whether the timestamp is to be signed again; it holds for two weeks.
+const every = time.Hour
+
+// Keeper renews the timestamp of a store while it is served. Trouble is told and keeps no machine
+// from being served. A nil Keeper keeps nothing.
+type Keeper struct {
+	repo *sign.Repository
+	note func(line string)
+}
+
+// NewKeeper makes a Keeper for the store at dir. It returns nil if the store has nothing to renew, and
+// has told note why.
+func NewKeeper(dir string, note func(line string)) *Keeper {
+	repo, err := sign.Open(dir, nil)
+	switch {
+	case errors.Is(err, sign.ErrUnsigned):
+		note("the store is not signed: only machines without a pinned root take what it holds")
+		return nil
+	case err != nil:
+		note(err.Error())
+		return nil
+	}
+	return &Keeper{repo, note}
+}
+
+// Refresh signs the timestamp again if it is due, and tells of signatures that end soon.
+func (k *Keeper) Refresh(ctx context.Context) {
+	if k == nil {
+		return
+	}
+	_, err := k.repo.RefreshTimestamp(ctx, time.Now())
+	if err == nil {
+		var lines []string
+		lines, err = Expiring(k.repo, time.Now())
+		for _, line := range lines {
+			k.note(line)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		k.note(fmt.Sprintf("the timestamp was not renewed: %v", err))
+	}
+}
+
+// Run refreshes every hour until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			k.Refresh(ctx)
+		}
+	}
+}
+
+// Expiring returns a line for each role of a store whose signature ends soon, with what renews it.
+func Expiring(repo *sign.Repository, now time.Time) (lines []string, err error) {
+	list, err := repo.Expiries(now)
+	for _, e := range list {
+		if e.Soon {
+			lines = append(lines, fmt.Sprintf("the signature of role %s ends %s; %s", e.Role, e.Expires.Format(time.DateOnly), Renewal(e.Role)))
+		}
+	}
+	return lines, err
+}
+
+// Renewal says what to do about a role whose signature ends.
+func Renewal(r sign.Role) string {
+	switch r {
+	case sign.Root:
+		return "'troy key rotate root' renews it"
+	case sign.Targets:
+		return "'troy key sign' renews it"
+	}
+	return "'troy serve' renews it while it runs, 'troy key refresh' at any time"
+}
+
+// Hidden reports whether a version lies in the store at dir but is not signed, so that machines do not
+// see it. A folder that cannot be read as a signed store hides nothing: the machines find out.
+func Hidden(ctx context.Context, dir, name string, version int) (bool, error) {
+	repo, err := sign.Open(dir, nil)
+	if err != nil {
+		return false, nil
+	}
+	store, err := image.OpenStore(dir)
+	if err != nil {
+		return false, nil
+	}
+	names, err := repo.Unsigned(ctx, store)
+	return slices.Contains(names, fmt.Sprintf("images/%s/%d.json", name, version)), err
+}
