@@ -15,9 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 func checkPorts(ports []Port) (all []Finding) {
@@ -163,28 +160,6 @@ func judge(program, rules string, ports []Port) (all []Finding) {
 		}
 	}
 	return all
-}
-
-func checkAddresses() []Finding {
-	all, err := netlink.AddrList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return []Finding{{"addresses", Doubt, err.Error(), ""}}
-	}
-	var found []Finding
-	for _, a := range all {
-		if !a.IP.IsGlobalUnicast() {
-			continue
-		}
-		f := Finding{"addresses", Good, a.IPNet.String(), ""}
-		if a.Flags&unix.IFA_F_PERMANENT == 0 {
-			f.Level, f.Text, f.Do = Doubt, f.Text+" is a lease of DHCP", "give this server a fixed address, or reserve it: media and machines know it by that"
-		}
-		found = append(found, f)
-	}
-	if len(found) == 0 {
-		return []Finding{{"addresses", Fault, "this machine has no address that others can reach", "connect it, and give it an address"}}
-	}
-	return found
 }
 
 // foreignAddress says if none of the names in a certificate is one of this machine.
