@@ -44,9 +44,6 @@ type Options struct {
 	Disk guid.GUID // GUID of the disk of data partition and ESP
 	Data guid.GUID // unique GUID of the partition that holds the VHDX file
 
-	VHDPath string // of the VHDX file; empty: \Troy\boot.vhdx
-	Locale  string // of a new store; empty: en-US
-
 	// KeepStore changes only the device elements of a store that boots
 	// something else, where that is enough.
 	KeepStore bool
@@ -153,9 +150,5 @@ func prepareESP(ctx context.Context, o *Options, r *Result) (err error) {
 }
 
 func (o *Options) vhd() bcd.VHD {
-	path := o.VHDPath
-	if path == "" {
-		path = bcd.DefaultPath
-	}
-	return bcd.VHD{Disk: o.Disk, Partition: o.Data, Path: path}
+	return bcd.VHD{Disk: o.Disk, Partition: o.Data, Path: bcd.DefaultPath}
 }

@@ -190,7 +190,6 @@ func TestHandOffBadOptions(t *testing.T) {
 		"no ESP GUID":  func(o *Options) { o.ESP.GUID = guid.GUID{} },
 		"no disk GUID": func(o *Options) { o.Disk = guid.GUID{} },
 		"no data GUID": func(o *Options) { o.Data = guid.GUID{} },
-		"bad path":     func(o *Options) { o.VHDPath = "boot.vhdx" },
 	} {
 		m := newMachine(t)
 		change(m.opts)

@@ -16,12 +16,11 @@ const (
 	IsolatedExecutionContext ElementType = 0x16000060
 	AllowedInMemorySettings  ElementType = 0x17000077
 
-	OSDevice           ElementType = 0x21000001
-	SystemRoot         ElementType = 0x22000002
-	NxPolicy           ElementType = 0x25000020
-	BootMenuPolicy     ElementType = 0x250000c2
-	BootStatusPolicy   ElementType = 0x250000e0
-	DetectKernelAndHal ElementType = 0x26000010
+	OSDevice         ElementType = 0x21000001
+	SystemRoot       ElementType = 0x22000002
+	NxPolicy         ElementType = 0x25000020
+	BootMenuPolicy   ElementType = 0x250000c2
+	BootStatusPolicy ElementType = 0x250000e0
 
 	DisplayOrder    ElementType = 0x24000001
 	DefaultObject   ElementType = 0x23000003

@@ -10,73 +10,46 @@ import (
 	"troy/chainload/regf"
 )
 
+// locale is that of the boot manager's own messages.
+const locale = "en-US"
+
 // DefaultPath is where the boot child lies on the machine's data volume.
 const DefaultPath = `\Troy\boot.vhdx`
 
-// ErrOptions is the class of options that make no store.
+// ErrOptions is the class of VHDX files that no store can name.
 var ErrOptions = errors.New("bcd: bad options")
 
-// Options says what Windows to boot, and from where. Disk and Partition are
-// required.
-type Options struct {
-	Disk      GUID   // GUID of the disk that holds the VHDX file
-	Partition GUID   // unique GUID of its partition
-	Path      string // of the VHDX file; empty: DefaultPath
-
-	ESP     GUID // unique partition GUID of the ESP; zero: whatever was booted from
-	ESPDisk GUID // GUID of the disk of the ESP; zero: Disk
-
-	Loader      GUID   // identifier of the entry; zero: derived from the VHDX file's place
-	Description string // empty: "Windows"
-	Locale      string // empty: "en-US"
-	DetectHAL   bool   // detect kernel and HAL anew at each boot
-}
-
-func (o Options) withDefaults() (Options, error) {
-	setDefault(&o.Path, DefaultPath)
-	setDefault(&o.Description, "Windows")
-	setDefault(&o.Locale, "en-US")
-	if o.ESPDisk.IsZero() {
-		o.ESPDisk = o.Disk
-	}
-	if o.Loader.IsZero() {
-		o.Loader = deriveLoader(o)
-	}
+// check refuses what the boot manager would not find.
+func (v VHD) check() error {
 	switch {
-	case o.Disk.IsZero() || o.Partition.IsZero():
-		return o, fmt.Errorf("%w: GUIDs of disk and partition are needed", ErrOptions)
-	case !strings.HasPrefix(o.Path, `\`) || strings.ContainsAny(o.Path, "/:\x00") || len(o.Path) > 255:
-		return o, fmt.Errorf("%w: %.60q is no path from the root of a volume", ErrOptions, o.Path)
+	case v.Disk.IsZero() || v.Partition.IsZero():
+		return fmt.Errorf("%w: GUIDs of disk and partition are needed", ErrOptions)
+	case !strings.HasPrefix(v.Path, `\`) || strings.ContainsAny(v.Path, "/:\x00") || len(v.Path) > 255:
+		return fmt.Errorf("%w: %.60q is no path from the root of a volume", ErrOptions, v.Path)
 	}
-	return o, nil
+	return nil
 }
 
-func setDefault(s *string, v string) {
-	if *s == "" {
-		*s = v
-	}
-}
-
-// deriveLoader makes an identifier that is the same whenever the same file is
+// loaderID is the identifier of the entry: the same whenever the same file is
 // named (RFC 9562 version 8: by hash).
-func deriveLoader(o Options) GUID {
+func (v VHD) loaderID() string {
 	h := sha256.New()
 	h.Write([]byte("boot entry of a VHDX file\x00"))
-	h.Write(o.Disk[:])
-	h.Write(o.Partition[:])
-	h.Write([]byte(strings.ToLower(o.Path)))
+	h.Write(v.Disk[:])
+	h.Write(v.Partition[:])
+	h.Write([]byte(strings.ToLower(v.Path)))
 	g := GUID(h.Sum(nil)[:16])
 	g[7] = g[7]&0x0f | 0x80
 	g[8] = g[8]&0x3f | 0x80
-	return g
+	return "{" + g.String() + "}"
 }
 
 // New returns a store whose only entry starts Windows from a VHDX file at
-// once: no menu, no recovery, failures of earlier boots ignored. The error
-// wraps ErrOptions.
-func New(o *Options) (*Store, error) {
-	opt, err := o.withDefaults()
-	if err != nil {
+// once: no menu, no recovery, failures of earlier boots ignored. esp is the
+// unique GUID of the ESP, a partition of the same disk; zero: whatever the
+// firmware started from. The error wraps ErrOptions.
+func New(v VHD, esp GUID) (*Store, error) {
+	if err := v.check(); err != nil {
 		return nil, err
 	}
 	s := &Store{hive: &regf.Hive{
@@ -88,39 +61,36 @@ func New(o *Options) (*Store, error) {
 	d.Set("KeyName", regf.SZ, regf.EncodeSZ("BCD00000000"))
 	d.Set("System", regf.DWORD, regf.EncodeDWORD(1))
 	d.Set("TreatAsSystem", regf.DWORD, regf.EncodeDWORD(1))
-	s.addBootManager(opt)
-	s.addLoader(opt)
+	s.addBootManager(v, esp)
+	s.addLoader(v)
 	s.object(BootLoaderSettingsID, TypeBootLoaderSettings).list(InheritedObjects, GlobalSettingsID)
 	s.object(GlobalSettingsID, TypeGlobalSettings)
 	return s, nil
 }
 
-func (o Options) loaderID() string { return "{" + o.Loader.String() + "}" }
-
-func (s *Store) addBootManager(o Options) {
-	var esp Device = Boot{}
-	if !o.ESP.IsZero() {
-		esp = Partition{ID: o.ESP, Table: GPT, Disk: o.ESPDisk}
+func (s *Store) addBootManager(v VHD, esp GUID) {
+	var from Device = Boot{}
+	if !esp.IsZero() {
+		from = Partition{ID: esp, Table: GPT, Disk: v.Disk}
 	}
 	m := s.object(BootManagerID, TypeBootManager)
-	m.device(ApplicationDevice, esp)
+	m.device(ApplicationDevice, from)
 	m.string(ApplicationPath, BootManagerPath)
 	m.string(Description, "Windows Boot Manager")
-	m.string(PreferredLocale, o.Locale)
+	m.string(PreferredLocale, locale)
 	m.list(InheritedObjects, GlobalSettingsID)
-	m.string(DefaultObject, o.loaderID())
-	m.list(DisplayOrder, o.loaderID())
+	m.string(DefaultObject, v.loaderID())
+	m.list(DisplayOrder, v.loaderID())
 	m.integer(Timeout, 0)
 	m.boolean(DisplayBootMenu, false)
 }
 
-func (s *Store) addLoader(o Options) {
-	v := VHD{Disk: o.Disk, Partition: o.Partition, Path: o.Path}
-	l := s.object(o.loaderID(), TypeLoader)
+func (s *Store) addLoader(v VHD) {
+	l := s.object(v.loaderID(), TypeLoader)
 	l.device(ApplicationDevice, v.Device(ApplicationPath))
 	l.string(ApplicationPath, loaderPath)
-	l.string(Description, o.Description)
-	l.string(PreferredLocale, o.Locale)
+	l.string(Description, "Windows")
+	l.string(PreferredLocale, locale)
 	l.list(InheritedObjects, BootLoaderSettingsID)
 	l.boolean(AutoRecoveryEnabled, false)
 	l.boolean(IsolatedExecutionContext, true)
@@ -130,9 +100,6 @@ func (s *Store) addLoader(o Options) {
 	l.integer(NxPolicy, nxOptIn)
 	l.integer(BootMenuPolicy, menuStandard)
 	l.integer(BootStatusPolicy, ignoreAllFailures)
-	if o.DetectHAL {
-		l.boolean(DetectKernelAndHal, true)
-	}
 }
 
 // elements writes into the Elements key of an object.

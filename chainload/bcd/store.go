@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"troy/chainload/regf"
@@ -47,15 +46,6 @@ func (s *Store) Marshal() ([]byte, error) {
 // Dirty tells that the store was not written to its end.
 func (s *Store) Dirty() bool { return s.hive.Dirty }
 
-// Objects lists the identifiers of all objects, with braces.
-func (s *Store) Objects() []string {
-	var ids []string
-	for _, k := range s.hive.Root.Key("Objects").Keys {
-		ids = append(ids, k.Name)
-	}
-	return ids
-}
-
 // Type returns the type of an object. The error wraps ErrMissing or ErrCorrupt.
 func (s *Store) Type(object string) (ObjectType, error) {
 	v := s.hive.Root.Key("Objects").Key(object).Key("Description").Value("Type")
@@ -66,22 +56,6 @@ func (s *Store) Type(object string) (ObjectType, error) {
 		return 0, fmt.Errorf("%w: type of object %s has %d bytes", ErrCorrupt, object, len(v.Data))
 	}
 	return ObjectType(binary.LittleEndian.Uint32(v.Data)), nil
-}
-
-// Elements lists the types of all elements of an object; none for an object
-// that is not there.
-func (s *Store) Elements(object string) []ElementType {
-	k := s.hive.Root.Key("Objects").Key(object).Key("Elements")
-	if k == nil {
-		return nil
-	}
-	var types []ElementType
-	for _, e := range k.Keys {
-		if n, err := strconv.ParseUint(e.Name, 16, 32); err == nil {
-			types = append(types, ElementType(n))
-		}
-	}
-	return types
 }
 
 // value returns what an element holds.
@@ -116,31 +90,6 @@ func (s *Store) Text(object string, t ElementType) (string, error) {
 	return v.Text()
 }
 
-// List returns an element that lists objects. The error wraps ErrMissing or
-// regf.ErrCorrupt.
-func (s *Store) List(object string, t ElementType) ([]string, error) {
-	v, err := s.value(object, t)
-	if err != nil {
-		return nil, err
-	}
-	return v.Texts()
-}
-
-// Integer returns an integer or, as 0 or not, a boolean element. The error
-// wraps ErrMissing or ErrCorrupt.
-func (s *Store) Integer(object string, t ElementType) (uint64, error) {
-	v, err := s.value(object, t)
-	if err != nil {
-		return 0, err
-	}
-	if len(v.Data) < 1 || len(v.Data) > 8 {
-		return 0, fmt.Errorf("%w: element %08x of object %s is a number of %d bytes", ErrCorrupt, uint32(t), object, len(v.Data))
-	}
-	var word [8]byte
-	copy(word[:], v.Data)
-	return binary.LittleEndian.Uint64(word[:]), nil
-}
-
 // DefaultLoader returns the identifier of the entry that boots when nobody
 // chooses: the default of the boot manager, which must be there and be a
 // Windows loader. The error wraps ErrMissing or ErrCorrupt.
@@ -166,11 +115,11 @@ func (s *Store) VHD() (VHD, error) {
 	if err != nil {
 		return VHD{}, fmt.Errorf("%w: %w", ErrOtherTarget, err)
 	}
-	loader, err := s.vhd(id, ApplicationDevice)
+	loader, err := s.fileOf(id, ApplicationDevice)
 	if err != nil {
 		return VHD{}, err
 	}
-	system, err := s.vhd(id, OSDevice)
+	system, err := s.fileOf(id, OSDevice)
 	if err != nil {
 		return VHD{}, err
 	}
@@ -180,7 +129,7 @@ func (s *Store) VHD() (VHD, error) {
 	return loader, nil
 }
 
-func (s *Store) vhd(id string, t ElementType) (VHD, error) {
+func (s *Store) fileOf(id string, t ElementType) (VHD, error) {
 	d, err := s.Device(id, t)
 	if err != nil {
 		return VHD{}, fmt.Errorf("%w: %w", ErrOtherTarget, err)

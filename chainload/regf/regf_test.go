@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
@@ -194,19 +193,19 @@ func TestEditedByHivex(t *testing.T) {
 func TestTextValues(t *testing.T) {
 	for _, tt := range []struct {
 		data []byte
-		want []string
+		want string
 		ok   bool
 	}{
-		{EncodeSZ("abc"), []string{"abc"}, true},
-		{EncodeMultiSZ("a", "b"), []string{"a", "b"}, true},
-		{[]byte{'a', 0}, []string{"a"}, true}, // no NUL
-		{nil, []string{""}, true},
-		{[]byte{'a', 0, 'b'}, nil, false},
-		{[]byte{0x00, 0xd8, 'b', 0}, nil, false}, // half a surrogate pair
+		{EncodeSZ("abc"), "abc", true},
+		{EncodeMultiSZ("a", "b"), "a", true},
+		{[]byte{'a', 0}, "a", true}, // no NUL
+		{nil, "", true},
+		{[]byte{'a', 0, 'b'}, "", false},
+		{[]byte{0x00, 0xd8, 'b', 0}, "", false}, // half a surrogate pair
 	} {
-		got, err := (&Value{Data: tt.data}).Texts()
-		if !slices.Equal(got, tt.want) || (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrCorrupt) {
-			t.Errorf("Texts(%x) = %q, %v, want %q", tt.data, got, err, tt.want)
+		got, err := (&Value{Data: tt.data}).Text()
+		if got != tt.want || (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("Text(%x) = %q, %v, want %q", tt.data, got, err, tt.want)
 		}
 	}
 }
