@@ -60,15 +60,6 @@ type Set struct {
 	Partition int
 }
 
-// Bytes returns the size of all files together.
-func (s *Set) Bytes() int64 {
-	n := int64(0)
-	for _, f := range s.Files {
-		n += int64(len(f.Data))
-	}
-	return n
-}
-
 // Load reads the boot files of the Windows on a virtual disk of size bytes with logical sectors of sectorSize. Errors: ErrMissing,
 // ErrManyWindows, ErrNotTrusted, ErrCompressed, ErrName, ErrTooLarge, ntfs.ErrCorrupt, blockdev.ErrNoTable, and those of reading.
 func Load(disk io.ReaderAt, size int64, sectorSize int, t Trust) (*Set, error) {

@@ -146,8 +146,15 @@ func FuzzLoad(f *testing.F) {
 		if (s == nil) == (err == nil) {
 			t.Fatalf("%v, %v", s, err)
 		}
-		if err == nil && (s.Bytes() > 2*maxTotal || len(s.Files) > maxFiles+1) {
-			t.Fatalf("%d bytes in %d files", s.Bytes(), len(s.Files))
+		if err != nil {
+			return
+		}
+		total := 0
+		for _, f := range s.Files {
+			total += len(f.Data)
+		}
+		if total > 2*maxTotal || len(s.Files) > maxFiles+1 {
+			t.Fatalf("%d bytes in %d files", total, len(s.Files))
 		}
 	})
 }
