@@ -5,8 +5,8 @@ import (
 	"os"
 
 	"troy/chainload/grub"
+	"troy/chainload/release"
 	"troy/internal/kernelargs"
-	"troy/internal/release"
 )
 
 // Boot is what media with signed boot loaders start: GRUB loads kernel and

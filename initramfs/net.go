@@ -8,8 +8,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"troy/chainload/release"
 	"troy/internal/kernelargs"
-	"troy/internal/release"
 )
 
 // NetOptions say what a tree for network boot holds. Boot and Out are required.

@@ -16,8 +16,8 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/internal/grubenv"
+	"troy/chainload/release"
 	"troy/internal/guid"
-	"troy/internal/release"
 	"troy/internal/testing/efitest"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
-	"troy/internal/release"
+	"troy/chainload/release"
 	"troy/internal/testing/efitest"
 )
 

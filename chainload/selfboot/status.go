@@ -17,9 +17,9 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
+	"troy/chainload/release"
 	"troy/internal/errline"
 	"troy/internal/kernelargs"
-	"troy/internal/release"
 )
 
 // Copy is one of the two copies of the agent on the ESP; empty is none.
