@@ -30,11 +30,11 @@ func newMachine(t testing.TB) *machine {
 	}
 	m.put(t, "bootmgfw.efi", []byte("MZ and so on"))
 	m.opts = &Options{
-		ESPDir:    esp,
+		espDir:    esp,
 		ESP:       Partition{Number: 1, StartLBA: 2048, Sectors: 532480, GUID: guid.GUID{1}},
 		Disk:      guid.GUID{2},
 		Data:      guid.GUID{3},
-		Variables: m.fw,
+		variables: m.fw,
 	}
 	return m
 }

@@ -51,7 +51,7 @@ func ensureStore(w *windowsFiles, o *Options, r *Result) error {
 		r.Store = StoreKept
 		return nil
 	}
-	r.StoreReason = reason
+	r.storeReason = reason
 	data, action, err := makeStore(store, o)
 	if err != nil {
 		return err

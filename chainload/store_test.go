@@ -45,8 +45,8 @@ func TestHandOffWrongStore(t *testing.T) {
 				if keep && strings.HasPrefix(name, "other") {
 					want = StorePatched
 				}
-				if r.Store != want || r.StoreReason == nil {
-					t.Errorf("store %s because %v, want %s", r.Store, r.StoreReason, want)
+				if r.Store != want || r.storeReason == nil {
+					t.Errorf("store %s because %v, want %s", r.Store, r.storeReason, want)
 				}
 				if got := m.files(t); !slices.Equal(got, []string{"BCD.old", "bcd", "bootmgfw.efi"}) {
 					t.Errorf("files %q", got)
@@ -71,7 +71,7 @@ func TestHandOffKeepsElements(t *testing.T) {
 		`cd \Objects\`+bootManager+`\Elements\25000004`, "setval 1", "Element", "hex:3:1e,00,00,00,00,00,00,00")
 	m.put(t, "BCD", old)
 	if r := m.handOff(t); r.Store != StorePatched {
-		t.Fatalf("store %s because %v", r.Store, r.StoreReason)
+		t.Fatalf("store %s because %v", r.Store, r.storeReason)
 	}
 	m.bootsVHD(t)
 	root := hivextest.Read(t, m.get(t, "BCD"))
@@ -89,7 +89,7 @@ func TestHandOffCannotKeep(t *testing.T) {
 	id := defaultLoader(t, wrong)
 	m.put(t, "BCD", hivextest.Edit(t, wrong, `cd \Objects\`+id+`\Elements\12000002`, "setval 1", "Element", `string:\Windows\system32\winload.exe`))
 	if r := m.handOff(t); r.Store != StoreWritten {
-		t.Errorf("store %s because %v", r.Store, r.StoreReason)
+		t.Errorf("store %s because %v", r.Store, r.storeReason)
 	}
 	m.bootsVHD(t)
 }

@@ -63,74 +63,74 @@ func New(v VHD, esp GUID) (*Store, error) {
 	d.Set("TreatAsSystem", regf.DWORD, regf.EncodeDWORD(1))
 	s.addBootManager(v, esp)
 	s.addLoader(v)
-	s.object(BootLoaderSettingsID, TypeBootLoaderSettings).list(InheritedObjects, GlobalSettingsID)
-	s.object(GlobalSettingsID, TypeGlobalSettings)
+	s.object(bootLoaderSettingsID, typeBootLoaderSettings).list(inheritedObjects, globalSettingsID)
+	s.object(globalSettingsID, typeGlobalSettings)
 	return s, nil
 }
 
 func (s *Store) addBootManager(v VHD, esp GUID) {
-	var from Device = Boot{}
+	var from device = bootDevice{}
 	if !esp.IsZero() {
-		from = Partition{ID: esp, Table: GPT, Disk: v.Disk}
+		from = partitionDevice{ID: esp, Table: tableGPT, Disk: v.Disk}
 	}
-	m := s.object(BootManagerID, TypeBootManager)
-	m.device(ApplicationDevice, from)
-	m.string(ApplicationPath, BootManagerPath)
-	m.string(Description, "Windows Boot Manager")
-	m.string(PreferredLocale, locale)
-	m.list(InheritedObjects, GlobalSettingsID)
-	m.string(DefaultObject, v.loaderID())
-	m.list(DisplayOrder, v.loaderID())
-	m.integer(Timeout, 0)
-	m.boolean(DisplayBootMenu, false)
+	m := s.object(bootManagerID, typeBootManager)
+	m.device(applicationDevice, from)
+	m.string(applicationPath, BootManagerPath)
+	m.string(description, "Windows Boot Manager")
+	m.string(preferredLocale, locale)
+	m.list(inheritedObjects, globalSettingsID)
+	m.string(defaultObject, v.loaderID())
+	m.list(displayOrder, v.loaderID())
+	m.integer(timeout, 0)
+	m.boolean(displayBootMenu, false)
 }
 
 func (s *Store) addLoader(v VHD) {
-	l := s.object(v.loaderID(), TypeLoader)
-	l.device(ApplicationDevice, v.Device(ApplicationPath))
-	l.string(ApplicationPath, loaderPath)
-	l.string(Description, "Windows")
-	l.string(PreferredLocale, locale)
-	l.list(InheritedObjects, BootLoaderSettingsID)
-	l.boolean(AutoRecoveryEnabled, false)
-	l.boolean(IsolatedExecutionContext, true)
-	l.integer(AllowedInMemorySettings, allowedInMemorySettings)
-	l.device(OSDevice, v.Device(SystemRoot))
-	l.string(SystemRoot, systemRoot)
-	l.integer(NxPolicy, nxOptIn)
-	l.integer(BootMenuPolicy, menuStandard)
-	l.integer(BootStatusPolicy, ignoreAllFailures)
+	l := s.object(v.loaderID(), typeLoader)
+	l.device(applicationDevice, v.device(applicationPath))
+	l.string(applicationPath, loaderPath)
+	l.string(description, "Windows")
+	l.string(preferredLocale, locale)
+	l.list(inheritedObjects, bootLoaderSettingsID)
+	l.boolean(autoRecoveryEnabled, false)
+	l.boolean(isolatedExecutionContext, true)
+	l.integer(allowedInMemory, allowedInMemorySettings)
+	l.device(osDevice, v.device(systemRootElement))
+	l.string(systemRootElement, systemRoot)
+	l.integer(nxPolicy, nxOptIn)
+	l.integer(bootMenuPolicy, menuStandard)
+	l.integer(bootStatusPolicy, ignoreAllFailures)
 }
 
 // elements writes into the Elements key of an object.
 type elements struct{ key *regf.Key }
 
 // object adds an object.
-func (s *Store) object(id string, t ObjectType) elements {
+func (s *Store) object(id string, t objectType) elements {
 	k := s.hive.Root.Make("Objects").Make(id)
 	k.Make("Description").Set("Type", regf.DWORD, regf.EncodeDWORD(uint32(t)))
 	return elements{key: k.Make("Elements")}
 }
 
-func (e elements) set(t ElementType, kind regf.Type, data []byte) {
+func (e elements) set(t elementType, kind regf.Type, data []byte) {
 	e.key.Make(elementKey(t)).Set("Element", kind, data)
 }
 
-func elementKey(t ElementType) string { return fmt.Sprintf("%08x", uint32(t)) }
+func elementKey(t elementType) string { return fmt.Sprintf("%08x", uint32(t)) }
 
-func (e elements) device(t ElementType, d Device) { e.set(t, regf.Binary, EncodeDevice(d)) }
+func (e elements) device(t elementType, d device) { e.set(t, regf.Binary, encodeDevice(d)) }
 
-func (e elements) string(t ElementType, s string) { e.set(t, regf.SZ, regf.EncodeSZ(s)) }
+func (e elements) string(t elementType, s string) { e.set(t, regf.SZ, regf.EncodeSZ(s)) }
 
-func (e elements) list(t ElementType, ids ...string) {
+func (e elements) list(t elementType, ids ...string) {
 	e.set(t, regf.MultiSZ, regf.EncodeMultiSZ(ids...))
 }
 
-func (e elements) integer(t ElementType, n uint64) {
+func (e elements) integer(t elementType, n uint64) {
 	e.set(t, regf.Binary, binary.LittleEndian.AppendUint64(nil, n))
 }
 
-func (e elements) boolean(t ElementType, b bool) {
+func (e elements) boolean(t elementType, b bool) {
 	data := []byte{0}
 	if b {
 		data[0] = 1

@@ -136,17 +136,17 @@ func TestNewReadByHivex(t *testing.T) {
 func TestNewReadByUs(t *testing.T) {
 	s := parse(t, testStore(t))
 	const loader = "{" + loaderText + "}"
-	if id, err := s.DefaultLoader(); id != loader || err != nil {
-		t.Errorf("DefaultLoader = %q, %v", id, err)
+	if id, err := s.defaultLoader(); id != loader || err != nil {
+		t.Errorf("defaultLoader = %q, %v", id, err)
 	}
-	if v, err := s.VHD(); v != testVHD(t) || err != nil {
+	if v, err := s.vhd(); v != testVHD(t) || err != nil {
 		t.Errorf("VHD = %v, %v", v, err)
 	}
-	if _, err := s.Text(loader, DisplayOrder); !errors.Is(err, ErrMissing) {
+	if _, err := s.text(loader, displayOrder); !errors.Is(err, ErrMissing) {
 		t.Errorf("missing element: %v, want ErrMissing", err)
 	}
-	d, err := s.Device(BootManagerID, ApplicationDevice)
-	if want := (Partition{ID: guid.Must(espText), Disk: guid.Must(diskText)}); d != Device(want) || err != nil {
+	d, err := s.device(bootManagerID, applicationDevice)
+	if want := (partitionDevice{ID: guid.Must(espText), Disk: guid.Must(diskText)}); d != device(want) || err != nil {
 		t.Errorf("Device = %#v, %v, want %#v", d, err, want)
 	}
 }
@@ -161,22 +161,22 @@ func TestNewWithoutESP(t *testing.T) {
 		t.Error("two stores of the same file differ")
 	}
 	s := parse(t, b)
-	id, err := s.DefaultLoader()
+	id, err := s.defaultLoader()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := hivexElements(t, b)[BootManagerID+" 11000001"], "binary "+string(EncodeDevice(Boot{})); got != want {
+	if got, want := hivexElements(t, b)[bootManagerID+" 11000001"], "binary "+string(encodeDevice(bootDevice{})); got != want {
 		t.Errorf("device of the boot manager %q, want %q", got, want)
 	}
 	v.Path = `\troy\übung.VHDX`
 	if err := s.Names(v); err != nil {
 		t.Errorf("Names with other case: %v", err)
 	}
-	if other, _ := parse(t, marshal(t, v, GUID{})).DefaultLoader(); other != id {
+	if other, _ := parse(t, marshal(t, v, GUID{})).defaultLoader(); other != id {
 		t.Errorf("the same file by another case has the loader %s, want %s", other, id)
 	}
 	v.Partition = GUID{1}
-	if other, _ := parse(t, marshal(t, v, GUID{})).DefaultLoader(); other == id {
+	if other, _ := parse(t, marshal(t, v, GUID{})).defaultLoader(); other == id {
 		t.Error("another partition gives the same identifier of the loader")
 	}
 }
@@ -219,7 +219,7 @@ func remove(s *Store, id, element string) {
 
 func TestNames(t *testing.T) {
 	loader := "{" + loaderText + "}"
-	element := func(s *Store, id string, e ElementType) *regf.Value {
+	element := func(s *Store, id string, e elementType) *regf.Value {
 		v, err := s.value(id, e)
 		if err != nil {
 			t.Fatal(err)
@@ -233,34 +233,34 @@ func TestNames(t *testing.T) {
 		ok     bool
 	}{
 		{"as made", func(s *Store) {}, true},
-		{"timeout changed", func(s *Store) { element(s, BootManagerID, Timeout).Data[0] = 30 }, true},
+		{"timeout changed", func(s *Store) { element(s, bootManagerID, timeout).Data[0] = 30 }, true},
 		{"dirty", func(s *Store) { s.hive.Dirty = true }, false},
 		{"other file", func(s *Store) { s.PatchVHD(VHD{v.Disk, v.Partition, `\other.vhdx`}) }, false},
 		{"other disk", func(s *Store) { s.PatchVHD(VHD{GUID{1}, v.Partition, v.Path}) }, false},
 		{"other partition", func(s *Store) { s.PatchVHD(VHD{v.Disk, GUID{1}, v.Path}) }, false},
 		{"osdevice alone elsewhere", func(s *Store) {
-			element(s, loader, OSDevice).Data = EncodeDevice(VHD{v.Disk, GUID{1}, v.Path}.Device(SystemRoot))
+			element(s, loader, osDevice).Data = encodeDevice(VHD{v.Disk, GUID{1}, v.Path}.device(systemRootElement))
 		}, false},
 		{"device is a partition", func(s *Store) {
-			element(s, loader, ApplicationDevice).Data = EncodeDevice(Partition{ID: v.Partition, Disk: v.Disk})
+			element(s, loader, applicationDevice).Data = encodeDevice(partitionDevice{ID: v.Partition, Disk: v.Disk})
 		}, false},
-		{"device broken", func(s *Store) { element(s, loader, ApplicationDevice).Data = []byte{1, 2, 3} }, false},
+		{"device broken", func(s *Store) { element(s, loader, applicationDevice).Data = []byte{1, 2, 3} }, false},
 		{"no osdevice", func(s *Store) {
 			remove(s, loader, "21000001")
 		}, false},
 		{"no default", func(s *Store) {
-			remove(s, BootManagerID, "23000003")
+			remove(s, bootManagerID, "23000003")
 		}, false},
 		{"default names nothing", func(s *Store) {
-			element(s, BootManagerID, DefaultObject).Data = regf.EncodeSZ("{" + diskText + "}")
+			element(s, bootManagerID, defaultObject).Data = regf.EncodeSZ("{" + diskText + "}")
 		}, false},
 		{"default is no loader", func(s *Store) {
-			element(s, BootManagerID, DefaultObject).Data = regf.EncodeSZ(GlobalSettingsID)
+			element(s, bootManagerID, defaultObject).Data = regf.EncodeSZ(globalSettingsID)
 		}, false},
 		{"BIOS loader", func(s *Store) {
-			element(s, loader, ApplicationPath).Data = regf.EncodeSZ(`\Windows\system32\winload.exe`)
+			element(s, loader, applicationPath).Data = regf.EncodeSZ(`\Windows\system32\winload.exe`)
 		}, false},
-		{"other system root", func(s *Store) { element(s, loader, SystemRoot).Data = regf.EncodeSZ(`\W`) }, false},
+		{"other system root", func(s *Store) { element(s, loader, systemRootElement).Data = regf.EncodeSZ(`\W`) }, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -281,12 +281,12 @@ func TestEditedByHivex(t *testing.T) {
 	edited := hivextest.Edit(t, testStore(t),
 		`cd \Objects\`+loader+`\Elements`, "add 22000011", "cd 22000011", "setval 1", "Element", "string:hal.dll",
 		`cd \Objects\`+loader+`\Elements\12000004`, "setval 1", "Element", `string:A description longer than the one before it was`,
-		`cd \Objects\`+BootManagerID+`\Elements\25000004`, "setval 1", "Element", "hex:3:1e,00,00,00,00,00,00,00")
+		`cd \Objects\`+bootManagerID+`\Elements\25000004`, "setval 1", "Element", "hex:3:1e,00,00,00,00,00,00,00")
 	s := parse(t, edited)
 	if err := s.Names(testVHD(t)); err != nil {
 		t.Fatalf("Names after the edit: %v", err)
 	}
-	if v, err := s.value(BootManagerID, Timeout); err != nil || !bytes.Equal(v.Data, []byte{30, 7: 0}) {
+	if v, err := s.value(bootManagerID, timeout); err != nil || !bytes.Equal(v.Data, []byte{30, 7: 0}) {
 		t.Errorf("timeout = %v, %v, want 30", v, err)
 	}
 	v := testVHD(t)
@@ -299,8 +299,8 @@ func TestEditedByHivex(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := hivexElements(t, edited)
-	want[loader+" 11000001"] = "binary " + string(EncodeDevice(v.Device(ApplicationPath)))
-	want[loader+" 21000001"] = "binary " + string(EncodeDevice(v.Device(SystemRoot)))
+	want[loader+" 11000001"] = "binary " + string(encodeDevice(v.device(applicationPath)))
+	want[loader+" 21000001"] = "binary " + string(encodeDevice(v.device(systemRootElement)))
 	compare(t, hivexElements(t, patched), want)
 	if got := want[loader+" 22000011"]; got != "string hal.dll" {
 		t.Errorf("the element that hivex added reads %q", got)
@@ -329,15 +329,15 @@ func TestParseNoStore(t *testing.T) {
 func FuzzStore(f *testing.F) {
 	good := parse(f, testStore(f))
 	loader := "{" + loaderText + "}"
-	data := func(id string, e ElementType) []byte {
+	data := func(id string, e elementType) []byte {
 		v, err := good.value(id, e)
 		if err != nil {
 			f.Fatal(err)
 		}
 		return v.Data
 	}
-	f.Add(data(loader, ApplicationDevice), data(loader, OSDevice), data(BootManagerID, DefaultObject), data(loader, ApplicationPath))
-	f.Add([]byte{}, EncodeDevice(Boot{}), regf.EncodeSZ(GlobalSettingsID), []byte{1})
+	f.Add(data(loader, applicationDevice), data(loader, osDevice), data(bootManagerID, defaultObject), data(loader, applicationPath))
+	f.Add([]byte{}, encodeDevice(bootDevice{}), regf.EncodeSZ(globalSettingsID), []byte{1})
 	want := testVHD(f)
 	f.Fuzz(func(t *testing.T, device, osdevice, def, path []byte) {
 		s, err := New(testVHD(t), GUID{})
@@ -345,18 +345,18 @@ func FuzzStore(f *testing.F) {
 			t.Fatal(err)
 		}
 		l := elements{key: s.hive.Root.Key("Objects").Key(loader).Key("Elements")}
-		l.set(ApplicationDevice, regf.Binary, device)
-		l.set(OSDevice, regf.Binary, osdevice)
-		l.set(ApplicationPath, regf.SZ, path)
-		m := elements{key: s.hive.Root.Key("Objects").Key(BootManagerID).Key("Elements")}
-		m.set(DefaultObject, regf.SZ, def)
+		l.set(applicationDevice, regf.Binary, device)
+		l.set(osDevice, regf.Binary, osdevice)
+		l.set(applicationPath, regf.SZ, path)
+		m := elements{key: s.hive.Root.Key("Objects").Key(bootManagerID).Key("Elements")}
+		m.set(defaultObject, regf.SZ, def)
 		if err := s.Names(want); err != nil && !errors.Is(err, ErrOtherTarget) {
 			t.Fatalf("error %v without its class", err)
 		}
 		if s.PatchVHD(want) != nil {
 			return
 		}
-		if v, err := s.VHD(); v != want || err != nil {
+		if v, err := s.vhd(); v != want || err != nil {
 			t.Fatalf("patched store boots %v, %v", v, err)
 		}
 		if _, err := s.Marshal(); err != nil {

@@ -13,10 +13,10 @@ const (
 	// MaxSize is the longest hive that Parse and Marshal take, in bytes. A boot
 	// store has some 30 KiB.
 	MaxSize = 16 << 20
-	// MaxSubkeys is the largest number of subkeys of one key that Marshal writes.
-	MaxSubkeys = 500
-	// MaxDepth is the deepest nesting of keys, as in Windows.
-	MaxDepth = 512
+	// maxSubkeys is the largest number of subkeys of one key that Marshal writes.
+	maxSubkeys = 500
+	// maxDepth is the deepest nesting of keys, as in Windows.
+	maxDepth = 512
 )
 
 // Type is the type of a value's data.
@@ -57,7 +57,7 @@ type Key struct {
 	// Class is the raw class name, nil for none.
 	Class []byte
 	// Security is the self-relative security descriptor; nil takes the parent's,
-	// and at the root DefaultSecurity.
+	// and at the root defaultSecurity.
 	Security []byte
 }
 
