@@ -163,7 +163,7 @@ func (a *agent) work(ctx context.Context) error {
 
 // readMedia reads what the media carry. Whatever cannot be used is said, and done without.
 func (a *agent) readMedia() {
-	m, err := readMedia(cmp.Or(a.o.media, MediaDir))
+	m, err := readMedia(cmp.Or(a.o.media, mediaDir))
 	if err != nil {
 		a.say("boot media: %v; going on without", err)
 	}

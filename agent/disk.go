@@ -21,18 +21,17 @@ const (
 
 // loadDrivers loads what the machine's devices ask for.
 func (a *agent) loadDrivers(ctx context.Context) error {
-	plug, err := coldplug.New(nil)
+	plug, err := coldplug.New()
 	if err != nil {
 		return err
 	}
 	a.plug = plug
 	return a.phase("drivers", nil, func() error {
-		_, err := plug.Load(ctx, coldplug.DefaultAlways()...)
-		_, serr := plug.Settle(ctx, driversQuiet)
+		_, err := plug.Settle(ctx, driversQuiet)
 		if merr := coldplug.MountEFIVars(); merr != nil && !errors.Is(merr, coldplug.ErrNoEFI) {
 			err = errline.Join(err, merr)
 		}
-		return errline.Join(err, serr)
+		return err
 	})
 }
 

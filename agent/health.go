@@ -116,17 +116,17 @@ func versionName(image string, version int) string {
 	return fmt.Sprintf("%s@%d", image, version)
 }
 
-// session is the DataWriteGuid of the boot child, zero when it cannot be read.
-func (a *agent) session() guid.GUID {
+// session is the DataWriteGuid of the boot child; ok is false when it cannot be read.
+func (a *agent) session() (id guid.GUID, ok bool) {
 	f := a.target.Files().Boot
 	if f.Storage == nil {
-		return guid.GUID{}
+		return guid.GUID{}, false
 	}
 	h, _, err := vhdx.ReadHeaders(f.Storage)
 	if err != nil {
-		return guid.GUID{}
+		return guid.GUID{}, false
 	}
-	return h.DataWriteGUID
+	return h.DataWriteGUID, true
 }
 
 // judge finds out what became of the last hand-off. A version that was started again and again without a sign of health is
@@ -134,7 +134,9 @@ func (a *agent) session() guid.GUID {
 func (a *agent) judge(ctx context.Context) error {
 	s := a.machine.State()
 	seen := chainload.Seen{Version: versionName(s.Image, s.Version), Previous: versionName(s.Image, previous(s)), Now: a.clock.Now()}
-	seen.Ran = !a.memo.Session.IsZero() && a.session() != a.memo.Session
+	session, ok := a.session()
+	seen.Blind = !ok
+	seen.Ran = ok && !a.memo.Session.IsZero() && session != a.memo.Session
 	seen.Healthy = seen.Ran && a.healthy()
 	if !a.o.NoHandOff && a.uefi() {
 		left, err := chainload.Look(a.chainloadOptions())
@@ -173,7 +175,7 @@ func (a *agent) handed(m chainload.Method) {
 	}
 	s := a.machine.State()
 	a.memo.Health = a.memo.Health.HandedOff(versionName(s.Image, s.Version), m, a.clock.Now())
-	a.memo.Session = a.session()
+	a.memo.Session, _ = a.session()
 	a.noteHeld()
 	if err := a.keep(); err != nil {
 		a.say("journal: %v", err)

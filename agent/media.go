@@ -12,8 +12,8 @@ import (
 	"troy/internal/errline"
 )
 
-// MediaDir is where the initramfs holds what the admin gave to `troy media`.
-const MediaDir = "/etc/troy"
+// mediaDir is where the initramfs holds what the admin gave to `troy media`.
+const mediaDir = "/etc/troy"
 
 // dmiDir is where the kernel shows the tables of the firmware.
 const dmiDir = "/sys/class/dmi/id"

@@ -26,7 +26,7 @@ type Options struct {
 	Unsigned  bool           // do not check signatures
 
 	dmi      string        // folder of the firmware's tables; empty = the kernel's
-	media    string        // folder of what the boot media carry; empty = MediaDir
+	media    string        // folder of what the boot media carry; empty = mediaDir
 	patience time.Duration // how long a server that does not answer is asked again; 0 = serverPatience
 }
 
@@ -34,7 +34,7 @@ type Options struct {
 // params.Parse can join with later words. What is wrong in them is written to out and ignored.
 func (o *Options) Arguments(out io.Writer) string {
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without /proc there are only flags
-	config, err := os.ReadFile(filepath.Join(MediaDir, "config"))
+	config, err := os.ReadFile(filepath.Join(mediaDir, "config"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(out, "deploy: boot media: %v; going on without\n", err)
 	}

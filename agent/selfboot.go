@@ -9,11 +9,11 @@ import (
 	"os"
 	"slices"
 
+	"troy/chainload/release"
 	"troy/chainload/selfboot"
 	"troy/image"
 	"troy/image/trust"
 	"troy/internal/digest"
-	"troy/internal/release"
 	"troy/server/protocol"
 )
 

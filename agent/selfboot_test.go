@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"troy/chainload/release"
 	"troy/chainload/selfboot"
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
-	"troy/internal/release"
 	"troy/server/protocol"
 )
 

@@ -78,7 +78,7 @@
 // A version that was handed over to three times without a sign of health is
 // rolled back, or stopped where there is nothing to go back to; after Stop each
 // start is one more try, for a person switched the machine on. Once a version has
-// been healthy, starts that come late (LoopWindow) after a session in which
+// been healthy, starts that come late (loopWindow) after a session in which
 // Windows has written count as switched off by somebody, not as a loop.
 //
 // A method is left for the next one when its order is still there at the next
@@ -91,7 +91,7 @@
 // # Known gaps
 //
 // Mounting the ESP needs root and a kernel with vfat; the tests of this package
-// use a folder in its place (ESPDir), mounting is for the tests in QEMU. A FAT
+// use a folder in its place, mounting is for the tests in QEMU. A FAT
 // that its last user did not unmount is used as it is, without a check. Where
 // firmware refuses every write, Windows is not first and no GRUB of ours is,
 // HandOff fails. The boot files themselves are only looked

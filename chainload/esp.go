@@ -19,7 +19,7 @@ type windowsFiles struct {
 
 // openESP mounts the ESP read only, or takes the folder where it is mounted.
 func openESP(o *Options) (*windowsFiles, error) {
-	v, err := esp.Open(o.ESPDevice, o.ESPDir)
+	v, err := esp.Open(o.ESPDevice, o.espDir)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func grubOnce(v efiboot.Variables, o *Options) (err error) {
 // editGRUB calls f with the agent's directory and GRUB's environment block,
 // the ESP being writable.
 func editGRUB(o *Options, f func(esp.Dir, []byte) error) (err error) {
-	v, err := esp.Open(o.ESPDevice, o.ESPDir)
+	v, err := esp.Open(o.ESPDevice, o.espDir)
 	if err != nil {
 		return err
 	}

@@ -20,11 +20,11 @@ import (
 // withAgent puts the agent on the ESP, as entry 7, first.
 func (m *machine) withAgent(t testing.TB) (env string) {
 	t.Helper()
-	dir := filepath.Join(m.opts.ESPDir, "EFI", "troy") // another case than ours
-	if err := os.Rename(filepath.Join(m.opts.ESPDir, "efi"), filepath.Join(m.opts.ESPDir, "EFI")); err != nil {
+	dir := filepath.Join(m.opts.espDir, "EFI", "troy") // another case than ours
+	if err := os.Rename(filepath.Join(m.opts.espDir, "efi"), filepath.Join(m.opts.espDir, "EFI")); err != nil {
 		t.Fatal(err)
 	}
-	m.dir = filepath.Join(m.opts.ESPDir, "EFI", "Microsoft", "BOOT")
+	m.dir = filepath.Join(m.opts.espDir, "EFI", "Microsoft", "BOOT")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestAgentEntry(t *testing.T) {
 	m.fw.Vars["BootCurrent"] = efitest.Words(2) // a stick
 	agent := uint16(7)
 	m.opts.AgentFirst, m.opts.AgentEntry = true, &agent
-	if r := m.handOff(t); !r.OrderChanged || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 2, 0)) {
+	if r := m.handOff(t); !r.orderChanged || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 2, 0)) {
 		t.Errorf("%+v, order %x", r, m.fw.Vars["BootOrder"])
 	}
 	// When Windows is to be first, the agent is not put there before.
@@ -169,7 +169,7 @@ func TestAgentEntry(t *testing.T) {
 
 func TestLookWithoutESP(t *testing.T) {
 	m := newMachine(t)
-	m.opts.ESPDir = filepath.Join(t.TempDir(), "none")
+	m.opts.espDir = filepath.Join(t.TempDir(), "none")
 	if _, err := Look(m.opts); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
@@ -198,7 +198,7 @@ func TestFirmwareIgnoresBootNext(t *testing.T) {
 	if _, r := start(); r.Method != ByBootNext {
 		t.Fatalf("%+v", r)
 	}
-	if d, r := start(); r.Method != ByGRUB || d.Worked != "" || next(t, env) != "windows" {
+	if d, r := start(); r.Method != ByGRUB || d.worked != "" || next(t, env) != "windows" {
 		t.Fatalf("%+v, %+v", d, r)
 	}
 	if err := os.WriteFile(env, grubenv.New(), 0o600); err != nil { // GRUB forgets the order and starts Windows
@@ -206,7 +206,7 @@ func TestFirmwareIgnoresBootNext(t *testing.T) {
 	}
 	ran = true
 	d, r := start()
-	if r.Method != ByGRUB || d.Worked != ByGRUB || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 0)) {
+	if r.Method != ByGRUB || d.worked != ByGRUB || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 0)) {
 		t.Fatalf("%+v, %+v, order %x", d, r, m.fw.Vars["BootOrder"])
 	}
 }

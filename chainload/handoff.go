@@ -34,18 +34,13 @@ type Partition struct {
 	GUID     guid.GUID // unique partition GUID
 }
 
-// Options says what to hand over to. ESPDevice or ESPDir, ESP, Disk and Data
-// are required.
+// Options says what to hand over to. ESPDevice, ESP, Disk and Data are required.
 type Options struct {
 	ESPDevice string // block device of the ESP, such as /dev/nvme0n1p1, not mounted
-	ESPDir    string // where the ESP is mounted already, writable; ESPDevice is not used then
 
 	ESP  Partition // the ESP in the GPT
 	Disk guid.GUID // GUID of the disk of data partition and ESP
 	Data guid.GUID // unique GUID of the partition that holds the VHDX file
-
-	VHDPath string // of the VHDX file; empty: \Troy\boot.vhdx
-	Locale  string // of a new store; empty: en-US
 
 	// KeepStore changes only the device elements of a store that boots
 	// something else, where that is enough.
@@ -55,10 +50,11 @@ type Options struct {
 	// agent.
 	AgentFirst bool
 	AgentEntry *uint16
-	// Methods are tried in this order; nil: AllMethods. See Plan.
+	// Methods are tried in this order; nil: all of them. See Plan.
 	Methods []Method
 
-	Variables efiboot.Variables // nil: those of this machine
+	espDir    string            // where the ESP is mounted already, writable; ESPDevice is not used then
+	variables efiboot.Variables // nil: those of this machine
 }
 
 // StoreAction is what HandOff did with the BCD store.
@@ -74,10 +70,10 @@ const (
 // Result says what HandOff found and did.
 type Result struct {
 	Store        StoreAction
-	StoreReason  error  // why the store was not kept
+	storeReason  error  // why the store was not kept
 	Entry        uint16 // number of the boot entry of Windows
-	EntryCreated bool
-	OrderChanged bool // the agent's entry was put first again
+	entryCreated bool
+	orderChanged bool // the agent's entry was put first again
 	Method       Method
 	// Notes are things that went wrong and did not stop the hand-off.
 	Notes []error
@@ -112,8 +108,8 @@ func HandOff(ctx context.Context, o *Options) (*Result, error) {
 }
 
 func openVariables(o *Options) (efiboot.Variables, error) {
-	if o.Variables != nil {
-		return o.Variables, nil
+	if o.variables != nil {
+		return o.variables, nil
 	}
 	v, err := efiboot.OpenVariables()
 	if err != nil && !errors.Is(err, ErrNotEFI) {
@@ -124,7 +120,7 @@ func openVariables(o *Options) (efiboot.Variables, error) {
 
 func (o *Options) check() error {
 	switch {
-	case o.ESPDevice == "" && o.ESPDir == "":
+	case o.ESPDevice == "" && o.espDir == "":
 		return fmt.Errorf("%w: no device of the ESP", ErrOptions)
 	case o.ESP.GUID.IsZero() || o.Disk.IsZero() || o.Data.IsZero():
 		return fmt.Errorf("%w: GUIDs of ESP, disk and data partition are needed", ErrOptions)
@@ -153,9 +149,5 @@ func prepareESP(ctx context.Context, o *Options, r *Result) (err error) {
 }
 
 func (o *Options) vhd() bcd.VHD {
-	path := o.VHDPath
-	if path == "" {
-		path = bcd.DefaultPath
-	}
-	return bcd.VHD{Disk: o.Disk, Partition: o.Data, Path: path}
+	return bcd.VHD{Disk: o.Disk, Partition: o.Data, Path: bcd.DefaultPath}
 }

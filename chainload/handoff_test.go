@@ -23,7 +23,7 @@ func TestHandOffFresh(t *testing.T) {
 	m.fw.Vars["BootOrder"] = efitest.Words(0)
 	m.put(t, "BCD.LOG1", []byte("log of a store that is gone"))
 	r := m.handOff(t)
-	if r.Store != StoreWritten || !errors.Is(r.StoreReason, fs.ErrNotExist) || r.Entry != 1 || !r.EntryCreated || r.Method != ByBootNext || len(r.Notes) != 0 {
+	if r.Store != StoreWritten || !errors.Is(r.storeReason, fs.ErrNotExist) || r.Entry != 1 || !r.entryCreated || r.Method != ByBootNext || len(r.Notes) != 0 {
 		t.Errorf("result %+v", r)
 	}
 	m.bootsVHD(t)
@@ -57,7 +57,7 @@ func TestHandOffAgain(t *testing.T) {
 	delete(m.fw.Vars, "BootNext")
 	m.fw.Writes = nil
 	r := m.handOff(t)
-	if r.Store != StoreKept || r.StoreReason != nil || r.EntryCreated || r.Method != ByBootNext {
+	if r.Store != StoreKept || r.storeReason != nil || r.entryCreated || r.Method != ByBootNext {
 		t.Errorf("result %+v", r)
 	}
 	if !slices.Equal(m.fw.Writes, []string{"BootNext"}) {
@@ -133,7 +133,7 @@ func TestHandOffFirmwareReadOnly(t *testing.T) {
 	}
 	m = newMachine(t)
 	m.fw.Refuse["BootOrder"] = syscall.ENOSPC
-	if r := m.handOff(t); r.Method != ByBootNext || !r.EntryCreated || len(r.Notes) != 1 {
+	if r := m.handOff(t); r.Method != ByBootNext || !r.entryCreated || len(r.Notes) != 1 {
 		t.Errorf("BootOrder alone refused: %+v", r)
 	}
 }
@@ -144,27 +144,27 @@ func TestHandOffAgentFirst(t *testing.T) {
 	m.opts.AgentFirst = true
 	m.fw.Vars["BootOrder"] = efitest.Words(0, 3, 4)
 	m.fw.Vars["BootCurrent"] = efitest.Words(4)
-	if r := m.handOff(t); !r.OrderChanged || len(r.Notes) != 0 {
+	if r := m.handOff(t); !r.orderChanged || len(r.Notes) != 0 {
 		t.Errorf("result %+v", r)
 	}
 	if got := m.fw.Vars["BootOrder"]; !bytes.Equal(got, efitest.Words(4, 0, 3)) {
 		t.Errorf("BootOrder %x", got)
 	}
-	if r := m.handOff(t); r.OrderChanged {
+	if r := m.handOff(t); r.orderChanged {
 		t.Error("order changed again")
 	}
 	m.fw.Vars["BootOrder"] = efitest.Words(3, 4)
 	m.fw.Vars["BootCurrent"] = efitest.Words(0)
-	if r := m.handOff(t); len(r.Notes) != 1 || r.OrderChanged || r.Method != ByBootNext {
+	if r := m.handOff(t); len(r.Notes) != 1 || r.orderChanged || r.Method != ByBootNext {
 		t.Errorf("started by the entry of Windows: %+v", r)
 	}
 	delete(m.fw.Vars, "BootCurrent")
-	if r := m.handOff(t); len(r.Notes) != 1 || r.OrderChanged || r.Method != ByBootNext {
+	if r := m.handOff(t); len(r.Notes) != 1 || r.orderChanged || r.Method != ByBootNext {
 		t.Errorf("without BootCurrent: %+v", r)
 	}
 	m.fw.Vars["BootCurrent"] = efitest.Words(4)
 	m.fw.Refuse["BootOrder"] = syscall.EIO
-	if r := m.handOff(t); len(r.Notes) != 1 || r.OrderChanged || r.Method != ByBootNext {
+	if r := m.handOff(t); len(r.Notes) != 1 || r.orderChanged || r.Method != ByBootNext {
 		t.Errorf("BootOrder refused: %+v", r)
 	}
 }
@@ -175,7 +175,7 @@ func TestHandOffNotEFI(t *testing.T) {
 		return
 	}
 	m := newMachine(t)
-	m.opts.Variables = nil
+	m.opts.variables = nil
 	if _, err := HandOff(context.Background(), m.opts); !errors.Is(err, ErrNotEFI) {
 		t.Errorf("error %v, want ErrNotEFI", err)
 	}
@@ -186,11 +186,10 @@ func TestHandOffNotEFI(t *testing.T) {
 
 func TestHandOffBadOptions(t *testing.T) {
 	for name, change := range map[string]func(*Options){
-		"no ESP":       func(o *Options) { o.ESPDir = "" },
+		"no ESP":       func(o *Options) { o.espDir = "" },
 		"no ESP GUID":  func(o *Options) { o.ESP.GUID = guid.GUID{} },
 		"no disk GUID": func(o *Options) { o.Disk = guid.GUID{} },
 		"no data GUID": func(o *Options) { o.Data = guid.GUID{} },
-		"bad path":     func(o *Options) { o.VHDPath = "boot.vhdx" },
 	} {
 		m := newMachine(t)
 		change(m.opts)
@@ -231,7 +230,7 @@ func TestHandOffNoESP(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	m := newMachine(t)
-	m.opts.ESPDir, m.opts.ESPDevice = "", filepath.Join(tmp, "no such device")
+	m.opts.espDir, m.opts.ESPDevice = "", filepath.Join(tmp, "no such device")
 	_, err := HandOff(context.Background(), m.opts)
 	if !errors.Is(err, ErrESP) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %v, want ErrESP in one line", err)

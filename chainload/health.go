@@ -11,10 +11,10 @@ import (
 // something else is tried.
 const MaxStarts = 3
 
-// LoopWindow is the time within which a machine that comes back counts as one
+// loopWindow is the time within which a machine that comes back counts as one
 // that loops, if its version was healthy before. One that comes back later was
 // switched off by somebody.
-const LoopWindow = 10 * time.Minute
+const loopWindow = 10 * time.Minute
 
 // Health is what a machine remembers of its hand-offs from one start to the
 // next. It is a value: Plan and HandedOff return a changed one, and the caller
@@ -101,7 +101,7 @@ type Decision struct {
 	Health   Health // as it is now; to be kept
 	Action   Action
 	Methods  []Method // for Options.Methods
-	Worked   Method   // by which the last hand-off came to Windows; empty: not known, or it did not
+	worked   Method   // by which the last hand-off came to Windows; empty: not known, or it did not
 	Messages []string // one line each, for the screen and the report
 }
 
@@ -130,7 +130,7 @@ func (d *Decision) judgeMethod(s Seen) {
 	switch {
 	case m == "":
 	case s.Ran || s.Healthy:
-		d.Worked = m
+		d.worked = m
 		h.Ignored = without(h.Ignored, m)
 		h.Worked = append(without(h.Worked, m), m)
 		d.say("the last hand-off worked, by %s", m)
@@ -177,13 +177,13 @@ func (d *Decision) judgeVersion(s Seen) {
 
 // switchedOff tells whether the machine came back so late that it did not loop.
 func (h *Health) switchedOff(now time.Time) bool {
-	return !now.IsZero() && !h.At.IsZero() && now.Sub(h.At) >= LoopWindow
+	return !now.IsZero() && !h.At.IsZero() && now.Sub(h.At) >= loopWindow
 }
 
 // methods returns all methods: those that were not seen to fail first.
 func (h *Health) methods() []Method {
 	var good, bad []Method
-	for _, m := range AllMethods() {
+	for _, m := range allMethods() {
 		if slices.Contains(h.Ignored, m) {
 			bad = append(bad, m)
 		} else {

@@ -67,7 +67,7 @@ func TestHealthyLife(t *testing.T) {
 	l.start(Seen{Version: "1"}, Go)
 	for range 10 {
 		d := l.start(Seen{Version: "1", Previous: "0", Healthy: true, Ran: true}, Go)
-		if d.Worked != ByBootNext || !slices.Equal(d.Methods, AllMethods()) {
+		if d.worked != ByBootNext || !slices.Equal(d.Methods, allMethods()) {
 			t.Errorf("%+v", d)
 		}
 	}
@@ -127,7 +127,7 @@ func TestProvenVersion(t *testing.T) {
 	l.start(Seen{Version: "1"}, Go)
 	l.start(Seen{Version: "1", Healthy: true, Ran: true}, Go)
 	for range 10 {
-		l.start(Seen{Version: "1", Ran: true, Now: l.now.Add(LoopWindow)}, Go)
+		l.start(Seen{Version: "1", Ran: true, Now: l.now.Add(loopWindow)}, Go)
 	}
 	l.start(Seen{Version: "1", Ran: true}, Go)
 	l.start(Seen{Version: "1", Ran: true}, Go)
@@ -154,7 +154,7 @@ func TestBootNextLeft(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	d = l.start(Seen{Version: "1", Ran: true, Healthy: true}, Go)
-	if d.Worked != ByGRUB || d.Methods[0] != ByGRUB || d.Messages[0] != "the last hand-off worked, by GRUB" {
+	if d.worked != ByGRUB || d.Methods[0] != ByGRUB || d.Messages[0] != "the last hand-off worked, by GRUB" {
 		t.Errorf("%+v", d)
 	}
 	d = l.start(Seen{Version: "1", Left: Left{GRUB: true}}, Go)
@@ -168,7 +168,7 @@ func TestBootNextTakenAndIgnored(t *testing.T) {
 	l := newLife(t)
 	l.start(Seen{Version: "1"}, Go)
 	d := l.start(Seen{Version: "1"}, Go)
-	if d.Methods[0] != ByGRUB || d.Worked != "" {
+	if d.Methods[0] != ByGRUB || d.worked != "" {
 		t.Errorf("%+v", d)
 	}
 	d = l.start(Seen{Version: "1"}, Go)

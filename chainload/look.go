@@ -35,7 +35,7 @@ func Look(o *Options) (Left, error) {
 }
 
 func lookGRUB(o *Options) (left bool, err error) {
-	v, err := esp.Open(o.ESPDevice, o.ESPDir)
+	v, err := esp.Open(o.ESPDevice, o.espDir)
 	if err != nil {
 		return false, err
 	}

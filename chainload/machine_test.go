@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"troy/chainload/bcd"
@@ -29,11 +30,11 @@ func newMachine(t testing.TB) *machine {
 	}
 	m.put(t, "bootmgfw.efi", []byte("MZ and so on"))
 	m.opts = &Options{
-		ESPDir:    esp,
+		espDir:    esp,
 		ESP:       Partition{Number: 1, StartLBA: 2048, Sectors: 532480, GUID: guid.GUID{1}},
 		Disk:      guid.GUID{2},
 		Data:      guid.GUID{3},
-		Variables: m.fw,
+		variables: m.fw,
 	}
 	return m
 }
@@ -75,7 +76,7 @@ func (m *machine) vhd() bcd.VHD {
 // store is a store that boots v.
 func store(t testing.TB, v bcd.VHD) []byte {
 	t.Helper()
-	s, err := bcd.New(&bcd.Options{Disk: v.Disk, Partition: v.Partition, Path: v.Path})
+	s, err := bcd.New(v, guid.GUID{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,13 +108,26 @@ func (m *machine) bootsVHD(t testing.TB) {
 	if err := s.Names(m.vhd()); err != nil {
 		t.Error(err)
 	}
-	id, err := s.DefaultLoader()
-	if err != nil {
-		t.Fatal(err)
-	}
 	root := hivextest.Read(t, b)
-	e := root.Key("Objects").Key(id).Key("Elements").Key("11000001")
-	if e == nil || e.Values[0].Data(t) != string(bcd.EncodeDevice(m.vhd().Device(bcd.ApplicationPath))) {
-		t.Errorf("hivex reads device %+v", e)
+	device := root.Key("Objects").Key(defaultLoader(t, b)).Key("Elements").Key("11000001").Values[0].Data(t)
+	v := m.vhd()
+	var path []byte
+	for _, c := range []byte(v.Path) {
+		path = append(path, c, 0)
+	}
+	for _, want := range [][]byte{v.Disk[:], v.Partition[:], path} {
+		if !strings.Contains(device, string(want)) {
+			t.Errorf("hivex reads the device %x, want %x in it", device, want)
+		}
 	}
 }
+
+// defaultLoader is the entry that the boot manager starts, as hivex reads it.
+func defaultLoader(t testing.TB, store []byte) string {
+	t.Helper()
+	root := hivextest.Read(t, store)
+	return root.Key("Objects").Key(bootManager).Key("Elements").Key("23000003").Values[0].Data(t)
+}
+
+// bootManager is the identifier that the boot manager has in every store.
+const bootManager = "{9dea862c-5cdd-4e70-acc1-f32b344d4795}"

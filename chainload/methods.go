@@ -25,8 +25,8 @@ const (
 	ByBootOrder Method = "BootOrder"
 )
 
-// AllMethods returns the methods in their usual order.
-func AllMethods() []Method { return []Method{ByBootNext, ByGRUB, ByBootOrder} }
+// allMethods returns the methods in their usual order.
+func allMethods() []Method { return []Method{ByBootNext, ByGRUB, ByBootOrder} }
 
 // setBootVariables makes the firmware start Windows Boot Manager next, by the
 // first method that can be set up.
@@ -34,7 +34,7 @@ func setBootVariables(v efiboot.Variables, o *Options, r *Result) error {
 	noEntry := ensureEntry(v, o, r)
 	methods := o.Methods
 	if methods == nil {
-		methods = AllMethods()
+		methods = allMethods()
 	}
 	if o.AgentFirst && len(methods) > 0 && methods[0] != ByBootOrder {
 		putAgentFirst(v, o, r)
@@ -81,7 +81,7 @@ func ensureEntry(v efiboot.Variables, o *Options, r *Result) error {
 		Path:        bcd.BootManagerPath,
 		Description: "Windows Boot Manager",
 	})
-	r.Entry, r.EntryCreated = n, created
+	r.Entry, r.entryCreated = n, created
 	if created {
 		r.note(err)
 		return nil
@@ -104,6 +104,6 @@ func putAgentFirst(v efiboot.Variables, o *Options, r *Result) {
 		return
 	}
 	changed, err := efiboot.PutFirst(v, n)
-	r.OrderChanged = changed && err == nil
+	r.orderChanged = changed && err == nil
 	r.note(err)
 }

@@ -51,7 +51,7 @@ func ensureStore(w *windowsFiles, o *Options, r *Result) error {
 		r.Store = StoreKept
 		return nil
 	}
-	r.StoreReason = reason
+	r.storeReason = reason
 	data, action, err := makeStore(store, o)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func makeStore(old *bcd.Store, o *Options) ([]byte, StoreAction, error) {
 		}
 	}
 	v := o.vhd()
-	s, err := bcd.New(&bcd.Options{Disk: v.Disk, Partition: v.Partition, Path: v.Path, ESP: o.ESP.GUID, Locale: o.Locale})
+	s, err := bcd.New(v, o.ESP.GUID)
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w", ErrOptions, err)
 	}

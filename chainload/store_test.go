@@ -45,8 +45,8 @@ func TestHandOffWrongStore(t *testing.T) {
 				if keep && strings.HasPrefix(name, "other") {
 					want = StorePatched
 				}
-				if r.Store != want || r.StoreReason == nil {
-					t.Errorf("store %s because %v, want %s", r.Store, r.StoreReason, want)
+				if r.Store != want || r.storeReason == nil {
+					t.Errorf("store %s because %v, want %s", r.Store, r.storeReason, want)
 				}
 				if got := m.files(t); !slices.Equal(got, []string{"BCD.old", "bcd", "bootmgfw.efi"}) {
 					t.Errorf("files %q", got)
@@ -68,18 +68,16 @@ func TestHandOffKeepsElements(t *testing.T) {
 	m := newMachine(t)
 	m.opts.KeepStore = true
 	old := hivextest.Edit(t, store(t, bcd.VHD{Disk: guid.GUID{9}, Partition: guid.GUID{9}, Path: `\b.vhdx`}),
-		`cd \Objects\`+bcd.BootManagerID+`\Elements\25000004`, "setval 1", "Element", "hex:3:1e,00,00,00,00,00,00,00")
+		`cd \Objects\`+bootManager+`\Elements\25000004`, "setval 1", "Element", "hex:3:1e,00,00,00,00,00,00,00")
 	m.put(t, "BCD", old)
 	if r := m.handOff(t); r.Store != StorePatched {
-		t.Fatalf("store %s because %v", r.Store, r.StoreReason)
+		t.Fatalf("store %s because %v", r.Store, r.storeReason)
 	}
 	m.bootsVHD(t)
-	s, err := bcd.Parse(m.get(t, "BCD"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n, err := s.Integer(bcd.BootManagerID, bcd.Timeout); n != 30 || err != nil {
-		t.Errorf("timeout %d, %v, want 30", n, err)
+	root := hivextest.Read(t, m.get(t, "BCD"))
+	e := root.Key("Objects").Key(bootManager).Key("Elements").Key("25000004")
+	if got := e.Values[0].Data(t); got != "\x1e\x00\x00\x00\x00\x00\x00\x00" {
+		t.Errorf("timeout %x, want 30", got)
 	}
 }
 
@@ -88,17 +86,10 @@ func TestHandOffCannotKeep(t *testing.T) {
 	m := newMachine(t)
 	m.opts.KeepStore = true
 	wrong := store(t, bcd.VHD{Disk: guid.GUID{9}, Partition: guid.GUID{9}, Path: `\b.vhdx`})
-	s, err := bcd.Parse(wrong)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := s.DefaultLoader()
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := defaultLoader(t, wrong)
 	m.put(t, "BCD", hivextest.Edit(t, wrong, `cd \Objects\`+id+`\Elements\12000002`, "setval 1", "Element", `string:\Windows\system32\winload.exe`))
 	if r := m.handOff(t); r.Store != StoreWritten {
-		t.Errorf("store %s because %v", r.Store, r.StoreReason)
+		t.Errorf("store %s because %v", r.Store, r.storeReason)
 	}
 	m.bootsVHD(t)
 }

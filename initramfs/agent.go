@@ -7,7 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"troy/internal/release"
+	"troy/chainload/release"
 )
 
 // Agent writes the folder that is published as a release of the agent, with which

@@ -23,7 +23,7 @@ func BenchmarkStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	o.Agent, o.Out = probe, filepath.Join(dir, "probe.zst")
+	o.program, o.Out = probe, filepath.Join(dir, "probe.zst")
 	if _, err := Build(b.Context(), o); err != nil {
 		b.Fatal(err)
 	}

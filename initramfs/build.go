@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,23 +21,20 @@ type Options struct {
 	Modules string // its lib/modules/VERSION folder; a symbolic link will do
 	Out     string // the file to write, a zstd-compressed cpio archive
 
-	Agent       string   // Go package of the program that init starts; empty = [DefaultAgent]
-	AgentArgs   []string // its arguments
-	Commands    []string // Go packages of the busybox, u-root's init among them; nil = [DefaultCommands]
-	ModuleNames []string // kernel modules; nil = [DefaultModules]
-	Programs    []string // programs of this machine to take along with their libraries, see [Tools]; names or paths
-	Files       []File   // further files, such as the site's certificate
+	// Programs are programs of this machine to take along, by name or path, with the dynamic linker and the shared libraries
+	// that they name. What they load by dlopen is not found, scripts are refused.
+	Programs []string
+	Files    []File // further files, such as the site's certificate
 
-	Source string // folder inside the Go module that builds it; empty = the working directory
-	Cache  string // folder to keep what is slow to make in for the next time; empty = make it anew
+	Cache string // folder to keep what is slow to make in for the next time; empty = make it anew
+
+	program  string   // Go package of the program that init starts; empty = agentProgram
+	args     []string // its arguments
+	commands []string // Go packages of the busybox, u-root's init among them; nil = defaultCommands
+	drivers  []string // kernel modules; nil = defaultModules
 }
 
-func (o *Options) agent() string {
-	if o.Agent == "" {
-		return DefaultAgent
-	}
-	return o.Agent
-}
+func (o *Options) agent() string { return cmp.Or(o.program, agentProgram) }
 
 // File is one file of the archive.
 type File struct {
@@ -60,10 +58,10 @@ var ErrKernelMismatch = errors.New("kernel and modules do not belong together")
 // Build builds the initramfs. The same options, sources, Go version and zstd give
 // the same bytes. Out is replaced only by a finished archive.
 //
-// The go command and zstd must be in PATH. Building cannot be interrupted while the
+// The go command and zstd must be in PATH, the working directory inside of Troy's Go module. Building cannot be interrupted while the
 // busybox is compiled: ctx is looked at between the steps.
 func Build(ctx context.Context, o *Options) (*Info, error) {
-	release, err := KernelRelease(o.Kernel)
+	release, err := kernelRelease(o.Kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +69,7 @@ func Build(ctx context.Context, o *Options) (*Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	programs, err := Tools(ctx, o.Programs)
+	programs, err := tools(ctx, o.Programs)
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +105,9 @@ func selectModules(o *Options, release string) ([]*kmod.Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := o.ModuleNames
+	names := o.drivers
 	if names == nil {
-		names = slices.DeleteFunc(DefaultModules(), func(n string) bool { return !index.Has(n) })
+		names = slices.DeleteFunc(defaultModules(), func(n string) bool { return !index.Has(n) })
 	}
 	modules, err := index.Closure(names...)
 	if err != nil {
@@ -139,7 +137,7 @@ done
 func agentRecords(o *Options, agent File) []cpio.Record {
 	var start strings.Builder
 	start.WriteString("#!/bbin/gosh\n/" + agent.Name)
-	for _, arg := range o.AgentArgs {
+	for _, arg := range o.args {
 		start.WriteString(" '" + strings.ReplaceAll(arg, "'", `'\''`) + "'")
 	}
 	start.WriteString(" </dev/console >/dev/console 2>&1\n" + rescueShell)

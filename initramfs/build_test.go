@@ -51,7 +51,7 @@ func environment(t testing.TB, name string) string {
 func options(t *testing.T, out string) *Options {
 	return &Options{
 		Kernel: environment(t, "KERNEL"), Modules: environment(t, "MODULES"), Out: out,
-		Agent: probe, AgentArgs: []string{"--first", "two words"}, Programs: []string{"mkntfs", "ntfs-3g"},
+		program: probe, args: []string{"--first", "two words"}, Programs: []string{"mkntfs", "ntfs-3g"},
 		Files: []File{{Name: "etc/troy/config", Data: []byte("troy.port=eth0\n")}, {Name: "etc/server", Data: []byte("http://192.0.2.1/\n"), Mode: 0o600}},
 	}
 }
@@ -121,8 +121,8 @@ func content(t *testing.T, a *cpio.Archive, name string) []byte {
 func TestTwoBuildsAreIdentical(t *testing.T) {
 	build := func(cache string) string {
 		o := options(t, filepath.Join(t.TempDir(), "initramfs.cpio.zst"))
-		o.Cache, o.ModuleNames = cache, []string{"virtio_blk", "nvme"}
-		o.Commands = []string{uroot + "core/init", uroot + "core/gosh", uroot + "core/ls"}
+		o.Cache, o.drivers = cache, []string{"virtio_blk", "nvme"}
+		o.commands = []string{uroot + "core/init", uroot + "core/gosh", uroot + "core/ls"}
 		if _, err := Build(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +185,7 @@ func TestContent(t *testing.T) {
 func TestSize(t *testing.T) {
 	b := sharedBuild(t)
 	agent := filepath.Join(t.TempDir(), "agent")
-	if err := Compile(t.Context(), "", DefaultAgent, agent); err != nil {
+	if err := Compile(t.Context(), agentProgram, agent); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(agent)
@@ -265,10 +265,10 @@ func TestBuildRefuses(t *testing.T) {
 		"no kernel":                 {func(o *Options) { o.Kernel = os.Args[0] }, ErrKernel},
 		"kernel absent":             {func(o *Options) { o.Kernel = out }, os.ErrNotExist},
 		"modules absent":            {func(o *Options) { o.Modules = out }, os.ErrNotExist},
-		"unknown module":            {func(o *Options) { o.ModuleNames = []string{"no_such_driver"} }, nil},
+		"unknown module":            {func(o *Options) { o.drivers = []string{"no_such_driver"} }, nil},
 		"program absent":            {func(o *Options) { o.Programs = []string{"no-such-program"} }, exec.ErrNotFound},
 		"a script as a program":     {func(o *Options) { o.Programs = []string{"ldd"} }, ErrProgram},
-		"agent absent":              {func(o *Options) { o.Agent = "troy/no/such/agent" }, nil},
+		"agent absent":              {func(o *Options) { o.program = "troy/no/such/agent" }, nil},
 	} {
 		o := options(t, out)
 		c.change(o)
@@ -289,7 +289,7 @@ func TestDuplicateFile(t *testing.T) {
 	}
 }
 
-// tools.go keeps in go.mod exactly what DefaultCommands builds.
+// tools.go keeps in go.mod exactly what defaultCommands builds.
 func TestToolsNamesTheCommands(t *testing.T) {
 	b, err := os.ReadFile("tools.go")
 	if err != nil {
@@ -301,7 +301,7 @@ func TestToolsNamesTheCommands(t *testing.T) {
 			named = append(named, strings.TrimSuffix(rest, `"`))
 		}
 	}
-	want := DefaultCommands()
+	want := defaultCommands()
 	slices.Sort(want)
 	slices.Sort(named)
 	if !slices.Equal(named, want) {

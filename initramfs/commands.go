@@ -3,14 +3,14 @@ package initramfs
 // uroot is where u-root keeps its commands.
 const uroot = "github.com/u-root/u-root/cmds/"
 
-// DefaultAgent is the program that u-root's init starts.
-const DefaultAgent = "troy/cmds/deploy"
+// agentProgram is the program that u-root's init starts.
+const agentProgram = "troy/cmds/deploy"
 
-// DefaultCommands returns the Go packages that are built in beside the agent:
+// defaultCommands returns the Go packages that are built in beside the agent:
 // u-root's init and what a person at the rescue shell needs. Packages of other
 // modules must also stand in tools.go, or go.mod loses them. Not among them for their
 // size (compressed): wget 0.9 MB, pci 0.3 MB.
-func DefaultCommands() []string {
+func defaultCommands() []string {
 	core := []string{
 		"init", "gosh", // what makes it start
 		"blkid", "cat", "chmod", "cp", "date", "dd", "df", "dhclient", "dmesg", "du", "echo", "find", "free",

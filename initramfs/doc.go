@@ -88,6 +88,6 @@
 //     serial port has sent it: it has to drain the terminal first (tcdrain).
 //   - uroot.uinitargs= of the kernel command line does not reach the agent, which
 //     reads the command line itself.
-//   - [Tools] does not find what a program loads by dlopen.
+//   - Programs does not find what a program loads by dlopen.
 //   - One architecture, x86-64.
 package initramfs

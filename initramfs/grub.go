@@ -5,8 +5,8 @@ import (
 	"os"
 
 	"troy/chainload/grub"
+	"troy/chainload/release"
 	"troy/internal/kernelargs"
-	"troy/internal/release"
 )
 
 // Boot is what media with signed boot loaders start: GRUB loads kernel and
@@ -22,9 +22,9 @@ type Boot struct {
 const (
 	argumentsName = "troy/arguments.cfg"
 	loaderName    = "EFI/BOOT/" + release.GRUB // what shim starts
-	grubConfig    = "EFI/debian/grub.cfg"      // built into GRUBDisk
-	cdConfig      = "boot/grub/grub.cfg"       // built into GRUBCD
-	cdMark        = ".disk/info"               // by which GRUBCD finds its medium
+	grubConfig    = "EFI/debian/grub.cfg"      // built into grubDisk
+	cdConfig      = "boot/grub/grub.cfg"       // built into grubCD
+	cdMark        = ".disk/info"               // by which grubCD finds its medium
 	windowsName   = "EFI/Microsoft/Boot/bootmgfw.efi"
 )
 
@@ -38,13 +38,13 @@ func (b *Boot) loader(l Loader) ([]byte, error) {
 
 // GRUBBeside is the build of GRUB that reads the configuration beside itself; which of them does, differs between Debian's releases.
 func (b *Boot) GRUBBeside() ([]byte, error) {
-	for _, l := range []Loader{GRUBCD, GRUBDisk} {
+	for _, l := range []Loader{grubCD, grubDisk} {
 		data, err := b.loader(l)
 		if err != nil || grub.ReadsBeside(data) {
 			return data, err
 		}
 	}
-	return nil, fmt.Errorf("%w: neither %s nor %s reads the configuration beside itself: an unknown release of GRUB", ErrNoLoader, GRUBCD.Path, GRUBDisk.Path)
+	return nil, fmt.Errorf("%w: neither %s nor %s reads the configuration beside itself: an unknown release of GRUB", ErrNoLoader, grubCD.Path, grubDisk.Path)
 }
 
 // payload are kernel and initramfs as they lie on the medium.
@@ -52,7 +52,7 @@ func (b *Boot) payload() ([]File, error) {
 	if err := kernelargs.Check(b.Cmdline); err != nil {
 		return nil, err
 	}
-	if _, err := KernelRelease(b.Kernel); err != nil {
+	if _, err := kernelRelease(b.Kernel); err != nil {
 		return nil, err
 	}
 	kernel, err := os.ReadFile(b.Kernel)

@@ -16,9 +16,8 @@ var ErrNoXorriso = errors.New("xorriso is not installed (Debian package xorriso)
 
 // ISOOptions say what an ISO image holds. Boot and Out are required.
 type ISOOptions struct {
-	Boot  *Boot
-	Label string // volume label, capital letters and digits; empty = TROY
-	Out   string // the file to write
+	Boot *Boot
+	Out  string // the file to write
 }
 
 // cdFAT is the size of the volume with the boot loaders.
@@ -35,7 +34,7 @@ func ISO(ctx context.Context, o *ISOOptions) error {
 	}
 	files = append(files, File{Name: cdMark, Data: []byte("Troy\n")},
 		File{Name: cdBIOS, Data: pad(biosStub(), cdSector)})
-	loaders, err := o.Boot.removable(GRUBCD)
+	loaders, err := o.Boot.removable(grubCD)
 	if err != nil {
 		return err
 	}
@@ -45,7 +44,7 @@ func ISO(ctx context.Context, o *ISOOptions) error {
 	}
 	defer os.RemoveAll(tmp)
 	fat := filepath.Join(tmp, "efi.img")
-	if err := o.writeFAT(ctx, fat, loaders); err != nil {
+	if err := writeFAT(ctx, fat, loaders); err != nil {
 		return err
 	}
 	tree := filepath.Join(tmp, "tree")
@@ -56,17 +55,10 @@ func ISO(ctx context.Context, o *ISOOptions) error {
 	if err := os.WriteFile(record, pad(biosStub(), sectorSize), 0o600); err != nil {
 		return err
 	}
-	return replaceFile(o.Out, func(w *os.File) error { return o.xorriso(ctx, tree, fat, record, diskGUID(files), w) })
+	return replaceFile(o.Out, func(w *os.File) error { return xorriso(ctx, tree, fat, record, diskGUID(files), w) })
 }
 
-func (o *ISOOptions) label() string {
-	if o.Label == "" {
-		return "TROY"
-	}
-	return o.Label
-}
-
-func (o *ISOOptions) writeFAT(ctx context.Context, name string, loaders []File) error {
+func writeFAT(ctx context.Context, name string, loaders []File) error {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
@@ -75,7 +67,7 @@ func (o *ISOOptions) writeFAT(ctx context.Context, name string, loaders []File) 
 		return err
 	}
 	id, _ := identity(loaders)
-	v := volume{image: name, size: cdFAT, label: o.label(), serial: id.derive("volume").ID(), fat16: true}
+	v := volume{image: name, size: cdFAT, label: mediaLabel, serial: id.derive("volume").ID(), fat16: true}
 	return v.write(ctx, loaders)
 }
 
@@ -84,8 +76,8 @@ const (
 	cdBIOS   = "boot/bios.bin"
 )
 
-func (o *ISOOptions) xorriso(ctx context.Context, tree, fat, record, guid string, w io.Writer) error {
-	cmd := exec.CommandContext(ctx, "xorriso", "-as", "mkisofs", "-quiet", "-V", o.label(), "-r", "-iso-level", "3",
+func xorriso(ctx context.Context, tree, fat, record, guid string, w io.Writer) error {
+	cmd := exec.CommandContext(ctx, "xorriso", "-as", "mkisofs", "-quiet", "-V", mediaLabel, "-r", "-iso-level", "3",
 		"-G", record, "--set_all_file_dates", "1980010100000000",
 		"-b", cdBIOS, "-no-emul-boot", "-boot-load-size", "4",
 		"-eltorito-alt-boot", "-e", "--interval:appended_partition_2:all::", "-no-emul-boot",

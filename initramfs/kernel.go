@@ -18,22 +18,22 @@ const (
 	kernelVersionOffset = 0x20e // holds the string's offset less 0x200
 )
 
-// KernelRelease reads from a bzImage for which release of modules it asks,
+// kernelRelease reads from a bzImage for which release of modules it asks,
 // such as "6.12.117+deb12-amd64".
-func KernelRelease(path string) (string, error) {
+func kernelRelease(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("kernel: %w", err)
 	}
 	defer f.Close()
-	release, err := kernelRelease(f)
+	release, err := readRelease(f)
 	if err != nil {
 		return "", fmt.Errorf("kernel %s: %w", path, err)
 	}
 	return release, nil
 }
 
-func kernelRelease(r io.ReaderAt) (string, error) {
+func readRelease(r io.ReaderAt) (string, error) {
 	head := make([]byte, 16)
 	if _, err := r.ReadAt(head, bootMagicOffset); err != nil || string(head[:4]) != "HdrS" {
 		return "", ErrKernel

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Errors of [Tools].
+// Errors of Options.Programs.
 var (
 	ErrProgram = errors.New("not a program for Linux on x86-64")
 	ErrLibrary = errors.New("shared library not found")
@@ -26,12 +26,12 @@ var programDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
 // libraryDirs is where the dynamic linker looks by itself: on Debian, then elsewhere.
 var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
 
-// Tools collects programs of this machine, given by name or path, with the dynamic
+// tools collects programs of this machine, given by name or path, with the dynamic
 // linker and all shared libraries that they name (DT_NEEDED, directly or not), to be
 // put into an initramfs: programs into bin/, libraries to where they lie here, which
 // is where the linker looks for them. What a program loads later by dlopen is not
 // found, and scripts are refused. Errors: [exec.ErrNotFound], [ErrProgram], [ErrLibrary].
-func Tools(ctx context.Context, programs []string) ([]File, error) {
+func tools(ctx context.Context, programs []string) ([]File, error) {
 	c := collector{seen: make(map[string]bool), names: make(map[string]bool)}
 	for _, name := range programs {
 		if err := ctx.Err(); err != nil {

@@ -13,7 +13,7 @@ import (
 
 // The files are those that ldd names, and with nothing else the programs run.
 func TestTools(t *testing.T) {
-	files, err := Tools(t.Context(), []string{"mkntfs", "ntfs-3g", "mkntfs"})
+	files, err := tools(t.Context(), []string{"mkntfs", "ntfs-3g", "mkntfs"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,13 +65,13 @@ func TestToolsRefuses(t *testing.T) {
 	if err := os.WriteFile(text, []byte("\x7fELF nothing more"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Tools(t.Context(), []string{text}); !errors.Is(err, ErrProgram) {
+	if _, err := tools(t.Context(), []string{text}); !errors.Is(err, ErrProgram) {
 		t.Errorf("a program cut short: %v, want %v", err, ErrProgram)
 	}
 	if _, err := findLibrary("libnothing.so.9", libraryDirs); !errors.Is(err, ErrLibrary) {
 		t.Errorf("a library that is not there: %v, want %v", err, ErrLibrary)
 	}
-	if files, err := Tools(t.Context(), nil); files != nil || err != nil {
+	if files, err := tools(t.Context(), nil); files != nil || err != nil {
 		t.Errorf("no programs: %v, %v", files, err)
 	}
 }

@@ -17,11 +17,11 @@ type Loader struct {
 // The boot loaders that media are made of; read only. Firmware with Microsoft's keys starts
 // shim, which starts GRUB and lets it start kernels that Debian signed. iPXE is not signed.
 var (
-	Shim     = Loader{"usr/lib/shim/shimx64.efi.signed", "shim-signed"}
-	GRUBDisk = Loader{"usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "grub-efi-amd64-signed"}
-	GRUBCD   = Loader{"usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed", "grub-efi-amd64-signed"}
-	GRUBNet  = Loader{"usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", "grub-efi-amd64-signed"}
-	IPXE     = Loader{"usr/lib/ipxe/snponly.efi", "ipxe"}
+	Shim       = Loader{"usr/lib/shim/shimx64.efi.signed", "shim-signed"}
+	grubDisk   = Loader{"usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "grub-efi-amd64-signed"}
+	grubCD     = Loader{"usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed", "grub-efi-amd64-signed"}
+	grubNet    = Loader{"usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", "grub-efi-amd64-signed"}
+	ipxeLoader = Loader{"usr/lib/ipxe/snponly.efi", "ipxe"}
 )
 
 // ErrNoLoader says that a boot loader is not where its package puts it.
@@ -31,7 +31,7 @@ var ErrNoLoader = errors.New("boot loader not found")
 // packages that are installed below "/", or that were unpacked elsewhere by dpkg -x.
 // The error names the first that is not, and is an [ErrNoLoader].
 func HasLoaders(root string) error {
-	for _, l := range []Loader{Shim, GRUBDisk, GRUBCD, GRUBNet, IPXE} {
+	for _, l := range []Loader{Shim, grubDisk, grubCD, grubNet, ipxeLoader} {
 		if _, err := l.read(root); err != nil {
 			return err
 		}

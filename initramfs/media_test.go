@@ -152,7 +152,7 @@ func TestUSB(t *testing.T) {
 	extra := []byte("server: http://192.0.2.1/\n")
 	build := func(data []byte) string {
 		out := filepath.Join(t.TempDir(), "usb.img")
-		err := USB(t.Context(), &USBOptions{UKI: uki, Out: out, Files: []File{{Name: "troy/media/config.yaml", Data: data}}})
+		err := USB(t.Context(), &USBOptions{UKI: uki, Out: out, extra: []File{{Name: "troy/media/config.yaml", Data: data}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +215,7 @@ func TestSignedStick(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, source := range map[string]string{
-		RemovablePath: filepath.Join(b.Loaders, Shim.Path), "EFI/BOOT/grubx64.efi": filepath.Join(b.Loaders, GRUBDisk.Path),
+		RemovablePath: filepath.Join(b.Loaders, Shim.Path), "EFI/BOOT/grubx64.efi": filepath.Join(b.Loaders, grubDisk.Path),
 		"troy/vmlinuz": b.Kernel, "troy/initramfs.cpio.zst": b.Initrd, "troy/arguments.cfg": "", "EFI/debian/grub.cfg": "",
 	} {
 		got, err := exec.Command("mtype", "-i", img+"@@1M", "::/"+name).Output()
@@ -276,7 +276,7 @@ func TestNet(t *testing.T) {
 			t.Errorf("%s lacks %q (%v):\n%s", name, want, err, got)
 		}
 	}
-	sameFiles(t, filepath.Join(dir, "grubx64.efi"), filepath.Join(b.Loaders, GRUBNet.Path))
+	sameFiles(t, filepath.Join(dir, "grubx64.efi"), filepath.Join(b.Loaders, grubNet.Path))
 	for _, bad := range []string{"https://a/", "http://", "http://a b/", "http://u@a/", "http://a,1/", "http://[2001:db8::1]/", "http://a/?q", "http://a/$x"} {
 		if err := Net(t.Context(), &NetOptions{Boot: b, URL: bad, Out: dir}); !errors.Is(err, ErrURL) {
 			t.Errorf("URL %q: %v, want %v", bad, err, ErrURL)

@@ -2,11 +2,11 @@ package initramfs
 
 import "slices"
 
-// DefaultModules returns the kernel modules of common PCs: the chips through
+// defaultModules returns the kernel modules of common PCs: the chips through
 // which a disk, a wired network or a keyboard is reached, and the file systems
 // of boot media. [Build] adds what they depend on. Names that a kernel has built
 // in or does not have are passed over, so one list serves several kernels.
-func DefaultModules() []string {
+func defaultModules() []string {
 	return slices.Concat(storageModules(), networkModules(), filesystemModules(), inputModules())
 }
 

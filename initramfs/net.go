@@ -8,8 +8,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"troy/chainload/release"
 	"troy/internal/kernelargs"
-	"troy/internal/release"
 )
 
 // NetOptions say what a tree for network boot holds. Boot and Out are required.
@@ -63,7 +63,7 @@ func (o *NetOptions) files() ([]File, error) {
 		File{Name: release.NetConfig, Data: []byte(o.Boot.netConfig(device))},
 		File{Name: release.IPXEScript, Data: []byte(o.Boot.ipxe())},
 		File{Name: release.DHCPConfig, Data: []byte(dhcpConfig)})
-	for name, l := range map[string]Loader{release.Shim: Shim, release.GRUB: GRUBNet, release.IPXE: IPXE} {
+	for name, l := range map[string]Loader{release.Shim: Shim, release.GRUB: grubNet, release.IPXE: ipxeLoader} {
 		data, err := o.Boot.loader(l)
 		if err != nil {
 			return nil, err

@@ -25,12 +25,11 @@ import (
 // agentDir is where the agent lies in the archive.
 const agentDir = "bin"
 
-// Compile builds a Go command of the module around the folder source as a static
+// Compile builds a Go command of the module around the working directory as a static
 // program for Linux on x86-64. The same sources and Go version give the same bytes.
-func Compile(ctx context.Context, source, pkg, out string) error {
+func Compile(ctx context.Context, pkg, out string) error {
 	// No VCS stamp: it would make the program depend on more than the sources.
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out, pkg)
-	cmd.Dir = source
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s: %w\n%s", pkg, err, bytes.TrimSpace(b))
@@ -44,7 +43,7 @@ func Compile(ctx context.Context, source, pkg, out string) error {
 // can gobusybox find packages of a module whose name has no dot.
 func agentFile(ctx context.Context, o *Options, tmp string) (File, error) {
 	program := filepath.Join(tmp, "agent")
-	if err := Compile(ctx, o.Source, o.agent(), program); err != nil {
+	if err := Compile(ctx, o.agent(), program); err != nil {
 		return File{}, err
 	}
 	data, err := os.ReadFile(program)
@@ -53,18 +52,18 @@ func agentFile(ctx context.Context, o *Options, tmp string) (File, error) {
 
 // busybox returns the archive of u-root's commands alone, from the cache if it is there.
 func busybox(ctx context.Context, o *Options, tmp string) (*cpio.Archive, error) {
-	commands := o.Commands
+	commands := o.commands
 	if commands == nil {
-		commands = DefaultCommands()
+		commands = defaultCommands()
 	}
 	if o.Cache == "" {
 		file := filepath.Join(tmp, "busybox.cpio")
-		if err := buildBusybox(o.Source, commands, tmp, file); err != nil {
+		if err := buildBusybox(commands, tmp, file); err != nil {
 			return nil, err
 		}
 		return readArchive(file)
 	}
-	key, err := cacheKey(ctx, o.Source, commands)
+	key, err := cacheKey(ctx, commands)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +75,7 @@ func busybox(ctx context.Context, o *Options, tmp string) (*cpio.Archive, error)
 	if err := os.MkdirAll(o.Cache, 0o755); err != nil {
 		return nil, err
 	}
-	if err := buildBusybox(o.Source, commands, tmp, file+".new"); err != nil {
+	if err := buildBusybox(commands, tmp, file+".new"); err != nil {
 		return nil, err
 	}
 	if err := os.Rename(file+".new", file); err != nil {
@@ -87,11 +86,10 @@ func busybox(ctx context.Context, o *Options, tmp string) (*cpio.Archive, error)
 
 // cacheKey stands for all that the busybox is made from: the packages' names,
 // the versions of their modules, and the Go that compiles them.
-func cacheKey(ctx context.Context, source string, commands []string) (string, error) {
+func cacheKey(ctx context.Context, commands []string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, "3", commands) // the number changes with the way it is built
 	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOAMD64", "GOEXPERIMENT", "GOMOD")
-	cmd.Dir = source
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("go env: %w", err)
@@ -102,7 +100,7 @@ func cacheKey(ctx context.Context, source string, commands []string) (string, er
 	for _, name := range []string{mod, strings.TrimSuffix(mod, ".mod") + ".sum"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return "", fmt.Errorf("the Go module around %q: %w", source, err)
+			return "", fmt.Errorf("the Go module: %w", err)
 		}
 		fmt.Fprintf(h, "%x\n", sha256.Sum256(b))
 	}
@@ -111,8 +109,8 @@ func cacheKey(ctx context.Context, source string, commands []string) (string, er
 
 // buildBusybox compiles u-root's commands into one program and writes it with its
 // links, as a cpio archive.
-func buildBusybox(source string, commands []string, tmp, file string) error {
-	env, err := goEnvironment(source)
+func buildBusybox(commands []string, tmp, file string) error {
+	env, err := goEnvironment()
 	if err != nil {
 		return err
 	}
@@ -137,14 +135,12 @@ const shellTag = "goshsmall"
 
 // goEnvironment is how the busybox is compiled: static, for amd64, with the go
 // command of PATH, whatever Go this program was itself built with.
-func goEnvironment(source string) (*golang.Environ, error) {
-	dir, err := filepath.Abs(source)
+func goEnvironment() (*golang.Environ, error) {
+	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("go", "env", "GOROOT")
-	cmd.Dir = dir
-	out, err := cmd.Output()
+	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		return nil, fmt.Errorf("the go command is needed to build the programs: %w", err)
 	}

@@ -37,7 +37,7 @@ func UKI(ctx context.Context, o *UKIOptions) error {
 	if err := kernelargs.Check(o.Cmdline); err != nil {
 		return err
 	}
-	release, err := KernelRelease(o.Kernel)
+	release, err := kernelRelease(o.Kernel)
 	if err != nil {
 		return err
 	}

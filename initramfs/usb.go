@@ -18,10 +18,12 @@ import (
 type USBOptions struct {
 	Boot  *Boot  // signed boot loaders, kernel and initramfs: starts with Secure Boot on and off
 	UKI   string // or a unified kernel image, becomes \EFI\BOOT\BOOTX64.EFI
-	Files []File // further files of the stick; paths with '/'
-	Label string // volume label; empty = TROY
 	Out   string // the image file to write, to be copied to a stick as it is
+	extra []File // further files of the stick
 }
+
+// mediaLabel is the label of the volumes on all media.
+const mediaLabel = "TROY"
 
 // RemovablePath is what UEFI firmware starts from a disk that it knows nothing about
 // (UEFI specification, 3.5.1.1).
@@ -46,10 +48,6 @@ func USB(ctx context.Context, o *USBOptions) error {
 	}
 	id, total := identity(files)
 	fat := max(minFAT, block.RoundUp(total+slack, mebibyte))
-	label := o.Label
-	if label == "" {
-		label = "TROY"
-	}
 	return replaceFile(o.Out, func(f *os.File) error {
 		size := fat + 2*mebibyte // one before the partition, one for the second GPT
 		if err := f.Truncate(size); err != nil {
@@ -61,7 +59,7 @@ func USB(ctx context.Context, o *USBOptions) error {
 		if _, err := f.WriteAt(biosStub(), 0); err != nil {
 			return err
 		}
-		v := volume{image: f.Name(), offset: mebibyte, size: fat, label: label, serial: id.derive("volume").ID()}
+		v := volume{image: f.Name(), offset: mebibyte, size: fat, label: mediaLabel, serial: id.derive("volume").ID()}
 		return v.write(ctx, files)
 	})
 }
@@ -72,14 +70,14 @@ func (o *USBOptions) files() ([]File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("boot image: %w", err)
 		}
-		return append([]File{{Name: RemovablePath, Data: uki}}, o.Files...), nil
+		return append([]File{{Name: RemovablePath, Data: uki}}, o.extra...), nil
 	}
 	files, err := o.Boot.mediaFiles(grubConfig)
 	if err != nil {
 		return nil, err
 	}
-	loaders, err := o.Boot.removable(GRUBDisk)
-	return slices.Concat(loaders, files, o.Files), err
+	loaders, err := o.Boot.removable(grubDisk)
+	return slices.Concat(loaders, files, o.extra), err
 }
 
 // removable are the boot loaders at the removable media path.

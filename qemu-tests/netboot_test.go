@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"troy/chainload/release"
 	"troy/diskwriter/machine"
 	"troy/initramfs"
-	"troy/internal/release"
 	"troy/internal/testing/testlab"
 	"troy/server/netboot"
 	"troy/server/protocol"

@@ -16,11 +16,11 @@ import (
 	"time"
 
 	"troy/chainload"
+	"troy/chainload/release"
 	"troy/chainload/selfboot"
 	"troy/diskwriter/blockdev"
 	"troy/initramfs"
 	"troy/internal/guid"
-	"troy/internal/release"
 	"troy/internal/testing/guest"
 	"troy/internal/testing/testlab"
 	"troy/internal/testing/vm"

@@ -16,20 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options of a [Plugger]; the zero value is right on a booted machine.
-type Options struct {
-	Modules string   // folder of the modules; empty = /lib/modules/ and the running release
-	Sys     string   // where sysfs is mounted; empty = /sys
-	Always  []string // modules loaded whatever devices there are; nil = [DefaultAlways]
-
-	// Load loads the module file at path; nil = finit_module(2). It is called
-	// from several goroutines at once.
-	Load func(path string) error
-}
-
-// DefaultAlways returns the modules that no device asks for: firmware variables
-// and what is needed to mount an ESP.
-func DefaultAlways() []string { return []string{"efivarfs", "vfat", "nls_cp437", "nls_ascii"} }
+// always are the modules that no device asks for: firmware variables and what is
+// needed to mount an ESP.
+func always() []string { return []string{"efivarfs", "vfat", "nls_cp437", "nls_ascii"} }
 
 // LoadError is a module that could not be loaded.
 type LoadError struct {
@@ -45,40 +34,27 @@ func (e *LoadError) Unwrap() error { return e.Err }
 
 // Plugger loads drivers and remembers which it has tried. Not for concurrent use.
 type Plugger struct {
-	db     *Database
-	dir    string
-	sys    string
-	always []string
-	load   func(string) error
-	tried  map[string]bool // modules
-	seen   map[string]bool // modaliases
+	db     *database
+	dir    string             // of the modules
+	sys    string             // where sysfs is mounted
+	always []string           // loaded whatever devices there are
+	load   func(string) error // loads the module file; called from several goroutines at once
+	tried  map[string]bool    // modules
+	seen   map[string]bool    // modaliases
 }
 
-// New reads the database of the modules folder.
-func New(o *Options) (*Plugger, error) {
-	if o == nil {
-		o = &Options{}
+// New reads the database of the running kernel's modules.
+func New() (*Plugger, error) {
+	release, err := runningRelease()
+	if err != nil {
+		return nil, err
 	}
-	p := &Plugger{dir: o.Modules, sys: o.Sys, always: o.Always, load: o.Load, tried: map[string]bool{}, seen: map[string]bool{}}
-	if p.dir == "" {
-		release, err := runningRelease()
-		if err != nil {
-			return nil, err
-		}
-		p.dir = filepath.Join("/lib/modules", release)
-	}
-	if p.sys == "" {
-		p.sys = "/sys"
-	}
-	if p.always == nil {
-		p.always = DefaultAlways()
-	}
-	if p.load == nil {
-		p.load = finitModule
-	}
-	var err error
-	p.db, err = ReadDatabase(p.dir)
-	return p, err
+	return newPlugger(filepath.Join("/lib/modules", release), "/sys", always(), finitModule)
+}
+
+func newPlugger(dir, sys string, always []string, load func(string) error) (*Plugger, error) {
+	db, err := readDatabase(dir)
+	return &Plugger{db: db, dir: dir, sys: sys, always: always, load: load, tried: map[string]bool{}, seen: map[string]bool{}}, err
 }
 
 // Scan loads the drivers of all devices that are there, and looks again until
@@ -127,19 +103,14 @@ func (p *Plugger) Settle(ctx context.Context, quiet time.Duration) (loaded []str
 	}
 }
 
-// Load loads the named modules and what they depend on, unless tried before,
+// plug loads the named modules and what they depend on, unless tried before,
 // several at a time: a driver that waits for its device does not hold up the
 // others. Names that the folder does not have are passed over: they may be
-// built in. The modules it loaded come back in an order that would do one by one.
-func (p *Plugger) Load(ctx context.Context, names ...string) (loaded []string, err error) {
-	loaded, err = p.plug(ctx, names)
-	return loaded, errline.Join(err, ctx.Err())
-}
-
-// plug is Load, except that the end of ctx is not an error.
+// built in. The modules it loaded come back in an order that would do one by
+// one. The end of ctx is not an error.
 func (p *Plugger) plug(ctx context.Context, names []string) (loaded []string, err error) {
 	var order []string
-	for _, name := range p.db.Order(names...) {
+	for _, name := range p.db.order(names...) {
 		if !p.tried[name] {
 			p.tried[name] = true
 			order = append(order, name)
@@ -181,7 +152,7 @@ func (p *Plugger) loadAll(ctx context.Context, order []string) []error {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			if errs[i] = ctx.Err(); errs[i] == nil {
-				errs[i] = p.load(filepath.Join(p.dir, p.db.Path(name)))
+				errs[i] = p.load(filepath.Join(p.dir, p.db.path(name)))
 			}
 		})
 	}
@@ -191,7 +162,7 @@ func (p *Plugger) loadAll(ctx context.Context, order []string) []error {
 
 // wanted returns the modules, not tried yet, of devices not seen yet.
 func (p *Plugger) wanted() ([]string, error) {
-	aliases, err := Modaliases(p.sys)
+	aliases, err := modaliases(p.sys)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +172,7 @@ func (p *Plugger) wanted() ([]string, error) {
 			continue
 		}
 		p.seen[a] = true
-		for _, name := range p.db.Match(a) {
+		for _, name := range p.db.match(a) {
 			if !p.tried[name] && !slices.Contains(names, name) {
 				names = append(names, name)
 			}
@@ -210,9 +181,9 @@ func (p *Plugger) wanted() ([]string, error) {
 	return names, nil
 }
 
-// Modaliases returns the modalias of every device below sys/bus, sorted, each once.
+// modaliases returns the modalias of every device below sys/bus, sorted, each once.
 // Going by bus finds the same devices as a walk of sys/devices with far fewer reads.
-func Modaliases(sys string) ([]string, error) {
+func modaliases(sys string) ([]string, error) {
 	buses, err := os.ReadDir(filepath.Join(sys, "bus"))
 	if err != nil {
 		return nil, fmt.Errorf("coldplug: %w", err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -88,7 +89,7 @@ func (m *machine) load(p string) error {
 
 func (m *machine) plugger(always ...string) *Plugger {
 	m.t.Helper()
-	p, err := New(&Options{Modules: filepath.Join(m.dir, "modules"), Sys: filepath.Join(m.dir, "sys"), Always: always, Load: m.load})
+	p, err := newPlugger(filepath.Join(m.dir, "modules"), filepath.Join(m.dir, "sys"), always, m.load)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -132,7 +133,7 @@ func TestScanFollowsBuses(t *testing.T) {
 
 func TestScanWithNothingAlways(t *testing.T) {
 	m := newMachine(t, realtekAlias)
-	p, err := New(&Options{Modules: filepath.Join(m.dir, "modules"), Sys: filepath.Join(m.dir, "sys"), Always: []string{}, Load: m.load})
+	p, err := newPlugger(filepath.Join(m.dir, "modules"), filepath.Join(m.dir, "sys"), nil, m.load)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,18 +170,20 @@ func TestCancelledScanCanBeRepeated(t *testing.T) {
 }
 
 func TestSettleWaitsForLateDevice(t *testing.T) {
-	m := newMachine(t)
-	p := m.plugger("vfat")
-	time.AfterFunc(150*time.Millisecond, func() { m.plugIn(realtekAlias) })
-	loaded, err := p.Settle(t.Context(), 600*time.Millisecond)
-	if err != nil || !slices.Contains(loaded, "r8169") {
-		t.Errorf("Settle = %q, %v; want r8169 among them", loaded, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		p := m.plugger("vfat")
+		time.AfterFunc(150*time.Millisecond, func() { m.plugIn(realtekAlias) })
+		loaded, err := p.Settle(t.Context(), 600*time.Millisecond)
+		if err != nil || !slices.Contains(loaded, "r8169") {
+			t.Errorf("Settle = %q, %v; want r8169 among them", loaded, err)
+		}
+	})
 }
 
 func TestNewWithoutModules(t *testing.T) {
-	if _, err := New(&Options{Modules: t.TempDir()}); err == nil {
-		t.Error("New accepts a folder without modules.dep")
+	if _, err := newPlugger(t.TempDir(), t.TempDir(), nil, nil); err == nil {
+		t.Error("newPlugger accepts a folder without modules.dep")
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Database is what modules.dep, modules.alias and modules.softdep say.
-type Database struct {
+// database is what modules.dep, modules.alias and modules.softdep say.
+type database struct {
 	paths   map[string]string   // module → path relative to the folder
 	deps    map[string][]string // module → modules, nearest first
 	soft    map[string][]string // module → modules wanted before it
@@ -27,10 +27,10 @@ type alias struct {
 	module  string
 }
 
-// ReadDatabase reads the three files of a lib/modules/VERSION folder.
+// readDatabase reads the three files of a lib/modules/VERSION folder.
 // Only modules.dep must exist.
-func ReadDatabase(dir string) (*Database, error) {
-	db := &Database{paths: map[string]string{}, deps: map[string][]string{}, soft: map[string][]string{}, aliases: map[string][]alias{}}
+func readDatabase(dir string) (*database, error) {
+	db := &database{paths: map[string]string{}, deps: map[string][]string{}, soft: map[string][]string{}, aliases: map[string][]alias{}}
 	if err := eachLine(filepath.Join(dir, "modules.dep"), db.addDep); err != nil {
 		return nil, fmt.Errorf("coldplug: %w", err)
 	}
@@ -55,7 +55,7 @@ func eachLine(path string, line func(string)) error {
 	return s.Err()
 }
 
-func (db *Database) addDep(line string) {
+func (db *database) addDep(line string) {
 	p, deps, ok := strings.Cut(line, ":")
 	if !ok {
 		return
@@ -67,7 +67,7 @@ func (db *Database) addDep(line string) {
 	}
 }
 
-func (db *Database) addAlias(line string) {
+func (db *database) addAlias(line string) {
 	f := strings.Fields(line)
 	if len(f) != 3 || f[0] != "alias" {
 		return
@@ -77,7 +77,7 @@ func (db *Database) addAlias(line string) {
 	db.aliases[bus] = append(db.aliases[bus], a)
 }
 
-func (db *Database) addSoftdep(line string) {
+func (db *database) addSoftdep(line string) {
 	f := strings.Fields(line)
 	if len(f) < 4 || f[0] != "softdep" || f[2] != "pre:" {
 		return
@@ -87,8 +87,8 @@ func (db *Database) addSoftdep(line string) {
 	}
 }
 
-// Match returns the modules that serve the device of that modalias, sorted.
-func (db *Database) Match(modalias string) []string {
+// match returns the modules that serve the device of that modalias, sorted.
+func (db *database) match(modalias string) []string {
 	var names []string
 	buses := []string{busOf(modalias)}
 	if buses[0] != "" {
@@ -105,9 +105,9 @@ func (db *Database) Match(modalias string) []string {
 	return slices.Compact(names)
 }
 
-// Order returns the named modules and what they depend on in an order in which
+// order returns the named modules and what they depend on in an order in which
 // they can be loaded. Names that the folder does not have are passed over.
-func (db *Database) Order(names ...string) []string {
+func (db *database) order(names ...string) []string {
 	var order []string
 	seen := map[string]bool{}
 	var visit func(string)
@@ -128,7 +128,7 @@ func (db *Database) Order(names ...string) []string {
 }
 
 // before returns what is to be loaded before a module, farthest first.
-func (db *Database) before(name string) []string {
+func (db *database) before(name string) []string {
 	before := slices.Clone(db.soft[name])
 	for _, d := range slices.Backward(db.deps[name]) {
 		before = append(before, d)
@@ -136,8 +136,8 @@ func (db *Database) before(name string) []string {
 	return before
 }
 
-// Path is the path of a module relative to the folder, empty if it has none.
-func (db *Database) Path(name string) string { return db.paths[canonical(name)] }
+// path is the path of a module relative to the folder, empty if it has none.
+func (db *database) path(name string) string { return db.paths[canonical(name)] }
 
 func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }
 

@@ -9,8 +9,8 @@ import (
 	"troy/chainload/internal/utf16z"
 )
 
-// decodeDevice reads a descriptor that fills b.
-func decodeDevice(b []byte, depth int) (Device, error) {
+// decodeWhole reads a descriptor that fills b.
+func decodeWhole(b []byte, depth int) (device, error) {
 	d, n, err := decodePrefix(b, depth)
 	if err == nil && n != len(b) {
 		return nil, fmt.Errorf("%w: device of %d bytes in a place of %d", ErrCorrupt, n, len(b))
@@ -19,8 +19,8 @@ func decodeDevice(b []byte, depth int) (Device, error) {
 }
 
 // decodePrefix reads the descriptor at the start of b and returns its size.
-// What it understands it can write again byte for byte; all else is Opaque.
-func decodePrefix(b []byte, depth int) (Device, int, error) {
+// What it understands it can write again byte for byte; all else is an opaqueDevice.
+func decodePrefix(b []byte, depth int) (device, int, error) {
 	if len(b) < headSize {
 		return nil, 0, fmt.Errorf("%w: device header needs %d bytes, %d are left", ErrCorrupt, headSize, len(b))
 	}
@@ -37,16 +37,16 @@ func decodePrefix(b []byte, depth int) (Device, int, error) {
 		return nil, 0, err
 	}
 	if d == nil || !bytes.Equal(d.appendTo(nil), b) {
-		d = Opaque{Raw: slices.Clone(b)}
+		d = opaqueDevice{Raw: slices.Clone(b)}
 	}
 	return d, int(size), nil
 }
 
 // decodeBody returns nil for what it does not know.
-func decodeBody(kind uint32, body []byte, depth int) (Device, error) {
+func decodeBody(kind uint32, body []byte, depth int) (device, error) {
 	switch kind {
 	case typeBoot:
-		return Boot{}, nil
+		return bootDevice{}, nil
 	case typePartition:
 		return decodePartition(body, depth)
 	case typeLocate:
@@ -57,13 +57,13 @@ func decodeBody(kind uint32, body []byte, depth int) (Device, error) {
 	return nil, nil
 }
 
-func decodePartition(body []byte, depth int) (Device, error) {
+func decodePartition(body []byte, depth int) (device, error) {
 	if len(body) < 40 {
 		return nil, fmt.Errorf("%w: partition of %d bytes", ErrCorrupt, len(body))
 	}
-	p := Partition{
+	p := partitionDevice{
 		ID:    GUID(body[:16]),
-		Table: PartitionTable(binary.LittleEndian.Uint32(body[20:])),
+		Table: partitionTable(binary.LittleEndian.Uint32(body[20:])),
 		Disk:  GUID(body[24:40]),
 	}
 	switch binary.LittleEndian.Uint32(body[16:]) {
@@ -71,17 +71,17 @@ func decodePartition(body []byte, depth int) (Device, error) {
 		return p, nil
 	case localVirtual:
 		var err error
-		p.On, err = decodeDevice(body[40:], depth+1)
+		p.On, err = decodeWhole(body[40:], depth+1)
 		return p, err
 	}
 	return nil, nil
 }
 
-func decodeLocate(body []byte, depth int) (Device, error) {
+func decodeLocate(body []byte, depth int) (device, error) {
 	if len(body) < 14 {
 		return nil, fmt.Errorf("%w: locate of %d bytes", ErrCorrupt, len(body))
 	}
-	l := Locate{Element: ElementType(binary.LittleEndian.Uint32(body[4:]))}
+	l := locateDevice{Element: elementType(binary.LittleEndian.Uint32(body[4:]))}
 	path, n, ok := utf16z.Cut(body[12:])
 	if !ok {
 		return nil, fmt.Errorf("%w: path of locate has no end", ErrCorrupt)
@@ -91,25 +91,25 @@ func decodeLocate(body []byte, depth int) (Device, error) {
 		return l, nil
 	}
 	var err error
-	l.Parent, err = decodeDevice(body[12+n:], depth+1)
+	l.Parent, err = decodeWhole(body[12+n:], depth+1)
 	return l, err
 }
 
-func decodeDisk(body []byte, depth int) (Device, error) {
+func decodeDisk(body []byte, depth int) (device, error) {
 	if len(body) < 4 {
 		return nil, fmt.Errorf("%w: disk of %d bytes", ErrCorrupt, len(body))
 	}
 	switch kind := binary.LittleEndian.Uint32(body); {
 	case kind == localVirtual && len(body) >= 24:
-		parent, err := decodeDevice(body[24:], depth+1)
-		return VirtualDisk{Parent: parent}, err
+		parent, err := decodeWhole(body[24:], depth+1)
+		return virtualDisk{Parent: parent}, err
 	case kind == localFile && len(body) >= 16:
 		return decodeFile(body[4:], depth)
 	}
 	return nil, nil
 }
 
-func decodeFile(path []byte, depth int) (Device, error) {
+func decodeFile(path []byte, depth int) (device, error) {
 	if binary.LittleEndian.Uint32(path) != pathVersion || binary.LittleEndian.Uint32(path[8:]) != pathDevice {
 		return nil, nil
 	}
@@ -121,5 +121,5 @@ func decodeFile(path []byte, depth int) (Device, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: name of file has no end", ErrCorrupt)
 	}
-	return File{On: on, Path: name}, nil
+	return fileDevice{On: on, Path: name}, nil
 }

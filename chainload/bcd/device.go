@@ -18,52 +18,51 @@ type GUID = guid.GUID
 // format. Errors of the hive below wrap regf.ErrCorrupt instead.
 var ErrCorrupt = errors.New("bcd: corrupt store")
 
-// Device is a device descriptor: Boot, Partition, Locate, VirtualDisk, File or
-// Opaque.
-type Device interface {
+// device is a device descriptor: bootDevice, partitionDevice, locateDevice,
+// virtualDisk, fileDevice or opaqueDevice.
+type device interface {
 	appendTo(b []byte) []byte
 }
 
-// Boot is the partition that the firmware started the boot manager from.
-type Boot struct{}
+// bootDevice is the partition that the firmware started the boot manager from.
+type bootDevice struct{}
 
-// PartitionTable says how a disk is partitioned.
-type PartitionTable uint32
+// partitionTable says how a disk is partitioned.
+type partitionTable uint32
 
 // Kinds of partition table.
 const (
-	GPT PartitionTable = 0
-	MBR PartitionTable = 1
-	Raw PartitionTable = 2
+	tableGPT partitionTable = 0
+	tableMBR partitionTable = 1
 )
 
-// Partition is a partition of a hard disk or of a virtual disk.
-type Partition struct {
+// partitionDevice is a partition of a hard disk or of a virtual disk.
+type partitionDevice struct {
 	ID    GUID // GPT: the unique partition GUID; MBR: 8 bytes of byte offset
-	Table PartitionTable
+	Table partitionTable
 	Disk  GUID   // GPT: the disk GUID; MBR: 4 bytes of signature
-	On    Device // what the virtual disk comes from; nil for a hard disk
+	On    device // what the virtual disk comes from; nil for a hard disk
 }
 
-// Locate is the partition of Parent that holds the file which an element names.
-type Locate struct {
-	Element ElementType // 0 when Path is used
+// locateDevice is the partition of Parent that holds the file which an element names.
+type locateDevice struct {
+	Element elementType // 0 when Path is used
 	Path    string
-	Parent  Device // nil: any device
+	Parent  device // nil: any device
 }
 
-// VirtualDisk is the disk inside a VHD or VHDX.
-type VirtualDisk struct{ Parent Device }
+// virtualDisk is the disk inside a VHD or VHDX.
+type virtualDisk struct{ Parent device }
 
-// File is a file used as a device.
-type File struct {
-	On   Device // the partition that holds it
+// fileDevice is a file used as a device.
+type fileDevice struct {
+	On   device // the partition that holds it
 	Path string // from the root of that partition, with backslashes
 }
 
-// Opaque is a descriptor of a kind that this package keeps but does not look
+// opaqueDevice is a descriptor of a kind that this package keeps but does not look
 // into; Raw has its header too.
-type Opaque struct{ Raw []byte }
+type opaqueDevice struct{ Raw []byte }
 
 const (
 	typeDisk      = 0
@@ -84,20 +83,20 @@ const (
 	maxDeviceNest = 8
 )
 
-// EncodeDevice returns the data of a device element.
-func EncodeDevice(d Device) []byte { return d.appendTo(make([]byte, 16)) }
+// encodeDevice returns the data of a device element.
+func encodeDevice(d device) []byte { return d.appendTo(make([]byte, 16)) }
 
-// DecodeDevice reads the data of a device element. The error wraps ErrCorrupt.
-func DecodeDevice(b []byte) (Device, error) {
+// decodeDevice reads the data of a device element. The error wraps ErrCorrupt.
+func decodeDevice(b []byte) (device, error) {
 	if len(b) < 16 {
 		return nil, fmt.Errorf("%w: device element of %d bytes", ErrCorrupt, len(b))
 	}
-	d, err := decodeDevice(b[16:], 0)
+	d, err := decodeWhole(b[16:], 0)
 	if err != nil {
 		return nil, err
 	}
 	if !block.IsZero(b[:16]) {
-		return Opaque{Raw: slices.Clone(b[16:])}, nil // options may change what it means
+		return opaqueDevice{Raw: slices.Clone(b[16:])}, nil // options may change what it means
 	}
 	return d, nil
 }
@@ -120,12 +119,12 @@ func appendWords(b []byte, words ...uint32) []byte {
 	return b
 }
 
-func (Boot) appendTo(b []byte) []byte {
+func (bootDevice) appendTo(b []byte) []byte {
 	start := len(b)
 	return seal(append(appendHead(b, typeBoot), make([]byte, plainSize-headSize)...), start)
 }
 
-func (p Partition) appendTo(b []byte) []byte {
+func (p partitionDevice) appendTo(b []byte) []byte {
 	start, local := len(b), uint32(localHardDisk)
 	if p.On != nil {
 		local = localVirtual
@@ -138,7 +137,7 @@ func (p Partition) appendTo(b []byte) []byte {
 	return seal(p.On.appendTo(b), start)
 }
 
-func (l Locate) appendTo(b []byte) []byte {
+func (l locateDevice) appendTo(b []byte) []byte {
 	start, kind, parent := len(b), uint32(0), uint32(0)
 	if l.Path != "" {
 		kind = 1
@@ -154,13 +153,13 @@ func (l Locate) appendTo(b []byte) []byte {
 	return seal(b, start)
 }
 
-func (v VirtualDisk) appendTo(b []byte) []byte {
+func (v virtualDisk) appendTo(b []byte) []byte {
 	start := len(b)
 	b = append(appendWords(appendHead(b, typeDisk), localVirtual, 0), make([]byte, 16)...)
 	return seal(v.Parent.appendTo(b), start)
 }
 
-func (f File) appendTo(b []byte) []byte {
+func (f fileDevice) appendTo(b []byte) []byte {
 	start := len(b)
 	b = appendWords(appendHead(b, typeDisk), localFile)
 	path := len(b)
@@ -170,4 +169,4 @@ func (f File) appendTo(b []byte) []byte {
 	return seal(b, start)
 }
 
-func (o Opaque) appendTo(b []byte) []byte { return append(b, o.Raw...) }
+func (o opaqueDevice) appendTo(b []byte) []byte { return append(b, o.Raw...) }

@@ -65,24 +65,24 @@ func bootHex(element string) []string {
 }
 
 func TestDeviceBytes(t *testing.T) {
-	host := Partition{ID: guid.Must(partText), Disk: guid.Must(diskText)}
-	file := File{On: host, Path: `\x.vhd`}
+	host := partitionDevice{ID: guid.Must(partText), Disk: guid.Must(diskText)}
+	file := fileDevice{On: host, Path: `\x.vhd`}
 	tests := []struct {
 		name string
-		dev  Device
+		dev  device
 		want []byte
 	}{
-		{"device of the loader", testVHD(t).Device(ApplicationPath), unhex(t, bootHex("02000012")...)},
-		{"osdevice of the loader", testVHD(t).Device(SystemRoot), unhex(t, bootHex("02000022")...)},
-		{"boot", Boot{}, unhex(t, strings.Repeat("00", 16), "05000000 00000000 48000000 00000000", strings.Repeat("00", 56))},
+		{"device of the loader", testVHD(t).device(applicationPath), unhex(t, bootHex("02000012")...)},
+		{"osdevice of the loader", testVHD(t).device(systemRootElement), unhex(t, bootHex("02000022")...)},
+		{"boot", bootDevice{}, unhex(t, strings.Repeat("00", 16), "05000000 00000000 48000000 00000000", strings.Repeat("00", 56))},
 		{"GPT partition", host, unhex(t, strings.Repeat("00", 16), "06000000 00000000 48000000 00000000",
 			partHex, "00000000 00000000", diskHex, strings.Repeat("00", 16))},
-		{"MBR partition", Partition{ID: GUID{0, 0, 0x10}, Table: MBR, Disk: GUID{0xde, 0xad, 0xbe, 0xef}},
+		{"MBR partition", partitionDevice{ID: GUID{0, 0, 0x10}, Table: tableMBR, Disk: GUID{0xde, 0xad, 0xbe, 0xef}},
 			unhex(t, strings.Repeat("00", 16), "06000000 00000000 48000000 00000000",
 				"0000100000000000 0000000000000000", "00000000 01000000", "deadbeef"+strings.Repeat("00", 12), strings.Repeat("00", 16))},
-		{"locate alone, 46 bytes", Locate{Element: ApplicationPath},
+		{"locate alone, 46 bytes", locateDevice{Element: applicationPath},
 			unhex(t, strings.Repeat("00", 16), "08000000 00000000 1e000000 00000000", "00000000 02000012 00000000 0000")},
-		{"qualified", Partition{ID: GUID{1}, Disk: GUID{2}, On: file},
+		{"qualified", partitionDevice{ID: GUID{1}, Disk: GUID{2}, On: file},
 			unhex(t, strings.Repeat("00", 16), "06000000 00000000 ae000000 00000000",
 				"01"+strings.Repeat("00", 15), "06000000 00000000", "02"+strings.Repeat("00", 15),
 				"00000000 00000000 76000000 00000000", "05000000", "01000000 62000000 05000000",
@@ -91,13 +91,13 @@ func TestDeviceBytes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := EncodeDevice(tt.dev)
+			got := encodeDevice(tt.dev)
 			if !bytes.Equal(got, tt.want) {
-				t.Errorf("EncodeDevice = %x\nwant           %x", got, tt.want)
+				t.Errorf("encodeDevice = %x\nwant           %x", got, tt.want)
 			}
-			back, err := DecodeDevice(tt.want)
+			back, err := decodeDevice(tt.want)
 			if err != nil || back != tt.dev {
-				t.Errorf("DecodeDevice = %#v, %v, want %#v", back, err, tt.dev)
+				t.Errorf("decodeDevice = %#v, %v, want %#v", back, err, tt.dev)
 			}
 		})
 	}
@@ -108,7 +108,7 @@ func TestDeviceBytes(t *testing.T) {
 func TestDeviceLongPath(t *testing.T) {
 	v := testVHD(t)
 	v.Path = `\` + strings.Repeat("p", 253)
-	got := EncodeDevice(v.Device(ApplicationPath))
+	got := encodeDevice(v.device(applicationPath))
 	if len(got) != 700 {
 		t.Fatalf("element of %d bytes, want 700", len(got))
 	}
@@ -124,28 +124,28 @@ func TestDeviceLongPath(t *testing.T) {
 
 func TestVHDOf(t *testing.T) {
 	v := testVHD(t)
-	host := Partition{ID: v.Partition, Disk: v.Disk}
-	file := File{On: host, Path: v.Path}
+	host := partitionDevice{ID: v.Partition, Disk: v.Disk}
+	file := fileDevice{On: host, Path: v.Path}
 	tests := []struct {
 		name string
-		dev  Device
+		dev  device
 		ok   bool
 	}{
-		{"locate", v.Device(SystemRoot), true},
-		{"qualified", Partition{ID: GUID{1}, Disk: GUID{2}, On: file}, true},
+		{"locate", v.device(systemRootElement), true},
+		{"qualified", partitionDevice{ID: GUID{1}, Disk: GUID{2}, On: file}, true},
 		{"partition", host, false},
-		{"boot", Boot{}, false},
+		{"boot", bootDevice{}, false},
 		{"file itself", file, false},
-		{"locate by path", Locate{Path: `\x`, Parent: VirtualDisk{Parent: file}}, false},
-		{"locate on a partition", Locate{Element: SystemRoot, Parent: host}, false},
-		{"on an MBR disk", Locate{Parent: VirtualDisk{Parent: File{On: Partition{Table: MBR}, Path: v.Path}}}, false},
-		{"in a VHD in a VHD", Locate{Parent: VirtualDisk{Parent: File{On: Partition{On: file}, Path: v.Path}}}, false},
+		{"locate by path", locateDevice{Path: `\x`, Parent: virtualDisk{Parent: file}}, false},
+		{"locate on a partition", locateDevice{Element: systemRootElement, Parent: host}, false},
+		{"on an MBR disk", locateDevice{Parent: virtualDisk{Parent: fileDevice{On: partitionDevice{Table: tableMBR}, Path: v.Path}}}, false},
+		{"in a VHD in a VHD", locateDevice{Parent: virtualDisk{Parent: fileDevice{On: partitionDevice{On: file}, Path: v.Path}}}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := VHDOf(tt.dev)
+			got, ok := vhdOf(tt.dev)
 			if ok != tt.ok || ok && got != v {
-				t.Errorf("VHDOf = %v, %v, want ok %v", got, ok, tt.ok)
+				t.Errorf("vhdOf = %v, %v, want ok %v", got, ok, tt.ok)
 			}
 		})
 	}
@@ -154,18 +154,18 @@ func TestVHDOf(t *testing.T) {
 func TestDecodeDeviceBroken(t *testing.T) {
 	good := unhex(t, bootHex("02000012")...)
 	for n := range good {
-		if _, err := DecodeDevice(good[:n]); !errors.Is(err, ErrCorrupt) {
+		if _, err := decodeDevice(good[:n]); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("first %d bytes: error %v, want ErrCorrupt", n, err)
 		}
 	}
-	if _, err := DecodeDevice(append(bytes.Clone(good), 0)); !errors.Is(err, ErrCorrupt) {
+	if _, err := decodeDevice(append(bytes.Clone(good), 0)); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("a byte too many: error %v, want ErrCorrupt", err)
 	}
-	deep := Device(Boot{})
+	deep := device(bootDevice{})
 	for range 10 {
-		deep = VirtualDisk{Parent: deep}
+		deep = virtualDisk{Parent: deep}
 	}
-	if _, err := DecodeDevice(EncodeDevice(deep)); !errors.Is(err, ErrCorrupt) {
+	if _, err := decodeDevice(encodeDevice(deep)); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("10 levels: error %v, want ErrCorrupt", err)
 	}
 }
@@ -176,12 +176,12 @@ func TestDecodeDeviceOpaque(t *testing.T) {
 	for _, off := range []int{0x00 /* options object */, 0x14 /* flags */, 0x20 /* kind */, 0x46, 0x6a, 0x72, 0xae} {
 		b := bytes.Clone(good)
 		b[off] ^= 0x40
-		d, err := DecodeDevice(b)
+		d, err := decodeDevice(b)
 		if err != nil {
 			t.Errorf("bit at %#x: %v", off, err)
 			continue
 		}
-		if v, ok := VHDOf(d); ok {
+		if v, ok := vhdOf(d); ok {
 			t.Errorf("bit at %#x: taken for %v", off, v)
 		}
 	}
@@ -189,20 +189,20 @@ func TestDecodeDeviceOpaque(t *testing.T) {
 
 func FuzzDecodeDevice(f *testing.F) {
 	v := testVHD(f)
-	seeds := [][]byte{unhex(f, bootHex("02000022")...), EncodeDevice(Boot{}),
-		EncodeDevice(Partition{ID: GUID{1}, On: File{On: Partition{ID: v.Partition}, Path: `\a`}}), EncodeDevice(Locate{Path: `\b`, Parent: Boot{}})}
+	seeds := [][]byte{unhex(f, bootHex("02000022")...), encodeDevice(bootDevice{}),
+		encodeDevice(partitionDevice{ID: GUID{1}, On: fileDevice{On: partitionDevice{ID: v.Partition}, Path: `\a`}}), encodeDevice(locateDevice{Path: `\b`, Parent: bootDevice{}})}
 	for _, s := range seeds {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := DecodeDevice(b)
+		d, err := decodeDevice(b)
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("error %v without its class", err)
 			}
 			return
 		}
-		if got := EncodeDevice(d); !bytes.Equal(got[16:], b[16:]) {
+		if got := encodeDevice(d); !bytes.Equal(got[16:], b[16:]) {
 			t.Fatalf("%x encodes as %x", b, got)
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"troy/chainload/regf"
@@ -47,17 +46,8 @@ func (s *Store) Marshal() ([]byte, error) {
 // Dirty tells that the store was not written to its end.
 func (s *Store) Dirty() bool { return s.hive.Dirty }
 
-// Objects lists the identifiers of all objects, with braces.
-func (s *Store) Objects() []string {
-	var ids []string
-	for _, k := range s.hive.Root.Key("Objects").Keys {
-		ids = append(ids, k.Name)
-	}
-	return ids
-}
-
-// Type returns the type of an object. The error wraps ErrMissing or ErrCorrupt.
-func (s *Store) Type(object string) (ObjectType, error) {
+// typeOf returns the type of an object. The error wraps ErrMissing or ErrCorrupt.
+func (s *Store) typeOf(object string) (objectType, error) {
 	v := s.hive.Root.Key("Objects").Key(object).Key("Description").Value("Type")
 	if v == nil {
 		return 0, fmt.Errorf("%w: object %s", ErrMissing, object)
@@ -65,27 +55,11 @@ func (s *Store) Type(object string) (ObjectType, error) {
 	if len(v.Data) != 4 {
 		return 0, fmt.Errorf("%w: type of object %s has %d bytes", ErrCorrupt, object, len(v.Data))
 	}
-	return ObjectType(binary.LittleEndian.Uint32(v.Data)), nil
-}
-
-// Elements lists the types of all elements of an object; none for an object
-// that is not there.
-func (s *Store) Elements(object string) []ElementType {
-	k := s.hive.Root.Key("Objects").Key(object).Key("Elements")
-	if k == nil {
-		return nil
-	}
-	var types []ElementType
-	for _, e := range k.Keys {
-		if n, err := strconv.ParseUint(e.Name, 16, 32); err == nil {
-			types = append(types, ElementType(n))
-		}
-	}
-	return types
+	return objectType(binary.LittleEndian.Uint32(v.Data)), nil
 }
 
 // value returns what an element holds.
-func (s *Store) value(object string, t ElementType) (*regf.Value, error) {
+func (s *Store) value(object string, t elementType) (*regf.Value, error) {
 	e := s.hive.Root.Key("Objects").Key(object).Key("Elements").Key(elementKey(t))
 	if v := e.Value("Element"); v != nil {
 		return v, nil
@@ -93,22 +67,22 @@ func (s *Store) value(object string, t ElementType) (*regf.Value, error) {
 	return nil, fmt.Errorf("%w: element %08x of object %s", ErrMissing, uint32(t), object)
 }
 
-// Device returns a device element. The error wraps ErrMissing or ErrCorrupt.
-func (s *Store) Device(object string, t ElementType) (Device, error) {
+// device returns a device element. The error wraps ErrMissing or ErrCorrupt.
+func (s *Store) device(object string, t elementType) (device, error) {
 	v, err := s.value(object, t)
 	if err != nil {
 		return nil, err
 	}
-	d, err := DecodeDevice(v.Data)
+	d, err := decodeDevice(v.Data)
 	if err != nil {
 		return nil, fmt.Errorf("element %08x of object %s: %w", uint32(t), object, err)
 	}
 	return d, nil
 }
 
-// Text returns a string or an object element. The error wraps ErrMissing or
+// text returns a string or an object element. The error wraps ErrMissing or
 // regf.ErrCorrupt.
-func (s *Store) Text(object string, t ElementType) (string, error) {
+func (s *Store) text(object string, t elementType) (string, error) {
 	v, err := s.value(object, t)
 	if err != nil {
 		return "", err
@@ -116,61 +90,36 @@ func (s *Store) Text(object string, t ElementType) (string, error) {
 	return v.Text()
 }
 
-// List returns an element that lists objects. The error wraps ErrMissing or
-// regf.ErrCorrupt.
-func (s *Store) List(object string, t ElementType) ([]string, error) {
-	v, err := s.value(object, t)
-	if err != nil {
-		return nil, err
-	}
-	return v.Texts()
-}
-
-// Integer returns an integer or, as 0 or not, a boolean element. The error
-// wraps ErrMissing or ErrCorrupt.
-func (s *Store) Integer(object string, t ElementType) (uint64, error) {
-	v, err := s.value(object, t)
-	if err != nil {
-		return 0, err
-	}
-	if len(v.Data) < 1 || len(v.Data) > 8 {
-		return 0, fmt.Errorf("%w: element %08x of object %s is a number of %d bytes", ErrCorrupt, uint32(t), object, len(v.Data))
-	}
-	var word [8]byte
-	copy(word[:], v.Data)
-	return binary.LittleEndian.Uint64(word[:]), nil
-}
-
-// DefaultLoader returns the identifier of the entry that boots when nobody
+// defaultLoader returns the identifier of the entry that boots when nobody
 // chooses: the default of the boot manager, which must be there and be a
 // Windows loader. The error wraps ErrMissing or ErrCorrupt.
-func (s *Store) DefaultLoader() (string, error) {
-	id, err := s.Text(BootManagerID, DefaultObject)
+func (s *Store) defaultLoader() (string, error) {
+	id, err := s.text(bootManagerID, defaultObject)
 	if err != nil {
 		return "", err
 	}
-	t, err := s.Type(id)
+	t, err := s.typeOf(id)
 	if err != nil {
 		return "", fmt.Errorf("default entry: %w", err)
 	}
-	if t != TypeLoader {
-		return "", fmt.Errorf("%w: default entry %s has type %08x, a Windows loader has %08x", ErrCorrupt, id, uint32(t), uint32(TypeLoader))
+	if t != typeLoader {
+		return "", fmt.Errorf("%w: default entry %s has type %08x, a Windows loader has %08x", ErrCorrupt, id, uint32(t), uint32(typeLoader))
 	}
 	return id, nil
 }
 
-// VHD returns the VHDX file that the default entry boots. The error wraps
+// vhd returns the VHDX file that the default entry boots. The error wraps
 // ErrOtherTarget when its two device elements do not agree on one such file.
-func (s *Store) VHD() (VHD, error) {
-	id, err := s.DefaultLoader()
+func (s *Store) vhd() (VHD, error) {
+	id, err := s.defaultLoader()
 	if err != nil {
 		return VHD{}, fmt.Errorf("%w: %w", ErrOtherTarget, err)
 	}
-	loader, err := s.vhd(id, ApplicationDevice)
+	loader, err := s.fileOf(id, applicationDevice)
 	if err != nil {
 		return VHD{}, err
 	}
-	system, err := s.vhd(id, OSDevice)
+	system, err := s.fileOf(id, osDevice)
 	if err != nil {
 		return VHD{}, err
 	}
@@ -180,12 +129,12 @@ func (s *Store) VHD() (VHD, error) {
 	return loader, nil
 }
 
-func (s *Store) vhd(id string, t ElementType) (VHD, error) {
-	d, err := s.Device(id, t)
+func (s *Store) fileOf(id string, t elementType) (VHD, error) {
+	d, err := s.device(id, t)
 	if err != nil {
 		return VHD{}, fmt.Errorf("%w: %w", ErrOtherTarget, err)
 	}
-	v, ok := VHDOf(d)
+	v, ok := vhdOf(d)
 	if !ok {
 		return VHD{}, fmt.Errorf("%w: element %08x of object %s names no VHDX file", ErrOtherTarget, uint32(t), id)
 	}
@@ -199,7 +148,7 @@ func (s *Store) Names(want VHD) error {
 	if s.Dirty() {
 		return fmt.Errorf("%w: the store was not written to its end", ErrOtherTarget)
 	}
-	have, err := s.VHD()
+	have, err := s.vhd()
 	if err != nil {
 		return err
 	}
@@ -211,18 +160,18 @@ func (s *Store) Names(want VHD) error {
 
 // startsWindows checks the two paths inside the VHDX file.
 func (s *Store) startsWindows() error {
-	id, err := s.DefaultLoader()
+	id, err := s.defaultLoader()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOtherTarget, err)
 	}
-	if err := s.textIs(id, ApplicationPath, loaderPath); err != nil {
+	if err := s.textIs(id, applicationPath, loaderPath); err != nil {
 		return err
 	}
-	return s.textIs(id, SystemRoot, systemRoot)
+	return s.textIs(id, systemRootElement, systemRoot)
 }
 
-func (s *Store) textIs(id string, t ElementType, want string) error {
-	have, err := s.Text(id, t)
+func (s *Store) textIs(id string, t elementType, want string) error {
+	have, err := s.text(id, t)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOtherTarget, err)
 	}
@@ -236,12 +185,12 @@ func (s *Store) textIs(id string, t ElementType, want string) error {
 // and leaves all else as it is. The error wraps ErrMissing or ErrCorrupt when
 // the store has no default entry for Windows; the store is unchanged then.
 func (s *Store) PatchVHD(v VHD) error {
-	id, err := s.DefaultLoader()
+	id, err := s.defaultLoader()
 	if err != nil {
 		return err
 	}
 	e := elements{key: s.hive.Root.Key("Objects").Key(id).Make("Elements")}
-	e.device(ApplicationDevice, v.Device(ApplicationPath))
-	e.device(OSDevice, v.Device(SystemRoot))
+	e.device(applicationDevice, v.device(applicationPath))
+	e.device(osDevice, v.device(systemRootElement))
 	return nil
 }

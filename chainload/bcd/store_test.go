@@ -16,15 +16,12 @@ import (
 	"troy/internal/testing/hivextest"
 )
 
-const loaderText = "11111111-2222-4333-8444-555555555555"
+// loaderText is the identifier of the entry for testVHD.
+const loaderText = "ec829b89-bfd2-853f-8e8c-098dcc5bd0fa"
 
-func testOptions(t testing.TB) *Options {
-	return &Options{Disk: guid.Must(diskText), Partition: guid.Must(partText), ESP: guid.Must(espText), Loader: guid.Must(loaderText)}
-}
-
-func marshal(t testing.TB, o *Options) []byte {
+func marshal(t testing.TB, v VHD, esp GUID) []byte {
 	t.Helper()
-	s, err := New(o)
+	s, err := New(v, esp)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +31,9 @@ func marshal(t testing.TB, o *Options) []byte {
 	}
 	return b
 }
+
+// testStore is a store that boots testVHD.
+func testStore(t testing.TB) []byte { return marshal(t, testVHD(t), guid.Must(espText)) }
 
 func parse(t testing.TB, b []byte) *Store {
 	t.Helper()
@@ -122,7 +122,7 @@ func compare(t testing.TB, got, want map[string]string) {
 }
 
 func TestNewReadByHivex(t *testing.T) {
-	b := marshal(t, testOptions(t))
+	b := testStore(t)
 	compare(t, hivexElements(t, b), wantElements(t))
 
 	root := hivextest.Read(t, b)
@@ -134,99 +134,92 @@ func TestNewReadByHivex(t *testing.T) {
 }
 
 func TestNewReadByUs(t *testing.T) {
-	s := parse(t, marshal(t, testOptions(t)))
+	s := parse(t, testStore(t))
 	const loader = "{" + loaderText + "}"
-	if id, err := s.DefaultLoader(); id != loader || err != nil {
-		t.Errorf("DefaultLoader = %q, %v", id, err)
+	if id, err := s.defaultLoader(); id != loader || err != nil {
+		t.Errorf("defaultLoader = %q, %v", id, err)
 	}
-	if v, err := s.VHD(); v != testVHD(t) || err != nil {
+	if v, err := s.vhd(); v != testVHD(t) || err != nil {
 		t.Errorf("VHD = %v, %v", v, err)
 	}
-	if n := len(s.Objects()); n != 4 {
-		t.Errorf("%d objects, want 4", n)
-	}
-	if n := len(s.Elements(loader)); n != 13 {
-		t.Errorf("%d elements of the loader, want 13", n)
-	}
-	if n, err := s.Integer(loader, AllowedInMemorySettings); n != 0x15000075 || err != nil {
-		t.Errorf("Integer = %#x, %v", n, err)
-	}
-	if l, err := s.List(BootManagerID, DisplayOrder); len(l) != 1 || l[0] != loader || err != nil {
-		t.Errorf("List = %q, %v", l, err)
-	}
-	if _, err := s.Text(loader, DisplayOrder); !errors.Is(err, ErrMissing) {
+	if _, err := s.text(loader, displayOrder); !errors.Is(err, ErrMissing) {
 		t.Errorf("missing element: %v, want ErrMissing", err)
 	}
-	d, err := s.Device(BootManagerID, ApplicationDevice)
-	if want := (Partition{ID: guid.Must(espText), Disk: guid.Must(diskText)}); d != Device(want) || err != nil {
+	d, err := s.device(bootManagerID, applicationDevice)
+	if want := (partitionDevice{ID: guid.Must(espText), Disk: guid.Must(diskText)}); d != device(want) || err != nil {
 		t.Errorf("Device = %#v, %v, want %#v", d, err, want)
 	}
 }
 
-func TestNewOptions(t *testing.T) {
-	o := testOptions(t)
-	o.ESP, o.Loader, o.DetectHAL, o.Locale, o.Description, o.Path = GUID{}, GUID{}, true, "de-DE", "Raum 1", `\Troy\Übung.vhdx`
-	b := marshal(t, o)
-	if !bytes.Equal(b, marshal(t, o)) {
-		t.Error("two stores of the same options differ")
+// Without an ESP the boot manager takes what it was started from; the
+// identifier of the loader is that of the file, whatever its case.
+func TestNewWithoutESP(t *testing.T) {
+	v := testVHD(t)
+	v.Path = `\Troy\Übung.vhdx`
+	b := marshal(t, v, GUID{})
+	if !bytes.Equal(b, marshal(t, v, GUID{})) {
+		t.Error("two stores of the same file differ")
 	}
 	s := parse(t, b)
-	id, err := s.DefaultLoader()
+	id, err := s.defaultLoader()
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := hivexElements(t, b)
-	for key, want := range map[string]string{
-		BootManagerID + " 11000001": "binary " + string(EncodeDevice(Boot{})),
-		id + " 12000004":            "string Raum 1",
-		id + " 12000005":            "string de-DE",
-		id + " 26000010":            "binary \x01",
-	} {
-		if got[key] != want {
-			t.Errorf("%s = %q, want %q", key, got[key], want)
-		}
+	if got, want := hivexElements(t, b)[bootManagerID+" 11000001"], "binary "+string(encodeDevice(bootDevice{})); got != want {
+		t.Errorf("device of the boot manager %q, want %q", got, want)
 	}
-	v := testVHD(t)
 	v.Path = `\troy\übung.VHDX`
 	if err := s.Names(v); err != nil {
 		t.Errorf("Names with other case: %v", err)
 	}
-	o.Partition = GUID{1}
-	if other, _ := parse(t, marshal(t, o)).DefaultLoader(); other == id {
+	if other, _ := parse(t, marshal(t, v, GUID{})).defaultLoader(); other != id {
+		t.Errorf("the same file by another case has the loader %s, want %s", other, id)
+	}
+	v.Partition = GUID{1}
+	if other, _ := parse(t, marshal(t, v, GUID{})).defaultLoader(); other == id {
 		t.Error("another partition gives the same identifier of the loader")
 	}
 }
 
 // The bytes of a store are part of what is promised: the same on all machines.
 func TestNewSameBytes(t *testing.T) {
-	sum := sha256.Sum256(marshal(t, testOptions(t)))
-	const want = "4e6817eb6c957c8db26a0263f077aaefef17a1aedc1578d2a307ae21822689c1"
+	sum := sha256.Sum256(testStore(t))
+	const want = "18be868ff0c96182db83b7c0ddab2f5cc9b55aab317e3ebed8ce14aa6b0ed55a"
 	if got := hex.EncodeToString(sum[:]); got != want {
 		t.Errorf("SHA-256 of the store = %s, want %s", got, want)
 	}
 }
 
-func TestNewBadOptions(t *testing.T) {
-	for name, change := range map[string]func(*Options){
-		"no disk":       func(o *Options) { o.Disk = GUID{} },
-		"no partition":  func(o *Options) { o.Partition = GUID{} },
-		"drive letter":  func(o *Options) { o.Path = `D:\x.vhdx` },
-		"slashes":       func(o *Options) { o.Path = `\a/b` },
-		"relative path": func(o *Options) { o.Path = `boot.vhdx` },
-		"NUL":           func(o *Options) { o.Path = "\\a\x00b" },
-		"long path":     func(o *Options) { o.Path = `\` + strings.Repeat("x", 255) },
+func TestNewRefuses(t *testing.T) {
+	for name, change := range map[string]func(*VHD){
+		"no disk":       func(v *VHD) { v.Disk = GUID{} },
+		"no partition":  func(v *VHD) { v.Partition = GUID{} },
+		"no path":       func(v *VHD) { v.Path = "" },
+		"drive letter":  func(v *VHD) { v.Path = `D:\x.vhdx` },
+		"slashes":       func(v *VHD) { v.Path = `\a/b` },
+		"relative path": func(v *VHD) { v.Path = `boot.vhdx` },
+		"NUL":           func(v *VHD) { v.Path = "\\a\x00b" },
+		"long path":     func(v *VHD) { v.Path = `\` + strings.Repeat("x", 255) },
 	} {
-		o := testOptions(t)
-		change(o)
-		if _, err := New(o); !errors.Is(err, ErrOptions) {
-			t.Errorf("%s: error %v, want ErrOptions", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			v := testVHD(t)
+			change(&v)
+			if _, err := New(v, GUID{}); !errors.Is(err, ErrOptions) {
+				t.Errorf("New(%v): error %v, want ErrOptions", v, err)
+			}
+		})
 	}
+}
+
+// remove takes an element away.
+func remove(s *Store, id, element string) {
+	k := s.hive.Root.Key("Objects").Key(id).Key("Elements")
+	k.Keys = slices.DeleteFunc(k.Keys, func(e *regf.Key) bool { return e.Name == element })
 }
 
 func TestNames(t *testing.T) {
 	loader := "{" + loaderText + "}"
-	element := func(s *Store, id string, e ElementType) *regf.Value {
+	element := func(s *Store, id string, e elementType) *regf.Value {
 		v, err := s.value(id, e)
 		if err != nil {
 			t.Fatal(err)
@@ -240,38 +233,38 @@ func TestNames(t *testing.T) {
 		ok     bool
 	}{
 		{"as made", func(s *Store) {}, true},
-		{"timeout changed", func(s *Store) { element(s, BootManagerID, Timeout).Data[0] = 30 }, true},
+		{"timeout changed", func(s *Store) { element(s, bootManagerID, timeout).Data[0] = 30 }, true},
 		{"dirty", func(s *Store) { s.hive.Dirty = true }, false},
 		{"other file", func(s *Store) { s.PatchVHD(VHD{v.Disk, v.Partition, `\other.vhdx`}) }, false},
 		{"other disk", func(s *Store) { s.PatchVHD(VHD{GUID{1}, v.Partition, v.Path}) }, false},
 		{"other partition", func(s *Store) { s.PatchVHD(VHD{v.Disk, GUID{1}, v.Path}) }, false},
 		{"osdevice alone elsewhere", func(s *Store) {
-			element(s, loader, OSDevice).Data = EncodeDevice(VHD{v.Disk, GUID{1}, v.Path}.Device(SystemRoot))
+			element(s, loader, osDevice).Data = encodeDevice(VHD{v.Disk, GUID{1}, v.Path}.device(systemRootElement))
 		}, false},
 		{"device is a partition", func(s *Store) {
-			element(s, loader, ApplicationDevice).Data = EncodeDevice(Partition{ID: v.Partition, Disk: v.Disk})
+			element(s, loader, applicationDevice).Data = encodeDevice(partitionDevice{ID: v.Partition, Disk: v.Disk})
 		}, false},
-		{"device broken", func(s *Store) { element(s, loader, ApplicationDevice).Data = []byte{1, 2, 3} }, false},
+		{"device broken", func(s *Store) { element(s, loader, applicationDevice).Data = []byte{1, 2, 3} }, false},
 		{"no osdevice", func(s *Store) {
-			s.hive.Root.Key("Objects").Key(loader).Key("Elements").Remove("21000001")
+			remove(s, loader, "21000001")
 		}, false},
 		{"no default", func(s *Store) {
-			s.hive.Root.Key("Objects").Key(BootManagerID).Key("Elements").Remove("23000003")
+			remove(s, bootManagerID, "23000003")
 		}, false},
 		{"default names nothing", func(s *Store) {
-			element(s, BootManagerID, DefaultObject).Data = regf.EncodeSZ("{" + diskText + "}")
+			element(s, bootManagerID, defaultObject).Data = regf.EncodeSZ("{" + diskText + "}")
 		}, false},
 		{"default is no loader", func(s *Store) {
-			element(s, BootManagerID, DefaultObject).Data = regf.EncodeSZ(GlobalSettingsID)
+			element(s, bootManagerID, defaultObject).Data = regf.EncodeSZ(globalSettingsID)
 		}, false},
 		{"BIOS loader", func(s *Store) {
-			element(s, loader, ApplicationPath).Data = regf.EncodeSZ(`\Windows\system32\winload.exe`)
+			element(s, loader, applicationPath).Data = regf.EncodeSZ(`\Windows\system32\winload.exe`)
 		}, false},
-		{"other system root", func(s *Store) { element(s, loader, SystemRoot).Data = regf.EncodeSZ(`\W`) }, false},
+		{"other system root", func(s *Store) { element(s, loader, systemRootElement).Data = regf.EncodeSZ(`\W`) }, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := parse(t, marshal(t, testOptions(t)))
+			s := parse(t, testStore(t))
 			tt.change(s)
 			err := s.Names(v)
 			if (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrOtherTarget) {
@@ -285,16 +278,16 @@ func TestNames(t *testing.T) {
 // patch keeps the additions.
 func TestEditedByHivex(t *testing.T) {
 	loader := "{" + loaderText + "}"
-	edited := hivextest.Edit(t, marshal(t, testOptions(t)),
+	edited := hivextest.Edit(t, testStore(t),
 		`cd \Objects\`+loader+`\Elements`, "add 22000011", "cd 22000011", "setval 1", "Element", "string:hal.dll",
 		`cd \Objects\`+loader+`\Elements\12000004`, "setval 1", "Element", `string:A description longer than the one before it was`,
-		`cd \Objects\`+BootManagerID+`\Elements\25000004`, "setval 1", "Element", "hex:3:1e,00,00,00,00,00,00,00")
+		`cd \Objects\`+bootManagerID+`\Elements\25000004`, "setval 1", "Element", "hex:3:1e,00,00,00,00,00,00,00")
 	s := parse(t, edited)
 	if err := s.Names(testVHD(t)); err != nil {
 		t.Fatalf("Names after the edit: %v", err)
 	}
-	if n, err := s.Integer(BootManagerID, Timeout); n != 30 || err != nil {
-		t.Errorf("timeout = %d, %v, want 30", n, err)
+	if v, err := s.value(bootManagerID, timeout); err != nil || !bytes.Equal(v.Data, []byte{30, 7: 0}) {
+		t.Errorf("timeout = %v, %v, want 30", v, err)
 	}
 	v := testVHD(t)
 	v.Path = `\elsewhere\a much longer path than before.vhdx`
@@ -306,8 +299,8 @@ func TestEditedByHivex(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := hivexElements(t, edited)
-	want[loader+" 11000001"] = "binary " + string(EncodeDevice(v.Device(ApplicationPath)))
-	want[loader+" 21000001"] = "binary " + string(EncodeDevice(v.Device(SystemRoot)))
+	want[loader+" 11000001"] = "binary " + string(encodeDevice(v.device(applicationPath)))
+	want[loader+" 21000001"] = "binary " + string(encodeDevice(v.device(systemRootElement)))
 	compare(t, hivexElements(t, patched), want)
 	if got := want[loader+" 22000011"]; got != "string hal.dll" {
 		t.Errorf("the element that hivex added reads %q", got)
@@ -334,36 +327,36 @@ func TestParseNoStore(t *testing.T) {
 // Whatever the elements hold, a store answers, and a patch either fails or
 // makes the two devices right.
 func FuzzStore(f *testing.F) {
-	good := parse(f, marshal(f, testOptions(f)))
+	good := parse(f, testStore(f))
 	loader := "{" + loaderText + "}"
-	data := func(id string, e ElementType) []byte {
+	data := func(id string, e elementType) []byte {
 		v, err := good.value(id, e)
 		if err != nil {
 			f.Fatal(err)
 		}
 		return v.Data
 	}
-	f.Add(data(loader, ApplicationDevice), data(loader, OSDevice), data(BootManagerID, DefaultObject), data(loader, ApplicationPath))
-	f.Add([]byte{}, EncodeDevice(Boot{}), regf.EncodeSZ(GlobalSettingsID), []byte{1})
+	f.Add(data(loader, applicationDevice), data(loader, osDevice), data(bootManagerID, defaultObject), data(loader, applicationPath))
+	f.Add([]byte{}, encodeDevice(bootDevice{}), regf.EncodeSZ(globalSettingsID), []byte{1})
 	want := testVHD(f)
 	f.Fuzz(func(t *testing.T, device, osdevice, def, path []byte) {
-		s, err := New(testOptions(t))
+		s, err := New(testVHD(t), GUID{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		l := elements{key: s.hive.Root.Key("Objects").Key(loader).Key("Elements")}
-		l.set(ApplicationDevice, regf.Binary, device)
-		l.set(OSDevice, regf.Binary, osdevice)
-		l.set(ApplicationPath, regf.SZ, path)
-		m := elements{key: s.hive.Root.Key("Objects").Key(BootManagerID).Key("Elements")}
-		m.set(DefaultObject, regf.SZ, def)
+		l.set(applicationDevice, regf.Binary, device)
+		l.set(osDevice, regf.Binary, osdevice)
+		l.set(applicationPath, regf.SZ, path)
+		m := elements{key: s.hive.Root.Key("Objects").Key(bootManagerID).Key("Elements")}
+		m.set(defaultObject, regf.SZ, def)
 		if err := s.Names(want); err != nil && !errors.Is(err, ErrOtherTarget) {
 			t.Fatalf("error %v without its class", err)
 		}
 		if s.PatchVHD(want) != nil {
 			return
 		}
-		if v, err := s.VHD(); v != want || err != nil {
+		if v, err := s.vhd(); v != want || err != nil {
 			t.Fatalf("patched store boots %v, %v", v, err)
 		}
 		if _, err := s.Marshal(); err != nil {

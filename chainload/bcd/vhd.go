@@ -22,33 +22,33 @@ func (v VHD) same(w VHD) bool {
 	return v.Disk == w.Disk && v.Partition == w.Partition && strings.EqualFold(v.Path, w.Path)
 }
 
-// Device returns the "locate" form of v: the partition inside the disk that
-// holds the file which element (ApplicationPath or SystemRoot) names.
-func (v VHD) Device(element ElementType) Device {
-	host := Partition{ID: v.Partition, Table: GPT, Disk: v.Disk}
-	return Locate{Element: element, Parent: VirtualDisk{Parent: File{On: host, Path: v.Path}}}
+// device returns the "locate" form of v: the partition inside the disk that
+// holds the file which element (applicationPath or systemRootElement) names.
+func (v VHD) device(element elementType) device {
+	host := partitionDevice{ID: v.Partition, Table: tableGPT, Disk: v.Disk}
+	return locateDevice{Element: element, Parent: virtualDisk{Parent: fileDevice{On: host, Path: v.Path}}}
 }
 
-// VHDOf returns the file that a device lies in, for both forms in use: locate,
+// vhdOf returns the file that a device lies in, for both forms in use: locate,
 // and the qualified one that names partition and disk inside the file.
-func VHDOf(d Device) (VHD, bool) {
-	var from Device
+func vhdOf(d device) (VHD, bool) {
+	var from device
 	switch d := d.(type) {
-	case Locate:
-		disk, ok := d.Parent.(VirtualDisk)
+	case locateDevice:
+		disk, ok := d.Parent.(virtualDisk)
 		if !ok || d.Path != "" {
 			return VHD{}, false
 		}
 		from = disk.Parent
-	case Partition:
+	case partitionDevice:
 		from = d.On
 	}
-	file, ok := from.(File)
+	file, ok := from.(fileDevice)
 	if !ok {
 		return VHD{}, false
 	}
-	host, ok := file.On.(Partition)
-	if !ok || host.Table != GPT || host.On != nil {
+	host, ok := file.On.(partitionDevice)
+	if !ok || host.Table != tableGPT || host.On != nil {
 		return VHD{}, false
 	}
 	return VHD{Disk: host.Disk, Partition: host.ID, Path: file.Path}, true

@@ -2,6 +2,7 @@ package bootfiles
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,16 +27,15 @@ const suffixNew = ".troynew"
 
 // Result says what Install did.
 type Result struct {
-	Written int   // files that were missing or different
-	Kept    int   // files that were right
-	Bytes   int64 // of the files written
+	Written int // files that were missing or different
+	Kept    int // files that were right
 }
 
 // Install brings the set to the ESP mounted at root, for writing. Files that are right are not touched, nor are those that are not in
 // the set. Errors: ErrFull (nothing was replaced), and those of the file system.
 func (s *Set) Install(ctx context.Context, root string) (*Result, error) {
-	in := &installer{ctx: ctx, root: root, res: &Result{}}
-	if err := in.compare(s.Files); err != nil {
+	in := &installer{root: root, res: &Result{}}
+	if err := in.compare(ctx, s.Files); err != nil {
 		return in.res, fmt.Errorf("bootfiles: %w", err)
 	}
 	if len(in.todo) == 0 {
@@ -43,7 +43,7 @@ func (s *Set) Install(ctx context.Context, root string) (*Result, error) {
 	}
 	err := in.room()
 	if err == nil {
-		err = in.write()
+		err = in.write(ctx)
 	}
 	if err != nil {
 		in.clean()
@@ -57,7 +57,6 @@ func (s *Set) Install(ctx context.Context, root string) (*Result, error) {
 
 // installer is one call of Install.
 type installer struct {
-	ctx  context.Context
 	root string
 	todo []job
 	res  *Result
@@ -72,9 +71,9 @@ type job struct {
 func (j job) dir() esp.Dir { return esp.Dir(filepath.Dir(j.path)) }
 
 // compare finds what differs, and removes what an earlier call left.
-func (in *installer) compare(files []File) error {
+func (in *installer) compare(ctx context.Context, files []File) error {
 	for _, f := range files {
-		if err := in.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		at, err := in.locate(f.Path)
@@ -149,9 +148,9 @@ func (in *installer) room() error {
 }
 
 // write makes all new files beside the old ones and has them on the disk when it returns.
-func (in *installer) write() error {
+func (in *installer) write(ctx context.Context) error {
 	for _, j := range in.todo {
-		if err := in.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := os.MkdirAll(filepath.Dir(j.path), 0o755); err != nil {
@@ -191,13 +190,12 @@ func (in *installer) replace() error {
 		}
 		return 0
 	}
-	slices.SortStableFunc(in.todo, func(a, b job) int { return starts(a) - starts(b) })
+	slices.SortStableFunc(in.todo, func(a, b job) int { return cmp.Compare(starts(a), starts(b)) })
 	for _, j := range in.todo {
 		if err := os.Rename(j.path+suffixNew, j.path); err != nil {
 			return err
 		}
 		in.res.Written++
-		in.res.Bytes += int64(len(j.data))
 	}
 	return esp.SyncFS(in.root)
 }

@@ -54,19 +54,10 @@ type File struct {
 // Set are the boot files of an image, for one machine.
 type Set struct {
 	Files []File // sorted by path
-	// CA2023 tells that the boot managers are those signed under Windows UEFI CA 2023.
-	CA2023 bool
-	// Partition is the number of the partition of the virtual disk that they come from.
-	Partition int
-}
-
-// Bytes returns the size of all files together.
-func (s *Set) Bytes() int64 {
-	n := int64(0)
-	for _, f := range s.Files {
-		n += int64(len(f.Data))
-	}
-	return n
+	// ca2023 tells that the boot managers are those signed under Windows UEFI CA 2023.
+	ca2023 bool
+	// partition is the number of the partition of the virtual disk that they come from.
+	partition int
 }
 
 // Load reads the boot files of the Windows on a virtual disk of size bytes with logical sectors of sectorSize. Errors: ErrMissing,
@@ -98,7 +89,7 @@ func Load(disk io.ReaderAt, size int64, sectorSize int, t Trust) (*Set, error) {
 			return nil, err
 		}
 	}
-	s := &Set{CA2023: newer, Partition: number}
+	s := &Set{ca2023: newer, partition: number}
 	if err := s.collect(r); err != nil {
 		return nil, err
 	}
@@ -163,11 +154,11 @@ func choose(v *ntfs.Volume, t Trust) (bool, error) {
 	switch {
 	case has && t.CA2023:
 		return true, nil
-	case !t.SecureBoot || t.PCA2011:
+	case !t.secureBoot || t.pca2011:
 		return false, nil
-	case t.Revoked && !has:
+	case t.revoked && !has:
 		return false, fmt.Errorf("%w: dbx revokes %s, and the image has no %s\\EFI_EX (update the Windows in it)", ErrNotTrusted, pca2011, bootFolder)
-	case t.Revoked:
+	case t.revoked:
 		return false, fmt.Errorf("%w: dbx revokes %s, and db does not hold %s (update the firmware's keys)", ErrNotTrusted, pca2011, ca2023)
 	case has:
 		return false, fmt.Errorf("%w: db holds neither %s nor %s", ErrNotTrusted, pca2011, ca2023)

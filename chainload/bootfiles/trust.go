@@ -18,10 +18,10 @@ const (
 
 // Trust is what the firmware of a machine trusts. The zero value is that of a machine without Secure Boot.
 type Trust struct {
-	SecureBoot bool // it is on
-	PCA2011    bool // programs signed under Microsoft Windows Production PCA 2011 start: in db and not in dbx
+	secureBoot bool // it is on
+	pca2011    bool // programs signed under Microsoft Windows Production PCA 2011 start: in db and not in dbx
 	CA2023     bool // programs signed under Windows UEFI CA 2023 start
-	Revoked    bool // dbx holds the PCA of 2011
+	revoked    bool // dbx holds the PCA of 2011
 }
 
 // Names of the variables in efivarfs.
@@ -45,7 +45,7 @@ func ReadTrust(vars fs.FS) (Trust, error) {
 	if err != nil {
 		return t, err
 	}
-	t.SecureBoot = len(on) == 1 && on[0] == 1
+	t.secureBoot = len(on) == 1 && on[0] == 1
 	db, err := subjects(vars, variableDB)
 	if err != nil {
 		return t, err
@@ -54,8 +54,8 @@ func ReadTrust(vars fs.FS) (Trust, error) {
 	if err != nil {
 		return t, err
 	}
-	t.Revoked = dbx[pca2011]
-	t.PCA2011 = db[pca2011] && !dbx[pca2011]
+	t.revoked = dbx[pca2011]
+	t.pca2011 = db[pca2011] && !dbx[pca2011]
 	t.CA2023 = db[ca2023] && !dbx[ca2023]
 	return t, nil
 }
@@ -78,36 +78,36 @@ func subjects(vars fs.FS, name string) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := ParseSignatures(b)
+	list, err := parseSignatures(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	names := map[string]bool{}
 	for _, s := range list {
-		if s.Type != TypeX509 {
+		if s.kind != typeX509 {
 			continue
 		}
-		if c, err := x509.ParseCertificate(s.Data); err == nil { // vendors put odd ones there; those are not Microsoft's
+		if c, err := x509.ParseCertificate(s.data); err == nil { // vendors put odd ones there; those are not Microsoft's
 			names[c.Subject.CommonName] = true
 		}
 	}
 	return names, nil
 }
 
-// TypeX509 is EFI_CERT_X509_GUID: Data is a certificate in DER.
-var TypeX509 = guid.GUID{0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72}
+// typeX509 is EFI_CERT_X509_GUID: Data is a certificate in DER.
+var typeX509 = guid.GUID{0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72}
 
-// Signature is one entry of db or dbx.
-type Signature struct {
-	Type  guid.GUID // of the list that it stands in
-	Owner guid.GUID
-	Data  []byte // of the variable's own memory
+// signature is one entry of db or dbx.
+type signature struct {
+	kind  guid.GUID // of the list that it stands in
+	owner guid.GUID
+	data  []byte // of the variable's own memory
 }
 
-// ParseSignatures reads the data of db or dbx: lists of signatures one after the other (UEFI 2.10, 32.4.1). Errors: ErrSignatures.
-func ParseSignatures(b []byte) ([]Signature, error) {
+// parseSignatures reads the data of db or dbx: lists of signatures one after the other (UEFI 2.10, 32.4.1). Errors: ErrSignatures.
+func parseSignatures(b []byte) ([]signature, error) {
 	const header, owner = 28, 16
-	var out []Signature
+	var out []signature
 	for at := 0; at < len(b); {
 		rest := b[at:]
 		if len(rest) < header {
@@ -121,7 +121,7 @@ func ParseSignatures(b []byte) ([]Signature, error) {
 		}
 		kind := guid.GUID(rest[:16])
 		for p := rest[header+skip : size]; len(p) > 0; p = p[each:] {
-			out = append(out, Signature{Type: kind, Owner: guid.GUID(p[:owner]), Data: p[owner:each:each]})
+			out = append(out, signature{kind: kind, owner: guid.GUID(p[:owner]), data: p[owner:each:each]})
 		}
 		at += int(size)
 	}

@@ -52,8 +52,8 @@ func variable(lists ...[]byte) *fstest.MapFile {
 func TestReadTrust(t *testing.T) {
 	sha := guid.GUID{0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28}
 	hashes := list(sha, 0, make([]byte, 32), make([]byte, 32))
-	old, newer, other := list(TypeX509, 0, certificate(t, pca2011)), list(TypeX509, 8, certificate(t, ca2023)), list(TypeX509, 0, certificate(t, "Vendor"))
-	odd := list(TypeX509, 0, []byte("not a certificate"))
+	old, newer, other := list(typeX509, 0, certificate(t, pca2011)), list(typeX509, 8, certificate(t, ca2023)), list(typeX509, 0, certificate(t, "Vendor"))
+	odd := list(typeX509, 0, []byte("not a certificate"))
 	on, off := &fstest.MapFile{Data: []byte{6, 0, 0, 0, 1}}, &fstest.MapFile{Data: []byte{6, 0, 0, 0, 0}}
 	for name, c := range map[string]struct {
 		vars fstest.MapFS
@@ -79,13 +79,13 @@ func TestRealDB(t *testing.T) {
 	b, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.ms.fd")
 	must(t, err)
 	db := ovmfVariable(t, b, "db")
-	list, err := ParseSignatures(db)
+	list, err := parseSignatures(db)
 	must(t, err)
 	if len(list) < 2 || ovmfVariable(t, b, "dbx") == nil {
 		t.Fatalf("%d signatures in db", len(list))
 	}
 	trust, err := ReadTrust(fstest.MapFS{variableDB: variable(db), variableDBX: variable(ovmfVariable(t, b, "dbx"))})
-	if err != nil || !trust.PCA2011 || trust.Revoked {
+	if err != nil || !trust.pca2011 || trust.revoked {
 		t.Errorf("%+v, %v", trust, err)
 	}
 }
@@ -108,17 +108,17 @@ func ovmfVariable(t *testing.T, store []byte, name string) []byte {
 }
 
 func FuzzParseSignatures(f *testing.F) {
-	f.Add(list(TypeX509, 0, []byte("one"), []byte("two")))
-	f.Add(append(list(TypeX509, 4, make([]byte, 32)), list(TypeX509, 0, []byte{1})...))
-	f.Add(list(TypeX509, 0, certificate(f, ca2023))[:60])
+	f.Add(list(typeX509, 0, []byte("one"), []byte("two")))
+	f.Add(append(list(typeX509, 4, make([]byte, 32)), list(typeX509, 0, []byte{1})...))
+	f.Add(list(typeX509, 0, certificate(f, ca2023))[:60])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		all, err := ParseSignatures(b)
+		all, err := parseSignatures(b)
 		if err != nil && (all != nil || !errors.Is(err, ErrSignatures)) {
 			t.Fatalf("%d, %v", len(all), err)
 		}
 		n := 0
 		for _, s := range all {
-			n += 16 + len(s.Data)
+			n += 16 + len(s.data)
 		}
 		if n > len(b) {
 			t.Fatalf("%d bytes of signatures in %d", n, len(b))

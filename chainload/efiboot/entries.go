@@ -2,6 +2,7 @@ package efiboot
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func Entries(v Variables) ([]Found, error) {
 		}
 		return len(order) + int(n)
 	}
-	slices.SortFunc(numbers, func(a, b uint16) int { return place(a) - place(b) })
+	slices.SortFunc(numbers, func(a, b uint16) int { return cmp.Compare(place(a), place(b)) })
 	var found []Found
 	for _, n := range numbers {
 		_, data, err := v.Get(Name(n))

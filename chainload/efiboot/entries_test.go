@@ -130,7 +130,7 @@ func TestEnsureEntryCreates(t *testing.T) {
 	}
 	before := f.content(t)
 
-	n, created, err := EnsureEntry(NewVariables(f), testEntry(t))
+	n, created, err := EnsureEntry(newVariables(f), testEntry(t))
 	if n != 2 || !created || err != nil {
 		t.Fatalf("EnsureEntry = %d, %v, %v, want 2, true", n, created, err)
 	}
@@ -153,7 +153,7 @@ func TestEnsureEntryFinds(t *testing.T) {
 	f.put(t, "Boot0000", windowsOption(t))
 	f.put(t, "Boot0007", windowsOption(t))
 	f.put(t, "BootOrder", []byte{7, 0, 5, 0, 0, 0})
-	n, created, err := EnsureEntry(NewVariables(f), testEntry(t))
+	n, created, err := EnsureEntry(newVariables(f), testEntry(t))
 	if n != 7 || created || err != nil || len(f.writes) != 0 {
 		t.Errorf("EnsureEntry = %d, %v, %v with writes %q, want 7 without any", n, created, err, f.writes)
 	}
@@ -163,7 +163,7 @@ func TestEnsureEntryFinds(t *testing.T) {
 func TestEnsureEntryNamedAlready(t *testing.T) {
 	f := newFolder(t)
 	f.put(t, "BootOrder", []byte{0, 0, 4, 0})
-	n, created, err := EnsureEntry(NewVariables(f), testEntry(t))
+	n, created, err := EnsureEntry(newVariables(f), testEntry(t))
 	if n != 0 || !created || err != nil || !slices.Equal(f.writes, []string{"Boot0000"}) {
 		t.Errorf("EnsureEntry = %d, %v, %v with writes %q", n, created, err, f.writes)
 	}
@@ -176,7 +176,7 @@ func TestEntriesOrder(t *testing.T) {
 	}
 	f.put(t, "Boot0003", []byte("broken"))
 	f.put(t, "BootOrder", []byte{9, 0, 3, 0, 4, 0, 2, 0})
-	entries, err := Entries(NewVariables(f))
+	entries, err := Entries(newVariables(f))
 	var got []uint16
 	for _, e := range entries {
 		got = append(got, e.Number)
@@ -191,7 +191,7 @@ func TestEnsureEntryActivates(t *testing.T) {
 	off := windowsOption(t)
 	off[0] = 8 // hidden, not active
 	f.put(t, "Boot000A", off)
-	n, created, err := EnsureEntry(NewVariables(f), testEntry(t))
+	n, created, err := EnsureEntry(newVariables(f), testEntry(t))
 	if n != 10 || created || err != nil {
 		t.Fatalf("EnsureEntry = %d, %v, %v", n, created, err)
 	}
@@ -205,7 +205,7 @@ func TestEnsureEntryRefused(t *testing.T) {
 	for _, name := range []string{"Boot0000", "BootOrder"} {
 		f := newFolder(t)
 		f.refuse[name] = unix.ENOSPC
-		_, created, err := EnsureEntry(NewVariables(f), testEntry(t))
+		_, created, err := EnsureEntry(newVariables(f), testEntry(t))
 		if !errors.Is(err, ErrRefused) || !errors.Is(err, unix.ENOSPC) || created != (name == "BootOrder") {
 			t.Errorf("%s refused: created %v, error %v", name, created, err)
 		}
@@ -214,7 +214,7 @@ func TestEnsureEntryRefused(t *testing.T) {
 
 func TestSetBootNext(t *testing.T) {
 	f := newFolder(t)
-	v := NewVariables(f)
+	v := newVariables(f)
 	if _, ok := BootNext(v); ok {
 		t.Error("BootNext without the variable")
 	}
@@ -237,16 +237,16 @@ func TestSetBootNext(t *testing.T) {
 func TestSetBootNextRefused(t *testing.T) {
 	f := newFolder(t)
 	f.refuse["BootNext"] = unix.EIO
-	if err := SetBootNext(NewVariables(f), 1); !errors.Is(err, ErrRefused) || !errors.Is(err, unix.EIO) {
+	if err := SetBootNext(newVariables(f), 1); !errors.Is(err, ErrRefused) || !errors.Is(err, unix.EIO) {
 		t.Errorf("write fails: %v", err)
 	}
 	f = newFolder(t)
 	f.forget["BootNext"] = true
-	if err := SetBootNext(NewVariables(f), 1); !errors.Is(err, ErrRefused) || !errors.Is(err, fs.ErrNotExist) {
+	if err := SetBootNext(newVariables(f), 1); !errors.Is(err, ErrRefused) || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("write is lost: %v", err)
 	}
 	f.put(t, "BootNext", []byte{9, 0})
-	if err := SetBootNext(NewVariables(f), 1); !errors.Is(err, ErrRefused) {
+	if err := SetBootNext(newVariables(f), 1); !errors.Is(err, ErrRefused) {
 		t.Errorf("old value stays: %v", err)
 	}
 }
@@ -265,18 +265,18 @@ func TestPutFirst(t *testing.T) {
 	for _, tt := range tests {
 		f := newFolder(t)
 		f.put(t, "BootOrder", tt.order)
-		changed, err := PutFirst(NewVariables(f), 2)
+		changed, err := PutFirst(newVariables(f), 2)
 		got := []byte(f.content(t)["BootOrder"+suffix])[4:]
 		if changed != tt.changed || err != nil || !bytes.Equal(got, tt.want) {
 			t.Errorf("%v: PutFirst = %v, %v, order %v, want %v", tt.order, changed, err, got, tt.want)
 		}
 	}
 	f := newFolder(t)
-	if changed, err := PutFirst(NewVariables(f), 2); !changed || err != nil {
+	if changed, err := PutFirst(newVariables(f), 2); !changed || err != nil {
 		t.Errorf("no BootOrder: PutFirst = %v, %v", changed, err)
 	}
 	f.put(t, "BootOrder", []byte{1, 2, 3})
-	if _, err := PutFirst(NewVariables(f), 2); !errors.Is(err, ErrCorrupt) {
+	if _, err := PutFirst(newVariables(f), 2); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("three bytes: %v, want ErrCorrupt", err)
 	}
 }

@@ -49,7 +49,7 @@ func OpenVariables() (Variables, error) {
 	if err != nil {
 		return nil, fmt.Errorf("efiboot: %w", err)
 	}
-	return NewVariables(v), nil
+	return newVariables(v), nil
 }
 
 func mountVariables() error {
@@ -66,8 +66,8 @@ func mountVariables() error {
 	return nil
 }
 
-// NewVariables makes Variables of u-root's view of EFI variables.
-func NewVariables(v efivarfs.EFIVar) Variables { return &variables{efi: v} }
+// newVariables makes Variables of u-root's view of EFI variables.
+func newVariables(v efivarfs.EFIVar) Variables { return &variables{efi: v} }
 
 type variables struct{ efi efivarfs.EFIVar }
 

@@ -73,7 +73,7 @@ func mountHint(err error) string {
 	case errors.Is(err, unix.EINVAL):
 		return " (no FAT file system there, or modules nls_cp437, nls_ascii not loaded)"
 	case errors.Is(err, unix.EBUSY):
-		return " (mounted elsewhere: unmount it, or give that folder as ESPDir)"
+		return " (mounted elsewhere: unmount it)"
 	}
 	return ""
 }

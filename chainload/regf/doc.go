@@ -38,5 +38,5 @@
 // Transaction logs are not read. Data over 16344 bytes that a hive of version
 // 1.4 or later splits into a db cell is refused with ErrUnsupported, as are
 // volatile subkeys and hives over MaxSize. Marshal writes one flat list of
-// subkeys per key and refuses more than MaxSubkeys.
+// subkeys per key and refuses more than 500.
 package regf

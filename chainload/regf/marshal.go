@@ -8,10 +8,10 @@ import (
 	"unicode/utf16"
 )
 
-// DefaultSecurity returns the descriptor of a root key that has none: owner
+// defaultSecurity returns the descriptor of a root key that has none: owner
 // Administrators, group SYSTEM, inherited full control for these two
 // (O:BAG:SYD:PAI(A;CI;KA;;;SY)(A;CI;KA;;;BA), MS-DTYP 2.4.6).
-func DefaultSecurity() []byte {
+func defaultSecurity() []byte {
 	system := []byte{1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0}
 	admins := []byte{1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0}
 	ace := func(sid []byte) []byte { // allow, CONTAINER_INHERIT, KEY_ALL_ACCESS
@@ -34,7 +34,7 @@ func (h *Hive) Marshal() ([]byte, error) {
 		return nil, unsupported("hive without a root key")
 	}
 	w := &writer{time: h.Time, security: map[string]uint32{}}
-	root, err := w.key(h.Root, none, DefaultSecurity(), 0)
+	root, err := w.key(h.Root, none, defaultSecurity(), 0)
 	if err != nil {
 		return nil, err
 	}
@@ -126,12 +126,12 @@ func (w *writer) closeBin() {
 func (w *writer) key(k *Key, parent uint32, inherited []byte, depth int) (uint32, error) {
 	name, latin1 := encodeName(k.Name)
 	switch {
-	case depth > MaxDepth:
-		return 0, unsupported("keys nest deeper than %d", MaxDepth)
+	case depth > maxDepth:
+		return 0, unsupported("keys nest deeper than %d", maxDepth)
 	case len(name) == 0 || len([]rune(k.Name)) > 255:
 		return 0, unsupported("key name of %d bytes, want 1 to 255 characters", len(name))
-	case len(k.Keys) > MaxSubkeys:
-		return 0, unsupported("key %q with %d subkeys, the limit is %d", k.Name, len(k.Keys), MaxSubkeys)
+	case len(k.Keys) > maxSubkeys:
+		return 0, unsupported("key %q with %d subkeys, the limit is %d", k.Name, len(k.Keys), maxSubkeys)
 	case len(k.Class) > 0xffff:
 		return 0, unsupported("key %q: class name of %d bytes", k.Name, len(k.Class))
 	}

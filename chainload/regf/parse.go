@@ -166,8 +166,8 @@ func (p *parser) key(off, parent uint32, depth int) (*Key, error) {
 	le := binary.LittleEndian
 	k := &Key{Flags: le.Uint16(c[2:]), Time: le.Uint64(c[4:])}
 	switch {
-	case depth > MaxDepth:
-		return nil, corrupt("nk", fileOffset(off), "keys nest deeper than %d", MaxDepth)
+	case depth > maxDepth:
+		return nil, corrupt("nk", fileOffset(off), "keys nest deeper than %d", maxDepth)
 	case depth == 0 && k.Flags&flagRoot == 0:
 		return nil, corrupt("nk", fileOffset(off), "root key without the root flag (flags %#x)", k.Flags)
 	case depth > 0 && le.Uint32(c[0x10:]) != parent:

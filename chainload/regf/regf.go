@@ -13,10 +13,10 @@ const (
 	// MaxSize is the longest hive that Parse and Marshal take, in bytes. A boot
 	// store has some 30 KiB.
 	MaxSize = 16 << 20
-	// MaxSubkeys is the largest number of subkeys of one key that Marshal writes.
-	MaxSubkeys = 500
-	// MaxDepth is the deepest nesting of keys, as in Windows.
-	MaxDepth = 512
+	// maxSubkeys is the largest number of subkeys of one key that Marshal writes.
+	maxSubkeys = 500
+	// maxDepth is the deepest nesting of keys, as in Windows.
+	maxDepth = 512
 )
 
 // Type is the type of a value's data.
@@ -57,7 +57,7 @@ type Key struct {
 	// Class is the raw class name, nil for none.
 	Class []byte
 	// Security is the self-relative security descriptor; nil takes the parent's,
-	// and at the root DefaultSecurity.
+	// and at the root defaultSecurity.
 	Security []byte
 }
 
@@ -107,14 +107,6 @@ func (k *Key) Make(name string) *Key {
 	return s
 }
 
-// Remove takes the subkey of that name away, with all below it, and tells
-// whether there was one.
-func (k *Key) Remove(name string) bool {
-	n := len(k.Keys)
-	k.Keys = slices.DeleteFunc(k.Keys, func(s *Key) bool { return strings.EqualFold(s.Name, name) })
-	return len(k.Keys) != n
-}
-
 // Set puts a value, replacing one of the same name.
 func (k *Key) Set(name string, t Type, data []byte) {
 	if v := k.Value(name); v != nil {
@@ -127,23 +119,12 @@ func (k *Key) Set(name string, t Type, data []byte) {
 // Text decodes REG_SZ data: UTF-16 up to the first NUL or the end. It
 // returns an error that wraps ErrCorrupt for data that is no UTF-16.
 func (v *Value) Text() (string, error) {
-	s, err := v.texts()
-	if err != nil || len(s) == 0 {
-		return "", err
-	}
-	return s[0], nil
-}
-
-// Texts decodes REG_MULTI_SZ data. It returns an error that wraps
-// ErrCorrupt for data that is no UTF-16.
-func (v *Value) Texts() ([]string, error) { return v.texts() }
-
-func (v *Value) texts() ([]string, error) {
 	s, ok := decodeUTF16(v.Data)
 	if !ok {
-		return nil, fmt.Errorf("%w: value %q: data is not UTF-16", ErrCorrupt, v.Name)
+		return "", fmt.Errorf("%w: value %q: data is not UTF-16", ErrCorrupt, v.Name)
 	}
-	return strings.Split(strings.TrimRight(s, "\x00"), "\x00"), nil
+	s, _, _ = strings.Cut(s, "\x00")
+	return s, nil
 }
 
 // EncodeSZ returns the data of a REG_SZ value.

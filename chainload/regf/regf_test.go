@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
@@ -27,10 +26,10 @@ func sample() *Hive {
 	a.Set("Ωmega", SZ, EncodeSZ("UTF-16 name 🙂"))
 	a.Class = encodeUTF16("class")
 	b := root.Make("Beta")
-	b.Security = append(DefaultSecurity()[:len(DefaultSecurity()):len(DefaultSecurity())], 0, 0, 0, 0)
+	b.Security = append(defaultSecurity()[:len(defaultSecurity()):len(defaultSecurity())], 0, 0, 0, 0)
 	b.Make("Übung").Make("Ωdeep").Set("big", Binary, bytes.Repeat([]byte("0123456789abcdef"), 1000))
 	many := root.Make("many")
-	for i := range MaxSubkeys {
+	for i := range maxSubkeys {
 		many.Make(fmt.Sprintf("key %03d", i)).Set("n", DWORD, EncodeDWORD(uint32(i)))
 	}
 	return &Hive{Root: root, FileName: `\a\b`, Sequence: 7, Time: 0x01d0_0000_3333_4444}
@@ -76,7 +75,7 @@ func TestRoundTrip(t *testing.T) {
 	if got.Sequence != 7 || got.Dirty || got.Time != h.Time || got.FileName != h.FileName || got.Root.Time != h.Root.Time {
 		t.Errorf("base block reads back as %+v", got)
 	}
-	if d := got.Root.Key("alpha").Security; !bytes.Equal(d, DefaultSecurity()) {
+	if d := got.Root.Key("alpha").Security; !bytes.Equal(d, defaultSecurity()) {
 		t.Errorf("inherited security %x", d)
 	}
 	if d := got.Root.Key("BETA").Key("übung").Security; !bytes.Equal(d, h.Root.Key("Beta").Security) {
@@ -130,8 +129,8 @@ func TestDefaultSecurity(t *testing.T) {
 		1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0,
 		1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0,
 	}
-	if got := DefaultSecurity(); !bytes.Equal(got, want) {
-		t.Errorf("DefaultSecurity = %v\nwant              %v", got, want)
+	if got := defaultSecurity(); !bytes.Equal(got, want) {
+		t.Errorf("defaultSecurity = %v\nwant              %v", got, want)
 	}
 }
 
@@ -152,7 +151,7 @@ func TestReadByHivex(t *testing.T) {
 	if !reflect.DeepEqual(values, want) {
 		t.Errorf("hivex sees values %q\nwant            %q", values, want)
 	}
-	if many := root.Key("many"); len(many.Keys) != MaxSubkeys || many.Key("key 499") == nil {
+	if many := root.Key("many"); len(many.Keys) != maxSubkeys || many.Key("key 499") == nil {
 		t.Errorf("hivex sees %d keys below many", len(many.Keys))
 	}
 	deep := root.Key("Beta").Key("Übung").Key("Ωdeep")
@@ -182,7 +181,7 @@ func TestEditedByHivex(t *testing.T) {
 	if n := len(h.Root.Key("Beta").Keys); n != 61 {
 		t.Errorf("%d keys below Beta, want 61", n)
 	}
-	if n := len(h.Root.Key("many").Keys); n != MaxSubkeys-1 || h.Root.Key("many").Key("key 007") != nil {
+	if n := len(h.Root.Key("many").Keys); n != maxSubkeys-1 || h.Root.Key("many").Key("key 007") != nil {
 		t.Errorf("%d keys below many", n)
 	}
 	again := parse(t, marshal(t, h))
@@ -194,30 +193,30 @@ func TestEditedByHivex(t *testing.T) {
 func TestTextValues(t *testing.T) {
 	for _, tt := range []struct {
 		data []byte
-		want []string
+		want string
 		ok   bool
 	}{
-		{EncodeSZ("abc"), []string{"abc"}, true},
-		{EncodeMultiSZ("a", "b"), []string{"a", "b"}, true},
-		{[]byte{'a', 0}, []string{"a"}, true}, // no NUL
-		{nil, []string{""}, true},
-		{[]byte{'a', 0, 'b'}, nil, false},
-		{[]byte{0x00, 0xd8, 'b', 0}, nil, false}, // half a surrogate pair
+		{EncodeSZ("abc"), "abc", true},
+		{EncodeMultiSZ("a", "b"), "a", true},
+		{[]byte{'a', 0}, "a", true}, // no NUL
+		{nil, "", true},
+		{[]byte{'a', 0, 'b'}, "", false},
+		{[]byte{0x00, 0xd8, 'b', 0}, "", false}, // half a surrogate pair
 	} {
-		got, err := (&Value{Data: tt.data}).Texts()
-		if !slices.Equal(got, tt.want) || (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrCorrupt) {
-			t.Errorf("Texts(%x) = %q, %v, want %q", tt.data, got, err, tt.want)
+		got, err := (&Value{Data: tt.data}).Text()
+		if got != tt.want || (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("Text(%x) = %q, %v, want %q", tt.data, got, err, tt.want)
 		}
 	}
 }
 
 func TestMarshalRefuses(t *testing.T) {
 	deep := &Key{Name: "deep"}
-	for k, i := deep, 0; i < MaxDepth+1; i++ {
+	for k, i := deep, 0; i < maxDepth+1; i++ {
 		k = k.Make("d")
 	}
 	wide := &Key{Name: "wide"}
-	for i := range MaxSubkeys + 1 {
+	for i := range maxSubkeys + 1 {
 		wide.Keys = append(wide.Keys, &Key{Name: fmt.Sprint(i)})
 	}
 	for name, root := range map[string]*Key{

@@ -16,8 +16,8 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/internal/grubenv"
+	"troy/chainload/release"
 	"troy/internal/guid"
-	"troy/internal/release"
 	"troy/internal/testing/efitest"
 )
 
@@ -32,7 +32,7 @@ type machine struct {
 func newMachine(t testing.TB) *machine {
 	t.Helper()
 	m := &machine{fw: efitest.New()}
-	m.Options = &Options{ESPDir: t.TempDir(), ESP: chainload.Partition{Number: 1, StartLBA: 2048, Sectors: 1 << 20, GUID: guid.GUID{7}}, Variables: m.fw, Cmdline: "quiet"}
+	m.Options = &Options{ESPDir: t.TempDir(), ESP: chainload.Partition{Number: 1, StartLBA: 2048, Sectors: 1 << 20, GUID: guid.GUID{7}}, Variables: m.fw, cmdline: "quiet"}
 	for name, content := range map[string]string{
 		"efi/Microsoft/Boot/bootmgfw.efi": "MZ windows", "efi/BOOT/BOOTX64.EFI": "MZ removable", "efi/debian/grub.cfg": "theirs", "note.txt": "hello",
 	} {
@@ -110,7 +110,7 @@ func (m *machine) boot(t testing.TB) string {
 			continue
 		}
 		m.fw.Vars["BootCurrent"] = efitest.Words(n)
-		m.Cmdline = "quiet"
+		m.cmdline = "quiet"
 		if strings.HasSuffix(path, release.Shim) {
 			return m.grub(t, file, path)
 		}
@@ -143,7 +143,7 @@ func (m *machine) grub(t testing.TB, shim, path string) string {
 	if !strings.Contains(string(config), " troy.copy="+c+"; then") {
 		t.Errorf("configuration of copy %s:\n%s", c, config)
 	}
-	m.Cmdline = "quiet troy.copy=" + c
+	m.cmdline = "quiet troy.copy=" + c
 	return path
 }
 

@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"troy/internal/release"
+	"troy/chainload/release"
 )
 
 // ErrManifest is the class of manifests that cannot be believed.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"troy/internal/release"
+	"troy/chainload/release"
 )
 
 // A manifest on the ESP may be anybody's: its hash is no signature.

@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"troy/chainload/grub"
+	"troy/chainload/release"
 	"troy/internal/kernelargs"
-	"troy/internal/release"
 )
 
 // Errors of releases.

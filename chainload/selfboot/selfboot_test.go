@@ -15,7 +15,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
-	"troy/internal/release"
+	"troy/chainload/release"
 	"troy/internal/testing/efitest"
 )
 
@@ -64,7 +64,7 @@ func TestInstall(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	// Again, from the stick: nothing is written.
-	m.fw.Vars["BootCurrent"], m.Cmdline, m.fw.Writes = efitest.Words(1), "quiet", nil
+	m.fw.Vars["BootCurrent"], m.cmdline, m.fw.Writes = efitest.Words(1), "quiet", nil
 	before := m.files(t)
 	if r := m.install(t, newRelease("1")); *r != (Result{Copy: A, Entry: 2}) || len(m.fw.Writes) != 0 || !maps.Equal(before, m.files(t)) {
 		t.Errorf("%+v, writes %q", r, m.fw.Writes)

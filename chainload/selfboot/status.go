@@ -17,9 +17,9 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
+	"troy/chainload/release"
 	"troy/internal/errline"
 	"troy/internal/kernelargs"
-	"troy/internal/release"
 )
 
 // Copy is one of the two copies of the agent on the ESP; empty is none.
@@ -53,7 +53,7 @@ type Options struct {
 
 	ESP       chainload.Partition // the ESP in the GPT
 	Variables efiboot.Variables   // nil: those of this machine
-	Cmdline   string              // of the running kernel; empty: /proc/cmdline
+	cmdline   string              // of the running kernel; empty: /proc/cmdline
 }
 
 // ErrOptions is the class of options that cannot be worked with.
@@ -241,7 +241,7 @@ func (o *Options) copyOf(l *efiboot.LoadOption) Copy {
 // cmdlineCopy is what our GRUB tells the kernel. It is right also where one
 // copy's GRUB started the other copy, which BootCurrent does not show.
 func (o *Options) cmdlineCopy() Copy {
-	line := o.Cmdline
+	line := o.cmdline
 	if line == "" {
 		b, _ := os.ReadFile("/proc/cmdline") // without /proc BootCurrent has to do
 		line = string(b)

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"troy/chainload"
-	"troy/internal/release"
+	"troy/chainload/release"
 	"troy/internal/testing/efitest"
 )
 

@@ -15,7 +15,6 @@ import (
 	"troy/diskwriter/pcdisk"
 	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image/install"
-	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -189,7 +188,7 @@ const storePath = "EFI/Microsoft/Boot/BCD"
 // newBCD makes the store that boots \Troy\boot.vhdx.
 func newBCD(table *blockdev.Table) ([]byte, error) {
 	esp, data := table.ByType(blockdev.TypeESP)[0], table.ByType(blockdev.TypeBasicData)[0]
-	store, err := bcd.New(&bcd.Options{Disk: guid.GUID(table.DiskGUID), Partition: guid.GUID(data.GUID), ESP: guid.GUID(esp.GUID)})
+	store, err := bcd.New(bcd.VHD{Disk: table.DiskGUID, Partition: data.GUID, Path: bcd.DefaultPath}, esp.GUID)
 	if err != nil {
 		return nil, err
 	}

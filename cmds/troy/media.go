@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"troy/chainload/release"
 	"troy/initramfs"
 	"troy/internal/progress"
-	"troy/internal/release"
 )
 
 func mediaCommand() command {

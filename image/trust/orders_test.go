@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"troy/chainload/release"
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
-	"troy/internal/release"
 	"troy/internal/testing/trusttest"
 )
 

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"troy/chainload/release"
 	"troy/image"
 	"troy/image/trust/internal/tree"
-	"troy/internal/release"
 )
 
 // Order returns the version of an image that the admin signed an order for, 0 if there is none.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"path"
 
+	"troy/chainload/release"
 	"troy/image"
 	"troy/image/trust/internal/tree"
-	"troy/internal/release"
 )
 
 // AgentRelease is the document agent/VERSION/release.json, and agent/release.json for the release that machines shall have.

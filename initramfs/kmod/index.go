@@ -83,12 +83,12 @@ func (x *Index) readBuiltin() error {
 // Has tells whether the folder holds a module of that name.
 func (x *Index) Has(name string) bool { _, ok := x.files[canonical(name)]; return ok }
 
-// Builtin tells whether the kernel has that module built in.
-func (x *Index) Builtin(name string) bool { return x.builtin[canonical(name)] }
+// isBuiltin tells whether the kernel has that module built in.
+func (x *Index) isBuiltin(name string) bool { return x.builtin[canonical(name)] }
 
-// Module reads the module of that name; '-' and '_' are alike.
+// module reads the module of that name; '-' and '_' are alike.
 // The error is a [MissingError] if there is none.
-func (x *Index) Module(name string) (*Module, error) {
+func (x *Index) module(name string) (*Module, error) {
 	name = canonical(name)
 	if m := x.modules[name]; m != nil {
 		return m, nil
@@ -131,10 +131,10 @@ type walk struct {
 }
 
 func (w *walk) visit(name, by string, soft bool) error {
-	if w.state[name] != 0 || w.index.Builtin(name) {
+	if w.state[name] != 0 || w.index.isBuiltin(name) {
 		return nil // a cycle can only be one of soft dependencies: either order will do
 	}
-	m, err := w.index.Module(name)
+	m, err := w.index.module(name)
 	var missing *MissingError
 	if errors.As(err, &missing) {
 		if soft {

@@ -40,14 +40,14 @@ func TestClosureOfRealModules(t *testing.T) {
 	}
 	for i, m := range modules {
 		for _, d := range m.Depends {
-			if j, ok := at[d]; !x.Builtin(d) && (!ok || j > i) {
+			if j, ok := at[d]; !x.isBuiltin(d) && (!ok || j > i) {
 				t.Errorf("%s needs %s, which does not stand before it", m.Name, d)
 			}
 		}
 	}
 	// r8169 loads its PHY driver by a softdep, usb-storage sits on three layers.
 	for _, name := range []string{"realtek", "usbcore", "scsi_mod", "nvme_core", "net_failover", "fat"} {
-		if _, ok := at[name]; !ok && !x.Builtin(name) {
+		if _, ok := at[name]; !ok && !x.isBuiltin(name) {
 			t.Errorf("closure lacks %s", name)
 		}
 	}
@@ -61,7 +61,7 @@ func TestClosureOfRealModules(t *testing.T) {
 func TestModuleAgainstOtherTools(t *testing.T) {
 	x := realIndex(t)
 	for _, name := range []string{"e1000e", "vfat"} {
-		m, err := x.Module(name)
+		m, err := x.module(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func TestMissing(t *testing.T) {
 	if x, err = Open(dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x.Module("vfat"); err == nil {
+	if _, err := x.module("vfat"); err == nil {
 		t.Error("half a module is accepted")
 	}
 }

@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/chainload"
+	"troy/chainload/release"
 	"troy/chainload/selfboot"
 	"troy/internal/guid"
-	"troy/internal/release"
 	"troy/internal/testing/guest/inside"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"troy/internal/release"
+	"troy/chainload/release"
 	"troy/server/certs"
 )
 

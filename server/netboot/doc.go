@@ -17,7 +17,7 @@
 //	iPXE (user class)            http://SERVER/boot/boot.ipxe
 //	HTTP, architecture 16        http://SERVER/boot/troy.efi, or troy.iso if only that is there; with Options.Shim troy.iso
 //
-// Package internal/release has the names. A file that is not in the folder is not offered. The address of the server is the one of the network card that heard the question.
+// Package chainload/release has the names. A file that is not in the folder is not offered. The address of the server is the one of the network card that heard the question.
 // PXE clients are told (option 43, PXE_DISCOVERY_CONTROL bit 3) to load the file at once, without looking for boot servers or showing a menu.
 //
 // Files: opened through os.Root, so no name and no link leads out of the folder; regular files of at most FileMost bytes; no listing.

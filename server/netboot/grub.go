@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"troy/chainload/grub"
-	"troy/internal/release"
+	"troy/chainload/release"
 )
 
 // deafToProxy says which GRUB the folder has, if it is one that does not hear of proxyDHCP; "" = it does, or nobody knows.

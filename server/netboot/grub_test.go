@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"troy/chainload/grub"
-	"troy/internal/release"
+	"troy/chainload/release"
 )
 
 // An old GRUB, or a new one, is made out of Debian's by its entry alone.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-	"troy/internal/release"
+	"troy/chainload/release"
 
 	"pack.ag/tftp"
 )

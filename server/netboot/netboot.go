@@ -12,7 +12,7 @@ import (
 	"path"
 	"strings"
 	"sync"
-	"troy/internal/release"
+	"troy/chainload/release"
 )
 
 // Bounds.

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"troy/internal/release"
+	"troy/chainload/release"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"

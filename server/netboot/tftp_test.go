@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-	"troy/internal/release"
+	"troy/chainload/release"
 
 	"pack.ag/tftp"
 )

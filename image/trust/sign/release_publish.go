@@ -11,13 +11,13 @@ import (
 	"slices"
 	"strings"
 
+	"troy/chainload/release"
 	"troy/image"
 	"troy/image/internal/ctxio"
 	"troy/image/trust"
 	"troy/internal/digest"
 	"troy/internal/durable"
 	"troy/internal/errline"
-	"troy/internal/release"
 )
 
 // PublishAgent copies boot files into the store as a release of the agent and makes it the one that machines shall have. names are files in the folder from;

@@ -14,12 +14,12 @@ import (
 	"slices"
 	"strings"
 
+	"troy/chainload/release"
 	"troy/image"
 	"troy/image/internal/ctxio"
 	"troy/image/trust"
 	"troy/image/trust/internal/tree"
 	"troy/internal/errline"
-	"troy/internal/release"
 )
 
 // agents is the folder of a store with the releases of the agent.

@@ -14,13 +14,12 @@ import (
 // Options say what a guest is made of. Program, Modules and Out are required.
 type Options struct {
 	Program string   // import path of the program that is init
-	Source  string   // folder inside the Go module; empty = the working directory
 	Modules string   // a kernel's lib/modules/VERSION folder
 	Drivers []string // modules to carry, with all that they depend on
 	Out     string   // the initramfs to write
 }
 
-// Build builds one. The modules lie as /modules/NN-NAME.ko, in the order in which they have to be loaded. The go command must be in PATH.
+// Build builds one. The modules lie as /modules/NN-NAME.ko, in the order in which they have to be loaded. The go command must be in PATH, the working directory inside of the Go module.
 func Build(ctx context.Context, o *Options) error {
 	tmp, err := os.MkdirTemp("", "troy-guest-")
 	if err != nil {
@@ -28,7 +27,7 @@ func Build(ctx context.Context, o *Options) error {
 	}
 	defer os.RemoveAll(tmp)
 	program := filepath.Join(tmp, "init")
-	if err := initramfs.Compile(ctx, o.Source, o.Program, program); err != nil {
+	if err := initramfs.Compile(ctx, o.Program, program); err != nil {
 		return err
 	}
 	code, err := os.ReadFile(program)

@@ -17,9 +17,6 @@ import (
 	"troy/internal/testing/guest"
 )
 
-// Path is where Windows Boot Manager lies on an ESP.
-const Path = "EFI/Microsoft/Boot/bootmgfw.efi"
-
 // Started is the first line that the stand-in says.
 const Started = "STANDIN: Windows Boot Manager stand-in started"
 
@@ -27,8 +24,6 @@ const Started = "STANDIN: Windows Boot Manager stand-in started"
 type Options struct {
 	Kernel  string // bzImage
 	Modules string // its lib/modules/VERSION folder
-	Stub    string // systemd's EFI stub; empty = [initramfs.DefaultStub]
-	Source  string // folder inside the Go module; empty = the working directory
 	Out     string // the EFI program to write
 }
 
@@ -40,12 +35,12 @@ func Build(ctx context.Context, o *Options) error {
 	}
 	defer os.RemoveAll(tmp)
 	initrd := filepath.Join(tmp, "initrd.zst")
-	err = guest.Build(ctx, &guest.Options{Program: "troy/internal/testing/standin/init", Source: o.Source, Modules: o.Modules, Drivers: []string{"efivarfs"}, Out: initrd})
+	err = guest.Build(ctx, &guest.Options{Program: "troy/internal/testing/standin/init", Modules: o.Modules, Drivers: []string{"efivarfs"}, Out: initrd})
 	if err != nil {
 		return fmt.Errorf("stand-in: %w", err)
 	}
 	return initramfs.UKI(ctx, &initramfs.UKIOptions{
-		Kernel: o.Kernel, Initrd: initrd, Stub: o.Stub, Out: o.Out,
+		Kernel: o.Kernel, Initrd: initrd, Out: o.Out,
 		Cmdline: "console=ttyS0 quiet panic=-1",
 	})
 }

@@ -28,20 +28,25 @@ func TestFirmwareStartsStandIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	firmware, errFirmware := vm.FindFirmware()
-	code, errCode := os.ReadFile(program)
-	if err := errors.Join(errFirmware, errCode); err != nil {
+	script := filepath.Join(dir, "startup.nsh")
+	if err := errors.Join(errFirmware, os.WriteFile(script, []byte(bcfg), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	disk := filepath.Join(dir, "disk.img")
-	err := initramfs.USB(t.Context(), &initramfs.USBOptions{UKI: program, Out: disk, Files: []initramfs.File{
-		{Name: Path, Data: code}, {Name: "startup.nsh", Data: []byte(bcfg)},
-	}})
-	if err != nil {
+	if err := initramfs.USB(t.Context(), &initramfs.USBOptions{UKI: program, Out: disk}); err != nil {
 		t.Fatal(err)
 	}
 	// Nothing at the removable media path: only the entry leads to the stand-in.
-	if out, err := exec.Command("mdel", "-i", disk+"@@1M", "::/"+initramfs.RemovablePath).CombinedOutput(); err != nil {
-		t.Fatalf("mdel: %v: %s", err, out)
+	for _, args := range [][]string{
+		{"mdel", "::/" + initramfs.RemovablePath},
+		{"mmd", "::/EFI/Microsoft", "::/EFI/Microsoft/Boot"},
+		{"mcopy", program, "::/EFI/Microsoft/Boot/bootmgfw.efi"},
+		{"mcopy", script, "::/startup.nsh"},
+	} {
+		cmd := exec.Command(args[0], append([]string{"-i", disk + "@@1M"}, args[1:]...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", args, err, out)
+		}
 	}
 	m, err := vm.Start(t.Context(), &vm.Config{
 		Name: "standin", Dir: dir, Firmware: firmware, Timeout: 4 * time.Minute, MemoryMiB: 512,

@@ -5,8 +5,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"troy/chainload/release"
 	"troy/initramfs"
-	"troy/internal/release"
 )
 
 // Release is a folder with the boot files of the agent, as `troy media` makes it.

@@ -10,7 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"troy/internal/release"
+	"troy/chainload/release"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/standin"
 	"troy/internal/testing/vm"

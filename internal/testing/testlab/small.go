@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"troy/chainload/release"
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/initramfs"
-	"troy/internal/release"
 	"troy/internal/testing/fixture"
 )
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"troy/internal/release"
+	"troy/chainload/release"
 )
 
 // Folder is where the metadata lies in a store's tree.
