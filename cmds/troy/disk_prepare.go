@@ -13,7 +13,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
-	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image/install"
 	"troy/internal/guid"
 	"troy/internal/progress"
@@ -30,7 +29,7 @@ type diskPrepare struct {
 	data, room      size
 	create          size
 	adopt           bool
-	provision       machinedisk.ProvisionOptions
+	provision       pcdisk.ProvisionOptions
 	device          string
 	windows         bool // a boot manager is among the ESP's files
 	fromImage       []pcdisk.BootFile
@@ -120,7 +119,7 @@ func (d *diskPrepare) runProvision(ctx context.Context) (err error) {
 	}
 	meter := progress.New(d.stderr, "copying", d.virtual())
 	d.provision.Progress = meter
-	if err := machinedisk.Provision(ctx, d.device, &d.provision); err != nil {
+	if err := pcdisk.Provision(ctx, d.device, &d.provision); err != nil {
 		if errors.Is(err, pcdisk.ErrUnfinished) {
 			fate = "what the disk held is lost; run the command again with --wipe"
 			if d.version != nil {
@@ -227,7 +226,7 @@ func (d *diskPrepare) createImage() error {
 	if d.create == 0 {
 		return nil
 	}
-	if need := machinedisk.DiskSize(&d.provision); int64(d.create) < need {
+	if need := pcdisk.DiskSize(&d.provision); int64(d.create) < need {
 		return fmt.Errorf("%w: --create %d: a virtual disk of %d bytes with its slots needs %d", pcdisk.ErrNoSpace, d.create, d.virtual(), need)
 	}
 	f, err := os.OpenFile(d.device, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
@@ -242,7 +241,7 @@ func (d *diskPrepare) createImage() error {
 
 // runAdopt makes a machine of a disk whose parent somebody else made.
 func (d *diskPrepare) runAdopt() error {
-	t, err := machinedisk.Look(d.device, &blockdev.Options{Exclusive: true})
+	t, err := pcdisk.Look(d.device, &blockdev.Options{Exclusive: true})
 	if err != nil {
 		return explainDisk(&fault{err: fmt.Errorf("%s: %w", d.device, err), advice: adoptAdvice}, fateOf(nil))
 	}
@@ -262,7 +261,7 @@ const adoptAdvice = `\Troy\ on the data volume needs base.vhdx, layer-a.vhdx, la
 	` fsutil file createnew and fsutil file setvaliddata`
 
 // adoptSizes says how large the files have to be, if the parent can be read.
-func (d *diskPrepare) adoptSizes(t *machinedisk.Target) string {
+func (d *diskPrepare) adoptSizes(t *pcdisk.Target) string {
 	files, err := t.MapFiles()
 	if err != nil {
 		return adoptAdvice
@@ -271,7 +270,7 @@ func (d *diskPrepare) adoptSizes(t *machinedisk.Target) string {
 	if err != nil {
 		return ""
 	}
-	s := machinedisk.FileSizes(base.VirtualSize, 0)
+	s := pcdisk.FileSizes(base.VirtualSize, 0)
 	return fmt.Sprintf("%s; bytes: %s %d exactly, %s %d, both slots %d or what is wanted", adoptAdvice,
 		pcdisk.Boot, s[pcdisk.Boot], pcdisk.Journal, s[pcdisk.Journal], s[pcdisk.LayerA])
 }

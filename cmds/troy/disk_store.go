@@ -9,7 +9,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
-	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/install"
 	"troy/internal/progress"
@@ -77,7 +76,7 @@ func newDiskStore(c *call) *diskStore {
 	return d
 }
 
-func (d *diskStore) open() (*machinedisk.Target, error) {
+func (d *diskStore) open() (*pcdisk.Target, error) {
 	args, err := d.parse(d.fs, 1, 1)
 	if err != nil {
 		return nil, err
@@ -89,7 +88,7 @@ func (d *diskStore) open() (*machinedisk.Target, error) {
 	if d.store, err = image.OpenStore(d.dir); err != nil {
 		return nil, err
 	}
-	t, err := machinedisk.Look(d.device, &blockdev.Options{Exclusive: true})
+	t, err := pcdisk.Look(d.device, &blockdev.Options{Exclusive: true})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.device, err)
 	}
@@ -104,7 +103,7 @@ func (d *diskStore) open() (*machinedisk.Target, error) {
 }
 
 // finish opens the machine anew and prints what it holds.
-func (d *diskStore) finish(t *machinedisk.Target, done string) error {
+func (d *diskStore) finish(t *pcdisk.Target, done string) error {
 	m, err := machine.Open(t.Files(), nil)
 	if err != nil {
 		return err
@@ -136,7 +135,7 @@ func runDiskHeal(ctx context.Context, c *call) error {
 	return explainDisk(err, healFate(t))
 }
 
-func healFate(t *machinedisk.Target) string {
+func healFate(t *pcdisk.Target) string {
 	if t.Written() == 0 {
 		return fateOf(nil)
 	}
@@ -165,21 +164,21 @@ func runDiskReinstall(ctx context.Context, c *call) error {
 	return explainDisk(d.finish(t, "reinstalled"), fateOf(t))
 }
 
-func (d *diskStore) reinstall(ctx context.Context, t *machinedisk.Target) error {
+func (d *diskStore) reinstall(ctx context.Context, t *pcdisk.Target) error {
 	v, err := install.Open(ctx, d.store, d.image, d.number, nil)
 	if err != nil {
 		return err
 	}
 	base, err := machine.ReadBase(t.Files().Base)
 	if err == nil && base.VirtualSize != v.Size() {
-		return fmt.Errorf("%w: it has %d bytes, the files are made for %d; prepare the disk anew", machinedisk.ErrOtherSize, v.Size(), base.VirtualSize)
+		return fmt.Errorf("%w: it has %d bytes, the files are made for %d; prepare the disk anew", pcdisk.ErrOtherSize, v.Size(), base.VirtualSize)
 	}
 	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: d.image, Version: v.Plan().Want})
 	if err != nil {
 		return err
 	}
 	meter := progress.New(d.stderr, "writing", 0)
-	if err := t.Fill(ctx, r, v, &machinedisk.FillOptions{Progress: meter}); err != nil {
+	if err := t.Fill(ctx, r, v, &pcdisk.FillOptions{Progress: meter}); err != nil {
 		return err
 	}
 	meter.Done()
