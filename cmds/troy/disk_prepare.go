@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"troy/chainload/bcd"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image/install"
-	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -154,13 +151,16 @@ func (d *diskPrepare) collect(ctx context.Context) error {
 	o := &d.provision
 	o.Size, o.SlotBytes, o.ESPSize, o.DataSize, o.Room = int64(d.size), int64(d.slot), int64(d.esp), int64(d.data), int64(d.room)
 	o.Filled = d.filled
-	files, err := d.readESPFiles()
-	if err != nil {
-		return err
+	var files []pcdisk.BootFile
+	if d.espFiles != "" {
+		var err error
+		if files, d.windows, err = install.BootFolder(d.espFiles); err != nil {
+			return err
+		}
 	}
 	o.BootFiles = func(table *blockdev.Table) ([]pcdisk.BootFile, error) {
-		store, err := newBCD(table)
-		return append(append(files, d.fromImage...), pcdisk.BootFile{Path: storePath, Data: store}), err
+		store, err := install.BootStore(table)
+		return append(append(files, d.fromImage...), store), err
 	}
 	if d.store != "" {
 		return d.openStore(ctx)
@@ -180,45 +180,6 @@ func (d *diskPrepare) collect(ctx context.Context) error {
 		o.LogicalSectorSize, o.PhysicalSectorSize = meta.LogicalSectorSize, meta.PhysicalSectorSize
 	}
 	return nil
-}
-
-// storePath is where Windows Boot Manager looks for its store on the ESP.
-const storePath = "EFI/Microsoft/Boot/BCD"
-
-// newBCD makes the store that boots \Troy\boot.vhdx.
-func newBCD(table *blockdev.Table) ([]byte, error) {
-	esp, data := table.ByType(blockdev.TypeESP)[0], table.ByType(blockdev.TypeBasicData)[0]
-	store, err := bcd.New(&bcd.Options{Disk: guid.GUID(table.DiskGUID), Partition: guid.GUID(data.GUID), ESP: guid.GUID(esp.GUID)})
-	if err != nil {
-		return nil, err
-	}
-	return store.Marshal()
-}
-
-// readESPFiles reads the folder, without a store of somebody else's machine.
-func (d *diskPrepare) readESPFiles() (files []pcdisk.BootFile, err error) {
-	if d.espFiles == "" {
-		return nil, nil
-	}
-	manager := strings.ReplaceAll(strings.TrimPrefix(bcd.BootManagerPath, `\`), `\`, "/")
-	err = filepath.WalkDir(d.espFiles, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		name, err := filepath.Rel(d.espFiles, path)
-		if err != nil {
-			return err
-		}
-		name = filepath.ToSlash(name)
-		if strings.HasPrefix(strings.ToLower(name), strings.ToLower(storePath)) {
-			return nil
-		}
-		data, err := os.ReadFile(path)
-		d.windows = d.windows || strings.EqualFold(name, manager)
-		files = append(files, pcdisk.BootFile{Path: name, Data: data})
-		return err
-	})
-	return files, err
 }
 
 // createImage makes the image file if one is to be made.

@@ -45,7 +45,7 @@ func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error 
 	if sector == 0 {
 		sector = 512
 	}
-	set, err := bootfiles.Load(r, r.Size(), sector, bootfiles.Trust{CA2023: d.bootCA == "2023"})
+	files, err := install.BootFiles(r, r.Size(), sector, bootfiles.Trust{CA2023: d.bootCA == "2023"})
 	if errors.Is(err, bootfiles.ErrMissing) || errors.Is(err, blockdev.ErrNoTable) {
 		d.note("%v", err)
 		return nil
@@ -53,9 +53,7 @@ func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error 
 	if err != nil {
 		return err
 	}
-	for _, f := range set.Files {
-		d.fromImage = append(d.fromImage, pcdisk.BootFile{Path: f.Path, Data: f.Data})
-	}
+	d.fromImage = append(d.fromImage, files...)
 	d.windows = true
 	return nil
 }
@@ -169,23 +167,8 @@ func (d *diskStore) reinstall(ctx context.Context, t *pcdisk.Target) error {
 	if err != nil {
 		return err
 	}
-	base, err := machine.ReadBase(t.Files().Base)
-	if err == nil && base.VirtualSize != v.Size() {
-		return fmt.Errorf("%w: it has %d bytes, the files are made for %d; prepare the disk anew", pcdisk.ErrOtherSize, v.Size(), base.VirtualSize)
-	}
-	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: d.image, Version: v.Plan().Want})
-	if err != nil {
-		return err
-	}
-	meter := progress.New(d.stderr, "writing", 0)
-	if err := t.Fill(ctx, r, v, &pcdisk.FillOptions{Progress: meter}); err != nil {
-		return err
-	}
-	meter.Done()
-	meter = progress.New(d.stderr, "verifying", r.Size())
-	if _, err := v.Repair(ctx, r, meter); err != nil {
-		return err
-	}
-	meter.Done()
-	return r.Finish(ctx)
+	fill := &stage{w: d.stderr, what: "writing"}
+	read := &stage{w: d.stderr, what: "verifying", total: v.Size(), before: fill}
+	defer read.Done()
+	return v.Reinstall(ctx, t, fill, read)
 }

@@ -22,6 +22,9 @@ import (
 	"troy/vhdx"
 )
 
+// storePath is where Windows Boot Manager looks for its store on the ESP.
+const storePath = "EFI/Microsoft/Boot/BCD"
+
 const (
 	diskVirtual = 24 << 20
 	diskSize    = "700M"
