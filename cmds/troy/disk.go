@@ -7,7 +7,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
-	machinedisk "troy/diskwriter/pcdisk"
 )
 
 // diskCommand returns the commands that work on the disk of a machine: a block device, or an image file of a whole disk.
@@ -35,7 +34,7 @@ func diskCommand() command {
 }
 
 // fateOf says what became of the disk.
-func fateOf(t *machinedisk.Target) string {
+func fateOf(t *pcdisk.Target) string {
 	if t == nil || t.Written() == 0 {
 		return "the disk is untouched"
 	}
@@ -58,9 +57,9 @@ func diskAdvice(err error) string {
 	switch {
 	case errors.Is(err, pcdisk.ErrOccupied):
 		return "--wipe erases it"
-	case errors.Is(err, machinedisk.ErrHalfPrepared):
+	case errors.Is(err, pcdisk.ErrHalfPrepared):
 		return "'troy disk prepare' begins anew"
-	case errors.Is(err, machinedisk.ErrUnclean):
+	case errors.Is(err, pcdisk.ErrUnclean):
 		return "start Windows once, it repairs its volume"
 	case errors.Is(err, machine.ErrParentChanged):
 		return "'troy disk heal' repairs it"
@@ -73,8 +72,8 @@ func diskAdvice(err error) string {
 }
 
 // openMachine opens the one disk at path, and the machine on it.
-func openMachine(v *vhdxCall, path string, o *blockdev.Options) (*machinedisk.Target, *machine.Machine, error) {
-	t, err := machinedisk.Look(path, o)
+func openMachine(v *vhdxCall, path string, o *blockdev.Options) (*pcdisk.Target, *machine.Machine, error) {
+	t, err := pcdisk.Look(path, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -6,7 +6,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	machinedisk "troy/diskwriter/pcdisk"
+	"troy/diskwriter/pcdisk"
 	"troy/internal/progress"
 )
 
@@ -60,7 +60,7 @@ func changeDisk(ctx context.Context, c *call, done string, change func(*vhdxCall
 	return nil
 }
 
-func recoverAnd(ctx context.Context, v *vhdxCall, t *machinedisk.Target, m *machine.Machine, change func(*vhdxCall, *machine.Machine) error) error {
+func recoverAnd(ctx context.Context, v *vhdxCall, t *pcdisk.Target, m *machine.Machine, change func(*vhdxCall, *machine.Machine) error) error {
 	if err := m.Recover(ctx); err != nil {
 		return err
 	}

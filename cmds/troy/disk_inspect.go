@@ -9,7 +9,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
-	machinedisk "troy/diskwriter/pcdisk"
 	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
@@ -118,7 +117,7 @@ func typeName(g guid.GUID) string {
 
 // addMachine adds what the agent would see.
 func (d *jsonDisk) addMachine(path string) error {
-	t, err := machinedisk.Look(path, &blockdev.Options{ReadOnly: true})
+	t, err := pcdisk.Look(path, &blockdev.Options{ReadOnly: true})
 	if err != nil {
 		return err
 	}
@@ -136,7 +135,7 @@ func (d *jsonDisk) addMachine(path string) error {
 	return nil
 }
 
-func (d *jsonDisk) addFiles(t *machinedisk.Target) {
+func (d *jsonDisk) addFiles(t *pcdisk.Target) {
 	f := t.Files()
 	storage := map[string]io.ReaderAt{pcdisk.Base: f.Base, pcdisk.LayerA: f.LayerA, pcdisk.LayerB: f.LayerB, pcdisk.Boot: f.Boot}
 	for i, m := range t.Mappings() {

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"troy/chainload/bcd"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
-	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image/install"
 	"troy/internal/progress"
 	"troy/vhdx"
@@ -29,7 +26,7 @@ type diskPrepare struct {
 	data, room      size
 	create          size
 	adopt           bool
-	provision       machinedisk.ProvisionOptions
+	provision       pcdisk.ProvisionOptions
 	device          string
 	windows         bool // a boot manager is among the ESP's files
 	fromImage       []pcdisk.BootFile
@@ -119,7 +116,7 @@ func (d *diskPrepare) runProvision(ctx context.Context) (err error) {
 	}
 	meter := progress.New(d.stderr, "copying", d.virtual())
 	d.provision.Progress = meter
-	if err := machinedisk.Provision(ctx, d.device, &d.provision); err != nil {
+	if err := pcdisk.Provision(ctx, d.device, &d.provision); err != nil {
 		if errors.Is(err, pcdisk.ErrUnfinished) {
 			fate = "what the disk held is lost; run the command again with --wipe"
 			if d.version != nil {
@@ -154,13 +151,16 @@ func (d *diskPrepare) collect(ctx context.Context) error {
 	o := &d.provision
 	o.Size, o.SlotBytes, o.ESPSize, o.DataSize, o.Room = int64(d.size), int64(d.slot), int64(d.esp), int64(d.data), int64(d.room)
 	o.Filled = d.filled
-	files, err := d.readESPFiles()
-	if err != nil {
-		return err
+	var files []pcdisk.BootFile
+	if d.espFiles != "" {
+		var err error
+		if files, d.windows, err = install.BootFolder(d.espFiles); err != nil {
+			return err
+		}
 	}
 	o.BootFiles = func(table *blockdev.Table) ([]pcdisk.BootFile, error) {
-		store, err := newBCD(table)
-		return append(append(files, d.fromImage...), pcdisk.BootFile{Path: storePath, Data: store}), err
+		store, err := install.BootStore(table)
+		return append(append(files, d.fromImage...), store), err
 	}
 	if d.store != "" {
 		return d.openStore(ctx)
@@ -182,51 +182,12 @@ func (d *diskPrepare) collect(ctx context.Context) error {
 	return nil
 }
 
-// storePath is where Windows Boot Manager looks for its store on the ESP.
-const storePath = "EFI/Microsoft/Boot/BCD"
-
-// newBCD makes the store that boots \Troy\boot.vhdx.
-func newBCD(table *blockdev.Table) ([]byte, error) {
-	esp, data := table.ByType(blockdev.TypeESP)[0], table.ByType(blockdev.TypeBasicData)[0]
-	store, err := bcd.New(bcd.VHD{Disk: table.DiskGUID, Partition: data.GUID, Path: bcd.DefaultPath}, esp.GUID)
-	if err != nil {
-		return nil, err
-	}
-	return store.Marshal()
-}
-
-// readESPFiles reads the folder, without a store of somebody else's machine.
-func (d *diskPrepare) readESPFiles() (files []pcdisk.BootFile, err error) {
-	if d.espFiles == "" {
-		return nil, nil
-	}
-	manager := strings.ReplaceAll(strings.TrimPrefix(bcd.BootManagerPath, `\`), `\`, "/")
-	err = filepath.WalkDir(d.espFiles, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		name, err := filepath.Rel(d.espFiles, path)
-		if err != nil {
-			return err
-		}
-		name = filepath.ToSlash(name)
-		if strings.HasPrefix(strings.ToLower(name), strings.ToLower(storePath)) {
-			return nil
-		}
-		data, err := os.ReadFile(path)
-		d.windows = d.windows || strings.EqualFold(name, manager)
-		files = append(files, pcdisk.BootFile{Path: name, Data: data})
-		return err
-	})
-	return files, err
-}
-
 // createImage makes the image file if one is to be made.
 func (d *diskPrepare) createImage() error {
 	if d.create == 0 {
 		return nil
 	}
-	if need := machinedisk.DiskSize(&d.provision); int64(d.create) < need {
+	if need := pcdisk.DiskSize(&d.provision); int64(d.create) < need {
 		return fmt.Errorf("%w: --create %d: a virtual disk of %d bytes with its slots needs %d", pcdisk.ErrNoSpace, d.create, d.virtual(), need)
 	}
 	f, err := os.OpenFile(d.device, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
@@ -241,7 +202,7 @@ func (d *diskPrepare) createImage() error {
 
 // runAdopt makes a machine of a disk whose parent somebody else made.
 func (d *diskPrepare) runAdopt() error {
-	t, err := machinedisk.Look(d.device, &blockdev.Options{Exclusive: true})
+	t, err := pcdisk.Look(d.device, &blockdev.Options{Exclusive: true})
 	if err != nil {
 		return explainDisk(&fault{err: fmt.Errorf("%s: %w", d.device, err), advice: adoptAdvice}, fateOf(nil))
 	}
@@ -261,7 +222,7 @@ const adoptAdvice = `\Troy\ on the data volume needs base.vhdx, layer-a.vhdx, la
 	` fsutil file createnew and fsutil file setvaliddata`
 
 // adoptSizes says how large the files have to be, if the parent can be read.
-func (d *diskPrepare) adoptSizes(t *machinedisk.Target) string {
+func (d *diskPrepare) adoptSizes(t *pcdisk.Target) string {
 	files, err := t.MapFiles()
 	if err != nil {
 		return adoptAdvice
@@ -270,7 +231,7 @@ func (d *diskPrepare) adoptSizes(t *machinedisk.Target) string {
 	if err != nil {
 		return ""
 	}
-	s := machinedisk.FileSizes(base.VirtualSize, 0)
+	s := pcdisk.FileSizes(base.VirtualSize, 0)
 	return fmt.Sprintf("%s; bytes: %s %d exactly, %s %d, both slots %d or what is wanted", adoptAdvice,
 		pcdisk.Boot, s[pcdisk.Boot], pcdisk.Journal, s[pcdisk.Journal], s[pcdisk.LayerA])
 }

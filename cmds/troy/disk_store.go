@@ -9,7 +9,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
-	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/install"
 	"troy/internal/progress"
@@ -46,7 +45,7 @@ func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error 
 	if sector == 0 {
 		sector = 512
 	}
-	set, err := bootfiles.Load(r, r.Size(), sector, bootfiles.Trust{CA2023: d.bootCA == "2023"})
+	files, err := install.BootFiles(r, r.Size(), sector, bootfiles.Trust{CA2023: d.bootCA == "2023"})
 	if errors.Is(err, bootfiles.ErrMissing) || errors.Is(err, blockdev.ErrNoTable) {
 		d.note("%v", err)
 		return nil
@@ -54,9 +53,7 @@ func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error 
 	if err != nil {
 		return err
 	}
-	for _, f := range set.Files {
-		d.fromImage = append(d.fromImage, pcdisk.BootFile{Path: f.Path, Data: f.Data})
-	}
+	d.fromImage = append(d.fromImage, files...)
 	d.windows = true
 	return nil
 }
@@ -77,7 +74,7 @@ func newDiskStore(c *call) *diskStore {
 	return d
 }
 
-func (d *diskStore) open() (*machinedisk.Target, error) {
+func (d *diskStore) open() (*pcdisk.Target, error) {
 	args, err := d.parse(d.fs, 1, 1)
 	if err != nil {
 		return nil, err
@@ -89,7 +86,7 @@ func (d *diskStore) open() (*machinedisk.Target, error) {
 	if d.store, err = image.OpenStore(d.dir); err != nil {
 		return nil, err
 	}
-	t, err := machinedisk.Look(d.device, &blockdev.Options{Exclusive: true})
+	t, err := pcdisk.Look(d.device, &blockdev.Options{Exclusive: true})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.device, err)
 	}
@@ -104,7 +101,7 @@ func (d *diskStore) open() (*machinedisk.Target, error) {
 }
 
 // finish opens the machine anew and prints what it holds.
-func (d *diskStore) finish(t *machinedisk.Target, done string) error {
+func (d *diskStore) finish(t *pcdisk.Target, done string) error {
 	m, err := machine.Open(t.Files(), nil)
 	if err != nil {
 		return err
@@ -136,7 +133,7 @@ func runDiskHeal(ctx context.Context, c *call) error {
 	return explainDisk(err, healFate(t))
 }
 
-func healFate(t *machinedisk.Target) string {
+func healFate(t *pcdisk.Target) string {
 	if t.Written() == 0 {
 		return fateOf(nil)
 	}
@@ -165,28 +162,13 @@ func runDiskReinstall(ctx context.Context, c *call) error {
 	return explainDisk(d.finish(t, "reinstalled"), fateOf(t))
 }
 
-func (d *diskStore) reinstall(ctx context.Context, t *machinedisk.Target) error {
+func (d *diskStore) reinstall(ctx context.Context, t *pcdisk.Target) error {
 	v, err := install.Open(ctx, d.store, d.image, d.number, nil)
 	if err != nil {
 		return err
 	}
-	base, err := machine.ReadBase(t.Files().Base)
-	if err == nil && base.VirtualSize != v.Size() {
-		return fmt.Errorf("%w: it has %d bytes, the files are made for %d; prepare the disk anew", machinedisk.ErrOtherSize, v.Size(), base.VirtualSize)
-	}
-	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: d.image, Version: v.Plan().Want})
-	if err != nil {
-		return err
-	}
-	meter := progress.New(d.stderr, "writing", 0)
-	if err := t.Fill(ctx, r, v, &machinedisk.FillOptions{Progress: meter}); err != nil {
-		return err
-	}
-	meter.Done()
-	meter = progress.New(d.stderr, "verifying", r.Size())
-	if _, err := v.Repair(ctx, r, meter); err != nil {
-		return err
-	}
-	meter.Done()
-	return r.Finish(ctx)
+	fill := &stage{w: d.stderr, what: "writing"}
+	read := &stage{w: d.stderr, what: "verifying", total: v.Size(), before: fill}
+	defer read.Done()
+	return v.Reinstall(ctx, t, fill, read)
 }

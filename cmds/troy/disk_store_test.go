@@ -13,7 +13,6 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
-	machinedisk "troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/internal/guid"
 	"troy/vhdx"
@@ -183,7 +182,7 @@ func (w *windowsStore) checkESP(t *testing.T, manager string) {
 // damage writes into the parent as somebody does who opens it read-write.
 func (w *windowsStore) damage(t *testing.T) {
 	t.Helper()
-	d, err := machinedisk.Look(w.device, &blockdev.Options{})
+	d, err := pcdisk.Look(w.device, &blockdev.Options{})
 	must(t, err)
 	defer d.Close()
 	files, err := d.MapFiles()

@@ -17,11 +17,13 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
-	machinedisk "troy/diskwriter/pcdisk"
 	"troy/internal/block"
 	"troy/internal/guid"
 	"troy/vhdx"
 )
+
+// storePath is where Windows Boot Manager looks for its store on the ESP.
+const storePath = "EFI/Microsoft/Boot/BCD"
 
 const (
 	diskVirtual = 24 << 20
@@ -104,9 +106,9 @@ func newPCDisk(t *testing.T) *pcDisk {
 }
 
 // machine lets f work as the agent does.
-func (p *pcDisk) machine(f func(*machinedisk.Target, *machine.Machine)) {
+func (p *pcDisk) machine(f func(*pcdisk.Target, *machine.Machine)) {
 	p.t.Helper()
-	d, err := machinedisk.Look(p.image, nil)
+	d, err := pcdisk.Look(p.image, nil)
 	must(p.t, err)
 	defer d.Close()
 	m, _, err := d.Open()
@@ -117,7 +119,7 @@ func (p *pcDisk) machine(f func(*machinedisk.Target, *machine.Machine)) {
 // deploy brings version 2, up to the commit.
 func (p *pcDisk) deploy() {
 	p.t.Helper()
-	p.machine(func(_ *machinedisk.Target, m *machine.Machine) {
+	p.machine(func(_ *pcdisk.Target, m *machine.Machine) {
 		ctx := p.t.Context()
 		var runs []machine.Run
 		for off := int64(0); off < diskVirtual; off += 4096 {
@@ -139,11 +141,11 @@ func (p *pcDisk) deploy() {
 // windows writes a page as a session of Windows does.
 func (p *pcDisk) windows() {
 	p.t.Helper()
-	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
+	p.machine(func(d *pcdisk.Target, _ *machine.Machine) {
 		f := d.Files()
 		leaf, err := vhdx.OpenStorage(f.Boot.Storage, f.Boot.Size, &vhdx.OpenOptions{Writable: true})
 		must(p.t, err)
-		below, err := machinedisk.Chain(f)
+		below, err := pcdisk.Chain(f)
 		must(p.t, err)
 		chain, err := vhdx.NewChain(append([]*vhdx.File{leaf}, below.Files()[1:]...)...)
 		must(p.t, err)
@@ -285,7 +287,7 @@ func checkDifferent(t *testing.T, got jsonDiskVerify, a, b []byte) {
 // A damaged file and a foreign disk are found, and nothing is written.
 func TestDiskDamaged(t *testing.T) {
 	p := newPCDisk(t)
-	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
+	p.machine(func(d *pcdisk.Target, _ *machine.Machine) {
 		page := block.Aligned(4096)
 		_, err := d.Files().Boot.WriteAt(page, vhdx.RegionTable2Offset) // the first copy still tells all
 		must(t, err)
@@ -294,7 +296,7 @@ func TestDiskDamaged(t *testing.T) {
 	if res.OK || res.Files[0].OK || !slices.ContainsFunc(res.Files[0].Findings, func(f jsonFinding) bool { return f.Structure == "region table" }) {
 		t.Errorf("verify: %+v", res)
 	}
-	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
+	p.machine(func(d *pcdisk.Target, _ *machine.Machine) {
 		h, slot, err := vhdx.ReadHeaders(d.Files().Base)
 		must(t, err)
 		h.DataWriteGUID, h.SequenceNumber = guid.New(), h.SequenceNumber+1
@@ -321,7 +323,7 @@ func TestDiskAdopt(t *testing.T) {
 	adopt := []string{"prepare", "--adopt", "--image", "mine", "--version", "7", p.image}
 	refuseDisk(t, p.image, adopt, "already")
 	var base []byte
-	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
+	p.machine(func(d *pcdisk.Target, _ *machine.Machine) {
 		f := d.Files()
 		for _, file := range []machine.File{f.LayerA, f.LayerB, f.Boot, f.Journal} { // as setvaliddata leaves them
 			junk := block.Aligned(int(file.Size))
@@ -330,7 +332,7 @@ func TestDiskAdopt(t *testing.T) {
 			must(t, err)
 		}
 		base = make([]byte, f.Base.Size)
-		must(t, readFull(f.Base, base, 0))
+		must(t, block.ReadFull(f.Base, base, 0))
 	})
 	outside := p.outside()
 	troyDisk(t, 0, adopt...)
@@ -341,9 +343,9 @@ func TestDiskAdopt(t *testing.T) {
 	if !bytes.Equal(outside, p.outside()) {
 		t.Error("more than the files was changed")
 	}
-	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
+	p.machine(func(d *pcdisk.Target, _ *machine.Machine) {
 		now := make([]byte, len(base))
-		must(t, readFull(d.Files().Base, now, 0))
+		must(t, block.ReadFull(d.Files().Base, now, 0))
 		if !bytes.Equal(now, base) {
 			t.Error("the parent was changed")
 		}
@@ -357,7 +359,7 @@ func TestDiskAdoptSizes(t *testing.T) {
 	must(t, err)
 	must(t, f.Truncate(400<<20))
 	must(t, f.Close())
-	sizes := machinedisk.FileSizes(diskVirtual, 0)
+	sizes := pcdisk.FileSizes(diskVirtual, 0)
 	want := sizes[pcdisk.Boot]
 	sizes[pcdisk.Boot] += ntfs.PageSize
 	dev, err := blockdev.Open(image, nil)
@@ -367,7 +369,7 @@ func TestDiskAdoptSizes(t *testing.T) {
 	must(t, dev.Close())
 	adopt := []string{"prepare", "--adopt", "--image", "mine", "--version", "7", image}
 	refuseDisk(t, image, adopt, "base.vhdx")
-	d, err := machinedisk.Look(image, nil)
+	d, err := pcdisk.Look(image, nil)
 	must(t, err)
 	files, err := d.MapFiles()
 	must(t, err)

@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"sync"
 
 	"troy/image"
 	"troy/image/publish"
-	"troy/internal/progress"
+	"troy/image/unused"
 	"troy/vhdx"
 )
 
@@ -79,13 +77,15 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*publish.D
 	}
 	defer chain.Close()
 	p.noteChain(chain, parents)
-	meters := &publishMeters{w: p.stderr, changed: changedBytes(chain), data: dataBytes(chain)}
-	p.o.Search, p.o.Progress = meterOf(meters.searched), meterOf(meters.read)
+	changed := changedBytes(chain)
+	search := &stage{w: p.stderr, what: "looking for what has moved", total: changed + dataBytes(chain)}
+	read := &stage{w: p.stderr, what: "reading", total: changed, before: search}
+	p.o.Search, p.o.Progress = search, read
 	if !p.noFilter {
-		p.o.Filter = unusedPages()
+		p.o.Filter = unused.Filter{Open: unused.ReadNTFS} // the agent's own NTFS reader
 	}
 	m, err := f(publish.ChainDisk(chain))
-	meters.done()
+	read.Done()
 	if err != nil {
 		return oneLine(err)
 	}
@@ -124,50 +124,4 @@ func dataBytes(c *vhdx.Chain) (n int64) {
 		}
 	}
 	return n
-}
-
-// publishMeters shows the two parts of publishing, the second when it begins.
-type publishMeters struct {
-	w             io.Writer
-	changed, data int64
-
-	mu              sync.Mutex
-	search, reading *progress.Meter
-}
-
-// meterOf is an image.Progress.
-type meterOf func(n int64)
-
-// Add counts.
-func (f meterOf) Add(n int64) { f(n) }
-
-func (m *publishMeters) searched(n int64) {
-	m.mu.Lock()
-	if m.search == nil {
-		m.search = progress.New(m.w, "looking for what has moved", m.changed+m.data)
-	}
-	m.mu.Unlock()
-	m.search.Add(n)
-}
-
-func (m *publishMeters) read(n int64) {
-	m.mu.Lock()
-	if m.reading == nil {
-		if m.search != nil {
-			m.search.Done()
-		}
-		m.reading = progress.New(m.w, "reading", m.changed)
-	}
-	m.mu.Unlock()
-	m.reading.Add(n)
-}
-
-// done writes the closing line of what began last.
-func (m *publishMeters) done() {
-	switch {
-	case m.reading != nil:
-		m.reading.Done()
-	case m.search != nil:
-		m.search.Done()
-	}
 }

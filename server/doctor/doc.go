@@ -13,6 +13,8 @@
 //	clock       the kernel is synchronised, and the year is not before that of the program
 //	space       of the folders that the server writes to
 //	owner       of what the server needs in a store, and of the certificate's key, is whom the store belongs to, and not root in another's folder
+//	page        somebody can sign in on it
+//	signed      the signatures of the store hold, and not only for days
 //
 // # Known gaps
 //

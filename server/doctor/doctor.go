@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"troy/chainload/release"
 	"troy/server/certs"
+	"troy/server/netboot"
 )
 
 // Level says how bad a finding is.
@@ -46,27 +49,33 @@ func (f Finding) String() string {
 	return s
 }
 
-// Port is one that the server needs.
-type Port struct {
-	Network string // tcp or udp
-	Number  int
-	For     string // what it is for
+// port is one that the server needs.
+type port struct {
+	network string // tcp or udp
+	number  int
+	what    string // it is for
 }
 
-// Options say what is to be looked at. An empty member is not.
+// Options say what troy serve is going to serve, and where. An empty member is not looked at.
 type Options struct {
-	Ports   []Port
-	Boot    string   // folder of netboot
-	Certs   string   // folder of certs
-	Folders []string // that the server writes to
-	Now     time.Time
-	Built   time.Time // when the program was: the clock cannot be before
+	Listen    string // address of the store and the page
+	Boot      string // folder of netboot
+	NoDHCP    bool   // the DHCP server of the site names the boot files
+	Certs     string // folder of certs
+	TLSListen string // address with TLS, where there are Certs
+	Store     string // folder of the store
+	Now       time.Time
+	Built     time.Time // when the program was: the clock cannot be before
 }
 
-// Check looks at everything, in the order of the package comment.
-func Check(ctx context.Context, o *Options) (all []Finding) {
-	all = append(all, checkPorts(o.Ports)...)
-	all = append(all, checkFirewall(ctx, o.Ports)...)
+// Check looks at everything, in the order of the package comment. The error is of an address that is none.
+func Check(ctx context.Context, o *Options) (all []Finding, err error) {
+	ports, err := o.ports()
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, checkPorts(ports)...)
+	all = append(all, checkFirewall(ctx, ports)...)
 	all = append(all, checkAddresses()...)
 	if o.Boot != "" {
 		all = append(all, checkBoot(o.Boot)...)
@@ -75,19 +84,38 @@ func Check(ctx context.Context, o *Options) (all []Finding) {
 		all = append(all, checkCerts(o.Certs, o.Now)...)
 	}
 	all = append(all, checkClock(o.Now, o.Built))
-	for _, dir := range o.Folders {
-		all = append(all, checkSpace(dir))
-		all = append(all, checkOwners(dir, o.Certs)...)
+	if o.Store != "" {
+		all = append(all, checkSpace(o.Store))
+		all = append(all, checkOwners(o.Store, o.Certs)...)
+		all = append(all, checkLogins(o.Store)...)
+		all = append(all, checkSigned(o.Store, o.Now)...)
 	}
-	return all
+	return all, nil
 }
 
-// Worst is the worst level of all findings.
-func Worst(all []Finding) (l Level) {
-	for _, f := range all {
-		l = max(l, f.Level)
+// ports are those that the server opens.
+func (o *Options) ports() (all []port, err error) {
+	tcp := func(address, what string) {
+		_, number, e := net.SplitHostPort(address)
+		n, e2 := strconv.ParseUint(number, 10, 16)
+		if e != nil || e2 != nil {
+			err = fmt.Errorf("address %q: want [HOST]:PORT", address)
+		}
+		all = append(all, port{"tcp", int(n), what})
 	}
-	return l
+	if o.Listen != "" {
+		tcp(o.Listen, "store and page")
+	}
+	if o.Certs != "" {
+		tcp(o.TLSListen, "check-ins by TLS")
+	}
+	if o.Boot != "" {
+		all = append(all, port{"udp", netboot.PortTFTP, "TFTP"})
+		if !o.NoDHCP {
+			all = append(all, port{"udp", netboot.PortDHCP, "proxyDHCP"}, port{"udp", netboot.PortProxy, "proxyDHCP"})
+		}
+	}
+	return all, err
 }
 
 type bootFile struct {

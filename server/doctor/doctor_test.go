@@ -1,7 +1,7 @@
 package doctor
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"troy/image/publish"
+	"troy/internal/testing/smallstore"
 	"troy/server/certs"
+	"troy/server/servedir"
 )
 
 // levels are those of the findings of one check.
@@ -36,14 +39,14 @@ func TestPorts(t *testing.T) {
 	}
 	defer u.Close()
 	tcp, udp := l.Addr().(*net.TCPAddr).Port, u.LocalAddr().(*net.UDPAddr).Port
-	for _, p := range []Port{{"tcp", tcp, "store"}, {"udp", udp, "TFTP"}} {
+	for _, p := range []port{{"tcp", tcp, "store"}, {"udp", udp, "TFTP"}} {
 		f := p.check()
 		if f.Level != Fault || !strings.Contains(f.Text, "doctor.test") || f.Do == "" {
 			t.Errorf("a port that this test has: %v", f)
 		}
 	}
 	l.Close()
-	if f := (Port{"tcp", tcp, "store"}).check(); f.Level != Good {
+	if f := (port{"tcp", tcp, "store"}).check(); f.Level != Good {
 		t.Errorf("a free port: %v", f)
 	}
 }
@@ -64,7 +67,7 @@ func TestInodes(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
-	ports := []Port{{"udp", 67, "DHCP"}, {"tcp", 8080, "store"}}
+	ports := []port{{"udp", 67, "DHCP"}, {"tcp", 8080, "store"}}
 	const open = "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n"
 	closed := strings.Replace(open, "policy accept", "policy drop", 1)
 	for name, c := range map[string]struct {
@@ -219,19 +222,108 @@ func TestOwners(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	all := Check(context.Background(), &Options{Ports: []Port{{"udp", 0, "any"}}, Boot: t.TempDir(), Folders: []string{t.TempDir()}, Now: time.Now()})
-	if Worst(all) != Fault {
-		t.Errorf("without boot files: %v", Worst(all))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, check := range []string{"ports", "firewall", "addresses", "boot", "clock", "space", "owner"} {
+	defer l.Close()
+	all, err := Check(t.Context(), &Options{Listen: l.Addr().String(), Boot: t.TempDir(), Store: t.TempDir(), Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range []string{"ports", "firewall", "addresses", "boot", "clock", "space", "owner", "page", "signed"} {
 		if len(levels(all, check)) == 0 {
 			t.Errorf("%s was not looked at", check)
 		}
+	}
+	if !slices.Contains(levels(all, "boot"), Fault) {
+		t.Error("there are no boot files, and that is no fault")
 	}
 	for _, f := range all {
 		t.Log(f)
 		if strings.Count(fmt.Sprint(f), "\n") > 1 || f.Level == Fault && f.Do == "" {
 			t.Errorf("not one line and one of advice: %v", f)
 		}
+	}
+}
+
+func TestOptionsPorts(t *testing.T) {
+	for name, c := range map[string]struct {
+		o    Options
+		want []int // nil: the address is none
+	}{
+		"store alone":       {Options{Listen: ":8080"}, []int{8080}},
+		"with a host":       {Options{Listen: "[fd00::1]:80"}, []int{80}},
+		"TLS":               {Options{Listen: ":8080", Certs: "c", TLSListen: ":8443"}, []int{8080, 8443}},
+		"TLS without certs": {Options{Listen: ":8080", TLSListen: ":8443"}, []int{8080}},
+		"network boot":      {Options{Listen: ":8080", Boot: "net"}, []int{8080, 69, 67, 4011}},
+		"without DHCP":      {Options{Listen: ":8080", Boot: "net", NoDHCP: true}, []int{8080, 69}},
+		"no colon":          {Options{Listen: "8080"}, nil},
+		"too large":         {Options{Listen: ":65536"}, nil},
+		"a name":            {Options{Listen: ":8080", Certs: "c", TLSListen: ":https"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ports, err := c.o.ports()
+			var got []int
+			for _, p := range ports {
+				got = append(got, p.number)
+			}
+			if c.want == nil && err == nil || c.want != nil && (err != nil || !slices.Equal(got, c.want)) {
+				t.Errorf("got %v, %v, want %v", got, err, c.want)
+			}
+		})
+	}
+}
+
+// TestSigned: what ends soon is a doubt, what has ended a fault.
+func TestSigned(t *testing.T) {
+	dir, now := smallstore.Make(t, t.TempDir()), time.Now()
+	unsigned := filepath.Join(t.TempDir(), "store")
+	if _, err := publish.Init(unsigned); err != nil {
+		t.Fatal(err)
+	}
+	damaged := smallstore.Make(t, t.TempDir())
+	if err := os.WriteFile(filepath.Join(damaged, "metadata", "timestamp.json"), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		dir string
+		now time.Time
+		has []Level
+	}{
+		"fresh":    {dir, now, []Level{Good, Good, Good, Good}},
+		"later":    {dir, now.AddDate(20, 0, 0), []Level{Fault, Fault, Fault, Fault}},
+		"unsigned": {unsigned, now, []Level{Doubt}},
+		"no store": {t.TempDir(), now, []Level{Doubt}},
+		"damaged":  {damaged, now, []Level{Fault}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := checkSigned(c.dir, c.now)
+			if l := levels(all, "signed"); !slices.Equal(l, c.has) {
+				t.Errorf("got %v, want %v: %v", l, c.has, all)
+			}
+		})
+	}
+	expiries := checkSigned(dir, now)
+	day, err := time.Parse(time.DateOnly, expiries[0].Text[len(expiries[0].Text)-len(time.DateOnly):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := checkSigned(dir, day.AddDate(0, 0, -1))[0]; f.Level != Doubt || !strings.Contains(f.Do, "troy key") {
+		t.Errorf("a day before the end: %v", f)
+	}
+}
+
+func TestLogins(t *testing.T) {
+	dir := t.TempDir()
+	if l := levels(checkLogins(dir), "page"); !slices.Equal(l, []Level{Doubt}) {
+		t.Errorf("nobody: %v", l)
+	}
+	folder := servedir.Of(dir)
+	if err := errors.Join(folder.Make(), os.WriteFile(folder.Users(), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if all := checkLogins(dir); len(all) != 0 {
+		t.Errorf("somebody: %v", all)
 	}
 }

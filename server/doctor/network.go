@@ -15,17 +15,19 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"troy/server/netboot"
 )
 
-func checkPorts(ports []Port) (all []Finding) {
+func checkPorts(ports []port) (all []Finding) {
 	for _, p := range ports {
 		all = append(all, p.check())
 	}
 	return all
 }
 
-func (p Port) check() Finding {
-	name := fmt.Sprintf("%s %d (%s)", p.Network, p.Number, p.For)
+func (p port) check() Finding {
+	name := fmt.Sprintf("%s %d (%s)", p.network, p.number, p.what)
 	err := p.open()
 	switch {
 	case err == nil:
@@ -43,16 +45,16 @@ func (p Port) check() Finding {
 		return Finding{"ports", Good, name + " is served by troy", ""}
 	}
 	f := Finding{"ports", Fault, name + " is in use by " + strings.Join(who, ", "), "stop that program, or give troy another port"}
-	if p.Number == 67 || p.Number == 4011 || p.Number == 69 {
+	if p.number == netboot.PortDHCP || p.number == netboot.PortProxy || p.number == netboot.PortTFTP {
 		f.Do = "a DHCP or TFTP server on this machine: serve with --no-dhcp and set the two options that it prints, or stop that program"
 	}
 	return f
 }
 
 // open tries whether the port is free.
-func (p Port) open() error {
-	addr := fmt.Sprintf(":%d", p.Number)
-	if p.Network == "udp" {
+func (p port) open() error {
+	addr := fmt.Sprintf(":%d", p.number)
+	if p.network == "udp" {
 		c, err := net.ListenPacket("udp4", addr)
 		if err == nil {
 			c.Close()
@@ -67,14 +69,14 @@ func (p Port) open() error {
 }
 
 // holders are the names of the programs that have a port; none if they cannot be seen.
-func holders(p Port) (names []string) {
+func holders(p port) (names []string) {
 	sockets := map[string]bool{}
-	for _, table := range []string{p.Network, p.Network + "6"} {
+	for _, table := range []string{p.network, p.network + "6"} {
 		b, err := os.ReadFile("/proc/net/" + table)
 		if err != nil {
 			continue
 		}
-		for _, inode := range inodes(string(b), p.Number, p.Network == "tcp") {
+		for _, inode := range inodes(string(b), p.number, p.network == "tcp") {
 			sockets["socket:["+inode+"]"] = true
 		}
 	}
@@ -116,7 +118,7 @@ const ours = "troy"
 
 const firewallTime = 10 * time.Second
 
-func checkFirewall(ctx context.Context, ports []Port) (all []Finding) {
+func checkFirewall(ctx context.Context, ports []port) (all []Finding) {
 	ctx, cancel := context.WithTimeout(ctx, firewallTime)
 	defer cancel()
 	found := false
@@ -144,19 +146,19 @@ func checkFirewall(ctx context.Context, ports []Port) (all []Finding) {
 var drops = regexp.MustCompile(`(?m)hook input[^\n]*policy drop|^-P INPUT (DROP|REJECT)|^-A INPUT -j (DROP|REJECT)|hook input[^}]*\n\s*(counter [^\n]*)?(drop|reject)[^\n]*\n\s*}`)
 
 // judge reads the rules as text.
-func judge(program, rules string, ports []Port) (all []Finding) {
+func judge(program, rules string, ports []port) (all []Finding) {
 	if !drops.MatchString(rules) {
 		return nil
 	}
 	for _, p := range ports {
-		number := regexp.MustCompile(fmt.Sprintf(`\b%d\b`, p.Number))
+		number := regexp.MustCompile(fmt.Sprintf(`\b%d\b`, p.number))
 		named := false
 		for line := range strings.Lines(rules) {
-			named = named || number.MatchString(line) && strings.Contains(line, p.Network) && strings.Contains(strings.ToLower(line), "accept")
+			named = named || number.MatchString(line) && strings.Contains(line, p.network) && strings.Contains(strings.ToLower(line), "accept")
 		}
 		if !named {
-			all = append(all, Finding{"firewall", Doubt, fmt.Sprintf("%s drops what comes in, and no rule accepts %s %d (%s)", program, p.Network, p.Number, p.For),
-				fmt.Sprintf("nft add rule inet filter input %s dport %d accept (or what your firewall's front end says)", p.Network, p.Number)})
+			all = append(all, Finding{"firewall", Doubt, fmt.Sprintf("%s drops what comes in, and no rule accepts %s %d (%s)", program, p.network, p.number, p.what),
+				fmt.Sprintf("nft add rule inet filter input %s dport %d accept (or what your firewall's front end says)", p.network, p.number)})
 		}
 	}
 	return all

@@ -1,0 +1,244 @@
+package media
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"troy/image/trust"
+	"troy/image/trust/sign"
+	"troy/initramfs"
+	"troy/internal/kernelargs"
+	"troy/netfetch/params"
+)
+
+// ErrSources is returned where a Config says more than once what the media trust.
+var ErrSources = errors.New("only one of root, store and unsigned can be given")
+
+// Config is what the media carry for one place. The zero value names nothing: DHCP then names the server.
+type Config struct {
+	Servers   []string `yaml:"servers"`   // URLs, mirrors in their order
+	CA        string   `yaml:"ca"`        // PEM file with who signed the servers' certificates
+	Root      string   `yaml:"root"`      // TUF root metadata
+	Store     string   `yaml:"store"`     // or the store to take it from
+	Unsigned  bool     `yaml:"unsigned"`  // or: machines take what the server gives them
+	Arguments []string `yaml:"arguments"` // further troy.* words
+	Append    string   `yaml:"append"`    // kernel arguments
+	BootURL   string   `yaml:"boot_url"`  // where the tree for PXE will be served by HTTP
+}
+
+// DefaultAppend are the kernel arguments where a Config has none: people see what the last console shows.
+const DefaultAppend = "console=ttyS0,115200 console=tty0"
+
+// ReadConfig reads a YAML or JSON file. Paths in it are relative to it.
+func ReadConfig(file string) (*Config, error) {
+	b, err := readFile("the config", file)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{}
+	if err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("config %s: %s", file, strings.Join(strings.Fields(yaml.FormatError(err, false, false)), " "))
+	}
+	for _, p := range []*string{&c.CA, &c.Root, &c.Store} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(file), *p)
+		}
+	}
+	return c, nil
+}
+
+// Under is what c says, with what it leaves open from below. Lists are joined: c's servers come first, its arguments last, for
+// later ones override earlier ones.
+func (c Config) Under(below *Config) *Config {
+	if c.Root == "" && c.Store == "" && !c.Unsigned { // one of the three
+		c.Root, c.Store, c.Unsigned = below.Root, below.Store, below.Unsigned
+	}
+	c.Servers, c.Arguments = slices.Concat(c.Servers, below.Servers), slices.Concat(below.Arguments, c.Arguments)
+	c.CA, c.Append, c.BootURL = cmp.Or(c.CA, below.CA), cmp.Or(c.Append, below.Append), cmp.Or(c.BootURL, below.BootURL)
+	return &c
+}
+
+// complete fills in what follows from the rest.
+func (c Config) complete() *Config {
+	if c.BootURL == "" && len(c.Servers) > 0 && strings.HasPrefix(c.Servers[0], "http://") {
+		c.BootURL = strings.TrimSuffix(c.Servers[0], "/") + "/boot/" // what troy serve has there
+	}
+	c.Append = cmp.Or(c.Append, DefaultAppend)
+	return &c
+}
+
+// fileMost bounds what is read of each of the admin's files: they lie in the memory of every machine.
+const fileMost = 1 << 20
+
+// readFile reads a file that the admin named.
+func readFile(what, file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, fileMost+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	if len(b) > fileMost {
+		return nil, fmt.Errorf("%s: %s has more than %d bytes: that is another file", what, file, fileMost)
+	}
+	return b, nil
+}
+
+// files checks everything and returns what the machine finds in /etc/troy.
+func (c *Config) files(now time.Time) ([]initramfs.File, error) {
+	words, err := c.words()
+	if err != nil {
+		return nil, err
+	}
+	built, err := buildTime(now)
+	if err != nil {
+		return nil, err
+	}
+	files := []initramfs.File{{Name: agentFolder + "config", Data: []byte(words)}, {Name: agentFolder + "built", Data: []byte(built)}}
+	ca, err := c.certificates(now)
+	if err != nil {
+		return nil, err
+	}
+	if ca != nil {
+		files = append(files, initramfs.File{Name: agentFolder + "ca.pem", Data: ca})
+	}
+	root, err := c.rootMetadata()
+	if err != nil {
+		return nil, err
+	}
+	if root != nil {
+		files = append(files, initramfs.File{Name: agentFolder + "root.json", Data: root})
+	}
+	return files, nil
+}
+
+// agentFolder is where the agent looks.
+const agentFolder = "etc/troy/"
+
+// words are the lines of the file config.
+func (c *Config) words() (string, error) {
+	var lines []string
+	if len(c.Servers) > 0 {
+		lines = append(lines, "troy.server="+strings.Join(c.Servers, ","))
+	}
+	if c.Unsigned {
+		lines = append(lines, "troy.unsigned")
+	}
+	for _, w := range c.Arguments {
+		if !strings.HasPrefix(w, "troy.") || strings.Contains(w, " ") || kernelargs.Check(w) != nil {
+			return "", fmt.Errorf("%q is no argument for the agent: want one word that begins with troy., such as troy.port=eth0", w)
+		}
+		lines = append(lines, w)
+	}
+	text := strings.Join(lines, "\n") + "\n"
+	if _, err := params.Parse(text); err != nil {
+		return "", err
+	}
+	return "# For the agent: words as on the kernel command line, which counts more.\n" + text, nil
+}
+
+// buildTime is when the media were made: machines believe no earlier time. SOURCE_DATE_EPOCH makes it repeatable.
+func buildTime(now time.Time) (string, error) {
+	if s := os.Getenv("SOURCE_DATE_EPOCH"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return "", fmt.Errorf("SOURCE_DATE_EPOCH is %q, want seconds since 1970", s)
+		}
+		now = time.Unix(n, 0)
+	}
+	return now.UTC().Format(time.RFC3339) + "\n", nil
+}
+
+// certificates is the checked content of the CA file; nil = none.
+func (c *Config) certificates(now time.Time) ([]byte, error) {
+	if c.CA == "" {
+		for _, s := range c.Servers {
+			if strings.HasPrefix(s, "https://") {
+				return nil, fmt.Errorf("%s needs a CA certificate (--ca): the media carry no others", s)
+			}
+		}
+		return nil, nil
+	}
+	b, err := readFile("the CA certificate", c.CA)
+	if err != nil {
+		return nil, err
+	}
+	count := 0
+	for rest := b; ; count++ {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("%s holds a %s: only certificates may go to the media", c.CA, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: certificate %d: %w", c.CA, count+1, err)
+		}
+		if now.After(cert.NotAfter) {
+			return nil, fmt.Errorf("%s: the certificate of %s ended on %s", c.CA, cert.Subject, cert.NotAfter.Format(time.DateOnly))
+		}
+	}
+	if count == 0 {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", c.CA)
+	}
+	return b, nil
+}
+
+// rootMetadata is the checked root metadata; nil = none.
+func (c *Config) rootMetadata() (b []byte, err error) {
+	sources := 0
+	for _, given := range []bool{c.Root != "", c.Store != "", c.Unsigned} {
+		if given {
+			sources++
+		}
+	}
+	switch {
+	case sources > 1:
+		return nil, ErrSources
+	case c.Store != "":
+		repo, err := sign.Open(c.Store, nil)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Store, err)
+		}
+		b, err = repo.Root()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Store, err)
+		}
+	case c.Root != "":
+		if b, err = readFile("the root metadata", c.Root); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, nil
+	}
+	if err := trust.CheckRoot(b); err != nil {
+		return nil, fmt.Errorf("%s%s: %w", c.Root, c.Store, err)
+	}
+	return b, nil
+}
+
+// warning is what the admin should know before the media are carried away.
+func (c *Config) warning() string {
+	if c.Unsigned || c.Root != "" || c.Store != "" {
+		return ""
+	}
+	return "these media name no keys (--store, --root) and do not say --unsigned: machines started from them take no image"
+}
