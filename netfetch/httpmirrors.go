@@ -1,6 +1,7 @@
 package netfetch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -31,7 +32,7 @@ var (
 //
 // Each is a base URL or HOST[:PORT], see ServerURL; empty ones and repeats are left out, others are an ErrName. HTTPOptions hold
 // for each, but GiveUpAfter is meant for all together: each of several mirrors gives up after 4 seconds without progress at most, and
-// an answer counts as silent after 8 (unless Stall says otherwise). With one URL it behaves like NewHTTP.
+// an answer counts as silent after 8 . With one URL it behaves like NewHTTP.
 func NewHTTPMirrors(urls []string, o *HTTPOptions, mo *MirrorsOptions) (*Mirrors, error) {
 	var each HTTPOptions
 	if o != nil {
@@ -41,15 +42,15 @@ func NewHTTPMirrors(urls []string, o *HTTPOptions, mo *MirrorsOptions) (*Mirrors
 	if mo != nil {
 		all = *mo
 	}
-	setDefault(&each.GiveUpAfter, 2*time.Minute)
-	setDefault(&all.GiveUpAfter, each.GiveUpAfter)
+	each.GiveUpAfter = cmp.Or(each.GiveUpAfter, 2*time.Minute)
+	all.GiveUpAfter = cmp.Or(all.GiveUpAfter, each.GiveUpAfter)
 	bases, err := baseURLs(urls)
 	if err != nil {
 		return nil, err
 	}
 	if len(bases) > 1 {
 		each.GiveUpAfter = min(mirrorPatience, each.GiveUpAfter/2)
-		setDefault(&each.Stall, mirrorStall)
+		each.stall = cmp.Or(each.stall, mirrorStall)
 	} else {
 		all.GiveUpAfter = 1 // HTTP tries again by itself
 	}
@@ -119,7 +120,7 @@ func (m *Mirrors) PostJSON(ctx context.Context, name string, in, out any) error 
 	})
 }
 
-// Sub returns Mirrors for the objects under the given path of each, see HTTP.Sub. What is known of the
+// Sub returns Mirrors for the objects under the given path of each, which shares its connections. What is known of the
 // mirrors is shared. ErrName for paths that escape, and for sources that are neither HTTP nor Mirrors.
 func (m *Mirrors) Sub(name string) (*Mirrors, error) {
 	sub := *m
@@ -129,7 +130,7 @@ func (m *Mirrors) Sub(name string) (*Mirrors, error) {
 		var err error
 		switch s := src.(type) {
 		case *HTTP:
-			src, err = s.Sub(name)
+			src, err = s.sub(name)
 		case *Mirrors:
 			src, err = s.Sub(name)
 		default:

@@ -112,8 +112,8 @@ func TestNewHTTPMirrors(t *testing.T) {
 		t.Fatalf("%v, %v", m, err)
 	}
 	for _, src := range m.sources {
-		if o := src.(*HTTP).o; o.GiveUpAfter != mirrorPatience || o.Stall != mirrorStall {
-			t.Errorf("one of three gives up after %v, stall %v", o.GiveUpAfter, o.Stall)
+		if o := src.(*HTTP).o; o.GiveUpAfter != mirrorPatience || o.stall != mirrorStall {
+			t.Errorf("one of three gives up after %v, stall %v", o.GiveUpAfter, o.stall)
 		}
 	}
 	m, err = NewHTTPMirrors([]string{"a.example", "a.example"}, &HTTPOptions{GiveUpAfter: time.Hour}, nil)
@@ -148,7 +148,7 @@ func testHTTPMirrorsWhole(t *testing.T) {
 	n.Serve(t, "127.0.0.4:80", mux)
 	// Three odd answers (the liar's) end a try, so its patience plays no part.
 	m, err := NewHTTPMirrors([]string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"}, &HTTPOptions{GiveUpAfter: 5 * time.Second,
-		Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond, dial: n.Dial}, nil)
+		backoff: time.Millisecond, maxBackoff: 10 * time.Millisecond, dial: n.Dial}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

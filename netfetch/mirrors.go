@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"troy/internal/errline"
 	"troy/internal/wait"
 )
 
@@ -89,15 +90,11 @@ func (e *MirrorsError) Error() string {
 	if len(e.Errs) == 1 {
 		return e.Errs[0].Error()
 	}
-	parts := make([]string, len(e.Errs))
-	for i, err := range e.Errs {
-		parts[i] = err.Error()
-	}
 	where := e.Object
 	if e.Length > 0 {
 		where = fmt.Sprintf("%s bytes %d-%d", e.Object, e.Offset, e.Offset+e.Length-1)
 	}
-	return fmt.Sprintf("%s: all %d mirrors failed: %s", where, len(e.Errs), strings.Join(parts, "; "))
+	return fmt.Sprintf("%s: all %d mirrors failed: %v", where, len(e.Errs), errline.Join(e.Errs...))
 }
 
 // Unwrap gives the mirrors' errors.
@@ -114,7 +111,7 @@ func NewMirrors(o *MirrorsOptions, sources ...Source) (*Mirrors, error) {
 	if o != nil {
 		m.o = *o
 	}
-	setDefault(&m.o.GiveUpAfter, 2*time.Minute)
+	m.o.GiveUpAfter = cmp.Or(m.o.GiveUpAfter, 2*time.Minute)
 	return m, nil
 }
 

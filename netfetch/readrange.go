@@ -17,15 +17,15 @@ import (
 // for what is missing, bound to the same object by its strong ETag (If-Range);
 // if the object changed, what was read of it is dropped. A server that
 // sends the whole object instead of the range is read up to it, if that costs no more than
-// MaxDiscard bytes (else ErrNoRanges).
+// 8 MiB (else ErrNoRanges).
 func (h *HTTP) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {
 	where := FetchError{Server: h.String(), Object: name, Method: http.MethodGet, Offset: off, Length: n}
 	switch {
 	case off < 0 || n < 0 || off+n < off:
 		where.Err = fmt.Errorf("%w: %d bytes at %d", ErrOutOfRange, n, off)
 		return nil, &where
-	case n > h.o.MaxRange:
-		where.Err = fmt.Errorf("%w: the limit of a range is %d", ErrTooLarge, h.o.MaxRange)
+	case n > maxRange:
+		where.Err = fmt.Errorf("%w: the limit of a range is %d", ErrTooLarge, int64(maxRange))
 		return nil, &where
 	}
 	if n == 0 {
@@ -110,9 +110,9 @@ func (r *ranged) takeWhole(resp *http.Response, body io.Reader) error {
 	if resp.ContentLength >= 0 && resp.ContentLength < r.off+r.n {
 		return fmt.Errorf("%w: it holds %d bytes", ErrOutOfRange, resp.ContentLength)
 	}
-	if r.off > r.h.o.MaxDiscard {
+	if r.off > r.h.o.maxDiscard {
 		return fmt.Errorf("%w: it sends the whole object, and the range starts at byte %d (limit %d)",
-			ErrNoRanges, r.off, r.h.o.MaxDiscard)
+			ErrNoRanges, r.off, r.h.o.maxDiscard)
 	}
 	skipped, err := io.CopyN(io.Discard, body, r.off)
 	r.h.shared.discarded.Add(skipped)

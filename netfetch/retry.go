@@ -34,7 +34,7 @@ type try func(ctx context.Context) (got int64, err error)
 func (h *HTTP) retry(ctx context.Context, where FetchError, f try) error {
 	start := time.Now()
 	progress := start
-	limit := h.o.Backoff
+	limit := h.o.backoff
 	odd := 0
 	for {
 		where.Tries++
@@ -44,10 +44,10 @@ func (h *HTTP) retry(ctx context.Context, where FetchError, f try) error {
 			return nil
 		}
 		if got >= progressBytes {
-			progress, limit = time.Now(), h.o.Backoff
+			progress, limit = time.Now(), h.o.backoff
 		}
 		delay := pause(err, limit)
-		limit = min(2*limit, h.o.MaxBackoff)
+		limit = min(2*limit, h.o.maxBackoff)
 		where.Elapsed = time.Since(start)
 		where.Err, where.Status = err, statusOf(err)
 		if ctx.Err() != nil {

@@ -46,7 +46,7 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 
 // open opens a published regular file.
 func (s *Server) open(name string) (*os.File, fs.FileInfo, error) {
-	if !fs.ValidPath(name) || !s.published(name) {
+	if !fs.ValidPath(name) || !inStore(name) {
 		return nil, nil, fs.ErrNotExist
 	}
 	// Looked at before it is opened: opening a FIFO would wait for a writer.
@@ -65,18 +65,10 @@ func (s *Server) open(name string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// published reports whether a file may be seen.
-func (s *Server) published(name string) bool {
-	if !InStore(name) {
-		return false
-	}
-	return s.o.Published == nil || s.o.Published(name)
-}
-
-// InStore reports whether a slash-separated name is one that a store publishes:
+// inStore reports whether a slash-separated name is one that a store publishes:
 // store.json, and what lies under images/, objects/, metadata/ and agent/, without parts that
 // begin with a dot. What is left out is the publisher's own (tmp/, .lock, keys/).
-func InStore(name string) bool {
+func inStore(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
 		if strings.HasPrefix(part, ".") {
 			return false

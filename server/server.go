@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"troy/internal/errline"
 	"troy/server/limit"
 	"troy/server/protocol"
 )
@@ -34,9 +35,6 @@ type Orders interface {
 type Options struct {
 	Dir    string // the store
 	Orders Orders
-	// Published narrows what may be fetched, by the slash-separated name. nil =
-	// everything that InStore names.
-	Published func(name string) bool
 	// Bandwidth is how many body bytes per second all answers from the store bring together at most, shared
 	// evenly by the machines (told apart by address) that want any. 0 = no limit, and shares as TCP makes them.
 	Bandwidth int64
@@ -101,14 +99,8 @@ func (s *Server) Close() error { return s.root.Close() }
 // Served gives the body bytes sent from the store so far, and the requests that took them.
 func (s *Server) Served() (bytes, requests int64) { return s.served.Load(), s.gets.Load() }
 
-// Reports gives the last report of each machine, the newest first.
-func (s *Server) Reports() []protocol.Report { return s.reports.list() }
-
-// Run serves on l until ctx ends; then running answers get ten seconds. It
-// closes l and returns nil after an orderly end.
-func (s *Server) Run(ctx context.Context, l net.Listener) error { return Serve(ctx, l, s) }
-
-// Serve serves any handler, such as one that holds a Server and the status page, with the deadlines and the orderly end of Run.
+// Serve answers requests on l with h, such as one that holds a Server and the status page, until ctx
+// ends; then running answers get ten seconds. It closes l and returns nil after an orderly end.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	hs := &http.Server{
 		Handler:           h,
@@ -133,7 +125,7 @@ func shutdown(hs *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := hs.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("server: answers were cut at the end: %w", err), hs.Close())
+		return errline.Join(fmt.Errorf("server: answers were cut at the end: %w", err), hs.Close())
 	}
 	return nil
 }

@@ -21,7 +21,6 @@ func Example() {
 	}
 	l, err := link.Up(ctx, &link.Options{
 		Static: net.Static, Interfaces: net.Interfaces, ResolvConf: "/etc/resolv.conf",
-		Notify: func(p link.Port) { fmt.Println(p) },
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"troy/internal/errline"
 	"troy/internal/kernelargs"
 	"troy/netfetch"
 )
@@ -42,7 +43,7 @@ func Parse(texts ...string) (Network, error) {
 			}
 		}
 	}
-	return n, errors.Join(errs...)
+	return n, errline.Join(errs...)
 }
 
 func (n *Network) set(key, value string) (err error) {
