@@ -23,19 +23,23 @@ type HTTPOptions struct {
 	RootCAs *x509.CertPool
 	// Now is the time that certificates are judged by, see Clock. nil = time.Now.
 	Now func() time.Time
-	// GiveUpAfter is how long a call goes on without progress, including waits that the server asked
-	// for. 0 = 2 minutes. The context may end it earlier.
+	// GiveUpAfter is how long a call goes on without progress, including waits that the server
+	// asked for. 0 = 2 minutes. The context may end it earlier.
 	GiveUpAfter time.Duration
 	// UserAgent names the program. "" = "troy".
 	UserAgent string
-	// OnRetry, if set, is called with each failed try that will be repeated, and the wait before the
-	// next one. It must be safe for concurrent use.
+	// OnRetry, if set, is called with each failed try that will be repeated, and the wait before
+	// the next one. It must be safe for concurrent use.
 	OnRetry func(err error, wait time.Duration)
 
-	stall               time.Duration                                                     // time in which an answer must make progress; 0 = 20 seconds
-	maxDiscard          int64                                                             // bytes read to no use to reach a range in a whole object; 0 = 8 MiB
-	backoff, maxBackoff time.Duration                                                     // the first and the longest wait before a retry; 0 = 250 ms and 10 s
-	dial                func(ctx context.Context, network, addr string) (net.Conn, error) // nil = by TCP
+	// For tests:
+
+	stall      time.Duration // in which an answer must make progress; 0 = 20 seconds
+	maxDiscard int64         // bytes read to no use to reach a range in a whole object; 0 = 8 MiB
+	backoff    time.Duration // first wait before a retry, and
+	maxBackoff time.Duration // the longest; 0 = 250 ms and 10 s
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil = by TCP
 }
 
 const (
@@ -137,7 +141,7 @@ func newClient(o *HTTPOptions) *http.Client {
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
 			Protocols:              protocols,
-			// No timeouts of its own: the watchdog has an eye on every step.
+			// No timeouts of its own: the watchdog covers every step.
 		},
 		CheckRedirect: checkRedirect,
 	}
@@ -184,9 +188,9 @@ func (h *HTTP) Stats() Stats {
 	}
 }
 
-// Reconnect gives up all connections: requests under way fail with ErrStalled
-// inside and are tried again at once on new ones. It is for when it is known that the old ones
-// are dead, e.g. from KeepOptions.Changed.
+// Reconnect gives up all connections: requests under way fail with ErrStalled inside and are tried
+// again at once on new ones. Call it when the old ones are known to be dead, e.g. because the
+// address changed.
 func (h *HTTP) Reconnect() {
 	h.shared.mu.Lock()
 	for w := range h.shared.running {
@@ -198,7 +202,7 @@ func (h *HTTP) Reconnect() {
 
 var errReconnect = fmt.Errorf("%w: connection given up", ErrStalled)
 
-// watch starts a watchdog that Reconnect knows of; end stops it.
+// watch starts a watchdog that Reconnect can end; end stops it.
 func (h *HTTP) watch(ctx context.Context) (_ context.Context, w *watchdog, end func()) {
 	ctx, w = startWatchdog(ctx, h.o.stall)
 	h.shared.mu.Lock()

@@ -30,7 +30,8 @@ func readAll(t *testing.T, m *Mirrors, data []byte) {
 	wg.Wait()
 }
 
-// TestMirrorsDeadCostsOnce counts what a silent first mirror costs 4 streams with 100 ranges, and who tries it again.
+// TestMirrorsDeadCostsOnce counts what a silent first mirror costs 4 streams with 100 ranges, and
+// who tries it again.
 func TestMirrorsDeadCostsOnce(t *testing.T) { synctest.Test(t, testMirrorsDeadCostsOnce) }
 
 func testMirrorsDeadCostsOnce(t *testing.T) {
@@ -58,7 +59,8 @@ func testMirrorsDeadCostsOnce(t *testing.T) {
 	}
 }
 
-// TestMirrorsMissingDocument asks for what does not exist while the first mirror is dead: the answer of the second is final.
+// TestMirrorsMissingDocument asks for what does not exist while the first mirror is dead: the
+// answer of the second is final.
 func TestMirrorsMissingDocument(t *testing.T) { synctest.Test(t, testMirrorsMissingDocument) }
 
 func testMirrorsMissingDocument(t *testing.T) {
@@ -127,8 +129,8 @@ func TestNewHTTPMirrors(t *testing.T) {
 	}
 }
 
-// TestHTTPMirrorsWhole does what the agent does with a dead server, a plain web server and a living one: check in, fetch from
-// the store under its path, report.
+// TestHTTPMirrorsWhole does what the agent does with a dead server, a plain web server and a living
+// one: check in, fetch from the store under its path, report.
 func TestHTTPMirrorsWhole(t *testing.T) { synctest.Test(t, testHTTPMirrorsWhole) }
 
 func testHTTPMirrorsWhole(t *testing.T) {

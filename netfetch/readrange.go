@@ -47,7 +47,7 @@ type ranged struct {
 	buf    []byte // nil until the first answer was found right
 	filled int64
 	etag   string // strong ETag of the object buf[:filled] came from; "" = it had none
-	total  int64  // its size; -1 = not told
+	total  int64  // its size; -1 = unknown
 }
 
 // try asks for what is missing.
@@ -96,7 +96,7 @@ func (r *ranged) takePartial(resp *http.Response, body io.Reader) error {
 	}
 	// Reading the end lets the connection be used again, and finds a body that goes on.
 	if extra, _ := io.ReadFull(body, make([]byte, 1)); extra > 0 {
-		r.drop() // who cannot count is not believed
+		r.drop() // a server that cannot count is not trusted
 		return fmt.Errorf("%w: more bytes than the range holds", ErrProtocol)
 	}
 	return nil
@@ -169,7 +169,7 @@ func strongETag(resp *http.Response) string {
 }
 
 // checkContentRange accepts exactly "bytes off-(off+n-1)/total" (RFC 9110,
-// section 14.4) and gives the total, -1 if it is not told.
+// section 14.4) and returns the total, -1 if it is unknown.
 func checkContentRange(value string, off, n int64) (int64, error) {
 	first, last, total, ok := parseContentRange(value)
 	switch {

@@ -68,7 +68,7 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 
 type validator interface{ Validate() error }
 
-// receive reads one message, or answers why not.
+// receive reads one message, or answers with the reason why it cannot.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request, v validator) bool {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		s.refuse(w, r, http.StatusUnsupportedMediaType, errors.New("want Content-Type application/json"))
@@ -110,7 +110,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	// The machine may be gone; there is nobody to tell.
+	// The machine may be gone, and there is no one else to report to.
 	_ = json.NewEncoder(w).Encode(v)
 }
 
@@ -126,7 +126,7 @@ type reports struct {
 	order []string // keys, oldest report first
 }
 
-// add notes r and says whether it is news (not a repeat).
+// add records r and reports whether it is news (not a repeat).
 func (k *reports) add(r protocol.Report) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

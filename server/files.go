@@ -21,7 +21,7 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	f, info, err := s.open(name)
 	if err != nil {
-		// Missing, hidden, a folder, leading outside: all the same to the asker.
+		// Missing, hidden, a folder, leading outside: the client cannot tell which.
 		fail(w, http.StatusNotFound, fmt.Errorf("no such object: %q", name))
 		return
 	}
@@ -108,7 +108,7 @@ type slicedWriter struct {
 // Unwrap serves http.ResponseController.
 func (w *slicedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// begin makes ready for a part of n bytes.
+// begin prepares for a part of n bytes.
 func (w *slicedWriter) begin(n int64) error {
 	if w.wait != nil {
 		if err := w.wait(n); err != nil {

@@ -77,7 +77,8 @@ func newServer(t *testing.T, o Options) (*Server, *httptest.Server) {
 	return s, web
 }
 
-// newServerInMemory is newServer for fake time. The client's address is 10.0.0.1; requests go to inMemory.
+// newServerInMemory is newServer for fake time. The client's address is 10.0.0.1; requests go to
+// inMemory.
 func newServerInMemory(t *testing.T, o Options) *http.Client {
 	t.Helper()
 	o.Orders = &Fixed{Image: "win11", Version: 2}
@@ -237,7 +238,7 @@ func TestCheckIn(t *testing.T) {
 	_, web := newServer(t, Options{Dir: dir,
 		Orders:    &Fixed{Image: "win11", Newest: func(context.Context, string) (int, error) { return newest, nil }},
 		OnCheckIn: func(c protocol.CheckIn, _ protocol.Order, _ error) { seen = append(seen, c) }})
-	h, err := netfetch.NewHTTP(web.URL, &netfetch.HTTPOptions{GiveUpAfter: 4 * time.Second}) // less than the Retry-After of a busy server
+	h, err := netfetch.NewHTTP(web.URL, &netfetch.HTTPOptions{GiveUpAfter: 4 * time.Second}) // less than Retry-After
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ type childJob struct {
 	URL    string        // servers, with commas
 	Size   int64         // of the object
 	Keep   bool          // renew the lease until the job is done and stdin was closed
-	Lease  time.Duration // > 0: the lease is taken to be this short (dnsmasq gives no shorter ones than two minutes)
+	Lease  time.Duration // > 0: the lease is taken to be this short
 }
 
 // childResult is what it tells.

@@ -84,12 +84,12 @@ func (s *search) firstOffer(ctx context.Context, port netlink.Link, client *ncli
 	}
 }
 
-// newClient4 opens a DHCP client on the port. It is opened anew after each loss of
+// newClient4 opens a DHCP client on the port. It must be opened again after each loss of
 // the carrier: its receiver ends with the first error.
 func newClient4(port netlink.Link, timeout time.Duration) (*nclient4.Client, error) {
 	a := port.Attrs()
 	client, err := nclient4.New(a.Name, nclient4.WithHWAddr(a.HardwareAddr),
-		nclient4.WithTimeout(timeout+time.Minute), nclient4.WithRetry(1)) // the contexts end the waits
+		nclient4.WithTimeout(timeout+time.Minute), nclient4.WithRetry(1)) // contexts end the waits
 	if err != nil {
 		return nil, fmt.Errorf("opening the DHCP client: %w", err)
 	}

@@ -23,7 +23,7 @@ const (
 	watchEvery = 500 * time.Millisecond
 )
 
-// KeepOptions holds what Keep may be told; the zero value is right.
+// KeepOptions holds what may be chosen; the zero value is right.
 type KeepOptions struct {
 	// Changed, if set, is called when the address changed: connections from
 	// the old one are dead (see HTTP.Reconnect).

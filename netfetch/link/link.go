@@ -32,11 +32,12 @@ type Options struct {
 	// "" = none is written. (Go's resolver reads /etc/resolv.conf.)
 	ResolvConf string
 
-	// useful, if set, is called once a port has its address, to see e.g. whether the server answers. On
-	// an error the address is removed and the next port is tried; this one gets another chance later.
+	// useful, if set, is called once a port has its address, to see e.g. whether the server
+	// answers. On an error the address is removed and the next port is tried; this one gets another
+	// chance later.
 	useful func(context.Context, *Link) error
-	// notify, if set, is called whenever something is seen on a port, by several goroutines, one at a
-	// time.
+	// notify, if set, is called whenever something is seen on a port, by several goroutines, one at
+	// a time.
 	notify func(Port)
 }
 

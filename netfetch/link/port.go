@@ -52,7 +52,7 @@ func raise(port netlink.Link) error {
 	return nil
 }
 
-// hasCarrier asks the kernel anew.
+// hasCarrier asks the kernel, now.
 func hasCarrier(port netlink.Link) (bool, error) {
 	l, err := netlink.LinkByIndex(port.Attrs().Index)
 	if err != nil {

@@ -27,7 +27,7 @@ const (
 type search struct {
 	o     *Options
 	start time.Time
-	found chan *candidate // unbuffered: who is not taken holds no lease
+	found chan *candidate // unbuffered: one that is not taken holds no lease
 	ports sync.WaitGroup
 
 	mu    sync.Mutex
@@ -40,7 +40,7 @@ type candidate struct {
 	port   netlink.Link
 	accept func(context.Context) (*Link, error) // asks for the lease
 	refuse func(*Link)                          // gives it back
-	drop   func()                               // nobody asked: closes what accept would have used
+	drop   func()                               // closes what accept would have used
 	done   chan error                           // verdict: nil = chosen
 }
 
