@@ -97,7 +97,12 @@ func ServerURL(s string) string {
 	if err != nil || checkBase(u) != nil {
 		return ""
 	}
-	return strings.TrimRight(u.String(), "/")
+	base := strings.TrimRight(u.String(), "/")
+	// Of some texts, such as an odd zone of an IPv6 address, url makes what it does not take itself.
+	if u, err = url.Parse(base); err != nil || checkBase(u) != nil {
+		return ""
+	}
+	return base
 }
 
 // PostJSON implements Caller: it calls the mirror that answered the last call, else the first, and

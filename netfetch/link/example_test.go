@@ -16,6 +16,6 @@ func ExampleError() {
 			Carrier: true, Took: 2 * time.Second, Requests: 14},
 	}}
 	fmt.Println(err)
-	// Output:
-	// no wired port gave a useful address in 1m0s: eth0 (e1000e, 52:54:00:12:34:56): no carrier (cable?); eth1 (igc, 52:54:00:12:34:57): carrier, no DHCP answer to 14 requests
+	// Output: no wired port gave a useful address in 1m0s: eth0 (e1000e, 52:54:00:12:34:56): no
+	// carrier (cable?); eth1 (igc, 52:54:00:12:34:57): carrier, no DHCP answer to 14 requests
 }
