@@ -20,8 +20,8 @@ const (
 // the time is that of the build, running on. A hint from the network may correct a clock that is
 // believed by 48 hours, and one that is not by anything inside those ten years.
 //
-// So whoever forges hints can hold back time to the build at worst: he cannot make a
-// certificate valid that had run out before.
+// So a forged hint can at worst set the time back to the build: it cannot make a certificate valid
+// that had expired by then.
 type Clock struct {
 	build time.Time
 	now   func() time.Time // the machine's clock
@@ -58,7 +58,7 @@ func (c *Clock) Now() time.Time {
 	return c.rtc().Add(c.offset)
 }
 
-// Hint offers the time somebody else has. It reports whether it was taken.
+// Hint offers the time of another clock and reports whether it was taken.
 func (c *Clock) Hint(t time.Time) bool {
 	rtc := c.rtc()
 	off := t.Sub(rtc)
@@ -71,9 +71,8 @@ func (c *Clock) Hint(t time.Time) bool {
 	return true
 }
 
-// ServerTime asks a server for its time (the Date header), to the second. No
-// certificate is checked, for that needs the time: the answer is a hint for Clock.Hint
-// and good for nothing else.
+// ServerTime asks a server for its time (the Date header), to the second. No certificate is
+// checked, since that needs the time: use the answer for Clock.Hint and for nothing else.
 func ServerTime(ctx context.Context, baseURL string) (time.Time, error) {
 	return serverTime(ctx, baseURL, nil)
 }

@@ -33,10 +33,9 @@ func (h *HTTP) Get(ctx context.Context, name string, max int64) ([]byte, error) 
 	return doc, err
 }
 
-// PostJSON posts in as JSON and decodes the answer into out; a nil out takes
-// any answer. The request is repeated on failure, so it must be one that may
-// arrive twice. Unknown members in the answer are an error, as is an answer
-// over 1 MiB. The error is a *FetchError.
+// PostJSON posts in as JSON and decodes the answer into out; with a nil out any answer will do. The
+// request is repeated on failure, so it must be one that may arrive twice. Unknown members in the
+// answer are an error, as is an answer over 1 MiB. The error is a *FetchError.
 func (h *HTTP) PostJSON(ctx context.Context, name string, in, out any) error {
 	where := FetchError{Server: h.String(), Object: name, Method: http.MethodPost}
 	payload, err := json.Marshal(in)
@@ -91,7 +90,7 @@ func (h *HTTP) document(resp *http.Response, body io.Reader, max int64) ([]byte,
 		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, resp.ContentLength, max)
 	}
 	if resp.ContentLength < 0 && !slices.Contains(resp.TransferEncoding, "chunked") {
-		return nil, fmt.Errorf("%w: neither Content-Length nor chunks: no telling whether it is whole", ErrProtocol)
+		return nil, fmt.Errorf("%w: neither Content-Length nor chunks: it may be cut short", ErrProtocol)
 	}
 	b, err := io.ReadAll(io.LimitReader(body, max+1))
 	switch {

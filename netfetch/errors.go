@@ -49,7 +49,6 @@ type FetchError struct {
 
 	Tries   int           // requests made
 	Elapsed time.Duration // from the first to the last
-	Status  int           // last HTTP status; 0 = no answer came
 	Err     error         // the last failure; wraps a class above, or the context's error
 }
 
@@ -72,7 +71,6 @@ func (e *FetchError) Unwrap() error { return e.Err }
 // statusError is an answer with a status that is no success.
 type statusError struct {
 	class      error
-	status     int
 	text       string        // status line as sent
 	detail     string        // first line of the body, if it is a short text
 	retryAfter time.Duration // what the server asked for; 0 = nothing

@@ -1,6 +1,7 @@
 package netfetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,39 +18,34 @@ import (
 
 // HTTPOptions holds what may be chosen; the zero value is right for a lab.
 type HTTPOptions struct {
-	// RootCAs are the authorities a server certificate must come from (the CA
-	// that the media carries). nil = those of the system.
+	// RootCAs are the authorities that a server certificate must come from (the CA that the media
+	// carry). nil = those of the system.
 	RootCAs *x509.CertPool
-	// Now is the time certificates are judged by, see Clock. nil = time.Now.
+	// Now is the time that certificates are judged by, see Clock. nil = time.Now.
 	Now func() time.Time
-	// GiveUpAfter is how long a call goes on without progress, waits
-	// that the server asked for included. 0 = 2 minutes. The context may end
-	// it earlier.
+	// GiveUpAfter is how long a call goes on without progress, including waits that the server
+	// asked for. 0 = 2 minutes. The context may end it earlier.
 	GiveUpAfter time.Duration
-	// Stall is the time in which an answer must make progress (MinRate times
-	// Stall bytes; at least one). 0 = 20 seconds.
-	Stall time.Duration
-	// MinRate is the slowest answer put up with, bytes per second. 0 = 1024;
-	// negative = one byte per Stall is enough.
-	MinRate int64
-	// MaxDiscard is how many bytes are read and thrown away to reach a range
-	// when the server sends the whole object. 0 = 8 MiB; negative = none.
-	MaxDiscard int64
-	// MaxRange is the longest range ReadRange may be asked for. 0 = 64 MiB.
-	MaxRange int64
-	// Backoff is the first wait before a retry; it doubles up to MaxBackoff;
-	// each wait is drawn evenly between zero and that. 0 = 250 ms and 10 s.
-	Backoff, MaxBackoff time.Duration
-	// Proxy chooses a proxy. nil = http.ProxyFromEnvironment.
-	Proxy func(*http.Request) (*url.URL, error)
 	// UserAgent names the program. "" = "troy".
 	UserAgent string
-	// OnRetry, if set, is told of each failed try that will be repeated, with
-	// the wait before the next one. It must be safe for concurrent use.
+	// OnRetry, if set, is called with each failed try that will be repeated, and the wait before
+	// the next one. It must be safe for concurrent use.
 	OnRetry func(err error, wait time.Duration)
+
+	// For tests:
+
+	stall      time.Duration // in which an answer must make progress; 0 = 20 seconds
+	maxDiscard int64         // bytes read to no use to reach a range in a whole object; 0 = 8 MiB
+	backoff    time.Duration // first wait before a retry, and
+	maxBackoff time.Duration // the longest; 0 = 250 ms and 10 s
 
 	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil = by TCP
 }
+
+const (
+	minRate  = 1024     // slowest answer put up with, bytes per second over the time of a stall
+	maxRange = 64 << 20 // longest range that may be asked for
+)
 
 // HTTP reads objects under one base URL. It implements Source and is safe for
 // concurrent use; connections are kept and used again.
@@ -60,14 +56,14 @@ type HTTP struct {
 	shared *shared
 }
 
-// shared is common to an HTTP and all made from it by Sub.
+// shared is common to an HTTP and all made from it by Mirrors.Sub.
 type shared struct {
 	counters
 	mu      sync.Mutex
 	running map[*watchdog]struct{} // requests under way
 }
 
-// Stats counts what an HTTP and all HTTPs made from it by Sub did.
+// Stats counts what an HTTP and all made from it by Mirrors.Sub did.
 type Stats struct {
 	Requests  int64 // requests sent, retries included
 	Retries   int64 // of these, repeated ones
@@ -113,26 +109,14 @@ func checkBase(u *url.URL) error {
 }
 
 func (o *HTTPOptions) setDefaults() {
-	setDefault(&o.GiveUpAfter, 2*time.Minute)
-	setDefault(&o.Stall, 20*time.Second)
-	setDefault(&o.MinRate, 1024)
-	setDefault(&o.MaxDiscard, 8<<20)
-	setDefault(&o.MaxRange, 64<<20)
-	setDefault(&o.Backoff, 250*time.Millisecond)
-	setDefault(&o.MaxBackoff, 10*time.Second)
-	setDefault(&o.UserAgent, "troy")
-	if o.Proxy == nil {
-		o.Proxy = http.ProxyFromEnvironment
-	}
+	o.GiveUpAfter = cmp.Or(o.GiveUpAfter, 2*time.Minute)
+	o.UserAgent = cmp.Or(o.UserAgent, "troy")
+	o.stall = cmp.Or(o.stall, 20*time.Second)
+	o.maxDiscard = cmp.Or(o.maxDiscard, 8<<20)
+	o.backoff = cmp.Or(o.backoff, 250*time.Millisecond)
+	o.maxBackoff = cmp.Or(o.maxBackoff, 10*time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-}
-
-func setDefault[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
 	}
 }
 
@@ -144,12 +128,12 @@ func newClient(o *HTTPOptions) *http.Client {
 	protocols.SetHTTP1(true)
 	dial := o.dial
 	if dial == nil {
-		dialer := &net.Dialer{Timeout: min(o.Stall, max(o.GiveUpAfter, time.Second), 10*time.Second), KeepAlive: 15 * time.Second}
+		dialer := &net.Dialer{Timeout: min(o.stall, max(o.GiveUpAfter, time.Second), 10*time.Second), KeepAlive: 15 * time.Second}
 		dial = dialer.DialContext
 	}
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:                  o.Proxy,
+			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            dial,
 			TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, Time: o.Now, MinVersion: tls.VersionTLS12},
 			DisableCompression:     true,
@@ -157,7 +141,7 @@ func newClient(o *HTTPOptions) *http.Client {
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
 			Protocols:              protocols,
-			// No timeouts of its own: the watchdog has an eye on every step.
+			// No timeouts of its own: the watchdog covers every step.
 		},
 		CheckRedirect: checkRedirect,
 	}
@@ -177,9 +161,9 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Sub returns an HTTP for the objects under the given path of this one. It
+// sub returns an HTTP for the objects under the given path of this one. It
 // shares connections and counters. ErrName for paths that escape.
-func (h *HTTP) Sub(path string) (*HTTP, error) {
+func (h *HTTP) sub(path string) (*HTTP, error) {
 	path = strings.Trim(path, "/")
 	if path == "" {
 		return h, nil
@@ -187,9 +171,9 @@ func (h *HTTP) Sub(path string) (*HTTP, error) {
 	if err := checkName(path); err != nil {
 		return nil, err
 	}
-	sub := *h
-	sub.base = h.base.JoinPath(escapePath(path))
-	return &sub, nil
+	under := *h
+	under.base = h.base.JoinPath(escapePath(path))
+	return &under, nil
 }
 
 // String gives the base URL.
@@ -204,9 +188,9 @@ func (h *HTTP) Stats() Stats {
 	}
 }
 
-// Reconnect gives up all connections: requests under way fail with ErrStalled
-// inside and are tried again at once on new ones. It is for when it is known that the old ones
-// are dead, e.g. from KeepOptions.Changed.
+// Reconnect gives up all connections: requests under way fail with ErrStalled inside and are tried
+// again at once on new ones. Call it when the old ones are known to be dead, e.g. because the
+// address changed.
 func (h *HTTP) Reconnect() {
 	h.shared.mu.Lock()
 	for w := range h.shared.running {
@@ -218,9 +202,9 @@ func (h *HTTP) Reconnect() {
 
 var errReconnect = fmt.Errorf("%w: connection given up", ErrStalled)
 
-// watch starts a watchdog that Reconnect knows of; end stops it.
+// watch starts a watchdog that Reconnect can end; end stops it.
 func (h *HTTP) watch(ctx context.Context) (_ context.Context, w *watchdog, end func()) {
-	ctx, w = startWatchdog(ctx, h.o.Stall, h.o.MinRate)
+	ctx, w = startWatchdog(ctx, h.o.stall)
 	h.shared.mu.Lock()
 	defer h.shared.mu.Unlock()
 	h.shared.running[w] = struct{}{}

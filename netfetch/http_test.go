@@ -22,8 +22,8 @@ import (
 
 // quick are options under which a test meets retries in milliseconds.
 func quick() *HTTPOptions {
-	return &HTTPOptions{GiveUpAfter: 2 * time.Second, Stall: 300 * time.Millisecond,
-		Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond}
+	return &HTTPOptions{GiveUpAfter: 2 * time.Second, stall: 300 * time.Millisecond,
+		backoff: time.Millisecond, maxBackoff: 10 * time.Millisecond}
 }
 
 // onFakeTime runs a test whose clock goes on only while everything waits.
@@ -182,7 +182,7 @@ func TestReadRangeFailures(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, onFakeTime(func(t *testing.T) {
 			o := quick()
-			o.MaxDiscard = 50_000
+			o.maxDiscard = 50_000
 			s, h := serveWith(t, data, o)
 			s.Always(test.fault)
 			got, err := h.ReadRange(t.Context(), object, test.off, test.n)
@@ -213,7 +213,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 				t.Fatal(err)
 			}
 			log := s.Requests()
-			if d := log[1].At.Sub(log[0].At); d < time.Second || d > time.Second+h.o.Backoff {
+			if d := log[1].At.Sub(log[0].At); d < time.Second || d > time.Second+h.o.backoff {
 				t.Errorf("came back after %v", d)
 			}
 		}))
@@ -227,7 +227,7 @@ func TestContextEndsEverything(t *testing.T) {
 	} {
 		t.Run(name, onFakeTime(func(t *testing.T) {
 			o := quick()
-			o.Stall = time.Minute
+			o.stall = time.Minute
 			s, h := serveWith(t, make([]byte, 100), o)
 			s.Always(fault)
 			ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
@@ -279,7 +279,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 }
 
-// TestProxy goes through a proxy that is named by the options.
+// TestProxy goes through a proxy.
 func TestProxy(t *testing.T) { synctest.Test(t, testProxy) }
 
 func testProxy(t *testing.T) {
@@ -291,11 +291,13 @@ func testProxy(t *testing.T) {
 	}))
 	o := quick()
 	o.dial = n.Dial
-	o.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse("http://127.0.0.1:3128") }
 	h, err := NewHTTP("http://troy.example/repo", o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer h.Reconnect()
+	proxy := &url.URL{Scheme: "http", Host: "127.0.0.1:3128"}
+	h.client.Transport.(*http.Transport).Proxy = http.ProxyURL(proxy) // as the environment names one
 	b, err := h.Get(t.Context(), object, 10)
 	if want := "http://troy.example/repo/dir/pack%201%252f%3F.bin"; err != nil || string(b) != "x" || len(asked) != 1 || asked[0] != want {
 		t.Errorf("Get = %q, %v; the proxy was asked for %q, want %q", b, err, asked, want)
@@ -308,7 +310,7 @@ func TestReconnect(t *testing.T) { synctest.Test(t, testReconnect) }
 func testReconnect(t *testing.T) {
 	data := fetchtest.Random(t, 200_000)
 	o := quick()
-	o.Stall = time.Minute
+	o.stall = time.Minute
 	s, h := serveWith(t, data, o)
 	s.Next(fetchtest.Stall(50_000), fetchtest.Stall(0), fetchtest.Silence(time.Hour))
 	var reconnecting sync.WaitGroup
@@ -367,7 +369,7 @@ func testPostJSON(t *testing.T) {
 		case r.URL.Path == "/two":
 			fmt.Fprint(w, `{"Text":"a"}{"Text":"b"}`)
 		case calls == 1:
-			http.Error(w, "later", 503)
+			http.Error(w, "later", http.StatusServiceUnavailable)
 		default:
 			b := new(bytes.Buffer)
 			b.ReadFrom(r.Body)
@@ -403,14 +405,14 @@ func testNames(t *testing.T) {
 			t.Errorf("NewHTTP(%q) = %v, want ErrName", base, err)
 		}
 	}
-	sub, err := h.Sub("dir")
+	sub, err := h.sub("dir")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if b, err := sub.Get(t.Context(), strings.TrimPrefix(object, "dir/"), 10); err != nil || string(b) != "x" {
 		t.Errorf("Get under Sub = %q, %v", b, err)
 	}
-	if _, err := h.Sub("../secret"); !errors.Is(err, ErrName) {
+	if _, err := h.sub("../secret"); !errors.Is(err, ErrName) {
 		t.Errorf("Sub(../secret) = %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package netfetch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -24,14 +25,15 @@ var (
 	_ Caller    = (*HTTP)(nil)
 )
 
-// NewHTTPMirrors makes Mirrors of servers in the order of preference, e.g. those that the kernel command line names and then the
-// one that DHCP names:
+// NewHTTPMirrors makes Mirrors of servers in the order of preference, e.g. those that the kernel
+// command line names and then the one that DHCP names:
 //
-//	m, err := netfetch.NewHTTPMirrors(append(params.Servers, link.Server), &netfetch.HTTPOptions{…}, nil)
+//	m, err := netfetch.NewHTTPMirrors(append(net.Servers, link.Server), o, nil)
 //
-// Each is a base URL or HOST[:PORT], see ServerURL; empty ones and repeats are left out, others are an ErrName. HTTPOptions hold
-// for each, but GiveUpAfter is meant for all together: each of several mirrors gives up after 4 seconds without progress at most, and
-// an answer counts as silent after 8 (unless Stall says otherwise). With one URL it behaves like NewHTTP.
+// Each is a base URL or HOST[:PORT], see ServerURL; empty ones and repeats are left out, others are
+// an ErrName. HTTPOptions hold for each, but GiveUpAfter is meant for all together: each of several
+// mirrors gives up after 4 seconds without progress at most, and counts as silent after 8 seconds.
+// With one URL it behaves like NewHTTP.
 func NewHTTPMirrors(urls []string, o *HTTPOptions, mo *MirrorsOptions) (*Mirrors, error) {
 	var each HTTPOptions
 	if o != nil {
@@ -41,15 +43,15 @@ func NewHTTPMirrors(urls []string, o *HTTPOptions, mo *MirrorsOptions) (*Mirrors
 	if mo != nil {
 		all = *mo
 	}
-	setDefault(&each.GiveUpAfter, 2*time.Minute)
-	setDefault(&all.GiveUpAfter, each.GiveUpAfter)
+	each.GiveUpAfter = cmp.Or(each.GiveUpAfter, 2*time.Minute)
+	all.GiveUpAfter = cmp.Or(all.GiveUpAfter, each.GiveUpAfter)
 	bases, err := baseURLs(urls)
 	if err != nil {
 		return nil, err
 	}
 	if len(bases) > 1 {
 		each.GiveUpAfter = min(mirrorPatience, each.GiveUpAfter/2)
-		setDefault(&each.Stall, mirrorStall)
+		each.stall = cmp.Or(each.stall, mirrorStall)
 	} else {
 		all.GiveUpAfter = 1 // HTTP tries again by itself
 	}
@@ -95,11 +97,17 @@ func ServerURL(s string) string {
 	if err != nil || checkBase(u) != nil {
 		return ""
 	}
-	return strings.TrimRight(u.String(), "/")
+	base := strings.TrimRight(u.String(), "/")
+	// Of some texts, such as an odd zone of an IPv6 address, url makes what it does not take itself.
+	if u, err = url.Parse(base); err != nil || checkBase(u) != nil {
+		return ""
+	}
+	return base
 }
 
-// PostJSON implements Caller: it calls the mirror that answered the last call, else the first, and goes on to the next if that gives no
-// answer or takes no calls. So the call may arrive at several of them. The error is as of ReadRange.
+// PostJSON implements Caller: it calls the mirror that answered the last call, else the first, and
+// the next one if that does not answer or takes no calls. So the call may arrive at several of
+// them. The error is as of ReadRange.
 func (m *Mirrors) PostJSON(ctx context.Context, name string, in, out any) error {
 	return m.ask(ctx, m.span(name, 0, aCall), func(src Source) error {
 		c, ok := src.(Caller)
@@ -109,7 +117,7 @@ func (m *Mirrors) PostJSON(ctx context.Context, name string, in, out any) error 
 		if out == nil {
 			return c.PostJSON(ctx, name, in, nil)
 		}
-		// Decoded apart: half an answer of one mirror must not mix with the next one's.
+		// Decoded separately: half an answer of one mirror must not mix with the next one's.
 		answer := reflect.New(reflect.TypeOf(out).Elem())
 		err := c.PostJSON(ctx, name, in, answer.Interface())
 		if err == nil {
@@ -119,8 +127,9 @@ func (m *Mirrors) PostJSON(ctx context.Context, name string, in, out any) error 
 	})
 }
 
-// Sub returns Mirrors for the objects under the given path of each, see HTTP.Sub. What is known of the
-// mirrors is shared. ErrName for paths that escape, and for sources that are neither HTTP nor Mirrors.
+// Sub returns Mirrors for the objects under the given path of each, which shares its connections.
+// What is known of the mirrors is shared. ErrName for paths that escape, and for sources that are
+// neither HTTP nor Mirrors.
 func (m *Mirrors) Sub(name string) (*Mirrors, error) {
 	sub := *m
 	sub.sources = nil
@@ -129,7 +138,7 @@ func (m *Mirrors) Sub(name string) (*Mirrors, error) {
 		var err error
 		switch s := src.(type) {
 		case *HTTP:
-			src, err = s.Sub(name)
+			src, err = s.sub(name)
 		case *Mirrors:
 			src, err = s.Sub(name)
 		default:

@@ -30,7 +30,8 @@ func readAll(t *testing.T, m *Mirrors, data []byte) {
 	wg.Wait()
 }
 
-// TestMirrorsDeadCostsOnce counts what a silent first mirror costs 4 streams with 100 ranges, and who tries it again.
+// TestMirrorsDeadCostsOnce counts what a silent first mirror costs 4 streams with 100 ranges, and
+// who tries it again.
 func TestMirrorsDeadCostsOnce(t *testing.T) { synctest.Test(t, testMirrorsDeadCostsOnce) }
 
 func testMirrorsDeadCostsOnce(t *testing.T) {
@@ -58,7 +59,8 @@ func testMirrorsDeadCostsOnce(t *testing.T) {
 	}
 }
 
-// TestMirrorsMissingDocument asks for what does not exist while the first mirror is dead: the answer of the second is final.
+// TestMirrorsMissingDocument asks for what does not exist while the first mirror is dead: the
+// answer of the second is final.
 func TestMirrorsMissingDocument(t *testing.T) { synctest.Test(t, testMirrorsMissingDocument) }
 
 func testMirrorsMissingDocument(t *testing.T) {
@@ -112,8 +114,8 @@ func TestNewHTTPMirrors(t *testing.T) {
 		t.Fatalf("%v, %v", m, err)
 	}
 	for _, src := range m.sources {
-		if o := src.(*HTTP).o; o.GiveUpAfter != mirrorPatience || o.Stall != mirrorStall {
-			t.Errorf("one of three gives up after %v, stall %v", o.GiveUpAfter, o.Stall)
+		if o := src.(*HTTP).o; o.GiveUpAfter != mirrorPatience || o.stall != mirrorStall {
+			t.Errorf("one of three gives up after %v, stall %v", o.GiveUpAfter, o.stall)
 		}
 	}
 	m, err = NewHTTPMirrors([]string{"a.example", "a.example"}, &HTTPOptions{GiveUpAfter: time.Hour}, nil)
@@ -127,8 +129,8 @@ func TestNewHTTPMirrors(t *testing.T) {
 	}
 }
 
-// TestHTTPMirrorsWhole does what the agent does with a dead server, a plain web server and a living one: check in, fetch from
-// the store under its path, report.
+// TestHTTPMirrorsWhole does what the agent does with a dead server, a plain web server and a living
+// one: check in, fetch from the store under its path, report.
 func TestHTTPMirrorsWhole(t *testing.T) { synctest.Test(t, testHTTPMirrorsWhole) }
 
 func testHTTPMirrorsWhole(t *testing.T) {
@@ -148,7 +150,7 @@ func testHTTPMirrorsWhole(t *testing.T) {
 	n.Serve(t, "127.0.0.4:80", mux)
 	// Three odd answers (the liar's) end a try, so its patience plays no part.
 	m, err := NewHTTPMirrors([]string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"}, &HTTPOptions{GiveUpAfter: 5 * time.Second,
-		Backoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond, dial: n.Dial}, nil)
+		backoff: time.Millisecond, maxBackoff: 10 * time.Millisecond, dial: n.Dial}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

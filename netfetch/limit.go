@@ -40,8 +40,8 @@ func (l *Limiter) wait(ctx context.Context, n int64) error {
 	return nil
 }
 
-// reserve takes the next turn. It goes to whoever comes first, also if he is
-// cancelled while he waits: a cancelled download ends as a whole.
+// reserve takes the next turn. First come, first served, even if the caller is cancelled while it
+// waits: a cancelled download ends as a whole.
 func (l *Limiter) reserve(n int64, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,8 +53,8 @@ func (l *Limiter) reserve(n int64, now time.Time) time.Duration {
 	return debt
 }
 
-// Wrap returns src with its reads limited; it also implements Documents (not
-// limited) and Rejecter, which it hands on to src.
+// Wrap returns src with its reads limited. The result also implements Documents (not limited) and
+// Rejecter, both of which it passes on to src.
 func (l *Limiter) Wrap(src Source) Source { return &limited{src, l} }
 
 type limited struct {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"troy/internal/errline"
 	"troy/internal/wait"
 )
 
@@ -28,15 +29,16 @@ const (
 type MirrorsOptions struct {
 	// GiveUpAfter is how long a read goes on while every mirror fails. 0 = 2 minutes.
 	GiveUpAfter time.Duration
-	// OnFailover, if set, is told when a read turns from one mirror to another.
-	// It must be safe for concurrent use.
+	// OnFailover, if set, is called when a read turns from one mirror to another. It must be safe
+	// for concurrent use.
 	OnFailover func(from, to Source, err error)
 }
 
-// Mirrors reads from the first of several sources that works. Order is preference. A mirror that failed is asked last for
-// a while; then one read tries it, and when that succeeds, it is first again: a dead mirror costs its patience once, and one
-// stream of many now and then. One that lacks an object is asked last for that object. One that said Retry-After is not
-// asked before. Mirrors implements Source, Documents, Caller and Rejecter and is safe for concurrent use.
+// Mirrors reads from the first of several sources that works. Order is preference. A mirror that
+// failed is asked last for a while; then one read tries it, and when that succeeds, it is first
+// again: a dead mirror costs its patience once, and one stream of many now and then. One that lacks
+// an object is asked last for that object. One that sent Retry-After is not asked before that time.
+// Mirrors implements Source, Documents, Caller and Rejecter and is safe for concurrent use.
 type Mirrors struct {
 	o       MirrorsOptions
 	sources []Source
@@ -52,7 +54,7 @@ type memory struct {
 	given  map[span]int
 	recent []span         // keys of given, oldest first
 	wrong  map[span][]int // mirrors whose bytes were rejected
-	caller int            // who answered the last PostJSON; -1 = nobody yet
+	caller int            // which one answered the last PostJSON; -1 = none yet
 }
 
 // span is what is asked for: a range, a document (n = wholeDocument) or a call (n = aCall).
@@ -72,12 +74,12 @@ type benched struct {
 	until   time.Time
 	term    time.Duration // the last one; 0 = it worked since
 	liar    bool          // put here by Reject: only time lifts it, and the terms grow
-	held    time.Time     // not asked before: it said Retry-After
+	held    time.Time     // not asked before: it sent Retry-After
 	err     error         // that answer
 	probing bool          // its time is over, and a read tries it
 }
 
-// MirrorsError says what each mirror answered. errors.Is finds every cause.
+// MirrorsError contains what each mirror answered. errors.Is finds every cause.
 type MirrorsError struct {
 	Object         string
 	Offset, Length int64   // Length 0 = the whole object
@@ -89,22 +91,18 @@ func (e *MirrorsError) Error() string {
 	if len(e.Errs) == 1 {
 		return e.Errs[0].Error()
 	}
-	parts := make([]string, len(e.Errs))
-	for i, err := range e.Errs {
-		parts[i] = err.Error()
-	}
 	where := e.Object
 	if e.Length > 0 {
 		where = fmt.Sprintf("%s bytes %d-%d", e.Object, e.Offset, e.Offset+e.Length-1)
 	}
-	return fmt.Sprintf("%s: all %d mirrors failed: %s", where, len(e.Errs), strings.Join(parts, "; "))
+	return fmt.Sprintf("%s: all %d mirrors failed: %v", where, len(e.Errs), errline.Join(e.Errs...))
 }
 
 // Unwrap gives the mirrors' errors.
 func (e *MirrorsError) Unwrap() []error { return e.Errs }
 
 // NewMirrors joins sources; at least one is needed (else ErrName). Each should give up
-// soon by itself (HTTPOptions.GiveUpAfter of some seconds); NewHTTPMirrors sees to that.
+// soon by itself (HTTPOptions.GiveUpAfter of some seconds), as those of NewHTTPMirrors do.
 func NewMirrors(o *MirrorsOptions, sources ...Source) (*Mirrors, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("%w: no mirror is given", ErrName)
@@ -114,7 +112,7 @@ func NewMirrors(o *MirrorsOptions, sources ...Source) (*Mirrors, error) {
 	if o != nil {
 		m.o = *o
 	}
-	setDefault(&m.o.GiveUpAfter, 2*time.Minute)
+	m.o.GiveUpAfter = cmp.Or(m.o.GiveUpAfter, 2*time.Minute)
 	return m, nil
 }
 
@@ -139,8 +137,8 @@ func (m *Mirrors) ReadRange(ctx context.Context, name string, off, n int64) (b [
 	return b, err
 }
 
-// Get implements Documents; the error is as of ReadRange. A document that one working mirror lacks is not waited for until
-// the dead ones are back.
+// Get implements Documents; the error is as of ReadRange. A document that one working mirror lacks
+// is not waited for until the dead ones are back.
 func (m *Mirrors) Get(ctx context.Context, name string, max int64) (b []byte, err error) {
 	err = m.ask(ctx, m.span(name, 0, wholeDocument), func(src Source) (err error) {
 		b, err = getFrom(ctx, src, name, max)
@@ -153,7 +151,7 @@ func (m *Mirrors) span(name string, off, n int64) span {
 	return span{path.Join(m.prefix, name), off, n}
 }
 
-// ask goes round until a mirror answers or GiveUpAfter is over.
+// ask makes rounds until a mirror answers or GiveUpAfter is over.
 func (m *Mirrors) ask(ctx context.Context, key span, ask func(Source) error) error {
 	start := time.Now()
 	for limit := time.Second; ; limit = min(2*limit, 10*time.Second) {
@@ -176,7 +174,8 @@ func again(key span, err *MirrorsError) bool {
 	return slices.ContainsFunc(err.Errs, temporary)
 }
 
-// round asks each mirror once: first those in good standing, then those that another read is trying just now.
+// round asks each mirror once: first those in good standing, then those that another read is trying
+// just now.
 func (m *Mirrors) round(ctx context.Context, key span, ask func(Source) error) *MirrorsError {
 	failed := &MirrorsError{Object: key.name, Offset: key.off, Length: max(0, key.n)}
 	last := -1
@@ -190,7 +189,7 @@ func (m *Mirrors) round(ctx context.Context, key span, ask func(Source) error) *
 			order = append(order, i)
 			continue
 		case standing == failing && key.n == wholeDocument && errors.Is(failed, ErrNotFound):
-			continue // who works has said that there is none
+			continue // a working mirror has said that there is none
 		}
 		if last >= 0 && m.o.OnFailover != nil {
 			m.o.OnFailover(m.sources[last], m.sources[i], failed.Errs[len(failed.Errs)-1])
@@ -220,7 +219,8 @@ const (
 	tried                   // another read tries whether it is back
 )
 
-// admit gives the standing, and makes this read the one that tries a mirror whose time on the bench is over.
+// admit gives the standing, and makes this read the one that tries a mirror whose time on the bench
+// is over.
 func (m *memory) admit(i int, anyway bool) standing {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -243,9 +243,10 @@ func (m *memory) release(i int) {
 	m.bench[i].probing = false
 }
 
-// order lists the mirrors to ask: those that work, as given (for a call, who answered the last one first); then those that
-// lack the object, and those that failed, the longest ago first. Those whose bytes for this range were wrong come last. Who said Retry-After
-// is left out; that answer is returned instead.
+// order lists the mirrors to ask: those that work, as given (for a call, the one that answered the
+// last call first); then those that lack the object, then those that failed, the longest ago first.
+// Those whose bytes for this range were wrong come last. Mirrors that sent Retry-After are skipped;
+// their answers are returned instead.
 func (m *memory) order(key span) (order []int, held []error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -292,8 +293,8 @@ func (m *memory) heldFor() time.Duration {
 	return least
 }
 
-// worked notes who gave a range, for Reject. An answer ends a mirror's time on
-// the bench, unless it sits there for wrong bytes: these came in good order too.
+// worked records which mirror returned a range, for Reject. An answer ends a mirror's time on the
+// bench, unless it is there for wrong bytes: those also came as proper answers.
 func (m *memory) worked(i int, key span) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -316,7 +317,8 @@ func (m *memory) worked(i int, key span) {
 	m.given[key] = i
 }
 
-// failed puts a mirror on the bench. One that lacks the object may have all others; one that takes no calls may be a plain web server.
+// failed puts a mirror on the bench. One that lacks the object may have all others, and one that
+// takes no calls may be a plain web server: they stay off it.
 func (m *memory) failed(i int, key span, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -51,8 +51,8 @@ func childFetch(url string) (string, error) {
 // proxiedSize is the length of the object.
 const proxiedSize = 300_000
 
-// TestProxyByEnvironment has a process with HTTP_PROXY fetch from a server that only the proxy knows.
-// Neither says that the answer may be compressed.
+// TestProxyByEnvironment has a process with HTTP_PROXY fetch from a server that only the proxy
+// knows. Neither says that the answer may be compressed.
 func TestProxyByEnvironment(t *testing.T) {
 	data := fetchtest.Random(t, proxiedSize)
 	var mu sync.Mutex

@@ -17,15 +17,15 @@ import (
 // for what is missing, bound to the same object by its strong ETag (If-Range);
 // if the object changed, what was read of it is dropped. A server that
 // sends the whole object instead of the range is read up to it, if that costs no more than
-// MaxDiscard bytes (else ErrNoRanges).
+// 8 MiB (else ErrNoRanges).
 func (h *HTTP) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {
 	where := FetchError{Server: h.String(), Object: name, Method: http.MethodGet, Offset: off, Length: n}
 	switch {
 	case off < 0 || n < 0 || off+n < off:
 		where.Err = fmt.Errorf("%w: %d bytes at %d", ErrOutOfRange, n, off)
 		return nil, &where
-	case n > h.o.MaxRange:
-		where.Err = fmt.Errorf("%w: the limit of a range is %d", ErrTooLarge, h.o.MaxRange)
+	case n > maxRange:
+		where.Err = fmt.Errorf("%w: the limit of a range is %d", ErrTooLarge, int64(maxRange))
 		return nil, &where
 	}
 	if n == 0 {
@@ -47,7 +47,7 @@ type ranged struct {
 	buf    []byte // nil until the first answer was found right
 	filled int64
 	etag   string // strong ETag of the object buf[:filled] came from; "" = it had none
-	total  int64  // its size; -1 = not told
+	total  int64  // its size; -1 = unknown
 }
 
 // try asks for what is missing.
@@ -96,7 +96,7 @@ func (r *ranged) takePartial(resp *http.Response, body io.Reader) error {
 	}
 	// Reading the end lets the connection be used again, and finds a body that goes on.
 	if extra, _ := io.ReadFull(body, make([]byte, 1)); extra > 0 {
-		r.drop() // who cannot count is not believed
+		r.drop() // a server that cannot count is not trusted
 		return fmt.Errorf("%w: more bytes than the range holds", ErrProtocol)
 	}
 	return nil
@@ -110,9 +110,9 @@ func (r *ranged) takeWhole(resp *http.Response, body io.Reader) error {
 	if resp.ContentLength >= 0 && resp.ContentLength < r.off+r.n {
 		return fmt.Errorf("%w: it holds %d bytes", ErrOutOfRange, resp.ContentLength)
 	}
-	if r.off > r.h.o.MaxDiscard {
+	if r.off > r.h.o.maxDiscard {
 		return fmt.Errorf("%w: it sends the whole object, and the range starts at byte %d (limit %d)",
-			ErrNoRanges, r.off, r.h.o.MaxDiscard)
+			ErrNoRanges, r.off, r.h.o.maxDiscard)
 	}
 	skipped, err := io.CopyN(io.Discard, body, r.off)
 	r.h.shared.discarded.Add(skipped)
@@ -169,7 +169,7 @@ func strongETag(resp *http.Response) string {
 }
 
 // checkContentRange accepts exactly "bytes off-(off+n-1)/total" (RFC 9110,
-// section 14.4) and gives the total, -1 if it is not told.
+// section 14.4) and returns the total, -1 if it is unknown.
 func checkContentRange(value string, off, n int64) (int64, error) {
 	first, last, total, ok := parseContentRange(value)
 	switch {

@@ -34,7 +34,7 @@ type try func(ctx context.Context) (got int64, err error)
 func (h *HTTP) retry(ctx context.Context, where FetchError, f try) error {
 	start := time.Now()
 	progress := start
-	limit := h.o.Backoff
+	limit := h.o.backoff
 	odd := 0
 	for {
 		where.Tries++
@@ -44,12 +44,12 @@ func (h *HTTP) retry(ctx context.Context, where FetchError, f try) error {
 			return nil
 		}
 		if got >= progressBytes {
-			progress, limit = time.Now(), h.o.Backoff
+			progress, limit = time.Now(), h.o.backoff
 		}
 		delay := pause(err, limit)
-		limit = min(2*limit, h.o.MaxBackoff)
+		limit = min(2*limit, h.o.maxBackoff)
 		where.Elapsed = time.Since(start)
-		where.Err, where.Status = err, statusOf(err)
+		where.Err = err
 		if ctx.Err() != nil {
 			where.Err = contextError(ctx, err)
 			return &where
@@ -93,14 +93,6 @@ func pause(err error, limit time.Duration) time.Duration {
 	return wait
 }
 
-func statusOf(err error) int {
-	var s *statusError
-	if errors.As(err, &s) {
-		return s.status
-	}
-	return 0
-}
-
 // temporary reports whether another try can help. What is not known to be
 // final is tried again: in a lab most failures are a cable or a restart.
 func temporary(err error) bool {
@@ -116,7 +108,7 @@ func temporary(err error) bool {
 
 // statusFailure turns an answer that is no success into an error.
 func statusFailure(resp *http.Response, body io.Reader, now time.Time) error {
-	e := &statusError{status: resp.StatusCode, text: resp.Status, class: statusClass(resp.StatusCode)}
+	e := &statusError{text: resp.Status, class: statusClass(resp.StatusCode)}
 	if e.class == ErrBusy {
 		e.retryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
 	}

@@ -23,9 +23,9 @@ type watchdog struct {
 	seen  int64
 }
 
-func startWatchdog(ctx context.Context, window time.Duration, minRate int64) (context.Context, *watchdog) {
+func startWatchdog(ctx context.Context, window time.Duration) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watchdog{window: window, min: max(1, int64(float64(minRate)*window.Seconds())), cancel: cancel}
+	w := &watchdog{window: window, min: max(1, int64(minRate*window.Seconds())), cancel: cancel}
 	w.mu.Lock()
 	w.timer = time.AfterFunc(window, w.look)
 	w.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"troy/server/protocol"
 )
 
-// maxMachines bounds the reports kept.
+// maxMachines bounds the machines whose last report is known.
 const maxMachines = 10_000
 
 func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
@@ -68,7 +68,7 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 
 type validator interface{ Validate() error }
 
-// receive reads one message, or answers why not.
+// receive reads one message, or answers with the reason why it cannot.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request, v validator) bool {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		s.refuse(w, r, http.StatusUnsupportedMediaType, errors.New("want Content-Type application/json"))
@@ -110,7 +110,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	// The machine may be gone; there is nobody to tell.
+	// The machine may be gone, and there is no one else to report to.
 	_ = json.NewEncoder(w).Encode(v)
 }
 
@@ -119,23 +119,23 @@ func fail(w http.ResponseWriter, status int, err error) {
 	answer(w, status, protocol.Failure{Error: line})
 }
 
-// reports keeps the last report of each machine.
+// reports knows the last report of each machine by its ID.
 type reports struct {
 	mu    sync.Mutex
-	last  map[string]protocol.Report
+	last  map[string]string
 	order []string // keys, oldest report first
 }
 
-// add keeps r and says whether it is news (not a repeat).
+// add records r and reports whether it is news (not a repeat).
 func (k *reports) add(r protocol.Report) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.last == nil {
-		k.last = map[string]protocol.Report{}
+		k.last = map[string]string{}
 	}
 	key := r.Machine.Key()
 	if old, ok := k.last[key]; ok {
-		if r.ID != "" && old.ID == r.ID {
+		if r.ID != "" && old == r.ID {
 			return false
 		}
 		k.order = slices.DeleteFunc(k.order, func(s string) bool { return s == key })
@@ -144,16 +144,6 @@ func (k *reports) add(r protocol.Report) bool {
 		delete(k.last, k.order[0])
 		k.order = k.order[1:]
 	}
-	k.last[key], k.order = r, append(k.order, key)
+	k.last[key], k.order = r.ID, append(k.order, key)
 	return true
-}
-
-func (k *reports) list() []protocol.Report {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	all := make([]protocol.Report, 0, len(k.order))
-	for _, key := range slices.Backward(k.order) {
-		all = append(all, k.last[key])
-	}
-	return all
 }

@@ -25,15 +25,16 @@ import (
 // The room of the load tests: the server's port carries an eighth of what one PC's does.
 const (
 	crowdClients = 64
-	crowdLine    = 16_000_000 / 8     // bytes per second; what is measured is the server's order, not this machine
+	crowdLine    = 16_000_000 / 8     // bytes per second
 	crowdPort    = "128mbit"          // eight times as much
-	crowdShare   = crowdLine * 9 / 10 // Bandwidth of the server: what the line carries without headers
+	crowdShare   = crowdLine * 9 / 10 // Bandwidth of the server: headers take the rest
 	crowdChunk   = 32 << 10
 	crowdObject  = "objects/ab/ab12.pack" // as in a store
 	crowdServer  = "10.77.0.1:8080"
 )
 
-// crowd is a room of PCs, each in a network namespace of its own, with a server behind one narrow line.
+// crowd is a room of PCs, each in a network namespace of its own, with a server behind one narrow
+// line.
 type crowd struct {
 	*netlab.Lab
 	t       *testing.T
@@ -114,7 +115,8 @@ func (c *crowd) batch(lines, name string, args ...string) {
 	}
 }
 
-// relay gives a local address whose connections go on to the server from inside a namespace, each on one of its own.
+// relay gives a local address whose connections go on to the server from inside a namespace, each
+// on one of its own.
 func (c *crowd) relay(ns string) (addr string) {
 	c.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -216,7 +218,8 @@ func (c *crowd) whole() {
 	}
 }
 
-// shares gives the bytes that each PC has received since before (nil = ever), sorted, and the counts now.
+// shares gives the bytes that each PC has received since before (nil = ever), sorted, and the
+// counts now.
 func (c *crowd) shares(before []int64) (sorted, now []int64) {
 	for i, p := range c.clients {
 		n := p.h.Stats().Received
@@ -235,9 +238,9 @@ func spread(sorted []int64) float64 {
 	return float64(sorted[len(sorted)-1])/float64(max(1, sorted[0])) - 1
 }
 
-// TestCrowdSharesEvenly has 64 PCs fetch at once, every second one with four streams, through a line that carries an eighth of what
-// one PC could take. All complete, nothing is fetched twice, and whenever one looks, the shares since all were under
-// way are within 20 % of each other.
+// TestCrowdSharesEvenly has 64 PCs fetch at once, every second one with four streams, through a
+// line that carries an eighth of what one PC could take. All complete, nothing is fetched twice,
+// and whenever one looks, the shares since all were under way are within 20 % of each other.
 func TestCrowdSharesEvenly(t *testing.T) {
 	c := newCrowd(t)
 	c.serve()
@@ -290,7 +293,8 @@ func TestCrowdSharesEvenly(t *testing.T) {
 	}
 }
 
-// TestCrowdIsNoHerd restarts the server in the middle of that: the PCs come back spread over time, and all complete.
+// TestCrowdIsNoHerd restarts the server in the middle of that: the PCs come back spread over time,
+// and all complete.
 func TestCrowdIsNoHerd(t *testing.T) {
 	c := newCrowd(t)
 	c.serve()

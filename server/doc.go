@@ -1,5 +1,5 @@
-// Package server is what "troy serve" runs: the store of images over HTTP, and
-// check-in and reports of the machines.
+// Package server is what "troy serve" runs: the store of images over HTTP, and check-in and reports
+// of the machines.
 //
 //	GET, HEAD /repo/NAME   a published file of the store, with ranges and strong ETags
 //	POST /v1/checkin       protocol.CheckIn → protocol.Order
@@ -10,33 +10,36 @@
 //
 // # Promises
 //
-// The tree: only regular files under Dir, opened through os.Root, so neither a name nor a
-// symbolic link leads out of it, and only names that a store publishes (InStore;
-// Options.Published can narrow it further). No listing is given. Store files are
-// immutable (a new one gets a new name or is renamed into place), so the ETag is made of size and
-// modification time and stays the same over restarts. Files go out by sendfile where the
-// kernel can.
+// The tree: only regular files under Dir, opened through os.Root, so neither a name nor a symbolic
+// link leads out of it, and only names that a store publishes: store.json, images/, objects/,
+// metadata/ and agent/. There are no listings. Store files are immutable (a new one gets a new name
+// or is renamed into place), so the ETag is made of size and modification time and survives
+// restarts. Files are sent by sendfile where the kernel can.
 //
-// The calls: bodies are bounded (protocol.MaxBody), must be one JSON value with known
-// members of a known protocol number, and pass Validate. Every refusal is a
-// protocol.Failure of one line. What the machine claims reaches the caller unchanged but bounded.
+// The calls: bodies are bounded (protocol.MaxBody), must be one JSON value with known members of a
+// known protocol number, and must pass Validate. Every refusal is a protocol.Failure of one line.
+// What the machine claims reaches the caller unchanged but bounded.
 //
-// An address that calls more often than Options.CallsPerSecond is answered 429 with Retry-After; OnRefused is told of everything that was not taken.
+// An address that calls more often than Options.CallsPerSecond is answered 429 with Retry-After.
+// OnRefused is called for every call that was not accepted.
 //
-// Time: reading a request takes at most readTime; an answer must move sliceBytes per sliceTime,
-// so a machine that is gone frees its connection, and a slow one (above 17 kB/s) does not lose it.
+// Time: reading a request takes at most readTime; an answer must move sliceBytes per sliceTime, so
+// a machine that is gone frees its connection, and a slow one (above 17 kB/s) does not lose it.
 //
-// Shares: TCP alone divides a narrow line unevenly, and by connections. With Options.Bandwidth, set a little below what the
-// narrowest common line carries (body bytes; 0.9 of the line is a good start), every answer is sent in small turns that go round the
-// machines by start-time fair queueing: even shares, whatever switches and queues lie in between and however many
-// streams a machine has. A machine that takes less than its share leaves the rest to the others. Check-ins and reports are not held up.
+// Shares: TCP alone divides a narrow line unevenly, and by connections. Set Options.Bandwidth a
+// little below what the narrowest common line carries (body bytes; 0.9 of the line is a good
+// start). Every answer is then sent in small turns that go round the machines by start-time fair
+// queueing: even shares, whatever switches and queues lie in between and however many streams a
+// machine has. A machine that takes less than its share leaves the rest to the others. Check-ins
+// and reports are not delayed.
 //
 // # Known gaps
 //
-// Machines are told apart by their IP address: those behind one proxy or NAT share one share. Without Bandwidth shares are
-// as the kernel makes them (a queue such as fq_codel on the server's port is fair by connection).
+// Machines are told apart by their IP address: those behind one proxy or NAT share one share.
+// Without Bandwidth, shares are as the kernel makes them (a queue such as fq_codel on the server's
+// port is fair by connection).
 //
-// Server.Reports lives in memory: the last one per machine, the oldest machines dropped beyond
-// maxMachines; a restart forgets them. Options.Keep makes them durable (package server/rooms does). TLS,
-// network boot and the status page are packages certs, netboot and web beside this one. No signatures on orders.
+// The server remembers in memory the ID of the last report of each of maxMachines machines: after a
+// restart a repeat counts as news. Options.Keep makes reports durable (package server/rooms does).
+// TLS, network boot and the status page are packages certs, netboot and web. Orders are not signed.
 package server

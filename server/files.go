@@ -21,7 +21,7 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	f, info, err := s.open(name)
 	if err != nil {
-		// Missing, hidden, a folder, leading outside: all the same to the asker.
+		// Missing, hidden, a folder, leading outside: the client cannot tell which.
 		fail(w, http.StatusNotFound, fmt.Errorf("no such object: %q", name))
 		return
 	}
@@ -46,7 +46,7 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 
 // open opens a published regular file.
 func (s *Server) open(name string) (*os.File, fs.FileInfo, error) {
-	if !fs.ValidPath(name) || !s.published(name) {
+	if !fs.ValidPath(name) || !inStore(name) {
 		return nil, nil, fs.ErrNotExist
 	}
 	// Looked at before it is opened: opening a FIFO would wait for a writer.
@@ -65,18 +65,10 @@ func (s *Server) open(name string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// published reports whether a file may be seen.
-func (s *Server) published(name string) bool {
-	if !InStore(name) {
-		return false
-	}
-	return s.o.Published == nil || s.o.Published(name)
-}
-
-// InStore reports whether a slash-separated name is one that a store publishes:
+// inStore reports whether a slash-separated name is one that a store publishes:
 // store.json, and what lies under images/, objects/, metadata/ and agent/, without parts that
 // begin with a dot. What is left out is the publisher's own (tmp/, .lock, keys/).
-func InStore(name string) bool {
+func inStore(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
 		if strings.HasPrefix(part, ".") {
 			return false
@@ -116,7 +108,7 @@ type slicedWriter struct {
 // Unwrap serves http.ResponseController.
 func (w *slicedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// begin makes ready for a part of n bytes.
+// begin prepares for a part of n bytes.
 func (w *slicedWriter) begin(n int64) error {
 	if w.wait != nil {
 		if err := w.wait(n); err != nil {

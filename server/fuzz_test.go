@@ -53,9 +53,6 @@ func FuzzPaths(f *testing.F) {
 		f.Fatal(err)
 	}
 	defer store.Close()
-	for _, name := range []string{"store.json", "objects/../x", "../../etc/passwd", "images/.x/a", "%2e%2e/"} {
-		f.Add(name)
-	}
 	f.Fuzz(func(t *testing.T, name string) {
 		r := httptest.NewRequest(http.MethodGet, "/repo/x", nil)
 		r.URL.Path = "/repo/" + name

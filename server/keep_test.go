@@ -11,7 +11,8 @@ import (
 	"troy/server/protocol"
 )
 
-// TestKeep: a report that could not be made durable is not acknowledged and not told; the repeat is.
+// TestKeep: a report that could not be made durable is not acknowledged and not told; the repeat
+// is.
 func TestKeep(t *testing.T) {
 	dir, _ := store(t)
 	var kept, told int

@@ -9,7 +9,7 @@ import (
 	"troy/server/limit"
 )
 
-// burstTime is the time whose calls an address may make at once after it was quiet.
+// burstTime is the time whose calls an address may make at once after a pause.
 const burstTime = 10 * time.Second
 
 // errTooMany is the answer to an address that calls too often.
@@ -39,7 +39,7 @@ func (s *Server) limited(call http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// refuse answers a call that is not taken, and tells whoever keeps the log.
+// refuse answers a call that is not accepted, and reports it to OnRefused.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
 	if s.o.OnRefused != nil {
 		s.o.OnRefused(machineOf(r.RemoteAddr), r.URL.Path, err)

@@ -35,7 +35,8 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-// TestRefused: what is not taken is told, and a flood of check-ins is answered 429 while the store is still served.
+// TestRefused: what is not taken is told, and a flood of check-ins is answered 429 while the store
+// is still served.
 func TestRefused(t *testing.T) { synctest.Test(t, testRefused) }
 
 func testRefused(t *testing.T) {

@@ -14,16 +14,17 @@ import (
 const (
 	turnMin  = 4 << 10               // bytes of the smallest turn
 	turnMost = 64 << 10              // and of the largest
-	turnsDue = 8                     // how many missed turns a machine gets back that asked for none for a moment
+	turnsDue = 8                     // missed turns that a machine gets back after a moment without
 	paceLag  = 20 * time.Millisecond // what a late timer may make good
 )
 
-// pacer keeps all answers from the store together to a rate, and gives the machines even shares of it: start-time
-// fair queueing (Goyal, Vin, Cheng 1996) over their addresses. Whoever sends asks for each turn beforehand; the machine
-// that had least is next. Connections of one machine take turns among themselves, so many streams get no more than one.
+// pacer keeps all answers from the store together to a rate, and gives the machines even shares of
+// it: start-time fair queueing (Goyal, Vin, Cheng 1996) over their addresses. A sender asks
+// for each turn beforehand; the machine that had least is next. Connections of one machine take
+// turns among themselves, so many streams get no more than one.
 //
-// It works whatever lies between here and the machines, as long as the rate is below what that carries: nothing then
-// piles up in a queue where TCP connections would have to fight for room.
+// It works whatever lies between here and the machines, as long as the rate is below what that
+// carries: nothing then piles up in a queue where TCP connections would have to fight for room.
 type pacer struct {
 	turn int64 // bytes of one turn
 
@@ -82,7 +83,8 @@ func (p *pacer) join(machine string, t *turn) {
 	}
 	c.turns = append(c.turns, t)
 	if c.index < 0 {
-		// Between two turns a stream asks for none; that must not cost its share. Longer absence gives no claim.
+		// Between two turns a stream asks for none; that must not cost its share. A longer absence
+		// earns nothing.
 		c.tag = max(c.tag, p.virtual-turnsDue*p.turn)
 		heap.Push(&p.waiting, c)
 	}
@@ -144,7 +146,7 @@ func (p *pacer) forget() {
 	}
 }
 
-// machineOf is by what machines are told apart: their address without the port.
+// machineOf returns what identifies a machine: its address without the port.
 func machineOf(remoteAddr string) string {
 	host, _, err := net.SplitHostPort(remoteAddr)
 	if err != nil {

@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// TestPacerSharesEvenly has machines with one stream and with many, ones that ask for small parts and for large ones, and one
-// that comes late: while all want bytes, each gets the same, and all together the rate.
+// TestPacerSharesEvenly has machines with one stream and with many, ones that ask for small parts
+// and for large ones, and one that comes late: while all want bytes, each gets the same, and all
+// together the rate.
 func TestPacerSharesEvenly(t *testing.T) { synctest.Test(t, testPacerSharesEvenly) }
 
 func testPacerSharesEvenly(t *testing.T) {
@@ -111,7 +112,8 @@ func testPacerLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestBandwidth downloads through the limit: whole, in time, and also when an answer takes longer than a request may.
+// TestBandwidth downloads through the limit: whole, in time, and also when an answer takes longer
+// than a request may.
 func TestBandwidth(t *testing.T) { synctest.Test(t, testBandwidth) }
 
 func testBandwidth(t *testing.T) {
@@ -134,7 +136,8 @@ func testBandwidth(t *testing.T) {
 	if err != nil || !bytes.Equal(b, pack[:n]) {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
-	// The line may begin with a turn that was saved up, and does not wait for the last one to go out.
+	// The line may begin with a turn that was saved up, and does not wait for the last one to go
+	// out.
 	took, want := time.Since(begin), time.Duration(n)*time.Second/rate
 	if took > want || took < want-2*time.Duration(turnMin)*time.Second/rate {
 		t.Errorf("%d bytes at %d a second took %v, want %v", n, rate, took, want)

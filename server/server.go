@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"troy/internal/errline"
 	"troy/server/limit"
 	"troy/server/protocol"
 )
@@ -23,39 +24,39 @@ const (
 	shutdownTime = 10 * time.Second // running answers may end when the server stops
 )
 
-// Orders decides what a machine shall do.
+// Orders decides what a machine should do.
 type Orders interface {
 	// Order answers a check-in that passed Validate. An error is sent to the
-	// machine as "503 try again", so it should hold nothing secret.
+	// machine as "503 try again", so it must not contain secrets.
 	Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, error)
 }
 
-// Options holds what a server needs (Dir, Orders) and may be told.
+// Options holds what a server needs (Dir, Orders) and what may be chosen.
 type Options struct {
 	Dir    string // the store
 	Orders Orders
-	// Published narrows what may be fetched, by the slash-separated name. nil =
-	// everything that InStore names.
-	Published func(name string) bool
-	// Bandwidth is how many body bytes per second all answers from the store bring together at most, shared
-	// evenly by the machines (told apart by address) that want any. 0 = no limit, and shares as TCP makes them.
+	// Bandwidth limits the body bytes per second of all answers from the store together. Machines
+	// (told apart by address) share it evenly. 0 = no limit, and shares as TCP makes them.
 	Bandwidth int64
-	// OnCheckIn, if set, is told each check-in with its answer.
+	// OnCheckIn, if set, is called with each check-in and its answer.
 	OnCheckIn func(c protocol.CheckIn, o protocol.Order, err error)
-	// OnProgress, if set, is told how far a machine says that it is.
+	// OnProgress, if set, is called with the progress that a machine reports.
 	OnProgress func(p protocol.Progress)
-	// OnReport, if set, is told each report once.
+	// OnReport, if set, is called once with each report.
 	OnReport func(r protocol.Report)
-	// CallsPerSecond is how many check-ins, progress and reports each address may send; ten seconds' worth at once. 0 = no limit.
+	// CallsPerSecond is how many check-ins, progress and reports each address may send; ten
+	// seconds' worth at once. 0 = no limit.
 	CallsPerSecond float64
-	// OnRefused, if set, is told each call that was not taken: not a message of this protocol, too large, too often.
+	// OnRefused, if set, is called for each call that was not accepted: not a message of this
+	// protocol, too large, too often.
 	OnRefused func(address, path string, err error)
-	// Keep, if set, makes a report durable before it is acknowledged. It is given repeats, too. If it fails, so does the report: the machine sends it again.
+	// Keep, if set, makes a report durable before it is acknowledged. It also gets repeats. If it
+	// fails, so does the report: the machine sends it again.
 	Keep func(ctx context.Context, r protocol.Report) error
-	// Admin, if set, answers everything under /v1/admin/. Who may ask is for it to check.
+	// Admin, if set, answers everything under /v1/admin/. It checks who may ask.
 	Admin http.Handler
-	// OnServed, if set, is told the bytes of each answer from the store, after it
-	// was sent. All may be called from several goroutines at once.
+	// OnServed, if set, is called with the bytes of each answer from the store after it was sent.
+	// All functions may be called from several goroutines at once.
 	OnServed func(name string, bytes int64)
 }
 
@@ -95,20 +96,14 @@ func New(o *Options) (*Server, error) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// Close lets go of the store's folder.
+// Close closes the store's folder.
 func (s *Server) Close() error { return s.root.Close() }
 
-// Served gives the body bytes sent from the store so far, and the requests that took them.
+// Served returns the body bytes sent from the store so far, and the number of requests for them.
 func (s *Server) Served() (bytes, requests int64) { return s.served.Load(), s.gets.Load() }
 
-// Reports gives the last report of each machine, the newest first.
-func (s *Server) Reports() []protocol.Report { return s.reports.list() }
-
-// Run serves on l until ctx ends; then running answers get ten seconds. It
-// closes l and returns nil after an orderly end.
-func (s *Server) Run(ctx context.Context, l net.Listener) error { return Serve(ctx, l, s) }
-
-// Serve serves any handler, such as one that holds a Server and the status page, with the deadlines and the orderly end of Run.
+// Serve answers requests on l with h, such as one that holds a Server and the status page, until
+// ctx ends; then running answers get ten seconds. It closes l and returns nil after an orderly end.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	hs := &http.Server{
 		Handler:           h,
@@ -133,7 +128,7 @@ func shutdown(hs *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := hs.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("server: answers were cut at the end: %w", err), hs.Close())
+		return errline.Join(fmt.Errorf("server: answers were cut at the end: %w", err), hs.Close())
 	}
 	return nil
 }
@@ -153,19 +148,20 @@ type Fixed struct {
 	Newest func(ctx context.Context, image string) (int, error)
 	// Merge is the merge policy. "" = lazy.
 	Merge protocol.Merge
-	// Reset has the session of Windows thrown away at every start.
+	// Reset discards the changes that Windows made, at every start.
 	Reset bool
-	// Retry has machines try again what they gave up.
+	// Retry makes machines try versions again that they had given up.
 	Retry bool
-	// Agent gives the release of the agent that machines start by themselves from now on; nil or "" = they keep what they have.
+	// Agent returns the agent release that machines should start by themselves; nil or "" = they
+	// keep what they have.
 	Agent func() string
-	// Reinstall lets a machine that holds another image, or whose version nobody knows, be written anew.
+	// Reinstall lets a machine be rewritten that holds another image or an unknown version.
 	Reinstall bool
-	// Provision, if set, lets a machine without a disk of Troy be made one as it says.
+	// Provision, if set, says how to provision a machine without a disk of Troy.
 	Provision *protocol.Provision
 }
 
-// provisionable says whether no disk of the machine is prepared yet.
+// provisionable reports whether no disk of the machine is prepared yet.
 func provisionable(disks []protocol.Disk) bool {
 	return len(disks) > 0 && !slices.ContainsFunc(disks, func(d protocol.Disk) bool { return d.Troy })
 }

@@ -77,7 +77,8 @@ func newServer(t *testing.T, o Options) (*Server, *httptest.Server) {
 	return s, web
 }
 
-// newServerInMemory is newServer for fake time. The client's address is 10.0.0.1; requests go to inMemory.
+// newServerInMemory is newServer for fake time. The client's address is 10.0.0.1; requests go to
+// inMemory.
 func newServerInMemory(t *testing.T, o Options) *http.Client {
 	t.Helper()
 	o.Orders = &Fixed{Image: "win11", Version: 2}
@@ -146,8 +147,8 @@ func TestFiles(t *testing.T) {
 // the paths as written on the wire.
 func TestNothingElseIsServed(t *testing.T) {
 	dir, _ := store(t)
-	_, web := newServer(t, Options{Dir: dir, Published: func(name string) bool { return name != "images/empty" }})
-	paths := []string{"/", "/repo", "/repo/", "/repo/objects", "/repo/objects/", "/repo/missing", "/repo/images/empty",
+	_, web := newServer(t, Options{Dir: dir})
+	paths := []string{"/", "/repo", "/repo/", "/repo/objects", "/repo/objects/", "/repo/missing",
 		"/repo/.lock", "/repo/objects/.tmp-123", "/repo/.git/config", "/repo/objects/link", "/repo/objects/abslink", "/repo/objects/up/outside",
 		"/repo/objects/fifo", "/repo/tmp/half.pack", "/repo/notes", "/repo/objects/ab", "/repo/images", "/repo/objects/../notes", "/repo/../outside", "/repo/objects/../../outside", "/repo/%2e%2e/outside", "/repo/..%2foutside",
 		"/repo/objects%2f..%2f..%2foutside", "/repo//etc/passwd", "/repo/%2fetc/passwd", "/repo/objects/ab/ab12.pack/", "/repo/%00",
@@ -237,7 +238,7 @@ func TestCheckIn(t *testing.T) {
 	_, web := newServer(t, Options{Dir: dir,
 		Orders:    &Fixed{Image: "win11", Newest: func(context.Context, string) (int, error) { return newest, nil }},
 		OnCheckIn: func(c protocol.CheckIn, _ protocol.Order, _ error) { seen = append(seen, c) }})
-	h, err := netfetch.NewHTTP(web.URL, &netfetch.HTTPOptions{GiveUpAfter: 4 * time.Second}) // less than the Retry-After of a busy server
+	h, err := netfetch.NewHTTP(web.URL, &netfetch.HTTPOptions{GiveUpAfter: 4 * time.Second}) // less than Retry-After
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +270,7 @@ func TestCheckIn(t *testing.T) {
 
 func TestBadMessages(t *testing.T) {
 	dir, _ := store(t)
-	s, web := newServer(t, Options{Dir: dir})
+	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { t.Errorf("report %+v", r) }})
 	good := `{"protocol":2,"machine":{"macs":["52:54:00:12:34:56"]}}`
 	tests := []struct {
 		body, kind string
@@ -304,15 +305,12 @@ func TestBadMessages(t *testing.T) {
 			t.Errorf("%.70s: %d %s, want %d with %q in one line", test.body, resp.StatusCode, b, test.status, test.text)
 		}
 	}
-	if n := len(s.Reports()); n != 0 {
-		t.Errorf("%d reports", n)
-	}
 }
 
 func TestReports(t *testing.T) {
 	dir, _ := store(t)
-	var told int
-	s, web := newServer(t, Options{Dir: dir, OnReport: func(protocol.Report) { told++ }})
+	var told []protocol.Report
+	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { told = append(told, r) }})
 	h, err := netfetch.NewHTTP(web.URL, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -329,9 +327,8 @@ func TestReports(t *testing.T) {
 			t.Fatalf("report: %v, %+v", err, ack)
 		}
 	}
-	got := s.Reports()
-	if told != 3 || len(got) != 2 || got[0].ID != "b" || got[1].ExitCode != 3 || got[0].Phases[0].Bytes != 1<<30 {
-		t.Errorf("told %d, reports %+v", told, got)
+	if len(told) != 3 || told[0].ID != "a" || told[0].Phases[0].Bytes != 1<<30 || told[1].ExitCode != 3 || told[2].ID != "b" {
+		t.Errorf("told %+v", told)
 	}
 	r.Outcome = "wonderful"
 	if err := h.PostJSON(t.Context(), protocol.PathReport, r, nil); !errors.Is(err, netfetch.ErrRefused) {
@@ -339,10 +336,10 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// TestRunEndsOrderly stops a server in the middle of an answer, which ends whole.
-func TestRunEndsOrderly(t *testing.T) { synctest.Test(t, testRunEndsOrderly) }
+// TestServeEndsOrderly stops a server in the middle of an answer, which ends whole.
+func TestServeEndsOrderly(t *testing.T) { synctest.Test(t, testServeEndsOrderly) }
 
-func testRunEndsOrderly(t *testing.T) {
+func testServeEndsOrderly(t *testing.T) {
 	dir, pack := store(t)
 	s, err := New(&Options{Dir: dir, Orders: &Fixed{Image: "a", Version: 1}})
 	if err != nil {
@@ -357,7 +354,7 @@ func testRunEndsOrderly(t *testing.T) {
 	c := client(t, &n)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- s.Run(ctx, l) }()
+	go func() { done <- Serve(ctx, l, s) }()
 	health, err := c.Get(inMemory + "/healthz")
 	if err != nil || health.StatusCode != 200 || health.Header.Get("Date") == "" {
 		t.Fatalf("healthz: %v %v", health, err)
@@ -374,12 +371,12 @@ func testRunEndsOrderly(t *testing.T) {
 		t.Errorf("the running answer: %d of %d bytes, %v", len(got), len(pack), err)
 	}
 	if err := <-done; err != nil {
-		t.Errorf("Run = %v", err)
+		t.Errorf("Serve = %v", err)
 	}
 	if _, err := c.Get(inMemory + "/healthz"); err == nil {
 		t.Error("the server still answers")
 	}
-	if err := s.Run(t.Context(), l); err == nil {
-		t.Error("Run on a closed listener = nil")
+	if err := Serve(t.Context(), l, s); err == nil {
+		t.Error("Serve on a closed listener = nil")
 	}
 }

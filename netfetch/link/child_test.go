@@ -30,7 +30,7 @@ type childJob struct {
 	URL    string        // servers, with commas
 	Size   int64         // of the object
 	Keep   bool          // renew the lease until the job is done and stdin was closed
-	Lease  time.Duration // > 0: the lease is taken to be this short (dnsmasq gives no shorter ones than two minutes)
+	Lease  time.Duration // > 0: the lease is taken to be this short
 }
 
 // childResult is what it tells.
@@ -118,14 +118,14 @@ func (c *childRun) up(ctx context.Context) (*Link, error) {
 	ctx, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	o := &Options{Wait: c.job.Wait, Static: c.job.Static, ResolvConf: c.job.Resolv}
-	o.Notify = func(p Port) {
+	o.notify = func(p Port) {
 		c.say("%v", p)
 		if c.job.Until != "" && strings.Contains(p.String(), c.job.Until) {
 			giveUp()
 		}
 	}
 	if c.job.Useful != "" {
-		o.Useful = func(ctx context.Context, _ *Link) error {
+		o.useful = func(ctx context.Context, _ *Link) error {
 			d := net.Dialer{Timeout: 5 * time.Second}
 			conn, err := d.DialContext(ctx, "tcp", c.job.Useful)
 			if err == nil {
@@ -140,7 +140,7 @@ func (c *childRun) up(ctx context.Context) (*Link, error) {
 	if errors.As(err, &le) {
 		seen = le.Ports
 	} else {
-		seen, l.Ports = l.Ports, nil
+		seen = l.ports
 	}
 	for _, p := range seen {
 		c.r.Ports = append(c.r.Ports, p.String())

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/errline"
 	"troy/netfetch"
 	"troy/netfetch/params"
 
@@ -40,12 +41,12 @@ func (s *search) discover(ctx context.Context, port netlink.Link) (*candidate, e
 	}
 	offer, err := s.firstOffer(ctx, port, client)
 	if err != nil {
-		return nil, errors.Join(err, client.Close())
+		return nil, errline.Join(err, client.Close())
 	}
 	c := &candidate{port: port, done: make(chan error, 1)}
 	c.accept = func(ctx context.Context) (*Link, error) {
 		defer client.Close()
-		return request(ctx, port, client, offer, s.o.Hostname)
+		return request(ctx, port, client, offer)
 	}
 	c.refuse = func(l *Link) { release(port, l) }
 	c.drop = func() { client.Close() }
@@ -55,7 +56,7 @@ func (s *search) discover(ctx context.Context, port netlink.Link) (*candidate, e
 // firstOffer repeats one DISCOVER under the same transaction, so that a late
 // answer to an earlier one counts.
 func (s *search) firstOffer(ctx context.Context, port netlink.Link, client *nclient4.Client) (*dhcpv4.DHCPv4, error) {
-	discover, err := dhcpv4.NewDiscovery(client.InterfaceAddr(), modifiers(s.o.Hostname)...)
+	discover, err := dhcpv4.NewDiscovery(client.InterfaceAddr(), modifiers()...)
 	if err != nil {
 		return nil, fmt.Errorf("making a DHCP request: %w", err)
 	}
@@ -63,7 +64,7 @@ func (s *search) firstOffer(ctx context.Context, port netlink.Link, client *ncli
 	for wait := discoverFirst; ; wait = min(2*wait, discoverMost) {
 		if up, err := hasCarrier(port); err != nil || !up {
 			s.update(port, func(p *Port) { p.Carrier = false })
-			return nil, errors.Join(errCarrier, err)
+			return nil, errline.Join(errCarrier, err)
 		}
 		discover.NumSeconds = uint16(min(time.Since(begin)/time.Second, 0xffff))
 		s.update(port, func(p *Port) { p.Requests++ })
@@ -83,30 +84,26 @@ func (s *search) firstOffer(ctx context.Context, port netlink.Link, client *ncli
 	}
 }
 
-// newClient4 opens a DHCP client on the port. It is opened anew after each loss of
+// newClient4 opens a DHCP client on the port. It must be opened again after each loss of
 // the carrier: its receiver ends with the first error.
 func newClient4(port netlink.Link, timeout time.Duration) (*nclient4.Client, error) {
 	a := port.Attrs()
 	client, err := nclient4.New(a.Name, nclient4.WithHWAddr(a.HardwareAddr),
-		nclient4.WithTimeout(timeout+time.Minute), nclient4.WithRetry(1)) // the contexts end the waits
+		nclient4.WithTimeout(timeout+time.Minute), nclient4.WithRetry(1)) // contexts end the waits
 	if err != nil {
 		return nil, fmt.Errorf("opening the DHCP client: %w", err)
 	}
 	return client, nil
 }
 
-func modifiers(hostname string) []dhcpv4.Modifier {
-	m := []dhcpv4.Modifier{
+func modifiers() []dhcpv4.Modifier {
+	return []dhcpv4.Modifier{
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier("troy")),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer,
-			dhcpv4.OptionHostName, dhcpv4.OptionDomainName, dhcpv4.OptionInterfaceMTU,
+			dhcpv4.OptionDomainName, dhcpv4.OptionInterfaceMTU,
 			dhcpv4.OptionClasslessStaticRoute, optionServer),
 	}
-	if hostname != "" {
-		m = append(m, dhcpv4.WithOption(dhcpv4.OptHostName(hostname)))
-	}
-	return m
 }
 
 // usefulOffer leaves out answers without an address, as proxyDHCP servers send them.
@@ -116,10 +113,10 @@ func usefulOffer(m *dhcpv4.DHCPv4) bool {
 }
 
 // request asks for the lease that was offered; silence is asked again.
-func request(ctx context.Context, port netlink.Link, client *nclient4.Client, offer *dhcpv4.DHCPv4, hostname string) (*Link, error) {
+func request(ctx context.Context, port netlink.Link, client *nclient4.Client, offer *dhcpv4.DHCPv4) (*Link, error) {
 	for range requestTries {
 		round, cancel := context.WithTimeout(ctx, requestWait)
-		lease, err := client.RequestFromOffer(round, offer, modifiers(hostname)...)
+		lease, err := client.RequestFromOffer(round, offer, modifiers()...)
 		cancel()
 		var nak *nclient4.ErrNak
 		switch {
@@ -152,11 +149,8 @@ func linkOf(a *netlink.LinkAttrs, lease *nclient4.Lease) (*Link, error) {
 	}
 	l := &Link{Interface: a.Name, MAC: a.HardwareAddr, Addr: addr, lease: lease}
 	l.DNS = addrs(ack.DNS())
-	l.Domain, l.Hostname = cleanText(ack.DomainName()), cleanText(ack.HostName())
+	l.Domain = cleanText(ack.DomainName())
 	l.Server = netfetch.ServerURL(cleanText(string(ack.GetOneOption(optionServer))))
-	if id := addrs([]net.IP{ack.ServerIdentifier()}); len(id) == 1 {
-		l.DHCP = id[0]
-	}
 	if b := ack.GetOneOption(dhcpv4.OptionInterfaceMTU); len(b) == 2 {
 		if mtu := int(binary.BigEndian.Uint16(b)); mtu >= 576 {
 			l.MTU = mtu

@@ -1,39 +1,21 @@
 package link_test
 
 import (
-	"context"
 	"fmt"
-	"os"
+	"net"
 	"time"
 
-	"troy/netfetch"
 	"troy/netfetch/link"
-	"troy/netfetch/params"
 )
 
-// A machine brings its network up and reads from the servers that the kernel command line names, then
-// from the one that DHCP names.
-func Example() {
-	ctx := context.Background()
-	net, err := params.Parse("troy.server=http://192.0.2.1:8080,https://mirror.example")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err) // a wrong word; the others hold
-	}
-	l, err := link.Up(ctx, &link.Options{
-		Static: net.Static, Interfaces: net.Interfaces, ResolvConf: "/etc/resolv.conf",
-		Notify: func(p link.Port) { fmt.Println(p) },
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return
-	}
-	mirrors, err := netfetch.NewHTTPMirrors(append(net.Servers, l.Server), &netfetch.HTTPOptions{GiveUpAfter: 45 * time.Second}, nil)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return
-	}
-	go l.Keep(ctx, &link.KeepOptions{Changed: func(*link.Link) { mirrors.Reconnect() }})
-	src := netfetch.NewLimiter(20 << 20).Wrap(mirrors) // 20 MiB/s
-	data, err := src.ReadRange(ctx, "repo/objects/ab/ab12.pack", 4096, 1<<20)
-	fmt.Println(len(data), err)
+// What a technician reads on a PC whose cable is in the wrong socket.
+func ExampleError() {
+	err := &link.Error{Took: time.Minute, Ports: []link.Port{
+		{Name: "eth0", Driver: "e1000e", MAC: net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, 0x56}},
+		{Name: "eth1", Driver: "igc", MAC: net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, 0x57},
+			Carrier: true, Took: 2 * time.Second, Requests: 14},
+	}}
+	fmt.Println(err)
+	// Output: no wired port gave a useful address in 1m0s: eth0 (e1000e, 52:54:00:12:34:56): no
+	// carrier (cable?); eth1 (igc, 52:54:00:12:34:57): carrier, no DHCP answer to 14 requests
 }

@@ -85,8 +85,8 @@ func TestFetchOverBadLine(t *testing.T) {
 	t.Logf("%d packets lost", dropped)
 }
 
-// TestFetchWithDeadPorts has a port without a cable, one whose network has no DHCP server, and one that
-// works, with neither gateway nor name server.
+// TestFetchWithDeadPorts has a port without a cable, one whose network has no DHCP server, and one
+// that works, with neither gateway nor name server.
 func TestFetchWithDeadPorts(t *testing.T) {
 	l := newFetchLab(t, 4<<20)
 	l.Cable(1, false)
@@ -99,9 +99,9 @@ func TestFetchWithDeadPorts(t *testing.T) {
 	}
 }
 
-// TestFetchPastDeadServers has two servers on the kernel command line that are gone, one whose address no
-// machine has and one that refuses, and the living one in DHCP option 224: the dead ones cost their
-// patience once.
+// TestFetchPastDeadServers has two servers on the kernel command line that are gone, one whose
+// address no machine has and one that refuses, and the living one in DHCP option 224: the dead ones
+// cost their patience once.
 func TestFetchPastDeadServers(t *testing.T) {
 	l := newFetchLab(t, 12<<20, "--dhcp-option=224,10.77.0.1:8080")
 	l.slow()

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"troy/internal/errline"
 	"troy/internal/wait"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -22,7 +23,7 @@ const (
 	watchEvery = 500 * time.Millisecond
 )
 
-// KeepOptions holds what Keep may be told; the zero value is right.
+// KeepOptions holds what may be chosen; the zero value is right.
 type KeepOptions struct {
 	// Changed, if set, is called when the address changed: connections from
 	// the old one are dead (see HTTP.Reconnect).
@@ -153,7 +154,7 @@ func (k *keeper) renew(ctx context.Context) error {
 		nclient4.WithTimeout(renewWait+time.Minute), nclient4.WithRetry(1),
 		nclient4.WithServerAddr(&net.UDPAddr{IP: server, Port: nclient4.ServerPort}))
 	if err != nil {
-		return errors.Join(fmt.Errorf("opening the DHCP client: %w", err), conn.Close())
+		return errline.Join(fmt.Errorf("opening the DHCP client: %w", err), conn.Close())
 	}
 	return k.ask(ctx, client)
 }
@@ -163,11 +164,11 @@ func bindToPort(name string) func(network, address string, c syscall.RawConn) er
 	return func(_, _ string, c syscall.RawConn) error {
 		var err error
 		control := c.Control(func(fd uintptr) {
-			err = errors.Join(
+			err = errline.Join(
 				unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, name),
 				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 		})
-		return errors.Join(control, err)
+		return errline.Join(control, err)
 	}
 }
 
@@ -186,7 +187,7 @@ func (k *keeper) ask(ctx context.Context, client *nclient4.Client) error {
 	defer client.Close()
 	round, cancel := context.WithTimeout(ctx, renewWait)
 	defer cancel()
-	lease, err := client.Renew(round, k.link.lease, modifiers(k.link.hostname)...)
+	lease, err := client.Renew(round, k.link.lease, modifiers()...)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = errSilent
 	}
@@ -201,7 +202,7 @@ func (k *keeper) restart(ctx context.Context) error {
 	if err := deconfigure(k.port, k.link); err != nil {
 		return err
 	}
-	o := &Options{Interfaces: []string{k.link.Interface}, ResolvConf: k.link.resolvConf, Hostname: k.link.hostname}
+	o := &Options{Interfaces: []string{k.link.Interface}, ResolvConf: k.link.resolvConf}
 	link, err := Up(ctx, o)
 	if err != nil {
 		return err
@@ -224,8 +225,7 @@ func (k *keeper) adopt(lease *nclient4.Lease) error {
 	if err != nil {
 		return err
 	}
-	link.resolvConf, link.hostname = k.link.resolvConf, k.link.hostname
-	link.Took, link.Ports = k.link.Took, k.link.Ports
+	link.resolvConf, link.Took, link.ports = k.link.resolvConf, k.link.Took, k.link.ports
 	if link.Addr != k.link.Addr {
 		if err := deconfigure(k.port, k.link); err != nil {
 			return err

@@ -8,8 +8,8 @@ import (
 	"troy/internal/testing/netlab"
 )
 
-// TestKeepRenews lets T1 pass twice: the server acknowledges the same address three times, and not before
-// it is time.
+// TestKeepRenews lets T1 pass twice: the server acknowledges the same address three times, and not
+// before it is time.
 func TestKeepRenews(t *testing.T) {
 	l := newLab(t)
 	l.Cable(0, true)

@@ -28,18 +28,17 @@ type Options struct {
 	// Wait is how long to try. 0 = 90 seconds: carrier (3 s), a switch port in spanning
 	// tree (30 s) and a slow DHCP server in a row.
 	Wait time.Duration
-	// Useful, if set, is asked once a port has its address, e.g. whether the
-	// server answers. On an error the address is taken off and the next port is tried;
-	// this one gets another chance later.
-	Useful func(context.Context, *Link) error
-	// Notify, if set, is told whenever something is seen on a port. It is
-	// called from several goroutines, one call at a time.
-	Notify func(Port)
 	// ResolvConf is the file to write the name servers to, if there are any.
 	// "" = none is written. (Go's resolver reads /etc/resolv.conf.)
 	ResolvConf string
-	// Hostname is told to the DHCP server. "" = none.
-	Hostname string
+
+	// useful, if set, is called once a port has its address, to see e.g. whether the server
+	// answers. On an error the address is removed and the next port is tried; this one gets another
+	// chance later.
+	useful func(context.Context, *Link) error
+	// notify, if set, is called whenever something is seen on a port, by several goroutines, one at
+	// a time.
+	notify func(Port)
 }
 
 // Link is a port with an address, ready for use. It is a snapshot: Keep
@@ -52,18 +51,15 @@ type Link struct {
 	Routes    []Route    // further routes the DHCP server gave (option 121)
 	DNS       []netip.Addr
 	Domain    string
-	Hostname  string
 	MTU       int           // 0 = as the port has it
 	Server    string        // Troy server the DHCP server names (option 224, text), "" = none
-	DHCP      netip.Addr    // DHCP server; zero = static address
 	Lease     time.Duration // 0 = for ever
 	Took      time.Duration // from the call of Up
-	Ports     []Port        // what was seen on every port
 
 	lease          *nclient4.Lease // nil = static
 	renewT, rebind time.Duration   // T1 and T2 of RFC 2131, from the lease's creation
 	resolvConf     string
-	hostname       string
+	ports          []Port // what was seen on every port
 }
 
 // Route is one route of the DHCP server's.
@@ -158,6 +154,6 @@ func Up(ctx context.Context, o *Options) (*Link, error) {
 	if err != nil {
 		return nil, &Error{Took: time.Since(s.start), Ports: s.seen(), Err: err}
 	}
-	link.Took, link.Ports = time.Since(s.start), s.seen()
+	link.Took, link.ports = time.Since(s.start), s.seen()
 	return link, nil
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"troy/internal/durable"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +52,7 @@ func raise(port netlink.Link) error {
 	return nil
 }
 
-// hasCarrier asks the kernel anew.
+// hasCarrier asks the kernel, now.
 func hasCarrier(port netlink.Link) (bool, error) {
 	l, err := netlink.LinkByIndex(port.Attrs().Index)
 	if err != nil {
@@ -129,7 +131,7 @@ func writeResolvConf(l *Link) error {
 	for _, a := range l.DNS {
 		fmt.Fprintf(&b, "nameserver %s\n", a)
 	}
-	if err := os.WriteFile(l.resolvConf, []byte(b.String()), 0o644); err != nil {
+	if err := durable.WriteFile(l.resolvConf, []byte(b.String()), 0o644); err != nil {
 		return fmt.Errorf("writing the name servers: %w", err)
 	}
 	return nil

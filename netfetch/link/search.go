@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"troy/internal/errline"
 	"troy/internal/wait"
 	"troy/netfetch/params"
 
@@ -17,7 +18,7 @@ import (
 const (
 	scanEvery    = 250 * time.Millisecond // how often new ports are looked for
 	carrierEvery = 50 * time.Millisecond  // how often a port is asked for its carrier
-	probeTime    = 15 * time.Second       // longest Options.Useful
+	probeTime    = 15 * time.Second       // longest Options.useful
 	againAfter   = time.Second            // a port that was no use is tried again after this
 )
 
@@ -26,7 +27,7 @@ const (
 type search struct {
 	o     *Options
 	start time.Time
-	found chan *candidate // unbuffered: who is not taken holds no lease
+	found chan *candidate // unbuffered: one that is not taken holds no lease
 	ports sync.WaitGroup
 
 	mu    sync.Mutex
@@ -39,7 +40,7 @@ type candidate struct {
 	port   netlink.Link
 	accept func(context.Context) (*Link, error) // asks for the lease
 	refuse func(*Link)                          // gives it back
-	drop   func()                               // nobody asked: closes what accept would have used
+	drop   func()                               // closes what accept would have used
 	done   chan error                           // verdict: nil = chosen
 }
 
@@ -99,17 +100,17 @@ func (s *search) consider(ctx context.Context, c *candidate) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	link.resolvConf, link.hostname = s.o.ResolvConf, s.o.Hostname
+	link.resolvConf = s.o.ResolvConf
 	s.update(c.port, func(p *Port) { p.Addr = link.Addr })
 	err = configure(c.port, link)
-	if err == nil && s.o.Useful != nil {
+	if err == nil && s.o.useful != nil {
 		probe, cancel := context.WithTimeout(ctx, probeTime)
-		err = s.o.Useful(probe, link)
+		err = s.o.useful(probe, link)
 		cancel()
 	}
 	if err != nil {
 		c.refuse(link)
-		return nil, errors.Join(err, deconfigure(c.port, link))
+		return nil, errline.Join(err, deconfigure(c.port, link))
 	}
 	s.update(c.port, func(p *Port) { p.Chosen, p.Err = true, nil })
 	return link, nil
@@ -221,8 +222,8 @@ func (s *search) update(port netlink.Link, change func(*Port)) {
 }
 
 func (s *search) tell(p Port) {
-	if s.o.Notify != nil {
-		s.o.Notify(p)
+	if s.o.notify != nil {
+		s.o.notify(p)
 	}
 }
 

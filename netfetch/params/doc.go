@@ -1,6 +1,6 @@
-// Package params reads what the kernel command line, and the config file of the boot media, say about
-// the network: troy.ip, troy.port and troy.server. The agent follows it; the admin's command checks
-// with it what it writes to media.
+// Package params reads what the kernel command line, and the config file of the boot media, say
+// about the network: troy.ip, troy.port and troy.server. The agent follows it; the admin's command
+// checks with it what it writes to media.
 //
 // # Format
 //
@@ -9,9 +9,9 @@
 //	troy.port=eth0[,eth1]…
 //	troy.server=URL|HOST[:PORT][,URL|HOST[:PORT]]…
 //
-// Words are separated by white space, double quotes keep one together, and a "#" at the beginning of a
-// word makes the rest of its line a comment. Later words override earlier ones. Words with other keys
-// are ignored: they belong to the kernel or to other parts of the agent.
+// Words are separated by white space, double quotes keep one together, and a "#" at the beginning
+// of a word makes the rest of its line a comment. Later words override earlier ones. Words with
+// other keys are ignored: they belong to the kernel or to other parts of the agent.
 //
 // # Promises
 //

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"troy/internal/errline"
 	"troy/internal/kernelargs"
 	"troy/netfetch"
 )
@@ -28,9 +29,9 @@ type Static struct {
 	Interface string       // "" = the first wired port with a carrier
 }
 
-// Parse reads texts in the form of the kernel command line, each of which overrides the ones before, so
-// that the command line can follow the config file. The error names every word that is not understood
-// and is an ErrSyntax; what was understood is returned with it.
+// Parse reads texts in the form of the kernel command line, each of which overrides the ones
+// before, so that the command line can follow the config file. The error names every word that is
+// not understood and is an ErrSyntax; what was understood is returned with it.
 func Parse(texts ...string) (Network, error) {
 	var n Network
 	var errs []error
@@ -42,7 +43,7 @@ func Parse(texts ...string) (Network, error) {
 			}
 		}
 	}
-	return n, errors.Join(errs...)
+	return n, errline.Join(errs...)
 }
 
 func (n *Network) set(key, value string) (err error) {

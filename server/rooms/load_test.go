@@ -62,7 +62,7 @@ func serve(dir, addr string) error {
 	}
 	fmt.Println(l.Addr())
 	go k.Run(context.Background())
-	return s.Run(context.Background(), l)
+	return server.Serve(context.Background(), l, s)
 }
 
 // farm is a lab of n machines in rooms of forty, and a server in a process of its own.

@@ -1,8 +1,8 @@
-// Package memnet is a network in memory for tests on fake time (testing/synctest): its connections block
-// on channels, so time goes on while all ends wait, which it does not do for sockets.
+// Package memnet is a network in memory for tests on fake time (testing/synctest): its connections
+// block on channels, so time goes on while all ends wait, which it does not do for sockets.
 //
-// A connection has no buffer, as net.Pipe has none: a Write ends when the other side has read. Nothing is
-// lost, delayed or reordered; a misbehaving server is package fetchtest's.
+// A connection has no buffer, as net.Pipe has none: a Write ends when the other side has read.
+// Nothing is lost, delayed or reordered; a misbehaving server is package fetchtest's.
 package memnet
 
 import (

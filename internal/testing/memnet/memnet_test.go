@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestServe asks a server that answers after an hour: time goes on, and it is refused once the server is gone.
+// TestServe asks a server that answers after an hour: time goes on, and it is refused once the
+// server is gone.
 func TestServe(t *testing.T) { synctest.Test(t, testServe) }
 
 func testServe(t *testing.T) {

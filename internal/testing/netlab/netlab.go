@@ -18,8 +18,8 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Range is the argument of DHCP that gives the PC an address between 10.77.0.100 and 10.77.0.150 for two
-// minutes, the shortest lease that dnsmasq knows.
+// Range is the argument of DHCP that gives the PC an address between 10.77.0.100 and 10.77.0.150
+// for two minutes, the shortest lease that dnsmasq knows.
 const Range = "--dhcp-range=10.77.0.100,10.77.0.150,255.255.255.0,2m"
 
 // Lab is one PC and one switch.
@@ -144,8 +144,8 @@ func (l *Lab) Listen(addr string) net.Listener {
 	return listener
 }
 
-// Do runs f on a thread that is in a namespace. Sockets that f opens stay in it; goroutines that f starts
-// are not in it.
+// Do runs f on a thread that is in a namespace. Sockets that f opens stay in it; goroutines that f
+// starts are not in it.
 func Do(ns string, f func() error) error {
 	runtime.LockOSThread()
 	away, err := enter(ns, f)
