@@ -8,6 +8,7 @@ import (
 
 	"troy/image"
 	"troy/image/publish"
+	"troy/image/unused"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -83,7 +84,7 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*publish.D
 	meters := &publishMeters{w: p.stderr, changed: changedBytes(chain), data: dataBytes(chain)}
 	p.o.Search, p.o.Progress = meterOf(meters.searched), meterOf(meters.read)
 	if !p.noFilter {
-		p.o.Filter = unusedPages()
+		p.o.Filter = unused.Filter{}
 	}
 	m, err := f(publish.ChainDisk(chain))
 	meters.done()
