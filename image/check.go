@@ -15,9 +15,10 @@ import (
 // verifyRegions is how many regions Verify puts together at once: 64 MiB.
 const verifyRegions = 64
 
-// Verify reads everything that a version needs, checks the pack of the version by its hash and every chunk by its own, puts the virtual disk together
-// in memory piece by piece, and compares it with the version map. It returns an ObjectError that names the bad file.
-// Progress is told the bytes of the virtual disk.
+// Verify reads everything that a version needs, checks the pack of the version by its hash and
+// every chunk by its own, puts the virtual disk together in memory piece by piece, and compares it
+// with the version map. It returns an ObjectError that names the bad file. Progress is told the
+// bytes of the virtual disk.
 func (s *Store) Verify(ctx context.Context, image string, version int, p progress.Adder) error {
 	l := loader{s, image}
 	x, err := l.index(ctx)
@@ -37,7 +38,7 @@ func (s *Store) Verify(ctx context.Context, image string, version int, p progres
 		return err
 	}
 	buf := make([]byte, verifyRegions*RegionSize)
-	for first := int64(0); first < regionMap.Regions(); first += verifyRegions {
+	for first := int64(0); first < int64(len(regionMap.Sums)); first += verifyRegions {
 		if err := r.verify(ctx, m, regionMap, first, buf); err != nil {
 			return err
 		}
@@ -72,7 +73,7 @@ func (r *resolver) verify(ctx context.Context, m *Manifest, want *Map, first int
 	if err != nil {
 		return err
 	}
-	if _, err := plan.Fetch(ctx, r.l.src, windowWriter{buf, off}, &FetchOptions{SkipZeros: true, Attempts: 1}); err != nil {
+	if _, err := plan.Fetch(ctx, r.l.src, windowWriter{buf, off}, &FetchOptions{SkipZeros: true, attempts: 1}); err != nil {
 		return err
 	}
 	for i := int64(0); i*RegionSize < int64(len(buf)); i++ {

@@ -27,8 +27,9 @@ func tryUpdate(ctx context.Context, src image.Source, have, want int, size int) 
 	return k, err
 }
 
-// TestBitFlips flips bits of every file of a store, one at a time: a flip in anything that an update needs is found, named, and nothing of the
-// file reaches the sink. With one chunk per pack nothing at all does.
+// TestBitFlips flips bits of every file of a store, one at a time: a flip in anything that an
+// update needs is found, named, and nothing of the file reaches the sink. With one chunk per pack
+// nothing at all does.
 func TestBitFlips(t *testing.T) {
 	r := imagetest.Seeded(t, 1)
 	s := imagetest.NewStore(t)
@@ -92,7 +93,8 @@ func packsOf(t *testing.T, s *image.Store, have, want int) []string {
 	return p.Packs()
 }
 
-// TestBadChunkWritesNothing spoils every chunk: the sink must stay untouched and the error must name pack, range and source.
+// TestBadChunkWritesNothing spoils every chunk: the sink must stay untouched and the error must
+// name pack, range and source.
 func TestBadChunkWritesNothing(t *testing.T) {
 	r := imagetest.Seeded(t, 2)
 	s := imagetest.NewStore(t)
@@ -113,7 +115,7 @@ func TestBadChunkWritesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := imagetest.NewSink(make([]byte, len(states[1].Data)))
-		_, err = p.Fetch(t.Context(), src, k, &image.FetchOptions{Workers: 1, Attempts: attempts, SkipZeros: true})
+		_, err = p.Fetch(t.Context(), src, k, image.FetchOptions{Workers: 1, SkipZeros: true}.WithAttempts(attempts))
 		var oe *image.ObjectError
 		if !errors.As(err, &oe) || !errors.Is(err, image.ErrCorrupt) || oe.Source != "flaky" || !strings.HasSuffix(oe.Object, ".pack") || oe.Length == 0 || oe.Attempts != attempts {
 			t.Fatalf("Fetch = %v", err)
@@ -151,7 +153,7 @@ func TestRetries(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := imagetest.NewSink(make([]byte, len(states[1].Data)))
-	st, err := p.Fetch(t.Context(), src, k, &image.FetchOptions{Workers: 1, Attempts: 100, RequestBytes: 1})
+	st, err := p.Fetch(t.Context(), src, k, image.FetchOptions{Workers: 1, RequestBytes: 1}.WithAttempts(100))
 	if err != nil || st.Retries == 0 || st.Retries != int64(faults) {
 		t.Fatalf("Fetch = %+v, %v after %d faults", st, err, faults)
 	}

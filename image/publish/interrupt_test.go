@@ -6,12 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"troy/image"
 	"troy/image/publish"
@@ -41,22 +40,26 @@ func versions(t *testing.T, s *image.Store) int {
 	return len(l)
 }
 
-// TestInterruptedAdd cancels an Add at every read: the store lists the old state, leaves nothing under way, and the next Add works.
+// TestInterruptedAdd cancels an Add at every read: the store lists the old state, leaves nothing
+// under way, and the next Add works.
 func TestInterruptedAdd(t *testing.T) {
 	r := imagetest.Seeded(t, 1)
 	s := imagetest.NewStore(t)
 	states := imagetest.History(t, r, s, 2, 2000, false)
 	child := imagetest.Mutate(r, states[2], 3, false)
 	before := imagetest.Tree(t, s)
-	routines := runtime.NumGoroutine()
 	for n := int64(1); ; n++ {
-		ctx, cancel := context.WithCancel(t.Context())
 		d := child.Disk(states[2])
-		tr := &trip{ReaderAt: d.Reader, cancel: cancel}
+		tr := &trip{ReaderAt: d.Reader}
 		tr.left.Store(n)
 		d.Reader = tr
-		_, err := publish.Add(ctx, s, "pc", d, nil)
-		cancel()
+		var err error
+		synctest.Test(t, func(t *testing.T) { // it waits for all goroutines to end
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			tr.cancel = cancel
+			_, err = publish.Add(ctx, s, "pc", d, nil)
+		})
 		if tr.left.Load() > 0 { // the last read was before
 			if err != nil || n < 5 || versions(t, s) != 3 {
 				t.Fatalf("Add after %d cancelled ones = %v", n-1, err)
@@ -74,24 +77,13 @@ func TestInterruptedAdd(t *testing.T) {
 		}
 		imagetest.SameTree(t, before, imagetest.Tree(t, s))
 	}
-	waitRoutines(t, routines)
 	disk := imagetest.Update(t, s, states[1].Data, 1, 3)
 	imagetest.CheckDefined(t, disk, child, nil)
 }
 
-func waitRoutines(t *testing.T, want int) {
-	t.Helper()
-	for range 100 {
-		if runtime.NumGoroutine() <= want {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("%d goroutines, before there were %d", runtime.NumGoroutine(), want)
-}
-
-// TestEveryWriteFails lets each single operation on the store fail once, half-written writes included: the store shows the old state
-// or, if only the last sync failed, the new one, always whole, and takes the next version.
+// TestEveryWriteFails lets each single operation on the store fail once, half-written writes
+// included: the store shows the old state or, if only the last sync failed, the new one, always
+// whole, and takes the next version.
 func TestEveryWriteFails(t *testing.T) {
 	r := imagetest.Seeded(t, 2)
 	v1 := imagetest.First(r, 400)
@@ -136,7 +128,8 @@ func TestFullDevice(t *testing.T) {
 	imagetest.Publish(t, s, v1, nil, &publish.Options{}, false)
 }
 
-// TestKilledPublisher leaves what a killed process leaves: files in tmp and objects that no version names.
+// TestKilledPublisher leaves what a killed process leaves: files in tmp and objects that no version
+// names.
 func TestKilledPublisher(t *testing.T) {
 	r := imagetest.Seeded(t, 4)
 	s := imagetest.NewStore(t)

@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,10 +11,12 @@ import (
 
 	"troy/image"
 	"troy/image/internal/fault"
+	"troy/internal/errline"
 )
 
-// Remove takes a version out of an image. Only one that no other version stands on can go; its number is not used again. The objects stay
-// until GC. It returns image.ErrNotFound, ErrInvalid if another version stands on it, ErrBusy.
+// Remove takes a version out of an image. Only one that no other version stands on can go; its
+// number is not used again. The objects stay until GC. It returns image.ErrNotFound, ErrInvalid if
+// another version stands on it, ErrBusy.
 func Remove(ctx context.Context, s *image.Store, name string, version int) error {
 	return on(s).remove(ctx, name, version)
 }
@@ -49,8 +50,9 @@ func (s *store) remove(ctx context.Context, name string, version int) error {
 // GCStats says what GC removed and kept. Bytes are those of the removed files.
 type GCStats struct{ Removed, Kept, Bytes int64 }
 
-// GC removes the objects and manifests that no version names, and what interrupted publishing left. It removes nothing if it cannot read
-// every document of every image. It returns ErrBusy while somebody publishes.
+// GC removes the objects and manifests that no version names, and what interrupted publishing left.
+// It removes nothing if it cannot read every document of every image. It returns ErrBusy while
+// somebody publishes.
 func GC(ctx context.Context, s *image.Store) (GCStats, error) { return on(s).gc(ctx) }
 
 func (s *store) gc(ctx context.Context) (GCStats, error) {
@@ -70,7 +72,7 @@ func (s *store) gc(ctx context.Context) (GCStats, error) {
 	for _, top := range []string{"objects", "images"} {
 		err := filepath.WalkDir(filepath.Join(s.String(), top), func(p string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
-				return errors.Join(err, ctx.Err())
+				return errline.Join(err, ctx.Err())
 			}
 			return s.sweep(p, d, used, &st)
 		})

@@ -14,6 +14,7 @@ import (
 
 	"troy/image"
 	"troy/internal/durable"
+	"troy/internal/errline"
 )
 
 // file is what a write needs of a file.
@@ -55,7 +56,8 @@ func on(s *image.Store) *store { return &store{s, osOps} }
 // path returns where a file of the tree lies.
 func (s *store) path(name string) string { return filepath.Join(s.String(), filepath.FromSlash(name)) }
 
-// lock takes the store for one publisher. The lock goes with the process, so that a killed one leaves none.
+// lock takes the store for one publisher. The lock goes with the process, so that a killed one
+// leaves none.
 func (s *store) lock() (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(s.String(), lockName), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -121,7 +123,7 @@ func (t *temp) sum() image.Sum { return image.Sum(t.hash.Sum(nil)) }
 // commit makes the file durable and then gives it its name, replacing what had it.
 func (t *temp) commit(name string) error {
 	t.done = true
-	err := errors.Join(t.f.Sync(), t.f.Close())
+	err := errline.Join(t.f.Sync(), t.f.Close())
 	if err == nil {
 		err = t.s.install(t.path, t.s.path(name))
 	}
@@ -141,7 +143,7 @@ func (s *store) install(from, to string) error {
 		return err
 	}
 	// The folder itself may be new, so its name has to last as well.
-	return errors.Join(s.ops.sync(dir), s.ops.sync(filepath.Dir(dir)))
+	return errline.Join(s.ops.sync(dir), s.ops.sync(filepath.Dir(dir)))
 }
 
 // commitObject commits the file under the name that its content gives.
@@ -184,7 +186,8 @@ func (s *store) putObject(kind image.Kind, b []byte) (image.Object, error) {
 	return t.commitObject(kind)
 }
 
-// putManifest stores the manifest and then the index that names it: with the second rename the version exists.
+// putManifest stores the manifest and then the index that names it: with the second rename the
+// version exists.
 func (s *store) putManifest(x *image.Index, m *image.Manifest) error {
 	b, e, err := m.Encode()
 	if err != nil {

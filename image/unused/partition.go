@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"troy/internal/block"
 )
 
 // partition is a piece of the disk, in bytes.
@@ -18,13 +20,14 @@ const (
 	maxEntrySize = 4096
 )
 
-// partitions reads the GPT (UEFI 2.10, 5.3) or the four primary entries of the MBR. A disk with neither has none. Only failing reads are errors.
+// partitions reads the GPT (UEFI 2.10, 5.3) or the four primary entries of the MBR. A disk with
+// neither has none. Only failing reads are errors.
 func partitions(disk io.ReaderAt, size, sector int64) ([]partition, string, error) {
 	if size < 64*sector {
 		return nil, "no partition table", nil
 	}
 	mbr := make([]byte, 512)
-	if _, err := disk.ReadAt(mbr, 0); err != nil {
+	if err := block.ReadFull(disk, mbr, 0); err != nil {
 		return nil, "", fmt.Errorf("unused: reading the partition table: %w", err)
 	}
 	if mbr[510] != 0x55 || mbr[511] != 0xaa {
@@ -51,7 +54,8 @@ func primaries(mbr []byte, size, sector int64) (list []partition) {
 	return list
 }
 
-// appendValid adds a partition unless it leaves the disk or overlaps another: such a table is not worth much.
+// appendValid adds a partition unless it leaves the disk or overlaps another: such a table is not
+// worth much.
 func appendValid(list []partition, p partition, size, sector int64) []partition {
 	if p.start < sector || p.size < 512 || p.start > size-p.size {
 		return list
@@ -68,7 +72,7 @@ func gpt(disk io.ReaderAt, size, sector int64) ([]partition, string, error) {
 	const damaged = "GPT damaged, all of the disk counts"
 	le := binary.LittleEndian
 	h := make([]byte, sector)
-	if _, err := disk.ReadAt(h, sector); err != nil {
+	if err := block.ReadFull(disk, h, sector); err != nil {
 		return nil, "", fmt.Errorf("unused: reading the GPT: %w", err)
 	}
 	n := le.Uint32(h[12:])
@@ -85,7 +89,7 @@ func gpt(disk io.ReaderAt, size, sector int64) ([]partition, string, error) {
 	if int64(first)*sector > size-int64(len(b)) {
 		return nil, damaged, nil
 	}
-	if _, err := disk.ReadAt(b, int64(first)*sector); err != nil {
+	if err := block.ReadFull(disk, b, int64(first)*sector); err != nil {
 		return nil, "", fmt.Errorf("unused: reading the GPT: %w", err)
 	}
 	if crc32.ChecksumIEEE(b) != le.Uint32(h[88:]) {

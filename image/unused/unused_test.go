@@ -97,14 +97,15 @@ func source(d []byte, id string) *publish.Disk {
 	return &publish.Disk{Reader: bytes.NewReader(d), Size: int64(len(d)), SectorSize: 512, DataWriteGUID: id}
 }
 
-var filter publish.Filter = unused.Filter{Open: unused.ReadNTFS}
+var filter publish.Filter = unused.Filter{}
 
 type memory []byte
 
 func (m memory) WriteAt(p []byte, off int64) (int, error) { return copy(m[off:], p), nil }
 
-// TestPublishedVolumes publishes two versions of a real NTFS volume whose free clusters hold other random bytes each time. Machines whose disk was random
-// before must hold every file, ship little, and have a volume without faults.
+// TestPublishedVolumes publishes two versions of a real NTFS volume whose free clusters hold other
+// random bytes each time. Machines whose disk was random before must hold every file, ship little,
+// and have a volume without faults.
 func TestPublishedVolumes(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	v := newVolume(t, r)
@@ -137,7 +138,8 @@ func TestPublishedVolumes(t *testing.T) {
 	}
 	t.Logf("version 1 %+v\n%s", m1.Figures, strings.Join(m1.Notes, "\n"))
 	t.Logf("version 2 %+v\n%s", m2.Figures, strings.Join(m2.Notes, "\n"))
-	// 8 MiB around the volume are random and count, and so do the files; the page file and the free clusters do not.
+	// 8 MiB around the volume are random and count, and so do the files; the page file and the free
+	// clusters do not.
 	if m1.Figures.Undefined < 30*mib || m1.Figures.Shipped > 16*mib {
 		t.Errorf("version 1: %+v", m1.Figures)
 	}
@@ -166,7 +168,8 @@ func fetch(t *testing.T, s *image.Store, disk []byte, have, want int) []byte {
 	return disk
 }
 
-// scrambleUnused fills what the filter calls unused with other random bytes: all of it is garbage by definition.
+// scrambleUnused fills what the filter calls unused with other random bytes: all of it is garbage
+// by definition.
 func scrambleUnused(t *testing.T, r *rand.Rand, disk []byte) {
 	l, _, err := filter.Unused(t.Context(), bytes.NewReader(disk), diskLen, 512)
 	if err != nil || len(l) == 0 {
@@ -196,7 +199,8 @@ func checkVolume(t *testing.T, disk []byte, content map[string][]byte) {
 	}
 }
 
-// TestStates judges volumes in every state: what is unclean counts as a whole, what must not be published is refused.
+// TestStates judges volumes in every state: what is unclean counts as a whole, what must not be
+// published is refused.
 func TestStates(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	v := newVolume(t, r)
@@ -261,44 +265,55 @@ func TestContradictions(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	disk := newVolume(t, r).disk(r)
 	for _, bad := range []image.Range{{Offset: 0, Length: 4096}, {Offset: -1, Length: 1}, {Offset: 4096, Length: 0}, {Offset: volumeLen - 4096, Length: 8192}, {Offset: 1 << 62, Length: 1 << 62}} {
-		f := unused.Filter{Open: func(context.Context, io.ReaderAt, int64) (*unused.Volume, error) {
+		f := unused.WithReader(func(context.Context, io.ReaderAt, int64) (*unused.Volume, error) {
 			return &unused.Volume{Free: []image.Range{{Offset: 8192, Length: 4096}, bad}}, nil
-		}}
+		})
 		if _, _, err := f.Unused(t.Context(), bytes.NewReader(disk), diskLen, 512); !errors.Is(err, unused.ErrVolume) {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}
 }
 
-// FuzzPartitions: whatever the table says, partitions lie inside the disk, and the filter does not panic.
+// FuzzPartitions: whatever the table says, partitions lie inside the disk, and the filter does not
+// panic. sums makes the checksums of a GPT right.
 func FuzzPartitions(f *testing.F) {
-	d := make([]byte, 64<<10)
-	copy(d[512:], "EFI PART")
 	le := binary.LittleEndian
-	le.PutUint32(d[512+12:], 92)
-	le.PutUint64(d[512+72:], 2)
-	le.PutUint32(d[512+80:], 4)
-	le.PutUint32(d[512+84:], 128)
-	copy(d[1024:], "type and partition GUIDs, 32 b..")
-	le.PutUint64(d[1024+32:], 40)
-	le.PutUint64(d[1024+40:], 90)
-	le.PutUint32(d[512+88:], crc32.ChecksumIEEE(d[1024:1536]))
-	le.PutUint32(d[512+16:], crc32.ChecksumIEEE(d[512:604]))
-	d[450], d[510], d[511] = 0xee, 0x55, 0xaa
-	copy(d[40*512+3:], "NTFS    ")
-	f.Add(d)
-	m := bytes.Clone(d)
-	m[450] = 7
-	le.PutUint32(m[454:], 40)
-	le.PutUint32(m[458:], 9)
-	f.Add(m)
-	f.Fuzz(func(t *testing.T, d []byte) {
-		u := unused.Filter{Open: func(_ context.Context, r io.ReaderAt, size int64) (*unused.Volume, error) {
+	mbr, header, entries := make([]byte, 512), make([]byte, 92), make([]byte, 4*128)
+	copy(header, "EFI PART")
+	le.PutUint32(header[12:], 92)
+	le.PutUint64(header[72:], 2)
+	le.PutUint32(header[80:], 4)
+	le.PutUint32(header[84:], 128)
+	copy(entries, "type and partition GUIDs, 32 b..")
+	le.PutUint64(entries[32:], 40)
+	le.PutUint64(entries[40:], 90)
+	mbr[450], mbr[510], mbr[511] = 0xee, 0x55, 0xaa
+	f.Add(mbr, header, entries, true)
+	f.Add(mbr, header, entries, false)
+	mbr = bytes.Clone(mbr)
+	mbr[450] = 7
+	le.PutUint32(mbr[454:], 40)
+	le.PutUint32(mbr[458:], 9)
+	f.Add(mbr, []byte{}, []byte{}, false)
+	f.Fuzz(func(t *testing.T, mbr, header, entries []byte, sums bool) {
+		d := make([]byte, 64<<10)
+		copy(d[:512], mbr)
+		copy(d[512:1024], header)
+		copy(d[1024:40*512], entries)
+		copy(d[40*512+3:], "NTFS    ")
+		if n := le.Uint32(d[512+12:]); sums && n >= 92 && n <= 512 {
+			if size := int64(le.Uint32(d[512+80:])) * int64(le.Uint32(d[512+84:])); size < 32<<10 {
+				le.PutUint32(d[512+88:], crc32.ChecksumIEEE(d[1024:1024+size]))
+			}
+			clear(d[512+16 : 512+20])
+			le.PutUint32(d[512+16:], crc32.ChecksumIEEE(d[512:512+n]))
+		}
+		u := unused.WithReader(func(_ context.Context, r io.ReaderAt, size int64) (*unused.Volume, error) {
 			if size < 512 || size > int64(len(d)) {
 				t.Fatalf("volume of %d bytes on a disk of %d", size, len(d))
 			}
 			return &unused.Volume{Free: []image.Range{{Offset: 512, Length: max(size-512, 1)}}}, nil
-		}}
+		})
 		l, _, err := u.Unused(t.Context(), bytes.NewReader(d), int64(len(d)), 512)
 		if err != nil {
 			return

@@ -69,7 +69,8 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
-// FuzzChunk unpacks chunks whose publisher was an enemy: the right hash over anything. Never more than the chunk's pages come out.
+// FuzzChunk unpacks chunks whose publisher was an enemy: the right hash over anything. Never more
+// than the chunk's pages come out.
 func FuzzChunk(f *testing.F) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true))
 	if err != nil {
@@ -89,7 +90,7 @@ func FuzzChunk(f *testing.F) {
 	f.Add(enc.EncodeAll(raw[:pages.Size], nil), uint32(0))
 	f.Add(enc.EncodeAll(nil, nil), uint32(0))
 	f.Fuzz(func(t *testing.T, packed []byte, count uint32) {
-		c := Chunk{Pages: count%MaxChunkPages + 1, Method: Zstd}
+		c := Chunk{Pages: count%maxChunkPages + 1, Method: Zstd}
 		d, err := NewDecoder()
 		if err != nil {
 			t.Fatal(err)

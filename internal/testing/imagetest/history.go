@@ -1,8 +1,10 @@
-// Package imagetest makes random histories of images for tests, publishes them, and checks what a machine gets.
+// Package imagetest makes random histories of images for tests, publishes them, and checks what a
+// machine gets.
 package imagetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -121,13 +123,14 @@ func First(r *rand.Rand, pages int64) *State {
 	return s
 }
 
-// Mutate makes the next state: sector writes at boundaries and at random places, zeros, moved pages, equal rewrites.
+// Mutate makes the next state: sector writes at boundaries and at random places, zeros, moved
+// pages, equal rewrites.
 func Mutate(r *rand.Rand, old *State, n int, filtered bool) *State {
 	s := &State{Data: slices.Clone(old.Data), ID: GUID(n), Free: old.Free}
 	for range 3 + r.IntN(20) {
 		s.write(r, old)
 	}
-	slices.SortFunc(s.Diff, func(a, b image.Range) int { return int(a.Offset - b.Offset) })
+	slices.SortFunc(s.Diff, func(a, b image.Range) int { return cmp.Compare(a.Offset, b.Offset) })
 	if filtered {
 		s.Free = someFree(r, int64(len(s.Data))/image.PageSize)
 	}
