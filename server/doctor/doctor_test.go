@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"troy/internal/testing/needs"
 	"troy/server/certs"
 )
 
@@ -169,6 +170,7 @@ func TestClockAndSpace(t *testing.T) {
 }
 
 func TestOwners(t *testing.T) {
+	needs.Root(t)
 	const nobody = 65534
 	around := t.TempDir()
 	dir := filepath.Join(around, "store")
