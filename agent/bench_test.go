@@ -21,6 +21,7 @@ import (
 	"troy/image"
 	"troy/image/trust"
 	"troy/internal/testing/fixture"
+	"troy/internal/testing/needs"
 	"troy/netfetch"
 	"troy/server"
 	"troy/server/protocol"
@@ -67,6 +68,7 @@ func TestMain(m *testing.M) {
 
 func newBench(t *testing.T, merge protocol.Merge) *bench {
 	t.Helper()
+	needs.Root(t)
 	b := newBenchIn(t, filepath.Join(template, "made"))
 	if _, err := os.Stat(b.dir); err != nil {
 		b.must(os.Mkdir(b.dir, 0o755))

@@ -5,6 +5,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+
+	"troy/internal/testing/needs"
 )
 
 // forge publishes a version anew with a table that nobody would write. It returns false if the table is refused when read.
@@ -79,6 +81,7 @@ func twist(r *rand.Rand, t *table) {
 // TestForgedTables follows tables that are spelled right, hashed right and wrong all the same: no panic, nothing outside the disk, no page twice,
 // every error of a known class.
 func TestForgedTables(t *testing.T) {
+	needs.Time(t)
 	forged, failed := 0, 0
 	for seed := range uint64(soak(20)) {
 		r := seeded(t, seed)

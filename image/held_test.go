@@ -10,12 +10,14 @@ import (
 	"sync"
 	"testing"
 
+	"troy/internal/testing/needs"
 	"troy/netfetch"
 )
 
 // TestHave cuts a Fetch off at a random write and goes on with another plan on the same disk, telling what it holds: what was held is neither asked
 // for nor written, and the disk is right in the end.
 func TestHave(t *testing.T) {
+	needs.Time(t)
 	skipped, copied := int64(0), int64(0)
 	for seed := range uint64(soak(24)) {
 		r := seeded(t, seed)

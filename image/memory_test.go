@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+
+	"troy/internal/testing/needs"
 )
 
 // The limits in MiB, of whole processes: a publisher's disk of 64 GiB, a client's plan.
@@ -89,6 +91,7 @@ func (d bigDisk) disk() *Disk {
 
 // TestMemory publishes and plans in processes of their own and compares the most memory that each ever had with the limits.
 func TestMemory(t *testing.T) {
+	needs.Time(t)
 	dir := filepath.Join(t.TempDir(), "store")
 	pages := int64(soak(1<<29)) / PageSize
 	t.Logf("publish: %d MiB of at most %d", child(t, "publish", dir, pages, publishMemory), publishMemory)

@@ -9,12 +9,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"troy/internal/testing/needs"
 )
 
 // TestRemovedVersions makes random histories in which versions are removed and others made in their place. Every pair of versions that are there
 // works; a machine with a removed version is told so, and comes to any version by its map; an index that keeps both branches is walked
 // across, over the fork and back.
 func TestRemovedVersions(t *testing.T) {
+	needs.Time(t)
 	forks := 0
 	for seed := range uint64(soak(5)) {
 		r := seeded(t, seed)

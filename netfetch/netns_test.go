@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+
+	"troy/internal/testing/needs"
 )
 
 // childEnv holds a childJob for a test binary started inside a namespace.
@@ -52,9 +54,7 @@ var labs atomic.Int32
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	t.Parallel() // these tests mostly wait
-	if os.Geteuid() != 0 {
-		t.Fatal("network namespaces need root: run these tests as root")
-	}
+	needs.Root(t)
 	id := fmt.Sprintf("troy%d-%d", os.Getpid(), labs.Add(1))
 	l := &lab{t: t, pc: id + "-pc", sw: id + "-sw"}
 	for _, ns := range []string{l.pc, l.sw} {

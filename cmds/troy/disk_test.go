@@ -18,6 +18,7 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	machinedisk "troy/diskwriter/pcdisk"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
@@ -177,6 +178,7 @@ func (p *pcDisk) state() *jsonDiskState {
 }
 
 func TestDiskPrepare(t *testing.T) {
+	needs.Root(t)
 	p := newPCDisk(t)
 	d := diskJSON[jsonDisk](t, 0, "inspect", p.image)
 	if d.State == nil || d.State.Image != "lab" || d.State.Version != 1 || !d.State.SlotFree || len(d.Partitions) != 3 || len(d.Files) != 5 {
@@ -220,6 +222,7 @@ func TestDiskPrepare(t *testing.T) {
 // TestDiskVersions goes through a life: deployed, rolled back, deployed, merged, used, reset. Nothing but the clusters of
 // the files ever changes.
 func TestDiskVersions(t *testing.T) {
+	needs.Root(t)
 	p := newPCDisk(t)
 	outside := p.outside()
 	same := func(what string) {
@@ -282,6 +285,7 @@ func checkDifferent(t *testing.T, got jsonDiskVerify, a, b []byte) {
 
 // A damaged file and a foreign disk are found, and nothing is written.
 func TestDiskDamaged(t *testing.T) {
+	needs.Root(t)
 	p := newPCDisk(t)
 	p.machine(func(d *machinedisk.Target, _ *machine.Machine) {
 		page := blockdev.AlignedBuffer(4096)
@@ -315,6 +319,7 @@ func TestDiskDamaged(t *testing.T) {
 
 // A machine whose parent somebody else filled is taken over; its parent is not written to.
 func TestDiskAdopt(t *testing.T) {
+	needs.Root(t)
 	p := newPCDisk(t)
 	adopt := []string{"prepare", "--adopt", "--image", "mine", "--version", "7", p.image}
 	refuseDisk(t, p.image, adopt, "already")
@@ -350,6 +355,7 @@ func TestDiskAdopt(t *testing.T) {
 
 // Files of wrong size are named with the numbers.
 func TestDiskAdoptSizes(t *testing.T) {
+	needs.Root(t)
 	image := filepath.Join(t.TempDir(), "pc.img")
 	f, err := os.Create(image)
 	must(t, err)
@@ -390,6 +396,7 @@ func TestDiskUsage(t *testing.T) {
 
 // TestDiskCreate makes the image file; a size that does not do leaves none behind.
 func TestDiskCreate(t *testing.T) {
+	needs.Root(t)
 	image := filepath.Join(t.TempDir(), "pc.img")
 	args := []string{"prepare", "--image", "lab", "--version", "3", "--size", "24M", "--esp", "300M", "--sector-size", "4096", image, "--create"}
 	troyDisk(t, exitFailed, append(args, "64M")...)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
@@ -39,6 +40,7 @@ const attempts = 10
 
 // TestVHDXInterruptedConvert sends real signals to the built command, while the new file is being written.
 func TestVHDXInterruptedConvert(t *testing.T) {
+	needs.Time(t)
 	bin := filepath.Join(t.TempDir(), "troy")
 	tool(t, "", "go", "build", "-o", bin, ".")
 	src := bigRaw(t, t.TempDir(), 160<<20)

@@ -15,6 +15,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
+	"troy/internal/testing/needs"
 )
 
 func newImage(t *testing.T, size int64, sector int) *blockdev.Device {
@@ -101,6 +102,7 @@ func newLoop(t *testing.T, size int64, sector int) *blockdev.Device {
 const oldByte = 0xa5
 
 func TestDisk(t *testing.T) {
+	needs.Root(t)
 	for _, c := range []struct {
 		sector, cluster int
 		esp             int64
@@ -264,6 +266,7 @@ func compare(t *testing.T, img string, f *ntfs.MappedFile, name string, old byte
 }
 
 func TestDiskRefuses(t *testing.T) {
+	needs.Root(t)
 	for _, c := range []struct {
 		name string
 		size int64
