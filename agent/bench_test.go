@@ -22,6 +22,7 @@ import (
 	"troy/image/publish"
 	"troy/image/trust/sign"
 	"troy/internal/testing/fixture"
+	"troy/internal/testing/needs"
 	"troy/netfetch/params"
 	"troy/server"
 	"troy/server/protocol"
@@ -68,6 +69,7 @@ func TestMain(m *testing.M) {
 
 func newBench(t *testing.T, merge protocol.Merge) *bench {
 	t.Helper()
+	needs.Root(t)
 	b := newBenchIn(t, filepath.Join(template, "made"))
 	if _, err := os.Stat(b.dir); err != nil {
 		b.must(os.Mkdir(b.dir, 0o755))

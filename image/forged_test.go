@@ -12,6 +12,7 @@ import (
 	"troy/image"
 	"troy/image/internal/layer"
 	"troy/internal/testing/imagetest"
+	"troy/internal/testing/needs"
 )
 
 // put writes a file of a store.
@@ -111,6 +112,7 @@ func twist(r *rand.Rand, t *layer.Table) {
 // TestForgedTables follows tables that are spelled right, hashed right and wrong all the same: no
 // panic, nothing outside the disk, no page twice, every error of a known class.
 func TestForgedTables(t *testing.T) {
+	needs.Time(t)
 	forged, failed := 0, 0
 	for seed := range uint64(imagetest.Soak(20)) {
 		r := imagetest.Seeded(t, seed)

@@ -12,6 +12,7 @@ import (
 
 	"troy/image"
 	"troy/internal/testing/imagetest"
+	"troy/internal/testing/needs"
 	"troy/netfetch"
 )
 
@@ -19,6 +20,7 @@ import (
 // telling what it holds: what was held is neither asked for nor written, and the disk is right in
 // the end.
 func TestHave(t *testing.T) {
+	needs.Time(t)
 	skipped, copied := int64(0), int64(0)
 	for seed := range uint64(imagetest.Soak(24)) {
 		r := imagetest.Seeded(t, seed)

@@ -15,6 +15,7 @@ import (
 	"troy/image/internal/pages"
 	"troy/image/publish"
 	"troy/internal/testing/imagetest"
+	"troy/internal/testing/needs"
 )
 
 // TestRemovedVersions makes random histories in which versions are removed and others made in their
@@ -22,6 +23,7 @@ import (
 // and comes to any version by its map; an index that keeps both branches is walked across, over the
 // fork and back.
 func TestRemovedVersions(t *testing.T) {
+	needs.Time(t)
 	forks := 0
 	for seed := range uint64(imagetest.Soak(5)) {
 		r := imagetest.Seeded(t, seed)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/diskwriter/pcdisk"
+	"troy/internal/testing/needs"
 )
 
 func mounted(t *testing.T, volume string, do func(string) error) error {
@@ -88,6 +89,7 @@ func TestInstall(t *testing.T) {
 
 // On a full ESP nothing is replaced and nothing left behind; neither after a cancelled call.
 func TestInstallFull(t *testing.T) {
+	needs.Root(t)
 	root, s := t.TempDir(), newSet()
 	must(t, unix.Mount("tmpfs", root, "tmpfs", 0, "size=600k"))
 	t.Cleanup(func() { must(t, unix.Unmount(root, 0)) })

@@ -11,10 +11,12 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
 func TestLoad(t *testing.T) {
+	needs.Root(t)
 	both := Trust{secureBoot: true, pca2011: true, CA2023: true}
 	old, none := windows(false), windows(true)
 	delete(none, `Windows/Boot/EFI/bootmgfw.efi`)
@@ -59,6 +61,7 @@ func TestLoad(t *testing.T) {
 
 // TestLoadChain reads through a differencing VHDX.
 func TestLoadChain(t *testing.T) {
+	needs.Root(t)
 	tree := windows(false)
 	disk := newDisk(t, tree, false)
 	dir := t.TempDir()
@@ -90,6 +93,7 @@ func TestLoadChain(t *testing.T) {
 
 // What is no program, or reads as zeros because Windows keeps the content elsewhere, is named.
 func TestLoadRefuses(t *testing.T) {
+	needs.Root(t)
 	for name, c := range map[string]struct {
 		file string
 		data []byte
@@ -130,6 +134,7 @@ func grow(t *testing.T, disk []byte, file string) []byte {
 
 // FuzzLoad changes bytes of a disk: whatever comes, it is an error or a set within its bounds.
 func FuzzLoad(f *testing.F) {
+	needs.Root(f)
 	disk := newDisk(f, windows(true), false)
 	v, err := ntfs.Open(io.NewSectionReader(bytes.NewReader(disk), windowsAt, 4*mib), 4*mib)
 	must(f, err)

@@ -7,16 +7,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"troy/internal/testing/needs"
 )
 
 // debian is a build of GRUB that make deps has fetched.
 func debian(t *testing.T, build string) []byte {
 	t.Helper()
-	cache := os.Getenv("TROY_CACHE")
-	if cache == "" {
-		t.Fatal("TROY_CACHE is not set: run it by make")
-	}
-	b, err := os.ReadFile(filepath.Join(cache, "loaders/usr/lib/grub/x86_64-efi-signed", build+".efi.signed"))
+	needs.Downloads(t)
+	b, err := os.ReadFile(filepath.Join(os.Getenv("TROY_CACHE"), "loaders/usr/lib/grub/x86_64-efi-signed", build+".efi.signed"))
 	if err != nil {
 		t.Fatalf("%v; make deps fetches it", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/internal/guid"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
@@ -119,6 +120,7 @@ func (w *windowsStore) onESP(t *testing.T, name string) []byte {
 // TestDiskStore: a bare disk is made from a store, boot files and all; a store that breaks in between is no harm; then the machine is
 // reinstalled, damaged, and healed.
 func TestDiskStore(t *testing.T) {
+	needs.Root(t)
 	w := newWindowsStore(t, seeded(t))
 	pack := w.pack(t, 2)
 	must(t, os.Rename(pack, pack+".away"))

@@ -19,6 +19,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/internal/block"
 	"troy/internal/guid"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
@@ -181,6 +182,7 @@ func (p *pcDisk) state() *jsonDiskState {
 }
 
 func TestDiskPrepare(t *testing.T) {
+	needs.Root(t)
 	p := newPCDisk(t)
 	d := diskJSON[jsonDisk](t, 0, "inspect", p.image)
 	if d.State == nil || d.State.Image != "lab" || d.State.Version != 1 || !d.State.SlotFree || len(d.Partitions) != 3 || len(d.Files) != 5 {
@@ -224,6 +226,7 @@ func TestDiskPrepare(t *testing.T) {
 // TestDiskVersions goes through a life: deployed, rolled back, deployed, merged, used, reset. Nothing but the clusters of
 // the files ever changes.
 func TestDiskVersions(t *testing.T) {
+	needs.Root(t)
 	p := newPCDisk(t)
 	outside := p.outside()
 	same := func(what string) {
@@ -286,6 +289,7 @@ func checkDifferent(t *testing.T, got jsonDiskVerify, a, b []byte) {
 
 // A damaged file and a foreign disk are found, and nothing is written.
 func TestDiskDamaged(t *testing.T) {
+	needs.Root(t)
 	p := newPCDisk(t)
 	p.machine(func(d *pcdisk.Target, _ *machine.Machine) {
 		page := block.Aligned(4096)
@@ -319,6 +323,7 @@ func TestDiskDamaged(t *testing.T) {
 
 // A machine whose parent somebody else filled is taken over; its parent is not written to.
 func TestDiskAdopt(t *testing.T) {
+	needs.Root(t)
 	p := newPCDisk(t)
 	adopt := []string{"prepare", "--adopt", "--image", "mine", "--version", "7", p.image}
 	refuseDisk(t, p.image, adopt, "already")
@@ -354,6 +359,7 @@ func TestDiskAdopt(t *testing.T) {
 
 // Files of wrong size are named with the numbers.
 func TestDiskAdoptSizes(t *testing.T) {
+	needs.Root(t)
 	image := filepath.Join(t.TempDir(), "pc.img")
 	f, err := os.Create(image)
 	must(t, err)
@@ -394,6 +400,7 @@ func TestDiskUsage(t *testing.T) {
 
 // TestDiskCreate makes the image file; a size that does not do leaves none behind.
 func TestDiskCreate(t *testing.T) {
+	needs.Root(t)
 	image := filepath.Join(t.TempDir(), "pc.img")
 	args := []string{"prepare", "--image", "lab", "--version", "3", "--size", "24M", "--esp", "300M", "--sector-size", "4096", image, "--create"}
 	troyDisk(t, exitFailed, append(args, "64M")...)

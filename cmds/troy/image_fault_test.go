@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"troy/image"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
 // TestImageFullDisk publishes into a store whose disk is full: the old state is intact, and the same command works when there is room.
 func TestImageFullDisk(t *testing.T) {
+	needs.Root(t)
 	r := seeded(t)
 	dir, small := t.TempDir(), filepath.Join(t.TempDir(), "small")
 	must(t, os.Mkdir(small, 0o755))
@@ -135,6 +137,7 @@ func TestImageWrongParentText(t *testing.T) {
 // TestImageOthersKilled kills export, rm and gc at random moments: the file is whole or not there, the store is readable, and the command works when it
 // is given again.
 func TestImageOthersKilled(t *testing.T) {
+	needs.Time(t)
 	r := seeded(t)
 	h := newHistory(t, r)
 	bin := filepath.Join(h.dir, "troy")

@@ -14,6 +14,7 @@ import (
 
 	"troy/diskwriter/pcdisk"
 	"troy/image"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
@@ -63,6 +64,7 @@ func (w *windowsDisk) disk() []byte {
 // TestImageFilter publishes a disk with a Windows on it: free clusters and the page file are dropped unless --no-filter is given, every file is there
 // afterwards, and an unclean volume counts as a whole.
 func TestImageFilter(t *testing.T) {
+	needs.Root(t)
 	r := seeded(t)
 	w := newWindowsDisk(t, r)
 	noise := func(n int) []byte { b := make([]byte, n); r.Read(b); return b }
@@ -137,6 +139,7 @@ func writeDifference(t *testing.T, child string, from, to []byte) {
 // TestImageKilled kills the built command at random moments of publishing and signing. A machine with a pinned root sees the old or the new version, whole, and the
 // work can be ended.
 func TestImageKilled(t *testing.T) {
+	needs.Time(t)
 	r := seeded(t)
 	h := newHistory(t, r)
 	bin, rootFile := filepath.Join(h.dir, "troy"), filepath.Join(h.dir, "root.json")

@@ -7,7 +7,6 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/unused"
-	"troy/internal/progress"
 	"troy/vhdx"
 )
 

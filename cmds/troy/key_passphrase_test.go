@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"troy/internal/testing/needs"
 )
 
 // pseudoTerminal makes a terminal: what is written to the first end is typed at the second.
@@ -71,6 +73,7 @@ func talk(t *testing.T, bin string, args []string, answers ...string) (int, stri
 
 // TestPassphraseOnTerminal types passphrases at the built command.
 func TestPassphraseOnTerminal(t *testing.T) {
+	needs.Time(t)
 	dir := t.TempDir()
 	bin, store := filepath.Join(dir, "troy"), filepath.Join(dir, "store")
 	tool(t, "", "go", "build", "-o", bin, ".")

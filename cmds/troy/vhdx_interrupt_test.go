@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"troy/internal/guid"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
@@ -40,6 +41,7 @@ const attempts = 10
 
 // TestVHDXInterruptedConvert sends real signals to the built command, while the new file is being written.
 func TestVHDXInterruptedConvert(t *testing.T) {
+	needs.Time(t)
 	bin := filepath.Join(t.TempDir(), "troy")
 	tool(t, "", "go", "build", "-o", bin, ".")
 	src := bigRaw(t, t.TempDir(), 160<<20)

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"troy/internal/testing/needs"
 )
 
 const mib = 1 << 20
@@ -46,6 +48,7 @@ func tool(t *testing.T, name string, args ...string) string {
 // loop makes a block device of a file.
 func loop(t *testing.T, path string, sector int) string {
 	t.Helper()
+	needs.Root(t)
 	dev := tool(t, "losetup", "-f", "--show", "-b", strconv.Itoa(sector), path)
 	t.Cleanup(func() { tool(t, "losetup", "-d", dev) })
 	return dev

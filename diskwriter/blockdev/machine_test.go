@@ -16,6 +16,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
@@ -174,6 +175,7 @@ func check(t *testing.T, err error) {
 // openLoop makes a block device that is as large as all the files.
 func openLoop(t *testing.T, sizes []int64, sector int) (name string, d *blockdev.Device) {
 	t.Helper()
+	needs.Root(t)
 	var size int64
 	for _, n := range sizes {
 		size += n

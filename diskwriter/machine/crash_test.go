@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"troy/internal/testing/crashdisk"
+	"troy/internal/testing/needs"
 )
 
 // prepared is a machine with version 2 staged on version 1, in which a session of Windows has left its traces.
@@ -34,6 +35,7 @@ func commitAgain(m *Machine) error {
 
 // The largest: Windows was cut off after it had trimmed, moved and promoted blocks and rewritten the locator.
 func TestCrashCommit(t *testing.T) {
+	needs.Time(t)
 	const seed = 1
 	r, u := prepared(t, seed, &session{dirty: true, odd: true, locator: true})
 	o := &operation{rig: r, old: r.now, new: u.data, run: func(m *Machine) error { return m.Commit(ctx) }, again: commitAgain}

@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"troy/internal/testing/crashdisk"
+	"troy/internal/testing/needs"
 )
 
 // believe takes for written what the log names, without a look at what the disk holds.
 func believe(stageNote, [16]byte) bool { return true }
 
 func TestCrashResume(t *testing.T) {
+	needs.Time(t)
 	const seed = 440
 	r := newRig(t, 4*mib, 512, 4*mib)
 	u := r.smallUpdate(2, seed)

@@ -13,6 +13,7 @@ import (
 
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/testing/needs"
 )
 
 const mib = 1 << 20
@@ -52,6 +53,7 @@ func tool(t *testing.T, name string, args ...string) string {
 // mounted runs do on the volume, mounted by ntfs-3g.
 func (m *image) mounted(do func(root string) error) {
 	m.t.Helper()
+	needs.Root(m.t)
 	if err := pcdisk.Mounted(context.Background(), m.Name(), do); err != nil {
 		m.t.Fatal(err)
 	}

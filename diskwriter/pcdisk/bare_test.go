@@ -17,6 +17,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/internal/errline"
+	"troy/internal/testing/needs"
 )
 
 func bareOptions() *BareOptions {
@@ -198,6 +199,7 @@ func check(t *testing.T, path string, sector int) {
 // TestBare makes a machine of a bare image file with sectors of 512 bytes, and of a bare block device with 4096, and holds both against
 // other tools.
 func TestBare(t *testing.T) {
+	needs.Root(t)
 	for _, sector := range []int{512, 4096} {
 		t.Run(fmt.Sprint(sector), func(t *testing.T) {
 			seed := rand.Uint64()
@@ -246,6 +248,7 @@ func TestBare(t *testing.T) {
 
 // TestFillStops: what Fetch leaves out is noticed, and after a failure Fill goes on at the piece where it was.
 func TestFillStops(t *testing.T) {
+	needs.Root(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	c := newContent(seed)
@@ -289,6 +292,7 @@ const killEnv = "TROY_TEST_PROVISION"
 // TestBareKilled kills the whole process at random moments, until one gets to the end. No state in between is a machine that boots,
 // none is foreign to the next start, and the result is right.
 func TestBareKilled(t *testing.T) {
+	needs.Root(t)
 	if path := os.Getenv(killEnv); path != "" {
 		var seed uint64
 		fmt.Sscan(os.Getenv(killEnv+"_SEED"), &seed)

@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 
 	"troy/diskwriter/blockdev"
+	"troy/internal/testing/needs"
 )
 
 const gib = 1 << 30
@@ -105,6 +106,7 @@ func TestSerial(t *testing.T) {
 
 // TestDescribe tells what lies on image files and on a loop device.
 func TestDescribe(t *testing.T) {
+	needs.Root(t)
 	path := filepath.Join(t.TempDir(), "disk")
 	see := func(want Holding, words string) {
 		t.Helper()

@@ -14,6 +14,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/internal/guid"
+	"troy/internal/testing/needs"
 )
 
 // reopen opens an image file anew.
@@ -42,6 +43,7 @@ func poke(t *testing.T, path string, off int64, b []byte) {
 
 // TestUnfinished: whatever a power cut leaves of a disk that is being made is known for ours; what anybody else put there since is not.
 func TestUnfinished(t *testing.T) {
+	needs.Root(t)
 	const size = 460 * mib
 	for _, sector := range []int{512, 4096} {
 		dev := newImage(t, size, sector)
@@ -153,6 +155,7 @@ func begunAgain(t *testing.T, dev *blockdev.Device) {
 
 // TestFuseDevice makes the node, and finds it there.
 func TestFuseDevice(t *testing.T) {
+	needs.Root(t)
 	path := filepath.Join(t.TempDir(), "fuse")
 	for range 2 {
 		if err := makeFuseDevice(path); err != nil {
@@ -167,6 +170,7 @@ func TestFuseDevice(t *testing.T) {
 
 // TestRamfs: where the scratch file would lie in a ramfs it gets a tmpfs, and nothing stays mounted; what is made is the same.
 func TestRamfs(t *testing.T) {
+	needs.Root(t)
 	dir := t.TempDir()
 	if err := unix.Mount("ramfs", dir, "ramfs", 0, ""); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/internal/block"
+	"troy/internal/testing/needs"
 )
 
 func newImage(t *testing.T, size int64, sector int) *blockdev.Device {
@@ -102,6 +103,7 @@ func newLoop(t *testing.T, size int64, sector int) *blockdev.Device {
 const oldByte = 0xa5
 
 func TestDisk(t *testing.T) {
+	needs.Root(t)
 	for _, c := range []struct {
 		sector, cluster int
 		esp             int64
@@ -265,6 +267,7 @@ func compare(t *testing.T, img string, f *ntfs.MappedFile, name string, old byte
 }
 
 func TestDiskRefuses(t *testing.T) {
+	needs.Root(t)
 	for _, c := range []struct {
 		name string
 		size int64

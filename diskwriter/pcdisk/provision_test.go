@@ -14,6 +14,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
@@ -115,6 +116,7 @@ func shown(t *testing.T, path string) ([]byte, machine.State) {
 
 // Whatever the disk held before, the machine shows the base, zeros where the base has none.
 func TestProvision(t *testing.T) {
+	needs.Root(t)
 	base := newMemory(t)
 	path := oldDisk(t, int(DiskSize(options(base))))
 	refused := options(base)
@@ -151,6 +153,7 @@ func (c *counter) Add(n int64) { atomic.AddInt64((*int64)(c), n) }
 
 // Provisioning again, cut off at random places, never leaves a disk that is taken for a machine.
 func TestProvisionCutOff(t *testing.T) {
+	needs.Root(t)
 	base := newMemory(t)
 	path := oldDisk(t, int(DiskSize(options(base))))
 	if err := Provision(t.Context(), path, options(base)); err != nil {
@@ -190,6 +193,7 @@ func TestProvisionCutOff(t *testing.T) {
 
 // A copy that was given new GUIDs is not the recorded disk.
 func TestForeign(t *testing.T) {
+	needs.Root(t)
 	o := options(nil)
 	o.Size = virtual
 	path := oldDisk(t, int(DiskSize(o)))

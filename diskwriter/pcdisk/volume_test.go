@@ -9,11 +9,13 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
+	"troy/internal/testing/needs"
 )
 
 // TestVolume makes the volume on a partition that somebody else made, which does not
 // begin on a whole MiB.
 func TestVolume(t *testing.T) {
+	needs.Root(t)
 	dev := newImage(t, 200*mib, 512)
 	tool(t, "sgdisk", "-a", "8", "-n", "1:4096:+20M", "-n", "2:50008:0", "-t", "2:0700", dev.Path())
 	table, err := dev.ReadTable()
@@ -48,6 +50,7 @@ func TestVolume(t *testing.T) {
 // TestLarge: a disk of 1 TiB takes no longer than its metadata, and every file is in
 // one piece.
 func TestLarge(t *testing.T) {
+	needs.Root(t)
 	dev := newImage(t, 1<<40, 512)
 	const gib = 1 << 30
 	sizes := Sizes{Base: 256*gib + 4*mib, LayerA: 64 * gib, LayerB: 64 * gib, Boot: 256*gib + 8*mib, Journal: 16 * mib}
@@ -95,6 +98,7 @@ func TestMissingTool(t *testing.T) {
 // TestMounted: an error of the caller comes back, what it wrote stays, nothing is left
 // mounted; what is no volume is an error of the tool.
 func TestMounted(t *testing.T) {
+	needs.Root(t)
 	path := filepath.Join(t.TempDir(), "ntfs")
 	if err := os.WriteFile(path, make([]byte, 8*mib), 0o600); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/internal/testing/imagetest"
+	"troy/internal/testing/needs"
 )
 
 // The limits in MiB, of whole processes: a publisher's disk of 64 GiB, a client's plan.
@@ -94,6 +95,7 @@ func (d bigDisk) disk() *publish.Disk {
 // TestMemory publishes and plans in processes of their own and compares the most memory that each
 // ever had with the limits.
 func TestMemory(t *testing.T) {
+	needs.Time(t)
 	dir := filepath.Join(t.TempDir(), "store")
 	pages := int64(imagetest.Soak(1<<29)) / image.PageSize
 	t.Logf("publish: %d MiB of at most %d", child(t, "publish", dir, pages, publishMemory), publishMemory)

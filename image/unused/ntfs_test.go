@@ -15,6 +15,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/image/publish"
 	"troy/image/unused"
+	"troy/internal/testing/needs"
 )
 
 func (v *volume) mounted(do func(root string) error) {
@@ -64,6 +65,7 @@ func (v *volume) unusedBytes(r *rand.Rand) (n int64, notes string) {
 // one are unused but for their heads; the same file under a second name counts, and the note says
 // so.
 func TestPageFiles(t *testing.T) {
+	needs.Root(t)
 	r := rand.New(rand.NewPCG(7, 8))
 	v := newVolume(t, r)
 	v.mounted(func(root string) error { return os.MkdirAll(filepath.Join(root, "Windows/System32"), 0o755) })
@@ -123,6 +125,7 @@ func TestPageFileContent(t *testing.T) {
 // TestWindowsVolumes: a volume with a Windows on it is what publishers have. Its state decides,
 // whatever else is found first.
 func TestWindowsVolumes(t *testing.T) {
+	needs.Root(t)
 	r := rand.New(rand.NewPCG(11, 12))
 	v := newVolume(t, r)
 	v.mounted(func(root string) error { return os.MkdirAll(filepath.Join(root, "Windows/System32"), 0o755) })

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"troy/image/publish"
+	"troy/internal/testing/needs"
 	"troy/internal/testing/smallstore"
 	"troy/server/certs"
 	"troy/server/servedir"
@@ -172,6 +173,7 @@ func TestClockAndSpace(t *testing.T) {
 }
 
 func TestOwners(t *testing.T) {
+	needs.Root(t)
 	const nobody = 65534
 	around := t.TempDir()
 	dir := filepath.Join(around, "store")

@@ -19,6 +19,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/vishvananda/netns"
+
+	"troy/internal/testing/needs"
 )
 
 // childEnv holds the folder to serve, for a test binary started inside a namespace.
@@ -57,9 +59,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("network namespaces need root: run these tests as root")
-	}
+	needs.Root(t)
 	id := fmt.Sprintf("troynb%d", os.Getpid())
 	n := &site{t, id + "-dhcp", id + "-server", id + "-pc"}
 	for _, ns := range []string{n.dhcp, n.server, n.pc} {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"troy/internal/testing/needs"
 )
 
 // childEnv says what a copy of this test program does: "load" or "full", then a folder.
@@ -200,6 +202,7 @@ func checkAll(s *Store, last int) error {
 }
 
 func TestFullDisk(t *testing.T) {
+	needs.Root(t)
 	c, out := child(t, "full", t.TempDir())
 	c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	if err := c.Start(); err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+
+	"troy/internal/testing/needs"
 )
 
 const mac = "52:54:00:12:34:56"
@@ -52,9 +54,7 @@ func TestBroadcastOf(t *testing.T) {
 // TestSend has a host with two ports in a namespace, and a listener behind each in another: every machine's packet arrives on both, by the limited and the
 // directed broadcast address.
 func TestSend(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Fatal("network namespaces need root: run these tests as root")
-	}
+	needs.Root(t)
 	id := fmt.Sprintf("troywake%d", os.Getpid())
 	server, room := id+"s", id+"r"
 	run := func(args ...string) {

@@ -15,6 +15,7 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/unused"
+	"troy/internal/testing/needs"
 	"troy/vhdx"
 )
 
@@ -313,6 +314,7 @@ func checkMachine(t testing.TB, full published, p *Pair) {
 
 // TestCorpus measures the small corpus; with TROY_SOAK=1 a larger one, beside the other programs.
 func TestCorpus(t *testing.T) {
+	needs.Root(t)
 	if os.Getenv("TROY_SOAK") == "1" {
 		measure(t, &Options{VolumeSize: 1 << 30, Programs: 160 << 20, PageFile: 96 << 20}, true)
 		return

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"troy/internal/testing/needs"
 
 	"github.com/vishvananda/netns"
 )
@@ -35,6 +36,7 @@ var labs atomic.Int32
 // New makes a PC without ports and a switch.
 func New(t testing.TB) *Lab {
 	t.Helper()
+	needs.Root(t)
 	if os.Geteuid() != 0 {
 		t.Fatal("network namespaces need root: run these tests as root")
 	}
