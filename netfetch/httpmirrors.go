@@ -98,7 +98,7 @@ func ServerURL(s string) string {
 		return ""
 	}
 	base := strings.TrimRight(u.String(), "/")
-	// Of some texts, such as an odd zone of an IPv6 address, url makes what it does not take itself.
+	// With an odd zone of an IPv6 address, url writes what it cannot read.
 	if u, err = url.Parse(base); err != nil || checkBase(u) != nil {
 		return ""
 	}
