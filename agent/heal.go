@@ -18,18 +18,18 @@ func (a *agent) heal(ctx context.Context, order *protocol.Order) error {
 	}
 	a.say("heal: base.vhdx was opened read-write elsewhere, comparing it with its version")
 	before := a.target.Written()
-	var result *install.HealResult
+	var wrong int
 	var fetched counter
 	read := a.newGauge("compare", 0)
 	err = a.phase("heal", fetched.total, func() (err error) {
-		result, err = install.Heal(ctx, a.target.Files(), src, &install.Options{Workers: a.o.Workers, Progress: &fetched}, read)
+		wrong, err = install.Heal(ctx, a.target.Files(), src, &install.Options{Workers: a.o.Workers, Progress: &fetched}, read)
 		read.Done()
 		return err
 	})
 	if err != nil {
 		return a.repairFailed(before, "heal", err)
 	}
-	a.say("heal: %d regions of 1 MiB were repaired, %s fetched", result.Wrong, &fetched)
+	a.say("heal: %d regions of 1 MiB were repaired, %s fetched", wrong, &fetched)
 	if err := a.reopen(); err != nil {
 		return unfinished("heal", err)
 	}

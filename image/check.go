@@ -37,7 +37,7 @@ func (s *Store) Verify(ctx context.Context, image string, version int, p progres
 		return err
 	}
 	buf := make([]byte, verifyRegions*RegionSize)
-	for first := int64(0); first < regionMap.Regions(); first += verifyRegions {
+	for first := int64(0); first < int64(len(regionMap.Sums)); first += verifyRegions {
 		if err := r.verify(ctx, m, regionMap, first, buf); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (r *resolver) verify(ctx context.Context, m *Manifest, want *Map, first int
 	if err != nil {
 		return err
 	}
-	if _, err := plan.Fetch(ctx, r.l.src, windowWriter{buf, off}, &FetchOptions{SkipZeros: true, Attempts: 1}); err != nil {
+	if _, err := plan.Fetch(ctx, r.l.src, windowWriter{buf, off}, &FetchOptions{SkipZeros: true, attempts: 1}); err != nil {
 		return err
 	}
 	for i := int64(0); i*RegionSize < int64(len(buf)); i++ {

@@ -113,7 +113,7 @@ func TestBadChunkWritesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := imagetest.NewSink(make([]byte, len(states[1].Data)))
-		_, err = p.Fetch(t.Context(), src, k, &image.FetchOptions{Workers: 1, Attempts: attempts, SkipZeros: true})
+		_, err = p.Fetch(t.Context(), src, k, image.FetchOptions{Workers: 1, SkipZeros: true}.WithAttempts(attempts))
 		var oe *image.ObjectError
 		if !errors.As(err, &oe) || !errors.Is(err, image.ErrCorrupt) || oe.Source != "flaky" || !strings.HasSuffix(oe.Object, ".pack") || oe.Length == 0 || oe.Attempts != attempts {
 			t.Fatalf("Fetch = %v", err)
@@ -151,7 +151,7 @@ func TestRetries(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := imagetest.NewSink(make([]byte, len(states[1].Data)))
-	st, err := p.Fetch(t.Context(), src, k, &image.FetchOptions{Workers: 1, Attempts: 100, RequestBytes: 1})
+	st, err := p.Fetch(t.Context(), src, k, image.FetchOptions{Workers: 1, RequestBytes: 1}.WithAttempts(100))
 	if err != nil || st.Retries == 0 || st.Retries != int64(faults) {
 		t.Fatalf("Fetch = %+v, %v after %d faults", st, err, faults)
 	}

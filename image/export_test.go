@@ -6,6 +6,12 @@ var (
 	ParseMap      = parseMap
 )
 
+// WithAttempts sets how often a chunk is asked for.
+func (o FetchOptions) WithAttempts(n int) *FetchOptions {
+	o.attempts = n
+	return &o
+}
+
 // Packs returns the names of the packs that a plan fetches from.
 func (p *Plan) Packs() (l []string) {
 	for _, o := range p.packs {

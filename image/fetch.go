@@ -16,18 +16,16 @@ import (
 
 // The defaults of FetchOptions.
 const (
-	DefaultFetchWorkers  = 8
-	DefaultFetchAttempts = 3
-	DefaultRequestBytes  = 4 << 20
+	defaultWorkers      = 8
+	defaultAttempts     = 3
+	defaultRequestBytes = 4 << 20
 )
 
 // FetchOptions are the options of Plan.Fetch. The zero value is right.
 type FetchOptions struct {
-	// Workers is how many requests and writes are under way at once; 0 means DefaultFetchWorkers. Each holds up to RequestBytes + 4 MiB.
+	// Workers is how many requests and writes are under way at once; 0 means 8. Each holds up to RequestBytes + 4 MiB.
 	Workers int
-	// Attempts is how often a chunk is asked for before Fetch gives up; 0 means DefaultFetchAttempts.
-	Attempts int
-	// RequestBytes is up to how many bytes of neighbouring chunks are asked for in one request; 0 means DefaultRequestBytes.
+	// RequestBytes is up to how many bytes of neighbouring chunks are asked for in one request; 0 means 4 MiB.
 	RequestBytes int64
 	// SkipZeros leaves the runs that are zeros unwritten: for a sink that sees to them itself, or a disk that holds zeros already.
 	SkipZeros bool
@@ -40,6 +38,8 @@ type FetchOptions struct {
 	Have func(off, length int64) bool
 	// Progress is told the bytes fetched and found right, and those of held chunks; their sum is Plan.FetchBytes.
 	Progress progress.Adder
+
+	attempts int // how often a chunk is asked for before Fetch gives up; 0 means 3
 }
 
 func (o *FetchOptions) fill() FetchOptions {
@@ -48,13 +48,13 @@ func (o *FetchOptions) fill() FetchOptions {
 		f = *o
 	}
 	if f.Workers <= 0 {
-		f.Workers = DefaultFetchWorkers
+		f.Workers = defaultWorkers
 	}
-	if f.Attempts <= 0 {
-		f.Attempts = DefaultFetchAttempts
+	if f.attempts <= 0 {
+		f.attempts = defaultAttempts
 	}
 	if f.RequestBytes <= 0 {
-		f.RequestBytes = DefaultRequestBytes
+		f.RequestBytes = defaultRequestBytes
 	}
 	return f
 }
@@ -68,8 +68,8 @@ type Stats struct {
 	// HeldBytes of the plan's WriteBytes were left out because FetchOptions.Have knew them; HeldFetchBytes of its FetchBytes therefore
 	// were not asked for.
 	HeldBytes, HeldFetchBytes int64
-	// Requests is how many ranges were asked for, Retries how many chunks had to be asked for again.
-	Requests, Retries int64
+	// Retries is how many chunks had to be asked for again.
+	Retries int64
 }
 
 // Fetch brings the pages of the plan to sink. The sink gets whole pages at offsets of the virtual disk, each once, in any order and from several
@@ -104,13 +104,13 @@ type fetcher struct {
 	sink io.WriterAt
 	o    FetchOptions
 
-	fetched, written, zeros, copied, requests, retries, held, heldFetch atomic.Int64
+	fetched, written, zeros, copied, retries, held, heldFetch atomic.Int64
 }
 
 func (f *fetcher) stats() Stats {
 	return Stats{
 		FetchedBytes: f.fetched.Load(), WrittenBytes: f.written.Load(), ZeroBytes: f.zeros.Load(), CopiedBytes: f.copied.Load(),
-		HeldBytes: f.held.Load(), HeldFetchBytes: f.heldFetch.Load(), Requests: f.requests.Load(), Retries: f.retries.Load(),
+		HeldBytes: f.held.Load(), HeldFetchBytes: f.heldFetch.Load(), Retries: f.retries.Load(),
 	}
 }
 
@@ -215,7 +215,7 @@ func (f *fetcher) again(ctx context.Context, j *chunkJob, e error) (packed []byt
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		if n > f.o.Attempts {
+		if n > f.o.attempts {
 			name := f.plan.packs[j.pack].Name
 			return nil, &ObjectError{Source: f.src.String(), Object: name, Offset: c.Offset, Length: int64(c.Packed), Attempts: n - 1, Err: causeOf(e, name)}
 		}
@@ -237,7 +237,6 @@ func (f *fetcher) reject(pack int, off, n int64) {
 }
 
 func (f *fetcher) read(ctx context.Context, pack int, off, n int64) ([]byte, error) {
-	f.requests.Add(1)
 	b, err := f.src.ReadRange(ctx, f.plan.packs[pack].Name, off, n)
 	f.fetched.Add(int64(len(b)))
 	if err == nil && int64(len(b)) != n {

@@ -35,11 +35,9 @@ func TestHave(t *testing.T) {
 			t.Fatal(err)
 		}
 		local := bytes.NewReader(slices.Clone(start))
-		ctx, cancel := context.WithCancel(t.Context())
-		cut := newCancelSink(start, int64(1+r.IntN(12)), cancel)
+		cut := newCancelSink(start, int64(1+r.IntN(12)))
 		o := image.FetchOptions{Workers: 3, RequestBytes: 1 << 20, Local: local}
-		_, err = p.Fetch(ctx, s, cut, &o)
-		cancel()
+		_, err = p.Fetch(cut.context(t), s, cut, &o)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}

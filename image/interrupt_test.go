@@ -3,41 +3,30 @@ package image_test
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync/atomic"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"troy/image"
 	"troy/internal/testing/imagetest"
 )
-
-func waitRoutines(t *testing.T, want int) {
-	t.Helper()
-	for range 100 {
-		if runtime.NumGoroutine() <= want {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("%d goroutines, before there were %d", runtime.NumGoroutine(), want)
-}
 
 // TestInterruptedFetch cancels a fetch at many writes: it returns the cancellation, and leaves no goroutine.
 func TestInterruptedFetch(t *testing.T) {
 	r := imagetest.Seeded(t, 6)
 	s := imagetest.NewStore(t)
 	states := imagetest.History(t, r, s, 3, 1500, false)
-	routines := runtime.NumGoroutine()
 	for n := int64(1); n < 20; n++ {
 		p, err := image.LoadPlan(t.Context(), s, "pc", 0, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		k := newCancelSink(make([]byte, len(states[1].Data)), n, cancel)
-		_, err = p.Fetch(ctx, s, k, &image.FetchOptions{Workers: 2, RequestBytes: 1})
-		if cancel(); k.left.Load() > 0 {
+		k := newCancelSink(make([]byte, len(states[1].Data)), n)
+		synctest.Test(t, func(t *testing.T) { // it waits for all goroutines to end
+			ctx := k.context(t)
+			_, err = p.Fetch(ctx, s, k, &image.FetchOptions{Workers: 2, RequestBytes: 1})
+		})
+		if k.left.Load() > 0 {
 			if err != nil || n < 3 {
 				t.Fatalf("Fetch cancelled after write %d = %v", n, err)
 			}
@@ -47,7 +36,6 @@ func TestInterruptedFetch(t *testing.T) {
 			t.Fatalf("Fetch = %v", err)
 		}
 	}
-	waitRoutines(t, routines)
 }
 
 // cancelSink cancels a context at a write.
@@ -57,10 +45,18 @@ type cancelSink struct {
 	cancel func()
 }
 
-func newCancelSink(data []byte, n int64, cancel func()) *cancelSink {
-	c := &cancelSink{Sink: imagetest.NewSink(data), cancel: cancel}
+func newCancelSink(data []byte, n int64) *cancelSink {
+	c := &cancelSink{Sink: imagetest.NewSink(data)}
 	c.left.Store(n)
 	return c
+}
+
+// context returns the context that the sink cancels.
+func (c *cancelSink) context(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	c.cancel = cancel
+	return ctx
 }
 
 func (c *cancelSink) WriteAt(p []byte, off int64) (int, error) {

@@ -64,7 +64,7 @@ func (l *loader) object(ctx context.Context, o *Object, by string) ([]byte, erro
 			return b, nil
 		}
 		r, ok := l.src.(Rejecter)
-		if !ok || n == DefaultFetchAttempts {
+		if !ok || n == defaultAttempts {
 			return nil, l.fault(o.Name, fault.Corruptf("SHA-256 is %s, %s says %s", got, by, o.SHA256))
 		}
 		for off := int64(0); off < o.Size; off += tableRange {

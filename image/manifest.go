@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 
 	"troy/image/internal/fault"
 	"troy/image/internal/layer"
 	"troy/image/internal/pages"
+	"troy/internal/errline"
 )
 
 const (
@@ -149,7 +149,7 @@ func (m *Manifest) Encode() ([]byte, Entry, error) {
 		return nil, e, err
 	}
 	if _, err := parseManifest(b, m.Image, &e); err != nil || len(b) > maxManifestSize {
-		return nil, e, errors.Join(fault.Invalidf("the manifest of version %d, %d bytes, could not be read again", m.Version, len(b)), err)
+		return nil, e, errline.Join(fault.Invalidf("the manifest of version %d, %d bytes, could not be read again", m.Version, len(b)), err)
 	}
 	e.Manifest = Object{Name: manifestName(m.Image, m.Version), Size: int64(len(b)), SHA256: sha256.Sum256(b)}
 	return b, e, nil
@@ -221,7 +221,7 @@ func parseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
 	if m.SectorSize != 512 && m.SectorSize != 4096 {
 		return nil, fault.Corruptf("manifest: sectors of %d bytes", m.SectorSize)
 	}
-	err := errors.Join(pages.CheckDisk(m.VirtualSize), m.Table.check(KindTable, layer.MaxSize),
+	err := errline.Join(pages.CheckDisk(m.VirtualSize), m.Table.check(KindTable, layer.MaxSize),
 		m.Pack.check(KindPack, layer.MaxPackSize), m.Map.check(KindMap, maxMapSize))
 	if err != nil {
 		return nil, fault.Corruptf("manifest: %v", err)

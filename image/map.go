@@ -27,15 +27,10 @@ type Map struct {
 	Undefined pages.Set
 }
 
-// Regions returns how many regions the virtual disk has.
-func (m *Map) Regions() int64 { return int64(len(m.Sums)) }
-
 // Holds says whether b is what a region of the version reads like. It is not changed.
 func (m *Map) Holds(region int64, b []byte) bool {
 	return m.Undefined.SumWithout(b, region*pages.PerRegion) == m.Sums[region]
 }
-
-func regions(virtualSize int64) int64 { return (virtualSize + RegionSize - 1) / RegionSize }
 
 // Encode returns the map as a store has it, or ErrInvalid for a disk too large to have one.
 func (m *Map) Encode() ([]byte, error) {
@@ -78,7 +73,7 @@ func parseMap(b []byte) (*Map, error) {
 		return nil, fault.Corruptf("version map: %v", err)
 	}
 	count, undefined := int64(le.Uint32(b[28:])), le.Uint64(b[32:])
-	if count != regions(m.VirtualSize) || undefined > math.MaxInt32 || !block.IsZero(b[40:mapHeaderSize]) {
+	if count != pages.Regions(m.VirtualSize) || undefined > math.MaxInt32 || !block.IsZero(b[40:mapHeaderSize]) {
 		return nil, fault.Corruptf("version map: header says %d regions for %d bytes", count, m.VirtualSize)
 	}
 	if want := mapHeaderSize + count*int64(len(Sum{})) + int64(undefined)*16; want != int64(len(b)) {

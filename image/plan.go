@@ -121,8 +121,8 @@ func LoadHeal(ctx context.Context, src Source, image string, version int, damage
 	}
 	var list []pages.Span
 	for _, d := range damaged {
-		if d < 0 || d >= regions(m.VirtualSize) {
-			return nil, fault.Invalidf("region %d of a disk with %d", d, regions(m.VirtualSize))
+		if d < 0 || d >= pages.Regions(m.VirtualSize) {
+			return nil, fault.Invalidf("region %d of a disk with %d", d, pages.Regions(m.VirtualSize))
 		}
 		list = append(list, pages.Span{Lo: d * pages.PerRegion, Hi: min((d+1)*pages.PerRegion, m.VirtualSize/PageSize)})
 	}

@@ -11,6 +11,7 @@ import (
 	"sort"
 
 	"troy/image/internal/fault"
+	"troy/internal/errline"
 )
 
 // MarkerName is the document that says that a folder is a store.
@@ -75,7 +76,7 @@ func (s *Store) ReadRange(ctx context.Context, name string, off, n int64) ([]byt
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err != nil || off < 0 || n < 0 || off > st.Size()-n {
-		return nil, &ObjectError{Source: s.dir, Object: name, Offset: off, Length: n, Err: errors.Join(err, fault.Corruptf("the file ends before"))}
+		return nil, &ObjectError{Source: s.dir, Object: name, Offset: off, Length: n, Err: errline.Join(err, fault.Corruptf("the file ends before"))}
 	}
 	b := make([]byte, n)
 	if _, err := f.ReadAt(b, off); err != nil {

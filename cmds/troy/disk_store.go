@@ -125,10 +125,10 @@ func runDiskHeal(ctx context.Context, c *call) error {
 	}
 	defer t.Close()
 	meter := progress.New(d.stderr, "comparing", 0)
-	res, err := install.Heal(ctx, t.Files(), d.store, nil, meter)
+	wrong, err := install.Heal(ctx, t.Files(), d.store, nil, meter)
 	meter.Done()
 	if err == nil {
-		err = d.finish(t, fmt.Sprintf("healed %d regions of 1 MiB", res.Wrong))
+		err = d.finish(t, fmt.Sprintf("healed %d regions of 1 MiB", wrong))
 	}
 	return explainDisk(err, healFate(t))
 }

@@ -82,7 +82,7 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*publish.D
 	read := &stage{w: p.stderr, what: "reading", total: changed, before: search}
 	p.o.Search, p.o.Progress = search, read
 	if !p.noFilter {
-		p.o.Filter = unused.Filter{Open: unused.ReadNTFS} // the agent's own NTFS reader
+		p.o.Filter = unused.Filter{}
 	}
 	m, err := f(publish.ChainDisk(chain))
 	read.Done()

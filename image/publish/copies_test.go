@@ -2,6 +2,7 @@ package publish_test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"slices"
 	"testing"
@@ -30,7 +31,7 @@ func lookalike(t *testing.T, page []byte) []byte {
 		}
 		if r.crc != 0 {
 			basis = append(basis, r)
-			slices.SortFunc(basis, func(a, b row) int { return int(b.crc>>1) - int(a.crc>>1) })
+			slices.SortFunc(basis, func(a, b row) int { return cmp.Compare(b.crc, a.crc) })
 			continue
 		}
 		other := bytes.Clone(page)

@@ -6,12 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"troy/image"
 	"troy/image/publish"
@@ -48,15 +47,18 @@ func TestInterruptedAdd(t *testing.T) {
 	states := imagetest.History(t, r, s, 2, 2000, false)
 	child := imagetest.Mutate(r, states[2], 3, false)
 	before := imagetest.Tree(t, s)
-	routines := runtime.NumGoroutine()
 	for n := int64(1); ; n++ {
-		ctx, cancel := context.WithCancel(t.Context())
 		d := child.Disk(states[2])
-		tr := &trip{ReaderAt: d.Reader, cancel: cancel}
+		tr := &trip{ReaderAt: d.Reader}
 		tr.left.Store(n)
 		d.Reader = tr
-		_, err := publish.Add(ctx, s, "pc", d, nil)
-		cancel()
+		var err error
+		synctest.Test(t, func(t *testing.T) { // it waits for all goroutines to end
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			tr.cancel = cancel
+			_, err = publish.Add(ctx, s, "pc", d, nil)
+		})
 		if tr.left.Load() > 0 { // the last read was before
 			if err != nil || n < 5 || versions(t, s) != 3 {
 				t.Fatalf("Add after %d cancelled ones = %v", n-1, err)
@@ -74,20 +76,8 @@ func TestInterruptedAdd(t *testing.T) {
 		}
 		imagetest.SameTree(t, before, imagetest.Tree(t, s))
 	}
-	waitRoutines(t, routines)
 	disk := imagetest.Update(t, s, states[1].Data, 1, 3)
 	imagetest.CheckDefined(t, disk, child, nil)
-}
-
-func waitRoutines(t *testing.T, want int) {
-	t.Helper()
-	for range 100 {
-		if runtime.NumGoroutine() <= want {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("%d goroutines, before there were %d", runtime.NumGoroutine(), want)
 }
 
 // TestEveryWriteFails lets each single operation on the store fail once, half-written writes included: the store shows the old state

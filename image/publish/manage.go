@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +11,7 @@ import (
 
 	"troy/image"
 	"troy/image/internal/fault"
+	"troy/internal/errline"
 )
 
 // Remove takes a version out of an image. Only one that no other version stands on can go; its number is not used again. The objects stay
@@ -70,7 +70,7 @@ func (s *store) gc(ctx context.Context) (GCStats, error) {
 	for _, top := range []string{"objects", "images"} {
 		err := filepath.WalkDir(filepath.Join(s.String(), top), func(p string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
-				return errors.Join(err, ctx.Err())
+				return errline.Join(err, ctx.Err())
 			}
 			return s.sweep(p, d, used, &st)
 		})

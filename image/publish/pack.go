@@ -25,10 +25,10 @@ type layerWriter struct {
 	rawRuns uint32
 	buffers buffers
 	send    chan rawChunk
-	done    chan error
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	packed  []layer.Chunk // written by the goroutine, read after done
+	cancel  context.CancelFunc
+	ended   chan struct{}
+	packed  []layer.Chunk // written by the goroutine, read after ended, as err is
+	err     error
 }
 
 type rawChunk struct {
@@ -67,17 +67,19 @@ func newLayerWriter(ctx context.Context, pack io.Writer, virtualSize int64, leve
 	if _, err := pack.Write(layer.PackHeader()); err != nil {
 		return nil, fmt.Errorf("image: pack: %w", err)
 	}
-	w := &layerWriter{table: layer.Table{VirtualSize: virtualSize, PackSize: layer.PackHeaderSize}, enc: enc, pack: pack, send: make(chan rawChunk), done: make(chan error, 1)}
-	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	w := &layerWriter{
+		table: layer.Table{VirtualSize: virtualSize, PackSize: layer.PackHeaderSize}, enc: enc, pack: pack,
+		send: make(chan rawChunk), ended: make(chan struct{}),
+	}
+	ctx, w.cancel = context.WithCancel(ctx)
 	go func() {
-		err := pipeline.Ordered(w.ctx, workers, w.sent(), w.compress, w.write)
-		w.cancel(err)
-		w.done <- err
+		defer close(w.ended)
+		w.err = pipeline.Ordered(ctx, workers, w.sent(ctx), w.compress, w.write)
 	}()
 	return w, nil
 }
 
-func (w *layerWriter) sent() iter.Seq2[rawChunk, error] {
+func (w *layerWriter) sent(ctx context.Context) iter.Seq2[rawChunk, error] {
 	return func(yield func(rawChunk, error) bool) {
 		for {
 			select {
@@ -85,7 +87,7 @@ func (w *layerWriter) sent() iter.Seq2[rawChunk, error] {
 				if !ok || !yield(c, nil) {
 					return
 				}
-			case <-w.ctx.Done():
+			case <-ctx.Done():
 				return
 			}
 		}
@@ -169,29 +171,25 @@ func (w *layerWriter) flush() error {
 	select {
 	case w.send <- c:
 		return nil
-	case <-w.ctx.Done():
-		return context.Cause(w.ctx)
+	case <-w.ended: // only an error ends it before finish
+		return w.err
 	}
 }
 
 // finish waits until everything is written and returns the table without the hash of the pack.
 func (w *layerWriter) finish() (*layer.Table, error) {
-	err := w.flush()
-	if err == nil {
-		close(w.send)
-	} else {
-		w.cancel(err)
+	defer w.abort()
+	if err := w.flush(); err != nil {
+		return nil, err
 	}
-	if e := <-w.done; err == nil {
-		err = e
-	}
+	close(w.send)
+	<-w.ended
 	w.table.Chunks = w.packed
-	w.cancel(nil)
-	return &w.table, err
+	return &w.table, w.err
 }
 
-// abort stops without finishing.
+// abort stops without finishing. It may be called again.
 func (w *layerWriter) abort() {
-	w.cancel(context.Canceled)
-	<-w.done
+	w.cancel()
+	<-w.ended
 }

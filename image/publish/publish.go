@@ -300,7 +300,7 @@ func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*la
 
 // newMapOn starts the map of a version from that of the version below, which is not changed.
 func newMapOn(below *image.Map, size int64) *image.Map {
-	m := &image.Map{VirtualSize: size, Sums: make([]image.Sum, (size+image.RegionSize-1)/image.RegionSize)}
+	m := &image.Map{VirtualSize: size, Sums: make([]image.Sum, pages.Regions(size))}
 	if below != nil {
 		copy(m.Sums, below.Sums)
 		m.Undefined = below.Undefined

@@ -14,6 +14,7 @@ import (
 
 	"troy/image"
 	"troy/internal/durable"
+	"troy/internal/errline"
 )
 
 // file is what a write needs of a file.
@@ -121,7 +122,7 @@ func (t *temp) sum() image.Sum { return image.Sum(t.hash.Sum(nil)) }
 // commit makes the file durable and then gives it its name, replacing what had it.
 func (t *temp) commit(name string) error {
 	t.done = true
-	err := errors.Join(t.f.Sync(), t.f.Close())
+	err := errline.Join(t.f.Sync(), t.f.Close())
 	if err == nil {
 		err = t.s.install(t.path, t.s.path(name))
 	}
@@ -141,7 +142,7 @@ func (s *store) install(from, to string) error {
 		return err
 	}
 	// The folder itself may be new, so its name has to last as well.
-	return errors.Join(s.ops.sync(dir), s.ops.sync(filepath.Dir(dir)))
+	return errline.Join(s.ops.sync(dir), s.ops.sync(filepath.Dir(dir)))
 }
 
 // commitObject commits the file under the name that its content gives.

@@ -8,3 +8,6 @@ func (s *Source) Names() map[string]string {
 	}
 	return names
 }
+
+// Signed reports whether what a source gives was signed.
+func (s *Source) Signed() bool { return !s.plain }

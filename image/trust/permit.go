@@ -15,8 +15,8 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// Order returns the version of an image that the admin signed an order for, 0 if there is none.
-func (s *Source) Order(ctx context.Context, name string) (int, error) {
+// order returns the version of an image that the admin signed an order for, 0 if there is none.
+func (s *Source) order(ctx context.Context, name string) (int, error) {
 	if s.targets[tree.Order(name)] == nil {
 		return 0, nil
 	}
@@ -37,7 +37,7 @@ func (s *Source) Allow(ctx context.Context, name string, have, want int) error {
 	if want >= have || s.plain {
 		return nil
 	}
-	v, err := s.Order(ctx, name)
+	v, err := s.order(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -166,12 +166,4 @@ func (s *Source) expectPlain(ctx context.Context, name string) (size int64, sum 
 		}
 	}
 	return 0, sum, fmt.Errorf("%w: %s is no file of the agent's release %s", image.ErrNotFound, name, r.Version)
-}
-
-// Open is Fetch as a reader: it gives io.EOF only after all of the file was what was signed, else the error of Fetch, and never the end of a wrong file. Close it,
-// also before its end.
-func (s *Source) Open(ctx context.Context, name string) io.ReadCloser {
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(s.Fetch(ctx, name, w)) }() // ends when r is read to its end or closed
-	return r
 }

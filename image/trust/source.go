@@ -18,7 +18,7 @@ import (
 // what lies under objects/ is passed on as it comes, because image checks it against hashes that begin in a manifest. Boot files of the agent are read by
 // Fetch. It is an image.Source, image.Documents and image.Rejecter, and safe for concurrent use as far as the source under it is.
 //
-// The Source that Pinned gives for an unsigned store passes everything on and permits everything: see Signed.
+// The Source that Pinned gives for an unsigned store passes everything on and permits everything: the server then decides what the machine does.
 type Source struct {
 	src     image.Source
 	docs    image.Documents
@@ -42,9 +42,6 @@ func documentsOf(src image.Source) (image.Documents, error) {
 	}
 	return docs, nil
 }
-
-// Signed says whether what this source gives was signed. If not, whoever answers for the server decides what the machine does.
-func (s *Source) Signed() bool { return !s.plain }
 
 // String returns the name of the source under it.
 func (s *Source) String() string { return s.src.String() }

@@ -1,25 +1,29 @@
-// Package unused finds the pages of a Windows disk that no one will miss: free clusters of NTFS, and the content of pagefile.sys, swapfile.sys and
-// hiberfil.sys. Filter is a publish.Filter.
+// Package unused finds the pages of a Windows disk that nobody will miss: free clusters of NTFS,
+// and the content of pagefile.sys, swapfile.sys and hiberfil.sys. Filter is a publish.Filter.
 //
 // # Promises
 //
-// What is named unused lies in an NTFS partition (GPT, or a primary one of an MBR) whose reader called it clean. Everything else counts as used:
-// the space between partitions, other file systems, volumes that were not dismounted, files that could not be mapped, the first 64 KiB of
-// the three files (Windows looks there for signs of a hibernation or a crash dump, and a page that machines may fill at will must not show
-// one). A disk with a BitLocker volume or a hibernated Windows is refused: its content is not the whole truth.
-// Each partition gives one line that says what was found.
+// What is named unused lies in an NTFS partition (GPT, or a primary one of an MBR) whose reader
+// called it clean. Everything else counts as used: the space between partitions, other file
+// systems, volumes that were not dismounted, files that could not be mapped, the first 64 KiB of
+// the three files (Windows looks there for signs of a hibernation or a crash dump, and a page that
+// may hold anything must not show one). A disk with a BitLocker volume or a hibernated Windows is
+// refused: its content is not complete. Each partition gives one line that says what was found.
 //
 // # The NTFS reader
 //
-// Filter asks an Opener for facts in one piece (Volume); ReadNTFS is the one of this project, on the reader that the agent trusts to find its own
-// files. A wrong word of it loses data silently, so what it says is checked against the bounds of the volume; that its clusters are right is its
-// promise. It judges the volume once, for everything: hibernated is refused, dirty or with an open log is Unclean. The three files are found by
-// ntfs.Runs: Windows never writes all of them, so their valid length ends before their size, and the clusters behind it are as unused as those
-// before. A file that could also be reached by another name, or whose clusters are in doubt, counts, and the note says why. A volume with more
-// than MaxRuns ranges is refused.
+// Filter asks for the facts about a volume in one piece, from the reader that the agent trusts to
+// find its own files (package ntfs). A mistake of it loses data silently, so what it says is
+// checked against the bounds of the volume; that its clusters are right is its promise. It judges
+// the volume once, for everything: hibernated is refused, dirty or with an open log is unclean. The
+// three files are found by ntfs.Runs: Windows never writes all of them, so their valid length ends
+// before their size, and the clusters behind it are as unused as those before. A file that has
+// another name as well, or whose clusters are in doubt, counts, and the note says why. A volume
+// with more than 16 Mi ranges is refused.
 //
 // # Known gaps
 //
-//   - Logical drives inside an extended MBR partition are not looked into; neither are dynamic disks and Storage Spaces.
+//   - Logical drives inside an extended MBR partition are not looked into; neither are dynamic
+//     disks and Storage Spaces.
 //   - The backup GPT is not read: if the primary one is damaged nothing is called unused.
 package unused

@@ -8,10 +8,11 @@ import (
 	"strings"
 
 	"troy/image"
+	"troy/internal/block"
 )
 
-// MaxRuns bounds how many ranges one volume may name.
-const MaxRuns = 16 << 20
+// maxRuns bounds how many ranges one volume may name.
+const maxRuns = 16 << 20
 
 // headKept is how many bytes at the start of each of the three files stay used.
 const headKept = 64 << 10
@@ -25,8 +26,8 @@ var (
 	ErrVolume = errors.New("unused: the NTFS reader contradicts itself")
 )
 
-// Volume is what an NTFS reader says of a volume. Ranges are bytes from the start of the volume, in any order.
-type Volume struct {
+// volume is what an NTFS reader says of a volume. Ranges are bytes from the start of the volume, in any order.
+type volume struct {
 	// Unclean is empty for a volume that was dismounted in order, else it says why not, in a few words. Nothing else is then used.
 	Unclean string
 	// Hibernated says that hiberfil.sys holds a sleeping Windows.
@@ -40,13 +41,13 @@ type Volume struct {
 	Notes []string
 }
 
-// Opener reads the volume in r, a partition of size bytes that has the mark of NTFS. An error means that the volume cannot be read: it is published
+// opener reads the volume in r, a partition of size bytes that has the mark of NTFS. An error means that the volume cannot be read: it is published
 // without the filter.
-type Opener func(ctx context.Context, r io.ReaderAt, size int64) (*Volume, error)
+type opener func(ctx context.Context, r io.ReaderAt, size int64) (*volume, error)
 
-// Filter is an publish.Filter that asks Open about each NTFS partition.
+// Filter is a publish.Filter. The zero value is right.
 type Filter struct {
-	Open Opener
+	open opener // nil: readNTFS
 }
 
 // Unused returns the unused ranges of all clean NTFS partitions and a line about each partition. It returns ErrBitLocker, ErrHibernated, ErrVolume,
@@ -77,7 +78,7 @@ func (f Filter) Unused(ctx context.Context, disk io.ReaderAt, size int64, sector
 func (f Filter) partition(ctx context.Context, disk io.ReaderAt, p partition) ([]image.Range, string, error) {
 	r := io.NewSectionReader(disk, p.start, p.size)
 	boot := make([]byte, 512)
-	if _, err := r.ReadAt(boot, 0); err != nil {
+	if err := block.ReadFull(r, boot, 0); err != nil {
 		return nil, "", fmt.Errorf("unused: reading the boot sector: %w", err)
 	}
 	switch string(boot[3:11]) {
@@ -87,7 +88,11 @@ func (f Filter) partition(ctx context.Context, disk io.ReaderAt, p partition) ([
 	default:
 		return nil, "no NTFS, all of it counts", nil
 	}
-	v, err := f.Open(ctx, r, p.size)
+	open := f.open
+	if open == nil {
+		open = readNTFS
+	}
+	v, err := open(ctx, r, p.size)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, "", ctx.Err()
@@ -113,14 +118,14 @@ func (f Filter) partition(ctx context.Context, disk io.ReaderAt, p partition) ([
 }
 
 // ranges checks the free clusters and adds those of the files but their heads.
-func (v *Volume) ranges(size int64) ([]image.Range, error) {
+func (v *volume) ranges(size int64) ([]image.Range, error) {
 	var list []image.Range
 	add := func(r image.Range) error {
 		if r.Offset < 512 || r.Length <= 0 || r.Offset > size-r.Length {
 			return fmt.Errorf("%w: bytes %d+%d of a volume of %d", ErrVolume, r.Offset, r.Length, size)
 		}
-		if len(list) == MaxRuns {
-			return fmt.Errorf("%w: more than %d ranges", ErrVolume, MaxRuns)
+		if len(list) == maxRuns {
+			return fmt.Errorf("%w: more than %d ranges", ErrVolume, maxRuns)
 		}
 		list = append(list, r)
 		return nil

@@ -13,9 +13,9 @@ import (
 // windowsFiles are the files whose content Windows makes anew at each start.
 var windowsFiles = [...]string{`\pagefile.sys`, `\swapfile.sys`, `\hiberfil.sys`}
 
-// ReadNTFS is an Opener that asks the strict NTFS reader which also finds the agent's files. Whatever it is in doubt about is an error or Unclean,
+// readNTFS is an opener that asks the strict NTFS reader which also finds the agent's files. Whatever it is in doubt about is an error or Unclean,
 // and the volume is published whole. A Windows on the volume is what is looked for here, not a reason to stay away.
-func ReadNTFS(_ context.Context, r io.ReaderAt, size int64) (*Volume, error) {
+func readNTFS(_ context.Context, r io.ReaderAt, size int64) (*volume, error) {
 	v, err := ntfs.Open(r, size)
 	if err != nil {
 		return nil, err
@@ -23,18 +23,18 @@ func ReadNTFS(_ context.Context, r io.ReaderAt, size int64) (*Volume, error) {
 	d := v.Judge().Except(ntfs.ErrSecondWindows)
 	switch {
 	case errors.Is(d.Err, ntfs.ErrHibernated):
-		return &Volume{Hibernated: true}, nil
+		return &volume{Hibernated: true}, nil
 	case d.Condition == ntfs.Refused:
 		return nil, d.Err
 	case d.Condition == ntfs.Unclean:
-		return &Volume{Unclean: d.Unclean()}, nil
+		return &volume{Unclean: d.Unclean()}, nil
 	}
 	free, err := v.FreeRuns()
 	if err != nil {
 		return nil, err
 	}
 	cluster := int64(v.Geometry().ClusterSize)
-	out := &Volume{Free: bytesOf(free, cluster)}
+	out := &volume{Free: bytesOf(free, cluster)}
 	for _, name := range windowsFiles {
 		runs, err := v.Runs(name)
 		switch {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"troy/internal/block"
 )
 
 // partition is a piece of the disk, in bytes.
@@ -24,7 +26,7 @@ func partitions(disk io.ReaderAt, size, sector int64) ([]partition, string, erro
 		return nil, "no partition table", nil
 	}
 	mbr := make([]byte, 512)
-	if _, err := disk.ReadAt(mbr, 0); err != nil {
+	if err := block.ReadFull(disk, mbr, 0); err != nil {
 		return nil, "", fmt.Errorf("unused: reading the partition table: %w", err)
 	}
 	if mbr[510] != 0x55 || mbr[511] != 0xaa {
@@ -68,7 +70,7 @@ func gpt(disk io.ReaderAt, size, sector int64) ([]partition, string, error) {
 	const damaged = "GPT damaged, all of the disk counts"
 	le := binary.LittleEndian
 	h := make([]byte, sector)
-	if _, err := disk.ReadAt(h, sector); err != nil {
+	if err := block.ReadFull(disk, h, sector); err != nil {
 		return nil, "", fmt.Errorf("unused: reading the GPT: %w", err)
 	}
 	n := le.Uint32(h[12:])
@@ -85,7 +87,7 @@ func gpt(disk io.ReaderAt, size, sector int64) ([]partition, string, error) {
 	if int64(first)*sector > size-int64(len(b)) {
 		return nil, damaged, nil
 	}
-	if _, err := disk.ReadAt(b, int64(first)*sector); err != nil {
+	if err := block.ReadFull(disk, b, int64(first)*sector); err != nil {
 		return nil, "", fmt.Errorf("unused: reading the GPT: %w", err)
 	}
 	if crc32.ChecksumIEEE(b) != le.Uint32(h[88:]) {

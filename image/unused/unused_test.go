@@ -97,7 +97,7 @@ func source(d []byte, id string) *publish.Disk {
 	return &publish.Disk{Reader: bytes.NewReader(d), Size: int64(len(d)), SectorSize: 512, DataWriteGUID: id}
 }
 
-var filter publish.Filter = unused.Filter{Open: unused.ReadNTFS}
+var filter publish.Filter = unused.Filter{}
 
 type memory []byte
 
@@ -261,9 +261,9 @@ func TestContradictions(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	disk := newVolume(t, r).disk(r)
 	for _, bad := range []image.Range{{Offset: 0, Length: 4096}, {Offset: -1, Length: 1}, {Offset: 4096, Length: 0}, {Offset: volumeLen - 4096, Length: 8192}, {Offset: 1 << 62, Length: 1 << 62}} {
-		f := unused.Filter{Open: func(context.Context, io.ReaderAt, int64) (*unused.Volume, error) {
+		f := unused.WithReader(func(context.Context, io.ReaderAt, int64) (*unused.Volume, error) {
 			return &unused.Volume{Free: []image.Range{{Offset: 8192, Length: 4096}, bad}}, nil
-		}}
+		})
 		if _, _, err := f.Unused(t.Context(), bytes.NewReader(disk), diskLen, 512); !errors.Is(err, unused.ErrVolume) {
 			t.Errorf("%+v: %v", bad, err)
 		}
@@ -293,12 +293,12 @@ func FuzzPartitions(f *testing.F) {
 	le.PutUint32(m[458:], 9)
 	f.Add(m)
 	f.Fuzz(func(t *testing.T, d []byte) {
-		u := unused.Filter{Open: func(_ context.Context, r io.ReaderAt, size int64) (*unused.Volume, error) {
+		u := unused.WithReader(func(_ context.Context, r io.ReaderAt, size int64) (*unused.Volume, error) {
 			if size < 512 || size > int64(len(d)) {
 				t.Fatalf("volume of %d bytes on a disk of %d", size, len(d))
 			}
 			return &unused.Volume{Free: []image.Range{{Offset: 512, Length: max(size-512, 1)}}}, nil
-		}}
+		})
 		l, _, err := u.Unused(t.Context(), bytes.NewReader(d), int64(len(d)), 512)
 		if err != nil {
 			return

@@ -19,8 +19,8 @@ const (
 	PackHeaderSize = 16
 	// MaxPackSize bounds a pack, in bytes.
 	MaxPackSize = pages.MaxDisk
-	// MaxChunkPages bounds what one chunk unpacks to: 4 MiB.
-	MaxChunkPages = 1024
+	// maxChunkPages bounds what one chunk unpacks to: 4 MiB.
+	maxChunkPages = 1024
 )
 
 // The methods of a chunk. Method 2, zstd with named ranges of the parent as dictionary, is reserved.
@@ -49,7 +49,7 @@ func PackHeader() []byte {
 
 // NewDecoder returns a decoder for Unpack that cannot be made to allocate more than one chunk.
 func NewDecoder() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxChunkPages*pages.Size),
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxChunkPages*pages.Size),
 		zstd.WithDecodeAllCapLimit(true))
 }
 

@@ -89,7 +89,7 @@ func FuzzChunk(f *testing.F) {
 	f.Add(enc.EncodeAll(raw[:pages.Size], nil), uint32(0))
 	f.Add(enc.EncodeAll(nil, nil), uint32(0))
 	f.Fuzz(func(t *testing.T, packed []byte, count uint32) {
-		c := Chunk{Pages: count%MaxChunkPages + 1, Method: Zstd}
+		c := Chunk{Pages: count%maxChunkPages + 1, Method: Zstd}
 		d, err := NewDecoder()
 		if err != nil {
 			t.Fatal(err)

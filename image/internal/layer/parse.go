@@ -74,7 +74,7 @@ func (t *Table) parseChunks(b []byte) error {
 			return fault.Corruptf("layer table: reserved bytes of chunk %d are set", i)
 		}
 		raw := int64(c.Pages) * pages.Size
-		if c.Pages == 0 || c.Pages > MaxChunkPages || c.Runs == 0 || c.Runs > c.Pages {
+		if c.Pages == 0 || c.Pages > maxChunkPages || c.Runs == 0 || c.Runs > c.Pages {
 			return fault.Corruptf("layer table: chunk %d claims %d pages in %d runs", i, c.Pages, c.Runs)
 		}
 		if c.Offset != next || c.Packed == 0 || int64(c.Packed) > raw || c.Method == Stored && int64(c.Packed) != raw {

@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"troy/image/internal/fault"
+	"troy/internal/block"
 	"troy/internal/digest"
 )
 
@@ -29,6 +30,9 @@ func CheckDisk(n int64) error {
 	}
 	return nil
 }
+
+// Regions returns how many regions a disk of that size has.
+func Regions(virtualSize int64) int64 { return block.RoundUp(virtualSize, Region) / Region }
 
 // Span is a half-open range of page numbers.
 type Span struct{ Lo, Hi int64 }

@@ -176,7 +176,7 @@ func publishPair(t testing.TB, base, child string) (full, plain published) {
 	t.Helper()
 	s, err := publish.Init(filepath.Join(t.TempDir(), "store"))
 	must(t, err)
-	filter := unused.Filter{Open: unused.ReadNTFS}
+	filter := unused.Filter{}
 	_, err = publish.Import(t.Context(), s, "pc", publish.ChainDisk(chain(t, base)), &publish.Options{Filter: filter, Level: 1})
 	must(t, err)
 	add := func(o *publish.Options) published {

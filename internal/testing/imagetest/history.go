@@ -3,6 +3,7 @@ package imagetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -127,7 +128,7 @@ func Mutate(r *rand.Rand, old *State, n int, filtered bool) *State {
 	for range 3 + r.IntN(20) {
 		s.write(r, old)
 	}
-	slices.SortFunc(s.Diff, func(a, b image.Range) int { return int(a.Offset - b.Offset) })
+	slices.SortFunc(s.Diff, func(a, b image.Range) int { return cmp.Compare(a.Offset, b.Offset) })
 	if filtered {
 		s.Free = someFree(r, int64(len(s.Data))/image.PageSize)
 	}
