@@ -270,29 +270,39 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
-// FuzzPartitions: whatever the table says, partitions lie inside the disk, and the filter does not panic.
+// FuzzPartitions: whatever the table says, partitions lie inside the disk, and the filter does not panic. sums makes the checksums of a GPT right.
 func FuzzPartitions(f *testing.F) {
-	d := make([]byte, 64<<10)
-	copy(d[512:], "EFI PART")
 	le := binary.LittleEndian
-	le.PutUint32(d[512+12:], 92)
-	le.PutUint64(d[512+72:], 2)
-	le.PutUint32(d[512+80:], 4)
-	le.PutUint32(d[512+84:], 128)
-	copy(d[1024:], "type and partition GUIDs, 32 b..")
-	le.PutUint64(d[1024+32:], 40)
-	le.PutUint64(d[1024+40:], 90)
-	le.PutUint32(d[512+88:], crc32.ChecksumIEEE(d[1024:1536]))
-	le.PutUint32(d[512+16:], crc32.ChecksumIEEE(d[512:604]))
-	d[450], d[510], d[511] = 0xee, 0x55, 0xaa
-	copy(d[40*512+3:], "NTFS    ")
-	f.Add(d)
-	m := bytes.Clone(d)
-	m[450] = 7
-	le.PutUint32(m[454:], 40)
-	le.PutUint32(m[458:], 9)
-	f.Add(m)
-	f.Fuzz(func(t *testing.T, d []byte) {
+	mbr, header, entries := make([]byte, 512), make([]byte, 92), make([]byte, 4*128)
+	copy(header, "EFI PART")
+	le.PutUint32(header[12:], 92)
+	le.PutUint64(header[72:], 2)
+	le.PutUint32(header[80:], 4)
+	le.PutUint32(header[84:], 128)
+	copy(entries, "type and partition GUIDs, 32 b..")
+	le.PutUint64(entries[32:], 40)
+	le.PutUint64(entries[40:], 90)
+	mbr[450], mbr[510], mbr[511] = 0xee, 0x55, 0xaa
+	f.Add(mbr, header, entries, true)
+	f.Add(mbr, header, entries, false)
+	mbr = bytes.Clone(mbr)
+	mbr[450] = 7
+	le.PutUint32(mbr[454:], 40)
+	le.PutUint32(mbr[458:], 9)
+	f.Add(mbr, []byte{}, []byte{}, false)
+	f.Fuzz(func(t *testing.T, mbr, header, entries []byte, sums bool) {
+		d := make([]byte, 64<<10)
+		copy(d[:512], mbr)
+		copy(d[512:1024], header)
+		copy(d[1024:40*512], entries)
+		copy(d[40*512+3:], "NTFS    ")
+		if n := le.Uint32(d[512+12:]); sums && n >= 92 && n <= 512 {
+			if size := int64(le.Uint32(d[512+80:])) * int64(le.Uint32(d[512+84:])); size < 32<<10 {
+				le.PutUint32(d[512+88:], crc32.ChecksumIEEE(d[1024:1024+size]))
+			}
+			clear(d[512+16 : 512+20])
+			le.PutUint32(d[512+16:], crc32.ChecksumIEEE(d[512:512+n]))
+		}
 		u := unused.WithReader(func(_ context.Context, r io.ReaderAt, size int64) (*unused.Volume, error) {
 			if size < 512 || size > int64(len(d)) {
 				t.Fatalf("volume of %d bytes on a disk of %d", size, len(d))
