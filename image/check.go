@@ -15,9 +15,10 @@ import (
 // verifyRegions is how many regions Verify puts together at once: 64 MiB.
 const verifyRegions = 64
 
-// Verify reads everything that a version needs, checks the pack of the version by its hash and every chunk by its own, puts the virtual disk together
-// in memory piece by piece, and compares it with the version map. It returns an ObjectError that names the bad file.
-// Progress is told the bytes of the virtual disk.
+// Verify reads everything that a version needs, checks the pack of the version by its hash and
+// every chunk by its own, puts the virtual disk together in memory piece by piece, and compares it
+// with the version map. It returns an ObjectError that names the bad file. Progress is told the
+// bytes of the virtual disk.
 func (s *Store) Verify(ctx context.Context, image string, version int, p progress.Adder) error {
 	l := loader{s, image}
 	x, err := l.index(ctx)

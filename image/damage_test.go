@@ -27,8 +27,9 @@ func tryUpdate(ctx context.Context, src image.Source, have, want int, size int) 
 	return k, err
 }
 
-// TestBitFlips flips bits of every file of a store, one at a time: a flip in anything that an update needs is found, named, and nothing of the
-// file reaches the sink. With one chunk per pack nothing at all does.
+// TestBitFlips flips bits of every file of a store, one at a time: a flip in anything that an
+// update needs is found, named, and nothing of the file reaches the sink. With one chunk per pack
+// nothing at all does.
 func TestBitFlips(t *testing.T) {
 	r := imagetest.Seeded(t, 1)
 	s := imagetest.NewStore(t)
@@ -92,7 +93,8 @@ func packsOf(t *testing.T, s *image.Store, have, want int) []string {
 	return p.Packs()
 }
 
-// TestBadChunkWritesNothing spoils every chunk: the sink must stay untouched and the error must name pack, range and source.
+// TestBadChunkWritesNothing spoils every chunk: the sink must stay untouched and the error must
+// name pack, range and source.
 func TestBadChunkWritesNothing(t *testing.T) {
 	r := imagetest.Seeded(t, 2)
 	s := imagetest.NewStore(t)

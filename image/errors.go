@@ -15,11 +15,14 @@ var (
 	ErrUnsupported = fault.ErrUnsupported
 	// ErrNotFound is returned for an image or a version that the store does not have.
 	ErrNotFound = errors.New("image: not found")
-	// ErrExists is returned by what makes a store, an image or a release when that is there already.
+	// ErrExists is returned by what makes a store, an image or a release when that is there
+	// already.
 	ErrExists = errors.New("image: exists already")
-	// ErrLocal is returned by Fetch when the disk does not hold what its version should: make a plan by LoadPlan, or heal the disk first.
+	// ErrLocal is returned by Fetch when the disk does not hold what its version should: make a
+	// plan by LoadPlan, or heal the disk first.
 	ErrLocal = errors.New("image: the disk does not hold its version")
-	// ErrInvalid is returned for an argument that can never be right: a bad name, a disk size that is no multiple of a page.
+	// ErrInvalid is returned for an argument that can never be right: a bad name, a disk size that
+	// is no multiple of a page.
 	ErrInvalid = fault.ErrInvalid
 )
 

@@ -16,7 +16,8 @@ type diskBytes []byte
 
 func (d diskBytes) WriteAt(p []byte, off int64) (int, error) { return copy(d[off:], p), nil }
 
-// publishTwo publishes two versions of the image pc: version 2 has a new page and a page that was elsewhere in version 1.
+// publishTwo publishes two versions of the image pc: version 2 has a new page and a page that was
+// elsewhere in version 1.
 func publishTwo(ctx context.Context, dir string) (*image.Store, error) {
 	s, err := publish.Init(dir)
 	if err != nil {

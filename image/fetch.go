@@ -23,20 +23,26 @@ const (
 
 // FetchOptions are the options of Plan.Fetch. The zero value is right.
 type FetchOptions struct {
-	// Workers is how many requests and writes are under way at once; 0 means 8. Each holds up to RequestBytes + 4 MiB.
+	// Workers is how many requests and writes are under way at once; 0 means 8. Each holds up to
+	// RequestBytes + 4 MiB.
 	Workers int
-	// RequestBytes is up to how many bytes of neighbouring chunks are asked for in one request; 0 means 4 MiB.
+	// RequestBytes is up to how many bytes of neighbouring chunks are asked for in one request; 0
+	// means 4 MiB.
 	RequestBytes int64
-	// SkipZeros leaves the runs that are zeros unwritten: for a sink that sees to them itself, or a disk that holds zeros already.
+	// SkipZeros leaves the runs that are zeros unwritten: for a sink that sees to them itself, or a
+	// disk that holds zeros already.
 	SkipZeros bool
-	// Local reads the version that the disk holds, for plans of LoadLocalPlan. It is read concurrently and must not change.
+	// Local reads the version that the disk holds, for plans of LoadLocalPlan. It is read
+	// concurrently and must not change.
 	Local io.ReaderAt
-	// Have says that the sink holds bytes off to off+length of the wanted version already, all of them: from an earlier Fetch that was cut off. A
-	// chunk of which all pages of the plan are held is neither asked for nor written, one held in part is brought whole; copies and zeros
-	// are left out in pieces of up to 1 MiB. It may be called from several goroutines, for whole pages of Plan.Runs.
-	// nil: nothing is held.
+	// Have says that the sink holds bytes off to off+length of the wanted version already, all of
+	// them: from an earlier Fetch that was cut off. A chunk of which all pages of the plan are held
+	// is neither asked for nor written, one held in part is brought whole; copies and zeros are
+	// left out in pieces of up to 1 MiB. It may be called from several goroutines, for whole pages
+	// of Plan.Runs. nil: nothing is held.
 	Have func(off, length int64) bool
-	// Progress is told the bytes fetched and found right, and those of held chunks; their sum is Plan.FetchBytes.
+	// Progress is told the bytes fetched and found right, and those of held chunks; their sum is
+	// Plan.FetchBytes.
 	Progress progress.Adder
 
 	attempts int // how often a chunk is asked for before Fetch gives up; 0 means 3
@@ -63,19 +69,21 @@ func (o *FetchOptions) fill() FetchOptions {
 type Stats struct {
 	// FetchedBytes were received, those of repeated requests included.
 	FetchedBytes int64
-	// WrittenBytes went to the sink, ZeroBytes of them zeros, CopiedBytes of them from the disk itself.
+	// WrittenBytes went to the sink, ZeroBytes of them zeros, CopiedBytes of them from the disk
+	// itself.
 	WrittenBytes, ZeroBytes, CopiedBytes int64
-	// HeldBytes of the plan's WriteBytes were left out because FetchOptions.Have knew them; HeldFetchBytes of its FetchBytes therefore
-	// were not asked for.
+	// HeldBytes of the plan's WriteBytes were left out because FetchOptions.Have knew them;
+	// HeldFetchBytes of its FetchBytes therefore were not asked for.
 	HeldBytes, HeldFetchBytes int64
 	// Retries is how many chunks had to be asked for again.
 	Retries int64
 }
 
-// Fetch brings the pages of the plan to sink. The sink gets whole pages at offsets of the virtual disk, each once, in any order and from several
-// goroutines; nothing of a chunk reaches it before the SHA-256 of that chunk was found right. It returns when all is written or at the
-// first error, with no goroutine left; a chunk that stays bad gives an ObjectError. The sink is not synced. A source that is a Rejecter hears of
-// wrong bytes before they are asked for again.
+// Fetch brings the pages of the plan to sink. The sink gets whole pages at offsets of the virtual
+// disk, each once, in any order and from several goroutines; nothing of a chunk reaches it before
+// the SHA-256 of that chunk was found right. It returns when all is written or at the first error,
+// with no goroutine left; a chunk that stays bad gives an ObjectError. The sink is not synced. A
+// source that is a Rejecter hears of wrong bytes before they are asked for again.
 func (p *Plan) Fetch(ctx context.Context, src Source, sink io.WriterAt, o *FetchOptions) (Stats, error) {
 	f := fetcher{plan: p, src: src, sink: sink, o: o.fill()}
 	if len(p.local) > 0 && f.o.Local == nil {
@@ -164,7 +172,8 @@ func (f *fetcher) send(ctx context.Context, work chan<- func(context.Context, *z
 	}
 }
 
-// group returns how many of the first jobs lie one after the other in one pack, fit in a request and are not held.
+// group returns how many of the first jobs lie one after the other in one pack, fit in a request
+// and are not held.
 func (f *fetcher) group(jobs []chunkJob) int {
 	n, size := 1, int64(jobs[0].chunk.Packed)
 	for ; n < len(jobs); n++ {
@@ -177,7 +186,8 @@ func (f *fetcher) group(jobs []chunkJob) int {
 	return n
 }
 
-// fetchGroup asks for a group in one request. Chunks that are bad, or all if the request fails, are asked for again one by one.
+// fetchGroup asks for a group in one request. Chunks that are bad, or all if the request fails, are
+// asked for again one by one.
 func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob) error {
 	first, last := &g[0].chunk, &g[len(g)-1].chunk
 	length := last.Offset + int64(last.Packed) - first.Offset
@@ -208,7 +218,8 @@ func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob)
 	return nil
 }
 
-// again asks for one chunk until it is right, or as often as it may after the first attempt, which failed with e.
+// again asks for one chunk until it is right, or as often as it may after the first attempt, which
+// failed with e.
 func (f *fetcher) again(ctx context.Context, j *chunkJob, e error) (packed []byte, err error) {
 	c := &j.chunk
 	for n := 2; e != nil; n++ {
@@ -270,7 +281,8 @@ func (f *fetcher) writeChunk(d *zstd.Decoder, j *chunkJob, packed []byte) error 
 	return nil
 }
 
-// Noter is a sink that wants to hear when a chunk was written whole: what it has noted need not be fetched again after a cut.
+// Noter is a sink that wants to hear when a chunk was written whole: what it has noted need not be
+// fetched again after a cut.
 type Noter interface {
 	Note() error
 }

@@ -36,7 +36,8 @@ func putIndex(t *testing.T, s *image.Store, x *image.Index) {
 	put(t, s, image.IndexName(x.Image), b)
 }
 
-// forge publishes a version again with a table that no publisher would write. It returns false if the table is refused when read.
+// forge publishes a version again with a table that no publisher would write. It returns false if
+// the table is refused when read.
 func forge(t *testing.T, s *image.Store, version int, change func(*layer.Table)) bool {
 	t.Helper()
 	m, err := s.Show(t.Context(), "pc", version)
@@ -107,8 +108,8 @@ func twist(r *rand.Rand, t *layer.Table) {
 	}
 }
 
-// TestForgedTables follows tables that are spelled right, hashed right and wrong all the same: no panic, nothing outside the disk, no page twice,
-// every error of a known class.
+// TestForgedTables follows tables that are spelled right, hashed right and wrong all the same: no
+// panic, nothing outside the disk, no page twice, every error of a known class.
 func TestForgedTables(t *testing.T) {
 	forged, failed := 0, 0
 	for seed := range uint64(imagetest.Soak(20)) {

@@ -43,7 +43,8 @@ func (f *fetcher) leaveOut(j *chunkJob) bool {
 	return true
 }
 
-// stretches yields the parts of the virtual disk that the chunk's pages go to, neighbours as one: offset and length in bytes.
+// stretches yields the parts of the virtual disk that the chunk's pages go to, neighbours as one:
+// offset and length in bytes.
 func (j *chunkJob) stretches() iter.Seq2[int64, int64] {
 	return func(yield func(off, n int64) bool) {
 		for i := 0; i < len(j.pieces); {

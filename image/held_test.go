@@ -15,8 +15,9 @@ import (
 	"troy/netfetch"
 )
 
-// TestHave cuts a Fetch off at a random write and goes on with another plan on the same disk, telling what it holds: what was held is neither asked
-// for nor written, and the disk is right in the end.
+// TestHave cuts a Fetch off at a random write and goes on with another plan on the same disk,
+// telling what it holds: what was held is neither asked for nor written, and the disk is right in
+// the end.
 func TestHave(t *testing.T) {
 	skipped, copied := int64(0), int64(0)
 	for seed := range uint64(imagetest.Soak(24)) {
@@ -41,7 +42,8 @@ func TestHave(t *testing.T) {
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
-		// A page that was written and yet is not told of is written again: only what Have names may stay away.
+		// A page that was written and yet is not told of is written again: only what Have names may
+		// stay away.
 		told := map[int64]bool{}
 		for off := range cut.Written {
 			told[off] = r.IntN(20) > 0
@@ -135,8 +137,8 @@ func newLiar(s *image.Store, name, ending string) *liar {
 	return l
 }
 
-// TestMirrorsThatLie: of several servers all but the last give wrong packs or tables; each is told of it, and the fetch ends well without asking one of
-// them for all it has.
+// TestMirrorsThatLie: of several servers all but the last give wrong packs or tables; each is told
+// of it, and the fetch ends well without asking one of them for all it has.
 func TestMirrorsThatLie(t *testing.T) {
 	for _, ending := range []string{".pack", ".table", "1.json", ".map"} {
 		r := imagetest.Seeded(t, 1)

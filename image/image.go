@@ -9,7 +9,8 @@ import (
 	"troy/internal/digest"
 )
 
-// PageSize is the unit of every comparison, run and write, in bytes: the cluster size of NTFS as Windows formats it.
+// PageSize is the unit of every comparison, run and write, in bytes: the cluster size of NTFS as
+// Windows formats it.
 const PageSize = pages.Size
 
 // RegionSize is the unit of the version map, in bytes: one SHA-256 covers one region.
@@ -30,21 +31,22 @@ type Run struct {
 
 // Source is where a client reads a store's tree: an HTTP server, a folder, a swarm.
 type Source interface {
-	// ReadRange returns exactly n bytes of the object from off, or an error. It may be called concurrently.
+	// ReadRange returns exactly n bytes of the object from off, or an error. It may be called
+	// concurrently.
 	ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error)
 	// String names the source for people, as error texts do.
 	String() string
 }
 
-// Documents is the second half of a Source: small documents whose length the client cannot know beforehand.
-// LoadPlan needs it for the index of an image.
+// Documents is the second half of a Source: small documents whose length the client cannot know
+// beforehand. LoadPlan needs it for the index of an image.
 type Documents interface {
 	// Get returns the whole document, or an error if it is longer than max bytes.
 	Get(ctx context.Context, name string, max int64) ([]byte, error)
 }
 
-// Rejecter is a Source that wants to hear that bytes it gave were not what their hash says, so that it can ask another server for the same
-// range when it is asked again.
+// Rejecter is a Source that wants to hear that bytes it gave were not what their hash says, so that
+// it can ask another server for the same range when it is asked again.
 type Rejecter interface {
 	// Reject says that the last answer for this range was wrong. It may be called concurrently.
 	Reject(name string, off, n int64)
@@ -79,7 +81,8 @@ func NewObject(kind Kind, size int64, sum Sum) Object {
 	return Object{Name: "objects/" + h[:2] + "/" + h + "." + string(kind), Size: size, SHA256: sum}
 }
 
-// check refuses an object whose name is not the one that its hash and kind give: a name is never a path to follow.
+// check refuses an object whose name is not the one that its hash and kind give: a name is never a
+// path to follow.
 func (o *Object) check(kind Kind, maxSize int64) error {
 	if want := NewObject(kind, o.Size, o.SHA256); o.Name != want.Name {
 		return fmt.Errorf("%s has the name %q, its hash says %q", kind, o.Name, want.Name)

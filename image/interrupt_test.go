@@ -11,7 +11,8 @@ import (
 	"troy/internal/testing/imagetest"
 )
 
-// TestInterruptedFetch cancels a fetch at many writes: it returns the cancellation, and leaves no goroutine.
+// TestInterruptedFetch cancels a fetch at many writes: it returns the cancellation, and leaves no
+// goroutine.
 func TestInterruptedFetch(t *testing.T) {
 	r := imagetest.Seeded(t, 6)
 	s := imagetest.NewStore(t)

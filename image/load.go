@@ -14,7 +14,8 @@ import (
 // tablePlenty is up to how many bytes are allocated at once when a first range has come.
 const tablePlenty = 64 << 20
 
-// tableRange is how much of a table or map is asked for at once: what is allocated follows what has arrived.
+// tableRange is how much of a table or map is asked for at once: what is allocated follows what has
+// arrived.
 const tableRange = 1 << 20
 
 // loader reads the documents of one image through a Source and checks each before it is used.
@@ -51,8 +52,8 @@ func (l *loader) index(ctx context.Context) (*Index, error) {
 	return x, nil
 }
 
-// object reads a whole object and checks its hash; by is the document that names size and hash. A source that can turn to another server is told
-// of wrong bytes and asked again.
+// object reads a whole object and checks its hash; by is the document that names size and hash. A
+// source that can turn to another server is told of wrong bytes and asked again.
 func (l *loader) object(ctx context.Context, o *Object, by string) ([]byte, error) {
 	for n := 1; ; n++ {
 		b, err := l.bytes(ctx, o, by)
@@ -147,8 +148,8 @@ func LoadIndex(ctx context.Context, src Source, image string) (*Index, error) {
 	return l.index(ctx)
 }
 
-// LoadManifest reads the manifest of one version, checked against the index; version 0 means the newest.
-// It returns ErrNotFound if the image does not have that version.
+// LoadManifest reads the manifest of one version, checked against the index; version 0 means the
+// newest. It returns ErrNotFound if the image does not have that version.
 func LoadManifest(ctx context.Context, src Source, image string, version int) (*Manifest, error) {
 	l := loader{src, image}
 	x, err := l.index(ctx)
@@ -175,8 +176,8 @@ func LoadMap(ctx context.Context, src Source, image string, version int) (*Map, 
 	return l.regionMap(ctx, m)
 }
 
-// Check reads the layer table and the version map as a client does, and checks that they belong to the manifest. Nothing of
-// the pack is read.
+// Check reads the layer table and the version map as a client does, and checks that they belong to
+// the manifest. Nothing of the pack is read.
 func (m *Manifest) Check(ctx context.Context, src Source) error {
 	l := loader{src, m.Image}
 	if _, err := l.table(ctx, m); err != nil {

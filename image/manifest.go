@@ -24,7 +24,8 @@ const (
 type Figures struct {
 	// Scanned was read from the disk that was published.
 	Scanned int64 `json:"scanned"`
-	// Changed is in pages that the child names, or that must be sent because the version below leaves them undefined. For version 1: the virtual disk.
+	// Changed is in pages that the child names, or that must be sent because the version below
+	// leaves them undefined. For version 1: the virtual disk.
 	Changed int64 `json:"changed"`
 	// Equal was dropped: the same bytes as in the version below.
 	Equal int64 `json:"equal"`
@@ -81,12 +82,14 @@ type Entry struct {
 	Manifest Object `json:"manifest"`
 }
 
-// Index is the document images/NAME/versions.json: which versions an image has. It is the only file of the tree that changes.
+// Index is the document images/NAME/versions.json: which versions an image has. It is the only file
+// of the tree that changes.
 type Index struct {
 	// Format is 1.
 	Format int    `json:"format"`
 	Image  string `json:"image"`
-	// Next is the number that the next version gets. Numbers are never used twice, not even after a version was removed.
+	// Next is the number that the next version gets. Numbers are never used twice, not even after a
+	// version was removed.
 	Next int `json:"next"`
 	// Versions is sorted by version.
 	Versions []Entry `json:"versions"`
@@ -117,7 +120,8 @@ func manifestName(image string, version int) string {
 	return "images/" + image + "/" + strconv.Itoa(version) + ".json"
 }
 
-// CheckName returns ErrInvalid unless name can be an image's: 1 to 63 of a-z, 0-9, dot, dash, underscore, starting with a letter or digit.
+// CheckName returns ErrInvalid unless name can be an image's: 1 to 63 of a-z, 0-9, dot, dash,
+// underscore, starting with a letter or digit.
 func CheckName(name string) error {
 	ok := len(name) >= 1 && len(name) <= 63
 	for i := 0; ok && i < len(name); i++ {
@@ -140,8 +144,8 @@ func (x *Index) Encode() ([]byte, error) {
 	return b, err
 }
 
-// Encode returns the document as a store has it, and the entry by which an index names it. It returns ErrInvalid for a
-// manifest that could not be read again.
+// Encode returns the document as a store has it, and the entry by which an index names it. It
+// returns ErrInvalid for a manifest that could not be read again.
 func (m *Manifest) Encode() ([]byte, Entry, error) {
 	e := Entry{Version: m.Version, Parent: m.Parent}
 	b, err := encode(m)
@@ -181,7 +185,8 @@ func decode(b []byte, v any) error {
 	return nil
 }
 
-// ParseIndex reads the index of an image and checks all its claims. Its errors are ErrCorrupt and ErrUnsupported.
+// ParseIndex reads the index of an image and checks all its claims. Its errors are ErrCorrupt and
+// ErrUnsupported.
 func ParseIndex(b []byte, image string) (*Index, error) {
 	var x Index
 	if err := decode(b, &x); err != nil {

@@ -16,8 +16,8 @@ const (
 	maxMapSize    = 2 << 30
 )
 
-// Map says what a version reads like: one SHA-256 for each region of RegionSize bytes (the last may be shorter), with the
-// undefined pages taken as zeros, and which pages those are.
+// Map says what a version reads like: one SHA-256 for each region of RegionSize bytes (the last may
+// be shorter), with the undefined pages taken as zeros, and which pages those are.
 type Map struct {
 	// VirtualSize is the size of the virtual disk in bytes.
 	VirtualSize int64

@@ -10,7 +10,8 @@ import (
 	"troy/image/internal/pages"
 )
 
-// Plan is the way from the version that a disk holds to another one: every page once, the last writer of it wins.
+// Plan is the way from the version that a disk holds to another one: every page once, the last
+// writer of it wins.
 type Plan struct {
 	// Image, Have and Want say from where to where; Have 0 is from nothing.
 	Image      string
@@ -22,7 +23,8 @@ type Plan struct {
 	FetchBytes int64
 	// WriteBytes is what the sink gets, zeros included; ZeroBytes is the part of it that is zeros.
 	WriteBytes, ZeroBytes int64
-	// CopyBytes is the part of WriteBytes that Fetch reads from FetchOptions.Local; 0 unless LoadLocalPlan made the plan.
+	// CopyBytes is the part of WriteBytes that Fetch reads from FetchOptions.Local; 0 unless
+	// LoadLocalPlan made the plan.
 	CopyBytes int64
 
 	runs  []Run
@@ -55,21 +57,24 @@ type piece struct {
 	count uint32
 }
 
-// Runs returns what will be written: sorted, disjoint, adjacent runs of a kind joined. The caller must not change it.
+// Runs returns what will be written: sorted, disjoint, adjacent runs of a kind joined. The caller
+// must not change it.
 func (p *Plan) Runs() []Run { return p.runs }
 
 // Empty says that nothing is to be done.
 func (p *Plan) Empty() bool { return len(p.runs) == 0 }
 
-// LoadPlan reads the documents and layer tables that it needs from src, checks them, and plans the way of a disk that holds version have
-// (0: nothing) to version want, newer or older. Nothing of the packs is read. The source must also be Documents.
-// It returns ErrNotFound for a version the image does not have, and an ObjectError that names the file at fault.
+// LoadPlan reads the documents and layer tables that it needs from src, checks them, and plans the
+// way of a disk that holds version have (0: nothing) to version want, newer or older. Nothing of
+// the packs is read. The source must also be Documents. It returns ErrNotFound for a version the
+// image does not have, and an ObjectError that names the file at fault.
 func LoadPlan(ctx context.Context, src Source, image string, have, want int) (*Plan, error) {
 	return loadPlan(ctx, src, image, have, want, false)
 }
 
-// LoadLocalPlan plans as LoadPlan does, but takes from the disk itself what stands there in another place: Fetch then needs
-// FetchOptions.Local, which reads the version have and must not change meanwhile.
+// LoadLocalPlan plans as LoadPlan does, but takes from the disk itself what stands there in another
+// place: Fetch then needs FetchOptions.Local, which reads the version have and must not change
+// meanwhile.
 func LoadLocalPlan(ctx context.Context, src Source, image string, have, want int) (*Plan, error) {
 	return loadPlan(ctx, src, image, have, want, true)
 }
@@ -106,8 +111,9 @@ func loadPlan(ctx context.Context, src Source, image string, have, want int, loc
 	return r.plan(ctx, top, have, todo)
 }
 
-// LoadHeal plans the repair of some regions of a disk that should hold a version, as Map.Verify names them.
-// It returns what LoadPlan returns, and ErrInvalid for a region that the disk does not have.
+// LoadHeal plans the repair of some regions of a disk that should hold a version, as Map.Verify
+// names them. It returns what LoadPlan returns, and ErrInvalid for a region that the disk does not
+// have.
 func LoadHeal(ctx context.Context, src Source, image string, version int, damaged []int64) (*Plan, error) {
 	l := loader{src, image}
 	x, err := l.index(ctx)

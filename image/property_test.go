@@ -17,9 +17,10 @@ import (
 	"troy/internal/testing/imagetest"
 )
 
-// TestRemovedVersions makes random histories in which versions are removed and others made in their place. Every pair of versions that are there
-// works; a machine with a removed version is told so, and comes to any version by its map; an index that keeps both branches is walked
-// across, over the fork and back.
+// TestRemovedVersions makes random histories in which versions are removed and others made in their
+// place. Every pair of versions that are there works; a machine with a removed version is told so,
+// and comes to any version by its map; an index that keeps both branches is walked across, over the
+// fork and back.
 func TestRemovedVersions(t *testing.T) {
 	forks := 0
 	for seed := range uint64(imagetest.Soak(5)) {
@@ -90,7 +91,8 @@ func TestRemovedVersions(t *testing.T) {
 	}
 }
 
-// heal repairs a disk by a version's map, and checks that only the regions named are written; nil: those that Verify names.
+// heal repairs a disk by a version's map, and checks that only the regions named are written; nil:
+// those that Verify names.
 func heal(t *testing.T, s *image.Store, m *image.Map, version int, disk []byte, want []int64) []byte {
 	t.Helper()
 	bad, err := m.Verify(t.Context(), bytes.NewReader(disk), nil)
@@ -116,7 +118,8 @@ func heal(t *testing.T, s *image.Store, m *image.Map, version int, disk []byte, 
 	return k.Data
 }
 
-// TestHealAllSets damages every set of the regions of a disk, each by one bit somewhere in a defined page, while undefined pages hold anything.
+// TestHealAllSets damages every set of the regions of a disk, each by one bit somewhere in a
+// defined page, while undefined pages hold anything.
 func TestHealAllSets(t *testing.T) {
 	for seed := range uint64(imagetest.Soak(2)) {
 		r := imagetest.Seeded(t, seed)
@@ -141,7 +144,8 @@ func TestHealAllSets(t *testing.T) {
 	}
 }
 
-// TestUnknownFormat: every document says its format, and one that this program does not know is refused by name, whatever else it holds.
+// TestUnknownFormat: every document says its format, and one that this program does not know is
+// refused by name, whatever else it holds.
 func TestUnknownFormat(t *testing.T) {
 	r := imagetest.Seeded(t, 1)
 	s := imagetest.NewStore(t)

@@ -12,20 +12,22 @@ import (
 	"troy/image/internal/pages"
 )
 
-// resolver finds where the content of pages of a version lies. It reads a version's manifest and table once.
+// resolver finds where the content of pages of a version lies. It reads a version's manifest and
+// table once.
 type resolver struct {
 	l         *loader
 	x         *Index
 	manifests map[int]*Manifest
 	tables    map[int]*layer.Table
-	// fork is the version down from which the disk's own pages serve, except moved, which layers of the way back have written; 0 for none.
+	// fork is the version down from which the disk's own pages serve, except moved, which layers of
+	// the way back have written; 0 for none.
 	fork  int
 	moved pages.Set
 	keep  bool // tables, for several plans
 }
 
-// need is a run of pages: the content of page src of the version looked at must go to page dst of the disk. keys are there if the need comes
-// from a copy.
+// need is a run of pages: the content of page src of the version looked at must go to page dst of
+// the disk. keys are there if the need comes from a copy.
 type need struct {
 	src, dst, count int64
 	keys            layer.Keys
@@ -80,7 +82,8 @@ func (r *resolver) table(ctx context.Context, version int) (*layer.Table, error)
 	return t, err
 }
 
-// path returns the versions whose layers lie between have and want: up to have and up to want from where they part.
+// path returns the versions whose layers lie between have and want: up to have and up to want from
+// where they part.
 func (r *resolver) path(ctx context.Context, have, want int) (up, down []int, err error) {
 	for have != want { // parents have smaller numbers: the larger of the two steps down
 		if err := ctx.Err(); err != nil {
@@ -102,7 +105,8 @@ func (r *resolver) path(ctx context.Context, have, want int) (up, down []int, er
 	return up, down, nil
 }
 
-// fork returns the newest version that both stand on or are, 0 for none. The index is known to be in order.
+// fork returns the newest version that both stand on or are, 0 for none. The index is known to be
+// in order.
 func (x *Index) fork(a, b int) int {
 	for a != b {
 		e, err := x.Entry(max(a, b))
@@ -118,7 +122,8 @@ func (x *Index) fork(a, b int) int {
 	return a
 }
 
-// touched returns the pages that the layers of versions say something about. The tables are kept: they are needed again.
+// touched returns the pages that the layers of versions say something about. The tables are kept:
+// they are needed again.
 func (r *resolver) touched(ctx context.Context, versions []int) (pages.Set, error) {
 	var list []pages.Span
 	for _, v := range versions {
@@ -181,7 +186,8 @@ func (r *resolver) plan(ctx context.Context, top *Manifest, have int, todo pages
 	return res.plan, nil
 }
 
-// mayLeave bounds how many needs a layer leaves to the one below: for its copies, and between its runs.
+// mayLeave bounds how many needs a layer leaves to the one below: for its copies, and between its
+// runs.
 func mayLeave(t *layer.Table, needs []need) int64 {
 	count, pieces, end := int64(0), int64(len(t.Copies)+len(needs)), int64(0)
 	for i := range needs {
@@ -196,7 +202,8 @@ func mayLeave(t *layer.Table, needs []need) int64 {
 	return min(count, pieces)
 }
 
-// layer takes from needs what the layer holds and returns what is left for the version below, sorted by src.
+// layer takes from needs what the layer holds and returns what is left for the version below,
+// sorted by src.
 func (res *resolution) layer(m *Manifest, t *layer.Table, needs []need) ([]need, error) {
 	left := make([]need, 0, mayLeave(t, needs))
 	pack := -1
@@ -253,7 +260,8 @@ func (res *resolution) local(n need) {
 	}
 }
 
-// take settles a need that lies within one run; it returns a need for the version below if the run is a copy.
+// take settles a need that lies within one run; it returns a need for the version below if the run
+// is a copy.
 func (res *resolution) take(m *Manifest, t *layer.Table, run *layer.Run, n need, pack *int) (*need, error) {
 	into := n.src - run.Page
 	switch run.Kind {

@@ -9,8 +9,8 @@ import (
 	"troy/internal/testing/imagetest"
 )
 
-// TestHistories plans and fetches between every pair of versions of random histories, older ones and none included, on machines that hold
-// random bytes wherever a version is undefined.
+// TestHistories plans and fetches between every pair of versions of random histories, older ones
+// and none included, on machines that hold random bytes wherever a version is undefined.
 func TestHistories(t *testing.T) {
 	for seed := range uint64(imagetest.Soak(16)) {
 		r := imagetest.Seeded(t, seed)

@@ -25,8 +25,8 @@ type marker struct {
 // Marker returns the content of the document MarkerName.
 func Marker() ([]byte, error) { return encode(marker{Format, "troy image store"}) }
 
-// Store reads a folder with images; package publish makes and fills it. Its tree can be served as it is; it is itself a
-// Source.
+// Store reads a folder with images; package publish makes and fills it. Its tree can be served as
+// it is; it is itself a Source.
 type Store struct{ dir string }
 
 var (
@@ -34,7 +34,8 @@ var (
 	_ Documents = (*Store)(nil)
 )
 
-// OpenStore opens the store that publish.Init made in dir. It returns ErrNotFound if dir holds none, ErrUnsupported for a newer format.
+// OpenStore opens the store that publish.Init made in dir. It returns ErrNotFound if dir holds
+// none, ErrUnsupported for a newer format.
 func OpenStore(dir string) (*Store, error) {
 	b, err := os.ReadFile(filepath.Join(dir, MarkerName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -136,7 +137,8 @@ func (s *Store) Images() ([]string, error) {
 	return names, nil
 }
 
-// List returns the manifests of all versions of an image, oldest first. It returns ErrNotFound for an unknown image.
+// List returns the manifests of all versions of an image, oldest first. It returns ErrNotFound for
+// an unknown image.
 func (s *Store) List(ctx context.Context, image string) ([]*Manifest, error) {
 	l := loader{src: s, image: image}
 	x, err := l.index(ctx)
@@ -154,7 +156,8 @@ func (s *Store) List(ctx context.Context, image string) ([]*Manifest, error) {
 	return list, nil
 }
 
-// Show returns the manifest of one version; version 0 means the newest. It returns ErrNotFound if there is none.
+// Show returns the manifest of one version; version 0 means the newest. It returns ErrNotFound if
+// there is none.
 func (s *Store) Show(ctx context.Context, image string, version int) (*Manifest, error) {
 	return LoadManifest(ctx, s, image, version)
 }

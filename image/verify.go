@@ -12,8 +12,8 @@ import (
 	"troy/internal/progress"
 )
 
-// Verify reads a disk of the map's size and returns the regions whose defined pages differ from the version, ascending.
-// The error is that of reading, or of the context.
+// Verify reads a disk of the map's size and returns the regions whose defined pages differ from the
+// version, ascending. The error is that of reading, or of the context.
 func (m *Map) Verify(ctx context.Context, disk io.ReaderAt, p progress.Adder) ([]int64, error) {
 	type judged struct {
 		region int64

@@ -11,8 +11,9 @@ import (
 	"troy/image/internal/pages"
 )
 
-// VersionReader reads one version as a disk, without writing it anywhere: every chunk that a read needs is fetched, checked by its hash and
-// unpacked. Undefined pages read as zeros. It may be used concurrently; long reads are fast, short ones repeat much work.
+// VersionReader reads one version as a disk, without writing it anywhere: every chunk that a read
+// needs is fetched, checked by its hash and unpacked. Undefined pages read as zeros. It may be used
+// concurrently; long reads are fast, short ones repeat much work.
 type VersionReader struct {
 	ctx context.Context
 	src Source
@@ -22,8 +23,8 @@ type VersionReader struct {
 	r  resolver
 }
 
-// OpenVersion opens one version of an image for reading; version 0 means the newest. All reads end with ctx.
-// It returns what LoadPlan returns.
+// OpenVersion opens one version of an image for reading; version 0 means the newest. All reads end
+// with ctx. It returns what LoadPlan returns.
 func OpenVersion(ctx context.Context, src Source, image string, version int) (*VersionReader, error) {
 	l := &loader{src, image}
 	x, err := l.index(ctx)
@@ -66,7 +67,8 @@ func (v *VersionReader) Data() iter.Seq2[Range, error] {
 	}
 }
 
-// ReadAt implements io.ReaderAt over the virtual disk. Its errors are those of Plan.Fetch, and io.EOF.
+// ReadAt implements io.ReaderAt over the virtual disk. Its errors are those of Plan.Fetch, and
+// io.EOF.
 func (v *VersionReader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fault.Invalidf("read at %d", off)
@@ -100,7 +102,8 @@ func (v *VersionReader) ReadAt(p []byte, off int64) (int, error) {
 	return int(n), nil
 }
 
-// windowWriter is memory that stands for a part of the virtual disk. Its pieces are written concurrently and do not overlap.
+// windowWriter is memory that stands for a part of the virtual disk. Its pieces are written
+// concurrently and do not overlap.
 type windowWriter struct {
 	b   []byte
 	off int64

@@ -13,7 +13,8 @@ import (
 	"troy/internal/testing/imagetest"
 )
 
-// TestVersionReader reads every version of random histories at random places, several at once, and compares with what was published.
+// TestVersionReader reads every version of random histories at random places, several at once, and
+// compares with what was published.
 func TestVersionReader(t *testing.T) {
 	for seed := range uint64(imagetest.Soak(4)) {
 		r := imagetest.Seeded(t, seed)

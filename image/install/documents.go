@@ -8,8 +8,9 @@ import (
 	"troy/image"
 )
 
-// documents keeps what was read of a source, so that planning piece by piece reads every document and table once, and all
-// pieces are of the same version whatever is published meanwhile. Packs are not read through it.
+// documents keeps what was read of a source, so that planning piece by piece reads every document
+// and table once, and all pieces are of the same version whatever is published meanwhile. Packs are
+// not read through it.
 type documents struct {
 	image.Source
 	mu   sync.Mutex

@@ -10,12 +10,14 @@ import (
 	"troy/internal/progress"
 )
 
-// ErrUnlabelled: the journal does not say which version the parent held, so nobody knows what to heal it to. Nothing was written.
+// ErrUnlabelled: the journal does not say which version the parent held, so nobody knows what to
+// heal it to. Nothing was written.
 var ErrUnlabelled = errors.New("nobody recorded which version the parent held: reinstall")
 
-// Heal brings the parent of a machine back that was opened read-write elsewhere: it is compared with its version, repaired from the
-// source, and then named again. read is told the bytes compared. Errors: those of machine.OpenForHeal, ErrUnlabelled, those of
-// Open and Repair; *machine.StepError.
+// Heal brings the parent of a machine back that was opened read-write elsewhere: it is compared
+// with its version, repaired from the source, and then named again. read is told the bytes
+// compared. Errors: those of machine.OpenForHeal, ErrUnlabelled, those of Open and Repair;
+// *machine.StepError.
 func Heal(ctx context.Context, f machine.Files, src image.Source, o *Options, read progress.Adder) (wrong int, err error) {
 	h, err := machine.OpenForHeal(f, nil)
 	if err != nil {

@@ -94,8 +94,8 @@ func newSource(t *testing.T) (*source, []byte) {
 	return &source{Store: s, reads: map[string]int{}}, disk
 }
 
-// TestVersion: the pieces make the whole, nothing is asked for twice but chunks that cross from one piece to the next, and a piece
-// alone costs its part only.
+// TestVersion: the pieces make the whole, nothing is asked for twice but chunks that cross from one
+// piece to the next, and a piece alone costs its part only.
 func TestVersion(t *testing.T) {
 	src, disk := newSource(t)
 	v, err := Open(t.Context(), src, "win", 0, nil)
@@ -138,7 +138,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestRepair: what is wrong is found and put right; a disk that does not give back what is written is told.
+// TestRepair: what is wrong is found and put right; a disk that does not give back what is written
+// is told.
 func TestRepair(t *testing.T) {
 	src, disk := newSource(t)
 	v, err := Open(t.Context(), src, "win", 1, nil)

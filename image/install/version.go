@@ -26,8 +26,8 @@ type Options struct {
 	Progress progress.Adder // of the bytes fetched; may be nil
 }
 
-// Open reads what a version consists of; version 0 means the newest. Nothing of its content is read. Errors are those of
-// image.LoadPlan.
+// Open reads what a version consists of; version 0 means the newest. Nothing of its content is
+// read. Errors are those of image.LoadPlan.
 func Open(ctx context.Context, src image.Source, name string, version int, o *Options) (*Version, error) {
 	v := &Version{src: src, docs: newDocuments(src)}
 	if o != nil {
@@ -79,8 +79,9 @@ type disk interface {
 	io.WriterAt
 }
 
-// Repair compares a disk with the version, fetches what is wrong and compares again. It returns how many regions of 1 MiB were wrong.
-// read is told the bytes compared. Errors: image.ErrCorrupt if it is still wrong, those of LoadMap, LoadHeal, Fetch and of the disk.
+// Repair compares a disk with the version, fetches what is wrong and compares again. It returns how
+// many regions of 1 MiB were wrong. read is told the bytes compared. Errors: image.ErrCorrupt if it
+// is still wrong, those of LoadMap, LoadHeal, Fetch and of the disk.
 func (v *Version) Repair(ctx context.Context, d disk, read progress.Adder) (wrong int, err error) {
 	m, err := image.LoadMap(ctx, v.docs, v.plan.Image, v.plan.Want)
 	if err != nil {
@@ -100,8 +101,8 @@ func (v *Version) Repair(ctx context.Context, d disk, read progress.Adder) (wron
 	return len(damaged), err
 }
 
-// Into fills the parent with the version and looks at all of it; what the disk does not give back as it was written is fetched again.
-// Then the boot files and r.Finish are next.
+// Into fills the parent with the version and looks at all of it; what the disk does not give back
+// as it was written is fetched again. Then the boot files and r.Finish are next.
 func (v *Version) Into(ctx context.Context, t *pcdisk.Target, r *machine.Reinstaller, fill, read progress.Adder) error {
 	if err := t.Fill(ctx, r, v, &pcdisk.FillOptions{Progress: fill}); err != nil {
 		return err

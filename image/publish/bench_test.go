@@ -23,7 +23,8 @@ type work struct {
 	ratio      float64
 }
 
-// besideZstd runs the zstd program on the same bytes, at the same level and with as many threads, and returns the best of three runs.
+// besideZstd runs the zstd program on the same bytes, at the same level and with as many threads,
+// and returns the best of three runs.
 func besideZstd(b *testing.B, data []byte, threads int) (best work) {
 	b.Helper()
 	in := filepath.Join(b.TempDir(), "data")
@@ -58,7 +59,8 @@ func ownCPU(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkPublish publishes data that is all new, on one core and on two, beside zstd on the same bytes.
+// BenchmarkPublish publishes data that is all new, on one core and on two, beside zstd on the same
+// bytes.
 func BenchmarkPublish(b *testing.B) {
 	s := imagetest.Programs(b, 128<<20)
 	onCores(b, s.Data, func(b *testing.B) {
@@ -114,7 +116,8 @@ func BenchmarkImport1Core(b *testing.B) { benchImport(b, 1) }
 
 func BenchmarkImport2Cores(b *testing.B) { benchImport(b, 2) }
 
-// BenchmarkScan is the comparison alone: a child that names everything and changes one page; the version below is looked through for its content, too.
+// BenchmarkScan is the comparison alone: a child that names everything and changes one page; the
+// version below is looked through for its content, too.
 func BenchmarkScan(b *testing.B) {
 	v1 := imagetest.Programs(b, 128<<20)
 	v2 := &imagetest.State{Data: bytes.Clone(v1.Data), ID: imagetest.GUID(2), Diff: []image.Range{{Offset: 0, Length: int64(len(v1.Data))}}}

@@ -6,7 +6,8 @@ import (
 	"troy/image"
 )
 
-// buffers keeps buffers of one region, which is also the size of a chunk, for the next use: to make and clear them costs publishing a tenth of its time.
+// buffers keeps buffers of one region, which is also the size of a chunk, for the next use: to make
+// and clear them costs publishing a tenth of its time.
 type buffers struct{ pool sync.Pool }
 
 // get returns a buffer of n bytes, at most image.RegionSize, that may hold anything.

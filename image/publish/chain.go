@@ -7,9 +7,10 @@ import (
 	"troy/vhdx"
 )
 
-// ChainDisk makes the disk to publish of a chain of VHDX files: of a base alone for Import, of a child with what it stands on for Add. The
-// version in the store may be any file beneath the leaf; what the files above it name is what may have changed. The chain stays the
-// caller's, must not be written meanwhile, and is read concurrently.
+// ChainDisk makes the disk to publish of a chain of VHDX files: of a base alone for Import, of a
+// child with what it stands on for Add. The version in the store may be any file beneath the leaf;
+// what the files above it name is what may have changed. The chain stays the caller's, must not be
+// written meanwhile, and is read concurrently.
 func ChainDisk(c *vhdx.Chain) *Disk {
 	files := c.Files()
 	d := &Disk{
@@ -37,7 +38,8 @@ func chainDelta(c *vhdx.Chain, files []*vhdx.File, level int) (*Delta, error) {
 	if err != nil {
 		return nil, err
 	}
-	// An absent extent has the layer that was asked last: above level only if a file in between is smaller and cuts off the parent's end.
+	// An absent extent has the layer that was asked last: above level only if a file in between is
+	// smaller and cuts off the parent's end.
 	changed := chainRanges(c, func(e vhdx.Extent) bool { return e.Layer < level })
 	return &Delta{Parent: parent, ParentSize: parent.Size(), Changed: changed}, nil
 }

@@ -18,7 +18,8 @@ import (
 	"troy/vhdx"
 )
 
-// sample unpacks a file of TROY_SAMPLES/vhdx into dir; the second result is false, loudly, if there are no samples.
+// sample unpacks a file of TROY_SAMPLES/vhdx into dir; the second result is false, loudly, if there
+// are no samples.
 func sample(t *testing.T, dir, name string) (string, bool) {
 	t.Helper()
 	root := os.Getenv("TROY_SAMPLES")
@@ -56,7 +57,8 @@ func openChain(t *testing.T, path string) *vhdx.Chain {
 	return c
 }
 
-// TestWindowsPair publishes a pair that Windows made: the differencing disk over version 1 is version 2.
+// TestWindowsPair publishes a pair that Windows made: the differencing disk over version 1 is
+// version 2.
 func TestWindowsPair(t *testing.T) {
 	dir := t.TempDir()
 	parent, ok := sample(t, dir, "fat-parent.vhdx")
@@ -106,7 +108,8 @@ func makeChild(t *testing.T, path, child string, write func(c *vhdx.Chain)) {
 	}
 }
 
-// TestChains publishes chains of files and compares what a machine gets with what 7zz reads from the same files.
+// TestChains publishes chains of files and compares what a machine gets with what 7zz reads from
+// the same files.
 func TestChains(t *testing.T) {
 	const size = 24 << 20
 	for seed := range uint64(imagetest.Soak(3)) {
@@ -166,7 +169,8 @@ func TestChains(t *testing.T) {
 	}
 }
 
-// TestExport puts a version together in a new VHDX file, by a plan from nothing: 7zz must read the version from it.
+// TestExport puts a version together in a new VHDX file, by a plan from nothing: 7zz must read the
+// version from it.
 func TestExport(t *testing.T) {
 	r := imagetest.Seeded(t, 1)
 	s := imagetest.NewStore(t)

@@ -16,8 +16,9 @@ import (
 	"troy/internal/progress"
 )
 
-// maxWanted bounds for how many new pages a place in the version below is looked for (8 GiB), and with it the memory: 16 bytes each, and 32 for each
-// that is found. What is new beyond that is shipped.
+// maxWanted bounds for how many new pages a place in the version below is looked for (8 GiB), and
+// with it the memory: 16 bytes each, and 32 for each that is found. What is new beyond that is
+// shipped.
 const maxWanted = 2 << 20
 
 // copyIndex says where the content of new pages stands in the version below. It is sorted by page.
@@ -37,7 +38,8 @@ func (c copyIndex) find(page int64) int {
 	return len(c)
 }
 
-// holds says that the content of a page stands elsewhere: the weak hash that found the place is not believed.
+// holds says that the content of a page stands elsewhere: the weak hash that found the place is not
+// believed.
 func (c copyIndex) holds(page int64, now []byte) bool {
 	i := c.find(page)
 	return i < len(c) && c[i].key == layer.KeyOf(now)
@@ -62,7 +64,8 @@ func (c copyIndex) runs(page, count int64) []foundRun {
 	return runs
 }
 
-// weak is a cheap hash that says where to look; whether the pages are equal says layer.KeyOf. It does not vary: the output has to be the same each time.
+// weak is a cheap hash that says where to look; whether the pages are equal says layer.KeyOf. It
+// does not vary: the output has to be the same each time.
 func weak(page []byte) uint64 {
 	t, half := crc32.MakeTable(crc32.Castagnoli), len(page)/2
 	return uint64(crc32.Checksum(page[:half], t))<<32 | uint64(crc32.Checksum(page[half:], t))
@@ -73,7 +76,8 @@ type wanted struct {
 	page int64
 }
 
-// want is the set of new pages, sorted by hash, behind a bit field that answers most questions with no.
+// want is the set of new pages, sorted by hash, behind a bit field that answers most questions with
+// no.
 type want struct {
 	list  []wanted
 	seen  []uint64 // by the highest bits of the hash
@@ -117,8 +121,9 @@ func (w *want) take(p wanted, c copyIndex) copyIndex {
 	return c
 }
 
-// findCopies reads the changed regions once to learn what is new, and then all data of the version below, at the speed of a weak hash, to see where
-// it may stand already. Only regions in which something was found are hashed and compared with the map. Of several places the first is taken,
+// findCopies reads the changed regions once to learn what is new, and then all data of the version
+// below, at the speed of a weak hash, to see where it may stand already. Only regions in which
+// something was found are hashed and compared with the map. Of several places the first is taken,
 // so that the result depends on the content alone.
 func (s *scan) findCopies(ctx context.Context, workers int, p progress.Adder) (copyIndex, error) {
 	var list []wanted
@@ -192,7 +197,8 @@ func (s *scan) standing(ctx context.Context, region int64, w *want) ([]wanted, e
 	return list, nil
 }
 
-// confirm sorts c by source, checks the regions that sources lie in against the map of the version below, and notes the key of each source.
+// confirm sorts c by source, checks the regions that sources lie in against the map of the version
+// below, and notes the key of each source.
 func (s *scan) confirm(ctx context.Context, workers int, c copyIndex) error {
 	slices.SortFunc(c, func(a, b copyPair) int { return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.page, b.page)) })
 	groups := func(yield func(copyIndex, error) bool) {

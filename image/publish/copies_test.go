@@ -12,7 +12,8 @@ import (
 	"troy/internal/testing/imagetest"
 )
 
-// lookalike returns another page with the same weak hash: both halves differ by a pattern that their CRC does not see.
+// lookalike returns another page with the same weak hash: both halves differ by a pattern that
+// their CRC does not see.
 func lookalike(t *testing.T, page []byte) []byte {
 	t.Helper()
 	half := image.PageSize / 2
@@ -48,7 +49,8 @@ func lookalike(t *testing.T, page []byte) []byte {
 	return nil
 }
 
-// TestLookalikes: pages that only have the weak hash of a page below in common with it are shipped, those beside them copied.
+// TestLookalikes: pages that only have the weak hash of a page below in common with it are shipped,
+// those beside them copied.
 func TestLookalikes(t *testing.T) {
 	r := imagetest.Seeded(t, 1)
 	s := imagetest.NewStore(t)
@@ -68,7 +70,8 @@ func TestLookalikes(t *testing.T) {
 	}
 }
 
-// TestChangedSource: a parent that was changed without a new GUID is found where it serves as a source, even if the child names nothing near.
+// TestChangedSource: a parent that was changed without a new GUID is found where it serves as a
+// source, even if the child names nothing near.
 func TestChangedSource(t *testing.T) {
 	r := imagetest.Seeded(t, 2)
 	s := imagetest.NewStore(t)

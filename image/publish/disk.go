@@ -22,8 +22,8 @@ type Disk struct {
 	DataWriteGUID string
 	// Data yields what may be other than zeros, in ascending order; nil means the whole disk.
 	Data iter.Seq2[image.Range, error]
-	// Since returns what lies between the state with this DataWriteGuid and the disk, or nil if the disk does not stand on that state. A nil
-	// Since means that it stands on nothing.
+	// Since returns what lies between the state with this DataWriteGuid and the disk, or nil if the
+	// disk does not stand on that state. A nil Since means that it stands on nothing.
 	Since func(dataWriteGUID string) (*Delta, error)
 	// Parents are the DataWriteGuids that Since knows, nearest first: for error texts.
 	Parents []string
@@ -34,11 +34,13 @@ type Delta struct {
 	// Parent reads that state. It is read concurrently. Past its end it is read as zeros.
 	Parent     io.ReaderAt
 	ParentSize int64
-	// Changed yields what may differ, in ascending order; nil means everything: the two are compared.
+	// Changed yields what may differ, in ascending order; nil means everything: the two are
+	// compared.
 	Changed iter.Seq2[image.Range, error]
 }
 
-// CompareDisk returns a disk that stands on old, found by reading all of both: for two whole disks that no differencing file joins.
+// CompareDisk returns a disk that stands on old, found by reading all of both: for two whole disks
+// that no differencing file joins.
 func CompareDisk(disk, old *Disk) *Disk {
 	d := *disk
 	d.Parents = []string{old.DataWriteGUID}

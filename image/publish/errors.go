@@ -9,21 +9,25 @@ import (
 )
 
 var (
-	// ErrWrongParent is returned by Add when the child does not stand on the version that is in the store.
+	// ErrWrongParent is returned by Add when the child does not stand on the version that is in the
+	// store.
 	ErrWrongParent = errors.New("image: wrong parent")
 	// ErrBusy is returned when another process is writing to the same store.
 	ErrBusy = errors.New("image: store is busy")
 )
 
-// ParentError says why a child cannot become the next version of an image. It unwraps to ErrWrongParent.
+// ParentError says why a child cannot become the next version of an image. It unwraps to
+// ErrWrongParent.
 type ParentError struct {
 	// Image and Version name the version that the child should stand on.
 	Image   string
 	Version int
-	// Want is the DataWriteGuid recorded for that version, Have those of the files beneath the child, nearest first.
+	// Want is the DataWriteGuid recorded for that version, Have those of the files beneath the
+	// child, nearest first.
 	Want string
 	Have []string
-	// Region is the first region whose content differs from the version map, -1 if the GUIDs already differ.
+	// Region is the first region whose content differs from the version map, -1 if the GUIDs
+	// already differ.
 	Region int64
 }
 

@@ -30,7 +30,8 @@ func ImportFull(ctx context.Context, s *image.Store, name string, d *Disk) error
 
 var ErrFull = errors.New("no space left")
 
-// failing wraps the operations on the store so that the n-th fails; a write then puts down half of its bytes.
+// failing wraps the operations on the store so that the n-th fails; a write then puts down half of
+// its bytes.
 type Failing struct{ Left int }
 
 func (f *Failing) next() error {

@@ -11,7 +11,8 @@ import (
 	"troy/internal/testing/imagetest"
 )
 
-// TestDeterminism publishes the same history into two stores with other numbers of workers: every file must be the same.
+// TestDeterminism publishes the same history into two stores with other numbers of workers: every
+// file must be the same.
 func TestDeterminism(t *testing.T) {
 	r := imagetest.Seeded(t, 7)
 	a, b := imagetest.NewStore(t), imagetest.NewStore(t)

@@ -40,7 +40,8 @@ func versions(t *testing.T, s *image.Store) int {
 	return len(l)
 }
 
-// TestInterruptedAdd cancels an Add at every read: the store lists the old state, leaves nothing under way, and the next Add works.
+// TestInterruptedAdd cancels an Add at every read: the store lists the old state, leaves nothing
+// under way, and the next Add works.
 func TestInterruptedAdd(t *testing.T) {
 	r := imagetest.Seeded(t, 1)
 	s := imagetest.NewStore(t)
@@ -80,8 +81,9 @@ func TestInterruptedAdd(t *testing.T) {
 	imagetest.CheckDefined(t, disk, child, nil)
 }
 
-// TestEveryWriteFails lets each single operation on the store fail once, half-written writes included: the store shows the old state
-// or, if only the last sync failed, the new one, always whole, and takes the next version.
+// TestEveryWriteFails lets each single operation on the store fail once, half-written writes
+// included: the store shows the old state or, if only the last sync failed, the new one, always
+// whole, and takes the next version.
 func TestEveryWriteFails(t *testing.T) {
 	r := imagetest.Seeded(t, 2)
 	v1 := imagetest.First(r, 400)
@@ -126,7 +128,8 @@ func TestFullDevice(t *testing.T) {
 	imagetest.Publish(t, s, v1, nil, &publish.Options{}, false)
 }
 
-// TestKilledPublisher leaves what a killed process leaves: files in tmp and objects that no version names.
+// TestKilledPublisher leaves what a killed process leaves: files in tmp and objects that no version
+// names.
 func TestKilledPublisher(t *testing.T) {
 	r := imagetest.Seeded(t, 4)
 	s := imagetest.NewStore(t)

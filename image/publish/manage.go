@@ -14,8 +14,9 @@ import (
 	"troy/internal/errline"
 )
 
-// Remove takes a version out of an image. Only one that no other version stands on can go; its number is not used again. The objects stay
-// until GC. It returns image.ErrNotFound, ErrInvalid if another version stands on it, ErrBusy.
+// Remove takes a version out of an image. Only one that no other version stands on can go; its
+// number is not used again. The objects stay until GC. It returns image.ErrNotFound, ErrInvalid if
+// another version stands on it, ErrBusy.
 func Remove(ctx context.Context, s *image.Store, name string, version int) error {
 	return on(s).remove(ctx, name, version)
 }
@@ -49,8 +50,9 @@ func (s *store) remove(ctx context.Context, name string, version int) error {
 // GCStats says what GC removed and kept. Bytes are those of the removed files.
 type GCStats struct{ Removed, Kept, Bytes int64 }
 
-// GC removes the objects and manifests that no version names, and what interrupted publishing left. It removes nothing if it cannot read
-// every document of every image. It returns ErrBusy while somebody publishes.
+// GC removes the objects and manifests that no version names, and what interrupted publishing left.
+// It removes nothing if it cannot read every document of every image. It returns ErrBusy while
+// somebody publishes.
 func GC(ctx context.Context, s *image.Store) (GCStats, error) { return on(s).gc(ctx) }
 
 func (s *store) gc(ctx context.Context) (GCStats, error) {

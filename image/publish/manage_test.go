@@ -13,7 +13,8 @@ import (
 	"troy/internal/testing/imagetest"
 )
 
-// TestRemoveAndGC removes versions from the top; GC leaves exactly what the others need, and the next version gets a new number.
+// TestRemoveAndGC removes versions from the top; GC leaves exactly what the others need, and the
+// next version gets a new number.
 func TestRemoveAndGC(t *testing.T) {
 	r := imagetest.Seeded(t, 2)
 	s := imagetest.NewStore(t)

@@ -23,8 +23,8 @@ const (
 	planMemory    = 64
 )
 
-// bigDisk is a disk of 64 GiB whose first pages hold data that is made when it is read. In version 2 of three blocks of four pages one is as before, one
-// is new, one has moved.
+// bigDisk is a disk of 64 GiB whose first pages hold data that is made when it is read. In version
+// 2 of three blocks of four pages one is as before, one is new, one has moved.
 type bigDisk struct {
 	version int
 	pages   int64 // of data
@@ -91,7 +91,8 @@ func (d bigDisk) disk() *publish.Disk {
 	return disk
 }
 
-// TestMemory publishes and plans in processes of their own and compares the most memory that each ever had with the limits.
+// TestMemory publishes and plans in processes of their own and compares the most memory that each
+// ever had with the limits.
 func TestMemory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	pages := int64(imagetest.Soak(1<<29)) / image.PageSize

@@ -15,8 +15,9 @@ import (
 	"troy/image/internal/pipeline"
 )
 
-// layerWriter collects what a version changed, in disk order: data goes into chunks that workers compress and one goroutine
-// writes to the pack, everything goes into the table. The bytes written depend on the input and the level alone.
+// layerWriter collects what a version changed, in disk order: data goes into chunks that workers
+// compress and one goroutine writes to the pack, everything goes into the table. The bytes written
+// depend on the input and the level alone.
 type layerWriter struct {
 	table   layer.Table
 	enc     *zstd.Encoder
@@ -116,7 +117,8 @@ func (w *layerWriter) write(p packedChunk) error {
 	return nil
 }
 
-// add appends a run that starts after all runs before. data holds its pages if it is layer.Data; cp is its source if it is layer.Copied.
+// add appends a run that starts after all runs before. data holds its pages if it is layer.Data; cp
+// is its source if it is layer.Copied.
 func (w *layerWriter) add(kind layer.Kind, page, count int64, data []byte, cp *foundCopy) error {
 	if kind == layer.Data {
 		return w.addData(page, data)

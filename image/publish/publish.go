@@ -18,25 +18,30 @@ import (
 
 // Filter finds the parts of a disk whose content no one will miss: free clusters, page files.
 type Filter interface {
-	// Unused returns ranges of the disk in bytes, in any order, and lines for people about what it looked into. Only whole pages within
-	// them count. An error stops the publishing: a volume that must not be published at all.
+	// Unused returns ranges of the disk in bytes, in any order, and lines for people about what it
+	// looked into. Only whole pages within them count. An error stops the publishing: a volume that
+	// must not be published at all.
 	Unused(ctx context.Context, disk io.ReaderAt, size int64, sectorSize uint32) (unused []image.Range, notes []string, err error)
 }
 
 // Options are the options of Import and Add. The zero value is right.
 type Options struct {
-	// Level is that of zstd, 1 to 22; 0 means DefaultLevel. (Four grades are behind the numbers: 1-2, 3-5, 6-9, 10-22.)
+	// Level is that of zstd, 1 to 22; 0 means DefaultLevel. (Four grades are behind the numbers:
+	// 1-2, 3-5, 6-9, 10-22.)
 	Level int
-	// Workers is how many pages and chunks are worked on at once; 0 means one per core. It does not change the result.
+	// Workers is how many pages and chunks are worked on at once; 0 means one per core. It does not
+	// change the result.
 	Workers int
 	// Filter finds unused pages; nil means that every page counts.
 	Filter Filter
-	// NoCopies ships new pages whose content stands elsewhere in the version below, instead of telling where. Without it all of the parent's data is read
-	// once more, at the speed of its disk; regions in which something is found are hashed.
+	// NoCopies ships new pages whose content stands elsewhere in the version below, instead of
+	// telling where. Without it all of the parent's data is read once more, at the speed of its
+	// disk; regions in which something is found are hashed.
 	NoCopies bool
 	// Progress is told the bytes scanned.
 	Progress progress.Adder
-	// Search is told the bytes read before that, in search of copies: what changed, and what the parent holds.
+	// Search is told the bytes read before that, in search of copies: what changed, and what the
+	// parent holds.
 	Search progress.Adder
 }
 
@@ -47,8 +52,9 @@ func (o *Options) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// Import makes version 1 of a new image: all pages that are not zeros. It returns image.ErrExists if the image is there already, ErrInvalid for a
-// name or a disk that cannot be, ErrBusy while somebody else publishes. On any error the store is as before.
+// Import makes version 1 of a new image: all pages that are not zeros. It returns image.ErrExists
+// if the image is there already, ErrInvalid for a name or a disk that cannot be, ErrBusy while
+// somebody else publishes. On any error the store is as before.
 func Import(ctx context.Context, s *image.Store, name string, disk *Disk, o *Options) (*image.Manifest, error) {
 	return on(s).first(ctx, name, disk, o)
 }
@@ -72,9 +78,10 @@ func (s *store) first(ctx context.Context, name string, disk *Disk, o *Options) 
 	return p.publish(ctx)
 }
 
-// Add makes the next version of an image from a disk that stands on the newest one: what is equal is dropped. It returns a ParentError
-// (ErrWrongParent) if the disk stands on something else, image.ErrNotFound for an unknown image, and what Import returns. On any error the
-// store is as before.
+// Add makes the next version of an image from a disk that stands on the newest one: what is equal
+// is dropped. It returns a ParentError (ErrWrongParent) if the disk stands on something else,
+// image.ErrNotFound for an unknown image, and what Import returns. On any error the store is as
+// before.
 func Add(ctx context.Context, s *image.Store, name string, child *Disk, o *Options) (*image.Manifest, error) {
 	return on(s).add(ctx, name, child, o)
 }
@@ -159,7 +166,8 @@ func (p *publication) since(child *Disk) (err error) {
 	return err
 }
 
-// publish scans the disk and stores pack, table, map, manifest and index, in this order. Only the last makes the version exist.
+// publish scans the disk and stores pack, table, map, manifest and index, in this order. Only the
+// last makes the version exist.
 func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 	m := &image.Manifest{
 		Format: image.Format, Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,

@@ -38,7 +38,8 @@ func TestWrongParent(t *testing.T) {
 	check(err, "other content")
 }
 
-// TestRefused gives what can never be right; each gets its class of error and leaves the store as it was.
+// TestRefused gives what can never be right; each gets its class of error and leaves the store as
+// it was.
 func TestRefused(t *testing.T) {
 	r := imagetest.Seeded(t, 6)
 	s := imagetest.NewStore(t)

@@ -79,7 +79,8 @@ func newScan(disk *Disk, delta *Delta, parentMap *image.Map, unused pages.Set, p
 	return s, nil
 }
 
-// regions yields the numbers of the regions to look at: all for version 1, else those with a page that may have changed.
+// regions yields the numbers of the regions to look at: all for version 1, else those with a page
+// that may have changed.
 func (s *scan) regions() iter.Seq2[int64, error] {
 	touched := pages.Union(s.named, s.compelled)
 	if s.delta == nil {
@@ -133,7 +134,8 @@ func (s *scan) look(ctx context.Context, region int64) (*found, error) {
 	return f, nil
 }
 
-// compare reads one region of the disk and of the version below, if there is one, and judges every page. What was read is not compared with the map.
+// compare reads one region of the disk and of the version below, if there is one, and judges every
+// page. What was read is not compared with the map.
 func (s *scan) compare(ctx context.Context, region int64) (now, below []byte, verdicts []verdict, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, nil, err
@@ -178,7 +180,8 @@ func (s *scan) touches(set pages.Set, first, n int64) bool {
 	return false
 }
 
-// lookAtNothing is the region of a first version in which the file holds no data: zeros, without reading.
+// lookAtNothing is the region of a first version in which the file holds no data: zeros, without
+// reading.
 func (s *scan) lookAtNothing(f *found, first, n int64) {
 	end := first + n/image.PageSize
 	for u := range s.free.Within(first, end) {

@@ -56,7 +56,8 @@ func on(s *image.Store) *store { return &store{s, osOps} }
 // path returns where a file of the tree lies.
 func (s *store) path(name string) string { return filepath.Join(s.String(), filepath.FromSlash(name)) }
 
-// lock takes the store for one publisher. The lock goes with the process, so that a killed one leaves none.
+// lock takes the store for one publisher. The lock goes with the process, so that a killed one
+// leaves none.
 func (s *store) lock() (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(s.String(), lockName), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -185,7 +186,8 @@ func (s *store) putObject(kind image.Kind, b []byte) (image.Object, error) {
 	return t.commitObject(kind)
 }
 
-// putManifest stores the manifest and then the index that names it: with the second rename the version exists.
+// putManifest stores the manifest and then the index that names it: with the second rename the
+// version exists.
 func (s *store) putManifest(x *image.Index, m *image.Manifest) error {
 	b, e, err := m.Encode()
 	if err != nil {

@@ -24,7 +24,8 @@ const (
 	maxRoots     = 256
 )
 
-// Memory keeps what a client trusts between its runs: without it an old timestamp is as good as the newest. The agent's is a record of the journal.
+// Memory keeps what a client trusts between its runs: without it an old timestamp is as good as the
+// newest. The agent's is a record of the journal.
 type Memory interface {
 	// Load returns what Save got last, or nothing.
 	Load() ([]byte, error)
@@ -40,8 +41,9 @@ func CheckRoot(b []byte) error {
 	return nil
 }
 
-// refresh reads the newest metadata from src and checks it against the pinned root, what was trusted before, and the time. What is found good is remembered
-// even if a later document is refused. Errors: a RefusedError (ErrUntrusted), those of reading src, those of Memory.
+// refresh reads the newest metadata from src and checks it against the pinned root, what was
+// trusted before, and the time. What is found good is remembered even if a later document is
+// refused. Errors: a RefusedError (ErrUntrusted), those of reading src, those of Memory.
 func refresh(ctx context.Context, name string, src image.Documents, now time.Time, o *PinnedOptions) (*trustedmetadata.TrustedMetadata, error) {
 	u := &update{o: o, src: src, name: name}
 	before, err := u.load()
@@ -71,7 +73,8 @@ type update struct {
 	floor  int64 // root version that was trusted before
 }
 
-// load reads the memory; one that is damaged is as none, because its content is trusted only as far as it is signed.
+// load reads the memory; one that is damaged is as none, because its content is trusted only as far
+// as it is signed.
 func (u *update) load() ([]byte, error) {
 	if u.o.Memory == nil {
 		return nil, nil
@@ -83,8 +86,8 @@ func (u *update) load() ([]byte, error) {
 	return b, err
 }
 
-// start begins at the pinned root and goes on over the roots in memory. If those are of another store, or do not follow, nothing in memory is of use: whoever
-// brought the media decides.
+// start begins at the pinned root and goes on over the roots in memory. If those are of another
+// store, or do not follow, nothing in memory is of use: whoever brought the media decides.
 func (u *update) start(now time.Time) {
 	roots := u.memory.Roots
 	u.t, _ = trustedmetadata.New(u.o.Root) // CheckRoot has seen it
@@ -125,7 +128,8 @@ func (u *update) run(ctx context.Context) error {
 	return nil
 }
 
-// get reads a document. One that the source does not have is refused: a repository has all that its metadata names.
+// get reads a document. One that the source does not have is refused: a repository has all that its
+// metadata names.
 func (u *update) get(ctx context.Context, name string, max int64) ([]byte, error) {
 	b, err := u.src.Get(ctx, tree.Folder+"/"+name, max)
 	if err == nil && int64(len(b)) > max {
@@ -191,7 +195,8 @@ func (u *update) timestamp(ctx context.Context) error {
 	return nil
 }
 
-// snapshot takes the remembered one if it is still the one, else the source's, which must not be older in any part (5.5).
+// snapshot takes the remembered one if it is still the one, else the source's, which must not be
+// older in any part (5.5).
 func (u *update) snapshot(ctx context.Context) error {
 	if u.memory.Snapshot != nil {
 		if _, err := u.t.UpdateSnapshot(u.memory.Snapshot, true); err == nil {

@@ -13,13 +13,14 @@
 //
 // # The tree
 //
-//	metadata/N.root.json, N.targets.json, N.snapshot.json   never change (consistent snapshots of TUF)
-//	metadata/timestamp.json                                 the only file that changes
-//	metadata/targets/images/NAME/HASH.versions.json         signed copies of indexes, and of orders (order.json)
-//	metadata/targets/orders/HASH.wipe.json                  the permissions to wipe; only this copy exists
-//	metadata/targets/agent/HASH.release.json                signed copy of the index of the agent's releases
-//	agent/VERSION/NAME, agent/VERSION/release.json          the boot files of a release and what they are; never change
-//	agent/release.json                                      the same of the current release; changes
+//	metadata/N.root.json, N.targets.json, N.snapshot.json  never change (consistent snapshots)
+//	metadata/timestamp.json                                the only file that changes
+//	metadata/targets/images/NAME/HASH.versions.json        signed copies of indexes
+//	metadata/targets/images/NAME/HASH.order.json           and of orders
+//	metadata/targets/orders/HASH.wipe.json                 permissions to wipe: the only copy
+//	metadata/targets/agent/HASH.release.json               signed copy of agent/release.json
+//	agent/VERSION/NAME, agent/VERSION/release.json         a release of the agent; never changes
+//	agent/release.json                                     the current release; changes
 //
 // The targets are the index and manifests of all images, their packs, the releases of the agent,
 // and the orders. They keep their names in the store, except those that can change: a copy of each

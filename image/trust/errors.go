@@ -13,20 +13,22 @@ var (
 	ErrUntrusted = errors.New("trust: refused")
 	// ErrExpired: signed correctly, but too long ago. A clock that is wrong looks the same.
 	ErrExpired = errors.New("expired")
-	// ErrRollback: signed correctly, but older than what was trusted before, or not what belongs together.
+	// ErrRollback: signed correctly, but older than what was trusted before, or not what belongs
+	// together.
 	ErrRollback = errors.New("older than or other than what belongs there")
 	// ErrSignature: not signed by the keys that are trusted for it.
 	ErrSignature = errors.New("not signed by a trusted key")
 	// ErrContent: length or hash is not what was signed, or nothing of that name was signed.
 	ErrContent = errors.New("not what was signed")
-	// ErrOrder: an older version of an image than the machine has, without the admin's signature under that step back.
+	// ErrOrder: an older version of an image than the machine has, without the admin's signature
+	// under that step back.
 	ErrOrder = errors.New("no signed order for an older version")
 	// ErrWipe: a disk that holds something, without the admin's signature under its wiping.
 	ErrWipe = errors.New("no signed permission to wipe it")
 )
 
-// RefusedError says which document of which source was refused. It unwraps to ErrUntrusted, to one of the errors below it where the cause is known, and to
-// the cause.
+// RefusedError says which document of which source was refused. It unwraps to ErrUntrusted, to one
+// of the errors below it where the cause is known, and to the cause.
 type RefusedError struct {
 	// Source is the source as it names itself, Name the document.
 	Source, Name string

@@ -68,7 +68,8 @@ type keeping struct{ m *fuzzRoom }
 func (k *keeping) Load() ([]byte, error) { return nil, nil }
 func (k *keeping) Save(b []byte) error   { k.m.remembered = bytes.Clone(b); return nil }
 
-// FuzzRefresh lets a source answer anything for one document, with anything remembered. What a client then trusts is what was signed, whatever else it accepts.
+// FuzzRefresh lets a source answer anything for one document, with anything remembered. What a
+// client then trusts is what was signed, whatever else it accepts.
 func FuzzRefresh(f *testing.F) {
 	m := newFuzzRoom(f)
 	root, files := m.root, m.files

@@ -59,7 +59,8 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// TestLonger: a document that is longer than its bound is refused although the source did not keep to it, and bytes behind a document do no harm.
+// TestLonger: a document that is longer than its bound is refused although the source did not keep
+// to it, and bytes behind a document do no harm.
 func TestLonger(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root := m.Root()
@@ -74,7 +75,8 @@ func TestLonger(t *testing.T) {
 	}
 }
 
-// TestEndless: a server that never ends a document is left after some kilobytes, on whatever document.
+// TestEndless: a server that never ends a document is left after some kilobytes, on whatever
+// document.
 func TestEndless(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root := m.Root()
@@ -140,7 +142,8 @@ func resign[T metadata.Roles](m *trusttest.Room, empty *metadata.Metadata[T], b 
 	return b
 }
 
-// TestStolenKeys: the key of a role signs nothing but what that role signs. Whoever has the server has snapshot and timestamp, and no more.
+// TestStolenKeys: the key of a role signs nothing but what that role signs. Whoever has the server
+// has snapshot and timestamp, and no more.
 func TestStolenKeys(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root, files := m.Root(), m.Files()
@@ -162,7 +165,8 @@ func TestStolenKeys(t *testing.T) {
 			}
 		}
 	}
-	// Both online keys: the thief can name other targets in a snapshot of his, but cannot sign them.
+	// Both online keys: the thief can name other targets in a snapshot of his, but cannot sign
+	// them.
 	forged := resign(m, metadata.Targets(), files["metadata/2.targets.json"], signerOf(m, sign.Snapshot), func(d *metadata.Metadata[metadata.TargetsType]) {
 		d.Signed.Version = 3
 		d.Signed.Targets["orders/wipe.json"] = d.Signed.Targets["images/pc/1.json"]
@@ -179,8 +183,9 @@ func TestStolenKeys(t *testing.T) {
 	}
 }
 
-// TestMutatedSets puts documents of several states and of another store together, bends and cuts some, with memories of any of it: what a client then
-// trusts is exactly one of the states that were signed.
+// TestMutatedSets puts documents of several states and of another store together, bends and cuts
+// some, with memories of any of it: what a client then trusts is exactly one of the states that
+// were signed.
 func TestMutatedSets(t *testing.T) {
 	m, evil := trusttest.NewRoom(t, nil), trusttest.NewRoom(t, nil)
 	root := m.Root()

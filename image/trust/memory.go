@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 )
 
-// memory is what a client remembers. None of it is trusted but what follows from the pinned root by signatures.
+// memory is what a client remembers. None of it is trusted but what follows from the pinned root by
+// signatures.
 type memory struct {
 	Format    int      `json:"format"` // 1
 	Roots     [][]byte `json:"roots,omitempty"`

@@ -21,7 +21,8 @@ const MaxWipes = 4096
 
 const maxSerial = 128 // bytes of a serial number
 
-// Order is the document images/NAME/order.json: the version that the admin wants machines to have, newer or older than what they hold.
+// Order is the document images/NAME/order.json: the version that the admin wants machines to have,
+// newer or older than what they hold.
 type Order struct {
 	// Format is 1.
 	Format int    `json:"format"`
@@ -30,17 +31,19 @@ type Order struct {
 	Version int `json:"version"`
 }
 
-// WipeOrder is the document orders/wipe.json: what the admin permits to be wiped. A disk that holds anything and that no entry names is never wiped, whatever a
-// server says.
+// WipeOrder is the document orders/wipe.json: what the admin permits to be wiped. A disk that holds
+// anything and that no entry names is never wiped, whatever a server says.
 type WipeOrder struct {
 	// Format is 1.
 	Format  int         `json:"format"`
 	Entries []WipeEntry `json:"entries"`
 }
 
-// WipeEntry permits one disk, or those of one machine. Serial, Machine or both are there; with both, it is that disk while it is in that machine.
+// WipeEntry permits one disk, or those of one machine. Serial, Machine or both are there; with
+// both, it is that disk while it is in that machine.
 type WipeEntry struct {
-	// Serial is the serial number of a disk, as the kernel tells it, without spaces around. Case does not matter.
+	// Serial is the serial number of a disk, as the kernel tells it, without spaces around. Case
+	// does not matter.
 	Serial string `json:"serial,omitempty"`
 	// Machine is the SMBIOS UUID or a MAC address of a machine: any of its disks.
 	Machine string `json:"machine,omitempty"`
@@ -63,7 +66,8 @@ func (e WipeEntry) String() string {
 	return disk
 }
 
-// Check returns ErrInvalid (of package image) for an entry that permits nothing or that many disks have in common, and spells the entry as it is compared.
+// Check returns ErrInvalid (of package image) for an entry that permits nothing or that many disks
+// have in common, and spells the entry as it is compared.
 func (e *WipeEntry) Check() error {
 	e.Serial = strings.TrimSpace(e.Serial)
 	if e.Serial == "" && e.Machine == "" {
@@ -91,7 +95,8 @@ func goodSerial(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
-// machineID spells a UUID or MAC as it is compared: lower case; "" for what is neither, or stands for no machine in particular.
+// machineID spells a UUID or MAC as it is compared: lower case; "" for what is neither, or stands
+// for no machine in particular.
 func machineID(s string) string {
 	s = strings.TrimSpace(s)
 	if id, err := uuid.Parse(s); err == nil {
@@ -128,7 +133,8 @@ func ParseOrder(b []byte, name string) (*Order, error) {
 	return &o, nil
 }
 
-// ParseWipes takes an order only if all of it is understood and spelled as Check spells it: half of a permission is none.
+// ParseWipes takes an order only if all of it is understood and spelled as Check spells it: half of
+// a permission is none.
 func ParseWipes(b []byte) ([]WipeEntry, error) {
 	var o WipeOrder
 	if err := strict(b, &o); err != nil || o.Format != 1 {

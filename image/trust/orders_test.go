@@ -49,7 +49,8 @@ func TestWipe(t *testing.T) {
 	no(may(trusttest.Start, "", ""))
 	no(may(trusttest.Start, "any", someMAC))
 
-	// Both: that disk in that machine. Another entry about the same disk replaces the first, one that is over goes.
+	// Both: that disk in that machine. Another entry about the same disk replaces the first, one
+	// that is over goes.
 	later := trusttest.Start.Add(2 * trusttest.Day)
 	m.Must(m.Repo.AllowWipe(t.Context(), m.Store, []trust.WipeEntry{{Serial: "WD-77", Machine: "52-54-00-12-34-56"}, {Serial: "s1234567", Until: later}}, later))
 	no(may(later, "WD-77", someUUID))
@@ -170,7 +171,8 @@ func FuzzWipes(f *testing.F) {
 	})
 }
 
-// FuzzRelease: as FuzzOrder, for the releases of the agent, whose files must stay in the folder of the release.
+// FuzzRelease: as FuzzOrder, for the releases of the agent, whose files must stay in the folder of
+// the release.
 func FuzzRelease(f *testing.F) {
 	good := trust.AgentRelease{Format: 1, Release: release.Release{Version: "1.0", Files: []release.File{{Name: "efi/shimx64.efi", Size: 7}, {Name: "vmlinuz", Size: 1 << 20}}}}
 	b, err := good.Encode()

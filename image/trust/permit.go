@@ -31,8 +31,9 @@ func (s *Source) order(ctx context.Context, name string) (int, error) {
 	return o.Version, nil
 }
 
-// Allow says whether a machine that holds version have (0: nothing) of an image may go to version want, as a server told it, whose word is not signed: forward
-// always, back only by a signed order. It returns a RefusedError with ErrOrder.
+// Allow says whether a machine that holds version have (0: nothing) of an image may go to version
+// want, as a server told it, whose word is not signed: forward always, back only by a signed order.
+// It returns a RefusedError with ErrOrder.
 func (s *Source) Allow(ctx context.Context, name string, have, want int) error {
 	if want >= have || s.plain {
 		return nil
@@ -47,9 +48,11 @@ func (s *Source) Allow(ctx context.Context, name string, have, want int) error {
 	return nil
 }
 
-// MayWipe says whether a disk that holds something may be wiped, as a server told it: only by a signed permission that names its serial number, or the machine
-// by its SMBIOS UUID or a MAC address; machineIDs are all of the machine's, in any spelling. An empty disk needs no permission: do not ask. It returns a
-// RefusedError with ErrWipe. Where nothing is signed, it permits what the server says.
+// MayWipe says whether a disk that holds something may be wiped, as a server told it: only by a
+// signed permission that names its serial number, or the machine by its SMBIOS UUID or a MAC
+// address; machineIDs are all of the machine's, in any spelling. An empty disk needs no permission:
+// do not ask. It returns a RefusedError with ErrWipe. Where nothing is signed, it permits what the
+// server says.
 func (s *Source) MayWipe(ctx context.Context, machineIDs []string, serial string, now time.Time) error {
 	if s.plain {
 		return nil
@@ -74,8 +77,9 @@ func (s *Source) MayWipe(ctx context.Context, machineIDs []string, serial string
 	return s.refuse(what, ErrWipe, fmt.Errorf("none of %d permissions is for this disk or machine and in force", len(entries)))
 }
 
-// AgentRelease returns the release of the agent that machines shall have. A server may name it, but no other: an older one is signed as well, and its faults
-// are known. It returns image.ErrNotFound if the store has none.
+// AgentRelease returns the release of the agent that machines shall have. A server may name it, but
+// no other: an older one is signed as well, and its faults are known. It returns image.ErrNotFound
+// if the store has none.
 func (s *Source) AgentRelease(ctx context.Context) (*AgentRelease, error) {
 	name := tree.Releases
 	b, err := s.Get(ctx, name, tree.MaxRelease)
@@ -97,9 +101,11 @@ func (s *Source) AgentRelease(ctx context.Context) (*AgentRelease, error) {
 // fetchRange is how much Fetch reads at once, in bytes.
 const fetchRange = 1 << 20
 
-// Fetch writes a signed file of any size to w, such as a boot file of AgentRelease (by its Path), in pieces, never holding more than two of them. It returns nil
-// only if all of it was what was signed. On an error w has a part of the file, never all of it, and nothing of that part may be used; then Fetch may be called
-// again, and a source with mirrors asks another one. Of an unsigned store it takes the files of the agent, by the hashes in the release.
+// Fetch writes a signed file of any size to w, such as a boot file of AgentRelease (by its Path),
+// in pieces, never holding more than two of them. It returns nil only if all of it was what was
+// signed. On an error w has a part of the file, never all of it, and nothing of that part may be
+// used; then Fetch may be called again, and a source with mirrors asks another one. Of an unsigned
+// store it takes the files of the agent, by the hashes in the release.
 func (s *Source) Fetch(ctx context.Context, name string, w io.Writer) error {
 	size, sum, err := s.expect(ctx, name)
 	if err != nil {
@@ -122,7 +128,8 @@ func (s *Source) Fetch(ctx context.Context, name string, w io.Writer) error {
 	return nil
 }
 
-// pour reads a file and writes all of it but the last range, which it returns: no wrong file ever becomes whole.
+// pour reads a file and writes all of it but the last range, which it returns: no wrong file ever
+// becomes whole.
 func (s *Source) pour(ctx context.Context, name string, size int64, h hash.Hash, w io.Writer) (last []byte, err error) {
 	for off := int64(0); off < size; off += fetchRange {
 		if _, err := w.Write(last); err != nil {

@@ -18,7 +18,8 @@ const RootFile = "/etc/troy/root.json"
 var (
 	// ErrNoRoot is returned by Pinned when nothing says which store to trust.
 	ErrNoRoot = errors.New("trust: the media carry no root of a store")
-	// ErrNotSigned is returned by Pinned when the media carry a root and the source has no metadata, or not all of it.
+	// ErrNotSigned is returned by Pinned when the media carry a root and the source has no
+	// metadata, or not all of it.
 	ErrNotSigned = errors.New("trust: the store is not signed as the media want it")
 )
 
@@ -26,21 +27,25 @@ var (
 type PinnedOptions struct {
 	// Root is the content of RootFile, nil if there is none.
 	Root []byte
-	// Unsigned is the kernel argument troy.unsigned: whoever made the media says that the store is not signed. It does nothing where there is a Root.
+	// Unsigned is the kernel argument troy.unsigned: whoever made the media says that the store is
+	// not signed. It does nothing where there is a Root.
 	Unsigned bool
-	// Memory keeps what is trusted; nil on a machine whose disk has no journal yet. The agent's is a record of it.
+	// Memory keeps what is trusted; nil on a machine whose disk has no journal yet. The agent's is
+	// a record of it.
 	Memory Memory
 	// Built is when the agent was built: the time is never earlier. Zero: the clock alone counts.
 	Built time.Time
-	// NotFound says which errors of the source mean that there is no such document, besides image.ErrNotFound and
-	// fs.ErrNotExist.
+	// NotFound says which errors of the source mean that there is no such document, besides
+	// image.ErrNotFound and fs.ErrNotExist.
 	NotFound func(error) bool
 }
 
-// Pinned decides how a machine reads a store: through the signatures of the pinned root, or as it comes where the media say so. src must also be image.Documents.
-// It returns the only source to be used from then on, and one line that says what was decided. Errors: ErrNoRoot, which says what to do; a RefusedError
-// (ErrUntrusted); ErrNotSigned, if the media carry a root and the store lacks metadata; those of reading src and Memory. After an error nothing of the
-// store may be used: start the version that is there.
+// Pinned decides how a machine reads a store: through the signatures of the pinned root, or as it
+// comes where the media say so. src must also be image.Documents. It returns the only source to be
+// used from then on, and one line that says what was decided. Errors: ErrNoRoot, which says what to
+// do; a RefusedError (ErrUntrusted); ErrNotSigned, if the media carry a root and the store lacks
+// metadata; those of reading src and Memory. After an error nothing of the store may be used: start
+// the version that is there.
 func Pinned(ctx context.Context, src image.Source, now time.Time, o *PinnedOptions) (s *Source, says string, err error) {
 	docs, err := documentsOf(src)
 	if err != nil {

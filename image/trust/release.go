@@ -11,8 +11,8 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// AgentRelease is the document agent/VERSION/release.json, and agent/release.json for the release that machines shall have.
-// Its version is spelled as the name of an image may be.
+// AgentRelease is the document agent/VERSION/release.json, and agent/release.json for the release
+// that machines shall have. Its version is spelled as the name of an image may be.
 type AgentRelease struct {
 	// Format is 1.
 	Format int `json:"format"`
@@ -43,8 +43,8 @@ func ParseRelease(b []byte) (*AgentRelease, error) {
 	return &a, nil
 }
 
-// CheckRelease returns image.ErrInvalid unless a version of the agent can have this name: as image.CheckName, and not
-// release.json.
+// CheckRelease returns image.ErrInvalid unless a version of the agent can have this name: as
+// image.CheckName, and not release.json.
 func CheckRelease(version string) error {
 	if version == release.Document {
 		return fmt.Errorf("%w: a release cannot be called %s", image.ErrInvalid, version)

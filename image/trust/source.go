@@ -14,11 +14,14 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// Source reads a store through another source and lets nothing pass that was not signed: indexes, manifests and orders must have the signed length and hash;
-// what lies under objects/ is passed on as it comes, because image checks it against hashes that begin in a manifest. Boot files of the agent are read by
-// Fetch. It is an image.Source, image.Documents and image.Rejecter, and safe for concurrent use as far as the source under it is.
+// Source reads a store through another source and lets nothing pass that was not signed: indexes,
+// manifests and orders must have the signed length and hash; what lies under objects/ is passed on
+// as it comes, because image checks it against hashes that begin in a manifest. Boot files of the
+// agent are read by Fetch. It is an image.Source, image.Documents and image.Rejecter, and safe for
+// concurrent use as far as the source under it is.
 //
-// The Source that Pinned gives for an unsigned store passes everything on and permits everything: the server then decides what the machine does.
+// The Source that Pinned gives for an unsigned store passes everything on and permits everything:
+// the server then decides what the machine does.
 type Source struct {
 	src     image.Source
 	docs    image.Documents
@@ -46,7 +49,8 @@ func documentsOf(src image.Source) (image.Documents, error) {
 // String returns the name of the source under it.
 func (s *Source) String() string { return s.src.String() }
 
-// Get returns a signed document of at most 4 MiB. It returns image.ErrNotFound for one that was not signed, a RefusedError for one that is not what was signed.
+// Get returns a signed document of at most 4 MiB. It returns image.ErrNotFound for one that was not
+// signed, a RefusedError for one that is not what was signed.
 func (s *Source) Get(ctx context.Context, name string, max int64) ([]byte, error) {
 	if s.plain {
 		return s.docs.Get(ctx, name, max)

@@ -16,7 +16,8 @@ import (
 	"troy/internal/testing/trusttest"
 )
 
-// TestTamper flips bits in every file that a client reads, one at a time. It must refuse, or see the same as without (spelling outside of what is signed).
+// TestTamper flips bits in every file that a client reads, one at a time. It must refuse, or see
+// the same as without (spelling outside of what is signed).
 func TestTamper(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root := m.Root()
@@ -56,7 +57,8 @@ func TestTamper(t *testing.T) {
 	t.Logf("%d flips changed nothing that is read or signed", harmless)
 }
 
-// TestRollback: what was trusted once is the least that is trusted later. A client without memory cannot know.
+// TestRollback: what was trusted once is the least that is trusted later. A client without memory
+// cannot know.
 func TestRollback(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root, mem := m.Root(), &trusttest.Memory{}
@@ -77,7 +79,8 @@ func TestRollback(t *testing.T) {
 	}
 	m.WantVersion(3, root, mem, now) // the refusal cost nothing
 
-	// The store itself was restored from a backup: new timestamps of old content have smaller numbers.
+	// The store itself was restored from a backup: new timestamps of old content have smaller
+	// numbers.
 	old := m.CopyTree()
 	for name, b := range before {
 		m.Must(os.WriteFile(filepath.Join(old.Dir, name), b, 0o644))

@@ -26,23 +26,25 @@ var (
 	ErrVolume = errors.New("unused: the NTFS reader contradicts itself")
 )
 
-// volume is what an NTFS reader says of a volume. Ranges are bytes from the start of the volume, in any order.
+// volume is what an NTFS reader says of a volume. Ranges are bytes from the start of the volume, in
+// any order.
 type volume struct {
-	// Unclean is empty for a volume that was dismounted in order, else it says why not, in a few words. Nothing else is then used.
+	// Unclean is empty for a volume that was dismounted in order, else it says why not, in a few
+	// words. Nothing else is then used.
 	Unclean string
 	// Hibernated says that hiberfil.sys holds a sleeping Windows.
 	Hibernated bool
 	// Free are the clusters that $Bitmap marks free.
 	Free []image.Range
-	// Files are the clusters of pagefile.sys, swapfile.sys and hiberfil.sys, each in the order of the file. A file that is absent or cannot be
-	// mapped is left out.
+	// Files are the clusters of pagefile.sys, swapfile.sys and hiberfil.sys, each in the order of
+	// the file. A file that is absent or cannot be mapped is left out.
 	Files [][]image.Range
 	// Notes are for people: why a file was left out.
 	Notes []string
 }
 
-// opener reads the volume in r, a partition of size bytes that has the mark of NTFS. An error means that the volume cannot be read: it is published
-// without the filter.
+// opener reads the volume in r, a partition of size bytes that has the mark of NTFS. An error means
+// that the volume cannot be read: it is published without the filter.
 type opener func(ctx context.Context, r io.ReaderAt, size int64) (*volume, error)
 
 // Filter is a publish.Filter. The zero value is right.
@@ -50,8 +52,8 @@ type Filter struct {
 	open opener // nil: readNTFS
 }
 
-// Unused returns the unused ranges of all clean NTFS partitions and a line about each partition. It returns ErrBitLocker, ErrHibernated, ErrVolume,
-// or the error of reading the disk.
+// Unused returns the unused ranges of all clean NTFS partitions and a line about each partition. It
+// returns ErrBitLocker, ErrHibernated, ErrVolume, or the error of reading the disk.
 func (f Filter) Unused(ctx context.Context, disk io.ReaderAt, size int64, sectorSize uint32) ([]image.Range, []string, error) {
 	parts, note, err := partitions(disk, size, int64(sectorSize))
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 // windowsFiles are the files whose content Windows makes anew at each start.
 var windowsFiles = [...]string{`\pagefile.sys`, `\swapfile.sys`, `\hiberfil.sys`}
 
-// readNTFS is an opener that asks the strict NTFS reader which also finds the agent's files. Whatever it is in doubt about is an error or Unclean,
-// and the volume is published whole. A Windows on the volume is what is looked for here, not a reason to stay away.
+// readNTFS is an opener that asks the strict NTFS reader which also finds the agent's files.
+// Whatever it is in doubt about is an error or Unclean, and the volume is published whole. A
+// Windows on the volume is what is looked for here, not a reason to stay away.
 func readNTFS(_ context.Context, r io.ReaderAt, size int64) (*volume, error) {
 	v, err := ntfs.Open(r, size)
 	if err != nil {

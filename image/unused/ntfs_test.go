@@ -60,8 +60,9 @@ func (v *volume) unusedBytes(r *rand.Rand) (n int64, notes string) {
 	return n, strings.Join(lines, "\n")
 }
 
-// TestPageFiles: a page file that Windows has not written to its end, as they all are, and a sparse one are unused but for their heads; the
-// same file under a second name counts, and the note says so.
+// TestPageFiles: a page file that Windows has not written to its end, as they all are, and a sparse
+// one are unused but for their heads; the same file under a second name counts, and the note says
+// so.
 func TestPageFiles(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	v := newVolume(t, r)
@@ -95,7 +96,8 @@ func TestPageFiles(t *testing.T) {
 	}
 }
 
-// TestPageFileContent: what machines hold in a page file that ends before its size never reaches a version, and the volume stays whole.
+// TestPageFileContent: what machines hold in a page file that ends before its size never reaches a
+// version, and the volume stays whole.
 func TestPageFileContent(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	v := newVolume(t, r)
@@ -118,7 +120,8 @@ func TestPageFileContent(t *testing.T) {
 	checkVolume(t, fetch(t, s, random(r, diskLen), 0, 1), content)
 }
 
-// TestWindowsVolumes: a volume with a Windows on it is what publishers have. Its state decides, whatever else is found first.
+// TestWindowsVolumes: a volume with a Windows on it is what publishers have. Its state decides,
+// whatever else is found first.
 func TestWindowsVolumes(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	v := newVolume(t, r)
@@ -173,8 +176,8 @@ func (b *bent) ReadAt(p []byte, off int64) (int, error) {
 
 var _ io.ReaderAt = (*bent)(nil)
 
-// FuzzReadNTFS changes bytes of a real volume (3 for the place, 1 for the value): no panic, nothing outside the volume, nothing
-// unused on an unclean one.
+// FuzzReadNTFS changes bytes of a real volume (3 for the place, 1 for the value): no panic, nothing
+// outside the volume, nothing unused on an unclean one.
 func FuzzReadNTFS(f *testing.F) {
 	p := filepath.Join(f.TempDir(), "volume")
 	const size = 4 * mib

@@ -20,7 +20,8 @@ const (
 	maxEntrySize = 4096
 )
 
-// partitions reads the GPT (UEFI 2.10, 5.3) or the four primary entries of the MBR. A disk with neither has none. Only failing reads are errors.
+// partitions reads the GPT (UEFI 2.10, 5.3) or the four primary entries of the MBR. A disk with
+// neither has none. Only failing reads are errors.
 func partitions(disk io.ReaderAt, size, sector int64) ([]partition, string, error) {
 	if size < 64*sector {
 		return nil, "no partition table", nil
@@ -53,7 +54,8 @@ func primaries(mbr []byte, size, sector int64) (list []partition) {
 	return list
 }
 
-// appendValid adds a partition unless it leaves the disk or overlaps another: such a table is not worth much.
+// appendValid adds a partition unless it leaves the disk or overlaps another: such a table is not
+// worth much.
 func appendValid(list []partition, p partition, size, sector int64) []partition {
 	if p.start < sector || p.size < 512 || p.start > size-p.size {
 		return list

@@ -103,8 +103,9 @@ type memory []byte
 
 func (m memory) WriteAt(p []byte, off int64) (int, error) { return copy(m[off:], p), nil }
 
-// TestPublishedVolumes publishes two versions of a real NTFS volume whose free clusters hold other random bytes each time. Machines whose disk was random
-// before must hold every file, ship little, and have a volume without faults.
+// TestPublishedVolumes publishes two versions of a real NTFS volume whose free clusters hold other
+// random bytes each time. Machines whose disk was random before must hold every file, ship little,
+// and have a volume without faults.
 func TestPublishedVolumes(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	v := newVolume(t, r)
@@ -137,7 +138,8 @@ func TestPublishedVolumes(t *testing.T) {
 	}
 	t.Logf("version 1 %+v\n%s", m1.Figures, strings.Join(m1.Notes, "\n"))
 	t.Logf("version 2 %+v\n%s", m2.Figures, strings.Join(m2.Notes, "\n"))
-	// 8 MiB around the volume are random and count, and so do the files; the page file and the free clusters do not.
+	// 8 MiB around the volume are random and count, and so do the files; the page file and the free
+	// clusters do not.
 	if m1.Figures.Undefined < 30*mib || m1.Figures.Shipped > 16*mib {
 		t.Errorf("version 1: %+v", m1.Figures)
 	}
@@ -166,7 +168,8 @@ func fetch(t *testing.T, s *image.Store, disk []byte, have, want int) []byte {
 	return disk
 }
 
-// scrambleUnused fills what the filter calls unused with other random bytes: all of it is garbage by definition.
+// scrambleUnused fills what the filter calls unused with other random bytes: all of it is garbage
+// by definition.
 func scrambleUnused(t *testing.T, r *rand.Rand, disk []byte) {
 	l, _, err := filter.Unused(t.Context(), bytes.NewReader(disk), diskLen, 512)
 	if err != nil || len(l) == 0 {
@@ -196,7 +199,8 @@ func checkVolume(t *testing.T, disk []byte, content map[string][]byte) {
 	}
 }
 
-// TestStates judges volumes in every state: what is unclean counts as a whole, what must not be published is refused.
+// TestStates judges volumes in every state: what is unclean counts as a whole, what must not be
+// published is refused.
 func TestStates(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	v := newVolume(t, r)
@@ -270,7 +274,8 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
-// FuzzPartitions: whatever the table says, partitions lie inside the disk, and the filter does not panic. sums makes the checksums of a GPT right.
+// FuzzPartitions: whatever the table says, partitions lie inside the disk, and the filter does not
+// panic. sums makes the checksums of a GPT right.
 func FuzzPartitions(f *testing.F) {
 	le := binary.LittleEndian
 	mbr, header, entries := make([]byte, 512), make([]byte, 92), make([]byte, 4*128)

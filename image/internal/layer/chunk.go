@@ -23,7 +23,8 @@ const (
 	maxChunkPages = 1024
 )
 
-// The methods of a chunk. Method 2, zstd with named ranges of the parent as dictionary, is reserved.
+// The methods of a chunk. Method 2, zstd with named ranges of the parent as dictionary, is
+// reserved.
 const (
 	Stored = 0
 	Zstd   = 1

@@ -69,7 +69,8 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
-// FuzzChunk unpacks chunks whose publisher was an enemy: the right hash over anything. Never more than the chunk's pages come out.
+// FuzzChunk unpacks chunks whose publisher was an enemy: the right hash over anything. Never more
+// than the chunk's pages come out.
 func FuzzChunk(f *testing.F) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true))
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"troy/internal/digest"
 )
 
-// Parse reads a layer table strictly: every byte has one meaning, nothing overlaps, counts are bounded by the length of b.
-// Its errors are ErrCorrupt and ErrUnsupported.
+// Parse reads a layer table strictly: every byte has one meaning, nothing overlaps, counts are
+// bounded by the length of b. Its errors are ErrCorrupt and ErrUnsupported.
 func Parse(b []byte) (*Table, error) {
 	le := binary.LittleEndian
 	if len(b) < tableHeaderSize || string(b[:8]) != tableMagic {

@@ -36,8 +36,8 @@ const (
 	Copied    Kind = 4 // as at another place of the version below
 )
 
-// Run is one run of pages. For data, Ref is the chunk and Off the page within it; for copies, Ref is the
-// copy record. The table in the store has neither: they follow from the order.
+// Run is one run of pages. For data, Ref is the chunk and Off the page within it; for copies, Ref
+// is the copy record. The table in the store has neither: they follow from the order.
 type Run struct {
 	Page  int64
 	Count uint32

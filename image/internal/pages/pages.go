@@ -37,8 +37,8 @@ func Regions(virtualSize int64) int64 { return block.RoundUp(virtualSize, Region
 // Span is a half-open range of page numbers.
 type Span struct{ Lo, Hi int64 }
 
-// Set is a set of pages: sorted, disjoint, never touching. A set that has been built is not changed:
-// others may share it.
+// Set is a set of pages: sorted, disjoint, never touching. A set that has been built is not
+// changed: others may share it.
 type Set []Span
 
 // NewSet makes a set of ranges in any order, in the place of the argument.

@@ -7,8 +7,9 @@ import (
 	"sync"
 )
 
-// Ordered does work on every item of in with several workers and hands the results to out in the order of in.
-// At most 3·workers items are under way. The first error stops everything and is returned.
+// Ordered does work on every item of in with several workers and hands the results to out in the
+// order of in. At most 3·workers items are under way. The first error stops everything and is
+// returned.
 func Ordered[T, R any](ctx context.Context, workers int, in iter.Seq2[T, error], work func(context.Context, T) (R, error), out func(R) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup

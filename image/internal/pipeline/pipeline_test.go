@@ -24,7 +24,8 @@ func upTo(n int, err error) iter.Seq2[int, error] {
 	}
 }
 
-// TestOrdered: results come in order, although later items are ready first; any error ends the work, and no goroutine stays.
+// TestOrdered: results come in order, although later items are ready first; any error ends the
+// work, and no goroutine stays.
 func TestOrdered(t *testing.T) {
 	const n = 100
 	errIn, errWork, errOut := errors.New("in"), errors.New("work"), errors.New("out")

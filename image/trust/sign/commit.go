@@ -18,7 +18,8 @@ import (
 // kept is how many older snapshots and targets stay, for clients that are in the middle of reading.
 const kept = 8
 
-// commit signs and writes targets (if asked), snapshot and timestamp, in this order: clients begin at the timestamp, so its rename is what they see.
+// commit signs and writes targets (if asked), snapshot and timestamp, in this order: clients begin
+// at the timestamp, so its rename is what they see.
 type commit struct {
 	dir     string // of the metadata
 	now     time.Time
@@ -91,7 +92,8 @@ func metaFile(version int64, b []byte) *metadata.MetaFiles {
 	return m
 }
 
-// prune removes metadata that no client needs any more. What cannot be removed stays: it does no harm.
+// prune removes metadata that no client needs any more. What cannot be removed stays: it does no
+// harm.
 func (r *Repository) prune(st *state) {
 	names, err := os.ReadDir(r.path(""))
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"troy/internal/durable"
 )
 
-// lockFile waits until no other process holds the lock. It goes with the process, so that a killed one leaves none.
+// lockFile waits until no other process holds the lock. It goes with the process, so that a killed
+// one leaves none.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

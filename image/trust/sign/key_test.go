@@ -14,7 +14,8 @@ import (
 	"troy/internal/testing/trusttest"
 )
 
-// TestRotate gives each role a new key, some twice; clients follow from any root, and never go back.
+// TestRotate gives each role a new key, some twice; clients follow from any root, and never go
+// back.
 func TestRotate(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	roots, mem := [][]byte{m.Root()}, &trusttest.Memory{}
@@ -89,7 +90,8 @@ func TestLostTargetsKey(t *testing.T) {
 	}
 }
 
-// TestInterrupted puts the store into the states between the writes of signing and of rotations: clients see old or new, and the next call ends it.
+// TestInterrupted puts the store into the states between the writes of signing and of rotations:
+// clients see old or new, and the next call ends it.
 func TestInterrupted(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root, before := m.Root(), m.Files()
@@ -160,7 +162,8 @@ func TestLostKeyInterrupted(t *testing.T) {
 	m.WantVersion(2, root, nil, trusttest.Start)
 }
 
-// TestWrittenStore: somebody can write to the store, but has no key. What he puts there is not signed by accident.
+// TestWrittenStore: somebody can write to the store, but has no key. What he puts there is not
+// signed by accident.
 func TestWrittenStore(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	if names, err := m.Repo.Unsigned(t.Context(), m.Store); len(names) != 0 || err != nil {

@@ -104,7 +104,8 @@ func (f *keyFile) cipher(passphrase []byte) (cipher.AEAD, error) {
 // bound is what is authenticated with the box.
 func (f *keyFile) bound() []byte { return append([]byte(keyKind+"\x00"+f.Role+"\x00"), f.Public...) }
 
-// openKey reads a key file. passphrase is asked only if the key is sealed. Its errors are in ErrKey.
+// openKey reads a key file. passphrase is asked only if the key is sealed. Its errors are in
+// ErrKey.
 func openKey(path string, role Role, passphrase func() ([]byte, error)) (*signingKey, error) {
 	fail := func(err error) (*signingKey, error) { return nil, fmt.Errorf("%w: %s: %w", ErrKey, path, err) }
 	st, err := os.Stat(path)

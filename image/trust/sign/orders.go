@@ -20,8 +20,9 @@ type change struct {
 	wipes func(before []trust.WipeEntry) []trust.WipeEntry
 }
 
-// SetOrder signs which version of an image machines may go back to: a deliberate rollback. Version 0 withdraws the order. It needs the targets key and
-// returns image.ErrNotFound for a version that the store does not have.
+// SetOrder signs which version of an image machines may go back to: a deliberate rollback. Version
+// 0 withdraws the order. It needs the targets key and returns image.ErrNotFound for a version that
+// the store does not have.
 func (r *Repository) SetOrder(ctx context.Context, store *image.Store, name string, version int, now time.Time) error {
 	if version != 0 {
 		if _, err := store.Show(ctx, name, version); err != nil {
@@ -32,13 +33,14 @@ func (r *Repository) SetOrder(ctx context.Context, store *image.Store, name stri
 	return err
 }
 
-// AllowWipe signs further permissions to wipe; those whose time is over are left out. It needs the targets key and returns image.ErrInvalid for an entry
-// that is none.
+// AllowWipe signs further permissions to wipe; those whose time is over are left out. It needs the
+// targets key and returns image.ErrInvalid for an entry that is none.
 func (r *Repository) AllowWipe(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time) error {
 	return r.setWipes(ctx, store, entries, now, func(before []trust.WipeEntry) []trust.WipeEntry { return append(before, entries...) })
 }
 
-// SetWipe signs exactly these permissions to wipe; none withdraws all. It needs the targets key and returns image.ErrInvalid for an entry that is none.
+// SetWipe signs exactly these permissions to wipe; none withdraws all. It needs the targets key and
+// returns image.ErrInvalid for an entry that is none.
 func (r *Repository) SetWipe(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time) error {
 	return r.setWipes(ctx, store, entries, now, func([]trust.WipeEntry) []trust.WipeEntry { return entries })
 }
@@ -56,7 +58,8 @@ func (r *Repository) setWipes(ctx context.Context, store *image.Store, entries [
 	return err
 }
 
-// tidyWipes leaves out what is over, and of several entries about the same disk all but the last. The entries were found good before.
+// tidyWipes leaves out what is over, and of several entries about the same disk all but the last.
+// The entries were found good before.
 func tidyWipes(list []trust.WipeEntry, now time.Time) []trust.WipeEntry {
 	var out []trust.WipeEntry
 	for _, e := range list {

@@ -20,9 +20,11 @@ import (
 	"troy/internal/errline"
 )
 
-// PublishAgent copies boot files into the store as a release of the agent and makes it the one that machines shall have. names are files in the folder from;
-// none means all of them, with those in folders in it. The release exists whole or not at all; Repository.Sign lets machines see it. It returns
-// image.ErrExists if there is a release of that version, image.ErrInvalid for a name that cannot be published.
+// PublishAgent copies boot files into the store as a release of the agent and makes it the one that
+// machines shall have. names are files in the folder from; none means all of them, with those in
+// folders in it. The release exists whole or not at all; Repository.Sign lets machines see it. It
+// returns image.ErrExists if there is a release of that version, image.ErrInvalid for a name that
+// cannot be published.
 func PublishAgent(ctx context.Context, store *image.Store, version, from string, names ...string) (*trust.AgentRelease, error) {
 	if err := trust.CheckRelease(version); err != nil {
 		return nil, err
@@ -120,7 +122,8 @@ func take(ctx context.Context, r *trust.AgentRelease, tmp, from string, names []
 
 func invalid(err error) error { return fmt.Errorf("%w: %w", image.ErrInvalid, err) }
 
-// copyFile copies a regular file, durably, and returns what it is. It stops when the file is larger than a boot file may be.
+// copyFile copies a regular file, durably, and returns what it is. It stops when the file is larger
+// than a boot file may be.
 func copyFile(ctx context.Context, to, from string) (size int64, sum digest.Sum, err error) {
 	if st, err := os.Stat(from); err != nil {
 		return 0, sum, err
@@ -150,8 +153,8 @@ func (a agents) use(r *trust.AgentRelease) error {
 	return writeFile(filepath.Join(a.dir, release.Document), b, 0o644)
 }
 
-// UseAgent makes a release of the store, also an older one, that which machines shall have. Repository.Sign lets them see it. It returns image.ErrNotFound if
-// there is none.
+// UseAgent makes a release of the store, also an older one, that which machines shall have.
+// Repository.Sign lets them see it. It returns image.ErrNotFound if there is none.
 func UseAgent(ctx context.Context, store *image.Store, version string) error {
 	a := agentsOf(store)
 	unlock, err := a.lock(ctx)
@@ -175,8 +178,9 @@ func noRelease(version string) error {
 	return fmt.Errorf("%w: the store has no release %q of the agent", image.ErrNotFound, version)
 }
 
-// RemoveAgent removes a release. The one that machines shall have can be removed only when it is the last, else it returns image.ErrInvalid: UseAgent another
-// first. It returns image.ErrNotFound if there is none.
+// RemoveAgent removes a release. The one that machines shall have can be removed only when it is
+// the last, else it returns image.ErrInvalid: UseAgent another first. It returns image.ErrNotFound
+// if there is none.
 func RemoveAgent(ctx context.Context, store *image.Store, version string) error {
 	a := agentsOf(store)
 	unlock, err := a.lock(ctx)

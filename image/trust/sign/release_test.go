@@ -13,7 +13,8 @@ import (
 	"troy/internal/testing/trusttest"
 )
 
-// TestAgentRefused: what cannot be published leaves the store as it was; what somebody changed is not signed.
+// TestAgentRefused: what cannot be published leaves the store as it was; what somebody changed is
+// not signed.
 func TestAgentRefused(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	dir, _ := m.Media("vmlinuz", "troy.efi")
@@ -67,7 +68,8 @@ func TestAgentRefused(t *testing.T) {
 	}
 }
 
-// TestAgentInterrupted: an interrupted publication leaves nothing that anyone sees, and the next one clears it away.
+// TestAgentInterrupted: an interrupted publication leaves nothing that anyone sees, and the next
+// one clears it away.
 func TestAgentInterrupted(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	dir, _ := m.Media("a", "b", "c", "d", "e")

@@ -83,7 +83,8 @@ func (a agents) read(name string) (*trust.AgentRelease, []byte, error) {
 	return r, b, nil
 }
 
-// AgentReleases returns the releases of the agent that a store holds, signed or not, sorted by version, and the version that machines shall have ("": none).
+// AgentReleases returns the releases of the agent that a store holds, signed or not, sorted by
+// version, and the version that machines shall have ("": none).
 func AgentReleases(store *image.Store) (list []*trust.AgentRelease, current string, err error) {
 	a := agentsOf(store)
 	entries, err := os.ReadDir(a.dir)
@@ -110,7 +111,8 @@ func AgentReleases(store *image.Store) (list []*trust.AgentRelease, current stri
 	return list, r.Version, nil
 }
 
-// agent takes the releases of the agent. What is signed for the first time is hashed: a release that was damaged on the way is not signed.
+// agent takes the releases of the agent. What is signed for the first time is hashed: a release
+// that was damaged on the way is not signed.
 func (c *collector) agent(ctx context.Context, st *state) error {
 	list, current, err := AgentReleases(c.store)
 	if err != nil {

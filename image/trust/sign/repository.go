@@ -22,7 +22,8 @@ import (
 // Role is one of the four top-level roles of TUF.
 type Role string
 
-// The roles. The keys of Root and Targets are the admin's; those of Snapshot and Timestamp lie in the store, so that it can be kept fresh.
+// The roles. The keys of Root and Targets are the admin's; those of Snapshot and Timestamp lie in
+// the store, so that it can be kept fresh.
 const (
 	Root      Role = metadata.ROOT
 	Targets   Role = metadata.TARGETS
@@ -53,13 +54,16 @@ func (r Role) online() bool { return r == Snapshot || r == Timestamp }
 type Options struct {
 	// Keys is the folder with root.key and targets.key; "" means keys/ in the store's folder.
 	Keys string
-	// Passphrase gives that of the root and targets keys. It is asked once, when a sealed key is opened or made; nil or an empty answer makes open keys.
+	// Passphrase gives that of the root and targets keys. It is asked once, when a sealed key is
+	// opened or made; nil or an empty answer makes open keys.
 	Passphrase func() ([]byte, error)
-	// NewPassphrase, if not nil, is asked instead, once, when a key is made and Passphrase was not needed before.
+	// NewPassphrase, if not nil, is asked instead, once, when a key is made and Passphrase was not
+	// needed before.
 	NewPassphrase func() ([]byte, error)
 }
 
-// Repository is the signed side of a store's folder. Its methods may be used by several processes at once: they wait for each other.
+// Repository is the signed side of a store's folder. Its methods may be used by several processes
+// at once: they wait for each other.
 type Repository struct {
 	dir  string
 	keys string
@@ -101,8 +105,9 @@ type answer struct {
 	err        error
 }
 
-// Init makes four keys and the first metadata, which signs nothing yet, for the store in dir. It returns ErrExists if there is metadata or a key already.
-// Interrupted, it leaves keys but no metadata: remove those and call it again.
+// Init makes four keys and the first metadata, which signs nothing yet, for the store in dir. It
+// returns ErrExists if there is metadata or a key already. Interrupted, it leaves keys but no
+// metadata: remove those and call it again.
 func Init(dir string, now time.Time, o *Options) (*Repository, error) {
 	r := newRepository(dir, o)
 	if _, err := os.Lstat(r.path("")); err == nil {
@@ -142,7 +147,8 @@ func Init(dir string, now time.Time, o *Options) (*Repository, error) {
 	return r, nil
 }
 
-// Open opens the signed side of the store in dir. It returns ErrUnsigned if there is none. No key is needed before something is signed.
+// Open opens the signed side of the store in dir. It returns ErrUnsigned if there is none. No key
+// is needed before something is signed.
 func Open(dir string, o *Options) (*Repository, error) {
 	r := newRepository(dir, o)
 	if _, err := os.Stat(r.path("")); errors.Is(err, fs.ErrNotExist) {
@@ -197,7 +203,8 @@ func (r *Repository) makeKey(role Role, path string) (*signingKey, error) {
 // next is where a rotation keeps the new key until the root metadata names it.
 func next(path string) string { return path + ".new" }
 
-// key opens the key of a role and checks that the root metadata names it. A key that an interrupted rotation left beside is taken if it is the one.
+// key opens the key of a role and checks that the root metadata names it. A key that an interrupted
+// rotation left beside is taken if it is the one.
 func (r *Repository) key(st *state, role Role) (*signingKey, error) {
 	path := r.keyPath(role)
 	k, err := openKey(path, role, r.pass)
@@ -213,7 +220,8 @@ func (r *Repository) key(st *state, role Role) (*signingKey, error) {
 	return nil, err
 }
 
-// CheckKeys makes sure that Sign will have the keys it needs: ask before the long work. Its errors are in ErrKey.
+// CheckKeys makes sure that Sign will have the keys it needs: ask before the long work. Its errors
+// are in ErrKey.
 func (r *Repository) CheckKeys() error {
 	st, err := r.load()
 	if err != nil {
@@ -227,7 +235,8 @@ func (r *Repository) CheckKeys() error {
 	return nil
 }
 
-// Root returns the newest root metadata: what boot media carry, so that a machine trusts this store.
+// Root returns the newest root metadata: what boot media carry, so that a machine trusts this
+// store.
 func (r *Repository) Root() ([]byte, error) {
 	st, err := r.load()
 	if err != nil {
@@ -250,7 +259,8 @@ type state struct {
 	targets   *metadata.Metadata[metadata.TargetsType]
 }
 
-// load reads what the newest timestamp leads to. Signatures of the admin's own store are not checked but for the root's own.
+// load reads what the newest timestamp leads to. Signatures of the admin's own store are not
+// checked but for the root's own.
 func (r *Repository) load() (*state, error) {
 	st := &state{}
 	for n := int64(1); ; n++ {

@@ -12,10 +12,12 @@ import (
 	"troy/internal/durable"
 )
 
-// Rotate gives a role a new key and lets the root metadata forget the old one. It needs the root key; the old key of another role may be lost. Clients follow
-// from any older root. The new key lies beside the old one (.key.new) until the new root metadata exists; then it takes its place. What the role signs is
-// signed by both keys first, so that an interruption at any point leaves something that clients accept, unless the old key was lost; calling Rotate again ends
-// what was begun. Rotating Root also renews its expiry.
+// Rotate gives a role a new key and lets the root metadata forget the old one. It needs the root
+// key; the old key of another role may be lost. Clients follow from any older root. The new key
+// lies beside the old one (.key.new) until the new root metadata exists; then it takes its place.
+// What the role signs is signed by both keys first, so that an interruption at any point leaves
+// something that clients accept, unless the old key was lost; calling Rotate again ends what was
+// begun. Rotating Root also renews its expiry.
 func (r *Repository) Rotate(ctx context.Context, role Role, now time.Time) error {
 	if !known(role) {
 		return fmt.Errorf("%w: there is no role %q", ErrKey, role)

@@ -14,9 +14,11 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// Sign makes the metadata say what the store holds now: the index and the manifests of all images, their packs, the releases of the agent, and the orders
-// that were signed before and whose version still exists. It returns false if that was so already. Interrupted, the state before is what clients see. It
-// needs the targets key, and returns ErrRepository if what was signed before was changed since. It signs whatever version it finds: see Unsigned.
+// Sign makes the metadata say what the store holds now: the index and the manifests of all images,
+// their packs, the releases of the agent, and the orders that were signed before and whose version
+// still exists. It returns false if that was so already. Interrupted, the state before is what
+// clients see. It needs the targets key, and returns ErrRepository if what was signed before was
+// changed since. It signs whatever version it finds: see Unsigned.
 func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
 	return r.sign(ctx, store, now, change{})
 }
@@ -56,8 +58,9 @@ func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time
 	return true, nil
 }
 
-// Unsigned returns the names of what the store holds, or has lost, beyond what is signed, sorted: what the next Sign would take. Ask before publishing: a version
-// that somebody else put into the store must not be signed along with one's own.
+// Unsigned returns the names of what the store holds, or has lost, beyond what is signed, sorted:
+// what the next Sign would take. Ask before publishing: a version that somebody else put into the
+// store must not be signed along with one's own.
 func (r *Repository) Unsigned(ctx context.Context, store *image.Store) ([]string, error) {
 	st, err := r.load()
 	if err != nil {
@@ -95,7 +98,8 @@ func (st *state) verify() error {
 	return nil
 }
 
-// unchanged refuses to sign other content under the name of what was signed: manifests and packs never change.
+// unchanged refuses to sign other content under the name of what was signed: manifests and packs
+// never change.
 func (st *state) unchanged(files map[string]*metadata.TargetFiles) error {
 	for name, old := range st.targets.Signed.Targets {
 		if f := files[name]; f != nil && !tree.Changes(name) && (f.Length != old.Length || !f.Hashes.Equal(old.Hashes)) {
@@ -184,8 +188,9 @@ func (c *collector) document(name string, b []byte) error {
 	return c.r.putDocument(name, b)
 }
 
-// RefreshTimestamp signs timestamp and snapshot anew when less than half of their time is left, and says whether it did. It needs only the keys that lie in
-// the store. Call it every few hours while the store is served: what is served expires otherwise, and machines refuse it.
+// RefreshTimestamp signs timestamp and snapshot anew when less than half of their time is left, and
+// says whether it did. It needs only the keys that lie in the store. Call it every few hours while
+// the store is served: what is served expires otherwise, and machines refuse it.
 func (r *Repository) RefreshTimestamp(ctx context.Context, now time.Time) (bool, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
@@ -222,7 +227,8 @@ type Expiry struct {
 	Role    Role
 	Version int64
 	Expires time.Time
-	// Soon says that it is time to do something: the admin for Root and Targets, whoever serves the store for the others.
+	// Soon says that it is time to do something: the admin for Root and Targets, whoever serves the
+	// store for the others.
 	Soon bool
 }
 

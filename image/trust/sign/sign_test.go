@@ -16,7 +16,8 @@ import (
 	"troy/internal/testing/trusttest"
 )
 
-// TestWholeWay: what is signed is seen, what is only published is not, and metadata does not grow without end.
+// TestWholeWay: what is signed is seen, what is only published is not, and metadata does not grow
+// without end.
 func TestWholeWay(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root, mem := m.Root(), &trusttest.Memory{}

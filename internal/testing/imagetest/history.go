@@ -1,4 +1,5 @@
-// Package imagetest makes random histories of images for tests, publishes them, and checks what a machine gets.
+// Package imagetest makes random histories of images for tests, publishes them, and checks what a
+// machine gets.
 package imagetest
 
 import (
@@ -122,7 +123,8 @@ func First(r *rand.Rand, pages int64) *State {
 	return s
 }
 
-// Mutate makes the next state: sector writes at boundaries and at random places, zeros, moved pages, equal rewrites.
+// Mutate makes the next state: sector writes at boundaries and at random places, zeros, moved
+// pages, equal rewrites.
 func Mutate(r *rand.Rand, old *State, n int, filtered bool) *State {
 	s := &State{Data: slices.Clone(old.Data), ID: GUID(n), Free: old.Free}
 	for range 3 + r.IntN(20) {

@@ -47,7 +47,8 @@ func Machine(r *rand.Rand, s *State, m *image.Map) []byte {
 	return data
 }
 
-// CheckDefined compares a disk with a state, but for the pages that are undefined in the map; nil: all are defined.
+// CheckDefined compares a disk with a state, but for the pages that are undefined in the map; nil:
+// all are defined.
 func CheckDefined(t testing.TB, got []byte, want *State, m *image.Map) {
 	t.Helper()
 	for p := int64(0); p < int64(len(want.Data))/image.PageSize; p++ {
@@ -58,7 +59,8 @@ func CheckDefined(t testing.TB, got []byte, want *State, m *image.Map) {
 	}
 }
 
-// Update brings a disk from one version of the image pc to another, by a plan without and one with local copies, which must agree.
+// Update brings a disk from one version of the image pc to another, by a plan without and one with
+// local copies, which must agree.
 func Update(t testing.TB, s *image.Store, start []byte, have, want int) []byte {
 	t.Helper()
 	p, err := image.LoadPlan(t.Context(), s, "pc", have, want)
@@ -96,7 +98,8 @@ func follow(t testing.TB, s *image.Store, p *image.Plan, start []byte) []byte {
 	return k.Data
 }
 
-// Sink is a disk that refuses what no sink may get: a page twice, half pages, bytes outside the disk.
+// Sink is a disk that refuses what no sink may get: a page twice, half pages, bytes outside the
+// disk.
 type Sink struct {
 	mu      sync.Mutex
 	Data    []byte

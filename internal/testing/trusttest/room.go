@@ -134,7 +134,8 @@ func (m *Room) Attacked(says map[string][]byte) *Attacker {
 	return Attack(m.Store, says)
 }
 
-// Attack returns a source that answers for some documents of a store otherwise; nil: there is no such document.
+// Attack returns a source that answers for some documents of a store otherwise; nil: there is no
+// such document.
 func Attack(store *image.Store, says map[string][]byte) *Attacker {
 	return &Attacker{Source: store, docs: store, says: says}
 }
@@ -175,7 +176,8 @@ func Open(t *testing.T, root []byte, mem trust.Memory, src Source, now time.Time
 	return s, err
 }
 
-// Sees opens and returns the newest version that the client believes in, having fetched it and compared it.
+// Sees opens and returns the newest version that the client believes in, having fetched it and
+// compared it.
 func (m *Room) Sees(root []byte, mem trust.Memory, src Source, now time.Time) (int, error) {
 	m.T.Helper()
 	s, err := Open(m.T, root, mem, src, now)

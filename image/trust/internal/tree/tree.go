@@ -1,5 +1,5 @@
-// Package tree has the names of what is signed in a store. Package trust, which reads it, and package
-// sign, which writes it, agree on them here; the page of trust describes the tree.
+// Package tree has the names of what is signed in a store. Package trust, which reads it, and
+// package sign, which writes it, agree on them here; the page of trust describes the tree.
 package tree
 
 import (
@@ -24,15 +24,15 @@ func Snapshot(n int64) string { return fmt.Sprintf("%d.snapshot.json", n) }
 // Targets returns the name of a version of the targets metadata in Folder.
 func Targets(n int64) string { return fmt.Sprintf("%d.targets.json", n) }
 
-// Copy returns where the signed copy of a document that can change lies in Folder: it is named by its
-// hash, as consistent snapshots of TUF are.
+// Copy returns where the signed copy of a document that can change lies in Folder: it is named by
+// its hash, as consistent snapshots of TUF are.
 func Copy(target string, sum []byte) string {
 	i := strings.LastIndexByte(target, '/') + 1
 	return fmt.Sprintf("targets/%s%x.%s", target[:i], sum, target[i:])
 }
 
-// StoreField is a field of the root metadata that no rotation changes: it tells a new store from an old
-// state of the same one.
+// StoreField is a field of the root metadata that no rotation changes: it tells a new store from an
+// old state of the same one.
 const StoreField = "x-troy-store"
 
 // The targets that are no images.
@@ -45,8 +45,8 @@ const (
 // Order returns the name of the order for an image.
 func Order(image string) string { return "images/" + image + "/order.json" }
 
-// Changes reports whether a document has signed copies: the tree itself has only its newest state, which
-// may be newer than what is signed.
+// Changes reports whether a document has signed copies: the tree itself has only its newest state,
+// which may be newer than what is signed.
 func Changes(name string) bool {
 	if strings.HasPrefix(name, "images/") {
 		return strings.HasSuffix(name, "/versions.json") || strings.HasSuffix(name, "/order.json")
@@ -54,8 +54,8 @@ func Changes(name string) bool {
 	return name == Wipe || name == Releases
 }
 
-// MaxDocument bounds the documents of a store that can be targets, in bytes; packs are bounded by the
-// image format.
+// MaxDocument bounds the documents of a store that can be targets, in bytes; packs are bounded by
+// the image format.
 const MaxDocument = 4 << 20
 
 // MaxRelease bounds the document of a release, in bytes.
