@@ -239,7 +239,7 @@ func (res *resolution) layer(m *Manifest, t *layer.Table, needs []need) ([]need,
 func (res *resolution) here(needs []need, moved pages.Set) (left []need) {
 	res.plan.local = slices.Grow(res.plan.local, len(needs))
 	for _, n := range needs {
-		if n.keys == nil { // a page to be made anew, not a copy
+		if n.keys == nil { // a page of the version itself, not of a copy
 			left = append(left, n)
 			continue
 		}

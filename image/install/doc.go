@@ -1,6 +1,6 @@
 // Package install joins a store of images and the disk of a machine, for the agent and for troy
 // disk: it brings a whole version into a parent (package pcdisk, Fill) and repairs one that
-// somebody else changed.
+// another program changed.
 //
 // # Promises
 //

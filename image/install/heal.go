@@ -10,8 +10,8 @@ import (
 	"troy/internal/progress"
 )
 
-// ErrUnlabelled: the journal does not say which version the parent held, so nobody knows what to
-// heal it to. Nothing was written.
+// ErrUnlabelled: the journal does not say which version the parent held, so what to heal it
+// to is unknown. Nothing was written.
 var ErrUnlabelled = errors.New("nobody recorded which version the parent held: reinstall")
 
 // Heal brings the parent of a machine back that was opened read-write elsewhere: it is compared

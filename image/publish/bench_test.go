@@ -117,7 +117,7 @@ func BenchmarkImport1Core(b *testing.B) { benchImport(b, 1) }
 func BenchmarkImport2Cores(b *testing.B) { benchImport(b, 2) }
 
 // BenchmarkScan is the comparison alone: a child that names everything and changes one page; the
-// version below is looked through for its content, too.
+// version below is looked through for its content as well.
 func BenchmarkScan(b *testing.B) {
 	v1 := imagetest.Programs(b, 128<<20)
 	v2 := &imagetest.State{Data: bytes.Clone(v1.Data), ID: imagetest.GUID(2), Diff: []image.Range{{Offset: 0, Length: int64(len(v1.Data))}}}

@@ -18,7 +18,7 @@ func (b *buffers) get(n int64) []byte {
 	return make([]byte, image.RegionSize)[:n]
 }
 
-// put gives back a buffer that get returned, and that nobody uses any more.
+// put gives back a buffer that get returned and that is no longer in use.
 func (b *buffers) put(p []byte) {
 	if cap(p) == image.RegionSize {
 		b.pool.Put((*[image.RegionSize]byte)(p[:image.RegionSize]))

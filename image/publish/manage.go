@@ -52,7 +52,7 @@ type GCStats struct{ Removed, Kept, Bytes int64 }
 
 // GC removes the objects and manifests that no version names, and what interrupted publishing left.
 // It removes nothing if it cannot read every document of every image. It returns ErrBusy while
-// somebody publishes.
+// another process publishes.
 func GC(ctx context.Context, s *image.Store) (GCStats, error) { return on(s).gc(ctx) }
 
 func (s *store) gc(ctx context.Context) (GCStats, error) {

@@ -16,7 +16,7 @@ import (
 	"troy/internal/progress"
 )
 
-// Filter finds the parts of a disk whose content no one will miss: free clusters, page files.
+// Filter finds the parts of a disk that nothing uses: free clusters, page files.
 type Filter interface {
 	// Unused returns ranges of the disk in bytes, in any order, and lines for people about what it
 	// looked into. Only whole pages within them count. An error stops the publishing: a volume that
@@ -54,7 +54,7 @@ func (o *Options) workers() int {
 
 // Import makes version 1 of a new image: all pages that are not zeros. It returns image.ErrExists
 // if the image is there already, ErrInvalid for a name or a disk that cannot be, ErrBusy while
-// somebody else publishes. On any error the store is as before.
+// another process publishes. On any error the store is as before.
 func Import(ctx context.Context, s *image.Store, name string, disk *Disk, o *Options) (*image.Manifest, error) {
 	return on(s).first(ctx, name, disk, o)
 }

@@ -65,7 +65,7 @@ func (s *store) lock() (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%w: somebody else is writing to %s; try again when that has ended", ErrBusy, s.String())
+		return nil, fmt.Errorf("%w: another process is writing to %s; try again when it has ended", ErrBusy, s.String())
 	}
 	return func() { f.Close() }, nil
 }
@@ -97,7 +97,7 @@ type temp struct {
 
 func (s *store) temp(label string) (*temp, error) {
 	p := filepath.Join(s.String(), tmpName, label)
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil { // somebody may have tidied up
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil { // it may have been removed
 		return nil, fmt.Errorf("image: %w", err)
 	}
 	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {

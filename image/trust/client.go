@@ -87,7 +87,7 @@ func (u *update) load() ([]byte, error) {
 }
 
 // start begins at the pinned root and goes on over the roots in memory. If those are of another
-// store, or do not follow, nothing in memory is of use: whoever brought the media decides.
+// store, or do not follow, nothing in memory is of use: the media decide.
 func (u *update) start(now time.Time) {
 	roots := u.memory.Roots
 	u.t, _ = trustedmetadata.New(u.o.Root) // CheckRoot has seen it

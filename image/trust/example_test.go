@@ -26,7 +26,7 @@ func (m journalMemory) Save(b []byte) error   { return m.j.Put(machine.RecordTru
 // buildStamp is when the agent was built: no signature that counts is older than that.
 var buildStamp = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// obey is what the agent does with an order of the server, which nobody signed.
+// obey is what the agent does with an order of the server, which is not signed.
 func obey(ctx context.Context, src image.Source, root []byte, memory trust.Memory, name string, have, want int, now time.Time) (*image.Plan, *trust.Source, error) {
 	signed, _, err := trust.Pinned(ctx, src, now, &trust.PinnedOptions{Root: root, Memory: memory, Built: buildStamp}) // with netfetch: NotFound says errors.Is(err, netfetch.ErrNotFound)
 	if err != nil {
@@ -92,7 +92,7 @@ func Example() {
 	fmt.Println(plan, bytes.Equal(got, content))
 
 	_, _, err = obey(ctx, store, root, journalMemory{journal}, "pc", 1, 1, now.AddDate(0, 1, 0))
-	fmt.Println(err != nil) // nobody has renewed the timestamp for a month
+	fmt.Println(err != nil) // the timestamp was not renewed for a month
 	// Output:
 	// pc nothing to version 1 true
 	// true

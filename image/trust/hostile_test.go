@@ -116,7 +116,7 @@ func TestEndless(t *testing.T) {
 	}
 }
 
-// signerOf opens a key of the store, as somebody who stole it does.
+// signerOf opens a key of the store, as a thief does.
 func signerOf(m *trusttest.Room, role sign.Role) signature.Signer {
 	m.T.Helper()
 	b, err := os.ReadFile(m.Repo.KeyPath(role))
@@ -142,8 +142,8 @@ func resign[T metadata.Roles](m *trusttest.Room, empty *metadata.Metadata[T], b 
 	return b
 }
 
-// TestStolenKeys: the key of a role signs nothing but what that role signs. Whoever has the server
-// has snapshot and timestamp, and no more.
+// TestStolenKeys: the key of a role signs nothing but what that role signs. A thief who has the
+// server has snapshot and timestamp, and no more.
 func TestStolenKeys(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root, files := m.Root(), m.Files()

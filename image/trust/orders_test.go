@@ -71,7 +71,7 @@ func TestWipe(t *testing.T) {
 	}
 }
 
-// TestWipeForged: a server, or whoever can write to the store, bends or adds a permission.
+// TestWipeForged: a server, or a thief who can write to the store, bends or adds a permission.
 func TestWipeForged(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root, mem := m.Root(), &trusttest.Memory{}

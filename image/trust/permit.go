@@ -77,7 +77,7 @@ func (s *Source) MayWipe(ctx context.Context, machineIDs []string, serial string
 	return s.refuse(what, ErrWipe, fmt.Errorf("none of %d permissions is for this disk or machine and in force", len(entries)))
 }
 
-// AgentRelease returns the release of the agent that machines shall have. A server may name it, but
+// AgentRelease returns the current release of the agent. A server may name it, but
 // no other: an older one is signed as well, and its faults are known. It returns image.ErrNotFound
 // if the store has none.
 func (s *Source) AgentRelease(ctx context.Context) (*AgentRelease, error) {

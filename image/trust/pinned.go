@@ -27,7 +27,7 @@ var (
 type PinnedOptions struct {
 	// Root is the content of RootFile, nil if there is none.
 	Root []byte
-	// Unsigned is the kernel argument troy.unsigned: whoever made the media says that the store is
+	// Unsigned is the kernel argument troy.unsigned: the media say that the store is
 	// not signed. It does nothing where there is a Root.
 	Unsigned bool
 	// Memory keeps what is trusted; nil on a machine whose disk has no journal yet. The agent's is

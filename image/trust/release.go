@@ -11,8 +11,8 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// AgentRelease is the document agent/VERSION/release.json, and agent/release.json for the release
-// that machines shall have. Its version is spelled as the name of an image may be.
+// AgentRelease is the document agent/VERSION/release.json, and agent/release.json for the current
+// release. Its version is spelled as the name of an image may be.
 type AgentRelease struct {
 	// Format is 1.
 	Format int `json:"format"`

@@ -243,7 +243,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestUnsignedNames: what nobody signed is not there, and the way around the signed copy is shut.
+// TestUnsignedNames: what is not signed is not there, and the way around the signed copy is shut.
 func TestUnsignedNames(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	s, err := trusttest.Open(t, m.Root(), nil, m.Store, trusttest.Start)

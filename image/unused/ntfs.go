@@ -10,7 +10,7 @@ import (
 	"troy/image"
 )
 
-// windowsFiles are the files whose content Windows makes anew at each start.
+// windowsFiles are the files whose content Windows makes again at each start.
 var windowsFiles = [...]string{`\pagefile.sys`, `\swapfile.sys`, `\hiberfil.sys`}
 
 // readNTFS is an opener that asks the strict NTFS reader which also finds the agent's files.

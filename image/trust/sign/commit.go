@@ -25,7 +25,7 @@ type commit struct {
 	now     time.Time
 	state   *state
 	signers map[Role][]*signingKey
-	targets bool // sign those of state anew
+	targets bool // sign those of state again
 	first   bool // the first of all: versions stay 1
 }
 

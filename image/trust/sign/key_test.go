@@ -31,7 +31,7 @@ func TestRotate(t *testing.T) {
 		m.Sign(trusttest.Start)
 		m.WantVersion(i+2, roots[0], mem, trusttest.Start)
 	}
-	// Whoever hides the newest roots is found out by memory, with media of any age.
+	// A source that hides the newest roots is found out by memory, with media of any age.
 	says := map[string][]byte{trusttest.Folder + "/7.root.json": nil}
 	for _, root := range roots[:6] {
 		if _, err := m.Sees(root, &trusttest.Memory{B: nil}, m.Attacked(says), trusttest.Start); err == nil {
@@ -162,7 +162,7 @@ func TestLostKeyInterrupted(t *testing.T) {
 	m.WantVersion(2, root, nil, trusttest.Start)
 }
 
-// TestWrittenStore: somebody can write to the store, but has no key. What he puts there is not
+// TestWrittenStore: a thief can write to the store, but has no key. What he puts there is not
 // signed by accident.
 func TestWrittenStore(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)

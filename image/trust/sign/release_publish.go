@@ -20,8 +20,8 @@ import (
 	"troy/internal/errline"
 )
 
-// PublishAgent copies boot files into the store as a release of the agent and makes it the one that
-// machines shall have. names are files in the folder from; none means all of them, with those in
+// PublishAgent copies boot files into the store as a release of the agent and makes it the
+// current one. names are files in the folder from; none means all of them, with those in
 // folders in it. The release exists whole or not at all; Repository.Sign lets machines see it. It
 // returns image.ErrExists if there is a release of that version, image.ErrInvalid for a name that
 // cannot be published.
@@ -153,7 +153,7 @@ func (a agents) use(r *trust.AgentRelease) error {
 	return writeFile(filepath.Join(a.dir, release.Document), b, 0o644)
 }
 
-// UseAgent makes a release of the store, also an older one, that which machines shall have.
+// UseAgent makes a release of the store, also an older one, the current one.
 // Repository.Sign lets them see it. It returns image.ErrNotFound if there is none.
 func UseAgent(ctx context.Context, store *image.Store, version string) error {
 	a := agentsOf(store)
@@ -178,7 +178,7 @@ func noRelease(version string) error {
 	return fmt.Errorf("%w: the store has no release %q of the agent", image.ErrNotFound, version)
 }
 
-// RemoveAgent removes a release. The one that machines shall have can be removed only when it is
+// RemoveAgent removes a release. The current one can be removed only when it is
 // the last, else it returns image.ErrInvalid: UseAgent another first. It returns image.ErrNotFound
 // if there is none.
 func RemoveAgent(ctx context.Context, store *image.Store, version string) error {

@@ -29,7 +29,7 @@ func agentsOf(store *image.Store) agents {
 	return agents{filepath.Join(store.String(), tree.Agent)}
 }
 
-// lock waits until nobody else changes the releases, and clears away what was interrupted.
+// lock waits until no other process changes the releases, and clears away what was interrupted.
 func (a agents) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(a.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
@@ -84,7 +84,7 @@ func (a agents) read(name string) (*trust.AgentRelease, []byte, error) {
 }
 
 // AgentReleases returns the releases of the agent that a store holds, signed or not, sorted by
-// version, and the version that machines shall have ("": none).
+// version, and the current version ("": none).
 func AgentReleases(store *image.Store) (list []*trust.AgentRelease, current string, err error) {
 	a := agentsOf(store)
 	entries, err := os.ReadDir(a.dir)

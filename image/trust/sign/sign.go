@@ -59,7 +59,7 @@ func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time
 }
 
 // Unsigned returns the names of what the store holds, or has lost, beyond what is signed, sorted:
-// what the next Sign would take. Ask before publishing: a version that somebody else put into the
+// what the next Sign would take. Ask before publishing: a version that another person put into the
 // store must not be signed along with one's own.
 func (r *Repository) Unsigned(ctx context.Context, store *image.Store) ([]string, error) {
 	st, err := r.load()
@@ -88,11 +88,11 @@ func (r *Repository) Unsigned(ctx context.Context, store *image.Store) ([]string
 	return names, nil
 }
 
-// verify checks that what counts as signed is: somebody may have written to the store.
+// verify checks that what counts as signed is: the store may have been written to.
 func (st *state) verify() error {
 	for role, m := range map[Role]any{Targets: st.targets, Snapshot: st.snapshot, Timestamp: st.timestamp} {
 		if err := st.root.VerifyDelegate(string(role), m); err != nil {
-			return fmt.Errorf("%w: the %s metadata is not signed by its key (%w); 'rotate' of that role signs it anew", ErrRepository, role, err)
+			return fmt.Errorf("%w: the %s metadata is not signed by its key (%w); 'rotate' of that role signs it again", ErrRepository, role, err)
 		}
 	}
 	return nil
@@ -188,9 +188,9 @@ func (c *collector) document(name string, b []byte) error {
 	return c.r.putDocument(name, b)
 }
 
-// RefreshTimestamp signs timestamp and snapshot anew when less than half of their time is left, and
-// says whether it did. It needs only the keys that lie in the store. Call it every few hours while
-// the store is served: what is served expires otherwise, and machines refuse it.
+// RefreshTimestamp signs timestamp and snapshot again when less than half of their time is left,
+// and says whether it did. It needs only the keys that lie in the store. Call it every few hours
+// while the store is served: what is served expires otherwise, and machines refuse it.
 func (r *Repository) RefreshTimestamp(ctx context.Context, now time.Time) (bool, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
@@ -227,7 +227,7 @@ type Expiry struct {
 	Role    Role
 	Version int64
 	Expires time.Time
-	// Soon says that it is time to do something: the admin for Root and Targets, whoever serves the
+	// Soon says that it is time to do something: the admin for Root and Targets, the server of the
 	// store for the others.
 	Soon bool
 }

@@ -39,7 +39,7 @@ const StoreField = "x-troy-store"
 const (
 	Wipe     = "orders/wipe.json"
 	Agent    = "agent"                        // folder of the agent's releases
-	Releases = Agent + "/" + release.Document // the release that machines shall have
+	Releases = Agent + "/" + release.Document // the current release
 )
 
 // Order returns the name of the order for an image.
