@@ -14,11 +14,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"troy/chainload/release"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/vishvananda/netns"
+
+	"troy/chainload/release"
 )
 
 // childEnv holds the folder to serve, for a test binary started inside a namespace.
