@@ -47,10 +47,9 @@ type bench struct {
 	handed bool   // the machine was given to Windows
 	out    bytes.Buffer
 
-	orders    server.Fixed
-	unsigned  bool
-	mirrors   []string // asked before url
-	restarted bool     // the machine was restarted into the agent
+	orders   server.Fixed
+	unsigned bool
+	mirrors  []string // asked before url
 }
 
 // template is where the files of a bench are made once, for all tests to copy.

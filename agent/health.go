@@ -215,4 +215,4 @@ func (a *agent) mayDeploy(order *protocol.Order) error {
 }
 
 // errLoop: there is nothing left to try without a person.
-var errLoop = errors.New("Windows does not come up on this machine, and there is no version to go back to")
+var errLoop = errors.New("there is no version to go back to, and Windows does not come up on this machine")

@@ -8,10 +8,11 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"troy/internal/durable"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/mkuimage/cpio"
+
+	"troy/internal/durable"
 )
 
 // skeleton holds the directories and the few devices that init wants before it

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
 	"troy/chainload/release"
 	"troy/internal/kernelargs"
 )

@@ -13,9 +13,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"troy/internal/durable"
 
 	"github.com/u-root/mkuimage/cpio"
+
+	"troy/internal/durable"
 )
 
 // Part is one of the archives that an initramfs consists of. They are compressed

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
 	"troy/internal/block"
 	"troy/internal/durable"
 	"troy/internal/kernelargs"

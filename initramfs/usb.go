@@ -8,10 +8,11 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"troy/internal/block"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/google/uuid"
+
+	"troy/internal/block"
 )
 
 // USBOptions say what a boot stick holds. Out is required, and Boot or UKI.

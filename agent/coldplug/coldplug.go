@@ -11,9 +11,11 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"troy/internal/errline"
 
 	"golang.org/x/sys/unix"
+
+	"troy/internal/errline"
+	"troy/internal/kmodule"
 )
 
 // always are the modules that no device asks for: firmware variables and what is
@@ -49,7 +51,7 @@ func New() (*Plugger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPlugger(filepath.Join("/lib/modules", release), "/sys", always(), finitModule)
+	return newPlugger(filepath.Join("/lib/modules", release), "/sys", always(), kmodule.Load)
 }
 
 func newPlugger(dir, sys string, always []string, load func(string) error) (*Plugger, error) {
@@ -204,15 +206,6 @@ func modaliases(sys string) ([]string, error) {
 	}
 	slices.Sort(aliases)
 	return slices.Compact(aliases), nil
-}
-
-func finitModule(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return unix.FinitModule(int(f.Fd()), "", 0)
 }
 
 func runningRelease() (string, error) {

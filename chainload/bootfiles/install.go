@@ -13,10 +13,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"troy/chainload/esp"
-	"troy/internal/block"
 
 	"golang.org/x/sys/unix"
+
+	"troy/chainload/esp"
+	"troy/internal/block"
 )
 
 // ErrFull: the ESP has no room for the files. Nothing was replaced.

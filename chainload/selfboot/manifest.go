@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
 	"troy/chainload/release"
 )
 

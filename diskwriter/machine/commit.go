@@ -13,7 +13,7 @@ import (
 // change is one atomic change of the boot child: which parent it names, and whether its session is thrown away.
 type change struct {
 	m      *Machine
-	op     string
+	op     Op
 	parent *diskFile
 	reset  bool // empty the boot child; otherwise what it shows stays the same
 
@@ -55,28 +55,28 @@ func commitSteps() []changeStep {
 //
 // Errors: ErrNothingStaged, ErrChain if the boot child was not made here, *StepError.
 func (m *Machine) Commit(ctx context.Context) error {
-	if err := m.ready("commit"); err != nil {
+	if err := m.ready(opCommit); err != nil {
 		return err
 	}
 	d := m.staged()
 	if d == nil {
 		return ErrNothingStaged
 	}
-	return m.change(ctx, &change{op: "commit", parent: d, reset: true})
+	return m.change(ctx, &change{op: opCommit, parent: d, reset: true})
 }
 
 // Reset empties the boot child: the machine is as it was after Commit. Errors: ErrChain, *StepError.
 func (m *Machine) Reset(ctx context.Context) error {
-	if err := m.ready("reset"); err != nil {
+	if err := m.ready(opReset); err != nil {
 		return err
 	}
-	return m.change(ctx, &change{op: "reset", parent: m.chain[0], reset: true})
+	return m.change(ctx, &change{op: opReset, parent: m.chain[0], reset: true})
 }
 
 // Rollback makes the boot child name what is below the topmost slot, throws its session away, and poisons the slot.
 // Errors: ErrNoRollback, ErrMergeStarted, ErrChain, *StepError.
 func (m *Machine) Rollback(ctx context.Context) error {
-	if err := m.ready("rollback"); err != nil {
+	if err := m.ready(opRollback); err != nil {
 		return err
 	}
 	top := m.chain[0]
@@ -86,10 +86,10 @@ func (m *Machine) Rollback(ctx context.Context) error {
 	if _, known := m.rec.label(top.guid()); !known || m.merge() != nil {
 		return ErrMergeStarted
 	}
-	if err := m.change(ctx, &change{op: "rollback", parent: m.chain[1], reset: true}); err != nil {
+	if err := m.change(ctx, &change{op: opRollback, parent: m.chain[1], reset: true}); err != nil {
 		return err
 	}
-	return m.poisonUnused("rollback")
+	return m.poisonUnused(opRollback)
 }
 
 // change runs the steps and reads the machine anew.

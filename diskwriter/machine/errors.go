@@ -74,24 +74,44 @@ func (e *SpaceError) Error() string {
 // Unwrap returns ErrTooBig.
 func (e *SpaceError) Unwrap() error { return ErrTooBig }
 
+// Op is an operation on a machine.
+type Op string
+
+// The operations that can stop at a step.
+const (
+	opStage     Op = "stage"
+	opCommit    Op = "commit"
+	opReset     Op = "reset"
+	opRollback  Op = "rollback"
+	opMerge     Op = "merge"
+	opRelink    Op = "relink"
+	opRecover   Op = "recover"
+	opHeal      Op = "heal"
+	opReinstall Op = "reinstall"
+)
+
+// after is what the machine boots when the operation stopped.
+func (op Op) after() string {
+	switch op {
+	case opHeal:
+		return "run it again: nothing boots until the parent is healed"
+	case opReinstall:
+		return "run it again: nothing boots until it is finished, unless the old version still does"
+	}
+	return "the disk still boots one whole version"
+}
+
 // StepError says at which step of which operation the disk failed. The operation stopped there, and the next run completes; what
-// the machine boots is one whole version all the same, or, in "heal" and "reinstall", nothing.
+// the machine boots is one whole version all the same, or, in a heal or a reinstall, nothing.
 type StepError struct {
-	Op   string // "stage", "commit", ...
+	Op   Op
 	Step string // name of the step
 	Err  error
 }
 
 // Error gives operation, step and cause.
 func (e *StepError) Error() string {
-	after := "the disk still boots one whole version"
-	switch e.Op {
-	case "heal":
-		after = "run it again: nothing boots until the parent is healed"
-	case "reinstall":
-		after = "run it again: nothing boots until it is finished, unless the old version still does"
-	}
-	return fmt.Sprintf("%s: %s: %v (%s)", e.Op, e.Step, e.Err, after)
+	return fmt.Sprintf("%s: %s: %v (%s)", e.Op, e.Step, e.Err, e.Op.after())
 }
 
 // Unwrap returns the cause.

@@ -66,7 +66,7 @@ func (h *Healer) find() (err error) {
 	if err := m.checkMerge(); err != nil {
 		return err
 	}
-	if h.pay, err = newPayload("heal", m.files.Base, m.base); err != nil {
+	if h.pay, err = newPayload(opHeal, m.files.Base, m.base); err != nil {
 		return err
 	}
 	return h.aim()
@@ -155,7 +155,7 @@ func (h *Healer) begin() error {
 	if h.begun {
 		return nil
 	}
-	err := h.m.step("heal", "replay the log of the parent", h.m.replayBaseLog)
+	err := h.m.step(opHeal, "replay the log of the parent", h.m.replayBaseLog)
 	h.begun = err == nil
 	return err
 }
@@ -179,7 +179,7 @@ func (h *Healer) Finish(ctx context.Context) error {
 		{"restore the GUID of the parent", func() error { return h.m.switchBaseGUID(h.want) }},
 		{"read the machine anew", h.m.load},
 	} {
-		if err := h.m.step("heal", s.name, s.run); err != nil {
+		if err := h.m.step(opHeal, s.name, s.run); err != nil {
 			return err
 		}
 	}

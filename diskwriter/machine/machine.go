@@ -97,7 +97,7 @@ func (m *Machine) settle() (err error) {
 }
 
 // ready is asked before every operation. It finishes a Relink that was cut off, because of which slots look staged.
-func (m *Machine) ready(op string) error {
+func (m *Machine) ready(op Op) error {
 	if m.failed.Load() {
 		return ErrReopen
 	}
@@ -109,7 +109,7 @@ func (m *Machine) ready(op string) error {
 
 // step runs one named step of an operation. After an error the machine has to be opened anew, because it is unknown what
 // reached the disk.
-func (m *Machine) step(op, name string, f func() error) error {
+func (m *Machine) step(op Op, name string, f func() error) error {
 	if err := f(); err != nil {
 		m.failed.Store(true)
 		return &StepError{Op: op, Step: name, Err: err}

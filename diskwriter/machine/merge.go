@@ -42,7 +42,7 @@ const (
 //
 // Errors: ErrNotHealthy, ErrChain if the parent is not FULLY_PRESENT where it is to be written (nothing was written), *StepError.
 func (m *Machine) Merge(ctx context.Context, o *MergeOptions) (done bool, err error) {
-	if err := m.ready("merge"); err != nil {
+	if err := m.ready(opMerge); err != nil {
 		return false, err
 	}
 	if o == nil {
@@ -57,7 +57,7 @@ func (m *Machine) Merge(ctx context.Context, o *MergeOptions) (done bool, err er
 		return true, nil
 	}
 	var g *merger
-	if err := m.step("merge", "look at what is to be copied", func() (err error) { g, err = m.newMerger(o); return err }); err != nil {
+	if err := m.step(opMerge, "look at what is to be copied", func() (err error) { g, err = m.newMerger(o); return err }); err != nil {
 		return false, err
 	}
 	return g.run(ctx)
@@ -94,7 +94,7 @@ func (g *merger) run(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	for s := g.plan.slice(cursor, g.o.SliceBytes); ; {
-		if err := g.m.step("merge", "plan a slice", func() error { return s.err }); err != nil {
+		if err := g.m.step(opMerge, "plan a slice", func() error { return s.err }); err != nil {
 			return false, err
 		}
 		g.progress += s.bytes
@@ -125,7 +125,7 @@ func (g *merger) begin() (int64, error) {
 	save := func() error {
 		return g.m.saveRecord(func(r *machineRecord) { r.Merge = &mergeRecord{Top: label, Base: g.m.base.guid()} })
 	}
-	return 0, g.m.step("merge", "record the beginning", func() error {
+	return 0, g.m.step(opMerge, "record the beginning", func() error {
 		if err := save(); err != nil {
 			return err
 		}
@@ -139,13 +139,13 @@ func (g *merger) slice(ctx context.Context, s *mergeSlice, done bool) error {
 	if err != nil && errors.Is(err, ctx.Err()) {
 		return err
 	}
-	if err := g.m.step("merge", "copy a slice", func() error { return err }); err != nil {
+	if err := g.m.step(opMerge, "copy a slice", func() error { return err }); err != nil {
 		return err
 	}
-	if err := g.m.step("merge", "flush a slice", g.m.base.Sync); err != nil {
+	if err := g.m.step(opMerge, "flush a slice", g.m.base.Sync); err != nil {
 		return err
 	}
-	return g.m.step("merge", "record the progress", func() error {
+	return g.m.step(opMerge, "record the progress", func() error {
 		return g.m.saveRecord(func(r *machineRecord) { r.Merge.Cursor, r.Merge.Done = s.next, done })
 	})
 }
@@ -195,18 +195,18 @@ func (g *merger) copy(j *copyJob, buf []byte) error {
 // Relink makes the boot child name the parent after Merge: its session lives on, for both show the same. Then the slots are
 // poisoned and free. Without anything merged it does nothing. Errors: ErrNotMerged, ErrChain, *StepError.
 func (m *Machine) Relink(ctx context.Context) error {
-	if err := m.ready("relink"); err != nil {
+	if err := m.ready(opRelink); err != nil {
 		return err
 	}
 	if m.chain[0] != m.base {
 		if r := m.merge(); r == nil || !r.Done {
 			return ErrNotMerged
 		}
-		if err := m.change(ctx, &change{op: "relink", parent: m.base}); err != nil {
+		if err := m.change(ctx, &change{op: opRelink, parent: m.base}); err != nil {
 			return err
 		}
 	}
-	return m.finishMerge("relink")
+	return m.finishMerge(opRelink)
 }
 
 // relinked tells that Relink was cut off after its commit: the slots are merged, and look staged. With two of them, committing
@@ -217,7 +217,7 @@ func (m *Machine) relinked() bool {
 }
 
 // finishMerge labels base with what it holds now, forgets the slots' labels in the same record, and frees the slots.
-func (m *Machine) finishMerge(op string) error {
+func (m *Machine) finishMerge(op Op) error {
 	if !m.relinked() {
 		return nil
 	}
@@ -237,11 +237,11 @@ func (m *Machine) finishMerge(op string) error {
 // Recover finishes what an earlier run was cut off in: the log of the boot child is carried out (also one that Windows
 // left), and merged slots are freed. The agent calls it before it hands the machine to Windows. On a machine at rest it writes nothing.
 func (m *Machine) Recover(ctx context.Context) error {
-	if err := m.ready("recover"); err != nil {
+	if err := m.ready(opRecover); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return m.step("recover", "replay the log", m.replayBootLog)
+	return m.step(opRecover, "replay the log", m.replayBootLog)
 }

@@ -59,14 +59,14 @@ func wrapFormat(err error) error {
 
 // payloadWriter writes the virtual disk into the parent, in place: payload alone, never a structure.
 type payloadWriter struct {
-	op      string
+	op      Op
 	f       File
 	base    *baseMap
 	virtual int64
 }
 
 // newPayload refuses, before anything is written, a parent that does not hold every block. d may have a log to replay.
-func newPayload(op string, f File, d *diskFile) (*payloadWriter, error) {
+func newPayload(op Op, f File, d *diskFile) (*payloadWriter, error) {
 	base, err := newBaseMap(d.v)
 	if err == nil {
 		err = base.whole()

@@ -58,7 +58,7 @@ func (in *Reinstaller) look() error {
 	if err := m.loadFiles(); err != nil {
 		return err
 	}
-	if _, err := newPayload("reinstall", m.files.Base, m.base); err != nil {
+	if _, err := newPayload(opReinstall, m.files.Base, m.base); err != nil {
 		return err
 	}
 	return m.checkLayout(&change{})
@@ -69,13 +69,13 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 	id, resumed := in.resumable()
 	if !resumed {
 		id = guid.New()
-		if err := m.step("reinstall", "record the order", func() error { return in.recordOrder(id) }); err != nil {
+		if err := m.step(opReinstall, "record the order", func() error { return in.recordOrder(id) }); err != nil {
 			return err
 		}
 	}
 	if !m.reinstalling {
 		nobody := &diskFile{name: unfinishedName}
-		if err := m.change(ctx, &change{op: "reinstall", parent: nobody, reset: true}); err != nil {
+		if err := m.change(ctx, &change{op: opReinstall, parent: nobody, reset: true}); err != nil {
 			return err
 		}
 	}
@@ -88,7 +88,7 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 		{"read the machine anew", m.load},
 		{"look at the parent", in.openBase},
 	} {
-		if err := m.step("reinstall", s.name, s.run); err != nil {
+		if err := m.step(opReinstall, s.name, s.run); err != nil {
 			return err
 		}
 	}
@@ -119,7 +119,7 @@ func (in *Reinstaller) recordOrder(id guid.GUID) error {
 }
 
 func (in *Reinstaller) openBase() (err error) {
-	if in.pay, err = newPayload("reinstall", in.m.files.Base, in.m.base); err != nil {
+	if in.pay, err = newPayload(opReinstall, in.m.files.Base, in.m.base); err != nil {
 		return err
 	}
 	in.view, err = vhdx.NewChain(in.m.base.v)
@@ -162,10 +162,10 @@ func (in *Reinstaller) Advance(ctx context.Context, offset int64) error {
 	if offset <= in.Offset() {
 		return nil
 	}
-	if err := in.m.step("reinstall", "flush payload", in.m.files.Base.Sync); err != nil {
+	if err := in.m.step(opReinstall, "flush payload", in.m.files.Base.Sync); err != nil {
 		return err
 	}
-	return in.m.step("reinstall", "record the progress", func() error {
+	return in.m.step(opReinstall, "record the progress", func() error {
 		return in.m.saveRecord(func(r *machineRecord) { r.Reinstall.Cursor = offset })
 	})
 }
@@ -188,20 +188,20 @@ func (in *Reinstaller) Finish(ctx context.Context) error {
 	if at := in.Offset(); at < in.Size() {
 		return fmt.Errorf("%w: the reinstall is at %d of %d bytes", ErrIncomplete, at, in.Size())
 	}
-	if err := m.step("reinstall", "flush payload", m.files.Base.Sync); err != nil {
+	if err := m.step(opReinstall, "flush payload", m.files.Base.Sync); err != nil {
 		return err
 	}
-	if err := m.step("reinstall", "label the parent", in.recordVersion); err != nil {
+	if err := m.step(opReinstall, "label the parent", in.recordVersion); err != nil {
 		return err
 	}
-	if err := m.poisonUnused("reinstall"); err != nil {
+	if err := m.poisonUnused(opReinstall); err != nil {
 		return err
 	}
-	if err := m.change(ctx, &change{op: "reinstall", parent: m.base, reset: true}); err != nil {
+	if err := m.change(ctx, &change{op: opReinstall, parent: m.base, reset: true}); err != nil {
 		return err
 	}
 	forget := func() error { return m.saveRecord(func(r *machineRecord) { r.Reinstall = nil }) }
-	err := m.step("reinstall", "forget the order", forget)
+	err := m.step(opReinstall, "forget the order", forget)
 	m.failed.Store(true) // used up
 	return err
 }

@@ -51,7 +51,7 @@ func (s *Stager) resume(ctx context.Context, check checkNote) (bool, error) {
 		}
 		var notes []stageNote
 		look := func() (err error) { notes, err = s.findLog(k); return err }
-		if err := s.m.step("stage", "look for what is there", look); err != nil {
+		if err := s.m.step(opStage, "look for what is there", look); err != nil {
 			return false, err
 		}
 		if len(notes) > 0 {
@@ -79,7 +79,7 @@ func (s *Stager) findLog(k int) ([]stageNote, error) {
 // takeOver reads the pages that the notes name. A slot that was finished but never labelled is unfinished from here on.
 func (s *Stager) takeOver(ctx context.Context, notes []stageNote, check checkNote) error {
 	unname := func() error { return s.slot.writeLocator(guid.GUID{}, BaseName) }
-	if err := s.m.step("stage", "poison "+s.slot.name, unname); err != nil {
+	if err := s.m.step(opStage, "poison "+s.slot.name, unname); err != nil {
 		return err
 	}
 	slices.SortFunc(notes, func(a, b stageNote) int { return cmp.Compare(a.first, b.first) })
@@ -172,7 +172,7 @@ func (s *Stager) Held() int64 { return s.held }
 // Note notes what was written since the last note, without a flush: a process that is killed afterwards finds all of it again. WriteAt
 // does so by itself after each MiB, so Note is for the end of a unit that is not to be fetched twice, and for giving up. It may be
 // called concurrently. Without an Identity it does nothing. Errors: those of the disk, as *StepError.
-func (s *Stager) Note() error { return s.m.step("stage", "note what is written", s.noteRest) }
+func (s *Stager) Note() error { return s.m.step(opStage, "note what is written", s.noteRest) }
 
 // note is the part of WriteAt that makes it possible to go on after a cut.
 func (s *Stager) note(first int, p []byte) error {
@@ -180,7 +180,7 @@ func (s *Stager) note(first int, p []byte) error {
 		return nil
 	}
 	sums := hashPages(nil, p)
-	if err := s.m.step("stage", "note what is written", func() error { return s.log.add(uint32(first), sums) }); err != nil {
+	if err := s.m.step(opStage, "note what is written", func() error { return s.log.add(uint32(first), sums) }); err != nil {
 		return err
 	}
 	if s.log.unflushed.Add(int64(len(p))) < s.log.flushBytes {
@@ -200,7 +200,7 @@ func (s *Stager) checkpoint() error {
 		{"note what is written", s.log.flush},
 		{"flush the notes", s.m.files.Journal.Sync},
 	} {
-		if err := s.m.step("stage", step.name, step.run); err != nil {
+		if err := s.m.step(opStage, step.name, step.run); err != nil {
 			return err
 		}
 	}

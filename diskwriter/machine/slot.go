@@ -73,7 +73,7 @@ func (s *slotWriter) writeLocator(linkage guid.GUID, parent string) error {
 }
 
 // poisonUnused poisons every slot that looks finished but has no use: merged, or rolled back. It drops their labels first.
-func (m *Machine) poisonUnused(op string) error {
+func (m *Machine) poisonUnused(op Op) error {
 	drop := func() error {
 		if !slices.ContainsFunc(m.rec.Layers, func(l Label) bool { return !m.byGUIDInChain(l.GUID) }) {
 			return nil

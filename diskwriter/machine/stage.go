@@ -53,7 +53,7 @@ func (m *Machine) Stage(ctx context.Context, r *StageRequest) (*Stager, error) {
 }
 
 func (m *Machine) stage(ctx context.Context, r *StageRequest, check checkNote) (*Stager, error) {
-	if err := m.ready("stage"); err != nil {
+	if err := m.ready(opStage); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -74,7 +74,7 @@ func (m *Machine) stage(ctx context.Context, r *StageRequest, check checkNote) (
 	if s.slot, err = m.slotFor(i, plan); err != nil {
 		return nil, err
 	}
-	return s, m.step("stage", "poison "+s.slot.name, s.poison)
+	return s, m.step(opStage, "poison "+s.slot.name, s.poison)
 }
 
 // slotFor takes the other slot if that one is free too and the version fits only there.
@@ -112,7 +112,7 @@ func (s *Stager) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if err := writeFull(s.slot.f, p, place); err != nil {
-		return 0, &StepError{Op: "stage", Step: "write payload", Err: err}
+		return 0, &StepError{Op: opStage, Step: "write payload", Err: err}
 	}
 	for at := 0; at < len(p); at += pageSize {
 		s.sum(off + int64(at)).Store(s.hash(p[at : at+pageSize]))
@@ -155,7 +155,7 @@ func (s *Stager) locate(off, n int64) (int64, error) {
 //
 // Errors: ErrIncomplete, ErrVerify and those of the disk, as *StepError.
 func (s *Stager) Finish(ctx context.Context) error {
-	if err := s.m.ready("stage"); err != nil {
+	if err := s.m.ready(opStage); err != nil {
 		return err
 	}
 	if err := s.missing(); err != nil {
@@ -179,7 +179,7 @@ func (s *Stager) Finish(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := s.m.step("stage", step.name, step.run); err != nil {
+		if err := s.m.step(opStage, step.name, step.run); err != nil {
 			return err
 		}
 	}

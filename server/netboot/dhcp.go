@@ -6,10 +6,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"troy/chainload/release"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
+
+	"troy/chainload/release"
 )
 
 // Ports of the protocols.

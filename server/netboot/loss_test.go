@@ -9,9 +9,10 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-	"troy/chainload/release"
 
 	"pack.ag/tftp"
+
+	"troy/chainload/release"
 )
 
 // TestTFTPLoss loads with windows through a network that loses and doubles packets both ways.

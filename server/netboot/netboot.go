@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+
 	"troy/chainload/release"
 )
 

@@ -14,12 +14,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"troy/chainload/release"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/vishvananda/netns"
 
+	"troy/chainload/release"
 	"troy/internal/testing/needs"
 )
 

@@ -14,9 +14,10 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-	"troy/chainload/release"
 
 	"pack.ag/tftp"
+
+	"troy/chainload/release"
 )
 
 // serveOn runs TFTP on a free port of 127.0.0.1.

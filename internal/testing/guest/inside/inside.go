@@ -4,10 +4,11 @@ package inside
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"troy/internal/kmodule"
 )
 
 // LoadModules loads the drivers that guest.Build put into /modules, in the order of their names. One that is loaded already is no error.
@@ -20,20 +21,11 @@ func LoadModules() error {
 		return err
 	}
 	for _, path := range paths {
-		if err := load(path); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := kmodule.Load(path); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	return nil
-}
-
-func load(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return unix.FinitModule(int(f.Fd()), "", 0)
 }
 
 // PowerOff switches the machine off once the console has said everything. It does not return: the end of process 1 would be a kernel panic.
