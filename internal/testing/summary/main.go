@@ -1,6 +1,6 @@
 // Program summary runs go test and says at the end what failed and what was skipped.
 //
-//	go run ./internal/testing/summary [-may-skip REASON] ARGUMENT…
+//	go run ./internal/testing/summary [-may-skip REASON] -- ARGUMENT…
 //
 // The arguments are those of go test. While the tests run, it prints what go test prints: a line for
 // each package, and the output of each test that fails; besides, a line for each test that took

@@ -86,7 +86,7 @@ func TestRun(t *testing.T) {
 		{"samples that have to be there", "./skips", "", 1,
 			[]string{`(?m)^2 tests skipped: no samples$`, `FAIL: .* here: sample/skips TestA, sample/skips TestB/sub\n`, `0 failed, 2 skipped`}, ""},
 		{"another reason", "./skips ./lazy", "no samples", 1,
-			[]string{`1 tests skipped: no reason given\n`, `FAIL: .* here: sample/lazy TestLazy\n`, `2 tests skipped: no samples\n`}, "here: sample/skips"},
+			[]string{`1 test skipped: no reason given\n`, `FAIL: .* here: sample/lazy TestLazy\n`, `2 tests skipped: no samples\n`}, "here: sample/skips"},
 		{"any reason", "./skips ./lazy", "any", 0, []string{`3 skipped\n$`}, "FAIL"},
 		{"a panic", "./panics", "", 1,
 			[]string{`panic: too much`, `nearly there`, `FAIL\tsample/panics`, again, `panic: too much`, `nearly there`, `0 passed, 2 failed`}, ""},

@@ -198,7 +198,11 @@ func (r *report) end(maySkip string) (sound bool) {
 	}
 	slices.Sort(reasons)
 	for _, why := range reasons {
-		fmt.Fprintf(r.out, "%d tests skipped: %s\n", len(r.skipped[why]), why)
+		tests := "tests"
+		if len(r.skipped[why]) == 1 {
+			tests = "test"
+		}
+		fmt.Fprintf(r.out, "%d %s skipped: %s\n", len(r.skipped[why]), tests, why)
 		if maySkip != anyReason && why != maySkip {
 			sound = false
 			fmt.Fprintf(r.out, "FAIL: these may not be skipped here: %s\n", strings.Join(r.skipped[why], ", "))
