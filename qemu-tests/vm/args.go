@@ -11,20 +11,22 @@ import (
 const (
 	envQEMU  = "TROY_QEMU"
 	envAccel = "TROY_QEMU_ACCEL"
+	envKVM   = "TROY_KVM"
 )
 
 // cpu lacks cmpxchg16b, which Linux uses in its allocator where it can: after one, QEMU 7.2 computes the flags from an outdated operation, and an
 // interrupt at that moment saves and restores nonsense (seen: EFLAGS c103aa42, bit 17 is virtual-8086 mode, and a double fault).
 const cpu = "max,-cx16"
 
-// command returns the whole command line. vars is the file of the firmware's variables.
-func (c *Config) command(vars string) []string {
+// command returns the whole command line. vars is the file of the firmware's variables, accel
+// QEMU's -accel.
+func (c *Config) command(vars, accel string) []string {
 	args := []string{
 		orDefault(os.Getenv(envQEMU), "qemu-system-x86_64"),
 		"-name", c.name(),
 		"-nodefaults", "-no-user-config",
-		"-machine", "q35" + c.secureMachine(), "-accel", orDefault(os.Getenv(envAccel), "tcg,thread=multi,tb-size=512"), "-cpu", cpu,
-		"-smp", strconv.Itoa(orDefault(c.CPUs, 2)), "-m", strconv.Itoa(orDefault(c.MemoryMiB, 1024)),
+		"-machine", "q35" + c.secureMachine(), "-accel", accel, "-cpu", cpu,
+		"-smp", strconv.Itoa(orDefault(c.CPUs, 1)), "-m", strconv.Itoa(orDefault(c.MemoryMiB, 1024)),
 		"-display", "none", "-serial", "stdio",
 	}
 	if c.NoReboot {

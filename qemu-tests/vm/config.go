@@ -23,10 +23,14 @@ type Config struct {
 	Namespace string // network namespace QEMU runs in, see [Network]; empty = the caller's
 
 	MemoryMiB int // 0 = 1024
-	CPUs      int // 0 = 2
+	CPUs      int // 0 = 1: see emulated in accel.go before asking for more
 
 	NoReboot bool          // a reset ends the VM
-	Timeout  time.Duration // life of the VM; 0 = 3 minutes
+	Timeout  time.Duration // life of QEMU; 0 = 3 minutes
+
+	// InitLimit is how long a kernel may run until the guest's own programs say their first line,
+	// see [ErrHungBeforeInit]; 0 = a minute.
+	InitLimit time.Duration
 
 	OnLine func(line string) // called with each line of the serial log, one at a time
 	Args   []string          // further arguments for QEMU

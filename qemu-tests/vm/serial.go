@@ -88,6 +88,13 @@ func (l *serialLog) text() string {
 	return l.clean.String()
 }
 
+// unfinished is the last line if it has no end yet, without spaces around it.
+func (l *serialLog) unfinished() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.TrimSpace(l.clean.String()[l.line:])
+}
+
 func (l *serialLog) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

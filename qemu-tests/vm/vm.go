@@ -10,8 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
-	"time"
+	"sync"
 )
 
 // Errors of a VM; each comes with the end of the serial log and the command line.
@@ -23,20 +22,29 @@ var (
 
 // VM is a running QEMU.
 type VM struct {
-	name    string
-	args    []string
-	cmd     *exec.Cmd
-	stdin   io.WriteCloser
-	log     *serialLog
-	cancel  context.CancelCauseFunc
-	ctx     context.Context
-	done    chan struct{} // closed when QEMU has ended and all its output is read
-	waitErr error         // valid after done
-	ended   error         // valid after done: why it was ended from outside, nil if it was not
+	name   string
+	args   []string
+	config Config
+	vars   string // file of the firmware's variables; empty = no firmware
+	log    *serialLog
+	boot   *bootWatch
+	cancel context.CancelCauseFunc
+	ctx    context.Context // ends with Kill and with the context of Start
+	done   chan struct{}   // closed when QEMU has ended and all its output is read
+	// Valid after done: how the process ended, and why it was ended from outside (nil if it was not).
+	waitErr, ended error
+
+	mu    sync.Mutex // guards the fields below: a second try replaces them
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
 }
 
 // Start starts a VM. The caller must call [VM.Close]. When ctx ends the VM is killed.
 func Start(ctx context.Context, c *Config) (*VM, error) {
+	return startOn(ctx, c, accelerator(ctx, c))
+}
+
+func startOn(ctx context.Context, c *Config, accel string) (*VM, error) {
 	vars, err := c.prepareVars()
 	if err != nil {
 		return nil, err
@@ -45,26 +53,16 @@ func Start(ctx context.Context, c *Config) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &VM{name: c.name(), args: c.command(vars), log: newSerialLog(logFile, c.OnLine), done: make(chan struct{})}
-	ctx, stopTimer := context.WithTimeoutCause(ctx, orDefault(c.Timeout, 3*time.Minute), ErrTimeout)
+	v := &VM{name: c.name(), args: c.command(vars, accel), config: *c, vars: vars, done: make(chan struct{})}
+	v.boot = newBootWatch(c)
+	v.log = newSerialLog(logFile, v.heard)
 	v.ctx, v.cancel = context.WithCancelCause(ctx)
-	v.cmd = exec.CommandContext(v.ctx, v.args[0], v.args[1:]...)
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	v.cmd.Stdout, v.cmd.Stderr = v.log, v.log
-	v.cmd.WaitDelay = 5 * time.Second
-	if v.stdin, err = v.cmd.StdinPipe(); err == nil {
-		err = v.cmd.Start()
-	}
+	r, err := v.launch()
 	if err != nil {
-		stopTimer()
-		return nil, errors.Join(fmt.Errorf("starting %s: %w", v.args[0], err), logFile.Close())
+		v.cancel(nil)
+		return nil, errors.Join(err, logFile.Close())
 	}
-	go func() {
-		v.waitErr = errors.Join(v.cmd.Wait(), v.log.close())
-		v.ended = context.Cause(v.ctx)
-		stopTimer()
-		close(v.done)
-	}()
+	go v.follow(r)
 	return v, nil
 }
 
@@ -79,14 +77,17 @@ func (v *VM) LogFile() string { return v.log.file.Name() }
 
 // Send types text on the serial line.
 func (v *VM) Send(text string) error {
-	_, err := io.WriteString(v.stdin, text)
+	v.mu.Lock()
+	stdin := v.stdin
+	v.mu.Unlock()
+	_, err := io.WriteString(stdin, text)
 	return err
 }
 
 // Expect waits until the serial log, from where the last Expect left off,
 // matches the regular expression, and returns the line with the match, as far as
 // it has come: end the expression with .*\n to have all of it.
-// The error is [ErrTimeout] or [ErrEnded].
+// The error is [ErrTimeout], [ErrEnded] or [ErrHungBeforeInit].
 func (v *VM) Expect(ctx context.Context, expression string) (line string, err error) {
 	re, err := regexp.Compile(expression)
 	if err != nil {
@@ -111,7 +112,8 @@ func (v *VM) Expect(ctx context.Context, expression string) (line string, err er
 }
 
 // Wait waits until the VM powers off. The error is [ErrTimeout] if it had to be
-// killed for that, [ErrKilled] if [VM.Kill] ended it.
+// killed for that, [ErrHungBeforeInit] if it never got as far as its own programs,
+// [ErrKilled] if [VM.Kill] ended it.
 func (v *VM) Wait(ctx context.Context) error {
 	select {
 	case <-v.done:
@@ -142,7 +144,7 @@ func (v *VM) cause() error {
 	switch {
 	case v.ended == nil:
 		return ErrEnded
-	case errors.Is(v.ended, ErrKilled), errors.Is(v.ended, ErrTimeout):
+	case errors.Is(v.ended, ErrKilled), errors.Is(v.ended, ErrTimeout), errors.Is(v.ended, ErrHungBeforeInit):
 		return v.ended
 	}
 	return fmt.Errorf("%w: %w", ErrKilled, v.ended)

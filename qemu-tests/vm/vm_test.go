@@ -32,9 +32,9 @@ func TestCommandLine(t *testing.T) {
 		NICs: []NIC{{User: "tftp=/t"}, {Model: "e1000e", Tap: "tap0", BootIndex: 2}},
 		Args: []string{"-device", "x"},
 	}
-	got := shellLine(c.command("/my vars.fd"))
+	got := shellLine(c.command("/my vars.fd", emulated))
 	for _, want := range []string{
-		"ip netns exec ns1 qemu-system-x86_64 ", " -no-reboot ", " -m 1024", " -smp 2", "-accel tcg,",
+		"ip netns exec ns1 qemu-system-x86_64 ", " -no-reboot ", " -m 1024", " -smp 1", "-accel tcg,thread=single,",
 		"if=pflash,unit=0,format=raw,readonly=on,file=/c.fd", "'if=pflash,unit=1,format=raw,file=/my vars.fd'",
 		"file=/a,,b.img -device virtio-blk-pci,drive=disk0,serial=TROY0,bootindex=0",
 		"nvme,drive=disk1,serial=TROY1,logical_block_size=4096,physical_block_size=4096",
@@ -49,7 +49,7 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("command line lacks %q:\n%s", want, got)
 		}
 	}
-	secure := shellLine((&Config{Firmware: &Firmware{Code: "/c.fd", Secure: true}, Disks: []Disk{{Path: "/t.iso", Bus: CDROM}}}).command("/v.fd"))
+	secure := shellLine((&Config{Firmware: &Firmware{Code: "/c.fd", Secure: true}, Disks: []Disk{{Path: "/t.iso", Bus: CDROM}}}).command("/v.fd", emulated))
 	for _, want := range []string{"-machine q35,smm=on", "-global driver=cfi.pflash01,property=secure,value=on", "ide-cd,bus=ide.0,drive=disk0"} {
 		if !strings.Contains(secure, want) {
 			t.Errorf("command line lacks %q:\n%s", want, secure)
@@ -58,7 +58,7 @@ func TestCommandLine(t *testing.T) {
 	if n := strings.Count(got, "qemu-xhci"); n != 1 {
 		t.Errorf("%d USB controllers, want 1", n)
 	}
-	if strings.Contains(got, "-kernel") || strings.Contains(shellLine((&Config{}).command("")), "pflash") {
+	if strings.Contains(got, "-kernel") || strings.Contains(shellLine((&Config{}).command("", emulated)), "pflash") {
 		t.Error("a kernel or firmware that nobody asked for")
 	}
 }
