@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
 	"troy/internal/testing/needs"
 
 	"github.com/vishvananda/netns"
