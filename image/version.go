@@ -15,7 +15,7 @@ import (
 // needs is fetched, checked by its hash and unpacked. Undefined pages read as zeros. It may be used
 // concurrently; long reads are fast, short ones repeat much work.
 type VersionReader struct {
-	ctx context.Context
+	ctx context.Context // io.ReaderAt has none
 	src Source
 	m   *Manifest
 

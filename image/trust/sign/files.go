@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"troy/internal/durable"
+	"troy/internal/wait"
 )
 
 // lockFile waits until no other process holds the lock. It goes with the process, so that a killed
@@ -21,11 +22,9 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
 			return func() { f.Close() }, nil
 		}
-		select {
-		case <-ctx.Done():
+		if err := wait.For(ctx, 20*time.Millisecond); err != nil {
 			f.Close()
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
+			return nil, err
 		}
 	}
 }
