@@ -21,8 +21,8 @@ type Options struct {
 	Progress progress.Adder // of the bytes of the virtual disk; nil = none
 }
 
-// Write writes the version to a dynamic VHDX at path. The file gets its name when it is complete and
-// durable, identity and all: a process that is killed before leaves a folder .NAME.*.part and
+// Write writes the version to a dynamic VHDX at path. The file gets its name when it is complete
+// and durable, identity and all: a process that is killed before leaves a folder .NAME.*.part and
 // nothing else. Errors: fs.ErrExist unless o.Replace, those of vhdx.Convert and of reading v.
 func Write(ctx context.Context, path string, v *image.VersionReader, o *Options) error {
 	if o == nil {

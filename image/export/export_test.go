@@ -29,7 +29,8 @@ func open(t *testing.T, version int) *image.VersionReader {
 	return v
 }
 
-// TestWrite: the file is the version, byte by byte and by its identity, and replaces another only when told to.
+// TestWrite: the file is the version, byte by byte and by its identity, and replaces another only
+// when told to.
 func TestWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.vhdx")
 	for _, c := range []struct {

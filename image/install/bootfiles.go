@@ -16,7 +16,8 @@ import (
 // storePath is where Windows Boot Manager looks for its BCD store on the ESP.
 const storePath = "EFI/Microsoft/Boot/BCD"
 
-// BootStore makes the BCD store that boots \Troy\boot.vhdx of a disk with these partitions, as the ESP of a new disk needs it.
+// BootStore makes the BCD store that boots \Troy\boot.vhdx of a disk with these partitions, as the
+// ESP of a new disk needs it.
 func BootStore(table *blockdev.Table) (pcdisk.BootFile, error) {
 	esp, data := table.ByType(blockdev.TypeESP)[0], table.ByType(blockdev.TypeBasicData)[0]
 	store, err := bcd.New(bcd.VHD{Disk: table.DiskGUID, Partition: data.GUID, Path: bcd.DefaultPath}, esp.GUID)
@@ -27,8 +28,8 @@ func BootStore(table *blockdev.Table) (pcdisk.BootFile, error) {
 	return pcdisk.BootFile{Path: storePath, Data: b}, err
 }
 
-// BootFiles takes the boot files of Windows out of a version. sector is the size of its logical sectors. Errors: those of
-// bootfiles.Load.
+// BootFiles takes the boot files of Windows out of a version. sector is the size of its logical
+// sectors. Errors: those of bootfiles.Load.
 func BootFiles(disk io.ReaderAt, size int64, sector int, t bootfiles.Trust) ([]pcdisk.BootFile, error) {
 	set, err := bootfiles.Load(disk, size, sector, t)
 	if err != nil {
@@ -41,8 +42,8 @@ func BootFiles(disk io.ReaderAt, size int64, sector int, t bootfiles.Trust) ([]p
 	return files, nil
 }
 
-// BootFolder reads the boot files of Windows from a folder, without the BCD store, which belongs to another machine. manager tells
-// that Windows Boot Manager is among them.
+// BootFolder reads the boot files of Windows from a folder, without the BCD store, which belongs to
+// another machine. manager tells that Windows Boot Manager is among them.
 func BootFolder(dir string) (files []pcdisk.BootFile, manager bool, err error) {
 	managerPath := strings.ReplaceAll(strings.TrimPrefix(bcd.BootManagerPath, `\`), `\`, "/")
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {

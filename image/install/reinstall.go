@@ -9,9 +9,10 @@ import (
 	"troy/internal/progress"
 )
 
-// Reinstall writes the version over the parent of a machine whose files are open, reads all of it back, and lets the machine boot
-// it. Until it is finished the machine starts nothing; one that was cut off is done by the next. fill and read, which may be nil,
-// are told the bytes written and read back. Errors: pcdisk.ErrOtherSize (nothing was written), those of machine.Reinstall and of Into.
+// Reinstall writes the version over the parent of a machine whose files are open, reads all of it
+// back, and lets the machine boot it. Until it is finished the machine starts nothing; one that was
+// cut off is done by the next. fill and read, which may be nil, are told the bytes written and read
+// back. Errors: pcdisk.ErrOtherSize (nothing was written), those of machine.Reinstall and of Into.
 func (v *Version) Reinstall(ctx context.Context, t *pcdisk.Target, fill, read progress.Adder) error {
 	base, err := machine.ReadBase(t.Files().Base) // one with a log to replay is for machine.Reinstall to judge
 	if err == nil && base.VirtualSize != v.Size() {
