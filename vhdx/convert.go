@@ -111,7 +111,7 @@ func (c *conversion) prepare(o *ConvertOptions) (err error) {
 	}
 	c.unit = int64(c.create.geo.BlockSize)
 	c.next.Store(c.create.first)
-	return c.create.write(c.dst, true)
+	return c.create.write(c.dst)
 }
 
 // job is the data of one block.

@@ -2,7 +2,9 @@ package vhdx
 
 import (
 	"bytes"
+	"errors"
 	"math/rand"
+	"reflect"
 	"testing"
 
 	"troy/internal/block"
@@ -245,8 +247,8 @@ func FuzzMetadata(f *testing.F) {
 
 // FuzzLocator mutates the parent locator item.
 func FuzzLocator(f *testing.F) {
-	f.Add(NewParentLocator(RegionBAT, `..\parent.vhdx`).Marshal())
-	f.Add(parentLocator(RegionBAT, "p", `C:\p`).Marshal())
+	f.Add(bytesOf(f, NewParentLocator(RegionBAT, `..\parent.vhdx`)))
+	f.Add(bytesOf(f, parentLocator(RegionBAT, "p", `C:\p`)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := ParseParentLocator(b)
 		if err != nil {
@@ -254,8 +256,14 @@ func FuzzLocator(f *testing.F) {
 		}
 		l.Linkage()
 		l.Linkage2()
-		back, err := ParseParentLocator(l.Marshal())
-		if err == nil && len(back.Entries) != len(l.Entries) {
+		again, err := l.Marshal()
+		if errors.Is(err, ErrUnsupported) {
+			return // strings that share their bytes are too long apart
+		}
+		must(t, err)
+		back, err := ParseParentLocator(again)
+		must(t, err)
+		if !reflect.DeepEqual(back, l) {
 			t.Fatalf("%+v becomes %+v", l, back)
 		}
 	})

@@ -48,7 +48,16 @@ func (e *LogEntry) Marshal() ([]byte, error) {
 		return nil, err
 	}
 	hdr := logHeaderLength(int64(len(e.Descriptors)))
-	b := make([]byte, hdr, hdr+int64(len(e.Descriptors))*pageSize)
+	length := hdr
+	for _, d := range e.Descriptors {
+		if d.Data != nil {
+			length += pageSize
+		}
+	}
+	if length > maxLogLength {
+		return nil, corrupt("log entry", 8, "%d bytes, at most 1 GiB is allowed", length)
+	}
+	b := make([]byte, hdr, length)
 	for i, d := range e.Descriptors {
 		b = e.marshalDescriptor(b, b[logEntryHeader+i*logDescriptorSize:], d)
 	}

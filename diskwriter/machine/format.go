@@ -181,13 +181,20 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite gu
 	if err != nil {
 		return err
 	}
+	table, err := l.regions().Marshal()
+	if err != nil {
+		return err
+	}
+	id, err := vhdx.MarshalFileIdentifier(creator)
+	if err != nil {
+		return err
+	}
 	zero := make([]byte, mib)
 	for off := l.bitmaps.off; off < l.bitmaps.end(); off += mib {
 		if err := writeChanged(f, zero, off); err != nil {
 			return fmt.Errorf("sector bitmaps: %w", err)
 		}
 	}
-	table := l.regions().Marshal()
 	for _, part := range []struct {
 		p   []byte
 		off int64
@@ -199,6 +206,17 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite gu
 	if err := f.Sync(); err != nil {
 		return err
 	}
+	if err := writeFirstHeaders(f, l, dataWrite); err != nil {
+		return err
+	}
+	if err := writeFull(f, id, 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// writeFirstHeaders writes both headers of a new file.
+func writeFirstHeaders(f File, l *layout, dataWrite guid.GUID) error {
 	h := vhdx.Header{FileWriteGUID: guid.New(), DataWriteGUID: dataWrite, Version: 1,
 		LogLength: uint32(l.log.length), LogOffset: uint64(l.log.off)}
 	for slot := range 2 {
@@ -207,10 +225,7 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite gu
 			return err
 		}
 	}
-	if err := writeFull(f, vhdx.MarshalFileIdentifier(creator), 0); err != nil {
-		return err
-	}
-	return f.Sync()
+	return nil
 }
 
 func headerOffset(slot int) int64 {

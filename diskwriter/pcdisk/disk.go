@@ -83,15 +83,19 @@ func (o *DiskOptions) keepGUIDs(dev *blockdev.Device) error {
 
 // erase overwrites the last and the first MiB, where tables and old signatures lie, but for the mark.
 func erase(dev *blockdev.Device, mark *Mark) error {
-	b := block.Aligned(mib)
-	last := (dev.Size() - mib) / int64(dev.SectorSize()) * int64(dev.SectorSize())
-	if _, err := dev.WriteAt(b[:min(mib, dev.Size()-last)], last); err != nil {
+	first, last := block.Aligned(mib), block.Aligned(mib)
+	if mark != nil {
+		page, err := mark.marshal()
+		if err != nil {
+			return err
+		}
+		copy(first[markOffset:], page)
+	}
+	at := (dev.Size() - mib) / int64(dev.SectorSize()) * int64(dev.SectorSize())
+	if _, err := dev.WriteAt(last[:min(mib, dev.Size()-at)], at); err != nil {
 		return err
 	}
-	if mark != nil {
-		copy(b[markOffset:], mark.marshal())
-	}
-	if _, err := dev.WriteAt(b, 0); err != nil {
+	if _, err := dev.WriteAt(first, 0); err != nil {
 		return err
 	}
 	return dev.Sync()

@@ -33,10 +33,13 @@ const (
 )
 
 // marshal returns the page: magic, length, SHA-256 of the content, JSON.
-func (m *Mark) marshal() []byte {
+func (m *Mark) marshal() ([]byte, error) {
 	content, err := json.Marshal(m)
-	if err != nil || markHead+len(content) > markSize {
-		return nil // cannot be: numbers and GUIDs only
+	if err != nil {
+		return nil, err
+	}
+	if markHead+len(content) > markSize {
+		return nil, fmt.Errorf("a mark of %d bytes does not fit into its page", len(content))
 	}
 	sum := sha256.Sum256(content)
 	b := block.Aligned(markSize)
@@ -44,7 +47,7 @@ func (m *Mark) marshal() []byte {
 	binary.LittleEndian.PutUint32(b[len(markMagic):], uint32(len(content)))
 	copy(b[len(markMagic)+4:], sum[:])
 	copy(b[markHead:], content)
-	return b
+	return b, nil
 }
 
 // parseMark returns nil for a page that is no mark.
@@ -154,7 +157,11 @@ const firstUserRecord = 24
 
 // put writes the mark and flushes.
 func (m *Mark) put(dev *blockdev.Device) error {
-	if _, err := dev.WriteAt(m.marshal(), markOffset); err != nil {
+	b, err := m.marshal()
+	if err != nil {
+		return err
+	}
+	if _, err := dev.WriteAt(b, markOffset); err != nil {
 		return err
 	}
 	return dev.Sync()
