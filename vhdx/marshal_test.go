@@ -151,7 +151,7 @@ func parseAgain(m marshaler, b []byte) error {
 		}
 	case *LogEntry:
 		var got *LogEntry
-		if got, err = ParseLogEntry(b); err == nil {
+		if got, err = readLogEntry(b); err == nil {
 			same = len(got.Descriptors) == len(m.Descriptors)
 		}
 	case creatorName:
@@ -183,5 +183,15 @@ func TestCreateRefusesLongCreator(t *testing.T) {
 	_, err := CreateStorage(m, &CreateOptions{Size: mib, Creator: strings.Repeat("x", 257)})
 	if !errors.Is(err, ErrUnsupported) || m.size != 0 {
 		t.Errorf("%v, %d bytes written", err, m.size)
+	}
+}
+
+// TestCreateIdentity: a disk has the names that it was given; a child has its parent's identity.
+func TestCreateIdentity(t *testing.T) {
+	id := NewGUID()
+	base := openMem(t, createMem(t, &CreateOptions{Size: mib, Creator: "somebody else", VirtualDiskID: id}), false)
+	child := openMem(t, createMem(t, &CreateOptions{Kind: Differencing, Parent: base, ParentPath: "p"}), false)
+	if base.Creator() != "somebody else" || base.Metadata().VirtualDiskID != id || child.Metadata().VirtualDiskID != id || child.Creator() != "Troy" {
+		t.Errorf("%q %v, child %q %v", base.Creator(), base.Metadata().VirtualDiskID, child.Creator(), child.Metadata().VirtualDiskID)
 	}
 }
