@@ -17,6 +17,7 @@ import (
 	"troy/chainload"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
+	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/publish"
@@ -189,13 +190,15 @@ func (b *bench) digest(without ...string) [sha256.Size]byte {
 		b.withTarget(func(t *pcdisk.Target) {
 			part, err := t.Device.Partition(t.Data)
 			b.must(err)
-			files, err := pcdisk.Files(part, without...)
+			volume, err := ntfs.Open(part, part.Size())
 			b.must(err)
-			for _, f := range files {
-				for _, r := range f.Runlist() {
-					cluster := int64(f.Mapping().ClusterSize)
-					start := part.Start() + r.LCN*cluster
-					clear(disk[start : start+r.Length*cluster])
+			for _, name := range without {
+				f, err := volume.Map(part, pcdisk.Folder+name)
+				b.must(err)
+				m := f.Mapping()
+				for _, r := range m.Runs {
+					start := part.Start() + r.LCN*int64(m.ClusterSize)
+					clear(disk[start : start+r.Length*int64(m.ClusterSize)])
 				}
 			}
 		})

@@ -43,7 +43,7 @@ func (b *bench) changeParent(places int) {
 			for i := range page {
 				page[i] = byte(r.Uint32())
 			}
-			_, err = files.Base.WriteAt(page, machine.PayloadOffset(testVirtual)+int64(r.IntN(testVirtual>>12))<<12)
+			_, err = files.Base.WriteAt(page, machine.BaseSize(testVirtual)-testVirtual+int64(r.IntN(testVirtual>>12))<<12)
 			b.must(err)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"troy/diskwriter/machine"
+	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/standin"
 	"troy/internal/testing/testlab"
@@ -255,16 +256,18 @@ func withoutJournal(t *testing.T, pc *testlab.PC) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := pcdisk.Files(part, pcdisk.Journal)
+	volume, err := ntfs.Open(part, part.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range files {
-		for _, r := range f.Runlist() {
-			cluster := int64(f.Mapping().ClusterSize)
-			start := part.Start() + r.LCN*cluster
-			clear(disk[start : start+r.Length*cluster])
-		}
+	journal, err := volume.Map(part, pcdisk.Folder+pcdisk.Journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := journal.Mapping()
+	for _, r := range m.Runs {
+		start := part.Start() + r.LCN*int64(m.ClusterSize)
+		clear(disk[start : start+r.Length*int64(m.ClusterSize)])
 	}
 	return disk
 }

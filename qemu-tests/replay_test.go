@@ -16,6 +16,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/block"
 	"troy/internal/testing/testlab"
 	"troy/vhdx"
 )
@@ -167,11 +168,12 @@ func (r *replay) confined(written []string) {
 func claim(owner map[int64]string, name string, f *ntfs.MappedFile, virtual int64) {
 	from, to := int64(0), f.Size()
 	if name == pcdisk.Base {
-		from = machine.PayloadOffset(virtual)
+		from = machine.BaseSize(virtual) - block.RoundUp(virtual, 2<<20) // the payload is last, in blocks of 2 MiB
 		to = from + virtual
 	}
-	cluster, at := int64(f.Mapping().ClusterSize), int64(0)
-	for _, run := range f.Runlist() {
+	m := f.Mapping()
+	cluster, at := int64(m.ClusterSize), int64(0)
+	for _, run := range m.Runs {
 		for off := int64(0); off < run.Length*cluster; off, at = off+ntfs.PageSize, at+ntfs.PageSize {
 			if at >= from && at < to {
 				owner[(run.LCN*cluster+off)/ntfs.PageSize] = name

@@ -31,9 +31,6 @@ func (s Severity) String() string {
 	return "error"
 }
 
-// MarshalText returns String; JSON shows a severity as text.
-func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
 // Finding is one thing that Check has to say.
 type Finding struct {
 	Structure string // in the words of MS-VHDX, as in FormatError
@@ -50,7 +47,7 @@ func (f Finding) String() string {
 // Report is what Check found, in file order of the structures.
 type Report struct {
 	Findings []Finding
-	More     int   // findings left out, beyond CheckOptions.MaxFindings
+	More     int   // findings left out: the first 1000 are kept
 	Blocks   int64 // payload blocks that were looked at
 	InFile   int64 // those that have content in the file
 }
@@ -65,10 +62,12 @@ func (r *Report) OK() bool {
 	return r.More == 0
 }
 
+// maxFindings bounds a report: a file can have a fault in each of millions of entries.
+const maxFindings = 1000
+
 // CheckOptions tells what to check. The zero value checks one file.
 type CheckOptions struct {
-	Parent      *File // of a differencing disk: the link to it is checked, too
-	MaxFindings int   // 0: 1000
+	Parent *File // of a differencing disk: the link to it is checked, too
 }
 
 // checker collects findings.
@@ -92,9 +91,6 @@ func Check(r io.ReaderAt, size int64, o *CheckOptions) (*Report, error) {
 	if o != nil {
 		c.o = *o
 	}
-	if c.o.MaxFindings <= 0 {
-		c.o.MaxFindings = 1000
-	}
 	err := c.run()
 	var fe *FormatError
 	var ue *UnsupportedError
@@ -110,7 +106,7 @@ func Check(r io.ReaderAt, size int64, o *CheckOptions) (*Report, error) {
 }
 
 func (c *checker) add(structure string, off int64, s Severity, format string, args ...any) {
-	if len(c.rep.Findings) >= c.o.MaxFindings {
+	if len(c.rep.Findings) == maxFindings {
 		c.rep.More++
 		return
 	}

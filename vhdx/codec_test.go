@@ -101,7 +101,7 @@ func TestLocatorCodec(t *testing.T) {
 	l := NewParentLocator(g, `.\Eltern größer 𝄞.vhdx`)
 	l.Set(KeyParentLinkage2, "{"+strings.ToUpper(g2.String())+"}")
 	l.Set("unknown", "kept")
-	got, err := ParseParentLocator(l.Marshal())
+	got, err := ParseParentLocator(bytesOf(t, l))
 	must(t, err)
 	if !reflect.DeepEqual(got, l) {
 		t.Fatalf("got %+v, want %+v", got, l)
@@ -126,7 +126,7 @@ func TestLocatorCodec(t *testing.T) {
 		t.Errorf("without linkage: %v", err)
 	}
 	bad := func(name string, want error, change func(b []byte) []byte) {
-		if _, err := ParseParentLocator(change(l.Marshal())); !errors.Is(err, want) {
+		if _, err := ParseParentLocator(change(bytesOf(t, l))); !errors.Is(err, want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -167,7 +167,7 @@ func TestMetadataCodec(t *testing.T) {
 
 func TestRegionCodec(t *testing.T) {
 	tab := RegionTable{{RegionBAT, 3 * mib, mib, true}, {RegionMetadata, 2 * mib, mib, true}, {NewGUID(), 9 * mib, 4 * mib, false}}
-	got, err := ParseRegionTable(tab.Marshal())
+	got, err := ParseRegionTable(bytesOf(t, tab))
 	must(t, err)
 	if !reflect.DeepEqual(got, tab) {
 		t.Fatalf("got %+v, want %+v", got, tab)

@@ -32,9 +32,10 @@ type ConvertOptions struct {
 	BlockSize          uint32   // of a VHDX; 0: as CreateOptions
 	LogicalSectorSize  uint32   // 0: the source's; 512 for raw
 	PhysicalSectorSize uint32   // 0: the source's; 4096 for raw
-	Workers            int      // blocks under way at once; 0: as many as processors, at least 2
 	Overwrite          bool     // may replace a file
 	Progress           Progress // nil: none
+
+	workers int // blocks under way at once; 0: as many as processors, at least 2
 }
 
 // conversion is one Convert while it runs.
@@ -68,7 +69,7 @@ func (c *conversion) run(ctx context.Context, o *ConvertOptions) error {
 	if err := c.prepare(o); err != nil {
 		return err
 	}
-	workers := o.Workers
+	workers := o.workers
 	if workers <= 0 {
 		workers = max(runtime.GOMAXPROCS(0), 2)
 	}
@@ -111,7 +112,7 @@ func (c *conversion) prepare(o *ConvertOptions) (err error) {
 	}
 	c.unit = int64(c.create.geo.BlockSize)
 	c.next.Store(c.create.first)
-	return c.create.write(c.dst, true)
+	return c.create.write(c.dst)
 }
 
 // job is the data of one block.

@@ -62,10 +62,10 @@ func TestConvert(t *testing.T) {
 	}{
 		{"b.vhdx", "", nil},
 		{"c.vhdx", "b.vhdx", &ConvertOptions{To: ToFixed}},
-		{"d.vhdx", "c.vhdx", &ConvertOptions{BlockSize: mib, Workers: 1}},
+		{"d.vhdx", "c.vhdx", &ConvertOptions{BlockSize: mib, workers: 1}},
 		{"e.vhdx", "", &ConvertOptions{To: ToFixed, BlockSize: 8 * mib, LogicalSectorSize: 512, PhysicalSectorSize: 512}},
 		{"f.raw", "d.vhdx", &ConvertOptions{To: ToRaw}},
-		{"g.raw", "c.vhdx", &ConvertOptions{To: ToRaw, Workers: 3}},
+		{"g.raw", "c.vhdx", &ConvertOptions{To: ToRaw, workers: 3}},
 	} {
 		var src Source = raw
 		if step.src != "" {

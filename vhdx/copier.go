@@ -25,12 +25,12 @@ type copyJob struct {
 	n        int64
 }
 
-func newCopier(dst io.WriterAt, workers int) *copier {
-	if workers <= 0 {
-		workers = 8
-	}
-	c := &copier{dst: dst, jobs: make(chan copyJob, workers)}
-	for range workers {
+// copyWorkers is how many copies are under way at once.
+const copyWorkers = 8
+
+func newCopier(dst io.WriterAt) *copier {
+	c := &copier{dst: dst, jobs: make(chan copyJob, copyWorkers)}
+	for range copyWorkers {
 		c.done.Go(c.work)
 	}
 	return c

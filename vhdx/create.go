@@ -57,7 +57,7 @@ type CreateOptions struct {
 	ParentAbsolutePath string         // absolute_win32_path of the locator; "": none
 	VirtualDiskID      GUID           // zero: the parent's, or a new one
 	Items              []MetadataItem // further metadata; a child gets its parent's that describe the disk, too
-	Creator            string         // program name in the file identifier; "": Troy
+	Creator            string         // program name in the file identifier, at most 256 UTF-16 units; "": Troy
 	Overwrite          bool           // Create may replace a file
 }
 
@@ -68,7 +68,9 @@ type creation struct {
 	geo    Geometry
 	log    Region
 	table  RegionTable
+	id     []byte // the file identifier
 	region []byte // content of the metadata region
+	tables []byte // each copy of the region table
 	first  int64  // place of the first block
 	size   int64  // bytes of the file
 }
@@ -88,7 +90,7 @@ func Create(path string, o *CreateOptions) (*File, error) {
 	if err != nil {
 		return nil, pathError(path, err)
 	}
-	if err := makeFile(path, c.o.Overwrite, func(f *os.File) error { return c.write(f, true) }); err != nil {
+	if err := makeFile(path, c.o.Overwrite, func(f *os.File) error { return c.write(f) }); err != nil {
 		return nil, err
 	}
 	return Open(path, &OpenOptions{Writable: true})
@@ -103,7 +105,7 @@ func CreateStorage(s Storage, o *CreateOptions) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.write(s, true); err != nil {
+	if err := c.write(s); err != nil {
 		return nil, err
 	}
 	return OpenStorage(s, c.size, &OpenOptions{Writable: true})
@@ -125,9 +127,17 @@ func newCreation(o *CreateOptions) (*creation, error) {
 	if o.LogLength%mib != 0 || o.LogLength > maxLogLength {
 		return nil, unsupported("log", 0, "a log of %d bytes: it must be a multiple of 1 MiB up to 1 GiB", o.LogLength)
 	}
+	creator := o.Creator
+	if creator == "" {
+		creator = defaultCreator
+	}
+	if c.id, err = MarshalFileIdentifier(creator); err != nil {
+		return nil, err
+	}
 	c.geo = c.meta.Geometry()
 	c.layOut()
-	return c, nil
+	c.tables, err = c.table.Marshal()
+	return c, err
 }
 
 // layOut places log, metadata, BAT and blocks, in Windows' order.
@@ -240,26 +250,20 @@ func diskItems(f *File) ([]MetadataItem, error) {
 	return items, nil
 }
 
-// write puts the disk into s. Without blocks the BAT is left empty, for who
-// fills it later.
-func (c *creation) write(s Storage, blocks bool) error {
+// write puts the disk into s.
+func (c *creation) write(s Storage) error {
 	if err := c.clear(s); err != nil {
 		return err
 	}
-	if blocks && c.o.Kind == Fixed {
+	if c.o.Kind == Fixed {
 		if err := c.writeFixedBAT(s); err != nil {
 			return err
 		}
 	}
-	creator := c.o.Creator
-	if creator == "" {
-		creator = defaultCreator
-	}
-	table := c.table.Marshal()
 	for _, x := range []struct {
 		off int64
 		b   []byte
-	}{{c.table[1].Offset, c.region}, {RegionTable1Offset, table}, {RegionTable2Offset, table}, {0, MarshalFileIdentifier(creator)}} {
+	}{{c.table[1].Offset, c.region}, {RegionTable1Offset, c.tables}, {RegionTable2Offset, c.tables}, {0, c.id}} {
 		if _, err := s.WriteAt(x.b, x.off); err != nil {
 			return err
 		}

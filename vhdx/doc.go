@@ -15,7 +15,7 @@
 //
 // Create, Convert, Relink, Merge, MergeChain and Check do what they are called.
 // The codecs of the on-disk structures (Header, RegionTable, Metadata,
-// ParentLocator, BATEntry, Geometry, LogEntry) are exported for programs that
+// ParentLocator, BATEntry, Geometry; LogEntry to write only) are exported for programs that
 // lay files out themselves.
 //
 // # Promises

@@ -277,9 +277,6 @@ func (f *File) FileSize() int64 {
 // replayed when it was opened.
 func (f *File) LogPending() bool { return f.replayed }
 
-// Writable reports whether the file was opened for writing.
-func (f *File) Writable() bool { return f.w != nil }
-
 // BATEntry returns the entry at index (see Geometry), unchecked. An index
 // outside the table is a *FormatError.
 func (f *File) BATEntry(index int64) (BATEntry, error) {

@@ -2,7 +2,6 @@ package vhdx
 
 import (
 	"io"
-	"unicode/utf16"
 
 	"troy/internal/block"
 )
@@ -14,18 +13,17 @@ const (
 )
 
 // MarshalFileIdentifier returns the file identifier object, 64 KiB, the first
-// bytes of every VHDX file (MS-VHDX 2.2.1). The creator is for diagnosis only
-// and is cut at 256 UTF-16 units.
-func MarshalFileIdentifier(creator string) []byte {
+// bytes of every VHDX file (MS-VHDX 2.2.1). The creator is for diagnosis only.
+// Errors: ErrUnsupported for one of more than 256 UTF-16 units.
+func MarshalFileIdentifier(creator string) ([]byte, error) {
+	name := encodeUTF16(creator)
+	if len(name) > creatorSize {
+		return nil, unsupported("file identifier", 8, "a creator of %d characters, at most %d are allowed", len(name)/2, creatorSize/2)
+	}
 	b := make([]byte, fileIDSize)
 	copy(b, fileIDSignature)
-	for i, u := range utf16.Encode([]rune(creator)) {
-		if i >= creatorSize/2 {
-			break
-		}
-		le.PutUint16(b[8+2*i:], u)
-	}
-	return b
+	copy(b[8:], name)
+	return b, nil
 }
 
 // readFileIdentifier checks the signature and returns the creator.
@@ -39,9 +37,9 @@ func readFileIdentifier(r io.ReaderAt) (creator string, err error) {
 	if string(b[:8]) != fileIDSignature {
 		return "", corrupt("file identifier", 0, "signature %q is not %q: this is no VHDX file", b[:8], fileIDSignature)
 	}
-	var u []uint16
-	for i := 8; i < len(b) && le.Uint16(b[i:]) != 0; i += 2 {
-		u = append(u, le.Uint16(b[i:]))
+	end := 8
+	for end < len(b) && le.Uint16(b[end:]) != 0 {
+		end += 2
 	}
-	return string(utf16.Decode(u)), nil
+	return decodeUTF16(b[8:end]), nil
 }

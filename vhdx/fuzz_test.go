@@ -2,7 +2,9 @@ package vhdx
 
 import (
 	"bytes"
+	"errors"
 	"math/rand"
+	"reflect"
 	"testing"
 
 	"troy/internal/block"
@@ -88,7 +90,7 @@ func seedFiles(t testing.TB) []*memFile {
 // panic, hang, or take memory by claim; errors are right.
 func exercise(t *testing.T, m *memFile, parent *memFile) {
 	t.Helper()
-	if _, err := Check(m, m.size, &CheckOptions{MaxFindings: 20}); err != nil {
+	if _, err := Check(m, m.size, nil); err != nil {
 		t.Fatalf("Check: %v", err) // the storage does not fail
 	}
 	f, err := NewFile(m, m.size)
@@ -180,10 +182,10 @@ func FuzzLog(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if e, err := ParseLogEntry(b); err == nil {
+		if e, err := readLogEntry(b); err == nil {
 			again, err := e.Marshal()
 			must(t, err)
-			back, err := ParseLogEntry(again)
+			back, err := readLogEntry(again)
 			must(t, err)
 			if back.SequenceNumber != e.SequenceNumber || len(back.Descriptors) != len(e.Descriptors) {
 				t.Fatalf("%+v becomes %+v", e, back)
@@ -245,8 +247,8 @@ func FuzzMetadata(f *testing.F) {
 
 // FuzzLocator mutates the parent locator item.
 func FuzzLocator(f *testing.F) {
-	f.Add(NewParentLocator(RegionBAT, `..\parent.vhdx`).Marshal())
-	f.Add(parentLocator(RegionBAT, "p", `C:\p`).Marshal())
+	f.Add(bytesOf(f, NewParentLocator(RegionBAT, `..\parent.vhdx`)))
+	f.Add(bytesOf(f, parentLocator(RegionBAT, "p", `C:\p`)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := ParseParentLocator(b)
 		if err != nil {
@@ -254,8 +256,14 @@ func FuzzLocator(f *testing.F) {
 		}
 		l.Linkage()
 		l.Linkage2()
-		back, err := ParseParentLocator(l.Marshal())
-		if err == nil && len(back.Entries) != len(l.Entries) {
+		again, err := l.Marshal()
+		if errors.Is(err, ErrUnsupported) {
+			return // strings that share their bytes are too long apart
+		}
+		must(t, err)
+		back, err := ParseParentLocator(again)
+		must(t, err)
+		if !reflect.DeepEqual(back, l) {
 			t.Fatalf("%+v becomes %+v", l, back)
 		}
 	})

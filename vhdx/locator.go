@@ -1,6 +1,7 @@
 package vhdx
 
 import (
+	"math"
 	"slices"
 	"unicode/utf16"
 
@@ -23,7 +24,6 @@ const (
 	locatorHeader     = 20
 	locatorEntry      = 12
 	maxLocatorEntries = 256
-	maxLocatorSize    = 1 * mib
 )
 
 // ParentLocator is the parent locator item of a differencing disk: pairs of
@@ -108,8 +108,13 @@ func parseLinkage(key, s string) (GUID, error) {
 }
 
 // Marshal returns the content of the metadata item: header, entry table, then
-// the strings back to back as Windows packs them.
-func (l *ParentLocator) Marshal() []byte {
+// the strings back to back as Windows packs them. Errors: ErrCorrupt for an
+// empty or a repeated key and for an empty value, ErrUnsupported for more than
+// 256 entries, 32767 UTF-16 units in a string, or 1 MiB in all.
+func (l *ParentLocator) Marshal() ([]byte, error) {
+	if err := l.validate(); err != nil {
+		return nil, err
+	}
 	b := make([]byte, locatorHeader+locatorEntry*len(l.Entries))
 	copy(b, locatorTypeVHDX[:])
 	le.PutUint16(b[18:], uint16(len(l.Entries)))
@@ -122,7 +127,7 @@ func (l *ParentLocator) Marshal() []byte {
 		le.PutUint16(t[10:], uint16(len(v)))
 		b = append(append(b, k...), v...)
 	}
-	return b
+	return b, nil
 }
 
 // validate tells whether Marshal can express l.
@@ -130,13 +135,24 @@ func (l *ParentLocator) validate() error {
 	if len(l.Entries) > maxLocatorEntries {
 		return unsupported("parent locator", 18, "%d entries, at most %d are written", len(l.Entries), maxLocatorEntries)
 	}
+	size := locatorHeader + locatorEntry*len(l.Entries)
+	seen := make(map[string]bool, len(l.Entries))
 	for _, e := range l.Entries {
 		if e.Key == "" || e.Value == "" {
-			return corrupt("parent locator", 0, "the entry %q has an empty key or value", e.Key)
+			return corrupt("parent locator", 0, "the entry %.40q has an empty key or value", e.Key)
 		}
-		if len(encodeUTF16(e.Key)) > 0xffff || len(encodeUTF16(e.Value)) > 0xffff {
-			return unsupported("parent locator", 0, "the value of %.40q is longer than 32767 characters", e.Key)
+		if seen[e.Key] {
+			return corrupt("parent locator", 0, "key %.40q is there twice", e.Key)
 		}
+		seen[e.Key] = true
+		k, v := len(encodeUTF16(e.Key)), len(encodeUTF16(e.Value))
+		if k > math.MaxUint16 || v > math.MaxUint16 {
+			return unsupported("parent locator", 0, "the key or value of %.40q is longer than 32767 characters", e.Key)
+		}
+		size += k + v
+	}
+	if size > maxItemSize {
+		return unsupported("parent locator", 0, "a locator of %d bytes, at most 1 MiB is allowed", size)
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func TestLogRefused(t *testing.T) {
 	}
 }
 
-// TestLogMarshal: what Marshal writes, ParseLogEntry reads, at the counts
+// TestLogMarshal: what Marshal writes, replay reads, at the counts
 // where the header gains a sector.
 func TestLogMarshal(t *testing.T) {
 	r := seeded(t)
@@ -131,7 +131,7 @@ func TestLogMarshal(t *testing.T) {
 		if len(b)%pageSize != 0 {
 			t.Fatalf("%d descriptors: %d bytes", n, len(b))
 		}
-		got, err := ParseLogEntry(append(b, 1, 2, 3))
+		got, err := readLogEntry(append(b, 1, 2, 3))
 		must(t, err)
 		if got.SequenceNumber != e.SequenceNumber || got.Tail != e.Tail || got.LogGUID != e.LogGUID || len(got.Descriptors) != n {
 			t.Fatalf("%d descriptors: got %+v", n, got)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"troy/internal/block"
 )
 
 // logCase builds a file with a log by hand: a base disk of 16 blocks, whose
@@ -288,3 +290,39 @@ func manyPages(l *logCase, n int) []LogDescriptor {
 	}
 	return d
 }
+
+// readLogEntry reads the entry at the start of b as replay does, in a log that begins with it.
+func readLogEntry(b []byte) (*LogEntry, error) {
+	const off = maxFileSize + mib // where no update reaches
+	l := &logRing{r: newMemFile(), off: off, length: block.RoundUp(int64(len(b)), mib) + mib}
+	l.r.(*memFile).WriteAt(b, off)
+	l.r.(*memFile).Truncate(off + l.length)
+	if len(b) >= logEntryHeader {
+		l.guid = GUID(b[32:48])
+	}
+	if err := l.classify(); err != nil {
+		return nil, err
+	}
+	found, err := l.entryAt(0)
+	if err != nil || found == nil {
+		return nil, errors.Join(err, errNoEntry)
+	}
+	ops, err := l.ops(found)
+	if err != nil {
+		return nil, err
+	}
+	e := found.LogEntry
+	for i := range ops {
+		d := LogDescriptor{FileOffset: ops[i].off, ZeroLength: ops[i].length}
+		if ops[i].sector >= 0 {
+			d.Data, d.ZeroLength = make([]byte, pageSize), 0
+			if err := l.page(&ops[i], d.Data); err != nil {
+				return nil, err
+			}
+		}
+		e.Descriptors = append(e.Descriptors, d)
+	}
+	return &e, nil
+}
+
+var errNoEntry = errors.New("no valid log entry")

@@ -1,8 +1,6 @@
 package vhdx
 
 import (
-	"slices"
-
 	"troy/internal/block"
 )
 
@@ -48,7 +46,16 @@ func (e *LogEntry) Marshal() ([]byte, error) {
 		return nil, err
 	}
 	hdr := logHeaderLength(int64(len(e.Descriptors)))
-	b := make([]byte, hdr, hdr+int64(len(e.Descriptors))*pageSize)
+	length := hdr
+	for _, d := range e.Descriptors {
+		if d.Data != nil {
+			length += pageSize
+		}
+	}
+	if length > maxLogLength {
+		return nil, corrupt("log entry", 8, "%d bytes, at most 1 GiB is allowed", length)
+	}
+	b := make([]byte, hdr, length)
 	for i, d := range e.Descriptors {
 		b = e.marshalDescriptor(b, b[logEntryHeader+i*logDescriptorSize:], d)
 	}
@@ -129,46 +136,6 @@ func (d *LogDescriptor) validate() error {
 	return nil
 }
 
-// ParseLogEntry reads the entry at the start of b, which may be longer than
-// the entry. Data of the descriptors is newly allocated. Errors: *FormatError
-// telling why this is no valid entry.
-func ParseLogEntry(b []byte) (*LogEntry, error) {
-	h, err := parseLogEntryHeader(b)
-	if err != nil {
-		return nil, err
-	}
-	if h.length > int64(len(b)) {
-		return nil, corrupt("log entry", 8, "entry of %d bytes is cut off after %d", h.length, len(b))
-	}
-	b = b[:h.length]
-	if !checksumOK(b) {
-		return nil, corrupt("log entry", 4, "checksum is wrong")
-	}
-	e := &h.LogEntry
-	data := b[logHeaderLength(h.count):]
-	for i := range h.count {
-		t := b[logEntryHeader+i*logDescriptorSize:][:logDescriptorSize]
-		d, isData, err := parseLogDescriptor(t, e.SequenceNumber)
-		if err != nil {
-			return nil, moveError(err, logEntryHeader+i*logDescriptorSize)
-		}
-		if isData {
-			if len(data) < pageSize {
-				return nil, corrupt("log entry", 8, "entry length %d is too short for its data", h.length)
-			}
-			if d.Data, err = parseLogData(data[:pageSize], t, e.SequenceNumber); err != nil {
-				return nil, moveError(err, h.length-int64(len(data)))
-			}
-			data = data[pageSize:]
-		}
-		e.Descriptors = append(e.Descriptors, d)
-	}
-	if len(data) != 0 {
-		return nil, corrupt("log entry", 8, "entry length %d is longer than its data", h.length)
-	}
-	return e, nil
-}
-
 // rawLogEntry is an entry header with the lengths that it claims.
 type rawLogEntry struct {
 	LogEntry
@@ -233,17 +200,3 @@ func parseLogDescriptor(t []byte, seq uint64) (d LogDescriptor, isData bool, err
 
 // zeroPage is read from only.
 var zeroPage [pageSize]byte
-
-// parseLogData returns the page that a data sector and its descriptor hold.
-func parseLogData(sector, t []byte, seq uint64) ([]byte, error) {
-	if string(sector[:4]) != logDataSignature {
-		return nil, corrupt("log data sector", 0, "signature is not %q", logDataSignature)
-	}
-	if le.Uint32(sector[4:]) != uint32(seq>>32) || le.Uint32(sector[pageSize-4:]) != uint32(seq) {
-		return nil, corrupt("log data sector", 4, "sequence number is not that of the entry: the write was torn")
-	}
-	p := slices.Clone(sector)
-	copy(p[:8], t[8:16])
-	copy(p[pageSize-4:], t[4:8])
-	return p, nil
-}

@@ -15,7 +15,6 @@ type MergeOptions struct {
 	// content is the same: only their paths need a Relink. The child itself
 	// does not fit the parent any more.
 	KeepIdentity bool
-	Workers      int      // copies under way at once; 0: 8
 	Progress     Progress // nil: none; counts bytes of the virtual disk
 }
 
@@ -136,7 +135,7 @@ func (m *merger) run(ctx context.Context) error {
 // copyAll carries out the table of child state × parent state. Payload goes
 // through the copier; states and bitmaps wait for it before each commit.
 func (m *merger) copyAll(ctx context.Context, size int64) error {
-	cp := newCopier(m.w.s, m.opts.Workers)
+	cp := newCopier(m.w.s)
 	defer cp.close()
 	m.w.barrier = cp.wait
 	defer func() { m.w.barrier = nil }()

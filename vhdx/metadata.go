@@ -144,10 +144,11 @@ func (m *Metadata) marshalItems() ([]MetadataItem, error) {
 		{ID: itemVirtualDiskID, IsRequired: true, IsVirtualDisk: true, Data: m.VirtualDiskID[:]},
 	}
 	if m.HasParent {
-		if err := m.ParentLocator.validate(); err != nil {
+		b, err := m.ParentLocator.Marshal()
+		if err != nil {
 			return nil, err
 		}
-		items = append(items, MetadataItem{ID: itemParentLocator, IsRequired: true, Data: m.ParentLocator.Marshal()})
+		items = append(items, MetadataItem{ID: itemParentLocator, IsRequired: true, Data: b})
 	}
 	total := 0
 	for i, it := range m.Items {
@@ -165,7 +166,7 @@ func (m *Metadata) marshalItems() ([]MetadataItem, error) {
 			return nil, unsupported("metadata", 0, "item %v has %d bytes, at most 1 MiB is allowed", it.ID, len(it.Data))
 		}
 	}
-	return items, nil
+	return items, checkItems(items, 0)
 }
 
 func (m *Metadata) fileParameters() []byte {

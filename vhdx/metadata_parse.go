@@ -1,6 +1,7 @@
 package vhdx
 
 import (
+	"cmp"
 	"io"
 	"slices"
 
@@ -71,7 +72,10 @@ func (p *metadataParser) readTable() error {
 		}
 		p.items = append(p.items, it)
 	}
-	return p.checkTogether()
+	if err := checkItems(p.items, p.off); err != nil {
+		return err
+	}
+	return p.checkOverlap()
 }
 
 func parseMetadataEntry(e []byte) MetadataItem {
@@ -100,18 +104,18 @@ func (p *metadataParser) checkEntry(it MetadataItem, at int64) error {
 	return nil
 }
 
-// checkTogether checks what concerns entries together.
-func (p *metadataParser) checkTogether() error {
+// checkItems checks what concerns the entries of a table at off together.
+func checkItems(items []MetadataItem, off int64) error {
 	type key struct {
 		id   GUID
 		user bool
 	}
-	seen := make(map[key]bool, len(p.items))
+	seen := make(map[key]bool, len(items))
 	users := 0
-	for i, it := range p.items {
+	for i, it := range items {
 		k := key{it.ID, it.IsUser}
 		if seen[k] {
-			return corrupt("metadata", p.off+int64(i+1)*metadataEntrySize, "item %v is listed twice", it.ID)
+			return corrupt("metadata", off+int64(i+1)*metadataEntrySize, "item %v is listed twice", it.ID)
 		}
 		seen[k] = true
 		if it.IsUser {
@@ -119,14 +123,14 @@ func (p *metadataParser) checkTogether() error {
 		}
 	}
 	if users > maxUserEntries {
-		return corrupt("metadata", p.off+10, "%d user items, at most %d are allowed", users, maxUserEntries)
+		return corrupt("metadata", off+10, "%d user items, at most %d are allowed", users, maxUserEntries)
 	}
-	return p.checkOverlap()
+	return nil
 }
 
 func (p *metadataParser) checkOverlap() error {
 	s := slices.Clone(p.items)
-	slices.SortFunc(s, func(a, b MetadataItem) int { return int(a.Offset - b.Offset) })
+	slices.SortFunc(s, func(a, b MetadataItem) int { return cmp.Compare(a.Offset, b.Offset) })
 	for i := 1; i < len(s); i++ {
 		if s[i-1].Length > 0 && s[i-1].Offset+s[i-1].Length > s[i].Offset {
 			return corrupt("metadata", p.off, "items %v and %v overlap", s[i-1].ID, s[i].ID)

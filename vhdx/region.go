@@ -1,8 +1,10 @@
 package vhdx
 
 import (
+	"cmp"
 	"errors"
 	"io"
+	"math"
 	"slices"
 
 	"troy/internal/block"
@@ -42,11 +44,17 @@ func (t RegionTable) Find(id GUID) (Region, bool) {
 	return t[i], true
 }
 
-// Marshal returns the 64 KiB of the table with its checksum. A table of more
-// than 2047 entries is cut there.
-func (t RegionTable) Marshal() []byte {
+// Marshal returns the 64 KiB of the table with its checksum. Errors:
+// ErrUnsupported for more than 2047 entries, ErrCorrupt for regions that
+// ParseRegionTable would refuse.
+func (t RegionTable) Marshal() ([]byte, error) {
+	if len(t) > maxRegions {
+		return nil, unsupported("region table", 8, "%d entries, at most %d are allowed", len(t), maxRegions)
+	}
+	if err := t.validate(); err != nil {
+		return nil, err
+	}
 	b := make([]byte, regionTableSize)
-	t = t[:min(len(t), maxRegions)]
 	copy(b, regionSignature)
 	le.PutUint32(b[8:], uint32(len(t)))
 	for i, r := range t {
@@ -59,7 +67,7 @@ func (t RegionTable) Marshal() []byte {
 		}
 	}
 	putChecksum(b)
-	return b
+	return b, nil
 }
 
 // ParseRegionTable reads one copy of 64 KiB: signature, checksum, count,
@@ -83,11 +91,7 @@ func ParseRegionTable(b []byte) (RegionTable, error) {
 	t := make(RegionTable, 0, n)
 	for i := range int(n) {
 		off := regionEntryStart + i*regionEntrySize
-		r, err := parseRegion(b[off : off+regionEntrySize])
-		if err != nil {
-			return nil, moveError(err, int64(off))
-		}
-		t = append(t, r)
+		t = append(t, parseRegion(b[off:off+regionEntrySize]))
 	}
 	if err := t.validate(); err != nil {
 		return nil, err
@@ -95,21 +99,30 @@ func ParseRegionTable(b []byte) (RegionTable, error) {
 	return t, nil
 }
 
-func parseRegion(e []byte) (Region, error) {
-	off, length := le.Uint64(e[16:]), le.Uint32(e[24:])
-	if off%mib != 0 || off < headerSection || off > maxFileSize {
-		return Region{}, corrupt("region table", 16, "region offset %#x is not a multiple of 1 MiB past the headers", off)
-	}
-	if length%mib != 0 || length == 0 {
-		return Region{}, corrupt("region table", 24, "region length %#x is not a multiple of 1 MiB", length)
-	}
-	return Region{GUID(e[:16]), int64(off), int64(length), le.Uint32(e[28:])&1 != 0}, nil
+func parseRegion(e []byte) Region {
+	return Region{GUID(e[:16]), int64(le.Uint64(e[16:])), int64(le.Uint32(e[24:])), le.Uint32(e[28:])&1 != 0}
 }
 
-// validate checks what concerns entries together.
+// validate checks one entry. Offsets of errors count from its start.
+func (r *Region) validate() error {
+	if !validFileOffset(r.Offset, mib) || r.Offset < headerSection {
+		return corrupt("region table", 16, "region offset %#x is not a multiple of 1 MiB past the headers", uint64(r.Offset))
+	}
+	if r.Length <= 0 || r.Length%mib != 0 || r.Length > math.MaxUint32 {
+		return corrupt("region table", 24, "region length %#x is not a multiple of 1 MiB below 4 GiB", uint64(r.Length))
+	}
+	return nil
+}
+
+// validate checks every entry, then what concerns entries together.
 func (t RegionTable) validate() error {
+	for i := range t {
+		if err := t[i].validate(); err != nil {
+			return moveError(err, int64(regionEntryStart+i*regionEntrySize))
+		}
+	}
 	s := slices.Clone(t)
-	slices.SortFunc(s, func(a, b Region) int { return int((a.Offset - b.Offset) / mib) })
+	slices.SortFunc(s, func(a, b Region) int { return cmp.Compare(a.Offset, b.Offset) })
 	seen := make(map[GUID]bool, len(t))
 	for i, r := range s {
 		if seen[r.ID] {

@@ -101,7 +101,8 @@ func (f *File) metadataEntry(id GUID, user bool) (off int64, it MetadataItem, er
 // setLocator changes the locator item: in place if it fits there, else behind
 // all other items. Table and item change in one log entry.
 func (w *writer) setLocator(l *ParentLocator) error {
-	if err := l.validate(); err != nil {
+	b, err := l.Marshal()
+	if err != nil {
 		return err
 	}
 	f := w.f
@@ -109,8 +110,7 @@ func (w *writer) setLocator(l *ParentLocator) error {
 	if err != nil {
 		return err
 	}
-	b := l.Marshal()
-	if len(b) > maxLocatorSize || len(b)/pageSize+3 > w.limit {
+	if len(b)/pageSize+3 > w.limit {
 		return unsupported("parent locator", entry, "a locator of %d bytes", len(b))
 	}
 	if it.Offset, err = f.itemRoom(it, int64(len(b))); err != nil {

@@ -214,7 +214,10 @@ func (w *writer) useBAT(bat Region) error {
 			t[i] = bat
 		}
 	}
-	b := t.Marshal()
+	b, err := t.Marshal()
+	if err != nil {
+		return err
+	}
 	for _, off := range []int64{RegionTable1Offset, RegionTable2Offset} {
 		if err := w.editChanged(off, b); err != nil {
 			return err

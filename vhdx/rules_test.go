@@ -383,3 +383,17 @@ func flip(off int64) func(*memFile) {
 		m.WriteAt([]byte{b[0] ^ 1}, off)
 	}
 }
+
+// TestCheckMany: a report of a thoroughly damaged file is bounded, and says how much it leaves out.
+func TestCheckMany(t *testing.T) {
+	const faults = maxFindings + 500
+	c := craft(t, &CreateOptions{Size: (faults + 5) * mib, BlockSize: mib})
+	for b := range int64(faults) {
+		c.entry(c.geo.PayloadIndex(b), NewBATEntry(4, 0))
+	}
+	rep, err := Check(c.m, c.m.size, nil)
+	must(t, err)
+	if len(rep.Findings) != maxFindings || rep.More != faults-maxFindings || rep.OK() {
+		t.Errorf("%d findings and %d more of %d", len(rep.Findings), rep.More, faults)
+	}
+}

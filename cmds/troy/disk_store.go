@@ -102,7 +102,7 @@ func (d *diskStore) open() (*pcdisk.Target, error) {
 
 // finish opens the machine anew and prints what it holds.
 func (d *diskStore) finish(t *pcdisk.Target, done string) error {
-	m, err := machine.Open(t.Files(), nil)
+	m, err := machine.Open(t.Files())
 	if err != nil {
 		return err
 	}

@@ -196,7 +196,7 @@ func (w *windowsStore) damage(t *testing.T) {
 	_, err = c.WriteAt(bytes.Repeat([]byte("foreign "), 512), 7<<20)
 	must(t, err)
 	must(t, c.Close())
-	if _, err := machine.Open(files, nil); err == nil {
+	if _, err := machine.Open(files); err == nil {
 		t.Fatal("the machine does not notice")
 	}
 }

@@ -13,9 +13,7 @@ import (
 	"testing"
 
 	"troy/chainload/bcd"
-	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/block"
 	"troy/internal/guid"
@@ -363,26 +361,24 @@ func TestDiskAdoptSizes(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "pc.img")
 	f, err := os.Create(image)
 	must(t, err)
-	must(t, f.Truncate(400<<20))
+	must(t, f.Truncate(600<<20))
 	must(t, f.Close())
-	sizes := pcdisk.FileSizes(diskVirtual, 0)
-	want := sizes[pcdisk.Boot]
-	sizes[pcdisk.Boot] += ntfs.PageSize
-	dev, err := blockdev.Open(image, nil)
+	const larger = diskVirtual + 8<<20 // the files are made for a disk of this size
+	d, _, err := pcdisk.ProvisionBare(t.Context(), image, &pcdisk.BareOptions{Image: "mine", Version: 1, VirtualSize: larger, ESPSize: 64 << 20, Room: 1})
 	must(t, err)
-	_, err = pcdisk.Disk(t.Context(), dev, &pcdisk.DiskOptions{ESPSize: 64 << 20, Volume: pcdisk.VolumeOptions{Sizes: sizes}})
+	_, err = d.Files().Base.WriteAt(make([]byte, 1<<20), 0)
 	must(t, err)
-	must(t, dev.Close())
+	must(t, d.Close())
 	adopt := []string{"prepare", "--adopt", "--image", "mine", "--version", "7", image}
 	refuseDisk(t, image, adopt, "base.vhdx")
-	d, err := pcdisk.Look(image, nil)
+	d, err = pcdisk.Look(image, nil)
 	must(t, err)
 	files, err := d.MapFiles()
 	must(t, err)
 	_, err = machine.FormatBase(files.Base, &machine.BaseOptions{VirtualSize: diskVirtual})
 	must(t, err)
 	must(t, d.Close())
-	refuseDisk(t, image, adopt, "boot.vhdx", strconv.FormatInt(want, 10), strconv.FormatInt(want+ntfs.PageSize, 10))
+	refuseDisk(t, image, adopt, "boot.vhdx", strconv.FormatInt(machine.BootChildSize(diskVirtual), 10), strconv.FormatInt(machine.BootChildSize(larger), 10))
 }
 
 func TestDiskUsage(t *testing.T) {

@@ -24,7 +24,7 @@ func BenchmarkWrite64K(b *testing.B) {
 		b.Fatal(err)
 	}
 	for _, buffered := range []bool{false, true} {
-		d, err := Open(path, &Options{Buffered: buffered})
+		d, err := Open(path, &Options{buffered: buffered})
 		if err != nil {
 			b.Fatal(err)
 		}

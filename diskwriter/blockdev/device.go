@@ -22,8 +22,8 @@ const (
 type Options struct {
 	// ReadOnly opens for reading; WriteAt then returns ErrReadOnly.
 	ReadOnly bool
-	// Buffered goes through the page cache even where direct I/O is possible.
-	Buffered bool
+	// buffered goes through the page cache even where direct I/O is possible: for comparison.
+	buffered bool
 	// Exclusive refuses a block device of which a partition is mounted or which
 	// somebody else holds exclusively (O_EXCL). It has no meaning for an image
 	// file. It also keeps others, this process included, from mounting one of its
@@ -82,7 +82,7 @@ func openFile(path string, o *Options) (f *os.File, direct bool, err error) {
 	if o.Exclusive && isBlock {
 		flags |= os.O_EXCL
 	}
-	if !o.Buffered {
+	if !o.buffered {
 		if f, err = os.OpenFile(path, flags|unix.O_DIRECT, 0); err == nil {
 			return f, true, nil
 		}
@@ -194,12 +194,6 @@ func (d *Device) SectorSize() int { return d.logical }
 
 // PhysicalSectorSize returns the physical sector size in bytes, at least SectorSize.
 func (d *Device) PhysicalSectorSize() int { return d.physical }
-
-// Direct reports whether requests bypass the page cache.
-func (d *Device) Direct() bool { return d.ioAlign > 1 }
-
-// IsBlock reports whether this is a block device, not an image file.
-func (d *Device) IsBlock() bool { return d.block }
 
 // Sync flushes: what WriteAt accepted before is durable when Sync returns nil.
 func (d *Device) Sync() error { return d.f.Sync() }

@@ -18,15 +18,15 @@ import (
 func media(t *testing.T, size int) map[string]*Device {
 	t.Helper()
 	m := map[string]*Device{}
-	for name, o := range map[string]*Options{"direct": nil, "buffered": {Buffered: true}, "direct 4Kn": {SectorSize: 4096}} {
+	for name, o := range map[string]*Options{"direct": nil, "buffered": {buffered: true}, "direct 4Kn": {SectorSize: 4096}} {
 		path, _ := newFile(t, size, 1)
 		m[name] = open(t, path, o)
 	}
 	for name, sector := range map[string]int{"loop 512": 512, "loop 4096": 4096} {
 		path, _ := newFile(t, size, 1)
 		m[name] = open(t, loop(t, path, sector), &Options{Exclusive: true})
-		if got := m[name].SectorSize(); got != sector || !m[name].IsBlock() {
-			t.Errorf("%s: sectors of %d bytes, block %v", name, got, m[name].IsBlock())
+		if got := m[name].SectorSize(); got != sector || !m[name].block {
+			t.Errorf("%s: sectors of %d bytes, block %v", name, got, m[name].block)
 		}
 	}
 	return m

@@ -18,7 +18,6 @@ type Disk struct {
 	PhysicalSectorSize int    // bytes
 	Removable          bool
 	ReadOnly           bool
-	Rotational         bool
 	USB                bool // attached by USB
 }
 
@@ -47,7 +46,6 @@ func disksIn(sys fs.FS, readlink func(string) (string, error)) ([]Disk, error) {
 		d.PhysicalSectorSize = int(sysInt(sys, d.Name, "queue/physical_block_size"))
 		d.Removable = sysInt(sys, d.Name, "removable") == 1
 		d.ReadOnly = sysInt(sys, d.Name, "ro") == 1
-		d.Rotational = sysInt(sys, d.Name, "queue/rotational") == 1
 		d.Model = sysString(sys, d.Name, "device/model")
 		if target, err := readlink("/sys/block/" + d.Name); err == nil {
 			d.USB = strings.Contains(target, "/usb")

@@ -16,8 +16,6 @@ var (
 	ErrBounds = errors.New("outside the device")
 	// ErrNoTable is returned when a disk holds no usable GUID partition table.
 	ErrNoTable = errors.New("no usable GUID partition table")
-	// ErrNotFound is returned when no partition has the wanted GUID.
-	ErrNotFound = errors.New("no such partition")
 )
 
 // TableError says which copy of the partition table is wrong, and how. It unwraps

@@ -36,11 +36,6 @@ type Table struct {
 	DiskGUID   guid.GUID
 	SectorSize int
 	Partitions []Entry // in the order of the table
-	// FirstUsable and LastUsable bound the space for partitions: byte offsets of
-	// the first byte inside and of the first byte behind.
-	FirstUsable, EndUsable int64
-	// FromBackup is set when the primary copy was bad and the backup was taken.
-	FromBackup bool
 	// Warning is not empty when the two copies are not both valid and equal; it
 	// says in one line what is wrong.
 	Warning string
@@ -51,7 +46,7 @@ func (d *Device) ReadTable() (*Table, error) { return ReadTable(d, d.size, d.log
 
 // ReadTable reads and checks the GPT of a disk of size bytes with the given logical
 // sector size. The primary copy counts; if it is damaged the backup at the last LBA
-// is taken and FromBackup set. ErrNoTable (as TableError) is returned when there is
+// is taken and Warning says so. ErrNoTable (as TableError) is returned when there is
 // no protective MBR or neither copy holds.
 func ReadTable(r io.ReaderAt, size int64, sectorSize int) (*Table, error) {
 	if err := checkSectorSize(sectorSize); err != nil {
@@ -67,7 +62,7 @@ func ReadTable(r io.ReaderAt, size int64, sectorSize int) (*Table, error) {
 	case perr == nil && berr != nil:
 		primary.Warning = berr.Error()
 	case perr != nil && berr == nil:
-		backup.FromBackup, backup.Warning = true, perr.Error()
+		backup.Warning = perr.Error()
 		return backup, nil
 	case perr != nil:
 		return nil, perr
@@ -136,9 +131,7 @@ func readCopy(r io.ReaderAt, name string, lba, last int64, sectorSize int) (*Tab
 	if reason != "" {
 		return fail("%s", reason)
 	}
-	s := int64(sectorSize)
-	return &Table{DiskGUID: h.disk, SectorSize: sectorSize, Partitions: parts,
-		FirstUsable: int64(h.firstUsable) * s, EndUsable: int64(h.lastUsable+1) * s}, nil
+	return &Table{DiskGUID: h.disk, SectorSize: sectorSize, Partitions: parts}, nil
 }
 
 // parseHeader decodes one sector; reason is empty when signature, revision, size
@@ -237,21 +230,6 @@ func conflict(parts []Entry) string {
 		}
 	}
 	return ""
-}
-
-// ByGUID returns the partition with the given unique GUID, or ErrNotFound; also when
-// two partitions carry it, for then neither is the one that was meant.
-func (t *Table) ByGUID(id guid.GUID) (Entry, error) {
-	var found []Entry
-	for _, e := range t.Partitions {
-		if e.GUID == id {
-			found = append(found, e)
-		}
-	}
-	if len(found) != 1 {
-		return Entry{}, fmt.Errorf("%w: %d partitions with GUID %v on disk %v", ErrNotFound, len(found), id, t.DiskGUID)
-	}
-	return found[0], nil
 }
 
 // ByType returns the partitions of the given type, in the order of the table.

@@ -83,9 +83,11 @@ func testMachine(t *testing.T, sector int, virtualSector uint32) {
 		at += size
 	}
 	f := machine.Files{Base: files[0], LayerA: files[1], LayerB: files[2], Boot: files[3], Journal: files[4]}
-	check(t, machine.Format(f, &machine.BaseOptions{VirtualSize: virtual, LogicalSectorSize: virtualSector}, "win", 1))
+	base, err := machine.FormatBase(f.Base, &machine.BaseOptions{VirtualSize: virtual, LogicalSectorSize: virtualSector})
+	check(t, err)
+	check(t, machine.FormatChildren(f, base, "win", 1))
 	want := make([]byte, virtual)
-	_, err := f.Base.ReadAt(want, machine.PayloadOffset(virtual))
+	_, err = f.Base.ReadAt(want, machine.BaseSize(virtual)-virtual)
 	check(t, err)
 
 	rng := rand.New(rand.NewPCG(seed, uint64(sector)))
@@ -160,7 +162,7 @@ func same(t *testing.T, base machine.File, want []byte) {
 
 func openMachine(t *testing.T, f machine.Files) *machine.Machine {
 	t.Helper()
-	m, err := machine.Open(f, nil)
+	m, err := machine.Open(f)
 	check(t, err)
 	return m
 }

@@ -20,12 +20,6 @@ func (d *Device) Partition(e Entry) (*Partition, error) {
 	return &Partition{d: d, entry: e}, nil
 }
 
-// Entry returns the partition table's entry.
-func (p *Partition) Entry() Entry { return p.entry }
-
-// Device returns the disk that the partition lies on.
-func (p *Partition) Device() *Device { return p.d }
-
 // Size returns the size in bytes.
 func (p *Partition) Size() int64 { return p.entry.Size }
 

@@ -128,14 +128,15 @@ func vhdxPieces(d *crashdisk.Disk) (out []piece, err error) {
 
 // split cuts a long piece, so that what is remembered of it can be used again when another part changes.
 func (p piece) split() (out []piece) {
-	for p.length > 0 {
+	for at := int64(0); at < p.length; {
 		q := p
-		q.length = min(p.length, mib-p.virtual%mib)
-		out = append(out, q)
-		p.virtual, p.length = p.virtual+q.length, p.length-q.length
-		if p.file != "" {
-			p.off += q.length
+		q.virtual += at
+		q.length = min(p.length-at, mib-q.virtual%mib)
+		if q.file != "" {
+			q.off += at
 		}
+		out = append(out, q)
+		at += q.length
 	}
 	return out
 }

@@ -115,10 +115,10 @@ func (m *Machine) runChange(ctx context.Context, c *change, steps []changeStep) 
 	return m.step(c.op, "read the machine anew", m.load)
 }
 
-// checkLayout refuses, before anything is written, a boot child whose places are not those of FormatBootChild.
+// checkLayout refuses, before anything is written, a boot child whose places are not those of formatBootChild.
 func (m *Machine) checkLayout(c *change) error {
 	c.layout = bootLayout(m.boot.meta.VirtualDiskSize, m.boot.meta.LogicalSectorSize)
-	if m.boot.meta.BlockSize != BootBlockSize || m.boot.Size < c.layout.size {
+	if m.boot.meta.BlockSize != bootBlockSize || m.boot.Size < c.layout.size {
 		return fmt.Errorf("%w: %s has blocks of %d bytes and %d bytes in all; nothing was written", ErrChain, BootName, m.boot.meta.BlockSize, m.boot.Size)
 	}
 	if err := c.layout.matches(&m.boot.header, m.boot.v.Regions()); err != nil {

@@ -99,10 +99,10 @@ func TestPlainFiles(t *testing.T) {
 	dir := t.TempDir()
 	const virtual = 24 * mib
 	f := folder(t, dir, virtual, virtual, 0)
-	must(t, Format(f, &BaseOptions{VirtualSize: virtual}, image, 1))
+	must(t, format(f, &BaseOptions{VirtualSize: virtual}, image, 1))
 	r := &rig{virtual: virtual, now: make([]byte, virtual)}
 	for version := 2; version < 6; version++ {
-		m, err := Open(f, nil)
+		m, err := Open(f)
 		must(t, err)
 		u := r.randomUpdate(version, 91, 20)
 		must(t, u.stage(m))

@@ -120,7 +120,7 @@ func twoSlots(t *testing.T, seed uint64, s session) (r *rig, top []byte) {
 }
 
 func mergeAll(m *Machine) error {
-	if done, err := m.Merge(ctx, &MergeOptions{Policy: Now, SliceBytes: mib, Depth: 8}); err != nil || !done {
+	if done, err := m.Merge(ctx, &MergeOptions{Policy: Now, sliceBytes: mib, depth: 8}); err != nil || !done {
 		return fmt.Errorf("merge: done %v: %w", done, err)
 	}
 	return nil
@@ -206,7 +206,7 @@ func TestCrashAfterKill(t *testing.T) {
 			}
 			return 0, nil
 		})
-		if m, err := Open(filesOf(r.disk), nil); err == nil && m.Commit(ctx) == nil {
+		if m, err := Open(filesOf(r.disk)); err == nil && m.Commit(ctx) == nil {
 			_ = mergeAll(m) == nil && m.Relink(ctx) == nil
 		}
 		r.disk.SetHook(nil)

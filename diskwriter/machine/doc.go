@@ -134,7 +134,7 @@
 // or the reinstall in progress, and the DataWriteGuids that an untouched boot child may have.
 //
 // When it is lost, State has no version numbers, Rollback and Commit of a staged slot are refused (nobody knows whether a merge has begun,
-// or what the slot holds), merges begin again at 0, and everything else works. SetVersion gives the version its name back.
+// or what the slot holds), merges begin again at 0, and everything else works. The next version that is staged and committed has a name again.
 //
 // # Cost
 //
@@ -160,7 +160,7 @@
 //
 //   - Nothing of this was tried with Windows; what Windows may do to the boot child is taken from MS-VHDX and its public relatives.
 //   - The size of the virtual disk must be a multiple of 4 KiB.
-//   - A boot child whose regions or log are not where FormatBootChild put them is refused, not repaired; so is one that
+//   - A boot child whose regions or log are not where formatBootChild put them is refused, not repaired; so is one that
 //     Windows' log wants to be longer than the file.
 //   - Whether what Heal and Reinstall wrote is right is the caller's word: he compares before Finish, by ReadAt. Nothing is read
 //     back here.

@@ -74,7 +74,7 @@ func (o *operation) callKinds(t *testing.T, d *crashdisk.Disk) (kinds []crashdis
 }
 
 func (o *operation) openAndRun(d *crashdisk.Disk) error {
-	m, err := Open(filesOf(d), nil)
+	m, err := Open(filesOf(d))
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (o *operation) openAndRun(d *crashdisk.Disk) error {
 func (o *operation) faultyRun(c *checker, d *crashdisk.Disk, n int, f crashdisk.Fault, dead, read bool) (hit bool, err error) {
 	hook, wasHit := crashdisk.FailAt(n, f, dead)
 	d.SetHook(hook)
-	m, opened := Open(filesOf(d), nil)
+	m, opened := Open(filesOf(d))
 	if err = opened; err == nil {
 		err = o.run(m)
 	}

@@ -24,20 +24,16 @@ type BaseOptions struct {
 	VirtualSize        int64 // bytes, a multiple of 4 KiB
 	LogicalSectorSize  uint32
 	PhysicalSectorSize uint32
-	DiskID             guid.GUID
 }
 
 func (o *BaseOptions) base() (*Base, error) {
 	b := &Base{VirtualSize: o.VirtualSize, LogicalSectorSize: o.LogicalSectorSize, PhysicalSectorSize: o.PhysicalSectorSize,
-		DiskID: o.DiskID, DataWriteGUID: guid.New()}
+		DiskID: guid.New(), DataWriteGUID: guid.New()}
 	if b.LogicalSectorSize == 0 {
 		b.LogicalSectorSize = 512
 	}
 	if b.PhysicalSectorSize == 0 {
 		b.PhysicalSectorSize = 4096
-	}
-	if b.DiskID.IsZero() {
-		b.DiskID = guid.New()
 	}
 	return b, b.check()
 }
@@ -50,7 +46,7 @@ func (b *Base) check() error {
 }
 
 // FormatBase makes f a fixed disk with every block FULLY_PRESENT. It writes the structures and leaves the payload as it is:
-// block n is at n*BaseBlockSize after PayloadOffset. f needs BaseSize(o.VirtualSize) bytes.
+// it is in one piece at the end of the file, in blocks of 2 MiB. f needs BaseSize(o.VirtualSize) bytes.
 func FormatBase(f File, o *BaseOptions) (*Base, error) {
 	b, err := o.base()
 	if err != nil {
@@ -67,9 +63,6 @@ func FormatBase(f File, o *BaseOptions) (*Base, error) {
 	}, nil)
 	return b, formatFile(f, l, meta, bat, b.DataWriteGUID)
 }
-
-// PayloadOffset is the place of virtual offset 0 in a file made by FormatBase; the payload is in one piece.
-func PayloadOffset(virtual int64) int64 { return baseLayout(virtual, 512).payload.off }
 
 // ReadBase reads what slots and boot child of an existing parent must agree with. The parent may be any VHDX without a
 // parent of its own and without a log to replay.
@@ -88,9 +81,9 @@ func ReadBase(f File) (*Base, error) {
 	return b, b.check()
 }
 
-// FormatSlot makes f an empty slot that no chain can name: poisoned. f needs SlotSize(b.VirtualSize, payload) bytes, SlotBlockSize
+// formatSlot makes f an empty slot that no chain can name: poisoned. f needs SlotSize(b.VirtualSize, payload) bytes, SlotBlockSize
 // of payload at least.
-func FormatSlot(f File, b *Base) error {
+func formatSlot(f File, b *Base) error {
 	l, err := slotLayout(b.VirtualSize, b.LogicalSectorSize, f.Size)
 	if err != nil {
 		return err
@@ -99,9 +92,9 @@ func FormatSlot(f File, b *Base) error {
 	return formatFile(f, l, b.childMetadata(l, guid.GUID{}, BaseName), bat, guid.New())
 }
 
-// FormatBootChild makes f an anchored, empty boot child that names b. f needs BootChildSize(b.VirtualSize) bytes exactly:
+// formatBootChild makes f an anchored, empty boot child that names b. f needs BootChildSize(b.VirtualSize) bytes exactly:
 // anything after the metadata region would be slack that Windows may cut off.
-func FormatBootChild(f File, b *Base) error {
+func formatBootChild(f File, b *Base) error {
 	l := bootLayout(b.VirtualSize, b.LogicalSectorSize)
 	if f.Size != l.size {
 		return fmt.Errorf("%s has %d bytes, it needs exactly %d", BootName, f.Size, l.size)
@@ -109,24 +102,15 @@ func FormatBootChild(f File, b *Base) error {
 	return formatFile(f, l, b.childMetadata(l, b.DataWriteGUID, BaseName), l.anchoredBAT(), guid.New())
 }
 
-// Format makes all five files; the base's payload stays as it is. Image and version name what that payload is.
-func Format(f Files, o *BaseOptions, image string, version int) error {
-	b, err := FormatBase(f.Base, o)
-	if err != nil {
-		return err
-	}
-	return FormatChildren(f, b, image, version)
-}
-
 // FormatChildren makes the slots, the boot child and the journal for a base that exists, as when a machine's own parent
 // is adopted. Image and version name what the base holds.
 func FormatChildren(f Files, b *Base, image string, version int) error {
 	for _, slot := range []File{f.LayerA, f.LayerB} {
-		if err := FormatSlot(slot, b); err != nil {
+		if err := formatSlot(slot, b); err != nil {
 			return err
 		}
 	}
-	if err := FormatBootChild(f.Boot, b); err != nil {
+	if err := formatBootChild(f.Boot, b); err != nil {
 		return err
 	}
 	j, err := OpenJournal(f.Journal)
@@ -181,13 +165,20 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite gu
 	if err != nil {
 		return err
 	}
+	table, err := l.regions().Marshal()
+	if err != nil {
+		return err
+	}
+	id, err := vhdx.MarshalFileIdentifier(creator)
+	if err != nil {
+		return err
+	}
 	zero := make([]byte, mib)
 	for off := l.bitmaps.off; off < l.bitmaps.end(); off += mib {
 		if err := writeChanged(f, zero, off); err != nil {
 			return fmt.Errorf("sector bitmaps: %w", err)
 		}
 	}
-	table := l.regions().Marshal()
 	for _, part := range []struct {
 		p   []byte
 		off int64
@@ -199,6 +190,17 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite gu
 	if err := f.Sync(); err != nil {
 		return err
 	}
+	if err := writeFirstHeaders(f, l, dataWrite); err != nil {
+		return err
+	}
+	if err := writeFull(f, id, 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// writeFirstHeaders writes both headers of a new file.
+func writeFirstHeaders(f File, l *layout, dataWrite guid.GUID) error {
 	h := vhdx.Header{FileWriteGUID: guid.New(), DataWriteGUID: dataWrite, Version: 1,
 		LogLength: uint32(l.log.length), LogOffset: uint64(l.log.off)}
 	for slot := range 2 {
@@ -207,10 +209,7 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite gu
 			return err
 		}
 	}
-	if err := writeFull(f, vhdx.MarshalFileIdentifier(creator), 0); err != nil {
-		return err
-	}
-	return f.Sync()
+	return nil
 }
 
 func headerOffset(slot int) int64 {

@@ -33,7 +33,7 @@ type Healer struct {
 //
 // Errors: ErrNothingToHeal for a machine that Open takes; ErrReinstalling; ErrParentChanged if a slot was changed (only a reinstall
 // helps); ErrChain, also for a parent of which a block is missing; read errors.
-func OpenForHeal(f Files, _ *Options) (*Healer, error) {
+func OpenForHeal(f Files) (*Healer, error) {
 	h := &Healer{m: &Machine{files: f}}
 	err := h.m.settle()
 	if err == nil {

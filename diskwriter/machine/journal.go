@@ -27,8 +27,8 @@ const (
 	recordCount   = 6
 )
 
-// MaxRecord is the largest record, in bytes.
-const MaxRecord = recordSlot - recordHeader
+// maxRecord is the largest record, in bytes.
+const maxRecord = recordSlot - recordHeader
 
 const (
 	recordSlot   = 1 << 20
@@ -89,10 +89,10 @@ type recordPlace struct {
 	seq  uint64
 }
 
-// Put replaces a record and returns when it is durable. p may have up to MaxRecord bytes.
+// Put replaces a record and returns when it is durable. p may have up to maxRecord bytes.
 func (j *Journal) Put(r Record, p []byte) error {
-	if r < 0 || r >= recordCount || len(p) > MaxRecord {
-		return fmt.Errorf("%w: number %d, %d bytes of %d", ErrRecord, r, len(p), MaxRecord)
+	if r < 0 || r >= recordCount || len(p) > maxRecord {
+		return fmt.Errorf("%w: number %d, %d bytes of %d", ErrRecord, r, len(p), maxRecord)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -146,7 +146,7 @@ func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64, error) {
 		return nil, 0, err
 	}
 	length := binary.LittleEndian.Uint32(first[12:])
-	if !bytes.Equal(first[:8], recordMagic) || binary.LittleEndian.Uint32(first[8:]) != uint32(r) || length > MaxRecord ||
+	if !bytes.Equal(first[:8], recordMagic) || binary.LittleEndian.Uint32(first[8:]) != uint32(r) || length > maxRecord ||
 		crc32.Checksum(first[:60], castagnoli) != binary.LittleEndian.Uint32(first[60:]) {
 		return nil, 0, nil
 	}

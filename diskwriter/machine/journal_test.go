@@ -35,7 +35,7 @@ func noise(n int, seed uint64) []byte {
 
 func TestJournalKeepsRecordsApart(t *testing.T) {
 	d, j := newJournal(t)
-	sizes := []int{0, 1, pageSize - recordHeader, pageSize - recordHeader + 1, 100_000, MaxRecord}
+	sizes := []int{0, 1, pageSize - recordHeader, pageSize - recordHeader + 1, 100_000, maxRecord}
 	for round := range 3 {
 		for r, n := range sizes {
 			must(t, j.Put(Record(r), noise(n, uint64(r*10+round))))
@@ -67,7 +67,7 @@ func TestJournalRefuses(t *testing.T) {
 	_, short := OpenJournal(File{j.f.Storage, JournalSize - 1})
 	_, missing := OpenJournal(File{})
 	for name, err := range map[string]error{"negative": negative, "short": short, "missing": missing,
-		"number": j.Put(recordCount, nil), "size": j.Put(0, make([]byte, MaxRecord+1))} {
+		"number": j.Put(recordCount, nil), "size": j.Put(0, make([]byte, maxRecord+1))} {
 		if !errors.Is(err, ErrRecord) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -18,7 +18,7 @@ func TestJournalLost(t *testing.T) {
 	r, clean := twoSlots(t, 71, session{dirty: true})
 	loseJournal(t, r.disk)
 	m := open(t, r.disk)
-	if s := m.State(); s.Recorded || s.Version != 0 || s.Image != "" || s.Layers != 2 || s.Staged != 0 || s.SessionWritten {
+	if s := m.State(); s.Version != 0 || s.Image != "" || s.Layers != 2 || s.Staged != 0 || s.SessionWritten {
 		t.Errorf("%+v", s)
 	}
 	if err := m.Rollback(ctx); !errors.Is(err, ErrMergeStarted) {
@@ -27,7 +27,7 @@ func TestJournalLost(t *testing.T) {
 	if err := m.Commit(ctx); !errors.Is(err, ErrNothingStaged) {
 		t.Errorf("commit: %v", err)
 	}
-	done, err := m.Merge(ctx, &MergeOptions{Policy: Now, SliceBytes: mib, MaxBytes: mib})
+	done, err := m.Merge(ctx, &MergeOptions{Policy: Now, sliceBytes: mib, MaxBytes: mib})
 	if done || err != nil {
 		t.Fatal(done, err)
 	}
@@ -41,8 +41,12 @@ func TestJournalLost(t *testing.T) {
 	shows(t, r.disk, r.now, "merged without a journal")
 	must(t, m.Reset(ctx))
 	shows(t, r.disk, clean, "reset without a journal")
-	must(t, m.SetVersion(ctx, image, 3))
-	if s := open(t, r.disk).State(); !s.Recorded || s.Version != 3 || s.Image != image {
+	r.now = clean
+	u := r.randomUpdate(3, 71, 4)
+	must(t, u.stage(m))
+	must(t, m.Commit(ctx))
+	shows(t, r.disk, u.data, "the next version")
+	if s := open(t, r.disk).State(); s.Version != 3 || s.Image != image || s.BaseVersion != 0 {
 		t.Errorf("%+v", s)
 	}
 }

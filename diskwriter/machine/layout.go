@@ -11,8 +11,8 @@ const mib = 1 << 20
 
 // Block sizes in bytes. Slots have small blocks because a block is the unit in which they fill up.
 const (
-	BaseBlockSize = 2 * mib
-	BootBlockSize = 2 * mib
+	baseBlockSize = 2 * mib
+	bootBlockSize = 2 * mib
 	SlotBlockSize = 1 * mib
 )
 
@@ -33,12 +33,12 @@ func (s span) end() int64 { return s.off + s.length }
 
 // baseLayout is the order that Windows gives a fixed disk.
 func baseLayout(virtual int64, sector uint32) *layout {
-	l := &layout{geo: vhdx.Geometry{BlockSize: BaseBlockSize, LogicalSectorSize: sector, VirtualDiskSize: virtual}}
+	l := &layout{geo: vhdx.Geometry{BlockSize: baseBlockSize, LogicalSectorSize: sector, VirtualDiskSize: virtual}}
 	l.log = span{mib, mib}
 	l.metadata = span{2 * mib, mib}
 	l.bat = span{3 * mib, batLength(l.geo)}
 	l.bitmaps = span{l.bat.end(), 0}
-	l.payload = span{l.bat.end(), l.geo.Blocks() * BaseBlockSize}
+	l.payload = span{l.bat.end(), l.geo.Blocks() * baseBlockSize}
 	l.size = l.payload.end()
 	return l
 }
@@ -61,11 +61,11 @@ func slotLayout(virtual int64, sector uint32, size int64) (*layout, error) {
 
 // bootLayout anchors every block, and has the metadata region last so that the file has no slack for Windows to cut off.
 func bootLayout(virtual int64, sector uint32) *layout {
-	l := &layout{geo: vhdx.Geometry{BlockSize: BootBlockSize, LogicalSectorSize: sector, VirtualDiskSize: virtual, Differencing: true}}
+	l := &layout{geo: vhdx.Geometry{BlockSize: bootBlockSize, LogicalSectorSize: sector, VirtualDiskSize: virtual, Differencing: true}}
 	l.log = span{mib, bootLogLength(l.geo)}
 	l.bat = span{l.log.end(), batLength(l.geo)}
 	l.bitmaps = span{l.bat.end(), bitmapsLength(l.geo)}
-	l.payload = span{l.bitmaps.end(), l.geo.Blocks() * BootBlockSize}
+	l.payload = span{l.bitmaps.end(), l.geo.Blocks() * bootBlockSize}
 	l.metadata = span{l.payload.end(), mib}
 	l.size = l.metadata.end()
 	return l
@@ -138,7 +138,7 @@ func (l *layout) bitsPerPage() int { return pageSize / int(l.geo.LogicalSectorSi
 // BaseSize is the size in bytes of the file that FormatBase needs for a virtual disk of that many bytes.
 func BaseSize(virtual int64) int64 { return baseLayout(virtual, 512).size }
 
-// BootChildSize is the size in bytes of the file that FormatBootChild needs.
+// BootChildSize is the size in bytes of the file that formatBootChild needs.
 func BootChildSize(virtual int64) int64 { return bootLayout(virtual, 512).size }
 
 // SlotSize is the size in bytes of a slot that holds payload bytes in blocks of SlotBlockSize. A slot never needs more than

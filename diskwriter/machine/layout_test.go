@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"io"
 	"slices"
 	"testing"
@@ -20,7 +21,7 @@ func TestLayouts(t *testing.T) {
 			for name, l := range map[string]*layout{"base": baseLayout(virtual, sector), "slot": slot, "boot": bootLayout(virtual, sector)} {
 				checkLayout(t, name, l)
 			}
-			if b := baseLayout(virtual, sector); b.size != BaseSize(virtual) || b.payload.off != PayloadOffset(virtual) {
+			if b := baseLayout(virtual, sector); b.size != BaseSize(virtual) || b.payload.off != payloadOffset(virtual) {
 				t.Errorf("base of %d bytes: %d, BaseSize %d", virtual, b.size, BaseSize(virtual))
 			}
 			boot := bootLayout(virtual, sector)
@@ -40,7 +41,7 @@ func checkLayout(t *testing.T, name string, l *layout) {
 	if l.bitmaps.length > 0 {
 		spans = append(spans, l.bitmaps)
 	}
-	slices.SortFunc(spans, func(a, b span) int { return int((a.off - b.off) >> 12) })
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.off, b.off) })
 	for i, s := range spans {
 		if s.off%mib != 0 || s.length%mib != 0 || s.length < mib || i > 0 && s.off < spans[i-1].end() || s.end() > l.size {
 			t.Errorf("%s of %d bytes: spans %v, size %d", name, l.geo.VirtualDiskSize, spans, l.size)

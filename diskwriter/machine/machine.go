@@ -7,9 +7,6 @@ import (
 	"troy/vhdx"
 )
 
-// Options are for Open; there are none yet.
-type Options struct{}
-
 // Machine is the set of files of one PC. Its methods must not be called concurrently.
 type Machine struct {
 	files   Files
@@ -28,7 +25,7 @@ type Machine struct {
 // process left in a cache must not be believed before it is durable.
 //
 // Errors: ErrParentChanged (as *ParentChangedError), ErrChain, and read errors as they come.
-func Open(f Files, _ *Options) (*Machine, error) {
+func Open(f Files) (*Machine, error) {
 	m := &Machine{files: f}
 	err := m.settle()
 	if err == nil {
@@ -39,9 +36,6 @@ func Open(f Files, _ *Options) (*Machine, error) {
 	}
 	return m, nil
 }
-
-// Journal returns the journal for the agent's own records.
-func (m *Machine) Journal() *Journal { return m.journal }
 
 // Content reads the version that the boot child sits on (State.Version), without the session in the boot child: the
 // source of pages that a newer version has elsewhere. It is valid until the next operation. Errors: ErrReinstalling.

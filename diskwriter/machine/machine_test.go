@@ -16,23 +16,23 @@ func TestLife(t *testing.T) {
 		v2 := r.randomUpdate(2, 20, 12)
 		must(t, v2.stage(m))
 		shows(t, r.disk, r.now, "staged")
-		wantState(t, m, State{Image: image, Version: 1, BaseVersion: 1, Staged: 2, StagedImage: image, SlotFree: true, Recorded: true})
+		wantState(t, m, State{Image: image, Version: 1, BaseVersion: 1, Staged: 2, StagedImage: image, SlotFree: true})
 		must(t, m.Commit(ctx))
 		shows(t, r.disk, v2.data, "committed")
-		wantState(t, m, State{Image: image, Version: 2, BaseVersion: 1, Layers: 1, SlotFree: true, Recorded: true})
+		wantState(t, m, State{Image: image, Version: 2, BaseVersion: 1, Layers: 1, SlotFree: true})
 
 		r.now = v2.data
 		v3 := r.randomUpdate(3, 30, 12)
 		must(t, v3.stage(m))
 		must(t, m.Commit(ctx))
 		shows(t, r.disk, v3.data, "second committed")
-		wantState(t, m, State{Image: image, Version: 3, BaseVersion: 1, Layers: 2, Recorded: true})
+		wantState(t, m, State{Image: image, Version: 3, BaseVersion: 1, Layers: 2})
 		must(t, m.Rollback(ctx))
 		shows(t, r.disk, v2.data, "rolled back")
 		must(t, v3.stage(m))
 		must(t, m.Commit(ctx))
 
-		done, err := m.Merge(ctx, &MergeOptions{Policy: Now, MaxBytes: 1, SliceBytes: mib})
+		done, err := m.Merge(ctx, &MergeOptions{Policy: Now, MaxBytes: 1, sliceBytes: mib})
 		if done || err != nil {
 			t.Fatal("a slice:", done, err)
 		}
@@ -42,10 +42,10 @@ func TestLife(t *testing.T) {
 			t.Fatal("merge:", done, err)
 		}
 		shows(t, r.disk, v3.data, "merged")
-		wantState(t, m, State{Image: image, Version: 3, BaseVersion: 3, Layers: 2, Recorded: true, Merging: true, Merged: true, MergeOffset: r.virtual})
+		wantState(t, m, State{Image: image, Version: 3, BaseVersion: 3, Layers: 2, Merging: true, Merged: true, MergeOffset: r.virtual})
 		must(t, m.Relink(ctx))
 		shows(t, r.disk, v3.data, "relinked")
-		wantState(t, m, State{Image: image, Version: 3, BaseVersion: 3, SlotFree: true, Recorded: true})
+		wantState(t, m, State{Image: image, Version: 3, BaseVersion: 3, SlotFree: true})
 		must(t, m.Reset(ctx))
 		shows(t, r.disk, v3.data, "reset")
 	}
@@ -58,7 +58,7 @@ func wantState(t *testing.T, m *Machine, want State) {
 	if got != want {
 		t.Fatalf("state\n%+v, want\n%+v", got, want)
 	}
-	again, err := Open(m.files, nil)
+	again, err := Open(m.files)
 	must(t, err)
 	if s := again.State(); s != want {
 		t.Fatalf("state after opening anew\n%+v, want\n%+v", s, want)

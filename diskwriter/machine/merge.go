@@ -25,8 +25,8 @@ type MergeOptions struct {
 	Policy     Policy
 	Healthy    bool           // for Lazy: the caller has seen the version healthy
 	MaxBytes   int64          // stop after the slice that reaches this many bytes; 0: go on to the end
-	SliceBytes int64          // flush and note the progress after so many bytes; 0: 256 MiB
-	Depth      int            // copies in flight; 0: 16
+	sliceBytes int64          // flush and note the progress after so many bytes; 0: 256 MiB
+	depth      int            // copies in flight; 0: 16
 	Progress   progress.Adder // of the bytes written to the parent; may be nil
 }
 
@@ -74,11 +74,11 @@ type merger struct {
 
 func (m *Machine) newMerger(o *MergeOptions) (*merger, error) {
 	g := &merger{m: m, o: *o}
-	if g.o.SliceBytes <= 0 {
-		g.o.SliceBytes = defaultSlice
+	if g.o.sliceBytes <= 0 {
+		g.o.sliceBytes = defaultSlice
 	}
-	if g.o.Depth <= 0 {
-		g.o.Depth = defaultDepth
+	if g.o.depth <= 0 {
+		g.o.depth = defaultDepth
 	}
 	var err error
 	if g.plan, err = m.planMerge(); err != nil {
@@ -93,7 +93,7 @@ func (g *merger) run(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for s := g.plan.slice(cursor, g.o.SliceBytes); ; {
+	for s := g.plan.slice(cursor, g.o.sliceBytes); ; {
 		if err := g.m.step(opMerge, "plan a slice", func() error { return s.err }); err != nil {
 			return false, err
 		}
@@ -103,7 +103,7 @@ func (g *merger) run(ctx context.Context) (bool, error) {
 		var ahead *mergeSlice
 		var planning sync.WaitGroup
 		if !last {
-			planning.Go(func() { ahead = g.plan.slice(s.next, g.o.SliceBytes) })
+			planning.Go(func() { ahead = g.plan.slice(s.next, g.o.sliceBytes) })
 		}
 		err := g.slice(ctx, s, done)
 		planning.Wait()
@@ -157,7 +157,7 @@ func (g *merger) copyAll(ctx context.Context, jobs []copyJob) error {
 	defer cancel(nil)
 	var taken atomic.Int64
 	var workers sync.WaitGroup
-	for i := range min(g.o.Depth, len(jobs)) {
+	for i := range min(g.o.depth, len(jobs)) {
 		if i == len(g.buffers) {
 			g.buffers = append(g.buffers, block.Aligned(maxCopy))
 		}

@@ -41,7 +41,7 @@ func TestHalfMergedBaseWithoutItsSlot(t *testing.T) {
 	_ = u
 	m := open(t, r.disk)
 	must(t, m.Commit(ctx))
-	_, err := m.Merge(ctx, &MergeOptions{Policy: Now, SliceBytes: mib, MaxBytes: 1})
+	_, err := m.Merge(ctx, &MergeOptions{Policy: Now, sliceBytes: mib, MaxBytes: 1})
 	must(t, err)
 	makeBoot(t, r, m.base.guid())
 	refused(t, r.disk, ErrChain, "half merged")
@@ -65,7 +65,7 @@ func TestMergePolicies(t *testing.T) {
 	if r.disk.Written() != 0 {
 		t.Error("something was written")
 	}
-	done, err := m.Merge(ctx, &MergeOptions{Healthy: true, SliceBytes: 64 << 10, MaxBytes: 64 << 10})
+	done, err := m.Merge(ctx, &MergeOptions{Healthy: true, sliceBytes: 64 << 10, MaxBytes: 64 << 10})
 	if done || err != nil {
 		t.Fatal(done, err)
 	}
@@ -79,7 +79,7 @@ func TestMergePolicies(t *testing.T) {
 		if n > 200 {
 			t.Fatal("no end")
 		}
-		done, err = open(t, r.disk).Merge(ctx, &MergeOptions{SliceBytes: 64 << 10, MaxBytes: 64 << 10})
+		done, err = open(t, r.disk).Merge(ctx, &MergeOptions{sliceBytes: 64 << 10, MaxBytes: 64 << 10})
 		must(t, err)
 	}
 	m = open(t, r.disk)
@@ -96,7 +96,7 @@ func TestStageOnAHalfMergedVersion(t *testing.T) {
 	r, u := prepared(t, 81, nil)
 	m := open(t, r.disk)
 	must(t, m.Commit(ctx))
-	some := &MergeOptions{Policy: Now, SliceBytes: 256 << 10, MaxBytes: 256 << 10}
+	some := &MergeOptions{Policy: Now, sliceBytes: 256 << 10, MaxBytes: 256 << 10}
 	_, err := m.Merge(ctx, some)
 	must(t, err)
 	r.now = u.data
@@ -144,7 +144,7 @@ func TestMergeCancelled(t *testing.T) {
 	m := open(t, r.disk)
 	must(t, m.Commit(ctx))
 	stop, cancel := context.WithCancel(ctx)
-	_, err := m.Merge(stop, &MergeOptions{Policy: Now, Depth: 1, Progress: &cancelling{cancel, 200 << 10}})
+	_, err := m.Merge(stop, &MergeOptions{Policy: Now, depth: 1, Progress: &cancelling{cancel, 200 << 10}})
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}

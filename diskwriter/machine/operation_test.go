@@ -63,7 +63,7 @@ func (o *operation) crashEverywhere(t *testing.T, opts crashdisk.Options) *crash
 	if o.wrap != nil {
 		files = o.wrap(files)
 	}
-	m, err := Open(files, nil)
+	m, err := Open(files)
 	must(t, err)
 	must(t, o.run(m))
 	res := &crashResult{}
@@ -158,7 +158,7 @@ func (o *operation) crashOnce(c *checker, s *crashdisk.State, seed uint64) (seen
 
 // complete runs the operation to its end and, if asked, looks for the new version.
 func (o *operation) complete(c *checker, d *crashdisk.Disk, look bool) error {
-	m, err := Open(filesOf(d), nil)
+	m, err := Open(filesOf(d))
 	if err != nil {
 		return err
 	}

@@ -226,9 +226,6 @@ func (m *Machine) reinstallState() State {
 		VirtualSize: m.base.meta.VirtualDiskSize, LogicalSectorSize: m.base.meta.LogicalSectorSize}
 	if r := m.rec.Reinstall; r != nil {
 		s.ReinstallImage, s.ReinstallVersion = r.Image, r.Version
-		if r.Base == m.base.guid() {
-			s.ReinstallOffset = r.Cursor
-		}
 	}
 	return s
 }

@@ -12,7 +12,7 @@ import (
 // reinstallTo writes a version in pieces, the upper half of each before the lower, unless the machine has it already.
 func reinstallTo(version int, want []byte) func(Files) error {
 	return func(f Files) error {
-		m, err := Open(f, nil)
+		m, err := Open(f)
 		if err == nil && m.State().Version == version {
 			return nil
 		} else if err != nil && !errors.Is(err, ErrChain) && !errors.Is(err, ErrParentChanged) {
@@ -72,7 +72,7 @@ func TestReinstall(t *testing.T) {
 	wantState(t, m, State{Reinstalling: true, ReinstallImage: "win11-new", ReinstallVersion: 9})
 	for name, err := range map[string]error{
 		"commit": m.Commit(ctx), "reset": m.Reset(ctx), "rollback": m.Rollback(ctx), "relink": m.Relink(ctx), "recover": m.Recover(ctx),
-		"set version": m.SetVersion(ctx, image, 1), "stage": r.randomUpdate(4, 1, 1).stage(m), "merge": mergeAll(m),
+		"stage": r.randomUpdate(4, 1, 1).stage(m), "merge": mergeAll(m),
 	} {
 		if !errors.Is(err, ErrReinstalling) {
 			t.Errorf("%s: %v", name, err)
@@ -88,7 +88,7 @@ func TestReinstall(t *testing.T) {
 	if err := in.Advance(ctx, 9*mib); !errors.Is(err, ErrRuns) {
 		t.Error("progress past the end:", err)
 	}
-	wantState(t, open(t, r.disk), State{Reinstalling: true, ReinstallImage: "win11-new", ReinstallVersion: 9, ReinstallOffset: 3 * mib})
+	wantState(t, open(t, r.disk), State{Reinstalling: true, ReinstallImage: "win11-new", ReinstallVersion: 9})
 
 	in, err = Reinstall(ctx, filesOf(r.disk), order)
 	must(t, err)
@@ -102,7 +102,7 @@ func TestReinstall(t *testing.T) {
 	must(t, in.Finish(ctx))
 	shows(t, r.disk, want, "reinstalled")
 	m = open(t, r.disk)
-	wantState(t, m, State{Image: "win11-new", Version: 9, BaseVersion: 9, SlotFree: true, Recorded: true})
+	wantState(t, m, State{Image: "win11-new", Version: 9, BaseVersion: 9, SlotFree: true})
 	if _, err := in.WriteAt(make([]byte, pageSize), 0); !errors.Is(err, ErrReopen) {
 		t.Error("used after Finish:", err)
 	}
@@ -122,10 +122,10 @@ func TestReinstallStartsOver(t *testing.T) {
 		"a log in base":    func(r *rig) int { openLog(t, r.disk.File(BaseName)); return 9 },
 		// The order is recorded as done when the boot child is poisoned anew.
 		"finished once": func(r *rig) int {
-			p, err := open(t, r.disk).Journal().Get(RecordMachine)
+			p, err := open(t, r.disk).journal.Get(RecordMachine)
 			must(t, err)
 			must(t, reinstallTo(9, noise(8*mib, 1))(filesOf(r.disk)))
-			must(t, open(t, r.disk).Journal().Put(RecordMachine, p))
+			must(t, open(t, r.disk).journal.Put(RecordMachine, p))
 			return 9
 		},
 	} {

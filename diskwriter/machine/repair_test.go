@@ -38,7 +38,7 @@ func (r *repair) checker(d *crashdisk.Disk) *checker {
 
 // look wants a whole version, or that nobody opens the chain: neither reader, and Open says why.
 func (r *repair) look(c *checker, d *crashdisk.Disk) (uint, error) {
-	m, err := Open(filesOf(d), nil)
+	m, err := Open(filesOf(d))
 	if errors.Is(err, ErrParentChanged) || err == nil && m.State().Reinstalling {
 		if _, err := c.match(d); err == nil {
 			return 0, errors.New("the naive reader opens the chain")
@@ -232,7 +232,7 @@ func readDiskOf(r io.ReaderAt, size int64) ([]byte, error) {
 // healTo compares by regions, as the caller does with the map of a version.
 func healTo(want []byte) func(Files) error {
 	return func(f Files) error {
-		h, err := OpenForHeal(f, nil)
+		h, err := OpenForHeal(f)
 		if errors.Is(err, ErrNothingToHeal) {
 			return nil
 		} else if err != nil {
@@ -261,7 +261,7 @@ func damageBase(t *testing.T, r *rig, seed uint64) {
 	touch(t, r.disk, BaseName)
 	f := r.disk.File(BaseName)
 	for i, at := range []int64{0, int64(seed) % 90 * 16 * pageSize, r.virtual - pageSize} {
-		write(t, f, PayloadOffset(r.virtual)+at, noise(pageSize, seed+uint64(i)))
+		write(t, f, payloadOffset(r.virtual)+at, noise(pageSize, seed+uint64(i)))
 	}
 	openLog(t, f)
 }
@@ -284,7 +284,7 @@ func healCase(t *testing.T, kind string, seed uint64) (r *rig, want []byte) {
 	default:
 		r, want = twoSlots(t, seed, dirty)
 		if kind == "half merged" {
-			_, err := open(t, r.disk).Merge(ctx, &MergeOptions{Policy: Now, MaxBytes: 2 * mib, SliceBytes: mib})
+			_, err := open(t, r.disk).Merge(ctx, &MergeOptions{Policy: Now, MaxBytes: 2 * mib, sliceBytes: mib})
 			must(t, err)
 		} else {
 			must(t, mergeAll(open(t, r.disk)))
@@ -301,7 +301,7 @@ func TestHeal(t *testing.T) {
 		r, want := healCase(t, kind, 200+uint64(i))
 		refused(t, r.disk, ErrParentChanged, kind)
 		r.disk.Start()
-		h, err := OpenForHeal(filesOf(r.disk), nil)
+		h, err := OpenForHeal(filesOf(r.disk))
 		must(t, err)
 		l, known := h.Label()
 		if v := []int{1, 1, 3, 3}[i]; !known || l.Version != v || l.Image != image || h.Size() != r.virtual || r.disk.Written() != 0 {
@@ -330,7 +330,7 @@ func TestHealWithoutJournal(t *testing.T) {
 	for i, kind := range []string{"on the parent", "half merged"} {
 		r, want := healCase(t, kind, 210+uint64(i))
 		loseJournal(t, r.disk)
-		h, err := OpenForHeal(filesOf(r.disk), nil)
+		h, err := OpenForHeal(filesOf(r.disk))
 		must(t, err)
 		if _, known := h.Label(); known {
 			t.Error("nobody can know the version")
@@ -343,16 +343,16 @@ func TestHealWithoutJournal(t *testing.T) {
 
 func TestHealRefuses(t *testing.T) {
 	r, _ := twoSlots(t, 220, session{})
-	if _, err := OpenForHeal(filesOf(r.disk), nil); !errors.Is(err, ErrNothingToHeal) {
+	if _, err := OpenForHeal(filesOf(r.disk)); !errors.Is(err, ErrNothingToHeal) {
 		t.Error("a healthy machine:", err)
 	}
 	touch(t, r.disk, LayerAName, BaseName)
-	if _, err := OpenForHeal(filesOf(r.disk), nil); !errors.Is(err, ErrParentChanged) {
+	if _, err := OpenForHeal(filesOf(r.disk)); !errors.Is(err, ErrParentChanged) {
 		t.Error("a changed slot:", err)
 	}
 	r = newRig(t, 8*mib, 512, 8*mib)
 	touch(t, r.disk, BaseName)
-	h, err := OpenForHeal(filesOf(r.disk), nil)
+	h, err := OpenForHeal(filesOf(r.disk))
 	must(t, err)
 	for _, bad := range [][2]int64{{1, pageSize}, {0, 100}, {-pageSize, pageSize}, {r.virtual, pageSize}, {0, r.virtual + pageSize}} {
 		if _, err := h.WriteAt(make([]byte, bad[1]), bad[0]); !errors.Is(err, ErrRuns) {
@@ -365,7 +365,7 @@ func TestHealRefuses(t *testing.T) {
 	}
 	_, err = Reinstall(ctx, filesOf(r.disk), &ReinstallRequest{Image: image, Version: 2})
 	must(t, err)
-	if _, err := OpenForHeal(filesOf(r.disk), nil); !errors.Is(err, ErrReinstalling) {
+	if _, err := OpenForHeal(filesOf(r.disk)); !errors.Is(err, ErrReinstalling) {
 		t.Error("a reinstall:", err)
 	}
 }

@@ -257,10 +257,10 @@ func TestResumeFinishedSlot(t *testing.T) {
 	r := newRig(t, 8*mib, 512, 8*mib)
 	u := r.randomUpdate(2, 420, 12)
 	m := open(t, r.disk)
-	before, err := m.Journal().Get(RecordMachine)
+	before, err := m.journal.Get(RecordMachine)
 	must(t, err)
 	must(t, u.resume(m, sameSum))
-	must(t, m.Journal().Put(RecordMachine, before))
+	must(t, m.journal.Put(RecordMachine, before))
 	m = open(t, r.disk)
 	if m.State().Staged != 0 {
 		t.Fatal("it is staged")

@@ -40,7 +40,7 @@ func TestCrashResumeAfterKills(t *testing.T) {
 				_, err := hook(c)
 				return 0, err
 			})
-			if m, err := Open(filesOf(r.disk), nil); err == nil {
+			if m, err := Open(filesOf(r.disk)); err == nil {
 				_ = run(m)
 			}
 			r.disk.SetHook(nil)

@@ -43,19 +43,31 @@ func newRig(t testing.TB, virtual int64, sector uint32, slotPayload int64) *rig 
 		}
 		r.disk.Create(name, sizes[i], fill)
 	}
-	must(t, Format(filesOf(r.disk), &BaseOptions{VirtualSize: virtual, LogicalSectorSize: sector}, image, 1))
+	must(t, format(filesOf(r.disk), &BaseOptions{VirtualSize: virtual, LogicalSectorSize: sector}, image, 1))
 	if virtual <= 64*mib {
 		r.now = make([]byte, virtual)
-		must(t, block.ReadFull(filesOf(r.disk).Base, r.now, PayloadOffset(virtual)))
-		must(t, writeFull(filesOf(r.disk).Base, r.now, PayloadOffset(virtual))) // cheaper to read than noise
+		must(t, block.ReadFull(filesOf(r.disk).Base, r.now, payloadOffset(virtual)))
+		must(t, writeFull(filesOf(r.disk).Base, r.now, payloadOffset(virtual))) // cheaper to read than noise
 	}
 	return r
+}
+
+// format makes all five files; the parent's payload stays as it is.
+func format(f Files, o *BaseOptions, image string, version int) error {
+	b, err := FormatBase(f.Base, o)
+	if err != nil {
+		return err
+	}
+	return FormatChildren(f, b, image, version)
 }
 
 func filesOf(d *crashdisk.Disk) Files {
 	f := func(name string) File { s := d.File(name); return File{Storage: s, Size: s.Size()} }
 	return Files{Base: f(BaseName), LayerA: f(LayerAName), LayerB: f(LayerBName), Boot: f(BootName), Journal: f(JournalName)}
 }
+
+// payloadOffset is the place of virtual offset 0 in a file made by FormatBase; the payload is in one piece.
+func payloadOffset(virtual int64) int64 { return baseLayout(virtual, 512).payload.off }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -66,7 +78,7 @@ func must(t testing.TB, err error) {
 
 func open(t testing.TB, d *crashdisk.Disk) *Machine {
 	t.Helper()
-	m, err := Open(filesOf(d), nil)
+	m, err := Open(filesOf(d))
 	must(t, err)
 	return m
 }

@@ -22,14 +22,13 @@ type session struct {
 
 // sessionWriter builds the changed structures before they are written or logged.
 type sessionWriter struct {
-	t     testing.TB
-	f     *crashdisk.File
-	l     *layout
-	rnd   *rand.Rand
-	bat   []byte
-	bits  []byte // first chunk's bitmap
-	view  []byte
-	where map[int64]int64 // block -> file offset, when not at its anchor
+	t    testing.TB
+	f    *crashdisk.File
+	l    *layout
+	rnd  *rand.Rand
+	bat  []byte
+	bits []byte // first chunk's bitmap
+	view []byte
 }
 
 // run changes the boot child of a machine at rest, and r.now.
@@ -72,13 +71,13 @@ func (w *sessionWriter) setEntry(block int64, e vhdx.BATEntry) {
 func (w *sessionWriter) oddBlocks() {
 	w.setEntry(0, vhdx.NewBATEntry(vhdx.PayloadUnmapped, w.l.payloadOffset(0)))
 	w.setEntry(1, vhdx.NewBATEntry(vhdx.PayloadUnmapped, 0))
-	clear(w.view[:2*BootBlockSize])
+	clear(w.view[:2*bootBlockSize])
 	w.setEntry(2, vhdx.NewBATEntry(vhdx.PayloadFullyPresent, w.l.payloadOffset(1)))
-	p := w.view[2*BootBlockSize : 3*BootBlockSize]
+	p := w.view[2*bootBlockSize : 3*bootBlockSize]
 	crashdisk.Garbage(w.rnd.Uint64())(p, 0)
 	_, err := w.f.WriteAt(p, w.l.payloadOffset(1))
 	must(w.t, err)
-	perBlock := BootBlockSize / int64(w.l.geo.LogicalSectorSize) / 8
+	perBlock := bootBlockSize / int64(w.l.geo.LogicalSectorSize) / 8
 	for i := range perBlock {
 		w.bits[2*perBlock+i] = 0xff
 	}
@@ -88,18 +87,18 @@ func (w *sessionWriter) oddBlocks() {
 func (w *sessionWriter) writeSome() {
 	size := int64(w.l.geo.LogicalSectorSize)
 	first := w.rnd.Int64N(int64(len(w.view)) / size)
-	in := first * size / BootBlockSize
+	in := first * size / bootBlockSize
 	e := w.entry(in)
 	if e.State() != vhdx.PayloadPartiallyPresent && e.State() != vhdx.PayloadFullyPresent {
 		return
 	}
-	perBlock := BootBlockSize / size
+	perBlock := bootBlockSize / size
 	n := min(1+w.rnd.Int64N(20), (in+1)*perBlock-first)
 	crashdisk.Garbage(w.rnd.Uint64())(w.view[first*size:(first+n)*size], 0)
 	for i := first; i < first+n; i++ {
 		w.bits[i/8] |= 1 << (i % 8)
 	}
-	off := e.FileOffset() + first*size - in*BootBlockSize
+	off := e.FileOffset() + first*size - in*bootBlockSize
 	page := off / pageSize * pageSize
 	p := w.read(page, block.RoundUp(off+n*size-page, pageSize))
 	copy(p[off-page:], w.view[first*size:(first+n)*size])

@@ -34,7 +34,7 @@ func (s *slotWriter) poison() (guid.GUID, error) {
 		return id, err
 	}
 	if h == nil {
-		if err := FormatSlot(s.f, s.base); err != nil {
+		if err := formatSlot(s.f, s.base); err != nil {
 			return id, err
 		}
 		if h, current, err = vhdx.ReadHeaders(s.f); err != nil {

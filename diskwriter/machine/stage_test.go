@@ -163,7 +163,7 @@ func TestStageReadsBack(t *testing.T) {
 		"metadata": l.metadata.off + 0x10028 + 60,
 	} {
 		f := filesOf(r.disk.Fork())
-		m, err := Open(f, nil)
+		m, err := Open(f)
 		must(t, err)
 		m.files.LayerA.Storage = rotten{f.LayerA.Storage, at}
 		s, err := m.Stage(ctx, &StageRequest{Version: 2, Runs: runs})
@@ -175,7 +175,7 @@ func TestStageReadsBack(t *testing.T) {
 		if !errors.Is(err, ErrVerify) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if again, err := Open(f, nil); err != nil || again.State().Staged != 0 {
+		if again, err := Open(f); err != nil || again.State().Staged != 0 {
 			t.Errorf("%s: it counts as staged, %v", name, err)
 		}
 	}

@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"context"
 	"slices"
 
 	"troy/internal/guid"
@@ -22,12 +21,10 @@ type State struct {
 	MergeOffset    int64 // bytes of the virtual disk that are done
 	SessionWritten bool  // somebody wrote to the virtual disk since Commit, Reset or Rollback: Windows was up
 	LogPending     bool  // the boot child has a log to replay: Windows was cut off, or Recover has work
-	Recorded       bool  // the journal knows the version
 
 	Reinstalling     bool   // Reinstall has begun: the machine boots nothing until it is run again and finished
 	ReinstallImage   string // ordered; empty when the journal was lost
 	ReinstallVersion int
-	ReinstallOffset  int64 // bytes of the virtual disk that are done
 
 	VirtualSize       int64 // bytes
 	LogicalSectorSize uint32
@@ -39,7 +36,7 @@ func (m *Machine) State() State {
 		return m.reinstallState()
 	}
 	top, known := m.rec.label(m.chain[0].guid())
-	s := State{Image: top.Image, Version: top.Version, Recorded: known, Layers: len(m.chain) - 1,
+	s := State{Image: top.Image, Version: top.Version, Layers: len(m.chain) - 1,
 		SlotFree: m.freeSlot() >= 0, LogPending: m.boot.v.LogPending(),
 		VirtualSize: m.base.meta.VirtualDiskSize, LogicalSectorSize: m.base.meta.LogicalSectorSize}
 	if base, ok := m.rec.label(m.base.guid()); ok {
@@ -102,29 +99,4 @@ func (m *Machine) freeSlot() int {
 		free = i
 	}
 	return free
-}
-
-// SetVersion notes what the version that the boot child sits on is, for a machine whose journal was lost or never knew.
-// It is refused while a merge is under way. Errors: ErrMergeStarted, *StepError.
-func (m *Machine) SetVersion(ctx context.Context, image string, version int) error {
-	if err := m.ready("set version"); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if m.merge() != nil {
-		return ErrMergeStarted
-	}
-	l := Label{GUID: m.chain[0].guid(), Image: image, Version: version}
-	return m.step("set version", "record it", func() error {
-		return m.saveRecord(func(r *machineRecord) {
-			if m.chain[0] == m.base {
-				r.Base = l
-				return
-			}
-			r.keepLayers(func(id guid.GUID) bool { return id != l.GUID })
-			r.Layers = append(r.Layers, l)
-		})
-	})
 }

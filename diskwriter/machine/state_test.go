@@ -14,7 +14,7 @@ import (
 func refused(t *testing.T, d *crashdisk.Disk, want error, name string) error {
 	t.Helper()
 	d.Start()
-	_, err := Open(filesOf(d), nil)
+	_, err := Open(filesOf(d))
 	if err == nil || want != nil && !errors.Is(err, want) || d.Written() != 0 {
 		t.Errorf("%s: %v, %d bytes written", name, err, d.Written())
 	}
@@ -69,15 +69,15 @@ func TestFilesThatAreNoMachine(t *testing.T) {
 		"base is a child": func(r *rig) {
 			base, err := ReadBase(filesOf(r.disk).Base)
 			must(t, err)
-			must(t, FormatSlot(filesOf(r.disk).Base, base))
+			must(t, formatSlot(filesOf(r.disk).Base, base))
 		},
 		"disks of two sizes": func(r *rig) {
 			f := filesOf(r.disk)
 			base, err := ReadBase(f.Base)
 			must(t, err)
-			base.VirtualSize -= BootBlockSize
-			f.Boot.Size -= BootBlockSize
-			must(t, FormatBootChild(f.Boot, base))
+			base.VirtualSize -= bootBlockSize
+			f.Boot.Size -= bootBlockSize
+			must(t, formatBootChild(f.Boot, base))
 		},
 	} {
 		r := newRig(t, 8*mib, 512, 8*mib)
@@ -86,7 +86,7 @@ func TestFilesThatAreNoMachine(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Open(Files{}, nil); !errors.Is(err, ErrChain) {
+	if _, err := Open(Files{}); !errors.Is(err, ErrChain) {
 		t.Errorf("no files: %v", err)
 	}
 }
@@ -97,7 +97,7 @@ func makeBoot(t *testing.T, r *rig, parent guid.GUID) {
 	base, err := ReadBase(filesOf(r.disk).Base)
 	must(t, err)
 	base.DataWriteGUID = parent
-	must(t, FormatBootChild(filesOf(r.disk).Boot, base))
+	must(t, formatBootChild(filesOf(r.disk).Boot, base))
 }
 
 func TestSessionWritten(t *testing.T) {
@@ -150,8 +150,7 @@ func TestCancelledBefore(t *testing.T) {
 	stopped, cancel := context.WithCancel(ctx)
 	cancel()
 	r.disk.Start()
-	for name, f := range map[string]func(context.Context) error{"commit": m.Commit, "reset": m.Reset, "recover": m.Recover,
-		"set version": func(ctx context.Context) error { return m.SetVersion(ctx, "x", 9) }} {
+	for name, f := range map[string]func(context.Context) error{"commit": m.Commit, "reset": m.Reset, "recover": m.Recover} {
 		if err := f(stopped); !errors.Is(err, context.Canceled) || r.disk.Written() != 0 {
 			t.Errorf("%s: %v, %d bytes written", name, err, r.disk.Written())
 		}

@@ -32,10 +32,10 @@ func TestAllocatePatches(t *testing.T) {
 	}
 	m.apply(patches)
 	f, err := m.open().Map(m, `\Troy\f`)
-	if err != nil || f.Size() != 807*4096 || fmt.Sprint(f.Runlist()) != fmt.Sprint(runs) {
+	if err != nil || f.Size() != 807*4096 || fmt.Sprint(f.Mapping().Runs) != fmt.Sprint(runs) {
 		t.Fatalf("%v, %v", f, err)
 	}
-	compareClusters(t, m, f.Runlist(), "Troy/f")
+	compareClusters(t, m, f.Mapping().Runs, "Troy/f")
 	rewrite(t, m, f, "Troy/f", 1)
 	tool(t, "ntfsresize", "-i", "-f", m.Name())
 	var left int64

@@ -23,9 +23,9 @@ type Geometry struct {
 	Serial      uint64 // volume serial number
 }
 
-// ParseBoot decodes the first 512 bytes of a volume of size bytes. It returns
+// parseBoot decodes the first 512 bytes of a volume of size bytes. It returns
 // ErrBitLocker, ErrNotNTFS, or a FormatError when a number cannot be right.
-func ParseBoot(b []byte, size int64) (Geometry, error) {
+func parseBoot(b []byte, size int64) (Geometry, error) {
 	var g Geometry
 	if len(b) < bootSize {
 		return g, fmt.Errorf("%w: boot sector of %d bytes", ErrNotNTFS, len(b))
@@ -38,17 +38,17 @@ func ParseBoot(b []byte, size int64) (Geometry, error) {
 	}
 	le := binary.LittleEndian
 	g.SectorSize = int(le.Uint16(b[0x0b:]))
-	if !powerOfTwo(g.SectorSize, 512, 4096) {
+	if !powerOfTwo(g.SectorSize, 4096) {
 		return g, corrupt("boot sector", 0x0b, "sectors of %d bytes", g.SectorSize)
 	}
 	g.ClusterSize = g.SectorSize * clusterSectors(b[0x0d])
-	if !powerOfTwo(g.ClusterSize, 512, maxClusterSize) {
+	if !powerOfTwo(g.ClusterSize, maxClusterSize) {
 		return g, corrupt("boot sector", 0x0d, "clusters of %d bytes", g.ClusterSize)
 	}
-	if g.RecordSize = g.unit(b[0x40]); !powerOfTwo(g.RecordSize, blockSize, 4096) {
+	if g.RecordSize = g.unit(b[0x40]); !powerOfTwo(g.RecordSize, 4096) {
 		return g, corrupt("boot sector", 0x40, "MFT records of %d bytes", g.RecordSize)
 	}
-	if g.IndexSize = g.unit(b[0x44]); !powerOfTwo(g.IndexSize, blockSize, maxClusterSize) {
+	if g.IndexSize = g.unit(b[0x44]); !powerOfTwo(g.IndexSize, maxClusterSize) {
 		return g, corrupt("boot sector", 0x44, "index blocks of %d bytes", g.IndexSize)
 	}
 	sectors := le.Uint64(b[0x28:])
@@ -66,7 +66,8 @@ func ParseBoot(b []byte, size int64) (Geometry, error) {
 	return g, nil
 }
 
-func powerOfTwo(n, low, high int) bool { return n >= low && n <= high && n&(n-1) == 0 }
+// powerOfTwo reports whether n is one from 512 to high: no unit of NTFS is smaller.
+func powerOfTwo(n, high int) bool { return n >= blockSize && n <= high && n&(n-1) == 0 }
 
 // clusterSectors decodes sectors per cluster: above 0x80 it is the negative of a
 // power of two.

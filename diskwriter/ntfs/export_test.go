@@ -1,5 +1,8 @@
 package ntfs
 
+// ParseBoot decodes a boot sector.
+var ParseBoot = parseBoot
+
 // ChangeRecord lets tests in package ntfs_test damage MFT records.
 func (v *Volume) ChangeRecord(ref Reference, change func(b []byte)) ([]Patch, error) {
 	b, err := v.rawRecord(ref.Record())

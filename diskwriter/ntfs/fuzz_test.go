@@ -40,7 +40,7 @@ func seed(f *testing.F, b []byte) {
 func FuzzBoot(f *testing.F) {
 	seed(f, smallVolume(f)[:bootSize])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		g, err := ParseBoot(b, 3<<20)
+		g, err := parseBoot(b, 3<<20)
 		if err != nil {
 			return
 		}
@@ -52,7 +52,7 @@ func FuzzBoot(f *testing.F) {
 
 func FuzzRecord(f *testing.F) {
 	b := smallVolume(f)
-	g, err := ParseBoot(b, int64(len(b)))
+	g, err := parseBoot(b, int64(len(b)))
 	if err != nil {
 		f.Fatal(err)
 	}

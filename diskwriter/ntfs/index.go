@@ -45,7 +45,7 @@ func (v *Volume) walk(n *inode, visit func(fileName, Reference) error) error {
 	}
 	d := &directory{v: v, n: n, visit: visit, visited: map[int64]bool{},
 		size: int(binary.LittleEndian.Uint32(b[8:])), unit: int64(v.geo.ClusterSize)}
-	if !powerOfTwo(d.size, blockSize, maxClusterSize) {
+	if !powerOfTwo(d.size, maxClusterSize) {
 		return corrupt(n.what(), -1, "index blocks of %d bytes", d.size)
 	}
 	if d.size < v.geo.ClusterSize {

@@ -174,11 +174,11 @@ func TestLogMentions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	place := v.RecordPlace(f.Reference())
+	place := v.RecordPlace(f.Mapping().Reference)
 	lcn, sector := place/4096, int(place%4096/512)
 	other := (sector + 2) % 8 // the next MFT record in the same cluster
 	bitmap := v.BitmapPlace(0) / 4096
-	content := f.Runlist()[0].LCN
+	content := f.Mapping().Runs[0].LCN
 	bits := func(first, n int64) []byte {
 		return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, uint32(first)), uint32(n))
 	}

@@ -227,9 +227,6 @@ func (v *Volume) checkAlignment(s Storage, runs []Run) *FileError {
 	return nil
 }
 
-// Path returns the path that the file was mapped by.
-func (f *MappedFile) Path() string { return f.m.Path }
-
 // Size returns the size in bytes, a multiple of PageSize.
 func (f *MappedFile) Size() int64 { return f.m.Size }
 
@@ -239,16 +236,6 @@ func (f *MappedFile) Mapping() Mapping {
 	m.Runs = slices.Clone(m.Runs)
 	return m
 }
-
-// Runlist returns the file's clusters in the order of the file; neighbours that
-// continue each other are one run.
-func (f *MappedFile) Runlist() []Run { return slices.Clone(f.m.Runs) }
-
-// Reference returns the MFT record and sequence number.
-func (f *MappedFile) Reference() Reference { return f.m.Reference }
-
-// SameAs compares with what the journal recorded, see Mapping.SameAs.
-func (f *MappedFile) SameAs(recorded Mapping) error { return f.m.SameAs(recorded) }
 
 // ReadAt reads len(p) bytes at byte off of the file, any offset and length.
 func (f *MappedFile) ReadAt(p []byte, off int64) (int, error) {

@@ -100,7 +100,7 @@ func TestMapRefuses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			lcn := f.Runlist()[0].LCN + 13
+			lcn := f.Mapping().Runs[0].LCN + 13
 			b := make([]byte, 1)
 			at := m.open().BitmapPlace(lcn)
 			if _, err := m.ReadAt(b, at); err != nil {
@@ -287,7 +287,7 @@ func TestSameAs(t *testing.T) {
 		t.Fatal(err)
 	}
 	recorded := f.Mapping()
-	if err := f.SameAs(recorded); err != nil {
+	if err := f.Mapping().SameAs(recorded); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*ntfs.Mapping){
@@ -300,7 +300,7 @@ func TestSameAs(t *testing.T) {
 	} {
 		other := f.Mapping()
 		change(&other)
-		if err := f.SameAs(other); !errors.Is(err, ntfs.ErrMoved) {
+		if err := f.Mapping().SameAs(other); !errors.Is(err, ntfs.ErrMoved) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -315,7 +315,7 @@ func TestSameAs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := again.SameAs(recorded); !errors.Is(err, ntfs.ErrMoved) {
+	if err := again.Mapping().SameAs(recorded); !errors.Is(err, ntfs.ErrMoved) {
 		t.Errorf("made again: %v", err)
 	}
 }

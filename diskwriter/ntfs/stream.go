@@ -14,7 +14,6 @@ type stream struct {
 	value  []byte  // resident
 	size   int64
 	valid  int64
-	flags  uint16
 }
 
 func (v *Volume) newStream(runs []Run, size, valid int64) *stream {

@@ -39,7 +39,7 @@ func Open(r io.ReaderAt, size int64) (*Volume, error) {
 	if n, err := r.ReadAt(b[:], 0); n < len(b) {
 		return nil, fmt.Errorf("boot sector: %w", block.NoEOF(err))
 	}
-	geo, err := ParseBoot(b[:], size)
+	geo, err := parseBoot(b[:], size)
 	if err != nil {
 		return nil, err
 	}
@@ -143,10 +143,7 @@ func (v *Volume) record(n int64) (*record, error) {
 
 // File is a file's content for reading: holes and bytes behind the valid length
 // read as zeros.
-type File struct {
-	*stream
-	Reference Reference
-}
+type File struct{ *stream }
 
 // Size returns the size of the content in bytes.
 func (f *File) Size() int64 { return f.size }
@@ -162,7 +159,7 @@ func (v *Volume) OpenFile(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &File{stream: s, Reference: n.ref}, nil
+	return &File{s}, nil
 }
 
 // VolumeInfo is the content of $Volume.

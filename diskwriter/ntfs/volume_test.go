@@ -59,10 +59,10 @@ func TestGeometries(t *testing.T) {
 			if err := ntfs.CheckDisjoint(a, b, a); !errors.Is(err, ntfs.ErrOverlap) {
 				t.Fatalf("a file beside itself: %v", err)
 			}
-			if n := len(a.Runlist()); n < pieces*9/10 {
+			if n := len(a.Mapping().Runs); n < pieces*9/10 {
 				t.Errorf("file has %d runs only, not the fragments that were meant", n)
 			}
-			compareClusters(t, m, a.Runlist(), "Troy/Frag-A.bin")
+			compareClusters(t, m, a.Mapping().Runs, "Troy/Frag-A.bin")
 			rewrite(t, m, a, "Troy/Frag-A.bin", uint64(g.cluster))
 			compareContent(t, m, b, "Troy/frag-b.bin", func(i int) []byte { return random(uint64(2*i+1), piece) }, piece)
 			tool(t, "ntfsresize", "-i", "-f", m.Name())

@@ -28,7 +28,7 @@ type BareOptions struct {
 	LogicalSectorSize  uint32 // of the virtual disk; 0: 512
 	PhysicalSectorSize uint32 // of the virtual disk; 0: 4096
 	SlotBytes          int64  // payload that a slot takes; 0: a quarter of the virtual disk
-	ESPSize            int64  // bytes; 0: DefaultESPSize
+	ESPSize            int64  // bytes; 0: 512 MiB
 	DataSize           int64  // of the NTFS volume in bytes, what is behind it stays free; 0: all there is
 	Room               int64  // bytes on the volume for Windows' pagefile; 0: an eighth of the virtual disk, 8 GiB at most
 
@@ -77,9 +77,9 @@ func (o *BareOptions) volumeNeed() int64 {
 func (o *BareOptions) Need() int64 {
 	esp := o.ESPSize
 	if esp == 0 {
-		esp = DefaultESPSize
+		esp = defaultESPSize
 	}
-	return (esp+mib-1)&^(mib-1) + Unpartitioned + max(o.volumeNeed(), o.DataSize)
+	return (esp+mib-1)&^(mib-1) + unpartitioned + max(o.volumeNeed(), o.DataSize)
 }
 
 func (o *BareOptions) check() error {
@@ -98,7 +98,7 @@ func (o *BareOptions) check() error {
 
 // ProvisionBare makes the whole disk or image file at path into the disk of a machine whose parent is still to be filled: partition
 // table, ESP (empty), data volume, \Troy\ files, disk record, and a reinstall that has begun at 0. From the first byte on the disk
-// carries a mark (UnfinishedMark), so that a call that is cut off can be made again although the disk is not empty any more; once
+// carries a mark (unfinishedMark), so that a call that is cut off can be made again although the disk is not empty any more; once
 // the mark is gone the disk is found by Find, and Reinstall goes on. At no instant does it boot anything.
 //
 // What comes next: Fill, the boot files on the ESP, Reinstaller.Finish. The caller closes the target.
@@ -109,7 +109,7 @@ func ProvisionBare(ctx context.Context, path string, o *BareOptions) (*Target, *
 	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
-	z, err := NewZeroer(path)
+	z, err := newZeroer(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -139,21 +139,21 @@ func makeDisk(ctx context.Context, path string, o *BareOptions) error {
 		return fmt.Errorf("%w: %s has %d bytes, a virtual disk of %d bytes with its slots needs %d", ErrNoSpace,
 			path, dev.Size(), o.VirtualSize, need)
 	}
-	_, err = Disk(ctx, dev, &DiskOptions{Mark: true, ESPSize: o.ESPSize, DataSize: o.DataSize,
-		Volume: VolumeOptions{Sizes: o.sizes(), TempDir: o.TempDir}})
+	_, err = formatDisk(ctx, dev, &diskOptions{Mark: true, ESPSize: o.ESPSize, DataSize: o.DataSize,
+		Volume: volumeOptions{Sizes: o.sizes(), TempDir: o.TempDir}})
 	return err
 }
 
 // mayErase says no to a disk that holds something, unless that was allowed: now, or when its making began.
 func mayErase(dev *blockdev.Device, wipe bool) error {
-	err := Empty(dev)
+	err := checkEmpty(dev)
 	if !errors.Is(err, ErrOccupied) || wipe {
 		if wipe && errors.Is(err, ErrOccupied) {
 			return nil
 		}
 		return err
 	}
-	mark, merr := UnfinishedMark(dev)
+	mark, merr := unfinishedMark(dev)
 	if mark != nil || merr != nil {
 		return merr
 	}
@@ -161,7 +161,7 @@ func mayErase(dev *blockdev.Device, wipe bool) error {
 }
 
 // makeFiles makes the structures of all files and begins the reinstall.
-func makeFiles(ctx context.Context, path string, z *Zeroer, o *BareOptions) (t *Target, r *machine.Reinstaller, err error) {
+func makeFiles(ctx context.Context, path string, z *zeroer, o *BareOptions) (t *Target, r *machine.Reinstaller, err error) {
 	if t, err = open(path, nil); err != nil {
 		return nil, nil, err
 	}
@@ -182,7 +182,7 @@ func makeFiles(ctx context.Context, path string, z *Zeroer, o *BareOptions) (t *
 	if err := t.recordAnew(); err != nil {
 		return nil, nil, err
 	}
-	return t, r, EraseMark(t.Device)
+	return t, r, eraseMark(t.Device)
 }
 
 // structures bounds where the VHDX structures of a file begin and the journal lies, in bytes.
@@ -190,7 +190,7 @@ const structures = 16 * mib
 
 // forget erases what earlier times left at the clusters of the files: a journal, and VHDX structures that a disk whose
 // provisioning is cut off would be taken for.
-func (t *Target) forget(ctx context.Context, z *Zeroer) error {
+func (t *Target) forget(ctx context.Context, z *zeroer) error {
 	for _, f := range t.files {
 		if err := t.zeroFile(ctx, z, f, 0, min(f.Size(), structures)); err != nil {
 			return err
@@ -220,7 +220,7 @@ func (t *Target) format(ctx context.Context, o *BareOptions) (*machine.Reinstall
 const zeroPiece = 1 << 30
 
 // zeroFile makes a range of a file zeros, run by run of its clusters.
-func (t *Target) zeroFile(ctx context.Context, z *Zeroer, f *ntfs.MappedFile, start, end int64) error {
+func (t *Target) zeroFile(ctx context.Context, z *zeroer, f *ntfs.MappedFile, start, end int64) error {
 	m := f.Mapping()
 	cluster, at := int64(m.ClusterSize), int64(0)
 	for _, r := range m.Runs {

@@ -105,7 +105,7 @@ func provisionOnce(ctx context.Context, path string, c *content, sector int) err
 		return err
 	}
 	defer t.Close()
-	if err := t.Fill(ctx, r, c, &FillOptions{PieceBytes: mib}); err != nil {
+	if err := t.Fill(ctx, r, c, &FillOptions{pieceBytes: mib}); err != nil {
 		return err
 	}
 	return r.Finish(ctx)
@@ -148,7 +148,7 @@ func resumeOrBegin(ctx context.Context, path string, sector int) (*Target, *mach
 func bareDisk(t *testing.T, size int64) string {
 	t.Helper()
 	path := oldDisk(t, int(size))
-	z, err := NewZeroer(path)
+	z, err := newZeroer(path)
 	must(t, err)
 	must(t, errline.Join(z.Zero(0, mib), z.Zero(size-mib, mib), z.Close()))
 	return path
@@ -239,7 +239,7 @@ func TestBare(t *testing.T) {
 			d, err = Look(path, &blockdev.Options{ReadOnly: true})
 			must(t, err)
 			defer d.Close()
-			if m, err := UnfinishedMark(d.Device); m != nil || err != nil {
+			if m, err := unfinishedMark(d.Device); m != nil || err != nil {
 				t.Errorf("the mark is still there: %v, %v", m, err)
 			}
 		})

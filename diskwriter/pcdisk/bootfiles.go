@@ -17,9 +17,9 @@ type BootFile struct {
 	Data []byte
 }
 
-// PutBootFiles writes files on the ESP of the disk or image file at disk, with mtools, and flushes; it may be called again. For the ESP of
+// writeBootFiles writes files on the ESP of the disk or image file at disk, with mtools, and flushes; it may be called again. For the ESP of
 // a machine that boots see package bootfiles. Errors: ErrTool.
-func PutBootFiles(ctx context.Context, disk string, esp blockdev.Entry, files []BootFile) error {
+func writeBootFiles(ctx context.Context, disk string, esp blockdev.Entry, files []BootFile) error {
 	if len(files) == 0 {
 		return nil
 	}

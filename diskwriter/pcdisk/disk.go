@@ -16,12 +16,12 @@ import (
 	"troy/internal/guid"
 )
 
-// Disk makes the whole disk: everything on it is lost. It returns the partition
+// formatDisk makes the whole disk: everything on it is lost. It returns the partition
 // table that it wrote, as read back; partition 3 is the data volume. See the package
 // comment for the order of writes. Errors: ErrNoSpace, ErrSize (nothing was written),
 // ErrTool, and those of the disk; ErrUnfinished too when the disk was written to.
-func Disk(ctx context.Context, dev *blockdev.Device, o *DiskOptions) (*blockdev.Table, error) {
-	var opt DiskOptions
+func formatDisk(ctx context.Context, dev *blockdev.Device, o *diskOptions) (*blockdev.Table, error) {
+	var opt diskOptions
 	if o != nil {
 		opt = *o
 	}
@@ -52,10 +52,10 @@ func Disk(ctx context.Context, dev *blockdev.Device, o *DiskOptions) (*blockdev.
 }
 
 // write does what changes the disk.
-func write(ctx context.Context, dev *blockdev.Device, v *scratch, data *blockdev.Partition, o *DiskOptions, parts []blockdev.Entry) (*blockdev.Table, error) {
-	var mark *Mark
+func write(ctx context.Context, dev *blockdev.Device, v *scratch, data *blockdev.Partition, o *diskOptions, parts []blockdev.Entry) (*blockdev.Table, error) {
+	var mark *diskMark
 	if o.Mark {
-		mark = &Mark{Format: markFormat, Size: dev.Size(), Disk: o.DiskGUID, ESP: o.ESPGUID, MSR: o.MSRGUID, Data: o.DataGUID}
+		mark = &diskMark{Format: markFormat, Size: dev.Size(), Disk: o.DiskGUID, ESP: o.ESPGUID, MSR: o.MSRGUID, Data: o.DataGUID}
 		if err := mark.put(dev); err != nil {
 			return nil, fmt.Errorf("mark %s: %w", dev.Path(), err)
 		}
@@ -73,8 +73,8 @@ func write(ctx context.Context, dev *blockdev.Device, v *scratch, data *blockdev
 }
 
 // keepGUIDs takes the GUIDs of the mark that the disk carries: a table with them is known for ours at every instant.
-func (o *DiskOptions) keepGUIDs(dev *blockdev.Device) error {
-	m, err := UnfinishedMark(dev)
+func (o *diskOptions) keepGUIDs(dev *blockdev.Device) error {
+	m, err := unfinishedMark(dev)
 	if m != nil {
 		o.DiskGUID, o.ESPGUID, o.MSRGUID, o.DataGUID = m.Disk, m.ESP, m.MSR, m.Data
 	}
@@ -82,16 +82,20 @@ func (o *DiskOptions) keepGUIDs(dev *blockdev.Device) error {
 }
 
 // erase overwrites the last and the first MiB, where tables and old signatures lie, but for the mark.
-func erase(dev *blockdev.Device, mark *Mark) error {
-	b := block.Aligned(mib)
-	last := (dev.Size() - mib) / int64(dev.SectorSize()) * int64(dev.SectorSize())
-	if _, err := dev.WriteAt(b[:min(mib, dev.Size()-last)], last); err != nil {
+func erase(dev *blockdev.Device, mark *diskMark) error {
+	first, last := block.Aligned(mib), block.Aligned(mib)
+	if mark != nil {
+		page, err := mark.marshal()
+		if err != nil {
+			return err
+		}
+		copy(first[markOffset:], page)
+	}
+	at := (dev.Size() - mib) / int64(dev.SectorSize()) * int64(dev.SectorSize())
+	if _, err := dev.WriteAt(last[:min(mib, dev.Size()-at)], at); err != nil {
 		return err
 	}
-	if mark != nil {
-		copy(b[markOffset:], mark.marshal())
-	}
-	if _, err := dev.WriteAt(b, 0); err != nil {
+	if _, err := dev.WriteAt(first, 0); err != nil {
 		return err
 	}
 	return dev.Sync()

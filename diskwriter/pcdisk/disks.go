@@ -21,7 +21,7 @@ const (
 	Unknown Holding = iota
 	// Bare: first and last MiB are zeros.
 	Bare
-	// Unfinished: it was being made into the disk of a machine and that was cut off, see UnfinishedMark.
+	// Unfinished: it was being made into the disk of a machine and that was cut off, see unfinishedMark.
 	Unfinished
 	// Prepared: it has a \Troy\ folder: Find takes it.
 	Prepared
@@ -131,14 +131,14 @@ func (d *DiskInfo) look(o *blockdev.Options) {
 }
 
 func holding(dev *blockdev.Device, path string) (Holding, string) {
-	err := Empty(dev)
+	err := checkEmpty(dev)
 	if err == nil {
 		return Bare, "empty"
 	}
 	if !errors.Is(err, ErrOccupied) {
 		return Unknown, err.Error()
 	}
-	mark, merr := UnfinishedMark(dev)
+	mark, merr := unfinishedMark(dev)
 	switch {
 	case merr != nil:
 		return Unknown, merr.Error()

@@ -31,7 +31,7 @@
 // the boot files of an admin's host. A line ends with a flush:
 //
 //	mark of an unfinished disk                  from here on the disk is known for half made
-//	ends of the disk erased, volume, ESP, partition table (Disk)
+//	ends of the disk erased, volume, ESP, partition table (formatDisk)
 //	the first 16 MiB of every file, all of the journal: zeros
 //	VHDX structures; slots and boot child name a parent that is not there
 //	reinstall has begun: journal, boot child poisoned, DataWriteGuid of the parent
@@ -71,7 +71,7 @@
 // letter (attribute bit 63), NTFS, with the files that Sizes lists in \Troy\. All
 // partitions begin on whole MiB.
 //
-// PutBootFiles adds the files of the ESP (boot manager, BCD store), with mtools: the FAT
+// writeBootFiles adds the files of the ESP (boot manager, BCD store), with mtools: the FAT
 // library that makes the file system leaves directories that fsck.fat complains of.
 //
 // How the files are made:
@@ -95,23 +95,23 @@
 //
 // The files therefore read as whatever the device held at their clusters: zeros on a
 // fresh image file, old bytes on a used disk. Whoever fills them (the VHDX layouts)
-// must write, or zero, every byte it will ever read. Zeroer zeroes without writing where
+// must write, or zero, every byte it will ever read. zeroer zeroes without writing where
 // the disk can do that.
 //
 // Order of writes of a preparation:
 //
-// Disk first erases the last and the first MiB, then writes ESP and volume, flushes, and
+// formatDisk first erases the last and the first MiB, then writes ESP and volume, flushes, and
 // writes the partition table last: a disk whose preparation was cut off has no table, or parts of one.
 //
-// With DiskOptions.Mark the first write of all is a mark in the last page of the first MiB (Mark: magic, length, SHA-256, JSON with
-// the size of the disk and the GUIDs that the table is going to have), flushed; EraseMark takes it away when the caller has done his
-// part. UnfinishedMark knows by it a disk that was being made, whatever a power cut left of the table, for whoever makes it again gives the
+// With diskOptions.Mark the first write of all is a mark in the last page of the first MiB (diskMark: magic, length, SHA-256, JSON with
+// the size of the disk and the GUIDs that the table is going to have), flushed; eraseMark takes it away when the caller has done his
+// part. unfinishedMark knows by it a disk that was being made, whatever a power cut left of the table, for whoever makes it again gives the
 // same GUIDs. A disk of another size, with a table of other GUIDs, an MBR, data in the gaps or other files on the
 // volume is somebody else's in spite of the mark.
 //
 // # Known gaps of a preparation
 //
-//   - Everything on the disk is lost; Disk asks nothing. Whoever calls it asks Empty first,
+//   - Everything on the disk is lost; formatDisk asks nothing. Whoever calls it asks checkEmpty first,
 //     which looks at the first and the last MiB only. Partitions that are there cannot be kept; space behind the data
 //     volume can be left free (DataSize).
 //   - A mark is found again only if nobody removed it: a disk cut off in the first flush looks as it did before.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 )
 
@@ -14,11 +14,11 @@ const Folder = `\Troy\`
 
 // Names of the files in Folder.
 const (
-	Base    = "base.vhdx"
-	LayerA  = "layer-a.vhdx"
-	LayerB  = "layer-b.vhdx"
-	Boot    = "boot.vhdx"
-	Journal = "journal"
+	Base    = machine.BaseName
+	LayerA  = machine.LayerAName
+	LayerB  = machine.LayerBName
+	Boot    = machine.BootName
+	Journal = machine.JournalName
 )
 
 // Names returns the names of the files in Folder.
@@ -43,18 +43,10 @@ func (s Sizes) check() ([]string, error) {
 	return names, nil
 }
 
-// Files maps the files of Folder to their clusters on the partition, by name, and
-// checks that no two share any. Names that are not there are an error
-// (ntfs.ErrNotExist); without names all five are mapped.
-func Files(part *blockdev.Partition, names ...string) (map[string]*ntfs.MappedFile, error) {
-	v, err := ntfs.Open(part, part.Size())
-	if err != nil {
-		return nil, err
-	}
-	if len(names) == 0 {
-		names = Names()
-	}
-	files := map[string]*ntfs.MappedFile{}
+// mapFiles maps the named files of Folder to their clusters on the partition and checks that no two share any. Names that
+// are not there are an error (ntfs.ErrNotExist).
+func mapFiles(v *ntfs.Volume, part ntfs.Storage, names []string) (map[string]*ntfs.MappedFile, error) {
+	files := make(map[string]*ntfs.MappedFile)
 	var all []*ntfs.MappedFile
 	for _, name := range names {
 		f, err := v.Map(part, Folder+name)

@@ -29,7 +29,7 @@ var ErrOtherSize = errors.New("the virtual disk of the version has another size"
 
 // FillOptions are for Fill. The zero value is right.
 type FillOptions struct {
-	PieceBytes int64          // of data, after which the progress is made durable; 0: 256 MiB
+	pieceBytes int64          // of data, after which the progress is made durable; 0: 256 MiB
 	Progress   progress.Adder // of the bytes of the virtual disk that the version defines; may be nil. Called concurrently
 }
 
@@ -46,7 +46,7 @@ func (t *Target) Fill(ctx context.Context, r *machine.Reinstaller, v Version, o 
 	if v.Size() != r.Size() {
 		return fmt.Errorf("%w: it has %d bytes, the files are made for %d", ErrOtherSize, v.Size(), r.Size())
 	}
-	f, err := t.newFiller(ctx, r, o)
+	f, err := t.newFiller(r, o)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (t *Target) Fill(ctx context.Context, r *machine.Reinstaller, v Version, o 
 	for off := r.Offset(); off < r.Size(); {
 		var piece []machine.Run
 		end := f.cut(&runs, &piece, off)
-		if err := f.fill(v, piece, off, end); err != nil {
+		if err := f.fill(ctx, v, piece, off, end); err != nil {
 			return err
 		}
 		if err := r.Advance(ctx, end); err != nil {
@@ -68,11 +68,10 @@ func (t *Target) Fill(ctx context.Context, r *machine.Reinstaller, v Version, o 
 
 // filler is one call of Fill.
 type filler struct {
-	ctx context.Context
 	t   *Target
 	r   *machine.Reinstaller
 	o   FillOptions
-	z   *Zeroer
+	z   *zeroer
 	put atomic.Int64 // bytes that Fetch gave
 }
 
@@ -86,13 +85,13 @@ const (
 	zeroers = 8
 )
 
-func (t *Target) newFiller(ctx context.Context, r *machine.Reinstaller, o *FillOptions) (*filler, error) {
-	f := &filler{ctx: ctx, t: t, r: r, o: *o}
-	if f.o.PieceBytes <= 0 {
-		f.o.PieceBytes = pieceBytes
+func (t *Target) newFiller(r *machine.Reinstaller, o *FillOptions) (*filler, error) {
+	f := &filler{t: t, r: r, o: *o}
+	if f.o.pieceBytes <= 0 {
+		f.o.pieceBytes = pieceBytes
 	}
 	var err error
-	f.z, err = NewZeroer(t.Device.Path())
+	f.z, err = newZeroer(t.Device.Path())
 	return f, err
 }
 
@@ -103,7 +102,7 @@ func (f *filler) cut(runs, piece *[]machine.Run, off int64) int64 {
 		list = list[1:]
 	}
 	end, bytes := off, int64(0)
-	for i := 0; bytes < f.o.PieceBytes && end < size; i++ {
+	for i := 0; bytes < f.o.pieceBytes && end < size; i++ {
 		if i == len(list) {
 			end = size
 			break
@@ -112,7 +111,7 @@ func (f *filler) cut(runs, piece *[]machine.Run, off int64) int64 {
 		if run.Zero {
 			weight = zerosPerByte
 		}
-		n := min(run.Offset+run.Length-max(run.Offset, off), (f.o.PieceBytes-bytes)*weight)
+		n := min(run.Offset+run.Length-max(run.Offset, off), (f.o.pieceBytes-bytes)*weight)
 		bytes += (n + weight - 1) / weight
 		end = min(size, (max(run.Offset, off)+n+mib-1)&^(mib-1))
 	}
@@ -128,21 +127,22 @@ func (f *filler) cut(runs, piece *[]machine.Run, off int64) int64 {
 }
 
 // fill writes one piece.
-func (f *filler) fill(v Version, piece []machine.Run, from, to int64) error {
+func (f *filler) fill(ctx context.Context, v Version, piece []machine.Run, from, to int64) error {
 	want := int64(0)
 	for _, run := range piece {
 		if !run.Zero {
 			want += run.Length
 		}
 	}
-	if err := f.zeroRuns(piece); err != nil {
+	if err := f.zeroRuns(ctx, piece); err != nil {
 		return err
 	}
 	f.put.Store(0)
 	if want == 0 {
-		return f.ctx.Err()
+		return ctx.Err()
 	}
-	if err := v.Fetch(f.ctx, from, to, f); err != nil {
+	sink := sinkFunc(func(p []byte, off int64) (int, error) { return f.write(ctx, p, off) })
+	if err := v.Fetch(ctx, from, to, sink); err != nil {
 		return err
 	}
 	if have := f.put.Load(); have != want {
@@ -151,12 +151,18 @@ func (f *filler) fill(v Version, piece []machine.Run, from, to int64) error {
 	return nil
 }
 
-// WriteAt takes what Fetch brings. Zeros that nobody told are zeros all the same.
-func (f *filler) WriteAt(p []byte, off int64) (int, error) {
+// sinkFunc is an io.WriterAt.
+type sinkFunc func(p []byte, off int64) (int, error)
+
+// WriteAt implements io.WriterAt.
+func (f sinkFunc) WriteAt(p []byte, off int64) (int, error) { return f(p, off) }
+
+// write takes what Fetch brings. Zeros that nobody told are zeros all the same.
+func (f *filler) write(ctx context.Context, p []byte, off int64) (int, error) {
 	f.put.Add(int64(len(p)))
 	f.add(int64(len(p)))
 	if len(p) > smallZero && block.IsZero(p) {
-		return len(p), f.zero(off, off+int64(len(p)))
+		return len(p), f.zero(ctx, off, off+int64(len(p)))
 	}
 	return f.r.WriteAt(p, off)
 }
@@ -168,7 +174,7 @@ func (f *filler) add(n int64) {
 }
 
 // zeroRuns makes the Zero runs zeros, several at once.
-func (f *filler) zeroRuns(piece []machine.Run) error {
+func (f *filler) zeroRuns(ctx context.Context, piece []machine.Run) error {
 	work := make(chan machine.Run)
 	failed := make(chan error, zeroers)
 	var wg sync.WaitGroup
@@ -177,7 +183,7 @@ func (f *filler) zeroRuns(piece []machine.Run) error {
 			var err error
 			for run := range work { // goes on taking after an error, for somebody sends
 				if err == nil {
-					err = f.zeroRun(run)
+					err = f.zeroRun(ctx, run)
 				}
 			}
 			failed <- err
@@ -200,26 +206,26 @@ func (f *filler) zeroRuns(piece []machine.Run) error {
 }
 
 // zeroRun makes one run zeros.
-func (f *filler) zeroRun(run machine.Run) error {
-	if err := f.ctx.Err(); err != nil {
+func (f *filler) zeroRun(ctx context.Context, run machine.Run) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	f.add(run.Length)
 	if run.Length > smallZero {
-		return f.zero(run.Offset, run.Offset+run.Length)
+		return f.zero(ctx, run.Offset, run.Offset+run.Length)
 	}
 	_, err := f.r.WriteAt(make([]byte, run.Length), run.Offset)
 	return err
 }
 
 // zero makes a range of the virtual disk zeros, at the places where the parent has it.
-func (f *filler) zero(from, to int64) error {
+func (f *filler) zero(ctx context.Context, from, to int64) error {
 	for from < to {
 		at, n, err := f.r.Place(from, to-from)
 		if err != nil {
 			return err
 		}
-		if err := f.t.zeroFile(f.ctx, f.z, f.t.files[machine.BaseName], at, at+n); err != nil {
+		if err := f.t.zeroFile(ctx, f.z, f.t.files[machine.BaseName], at, at+n); err != nil {
 			return err
 		}
 		from += n

@@ -23,7 +23,7 @@ var (
 	// ErrHalfPrepared: the disk was being made and that was cut off. ProvisionBare begins anew.
 	ErrHalfPrepared = errors.New("half prepared: its preparation was cut off and has to be run again")
 	// ErrUnclean: the volume was not dismounted and may not be what it seems.
-	ErrUnclean = errors.New("Windows has to repair its volume first")
+	ErrUnclean = errors.New("the volume has to be repaired by Windows first")
 )
 
 // Target is the disk of the machine. It holds the device open.
@@ -105,7 +105,7 @@ func Look(path string, o *blockdev.Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark, err := UnfinishedMark(t.Device)
+	mark, err := unfinishedMark(t.Device)
 	if mark != nil {
 		err = ErrHalfPrepared
 	}

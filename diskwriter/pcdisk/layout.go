@@ -10,11 +10,11 @@ import (
 
 const (
 	mib = 1 << 20
-	// DefaultESPSize is the size of the EFI system partition in bytes.
-	DefaultESPSize = 512 * mib
+	// defaultESPSize is the size of the EFI system partition in bytes.
+	defaultESPSize = 512 * mib
 	msrSize        = 16 * mib
-	// Unpartitioned is what a disk takes besides ESP and data volume, in bytes: both copies of the table, and the MSR.
-	Unpartitioned = mib + msrSize + mib
+	// unpartitioned is what a disk takes besides ESP and data volume, in bytes: both copies of the table, and the MSR.
+	unpartitioned = mib + msrSize + mib
 	// minVolume is what mkntfs needs at least, with some room.
 	minVolume = 8 * mib
 )
@@ -30,26 +30,26 @@ var (
 	ErrSize = errors.New("size is not a positive multiple of 4 KiB")
 )
 
-// DiskOptions says how to lay out a disk. The zero value gives the layout of the
+// diskOptions says how to lay out a disk. The zero value gives the layout of the
 // design with new random GUIDs.
-type DiskOptions struct {
-	ESPSize int64 // bytes, rounded up to whole MiB; 0: DefaultESPSize
+type diskOptions struct {
+	ESPSize int64 // bytes, rounded up to whole MiB; 0: 512 MiB
 	// DataSize is that of the data volume in bytes, rounded down to whole MiB: what is behind it stays free. 0: all there is.
 	DataSize int64
-	// Mark marks the disk as unfinished before the first byte is erased. Disk leaves the mark there: EraseMark ends it, when the
+	// Mark marks the disk as unfinished before the first byte is erased. formatDisk leaves the mark there: eraseMark ends it, when the
 	// caller has done his part. A disk that carries a mark gets the same GUIDs again.
 	Mark bool
 	// GUIDs to give; the zero GUID is replaced by a random one.
 	DiskGUID, ESPGUID, MSRGUID, DataGUID guid.GUID
 	// Volume is how to make the data volume; its files are made with it.
-	Volume VolumeOptions
+	Volume volumeOptions
 }
 
 // layout computes the three partitions in bytes.
-func layout(size int64, sector int, o *DiskOptions) ([]blockdev.Entry, error) {
+func layout(size int64, sector int, o *diskOptions) ([]blockdev.Entry, error) {
 	esp := o.ESPSize
 	if esp == 0 {
-		esp = DefaultESPSize
+		esp = defaultESPSize
 	}
 	// FAT32 needs 65525 clusters; they are 512 bytes up to 260 MiB, if sectors are.
 	if low := int64(66 * sector * 1000); esp < low {
@@ -76,7 +76,7 @@ func layout(size int64, sector int, o *DiskOptions) ([]blockdev.Entry, error) {
 }
 
 // fillGUIDs replaces zero GUIDs by random ones.
-func (o *DiskOptions) fillGUIDs() {
+func (o *diskOptions) fillGUIDs() {
 	for _, g := range []*guid.GUID{&o.DiskGUID, &o.ESPGUID, &o.MSRGUID, &o.DataGUID} {
 		if g.IsZero() {
 			*g = guid.New()

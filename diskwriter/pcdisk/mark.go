@@ -13,9 +13,9 @@ import (
 	"troy/internal/guid"
 )
 
-// Mark says that a disk is being made and not finished: whoever finds it may begin anew without asking, for somebody was allowed to
+// diskMark says that a disk is being made and not finished: whoever finds it may begin anew without asking, for somebody was allowed to
 // before the first byte was written. It lies in the last page of the first MiB, where no partition and no table reaches.
-type Mark struct {
+type diskMark struct {
 	Format int       `json:"format"` // 1
 	Size   int64     `json:"size"`   // of the disk in bytes
 	Disk   guid.GUID `json:"disk"`
@@ -33,10 +33,13 @@ const (
 )
 
 // marshal returns the page: magic, length, SHA-256 of the content, JSON.
-func (m *Mark) marshal() []byte {
+func (m *diskMark) marshal() ([]byte, error) {
 	content, err := json.Marshal(m)
-	if err != nil || markHead+len(content) > markSize {
-		return nil // cannot be: numbers and GUIDs only
+	if err != nil {
+		return nil, err
+	}
+	if markHead+len(content) > markSize {
+		return nil, fmt.Errorf("a mark of %d bytes does not fit into its page", len(content))
 	}
 	sum := sha256.Sum256(content)
 	b := block.Aligned(markSize)
@@ -44,11 +47,11 @@ func (m *Mark) marshal() []byte {
 	binary.LittleEndian.PutUint32(b[len(markMagic):], uint32(len(content)))
 	copy(b[len(markMagic)+4:], sum[:])
 	copy(b[markHead:], content)
-	return b
+	return b, nil
 }
 
 // parseMark returns nil for a page that is no mark.
-func parseMark(b []byte) *Mark {
+func parseMark(b []byte) *diskMark {
 	if len(b) < markHead || string(b[:len(markMagic)]) != markMagic {
 		return nil
 	}
@@ -57,17 +60,17 @@ func parseMark(b []byte) *Mark {
 		return nil
 	}
 	content := b[markHead : int64(markHead)+n]
-	var m Mark
+	var m diskMark
 	if sha256.Sum256(content) != [sha256.Size]byte(b[len(markMagic)+4:markHead]) || json.Unmarshal(content, &m) != nil || m.Format != markFormat {
 		return nil
 	}
 	return &m
 }
 
-// UnfinishedMark returns the mark of a disk whose making was cut off, nil for any other disk: one without a mark, one of another size, and
+// unfinishedMark returns the mark of a disk whose making was cut off, nil for any other disk: one without a mark, one of another size, and
 // one that somebody used since, as a table with other GUIDs, an MBR or other files on the data volume show. The error is that of
 // reading.
-func UnfinishedMark(dev *blockdev.Device) (*Mark, error) {
+func unfinishedMark(dev *blockdev.Device) (*diskMark, error) {
 	if dev.Size() < 4*mib {
 		return nil, nil
 	}
@@ -114,7 +117,7 @@ func onlyProtective(b []byte) bool {
 }
 
 // ifOurs returns the mark if the table is the one that was being made and nobody put anything on the data volume.
-func (m *Mark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *Mark {
+func (m *diskMark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *diskMark {
 	want := []guid.GUID{m.ESP, m.MSR, m.Data}
 	if t.DiskGUID != m.Disk || len(t.Partitions) != len(want) {
 		return nil
@@ -153,15 +156,19 @@ func onlyFolder(v *ntfs.Volume) bool {
 const firstUserRecord = 24
 
 // put writes the mark and flushes.
-func (m *Mark) put(dev *blockdev.Device) error {
-	if _, err := dev.WriteAt(m.marshal(), markOffset); err != nil {
+func (m *diskMark) put(dev *blockdev.Device) error {
+	b, err := m.marshal()
+	if err != nil {
+		return err
+	}
+	if _, err := dev.WriteAt(b, markOffset); err != nil {
 		return err
 	}
 	return dev.Sync()
 }
 
-// EraseMark ends the making of a disk: it is what its other content says, from now on. Everything else must be durable before.
-func EraseMark(dev *blockdev.Device) error {
+// eraseMark ends the making of a disk: it is what its other content says, from now on. Everything else must be durable before.
+func eraseMark(dev *blockdev.Device) error {
 	if err := dev.Sync(); err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func TestUnfinished(t *testing.T) {
 	const size = 460 * mib
 	for _, sector := range []int{512, 4096} {
 		dev := newImage(t, size, sector)
-		if _, err := Disk(context.Background(), dev, &DiskOptions{Mark: true, ESPSize: 280 * mib, Volume: VolumeOptions{Sizes: Sizes{Journal: 16 * mib}}}); err != nil {
+		if _, err := formatDisk(context.Background(), dev, &diskOptions{Mark: true, ESPSize: 280 * mib, Volume: volumeOptions{Sizes: Sizes{Journal: 16 * mib}}}); err != nil {
 			t.Fatal(err)
 		}
 		s := int64(sector)
@@ -113,7 +113,7 @@ func TestUnfinished(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "copy")
 			tool(t, "cp", "--sparse=always", dev.Path(), path)
 			c.change(path)
-			m, err := UnfinishedMark(reopen(t, path, sector))
+			m, err := unfinishedMark(reopen(t, path, sector))
 			if err != nil || (m != nil) != c.ours {
 				t.Errorf("%d, %s: %+v, %v", sector, name, m, err)
 			}
@@ -121,7 +121,7 @@ func TestUnfinished(t *testing.T) {
 		bigger := filepath.Join(t.TempDir(), "bigger")
 		tool(t, "cp", "--sparse=always", dev.Path(), bigger)
 		tool(t, "truncate", "-s", "+1M", bigger)
-		if m, err := UnfinishedMark(reopen(t, bigger, sector)); m != nil || err != nil {
+		if m, err := unfinishedMark(reopen(t, bigger, sector)); m != nil || err != nil {
 			t.Errorf("copied to a larger disk: %v, %v", m, err)
 		}
 		begunAgain(t, dev)
@@ -135,20 +135,20 @@ func begunAgain(t *testing.T, dev *blockdev.Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := Disk(context.Background(), dev, &DiskOptions{Mark: true, ESPSize: 290 * mib, DataSize: 100 * mib, Volume: VolumeOptions{Sizes: Sizes{Journal: 16 * mib}}})
+	second, err := formatDisk(context.Background(), dev, &diskOptions{Mark: true, ESPSize: 290 * mib, DataSize: 100 * mib, Volume: volumeOptions{Sizes: Sizes{Journal: 16 * mib}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if first.DiskGUID != second.DiskGUID || first.Partitions[2].GUID != second.Partitions[2].GUID || second.Partitions[2].Size != 100*mib {
 		t.Errorf("%+v then %+v", first, second)
 	}
-	if err := EraseMark(dev); err != nil {
+	if err := eraseMark(dev); err != nil {
 		t.Fatal(err)
 	}
-	if m, err := UnfinishedMark(dev); m != nil || err != nil {
+	if m, err := unfinishedMark(dev); m != nil || err != nil {
 		t.Errorf("after the end: %v, %v", m, err)
 	}
-	if _, err := Disk(context.Background(), dev, &DiskOptions{DataSize: 4 << 30}); !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrUnfinished) {
+	if _, err := formatDisk(context.Background(), dev, &diskOptions{DataSize: 4 << 30}); !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrUnfinished) {
 		t.Errorf("a volume larger than the disk: %v", err)
 	}
 }
@@ -177,7 +177,7 @@ func TestRamfs(t *testing.T) {
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	dev := newImage(t, 20<<30, 512)
-	table, err := Disk(context.Background(), dev, &DiskOptions{Volume: VolumeOptions{Sizes: Sizes{Base: 5 << 30, Journal: 16 * mib}, TempDir: dir}})
+	table, err := formatDisk(context.Background(), dev, &diskOptions{Volume: volumeOptions{Sizes: Sizes{Base: 5 << 30, Journal: 16 * mib}, TempDir: dir}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestRamfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Files(part, Base, Journal); err != nil {
+	if _, err := filesOn(part, Base, Journal); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
@@ -198,11 +198,17 @@ func TestRamfs(t *testing.T) {
 
 // FuzzMark: no page makes a mark but one that says what it holds.
 func FuzzMark(f *testing.F) {
-	m := &Mark{Format: markFormat, Size: 1 << 40, Disk: guid.New(), ESP: guid.New(), MSR: guid.New(), Data: guid.New()}
-	f.Add(m.marshal())
-	f.Add((&Mark{Format: 2}).marshal())
+	m := &diskMark{Format: markFormat, Size: 1 << 40, Disk: guid.New(), ESP: guid.New(), MSR: guid.New(), Data: guid.New()}
+	marshal := func(t testing.TB, m *diskMark) []byte {
+		b, err := m.marshal()
+		must(t, err)
+		return b
+	}
+	page := marshal(f, m)
+	f.Add(page)
+	f.Add(marshal(f, &diskMark{Format: 2}))
 	f.Add([]byte(markMagic))
-	if parseMark(m.marshal()) == nil || *parseMark(m.marshal()) != *m {
+	if parseMark(page) == nil || *parseMark(page) != *m {
 		f.Fatal("the seed is no mark")
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -210,7 +216,7 @@ func FuzzMark(f *testing.F) {
 		if m == nil {
 			return
 		}
-		if again := parseMark(m.marshal()); again == nil || *again != *m || !bytes.HasPrefix(b, []byte(markMagic)) {
+		if again := parseMark(marshal(t, m)); again == nil || *again != *m || !bytes.HasPrefix(b, []byte(markMagic)) {
 			t.Fatalf("%+v", m)
 		}
 	})

@@ -23,9 +23,9 @@ var signatures = []struct {
 	{510, "\x55\xaa", "an MBR partition table"},
 }
 
-// Empty returns nil when the first and the last MiB of the disk, where partition tables and the marks of file systems lie,
+// checkEmpty returns nil when the first and the last MiB of the disk, where partition tables and the marks of file systems lie,
 // are zeros. Else the error is of class ErrOccupied and says what was found.
-func Empty(dev *blockdev.Device) error {
+func checkEmpty(dev *blockdev.Device) error {
 	if table, err := dev.ReadTable(); err == nil {
 		return fmt.Errorf("%w: %s has a partition table with %d partitions", ErrOccupied, dev.Path(), len(table.Partitions))
 	}

@@ -10,8 +10,8 @@ import (
 	"troy/internal/guid"
 )
 
-// Record is the journal's disk record: what provisioning saw.
-type Record struct {
+// diskRecord is the journal's disk record: what provisioning saw.
+type diskRecord struct {
 	Format int            `json:"format"` // 1
 	Disk   guid.GUID      `json:"disk"`
 	ESP    guid.GUID      `json:"esp"`
@@ -27,7 +27,7 @@ func (t *Target) Open() (m *machine.Machine, note string, err error) {
 	if note, err = t.Admit(); err != nil {
 		return nil, "", err
 	}
-	m, err = machine.Open(t.Files(), nil)
+	m, err = machine.Open(t.Files())
 	return m, note, err
 }
 
@@ -70,21 +70,11 @@ func (t *Target) Mappings() []ntfs.Mapping {
 }
 
 func (t *Target) mapFiles(volume *ntfs.Volume) error {
-	files := make(map[string]*ntfs.MappedFile)
-	var all []*ntfs.MappedFile
-	for _, name := range Names() {
-		f, err := volume.Map(t.part, Folder+name)
-		if err != nil {
-			return err
-		}
-		files[name] = f
-		all = append(all, f)
+	files, err := mapFiles(volume, t.part, Names())
+	if err == nil {
+		t.files = files
 	}
-	if err := ntfs.CheckDisjoint(all...); err != nil {
-		return err
-	}
-	t.files = files
-	return nil
+	return err
 }
 
 // Files returns the mapped files; nil storages before Open.
@@ -131,7 +121,7 @@ func (t *Target) compare(volume *ntfs.Volume, verdict ntfs.Verdict) (note string
 }
 
 // moved returns the first difference between record and disk, or nil.
-func (t *Target) moved(old *Record) error {
+func (t *Target) moved(old *diskRecord) error {
 	now := t.record()
 	if old == nil || len(old.Files) != len(now.Files) {
 		return fmt.Errorf("%w: nothing is recorded", ntfs.ErrMoved)
@@ -144,8 +134,8 @@ func (t *Target) moved(old *Record) error {
 	return nil
 }
 
-func (t *Target) record() *Record {
-	r := &Record{Format: recordFormat, Disk: t.Table.DiskGUID, ESP: t.ESP.GUID, Data: t.Data.GUID}
+func (t *Target) record() *diskRecord {
+	r := &diskRecord{Format: recordFormat, Disk: t.Table.DiskGUID, ESP: t.ESP.GUID, Data: t.Data.GUID}
 	for _, name := range Names() {
 		r.Files = append(r.Files, t.files[name].Mapping())
 	}
@@ -169,12 +159,12 @@ func (t *Target) Record() error {
 }
 
 // readRecord returns nil when there is no record, or none of a format that is known here.
-func readRecord(j *machine.Journal) (*Record, error) {
+func readRecord(j *machine.Journal) (*diskRecord, error) {
 	b, err := j.Get(machine.RecordDisk)
 	if err != nil || b == nil {
 		return nil, err
 	}
-	var r Record
+	var r diskRecord
 	if err := json.Unmarshal(b, &r); err != nil || r.Format != recordFormat {
 		return nil, nil
 	}

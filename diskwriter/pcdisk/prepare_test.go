@@ -19,6 +19,28 @@ import (
 	"troy/internal/testing/needs"
 )
 
+// volumeOn makes the NTFS volume with its files on an existing partition.
+func volumeOn(ctx context.Context, part *blockdev.Partition, o *volumeOptions) error {
+	v, err := buildVolume(ctx, part.Size(), part.Start(), part.SectorSize(), o)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	return v.copyTo(ctx, part)
+}
+
+// filesOn maps the named files, or all.
+func filesOn(part *blockdev.Partition, names ...string) (map[string]*ntfs.MappedFile, error) {
+	v, err := ntfs.Open(part, part.Size())
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		names = Names()
+	}
+	return mapFiles(v, part, names)
+}
+
 func newImage(t *testing.T, size int64, sector int) *blockdev.Device {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk.img")
@@ -116,8 +138,8 @@ func TestDisk(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("sector%d/cluster%d/old%02x", c.sector, c.cluster, c.old), func(t *testing.T) {
 			dev := c.open(t, 760*mib, c.sector)
-			table, err := Disk(context.Background(), dev, &DiskOptions{ESPSize: c.esp,
-				Volume: VolumeOptions{Sizes: testSizes(), ClusterSize: c.cluster}})
+			table, err := formatDisk(context.Background(), dev, &diskOptions{ESPSize: c.esp,
+				Volume: volumeOptions{Sizes: testSizes(), ClusterSize: c.cluster}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +183,7 @@ func checkTable(t *testing.T, dev *blockdev.Device, sector int) {
 func checkFiles(t *testing.T, part *blockdev.Partition, cluster int, old byte) {
 	t.Helper()
 	sizes := testSizes()
-	files, err := Files(part)
+	files, err := filesOn(part)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +196,7 @@ func checkFiles(t *testing.T, part *blockdev.Partition, cluster int, old byte) {
 		if f.Size() != want {
 			t.Errorf("%s has %d bytes, want %d", name, f.Size(), want)
 		}
-		if n := len(f.Runlist()); n > 2 {
+		if n := len(f.Mapping().Runs); n > 2 {
 			t.Errorf("%s lies in %d pieces", name, n)
 		}
 		fill(t, f, name)
@@ -205,7 +227,7 @@ func page(name string, off int64) []byte {
 func offsets(f *ntfs.MappedFile) []int64 {
 	out := []int64{0, f.Size() - ntfs.PageSize}
 	var at int64
-	for _, r := range f.Runlist() {
+	for _, r := range f.Mapping().Runs {
 		at += r.Length * int64(f.Mapping().ClusterSize)
 		if p := at / ntfs.PageSize * ntfs.PageSize; p < f.Size() {
 			out = append(out, p)
@@ -271,15 +293,15 @@ func TestDiskRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		size int64
-		opt  DiskOptions
+		opt  diskOptions
 		want error
 	}{
-		{"too small for the ESP", 100 * mib, DiskOptions{}, ErrNoSpace},
-		{"ESP too small for FAT32", 100 * mib, DiskOptions{ESPSize: mib}, ErrNoSpace},
-		{"files too large", 200 * mib, DiskOptions{ESPSize: 40 * mib, Volume: VolumeOptions{Sizes: Sizes{Base: 120 * mib, Boot: 120 * mib}}}, ErrNoSpace},
-		{"odd size", 200 * mib, DiskOptions{ESPSize: 40 * mib, Volume: VolumeOptions{Sizes: Sizes{Base: 4097}}}, ErrSize},
-		{"zero size", 200 * mib, DiskOptions{ESPSize: 40 * mib, Volume: VolumeOptions{Sizes: Sizes{Base: 0}}}, ErrSize},
-		{"cluster size unknown to mkntfs", 200 * mib, DiskOptions{ESPSize: 40 * mib, Volume: VolumeOptions{ClusterSize: 1000}}, ErrTool},
+		{"too small for the ESP", 100 * mib, diskOptions{}, ErrNoSpace},
+		{"ESP too small for FAT32", 100 * mib, diskOptions{ESPSize: mib}, ErrNoSpace},
+		{"files too large", 200 * mib, diskOptions{ESPSize: 40 * mib, Volume: volumeOptions{Sizes: Sizes{Base: 120 * mib, Boot: 120 * mib}}}, ErrNoSpace},
+		{"odd size", 200 * mib, diskOptions{ESPSize: 40 * mib, Volume: volumeOptions{Sizes: Sizes{Base: 4097}}}, ErrSize},
+		{"zero size", 200 * mib, diskOptions{ESPSize: 40 * mib, Volume: volumeOptions{Sizes: Sizes{Base: 0}}}, ErrSize},
+		{"cluster size unknown to mkntfs", 200 * mib, diskOptions{ESPSize: 40 * mib, Volume: volumeOptions{ClusterSize: 1000}}, ErrTool},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dev := newImage(t, c.size, 512)
@@ -287,7 +309,7 @@ func TestDiskRefuses(t *testing.T) {
 			if _, err := dev.WriteAt(mark, 0); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Disk(context.Background(), dev, &c.opt); !errors.Is(err, c.want) {
+			if _, err := formatDisk(context.Background(), dev, &c.opt); !errors.Is(err, c.want) {
 				t.Fatalf("error %v, want %v", err, c.want)
 			}
 			got := make([]byte, 4096)

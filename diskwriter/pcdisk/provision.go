@@ -28,7 +28,7 @@ type ProvisionOptions struct {
 	LogicalSectorSize  uint32 // of the virtual disk; 0: 512
 	PhysicalSectorSize uint32 // of the virtual disk; 0: 4096
 	SlotBytes          int64  // payload that a slot takes; 0: a quarter of the virtual disk
-	ESPSize            int64  // bytes; 0: DefaultESPSize
+	ESPSize            int64  // bytes; 0: 512 MiB
 	DataSize           int64  // see BareOptions
 	Room               int64  // see BareOptions
 	SectorSize         int    // of an image file, 512 or 4096; 0: 512. Block devices know theirs
@@ -131,7 +131,7 @@ func putBootFiles(ctx context.Context, path string, table *blockdev.Table, o *Pr
 	if err != nil {
 		return err
 	}
-	return PutBootFiles(ctx, path, table.ByType(blockdev.TypeESP)[0], files)
+	return writeBootFiles(ctx, path, table.ByType(blockdev.TypeESP)[0], files)
 }
 
 // copied is a disk that is copied as it is: what it does not hold becomes zeros.

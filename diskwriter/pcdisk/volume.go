@@ -16,28 +16,13 @@ import (
 	"troy/internal/block"
 )
 
-// VolumeOptions says how to make the data volume. Sizes nil makes no files.
-type VolumeOptions struct {
+// volumeOptions says how to make the data volume. Sizes nil makes no files.
+type volumeOptions struct {
 	Sizes       Sizes
-	ClusterSize int    // bytes; 0: 4096
-	Label       string // "" : "Troy"
+	ClusterSize int // bytes; 0: 4096
 	// TempDir holds the scratch file, which is as large as the volume but sparse
 	// (some tens of MB are real); "" is the system's.
 	TempDir string
-}
-
-// Volume makes the NTFS volume with its files on an existing partition: everything
-// on the partition is lost. Errors as those of Disk.
-func Volume(ctx context.Context, part *blockdev.Partition, o *VolumeOptions) error {
-	if o == nil {
-		o = &VolumeOptions{}
-	}
-	v, err := buildVolume(ctx, part.Size(), part.Start(), part.SectorSize(), o)
-	if err != nil {
-		return err
-	}
-	defer v.close()
-	return v.copyTo(ctx, part)
 }
 
 // scratch is the sparse file in which a volume is made.
@@ -91,7 +76,7 @@ func (s *scratch) leaveRamfs() error {
 }
 
 // buildVolume makes a whole volume of size bytes in a scratch file.
-func buildVolume(ctx context.Context, size, start int64, sector int, o *VolumeOptions) (*scratch, error) {
+func buildVolume(ctx context.Context, size, start int64, sector int, o *volumeOptions) (*scratch, error) {
 	names, err := o.Sizes.check()
 	if err != nil {
 		return nil, err
@@ -107,7 +92,7 @@ func buildVolume(ctx context.Context, size, start int64, sector int, o *VolumeOp
 	return s, nil
 }
 
-func (s *scratch) build(ctx context.Context, size, start int64, sector int, names []string, o *VolumeOptions) error {
+func (s *scratch) build(ctx context.Context, size, start int64, sector int, names []string, o *volumeOptions) error {
 	if err := s.f.Truncate(size); err != nil {
 		return err
 	}
@@ -126,16 +111,13 @@ func (s *scratch) build(ctx context.Context, size, start int64, sector int, name
 	return Mounted(ctx, s.f.Name(), func(root string) error { return touch(root, names, o.Sizes) })
 }
 
-func (s *scratch) mkntfs(ctx context.Context, start int64, sector int, o *VolumeOptions) error {
-	cluster, label := o.ClusterSize, o.Label
+func (s *scratch) mkntfs(ctx context.Context, start int64, sector int, o *volumeOptions) error {
+	cluster := o.ClusterSize
 	if cluster == 0 {
 		cluster = 4096
 	}
-	if label == "" {
-		label = "Troy"
-	}
 	return run(ctx, "mkntfs", "-q", "-Q", "-F", "-I", "-s", strconv.Itoa(sector), "-c", strconv.Itoa(cluster),
-		"-p", strconv.FormatInt(min(start/int64(sector), 1<<32-1), 10), "-H", "255", "-S", "63", "-L", label, s.f.Name())
+		"-p", strconv.FormatInt(min(start/int64(sector), 1<<32-1), 10), "-H", "255", "-S", "63", "-L", "Troy", s.f.Name())
 }
 
 // makeEmpty makes the folder and empty files.

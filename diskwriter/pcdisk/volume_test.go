@@ -26,22 +26,22 @@ func TestVolume(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Files(part); !errors.Is(err, ntfs.ErrNotNTFS) {
+	if _, err := filesOn(part); !errors.Is(err, ntfs.ErrNotNTFS) {
 		t.Fatalf("empty partition: %v", err)
 	}
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := Volume(cancelled, part, nil); !errors.Is(err, context.Canceled) && !errors.Is(err, ErrTool) {
+	if err := volumeOn(cancelled, part, &volumeOptions{}); !errors.Is(err, context.Canceled) && !errors.Is(err, ErrTool) {
 		t.Fatalf("cancelled: %v", err)
 	}
-	if err := Volume(context.Background(), part, &VolumeOptions{Sizes: Sizes{Base: 60 * mib, Journal: 16 * mib}, TempDir: t.TempDir()}); err != nil {
+	if err := volumeOn(context.Background(), part, &volumeOptions{Sizes: Sizes{Base: 60 * mib, Journal: 16 * mib}, TempDir: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
-	files, err := Files(part, Base, Journal)
+	files, err := filesOn(part, Base, Journal)
 	if err != nil || files[Base].Size() != 60*mib || files[Journal].Size() != 16*mib {
 		t.Fatalf("%v, %v", files, err)
 	}
-	if _, err := Files(part); !errors.Is(err, ntfs.ErrNotExist) {
+	if _, err := filesOn(part); !errors.Is(err, ntfs.ErrNotExist) {
 		t.Fatalf("files that were not made: %v", err)
 	}
 	tool(t, "ntfsfix", "-n", cutOut(t, part))
@@ -54,7 +54,7 @@ func TestLarge(t *testing.T) {
 	dev := newImage(t, 1<<40, 512)
 	const gib = 1 << 30
 	sizes := Sizes{Base: 256*gib + 4*mib, LayerA: 64 * gib, LayerB: 64 * gib, Boot: 256*gib + 8*mib, Journal: 16 * mib}
-	table, err := Disk(context.Background(), dev, &DiskOptions{Volume: VolumeOptions{Sizes: sizes}})
+	table, err := formatDisk(context.Background(), dev, &diskOptions{Volume: volumeOptions{Sizes: sizes}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,12 +62,12 @@ func TestLarge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := Files(part)
+	files, err := filesOn(part)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, f := range files {
-		r := f.Runlist()
+		r := f.Mapping().Runs
 		if len(r) != 1 || r[0].LCN%256 != 0 || f.Size() != sizes[name] {
 			t.Errorf("%s: %d bytes in %v", name, f.Size(), r)
 		}
@@ -87,7 +87,7 @@ func TestLarge(t *testing.T) {
 func TestMissingTool(t *testing.T) {
 	dev := newImage(t, 200*mib, 512)
 	t.Setenv("PATH", t.TempDir())
-	if _, err := Disk(context.Background(), dev, &DiskOptions{ESPSize: 40 * mib}); !errors.Is(err, ErrTool) {
+	if _, err := formatDisk(context.Background(), dev, &diskOptions{ESPSize: 40 * mib}); !errors.Is(err, ErrTool) {
 		t.Fatal(err)
 	}
 	if _, err := dev.ReadTable(); !errors.Is(err, blockdev.ErrNoTable) {

@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Zeroer makes ranges of a disk read as zeros by the fastest way that is certain: a hole in an image file; on a block device
+// zeroer makes ranges of a disk read as zeros by the fastest way that is certain: a hole in an image file; on a block device
 // what the kernel makes of BLKZEROOUT, which is the disk's own command or, where it has none, writing.
-type Zeroer struct {
+type zeroer struct {
 	f     *os.File
 	block bool
 }
 
-// NewZeroer opens the disk or image file at path. The caller closes it.
-func NewZeroer(path string) (*Zeroer, error) {
+// newZeroer opens the disk or image file at path. The caller closes it.
+func newZeroer(path string) (*zeroer, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -26,11 +26,11 @@ func NewZeroer(path string) (*Zeroer, error) {
 		f.Close()
 		return nil, err
 	}
-	return &Zeroer{f: f, block: !st.Mode().IsRegular()}, nil
+	return &zeroer{f: f, block: !st.Mode().IsRegular()}, nil
 }
 
 // Zero makes n bytes at off read as zeros; both are multiples of the sector size. They are durable after a flush of the disk.
-func (z *Zeroer) Zero(off, n int64) error {
+func (z *zeroer) Zero(off, n int64) error {
 	if n <= 0 {
 		return nil
 	}
@@ -50,11 +50,11 @@ func (z *Zeroer) Zero(off, n int64) error {
 
 // Reread asks the kernel to look at the partition table again; without effect on an image file or while a partition is in
 // use.
-func (z *Zeroer) Reread() {
+func (z *zeroer) Reread() {
 	if z.block {
 		unix.IoctlSetInt(int(z.f.Fd()), unix.BLKRRPART, 0) // the table is on the disk whether the kernel looks or not
 	}
 }
 
 // Close closes the disk.
-func (z *Zeroer) Close() error { return z.f.Close() }
+func (z *zeroer) Close() error { return z.f.Close() }

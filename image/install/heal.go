@@ -19,7 +19,7 @@ var ErrUnlabelled = errors.New("nobody recorded which version the parent held: r
 // compared. Errors: those of machine.OpenForHeal, ErrUnlabelled, those of Open and Repair;
 // *machine.StepError.
 func Heal(ctx context.Context, f machine.Files, src image.Source, o *Options, read progress.Adder) (wrong int, err error) {
-	h, err := machine.OpenForHeal(f, nil)
+	h, err := machine.OpenForHeal(f)
 	if err != nil {
 		return 0, err
 	}
