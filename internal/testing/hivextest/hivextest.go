@@ -30,8 +30,8 @@ type Value struct {
 	List     []string `xml:"string"`
 }
 
-// Write puts a hive into a file of the test's own folder.
-func Write(t testing.TB, hive []byte) string {
+// write puts a hive into a file of the test's own folder.
+func write(t testing.TB, hive []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "hive")
 	if err := os.WriteFile(path, hive, 0o600); err != nil {
@@ -44,7 +44,7 @@ func Write(t testing.TB, hive []byte) string {
 // take the hive.
 func Read(t testing.TB, hive []byte) Key {
 	t.Helper()
-	out, err := exec.Command("hivexml", Write(t, hive)).Output()
+	out, err := exec.Command("hivexml", write(t, hive)).Output()
 	if err != nil {
 		t.Fatalf("hivexml: %v", err)
 	}
@@ -60,7 +60,7 @@ func Read(t testing.TB, hive []byte) Key {
 // Edit runs commands of hivexsh on a hive and returns the hive it commits.
 func Edit(t testing.TB, hive []byte, commands ...string) []byte {
 	t.Helper()
-	path := Write(t, hive)
+	path := write(t, hive)
 	cmd := exec.Command("hivexsh", "-w", path)
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\ncommit\nquit\n")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -15,7 +15,7 @@ type Release string
 // SignedMedia makes a stick with Debian's signed boot loaders and returns the boot files of the same agent. PCs start from
 // this stick from now on. Kernel and initramfs are the lab's.
 func (l *Lab) SignedMedia(ctx context.Context) (Release, error) {
-	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.Kernel, Initrd: l.Initrd, Cmdline: "quiet console=ttyS0"}
+	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.kernel, Initrd: l.initrd, Cmdline: "quiet console=ttyS0"}
 	l.USB = filepath.Join(l.o.Dir, "signed.img")
 	if err := initramfs.USB(ctx, &initramfs.USBOptions{Boot: boot, Out: l.USB}); err != nil {
 		return "", err

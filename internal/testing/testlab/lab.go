@@ -31,8 +31,8 @@ type Lab struct {
 	Windows *fixture.Windows
 	Store   string // folder of the store
 	USB     string // image of the boot stick
-	Kernel  string
-	Initrd  string
+	kernel  string
+	initrd  string
 	troy    string // the built command
 	pc      string // disk image that PCs are copies of
 	o       Options
@@ -40,8 +40,8 @@ type Lab struct {
 
 // New builds everything. The caller must call Close.
 func New(ctx context.Context, o Options) (l *Lab, err error) {
-	l = &Lab{Kernel: os.Getenv("KERNEL"), o: o, Store: filepath.Join(o.Dir, "store"), troy: filepath.Join(o.Dir, "troy")}
-	if l.Kernel == "" || os.Getenv("MODULES") == "" || os.Getenv("TROY_CACHE") == "" {
+	l = &Lab{kernel: os.Getenv("KERNEL"), o: o, Store: filepath.Join(o.Dir, "store"), troy: filepath.Join(o.Dir, "troy")}
+	if l.kernel == "" || os.Getenv("MODULES") == "" || os.Getenv("TROY_CACHE") == "" {
 		return nil, errors.New("lab: KERNEL, MODULES and TROY_CACHE are not set: run it by make")
 	}
 	defer func() {
@@ -83,8 +83,8 @@ func (l *Lab) build(ctx context.Context) error {
 
 func (l *Lab) makeMedia(ctx context.Context) error {
 	out := filepath.Join(l.o.Dir, "media")
-	l.USB, l.Initrd = filepath.Join(out, "usb.img"), filepath.Join(out, release.Initrd)
-	return l.command(ctx, "media", "--kernel", l.Kernel, "--modules", os.Getenv("MODULES"),
+	l.USB, l.initrd = filepath.Join(out, "usb.img"), filepath.Join(out, release.Initrd)
+	return l.command(ctx, "media", "--kernel", l.kernel, "--modules", os.Getenv("MODULES"),
 		"--cache", filepath.Join(os.Getenv("TROY_CACHE"), "busybox"), "--loaders", filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), "--store", l.Store, "--append", "console=ttyS0", "--out", out)
 }
 
@@ -116,7 +116,7 @@ func (l *Lab) publish(ctx context.Context) error {
 func (l *Lab) bootManager() string { return filepath.Join(l.o.Dir, "standin.efi") }
 
 func (l *Lab) makeBootManager(ctx context.Context) error {
-	return standin.Build(ctx, &standin.Options{Kernel: l.Kernel, Modules: os.Getenv("MODULES"), Out: l.bootManager()})
+	return standin.Build(ctx, &standin.Options{Kernel: l.kernel, Modules: os.Getenv("MODULES"), Out: l.bootManager()})
 }
 
 func (l *Lab) makePC(ctx context.Context) error {

@@ -156,7 +156,7 @@ func (p *PC) KernelConfig(args string) (*vm.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Kernel, c.Initrd, c.Cmdline, c.NoReboot = p.lab.Kernel, p.lab.Initrd, strings.TrimSpace("console=ttyS0 quiet "+args), true
+	c.Kernel, c.Initrd, c.Cmdline, c.NoReboot = p.lab.kernel, p.lab.initrd, strings.TrimSpace("console=ttyS0 quiet "+args), true
 	return c, nil
 }
 

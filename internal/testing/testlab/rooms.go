@@ -26,7 +26,7 @@ func (l *Lab) Building(ctx context.Context, sockets int, dhcp ...string) (err er
 // NetTree writes the boot files for PXE and UEFI HTTP boot, with the lab's kernel and initramfs, as `troy media` does.
 func (l *Lab) NetTree(ctx context.Context) (dir string, err error) {
 	dir = filepath.Join(l.o.Dir, "net")
-	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.Kernel, Initrd: l.Initrd,
+	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.kernel, Initrd: l.initrd,
 		Cmdline: "quiet console=ttyS0 troy.server=" + ServerURL}
 	iso, uki := filepath.Join(l.o.Dir, "net.iso"), filepath.Join(l.o.Dir, "net.efi")
 	if err := initramfs.ISO(ctx, &initramfs.ISOOptions{Boot: boot, Out: iso}); err != nil {

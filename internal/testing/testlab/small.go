@@ -95,9 +95,9 @@ func (l *Lab) pinRoot() error {
 	if err != nil {
 		return err
 	}
-	from := l.Initrd
-	l.Initrd = filepath.Join(l.o.Dir, release.Initrd)
-	return Overlay(from, l.Initrd, initramfs.File{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root})
+	from := l.initrd
+	l.initrd = filepath.Join(l.o.Dir, release.Initrd)
+	return Overlay(from, l.initrd, initramfs.File{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root})
 }
 
 // Overlay writes an initramfs with further files, which replace those of the same name.
