@@ -9,9 +9,11 @@ import (
 
 func TestBytes(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 1536: "1.5 kB", 123456789: "123.5 MB", 5e12: "5.0 TB", 5e15: "5000.0 TB"} {
-		if got := Bytes(n); got != want {
-			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if got := Bytes(n); got != want {
+				t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -70,9 +71,11 @@ func TestServe(t *testing.T) {
 		t.Errorf("openssl: %v\n%s", err, out)
 	}
 	for name, mode := range map[string]os.FileMode{FileCAKey: 0o600, FileServerKey: 0o600, FileCA: 0o644, FileServer: 0o644} {
-		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
-			t.Errorf("%s: %v, %v", name, info.Mode(), err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
+				t.Errorf("%v, %v", info.Mode(), err)
+			}
+		})
 	}
 }
 
@@ -86,9 +89,11 @@ func TestInitChangesNothing(t *testing.T) {
 		t.Error("the key was changed")
 	}
 	for _, bad := range [][]string{nil, {""}, {"a b"}, {"../x"}, {"http://x"}} {
-		if err := Init(t.TempDir(), bad, time.Now()); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%q: %v", bad, err)
-		}
+		t.Run(fmt.Sprintf("%q", bad), func(t *testing.T) {
+			if err := Init(t.TempDir(), bad, time.Now()); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%q: %v", bad, err)
+			}
+		})
 	}
 }
 

@@ -41,10 +41,12 @@ func TestPorts(t *testing.T) {
 	defer u.Close()
 	tcp, udp := l.Addr().(*net.TCPAddr).Port, u.LocalAddr().(*net.UDPAddr).Port
 	for _, p := range []port{{"tcp", tcp, "store"}, {"udp", udp, "TFTP"}} {
-		f := p.check()
-		if f.Level != Fault || !strings.Contains(f.Text, "doctor.test") || f.Do == "" {
-			t.Errorf("a port that this test has: %v", f)
-		}
+		t.Run(p.network, func(t *testing.T) {
+			f := p.check()
+			if f.Level != Fault || !strings.Contains(f.Text, "doctor.test") || f.Do == "" {
+				t.Errorf("a port that this test has: %v", f)
+			}
+		})
 	}
 	l.Close()
 	if f := (port{"tcp", tcp, "store"}).check(); f.Level != Good {
@@ -87,9 +89,11 @@ func TestJudge(t *testing.T) {
 		"iptables, drop":         {"iptables", "-P INPUT DROP\n-A INPUT -p tcp -m tcp --dport 8080 -j ACCEPT\n", 1},
 		"iptables, reject":       {"iptables", "-P INPUT ACCEPT\n-A INPUT -i lo -j ACCEPT\n-A INPUT -j REJECT --reject-with icmp-host-prohibited\n", 2},
 	} {
-		if got := judge(c.program, c.rules, ports); len(got) != c.want {
-			t.Errorf("%s: %v, want %d findings", name, got, c.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := judge(c.program, c.rules, ports); len(got) != c.want {
+				t.Errorf("%v, want %d findings", got, c.want)
+			}
+		})
 	}
 }
 
@@ -130,9 +134,11 @@ func TestCerts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for after, want := range map[time.Duration]Level{0: Good, certs.LeafTime - time.Hour: Good, certs.LeafTime + time.Hour: Fault, -48 * time.Hour: Fault} {
-		if l := levels(checkCerts(dir, now.Add(after)), "cert"); !slices.Equal(l, []Level{want, Doubt}) { // no name of this machine
-			t.Errorf("after %v: %v, want %v", after, l, want)
-		}
+		t.Run(after.String(), func(t *testing.T) {
+			if l := levels(checkCerts(dir, now.Add(after)), "cert"); !slices.Equal(l, []Level{want, Doubt}) { // no name of this machine
+				t.Errorf("after %v: %v, want %v", after, l, want)
+			}
+		})
 	}
 	if err := os.Remove(filepath.Join(dir, certs.FileCAKey)); err != nil {
 		t.Fatal(err)

@@ -17,10 +17,10 @@ const AgentCurrent Name = "current"
 
 // What a Policy holds when nobody says otherwise.
 const (
-	DefaultBandwidth Mbit = 900 // of a server's port of 1 Gbit/s
-	DefaultWave           = 10
-	DefaultHealthy        = 80 // percent
-	DefaultFailures       = 3
+	DefaultBandwidth Mbit    = 900 // of a server's port of 1 Gbit/s
+	DefaultWave      Count   = 10
+	DefaultHealthy   Percent = 80
+	DefaultFailures  Count   = 3
 )
 
 // Lab is the content of a lab.yaml.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,18 +108,20 @@ func TestErrors(t *testing.T) {
 		{"URL", "http://10.1.0.9/repo", "ftp://10.1.0.9/repo", "lab.yaml:5:11: mirrors[0]"},
 		{"room's name", "  B204:", "  B 204:", `found "B 204", expected a name`},
 	} {
-		text := strings.Replace(good, c.old, c.new, 1)
-		if text == good {
-			t.Fatalf("%s: nothing was changed", c.name)
-		}
-		_, err := Parse("lab.yaml", []byte(text))
-		if err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: %v\nwant %s", c.name, err, c.want)
-		}
-		var e *Error
-		if !errors.As(err, &e) || e.Line == 0 || e.Column == 0 {
-			t.Errorf("%s: no place in %v", c.name, err)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			text := strings.Replace(good, c.old, c.new, 1)
+			if text == good {
+				t.Fatal("nothing was changed")
+			}
+			_, err := Parse("lab.yaml", []byte(text))
+			if err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, ErrInvalid) {
+				t.Errorf("%v\nwant %s", err, c.want)
+			}
+			var e *Error
+			if !errors.As(err, &e) || e.Line == 0 || e.Column == 0 {
+				t.Errorf("no place in %v", err)
+			}
+		})
 	}
 }
 
@@ -131,9 +134,11 @@ func TestAllErrors(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for _, text := range []string{"", "---\n", "[]", "a", "---\na: 1\n---\nb: 1\n", "\x00", "? [a]\n: b\n", strings.Repeat("[", 5000)} {
-		if _, err := Parse("f", []byte(text)); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%.20q: %v", text, err)
-		}
+		t.Run(fmt.Sprintf("%.20q", text), func(t *testing.T) {
+			if _, err := Parse("f", []byte(text)); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%.20q: %v", text, err)
+			}
+		})
 	}
 }
 
@@ -200,9 +205,11 @@ func TestCSV(t *testing.T) {
 		"name,room,mac\na,B204\n":                "h.csv:2:",
 		"name,room,mac\n\"a,B204,00:00:00:00:00": "h.csv:2:",
 	} {
-		if _, err := ReadCSV("h.csv", strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %s", text, err, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if _, err := ReadCSV("h.csv", strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: %v, want %s", text, err, want)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -50,10 +51,12 @@ func TestSchema(t *testing.T) {
 		{"10.2.4.255", "fe80::1"}, {"http://10.1", "ftp://10.1"}, {"  B204:", "  B 204:"}, {"merge: lazy", "merge: soon"}, {"name: b204-01, ", ""},
 		{"allow: true", "allowed: true"}, {"healthy: 50", "healthy: 101"}, {"slot_gib: 20", "slot_gib: 2.5"},
 	} {
-		text := strings.Replace(good, c[0], c[1], 1)
-		_, err := Parse("f", []byte(text))
-		if text == good || err == nil || valid(text) == nil {
-			t.Errorf("%q → %q: Parse %v, schema %v", c[0], c[1], err, valid(text))
-		}
+		t.Run(fmt.Sprintf("%q to %q", c[0], c[1]), func(t *testing.T) {
+			text := strings.Replace(good, c[0], c[1], 1)
+			_, err := Parse("f", []byte(text))
+			if text == good || err == nil || valid(text) == nil {
+				t.Errorf("%q → %q: Parse %v, schema %v", c[0], c[1], err, valid(text))
+			}
+		})
 	}
 }

@@ -45,18 +45,20 @@ func TestClockChanges(t *testing.T) {
 		{"Pacific/Apia", "22:00-05:30", "2011-12-29 12:00 -1000", "2011-12-29 22:00 -1000", "2011-12-31 05:30 +1400"}, // the 30th did not take place, its evening is the change
 		{"UTC", "22:00-05:30", "2026-12-31 23:00 +0000", "2027-01-01 22:00 +0000", "2027-01-02 05:30 +0000"},
 	} {
-		h := hours(t, zone(t, c.zone), c.window)
-		now, err := time.Parse(form, c.now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		open, end, ok := h.Next(now)
-		if got := open.Format(form); !ok || got != c.opens || end.Format(form) != c.closes {
-			t.Errorf("%s %s after %s: %s to %s, want %s to %s", c.zone, c.window, c.now, got, end.Format(form), c.opens, c.closes)
-		}
-		if !h.Open(open) || h.Open(open.Add(-time.Second)) || h.Open(end) || !h.Open(end.Add(-time.Second)) {
-			t.Errorf("%s %s: the borders are wrong", c.zone, c.window)
-		}
+		t.Run(c.zone+" "+c.window+" after "+c.now, func(t *testing.T) {
+			h := hours(t, zone(t, c.zone), c.window)
+			now, err := time.Parse(form, c.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open, end, ok := h.Next(now)
+			if got := open.Format(form); !ok || got != c.opens || end.Format(form) != c.closes {
+				t.Errorf("%s %s after %s: %s to %s, want %s to %s", c.zone, c.window, c.now, got, end.Format(form), c.opens, c.closes)
+			}
+			if !h.Open(open) || h.Open(open.Add(-time.Second)) || h.Open(end) || !h.Open(end.Add(-time.Second)) {
+				t.Errorf("%s %s: the borders are wrong", c.zone, c.window)
+			}
+		})
 	}
 }
 

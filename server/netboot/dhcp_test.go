@@ -106,14 +106,16 @@ func TestAnswer(t *testing.T) {
 		{"discover on 4011", Options{}, question(t, pxeClass, 7), PortProxy, ""},
 		{"release", Options{}, question(t, pxeClass, 7, dhcpv4.WithMessageType(dhcpv4.MessageTypeRelease)), PortDHCP, ""},
 	} {
-		a := newServer(t, c.o).Answer(c.q, selfAddr, c.port)
-		if a == nil || c.file == "" {
-			if (a == nil) != (c.file == "") {
-				t.Errorf("%s: answer %v, want file %q", c.name, a, c.file)
+		t.Run(c.name, func(t *testing.T) {
+			a := newServer(t, c.o).Answer(c.q, selfAddr, c.port)
+			if a == nil || c.file == "" {
+				if (a == nil) != (c.file == "") {
+					t.Errorf("answer %v, want file %q", a, c.file)
+				}
+				return
 			}
-			continue
-		}
-		wantAnswer(t, c.name, c.q, a, c.file)
+			wantAnswer(t, c.name, c.q, a, c.file)
+		})
 	}
 }
 
@@ -146,7 +148,6 @@ func wantAnswer(t testing.TB, name string, q, a *dhcpv4.DHCPv4, file string) {
 
 func TestDestination(t *testing.T) {
 	from := &net.UDPAddr{IP: net.IPv4(10, 77, 0, 50), Port: 4011}
-	q := question(t, pxeClass, 7)
 	for _, c := range []struct {
 		change func(*dhcpv4.DHCPv4)
 		port   int
@@ -157,10 +158,13 @@ func TestDestination(t *testing.T) {
 		{func(q *dhcpv4.DHCPv4) { q.ClientIPAddr = net.IPv4(10, 77, 0, 51) }, PortDHCP, "10.77.0.51:68"},
 		{func(q *dhcpv4.DHCPv4) { q.GatewayIPAddr = net.IPv4(10, 78, 0, 1) }, PortDHCP, "10.78.0.1:67"},
 	} {
-		c.change(q)
-		if got := destination(q, from, c.port).String(); got != c.want {
-			t.Errorf("port %d: %s, want %s", c.port, got, c.want)
-		}
+		t.Run(c.want, func(t *testing.T) {
+			q := question(t, pxeClass, 7)
+			c.change(q)
+			if got := destination(q, from, c.port).String(); got != c.want {
+				t.Errorf("port %d: %s, want %s", c.port, got, c.want)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package netboot
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,30 +38,32 @@ func TestAdvice(t *testing.T) {
 		{"2.06", Options{}, false, nil},
 		{"2.12", Options{Shim: true}, true, nil},
 	} {
-		names := []string{release.Shim}
-		if c.iso {
-			names = append(names, release.ISO)
-		}
-		dir := bootFolder(t, names...)
-		entry := bytes.Replace(b, []byte(",grub,"+v+","), []byte(",grub,"+c.version+","), 1)
-		if err := os.WriteFile(filepath.Join(dir, release.GRUB), entry, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		c.o.Dir = dir
-		s, err := New(&c.o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := s.Advice()
-		s.Close()
-		if len(got) != len(c.want) {
-			t.Errorf("GRUB %s, %+v: %q, want %q", c.version, c.o, got, c.want)
-			continue
-		}
-		for i := range got {
-			if !strings.Contains(got[i], c.want[i]) {
-				t.Errorf("GRUB %s: %q, want %q", c.version, got[i], c.want[i])
+		t.Run(fmt.Sprintf("%s %v %v %v", c.version, c.o.Shim, c.o.NoDHCP, c.iso), func(t *testing.T) {
+			names := []string{release.Shim}
+			if c.iso {
+				names = append(names, release.ISO)
 			}
-		}
+			dir := bootFolder(t, names...)
+			entry := bytes.Replace(b, []byte(",grub,"+v+","), []byte(",grub,"+c.version+","), 1)
+			if err := os.WriteFile(filepath.Join(dir, release.GRUB), entry, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			c.o.Dir = dir
+			s, err := New(&c.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := s.Advice()
+			s.Close()
+			if len(got) != len(c.want) {
+				t.Errorf("GRUB %s, %+v: %q, want %q", c.version, c.o, got, c.want)
+				return
+			}
+			for i := range got {
+				if !strings.Contains(got[i], c.want[i]) {
+					t.Errorf("GRUB %s: %q, want %q", c.version, got[i], c.want[i])
+				}
+			}
+		})
 	}
 }

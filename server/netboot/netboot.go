@@ -2,7 +2,6 @@ package netboot
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -78,15 +77,6 @@ func New(o *Options) (*Server, error) {
 
 // Close lets go of the folder.
 func (s *Server) Close() error { return s.root.Close() }
-
-// Run answers DHCP (unless NoDHCP) and TFTP on their ports until ctx ends. It returns when one of them fails; nil after an orderly end.
-func (s *Server) Run(ctx context.Context) error {
-	l, err := s.Listen()
-	if err != nil {
-		return err
-	}
-	return l.Run(ctx)
-}
 
 // url is where the folder is served by HTTP.
 func (s *Server) url(self netip.Addr) string {

@@ -191,25 +191,29 @@ func TestBesideDHCP(t *testing.T) {
 	log := n.start(n.server, "ready", []string{childEnv + "=" + dir}, exe)
 
 	for class, file := range map[string]string{pxeClass: release.Shim, "HTTPClient:Arch:00016:UNDI:003001": "http://10.77.0.2:8080/boot/troy.efi"} {
-		arch := dhcpv4.OptClientArch(7)
-		if strings.HasPrefix(class, "HTTP") {
-			arch = dhcpv4.OptClientArch(16)
-		}
-		q := question(t, class, 0, dhcpv4.WithOption(arch))
-		answers := n.ask(q, 10*time.Second)
-		if a := answers["10.77.0.1"]; a == nil || a.YourIPAddr.IsUnspecified() {
-			t.Errorf("%s: the site's DHCP server gives no address: %v", class, a)
-		}
-		if a := answers["10.77.0.2"]; a == nil {
-			t.Errorf("%s: no answer of ours", class)
-		} else {
-			wantAnswer(t, class, q, a, file)
-		}
+		t.Run(class, func(t *testing.T) {
+			arch := dhcpv4.OptClientArch(7)
+			if strings.HasPrefix(class, "HTTP") {
+				arch = dhcpv4.OptClientArch(16)
+			}
+			q := question(t, class, 0, dhcpv4.WithOption(arch))
+			answers := n.ask(q, 10*time.Second)
+			if a := answers["10.77.0.1"]; a == nil || a.YourIPAddr.IsUnspecified() {
+				t.Errorf("the site's DHCP server gives no address: %v", a)
+			}
+			if a := answers["10.77.0.2"]; a == nil {
+				t.Error("no answer of ours")
+			} else {
+				wantAnswer(t, class, q, a, file)
+			}
+		})
 	}
 	for _, q := range []*dhcpv4.DHCPv4{question(t, "MSFT 5.0", 7), question(t, "PXEClient:Arch:00000:UNDI:002001", 0), question(t, pxeClass, 7, dhcpv4.WithGeneric(dhcpv4.OptionClientMachineIdentifier, guid[:3]))} {
-		if a := n.ask(q, time.Second); a["10.77.0.2"] != nil || a["10.77.0.1"] == nil {
-			t.Errorf("class %q: answers %v, want only that of the site", q.ClassIdentifier(), a)
-		}
+		t.Run(q.ClassIdentifier(), func(t *testing.T) {
+			if a := n.ask(q, time.Second); a["10.77.0.2"] != nil || a["10.77.0.1"] == nil {
+				t.Errorf("class %q: answers %v, want only that of the site", q.ClassIdentifier(), a)
+			}
+		})
 	}
 	n.bootServer(dir)
 	b, _ := os.ReadFile(log)

@@ -68,20 +68,26 @@ func TestTFTP(t *testing.T) {
 	}
 	addr := serveOn(t, s)
 	for _, opts := range [][]tftp.ClientOpt{nil, {tftp.ClientBlocksize(1468)}, {tftp.ClientBlocksize(8)}, {tftp.ClientBlocksize(1400), tftp.ClientWindowsize(8)}} {
-		b, size, err := get(t, addr, release.Shim, opts...)
-		if err != nil || !bytes.Equal(b, content(release.Shim)) || size != int64(len(b)) {
-			t.Errorf("%d bytes, size %d: %v", len(b), size, err)
-		}
+		t.Run(fmt.Sprintf("%d options", len(opts)), func(t *testing.T) {
+			b, size, err := get(t, addr, release.Shim, opts...)
+			if err != nil || !bytes.Equal(b, content(release.Shim)) || size != int64(len(b)) {
+				t.Errorf("%d bytes, size %d: %v", len(b), size, err)
+			}
+		})
 	}
 	for name, want := range map[string]string{"/" + release.GRUB: release.GRUB, "grub//grub.cfg": "grub/grub.cfg", "inner": release.Shim} {
-		if b, _, err := get(t, addr, name); err != nil || !bytes.Equal(b, content(want)) {
-			t.Errorf("%q: %d bytes, %v", name, len(b), err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if b, _, err := get(t, addr, name); err != nil || !bytes.Equal(b, content(want)) {
+				t.Errorf("%q: %d bytes, %v", name, len(b), err)
+			}
+		})
 	}
 	for _, name := range []string{"none", "../secret", "troy/../../secret", `..\secret`, "link", "troy", ".hidden", "", outside} {
-		if b, _, err := get(t, addr, name); err == nil || len(b) > 0 {
-			t.Errorf("%q: %q, %v, want an error", name, b, err)
-		}
+		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
+			if b, _, err := get(t, addr, name); err == nil || len(b) > 0 {
+				t.Errorf("%q: %q, %v, want an error", name, b, err)
+			}
+		})
 	}
 	f, size, err := s.open(`\troy\vmlinuz`)
 	if err != nil || size != int64(len(content("troy/vmlinuz"))) {
@@ -140,11 +146,13 @@ func TestTFTPErrorsAreNotAnswered(t *testing.T) {
 func TestHTTP(t *testing.T) {
 	h := newServer(t, Options{}).Handler()
 	for path, want := range map[string]string{"/boot/" + release.UKI: release.UKI, "/boot/troy/vmlinuz": "troy/vmlinuz", "/boot/none": "", "/boot/": "", "/boot/.hidden": "", "/boot/troy": ""} {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		if got := w.Code == http.StatusOK && bytes.Equal(w.Body.Bytes(), content(want)); got != (want != "") || want == "" && w.Code != http.StatusNotFound {
-			t.Errorf("%s: %d, %d bytes", path, w.Code, w.Body.Len())
-		}
+		t.Run(path, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			if got := w.Code == http.StatusOK && bytes.Equal(w.Body.Bytes(), content(want)); got != (want != "") || want == "" && w.Code != http.StatusNotFound {
+				t.Errorf("%d, %d bytes", w.Code, w.Body.Len())
+			}
+		})
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/boot/"+release.UKI, nil))

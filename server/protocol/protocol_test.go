@@ -3,6 +3,7 @@ package protocol
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -32,11 +33,13 @@ func TestOrderValidate(t *testing.T) {
 		"terminal escape": func(o *Order) { o.Reason = "\x1b[2J" },
 		"not UTF-8":       func(o *Order) { o.Image = "a\xff" },
 	} {
-		o := good
-		change(&o)
-		if err := o.Validate(); !errors.Is(err, ErrInvalid) || errors.Is(err, ErrVersion) != strings.Contains(name, "protocol") {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			o := good
+			change(&o)
+			if err := o.Validate(); !errors.Is(err, ErrInvalid) || errors.Is(err, ErrVersion) != strings.Contains(name, "protocol") {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -57,20 +60,24 @@ func TestReportValidate(t *testing.T) {
 		"no number":        func(r *Report) { r.Phases = []Phase{{Name: "a", Seconds: math.NaN()}} },
 		"many phases":      func(r *Report) { r.Phases = make([]Phase, MaxPhases+1) },
 	} {
-		r := good
-		change(&r)
-		if err := r.Validate(); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			r := good
+			change(&r)
+			if err := r.Validate(); !errors.Is(err, ErrInvalid) {
+				t.Error(err)
+			}
+		})
 	}
 }
 
 func TestClean(t *testing.T) {
 	for in, want := range map[string]string{"": "", " Dell Inc.\x00\x00 ": "Dell Inc.", "a\tb": "a b", "a\xffb": "a?b", "aaaaaaaaä": "aaaaaaaa",
 		"aaaaaaaaaaa": "aaaaaaaaa", "aaaaaaaä": "aaaaaaaä", "\x7f\x1b": ""} {
-		if got := Clean(in, 9); got != want {
-			t.Errorf("Clean(%q) = %q, want %q", in, got, want)
-		}
+		t.Run(fmt.Sprintf("%q", in), func(t *testing.T) {
+			if got := Clean(in, 9); got != want {
+				t.Errorf("Clean(%q) = %q, want %q", in, got, want)
+			}
+		})
 	}
 }
 

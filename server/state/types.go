@@ -124,13 +124,3 @@ func (m *Machine) Remember(at time.Time, kind, text string) {
 	old := m.History[max(0, len(m.History)+1-HistoryMost):]
 	m.History = append(append(make([]Event, 0, len(old)+1), old...), Event{at, kind, text})
 }
-
-// clone makes a copy of which everything that this package's users replace may be replaced.
-func (m *Machine) clone() *Machine {
-	c := *m
-	if m.Attempt != nil {
-		a := *m.Attempt
-		c.Attempt = &a
-	}
-	return &c
-}

@@ -32,22 +32,26 @@ func TestPacket(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "52:54:00:12:34", "52:54:00:12:34:56:78:9a", "xx"} {
-		if _, err := Packet(bad); err == nil {
-			t.Errorf("%q was taken", bad)
-		}
+		t.Run(fmt.Sprintf("%q", bad), func(t *testing.T) {
+			if _, err := Packet(bad); err == nil {
+				t.Errorf("%q was taken", bad)
+			}
+		})
 	}
 }
 
 func TestBroadcastOf(t *testing.T) {
 	for in, want := range map[string]string{"10.2.4.17/24": "10.2.4.255", "10.2.4.17/22": "10.2.7.255", "10.1.2.3/8": "10.255.255.255", "10.0.0.1/30": "10.0.0.3", "10.0.0.1/31": "", "fe80::1/64": ""} {
-		ip, n, err := net.ParseCIDR(in)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, ok := broadcastOf(&net.IPNet{IP: ip, Mask: n.Mask})
-		if ok != (want != "") || ok && got.String() != want {
-			t.Errorf("%s: %v, want %q", in, got, want)
-		}
+		t.Run(in, func(t *testing.T) {
+			ip, n, err := net.ParseCIDR(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, ok := broadcastOf(&net.IPNet{IP: ip, Mask: n.Mask})
+			if ok != (want != "") || ok && got.String() != want {
+				t.Errorf("%v, want %q", got, want)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -132,9 +133,11 @@ func TestPrivate(t *testing.T) {
 	s := newSite(t, 1, Options{Private: true})
 	c := s.browser()
 	for _, path := range []string{"/", "/host?id=b204-01", "/nights", "/events"} {
-		if code, page := s.get(c, path); code != http.StatusSeeOther || strings.Contains(page, "b204") {
-			t.Errorf("%s: %d", path, code)
-		}
+		t.Run(path, func(t *testing.T) {
+			if code, page := s.get(c, path); code != http.StatusSeeOther || strings.Contains(page, "b204") {
+				t.Errorf("%d", code)
+			}
+		})
 	}
 	if w := s.from("10.0.0.1:1", "GET", "/metrics", ""); w.Code != http.StatusForbidden {
 		t.Errorf("metrics: %d", w.Code)
@@ -167,9 +170,11 @@ func TestUsers(t *testing.T) {
 		t.Error("a removed user may sign in")
 	}
 	for _, bad := range [][2]string{{"a:b", password}, {"", password}, {"c", "short"}, {"c", strings.Repeat("x", 600)}} {
-		if err := u.Set(bad[0], bad[1]); !errors.Is(err, ErrPassword) {
-			t.Errorf("%q: %v", bad, err)
-		}
+		t.Run(fmt.Sprintf("%.10q", bad), func(t *testing.T) {
+			if err := u.Set(bad[0], bad[1]); !errors.Is(err, ErrPassword) {
+				t.Errorf("%q: %v", bad, err)
+			}
+		})
 	}
 	// The same password hashed by the reference program argon2 (argon2id, m 4096, t 3, p 1).
 	must(t, os.WriteFile(path, []byte("x:"+referenceHash+"\n"), 0o600))
@@ -177,10 +182,12 @@ func TestUsers(t *testing.T) {
 		t.Error("a hash of the reference program is not understood")
 	}
 	for _, line := range []string{"x", "x:$1$abc", "x:$argon2id$v=19$m=99999999,t=3,p=1$c29tZXNhbHQ$" + strings.Repeat("A", 43)} {
-		must(t, os.WriteFile(path, []byte(line+"\n"), 0o600))
-		if _, err := OpenUsers(path); !errors.Is(err, ErrUsers) || !strings.Contains(err.Error(), path+":1") {
-			t.Errorf("%q: %v", line, err)
-		}
+		t.Run(fmt.Sprintf("%.20q", line), func(t *testing.T) {
+			must(t, os.WriteFile(path, []byte(line+"\n"), 0o600))
+			if _, err := OpenUsers(path); !errors.Is(err, ErrUsers) || !strings.Contains(err.Error(), path+":1") {
+				t.Errorf("%q: %v", line, err)
+			}
+		})
 	}
 }
 
@@ -202,28 +209,30 @@ func TestOpenAPI(t *testing.T) {
 	for _, call := range [][2]string{{"status", ""}, {"hosts", ""}, {"hosts?room=B204", ""}, {"hosts/b204-01", ""}, {"nights", ""}, {"previous?room=B204", ""}, {"changes", ""},
 		{"estimate", `{"room":"B204","image":"","version":5}`}, {"promote", `{"room":"B204","image":"","version":5}`}, {"rollback", `{"room":"B204","image":"","version":0}`},
 		{"stop", `{"room":"B204","why":"x"}`}, {"wake", `{"room":"B204"}`}, {"reload", `{}`}} {
-		path, body := call[0], call[1]
-		method, name := "get", strings.Split(path, "?")[0]
-		if body != "" {
-			method = "post"
-		}
-		r := httptest.NewRequest(strings.ToUpper(method), api.Prefix+path, strings.NewReader(body))
-		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Authorization", "Bearer secret")
-		w := httptest.NewRecorder()
-		open.ServeHTTP(w, r)
-		if w.Code != 200 {
-			t.Errorf("%s: %d %s", path, w.Code, w.Body)
-			continue
-		}
-		pointer := strings.ReplaceAll(api.Prefix+strings.Replace(name, "b204-01", "{id}", 1), "/", "~1")
-		schema, err := c.Compile("mem:///openapi.json#/paths/" + strings.NewReplacer("{", "%7B", "}", "%7D").Replace(pointer) + "/" + method + "/responses/200/content/application~1json/schema")
-		must(t, err)
-		v, err := jsonschema.UnmarshalJSON(w.Body)
-		must(t, err)
-		if err := schema.Validate(v); err != nil {
-			t.Errorf("%s: %v", path, err)
-		}
+		t.Run(call[0], func(t *testing.T) {
+			path, body := call[0], call[1]
+			method, name := "get", strings.Split(path, "?")[0]
+			if body != "" {
+				method = "post"
+			}
+			r := httptest.NewRequest(strings.ToUpper(method), api.Prefix+path, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Authorization", "Bearer secret")
+			w := httptest.NewRecorder()
+			open.ServeHTTP(w, r)
+			if w.Code != 200 {
+				t.Errorf("%s: %d %s", path, w.Code, w.Body)
+				return
+			}
+			pointer := strings.ReplaceAll(api.Prefix+strings.Replace(name, "b204-01", "{id}", 1), "/", "~1")
+			schema, err := c.Compile("mem:///openapi.json#/paths/" + strings.NewReplacer("{", "%7B", "}", "%7D").Replace(pointer) + "/" + method + "/responses/200/content/application~1json/schema")
+			must(t, err)
+			v, err := jsonschema.UnmarshalJSON(w.Body)
+			must(t, err)
+			if err := schema.Validate(v); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -15,12 +16,14 @@ func TestLogin(t *testing.T) {
 	s := newSite(t, 1, Options{})
 	c := s.browser()
 	for _, f := range [][2]string{{"admin", "wrong password"}, {"nobody", password}, {"", ""}, {"admin", strings.Repeat("x", PasswordMost+1)}} {
-		if code, _ := s.post(c, "/login", "name", f[0], "password", f[1]); code != http.StatusForbidden {
-			t.Errorf("%q: %d", f, code)
-		}
-		if e := s.lastAct(); e.Action != "login" || e.Result == "ok" || e.Who != "" {
-			t.Errorf("audit: %+v", e)
-		}
+		t.Run(fmt.Sprintf("%.10q", f), func(t *testing.T) {
+			if code, _ := s.post(c, "/login", "name", f[0], "password", f[1]); code != http.StatusForbidden {
+				t.Errorf("%q: %d", f, code)
+			}
+			if e := s.lastAct(); e.Action != "login" || e.Result == "ok" || e.Who != "" {
+				t.Errorf("audit: %+v", e)
+			}
+		})
 	}
 	if _, page := s.get(c, "/"); strings.Contains(page, "csrf") || !strings.Contains(page, "Sign in") {
 		t.Error("the page of a stranger holds a form")
@@ -98,9 +101,11 @@ func TestActsNeedLoginAndToken(t *testing.T) {
 		client *http.Client
 		csrf   string
 	}{"stranger": {stranger, csrf}, "no token": {in, ""}, "other token": {in, draw()}} {
-		if code, _ := s.post(c.client, "/do/promote", append(fields[:len(fields):len(fields)], c.csrf)...); code != http.StatusForbidden {
-			t.Errorf("%s: %d", name, code)
-		}
+		t.Run(name, func(t *testing.T) {
+			if code, _ := s.post(c.client, "/do/promote", append(fields[:len(fields):len(fields)], c.csrf)...); code != http.StatusForbidden {
+				t.Errorf("%d", code)
+			}
+		})
 	}
 	r, err := http.NewRequest("POST", s.http.URL+"/do/promote", strings.NewReader("room=B204&version=3&confirm=yes&csrf="+csrf))
 	must(t, err)
@@ -157,9 +162,11 @@ func TestActs(t *testing.T) {
 		t.Errorf("assign %q: %d %s", code, st, body)
 	}
 	for act, want := range map[string]int{"none": 404, "assign": 404, "promote": 400, "rollback": 404} {
-		if st, body := do(act, "room", "none", "version", map[string]string{"promote": "x"}[act]); st != want {
-			t.Errorf("%s: %d, want %d: %s", act, st, want, body)
-		}
+		t.Run(act, func(t *testing.T) {
+			if st, body := do(act, "room", "none", "version", map[string]string{"promote": "x"}[act]); st != want {
+				t.Errorf("%d, want %d: %s", st, want, body)
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package crashdisk
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"syscall"
 	"testing"
@@ -190,21 +191,23 @@ func TestFaults(t *testing.T) {
 		{NoSpace, 1, syscall.ENOSPC, "...."},
 		{SyncError, 2, syscall.EIO, "abcd"},
 	} {
-		d, f := newDisk(t)
-		hook, hit := FailAt(c.at, c.fault, false)
-		d.SetHook(hook)
-		_, err := f.WriteAt(append(append(append(sector('a'), sector('b')...), sector('c')...), sector('d')...), 0)
-		if c.at == 2 {
-			must(t, err)
-			err = f.Sync()
-		}
-		d.SetHook(nil)
-		if !errors.Is(err, c.want) || !hit() || read(t, f, 4) != c.left {
-			t.Errorf("%v: %v, hit %v, left %q", c.fault, err, hit(), read(t, f, 4))
-		}
-		if c.fault == SyncError && contents(t, d, Options{}, 4)["...."] == 0 {
-			t.Error("a failed flush made something durable")
-		}
+		t.Run(fmt.Sprint(c.fault), func(t *testing.T) {
+			d, f := newDisk(t)
+			hook, hit := FailAt(c.at, c.fault, false)
+			d.SetHook(hook)
+			_, err := f.WriteAt(append(append(append(sector('a'), sector('b')...), sector('c')...), sector('d')...), 0)
+			if c.at == 2 {
+				must(t, err)
+				err = f.Sync()
+			}
+			d.SetHook(nil)
+			if !errors.Is(err, c.want) || !hit() || read(t, f, 4) != c.left {
+				t.Errorf("%v: %v, hit %v, left %q", c.fault, err, hit(), read(t, f, 4))
+			}
+			if c.fault == SyncError && contents(t, d, Options{}, 4)["...."] == 0 {
+				t.Error("a failed flush made something durable")
+			}
+		})
 	}
 }
 

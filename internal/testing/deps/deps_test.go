@@ -37,6 +37,7 @@ server/rooms: server/protocol
 server/protocol: internal/guid
 initramfs: chainload
 image/publish: image
+image/trust/sign: image
 image: vhdx | netfetch
 chainload: diskwriter
 diskwriter: vhdx
@@ -102,6 +103,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"a floor's name is only a part", "imagery:", "", "one floor each", "imagery is on no floor"},
 		{"test support in product code", "image: vhdx internal/testing/vm", "", "no test support", "image → internal/testing/vm"},
 		{"agent publishes", "image: vhdx image/publish\nimage/publish:", "", "small agent", "cmds/deploy → agent → image → image/publish"},
+		{"agent signs", "image: vhdx image/trust/sign\nimage/trust/sign:", "", "small agent", "cmds/deploy → agent → image → image/trust/sign"},
 		{"agent makes media", "agent: initramfs", "", "small agent", "cmds/deploy → agent → initramfs"},
 		{"agent serves", "agent: server", "", "small agent", "cmds/deploy → agent → server"},
 		{"agent knows rooms", "server/protocol: server/rooms\nserver/rooms:", "", "small agent", "server/protocol → server/rooms"},

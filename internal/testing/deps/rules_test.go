@@ -38,6 +38,7 @@ const (
 	media    = "initramfs"
 	images   = "image"
 	publish  = "image/publish"
+	sign     = "image/trust/sign"
 	fetch    = "netfetch"
 	link     = "netfetch/link"
 	vhdx     = "vhdx"
@@ -59,8 +60,8 @@ var rules = []rule{
 		"Add a new floor to the list and to docs/design.md."},
 	{"no test support", usesTesting, "Product code does not use internal/testing: what tests need (QEMU, faults, " +
 		"corpora) must not reach a server or a PC."},
-	{"small agent", inAgent, "The agent is in every initramfs and runs on every PC. It needs neither the code that " +
-		"publishes images, nor the code that makes media, nor more of the server than the messages between the two."},
+	{"small agent", inAgent, "The agent is in every initramfs and runs on every PC. It needs no code " +
+		"that publishes images, signs or makes media, and of the server only the messages between the two."},
 	{"vhdx alone", inVHDX, "Other modules use package vhdx: it needs the standard library and leaves of ours, and " +
 		"brings in no other module."},
 	{"netfetch knows no formats", inNetfetch, "netfetch moves bytes. It can be tested without disks and used for " +
@@ -145,7 +146,7 @@ func usesTesting(g graph) []string {
 
 func inAgent(g graph) []string {
 	return g.linked(deploy, func(to string) bool {
-		return in(to, publish, media) || in(to, server) && to != protocol
+		return in(to, publish, sign, media) || in(to, server) && to != protocol
 	})
 }
 
@@ -191,7 +192,7 @@ func gone(g graph) []string {
 			faults = append(faults, top+" does not exist")
 		}
 	}
-	for _, name := range []string{troy, deploy, agent, protocol, media, images, publish, fetch, link, vhdx, netlink} {
+	for _, name := range []string{troy, deploy, agent, protocol, media, images, publish, sign, fetch, link, vhdx, netlink} {
 		if g[name] == nil {
 			faults = append(faults, name+" does not exist")
 		}

@@ -89,9 +89,11 @@ func TestFaults(t *testing.T) {
 		}},
 	}
 	for _, test := range tests {
-		if r, b, err := get(t, test.f); !test.ok(r, b, err) {
-			t.Errorf("%s: answer %+v, %d bytes, %v", test.name, r, len(b), err)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			if r, b, err := get(t, test.f); !test.ok(r, b, err) {
+				t.Errorf("answer %+v, %d bytes, %v", r, len(b), err)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -149,9 +150,11 @@ func TestLive(t *testing.T) {
 // TestShorten has the middle of a long failure left out at the end.
 func TestShorten(t *testing.T) {
 	for _, n := range []int{1, mostAgain, mostAgain + 1, 5 * mostAgain} {
-		got := strings.Count(shorten(strings.Repeat("line\n", n)), "\n")
-		if want := min(n, mostAgain+1); got != want {
-			t.Errorf("%d lines become %d, want %d", n, got, want)
-		}
+		t.Run(fmt.Sprintf("%d lines", n), func(t *testing.T) {
+			got := strings.Count(shorten(strings.Repeat("line\n", n)), "\n")
+			if want := min(n, mostAgain+1); got != want {
+				t.Errorf("%d lines become %d, want %d", n, got, want)
+			}
+		})
 	}
 }
