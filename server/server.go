@@ -1,14 +1,12 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -147,30 +145,18 @@ func serveHealth(w http.ResponseWriter, _ *http.Request) {
 // Fixed is an Orders that gives every machine the same image.
 type Fixed struct {
 	Image string
-	// Version is the one to deploy; 0 = what Newest says.
+	// Version is the one to have; 0 = what Newest says.
 	Version int
 	// Newest gives the newest version of an image; needed if Version is 0.
 	Newest func(ctx context.Context, image string) (int, error)
-	// Merge is the merge policy. "" = lazy.
-	Merge protocol.Merge
-	// Reset has the session of Windows thrown away at every start.
-	Reset bool
-	// Retry has machines try again what they gave up.
-	Retry bool
-	// Agent gives the release of the agent that machines start by themselves from now on; nil or "" = they keep what they have.
+	// Rules and Permits of every machine.
+	Rules   protocol.Rules
+	Permits protocol.Permits
+	// Agent gives the release of the agent to start from the machine's own disk; nil or "" = keep it.
 	Agent func() string
-	// Reinstall lets a machine that holds another image, or whose version nobody knows, be written anew.
-	Reinstall bool
-	// Provision, if set, lets a machine without a disk of Troy be made one as it says.
-	Provision *protocol.Provision
 }
 
-// provisionable says whether no disk of the machine is prepared yet.
-func provisionable(disks []protocol.Disk) bool {
-	return len(disks) > 0 && !slices.ContainsFunc(disks, func(d protocol.Disk) bool { return d.Troy })
-}
-
-// Order implements Orders: deploy, or nothing if the machine has the version.
+// Order implements Orders.
 func (f *Fixed) Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, error) {
 	want := f.Version
 	if want == 0 {
@@ -183,22 +169,14 @@ func (f *Fixed) Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, 
 		}
 	}
 	o := protocol.Order{
-		Protocol: protocol.Version, Action: protocol.ActionDeploy, Repo: protocol.PathRepo,
-		Image: f.Image, Version: want, Merge: cmp.Or(f.Merge, protocol.MergeLazy), Reset: f.Reset, Retry: f.Retry,
+		Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: want}, Repo: protocol.PathRepo,
+		Rules: f.Rules, Permits: f.Permits,
 	}
 	if f.Agent != nil {
 		o.Agent = f.Agent()
 	}
-	if f.Provision != nil && c.Image == "" && provisionable(c.Disks) {
-		o.Action, o.Provision = protocol.ActionProvision, f.Provision
-		return o, nil
-	}
-	if f.Reinstall && (c.Image != f.Image || c.Version == 0) {
-		o.Action = protocol.ActionReinstall
-		return o, nil
-	}
 	if c.Image == f.Image && c.Version == want {
-		o.Action, o.Reason = protocol.ActionNone, "the machine has this version"
+		o.Reason = "the machine has this version"
 	}
 	return o, nil
 }
