@@ -4,237 +4,275 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"troy/agent/coldplug"
+	"troy/agent/decide"
 	"troy/chainload"
-	"troy/chainload/bootfiles"
-	"troy/diskwriter/machine"
-	"troy/diskwriter/pcdisk"
-	"troy/image/trust"
-	"troy/internal/errline"
-	"troy/netfetch"
-	"troy/netfetch/link"
+	"troy/image"
 	"troy/server/protocol"
 )
 
 // version of the program as the server hears it.
 const version = "troy-deploy/1"
 
-// agent is one run of the program.
+// agent is one start of the machine: it gathers facts, has package decide say what is done next,
+// and does it.
 type agent struct {
-	o   *Options
-	out io.Writer
+	o     *Options
+	con   *console
+	disk  *disk
+	rec   *records
+	net   *network
+	store *store
+	win   *windows
+	own   *ownCopy
+	work  *writer
 
-	plug     *coldplug.Plugger // nil when the drivers are somebody else's business
-	target   *pcdisk.Target
-	machine  *machine.Machine
-	media    media
-	clock    *netfetch.Clock
-	link     *link.Link
-	servers  *netfetch.Mirrors // nil: none is known
-	answered atomic.Bool       // a server did
-	store    *trust.Source     // nil until it was opened
-	pending  []byte            // trusted metadata that the journal has to keep
-	id       protocol.Machine
-	deploys  bool // an order was carried out to its end
-	phases   []protocol.Phase
-	log      tail
-	handedBy string // how Windows is started
-
-	memo     memo
-	firmware chainload.FirmwareInfo
-	decision chainload.Decision
-	trial    bool // this agent is a new one that has to report before it is kept
-	own      ownCopy
-	renewed  bool // a newer agent is to be started next
-	proven   bool // the version on the disk was seen healthy: it may be merged
-	admitted bool // the journal may be written to
-
-	// noWindows: a reinstall was begun, so the disk starts nothing.
-	noWindows bool
-	// parentChanged is why the machine could not be opened, when that can be healed.
-	parentChanged error
-
-	retryMu   sync.Mutex
-	retrySaid time.Time // when a retry was last shown
-
-	boot      *bootfiles.Set                                  // of the version that is being installed; nil: not read yet
-	onESP     func(do func(root string) error) error          // mounts the ESP
-	toWindows func(context.Context) (chainload.Method, error) // makes the next start that of Windows
-	reset     func() error                                    // restarts the machine
+	facts decide.Facts
+	steps []protocol.Step
+	last  string // what became of the last hand-off
+	ended bool   // how the work ended was said
+	sleep func(context.Context, time.Duration) error
 }
 
 func newAgent(o *Options, out io.Writer) *agent {
-	a := &agent{o: o, reset: drainAndReset}
-	a.out = screen(out, &a.log)
-	a.toWindows, a.onESP = a.prepareWindows, a.mountedESP
-	return a
-}
-
-// say writes one line to the console.
-func (a *agent) say(format string, args ...any) {
-	fmt.Fprintf(a.out, "deploy: %s\n", fmt.Sprintf(format, args...))
-}
-
-// phase measures a part of the work and notes it for the report.
-func (a *agent) phase(name string, bytes func() int64, f func() error) error {
-	start := time.Now()
-	err := f()
-	p := protocol.Phase{Name: name, Seconds: time.Since(start).Seconds()}
-	if bytes != nil {
-		p.Bytes = bytes()
-	}
-	a.phases = append(a.phases, p)
-	return err
+	con := &console{out: out}
+	d := &disk{o: o, con: con}
+	rec := &records{con: con, disk: d}
+	net := &network{o: o, con: con}
+	win := newWindows(o, con, d)
+	s := &store{o: o, con: con, net: net, disk: d, rec: rec, win: win}
+	win.own = &ownCopy{con: con, rec: rec, win: win, store: s}
+	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, win: win, meter: &meters{con, net}}
+	w.clock = func() time.Time { return net.clock.Now() }
+	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, win: win, own: win.own, work: w, sleep: sleep}
 }
 
 // run does everything and returns the exit code, unless the machine was handed over.
 func (a *agent) run(ctx context.Context) int {
-	a.say("%s", version)
-	a.readMedia()
-	err := a.work(ctx)
-	code := exitCode(err)
-	if err != nil {
-		a.say("stopped: %v; %s", err, adviceOn(err, code))
+	a.con.say("%s", version)
+	defer a.disk.close()
+	a.begin(ctx)
+	for {
+		s := decide.Decide(a.facts)[0]
+		if ends(s) {
+			a.sayEnd(s)
+		}
+		if s.Final() {
+			return a.end(ctx, s)
+		}
+		a.do(ctx, s)
 	}
-	handErr := a.handOver(ctx, code, err)
-	if a.target != nil {
-		a.target.Close()
-	}
-	if handErr != nil {
-		a.say("hand-off: %v", handErr)
-		return max(code, ExitCheck)
-	}
-	return code
 }
 
-// work is everything before the hand-off. A machine whose disk cannot take an image still checks in, to say why.
-func (a *agent) work(ctx context.Context) error {
-	if !a.o.Running {
-		if err := a.loadDrivers(ctx); err != nil {
-			a.say("drivers: %v", err)
-		}
-	}
-	a.readIdentity()
-	diskErr := a.openDisk(ctx)
-	a.memo = a.recall()
-	a.readFirmware()
-	if err := a.supported(); err != nil {
-		diskErr, a.parentChanged = err, nil
-	}
-	if diskErr == nil && !a.reinstalling() {
-		if diskErr = a.judge(ctx); diskErr == nil {
-			diskErr = a.resume(ctx)
-		}
-		a.judgeAgent(ctx)
-	}
-	if err := a.connect(ctx); err != nil {
-		return errline.Join(diskErr, err)
-	}
-	order, err := a.checkIn(ctx, diskErr)
+// begin gathers what does not change.
+func (a *agent) begin(ctx context.Context) {
+	m, err := readMedia(cmp.Or(a.o.media, mediaDir))
 	if err != nil {
-		return errline.Join(diskErr, err)
+		a.con.say("boot media: %v; going on without", err)
 	}
-	if order.Action == protocol.ActionProvision && errors.Is(diskErr, pcdisk.ErrNone) {
-		a.say("%v", diskErr)
-		err := a.provision(ctx, order)
-		a.renewed = a.keepAgent(ctx, order)
+	a.net.setMedia(m)
+	if !a.o.Running {
+		if err := a.disk.loadDrivers(ctx); err != nil {
+			a.con.say("drivers: %v", err)
+		}
+	}
+	a.net.id = readIdentity(cmp.Or(a.o.dmi, dmiDir))
+	a.win.readFirmware()
+	a.facts.Unsupported, a.facts.InUse = a.win.unsupported(), a.o.NoHandOff
+	a.look()
+}
+
+// look brings the facts up to date.
+func (a *agent) look() {
+	a.facts.Now, a.facts.ClockUnsure = a.net.clock.Now(), !a.net.sure
+	a.facts.OnTrial = a.own.trial
+	if a.rec.read {
+		a.facts.Memo = a.rec.Memo
+	}
+	if a.disk.machine != nil {
+		a.facts.Disk.State = a.disk.machine.State()
+	}
+}
+
+// do does a step and notes its result.
+func (a *agent) do(ctx context.Context, s decide.Step) {
+	a.work.fetched = 0
+	begin := time.Now()
+	written, sent := a.disk.written()
+	err := a.execute(ctx, s)
+	nowWritten, nowSent := a.disk.written()
+	a.facts.Done = append(a.facts.Done, decide.Result{Step: s, Err: err, Wrote: nowWritten != written, Check: damagedByDisk(err)})
+	a.note(s, err, protocol.Step{Seconds: time.Since(begin).Seconds(), Fetched: a.work.fetched, Written: max(0, nowSent-sent)})
+	a.look()
+}
+
+// note keeps a step for the report.
+func (a *agent) note(s decide.Step, err error, p protocol.Step) {
+	if s.Kind == decide.Wait || s.Kind == decide.CheckIn {
+		a.steps = without(a.steps, string(s.Kind)) // waiting may be long: the last one is enough
+	}
+	p.Kind, p.Reason = string(s.Kind), protocol.Clean(s.Reason, protocol.MaxText)
+	if err != nil {
+		p.Error = protocol.Clean(err.Error(), protocol.MaxText)
+	}
+	a.steps = append(a.steps, p)
+}
+
+// damagedByDisk tells a disk that does not give back what was written from everything else.
+func damagedByDisk(err error) bool {
+	var object *image.ObjectError
+	return errors.Is(err, image.ErrCorrupt) && !errors.As(err, &object) // then it is the store's fault
+}
+
+// execute does a step.
+func (a *agent) execute(ctx context.Context, s decide.Step) error {
+	switch s.Kind {
+	case decide.Open:
+		a.facts.Disk = a.disk.open(ctx)
+		a.rec.recall()
+		return nil
+	case decide.Judge:
+		return a.judge(ctx)
+	case decide.Connect:
+		return a.net.connect(ctx)
+	case decide.CheckIn:
+		return a.checkIn(ctx)
+	case decide.Plan:
+		p, err := a.store.ask(ctx, a.facts.Order, s)
+		if err == nil {
+			a.facts.Planned = p
+		}
+		return err
+	case decide.Note:
+		a.con.say("%s", s.Reason)
+		return a.rec.keepDecided(s.Memo)
+	case decide.Wait, decide.Pause:
+		a.con.say("%s %.0f s: %s", s.Kind, s.Pause.Seconds(), s.Reason)
+		return a.sleep(ctx, s.Pause)
+	}
+	if work := a.works(s); work != nil {
+		return work(ctx)
+	}
+	return a.finish(ctx, s)
+}
+
+// works returns how a step is done that changes the disk; nil if it does not.
+func (a *agent) works(s decide.Step) func(context.Context) error {
+	m, o := a.disk.machine, a.facts.Order
+	switch s.Kind {
+	case decide.Recover:
+		return a.disk.recover
+	case decide.Merge:
+		return func(ctx context.Context) error { return a.work.merge(ctx, s.Until) }
+	case decide.Heal:
+		return func(ctx context.Context) error { return a.work.heal(ctx, o) }
+	case decide.Stage:
+		return func(ctx context.Context) error { return a.work.stage(ctx, o, s) }
+	case decide.Commit:
+		return a.said(m.Commit, "version %d is committed", s.Version)
+	case decide.Rollback:
+		a.rec.noteHeld()
+		return a.said(m.Rollback, "version %d is back, it was still on the disk", s.Version)
+	case decide.Reset:
+		return a.said(m.Reset, "the machine is reset to version %d", m.State().Version)
+	case decide.Reinstall:
+		return func(ctx context.Context) error { return a.work.reinstall(ctx, s) }
+	case decide.Provision:
+		return a.work.provision
+	case decide.BootFiles:
+		return a.work.renewBootFiles
+	}
+	return nil
+}
+
+// said does something, and says so.
+func (a *agent) said(do func(context.Context) error, format string, args ...any) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := do(ctx)
+		if err == nil {
+			a.con.say(format, args...)
+			a.rec.remember()
+		}
 		return err
 	}
-	if diskErr != nil && a.parentChanged == nil {
-		return diskErr
-	}
-	err = a.obey(ctx, order)
-	if err == nil {
-		a.remember()
-		a.renewBootFiles(ctx)
-		if a.stuck() {
-			err = &stopError{"start", ExitCheck, errLoop}
+}
+
+// finish does the steps of the end.
+func (a *agent) finish(ctx context.Context, s decide.Step) (err error) {
+	switch s.Kind {
+	case decide.OwnAgent:
+		a.facts.Renewed, err = a.own.bring(ctx, a.facts.Order)
+	case decide.HandOff:
+		if a.facts.Method, err = a.win.handOff(ctx); err != nil {
+			a.con.say("hand-off: %v", err)
+		}
+	case decide.Report:
+		if err = a.net.report(ctx, a.describeEnd()); err != nil {
+			a.con.say("report: %v", err)
+		}
+	case decide.Confirm:
+		return a.own.confirm()
+	case decide.Count:
+		a.rec.Session, _ = a.disk.session()
+		a.rec.noteHeld()
+		if err = a.rec.keepDecided(s.Memo); err != nil {
+			a.con.say("journal: %v", err)
 		}
 	}
-	a.renewed = a.keepAgent(ctx, order)
 	return err
 }
 
-// readMedia reads what the media carry. Whatever cannot be used is said, and done without.
-func (a *agent) readMedia() {
-	m, err := readMedia(cmp.Or(a.o.media, mediaDir))
-	if err != nil {
-		a.say("boot media: %v; going on without", err)
-	}
-	a.media = m
-	a.clock = netfetch.NewClock(m.built, nil)
-}
-
-// handOver reports and gives the machine to Windows.
-func (a *agent) handOver(ctx context.Context, code int, failure error) error {
-	if a.o.NoHandOff {
-		return a.report(ctx, code, failure)
-	}
-	if a.supported() != nil {
-		return a.report(ctx, code, failure) // a restart would end here again
-	}
-	if a.noWindows {
-		return a.again(ctx, code, failure)
-	}
-	if a.stuck() {
-		a.say("Windows is not started again by itself")
-		return a.report(ctx, code, failure)
-	}
-	if a.renewed {
-		a.say("restarting into the new agent")
-		return errline.Join(a.report(ctx, code, failure), a.reset())
-	}
-	return a.startWindows(ctx, code, failure)
-}
-
-// stuck says that starting Windows once more is of no use, unless something was deployed.
-func (a *agent) stuck() bool { return a.decision.Action == chainload.Stop && !a.deploys }
-
-// startWindows prepares the hand-off, reports, and restarts the machine.
-func (a *agent) startWindows(ctx context.Context, code int, failure error) error {
-	var method chainload.Method
-	var handErr error
-	err := a.phase("hand-off", nil, func() error {
-		method, handErr = a.toWindows(ctx)
-		return handErr
-	})
-	a.handedBy = string(method)
-	if rerr := a.report(ctx, code, errline.Join(failure, err)); rerr != nil {
-		a.say("report: %v", rerr)
-	} else if a.answered.Load() {
-		a.confirmAgent()
-	}
-	if handErr != nil && !canReset(handErr) {
-		return handErr
-	}
-	a.handed(method)
-	if a.o.Shell {
-		a.say("stopping in a shell, as asked")
+// judge finds out what became of the last hand-off, and of an agent on trial.
+func (a *agent) judge(ctx context.Context) error {
+	a.own.judge(ctx)
+	m := a.disk.machine
+	if m == nil || m.State().Reinstalling {
 		return nil
 	}
-	a.say("restarting into Windows")
-	return a.reset()
+	s := m.State()
+	seen := chainload.Seen{Version: decide.Name(s.Image, s.Version), Now: a.facts.Now, Left: a.win.left()}
+	if a.facts.ClockUnsure {
+		seen.Now = time.Time{}
+	}
+	session, ok := a.disk.session()
+	seen.Blind = !ok
+	seen.Ran = ok && s.SessionWritten && session != a.rec.Session
+	seen.Healthy = seen.Ran && a.disk.closedInOrder()
+	j := chainload.Judge(a.rec.Health, seen)
+	a.rec.Health, a.win.methods = j.Health, j.Methods
+	a.facts.Verdict, a.facts.Judged = j.Verdict, seen.Version
+	for _, line := range j.Messages {
+		a.con.say("start: %s", line)
+	}
+	a.last = joinLines(j.Messages)
+	if s.Layers > 0 && !s.Merging && !s.Merged && !j.Health.Proven {
+		a.con.say("version %d was not seen healthy yet, it stays in its slot", s.Version)
+	}
+	return nil
 }
 
-// againAfter is how long a machine that cannot start Windows waits before it tries again.
-const againAfter = 60 * time.Second
+// checkIn tells the server what this machine is and has, and takes the order.
+func (a *agent) checkIn(ctx context.Context) error {
+	o, err := a.net.ask(ctx, a.describe())
+	if err != nil {
+		return err
+	}
+	a.facts.Order = o
+	if o.Code != "" {
+		a.con.say("this machine is not assigned yet; its code is %s", o.Code)
+	}
+	s := a.facts.Disk.State
+	if o.Wait == 0 && (o.Want == nil || o.Want.Image == s.Image && o.Want.Version == s.Version) {
+		a.con.say("nothing to do%s", because(o))
+	}
+	return nil
+}
 
-// again restarts the machine into this agent: there is no Windows on the disk until a reinstall is finished.
-func (a *agent) again(ctx context.Context, code int, failure error) error {
-	if err := a.report(ctx, code, failure); err != nil {
-		a.say("report: %v", err)
+func because(o *protocol.Order) string {
+	if o.Reason == "" {
+		return ""
 	}
-	a.say("there is no Windows on this disk until the reinstallation is finished; trying again in %.0f s", againAfter.Seconds())
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(againAfter):
-	}
-	return a.reset()
+	return ": " + o.Reason
 }

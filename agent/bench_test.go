@@ -51,6 +51,8 @@ type bench struct {
 	orders   server.Fixed
 	unsigned bool
 	mirrors  []string // asked before url
+	slept    []time.Duration
+	manifest string // that orders name; "" = none
 }
 
 // template is where the files of a bench are made once, for all tests to copy.
@@ -85,7 +87,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 	if out, err := exec.Command("cp", "-r", "--sparse=always", made, b.dir).CombinedOutput(); err != nil {
 		t.Fatalf("cp: %v: %s", err, out)
 	}
-	b.orders = server.Fixed{Image: testImage, Version: 2, Merge: merge}
+	b.orders = server.Fixed{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
 	b.url = b.serve(b.store)
 	return b
 }
@@ -102,7 +104,8 @@ func (b *bench) must(err error) {
 	}
 }
 
-// makeVersions writes two raw images: random data with gaps, and the same with pages changed at random places.
+// makeVersions writes two raw images: random data with gaps, and the same with pages changed at
+// random places.
 func (b *bench) makeVersions() {
 	seed := rand.Uint64()
 	b.t.Logf("seed %d", seed)
@@ -155,7 +158,7 @@ func (b *bench) publish() {
 // serve serves the store in a folder and returns where.
 func (b *bench) serve(dir string) string {
 	b.t.Helper()
-	s, err := server.New(&server.Options{Dir: dir, Orders: &b.orders})
+	s, err := server.New(&server.Options{Dir: dir, Orders: b})
 	b.must(err)
 	b.t.Cleanup(func() { s.Close() })
 	h := httptest.NewServer(s)
@@ -163,22 +166,33 @@ func (b *bench) serve(dir string) string {
 	return h.URL
 }
 
+// Order implements server.Orders.
+func (b *bench) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order, error) {
+	o, err := b.orders.Order(ctx, in)
+	if o.Want != nil {
+		o.Want.Manifest = b.manifest
+	}
+	return o, err
+}
+
 // run runs the agent on the disk image once.
 func (b *bench) run() int {
 	b.t.Helper()
 	b.handed = false
 	b.out.Reset()
-	a := b.agent()
-	a.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
-	a.reset = func() error { return nil }
-	code := a.run(b.t.Context())
+	code := b.agent().run(b.t.Context())
 	b.t.Logf("exit code %d\n%s", code, b.out.String())
 	return code
 }
 
+// agent is one that hands over to nothing, and does not sleep.
 func (b *bench) agent() *agent {
-	return newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
+	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
 		media: b.media, Unsigned: b.unsigned, patience: 2 * time.Second}, &b.out)
+	a.win.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
+	a.win.reset = func() error { return nil }
+	a.sleep = func(ctx context.Context, d time.Duration) error { b.slept = append(b.slept, d); return ctx.Err() }
+	return a
 }
 
 // digest hashes the whole disk, or the disk without the clusters of the named files.
@@ -236,6 +250,17 @@ func (b *bench) holds(raw string) {
 // stopped checks what every stop has to do: the exit code, one line that says why, Windows started.
 func (b *bench) stopped(code, want int, words ...string) {
 	b.t.Helper()
+	b.said("stopped", code, want, words...)
+}
+
+// waits checks the same of a machine that waits for the admin's permission.
+func (b *bench) waits(code int, words ...string) {
+	b.t.Helper()
+	b.said("waiting", code, ExitUntouched, append(words, "waits for your permission")...)
+}
+
+func (b *bench) said(how string, code, want int, words ...string) {
+	b.t.Helper()
 	if code != want {
 		b.t.Errorf("exit code %d, want %d", code, want)
 	}
@@ -244,12 +269,12 @@ func (b *bench) stopped(code, want int, words ...string) {
 	}
 	var lines []string
 	for line := range strings.Lines(b.out.String()) {
-		if strings.HasPrefix(line, "deploy: stopped: ") {
+		if strings.HasPrefix(line, "deploy: "+how+": ") {
 			lines = append(lines, line)
 		}
 	}
 	if len(lines) != 1 {
-		b.t.Fatalf("%d lines say why it stopped, want 1", len(lines))
+		b.t.Fatalf("%d lines say why (%s), want 1", len(lines), how)
 	}
 	for _, w := range append(words, advice(want)) {
 		if !strings.Contains(lines[0], w) {

@@ -3,15 +3,19 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
 	"troy/agent/coldplug"
+	"troy/agent/decide"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/errline"
+	"troy/internal/guid"
+	"troy/vhdx"
 )
 
 const (
@@ -19,61 +23,152 @@ const (
 	diskPatience = 15 * time.Second       // a USB or NVMe disk may take its time
 )
 
+// disk is the disk of the machine, and what was opened on it.
+type disk struct {
+	o        *Options
+	con      *console
+	plug     *coldplug.Plugger // nil when the drivers are somebody else's business
+	target   *pcdisk.Target
+	machine  *machine.Machine
+	admitted bool // the files may be written to
+}
+
 // loadDrivers loads what the machine's devices ask for.
-func (a *agent) loadDrivers(ctx context.Context) error {
+func (d *disk) loadDrivers(ctx context.Context) error {
 	plug, err := coldplug.New()
 	if err != nil {
 		return err
 	}
-	a.plug = plug
-	return a.phase("drivers", nil, func() error {
-		_, err := plug.Settle(ctx, driversQuiet)
-		if merr := coldplug.MountEFIVars(); merr != nil && !errors.Is(merr, coldplug.ErrNoEFI) {
-			err = errline.Join(err, merr)
+	d.plug = plug
+	_, err = plug.Settle(ctx, driversQuiet)
+	if merr := coldplug.MountEFIVars(); merr != nil && !errors.Is(merr, coldplug.ErrNoEFI) {
+		err = errline.Join(err, merr)
+	}
+	return err
+}
+
+// open finds the disk, judges its volume, and opens the machine. Nothing is written.
+func (d *disk) open(ctx context.Context) decide.Disk {
+	d.machine, d.admitted = nil, false
+	if d.target == nil {
+		t, err := d.find(ctx)
+		if err != nil {
+			condition := decide.Unsuitable
+			if errors.Is(err, pcdisk.ErrNone) {
+				condition = decide.Missing
+			}
+			return decide.Disk{Condition: condition, Why: err.Error()}
 		}
-		return err
-	})
-}
-
-// openDisk finds the disk and opens the machine. Nothing is written.
-func (a *agent) openDisk(ctx context.Context) error {
-	t, err := a.findDisk(ctx)
+		d.target = t
+	}
+	note, err := d.target.Admit()
 	if err != nil {
-		return untouched("disk", err)
+		return decide.Disk{Condition: decide.Unsuitable, Why: err.Error()}
 	}
-	a.target = t
-	err = a.reopen()
-	if errors.Is(err, machine.ErrParentChanged) {
-		a.parentChanged = err
-	}
-	return untouched("disk", err)
-}
-
-// reopen opens the machine on the disk that was found.
-func (a *agent) reopen() error {
-	m, note, err := a.target.Open()
-	a.admitted = err == nil || errors.Is(err, machine.ErrParentChanged)
-	if err != nil {
-		a.machine = nil
-		return err
-	}
+	d.admitted = true
 	if note != "" {
-		a.say("disk: %s", note)
+		d.con.say("disk: %s", note)
 	}
-	a.machine, a.parentChanged, a.noWindows = m, nil, m.State().Reinstalling
-	a.say("disk: %s", describe(a.target.Device.Path(), m.State()))
-	return nil
+	m, err := machine.Open(d.target.Files())
+	switch {
+	case errors.Is(err, machine.ErrParentChanged) && healable(d.target.Files()):
+		return decide.Disk{Condition: decide.ParentChanged, Why: err.Error()}
+	case err != nil:
+		return decide.Disk{Condition: decide.Damaged, Why: err.Error()}
+	}
+	d.machine = m
+	d.con.say("disk: %s", holding(d.target.Device.Path(), m.State()))
+	return decide.Disk{Condition: decide.Opened, State: m.State()}
 }
 
-// reinstalling says whether the disk holds no version, because a reinstall is under way.
-func (a *agent) reinstalling() bool { return a.machine != nil && a.machine.State().Reinstalling }
+// healable tells whether it is known which version a parent that was changed elsewhere held.
+func healable(f machine.Files) bool {
+	h, err := machine.OpenForHeal(f)
+	if err != nil {
+		return false
+	}
+	l, known := h.Label()
+	return known && l.Version != 0
+}
+
+// holding says in one line what the disk holds.
+func holding(path string, s machine.State) string {
+	what := fmt.Sprintf("%s holds %s version %d", path, s.Image, s.Version)
+	switch {
+	case s.Reinstalling:
+		return path + " holds a version that is not written to its end"
+	case s.Version == 0:
+		what = path + " holds a version that is not recorded"
+	}
+	if s.Layers > 0 {
+		what += fmt.Sprintf(", not merged yet (parent: version %d)", s.BaseVersion)
+	}
+	if s.Staged > 0 {
+		what += fmt.Sprintf(", version %d is staged", s.Staged)
+	}
+	return what
+}
+
+// find waits a little for disks that appear late.
+func (d *disk) find(ctx context.Context) (*pcdisk.Target, error) {
+	deadline := time.Now().Add(diskPatience)
+	for {
+		paths, err := d.paths()
+		if err != nil {
+			return nil, err
+		}
+		t, err := pcdisk.Find(paths)
+		if err == nil || !errors.Is(err, pcdisk.ErrNone) || d.o.Running || time.Now().After(deadline) {
+			return t, err
+		}
+		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+			return nil, err
+		}
+		if d.plug != nil { // a controller may have come up since
+			if _, err := d.plug.Scan(ctx); err != nil {
+				d.con.say("drivers: %v", err)
+			}
+		}
+	}
+}
+
+func (d *disk) paths() ([]string, error) {
+	if d.o.Disk != "" {
+		return []string{d.o.Disk}, nil
+	}
+	disks, err := blockdev.Disks()
+	var paths []string
+	for _, x := range disks {
+		if !x.ReadOnly {
+			paths = append(paths, x.Path)
+		}
+	}
+	return paths, err
+}
+
+// all are the disks that the agent may work on.
+func (d *disk) all() ([]pcdisk.DiskInfo, error) {
+	if d.o.Disk == "" {
+		return pcdisk.Disks()
+	}
+	x, err := pcdisk.Describe(d.o.Disk, nil)
+	return []pcdisk.DiskInfo{x}, err
+}
+
+// recover finishes what was cut off, and records where the files lie.
+func (d *disk) recover(ctx context.Context) error {
+	if err := d.machine.Recover(ctx); err != nil {
+		return err
+	}
+	return d.target.Record()
+}
 
 // journal is the machine's, nil when there is none that can be used.
-func (a *agent) journal() *machine.Journal {
-	if a.target == nil || !a.admitted {
+func (d *disk) journal() *machine.Journal {
+	if d.target == nil || !d.admitted {
 		return nil
 	}
-	f := a.target.Files().Journal
+	f := d.target.Files().Journal
 	if f.Storage == nil {
 		return nil
 	}
@@ -84,105 +179,27 @@ func (a *agent) journal() *machine.Journal {
 	return j
 }
 
-// findDisk waits a little for disks that appear late.
-func (a *agent) findDisk(ctx context.Context) (*pcdisk.Target, error) {
-	deadline := time.Now().Add(diskPatience)
-	for {
-		paths, err := a.diskPaths()
-		if err != nil {
-			return nil, err
-		}
-		t, err := pcdisk.Find(paths)
-		if err == nil || !errors.Is(err, pcdisk.ErrNone) || a.o.Running || time.Now().After(deadline) {
-			return t, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(500 * time.Millisecond):
-		}
-		if a.plug != nil { // a controller may have come up since
-			if _, err := a.plug.Scan(ctx); err != nil {
-				a.say("drivers: %v", err)
-			}
-		}
+// session is the DataWriteGuid of the boot child; ok is false when it cannot be read.
+func (d *disk) session() (id guid.GUID, ok bool) {
+	f := d.target.Files().Boot
+	if f.Storage == nil {
+		return guid.GUID{}, false
 	}
+	h, _, err := vhdx.ReadHeaders(f.Storage)
+	if err != nil {
+		return guid.GUID{}, false
+	}
+	return h.DataWriteGUID, true
 }
 
-func (a *agent) diskPaths() ([]string, error) {
-	if a.o.Disk != "" {
-		return []string{a.o.Disk}, nil
-	}
-	disks, err := blockdev.Disks()
-	var paths []string
-	for _, d := range disks {
-		if !d.ReadOnly {
-			paths = append(paths, d.Path)
-		}
-	}
-	return paths, err
-}
-
-// resume finishes what an earlier start left: a cut-off step, a merge that was begun, or a lazy merge whose version was
-// seen healthy since.
-func (a *agent) resume(ctx context.Context) error {
-	if err := unfinished("recover", a.machine.Recover(ctx)); err != nil {
-		return err
-	}
-	if err := unfinished("record", a.target.Record()); err != nil {
-		return err
-	}
-	s := a.machine.State()
-	if s.Layers == 0 {
-		return nil
-	}
-	healthy := s.Merging || s.Merged || a.healthy()
-	if !healthy {
-		a.say("version %d was not seen healthy yet, it stays in its slot", s.Version)
-		return nil
-	}
-	a.proven = true
-	return a.merge(ctx, &machine.MergeOptions{Policy: machine.Lazy, Healthy: true}, a.clock.Now().Add(mergePatience))
-}
-
-const (
-	// mergePatience is how long a start merges before the server has said how much time there is: somebody may wait to use the machine.
-	mergePatience = 30 * time.Second
-	// mergeSlice is how many bytes are merged between two looks at the clock.
-	mergeSlice = 256 << 20
-)
-
-// merge copies the slots into the parent and relinks. It stops at the given time: the rest is done at a later start.
-func (a *agent) merge(ctx context.Context, o *machine.MergeOptions, until time.Time) error {
-	meter := a.newGauge("merge", 0)
-	defer meter.Done()
-	o.Progress = meter
-	if !until.IsZero() {
-		o.MaxBytes = mergeSlice
-	}
-	return a.phase("merge", meter.Total, func() error {
-		for done := false; !done; {
-			if !until.IsZero() && !a.clock.Now().Before(until) {
-				a.say("merge: the time is up, it goes on later")
-				return nil
-			}
-			var err error
-			if done, err = a.machine.Merge(ctx, o); err != nil {
-				return unfinished("merge", err)
-			}
-		}
-		return unfinished("merge", a.machine.Relink(ctx))
-	})
-}
-
-// healthy says whether Windows has run in the boot child and dismounted its volumes in order since: the sign that a
-// version works.
-func (a *agent) healthy() bool {
-	s := a.machine.State()
+// closedInOrder says whether Windows has run in the boot child and closed its volumes in order. The
+// log of the boot child was replayed before.
+func (d *disk) closedInOrder() bool {
+	s := d.machine.State()
 	if !s.SessionWritten || s.LogPending {
 		return false
 	}
-	chain, err := pcdisk.Chain(a.target.Files())
+	chain, err := pcdisk.Chain(d.target.Files())
 	if err != nil {
 		return false
 	}
@@ -205,17 +222,21 @@ func (a *agent) healthy() bool {
 	return clean > 0
 }
 
-// renewBootFiles brings the boot manager of the version that was just deployed to the ESP. It is no reason to stop: the
-// one that is there has started Windows before.
-func (a *agent) renewBootFiles(ctx context.Context) {
-	if !a.deploys || a.boot != nil || a.machine == nil {
-		return
+// written counts the bytes that the \Troy\ files were told to take; sent those that the kernel has
+// sent to the disk, by whatever way, which nobody knows of an image file.
+func (d *disk) written() (written, sent int64) {
+	if d.target == nil {
+		return 0, 0
 	}
-	chain, err := a.machine.Content()
-	if err == nil {
-		err = a.putBootFiles(ctx, chain, chain.Size(), int(a.machine.State().LogicalSectorSize))
+	written = d.target.Written()
+	if n, ok := diskWrites(d.target.Device.Path()); ok {
+		return written, n
 	}
-	if err != nil {
-		a.say("boot files: %v; what is on the ESP stays", err)
+	return written, written
+}
+
+func (d *disk) close() {
+	if d.target != nil {
+		d.target.Close()
 	}
 }

@@ -1,20 +1,24 @@
-// Package agent is what a machine does at a start: u-root's init runs it (command deploy) on the machine, before Windows.
+// Package agent is what a machine does at a start: u-root's init runs it (command deploy) on the
+// machine, before Windows.
 //
-// It finds the machine's disk, brings up the network, asks the server what the machine shall run, fetches the changed
-// pages, stages them into the inactive slot, commits, merges when the policy says so, and hands the machine to Windows
-// Boot Manager. Whatever goes wrong it says in one line that a photo can show, reports if it can, and starts the version
-// that is on the disk: it never strands a machine.
+// It finds the machine's disk, brings up the network, asks the server what the machine is to have,
+// fetches the changed pages, stages them into the inactive slot, commits, merges when the policy
+// says so, and hands the machine to Windows Boot Manager. What it does next, and why, package
+// decide says; this package gathers the facts and does the steps. Whatever goes wrong it says in
+// one line that a photo can show, reports if it can, and starts the version that is on the disk: it
+// never strands a machine.
 //
 // # Kernel arguments
 //
-//	troy.server=URL[,URL]…         the servers, mirrors in their order; without one the machine starts what it has
-//	troy.ip=…, troy.port=…         a static address instead of DHCP, the port to use: see package netfetch
+//	troy.server=URL[,URL]…         the servers in their order; without one the machine starts what
+//	                               it has
+//	troy.ip=…, troy.port=…         a static address instead of DHCP, the port to use
 //	troy.disk=/dev/…               work on this disk only
 //	troy.unsigned                  the store is not signed (counts only on media that carry no root)
 //	troy.shell                     stop in a shell instead of restarting the machine
 //
-// The same can be given as flags when the program is run by hand from the rescue shell (deploy -h), and in the file config of
-// the media, which the kernel command line overrides.
+// The same can be given as flags when the program is run by hand from the rescue shell (deploy -h),
+// and in the file config of the media, which the kernel command line overrides.
 //
 // # What the media carry
 //
@@ -27,54 +31,62 @@
 //
 //	0  deployed, or nothing to do
 //	2  wrong usage
-//	3  stopped, the disk is untouched
+//	3  stopped, or waiting for a permission: the disk is untouched
 //	4  unfinished but safe: the machine starts; run again
-//	5  a check failed: what was written did not read back right, or Windows could not be handed the machine
+//	5  a check failed: what was written did not read back right, or Windows could not be started
 //
-// # Order
+// # Steps
 //
-//	disk        find it, judge the volume, map the files, open the machine (package diskwriter/pcdisk)
-//	judge       what became of the last hand-off; a version that never comes up is given up for the one below (chainload.Plan)
-//	resume      finish what was cut off; lazy merge of a version that was seen healthy
-//	network     link, servers, a bounded hint of the time
-//	check-in    what the machine is and has; the order back
-//	trust       signed metadata of the store, once it is needed (package image/trust)
-//	heal        a parent that somebody opened read-write elsewhere
-//	deploy      plan, stage (fetch), commit, merge; or rollback, reset, reinstall, provision
-//	boot files  of the version that was just deployed, to the ESP
-//	agent       its own newer release, to the ESP
-//	hand-off    BCD and BootNext, the report, the note of this start in the journal, reset
+// Package decide has the table of what is done when. Who does it:
 //
-// Each step is a method of agent. Nothing is written before the NTFS volume was judged, every file was mapped and compared with
-// what the journal recorded, and the plan was found to fit. What a start only learns (trusted metadata) goes to the journal together
-// with the first thing that is written, or at the end of a start that went well; the count of starts goes there at every
-// hand-off. "The disk is untouched" means all but that record.
+//	console   what is said; its end goes with the report
+//	disk      open, recover, judge the volume inside
+//	records   the agent's own in the journal: what a later start must know, trusted metadata
+//	network   connect, check-in, progress, report; the clock
+//	store     plan: signatures, what a version takes, which disk
+//	writer    merge, heal, stage, provision, reinstall, boot files
+//	windows   firmware, ESP, hand-off, restart
+//	ownCopy   the agent's own copy on the ESP
 //
-// Going back needs the admin's signature. What counts is the newest version of the image that this machine ever had, which the journal keeps: neither
-// another image in between nor a reinstall that was cut off is a way round.
+// Nothing is written before the NTFS volume was judged, every file was mapped and compared with
+// what the journal recorded, and the plan was found to fit. What a start only learns (trusted
+// metadata) goes to the journal together with the first thing that is written, or at the end of a
+// start that went well; the hand-off is counted there before it is made. "The disk is untouched"
+// means all but that record.
 //
-// A reinstall that was begun leaves nothing that Windows could start: such a machine restarts into the agent until it is finished.
+// Going back needs the admin's signature. What counts is the newest version of the image that this
+// machine ever had, which the journal keeps: neither another image in between nor a reinstall that
+// was cut off is a way round.
 //
-// A machine that was started by a BIOS checks in, reports, and stops with exit code 3: nothing is written, not even the journal,
-// and it is not restarted, for that would end here again.
+// A reinstall that was begun leaves nothing that Windows could start: such a machine restarts into
+// the agent until it is finished. So does one whose disk holds a change that is half carried out
+// and cannot be finished now, and one that can start nothing else.
+//
+// A machine that was started by a BIOS checks in, reports, and stops with exit code 3: nothing is
+// written, not even the journal, and it is not restarted, for that would end here again.
 //
 // # Its own copy
 //
-// With a release of the agent in the order (troy agent publish, troy serve --agent) the agent installs itself on the ESP, first in
-// BootOrder; the stick or the network that started it is needed once. From there it replaces itself by newer releases, in the
-// other copy, tried at the next start and kept after its report (package chainload/selfboot). What is given to the copy is the
-// release as it was signed, site's files in its initramfs included, and the kernel arguments of the start that fetched it, but
-// for troy.shell and troy.disk. A release that did not come up is said at every start and neither fetched nor tried again, until
-// another one, or an order to try again, which counts once for each failure. A stick does not install what failed, or what is on
+// With a release of the agent in the order (troy agent publish, troy serve --agent) the agent
+// installs itself on the ESP, first in BootOrder; the stick or the network that started it is
+// needed once. From there it replaces itself by newer releases, in the other copy, tried at the
+// next start and kept after its report (package chainload/selfboot). What is given to the copy is
+// the release as it was signed, site's files in its initramfs included, and the kernel arguments of
+// the start that fetched it, but for troy.shell and troy.disk. A release that did not come up is
+// said at every start and neither fetched nor tried again, until another one, or an order to try
+// again, which counts once for each failure. A stick does not install what failed, or what is on
 // trial, on this machine. An update comes before Windows is started, and costs one more start.
 //
 // # Known gaps
 //
-//   - A download that is cut off in a reinstall goes on at its last checkpoint (a piece of 256 MiB), not at the chunk.
-//   - Whether Windows ran is read from the boot child (its DataWriteGuid) and from the NTFS volumes inside; nothing is asked
-//     of Windows itself.
-//   - A new agent that hangs or ends in the rescue shell on its trial stays there until somebody restarts the machine; that start is
-//     the old one's. One whose kernel cannot be loaded starts Windows.
-//   - A file config that was edited on a stick does not go along to the ESP: what counts there is in the release.
+//   - A download that is cut off in a reinstall goes on at its last checkpoint (a piece of 256
+//     MiB), not at the chunk.
+//   - Whether Windows ran is read from the boot child (its DataWriteGuid) and from the NTFS
+//     volumes inside; nothing is asked of Windows itself.
+//   - A new agent that hangs or ends in the rescue shell on its trial stays there until somebody
+//     restarts the machine; that start is the old one's. One whose kernel cannot be loaded
+//     starts Windows.
+//   - A file config that was edited on a stick does not go along to the ESP: what counts there
+//     is in the release.
 //   - Releases of the agent are held in memory while they are written to the ESP (about 30 MB).
 package agent

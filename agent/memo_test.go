@@ -7,16 +7,21 @@ import (
 	"testing"
 	"time"
 
+	"troy/agent/decide"
 	"troy/chainload"
 	"troy/chainload/selfboot"
+	"troy/server/protocol"
 	"troy/vhdx"
 )
 
 // fullMemo is one in which every part says something.
 func fullMemo() memo {
 	return memo{
-		Format:  memoFormat,
-		Health:  chainload.Health{Version: "lab@2", Starts: 2, Method: chainload.ByGRUB, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Bad: []string{"lab@1"}},
+		Format: memoFormat,
+		Memo: decide.Memo{
+			Health: chainload.Health{Version: "lab@2", Starts: 2, Method: chainload.ByGRUB, Times: []time.Time{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, Bad: []string{"lab@1"}},
+			Reset:  protocol.ResetBoot, Marks: decide.Marks{Golden: true},
+		},
 		Session: vhdx.GUID{1, 2, 3},
 		Agent:   selfboot.State{Trial: &selfboot.Trial{Version: "2", Copy: selfboot.B, Entry: 7, From: "1"}, Failed: []string{"0"}},
 		Held:    map[string]int{"lab": 2},
@@ -36,7 +41,7 @@ func TestParseMemo(t *testing.T) {
 		return strings.Replace(string(b), from, to, 1)
 	}
 	noHealth, noAgent, clamped := full, full, full
-	noHealth.Health, noAgent.Agent, clamped.Health.Starts = chainload.Health{}, selfboot.State{}, chainload.MaxStarts
+	noHealth.Health, noAgent.Agent, clamped.Health.Starts = chainload.Health{}, selfboot.State{}, 1000
 	for name, c := range map[string]struct {
 		text string
 		want memo
@@ -49,7 +54,7 @@ func TestParseMemo(t *testing.T) {
 		"no JSON":             {"x", memo{}, "invalid character"},
 		"newer":               {change(`"format":1`, `"format":2`), memo{}, "format 2 is not known"},
 		"health not readable": {change(`"starts":2`, `"starts":"2"`), noHealth, "record of health"},
-		"health out of range": {change(`"starts":2`, `"starts":99`), clamped, ""},
+		"health out of range": {change(`"starts":2`, `"starts":9999`), clamped, ""},
 		"trial of no copy":    {change(`"copy":"b"`, `"copy":"c"`), noAgent, `trial of copy "c"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +69,8 @@ func TestParseMemo(t *testing.T) {
 	}
 }
 
-// FuzzParseMemo: what the journal holds never stops the agent, and what it read it can write and read again.
+// FuzzParseMemo: what the journal holds never stops the agent, and what it read it can write and
+// read again.
 func FuzzParseMemo(f *testing.F) {
 	full := fullMemo()
 	seed, err := json.Marshal(&full)
@@ -74,7 +80,7 @@ func FuzzParseMemo(f *testing.F) {
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := parseMemo(b)
-		chainload.Plan(m.Health, chainload.Seen{Version: "1", Previous: "2"})
+		chainload.Judge(m.Health, chainload.Seen{Version: "1"})
 		m.Agent.Judge(&selfboot.Status{Running: selfboot.A})
 		if err != nil {
 			return

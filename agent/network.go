@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"troy/netfetch"
@@ -24,75 +26,108 @@ const (
 // errNoServer: neither the kernel arguments nor DHCP name a server.
 var errNoServer = errors.New("no server is named (kernel argument troy.server=, or DHCP option 224)")
 
+// network is the way to the servers, and the clock that they may correct.
+type network struct {
+	o     *Options
+	con   *console
+	media media
+	clock *netfetch.Clock
+	sure  bool // the clock is believed
+
+	id       protocol.Machine
+	link     *link.Link
+	servers  *netfetch.Mirrors // nil: none is known
+	answered atomic.Bool       // a server did
+
+	retryMu   sync.Mutex
+	retrySaid time.Time // when a retry was last shown
+}
+
+// setMedia takes what the media say of time and certificates. The machine's clock is believed where
+// it shows what is possible.
+func (n *network) setMedia(m media) {
+	n.media, n.clock = m, netfetch.NewClock(m.built, nil)
+	n.sure = n.clock.Now().Sub(time.Now()).Abs() < time.Second
+}
+
 // connect brings up the network and finds the servers.
-func (a *agent) connect(ctx context.Context) error {
-	if !a.o.Running {
-		err := a.phase("link", nil, func() error { return a.linkUp(ctx) })
-		if err != nil {
-			return untouched("network", err)
+func (n *network) connect(ctx context.Context) error {
+	if !n.o.Running {
+		if err := n.linkUp(ctx); err != nil {
+			return err
 		}
 	}
-	urls := slices.Clone(a.o.Net.Servers)
-	if a.link != nil {
-		if url := netfetch.ServerURL(a.link.Server); url != "" && len(urls) == 0 {
+	urls := slices.Clone(n.o.Net.Servers)
+	if n.link != nil {
+		if url := netfetch.ServerURL(n.link.Server); url != "" && len(urls) == 0 {
 			urls = append(urls, url)
 		}
 	}
 	if len(urls) == 0 {
-		return untouched("network", errNoServer)
+		return errNoServer
 	}
-	m, err := netfetch.NewHTTPMirrors(urls, a.httpOptions(), &netfetch.MirrorsOptions{OnFailover: a.failover})
+	m, err := n.mirrors(urls)
 	if err != nil {
-		return untouched("network", err)
+		return err
 	}
-	a.servers = m
-	a.setClock(ctx, urls[0])
-	if a.link != nil {
-		go a.link.Keep(ctx, &link.KeepOptions{
+	n.servers = m
+	n.setClock(ctx, urls[0])
+	if n.link != nil {
+		go n.link.Keep(ctx, &link.KeepOptions{
 			Changed: func(*link.Link) { m.Reconnect() },
-			Notify:  func(err error) { a.say("network: %v", err) },
+			Notify:  func(err error) { n.con.say("network: %v", err) },
 		})
 	}
 	return nil
 }
 
 // patience is how long a server that does not answer is asked again.
-func (a *agent) patience() time.Duration { return cmp.Or(a.o.patience, serverPatience) }
+func (n *network) patience() time.Duration { return cmp.Or(n.o.patience, serverPatience) }
 
-// httpOptions are as the media want it.
-func (a *agent) httpOptions() *netfetch.HTTPOptions {
-	return &netfetch.HTTPOptions{GiveUpAfter: a.patience(), UserAgent: version, OnRetry: a.retrying, RootCAs: a.media.ca, Now: a.clock.Now}
+// mirrors are servers as the media want them.
+func (n *network) mirrors(urls []string) (*netfetch.Mirrors, error) {
+	return netfetch.NewHTTPMirrors(urls, &netfetch.HTTPOptions{
+		GiveUpAfter: n.patience(), UserAgent: version, OnRetry: n.retrying, RootCAs: n.media.ca, Now: n.clock.Now,
+	}, &netfetch.MirrorsOptions{OnFailover: n.failover})
 }
 
-// setClock lets the server correct the clock, within the bounds of netfetch.Clock. Without an answer the time stays.
-func (a *agent) setClock(ctx context.Context, url string) {
+func (n *network) failover(from, to netfetch.Source, err error) {
+	if errors.Is(err, netfetch.ErrNotFound) {
+		return // a client of TUF asks for a newer root until there is none
+	}
+	n.con.say("%v; going on with %s", err, to)
+}
+
+// setClock lets the server correct the clock, within the bounds of netfetch.Clock. Without an
+// answer the time stays.
+func (n *network) setClock(ctx context.Context, url string) {
 	ctx, cancel := context.WithTimeout(ctx, hintPatience)
 	defer cancel()
-	if t, err := netfetch.ServerTime(ctx, url); err == nil {
-		a.clock.Hint(t)
+	if t, err := netfetch.ServerTime(ctx, url); err == nil && n.clock.Hint(t) {
+		n.sure = true
 	}
 }
 
 // retrying shows that something is tried again, the first time and then every ten seconds.
-func (a *agent) retrying(err error, wait time.Duration) {
-	a.retryMu.Lock()
-	defer a.retryMu.Unlock()
-	if now := time.Now(); now.Sub(a.retrySaid) > 10*time.Second {
-		a.retrySaid = now
-		a.say("%v; again in %.1f s", err, wait.Seconds())
+func (n *network) retrying(err error, wait time.Duration) {
+	n.retryMu.Lock()
+	defer n.retryMu.Unlock()
+	if now := time.Now(); now.Sub(n.retrySaid) > 10*time.Second {
+		n.retrySaid = now
+		n.con.say("%v; again in %.1f s", err, wait.Seconds())
 	}
 }
 
-func (a *agent) linkUp(ctx context.Context) error {
+func (n *network) linkUp(ctx context.Context) error {
 	l, err := link.Up(ctx, &link.Options{
-		Static: a.o.Net.Static, Interfaces: a.o.Net.Interfaces, Wait: linkPatience, ResolvConf: "/etc/resolv.conf",
+		Static: n.o.Net.Static, Interfaces: n.o.Net.Interfaces, Wait: linkPatience, ResolvConf: "/etc/resolv.conf",
 	})
 	if err != nil {
 		return err
 	}
-	a.link = l
-	a.id.MACs = hardwareAddresses() // drivers may have come late
-	a.say("network: %s has %s after %.1f s", l.Interface, l.Addr, l.Took.Seconds())
+	n.link = l
+	n.id.MACs = hardwareAddresses() // drivers may have come late
+	n.con.say("network: %s has %s after %.1f s", l.Interface, l.Addr, l.Took.Seconds())
 	return nil
 }
 
@@ -111,38 +146,32 @@ func hardwareAddresses() []string {
 	return macs
 }
 
-// checkIn tells the server what this machine is and has, and returns the order. A server that wants the machine to wait is
-// asked again.
-func (a *agent) checkIn(ctx context.Context, diskErr error) (*protocol.Order, error) {
-	in := a.describe(diskErr)
-	for {
-		var order *protocol.Order
-		err := a.phase("check-in", nil, func() (err error) { order, err = a.ask(ctx, in); return err })
-		if err != nil {
-			return nil, untouched("check-in", err)
-		}
-		if order.Code != "" {
-			a.say("this machine is not assigned yet; its code is %s", order.Code)
-		}
-		if order.Wait == 0 {
-			return order, nil
-		}
-		a.phases = a.phases[:len(a.phases)-1] // waiting may be long: one entry is enough
-		a.say("the server asks to wait %d s%s", order.Wait, reason(order))
-		select {
-		case <-ctx.Done():
-			return nil, untouched("check-in", ctx.Err())
-		case <-time.After(time.Duration(order.Wait) * time.Second):
-		}
-	}
-}
-
 // ask asks the servers; the one that answers hears of everything else.
-func (a *agent) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Order, error) {
+func (n *network) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Order, error) {
 	var out protocol.Order
-	if err := a.servers.PostJSON(ctx, protocol.PathCheckIn, in, &out); err != nil {
+	if err := n.servers.PostJSON(ctx, protocol.PathCheckIn, in, &out); err != nil {
 		return nil, err
 	}
-	a.answered.Store(true)
-	return &out, out.Validate()
+	if err := out.Validate(); err != nil {
+		return nil, err
+	}
+	n.answered.Store(true)
+	return &out, nil
+}
+
+// report gives up soon: the room waits.
+func (n *network) report(ctx context.Context, r *protocol.Report) error {
+	ctx, cancel := context.WithTimeout(ctx, reportPatience)
+	defer cancel()
+	return n.servers.PostJSON(ctx, protocol.PathReport, r, nil)
+}
+
+// progress tells how far the work is, once a server has answered.
+func (n *network) progress(ctx context.Context, phase string, done, total, rate int64) {
+	if !n.answered.Load() {
+		return
+	}
+	_ = n.servers.PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
+		Protocol: protocol.Version, Machine: n.id, Phase: phase, Done: done, Total: total, Rate: rate,
+	}, nil)
 }

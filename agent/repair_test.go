@@ -5,12 +5,13 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"troy/agent/decide"
 	"troy/chainload"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
@@ -22,8 +23,8 @@ import (
 	"troy/vhdx"
 )
 
-// changeParent gives the parent another DataWriteGuid, as opening it read-write in Windows does, and damages it at some
-// places.
+// changeParent gives the parent another DataWriteGuid, as opening it read-write in Windows does,
+// and damages it at some places.
 func (b *bench) changeParent(places int) {
 	b.t.Helper()
 	seed := rand.Uint64()
@@ -49,7 +50,8 @@ func (b *bench) changeParent(places int) {
 	})
 }
 
-// Somebody mounted base.vhdx read-write: what he changed is repaired, and then the order is carried out.
+// Somebody mounted base.vhdx read-write: what he changed is repaired, and then the order is carried
+// out.
 func TestParentChanged(t *testing.T) {
 	for name, places := range map[string]int{"untouched content": 0, "changed content": 5} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +76,8 @@ func TestParentChangedAndNoServer(t *testing.T) {
 	}
 }
 
-// A store that is damaged where the repair needs it: nothing is given back its GUID that is not right.
+// A store that is damaged where the repair needs it: nothing is given back its GUID that is not
+// right.
 func TestHealFromDamagedStore(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.changeParent(40)
@@ -91,8 +94,8 @@ func TestHealFromDamagedStore(t *testing.T) {
 func TestReinstall(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.forgetVersion()
-	b.stopped(b.run(), ExitUntouched, "reinstall")
-	b.orders.Reinstall = true
+	b.waits(b.run(), "not recorded", "`reinstall: true`")
+	b.orders.Permits.Reinstall = true
 	if code := b.run(); code != ExitDone || !b.handed {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
@@ -120,7 +123,7 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
-	b.orders.Reinstall = true
+	b.orders.Permits.Reinstall = true
 	b.orders.Image, b.orders.Version = other, 1
 	if code := b.run(); code != ExitDone {
 		t.Fatalf("to the other image: exit code %d", code)
@@ -140,7 +143,7 @@ func TestReinstallCountsAnew(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.startsInVain()
 	b.forgetVersion()
-	b.orders.Reinstall = true
+	b.orders.Permits.Reinstall = true
 	b.startsInVain()
 }
 
@@ -154,11 +157,12 @@ func (b *bench) order(version int) {
 	b.must(repo.SetOrder(b.t.Context(), store, testImage, version, time.Now()))
 }
 
-// needsOrder fails unless what the server says is refused for lack of a signature, and the disk is left alone.
+// needsOrder fails unless what the server says is refused for lack of a signature, and the disk is
+// left alone.
 func (b *bench) needsOrder() {
 	b.t.Helper()
 	before := b.digest(pcdisk.Journal)
-	b.stopped(b.run(), ExitUntouched, "no signed order")
+	b.waits(b.run(), "no signed order", "`troy key order")
 	if b.digest(pcdisk.Journal) != before {
 		b.t.Error("the disk was written to")
 	}
@@ -176,11 +180,12 @@ func (b *bench) forgetVersion() {
 	})
 }
 
-// A reinstall that is cut off has no Windows to start: the machine comes back to the agent, and the next start goes on.
+// A reinstall that is cut off has no Windows to start: the machine comes back to the agent, and the
+// next start goes on.
 func TestReinstallCutOff(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.forgetVersion()
-	b.orders.Reinstall = true
+	b.orders.Permits.Reinstall = true
 	b.withTarget(func(tg *pcdisk.Target) {
 		_, _, err := tg.Open()
 		b.must(err)
@@ -197,17 +202,18 @@ func TestReinstallCutOff(t *testing.T) {
 	})
 	url := b.url
 	b.url = "http://127.0.0.1:1"
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
 	a := b.agent()
-	a.toWindows = func(context.Context) (chainload.Method, error) {
+	a.win.toWindows = func(context.Context) (chainload.Method, error) {
 		t.Error("Windows was to be started from a disk without one")
 		return "", nil
 	}
-	a.reset = func() error { t.Error("restarted without waiting"); return nil }
-	short, stop := context.WithTimeout(ctx, 4*time.Second)
-	defer stop()
-	if code := a.run(short); code == ExitDone || !strings.Contains(b.out.String(), "no Windows on this disk") {
+	a.win.reset = func() error {
+		if len(b.slept) != 1 || b.slept[0] != decide.AgainAfter {
+			t.Errorf("restarted after waiting %v", b.slept)
+		}
+		return nil
+	}
+	if code := a.run(t.Context()); code == ExitDone || !strings.Contains(b.out.String(), "no Windows on this disk") {
 		t.Errorf("exit code %d\n%s", code, b.out.String())
 	}
 	b.url = url
@@ -217,60 +223,8 @@ func TestReinstallCutOff(t *testing.T) {
 	b.holds(b.v2)
 }
 
-// A first server that is gone, and a mirror with a damaged pack: the next one is asked, nothing wrong is written.
-func TestMirrors(t *testing.T) {
-	b := newBench(t, protocol.MergeNow)
-	bad := filepath.Join(b.dir, "bad")
-	b.must(os.CopyFS(bad, os.DirFS(b.store)))
-	b.mirrors = []string{"http://127.0.0.1:1", b.serve(bad)}
-	good := b.store
-	b.store = bad
-	b.damage(".pack")
-	b.store = good
-	if code := b.run(); code != ExitDone || !b.handed {
-		t.Fatalf("exit code %d, handed over %t", code, b.handed)
-	}
-	b.holds(b.v2)
-}
-
-func TestMediaWithoutRoot(t *testing.T) {
-	b := newBench(t, protocol.MergeNow)
-	b.must(os.Remove(filepath.Join(b.media, "root.json")))
-	before := b.digest(pcdisk.Journal)
-	b.stopped(b.run(), ExitUntouched, "carry no root of a store")
-	if b.digest(pcdisk.Journal) != before {
-		t.Error("the disk was written to")
-	}
-	b.unsigned = true
-	if code := b.run(); code != ExitDone {
-		t.Fatalf("exit code %d", code)
-	}
-	b.holds(b.v2)
-}
-
-// A store that somebody else signed, or that was changed after it was signed, gives nothing.
-func TestForgedStore(t *testing.T) {
-	b := newBench(t, protocol.MergeNow)
-	forged := filepath.Join(b.dir, "forged")
-	b.must(os.CopyFS(forged, os.DirFS(b.store)))
-	for _, dir := range []string{"metadata", "keys"} {
-		b.must(os.RemoveAll(filepath.Join(forged, dir)))
-	}
-	store, err := image.OpenStore(forged)
-	b.must(err)
-	repo, err := sign.Init(forged, time.Now(), nil)
-	b.must(err)
-	_, err = repo.Sign(t.Context(), store, time.Now())
-	b.must(err)
-	b.url = b.serve(forged)
-	before := b.digest(pcdisk.Journal)
-	b.stopped(b.run(), ExitUntouched, "trust")
-	if b.digest(pcdisk.Journal) != before {
-		t.Error("the disk was written to")
-	}
-}
-
-// Going back needs the admin's signature; with it, a version that is still on the disk comes back without fetching.
+// Going back needs the admin's signature; with it, a version that is still on the disk comes back
+// without fetching.
 func TestRollback(t *testing.T) {
 	b := newBench(t, protocol.MergeLazy)
 	if code := b.run(); code != ExitDone {
@@ -285,24 +239,10 @@ func TestRollback(t *testing.T) {
 	b.holds(b.v1)
 }
 
-// What the machine once trusted it remembers: an older state of the store is refused, although it is signed.
-func TestOldMetadata(t *testing.T) {
-	b := newBench(t, protocol.MergeLazy)
-	old := filepath.Join(b.dir, "old")
-	b.must(os.CopyFS(old, os.DirFS(b.store)))
-	b.order(1)
-	if code := b.run(); code != ExitDone {
-		t.Fatalf("exit code %d", code)
-	}
-	b.orders.Version = 1
-	b.url = b.serve(old)
-	b.stopped(b.run(), ExitUntouched, "older")
-}
-
 // A session that Windows wrote is thrown away when the order says so.
 func TestReset(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
-	b.orders.Reset = true
+	b.orders.Rules.Reset = protocol.ResetBoot
 	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
@@ -317,7 +257,8 @@ func TestReset(t *testing.T) {
 	b.holds(b.v2)
 }
 
-// startsInVain starts the machine as often as it is allowed to without a sign of health from Windows.
+// startsInVain starts the machine as often as it is allowed to without a sign of health from
+// Windows.
 func (b *bench) startsInVain() {
 	b.t.Helper()
 	for range chainload.MaxStarts {
@@ -328,27 +269,34 @@ func (b *bench) startsInVain() {
 	}
 }
 
-// Windows that never comes up: after three starts the version below comes back, is not given up for the bad one again, and
-// an order to try again is obeyed.
+// Windows that never comes up: after three starts the version below comes back, is not given up for
+// the bad one again, and an order to try again is obeyed.
 func TestBootLoop(t *testing.T) {
 	b := newBench(t, protocol.MergeLazy)
 	b.startsInVain()
 	b.stopped(b.run(), ExitUntouched, "without a sign of health")
 	b.holds(b.v1)
 	b.stopped(b.run(), ExitUntouched, "without a sign of health")
-	b.orders.Retry = true
+	b.orders.Permits.Retry = true
 	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	b.holds(b.v2)
 }
 
-// Windows that never comes up, and nothing to go back to: it is not started for ever, and a new version is taken all the same.
+// Windows that never comes up, and nothing to go back to: it is started all the same, after a pause
+// that doubles.
 func TestBootLoopWithoutWayBack(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.startsInVain()
-	if code := b.run(); code != ExitCheck || b.handed || !strings.Contains(b.out.String(), "not started again by itself") {
-		t.Fatalf("exit code %d, handed over %t", code, b.handed)
+	for range 6 {
+		if code := b.run(); code != ExitDone || !b.handed || !strings.Contains(b.out.String(), "no version to go back to") {
+			t.Fatalf("exit code %d, handed over %t", code, b.handed)
+		}
+	}
+	want := []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 2 * time.Minute, 2 * time.Minute}
+	if !slices.Equal(b.slept, want) {
+		t.Errorf("pauses %v, want %v", b.slept, want)
 	}
 }
 

@@ -17,100 +17,110 @@ import (
 	"troy/server/protocol"
 )
 
-// ownCopy is what this start knows of the agent's copies on the machine's ESP.
+// ownCopy is the agent's copies on the machine's ESP.
 type ownCopy struct {
+	con   *console
+	rec   *records
+	win   *windows
+	store *store
+
+	trial  bool    // this agent is a new one that has to report before it is kept
 	entry  *uint16 // the boot entry that stays the first; nil: the one that started this agent
 	failed string  // the version that did not come up on the trial before this start
 }
 
-// judgeAgent finds out whether this agent is one on trial, or the old one after a trial that failed.
-func (a *agent) judgeAgent(ctx context.Context) {
-	if a.memo.Agent.Trial == nil || !a.uefi() {
+func (c *ownCopy) options() *selfboot.Options {
+	t := c.win.disk.target
+	return &selfboot.Options{ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number), ESP: c.win.espEntry()}
+}
+
+// judge finds out whether this agent is one on trial, or the old one after a trial that failed.
+func (c *ownCopy) judge(ctx context.Context) {
+	if c.rec.Agent.Trial == nil || !c.win.uefi() {
 		return
 	}
-	st, err := selfboot.Inspect(ctx, a.selfbootOptions())
+	st, err := selfboot.Inspect(ctx, c.options())
 	if err != nil {
-		a.say("agent: %v", err)
+		c.con.say("agent: %v", err)
 		return
 	}
-	tried := a.memo.Agent.Trial.Version
-	next, verdict, message := a.memo.Agent.Judge(st)
-	a.memo.Agent, a.trial = next, verdict == selfboot.OnTrial
+	tried := c.rec.Agent.Trial.Version
+	next, verdict, message := c.rec.Agent.Judge(st)
+	c.rec.Agent, c.trial = next, verdict == selfboot.OnTrial
 	if message != "" {
-		a.say("%s", message)
+		c.con.say("%s", message)
 	}
 	if verdict == selfboot.TrialFailed {
-		a.own.failed = tried
-		a.keepState(next)
+		c.failed = tried
+		c.keep(next)
 	}
 }
 
-// keepState makes s what is remembered of updates.
-func (a *agent) keepState(s selfboot.State) {
-	a.memo.Agent = s
-	if err := a.keep(); err != nil {
-		a.say("journal: %v", err)
+// keep makes s what is remembered of updates.
+func (c *ownCopy) keep(s selfboot.State) {
+	c.rec.Agent = s
+	if err := c.rec.keep(); err != nil {
+		c.con.say("journal: %v", err)
 	}
 }
 
-// confirmAgent makes a new agent that has reported the one that starts from now on.
-func (a *agent) confirmAgent() {
-	if !a.trial {
-		return
-	}
-	next, err := selfboot.Confirm(a.selfbootOptions(), a.memo.Agent)
+// confirm makes a new agent that has reported the one that starts from now on.
+func (c *ownCopy) confirm() error {
+	next, err := selfboot.Confirm(c.options(), c.rec.Agent)
 	if err != nil {
-		a.say("agent: %v", err)
-		return
+		c.con.say("agent: %v", err)
+		return err
 	}
-	a.trial = false
-	a.keepState(next)
-	a.say("agent: the new one is kept")
+	c.trial = false
+	c.keep(next)
+	c.con.say("agent: the new one is kept")
+	return nil
 }
 
-// keepAgent brings the agent that is ordered to the machine's ESP. It returns true when the machine has to be restarted
-// into it. It is never a reason to stop.
-func (a *agent) keepAgent(ctx context.Context, order *protocol.Order) (restart bool) {
-	if order.Agent == "" || a.trial || a.target == nil || a.noWindows || !a.uefi() {
-		return false
+// bring brings the release that is ordered to the ESP, and says whether the machine has to be
+// restarted into it. It is never a reason to stop.
+func (c *ownCopy) bring(ctx context.Context, order *protocol.Order) (restart bool, err error) {
+	if !c.win.uefi() {
+		return false, nil
 	}
-	restart, err := a.bringAgent(ctx, order)
+	restart, err = c.fetch(ctx, order)
 	switch {
 	case errors.Is(err, selfboot.ErrCurrent):
+		return false, nil
 	case err != nil:
-		a.say("agent: %v", err)
+		c.con.say("agent: %v", err)
 	}
-	return restart && err == nil
+	return restart && err == nil, err
 }
 
-func (a *agent) bringAgent(ctx context.Context, order *protocol.Order) (restart bool, err error) {
-	o := a.selfbootOptions()
+func (c *ownCopy) fetch(ctx context.Context, order *protocol.Order) (restart bool, err error) {
+	o := c.options()
 	st, err := selfboot.Inspect(ctx, o)
 	if err != nil {
 		return false, err
 	}
 	if st.Running == "" && st.First != "" {
-		a.own.entry = st.Copies[st.First].Entry // the stick or the network that started this agent is needed once
+		c.entry = st.Copies[st.First].Entry // the stick or the network that started this agent is needed once
 	}
 	if holds(st, st.First, order.Agent) || holds(st, st.Running, order.Agent) {
 		return false, nil // it starts already
 	}
-	state, err := a.mayTry(st, order)
+	state, err := c.mayTry(st, order)
 	if err != nil {
 		return false, err
 	}
-	src, err := a.openStore(ctx, order)
+	src, err := c.store.open(ctx, order)
 	if err != nil {
 		return false, err
 	}
-	r, err := a.release(ctx, src, order.Agent)
+	r, err := c.release(ctx, src, order.Agent)
 	if err != nil {
 		return false, err
 	}
 	if st.Running == "" {
-		return false, a.install(ctx, o, state, r)
+		return false, c.install(ctx, o, state, r)
 	}
-	return a.update(ctx, o, state, r)
+	return c.update(ctx, o, state, r)
 }
 
 // holds says whether a copy is whole and of that version.
@@ -119,11 +129,11 @@ func holds(st *selfboot.Status, c selfboot.Copy, version string) bool {
 	return ok && state.Problem == nil && state.Version == version
 }
 
-// mayTry refuses a version that did not come up here, before it is fetched. An order to try again counts from the start after
-// the one that found that out: it may stand for long.
-func (a *agent) mayTry(st *selfboot.Status, order *protocol.Order) (selfboot.State, error) {
-	s, v := a.memo.Agent, order.Agent
-	if order.Retry && a.own.failed != v {
+// mayTry refuses a version that did not come up here, before it is fetched. An order to try again
+// counts from the start after the one that found that out: it may stand for long.
+func (c *ownCopy) mayTry(st *selfboot.Status, order *protocol.Order) (selfboot.State, error) {
+	s, v := c.rec.Agent, order.Agent
+	if order.Permits.Retry && c.failed != v {
 		return s.Forget(v), nil
 	}
 	if slices.Contains(s.Failed, v) {
@@ -136,41 +146,41 @@ func (a *agent) mayTry(st *selfboot.Status, order *protocol.Order) (selfboot.Sta
 }
 
 // install brings the first copy to the ESP.
-func (a *agent) install(ctx context.Context, o *selfboot.Options, s selfboot.State, r *selfboot.Release) error {
+func (c *ownCopy) install(ctx context.Context, o *selfboot.Options, s selfboot.State, r *selfboot.Release) error {
 	done, err := selfboot.Install(ctx, o, r)
 	if err != nil {
 		return err
 	}
-	a.own.entry = &done.Entry
-	a.say("agent: %s is on this machine's own disk, copy %s; it starts without stick or network from now on", r.Version, done.Copy)
+	c.entry = &done.Entry
+	c.con.say("agent: %s is on this machine's own disk, copy %s; it starts without stick or network from now on", r.Version, done.Copy)
 	s.Trial = nil // whatever was tried is not what starts
-	a.keepState(s)
+	c.keep(s)
 	return nil
 }
 
 // update brings a newer release to the copy that does not run, and makes the next start its trial.
-func (a *agent) update(ctx context.Context, o *selfboot.Options, s selfboot.State, r *selfboot.Release) (restart bool, err error) {
+func (c *ownCopy) update(ctx context.Context, o *selfboot.Options, s selfboot.State, r *selfboot.Release) (restart bool, err error) {
 	next, err := selfboot.Update(ctx, o, s, r)
 	if err != nil {
 		return false, err
 	}
-	before := a.memo.Agent
-	a.memo.Agent = next
-	if err := a.keep(); err != nil {
-		a.memo.Agent = before
+	before := c.rec.Agent
+	c.rec.Agent = next
+	if err := c.rec.keep(); err != nil {
+		c.rec.Agent = before
 		return false, err
 	}
 	method, err := selfboot.Arm(o, next.Trial)
 	if err != nil {
-		a.keepState(before) // it is not the release that failed
+		c.keep(before) // it is not the release that failed
 		return false, err
 	}
-	a.say("agent: %s is tried at the next start, by %s", r.Version, method)
+	c.con.say("agent: %s is tried at the next start, by %s", r.Version, method)
 	return true, nil
 }
 
 // release fetches a signed release of the agent into memory.
-func (a *agent) release(ctx context.Context, src *trust.Source, version string) (*selfboot.Release, error) {
+func (c *ownCopy) release(ctx context.Context, src *trust.Source, version string) (*selfboot.Release, error) {
 	have, err := src.AgentRelease(ctx)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,8 @@ import (
 	"troy/server/protocol"
 )
 
-// A version that did not come up is tried again only when the order says so, and not in the very start that found that out.
+// A version that did not come up is tried again only when the order says so, and not in the very
+// start that found that out.
 func TestMayTry(t *testing.T) {
 	onESP, fromStick := &selfboot.Status{Running: selfboot.A, First: selfboot.A}, &selfboot.Status{First: selfboot.A}
 	failed := selfboot.State{Failed: []string{"1", "2"}}
@@ -40,9 +41,9 @@ func TestMayTry(t *testing.T) {
 		"on trial, from the stick, again":     {state: trial, st: fromStick, retry: true},
 		"another is on trial, from the stick": {state: selfboot.State{Trial: &selfboot.Trial{Version: "1"}}, st: fromStick},
 	} {
-		a := &agent{own: ownCopy{failed: c.failed}}
-		a.memo.Agent = c.state
-		s, err := a.mayTry(c.st, &protocol.Order{Agent: "2", Retry: c.retry})
+		own := &ownCopy{rec: &records{}, failed: c.failed}
+		own.rec.Agent = c.state
+		s, err := own.mayTry(c.st, &protocol.Order{Agent: "2", Permits: protocol.Permits{Retry: c.retry}})
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
@@ -67,7 +68,8 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// signedRelease publishes the files of a folder as a release, signs it, and reads the store as media do that trust it.
+// signedRelease publishes the files of a folder as a release, signs it, and reads the store as
+// media do that trust it.
 func (b *bench) signedRelease(from, version string) *trust.Source {
 	b.t.Helper()
 	store, err := image.OpenStore(b.store)
@@ -85,7 +87,8 @@ func (b *bench) signedRelease(from, version string) *trust.Source {
 	return src
 }
 
-// A release is taken as it was signed: of either kind, whole, the version that was ordered, and no byte of it changed.
+// A release is taken as it was signed: of either kind, whole, the version that was ordered, and no
+// byte of it changed.
 func TestRelease(t *testing.T) {
 	signed := map[string]string{"shimx64.efi": "shim", "grubx64.efi": "grub", "vmlinuz": "kernel", "initramfs.cpio.zst": "initramfs"}
 	for name, c := range map[string]struct {
@@ -115,7 +118,7 @@ func TestRelease(t *testing.T) {
 				b.must(os.Chmod(path, 0o644))
 				b.must(os.WriteFile(path, bytes.ToUpper(data), 0o644))
 			}
-			r, err := (&agent{}).release(t.Context(), src, c.version)
+			r, err := (&ownCopy{}).release(t.Context(), src, c.version)
 			if c.want != nil {
 				if !errors.Is(err, c.want) {
 					t.Errorf("error %v, want %v", err, c.want)

@@ -5,100 +5,193 @@ import (
 	"errors"
 	"fmt"
 
+	"troy/agent/decide"
 	"troy/diskwriter/machine"
+	"troy/diskwriter/pcdisk"
 	"troy/image"
+	"troy/image/install"
 	"troy/image/trust"
 	"troy/netfetch"
 	"troy/server/protocol"
 )
 
-// openStore joins the sources that order and command line name, and reads the signed metadata. What it returns is the only
-// way to the store.
-func (a *agent) openStore(ctx context.Context, order *protocol.Order) (*trust.Source, error) {
-	if a.store != nil {
-		return a.store, nil
-	}
-	src, err := a.sources(order)
-	if err != nil {
-		return nil, err
-	}
-	err = a.phase("metadata", nil, func() error {
-		st, says, err := trust.Pinned(ctx, src, a.clock.Now(), &trust.PinnedOptions{
-			Root: a.media.root, Unsigned: a.o.Unsigned, Memory: a.memory(), Built: a.media.built,
-			NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
-		})
-		if err == nil {
-			a.say("trust: %s", says)
-			a.store = st
-		}
-		return err
-	})
-	return a.store, err
+// store is the store that the order names, read through its signatures.
+type store struct {
+	o    *Options
+	con  *console
+	net  *network
+	disk *disk
+	rec  *records
+	win  *windows
+	src  *trust.Source // nil until it was opened
+
+	// What the last plan found, for the step that it was for.
+	plan    *image.Plan
+	version *install.Version
+	fetched *counter
+	bare    *pcdisk.BareOptions
+	path    string // of the disk to provision
 }
 
-// sources are the servers, then the mirrors that the order names, under its limit of bytes per second.
-func (a *agent) sources(order *protocol.Order) (image.Source, error) {
+// open joins the sources that order and command line name, and reads the signed metadata. What it
+// returns is the only way to the store.
+func (s *store) open(ctx context.Context, order *protocol.Order) (*trust.Source, error) {
+	if s.src != nil {
+		return s.src, nil
+	}
+	src, err := s.sources(order)
+	if err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
+	}
+	st, says, err := trust.Pinned(ctx, src, s.net.clock.Now(), &trust.PinnedOptions{
+		Root: s.net.media.root, Unsigned: s.o.Unsigned, Memory: s.rec.trusted(), Built: s.net.media.built,
+		NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
+	}
+	s.con.say("trust: %s", says)
+	s.src = st
+	return st, nil
+}
+
+// sources are the servers, then the mirrors that the order names, under its limit of bytes per
+// second.
+func (s *store) sources(order *protocol.Order) (image.Source, error) {
 	var src netfetch.Source
-	src, err := a.servers.Sub(order.Repo)
+	src, err := s.net.servers.Sub(order.Repo)
 	if err != nil {
 		return nil, err
 	}
 	if len(order.Mirrors) > 0 {
-		more, err := netfetch.NewHTTPMirrors(order.Mirrors, a.httpOptions(), &netfetch.MirrorsOptions{OnFailover: a.failover})
+		more, err := s.net.mirrors(order.Mirrors)
 		if err != nil {
 			return nil, fmt.Errorf("mirrors: %w", err)
 		}
-		if src, err = netfetch.NewMirrors(&netfetch.MirrorsOptions{GiveUpAfter: a.patience(), OnFailover: a.failover}, src, more); err != nil {
+		if src, err = netfetch.NewMirrors(&netfetch.MirrorsOptions{GiveUpAfter: s.net.patience(), OnFailover: s.net.failover}, src, more); err != nil {
 			return nil, err
 		}
 	}
-	if order.Rate > 0 {
-		src = netfetch.NewLimiter(order.Rate).Wrap(src)
+	if rate := order.Rules.Rate; rate > 0 {
+		src = netfetch.NewLimiter(rate).Wrap(src)
 	}
 	return src, nil
 }
 
-func (a *agent) failover(from, to netfetch.Source, err error) {
-	if errors.Is(err, netfetch.ErrNotFound) {
-		return // a client of TUF asks for a newer root until there is none
+// ask finds out what going to a version by a step would take. What is refused is in the result; the
+// error is for what could not be found out.
+func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step) (*decide.Planned, error) {
+	src, err := s.open(ctx, order)
+	if err != nil {
+		return nil, err
 	}
-	a.say("%v; going on with %s", err, to)
+	p := &decide.Planned{For: step.For, Image: step.Image, Version: step.Version}
+	if p.Unfit, err = otherVersion(ctx, src, order.Want, step); err != nil || p.Unfit != "" {
+		return p, err
+	}
+	have := s.rec.newest(step.Image)
+	if step.For == decide.Stage || step.For == decide.Rollback {
+		have = s.disk.machine.State().Version
+	}
+	if !step.Begun {
+		err := src.Allow(ctx, step.Image, have, step.Version)
+		if errors.Is(err, trust.ErrOrder) {
+			p.Downgrade = err.Error()
+			return p, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	switch step.For {
+	case decide.Stage:
+		s.plan, err = image.LoadLocalPlan(ctx, src, step.Image, have, step.Version)
+	case decide.Reinstall:
+		err = s.askWhole(ctx, src, p)
+	case decide.Provision:
+		err = s.askBare(ctx, src, order, p)
+	}
+	return p, err
 }
 
-// memory is where the trusted metadata lies: the machine's journal. A machine without one (its disk is not made yet, or
-// cannot be opened) has nothing to remember.
-func (a *agent) memory() trust.Memory {
-	if j := a.journal(); j != nil {
-		return &lateMemory{a: a, j: j}
+// otherVersion says that the store has another version of that number than the one that was
+// ordered.
+func otherVersion(ctx context.Context, src *trust.Source, want *protocol.Want, step decide.Step) (string, error) {
+	if want == nil || want.Manifest == "" || want.Image != step.Image || want.Version != step.Version {
+		return "", nil
+	}
+	index, err := image.LoadIndex(ctx, src, step.Image)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range index.Versions {
+		if have := e.Manifest.SHA256.String(); e.Version == step.Version && have != want.Manifest {
+			return fmt.Sprintf("the server wants version %d of %s with the manifest %.12s…, the signed one is %.12s…", step.Version, step.Image, want.Manifest, have), nil
+		}
+	}
+	return "", nil
+}
+
+// askWhole plans to write a version over the parent.
+func (s *store) askWhole(ctx context.Context, src *trust.Source, p *decide.Planned) (err error) {
+	s.fetched = &counter{}
+	s.version, err = install.Open(ctx, src, p.Image, p.Version, &install.Options{Workers: s.o.Workers, Progress: s.fetched})
+	if err != nil {
+		return err
+	}
+	b, err := machine.ReadBase(s.disk.target.Files().Base)
+	if err != nil {
+		if s.disk.machine == nil { // a parent with a log to replay is Reinstall's business
+			return nil
+		}
+		return err
+	}
+	if plan := s.version.Plan(); b.VirtualSize != plan.VirtualSize || b.LogicalSectorSize != plan.SectorSize {
+		p.Unfit = fmt.Sprintf("%s version %d is a disk of %d bytes in sectors of %d, the machine was prepared for %d in sectors of %d: prepare it again",
+			plan.Image, plan.Want, plan.VirtualSize, plan.SectorSize, b.VirtualSize, b.LogicalSectorSize)
 	}
 	return nil
 }
 
-// lateMemory keeps what the agent trusts in the machine's journal, but only once something else is written or all has gone
-// well: a start that stops leaves the disk untouched.
-type lateMemory struct {
-	a *agent
-	j *machine.Journal
-}
-
-// Load implements trust.Memory.
-func (m *lateMemory) Load() ([]byte, error) { return m.j.Get(machine.RecordTrust) }
-
-// Save implements trust.Memory.
-func (m *lateMemory) Save(b []byte) error {
-	m.a.pending = b
+// askBare plans to make a disk of the machine into one of Troy's: the size of the version, its boot
+// files, and which disk.
+func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.Order, p *decide.Planned) error {
+	plan, err := image.LoadPlan(ctx, src, p.Image, 0, p.Version)
+	if err != nil {
+		return err
+	}
+	if err := s.win.loadBootFiles(ctx, src, p.Image, p.Version); err != nil {
+		return fmt.Errorf("boot files: %w", err)
+	}
+	pro := order.Permits.Provision
+	s.bare = &pcdisk.BareOptions{
+		Image: p.Image, Version: p.Version, VirtualSize: plan.VirtualSize, LogicalSectorSize: plan.SectorSize,
+		SlotBytes: pro.SlotBytes, DataSize: max(pro.SystemBytes, 0),
+	}
+	disks, err := s.disk.all()
+	if err != nil {
+		return err
+	}
+	d, wipe, err := pcdisk.Choose(disks, &pcdisk.Order{
+		Serial: pro.Serial, Wipe: pro.Wipe, Need: s.bare.Need(), SectorSize: s.bare.LogicalSectorSize,
+		Permit: func(d pcdisk.DiskInfo) error { return src.MayWipe(ctx, s.names(), d.Serial, s.net.clock.Now()) },
+	})
+	switch {
+	case errors.Is(err, pcdisk.ErrNotPermitted):
+		p.Wipe = err.Error()
+	case err != nil:
+		p.Unfit = err.Error()
+	default:
+		s.bare.Wipe, s.path = wipe, d.Path
+		s.con.say("provision: %s becomes the disk of this machine, everything on it is lost", d)
+	}
 	return nil
 }
 
-// remember writes what was trusted to the journal. Without it an older state of the store would be believed, no more.
-func (a *agent) remember() {
-	j := a.journal()
-	if a.pending == nil || j == nil {
-		return
+// names are those by which a permission may name this machine.
+func (s *store) names() []string {
+	if id := s.net.id; id.UUID != "" {
+		return append([]string{id.UUID}, id.MACs...)
 	}
-	if err := j.Put(machine.RecordTrust, a.pending); err != nil {
-		a.say("journal: %v", err)
-		return
-	}
-	a.pending = nil
+	return s.net.id.MACs
 }

@@ -1,20 +1,20 @@
 package agent
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"troy/server/protocol"
+	"time"
 )
 
-// sectorsWritten is the place of the count in /sys/block/DISK/stat (Documentation/block/stat.rst); its unit is 512
-// bytes whatever the disk's sectors are.
+// sectorsWritten is the place of the count in /sys/block/DISK/stat (Documentation/block/stat.rst);
+// its unit is 512 bytes whatever the disk's sectors are.
 const sectorsWritten = 6
 
-// diskWrites returns the bytes that the kernel has sent to the disk since it was found: what was really written, by
-// whatever way. ok is false for an image file.
+// diskWrites returns the bytes that the kernel has sent to the disk since it was found: what was
+// really written, by whatever way. ok is false for an image file.
 func diskWrites(path string) (bytes int64, ok bool) {
 	b, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(path), "stat"))
 	if err != nil {
@@ -28,12 +28,12 @@ func diskWrites(path string) (bytes int64, ok bool) {
 	return n * 512, err == nil
 }
 
-// noteWrites adds the bytes written so far to the report under the given name.
-func (a *agent) noteWrites(name string) {
-	if a.target == nil {
-		return
-	}
-	if n, ok := diskWrites(a.target.Device.Path()); ok {
-		a.phases = append(a.phases, protocol.Phase{Name: name, Bytes: n})
+// sleep waits, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }

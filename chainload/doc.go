@@ -56,7 +56,7 @@
 //
 // With Secure Boot GRUB starts Windows Boot Manager through the firmware, which
 // checks its signature. Result.Method goes into the report; at the next start
-// Plan says whether it worked.
+// Judge says whether it worked.
 //
 // # Boot loops
 //
@@ -67,19 +67,19 @@
 // has put itself there.
 //
 // Health is what is remembered from one start to the next, Look what the last
-// hand-off left, and Plan decides, a pure function:
+// hand-off left, and Judge tells what became of it, a pure function:
 //
-//	start            Look, Plan, keep Decision.Health
-//	  Go             deploy what is to be deployed, HandOff by Decision.Methods
-//	  RollBack       to Seen.Previous, then HandOff; the version is not deployed again here
-//	  Stop           say so, report, stay
+//	start            Look, Judge
+//	  Good           Windows closed its volume in order, or said so itself
+//	  Failing        the version does not come up: package agent/decide goes back where it can
+//	  Unknown        everything else
 //	before Reset     Health.HandedOff, keep it
 //
-// A version that was handed over to three times without a sign of health is
-// rolled back, or stopped where there is nothing to go back to; after Stop each
-// start is one more try, for a person switched the machine on. Once a version has
-// been healthy, starts that come late (loopWindow) after a session in which
-// Windows has written count as switched off by somebody, not as a loop.
+// A version is failing that was never good on this machine, and was handed over to three times
+// within half an hour (loopWindow) without a sign of health; twice, if Windows wrote nothing at all
+// after a hand-off by a way that is known to work here. Where the clock jumped or is not known,
+// three in a row count. A version that was good once cannot be failing: who has the mains switch
+// would choose the version.
 //
 // A method is left for the next one when its order is still there at the next
 // start (the firmware ignored it; the start is not counted), or when Windows has

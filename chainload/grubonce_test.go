@@ -10,6 +10,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"troy/chainload/efiboot"
 	"troy/chainload/internal/grubenv"
@@ -184,15 +185,15 @@ func TestFirmwareIgnoresBootNext(t *testing.T) {
 	m.fw.Vars["BootCurrent"] = efitest.Words(7)
 	var h Health
 	ran := false
-	start := func() (Decision, *Result) {
+	start := func() (Judgement, *Result) {
 		left, err := Look(m.opts)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := Plan(h, Seen{Version: "1", Ran: ran, Left: left})
+		d := Judge(h, Seen{Version: "1", Ran: ran, Left: left})
 		m.opts.Methods = d.Methods
 		r := m.handOff(t)
-		h = d.Health.HandedOff("1", r.Method, d.Health.At)
+		h = d.Health.HandedOff("1", r.Method, time.Time{})
 		return d, r
 	}
 	if _, r := start(); r.Method != ByBootNext {

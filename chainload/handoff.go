@@ -50,7 +50,7 @@ type Options struct {
 	// agent.
 	AgentFirst bool
 	AgentEntry *uint16
-	// Methods are tried in this order; nil: all of them. See Plan.
+	// Methods are tried in this order; nil: all of them. See Judge.
 	Methods []Method
 
 	espDir    string            // where the ESP is mounted already, writable; ESPDevice is not used then

@@ -7,27 +7,39 @@ import (
 	"time"
 )
 
-// MaxStarts is how often a version is started without a sign of health before
-// something else is tried.
+// MaxStarts is how many hand-offs without a sign of health, within loopWindow, make a version
+// that was never good a failing one.
 const MaxStarts = 3
 
-// loopWindow is the time within which a machine that comes back counts as one
-// that loops, if its version was healthy before. One that comes back later was
-// switched off by somebody.
-const loopWindow = 10 * time.Minute
+// maxUnwritten is how many such hand-offs are enough if Windows did not even write to the disk,
+// by a way of handing over that is known to work on this machine.
+const maxUnwritten = 2
 
-// Health is what a machine remembers of its hand-offs from one start to the
-// next. It is a value: Plan and HandedOff return a changed one, and the caller
-// keeps it (as JSON). The zero value is a machine that was never handed over.
+// maxCounted bounds Health.Starts.
+const maxCounted = 1000
+
+// loopWindow is the time within which MaxStarts hand-offs count as a loop. A machine that comes
+// back later was switched off by somebody.
+const loopWindow = 30 * time.Minute
+
+// MayMerge is after how many starts that wrote to the boot child a version that is not failing may
+// be merged without a sign of health, when the next version needs its slot.
+const MayMerge = 3
+
+// Health is what a machine remembers of its hand-offs from one start to the next. It is a value:
+// Judge and the methods return a changed one, and the caller keeps it (as JSON). The zero value is
+// a machine that was never handed over.
 type Health struct {
-	Version string    `json:"version,omitempty"` // handed over to last
-	Starts  int       `json:"starts,omitempty"`  // hand-offs to it since its last sign of health
-	Proven  bool      `json:"proven,omitempty"`  // it has given a sign of health
-	Method  Method    `json:"method,omitempty"`  // of the last hand-off; empty: its outcome was judged already
-	At      time.Time `json:"at,omitzero"`       // of the last hand-off
-	Worked  []Method  `json:"worked,omitempty"`  // Windows was seen to have run after these
-	Ignored []Method  `json:"ignored,omitempty"` // the firmware took these, and Windows did not run
-	Bad     []string  `json:"bad,omitempty"`     // versions that were given up, oldest first
+	Version   string      `json:"version,omitempty"`   // handed over to last
+	Starts    int         `json:"starts,omitempty"`    // hand-offs to it since its last sign of health
+	Times     []time.Time `json:"times,omitempty"`     // of the last MaxStarts of them; zero: not known
+	Unwritten int         `json:"unwritten,omitempty"` // hand-offs in a row after which nothing was written
+	Wrote     int         `json:"wrote,omitempty"`     // starts at which it had written to the boot child
+	Proven    bool        `json:"proven,omitempty"`    // it has given a sign of health
+	Method    Method      `json:"method,omitempty"`    // of the last hand-off; empty: its outcome was judged already
+	Worked    []Method    `json:"worked,omitempty"`    // Windows was seen to have run after these
+	Ignored   []Method    `json:"ignored,omitempty"`   // the firmware took these, and Windows did not run
+	Bad       []string    `json:"bad,omitempty"`       // versions that were given up, oldest first
 }
 
 // maxBad bounds Health.Bad.
@@ -43,7 +55,10 @@ func ParseHealth(b []byte) (Health, error) {
 	if err := json.Unmarshal(b, &h); err != nil {
 		return Health{}, fmt.Errorf("chainload: record of health: %w", err)
 	}
-	h.Starts = min(max(h.Starts, 0), MaxStarts)
+	h.Starts = min(max(h.Starts, 0), maxCounted)
+	h.Wrote = min(max(h.Wrote, 0), maxCounted)
+	h.Unwritten = min(max(h.Unwritten, 0), maxUnwritten)
+	h.Times = h.Times[max(0, len(h.Times)-MaxStarts):]
 	h.Bad = h.Bad[max(0, len(h.Bad)-maxBad):]
 	return h, nil
 }
@@ -58,64 +73,83 @@ func (h Health) Forget(version string) Health {
 	return h
 }
 
-// Renewed returns h after a version was written anew as a whole: it is not given up any more, and its starts are counted from there.
+// GivenUp returns h with the memory that a version was given up on this machine.
+func (h Health) GivenUp(version string) Health {
+	h.Bad = append(without(h.Bad, version), version)
+	h.Bad = h.Bad[max(0, len(h.Bad)-maxBad):]
+	return h
+}
+
+// Renewed returns h before a version is tried again, or after it was written as a whole: it is not
+// given up any more, and its starts are counted from there.
 func (h Health) Renewed(version string) Health {
-	h.Version, h.Starts, h.Proven = "", 0, false
+	if h.Version == version {
+		h = h.of("")
+	}
 	return h.Forget(version)
 }
 
-// HandedOff returns h after a HandOff to a version by a method. It is to be kept
-// before Reset.
+// of returns h for another version, of which nothing is known.
+func (h Health) of(version string) Health {
+	h.Version, h.Starts, h.Times, h.Unwritten, h.Wrote, h.Proven = version, 0, nil, 0, 0, false
+	return h
+}
+
+// HandedOff returns h after a HandOff to a version by a method. It is to be kept before Reset.
 func (h Health) HandedOff(version string, m Method, now time.Time) Health {
 	if version != h.Version {
-		h.Version, h.Starts, h.Proven = version, 0, false
+		h = h.of(version)
 	}
-	h.Starts = min(h.Starts+1, MaxStarts)
-	h.Method, h.At = m, now
+	h.Starts = min(h.Starts+1, maxCounted)
+	h.Times = append(slices.Clone(h.Times), now.UTC().Round(0))
+	h.Times = h.Times[max(0, len(h.Times)-MaxStarts):]
+	h.Method = m
 	return h
 }
 
 // Seen is what the agent finds when it is started.
 type Seen struct {
-	Version  string    // that the machine would start
-	Previous string    // to which it can still go back; empty: none
-	Healthy  bool      // a report from Windows, or its volume was dismounted in order since the last hand-off
-	Ran      bool      // Windows has written since the last hand-off
-	Blind    bool      // the disk could not be read, so that Healthy and Ran are not known: nothing is given up
-	Now      time.Time // zero: not known
+	Version string    // that the machine would start
+	Healthy bool      // a report from Windows, or its volume was closed in order since the last hand-off
+	Ran     bool      // Windows has written since the last hand-off
+	Blind   bool      // the disk could not be read, so that Healthy and Ran are not known
+	Now     time.Time // zero: not known
 	Left
 }
 
-// Action is what a start of the agent is to do.
-type Action string
+// Verdict is what is known of the version on the disk.
+type Verdict string
 
-// Actions.
+// Verdicts.
 const (
-	Go       Action = "go"        // hand over, after any new version was deployed
-	RollBack Action = "roll back" // to Seen.Previous first, then hand over
-	Stop     Action = "stop"      // do not hand over: say so, report, and wait for a person
+	// Unknown: neither of the others. An unknown version starts every time.
+	Unknown Verdict = ""
+	// Good: Windows closed its volume in order after the last hand-off, or said so itself.
+	Good Verdict = "good"
+	// Failing: the version was never good on this machine, and MaxStarts hand-offs within
+	// loopWindow came to nothing; or two, if the boot child was not written at all.
+	Failing Verdict = "failing"
 )
 
-// Decision is what Plan makes of a start.
-type Decision struct {
+// Judgement is what Judge makes of a start.
+type Judgement struct {
 	Health   Health // as it is now; to be kept
-	Action   Action
+	Verdict  Verdict
 	Methods  []Method // for Options.Methods
 	worked   Method   // by which the last hand-off came to Windows; empty: not known, or it did not
 	Messages []string // one line each, for the screen and the report
 }
 
-func (d *Decision) say(format string, args ...any) {
+func (d *Judgement) say(format string, args ...any) {
 	d.Messages = append(d.Messages, fmt.Sprintf(format, args...))
 }
 
-// Plan decides at a start of the agent, before anything is deployed, what
-// became of the last hand-off and what is to be done now. It is pure: the same
-// arguments give the same decision. When a roll-back is decided and fails, Plan
-// is called again with the same Health and Seen.Previous empty.
-func Plan(h Health, s Seen) Decision {
+// Judge decides at a start of the agent, after the disk was recovered and before anything is
+// deployed, what became of the last hand-off. It is pure: the same arguments give the same result.
+func Judge(h Health, s Seen) Judgement {
 	h.Worked, h.Ignored, h.Bad = slices.Clone(h.Worked), slices.Clone(h.Ignored), slices.Clone(h.Bad)
-	d := Decision{Health: h, Action: Go}
+	h.Times = slices.Clone(h.Times)
+	d := Judgement{Health: h}
 	d.judgeMethod(s)
 	d.judgeVersion(s)
 	d.Health.Method = ""
@@ -124,7 +158,7 @@ func Plan(h Health, s Seen) Decision {
 }
 
 // judgeMethod finds out whether the last hand-off reached Windows.
-func (d *Decision) judgeMethod(s Seen) {
+func (d *Judgement) judgeMethod(s Seen) {
 	h, m := &d.Health, d.Health.Method
 	left := m == ByBootNext && s.BootNext || m == ByGRUB && s.GRUB
 	switch {
@@ -139,45 +173,59 @@ func (d *Decision) judgeMethod(s Seen) {
 		h.Ignored = append(without(h.Ignored, m), m)
 		h.Worked = without(h.Worked, m)
 		h.Starts = max(0, h.Starts-1)
+		h.Times = h.Times[:max(0, len(h.Times)-1)]
 		d.say("the firmware ignored %s: it is still set; another way to start Windows comes first now", m)
-	case !s.Blind && m != ByBootOrder && !slices.Contains(h.Worked, m):
+	case s.Blind:
+	case m != ByBootOrder && !slices.Contains(h.Worked, m):
 		h.Ignored = append(without(h.Ignored, m), m)
 		d.say("nothing shows that Windows ran after the hand-off by %s, which never worked here before; another way comes first now", m)
-	case s.Blind:
 	default:
+		h.Unwritten = min(h.Unwritten+1, maxUnwritten)
 		d.say("nothing shows that Windows ran after the hand-off by %s", m)
 	}
 }
 
-// judgeVersion counts, and gives a version up.
-func (d *Decision) judgeVersion(s Seen) {
+// judgeVersion counts, and gives the verdict.
+func (d *Judgement) judgeVersion(s Seen) {
 	h := &d.Health
+	if s.Blind {
+		return
+	}
+	if s.Version != h.Version { // somebody else changed it, or nothing is remembered
+		*h = h.of(s.Version)
+	}
+	if s.Ran {
+		h.Unwritten, h.Wrote = 0, min(h.Wrote+1, maxCounted)
+	}
 	switch {
-	case s.Version != h.Version && !s.Blind: // somebody else changed it
-		h.Version, h.Starts, h.Proven = s.Version, 0, false
 	case s.Healthy:
-		h.Starts, h.Proven = 0, true
-	case h.Proven && s.Ran && h.switchedOff(s.Now):
-		h.Starts = max(0, h.Starts-1)
+		h.Starts, h.Times, h.Unwritten, h.Proven = 0, nil, 0, true
+		h.Bad = without(h.Bad, s.Version)
+		d.Verdict = Good
+	case h.Proven && h.Starts == 0:
+		d.Verdict = Good
+	case h.Proven: // what was good once is not to blame
+	case h.Starts >= MaxStarts && h.loops(s.Now):
+		d.Verdict = Failing
+		d.say("version %s was started %d times without a sign of health", s.Version, h.Starts)
+	case h.Starts >= maxUnwritten && h.Unwritten >= maxUnwritten:
+		d.Verdict = Failing
+		d.say("version %s was started %d times without a sign of health, and Windows wrote nothing", s.Version, h.Starts)
 	}
-	if h.Starts < MaxStarts || s.Blind {
-		return
-	}
-	if s.Previous != "" && s.Previous != s.Version && !h.Refuses(s.Previous) {
-		d.Action = RollBack
-		h.Bad = append(without(h.Bad, s.Version), s.Version)
-		h.Bad = h.Bad[max(0, len(h.Bad)-maxBad):]
-		d.say("version %s was started %d times without a sign of health: going back to %s; it is not tried again here without an order", s.Version, h.Starts, s.Previous)
-		return
-	}
-	d.Action = Stop
-	d.say("version %s was started %d times without a sign of health, and there is no version to go back to: it is not started again by itself; switch the machine off and on for one more try", s.Version, h.Starts)
-	h.Starts = MaxStarts - 1 // the next start, by a person, is one more try
 }
 
-// switchedOff tells whether the machine came back so late that it did not loop.
-func (h *Health) switchedOff(now time.Time) bool {
-	return !now.IsZero() && !h.At.IsZero() && now.Sub(h.At) >= loopWindow
+// loops tells whether the last MaxStarts hand-offs came within loopWindow. Where the clock was not
+// known, or jumped, they count as they came, in a row.
+func (h *Health) loops(now time.Time) bool {
+	if len(h.Times) < MaxStarts {
+		return false
+	}
+	for i, t := range append(slices.Clone(h.Times), now) {
+		if t.IsZero() || i > 0 && t.Before(h.Times[i-1]) {
+			return true
+		}
+	}
+	return h.Times[len(h.Times)-1].Sub(h.Times[0]) <= loopWindow
 }
 
 // methods returns all methods: those that were not seen to fail first.

@@ -27,9 +27,9 @@ func newLife(t *testing.T) *life {
 	return &life{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
-// start is one start of the agent. When it is to hand over, it does so by the
-// first method; the Health is kept as JSON in between.
-func (l *life) start(s Seen, want Action) Decision {
+// start is one start of the agent, a minute after the last. It hands over by the first method; the
+// Health is kept as JSON in between.
+func (l *life) start(s Seen, want Verdict) Judgement {
 	l.t.Helper()
 	l.now = l.now.Add(time.Minute)
 	if s.Now.IsZero() {
@@ -37,108 +37,118 @@ func (l *life) start(s Seen, want Action) Decision {
 	} else {
 		l.now = s.Now
 	}
-	d := Plan(l.h, s)
-	if d.Action != want {
-		l.t.Fatalf("%s with %+v and %+v, want %s (%q)", d.Action, l.h, s, want, d.Messages)
+	d := Judge(l.h, s)
+	if d.Verdict != want {
+		l.t.Fatalf("%q with %+v and %+v, want %q (%q)", d.Verdict, l.h, s, want, d.Messages)
 	}
-	version := s.Version
-	if d.Action == RollBack {
-		version = s.Previous
-	}
-	l.h = d.Health
-	if d.Action != Stop {
-		l.h = l.h.HandedOff(version, d.Methods[0], l.now)
-	}
-	b, err := json.Marshal(l.h)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	kept, err := ParseHealth(b)
-	again, _ := json.Marshal(kept)
-	if err != nil || string(again) != string(b) {
-		l.t.Fatalf("%s reads back as %s, %v", b, again, err)
-	}
-	l.h = kept
+	l.h = kept(l.t, d.Health.HandedOff(s.Version, d.Methods[0], l.now))
 	return d
+}
+
+// kept is what a start finds of what the one before kept.
+func kept(t *testing.T, h Health) Health {
+	t.Helper()
+	b, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := ParseHealth(b)
+	again, _ := json.Marshal(k)
+	if err != nil || string(again) != string(b) {
+		t.Fatalf("%s reads back as %s, %v", b, again, err)
+	}
+	return k
 }
 
 func TestHealthyLife(t *testing.T) {
 	l := newLife(t)
-	l.start(Seen{Version: "1"}, Go)
+	l.start(Seen{Version: "1"}, Unknown)
 	for range 10 {
-		d := l.start(Seen{Version: "1", Previous: "0", Healthy: true, Ran: true}, Go)
+		d := l.start(Seen{Version: "1", Healthy: true, Ran: true}, Good)
 		if d.worked != ByBootNext || !slices.Equal(d.Methods, allMethods()) {
 			t.Errorf("%+v", d)
 		}
 	}
 }
 
-func TestLoopRollsBackOnceThenStops(t *testing.T) {
-	l := newLife(t)
-	l.start(Seen{Version: "1"}, Go)
-	l.start(Seen{Version: "1", Healthy: true, Ran: true}, Go) // then version 2 is deployed
-	l.h = l.h.HandedOff("2", ByBootNext, l.now)
-	for range 2 {
-		l.start(Seen{Version: "2", Previous: "1", Ran: true}, Go)
+// The rule of three: never good, three hand-offs within loopWindow, and none of them closed in
+// order.
+func TestVerdict(t *testing.T) {
+	t0 := time.Date(2026, 1, 2, 8, 0, 0, 0, time.UTC)
+	at := func(minutes ...int) (times []time.Time) {
+		for _, m := range minutes {
+			times = append(times, t0.Add(time.Duration(m)*time.Minute))
+		}
+		return times
 	}
-	d := l.start(Seen{Version: "2", Previous: "1", Ran: true}, RollBack)
-	if !d.Health.Refuses("2") || len(d.Messages) != 2 || !strings.Contains(d.Messages[1], "going back to 1") {
+	for name, c := range map[string]struct {
+		h    Health
+		s    Seen
+		want Verdict
+	}{
+		"never started":                               {Health{}, Seen{}, Unknown},
+		"two in vain":                                 {Health{Starts: 2, Times: at(0, 1)}, Seen{Ran: true}, Unknown},
+		"three in vain":                               {Health{Starts: 3, Times: at(0, 1, 2)}, Seen{Ran: true}, Failing},
+		"three within 30 minutes":                     {Health{Starts: 3, Times: at(0, 1, 30)}, Seen{Ran: true}, Failing},
+		"three within 31 minutes":                     {Health{Starts: 3, Times: at(0, 1, 31)}, Seen{Ran: true}, Unknown},
+		"the last three of many":                      {Health{Starts: 9, Times: at(100, 110, 120)}, Seen{Ran: true}, Failing},
+		"switched off, day by day":                    {Health{Starts: 9, Times: at(0, 1440, 2880)}, Seen{Ran: true}, Unknown},
+		"a clock that jumped back":                    {Health{Starts: 3, Times: at(0, 500, 40)}, Seen{Ran: true}, Failing},
+		"a clock not known":                           {Health{Starts: 3, Times: []time.Time{{}, {}, {}}}, Seen{Ran: true}, Failing},
+		"good once":                                   {Health{Starts: 9, Times: at(0, 1, 2), Proven: true}, Seen{Ran: true}, Unknown},
+		"good now":                                    {Health{Starts: 3, Times: at(0, 1, 2)}, Seen{Ran: true, Healthy: true}, Good},
+		"good, not started since":                     {Health{Proven: true}, Seen{}, Good},
+		"the disk cannot be read":                     {Health{Starts: 3, Times: at(0, 1, 2)}, Seen{Blind: true}, Unknown},
+		"another version":                             {Health{Starts: 3, Times: at(0, 1, 2), Version: "0"}, Seen{Ran: true}, Unknown},
+		"twice nothing written":                       {Health{Starts: 2, Times: at(0, 1), Unwritten: 1, Method: ByBootNext, Worked: []Method{ByBootNext}}, Seen{}, Failing},
+		"nothing written, by a way that never worked": {Health{Starts: 2, Times: at(0, 1), Unwritten: 1, Method: ByBootNext}, Seen{}, Unknown},
+		"the firmware ignored it":                     {Health{Starts: 3, Times: at(0, 1, 2), Method: ByBootNext}, Seen{Left: Left{BootNext: true}}, Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.h.Version == "" {
+				c.h.Version = "1"
+			}
+			c.s.Version, c.s.Now = "1", t0.Add(72*time.Hour)
+			if d := Judge(c.h, c.s); d.Verdict != c.want {
+				t.Errorf("%q (%+v, %q), want %q", d.Verdict, d.Health, d.Messages, c.want)
+			}
+		})
+	}
+}
+
+// A version that is given up stays so until somebody permits to try it again, and a sign of health
+// clears it.
+func TestGivenUp(t *testing.T) {
+	h := Health{Version: "2", Starts: 3}.GivenUp("2")
+	if !h.Refuses("2") || h.Refuses("1") || h.Forget("2").Refuses("2") || len(h.GivenUp("2").Bad) != 1 {
+		t.Errorf("%+v", h)
+	}
+	if d := Judge(h, Seen{Version: "2", Ran: true, Healthy: true}); d.Health.Refuses("2") || d.Verdict != Good {
 		t.Errorf("%+v", d)
 	}
-	// The old version fails as well: no way back to the one that was given up.
-	for range 2 {
-		l.start(Seen{Version: "1", Previous: "2", Ran: true}, Go)
+	if !h.Refuses("2") {
+		t.Error("Judge changed its argument")
 	}
-	d = l.start(Seen{Version: "1", Previous: "2", Ran: true}, Stop)
-	if !strings.Contains(strings.Join(d.Messages, "\n"), "no version to go back to") {
-		t.Errorf("%q", d.Messages)
+}
+
+// People who switch off a version that was good do not make it a failing one, however often.
+func TestProvenVersion(t *testing.T) {
+	l := newLife(t)
+	l.start(Seen{Version: "1"}, Unknown)
+	l.start(Seen{Version: "1", Healthy: true, Ran: true}, Good)
+	for range 10 {
+		l.start(Seen{Version: "1", Ran: true}, Unknown)
 	}
-	// A person switches it on: one try each time.
-	for range 3 {
-		l.start(Seen{Version: "1", Previous: "2", Ran: true}, Go)
-		l.start(Seen{Version: "1", Previous: "2", Ran: true}, Stop)
-	}
-	l.start(Seen{Version: "1", Healthy: true, Ran: true}, Go)
-	if l.h.Starts != 1 || !l.h.Proven || !l.h.Refuses("2") || l.h.Forget("2").Refuses("2") {
+	if l.h.Wrote != 11 {
 		t.Errorf("%+v", l.h)
 	}
 }
 
-// A roll-back that fails is planned again without it.
-func TestRollBackImpossible(t *testing.T) {
-	h := Health{Version: "2", Starts: 3, Method: ByBootNext}
-	s := Seen{Version: "2", Previous: "1", Ran: true}
-	if d := Plan(h, s); d.Action != RollBack {
-		t.Errorf("%+v", d)
-	}
-	if h.Refuses("2") {
-		t.Error("Plan changed its argument")
-	}
-	s.Previous = ""
-	if d := Plan(h, s); d.Action != Stop || d.Health.Refuses("2") {
-		t.Errorf("%+v", d)
-	}
-}
-
-// People who switch off a version that was healthy do not stop it; one that
-// comes back within minutes is stopped.
-func TestProvenVersion(t *testing.T) {
-	l := newLife(t)
-	l.start(Seen{Version: "1"}, Go)
-	l.start(Seen{Version: "1", Healthy: true, Ran: true}, Go)
-	for range 10 {
-		l.start(Seen{Version: "1", Ran: true, Now: l.now.Add(loopWindow)}, Go)
-	}
-	l.start(Seen{Version: "1", Ran: true}, Go)
-	l.start(Seen{Version: "1", Ran: true}, Go)
-	l.start(Seen{Version: "1", Ran: true}, Stop)
-}
-
 func TestBlind(t *testing.T) {
 	l := newLife(t)
-	l.start(Seen{Version: "1"}, Go)
+	l.start(Seen{Version: "1"}, Unknown)
 	for range 10 {
-		if d := l.start(Seen{Version: "1", Blind: true}, Go); len(d.Health.Ignored) != 0 {
+		if d := l.start(Seen{Version: "1", Blind: true}, Unknown); len(d.Health.Ignored) != 0 {
 			t.Errorf("%+v", d)
 		}
 	}
@@ -148,16 +158,16 @@ func TestBlind(t *testing.T) {
 // counted against the version.
 func TestBootNextLeft(t *testing.T) {
 	l := newLife(t)
-	l.start(Seen{Version: "1"}, Go)
-	d := l.start(Seen{Version: "1", Left: Left{BootNext: true}}, Go)
+	l.start(Seen{Version: "1"}, Unknown)
+	d := l.start(Seen{Version: "1", Left: Left{BootNext: true}}, Unknown)
 	if !slices.Equal(d.Methods, []Method{ByGRUB, ByBootOrder, ByBootNext}) || d.Health.Starts != 0 || !strings.Contains(d.Messages[0], "ignored BootNext") {
 		t.Errorf("%+v", d)
 	}
-	d = l.start(Seen{Version: "1", Ran: true, Healthy: true}, Go)
+	d = l.start(Seen{Version: "1", Ran: true, Healthy: true}, Good)
 	if d.worked != ByGRUB || d.Methods[0] != ByGRUB || d.Messages[0] != "the last hand-off worked, by GRUB" {
 		t.Errorf("%+v", d)
 	}
-	d = l.start(Seen{Version: "1", Left: Left{GRUB: true}}, Go)
+	d = l.start(Seen{Version: "1", Left: Left{GRUB: true}}, Good) // as before: Windows had no chance
 	if d.Methods[0] != ByBootOrder {
 		t.Errorf("GRUB that cannot write: %+v", d)
 	}
@@ -166,59 +176,51 @@ func TestBootNextLeft(t *testing.T) {
 // Firmware that takes BootNext and starts the agent again at once.
 func TestBootNextTakenAndIgnored(t *testing.T) {
 	l := newLife(t)
-	l.start(Seen{Version: "1"}, Go)
-	d := l.start(Seen{Version: "1"}, Go)
+	l.start(Seen{Version: "1"}, Unknown)
+	d := l.start(Seen{Version: "1"}, Unknown)
 	if d.Methods[0] != ByGRUB || d.worked != "" {
 		t.Errorf("%+v", d)
 	}
-	d = l.start(Seen{Version: "1"}, Go)
+	d = l.start(Seen{Version: "1"}, Unknown)
 	if d.Methods[0] != ByBootOrder {
 		t.Errorf("%+v", d)
 	}
-	l.start(Seen{Version: "1"}, Stop)
+	l.start(Seen{Version: "1"}, Failing)
 	// Where BootNext has worked before, the version is to blame.
 	l = newLife(t)
-	l.start(Seen{Version: "1"}, Go)
-	l.start(Seen{Version: "1", Healthy: true, Ran: true}, Go)
-	if d := l.start(Seen{Version: "1"}, Go); d.Methods[0] != ByBootNext {
+	l.start(Seen{Version: "1"}, Unknown)
+	l.start(Seen{Version: "1", Healthy: true, Ran: true}, Good)
+	if d := l.start(Seen{Version: "1"}, Unknown); d.Methods[0] != ByBootNext {
 		t.Errorf("%+v", d)
 	}
 }
 
-// Whatever comes back, Plan ends in a decision, bounded and repeatable, and a
-// version never starts more than MaxStarts times without health or a person.
-func TestPlanBounded(t *testing.T) {
-	for bits := range 1 << 6 {
+// Whatever comes back, Judge is repeatable and bounded; a version that gives no sign of health
+// within minutes is failing at the latest after MaxStarts hand-offs that the firmware took.
+func TestJudgeBounded(t *testing.T) {
+	for bits := range 1 << 5 {
 		on := func(i int) bool { return bits>>i&1 == 1 }
 		l := newLife(t)
-		stops, row := 0, 0
+		failing := 0
 		for range 40 {
 			s := Seen{Version: "7", Ran: on(0), Left: Left{BootNext: on(1), GRUB: on(2)}, Now: l.now.Add(time.Minute)}
 			if on(3) {
-				s.Previous = "6"
-			}
-			if on(4) {
 				s.Now = time.Time{}
 			}
-			d := Plan(l.h, s)
-			if again := Plan(l.h, s); !reflect.DeepEqual(d, again) {
-				t.Fatal("Plan is not repeatable")
+			d := Judge(l.h, s)
+			if again := Judge(l.h, s); !reflect.DeepEqual(d, again) {
+				t.Fatal("Judge is not repeatable")
 			}
-			if len(d.Methods) != 3 || len(d.Health.Bad) > maxBad || len(d.Messages) > 3 {
+			if len(d.Methods) != 3 || len(d.Health.Bad) > maxBad || len(d.Health.Times) > MaxStarts || len(d.Messages) > 3 {
 				t.Fatalf("%+v", d)
 			}
-			l.h = d.Health
-			if d.Action == Go {
-				if row++; row > MaxStarts+2 { // two methods may be found ignored first
-					t.Fatalf("bits %b: %d starts in a row: %+v", bits, row, l.h)
-				}
-				l.h = l.h.HandedOff("7", d.Methods[0], l.now)
-				continue
+			if d.Verdict == Failing {
+				failing++
 			}
-			stops, row = stops+1, 0
+			l.h, l.now = kept(t, d.Health.HandedOff("7", d.Methods[0], s.Now)), l.now.Add(time.Minute)
 		}
-		if stops == 0 {
-			t.Errorf("bits %b: never stopped", bits)
+		if failing < 30 {
+			t.Errorf("bits %b: failing at %d of 40 starts", bits, failing)
 		}
 	}
 }
@@ -245,7 +247,7 @@ func FuzzParseHealth(f *testing.F) {
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, err := ParseHealth(b); err == nil {
-			Plan(h, Seen{Version: "1", Previous: "2"})
+			Judge(h, Seen{Version: "1"})
 		}
 	})
 }
@@ -288,6 +290,9 @@ func TestRenewed(t *testing.T) {
 	r := h.Renewed("a@1").HandedOff("a@1", ByGRUB, time.Time{})
 	if r.Starts != 1 || r.Proven || r.Refuses("a@1") || !r.Refuses("a@2") || len(r.Worked) != 1 {
 		t.Errorf("after a new start: %+v", r)
+	}
+	if other := h.Renewed("a@2"); other.Starts != MaxStarts || !other.Proven || other.Refuses("a@2") {
+		t.Errorf("another version: %+v", other)
 	}
 	if !h.Refuses("a@1") || h.Starts != MaxStarts {
 		t.Errorf("the old record was changed: %+v", h)

@@ -17,7 +17,7 @@ type Left struct {
 	GRUB     bool // GRUB was not started, or cannot write: it still has to start Windows once
 }
 
-// Look sees what the last hand-off left, for Plan. It only reads. What cannot
+// Look sees what the last hand-off left, for Judge. It only reads. What cannot
 // be read counts as not left, and the error is a note. Of the options the ESP
 // and Variables are used.
 func Look(o *Options) (Left, error) {

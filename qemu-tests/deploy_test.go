@@ -105,14 +105,14 @@ func TestStickLazy(t *testing.T) {
 	if serial, err := pc.FromUSB(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}
-	if r := reported(t, server, 2); !hasPhase(r, "merge") || r.ExitCode != 0 {
+	if r := reported(t, server, 2); !wrote(r, "merge") || r.ExitCode != 0 {
 		t.Errorf("the second start did not merge: %+v", r)
 	}
 	holds(t, pc, want, machine.BootName, machine.BaseName)
 }
 
-func hasPhase(r protocol.Report, name string) bool {
-	return slices.ContainsFunc(r.Phases, func(p protocol.Phase) bool { return p.Name == name && p.Bytes > 0 })
+func wrote(r protocol.Report, kind string) bool {
+	return slices.ContainsFunc(r.Steps, func(s protocol.Step) bool { return s.Kind == kind && s.Written > 0 && s.Error == "" })
 }
 
 // runWindows does to the boot child what a session of Windows does: some pages are written through the chain. It
@@ -205,7 +205,7 @@ func TestKernelNow(t *testing.T) {
 		t.Fatalf("%v\n%s", err, serial)
 	}
 	r := reported(t, server, 1)
-	if r.Outcome != protocol.OutcomeDone || r.Version != 2 || !hasPhase(r, "merge") {
+	if r.Outcome != protocol.OutcomeDone || r.Version != 2 || !wrote(r, "merge") {
 		t.Fatalf("report: %+v", r)
 	}
 	if strings.Contains(serial, standin.Started) {

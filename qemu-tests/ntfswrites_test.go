@@ -42,7 +42,7 @@ func logDeployment(t *testing.T, l *testlab.Lab) {
 	if serial, err := pc.FromKernel(t.Context(), "troy.server=http://10.77.0.1:8080"); err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}
-	if rep := reported(t, server, 1); rep.Version != 2 || !hasPhase(rep, "merge") {
+	if rep := reported(t, server, 1); rep.Version != 2 || !wrote(rep, "merge") {
 		t.Fatalf("report: %+v", rep)
 	}
 	r.check(pc, pcdisk.LayerA, pcdisk.Boot, pcdisk.Base, pcdisk.Journal)

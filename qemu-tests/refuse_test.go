@@ -78,7 +78,7 @@ func (c *bareCase) try(t *testing.T) {
 	for _, d := range config.Disks {
 		before = append(before, look(t, &testlab.PC{Disk: d.Path}))
 	}
-	serial := untilItStops(t, config, server, append(c.want, "the disk is untouched")...)
+	serial := untilItStops(t, config, server, append(c.want, "no disk was touched")...)
 	for i, d := range config.Disks {
 		if after := look(t, &testlab.PC{Disk: d.Path}); after != before[i] {
 			t.Errorf("disk %d was %s, and is %s:\n%s", i, before[i], after, serial)

@@ -20,7 +20,7 @@ func FuzzCalls(f *testing.F) {
 	defer s.Close()
 	for _, m := range []any{
 		protocol.CheckIn{Protocol: protocol.Version, Machine: machine, Version: 1},
-		protocol.Report{Protocol: protocol.Version, Machine: machine, Outcome: protocol.OutcomeDone, Phases: []protocol.Phase{{Name: "fetch"}}},
+		protocol.Report{Protocol: protocol.Version, Machine: machine, Outcome: protocol.OutcomeDone, Steps: []protocol.Step{{Kind: "stage"}}},
 	} {
 		b, err := json.Marshal(m)
 		if err != nil || len(b) < 50 {

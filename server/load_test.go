@@ -36,7 +36,7 @@ func TestManyMachines(t *testing.T) {
 			m := protocol.Machine{MACs: []string{fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&255)}}
 			begin := time.Now()
 			var o protocol.Order
-			if err := h.PostJSON(t.Context(), protocol.PathCheckIn, protocol.CheckIn{Protocol: protocol.Version, Machine: m}, &o); err != nil || o.Version != 2 {
+			if err := h.PostJSON(t.Context(), protocol.PathCheckIn, protocol.CheckIn{Protocol: protocol.Version, Machine: m}, &o); err != nil || o.Want.Version != 2 {
 				t.Errorf("machine %d: %+v, %v", i, o, err)
 			}
 			took[i] = time.Since(begin)
@@ -44,7 +44,7 @@ func TestManyMachines(t *testing.T) {
 			if b, err := h.ReadRange(t.Context(), "repo/objects/ab/ab12.pack", off, 100_000); err != nil || !bytes.Equal(b, pack[off:off+100_000]) {
 				t.Errorf("machine %d: %v", i, err)
 			}
-			r := protocol.Report{Protocol: protocol.Version, ID: "x", Machine: m, Outcome: protocol.OutcomeDone, Image: o.Image, Version: o.Version}
+			r := protocol.Report{Protocol: protocol.Version, ID: "x", Machine: m, Outcome: protocol.OutcomeDone, Image: o.Want.Image, Version: o.Want.Version}
 			if err := h.PostJSON(t.Context(), protocol.PathReport, r, nil); err != nil {
 				t.Errorf("machine %d: %v", i, err)
 			}

@@ -1,14 +1,12 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -142,31 +140,18 @@ func serveHealth(w http.ResponseWriter, _ *http.Request) {
 // Fixed is an Orders that gives every machine the same image.
 type Fixed struct {
 	Image string
-	// Version is the one to deploy; 0 = what Newest says.
+	// Version is the one to have; 0 = what Newest says.
 	Version int
 	// Newest gives the newest version of an image; needed if Version is 0.
 	Newest func(ctx context.Context, image string) (int, error)
-	// Merge is the merge policy. "" = lazy.
-	Merge protocol.Merge
-	// Reset discards the changes that Windows made, at every start.
-	Reset bool
-	// Retry makes machines try versions again that they had given up.
-	Retry bool
-	// Agent returns the agent release that machines should start by themselves; nil or "" = they
-	// keep what they have.
+	// Rules and Permits of every machine.
+	Rules   protocol.Rules
+	Permits protocol.Permits
+	// Agent gives the release of the agent to start from the machine's own disk; nil or "" = keep it.
 	Agent func() string
-	// Reinstall lets a machine be rewritten that holds another image or an unknown version.
-	Reinstall bool
-	// Provision, if set, says how to provision a machine without a disk of Troy.
-	Provision *protocol.Provision
 }
 
-// provisionable reports whether no disk of the machine is prepared yet.
-func provisionable(disks []protocol.Disk) bool {
-	return len(disks) > 0 && !slices.ContainsFunc(disks, func(d protocol.Disk) bool { return d.Troy })
-}
-
-// Order implements Orders: deploy, or nothing if the machine has the version.
+// Order implements Orders.
 func (f *Fixed) Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, error) {
 	want := f.Version
 	if want == 0 {
@@ -179,22 +164,14 @@ func (f *Fixed) Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, 
 		}
 	}
 	o := protocol.Order{
-		Protocol: protocol.Version, Action: protocol.ActionDeploy, Repo: protocol.PathRepo,
-		Image: f.Image, Version: want, Merge: cmp.Or(f.Merge, protocol.MergeLazy), Reset: f.Reset, Retry: f.Retry,
+		Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: want}, Repo: protocol.PathRepo,
+		Rules: f.Rules, Permits: f.Permits,
 	}
 	if f.Agent != nil {
 		o.Agent = f.Agent()
 	}
-	if f.Provision != nil && c.Image == "" && provisionable(c.Disks) {
-		o.Action, o.Provision = protocol.ActionProvision, f.Provision
-		return o, nil
-	}
-	if f.Reinstall && (c.Image != f.Image || c.Version == 0) {
-		o.Action = protocol.ActionReinstall
-		return o, nil
-	}
 	if c.Image == f.Image && c.Version == want {
-		o.Action, o.Reason = protocol.ActionNone, "the machine has this version"
+		o.Reason = "the machine has this version"
 	}
 	return o, nil
 }

@@ -66,7 +66,7 @@ func store(t *testing.T) (dir string, pack []byte) {
 func newServer(t *testing.T, o Options) (*Server, *httptest.Server) {
 	t.Helper()
 	if o.Orders == nil {
-		o.Orders = &Fixed{Image: "win11", Version: 2, Merge: protocol.MergeNow}
+		o.Orders = &Fixed{Image: "win11", Version: 2}
 	}
 	s, err := New(&o)
 	if err != nil {
@@ -245,16 +245,15 @@ func TestCheckIn(t *testing.T) {
 	tests := []struct {
 		image   string
 		version int
-		want    protocol.Action
-	}{{"", 0, protocol.ActionDeploy}, {"win11", 2, protocol.ActionDeploy}, {"win11", 3, protocol.ActionNone},
-		{"other", 3, protocol.ActionDeploy}, {"win11", 4, protocol.ActionDeploy}}
+		reason  string
+	}{{"", 0, ""}, {"win11", 2, ""}, {"win11", 3, "the machine has this version"}, {"other", 3, ""}, {"win11", 4, ""}}
 	for _, test := range tests {
 		var o protocol.Order
 		c := protocol.CheckIn{Protocol: protocol.Version, Machine: machine, Image: test.image, Version: test.version}
 		if err := h.PostJSON(t.Context(), protocol.PathCheckIn, c, &o); err != nil {
 			t.Fatal(err)
 		}
-		if err := o.Validate(); err != nil || o.Action != test.want || o.Version != 3 || o.Image != "win11" || o.Merge != protocol.MergeLazy || o.Repo != "repo" {
+		if err := o.Validate(); err != nil || o.Reason != test.reason || o.Want == nil || *o.Want != (protocol.Want{Image: "win11", Version: 3}) || o.Repo != "repo" {
 			t.Errorf("order for %s@%d = %+v, %v", test.image, test.version, o, err)
 		}
 	}
@@ -263,7 +262,7 @@ func TestCheckIn(t *testing.T) {
 	}
 	newest = 0 // an order that cannot be given
 	err = h.PostJSON(t.Context(), protocol.PathCheckIn, protocol.CheckIn{Protocol: protocol.Version, Machine: machine}, nil)
-	if !errors.Is(err, netfetch.ErrBusy) || !strings.Contains(err.Error(), `deploy image "win11" version 0`) {
+	if !errors.Is(err, netfetch.ErrBusy) || !strings.Contains(err.Error(), `want image "win11" version 0`) {
 		t.Errorf("without a version: %v", err)
 	}
 }
@@ -271,13 +270,13 @@ func TestCheckIn(t *testing.T) {
 func TestBadMessages(t *testing.T) {
 	dir, _ := store(t)
 	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { t.Errorf("report %+v", r) }})
-	good := `{"protocol":2,"machine":{"macs":["52:54:00:12:34:56"]}}`
+	good := `{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]}}`
 	tests := []struct {
 		body, kind string
 		status     int
 		text       string
 	}{
-		{good, "application/json; charset=utf-8", 200, `"deploy"`},
+		{good, "application/json; charset=utf-8", 200, `"want"`},
 		{good, "text/plain", 415, "application/json"},
 		{"", "application/json", 400, "JSON"},
 		{"null", "application/json", 400, "protocol 0"},
@@ -285,14 +284,14 @@ func TestBadMessages(t *testing.T) {
 		{good[:20], "application/json", 400, "JSON"},
 		{good + good, "application/json", 400, "more than one"},
 		{good + "}", "application/json", 400, "JSON"},
-		{`{"protocol":1,"machine":{"macs":["52:54:00:12:34:56"]}}`, "application/json", 400, "protocol 1, this program speaks 2"},
-		{`{"protocol":2,"wipe":true}`, "application/json", 400, "unknown field"},
-		{`{"protocol":2,"machine":{"macs":[]}}`, "application/json", 400, "neither macs nor uuid"},
-		{`{"protocol":2,"machine":{"macs":["52-54-00-12-34-56"]}}`, "application/json", 400, "macs[0]"},
-		{`{"protocol":2,"machine":{"uuid":"` + strings.Repeat("a", 257) + `"}}`, "application/json", 400, "257 bytes"},
-		{`{"protocol":2,"machine":{"uuid":"\u001b[2J"}}`, "application/json", 400, "control character"},
-		{`{"protocol":2,"machine":{"uuid":"a"},"version":-1}`, "application/json", 400, "version -1"},
-		{`{"protocol":2,"agent":"` + strings.Repeat("a", protocol.MaxBody) + `"}`, "application/json", 413, "65536"},
+		{`{"protocol":1,"machine":{"macs":["52:54:00:12:34:56"]}}`, "application/json", 400, "protocol 1, this program speaks 3"},
+		{`{"protocol":3,"wipe":true}`, "application/json", 400, "unknown field"},
+		{`{"protocol":3,"machine":{"macs":[]}}`, "application/json", 400, "neither macs nor uuid"},
+		{`{"protocol":3,"machine":{"macs":["52-54-00-12-34-56"]}}`, "application/json", 400, "macs[0]"},
+		{`{"protocol":3,"machine":{"uuid":"` + strings.Repeat("a", 257) + `"}}`, "application/json", 400, "257 bytes"},
+		{`{"protocol":3,"machine":{"uuid":"\u001b[2J"}}`, "application/json", 400, "control character"},
+		{`{"protocol":3,"machine":{"uuid":"a"},"version":-1}`, "application/json", 400, "version -1"},
+		{`{"protocol":3,"agent":"` + strings.Repeat("a", protocol.MaxBody) + `"}`, "application/json", 413, "65536"},
 	}
 	for _, test := range tests {
 		resp, err := http.Post(web.URL+"/v1/checkin", test.kind, strings.NewReader(test.body))
@@ -316,7 +315,7 @@ func TestReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := protocol.Report{Protocol: protocol.Version, ID: "a", Machine: machine, Outcome: protocol.OutcomeDone, Image: "win11", Version: 2,
-		Phases: []protocol.Phase{{Name: "fetch", Seconds: 1.5, Bytes: 1 << 30}}}
+		Steps: []protocol.Step{{Kind: "stage", Seconds: 1.5, Fetched: 1 << 30}}}
 	other := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:00:01"}},
 		Outcome: protocol.OutcomeFailed, ExitCode: 3, Message: "no parent\nsecond line"}
 	second := r
@@ -327,7 +326,7 @@ func TestReports(t *testing.T) {
 			t.Fatalf("report: %v, %+v", err, ack)
 		}
 	}
-	if len(told) != 3 || told[0].ID != "a" || told[0].Phases[0].Bytes != 1<<30 || told[1].ExitCode != 3 || told[2].ID != "b" {
+	if len(told) != 3 || told[0].ID != "a" || told[0].Steps[0].Fetched != 1<<30 || told[1].ExitCode != 3 || told[2].ID != "b" {
 		t.Errorf("told %+v", told)
 	}
 	r.Outcome = "wonderful"

@@ -116,7 +116,8 @@ func (s *servedLab) report(t *testing.T, mac string, version int, outcome protoc
 	h, err := netfetch.NewHTTP(s.url, nil)
 	must(t, err)
 	defer h.Reconnect()
-	r := protocol.Report{Protocol: protocol.Version, ID: mac, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Outcome: outcome, Message: log, Log: log}
+	r := protocol.Report{Protocol: protocol.Version, ID: mac, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Outcome: outcome, Message: log, Log: log,
+		Steps: []protocol.Step{{Kind: "stage", Seconds: 1.5, Fetched: 1000, Reason: "it is wanted", Error: "it broke"}}}
 	must(t, h.PostJSON(t.Context(), protocol.PathReport, r, nil))
 }
 
@@ -135,7 +136,7 @@ func TestLabRelease(t *testing.T) {
 	if dry.Fetch != plan.FetchBytes || dry.Write != plan.WriteBytes || dry.Never != 1 || !dry.Fits {
 		t.Errorf("%+v, the plan has %d and %d bytes", dry, plan.FetchBytes, plan.WriteBytes)
 	}
-	if o := s.checkIn(t, testMAC, 1, ""); o.Action != protocol.ActionNone {
+	if o := s.checkIn(t, testMAC, 1, ""); begins(&o) {
 		t.Errorf("a dry run promoted: %+v", o)
 	}
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@1")
@@ -146,15 +147,15 @@ func TestLabRelease(t *testing.T) {
 		t.Errorf("promote says %s", r.out)
 	}
 	wantTroy(t, exitOK, "promote", "--room", "B204", "pc@2")
-	if o := s.checkIn(t, testMAC, 1, ""); o.Action != protocol.ActionDeploy || o.Version != 2 {
+	if o := s.checkIn(t, testMAC, 1, ""); !begins(&o) || wanted(&o) != 2 {
 		t.Fatalf("%+v", o)
 	}
-	if o := s.checkIn(t, roomMAC, 1, ""); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "waits for room test") {
+	if o := s.checkIn(t, roomMAC, 1, ""); begins(&o) || !strings.Contains(o.Reason, "waits for room test") {
 		t.Errorf("%+v", o)
 	}
 	s.report(t, testMAC, 2, protocol.OutcomeDone, "all \x1b[2Jgood"[:4])
 	s.checkIn(t, testMAC, 2, protocol.HealthGood)
-	if o := s.checkIn(t, roomMAC, 1, ""); o.Action != protocol.ActionDeploy {
+	if o := s.checkIn(t, roomMAC, 1, ""); !begins(&o) {
 		t.Errorf("after the test room: %+v", o)
 	}
 	s.report(t, roomMAC, 1, protocol.OutcomeFailed, "the disk is bad")
@@ -169,7 +170,7 @@ func TestLabRelease(t *testing.T) {
 	if r := wantTroy(t, exitOK, "rollback", "--room", "test"); !strings.Contains(r.out, "back to pc version 1") {
 		t.Errorf("rollback says %s", r.out)
 	}
-	if o := s.checkIn(t, testMAC, 2, ""); o.Action != protocol.ActionDeploy || o.Version != 1 || !o.Retry {
+	if o := s.checkIn(t, testMAC, 2, ""); !begins(&o) || wanted(&o) != 1 || !o.Permits.Retry {
 		t.Errorf("%+v", o)
 	}
 	s.allowed(t)
@@ -244,7 +245,7 @@ func (s *servedLab) unknown(t *testing.T) {
 	wantTroy(t, exitFailed, "assign", "--room", "B999", code, "test-2")
 	wantTroy(t, exitFailed, "assign", "--room", "test", "XXXXXX", "test-2")
 	wantTroy(t, exitOK, "assign", "--room", "test", code, "test-2")
-	if o := s.checkIn(t, newMAC, 1, ""); o.Action != protocol.ActionDeploy {
+	if o := s.checkIn(t, newMAC, 1, ""); !begins(&o) {
 		t.Errorf("assigned: %+v", o)
 	}
 	lines := wantTroy(t, exitOK, "hosts", "--yaml").out
@@ -272,7 +273,7 @@ func (s *servedLab) look(t *testing.T) {
 	if d := wantJSON[api.HostDetail](t, exitOK, "log", "b204-1"); d.Log != "the disk is bad" || d.FailLog != d.Log || len(d.History) < 3 {
 		t.Errorf("log: %+v", d)
 	}
-	if r := wantTroy(t, exitOK, "log", "test-1"); !strings.Contains(r.out, "all ") || !strings.Contains(r.out, "deploy pc version 2") {
+	if r := wantTroy(t, exitOK, "log", "test-1"); !strings.Contains(r.out, "all ") || !strings.Contains(r.out, "order     pc version 2") || !strings.Contains(r.out, "stage         1.50 s  1.0 kB fetched  it is wanted; failed: it broke") {
 		t.Errorf("log says %s", r.out)
 	}
 	wantTroy(t, exitFailed, "log", "nobody")
@@ -305,11 +306,11 @@ func TestRollbackWithoutKey(t *testing.T) {
 	if !strings.Contains(r.errOut, "room test keeps the version it has") || !strings.Contains(r.errOut, "troy key order pc 1") {
 		t.Errorf("it says %s", r.errOut)
 	}
-	if o := s.checkIn(t, testMAC, 2, ""); o.Action != protocol.ActionNone {
+	if o := s.checkIn(t, testMAC, 2, ""); begins(&o) {
 		t.Errorf("%+v", o)
 	}
 	wantTroy(t, exitOK, "rollback", "--signed", "--room", "test")
-	if o := s.checkIn(t, testMAC, 2, ""); o.Action != protocol.ActionDeploy || o.Version != 1 {
+	if o := s.checkIn(t, testMAC, 2, ""); !begins(&o) || wanted(&o) != 1 {
 		t.Errorf("%+v", o)
 	}
 }
@@ -382,4 +383,15 @@ func TestLabCommands(t *testing.T) {
 		wantTroy(t, exitUsage, append(args, "--store", dir)...)
 	}
 	wantTroy(t, exitUsage, "serve", "--lab", path, "--image", "pc", dir)
+}
+
+// begins says whether an order lets a machine begin.
+func begins(o *protocol.Order) bool { return o.Want != nil && o.Wait == 0 && o.Reason == "" }
+
+// wanted is the version that an order names, 0 if none.
+func wanted(o *protocol.Order) int {
+	if o.Want == nil {
+		return 0
+	}
+	return o.Want.Version
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -117,19 +118,35 @@ func (c *call) sayCheckIn(in protocol.CheckIn, o protocol.Order, err error) {
 		fmt.Fprintf(c.stdout, "%s  %s: no order: %v\n", time.Now().Format(time.TimeOnly), in.Machine.Key(), err)
 		return
 	}
-	fmt.Fprintf(c.stdout, "%s  %q: has %q version %d, order: %s %q version %d%s\n", time.Now().Format(time.TimeOnly),
-		in.Machine.Key(), in.Image, in.Version, o.Action, o.Image, o.Version, detail(in.Detail))
+	want := "nothing"
+	if o.Want != nil {
+		want = fmt.Sprintf("%q version %d", o.Want.Image, o.Want.Version)
+	}
+	fmt.Fprintf(c.stdout, "%s  %q: has %q version %d, wanted: %s%s\n", time.Now().Format(time.TimeOnly),
+		in.Machine.Key(), in.Image, in.Version, want, detail(in.Detail))
 }
 
 func (c *call) sayReport(r protocol.Report) {
 	fmt.Fprintf(c.stdout, "%s  %q: %s, %q version %d, exit code %d%s\n", time.Now().Format(time.TimeOnly),
 		r.Machine.Key(), r.Outcome, r.Image, r.Version, r.ExitCode, detail(r.Message))
-	for _, p := range r.Phases {
-		fmt.Fprintf(c.stdout, "          %-10s %7.2f s", p.Name, p.Seconds)
-		if p.Bytes > 0 {
-			fmt.Fprintf(c.stdout, "  %s", progress.Bytes(p.Bytes))
+	saySteps(c.stdout, r.Steps)
+}
+
+// saySteps lists the steps of a start.
+func saySteps(w io.Writer, steps []protocol.Step) {
+	for _, s := range steps {
+		fmt.Fprintf(w, "          %-10s %7.2f s", clean(s.Kind), s.Seconds)
+		if s.Fetched > 0 {
+			fmt.Fprintf(w, "  %s fetched", progress.Bytes(s.Fetched))
 		}
-		fmt.Fprintln(c.stdout)
+		if s.Written > 0 {
+			fmt.Fprintf(w, "  %s written", progress.Bytes(s.Written))
+		}
+		fmt.Fprintf(w, "  %s", clean(s.Reason))
+		if s.Error != "" {
+			fmt.Fprintf(w, "; failed: %s", clean(s.Error))
+		}
+		fmt.Fprintln(w)
 	}
 }
 

@@ -81,7 +81,7 @@ func (a *adminCall) sayRoom(r *rooms.Room) {
 // counts writes how many machines are in which phase.
 func counts(r *rooms.Room) string {
 	parts := []string{fmt.Sprintf("%d machines", r.Machines)}
-	for _, p := range []rooms.Phase{rooms.PhaseCurrent, rooms.PhaseOutdated, rooms.PhaseWorking, rooms.PhaseWaiting, rooms.PhaseSilent, rooms.PhaseFailed, rooms.PhaseNever, rooms.PhaseIdle} {
+	for _, p := range []rooms.Phase{rooms.PhaseCurrent, rooms.PhaseOutdated, rooms.PhaseWorking, rooms.PhaseWaiting, rooms.PhaseSilent, rooms.PhasePermit, rooms.PhaseFailed, rooms.PhaseNever, rooms.PhaseIdle} {
 		if r.Counts[p] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", r.Counts[p], p))
 		}
@@ -190,6 +190,10 @@ func (a *adminCall) sayLog(d *api.HostDetail, failed bool) {
 	a.sayHost(&d.Host)
 	for _, e := range d.History {
 		fmt.Fprintf(a.stdout, "%s  %-9s %s\n", e.At.Local().Format(timeForm), e.Kind, clean(e.Text))
+	}
+	if d.Report != nil {
+		fmt.Fprintf(a.stdout, "last report %s: %s, exit code %d %s\n", d.Report.At.Local().Format(timeForm), d.Report.Outcome, d.Report.ExitCode, clean(d.Report.Message))
+		saySteps(a.stdout, d.Report.Steps)
 	}
 	text := d.Log
 	if failed {

@@ -19,14 +19,14 @@ func TestLife(t *testing.T) {
 		wantState(t, m, State{Image: image, Version: 1, BaseVersion: 1, Staged: 2, StagedImage: image, SlotFree: true})
 		must(t, m.Commit(ctx))
 		shows(t, r.disk, v2.data, "committed")
-		wantState(t, m, State{Image: image, Version: 2, BaseVersion: 1, Layers: 1, SlotFree: true})
+		wantState(t, m, State{Image: image, Version: 2, BaseVersion: 1, Previous: 1, Layers: 1, SlotFree: true})
 
 		r.now = v2.data
 		v3 := r.randomUpdate(3, 30, 12)
 		must(t, v3.stage(m))
 		must(t, m.Commit(ctx))
 		shows(t, r.disk, v3.data, "second committed")
-		wantState(t, m, State{Image: image, Version: 3, BaseVersion: 1, Layers: 2})
+		wantState(t, m, State{Image: image, Version: 3, BaseVersion: 1, Previous: 2, Layers: 2})
 		must(t, m.Rollback(ctx))
 		shows(t, r.disk, v2.data, "rolled back")
 		must(t, v3.stage(m))

@@ -76,6 +76,9 @@ func (m *Machine) newMerger(o *MergeOptions) (*merger, error) {
 	g := &merger{m: m, o: *o}
 	if g.o.sliceBytes <= 0 {
 		g.o.sliceBytes = defaultSlice
+		if g.o.MaxBytes > 0 { // whole pages, at least one
+			g.o.sliceBytes = max(pageSize, min(defaultSlice, g.o.MaxBytes/pageSize*pageSize))
+		}
 	}
 	if g.o.depth <= 0 {
 		g.o.depth = defaultDepth

@@ -6,11 +6,13 @@ import (
 	"troy/internal/guid"
 )
 
-// State is what a machine holds. Versions are 0 when unknown: the journal was lost, which costs labels but no data.
+// State is what a machine holds. Versions are 0 when unknown: the journal was lost, which costs
+// labels but no data.
 type State struct {
 	Image       string // of the version that the boot child shows
 	Version     int    // that the boot child shows: what the machine boots
 	BaseVersion int    // that the parent alone would show; 0 while a merge makes it a mixture
+	Previous    int    // that Rollback brings back; 0: none, or nobody knows whether it is whole
 	Staged      int    // finished slot that waits for Commit; 0: none
 	StagedImage string
 
@@ -52,8 +54,18 @@ func (m *Machine) State() State {
 	if r := m.merge(); r != nil {
 		s.Merging, s.Merged, s.MergeOffset = true, r.Done, r.Cursor
 	}
+	s.Previous = m.previous(known)
 	s.SessionWritten = len(m.rec.Sessions) > 0 && !slices.Contains(m.rec.Sessions, m.boot.guid())
 	return s
+}
+
+// previous is the version below the topmost slot, as long as Rollback takes it.
+func (m *Machine) previous(known bool) int {
+	if len(m.chain) < 2 || !known || m.merge() != nil {
+		return 0
+	}
+	below, _ := m.rec.label(m.chain[1].guid())
+	return below.Version
 }
 
 func (m *Machine) inChain(d *diskFile) bool { return slices.Contains(m.chain, d) }
@@ -86,7 +98,8 @@ func (m *Machine) staged() *diskFile {
 	return nil
 }
 
-// freeSlot returns the index of a slot that no chain names, one without a staged version if possible; -1: none.
+// freeSlot returns the index of a slot that no chain names, one without a staged version if
+// possible; -1: none.
 func (m *Machine) freeSlot() int {
 	free := -1
 	for i, d := range m.slots {

@@ -109,18 +109,15 @@ func (f *figures) print(out io.Writer) error {
 	row("bytes of the full image", f.full)
 	row("bytes changed", f.changed)
 	row("bytes fetched (all the server sent)", f.served)
-	for _, p := range f.report.Phases {
-		switch p.Name {
-		case "before-boot":
-			row("bytes written before version 2 could boot", p.Bytes)
-		case "written":
-			row("bytes written in all (with the merge)", p.Bytes)
+	written := int64(0)
+	for _, s := range f.report.Steps {
+		if written += s.Written; s.Kind == "commit" {
+			row("bytes written before version 2 could boot", written)
 		}
 	}
-	for _, p := range f.report.Phases {
-		if p.Name != "written" && p.Name != "before-boot" {
-			fmt.Fprintf(w, "seconds: %s\t%.2f\t\t\n", p.Name, p.Seconds)
-		}
+	row("bytes written in all (with the merge)", written)
+	for _, s := range f.report.Steps {
+		fmt.Fprintf(w, "seconds: %s\t%.2f\t\t\n", s.Kind, s.Seconds)
 	}
 	fmt.Fprintf(w, "seconds: power on to Windows Boot Manager\t%.0f\t\t\n", f.starts.Seconds())
 	if err := w.Flush(); err != nil {

@@ -64,9 +64,27 @@ func (c *Catalog) Size(ctx context.Context, name string, have, want int) (rooms.
 	if c.sizes == nil || len(c.sizes) >= sizesMost {
 		c.sizes = map[step]rooms.Size{}
 	}
-	size := rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes}
+	hash, err := c.manifest(ctx, name, want)
+	if err != nil {
+		return rooms.Size{}, err
+	}
+	size := rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes, Manifest: hash}
 	c.sizes[key] = size
 	return size, nil
+}
+
+// manifest is the hash of a version's manifest: a machine takes no other version of that number.
+func (c *Catalog) manifest(ctx context.Context, name string, version int) (string, error) {
+	index, err := image.LoadIndex(ctx, c.store, name)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range index.Versions {
+		if e.Version == version {
+			return e.Manifest.SHA256.String(), nil
+		}
+	}
+	return "", fmt.Errorf("%w: %s version %d", image.ErrNotFound, name, version)
 }
 
 // Newest is the number of an image's newest version, 0 if it has none yet.

@@ -51,9 +51,14 @@ func TestSize(t *testing.T) {
 			if (plan.CopyBytes > 0) != (x.have > 0) {
 				t.Errorf("%d bytes are copied", plan.CopyBytes)
 			}
+			index, err := image.LoadIndex(t.Context(), store, smallstore.Image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			manifest := index.Versions[len(index.Versions)-1].Manifest.SHA256.String()
 			for range 2 { // the second time it is remembered
 				got, err := c.Size(t.Context(), smallstore.Image, x.have, x.want)
-				if want := (rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes}); got != want || err != nil {
+				if want := (rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes, Manifest: manifest}); got != want || err != nil {
 					t.Errorf("got %+v, %v, want %+v", got, err, want)
 				}
 			}

@@ -13,6 +13,7 @@ import (
 	"troy/server/catalog"
 	"troy/server/certs"
 	"troy/server/netboot"
+	"troy/server/protocol"
 	"troy/server/signing"
 	"troy/server/web"
 )
@@ -91,8 +92,12 @@ func (d *Daemon) fixOrders(ctx context.Context, so *server.Options) (err error) 
 	if d.image, err = d.catalog.Check(ctx, f.Image, f.Version); err != nil {
 		return err
 	}
-	orders := &server.Fixed{Image: d.image, Version: f.Version, Newest: d.catalog.Newest, Merge: f.Merge,
-		Reset: f.Reset, Retry: f.Retry, Reinstall: f.Reinstall, Provision: f.Provision}
+	orders := &server.Fixed{Image: d.image, Version: f.Version, Newest: d.catalog.Newest,
+		Rules:   protocol.Rules{Merge: f.Merge},
+		Permits: protocol.Permits{Retry: f.Retry, Reinstall: f.Reinstall, Provision: f.Provision}}
+	if f.Reset {
+		orders.Rules.Reset = protocol.ResetBoot
+	}
 	if f.Agent {
 		orders.Agent = currentAgent(d.catalog, d.o.Events.Warn)
 	}

@@ -101,7 +101,7 @@ func TestFixed(t *testing.T) {
 	var told []protocol.Order
 	o.Events.CheckIn = func(_ protocol.CheckIn, o protocol.Order, _ error) { told = append(told, o) }
 	d, stop := start(t, o)
-	if order := checkIn(t, d); order.Action != protocol.ActionDeploy || order.Image != smallstore.Image || order.Version != 2 {
+	if order := checkIn(t, d); order.Reason != "" || order.Want == nil || order.Want.Image != smallstore.Image || order.Want.Version != 2 {
 		t.Errorf("order: %+v", order)
 	}
 	h, err := netfetch.NewHTTP("http://"+d.Plain().String()+"/"+protocol.PathRepo, nil)
@@ -124,7 +124,7 @@ func TestFixed(t *testing.T) {
 		must(t, json.Unmarshal([]byte(line), &e))
 		events = append(events, e)
 	}
-	if len(events) != 2 || events[0].CheckIn == nil || events[0].Order.Version != 2 || *events[1].Served != (served{"store.json", int64(len(b))}) {
+	if len(events) != 2 || events[0].CheckIn == nil || events[0].Order.Want.Version != 2 || *events[1].Served != (served{"store.json", int64(len(b))}) {
 		t.Errorf("log: %s", text)
 	}
 }
@@ -158,7 +158,7 @@ func TestLab(t *testing.T) {
 	must(t, err)
 	_, err = api.NewClient(url, token).Promote(t.Context(), rooms.Promotion{Room: "test", Version: 2})
 	must(t, err)
-	if order := checkIn(t, d); order.Action != protocol.ActionDeploy || order.Version != 2 {
+	if order := checkIn(t, d); order.Reason != "" || order.Want == nil || order.Want.Version != 2 {
 		t.Errorf("order: %+v", order)
 	}
 	if text, err := os.ReadFile(folder.Audit()); err != nil || !strings.Contains(string(text), "POST /v1/admin/promote") {

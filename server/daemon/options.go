@@ -30,7 +30,7 @@ type Options struct {
 	Events       Events
 }
 
-// Fixed is what every machine is told where there is no lab.yaml. Members are as in server.Fixed.
+// Fixed is what every machine is told where there is no lab.yaml: version, rules, permits.
 type Fixed struct {
 	Image     string // "" = the only one of the store
 	Version   int    // 0 = the newest

@@ -33,7 +33,7 @@ func TestDocumentNeeded(t *testing.T) {
 				}
 			}
 			switch need := row[2]; {
-			case need == "yes" && taken > 0, need == "no" && refused > 0 && !(kind == "Order" && row[0] == "provision"):
+			case need == "yes" && taken > 0, need == "no" && refused > 0:
 				t.Errorf("%s.%s: needed: %s, but %d examples are refused without it, %d taken", kind, row[0], need, refused, taken)
 			case strings.HasPrefix(need, "unless ") && (refused == 0 || taken == 0):
 				t.Errorf("%s.%s: needed %s: %d examples are refused without it, %d taken", kind, row[0], need, refused, taken)
@@ -57,6 +57,7 @@ var (
 	boundRange = regexp.MustCompile(`^(\d+) to (\d+)$`)
 	boundLeast = regexp.MustCompile(`^≥ (\d+)$`)
 	boundEqual = regexp.MustCompile(`^= (\d+)$`)
+	boundHash  = regexp.MustCompile(`^= (\d+) hex digits$`)
 )
 
 // probes makes of a bound the values that are just taken, and those that just are not.
@@ -87,6 +88,10 @@ func probes(t *testing.T, bound string, now any) (good, bad []any) {
 	if m := boundEqual.FindStringSubmatch(bound); m != nil {
 		return []any{number(m[1])}, []any{number(m[1]) - 1, number(m[1]) + 1}
 	}
+	if m := boundHash.FindStringSubmatch(bound); m != nil {
+		n := int(number(m[1]))
+		return []any{strings.Repeat("0a", n/2)}, []any{strings.Repeat("a", n-1), strings.Repeat("a", n+1), strings.Repeat("A", n), strings.Repeat("x", n)}
+	}
 	if bound != "" {
 		t.Errorf("a bound that this test does not understand: %q", bound)
 	}
@@ -115,7 +120,7 @@ func probe(t *testing.T, p *page, kind string, v map[string]any, try func(change
 	t.Helper()
 	for _, row := range p.tables[kind] {
 		name, now := row[0], v[row[0]]
-		if now == nil || kind == "Failure" || kind == "Ack" || kind == "Order" && v["action"] == string(ActionNone) && name == "version" {
+		if now == nil || kind == "Failure" || kind == "Ack" {
 			continue
 		}
 		good, bad := probes(t, row[3], now)

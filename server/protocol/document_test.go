@@ -22,7 +22,7 @@ import (
 const documentPath = "../../docs/check-in.md"
 
 // messages are the types whose members the page lists.
-var messages = []any{CheckIn{}, Machine{}, Disk{}, Order{}, Provision{}, Progress{}, Report{}, Phase{}, Ack{}, Failure{}}
+var messages = []any{CheckIn{}, Machine{}, Disk{}, Order{}, Want{}, Rules{}, Permits{}, Provision{}, Progress{}, Report{}, Step{}, Ack{}, Failure{}}
 
 // page is docs/check-in.md, taken apart.
 type page struct {
@@ -187,14 +187,14 @@ func valueOf(t *testing.T, e ast.Expr) string {
 	return ""
 }
 
-// TestDocumentConstants: the page has every constant of the protocol (paths, limits, actions, outcomes, …) with its value, once, and no other.
+// TestDocumentConstants: the page has every constant of the protocol (paths, limits, resets, outcomes, …) with its value, once, and no other.
 func TestDocumentConstants(t *testing.T) {
 	p := readPage(t)
 	want := constants(t)
 	if len(want) < 25 {
 		t.Fatalf("only %d constants: %v", len(want), want)
 	}
-	name := regexp.MustCompile(`^(Version|(Path|Max|Health|Action|Merge|Outcome)[A-Z]\w*)$`)
+	name := regexp.MustCompile(`^(Version|(Path|Max|Hash|Health|Reset|Merge|Outcome)[A-Z]\w*)$`)
 	got := map[string]string{}
 	for _, row := range p.rows {
 		if !name.MatchString(row[0]) {

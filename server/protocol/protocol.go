@@ -3,7 +3,7 @@ package protocol
 import "time"
 
 // Version is the protocol that this package describes.
-const Version = 2
+const Version = 3
 
 // Paths of the calls and of the objects, relative to the server's base URL.
 const (
@@ -20,10 +20,11 @@ const (
 	MaxDetail  = 4 << 10  // bytes of Report.Message
 	MaxLog     = 16 << 10 // bytes of Report.Log
 	MaxMACs    = 32
-	MaxPhases  = 32
+	MaxSteps   = 48
 	MaxDisks   = 32
 	MaxMirrors = 8
 	MaxWait    = 3600 // seconds of Order.Wait
+	HashSize   = 64   // hex digits of a SHA-256
 )
 
 // Machine says which machine this is, as its firmware tells.
@@ -46,6 +47,7 @@ type CheckIn struct {
 	Merging  bool    `json:"merging,omitempty"`  // a merge is under way
 	Previous int     `json:"previous,omitempty"` // version that a rollback on the machine itself would bring back; 0 = none
 	Detail   string  `json:"detail,omitempty"`   // why the disk cannot take an image now; "" = it can
+	Damaged  bool    `json:"damaged,omitempty"`  // a reinstall would mend what Detail names
 
 	Health     Health `json:"health,omitempty"`     // what the last starts of Windows showed
 	LastStart  string `json:"last_start,omitempty"` // how Windows was started the last time and what came of it
@@ -76,17 +78,6 @@ type Disk struct {
 	Troy       bool   `json:"troy,omitempty"`  // prepared for Troy
 }
 
-// Action is what an order tells the agent to do.
-type Action string
-
-// Actions.
-const (
-	ActionDeploy    Action = "deploy"    // bring the machine to Image, Version by what changed
-	ActionReinstall Action = "reinstall" // write Image, Version over the parent; until it is finished nothing starts
-	ActionProvision Action = "provision" // make the disk that Provision names, then as reinstall
-	ActionNone      Action = "none"      // start what is there
-)
-
 // Merge says when the slot is copied into the parent.
 type Merge string
 
@@ -96,25 +87,52 @@ const (
 	MergeLazy Merge = "lazy" // at a later start, once the version was seen healthy
 )
 
-// Order is the answer to a CheckIn.
-type Order struct {
-	Protocol int    `json:"protocol"`
-	Action   Action `json:"action"`
-	Image    string `json:"image,omitempty"`
-	Version  int    `json:"version,omitempty"`
-	Merge    Merge  `json:"merge,omitempty"`
-	Repo     string `json:"repo,omitempty"`   // path of the store under the server's base URL
-	Reason   string `json:"reason,omitempty"` // one line for the screen
+// Reset says when what Windows wrote is discarded.
+type Reset string
 
-	Reset     bool       `json:"reset,omitempty"`     // throw the session of Windows away before it starts
-	Until     time.Time  `json:"until,omitzero"`      // the window closes: nothing long is begun, and merges stop, at this time
-	Wait      int        `json:"wait,omitempty"`      // seconds: ask again then, nothing is to be done before
-	Mirrors   []string   `json:"mirrors,omitempty"`   // base URLs of further copies of the store, to be asked when the server fails
-	Rate      int64      `json:"rate,omitempty"`      // bytes per second to fetch at most; 0 = no limit
-	Provision *Provision `json:"provision,omitempty"` // for ActionProvision
-	Agent     string     `json:"agent,omitempty"`     // release of the agent that the machine shall start by itself; "" = leave it
+// Reset policies.
+const (
+	ResetUpdate Reset = "update" // with each new version
+	ResetBoot   Reset = "boot"   // at each start of the machine
+)
+
+// Order is the answer to a CheckIn: what the machine is to have, and what it may do to get there.
+// How it gets there the machine decides (package agent/decide).
+type Order struct {
+	Protocol int      `json:"protocol"`
+	Want     *Want    `json:"want,omitempty"`    // absent: keep what is there
+	Rules    Rules    `json:"rules,omitzero"`    // of the room, whatever is wanted
+	Permits  Permits  `json:"permits,omitzero"`  // what may be lost on the way
+	Wait     int      `json:"wait,omitempty"`    // seconds: ask again then, do nothing before
+	Repo     string   `json:"repo,omitempty"`    // path of the store under the server's base URL
+	Mirrors  []string `json:"mirrors,omitempty"` // base URLs of further copies of the store
+	Agent    string   `json:"agent,omitempty"`   // release of the agent to start from its own disk; "" = keep it
+	Code     string   `json:"code,omitempty"`    // for the screen of a machine that is not assigned yet
+	Reason   string   `json:"reason,omitempty"`  // one line for the screen
+}
+
+// Want names one version of one image.
+type Want struct {
+	Image   string `json:"image"`
+	Version int    `json:"version"`
+	// Manifest is the SHA-256 of the version's manifest, in hex. "" = not stated.
+	Manifest string `json:"manifest,omitempty"`
+}
+
+// Rules are those of the machine's room. The zero value is: no reset, merge lazily, no limits.
+type Rules struct {
+	Reset Reset     `json:"reset,omitempty"` // "" = update
+	Merge Merge     `json:"merge,omitempty"` // "" = lazy
+	Until time.Time `json:"until,omitzero"`  // the window closes: nothing long is begun after it, and merges stop
+	Rate  int64     `json:"rate,omitempty"`  // bytes per second to fetch at most; 0 = no limit
+}
+
+// Permits allow what a machine does not do by itself. A downgrade, and wiping a disk that holds
+// something, need the admin's signature besides, which the store carries.
+type Permits struct {
+	Provision *Provision `json:"provision,omitempty"` // make a disk of the machine into one of Troy's
+	Reinstall bool       `json:"reinstall,omitempty"` // write the version over one that is unknown, damaged, or of another image
 	Retry     bool       `json:"retry,omitempty"`     // try again what was given up on this machine: the version, the agent
-	Code      string     `json:"code,omitempty"`      // to be shown on the screen of a machine that nobody knows yet
 }
 
 // Provision says which disk becomes the machine's, and how.
@@ -133,7 +151,7 @@ type Provision struct {
 type Progress struct {
 	Protocol int     `json:"protocol"`
 	Machine  Machine `json:"machine"`
-	Phase    string  `json:"phase"` // fetch, merge, …
+	Phase    string  `json:"phase"` // fetch, merge, …; what a step does now
 	Done     int64   `json:"done"`  // bytes
 	Total    int64   `json:"total"` // bytes; 0 = not known
 	Rate     int64   `json:"rate"`  // bytes per second
@@ -144,16 +162,20 @@ type Outcome string
 
 // Outcomes.
 const (
-	OutcomeDone   Outcome = "done"   // the order was carried out
-	OutcomeKept   Outcome = "kept"   // nothing was to do
-	OutcomeFailed Outcome = "failed" // the version that was there is started; Message says why
+	OutcomeDone    Outcome = "done"    // the order was carried out
+	OutcomeKept    Outcome = "kept"    // nothing was to do
+	OutcomeWaiting Outcome = "waiting" // for the admin's permission; Message names the command that gives it
+	OutcomeFailed  Outcome = "failed"  // Message says why
 )
 
-// Phase is one part of the work.
-type Phase struct {
-	Name    string  `json:"name"` // link, fetch, stage, commit, merge, …
+// Step is one step of a start.
+type Step struct {
+	Kind    string  `json:"kind"`             // check-in, stage, commit, merge, …; see package agent/decide
+	Reason  string  `json:"reason,omitempty"` // why it was done
 	Seconds float64 `json:"seconds"`
-	Bytes   int64   `json:"bytes,omitempty"` // fetched or written in it
+	Fetched int64   `json:"fetched,omitempty"` // bytes
+	Written int64   `json:"written,omitempty"` // bytes that the disk was sent
+	Error   string  `json:"error,omitempty"`   // why it failed
 }
 
 // Report is what the agent says before it hands the machine over.
@@ -167,7 +189,7 @@ type Report struct {
 	Outcome  Outcome `json:"outcome"`
 	ExitCode int     `json:"exit_code"`
 	Message  string  `json:"message,omitempty"`
-	Phases   []Phase `json:"phases,omitempty"`
+	Steps    []Step  `json:"steps,omitempty"`
 	HandOff  string  `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
 	Log      string  `json:"log,omitempty"`      // the last lines of the screen
 }

@@ -12,35 +12,60 @@ import (
 var machine = Machine{MACs: []string{"52:54:00:12:34:56"}}
 
 func TestOrderValidate(t *testing.T) {
-	good := Order{Protocol: Version, Action: ActionDeploy, Image: "win11", Version: 2, Merge: MergeLazy, Repo: "repo"}
-	if err := good.Validate(); err != nil {
+	good := func() *Order {
+		return &Order{Protocol: Version, Want: &Want{Image: "win11", Version: 2, Manifest: strings.Repeat("0f", HashSize/2)},
+			Rules: Rules{Merge: MergeLazy, Reset: ResetBoot}, Permits: Permits{Provision: &Provision{}}, Repo: "repo"}
+	}
+	if err := good().Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Order{Protocol: Version, Action: ActionNone}).Validate(); err != nil {
-		t.Errorf("none: %v", err)
+	if err := (&Order{Protocol: Version}).Validate(); err != nil {
+		t.Errorf("keep what is there: %v", err)
 	}
 	for name, change := range map[string]func(*Order){
 		"no protocol":     func(o *Order) { o.Protocol = 0 },
 		"later protocol":  func(o *Order) { o.Protocol = Version + 1 },
-		"no action":       func(o *Order) { o.Action = "" },
-		"strange action":  func(o *Order) { o.Action = "wipe" },
-		"no image":        func(o *Order) { o.Image = "" },
-		"version 0":       func(o *Order) { o.Version = 0 },
-		"huge version":    func(o *Order) { o.Version = math.MaxInt32 + 1 },
-		"no merge":        func(o *Order) { o.Merge = "" },
-		"strange merge":   func(o *Order) { o.Merge = "later" },
+		"no image":        func(o *Order) { o.Want.Image = "" },
+		"version 0":       func(o *Order) { o.Want.Version = 0 },
+		"huge version":    func(o *Order) { o.Want.Version = math.MaxInt32 + 1 },
+		"short hash":      func(o *Order) { o.Want.Manifest = "0f" },
+		"upper-case hash": func(o *Order) { o.Want.Manifest = strings.Repeat("0F", HashSize/2) },
+		"strange merge":   func(o *Order) { o.Rules.Merge = "later" },
+		"strange reset":   func(o *Order) { o.Rules.Reset = "never" },
+		"negative rate":   func(o *Order) { o.Rules.Rate = -1 },
+		"negative size":   func(o *Order) { o.Permits.Provision.SlotBytes = -1 },
+		"long wait":       func(o *Order) { o.Wait = MaxWait + 1 },
 		"long reason":     func(o *Order) { o.Reason = strings.Repeat("x", MaxText+1) },
 		"terminal escape": func(o *Order) { o.Reason = "\x1b[2J" },
-		"not UTF-8":       func(o *Order) { o.Image = "a\xff" },
+		"not UTF-8":       func(o *Order) { o.Want.Image = "a\xff" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := good
-			change(&o)
+			o := good()
+			change(o)
 			if err := o.Validate(); !errors.Is(err, ErrInvalid) || errors.Is(err, ErrVersion) != strings.Contains(name, "protocol") {
 				t.Error(err)
 			}
 		})
 	}
+}
+
+// FuzzOrder: what is taken survives a round trip.
+func FuzzOrder(f *testing.F) {
+	seed, err := json.Marshal(Order{Protocol: Version, Want: &Want{Image: "win11", Version: 2}, Rules: Rules{Reset: ResetBoot}, Permits: Permits{Reinstall: true}})
+	if err != nil || len(seed) < 50 {
+		f.Fatal(err, len(seed))
+	}
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var o, again Order
+		if json.Unmarshal(b, &o) != nil || o.Validate() != nil {
+			return
+		}
+		text, err := json.Marshal(o)
+		if err != nil || json.Unmarshal(text, &again) != nil || again.Validate() != nil {
+			t.Errorf("%s does not survive: %s, %v", b, text, err)
+		}
+	})
 }
 
 func TestReportValidate(t *testing.T) {
@@ -55,10 +80,10 @@ func TestReportValidate(t *testing.T) {
 		"upper case MAC":   func(r *Report) { r.Machine.MACs = []string{"AA:54:00:12:34:56"} },
 		"long message":     func(r *Report) { r.Message += "xxxx" },
 		"negative version": func(r *Report) { r.Version = -1 },
-		"negative bytes":   func(r *Report) { r.Phases = []Phase{{Name: "a", Bytes: -1}} },
-		"negative time":    func(r *Report) { r.Phases = []Phase{{Name: "a", Seconds: -1}} },
-		"no number":        func(r *Report) { r.Phases = []Phase{{Name: "a", Seconds: math.NaN()}} },
-		"many phases":      func(r *Report) { r.Phases = make([]Phase, MaxPhases+1) },
+		"negative bytes":   func(r *Report) { r.Steps = []Step{{Kind: "a", Fetched: -1}} },
+		"negative time":    func(r *Report) { r.Steps = []Step{{Kind: "a", Seconds: -1}} },
+		"no number":        func(r *Report) { r.Steps = []Step{{Kind: "a", Seconds: math.NaN()}} },
+		"many steps":       func(r *Report) { r.Steps = make([]Step, MaxSteps+1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := good

@@ -74,33 +74,47 @@ func (c *CheckIn) Validate() error {
 func (o *Order) Validate() error {
 	if err := errors.Join(
 		version(o.Protocol),
-		texts(MaxText, "image", o.Image, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "code", o.Code),
-		texts(MaxText, append(pairs("mirrors", o.Mirrors), o.Provision.texts()...)...),
+		o.Want.validate(),
+		o.Rules.validate(),
+		texts(MaxText, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "code", o.Code),
+		texts(MaxText, append(pairs("mirrors", o.Mirrors), o.Permits.Provision.texts()...)...),
 	); err != nil {
 		return err
 	}
-	if o.Wait < 0 || o.Wait > MaxWait || o.Rate < 0 || len(o.Mirrors) > MaxMirrors {
-		return invalid("wait %d, rate %d, %d mirrors", o.Wait, o.Rate, len(o.Mirrors))
+	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > MaxMirrors {
+		return invalid("wait %d, %d mirrors", o.Wait, len(o.Mirrors))
 	}
-	switch o.Action {
-	case ActionNone:
-		if o.Merge != "" && o.Merge != MergeNow && o.Merge != MergeLazy {
-			return invalid("merge %q", o.Merge)
-		}
-		return nil
-	case ActionDeploy, ActionReinstall, ActionProvision:
-	default:
-		return invalid("action %q", o.Action)
+	if p := o.Permits.Provision; p != nil && (p.SlotBytes < 0 || p.SystemBytes < 0) {
+		return invalid("slot_bytes %d, system_bytes %d", p.SlotBytes, p.SystemBytes)
 	}
+	return nil
+}
+
+func (w *Want) validate() error {
 	switch {
-	case o.Image == "" || o.Version < 1 || o.Version > math.MaxInt32:
-		return invalid("%s image %q version %d", o.Action, o.Image, o.Version)
-	case o.Merge != MergeNow && o.Merge != MergeLazy:
-		return invalid("merge %q", o.Merge)
-	case (o.Provision != nil) != (o.Action == ActionProvision):
-		return invalid("%s: provision is for that action alone, which needs it", o.Action)
-	case o.Provision != nil && (o.Provision.SlotBytes < 0 || o.Provision.SystemBytes < 0):
-		return invalid("slot_bytes %d, system_bytes %d", o.Provision.SlotBytes, o.Provision.SystemBytes)
+	case w == nil:
+		return nil
+	case w.Image == "" || w.Version < 1 || w.Version > math.MaxInt32:
+		return invalid("want image %q version %d", w.Image, w.Version)
+	case w.Manifest != "" && !isHash(w.Manifest):
+		return invalid("manifest is not a SHA-256 in lower-case hex")
+	}
+	return texts(MaxText, "image", w.Image)
+}
+
+// isHash tells whether s is a SHA-256 as hex writes it.
+func isHash(s string) bool {
+	return len(s) == HashSize && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+func (r *Rules) validate() error {
+	switch {
+	case r.Reset != "" && r.Reset != ResetUpdate && r.Reset != ResetBoot:
+		return invalid("reset %q", r.Reset)
+	case r.Merge != "" && r.Merge != MergeNow && r.Merge != MergeLazy:
+		return invalid("merge %q", r.Merge)
+	case r.Rate < 0:
+		return invalid("rate %d", r.Rate)
 	}
 	return nil
 }
@@ -132,19 +146,19 @@ func (p *Progress) Validate() error {
 // Validate checks the message; the error is an ErrInvalid.
 func (r *Report) Validate() error {
 	switch r.Outcome {
-	case OutcomeDone, OutcomeKept, OutcomeFailed:
+	case OutcomeDone, OutcomeKept, OutcomeWaiting, OutcomeFailed:
 	default:
 		return invalid("outcome %q", r.Outcome)
 	}
-	if len(r.Phases) > MaxPhases {
-		return invalid("%d phases, at most %d", len(r.Phases), MaxPhases)
+	if len(r.Steps) > MaxSteps {
+		return invalid("%d steps, at most %d", len(r.Steps), MaxSteps)
 	}
 	if r.Version < 0 || r.Version > math.MaxInt32 {
 		return invalid("version %d", r.Version)
 	}
-	for i, p := range r.Phases {
-		if !(p.Seconds >= 0) || p.Bytes < 0 || texts(MaxText, "name", p.Name) != nil {
-			return invalid("phases[%d]", i)
+	for i, s := range r.Steps {
+		if !(s.Seconds >= 0) || s.Fetched < 0 || s.Written < 0 || texts(MaxText, "kind", s.Kind, "reason", s.Reason, "error", s.Error) != nil {
+			return invalid("steps[%d]", i)
 		}
 	}
 	return errors.Join(

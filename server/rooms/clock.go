@@ -109,14 +109,14 @@ func (k *Keeper) night(name string, c *Case) error {
 		return nil // nothing was to do
 	}
 	old, err := k.nightOf(&n)
-	if err != nil || old != nil && same(*old, n) {
+	if err != nil || old != nil && unchanged(*old, n) {
 		return err
 	}
 	return k.o.State.PutNight(n)
 }
 
-// same compares what was counted.
-func same(a, b state.Night) bool {
+// unchanged compares what was counted.
+func unchanged(a, b state.Night) bool {
 	a.Begin, a.End, b.Begin, b.End = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	return a == b
 }

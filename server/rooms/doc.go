@@ -1,16 +1,19 @@
-// Package rooms decides what the machines of a lab do, and when: it is the server.Orders of "troy serve --lab".
+// Package rooms decides what the machines of a lab do, and when: it is the server.Orders of "troy
+// serve --lab".
 //
 // # The seam
 //
-// Decide, Gate and Estimate are pure: an order is a function of lab.yaml, what is known of the machine, what was promoted, who else is at
-// work, and the time. Keeper gathers these, makes the decision durable (package state) before it is answered, and runs what
-// needs a clock: wake-up calls, the history of nights, the reading of a changed lab.yaml.
+// Decide, Gate and Estimate are pure: an order is a function of lab.yaml, what is known of the
+// machine, what was promoted, who else is at work, and the time. Keeper gathers these, makes the
+// decision durable (package state) before it is answered, and runs what needs a clock: wake-up
+// calls, the history of nights, the reading of a changed lab.yaml.
 //
 // # What a machine is told, the first line that fits
 //
 //	nobody knows it                              nothing; a code for its screen, by which Assign names it
 //	nothing is promoted to its room              nothing
-//	it has the version                           nothing; merges and resets as the room says
+//	it has the version                           that version: it merges and resets as the room says
+//	it needs a permit that the room lacks        the version; it takes no start slot, and says what it waits for
 //	its disk cannot take an image                nothing
 //	the wave was stopped, or too many failed     nothing
 //	it failed TriesMost times at this target     nothing; so, too, if it went back from it by itself
@@ -18,47 +21,58 @@
 //	outside of a window, the room not "always"   nothing
 //	what is to do does not fit into the window   nothing
 //	all start slots are taken                    wait, and ask again; nothing if that would be too late
-//	else                                         deploy; provision or reinstall where that is needed and allowed
+//	else                                         the version, with a start slot
 //
-// "Nothing" always starts Windows. Outside of a window nothing long is begun either: Until of the order is then the present.
+// "Nothing" keeps what is there, and always starts Windows. Every order carries the rules and
+// permits of the room. How a machine gets to a version is its own business (agent/decide); what it
+// has to do, for slots and counting, todo derives from its check-in. Outside of a window nothing
+// long is begun either: Until of the rules is then the present.
 //
-// A target comes from the host's pin, else the room's pin in lab.yaml, else the newest promotion of the room. A host or room that is pinned
-// needs no promotion and has no gate. A new promotion forgets the failures of the one before. A machine failed if its report
-// says so, or if Windows does not come up in the version (health failing); a machine that was stopped by the end of the window did not fail. One
-// that was brought to the version and checks in with the one below gave it up (Windows did not come up three times): it has failed from that check-in
-// on, and is left alone until the next promotion. Which failure stopped a wave is told once.
+// A target comes from the host's pin, else the room's pin in lab.yaml, else the newest promotion of
+// the room. A host or room that is pinned needs no promotion and has no gate. A new promotion
+// forgets the failures of the one before. A machine failed if its report says so, or if Windows
+// does not come up in the version (health failing); a machine that was stopped by the end of the
+// window, or that waits for a permission, did not fail. One that was brought to the version and
+// checks in with the one below gave it up (Windows did not come up three times): it has failed from
+// that check-in on, and is left alone until the next promotion. Which failure stopped a wave is
+// told once.
 //
 // # Start slots
 //
-// At most "wave" machines of a room are at work. A slot is taken when the order goes out, and free again with the report, or when
-// nothing was heard of the machine for StaleTime. A machine that comes back after a cut keeps its slot. Slots are
-// in the state file: a server that starts again in the middle of a wave goes on with it.
+// At most "wave" machines of a room are at work. A slot is taken when the order goes out, and free
+// again with the report, or when nothing was heard of the machine for StaleTime. A machine that
+// comes back after a cut keeps its slot. Slots are in the state file: a server that starts again in
+// the middle of a wave goes on with it.
 //
 // # Health gate
 //
-// A room that comes after another goes on once Healthy percent of that room's machines have checked in with the version and
-// reported it healthy (those that never checked in do not count), and fewer than Failures of them failed. The gate stays open then. Agents see health at the start
-// after Windows was up, so the first room has to be started twice (see Waking).
+// A room that comes after another goes on once Healthy percent of that room's machines have checked
+// in with the version and reported it healthy (those that never checked in do not count), and fewer
+// than Failures of them failed. The gate stays open then. Agents see health at the start after
+// Windows was up, so the first room has to be started twice (see Waking).
 //
 // # Waking
 //
-// In an open window, where "wake" is on, machines that are off are called as there are start slots: each at most every wakeAgain. First those that need
-// their version. When nobody of these is at work, up, or called a moment ago, those follow that have it and would come further by
-// one more start:
+// In an open window, where "wake" is on, machines that are off are called as there are start slots:
+// each at most every wakeAgain. First those that need their version. When nobody of these is at
+// work, up, or called a moment ago, those follow that have it and would come further by one more
+// start:
 //
 //	the room merges lazily, and the version lies in its slot, or its merge is not finished
 //	another room waits for this one, and nothing is known of the version's health
 //
-// settleMost times in a window at most, spread over it. Nobody is called who says that Windows does not come up. A start by a call goes on into Windows,
-// and health is seen at the start after that: so it needs an image that shuts Windows down when nobody uses it. Where Windows runs on,
-// further calls have no effect, and what is left is done when people start the machine.
+// settleMost times in a window at most, spread over it. Nobody is called who says that Windows does
+// not come up. A start by a call goes on into Windows, and health is seen at the start after that:
+// so it needs an image that shuts Windows down when nobody uses it. Where Windows runs on, further
+// calls have no effect, and what is left is done when people start the machine.
 //
 // # Known gaps
 //
-// Machines are who they say they are: with the address of another one a forger can take its order, and make a report in its name. Machines that nobody
-// knows are bounded (UnknownMost). Estimates are rough: the bytes of the plan, the bandwidth of lab.yaml, DiskRate, and Overhead for each start. The
-// bandwidth of a room is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
-// A machine with versions in both slots says no more about them than one that has merged all (check-in names what lies below one slot): it is not woken to
-// merge. Whether Windows runs is not known; a call may go to a machine that is on.
-// A night's numbers count attempts that ended in it. Wake-up calls are not remembered over a restart.
+// Machines are who they say they are: with the address of another one a forger can take its order,
+// and make a report in its name. Machines that nobody knows are bounded (UnknownMost). Estimates
+// are rough: the bytes of the plan, the bandwidth of lab.yaml, DiskRate, and Overhead for each
+// start. The bandwidth of a room is kept by giving each of its machines an even part (Order.Rate);
+// unused parts are not lent. Whether Windows runs is not known; a call may go to a machine that is
+// on. A night's numbers count attempts that ended in it. Wake-up calls are not remembered over a
+// restart.
 package rooms

@@ -38,7 +38,7 @@ func (c *Case) judged(a *state.Attempt) *state.Attempt {
 // a reinstall wrote has nothing below it. A machine that remembers no start of Windows did not go back either: its disk was prepared anew.
 func wentBack(a *state.Attempt, in *protocol.CheckIn) bool {
 	remembers := in.Health != protocol.HealthUnknown || in.LastStart != ""
-	return a.Result == state.ResultDone && a.Action == protocol.ActionDeploy && remembers &&
+	return a.Result == state.ResultDone && a.Work == state.WorkUpdate && remembers &&
 		in.Image == a.Image && in.Version != a.Version && in.Version != 0
 }
 

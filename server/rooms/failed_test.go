@@ -30,7 +30,7 @@ func TestJudged(t *testing.T) {
 		{"a new disk", func(c *Case) { *c.CheckIn = bareMachine() }, false},
 		{"nobody knows which version", func(c *Case) { c.CheckIn.Version = 0 }, false},
 		{"another image", func(c *Case) { c.CheckIn.Image = "win10" }, false},
-		{"was reinstalled, which nothing can undo", func(c *Case) { c.Attempt.Action = protocol.ActionReinstall }, false},
+		{"was reinstalled, which nothing can undo", func(c *Case) { c.Attempt.Work = state.WorkReinstall }, false},
 		{"under way", func(c *Case) { c.Attempt.Result = state.ResultOpen }, false},
 		{"the window closed", func(c *Case) { c.Attempt.Result = state.ResultLate }, false},
 		{"failed otherwise", func(c *Case) { c.Attempt.Result = state.ResultFailed }, false},
@@ -42,7 +42,7 @@ func TestJudged(t *testing.T) {
 		in := protocol.CheckIn{Image: "win11", Version: 1}
 		wentBackTo(&in)
 		c := &Case{Now: at(t, "22 23:00"), Goal: &Goal{ID: 7, Image: "win11", Version: 2}, CheckIn: &in,
-			Attempt: &state.Attempt{Target: 7, Image: "win11", Version: 2, Action: protocol.ActionDeploy, Result: state.ResultDone, Tries: 1}}
+			Attempt: &state.Attempt{Target: 7, Image: "win11", Version: 2, Work: state.WorkUpdate, Result: state.ResultDone, Tries: 1}}
 		x.change(c)
 		was := c.Attempt
 		var before state.Attempt
@@ -80,17 +80,17 @@ func TestGivenUp(t *testing.T) {
 		w.report(n, 2, protocol.OutcomeDone, "")
 	}
 	w.now = w.now.Add(time.Hour)
-	if o := w.checkIn(201, 1, wentBackTo); o.Action != protocol.ActionNone || o.Wait != 0 || !strings.Contains(o.Reason, "version 2 was given up, version 1 is back") {
+	if o := w.checkIn(201, 1, wentBackTo); begins(&o) || o.Wait != 0 || !strings.Contains(o.Reason, "version 2 was given up, version 1 is back") {
 		t.Fatalf("it would be given the version again: %+v", o)
 	}
-	if o := w.checkIn(203, 1, nil); o.Action != protocol.ActionDeploy {
+	if o := w.checkIn(203, 1, nil); !begins(&o) {
 		t.Fatalf("one of two failures stopped the wave: %+v", o)
 	}
 	if w.stops() != 0 {
 		t.Errorf("told too early: %q", w.notes)
 	}
 	w.checkIn(202, 1, wentBackTo)
-	if o := w.checkIn(204, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "2 machines failed") {
+	if o := w.checkIn(204, 1, nil); begins(&o) || !strings.Contains(o.Reason, "2 machines failed") {
 		t.Errorf("another machine begins after the second: %+v", o)
 	}
 	if w.stops() != 1 || !strings.Contains(w.notes[len(w.notes)-1], "2 machines failed; the last one, b204-2: version 2 was given up") {
@@ -123,7 +123,7 @@ func TestGivenUp(t *testing.T) {
 	if _, err := w.k.Promote(t.Context(), Promotion{Room: "B204", Version: 2, After: "none", Retry: true}); err != nil {
 		t.Fatal(err)
 	}
-	if o := w.checkIn(201, 1, healthy); o.Action != protocol.ActionDeploy || !o.Retry {
+	if o := w.checkIn(201, 1, healthy); !begins(&o) || !o.Permits.Retry {
 		t.Errorf("ordered again: %+v", o)
 	}
 }
@@ -135,7 +135,7 @@ func TestRoomWentBack(t *testing.T) {
 	w.promote("B204", 2, "none")
 	bring := func(n, from, to int) {
 		t.Helper()
-		if o := w.checkIn(n, from, healthy); o.Action != protocol.ActionDeploy || o.Version != to {
+		if o := w.checkIn(n, from, healthy); !begins(&o) || version(&o) != to {
 			t.Fatalf("%+v", o)
 		}
 		w.report(n, to, protocol.OutcomeDone, "")
@@ -186,7 +186,7 @@ func TestStopIsToldOnce(t *testing.T) {
 	}
 	w.checkIn(201, 2, healthy)
 	w.checkIn(202, 2, healthy)
-	if o := w.checkIn(204, 1, nil); o.Action != protocol.ActionDeploy {
+	if o := w.checkIn(204, 1, nil); !begins(&o) {
 		t.Errorf("machines that came up still count as failed: %+v", o)
 	}
 	w.report(204, 1, protocol.OutcomeFailed, "bad disk")
@@ -201,5 +201,29 @@ func TestStopIsToldOnce(t *testing.T) {
 	}
 	if w.stops() != 3 {
 		t.Errorf("another promotion: %q", w.notes)
+	}
+}
+
+// A machine that waits for the admin's permission did not fail: it stops no wave, holds no start slot, and shows which command helps.
+func TestWaitsForPermission(t *testing.T) {
+	w := newWorld(t)
+	w.promote("B204", 2, "none")
+	if o := w.checkIn(201, 1, nil); !begins(&o) {
+		t.Fatalf("%+v", o)
+	}
+	w.report(201, 1, protocol.OutcomeWaiting, "waits for your permission: run `troy key order win11 2`")
+	h, _, err := w.k.Host("b204-1")
+	if err != nil || h.Phase != PhasePermit || !strings.Contains(h.Error, "troy key order win11 2") || h.Last.Result != state.ResultWaiting {
+		t.Errorf("%+v, %v", h, err)
+	}
+	other := func(in *protocol.CheckIn) { in.Image = "win10" }
+	if o := w.checkIn(202, 1, other); begins(&o) || version(&o) != 2 || !strings.Contains(o.Reason, "waits for your permission") {
+		t.Errorf("the machine is not told what it would get: %+v", o)
+	}
+	w.report(202, 1, protocol.OutcomeWaiting, "waits for your permission: set `reinstall: true`")
+	for n := 203; n < 205; n++ {
+		if o := w.checkIn(n, 1, nil); !begins(&o) {
+			t.Errorf("machine %d does not begin: %+v", n, o)
+		}
 	}
 }

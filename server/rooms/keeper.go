@@ -289,7 +289,7 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	} else {
 		d.Order.Code = m.Code // another check-in was first
 	}
-	if d.Start || m.Order.Action != d.Order.Action || m.Order.Version != d.Order.Version { // reasons alone change too often
+	if d.Start || len(m.History) == 0 || !same(m.Order.Want, d.Order.Want) { // reasons alone change too often
 		m.Remember(c.Now, "order", describe(&d.Order))
 	}
 	if a := c.judged(m.Attempt); a != m.Attempt {
@@ -298,7 +298,7 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	}
 	m.Seen, m.CheckIn, m.Order = c.Now, *c.CheckIn, d.Order
 	if d.Start {
-		m.Attempt = attempt(m.Attempt, c, d.Order.Action)
+		m.Attempt = attempt(m.Attempt, c, d.Work)
 	} else if a := m.Attempt; a != nil && a.Result == state.ResultOpen {
 		end(a, c, m)
 	}
@@ -313,8 +313,8 @@ func end(a *state.Attempt, c *Case, m *state.Machine) {
 }
 
 // attempt begins a try. One that was cut off and goes on is the same try.
-func attempt(old *state.Attempt, c *Case, action protocol.Action) *state.Attempt {
-	a := &state.Attempt{Target: c.Goal.ID, Image: c.Goal.Image, Version: c.Goal.Version, Action: action, Started: c.Now, Tries: 1}
+func attempt(old *state.Attempt, c *Case, work state.Work) *state.Attempt {
+	a := &state.Attempt{Target: c.Goal.ID, Image: c.Goal.Image, Version: c.Goal.Version, Work: work, Started: c.Now, Tries: 1}
 	if c.Goal.Fits(old) {
 		a.Tries = old.Tries
 		if old.Result == state.ResultFailed {
@@ -324,10 +324,18 @@ func attempt(old *state.Attempt, c *Case, action protocol.Action) *state.Attempt
 	return a
 }
 
+// same says whether two orders want the same version.
+func same(a, b *protocol.Want) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Image == b.Image && a.Version == b.Version
+}
+
 func describe(o *protocol.Order) string {
-	text := string(o.Action)
-	if o.Image != "" {
-		text += fmt.Sprintf(" %s version %d", o.Image, o.Version)
+	text := "keep what is there"
+	if o.Want != nil {
+		text = fmt.Sprintf("%s version %d", o.Want.Image, o.Want.Version)
 	}
 	if o.Reason != "" {
 		text += ": " + o.Reason

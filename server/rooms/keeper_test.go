@@ -110,7 +110,7 @@ func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol
 func (w *world) report(n, version int, outcome protocol.Outcome, message string) {
 	w.t.Helper()
 	err := w.k.Report(w.t.Context(), protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(n, w.now), Machine: machine(n), Image: "win11", Version: version,
-		Outcome: outcome, Message: message, Log: "log of " + message, Phases: []protocol.Phase{{Name: "fetch", Bytes: 1000}}})
+		Outcome: outcome, Message: message, Log: "log of " + message, Steps: []protocol.Step{{Kind: "stage", Fetched: 1000}}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestSlots(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")
 	for _, n := range []int{201, 202} {
-		if o := w.checkIn(n, 1, nil); o.Action != protocol.ActionDeploy {
+		if o := w.checkIn(n, 1, nil); !begins(&o) {
 			t.Fatalf("%+v", o)
 		}
 	}
@@ -152,7 +152,7 @@ func TestSlots(t *testing.T) {
 	if h, _, _ := w.k.Host("b204-1"); h.Phase != PhaseSilent {
 		t.Errorf("b204-1 is %s", h.Phase)
 	}
-	if o := w.checkIn(203, 1, nil); o.Action != protocol.ActionDeploy {
+	if o := w.checkIn(203, 1, nil); !begins(&o) {
 		t.Errorf("the slot of a silent machine: %+v", o)
 	}
 	if o := w.checkIn(201, 1, nil); o.Wait == 0 {
@@ -178,7 +178,7 @@ func TestSlots(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if o.Action == protocol.ActionDeploy {
+			if begins(&o) {
 				started++
 			}
 		})
@@ -192,7 +192,7 @@ func TestSlots(t *testing.T) {
 func TestUnknownMachines(t *testing.T) {
 	w := newWorld(t)
 	o := w.checkIn(901, 1, nil)
-	if len(o.Code) != 6 || o.Action != protocol.ActionNone {
+	if len(o.Code) != 6 || begins(&o) {
 		t.Fatalf("%+v", o)
 	}
 	w.restart()
@@ -211,7 +211,7 @@ func TestUnknownMachines(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.promote("B204", 2, "none")
-	if o := w.checkIn(901, 1, nil); o.Action != protocol.ActionDeploy || o.Code != "" {
+	if o := w.checkIn(901, 1, nil); !begins(&o) || o.Code != "" {
 		t.Errorf("assigned: %+v", o)
 	}
 	h, _, err := w.k.Host("b204-9")
@@ -241,7 +241,7 @@ func TestRollback(t *testing.T) {
 			t.Fatalf("%+v, %v, want version %d", got, err, want)
 		}
 	}
-	if o := w.checkIn(201, 3, nil); o.Action != protocol.ActionDeploy || o.Version != 1 || !o.Retry {
+	if o := w.checkIn(201, 3, nil); !begins(&o) || version(&o) != 1 || !o.Permits.Retry {
 		t.Errorf("%+v", o)
 	}
 }
@@ -272,7 +272,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 	w.promote("B204", 2, "none")
 	w.state.Close()
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: machine(201), Image: "win11", Version: 1}
-	if o, err := w.k.Order(t.Context(), in); err == nil || o.Action != "" {
+	if o, err := w.k.Order(t.Context(), in); err == nil || o.Protocol != 0 {
 		t.Errorf("%+v, %v", o, err)
 	}
 	if err := w.k.Report(t.Context(), protocol.Report{Protocol: protocol.Version, Machine: machine(201), Outcome: protocol.OutcomeDone}); err == nil {
@@ -282,7 +282,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 		t.Errorf("slots are lost: %v", w.k.pending)
 	}
 	w.start()
-	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionDeploy {
+	if o := w.checkIn(201, 1, nil); !begins(&o) {
 		t.Errorf("later: %+v", o)
 	}
 }
@@ -302,7 +302,7 @@ func TestBrokenLab(t *testing.T) {
 		t.Errorf("%+v, %q", s.LabError, w.notes)
 	}
 	w.promote("B204", 2, "none")
-	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionDeploy {
+	if o := w.checkIn(201, 1, nil); !begins(&o) {
 		t.Errorf("%+v", o)
 	}
 	put(strings.Replace(labText, "name: b204-1, room: B204", "name: b204-1, room: B205", 1), 2)
@@ -347,7 +347,7 @@ func TestHealthStopsTheWave(t *testing.T) {
 		w.report(n, 2, protocol.OutcomeDone, "")
 		w.checkIn(n, 2, func(c *protocol.CheckIn) { c.Health = protocol.HealthFailing })
 	}
-	if o := w.checkIn(203, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "2 machines failed") {
+	if o := w.checkIn(203, 1, nil); begins(&o) || !strings.Contains(o.Reason, "2 machines failed") {
 		t.Errorf("%+v", o)
 	}
 }
@@ -376,7 +376,18 @@ func TestMissingVersion(t *testing.T) {
 	if _, err := w.k.Assign(key(901), "b206-1", "B206"); err != nil {
 		t.Fatal(err)
 	}
-	if o := w.checkIn(901, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "the store does not give it") {
+	if o := w.checkIn(901, 1, nil); begins(&o) || !strings.Contains(o.Reason, "the store does not give it") {
 		t.Errorf("%+v", o)
 	}
+}
+
+// begins says whether an order lets a machine begin.
+func begins(o *protocol.Order) bool { return o.Want != nil && o.Wait == 0 && o.Reason == "" }
+
+// version is the one that an order names, 0 if none.
+func version(o *protocol.Order) int {
+	if o.Want == nil {
+		return 0
+	}
+	return o.Want.Version
 }

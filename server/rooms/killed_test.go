@@ -130,7 +130,7 @@ func (s *sleeper) live() error {
 		if !s.until(func() error { return s.post(protocol.PathCheckIn, in, &o) }) {
 			return nil
 		}
-		if o.Action != protocol.ActionDeploy || o.Version != 2 {
+		if !begins(&o) || version(&o) != 2 {
 			return fmt.Errorf("order %+v", o)
 		}
 		s.order = n
@@ -230,7 +230,7 @@ func (s *sleeper) kept(st *state.Store) error {
 		err = errors.Join(err, fmt.Errorf("kept are order %d and report %d", order, report))
 	case log != fmt.Sprint("log ", report):
 		err = errors.Join(err, fmt.Errorf("the log is %q, the report %d", log, report))
-	case m.Order.Action != protocol.ActionDeploy || m.Attempt.Tries != 1:
+	case !begins(&m.Order) || m.Attempt.Tries != 1:
 		err = errors.Join(err, fmt.Errorf("the order is %+v, the attempt %+v", m.Order, m.Attempt))
 	case (m.Attempt.Result == state.ResultDone) != (report == order):
 		err = errors.Join(err, fmt.Errorf("order %d, report %d, but the attempt is %+v", order, report, m.Attempt))

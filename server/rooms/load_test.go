@@ -215,7 +215,7 @@ func (p *pc) night(seconds int) (checkIn time.Duration, err error) {
 		return 0, err
 	}
 	checkIn = time.Since(begin)
-	if o.Action != protocol.ActionDeploy || o.Version != 2 {
+	if !begins(&o) || version(&o) != 2 {
 		return checkIn, fmt.Errorf("order %+v", o)
 	}
 	for i := range seconds {

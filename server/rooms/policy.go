@@ -14,7 +14,8 @@ import (
 const (
 	// TriesMost is how often a machine may fail at one target before it is left alone.
 	TriesMost = 3
-	// StaleTime is how long nothing may be heard of a machine at work before its start slot is given away.
+	// StaleTime is how long nothing may be heard of a machine at work before its start slot is
+	// given away.
 	StaleTime = 15 * time.Minute
 	// DiskRate is what a machine is taken to write, in bytes per second.
 	DiskRate = 80 << 20
@@ -40,6 +41,8 @@ type Goal struct {
 type Size struct {
 	Fetch int64 `json:"fetch"`
 	Write int64 `json:"write"`
+	// Manifest is the SHA-256 of the goal's manifest, in hex; "" = not known.
+	Manifest string `json:"-"`
 }
 
 // Case is everything that an order depends on.
@@ -61,20 +64,24 @@ type Case struct {
 type Decision struct {
 	Order protocol.Order
 	Start bool
+	Work  state.Work // that the machine begins
 }
 
 // Decide gives the order for one check-in. See the package comment for its rules.
 func Decide(c *Case) Decision {
 	if c.Room == nil {
-		return Decision{Order: protocol.Order{Protocol: protocol.Version, Action: protocol.ActionNone, Repo: protocol.PathRepo,
-			Code: c.Code, Until: c.Now, Reason: "nobody knows this machine yet: assign its code to a room"}}
+		return Decision{Order: protocol.Order{Protocol: protocol.Version, Repo: protocol.PathRepo, Code: c.Code,
+			Rules: protocol.Rules{Until: c.Now}, Reason: "nobody knows this machine yet: assign its code to a room"}}
 	}
 	o := c.order()
 	if c.Goal == nil {
 		o.Reason = "no version was promoted to this room"
 		return Decision{Order: o}
 	}
-	action, why := c.action()
+	work, why, settled := todo(c.CheckIn, c.Goal, c.Room)
+	if settled {
+		o.Want = c.want()
+	}
 	for _, rule := range []func() string{c.stopped, c.tired, c.gated, c.closed, c.late} {
 		if why == "" {
 			why = rule()
@@ -87,29 +94,43 @@ func Decide(c *Case) Decision {
 	if c.Active >= int(c.Room.Wave) {
 		return Decision{Order: c.wait(o)}
 	}
-	return Decision{Order: c.start(o, action), Start: true}
+	o.Want = c.want()
+	return Decision{Order: o, Start: true, Work: work}
 }
 
 // order is what every machine of the room is told.
 func (c *Case) order() protocol.Order {
 	o := protocol.Order{
-		Protocol: protocol.Version, Action: protocol.ActionNone, Repo: protocol.PathRepo, Merge: protocol.Merge(c.Room.Merge),
-		Reset: c.Room.Reset == lab.ResetBoot, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(), Rate: c.rate(),
+		Protocol: protocol.Version, Repo: protocol.PathRepo, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
+		Rules:   protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate()},
+		Permits: c.permits(),
 	}
 	closes, open := c.hours().Closes(c.Now)
 	switch {
 	case open && c.Room.AtClose == lab.CloseStop:
-		o.Until = closes.UTC()
+		o.Rules.Until = closes.UTC()
 	case !open && !c.always():
-		o.Until = c.Now.UTC()
-	}
-	if c.Goal != nil {
-		o.Image, o.Version, o.Retry = c.Goal.Image, c.Goal.Version, c.retry()
+		o.Rules.Until = c.Now.UTC()
 	}
 	return o
 }
 
-// retry says whether the machine shall try what it gave up: once for each promotion that says so, not at every start.
+// permits are what the room allows.
+func (c *Case) permits() protocol.Permits {
+	o := protocol.Permits{Reinstall: *c.Room.Reinstall, Retry: c.Goal != nil && c.retry()}
+	if p := c.Room.Provision; p.Allow {
+		o.Provision = &protocol.Provision{Serial: p.Serial, Wipe: p.Wipe, SlotBytes: p.Slot.Bytes(), SystemBytes: p.System.Bytes()}
+	}
+	return o
+}
+
+// want names the goal.
+func (c *Case) want() *protocol.Want {
+	return &protocol.Want{Image: c.Goal.Image, Version: c.Goal.Version, Manifest: c.Size.Manifest}
+}
+
+// retry says whether the machine shall try what it gave up: once for each promotion that says so,
+// not at every start.
 func (c *Case) retry() bool {
 	ended := c.Goal.Fits(c.Attempt) && (c.Attempt.Result == state.ResultFailed || c.Attempt.Result == state.ResultDone)
 	return c.Goal.Retry && !ended
@@ -135,25 +156,42 @@ func (c *Case) hours() lab.Hours {
 // always says whether windows do not matter: a promotion for a time of its own keeps to that.
 func (c *Case) always() bool { return *c.Room.Always && (c.Goal == nil || c.Goal.Window == nil) }
 
-// action says what has to be done, or why nothing can or need be.
-func (c *Case) action() (protocol.Action, string) {
-	in := c.CheckIn
-	p := c.Room.Provision
+// todo derives from a check-in what a machine has to do to come to a goal, or why it does nothing.
+// Settled: it can be told the goal all the same, for it has it, or waits for a permission and says
+// so itself.
+func todo(in *protocol.CheckIn, g *Goal, room *lab.Policy) (w state.Work, why string, settled bool) {
+	const waits = "; it waits for your permission: set `%s` for the room in lab.yaml"
 	switch {
-	case in.Image == c.Goal.Image && in.Version == c.Goal.Version:
-		return "", "the machine has this version"
-	case in.Image == "" && bare(in.Disks) && p.Allow:
-		return protocol.ActionProvision, ""
+	case in.Image == g.Image && in.Version == g.Version:
+		return state.WorkNone, "the machine has this version", true
+	case in.Image == "" && bare(in.Disks) && room.Provision.Allow:
+		return state.WorkProvision, "", false
 	case in.Image == "" && bare(in.Disks):
-		return "", "no disk of this machine is prepared, and the room does not allow to do so"
-	case in.Detail != "":
-		return "", "the disk cannot take an image: " + in.Detail
-	case (in.Image != c.Goal.Image || in.Version == 0) && *c.Room.Reinstall:
-		return protocol.ActionReinstall, ""
-	case in.Image != c.Goal.Image || in.Version == 0:
-		return "", fmt.Sprintf("the disk holds %q version %d, and the room does not allow to reinstall", in.Image, in.Version)
+		return state.WorkNone, "no disk of this machine is prepared" + fmt.Sprintf(waits, "provision: {allow: true}"), true
+	case in.Detail != "" && !in.Damaged:
+		return state.WorkNone, "the disk cannot take an image: " + in.Detail, false
+	case updates(in, g.Image):
+		return state.WorkUpdate, "", false
+	case *room.Reinstall:
+		return state.WorkReinstall, "", false
 	}
-	return protocol.ActionDeploy, ""
+	return state.WorkNone, holding(in) + fmt.Sprintf(waits, "reinstall: true"), true
+}
+
+// holding says what is in the way of an update.
+func holding(in *protocol.CheckIn) string {
+	switch {
+	case in.Damaged:
+		return "the version on the disk is damaged"
+	case in.Version == 0:
+		return "the disk holds a version that is not recorded"
+	}
+	return fmt.Sprintf("the disk holds %s version %d", in.Image, in.Version)
+}
+
+// updates says whether a machine comes to another version of an image by what changed.
+func updates(in *protocol.CheckIn, image string) bool {
+	return in.Image == image && in.Version != 0 && !in.Damaged
 }
 
 // bare says whether no disk of the machine is prepared yet.
@@ -227,23 +265,16 @@ func (c *Case) wait(o protocol.Order) protocol.Order {
 	return o
 }
 
-// spread keeps machines from asking in the same second: a part of most, always the same for one machine.
+// spread keeps machines from asking in the same second: a part of most, always the same for one
+// machine.
 func spread(key string, most time.Duration) time.Duration {
 	h := fnv.New32a()
 	h.Write([]byte(key))
 	return time.Duration(h.Sum32()%1000) * most / 1000
 }
 
-func (c *Case) start(o protocol.Order, action protocol.Action) protocol.Order {
-	o.Action = action
-	if action == protocol.ActionProvision {
-		p := c.Room.Provision
-		o.Provision = &protocol.Provision{Serial: p.Serial, Wipe: p.Wipe, SlotBytes: p.Slot.Bytes(), SystemBytes: p.System.Bytes()}
-	}
-	return o
-}
-
-// Gate says whether a room lets others go on with a version, and if not, why. healthy is in percent.
+// Gate says whether a room lets others go on with a version, and if not, why. healthy is in
+// percent.
 func Gate(room string, machines []*state.Machine, image string, version, healthy, failures int) (ok bool, why string) {
 	good, bad := 0, 0
 	for _, m := range machines {

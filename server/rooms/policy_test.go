@@ -68,68 +68,72 @@ func TestDecide(t *testing.T) {
 		}
 		c.Room = &p
 	}
+	wanted := func(o *protocol.Order) bool { return o.Want != nil }
+	hash := strings.Repeat("a", protocol.HashSize)
 	for _, x := range []struct {
 		name   string
 		change func(c *Case)
 		start  bool
-		action protocol.Action
+		work   state.Work // that is begun
 		reason string
 		also   func(o *protocol.Order) bool
 	}{
-		{"may start", func(*Case) {}, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool {
-			return o.Image == "win11" && o.Version == 2 && o.Merge == "lazy" && !o.Reset && o.Until.Equal(at(t, "23 05:30")) && o.Wait == 0 && o.Repo == "repo"
+		{"may start", func(*Case) {}, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
+			return *o.Want == protocol.Want{Image: "win11", Version: 2, Manifest: hash} && o.Rules.Merge == "lazy" && o.Rules.Reset == "update" && o.Rules.Until.Equal(at(t, "23 05:30")) && o.Wait == 0 && o.Repo == "repo"
 		}},
-		{"nobody knows it", func(c *Case) { c.Room, c.Goal, c.Code = nil, nil, "ABC234" }, false, protocol.ActionNone, "nobody knows", func(o *protocol.Order) bool { return o.Code == "ABC234" }},
-		{"nothing promoted", func(c *Case) { c.Goal = nil }, false, protocol.ActionNone, "no version was promoted", nil},
-		{"has it", func(c *Case) { c.CheckIn.Version = 2 }, false, protocol.ActionNone, "has this version", nil},
-		{"has it, full wave", func(c *Case) { c.CheckIn.Version, c.Active = 2, 9 }, false, protocol.ActionNone, "has this version", func(o *protocol.Order) bool { return o.Wait == 0 }},
-		{"students at the door", func(c *Case) { c.Now = at(t, "23 08:00") }, false, protocol.ActionNone, "not now: the window opens Mon 2026-11-23 22:00",
-			func(o *protocol.Order) bool { return o.Until.Equal(at(t, "23 08:00")) }},
+		{"nobody knows it", func(c *Case) { c.Room, c.Goal, c.Code = nil, nil, "ABC234" }, false, state.WorkNone, "nobody knows", func(o *protocol.Order) bool { return o.Code == "ABC234" }},
+		{"nothing promoted", func(c *Case) { c.Goal = nil }, false, state.WorkNone, "no version was promoted", nil},
+		{"has it", func(c *Case) { c.CheckIn.Version = 2 }, false, state.WorkNone, "has this version", wanted},
+		{"has it, full wave", func(c *Case) { c.CheckIn.Version, c.Active = 2, 9 }, false, state.WorkNone, "has this version", func(o *protocol.Order) bool { return o.Wait == 0 }},
+		{"students at the door", func(c *Case) { c.Now = at(t, "23 08:00") }, false, state.WorkNone, "not now: the window opens Mon 2026-11-23 22:00",
+			func(o *protocol.Order) bool { return o.Rules.Until.Equal(at(t, "23 08:00")) }},
 		{"promoted for another time", func(c *Case) {
 			c.Now, c.Goal.Window = at(t, "23 08:00"), &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}}
-		}, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Until.Equal(at(t, "23 09:00")) }},
-		{"not at the room's time then", func(c *Case) { c.Goal.Window = &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}} }, false, protocol.ActionNone, "not now", nil},
-		{"always", func(c *Case) { room(c, "test"); c.Now = at(t, "23 08:00") }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Until.IsZero() }},
+		}, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Rules.Until.Equal(at(t, "23 09:00")) }},
+		{"not at the room's time then", func(c *Case) { c.Goal.Window = &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}} }, false, state.WorkNone, "not now", nil},
+		{"always", func(c *Case) { room(c, "test"); c.Now = at(t, "23 08:00") }, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Rules.Until.IsZero() }},
 		{"always, but promoted for a time", func(c *Case) {
 			room(c, "test")
 			c.Goal.Window = &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}}
-		}, false, protocol.ActionNone, "not now: the window opens Mon 2026-11-23 07:00", nil},
-		{"finish", func(c *Case) { room(c, "B205") }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool {
-			return o.Until.IsZero() && o.Reset && o.Merge == "now" && o.Rate == 5_000_000
+		}, false, state.WorkNone, "not now: the window opens Mon 2026-11-23 07:00", nil},
+		{"finish", func(c *Case) { room(c, "B205") }, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
+			return o.Rules.Until.IsZero() && o.Rules.Reset == "boot" && o.Rules.Merge == "now" && o.Rules.Rate == 5_000_000
 		}},
-		{"too late", func(c *Case) { c.Now = at(t, "23 05:29") }, false, protocol.ActionNone, "not now: it takes about 2m0s, the window closes in 1m0s", nil},
-		{"too big for what is left", func(c *Case) { c.Now, c.Size.Fetch = at(t, "23 05:00"), 200<<30 }, false, protocol.ActionNone, "not now: it takes about", nil},
-		{"wave is full", func(c *Case) { c.Active = 2 }, false, protocol.ActionNone, "2 machines are at work", func(o *protocol.Order) bool {
+		{"too late", func(c *Case) { c.Now = at(t, "23 05:29") }, false, state.WorkNone, "not now: it takes about 2m0s, the window closes in 1m0s", nil},
+		{"too big for what is left", func(c *Case) { c.Now, c.Size.Fetch = at(t, "23 05:00"), 200<<30 }, false, state.WorkNone, "not now: it takes about", nil},
+		{"wave is full", func(c *Case) { c.Active = 2 }, false, state.WorkNone, "2 machines are at work", func(o *protocol.Order) bool {
 			return o.Wait >= 15 && o.Wait <= 135
 		}},
-		{"wave is full until the end", func(c *Case) { c.Active, c.Now = 2, at(t, "23 05:27") }, false, protocol.ActionNone, "other machines are at work", func(o *protocol.Order) bool { return o.Wait == 0 }},
-		{"too many failed", func(c *Case) { c.Failed = 2 }, false, protocol.ActionNone, "the wave was stopped: 2 machines failed", nil},
-		{"one failed", func(c *Case) { c.Failed = 1 }, true, protocol.ActionDeploy, "", nil},
-		{"stopped by hand", func(c *Case) { c.Goal.Stopped = "no" }, false, protocol.ActionNone, "the wave was stopped: no", nil},
-		{"gate", func(c *Case) { c.Goal.Gate = "waits for room test" }, false, protocol.ActionNone, "waits for room test", nil},
+		{"wave is full until the end", func(c *Case) { c.Active, c.Now = 2, at(t, "23 05:27") }, false, state.WorkNone, "other machines are at work", func(o *protocol.Order) bool { return o.Wait == 0 }},
+		{"too many failed", func(c *Case) { c.Failed = 2 }, false, state.WorkNone, "the wave was stopped: 2 machines failed", nil},
+		{"one failed", func(c *Case) { c.Failed = 1 }, true, state.WorkUpdate, "", nil},
+		{"stopped by hand", func(c *Case) { c.Goal.Stopped = "no" }, false, state.WorkNone, "the wave was stopped: no", nil},
+		{"gate", func(c *Case) { c.Goal.Gate = "waits for room test" }, false, state.WorkNone, "waits for room test", nil},
 		{"tried too often", func(c *Case) {
 			c.Attempt = &state.Attempt{Target: 7, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: TriesMost, Message: "disk"}
-		}, false, protocol.ActionNone, "failed 3 times: disk", nil},
+		}, false, state.WorkNone, "failed 3 times: disk", nil},
 		{"tried at another promotion", func(c *Case) {
 			c.Attempt = &state.Attempt{Target: 6, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: TriesMost}
-		}, true, protocol.ActionDeploy, "", nil},
-		{"sick disk", func(c *Case) { c.CheckIn.Detail = "the slot is short" }, false, protocol.ActionNone, "the slot is short", nil},
-		{"other image", func(c *Case) { c.CheckIn.Image = "win10" }, false, protocol.ActionNone, `"win10" version 1, and the room does not allow`, nil},
-		{"other image, reinstall", func(c *Case) { c.CheckIn.Image = "win10"; room(c, "B205") }, true, protocol.ActionReinstall, "", nil},
-		{"unknown version, reinstall", func(c *Case) { c.CheckIn.Version = 0; room(c, "B205") }, true, protocol.ActionReinstall, "", nil},
-		{"bare", func(c *Case) { *c.CheckIn = bareMachine() }, false, protocol.ActionNone, "no disk of this machine is prepared", nil},
-		{"bare, provision", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205") }, true, protocol.ActionProvision, "", func(o *protocol.Order) bool {
-			return *o.Provision == protocol.Provision{Serial: "S1", Wipe: true, SlotBytes: 2 << 30}
+		}, true, state.WorkUpdate, "", nil},
+		{"sick disk", func(c *Case) { c.CheckIn.Detail = "the slot is short" }, false, state.WorkNone, "the slot is short", nil},
+		{"other image", func(c *Case) { c.CheckIn.Image = "win10" }, false, state.WorkNone, "holds win10 version 1; it waits for your permission: set `reinstall: true`", wanted},
+		{"damaged", func(c *Case) { c.CheckIn.Detail, c.CheckIn.Damaged = "a slot is damaged", true }, false, state.WorkNone, "damaged; it waits for your permission", wanted},
+		{"damaged, reinstall", func(c *Case) { c.CheckIn.Detail, c.CheckIn.Damaged = "a slot is damaged", true; room(c, "B205") }, true, state.WorkReinstall, "", wanted},
+		{"other image, reinstall", func(c *Case) { c.CheckIn.Image = "win10"; room(c, "B205") }, true, state.WorkReinstall, "", nil},
+		{"unknown version, reinstall", func(c *Case) { c.CheckIn.Version = 0; room(c, "B205") }, true, state.WorkReinstall, "", nil},
+		{"bare", func(c *Case) { *c.CheckIn = bareMachine() }, false, state.WorkNone, "no disk of this machine is prepared; it waits for your permission: set `provision: {allow: true}`", wanted},
+		{"bare, provision", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205") }, true, state.WorkProvision, "", func(o *protocol.Order) bool {
+			return *o.Permits.Provision == protocol.Provision{Serial: "S1", Wipe: true, SlotBytes: 2 << 30}
 		}},
-		{"bare, outside of the window", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205"); c.Now = at(t, "23 12:00") }, false, protocol.ActionNone, "not now", nil},
-		{"release of the agent", func(c *Case) { c.Agent = "a1" }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Agent == "a1" }},
+		{"bare, outside of the window", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205"); c.Now = at(t, "23 12:00") }, false, state.WorkNone, "not now", nil},
+		{"release of the agent", func(c *Case) { c.Agent = "a1" }, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Agent == "a1" }},
 		{"retry once only", func(c *Case) {
 			c.Goal.Retry = true
 			c.Attempt = &state.Attempt{Target: 7, Image: "win11", Version: 2, Result: state.ResultDone, Tries: 1}
-		}, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return !o.Retry }},
-		{"retry", func(c *Case) { c.Goal.Retry = true }, true, protocol.ActionDeploy, "", func(o *protocol.Order) bool { return o.Retry }},
+		}, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return !o.Permits.Retry }},
+		{"retry", func(c *Case) { c.Goal.Retry = true }, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Permits.Retry }},
 	} {
-		c := &Case{Now: at(t, "22 23:00"), Lab: l, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{1 << 30, 2 << 30},
+		c := &Case{Now: at(t, "22 23:00"), Lab: l, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{1 << 30, 2 << 30, hash},
 			CheckIn: &protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Image: "win11", Version: 1}}
 		room(c, "B204")
 		x.change(c)
@@ -137,7 +141,7 @@ func TestDecide(t *testing.T) {
 		if err := d.Order.Validate(); err != nil {
 			t.Errorf("%s: %v", x.name, err)
 		}
-		if d.Start != x.start || d.Order.Action != x.action || !strings.Contains(d.Order.Reason, x.reason) || x.reason == "" && d.Order.Reason != "" || x.also != nil && !x.also(&d.Order) {
+		if d.Start != x.start || d.Work != x.work || x.start && d.Order.Want == nil || !strings.Contains(d.Order.Reason, x.reason) || x.reason == "" && d.Order.Reason != "" || x.also != nil && !x.also(&d.Order) {
 			t.Errorf("%s: start %v, %+v", x.name, d.Start, d.Order)
 		}
 	}
@@ -197,7 +201,7 @@ func TestDecideProperties(t *testing.T) {
 	for range 20_000 {
 		p, _ := l.Room(names[r.IntN(len(names))])
 		c := &Case{Now: at(t, "22 00:00").Add(time.Duration(r.IntN(10*86400)) * time.Second), Lab: l, Room: &p, Active: r.IntN(4), Failed: r.IntN(3),
-			Goal: &Goal{ID: 7, Image: "win11", Version: 1 + r.IntN(3)}, Size: Size{r.Int64N(60 << 30), r.Int64N(60 << 30)},
+			Goal: &Goal{ID: 7, Image: "win11", Version: 1 + r.IntN(3)}, Size: Size{Fetch: r.Int64N(60 << 30), Write: r.Int64N(60 << 30)},
 			CheckIn: &protocol.CheckIn{Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Image: []string{"", "win11", "win10"}[r.IntN(3)], Version: r.IntN(4)}}
 		if r.IntN(3) == 0 {
 			c.CheckIn.Disks = []protocol.Disk{{Path: "/dev/sda", Empty: true}}
@@ -211,14 +215,14 @@ func TestDecideProperties(t *testing.T) {
 		}
 		closes, open := c.hours().Closes(c.Now)
 		switch {
-		case d.Start != (d.Order.Action != protocol.ActionNone):
+		case d.Start != (d.Work != state.WorkNone), d.Start != begins(&d.Order):
 			t.Fatalf("%+v: %+v", c, d)
 		case !d.Start && d.Order.Reason == "":
 			t.Fatalf("%+v: no reason in %+v", c, d)
 		case !d.Start:
 			continue
 		case !c.always() && (!open || c.Now.Add(Overhead).After(closes)), c.Active >= int(p.Wave), c.Failed >= int(p.Failures), d.Order.Wait != 0,
-			c.CheckIn.Image == "win11" && c.CheckIn.Version == c.Goal.Version, d.Order.Action == protocol.ActionReinstall && !*p.Reinstall, d.Order.Action == protocol.ActionProvision && !p.Provision.Allow:
+			c.CheckIn.Image == "win11" && c.CheckIn.Version == c.Goal.Version, d.Work == state.WorkReinstall && !*p.Reinstall, d.Order.Permits.Reinstall != *p.Reinstall, d.Work == state.WorkProvision && !p.Provision.Allow:
 			t.Fatalf("%+v: %+v", c, d)
 		}
 		started++

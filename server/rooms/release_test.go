@@ -14,16 +14,16 @@ import (
 // server in the middle, the end of the night.
 func TestRelease(t *testing.T) {
 	w := newWorld(t)
-	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "promoted") {
+	if o := w.checkIn(201, 1, nil); begins(&o) || !strings.Contains(o.Reason, "promoted") {
 		t.Errorf("before anything: %+v", o)
 	}
 	w.promote("test", 2, "")
 	w.promote("B204", 2, "") // after test, as lab.yaml says
-	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "waits for room test") {
+	if o := w.checkIn(201, 1, nil); begins(&o) || !strings.Contains(o.Reason, "waits for room test") {
 		t.Errorf("before the gate: %+v", o)
 	}
 	for _, n := range []int{1, 2} {
-		if o := w.checkIn(n, 1, nil); o.Action != protocol.ActionDeploy || o.Version != 2 {
+		if o := w.checkIn(n, 1, nil); !begins(&o) || version(&o) != 2 {
 			t.Fatalf("test-%d: %+v", n, o)
 		}
 		w.report(n, 2, protocol.OutcomeDone, "")
@@ -43,16 +43,16 @@ func TestRelease(t *testing.T) {
 	if !slices.Equal(w.woken.names, []string{"b204-2"}) {
 		t.Errorf("woken: %v", w.woken.names)
 	}
-	if o := w.checkIn(201, 1, nil); o.Action != protocol.ActionDeploy || !o.Until.Equal(at(t, "23 05:30")) {
+	if o := w.checkIn(201, 1, nil); !begins(&o) || !o.Rules.Until.Equal(at(t, "23 05:30")) {
 		t.Errorf("201: %+v", o)
 	}
-	if o := w.checkIn(202, 1, nil); o.Action != protocol.ActionDeploy {
+	if o := w.checkIn(202, 1, nil); !begins(&o) {
 		t.Errorf("202: %+v", o)
 	}
 	if o := w.checkIn(203, 1, nil); o.Wait == 0 {
 		t.Errorf("203 starts beside two others: %+v", o)
 	}
-	if o := w.checkIn(202, 1, nil); o.Action != protocol.ActionDeploy { // killed, and back
+	if o := w.checkIn(202, 1, nil); !begins(&o) { // killed, and back
 		t.Errorf("202 again: %+v", o)
 	}
 	w.restart()
@@ -70,14 +70,14 @@ func TestRelease(t *testing.T) {
 	w.report(201, 2, protocol.OutcomeDone, "")
 	w.report(201, 2, protocol.OutcomeDone, "") // a repeat
 	w.report(202, 1, protocol.OutcomeFailed, "bad disk")
-	if o := w.checkIn(203, 1, nil); o.Action != protocol.ActionDeploy {
+	if o := w.checkIn(203, 1, nil); !begins(&o) {
 		t.Errorf("203 with room in the wave: %+v", o)
 	}
-	if o := w.checkIn(205, 1, nil); o.Version != 3 || o.Action != protocol.ActionDeploy {
+	if o := w.checkIn(205, 1, nil); version(&o) != 3 || !begins(&o) {
 		t.Errorf("205 is pinned: %+v", o)
 	}
 	w.report(203, 1, protocol.OutcomeFailed, "bad disk, too")
-	if o := w.checkIn(204, 1, nil); o.Action != protocol.ActionNone || !strings.Contains(o.Reason, "2 machines failed") {
+	if o := w.checkIn(204, 1, nil); begins(&o) || !strings.Contains(o.Reason, "2 machines failed") {
 		t.Errorf("after two failures: %+v", o)
 	}
 	if i := slices.IndexFunc(w.notes, func(s string) bool { return strings.Contains(s, "stopped, 2 machines failed") }); i < 0 {
@@ -97,7 +97,7 @@ func TestRelease(t *testing.T) {
 	// A new promotion forgets the failures.
 	w.now = at(t, "23 23:00")
 	w.promote("B204", 4, "none")
-	if o := w.checkIn(204, 1, nil); o.Action != protocol.ActionDeploy || o.Version != 4 {
+	if o := w.checkIn(204, 1, nil); !begins(&o) || version(&o) != 4 {
 		t.Errorf("after a new promotion: %+v", o)
 	}
 }

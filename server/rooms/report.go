@@ -48,15 +48,15 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 		return
 	}
 	a.Ended, a.Message = now, protocol.Clean(r.Message, protocol.MaxText)
-	for _, p := range r.Phases {
-		if p.Name == "fetch" {
-			a.Bytes += p.Bytes
-		}
+	for _, s := range r.Steps {
+		a.Bytes += s.Fetched
 	}
 	switch {
 	case r.Outcome != protocol.OutcomeFailed && r.Image == a.Image && r.Version == a.Version:
 		a.Result = state.ResultDone
-	case !m.Order.Until.IsZero() && now.After(m.Order.Until):
+	case r.Outcome == protocol.OutcomeWaiting:
+		a.Result = state.ResultWaiting
+	case !m.Order.Rules.Until.IsZero() && now.After(m.Order.Rules.Until):
 		a.Result = state.ResultLate
 	default:
 		a.Result = state.ResultFailed

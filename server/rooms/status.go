@@ -24,6 +24,7 @@ const (
 	PhaseWaiting  Phase = "waiting"  // is up and waits for a start slot
 	PhaseWorking  Phase = "working"  // has a start slot
 	PhaseSilent   Phase = "silent"   // was at work and nothing is heard of it
+	PhasePermit   Phase = "permit"   // waits for the admin's permission; Host.Error names the command
 	PhaseFailed   Phase = "failed"   // its last attempt at this version failed
 )
 
@@ -188,7 +189,7 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	h.Seen, h.Reason, h.Agent, h.Last = m.Seen, m.Order.Reason, in.Agent, m.Attempt
 	if m.Attempt != nil && m.Attempt.Result == state.ResultFailed {
 		h.Error = m.Attempt.Message
-	} else if m.Report != nil && m.Report.Outcome == protocol.OutcomeFailed {
+	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {
 		h.Error = protocol.Clean(m.Report.Message, protocol.MaxText)
 	}
 	h.Phase = k.phase(h, m, g)
@@ -214,6 +215,8 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 		return PhaseWaiting
 	case g.Fits(a) && a.Result == state.ResultFailed:
 		return PhaseFailed
+	case m.Report != nil && m.Report.Outcome == protocol.OutcomeWaiting && same(m.Order.Want, &protocol.Want{Image: g.Image, Version: g.Version}):
+		return PhasePermit
 	}
 	return PhaseOutdated
 }

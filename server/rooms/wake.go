@@ -145,9 +145,9 @@ func unsettled(m *state.Machine, lazy, awaited bool) bool {
 	in, ended := &m.CheckIn, m.Report != nil && m.Report.At.Equal(m.Seen)
 	if ended && m.Report.Version != 0 && (m.Report.Image != in.Image || m.Report.Version != in.Version) {
 		// It came to the version after it had checked in. Into a slot, unless it was written anew, or went back to what lay below.
-		return awaited || lazy && m.Order.Action == protocol.ActionDeploy && m.Order.Version != in.Previous
+		return awaited || lazy && m.Order.Want != nil && updates(in, m.Order.Want.Image) && m.Order.Want.Version != in.Previous
 	}
-	through := ended && m.Report.Outcome != protocol.OutcomeFailed && (m.Order.Until.IsZero() || m.Report.At.Before(m.Order.Until))
+	through := ended && m.Report.Outcome != protocol.OutcomeFailed && (m.Order.Rules.Until.IsZero() || m.Report.At.Before(m.Order.Rules.Until))
 	switch {
 	case in.Health == protocol.HealthFailing || in.Detail != "":
 		return false

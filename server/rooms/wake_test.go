@@ -27,7 +27,7 @@ func TestUnsettled(t *testing.T) {
 			m.CheckIn.Merging, m.CheckIn.Health, m.Report = true, protocol.HealthGood, kept(begin, 2)
 		}, false, false},
 		{"began to, until the window closed", func(m *state.Machine) {
-			m.CheckIn.Merging, m.CheckIn.Health, m.Report, m.Order.Until = true, protocol.HealthGood, kept(begin, 2), begin
+			m.CheckIn.Merging, m.CheckIn.Health, m.Report, m.Order.Rules.Until = true, protocol.HealthGood, kept(begin, 2), begin
 		}, true, false},
 		{"began to, and failed", func(m *state.Machine) {
 			m.CheckIn.Merging, m.CheckIn.Health, m.Report = true, protocol.HealthGood, kept(begin, 2)
@@ -36,17 +36,17 @@ func TestUnsettled(t *testing.T) {
 		{"does not come up", func(m *state.Machine) { m.CheckIn.Previous, m.CheckIn.Health = 1, protocol.HealthFailing }, false, false},
 		{"has a sick disk", func(m *state.Machine) { m.CheckIn.Previous, m.CheckIn.Detail = 1, "hibernated" }, false, false},
 		{"came to the version since", func(m *state.Machine) {
-			m.CheckIn.Version, m.CheckIn.Health, m.Order.Action, m.Report = 1, protocol.HealthGood, protocol.ActionDeploy, kept(begin, 2)
+			m.CheckIn.Version, m.CheckIn.Health, m.Report = 1, protocol.HealthGood, kept(begin, 2)
 		}, true, true},
 		{"was written anew since", func(m *state.Machine) {
-			m.CheckIn.Version, m.Order.Action, m.Report = 1, protocol.ActionReinstall, kept(begin, 2)
+			m.CheckIn.Image, m.CheckIn.Version, m.Report = "win10", 1, kept(begin, 2)
 		}, false, true},
 		{"went back on its own disk since", func(m *state.Machine) {
-			m.CheckIn.Version, m.CheckIn.Previous, m.Order.Action, m.Report = 3, 2, protocol.ActionDeploy, kept(begin, 2)
+			m.CheckIn.Version, m.CheckIn.Previous, m.Report = 3, 2, kept(begin, 2)
 		}, false, true},
 		{"does not know its version", func(m *state.Machine) { m.Report = kept(begin, 0) }, false, true},
 	} {
-		m := &state.Machine{Seen: begin, CheckIn: protocol.CheckIn{Image: "win11", Version: 2}, Order: protocol.Order{Action: protocol.ActionNone, Image: "win11", Version: 2}}
+		m := &state.Machine{Seen: begin, CheckIn: protocol.CheckIn{Image: "win11", Version: 2}, Order: protocol.Order{Want: &protocol.Want{Image: "win11", Version: 2}}}
 		x.change(m)
 		if lazy, awaited := unsettled(m, true, false), unsettled(m, false, true); lazy != x.lazy || awaited != x.awaited || unsettled(m, false, false) {
 			t.Errorf("%s: to merge %v, to show its health %v", x.name, lazy, awaited)

@@ -39,25 +39,38 @@ type Result string
 
 // Results.
 const (
-	ResultOpen   Result = ""       // under way
-	ResultDone   Result = "done"   // the version is on the disk
-	ResultFailed Result = "failed" // it is not, Attempt.Message says why
-	ResultLate   Result = "late"   // it is not, because the window closed
+	ResultOpen    Result = ""        // under way
+	ResultDone    Result = "done"    // the version is on the disk
+	ResultFailed  Result = "failed"  // it is not, Attempt.Message says why
+	ResultLate    Result = "late"    // it is not, because the window closed
+	ResultWaiting Result = "waiting" // it is not, because the machine waits for the admin's permission
+)
+
+// Work is what a machine has to do to come to a version, as far as its check-in tells. How it does
+// it is its own business.
+type Work string
+
+// Works.
+const (
+	WorkNone      Work = ""          // it has the version
+	WorkUpdate    Work = "update"    // bring what changed
+	WorkReinstall Work = "reinstall" // write the version over what it holds
+	WorkProvision Work = "provision" // make a disk, then write the version
 )
 
 // Attempt is one try to bring a machine to a version. A machine has a start slot while its attempt is open.
 type Attempt struct {
-	Target  uint64          `json:"target"` // Target.ID
-	Image   string          `json:"image"`
-	Version int             `json:"version"`
-	Action  protocol.Action `json:"action"`
-	Started time.Time       `json:"started"`
-	Ended   time.Time       `json:"ended,omitzero"`
-	Result  Result          `json:"result,omitempty"`
-	Tries   int             `json:"tries"` // of the same target, this one too
-	Message string          `json:"message,omitempty"`
-	Bytes   int64           `json:"bytes,omitempty"`    // fetched, as the report says
-	GivenUp bool            `json:"given_up,omitempty"` // the version was on the disk, and the machine went back by itself
+	Target  uint64    `json:"target"` // Target.ID
+	Image   string    `json:"image"`
+	Version int       `json:"version"`
+	Work    Work      `json:"work"`
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Result  Result    `json:"result,omitempty"`
+	Tries   int       `json:"tries"` // of the same target, this one too
+	Message string    `json:"message,omitempty"`
+	Bytes   int64     `json:"bytes,omitempty"`    // fetched, as the report says
+	GivenUp bool      `json:"given_up,omitempty"` // the version was on the disk, and the machine went back by itself
 }
 
 // Report is the last report without its log.

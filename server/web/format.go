@@ -102,6 +102,8 @@ func label(p rooms.Phase) string {
 		return "at work"
 	case rooms.PhaseSilent:
 		return "fell silent"
+	case rooms.PhasePermit:
+		return "waits for your permission"
 	case rooms.PhaseFailed:
 		return "failed"
 	}

@@ -202,6 +202,11 @@ func TestClaimsAreEscaped(t *testing.T) {
 	s.report(1, 2, protocol.OutcomeFailed, evil, evil+"\n</pre>"+evil)
 	_, page := s.get(c, "/host?id=b204-01")
 	check("log", page)
+	for _, text := range []string{"Steps of the last start", "<td>stage</td>", "1.0 MB fetched", "it is wanted"} {
+		if !strings.Contains(page, text) {
+			t.Errorf("the steps do not show %q", text)
+		}
+	}
 	if code, page := s.get(c, "/host?id="+url.QueryEscape(evil)); code != 404 || strings.Contains(page, "<script>") {
 		t.Errorf("an id that is none: %d", code)
 	}

@@ -1,0 +1,32 @@
+package decide
+
+import "slices"
+
+// assume returns the facts after a step that goes well, so that a list tells more than one step.
+func assume(f Facts, s Step) Facts {
+	f.Done = append(slices.Clip(f.Done), Result{Step: s})
+	d := &f.Disk.State
+	switch s.Kind {
+	case Recover:
+		d.LogPending = false
+	case Note, Count:
+		f.Memo = *s.Memo
+	case Plan:
+		f.Planned = &Planned{For: s.For, Image: s.Image, Version: s.Version}
+	case Merge:
+		d.BaseVersion, d.Previous, d.Layers, d.SlotFree, d.Merging, d.Merged = d.Version, 0, 0, true, false, false
+	case Stage:
+		d.Staged, d.StagedImage = s.Version, s.Image
+	case Commit:
+		d.Previous, d.Version, d.Staged, d.StagedImage = d.Version, s.Version, 0, ""
+		d.Layers, d.SessionWritten = d.Layers+1, false
+		d.SlotFree = d.Layers < 2
+	case Rollback:
+		d.Version, d.Previous, d.Layers, d.SlotFree, d.SessionWritten = s.Version, 0, max(0, d.Layers-1), true, false
+	case Reset:
+		d.SessionWritten = false
+	case Confirm:
+		f.OnTrial = false
+	}
+	return f
+}

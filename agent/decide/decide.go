@@ -1,0 +1,174 @@
+package decide
+
+import (
+	"fmt"
+	"time"
+
+	"troy/server/protocol"
+)
+
+const (
+	// MaxWaiting is how long a server may make a machine wait in one start.
+	MaxWaiting = time.Hour
+	// EarlyMerge is how long a start merges before the server has said how much time there is:
+	// somebody may wait to use the machine.
+	EarlyMerge = 30 * time.Second
+	// FirstPause and MaxPause bound the pause before a failing version is started: it doubles.
+	FirstPause, MaxPause = 10 * time.Second, 2 * time.Minute
+	// AgainAfter is how long a machine that can start nothing waits before it tries again.
+	AgainAfter = 60 * time.Second
+)
+
+// maxSteps bounds a list; no start needs as many.
+const maxSteps = 64
+
+// Decide says what is to be done from here on, in order and with the reason. The list is never
+// empty. It ends with the step that ends the start, or with one whose result has to be known first.
+// The caller does the first step, adds its result and what it found to the facts, and asks again.
+func Decide(f Facts) []Step {
+	var steps []Step
+	for len(steps) < maxSteps {
+		s := next(&f)
+		steps = append(steps, s)
+		if s.Final() || s.Kind.discovers() {
+			break
+		}
+		f = assume(f, s)
+	}
+	return steps
+}
+
+// next asks the rules in their order. The first that gives a step decides.
+func next(f *Facts) Step {
+	for _, rule := range [...]func(*Facts) *Step{
+		openDisk, recoverDisk, judge,
+		goBack, mergeEarly,
+		connect, checkIn, keepRules,
+		provision, finishReinstall, heal, reinstall, deploy,
+		bootFiles, mergeRest, resetSession, ownAgent,
+		pause, handOff, report, confirm, countStart,
+	} {
+		if s := rule(f); s != nil {
+			return *s
+		}
+	}
+	return end(f)
+}
+
+func openDisk(f *Facts) *Step {
+	if f.Done.fresh() && !(f.unsafe() && f.Disk.Condition != Opened && f.Done.opens() < 2) {
+		return nil
+	}
+	s := &Step{Kind: Open, Reason: "find out what the disk holds"}
+	if n := len(f.Done); n > 0 {
+		last := f.Done[n-1]
+		s.Reason = fmt.Sprintf("after %s the disk is opened again", last.Step)
+		if last.Err != nil {
+			s.Reason = fmt.Sprintf("%s failed, the disk is opened again before anything else", last.Step)
+		}
+	}
+	return s
+}
+
+// recoverDisk finishes what an earlier start, or a step of this one, left half done.
+func recoverDisk(f *Facts) *Step {
+	if f.Unsupported != "" || f.Disk.Condition != Opened || f.recovered() || !f.Done.may(Recover) {
+		return nil
+	}
+	return &Step{Kind: Recover, Reason: "finish what was cut off before anything is judged or started"}
+}
+
+func judge(f *Facts) *Step {
+	if !f.admitted() || !f.recovered() || f.Done.did(Judge) {
+		return nil
+	}
+	return &Step{Kind: Judge, Reason: "find out what became of the last hand-off"}
+}
+
+// goBack gives up a version that does not come up, where the one below is still on the disk. That
+// it is given up is in the journal first: a start that is cut off here goes on with the rollback.
+func goBack(f *Facts) *Step {
+	s := f.Disk.State
+	if !f.free() || s.Previous == 0 {
+		return nil
+	}
+	h := f.Memo.Health
+	given := h.Refuses(f.current())
+	if !given && !f.failing() || h.Refuses(Name(s.Image, s.Previous)) {
+		return nil
+	}
+	why := fmt.Sprintf("version %s was started several times without a sign of health: going back to %s; order it again to try once more",
+		f.current(), Name(s.Image, s.Previous))
+	if !given && f.Done.may(Note) {
+		m := f.Memo
+		m.Health = h.GivenUp(f.current())
+		return &Step{Kind: Note, Memo: &m, Reason: why}
+	}
+	if !f.Done.may(Rollback) {
+		return nil
+	}
+	return &Step{Kind: Rollback, Image: s.Image, Version: s.Previous, Reason: why}
+}
+
+// mergeEarly goes on with a merge, or begins one, while the network comes up later.
+func mergeEarly(f *Facts) *Step {
+	if !f.free() || !f.mergeable() || f.Done.did(Merge) || f.Done.did(Connect) {
+		return nil
+	}
+	why := "a merge was begun"
+	if !f.Disk.State.Merging && !f.Disk.State.Merged {
+		why = fmt.Sprintf("version %d was seen healthy", f.Disk.State.Version)
+	}
+	return &Step{Kind: Merge, Until: f.Now.Add(EarlyMerge), Reason: why}
+}
+
+func connect(f *Facts) *Step {
+	if f.Done.did(Connect) {
+		return nil
+	}
+	return &Step{Kind: Connect, Reason: "reach the server"}
+}
+
+// checkIn asks the server, and again as long as it makes the machine wait.
+func checkIn(f *Facts) *Step {
+	if f.Done.failed(Connect) || !f.Done.may(CheckIn) || !f.Done.may(Wait) {
+		return nil
+	}
+	if f.Order == nil {
+		return &Step{Kind: CheckIn, Reason: "ask what this machine is to have"}
+	}
+	if f.Order.Wait == 0 {
+		return nil
+	}
+	if f.Done.since(Wait, CheckIn) {
+		return &Step{Kind: CheckIn, Reason: "the wait is over"}
+	}
+	pause := time.Duration(f.Order.Wait) * time.Second
+	if f.Done.waited()+pause > MaxWaiting {
+		return nil
+	}
+	return &Step{Kind: Wait, Pause: pause, Reason: "the server asks for it" + because(f.Order)}
+}
+
+func because(o *protocol.Order) string {
+	if o == nil || o.Reason == "" {
+		return ""
+	}
+	return ": " + o.Reason
+}
+
+// keepRules keeps the rules of the room for starts without a server.
+func keepRules(f *Facts) *Step {
+	if f.Order == nil || f.Order.Code != "" || !f.admitted() || !f.Done.may(Note) {
+		return nil
+	}
+	m, rule := f.Memo, f.Order.Rules.Reset
+	if rule == "" {
+		rule = protocol.ResetUpdate
+	}
+	if f.reset() == rule {
+		return nil
+	}
+	m.Reset = rule
+	return &Step{Kind: Note, Memo: &m, Reason: "the rule of the room is now reset: " + string(rule)}
+}

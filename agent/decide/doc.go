@@ -1,0 +1,197 @@
+// Package decide says what a machine does at a start, and why. It is pure: the agent gathers facts
+// (disk, journal, firmware, network, order) and does the steps; which steps, and in which order, is
+// decided here and nowhere else.
+//
+//	for {
+//		step := Decide(facts)[0]
+//		result := do(step)             // if it ends the start, this does not return
+//		facts.Done = append(facts.Done, result)
+//		facts = what is found now
+//	}
+//
+// # Promises
+//
+// They hold for any facts, and for any step that fails; a random test with a model of the disk
+// holds them (TestRandom).
+//
+//   - A start ends after a bounded number of steps.
+//   - It ends in Windows wherever a whole version is on the disk, unless the firmware cannot start
+//     it, the machine is in use, or another agent is started first.
+//   - After a step on the disk that failed, the disk is opened again and recovered before anything
+//     else. A change that is half carried out is never started.
+//   - What a later start must know is in the journal before it is acted on: that a version is given
+//     up, that it is tried again, the rules of the room, the hand-off.
+//   - Nothing is written that needs a permit without it: a disk made into one of Troy's, a version
+//     written over one that is unknown, damaged, or of another image. The admin's signatures (a
+//     downgrade, a wipe) are asked of the store by Plan.
+//   - While a mark is set (Marks) the version on the disk and its session stay as they are. Only a
+//     reinstall that was begun is finished: no session is left.
+//
+// # Health
+//
+// The journal counts hand-offs; package chainload judges them after the disk was recovered, so that
+// the verdict and the merge see the same. Only a failing version leads back, and only where the one
+// below is in the slots. Otherwise Windows starts every time, after a pause of 10 s that doubles up
+// to 2 minutes.
+//
+// # Table
+//
+// Facts on the left, what Decide answers on the right. A list ends where a result has to be known
+// first, or with the step that ends the start. A test holds this table.
+//
+//	The beginning
+//	  nothing is known yet
+//	      → open
+//	  the disk is opened
+//	      → recover, judge
+//	  recovered and judged
+//	      → connect, check-in
+//	  a step failed
+//	      → open
+//	  opened again after it
+//	      → recover, connect, check-in
+//	  started by a BIOS
+//	      → connect, check-in
+//	  no disk of Troy
+//	      → connect, check-in
+//	  Windows has to repair its volume first
+//	      → connect, check-in
+//	Health
+//	  good, in a slot
+//	      → merge, connect, check-in
+//	  a merge was begun
+//	      → merge, connect, check-in
+//	  unknown, in a slot
+//	      → connect, check-in
+//	  failing, the version below is there
+//	      → note, rollback 1, connect, check-in
+//	  given up, cut off before the rollback
+//	      → rollback 1, connect, check-in
+//	  failing, two slots
+//	      → note, rollback 2, connect, check-in
+//	  failing, the rollback failed twice
+//	      → connect, check-in
+//	  failing, no server, nothing below
+//	      → pause 10 s, hand-off, count, windows
+//	  the same, a third time
+//	      → pause 40 s, hand-off, count, windows
+//	  the same, a tenth time
+//	      → pause 120 s, hand-off, count, windows
+//	  failing, a new version is wanted
+//	      → plan stage 3, stage 3, commit 3, boot files, hand-off, report, count, windows
+//	  failing, the version below was given up as well
+//	      → pause 10 s, hand-off, count, windows
+//	Nothing is wanted, or it is there
+//	  no server
+//	      → hand-off, count, windows
+//	  no server, reset: boot, Windows wrote
+//	      → reset, hand-off, count, windows
+//	  no version is wanted
+//	      → hand-off, report, count, windows
+//	  the version is there
+//	      → hand-off, report, count, windows
+//	  reset: boot is a new rule, Windows wrote
+//	      → note, reset, hand-off, report, count, windows
+//	  reset: update, Windows wrote
+//	      → hand-off, report, count, windows
+//	  in a slot, merge: now
+//	      → merge, hand-off, report, count, windows
+//	  the server makes it wait
+//	      → wait 40 s, check-in
+//	  an agent on trial has reported
+//	      → hand-off, report, confirm, count, windows
+//	  a new release of the agent
+//	      → agent, hand-off, report, count, windows
+//	  it is to be started next
+//	      → report, restart
+//	Another version is wanted
+//	  merge: lazy
+//	      → plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
+//	  merge: now
+//	      → plan stage 2, stage 2, commit 2, boot files, merge, hand-off, report, count, windows
+//	  staged by an earlier start
+//	      → commit 2, boot files, hand-off, report, count, windows
+//	  the window closed
+//	      → hand-off, report, count, windows
+//	  given up here
+//	      → hand-off, report, count, windows
+//	  given up here, retry is permitted
+//	      → note, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
+//	  the one below
+//	      → plan rollback 1, rollback 1, boot files, hand-off, report, count, windows
+//	  an older one that nobody signed
+//	      → hand-off, report, count, windows
+//	  both slots are in use, seen healthy
+//	      → merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows
+//	  both slots are in use, wrote at three starts
+//	      → merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows
+//	  both slots are in use
+//	      → hand-off, report, count, windows
+//	  the store cannot be reached
+//	      → hand-off, report, count, windows
+//	  the stage failed
+//	      → recover, hand-off, report, count, windows
+//	  the commit failed
+//	      → commit 2, boot files, hand-off, report, count, windows
+//	  the commit failed and was carried out by the recovery
+//	      → boot files, hand-off, report, count, windows
+//	The version is written as a whole
+//	  another image, no permit
+//	      → hand-off, report, count, windows
+//	  another image, permitted
+//	      → plan reinstall 2, reinstall 2
+//	  another image, permitted, the window closed
+//	      → hand-off, report, count, windows
+//	  an unknown version, permitted
+//	      → plan reinstall 2, reinstall 2
+//	  the chain is damaged, no permit
+//	      → hand-off, report, windows
+//	  the chain is damaged, permitted
+//	      → plan reinstall 2, reinstall 2
+//	  the merge fails, permitted
+//	      → plan reinstall 2, reinstall 2
+//	  a reinstall was cut off
+//	      → plan reinstall 2, reinstall 2
+//	  a reinstall was cut off, another version is wanted
+//	      → plan reinstall 3, reinstall 3
+//	  a reinstall was cut off, another version is wanted and refused
+//	      → plan reinstall 2, reinstall 2
+//	  a reinstall was cut off, no server
+//	      → again 60 s
+//	  it is finished
+//	      → open
+//	  the parent was changed
+//	      → heal
+//	  the parent was changed, no server
+//	      → hand-off, windows
+//	  the parent cannot be healed, permitted
+//	      → plan reinstall 2, reinstall 2
+//	  no disk of Troy, no permit
+//	      → hand-off, report, windows
+//	  no disk of Troy, permitted
+//	      → plan provision 2, provision 2
+//	  the disk may not be wiped
+//	      → hand-off, report, windows
+//	Marks
+//	  golden: failing, another version and reset: boot
+//	      → pause 10 s, hand-off, report, count, windows
+//	  held, no server, reset: boot
+//	      → hand-off, count, windows
+//	  held until a time that is past
+//	      → reset, hand-off, count, windows
+//	  held, the time is not known
+//	      → hand-off, count, windows
+//	The end
+//	  the recovery failed twice, a log is left
+//	      → again 60 s
+//	  after a commit that failed the disk cannot be read
+//	      → open
+//	  nor at the second try
+//	      → report, again 60 s
+//	  Windows cannot be started
+//	      → report, again 60 s
+//	  started by a BIOS, has the order
+//	      → report, stay
+//	  in use
+//	      → report, stay
+package decide

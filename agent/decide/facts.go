@@ -1,0 +1,190 @@
+package decide
+
+import (
+	"fmt"
+	"time"
+
+	"troy/chainload"
+	"troy/diskwriter/machine"
+	"troy/server/protocol"
+)
+
+// Facts is all that a decision depends on. The zero value is a start of which nothing is known.
+type Facts struct {
+	Now time.Time // of the bounded clock
+	// ClockUnsure: the machine's clock cannot be right, and no server has corrected it.
+	ClockUnsure bool
+	// Unsupported is why nothing may be written to a machine with this firmware; "" = it may.
+	Unsupported string
+	// InUse: the machine is not handed over at the end.
+	InUse bool
+
+	Disk    Disk
+	Memo    Memo
+	Verdict chainload.Verdict // by Judge
+	Judged  string            // the version that Verdict is about: Name of image and version
+	OnTrial bool              // this agent is a new one that has to report before it is kept
+	Order   *protocol.Order   // nil: no server gave one
+	Planned *Planned          // what the last Plan found
+	Renewed bool              // another agent is to be started next
+	Method  chainload.Method  // by which HandOff starts Windows
+
+	Done History // of this start
+}
+
+// Condition is what was found of the machine's disk.
+type Condition string
+
+// Conditions.
+const (
+	Unseen        Condition = ""               // Open was not done
+	Missing       Condition = "missing"        // no disk is prepared for Troy
+	Unsuitable    Condition = "unsuitable"     // nothing may be written: Windows has to repair its volume, files moved, …
+	Damaged       Condition = "damaged"        // the files do not make a chain; the journal and a reinstall are possible
+	ParentChanged Condition = "parent changed" // somebody opened the parent read-write elsewhere
+	Opened        Condition = "opened"         // State says what it holds
+)
+
+// Disk is the disk of the machine.
+type Disk struct {
+	Condition Condition
+	Why       string        // unless Opened
+	State     machine.State // if Opened
+}
+
+// Memo is what the journal keeps for the decisions of later starts.
+type Memo struct {
+	Health chainload.Health `json:"health"`
+	Reset  protocol.Reset   `json:"reset,omitempty"` // the rule of the last order
+	Marks  Marks            `json:"marks,omitzero"`
+}
+
+// Marks keep a machine as it is. While one is set nothing is reset, rolled back, deployed,
+// reinstalled, healed, merged or discarded.
+type Marks struct {
+	Hold   time.Time `json:"hold,omitzero"`    // until then
+	Golden bool      `json:"golden,omitempty"` // a version is being made on this machine
+	Setup  bool      `json:"setup,omitempty"`  // the setup of the version has not run to its end yet
+}
+
+// Planned is what Plan found of going to a version. Texts are reasons; "" = no objection.
+type Planned struct {
+	For       Kind
+	Image     string
+	Version   int
+	Unfit     string // it does not fit, is not in the store, or is another than the one that was ordered
+	Downgrade string // the admin did not sign that this machine may go back
+	Wipe      string // the admin did not sign that the disk may be erased
+}
+
+func (p *Planned) allowed() bool { return p.Unfit == "" && p.Downgrade == "" && p.Wipe == "" }
+
+// Name is how a version is called where starts are counted; "" = unknown.
+func Name(image string, version int) string {
+	if version == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s@%d", image, version)
+}
+
+// current names the version on the disk; "" = unknown.
+func (f *Facts) current() string { return Name(f.Disk.State.Image, f.Disk.State.Version) }
+
+// recovered tells whether nothing is left to finish of what was cut off.
+func (f *Facts) recovered() bool {
+	if f.Disk.Condition != Opened || f.Disk.State.Reinstalling {
+		return true
+	}
+	for i := len(f.Done) - 1; i >= 0; i-- {
+		switch r := f.Done[i]; r.Step.Kind {
+		case Recover:
+			return r.Err == nil
+		case Open:
+			return false
+		}
+	}
+	return false
+}
+
+// admitted tells whether the journal may be written to.
+func (f *Facts) admitted() bool {
+	switch f.Disk.Condition {
+	case Opened, ParentChanged, Damaged:
+		return f.Done.fresh() && f.Unsupported == ""
+	}
+	return false
+}
+
+// marked tells why the machine is to be kept as it is; "" = it is not.
+func (f *Facts) marked() string {
+	m := f.Memo.Marks
+	switch {
+	case m.Golden:
+		return "a version is being made on this machine"
+	case m.Setup:
+		return "the setup of its version has not run to the end"
+	case m.Hold.IsZero():
+		return ""
+	case f.ClockUnsure:
+		return "it is held, and the time is not known"
+	case f.Now.Before(m.Hold):
+		return "it is held until " + m.Hold.Format(time.RFC3339)
+	}
+	return ""
+}
+
+// free tells whether the version on the disk may be changed.
+func (f *Facts) free() bool {
+	return f.Disk.Condition == Opened && f.admitted() && f.recovered() && !f.Disk.State.Reinstalling && f.marked() == ""
+}
+
+// proven tells whether the version on the disk was seen healthy on this machine.
+func (f *Facts) proven() bool {
+	h := f.Memo.Health
+	return h.Proven && h.Version != "" && h.Version == f.current()
+}
+
+// failing tells whether the version on the disk does not come up.
+func (f *Facts) failing() bool {
+	return f.Verdict == chainload.Failing && f.Judged == f.current() && !f.changed()
+}
+
+// mergeable tells whether the slots may be merged: the way back is not needed.
+func (f *Facts) mergeable() bool {
+	s := f.Disk.State
+	return s.Layers > 0 && (s.Merging || s.Merged || f.proven())
+}
+
+// want is the version that the server wants here, nil if it wants none or it is not time yet.
+func (f *Facts) want() *protocol.Want {
+	if f.Order == nil || f.Order.Wait > 0 {
+		return nil
+	}
+	return f.Order.Want
+}
+
+// reset is the rule in force.
+func (f *Facts) reset() protocol.Reset {
+	if f.Memo.Reset == "" {
+		return protocol.ResetUpdate
+	}
+	return f.Memo.Reset
+}
+
+// late tells whether the window of the order is over.
+func (f *Facts) late() bool {
+	return f.Order != nil && !f.Order.Rules.Until.IsZero() && !f.Now.Before(f.Order.Rules.Until)
+}
+
+// unbootable tells whether there is nothing on the disk to start until a reinstall is finished.
+func (f *Facts) unbootable() bool {
+	return f.Disk.Condition == Opened && f.Disk.State.Reinstalling
+}
+
+// unsafe tells whether the disk may hold a change that is half carried out.
+func (f *Facts) unsafe() bool {
+	if f.Done.fresh() && f.Disk.Condition == Opened {
+		return !f.recovered() && (f.Disk.State.LogPending || f.Done.touched())
+	}
+	return f.Done.touched()
+}

@@ -1,0 +1,206 @@
+package decide
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"troy/server/protocol"
+)
+
+// Severity tells in what state a start left the disk.
+type Severity int
+
+// Severities.
+const (
+	Sound      Severity = iota // nothing went wrong
+	Untouched                  // stopped before anything was written
+	Unfinished                 // stopped after writes: the next start goes on
+	Check                      // the disk does not give back what was written, or Windows cannot be started
+)
+
+// Outcome is how a start ended, for the report.
+type Outcome struct {
+	Outcome  protocol.Outcome
+	Severity Severity
+	Message  string // one line; "" = as wanted
+}
+
+// Judged sums up the results of a start.
+func Judged(f *Facts) Outcome {
+	o := Outcome{Outcome: protocol.OutcomeKept}
+	if f.changed() {
+		o.Outcome = protocol.OutcomeDone
+	}
+	var why []string
+	add := func(text string, s Severity) {
+		if text != "" && !slices.Contains(why, text) {
+			why = append(why, text)
+		}
+		o.Severity = max(o.Severity, s)
+	}
+	if text := diskProblem(f); text != "" {
+		add(text, Untouched)
+	}
+	for i, r := range f.Done {
+		if r.Err == nil || mended(f, i) {
+			continue
+		}
+		add(r.text(), r.severity())
+	}
+	if text := refusal(f); text != "" {
+		add(text, Untouched)
+	}
+	if len(why) > 0 {
+		o.Outcome = protocol.OutcomeFailed
+	}
+	if text := waitsFor(f); text != "" {
+		if len(why) == 0 || f.Disk.Condition != Opened && len(why) == 1 {
+			o.Outcome = protocol.OutcomeWaiting
+		}
+		add(text, Untouched)
+	}
+	o.Message = strings.Join(why, "; ")
+	return o
+}
+
+// text names the step, unless the error does.
+func (r *Result) text() string {
+	text, kind := r.Err.Error(), string(r.Step.Kind)+": "
+	if strings.HasPrefix(text, kind) {
+		return text
+	}
+	return kind + text
+}
+
+func (r *Result) severity() Severity {
+	switch {
+	case r.Check || r.Step.Kind == HandOff:
+		return Check
+	case r.Wrote:
+		return Unfinished
+	}
+	return Untouched
+}
+
+// changed tells whether the version on the disk was brought by this start because it is wanted.
+func (f *Facts) changed() bool {
+	for _, r := range f.Done {
+		if r.Step.Kind == Reinstall && r.Err == nil {
+			return true
+		}
+	}
+	return f.deployed()
+}
+
+// minor kinds fail without making the start a failed one.
+func minor(k Kind) bool {
+	switch k {
+	case Open, Note, BootFiles, OwnAgent, Report, Confirm, Count, Judge, Wait, Pause:
+		return true
+	}
+	return false
+}
+
+// mended tells whether what a step was to do is so in the end, though it failed.
+func mended(f *Facts, i int) bool {
+	s := f.Done[i].Step
+	if minor(s.Kind) {
+		return true
+	}
+	for _, r := range f.Done[i+1:] {
+		if r.Step.Kind == s.Kind && r.Err == nil && (s.Kind != Plan || r.Step.For == s.For) {
+			return true
+		}
+	}
+	d, opened := f.Disk.State, f.Disk.Condition == Opened && f.Done.fresh() && f.recovered()
+	switch s.Kind {
+	case Commit, Rollback, Stage, Reinstall:
+		return opened && !d.Reinstalling && d.Image == s.Image && d.Version == s.Version
+	case Reset:
+		return opened && !d.SessionWritten
+	case Merge:
+		return opened && d.Layers == 0
+	case Recover, Heal:
+		return opened
+	case Plan:
+		return s.Begun && opened && !d.Reinstalling
+	}
+	return false
+}
+
+// diskProblem is why nothing can be done with the disk.
+func diskProblem(f *Facts) string {
+	switch {
+	case f.Unsupported != "":
+		return "firmware: " + f.Unsupported
+	case f.Disk.Condition != Opened && f.Disk.Condition != Unseen:
+		return "disk: " + f.Disk.Why
+	case f.unbootable() && f.Order != nil && f.want() == nil && f.Disk.State.ReinstallVersion == 0:
+		return "reinstall: one was begun and has to be finished, but nothing tells with which version"
+	}
+	return ""
+}
+
+// refusal is why the machine does not take what is wanted, though it could be permitted nothing
+// more.
+func refusal(f *Facts) string {
+	w, s := f.want(), f.Disk.State
+	if p := f.Planned; p != nil && p.Unfit != "" && !satisfied(f) {
+		return "plan: " + p.Unfit
+	}
+	closed := ""
+	if f.late() {
+		closed = "plan: the window closed at " + f.Order.Rules.Until.Format(time.RFC3339)
+	}
+	if w != nil && !satisfied(f) && (whole(f) != "" && f.Order.Permits.Reinstall ||
+		f.Disk.Condition == Missing && f.Order.Permits.Provision != nil) {
+		return closed
+	}
+	if w == nil || !deploys(f) || f.Done.failed(Stage) || f.Done.failed(Commit) || f.Done.failed(Plan) || f.Done.failed(Rollback) {
+		return ""
+	}
+	switch {
+	case f.Memo.Health.Refuses(Name(w.Image, w.Version)):
+		return fmt.Sprintf("plan: version %d was started several times on this machine without a sign of health; order it again to try once more", w.Version)
+	case s.Staged == w.Version && s.StagedImage == w.Image:
+		return ""
+	case closed != "":
+		return closed
+	case s.Previous != w.Version && !s.SlotFree && !f.Done.failed(Merge):
+		return "plan: both slots are in use: versions wait for their merge"
+	}
+	return ""
+}
+
+// satisfied tells whether the disk holds what is wanted.
+func satisfied(f *Facts) bool {
+	w, s := f.want(), f.Disk.State
+	return w == nil || f.Disk.Condition == Opened && !s.Reinstalling && s.Image == w.Image && s.Version == w.Version
+}
+
+// waitsFor names the permission without which the machine does not get what is wanted.
+func waitsFor(f *Facts) string {
+	w := f.want()
+	if w == nil || satisfied(f) || f.Unsupported != "" {
+		return ""
+	}
+	const waits = "waits for your permission"
+	p := f.Planned
+	switch {
+	case p != nil && p.Downgrade != "":
+		return fmt.Sprintf("%s; %s: run `troy key order %s %d`", p.Downgrade, waits, p.Image, p.Version)
+	case p != nil && p.Wipe != "":
+		return fmt.Sprintf("%s; %s: run `troy key wipe --serial S`", p.Wipe, waits)
+	case f.Disk.Condition == Missing && f.Order.Permits.Provision == nil:
+		return waits + ": set `provision: {allow: true}` for its room in lab.yaml"
+	case f.marked() != "":
+		return ""
+	case whole(f) == "" || f.Order.Permits.Reinstall:
+		return ""
+	case f.Disk.Condition == Opened:
+		return fmt.Sprintf("%s; %s: set `reinstall: true` for its room in lab.yaml", whole(f), waits)
+	}
+	return waits + ": set `reinstall: true` for its room in lab.yaml"
+}

@@ -1,0 +1,61 @@
+package decide
+
+import (
+	"strings"
+	"testing"
+
+	"troy/server/protocol"
+)
+
+// How a start ended, from its facts.
+func TestJudged(t *testing.T) {
+	stage := Step{Kind: Stage, Image: "lab", Version: 2}
+	commit := Step{Kind: Commit, Image: "lab", Version: 2}
+	downgrade := Planned{For: Stage, Image: "lab", Version: 1, Downgrade: "no signed order"}
+	wipe := Planned{For: Provision, Image: "lab", Version: 2, Wipe: "/dev/sda holds a diary"}
+	unfit := Planned{For: Reinstall, Image: "lab", Version: 2, Unfit: "it is larger"}
+	for name, c := range map[string]struct {
+		facts    *Facts
+		outcome  protocol.Outcome
+		severity Severity
+		message  string // part of it; "" = none at all
+	}{
+		"nothing to do":        {facts(on(2), ordered(wants(2))), protocol.OutcomeKept, Sound, ""},
+		"no server":            {facts(on(2), judged, noServer), protocol.OutcomeFailed, Untouched, "connect: input/output error"},
+		"deployed":             {facts(slot(2, 1), ordered(wants(2)), step(stage, nil), step(commit, nil)), protocol.OutcomeDone, Sound, ""},
+		"reinstalled":          {facts(on(2), ordered(wants(2)), step(Step{Kind: Reinstall, Image: "lab", Version: 2}, nil), done(Open, Recover)), protocol.OutcomeDone, Sound, ""},
+		"the stage failed":     {facts(on(1), ordered(wants(2)), step(stage, errIO), done(Open, Recover)), protocol.OutcomeFailed, Unfinished, "stage: input/output error"},
+		"mended by recovery":   {facts(slot(2, 1), ordered(wants(2)), step(commit, errIO), done(Open, Recover)), protocol.OutcomeDone, Sound, ""},
+		"mended by a retry":    {facts(slot(2, 1), ordered(wants(2)), step(commit, errIO), done(Open, Recover), step(commit, nil)), protocol.OutcomeDone, Sound, ""},
+		"Windows cannot start": {facts(on(2), ordered(wants(2)), fails(HandOff)), protocol.OutcomeFailed, Check, "hand-off: input/output error"},
+		"the report is lost":   {facts(on(2), ordered(wants(2)), fails(Report)), protocol.OutcomeKept, Sound, ""},
+		"given up":             {facts(on(1), givenUp2, ordered(wants(2))), protocol.OutcomeFailed, Untouched, "order it again to try once more"},
+		"closed":               {facts(on(1), ordered(with(wants(2), closed))), protocol.OutcomeFailed, Untouched, "the window closed at 2026-12-01T12:00:00Z"},
+		"closed, another image": {facts(otherImage(), ordered(with(with(wants(2), mayWrite), closed))), protocol.OutcomeFailed, Untouched,
+			"the window closed at"},
+		"both slots":       {facts(on(3), full, ordered(wants(4))), protocol.OutcomeFailed, Untouched, "both slots are in use"},
+		"another image":    {facts(otherImage(), ordered(wants(2))), protocol.OutcomeWaiting, Untouched, "waits for your permission: set `reinstall: true`"},
+		"unknown version":  {facts(on(0), ordered(wants(2))), protocol.OutcomeWaiting, Untouched, "waits for your permission"},
+		"a downgrade":      {facts(on(2), ordered(wants(1)), asked(downgrade)), protocol.OutcomeWaiting, Untouched, "run `troy key order lab 1`"},
+		"a wipe":           {facts(on(0), found(Missing), answered(with(wants(2), provisions)), asked(wipe)), protocol.OutcomeWaiting, Untouched, "run `troy key wipe --serial S`"},
+		"it does not fit":  {facts(otherImage(), ordered(with(wants(2), mayWrite)), asked(unfit)), protocol.OutcomeFailed, Untouched, "plan: it is larger"},
+		"damaged":          {facts(on(0), found(Damaged), done(Judge), answered(wants(2))), protocol.OutcomeWaiting, Untouched, "disk: why; waits for your permission"},
+		"no disk, no want": {facts(on(0), found(Missing), answered(protocol.Order{})), protocol.OutcomeFailed, Untouched, "disk: why"},
+		"no disk":          {facts(on(0), found(Missing), answered(wants(2))), protocol.OutcomeWaiting, Untouched, "provision: {allow: true}"},
+		"hibernated":       {facts(on(0), found(Unsuitable), answered(wants(2))), protocol.OutcomeFailed, Untouched, "disk: why"},
+		"a BIOS":           {facts(on(1), bios, answered(wants(2))), protocol.OutcomeFailed, Untouched, "firmware: Windows 11 needs UEFI"},
+		"an unnamed rewrite": {facts(begun(0), done(Judge), answered(protocol.Order{})), protocol.OutcomeFailed, Untouched,
+			"nothing tells with which version"},
+		"under a mark": {facts(on(1), golden, ordered(wants(2))), protocol.OutcomeKept, Sound, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := Judged(c.facts)
+			if o.Outcome != c.outcome || o.Severity != c.severity || !strings.Contains(o.Message, c.message) || (c.message == "") != (o.Message == "") {
+				t.Errorf("%+v, want %s, %d, %q", o, c.outcome, c.severity, c.message)
+			}
+			if strings.Contains(o.Message, "\n") {
+				t.Errorf("more than one line: %q", o.Message)
+			}
+		})
+	}
+}

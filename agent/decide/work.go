@@ -1,0 +1,232 @@
+package decide
+
+import (
+	"fmt"
+
+	"troy/chainload"
+	"troy/server/protocol"
+)
+
+// planned tells whether going to a version by a step was planned and is allowed; if it was not
+// planned yet, plan is the step that does.
+func planned(f *Facts, k Kind, image string, version int) (ok bool, plan *Step) {
+	if p := f.Planned; p != nil && p.For == k && p.Image == image && p.Version == version {
+		return p.allowed(), nil
+	}
+	for _, r := range f.Done {
+		if s := r.Step; s.Kind == Plan && s.For == k && s.Image == image && s.Version == version {
+			return false, nil // it failed, or something else was planned since
+		}
+	}
+	return false, &Step{Kind: Plan, For: k, Image: image, Version: version, Reason: "ask the store what it takes, before anything is written"}
+}
+
+// provision makes a disk of a machine that has none of Troy's.
+func provision(f *Facts) *Step {
+	w := f.want()
+	if w == nil || f.late() || f.Order.Permits.Provision == nil || f.Disk.Condition != Missing || !f.Done.fresh() || f.Unsupported != "" || !f.Done.may(Provision) {
+		return nil
+	}
+	ok, plan := planned(f, Provision, w.Image, w.Version)
+	if !ok {
+		return plan
+	}
+	return &Step{Kind: Provision, Image: w.Image, Version: w.Version, Reason: "this machine has no disk of Troy, and the room permits to make one"}
+}
+
+// finishReinstall ends what was begun: until then the machine boots nothing. Another version may be
+// wanted by now; where that is refused, the one that was begun, which was permitted, is finished.
+// No session is left that a mark could keep.
+func finishReinstall(f *Facts) *Step {
+	s := f.Disk.State
+	if !f.unbootable() || !f.admitted() || f.Order == nil || f.Done.failed(Reinstall) || !f.Done.may(Reinstall) {
+		return nil
+	}
+	if w := f.want(); w != nil && (w.Image != s.ReinstallImage || w.Version != s.ReinstallVersion) {
+		ok, plan := planned(f, Reinstall, w.Image, w.Version)
+		if plan != nil {
+			return plan
+		}
+		if ok {
+			return &Step{Kind: Reinstall, Image: w.Image, Version: w.Version, Reason: "a reinstall was cut off, and this version is wanted now"}
+		}
+	}
+	if s.ReinstallImage == "" || s.ReinstallVersion == 0 {
+		return nil
+	}
+	ok, plan := planned(f, Reinstall, s.ReinstallImage, s.ReinstallVersion)
+	if plan != nil {
+		plan.Begun = true
+		return plan
+	}
+	if !ok {
+		return nil
+	}
+	return &Step{Kind: Reinstall, Image: s.ReinstallImage, Version: s.ReinstallVersion, Begun: true, Reason: "a reinstall was cut off; nothing starts until it is finished"}
+}
+
+func heal(f *Facts) *Step {
+	if f.Disk.Condition != ParentChanged || !f.admitted() || f.Order == nil || f.marked() != "" || !f.Done.may(Heal) {
+		return nil
+	}
+	return &Step{Kind: Heal, Reason: "base.vhdx was opened read-write elsewhere: Windows cannot start from it before it was compared"}
+}
+
+// whole says why the version on the disk cannot be brought to the one that is wanted by what
+// changed; "" = it can, or nothing is wanted.
+func whole(f *Facts) string {
+	w, s := f.want(), f.Disk.State
+	switch {
+	case w == nil || !f.admitted() || s.Reinstalling:
+		return ""
+	case f.Disk.Condition == Damaged, f.Disk.Condition == ParentChanged && (f.Done.did(Heal) || f.marked() != ""):
+		return f.Disk.Why
+	case f.Disk.Condition != Opened:
+		return ""
+	case s.Version == 0 && s.Image == "":
+		return fmt.Sprintf("the disk holds a version that is not recorded, %s version %d is wanted", w.Image, w.Version)
+	case s.Image != w.Image || s.Version == 0:
+		return fmt.Sprintf("the disk holds %s version %d, %s version %d is wanted", s.Image, s.Version, w.Image, w.Version)
+	case !f.recovered() && !f.Done.may(Recover):
+		return "what was cut off cannot be finished"
+	case f.Done.failed(Merge) && s.Layers > 0:
+		return "the versions in the slots cannot be merged"
+	}
+	return ""
+}
+
+// reinstall writes over what the disk holds, where that is needed and permitted.
+func reinstall(f *Facts) *Step {
+	why := whole(f)
+	if why == "" || f.late() || !f.Order.Permits.Reinstall || f.marked() != "" || f.Done.failed(Reinstall) || !f.Done.may(Reinstall) {
+		return nil
+	}
+	w := f.want()
+	ok, plan := planned(f, Reinstall, w.Image, w.Version)
+	if !ok {
+		return plan
+	}
+	if h := f.Memo.Health; f.Done.may(Note) && (h.Refuses(Name(w.Image, w.Version)) || h.Version == Name(w.Image, w.Version)) {
+		m := f.Memo
+		m.Health = h.Renewed(Name(w.Image, w.Version))
+		return &Step{Kind: Note, Memo: &m, Reason: "the version is written as a whole: its starts are counted from there"}
+	}
+	return &Step{Kind: Reinstall, Image: w.Image, Version: w.Version, Reason: why}
+}
+
+// deploys tells whether the disk is to be brought to what is wanted by what changed.
+func deploys(f *Facts) bool {
+	w, s := f.want(), f.Disk.State
+	return w != nil && f.free() && s.Image == w.Image && s.Version != 0 && s.Version != w.Version
+}
+
+// deploy brings the disk to what is wanted by what changed.
+func deploy(f *Facts) *Step {
+	if !deploys(f) {
+		return nil
+	}
+	w, s := f.want(), f.Disk.State
+	if name := Name(w.Image, w.Version); f.Memo.Health.Refuses(name) {
+		return retry(f, name)
+	}
+	step := &Step{Image: w.Image, Version: w.Version, Reason: fmt.Sprintf("version %d is wanted, version %d is on the disk", w.Version, s.Version)}
+	switch {
+	case s.Staged == w.Version && s.StagedImage == w.Image:
+		step.Kind = Commit
+	case f.late():
+		return nil
+	case s.Previous == w.Version:
+		step.Kind = Rollback
+	case !s.SlotFree:
+		return mergeForSlot(f)
+	default:
+		step.Kind = Stage
+	}
+	if step.Kind != Commit {
+		if ok, plan := planned(f, step.Kind, w.Image, w.Version); !ok {
+			return plan
+		}
+	}
+	if !f.Done.may(step.Kind) {
+		return nil
+	}
+	return step
+}
+
+// retry takes back that a version was given up, if the server permits that. It is in the journal
+// before the version is written.
+func retry(f *Facts, name string) *Step {
+	if !f.Order.Permits.Retry || !f.Done.may(Note) {
+		return nil
+	}
+	m := f.Memo
+	m.Health = m.Health.Renewed(name)
+	return &Step{Kind: Note, Memo: &m, Reason: "the server permits to try a version again that was given up here"}
+}
+
+// mergeForSlot makes room for the next version. A version of which nothing is known may be merged
+// once Windows wrote at a few starts in it.
+func mergeForSlot(f *Facts) *Step {
+	h := f.Memo.Health
+	wrote := h.Version == f.current() && h.Wrote >= chainload.MayMerge && !f.failing()
+	if !f.mergeable() && !wrote && f.Order.Rules.Merge != protocol.MergeNow || f.Done.since(Merge, CheckIn) || !f.Done.may(Merge) {
+		return nil
+	}
+	return &Step{Kind: Merge, Until: f.Order.Rules.Until, Reason: "the next version needs the slot"}
+}
+
+// mergeRest merges what waits in the slots, as the room's rule says.
+func mergeRest(f *Facts) *Step {
+	if f.Order == nil || !f.free() || f.Disk.State.Layers == 0 || f.late() || f.Done.since(Merge, CheckIn, Commit) || !f.Done.may(Merge) {
+		return nil
+	}
+	now := f.Order.Rules.Merge == protocol.MergeNow
+	if !now && !f.mergeable() {
+		return nil
+	}
+	why := "the version was seen healthy"
+	if now {
+		why = "the rule of the room is merge: now"
+	}
+	return &Step{Kind: Merge, Until: f.Order.Rules.Until, Reason: why}
+}
+
+// resetSession discards what Windows wrote, with or without a server.
+func resetSession(f *Facts) *Step {
+	if !f.free() || !f.Disk.State.SessionWritten || f.reset() != protocol.ResetBoot || !f.Done.may(Reset) {
+		return nil
+	}
+	return &Step{Kind: Reset, Reason: "the rule of the room is reset: boot"}
+}
+
+// bootFiles follow what was deployed. They are no reason to stop: those that are there have started
+// Windows before. A reinstall brings its own.
+func bootFiles(f *Facts) *Step {
+	if f.Disk.Condition != Opened || !f.Done.fresh() || !f.Done.may(BootFiles) || !f.deployed() {
+		return nil
+	}
+	return &Step{Kind: BootFiles, Reason: "another version starts now"}
+}
+
+// deployed tells whether a step of this start, after the order, changed the version by what
+// changed.
+func (f *Facts) deployed() bool {
+	yes := false
+	for _, r := range f.Done {
+		switch k := r.Step.Kind; {
+		case k == CheckIn:
+			yes = false
+		case k == Commit, k == Rollback:
+			yes = yes || r.Step.Version == f.Disk.State.Version
+		}
+	}
+	return yes
+}
+
+// ownAgent needs the journal, which remembers trials.
+func ownAgent(f *Facts) *Step {
+	if f.Order == nil || f.Order.Agent == "" || f.OnTrial || !f.admitted() || f.unbootable() || !f.Done.may(OwnAgent) {
+		return nil
+	}
+	return &Step{Kind: OwnAgent, Reason: "release " + f.Order.Agent + " of the agent is ordered"}
+}

@@ -1,0 +1,265 @@
+package agent
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/chainload"
+	"troy/diskwriter/machine"
+	"troy/diskwriter/pcdisk"
+	"troy/image"
+	"troy/image/publish"
+	"troy/image/trust/sign"
+	"troy/internal/testing/fixture"
+	"troy/server"
+	"troy/server/protocol"
+	"troy/vhdx"
+)
+
+// A version is given up and rolled back, and the power goes before the hand-off: the next start
+// knows it, whatever was done before the cut.
+func TestGivenUpIsKeptBeforeACut(t *testing.T) {
+	for name, cut := range map[string]string{"after the note": "going back to", "after the rollback": "is back, it was"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, protocol.MergeLazy)
+			b.startsInVain()
+			b.cutAt(cut)
+			b.stopped(b.run(), ExitUntouched, "without a sign of health", "order it again")
+			b.holds(b.v1)
+		})
+	}
+}
+
+// powerCut is what a start ends with in the middle of a step.
+type powerCut struct{}
+
+// cutAt runs the agent until it says a line.
+func (b *bench) cutAt(words string) {
+	b.t.Helper()
+	a := b.agent()
+	a.con.out = &onLine{word: words, then: func() { panic(powerCut{}) }}
+	defer func() {
+		if recover() != (powerCut{}) {
+			b.t.Fatalf("it never said %q", words)
+		}
+		a.disk.close()
+	}()
+	a.run(b.t.Context())
+}
+
+// onLine calls then once, when the agent says a line with that word.
+type onLine struct {
+	bytes.Buffer
+	word string
+	then func()
+}
+
+// Write implements io.Writer.
+func (o *onLine) Write(p []byte) (int, error) {
+	n, err := o.Buffer.Write(p)
+	if then := o.then; then != nil && strings.Contains(string(p), o.word) {
+		o.then = nil
+		then()
+	}
+	return n, err
+}
+
+// addVersion publishes a version with one piece more changed, and returns its raw image.
+func (b *bench) addVersion(version int) string {
+	b.t.Helper()
+	disk, err := os.ReadFile(b.v2)
+	b.must(err)
+	copy(disk[9<<20:], bytes.Repeat([]byte{byte(version)}, 64<<10))
+	store, err := image.OpenStore(b.store)
+	b.must(err)
+	below, err := store.Show(b.t.Context(), testImage, version-1)
+	b.must(err)
+	parent, err := image.OpenVersion(b.t.Context(), store, testImage, version-1)
+	b.must(err)
+	_, err = publish.Add(b.t.Context(), store, testImage, &publish.Disk{Reader: bytes.NewReader(disk), Size: int64(len(disk)), SectorSize: 512,
+		DataWriteGUID: fmt.Sprintf("00000000-0000-4000-8000-0000000000%02x", version), Parents: []string{below.DataWriteGUID},
+		Since: func(string) (*publish.Delta, error) {
+			return &publish.Delta{Parent: parent, ParentSize: int64(len(disk))}, nil
+		}}, nil)
+	b.must(err)
+	repo, err := sign.Open(b.store, nil)
+	b.must(err)
+	_, err = repo.Sign(b.t.Context(), store, time.Now())
+	b.must(err)
+	raw := filepath.Join(b.dir, fmt.Sprintf("v%d.raw", version))
+	b.must(os.WriteFile(raw, disk, 0o644))
+	return raw
+}
+
+// Version 3 was deployed above version 2 before that was merged. It does not come up: version 2
+// comes back, which is whole in the slot below; and neither a new version nor a signed order is
+// blocked afterwards.
+func TestGivenUpAboveAnotherSlot(t *testing.T) {
+	b := newBench(t, protocol.MergeLazy)
+	if code := b.run(); code != ExitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.addVersion(3)
+	b.orders.Version = 3
+	for range chainload.MaxStarts {
+		if code := b.run(); code != ExitDone || !b.handed {
+			t.Fatalf("exit code %d, handed over %t", code, b.handed)
+		}
+	}
+	b.stopped(b.run(), ExitUntouched, "without a sign of health")
+	if strings.Contains(b.out.String(), "no version to go back to") || !strings.Contains(b.out.String(), "going back to "+testImage+"@2") {
+		t.Error("it does not see the version below")
+	}
+	b.holds(b.v2)
+	v4 := b.addVersion(4)
+	b.orders.Version = 4
+	if code := b.run(); code != ExitDone {
+		t.Errorf("the order of a sound version: exit code %d", code)
+	}
+	b.holds(v4)
+	b.orders.Version = 2
+	b.order(2)
+	if code := b.run(); code != ExitDone {
+		t.Errorf("the signed order to go back: exit code %d", code)
+	}
+	b.holds(b.v2)
+}
+
+// newWindowsBench has an image with a GPT and an NTFS volume that was dismounted in order.
+func newWindowsBench(t *testing.T, merge protocol.Merge) *bench {
+	t.Helper()
+	b := newBenchIn(t, filepath.Join(t.TempDir(), "bench"))
+	for _, dir := range []string{b.dir, b.dmi, b.media} {
+		b.must(os.Mkdir(dir, 0o755))
+	}
+	b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
+	tool := func(name string, args ...string) {
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+	}
+	part := filepath.Join(b.dir, "inside")
+	b.must(os.WriteFile(b.v1, nil, 0o644))
+	b.must(os.Truncate(b.v1, testVirtual))
+	tool("sgdisk", "-n", "1:2048:43007", "-t", "1:0700", b.v1)
+	b.must(os.WriteFile(part, nil, 0o644))
+	b.must(os.Truncate(part, 20<<20))
+	tool("mkntfs", "-F", "-q", "-p", "2048", part)
+	data, err := os.ReadFile(part)
+	b.must(err)
+	disk, err := os.ReadFile(b.v1)
+	b.must(err)
+	copy(disk[1<<20:], data)
+	b.must(os.WriteFile(b.v1, disk, 0o644))
+	copy(disk[22<<20:], bytes.Repeat([]byte("version 2 "), 1000))
+	b.must(os.WriteFile(b.v2, disk, 0o644))
+	b.publish()
+	b.must(fixture.MakePC(t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: 1, Raw: b.v1, SlotBytes: testVirtual}))
+	b.orders = server.Fixed{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
+	b.url = b.serve(b.store)
+	return b
+}
+
+// bootChain opens the chain as Windows has it, the boot child for writing.
+func bootChain(f machine.Files) (*vhdx.Chain, error) {
+	boot, err := vhdx.OpenStorage(f.Boot.Storage, f.Boot.Size, &vhdx.OpenOptions{Writable: true})
+	if err != nil {
+		return nil, err
+	}
+	below, err := pcdisk.Chain(f)
+	if err != nil {
+		return nil, err
+	}
+	return vhdx.NewChain(append([]*vhdx.File{boot}, below.Files()[1:]...)...)
+}
+
+// windows lets a session run: it writes, dismounts its volumes, and leaves the log of boot.vhdx
+// open, as a system does that has its own disk in there.
+func (b *bench) windows() {
+	b.t.Helper()
+	b.withTarget(func(tg *pcdisk.Target) {
+		_, _, err := tg.Open()
+		b.must(err)
+		chain, err := bootChain(tg.Files())
+		b.must(err)
+		_, err = chain.WriteAt(bytes.Repeat([]byte{1}, 4096), 22<<20+512<<10)
+		b.must(err)
+		b.must(chain.Sync()) // not closed
+	})
+}
+
+// Windows runs and dismounts its volumes in order each time, but leaves a log in boot.vhdx. Health
+// and merge see the same: the disk after the log was replayed.
+func TestHealthIsJudgedAfterRecovery(t *testing.T) {
+	for _, merge := range []protocol.Merge{protocol.MergeLazy, protocol.MergeNow} {
+		t.Run(string(merge), func(t *testing.T) {
+			b := newWindowsBench(t, merge)
+			if code := b.run(); code != ExitDone {
+				t.Fatalf("exit code %d", code)
+			}
+			for i := range chainload.MaxStarts + 1 {
+				b.windows()
+				if code := b.run(); code != ExitDone || !b.handed || !strings.Contains(b.out.String(), "the last hand-off worked") {
+					t.Fatalf("start %d: exit code %d, handed over %t", i+2, code, b.handed)
+				}
+			}
+			if len(b.slept) > 0 {
+				t.Errorf("it paused %v before a version that is good", b.slept)
+			}
+			b.withTarget(func(tg *pcdisk.Target) {
+				m, _, err := tg.Open()
+				b.must(err)
+				if s := m.State(); s.Layers != 0 {
+					t.Errorf("a version that is good was not merged: %+v", s)
+				}
+			})
+		})
+	}
+}
+
+// reset: boot is a rule of the machine: it holds without a server, too.
+func TestResetWithoutServer(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.orders.Rules.Reset = protocol.ResetBoot
+	if code := b.run(); code != ExitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.windows()
+	b.url = "http://127.0.0.1:1" // reserved: nobody listens there
+	b.stopped(b.run(), ExitUntouched, "connection refused")
+	if !strings.Contains(b.out.String(), "is reset to version 2") {
+		t.Error("the session of Windows is kept")
+	}
+	b.holds(b.v2)
+}
+
+// A version that was good once stays, and starts every time, however often the mains switch is
+// used.
+func TestMainsSwitch(t *testing.T) {
+	b := newWindowsBench(t, protocol.MergeLazy)
+	if code := b.run(); code != ExitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.windows()
+	if code := b.run(); code != ExitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	for i := range 5 { // off before Windows wrote anything
+		if code := b.run(); code != ExitDone || !b.handed || len(b.slept) > 0 {
+			t.Fatalf("start %d: exit code %d, handed over %t, paused %v", i+1, code, b.handed, b.slept)
+		}
+	}
+	b.withTarget(func(tg *pcdisk.Target) {
+		m, _, err := tg.Open()
+		b.must(err)
+		if s := m.State(); s.Version != 2 {
+			t.Errorf("it went back: %+v", s)
+		}
+	})
+}

@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"troy/agent/decide"
+	"troy/chainload"
+	"troy/chainload/selfboot"
+	"troy/diskwriter/machine"
+	"troy/image/trust"
+	"troy/internal/errline"
+	"troy/internal/guid"
+)
+
+// memo is what the agent remembers from one start to the next: machine.RecordAgent, as JSON.
+type memo struct {
+	Format int `json:"format"`
+	decide.Memo
+	// Session names the state of the boot child at the last hand-off: Windows gives it another
+	// DataWriteGuid.
+	Session guid.GUID      `json:"session"`
+	Agent   selfboot.State `json:"agent"`
+	// Held is the newest version of each image that the machine ever had: writing another image in
+	// between is no way back.
+	Held map[string]int `json:"held,omitempty"`
+}
+
+// memoFormat is that of the memo. A newer agent may have written another one.
+const memoFormat = 1
+
+// parseMemo reads what keep wrote. The records of health and of updates are checked by their own
+// packages; when one of them cannot be read, the rest is returned all the same: a machine that
+// forgets what it held could be taken back.
+func parseMemo(b []byte) (memo, error) {
+	if len(b) == 0 {
+		return memo{}, nil
+	}
+	var raw struct {
+		memo
+		Health json.RawMessage `json:"health"`
+		Agent  json.RawMessage `json:"agent"`
+	}
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return memo{}, err
+	}
+	if raw.Format > memoFormat {
+		return memo{}, fmt.Errorf("format %d is not known", raw.Format)
+	}
+	m := raw.memo
+	var health, agent error
+	m.Health, health = chainload.ParseHealth(raw.Health)
+	m.Agent, agent = selfboot.ParseState(raw.Agent)
+	return m, errline.Join(health, agent)
+}
+
+// records are the agent's own in the machine's journal.
+type records struct {
+	con  *console
+	disk *disk
+	memo
+	read    bool
+	pending []byte // trusted metadata that the journal has to keep
+}
+
+// recall reads the memo, once. What cannot be read of it is as good as not there.
+func (r *records) recall() {
+	j := r.disk.journal()
+	if r.read || j == nil {
+		return
+	}
+	r.read = true
+	b, err := j.Get(machine.RecordAgent)
+	if err == nil {
+		r.memo, err = parseMemo(b)
+	}
+	if err != nil {
+		r.con.say("journal: what the agent remembered cannot be read (%v); going on without", err)
+	}
+}
+
+// keep writes the memo.
+func (r *records) keep() error {
+	j := r.disk.journal()
+	if j == nil {
+		return nil // nothing is counted on a machine without a disk
+	}
+	r.Format = memoFormat
+	b, err := json.Marshal(&r.memo)
+	if err != nil {
+		return err
+	}
+	return j.Put(machine.RecordAgent, b)
+}
+
+// keepDecided writes what a later start has to know.
+func (r *records) keepDecided(m *decide.Memo) error {
+	r.Memo = *m
+	return r.keep()
+}
+
+// newest is the newest version of an image that this machine has had, 0 if it never had one.
+func (r *records) newest(image string) int {
+	n := r.Held[image]
+	if r.disk.machine == nil {
+		return n
+	}
+	if s := r.disk.machine.State(); s.Image == image {
+		n = max(n, s.Version)
+	}
+	return n
+}
+
+// noteHeld takes what the machine has now into the memo.
+func (r *records) noteHeld() {
+	if r.disk.machine == nil {
+		return
+	}
+	s := r.disk.machine.State()
+	if s.Image == "" || s.Version == 0 {
+		return
+	}
+	held := map[string]int{s.Image: r.newest(s.Image)}
+	for image, version := range r.Held {
+		if image != s.Image {
+			held[image] = version
+		}
+	}
+	r.Held = held
+}
+
+// trusted is where the trusted metadata lies: the machine's journal. A machine without one (its
+// disk is not made yet, or cannot be opened) has nothing to remember.
+func (r *records) trusted() trust.Memory {
+	if j := r.disk.journal(); j != nil {
+		return &lateMemory{r: r, j: j}
+	}
+	return nil
+}
+
+// lateMemory keeps what the agent trusts in the machine's journal, but only once something else is
+// written or all has gone well: a start that stops leaves the disk untouched.
+type lateMemory struct {
+	r *records
+	j *machine.Journal
+}
+
+// Load implements trust.Memory.
+func (m *lateMemory) Load() ([]byte, error) { return m.j.Get(machine.RecordTrust) }
+
+// Save implements trust.Memory.
+func (m *lateMemory) Save(b []byte) error {
+	m.r.pending = b
+	return nil
+}
+
+// remember writes what was trusted to the journal. Without it an older state of the store would be
+// believed, no more.
+func (r *records) remember() {
+	j := r.disk.journal()
+	if r.pending == nil || j == nil {
+		return
+	}
+	if err := j.Put(machine.RecordTrust, r.pending); err != nil {
+		r.con.say("journal: %v", err)
+		return
+	}
+	r.pending = nil
+}

@@ -1,0 +1,210 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"troy/chainload"
+	"troy/chainload/bootfiles"
+	"troy/chainload/efiboot"
+	"troy/image"
+)
+
+// windows is how Windows comes to be started: firmware, ESP, boot files.
+type windows struct {
+	o        *Options
+	con      *console
+	disk     *disk
+	own      *ownCopy
+	firmware chainload.FirmwareInfo
+	methods  []chainload.Method // of handing over, the one to try first
+	boot     *bootfiles.Set     // of the version that is being installed; nil: not read yet
+
+	onESP     func(do func(root string) error) error          // mounts the ESP
+	toWindows func(context.Context) (chainload.Method, error) // makes the next start that of Windows
+	reset     func() error                                    // restarts the machine
+}
+
+func newWindows(o *Options, con *console, d *disk) *windows {
+	w := &windows{o: o, con: con, disk: d, reset: drainAndReset}
+	w.toWindows, w.onESP = w.prepare, w.mountedESP
+	return w
+}
+
+// options say what to hand over to.
+func (w *windows) options() *chainload.Options {
+	t := w.disk.target
+	return &chainload.Options{
+		ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number), ESP: w.espEntry(), Disk: t.Table.DiskGUID, Data: t.Data.GUID,
+		KeepStore: true, AgentFirst: !w.own.trial, AgentEntry: w.own.entry, Methods: w.methods,
+	}
+}
+
+// espEntry is the ESP as the firmware names it.
+func (w *windows) espEntry() chainload.Partition {
+	t := w.disk.target
+	sector := int64(t.Table.SectorSize)
+	return chainload.Partition{
+		Number: uint32(t.ESP.Number), StartLBA: uint64(t.ESP.Start / sector), Sectors: uint64(t.ESP.Size / sector), GUID: t.ESP.GUID,
+	}
+}
+
+// readFirmware finds out what started the machine.
+func (w *windows) readFirmware() {
+	f, err := chainload.Firmware()
+	if err != nil {
+		w.con.say("firmware: %v", err)
+	}
+	w.firmware = f
+}
+
+// unsupported says why a machine that was started by a BIOS is left alone: what is deployed there
+// could not be started. On a machine that is up already (-no-link, -no-handoff) there is nothing to
+// start.
+func (w *windows) unsupported() string {
+	if w.o.NoHandOff || w.o.Running || w.firmware.Kind == "" {
+		return ""
+	}
+	if err := w.firmware.Supported(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func (w *windows) uefi() bool { return w.firmware.Kind == chainload.UEFI }
+
+// left is what the last hand-off left in the firmware's variables.
+func (w *windows) left() chainload.Left {
+	if w.o.NoHandOff || !w.uefi() {
+		return chainload.Left{}
+	}
+	left, err := chainload.Look(w.options())
+	if err != nil {
+		w.con.say("start: %v", err)
+	}
+	return left
+}
+
+// handOff makes the next start of the machine that of Windows. Without UEFI there is nothing to
+// prepare: a plain reset is the best there is.
+func (w *windows) handOff(ctx context.Context) (chainload.Method, error) {
+	method, err := w.toWindows(ctx)
+	if errors.Is(err, chainload.ErrNotEFI) {
+		w.con.say("hand-off: %v", err)
+		return method, nil
+	}
+	return method, err
+}
+
+// prepare makes the next start that of Windows. Without a disk of ours, whatever Windows the
+// firmware knows is started.
+func (w *windows) prepare(ctx context.Context) (chainload.Method, error) {
+	if w.disk.target == nil {
+		return "", startAnyWindows()
+	}
+	result, err := chainload.HandOff(ctx, w.options())
+	for _, note := range result.Notes {
+		w.con.say("hand-off: %v", note)
+	}
+	if err == nil {
+		w.con.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
+	}
+	return result.Method, err
+}
+
+// startAnyWindows sets BootNext to the first entry that starts a Windows Boot Manager.
+func startAnyWindows() error {
+	vars, err := efiboot.OpenVariables()
+	if err != nil {
+		return err
+	}
+	found, err := efiboot.Entries(vars)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if startsWindows(f.Option) {
+			return efiboot.SetBootNext(vars, f.Number)
+		}
+	}
+	return errors.New("the firmware knows no Windows Boot Manager")
+}
+
+func startsWindows(o *efiboot.LoadOption) bool {
+	for _, n := range o.Path {
+		if path, ok := n.FilePath(); ok && strings.HasSuffix(strings.ToLower(path), `\bootmgfw.efi`) {
+			return true
+		}
+	}
+	return false
+}
+
+// efiVariables is where the kernel shows those of the firmware.
+const efiVariables = "/sys/firmware/efi/efivars"
+
+// loadBootFiles takes the boot manager of Windows out of a version that is not on the disk yet.
+func (w *windows) loadBootFiles(ctx context.Context, src image.Source, name string, version int) error {
+	v, err := image.OpenVersion(ctx, src, name, version)
+	if err != nil {
+		return err
+	}
+	w.boot, err = readBootFiles(v, v.Size(), int(v.Manifest().SectorSize))
+	return err
+}
+
+func readBootFiles(disk io.ReaderAt, size int64, sector int) (*bootfiles.Set, error) {
+	firmware, err := bootfiles.ReadTrust(os.DirFS(efiVariables))
+	if err != nil {
+		return nil, err
+	}
+	return bootfiles.Load(disk, size, sector, firmware)
+}
+
+// putBootFiles sees to it that the ESP has the boot manager of the version that is going to start.
+// An image without one leaves what is there; whether that will do, the hand-off finds out.
+func (w *windows) putBootFiles(ctx context.Context, disk io.ReaderAt, size int64, sector int) error {
+	set := w.boot
+	if set == nil {
+		var err error
+		if set, err = readBootFiles(disk, size, sector); errors.Is(err, bootfiles.ErrMissing) {
+			w.con.say("boot files: %v; keeping the boot files on the ESP", err)
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return w.onESP(func(root string) error {
+		r, err := set.Install(ctx, root)
+		if err == nil && r.Written > 0 {
+			w.con.say("boot files: %d of %d were written to the ESP", r.Written, r.Written+r.Kept)
+		}
+		return err
+	})
+}
+
+// mountedESP runs do with the ESP of the machine mounted.
+func (w *windows) mountedESP(do func(root string) error) error {
+	t := w.disk.target
+	return bootfiles.Mounted(partitionPath(t.Device.Path(), t.ESP.Number), do)
+}
+
+// drainAndReset restarts the machine once the serial line has carried the last line: a reset would
+// cut it off.
+func drainAndReset() error {
+	_ = unix.IoctlSetInt(int(os.Stdout.Fd()), unix.TCSBRK, 1) // tcdrain; fails where stdout is no terminal
+	return chainload.Reset()
+}
+
+// partitionPath is the kernel's name of a partition: sda1, but nvme0n1p1.
+func partitionPath(disk string, number int) string {
+	if c := disk[len(disk)-1]; c >= '0' && c <= '9' {
+		return fmt.Sprintf("%sp%d", disk, number)
+	}
+	return fmt.Sprintf("%s%d", disk, number)
+}

@@ -1,0 +1,218 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"troy/agent/decide"
+	"troy/diskwriter/machine"
+	"troy/diskwriter/pcdisk"
+	"troy/image"
+	"troy/image/install"
+	"troy/internal/errline"
+	"troy/internal/progress"
+	"troy/server/protocol"
+)
+
+// writer does the steps that write to the machine's files.
+type writer struct {
+	o     *Options
+	con   *console
+	clock func() time.Time
+	disk  *disk
+	rec   *records
+	store *store
+	win   *windows
+	meter *meters
+
+	fetched int64 // by the last step
+}
+
+// mergeSlice is how many bytes are merged between two looks at the clock.
+const mergeSlice = 256 << 20
+
+// merge copies the slots into the parent and relinks. It stops at the given time: the rest is done
+// at a later start.
+func (w *writer) merge(ctx context.Context, until time.Time) error {
+	meter := w.meter.gauge("merge", 0)
+	defer meter.Done()
+	o := &machine.MergeOptions{Policy: machine.Now, Progress: meter}
+	if !until.IsZero() {
+		o.MaxBytes = mergeSlice
+	}
+	for done := false; !done; {
+		if !until.IsZero() && !w.clock().Before(until) {
+			w.con.say("merge: out of time, continuing at the next start")
+			return nil
+		}
+		var err error
+		if done, err = w.disk.machine.Merge(ctx, o); err != nil {
+			return err
+		}
+	}
+	return w.disk.machine.Relink(ctx)
+}
+
+// stage brings what changed into the free slot. Pages that the disk has elsewhere are taken from
+// there; when one is not what it should be, all is fetched.
+func (w *writer) stage(ctx context.Context, order *protocol.Order, step decide.Step) error {
+	err := w.stagePlan(ctx, w.store.plan)
+	if !errors.Is(err, image.ErrLocal) {
+		return err
+	}
+	w.con.say("%v; fetching such pages as well", err)
+	have := w.disk.machine.State().Version
+	plan, err := image.LoadPlan(ctx, w.store.src, step.Image, have, step.Version)
+	if err != nil {
+		return err
+	}
+	return w.stagePlan(ctx, plan)
+}
+
+// stagePlan fetches the plan's pages into the free slot.
+func (w *writer) stagePlan(ctx context.Context, plan *image.Plan) error {
+	moved := ""
+	if plan.CopyBytes > 0 {
+		moved = fmt.Sprintf(", %s of them from the disk itself", progress.Bytes(plan.CopyBytes))
+	}
+	w.con.say("%s version %d → %d: %s to fetch, %s to write%s", plan.Image, plan.Have, plan.Want,
+		progress.Bytes(plan.FetchBytes), progress.Bytes(plan.WriteBytes), moved)
+	// The manifest names the content: a download that was cut off goes on only if it is still that.
+	manifest, err := image.LoadManifest(ctx, w.store.src, plan.Image, plan.Want)
+	if err != nil {
+		return err
+	}
+	stager, err := w.disk.machine.Stage(ctx, &machine.StageRequest{Image: plan.Image, Version: plan.Want, Runs: stageRuns(plan),
+		Identity: manifest.Map.SHA256.String()})
+	if err != nil {
+		return err
+	}
+	if n := stager.Held(); n > 0 {
+		w.con.say("stage: %s are here already from an earlier start", progress.Bytes(n))
+	}
+	w.rec.remember()
+	local, err := w.disk.machine.Content()
+	if err != nil {
+		return err
+	}
+	if err := w.fetch(ctx, plan, stager, &image.FetchOptions{SkipZeros: true, Local: local, Have: stager.Have}); err != nil {
+		return errline.Join(err, stager.Note())
+	}
+	return stager.Finish(ctx)
+}
+
+// fetch brings the plan's pages to sink.
+func (w *writer) fetch(ctx context.Context, plan *image.Plan, sink io.WriterAt, o *image.FetchOptions) error {
+	meter := w.meter.gauge("fetch", plan.FetchBytes)
+	defer meter.Done()
+	// One chunk a request: what a start that is cut off fetched of a chunk that was not whole is
+	// fetched again.
+	o.Workers, o.Progress, o.RequestBytes = w.o.Workers, meter, 1
+	stats, err := plan.Fetch(ctx, w.store.src, sink, o)
+	w.fetched += stats.FetchedBytes
+	return err
+}
+
+// stageRuns says it in the words of diskwriter.
+func stageRuns(plan *image.Plan) []machine.Run {
+	var runs []machine.Run
+	for _, r := range plan.Runs() {
+		runs = append(runs, machine.Run{Offset: r.Offset, Length: r.Length, Zero: r.Zero})
+	}
+	return runs
+}
+
+// heal compares a parent that was changed elsewhere with its version, and repairs it.
+func (w *writer) heal(ctx context.Context, order *protocol.Order) error {
+	src, err := w.store.open(ctx, order)
+	if err != nil {
+		return err
+	}
+	w.con.say("heal: base.vhdx was opened read-write elsewhere, comparing it with its version")
+	var fetched counter
+	read := w.meter.gauge("compare", 0)
+	wrong, err := install.Heal(ctx, w.disk.target.Files(), src, &install.Options{Workers: w.o.Workers, Progress: &fetched}, read)
+	read.Done()
+	w.fetched = fetched.total()
+	if err != nil {
+		return err
+	}
+	w.con.say("heal: %d regions of 1 MiB were repaired, %s fetched", wrong, progress.Bytes(w.fetched))
+	return nil
+}
+
+// provision makes partitions, volume and files. A reinstall has begun on it then.
+func (w *writer) provision(ctx context.Context) error {
+	t, _, err := pcdisk.ProvisionBare(ctx, w.store.path, w.store.bare)
+	if err != nil {
+		return err
+	}
+	w.disk.target = t
+	w.con.say("provision: partitions, volume and files are made")
+	return nil
+}
+
+// reinstall writes a version over the parent as a whole. From its first write to its last the
+// machine starts nothing but this agent.
+func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
+	v, fetched := w.store.version, w.store.fetched
+	w.rec.noteHeld()
+	if err := w.rec.keep(); err != nil {
+		return err
+	}
+	in, err := machine.Reinstall(ctx, w.disk.target.Files(), &machine.ReinstallRequest{Image: step.Image, Version: step.Version})
+	if err != nil {
+		return err
+	}
+	w.disk.machine = nil // what it knew is no more
+	w.rec.remember()
+	w.con.say("reinstall: %s version %d, %s to fetch; until this is finished the machine starts nothing else, and goes on by itself when it is started again",
+		step.Image, step.Version, progress.Bytes(v.Plan().FetchBytes))
+	if in.Offset() > 0 {
+		w.con.say("reinstall: going on at %s of %s", progress.Bytes(in.Offset()), progress.Bytes(in.Size()))
+	}
+	err = w.rewrite(ctx, v, in)
+	w.fetched = fetched.total()
+	if err != nil {
+		return err
+	}
+	if err := w.win.putBootFiles(ctx, in, in.Size(), int(v.Plan().SectorSize)); err != nil {
+		if w.win.boot != nil { // the ESP of a disk that was just made is empty
+			return fmt.Errorf("boot files: %w", err)
+		}
+		w.con.say("boot files: %v; keeping the boot files on the ESP", err)
+	}
+	if err := in.Finish(ctx); err != nil {
+		return err
+	}
+	w.con.say("reinstall: %s version %d is on the disk", step.Image, step.Version)
+	return nil
+}
+
+// rewrite writes the version and reads all of it back.
+func (w *writer) rewrite(ctx context.Context, v *install.Version, in *machine.Reinstaller) error {
+	left := int64(0)
+	for _, r := range v.Runs() {
+		left += max(0, r.Offset+r.Length-max(r.Offset, in.Offset()))
+	}
+	fill, read := w.meter.gauge("reinstall", left), w.meter.gauge("compare", 0)
+	defer read.Done()
+	defer fill.Done()
+	return v.Into(ctx, w.disk.target, in, fill, read)
+}
+
+// renewBootFiles brings the boot manager of the version that was just deployed to the ESP. It is no
+// reason to stop: the one that is there has started Windows before.
+func (w *writer) renewBootFiles(ctx context.Context) error {
+	chain, err := w.disk.machine.Content()
+	if err == nil {
+		err = w.win.putBootFiles(ctx, chain, chain.Size(), int(w.disk.machine.State().LogicalSectorSize))
+	}
+	if err != nil {
+		w.con.say("boot files: %v; keeping the boot files on the ESP", err)
+	}
+	return err
+}
