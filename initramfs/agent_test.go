@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// The folder of a release holds exactly what starts, of the kind that was made last, and leaves files of others alone.
+// The folder of a release holds exactly what starts, of the kind that was made last, and leaves
+// files of others alone.
 func TestAgent(t *testing.T) {
 	dir := t.TempDir()
 	initrd, uki, out := filepath.Join(dir, "initrd"), filepath.Join(dir, "uki"), filepath.Join(dir, "agent")

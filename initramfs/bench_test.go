@@ -13,8 +13,9 @@ import (
 
 var uptimeLine = regexp.MustCompile(`PROBE: uptime ([0-9.]+)`)
 
-// BenchmarkStart measures the seconds from the kernel's start to the agent's (a stand-in), and the size of the initramfs
-// with the true agent. QEMU starts the kernel itself: firmware and loading are not in it.
+// BenchmarkStart measures the seconds from the kernel's start to the agent's (a stand-in), and the
+// size of the initramfs with the true agent. QEMU starts the kernel itself: firmware and loading
+// are not in it.
 func BenchmarkStart(b *testing.B) {
 	dir := b.TempDir()
 	o := &Options{Kernel: environment(b, "KERNEL"), Modules: environment(b, "MODULES"), Cache: environment(b, "TROY_CACHE"),

@@ -65,9 +65,10 @@ func startVM(t *testing.T, c *vm.Config) *vm.VM {
 	return m
 }
 
-// The stick boots in firmware that enforces Secure Boot with Microsoft's keys: the drivers of all kinds of disks and
-// interfaces load under lockdown; what the admin wrote into a file of the stick reaches the machine; when the agent ends, a
-// shell answers on the serial line, and the programs for a new NTFS volume work.
+// The stick boots in firmware that enforces Secure Boot with Microsoft's keys: the drivers of all
+// kinds of disks and interfaces load under lockdown; what the admin wrote into a file of the stick
+// reaches the machine; when the agent ends, a shell answers on the serial line, and the programs
+// for a new NTFS volume work.
 func TestStickWithSecureBoot(t *testing.T) {
 	stick := testStick(t)
 	edit(t, stick, "troy/arguments.cfg", "set arguments=\"troy.server=http://192.0.2.8:8080 troy.port=eth0\"\n")

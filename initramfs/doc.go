@@ -23,7 +23,8 @@
 //
 // # The media
 //
-// All of them carry the same initramfs, so the same site, and start the same kernel with the same arguments.
+// All of them carry the same initramfs, so the same site, and start the same kernel with the same
+// arguments.
 //
 //	medium                    starts with                          Secure Boot
 //	USB (Boot)                shim, GRUB (grubx64), kernel         on or off
@@ -33,10 +34,11 @@
 //	Net: snponly.efi          iPXE, kernel's own EFI stub          off; PXE
 //	Net: troy.efi             UKI                                  off; UEFI HTTP boot
 //
-// Shim is signed by Microsoft, GRUB and kernel by Debian: no key has to be enrolled in
-// any machine. When GRUB cannot load something it says so, waits ten seconds and starts Windows Boot Manager, if the
-// machine has one. On a stick an admin
-// may add kernel arguments with any editor, in \troy\arguments.cfg; certificate and root metadata are in the initramfs and cannot be changed there.
+// Shim is signed by Microsoft, GRUB and kernel by Debian: no key has to be enrolled in any machine.
+// When GRUB cannot load something it says so, waits ten seconds and starts Windows Boot Manager, if
+// the machine has one. On a stick an admin may add kernel arguments with any editor, in
+// \troy\arguments.cfg; certificate and root metadata are in the initramfs and cannot be changed
+// there.
 //
 // A PC that boots stick or ISO image as a BIOS does shows that Troy needs UEFI, and stops.
 //
@@ -53,8 +55,9 @@
 //
 // # Kernel arguments
 //
-// The media start the kernel with "quiet" and what [Boot].Cmdline says, mostly consoles: people see what the last console= shows.
-// The file config on the media holds words of the same form, which the kernel command line overrides:
+// The media start the kernel with "quiet" and what [Boot].Cmdline says, mostly consoles: people see
+// what the last console= shows. The file config on the media holds words of the same form, which
+// the kernel command line overrides:
 //
 //	troy.server=URL[,URL]…     servers, mirrors in their order
 //	troy.ip=…, troy.port=…     a static address in place of DHCP, the network port to use: see package netfetch
@@ -64,23 +67,27 @@
 //
 // # Formats
 //
-// cpio "newc", one archive behind the other, each in one zstd frame (Documentation/filesystems/ramfs and
-// driver-api/early-userspace of Linux); PE/COFF with the sections of the UKI
-// specification of the UAPI group; GPT with one FAT32 EFI system partition and
+// cpio "newc", one archive behind the other, each in one zstd frame
+// (Documentation/filesystems/ramfs and driver-api/early-userspace of Linux); PE/COFF with the
+// sections of the UKI specification of the UAPI group; GPT with one FAT32 EFI system partition and
 // \EFI\BOOT\BOOTX64.EFI (UEFI 2.10, 3.5.1.1); ISO 9660 with Rock Ridge and El Torito.
 //
 // # Programs it needs
 //
-// The go command and zstd; systemd's EFI stub (systemd-boot-efi) for [UKI]; the mtools for [USB] and [ISO]; xorriso for
-// [ISO]; Debian's shim-signed, grub-efi-amd64-signed and ipxe, installed or unpacked, for [Boot].
+// The go command and zstd; systemd's EFI stub (systemd-boot-efi) for [UKI]; the mtools for [USB]
+// and [ISO]; xorriso for [ISO]; Debian's shim-signed, grub-efi-amd64-signed and ipxe, installed or
+// unpacked, for [Boot].
 //
 // # Known gaps
 //
 //   - The UKI is not signed: with Secure Boot on it does not start. Neither does iPXE.
-//   - Debian's signed GRUB looks for its configuration at fixed places: \EFI\debian\grub.cfg of the stick,
-//     /grub/grub.cfg at the top of the TFTP server. The tree of [Net] cannot lie in a folder of a TFTP server.
-//   - Kernel arguments with quotes or backslashes are refused: GRUB does not hand them on as they are.
-//   - Revocation lists (SBAT, dbx) may one day refuse the shim and GRUB on old media: make new ones.
+//   - Debian's signed GRUB looks for its configuration at fixed places: \EFI\debian\grub.cfg of the
+//     stick, /grub/grub.cfg at the top of the TFTP server. The tree of [Net] cannot lie in a folder
+//     of a TFTP server.
+//   - Kernel arguments with quotes or backslashes are refused: GRUB does not hand them on as they
+//     are.
+//   - Revocation lists (SBAT, dbx) may one day refuse the shim and GRUB on old media: make new
+//     ones.
 //   - No firmware files are carried. Of the chips served, some wired Realtek ones
 //     work without but slower to link; Wi-Fi is not served at all.
 //   - Agent and rescue shell use one console, the last console= of the command

@@ -36,7 +36,8 @@ func (b *Boot) loader(l Loader) ([]byte, error) {
 	return l.read(root)
 }
 
-// GRUBBeside is the build of GRUB that reads the configuration beside itself; which of them does, differs between Debian's releases.
+// GRUBBeside is the build of GRUB that reads the configuration beside itself; which of them does,
+// differs between Debian's releases.
 func (b *Boot) GRUBBeside() ([]byte, error) {
 	for _, l := range []Loader{grubCD, grubDisk} {
 		data, err := b.loader(l)
@@ -100,8 +101,9 @@ const arguments = `# Further kernel arguments of this medium. They count more th
 set arguments=""
 `
 
-// grubFailure says what is wrong and starts Windows, if the machine has one: firmware mostly shows a menu after a boot loader that ended in order. (After a
-// kernel that is no kernel GRUB 2.12 cannot start anything else.)
+// grubFailure says what is wrong and starts Windows, if the machine has one: firmware mostly shows
+// a menu after a boot loader that ended in order. (After a kernel that is no kernel GRUB 2.12
+// cannot start anything else.)
 func grubFailure(what string) string {
 	return fmt.Sprintf(`echo "Troy: %[1]s."
 echo "No disk was touched. Windows starts in 10 seconds, if this machine has one."

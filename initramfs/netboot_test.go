@@ -12,8 +12,8 @@ import (
 	"troy/internal/testing/vm"
 )
 
-// bootServer is a site: a network whose DHCP server says what dnsmasq.conf of the tree says, after the
-// given changes, and serves the tree by TFTP; an HTTP server serves it, too.
+// bootServer is a site: a network whose DHCP server says what dnsmasq.conf of the tree says, after
+// the given changes, and serves the tree by TFTP; an HTTP server serves it, too.
 func bootServer(t *testing.T, tree string, changes ...string) *vm.Network {
 	t.Helper()
 	args := []string{"--enable-tftp", "--tftp-root=" + tree}
@@ -80,7 +80,8 @@ func testTree(t *testing.T) string {
 	return dir
 }
 
-// netBoot starts a PC that has nothing but a network card, until the agent's stand-in has said its first line.
+// netBoot starts a PC that has nothing but a network card, until the agent's stand-in has said its
+// first line.
 func netBoot(t *testing.T, n *vm.Network, secure bool, lines ...string) {
 	t.Helper()
 	m := startVM(t, &vm.Config{Name: "netboot", Firmware: firmware(t, secure), Namespace: n.Namespace,

@@ -83,9 +83,9 @@ func (info *Info) writePart(ctx context.Context, o *Options, p piece, w io.Write
 	return err
 }
 
-// zstdArgs is zstd at its best, which saves an eighth against Go's own encoder. The
-// window is that of the kernel's default limits (it would accept 128 MiB) and costs the machine
-// that much memory while it unpacks. One thread, because the result must not depend on their number.
+// zstdArgs is zstd at its best, which saves an eighth against Go's own encoder. The window is that
+// of the kernel's default limits (it would accept 128 MiB) and costs the machine that much memory
+// while it unpacks. One thread, because the result must not depend on their number.
 var zstdArgs = []string{"--ultra", "-22", "--zstd=wlog=25", "--single-thread", "-q", "-c"}
 
 // compress returns raw as one zstd frame, from the cache folder if it is there.

@@ -39,9 +39,10 @@ const (
 	slack  = 8 * mebibyte // room for file system structures and for a note of the admin
 )
 
-// USB writes a disk image that UEFI firmware boots from a stick: GPT with one EFI
-// system partition (FAT32), and a boot record that tells a BIOS that Troy needs UEFI. All identifiers are derived from the content and all
-// times are fixed, so the same input gives the same bytes. The mtools must be installed.
+// USB writes a disk image that UEFI firmware boots from a stick: GPT with one EFI system partition
+// (FAT32), and a boot record that tells a BIOS that Troy needs UEFI. All identifiers are derived
+// from the content and all times are fixed, so the same input gives the same bytes. The mtools must
+// be installed.
 func USB(ctx context.Context, o *USBOptions) error {
 	files, err := o.files()
 	if err != nil {

@@ -32,7 +32,8 @@ func environment(t *testing.T, name string) string {
 	return value
 }
 
-// debian is an ext4 image of a small Debian of this machine's release, out of this machine's own package sources. It is made once.
+// debian is an ext4 image of a small Debian of this machine's release, out of this machine's own
+// package sources. It is made once.
 func debian(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(environment(t, "TROY_CACHE"), "debian")
@@ -143,7 +144,8 @@ StandardError=inherit
 TTYPath=/dev/ttyS0
 `
 
-// startDebian boots a Debian whose folder /proof holds files; what is written to its disk is lost with it. /proof/proof.sh is run as root.
+// startDebian boots a Debian whose folder /proof holds files; what is written to its disk is lost
+// with it. /proof/proof.sh is run as root.
 func startDebian(t *testing.T, files map[string][]byte) *vm.VM {
 	t.Helper()
 	dir := t.TempDir()

@@ -1,4 +1,5 @@
-// Package packaging holds what an installation of "troy serve" is made of: the systemd unit, the Debian package and the container.
+// Package packaging holds what an installation of "troy serve" is made of: the systemd unit, the
+// Debian package and the container.
 //
 //	build-deb.sh   builds the .deb: program, unit, user, /etc/default/troy
 //	troy.service   runs as a user of its own with one capability, for the ports below 1024
@@ -6,21 +7,27 @@
 //
 // # Promises
 //
-// Installing starts nothing; an update restarts the service if it runs. Removing the package stops it; purged too it leaves /var/lib/troy and what the admin put
-// into /etc/troy, and says so. "systemctl start" ends when all ports are open, or fails. The service can write to /var/lib/troy and to a /tmp of its own, and
-// to nothing else. A service that was killed, or lacks a port, is started again and again; not one whose options or lab.yaml are wrong.
+// Installing starts nothing; an update restarts the service if it runs. Removing the package stops
+// it; purged too it leaves /var/lib/troy and what the admin put into /etc/troy, and says so.
+// "systemctl start" ends when all ports are open, or fails. The service can write to /var/lib/troy
+// and to a /tmp of its own, and to nothing else. A service that was killed, or lacks a port, is
+// started again and again; not one whose options or lab.yaml are wrong.
 //
-// The tests build the package, look into it with dpkg-deb, run the program out of it, and have systemd-analyze judge the unit. TestService (TROY_SOAK) does in a
-// Debian in QEMU, with systemd as process 1, what an admin does, from dpkg -i to dpkg -P; its other half is testdata/proof.sh.
+// The tests build the package, look into it with dpkg-deb, run the program out of it, and have
+// systemd-analyze judge the unit. TestService (TROY_SOAK) does in a Debian in QEMU, with systemd as
+// process 1, what an admin does, from dpkg -i to dpkg -P; its other half is testdata/proof.sh.
 //
 // # Owners
 //
-// The store belongs to the user troy. Commands that write to it are run as that user (runuser -u troy -- troy …): what root makes in it, above all the keys in
-// keys/online, the service may not be able to read. "troy doctor" finds that.
+// The store belongs to the user troy. Commands that write to it are run as that user (runuser -u
+// troy -- troy …): what root makes in it, above all the keys in keys/online, the service may not be
+// able to read. "troy doctor" finds that.
 //
 // # Known gaps
 //
-// Of Debian, the release of the machine that runs the tests is tried. TestContainer (TROY_SOAK) builds the container with podman, in which this machine's Go stands
-// for the image with Go, and serves from it; Docker was not tried, and may give a user other than root no capability, so no ports below 1024.
-// The program in a container cannot run commands of the host, so "troy doctor" there sees little.
+// Of Debian, the release of the machine that runs the tests is tried. TestContainer (TROY_SOAK)
+// builds the container with podman, in which this machine's Go stands for the image with Go, and
+// serves from it; Docker was not tried, and may give a user other than root no capability, so no
+// ports below 1024. The program in a container cannot run commands of the host, so "troy doctor"
+// there sees little.
 package packaging

@@ -45,7 +45,8 @@ func TestDeb(t *testing.T) {
 	run(t, "dpkg-deb", "-x", deb, root)
 	troy := filepath.Join(root, "usr/bin/troy")
 	run(t, troy, "lab", "check", filepath.Join(root, "usr/share/doc/troy/examples/lab.yaml"))
-	// Every flag of the default configuration is known: the store that is not there is what is complained about.
+	// Every flag of the default configuration is known: the store that is not there is what is
+	// complained about.
 	b, err := os.ReadFile(filepath.Join(root, "etc/default/troy"))
 	if err != nil {
 		t.Fatal(err)

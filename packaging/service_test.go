@@ -10,8 +10,9 @@ import (
 // parts are what testdata/proof.sh does, in this order.
 var parts = strings.Fields("network install prepare start served confined checkin killed reload doctor refused signing upgrade remove purge")
 
-// The package does under a real systemd, as process 1 of a Debian in QEMU, what it says: it is installed, set up as README.md tells, started, killed, told of a
-// new lab.yaml, upgraded, removed and purged.
+// The package does under a real systemd, as process 1 of a Debian in QEMU, what it says: it is
+// installed, set up as README.md tells, started, killed, told of a new lab.yaml, upgraded, removed
+// and purged.
 func TestService(t *testing.T) {
 	if !soak() {
 		t.Log("only with TROY_SOAK=1; TestUnit has systemd judge the unit, TestDeb looks into the package")

@@ -97,7 +97,8 @@ func espFiles(tree map[string][]byte, newer bool) map[string][]byte {
 	return want
 }
 
-// newDisk makes a raw disk: a data volume without Windows, one with the tree (ntfs-3g writes it), and with twice another one.
+// newDisk makes a raw disk: a data volume without Windows, one with the tree (ntfs-3g writes it),
+// and with twice another one.
 func newDisk(t testing.TB, tree map[string][]byte, twice bool) []byte {
 	t.Helper()
 	dir := t.TempDir()

@@ -32,8 +32,9 @@ type Result struct {
 	Kept    int // files that were right
 }
 
-// Install brings the set to the ESP mounted at root, for writing. Files that are right are not touched, nor are those that are not in
-// the set. Errors: ErrFull (nothing was replaced), and those of the file system.
+// Install brings the set to the ESP mounted at root, for writing. Files that are right are not
+// touched, nor are those that are not in the set. Errors: ErrFull (nothing was replaced), and those
+// of the file system.
 func (s *Set) Install(ctx context.Context, root string) (*Result, error) {
 	in := &installer{root: root, res: &Result{}}
 	if err := in.compare(ctx, s.Files); err != nil {
@@ -97,8 +98,8 @@ func (in *installer) compare(ctx context.Context, files []File) error {
 	return nil
 }
 
-// locate turns a path of the ESP into one below root, with the names that are there already: FAT does not tell case, but the file
-// system that stands at root may.
+// locate turns a path of the ESP into one below root, with the names that are there already: FAT
+// does not tell case, but the file system that stands at root may.
 func (in *installer) locate(name string) (string, error) {
 	at := in.root
 	for part := range strings.SplitSeq(name, "/") {

@@ -56,7 +56,8 @@ func TestInstall(t *testing.T) {
 		must(t, os.MkdirAll(filepath.Join(root, filepath.Dir(name)), 0o755))
 		must(t, os.WriteFile(filepath.Join(root, name), b, 0o644))
 	}
-	// A name in other case, as another system wrote it, and the left-over of a call that was cut off.
+	// A name in other case, as another system wrote it, and the left-over of a call that was cut
+	// off.
 	must(t, os.WriteFile(filepath.Join(root, "EFI/Microsoft/Boot/BOOTMGFW.EFI"), []byte("older"), 0o644))
 	must(t, os.WriteFile(filepath.Join(root, "EFI/Microsoft/Boot/bootmgr.efi"+suffixNew), []byte("half"), 0o644))
 	res, err := s.Install(t.Context(), root)

@@ -18,7 +18,8 @@ var (
 	ErrMissing = errors.New("the image holds no boot files of Windows")
 	// ErrManyWindows: two volumes of the image have them.
 	ErrManyWindows = errors.New("the image holds more than one Windows")
-	// ErrNotTrusted: Secure Boot is on, and the machine starts none of the boot managers in the image.
+	// ErrNotTrusted: Secure Boot is on, and the machine starts none of the boot managers in the
+	// image.
 	ErrNotTrusted = errors.New("the firmware trusts no boot manager of the image")
 	// ErrCompressed: Windows compressed a boot file.
 	ErrCompressed = errors.New("a boot file is compressed")
@@ -37,7 +38,8 @@ const (
 	suffixEX   = "_EX"
 )
 
-// Bounds of what is believed, in bytes. A Windows 11 has 30 MB of boot files in all languages, 5 MB of them the largest.
+// Bounds of what is believed, in bytes. A Windows 11 has 30 MB of boot files in all languages, 5 MB
+// of them the largest.
 const (
 	maxFile  = 64 << 20
 	maxTotal = 256 << 20
@@ -60,8 +62,9 @@ type Set struct {
 	partition int
 }
 
-// Load reads the boot files of the Windows on a virtual disk of size bytes with logical sectors of sectorSize. Errors: ErrMissing,
-// ErrManyWindows, ErrNotTrusted, ErrCompressed, ErrName, ErrTooLarge, ntfs.ErrCorrupt, blockdev.ErrNoTable, and those of reading.
+// Load reads the boot files of the Windows on a virtual disk of size bytes with logical sectors of
+// sectorSize. Errors: ErrMissing, ErrManyWindows, ErrNotTrusted, ErrCompressed, ErrName,
+// ErrTooLarge, ntfs.ErrCorrupt, blockdev.ErrNoTable, and those of reading.
 func Load(disk io.ReaderAt, size int64, sectorSize int, t Trust) (*Set, error) {
 	v, number, err := find(disk, size, sectorSize)
 	if err != nil {

@@ -16,7 +16,8 @@ const (
 	ca2023  = "Windows UEFI CA 2023"
 )
 
-// Trust is what the firmware of a machine trusts. The zero value is that of a machine without Secure Boot.
+// Trust is what the firmware of a machine trusts. The zero value is that of a machine without
+// Secure Boot.
 type Trust struct {
 	secureBoot bool // it is on
 	pca2011    bool // programs signed under Microsoft Windows Production PCA 2011 start: in db and not in dbx
@@ -37,8 +38,8 @@ const attributes = 4
 // ErrSignatures is the class of db and dbx variables that break their format.
 var ErrSignatures = errors.New("bootfiles: corrupt EFI signature list")
 
-// ReadTrust reads the variables of a machine from efivarfs, os.DirFS("/sys/firmware/efi/efivars"). A variable that is not there is
-// an empty one. Errors: ErrSignatures, and those of reading.
+// ReadTrust reads the variables of a machine from efivarfs, os.DirFS("/sys/firmware/efi/efivars").
+// A variable that is not there is an empty one. Errors: ErrSignatures, and those of reading.
 func ReadTrust(vars fs.FS) (Trust, error) {
 	var t Trust
 	on, err := readVariable(vars, variableSecureBoot)
@@ -104,7 +105,8 @@ type signature struct {
 	data  []byte // of the variable's own memory
 }
 
-// parseSignatures reads the data of db or dbx: lists of signatures one after the other (UEFI 2.10, 32.4.1). Errors: ErrSignatures.
+// parseSignatures reads the data of db or dbx: lists of signatures one after the other (UEFI 2.10,
+// 32.4.1). Errors: ErrSignatures.
 func parseSignatures(b []byte) ([]signature, error) {
 	const header, owner = 28, 16
 	var out []signature

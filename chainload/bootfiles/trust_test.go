@@ -90,7 +90,8 @@ func TestRealDB(t *testing.T) {
 	}
 }
 
-// ovmfVariable finds an authenticated variable in a store of EDK2 (AUTHENTICATED_VARIABLE_HEADER: sizes of name and data, vendor, name, data).
+// ovmfVariable finds an authenticated variable in a store of EDK2 (AUTHENTICATED_VARIABLE_HEADER:
+// sizes of name and data, vendor, name, data).
 func ovmfVariable(t *testing.T, store []byte, name string) []byte {
 	t.Helper()
 	vendor, err := guid.Parse("d719b2cb-3d3a-4596-a3bc-dad00e67656f")

@@ -58,7 +58,8 @@ func mountVariables() error {
 	case errors.Is(err, unix.ENODEV):
 		return errors.New("efiboot: the kernel has no efivarfs: load the module efivarfs")
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
-		// The directory is missing when the firmware or the kernel (efi=noruntime) has runtime services off.
+		// The directory is missing when the firmware or the kernel (efi=noruntime) has runtime
+		// services off.
 		return fmt.Errorf("%w with runtime variables: mount efivarfs: %w", ErrNotEFI, err)
 	case err != nil && !errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("efiboot: mount efivarfs: %w", err)

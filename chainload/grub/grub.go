@@ -9,7 +9,8 @@
 //	grubnetx64  /grub of the server that the     the same, or of the server that proxyDHCP names
 //	            DHCP answer names
 //
-// Known gaps: builds are told apart by words in them, which another release may change. What is not known is refused.
+// Known gaps: builds are told apart by words in them, which another release may change. What is not
+// known is refused.
 package grub
 
 import (
@@ -28,8 +29,8 @@ var ErrUnknown = errors.New("not a known GRUB")
 // sbatMost bounds the section that is read, in bytes; Debian's has 500.
 const sbatMost = 64 << 10
 
-// Version reads which GRUB a program is, such as 2.06, from its section .sbat (SBAT.md of shim: component, generation, vendor,
-// package, version, URL).
+// Version reads which GRUB a program is, such as 2.06, from its section .sbat (SBAT.md of shim:
+// component, generation, vendor, package, version, URL).
 func Version(r io.ReaderAt) (string, error) {
 	f, err := pe.NewFile(r)
 	if err != nil {
@@ -56,11 +57,12 @@ func Version(r io.ReaderAt) (string, error) {
 	}
 }
 
-// ProxyVersion is the first GRUB that takes what proxyDHCP says ("efinet: Add DHCP proxy support"). An older one asks the server that
-// the DHCP answer names as next-server.
+// ProxyVersion is the first GRUB that takes what proxyDHCP says ("efinet: Add DHCP proxy support").
+// An older one asks the server that the DHCP answer names as next-server.
 const ProxyVersion = "2.12"
 
-// HearsProxy tells whether a GRUB of that version does: from [ProxyVersion] on. One whose version is no number is taken to.
+// HearsProxy tells whether a GRUB of that version does: from [ProxyVersion] on. One whose version
+// is no number is taken to.
 func HearsProxy(version string) bool {
 	var major, minor int
 	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
@@ -69,8 +71,8 @@ func HearsProxy(version string) bool {
 	return major > 2 || major == 2 && minor >= 12
 }
 
-// ReadsBeside tells whether a program reads the configuration, grub.cfg, that lies beside it, whatever else is on the disk but a medium that
-// gcdx64 is made for.
+// ReadsBeside tells whether a program reads the configuration, grub.cfg, that lies beside it,
+// whatever else is on the disk but a medium that gcdx64 is made for.
 func ReadsBeside(program []byte) bool {
 	has := func(s string) bool { return bytes.Contains(program, []byte(s)) }
 	if has("fw_path") {

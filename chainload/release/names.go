@@ -9,10 +9,12 @@ const (
 	UKI    = "troy.efi"           // or kernel and initramfs in one file, which the firmware starts itself: Secure Boot off
 )
 
-// Signed are the files of a release that starts with Secure Boot on and off. One for Secure Boot off has UKI alone.
+// Signed are the files of a release that starts with Secure Boot on and off. One for Secure Boot
+// off has UKI alone.
 func Signed() []string { return []string{Shim, GRUB, Kernel, Initrd} }
 
-// Media have kernel and initramfs in a folder of their own. So has the folder for network boot, with its own files at the top.
+// Media have kernel and initramfs in a folder of their own. So has the folder for network boot,
+// with its own files at the top.
 const (
 	MediaKernel = "troy/" + Kernel
 	MediaInitrd = "troy/" + Initrd

@@ -1,6 +1,6 @@
-// Package release says what a release of the agent is: a version and boot files, each with its size and hash. The store signs
-// it, the machine keeps two copies of it on its ESP. It also has the names of all boot files that "troy media" writes, and
-// what each of them is for.
+// Package release says what a release of the agent is: a version and boot files, each with its size
+// and hash. The store signs it, the machine keeps two copies of it on its ESP. It also has the
+// names of all boot files that "troy media" writes, and what each of them is for.
 package release
 
 import (
@@ -22,7 +22,8 @@ const (
 	maxName  = 200
 )
 
-// Document is the name of the document that describes a release in a store; no file of a release can have it.
+// Document is the name of the document that describes a release in a store; no file of a release
+// can have it.
 const Document = "release.json"
 
 // Release is the agent as files.
@@ -58,8 +59,8 @@ func (r *Release) Size() (n int64) {
 	return n
 }
 
-// Check returns an ErrInvalid unless the release has files and all of them can lie in one folder, also on a FAT file system. How
-// versions are spelled is for the caller to check.
+// Check returns an ErrInvalid unless the release has files and all of them can lie in one folder,
+// also on a FAT file system. How versions are spelled is for the caller to check.
 func (r *Release) Check() error {
 	if len(r.Files) == 0 || len(r.Files) > MaxFiles {
 		return fmt.Errorf("%w: %d files; want 1 to %d", ErrInvalid, len(r.Files), MaxFiles)
@@ -89,8 +90,8 @@ func (f File) Check() error {
 	return nil
 }
 
-// CheckName returns an ErrInvalid unless a boot file can have the name: a relative path of a-z, A-Z, 0-9 and ._-+, no part of
-// which begins with a dot.
+// CheckName returns an ErrInvalid unless a boot file can have the name: a relative path of a-z,
+// A-Z, 0-9 and ._-+, no part of which begins with a dot.
 func CheckName(name string) error {
 	if !fs.ValidPath(name) || name == Document || len(name) > maxName || strings.ContainsFunc(name, foreign) {
 		return fmt.Errorf("%w: %.250q cannot be the name of a boot file", ErrInvalid, name)

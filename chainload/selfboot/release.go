@@ -21,17 +21,18 @@ var (
 	ErrSource = errors.New("selfboot: file of the release is not what it should be")
 )
 
-// Release is a release of the agent with a way to read it. The caller has checked its signature: what sizes and hashes say is
-// believed here.
+// Release is a release of the agent with a way to read it. The caller has checked its signature:
+// what sizes and hashes say is believed here.
 type Release struct {
-	// Release has the files of release.Signed, which start with Secure Boot on and off, or release.UKI alone, which starts with
-	// Secure Boot off, or when the firmware trusts its signer. GRUB has to be one that reads the configuration beside itself
-	// (package grub), see the package comment.
+	// Release has the files of release.Signed, which start with Secure Boot on and off, or
+	// release.UKI alone, which starts with Secure Boot off, or when the firmware trusts its signer.
+	// GRUB has to be one that reads the configuration beside itself (package grub), see the package
+	// comment.
 	release.Release
 	// Open is called more than once for each file.
 	Open func(name string) (io.ReadCloser, error)
-	// Cmdline are the kernel's arguments where GRUB starts it. They may be those of the running kernel: what belongs to one start
-	// only is dropped (kernelargs.Keep), troy.copy= is added.
+	// Cmdline are the kernel's arguments where GRUB starts it. They may be those of the running
+	// kernel: what belongs to one start only is dropped (kernelargs.Keep), troy.copy= is added.
 	Cmdline string
 }
 

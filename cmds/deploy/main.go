@@ -1,6 +1,8 @@
-// Command deploy is the agent: u-root's init runs it on the machine, before Windows. Package agent says what it does and how it ends.
+// Command deploy is the agent: u-root's init runs it on the machine, before Windows. Package agent
+// says what it does and how it ends.
 //
-// Without flags it takes what the boot media and the kernel command line say; flags, for a person at the rescue shell, override both.
+// Without flags it takes what the boot media and the kernel command line say; flags, for a person
+// at the rescue shell, override both.
 package main
 
 import (
@@ -37,7 +39,8 @@ func run(args []string, out io.Writer) int {
 	return agent.Run(ctx, o, out)
 }
 
-// parse reads the kernel command line first, then flags, so that a person at the rescue shell has the last word.
+// parse reads the kernel command line first, then flags, so that a person at the rescue shell has
+// the last word.
 func parse(args []string, out io.Writer) (*agent.Options, error) {
 	o := &agent.Options{}
 	text := o.Arguments(out)

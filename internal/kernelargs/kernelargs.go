@@ -1,5 +1,6 @@
-// Package kernelargs reads and filters kernel arguments: what the kernel command line and the media's config file say, which
-// arguments pass through the boot loaders, and which are worth handing on to the next start.
+// Package kernelargs reads and filters kernel arguments: what the kernel command line and the
+// media's config file say, which arguments pass through the boot loaders, and which are worth
+// handing on to the next start.
 package kernelargs
 
 import (
@@ -22,8 +23,8 @@ const (
 // maxLine is COMMAND_LINE_SIZE of x86 less the final NUL.
 const maxLine = 2047
 
-// Words splits text as the kernel does: at white space, double quotes keep a word together and are removed. For files a "#" at
-// the beginning of a word makes the rest of its line a comment.
+// Words splits text as the kernel does: at white space, double quotes keep a word together and are
+// removed. For files a "#" at the beginning of a word makes the rest of its line a comment.
 func Words(text string) []string {
 	var all []string
 	for line := range strings.Lines(text) {
@@ -58,7 +59,8 @@ func lineWords(line string) []string {
 	return all
 }
 
-// Value returns the value of the last word of text with that key: "" for a word without "=". ok is false if there is none.
+// Value returns the value of the last word of text with that key: "" for a word without "=". ok is
+// false if there is none.
 func Value(text, key string) (value string, ok bool) {
 	for _, word := range Words(text) {
 		if k, v, _ := strings.Cut(word, "="); k == key {
@@ -68,8 +70,9 @@ func Value(text, key string) (value string, ok bool) {
 	return value, ok
 }
 
-// Keep returns what the next start needs of the command line of a running kernel. What boot loaders add is dropped, and what a
-// person adds for one start. The rest may be what this kind of machine needs to start at all.
+// Keep returns what the next start needs of the command line of a running kernel. What boot loaders
+// add is dropped, and what a person adds for one start. The rest may be what this kind of machine
+// needs to start at all.
 func Keep(line string) string {
 	return strings.Join(slices.DeleteFunc(strings.Fields(line), func(word string) bool {
 		key, _, _ := strings.Cut(word, "=")
@@ -99,7 +102,8 @@ const safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._=,
 // Plain reports whether text has only characters that mean nothing to GRUB.
 func Plain(text string) bool { return strings.Trim(text, safe) == "" }
 
-// ForGRUB writes a line that Check takes for GRUB's configuration: it quotes each word that has a character GRUB would interpret.
+// ForGRUB writes a line that Check takes for GRUB's configuration: it quotes each word that has a
+// character GRUB would interpret.
 func ForGRUB(line string) string {
 	words := strings.Fields(line)
 	for i, w := range words {

@@ -1,4 +1,5 @@
-// Package utf16z reads and writes strings of UTF-16, little-endian, with a NUL at the end, as UEFI and the BCD store have them.
+// Package utf16z reads and writes strings of UTF-16, little-endian, with a NUL at the end, as UEFI
+// and the BCD store have them.
 package utf16z
 
 import (
@@ -14,7 +15,8 @@ func Append(b []byte, s string) []byte {
 	return b
 }
 
-// Cut reads the string at the begin of b and tells how many bytes it took, the NUL included; ok is false if it has no end.
+// Cut reads the string at the begin of b and tells how many bytes it took, the NUL included; ok is
+// false if it has no end.
 func Cut(b []byte) (s string, n int, ok bool) {
 	var units []uint16
 	for ; n+2 <= len(b); n += 2 {
