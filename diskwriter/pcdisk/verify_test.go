@@ -12,6 +12,7 @@ import (
 	"testing/iotest"
 
 	"troy/internal/block"
+	"troy/internal/testing/needs"
 )
 
 func TestCompare(t *testing.T) {
@@ -94,6 +95,7 @@ func (s longer) Size() int64 { return s.Content.Size() + 1 }
 
 // TestCheckChain: a disk as provisioning leaves it has nothing wrong, and a bit that turned in a file is found in that file.
 func TestCheckChain(t *testing.T) {
+	needs.Root(t)
 	o := options(newMemory(t))
 	path := oldDisk(t, int(DiskSize(o)))
 	must(t, Provision(t.Context(), path, o))
