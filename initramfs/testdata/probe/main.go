@@ -16,12 +16,15 @@ import (
 	"troy/agent/coldplug"
 )
 
+// efiVars is where coldplug mounts the variables of the firmware.
+const efiVars = "/sys/firmware/efi/efivars"
+
 func main() {
 	uptime, err := os.ReadFile("/proc/uptime")
 	fmt.Printf("PROBE: uptime %s %v\n", strings.TrimSpace(string(uptime)), err)
 	fmt.Println("PROBE: started with", os.Args[1:])
 	start := time.Now()
-	p, err := coldplug.New(nil)
+	p, err := coldplug.New()
 	if err != nil {
 		fmt.Println("PROBE: failed:", err)
 		return
@@ -34,7 +37,7 @@ func main() {
 	fmt.Println("PROBE: variables:", coldplug.MountEFIVars())
 	list("disk", "/sys/class/block/*")
 	list("interface", "/sys/class/net/*")
-	list("variable", coldplug.EFIVars+"/BootCurrent-*")
+	list("variable", efiVars+"/BootCurrent-*")
 	secureBoot()
 	site()
 	fmt.Println("PROBE: done")
@@ -42,7 +45,7 @@ func main() {
 
 // secureBoot tells what firmware and kernel make of Secure Boot.
 func secureBoot() {
-	v, err := os.ReadFile(coldplug.EFIVars + "/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
+	v, err := os.ReadFile(efiVars + "/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
 	fmt.Println("PROBE: SecureBoot", v, err)
 	const dir = "/sys/kernel/security"
 	_ = unix.Mount("securityfs", dir, "securityfs", 0, "") // the next line tells
