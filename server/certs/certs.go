@@ -38,6 +38,7 @@ import (
 	"time"
 
 	"troy/internal/durable"
+	"troy/internal/errline"
 )
 
 // Files of the folder.
@@ -75,7 +76,7 @@ func Init(dir string, names []string, now time.Time) error {
 	}
 	for _, name := range []string{FileCA, FileCAKey} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", filepath.Join(dir, name), errors.Join(ErrExists, err))
+			return fmt.Errorf("%s: %w", filepath.Join(dir, name), errline.Join(ErrExists, err))
 		}
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -249,7 +250,7 @@ func readKey(path string) (*ecdsa.PrivateKey, error) {
 	if key, ok := k.(*ecdsa.PrivateKey); ok && err == nil {
 		return key, nil
 	}
-	return nil, fmt.Errorf("%s: %w: want an ECDSA key in PKCS #8", path, errors.Join(ErrInvalid, err))
+	return nil, fmt.Errorf("%s: %w: want an ECDSA key in PKCS #8", path, errline.Join(ErrInvalid, err))
 }
 
 func readPEM(path, kind string) ([]byte, error) {

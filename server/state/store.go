@@ -11,6 +11,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"troy/internal/errline"
 )
 
 var (
@@ -83,7 +85,7 @@ func Open(path string, o *Options) (*Store, error) {
 		err = s.load()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
+		return nil, errline.Join(fmt.Errorf("%s: %w", path, err), db.Close())
 	}
 	return s, nil
 }

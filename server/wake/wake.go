@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"troy/internal/errline"
 )
 
 // Defaults of Options.
@@ -64,11 +66,11 @@ func Send(ctx context.Context, targets []Target, o *Options) error {
 	var failed []error
 	for i, t := range targets {
 		if err := o.pause(ctx, i); err != nil {
-			return errors.Join(append(failed, err)...)
+			return errline.Join(append(failed, err)...)
 		}
 		failed = append(failed, o.call(c, ways, &t))
 	}
-	return errors.Join(failed...)
+	return errline.Join(failed...)
 }
 
 // pause waits before all machines but the first.
@@ -153,7 +155,7 @@ func (o *Options) call(c *net.UDPConn, ways []way, t *Target) error {
 		}
 		failed = append(failed, o.send(c, ways, p))
 	}
-	return errors.Join(failed...)
+	return errline.Join(failed...)
 }
 
 // send sends one packet every way. One way that works is enough: an interface may have no carrier.
@@ -183,5 +185,5 @@ func (o *Options) send(c *net.UDPConn, ways []way, p []byte) error {
 	if sent > 0 {
 		return nil
 	}
-	return errors.Join(failed...)
+	return errline.Join(failed...)
 }
