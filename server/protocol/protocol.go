@@ -22,8 +22,8 @@ const (
 	MaxMACs    = 32
 	MaxPhases  = 32
 	MaxDisks   = 32
-	MaxMirrors = 8
-	MaxWait    = 3600 // seconds of Order.Wait
+	maxMirrors = 8
+	maxWait    = 3600 // seconds of Order.Wait
 )
 
 // Machine says which machine this is, as its firmware tells.

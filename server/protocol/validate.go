@@ -81,7 +81,7 @@ func (o *Order) Validate() error {
 	); err != nil {
 		return err
 	}
-	if o.Wait < 0 || o.Wait > MaxWait || o.Rate < 0 || len(o.Mirrors) > MaxMirrors {
+	if o.Wait < 0 || o.Wait > maxWait || o.Rate < 0 || len(o.Mirrors) > maxMirrors {
 		return invalid("wait %d, rate %d, %d mirrors", o.Wait, o.Rate, len(o.Mirrors))
 	}
 	switch o.Action {
