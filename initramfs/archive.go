@@ -47,14 +47,6 @@ func fileRecords(files []File) []cpio.Record {
 	return records
 }
 
-func recordsOf(a *cpio.Archive) []cpio.Record {
-	var records []cpio.Record
-	for _, name := range a.Order {
-		records = append(records, a.Files[name])
-	}
-	return records
-}
-
 // ErrDuplicate says that two files of the archive have the same name.
 var ErrDuplicate = errors.New("two files of the same name")
 

@@ -58,8 +58,7 @@ var ErrKernelMismatch = errors.New("kernel and modules do not belong together")
 // Build builds the initramfs. The same options, sources, Go version and zstd give
 // the same bytes. Out is replaced only by a finished archive.
 //
-// The go command and zstd must be in PATH, the working directory inside of Troy's Go module. Building cannot be interrupted while the
-// busybox is compiled: ctx is looked at between the steps.
+// The go command and zstd must be in PATH, the working directory inside of Troy's Go module.
 func Build(ctx context.Context, o *Options) (*Info, error) {
 	release, err := kernelRelease(o.Kernel)
 	if err != nil {
@@ -91,7 +90,7 @@ func Build(ctx context.Context, o *Options) (*Info, error) {
 		info.Modules = append(info.Modules, m.Name)
 	}
 	err = info.write(ctx, o, []piece{
-		{"u-root", append(skeleton(), recordsOf(box)...)},
+		{"u-root", append(skeleton(), box...)},
 		{"drivers", moduleRecords(release, modules)},
 		{"programs", fileRecords(programs)},
 		{"agent", append(agentRecords(o, agent), fileRecords(o.Files)...)},

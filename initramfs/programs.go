@@ -6,20 +6,16 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"github.com/u-root/gobusybox/src/pkg/golang"
 	"github.com/u-root/mkuimage/cpio"
-	"github.com/u-root/mkuimage/uimage"
-	uinitramfs "github.com/u-root/mkuimage/uimage/initramfs"
-	"github.com/u-root/uio/llog"
+
+	"troy/internal/durable"
 )
 
 // agentDir is where the agent lies in the archive.
@@ -29,10 +25,10 @@ const agentDir = "bin"
 // program for Linux on x86-64. The same sources and Go version give the same bytes.
 func Compile(ctx context.Context, pkg, out string) error {
 	// No VCS stamp: it would make the program depend on more than the sources.
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %s: %w\n%s", pkg, err, bytes.TrimSpace(b))
+	_, err := goCommand(ctx, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64"},
+		"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out, pkg)
+	if err != nil {
+		return fmt.Errorf("building %s: %w", pkg, err)
 	}
 	return nil
 }
@@ -50,51 +46,59 @@ func agentFile(ctx context.Context, o *Options, tmp string) (File, error) {
 	return File{Name: path.Join(agentDir, path.Base(o.agent())), Data: data, Mode: 0o755}, err
 }
 
-// busybox returns the archive of u-root's commands alone, from the cache if it is there.
-func busybox(ctx context.Context, o *Options, tmp string) (*cpio.Archive, error) {
+// busybox returns u-root's commands, one program and a link for each, from the cache if it is there.
+func busybox(ctx context.Context, o *Options, tmp string) ([]cpio.Record, error) {
 	commands := o.commands
 	if commands == nil {
 		commands = defaultCommands()
 	}
+	program, err := busyboxProgram(ctx, o, commands, tmp)
+	if err != nil {
+		return nil, err
+	}
+	records := []cpio.Record{
+		File{Name: "bbin/bb", Data: program, Mode: 0o755}.record(),
+		cpio.Symlink("init", "bbin/init"),
+		cpio.Symlink("bin/sh", "../bbin/gosh"),
+	}
+	for _, c := range commands {
+		records = append(records, cpio.Symlink("bbin/"+path.Base(c), "bb"))
+	}
+	return records, nil
+}
+
+func busyboxProgram(ctx context.Context, o *Options, commands []string, tmp string) ([]byte, error) {
 	if o.Cache == "" {
-		file := filepath.Join(tmp, "busybox.cpio")
-		if err := buildBusybox(commands, tmp, file); err != nil {
-			return nil, err
-		}
-		return readArchive(file)
+		return buildBusybox(ctx, commands, tmp)
 	}
 	key, err := cacheKey(ctx, commands)
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(o.Cache, "busybox-"+key+".cpio")
-	archive, err := readArchive(file)
+	file := filepath.Join(o.Cache, "busybox-"+key)
+	program, err := os.ReadFile(file)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return archive, err
+		return program, err
+	}
+	if program, err = buildBusybox(ctx, commands, tmp); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(o.Cache, 0o755); err != nil {
 		return nil, err
 	}
-	if err := buildBusybox(commands, tmp, file+".new"); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		return nil, err
-	}
-	return readArchive(file)
+	return program, durable.WriteFile(file, program, 0o644)
 }
 
 // cacheKey stands for all that the busybox is made from: the packages' names,
 // the versions of their modules, and the Go that compiles them.
 func cacheKey(ctx context.Context, commands []string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, "3", commands) // the number changes with the way it is built
-	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOAMD64", "GOEXPERIMENT", "GOMOD")
-	out, err := cmd.Output()
+	fmt.Fprintln(h, "4", commands) // the number changes with the way it is built
+	out, err := goCommand(ctx, nil, "go", "env", "GOVERSION", "GOAMD64", "GOEXPERIMENT", "GOMOD")
 	if err != nil {
 		return "", fmt.Errorf("go env: %w", err)
 	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
 	mod := lines[len(lines)-1]
 	fmt.Fprintln(h, lines[:len(lines)-1])
 	for _, name := range []string{mod, strings.TrimSuffix(mod, ".mod") + ".sum"} {
@@ -107,56 +111,42 @@ func cacheKey(ctx context.Context, commands []string) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8]), nil
 }
 
-// buildBusybox compiles u-root's commands into one program and writes it with its
-// links, as a cpio archive.
-func buildBusybox(commands []string, tmp, file string) error {
-	env, err := goEnvironment()
-	if err != nil {
-		return err
-	}
-	var log bytes.Buffer
-	err = uimage.Create(llog.New(0, llog.WritePrintf(&log)),
-		uimage.WithReplaceEnv(env),
-		uimage.WithTempDir(tmp),
-		uimage.WithBusyboxCommands(slices.Clone(commands)...),
-		uimage.WithInit("init"),
-		uimage.WithSymlink("bin/sh", "gosh"),
-		uimage.WithSkipLDD(),
-		uimage.WithOutput(&uinitramfs.CPIOFile{Path: file}))
-	if err != nil {
-		return fmt.Errorf("building u-root's commands: %w\n%s", err, log.String())
-	}
-	return nil
-}
+// makebb compiles many Go commands into one program. It runs as a program of its own, because what it is
+// linked from writes to the user's cache folder as soon as it is imported.
+const makebb = "github.com/u-root/gobusybox/src/cmd/makebb"
 
 // shellTag builds gosh without its own line editor, which takes hold of the
 // terminal in ways that serial lines answer badly. The kernel's line editing remains.
 const shellTag = "goshsmall"
 
-// goEnvironment is how the busybox is compiled: static, for amd64, with the go
-// command of PATH, whatever Go this program was itself built with.
-func goEnvironment() (*golang.Environ, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return nil, err
-	}
-	out, err := exec.Command("go", "env", "GOROOT").Output()
+// buildBusybox compiles u-root's commands into one program: static, for amd64, with the go command of PATH, whatever Go this
+// program was itself built with.
+func buildBusybox(ctx context.Context, commands []string, tmp string) ([]byte, error) {
+	tool, out := filepath.Join(tmp, "makebb"), filepath.Join(tmp, "bb")
+	text, err := goCommand(ctx, nil, "go", "env", "GOROOT", "GOCACHE")
 	if err != nil {
 		return nil, fmt.Errorf("the go command is needed to build the programs: %w", err)
 	}
-	return golang.Default(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOARCH("amd64"), golang.WithBuildTag(shellTag),
-		golang.WithGOROOT(strings.TrimSpace(string(out))), golang.WithWorkingDir(dir)), nil
+	root, cache, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	if _, err := goCommand(ctx, []string{"CGO_ENABLED=0"}, "go", "build", "-o", tool, makebb); err != nil {
+		return nil, fmt.Errorf("building %s: %w", makebb, err)
+	}
+	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOROOT=" + root, "GOCACHE=" + cache, "XDG_CACHE_HOME=" + tmp}
+	args := append([]string{tool, "-o", out, "-gen-dir", filepath.Join(tmp, "bb-source"), "-go-build-tags", shellTag}, commands...)
+	if _, err := goCommand(ctx, env, args...); err != nil {
+		return nil, fmt.Errorf("building u-root's commands: %w", err)
+	}
+	return os.ReadFile(out)
 }
 
-// readArchive reads a cpio archive into memory.
-func readArchive(file string) (*cpio.Archive, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
+// goCommand runs a command. The error has what it wrote.
+func goCommand(ctx context.Context, env []string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	var out, log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &log
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%w\n%s%s", err, out.Bytes(), bytes.TrimSpace(log.Bytes()))
 	}
-	a, err := cpio.ArchiveFromReader(cpio.EOFReader{RecordReader: cpio.Newc.Reader(bytes.NewReader(b))})
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return a, nil
+	return out.String(), nil
 }

@@ -1,16 +1,14 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 
+	"troy/server/jsonhttp"
 	"troy/server/protocol"
 )
 
@@ -31,10 +29,10 @@ func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		fail(w, http.StatusServiceUnavailable, err)
+		jsonhttp.Fail(w, http.StatusServiceUnavailable, err)
 		return
 	}
-	answer(w, http.StatusOK, order)
+	jsonhttp.Write(w, http.StatusOK, order)
 }
 
 func (s *Server) serveProgress(w http.ResponseWriter, r *http.Request) {
@@ -45,7 +43,7 @@ func (s *Server) serveProgress(w http.ResponseWriter, r *http.Request) {
 	if s.o.OnProgress != nil {
 		s.o.OnProgress(p)
 	}
-	answer(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
+	jsonhttp.Write(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
 }
 
 func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
@@ -56,14 +54,14 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 	if s.o.Keep != nil {
 		if err := s.o.Keep(r.Context(), report); err != nil {
 			w.Header().Set("Retry-After", "5")
-			fail(w, http.StatusServiceUnavailable, err)
+			jsonhttp.Fail(w, http.StatusServiceUnavailable, err)
 			return
 		}
 	}
 	if s.reports.add(report) && s.o.OnReport != nil {
 		s.o.OnReport(report)
 	}
-	answer(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
+	jsonhttp.Write(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
 }
 
 type validator interface{ Validate() error }
@@ -74,7 +72,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, v validator) bo
 		s.refuse(w, r, http.StatusUnsupportedMediaType, errors.New("want Content-Type application/json"))
 		return false
 	}
-	err := decode(http.MaxBytesReader(w, r.Body, protocol.MaxBody), v)
+	err := jsonhttp.Read(http.MaxBytesReader(w, r.Body, protocol.MaxBody), v)
 	if err == nil {
 		err = v.Validate()
 	}
@@ -88,35 +86,6 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, v validator) bo
 		s.refuse(w, r, http.StatusBadRequest, err)
 	}
 	return false
-}
-
-// decode takes exactly one JSON value with known members.
-func decode(body io.Reader, v any) error {
-	d := json.NewDecoder(body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("JSON: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		if err != nil {
-			return fmt.Errorf("JSON: %w", err)
-		}
-		return errors.New("JSON: more than one value")
-	}
-	return nil
-}
-
-func answer(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	// The machine may be gone, and there is no one else to report to.
-	_ = json.NewEncoder(w).Encode(v)
-}
-
-func fail(w http.ResponseWriter, status int, err error) {
-	line := strings.ReplaceAll(err.Error(), "\n", "; ")
-	answer(w, status, protocol.Failure{Error: line})
 }
 
 // reports knows the last report of each machine by its ID.

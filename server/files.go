@@ -9,6 +9,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"troy/server/jsonhttp"
 )
 
 const (
@@ -22,7 +24,7 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	f, info, err := s.open(name)
 	if err != nil {
 		// Missing, hidden, a folder, leading outside: the client cannot tell which.
-		fail(w, http.StatusNotFound, fmt.Errorf("no such object: %q", name))
+		jsonhttp.Fail(w, http.StatusNotFound, fmt.Errorf("no such object: %q", name))
 		return
 	}
 	defer f.Close()

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"troy/server/jsonhttp"
 	"troy/server/limit"
 )
 
@@ -44,5 +45,5 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, err 
 	if s.o.OnRefused != nil {
 		s.o.OnRefused(machineOf(r.RemoteAddr), r.URL.Path, err)
 	}
-	fail(w, status, err)
+	jsonhttp.Fail(w, status, err)
 }

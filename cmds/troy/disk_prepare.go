@@ -12,6 +12,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image/install"
+	"troy/internal/errline"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
@@ -197,7 +198,7 @@ func (d *diskPrepare) createImage() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(int64(d.create)), f.Close())
+	return errline.Join(f.Truncate(int64(d.create)), f.Close())
 }
 
 // runAdopt makes a machine of a disk whose parent somebody else made.

@@ -11,6 +11,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/install"
+	"troy/internal/errline"
 	"troy/internal/progress"
 )
 
@@ -92,7 +93,7 @@ func (d *diskStore) open() (*pcdisk.Target, error) {
 	}
 	note, err := t.Admit()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", d.device, err), t.Close())
+		return nil, errline.Join(fmt.Errorf("%s: %w", d.device, err), t.Close())
 	}
 	if note != "" {
 		d.note("%s", note)

@@ -7,6 +7,7 @@ import (
 
 	"troy/image"
 	"troy/image/publish"
+	"troy/internal/errline"
 	"troy/internal/progress"
 )
 
@@ -47,7 +48,7 @@ func runVerify(ctx context.Context, c *call) error {
 	}
 	if len(results) == 0 {
 		_, err := i.store.Show(ctx, args[0], number) // says which version there is instead
-		return errors.Join(err, image.ErrNotFound)
+		return errline.Join(err, image.ErrNotFound)
 	}
 	return i.showVerified(results)
 }

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"troy/image"
+	"troy/internal/errline"
 	"troy/internal/progress"
 )
 
@@ -23,11 +23,11 @@ func runList(ctx context.Context, c *call) error {
 	var failed error // a damaged image does not hide the others
 	for _, name := range names {
 		list, err := i.store.List(ctx, name)
-		failed = errors.Join(failed, err)
+		failed = errline.Join(failed, err)
 		all = append(all, list...)
 	}
 	if i.json {
-		return errors.Join(i.printJSON(all), failed)
+		return errline.Join(i.printJSON(all), failed)
 	}
 	for _, m := range all {
 		fmt.Fprintf(i.stdout, "%-20s %4d  disk %9s  pack %9s\n", m.Image, m.Version, progress.Bytes(m.VirtualSize), progress.Bytes(m.Pack.Size))

@@ -9,6 +9,7 @@ import (
 
 	"troy/image"
 	"troy/image/trust/sign"
+	"troy/internal/errline"
 	"troy/internal/progress"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
@@ -79,7 +80,7 @@ func runPromote(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(p.wantRoom(), p.target(args[0])); err != nil {
+	if err := errline.Join(p.wantRoom(), p.target(args[0])); err != nil {
 		return &usageError{err.Error()}
 	}
 	if *dry {
@@ -205,7 +206,7 @@ func (p *promotion) signOrder(ctx context.Context, keys *keyFlags) error {
 		return nil
 	}
 	store, err2 := image.OpenStore(p.dir)
-	if err := errors.Join(err, err2); err != nil {
+	if err := errline.Join(err, err2); err != nil {
 		return err
 	}
 	if err := repo.SetOrder(ctx, store, p.p.Image, p.p.Version, time.Now()); err != nil {

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"troy/image/trust/sign"
 
 	"troy/image"
+	"troy/image/trust/sign"
 	"troy/server/rooms"
 )
 

@@ -2,12 +2,12 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"troy/internal/errline"
 	"troy/server"
 	"troy/server/catalog"
 	"troy/server/lab"
@@ -53,7 +53,7 @@ func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, er
 	s.rooms, err = rooms.New(&rooms.Options{Lab: file, State: s.state, Sizes: c, Waker: waker{}, OnNote: o.Events.Note,
 		Agent: remembered(agentTime, currentAgent(c, o.Events.Warn))})
 	if err != nil {
-		return nil, errors.Join(err, s.state.Close())
+		return nil, errline.Join(err, s.state.Close())
 	}
 	so.Orders, so.Keep, so.OnProgress, so.Admin = s.rooms, s.rooms.Report, s.rooms.Progress, api.NewHandler(s.rooms, token)
 	so.CallsPerSecond = callsPerSecond
@@ -101,5 +101,5 @@ func (waker) Wake(ctx context.Context, calls []rooms.Call) error {
 	for _, c := range calls {
 		targets = append(targets, wake.Target{MACs: c.MACs, Broadcast: c.Broadcast})
 	}
-	return wake.Send(ctx, targets, nil)
+	return wake.Send(ctx, targets)
 }

@@ -1,9 +1,10 @@
 package daemon
 
 import (
-	"errors"
 	"fmt"
 	"net"
+
+	"troy/internal/errline"
 )
 
 // notifyReady tells the service manager at that socket that all ports are open (sd_notify of systemd):
@@ -15,7 +16,7 @@ func notifyReady(socket string) error {
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err == nil {
 		_, err = c.Write([]byte("READY=1"))
-		err = errors.Join(err, c.Close())
+		err = errline.Join(err, c.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("telling the service manager: %w", err)

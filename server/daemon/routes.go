@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"troy/server/answer"
+	"troy/server/jsonhttp"
 	"troy/server/protocol"
 	"troy/server/rooms/api"
 )
@@ -43,7 +43,7 @@ func plainly(h http.Handler, secure net.Addr) http.Handler {
 		case first == protocol.PathRepo || first == "boot" || first == "healthz" || err == nil && from.Addr().Unmap().IsLoopback():
 			h.ServeHTTP(w, r)
 		case first == "v1":
-			answer.Failure(w, http.StatusForbidden, fmt.Errorf("this server takes check-ins by TLS only: https, port %s", port))
+			jsonhttp.Fail(w, http.StatusForbidden, fmt.Errorf("this server takes check-ins by TLS only: https, port %s", port))
 		default:
 			host, _, err := net.SplitHostPort(r.Host)
 			if err != nil {

@@ -209,7 +209,6 @@ func whole(v *int, s string, least, most int) error {
 	return err
 }
 
-// wholeSchema is that of a number from 1.
 func wholeSchema(most int) map[string]any {
 	return map[string]any{"type": "integer", "minimum": 1, "maximum": most}
 }

@@ -107,7 +107,7 @@ func TestAnswer(t *testing.T) {
 		{"release", Options{}, question(t, pxeClass, 7, dhcpv4.WithMessageType(dhcpv4.MessageTypeRelease)), PortDHCP, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newServer(t, c.o).Answer(c.q, selfAddr, c.port)
+			a := newServer(t, c.o).answer(c.q, selfAddr, c.port)
 			if a == nil || c.file == "" {
 				if (a == nil) != (c.file == "") {
 					t.Errorf("answer %v, want file %q", a, c.file)
@@ -201,7 +201,7 @@ func FuzzDHCP(f *testing.F) {
 		if proxy {
 			port = PortProxy
 		}
-		a := s.Answer(q, selfAddr, port)
+		a := s.answer(q, selfAddr, port)
 		if a == nil {
 			return
 		}

@@ -17,9 +17,9 @@ import (
 
 // Bounds.
 const (
-	FileMost       = 4 << 30 // bytes of a file
-	TransfersMost  = 256
-	PerAddressMost = 8
+	fileMost       = 4 << 30 // bytes of a file
+	transfersMost  = 256
+	perAddressMost = 8
 )
 
 // ErrNoBootFiles is returned for a folder in which nothing that a client could load lies.
@@ -90,7 +90,7 @@ func (s *Server) url(self netip.Addr) string {
 // has says whether a file is there to be served.
 func (s *Server) has(name string) bool {
 	info, err := s.root.Stat(name)
-	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= FileMost
+	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= fileMost
 }
 
 // open opens a file by the name that a client gave. Clients put slashes before it, double them, or write them as Windows does.

@@ -44,16 +44,16 @@ type readRequest struct {
 	granted []string // names and values, for the answer
 }
 
-// refusal is an error that the client is told.
+// refusal is why a client does not get a file, as it is told.
 type refusal struct {
 	code uint16
 	text string
 }
 
 // packet writes it as an ERROR.
-func (r *refusal) packet() []byte {
-	b := binary.BigEndian.AppendUint16([]byte{0, opError}, r.code)
-	return append(append(b, r.text...), 0)
+func (e *refusal) packet() []byte {
+	b := binary.BigEndian.AppendUint16([]byte{0, opError}, e.code)
+	return append(append(b, e.text...), 0)
 }
 
 // parseRequest reads a read request, RFC 1350 section 5 and RFC 2347.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"unicode/utf8"
+
+	"troy/internal/errline"
 )
 
 // ErrInvalid is the class of everything Validate finds.
@@ -63,7 +65,7 @@ func (c *CheckIn) Validate() error {
 	if c.Memory < 0 {
 		return invalid("memory %d", c.Memory)
 	}
-	return errors.Join(
+	return errline.Join(
 		version(c.Protocol),
 		c.Machine.Validate(),
 		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "firmware", c.Firmware),
@@ -72,7 +74,7 @@ func (c *CheckIn) Validate() error {
 
 // Validate checks the message; the error is an ErrInvalid.
 func (o *Order) Validate() error {
-	if err := errors.Join(
+	if err := errline.Join(
 		version(o.Protocol),
 		o.Want.validate(),
 		o.Rules.validate(),
@@ -81,7 +83,7 @@ func (o *Order) Validate() error {
 	); err != nil {
 		return err
 	}
-	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > MaxMirrors {
+	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > maxMirrors {
 		return invalid("wait %d, %d mirrors", o.Wait, len(o.Mirrors))
 	}
 	if p := o.Permits.Provision; p != nil && (p.SlotBytes < 0 || p.SystemBytes < 0) {
@@ -140,7 +142,7 @@ func (p *Progress) Validate() error {
 	if p.Done < 0 || p.Total < 0 || p.Rate < 0 {
 		return invalid("done %d, total %d, rate %d", p.Done, p.Total, p.Rate)
 	}
-	return errors.Join(version(p.Protocol), p.Machine.Validate(), texts(MaxText, "phase", p.Phase))
+	return errline.Join(version(p.Protocol), p.Machine.Validate(), texts(MaxText, "phase", p.Phase))
 }
 
 // Validate checks the message; the error is an ErrInvalid.
@@ -161,7 +163,7 @@ func (r *Report) Validate() error {
 			return invalid("steps[%d]", i)
 		}
 	}
-	return errors.Join(
+	return errline.Join(
 		version(r.Protocol),
 		r.Machine.Validate(),
 		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "hand_off", r.HandOff),

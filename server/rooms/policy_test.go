@@ -110,10 +110,10 @@ func TestDecide(t *testing.T) {
 		{"stopped by hand", func(c *Case) { c.Goal.Stopped = "no" }, false, state.WorkNone, "the wave was stopped: no", nil},
 		{"gate", func(c *Case) { c.Goal.Gate = "waits for room test" }, false, state.WorkNone, "waits for room test", nil},
 		{"tried too often", func(c *Case) {
-			c.Attempt = &state.Attempt{Target: 7, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: TriesMost, Message: "disk"}
+			c.Attempt = &state.Attempt{Target: 7, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: triesMost, Message: "disk"}
 		}, false, state.WorkNone, "failed 3 times: disk", nil},
 		{"tried at another promotion", func(c *Case) {
-			c.Attempt = &state.Attempt{Target: 6, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: TriesMost}
+			c.Attempt = &state.Attempt{Target: 6, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: triesMost}
 		}, true, state.WorkUpdate, "", nil},
 		{"sick disk", func(c *Case) { c.CheckIn.Detail = "the slot is short" }, false, state.WorkNone, "the slot is short", nil},
 		{"other image", func(c *Case) { c.CheckIn.Image = "win10" }, false, state.WorkNone, "holds win10 version 1; it waits for your permission: set `reinstall: true`", wanted},
@@ -221,7 +221,7 @@ func TestDecideProperties(t *testing.T) {
 			t.Fatalf("%+v: no reason in %+v", c, d)
 		case !d.Start:
 			continue
-		case !c.always() && (!open || c.Now.Add(Overhead).After(closes)), c.Active >= int(p.Wave), c.Failed >= int(p.Failures), d.Order.Wait != 0,
+		case !c.always() && (!open || c.Now.Add(overhead).After(closes)), c.Active >= int(p.Wave), c.Failed >= int(p.Failures), d.Order.Wait != 0,
 			c.CheckIn.Image == "win11" && c.CheckIn.Version == c.Goal.Version, d.Work == state.WorkReinstall && !*p.Reinstall, d.Order.Permits.Reinstall != *p.Reinstall, d.Work == state.WorkProvision && !p.Provision.Allow:
 			t.Fatalf("%+v: %+v", c, d)
 		}

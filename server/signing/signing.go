@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"troy/image/trust/sign"
 
 	"troy/image"
+	"troy/image/trust/sign"
 )
 
 // every is how often a server looks whether the timestamp is to be signed again; it holds for two weeks.

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"troy/image/publish"
-	"troy/image/trust/sign"
 
 	"troy/image"
+	"troy/image/publish"
+	"troy/image/trust/sign"
 	"troy/internal/testing/smallstore"
 )
 

@@ -11,6 +11,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"troy/internal/errline"
 )
 
 var (
@@ -22,8 +24,8 @@ var (
 	ErrFormat = errors.New("state: unknown format")
 	// ErrNotFound is returned for a machine or a code that is not there.
 	ErrNotFound = errors.New("state: not found")
-	// ErrMany is returned when there are MachinesMost machines already.
-	ErrMany = fmt.Errorf("state: more than %d machines", MachinesMost)
+	// ErrMany is returned when there are machinesMost machines already.
+	ErrMany = fmt.Errorf("state: more than %d machines", machinesMost)
 )
 
 const (
@@ -83,16 +85,13 @@ func Open(path string, o *Options) (*Store, error) {
 		err = s.load()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
+		return nil, errline.Join(fmt.Errorf("%s: %w", path, err), db.Close())
 	}
 	return s, nil
 }
 
 // Close lets go of the file.
 func (s *Store) Close() error { return s.db.Close() }
-
-// Path returns the name of the file.
-func (s *Store) Path() string { return s.db.Path() }
 
 // classify gives errors of bbolt and the system the names of this package.
 func classify(err error) error {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"troy/internal/errline"
 	"troy/server/audit"
 	"troy/server/rooms"
 )
@@ -114,7 +115,7 @@ func (h *Handler) do(r *http.Request, a *asked) (said string, err error) {
 	said, err = h.carryOut(r, a)
 	if err != nil {
 		e.Result = err.Error()
-		err = errors.Join(err, h.o.OnAct(e))
+		err = errline.Join(err, h.o.OnAct(e))
 	}
 	return said, err
 }

@@ -4,15 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
 
-	"troy/server/answer"
+	"troy/server/jsonhttp"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/state"
@@ -40,7 +38,7 @@ func NewHandler(k *rooms.Keeper, token string) http.Handler {
 		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
 		if token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			answer.JSON(w, http.StatusUnauthorized, protocol.Failure{Error: "the admin's token is needed"})
+			jsonhttp.Write(w, http.StatusUnauthorized, protocol.Failure{Error: "the admin's token is needed"})
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -87,16 +85,9 @@ func (h *handler) get(name string, call func(r *http.Request) (any, error)) {
 func post[T any](h *handler, name string, call func(ctx context.Context, in T) (any, error)) {
 	h.mux.HandleFunc("POST "+Prefix+name, func(w http.ResponseWriter, r *http.Request) {
 		var in T
-		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyMost))
-		d.DisallowUnknownFields()
-		err := d.Decode(&in)
-		if err == nil {
-			if _, more := d.Token(); more != io.EOF {
-				err = errors.New("more than one value")
-			}
-		}
+		err := jsonhttp.Read(http.MaxBytesReader(w, r.Body, bodyMost), &in)
 		if err != nil {
-			finish(w, nil, fmt.Errorf("%w: JSON: %w", rooms.ErrInvalid, err))
+			finish(w, nil, fmt.Errorf("%w: %w", rooms.ErrInvalid, err))
 			return
 		}
 		v, err := call(r.Context(), in)
@@ -106,10 +97,10 @@ func post[T any](h *handler, name string, call func(ctx context.Context, in T) (
 
 func finish(w http.ResponseWriter, v any, err error) {
 	if err != nil {
-		answer.Failure(w, statusOf(err), err)
+		jsonhttp.Fail(w, statusOf(err), err)
 		return
 	}
-	answer.JSON(w, http.StatusOK, v)
+	jsonhttp.Write(w, http.StatusOK, v)
 }
 
 func statusOf(err error) int {

@@ -2,9 +2,9 @@ package api
 
 import (
 	"context"
-	"errors"
 	"time"
 
+	"troy/internal/errline"
 	"troy/server/catalog"
 	"troy/server/lab"
 	"troy/server/protocol"
@@ -44,7 +44,7 @@ func OpenLocal(dir string, readOnly bool) (*Local, error) {
 	}
 	k, err := rooms.New(&rooms.Options{Lab: file, State: st, Sizes: sizes})
 	if err != nil {
-		return nil, errors.Join(err, st.Close())
+		return nil, errline.Join(err, st.Close())
 	}
 	return &Local{k, st}, nil
 }
