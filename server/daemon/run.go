@@ -15,9 +15,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	g := newGroup(ctx)
-	if d.page != nil {
-		defer context.AfterFunc(g.ctx, d.page.Close)() // open streams of events would hold up the end
-	}
+	defer context.AfterFunc(g.ctx, d.page.Close)() // open streams of events would hold up the end
 	g.watch(d.signing.Run)
 	onPlain := d.handler
 	if d.tls != nil {
@@ -31,9 +29,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.bootPorts != nil {
 		g.serve(d.bootPorts.Run)
 	}
-	if d.lab != nil {
-		g.watch(d.lab.rooms.Run)
-	}
+	g.watch(d.lab.rooms.Run)
 	return g.wait()
 }
 
