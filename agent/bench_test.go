@@ -48,8 +48,7 @@ type bench struct {
 	handed bool   // the machine was given to Windows
 	out    bytes.Buffer
 
-	orders   server.Fixed
-	unsigned bool
+	orders   fixedOrders
 	mirrors  []string // asked before url
 	slept    []time.Duration
 	manifest string // that orders name; "" = none
@@ -87,7 +86,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 	if out, err := exec.Command("cp", "-r", "--sparse=always", made, b.dir).CombinedOutput(); err != nil {
 		t.Fatalf("cp: %v: %s", err, out)
 	}
-	b.orders = server.Fixed{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
+	b.orders = fixedOrders{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
 	b.url = b.serve(b.store)
 	return b
 }
@@ -166,13 +165,25 @@ func (b *bench) serve(dir string) string {
 	return h.URL
 }
 
+// fixedOrders are what the server says to every machine.
+type fixedOrders struct {
+	Image   string
+	Version int
+	Rules   protocol.Rules
+	Permits protocol.Permits
+}
+
 // Order implements server.Orders.
-func (b *bench) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order, error) {
-	o, err := b.orders.Order(ctx, in)
-	if o.Want != nil {
-		o.Want.Manifest = b.manifest
+func (b *bench) Order(_ context.Context, in protocol.CheckIn) (protocol.Order, error) {
+	f := &b.orders
+	o := protocol.Order{
+		Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,
+		Rules: f.Rules, Permits: f.Permits,
 	}
-	return o, err
+	if in.Image == f.Image && in.Version == f.Version {
+		o.Reason = "the machine has this version"
+	}
+	return o, nil
 }
 
 // run runs the agent on the disk image once.
@@ -188,7 +199,7 @@ func (b *bench) run() int {
 // agent is one that hands over to nothing, and does not sleep.
 func (b *bench) agent() *agent {
 	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
-		media: b.media, Unsigned: b.unsigned, patience: 2 * time.Second}, &b.out)
+		media: b.media, patience: 2 * time.Second}, &b.out)
 	a.win.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
 	a.win.reset = func() error { return nil }
 	a.sleep = func(ctx context.Context, d time.Duration) error { b.slept = append(b.slept, d); return ctx.Err() }

@@ -157,11 +157,14 @@ func TestParseKernel(t *testing.T) {
 	if err := quiet.parseKernel("# the media's config: troy.shell troy.unsigned\ntroy.port=eth0 # troy.disk=/dev/sdb\n"); err != nil {
 		t.Fatal(err)
 	}
-	if quiet.Shell || quiet.Unsigned || quiet.Disk != "" || len(quiet.Net.Interfaces) != 1 {
+	if quiet.Shell || quiet.Disk != "" || len(quiet.Net.Interfaces) != 1 {
 		t.Errorf("parseKernel takes words of comments: %+v", quiet)
 	}
 	if err := o.parseKernel("troy.ip=nonsense"); err == nil {
 		t.Error("parseKernel takes an address that is none")
+	}
+	if err := o.parseKernel("troy.unsigned"); err == nil || !strings.Contains(err.Error(), "troy media --store") {
+		t.Errorf("a word that was removed: %v", err)
 	}
 }
 

@@ -14,7 +14,6 @@
 //	                               it has
 //	troy.ip=…, troy.port=…         a static address instead of DHCP, the port to use
 //	troy.disk=/dev/…               work on this disk only
-//	troy.unsigned                  the store is not signed (counts only on media that carry no root)
 //	troy.shell                     stop in a shell instead of restarting the machine
 //
 // The same can be given as flags when the program is run by hand from the rescue shell (deploy -h),
@@ -67,7 +66,7 @@
 //
 // # Its own copy
 //
-// With a release of the agent in the order (troy agent publish, troy serve --agent) the agent
+// With a release of the agent in the order (troy agent publish) the agent
 // installs itself on the ESP, first in BootOrder; the stick or the network that started it is
 // needed once. From there it replaces itself by newer releases, in the other copy, tried at the
 // next start and kept after its report (package chainload/selfboot). What is given to the copy is

@@ -17,7 +17,6 @@ import (
 	"troy/image/publish"
 	"troy/image/trust/sign"
 	"troy/internal/testing/fixture"
-	"troy/server"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -161,7 +160,7 @@ func newWindowsBench(t *testing.T, merge protocol.Merge) *bench {
 	b.must(os.WriteFile(b.v2, disk, 0o644))
 	b.publish()
 	b.must(fixture.MakePC(t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: 1, Raw: b.v1, SlotBytes: testVirtual}))
-	b.orders = server.Fixed{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
+	b.orders = fixedOrders{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
 	b.url = b.serve(b.store)
 	return b
 }

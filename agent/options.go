@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/errline"
 	"troy/internal/kernelargs"
 	"troy/netfetch/params"
 )
@@ -23,7 +24,6 @@ type Options struct {
 	Running   bool           // the machine is in use: drivers are loaded, the network is up, the disks are there
 	NoHandOff bool           // do not hand the machine to Windows
 	Workers   int            // ranges fetched at once; 0 = default
-	Unsigned  bool           // do not check signatures
 
 	dmi      string        // folder of the firmware's tables; empty = the kernel's
 	media    string        // folder of what the boot media carry; empty = mediaDir
@@ -56,7 +56,7 @@ func (o *Options) parseKernel(cmdline string) (err error) {
 		case kernelargs.Shell:
 			o.Shell = true
 		case "troy.unsigned":
-			o.Unsigned = true
+			err = errline.Join(err, errors.New("troy.unsigned was removed: media carry the root of a store (troy media --store)"))
 		}
 	}
 	return err

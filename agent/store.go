@@ -44,7 +44,7 @@ func (s *store) open(ctx context.Context, order *protocol.Order) (*trust.Source,
 		return nil, fmt.Errorf("trust: %w", err)
 	}
 	st, says, err := trust.Pinned(ctx, src, s.net.clock.Now(), &trust.PinnedOptions{
-		Root: s.net.media.root, Unsigned: s.o.Unsigned, Memory: s.rec.trusted(), Built: s.net.media.built,
+		Root: s.net.media.root, Memory: s.rec.trusted(), Built: s.net.media.built,
 		NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
 	})
 	if err != nil {

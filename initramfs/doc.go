@@ -62,7 +62,6 @@
 //	troy.server=URL[,URL]…     servers, mirrors in their order
 //	troy.ip=…, troy.port=…     a static address in place of DHCP, the network port to use: see package netfetch
 //	troy.disk=/dev/…           work on this disk only
-//	troy.unsigned              do not check the signatures of the store
 //	troy.shell                 stop in a shell instead of restarting the machine
 //
 // # Formats

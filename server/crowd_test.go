@@ -67,7 +67,7 @@ func newCrowd(t *testing.T) *crowd {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, c.data, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(&Options{Dir: dir, Orders: &Fixed{}, Bandwidth: crowdShare})
+	s, err := New(&Options{Dir: dir, Orders: &fixed{}, Bandwidth: crowdShare})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 // FuzzCalls sends anything as the body of both calls: the answer is always JSON of one line, and
 // an order only for a valid message.
 func FuzzCalls(f *testing.F) {
-	s, err := New(&Options{Dir: f.TempDir(), Orders: &Fixed{Image: "win11", Version: 2}})
+	s, err := New(&Options{Dir: f.TempDir(), Orders: &fixed{Image: "win11", Version: 2}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func FuzzCalls(f *testing.F) {
 // FuzzPaths asks for any name: nothing but the one published file is ever served.
 func FuzzPaths(f *testing.F) {
 	dir := f.TempDir()
-	store, err := New(&Options{Dir: dir, Orders: &Fixed{Image: "a", Version: 1}})
+	store, err := New(&Options{Dir: dir, Orders: &fixed{Image: "a", Version: 1}})
 	if err != nil {
 		f.Fatal(err)
 	}

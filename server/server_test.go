@@ -66,7 +66,7 @@ func store(t *testing.T) (dir string, pack []byte) {
 func newServer(t *testing.T, o Options) (*Server, *httptest.Server) {
 	t.Helper()
 	if o.Orders == nil {
-		o.Orders = &Fixed{Image: "win11", Version: 2}
+		o.Orders = &fixed{Image: "win11", Version: 2}
 	}
 	s, err := New(&o)
 	if err != nil {
@@ -81,7 +81,7 @@ func newServer(t *testing.T, o Options) (*Server, *httptest.Server) {
 // inMemory.
 func newServerInMemory(t *testing.T, o Options) *http.Client {
 	t.Helper()
-	o.Orders = &Fixed{Image: "win11", Version: 2}
+	o.Orders = &fixed{Image: "win11", Version: 2}
 	s, err := New(&o)
 	if err != nil {
 		t.Fatal(err)
@@ -234,9 +234,9 @@ func TestETag(t *testing.T) {
 func TestCheckIn(t *testing.T) {
 	dir, _ := store(t)
 	var seen []protocol.CheckIn
-	newest := 3
+	orders := &fixed{Image: "win11", Version: 3}
 	_, web := newServer(t, Options{Dir: dir,
-		Orders:    &Fixed{Image: "win11", Newest: func(context.Context, string) (int, error) { return newest, nil }},
+		Orders:    orders,
 		OnCheckIn: func(c protocol.CheckIn, _ protocol.Order, _ error) { seen = append(seen, c) }})
 	h, err := netfetch.NewHTTP(web.URL, &netfetch.HTTPOptions{GiveUpAfter: 4 * time.Second}) // less than Retry-After
 	if err != nil {
@@ -260,7 +260,7 @@ func TestCheckIn(t *testing.T) {
 	if len(seen) != len(tests) || seen[1].Version != 2 {
 		t.Errorf("OnCheckIn saw %+v", seen)
 	}
-	newest = 0 // an order that cannot be given
+	orders.Version = 0 // an order that cannot be given
 	err = h.PostJSON(t.Context(), protocol.PathCheckIn, protocol.CheckIn{Protocol: protocol.Version, Machine: machine}, nil)
 	if !errors.Is(err, netfetch.ErrBusy) || !strings.Contains(err.Error(), `want image "win11" version 0`) {
 		t.Errorf("without a version: %v", err)
@@ -340,7 +340,7 @@ func TestServeEndsOrderly(t *testing.T) { synctest.Test(t, testServeEndsOrderly)
 
 func testServeEndsOrderly(t *testing.T) {
 	dir, pack := store(t)
-	s, err := New(&Options{Dir: dir, Orders: &Fixed{Image: "a", Version: 1}})
+	s, err := New(&Options{Dir: dir, Orders: &fixed{Image: "a", Version: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,6 @@ func parse(args []string, out io.Writer) (*agent.Options, error) {
 	flags.Func("server", "`URL` of the server", word("troy.server"))
 	flags.Func("ip", "static `address` instead of DHCP, such as 192.0.2.10/24,gw=192.0.2.1", word("troy.ip"))
 	flags.StringVar(&o.Disk, "disk", o.Disk, "work on this disk or image `file` only")
-	flags.BoolVar(&o.Unsigned, "unsigned", o.Unsigned, "do not check signatures")
 	flags.BoolVar(&o.Shell, "shell", o.Shell, "stay here at the end instead of restarting the machine")
 	flags.BoolVar(&o.Running, "no-link", false, "the network is up already")
 	flags.BoolVar(&o.NoHandOff, "no-handoff", false, "do not hand the machine to Windows")

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"troy/image/publish"
 	"troy/image/trust/sign"
+	"troy/server/lab"
 	"troy/server/signing"
 )
 
@@ -38,14 +42,17 @@ func (k *keyFlags) add(fs flagSet) {
 }
 
 func initCommand() command {
-	return command{name: "init", args: "[--keys DIR] [--passphrase-file FILE] [--unsigned] DIR", short: "make a store and its signing keys", run: runInit}
+	return command{name: "init", args: "[--keys DIR] [--passphrase-file FILE] [--lab FILE] DIR", short: "make a store, its signing keys and a first lab.yaml", run: runInit}
 }
 
 func runInit(ctx context.Context, c *call) error {
 	fs := c.flags()
 	var keys keyFlags
 	keys.add(fs)
-	unsigned := fs.Bool("unsigned", false, "make no keys: machines take what the server gives them")
+	file := fs.String("lab", "", "`file` to write the first lab.yaml to (default: lab.yaml in the store); one that is there stays")
+	if err := goneFlags(c.args, initGone); err != nil {
+		return err
+	}
 	args, err := c.parse(fs, 1, 1)
 	if err != nil {
 		return err
@@ -53,16 +60,29 @@ func runInit(ctx context.Context, c *call) error {
 	if _, err := publish.Init(args[0]); err != nil {
 		return err
 	}
-	if *unsigned {
-		fmt.Fprintf(c.stdout, "made the store %s, unsigned; 'troy key init' makes the keys later\n", args[0])
-		return nil
-	}
 	repo, err := sign.Init(args[0], time.Now(), keys.options(c))
 	if err != nil {
 		return &fault{err: err, fate: args[0] + " is a store, but not signed", advice: "remove it and run the command again"}
 	}
 	fmt.Fprintf(c.stdout, "made the store %s\n", args[0])
 	c.sayKeys(repo)
+	return c.firstLab(cmp.Or(*file, filepath.Join(args[0], lab.FileName)))
+}
+
+// initGone says what replaces the flag that init no longer has.
+var initGone = map[string]string{"unsigned": "every store is signed; the keys are made by init"}
+
+// firstLab writes a lab.yaml with one room, unless there is one.
+func (c *call) firstLab(path string) error {
+	err := lab.WriteFirst(path)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		fmt.Fprintf(c.stdout, "rooms:       %s  (it was there and stays as it is)\n", clean(path))
+		return nil
+	case err != nil:
+		return &fault{err: err, fate: "the store is made", advice: "'troy lab init " + path + "' writes the file later"}
+	}
+	fmt.Fprintf(c.stdout, "rooms:       %s  (one room, default; edit it as you need)\n", clean(path))
 	return nil
 }
 
@@ -72,15 +92,19 @@ func (c *call) sayKeys(repo *sign.Repository) {
 		clean(repo.KeyPath(sign.Root)), clean(repo.KeyPath(sign.Targets)))
 }
 
-// signer signs what a command has changed; nil for a store without signatures.
+// unsigned names the command that helps where a store has no signatures.
+func unsigned(err error, dir string) error {
+	return &fault{err: err, fate: "machines take nothing from it", advice: "'troy key init --store " + dir + "' makes its keys and signs what it holds"}
+}
+
+// signer signs what a command has changed.
 type signer struct{ repo *sign.Repository }
 
 // signer opens the keys before the long work begins.
 func (i *imageCall) signer(ctx context.Context, keys *keyFlags) (*signer, error) {
 	repo, err := sign.Open(i.dir, keys.options(i.call))
 	if errors.Is(err, sign.ErrUnsigned) {
-		i.note("the store is not signed; 'troy key init' changes that")
-		return nil, nil
+		return nil, unsigned(err, i.dir)
 	}
 	if err == nil {
 		err = repo.CheckKeys()
@@ -115,9 +139,6 @@ func keyAdvice(err error) string {
 
 // sign makes what the store holds now visible to machines.
 func (s *signer) sign(ctx context.Context, i *imageCall) error {
-	if s == nil {
-		return nil
-	}
 	_, err := s.repo.Sign(ctx, i.store, time.Now())
 	return err
 }
@@ -126,7 +147,7 @@ func (s *signer) sign(ctx context.Context, i *imageCall) error {
 func (i *imageCall) warnExpiry() {
 	repo, err := sign.Open(i.dir, nil)
 	if errors.Is(err, sign.ErrUnsigned) {
-		return
+		err = unsigned(err, i.dir)
 	}
 	if err != nil {
 		i.note("%v", err)

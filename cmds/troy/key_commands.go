@@ -31,7 +31,7 @@ func (k *keyCall) openKeys(min, max int) (args []string, err error) {
 	}
 	k.repo, err = sign.Open(k.dir, k.keys.options(k.call))
 	if errors.Is(err, sign.ErrUnsigned) {
-		err = &fault{err: err, advice: "'troy key init' makes the keys"}
+		err = unsigned(err, k.dir)
 	}
 	return args, err
 }

@@ -13,10 +13,23 @@ import (
 
 func labCommand() command {
 	return command{name: "lab", sub: []command{
+		{name: "init", args: "FILE", short: "write a first lab.yaml with one room", run: runLabInit},
 		{name: "check", args: "[--store DIR] FILE", short: "check a lab.yaml; with --store also that the images are there", run: runLabCheck},
 		{name: "schema", short: "print the JSON schema of lab.yaml", run: runLabSchema},
 		{name: "import-csv", args: "[--lab FILE] HOSTS.csv", short: "print the hosts of a table as lines for lab.yaml; with --lab check them against it", run: runLabImport},
 	}}
+}
+
+func runLabInit(_ context.Context, c *call) error {
+	args, err := c.parse(c.flags(), 1, 1)
+	if err != nil {
+		return err
+	}
+	if err := lab.WriteFirst(args[0]); err != nil {
+		return explain(err, nothingChanged)
+	}
+	fmt.Fprintf(c.stdout, "%s: one room, default; edit it as you need\n", clean(args[0]))
+	return nil
 }
 
 func runLabCheck(_ context.Context, c *call) error {
@@ -56,11 +69,7 @@ func checkImages(dir string, l *lab.Lab) error {
 	if err != nil {
 		return err
 	}
-	var names []string
-	for _, name := range l.Images {
-		names = append(names, string(name))
-	}
-	missing, err := c.Missing(names)
+	missing, err := c.Missing(l.AllImages())
 	if err != nil {
 		return err
 	}

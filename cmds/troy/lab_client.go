@@ -38,7 +38,7 @@ func (a *adminCall) connect(min, max int) ([]string, error) {
 	}
 	token, err := readLine(a.tokenFile)
 	if err != nil {
-		return nil, &fault{err: err, advice: "--store names the folder that 'troy serve --lab' serves"}
+		return nil, &fault{err: err, advice: "'troy serve' makes this file: --store names the folder that it serves"}
 	}
 	if a.server == "" {
 		if a.server, err = folder.Address(); err != nil {

@@ -7,16 +7,20 @@ import (
 	"fmt"
 	"strings"
 
+	"troy/image/trust/sign"
 	"troy/initramfs/media"
 )
 
 func mediaCommand() command {
 	return command{
-		name: "media", args: "--kernel VMLINUZ --modules DIR [--config FILE] [--server URL]… [--store DIR | --root FILE | --unsigned] [--ca FILE] [--argument WORD]… " +
+		name: "media", args: "--kernel VMLINUZ --modules DIR [--config FILE] [--server URL]… --store DIR | --root FILE [--ca FILE] [--argument WORD]… " +
 			"[--append ARGS] [--boot-url URL] [--loaders DIR] [--programs LIST] [--cache DIR] [--out DIR]",
 		short: "make boot stick, ISO image, and a tree for PXE and UEFI HTTP boot", run: runMedia,
 	}
 }
+
+// mediaGone says what replaces the flag that media no longer has.
+var mediaGone = map[string]string{"unsigned": "every store is signed; --store or --root names whose signatures machines take"}
 
 // mediaFlags are those of "troy media".
 type mediaFlags struct {
@@ -34,7 +38,6 @@ func (m *mediaFlags) define(fs flagSet) {
 	fs.StringVar(&c.CA, "ca", "", "PEM `file` with the certificate of who signed the servers' certificates")
 	fs.StringVar(&c.Root, "root", "", "`file` with the root metadata of the store (troy key root)")
 	fs.StringVar(&c.Store, "store", "", "the store's `folder`, to take the root metadata from")
-	fs.BoolVar(&c.Unsigned, "unsigned", false, "machines do not check signatures")
 	fs.Var((*paths)(&c.Arguments), "argument", "`word` for the agent such as troy.port=eth0, may be repeated")
 	fs.StringVar(&c.Append, "append", "", "kernel `arguments` (default "+media.DefaultAppend+"); people see what the last console shows")
 	fs.StringVar(&c.BootURL, "boot-url", "", "`URL` at which the folder net will be served, so that GRUB loads by HTTP and not by TFTP (default: boot/ of the first server if that is http)")
@@ -48,6 +51,9 @@ func runMedia(ctx context.Context, c *call) error {
 	m := &mediaFlags{}
 	fs := c.flags()
 	m.define(fs)
+	if err := goneFlags(c.args, mediaGone); err != nil {
+		return err
+	}
 	if _, err := c.parse(fs, 0, 0); err != nil {
 		return err
 	}
@@ -75,6 +81,9 @@ func makeMedia(ctx context.Context, c *call, o *media.Options) error {
 	m, err := media.Open(o)
 	if errors.Is(err, media.ErrSources) {
 		return &usageError{err.Error()}
+	}
+	if errors.Is(err, sign.ErrUnsigned) {
+		return unsigned(err, o.Config.Store)
 	}
 	if err != nil {
 		return explain(err, nothingChanged)

@@ -22,12 +22,20 @@ func TestMediaRefuses(t *testing.T) {
 	out := filepath.Join(dir, "out")
 	file := func(name, text string) string { return writeText(t, dir, name, text) }
 	text := file("text", "no certificate\n")
+	store, bare := filepath.Join(dir, "store"), filepath.Join(dir, "bare")
+	wantTroy(t, exitOK, "init", store)
+	wantTroy(t, exitOK, "init", bare)
+	must(t, os.RemoveAll(filepath.Join(bare, "metadata")))
 	for _, c := range []struct {
 		code int
 		args []string
 		want string
 	}{
-		{exitUsage, []string{"--root", text, "--unsigned"}, "only one of root, store and unsigned"},
+		{exitUsage, nil, "want one of --store and --root"},
+		{exitUsage, []string{"--root", text, "--store", dir}, "want one of --store and --root"},
+		{exitUsage, []string{"--root", text, "--unsigned"}, "--unsigned was removed: every store is signed"},
+		{exitFailed, []string{"--config", file("u.yaml", "unsigned: true\n")}, "every store is signed"},
+		{exitFailed, []string{"--store", bare}, "'troy key init --store " + bare + "'"},
 		{exitFailed, []string{"--config", filepath.Join(dir, "none.yaml")}, "no such file"},
 		{exitFailed, []string{"--config", file("a.yaml", "server: x\n")}, `unknown field "server"`},
 		{exitFailed, []string{"--config", file("b.yaml", "servers: x: y\n")}, "b.yaml: "},
@@ -44,7 +52,7 @@ func TestMediaRefuses(t *testing.T) {
 		{exitFailed, []string{"--ca", file("broken.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})))}, "certificate 1"},
 		{exitFailed, []string{"--root", text}, text},
 		{exitFailed, []string{"--store", dir}, dir},
-		{exitFailed, []string{"--loaders", dir}, "shim-signed"},
+		{exitFailed, []string{"--store", store, "--loaders", dir}, "shim-signed"},
 	} {
 		r := troy(append([]string{"media", "--kernel", "k", "--modules", "m", "--out", out}, c.args...)...)
 		if r.code != c.code || !strings.Contains(r.errOut, c.want) {

@@ -202,8 +202,7 @@ func (p *promotion) rollback(ctx context.Context, admin api.Admin, keys *keyFlag
 func (p *promotion) signOrder(ctx context.Context, keys *keyFlags) error {
 	repo, err := sign.Open(p.dir, keys.options(p.call))
 	if errors.Is(err, sign.ErrUnsigned) {
-		p.note("the store is not signed: machines go back because the server says so")
-		return nil
+		return unsigned(err, p.dir)
 	}
 	store, err2 := image.OpenStore(p.dir)
 	if err := errline.Join(err, err2); err != nil {

@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
 
+	"troy/image"
+	"troy/image/trust/sign"
 	"troy/internal/progress"
 	"troy/server/certs"
 	"troy/server/daemon"
@@ -18,8 +22,8 @@ import (
 
 func serveCommand() command {
 	return command{
-		name: "serve", args: "[--listen ADDR] [--image NAME] [--version N] [--merge lazy|now] [--provision] [--reinstall] [--reset] [--agent] [--retry] [--rate MBIT] [--log FILE] [--boot DIR [--no-dhcp]] [--certs DIR] DIR | --lab FILE [--listen ADDR] [--rate MBIT] [--log FILE] [--boot DIR [--no-dhcp]] [--certs DIR] DIR",
-		short: "serve the store and answer the machines", run: runServe,
+		name: "serve", args: "[--lab FILE] [--listen ADDR] [--rate MBIT] [--log FILE] [--boot DIR [--no-dhcp]] [--certs DIR] DIR",
+		short: "serve the store and tell the machines of the rooms what to do", run: runServe,
 	}
 }
 
@@ -27,12 +31,7 @@ func serveCommand() command {
 func (f *serveFlags) options(dir string) (*daemon.Options, error) {
 	o := &daemon.Options{Dir: dir, Listen: f.listen, Lab: f.lab, Bandwidth: int64(f.rate * 1e6 / 8), EventLog: f.log,
 		Certs: f.around.certs, TLSListen: f.around.tlsListen, Private: f.around.private, PlainLogin: f.around.plainLogin,
-		NotifySocket: os.Getenv("NOTIFY_SOCKET"),
-		Fixed: daemon.Fixed{Image: f.image, Version: f.version, Merge: protocol.Merge(f.merge), Reset: f.reset, Retry: f.retry,
-			Reinstall: f.reinstall, Agent: f.agent}}
-	if f.provision {
-		o.Fixed.Provision = &protocol.Provision{Wipe: f.wipe}
-	}
+		NotifySocket: os.Getenv("NOTIFY_SOCKET")}
 	var err error
 	o.Boot, err = f.around.bootOptions()
 	return o, err
@@ -41,9 +40,12 @@ func (f *serveFlags) options(dir string) (*daemon.Options, error) {
 func runServe(ctx context.Context, c *call) error {
 	fs := c.flags()
 	f := newServeFlags(fs)
+	if err := goneFlags(c.args, serveGone); err != nil {
+		return err
+	}
 	args, err := c.parse(fs, 1, 1)
 	if err == nil {
-		err = f.check(fs)
+		err = f.check()
 	}
 	if err != nil {
 		return err
@@ -61,10 +63,13 @@ func serve(ctx context.Context, c *call, o *daemon.Options) error {
 		Note: func(line string) { fmt.Fprintf(c.stdout, "%s  %s\n", time.Now().Format(time.TimeOnly), clean(line)) }}
 	d, err := daemon.New(ctx, o)
 	if err != nil {
-		return labFault(c, err)
+		return labFault(c, serveAdvice(err, o))
 	}
 	defer d.Close()
 	c.sayServing(d, o)
+	for _, line := range d.Next(ctx) {
+		fmt.Fprintf(c.stdout, "next: %s\n", clean(line))
+	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -73,6 +78,24 @@ func serve(ctx context.Context, c *call, o *daemon.Options) error {
 	bytes, requests := d.Served()
 	fmt.Fprintf(c.stdout, "served %s (%d bytes) in %d requests\n", progress.Bytes(bytes), bytes, requests)
 	return err
+}
+
+// serveAdvice names the command that helps where the store or lab.yaml lacks something.
+func serveAdvice(err error, o *daemon.Options) error {
+	switch {
+	case errors.Is(err, sign.ErrUnsigned):
+		return unsigned(err, o.Dir)
+	case errors.Is(err, image.ErrNotFound):
+		return &fault{err: err, advice: "'troy init " + o.Dir + "' makes a store"}
+	case o.Lab != "" && errors.Is(err, fs.ErrNotExist) && missing(o.Lab):
+		return &fault{err: err, advice: "'troy lab init " + o.Lab + "' writes one"}
+	}
+	return err
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // reloadOn has lab.yaml read again at each signal, until ctx ends.
@@ -97,20 +120,14 @@ func (c *call) sayServing(d *daemon.Daemon, o *daemon.Options) {
 		fmt.Fprintf(c.stderr, "troy: %s\n", line)
 	}
 	fmt.Fprint(c.stdout, dhcp)
-	what := d.Image() + " to every machine"
-	if o.Lab != "" {
-		what = "the rooms of " + clean(o.Lab)
-	}
-	fmt.Fprintf(c.stdout, "serving %s on http://%s\n", what, d.Plain())
+	fmt.Fprintf(c.stdout, "serving the rooms of %s on http://%s\n", clean(d.Lab()), d.Plain())
 	if d.TLS() != nil {
 		fmt.Fprintf(c.stdout, "check-ins and page with TLS on https://%s, authority %s\n", d.TLS(), filepath.Join(o.Certs, certs.FileCA))
 	}
 	if o.Boot != nil {
 		fmt.Fprintf(c.stdout, "network boot from %s\n", o.Boot.Dir)
 	}
-	if d.Page() != "" {
-		fmt.Fprintf(c.stdout, "status page at %s\n", d.Page())
-	}
+	fmt.Fprintf(c.stdout, "status page at %s\n", d.Page())
 }
 
 func (c *call) sayCheckIn(in protocol.CheckIn, o protocol.Order, err error) {

@@ -1,67 +1,64 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"troy/server/netboot"
-	"troy/server/protocol"
 )
 
-// serveFlags are those of "troy serve" about the store and what machines are told, and frontFlags.
+// serveFlags are those of "troy serve" about the store, and frontFlags.
 type serveFlags struct {
-	listen, image, merge, lab, log    string
-	version                           int
-	rate                              float64
-	provision, wipe, reinstall, reset bool
-	agent, retry                      bool
-	around                            *frontFlags
+	listen, lab, log string
+	rate             float64
+	around           *frontFlags
 }
 
 func newServeFlags(fs flagSet) *serveFlags {
 	f := &serveFlags{}
 	fs.StringVar(&f.listen, "listen", ":8080", "`address` to listen on")
-	fs.StringVar(&f.image, "image", "", "image that the machines get (default: the only one)")
-	fs.IntVar(&f.version, "version", 0, "version that they get (default: the newest)")
-	fs.StringVar(&f.merge, "merge", "lazy", "merge policy: `lazy` or now")
-	fs.Float64Var(&f.rate, "rate", 0, "most `megabits` per second of the store's bytes, shared evenly by the machines (0: no limit)")
-	fs.BoolVar(&f.provision, "provision", false, "make an empty disk of a machine without one of Troy into its disk")
-	fs.BoolVar(&f.wipe, "wipe", false, "with --provision: also one that holds something, where troy key wipe permits it")
-	fs.BoolVar(&f.reinstall, "reinstall", false, "write machines anew that hold another image, or a version that nobody knows")
-	fs.BoolVar(&f.reset, "reset", false, "throw away at each start what was changed in Windows since the last one")
-	fs.BoolVar(&f.agent, "agent", false, "bring the current release of the agent (troy agent) to the machines' own disks")
-	fs.BoolVar(&f.retry, "retry", false, "have machines try again a version that they gave up, because Windows did not come up")
-	fs.StringVar(&f.lab, "lab", "", "`file` lab.yaml that says which rooms get what and when, in place of --image and the flags about it")
+	fs.StringVar(&f.lab, "lab", "", "`file` that says what rooms there are and when they may be worked on (default: lab.yaml in the store)")
+	fs.Float64Var(&f.rate, "rate", 0, "most `megabits` per second of the store's bytes, shared evenly by the machines (0: as bandwidth in lab.yaml says)")
 	fs.StringVar(&f.log, "log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
 	f.around = newFrontFlags(fs)
 	return f
 }
 
-// check refuses what does not go together.
-func (f *serveFlags) check(fs flagSet) error {
-	if m := protocol.Merge(f.merge); m != protocol.MergeLazy && m != protocol.MergeNow {
-		return &usageError{fmt.Sprintf("--merge %q: want lazy or now", f.merge)}
-	}
+// check refuses what cannot be.
+func (f *serveFlags) check() error {
 	if !(f.rate >= 0 && f.rate <= 1e6) {
 		return &usageError{fmt.Sprintf("--rate %v: want megabits per second, or 0", f.rate)}
 	}
-	if f.lab == "" {
-		return nil
-	}
-	return onlyFlags(fs, append([]string{"lab", "listen", "rate", "log"}, frontFlagNames()...)...)
+	return nil
 }
 
-// onlyFlags refuses every flag that was given but for those named.
-func onlyFlags(fs flagSet, names ...string) (err error) {
-	fs.Visit(func(f *flag.Flag) {
-		if !slices.Contains(names, f.Name) && err == nil {
-			err = &usageError{"--" + f.Name + " does not go with --" + names[0] + ": the file says it"}
+// serveGone says what replaces the flags that serve no longer has.
+var serveGone = map[string]string{
+	"image":     "set `image: NAME` for the room in lab.yaml, or name the image in 'troy promote --room ROOM NAME@VERSION'",
+	"version":   "run 'troy promote --room ROOM IMAGE@VERSION', or pin it by `version: N` for the room in lab.yaml",
+	"merge":     "set `merge: lazy` or `merge: now` for the room in lab.yaml",
+	"reset":     "set `reset: boot` for the room in lab.yaml",
+	"provision": "set `provision: {allow: true}` for the room in lab.yaml",
+	"wipe":      "set `provision: {allow: true, wipe: true}` for the room in lab.yaml",
+	"reinstall": "set `reinstall: true` for the room in lab.yaml",
+	"agent":     "machines get the store's current release ('troy agent publish') without it",
+	"retry":     "run 'troy promote --retry --room ROOM IMAGE@VERSION'",
+}
+
+// goneFlags refuses a flag that a command no longer has, and says what replaces it.
+func goneFlags(args []string, gone map[string]string) error {
+	for _, arg := range args {
+		name, dashed := strings.CutPrefix(arg, "-")
+		if arg == "--" {
+			return nil
 		}
-	})
-	return err
+		name, _, _ = strings.Cut(strings.TrimPrefix(name, "-"), "=")
+		if now, ok := gone[name]; dashed && ok {
+			return &usageError{"--" + name + " was removed: " + now}
+		}
+	}
+	return nil
 }
 
 // frontFlags are those of "troy serve" about network boot, TLS and the page.
@@ -73,11 +70,6 @@ type frontFlags struct {
 	advertise, bootCards string
 }
 
-// frontFlagNames are for onlyFlags.
-func frontFlagNames() []string {
-	return []string{"boot", "no-dhcp", "shim", "address", "interfaces", "certs", "tls-listen", "private", "plain-login"}
-}
-
 func newFrontFlags(fs flagSet) *frontFlags {
 	f := &frontFlags{}
 	fs.StringVar(&f.boot, "boot", "", "`folder` net/ of troy media: bring machines that start by the network to it (proxyDHCP, TFTP, /boot/)")
@@ -87,8 +79,8 @@ func newFrontFlags(fs flagSet) *frontFlags {
 	fs.StringVar(&f.bootCards, "interfaces", "", "with --boot: `names` of the network cards on which proxyDHCP answers, by comma (default: all)")
 	fs.StringVar(&f.certs, "certs", "", "`folder` of troy certs: check-ins and the page by TLS")
 	fs.StringVar(&f.tlsListen, "tls-listen", ":8443", "with --certs: `address` to listen on with TLS")
-	fs.BoolVar(&f.private, "private", false, "with --lab: show the page to nobody who is not signed in")
-	fs.BoolVar(&f.plainLogin, "plain-login", false, "with --lab: let people sign in from other machines without TLS")
+	fs.BoolVar(&f.private, "private", false, "require sign-in to view the page")
+	fs.BoolVar(&f.plainLogin, "plain-login", false, "let people sign in from other machines without TLS")
 	return f
 }
 

@@ -58,10 +58,8 @@
 //
 // The root travels with the boot media, what is trusted is kept in the journal, and the time is the
 // agent's: the later of clock and build stamp. Pinned does all of it and says what it decided; the
-// Example shows the whole way. A machine without a pinned root says so and stops, unless its media
-// say by troy.unsigned that the store is not signed: then the server decides, wiping included.
-// Where there is a root, troy.unsigned does nothing, because the server of a network boot could add
-// it.
+// Example shows the whole way. A machine without a pinned root says so and takes nothing: there is
+// no way around the signatures.
 //
 // # Known gaps
 //

@@ -8,6 +8,3 @@ func (s *Source) Names() map[string]string {
 	}
 	return names
 }
-
-// Signed reports whether what a source gives was signed.
-func (s *Source) Signed() bool { return !s.plain }

@@ -35,7 +35,7 @@ func (s *Source) order(ctx context.Context, name string) (int, error) {
 // want, as a server told it, whose word is not signed: forward always, back only by a signed order.
 // It returns a RefusedError with ErrOrder.
 func (s *Source) Allow(ctx context.Context, name string, have, want int) error {
-	if want >= have || s.plain {
+	if want >= have {
 		return nil
 	}
 	v, err := s.order(ctx, name)
@@ -51,12 +51,8 @@ func (s *Source) Allow(ctx context.Context, name string, have, want int) error {
 // MayWipe says whether a disk that holds something may be wiped, as a server told it: only by a
 // signed permission that names its serial number, or the machine by its SMBIOS UUID or a MAC
 // address; machineIDs are all of the machine's, in any spelling. An empty disk needs no permission:
-// do not ask. It returns a RefusedError with ErrWipe. Where nothing is signed, it permits what the
-// server says.
+// do not ask. It returns a RefusedError with ErrWipe.
 func (s *Source) MayWipe(ctx context.Context, machineIDs []string, serial string, now time.Time) error {
-	if s.plain {
-		return nil
-	}
 	what := fmt.Sprintf("wiping disk %q", strings.TrimSpace(serial))
 	if s.targets[tree.Wipe] == nil {
 		return s.refuse(what, ErrWipe, errors.New("no disk may be wiped"))
@@ -91,7 +87,7 @@ func (s *Source) AgentRelease(ctx context.Context) (*AgentRelease, error) {
 		return nil, s.refuse(name, nil, err)
 	}
 	for _, f := range r.Files {
-		if t := s.targets[r.Path(f.Name)]; !s.plain && (t == nil || t.Length != f.Size) {
+		if t := s.targets[r.Path(f.Name)]; t == nil || t.Length != f.Size {
 			return nil, s.refuse(r.Path(f.Name), ErrContent, fmt.Errorf("%s names it with %d bytes", name, f.Size))
 		}
 	}
@@ -104,10 +100,9 @@ const fetchRange = 1 << 20
 // Fetch writes a signed file of any size to w, such as a boot file of AgentRelease (by its Path),
 // in pieces, never holding more than two of them. It returns nil only if all of it was what was
 // signed. On an error w has a part of the file, never all of it, and nothing of that part may be
-// used; then Fetch may be called again, and a source with mirrors asks another one. Of an unsigned
-// store it takes the files of the agent, by the hashes in the release.
+// used; then Fetch may be called again, and a source with mirrors asks another one.
 func (s *Source) Fetch(ctx context.Context, name string, w io.Writer) error {
-	size, sum, err := s.expect(ctx, name)
+	size, sum, err := s.expect(name)
 	if err != nil {
 		return err
 	}
@@ -148,10 +143,7 @@ func (s *Source) pour(ctx context.Context, name string, size int64, h hash.Hash,
 }
 
 // expect returns what a file should be.
-func (s *Source) expect(ctx context.Context, name string) (size int64, sum image.Sum, err error) {
-	if s.plain {
-		return s.expectPlain(ctx, name)
-	}
+func (s *Source) expect(name string) (size int64, sum image.Sum, err error) {
 	t := s.targets[name]
 	if t == nil || tree.Changes(name) {
 		return 0, sum, fmt.Errorf("%w: %s of %s is not signed", image.ErrNotFound, name, s.src)
@@ -160,17 +152,4 @@ func (s *Source) expect(ctx context.Context, name string) (size int64, sum image
 		return 0, sum, err
 	}
 	return t.Length, image.Sum(t.Hashes["sha256"]), nil
-}
-
-func (s *Source) expectPlain(ctx context.Context, name string) (size int64, sum image.Sum, err error) {
-	r, err := s.AgentRelease(ctx)
-	if err != nil {
-		return 0, sum, err
-	}
-	for _, f := range r.Files {
-		if r.Path(f.Name) == name {
-			return f.Size, f.SHA256, nil
-		}
-	}
-	return 0, sum, fmt.Errorf("%w: %s is no file of the agent's release %s", image.ErrNotFound, name, r.Version)
 }

@@ -18,18 +18,14 @@ const RootFile = "/etc/troy/root.json"
 var (
 	// ErrNoRoot is returned by Pinned when nothing says which store to trust.
 	ErrNoRoot = errors.New("trust: the media carry no root of a store")
-	// ErrNotSigned is returned by Pinned when the media carry a root and the source has no
-	// metadata, or not all of it.
-	ErrNotSigned = errors.New("trust: the store is not signed as the media want it")
+	// ErrNotSigned is returned by Pinned when the source has no metadata, or not all of it.
+	ErrNotSigned = errors.New("trust: the store is not signed")
 )
 
 // PinnedOptions are what a machine knows before it asks anybody.
 type PinnedOptions struct {
-	// Root is the content of RootFile, nil if there is none.
+	// Root is the content of RootFile; without it the error is ErrNoRoot.
 	Root []byte
-	// Unsigned is the kernel argument troy.unsigned: the media say that the store is
-	// not signed. It does nothing where there is a Root.
-	Unsigned bool
 	// Memory keeps what is trusted; nil on a machine whose disk has no journal yet. The agent's is
 	// a record of it.
 	Memory Memory
@@ -40,22 +36,18 @@ type PinnedOptions struct {
 	NotFound func(error) bool
 }
 
-// Pinned decides how a machine reads a store: through the signatures of the pinned root, or as it
-// comes where the media say so. src must also be image.Documents. It returns the only source to be
-// used from then on, and one line that says what was decided. Errors: ErrNoRoot, which says what to
-// do; a RefusedError (ErrUntrusted); ErrNotSigned, if the media carry a root and the store lacks
-// metadata; those of reading src and Memory. After an error nothing of the store may be used: start
-// the version that is there.
+// Pinned opens a store through the signatures of the pinned root. src must also be
+// image.Documents. It returns the only source to be used from then on, and one line that says what
+// is trusted. Errors: ErrNoRoot, which says what to do; a RefusedError (ErrUntrusted);
+// ErrNotSigned, if the store lacks metadata; those of reading src and Memory. After an error
+// nothing of the store may be used: start the version that is there.
 func Pinned(ctx context.Context, src image.Source, now time.Time, o *PinnedOptions) (s *Source, says string, err error) {
 	docs, err := documentsOf(src)
 	if err != nil {
 		return nil, "", err
 	}
 	if o.Root == nil {
-		if !o.Unsigned {
-			return nil, "", fmt.Errorf("%w: make them with 'troy media --root FILE', or say troy.unsigned if the store is not signed", ErrNoRoot)
-		}
-		return &Source{src: src, docs: docs, plain: true}, "the store is not signed, as troy.unsigned says: the machine does whatever the server says", nil
+		return nil, "", fmt.Errorf("%w: make them with 'troy media --store DIR'", ErrNoRoot)
 	}
 	if err := CheckRoot(o.Root); err != nil {
 		return nil, "", err
@@ -78,9 +70,6 @@ func (o *PinnedOptions) says(t *trustedmetadata.TrustedMetadata) string {
 	if o.Memory == nil {
 		text += "; nothing is remembered yet"
 	}
-	if o.Unsigned {
-		text += "; troy.unsigned is not obeyed, because the media carry a root"
-	}
 	return text
 }
 
@@ -88,7 +77,7 @@ func (o *PinnedOptions) says(t *trustedmetadata.TrustedMetadata) string {
 func (o *PinnedOptions) hint(src image.Source, err error) error {
 	switch {
 	case o.missing(err):
-		return fmt.Errorf("%w: %s lacks metadata, but the media carry a root: sign the store ('troy key init'), or make media without a root: %w", ErrNotSigned, src, err)
+		return fmt.Errorf("%w: %s lacks metadata: sign the store ('troy key init'): %w", ErrNotSigned, src, err)
 	case errors.Is(err, ErrExpired):
 		return fmt.Errorf("%w; look at the machine's clock, then at 'troy key list' on the server", err)
 	case errors.Is(err, ErrSignature):

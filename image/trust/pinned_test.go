@@ -31,15 +31,12 @@ func TestPinned(t *testing.T) {
 	}{
 		{"signed", m.Store, trusttest.Start, trust.PinnedOptions{Root: root, Memory: &trusttest.Memory{}}, nil, "root version 1, targets version 3, fresh until 2031-03-15"},
 		{"no memory", m.Store, trusttest.Start, trust.PinnedOptions{Root: root}, nil, "nothing is remembered"},
-		{"both", m.Store, trusttest.Start, trust.PinnedOptions{Root: root, Unsigned: true}, nil, "troy.unsigned is not obeyed"},
-		{"neither", m.Store, trusttest.Start, trust.PinnedOptions{}, trust.ErrNoRoot, "troy media --root"},
-		{"unsigned", bare.Store, trusttest.Start, trust.PinnedOptions{Unsigned: true}, nil, "is not signed"},
-		{"signed, media say unsigned", m.Store, trusttest.Start, trust.PinnedOptions{Unsigned: true}, nil, "is not signed"},
+		{"no root on the media", m.Store, trusttest.Start, trust.PinnedOptions{}, trust.ErrNoRoot, "troy media --store"},
+		{"no root, bare store", bare.Store, trusttest.Start, trust.PinnedOptions{}, trust.ErrNoRoot, "troy media --store"},
 		{"bare store", bare.Store, trusttest.Start, trust.PinnedOptions{Root: root}, trust.ErrNotSigned, "troy key init"},
-		{"bare store, both", bare.Store, trusttest.Start, trust.PinnedOptions{Root: root, Unsigned: true}, trust.ErrNotSigned, "lacks metadata"},
 		{"other store", other.Store, trusttest.Start, trust.PinnedOptions{Root: root}, trust.ErrSignature, "another store"},
-		{"empty root", m.Store, trusttest.Start, trust.PinnedOptions{Root: []byte{}, Unsigned: true}, trust.ErrUntrusted, "boot media"},
-		{"no root", m.Store, trusttest.Start, trust.PinnedOptions{Root: []byte("hello")}, trust.ErrUntrusted, "boot media"},
+		{"empty root", m.Store, trusttest.Start, trust.PinnedOptions{Root: []byte{}}, trust.ErrUntrusted, "boot media"},
+		{"root is not one", m.Store, trusttest.Start, trust.PinnedOptions{Root: []byte("hello")}, trust.ErrUntrusted, "boot media"},
 		{"late", m.Store, trusttest.Start.Add(15 * trusttest.Day), trust.PinnedOptions{Root: root}, trust.ErrExpired, "clock"},
 		{"clock lost", m.Store, time.Unix(0, 0), trust.PinnedOptions{Root: root, Built: trusttest.Start.Add(-time.Hour)}, nil, "is signed"},
 		{"clock lost, expired before the agent was built", m.Store, time.Unix(0, 0), trust.PinnedOptions{Root: root, Built: trusttest.Start.Add(20 * trusttest.Day)}, trust.ErrExpired, "clock"},
@@ -60,14 +57,11 @@ func TestPinned(t *testing.T) {
 		if s == nil {
 			continue
 		}
-		if signed := c.o.Root != nil; s.Signed() != signed {
-			t.Errorf("%s: Signed is %v", c.name, s.Signed())
-		}
 		if x, err := image.LoadIndex(t.Context(), s, "pc"); err != nil || x.Latest() != 2 {
 			t.Errorf("%s: %v, %v", c.name, x, err)
 		}
 		for what, err := range map[string]error{"back": s.Allow(t.Context(), "pc", 2, 1), "wipe": s.MayWipe(t.Context(), nil, "S1234", trusttest.Start)} {
-			if (err == nil) == s.Signed() {
+			if err == nil {
 				t.Errorf("%s, %s: %v", c.name, what, err)
 			}
 		}

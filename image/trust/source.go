@@ -19,14 +19,10 @@ import (
 // as it comes, because image checks it against hashes that begin in a manifest. Boot files of the
 // agent are read by Fetch. It is an image.Source, image.Documents and image.Rejecter, and safe for
 // concurrent use as far as the source under it is.
-//
-// The Source that Pinned gives for an unsigned store passes everything on and permits everything:
-// the server then decides what the machine does.
 type Source struct {
 	src     image.Source
 	docs    image.Documents
 	targets map[string]*metadata.TargetFiles
-	plain   bool // nothing is signed, nothing is checked
 
 	mu    sync.Mutex
 	known map[string][]byte // documents that were checked
@@ -52,9 +48,6 @@ func (s *Source) String() string { return s.src.String() }
 // Get returns a signed document of at most 4 MiB. It returns image.ErrNotFound for one that was not
 // signed, a RefusedError for one that is not what was signed.
 func (s *Source) Get(ctx context.Context, name string, max int64) ([]byte, error) {
-	if s.plain {
-		return s.docs.Get(ctx, name, max)
-	}
 	b, err := s.document(ctx, name)
 	if err == nil && int64(len(b)) > max {
 		return nil, fmt.Errorf("%w: %s is longer than %d bytes", image.ErrCorrupt, name, max)
@@ -64,7 +57,7 @@ func (s *Source) Get(ctx context.Context, name string, max int64) ([]byte, error
 
 // ReadRange returns a part of a signed document or, unchecked, of an object.
 func (s *Source) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {
-	if s.plain || strings.HasPrefix(name, "objects/") {
+	if strings.HasPrefix(name, "objects/") {
 		return s.src.ReadRange(ctx, name, off, n)
 	}
 	b, err := s.document(ctx, name)

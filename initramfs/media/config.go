@@ -24,16 +24,16 @@ import (
 	"troy/netfetch/params"
 )
 
-// ErrSources is returned where a Config says more than once what the media trust.
-var ErrSources = errors.New("only one of root, store and unsigned can be given")
+// ErrSources is returned where a Config does not say once whose signatures machines take.
+var ErrSources = errors.New("want one of --store and --root: machines take only what the keys of your store signed")
 
-// Config is what the media carry for one place. The zero value names nothing: DHCP then names the server.
+// Config is what the media carry for one place. Root or Store is needed. Without Servers DHCP names
+// the server.
 type Config struct {
 	Servers   []string `yaml:"servers"`   // URLs, mirrors in their order
 	CA        string   `yaml:"ca"`        // PEM file with who signed the servers' certificates
 	Root      string   `yaml:"root"`      // TUF root metadata
 	Store     string   `yaml:"store"`     // or the store to take it from
-	Unsigned  bool     `yaml:"unsigned"`  // or: machines take what the server gives them
 	Arguments []string `yaml:"arguments"` // further troy.* words
 	Append    string   `yaml:"append"`    // kernel arguments
 	BootURL   string   `yaml:"boot_url"`  // where the tree for PXE will be served by HTTP
@@ -50,7 +50,11 @@ func ReadConfig(file string) (*Config, error) {
 	}
 	c := &Config{}
 	if err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("config %s: %s", file, strings.Join(strings.Fields(yaml.FormatError(err, false, false)), " "))
+		text := strings.Join(strings.Fields(yaml.FormatError(err, false, false)), " ")
+		if strings.Contains(text, `unknown field "unsigned"`) {
+			text += ": it was removed, every store is signed"
+		}
+		return nil, fmt.Errorf("config %s: %s", file, text)
 	}
 	for _, p := range []*string{&c.CA, &c.Root, &c.Store} {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -63,8 +67,8 @@ func ReadConfig(file string) (*Config, error) {
 // Under is what c says, with what it leaves open from below. Lists are joined: c's servers come first, its arguments last, for
 // later ones override earlier ones.
 func (c Config) Under(below *Config) *Config {
-	if c.Root == "" && c.Store == "" && !c.Unsigned { // one of the three
-		c.Root, c.Store, c.Unsigned = below.Root, below.Store, below.Unsigned
+	if c.Root == "" && c.Store == "" { // one of the two
+		c.Root, c.Store = below.Root, below.Store
 	}
 	c.Servers, c.Arguments = slices.Concat(c.Servers, below.Servers), slices.Concat(below.Arguments, c.Arguments)
 	c.CA, c.Append, c.BootURL = cmp.Or(c.CA, below.CA), cmp.Or(c.Append, below.Append), cmp.Or(c.BootURL, below.BootURL)
@@ -122,10 +126,7 @@ func (c *Config) files(now time.Time) ([]initramfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if root != nil {
-		files = append(files, initramfs.File{Name: agentFolder + "root.json", Data: root})
-	}
-	return files, nil
+	return append(files, initramfs.File{Name: agentFolder + "root.json", Data: root}), nil
 }
 
 // agentFolder is where the agent looks.
@@ -136,9 +137,6 @@ func (c *Config) words() (string, error) {
 	var lines []string
 	if len(c.Servers) > 0 {
 		lines = append(lines, "troy.server="+strings.Join(c.Servers, ","))
-	}
-	if c.Unsigned {
-		lines = append(lines, "troy.unsigned")
 	}
 	for _, w := range c.Arguments {
 		if !strings.HasPrefix(w, "troy.") || strings.Contains(w, " ") || kernelargs.Check(w) != nil {
@@ -202,16 +200,10 @@ func (c *Config) certificates(now time.Time) ([]byte, error) {
 	return b, nil
 }
 
-// rootMetadata is the checked root metadata; nil = none.
+// rootMetadata is the checked root metadata.
 func (c *Config) rootMetadata() (b []byte, err error) {
-	sources := 0
-	for _, given := range []bool{c.Root != "", c.Store != "", c.Unsigned} {
-		if given {
-			sources++
-		}
-	}
 	switch {
-	case sources > 1:
+	case (c.Root != "") == (c.Store != ""):
 		return nil, ErrSources
 	case c.Store != "":
 		repo, err := sign.Open(c.Store, nil)
@@ -222,23 +214,13 @@ func (c *Config) rootMetadata() (b []byte, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Store, err)
 		}
-	case c.Root != "":
+	default:
 		if b, err = readFile("the root metadata", c.Root); err != nil {
 			return nil, err
 		}
-	default:
-		return nil, nil
 	}
 	if err := trust.CheckRoot(b); err != nil {
 		return nil, fmt.Errorf("%s%s: %w", c.Root, c.Store, err)
 	}
 	return b, nil
-}
-
-// warning is what the admin should know before the media are carried away.
-func (c *Config) warning() string {
-	if c.Unsigned || c.Root != "" || c.Store != "" {
-		return ""
-	}
-	return "these media name no keys (--store, --root) and do not say --unsigned: machines started from them take no image"
 }

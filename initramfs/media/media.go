@@ -72,9 +72,6 @@ func Open(o *Options) (*Maker, error) {
 
 // Warnings are what the admin should know before the media are carried away.
 func (m *Maker) Warnings() (lines []string) {
-	if w := m.config.warning(); w != "" {
-		lines = append(lines, w)
-	}
 	if m.missing != nil {
 		lines = append(lines, fmt.Sprintf("%v: the media start with Secure Boot off only, no ISO image and no tree for PXE is made", m.missing))
 	}

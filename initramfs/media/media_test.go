@@ -19,6 +19,7 @@ import (
 	"troy/image/publish"
 	"troy/image/trust/sign"
 	"troy/initramfs"
+	"troy/internal/testing/smallstore"
 )
 
 func must(t *testing.T, err error) {
@@ -76,13 +77,16 @@ func TestConfig(t *testing.T) {
 	if got["ca.pem"] != ca || got["built"] != "2026-01-01T00:00:00Z\n" || !strings.Contains(got["root.json"], `"root"`) {
 		t.Errorf("files: %q", got)
 	}
-	if m.Append != "console=tty0" || m.BootURL != "http://boot/" || m.warning() != "" {
-		t.Errorf("kernel arguments %q, boot URL %q, warning %q", m.Append, m.BootURL, m.warning())
+	if m.Append != "console=tty0" || m.BootURL != "http://boot/" {
+		t.Errorf("kernel arguments %q, boot URL %q", m.Append, m.BootURL)
 	}
 	none, err := ReadConfig(writeText(t, dir, "empty.json", "{}"))
 	must(t, err)
-	if none = none.complete(); none.warning() == "" || none.Append != DefaultAppend {
-		t.Errorf("a config that says nothing: %+v, no warning", none)
+	if none = none.complete(); none.Append != DefaultAppend {
+		t.Errorf("a config that says nothing: %+v", none)
+	}
+	if files, err := none.files(time.Now()); !errors.Is(err, ErrSources) {
+		t.Errorf("a config without a root: %v, %v", files, err)
 	}
 }
 
@@ -118,14 +122,16 @@ func TestCertificateEnded(t *testing.T) {
 func TestOpen(t *testing.T) {
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
+	signed := smallstore.Make(t, dir)
 	for name, c := range map[string]struct {
 		o    Options
 		want error
 	}{
-		"two sources":          {Options{Config: &Config{Root: "r", Unsigned: true}}, ErrSources},
-		"loaders that must be": {Options{Config: &Config{}, NeedLoaders: true}, initramfs.ErrNoLoader},
+		"two sources":          {Options{Config: &Config{Root: "r", Store: "s"}}, ErrSources},
+		"loaders that must be": {Options{Config: &Config{Store: signed}, NeedLoaders: true}, initramfs.ErrNoLoader},
 		"no file of metadata":  {Options{Config: &Config{Root: filepath.Join(dir, "none")}}, fs.ErrNotExist},
-		"without loaders":      {Options{Config: &Config{}}, nil},
+		"no root":              {Options{Config: &Config{}}, ErrSources},
+		"without loaders":      {Options{Config: &Config{Store: signed}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.o.Out, c.o.Loaders = out, dir
@@ -133,7 +139,7 @@ func TestOpen(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)
 			}
-			if err == nil && len(m.Warnings()) != 2 {
+			if err == nil && len(m.Warnings()) != 1 {
 				t.Errorf("warnings: %q", m.Warnings())
 			}
 			if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {

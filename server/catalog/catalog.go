@@ -5,10 +5,8 @@ package catalog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"troy/image"
@@ -87,6 +85,16 @@ func (c *Catalog) manifest(ctx context.Context, name string, version int) (strin
 	return "", fmt.Errorf("%w: %s version %d", image.ErrNotFound, name, version)
 }
 
+// Images lists the images of the store, sorted; nothing if it cannot be read.
+func (c *Catalog) Images() []string {
+	names, err := c.store.Images()
+	if err != nil {
+		return nil
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Newest is the number of an image's newest version, 0 if it has none yet.
 func (c *Catalog) Newest(ctx context.Context, name string) (int, error) {
 	index, err := image.LoadIndex(ctx, c.store, name)
@@ -94,35 +102,6 @@ func (c *Catalog) Newest(ctx context.Context, name string) (int, error) {
 		return 0, err
 	}
 	return index.Latest(), nil
-}
-
-// Check returns the image to serve and fails if the store does not have it in that version: a mistake
-// then shows before the first machine asks. Without a name the store has to hold one image only;
-// version 0 is the newest.
-func (c *Catalog) Check(ctx context.Context, name string, version int) (string, error) {
-	if name == "" {
-		names, err := c.store.Images()
-		if err != nil {
-			return "", err
-		}
-		if len(names) != 1 {
-			return "", fmt.Errorf("the store holds %d images (%s), choose one with --image", len(names), strings.Join(names, ", "))
-		}
-		name = names[0]
-	}
-	latest, err := c.Newest(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	if latest == 0 {
-		return "", errors.New("image " + name + " has no version yet")
-	}
-	if version != 0 {
-		if _, err := c.store.Show(ctx, name, version); err != nil {
-			return "", err
-		}
-	}
-	return name, nil
 }
 
 // Missing returns those of the named images that the store does not have.

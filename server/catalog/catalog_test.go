@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"troy/image"
@@ -98,38 +97,25 @@ func TestSizeRemembered(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
+func TestImages(t *testing.T) {
 	c, store := open(t)
-	for name, x := range map[string]struct {
-		image   string
-		version int
-		fails   string // part of the error
-	}{
-		"the only image":       {"", 0, ""},
-		"by name":              {smallstore.Image, 0, ""},
-		"by name and number":   {smallstore.Image, 1, ""},
-		"no such version":      {smallstore.Image, 3, "version 3"},
-		"no such image":        {"nothing", 0, "nothing"},
-		"no such image either": {"../store", 0, "../store"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := c.Check(t.Context(), x.image, x.version)
-			if x.fails == "" && (got != smallstore.Image || err != nil) {
-				t.Errorf("got %q, %v", got, err)
-			}
-			if x.fails != "" && (err == nil || !strings.Contains(err.Error(), x.fails)) {
-				t.Errorf("error %v, want one with %q", err, x.fails)
-			}
-		})
+	if names := c.Images(); !slices.Equal(names, []string{smallstore.Image}) {
+		t.Errorf("images: %q", names)
+	}
+	if n, err := c.Newest(t.Context(), smallstore.Image); n != 2 || err != nil {
+		t.Errorf("newest: %d, %v", n, err)
+	}
+	if _, err := c.Newest(t.Context(), "nothing"); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("an image that is not there: %v", err)
 	}
 	if missing, err := c.Missing([]string{"other", smallstore.Image, "third"}); err != nil || !slices.Equal(missing, []string{"other", "third"}) {
 		t.Errorf("missing: %q, %v", missing, err)
 	}
-	if err := os.CopyFS(filepath.Join(store.String(), "images", "two"), os.DirFS(filepath.Join(store.String(), "images", smallstore.Image))); err != nil {
+	if err := os.RemoveAll(store.String()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Check(t.Context(), "", 0); err == nil || !strings.Contains(err.Error(), "2 images (pc, two)") {
-		t.Errorf("two images: %v", err)
+	if names := c.Images(); names != nil {
+		t.Errorf("images of no store: %q", names)
 	}
 }
 

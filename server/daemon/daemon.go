@@ -2,18 +2,19 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
 
+	"troy/image/trust/sign"
 	"troy/internal/errline"
 	"troy/server"
 	"troy/server/audit"
 	"troy/server/catalog"
 	"troy/server/certs"
 	"troy/server/netboot"
-	"troy/server/protocol"
 	"troy/server/signing"
 	"troy/server/web"
 )
@@ -24,15 +25,14 @@ type Daemon struct {
 	catalog *catalog.Catalog
 	store   *server.Server
 	signing *signing.Keeper
-	lab     *labServer // nil without lab.yaml
-	image   string     // that every machine gets; "" with lab.yaml
+	lab     *labServer
 	log     *eventLog
 
 	plain, tls net.Listener // tls is nil without certificates
 	certs      *certs.Keeper
 	boot       *netboot.Server // nil without boot files
 	bootPorts  *netboot.Listener
-	page       *web.Handler // nil without lab.yaml
+	page       *web.Handler
 	audit      *audit.Log
 	handler    http.Handler
 
@@ -54,9 +54,13 @@ func (d *Daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	so := &server.Options{Dir: d.o.Dir, Bandwidth: d.o.Bandwidth}
-	if err := d.openOrders(ctx, so); err != nil {
+	if err := wantSigned(d.o.Dir); err != nil {
 		return err
 	}
+	if d.lab, err = openLab(&d.o, d.catalog, so); err != nil {
+		return err
+	}
+	d.opened = append(d.opened, d.lab.state.Close)
 	if err := d.openStore(so); err != nil {
 		return err
 	}
@@ -68,40 +72,15 @@ func (d *Daemon) open(ctx context.Context) (err error) {
 		}
 	}
 	d.handler = d.routes()
-	if d.lab == nil {
-		return nil
-	}
 	return d.lab.announce(localURL(d.Plain()))
 }
 
-// openOrders decides who answers check-ins.
-func (d *Daemon) openOrders(ctx context.Context, so *server.Options) (err error) {
-	if d.o.Lab == "" {
-		return d.fixOrders(ctx, so)
-	}
-	if d.lab, err = openLab(&d.o, d.catalog, so); err != nil {
+// wantSigned refuses a store without signatures: no machine would take anything from it. Other
+// trouble with them is told by package signing.
+func wantSigned(dir string) error {
+	if _, err := sign.Open(dir, nil); errors.Is(err, sign.ErrUnsigned) {
 		return err
 	}
-	d.opened = append(d.opened, d.lab.state.Close)
-	return nil
-}
-
-// fixOrders has every machine told the same.
-func (d *Daemon) fixOrders(ctx context.Context, so *server.Options) (err error) {
-	f := &d.o.Fixed
-	if d.image, err = d.catalog.Check(ctx, f.Image, f.Version); err != nil {
-		return err
-	}
-	orders := &server.Fixed{Image: d.image, Version: f.Version, Newest: d.catalog.Newest,
-		Rules:   protocol.Rules{Merge: f.Merge},
-		Permits: protocol.Permits{Retry: f.Retry, Reinstall: f.Reinstall, Provision: f.Provision}}
-	if f.Reset {
-		orders.Rules.Reset = protocol.ResetBoot
-	}
-	if f.Agent {
-		orders.Agent = currentAgent(d.catalog, d.o.Events.Warn)
-	}
-	so.Orders = orders
 	return nil
 }
 
@@ -130,9 +109,6 @@ func currentAgent(c *catalog.Catalog, warn func(string)) func() string {
 	}
 }
 
-// Image is what every machine gets; "" where lab.yaml says it.
-func (d *Daemon) Image() string { return d.image }
-
 // Plain is the address of the port without TLS.
 func (d *Daemon) Plain() net.Addr { return d.plain.Addr() }
 
@@ -144,23 +120,17 @@ func (d *Daemon) TLS() net.Addr {
 	return d.tls.Addr()
 }
 
-// Page is the URL of the status page for a browser on this machine; "" = there is none.
-func (d *Daemon) Page() string {
-	if d.page == nil {
-		return ""
-	}
-	return localURL(d.Plain()) + "/"
-}
+// Page is the URL of the status page for a browser on this machine.
+func (d *Daemon) Page() string { return localURL(d.Plain()) + "/" }
+
+// Lab is the path of lab.yaml.
+func (d *Daemon) Lab() string { return d.lab.path }
 
 // Served gives the body bytes sent from the store so far, and the requests that took them.
 func (d *Daemon) Served() (bytes, requests int64) { return d.store.Served() }
 
 // Reload reads lab.yaml again, changed or not. Events.Note is told what came of it.
-func (d *Daemon) Reload() {
-	if d.lab != nil {
-		d.lab.rooms.Reload(true)
-	}
-}
+func (d *Daemon) Reload() { d.lab.rooms.Reload(true) }
 
 // Close lets go of everything that New opened, the last first.
 func (d *Daemon) Close() error {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
@@ -16,7 +17,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"troy/chainload/release"
 	"troy/image"
+	"troy/image/publish"
+	"troy/image/trust/sign"
 	"troy/internal/testing/smallstore"
 	"troy/netfetch"
 	"troy/server/certs"
@@ -94,13 +98,14 @@ func checkIn(t *testing.T, d *Daemon) (o protocol.Order) {
 	return o
 }
 
-// TestFixed: without lab.yaml every machine gets the same, and the log holds what happened.
-func TestFixed(t *testing.T) {
-	o := options(t)
+// TestEventLog: the log holds what happened.
+func TestEventLog(t *testing.T) {
+	o := withLab(t, options(t))
 	o.EventLog = filepath.Join(t.TempDir(), "log")
 	var told []protocol.Order
 	o.Events.CheckIn = func(_ protocol.CheckIn, o protocol.Order, _ error) { told = append(told, o) }
 	d, stop := start(t, o)
+	promote(t, o, 2)
 	if order := checkIn(t, d); order.Reason != "" || order.Want == nil || order.Want.Image != smallstore.Image || order.Want.Version != 2 {
 		t.Errorf("order: %+v", order)
 	}
@@ -109,8 +114,8 @@ func TestFixed(t *testing.T) {
 	b, err := h.Get(t.Context(), "store.json", 1<<20)
 	must(t, err)
 	h.Reconnect()
-	if d.Image() != smallstore.Image || d.Page() != "" || d.TLS() != nil {
-		t.Errorf("image %q, page %q, TLS %v", d.Image(), d.Page(), d.TLS())
+	if d.TLS() != nil {
+		t.Errorf("TLS %v", d.TLS())
 	}
 	must(t, stop())
 	if bytes, requests := d.Served(); bytes != int64(len(b)) || requests != 1 || len(told) != 1 {
@@ -126,6 +131,93 @@ func TestFixed(t *testing.T) {
 	}
 	if len(events) != 2 || events[0].CheckIn == nil || events[0].Order.Want.Version != 2 || *events[1].Served != (served{"store.json", int64(len(b))}) {
 		t.Errorf("log: %s", text)
+	}
+}
+
+// promote gives the room of labText a version, as the admin's commands do.
+func promote(t *testing.T, o *Options, version int) {
+	t.Helper()
+	folder := servedir.Of(o.Dir)
+	url, err := folder.Address()
+	must(t, err)
+	token, err := api.LoadToken(folder.Token())
+	must(t, err)
+	_, err = api.NewClient(url, token).Promote(t.Context(), rooms.Promotion{Room: "test", Image: smallstore.Image, Version: version})
+	must(t, err)
+}
+
+// TestNext: a store without lab.yaml, without images, without a promotion is served, and Next says
+// what is to be done.
+func TestNext(t *testing.T) {
+	empty := func(t *testing.T, o *Options) {
+		o.Dir = filepath.Join(t.TempDir(), "empty")
+		_, err := publish.Init(o.Dir)
+		must(t, err)
+		_, err = sign.Init(o.Dir, time.Now(), nil)
+		must(t, err)
+	}
+	first := func(t *testing.T, o *Options) { must(t, lab.WriteFirst(filepath.Join(o.Dir, lab.FileName))) }
+	for name, x := range map[string]struct {
+		is    []func(*testing.T, *Options)
+		next  string // %s is the store
+		code  bool
+		wants int // after promote, if it is not 0
+	}{
+		"nothing":      {[]func(*testing.T, *Options){empty}, "there is no %[1]s/lab.yaml yet: 'troy lab init %[1]s/lab.yaml' writes one; it is read as soon as it is there", true, 0},
+		"no lab.yaml":  {nil, "there is no %[1]s/lab.yaml yet: 'troy lab init %[1]s/lab.yaml' writes one; it is read as soon as it is there", true, 0},
+		"no images":    {[]func(*testing.T, *Options){empty, first}, "the store has no image yet: 'troy image import --store %[1]s NAME DISK.vhdx' publishes version 1 of one", true, 0},
+		"not promoted": {[]func(*testing.T, *Options){first}, "room default has no version yet: 'troy promote --store %[1]s --room default pc@2' gives it one", true, 0},
+		"all is there": {[]func(*testing.T, *Options){func(t *testing.T, o *Options) { withLab(t, o) }}, "room test has no version yet: 'troy promote --store %[1]s --room test pc@2' gives it one", false, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t)
+			for _, f := range x.is {
+				f(t, o)
+			}
+			d, _ := start(t, o)
+			if next := d.Next(t.Context()); len(next) != 1 || next[0] != fmt.Sprintf(x.next, o.Dir) {
+				t.Errorf("next: %q", next)
+			}
+			if x.wants > 0 {
+				promote(t, o, x.wants)
+				if next := d.Next(t.Context()); next != nil {
+					t.Errorf("after the promotion: %q", next)
+				}
+			}
+			order := checkIn(t, d)
+			if (order.Code != "") != x.code || (order.Want != nil) != (x.wants > 0) {
+				t.Errorf("order: %+v", order)
+			}
+		})
+	}
+}
+
+// TestLabComesLater: the file is taken when it appears, without a restart.
+func TestLabComesLater(t *testing.T) {
+	o := options(t)
+	d, _ := start(t, o)
+	must(t, os.WriteFile(filepath.Join(o.Dir, lab.FileName), []byte(labText), 0o644))
+	d.Reload()
+	promote(t, o, 2)
+	if order := checkIn(t, d); order.Want == nil || order.Want.Version != 2 {
+		t.Errorf("order: %+v", order)
+	}
+}
+
+// TestAgentRelease: machines of a room get the store's current release of the agent.
+func TestAgentRelease(t *testing.T) {
+	o := withLab(t, options(t))
+	dir := t.TempDir()
+	for _, name := range release.Signed() {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644))
+	}
+	store, err := image.OpenStore(o.Dir)
+	must(t, err)
+	_, err = sign.PublishAgent(t.Context(), store, "1.2", dir)
+	must(t, err)
+	d, _ := start(t, o)
+	if order := checkIn(t, d); order.Agent != "1.2" {
+		t.Errorf("order: %+v", order)
 	}
 }
 
@@ -151,13 +243,10 @@ func TestLab(t *testing.T) {
 	must(t, err)
 	path, err := folder.Lab()
 	must(t, err)
-	if url != "http://"+d.Plain().String() || path != o.Lab || d.Page() != url+"/" || d.Image() != "" {
-		t.Errorf("address %q, lab %q, page %q, image %q", url, path, d.Page(), d.Image())
+	if url != "http://"+d.Plain().String() || path != o.Lab || d.Lab() != o.Lab || d.Page() != url+"/" {
+		t.Errorf("address %q, lab %q, page %q", url, path, d.Page())
 	}
-	token, err := api.LoadToken(folder.Token())
-	must(t, err)
-	_, err = api.NewClient(url, token).Promote(t.Context(), rooms.Promotion{Room: "test", Version: 2})
-	must(t, err)
+	promote(t, o, 2)
 	if order := checkIn(t, d); order.Reason != "" || order.Want == nil || order.Want.Version != 2 {
 		t.Errorf("order: %+v", order)
 	}
@@ -206,8 +295,7 @@ func TestMistakes(t *testing.T) {
 		want   func(err error) bool
 	}{
 		"no store":           {func(o *Options) { o.Dir = t.TempDir(); must(t, servedir.Of(o.Dir).Make()) }, is(image.ErrNotFound)},
-		"no image":           {func(o *Options) { o.Lab, o.Fixed.Image = "", "other" }, says("other")},
-		"no version":         {func(o *Options) { o.Lab, o.Fixed.Version = "", 9 }, says("9")},
+		"not signed":         {func(o *Options) { must(t, os.RemoveAll(filepath.Join(o.Dir, "metadata"))) }, is(sign.ErrUnsigned)},
 		"no lab.yaml":        {func(o *Options) { o.Lab += "x" }, is(fs.ErrNotExist)},
 		"no folder of log":   {func(o *Options) { o.EventLog = filepath.Join(o.Lab, "log") }, says("log")},
 		"port in use":        {func(o *Options) { o.Listen = used.Addr().String() }, says("in use")},

@@ -5,13 +5,14 @@
 //	Listen, TLS   /repo/ /v1/ /healthz     package server: the store, check-ins, reports
 //	              /v1/admin/               package rooms/api, noted in the audit log
 //	              /boot/                   package netboot, if there is a folder of boot files
-//	              /                        package web, if there is a lab.yaml
+//	              /                        package web
 //	UDP 67, 4011, 69                       package netboot: proxyDHCP and TFTP
 //
 // # Promises
 //
 // New opens every file and port, so that a mistake shows before anything is served; what it opened it
-// closes again if it fails. When all is open it writes down where the admin's commands reach this
+// closes again if it fails. A store without images and without a lab.yaml is served all the same:
+// machines then start what they have, and Next says what the admin has to do. When all is open it writes down where the admin's commands reach this
 // server, and Run tells the service manager. The end of one part is the end of all: a service
 // manager then starts the daemon again.
 //

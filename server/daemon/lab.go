@@ -22,7 +22,7 @@ import (
 // second for each machine.
 const callsPerSecond = 200
 
-// labServer is what a lab.yaml adds to a server.
+// labServer decides what machines do.
 type labServer struct {
 	rooms *rooms.Keeper
 	state *state.Store
@@ -32,12 +32,16 @@ type labServer struct {
 
 // openLab opens lab.yaml and the state, and fills in who answers check-ins, reports and the admin.
 func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, error) {
-	file, err := lab.Open(o.Lab)
+	path, open := o.Lab, lab.Open
+	if path == "" {
+		path, open = filepath.Join(o.Dir, lab.FileName), lab.OpenLater
+	}
+	file, err := open(path)
 	if err != nil {
 		return nil, err
 	}
 	s := &labServer{dir: servedir.Of(o.Dir)}
-	if s.path, err = filepath.Abs(o.Lab); err != nil {
+	if s.path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
 	if err := s.dir.Make(); err != nil {
@@ -51,7 +55,7 @@ func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, er
 		return nil, err
 	}
 	s.rooms, err = rooms.New(&rooms.Options{Lab: file, State: s.state, Sizes: c, Waker: waker{}, OnNote: o.Events.Note,
-		Agent: remembered(agentTime, currentAgent(c, o.Events.Warn))})
+		Agent: remembered(agentTime, currentAgent(c, o.Events.Warn)), Images: c.Images})
 	if err != nil {
 		return nil, errline.Join(err, s.state.Close())
 	}

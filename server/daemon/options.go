@@ -9,9 +9,8 @@ import (
 type Options struct {
 	Dir    string // the store
 	Listen string // address of the port without TLS, such as ":8080"
-	// Lab is the path of lab.yaml; "" = every machine is told what Fixed says, and there is no page.
-	Lab   string
-	Fixed Fixed
+	// Lab is the path of lab.yaml; "" = lab.yaml in the store, which may come later.
+	Lab string
 	// Bandwidth is how many bytes per second of the store all machines get together; 0 = what
 	// lab.yaml says, or no limit.
 	Bandwidth int64
@@ -28,18 +27,6 @@ type Options struct {
 	// NotifySocket is where systemd wants to hear that the server is ready; "" = nowhere.
 	NotifySocket string
 	Events       Events
-}
-
-// Fixed is what every machine is told where there is no lab.yaml: version, rules, permits.
-type Fixed struct {
-	Image     string // "" = the only one of the store
-	Version   int    // 0 = the newest
-	Merge     protocol.Merge
-	Reset     bool
-	Retry     bool
-	Reinstall bool
-	Agent     bool // machines get the current release of the agent
-	Provision *protocol.Provision
 }
 
 // Events are told what happens; any may be nil. They may be called from several goroutines at once.

@@ -77,9 +77,6 @@ func closing(l net.Listener) func() error {
 
 // openPage opens the status page and the audit log.
 func (d *Daemon) openPage() (err error) {
-	if d.lab == nil {
-		return nil
-	}
 	if d.audit, err = audit.Open(d.lab.dir.Audit()); err != nil {
 		return err
 	}

@@ -18,15 +18,11 @@ func (d *Daemon) routes() http.Handler {
 	for _, path := range []string{"/" + protocol.PathRepo + "/", "/v1/", "/healthz"} {
 		mux.Handle(path, d.store)
 	}
-	if d.audit != nil {
-		mux.Handle(api.Prefix, d.audit.Handler(d.store, "token", func(err error) { d.o.Events.Note(err.Error()) }))
-	}
+	mux.Handle(api.Prefix, d.audit.Handler(d.store, "token", func(err error) { d.o.Events.Note(err.Error()) }))
 	if d.boot != nil {
 		mux.Handle("/boot/", d.boot.Handler())
 	}
-	if d.page != nil {
-		mux.Handle("/", d.page)
-	}
+	mux.Handle("/", d.page)
 	return mux
 }
 

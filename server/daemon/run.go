@@ -17,9 +17,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g := &group{stop: stop}
-	if d.page != nil {
-		defer context.AfterFunc(ctx, d.page.Close)() // open streams of events would hold up the end
-	}
+	defer context.AfterFunc(ctx, d.page.Close)() // open streams of events would hold up the end
 	g.watch(func() { d.signing.Run(ctx) })
 	onPlain := d.handler
 	if d.tls != nil {
@@ -31,9 +29,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.bootPorts != nil {
 		g.serve(func() error { return d.bootPorts.Run(ctx) })
 	}
-	if d.lab != nil {
-		g.watch(func() { d.lab.rooms.Run(ctx) })
-	}
+	g.watch(func() { d.lab.rooms.Run(ctx) })
 	return g.wait()
 }
 

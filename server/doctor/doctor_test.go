@@ -301,8 +301,8 @@ func TestSigned(t *testing.T) {
 	}{
 		"fresh":    {dir, now, []Level{Good, Good, Good, Good}},
 		"later":    {dir, now.AddDate(20, 0, 0), []Level{Fault, Fault, Fault, Fault}},
-		"unsigned": {unsigned, now, []Level{Doubt}},
-		"no store": {t.TempDir(), now, []Level{Doubt}},
+		"unsigned": {unsigned, now, []Level{Fault}},
+		"no store": {t.TempDir(), now, []Level{Fault}},
 		"damaged":  {damaged, now, []Level{Fault}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,7 +23,7 @@ func checkLogins(dir string) []Finding {
 func checkSigned(dir string, now time.Time) (all []Finding) {
 	repo, err := sign.Open(dir, nil)
 	if errors.Is(err, sign.ErrUnsigned) {
-		return []Finding{{"signed", Doubt, "the store is not signed", "machines with a pinned root take nothing from it: see troy key"}}
+		return []Finding{{"signed", Fault, "the store is not signed: machines take nothing from it", "troy key init --store " + dir}}
 	}
 	if err != nil {
 		return []Finding{{"signed", Fault, err.Error(), "is this the folder of a store?"}}

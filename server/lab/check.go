@@ -23,6 +23,7 @@ func (d *decoder) check(l *Lab) {
 	for _, name := range l.RoomNames() {
 		d.room(l, name)
 	}
+	d.unknown(l)
 	d.circles(l)
 	d.hosts(l)
 }
@@ -52,11 +53,21 @@ func (d *decoder) room(l *Lab, name string) {
 	path := join("rooms", name)
 	d.policy(l, path, l.Rooms[Name(name)])
 	p, _ := l.Room(name)
-	if p.Image == "" {
-		d.at(path, "no image", "image here or in defaults")
+	if p.Image == "" && p.Version > 0 {
+		d.at(path, "a version without an image", "image here or in defaults")
 	}
 	if len(p.Windows) == 0 && !*p.Always {
 		d.at(path, "no windows", "windows here or in defaults, or always: true")
+	}
+}
+
+// unknown checks what machines get that are not listed.
+func (d *decoder) unknown(l *Lab) {
+	if l.Rooms[UnknownCode] != nil {
+		d.at(join("rooms", string(UnknownCode)), fmt.Sprintf("a room called %q", UnknownCode), "another name: unknown: code means a code on the screen")
+	}
+	if room := l.Guests(); room != "" && l.Rooms[Name(room)] == nil {
+		d.at("unknown", fmt.Sprintf("%q", room), "code or one of rooms")
 	}
 }
 
@@ -86,6 +97,9 @@ func (d *decoder) hosts(l *Lab) {
 			d.at(path+".room", fmt.Sprintf("%q", h.Room), "one of rooms")
 		}
 		d.known(path+".image", h.Image, l.Images, "one of images")
+		if p, ok := l.Room(string(h.Room)); ok && h.Version > 0 && h.Image == "" && p.Image == "" {
+			d.at(path+".version", "a version without an image", "image here, in the room or in defaults")
+		}
 		if h.MAC == "" && h.UUID == "" {
 			d.at(path, "neither mac nor uuid", "one of them")
 		}
@@ -110,7 +124,7 @@ func (d *decoder) address(l *Lab, path, id string, h *Host) {
 }
 
 func (d *decoder) known(path string, name Name, list []Name, expected string) {
-	if name != "" && !slices.Contains(list, name) {
+	if name != "" && len(list) > 0 && !slices.Contains(list, name) {
 		d.at(path, fmt.Sprintf("%q", name), expected)
 	}
 }

@@ -240,6 +240,11 @@ func (d *decoder) pairs(n ast.Node, path, expected string) ([]*ast.MappingValueN
 	return nil, false
 }
 
+// gone says what replaces a member that was removed.
+var gone = map[string]string{
+	"agent": "nothing: machines get the store's current release of the agent ('troy agent publish')",
+}
+
 func (d *decoder) object(n ast.Node, v reflect.Value, path string) {
 	names := members(v.Type())
 	expected := "a mapping with " + strings.Join(names, ", ")
@@ -252,7 +257,11 @@ func (d *decoder) object(n ast.Node, v reflect.Value, path string) {
 		name, ok := plain(p.Key)
 		i := field(v.Type(), name)
 		if !ok || i < 0 {
-			d.add(p.Key, path, fmt.Sprintf("the member %q", p.Key.String()), "one of "+strings.Join(names, ", "))
+			expected := "one of " + strings.Join(names, ", ")
+			if now, ok := gone[join(path, name)]; ok {
+				expected = now
+			}
+			d.add(p.Key, path, fmt.Sprintf("the member %q", p.Key.String()), expected)
 			continue
 		}
 		seen[name] = true

@@ -1,13 +1,14 @@
 // Package lab reads lab.yaml, the file in which the admin says what the rooms are and when they may be worked on.
-// It is kept in git; the server only reads it. Which version a room gets is said there only to pin it: what is
-// promoted lives in package state.
+// It can be kept in git; the server only reads it. Which version a room gets is said there only to
+// pin it: what is promoted lives in package state. First is the file that "troy init" writes.
 //
 //	format: 1
 //	zone: Europe/Berlin            # IANA time zone of all times here
 //	bandwidth: 900                 # Mbit/s that the server may send in all; 0 or nothing = 900
-//	agent: current                 # release of the agent that machines start by themselves, as "troy agent" has it; nothing = as it is
 //	mirrors: [http://10.1.0.9/repo]
-//	images: [win11-lab]            # those that rooms may name
+//	unknown: code                  # what a machine gets that is not under hosts: a code on its screen,
+//	                               # or the name of a room: it joins that room, without permits
+//	images: [win11-lab]            # those that rooms may name; nothing = all of the store
 //	defaults:                      # of every room; a room replaces what it names
 //	  image: win11-lab
 //	  merge: lazy                  # or now

@@ -12,8 +12,8 @@ import (
 // Format is the number of the format that this package reads.
 const formatNumber = 1
 
-// AgentCurrent, as Lab.Agent, is whatever release of the agent the store has.
-const AgentCurrent Name = "current"
+// UnknownCode, as Lab.Unknown, has machines that are not listed show a code.
+const UnknownCode Name = "code"
 
 // What a Policy holds when nobody says otherwise.
 const (
@@ -28,9 +28,9 @@ type Lab struct {
 	Format    int              `yaml:"format" need:"true" about:"1"`
 	Zone      Zone             `yaml:"zone" need:"true" about:"IANA time zone of all times in this file"`
 	Bandwidth Mbit             `yaml:"bandwidth" about:"Mbit/s that the server may send in all; default 900"`
-	Agent     Name             `yaml:"agent" about:"release of the agent that machines shall start by themselves; current = the one that the store has now"`
 	Mirrors   []URL            `yaml:"mirrors" about:"base URLs of further copies of the store"`
-	Images    []Name           `yaml:"images" need:"true" about:"images that rooms and hosts may name"`
+	Images    []Name           `yaml:"images" about:"images that rooms and hosts may name; default: all of the store"`
+	Unknown   Name             `yaml:"unknown" about:"what a machine gets that is not under hosts: code = it shows a code for troy assign; the name of a room = it joins that room, without permits; default code"`
 	Defaults  Policy           `yaml:"defaults" about:"what holds for every room that does not say otherwise"`
 	Rooms     map[Name]*Policy `yaml:"rooms" need:"true" about:"rooms by name"`
 	Hosts     []Host           `yaml:"hosts" about:"machines by MAC address or SMBIOS UUID"`
@@ -41,7 +41,7 @@ type Lab struct {
 
 // Policy says how a room is worked on. A member that is not set is taken from Lab.Defaults, then from the constants.
 type Policy struct {
-	Image     Name       `yaml:"image" about:"image of the room"`
+	Image     Name       `yaml:"image" about:"image of the room; default: that of its promotion"`
 	Version   Count      `yaml:"version" about:"pins the version; without it the room has what was promoted"`
 	Merge     Merge      `yaml:"merge" about:"when a version is copied into the parent: lazy or now"`
 	Reset     Reset      `yaml:"reset" about:"when the session of Windows is thrown away: at every boot, or on update"`
@@ -185,6 +185,33 @@ func (l *Lab) Rate(p *Policy) int64 {
 		r = min(r, p.Bandwidth)
 	}
 	return r.Bytes()
+}
+
+// Guests is the room that machines join which are not listed; "" = they show a code.
+func (l *Lab) Guests() string {
+	if l.Unknown == UnknownCode {
+		return ""
+	}
+	return string(l.Unknown)
+}
+
+// AllImages returns every image that the file names, sorted.
+func (l *Lab) AllImages() []string {
+	names := append([]Name{l.Defaults.Image}, l.Images...)
+	for _, p := range l.Rooms {
+		names = append(names, p.Image)
+	}
+	for i := range l.Hosts {
+		names = append(names, l.Hosts[i].Image)
+	}
+	var all []string
+	for _, n := range names {
+		if n != "" {
+			all = append(all, string(n))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // MirrorURLs returns the mirrors as an order takes them.

@@ -15,7 +15,7 @@ import (
 const good = `format: 1
 zone: Europe/Berlin
 bandwidth: 900
-agent: "2026.11"
+unknown: spare
 mirrors: ["http://10.1.0.9/repo"]
 images: [win11-lab, win10]
 defaults:
@@ -106,6 +106,10 @@ func TestErrors(t *testing.T) {
 		{"bandwidth", "500.5", "-1", "rooms.B204.bandwidth"},
 		{"IP", "10.2.4.255", "fe80::1", `found "fe80::1", expected an IPv4 address`},
 		{"URL", "http://10.1.0.9/repo", "ftp://10.1.0.9/repo", "lab.yaml:5:11: mirrors[0]"},
+		{"unknown machines", "unknown: spare", "unknown: spear", `lab.yaml:4:10: unknown: found "spear", expected code or one of rooms`},
+		{"room called code", "  spare:", "  code:", `rooms.code: found a room called "code", expected another name`},
+		{"removed", "unknown: spare", "agent: current", `lab.yaml:4:1: found the member "agent", expected nothing: machines get the store's current release`},
+		{"pin without image", "  image: win11-lab\n", "", "hosts[1].version: found a version without an image"},
 		{"room's name", "  B204:", "  B 204:", `found "B 204", expected a name`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -21,6 +23,16 @@ func Open(path string) (*File, error) {
 	f := &File{path: path, stamp: stampOf(path)}
 	var err error
 	f.lab, err = Load(path)
+	return f, err
+}
+
+// OpenLater is Open for a file that may not be there yet: until it is, a lab without rooms is in
+// force. Reload takes the file as soon as it appears.
+func OpenLater(path string) (*File, error) {
+	f, err := Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		f.lab, err = &Lab{Format: formatNumber, Zone: "UTC", loc: time.UTC}, nil
+	}
 	return f, err
 }
 

@@ -1,5 +1,5 @@
 // Package rooms decides what the machines of a lab do, and when: it is the server.Orders of "troy
-// serve --lab".
+// serve".
 //
 // # The seam
 //
@@ -10,7 +10,8 @@
 //
 // # What a machine is told, the first line that fits
 //
-//	nobody knows it                              nothing; a code for its screen, by which Assign names it
+//	it is unknown, and lab.yaml has no room for  nothing; a code for its screen, by which Assign
+//	unknown machines                             gives it a name and a room
 //	nothing is promoted to its room              nothing
 //	it has the version                           that version: it merges and resets as the room says
 //	it needs a permit that the room lacks        the version; it takes no start slot, and says what it waits for
@@ -24,7 +25,7 @@
 //	else                                         the version, with a start slot
 //
 // "Nothing" keeps what is there, and always starts Windows. Every order carries the rules and
-// permits of the room. How a machine gets to a version is its own business (agent/decide); what it
+// permits of the room; a machine that joined by "unknown: ROOM" gets the rules but no permits. How a machine gets to a version is its own business (agent/decide); what it
 // has to do, for slots and counting, todo derives from its check-in. Outside of a window nothing
 // long is begun either: Until of the rules is then the present.
 //
@@ -69,8 +70,9 @@
 // # Known gaps
 //
 // Machines are who they say they are: with the address of another one a forger can take its order,
-// and make a report in its name. Machines that nobody knows are bounded (1000). Estimates
-// are rough: the bytes of the plan, the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for each
+// and make a report in its name. Unknown machines are bounded (1000); those that joined a room by
+// "unknown" count in it, in waves, failures and gates. Estimates are rough: the bytes of the plan, the
+// bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for each
 // start. The bandwidth of a room is kept by giving each of its machines an even part (Order.Rate);
 // unused parts are not lent. Whether Windows runs is not known; a call may go to a machine that is
 // on. A night's numbers count attempts that ended in it. Wake-up calls are not remembered over a

@@ -28,8 +28,10 @@ type Options struct {
 	State *state.Store
 	Sizes Sizes
 	Waker Waker // nil = nobody is woken
-	// Agent tells the release of the agent that the store has now, for "agent: current" of lab.yaml; nil = none. It is asked often.
+	// Agent tells the release of the agent that the store has now; nil = none. It is asked often.
 	Agent func() string
+	// Images tells the images of the store, for a lab.yaml that lists none; nil = none.
+	Images func() []string
 	// Now is the time; nil = time.Now.
 	Now func() time.Time
 	// OnNote, if set, is told in a line what the admin should know: a lab.yaml that is not valid, a wave that stopped.
@@ -46,6 +48,7 @@ type Keeper struct {
 	mu      sync.Mutex
 	members map[string]map[string]bool // room → keys of its machines
 	placed  map[string]string          // key → room
+	guests  map[string]bool            // keys of those that joined a room by "unknown" of lab.yaml
 	pending map[string]*state.Attempt  // decided, not yet durable
 	woken   map[string]wakes           // by the first MAC address
 	labErr  error
@@ -78,16 +81,21 @@ func (k *Keeper) Lab() *lab.Lab { return k.o.Lab.Lab() }
 // member is a machine's place in the lab.
 type member struct {
 	name, room string
-	host       *lab.Host // nil = assigned by an admin, or unknown
+	host       *lab.Host // nil = assigned by an admin, a guest, or unknown
+	guest      bool      // it is in the room of "unknown" of lab.yaml
 }
 
-// memberOf finds the place of a machine: in lab.yaml, else where an admin assigned it. room is "" if nobody knows it.
+// memberOf finds the place of a machine: in lab.yaml, else where an admin assigned it, else where
+// lab.yaml wants unknown machines. room is "" if it has none and shows a code.
 func memberOf(l *lab.Lab, id *protocol.Machine, m *state.Machine) member {
 	if h := l.Find(id); h != nil {
-		return member{string(h.Name), string(h.Room), h}
+		return member{name: string(h.Name), room: string(h.Room), host: h}
 	}
 	if m != nil && m.Room != "" && l.Rooms[lab.Name(m.Room)] != nil {
-		return member{m.Name, m.Room, nil}
+		return member{name: m.Name, room: m.Room}
+	}
+	if room := l.Guests(); room != "" {
+		return member{name: id.Key(), room: room, guest: true}
 	}
 	return member{}
 }
@@ -97,14 +105,19 @@ func (k *Keeper) placeAll() {
 	l := k.Lab()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.members, k.placed = map[string]map[string]bool{}, map[string]string{}
+	k.members, k.placed, k.guests = map[string]map[string]bool{}, map[string]string{}, map[string]bool{}
 	for _, m := range k.o.State.All() {
-		k.place(m.Key, memberOf(l, &m.CheckIn.Machine, m).room)
+		k.place(m.Key, memberOf(l, &m.CheckIn.Machine, m))
 	}
 }
 
 // place notes in which room a machine is. k.mu is held.
-func (k *Keeper) place(key, room string) {
+func (k *Keeper) place(key string, at member) {
+	room := at.room
+	delete(k.guests, key)
+	if at.guest {
+		k.guests[key] = true
+	}
 	if old, ok := k.placed[key]; ok && old == room {
 		return
 	}
@@ -154,15 +167,16 @@ func (k *Keeper) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order
 	return d.Order, nil
 }
 
-// agent is the release of the agent that machines shall start by themselves; "" = they keep theirs.
-func (k *Keeper) agent(l *lab.Lab) string {
-	switch {
-	case l.Agent != lab.AgentCurrent:
-		return string(l.Agent)
-	case k.o.Agent != nil:
-		return k.o.Agent()
+// Images lists the images that rooms can get: those of lab.yaml, else all of the store.
+func (k *Keeper) Images() []string {
+	var names []string
+	for _, name := range k.Lab().Images {
+		names = append(names, string(name))
 	}
-	return ""
+	if len(names) == 0 && k.o.Images != nil {
+		names = k.o.Images()
+	}
+	return names
 }
 
 // gather collects what the order depends on, but for the other machines.
@@ -172,19 +186,22 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	if m == nil {
 		m = &state.Machine{}
 	}
-	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt, Agent: k.agent(l)}
+	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt}
 	at := memberOf(l, &in.Machine, m)
+	if err := k.admit(in.Machine.Key(), at, m); err != nil {
+		return nil, err
+	}
 	if at.room == "" {
 		if c.Code = m.Code; c.Code == "" {
 			c.Code = k.o.State.NewCode()
 		}
-		return c, k.roomFor(in.Machine.Key(), m)
+		return c, nil
 	}
-	k.mu.Lock()
-	k.place(in.Machine.Key(), at.room)
-	k.mu.Unlock()
+	if k.o.Agent != nil {
+		c.Agent = k.o.Agent()
+	}
 	p, _ := l.Room(at.room)
-	c.Room = &p
+	c.Room, c.Guest = &p, at.guest
 	if c.Goal = k.goal(l, at.room, at.host); c.Goal == nil {
 		return c, nil
 	}
@@ -197,17 +214,19 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	return c, ctx.Err()
 }
 
-// unknownMost bounds the machines that nobody knows, so that a forger cannot fill the disk. Forget makes room.
+// unknownMost bounds the machines that are neither listed nor assigned, so that a forger cannot fill
+// the disk. Forget makes room.
 const unknownMost = 1000
 
-// roomFor takes a machine that nobody knows among the others, or refuses it when there are too many.
-func (k *Keeper) roomFor(key string, m *state.Machine) error {
+// admit notes in which room a machine is. It refuses an unknown one when there are too many.
+func (k *Keeper) admit(key string, at member, m *state.Machine) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if m.Rev == 0 && len(k.members[""]) >= unknownMost {
-		return fmt.Errorf("%d machines that nobody knows wait already", unknownMost)
+	unknown := at.guest || at.room == ""
+	if unknown && m.Rev == 0 && len(k.members[""])+len(k.guests) >= unknownMost {
+		return fmt.Errorf("the server holds %d unknown machines already: assign or forget some", unknownMost)
 	}
-	k.place(key, "")
+	k.place(key, at)
 	return nil
 }
 

@@ -49,10 +49,11 @@ type Size struct {
 type Case struct {
 	Now     time.Time
 	Lab     *lab.Lab
-	Room    *lab.Policy // nil = nobody knows the machine
+	Room    *lab.Policy // nil = the machine is unknown and shows a code
+	Guest   bool        // it is unknown and joined the room all the same: it gets no permits
 	CheckIn *protocol.CheckIn
 	Agent   string         // release that machines shall start by themselves
-	Code    string         // for a machine that nobody knows
+	Code    string         // for a machine without a room
 	Attempt *state.Attempt // the last one of this machine
 	Goal    *Goal          // nil = nothing is promoted
 	Size    Size           // from what the machine has to Goal
@@ -71,14 +72,14 @@ type Decision struct {
 func Decide(c *Case) Decision {
 	if c.Room == nil {
 		return Decision{Order: protocol.Order{Protocol: protocol.Version, Repo: protocol.PathRepo, Code: c.Code,
-			Rules: protocol.Rules{Until: c.Now}, Reason: "nobody knows this machine yet: assign its code to a room"}}
+			Rules: protocol.Rules{Until: c.Now}, Reason: "this machine is unknown: assign its code to a room"}}
 	}
 	o := c.order()
 	if c.Goal == nil {
 		o.Reason = "no version was promoted to this room"
 		return Decision{Order: o}
 	}
-	work, why, settled := todo(c.CheckIn, c.Goal, c.Room)
+	work, why, settled := c.todo()
 	if settled {
 		o.Want = c.want()
 	}
@@ -115,8 +116,11 @@ func (c *Case) order() protocol.Order {
 	return o
 }
 
-// permits are what the room allows.
+// permits are what the room allows; nothing for a machine that only says that it is one of the room.
 func (c *Case) permits() protocol.Permits {
+	if c.Guest {
+		return protocol.Permits{}
+	}
 	o := protocol.Permits{Reinstall: *c.Room.Reinstall, Retry: c.Goal != nil && c.retry()}
 	if p := c.Room.Provision; p.Allow {
 		o.Provision = &protocol.Provision{Serial: p.Serial, Wipe: p.Wipe, SlotBytes: p.Slot.Bytes(), SystemBytes: p.System.Bytes()}
@@ -159,23 +163,32 @@ func (c *Case) always() bool { return *c.Room.Always && (c.Goal == nil || c.Goal
 // todo derives from a check-in what a machine has to do to come to a goal, or why it does nothing.
 // Settled: it can be told the goal all the same, for it has it, or waits for a permission and says
 // so itself.
-func todo(in *protocol.CheckIn, g *Goal, room *lab.Policy) (w state.Work, why string, settled bool) {
-	const waits = "; it waits for your permission: set `%s` for the room in lab.yaml"
+func (c *Case) todo() (w state.Work, why string, settled bool) {
+	in, g, permits := c.CheckIn, c.Goal, c.permits()
 	switch {
 	case in.Image == g.Image && in.Version == g.Version:
 		return state.WorkNone, "the machine has this version", true
-	case in.Image == "" && bare(in.Disks) && room.Provision.Allow:
+	case in.Image == "" && bare(in.Disks) && permits.Provision != nil:
 		return state.WorkProvision, "", false
 	case in.Image == "" && bare(in.Disks):
-		return state.WorkNone, "no disk of this machine is prepared" + fmt.Sprintf(waits, "provision: {allow: true}"), true
+		return state.WorkNone, "no disk of this machine is prepared" + c.waits("provision: {allow: true}"), true
 	case in.Detail != "" && !in.Damaged:
 		return state.WorkNone, "the disk cannot take an image: " + in.Detail, false
 	case updates(in, g.Image):
 		return state.WorkUpdate, "", false
-	case *room.Reinstall:
+	case permits.Reinstall:
 		return state.WorkReinstall, "", false
 	}
-	return state.WorkNone, holding(in) + fmt.Sprintf(waits, "reinstall: true"), true
+	return state.WorkNone, holding(in) + c.waits("reinstall: true"), true
+}
+
+// waits says what gives a permission of lab.yaml.
+func (c *Case) waits(key string) string {
+	text := fmt.Sprintf("; it waits for your permission: set `%s` for the room in lab.yaml", key)
+	if c.Guest {
+		text += fmt.Sprintf(" and give the machine a name (troy assign --room ROOM %s NAME)", c.CheckIn.Machine.Key())
+	}
+	return text
 }
 
 // holding says what is in the way of an update.

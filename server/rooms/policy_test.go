@@ -81,7 +81,7 @@ func TestDecide(t *testing.T) {
 		{"may start", func(*Case) {}, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
 			return *o.Want == protocol.Want{Image: "win11", Version: 2, Manifest: hash} && o.Rules.Merge == "lazy" && o.Rules.Reset == "update" && o.Rules.Until.Equal(at(t, "23 05:30")) && o.Wait == 0 && o.Repo == "repo"
 		}},
-		{"nobody knows it", func(c *Case) { c.Room, c.Goal, c.Code = nil, nil, "ABC234" }, false, state.WorkNone, "nobody knows", func(o *protocol.Order) bool { return o.Code == "ABC234" }},
+		{"unknown", func(c *Case) { c.Room, c.Goal, c.Code = nil, nil, "ABC234" }, false, state.WorkNone, "is unknown", func(o *protocol.Order) bool { return o.Code == "ABC234" }},
 		{"nothing promoted", func(c *Case) { c.Goal = nil }, false, state.WorkNone, "no version was promoted", nil},
 		{"has it", func(c *Case) { c.CheckIn.Version = 2 }, false, state.WorkNone, "has this version", wanted},
 		{"has it, full wave", func(c *Case) { c.CheckIn.Version, c.Active = 2, 9 }, false, state.WorkNone, "has this version", func(o *protocol.Order) bool { return o.Wait == 0 }},

@@ -138,7 +138,13 @@ func (k *Keeper) target(ctx context.Context, l *lab.Lab, p *Promotion) (*state.T
 	if t.Image == "" {
 		t.Image = string(room.Image)
 	}
-	if !slices.Contains(l.Images, lab.Name(t.Image)) {
+	if now := k.o.State.Room(p.Room).Current(); t.Image == "" && now != nil {
+		t.Image = now.Image
+	}
+	if t.Image == "" {
+		return nil, fmt.Errorf("%w: room %s has no image yet: name one", ErrInvalid, p.Room)
+	}
+	if len(l.Images) > 0 && !slices.Contains(l.Images, lab.Name(t.Image)) {
 		return nil, fmt.Errorf("%w: image %q is not in lab.yaml", ErrInvalid, t.Image)
 	}
 	switch t.After {

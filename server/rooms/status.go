@@ -16,7 +16,7 @@ type Phase string
 
 // Phases.
 const (
-	PhaseUnknown  Phase = "unknown"  // nobody knows it; it shows a code
+	PhaseUnknown  Phase = "unknown"  // it has no room and shows a code
 	PhaseNever    Phase = "never"    // lab.yaml names it, it never checked in
 	PhaseIdle     Phase = "idle"     // nothing is promoted for it
 	PhaseCurrent  Phase = "current"  // has its version
@@ -46,6 +46,7 @@ type Host struct {
 	WantVersion int             `json:"want_version,omitempty"`
 	Pinned      bool            `json:"pinned,omitempty"`
 	Assigned    bool            `json:"assigned,omitempty"` // by an admin; lab.yaml does not name it
+	Guest       bool            `json:"guest,omitempty"`    // neither: it joined by "unknown" of lab.yaml
 
 	Seen   time.Time      `json:"seen,omitzero"`
 	Live   *Live          `json:"live,omitempty"` // while at work
@@ -80,7 +81,7 @@ type Status struct {
 	Time     time.Time `json:"time"`
 	LabError string    `json:"lab_error,omitempty"` // lab.yaml on the disk is not valid; an older state of it is in force
 	Rooms    []Room    `json:"rooms"`
-	Unknown  []Host    `json:"unknown"` // machines that nobody knows
+	Unknown  []Host    `json:"unknown"` // machines without a room
 }
 
 // entry is a machine of a room: known to lab.yaml, or seen, or both.
@@ -97,11 +98,11 @@ func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
 	for _, m := range k.machines(room) {
 		at := memberOf(l, &m.CheckIn.Machine, m)
 		seen[at.host] = true
-		all = append(all, entry{at.name, at.host, m})
+		all = append(all, entry{name: at.name, host: at.host, m: m})
 	}
 	for i := range l.Hosts {
 		if h := &l.Hosts[i]; string(h.Room) == room && !seen[h] {
-			all = append(all, entry{string(h.Name), h, nil})
+			all = append(all, entry{name: string(h.Name), host: h})
 		}
 	}
 	slices.SortFunc(all, func(a, b entry) int { return strings.Compare(a.name, b.name) })
@@ -160,11 +161,12 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 			h.MACs = []string{string(e.host.MAC)}
 		}
 	}
+	if e.m != nil && e.host == nil {
+		at := memberOf(l, &e.m.CheckIn.Machine, e.m)
+		h.Room, h.Assigned, h.Guest = at.room, at.room != "" && !at.guest, at.guest
+	}
 	var g *Goal
-	if at := h.Room; at != "" || e.m != nil && e.m.Room != "" {
-		if at == "" {
-			h.Room, h.Assigned = e.m.Room, true
-		}
+	if h.Room != "" {
 		if g = k.goal(l, h.Room, e.host); g != nil {
 			h.WantImage, h.WantVersion = g.Image, g.Version
 		}

@@ -4,7 +4,6 @@ package signing
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -27,11 +26,7 @@ type Keeper struct {
 // has told note why.
 func NewKeeper(dir string, note func(line string)) *Keeper {
 	repo, err := sign.Open(dir, nil)
-	switch {
-	case errors.Is(err, sign.ErrUnsigned):
-		note("the store is not signed: only machines without a pinned root take what it holds")
-		return nil
-	case err != nil:
+	if err != nil {
 		note(err.Error())
 		return nil
 	}

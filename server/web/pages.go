@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"troy/server/lab"
 	"troy/server/rooms"
 	"troy/server/state"
 )
@@ -208,7 +207,7 @@ type roomsPage struct {
 	Rooms      []roomView
 	Unknown    []tileView
 	Summary    piece
-	Images     []lab.Name
+	Images     []string
 	User, CSRF string
 }
 
@@ -218,7 +217,7 @@ func (h *Handler) serveRooms(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the page cannot be shown: "+s.err.Error(), http.StatusInternalServerError)
 		return
 	}
-	h.pages.show(w, r, http.StatusOK, "rooms", "Rooms", &roomsPage{snapshot: s, Rooms: s.rooms, Unknown: s.unknown, Summary: s.summary, Images: h.o.Lab.Lab().Images})
+	h.pages.show(w, r, http.StatusOK, "rooms", "Rooms", &roomsPage{snapshot: s, Rooms: s.rooms, Unknown: s.unknown, Summary: s.summary, Images: h.o.Lab.Images()})
 }
 
 // hostPage is the body of the page of one machine.

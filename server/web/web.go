@@ -61,6 +61,7 @@ type Lab interface {
 	Planner
 	Operator
 	Lab() *lab.Lab
+	Images() []string
 	Previous(room string) (*state.Target, error)
 }
 

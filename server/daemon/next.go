@@ -1,0 +1,35 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// Next says what the admin has to do before machines get anything, a line each, with the commands;
+// nothing if every room has a version.
+func (d *Daemon) Next(ctx context.Context) []string {
+	if _, err := os.Stat(d.lab.path); errors.Is(err, fs.ErrNotExist) {
+		return []string{fmt.Sprintf("there is no %s yet: 'troy lab init %s' writes one; it is read as soon as it is there", d.lab.path, d.lab.path)}
+	}
+	images := d.lab.rooms.Images()
+	name, version := "", 0
+	for _, name = range images {
+		// An image of which lab.yaml only speaks has no version, and one that is broken none to give.
+		if version, _ = d.catalog.Newest(ctx, name); version > 0 {
+			break
+		}
+	}
+	if version == 0 {
+		return []string{fmt.Sprintf("the store has no image yet: 'troy image import --store %s NAME DISK.vhdx' publishes version 1 of one", d.o.Dir)}
+	}
+	var lines []string
+	for _, r := range d.lab.rooms.Status().Rooms {
+		if r.Want == 0 {
+			lines = append(lines, fmt.Sprintf("room %s has no version yet: 'troy promote --store %s --room %s %s@%d' gives it one", r.Name, d.o.Dir, r.Name, name, version))
+		}
+	}
+	return lines
+}
