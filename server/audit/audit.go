@@ -3,7 +3,7 @@
 // # Promises
 //
 // An entry that Add returned nil for is on the disk. Lines are whole: what a crash cut off is ended by a newline when the log is opened again. A log
-// over SizeMost is renamed to NAME.1, which replaces the one before. The file is the owner's alone (0600).
+// over 16 MiB is renamed to NAME.1, which replaces the one before. The file is the owner's alone (0600).
 //
 // # Known gaps
 //
@@ -23,8 +23,8 @@ import (
 	"troy/internal/durable"
 )
 
-// SizeMost is where a log is renamed, in bytes.
-const SizeMost = 16 << 20
+// sizeMost is where a log is renamed, in bytes.
+const sizeMost = 16 << 20
 
 const textMost = 1000 // bytes of Detail
 
@@ -104,7 +104,7 @@ func (l *Log) Add(e Entry) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.size >= SizeMost {
+	if l.size >= sizeMost {
 		if err := l.rotate(); err != nil {
 			return fmt.Errorf("audit log: %w", err)
 		}

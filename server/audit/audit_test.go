@@ -59,7 +59,7 @@ func TestAddAfterCrash(t *testing.T) {
 
 func TestRotate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
-	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), SizeMost), 0o600); err != nil {
+	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), sizeMost), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l, err := Open(path)
@@ -71,7 +71,7 @@ func TestRotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path + ".1")
-	if err != nil || info.Size() <= SizeMost || len(entries(t, path)) != 1 {
+	if err != nil || info.Size() <= sizeMost || len(entries(t, path)) != 1 {
 		t.Errorf("%v, %v, %v", info, err, entries(t, path))
 	}
 }

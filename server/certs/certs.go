@@ -8,7 +8,7 @@
 //
 // # Promises
 //
-// Keys are ECDSA P-256, made by crypto/x509's own sources. The authority holds for CATime and may sign servers only, nothing below it; the server's
+// Keys are ECDSA P-256, made by crypto/x509's own sources. The authority holds for twenty years and may sign servers only, nothing below it; the server's
 // certificate for LeafTime, with the names and addresses that were asked for. Init changes nothing that is there. Renew keeps the names and makes a new
 // key; files are replaced whole, key first, and Load takes only a pair that fits together, so that a crash in between is mended by the next Renew.
 // A running server takes a renewed certificate without a restart (Keeper).
@@ -51,7 +51,7 @@ const (
 
 // Times that certificates hold. The server's is renewed when less than RenewTime is left.
 const (
-	CATime    = 20 * 365 * 24 * time.Hour
+	caTime    = 20 * 365 * 24 * time.Hour
 	LeafTime  = 397 * 24 * time.Hour
 	RenewTime = LeafTime / 3
 	backdate  = 24 * time.Hour // for machines whose clock is behind
@@ -83,7 +83,7 @@ func Init(dir string, names []string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	t := template("Troy certificate authority", now, CATime)
+	t := template("Troy certificate authority", now, caTime)
 	t.IsCA, t.MaxPathLenZero, t.BasicConstraintsValid = true, true, true
 	t.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
@@ -154,7 +154,7 @@ func issue(dir string, ca *x509.Certificate, caKey *ecdsa.PrivateKey, names []st
 // Renew makes a new certificate for the server if less than RenewTime is left of the one that is there, or it is not usable, or names (if any are
 // given) are others than those in it. Errors: ErrNoKey.
 func Renew(dir string, names []string, now time.Time) (renewed bool, err error) {
-	leaf, err := ReadLeaf(dir)
+	leaf, err := readLeaf(dir)
 	_, pairErr := Load(dir)
 	if err == nil && pairErr == nil && leaf.NotAfter.Sub(now) > RenewTime && (len(names) == 0 || same(names, Names(leaf))) {
 		return false, nil
@@ -211,7 +211,7 @@ func same(a, b []string) bool {
 }
 
 // ReadLeaf reads the server's certificate.
-func ReadLeaf(dir string) (*x509.Certificate, error) { return readCert(filepath.Join(dir, FileServer)) }
+func readLeaf(dir string) (*x509.Certificate, error) { return readCert(filepath.Join(dir, FileServer)) }
 
 // Load reads the server's certificate and key, and checks them against the authority.
 func Load(dir string) (*tls.Certificate, error) {

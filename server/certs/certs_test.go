@@ -101,7 +101,7 @@ func TestRenew(t *testing.T) {
 		if err != nil || got != want {
 			t.Fatalf("after %v: renewed %v, %v, want %v", at, got, err, want)
 		}
-		leaf, err := ReadLeaf(dir)
+		leaf, err := readLeaf(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,17 +122,17 @@ func TestRenew(t *testing.T) {
 	}
 	renew(LeafTime, nil, true)
 	// The authority's own end bounds the server's.
-	if last := renew(CATime-time.Hour, nil, true); last.NotAfter.Sub(begin) > CATime {
+	if last := renew(caTime-time.Hour, nil, true); last.NotAfter.Sub(begin) > caTime {
 		t.Errorf("holds until %v", last.NotAfter)
 	}
 	if err := os.Remove(filepath.Join(dir, FileCAKey)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Renew(dir, nil, begin.Add(CATime)); !errors.Is(err, ErrNoKey) {
+	if _, err := Renew(dir, nil, begin.Add(caTime)); !errors.Is(err, ErrNoKey) {
 		t.Errorf("without the key: %v", err)
 	}
 	var notes []string
-	if _, err := NewKeeper(dir, begin.Add(CATime), func(line string) { notes = append(notes, line) }); err != nil || len(notes) != 1 {
+	if _, err := NewKeeper(dir, begin.Add(caTime), func(line string) { notes = append(notes, line) }); err != nil || len(notes) != 1 {
 		t.Errorf("a keeper without the authority's key: %v, %q", err, notes)
 	}
 }

@@ -101,5 +101,5 @@ func (waker) Wake(ctx context.Context, calls []rooms.Call) error {
 	for _, c := range calls {
 		targets = append(targets, wake.Target{MACs: c.MACs, Broadcast: c.Broadcast})
 	}
-	return wake.Send(ctx, targets, nil)
+	return wake.Send(ctx, targets)
 }

@@ -14,50 +14,43 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := notifyReady(d.o.NotifySocket); err != nil {
 		return err
 	}
-	g := newGroup(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g := &group{stop: stop}
 	if d.page != nil {
-		defer context.AfterFunc(g.ctx, d.page.Close)() // open streams of events would hold up the end
+		defer context.AfterFunc(ctx, d.page.Close)() // open streams of events would hold up the end
 	}
-	g.watch(d.signing.Run)
+	g.watch(func() { d.signing.Run(ctx) })
 	onPlain := d.handler
 	if d.tls != nil {
 		onPlain = plainly(d.handler, d.TLS())
-		g.serve(func(ctx context.Context) error {
-			return server.Serve(ctx, tls.NewListener(d.tls, d.certs.Config()), d.handler)
-		})
-		g.watch(func(ctx context.Context) { d.certs.Run(ctx, d.o.Events.Note) })
+		g.serve(func() error { return server.Serve(ctx, tls.NewListener(d.tls, d.certs.Config()), d.handler) })
+		g.watch(func() { d.certs.Run(ctx, d.o.Events.Note) })
 	}
-	g.serve(func(ctx context.Context) error { return server.Serve(ctx, d.plain, onPlain) })
+	g.serve(func() error { return server.Serve(ctx, d.plain, onPlain) })
 	if d.bootPorts != nil {
-		g.serve(d.bootPorts.Run)
+		g.serve(func() error { return d.bootPorts.Run(ctx) })
 	}
 	if d.lab != nil {
-		g.watch(d.lab.rooms.Run)
+		g.watch(func() { d.lab.rooms.Run(ctx) })
 	}
 	return g.wait()
 }
 
 // group runs the parts of a daemon together.
 type group struct {
-	ctx  context.Context
-	stop context.CancelFunc
+	stop func() // ends all
 	all  sync.WaitGroup
 
 	mu   sync.Mutex
 	errs []error
 }
 
-func newGroup(ctx context.Context) *group {
-	g := &group{}
-	g.ctx, g.stop = context.WithCancel(ctx)
-	return g
-}
-
 // serve runs a part whose end is the end of all.
-func (g *group) serve(f func(ctx context.Context) error) {
+func (g *group) serve(f func() error) {
 	g.all.Go(func() {
 		defer g.stop()
-		err := f(g.ctx)
+		err := f()
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.errs = append(g.errs, err)
@@ -65,11 +58,10 @@ func (g *group) serve(f func(ctx context.Context) error) {
 }
 
 // watch runs a part that only ends with the others.
-func (g *group) watch(f func(ctx context.Context)) { g.all.Go(func() { f(g.ctx) }) }
+func (g *group) watch(f func()) { g.all.Go(f) }
 
 // wait returns when all parts have ended.
 func (g *group) wait() error {
 	g.all.Wait()
-	g.stop()
 	return errline.Join(g.errs...)
 }

@@ -9,8 +9,8 @@ import (
 
 // check finds what the types cannot say: names of nothing, doubled addresses, windows that are none.
 func (d *decoder) check(l *Lab) {
-	if l.Format != Format {
-		d.at("format", fmt.Sprint(l.Format), fmt.Sprint(Format))
+	if l.Format != formatNumber {
+		d.at("format", fmt.Sprint(l.Format), fmt.Sprint(formatNumber))
 	}
 	var err error
 	if l.loc, err = time.LoadLocation(string(l.Zone)); err != nil {

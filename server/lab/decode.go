@@ -14,8 +14,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// MaxSize is the most bytes that a lab.yaml may have.
-const MaxSize = 4 << 20
+// maxSize is the most bytes that a lab.yaml may have.
+const maxSize = 4 << 20
 
 // ErrInvalid is the class of everything that Parse finds.
 var ErrInvalid = errors.New("lab.yaml is not valid")
@@ -71,8 +71,8 @@ func Load(path string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > MaxSize {
-		return nil, Errors{{File: path, Found: fmt.Sprintf("%d bytes", info.Size()), Expected: fmt.Sprintf("at most %d", MaxSize)}}
+	if info.Size() > maxSize {
+		return nil, Errors{{File: path, Found: fmt.Sprintf("%d bytes", info.Size()), Expected: fmt.Sprintf("at most %d", maxSize)}}
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -109,8 +109,8 @@ type decoder struct {
 
 // document parses YAML to the one mapping that it should be.
 func (d *decoder) document(b []byte) (ast.Node, *Error) {
-	if len(b) > MaxSize {
-		return nil, &Error{File: d.file, Found: fmt.Sprintf("%d bytes", len(b)), Expected: fmt.Sprintf("at most %d", MaxSize)}
+	if len(b) > maxSize {
+		return nil, &Error{File: d.file, Found: fmt.Sprintf("%d bytes", len(b)), Expected: fmt.Sprintf("at most %d", maxSize)}
 	}
 	f, err := parser.ParseBytes(b, 0)
 	if err != nil {

@@ -10,17 +10,17 @@ import (
 )
 
 // Format is the number of the format that this package reads.
-const Format = 1
+const formatNumber = 1
 
 // AgentCurrent, as Lab.Agent, is whatever release of the agent the store has.
 const AgentCurrent Name = "current"
 
 // What a Policy holds when nobody says otherwise.
 const (
-	DefaultBandwidth Mbit = 900 // of a server's port of 1 Gbit/s
-	DefaultWave           = 10
-	DefaultHealthy        = 80 // percent
-	DefaultFailures       = 3
+	defaultBandwidth = Mbit(900) // of a server's port of 1 Gbit/s
+	defaultWave      = 10
+	defaultHealthy   = 80 // percent
+	defaultFailures  = 3
 )
 
 // Lab is the content of a lab.yaml.
@@ -91,8 +91,8 @@ func (l *Lab) Room(name string) (Policy, bool) {
 // builtin is what holds when neither the room nor the defaults say something.
 func builtin() *Policy {
 	wake := true
-	return &Policy{Merge: Merge(protocol.MergeLazy), Reset: ResetUpdate, Wave: DefaultWave, Failures: DefaultFailures,
-		Healthy: DefaultHealthy, AtClose: CloseStop, Always: new(bool), Reinstall: new(bool), Wake: &wake, Provision: &Provision{}}
+	return &Policy{Merge: Merge(protocol.MergeLazy), Reset: ResetUpdate, Wave: defaultWave, Failures: defaultFailures,
+		Healthy: defaultHealthy, AtClose: CloseStop, Always: new(bool), Reinstall: new(bool), Wake: &wake, Provision: &Provision{}}
 }
 
 // over fills what p leaves open from below.
@@ -179,7 +179,7 @@ func (l *Lab) Location() *time.Location {
 func (l *Lab) Rate(p *Policy) int64 {
 	r := l.Bandwidth
 	if r == 0 {
-		r = DefaultBandwidth
+		r = defaultBandwidth
 	}
 	if p.Bandwidth > 0 {
 		r = min(r, p.Bandwidth)

@@ -58,7 +58,7 @@ func TestParse(t *testing.T) {
 	if r := l.Rate(&p); r != 500_500_000/8 {
 		t.Errorf("rate = %d", r)
 	}
-	if s, _ := l.Room("spare"); *s.Reinstall || s.Reset != ResetUpdate || len(s.Windows) != 1 || s.Provision.Allow || !*s.Wake || s.Failures != DefaultFailures {
+	if s, _ := l.Room("spare"); *s.Reinstall || s.Reset != ResetUpdate || len(s.Windows) != 1 || s.Provision.Allow || !*s.Wake || s.Failures != defaultFailures {
 		t.Errorf("spare = %+v", s)
 	}
 	if _, ok := l.Room("none"); ok {

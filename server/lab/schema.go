@@ -33,7 +33,7 @@ func schemaOf(t reflect.Type) map[string]any {
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
 	case reflect.Int:
-		return wholeSchema(1, Format)
+		return wholeSchema(formatNumber)
 	case reflect.String:
 		return map[string]any{"type": "string", "maxLength": 256}
 	}

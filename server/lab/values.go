@@ -69,13 +69,13 @@ type Count int
 
 func (c *Count) parse(s string) error   { return whole((*int)(c), s, 1, 1<<31-1) }
 func (*Count) want() string             { return "a whole number from 1" }
-func (*Count) schema() map[string]any   { return wholeSchema(1, 1<<31-1) }
+func (*Count) schema() map[string]any   { return wholeSchema(1<<31 - 1) }
 func (p *Percent) parse(s string) error { return whole((*int)(p), s, 1, 100) }
 func (*Percent) want() string           { return "a whole number from 1 to 100" }
-func (*Percent) schema() map[string]any { return wholeSchema(1, 100) }
+func (*Percent) schema() map[string]any { return wholeSchema(100) }
 func (g *Gib) parse(s string) error     { return whole((*int)(g), s, 1, 1<<16) }
 func (*Gib) want() string               { return "a whole number of GiB from 1 to 65536" }
-func (*Gib) schema() map[string]any     { return wholeSchema(1, 1<<16) }
+func (*Gib) schema() map[string]any     { return wholeSchema(1 << 16) }
 
 // Percent is a number from 1 to 100.
 type Percent int
@@ -209,8 +209,8 @@ func whole(v *int, s string, least, most int) error {
 	return err
 }
 
-func wholeSchema(least, most int) map[string]any {
-	return map[string]any{"type": "integer", "minimum": least, "maximum": most}
+func wholeSchema(most int) map[string]any {
+	return map[string]any{"type": "integer", "minimum": 1, "maximum": most}
 }
 
 func pattern(p *regexp.Regexp) map[string]any {

@@ -62,7 +62,7 @@ func clientKind(q *dhcpv4.DHCPv4) kind {
 }
 
 // Answer makes the answer of the server at self to a question that came to port (67 or 4011); nil = none.
-func (s *Server) Answer(q *dhcpv4.DHCPv4, self netip.Addr, port int) *dhcpv4.DHCPv4 {
+func (s *Server) answer(q *dhcpv4.DHCPv4, self netip.Addr, port int) *dhcpv4.DHCPv4 {
 	if q.OpCode != dhcpv4.OpcodeBootRequest || !self.Is4() || len(q.ClientHWAddr) == 0 {
 		return nil
 	}

@@ -106,7 +106,7 @@ func TestAnswer(t *testing.T) {
 		{"discover on 4011", Options{}, question(t, pxeClass, 7), PortProxy, ""},
 		{"release", Options{}, question(t, pxeClass, 7, dhcpv4.WithMessageType(dhcpv4.MessageTypeRelease)), PortDHCP, ""},
 	} {
-		a := newServer(t, c.o).Answer(c.q, selfAddr, c.port)
+		a := newServer(t, c.o).answer(c.q, selfAddr, c.port)
 		if a == nil || c.file == "" {
 			if (a == nil) != (c.file == "") {
 				t.Errorf("%s: answer %v, want file %q", c.name, a, c.file)
@@ -197,7 +197,7 @@ func FuzzDHCP(f *testing.F) {
 		if proxy {
 			port = PortProxy
 		}
-		a := s.Answer(q, selfAddr, port)
+		a := s.answer(q, selfAddr, port)
 		if a == nil {
 			return
 		}

@@ -20,8 +20,8 @@
 // Package chainload/release has the names. A file that is not in the folder is not offered. The address of the server is the one of the network card that heard the question.
 // PXE clients are told (option 43, PXE_DISCOVERY_CONTROL bit 3) to load the file at once, without looking for boot servers or showing a menu.
 //
-// Files: opened through os.Root, so no name and no link leads out of the folder; regular files of at most FileMost bytes; no listing.
-// TFTP: writing is refused. At most TransfersMost transfers run, PerAddressMost of one address; more get an error and try again. Only read and write
+// Files: opened through os.Root, so no name and no link leads out of the folder; regular files of at most 4 GiB; no listing.
+// TFTP: writing is refused. At most 256 transfers run, 8 of one address; more get an error and try again. Only read and write
 // requests from unprivileged ports are answered, so that two servers cannot be set to answer each other's errors for ever. Each transfer has a connected socket
 // of its own, which hears its client only and speaks from the address that the client asked. Blocks are at most 1468 bytes (no fragments), windows 16 blocks;
 // a datagram is sent again five times. (pack.ag/tftp was tried as the server: a request without a NUL byte ends its process. The tests use its client.)

@@ -11,7 +11,7 @@ import (
 func (s *Server) begin(from netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running >= TransfersMost || s.transfers[from] >= PerAddressMost {
+	if s.running >= transfersMost || s.transfers[from] >= perAddressMost {
 		return false
 	}
 	s.running++

@@ -106,7 +106,7 @@ func (s *Server) handle(c *ipv4.PacketConn, packet []byte, index int, from *net.
 		return
 	}
 	self := s.address(index)
-	a := s.Answer(q, self, port)
+	a := s.answer(q, self, port)
 	if a == nil {
 		return
 	}

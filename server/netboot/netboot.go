@@ -2,7 +2,6 @@ package netboot
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,9 +17,9 @@ import (
 
 // Bounds.
 const (
-	FileMost       = 4 << 30 // bytes of a file
-	TransfersMost  = 256
-	PerAddressMost = 8
+	fileMost       = 4 << 30 // bytes of a file
+	transfersMost  = 256
+	perAddressMost = 8
 )
 
 // ErrNoBootFiles is returned for a folder in which nothing that a client could load lies.
@@ -79,15 +78,6 @@ func New(o *Options) (*Server, error) {
 // Close lets go of the folder.
 func (s *Server) Close() error { return s.root.Close() }
 
-// Run answers DHCP (unless NoDHCP) and TFTP on their ports until ctx ends. It returns when one of them fails; nil after an orderly end.
-func (s *Server) Run(ctx context.Context) error {
-	l, err := s.Listen()
-	if err != nil {
-		return err
-	}
-	return l.Run(ctx)
-}
-
 // url is where the folder is served by HTTP.
 func (s *Server) url(self netip.Addr) string {
 	host := self.String()
@@ -100,7 +90,7 @@ func (s *Server) url(self netip.Addr) string {
 // has says whether a file is there to be served.
 func (s *Server) has(name string) bool {
 	info, err := s.root.Stat(name)
-	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= FileMost
+	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= fileMost
 }
 
 // open opens a file by the name that a client gave. Clients put slashes before it, double them, or write them as Windows does.

@@ -44,34 +44,32 @@ type readRequest struct {
 	granted []string // names and values, for the answer
 }
 
-// tftpError is an error that the client is told.
-type tftpError struct {
+// refusal is why a client does not get a file, as it is told.
+type refusal struct {
 	code uint16
 	text string
 }
 
-func (e *tftpError) Error() string { return e.text }
-
 // packet writes it as an ERROR.
-func (e *tftpError) packet() []byte {
+func (e *refusal) packet() []byte {
 	b := binary.BigEndian.AppendUint16([]byte{0, opError}, e.code)
 	return append(append(b, e.text...), 0)
 }
 
 // parseRequest reads a read request, RFC 1350 section 5 and RFC 2347.
-func parseRequest(b []byte) (*readRequest, *tftpError) {
+func parseRequest(b []byte) (*readRequest, *refusal) {
 	if len(b) < 2 || len(b) > requestMost || b[len(b)-1] != 0 {
-		return nil, &tftpError{codeIllegal, "malformed request"}
+		return nil, &refusal{codeIllegal, "malformed request"}
 	}
 	if op := binary.BigEndian.Uint16(b); op != opRead {
-		return nil, &tftpError{codeIllegal, "this server is for reading only"}
+		return nil, &refusal{codeIllegal, "this server is for reading only"}
 	}
 	words := strings.Split(string(bytes.TrimSuffix(b[2:], []byte{0})), "\x00")
 	if len(words) < 2 || len(words)%2 != 0 || words[0] == "" {
-		return nil, &tftpError{codeIllegal, "malformed request"}
+		return nil, &refusal{codeIllegal, "malformed request"}
 	}
 	if !strings.EqualFold(words[1], "octet") {
-		return nil, &tftpError{codeIllegal, "want mode octet"}
+		return nil, &refusal{codeIllegal, "want mode octet"}
 	}
 	r := &readRequest{name: words[0], block: blockDefault, window: 1, timeout: time.Second}
 	for i := 2; i < len(words); i += 2 {
@@ -83,9 +81,9 @@ func parseRequest(b []byte) (*readRequest, *tftpError) {
 }
 
 // option takes one option. What is not known is left out of the answer, which refuses it (RFC 2347).
-func (r *readRequest) option(name, value string) *tftpError {
+func (r *readRequest) option(name, value string) *refusal {
 	n, err := strconv.Atoi(value)
-	bad := &tftpError{codeOption, "bad value of option " + name}
+	bad := &refusal{codeOption, "bad value of option " + name}
 	switch name {
 	case "blksize": // RFC 2348
 		if err != nil || n < 8 || n > 65464 {
@@ -142,7 +140,7 @@ func (s *Server) serveTFTP(ctx context.Context, c *ipv4.PacketConn) error {
 		r, bad := parseRequest(buf[:n])
 		addr := client.AddrPort().Addr().Unmap()
 		if bad == nil && !s.begin(addr) {
-			bad = &tftpError{codeOther, "too many transfers, try again"}
+			bad = &refusal{codeOther, "too many transfers, try again"}
 		}
 		if bad != nil {
 			// What cannot be sent is lost, as packets are.
@@ -177,7 +175,7 @@ func (s *Server) serveRead(ctx context.Context, r *readRequest, local, client *n
 	defer c.Close()
 	f, size, err := s.open(r.name)
 	if err != nil {
-		c.Write((&tftpError{codeNotFound, "no such file"}).packet())
+		c.Write((&refusal{codeNotFound, "no such file"}).packet())
 		return
 	}
 	defer f.Close()
@@ -227,7 +225,7 @@ func (t *transfer) window(n int64) error {
 		block := t.acked + 1 + i
 		m, err := t.f.ReadAt(b[4:], (block-1)*int64(t.r.block))
 		if err != nil && err != io.EOF {
-			t.c.Write((&tftpError{codeOther, "the file cannot be read"}).packet())
+			t.c.Write((&refusal{codeOther, "the file cannot be read"}).packet())
 			return err
 		}
 		binary.BigEndian.PutUint16(b, opData)

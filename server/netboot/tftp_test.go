@@ -101,13 +101,13 @@ func TestTFTP(t *testing.T) {
 func TestTransfersAreBounded(t *testing.T) {
 	s := newServer(t, Options{})
 	a := netip.MustParseAddr("10.0.0.1")
-	for i := range PerAddressMost + 1 {
-		if got := s.begin(a); got != (i < PerAddressMost) {
+	for i := range perAddressMost + 1 {
+		if got := s.begin(a); got != (i < perAddressMost) {
 			t.Errorf("transfer %d: %v", i, got)
 		}
 	}
-	for i := range TransfersMost {
-		want := i < TransfersMost-PerAddressMost
+	for i := range transfersMost {
+		want := i < transfersMost-perAddressMost
 		if got := s.begin(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})); got != want {
 			t.Fatalf("address %d: %v", i, got)
 		}

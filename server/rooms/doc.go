@@ -13,7 +13,7 @@
 //	it has the version                           nothing; merges and resets as the room says
 //	its disk cannot take an image                nothing
 //	the wave was stopped, or too many failed     nothing
-//	it failed TriesMost times at this target     nothing; so, too, if it went back from it by itself
+//	it failed three times at this target         nothing; so, too, if it went back from it by itself
 //	the room in "after" is not healthy yet       nothing
 //	outside of a window, the room not "always"   nothing
 //	what is to do does not fit into the window   nothing
@@ -31,7 +31,7 @@
 // # Start slots
 //
 // At most "wave" machines of a room are at work. A slot is taken when the order goes out, and free again with the report, or when
-// nothing was heard of the machine for StaleTime. A machine that comes back after a cut keeps its slot. Slots are
+// nothing was heard of the machine for 15 minutes. A machine that comes back after a cut keeps its slot. Slots are
 // in the state file: a server that starts again in the middle of a wave goes on with it.
 //
 // # Health gate
@@ -56,7 +56,7 @@
 // # Known gaps
 //
 // Machines are who they say they are: with the address of another one a forger can take its order, and make a report in its name. Machines that nobody
-// knows are bounded (UnknownMost). Estimates are rough: the bytes of the plan, the bandwidth of lab.yaml, DiskRate, and Overhead for each start. The
+// knows are bounded (1000). Estimates are rough: the bytes of the plan, the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for each start. The
 // bandwidth of a room is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
 // A machine with versions in both slots says no more about them than one that has merged all (check-in names what lies below one slot): it is not woken to
 // merge. Whether Windows runs is not known; a call may go to a machine that is on.

@@ -49,7 +49,7 @@ func (g *Goal) tired(a *state.Attempt) string {
 		return ""
 	case a.GivenUp: // the agent would refuse it
 		return a.Message
-	case a.Tries >= TriesMost:
+	case a.Tries >= triesMost:
 		return fmt.Sprintf("failed %d times: %s", a.Tries, a.Message)
 	}
 	return ""

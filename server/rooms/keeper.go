@@ -197,15 +197,15 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	return c, ctx.Err()
 }
 
-// UnknownMost bounds the machines that nobody knows, so that a forger cannot fill the disk. Forget makes room.
-const UnknownMost = 1000
+// unknownMost bounds the machines that nobody knows, so that a forger cannot fill the disk. Forget makes room.
+const unknownMost = 1000
 
 // roomFor takes a machine that nobody knows among the others, or refuses it when there are too many.
 func (k *Keeper) roomFor(key string, m *state.Machine) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if m.Rev == 0 && len(k.members[""]) >= UnknownMost {
-		return fmt.Errorf("%d machines that nobody knows wait already", UnknownMost)
+	if m.Rev == 0 && len(k.members[""]) >= unknownMost {
+		return fmt.Errorf("%d machines that nobody knows wait already", unknownMost)
 	}
 	k.place(key, "")
 	return nil
@@ -264,7 +264,7 @@ func (k *Keeper) count(c *Case, key string) {
 	m := k.o.State.Get(key)
 	switch {
 	case m == nil:
-	case m.Attempt != nil && m.Attempt.Result == state.ResultOpen && !m.Attempt.Stale(c.Now.Add(-StaleTime), k.live.heard(key)):
+	case m.Attempt != nil && m.Attempt.Result == state.ResultOpen && !m.Attempt.Stale(c.Now.Add(-staleTime), k.live.heard(key)):
 		c.Active++
 	case c.Goal.failed(m):
 		c.Failed++

@@ -146,7 +146,7 @@ func TestSlots(t *testing.T) {
 			t.Fatalf("%+v", o)
 		}
 	}
-	w.now = w.now.Add(StaleTime - time.Minute)
+	w.now = w.now.Add(staleTime - time.Minute)
 	w.k.Progress(protocol.Progress{Protocol: protocol.Version, Machine: machine(202), Phase: "fetch"})
 	w.now = w.now.Add(2 * time.Minute)
 	if h, _, _ := w.k.Host("b204-1"); h.Phase != PhaseSilent {
@@ -357,7 +357,7 @@ func TestForgers(t *testing.T) {
 	w := newWorld(t)
 	w.k.mu.Lock()
 	w.k.members[""] = map[string]bool{}
-	for i := range UnknownMost - 1 {
+	for i := range unknownMost - 1 {
 		w.k.members[""][fmt.Sprint(i)] = true
 	}
 	w.k.mu.Unlock()

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// TriesMost is how often a machine may fail at one target before it is left alone.
-	TriesMost = 3
-	// StaleTime is how long nothing may be heard of a machine at work before its start slot is given away.
-	StaleTime = 15 * time.Minute
-	// DiskRate is what a machine is taken to write, in bytes per second.
-	DiskRate = 80 << 20
-	// Overhead is what each start takes besides fetching and writing.
-	Overhead = 90 * time.Second
+	// triesMost is how often a machine may fail at one target before it is left alone.
+	triesMost = 3
+	// staleTime is how long nothing may be heard of a machine at work before its start slot is given away.
+	staleTime = 15 * time.Minute
+	// diskRate is what a machine is taken to write, in bytes per second.
+	diskRate = 80 << 20
+	// overhead is what each start takes besides fetching and writing.
+	overhead = 90 * time.Second
 
 	waitLeast = 15 * time.Second // before a machine without a slot asks again
 	waitMost  = 2 * time.Minute
@@ -197,7 +197,7 @@ func (c *Case) takes(others int) time.Duration {
 	if r := c.rate(); r > 0 {
 		share = min(share, float64(r))
 	}
-	return Overhead + seconds(float64(c.Size.Fetch)/share) + seconds(float64(c.Size.Write)/DiskRate)
+	return overhead + seconds(float64(c.Size.Fetch)/share) + seconds(float64(c.Size.Write)/diskRate)
 }
 
 // seconds converts, without overflow.

@@ -108,10 +108,10 @@ func TestDecide(t *testing.T) {
 		{"stopped by hand", func(c *Case) { c.Goal.Stopped = "no" }, false, protocol.ActionNone, "the wave was stopped: no", nil},
 		{"gate", func(c *Case) { c.Goal.Gate = "waits for room test" }, false, protocol.ActionNone, "waits for room test", nil},
 		{"tried too often", func(c *Case) {
-			c.Attempt = &state.Attempt{Target: 7, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: TriesMost, Message: "disk"}
+			c.Attempt = &state.Attempt{Target: 7, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: triesMost, Message: "disk"}
 		}, false, protocol.ActionNone, "failed 3 times: disk", nil},
 		{"tried at another promotion", func(c *Case) {
-			c.Attempt = &state.Attempt{Target: 6, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: TriesMost}
+			c.Attempt = &state.Attempt{Target: 6, Image: "win11", Version: 2, Result: state.ResultFailed, Tries: triesMost}
 		}, true, protocol.ActionDeploy, "", nil},
 		{"sick disk", func(c *Case) { c.CheckIn.Detail = "the slot is short" }, false, protocol.ActionNone, "the slot is short", nil},
 		{"other image", func(c *Case) { c.CheckIn.Image = "win10" }, false, protocol.ActionNone, `"win10" version 1, and the room does not allow`, nil},
@@ -217,7 +217,7 @@ func TestDecideProperties(t *testing.T) {
 			t.Fatalf("%+v: no reason in %+v", c, d)
 		case !d.Start:
 			continue
-		case !c.always() && (!open || c.Now.Add(Overhead).After(closes)), c.Active >= int(p.Wave), c.Failed >= int(p.Failures), d.Order.Wait != 0,
+		case !c.always() && (!open || c.Now.Add(overhead).After(closes)), c.Active >= int(p.Wave), c.Failed >= int(p.Failures), d.Order.Wait != 0,
 			c.CheckIn.Image == "win11" && c.CheckIn.Version == c.Goal.Version, d.Order.Action == protocol.ActionReinstall && !*p.Reinstall, d.Order.Action == protocol.ActionProvision && !p.Provision.Allow:
 			t.Fatalf("%+v: %+v", c, d)
 		}

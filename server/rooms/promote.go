@@ -112,7 +112,7 @@ func (e *Estimate) span(h lab.Hours, now time.Time, always bool) {
 	n := e.Machines - e.Current
 	if n > 0 {
 		waves := math.Ceil(float64(n) / float64(e.Wave))
-		e.Takes = float64(e.Fetch)/float64(e.Rate) + waves*(Overhead.Seconds()+float64(e.Write)/float64(n)/DiskRate)
+		e.Takes = float64(e.Fetch)/float64(e.Rate) + waves*(overhead.Seconds()+float64(e.Write)/float64(n)/diskRate)
 	}
 	from := now
 	switch closes, open := h.Closes(now); {

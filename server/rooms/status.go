@@ -202,7 +202,7 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 	switch {
 	case h.Room == "":
 		return PhaseUnknown
-	case a != nil && a.Result == state.ResultOpen && !a.Stale(now.Add(-StaleTime), k.live.heard(m.Key)):
+	case a != nil && a.Result == state.ResultOpen && !a.Stale(now.Add(-staleTime), k.live.heard(m.Key)):
 		return PhaseWorking
 	case a != nil && a.Result == state.ResultOpen:
 		return PhaseSilent

@@ -85,7 +85,7 @@ func lacks(h *Host) bool {
 	case PhaseOutdated, PhaseNever, PhaseSilent:
 		return true
 	case PhaseFailed:
-		return h.Last == nil || h.Last.Tries < TriesMost && !h.Last.GivenUp
+		return h.Last == nil || h.Last.Tries < triesMost && !h.Last.GivenUp
 	}
 	return false
 }

@@ -20,14 +20,11 @@ import (
 	"troy/internal/durable"
 )
 
-// Name is the folder's own name in a store.
-const Name = "serve"
-
 // Dir is the path of such a folder.
 type Dir string
 
 // Of is the folder of the store at that path.
-func Of(store string) Dir { return Dir(filepath.Join(store, Name)) }
+func Of(store string) Dir { return Dir(filepath.Join(store, "serve")) }
 
 // Make makes the folder if it is not there yet.
 func (d Dir) Make() error { return os.MkdirAll(string(d), 0o700) }

@@ -25,5 +25,5 @@
 // # Known gaps
 //
 // One process has the file open at a time; ReadOnly waits for a moment and then gives ErrBusy. Members that a later program added are dropped
-// when this one writes the value anew. History is bounded (HistoryMost events of a machine, NightsMost nights).
+// when this one writes the value anew. History is bounded (50 events of a machine, 5,000 nights).
 package state

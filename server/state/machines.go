@@ -83,7 +83,7 @@ func (s *Store) find(tx *bbolt.Tx, key string) (*Machine, error) {
 	if v == nil {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
-		if len(s.machines) >= MachinesMost {
+		if len(s.machines) >= machinesMost {
 			return nil, ErrMany
 		}
 		return &Machine{Key: key}, nil

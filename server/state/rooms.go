@@ -24,7 +24,7 @@ func (s *Store) Promote(room string, t Target) (Target, error) {
 			return err
 		}
 		t.ID = id
-		r.Targets = append(r.Targets[max(0, len(r.Targets)+1-TargetsMost):], t)
+		r.Targets = append(r.Targets[max(0, len(r.Targets)+1-targetsMost):], t)
 		return nil
 	})
 	return t, err
@@ -68,7 +68,7 @@ func (s *Store) changeRoom(name string, change func(tx *bbolt.Tx, r *Room) error
 	return nil
 }
 
-// PutNight keeps a night, in place of what was kept of it before. The oldest beyond NightsMost go.
+// PutNight keeps a night, in place of what was kept of it before. The oldest beyond nightsMost go.
 func (s *Store) PutNight(n Night) error {
 	return classify(s.db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket([]byte(bucketNights))
@@ -76,7 +76,7 @@ func (s *Store) PutNight(n Night) error {
 			return err
 		}
 		c := b.Cursor()
-		for over := b.Stats().KeyN - NightsMost; over > 0; over-- {
+		for over := b.Stats().KeyN - nightsMost; over > 0; over-- {
 			if k, _ := c.First(); k == nil {
 				break
 			}

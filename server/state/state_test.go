@@ -78,10 +78,10 @@ func TestMachines(t *testing.T) {
 
 func TestHistoryIsBounded(t *testing.T) {
 	var m Machine
-	for i := range 3 * HistoryMost {
+	for i := range 3 * historyMost {
 		m.Remember(time.Unix(int64(i), 0), "x", fmt.Sprint(i))
 	}
-	if len(m.History) != HistoryMost || m.History[HistoryMost-1].Text != fmt.Sprint(3*HistoryMost-1) {
+	if len(m.History) != historyMost || m.History[historyMost-1].Text != fmt.Sprint(3*historyMost-1) {
 		t.Errorf("%d events, the last %+v", len(m.History), m.History[len(m.History)-1])
 	}
 }
@@ -92,13 +92,13 @@ func TestRoomsAndNights(t *testing.T) {
 	if s.Room("B204").Current() != nil {
 		t.Error("a target out of nothing")
 	}
-	for v := 1; v <= TargetsMost+5; v++ {
+	for v := 1; v <= targetsMost+5; v++ {
 		got, err := s.Promote("B204", Target{Image: "win11", Version: v})
 		if err != nil || got.ID != uint64(v) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	}
-	if err := s.ChangeTarget("B204", TargetsMost+5, func(t *Target) { t.Stopped = "why" }); err != nil {
+	if err := s.ChangeTarget("B204", targetsMost+5, func(t *Target) { t.Stopped = "why" }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.ChangeTarget("B204", 1, func(*Target) {}); !errors.Is(err, ErrNotFound) {
@@ -112,7 +112,7 @@ func TestRoomsAndNights(t *testing.T) {
 	}
 	s.Close()
 	s = open(t, path)
-	if r := s.Room("B204"); len(r.Targets) != TargetsMost || r.Current().Stopped != "why" || r.Current().Version != TargetsMost+5 {
+	if r := s.Room("B204"); len(r.Targets) != targetsMost || r.Current().Stopped != "why" || r.Current().Version != targetsMost+5 {
 		t.Errorf("%+v", r.Current())
 	}
 	list, err := s.Nights(begin.Add(-time.Second))
@@ -186,7 +186,7 @@ func TestBadFiles(t *testing.T) {
 func TestTooManyMachines(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "state.db"))
 	s.mu.Lock()
-	for i := range MachinesMost {
+	for i := range machinesMost {
 		s.machines[fmt.Sprint(i)] = &Machine{}
 	}
 	s.mu.Unlock()

@@ -24,8 +24,8 @@ var (
 	ErrFormat = errors.New("state: unknown format")
 	// ErrNotFound is returned for a machine or a code that is not there.
 	ErrNotFound = errors.New("state: not found")
-	// ErrMany is returned when there are MachinesMost machines already.
-	ErrMany = fmt.Errorf("state: more than %d machines", MachinesMost)
+	// ErrMany is returned when there are machinesMost machines already.
+	ErrMany = fmt.Errorf("state: more than %d machines", machinesMost)
 )
 
 const (
@@ -92,9 +92,6 @@ func Open(path string, o *Options) (*Store, error) {
 
 // Close lets go of the file.
 func (s *Store) Close() error { return s.db.Close() }
-
-// Path returns the name of the file.
-func (s *Store) Path() string { return s.db.Path() }
 
 // classify gives errors of bbolt and the system the names of this package.
 func classify(err error) error {

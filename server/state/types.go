@@ -8,10 +8,10 @@ import (
 
 // Bounds of what is kept.
 const (
-	MachinesMost = 10_000
-	HistoryMost  = 50
-	NightsMost   = 5_000
-	TargetsMost  = 50
+	machinesMost = 10_000
+	historyMost  = 50
+	nightsMost   = 5_000
+	targetsMost  = 50
 )
 
 // Machine is what the server knows of one machine.
@@ -121,16 +121,6 @@ type Night struct {
 // Remember adds an event.
 func (m *Machine) Remember(at time.Time, kind, text string) {
 	// The slice may be shared with the state before: it is copied, not appended to.
-	old := m.History[max(0, len(m.History)+1-HistoryMost):]
+	old := m.History[max(0, len(m.History)+1-historyMost):]
 	m.History = append(append(make([]Event, 0, len(old)+1), old...), Event{at, kind, text})
-}
-
-// clone makes a copy of which everything that this package's users replace may be replaced.
-func (m *Machine) clone() *Machine {
-	c := *m
-	if m.Attempt != nil {
-		a := *m.Attempt
-		c.Attempt = &a
-	}
-	return &c
 }

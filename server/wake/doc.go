@@ -2,7 +2,7 @@
 //
 // Each packet goes out of every interface that is up and can broadcast, once to 255.255.255.255 and once to the
 // directed broadcast address of each of its IPv4 networks, and to the addresses that the caller names: those of rooms behind routers, which must be set to
-// forward them. It goes out Repeat times, because UDP may be lost, and with a pause between machines, so that a room does not draw its current at
+// forward them. It goes out three times, because UDP may be lost, and with a pause of 200 ms between machines, so that a room does not draw its current at
 // the same instant.
 //
 // # Known gaps

@@ -15,23 +15,15 @@ import (
 	"troy/internal/errline"
 )
 
-// Defaults of Options.
-const (
-	DefaultPort   = 9
-	DefaultRepeat = 3
-	DefaultPause  = 200 * time.Millisecond
-)
-
 // ErrNoWay is returned when no interface can broadcast and no address is given.
 var ErrNoWay = errors.New("wake: no interface can broadcast, and no address is named")
 
-// Options of a Sender. The zero value is right.
-type Options struct {
-	Port   int           // 0 = DefaultPort
-	Repeat int           // how often each packet is sent; 0 = DefaultRepeat
-	Pause  time.Duration // between machines; 0 = DefaultPause, below 0 = none
-	// Interfaces names those to send from; nil = all that are up and can broadcast.
-	Interfaces []string
+// sender sends packets.
+type sender struct {
+	port   int           // UDP
+	repeat int           // how often each packet is sent
+	pause  time.Duration // between machines
+	ports  []string      // network ports to send from; nil = all that are up and can broadcast
 }
 
 // Target is one machine.
@@ -40,8 +32,8 @@ type Target struct {
 	Broadcast []netip.Addr // further addresses
 }
 
-// Packet returns the magic packet for a MAC address of six bytes.
-func Packet(mac string) ([]byte, error) {
+// packet returns the magic packet for a MAC address of six bytes.
+func packet(mac string) ([]byte, error) {
 	hw, err := net.ParseMAC(mac)
 	if err != nil || len(hw) != 6 {
 		return nil, fmt.Errorf("wake: %q is no MAC address of six bytes", mac)
@@ -50,42 +42,39 @@ func Packet(mac string) ([]byte, error) {
 }
 
 // Send calls machines. It goes on where something fails, and joins the errors; ErrNoWay if nothing could go out at all.
-func Send(ctx context.Context, targets []Target, o *Options) error {
-	if o == nil {
-		o = &Options{}
-	}
+func Send(ctx context.Context, targets []Target) error {
+	return (&sender{port: 9, repeat: 3, pause: 200 * time.Millisecond}).send(ctx, targets)
+}
+
+func (s *sender) send(ctx context.Context, targets []Target) error {
 	c, err := net.ListenUDP("udp4", nil) // Go allows broadcasts on every UDP socket
 	if err != nil {
 		return fmt.Errorf("wake: %w", err)
 	}
 	defer c.Close()
-	ways, err := o.ways()
+	ways, err := s.ways()
 	if err != nil {
 		return err
 	}
 	var failed []error
 	for i, t := range targets {
-		if err := o.pause(ctx, i); err != nil {
+		if err := s.wait(ctx, i); err != nil {
 			return errline.Join(append(failed, err)...)
 		}
-		failed = append(failed, o.call(c, ways, &t))
+		failed = append(failed, s.call(c, ways, &t))
 	}
 	return errline.Join(failed...)
 }
 
-// pause waits before all machines but the first.
-func (o *Options) pause(ctx context.Context, i int) error {
-	d := o.Pause
-	if d == 0 {
-		d = DefaultPause
-	}
-	if i == 0 || d < 0 {
+// wait waits before all machines but the first.
+func (s *sender) wait(ctx context.Context, i int) error {
+	if i == 0 {
 		return ctx.Err()
 	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(d):
+	case <-time.After(s.pause):
 		return nil
 	}
 }
@@ -97,15 +86,15 @@ type way struct {
 }
 
 // ways lists where broadcasts of this host can go.
-func (o *Options) ways() ([]way, error) {
+func (s *sender) ways() ([]way, error) {
 	all, err := net.Interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("wake: %w", err)
 	}
 	var list []way
 	for _, i := range all {
-		named := slices.Contains(o.Interfaces, i.Name)
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagBroadcast == 0 || o.Interfaces != nil && !named {
+		named := slices.Contains(s.ports, i.Name)
+		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagBroadcast == 0 || s.ports != nil && !named {
 			continue
 		}
 		addrs, err := i.Addrs()
@@ -138,7 +127,7 @@ func broadcastOf(a net.Addr) (netip.Addr, bool) {
 }
 
 // call sends the packets of one machine.
-func (o *Options) call(c *net.UDPConn, ways []way, t *Target) error {
+func (s *sender) call(c *net.UDPConn, ways []way, t *Target) error {
 	ways = slices.Clone(ways)
 	for _, a := range t.Broadcast {
 		ways = append(ways, way{a, 0})
@@ -148,34 +137,27 @@ func (o *Options) call(c *net.UDPConn, ways []way, t *Target) error {
 	}
 	var failed []error
 	for _, mac := range t.MACs {
-		p, err := Packet(mac)
+		p, err := packet(mac)
 		if err != nil {
 			failed = append(failed, err)
 			continue
 		}
-		failed = append(failed, o.send(c, ways, p))
+		failed = append(failed, s.sendAll(c, ways, p))
 	}
 	return errline.Join(failed...)
 }
 
-// send sends one packet every way. One way that works is enough: an interface may have no carrier.
-func (o *Options) send(c *net.UDPConn, ways []way, p []byte) error {
-	port, repeat := o.Port, o.Repeat
-	if port == 0 {
-		port = DefaultPort
-	}
-	if repeat <= 0 {
-		repeat = DefaultRepeat
-	}
+// sendAll sends one packet every way. One way that works is enough: an interface may have no carrier.
+func (s *sender) sendAll(c *net.UDPConn, ways []way, p []byte) error {
 	var failed []error
 	sent := 0
-	for range repeat {
+	for range s.repeat {
 		for _, w := range ways {
 			var oob []byte
 			if w.port != 0 {
 				oob = unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(w.port)})
 			}
-			if _, _, err := c.WriteMsgUDPAddrPort(p, oob, netip.AddrPortFrom(w.addr, uint16(port))); err != nil {
+			if _, _, err := c.WriteMsgUDPAddrPort(p, oob, netip.AddrPortFrom(w.addr, uint16(s.port))); err != nil {
 				failed = append(failed, fmt.Errorf("wake: %s: %w", w.addr, err))
 			} else {
 				sent++

@@ -9,20 +9,18 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
-
 	"troy/internal/testing/needs"
+	"troy/internal/testing/netlab"
 )
 
 const mac = "52:54:00:12:34:56"
 
 func TestPacket(t *testing.T) {
-	p, err := Packet(mac)
+	p, err := packet(mac)
 	if err != nil || len(p) != 102 || !bytes.Equal(p[:6], []byte{255, 255, 255, 255, 255, 255}) {
 		t.Fatalf("%x, %v", p, err)
 	}
@@ -32,7 +30,7 @@ func TestPacket(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "52:54:00:12:34", "52:54:00:12:34:56:78:9a", "xx"} {
-		if _, err := Packet(bad); err == nil {
+		if _, err := packet(bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
@@ -74,35 +72,47 @@ func TestSend(t *testing.T) {
 		run("-n", server, "link", "set", fmt.Sprint("s", i), "up")
 		run("-n", room, "link", "set", fmt.Sprint("r", i), "up")
 	}
+	for ns, port := range map[string]string{server: "s", room: "r"} {
+		for i := 1; i <= 2; i++ {
+			waitUp(t, ns, fmt.Sprint(port, i))
+		}
+	}
 	type heard struct{ from, mac string }
 	got := map[heard]int{}
-	inside(t, room, func() error {
-		l, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 4009})
-		if err != nil {
-			return err
-		}
-		defer l.Close()
-		inside(t, server, func() error {
-			targets := []Target{{MACs: []string{mac}}, {MACs: []string{"52:54:00:00:00:01", "52:54:00:00:00:02"}, Broadcast: []netip.Addr{netip.MustParseAddr("10.77.1.255")}}}
-			return Send(context.Background(), targets, &Options{Port: 4009, Repeat: 1, Pause: -1})
-		})
-		buf := make([]byte, 200)
-		for {
-			if err := l.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
-				return err
-			}
-			n, from, err := l.ReadFromUDP(buf)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if n == 102 {
-				got[heard{from.IP.String(), net.HardwareAddr(buf[96:102]).String()}]++
-			}
-		}
+	var l *net.UDPConn
+	err := netlab.Do(room, func() (err error) { l, err = net.ListenUDP("udp4", &net.UDPAddr{Port: 4009}); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	err = netlab.Do(server, func() error {
+		targets := []Target{{MACs: []string{mac}}, {MACs: []string{"52:54:00:00:00:01", "52:54:00:00:00:02"}, Broadcast: []netip.Addr{netip.MustParseAddr("10.77.1.255")}}}
+		return (&sender{port: 4009, repeat: 1}).send(context.Background(), targets)
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = 3*2*2 + 2 // three addresses, two ports, both broadcasts; two once more to the address that was named
+	buf := make([]byte, 200)
+	for i := range all + 1 {
+		patience := 20 * time.Second
+		if i == all {
+			patience = 200 * time.Millisecond // nothing more comes
+		}
+		if err := l.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		n, from, err := l.ReadFromUDP(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 102 {
+			got[heard{from.IP.String(), net.HardwareAddr(buf[96:102]).String()}]++
+		}
+	}
 	for _, m := range []string{mac, "52:54:00:00:00:01", "52:54:00:00:00:02"} {
 		for i := 1; i <= 2; i++ {
 			want := 2
@@ -116,30 +126,25 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// inside runs f in a network namespace.
-func inside(t *testing.T, name string, f func() error) {
+// waitUp waits until a port has a carrier: packets are dropped before.
+func waitUp(t *testing.T, ns, port string) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		ns, err := netns.GetFromName(name)
-		if err == nil {
-			defer ns.Close()
-			err = netns.Set(ns)
+	for range 1000 {
+		out, err := exec.Command("ip", "-n", ns, "-o", "link", "show", port).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
-		if err == nil {
-			err = f()
+		if strings.Contains(string(out), "state UP") {
+			return
 		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		t.Error(err)
+		time.Sleep(10 * time.Millisecond)
 	}
+	t.Fatalf("%s has no carrier", port)
 }
 
 func TestErrors(t *testing.T) {
-	none := &Options{Interfaces: []string{"none"}}
-	if err := Send(t.Context(), []Target{{MACs: []string{mac}}}, none); !errors.Is(err, ErrNoWay) {
+	none := &sender{ports: []string{"none"}}
+	if err := none.send(t.Context(), []Target{{MACs: []string{mac}}}); !errors.Is(err, ErrNoWay) {
 		t.Errorf("no interface: %v", err)
 	}
 	local := []netip.Addr{netip.MustParseAddr("127.0.0.1")}
@@ -148,10 +153,10 @@ func TestErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	none.Port, none.Repeat = l.LocalAddr().(*net.UDPAddr).Port, 2
+	none.port, none.repeat = l.LocalAddr().(*net.UDPAddr).Port, 2
 	begin := time.Now()
-	none.Pause = 50 * time.Millisecond
-	err = Send(t.Context(), []Target{{MACs: []string{"bad"}, Broadcast: local}, {MACs: []string{mac}, Broadcast: local}}, none)
+	none.pause = 50 * time.Millisecond
+	err = none.send(t.Context(), []Target{{MACs: []string{"bad"}, Broadcast: local}, {MACs: []string{mac}, Broadcast: local}})
 	if err == nil || !strings.Contains(err.Error(), "bad") || time.Since(begin) < 50*time.Millisecond {
 		t.Errorf("%v after %v", err, time.Since(begin))
 	}
@@ -164,7 +169,7 @@ func TestErrors(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Send(ctx, []Target{{MACs: []string{mac}, Broadcast: local}}, none); !errors.Is(err, context.Canceled) {
+	if err := none.send(ctx, []Target{{MACs: []string{mac}, Broadcast: local}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

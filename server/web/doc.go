@@ -14,13 +14,13 @@
 // Everything that a machine claims is escaped by html/template for the place where it stands, and the Content-Security-Policy
 // forbids scripts, styles and pictures from anywhere but the two files that this package serves. No other program is needed to build it.
 //
-// Live: the page is cut into pieces with an id each (the head of a room, the tile of a machine). They are rendered at most once per TickLeast for all
+// Live: the page is cut into pieces with an id each (the head of a room, the tile of a machine). They are rendered at most once a second for all
 // viewers together; each viewer is sent those that differ from what it has. A viewer that is slow loses nothing but time, and holds up nobody:
-// each event has a deadline. At most ViewersMost watch at once. Without JavaScript the page is whole, and not live.
+// each event has a deadline. At most 200 watch at once. Without JavaScript the page is whole, and not live.
 //
-// Logins: argon2id (RFC 9106) with parameters in the hash, one computation at a time (it takes memory), LoginsPerMinute tries of an address;
+// Logins: argon2id (RFC 9106) with parameters in the hash, one computation at a time (it takes memory), six tries a minute of an address;
 // an unknown name costs as much as a wrong password. Sessions are 256 random bits in a cookie (HttpOnly, SameSite=Strict, Secure with TLS), kept as
-// SHA-256, ended after IdleMost without a request or SessionMost in all, at most SessionsMost. Without TLS a login works from this
+// SHA-256, ended after two hours without a request or twelve in all, at most 500. Without TLS a login works from this
 // machine only, unless Options.PlainLogin. Acts need the token of the session in the form (CSRF), and a request that the browser does not call
 // cross-site (http.CrossOriginProtection). A promotion is shown with its estimate first, and done when that is confirmed. Every login and act is told to Options.OnAct.
 //

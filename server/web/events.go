@@ -24,7 +24,13 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(h.closing, cancel)()
+	go func() {
+		select {
+		case <-h.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	s := &stream{w: w, control: http.NewResponseController(w), sent: map[string]uint64{}}
 	// The deadline for reading the request would end the connection; a test's recorder has none.
 	_ = s.control.SetReadDeadline(time.Time{})
@@ -32,10 +38,10 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Accel-Buffering", "no") // of proxies
 	var rev uint64
 	for h.mayWatch(r) && s.send(h.pages.snapshot(false)) == nil {
-		if wait(ctx, TickLeast) != nil {
+		if wait(ctx, tickLeast) != nil {
 			return
 		}
-		tick, done := context.WithTimeout(ctx, TickMost)
+		tick, done := context.WithTimeout(ctx, tickMost)
 		rev, _ = h.o.Lab.Changed(tick, rev) // nothing changed: times and phases may be others all the same
 		done()
 		if ctx.Err() != nil {

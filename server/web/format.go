@@ -14,7 +14,7 @@ func (p *pages) funcs() template.FuncMap {
 		"bytes":   formatBytes,
 		"rate":    func(n int64) string { return formatBytes(n) + "/s" },
 		"seconds": formatSeconds,
-		"when":    func(t time.Time) string { return formatTime(t.In(p.h.o.Lab.Lab().Location()), p.h.o.Now()) },
+		"when":    func(t time.Time) string { return formatTime(t.In(p.h.o.Lab.Lab().Location()), p.h.now()) },
 		"label":   label,
 		"percent": percent,
 		"share":   func(n, of int) int { return share(int64(n), int64(of)) },

@@ -87,7 +87,7 @@ func TestEvents(t *testing.T) {
 // TestEventsEnd: streams end with the server, and there are not too many.
 func TestEventsEnd(t *testing.T) {
 	s := newSite(t, 1, Options{})
-	for range ViewersMost {
+	for range viewersMost {
 		s.web.viewers <- struct{}{}
 	}
 	if code, _ := s.get(s.browser(), "/events"); code != http.StatusServiceUnavailable {
@@ -99,7 +99,7 @@ func TestEventsEnd(t *testing.T) {
 		code, _ := s.get(s.browser(), "/events")
 		ended <- code
 	}()
-	for len(s.web.viewers) < ViewersMost {
+	for len(s.web.viewers) < viewersMost {
 		time.Sleep(time.Millisecond)
 	}
 	s.web.Close()
@@ -232,7 +232,7 @@ func TestMorning(t *testing.T) {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	must(t, err)
 	now := time.Date(2026, 3, 10, 23, 0, 0, 0, berlin)
-	s := newSite(t, 4, Options{Now: func() time.Time { return now }})
+	s := newSiteAt(t, 4, Options{}, func() time.Time { return now })
 	if code, page := s.get(s.browser(), "/nights"); code != 200 || !strings.Contains(page, "No window has been open yet") {
 		t.Errorf("%d %s", code, page)
 	}

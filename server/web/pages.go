@@ -86,12 +86,12 @@ func (s *snapshot) render(t *template.Template, name, id string, data any) piece
 	return p
 }
 
-// snapshot renders the rooms, or gives what was rendered less than TickLeast ago. fresh asks for the present.
+// snapshot renders the rooms, or gives what was rendered less than tickLeast ago. fresh asks for the present.
 func (p *pages) snapshot(fresh bool) *snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	if p.last == nil || fresh || now.Sub(p.made) >= TickLeast/2 {
+	if p.last == nil || fresh || now.Sub(p.made) >= tickLeast/2 {
 		p.last, p.made = p.build(), now
 	}
 	return p.last
@@ -147,7 +147,7 @@ func (p *pages) summary(st *rooms.Status) *summaryView {
 		v.Failed += r.Counts[rooms.PhaseFailed] + r.Counts[rooms.PhaseSilent]
 		v.Rate += r.Rate
 	}
-	now := p.h.o.Now()
+	now := p.h.now()
 	nights, err := p.h.o.Lab.Nights(now.Add(-48 * time.Hour))
 	if err != nil {
 		return v // the rooms matter more
@@ -257,7 +257,7 @@ func (h *Handler) serveHost(w http.ResponseWriter, r *http.Request) {
 const historyTime = 90 * 24 * time.Hour
 
 func (h *Handler) serveNights(w http.ResponseWriter, r *http.Request) {
-	nights, err := h.o.Lab.Nights(h.o.Now().Add(-historyTime))
+	nights, err := h.o.Lab.Nights(h.now().Add(-historyTime))
 	if err != nil {
 		h.pages.fail(w, r, http.StatusInternalServerError, err.Error())
 		return

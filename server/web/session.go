@@ -15,9 +15,9 @@ import (
 
 // Sessions end after these times, and are at most so many.
 const (
-	IdleMost     = 2 * time.Hour
-	SessionMost  = 12 * time.Hour
-	SessionsMost = 500
+	idleMost     = 2 * time.Hour
+	sessionMost  = 12 * time.Hour
+	sessionsMost = 500
 )
 
 const cookieName = "troy_session"
@@ -49,7 +49,7 @@ func (s *sessions) begin(user string, now time.Time) string {
 	if s.all == nil {
 		s.all = map[[sha256.Size]byte]*session{}
 	}
-	for len(s.all) >= SessionsMost {
+	for len(s.all) >= sessionsMost {
 		var oldest [sha256.Size]byte
 		for k, v := range s.all {
 			if o := s.all[oldest]; o == nil || v.used.Before(o.used) {
@@ -72,7 +72,7 @@ func (s *sessions) get(cookie string, now time.Time) *session {
 	if v == nil {
 		return nil
 	}
-	if now.Sub(v.used) > IdleMost || now.Sub(v.begun) > SessionMost {
+	if now.Sub(v.used) > idleMost || now.Sub(v.begun) > sessionMost {
 		delete(s.all, key)
 		return nil
 	}
@@ -119,7 +119,7 @@ func (h *Handler) session(r *http.Request) *session {
 	if c == "" {
 		return nil
 	}
-	return h.sessions.get(c, h.o.Now())
+	return h.sessions.get(c, h.now())
 }
 
 func (h *Handler) setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
@@ -150,7 +150,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusForbidden, why)
 		return
 	}
-	if a, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || h.logins.Take(a.Addr(), h.o.Now()) > 0 {
+	if a, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || h.logins.Take(a.Addr(), h.now()) > 0 {
 		refuse(http.StatusTooManyRequests, "Too many tries from your address. Wait a minute.")
 		return
 	}
@@ -171,7 +171,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.sessions.end(cookieOf(r))
-	h.setCookie(w, r, h.sessions.begin(name, h.o.Now()), int(SessionMost.Seconds()))
+	h.setCookie(w, r, h.sessions.begin(name, h.now()), int(sessionMost.Seconds()))
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 

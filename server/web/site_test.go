@@ -68,6 +68,12 @@ func mac(i int) string { return fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&255
 
 func newSite(t testing.TB, machines int, o Options) *site {
 	t.Helper()
+	return newSiteAt(t, machines, o, time.Now)
+}
+
+// newSiteAt is newSite with another clock.
+func newSiteAt(t testing.TB, machines int, o Options, now func() time.Time) *site {
+	t.Helper()
 	s, dir := &site{t: t}, t.TempDir()
 	var text strings.Builder
 	text.WriteString(labYAML)
@@ -84,7 +90,7 @@ func newSite(t testing.TB, machines int, o Options) *site {
 	db, err := state.Open(filepath.Join(dir, "state.db"), nil)
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
-	s.keeper, err = rooms.New(&rooms.Options{Lab: file, State: db, Sizes: sizes{}, Waker: s, Now: o.Now})
+	s.keeper, err = rooms.New(&rooms.Options{Lab: file, State: db, Sizes: sizes{}, Waker: s, Now: now})
 	must(t, err)
 	o.Lab = s.keeper
 	o.OnAct = func(e audit.Entry) error {
@@ -98,6 +104,7 @@ func newSite(t testing.TB, machines int, o Options) *site {
 	must(t, o.Users.Set("admin", password))
 	s.web, err = New(&o)
 	must(t, err)
+	s.web.now = now
 	s.http = httptest.NewServer(s.web)
 	t.Cleanup(s.http.Close)
 	t.Cleanup(s.web.Close)

@@ -28,9 +28,9 @@ const (
 
 // Bounds of names and passwords.
 const (
-	NameMost      = 32
-	PasswordLeast = 10
-	PasswordMost  = 512
+	nameMost      = 32
+	passwordLeast = 10
+	passwordMost  = 512
 )
 
 var (
@@ -86,7 +86,7 @@ func (u *Users) read() (map[string]string, error) {
 // Set gives a user a password, and makes the user if need be. "" removes the user. The file is replaced whole.
 func (u *Users) Set(name, password string) error {
 	if !goodName(name) {
-		return fmt.Errorf("name %q: %w: want 1 to %d letters, digits, dots, dashes", name, ErrPassword, NameMost)
+		return fmt.Errorf("name %q: %w: want 1 to %d letters, digits, dots, dashes", name, ErrPassword, nameMost)
 	}
 	users, err := u.read()
 	if err != nil {
@@ -97,8 +97,8 @@ func (u *Users) Set(name, password string) error {
 	}
 	delete(users, name)
 	if password != "" {
-		if len(password) < PasswordLeast || len(password) > PasswordMost {
-			return fmt.Errorf("password: %w: want %d to %d bytes", ErrPassword, PasswordLeast, PasswordMost)
+		if len(password) < passwordLeast || len(password) > passwordMost {
+			return fmt.Errorf("password: %w: want %d to %d bytes", ErrPassword, passwordLeast, passwordMost)
 		}
 		users[name] = u.hash(password)
 	}
@@ -111,13 +111,13 @@ func (u *Users) Set(name, password string) error {
 }
 
 func goodName(s string) bool {
-	return s != "" && len(s) <= NameMost && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@") == ""
+	return s != "" && len(s) <= nameMost && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@") == ""
 }
 
 // Check says whether the password is that of the user. It takes as long for a user that does not exist.
 func (u *Users) Check(name, password string) bool {
 	users, err := u.read()
-	if err != nil || len(password) > PasswordMost {
+	if err != nil || len(password) > passwordMost {
 		return false
 	}
 	hash, known := users[name]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"troy/server/audit"
@@ -17,10 +18,10 @@ import (
 
 // Bounds.
 const (
-	TickLeast       = time.Second      // between two renderings
-	TickMost        = 15 * time.Second // between two events, so that a dead connection is noticed
-	ViewersMost     = 200
-	LoginsPerMinute = 6
+	tickLeast       = time.Second      // between two renderings
+	tickMost        = 15 * time.Second // between two events, so that a dead connection is noticed
+	viewersMost     = 200
+	loginsPerMinute = 6
 	formMost        = 16 << 10 // bytes
 	sendTime        = 20 * time.Second
 )
@@ -75,8 +76,6 @@ type Options struct {
 	PlainLogin bool
 	// Counters are further numbers for /metrics: names without the prefix troy_, such as served_bytes_total.
 	Counters map[string]func() float64
-	// Now is the time; nil = time.Now.
-	Now func() time.Time
 }
 
 // Handler is the page.
@@ -89,8 +88,9 @@ type Handler struct {
 	viewers  chan struct{}
 	metrics  http.Handler
 	openapi  []byte
-	closing  context.Context // ends when the streams of events shall
-	close    context.CancelFunc
+	now      func() time.Time
+	closing  chan struct{} // closed when the streams of events are to end
+	close    func()        // closes it, once
 }
 
 //go:embed assets
@@ -101,11 +101,9 @@ func New(o *Options) (*Handler, error) {
 	if o.Lab == nil {
 		return nil, errors.New("web: no Lab")
 	}
-	closing, cancel := context.WithCancel(context.Background())
-	h := &Handler{o: *o, closing: closing, close: cancel, mux: http.NewServeMux(), logins: limit.New(LoginsPerMinute/60.0, LoginsPerMinute), viewers: make(chan struct{}, ViewersMost)}
-	if h.o.Now == nil {
-		h.o.Now = time.Now
-	}
+	h := &Handler{o: *o, now: time.Now, closing: make(chan struct{}), mux: http.NewServeMux(),
+		logins: limit.New(loginsPerMinute/60.0, loginsPerMinute), viewers: make(chan struct{}, viewersMost)}
+	h.close = sync.OnceFunc(func() { close(h.closing) })
 	if h.o.OnAct == nil {
 		h.o.OnAct = func(audit.Entry) error { return nil }
 	}

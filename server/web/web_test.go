@@ -14,7 +14,7 @@ import (
 func TestLogin(t *testing.T) {
 	s := newSite(t, 1, Options{})
 	c := s.browser()
-	for _, f := range [][2]string{{"admin", "wrong password"}, {"nobody", password}, {"", ""}, {"admin", strings.Repeat("x", PasswordMost+1)}} {
+	for _, f := range [][2]string{{"admin", "wrong password"}, {"nobody", password}, {"", ""}, {"admin", strings.Repeat("x", passwordMost+1)}} {
 		if code, _ := s.post(c, "/login", "name", f[0], "password", f[1]); code != http.StatusForbidden {
 			t.Errorf("%q: %d", f, code)
 		}
@@ -62,11 +62,11 @@ func TestLoginFromElsewhere(t *testing.T) {
 	if w := s.from("10.0.0.9:999", "POST", "/login", form); w.Code != http.StatusSeeOther {
 		t.Errorf("PlainLogin: %d", w.Code)
 	}
-	for range LoginsPerMinute - 1 {
+	for range loginsPerMinute - 1 {
 		s.from("10.0.0.9:999", "POST", "/login", "name=admin&password=x")
 	}
 	if w := s.from("10.0.0.9:999", "POST", "/login", form); w.Code != http.StatusTooManyRequests {
-		t.Errorf("try %d: %d", LoginsPerMinute+1, w.Code)
+		t.Errorf("try %d: %d", loginsPerMinute+1, w.Code)
 	}
 }
 
@@ -77,14 +77,14 @@ func TestSessionsEnd(t *testing.T) {
 	for h := range 13 {
 		s.get(old, now.Add(time.Duration(h)*time.Hour))
 	}
-	if s.get(idle, now.Add(IdleMost+1)) != nil || s.get(old, now.Add(13*time.Hour)) != nil || s.get("x", now) != nil {
+	if s.get(idle, now.Add(idleMost+1)) != nil || s.get(old, now.Add(13*time.Hour)) != nil || s.get("x", now) != nil {
 		t.Error("a session does not end")
 	}
 	first := s.begin("first", now)
-	for i := range SessionsMost {
+	for i := range sessionsMost {
 		s.begin("x", now.Add(time.Duration(i+1)*time.Second))
 	}
-	if len(s.all) != SessionsMost || s.get(first, now) != nil {
+	if len(s.all) != sessionsMost || s.get(first, now) != nil {
 		t.Errorf("%d sessions", len(s.all))
 	}
 }
