@@ -6,56 +6,61 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"troy/internal/testing/vhdxfile"
 )
 
-// TestSamples reads real files and compares with the sums that independent
-// readers agreed on.
+// TestSamples reads files of other programs, of every kind.
 func TestSamples(t *testing.T) {
-	dir := t.TempDir()
-	for _, tc := range []struct {
-		name, parent, md5 string
-		dirty             bool
-		kind              Kind
-	}{
-		{"fat-parent.vhdx", "", "6aaec9014a00d9ae20d7ea6dee900c6b", false, Fixed},
-		{"fat-differential.vhdx", "fat-parent.vhdx", "cb133190486199033a27e789dd5d530c", false, Differencing},
-		{"ntfs-dynamic.vhdx", "", "20158534070142d63ee02c9ad1a9d87e", false, Dynamic},
-		{"ext2.vhdx", "", "196066add11fb71c4c49cf1bb50d6d24", false, Dynamic},
-		{"iotest-dynamic-1G.vhdx", "", "8a5df7512d96578c537279cee90b5e8d", false, Dynamic},
-		{"vhdx-log-replay.vhdx", "", "671f96cf63f64ba869ce0fda80a48c6d", true, Dynamic},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			path, ok := sample(t, dir, tc.name)
-			if !ok {
-				return
-			}
-			if tc.parent != "" {
-				sample(t, dir, tc.parent)
-			}
-			before := fileSum(t, path)
-			c, err := OpenChain(path, &ChainOptions{Parents: &Parents{}})
-			must(t, err)
-			defer c.Close()
-			leaf := c.Files()[0]
-			if leaf.LogPending() != tc.dirty || leaf.Metadata().Kind() != tc.kind {
-				t.Errorf("LogPending %v, kind %v", leaf.LogPending(), leaf.Metadata().Kind())
-			}
-			if got := md5Of(t, c, c.Size()); got != tc.md5 {
-				t.Errorf("md5 %s, want %s", got, tc.md5)
-			}
-			extentsMatch(t, c, 0, c.Size())
-			h, err := os.Open(path)
-			must(t, err)
-			defer h.Close()
-			rep, err := Check(h, leaf.size, nil)
-			must(t, err)
-			if rep.OK() == tc.dirty {
-				t.Errorf("Check: %v", rep.Findings)
-			}
-			if fileSum(t, path) != before {
-				t.Error("reading changed the file")
-			}
-		})
+	vhdxfile.Both(t, func(t *testing.T, s vhdxfile.Source) {
+		dir := t.TempDir()
+		for _, tc := range []struct {
+			name, parent string
+			dirty        bool
+			kind         Kind
+		}{
+			{"fat-parent.vhdx", "", false, Fixed},
+			{"fat-differential.vhdx", "fat-parent.vhdx", false, Differencing},
+			{"ntfs-dynamic.vhdx", "", false, Dynamic},
+			{"ext2.vhdx", "", false, Dynamic},
+			{"iotest-dynamic-1G.vhdx", "", false, Dynamic},
+			{"vhdx-log-replay.vhdx", "", true, Dynamic},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				if tc.parent != "" {
+					s.Put(t, dir, tc.parent)
+				}
+				readOther(t, s.Put(t, dir, tc.name), s.MD5(t, tc.name), tc.dirty, tc.kind)
+			})
+		}
+	})
+}
+
+// readOther reads a file, looks at it, and sees that this does not change it.
+func readOther(t *testing.T, path, sum string, dirty bool, kind Kind) {
+	t.Helper()
+	before := fileSum(t, path)
+	c, err := OpenChain(path, &ChainOptions{Parents: &Parents{}})
+	must(t, err)
+	defer c.Close()
+	leaf := c.Files()[0]
+	if leaf.LogPending() != dirty || leaf.Metadata().Kind() != kind {
+		t.Errorf("LogPending %v, kind %v", leaf.LogPending(), leaf.Metadata().Kind())
+	}
+	if got := md5Of(t, c, c.Size()); got != sum {
+		t.Errorf("md5 %s, want %s", got, sum)
+	}
+	extentsMatch(t, c, 0, c.Size())
+	h, err := os.Open(path)
+	must(t, err)
+	defer h.Close()
+	rep, err := Check(h, leaf.size, nil)
+	must(t, err)
+	if rep.OK() == dirty {
+		t.Errorf("Check: %v", rep.Findings)
+	}
+	if fileSum(t, path) != before {
+		t.Error("reading changed the file")
 	}
 }
 
@@ -68,24 +73,23 @@ func fileSum(t testing.TB, path string) string {
 // TestSampleUnmapped compares a disk with UNMAPPED blocks and three chunks
 // with QEMU, extent by extent.
 func TestSampleUnmapped(t *testing.T) {
-	path, ok := sample(t, t.TempDir(), "lvm2.vhdx")
-	if !ok {
-		return
-	}
-	c, err := OpenChain(path, nil)
-	must(t, err)
-	defer c.Close()
-	unmapped := 0
-	for e, err := range c.Extents(0, c.Size()) {
+	vhdxfile.Both(t, func(t *testing.T, s vhdxfile.Source) {
+		path := s.Put(t, t.TempDir(), "lvm2.vhdx")
+		c, err := OpenChain(path, nil)
 		must(t, err)
-		if e.Kind == Unmapped {
-			unmapped += int(e.Length / (32 * mib))
+		defer c.Close()
+		unmapped := 0
+		for e, err := range c.Extents(0, c.Size()) {
+			must(t, err)
+			if e.Kind == Unmapped {
+				unmapped += int(e.Length / (32 * mib))
+			}
 		}
-	}
-	if unmapped != 25 {
-		t.Errorf("%d UNMAPPED blocks, want 25", unmapped)
-	}
-	compareQEMU(t, path, c)
+		if unmapped != 25 {
+			t.Errorf("%d UNMAPPED blocks, want 25", unmapped)
+		}
+		compareQEMU(t, path, c)
+	})
 }
 
 // compareQEMU reads the data of a disk beside a raw image that QEMU made.
@@ -118,42 +122,44 @@ func compareQEMU(t *testing.T, path string, c *Chain) {
 	}
 }
 
-// TestSampleDirtyLog replays real logs, in memory and on disk, beside QEMU.
+// TestSampleDirtyLog replays logs that others left, in memory and on disk, beside QEMU.
 func TestSampleDirtyLog(t *testing.T) {
-	for _, name := range []string{"iotest-dirtylog-10G-4M.vhdx", "vhdx-log-replay.vhdx"} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			path, ok := sample(t, dir, name)
-			if !ok {
-				return
-			}
-			b, err := os.ReadFile(path)
-			must(t, err)
-			repaired := filepath.Join(dir, "qemu.vhdx")
-			must(t, os.WriteFile(repaired, b, 0o644))
-			run(t, "qemu-img", "check", "-r", "all", "-f", "vhdx", repaired)
+	vhdxfile.Both(t, func(t *testing.T, s vhdxfile.Source) {
+		for _, name := range []string{"iotest-dirtylog-10G-4M.vhdx", "vhdx-log-replay.vhdx"} {
+			t.Run(name, func(t *testing.T) { replayOther(t, s, name) })
+		}
+	})
+}
 
-			c, err := OpenChain(path, nil)
-			must(t, err)
-			compareQEMU(t, repaired, c)
-			before := c.Files()[0].Header()
-			must(t, c.Close())
+func replayOther(t *testing.T, s vhdxfile.Source, name string) {
+	t.Helper()
+	dir := t.TempDir()
+	path := s.Put(t, dir, name)
+	b, err := os.ReadFile(path)
+	must(t, err)
+	repaired := filepath.Join(dir, "qemu.vhdx")
+	must(t, os.WriteFile(repaired, b, 0o644))
+	run(t, "qemu-img", "check", "-r", "all", "-f", "vhdx", repaired)
 
-			c, err = OpenChain(path, &ChainOptions{Writable: true})
-			must(t, err)
-			after := c.Files()[0].Header()
-			must(t, c.Close())
-			if !after.LogGUID.IsZero() || after.FileWriteGUID == before.FileWriteGUID || after.DataWriteGUID != before.DataWriteGUID {
-				t.Errorf("headers: before %+v, after %+v", before, after)
-			}
-			qemuCheck(t, path)
-			c, err = OpenChain(path, nil)
-			must(t, err)
-			defer c.Close()
-			if c.Files()[0].LogPending() {
-				t.Error("the log is still there after replay")
-			}
-			compareQEMU(t, repaired, c)
-		})
+	c, err := OpenChain(path, nil)
+	must(t, err)
+	compareQEMU(t, repaired, c)
+	before := c.Files()[0].Header()
+	must(t, c.Close())
+
+	c, err = OpenChain(path, &ChainOptions{Writable: true})
+	must(t, err)
+	after := c.Files()[0].Header()
+	must(t, c.Close())
+	if !after.LogGUID.IsZero() || after.FileWriteGUID == before.FileWriteGUID || after.DataWriteGUID != before.DataWriteGUID {
+		t.Errorf("headers: before %+v, after %+v", before, after)
 	}
+	qemuCheck(t, path)
+	c, err = OpenChain(path, nil)
+	must(t, err)
+	defer c.Close()
+	if c.Files()[0].LogPending() {
+		t.Error("the log is still there after replay")
+	}
+	compareQEMU(t, repaired, c)
 }

@@ -2,20 +2,20 @@ package vhdx
 
 import (
 	"context"
+	"math/rand"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"troy/internal/testing/vhdxfile"
 )
 
-// TestSampleMerge merges a child that Windows made into the parent that
-// Windows made.
-func TestSampleMerge(t *testing.T) {
+// TestSampleMerge merges a child as Windows makes it into the parent.
+func TestSampleMerge(t *testing.T) { vhdxfile.Both(t, mergeOther) }
+
+func mergeOther(t *testing.T, s vhdxfile.Source) {
 	dir := t.TempDir()
-	path, ok := sample(t, dir, "fat-differential.vhdx")
-	if !ok {
-		return
-	}
-	parentPath, _ := sample(t, dir, "fat-parent.vhdx")
+	path, parentPath := s.Put(t, dir, "fat-differential.vhdx"), s.Put(t, dir, "fat-parent.vhdx")
 	child, err := Open(path, &OpenOptions{Writable: true})
 	must(t, err)
 	parent, err := new(Parents).findWritable(child)
@@ -27,7 +27,7 @@ func TestSampleMerge(t *testing.T) {
 	}
 	must(t, child.Close())
 	must(t, parent.Close())
-	const want = "cb133190486199033a27e789dd5d530c" // what the child over the parent showed
+	want := s.MD5(t, "fat-differential.vhdx") // what the child over the parent showed
 	for _, p := range []string{path, parentPath} {
 		c, err := OpenChain(p, &ChainOptions{Parents: &Parents{}})
 		must(t, err)
@@ -45,41 +45,43 @@ func TestSampleMerge(t *testing.T) {
 
 // TestSampleWrite writes into files that others made.
 func TestSampleWrite(t *testing.T) {
-	r := seeded(t)
-	for _, name := range []string{"fat-differential.vhdx", "fat-parent.vhdx", "ntfs-dynamic.vhdx", "ext2.vhdx"} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			path, ok := sample(t, dir, name)
-			if !ok {
-				return
-			}
-			if name == "fat-differential.vhdx" {
-				sample(t, dir, "fat-parent.vhdx")
-			}
-			c, err := OpenChain(path, &ChainOptions{Parents: &Parents{}, Writable: true})
-			must(t, err)
-			model := readAll(t, c)
-			for range 40 {
-				off := r.Int63n(c.Size())
-				b := randomBytes(r, int(min(r.Int63n(100_000), c.Size()-off)))
-				copy(model[off:], b)
-				_, err := c.WriteAt(b, off)
-				must(t, err)
-			}
-			must(t, c.ZeroRange(mib+5, 2*mib))
-			clear(model[mib+5 : 3*mib+5])
-			must(t, c.Close())
-			c, err = OpenChain(path, &ChainOptions{Parents: &Parents{}})
-			must(t, err)
-			defer c.Close()
-			sameBytes(t, name, readAll(t, c), model)
-			sameBytes(t, name+" by 7-Zip", sevenZip(t, path), model)
-			checkClean(t, c.files[0].r, c.files[0].size)
-			if !c.files[0].Metadata().HasParent {
-				qemuCheck(t, path)
-				sameBytes(t, name+" by QEMU", qemuRaw(t, path), model)
-			}
-		})
+	vhdxfile.Both(t, func(t *testing.T, s vhdxfile.Source) {
+		r := seeded(t)
+		for _, name := range []string{"fat-differential.vhdx", "fat-parent.vhdx", "ntfs-dynamic.vhdx", "ext2.vhdx"} {
+			t.Run(name, func(t *testing.T) { writeOther(t, s, r, name) })
+		}
+	})
+}
+
+func writeOther(t *testing.T, s vhdxfile.Source, r *rand.Rand, name string) {
+	t.Helper()
+	dir := t.TempDir()
+	path := s.Put(t, dir, name)
+	if name == "fat-differential.vhdx" {
+		s.Put(t, dir, "fat-parent.vhdx")
+	}
+	c, err := OpenChain(path, &ChainOptions{Parents: &Parents{}, Writable: true})
+	must(t, err)
+	model := readAll(t, c)
+	for range 40 {
+		off := r.Int63n(c.Size())
+		b := randomBytes(r, int(min(r.Int63n(100_000), c.Size()-off)))
+		copy(model[off:], b)
+		_, err := c.WriteAt(b, off)
+		must(t, err)
+	}
+	must(t, c.ZeroRange(mib+5, 2*mib))
+	clear(model[mib+5 : 3*mib+5])
+	must(t, c.Close())
+	c, err = OpenChain(path, &ChainOptions{Parents: &Parents{}})
+	must(t, err)
+	defer c.Close()
+	sameBytes(t, name, readAll(t, c), model)
+	sameBytes(t, name+" by 7-Zip", sevenZip(t, path), model)
+	checkClean(t, c.files[0].r, c.files[0].size)
+	if !c.files[0].Metadata().HasParent {
+		qemuCheck(t, path)
+		sameBytes(t, name+" by QEMU", qemuRaw(t, path), model)
 	}
 }
 

@@ -2,8 +2,6 @@ package vhdx
 
 import (
 	"bytes"
-	"compress/bzip2"
-	"compress/gzip"
 	"crypto/md5"
 	"errors"
 	"fmt"
@@ -294,56 +292,6 @@ func checkClean(t testing.TB, r io.ReaderAt, size int64) {
 	must(t, err)
 	if !rep.OK() {
 		t.Fatalf("Check: %v", rep.Findings)
-	}
-}
-
-// sample unpacks a real file into dir; false when the samples are not here.
-func sample(t testing.TB, dir, name string) (string, bool) {
-	t.Helper()
-	root := os.Getenv("TROY_SAMPLES")
-	if root == "" {
-		t.Logf("NOT TESTED: set TROY_SAMPLES to the folder of real samples to test with %s", name)
-		return "", false
-	}
-	for ext, open := range map[string]func(io.Reader) (io.Reader, error){
-		".gz":  func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
-		".bz2": func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil },
-	} {
-		f, err := os.Open(filepath.Join(root, "vhdx", name+ext))
-		if err != nil {
-			continue
-		}
-		defer f.Close()
-		r, err := open(f)
-		must(t, err)
-		path := filepath.Join(dir, name)
-		unpackSparse(t, path, r)
-		return path, true
-	}
-	t.Fatalf("TROY_SAMPLES=%s has no %s", root, name)
-	return "", false
-}
-
-// unpackSparse writes r to path, leaving holes for zeros.
-func unpackSparse(t testing.TB, path string, r io.Reader) {
-	t.Helper()
-	f, err := os.Create(path)
-	must(t, err)
-	defer f.Close()
-	buf := make([]byte, zeroStep)
-	off := int64(0)
-	for {
-		n, err := io.ReadFull(r, buf)
-		if n > 0 && !block.IsZero(buf[:n]) {
-			_, werr := f.WriteAt(buf[:n], off)
-			must(t, werr)
-		}
-		off += int64(n)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			must(t, f.Truncate(off))
-			return
-		}
-		must(t, err)
 	}
 }
 

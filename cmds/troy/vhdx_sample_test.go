@@ -6,34 +6,29 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"troy/internal/testing/vhdxfile"
 )
 
-// The md5 sums of the whole virtual disks, as other programs read them.
-const (
-	sumFATParent = "6aaec9014a00d9ae20d7ea6dee900c6b"
-	sumFATChild  = "cb133190486199033a27e789dd5d530c"
-)
+func TestVHDXSamplesToRaw(t *testing.T) { vhdxfile.Both(t, samplesToRaw) }
 
-func TestVHDXSamplesToRaw(t *testing.T) {
-	if !haveSamples(t) {
-		return
-	}
+func samplesToRaw(t *testing.T, s vhdxfile.Source) {
 	dir := t.TempDir()
 	for _, x := range []struct {
-		name, sum, kind string
-		pending         bool
+		name, kind string
+		pending    bool
 	}{
-		{"fat-parent.vhdx", sumFATParent, "fixed", false},
-		{"fat-differential.vhdx", sumFATChild, "differencing", false},
-		{"ntfs-dynamic.vhdx", "20158534070142d63ee02c9ad1a9d87e", "dynamic", false},
-		{"ext2.vhdx", "196066add11fb71c4c49cf1bb50d6d24", "dynamic", false},
-		{"iotest-dynamic-1G.vhdx", "8a5df7512d96578c537279cee90b5e8d", "dynamic", false},
-		{"vhdx-log-replay.vhdx", "671f96cf63f64ba869ce0fda80a48c6d", "dynamic", true},
+		{"fat-parent.vhdx", "fixed", false},
+		{"fat-differential.vhdx", "differencing", false},
+		{"ntfs-dynamic.vhdx", "dynamic", false},
+		{"ext2.vhdx", "dynamic", false},
+		{"iotest-dynamic-1G.vhdx", "dynamic", false},
+		{"vhdx-log-replay.vhdx", "dynamic", true},
 	} {
-		path := sample(t, dir, x.name)
+		path := s.Put(t, dir, x.name)
 		before := fileSum(t, path)
-		if got := diskSum(t, path); got != x.sum {
-			t.Errorf("%s: disk has md5 %s, want %s", x.name, got, x.sum)
+		if got, want := diskSum(t, path), s.MD5(t, x.name); got != want {
+			t.Errorf("%s: disk has md5 %s, want %s", x.name, got, want)
 		}
 		info := fromJSON[[]jsonInfo](t, 0, "info", path)
 		if len(info) != 1 || info[0].Kind != x.kind || info[0].LogPending != x.pending || info[0].File != path {
@@ -54,11 +49,10 @@ func TestVHDXSamplesToRaw(t *testing.T) {
 }
 
 // TestVHDXSampleBlocks compares counts with what is known of the file.
-func TestVHDXSampleBlocks(t *testing.T) {
-	if !haveSamples(t) {
-		return
-	}
-	path := sample(t, t.TempDir(), "lvm2.vhdx")
+func TestVHDXSampleBlocks(t *testing.T) { vhdxfile.Both(t, sampleBlocks) }
+
+func sampleBlocks(t *testing.T, s vhdxfile.Source) {
+	path := s.Put(t, t.TempDir(), "lvm2.vhdx")
 	info := fromJSON[[]jsonInfo](t, 0, "info", path)
 	want := jsonBlocks{Total: 320, FullyPresent: 18, Zero: 39, NotPresent: 238, Unmapped: 25}
 	if info[0].Blocks != want {
@@ -70,12 +64,11 @@ func TestVHDXSampleBlocks(t *testing.T) {
 }
 
 // TestVHDXSampleDirtyLog has QEMU replay its own log, on a copy, and compares.
-func TestVHDXSampleDirtyLog(t *testing.T) {
-	if !haveSamples(t) {
-		return
-	}
+func TestVHDXSampleDirtyLog(t *testing.T) { vhdxfile.Both(t, sampleDirtyLog) }
+
+func sampleDirtyLog(t *testing.T, s vhdxfile.Source) {
 	dir := t.TempDir()
-	path := sample(t, dir, "iotest-dirtylog-10G-4M.vhdx")
+	path := s.Put(t, dir, "iotest-dirtylog-10G-4M.vhdx")
 	raw := filepath.Join(dir, "disk.raw")
 	r := troyVHDX("convert", "--to", "raw", path, raw)
 	if r.code != 0 || !strings.Contains(r.errOut, "log was replayed in memory") {
@@ -96,12 +89,11 @@ func TestVHDXSampleDirtyLog(t *testing.T) {
 	}
 }
 
-func TestVHDXSampleParent(t *testing.T) {
-	if !haveSamples(t) {
-		return
-	}
-	dir, far := t.TempDir(), t.TempDir()
-	child := sample(t, dir, "fat-differential.vhdx")
+func TestVHDXSampleParent(t *testing.T) { vhdxfile.Both(t, sampleParent) }
+
+func sampleParent(t *testing.T, s vhdxfile.Source) {
+	dir, far, sumFATChild := t.TempDir(), t.TempDir(), s.MD5(t, "fat-differential.vhdx")
+	child := s.Put(t, dir, "fat-differential.vhdx")
 	raw := filepath.Join(dir, "out.raw")
 	refuseVHDX(t, []string{"convert", "--to", "raw", child, raw}, "fat-parent.vhdx", "is not in the folder", "was not made", "--parent")
 	refuseVHDX(t, []string{"map", child}, "is not in the folder", nothingChanged)
@@ -110,10 +102,10 @@ func TestVHDXSampleParent(t *testing.T) {
 	if p := fromJSON[[]jsonInfo](t, 0, "info", child)[0].Parent; p == nil || p.Status != "missing" || p.Name != "fat-parent.vhdx" || len(p.Locator) != 5 {
 		t.Errorf("info: parent %+v, want it missing", p)
 	}
-	other := sample(t, far, "ntfs-dynamic.vhdx")
+	other := s.Put(t, far, "ntfs-dynamic.vhdx")
 	refuseVHDX(t, []string{"convert", "--to", "raw", "--parent", other, child, raw}, "ntfs-dynamic.vhdx", "DataWriteGuid", "was not made")
 	parent := filepath.Join(far, "renamed.vhdx")
-	must(t, os.Rename(sample(t, far, "fat-parent.vhdx"), parent))
+	must(t, os.Rename(s.Put(t, far, "fat-parent.vhdx"), parent))
 	if got := diskSum(t, "--parent", parent, child); got != sumFATChild {
 		t.Errorf("with --parent: md5 %s, want %s", got, sumFATChild)
 	}
@@ -134,12 +126,11 @@ func TestVHDXSampleParent(t *testing.T) {
 	}
 }
 
-func TestVHDXSampleMerge(t *testing.T) {
-	if !haveSamples(t) {
-		return
-	}
-	dir := t.TempDir()
-	child, parent := sample(t, dir, "fat-differential.vhdx"), sample(t, dir, "fat-parent.vhdx")
+func TestVHDXSampleMerge(t *testing.T) { vhdxfile.Both(t, sampleMerge) }
+
+func sampleMerge(t *testing.T, s vhdxfile.Source) {
+	dir, sumFATChild := t.TempDir(), s.MD5(t, "fat-differential.vhdx")
+	child, parent := s.Put(t, dir, "fat-differential.vhdx"), s.Put(t, dir, "fat-parent.vhdx")
 	sibling := copyFile(t, child, filepath.Join(dir, "sibling.vhdx"))
 	res := fromJSON[jsonMerge](t, 0, "merge", child)
 	if res.Child != child || res.Parent != parent || len(res.Invalid) != 1 || res.Invalid[0] != sibling || len(res.Children) != 0 {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"compress/bzip2"
-	"compress/gzip"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -78,28 +76,6 @@ func fromJSON[T any](t *testing.T, code int, args ...string) T {
 	return v
 }
 
-// sample unpacks one of the real files into dir, under its own name, and returns its path.
-func sample(t *testing.T, dir, name string) string {
-	t.Helper()
-	packed, _ := filepath.Glob(filepath.Join(os.Getenv("TROY_SAMPLES"), "vhdx", name+".*"))
-	if len(packed) != 1 {
-		t.Fatalf("TROY_SAMPLES=%s holds %d files vhdx/%s.*, want 1", os.Getenv("TROY_SAMPLES"), len(packed), name)
-	}
-	in, err := os.Open(packed[0])
-	must(t, err)
-	defer in.Close()
-	var r io.Reader
-	if strings.HasSuffix(packed[0], ".bz2") {
-		r = bzip2.NewReader(in)
-	} else {
-		r, err = gzip.NewReader(in)
-		must(t, err)
-	}
-	path := filepath.Join(dir, name)
-	writeSparse(t, path, r)
-	return path
-}
-
 // writeSparse makes a file whose zeros take no space: much of the samples is empty, and disks are slow.
 func writeSparse(t *testing.T, path string, r io.Reader) {
 	t.Helper()
@@ -120,16 +96,6 @@ func writeSparse(t *testing.T, path string, r io.Reader) {
 	}
 	must(t, out.Truncate(at))
 	must(t, out.Close())
-}
-
-// haveSamples reports whether the real files are there, and says so loudly if not.
-func haveSamples(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv("TROY_SAMPLES") == "" {
-		t.Log("######## TROY_SAMPLES is not set: NOTHING OF THIS TEST WAS RUN ON REAL FILES ########")
-		return false
-	}
-	return true
 }
 
 func must(t *testing.T, err error) {

@@ -88,6 +88,22 @@ func (m *image) record(path string, change func(b []byte)) {
 	m.apply(patches)
 }
 
+// mirror copies one of the first four MFT records to $MFTMirr, which ntfs-3g compares.
+func (m *image) mirror(path string) {
+	m.t.Helper()
+	v := m.open()
+	ref, err := v.Lookup(path)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	g := v.Geometry()
+	b := make([]byte, g.RecordSize)
+	if _, err := m.ReadAt(b, v.RecordPlace(ref)); err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(b, g.MFTMirror*int64(g.ClusterSize)+ref.Record()*int64(g.RecordSize))
+}
+
 func (m *image) apply(patches []ntfs.Patch) {
 	m.t.Helper()
 	for _, p := range patches {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"troy/diskwriter/ntfs"
+	"troy/internal/testing/samples"
 )
 
 // fillLog writes n records of random sizes, some over many pages, and returns their
@@ -55,19 +56,45 @@ func TestWalkLog(t *testing.T) {
 
 var lsnLine = regexp.MustCompile(`(?m)^this_lsn\s+([0-9a-f]{16})`)
 
-// TestWindowsLog walks what is left of the log that Windows wrote while it formatted
-// the sample, and compares it with the records that ntfsrecover lists.
+// TestWindowsLog walks what is left of a log from a record on, to where it breaks off.
 func TestWindowsLog(t *testing.T) {
-	path, ok := sample(t, "ntfs-windows-formatted-40M.dd.bz2")
-	if !ok {
-		return
-	}
-	known := map[uint64]bool{}
+	t.Run("made", func(t *testing.T) {
+		m := newImage(t, 12*mib, 512, 4096)
+		l := newLog(t, m, 1, 1)
+		all := fillLog(l, rand.New(rand.NewPCG(1, 2)), 500, 500)
+		l.finish(logInUse)
+		l.nextPage() // prepared, and never finished
+		l.flush()
+		if got := walkRest(t, m.Name(), all[19]); !slices.Equal(got, all[19:]) {
+			t.Errorf("%d records, want %d", len(got), len(all)-19)
+		}
+	})
+	t.Run("sample", func(t *testing.T) {
+		path := samples.Unpack(t, t.TempDir(), "ntfs-windows-formatted-40M.dd")
+		known := listed(t, path)
+		// The first record of the pages that formatting wrote; they end with a page
+		// that was prepared and never finished.
+		got := walkRest(t, path, 0x1046bb)
+		if len(got) != 481 {
+			t.Errorf("%d records", len(got))
+		}
+		for _, lsn := range got {
+			if !known[lsn] {
+				t.Errorf("ntfsrecover does not know %#x", lsn)
+			}
+		}
+	})
+}
+
+// listed returns the LSNs of the records that ntfsrecover lists.
+func listed(t *testing.T, path string) map[uint64]bool {
+	t.Helper()
 	// It ends with 1 when it meets pages that were never used.
 	out, err := exec.Command("ntfsrecover", "-n", "-f", "-v", path).Output()
 	if errors.Is(err, exec.ErrNotFound) {
 		t.Fatal(err)
 	}
+	known := map[uint64]bool{}
 	for _, s := range lsnLine.FindAllStringSubmatch(string(out), -1) {
 		lsn, err := strconv.ParseUint(s[1], 16, 64)
 		if err != nil {
@@ -75,6 +102,12 @@ func TestWindowsLog(t *testing.T) {
 		}
 		known[lsn] = true
 	}
+	return known
+}
+
+// walkRest returns the LSNs from one on; the walk must end at something that is no record.
+func walkRest(t *testing.T, path string, from uint64) []uint64 {
+	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -88,17 +121,11 @@ func TestWindowsLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first record of the pages that formatting wrote; they end with a page
-	// that was prepared and never finished.
-	lsns, err := v.WalkLogFrom(0x1046bb)
-	if len(lsns) != 481 || !errors.Is(err, ntfs.ErrCorrupt) {
+	lsns, err := v.WalkLogFrom(from)
+	if !errors.Is(err, ntfs.ErrCorrupt) {
 		t.Errorf("%d records, then %v", len(lsns), err)
 	}
-	for _, lsn := range lsns {
-		if !known[lsn] {
-			t.Errorf("ntfsrecover does not know %#x", lsn)
-		}
-	}
+	return lsns
 }
 
 // TestDamagedLog: whatever breaks the walk makes the answer unknown.

@@ -2,7 +2,7 @@ package ntfs_test
 
 import (
 	"bytes"
-	"compress/bzip2"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +17,7 @@ import (
 	parser "www.velocidex.com/golang/go-ntfs/parser"
 
 	"troy/diskwriter/ntfs"
+	"troy/internal/testing/samples"
 )
 
 // In the second, pages span two or three runs.
@@ -146,44 +147,74 @@ func compareContent(t *testing.T, m *image, f *ntfs.MappedFile, path string, pie
 	}
 }
 
-// sample unpacks a file of the samples folder; the second result is false, and said
-// loudly, when the folder was not given.
-func sample(t *testing.T, name string) (string, bool) {
-	t.Helper()
-	dir := os.Getenv("TROY_SAMPLES")
-	if dir == "" {
-		t.Logf("TROY_SAMPLES IS NOT SET: %s, made by Windows, WAS NOT TESTED", name)
-		return "", false
-	}
-	in, err := os.Open(filepath.Join(dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	out, err := os.Create(filepath.Join(t.TempDir(), "sample"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	if _, err := io.Copy(out, bzip2.NewReader(in)); err != nil {
-		t.Fatal(err)
-	}
-	return out.Name(), true
+// formatted is a volume that was dismounted in order, and what other programs say of it.
+type formatted struct {
+	path           string
+	used, clusters int64
+	log            string // LSNs and types of the records that a restart reads
 }
 
-// TestWindowsFormatted reads a volume that Windows formatted and dismounted, and
+// TestWindowsFormatted reads a volume as Windows formats and dismounts it, and
 // compares every file with ntfscat and with go-ntfs.
 func TestWindowsFormatted(t *testing.T) {
-	path, ok := sample(t, "ntfs-windows-formatted-40M.dd.bz2")
-	if !ok {
-		return
+	t.Run("made", func(t *testing.T) { readFormatted(t, formattedVolume(t)) })
+	t.Run("sample", func(t *testing.T) {
+		readFormatted(t, formatted{
+			path: samples.Unpack(t, t.TempDir(), "ntfs-windows-formatted-40M.dd"),
+			used: 1488, clusters: 9471, // counted by ntfsinfo and go-ntfs
+			log: "[184408 184415] [1 2]", // as ntfsrecover lists
+		})
+	})
+}
+
+var clustersLine = regexp.MustCompile(`(?m)^\s*(?:Volume Size in|Free) Clusters:\s*(\d+)`)
+
+// formattedVolume makes such a volume: by mkntfs, with files in the root folder, a log of version 1.1
+// that its client closed, and the flags that Windows sets.
+func formattedVolume(t *testing.T) formatted {
+	t.Helper()
+	m := newImage(t, 40*mib-100*4096, 512, 4096)
+	m.mounted(func(root string) error {
+		for i, name := range []string{"tiny.txt", "Mixed Case.Bin", "empty.dat", "größer.bin"} {
+			if err := os.WriteFile(filepath.Join(root, name), random(uint64(i), []int{300, 70000, 0, 3<<20 + 1}[i]), 0o644); err != nil {
+				return err
+			}
+		}
+		return os.Mkdir(filepath.Join(root, "folder"), 0o755)
+	})
+	l := newLog(t, m, 1, 1)
+	first, second := l.record(1, update(0, 0, 0, 0, 0, 0, nil)), l.record(2, make([]byte, 0x40))
+	l.finish(logClosed)
+	m.record(`\$Volume`, func(b []byte) {
+		a := attribute(t, b, 0x70)
+		copy(a[binary.LittleEndian.Uint16(a[0x14:])+10:], []byte{0x80, 0})
+	})
+	m.mirror(`\$Volume`)
+	var n []int64
+	for _, line := range clustersLine.FindAllStringSubmatch(tool(t, "ntfsinfo", "-f", "-m", m.Name()), -1) {
+		v, err := strconv.ParseInt(line[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = append(n, v)
 	}
-	f, err := os.Open(path)
+	if len(n) != 2 || n[1] > n[0] {
+		t.Fatalf("ntfsinfo says %d", n)
+	}
+	return formatted{path: m.Name(), used: n[0] - n[1], clusters: n[0], log: fmt.Sprintf("[%x %x] [1 2]", first, second)}
+}
+
+func readFormatted(t *testing.T, want formatted) {
+	t.Helper()
+	f, err := os.Open(want.path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	st, _ := f.Stat()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
 	v, d := ntfs.Judge(f, st.Size())
 	if v == nil || d.Condition != ntfs.Clean || d.Dirty || d.Log.Major != 1 || d.Log.Minor != 1 {
 		t.Fatalf("verdict %v %+v", d, d)
@@ -200,9 +231,19 @@ func TestWindowsFormatted(t *testing.T) {
 	for _, r := range free {
 		used -= r.Length
 	}
-	if used != 1488 || v.Geometry().Clusters != 9471 { // counted by ntfsinfo and go-ntfs
-		t.Errorf("%d of %d clusters used", used, v.Geometry().Clusters)
+	if used != want.used || v.Geometry().Clusters != want.clusters {
+		t.Errorf("%d of %d clusters used, want %d of %d", used, v.Geometry().Clusters, want.used, want.clusters)
 	}
+	readFiles(t, v, f)
+	lsns, types, err := v.WalkLog()
+	if err != nil || fmt.Sprintf("%x %v", lsns, types) != want.log {
+		t.Errorf("log: %x %v %v, want %s", lsns, types, err, want.log)
+	}
+}
+
+// readFiles compares the files in the root folder with what others read.
+func readFiles(t *testing.T, v *ntfs.Volume, f *os.File) {
+	t.Helper()
 	other, err := parser.GetNTFSContext(f, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -221,13 +262,9 @@ func TestWindowsFormatted(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(io.NewSectionReader(file, 0, file.Size()))
-		if err != nil || string(got) != tool(t, "ntfscat", "-f", path, e.Name) {
+		if err != nil || string(got) != tool(t, "ntfscat", "-f", f.Name(), e.Name) {
 			t.Errorf("%s differs from ntfscat (%v)", e.Name, err)
 		}
-	}
-	lsns, types, err := v.WalkLog()
-	if err != nil || fmt.Sprintf("%x %v", lsns, types) != "[184408 184415] [1 2]" { // as ntfsrecover lists
-		t.Errorf("log: %x %v %v", lsns, types, err)
 	}
 }
 

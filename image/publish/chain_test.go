@@ -2,12 +2,9 @@ package publish_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/md5"
 	"encoding/hex"
 	"errors"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -15,37 +12,9 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/internal/testing/imagetest"
+	"troy/internal/testing/vhdxfile"
 	"troy/vhdx"
 )
-
-// sample unpacks a file of TROY_SAMPLES/vhdx into dir; the second result is false, loudly, if there
-// are no samples.
-func sample(t *testing.T, dir, name string) (string, bool) {
-	t.Helper()
-	root := os.Getenv("TROY_SAMPLES")
-	if root == "" {
-		t.Log("NOT TESTED: TROY_SAMPLES is not set, the files that Windows made were not read")
-		return "", false
-	}
-	f, err := os.Open(filepath.Join(root, "vhdx", name+".gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := filepath.Join(dir, name)
-	if err := os.WriteFile(p, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return p, true
-}
 
 func openChain(t *testing.T, path string) *vhdx.Chain {
 	t.Helper()
@@ -57,26 +26,25 @@ func openChain(t *testing.T, path string) *vhdx.Chain {
 	return c
 }
 
-// TestWindowsPair publishes a pair that Windows made: the differencing disk over version 1 is
+// TestWindowsPair publishes a pair as Windows makes it: the differencing disk over version 1 is
 // version 2.
-func TestWindowsPair(t *testing.T) {
+func TestWindowsPair(t *testing.T) { vhdxfile.Both(t, publishPair) }
+
+func publishPair(t *testing.T, src vhdxfile.Source) {
+	const parent, child = "fat-parent.vhdx", "fat-differential.vhdx"
 	dir := t.TempDir()
-	parent, ok := sample(t, dir, "fat-parent.vhdx")
-	if !ok {
-		return
-	}
-	child, _ := sample(t, dir, "fat-differential.vhdx")
+	parentPath, childPath := src.Put(t, dir, parent), src.Put(t, dir, child)
 	s := imagetest.NewStore(t)
-	if _, err := publish.Import(t.Context(), s, "pc", publish.ChainDisk(openChain(t, parent)), nil); err != nil {
+	if _, err := publish.Import(t.Context(), s, "pc", publish.ChainDisk(openChain(t, parentPath)), nil); err != nil {
 		t.Fatal(err)
 	}
-	m, err := publish.Add(t.Context(), s, "pc", publish.ChainDisk(openChain(t, child)), nil)
+	m, err := publish.Add(t.Context(), s, "pc", publish.ChainDisk(openChain(t, childPath)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("figures %+v", m.Figures)
 	disk := imagetest.NewSink(make([]byte, m.VirtualSize)).Data
-	for i, sum := range []string{"6aaec9014a00d9ae20d7ea6dee900c6b", "cb133190486199033a27e789dd5d530c"} {
+	for i, sum := range []string{src.MD5(t, parent), src.MD5(t, child)} {
 		disk = imagetest.Update(t, s, disk, i, i+1)
 		if got := md5.Sum(disk); hex.EncodeToString(got[:]) != sum {
 			t.Errorf("version %d has md5 %x, want %s", i+1, got, sum)
