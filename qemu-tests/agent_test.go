@@ -37,7 +37,7 @@ func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
 		t.Fatal(err)
 	}
 	p.publish("1", p.release)
-	if p.server, err = p.lab.Serve(t.Context(), "--agent", "--merge", "now"); err != nil {
+	if p.server, err = p.lab.Serve(t.Context(), testlab.Room{Version: 2, Keys: "merge: now"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.server.Stop() })

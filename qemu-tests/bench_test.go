@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"troy/internal/testing/testlab"
 	"troy/internal/testing/vm"
 )
 
@@ -101,7 +102,7 @@ func waitForBytes(b *testing.B, log string, m *vm.VM) (checkIn, firstByte time.T
 // BenchmarkNothingToDo measures, in seconds from the agent's first line to the one before its reset, a start of a PC that has the
 // version it shall have: what every start of a room costs.
 func BenchmarkNothingToDo(b *testing.B) {
-	server, err := room.Serve(b.Context(), "--version", "1")
+	server, err := room.Serve(b.Context(), testlab.Room{Version: 1})
 	if err != nil {
 		b.Fatal(err)
 	}

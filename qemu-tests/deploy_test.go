@@ -48,10 +48,10 @@ func withRoom(f func() int) (code int, err error) {
 	return f(), nil
 }
 
-// start makes a PC that holds version 1, and a server with the given arguments.
-func start(t *testing.T, name string, args ...string) (*testlab.PC, *testlab.Server) {
+// start makes a PC that holds version 1, and a server whose room has version 2 and the given keys.
+func start(t *testing.T, name, keys string) (*testlab.PC, *testlab.Server) {
 	t.Helper()
-	server, err := room.Serve(t.Context(), args...)
+	server, err := room.Serve(t.Context(), testlab.Room{Version: 2, Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func reported(t *testing.T, s *testlab.Server, n int) protocol.Report {
 
 // From the stick with policy lazy: version 2 boots from its slot, and is merged at the first start after Windows has run.
 func TestStickLazy(t *testing.T) {
-	pc, server := start(t, "lazy", "--merge", "lazy")
+	pc, server := start(t, "lazy", "merge: lazy")
 	if serial, err := pc.FromUSB(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}
@@ -198,7 +198,7 @@ func copyFile(t *testing.T, from, to string) {
 // As PXE starts it (kernel and initramfs, no stick), on other hardware, with policy now: the agent deploys, merges and
 // sets BootNext; the next start of the firmware is that of Windows.
 func TestKernelNow(t *testing.T) {
-	pc, server := start(t, "now", "--merge", "now")
+	pc, server := start(t, "now", "merge: now")
 	pc.Bus, pc.NIC = vm.NVMe, "e1000e"
 	serial, err := pc.FromKernel(t.Context(), "troy.server=http://10.77.0.1:8080")
 	if err != nil {
@@ -223,7 +223,7 @@ func TestKernelNow(t *testing.T) {
 
 // Without a server the machine says so, leaves its disk alone and starts the version it has.
 func TestMissingServer(t *testing.T) {
-	pc, server := start(t, "alone")
+	pc, server := start(t, "alone", "")
 	if _, err := server.Stop(); err != nil {
 		t.Fatal(err)
 	}

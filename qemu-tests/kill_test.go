@@ -55,7 +55,7 @@ func TestKilled(t *testing.T) {
 	if k.want, err = readVersions(k.lab.Windows.V1, k.lab.Windows.V2); err != nil {
 		t.Fatal(err)
 	}
-	server, err := k.lab.Serve(t.Context(), "--merge", "now")
+	server, err := k.lab.Serve(t.Context(), testlab.Room{Version: 2, Keys: "merge: now"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,9 @@ func TestDrives(t *testing.T) {
 	t.Run("image of 512 on 4Kn", testTooCoarse)
 }
 
+// provision has the room fill empty disks.
+const provision = "provision: {allow: true}"
+
 func imageOf(sector int) string { return fmt.Sprintf("sectors-%d", sector) }
 
 func testDrive(t *testing.T, d drive, w *fixture.Windows) {
@@ -76,7 +79,7 @@ func testDrive(t *testing.T, d drive, w *fixture.Windows) {
 	begin := time.Now()
 	for version, raw := range []string{w.V1, w.V2} {
 		version++
-		s, err := room.Serve(t.Context(), "--image", imageOf(d.image), "--version", fmt.Sprint(version), "--provision", "--merge", "now")
+		s, err := room.Serve(t.Context(), testlab.Room{Image: imageOf(d.image), Version: version, Keys: provision + ", merge: now"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +144,7 @@ func healthy4Kn(t *testing.T, pc *testlab.PC) {
 
 // testTooCoarse: an image with sectors of 512 bytes does not go to a disk with larger ones, and nothing is written to it.
 func testTooCoarse(t *testing.T) {
-	s, err := room.Serve(t.Context(), "--image", imageOf(512), "--provision")
+	s, err := room.Serve(t.Context(), testlab.Room{Image: imageOf(512), Version: 2, Keys: provision})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +159,7 @@ func testTooCoarse(t *testing.T) {
 
 // A PC that a BIOS started: it is told to be switched to UEFI, and no disk is written to, prepared or empty.
 func TestBIOS(t *testing.T) {
-	pc, server := start(t, "bios", "--provision", "--wipe", "--reinstall", "--merge", "now")
+	pc, server := start(t, "bios", "provision: {allow: true, wipe: true}, reinstall: true, merge: now")
 	before := look(t, pc)
 	said := untilStopped(t, pc, server, false, "Windows 11 needs UEFI", "switch the firmware to UEFI")
 	if after := look(t, pc); after != before {

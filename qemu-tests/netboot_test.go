@@ -52,7 +52,7 @@ func (b *bootSite) deploys(t *testing.T, secure bool, without []string, args []s
 			t.Fatal(err)
 		}
 	}
-	server, err := b.lab.Serve(t.Context(), append([]string{"--merge", "now", "--boot", tree}, args...)...)
+	server, err := b.lab.Serve(t.Context(), testlab.Room{Version: 2, Keys: "merge: now"}, append([]string{"--boot", tree}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func TestNTFSWrites(t *testing.T) {
 }
 
 func logDeployment(t *testing.T, l *testlab.Lab) {
-	server, err := l.Serve(t.Context(), "--merge", "now")
+	server, err := l.Serve(t.Context(), testlab.Room{Version: 2, Keys: "merge: now"})
 	if err != nil {
 		t.Fatal(err)
 	}

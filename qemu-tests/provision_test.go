@@ -25,7 +25,7 @@ func TestProvision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := room.Serve(t.Context(), "--image", testlab.BareImage, "--provision", "--merge", "now")
+	server, err := room.Serve(t.Context(), testlab.Room{Image: testlab.BareImage, Version: 1, Keys: provision + ", merge: now"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func TestBareRefused(t *testing.T) {
 }
 
 func (c *bareCase) try(t *testing.T) {
-	server, err := room.Serve(t.Context(), "--image", c.image, "--provision")
+	server, err := room.Serve(t.Context(), testlab.Room{Image: c.image, Version: 1, Keys: provision})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestStickDamaged(t *testing.T) {
 		t.Log("only with TROY_SOAK=1")
 		return
 	}
-	pc, server := start(t, "damaged")
+	pc, server := start(t, "damaged", "")
 	pc.Stick = filepath.Join(t.TempDir(), "stick")
 	if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", room.USB, pc.Stick).CombinedOutput(); err != nil {
 		t.Fatalf("cp: %v\n%s", err, out)
@@ -139,7 +139,7 @@ func TestMediaUnreadable(t *testing.T) {
 		t.Log("only with TROY_SOAK=1")
 		return
 	}
-	pc, server := start(t, "unreadable", "--merge", "now")
+	pc, server := start(t, "unreadable", "merge: now")
 	c, err := pc.KernelConfig("troy.server=" + testlab.ServerURL)
 	if err != nil {
 		t.Fatal(err)

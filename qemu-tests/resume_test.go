@@ -99,6 +99,13 @@ func (r *resuming) startPC(t *testing.T) *vm.VM {
 	return m
 }
 
+// wantsVersion2 is a server.Orders.
+type wantsVersion2 struct{}
+
+func (wantsVersion2) Order(context.Context, protocol.CheckIn) (protocol.Order, error) {
+	return protocol.Order{Protocol: protocol.Version, Want: &protocol.Want{Image: testlab.Image, Version: 2}, Repo: protocol.PathRepo}, nil
+}
+
 // serveProcess is `troy serve` without the orderly end that lab.Server has.
 type serveProcess struct {
 	cmd *exec.Cmd
@@ -109,7 +116,11 @@ type serveProcess struct {
 func startServer(t testing.TB, l *testlab.Lab, log string, args ...string) *serveProcess {
 	t.Helper()
 	troy := filepath.Join(filepath.Dir(room.Store), "troy")
-	args = append(append([]string{"serve", "--listen", ":8080", "--log", log}, args...), l.Store)
+	file, err := l.LabFile(testlab.Room{Version: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	args = append(append([]string{"serve", "--listen", ":8080", "--log", log, "--lab", file}, args...), l.Store)
 	s := &serveProcess{cmd: l.Net.Command(context.Background(), troy, args...)}
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -157,7 +168,7 @@ func (r *resuming) killMachine(t *testing.T) {
 // dropped, the next mirror is asked, and nothing wrong is on the disk.
 func (r *resuming) lyingMirror(t *testing.T) {
 	reports := make(chan protocol.Report, 10)
-	s, err := server.New(&server.Options{Dir: r.lab.Store, Orders: &server.Fixed{Image: testlab.Image, Version: 2},
+	s, err := server.New(&server.Options{Dir: r.lab.Store, Orders: wantsVersion2{},
 		OnReport: func(p protocol.Report) { reports <- p }})
 	if err != nil {
 		t.Fatal(err)

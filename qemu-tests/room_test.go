@@ -27,7 +27,7 @@ const (
 	killedRate = 6 // megabits per second of their room: slow enough for a kill in the middle
 )
 
-// building is a site: PCs of two rooms, `troy serve --lab`, and a DHCP server on another machine that knows nothing of Troy.
+// building is a site: PCs of two rooms, `troy serve`, and a DHCP server on another machine that knows nothing of Troy.
 type building struct {
 	t      *testing.T
 	lab    *testlab.Lab

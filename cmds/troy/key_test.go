@@ -12,16 +12,26 @@ import (
 	"time"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust"
 	"troy/netfetch"
 	"troy/server"
+	"troy/server/lab"
 	"troy/server/protocol"
+	"troy/vhdx"
 )
+
+// noOrders is for a server of which only the files are asked for.
+type noOrders struct{}
+
+func (noOrders) Order(context.Context, protocol.CheckIn) (protocol.Order, error) {
+	return protocol.Order{}, errors.New("there are no orders")
+}
 
 // seenOver returns the newest version that a client with a pinned root sees through the real server, fetched to the end.
 func seenOver(t *testing.T, store string, root []byte) (int, error) {
 	t.Helper()
-	s, err := server.New(&server.Options{Dir: store, Orders: &server.Fixed{Image: "pc"}})
+	s, err := server.New(&server.Options{Dir: store, Orders: noOrders{}})
 	must(t, err)
 	defer s.Close()
 	hs := httptest.NewServer(s)
@@ -102,19 +112,23 @@ func TestKeys(t *testing.T) {
 	wantTroy(t, exitOK, "key", "refresh")
 }
 
+// addForeign publishes a version of pc without the keys.
+func addForeign(t *testing.T, store, child string) {
+	t.Helper()
+	c, err := vhdx.OpenChain(child, &vhdx.ChainOptions{Parents: &vhdx.Parents{}})
+	must(t, err)
+	defer c.Close()
+	_, err = publish.Add(t.Context(), mustStore(t, store), "pc", publish.ChainDisk(c), nil)
+	must(t, err)
+}
+
 // TestForeignVersion: a version that came into the store without the keys is not signed along with the next one.
 func TestForeignVersion(t *testing.T) {
 	h := newHistory(t, seeded(t))
-	for _, dir := range []string{"metadata", "keys"} {
-		must(t, os.Rename(filepath.Join(h.store, dir), filepath.Join(h.dir, dir)))
-	}
 	g, gg := filepath.Join(h.dir, "g.vhdx"), filepath.Join(h.dir, "gg.vhdx")
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, g)
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", g, gg)
-	wantTroy(t, exitOK, "image", "add", "pc", g)
-	for _, dir := range []string{"metadata", "keys"} {
-		must(t, os.Rename(filepath.Join(h.dir, dir), filepath.Join(h.store, dir)))
-	}
+	addForeign(t, h.store, g)
 	if res := wantTroy(t, exitFailed, "image", "add", "pc", gg); !strings.Contains(res.errOut, "images/pc/3.json") {
 		t.Errorf("add says %s", res.errOut)
 	}
@@ -127,7 +141,7 @@ func TestForeignVersion(t *testing.T) {
 // TestKeysAreNotServed asks the real server for all that lies in a store.
 func TestKeysAreNotServed(t *testing.T) {
 	h := newHistory(t, seeded(t))
-	s, err := server.New(&server.Options{Dir: h.store, Orders: &server.Fixed{Image: "pc"}})
+	s, err := server.New(&server.Options{Dir: h.store, Orders: noOrders{}})
 	must(t, err)
 	defer s.Close()
 	given, kept := 0, 0
@@ -140,7 +154,7 @@ func TestKeysAreNotServed(t *testing.T) {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, httptest.NewRequest("GET", "/"+protocol.PathRepo+"/"+name, nil))
 		ok := w.Code == 200
-		if secret := strings.HasPrefix(name, "keys/") || strings.HasPrefix(name, "."); ok == secret {
+		if secret := strings.HasPrefix(name, "keys/") || strings.HasPrefix(name, ".") || name == lab.FileName; ok == secret {
 			t.Errorf("%s: status %d", name, w.Code)
 		}
 		if changes := strings.HasSuffix(name, "/versions.json") && strings.HasPrefix(name, "images/") || name == "metadata/timestamp.json" || name == "store.json"; ok && changes != (w.Header().Get("Cache-Control") == "no-cache") {
@@ -158,19 +172,57 @@ func TestKeysAreNotServed(t *testing.T) {
 	}
 }
 
-// TestUnsignedStore: a store without keys works, says so, and is signed later; sealed keys need their passphrase.
-func TestUnsignedStore(t *testing.T) {
-	r := seeded(t)
+// TestInit: every store is signed and comes with a lab.yaml, at the place that was asked for; one
+// that is there stays.
+func TestInit(t *testing.T) {
 	dir := t.TempDir()
-	store, raw, base := filepath.Join(dir, "store"), filepath.Join(dir, "d.img"), filepath.Join(dir, "d.vhdx")
-	t.Setenv("TROY_STORE", store)
-	randomRaw(t, r, raw, 3<<20)
-	wantVHDX(t, exitOK, "convert", "--to", "dynamic", raw, base)
-	wantTroy(t, exitOK, "init", "--unsigned", store)
-	if res := wantTroy(t, exitOK, "image", "import", "pc", base); !strings.Contains(res.errOut, "not signed") {
-		t.Errorf("import says %s", res.errOut)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	must(t, os.WriteFile(in("mine.yaml"), []byte(labYAML), 0o644))
+	for _, x := range []struct {
+		store, file, says string
+		more              []string
+	}{
+		{in("a"), filepath.Join(in("a"), lab.FileName), "one room, default", nil},
+		{in("b"), in("b.yaml"), "one room, default", []string{"--lab", in("b.yaml")}},
+		{in("c"), in("mine.yaml"), "stays as it is", []string{"--lab", in("mine.yaml")}},
+	} {
+		r := wantTroy(t, exitOK, append([]string{"init", x.store}, x.more...)...)
+		if !strings.Contains(r.out, "root key:") || !strings.Contains(r.out, x.file) || !strings.Contains(r.out, x.says) {
+			t.Errorf("init %s says %s", x.store, r.out)
+		}
+		wantTroy(t, exitOK, "lab", "check", x.file)
+		wantTroy(t, exitOK, "lab", "check", "--store", x.store, in("a/lab.yaml"))
 	}
-	wantTroy(t, exitFailed, "key", "list")
+	if b, err := os.ReadFile(in("mine.yaml")); err != nil || string(b) != labYAML {
+		t.Errorf("the admin's file is %q, %v", b, err)
+	}
+	if r := wantTroy(t, exitFailed, "lab", "init", in("mine.yaml")); !strings.Contains(r.errOut, "exists") {
+		t.Errorf("lab init over a file: %s", r.errOut)
+	}
+	wantTroy(t, exitOK, "lab", "init", in("new.yaml"))
+	wantTroy(t, exitOK, "lab", "check", in("new.yaml"))
+	if r := wantTroy(t, exitUsage, "init", "--unsigned", in("d")); !strings.Contains(r.errOut, "--unsigned was removed: every store is signed") {
+		t.Errorf("init --unsigned: %s", r.errOut)
+	}
+}
+
+// TestUnsignedStore: a store without signatures is an error that names the command that helps; what
+// it holds is signed then. Sealed keys need their passphrase.
+func TestUnsignedStore(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	dir, store, base := h.dir, h.store, h.base
+	for _, name := range []string{"metadata", "keys"} {
+		must(t, os.RemoveAll(filepath.Join(store, name)))
+	}
+	for _, args := range [][]string{{"image", "import", "new", base}, {"image", "rm", "pc", "2"}, {"key", "list"}, {"key", "order", "pc", "1"}, {"serve", "--listen", "127.0.0.1:0", store}} {
+		r := wantTroy(t, exitFailed, args...)
+		if !strings.Contains(r.errOut, "'troy key init --store "+store+"'") || strings.Count(r.errOut, "\n") != 1 {
+			t.Errorf("%q says %s", args, r.errOut)
+		}
+	}
+	if r := wantTroy(t, exitOK, "image", "list"); !strings.Contains(r.errOut, "troy key init") {
+		t.Errorf("image list says %s", r.errOut)
+	}
 	pass := filepath.Join(dir, "pass")
 	must(t, os.WriteFile(pass, []byte("correct horse\n"), 0o600))
 	keys := filepath.Join(dir, "keys")
@@ -186,7 +238,7 @@ func TestUnsignedStore(t *testing.T) {
 	wantTroy(t, exitOK, "key", "root", rootFile)
 	root, err := os.ReadFile(rootFile)
 	must(t, err)
-	if got, err := seenOver(t, store, root); got != 1 || err != nil {
+	if got, err := seenOver(t, store, root); got != 2 || err != nil {
 		t.Errorf("a machine sees version %d, %v", got, err)
 	}
 }

@@ -59,9 +59,8 @@ func TestKeyWipeForeign(t *testing.T) {
 	t.Setenv("TROY_STORE", store)
 	wantTroy(t, exitOK, "init", store)
 	must(t, os.WriteFile(filepath.Join(boot, "vmlinuz"), []byte("his kernel"), 0o644))
-	must(t, os.Rename(filepath.Join(store, "metadata"), filepath.Join(boot, ".metadata")))
-	wantTroy(t, exitOK, "agent", "publish", "--version", "6.6.6", boot, "vmlinuz")
-	must(t, os.Rename(filepath.Join(boot, ".metadata"), filepath.Join(store, "metadata")))
+	_, err := sign.PublishAgent(t.Context(), mustStore(t, store), "6.6.6", boot, "vmlinuz")
+	must(t, err)
 	for _, args := range [][]string{{"key", "wipe", "--serial", "S1234"}, {"key", "order", "pc", "1"}, {"agent", "publish", "--version", "1", boot}} {
 		if res := wantTroy(t, exitFailed, args...); !strings.Contains(res.errOut, "agent/6.6.6/") {
 			t.Errorf("%q says %s", args, res.errOut)

@@ -17,6 +17,7 @@ import (
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/netfetch"
+	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
@@ -318,17 +319,9 @@ func TestRollbackWithoutKey(t *testing.T) {
 // TestPromoteUnsigned: what machines cannot see is not promoted.
 func TestPromoteUnsigned(t *testing.T) {
 	s := serveLab(t, newHistory(t, seeded(t)))
-	move := func(from, to string) {
-		t.Helper()
-		for _, dir := range []string{"metadata", "keys"} {
-			must(t, os.Rename(filepath.Join(from, dir), filepath.Join(to, dir)))
-		}
-	}
 	g := filepath.Join(s.dir, "g.vhdx")
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", s.child, g)
-	move(s.store, s.dir)
-	wantTroy(t, exitOK, "image", "add", "pc", g)
-	move(s.dir, s.store)
+	addForeign(t, s.store, g)
 	if r := wantTroy(t, exitFailed, "promote", "--room", "test", "pc@3"); !strings.Contains(r.errOut, "troy key sign") {
 		t.Errorf("it says %s", r.errOut)
 	}
@@ -382,7 +375,58 @@ func TestLabCommands(t *testing.T) {
 		must(t, errors.Join(folder.Make(), os.WriteFile(folder.Token(), []byte("t"), 0o600), folder.SetAddress("http://127.0.0.1:1")))
 		wantTroy(t, exitUsage, append(args, "--store", dir)...)
 	}
-	wantTroy(t, exitUsage, "serve", "--lab", path, "--image", "pc", dir)
+}
+
+// TestServeGone: a flag that serve no longer has names what replaces it, in one line.
+func TestServeGone(t *testing.T) {
+	for _, x := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"--image", "pc"}, "`image: NAME`"},
+		{[]string{"--version=2"}, "troy promote --room ROOM IMAGE@VERSION"},
+		{[]string{"-merge", "now"}, "`merge: now`"},
+		{[]string{"--provision"}, "`provision: {allow: true}`"},
+		{[]string{"--wipe"}, "wipe: true"},
+		{[]string{"--reinstall"}, "`reinstall: true`"},
+		{[]string{"--reset"}, "`reset: boot`"},
+		{[]string{"--agent"}, "troy agent publish"},
+		{[]string{"--retry"}, "troy promote --retry"},
+	} {
+		r := wantTroy(t, exitUsage, append([]string{"serve", "store"}, x.args...)...)
+		if line, _, _ := strings.Cut(r.errOut, "\nusage"); !strings.Contains(line, " was removed: ") || !strings.Contains(line, x.says) || strings.Contains(strings.TrimSpace(line), "\n") {
+			t.Errorf("%q: %s", x.args, r.errOut)
+		}
+	}
+}
+
+// TestServeMissing: what is not there is an error with the command that makes it; a store as init
+// leaves it is served, and the next steps are told until the room has a version.
+func TestServeMissing(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	for _, x := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{t.TempDir()}, "troy init"},
+		{[]string{"--lab", filepath.Join(h.dir, "none.yaml"), h.store}, "'troy lab init " + filepath.Join(h.dir, "none.yaml") + "'"},
+	} {
+		if r := wantTroy(t, exitFailed, append([]string{"serve", "--listen", "127.0.0.1:0"}, x.args...)...); !strings.Contains(r.errOut, x.says) {
+			t.Errorf("%q: %s", x.args, r.errOut)
+		}
+	}
+	s := &servedLab{history: h, lab: filepath.Join(h.store, lab.FileName)}
+	s.start(t)
+	s.out.wait(t, "next: room default has no version yet: 'troy promote --store "+h.store+" --room default pc@2' gives it one")
+	wantTroy(t, exitOK, "promote", "--room", "default", "pc@2")
+	if o := s.checkIn(t, newMAC, 1, ""); o.Code == "" || o.Want != nil {
+		t.Errorf("unknown machine: %+v", o)
+	} else {
+		wantTroy(t, exitOK, "assign", "--room", "default", o.Code, "pc-1")
+	}
+	if o := s.checkIn(t, newMAC, 1, ""); !begins(&o) || wanted(&o) != 2 {
+		t.Errorf("assigned machine: %+v", o)
+	}
 }
 
 // begins says whether an order lets a machine begin.

@@ -63,8 +63,11 @@ type figures struct {
 // deploy starts the PC from the stick and checks what it holds afterwards.
 func deploy(ctx context.Context, l *testlab.Lab, out io.Writer) (*figures, error) {
 	f := new(figures)
-	server, err := l.Serve(ctx, "--merge", "now")
+	server, err := l.Serve(ctx, testlab.Room{Keys: "merge: now"})
 	if err != nil {
+		return nil, err
+	}
+	if _, err := l.Admin(ctx, "promote", "--room", "default", testlab.Image+"@2"); err != nil {
 		return nil, err
 	}
 	pc, err := l.NewPC(ctx, "pc")

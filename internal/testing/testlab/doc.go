@@ -6,7 +6,7 @@
 // so and powers off. What a PC holds afterwards is judged by programs that are not Troy's: ntfscat takes the files out of
 // the NTFS volume, 7zz flattens the chain, and every byte is compared with the raw image of the version.
 //
-// A lab can also be a building (Building, ServeRooms): several PCs that start by PXE from `troy serve --lab`, beside the
+// A lab can also be a building (Building, ServeRooms): several PCs that start by PXE from `troy serve`, beside the
 // DHCP server of the site, which is another machine there and knows nothing of Troy.
 //
 // It needs root (network namespaces), and what `make deps` installs. The environment names the kernel (KERNEL, MODULES)

@@ -35,6 +35,7 @@ type Lab struct {
 	initrd  string
 	troy    string // the built command
 	pc      string // disk image that PCs are copies of
+	pcs     int    // how many were made
 	o       Options
 }
 

@@ -20,7 +20,7 @@ type PC struct {
 	Bus  vm.Bus // how the disk is attached
 	NIC  string // model of its network card; empty = virtio
 	MAC  string // its address; empty = that of every other PC
-	UUID string // as its firmware tells; empty = none
+	UUID string // as its firmware tells; its own, unless a test changes that
 	Tap  int    // where it is plugged in: PCs that run at the same time need each their own
 	// Secure has the firmware enforce Secure Boot.
 	Secure bool
@@ -40,8 +40,13 @@ const bootTimeout = 8 * time.Minute
 
 // NewPC makes a PC that holds version 1.
 func (l *Lab) NewPC(ctx context.Context, name string) (*PC, error) {
-	p := &PC{Disk: filepath.Join(l.o.Dir, name+".img"), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
+	p := l.newPC(name)
 	return p, run(ctx, "cp", "--reflink=auto", "--sparse=always", l.pc, p.Disk)
+}
+
+func (l *Lab) newPC(name string) *PC {
+	l.pcs++
+	return &PC{Disk: filepath.Join(l.o.Dir, name+".img"), UUID: uuid(l.pcs), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
 }
 
 // bareSize is that of a new PC's disk, in bytes: room for the parent, the boot child, two slots and some of Windows' own.
@@ -49,7 +54,7 @@ const bareSize = 2 << 30
 
 // NewBarePC makes a PC whose disk is empty.
 func (l *Lab) NewBarePC(name string) (*PC, error) {
-	p := &PC{Disk: filepath.Join(l.o.Dir, name+".img"), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
+	p := l.newPC(name)
 	f, err := os.Create(p.Disk)
 	if err != nil {
 		return nil, err

@@ -38,11 +38,6 @@ func (l *Lab) NetTree(ctx context.Context) (dir string, err error) {
 	return dir, initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, ISO: iso, UKI: uki, URL: ServerURL + "/boot/", Out: dir})
 }
 
-// ServeRooms starts `troy serve --lab` with further arguments and waits until it answers.
-func (l *Lab) ServeRooms(ctx context.Context, file string, args ...string) (*Server, error) {
-	return l.serve(ctx, append([]string{"--lab", file}, args...))
-}
-
 // Kill ends the server as a power cut does.
 func (s *Server) Kill() {
 	s.cmd.Process.Kill() // fails only if it has ended by itself

@@ -2,6 +2,7 @@ package testlab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -47,19 +49,56 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// Serve starts `troy serve` in the lab's network with further arguments and waits until it answers.
-func (l *Lab) Serve(ctx context.Context, args ...string) (*Server, error) {
-	return l.serve(ctx, append([]string{"--image", Image}, args...))
+// Room is what lab.yaml says of the lab's one room.
+type Room struct {
+	Image   string // empty = Image
+	Version int    // 0 = what is promoted
+	Keys    string // further keys, such as "merge: now, reset: boot"
 }
 
-func (l *Lab) serve(ctx context.Context, args []string) (*Server, error) {
+// listed is how many PCs of the lab lab.yaml names; those made later join as unknown ones, without permits.
+const listed = 100
+
+// LabFile writes a lab.yaml with one room, default, and returns its path.
+func (l *Lab) LabFile(r Room) (path string, err error) {
+	keys := "image: " + cmp.Or(r.Image, Image)
+	if r.Version > 0 {
+		keys += fmt.Sprintf(", version: %d", r.Version)
+	}
+	if r.Keys != "" {
+		keys += ", " + r.Keys
+	}
+	var b strings.Builder
+	// PCs whose power is cut, or that are to fail, do not keep others waiting.
+	fmt.Fprintf(&b, "format: 1\nzone: UTC\nunknown: default\nrooms:\n  default: {always: true, wave: 1000, failures: 1000, %s}\nhosts:\n", keys)
+	for n := range listed {
+		fmt.Fprintf(&b, "  - {name: pc-%d, room: default, uuid: %s}\n", n+1, uuid(n+1))
+	}
+	path = filepath.Join(l.o.Dir, "lab.yaml")
+	return path, os.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+// uuid is that of a PC by its number.
+func uuid(n int) string { return fmt.Sprintf("7e570000-0000-4000-8000-%012x", n) }
+
+// Serve starts `troy serve` with one room in the lab's network, with further arguments, and waits until it answers.
+func (l *Lab) Serve(ctx context.Context, r Room, args ...string) (*Server, error) {
+	file, err := l.LabFile(r)
+	if err != nil {
+		return nil, err
+	}
+	return l.ServeRooms(ctx, file, args...)
+}
+
+// ServeRooms starts `troy serve` with a lab.yaml and further arguments, and waits until it answers.
+func (l *Lab) ServeRooms(ctx context.Context, file string, args ...string) (*Server, error) {
 	log, err := os.CreateTemp(l.o.Dir, "serve-*.jsonl")
 	if err != nil {
 		return nil, err
 	}
 	log.Close()
 	s := &Server{log: log.Name(), out: new(output)}
-	args = slices.Concat([]string{"serve", "--listen", ":" + serverPort, "--log", s.log}, args, []string{l.Store})
+	args = slices.Concat([]string{"serve", "--listen", ":" + serverPort, "--log", s.log, "--lab", file}, args, []string{l.Store})
 	s.cmd = l.Net.Command(ctx, l.troy, args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
 	if err := s.cmd.Start(); err != nil {
