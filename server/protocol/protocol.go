@@ -22,7 +22,7 @@ const (
 	MaxMACs    = 32
 	MaxSteps   = 48
 	MaxDisks   = 32
-	maxMirrors = 8
+	MaxMirrors = 8
 	MaxWait    = 3600 // seconds of Order.Wait
 	HashSize   = 64   // hex digits of a SHA-256
 )

@@ -83,7 +83,7 @@ func (o *Order) Validate() error {
 	); err != nil {
 		return err
 	}
-	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > maxMirrors {
+	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > MaxMirrors {
 		return invalid("wait %d, %d mirrors", o.Wait, len(o.Mirrors))
 	}
 	if p := o.Permits.Provision; p != nil && (p.SlotBytes < 0 || p.SystemBytes < 0) {
