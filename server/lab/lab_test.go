@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -231,6 +232,24 @@ func FuzzParse(f *testing.F) {
 				p, _ := l.Room(name)
 				l.Hours(&p).Next(time.Unix(1_700_000_000, 0))
 			}
+		}
+	})
+}
+
+// FuzzReadCSV: a table is taken or refused with places, and what is taken can be written for lab.yaml.
+func FuzzReadCSV(f *testing.F) {
+	f.Add([]byte("name,room,mac\nb204-01,B204,52-54-00-12-34-AB\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		hosts, err := ReadCSV("f", bytes.NewReader(b))
+		if err != nil {
+			if hosts != nil || !errors.Is(err, ErrInvalid) {
+				t.Errorf("%q: %v, %v", b, hosts, err)
+			}
+			return
+		}
+		var lines bytes.Buffer
+		if err := WriteHosts(&lines, hosts); err != nil || bytes.Count(lines.Bytes(), []byte("\n")) < len(hosts) {
+			t.Errorf("%q: %d hosts are %q, %v", b, len(hosts), lines.Bytes(), err)
 		}
 	})
 }

@@ -116,25 +116,33 @@ func FuzzClean(f *testing.F) {
 	})
 }
 
-// FuzzCheckIn: what is taken survives a round trip and has a key.
-func FuzzCheckIn(f *testing.F) {
-	seed, err := json.Marshal(CheckIn{Protocol: Version, Machine: machine, Image: "win11", Version: 3, Staged: 4, Merging: true})
-	if err != nil || len(seed) < 50 {
-		f.Fatal(err, len(seed))
+// FuzzMessages: what a machine sends and is taken survives a round trip, and a check-in has a key.
+func FuzzMessages(f *testing.F) {
+	for kind, m := range []any{
+		CheckIn{Protocol: Version, Machine: machine, Image: "win11", Version: 3, Staged: 4, Merging: true},
+		Progress{Protocol: Version, Machine: machine, Phase: "fetch", Done: 1, Total: 2},
+		Report{Protocol: Version, ID: "1", Machine: machine, Outcome: OutcomeDone, Steps: []Step{{Kind: "stage", Seconds: 1.5}}},
+	} {
+		b, err := json.Marshal(m)
+		if err != nil || len(b) < 50 {
+			f.Fatal(err, len(b))
+		}
+		f.Add(byte(kind), b)
 	}
-	f.Add(seed)
-	f.Add([]byte(`{"protocol":1,"machine":{"macs":null,"uuid":"x"}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var c CheckIn
-		if json.Unmarshal(b, &c) != nil || c.Validate() != nil {
+	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
+		type message interface{ Validate() error }
+		made := []func() message{func() message { return &CheckIn{} }, func() message { return &Progress{} },
+			func() message { return &Report{} }}[kind%3]
+		m := made()
+		if json.Unmarshal(b, m) != nil || m.Validate() != nil {
 			return
 		}
-		if c.Machine.Key() == "" {
+		if c, ok := m.(*CheckIn); ok && c.Machine.Key() == "" {
 			t.Errorf("no key: %s", b)
 		}
-		again, err := json.Marshal(c)
-		var d CheckIn
-		if err != nil || json.Unmarshal(again, &d) != nil || d.Validate() != nil {
+		again, err := json.Marshal(m)
+		second := made()
+		if err != nil || json.Unmarshal(again, second) != nil || second.Validate() != nil {
 			t.Errorf("%s does not survive: %s", b, again)
 		}
 	})
