@@ -1,13 +1,16 @@
-// Package audit keeps who did what: one line of JSON for each act of an admin, each login, and each refusal worth knowing.
+// Package audit keeps who did what: one line of JSON for each act of an admin, each login, and each
+// refusal worth knowing.
 //
 // # Promises
 //
-// An entry that Add returned nil for is on the disk. Lines are whole: what a crash cut off is ended by a newline when the log is opened again. A log
-// over 16 MiB is renamed to NAME.1, which replaces the one before. The file is the owner's alone (0600).
+// An entry that Add returned nil for is on the disk. Lines are whole: what a crash cut off is ended
+// by a newline when the log is opened again. A log over 16 MiB is renamed to NAME.1, which replaces
+// the one before. The file is the owner's alone (0600).
 //
 // # Known gaps
 //
-// Who may write the file may change the past: send it elsewhere (journald, a log server) if that matters.
+// Anyone who can write the file can change the past: send it elsewhere (journald, a log server) if
+// that matters.
 package audit
 
 import (
@@ -130,8 +133,9 @@ func (l *Log) rotate() error {
 	return l.open()
 }
 
-// Handler notes each request to next that may change something (not GET or HEAD): path, the beginning of the body, and the status of the answer.
-// failed, if set, is told what could not be noted.
+// Handler notes each request to next that may change something (not GET or HEAD): path, the
+// beginning of the body, and the status of the answer. failed, if set, is told what could not be
+// noted.
 func (l *Log) Handler(next http.Handler, who string, failed func(error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {

@@ -41,9 +41,9 @@ func Open(dir string) (*Catalog, error) {
 	return &Catalog{store: store}, nil
 }
 
-// Size implements rooms.Sizes: what a machine that holds the version have fetches and writes for the
-// version want; have 0 is a machine of which nothing is known. It plans as the agent does: what the
-// machine's disk has elsewhere it need not fetch. Each step is planned once.
+// Size implements rooms.Sizes: what a machine that holds the version have fetches and writes for
+// the version want; have 0 is a machine of which nothing is known. It plans as the agent does: what
+// the machine's disk has elsewhere it need not fetch. Each step is planned once.
 func (c *Catalog) Size(ctx context.Context, name string, have, want int) (rooms.Size, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package certs makes and keeps what "troy serve" needs for TLS: a certificate authority of the lab's own, which goes onto the boot media, and
-// the server's certificate under it.
+// Package certs makes and keeps what "troy serve" needs for TLS: a certificate authority of the
+// lab's own, which goes onto the boot media, and the server's certificate under it.
 //
 //	ca.crt       certificate of the authority, for troy media --ca; PEM
 //	ca.key       its key; 0600. May be locked away: then Renew needs it back
@@ -8,15 +8,17 @@
 //
 // # Promises
 //
-// Keys are ECDSA P-256, made by crypto/x509's own sources. The authority holds for twenty years and may sign servers only, nothing below it; the server's
-// certificate for LeafTime, with the names and addresses that were asked for. Init changes nothing that is there. Renew keeps the names and makes a new
-// key; files are replaced whole, key first, and Load takes only a pair that fits together, so that a crash in between is mended by the next Renew.
-// A running server takes a renewed certificate without a restart (Keeper).
+// Keys are ECDSA P-256, made by crypto/x509's own sources. The authority holds for twenty years and
+// may sign servers only, nothing below it; the server's certificate for LeafTime, with the names
+// and addresses that were asked for. Init changes nothing that is there. Renew keeps the names and
+// makes a new key; files are replaced whole, key first, and Load takes only a pair that fits
+// together, so that a crash in between is mended by the next Renew. A running server takes a
+// renewed certificate without a restart (Keeper).
 //
 // # Known gaps
 //
-// No revocation: a stolen server key is good until its certificate ends, for who can take the server's address. The authority's certificate
-// cannot be renewed without new media.
+// No revocation: a stolen server key is good until its certificate ends, for anyone who can take
+// over the server's address. The authority's certificate cannot be renewed without new media.
 package certs
 
 import (
@@ -66,7 +68,8 @@ var (
 	ErrInvalid = errors.New("not usable")
 )
 
-// Init makes an authority and a server's certificate for names and IP addresses. Errors: ErrExists, ErrInvalid for a name that is none.
+// Init makes an authority and a server's certificate for names and IP addresses. Errors: ErrExists,
+// ErrInvalid for a name that is none.
 func Init(dir string, names []string, now time.Time) error {
 	if err := checkNames(names); err != nil {
 		return err
@@ -151,8 +154,9 @@ func issue(dir string, ca *x509.Certificate, caKey *ecdsa.PrivateKey, names []st
 	return writeCert(filepath.Join(dir, FileServer), der)
 }
 
-// Renew makes a new certificate for the server if less than RenewTime is left of the one that is there, or it is not usable, or names (if any are
-// given) are others than those in it. Errors: ErrNoKey.
+// Renew makes a new certificate for the server if less than RenewTime is left of the one that is
+// there, or it is not usable, or names (if any are given) are others than those in it. Errors:
+// ErrNoKey.
 func Renew(dir string, names []string, now time.Time) (renewed bool, err error) {
 	leaf, err := readLeaf(dir)
 	_, pairErr := Load(dir)

@@ -15,7 +15,8 @@ type Keeper struct {
 	pair atomic.Pointer[tls.Certificate]
 }
 
-// NewKeeper renews the certificate if need be, and loads it. What keeps it from being renewed is told to note while the old one still holds.
+// NewKeeper renews the certificate if need be, and loads it. What keeps it from being renewed is
+// told to note while the old one still holds.
 func NewKeeper(dir string, now time.Time, note func(line string)) (*Keeper, error) {
 	k := &Keeper{dir: dir}
 	return k, k.look(now, note)

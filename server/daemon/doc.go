@@ -1,5 +1,5 @@
-// Package daemon is `troy serve` without its flags and its screen: it opens everything that a server
-// needs, joins the routes, serves until its context ends, and stops in order.
+// Package daemon is `troy serve` without its flags and its screen: it opens everything that a
+// server needs, joins the routes, serves until its context ends, and stops in order.
 //
 //	port          path                     answered by
 //	Listen, TLS   /repo/ /v1/ /healthz     package server: the store, check-ins, reports
@@ -10,11 +10,11 @@
 //
 // # Promises
 //
-// New opens every file and port, so that a mistake shows before anything is served; what it opened it
-// closes again if it fails. A store without images and without a lab.yaml is served all the same:
-// machines then start what they have, and Next says what the admin has to do. When all is open it writes down where the admin's commands reach this
-// server, and Run tells the service manager. The end of one part is the end of all: a service
-// manager then starts the daemon again.
+// New opens every file and port, so that a mistake shows before anything is served; what it opened
+// it closes again if it fails. A store without images and without a lab.yaml is served all the
+// same: machines then start what they have, and Next says what the admin has to do. When all is
+// open it writes down where the admin's commands reach this server, and Run tells the service
+// manager. The end of one part is the end of all: a service manager then starts the daemon again.
 //
 // # TLS
 //

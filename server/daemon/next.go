@@ -17,7 +17,8 @@ func (d *Daemon) Next(ctx context.Context) []string {
 	images := d.lab.rooms.Images()
 	name, version := "", 0
 	for _, name = range images {
-		// An image of which lab.yaml only speaks has no version, and one that is broken none to give.
+		// An image of which lab.yaml only speaks has no version, and one that is broken none to
+		// give.
 		if version, _ = d.catalog.Newest(ctx, name); version > 0 {
 			break
 		}

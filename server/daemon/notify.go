@@ -7,8 +7,9 @@ import (
 	"troy/internal/errline"
 )
 
-// notifyReady tells the service manager at that socket that all ports are open (sd_notify of systemd):
-// until then "systemctl start" waits, and it fails if the server ends before. "" = no manager asks.
+// notifyReady tells the service manager at that socket that all ports are open (sd_notify of
+// systemd): until then "systemctl start" waits, and it fails if the server ends before. "" = no
+// manager asks.
 func notifyReady(socket string) error {
 	if socket == "" {
 		return nil

@@ -45,7 +45,8 @@ func (d *Daemon) httpPort() int {
 }
 
 // BootAdvice is what the admin should know before machines start by the network: what the folder of
-// boot files lacks, and, where the daemon does not answer DHCP itself, what to set at the server that does.
+// boot files lacks, and, where the daemon does not answer DHCP itself, what to set at the server
+// that does.
 func (d *Daemon) BootAdvice() (lacks []string, dhcp string) {
 	if d.boot == nil {
 		return nil, ""

@@ -38,7 +38,8 @@ func parseAddresses(table []byte) ([]address, error) {
 			return nil, fmt.Errorf("list addresses: %w", err)
 		}
 		for _, a := range attributes {
-			if a.Attr.Type == syscall.IFA_LOCAL && len(a.Value) == net.IPv4len { // IFA_ADDRESS is the other end's on a point-to-point link
+			// IFA_ADDRESS is the other end's on a point-to-point link.
+			if a.Attr.Type == syscall.IFA_LOCAL && len(a.Value) == net.IPv4len {
 				all = append(all, address{
 					IPNet:  net.IPNet{IP: net.IP(a.Value), Mask: net.CIDRMask(int(m.Data[1]), 32)},
 					leased: m.Data[2]&syscall.IFA_F_PERMANENT == 0,

@@ -1,9 +1,12 @@
-// Package doctor looks at a server before, or while, "troy serve" runs on it, and says what keeps machines from being served and what to do.
+// Package doctor looks at a server before, or while, "troy serve" runs on it, and says what keeps
+// machines from being served and what to do.
 //
 // # Promises
 //
-// Nothing is changed: a port is opened for an instant at most, and not if somebody has it. Each finding is one line, with what to do in another
-// if there is something. Fault: machines will not be served as asked for. Doubt: they may not be, or not for long. What could not be looked at is a Doubt, never a Good.
+// Nothing is changed: a port is opened for an instant at most, and not if somebody has it. Each
+// finding is one line, with what to do in another if there is something. Fault: machines will not
+// be served as asked for. Doubt: they may not be, or not for long. What could not be looked at is a
+// Doubt, never a Good.
 //
 //	ports       each is free, or a troy has it
 //	firewall    what nft and iptables list drops no port that is not named in it
@@ -12,12 +15,14 @@
 //	cert        it fits its key and authority, holds, and has the addresses of this machine
 //	clock       the kernel is synchronised, and the year is not before that of the program
 //	space       of the folders that the server writes to
-//	owner       of what the server needs in a store, and of the certificate's key, is whom the store belongs to, and not root in another's folder
+//	owner       of the server's files in a store, and of the certificate's key, is the store's owner,
+//	            and not root in another's folder
 //	page        somebody can sign in on it
 //	signed      the signatures of the store hold, and not only for days
 //
 // # Known gaps
 //
-// The firewall is judged by the text of its rules: a default of drop or reject in the input hook, and whether the port's number stands in a rule that
-// accepts. Sets, ports by name, jumps and other machines' firewalls are not followed, so it says "look" and not "is". Reading rules needs root.
+// The firewall is judged by the text of its rules: a default of drop or reject in the input hook,
+// and whether the port's number is in a rule that accepts. Sets, ports by name, jumps and other
+// machines' firewalls are not followed, so it says "look" and not "is". Reading rules needs root.
 package doctor

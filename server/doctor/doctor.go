@@ -68,7 +68,8 @@ type Options struct {
 	Built     time.Time // when the program was: the clock cannot be before
 }
 
-// Check looks at everything, in the order of the package comment. The error is of an address that is none.
+// Check looks at everything, in the order of the package comment. The error is of an address that
+// is none.
 func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 	ports, err := o.ports()
 	if err != nil {

@@ -142,7 +142,8 @@ func checkFirewall(ctx context.Context, ports []port) (all []Finding) {
 	return all
 }
 
-// drops finds a chain of input that drops by default: nft's "hook input … policy drop" or a bare drop or reject at its end, iptables' "-P INPUT DROP", "-A INPUT -j REJECT".
+// drops finds a chain of input that drops by default: nft's "hook input … policy drop" or a bare
+// drop or reject at its end, iptables' "-P INPUT DROP", "-A INPUT -j REJECT".
 var drops = regexp.MustCompile(`(?m)hook input[^\n]*policy drop|^-P INPUT (DROP|REJECT)|^-A INPUT -j (DROP|REJECT)|hook input[^}]*\n\s*(counter [^\n]*)?(drop|reject)[^\n]*\n\s*}`)
 
 // judge reads the rules as text.

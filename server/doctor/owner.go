@@ -11,10 +11,12 @@ import (
 	"troy/server/certs"
 )
 
-// owned are the files of a store, as patterns, that the server writes to or that only their owner can read. The others may be anybody's.
+// owned are the files of a store, as patterns, that the server writes to or that only their owner
+// can read. The others may be anybody's.
 var owned = []string{"serve", "serve/*", "keys", "keys/.lock", "keys/online", "keys/online/*", "metadata"}
 
-// checkOwners looks for what somebody else, mostly root, made in a store, or in the folder of the certificates, so that the service cannot use it.
+// checkOwners looks for what somebody else, mostly root, made in a store, or in the folder of the
+// certificates, so that the service cannot use it.
 func checkOwners(dir, certsDir string) (all []Finding) {
 	owner, err := ownerOf(dir)
 	if err != nil {
@@ -43,7 +45,8 @@ func checkOwners(dir, certsDir string) (all []Finding) {
 // ownedPaths are those of the owned files that are there.
 func ownedPaths(dir string) (all []string) {
 	for _, pattern := range owned {
-		paths, _ := filepath.Glob(filepath.Join(dir, pattern)) // the patterns are well-formed; a dir that looks like one finds nothing
+		// The patterns are well-formed; a dir that looks like one finds nothing.
+		paths, _ := filepath.Glob(filepath.Join(dir, pattern))
 		all = append(all, paths...)
 	}
 	return all
@@ -69,7 +72,7 @@ func ownerOf(path string) (int, error) {
 	return int(info.Sys().(*syscall.Stat_t).Uid), nil
 }
 
-// userName is the number if nobody has it.
+// userName is the number if no user has it.
 func userName(uid int) string {
 	u, err := user.LookupId(strconv.Itoa(uid))
 	if err != nil {

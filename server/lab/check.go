@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// check finds what the types cannot say: names of nothing, doubled addresses, windows that are none.
+// check finds what the types cannot say: names of nothing, doubled addresses, windows that are
+// none.
 func (d *decoder) check(l *Lab) {
 	if l.Format != formatNumber {
 		d.at("format", fmt.Sprint(l.Format), fmt.Sprint(formatNumber))
@@ -28,7 +29,7 @@ func (d *decoder) check(l *Lab) {
 	d.hosts(l)
 }
 
-// at adds a fault of a member, or of the next thing around it that stands in the file.
+// at adds a fault of a member, or of the next thing around it that is in the file.
 func (d *decoder) at(path, found, expected string) {
 	at := path
 	for d.where[at] == nil && at != "" {

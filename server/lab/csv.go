@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// ReadCSV reads hosts from a table whose first line names the columns: name, room, mac, uuid, image, version, in any order; name, room and mac or uuid
-// must be there. The separator is a comma, a semicolon or a tab, whichever the first line has. Errors are Errors, with line and column.
+// ReadCSV reads hosts from a table whose first line names the columns: name, room, mac, uuid,
+// image, version, in any order; name, room and mac or uuid must be there. The separator is a comma,
+// a semicolon or a tab, whichever the first line has. Errors are Errors, with line and column.
 func ReadCSV(file string, in io.Reader) ([]Host, error) {
 	b, err := io.ReadAll(io.LimitReader(in, maxSize))
 	if err != nil {
@@ -127,7 +128,8 @@ func WriteHosts(w io.Writer, hosts []Host) error {
 	return nil
 }
 
-// CheckNew says, a line for each, which hosts cannot be added to the lab: their room is not there, or name or address are taken.
+// CheckNew says, a line for each, which hosts cannot be added to the lab: their room is not there,
+// or name or address are taken.
 func (l *Lab) CheckNew(hosts []Host) (faults []string) {
 	names, ids := map[Name]bool{}, map[string]bool{}
 	for _, h := range l.Hosts {

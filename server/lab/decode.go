@@ -25,7 +25,7 @@ type Error struct {
 	File         string
 	Line, Column int    // from 1; 0 = the file as a whole
 	Path         string // the member, as rooms.B204.wave
-	Found        string // what stands there
+	Found        string // what is there
 	Expected     string // what should
 }
 
@@ -100,7 +100,7 @@ func Parse(file string, b []byte) (l *Lab, err error) {
 	return l, nil
 }
 
-// decoder turns a syntax tree into Go values, and remembers where each member stands.
+// decoder turns a syntax tree into Go values, and remembers where each member is.
 type decoder struct {
 	file   string
 	where  map[string]*token.Position
@@ -203,7 +203,8 @@ func (d *decoder) scalar(n ast.Node, s scalar, path string) {
 	}
 }
 
-// fits keeps numbers and texts apart: what a schema says is a number is not written in quotes, and the other way round.
+// fits keeps numbers and texts apart: what a schema says is a number is not written in quotes, and
+// the other way round.
 func fits(n ast.Node, s scalar) bool {
 	_, quoted := n.(*ast.StringNode)
 	kind := s.schema()["type"]
@@ -290,7 +291,8 @@ func (d *decoder) table(n ast.Node, v reflect.Value, path string) {
 		}
 		elem := reflect.New(v.Type().Elem()).Elem()
 		if _, null := p.Value.(*ast.NullNode); null {
-			elem.Set(reflect.New(elem.Type().Elem())) // "B204:" alone is a room with nothing of its own
+			// "B204:" alone is a room with nothing of its own.
+			elem.Set(reflect.New(elem.Type().Elem()))
 			d.where[join(path, text)] = position(p.Key)
 		} else {
 			d.value(p.Value, elem, join(path, text))

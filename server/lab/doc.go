@@ -1,6 +1,7 @@
-// Package lab reads lab.yaml, the file in which the admin says what the rooms are and when they may be worked on.
-// It can be kept in git; the server only reads it. Which version a room gets is said there only to
-// pin it: what is promoted lives in package state. First is the file that "troy init" writes.
+// Package lab reads lab.yaml, the file in which the admin says what the rooms are and when they may
+// be worked on. It can be kept in git; the server only reads it. Which version a room gets is said
+// there only to pin it: what is promoted lives in package state. First is the file that "troy init"
+// writes.
 //
 //	format: 1
 //	zone: Europe/Berlin            # IANA time zone of all times here
@@ -27,17 +28,19 @@
 //
 // # Promises
 //
-// Parse is strict: unknown members, doubled keys, wrong types, references to nothing and two hosts with one address are
-// errors, all of them are told at once, and each has file, line, column, what was found and what was expected. Schema
-// gives the JSON schema, made of the same Go types, for editors.
+// Parse is strict: unknown members, doubled keys, wrong types, references to nothing and two hosts
+// with one address are errors, all of them are told at once, and each has file, line, column, what
+// was found and what was expected. Schema gives the JSON schema, made of the same Go types, for
+// editors.
 //
-// Windows are in local time. A window that ends not after it begins ends on the next day. Its day is the one on
-// which it begins, for days and except alike. An hour that the clocks skip is replaced by the
-// instant of the change; of an hour that comes twice the first is meant, for begin and end, so that
-// nothing stays open longer than the clock on the wall says. A window that a change of the clocks empties does not open. Windows that overlap or touch are one.
+// Windows are in local time. A window that ends not after it begins ends on the next day. Its day
+// is the one on which it begins, for days and except alike. An hour that the clocks skip is
+// replaced by the instant of the change; of an hour that comes twice the first is meant, for begin
+// and end, so that nothing stays open longer than the clock on the wall says. A window that a
+// change of the clocks empties does not open. Windows that overlap or touch are one.
 //
 // # Known gaps
 //
-// YAML anchors, aliases, merge keys and tags are refused: one place says one thing. One file holds one document.
-// Groups of rooms do not exist.
+// YAML anchors, aliases, merge keys and tags are refused: one place says one thing. One file holds
+// one document. Groups of rooms do not exist.
 package lab

@@ -15,7 +15,7 @@ const formatNumber = 1
 // UnknownCode, as Lab.Unknown, has machines that are not listed show a code.
 const UnknownCode Name = "code"
 
-// What a Policy holds when nobody says otherwise.
+// What a Policy holds by default.
 const (
 	defaultBandwidth = Mbit(900) // of a server's port of 1 Gbit/s
 	defaultWave      = 10
@@ -39,7 +39,8 @@ type Lab struct {
 	loc  *time.Location
 }
 
-// Policy says how a room is worked on. A member that is not set is taken from Lab.Defaults, then from the constants.
+// Policy says how a room is worked on. A member that is not set is taken from Lab.Defaults, then
+// from the constants.
 type Policy struct {
 	Image     Name       `yaml:"image" about:"image of the room; default: that of its promotion"`
 	Version   Count      `yaml:"version" about:"pins the version; without it the room has what was promoted"`
@@ -131,7 +132,8 @@ func fill[T comparable](v *T, below T) {
 	}
 }
 
-// Find returns the host that a machine is, by its UUID or any of its MAC addresses; nil if nobody knows it.
+// Find returns the host that a machine is, by its UUID or any of its MAC addresses; nil if it is
+// unknown.
 func (l *Lab) Find(m *protocol.Machine) *Host {
 	if h := l.byID[strings.ToLower(m.UUID)]; h != nil && m.UUID != "" {
 		return h

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// File is a lab.yaml that may change while it is in use. What is not valid does not come into force.
+// File is a lab.yaml that may change while it is in use. What is not valid does not come into
+// force.
 type File struct {
 	path string
 
@@ -43,8 +44,8 @@ func (f *File) Lab() *Lab {
 	return f.lab
 }
 
-// Reload looks whether the file has changed, and if so, or if force is set, reads it anew; changed says that something else
-// is in force now. After an error the old content is.
+// Reload looks whether the file has changed, and if so, or if force is set, reads it again; changed
+// says that something else is in force now. After an error the old content is.
 func (f *File) Reload(force bool) (changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -5,8 +5,9 @@ import (
 	"reflect"
 )
 
-// Schema returns the JSON schema (draft 2020-12) of lab.yaml, made of the types that Parse reads. What needs more than one member to
-// judge, such as the name of a room that is none, only Parse finds.
+// Schema returns the JSON schema (draft 2020-12) of lab.yaml, made of the types that Parse reads.
+// What needs more than one member to judge, such as the name of a room that is none, only Parse
+// finds.
 func Schema() []byte {
 	s := schemaOf(reflect.TypeFor[Lab]())
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"

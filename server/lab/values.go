@@ -20,7 +20,8 @@ type scalar interface {
 	schema() map[string]any
 }
 
-// Name names an image, a room, a host or a release: 1 to 63 of letters, digits, dot, dash, underscore, beginning with a letter or digit.
+// Name names an image, a room, a host or a release: 1 to 63 of letters, digits, dot, dash,
+// underscore, beginning with a letter or digit.
 type Name string
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)

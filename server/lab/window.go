@@ -121,7 +121,8 @@ func (w *Window) on(d Date, loc *time.Location) (s span, ok bool) {
 
 type span struct{ from, to time.Time }
 
-// instant is when the clock on the wall first shows c on a date; in an hour that is skipped, the change of the clocks.
+// instant is when the clock on the wall first shows c on a date; in an hour that is skipped, the
+// change of the clocks.
 func instant(d Date, c Clock, loc *time.Location) time.Time {
 	t := time.Date(d.Year, d.Month, d.Day, c.Hour, c.Minute, 0, 0, loc)
 	wall := time.Date(d.Year, d.Month, d.Day, c.Hour, c.Minute, 0, 0, time.UTC)
@@ -135,7 +136,7 @@ func instant(d Date, c Clock, loc *time.Location) time.Time {
 	case begin.IsZero():
 		return t
 	}
-	// The same wall time may have come before the last change, too.
+	// The same wall time may also have come before the last change.
 	_, before := begin.Add(-time.Second).Zone()
 	if first := wall.Add(-time.Duration(before) * time.Second).In(loc); first.Before(begin) && first.Before(t) && wallOf(first).Equal(wall) {
 		return first
@@ -165,8 +166,8 @@ const (
 // Open says whether one of the windows is open.
 func (h Hours) Open(now time.Time) bool { _, ok := h.Closes(now); return ok }
 
-// Closes returns when the window that is open closes; ok is false if none is. Windows that touch are one. For
-// windows that never leave a gap it is an instant some weeks ahead.
+// Closes returns when the window that is open closes; ok is false if none is. Windows that touch
+// are one. For windows that never leave a gap it is an instant some weeks ahead.
 func (h Hours) Closes(now time.Time) (end time.Time, ok bool) {
 	at := now
 	for range unionMost {
@@ -229,7 +230,8 @@ func (h Hours) Next(now time.Time) (open, end time.Time, ok bool) {
 				open = s.from
 			}
 		}
-		// One that begins on the next date cannot begin before one of this date by more than a change of the clocks.
+		// One that begins on the next date cannot begin before one of this date by more than a
+		// change of the clocks.
 		if !open.IsZero() && dateOf(open.In(h.zone())) != today.add(n) {
 			break
 		}

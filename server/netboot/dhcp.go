@@ -26,8 +26,8 @@ const (
 	userIPXE  = "iPXE"
 )
 
-// discoveryControl is option 43 of PXE 2.1, section 2.4.1: PXE_DISCOVERY_CONTROL (6), one byte, bit 3: load the boot file at once;
-// then the end (255).
+// discoveryControl is option 43 of PXE 2.1, section 2.4.1: PXE_DISCOVERY_CONTROL (6), one byte, bit
+// 3: load the boot file at once; then the end (255).
 var discoveryControl = [...]byte{6, 1, 1 << 3, 255}
 
 // kind is what a client asks with.
@@ -43,7 +43,7 @@ const (
 // clientKind reads options 60, 77, 93 and 97.
 func clientKind(q *dhcpv4.DHCPv4) kind {
 	if id := q.GetOneOption(dhcpv4.OptionClientMachineIdentifier); len(id) != 0 && (len(id) != 17 || id[0] != 0) {
-		return nobody // PXE 2.1: such a client shall get no answer
+		return nobody // PXE 2.1: such a client gets no answer
 	}
 	class, arch := q.ClassIdentifier(), q.ClientArch()
 	has := func(a ...iana.Arch) bool {
@@ -61,7 +61,8 @@ func clientKind(q *dhcpv4.DHCPv4) kind {
 	return pxe
 }
 
-// Answer makes the answer of the server at self to a question that came to port (67 or 4011); nil = none.
+// Answer makes the answer of the server at self to a question that came to port (67 or 4011); nil =
+// none.
 func (s *Server) answer(q *dhcpv4.DHCPv4, self netip.Addr, port int) *dhcpv4.DHCPv4 {
 	if q.OpCode != dhcpv4.OpcodeBootRequest || !self.Is4() || len(q.ClientHWAddr) == 0 {
 		return nil
@@ -111,7 +112,7 @@ func compose(q *dhcpv4.DHCPv4, reply dhcpv4.MessageType, k kind, self net.IP, fi
 	return a
 }
 
-// bootFile names what a client shall load; "" = nothing.
+// bootFile names what a client is to load; "" = nothing.
 func (s *Server) bootFile(k kind, self netip.Addr) string {
 	var names []string
 	base := ""

@@ -55,7 +55,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", info.ModTime(), f)
 }
 
-// contentType is what UEFI HTTP boot decides by (UEFI 2.10, section 24.7): EFI programs and disk images.
+// contentType is what UEFI HTTP boot decides by (UEFI 2.10, section 24.7): EFI programs and disk
+// images.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".efi":

@@ -7,7 +7,8 @@ import (
 	"troy/chainload/release"
 )
 
-// deafToProxy says which GRUB the folder has, if it is one that does not hear of proxyDHCP; "" = it does, or nobody knows.
+// deafToProxy says which GRUB the folder has, if it is one that does not hear of proxyDHCP; "" = it
+// does, or it is unknown.
 func (s *Server) deafToProxy() string {
 	f, _, err := s.open(release.GRUB)
 	if err != nil {
@@ -21,7 +22,8 @@ func (s *Server) deafToProxy() string {
 	return have
 }
 
-// Advice is what the admin should know about the folder before machines start from it; nil = nothing.
+// Advice is what the admin should know about the folder before machines start from it; nil =
+// nothing.
 func (s *Server) Advice() (lines []string) {
 	if !s.o.Shim {
 		return nil

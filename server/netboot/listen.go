@@ -19,7 +19,8 @@ type Listener struct {
 	dhcp, proxy, tftp *ipv4.PacketConn
 }
 
-// Listen opens the three ports; Run then answers on them. The process may give up its privileges in between.
+// Listen opens the three ports; Run then answers on them. The process may give up its privileges in
+// between.
 func (s *Server) Listen() (*Listener, error) {
 	l := &Listener{s: s}
 	var err error
@@ -69,7 +70,8 @@ func (l *Listener) Run(ctx context.Context) error {
 	return nil
 }
 
-// listen opens a port and asks the kernel to say on which interface, and to which address, a packet came.
+// listen opens a port and asks the kernel to say on which interface, and to which address, a packet
+// came.
 func listen(at *net.UDPAddr) (*ipv4.PacketConn, error) {
 	c, err := net.ListenUDP("udp4", at)
 	if err != nil {
@@ -124,7 +126,8 @@ func (s *Server) handle(c *ipv4.PacketConn, packet []byte, index int, from *net.
 	s.o.OnNote(fmt.Sprintf("network boot: %s is sent to %q", q.ClientHWAddr, a.BootFileNameOption()))
 }
 
-// destination is where the answer goes (RFC 2131, section 4.1; PXE 2.1: at port 4011 to where the question came from).
+// destination is where the answer goes (RFC 2131, section 4.1; PXE 2.1: at port 4011 to where the
+// question came from).
 func destination(q *dhcpv4.DHCPv4, from *net.UDPAddr, port int) *net.UDPAddr {
 	switch {
 	case port == PortProxy && !from.IP.IsUnspecified():
@@ -137,7 +140,7 @@ func destination(q *dhcpv4.DHCPv4, from *net.UDPAddr, port int) *net.UDPAddr {
 	return &net.UDPAddr{IP: net.IPv4bcast, Port: dhcpv4.ClientPort}
 }
 
-// address is the server's own on an interface; zero = it shall not answer there.
+// address is the server's own on an interface; zero = it does not answer there.
 func (s *Server) address(index int) netip.Addr {
 	i, err := net.InterfaceByIndex(index)
 	if err != nil || len(s.o.Interfaces) > 0 && !slices.Contains(s.o.Interfaces, i.Name) {

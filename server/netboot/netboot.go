@@ -30,16 +30,19 @@ type Options struct {
 	Dir string // what troy media wrote as net/
 	// HTTPPort is where Handler is served at /boot/; 0 = 80.
 	HTTPPort int
-	// Shim sends clients to what starts with Secure Boot on: shim and GRUB by PXE in place of iPXE, the ISO image by HTTP. See Advice about
-	// GRUB before 2.12.
+	// Shim sends clients to what starts with Secure Boot on: shim and GRUB by PXE in place of iPXE,
+	// the ISO image by HTTP. See Advice about GRUB before 2.12.
 	Shim bool
-	// NoDHCP leaves ports 67 and 4011 alone: the DHCP server of the site names the files (DHCPAdvice).
+	// NoDHCP leaves ports 67 and 4011 alone: the DHCP server of the site names the files
+	// (DHCPAdvice).
 	NoDHCP bool
 	// Interfaces are the network cards on which questions are answered; none = all.
 	Interfaces []string
-	// Address is the server's own, for machines that have several on one card; zero = that of the card that heard the question.
+	// Address is the server's own, for machines that have several on one card; zero = that of the
+	// card that heard the question.
 	Address netip.Addr
-	// OnNote, if set, is told in a line who was sent where. Names and addresses in it are quoted or parsed. May be called at the same time.
+	// OnNote, if set, is told in a line who was sent where. Names and addresses in it are quoted or
+	// parsed. May be called at the same time.
 	OnNote func(line string)
 }
 
@@ -93,7 +96,8 @@ func (s *Server) has(name string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= fileMost
 }
 
-// open opens a file by the name that a client gave. Clients put slashes before it, double them, or write them as Windows does.
+// open opens a file by the name that a client gave. Clients put slashes before it, double them, or
+// write them as Windows does.
 func (s *Server) open(name string) (*os.File, int64, error) {
 	name = strings.ReplaceAll(name, `\`, "/")
 	for part := range strings.SplitSeq(name, "/") {
@@ -117,7 +121,8 @@ func (s *Server) open(name string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// OwnAddress is the first IPv4 address of this machine that others can reach; the loopback if there is none.
+// OwnAddress is the first IPv4 address of this machine that others can reach; the loopback if there
+// is none.
 func OwnAddress() netip.Addr {
 	all, err := net.InterfaceAddrs()
 	if err == nil {
@@ -130,7 +135,8 @@ func OwnAddress() netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
-// DHCPAdvice is what to set at the DHCP server of the site where no proxyDHCP runs (--no-dhcp). Without an address it names OwnAddress.
+// DHCPAdvice is what to set at the DHCP server of the site where no proxyDHCP runs (--no-dhcp).
+// Without an address it names OwnAddress.
 func DHCPAdvice(self netip.Addr, httpPort int) string {
 	self = cmp.Or(self, OwnAddress())
 	s := Server{o: Options{HTTPPort: httpPort}}

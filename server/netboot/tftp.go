@@ -80,7 +80,8 @@ func parseRequest(b []byte) (*readRequest, *refusal) {
 	return r, nil
 }
 
-// option takes one option. What is not known is left out of the answer, which refuses it (RFC 2347).
+// option takes one option. What is not known is left out of the answer, which refuses it (RFC
+// 2347).
 func (r *readRequest) option(name, value string) *refusal {
 	n, err := strconv.Atoi(value)
 	bad := &refusal{codeOption, "bad value of option " + name}
@@ -229,7 +230,8 @@ func (t *transfer) window(n int64) error {
 			return err
 		}
 		binary.BigEndian.PutUint16(b, opData)
-		binary.BigEndian.PutUint16(b[2:], uint16(block)) // counts on from 0 after 65535, as all clients of large files do
+		// Numbers go on from 0 after 65535, as all clients of large files do.
+		binary.BigEndian.PutUint16(b[2:], uint16(block))
 		if _, err := t.c.Write(b[:4+m]); err != nil {
 			return err
 		}
@@ -237,7 +239,8 @@ func (t *transfer) window(n int64) error {
 	return nil
 }
 
-// exchange sends something, again if need be, until one of the next n blocks is acknowledged; n 0 = the options.
+// exchange sends something, again if need be, until one of the next n blocks is acknowledged; n 0 =
+// the options.
 func (t *transfer) exchange(n int64, send func() error) error {
 	for range 1 + retransmits {
 		if err := send(); err != nil {
@@ -254,8 +257,8 @@ func (t *transfer) exchange(n int64, send func() error) error {
 	return errGone
 }
 
-// ack waits for an acknowledgement of up to n blocks beyond those that are. Older ones are passed over: answering them
-// would double every later packet.
+// ack waits for an acknowledgement of up to n blocks beyond those that are. Older ones are passed
+// over: answering them would double every later packet.
 func (t *transfer) ack(n int64) (int64, error) {
 	if err := t.c.SetReadDeadline(time.Now().Add(t.r.timeout)); err != nil {
 		return 0, err

@@ -137,8 +137,8 @@ type Permits struct {
 
 // Provision says which disk becomes the machine's, and how.
 type Provision struct {
-	// Serial names the disk. "" = the only empty one. A disk that is not empty is wiped only if it is named here, or
-	// Wipe is set, and the signed metadata of the store permits it.
+	// Serial names the disk. "" = the only empty one. A disk that is not empty is wiped only if it
+	// is named here, or Wipe is set, and the signed metadata of the store permits it.
 	Serial string `json:"serial,omitempty"`
 	Wipe   bool   `json:"wipe,omitempty"`
 	// SlotBytes is the room for changes in each of two slots; 0 = a quarter of the virtual disk.
@@ -147,7 +147,8 @@ type Provision struct {
 	SystemBytes int64 `json:"system_bytes,omitempty"`
 }
 
-// Progress is what the agent says while it works, every few seconds. It is not answered but for a status, and may be lost.
+// Progress is what the agent says while it works, every few seconds. It is not answered but for a
+// status, and may be lost.
 type Progress struct {
 	Protocol int     `json:"protocol"`
 	Machine  Machine `json:"machine"`

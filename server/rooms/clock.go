@@ -44,7 +44,8 @@ func (k *Keeper) Tick(ctx context.Context) {
 	k.closeNights(l)
 }
 
-// Reload reads lab.yaml if it has changed, or if force is set. What is not valid does not come into force, and the note says where it is wrong.
+// Reload reads lab.yaml if it has changed, or if force is set. What is not valid does not come into
+// force, and the note says where it is wrong.
 func (k *Keeper) Reload(force bool) {
 	changed, err := k.o.Lab.Reload(force)
 	k.mu.Lock()

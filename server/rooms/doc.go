@@ -17,7 +17,7 @@
 //	it needs a permit that the room lacks        the version; it takes no start slot, and says what it waits for
 //	its disk cannot take an image                nothing
 //	the wave was stopped, or too many failed     nothing
-//	it failed three times at this target         nothing; so, too, if it went back from it by itself
+//	it failed three times at this target         nothing; also if it went back from it by itself
 //	the room in "after" is not healthy yet       nothing
 //	outside of a window, the room not "always"   nothing
 //	what is to do does not fit into the window   nothing
@@ -25,9 +25,10 @@
 //	else                                         the version, with a start slot
 //
 // "Nothing" keeps what is there, and always starts Windows. Every order carries the rules and
-// permits of the room; a machine that joined by "unknown: ROOM" gets the rules but no permits. How a machine gets to a version is its own business (agent/decide); what it
-// has to do, for slots and counting, todo derives from its check-in. Outside of a window nothing
-// long is begun either: Until of the rules is then the present.
+// permits of the room; a machine that joined by "unknown: ROOM" gets the rules but no permits. How
+// a machine gets to a version is its own business (agent/decide); what it has to do, for slots and
+// counting, todo derives from its check-in. Outside of a window nothing long is begun either: Until
+// of the rules is then the present.
 //
 // A target comes from the host's pin, else the room's pin in lab.yaml, else the newest promotion of
 // the room. A host or room that is pinned needs no promotion and has no gate. A new promotion
@@ -55,26 +56,24 @@
 // # Waking
 //
 // In an open window, where "wake" is on, machines that are off are called as there are start slots:
-// each at most every wakeAgain. First those that need their version. When nobody of these is at
-// work, up, or called a moment ago, those follow that have it and would come further by one more
-// start:
+// each at most every wakeAgain. First those that need their version. When none of these is at work,
+// up, or called a moment ago, those follow that have it and would come further by one more start:
 //
 //	the room merges lazily, and the version lies in its slot, or its merge is not finished
 //	another room waits for this one, and nothing is known of the version's health
 //
-// settleMost times in a window at most, spread over it. Nobody is called who says that Windows does
-// not come up. A start by a call goes on into Windows, and health is seen at the start after that:
-// so it needs an image that shuts Windows down when nobody uses it. Where Windows runs on, further
-// calls have no effect, and what is left is done when people start the machine.
+// settleMost times in a window at most, spread over it. A machine is not called if it says that
+// Windows does not come up. A start by a call goes on into Windows, and health is seen at the start
+// after that: so it needs an image that shuts Windows down when it is not in use. Where Windows
+// runs on, further calls have no effect, and what is left is done when people start the machine.
 //
 // # Known gaps
 //
 // Machines are who they say they are: with the address of another one a forger can take its order,
 // and make a report in its name. Unknown machines are bounded (1000); those that joined a room by
-// "unknown" count in it, in waves, failures and gates. Estimates are rough: the bytes of the plan, the
-// bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for each
-// start. The bandwidth of a room is kept by giving each of its machines an even part (Order.Rate);
-// unused parts are not lent. Whether Windows runs is not known; a call may go to a machine that is
-// on. A night's numbers count attempts that ended in it. Wake-up calls are not remembered over a
-// restart.
+// "unknown" count in it, in waves, failures and gates. Estimates are rough: the bytes of the plan,
+// the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for each start. The bandwidth of a room
+// is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
+// Whether Windows runs is not known; a call may go to a machine that is on. A night's numbers count
+// attempts that ended in it. Wake-up calls are not remembered over a restart.
 package rooms

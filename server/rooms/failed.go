@@ -9,7 +9,8 @@ import (
 	"troy/server/state"
 )
 
-// failed says whether a machine counts as one that failed at this goal: it could not be brought there, it went back, or Windows does not come up in it.
+// failed says whether a machine counts as one that failed at this goal: it could not be brought
+// there, it went back, or Windows does not come up in it.
 func (g *Goal) failed(m *state.Machine) bool {
 	if m.CheckIn.Image == g.Image && m.CheckIn.Version == g.Version && m.CheckIn.Health == protocol.HealthFailing {
 		return true
@@ -22,8 +23,9 @@ func suspect(m *state.Machine) bool {
 	return m != nil && (m.CheckIn.Health == protocol.HealthFailing || m.Attempt != nil && m.Attempt.Result == state.ResultFailed)
 }
 
-// judged returns what the last attempt of a machine comes to by its check-in: a try that had brought it to the goal has failed if the machine went
-// back by itself since. (The next thing that it could say is a report, and until then others would begin.)
+// judged returns what the last attempt of a machine comes to by its check-in: a try that had
+// brought it to the goal has failed if the machine went back by itself since. (The next thing that
+// it could say is a report, and until then others would begin.)
 func (c *Case) judged(a *state.Attempt) *state.Attempt {
 	if c.Goal == nil || !c.Goal.Fits(a) || !wentBack(a, c.CheckIn) {
 		return a
@@ -34,8 +36,9 @@ func (c *Case) judged(a *state.Attempt) *state.Attempt {
 	return &b
 }
 
-// wentBack says whether a machine that was brought to a version gave it up for the one below. Only a deployment can be undone on the machine itself: what
-// a reinstall wrote has nothing below it. A machine that remembers no start of Windows did not go back either: its disk was prepared anew.
+// wentBack says whether a machine that was brought to a version gave it up for the one below. Only
+// a deployment can be undone on the machine itself: what a reinstall wrote has nothing below it. A
+// machine that remembers no start of Windows did not go back either: its disk was prepared again.
 func wentBack(a *state.Attempt, in *protocol.CheckIn) bool {
 	remembers := in.Health != protocol.HealthUnknown || in.LastStart != ""
 	return a.Result == state.ResultDone && a.Work == state.WorkUpdate && remembers &&
@@ -64,7 +67,8 @@ type wave struct {
 
 func (g *Goal) key() wave { return wave{g.ID, g.Image, g.Version} }
 
-// standing returns the goal of a room with the number of machines that failed at it, and whether these stop it. g is nil if nothing is promoted.
+// standing returns the goal of a room with the number of machines that failed at it, and whether
+// these stop it. g is nil if nothing is promoted.
 func (k *Keeper) standing(l *lab.Lab, room string) (g *Goal, failed int, stopped bool) {
 	p, ok := l.Room(room)
 	if g = k.goal(l, room, nil); !ok || g == nil {
@@ -74,7 +78,8 @@ func (k *Keeper) standing(l *lab.Lab, room string) (g *Goal, failed int, stopped
 	return g, failed, failed >= int(p.Failures)
 }
 
-// noteStop tells the admin when a machine was the one that stops the wave of its room, once: before and now are the machine's states around what it said.
+// noteStop tells the admin when a machine was the one that stops the wave of its room, once: before
+// and now are the machine's states around what it said.
 func (k *Keeper) noteStop(before, now *state.Machine) {
 	if !suspect(before) && !suspect(now) {
 		return
@@ -111,7 +116,8 @@ func (g *Goal) why(m *state.Machine) string {
 	return "Windows does not come up"
 }
 
-// knowStops takes what has stopped by now as told: by the server that ran before, or by whoever changed lab.yaml.
+// knowStops takes what has stopped by now as told: by the server that ran before, or by the admin
+// who changed lab.yaml.
 func (k *Keeper) knowStops() {
 	l := k.Lab()
 	k.waves.Lock()

@@ -5,7 +5,7 @@ import (
 	"troy/server/state"
 )
 
-// goal returns what a room, or a host of it that is pinned, shall have; nil if nothing.
+// goal returns what a room, or a host of it that is pinned, should have; nil if nothing.
 func (k *Keeper) goal(l *lab.Lab, room string, host *lab.Host) *Goal {
 	p, ok := l.Room(room)
 	if !ok {

@@ -12,7 +12,8 @@ import (
 	"troy/server/state"
 )
 
-// Sizes tells what a machine fetches and writes. have is 0 for a machine that holds nothing of the image. It is asked often.
+// Sizes tells what a machine fetches and writes. have is 0 for a machine that holds nothing of the
+// image. It is asked often.
 type Sizes interface {
 	Size(ctx context.Context, image string, have, want int) (Size, error)
 }
@@ -27,18 +28,19 @@ type Options struct {
 	Lab   *lab.File
 	State *state.Store
 	Sizes Sizes
-	Waker Waker // nil = nobody is woken
+	Waker Waker // nil = no machine is woken
 	// Agent tells the release of the agent that the store has now; nil = none. It is asked often.
 	Agent func() string
 	// Images tells the images of the store, for a lab.yaml that lists none; nil = none.
 	Images func() []string
 	// Now is the time; nil = time.Now.
 	Now func() time.Time
-	// OnNote, if set, is told in a line what the admin should know: a lab.yaml that is not valid, a wave that stopped.
+	// OnNote, if set, is told in a line what the admin should know: a lab.yaml that is not valid, a
+	// wave that stopped.
 	OnNote func(line string)
 }
 
-// Keeper knows the machines of a lab and what they shall do. It implements server.Orders.
+// Keeper knows the machines of a lab and what they should do. It implements server.Orders.
 type Keeper struct {
 	o Options
 
@@ -57,7 +59,7 @@ type Keeper struct {
 	stopped map[string]wave // room → the wave of which the admin knows that failures stopped it
 }
 
-// New makes a Keeper. Run it, too.
+// New makes a Keeper; Run does what needs a clock.
 func New(o *Options) (*Keeper, error) {
 	if o.Lab == nil || o.State == nil || o.Sizes == nil {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
@@ -208,14 +210,15 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	c.Attempt = c.judged(m.Attempt)
 	var err error
 	if c.Size, err = k.size(ctx, in, c.Goal); err != nil {
-		// The store lacks the version. Machines start what they have; trying again would only delay that.
+		// The store lacks the version. Machines start what they have; trying again would only delay
+		// that.
 		c.Goal.Stopped = "the store does not give it: " + err.Error()
 	}
 	return c, ctx.Err()
 }
 
-// unknownMost bounds the machines that are neither listed nor assigned, so that a forger cannot fill
-// the disk. Forget makes room.
+// unknownMost bounds the machines that are neither listed nor assigned, so that a forger cannot
+// fill the disk. Forget makes room.
 const unknownMost = 1000
 
 // admit notes in which room a machine is. It refuses an unknown one when there are too many.
@@ -243,8 +246,8 @@ func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal) (Size,
 	return s, err
 }
 
-// between asks for the bytes from one version of an image to another. anew says that the machine is to be written as a whole, if that is allowed: it holds
-// nothing, or a version that the store lost.
+// between asks for the bytes from one version of an image to another. anew says that the machine is
+// to be written as a whole, if that is allowed: it holds nothing, or a version that the store lost.
 func (k *Keeper) between(ctx context.Context, image string, have, want int) (s Size, anew bool, err error) {
 	if have != 0 {
 		if s, err = k.o.Sizes.Size(ctx, image, have, want); err == nil {
@@ -308,7 +311,8 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	} else {
 		d.Order.Code = m.Code // another check-in was first
 	}
-	if d.Start || len(m.History) == 0 || !same(m.Order.Want, d.Order.Want) { // reasons alone change too often
+	// Reasons alone change too often.
+	if d.Start || len(m.History) == 0 || !same(m.Order.Want, d.Order.Want) {
 		m.Remember(c.Now, "order", describe(&d.Order))
 	}
 	if a := c.judged(m.Attempt); a != m.Attempt {

@@ -51,7 +51,8 @@ func (l *live) end(key string) {
 	delete(l.last, key)
 }
 
-// heard returns when something was heard of a machine's work at last, at least when the server started.
+// heard returns when something was heard of a machine's work at last, at least when the server
+// started.
 func (l *live) heard(key string) time.Time {
 	if v, ok := l.get(key); ok {
 		return v.At
@@ -63,13 +64,14 @@ func (l *live) heard(key string) time.Time {
 func (k *Keeper) Progress(p protocol.Progress) {
 	key := p.Machine.Key()
 	if k.o.State.Get(key) == nil {
-		return // nobody who has not checked in is believed
+		return // only machines that have checked in are believed
 	}
 	k.live.put(key, Live{At: k.o.Now(), Phase: p.Phase, Done: p.Done, Total: p.Total, Rate: p.Rate})
 	k.changed.tell()
 }
 
-// Changed returns when something is other than at the revision seen, and the revision of now. Begin with 0, which returns at once.
+// Changed returns when something is other than at the revision seen, and the revision of now. Begin
+// with 0, which returns at once.
 func (k *Keeper) Changed(ctx context.Context, seen uint64) (revision uint64, err error) {
 	for {
 		rev, c := k.changed.wait()

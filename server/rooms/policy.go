@@ -26,7 +26,7 @@ const (
 	waitMost  = 2 * time.Minute
 )
 
-// Goal is the version that a machine or room shall have, and under which conditions.
+// Goal is the version that a machine or room should have, and under which conditions.
 type Goal struct {
 	ID      uint64 // of the promotion; 0 = pinned in lab.yaml
 	Image   string
@@ -52,7 +52,7 @@ type Case struct {
 	Room    *lab.Policy // nil = the machine is unknown and shows a code
 	Guest   bool        // it is unknown and joined the room all the same: it gets no permits
 	CheckIn *protocol.CheckIn
-	Agent   string         // release that machines shall start by themselves
+	Agent   string         // release that machines should start by themselves
 	Code    string         // for a machine without a room
 	Attempt *state.Attempt // the last one of this machine
 	Goal    *Goal          // nil = nothing is promoted
@@ -116,7 +116,8 @@ func (c *Case) order() protocol.Order {
 	return o
 }
 
-// permits are what the room allows; nothing for a machine that only says that it is one of the room.
+// permits are what the room allows; nothing for a machine that only says that it is one of the
+// room.
 func (c *Case) permits() protocol.Permits {
 	if c.Guest {
 		return protocol.Permits{}
@@ -133,8 +134,8 @@ func (c *Case) want() *protocol.Want {
 	return &protocol.Want{Image: c.Goal.Image, Version: c.Goal.Version, Manifest: c.Size.Manifest}
 }
 
-// retry says whether the machine shall try what it gave up: once for each promotion that says so,
-// not at every start.
+// retry says whether the machine should try again what it gave up: once for each promotion that
+// says so, not at every start.
 func (c *Case) retry() bool {
 	ended := c.Goal.Fits(c.Attempt) && (c.Attempt.Result == state.ResultFailed || c.Attempt.Result == state.ResultDone)
 	return c.Goal.Retry && !ended

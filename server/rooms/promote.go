@@ -38,7 +38,7 @@ type Estimate struct {
 	Version  int    `json:"version"`
 	Machines int    `json:"machines"` // of the room
 	Current  int    `json:"current"`  // that have the version already
-	Never    int    `json:"never"`    // that lab.yaml names and nobody saw; taken as written anew
+	Never    int    `json:"never"`    // listed in lab.yaml but never seen; counted as to be written whole
 	Fetch    int64  `json:"fetch"`    // bytes, all machines together
 	Write    int64  `json:"write"`    // bytes, all machines together
 	Rate     int64  `json:"rate"`     // bytes per second for all together
@@ -52,7 +52,8 @@ type Estimate struct {
 	Warnings []string  `json:"warnings,omitempty"`
 }
 
-// Estimate computes what a promotion would take. Nothing is changed. Errors: ErrNotFound, ErrInvalid, those of Sizes.
+// Estimate computes what a promotion would take. Nothing is changed. Errors: ErrNotFound,
+// ErrInvalid, those of Sizes.
 func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 	l := k.Lab()
 	t, err := k.target(ctx, l, &p)
@@ -107,7 +108,8 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 	return nil
 }
 
-// span computes how long it takes, and whether that fits into the window. Waves write while others fetch.
+// span computes how long it takes, and whether that fits into the window. Waves write while others
+// fetch.
 func (e *Estimate) span(h lab.Hours, now time.Time, always bool) {
 	n := e.Machines - e.Current
 	if n > 0 {
@@ -170,7 +172,8 @@ func (k *Keeper) target(ctx context.Context, l *lab.Lab, p *Promotion) (*state.T
 	return t, nil
 }
 
-// Promote gives a room a version: machines follow in the next window. It is on the disk when nil is returned.
+// Promote gives a room a version: machines follow in the next window. It is on the disk when nil is
+// returned.
 func (k *Keeper) Promote(ctx context.Context, p Promotion) (*state.Target, error) {
 	t, err := k.target(ctx, k.Lab(), &p)
 	if err != nil {
@@ -188,8 +191,8 @@ func (k *Keeper) put(room string, t state.Target) (*state.Target, error) {
 	return &t, nil
 }
 
-// Previous returns the target that a rollback of a room would bring back: the newest before the current one that is another version of the
-// same image. ErrNotFound if there is none.
+// Previous returns the target that a rollback of a room would bring back: the newest before the
+// current one that is another version of the same image. ErrNotFound if there is none.
 func (k *Keeper) Previous(room string) (*state.Target, error) {
 	r := k.o.State.Room(room)
 	now := r.Current()
@@ -205,7 +208,8 @@ func (k *Keeper) Previous(room string) (*state.Target, error) {
 	return nil, fmt.Errorf("%w: room %q had no other version of %s before", ErrNotFound, room, now.Image)
 }
 
-// left gives the versions that a rollback has left: going back twice does not come back to what was bad.
+// left gives the versions that a rollback has left: going back twice does not come back to what was
+// bad.
 func left(targets []state.Target) map[int]bool {
 	bad := map[int]bool{}
 	for i, t := range targets {
@@ -216,8 +220,9 @@ func left(targets []state.Target) map[int]bool {
 	return bad
 }
 
-// Rollback gives a room back the version it had before, or the one of p. Machines go back at any time that their window is open; the admin's
-// signature under that step is for the caller to see to.
+// Rollback gives a room back the version it had before, or the one of p. Machines go back at any
+// time that their window is open; the admin's signature under that step is for the caller to see
+// to.
 func (k *Keeper) Rollback(ctx context.Context, p Promotion) (*state.Target, error) {
 	if p.Version == 0 {
 		old, err := k.Previous(p.Room)

@@ -9,7 +9,8 @@ import (
 	"troy/server/state"
 )
 
-// Report takes the report of a machine; it is on the disk when nil is returned. One that is known already changes nothing.
+// Report takes the report of a machine; it is on the disk when nil is returned. One that is known
+// already changes nothing.
 func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
 	key, now := r.Machine.Key(), k.o.Now()
 	before := k.o.State.Get(key)
@@ -29,7 +30,8 @@ func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
 	return nil
 }
 
-// ofGivingUp says whether the report to come is that of the start at which a machine gave its version up: its log tells why.
+// ofGivingUp says whether the report to come is that of the start at which a machine gave its
+// version up: its log tells why.
 func ofGivingUp(m *state.Machine) bool {
 	return m != nil && m.Attempt != nil && m.Attempt.GivenUp && (m.Report == nil || m.Report.At.Before(m.Attempt.Ended))
 }

@@ -59,7 +59,7 @@ type Host struct {
 // Room is a room as the status shows it.
 type Room struct {
 	Name   string        `json:"name"`
-	Image  string        `json:"image,omitempty"` // that it shall have
+	Image  string        `json:"image,omitempty"` // that it should have
 	Want   int           `json:"version,omitempty"`
 	Pinned bool          `json:"pinned,omitempty"` // by lab.yaml
 	Target *state.Target `json:"target,omitempty"` // the promotion in force
@@ -109,7 +109,7 @@ func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
 	return all
 }
 
-// Status tells how everything stands.
+// Status is the state of all rooms.
 func (k *Keeper) Status() *Status {
 	l := k.Lab()
 	s := &Status{Time: k.o.Now(), Rooms: []Room{}, Unknown: []Host{}}
@@ -126,7 +126,7 @@ func (k *Keeper) Status() *Status {
 	return s
 }
 
-// Hosts lists the machines of a room, by name; "" = of all rooms and those that nobody knows.
+// Hosts lists the machines of a room, by name; "" = of all rooms, and unknown machines.
 func (k *Keeper) Hosts(room string) []Host {
 	l := k.Lab()
 	names := []string{room}

@@ -37,8 +37,9 @@ type candidate struct {
 	machine *state.Machine
 }
 
-// wakeRoom calls machines that are off and have work to do, as many as there are start slots: first those that need their version. Once nobody
-// of these is left to wait for, those follow that only have to start once more.
+// wakeRoom calls machines that are off and have work to do, as many as there are start slots: first
+// those that need their version. Once none of these is left to wait for, those follow that only
+// have to start once more.
 func (k *Keeper) wakeRoom(ctx context.Context, name string, c *Case) error {
 	if k.o.Waker == nil || !*c.Room.Wake || k.blocked(name, c) != "" {
 		return nil
@@ -54,8 +55,8 @@ func (k *Keeper) wakeRoom(ctx context.Context, name string, c *Case) error {
 	return k.call(ctx, calls)
 }
 
-// toServe lists the machines to call for their version. served says that there are none, and that none is at work or was called a moment ago: who
-// does not answer holds up nobody.
+// toServe lists the machines to call for their version. served says that there are none, and that
+// none is at work or was called a moment ago: a machine that does not answer holds up no other.
 func (k *Keeper) toServe(c *Case, all []candidate) (calls []Call, served bool) {
 	room := int(c.Room.Wave)
 	served = true
@@ -90,9 +91,10 @@ func lacks(h *Host) bool {
 	return false
 }
 
-// toSettle lists the machines to call that have their version and would come further by one more start. The agent sees at a start what became of Windows
-// since the last one, merges, and starts Windows, which runs until somebody, or a task of the image, shuts it down. A call to a machine that
-// runs has no effect; so the calls are spread over the window.
+// toSettle lists the machines to call that have their version and would come further by one more
+// start. The agent sees at a start what became of Windows since the last one, merges, and starts
+// Windows, which runs until somebody, or a task of the image, shuts it down. A call to a machine
+// that runs has no effect; so the calls are spread over the window.
 func (k *Keeper) toSettle(name string, c *Case, all []candidate) (calls []Call) {
 	closes, open := c.hours().Closes(c.Now)
 	if !open || closes.Sub(c.Now) < wakeAgain {
@@ -138,13 +140,15 @@ func (k *Keeper) awaited(l *lab.Lab, name string, g *Goal) bool {
 	return false
 }
 
-// unsettled says whether a start would bring a machine further that has its version: lazy, it can merge it, or show that it may be merged; awaited, it
-// can show its health. What is known is the last check-in, and the report of that start. One that says that Windows does not come up is for people:
-// each further start would bring it nearer to giving up.
+// unsettled says whether a start would bring a machine further that has its version: lazy, it can
+// merge it, or show that it may be merged; awaited, it can show its health. What is known is the
+// last check-in, and the report of that start. One that says that Windows does not come up is for
+// people: each further start would bring it nearer to giving up.
 func unsettled(m *state.Machine, lazy, awaited bool) bool {
 	in, ended := &m.CheckIn, m.Report != nil && m.Report.At.Equal(m.Seen)
 	if ended && m.Report.Version != 0 && (m.Report.Image != in.Image || m.Report.Version != in.Version) {
-		// It came to the version after it had checked in. Into a slot, unless it was written anew, or went back to what lay below.
+		// It came to the version after it had checked in. Into a slot, unless it was rewritten,
+		// or went back to what lay below.
 		return awaited || lazy && m.Order.Want != nil && updates(in, m.Order.Want.Image) && m.Order.Want.Version != in.Previous
 	}
 	through := ended && m.Report.Outcome != protocol.OutcomeFailed && (m.Order.Rules.Until.IsZero() || m.Report.At.Before(m.Order.Rules.Until))
@@ -198,7 +202,8 @@ func (k *Keeper) call(ctx context.Context, calls []Call) error {
 	return nil
 }
 
-// WakeNow calls a machine, or all of a room, whatever the time is, and returns how many were called.
+// WakeNow calls a machine, or all of a room, whatever the time is, and returns how many were
+// called.
 func (k *Keeper) WakeNow(ctx context.Context, room, id string) (int, error) {
 	l := k.Lab()
 	p, ok := l.Room(room)

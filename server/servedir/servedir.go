@@ -8,8 +8,8 @@
 //	address       base URL of the server that runs, or ran last
 //	lab           path of its lab.yaml
 //
-// The admin's commands read the last two: by the address they reach the server, and by the path they
-// answer from the state file while no server runs.
+// The admin's commands read the last two: by the address they reach the server, and by the path
+// they answer from the state file while no server runs.
 package servedir
 
 import (

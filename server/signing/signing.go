@@ -12,7 +12,8 @@ import (
 	"troy/image/trust/sign"
 )
 
-// every is how often a server looks whether the timestamp is to be signed again; it holds for two weeks.
+// every is how often a server looks whether the timestamp is to be signed again; it holds for two
+// weeks.
 const every = time.Hour
 
 // Keeper renews the timestamp of a store while it is served. Trouble is told and keeps no machine
@@ -22,8 +23,8 @@ type Keeper struct {
 	note func(line string)
 }
 
-// NewKeeper makes a Keeper for the store at dir. It returns nil if the store has nothing to renew, and
-// has told note why.
+// NewKeeper makes a Keeper for the store at dir. It returns nil if the store has nothing to renew,
+// and has told note why.
 func NewKeeper(dir string, note func(line string)) *Keeper {
 	repo, err := sign.Open(dir, nil)
 	if err != nil {
@@ -87,8 +88,8 @@ func Renewal(r sign.Role) string {
 	return "'troy serve' renews it while it runs, 'troy key refresh' at any time"
 }
 
-// Hidden reports whether a version lies in the store at dir but is not signed, so that machines do not
-// see it. A folder that cannot be read as a signed store hides nothing: the machines find out.
+// Hidden reports whether a version lies in the store at dir but is not signed, so that machines do
+// not see it. A folder that cannot be read as a signed store hides nothing: the machines find out.
 func Hidden(ctx context.Context, dir, name string, version int) (bool, error) {
 	repo, err := sign.Open(dir, nil)
 	if err != nil {

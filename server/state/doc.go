@@ -1,14 +1,16 @@
-// Package state keeps what a server must not forget, in one bbolt file: the machines, what was promoted to which room,
-// and the history of nights.
+// Package state keeps what a server must not forget, in one bbolt file: the machines, what was
+// promoted to which room, and the history of nights.
 //
 // # Promises
 //
-// What a method has returned without an error is on the disk: it survives a killed process and a power cut (bbolt writes
-// pages, syncs, writes one of two checksummed meta pages, syncs). What returned an error is not there. Several updates
-// that arrive at once share one sync. A full disk gives ErrFull, and what was there before stays; as soon as there is room,
-// updates go through again.
+// What a method has returned without an error is on the disk: it survives a killed process and a
+// power cut (bbolt writes pages, syncs, writes one of two checksummed meta pages, syncs). What
+// returned an error is not there. Several updates that arrive at once share one sync. A full disk
+// gives ErrFull, and what was there before stays; as soon as there is room, updates go through
+// again.
 //
-// All machines are also held in memory, so reading does not wait for the disk. What Get and All give must not be changed.
+// All machines are also held in memory, so reading does not wait for the disk. What Get and All
+// give must not be changed.
 //
 // # Format
 //
@@ -18,12 +20,13 @@
 //	machines    Machine.Key → Machine
 //	logs        Machine.Key → the log tail of the last report, as text
 //	failures    Machine.Key → that of the last failed report
-//	codes       Machine.Code → Machine.Key, of machines that nobody knows
+//	codes       Machine.Code → Machine.Key, of unknown machines
 //	rooms       name of a room → Room
 //	nights      begin as RFC 3339 in UTC + " " + room → Night
 //
 // # Known gaps
 //
-// One process has the file open at a time; ReadOnly waits for a moment and then gives ErrBusy. Members that a later program added are dropped
-// when this one writes the value anew. History is bounded (50 events of a machine, 5,000 nights).
+// One process has the file open at a time; ReadOnly waits for a moment and then gives ErrBusy.
+// Members that a later program added are dropped when this one rewrites the value. History is
+// bounded (50 events of a machine, 5,000 nights).
 package state

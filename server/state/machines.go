@@ -30,13 +30,15 @@ func (s *Store) All() []*Machine {
 	return all
 }
 
-// Update changes a machine, or makes it, and returns it as it is on the disk then. change may be called several times, each time with the state of then;
-// it must do nothing but change what it is given. Its error undoes all.
+// Update changes a machine, or makes it, and returns it as it is on the disk then. change may be
+// called several times, each time with the state of then; it must do nothing but change what it is
+// given. Its error undoes all.
 func (s *Store) Update(key string, change func(m *Machine) error) (*Machine, error) {
 	return s.update(key, nil, change)
 }
 
-// Report changes a machine as Update does, and keeps the log of its report in the same act; failed keeps it as that of the last failure, too.
+// Report changes a machine as Update does, and keeps the log of its report in the same act; failed
+// keeps it also as that of the last failure.
 func (s *Store) Report(key, log string, failed bool, change func(m *Machine) error) (*Machine, error) {
 	return s.update(key, func(tx *bbolt.Tx) error {
 		err := tx.Bucket([]byte(bucketLogs)).Put([]byte(key), []byte(log))
@@ -76,7 +78,8 @@ func (s *Store) update(key string, also func(tx *bbolt.Tx) error, change func(m 
 	return m, nil
 }
 
-// find reads a machine for a change, from the disk: the memory may be behind changes of the same transaction.
+// find reads a machine for a change, from the disk: the memory may be behind changes of the same
+// transaction.
 func (s *Store) find(tx *bbolt.Tx, key string) (*Machine, error) {
 	b := tx.Bucket([]byte(bucketMachines))
 	v := b.Get([]byte(key))
@@ -151,7 +154,8 @@ func (s *Store) ByCode(code string) *Machine {
 	return s.Get(key)
 }
 
-// Forget removes a machine and its logs. It comes back with its next check-in, as one that nobody knows unless lab.yaml does.
+// Forget removes a machine and its logs. It comes back with its next check-in, as an unknown one
+// unless lab.yaml lists it.
 func (s *Store) Forget(key string) error {
 	err := s.batch(func(tx *bbolt.Tx) error {
 		m, err := s.find(tx, key)

@@ -33,8 +33,9 @@ const (
 	lockTime = 2 * time.Second
 	together = 2 * time.Millisecond // updates that arrive so close share one sync
 
-	// mapped is the address space taken at first, in bytes. With less, bbolt doubles the file again and again while a thousand machines come for the
-	// first time, and each doubling costs a sync of its own; with so much it grows by 16 MiB (with holes) at a time.
+	// mapped is the address space taken at first, in bytes. With less, bbolt doubles the file again
+	// and again while a thousand machines come for the first time, and each doubling costs a sync
+	// of its own; with so much it grows by 16 MiB (with holes) at a time.
 	mapped = 64 << 20
 )
 

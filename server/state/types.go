@@ -17,7 +17,7 @@ const (
 // Machine is what the server knows of one machine.
 type Machine struct {
 	Key  string `json:"key"`            // protocol.Machine.Key
-	Code string `json:"code,omitempty"` // shown on its screen while nobody knows it
+	Code string `json:"code,omitempty"` // shown on its screen while it is unknown
 	// Name and Room are those that an admin gave to a machine that lab.yaml does not name.
 	Name string `json:"name,omitempty"`
 	Room string `json:"room,omitempty"`
@@ -58,7 +58,8 @@ const (
 	WorkProvision Work = "provision" // make a disk, then write the version
 )
 
-// Attempt is one try to bring a machine to a version. A machine has a start slot while its attempt is open.
+// Attempt is one try to bring a machine to a version. A machine has a start slot while its attempt
+// is open.
 type Attempt struct {
 	Target  uint64    `json:"target"` // Target.ID
 	Image   string    `json:"image"`

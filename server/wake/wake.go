@@ -41,7 +41,8 @@ func packet(mac string) ([]byte, error) {
 	return append(bytes.Repeat([]byte{0xff}, 6), bytes.Repeat(hw, 16)...), nil
 }
 
-// Send calls machines. It goes on where something fails, and joins the errors; ErrNoWay if nothing could go out at all.
+// Send calls machines. It goes on where something fails, and joins the errors; ErrNoWay if nothing
+// could go out at all.
 func Send(ctx context.Context, targets []Target) error {
 	return (&sender{port: 9, repeat: 3, pause: 200 * time.Millisecond}).send(ctx, targets)
 }
@@ -147,7 +148,8 @@ func (s *sender) call(c *net.UDPConn, ways []way, t *Target) error {
 	return errline.Join(failed...)
 }
 
-// sendAll sends one packet every way. One way that works is enough: an interface may have no carrier.
+// sendAll sends one packet every way. One way that works is enough: an interface may have no
+// carrier.
 func (s *sender) sendAll(c *net.UDPConn, ways []way, p []byte) error {
 	var failed []error
 	sent := 0

@@ -1,4 +1,5 @@
-// Package web is the page that the admin looks at: rooms as grids of machines, live, with the acts that a login permits.
+// Package web is the page that the admin looks at: rooms as grids of machines, live, with the acts
+// that a login permits.
 //
 //	GET  /                    rooms, unknown machines, the morning's summary
 //	GET  /host?id=ID          one machine: what it is, what it did, its log
@@ -11,22 +12,28 @@
 //
 // # Promises
 //
-// Everything that a machine claims is escaped by html/template for the place where it stands, and the Content-Security-Policy
-// forbids scripts, styles and pictures from anywhere but the two files that this package serves. No other program is needed to build it.
+// Everything that a machine claims is escaped by html/template for its place, and the
+// Content-Security-Policy forbids scripts, styles and pictures from anywhere but the two files that
+// this package serves. No other program is needed to build it.
 //
-// Live: the page is cut into pieces with an id each (the head of a room, the tile of a machine). They are rendered at most once a second for all
-// viewers together; each viewer is sent those that differ from what it has. A viewer that is slow loses nothing but time, and holds up nobody:
-// each event has a deadline. At most 200 watch at once. Without JavaScript the page is whole, and not live.
+// Live: the page is cut into pieces with an id each (the head of a room, the tile of a machine).
+// They are rendered at most once a second for all viewers together; each viewer is sent those that
+// differ from what it has. A viewer that is slow only loses time and holds up no one: each event
+// has a deadline. At most 200 watch at once. Without JavaScript the page is whole, and not live.
 //
-// Logins: argon2id (RFC 9106) with parameters in the hash, one computation at a time (it takes memory), six tries a minute of an address;
-// an unknown name costs as much as a wrong password. Sessions are 256 random bits in a cookie (HttpOnly, SameSite=Strict, Secure with TLS), kept as
-// SHA-256, ended after two hours without a request or twelve in all, at most 500. Without TLS a login works from this
-// machine only, unless Options.PlainLogin. Acts need the token of the session in the form (CSRF), and a request that the browser does not call
-// cross-site (http.CrossOriginProtection). A promotion is shown with its estimate first, and done when that is confirmed. Every login and act is told to Options.OnAct.
+// Logins: argon2id (RFC 9106) with parameters in the hash, one computation at a time (it takes
+// memory), six tries a minute of an address; an unknown name costs as much as a wrong password.
+// Sessions are 256 random bits in a cookie (HttpOnly, SameSite=Strict, Secure with TLS), kept as
+// SHA-256, ended after two hours without a request or twelve in all, at most 500. Without TLS a
+// login works from this machine only, unless Options.PlainLogin. Acts need the token of the session
+// in the form (CSRF), and a request that the browser does not call cross-site
+// (http.CrossOriginProtection). A promotion is shown with its estimate first, and done when that is
+// confirmed. Every login and act is told to Options.OnAct.
 //
 // # Known gaps
 //
-// Sessions are forgotten at a restart. There are no roles: who may sign in may do everything. The page and /metrics can be read without a login unless Options.Private
-// (then /metrics is for this machine only). A rollback that machines have to be permitted by the admin's key (package image/trust) is ordered here, but signed
-// only by "troy key order".
+// Sessions are forgotten at a restart. There are no roles: everyone who can sign in may do
+// everything. The page and /metrics can be read without a login unless Options.Private (then
+// /metrics is for this machine only). A rollback that machines have to be permitted by the admin's
+// key (package image/trust) is ordered here, but signed only by "troy key order".
 package web

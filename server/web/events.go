@@ -12,7 +12,7 @@ import (
 // serveEvents sends the pieces that changed, as "text/event-stream" (HTML standard, section 9.2):
 //
 //	event: pieces   data: {"ID": "HTML", …}
-//	event: layout   data: HASH      other machines or rooms than before: load the page anew
+//	event: layout   data: HASH      other machines or rooms than before: reload the page
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
 	case h.viewers <- struct{}{}:
@@ -42,7 +42,8 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		tick, done := context.WithTimeout(ctx, tickMost)
-		rev, _ = h.o.Lab.Changed(tick, rev) // nothing changed: times and phases may be others all the same
+		// Times and phases may be others even when nothing has changed in time.
+		rev, _ = h.o.Lab.Changed(tick, rev)
 		done()
 		if ctx.Err() != nil {
 			return

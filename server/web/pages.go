@@ -85,7 +85,8 @@ func (s *snapshot) render(t *template.Template, name, id string, data any) piece
 	return p
 }
 
-// snapshot renders the rooms, or gives what was rendered less than tickLeast ago. fresh asks for the present.
+// snapshot renders the rooms, or gives what was rendered less than tickLeast ago. fresh asks for
+// the present.
 func (p *pages) snapshot(fresh bool) *snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()

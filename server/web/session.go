@@ -30,7 +30,8 @@ type session struct {
 	flash       string // shown on the next page
 }
 
-// sessions are held by the SHA-256 of their cookie: reading the memory of the server gives no cookie.
+// sessions are held by the SHA-256 of their cookie: reading the memory of the server gives no
+// cookie.
 type sessions struct {
 	mu  sync.Mutex
 	all map[[sha256.Size]byte]*session
@@ -42,7 +43,8 @@ func draw() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// begin makes a session and returns its cookie. If there are too many, the one that was not used for longest ends.
+// begin makes a session and returns its cookie. If there are too many, the one that was not used
+// for longest ends.
 func (s *sessions) begin(user string, now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +115,7 @@ func cookieOf(r *http.Request) string {
 	return c.Value
 }
 
-// session is that of a request; nil = nobody is signed in.
+// session is that of a request; nil = no one is signed in.
 func (h *Handler) session(r *http.Request) *session {
 	c := cookieOf(r)
 	if c == "" {
@@ -130,7 +132,7 @@ func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request) {
 	h.pages.show(w, r, http.StatusOK, "login", "Sign in", h.loginRefusal(r))
 }
 
-// loginRefusal says why nobody can sign in here; "" = they can.
+// loginRefusal says why no one can sign in here; "" = they can.
 func (h *Handler) loginRefusal(r *http.Request) string {
 	switch {
 	case h.o.Users == nil || h.o.Users.Empty():

@@ -19,7 +19,8 @@ import (
 	"troy/internal/durable"
 )
 
-// Parameters of new hashes (RFC 9106, section 4, with the memory of small servers in mind), and the bounds of those that are taken.
+// Parameters of new hashes (RFC 9106, section 4, with the memory of small servers in mind), and the
+// bounds of those that are taken.
 const (
 	argonTime, argonMemory, argonThreads = 3, 32 << 10, 1 // passes, KiB
 	argonSalt, argonKey                  = 16, 32         // bytes
@@ -36,24 +37,26 @@ const (
 var (
 	// ErrUsers is the class of faults in a file of users.
 	ErrUsers = errors.New("file of users")
-	// ErrPassword is returned for a password that is too short or too long, and a name that is none.
+	// ErrPassword is returned for a password that is too short or too long, and a name that is
+	// none.
 	ErrPassword = errors.New("not usable")
 )
 
-// Users are those who may sign in: a file with a line NAME:HASH each, the hash in the form of the argon2 program ($argon2id$v=19$m=…,t=…,p=…$salt$hash).
+// Users are those who may sign in: a file with a line NAME:HASH each, the hash in the form of the
+// argon2 program ($argon2id$v=19$m=…,t=…,p=…$salt$hash).
 type Users struct {
 	path string
 	busy sync.Mutex // one computation at a time: each takes argonMemory
 }
 
-// OpenUsers reads the file, which need not exist yet. It is read anew at each login.
+// OpenUsers reads the file, which need not exist yet. It is read again at each login.
 func OpenUsers(path string) (*Users, error) {
 	u := &Users{path: path}
 	_, err := u.read()
 	return u, err
 }
 
-// Empty says whether nobody can sign in.
+// Empty reports whether no one can sign in.
 func (u *Users) Empty() bool {
 	m, err := u.read()
 	return err != nil || len(m) == 0
@@ -83,7 +86,8 @@ func (u *Users) read() (map[string]string, error) {
 	return users, nil
 }
 
-// Set gives a user a password, and makes the user if need be. "" removes the user. The file is replaced whole.
+// Set gives a user a password, and makes the user if need be. "" removes the user. The file is
+// replaced whole.
 func (u *Users) Set(name, password string) error {
 	if !goodName(name) {
 		return fmt.Errorf("name %q: %w: want 1 to %d letters, digits, dots, dashes", name, ErrPassword, nameMost)
@@ -114,7 +118,8 @@ func goodName(s string) bool {
 	return s != "" && len(s) <= nameMost && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@") == ""
 }
 
-// Check says whether the password is that of the user. It takes as long for a user that does not exist.
+// Check says whether the password is that of the user. It takes as long for a user that does not
+// exist.
 func (u *Users) Check(name, password string) bool {
 	users, err := u.read()
 	if err != nil || len(password) > passwordMost {

@@ -68,14 +68,16 @@ type Lab interface {
 // Options of a Handler. Lab is needed.
 type Options struct {
 	Lab   Lab
-	Users *Users // nil = nobody can sign in
-	// OnAct, if set, is told each login and act before it is answered. An error keeps an act from being done.
+	Users *Users // nil = no one can sign in
+	// OnAct, if set, is told each login and act before it is answered. An error keeps an act from
+	// being done.
 	OnAct func(e audit.Entry) error
 	// Private shows nothing to those who did not sign in.
 	Private bool
 	// PlainLogin permits logins without TLS from other machines: passwords can be read on the wire.
 	PlainLogin bool
-	// Counters are further numbers for /metrics: names without the prefix troy_, such as served_bytes_total.
+	// Counters are further numbers for /metrics: names without the prefix troy_, such as
+	// served_bytes_total.
 	Counters map[string]func() float64
 }
 
@@ -156,7 +158,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mux.ServeHTTP(w, r)
 }
 
-// seen lets only those pass who may look.
+// seen lets only those through who may view the page.
 func (h *Handler) seen(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if h.o.Private && h.session(r) == nil {

@@ -10,7 +10,7 @@ import (
 
 // Viewer shows the present.
 type Viewer interface {
-	// Status is how everything stands.
+	// Status is the state of all rooms.
 	Status(ctx context.Context) (*rooms.Status, error)
 	// Hosts are the machines of a room; "" = all.
 	Hosts(ctx context.Context, room string) ([]rooms.Host, error)
@@ -47,7 +47,8 @@ type Operator interface {
 }
 
 // Admin is what the admin's commands work on: a Client asks the server, a Local the state file that
-// the server left. Errors: rooms.ErrNotFound, rooms.ErrInvalid, state.ErrFull; of a Client ErrDown, too.
+// the server left. Errors: rooms.ErrNotFound, rooms.ErrInvalid, state.ErrFull; of a Client also
+// ErrDown.
 type Admin interface {
 	Viewer
 	Historian

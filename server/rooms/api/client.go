@@ -17,7 +17,7 @@ import (
 	"troy/server/state"
 )
 
-// ErrDown is returned when nobody answers at the server's address.
+// ErrDown is returned when no server answers at the server's address.
 var ErrDown = errors.New("the server does not answer")
 
 // answerMost bounds what a server may send.
@@ -98,7 +98,7 @@ func get[T any](ctx context.Context, c *Client, name string) (out T, err error) 
 	return out, err
 }
 
-// Ping fails with ErrDown if nobody answers, else as the first call would.
+// Ping fails with ErrDown if no server answers, else as the first call would.
 func (c *Client) Ping(ctx context.Context) error {
 	_, err := get[Revision](ctx, c, "changes")
 	return err

@@ -1,6 +1,7 @@
-// Package api is what an admin asks of package rooms: an interface (Admin) with two implementations.
-// Local works in this process, on a Keeper or on the state file that a server left; Client asks a
-// server, which answers by Local: JSON under /v1/admin/, for the command line and scripts.
+// Package api is what an admin asks of package rooms: an interface (Admin) with two
+// implementations. Local works in this process, on a Keeper or on the state file that a server
+// left; Client asks a server, which answers by Local: JSON under /v1/admin/, for the command line
+// and scripts.
 //
 //	GET  /v1/admin/status                        rooms.Status
 //	GET  /v1/admin/hosts[?room=ROOM]             []rooms.Host
@@ -17,13 +18,15 @@
 //	POST /v1/admin/reload     {}              →  {}; reads lab.yaml now
 //	GET  /v1/admin/changes?after=REV             Revision, as soon as it is another than REV, or after 20 s
 //
-// Every answer that is no success is a protocol.Failure of one line: 400 for a request that can never be right, 401 without the token, 404 for what is
-// not there, 413 too large, 507 for a full disk, 500 for the rest. Unknown members are refused. Times are RFC 3339, sizes bytes, durations seconds.
+// Every answer that is no success is a protocol.Failure of one line: 400 for a request that can
+// never be right, 401 without the token, 404 for what is not there, 413 too large, 507 for a full
+// disk, 500 for the rest. Unknown members are refused. Times are RFC 3339, sizes bytes, durations
+// seconds.
 //
-// # Who may
+// # Access
 //
-// Authorization: Bearer TOKEN. NewHandler refuses everything else; a caller that has checked a login
-// of its own (a session of the status page) uses the Keeper. A token is drawn by LoadToken and kept
-// in a file that only its owner reads. Without TLS it can be read on the wire: the command line uses
-// the loopback.
+// Authorization: Bearer TOKEN. NewHandler refuses everything else; a caller that has checked a
+// login of its own (a session of the status page) uses the Keeper. A token is drawn by LoadToken
+// and kept in a file that only its owner reads. Without TLS it can be read on the wire: the command
+// line uses the loopback.
 package api

@@ -23,7 +23,8 @@ type Local struct {
 func NewLocal(k *rooms.Keeper) *Local { return &Local{k: k} }
 
 // OpenLocal makes one of the state file that a server left in the store at dir. It fails while a
-// server runs (state.ErrBusy). ReadOnly changes nothing and needs no right to write. Close it when done.
+// server runs (state.ErrBusy). ReadOnly changes nothing and needs no right to write. Close it when
+// done.
 func OpenLocal(dir string, readOnly bool) (*Local, error) {
 	folder := servedir.Of(dir)
 	path, err := folder.Lab()
