@@ -6,7 +6,7 @@
 //
 // # Promises
 //
-// Installing starts nothing; an update restarts the service if it runs. Removing the package stops it; purged too it leaves /var/lib/troy and what the admin put
+// Installing writes a first /etc/troy/lab.yaml, unless there is one, and starts nothing; an update restarts the service if it runs. Removing the package stops it; purged too it leaves /var/lib/troy and what the admin put
 // into /etc/troy, and says so. "systemctl start" ends when all ports are open, or fails. The service can write to /var/lib/troy and to a /tmp of its own, and
 // to nothing else. A service that was killed, or lacks a port, is started again and again; not one whose options or lab.yaml are wrong.
 //
