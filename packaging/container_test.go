@@ -32,7 +32,7 @@ func TestContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`files: data/ troy `, `Uid:\s65532\s65532\s65532\s65532`, `CapEff:\s0000000000000400`, `CapBnd:\s0000000000000400`,
-		`read-only file system; /x.vhdx was not made`, `"action":"none"`, `test-01`, `network boot from /data/net`, `served .* in .* requests`, `ended with 0`} {
+		`read-only file system; /x.vhdx was not made`, `no version was promoted`, `test-01`, `network boot from /data/net`, `served .* in .* requests`, `ended with 0`} {
 		if !regexp.MustCompile(want).Match(out) {
 			t.Errorf("no %s", want)
 		}

@@ -1,15 +1,14 @@
 // Command troy is what the admin runs: it publishes versions of images and serves them to the rooms.
 //
-//	troy init DIR                      make a store and its signing keys
+//	troy init DIR                      make a store, its signing keys and a lab.yaml with one room
 //	troy image import NAME base.vhdx   publish version 1
 //	troy image add NAME child.vhdx     publish version N+1: what a differencing child changed
 //	troy image list | show | diff | verify | rm | gc | export
 //	                                   what the store holds, and what becomes of it
 //	troy key …                         signing keys: rotate, sign, order a version, permit wiping, until when signatures hold
 //	troy agent …                       the releases of the agent: boot files with which machines keep their own copy new
-//	troy serve DIR                     serve the store and answer the machines of the rooms
-//	troy serve --lab lab.yaml DIR      the same for whole rooms, in their windows, as lab.yaml and the promotions say
-//	troy lab check | schema | import-csv
+//	troy serve DIR                     serve the store and tell the machines of the rooms what to do, as lab.yaml and the promotions say
+//	troy lab init | check | schema | import-csv
 //	                                   lab.yaml: is it right, what may stand in it, hosts from a table
 //	troy promote --room R NAME@N       give a room a version (rollback: the one before; stop: no further machine begins)
 //	troy assign | wake                 name a machine that shows a code; call machines by wake-on-LAN

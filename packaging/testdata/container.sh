@@ -25,11 +25,11 @@ podman rm look >/dev/null
 
 chown 65532:65532 data
 podman run --rm $limits --network host -v "$dir/data:/data" --entrypoint /troy troy init /data/store
-cp "$top/packaging/testdata/lab.yaml" data/lab.yaml
+cp "$top/packaging/testdata/lab.yaml" data/store/lab.yaml
 mkdir data/net
 head -c 90000 /dev/urandom >data/net/snponly.efi
 podman run --rm --name troy $limits --network host --cap-drop all --cap-add NET_BIND_SERVICE --read-only -v "$dir/data:/data" \
-	troy --boot /data/net --lab /data/lab.yaml /data/store &
+	troy --boot /data/net /data/store &
 job=$!
 for _ in $(seq 100); do
 	curl -sf http://127.0.0.1:8080/healthz && break
@@ -37,7 +37,7 @@ for _ in $(seq 100); do
 done
 curl -sSf -o got tftp://127.0.0.1/snponly.efi
 cmp got data/net/snponly.efi
-curl -sSf --json '{"protocol":2,"machine":{"macs":["52:54:00:12:34:56"]},"firmware":"uefi"}' http://127.0.0.1:8080/v1/checkin
+curl -sSf --json '{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]},"firmware":"uefi"}' http://127.0.0.1:8080/v1/checkin
 echo
 grep -E '^(Uid|CapPrm|CapEff|CapBnd):' "/proc/$(pgrep -x troy --ns $$ --nslist net)/status"
 podman exec troy /troy hosts --store /data/store

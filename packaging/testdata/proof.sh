@@ -40,13 +40,15 @@ install() {
 	must dpkg -i /proof/one.deb
 	must id troy
 	[ "$(stat -c %U:%G:%a /var/lib/troy)" = troy:troy:750 ] || fail "$(stat -c %U:%G:%a /var/lib/troy)"
-	[ -d /etc/troy ] || fail "no /etc/troy"
+	must troy lab check /etc/troy/lab.yaml
+	has '1 rooms, 0 hosts'
 	[ "$(systemctl is-active troy)" = inactive ] || fail "it was started"
 }
 
 # What README.md tells the admin to do.
 prepare() {
-	must as_troy init $store
+	must as_troy init --lab /etc/troy/lab.yaml $store
+	has 'stays as it is'
 	mkdir /tmp/images
 	chown troy: /tmp/images
 	(cd /tmp/images && must as_troy vhdx create --size 64M base.vhdx && must as_troy vhdx create --parent base.vhdx child.vhdx)
@@ -94,8 +96,8 @@ confined() {
 
 checkin() {
 	must troy promote --store $store --room test win11-lab@2
-	must curl -sS --cacert /tmp/ca.crt --json '{"protocol":2,"machine":{"macs":["52:54:00:12:34:56"]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
-	has '"action":"deploy","image":"win11-lab","version":2'
+	must curl -sS --cacert /tmp/ca.crt --json '{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
+	has '"want":{"image":"win11-lab","version":2'
 	must shows 'test-01 .*win11-lab@1'
 }
 
@@ -173,7 +175,9 @@ signing() {
 
 upgrade() {
 	p=$(pid)
+	cp /etc/troy/lab.yaml /tmp/mine.yaml
 	must dpkg -i /proof/two.deb
+	must cmp /tmp/mine.yaml /etc/troy/lab.yaml
 	must is_new "$p"
 	must curl -sSf $at/healthz
 	[ "$(dpkg-query -W -f '${Version}' troy)" = 2 ] || fail "the version is $(dpkg-query -W troy)"
