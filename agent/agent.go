@@ -10,11 +10,9 @@ import (
 	"troy/agent/decide"
 	"troy/chainload"
 	"troy/image"
+	"troy/internal/version"
 	"troy/server/protocol"
 )
-
-// version of the program as the server hears it.
-const version = "troy-deploy/1"
 
 // agent is one start of the machine: it gathers facts, has package decide say what is done next,
 // and does it.
@@ -51,7 +49,7 @@ func newAgent(o *Options, out io.Writer) *agent {
 
 // run does everything and returns the exit code, unless the machine was handed over.
 func (a *agent) run(ctx context.Context) int {
-	a.con.say("%s", version)
+	a.con.say("%s", version.Get())
 	defer a.disk.close()
 	a.begin(ctx)
 	for {

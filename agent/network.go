@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"troy/internal/version"
 	"troy/netfetch"
 	"troy/netfetch/link"
 	"troy/server/protocol"
@@ -87,7 +88,7 @@ func (n *network) patience() time.Duration { return cmp.Or(n.o.patience, serverP
 // mirrors are servers as the media want them.
 func (n *network) mirrors(urls []string) (*netfetch.Mirrors, error) {
 	return netfetch.NewHTTPMirrors(urls, &netfetch.HTTPOptions{
-		GiveUpAfter: n.patience(), UserAgent: version, OnRetry: n.retrying, RootCAs: n.media.ca, Now: n.clock.Now,
+		GiveUpAfter: n.patience(), UserAgent: "troy-deploy/" + version.Get().Short(), OnRetry: n.retrying, RootCAs: n.media.ca, Now: n.clock.Now,
 	}, &netfetch.MirrorsOptions{OnFailover: n.failover})
 }
 

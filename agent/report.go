@@ -12,6 +12,7 @@ import (
 	"troy/agent/decide"
 	"troy/chainload"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/version"
 	"troy/server/protocol"
 )
 
@@ -33,7 +34,7 @@ func readIdentity(dir string) (id protocol.Machine) {
 // describe is what the server is told at check-in.
 func (a *agent) describe() *protocol.CheckIn {
 	f, d := a.win.firmware, a.facts.Disk
-	in := &protocol.CheckIn{Protocol: protocol.Version, Machine: a.net.id, Agent: version, Memory: memorySize(),
+	in := &protocol.CheckIn{Protocol: protocol.Version, Machine: a.net.id, Agent: version.Get().String(), Memory: memorySize(),
 		Health: healthOf(a.facts.Verdict), LastStart: a.last, Firmware: string(f.Kind), SecureBoot: f.SecureBoot}
 	if d.Condition == decide.Opened {
 		s := d.State
@@ -88,7 +89,7 @@ func memorySize() int64 {
 // describeEnd is the report.
 func (a *agent) describeEnd() *protocol.Report {
 	o := decide.Judged(&a.facts)
-	r := &protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(time.Now().UnixNano()), Machine: a.net.id, Agent: version,
+	r := &protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(time.Now().UnixNano()), Machine: a.net.id, Agent: version.Get().String(),
 		Outcome: o.Outcome, ExitCode: exitCode(o), Message: protocol.Clean(o.Message, protocol.MaxDetail),
 		Steps:   a.steps[max(0, len(a.steps)-protocol.MaxSteps):],
 		HandOff: protocol.Clean(string(a.facts.Method), protocol.MaxText), Log: a.con.log()}

@@ -8,30 +8,30 @@ import (
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
+	"troy/internal/cli"
 	"troy/internal/progress"
+
+	"github.com/spf13/cobra"
 )
 
 // agentCommand returns the commands that work on the releases of the agent in a store: the boot files with which machines keep their own copy of it new.
-func agentCommand() command {
-	const flags = "[--store DIR] [--keys DIR] [--passphrase-file FILE] [--json] "
-	return command{name: "agent", sub: []command{
-		{name: "publish", args: flags + "--version V DIR [NAME…]", short: "publish boot files of a folder as the release that machines shall have", run: runAgentPublish},
-		{name: "list", args: "[--store DIR] [--json]", short: "the releases of the agent", run: runAgentList},
-		{name: "use", args: flags + "VERSION", short: "make another release the one that machines shall have", run: runAgentUse},
-		{name: "rm", args: flags + "VERSION", short: "remove a release", run: runAgentRemove},
-	}}
+func agentCommand(s *cli.Streams) *cobra.Command {
+	return group("agent", "publish releases of the agent", newAgentPublish(s), newAgentList(s), newAgentUse(s), newAgentRemove(s))
 }
 
 // agentCall is a call that changes the releases and signs them.
 type agentCall struct {
 	*imageCall
-	keys keyFlags
+	keys    keyFlags
+	version string
 }
 
-func newAgentCall(c *call) *agentCall {
-	a := &agentCall{imageCall: newImageCall(c)}
-	a.keys.add(a.fs)
-	return a
+func newAgentCall(s *cli.Streams) *agentCall { return &agentCall{imageCall: newImageCall(s)} }
+
+// define adds the flags that all but list have.
+func (a *agentCall) define(cmd *cobra.Command) *cobra.Command {
+	a.keys.define(cmd.Flags())
+	return a.withStoreJSON(cmd)
 }
 
 // change runs f and signs what the store then holds, if it is signed at all.
@@ -41,10 +41,10 @@ func (a *agentCall) change(ctx context.Context, f func() error) error {
 		return err
 	}
 	if err := f(); err != nil {
-		return &fault{err: err, fate: "machines see what they saw before", advice: agentAdvice(err)}
+		return &cli.Fault{Err: err, Fate: "machines still see the previous state", Advice: agentAdvice(err)}
 	}
 	if err := signer.sign(ctx, a.imageCall); err != nil {
-		return &fault{err: err, fate: "it is done in the store, but not signed: machines see what they saw before", advice: "'troy key sign' signs it"}
+		return &cli.Fault{Err: err, Fate: "stored but not signed; machines still see the previous state", Advice: "run 'troy key sign'"}
 	}
 	return a.list()
 }
@@ -59,46 +59,61 @@ func agentAdvice(err error) string {
 	return ""
 }
 
-func runAgentPublish(ctx context.Context, c *call) error {
-	a := newAgentCall(c)
-	version := a.fs.String("version", "", "the `name` of the release, such as 1.2.0 or 2031-03-01")
-	args, err := a.open(1, -1)
-	if err != nil {
+func newAgentPublish(s *cli.Streams) *cobra.Command {
+	a := newAgentCall(s)
+	cmd := leaf("publish --version NAME DIR [FILE…]", "publish a folder of boot files as the current agent release", a.runPublish)
+	cmd.Long = "Publish a folder of boot files as the current agent release. FILE chooses some of them; without, all are published."
+	cmd.Flags().StringVar(&a.version, "version", "", "the `name` of the release, such as 1.2.0 or 2031-03-01")
+	return a.define(cmd)
+}
+
+func (a *agentCall) runPublish(ctx context.Context, args []string) error {
+	if err := a.open(); err != nil {
 		return err
 	}
-	if err := trust.CheckRelease(*version); err != nil {
-		return &usageError{"--version: " + err.Error()}
+	if err := trust.CheckRelease(a.version); err != nil {
+		return cli.Usagef("--version: %v", err)
 	}
 	return a.change(ctx, func() error {
-		_, err := sign.PublishAgent(ctx, a.store, *version, args[0], args[1:]...)
+		_, err := sign.PublishAgent(ctx, a.store, a.version, args[0], args[1:]...)
 		return err
 	})
 }
 
-func runAgentUse(ctx context.Context, c *call) error {
-	a := newAgentCall(c)
-	args, err := a.open(1, 1)
-	if err != nil {
+func newAgentUse(s *cli.Streams) *cobra.Command {
+	a := newAgentCall(s)
+	return a.define(leaf("use NAME", "make another release the current one", a.runUse))
+}
+
+func (a *agentCall) runUse(ctx context.Context, args []string) error {
+	if err := a.open(); err != nil {
 		return err
 	}
 	return a.change(ctx, func() error { return sign.UseAgent(ctx, a.store, args[0]) })
 }
 
-func runAgentRemove(ctx context.Context, c *call) error {
-	a := newAgentCall(c)
-	args, err := a.open(1, 1)
-	if err != nil {
+func newAgentRemove(s *cli.Streams) *cobra.Command {
+	a := newAgentCall(s)
+	return a.define(leaf("rm NAME", "remove a release", a.runRemove))
+}
+
+func (a *agentCall) runRemove(ctx context.Context, args []string) error {
+	if err := a.open(); err != nil {
 		return err
 	}
 	return a.change(ctx, func() error { return sign.RemoveAgent(ctx, a.store, args[0]) })
 }
 
-func runAgentList(_ context.Context, c *call) error {
-	i := newImageCall(c)
-	if _, err := i.open(0, 0); err != nil {
+func newAgentList(s *cli.Streams) *cobra.Command {
+	a := newAgentCall(s)
+	return a.withStoreJSON(leaf("list", "list the releases", a.runList))
+}
+
+func (a *agentCall) runList(context.Context, []string) error {
+	if err := a.open(); err != nil {
 		return err
 	}
-	return (&agentCall{imageCall: i}).list()
+	return a.list()
 }
 
 // jsonAgent is one entry of what "agent list --json" prints.
@@ -117,17 +132,17 @@ func (a *agentCall) list() error {
 		docs = append(docs, jsonAgent{r, r.Version == current})
 	}
 	if a.json {
-		return a.printJSON(docs)
+		return a.JSON(docs)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(a.stdout, "the store has no release of the agent")
+		fmt.Fprintln(a.Out, "the store has no release of the agent")
 	}
 	for _, d := range docs {
 		mark := ""
 		if d.Current {
-			mark = "  machines shall have this one"
+			mark = "  current"
 		}
-		fmt.Fprintf(a.stdout, "%-20s %3d files  %10s%s\n", d.Version, len(d.Files), progress.Bytes(d.Size()), mark)
+		fmt.Fprintf(a.Out, "%-20s %3d files  %10s%s\n", d.Version, len(d.Files), progress.Bytes(d.Size()), mark)
 	}
 	return nil
 }

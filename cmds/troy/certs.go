@@ -9,94 +9,105 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/cli"
 	"troy/server/certs"
 	"troy/server/netboot"
 	"troy/server/servedir"
 	"troy/server/web"
+
+	"github.com/spf13/cobra"
 )
 
-func certsCommand() command {
-	return command{name: "certs", short: "certificates for TLS", sub: []command{
-		{name: "init", args: "[--name NAME]… DIR", short: "make a certificate authority for the media, and the server's certificate", run: runCertsInit},
-		{name: "renew", args: "[--name NAME]… DIR", short: "renew the server's certificate if it is due, or its names changed", run: runCertsRenew},
-		{name: "show", args: "DIR", short: "show names and times of the certificates", run: runCertsShow},
-	}}
+func certsCommand(s *cli.Streams) *cobra.Command {
+	return group("certs", "create and renew TLS certificates", newCertsInit(s), newCertsRenew(s), newCertsShow(s))
 }
 
-func runCertsInit(_ context.Context, c *call) error {
-	fs := c.flags()
-	var names paths
-	fs.Var(&names, "name", "`name` or IP address by which machines reach the server, may be given several times (default: name and addresses of this machine)")
-	args, err := c.parse(fs, 1, 1)
-	if err != nil {
-		return err
-	}
+// certsCall is one "certs init" or "certs renew".
+type certsCall struct {
+	*call
+	names cli.List
+}
+
+func newCertsInit(s *cli.Streams) *cobra.Command {
+	c := &certsCall{call: newCall(s)}
+	cmd := leaf("init DIR", "create an authority for the media, and the server's certificate", c.runInit)
+	cmd.Flags().Var(&c.names, "name", "`name` or IP address by which machines reach the server, may be repeated (default: those of this machine)")
+	return cmd
+}
+
+func (c *certsCall) runInit(_ context.Context, args []string) error {
+	names := c.names
 	if len(names) == 0 {
 		names = ownNames()
 	}
 	if err := certs.Init(args[0], names, time.Now()); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "certificate for %s\nserve with --certs %s; make media with --ca %s and --server https://%s:8443\n",
+	fmt.Fprintf(c.Out, "certificate for %s\nserve with --certs %s; make media with --ca %s and --server https://%s:8443\n",
 		strings.Join(names, ", "), args[0], filepath.Join(args[0], certs.FileCA), names[0])
 	return nil
 }
 
 // ownNames are those by which machines may reach this one.
-func ownNames() (names paths) {
+func ownNames() (names cli.List) {
 	if h, err := os.Hostname(); err == nil && h != "" {
 		names = append(names, h)
 	}
 	return append(names, netboot.OwnAddress().String(), "127.0.0.1", "localhost")
 }
 
-func runCertsRenew(_ context.Context, c *call) error {
-	fs := c.flags()
-	var names paths
-	fs.Var(&names, "name", "`name` or IP address, in place of those in the certificate; may be given several times")
-	args, err := c.parse(fs, 1, 1)
-	if err != nil {
-		return err
-	}
-	renewed, err := certs.Renew(args[0], names, time.Now())
+func newCertsRenew(s *cli.Streams) *cobra.Command {
+	c := &certsCall{call: newCall(s)}
+	cmd := leaf("renew DIR", "renew the server's certificate if it is due or its names changed", c.runRenew)
+	cmd.Flags().Var(&c.names, "name", "`name` or IP address in place of those in the certificate, may be repeated")
+	return cmd
+}
+
+func (c *certsCall) runRenew(_ context.Context, args []string) error {
+	renewed, err := certs.Renew(args[0], c.names, time.Now())
 	if err != nil {
 		return err
 	}
 	if !renewed {
-		fmt.Fprintln(c.stdout, "nothing to renew")
+		fmt.Fprintln(c.Out, "nothing to renew")
 		return nil
 	}
-	fmt.Fprintln(c.stdout, "renewed; a server that runs takes it within half a day, or after a restart")
+	fmt.Fprintln(c.Out, "renewed; a server that runs takes it within half a day, or after a restart")
 	return nil
 }
 
-func runCertsShow(_ context.Context, c *call) error {
-	args, err := c.parse(c.flags(), 1, 1)
-	if err != nil {
-		return err
-	}
+func newCertsShow(s *cli.Streams) *cobra.Command {
+	c := newCall(s)
+	return leaf("show DIR", "show names and times of the certificates", c.showCerts)
+}
+
+func (c *call) showCerts(_ context.Context, args []string) error {
 	pair, err := certs.Load(args[0])
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "names   %s\nvalid   %s to %s\nissuer  %s\n", strings.Join(certs.Names(pair.Leaf), ", "),
+	fmt.Fprintf(c.Out, "names   %s\nvalid   %s to %s\nissuer  %s\n", strings.Join(certs.Names(pair.Leaf), ", "),
 		pair.Leaf.NotBefore.Format(time.DateOnly), pair.Leaf.NotAfter.Format(time.DateOnly), pair.Leaf.Issuer.CommonName)
 	return nil
 }
 
-func loginCommand() command {
-	return command{name: "login", args: "[--remove] [--password-file FILE] NAME STORE",
-		short: "let somebody sign in on the status page of a store, or change a password", run: runLogin}
+// loginCall is one "login".
+type loginCall struct {
+	*call
+	remove bool
+	file   string
 }
 
-func runLogin(_ context.Context, c *call) error {
-	fs := c.flags()
-	remove := fs.Bool("remove", false, "let nobody of that name sign in any more")
-	file := fs.String("password-file", "", "`file` whose first line is the password (default: ask)")
-	args, err := c.parse(fs, 2, 2)
-	if err != nil {
-		return err
-	}
+func loginCommand(s *cli.Streams) *cobra.Command {
+	c := &loginCall{call: newCall(s)}
+	cmd := leaf("login NAME STORE", "let a person sign in on the page", c.run)
+	cmd.Long = "Let a person sign in on the status page of a store, or change the password."
+	cmd.Flags().BoolVar(&c.remove, "remove", false, "remove the person")
+	cmd.Flags().StringVar(&c.file, "password-file", "", "`file` whose first line is the password (default: you are asked)")
+	return cmd
+}
+
+func (c *loginCall) run(_ context.Context, args []string) error {
 	dir := servedir.Of(args[1])
 	if err := dir.Make(); err != nil {
 		return err
@@ -106,8 +117,8 @@ func runLogin(_ context.Context, c *call) error {
 		return err
 	}
 	password := ""
-	if !*remove {
-		if password, err = c.askPassword(*file); err != nil {
+	if !c.remove {
+		if password, err = c.askPassword(c.file); err != nil {
 			return err
 		}
 		if password == "" {
@@ -120,17 +131,18 @@ func runLogin(_ context.Context, c *call) error {
 // askPassword reads a new password from a file, or from the terminal, twice.
 func (c *call) askPassword(file string) (string, error) {
 	if file != "" {
-		return readLine(file)
+		line, err := firstLine(file)
+		return string(line), err
 	}
 	tty := c.terminal()
 	if tty == nil {
-		return "", &usageError{"there is no terminal to ask for the password: want --password-file FILE"}
+		return "", cli.Usagef("there is no terminal to ask for the password: want --password-file FILE")
 	}
-	first, err := readSecret(tty, c.stderr, "password: ")
+	first, err := readSecret(tty, c.Err, "password: ")
 	if err != nil {
 		return "", err
 	}
-	again, err := readSecret(tty, c.stderr, "the same again: ")
+	again, err := readSecret(tty, c.Err, "repeat password: ")
 	if err == nil && string(first) != string(again) {
 		err = errors.New("the two passwords differ")
 	}

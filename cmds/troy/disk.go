@@ -7,6 +7,9 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/cli"
+
+	"github.com/spf13/cobra"
 )
 
 // diskCommand returns the commands that work on the disk of a machine: a block device, or an image file of a whole disk.
@@ -18,19 +21,12 @@ import (
 // the exit code is 1 for both, and 5 when verify found something wrong.
 //
 // With --json a command prints one JSON document on the standard output, as those of troy vhdx do.
-func diskCommand() command {
-	return command{name: "disk", sub: []command{
-		{name: "prepare", args: "--image NAME --version N (--store DIR | --base FILE | --size N[K|M|G|T]) [--parent FILE]… [--slot N[M|G]] [--esp N[M|G]] [--data N[M|G]]" +
-			" [--room N[M|G]] [--esp-files DIR | --boot-ca 2011|2023] [--create N[G|T] [--sector-size 512|4096]] [--temp DIR] [--wipe] DEVICE | --adopt --image NAME --version N DEVICE",
-			short: "make the disk of a machine that holds a version", run: runDiskPrepare},
-		{name: "inspect", args: "[--json] DEVICE", short: "partitions, volume, files and what the machine holds", run: runDiskInspect},
-		{name: "verify", args: "[--json] [--against FILE] [--parent FILE]… [--session] DEVICE", short: "check the chain and read all of it", run: runDiskVerify},
-		{name: "merge", args: "[--json] DEVICE", short: "carry the slots into the parent", run: runDiskMerge},
-		{name: "rollback", args: "[--json] DEVICE", short: "go back to the version below", run: runDiskRollback},
-		{name: "heal", args: "--store DIR [--json] DEVICE", short: "repair a parent that was opened read-write elsewhere", run: runDiskHeal},
-		{name: "reinstall", args: "--store DIR --image NAME [--version N] [--json] DEVICE", short: "write a whole version into the parent", run: runDiskReinstall},
-		{name: "reset", args: "[--json] DEVICE", short: "throw away what Windows wrote since", run: runDiskReset},
-	}}
+func diskCommand(s *cli.Streams) *cobra.Command {
+	return group("disk", "repair a machine's disk by hand", newDiskPrepare(s), newDiskInspect(s), newDiskVerify(s),
+		newDiskChange(s, "merge DEVICE", "merge staged versions into base.vhdx", "merged", diskMerge),
+		newDiskChange(s, "rollback DEVICE", "go back to the version before", "rolled back", diskRollback),
+		newDiskHeal(s), newDiskReinstall(s),
+		newDiskChange(s, "reset DEVICE", "discard the changes that Windows made", "reset", diskReset))
 }
 
 // fateOf says what became of the disk.
@@ -46,11 +42,11 @@ func explainDisk(err error, fate string) error {
 	if err == nil {
 		return nil
 	}
-	var known *fault
+	var known *cli.Fault
 	if errors.As(err, &known) {
 		return explain(err, fate)
 	}
-	return explain(&fault{err: err, advice: diskAdvice(err)}, fate)
+	return explain(&cli.Fault{Err: err, Advice: diskAdvice(err)}, fate)
 }
 
 func diskAdvice(err error) string {
@@ -58,13 +54,13 @@ func diskAdvice(err error) string {
 	case errors.Is(err, pcdisk.ErrOccupied):
 		return "--wipe erases it"
 	case errors.Is(err, pcdisk.ErrHalfPrepared):
-		return "'troy disk prepare' begins anew"
+		return "'troy disk prepare' starts over"
 	case errors.Is(err, pcdisk.ErrUnclean):
 		return "start Windows once, it repairs its volume"
 	case errors.Is(err, machine.ErrParentChanged):
 		return "'troy disk heal' repairs it"
 	case errors.Is(err, machine.ErrReinstalling):
-		return "'troy disk reinstall' goes on"
+		return "'troy disk reinstall' resumes"
 	case errors.Is(err, machine.ErrMergeStarted):
 		return "only the newer version is whole now"
 	}
@@ -72,7 +68,7 @@ func diskAdvice(err error) string {
 }
 
 // openMachine opens the one disk at path, and the machine on it.
-func openMachine(v *vhdxCall, path string, o *blockdev.Options) (*pcdisk.Target, *machine.Machine, error) {
+func openMachine(v *call, path string, o *blockdev.Options) (*pcdisk.Target, *machine.Machine, error) {
 	t, err := pcdisk.Look(path, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
@@ -83,7 +79,7 @@ func openMachine(v *vhdxCall, path string, o *blockdev.Options) (*pcdisk.Target,
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if note != "" {
-		v.note("%s", note)
+		v.Note("%s", note)
 	}
 	return t, m, nil
 }
@@ -114,7 +110,7 @@ func newJSONState(s machine.State) *jsonDiskState {
 
 // String says the same in words.
 func (s *jsonDiskState) String() string {
-	what := fmt.Sprintf("holds %s version %d", clean(s.Image), s.Version)
+	what := fmt.Sprintf("holds %s version %d", cli.Clean(s.Image), s.Version)
 	if s.Version == 0 {
 		what = "holds a version that nobody recorded"
 	}
@@ -125,7 +121,7 @@ func (s *jsonDiskState) String() string {
 		what += fmt.Sprintf(", merged up to byte %d of %d", s.MergeOffset, s.VirtualSize)
 	}
 	if s.Staged > 0 {
-		what += fmt.Sprintf(", %s version %d is staged", clean(s.StagedImage), s.Staged)
+		what += fmt.Sprintf(", %s version %d is staged", cli.Clean(s.StagedImage), s.Staged)
 	}
 	if s.SessionWritten {
 		what += ", Windows wrote since"

@@ -9,9 +9,12 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/cli"
 	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
+
+	"github.com/spf13/cobra"
 )
 
 // jsonDisk is what "disk inspect --json" prints.
@@ -62,20 +65,20 @@ type jsonDiskSpan struct {
 	Length int64 `json:"length"`
 }
 
-func runDiskInspect(_ context.Context, c *call) error {
-	v := newVHDXCall(c)
-	args, err := v.parse(v.fs, 1, 1)
-	if err != nil {
-		return err
-	}
+func newDiskInspect(s *cli.Streams) *cobra.Command {
+	c := newCall(s)
+	return c.withJSON(leaf("inspect DEVICE", "show partitions, volume, files and the machine's state", c.inspect))
+}
+
+func (v *call) inspect(_ context.Context, args []string) error {
 	d, err := inspectDisk(args[0])
 	if err != nil {
 		return explainDisk(err, fateOf(nil))
 	}
 	if v.json {
-		return v.printJSON(d)
+		return v.JSON(d)
 	}
-	d.print(v.stdout)
+	d.print(v.Out)
 	return nil
 }
 
@@ -172,22 +175,22 @@ func (f *jsonDiskFile) addVHDX(r io.ReaderAt) {
 }
 
 func (d *jsonDisk) print(w io.Writer) {
-	fmt.Fprintf(w, "%s: %s, sectors of %d (physical %d), GPT %s\n", clean(d.Device), progress.Bytes(d.Size), d.SectorSize, d.PhysicalSectorSize, d.GUID)
+	fmt.Fprintf(w, "%s: %s, sectors of %d (physical %d), GPT %s\n", cli.Clean(d.Device), progress.Bytes(d.Size), d.SectorSize, d.PhysicalSectorSize, d.GUID)
 	if d.TableWarning != "" {
-		fmt.Fprintf(w, "partition table: %s\n", clean(d.TableWarning))
+		fmt.Fprintf(w, "partition table: %s\n", cli.Clean(d.TableWarning))
 	}
 	for _, p := range d.Partitions {
-		fmt.Fprintf(w, "  %d  %-18s %s  at %14d  %10s  %s\n", p.Number, p.Type, p.GUID, p.Start, progress.Bytes(p.Size), clean(p.Name))
+		fmt.Fprintf(w, "  %d  %-18s %s  at %14d  %10s  %s\n", p.Number, p.Type, p.GUID, p.Start, progress.Bytes(p.Size), cli.Clean(p.Name))
 	}
 	if d.Volume != "" {
-		fmt.Fprintf(w, "volume on partition %d: %s\n", d.Data, clean(d.Volume))
+		fmt.Fprintf(w, "volume on partition %d: %s\n", d.Data, cli.Clean(d.Volume))
 	}
 	for _, f := range d.Files {
 		f.print(w)
 	}
 	for _, line := range []string{d.Note, d.Problem} {
 		if line != "" {
-			fmt.Fprintf(w, "note: %s\n", clean(line))
+			fmt.Fprintf(w, "note: %s\n", cli.Clean(line))
 		}
 	}
 	if d.State != nil {
@@ -200,17 +203,17 @@ func (f *jsonDiskFile) print(w io.Writer) {
 	if i := slices.IndexFunc(f.Runs, func(s jsonDiskSpan) bool { return s.Length > 0 }); i >= 0 {
 		first = f.Runs[i].Offset
 	}
-	fmt.Fprintf(w, "  %-20s %10s  in %d runs, first at %d", clean(f.Path), progress.Bytes(f.Size), len(f.Runs), first)
+	fmt.Fprintf(w, "  %-20s %10s  in %d runs, first at %d", cli.Clean(f.Path), progress.Bytes(f.Size), len(f.Runs), first)
 	switch {
 	case f.Problem != "":
-		fmt.Fprintf(w, "  no VHDX: %s", clean(f.Problem))
+		fmt.Fprintf(w, "  no VHDX: %s", cli.Clean(f.Problem))
 	case f.Linkage == guid.GUID{}.String():
 		fmt.Fprintf(w, "  empty slot")
 	case f.DataWriteGUID != "":
 		fmt.Fprintf(w, "  data %s", f.DataWriteGUID)
 	}
 	if f.Linkage != "" && f.Linkage != (guid.GUID{}).String() {
-		fmt.Fprintf(w, " over %s (%s)", clean(f.Parent), f.Linkage)
+		fmt.Fprintf(w, " over %s (%s)", cli.Clean(f.Parent), f.Linkage)
 	}
 	if f.LogPending {
 		fmt.Fprintf(w, "  log pending")

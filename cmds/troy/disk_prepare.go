@@ -12,20 +12,25 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/image/install"
+	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
 	"troy/vhdx"
+	"troy/vhdx/vhdxcmd"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // diskPrepare is one call of "disk prepare".
 type diskPrepare struct {
-	*vhdxCall
+	*call
 	base, espFiles  string
 	store, bootCA   string
-	parents         paths
-	size, slot, esp size
-	data, room      size
-	create          size
+	parents         cli.List
+	size, slot, esp cli.Size
+	data, room      cli.Size
+	create          cli.Size
 	adopt           bool
 	provision       pcdisk.ProvisionOptions
 	device          string
@@ -34,13 +39,16 @@ type diskPrepare struct {
 	version         *install.Version // of the store
 }
 
-func runDiskPrepare(ctx context.Context, c *call) error {
-	d := &diskPrepare{vhdxCall: newVHDXCall(c)}
-	d.defineFlags()
-	args, err := d.parse(d.fs, 1, 1)
-	if err != nil {
-		return err
-	}
+func newDiskPrepare(s *cli.Streams) *cobra.Command {
+	d := &diskPrepare{call: newCall(s)}
+	cmd := leaf("prepare --image NAME DEVICE", "make the disk of a machine that holds a version", d.run)
+	cmd.Long = `Make the disk of a machine that holds a version: from a store (--store), from a file (--base), or
+empty (--size). --adopt takes over a base.vhdx that is there. Sizes are bytes, with K, M, G or T.`
+	d.define(cmd.Flags())
+	return cmd
+}
+
+func (d *diskPrepare) run(ctx context.Context, args []string) error {
 	d.device = args[0]
 	if err := d.usage(); err != nil {
 		return err
@@ -51,25 +59,25 @@ func runDiskPrepare(ctx context.Context, c *call) error {
 	return d.runProvision(ctx)
 }
 
-func (d *diskPrepare) defineFlags() {
+func (d *diskPrepare) define(fs *pflag.FlagSet) {
 	o := &d.provision
-	d.fs.StringVar(&o.Image, "image", "", "`name` of the image that the machine holds")
-	d.fs.IntVar(&o.Version, "version", 0, "`number` of its version")
-	d.fs.StringVar(&d.base, "base", "", "VHDX (or chain) or raw image `file` to be copied into the parent")
-	d.fs.Var(&d.parents, "parent", "a `file` of the chain of --base, nearest first (default: the name in the child, in its own folder)")
-	d.fs.StringVar(&d.store, "store", "", "`folder` of a store that has the version, instead of --base (--version 0: the newest)")
-	d.fs.Var(&d.size, "size", "`bytes` of an empty virtual disk, instead of --base")
-	d.fs.Var(&d.slot, "slot", "`bytes` that a version may change (default: a quarter of the virtual disk)")
-	d.fs.Var(&d.esp, "esp", "`bytes` of the EFI system partition (default: 512M)")
-	d.fs.Var(&d.data, "data", "`bytes` of the data volume, what is behind it stays free (default: the rest of the disk)")
-	d.fs.Var(&d.room, "room", "`bytes` to be left free on it for Windows' pagefile (default: an eighth of the virtual disk, at most 8G)")
-	d.fs.StringVar(&d.espFiles, "esp-files", "", "`folder` whose files go to the EFI system partition, such as EFI/Microsoft/Boot of Windows, instead of those in the image; the BCD store is made here")
-	d.fs.StringVar(&d.bootCA, "boot-ca", "2011", "`year` of the CA that the machine's firmware trusts, 2011 or 2023: which boot manager of the image is taken")
-	d.fs.Var(&d.create, "create", "make DEVICE first, an image file of so many `bytes`")
-	d.fs.IntVar(&o.SectorSize, "sector-size", 0, "logical sector size of the image file that is made: 512 or 4096 (default: 512)")
-	d.fs.StringVar(&o.TempDir, "temp", "", "`folder` for some tens of MB in a sparse file as large as the disk")
-	d.fs.BoolVar(&o.Wipe, "wipe", false, "erase a disk that holds something")
-	d.fs.BoolVar(&d.adopt, "adopt", false, `take over \Troy\base.vhdx as it is: the other files are there and only get their content`)
+	fs.StringVar(&o.Image, "image", "", "`name` of the image that the machine holds")
+	fs.IntVar(&o.Version, "version", 0, "`number` of its version")
+	fs.StringVar(&d.base, "base", "", "VHDX (or chain) or raw image `file` to copy into base.vhdx")
+	fs.Var(&d.parents, "parent", "a `file` of the chain of --base, nearest first (default: the name in the child, in its own folder)")
+	fs.StringVar(&d.store, "store", "", "`folder` of a store that has the version, instead of --base (--version 0: the newest)")
+	fs.Var(&d.size, "size", "`size` of an empty virtual disk, instead of --base")
+	fs.Var(&d.slot, "slot", "`size` of the changes that a version may bring (default: a quarter of the virtual disk)")
+	fs.Var(&d.esp, "esp", "`size` of the EFI system partition (default: 512M)")
+	fs.Var(&d.data, "data", "`size` of the data volume (default: the rest of the disk)")
+	fs.Var(&d.room, "room", "`size` left free on it for Windows' pagefile (default: an eighth of the virtual disk, at most 8G)")
+	fs.StringVar(&d.espFiles, "esp-files", "", "`folder` whose files go to the EFI system partition, instead of those in the image; the BCD store is made here")
+	fs.StringVar(&d.bootCA, "boot-ca", "2011", "`year` of the CA that the machine's firmware trusts, 2011 or 2023; it chooses the boot manager")
+	fs.Var(&d.create, "create", "first make DEVICE, an image file of this `size`")
+	fs.IntVar(&o.SectorSize, "sector-size", 0, "logical sector `size` of the image file that is made: 512 or 4096 (default: 512)")
+	fs.StringVar(&o.TempDir, "temp", "", "`folder` for a sparse temporary file: as long as the disk, some tens of MB on disk")
+	fs.BoolVar(&o.Wipe, "wipe", false, "erase a disk that holds something")
+	fs.BoolVar(&d.adopt, "adopt", false, `keep \Troy\base.vhdx as it is, and fill the other files, which are there`)
 }
 
 // usage refuses combinations of flags that mean nothing.
@@ -77,18 +85,18 @@ func (d *diskPrepare) usage() error {
 	o := &d.provision
 	switch {
 	case o.Image == "" || o.Version < 0 || o.Version == 0 && d.store == "":
-		return &usageError{"--image NAME and --version N (from 1) say what the machine holds"}
+		return cli.Usagef("--image NAME and --version N (from 1) say what the machine holds")
 	case d.adopt && (d.base != "" || d.size != 0 || d.slot != 0 || d.esp != 0 || d.espFiles != "" || d.create != 0 || o.Wipe ||
 		d.store != "" || d.data != 0 || d.room != 0):
-		return &usageError{"--adopt makes no disk: it goes with --image and --version only"}
+		return cli.Usagef("--adopt makes no disk: it goes with --image and --version only")
 	case !d.adopt && d.sources() != 1:
-		return &usageError{"one of --base, --store and --size is needed"}
+		return cli.Usagef("one of --base, --store and --size is needed")
 	case d.bootCA != "2011" && d.bootCA != "2023":
-		return &usageError{fmt.Sprintf("--boot-ca %s: want 2011 or 2023", d.bootCA)}
+		return cli.Usagef("--boot-ca %s: want 2011 or 2023", d.bootCA)
 	case o.SectorSize != 0 && d.create == 0:
-		return &usageError{"--sector-size is for an image file made by --create"}
+		return cli.Usagef("--sector-size is for an image file made by --create")
 	case o.SectorSize != 0 && o.SectorSize != 512 && o.SectorSize != 4096:
-		return &usageError{fmt.Sprintf("--sector-size %d: want 512 or 4096", o.SectorSize)}
+		return cli.Usagef("--sector-size %d: want 512 or 4096", o.SectorSize)
 	}
 	return nil
 }
@@ -110,12 +118,12 @@ func (d *diskPrepare) runProvision(ctx context.Context) (err error) {
 		return err
 	}
 	if d.provision.Base != nil {
-		defer d.provision.Base.(source).Close()
+		defer d.provision.Base.(vhdxcmd.Source).Close()
 	}
 	if err := d.createImage(); err != nil {
 		return err
 	}
-	meter := progress.New(d.stderr, "copying", d.virtual())
+	meter := progress.New(d.Err, "copying", d.virtual())
 	d.provision.Progress = meter
 	if err := pcdisk.Provision(ctx, d.device, &d.provision); err != nil {
 		if errors.Is(err, pcdisk.ErrUnfinished) {
@@ -130,9 +138,9 @@ func (d *diskPrepare) runProvision(ctx context.Context) (err error) {
 		return err
 	}
 	meter.Done()
-	fmt.Fprintf(d.stdout, "prepared %s: %s version %d, virtual disk of %d bytes\n", clean(d.device), clean(d.provision.Image), d.provision.Version, d.virtual())
+	fmt.Fprintf(d.Out, "prepared %s: %s version %d, virtual disk of %d bytes\n", cli.Clean(d.device), cli.Clean(d.provision.Image), d.provision.Version, d.virtual())
 	if !d.windows {
-		d.note("there is no Windows Boot Manager on the ESP yet: put it at %s", bcd.BootManagerPath)
+		d.Note("there is no Windows Boot Manager on the ESP yet: put it at %s", bcd.BootManagerPath)
 	}
 	return nil
 }
@@ -170,13 +178,13 @@ func (d *diskPrepare) collect(ctx context.Context) error {
 		return nil
 	}
 	parents := &vhdx.Parents{Named: d.parents}
-	src, err := openSource(d.base, parents, &jsonConvert{})
+	src, err := vhdxcmd.OpenSource(d.base, parents)
 	if err != nil {
 		return err
 	}
 	o.Base = src
 	if chain, ok := src.(*vhdx.Chain); ok {
-		d.noteChain(chain, parents)
+		vhdxcmd.NoteChain(d.Streams, chain, parents)
 		meta := chain.Files()[0].Metadata()
 		o.LogicalSectorSize, o.PhysicalSectorSize = meta.LogicalSectorSize, meta.PhysicalSectorSize
 	}
@@ -193,7 +201,7 @@ func (d *diskPrepare) createImage() error {
 	}
 	f, err := os.OpenFile(d.device, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return &fault{err: err, advice: "without --create it is used as it is"}
+		return &cli.Fault{Err: err, Advice: "without --create it is used as it is"}
 	}
 	if err != nil {
 		return err
@@ -205,7 +213,7 @@ func (d *diskPrepare) createImage() error {
 func (d *diskPrepare) runAdopt() error {
 	t, err := pcdisk.Look(d.device, &blockdev.Options{Exclusive: true})
 	if err != nil {
-		return explainDisk(&fault{err: fmt.Errorf("%s: %w", d.device, err), advice: adoptAdvice}, fateOf(nil))
+		return explainDisk(&cli.Fault{Err: fmt.Errorf("%s: %w", d.device, err), Advice: adoptAdvice}, fateOf(nil))
 	}
 	defer t.Close()
 	if err := t.Adopt(d.provision.Image, d.provision.Version); err != nil {
@@ -213,9 +221,9 @@ func (d *diskPrepare) runAdopt() error {
 		if t.Written() > 0 {
 			fate = "the parent is untouched, the other files are not finished; run the command again"
 		}
-		return explainDisk(&fault{err: err, advice: d.adoptSizes(t)}, fate)
+		return explainDisk(&cli.Fault{Err: err, Advice: d.adoptSizes(t)}, fate)
 	}
-	fmt.Fprintf(d.stdout, "adopted %s: %s version %d\n", clean(d.device), clean(d.provision.Image), d.provision.Version)
+	fmt.Fprintf(d.Out, "adopted %s: %s version %d\n", cli.Clean(d.device), cli.Clean(d.provision.Image), d.provision.Version)
 	return nil
 }
 

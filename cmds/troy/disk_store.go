@@ -11,8 +11,11 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/install"
+	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
+
+	"github.com/spf13/cobra"
 )
 
 // openStore opens the version that is to be filled in.
@@ -32,7 +35,7 @@ func (d *diskPrepare) openStore(ctx context.Context) error {
 // filled looks at what the parent holds now: whether it is the version, and which boot files it has for the ESP.
 func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error {
 	if d.version != nil {
-		meter := progress.New(d.stderr, "verifying", r.Size())
+		meter := progress.New(d.Err, "verifying", r.Size())
 		_, err := d.version.Repair(ctx, r, meter)
 		meter.Done()
 		if err != nil {
@@ -48,7 +51,7 @@ func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error 
 	}
 	files, err := install.BootFiles(r, r.Size(), sector, bootfiles.Trust{CA2023: d.bootCA == "2023"})
 	if errors.Is(err, bootfiles.ErrMissing) || errors.Is(err, blockdev.ErrNoTable) {
-		d.note("%v", err)
+		d.Note("%v", err)
 		return nil
 	}
 	if err != nil {
@@ -61,7 +64,7 @@ func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error 
 
 // diskStore is one call of "disk heal" or "disk reinstall".
 type diskStore struct {
-	*vhdxCall
+	*call
 	dir, image string
 	named      bool // an image has to be named
 	number     int
@@ -69,25 +72,21 @@ type diskStore struct {
 	store      *image.Store
 }
 
-func newDiskStore(c *call) *diskStore {
-	d := &diskStore{vhdxCall: newVHDXCall(c)}
-	d.fs.StringVar(&d.dir, "store", "", "`folder` of the store that has the version")
-	return d
+// define adds the flags that heal and reinstall share.
+func (d *diskStore) define(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&d.dir, "store", "", "`folder` of the store that has the version")
+	return d.withJSON(cmd)
 }
 
-func (d *diskStore) open() (*pcdisk.Target, error) {
-	args, err := d.parse(d.fs, 1, 1)
-	if err != nil {
-		return nil, err
-	}
-	d.device = args[0]
+func (d *diskStore) open(device string) (t *pcdisk.Target, err error) {
+	d.device = device
 	if d.dir == "" || d.named && d.image == "" {
-		return nil, &usageError{"--store DIR and the image say where the version is"}
+		return nil, cli.Usagef("--store DIR and the image say where the version is")
 	}
 	if d.store, err = image.OpenStore(d.dir); err != nil {
 		return nil, err
 	}
-	t, err := pcdisk.Look(d.device, &blockdev.Options{Exclusive: true})
+	t, err = pcdisk.Look(d.device, &blockdev.Options{Exclusive: true})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.device, err)
 	}
@@ -96,12 +95,12 @@ func (d *diskStore) open() (*pcdisk.Target, error) {
 		return nil, errline.Join(fmt.Errorf("%s: %w", d.device, err), t.Close())
 	}
 	if note != "" {
-		d.note("%s", note)
+		d.Note("%s", note)
 	}
 	return t, nil
 }
 
-// finish opens the machine anew and prints what it holds.
+// finish opens the machine again and prints what it holds.
 func (d *diskStore) finish(t *pcdisk.Target, done string) error {
 	m, err := machine.Open(t.Files())
 	if err != nil {
@@ -112,20 +111,24 @@ func (d *diskStore) finish(t *pcdisk.Target, done string) error {
 	}
 	res := &jsonDiskChange{Device: d.device, Written: t.Written(), State: newJSONState(m.State())}
 	if d.json {
-		return d.printJSON(res)
+		return d.JSON(res)
 	}
-	fmt.Fprintf(d.stdout, "%s: %s %s (%s written)\n", done, clean(d.device), res.State, progress.Bytes(res.Written))
+	fmt.Fprintf(d.Out, "%s: %s %s (%s written)\n", done, cli.Clean(d.device), res.State, progress.Bytes(res.Written))
 	return nil
 }
 
-func runDiskHeal(ctx context.Context, c *call) error {
-	d := newDiskStore(c)
-	t, err := d.open()
+func newDiskHeal(s *cli.Streams) *cobra.Command {
+	d := &diskStore{call: newCall(s)}
+	return d.define(leaf("heal --store DIR DEVICE", "repair a base.vhdx that was opened read-write elsewhere", d.heal))
+}
+
+func (d *diskStore) heal(ctx context.Context, args []string) error {
+	t, err := d.open(args[0])
 	if err != nil {
 		return explainDisk(err, fateOf(nil))
 	}
 	defer t.Close()
-	meter := progress.New(d.stderr, "comparing", 0)
+	meter := progress.New(d.Err, "comparing", 0)
 	wrong, err := install.Heal(ctx, t.Files(), d.store, nil, meter)
 	meter.Done()
 	if err == nil {
@@ -141,12 +144,17 @@ func healFate(t *pcdisk.Target) string {
 	return "the disk was written to and still starts nothing; run the command again"
 }
 
-func runDiskReinstall(ctx context.Context, c *call) error {
-	d := newDiskStore(c)
-	d.named = true
-	d.fs.StringVar(&d.image, "image", "", "`name` of the image")
-	d.fs.IntVar(&d.number, "version", 0, "`number` of the version (default: the newest)")
-	t, err := d.open()
+func newDiskReinstall(s *cli.Streams) *cobra.Command {
+	d := &diskStore{call: newCall(s), named: true}
+	cmd := leaf("reinstall --store DIR --image NAME DEVICE", "write a whole version into base.vhdx", d.runReinstall)
+	cmd.Long = "Write a whole version into base.vhdx. A machine whose reinstall is cut off does not boot until it is run again."
+	cmd.Flags().StringVar(&d.image, "image", "", "`name` of the image")
+	cmd.Flags().IntVar(&d.number, "version", 0, "`number` of the version (default: the newest)")
+	return d.define(cmd)
+}
+
+func (d *diskStore) runReinstall(ctx context.Context, args []string) error {
+	t, err := d.open(args[0])
 	if err != nil {
 		return explainDisk(err, fateOf(nil))
 	}
@@ -168,8 +176,8 @@ func (d *diskStore) reinstall(ctx context.Context, t *pcdisk.Target) error {
 	if err != nil {
 		return err
 	}
-	fill := &stage{w: d.stderr, what: "writing"}
-	read := &stage{w: d.stderr, what: "verifying", total: v.Size(), before: fill}
+	fill := &stage{w: d.Err, what: "writing"}
+	read := &stage{w: d.Err, what: "verifying", total: v.Size(), before: fill}
 	defer read.Done()
 	return v.Reinstall(ctx, t, fill, read)
 }

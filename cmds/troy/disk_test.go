@@ -19,6 +19,7 @@ import (
 	"troy/internal/guid"
 	"troy/internal/testing/needs"
 	"troy/vhdx"
+	"troy/vhdx/vhdxcmd"
 )
 
 // storePath is where Windows Boot Manager looks for its store on the ESP.
@@ -295,7 +296,7 @@ func TestDiskDamaged(t *testing.T) {
 		must(t, err)
 	})
 	res := diskJSON[jsonDiskVerify](t, exitCheck, "verify", p.image)
-	if res.OK || res.Files[0].OK || !slices.ContainsFunc(res.Files[0].Findings, func(f jsonFinding) bool { return f.Structure == "region table" }) {
+	if res.OK || res.Files[0].OK || !slices.ContainsFunc(res.Files[0].Findings, func(f vhdxcmd.Finding) bool { return f.Structure == "region table" }) {
 		t.Errorf("verify: %+v", res)
 	}
 	p.machine(func(d *pcdisk.Target, _ *machine.Machine) {

@@ -9,59 +9,72 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/vhdx"
+	"troy/vhdx/vhdxcmd"
+
+	"github.com/spf13/cobra"
 )
 
 // jsonDiskVerify is what "disk verify --json" prints.
 type jsonDiskVerify struct {
-	Device    string         `json:"device"`
-	OK        bool           `json:"ok"`
-	State     *jsonDiskState `json:"state"`
-	Files     []jsonCheck    `json:"files"` // of the chain, the boot child first
-	Bytes     int64          `json:"bytes"` // that were read: the virtual disk
-	SHA256    string         `json:"sha256"`
-	Session   bool           `json:"session"`           // what Windows wrote since is in it
-	Against   string         `json:"against,omitempty"` // FILE
-	Different []jsonDiskSpan `json:"different"`         // ranges of 4 KiB pages, not all of them if there are many
-	More      bool           `json:"more"`              // ranges were left out
+	Device    string            `json:"device"`
+	OK        bool              `json:"ok"`
+	State     *jsonDiskState    `json:"state"`
+	Files     []vhdxcmd.Checked `json:"files"` // of the chain, the boot child first
+	Bytes     int64             `json:"bytes"` // that were read: the virtual disk
+	SHA256    string            `json:"sha256"`
+	Session   bool              `json:"session"`           // what Windows wrote since is in it
+	Against   string            `json:"against,omitempty"` // FILE
+	Different []jsonDiskSpan    `json:"different"`         // ranges of 4 KiB pages, not all of them if there are many
+	More      bool              `json:"more"`              // ranges were left out
 }
 
-func runDiskVerify(ctx context.Context, c *call) error {
-	v := newVHDXCall(c)
-	var parents paths
-	against := v.fs.String("against", "", "raw image or VHDX `file` that the machine has to hold")
-	v.fs.Var(&parents, "parent", "a `file` of the chain of --against, nearest first (default: the name in the child, in its own folder)")
-	session := v.fs.Bool("session", false, "read what Windows wrote since, too; else the version below it")
-	args, err := v.parse(v.fs, 1, 1)
-	if err != nil {
-		return err
-	}
-	res, err := v.verifyDisk(ctx, args[0], *against, parents, *session)
+// diskVerify is one "disk verify".
+type diskVerify struct {
+	*call
+	against string
+	parents cli.List
+	session bool
+}
+
+func newDiskVerify(s *cli.Streams) *cobra.Command {
+	v := &diskVerify{call: newCall(s)}
+	cmd := leaf("verify DEVICE", "check the chain of files and read all of it", v.run)
+	fs := cmd.Flags()
+	fs.StringVar(&v.against, "against", "", "raw image or VHDX `file` that the machine has to hold")
+	fs.Var(&v.parents, "parent", "a `file` of the chain of --against, nearest first (default: the name in the child, in its own folder)")
+	fs.BoolVar(&v.session, "session", false, "also read the changes that Windows made")
+	return v.withJSON(cmd)
+}
+
+func (v *diskVerify) run(ctx context.Context, args []string) error {
+	res, err := v.verifyDisk(ctx, args[0])
 	if err != nil {
 		return explainDisk(err, fateOf(nil))
 	}
 	if v.json {
-		err = v.printJSON(res)
+		err = v.JSON(res)
 	} else {
-		res.print(v.stdout)
+		res.print(v.Out)
 	}
 	if err == nil && !res.OK {
-		err = fmt.Errorf("%w: %s has something wrong; %s", errCheck, clean(args[0]), fateOf(nil))
+		err = fmt.Errorf("%w: %s has something wrong; %s", cli.ErrCheck, cli.Clean(args[0]), fateOf(nil))
 	}
 	return err
 }
 
-func (v *vhdxCall) verifyDisk(ctx context.Context, path, against string, parents paths, session bool) (*jsonDiskVerify, error) {
-	res := &jsonDiskVerify{Device: path, Against: against, Session: session, Files: []jsonCheck{}, Different: []jsonDiskSpan{}}
-	want, err := openAgainst(against, parents)
+func (v *diskVerify) verifyDisk(ctx context.Context, path string) (*jsonDiskVerify, error) {
+	res := &jsonDiskVerify{Device: path, Against: v.against, Session: v.session, Files: []vhdxcmd.Checked{}, Different: []jsonDiskSpan{}}
+	want, err := openAgainst(v.against, v.parents)
 	if err != nil {
 		return nil, err
 	}
 	if want != nil {
 		defer want.Close()
 	}
-	t, m, err := openMachine(v, path, &blockdev.Options{ReadOnly: true})
+	t, m, err := openMachine(v.call, path, &blockdev.Options{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
@@ -72,10 +85,10 @@ func (v *vhdxCall) verifyDisk(ctx context.Context, path, against string, parents
 		return nil, err
 	}
 	for _, f := range files {
-		res.Files = append(res.Files, *newJSONCheck(f.Name, f.Report))
+		res.Files = append(res.Files, *vhdxcmd.NewChecked(f.Name, f.Report))
 	}
 	have, err := pcdisk.Chain(t.Files())
-	if !session {
+	if !v.session {
 		have, err = m.Content()
 	}
 	if err != nil {
@@ -85,23 +98,23 @@ func (v *vhdxCall) verifyDisk(ctx context.Context, path, against string, parents
 }
 
 // openAgainst returns nil for no file.
-func openAgainst(path string, parents paths) (source, error) {
+func openAgainst(path string, parents cli.List) (vhdxcmd.Source, error) {
 	if path == "" {
 		if len(parents) > 0 {
-			return nil, &usageError{"--parent is of no use without --against"}
+			return nil, cli.Usagef("--parent is of no use without --against")
 		}
 		return nil, nil
 	}
-	return openSource(path, &vhdx.Parents{Named: parents}, &jsonConvert{})
+	return vhdxcmd.OpenSource(path, &vhdx.Parents{Named: parents})
 }
 
 // compare reads the whole disk, and compares it if there is something to compare with.
-func (v *vhdxCall) compare(ctx context.Context, r *jsonDiskVerify, have, want pcdisk.Content) error {
-	meter := progress.New(v.stderr, "verifying", have.Size())
+func (v *diskVerify) compare(ctx context.Context, r *jsonDiskVerify, have, want pcdisk.Content) error {
+	meter := progress.New(v.Err, "verifying", have.Size())
 	c, err := pcdisk.Compare(ctx, have, want, meter)
 	meter.Done()
 	if errors.Is(err, pcdisk.ErrOtherSize) {
-		return &fault{err: fmt.Errorf("%w: the machine's disk has %d bytes, %s has %d", errCheck, have.Size(), r.Against, want.Size())}
+		return &cli.Fault{Err: fmt.Errorf("%w: the machine's disk has %d bytes, %s has %d", cli.ErrCheck, have.Size(), r.Against, want.Size())}
 	}
 	if err != nil {
 		return err
@@ -119,16 +132,16 @@ func (v *vhdxCall) compare(ctx context.Context, r *jsonDiskVerify, have, want pc
 
 func (r *jsonDiskVerify) print(w io.Writer) {
 	for _, f := range r.Files {
-		f.print(w)
+		f.Print(w)
 	}
 	for _, d := range r.Different {
-		fmt.Fprintf(w, "differs from %s: %d bytes at %d\n", clean(r.Against), d.Length, d.Offset)
+		fmt.Fprintf(w, "differs from %s: %d bytes at %d\n", cli.Clean(r.Against), d.Length, d.Offset)
 	}
 	if r.More {
 		fmt.Fprintln(w, "and more")
 	}
-	fmt.Fprintf(w, "%s %s; %d bytes, sha256 %s\n", clean(r.Device), r.State, r.Bytes, r.SHA256)
+	fmt.Fprintf(w, "%s %s; %d bytes, sha256 %s\n", cli.Clean(r.Device), r.State, r.Bytes, r.SHA256)
 	if r.OK && r.Against != "" {
-		fmt.Fprintf(w, "equal to %s\n", clean(r.Against))
+		fmt.Fprintf(w, "equal to %s\n", cli.Clean(r.Against))
 	}
 }

@@ -3,47 +3,56 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 
+	"troy/internal/cli"
+	"troy/internal/version"
 	"troy/server/doctor"
+
+	"github.com/spf13/cobra"
 )
 
-func doctorCommand() command {
-	return command{name: "doctor", args: "[--listen ADDR] [--boot DIR [--no-dhcp]] [--certs DIR [--tls-listen ADDR]] [STORE]",
-		short: "look at ports, firewall, addresses, boot files, certificate, clock, disk space and signatures; say what to do", run: runDoctor}
+// doctorCall is one "doctor".
+type doctorCall struct {
+	*call
+	listen string
+	around frontFlags
 }
 
-// runDoctor takes the flags that troy serve is given, and ends with the exit code of a failed check if machines will not be served.
-func runDoctor(ctx context.Context, c *call) error {
-	fs := c.flags()
-	listen := fs.String("listen", ":8080", "`address` of troy serve")
-	around := newFrontFlags(fs)
-	args, err := c.parse(fs, 0, 1)
-	if err != nil {
-		return err
-	}
-	o := &doctor.Options{Listen: *listen, Boot: around.boot, NoDHCP: around.noDHCP, Certs: around.certs, TLSListen: around.tlsListen,
-		Store: strings.Join(args, ""), Now: time.Now(), Built: builtAt()}
-	return diagnose(ctx, c, o)
+func doctorCommand(s *cli.Streams) *cobra.Command {
+	c := &doctorCall{call: newCall(s)}
+	cmd := leaf("doctor [STORE]", "find what keeps a server from serving", c.run)
+	cmd.Long = `Check ports, firewall, addresses, boot files, certificate, clock, disk space and signatures, and
+say what to do. It takes the flags that 'troy serve' is given. The exit code is 5 if machines will
+not be served.`
+	cmd.Flags().StringVar(&c.listen, "listen", ":8080", "`address` of troy serve")
+	c.around.define(cmd.Flags())
+	return cmd
+}
+
+func (c *doctorCall) run(ctx context.Context, args []string) error {
+	around := &c.around
+	o := &doctor.Options{Listen: c.listen, Boot: around.boot, NoDHCP: around.noDHCP, Certs: around.certs, TLSListen: around.tlsListen,
+		Store: strings.Join(args, ""), Now: time.Now(), Built: version.Get().Time}
+	return c.diagnose(ctx, o)
 }
 
 // diagnose prints what is found.
-func diagnose(ctx context.Context, c *call, o *doctor.Options) error {
+func (c *doctorCall) diagnose(ctx context.Context, o *doctor.Options) error {
 	all, err := doctor.Check(ctx, o)
 	if err != nil {
-		return &usageError{err.Error()}
+		return cli.Usagef("%v", err)
 	}
 	faults := 0
 	for _, f := range all {
-		fmt.Fprintln(c.stdout, cleanLines(f.String()))
+		fmt.Fprintln(c.Out, cleanLines(f.String()))
 		if f.Level == doctor.Fault {
 			faults++
 		}
 	}
 	if faults > 0 {
-		return fmt.Errorf("%w: %d faults", errCheck, faults)
+		return fmt.Errorf("%w: %d faults", cli.ErrCheck, faults)
 	}
 	return nil
 }
@@ -52,19 +61,7 @@ func diagnose(ctx context.Context, c *call, o *doctor.Options) error {
 func cleanLines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i := range lines {
-		lines[i] = clean(lines[i])
+		lines[i] = cli.Clean(lines[i])
 	}
 	return strings.Join(lines, "\n")
-}
-
-// builtAt is the time of the commit that the program was built from; zero if that is not known.
-func builtAt() (t time.Time) {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.time" {
-				t, _ = time.Parse(time.RFC3339, s.Value) // zero: not known
-			}
-		}
-	}
-	return t
 }

@@ -7,7 +7,10 @@ import (
 
 	"troy/image"
 	"troy/image/export"
+	"troy/internal/cli"
 	"troy/internal/progress"
+
+	"github.com/spf13/cobra"
 )
 
 // jsonExport is what "image export --json" prints.
@@ -20,29 +23,39 @@ type jsonExport struct {
 	DataWriteGUID   string `json:"data_write_guid"` // that of the version: a child of the file can be added to the image
 }
 
-func runExport(ctx context.Context, c *call) error {
-	i := newImageCall(c)
-	force := i.fs.Bool("force", false, "replace OUT.vhdx")
-	args, err := i.open(3, 3)
+// exporting is one "image export".
+type exporting struct {
+	*imageCall
+	force bool
+}
+
+func newExport(s *cli.Streams) *cobra.Command {
+	i := &exporting{imageCall: newImageCall(s)}
+	cmd := leaf("export NAME VERSION OUT.vhdx", "write a version as a dynamic VHDX", i.run)
+	cmd.Flags().BoolVar(&i.force, "force", false, "replace OUT.vhdx")
+	return i.withStoreJSON(cmd)
+}
+
+func (i *exporting) run(ctx context.Context, args []string) error {
+	if err := i.open(); err != nil {
+		return err
+	}
+	number, err := versionNumber(args[1], 1)
 	if err != nil {
 		return err
 	}
-	number, err := version(args[1], 1)
+	t, err := cli.NewTarget(args[2], i.force)
 	if err != nil {
-		return err
+		return explain(err, cli.NothingChanged)
 	}
-	t, err := newTarget(args[2], *force)
+	doc, err := i.export(ctx, args[0], number, t.Path, i.force)
 	if err != nil {
-		return explain(err, nothingChanged)
-	}
-	doc, err := i.export(ctx, args[0], number, t.path, *force)
-	if err != nil {
-		return explain(err, t.fate())
+		return explain(err, t.Fate())
 	}
 	if i.json {
-		return i.printJSON(doc)
+		return i.JSON(doc)
 	}
-	fmt.Fprintf(i.stdout, "made %s: %s version %d, disk of %d bytes, file of %d bytes\n", clean(t.path), doc.Image, doc.Version, doc.VirtualDiskSize, doc.FileSize)
+	fmt.Fprintf(i.Out, "made %s: %s version %d, disk of %d bytes, file of %d bytes\n", cli.Clean(t.Path), doc.Image, doc.Version, doc.VirtualDiskSize, doc.FileSize)
 	return nil
 }
 
@@ -51,7 +64,7 @@ func (i *imageCall) export(ctx context.Context, name string, number int, path st
 	if err != nil {
 		return nil, err
 	}
-	meter := progress.New(i.stderr, "exporting", v.Size())
+	meter := progress.New(i.Err, "exporting", v.Size())
 	err = export.Write(ctx, path, v, &export.Options{Replace: replace, Progress: meter})
 	meter.Done()
 	if err != nil {

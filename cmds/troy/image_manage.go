@@ -7,8 +7,11 @@ import (
 
 	"troy/image"
 	"troy/image/publish"
+	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
+
+	"github.com/spf13/cobra"
 )
 
 // jsonVerify is what "image verify --json" prints: what was found of each version.
@@ -19,10 +22,13 @@ type jsonVerify struct {
 	Damage  string `json:"damage,omitempty"`
 }
 
-func runVerify(ctx context.Context, c *call) error {
-	i := newImageCall(c)
-	args, err := i.open(1, 2)
-	if err != nil {
+func newVerify(s *cli.Streams) *cobra.Command {
+	i := newImageCall(s)
+	return i.withStoreJSON(leaf("verify NAME [VERSION]", "hash all files of a version (default: of each version)", i.runVerify))
+}
+
+func (i *imageCall) runVerify(ctx context.Context, args []string) error {
+	if err := i.open(); err != nil {
 		return err
 	}
 	number, err := versionOrNewest(args, 1)
@@ -31,7 +37,7 @@ func runVerify(ctx context.Context, c *call) error {
 	}
 	index, err := image.LoadIndex(ctx, i.store, args[0])
 	if errors.Is(err, image.ErrCorrupt) {
-		return fmt.Errorf("%w: %w", errCheck, err)
+		return fmt.Errorf("%w: %w", cli.ErrCheck, err)
 	}
 	if err != nil {
 		return err
@@ -60,14 +66,14 @@ func (i *imageCall) verify(ctx context.Context, name string, number int) (jsonVe
 	if m, err := i.store.Show(ctx, name, number); err == nil {
 		total = m.VirtualSize
 	}
-	meter := progress.New(i.stderr, fmt.Sprintf("verifying version %d", number), total)
+	meter := progress.New(i.Err, fmt.Sprintf("verifying version %d", number), total)
 	err := i.store.Verify(ctx, name, number, meter)
 	meter.Done()
 	switch {
 	case err == nil:
 		r.OK = true
 	case errors.Is(err, image.ErrCorrupt), errors.Is(err, image.ErrNotFound):
-		r.Damage = clean(err.Error())
+		r.Damage = cli.Clean(err.Error())
 	default:
 		return r, err
 	}
@@ -83,18 +89,18 @@ func (i *imageCall) showVerified(results []jsonVerify) error {
 		switch {
 		case i.json:
 		case r.OK:
-			fmt.Fprintf(i.stdout, "%s version %d: every byte is as published\n", r.Image, r.Version)
+			fmt.Fprintf(i.Out, "%s version %d: every byte is as published\n", r.Image, r.Version)
 		default:
-			fmt.Fprintf(i.stdout, "%s version %d: DAMAGED: %s\n", r.Image, r.Version, r.Damage)
+			fmt.Fprintf(i.Out, "%s version %d: DAMAGED: %s\n", r.Image, r.Version, r.Damage)
 		}
 	}
 	if i.json {
-		if err := i.printJSON(results); err != nil {
+		if err := i.JSON(results); err != nil {
 			return err
 		}
 	}
 	if bad > 0 {
-		return fmt.Errorf("%w: %d of %d versions are damaged", errCheck, bad, len(results))
+		return fmt.Errorf("%w: %d of %d versions are damaged", cli.ErrCheck, bad, len(results))
 	}
 	return nil
 }
@@ -105,32 +111,41 @@ type jsonRemoved struct {
 	Removed int    `json:"removed"`
 }
 
-func runRemove(ctx context.Context, c *call) error {
-	i := newImageCall(c)
-	var keys keyFlags
-	keys.add(i.fs)
-	args, err := i.open(2, 2)
+// removing is one "image rm".
+type removing struct {
+	*imageCall
+	keys keyFlags
+}
+
+func newRemove(s *cli.Streams) *cobra.Command {
+	i := &removing{imageCall: newImageCall(s)}
+	cmd := leaf("rm NAME VERSION", "remove the newest version", i.run)
+	i.keys.define(cmd.Flags())
+	return i.withStoreJSON(cmd)
+}
+
+func (i *removing) run(ctx context.Context, args []string) error {
+	if err := i.open(); err != nil {
+		return err
+	}
+	number, err := versionNumber(args[1], 1)
 	if err != nil {
 		return err
 	}
-	number, err := version(args[1], 1)
-	if err != nil {
-		return err
-	}
-	signer, err := i.signer(ctx, &keys)
+	signer, err := i.signer(ctx, &i.keys)
 	if err != nil {
 		return err
 	}
 	if err := publish.Remove(ctx, i.store, args[0], number); err != nil {
 		return err
 	}
-	if err := signer.sign(ctx, i); err != nil {
-		return &fault{err: err, fate: fmt.Sprintf("%s version %d is removed, but machines still see it", args[0], number), advice: "'troy key sign' ends that"}
+	if err := signer.sign(ctx, i.imageCall); err != nil {
+		return &cli.Fault{Err: err, Fate: fmt.Sprintf("%s version %d is removed, but not signed; machines still see it", args[0], number), Advice: "run 'troy key sign'"}
 	}
 	if i.json {
-		return i.printJSON(jsonRemoved{args[0], number})
+		return i.JSON(jsonRemoved{args[0], number})
 	}
-	fmt.Fprintf(i.stdout, "removed %s version %d; 'troy image gc' frees its space\n", args[0], number)
+	fmt.Fprintf(i.Out, "removed %s version %d; 'troy image gc' frees its space\n", args[0], number)
 	return nil
 }
 
@@ -141,9 +156,13 @@ type jsonGC struct {
 	Kept    int64 `json:"kept"`
 }
 
-func runGC(ctx context.Context, c *call) error {
-	i := newImageCall(c)
-	if _, err := i.open(0, 0); err != nil {
+func newGC(s *cli.Streams) *cobra.Command {
+	i := newImageCall(s)
+	return i.withStoreJSON(leaf("gc", "delete files that no version needs", i.runGC))
+}
+
+func (i *imageCall) runGC(ctx context.Context, _ []string) error {
+	if err := i.open(); err != nil {
 		return err
 	}
 	st, err := publish.GC(ctx, i.store)
@@ -151,8 +170,8 @@ func runGC(ctx context.Context, c *call) error {
 		return err
 	}
 	if i.json {
-		return i.printJSON(jsonGC{st.Removed, st.Bytes, st.Kept})
+		return i.JSON(jsonGC{st.Removed, st.Bytes, st.Kept})
 	}
-	fmt.Fprintf(i.stdout, "removed %d files (%s), kept %d\n", st.Removed, progress.Bytes(st.Bytes), st.Kept)
+	fmt.Fprintf(i.Out, "removed %d files (%s), kept %d\n", st.Removed, progress.Bytes(st.Bytes), st.Kept)
 	return nil
 }

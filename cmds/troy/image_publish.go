@@ -7,48 +7,53 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/unused"
+	"troy/internal/cli"
 	"troy/vhdx"
+	"troy/vhdx/vhdxcmd"
+
+	"github.com/spf13/cobra"
 )
 
 // publishing is one import or add.
 type publishing struct {
 	*imageCall
-	parents  paths
+	parents  cli.List
 	noFilter bool
 	compare  bool
 	o        publish.Options
 	keys     keyFlags
 }
 
-func newPublishing(c *call) *publishing {
-	p := &publishing{imageCall: newImageCall(c)}
-	p.fs.Var(&p.parents, "parent", "a parent of the disk, nearest first (default: the file that each child names, in its own folder)")
-	p.fs.BoolVar(&p.noFilter, "no-filter", false, "ship free clusters and page files as well: the version is then equal to the disk byte by byte")
-	p.fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship pages that stand elsewhere in the version below, instead of telling machines where they have them: "+
-		"spares reading all of the parent once")
-	p.fs.IntVar(&p.o.Level, "level", publish.DefaultLevel, "`level` of compression, 1 to 22")
-	p.keys.add(p.fs)
-	return p
+// define adds the flags of import and add.
+func (p *publishing) define(cmd *cobra.Command) *cobra.Command {
+	fs := cmd.Flags()
+	fs.Var(&p.parents, "parent", "a parent `file` of the disk, nearest first (default: the file that each child names, in its own folder)")
+	fs.BoolVar(&p.noFilter, "no-filter", false, "ship free clusters and page files as well: the version is then equal to the disk byte by byte")
+	fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship moved pages as data, not as references; this avoids reading all of the parent once")
+	fs.IntVar(&p.o.Level, "level", publish.DefaultLevel, "compression `level`, 1 to 22")
+	p.keys.define(fs)
+	return p.withStoreJSON(cmd)
 }
 
-func runImport(ctx context.Context, c *call) error {
-	p := newPublishing(c)
-	args, err := p.open(2, 2)
-	if err != nil {
-		return err
-	}
+func newImport(s *cli.Streams) *cobra.Command {
+	p := &publishing{imageCall: newImageCall(s)}
+	return p.define(leaf("import NAME BASE.vhdx", "publish a disk as version 1", p.runImport))
+}
+
+func (p *publishing) runImport(ctx context.Context, args []string) error {
 	return p.publish(ctx, args[1], func(d *publish.Disk) (*image.Manifest, error) {
 		return publish.Import(ctx, p.store, args[0], d, &p.o)
 	})
 }
 
-func runAdd(ctx context.Context, c *call) error {
-	p := newPublishing(c)
-	p.fs.BoolVar(&p.compare, "compare", false, "the disk stands on no file of the version below: read and compare all of both")
-	args, err := p.open(2, 2)
-	if err != nil {
-		return err
-	}
+func newAdd(s *cli.Streams) *cobra.Command {
+	p := &publishing{imageCall: newImageCall(s)}
+	cmd := leaf("add NAME CHILD.vhdx", "publish what a differencing child changed as the next version", p.runAdd)
+	cmd.Flags().BoolVar(&p.compare, "compare", false, "the disk is not a child of the version before: read and compare both in full")
+	return p.define(cmd)
+}
+
+func (p *publishing) runAdd(ctx context.Context, args []string) error {
 	return p.publish(ctx, args[1], func(d *publish.Disk) (*image.Manifest, error) {
 		if p.compare {
 			below, err := image.OpenVersion(ctx, p.store, args[0], 0)
@@ -64,22 +69,25 @@ func runAdd(ctx context.Context, c *call) error {
 // publish opens the chain, publishes it, signs what the store then holds and shows the figures.
 func (p *publishing) publish(ctx context.Context, path string, f func(*publish.Disk) (*image.Manifest, error)) error {
 	if p.o.Level < 1 || p.o.Level > 22 {
-		return &usageError{fmt.Sprintf("--level %d: want 1 to 22", p.o.Level)}
+		return cli.Usagef("--level %d: want 1 to 22", p.o.Level)
+	}
+	if err := p.open(); err != nil {
+		return err
 	}
 	signer, err := p.signer(ctx, &p.keys)
 	if err != nil {
 		return err
 	}
 	parents := &vhdx.Parents{Named: p.parents}
-	chain, err := openChain(path, parents)
+	chain, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Parents: parents})
 	if err != nil {
 		return explain(err, "nothing was published")
 	}
 	defer chain.Close()
-	p.noteChain(chain, parents)
+	vhdxcmd.NoteChain(p.Streams, chain, parents)
 	changed := changedBytes(chain)
-	search := &stage{w: p.stderr, what: "looking for what has moved", total: changed + dataBytes(chain)}
-	read := &stage{w: p.stderr, what: "reading", total: changed, before: search}
+	search := &stage{w: p.Err, what: "looking for what has moved", total: changed + dataBytes(chain)}
+	read := &stage{w: p.Err, what: "reading", total: changed, before: search}
 	p.o.Search, p.o.Progress = search, read
 	if !p.noFilter {
 		p.o.Filter = unused.Filter{}
@@ -90,10 +98,10 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*publish.D
 		return oneLine(err)
 	}
 	if err := signer.sign(ctx, p.imageCall); err != nil {
-		return &fault{err: err, fate: fmt.Sprintf("%s version %d is in the store, but not signed: machines do not see it", m.Image, m.Version), advice: "'troy key sign' signs it"}
+		return &cli.Fault{Err: err, Fate: fmt.Sprintf("%s version %d is in the store, but not signed: machines do not see it", m.Image, m.Version), Advice: "'troy key sign' signs it"}
 	}
 	if p.json {
-		return p.printJSON(m)
+		return p.JSON(m)
 	}
 	p.showFigures(m)
 	return nil

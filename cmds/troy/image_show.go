@@ -5,13 +5,20 @@ import (
 	"fmt"
 
 	"troy/image"
+	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
+
+	"github.com/spf13/cobra"
 )
 
-func runList(ctx context.Context, c *call) error {
-	i := newImageCall(c)
-	if _, err := i.open(0, 0); err != nil {
+func newList(s *cli.Streams) *cobra.Command {
+	i := newImageCall(s)
+	return i.withStoreJSON(leaf("list", "list images and their versions", i.runList))
+}
+
+func (i *imageCall) runList(ctx context.Context, _ []string) error {
+	if err := i.open(); err != nil {
 		return err
 	}
 	i.warnExpiry()
@@ -27,18 +34,21 @@ func runList(ctx context.Context, c *call) error {
 		all = append(all, list...)
 	}
 	if i.json {
-		return errline.Join(i.printJSON(all), failed)
+		return errline.Join(i.JSON(all), failed)
 	}
 	for _, m := range all {
-		fmt.Fprintf(i.stdout, "%-20s %4d  disk %9s  pack %9s\n", m.Image, m.Version, progress.Bytes(m.VirtualSize), progress.Bytes(m.Pack.Size))
+		fmt.Fprintf(i.Out, "%-20s %4d  disk %9s  pack %9s\n", m.Image, m.Version, progress.Bytes(m.VirtualSize), progress.Bytes(m.Pack.Size))
 	}
 	return failed
 }
 
-func runShow(ctx context.Context, c *call) error {
-	i := newImageCall(c)
-	args, err := i.open(1, 2)
-	if err != nil {
+func newShow(s *cli.Streams) *cobra.Command {
+	i := newImageCall(s)
+	return i.withStoreJSON(leaf("show NAME [VERSION]", "show the figures of a version (default: the newest)", i.runShow))
+}
+
+func (i *imageCall) runShow(ctx context.Context, args []string) error {
+	if err := i.open(); err != nil {
 		return err
 	}
 	number, err := versionOrNewest(args, 1)
@@ -50,10 +60,10 @@ func runShow(ctx context.Context, c *call) error {
 		return err
 	}
 	if i.json {
-		return i.printJSON(m)
+		return i.JSON(m)
 	}
 	i.showFigures(m)
-	fmt.Fprintf(i.stdout, "  parent:          version %d\n  disk:            %d bytes, sectors of %d\n  DataWriteGuid:   %s\n  pack:            %s, %d bytes\n  layer table:     %s, %d bytes\n  version map:     %s, %d bytes\n",
+	fmt.Fprintf(i.Out, "  parent:          version %d\n  disk:            %d bytes, sectors of %d\n  DataWriteGuid:   %s\n  pack:            %s, %d bytes\n  layer table:     %s, %d bytes\n  version map:     %s, %d bytes\n",
 		m.Parent, m.VirtualSize, m.SectorSize, m.DataWriteGUID, m.Pack.Name, m.Pack.Size, m.Table.Name, m.Table.Size, m.Map.Name, m.Map.Size)
 	return nil
 }
@@ -73,26 +83,32 @@ type jsonDiff struct {
 	LocalFetch int64  `json:"local_fetch_bytes"`
 }
 
-func runDiff(ctx context.Context, c *call) error {
-	i := newImageCall(c)
-	args, err := i.open(3, 3)
+func newDiff(s *cli.Streams) *cobra.Command {
+	i := newImageCall(s)
+	cmd := leaf("diff NAME FROM TO", "show what a machine fetches and writes between two versions", i.runDiff)
+	cmd.Long = "Show what a machine fetches and writes to go from one version to another. FROM 0 is an empty disk."
+	return i.withStoreJSON(cmd)
+}
+
+func (i *imageCall) runDiff(ctx context.Context, args []string) error {
+	err := i.open()
 	if err != nil {
 		return err
 	}
 	d := jsonDiff{Image: args[0]}
-	if d.From, err = version(args[1], 0); err != nil {
+	if d.From, err = versionNumber(args[1], 0); err != nil {
 		return err
 	}
-	if d.To, err = version(args[2], 1); err != nil {
+	if d.To, err = versionNumber(args[2], 1); err != nil {
 		return err
 	}
 	if err := d.plan(ctx, i.store); err != nil {
 		return err
 	}
 	if i.json {
-		return i.printJSON(d)
+		return i.JSON(d)
 	}
-	fmt.Fprintf(i.stdout, "%s version %d to %d: %d pages (%s) in %d runs, zero %s, fetched %s; with local reads copied %s, fetched %s\n", d.Image, d.From, d.To,
+	fmt.Fprintf(i.Out, "%s version %d to %d: %d pages (%s) in %d runs, zero %s, fetched %s; with local reads copied %s, fetched %s\n", d.Image, d.From, d.To,
 		d.Pages, progress.Bytes(d.WriteBytes), d.Runs, progress.Bytes(d.ZeroBytes), progress.Bytes(d.FetchBytes), progress.Bytes(d.CopyBytes), progress.Bytes(d.LocalFetch))
 	return nil
 }

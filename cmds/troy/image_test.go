@@ -68,7 +68,7 @@ func newHistory(t *testing.T, r *rand.Rand) *history {
 // content reads a VHDX whole.
 func content(t *testing.T, path string) []byte {
 	t.Helper()
-	c, err := openChain(path, &vhdx.Parents{})
+	c, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Parents: &vhdx.Parents{}})
 	must(t, err)
 	defer c.Close()
 	b := make([]byte, c.Size())

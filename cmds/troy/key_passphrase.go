@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ const maxPassphrase = 4 << 10
 
 // options says where the keys are and how their passphrase is had: from the file, the variable, or the terminal.
 func (k *keyFlags) options(c *call) *sign.Options {
-	o := &sign.Options{Keys: k.folder}
+	o := &sign.Options{Keys: cmp.Or(k.folder, os.Getenv("TROY_KEYS"))}
 	if k.passphraseFile != "" {
 		o.Passphrase = k.readPassphrase
 		return o
@@ -32,19 +33,19 @@ func (k *keyFlags) options(c *call) *sign.Options {
 	tty := c.terminal()
 	if tty == nil {
 		o.Passphrase = func() ([]byte, error) {
-			return nil, errors.New("the key is sealed, and there is no terminal to ask for its passphrase; say --passphrase-file FILE or set TROY_PASSPHRASE")
+			return nil, errors.New("the key is sealed, and there is no terminal to ask for its passphrase; use --passphrase-file FILE or set TROY_PASSPHRASE")
 		}
 		o.NewPassphrase = func() ([]byte, error) { return nil, nil }
 		return o
 	}
-	o.Passphrase = func() ([]byte, error) { return readSecret(tty, c.stderr, "passphrase of the keys: ") }
-	o.NewPassphrase = func() ([]byte, error) { return newSecret(tty, c.stderr) }
+	o.Passphrase = func() ([]byte, error) { return readSecret(tty, c.Err, "passphrase of the keys: ") }
+	o.NewPassphrase = func() ([]byte, error) { return newSecret(tty, c.Err) }
 	return o
 }
 
 // terminal returns where a person can be asked: both the standard input and the standard error have to be a terminal. nil if there is none.
 func (c *call) terminal() *os.File {
-	out, ok := c.stderr.(*os.File)
+	out, ok := c.Err.(*os.File)
 	if !ok || !term.IsTerminal(int(out.Fd())) || !term.IsTerminal(int(os.Stdin.Fd())) {
 		return nil
 	}
@@ -107,7 +108,7 @@ func newSecret(tty *os.File, out io.Writer) ([]byte, error) {
 	if err != nil || len(first) == 0 {
 		return nil, err
 	}
-	again, err := readSecret(tty, out, "the same again: ")
+	again, err := readSecret(tty, out, "repeat passphrase: ")
 	if err != nil {
 		return nil, err
 	}
@@ -117,8 +118,11 @@ func newSecret(tty *os.File, out io.Writer) ([]byte, error) {
 	return first, nil
 }
 
-func (k *keyFlags) readPassphrase() ([]byte, error) {
-	f, err := os.Open(k.passphraseFile)
+func (k *keyFlags) readPassphrase() ([]byte, error) { return firstLine(k.passphraseFile) }
+
+// firstLine reads the secret in a file.
+func firstLine(path string) ([]byte, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +133,7 @@ func (k *keyFlags) readPassphrase() ([]byte, error) {
 	}
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	if line = bytes.TrimSuffix(line, []byte("\r")); len(line) == 0 {
-		return nil, fmt.Errorf("%s: the first line is empty, it should be the passphrase", k.passphraseFile)
+		return nil, fmt.Errorf("%s: the first line is empty", path)
 	}
 	return line, nil
 }

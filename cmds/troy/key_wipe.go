@@ -6,24 +6,32 @@ import (
 	"time"
 
 	"troy/image/trust"
+	"troy/internal/cli"
+
+	"github.com/spf13/cobra"
 )
 
 // wiping is one "key wipe".
 type wiping struct {
 	*keyCall
-	serials, machines paths
+	serials, machines cli.List
 	until             string
 	none              bool
 }
 
-func runKeyWipe(ctx context.Context, c *call) error {
-	w := &wiping{keyCall: newKeyCall(c)}
-	w.fs.Var(&w.serials, "serial", "the serial `number` of a disk that may be wiped")
-	w.fs.Var(&w.machines, "machine", "the SMBIOS UUID or a MAC address of a `machine` whose disks may be wiped; with one --serial: that disk while it is in that machine")
-	w.fs.StringVar(&w.until, "until", "", "last `day` on which it may happen, YYYY-MM-DD, in the time zone of this computer (default: until it is withdrawn)")
-	w.fs.BoolVar(&w.none, "none", false, "withdraw all permissions")
-	args, err := w.openKeys(0, 1)
-	if err != nil {
+func newKeyWipe(s *cli.Streams) *cobra.Command {
+	w := &wiping{keyCall: newKeyCall(s)}
+	cmd := leaf("wipe [list]", "permit machines to wipe disks that hold data", w.run)
+	fs := cmd.Flags()
+	fs.Var(&w.serials, "serial", "the serial `number` of a disk that may be wiped")
+	fs.Var(&w.machines, "machine", "the SMBIOS UUID or a MAC address of a `machine` whose disks may be wiped; with one --serial: that disk while it is in that machine")
+	fs.StringVar(&w.until, "until", "", "last `day` on which it may happen, YYYY-MM-DD, in the time zone of this computer (default: until it is withdrawn)")
+	fs.BoolVar(&w.none, "none", false, "withdraw all permissions")
+	return w.withJSON(w.withKeys(cmd))
+}
+
+func (w *wiping) run(ctx context.Context, args []string) error {
+	if err := w.open(); err != nil {
 		return err
 	}
 	given := len(w.serials)+len(w.machines) > 0
@@ -31,7 +39,7 @@ func runKeyWipe(ctx context.Context, c *call) error {
 	case len(args) == 1 && args[0] == "list" && !given && !w.none && w.until == "":
 		return w.list()
 	case len(args) == 1, given == w.none, w.none && w.until != "":
-		return &usageError{"say which disks: --serial, --machine or both; or --none; or list"}
+		return cli.Usagef("want --serial, --machine or both; or --none; or list")
 	}
 	return w.set(ctx)
 }
@@ -51,7 +59,7 @@ func (w *wiping) set(ctx context.Context) error {
 		err = w.repo.AllowWipe(ctx, w.store, entries, now)
 	}
 	if err != nil {
-		return &fault{err: err, fate: "the permissions are as they were", advice: keyAdvice(err)}
+		return &cli.Fault{Err: err, Fate: "the permissions are as they were", Advice: keyAdvice(err)}
 	}
 	return w.list()
 }
@@ -62,16 +70,16 @@ func (w *wiping) entries(zone *time.Location) ([]trust.WipeEntry, error) {
 	if w.until != "" {
 		day, err := time.ParseInLocation(time.DateOnly, w.until, zone)
 		if err != nil {
-			return nil, &usageError{fmt.Sprintf("--until %q: want a day as YYYY-MM-DD", w.until)}
+			return nil, cli.Usagef("--until %q: want a day as YYYY-MM-DD", w.until)
 		}
 		if until = day.AddDate(0, 0, 1).Add(-time.Second); time.Now().After(until) {
-			return nil, &usageError{fmt.Sprintf("--until %s is over", w.until)}
+			return nil, cli.Usagef("--until %s is over", w.until)
 		}
 	}
 	var list []trust.WipeEntry
 	switch {
 	case len(w.serials) > 1 && len(w.machines) > 0, len(w.machines) > 1 && len(w.serials) > 0:
-		return nil, &usageError{"one --serial with one --machine, or several of one of them"}
+		return nil, cli.Usagef("one --serial with one --machine, or several of one of them")
 	case len(w.serials) == 1 && len(w.machines) == 1:
 		list = []trust.WipeEntry{{Serial: w.serials[0], Machine: w.machines[0]}}
 	default:
@@ -85,7 +93,7 @@ func (w *wiping) entries(zone *time.Location) ([]trust.WipeEntry, error) {
 	for i := range list {
 		list[i].Until = until
 		if err := list[i].Check(); err != nil {
-			return nil, &usageError{err.Error()}
+			return nil, cli.Usagef("%v", err)
 		}
 	}
 	return list, nil
@@ -100,19 +108,19 @@ func (w *wiping) list() error {
 		if entries == nil {
 			entries = []trust.WipeEntry{}
 		}
-		return w.printJSON(entries)
+		return w.JSON(entries)
 	}
 	if len(entries) == 0 {
-		fmt.Fprintln(w.stdout, "no disk that holds something may be wiped")
+		fmt.Fprintln(w.Out, "no disk that holds something may be wiped")
 		return nil
 	}
-	fmt.Fprintln(w.stdout, "if the server says so, machines may wipe")
+	fmt.Fprintln(w.Out, "if the server says so, machines may wipe")
 	for _, e := range entries {
 		over := ""
 		if !e.Until.IsZero() && time.Now().After(e.Until) {
 			over = "  (over)"
 		}
-		fmt.Fprintf(w.stdout, "  %s%s\n", clean(e.String()), over)
+		fmt.Fprintf(w.Out, "  %s%s\n", cli.Clean(e.String()), over)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"troy/image/trust"
 	"troy/image/trust/sign"
+	"troy/internal/cli"
 	"troy/server/signing"
 )
 
@@ -126,7 +127,7 @@ func TestExpiryWarnings(t *testing.T) {
 		t.Errorf("image list says %s", res.errOut)
 	}
 	var out strings.Builder
-	signing.NewKeeper(h.store, (&call{stdout: &out, stderr: &out}).warn).Refresh(t.Context())
+	signing.NewKeeper(h.store, newCall(cli.New("troy", &out, &out)).warn).Refresh(t.Context())
 	if s := out.String(); !strings.Contains(s, "role targets ends") || strings.Contains(s, "role timestamp") { // which it has renewed
 		t.Errorf("serve says %s", s)
 	}

@@ -7,61 +7,64 @@ import (
 	"os"
 	_ "time/tzdata" // windows are in local time, also where no time zones are installed
 
+	"troy/internal/cli"
 	"troy/server/catalog"
 	"troy/server/lab"
+
+	"github.com/spf13/cobra"
 )
 
-func labCommand() command {
-	return command{name: "lab", sub: []command{
-		{name: "init", args: "FILE", short: "write a first lab.yaml with one room", run: runLabInit},
-		{name: "check", args: "[--store DIR] FILE", short: "check a lab.yaml; with --store also that the images are there", run: runLabCheck},
-		{name: "schema", short: "print the JSON schema of lab.yaml", run: runLabSchema},
-		{name: "import-csv", args: "[--lab FILE] HOSTS.csv", short: "print the hosts of a table as lines for lab.yaml; with --lab check them against it", run: runLabImport},
-	}}
+func labCommand(s *cli.Streams) *cobra.Command {
+	return group("lab", "write and check lab.yaml", newLabInit(s), newLabCheck(s), newLabSchema(s), newLabImport(s))
 }
 
-func runLabInit(_ context.Context, c *call) error {
-	args, err := c.parse(c.flags(), 1, 1)
-	if err != nil {
-		return err
-	}
-	if err := lab.WriteFirst(args[0]); err != nil {
-		return explain(err, nothingChanged)
-	}
-	fmt.Fprintf(c.stdout, "%s: one room, default; edit it as you need\n", clean(args[0]))
-	return nil
+func newLabInit(s *cli.Streams) *cobra.Command {
+	return leaf("init FILE", "write a first lab.yaml with one room", func(_ context.Context, args []string) error {
+		if err := lab.WriteFirst(args[0]); err != nil {
+			return explain(err, cli.NothingChanged)
+		}
+		fmt.Fprintf(s.Out, "%s: one room, default; edit it as you need\n", cli.Clean(args[0]))
+		return nil
+	})
 }
 
-func runLabCheck(_ context.Context, c *call) error {
-	fs := c.flags()
-	dir := fs.String("store", "", "the `folder` of the store")
-	args, err := c.parse(fs, 1, 1)
-	if err != nil {
-		return err
-	}
+// labChecking is one "lab check".
+type labChecking struct {
+	*call
+	store string
+}
+
+func newLabCheck(s *cli.Streams) *cobra.Command {
+	c := &labChecking{call: newCall(s)}
+	cmd := leaf("check FILE", "check a lab.yaml", c.run)
+	cmd.Flags().StringVar(&c.store, "store", "", "the `folder` of a store that must have the images")
+	return cmd
+}
+
+func (c *labChecking) run(_ context.Context, args []string) error {
 	l, err := lab.Load(args[0])
 	if err != nil {
-		return labFault(c, err)
+		return labFault(c.Streams, err)
 	}
-	if *dir != "" {
-		if err := checkImages(*dir, l); err != nil {
+	if c.store != "" {
+		if err := checkImages(c.store, l); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(c.stdout, "%s: %d rooms, %d hosts, %d images\n", clean(args[0]), len(l.Rooms), len(l.Hosts), len(l.Images))
+	fmt.Fprintf(c.Out, "%s: %d rooms, %d hosts, %d images\n", cli.Clean(args[0]), len(l.Rooms), len(l.Hosts), len(l.Images))
 	return nil
 }
 
 // labFault prints every fault on a line of its own and says how many there were.
-func labFault(c *call, err error) error {
+func labFault(s *cli.Streams, err error) error {
 	var faults lab.Errors
 	if !errors.As(err, &faults) {
 		return err
 	}
 	for _, e := range faults {
-		fmt.Fprintln(c.stderr, clean(e.Error()))
+		fmt.Fprintln(s.Err, cli.Clean(e.Error()))
 	}
-	return fmt.Errorf("%w: %d faults in the file", errCheck, len(faults))
+	return fmt.Errorf("%w: %d faults in the file", cli.ErrCheck, len(faults))
 }
 
 func checkImages(dir string, l *lab.Lab) error {
@@ -74,26 +77,32 @@ func checkImages(dir string, l *lab.Lab) error {
 		return err
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%w: the store %s has no image %q", errCheck, clean(dir), missing[0])
+		return fmt.Errorf("%w: the store %s has no image %q", cli.ErrCheck, cli.Clean(dir), missing[0])
 	}
 	return nil
 }
 
-func runLabSchema(_ context.Context, c *call) error {
-	if _, err := c.parse(c.flags(), 0, 0); err != nil {
+func newLabSchema(s *cli.Streams) *cobra.Command {
+	return leaf("schema", "print the JSON schema of lab.yaml", func(context.Context, []string) error {
+		_, err := s.Out.Write(lab.Schema())
 		return err
-	}
-	_, err := c.stdout.Write(lab.Schema())
-	return err
+	})
 }
 
-func runLabImport(_ context.Context, c *call) error {
-	fs := c.flags()
-	name := fs.String("lab", "", "lab.yaml `file` into which the lines shall go")
-	args, err := c.parse(fs, 1, 1)
-	if err != nil {
-		return err
-	}
+// labImporting is one "lab import-csv".
+type labImporting struct {
+	*call
+	lab string
+}
+
+func newLabImport(s *cli.Streams) *cobra.Command {
+	c := &labImporting{call: newCall(s)}
+	cmd := leaf("import-csv HOSTS.csv", "print the hosts of a table as lines for lab.yaml", c.run)
+	cmd.Flags().StringVar(&c.lab, "lab", "", "check them against this lab.yaml `file`")
+	return cmd
+}
+
+func (c *labImporting) run(_ context.Context, args []string) error {
 	f, err := os.Open(args[0])
 	if err != nil {
 		return err
@@ -101,27 +110,27 @@ func runLabImport(_ context.Context, c *call) error {
 	defer f.Close()
 	hosts, err := lab.ReadCSV(args[0], f)
 	if err != nil {
-		return labFault(c, err)
+		return labFault(c.Streams, err)
 	}
-	if *name != "" {
-		if err := checkImport(c, *name, hosts); err != nil {
+	if c.lab != "" {
+		if err := c.check(c.lab, hosts); err != nil {
 			return err
 		}
 	}
-	return lab.WriteHosts(c.stdout, hosts)
+	return lab.WriteHosts(c.Out, hosts)
 }
 
-// checkImport finds hosts that the lab has already, or whose room it does not have.
-func checkImport(c *call, name string, hosts []lab.Host) error {
+// check finds hosts that the lab has already, or whose room it does not have.
+func (c *labImporting) check(name string, hosts []lab.Host) error {
 	l, err := lab.Load(name)
 	if err != nil {
-		return labFault(c, err)
+		return labFault(c.Streams, err)
 	}
 	if faults := l.CheckNew(hosts); len(faults) > 0 {
 		for _, line := range faults {
-			fmt.Fprintln(c.stderr, clean(line))
+			fmt.Fprintln(c.Err, cli.Clean(line))
 		}
-		return fmt.Errorf("%w: %d of the hosts do not fit into %s", errCheck, len(faults), clean(name))
+		return fmt.Errorf("%w: %d of the hosts do not fit into %s", cli.ErrCheck, len(faults), cli.Clean(name))
 	}
 	return nil
 }

@@ -1,52 +1,57 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 
+	"troy/internal/cli"
 	"troy/server/rooms/api"
 	"troy/server/servedir"
+
+	"github.com/spf13/cobra"
 )
 
 // adminCall is a call that asks the server of a store; while none runs, the state file that it left.
 type adminCall struct {
 	*imageCall
 	server, tokenFile string
+	named             bool // the server was named: no other will do
 
 	client *api.Client
 }
 
-func newAdminCall(c *call) *adminCall {
-	a := &adminCall{imageCall: newImageCall(c)}
-	a.fs.StringVar(&a.server, "server", os.Getenv("TROY_SERVER"), "base `URL` of the server (default: TROY_SERVER, else the one that serves the store)")
-	a.fs.StringVar(&a.tokenFile, "token-file", os.Getenv("TROY_TOKEN_FILE"), "`file` with the admin's token (default: TROY_TOKEN_FILE, else serve/token in the store)")
-	return a
+func newAdminCall(s *cli.Streams) *adminCall { return &adminCall{imageCall: newImageCall(s)} }
+
+// withServer adds the flags that say which server.
+func (a *adminCall) withServer(cmd *cobra.Command) *cobra.Command {
+	fs := cmd.Flags()
+	fs.StringVar(&a.server, "server", "", "base `URL` of the server (default: TROY_SERVER, else the one that serves the store)")
+	fs.StringVar(&a.tokenFile, "token-file", "", "`file` with the admin's token (default: TROY_TOKEN_FILE, else serve/token in the store)")
+	return a.withStore(cmd)
 }
 
-// connect parses the command line and finds the server's address and token.
-func (a *adminCall) connect(min, max int) ([]string, error) {
-	args, err := a.parse(a.fs, min, max)
-	if err != nil {
-		return nil, err
-	}
+// connect finds the server's address and token.
+func (a *adminCall) connect() error {
+	a.folder()
 	folder := servedir.Of(a.dir)
-	if a.tokenFile == "" {
-		a.tokenFile = folder.Token()
-	}
+	a.server = cmp.Or(a.server, os.Getenv("TROY_SERVER"))
+	a.tokenFile = cmp.Or(a.tokenFile, os.Getenv("TROY_TOKEN_FILE"), folder.Token())
 	token, err := readLine(a.tokenFile)
 	if err != nil {
-		return nil, &fault{err: err, advice: "'troy serve' makes this file: --store names the folder that it serves"}
+		return &cli.Fault{Err: err, Advice: "'troy serve' makes this file: --store names the folder that it serves"}
 	}
-	if a.server == "" {
+	a.named = a.server != ""
+	if !a.named {
 		if a.server, err = folder.Address(); err != nil {
-			return nil, &fault{err: err, advice: "--server names the server"}
+			return &cli.Fault{Err: err, Advice: "--server names the server"}
 		}
 	}
 	a.client = api.NewClient(a.server, token)
-	return args, nil
+	return nil
 }
 
 func readLine(path string) (string, error) {
@@ -72,12 +77,15 @@ func (a *adminCall) with(ctx context.Context, readOnly bool, f func(api.Admin) e
 	if !errors.Is(down, api.ErrDown) {
 		return down
 	}
+	if a.named { // the store here may be that of another server
+		return &cli.Fault{Err: down, Fate: "nothing was changed", Advice: "without --server and TROY_SERVER, the store's own state file is used"}
+	}
 	local, err := api.OpenLocal(a.dir, readOnly)
 	if err != nil {
-		return &fault{err: down, fate: "nothing was changed", advice: "the state file does not help either: " + err.Error()}
+		return &cli.Fault{Err: down, Fate: "nothing was changed", Advice: "the state file does not help either: " + err.Error()}
 	}
 	defer local.Close()
-	a.note("%s does not answer; this is from the state file", clean(a.server))
+	a.Note("%s does not answer; this is from the state file", cli.Clean(a.server))
 	return f(local)
 }
 

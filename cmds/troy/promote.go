@@ -9,81 +9,83 @@ import (
 
 	"troy/image"
 	"troy/image/trust/sign"
+	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
 	"troy/server/signing"
+
+	"github.com/spf13/cobra"
 )
 
-func promoteCommand() command {
-	return command{name: "promote", args: "[--store DIR] [--at FROM-TO] [--after ROOM|none] [--retry] [--dry-run] --room ROOM IMAGE@VERSION",
-		short: "give a room a version: its machines follow in their next window", run: runPromote}
-}
-
-func rollbackCommand() command {
-	return command{name: "rollback", args: "[--store DIR] [--keys DIR] [--passphrase-file FILE] [--at FROM-TO] [--signed] --room ROOM [IMAGE@VERSION]",
-		short: "give a room back the version that it had before, and sign that machines may go back", run: runRollback}
-}
-
-func wakeCommand() command {
-	return command{name: "wake", args: "[--store DIR] --room ROOM | HOST", short: "send wake-on-LAN to a machine or a room now", run: runWake}
-}
-
-func assignCommand() command {
-	return command{name: "assign", args: "[--store DIR] --room ROOM CODE NAME", short: "give the machine that shows CODE a room and a name", run: runAssign}
-}
-
-func stopCommand() command {
-	return command{name: "stop", args: "[--store DIR] [--why TEXT] [--resume] --room ROOM", short: "let no further machine of a room begin; --resume lets them again", run: runStop}
-}
-
-// promotion are the flags that promote and rollback share.
+// promotion is one "promote" or "rollback".
 type promotion struct {
 	*adminCall
-	p rooms.Promotion
+	p      rooms.Promotion
+	dry    bool
+	keys   keyFlags
+	signed bool
 }
 
-func newPromotion(c *call) *promotion {
-	p := &promotion{adminCall: newAdminCall(c)}
-	p.fs.StringVar(&p.p.Room, "room", "", "the `room`")
-	p.fs.StringVar(&p.p.At, "at", "", "local time `FROM-TO` of every day, in place of the room's windows")
-	p.p.By = who()
-	return p
+func newPromotion(s *cli.Streams) *promotion {
+	return &promotion{adminCall: newAdminCall(s), p: rooms.Promotion{By: who()}}
+}
+
+// define adds the flags that promote and rollback share.
+func (p *promotion) define(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&p.p.Room, "room", "", "the `room`")
+	cmd.Flags().StringVar(&p.p.At, "at", "", "local `times` FROM-TO of every day, in place of the room's windows")
+	return p.withServer(cmd)
+}
+
+func promoteCommand(s *cli.Streams) *cobra.Command {
+	p := newPromotion(s)
+	cmd := leaf("promote --room ROOM IMAGE@VERSION", "give a room a version", p.runPromote)
+	cmd.Long = "Give a room a version. Its machines follow in their next window."
+	fs := cmd.Flags()
+	fs.StringVar(&p.p.After, "after", "", "`room` that must have the version healthy before (default: as lab.yaml says; none: no room)")
+	fs.BoolVar(&p.p.Retry, "retry", false, "machines try a version again that they gave up")
+	fs.BoolVar(&p.dry, "dry-run", false, "print the estimate and change nothing")
+	return p.withJSON(p.define(cmd))
+}
+
+func rollbackCommand(s *cli.Streams) *cobra.Command {
+	p := newPromotion(s)
+	cmd := leaf("rollback --room ROOM [IMAGE@VERSION]", "return a room to its last version", p.runRollback)
+	cmd.Long = "Return a room to the version that it had before, and sign that machines may go back to it."
+	cmd.Flags().BoolVar(&p.signed, "signed", false, "the downgrade was signed elsewhere (troy key order): sign nothing here")
+	p.keys.define(cmd.Flags())
+	return p.define(cmd)
 }
 
 // target reads IMAGE@VERSION.
 func (p *promotion) target(text string) error {
 	name, number, ok := strings.Cut(text, "@")
 	if !ok || name == "" {
-		return &usageError{fmt.Sprintf("%q: want IMAGE@VERSION", text)}
+		return cli.Usagef("%q: want IMAGE@VERSION", text)
 	}
 	var err error
 	p.p.Image = name
-	p.p.Version, err = version(number, 1)
+	p.p.Version, err = versionNumber(number, 1)
 	return err
 }
 
 func (p *promotion) wantRoom() error {
 	if p.p.Room == "" {
-		return &usageError{"--room is missing"}
+		return cli.Usagef("--room is missing")
 	}
 	return nil
 }
 
-func runPromote(ctx context.Context, c *call) error {
-	p := newPromotion(c)
-	p.fs.StringVar(&p.p.After, "after", "", "`room` that must have the version healthy before (default: as lab.yaml says; none: no room)")
-	p.fs.BoolVar(&p.p.Retry, "retry", false, "machines try again what they gave up")
-	dry := p.fs.Bool("dry-run", false, "print the estimate and change nothing")
-	args, err := p.connect(1, 1)
-	if err != nil {
+func (p *promotion) runPromote(ctx context.Context, args []string) error {
+	if err := errline.Join(p.wantRoom(), p.target(args[0])); err != nil {
+		return cli.Usagef("%v", err)
+	}
+	if err := p.connect(); err != nil {
 		return err
 	}
-	if err := errline.Join(p.wantRoom(), p.target(args[0])); err != nil {
-		return &usageError{err.Error()}
-	}
-	if *dry {
+	if p.dry {
 		return p.look(ctx, func(admin api.Admin) error { return p.estimate(ctx, admin) })
 	}
 	return p.change(ctx, func(admin api.Admin) error { return p.promote(ctx, admin) })
@@ -96,7 +98,7 @@ func (p *promotion) estimate(ctx context.Context, admin api.Planner) error {
 		return err
 	}
 	if p.json {
-		return p.printJSON(e)
+		return p.JSON(e)
 	}
 	p.sayEstimate(e)
 	return nil
@@ -118,9 +120,9 @@ func (p *promotion) promote(ctx context.Context, admin api.Planner) error {
 		return err
 	}
 	if p.json {
-		return p.printJSON(map[string]any{"estimate": e, "target": t})
+		return p.JSON(map[string]any{"estimate": e, "target": t})
 	}
-	fmt.Fprintf(p.stdout, "room %s gets %s version %d\n", clean(p.p.Room), t.Image, t.Version)
+	fmt.Fprintf(p.Out, "room %s gets %s version %d\n", cli.Clean(p.p.Room), t.Image, t.Version)
 	return nil
 }
 
@@ -128,44 +130,36 @@ func (p *promotion) promote(ctx context.Context, admin api.Planner) error {
 func (p *promotion) wantVisible(ctx context.Context, e *rooms.Estimate) error {
 	hidden, err := signing.Hidden(ctx, p.dir, e.Image, e.Version)
 	if hidden {
-		err = &fault{err: fmt.Errorf("%s version %d is not signed: machines do not see it", e.Image, e.Version), fate: "nothing was promoted", advice: "'troy key sign' signs it"}
+		err = &cli.Fault{Err: fmt.Errorf("%s version %d is not signed: machines do not see it", e.Image, e.Version), Fate: "nothing was promoted", Advice: "run 'troy key sign'"}
 	}
 	return err
 }
 
 func (p *promotion) sayEstimate(e *rooms.Estimate) {
 	todo := e.Machines - e.Current
-	fmt.Fprintf(p.stdout, "room %s: %d machines, %d have %s version %d, %d are to get it\n", clean(e.Room), e.Machines, e.Current, e.Image, e.Version, todo)
-	fmt.Fprintf(p.stdout, "estimate: %s over the network, %s written, at %s/s and %d machines at a time about %s\n",
+	fmt.Fprintf(p.Out, "room %s: %d machines, %d have %s version %d, %d will get it\n", cli.Clean(e.Room), e.Machines, e.Current, e.Image, e.Version, todo)
+	fmt.Fprintf(p.Out, "estimate: %s over the network, %s written, at %s/s and %d machines at a time about %s\n",
 		progress.Bytes(e.Fetch), progress.Bytes(e.Write), progress.Bytes(e.Rate), e.Wave, (time.Duration(e.Takes) * time.Second).Round(time.Second))
 	switch {
 	case e.Opens.IsZero() && e.Fits:
-		fmt.Fprintln(p.stdout, "begins: at once, this room has no window to wait for")
+		fmt.Fprintln(p.Out, "starts at once: this room has no windows")
 	case e.Opens.IsZero():
-		fmt.Fprintln(p.stdout, "begins: never, no window opens")
+		fmt.Fprintln(p.Out, "will not start: no window opens")
 	default:
-		fmt.Fprintf(p.stdout, "window: %s to %s\n", e.Opens.Format("Mon 2006-01-02 15:04"), e.Closes.Format("Mon 15:04 MST"))
+		fmt.Fprintf(p.Out, "window: %s to %s\n", e.Opens.Format("Mon 2006-01-02 15:04"), e.Closes.Format("Mon 15:04 MST"))
 		if !e.Fits {
-			fmt.Fprintln(p.stdout, "note: it does not fit into that window; what is left follows in the next ones")
+			fmt.Fprintln(p.Out, "note: it does not fit into that window; the rest follows in the next ones")
 		}
 	}
 	if e.Gate != "" {
-		fmt.Fprintf(p.stdout, "before that: %s\n", clean(e.Gate))
+		fmt.Fprintf(p.Out, "before that: %s\n", cli.Clean(e.Gate))
 	}
 	for _, w := range e.Warnings {
-		fmt.Fprintf(p.stdout, "note: %s\n", clean(w))
+		fmt.Fprintf(p.Out, "note: %s\n", cli.Clean(w))
 	}
 }
 
-func runRollback(ctx context.Context, c *call) error {
-	p := newPromotion(c)
-	var keys keyFlags
-	keys.add(p.fs)
-	signed := p.fs.Bool("signed", false, "the step back was signed elsewhere (troy key order): sign nothing here")
-	args, err := p.connect(0, 1)
-	if err != nil {
-		return err
-	}
+func (p *promotion) runRollback(ctx context.Context, args []string) error {
 	if err := p.wantRoom(); err != nil {
 		return err
 	}
@@ -174,10 +168,13 @@ func runRollback(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	return p.change(ctx, func(admin api.Admin) error { return p.rollback(ctx, admin, &keys, *signed) })
+	if err := p.connect(); err != nil {
+		return err
+	}
+	return p.change(ctx, func(admin api.Admin) error { return p.rollback(ctx, admin) })
 }
 
-func (p *promotion) rollback(ctx context.Context, admin api.Admin, keys *keyFlags, signed bool) error {
+func (p *promotion) rollback(ctx context.Context, admin api.Admin) error {
 	if p.p.Version == 0 {
 		t, err := admin.Previous(ctx, p.p.Room)
 		if err != nil {
@@ -185,8 +182,8 @@ func (p *promotion) rollback(ctx context.Context, admin api.Admin, keys *keyFlag
 		}
 		p.p.Image, p.p.Version = t.Image, t.Version
 	}
-	if !signed {
-		if err := p.signOrder(ctx, keys); err != nil {
+	if !p.signed {
+		if err := p.signOrder(ctx); err != nil {
 			return err
 		}
 	}
@@ -194,13 +191,13 @@ func (p *promotion) rollback(ctx context.Context, admin api.Admin, keys *keyFlag
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "room %s goes back to %s version %d\n", clean(p.p.Room), t.Image, t.Version)
+	fmt.Fprintf(p.Out, "room %s goes back to %s version %d\n", cli.Clean(p.p.Room), t.Image, t.Version)
 	return nil
 }
 
 // signOrder signs that machines may go back. Without it they would refuse, and the wave would stop with failures.
-func (p *promotion) signOrder(ctx context.Context, keys *keyFlags) error {
-	repo, err := sign.Open(p.dir, keys.options(p.call))
+func (p *promotion) signOrder(ctx context.Context) error {
+	repo, err := sign.Open(p.dir, p.keys.options(p.call))
 	if errors.Is(err, sign.ErrUnsigned) {
 		return unsigned(err, p.dir)
 	}
@@ -209,62 +206,105 @@ func (p *promotion) signOrder(ctx context.Context, keys *keyFlags) error {
 		return err
 	}
 	if err := repo.SetOrder(ctx, store, p.p.Image, p.p.Version, time.Now()); err != nil {
-		return &fault{err: err, fate: "room " + p.p.Room + " keeps the version it has",
-			advice: fmt.Sprintf("give the key with --keys, or run 'troy key order %s %d' where it is and then this command with --signed", p.p.Image, p.p.Version)}
+		return &cli.Fault{Err: err, Fate: "room " + p.p.Room + " keeps the version it has",
+			Advice: fmt.Sprintf("give the key with --keys, or run 'troy key order %s %d' where it is and then this command with --signed", p.p.Image, p.p.Version)}
 	}
 	return nil
 }
 
-func runWake(ctx context.Context, c *call) error {
-	a := newAdminCall(c)
-	room := a.fs.String("room", "", "all machines of this `room`")
-	args, err := a.connect(0, 1)
+// waking is one "wake".
+type waking struct {
+	*adminCall
+	room string
+}
+
+func wakeCommand(s *cli.Streams) *cobra.Command {
+	a := &waking{adminCall: newAdminCall(s)}
+	cmd := leaf("wake --room ROOM | HOST", "send wake-on-LAN packets now", a.run)
+	cmd.Args = arguments(0, 1)
+	cmd.Flags().StringVar(&a.room, "room", "", "all machines of this `room`")
+	return a.withServer(cmd)
+}
+
+func (a *waking) run(ctx context.Context, args []string) error {
+	if (a.room == "") == (len(args) == 0) {
+		return cli.Usagef("want --room ROOM or one HOST")
+	}
+	if err := a.connect(); err != nil {
+		return err
+	}
+	n, err := a.client.Wake(ctx, a.room, strings.Join(args, ""))
 	if err != nil {
 		return err
 	}
-	if (*room == "") == (len(args) == 0) {
-		return &usageError{"want --room ROOM or one HOST"}
-	}
-	n, err := a.client.Wake(ctx, *room, strings.Join(args, ""))
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, "called %d machines\n", n)
+	fmt.Fprintf(a.Out, "sent wake-up packets to %d machines\n", n)
 	return nil
 }
 
-func runAssign(ctx context.Context, c *call) error {
-	a := newAdminCall(c)
-	room := a.fs.String("room", "", "the `room`")
-	args, err := a.connect(2, 2)
-	if err != nil {
-		return err
+// assigning is one "assign".
+type assigning struct {
+	*adminCall
+	room string
+}
+
+func assignCommand(s *cli.Streams) *cobra.Command {
+	a := &assigning{adminCall: newAdminCall(s)}
+	cmd := leaf("assign --room ROOM CODE NAME", "name the machine that shows a code", a.run)
+	cmd.Long = "Give the machine that shows CODE a room and a name."
+	cmd.Flags().StringVar(&a.room, "room", "", "the `room`")
+	return a.withServer(cmd)
+}
+
+func (a *assigning) run(ctx context.Context, args []string) error {
+	if a.room == "" {
+		return cli.Usagef("--room is missing")
 	}
-	if *room == "" {
-		return &usageError{"--room is missing"}
+	if err := a.connect(); err != nil {
+		return err
 	}
 	return a.change(ctx, func(admin api.Admin) error {
-		if err := admin.Assign(ctx, args[0], args[1], *room); err != nil {
+		if err := admin.Assign(ctx, args[0], args[1], a.room); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.stdout, "%s is in room %s; a line for lab.yaml: see 'troy hosts --yaml'\n", clean(args[1]), clean(*room))
+		fmt.Fprintf(a.Out, "%s is in room %s; 'troy hosts --yaml' prints its line for lab.yaml\n", cli.Clean(args[1]), cli.Clean(a.room))
 		return nil
 	})
 }
 
-func runStop(ctx context.Context, c *call) error {
-	a := newAdminCall(c)
-	room := a.fs.String("room", "", "the `room`")
-	why := a.fs.String("why", "by "+who(), "reason that the status shows")
-	resume := a.fs.Bool("resume", false, "let machines begin again")
-	if _, err := a.connect(0, 0); err != nil {
+// stopping is one "stop".
+type stopping struct {
+	*adminCall
+	room, why string
+	resume    bool
+}
+
+func stopCommand(s *cli.Streams) *cobra.Command {
+	a := &stopping{adminCall: newAdminCall(s)}
+	cmd := leaf("stop --room ROOM", "pause or resume a room's rollout", nil)
+	cmd.Long = "Pause a room's rollout: no further machine begins. --resume continues it."
+	fs := cmd.Flags()
+	fs.StringVar(&a.room, "room", "", "the `room`")
+	fs.StringVar(&a.why, "why", "", "the `reason` that the status shows (default: your name)")
+	fs.BoolVar(&a.resume, "resume", false, "continue the rollout")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !fs.Changed("why") {
+			a.why = "by " + who()
+		}
+		return a.run(cmd.Context())
+	}
+	return a.withServer(cmd)
+}
+
+func (a *stopping) run(ctx context.Context) error {
+	why := strings.TrimSpace(a.why)
+	if a.room == "" || why == "" { // no reason would resume
+		return cli.Usagef("--room or --why is empty")
+	}
+	if a.resume {
+		why = ""
+	}
+	if err := a.connect(); err != nil {
 		return err
 	}
-	if *room == "" || *why == "" {
-		return &usageError{"--room or --why is empty"}
-	}
-	if *resume {
-		*why = ""
-	}
-	return a.change(ctx, func(admin api.Admin) error { return admin.Stop(ctx, *room, *why) })
+	return a.change(ctx, func(admin api.Admin) error { return admin.Stop(ctx, a.room, why) })
 }

@@ -14,17 +14,21 @@ import (
 
 	"troy/image"
 	"troy/image/trust/sign"
+	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/server/certs"
 	"troy/server/daemon"
 	"troy/server/protocol"
+
+	"github.com/spf13/cobra"
 )
 
-func serveCommand() command {
-	return command{
-		name: "serve", args: "[--lab FILE] [--listen ADDR] [--rate MBIT] [--log FILE] [--boot DIR [--no-dhcp]] [--certs DIR] DIR",
-		short: "serve the store and tell the machines of the rooms what to do", run: runServe,
-	}
+func serveCommand(s *cli.Streams) *cobra.Command {
+	f := &serveFlags{call: newCall(s)}
+	cmd := leaf("serve DIR", "serve a store and its rooms", nil)
+	f.define(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) }
+	return cmd
 }
 
 // options are those of the daemon for the store at dir.
@@ -37,38 +41,29 @@ func (f *serveFlags) options(dir string) (*daemon.Options, error) {
 	return o, err
 }
 
-func runServe(ctx context.Context, c *call) error {
-	fs := c.flags()
-	f := newServeFlags(fs)
-	if err := goneFlags(c.args, serveGone); err != nil {
-		return err
-	}
-	args, err := c.parse(fs, 1, 1)
-	if err == nil {
-		err = f.check()
-	}
-	if err != nil {
+func (f *serveFlags) run(cmd *cobra.Command, args []string) error {
+	if err := f.check(); err != nil {
 		return err
 	}
 	o, err := f.options(args[0])
 	if err != nil {
 		return err
 	}
-	return serve(ctx, c, o)
+	return f.serve(cmd.Context(), o)
 }
 
 // serve opens the daemon, says where it is, and serves until ctx ends.
-func serve(ctx context.Context, c *call, o *daemon.Options) error {
+func (c *call) serve(ctx context.Context, o *daemon.Options) error {
 	o.Events = daemon.Events{CheckIn: c.sayCheckIn, Report: c.sayReport, Warn: c.warn,
-		Note: func(line string) { fmt.Fprintf(c.stdout, "%s  %s\n", time.Now().Format(time.TimeOnly), clean(line)) }}
+		Note: func(line string) { fmt.Fprintf(c.Out, "%s  %s\n", time.Now().Format(time.TimeOnly), cli.Clean(line)) }}
 	d, err := daemon.New(ctx, o)
 	if err != nil {
-		return labFault(c, serveAdvice(err, o))
+		return labFault(c.Streams, serveAdvice(err, o))
 	}
 	defer d.Close()
 	c.sayServing(d, o)
 	for _, line := range d.Next(ctx) {
-		fmt.Fprintf(c.stdout, "next: %s\n", clean(line))
+		fmt.Fprintf(c.Out, "next: %s\n", cli.Clean(line))
 	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -76,7 +71,7 @@ func serve(ctx context.Context, c *call, o *daemon.Options) error {
 	go reloadOn(ctx, hup, d)
 	err = d.Run(ctx)
 	bytes, requests := d.Served()
-	fmt.Fprintf(c.stdout, "served %s (%d bytes) in %d requests\n", progress.Bytes(bytes), bytes, requests)
+	fmt.Fprintf(c.Out, "served %s (%d bytes) in %d requests\n", progress.Bytes(bytes), bytes, requests)
 	return err
 }
 
@@ -86,9 +81,9 @@ func serveAdvice(err error, o *daemon.Options) error {
 	case errors.Is(err, sign.ErrUnsigned):
 		return unsigned(err, o.Dir)
 	case errors.Is(err, image.ErrNotFound):
-		return &fault{err: err, advice: "'troy init " + o.Dir + "' makes a store"}
+		return &cli.Fault{Err: err, Advice: "'troy init " + o.Dir + "' makes a store"}
 	case o.Lab != "" && errors.Is(err, fs.ErrNotExist) && missing(o.Lab):
-		return &fault{err: err, advice: "'troy lab init " + o.Lab + "' writes one"}
+		return &cli.Fault{Err: err, Advice: "'troy lab init " + o.Lab + "' writes one"}
 	}
 	return err
 }
@@ -111,57 +106,57 @@ func reloadOn(ctx context.Context, signals <-chan os.Signal, d *daemon.Daemon) {
 }
 
 // warn tells on the standard error what keeps machines from being served as asked for.
-func (c *call) warn(line string) { fmt.Fprintf(c.stderr, "troy: note: %s\n", clean(line)) }
+func (c *call) warn(line string) { fmt.Fprintf(c.Err, "troy: note: %s\n", cli.Clean(line)) }
 
 // sayServing says where things are served.
 func (c *call) sayServing(d *daemon.Daemon, o *daemon.Options) {
 	lacks, dhcp := d.BootAdvice()
 	for _, line := range lacks {
-		fmt.Fprintf(c.stderr, "troy: %s\n", line)
+		fmt.Fprintf(c.Err, "troy: %s\n", line)
 	}
-	fmt.Fprint(c.stdout, dhcp)
-	fmt.Fprintf(c.stdout, "serving the rooms of %s on http://%s\n", clean(d.Lab()), d.Plain())
+	fmt.Fprint(c.Out, dhcp)
+	fmt.Fprintf(c.Out, "serving the rooms of %s on http://%s\n", cli.Clean(d.Lab()), d.Plain())
 	if d.TLS() != nil {
-		fmt.Fprintf(c.stdout, "check-ins and page with TLS on https://%s, authority %s\n", d.TLS(), filepath.Join(o.Certs, certs.FileCA))
+		fmt.Fprintf(c.Out, "check-ins and page with TLS on https://%s, authority %s\n", d.TLS(), filepath.Join(o.Certs, certs.FileCA))
 	}
 	if o.Boot != nil {
-		fmt.Fprintf(c.stdout, "network boot from %s\n", o.Boot.Dir)
+		fmt.Fprintf(c.Out, "network boot from %s\n", o.Boot.Dir)
 	}
-	fmt.Fprintf(c.stdout, "status page at %s\n", d.Page())
+	fmt.Fprintf(c.Out, "status page at %s\n", d.Page())
 }
 
 func (c *call) sayCheckIn(in protocol.CheckIn, o protocol.Order, err error) {
 	if err != nil {
-		fmt.Fprintf(c.stdout, "%s  %s: no order: %v\n", time.Now().Format(time.TimeOnly), in.Machine.Key(), err)
+		fmt.Fprintf(c.Out, "%s  %s: no order: %v\n", time.Now().Format(time.TimeOnly), in.Machine.Key(), err)
 		return
 	}
 	want := "nothing"
 	if o.Want != nil {
 		want = fmt.Sprintf("%q version %d", o.Want.Image, o.Want.Version)
 	}
-	fmt.Fprintf(c.stdout, "%s  %q: has %q version %d, wanted: %s%s\n", time.Now().Format(time.TimeOnly),
+	fmt.Fprintf(c.Out, "%s  %q: has %q version %d, wanted: %s%s\n", time.Now().Format(time.TimeOnly),
 		in.Machine.Key(), in.Image, in.Version, want, detail(in.Detail))
 }
 
 func (c *call) sayReport(r protocol.Report) {
-	fmt.Fprintf(c.stdout, "%s  %q: %s, %q version %d, exit code %d%s\n", time.Now().Format(time.TimeOnly),
+	fmt.Fprintf(c.Out, "%s  %q: %s, %q version %d, exit code %d%s\n", time.Now().Format(time.TimeOnly),
 		r.Machine.Key(), r.Outcome, r.Image, r.Version, r.ExitCode, detail(r.Message))
-	saySteps(c.stdout, r.Steps)
+	saySteps(c.Out, r.Steps)
 }
 
 // saySteps lists the steps of a start.
 func saySteps(w io.Writer, steps []protocol.Step) {
 	for _, s := range steps {
-		fmt.Fprintf(w, "          %-10s %7.2f s", clean(s.Kind), s.Seconds)
+		fmt.Fprintf(w, "          %-10s %7.2f s", cli.Clean(s.Kind), s.Seconds)
 		if s.Fetched > 0 {
 			fmt.Fprintf(w, "  %s fetched", progress.Bytes(s.Fetched))
 		}
 		if s.Written > 0 {
 			fmt.Fprintf(w, "  %s written", progress.Bytes(s.Written))
 		}
-		fmt.Fprintf(w, "  %s", clean(s.Reason))
+		fmt.Fprintf(w, "  %s", cli.Clean(s.Reason))
 		if s.Error != "" {
-			fmt.Fprintf(w, "; failed: %s", clean(s.Error))
+			fmt.Fprintf(w, "; failed: %s", cli.Clean(s.Error))
 		}
 		fmt.Fprintln(w)
 	}

@@ -3,49 +3,50 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/server/lab"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
+
+	"github.com/spf13/cobra"
 )
 
-const (
-	adminArgs = "[--store DIR] [--server URL] [--token-file FILE] [--json] "
-	timeForm  = "2006-01-02 15:04"
-)
+const timeForm = "2006-01-02 15:04"
 
-func statusCommand() command {
-	return command{name: "status", args: adminArgs + "[--nights DAYS]", short: "how the rooms stand, or what came of the last nights", run: runStatus}
+// statusCall is one "status".
+type statusCall struct {
+	*adminCall
+	nights int
 }
 
-func hostsCommand() command {
-	return command{name: "hosts", args: adminArgs + "[--room ROOM] [--yaml]", short: "the machines, their versions and what they do", run: runHosts}
+func statusCommand(s *cli.Streams) *cobra.Command {
+	a := &statusCall{adminCall: newAdminCall(s)}
+	cmd := leaf("status", "show the state of all rooms", a.run)
+	cmd.Flags().IntVar(&a.nights, "nights", 0, "show the history of so many `days` instead")
+	return a.withJSON(a.withServer(cmd))
 }
 
-func logCommand() command {
-	return command{name: "log", args: adminArgs + "[--failed] HOST", short: "history and last log of a machine, by name, MAC address, UUID or code", run: runLog}
-}
-
-func runStatus(ctx context.Context, c *call) error {
-	a := newAdminCall(c)
-	nights := a.fs.Int("nights", 0, "show the history of so many `days` instead")
-	if _, err := a.connect(0, 0); err != nil {
+func (a *statusCall) run(ctx context.Context, _ []string) error {
+	if a.nights < 0 {
+		return cli.Usagef("--nights %d: want a number of days", a.nights)
+	}
+	if err := a.connect(); err != nil {
 		return err
 	}
 	return a.look(ctx, func(admin api.Admin) error {
-		if *nights > 0 {
-			return a.nights(ctx, admin, *nights)
+		if a.nights > 0 {
+			return a.sayNights(ctx, admin, a.nights)
 		}
 		s, err := admin.Status(ctx)
 		if err != nil {
 			return err
 		}
 		if a.json {
-			return a.printJSON(s)
+			return a.JSON(s)
 		}
 		a.sayStatus(s)
 		return nil
@@ -54,13 +55,13 @@ func runStatus(ctx context.Context, c *call) error {
 
 func (a *adminCall) sayStatus(s *rooms.Status) {
 	if s.LabError != "" {
-		fmt.Fprintf(a.stdout, "lab.yaml on the disk is not valid, an older state of it is in force:\n  %s\n", clean(s.LabError))
+		fmt.Fprintf(a.Out, "lab.yaml is invalid; the last valid version stays in force:\n  %s\n", cli.Clean(s.LabError))
 	}
 	for i := range s.Rooms {
 		a.sayRoom(&s.Rooms[i])
 	}
 	for _, h := range s.Unknown {
-		fmt.Fprintf(a.stdout, "nobody knows %s (%s, %s), it shows %s\n", clean(h.Key), clean(strings.Join(h.MACs, " ")), clean(h.Product), h.Code)
+		fmt.Fprintf(a.Out, "unknown machine %s (%s, %s), code %s\n", cli.Clean(h.Key), cli.Clean(strings.Join(h.MACs, " ")), cli.Clean(h.Product), h.Code)
 	}
 }
 
@@ -69,12 +70,12 @@ func (a *adminCall) sayRoom(r *rooms.Room) {
 	if r.Image != "" {
 		want = fmt.Sprintf("%s version %d", r.Image, r.Want)
 	}
-	fmt.Fprintf(a.stdout, "%-12s %-24s %s\n", clean(r.Name), want, counts(r))
+	fmt.Fprintf(a.Out, "%-12s %-24s %s\n", cli.Clean(r.Name), want, counts(r))
 	if r.Why != "" {
-		fmt.Fprintf(a.stdout, "%12s %s\n", "", clean(r.Why))
+		fmt.Fprintf(a.Out, "%12s %s\n", "", cli.Clean(r.Why))
 	}
 	if n := r.Counts[rooms.PhaseWorking]; n > 0 {
-		fmt.Fprintf(a.stdout, "%12s %d at work, %s/s, about %s left\n", "", n, progress.Bytes(r.Rate), (time.Duration(r.Left) * time.Second).Round(time.Minute))
+		fmt.Fprintf(a.Out, "%12s %d at work, %s/s, about %s left\n", "", n, progress.Bytes(r.Rate), (time.Duration(r.Left) * time.Second).Round(time.Minute))
 	}
 }
 
@@ -89,41 +90,53 @@ func counts(r *rooms.Room) string {
 	return strings.Join(append(parts, fmt.Sprintf("%d healthy", r.Healthy)), ", ")
 }
 
-func (a *adminCall) nights(ctx context.Context, admin api.Historian, days int) error {
+func (a *adminCall) sayNights(ctx context.Context, admin api.Historian, days int) error {
 	list, err := admin.Nights(ctx, days)
 	if err != nil {
 		return err
 	}
 	if a.json {
-		return a.printJSON(list)
+		return a.JSON(list)
 	}
 	for _, n := range list {
 		end := "closed"
 		if !n.Closed {
 			end = "open"
 		}
-		fmt.Fprintf(a.stdout, "%s  %-12s %s version %d: %d done, %d failed, %d do not have it, %s fetched, %s\n", n.Begin.Local().Format(timeForm),
-			clean(n.Room), n.Image, n.Version, n.Done, n.Failed, n.Missing, progress.Bytes(n.Bytes), end)
+		fmt.Fprintf(a.Out, "%s  %-12s %s version %d: %d done, %d failed, %d do not have it, %s fetched, %s\n", n.Begin.Local().Format(timeForm),
+			cli.Clean(n.Room), n.Image, n.Version, n.Done, n.Failed, n.Missing, progress.Bytes(n.Bytes), end)
 	}
 	return nil
 }
 
-func runHosts(ctx context.Context, c *call) error {
-	a := newAdminCall(c)
-	room := a.fs.String("room", "", "only of this `room`")
-	yaml := a.fs.Bool("yaml", false, "print the machines that were assigned by hand as lines for lab.yaml")
-	if _, err := a.connect(0, 0); err != nil {
+// hostsCall is one "hosts".
+type hostsCall struct {
+	*adminCall
+	room string
+	yaml bool
+}
+
+func hostsCommand(s *cli.Streams) *cobra.Command {
+	a := &hostsCall{adminCall: newAdminCall(s)}
+	cmd := leaf("hosts", "list machines and their versions", a.run)
+	cmd.Flags().StringVar(&a.room, "room", "", "only machines of this `room`")
+	cmd.Flags().BoolVar(&a.yaml, "yaml", false, "print the machines that were assigned by hand as lines for lab.yaml")
+	return a.withJSON(a.withServer(cmd))
+}
+
+func (a *hostsCall) run(ctx context.Context, _ []string) error {
+	if err := a.connect(); err != nil {
 		return err
 	}
 	return a.look(ctx, func(admin api.Admin) error {
-		list, err := admin.Hosts(ctx, *room)
+		list, err := admin.Hosts(ctx, a.room)
 		switch {
 		case err != nil:
 			return err
-		case *yaml:
-			return lab.WriteHosts(a.stdout, assigned(list))
+		case a.yaml:
+			return lab.WriteHosts(a.Out, assigned(list))
 		case a.json:
-			return a.printJSON(list)
+			return a.JSON(list)
 		}
 		for i := range list {
 			a.sayHost(&list[i])
@@ -163,14 +176,25 @@ func (a *adminCall) sayHost(h *rooms.Host) {
 	if h.Live != nil {
 		more = fmt.Sprintf("%s %s of %s, %s/s", h.Live.Phase, progress.Bytes(h.Live.Done), progress.Bytes(h.Live.Total), progress.Bytes(h.Live.Rate))
 	}
-	fmt.Fprintf(a.stdout, "%-12s %-16s %-9s %-20s %-8s %-16s %s\n", clean(h.Room), clean(name), h.Phase, clean(has), clean(string(h.Health)), seen, clean(more))
+	fmt.Fprintf(a.Out, "%-12s %-16s %-9s %-20s %-8s %-16s %s\n", cli.Clean(h.Room), cli.Clean(name), h.Phase, cli.Clean(has), cli.Clean(string(h.Health)), seen, cli.Clean(more))
 }
 
-func runLog(ctx context.Context, c *call) error {
-	a := newAdminCall(c)
-	failed := a.fs.Bool("failed", false, "the log of the last report of a failure")
-	args, err := a.connect(1, 1)
-	if err != nil {
+// logCall is one "log".
+type logCall struct {
+	*adminCall
+	failed bool
+}
+
+func logCommand(s *cli.Streams) *cobra.Command {
+	a := &logCall{adminCall: newAdminCall(s)}
+	cmd := leaf("log HOST", "show a machine's history and log", a.run)
+	cmd.Long = "Show the history and the last log of a machine. HOST is its name, MAC address, UUID or code."
+	cmd.Flags().BoolVar(&a.failed, "failed", false, "show the log of its last failure")
+	return a.withJSON(a.withServer(cmd))
+}
+
+func (a *logCall) run(ctx context.Context, args []string) error {
+	if err := a.connect(); err != nil {
 		return err
 	}
 	return a.look(ctx, func(admin api.Admin) error {
@@ -179,9 +203,9 @@ func runLog(ctx context.Context, c *call) error {
 			return err
 		}
 		if a.json {
-			return a.printJSON(d)
+			return a.JSON(d)
 		}
-		a.sayLog(d, *failed)
+		a.sayLog(d, a.failed)
 		return nil
 	})
 }
@@ -189,23 +213,17 @@ func runLog(ctx context.Context, c *call) error {
 func (a *adminCall) sayLog(d *api.HostDetail, failed bool) {
 	a.sayHost(&d.Host)
 	for _, e := range d.History {
-		fmt.Fprintf(a.stdout, "%s  %-9s %s\n", e.At.Local().Format(timeForm), e.Kind, clean(e.Text))
+		fmt.Fprintf(a.Out, "%s  %-9s %s\n", e.At.Local().Format(timeForm), e.Kind, cli.Clean(e.Text))
 	}
 	if d.Report != nil {
-		fmt.Fprintf(a.stdout, "last report %s: %s, exit code %d %s\n", d.Report.At.Local().Format(timeForm), d.Report.Outcome, d.Report.ExitCode, clean(d.Report.Message))
-		saySteps(a.stdout, d.Report.Steps)
+		fmt.Fprintf(a.Out, "last report %s: %s, exit code %d %s\n", d.Report.At.Local().Format(timeForm), d.Report.Outcome, d.Report.ExitCode, cli.Clean(d.Report.Message))
+		saySteps(a.Out, d.Report.Steps)
 	}
 	text := d.Log
 	if failed {
 		text = d.FailLog
 	}
 	for line := range strings.Lines(text) {
-		fmt.Fprintln(a.stdout, clean(strings.TrimRight(line, "\r\n")))
+		fmt.Fprintln(a.Out, cli.Clean(strings.TrimRight(line, "\r\n")))
 	}
-}
-
-// adminCommands are those that ask a server with a lab.yaml.
-func adminCommands() []command {
-	return slices.Concat([]command{promoteCommand(), rollbackCommand(), stopCommand(), assignCommand(), wakeCommand()},
-		[]command{statusCommand(), hostsCommand(), logCommand()})
 }

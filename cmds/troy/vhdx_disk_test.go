@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"troy/internal/cli"
 	"troy/vhdx"
+	"troy/vhdx/vhdxcmd"
 )
 
 // TestVHDXConvert takes a random image there and back, with other programs looking on.
@@ -19,7 +21,7 @@ func TestVHDXConvert(t *testing.T) {
 	model := randomRaw(t, r, raw, 70<<20+1024)
 	for _, to := range []string{"dynamic", "fixed"} {
 		path := filepath.Join(dir, to+".vhdx")
-		res := fromJSON[jsonConvert](t, 0, "convert", "--to", to, raw, path)
+		res := fromJSON[vhdxcmd.Converted](t, 0, "convert", "--to", to, raw, path)
 		if res.SourceFormat != "raw" || res.To != to || res.VirtualDiskSize != int64(len(model)) {
 			t.Errorf("convert --to %s = %+v", to, res)
 		}
@@ -32,7 +34,7 @@ func TestVHDXConvert(t *testing.T) {
 		if got := diskSum(t, path); got != sum(model) {
 			t.Errorf("back from %s: md5 %s, want %s", to, got, sum(model))
 		}
-		if kind := fromJSON[[]jsonInfo](t, 0, "info", path)[0].Kind; kind != to {
+		if kind := fromJSON[[]vhdxcmd.Info](t, 0, "info", path)[0].Kind; kind != to {
 			t.Errorf("info says %s, want %s", kind, to)
 		}
 	}
@@ -95,7 +97,7 @@ func TestVHDXChain(t *testing.T) {
 func TestVHDXMap(t *testing.T) {
 	p, _, leaf := threeFiles(t, t.TempDir(), "dynamic")
 	seen, at := map[string]bool{}, int64(0)
-	list := fromJSON[[]jsonExtent](t, 0, "map", p[2])
+	list := fromJSON[[]vhdxcmd.Extent](t, 0, "map", p[2])
 	for _, e := range list {
 		if e.Offset != at || e.Length <= 0 {
 			t.Fatalf("extent %+v, want it to start at %d", e, at)
@@ -135,7 +137,7 @@ func TestVHDXMergeMiddle(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		t.Run(fmt.Sprintf("keep-identity=%v", keep), func(t *testing.T) {
 			p, mid, leaf := threeFiles(t, t.TempDir(), "fixed")
-			res := fromJSON[jsonMerge](t, 0, "merge", "--keep-identity="+strconv.FormatBool(keep), p[1])
+			res := fromJSON[vhdxcmd.Merged](t, 0, "merge", "--keep-identity="+strconv.FormatBool(keep), p[1])
 			if res.Parent != p[0] || len(res.Children) != 1 || res.Children[0] != p[2] || len(res.Invalid) != 0 {
 				t.Errorf("merge = %+v, want the child %s named", res, p[2])
 			}
@@ -187,9 +189,9 @@ func TestVHDXMergeRefused(t *testing.T) {
 	must(t, f.Close())
 	patch(t, p[1], bat.Offset, []byte{6, 0, 0, 0, 0, 0xff, 0, 0})
 	sums := [3]string{fileSum(t, p[0]), fileSum(t, p[1]), fileSum(t, p[2])}
-	refuseVHDX(t, []string{"merge", p[1]}, "BAT at offset", nothingChanged, "troy vhdx check")
-	refuseVHDX(t, []string{"merge", p[2]}, "BAT at offset", nothingChanged)
-	refuseVHDX(t, []string{"merge", "--parent", p[0], "--parent", filepath.Join(t.TempDir(), "none.vhdx"), p[2]}, "none.vhdx", nothingChanged)
+	refuseVHDX(t, []string{"merge", p[1]}, "BAT at offset", cli.NothingChanged, "troy vhdx check")
+	refuseVHDX(t, []string{"merge", p[2]}, "BAT at offset", cli.NothingChanged)
+	refuseVHDX(t, []string{"merge", "--parent", p[0], "--parent", filepath.Join(t.TempDir(), "none.vhdx"), p[2]}, "none.vhdx", cli.NothingChanged)
 	for i := range p {
 		if fileSum(t, p[i]) != sums[i] {
 			t.Errorf("%s was changed by a refused merge", p[i])
@@ -215,8 +217,8 @@ func TestVHDXRelink(t *testing.T) {
 	moved := filepath.Join(stand, "new.vhdx")
 	must(t, os.Rename(p[1], moved))
 	wantVHDX(t, 0, "relink", "--parent", p[0], moved)
-	res := fromJSON[jsonRelink](t, 0, "relink", "--parent", moved, p[2])
-	want := jsonChange{Key: vhdx.KeyRelativePath, Old: `.\mid.vhdx`, New: `.\moved\new.vhdx`}
+	res := fromJSON[vhdxcmd.Relinked](t, 0, "relink", "--parent", moved, p[2])
+	want := vhdxcmd.Change{Key: vhdx.KeyRelativePath, Old: `.\mid.vhdx`, New: `.\moved\new.vhdx`}
 	if len(res.Changes) != 1 || res.Changes[0] != want {
 		t.Errorf("relink changed %+v, want %+v", res.Changes, want)
 	}
@@ -230,18 +232,18 @@ func TestVHDXRelink(t *testing.T) {
 		t.Errorf("relink said %q", out)
 	}
 	before := fileSum(t, p[2])
-	refuseVHDX(t, []string{"relink", "--parent", p[0], p[2]}, "DataWriteGuid", nothingChanged, "--ignore-mismatch")
+	refuseVHDX(t, []string{"relink", "--parent", p[0], p[2]}, "DataWriteGuid", cli.NothingChanged, "--ignore-mismatch")
 	refuseVHDX(t, []string{"relink", "--parent", p[2], "--ignore-mismatch", p[2]}, "cannot be its parent")
 	refuseVHDX(t, []string{"relink", "--parent", p[2], "--ignore-mismatch", "--parent", p[0], p[0]}, "has no parent locator")
 	if fileSum(t, p[2]) != before {
 		t.Error("a refused relink changed the file")
 	}
-	id := fromJSON[[]jsonInfo](t, 0, "info", p[2])[0].DataWriteGUID
-	res = fromJSON[jsonRelink](t, 0, "relink", "--parent", p[0], "--ignore-mismatch", p[2])
+	id := fromJSON[[]vhdxcmd.Info](t, 0, "info", p[2])[0].DataWriteGUID
+	res = fromJSON[vhdxcmd.Relinked](t, 0, "relink", "--parent", p[0], "--ignore-mismatch", p[2])
 	if res.DataWriteGUID == id {
 		t.Error("another parent, but the child's DataWriteGuid is as it was")
 	}
-	if info := fromJSON[[]jsonInfo](t, 0, "info", p[2]); info[0].Parent.Status != "fits" || info[0].Parent.File != p[0] {
+	if info := fromJSON[[]vhdxcmd.Info](t, 0, "info", p[2]); info[0].Parent.Status != "fits" || info[0].Parent.File != p[0] {
 		t.Errorf("after --ignore-mismatch the parent is %+v", info[0].Parent)
 	}
 }
@@ -249,14 +251,14 @@ func TestVHDXRelink(t *testing.T) {
 // TestVHDXRelinkCircle refuses to let two files stand on each other.
 func TestVHDXRelinkCircle(t *testing.T) {
 	p, _, _ := threeFiles(t, t.TempDir(), "dynamic")
-	refuseVHDX(t, []string{"relink", "--parent", p[2], "--ignore-mismatch", p[1]}, "cannot be its parent", nothingChanged)
+	refuseVHDX(t, []string{"relink", "--parent", p[2], "--ignore-mismatch", p[1]}, "cannot be its parent", cli.NothingChanged)
 }
 
 // TestVHDXRelinkKeepsSecondLinkage has a child whose parent is known by parent_linkage2 alone, as after a merge.
 func TestVHDXRelinkKeepsSecondLinkage(t *testing.T) {
 	p, mid, _ := threeFiles(t, t.TempDir(), "dynamic")
 	wantVHDX(t, 0, "merge", p[1])
-	before := fromJSON[[]jsonInfo](t, 0, "info", p[1])[0].Parent
+	before := fromJSON[[]vhdxcmd.Info](t, 0, "info", p[1])[0].Parent
 	if before.Linkage2.IsZero() || before.Status != "fits" {
 		t.Fatalf("after a merge the child says %+v", before)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"troy/vhdx"
+	"troy/vhdx/vhdxcmd"
 )
 
 // smallDisk makes a disk of 8 MiB with content everywhere, and returns its path and content.
@@ -71,7 +72,7 @@ func TestVHDXCheckDamage(t *testing.T) {
 		if x.name == "good" {
 			code = exitOK
 		}
-		list := fromJSON[[]jsonCheck](t, code, "check", args[i])
+		list := fromJSON[[]vhdxcmd.Checked](t, code, "check", args[i])
 		if len(list) != 1 || list[0].OK != (x.name == "good") || list[0].File != args[i] {
 			t.Errorf("check --json %s = %+v", x.name, list)
 		}
@@ -116,22 +117,22 @@ func TestVHDXCreate(t *testing.T) {
 	base := filepath.Join(dir, "base.vhdx")
 	for _, x := range []struct {
 		args string
-		want jsonInfo
+		want vhdxcmd.Info
 	}{
-		{"--size 64G", jsonInfo{Kind: "dynamic", VirtualDiskSize: 64 << 30, BlockSize: 32 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 4096}},
-		{"--size 40m --type fixed", jsonInfo{Kind: "fixed", VirtualDiskSize: 40 << 20, BlockSize: 2 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 4096}},
-		{"--size 64T --block-size 256M", jsonInfo{Kind: "dynamic", VirtualDiskSize: 64 << 40, BlockSize: 256 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 4096}},
-		{"--size 8K --logical-sector-size 4096", jsonInfo{Kind: "dynamic", VirtualDiskSize: 8192, BlockSize: 32 << 20, LogicalSectorSize: 4096, PhysicalSectorSize: 4096}},
-		{"--size 1073741824 --block-size 1M --physical-sector-size 512", jsonInfo{Kind: "dynamic", VirtualDiskSize: 1 << 30, BlockSize: 1 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 512}},
-		{"--parent " + base + " --size 2G", jsonInfo{Kind: "differencing", VirtualDiskSize: 2 << 30, BlockSize: 2 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 512}},
-		{"--parent " + base, jsonInfo{Kind: "differencing", VirtualDiskSize: 1 << 30, BlockSize: 2 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 512}},
+		{"--size 64G", vhdxcmd.Info{Kind: "dynamic", VirtualDiskSize: 64 << 30, BlockSize: 32 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 4096}},
+		{"--size 40m --type fixed", vhdxcmd.Info{Kind: "fixed", VirtualDiskSize: 40 << 20, BlockSize: 2 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 4096}},
+		{"--size 64T --block-size 256M", vhdxcmd.Info{Kind: "dynamic", VirtualDiskSize: 64 << 40, BlockSize: 256 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 4096}},
+		{"--size 8K --logical-sector-size 4096", vhdxcmd.Info{Kind: "dynamic", VirtualDiskSize: 8192, BlockSize: 32 << 20, LogicalSectorSize: 4096, PhysicalSectorSize: 4096}},
+		{"--size 1073741824 --block-size 1M --physical-sector-size 512", vhdxcmd.Info{Kind: "dynamic", VirtualDiskSize: 1 << 30, BlockSize: 1 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 512}},
+		{"--parent " + base + " --size 2G", vhdxcmd.Info{Kind: "differencing", VirtualDiskSize: 2 << 30, BlockSize: 2 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 512}},
+		{"--parent " + base, vhdxcmd.Info{Kind: "differencing", VirtualDiskSize: 1 << 30, BlockSize: 2 << 20, LogicalSectorSize: 512, PhysicalSectorSize: 512}},
 	} {
 		path := filepath.Join(dir, "new.vhdx")
 		if strings.Contains(x.args, "--physical") {
 			path = base
 		}
-		got := fromJSON[jsonInfo](t, 0, append(strings.Fields("create "+x.args), "--force", path)...)
-		have := jsonInfo{Kind: got.Kind, VirtualDiskSize: got.VirtualDiskSize, BlockSize: got.BlockSize, LogicalSectorSize: got.LogicalSectorSize, PhysicalSectorSize: got.PhysicalSectorSize}
+		got := fromJSON[vhdxcmd.Info](t, 0, append(strings.Fields("create "+x.args), "--force", path)...)
+		have := vhdxcmd.Info{Kind: got.Kind, VirtualDiskSize: got.VirtualDiskSize, BlockSize: got.BlockSize, LogicalSectorSize: got.LogicalSectorSize, PhysicalSectorSize: got.PhysicalSectorSize}
 		if have != x.want {
 			t.Errorf("create %s = %+v, want %+v", x.args, have, x.want)
 		}

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"troy/internal/cli"
 	"troy/internal/testing/vhdxfile"
+	"troy/vhdx/vhdxcmd"
 )
 
 func TestVHDXSamplesToRaw(t *testing.T) { vhdxfile.Both(t, samplesToRaw) }
@@ -30,7 +32,7 @@ func samplesToRaw(t *testing.T, s vhdxfile.Source) {
 		if got, want := diskSum(t, path), s.MD5(t, x.name); got != want {
 			t.Errorf("%s: disk has md5 %s, want %s", x.name, got, want)
 		}
-		info := fromJSON[[]jsonInfo](t, 0, "info", path)
+		info := fromJSON[[]vhdxcmd.Info](t, 0, "info", path)
 		if len(info) != 1 || info[0].Kind != x.kind || info[0].LogPending != x.pending || info[0].File != path {
 			t.Errorf("info %s = %+v, want kind %s, log pending %v", x.name, info, x.kind, x.pending)
 		}
@@ -53,8 +55,8 @@ func TestVHDXSampleBlocks(t *testing.T) { vhdxfile.Both(t, sampleBlocks) }
 
 func sampleBlocks(t *testing.T, s vhdxfile.Source) {
 	path := s.Put(t, t.TempDir(), "lvm2.vhdx")
-	info := fromJSON[[]jsonInfo](t, 0, "info", path)
-	want := jsonBlocks{Total: 320, FullyPresent: 18, Zero: 39, NotPresent: 238, Unmapped: 25}
+	info := fromJSON[[]vhdxcmd.Info](t, 0, "info", path)
+	want := vhdxcmd.Blocks{Total: 320, FullyPresent: 18, Zero: 39, NotPresent: 238, Unmapped: 25}
 	if info[0].Blocks != want {
 		t.Errorf("info: blocks %+v, want %+v", info[0].Blocks, want)
 	}
@@ -96,10 +98,10 @@ func sampleParent(t *testing.T, s vhdxfile.Source) {
 	child := s.Put(t, dir, "fat-differential.vhdx")
 	raw := filepath.Join(dir, "out.raw")
 	refuseVHDX(t, []string{"convert", "--to", "raw", child, raw}, "fat-parent.vhdx", "is not in the folder", "was not made", "--parent")
-	refuseVHDX(t, []string{"map", child}, "is not in the folder", nothingChanged)
-	refuseVHDX(t, []string{"merge", child}, "is not in the folder", nothingChanged)
+	refuseVHDX(t, []string{"map", child}, "is not in the folder", cli.NothingChanged)
+	refuseVHDX(t, []string{"merge", child}, "is not in the folder", cli.NothingChanged)
 	onlyFiles(t, dir, "fat-differential.vhdx")
-	if p := fromJSON[[]jsonInfo](t, 0, "info", child)[0].Parent; p == nil || p.Status != "missing" || p.Name != "fat-parent.vhdx" || len(p.Locator) != 5 {
+	if p := fromJSON[[]vhdxcmd.Info](t, 0, "info", child)[0].Parent; p == nil || p.Status != "missing" || p.Name != "fat-parent.vhdx" || len(p.Locator) != 5 {
 		t.Errorf("info: parent %+v, want it missing", p)
 	}
 	other := s.Put(t, far, "ntfs-dynamic.vhdx")
@@ -132,7 +134,7 @@ func sampleMerge(t *testing.T, s vhdxfile.Source) {
 	dir, sumFATChild := t.TempDir(), s.MD5(t, "fat-differential.vhdx")
 	child, parent := s.Put(t, dir, "fat-differential.vhdx"), s.Put(t, dir, "fat-parent.vhdx")
 	sibling := copyFile(t, child, filepath.Join(dir, "sibling.vhdx"))
-	res := fromJSON[jsonMerge](t, 0, "merge", child)
+	res := fromJSON[vhdxcmd.Merged](t, 0, "merge", child)
 	if res.Child != child || res.Parent != parent || len(res.Invalid) != 1 || res.Invalid[0] != sibling || len(res.Children) != 0 {
 		t.Errorf("merge = %+v, want %s to be invalid", res, sibling)
 	}
@@ -147,5 +149,5 @@ func sampleMerge(t *testing.T, s vhdxfile.Source) {
 	}
 	refuseVHDX(t, []string{"map", sibling}, "DataWriteGuid")
 	wantVHDX(t, 0, "check", parent, child)
-	refuseVHDX(t, []string{"merge", parent}, "it has no parent", nothingChanged)
+	refuseVHDX(t, []string{"merge", parent}, "it has no parent", cli.NothingChanged)
 }

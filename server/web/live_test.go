@@ -13,11 +13,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"troy/internal/version"
 	"troy/server/protocol"
 	"troy/server/rooms/api"
 )
@@ -142,9 +144,35 @@ func TestPrivate(t *testing.T) {
 	if w := s.from("10.0.0.1:1", "GET", "/metrics", ""); w.Code != http.StatusForbidden {
 		t.Errorf("metrics: %d", w.Code)
 	}
+	if _, page := s.get(http.DefaultClient, "/login"); strings.Contains(page, version.Get().Go) {
+		t.Error("a stranger sees the version")
+	}
 	in, _ := s.signIn()
-	if code, page := s.get(in, "/"); code != 200 || !strings.Contains(page, "b204-01") {
+	if code, page := s.get(in, "/"); code != 200 || !strings.Contains(page, "b204-01") || !strings.Contains(page, "Troy "+version.Get().String()) {
 		t.Errorf("signed in: %d", code)
+	}
+}
+
+// TestUsersAtOnce has several programs add users at the same time.
+func TestUsersAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	var all sync.WaitGroup
+	for i := range 6 {
+		all.Go(func() {
+			u, err := OpenUsers(path)
+			if err == nil {
+				err = u.Set(fmt.Sprintf("user-%d", i), password)
+			}
+			if err != nil {
+				t.Errorf("user %d: %v", i, err)
+			}
+		})
+	}
+	all.Wait()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	if n := bytes.Count(b, []byte("user-")); n != 6 {
+		t.Errorf("%d of 6 users are in the file", n)
 	}
 }
 
@@ -168,6 +196,9 @@ func TestUsers(t *testing.T) {
 	must(t, u.Set("a", ""))
 	if u.Check("a", password) {
 		t.Error("a removed user may sign in")
+	}
+	if err := u.Set("a", ""); !errors.Is(err, ErrNoUser) {
+		t.Errorf("removed twice: %v", err)
 	}
 	for _, bad := range [][2]string{{"a:b", password}, {"", password}, {"c", "short"}, {"c", strings.Repeat("x", 600)}} {
 		t.Run(fmt.Sprintf("%.10q", bad), func(t *testing.T) {

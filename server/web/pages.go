@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"troy/internal/version"
 	"troy/server/rooms"
 	"troy/server/state"
 )
@@ -175,6 +176,7 @@ type frame struct {
 	Layout  string
 	Live    bool
 	Body    any
+	Version string // of the server, "" for strangers where the page is private
 }
 
 // show renders a whole page.
@@ -183,6 +185,9 @@ func (p *pages) show(w http.ResponseWriter, r *http.Request, status int, name, t
 	if s := p.h.session(r); s != nil {
 		f.User, f.CSRF = s.user, s.csrf
 		f.Flash = p.h.sessions.takeFlash(cookieOf(r))
+	}
+	if f.User != "" || !p.h.o.Private {
+		f.Version = version.Get().String()
 	}
 	if s, ok := body.(*roomsPage); ok {
 		f.Layout, f.Live, s.CSRF, s.User = s.layout, true, f.CSRF, f.User

@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/crypto/argon2"
 
@@ -37,8 +39,9 @@ const (
 var (
 	// ErrUsers is the class of faults in a file of users.
 	ErrUsers = errors.New("file of users")
-	// ErrPassword is returned for a password that is too short or too long, and a name that is
-	// none.
+	// ErrNoUser is returned when a user to remove is not there.
+	ErrNoUser = errors.New("no such user")
+	// ErrPassword is returned for a password that is too short or too long, and a name that is none.
 	ErrPassword = errors.New("not usable")
 )
 
@@ -86,15 +89,23 @@ func (u *Users) read() (map[string]string, error) {
 	return users, nil
 }
 
-// Set gives a user a password, and makes the user if need be. "" removes the user. The file is
-// replaced whole.
+// Set gives a user a password, and makes the user if need be. "" removes the user. The file is replaced whole, and calls of several
+// programs at once follow one another.
 func (u *Users) Set(name, password string) error {
 	if !goodName(name) {
 		return fmt.Errorf("name %q: %w: want 1 to %d letters, digits, dots, dashes", name, ErrPassword, nameMost)
 	}
+	unlock, err := u.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	users, err := u.read()
 	if err != nil {
 		return err
+	}
+	if _, there := users[name]; password == "" && !there {
+		return fmt.Errorf("%w: %q", ErrNoUser, name)
 	}
 	if users == nil {
 		users = map[string]string{}
@@ -112,6 +123,19 @@ func (u *Users) Set(name, password string) error {
 	}
 	slices.Sort(lines)
 	return durable.WriteFile(u.path, []byte(strings.Join(lines, "")), 0o600)
+}
+
+// lock waits until no other program changes the file. The lock is on the folder: the file itself is replaced.
+func (u *Users) lock() (unlock func(), err error) {
+	f, err := os.Open(filepath.Dir(u.path))
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close() // nothing was written
+		return nil, fmt.Errorf("locking %s: %w", u.path, err)
+	}
+	return func() { f.Close() }, nil // closing unlocks
 }
 
 func goodName(s string) bool {

@@ -30,6 +30,7 @@ qemu-tests/demo p: internal/testing/vm
 packaging t: | internal/testing/vm
 cmds/troy p: server/daemon image/publish netfetch
 cmds/deploy p: agent netfetch/link
+cmds/vhdx p: vhdx
 agent: image chainload diskwriter netfetch server/protocol | server internal/testing/vm
 server/daemon: server server/rooms
 server: server/protocol netfetch | image
@@ -110,6 +111,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"vhdx uses a module", "vhdx: io github.com/vishvananda/netlink", "", "vhdx alone", "vhdx → github.com/vishvananda/netlink"},
 		{"vhdx's leaf uses a module", "internal/guid: golang.org/x/sys/unix\ngolang.org/x/sys/unix x:", "", "vhdx alone", "vhdx → internal/guid → golang.org/x/sys/unix"},
 		{"vhdx uses another module's internals", "vhdx: internal/abi\ninternal/abi x:", "", "vhdx alone", "vhdx → internal/abi"},
+		{"vhdx's program uses a module", "cmds/vhdx p: vhdx github.com/vishvananda/netlink", "", "vhdx's program alone", "cmds/vhdx → github.com/vishvananda/netlink"},
+		{"vhdx's program knows images", "cmds/vhdx p: vhdx image", "", "vhdx's program alone", "cmds/vhdx → image"},
 		{"netfetch knows vhdx", "netfetch/link: vhdx", "", "netfetch knows no formats", "netfetch/link → vhdx"},
 		{"netfetch knows images", "netfetch: diskwriter\ndiskwriter: image", "", "netfetch knows no formats", "netfetch → diskwriter → image"},
 		{"admin sets up links", "server/rooms: netfetch/link", "", "links belong to the agent", "cmds/troy → server/daemon → server/rooms → netfetch/link"},

@@ -31,6 +31,7 @@ const support = "internal/testing"
 const (
 	troy     = "cmds/troy"
 	deploy   = "cmds/deploy"
+	vhdxCmd  = "cmds/vhdx"
 	agent    = "agent"
 	daemon   = "server/daemon"
 	protocol = "server/protocol"
@@ -64,6 +65,7 @@ var rules = []rule{
 		"that publishes images, signs or makes media, and of the server only the messages between the two."},
 	{"vhdx alone", inVHDX, "Other modules use package vhdx: it needs the standard library and leaves of ours, and " +
 		"brings in no other module."},
+	{"vhdx's program alone", inVHDXCmd, "Strangers use the program vhdx with package vhdx: it needs no more than the package does."},
 	{"netfetch knows no formats", inNetfetch, "netfetch moves bytes. It can be tested without disks and used for " +
 		"other files only as long as it knows neither VHDX nor images."},
 	{"links belong to the agent", inTroy, "Only a machine that starts sets up its network interface. The server and " +
@@ -150,8 +152,13 @@ func inAgent(g graph) []string {
 	})
 }
 
-func inVHDX(g graph) []string {
-	return g.linked(vhdx, func(to string) bool {
+func inVHDX(g graph) []string { return beyondVHDX(g, vhdx) }
+
+func inVHDXCmd(g graph) []string { return beyondVHDX(g, vhdxCmd) }
+
+// beyondVHDX returns what a package links besides the standard library, vhdx and leaves.
+func beyondVHDX(g graph, name string) []string {
+	return g.linked(name, func(to string) bool {
 		p := g[to]
 		return p == nil || !p.Standard && !(p.Ours && in(to, vhdx, "internal") && !in(to, support))
 	})
@@ -192,7 +199,7 @@ func gone(g graph) []string {
 			faults = append(faults, top+" does not exist")
 		}
 	}
-	for _, name := range []string{troy, deploy, agent, protocol, media, images, publish, sign, fetch, link, vhdx, netlink} {
+	for _, name := range []string{troy, deploy, agent, protocol, media, images, publish, sign, fetch, link, vhdx, vhdxCmd, netlink} {
 		if g[name] == nil {
 			faults = append(faults, name+" does not exist")
 		}

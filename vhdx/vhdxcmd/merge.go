@@ -1,4 +1,4 @@
-package main
+package vhdxcmd
 
 import (
 	"context"
@@ -9,13 +9,14 @@ import (
 	"slices"
 	"strings"
 
+	"troy/internal/cli"
 	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
 
-// jsonMerge is what "vhdx merge --json" prints.
-type jsonMerge struct {
+// Merged is what "merge --json" prints.
+type Merged struct {
 	Child           string   `json:"child"`
 	Parent          string   `json:"parent"`
 	VirtualDiskSize int64    `json:"virtual_disk_size"` // of the parent, now
@@ -24,59 +25,60 @@ type jsonMerge struct {
 	Children        []string `json:"children"`          // children of the child in both folders: they need it, or a relink
 }
 
-// vhdxMerge is one merge: what was found before, and the two files.
-type vhdxMerge struct {
-	*vhdxCall
-	jsonMerge
+// merge is one merge: what was found before, and the two files.
+type merge struct {
+	*base
+	Merged
 	stale, own    []guid.GUID // identities of the parent that go, and of the child
 	parentBefore  guid.GUID   // DataWriteGuid
 	childBefore   guid.GUID   // FileWriteGuid
 	keepIdentity  bool
+	parents       cli.List
 	child, parent *vhdx.File
 }
 
-func runVHDXMerge(ctx context.Context, c *call) error {
-	m := &vhdxMerge{vhdxCall: newVHDXCall(c)}
-	var parents paths
-	m.fs.Var(&parents, "parent", "the `file` to merge into (default: the name in CHILD, in its own folder)")
-	m.fs.BoolVar(&m.keepIdentity, "keep-identity", false, "give the parent the identity of CHILD, so that children of CHILD fit it after a relink; CHILD itself does not fit it then")
-	args, err := m.parse(m.fs, 1, 1)
-	if err != nil {
-		return err
-	}
-	if err := m.plan(args[0], &vhdx.Parents{Named: parents}); err != nil {
-		return explain(err, nothingChanged)
+func newMerge(b *base) *Command {
+	m := &merge{base: b}
+	c := b.command("merge", "CHILD", "merge a child into its parent, in place", 1, 1, m.run)
+	c.Flags.Var(&m.parents, "parent", "the `file` to merge into (default: the name in CHILD, in its own folder)")
+	c.Flags.BoolVar(&m.keepIdentity, "keep-identity", false, "give the parent the identity of CHILD, so that children of CHILD fit it after a relink; CHILD itself does not fit it then")
+	return c
+}
+
+func (m *merge) run(ctx context.Context, args []string) error {
+	if err := m.plan(args[0], &vhdx.Parents{Named: m.parents}); err != nil {
+		return m.explain(err, cli.NothingChanged)
 	}
 	m.announce()
 	if err := m.open(); err != nil {
-		return explain(err, m.fate())
+		return m.explain(err, m.fate())
 	}
-	if err := m.run(ctx); err != nil {
-		return explain(err, m.fate())
+	if err := m.work(ctx); err != nil {
+		return m.explain(err, m.fate())
 	}
 	if m.json {
-		return m.printJSON(m.jsonMerge)
+		return m.JSON(m.Merged)
 	}
 	m.showMerged()
 	return nil
 }
 
 // plan reads both files, changing nothing, and refuses what would not end well.
-func (m *vhdxMerge) plan(path string, parents *vhdx.Parents) error {
+func (m *merge) plan(path string, parents *vhdx.Parents) error {
 	child, err := vhdx.Open(path, nil)
 	if err != nil {
 		return err
 	}
 	defer child.Close()
 	if !child.Metadata().HasParent {
-		return &fault{err: fmt.Errorf("%s is a %v disk: it has no parent to be merged into", path, child.Metadata().Kind())}
+		return &cli.Fault{Err: fmt.Errorf("%s is a %v disk: it has no parent to be merged into", path, child.Metadata().Kind())}
 	}
 	parent, err := parents.Find(child)
 	if err != nil {
 		return err
 	}
 	defer parent.Close()
-	m.noteUnused(parents)
+	noteUnused(m.Streams, parents)
 	m.Child, m.Parent = path, parent.Path()
 	m.VirtualDiskSize = child.Metadata().VirtualDiskSize
 	m.parentBefore, m.childBefore = parent.Header().DataWriteGUID, child.Header().FileWriteGUID
@@ -102,7 +104,7 @@ func linkages(child *vhdx.File) (first, second guid.GUID) {
 
 // sound refuses damaged files: nothing of a bad child is to get into a parent. What stands below the parent is not
 // asked: the link between the two was checked, the next one does not matter.
-func (m *vhdxMerge) sound() error {
+func (m *merge) sound() error {
 	for _, path := range []string{m.Child, m.Parent} {
 		res, err := checkOne(path, &vhdx.Parents{Named: []string{m.Parent}})
 		if err != nil {
@@ -118,10 +120,10 @@ func (m *vhdxMerge) sound() error {
 }
 
 // findRelatives looks in both folders for files that the merge concerns.
-func (m *vhdxMerge) findRelatives() {
+func (m *merge) findRelatives() {
 	m.Invalid, m.Children = []string{}, []string{}
 	dirs := []string{filepath.Dir(m.Parent)}
-	if !sameFile(dirs[0], filepath.Dir(m.Child)) {
+	if !cli.SameFile(dirs[0], filepath.Dir(m.Child)) {
 		dirs = append(dirs, filepath.Dir(m.Child))
 	}
 	for _, dir := range dirs {
@@ -135,8 +137,8 @@ func (m *vhdxMerge) findRelatives() {
 	}
 }
 
-func (m *vhdxMerge) judgeRelative(path string) {
-	if sameFile(path, m.Child) || sameFile(path, m.Parent) {
+func (m *merge) judgeRelative(path string) {
+	if cli.SameFile(path, m.Child) || cli.SameFile(path, m.Parent) {
 		return
 	}
 	f, err := vhdx.Open(path, nil)
@@ -169,18 +171,18 @@ func writable(paths ...string) error {
 }
 
 // announce says beforehand what the merge breaks.
-func (m *vhdxMerge) announce() {
+func (m *merge) announce() {
 	if m.json {
 		return
 	}
-	fmt.Fprintf(m.stdout, "merging %s into %s\n", clean(m.Child), clean(m.Parent))
+	fmt.Fprintf(m.Out, "merging %s into %s\n", cli.Clean(m.Child), cli.Clean(m.Parent))
 	for _, path := range m.Invalid {
-		fmt.Fprintf(m.stdout, "not valid from now on: %s is another child of %s\n", clean(path), clean(m.Parent))
+		fmt.Fprintf(m.Out, "not valid from now on: %s is another child of %s\n", cli.Clean(path), cli.Clean(m.Parent))
 	}
 }
 
 // open opens both files for writing; logs that were left behind are replayed in them.
-func (m *vhdxMerge) open() (err error) {
+func (m *merge) open() (err error) {
 	if m.child, err = vhdx.Open(m.Child, &vhdx.OpenOptions{Writable: true}); err != nil {
 		return err
 	}
@@ -190,14 +192,14 @@ func (m *vhdxMerge) open() (err error) {
 	}
 	for path, f := range map[string]*vhdx.File{m.Child: m.child, m.Parent: m.parent} {
 		if f.LogPending() {
-			m.note("%s was not closed cleanly: its log was replayed in the file first", path)
+			m.Note("%s was not closed cleanly: its log was replayed in the file first", path)
 		}
 	}
 	return nil
 }
 
-func (m *vhdxMerge) run(ctx context.Context) error {
-	meter := progress.New(m.stderr, "merging", m.VirtualDiskSize)
+func (m *merge) work(ctx context.Context) error {
+	meter := progress.New(m.Err, "merging", m.VirtualDiskSize)
 	err := vhdx.Merge(ctx, m.child, m.parent, &vhdx.MergeOptions{KeepIdentity: m.keepIdentity, Progress: meter})
 	meter.Done()
 	m.DataWriteGUID = m.parent.Header().DataWriteGUID.String()
@@ -211,28 +213,28 @@ func (m *vhdxMerge) run(ctx context.Context) error {
 }
 
 // fate tells what a merge that failed has changed.
-func (m *vhdxMerge) fate() string {
+func (m *merge) fate() string {
 	switch {
 	case m.parent != nil && m.parent.Header().DataWriteGUID != m.parentBefore:
 		return fmt.Sprintf("%s is partly merged and needs %s, over which it reads as before: keep both until a merge has ended well", m.Child, m.Parent)
 	case m.child != nil && m.child.Header().FileWriteGUID != m.childBefore:
 		return fmt.Sprintf("the content of %s and %s is unchanged", m.Child, m.Parent)
 	}
-	return nothingChanged
+	return cli.NothingChanged
 }
 
-func (m *vhdxMerge) showMerged() {
-	child, parent := clean(m.Child), clean(m.Parent)
-	fmt.Fprintf(m.stdout, "merged: %s shows now what %s showed (%d bytes)\n", parent, child, m.VirtualDiskSize)
+func (m *merge) showMerged() {
+	child, parent := cli.Clean(m.Child), cli.Clean(m.Parent)
+	fmt.Fprintf(m.Out, "merged: %s shows now what %s showed (%d bytes)\n", parent, child, m.VirtualDiskSize)
 	for _, path := range m.Children {
 		if m.keepIdentity {
-			fmt.Fprintf(m.stdout, "%s is a child of %s: 'troy vhdx relink --parent %s %s' lets it stand on the parent\n", clean(path), child, parent, clean(path))
+			fmt.Fprintf(m.Out, "%s is a child of %s: '%s relink --parent %s %s' makes it a child of the parent\n", cli.Clean(path), child, m.tool, parent, cli.Clean(path))
 			continue
 		}
-		fmt.Fprintf(m.stdout, "%s is a child of %s and still needs it\n", clean(path), child)
+		fmt.Fprintf(m.Out, "%s is a child of %s and still needs it\n", cli.Clean(path), child)
 	}
 	if len(m.Children) == 0 {
-		fmt.Fprintf(m.stdout, "%s is not needed any more\n", child)
+		fmt.Fprintf(m.Out, "%s is not needed any more\n", child)
 	}
-	fmt.Fprintf(m.stdout, "any other child of %s, wherever it is, is not valid any more\n", parent)
+	fmt.Fprintf(m.Out, "any other child of %s, wherever it is, is not valid any more\n", parent)
 }

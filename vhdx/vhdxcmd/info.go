@@ -1,4 +1,4 @@
-package main
+package vhdxcmd
 
 import (
 	"context"
@@ -8,35 +8,36 @@ import (
 	"os"
 	"strings"
 
+	"troy/internal/cli"
 	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
 
-// jsonInfo is one element of the array that "vhdx info --json" prints, in the order of the arguments; a file that
+// Info is one element of the array that "info --json" prints, in the order of the arguments; a file that
 // cannot be read is left out.
-type jsonInfo struct {
-	File               string      `json:"file"`
-	FileSize           int64       `json:"file_size"`
-	Kind               string      `json:"kind"` // fixed, dynamic, differencing
-	Creator            string      `json:"creator"`
-	VirtualDiskSize    int64       `json:"virtual_disk_size"`
-	BlockSize          uint32      `json:"block_size"`
-	LogicalSectorSize  uint32      `json:"logical_sector_size"`
-	PhysicalSectorSize uint32      `json:"physical_sector_size"`
-	VirtualDiskID      guid.GUID   `json:"virtual_disk_id"`
-	FileWriteGUID      guid.GUID   `json:"file_write_guid"`
-	DataWriteGUID      guid.GUID   `json:"data_write_guid"`
-	SequenceNumber     uint64      `json:"sequence_number"`
-	LogPending         bool        `json:"log_pending"` // not closed cleanly: all here is as after replay, which happened in memory
-	LogOffset          uint64      `json:"log_offset"`
-	LogLength          uint32      `json:"log_length"`
-	Blocks             jsonBlocks  `json:"blocks"`
-	Parent             *jsonParent `json:"parent,omitempty"` // of differencing disks
+type Info struct {
+	File               string    `json:"file"`
+	FileSize           int64     `json:"file_size"`
+	Kind               string    `json:"kind"` // fixed, dynamic, differencing
+	Creator            string    `json:"creator"`
+	VirtualDiskSize    int64     `json:"virtual_disk_size"`
+	BlockSize          uint32    `json:"block_size"`
+	LogicalSectorSize  uint32    `json:"logical_sector_size"`
+	PhysicalSectorSize uint32    `json:"physical_sector_size"`
+	VirtualDiskID      guid.GUID `json:"virtual_disk_id"`
+	FileWriteGUID      guid.GUID `json:"file_write_guid"`
+	DataWriteGUID      guid.GUID `json:"data_write_guid"`
+	SequenceNumber     uint64    `json:"sequence_number"`
+	LogPending         bool      `json:"log_pending"` // not closed cleanly: all here is as after replay, which happened in memory
+	LogOffset          uint64    `json:"log_offset"`
+	LogLength          uint32    `json:"log_length"`
+	Blocks             Blocks    `json:"blocks"`
+	Parent             *Parent   `json:"parent,omitempty"` // of differencing disks
 }
 
-// jsonBlocks counts payload blocks by state.
-type jsonBlocks struct {
+// Blocks counts payload blocks by state.
+type Blocks struct {
 	Total            int64 `json:"total"`
 	NotPresent       int64 `json:"not_present"`
 	Undefined        int64 `json:"undefined"`
@@ -47,29 +48,31 @@ type jsonBlocks struct {
 	Invalid          int64 `json:"invalid"` // reserved states
 }
 
-// jsonParent tells what a differencing disk says of its parent, and what is found under that name in its own folder.
-type jsonParent struct {
-	Name     string           `json:"name"`     // without folder
-	Linkage  guid.GUID        `json:"linkage"`  // DataWriteGuid that the parent must have
-	Linkage2 guid.GUID        `json:"linkage2"` // a second one that is accepted; zero: none
-	Locator  []jsonLocatorKey `json:"locator"`  // in file order
-	Status   string           `json:"status"`   // fits, mismatch, missing, unreadable
-	File     string           `json:"file"`     // "" if missing
+// Parent tells what a differencing disk says of its parent, and what is found under that name in its own folder.
+type Parent struct {
+	Name     string       `json:"name"`     // without folder
+	Linkage  guid.GUID    `json:"linkage"`  // DataWriteGuid that the parent must have
+	Linkage2 guid.GUID    `json:"linkage2"` // a second one that is accepted; zero: none
+	Locator  []LocatorKey `json:"locator"`  // in file order
+	Status   string       `json:"status"`   // fits, mismatch, missing, unreadable
+	File     string       `json:"file"`     // "" if missing
 }
 
-// jsonLocatorKey is one entry of a parent locator.
-type jsonLocatorKey struct {
+// LocatorKey is one entry of a parent locator.
+type LocatorKey struct {
 	Key   string `json:"key"`
 	Value string `json:"value"`
 }
 
-func runVHDXInfo(ctx context.Context, c *call) error {
-	v := newVHDXCall(c)
-	args, err := v.parse(v.fs, 1, -1)
-	if err != nil {
-		return err
-	}
-	list, failed := []*jsonInfo{}, error(nil)
+type info struct{ *base }
+
+func newInfo(b *base) *Command {
+	v := &info{b}
+	return b.command("info", "FILE…", "show details of files", 1, -1, v.run)
+}
+
+func (v *info) run(ctx context.Context, args []string) error {
+	list, failed := []*Info{}, error(nil)
 	for _, path := range args {
 		info, err := readInfo(ctx, path)
 		if err != nil {
@@ -78,26 +81,26 @@ func runVHDXInfo(ctx context.Context, c *call) error {
 		}
 		list = append(list, info)
 		if !v.json {
-			info.print(v.stdout)
+			info.print(v.Out)
 		}
 	}
 	if v.json {
-		if err := v.printJSON(list); err != nil {
+		if err := v.JSON(list); err != nil {
 			return err
 		}
 	}
-	return explain(failed, nothingChanged)
+	return v.explain(failed, cli.NothingChanged)
 }
 
 // also keeps the first error of several files for the exit and shows the one before, each in its own line.
-func (v *vhdxCall) also(last, err error) error {
+func (v *base) also(last, err error) error {
 	if last != nil {
-		fmt.Fprintf(v.stderr, "troy: %v\n", explain(last, nothingChanged))
+		fmt.Fprintf(v.Err, "%s: %v\n", v.Name, v.explain(last, cli.NothingChanged))
 	}
 	return err
 }
 
-func readInfo(ctx context.Context, path string) (*jsonInfo, error) {
+func readInfo(ctx context.Context, path string) (*Info, error) {
 	f, err := vhdx.Open(path, nil)
 	if err != nil {
 		return nil, err
@@ -108,7 +111,7 @@ func readInfo(ctx context.Context, path string) (*jsonInfo, error) {
 		return nil, err
 	}
 	h, m := f.Header(), f.Metadata()
-	info := &jsonInfo{
+	info := &Info{
 		File: path, FileSize: st.Size(), Kind: m.Kind().String(), Creator: f.Creator(),
 		VirtualDiskSize: m.VirtualDiskSize, BlockSize: m.BlockSize, VirtualDiskID: m.VirtualDiskID,
 		LogicalSectorSize: m.LogicalSectorSize, PhysicalSectorSize: m.PhysicalSectorSize,
@@ -124,9 +127,9 @@ func readInfo(ctx context.Context, path string) (*jsonInfo, error) {
 	return info, nil
 }
 
-func countBlocks(ctx context.Context, f *vhdx.File) (jsonBlocks, error) {
+func countBlocks(ctx context.Context, f *vhdx.File) (Blocks, error) {
 	g := f.Geometry()
-	n := jsonBlocks{Total: g.Blocks()}
+	n := Blocks{Total: g.Blocks()}
 	by := [8]*int64{&n.NotPresent, &n.Undefined, &n.Zero, &n.Unmapped, &n.Invalid, &n.Invalid, &n.FullyPresent, &n.PartiallyPresent}
 	for b := range n.Total {
 		if b%(1<<16) == 0 && ctx.Err() != nil {
@@ -142,11 +145,11 @@ func countBlocks(ctx context.Context, f *vhdx.File) (jsonBlocks, error) {
 }
 
 // parentInfo looks for the parent in the child's folder. Its absence is no error here.
-func parentInfo(child *vhdx.File) *jsonParent {
-	p := &jsonParent{Name: child.ParentName(), Locator: []jsonLocatorKey{}}
+func parentInfo(child *vhdx.File) *Parent {
+	p := &Parent{Name: child.ParentName(), Locator: []LocatorKey{}}
 	if loc := child.Metadata().ParentLocator; loc != nil {
 		for _, e := range loc.Entries {
-			p.Locator = append(p.Locator, jsonLocatorKey{e.Key, e.Value})
+			p.Locator = append(p.Locator, LocatorKey{e.Key, e.Value})
 		}
 		// What cannot be read stays zero; its text is among the entries.
 		p.Linkage, _ = loc.Linkage()
@@ -174,11 +177,11 @@ func parentInfo(child *vhdx.File) *jsonParent {
 }
 
 // print writes the text form.
-func (i *jsonInfo) print(w io.Writer) {
+func (i *Info) print(w io.Writer) {
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "  %-16s %s\n", name+":", clean(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(w, "  %-16s %s\n", name+":", cli.Clean(fmt.Sprintf(format, args...)))
 	}
-	fmt.Fprintf(w, "%s\n", clean(i.File))
+	fmt.Fprintf(w, "%s\n", cli.Clean(i.File))
 	row("kind", "%s, made by %q", i.Kind, i.Creator)
 	row("virtual disk", "%d bytes (%s), sectors of %d bytes, physical %d", i.VirtualDiskSize, progress.Bytes(i.VirtualDiskSize), i.LogicalSectorSize, i.PhysicalSectorSize)
 	row("file", "%d bytes (%s)", i.FileSize, progress.Bytes(i.FileSize))
@@ -201,7 +204,7 @@ func (i *jsonInfo) print(w io.Writer) {
 }
 
 // String lists the states that occur.
-func (n jsonBlocks) String() string {
+func (n Blocks) String() string {
 	var s []string
 	for _, x := range []struct {
 		n    int64
@@ -217,7 +220,7 @@ func (n jsonBlocks) String() string {
 	return strings.Join(s, ", ")
 }
 
-func (p *jsonParent) verdict() string {
+func (p *Parent) verdict() string {
 	switch p.Status {
 	case "fits":
 		return "found in the same folder, it fits"

@@ -1,4 +1,4 @@
-package main
+package vhdxcmd
 
 import (
 	"context"
@@ -7,59 +7,65 @@ import (
 	"io"
 	"os"
 
+	"troy/internal/cli"
 	"troy/vhdx"
 )
 
-// jsonCheck is one element of the array that "vhdx check --json" prints, one per argument, in order.
-type jsonCheck struct {
-	File         string        `json:"file"`
-	OK           bool          `json:"ok"`       // no finding above a note
-	Findings     []jsonFinding `json:"findings"` // never null
-	More         int           `json:"more"`     // findings left out
-	Blocks       int64         `json:"blocks"`   // payload blocks looked at
-	BlocksInFile int64         `json:"blocks_in_file"`
-	Error        string        `json:"error,omitempty"` // the file could not be read; nothing else counts then
+// Checked is one element of the array that "check --json" prints, one per argument, in order.
+type Checked struct {
+	File         string    `json:"file"`
+	OK           bool      `json:"ok"`       // no finding above a note
+	Findings     []Finding `json:"findings"` // never null
+	More         int       `json:"more"`     // findings left out
+	Blocks       int64     `json:"blocks"`   // payload blocks looked at
+	BlocksInFile int64     `json:"blocks_in_file"`
+	Error        string    `json:"error,omitempty"` // the file could not be read; nothing else counts then
 }
 
-// jsonFinding is one thing that is wrong, or odd.
-type jsonFinding struct {
+// Finding is one thing that is wrong, or odd.
+type Finding struct {
 	Severity  string `json:"severity"`  // note, warning, error
 	Structure string `json:"structure"` // in the words of MS-VHDX
 	Offset    int64  `json:"offset"`    // of the file
 	Text      string `json:"text"`
 }
 
-func runVHDXCheck(ctx context.Context, c *call) error {
-	v := newVHDXCall(c)
-	var parents paths
-	v.fs.Var(&parents, "parent", "a `file` that is the parent of one to be checked (default: the name in the child, in its own folder)")
-	args, err := v.parse(v.fs, 1, -1)
-	if err != nil {
-		return err
-	}
-	list, bad, failed := []*jsonCheck{}, 0, error(nil)
+type check struct {
+	*base
+	parents cli.List
+}
+
+func newCheck(b *base) *Command {
+	v := &check{base: b}
+	c := b.command("check", "FILE…", "check files for damage", 1, -1, v.run)
+	c.Flags.Var(&v.parents, "parent", "a `file` that is the parent of one to be checked (default: the name in the child, in its own folder)")
+	return c
+}
+
+func (v *check) run(ctx context.Context, args []string) error {
+	list, bad, failed := []*Checked{}, 0, error(nil)
 	for _, path := range args {
 		if ctx.Err() != nil {
-			return explain(context.Cause(ctx), nothingChanged)
+			return v.explain(context.Cause(ctx), cli.NothingChanged)
 		}
-		res, err := checkOne(path, &vhdx.Parents{Named: parents})
+		res, err := checkOne(path, &vhdx.Parents{Named: v.parents})
 		if err != nil {
 			failed = v.also(failed, err)
-			res = &jsonCheck{File: path, Error: err.Error(), Findings: []jsonFinding{}}
+			res = &Checked{File: path, Error: err.Error(), Findings: []Finding{}}
 		} else if !res.OK {
 			bad++
 		}
 		list = append(list, res)
 		if !v.json && err == nil {
-			res.print(v.stdout)
+			res.Print(v.Out)
 		}
 	}
 	if v.json {
-		if err := v.printJSON(list); err != nil {
+		if err := v.JSON(list); err != nil {
 			return err
 		}
 	}
-	return checkVerdict(explain(failed, nothingChanged), bad, len(args))
+	return checkVerdict(v.explain(failed, cli.NothingChanged), bad, len(args))
 }
 
 // checkVerdict makes the error of the whole run: damage that was found counts more than a file that is not there.
@@ -67,7 +73,7 @@ func checkVerdict(failed error, bad, total int) error {
 	if bad == 0 {
 		return failed
 	}
-	err := fmt.Errorf("%w: %d of %d files have something wrong; %s", errCheck, bad, total, nothingChanged)
+	err := fmt.Errorf("%w: %d of %d files have something wrong; %s", cli.ErrCheck, bad, total, cli.NothingChanged)
 	if failed != nil {
 		err = fmt.Errorf("%w; also: %w", err, failed)
 	}
@@ -75,7 +81,7 @@ func checkVerdict(failed error, bad, total int) error {
 }
 
 // checkOne checks one file. The error is of a file that cannot be read at all.
-func checkOne(path string, parents *vhdx.Parents) (*jsonCheck, error) {
+func checkOne(path string, parents *vhdx.Parents) (*Checked, error) {
 	h, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -99,13 +105,14 @@ func checkOne(path string, parents *vhdx.Parents) (*jsonCheck, error) {
 	if missing != nil {
 		rep.Findings = append(rep.Findings, *missing)
 	}
-	return newJSONCheck(path, rep), nil
+	return NewChecked(path, rep), nil
 }
 
-func newJSONCheck(path string, rep *vhdx.Report) *jsonCheck {
-	res := &jsonCheck{File: path, OK: rep.OK(), More: rep.More, Blocks: rep.Blocks, BlocksInFile: rep.InFile, Findings: []jsonFinding{}}
+// NewChecked returns what a check of the file found.
+func NewChecked(path string, rep *vhdx.Report) *Checked {
+	res := &Checked{File: path, OK: rep.OK(), More: rep.More, Blocks: rep.Blocks, BlocksInFile: rep.InFile, Findings: []Finding{}}
 	for _, f := range rep.Findings {
-		res.Findings = append(res.Findings, jsonFinding{f.Severity.String(), f.Structure, f.Offset, f.Text})
+		res.Findings = append(res.Findings, Finding{f.Severity.String(), f.Structure, f.Offset, f.Text})
 	}
 	return res
 }
@@ -139,15 +146,15 @@ func parentToCheck(path string, parents *vhdx.Parents) (*vhdx.File, *vhdx.Findin
 	return nil, found
 }
 
-// print writes a line per finding, or one that all is well.
-func (r *jsonCheck) print(w io.Writer) {
+// Print writes a line per finding, or one that all is well.
+func (r *Checked) Print(w io.Writer) {
 	for _, f := range r.Findings {
-		fmt.Fprintln(w, clean(fmt.Sprintf("%s: %s: %s at offset %#x: %s", r.File, f.Severity, f.Structure, f.Offset, f.Text)))
+		fmt.Fprintln(w, cli.Clean(fmt.Sprintf("%s: %s: %s at offset %#x: %s", r.File, f.Severity, f.Structure, f.Offset, f.Text)))
 	}
 	if r.More > 0 {
-		fmt.Fprintln(w, clean(fmt.Sprintf("%s: and %d more findings", r.File, r.More)))
+		fmt.Fprintln(w, cli.Clean(fmt.Sprintf("%s: and %d more findings", r.File, r.More)))
 	}
 	if r.OK {
-		fmt.Fprintln(w, clean(fmt.Sprintf("%s: ok, %d blocks, %d in the file", r.File, r.Blocks, r.BlocksInFile)))
+		fmt.Fprintln(w, cli.Clean(fmt.Sprintf("%s: ok, %d blocks, %d in the file", r.File, r.Blocks, r.BlocksInFile)))
 	}
 }

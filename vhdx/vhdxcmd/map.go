@@ -1,4 +1,4 @@
-package main
+package vhdxcmd
 
 import (
 	"bufio"
@@ -6,12 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"troy/internal/cli"
 	"troy/vhdx"
 )
 
-// jsonExtent is one element of the array that "vhdx map --json" prints: ascending, without gaps, from the start of the
+// Extent is one element of the array that "map --json" prints: ascending, without gaps, from the start of the
 // virtual disk to its end. Only data has a place in a file.
-type jsonExtent struct {
+type Extent struct {
 	Offset     int64  `json:"offset"` // of the virtual disk
 	Length     int64  `json:"length"`
 	Kind       string `json:"kind"` // data, or what reads zero: zero, unmapped, undefined, absent (no file of the chain holds it)
@@ -20,25 +21,30 @@ type jsonExtent struct {
 	FileOffset *int64 `json:"file_offset,omitempty"`
 }
 
-func runVHDXMap(ctx context.Context, c *call) error {
-	v := newVHDXCall(c)
-	var parents paths
-	v.fs.Var(&parents, "parent", "a `file` of the chain, nearest first (default: the name in the child, in its own folder)")
-	args, err := v.parse(v.fs, 1, 1)
-	if err != nil {
-		return err
-	}
-	return explain(v.showMap(ctx, args[0], &vhdx.Parents{Named: parents}), nothingChanged)
+type extents struct {
+	*base
+	parents cli.List
 }
 
-func (v *vhdxCall) showMap(ctx context.Context, path string, parents *vhdx.Parents) error {
+func newMap(b *base) *Command {
+	v := &extents{base: b}
+	c := b.command("map", "FILE", "list the data extents of a disk", 1, 1, v.run)
+	c.Flags.Var(&v.parents, "parent", "a `file` of the chain, nearest first (default: the name in the child, in its own folder)")
+	return c
+}
+
+func (v *extents) run(ctx context.Context, args []string) error {
+	return v.explain(v.show(ctx, args[0], &vhdx.Parents{Named: v.parents}), cli.NothingChanged)
+}
+
+func (v *extents) show(ctx context.Context, path string, parents *vhdx.Parents) error {
 	chain, err := openChain(path, parents)
 	if err != nil {
 		return err
 	}
 	defer chain.Close()
-	v.noteChain(chain, parents)
-	out := &mapPrinter{w: bufio.NewWriter(v.stdout), json: v.json}
+	NoteChain(v.Streams, chain, parents)
+	out := &mapPrinter{w: bufio.NewWriter(v.Out), json: v.json}
 	out.begin()
 	files := chain.Files()
 	for e, err := range chain.Extents(0, chain.Size()) {
@@ -80,12 +86,12 @@ func (m *mapPrinter) add(e vhdx.Extent, file string) error {
 	if e.Kind == vhdx.Data {
 		place = fmt.Sprintf("%#x", e.FileOffset)
 	}
-	_, err := fmt.Fprintf(m.w, "%#-14x %#-14x %-10v %-5d %-14s %s\n", e.Offset, e.Length, e.Kind, e.Layer, place, clean(file))
+	_, err := fmt.Fprintf(m.w, "%#-14x %#-14x %-10v %-5d %-14s %s\n", e.Offset, e.Length, e.Kind, e.Layer, place, cli.Clean(file))
 	return err
 }
 
 func (m *mapPrinter) addJSON(e vhdx.Extent, file string) error {
-	j := jsonExtent{Offset: e.Offset, Length: e.Length, Kind: e.Kind.String(), Layer: e.Layer, File: file}
+	j := Extent{Offset: e.Offset, Length: e.Length, Kind: e.Kind.String(), Layer: e.Layer, File: file}
 	if e.Kind == vhdx.Data {
 		j.FileOffset = &e.FileOffset
 	}

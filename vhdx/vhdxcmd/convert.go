@@ -1,4 +1,4 @@
-package main
+package vhdxcmd
 
 import (
 	"bytes"
@@ -11,12 +11,13 @@ import (
 	"slices"
 	"strings"
 
+	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/vhdx"
 )
 
-// jsonConvert is what "vhdx convert --json" prints.
-type jsonConvert struct {
+// Converted is what "convert --json" prints.
+type Converted struct {
 	Source          string   `json:"source"`
 	SourceFormat    string   `json:"source_format"` // raw, vhdx
 	Chain           []string `json:"chain"`         // the files that were read, SRC first
@@ -26,61 +27,72 @@ type jsonConvert struct {
 	FileSize        int64    `json:"file_size"` // of the destination
 }
 
-func runVHDXConvert(ctx context.Context, c *call) error {
-	v := newVHDXCall(c)
-	var parents paths
-	v.fs.Var(&parents, "parent", "a `file` of SRC's chain, nearest first (default: the name in the child, in its own folder)")
-	to := v.fs.String("to", "", "raw, fixed or dynamic")
-	force := v.fs.Bool("force", false, "replace DST")
-	args, err := v.parse(v.fs, 2, 2)
-	if err != nil {
-		return err
-	}
-	format, ok := map[string]vhdx.Format{"raw": vhdx.ToRaw, "fixed": vhdx.ToFixed, "dynamic": vhdx.ToDynamic}[*to]
+type convert struct {
+	*base
+	parents cli.List
+	to      string
+	force   bool
+}
+
+func newConvert(b *base) *Command {
+	v := &convert{base: b}
+	c := b.command("convert", "--to FORMAT SRC DST", "copy a raw image, a disk or a chain into one new file", 2, 2, v.run)
+	c.Flags.Var(&v.parents, "parent", "a `file` of SRC's chain, nearest first (default: the name in the child, in its own folder)")
+	c.Flags.StringVar(&v.to, "to", "", "`format` of DST: raw, fixed or dynamic")
+	c.Flags.BoolVar(&v.force, "force", false, "replace DST")
+	return c
+}
+
+func (v *convert) run(ctx context.Context, args []string) error {
+	format, ok := map[string]vhdx.Format{"raw": vhdx.ToRaw, "fixed": vhdx.ToFixed, "dynamic": vhdx.ToDynamic}[v.to]
 	if !ok {
-		return &usageError{fmt.Sprintf("--to %q: want raw, fixed or dynamic", *to)}
+		return cli.Usagef("--to %q: want raw, fixed or dynamic", v.to)
 	}
-	t, err := newTarget(args[1], *force)
+	t, err := cli.NewTarget(args[1], v.force)
 	if err != nil {
-		return explain(err, nothingChanged)
+		return v.explain(err, cli.NothingChanged)
 	}
-	res, err := v.convert(ctx, args[0], t, &vhdx.Parents{Named: parents}, &vhdx.ConvertOptions{To: format, Overwrite: *force})
+	res, err := v.write(ctx, args[0], t, &vhdx.Parents{Named: v.parents}, &vhdx.ConvertOptions{To: format, Overwrite: v.force})
 	if err != nil {
-		return explain(err, t.fate())
+		return v.explain(err, t.Fate())
 	}
-	res.To = *to
+	res.To = v.to
 	if v.json {
-		return v.printJSON(res)
+		return v.JSON(res)
 	}
-	fmt.Fprintf(v.stdout, "made %s: %s, disk of %d bytes, file of %d bytes\n", clean(t.path), *to, res.VirtualDiskSize, res.FileSize)
+	fmt.Fprintf(v.Out, "made %s: %s, disk of %d bytes, file of %d bytes\n", cli.Clean(t.Path), v.to, res.VirtualDiskSize, res.FileSize)
 	return nil
 }
 
-func (v *vhdxCall) convert(ctx context.Context, src string, t *target, parents *vhdx.Parents, o *vhdx.ConvertOptions) (*jsonConvert, error) {
-	if sameFile(src, t.path) {
+func (v *convert) write(ctx context.Context, src string, t *cli.Target, parents *vhdx.Parents, o *vhdx.ConvertOptions) (*Converted, error) {
+	if cli.SameFile(src, t.Path) {
 		return nil, fmt.Errorf("%s would be replaced while it is read", src)
 	}
-	res := &jsonConvert{Source: src, Destination: t.path, Chain: []string{src}}
-	source, err := openSource(src, parents, res)
+	res := &Converted{Source: src, Destination: t.Path, SourceFormat: "raw", Chain: []string{src}}
+	source, err := OpenSource(src, parents)
 	if err != nil {
 		return nil, err
 	}
 	defer source.Close()
-	if err := t.isOneOf(slices.Concat(res.Chain, parents.Named)...); err != nil {
+	chain, isVHDX := source.(*vhdx.Chain)
+	if isVHDX {
+		res.SourceFormat, res.Chain = "vhdx", append(res.Chain, parents.Found()...)
+	}
+	if err := t.NotOneOf(slices.Concat(res.Chain, parents.Named)...); err != nil {
 		return nil, err
 	}
-	if chain, ok := source.(*vhdx.Chain); ok {
-		v.noteChain(chain, parents)
+	if isVHDX {
+		NoteChain(v.Streams, chain, parents)
 	}
-	meter := progress.New(v.stderr, "converting", source.Size())
+	meter := progress.New(v.Err, "converting", source.Size())
 	o.Progress = meter
-	err = vhdx.Convert(ctx, t.path, source, o)
+	err = vhdx.Convert(ctx, t.Path, source, o)
 	meter.Done()
 	if err != nil {
 		return nil, err
 	}
 	res.VirtualDiskSize = source.Size()
-	st, err := os.Stat(t.path)
+	st, err := os.Stat(t.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -88,14 +100,14 @@ func (v *vhdxCall) convert(ctx context.Context, src string, t *target, parents *
 	return res, nil
 }
 
-// source is a disk to be converted.
-type source interface {
+// Source is a disk to be read.
+type Source interface {
 	vhdx.Source
 	io.Closer
 }
 
-// openSource tells VHDX from raw by the signature, and refuses what is neither.
-func openSource(path string, parents *vhdx.Parents, res *jsonConvert) (source, error) {
+// OpenSource opens a VHDX with its parents, or a raw image. It tells them apart by the signature, and refuses what is neither.
+func OpenSource(path string, parents *vhdx.Parents) (Source, error) {
 	isVHDX, err := detect(path)
 	if err != nil {
 		return nil, err
@@ -104,15 +116,12 @@ func openSource(path string, parents *vhdx.Parents, res *jsonConvert) (source, e
 		if len(parents.Named) > 0 {
 			return nil, fmt.Errorf("--parent was given, but %s is a raw image and has none", path)
 		}
-		res.SourceFormat = "raw"
 		return vhdx.OpenRaw(path)
 	}
-	res.SourceFormat = "vhdx"
 	chain, err := openChain(path, parents)
 	if err != nil {
-		return nil, err
+		return nil, err // not a nil *Chain in an interface
 	}
-	res.Chain = append(res.Chain, parents.Found()...)
 	return chain, nil
 }
 

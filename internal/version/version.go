@@ -1,0 +1,65 @@
+// Package version says which build a program is.
+package version
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// Info is what the Go command recorded in a program. What it could not know is empty.
+type Info struct {
+	Module string    // version of the main module: a tag, or a pseudo-version of the commit
+	Commit string    // hash of the commit
+	Dirty  bool      // files differed from the commit
+	Time   time.Time // of the commit
+	Go     string    // version of Go
+}
+
+// Get returns what this program was built from.
+func Get() Info {
+	b, ok := debug.ReadBuildInfo()
+	if !ok {
+		return Info{}
+	}
+	return from(b)
+}
+
+func from(b *debug.BuildInfo) Info {
+	i := Info{Module: b.Main.Version, Go: b.GoVersion}
+	for _, s := range b.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			i.Commit = s.Value
+		case "vcs.modified":
+			i.Dirty = s.Value == "true"
+		case "vcs.time":
+			i.Time, _ = time.Parse(time.RFC3339, s.Value) // zero: not known
+		}
+	}
+	return i
+}
+
+// shortHash is how many digits of a commit's hash are shown.
+const shortHash = 12
+
+// String is one line: module version, commit, Go.
+func (i Info) String() string {
+	commit := "commit unknown"
+	if i.Commit != "" {
+		commit = "commit " + i.Commit[:min(len(i.Commit), shortHash)]
+	}
+	if i.Dirty {
+		commit += " with changes"
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s (%s, %s)", i.Short(), commit, i.Go))
+}
+
+// Short is the module version alone.
+func (i Info) Short() string {
+	if i.Module == "" {
+		return "(devel)"
+	}
+	return i.Module
+}
