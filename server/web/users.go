@@ -41,7 +41,8 @@ var (
 	ErrUsers = errors.New("file of users")
 	// ErrNoUser is returned when a user to remove is not there.
 	ErrNoUser = errors.New("no such user")
-	// ErrPassword is returned for a password that is too short or too long, and a name that is none.
+	// ErrPassword is returned for a password that is too short or too long, and a name that is
+	// none.
 	ErrPassword = errors.New("not usable")
 )
 
@@ -89,8 +90,8 @@ func (u *Users) read() (map[string]string, error) {
 	return users, nil
 }
 
-// Set gives a user a password, and makes the user if need be. "" removes the user. The file is replaced whole, and calls of several
-// programs at once follow one another.
+// Set gives a user a password, and makes the user if need be. "" removes the user. The file is
+// replaced whole, and calls of several programs at once follow one another.
 func (u *Users) Set(name, password string) error {
 	if !goodName(name) {
 		return fmt.Errorf("name %q: %w: want 1 to %d letters, digits, dots, dashes", name, ErrPassword, nameMost)
@@ -125,7 +126,8 @@ func (u *Users) Set(name, password string) error {
 	return durable.WriteFile(u.path, []byte(strings.Join(lines, "")), 0o600)
 }
 
-// lock waits until no other program changes the file. The lock is on the folder: the file itself is replaced.
+// lock waits until no other program changes the file. The lock is on the folder: the file itself is
+// replaced.
 func (u *Users) lock() (unlock func(), err error) {
 	f, err := os.Open(filepath.Dir(u.path))
 	if err != nil {
