@@ -48,7 +48,7 @@ type network struct {
 // it shows what is possible.
 func (n *network) setMedia(m media) {
 	n.media, n.clock = m, netfetch.NewClock(m.built, nil)
-	n.sure = n.clock.Now().Sub(time.Now()).Abs() < time.Second
+	n.sure = time.Until(n.clock.Now()).Abs() < time.Second
 }
 
 // connect brings up the network and finds the servers.
