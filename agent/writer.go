@@ -58,7 +58,7 @@ func (w *writer) merge(ctx context.Context, until time.Time) error {
 
 // stage brings what changed into the free slot. Pages that the disk has elsewhere are taken from
 // there; when one is not what it should be, all is fetched.
-func (w *writer) stage(ctx context.Context, order *protocol.Order, step decide.Step) error {
+func (w *writer) stage(ctx context.Context, step decide.Step) error {
 	err := w.stagePlan(ctx, w.store.plan)
 	if !errors.Is(err, image.ErrLocal) {
 		return err
