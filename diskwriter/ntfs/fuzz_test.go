@@ -152,32 +152,34 @@ func FuzzRestart(f *testing.F) {
 	binary.LittleEndian.PutUint16(page[0x18:], 0x30)
 	seed(f, page)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) != logPage {
+		if len(b) > logPage {
 			return
 		}
-		b = bytes.Clone(b)
+		b = append(bytes.Clone(b), make([]byte, logPage-len(b))...) // the seeds end with their last byte
 		copy(b, "RSTR\x1e\x00\x09\x00")
 		protect(b)
 		parseRestart(b)
 	})
 }
 
-// FuzzLog walks logs of 24 pages, of which the input gives the content, with correct
-// fixups put over it.
+// FuzzLog walks logs of 40 pages, of which the input gives the content from a page on, with correct
+// fixups put over it. The ring begins at page 4, in version 2 at page 34.
 func FuzzLog(f *testing.F) {
-	const pages = 24
+	const pages = 40
 	page := make([]byte, logPage)
 	copy(page, "RCRD")
-	binary.LittleEndian.PutUint64(page[0x40:], 5<<19|(4*logPage+0x40)>>3)
-	seed(f, bytes.Repeat(page, 3))
+	for _, first := range []uint8{4, 34} {
+		binary.LittleEndian.PutUint64(page[0x40:], 5<<19|(uint64(first)*logPage+0x40)>>3)
+		f.Add(first, bytes.Repeat(page, 3))
+	}
 	img := smallVolume(f)
 	v, err := Open(bytes.NewReader(img), int64(len(img)))
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, in []byte) {
+	f.Fuzz(func(t *testing.T, from uint8, in []byte) {
 		b := make([]byte, pages*logPage)
-		copy(b[2*logPage:], in)
+		copy(b[max(int(from)%pages, 2)*logPage:], in)
 		for at := 2 * logPage; at < len(b); at += logPage {
 			p := b[at:][:logPage]
 			if p[0] == 'R' {
@@ -185,9 +187,9 @@ func FuzzLog(f *testing.F) {
 				protect(p)
 			}
 		}
-		for _, major := range []int{1, 2} {
+		for major, first := range map[int]uint64{1: 4, 2: 34} {
 			r := &restart{major: major, pageSize: logPage, seqBits: 45, fileSize: pages * logPage, recordHeader: logRecordHeader,
-				pageData: 0x40, clientInUse: true, oldestLSN: 5<<19 | (4*logPage+0x40)>>3}
+				pageData: 0x40, clientInUse: true, oldestLSN: 5<<19 | (first*logPage+0x40)>>3}
 			l, err := newLogReader(residentStream(b), r)
 			if err != nil {
 				continue
