@@ -129,13 +129,18 @@ func (f *figures) print(out io.Writer) error {
 	row("bytes of the full image", f.full)
 	row("bytes changed", f.changed)
 	row("bytes fetched (all the server sent)", f.served)
-	written := int64(0)
+	written, bootFiles := int64(0), int64(0)
 	for _, s := range f.report.Steps {
+		if s.Kind == "boot files" {
+			bootFiles = s.Written
+			continue
+		}
 		if written += s.Written; s.Kind == "commit" {
 			row("bytes written before version 2 could boot", written)
 		}
 	}
 	row("bytes written in all (with the merge)", written)
+	row("bytes of boot files written to the ESP", bootFiles)
 	for _, s := range f.report.Steps {
 		fmt.Fprintf(w, "seconds: %s\t%.2f\t\t\n", s.Kind, s.Seconds)
 	}
