@@ -74,7 +74,8 @@ func TestWrongHashInTable(t *testing.T) {
 	}
 }
 
-// A wrong chunk is found while the inactive slot is being filled: nothing but that slot and the journal may differ.
+// A wrong chunk is found while the inactive slot is being filled: nothing but that slot and the
+// journal may differ.
 func TestWrongHashInPack(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.damage(".pack")
@@ -180,7 +181,8 @@ func TestPartitionPath(t *testing.T) {
 	}
 }
 
-// A start that was cut off after the stage, or after the commit, is finished by the next one without fetching again.
+// A start that was cut off after the stage, or after the commit, is finished by the next one
+// without fetching again.
 func TestCutOffStart(t *testing.T) {
 	for name, commit := range map[string]bool{"before the commit": false, "after the commit": true} {
 		t.Run(name, func(t *testing.T) {

@@ -29,7 +29,8 @@ type media struct {
 // released is the time used for media that do not say when they were made.
 var released = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
-// readMedia reads what is there. The error names what is there and cannot be used; the rest is returned.
+// readMedia reads what is there. The error names what is there and cannot be used; the rest is
+// returned.
 func readMedia(dir string) (media, error) {
 	m := media{built: released}
 	var errs []error

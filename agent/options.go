@@ -16,7 +16,8 @@ import (
 	"troy/netfetch/params"
 )
 
-// Options is what the kernel command line or the flags say. The zero value is right for a machine that was just started.
+// Options is what the kernel command line or the flags say. The zero value is right for a machine
+// that was just started.
 type Options struct {
 	Net       params.Network // addresses and servers; no server = the one that DHCP names, if it does
 	Disk      string         // work on this disk or image file only; empty = all disks of the machine
@@ -30,8 +31,9 @@ type Options struct {
 	patience time.Duration // how long a server that does not answer is asked again; 0 = serverPatience
 }
 
-// Arguments takes what the media and the kernel command line say, the latter overriding the former, and returns the text of both, which
-// params.Parse can join with later words. What is wrong in them is written to out and ignored.
+// Arguments takes what the media and the kernel command line say, the latter overriding the former,
+// and returns the text of both, which params.Parse can join with later words. What is wrong in them
+// is written to out and ignored.
 func (o *Options) Arguments(out io.Writer) string {
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without /proc there are only flags
 	config, err := os.ReadFile(filepath.Join(mediaDir, "config"))
@@ -62,6 +64,6 @@ func (o *Options) parseKernel(cmdline string) (err error) {
 	return err
 }
 
-// Run is one start of the machine. It writes what it does to out, a line each, and returns the exit code; when the machine is handed over it
-// does not return.
+// Run is one start of the machine. It writes what it does to out, a line each, and returns the exit
+// code; when the machine is handed over it does not return.
 func Run(ctx context.Context, o *Options, out io.Writer) int { return newAgent(o, out).run(ctx) }

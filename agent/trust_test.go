@@ -76,7 +76,8 @@ func TestOldMetadata(t *testing.T) {
 	b.stopped(b.run(), ExitUntouched, "older")
 }
 
-// The server names the manifest of the version that it wants: another version of that number is not taken.
+// The server names the manifest of the version that it wants: another version of that number is not
+// taken.
 func TestOtherManifest(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.manifest = strings.Repeat("ab", protocol.HashSize/2)

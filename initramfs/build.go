@@ -21,8 +21,9 @@ type Options struct {
 	Modules string // its lib/modules/VERSION folder; a symbolic link will do
 	Out     string // the file to write, a zstd-compressed cpio archive
 
-	// Programs are programs of this machine to take along, by name or path, with the dynamic linker and the shared libraries
-	// that they name. What they load by dlopen is not found, scripts are refused.
+	// Programs are programs of this machine to take along, by name or path, with the dynamic linker
+	// and the shared libraries that they name. What they load by dlopen is not found, scripts are
+	// refused.
 	Programs []string
 	Files    []File // further files, such as the site's certificate
 

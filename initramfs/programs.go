@@ -46,7 +46,8 @@ func agentFile(ctx context.Context, o *Options, tmp string) (File, error) {
 	return File{Name: path.Join(agentDir, path.Base(o.agent())), Data: data, Mode: 0o755}, err
 }
 
-// busybox returns u-root's commands, one program and a link for each, from the cache if it is there.
+// busybox returns u-root's commands, one program and a link for each, from the cache if it is
+// there.
 func busybox(ctx context.Context, o *Options, tmp string) ([]cpio.Record, error) {
 	commands := o.commands
 	if commands == nil {
@@ -111,16 +112,16 @@ func cacheKey(ctx context.Context, commands []string) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8]), nil
 }
 
-// makebb compiles many Go commands into one program. It runs as a program of its own, because what it is
-// linked from writes to the user's cache folder as soon as it is imported.
+// makebb compiles many Go commands into one program. It runs as a program of its own, because what
+// it is linked from writes to the user's cache folder as soon as it is imported.
 const makebb = "github.com/u-root/gobusybox/src/cmd/makebb"
 
 // shellTag builds gosh without its own line editor, which takes hold of the
 // terminal in ways that serial lines answer badly. The kernel's line editing remains.
 const shellTag = "goshsmall"
 
-// buildBusybox compiles u-root's commands into one program: static, for amd64, with the go command of PATH, whatever Go this
-// program was itself built with.
+// buildBusybox compiles u-root's commands into one program: static, for amd64, with the go command
+// of PATH, whatever Go this program was itself built with.
 func buildBusybox(ctx context.Context, commands []string, tmp string) ([]byte, error) {
 	tool, out := filepath.Join(tmp, "makebb"), filepath.Join(tmp, "bb")
 	text, err := goCommand(ctx, nil, "go", "env", "GOROOT", "GOCACHE")

@@ -103,8 +103,8 @@ func mtools(t *testing.T, args ...string) {
 	}
 }
 
-// start starts the PC from the stick or from its own disk and waits until Windows was started. The serial line has to say
-// this, and reports have to come.
+// start starts the PC from the stick or from its own disk and waits until Windows was started. The
+// serial line has to say this, and reports have to come.
 func (p *agentPC) start(stick bool, reports int, want ...string) (serial string) {
 	p.t.Helper()
 	from := p.FromDisk
@@ -134,8 +134,9 @@ func (p *agentPC) never(serial string, lines ...string) {
 	}
 }
 
-// A PC is started from a stick once. From then on the firmware starts the agent from the PC's own disk, and the agent
-// replaces itself there: shim, GRUB, kernel and initramfs as Debian signed them, releases as the admin did.
+// A PC is started from a stick once. From then on the firmware starts the agent from the PC's own
+// disk, and the agent replaces itself there: shim, GRUB, kernel and initramfs as Debian signed
+// them, releases as the admin did.
 func TestAgentOnDisk(t *testing.T) {
 	p := newAgentPC(t, "own", false)
 	p.start(true, 1, "version 2 is committed", "agent: 1 is on this machine's own disk, copy a", windowsStarted)
@@ -192,8 +193,8 @@ func (p *agentPC) settled() {
 	p.never(p.start(false, 1, "nothing to do", windowsStarted), "deploy: agent")
 }
 
-// deadKernel publishes release 3, whose kernel does not start: GRUB starts Windows in its place, the next start is the old
-// agent's, and it does not try again.
+// deadKernel publishes release 3, whose kernel does not start: GRUB starts Windows in its place,
+// the next start is the old agent's, and it does not try again.
 func (p *agentPC) deadKernel() {
 	p.t.Helper()
 	r, err := p.release.Change("agent-3", "vmlinuz", func(b []byte) ([]byte, error) { return b[:1<<10], nil })
@@ -208,8 +209,8 @@ func (p *agentPC) deadKernel() {
 	p.never(serial, "is tried at the next start", "did not come up on its trial;")
 }
 
-// deadAgent publishes release 4, in which the agent ends at once: the machine stays at a prompt until somebody restarts
-// it. That start is the old agent's.
+// deadAgent publishes release 4, in which the agent ends at once: the machine stays at a prompt
+// until somebody restarts it. That start is the old agent's.
 func (p *agentPC) deadAgent() {
 	p.t.Helper()
 	p.overlay("4", initramfs.File{Name: "bin/deploy", Data: []byte("#!/bin/sh\necho THE AGENT ENDS HERE\nexit 1\n"), Mode: 0o755})

@@ -13,9 +13,10 @@ import (
 	"troy/internal/testing/vm"
 )
 
-// BenchmarkAgentStart measures, in seconds from the agent's first line on the screen: until it has an address by DHCP (lease-s), until
-// the server has its check-in (checkin-s), and until the server has sent the first bytes of the store (first-byte-s). Kernel
-// and initramfs are started as PXE does, under OVMF, for each model of network card.
+// BenchmarkAgentStart measures, in seconds from the agent's first line on the screen: until it has
+// an address by DHCP (lease-s), until the server has its check-in (checkin-s), and until the server
+// has sent the first bytes of the store (first-byte-s). Kernel and initramfs are started as PXE
+// does, under OVMF, for each model of network card.
 func BenchmarkAgentStart(b *testing.B) {
 	for name, model := range map[string]string{"virtio": "virtio-net-pci", "e1000e": "e1000e"} {
 		b.Run(name, func(b *testing.B) {
@@ -99,8 +100,8 @@ func waitForBytes(b *testing.B, log string, m *vm.VM) (checkIn, firstByte time.T
 	return
 }
 
-// BenchmarkNothingToDo measures, in seconds from the agent's first line to the one before its reset, a start of a PC that has the
-// version it shall have: what every start of a room costs.
+// BenchmarkNothingToDo measures, in seconds from the agent's first line to the one before its
+// reset, a start of a PC that has the version it shall have: what every start of a room costs.
 func BenchmarkNothingToDo(b *testing.B) {
 	server, err := room.Serve(b.Context(), testlab.Room{Version: 1})
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package qemutests starts whole machines: black-box tests, in QEMU with real firmware, of what package initramfs made.
+// Package qemutests starts whole machines: black-box tests, in QEMU with real firmware, of what
+// package initramfs made.
 package qemutests
 
 import (
@@ -89,7 +90,8 @@ func reported(t *testing.T, s *testlab.Server, n int) protocol.Report {
 	return reports[n-1]
 }
 
-// From the stick with policy lazy: version 2 boots from its slot, and is merged at the first start after Windows has run.
+// From the stick with policy lazy: version 2 boots from its slot, and is merged at the first start
+// after Windows has run.
 func TestStickLazy(t *testing.T) {
 	pc, server := start(t, "lazy", "merge: lazy")
 	if serial, err := pc.FromUSB(t.Context()); err != nil {
@@ -115,8 +117,8 @@ func wrote(r protocol.Report, kind string) bool {
 	return slices.ContainsFunc(r.Steps, func(s protocol.Step) bool { return s.Kind == kind && s.Written > 0 && s.Error == "" })
 }
 
-// runWindows does to the boot child what a session of Windows does: some pages are written through the chain. It
-// writes what the disk reads as then to want.
+// runWindows does to the boot child what a session of Windows does: some pages are written through
+// the chain. It writes what the disk reads as then to want.
 func runWindows(t *testing.T, pc *testlab.PC, want string) {
 	t.Helper()
 	seed := rand.Uint64()
@@ -195,8 +197,8 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// As PXE starts it (kernel and initramfs, no stick), on other hardware, with policy now: the agent deploys, merges and
-// sets BootNext; the next start of the firmware is that of Windows.
+// As PXE starts it (kernel and initramfs, no stick), on other hardware, with policy now: the agent
+// deploys, merges and sets BootNext; the next start of the firmware is that of Windows.
 func TestKernelNow(t *testing.T) {
 	pc, server := start(t, "now", "merge: now")
 	pc.Bus, pc.NIC = vm.NVMe, "e1000e"

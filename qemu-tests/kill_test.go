@@ -41,8 +41,9 @@ type killing struct {
 	counts map[string]int
 }
 
-// The power is cut at random moments of a deployment with policy now. After each cut the disk shows one whole version, the
-// one it says, and a start by firmware alone ends in the stand-in. At the end an undisturbed run brings version 2.
+// The power is cut at random moments of a deployment with policy now. After each cut the disk shows
+// one whole version, the one it says, and a start by firmware alone ends in the stand-in. At the
+// end an undisturbed run brings version 2.
 func TestKilled(t *testing.T) {
 	kills := 3
 	if soak() {
@@ -120,7 +121,8 @@ func (k *killing) fresh() {
 	}
 }
 
-// kill does one round. It returns false when the machine was through before the power was cut: a new PC is next.
+// kill does one round. It returns false when the machine was through before the power was cut: a
+// new PC is next.
 func (k *killing) kill(i int) bool {
 	k.t.Helper()
 	if k.spent {
@@ -148,7 +150,8 @@ func (k *killing) kill(i int) bool {
 	return true
 }
 
-// start starts the agent and cuts the power some time after a line. killed is false when it ended by itself.
+// start starts the agent and cuts the power some time after a line. killed is false when it ended
+// by itself.
 func (k *killing) start(line string, after time.Duration) (said string, killed bool) {
 	k.t.Helper()
 	c, err := k.pc.KernelConfig("troy.server=http://10.77.0.1:8080")

@@ -118,7 +118,8 @@ func newDrive(t *testing.T, d drive) *testlab.PC {
 	return pc
 }
 
-// healthy4Kn is healthy for sectors of 4096 bytes, which sgdisk does not believe an image file to have.
+// healthy4Kn is healthy for sectors of 4096 bytes, which sgdisk does not believe an image file to
+// have.
 func healthy4Kn(t *testing.T, pc *testlab.PC) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "fdisk", "-b", "4096", "-l", pc.Disk).CombinedOutput()
@@ -142,7 +143,8 @@ func healthy4Kn(t *testing.T, pc *testlab.PC) {
 	}
 }
 
-// testTooCoarse: an image with sectors of 512 bytes does not go to a disk with larger ones, and nothing is written to it.
+// testTooCoarse: an image with sectors of 512 bytes does not go to a disk with larger ones, and
+// nothing is written to it.
 func testTooCoarse(t *testing.T) {
 	s, err := room.Serve(t.Context(), testlab.Room{Image: imageOf(512), Version: 2, Keys: provision})
 	if err != nil {
@@ -157,7 +159,8 @@ func testTooCoarse(t *testing.T) {
 	}
 }
 
-// A PC that a BIOS started: it is told to be switched to UEFI, and no disk is written to, prepared or empty.
+// A PC that a BIOS started: it is told to be switched to UEFI, and no disk is written to, prepared
+// or empty.
 func TestBIOS(t *testing.T) {
 	pc, server := start(t, "bios", "provision: {allow: true, wipe: true}, reinstall: true, merge: now")
 	before := look(t, pc)
@@ -193,7 +196,8 @@ func untilStopped(t *testing.T, pc *testlab.PC, s *testlab.Server, uefi bool, wa
 	return untilItStops(t, c, s, want...)
 }
 
-// untilItStops starts a machine, waits for a line that says why the agent stopped and for the report, and cuts the power.
+// untilItStops starts a machine, waits for a line that says why the agent stopped and for the
+// report, and cuts the power.
 func untilItStops(t *testing.T, c *vm.Config, s *testlab.Server, want ...string) (serial string) {
 	t.Helper()
 	before, err := s.Reports()

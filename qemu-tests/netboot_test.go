@@ -22,8 +22,8 @@ type bootSite struct {
 	pcs  int
 }
 
-// newBootSite makes one whose PCs have a signed program in the place of Windows Boot Manager. It returns what the admin was told
-// of the boot files with --shim.
+// newBootSite makes one whose PCs have a signed program in the place of Windows Boot Manager. It
+// returns what the admin was told of the boot files with --shim.
 func newBootSite(t *testing.T) (b *bootSite, advice []string) {
 	t.Helper()
 	b = &bootSite{lab: smallLab(t, filepath.Join(os.Getenv("TROY_CACHE"), "loaders", initramfs.Shim.Path))}
@@ -39,8 +39,8 @@ func newBootSite(t *testing.T) (b *bootSite, advice []string) {
 	return b, s.Advice()
 }
 
-// deploys starts a PC by the network, Secure Boot enforced or not, and fails unless it gets version 2. The boot files are those of the tree but
-// for some.
+// deploys starts a PC by the network, Secure Boot enforced or not, and fails unless it gets version
+// 2. The boot files are those of the tree but for some.
 func (b *bootSite) deploys(t *testing.T, secure bool, without []string, args []string, want ...string) {
 	t.Helper()
 	tree := filepath.Join(t.TempDir(), "net")
@@ -80,8 +80,9 @@ func (b *bootSite) deploys(t *testing.T, secure bool, without []string, args []s
 	holds(t, pc, b.lab.Windows.V2, machine.BootName, machine.BaseName)
 }
 
-// Beside the DHCP server of a site, `troy serve --boot` starts PCs whose firmware enforces Secure Boot, and such that start by HTTP. GRUB before 2.12
-// asks the server that the DHCP server of the site names as next-server: there it is named, and nothing else.
+// Beside the DHCP server of a site, `troy serve --boot` starts PCs whose firmware enforces Secure
+// Boot, and such that start by HTTP. GRUB before 2.12 asks the server that the DHCP server of the
+// site names as next-server: there it is named, and nothing else.
 func TestServeBoot(t *testing.T) {
 	if !soak() {
 		t.Log("only with TROY_SOAK=1; package initramfs has PXE, package server/netboot proxyDHCP and TFTP")

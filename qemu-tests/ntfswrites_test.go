@@ -19,9 +19,10 @@ import (
 	"troy/vhdx"
 )
 
-// Every write of a deployment with its merge, of a reset and of a rollback is logged by QEMU. None on the NTFS partition is
-// outside of the clusters of the \Troy\ files, none is in the structures of the parent, nothing is discarded; and in every prefix of
-// the log the volume passes ntfsresize and the chain reads as one whole version.
+// Every write of a deployment with its merge, of a reset and of a rollback is logged by QEMU. None
+// on the NTFS partition is outside of the clusters of the \Troy\ files, none is in the structures
+// of the parent, nothing is discarded; and in every prefix of the log the volume passes ntfsresize
+// and the chain reads as one whole version.
 func TestNTFSWrites(t *testing.T) {
 	l := small(t)
 	t.Run("deploy and merge", func(t *testing.T) { logDeployment(t, l) })
@@ -48,8 +49,9 @@ func logDeployment(t *testing.T, l *testlab.Lab) {
 	r.check(pc, pcdisk.LayerA, pcdisk.Boot, pcdisk.Base, pcdisk.Journal)
 }
 
-// logResetAndRollback is about a PC that has a slot in its chain and a session in its boot child: a program in the place of the agent
-// does what troy disk does. It shows the session, then version 2, then version 1, and nothing is written to the parent.
+// logResetAndRollback is about a PC that has a slot in its chain and a session in its boot child: a
+// program in the place of the agent does what troy disk does. It shows the session, then version 2,
+// then version 1, and nothing is written to the parent.
 func logResetAndRollback(t *testing.T, l *testlab.Lab) {
 	pc, err := l.NewPC(t.Context(), "operated")
 	if err != nil {
@@ -76,8 +78,8 @@ func logResetAndRollback(t *testing.T, l *testlab.Lab) {
 	r.check(pc, pcdisk.LayerA, pcdisk.Boot, pcdisk.Journal)
 }
 
-// commitAndUse puts version 2 into the slot of a PC, makes it what boots, and lets a session write to it. It writes
-// what the disk shows then to used.
+// commitAndUse puts version 2 into the slot of a PC, makes it what boots, and lets a session write
+// to it. It writes what the disk shows then to used.
 func commitAndUse(t *testing.T, pc *testlab.PC, w *fixture.Windows, used string) {
 	t.Helper()
 	v, err := readVersions(w.V1, w.V2)

@@ -16,8 +16,8 @@ import (
 	"troy/server/protocol"
 )
 
-// A PC with an empty disk, started from the stick and cut off in the middle, twice: it ends in Windows, with a disk that
-// other programs find nothing wrong with.
+// A PC with an empty disk, started from the stick and cut off in the middle, twice: it ends in
+// Windows, with a disk that other programs find nothing wrong with.
 func TestProvision(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -72,7 +72,8 @@ func (b *building) together(fresh *testlab.PC, others ...*testlab.PC) {
 	}
 }
 
-// cut ends the server in the middle of a download, starts it again, and then cuts the power of the PC while it goes on.
+// cut ends the server in the middle of a download, starts it again, and then cuts the power of the
+// PC while it goes on.
 func (b *building) cut(p *page, pc *testlab.PC) {
 	t := b.t
 	t.Helper()

@@ -262,7 +262,8 @@ func (r *replay) shown(i int, chain *vhdx.Chain) int {
 	return n
 }
 
-// look7z lets 7zz read some states: the first of each version, and the last. It replays no logs, so they must be empty.
+// look7z lets 7zz read some states: the first of each version, and the last. It replays no logs, so
+// they must be empty.
 func (r *replay) look7z(i, n int, chain []*vhdx.File) {
 	r.t.Helper()
 	for _, f := range chain {
@@ -279,7 +280,8 @@ func (r *replay) look7z(i, n int, chain []*vhdx.File) {
 	}
 }
 
-// complete checks that the log holds every write: carried out it makes the very volume that the PC has.
+// complete checks that the log holds every write: carried out it makes the very volume that the PC
+// has.
 func (r *replay) complete(pc *testlab.PC) {
 	r.t.Helper()
 	final := filepath.Join(r.t.TempDir(), "final")

@@ -31,8 +31,9 @@ const (
 	resumeRate    = "36"    // megabits per second: slow enough for a kill in the middle
 )
 
-// A download that was disturbed ends whole. One that was cut off goes on: after the server was killed and started again, and after the power of the PC was cut, at most
-// one chunk for each stream is fetched again. The server counts the bytes, and the kernel those that reached the PC.
+// A download that was disturbed ends whole. One that was cut off goes on: after the server was
+// killed and started again, and after the power of the PC was cut, at most one chunk for each
+// stream is fetched again. The server counts the bytes, and the kernel those that reached the PC.
 func TestResume(t *testing.T) {
 	l := small(t)
 	store, err := image.OpenStore(l.Store)
@@ -112,7 +113,8 @@ type serveProcess struct {
 	out bytes.Buffer // only to be read after kill
 }
 
-// startServer starts `troy serve`, whose log may be one that goes on. Whoever asks waits until it listens.
+// startServer starts `troy serve`, whose log may be one that goes on. Whoever asks waits until it
+// listens.
 func startServer(t testing.TB, l *testlab.Lab, log string, args ...string) *serveProcess {
 	t.Helper()
 	troy := filepath.Join(filepath.Dir(room.Store), "troy")
@@ -164,8 +166,9 @@ func (r *resuming) killMachine(t *testing.T) {
 	r.check(t, m, before)
 }
 
-// lyingMirror has a first server that gives orders but wrong, cut and refused packs, and troy serve as the second one: wrong chunks are
-// dropped, the next mirror is asked, and nothing wrong is on the disk.
+// lyingMirror has a first server that gives orders but wrong, cut and refused packs, and troy serve
+// as the second one: wrong chunks are dropped, the next mirror is asked, and nothing wrong is on
+// the disk.
 func (r *resuming) lyingMirror(t *testing.T) {
 	reports := make(chan protocol.Report, 10)
 	s, err := server.New(&server.Options{Dir: r.lab.Store, Orders: wantsVersion2{},
@@ -232,7 +235,8 @@ func (r *resuming) check(t *testing.T, m *vm.VM, before int64) {
 	if again > most {
 		t.Errorf("%d bytes were fetched again, at most %d may be", again, int64(most))
 	}
-	// Answers that were cut at the kill are not all in the server's log; here they are. Headers, documents and tables take 10 % at most.
+	// Answers that were cut at the kill are not all in the server's log; here they are. Headers,
+	// documents and tables take 10 % at most.
 	if limit := (r.fetch + most) * 11 / 10; wire > limit || wire < r.fetch {
 		t.Errorf("%d bytes reached the PC; between %d and %d should", wire, r.fetch, limit)
 	}

@@ -27,7 +27,8 @@ const (
 	killedRate = 6 // megabits per second of their room: slow enough for a kill in the middle
 )
 
-// building is a site: PCs of two rooms, `troy serve`, and a DHCP server on another machine that knows nothing of Troy.
+// building is a site: PCs of two rooms, `troy serve`, and a DHCP server on another machine that
+// knows nothing of Troy.
 type building struct {
 	t      *testing.T
 	lab    *testlab.Lab
@@ -62,7 +63,8 @@ func newBuilding(t *testing.T) *building {
 	return b
 }
 
-// write writes lab.yaml. Room b204 works now, in a window, one machine after the other; that many failures stop it.
+// write writes lab.yaml. Room b204 works now, in a window, one machine after the other; that many
+// failures stop it.
 func (b *building) write(failures int) {
 	b.t.Helper()
 	text := fmt.Sprintf(`format: 1
@@ -190,7 +192,8 @@ func (b *building) from(ctx context.Context, pc *testlab.PC) (serial string, err
 // imageAt is how commands name a version.
 func imageAt(version int) string { return fmt.Sprintf("%s@%d", testlab.Image, version) }
 
-// windowsRan does to the boot child what a session of Windows does that changes nothing: without it the version would be given up after three starts.
+// windowsRan does to the boot child what a session of Windows does that changes nothing: without it
+// the version would be given up after three starts.
 func windowsRan(t *testing.T, pc *testlab.PC) {
 	t.Helper()
 	session(t, pc, func(c *vhdx.Chain) {
@@ -206,9 +209,11 @@ func windowsRan(t *testing.T, pc *testlab.PC) {
 
 var codeLine = regexp.MustCompile(`its code is (\S+)`)
 
-// A machine that nobody knows shows a code and starts what it has; assigned to a room it gets the room's version. In a soak all machines start by PXE, the
-// admin does all that on the status page in a browser, and a whole release goes through two rooms: the other room waits for the first one; a machine of it
-// whose Windows does not come up goes back and stops the wave; the admin lets it go on; the last machine is cut off in its download, and so is the server.
+// A machine that nobody knows shows a code and starts what it has; assigned to a room it gets the
+// room's version. In a soak all machines start by PXE, the admin does all that on the status page
+// in a browser, and a whole release goes through two rooms: the other room waits for the first one;
+// a machine of it whose Windows does not come up goes back and stops the wave; the admin lets it go
+// on; the last machine is cut off in its download, and so is the server.
 func TestRoom(t *testing.T) {
 	b := newBuilding(t)
 	fresh := b.pc("fresh", newMAC, "", 0)

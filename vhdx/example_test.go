@@ -106,8 +106,8 @@ func ExampleChain_Extents() {
 	// 33553920 bytes at 512 in base.vhdx
 }
 
-// Merge a differencing disk into its parent. Afterwards the parent alone shows what both showed, and
-// the child can be deleted.
+// Merge a differencing disk into its parent. Afterwards the parent alone shows what both showed,
+// and the child can be deleted.
 func ExampleMerge() {
 	dir := tempDir()
 	defer os.RemoveAll(dir)
@@ -211,8 +211,8 @@ func tempDir() string {
 	return dir
 }
 
-// makePair makes a disk that begins with "old text", and a differencing disk over it that begins with
-// "new text".
+// makePair makes a disk that begins with "old text", and a differencing disk over it that begins
+// with "new text".
 func makePair(dir string) (base, child string) {
 	base, child = filepath.Join(dir, "base.vhdx"), filepath.Join(dir, "child.vhdx")
 	parent, err := vhdx.Create(base, &vhdx.CreateOptions{Size: 1 << 30})

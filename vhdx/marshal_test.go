@@ -29,7 +29,8 @@ func regions(n int) RegionTable {
 
 func change[T any](v T, f func(T)) T { f(v); return v }
 
-// TestMarshalRefuses: what the format has no room for is an error, never cut off; the most that it has room for is read back.
+// TestMarshalRefuses: what the format has no room for is an error, never cut off; the most that it
+// has room for is read back.
 func TestMarshalRefuses(t *testing.T) {
 	locator := func(key, value string) *ParentLocator {
 		return &ParentLocator{Entries: []LocatorEntry{{key, value}}}
@@ -165,7 +166,8 @@ func parseAgain(m marshaler, b []byte) error {
 	return err
 }
 
-// TestMarshalHugeLogEntry: an entry that is longer than any log is refused before its bytes are put together.
+// TestMarshalHugeLogEntry: an entry that is longer than any log is refused before its bytes are put
+// together.
 func TestMarshalHugeLogEntry(t *testing.T) {
 	page := make([]byte, pageSize)
 	e := &LogEntry{SequenceNumber: 1, LogGUID: NewGUID(), Descriptors: make([]LogDescriptor, maxLogLength/pageSize)}

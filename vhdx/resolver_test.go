@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestParents: parents are found among the named files, then in the child's own folder, and nowhere else.
+// TestParents: parents are found among the named files, then in the child's own folder, and nowhere
+// else.
 func TestParents(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	want := pair(t, dir)

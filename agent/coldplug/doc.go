@@ -23,9 +23,9 @@
 //
 // # Known gaps
 //
-// Buses are probed by the kernel in its own time: after a Scan a USB disk may
-// still be on its way (usb_storage waits a second before it looks at a disk). [Plugger.Settle] looks until nothing has come for a given
-// time; a caller that waits for one certain device calls Scan while it waits.
-// Firmware files are not carried, so chips that cannot work without (bnx2) load
-// their driver and stay dead.
+// Buses are probed by the kernel in its own time: after a Scan a USB disk may still be on its way
+// (usb_storage waits a second before it looks at a disk). [Plugger.Settle] looks until nothing has
+// come for a given time; a caller that waits for one certain device calls Scan while it waits.
+// Firmware files are not carried, so chips that cannot work without (bnx2) load their driver and
+// stay dead.
 package coldplug

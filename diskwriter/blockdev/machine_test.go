@@ -62,8 +62,8 @@ func (d *deep) WriteAt(p []byte, off int64) (int, error) {
 	}
 }
 
-// TestMachine: stage, commit, merge and relink on block devices of both sector sizes. The kernel's own counters tell that
-// nothing was discarded and that flushes arrived.
+// TestMachine: stage, commit, merge and relink on block devices of both sector sizes. The kernel's
+// own counters tell that nothing was discarded and that flushes arrived.
 func TestMachine(t *testing.T) {
 	for _, c := range []struct{ device, disk int }{{512, 512}, {4096, 512}, {4096, 4096}} {
 		t.Run(fmt.Sprintf("device %d, virtual disk %d", c.device, c.disk), func(t *testing.T) { testMachine(t, c.device, uint32(c.disk)) })

@@ -28,8 +28,8 @@ func adopt(t *testing.T, o *vhdx.CreateOptions) *rig {
 	return r
 }
 
-// A parent that Troy did not make: fixed with other blocks is merged into, healed and reinstalled like its own; dynamic is
-// refused before a byte is written.
+// A parent that Troy did not make: fixed with other blocks is merged into, healed and reinstalled
+// like its own; dynamic is refused before a byte is written.
 func TestAdoptedParents(t *testing.T) {
 	for _, o := range []vhdx.CreateOptions{
 		{Size: 8 * mib, Kind: vhdx.Fixed, BlockSize: mib},

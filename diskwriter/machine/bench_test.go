@@ -47,7 +47,8 @@ func (c counted) Sync() error {
 	return c.Storage.Sync()
 }
 
-// benchMachine is a machine whose newest version is in a slot, past the page cache as the agent has it.
+// benchMachine is a machine whose newest version is in a slot, past the page cache as the agent has
+// it.
 type benchMachine struct {
 	files          Files
 	written, syncs atomic.Int64
@@ -56,8 +57,8 @@ type benchMachine struct {
 	runs           []Run
 }
 
-// direct opens the files past the page cache. Preparation wrote every file full once, and so does this: neither stage nor merge ever writes
-// into a hole.
+// direct opens the files past the page cache. Preparation wrote every file full once, and so does
+// this: neither stage nor merge ever writes into a hole.
 func (m *benchMachine) direct(b *testing.B, dir string, f Files) {
 	file := func(name string, size int64) File {
 		path := filepath.Join(dir, name)
@@ -123,8 +124,9 @@ func run(b *testing.B, name string, args ...string) {
 // rounds is how often each job is done, in turns.
 const rounds = 5
 
-// BenchmarkMerge merges 10 % of a parent, scattered, in turns with a plain copy of as many bytes by dd and with the same job done by
-// qemu-img commit: all past the page cache, on the same disk. What it prints are medians of the turns, and of the ratios within a turn.
+// BenchmarkMerge merges 10 % of a parent, scattered, in turns with a plain copy of as many bytes by
+// dd and with the same job done by qemu-img commit: all past the page cache, on the same disk. What
+// it prints are medians of the turns, and of the ratios within a turn.
 func BenchmarkMerge(b *testing.B) {
 	virtual := benchSize(b)
 	for _, granule := range []int64{64 << 10, 2 * mib} {
@@ -208,7 +210,8 @@ func newCopy(b *testing.B, changed int64) func() {
 	}
 }
 
-// newCommit commits an overlay with the same runs; -d leaves the overlay as it is, for the next turn.
+// newCommit commits an overlay with the same runs; -d leaves the overlay as it is, for the next
+// turn.
 func newCommit(b *testing.B, virtual int64, runs []Run) func() {
 	dir := b.TempDir()
 	base, over := filepath.Join(dir, "base.raw"), filepath.Join(dir, "over.qcow2")
@@ -229,7 +232,8 @@ func newCommit(b *testing.B, virtual int64, runs []Run) func() {
 	return func() { run(b, "qemu-img", "commit", "-q", "-d", "-t", "none", over) }
 }
 
-// BenchmarkStage stages the same changes, the content being there already: slot written, flushed, read back.
+// BenchmarkStage stages the same changes, the content being there already: slot written, flushed,
+// read back.
 func BenchmarkStage(b *testing.B) {
 	virtual := benchSize(b)
 	for _, granule := range []int64{64 << 10, 2 * mib} {

@@ -11,7 +11,8 @@ import (
 	"troy/vhdx"
 )
 
-// diskFile is one VHDX as it was when it was read. v is nil for a slot that cannot be used as a parent; why says so.
+// diskFile is one VHDX as it was when it was read. v is nil for a slot that cannot be used as a
+// parent; why says so.
 type diskFile struct {
 	File
 	name    string
@@ -65,7 +66,8 @@ func (m *Machine) checkEnds() error {
 	return m.boot.agrees(m.base)
 }
 
-// readDisk parses a file, its log replayed in memory. A file that is no VHDX is not an error here: d.why tells.
+// readDisk parses a file, its log replayed in memory. A file that is no VHDX is not an error here:
+// d.why tells.
 func readDisk(name string, f File) (*diskFile, error) {
 	d := &diskFile{File: f, name: name}
 	v, err := vhdx.NewFile(f, f.Size)
@@ -96,7 +98,8 @@ func isFormat(err error) bool {
 	return errors.Is(err, vhdx.ErrCorrupt) || errors.Is(err, vhdx.ErrUnsupported) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
-// judgeParent takes a slot out of consideration that Windows could not open as a parent, or that is poisoned.
+// judgeParent takes a slot out of consideration that Windows could not open as a parent, or that is
+// poisoned.
 func (d *diskFile) judgeParent(base *diskFile) {
 	switch {
 	case d.v == nil || base.v == nil:
@@ -122,7 +125,8 @@ func (d *diskFile) agrees(base *diskFile) error {
 	return nil
 }
 
-// resolve follows the linkage GUIDs from the boot child to base. Paths are only used to say what is wrong.
+// resolve follows the linkage GUIDs from the boot child to base. Paths are only used to say what is
+// wrong.
 func (m *Machine) resolve() ([]*diskFile, error) {
 	chain, err := m.walk()
 	if err != nil {

@@ -9,8 +9,9 @@ import (
 	"troy/vhdx"
 )
 
-// checker tells which of a few versions a crashed disk shows, byte for byte, by two readers. Stretches of files that nothing was
-// written to since the beginning of the recording are compared once and remembered.
+// checker tells which of a few versions a crashed disk shows, byte for byte, by two readers.
+// Stretches of files that nothing was written to since the beginning of the recording are compared
+// once and remembered.
 type checker struct {
 	origin   *crashdisk.Disk
 	versions [][]byte
@@ -126,7 +127,8 @@ func vhdxPieces(d *crashdisk.Disk) (out []piece, err error) {
 	return out, nil
 }
 
-// split cuts a long piece, so that what is remembered of it can be used again when another part changes.
+// split cuts a long piece, so that what is remembered of it can be used again when another part
+// changes.
 func (p piece) split() (out []piece) {
 	for at := int64(0); at < p.length; {
 		q := p

@@ -10,7 +10,8 @@ import (
 	"troy/vhdx"
 )
 
-// change is one atomic change of the boot child: which parent it names, and whether its session is thrown away.
+// change is one atomic change of the boot child: which parent it names, and whether its session is
+// thrown away.
 type change struct {
 	m      *Machine
 	op     Op
@@ -36,8 +37,8 @@ type changeStep struct {
 	run  func(*change) error
 }
 
-// commitSteps is the order that docs/design.md promises. Nothing of it may be swapped: the header write decides, the entry
-// has to be durable before it, and may only be applied after it.
+// commitSteps is the order that docs/design.md promises. Nothing of it may be swapped: the header
+// write decides, the entry has to be durable before it, and may only be applied after it.
 func commitSteps() []changeStep {
 	return []changeStep{
 		{"replay the log Windows left", (*change).replayLog},
@@ -50,8 +51,8 @@ func commitSteps() []changeStep {
 	}
 }
 
-// Commit makes the boot child name the staged slot and throws its session away, in one act: one sector decides. It costs six
-// flushes, and the replay of the log if Windows was cut off.
+// Commit makes the boot child name the staged slot and throws its session away, in one act: one
+// sector decides. It costs six flushes, and the replay of the log if Windows was cut off.
 //
 // Errors: ErrNothingStaged, ErrChain if the boot child was not made here, *StepError.
 func (m *Machine) Commit(ctx context.Context) error {
@@ -65,7 +66,8 @@ func (m *Machine) Commit(ctx context.Context) error {
 	return m.change(ctx, &change{op: opCommit, parent: d, reset: true})
 }
 
-// Reset empties the boot child: the machine is as it was after Commit. Errors: ErrChain, *StepError.
+// Reset empties the boot child: the machine is as it was after Commit. Errors: ErrChain,
+// *StepError.
 func (m *Machine) Reset(ctx context.Context) error {
 	if err := m.ready(opReset); err != nil {
 		return err
@@ -73,8 +75,8 @@ func (m *Machine) Reset(ctx context.Context) error {
 	return m.change(ctx, &change{op: opReset, parent: m.chain[0], reset: true})
 }
 
-// Rollback makes the boot child name what is below the topmost slot, throws its session away, and poisons the slot.
-// Errors: ErrNoRollback, ErrMergeStarted, ErrChain, *StepError.
+// Rollback makes the boot child name what is below the topmost slot, throws its session away, and
+// poisons the slot. Errors: ErrNoRollback, ErrMergeStarted, ErrChain, *StepError.
 func (m *Machine) Rollback(ctx context.Context) error {
 	if err := m.ready(opRollback); err != nil {
 		return err
@@ -97,8 +99,8 @@ func (m *Machine) change(ctx context.Context, c *change) error {
 	return m.runChange(ctx, c, commitSteps())
 }
 
-// runChange asks ctx only before the first step: the steps take milliseconds, and a log that is left open for no reason
-// would be one more thing for Windows' boot loader to understand.
+// runChange asks ctx only before the first step: the steps take milliseconds, and a log that is
+// left open for no reason would be one more thing for Windows' boot loader to understand.
 func (m *Machine) runChange(ctx context.Context, c *change, steps []changeStep) error {
 	c.m = m
 	if err := ctx.Err(); err != nil {
@@ -115,7 +117,8 @@ func (m *Machine) runChange(ctx context.Context, c *change, steps []changeStep) 
 	return m.step(c.op, "read the machine anew", m.load)
 }
 
-// checkLayout refuses, before anything is written, a boot child whose places are not those of formatBootChild.
+// checkLayout refuses, before anything is written, a boot child whose places are not those of
+// formatBootChild.
 func (m *Machine) checkLayout(c *change) error {
 	c.layout = bootLayout(m.boot.meta.VirtualDiskSize, m.boot.meta.LogicalSectorSize)
 	if m.boot.meta.BlockSize != bootBlockSize || m.boot.Size < c.layout.size {
@@ -127,8 +130,8 @@ func (m *Machine) checkLayout(c *change) error {
 	return nil
 }
 
-// replayLog carries out what Windows, or a change that was cut off, had in its log, and closes it. Without a log it
-// writes nothing.
+// replayLog carries out what Windows, or a change that was cut off, had in its log, and closes it.
+// Without a log it writes nothing.
 func (c *change) replayLog() error { return c.m.replayBootLog() }
 
 func (m *Machine) replayBootLog() error {
@@ -176,8 +179,8 @@ func (c *change) compose() error {
 	return nil
 }
 
-// composeLocator rewrites the metadata as a whole: whatever Windows added to the locator (paths, parent_linkage2) named
-// the old parent.
+// composeLocator rewrites the metadata as a whole: whatever Windows added to the locator (paths,
+// parent_linkage2) named the old parent.
 func (c *change) composeLocator() error {
 	base := &Base{VirtualSize: c.m.boot.meta.VirtualDiskSize, LogicalSectorSize: c.m.boot.meta.LogicalSectorSize,
 		PhysicalSectorSize: c.m.boot.meta.PhysicalSectorSize, DiskID: c.m.boot.meta.VirtualDiskID}
@@ -196,8 +199,8 @@ func (c *change) addChanged(want []byte, off int64) error {
 	return err
 }
 
-// addZero clears a sector bitmap from its first to its last page that is not zero: one descriptor at most, so that
-// the entry always fits the log.
+// addZero clears a sector bitmap from its first to its last page that is not zero: one descriptor
+// at most, so that the entry always fits the log.
 func (c *change) addZero(off int64) error {
 	have, zero := make([]byte, mib), make([]byte, pageSize)
 	if err := block.ReadFull(c.m.boot.File, have, off); err != nil {
@@ -238,8 +241,8 @@ func (c *change) recordSession() error {
 	return err
 }
 
-// writeLogEntry puts the whole change into one entry at the start of the log. The log is not in use (its LogGuid is zero), so
-// no reader looks at it yet.
+// writeLogEntry puts the whole change into one entry at the start of the log. The log is not in use
+// (its LogGuid is zero), so no reader looks at it yet.
 func (c *change) writeLogEntry() error {
 	c.header.LogGUID = guid.New()
 	size := c.m.boot.Size / mib * mib
@@ -294,8 +297,8 @@ func (c *change) applyLogEntry() error {
 	return c.m.boot.Sync()
 }
 
-// closeLog says that nothing is left to replay, in both copies of the header: a damaged one must not bring back a log that was
-// overwritten since.
+// closeLog says that nothing is left to replay, in both copies of the header: a damaged one must
+// not bring back a log that was overwritten since.
 func (c *change) closeLog() error {
 	c.header.LogGUID = guid.GUID{}
 	if err := c.writeHeader(); err != nil {

@@ -10,7 +10,8 @@ import (
 	"troy/internal/testing/needs"
 )
 
-// prepared is a machine with version 2 staged on version 1, in which a session of Windows has left its traces.
+// prepared is a machine with version 2 staged on version 1, in which a session of Windows has left
+// its traces.
 func prepared(t *testing.T, seed uint64, s *session) (*rig, *update) {
 	t.Helper()
 	r := newRig(t, 8*mib, 512, 8*mib)
@@ -33,7 +34,8 @@ func commitAgain(m *Machine) error {
 	return m.Commit(ctx)
 }
 
-// The largest: Windows was cut off after it had trimmed, moved and promoted blocks and rewritten the locator.
+// The largest: Windows was cut off after it had trimmed, moved and promoted blocks and rewritten
+// the locator.
 func TestCrashCommit(t *testing.T) {
 	needs.Time(t)
 	const seed = 1
@@ -191,7 +193,8 @@ func TestCrashWholeUpdate(t *testing.T) {
 	o.crashEverywhere(t, crashdisk.Options{Seed: seed, Tears: 4, Subsets: 24 * soak(), Lone: true}).report(t, "whole update", 600)
 }
 
-// A process that dies while the power stays on leaves its last writes in a cache; the next one reads them as if they were durable.
+// A process that dies while the power stays on leaves its last writes in a cache; the next one
+// reads them as if they were durable.
 func TestCrashAfterKill(t *testing.T) {
 	const seed = 8
 	rnd := rand.New(rand.NewPCG(seed, 0))

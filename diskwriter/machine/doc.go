@@ -1,24 +1,28 @@
-// Package machine changes which version of Windows a machine boots, so that a power cut at any instant leaves the old or
-// the new version bootable, whole.
+// Package machine changes which version of Windows a machine boots, so that a power cut at any
+// instant leaves the old or the new version bootable, whole.
 //
-// It works on five files that exist already and never change their size ([Files]): the parent base.vhdx, two slots, the boot
-// child, and a journal. Where their bytes are is the caller's business ([Storage]): clusters of an NTFS volume on a block device,
-// plain files, memory. Nothing here knows NTFS, and nothing here allocates.
+// It works on five files that exist already and never change their size ([Files]): the parent
+// base.vhdx, two slots, the boot child, and a journal. Where their bytes are is the caller's
+// business ([Storage]): clusters of an NTFS volume on a block device, plain files, memory. Nothing
+// here knows NTFS, and nothing here allocates.
 //
 // # Promises
 //
-//   - At every instant, whatever the firmware boots next, the chain that starts at boot.vhdx reads as one whole version,
-//     in every sector: the old one or the new one. This holds for a power cut that drops, tears (512 bytes) or reorders
-//     what was not flushed, for a second one during recovery, and for a process that is killed.
-//   - An error of the disk stops the operation at a named step ([StepError]); the promise above holds, and after Open
-//     the operation can be run again to its end.
-//   - The exception is [Reinstall], an explicit order: from its first steps until it is finished the machine boots nothing and
-//     needs the agent. It never boots a mixture. And a machine whose parent somebody else changed boots nothing until
-//     [Healer.Finish], as it was when it was found.
+//   - At every instant, whatever the firmware boots next, the chain that starts at boot.vhdx reads
+//     as one whole version, in every sector: the old one or the new one. This holds for a power cut
+//     that drops, tears (512 bytes) or reorders what was not flushed, for a second one during
+//     recovery, and for a process that is killed.
+//   - An error of the disk stops the operation at a named step ([StepError]); the promise above
+//     holds, and after Open the operation can be run again to its end.
+//   - The exception is [Reinstall], an explicit order: from its first steps until it is finished
+//     the machine boots nothing and needs the agent. It never boots a mixture. And a machine whose
+//     parent somebody else changed boots nothing until [Healer.Finish], as it was when it was
+//     found.
 //   - Whatever is refused is refused before the first byte is written.
 //   - Every write is whole 4 KiB pages at a multiple of 4 KiB. Nothing is discarded.
-//   - Which file is the parent of which is read from the files (locators, DataWriteGuids, LogGuids). The journal only gives
-//     names to versions and remembers progress: losing it loses no data.
+//   - Which file is the parent of which is read from the files (locators, DataWriteGuids,
+//     LogGuids). The journal only gives names to versions and remembers progress: losing it loses
+//     no data.
 //
 // # Files
 //
@@ -27,13 +31,15 @@
 //	boot.vhdx     differencing, 2 MiB blocks, anchored: ... | log | BAT | sector bitmaps | payload | metadata
 //	journal       6 records of two slots of 1 MiB, stage log 4 MiB
 //
-// Every payload block of the boot child is PARTIALLY_PRESENT at its own place (its anchor), with zero bits in the sector bitmap
-// until Windows writes there; the metadata region ends the file. So the file has neither space to give out nor slack to
-// cut off. Its log holds the whole BAT, the metadata and a zero descriptor for each sector bitmap in one entry. Windows may still trim,
-// move and promote blocks, and complete the locator; every commit and every reset puts everything back.
+// Every payload block of the boot child is PARTIALLY_PRESENT at its own place (its anchor), with
+// zero bits in the sector bitmap until Windows writes there; the metadata region ends the file. So
+// the file has neither space to give out nor slack to cut off. Its log holds the whole BAT, the
+// metadata and a zero descriptor for each sector bitmap in one entry. Windows may still trim, move
+// and promote blocks, and complete the locator; every commit and every reset puts everything back.
 //
-// A slot fills in virtual order: a block with changed pages takes 1 MiB, a block that becomes all zeros is state ZERO and
-// takes none. A slot is poisoned when its locator names nobody, and finished when it names the DataWriteGuid of a file below.
+// A slot fills in virtual order: a block with changed pages takes 1 MiB, a block that becomes all
+// zeros is state ZERO and takes none. A slot is poisoned when its locator names nobody, and
+// finished when it names the DataWriteGuid of a file below.
 //
 // # Order of writes
 //
@@ -60,7 +66,8 @@
 //	one header: LogGuid zero
 //	the other header likewise
 //
-// Only pages that differ are logged. While the entry is written the LogGuid of the current header is zero, so nobody reads the log.
+// Only pages that differ are logged. While the entry is written the LogGuid of the current header
+// is zero, so nobody reads the log.
 //
 // Merge ([Machine.Merge]), from the slots into the parent:
 //
@@ -68,12 +75,14 @@
 //	payload of a slice, ascending               all of it masked by a slot above
 //	journal: cursor                             and so on for every slice; the last one says "done"
 //
-// The parent's metadata and DataWriteGuid stay. Then Relink: the boot child names the parent (its session lives on, for
-// both show the same), the journal gives the parent its new label and forgets the slots, the slots are poisoned. With two slots in the chain
-// both are merged in one pass and relinked once.
+// The parent's metadata and DataWriteGuid stay. Then Relink: the boot child names the parent (its
+// session lives on, for both show the same), the journal gives the parent its new label and forgets
+// the slots, the slots are poisoned. With two slots in the chain both are merged in one pass and
+// relinked once.
 //
-// Heal ([OpenForHeal], [Healer]), of a parent that was opened read-write elsewhere. The DataWriteGuid that it had stands in the
-// locator of the child that sits on it (the journal helps when Windows rewrote the path):
+// Heal ([OpenForHeal], [Healer]), of a parent that was opened read-write elsewhere. The
+// DataWriteGuid that it had stands in the locator of the child that sits on it (the journal helps
+// when Windows rewrote the path):
 //
 //	the log that was left in the parent is replayed and closed
 //	payload: right bytes over wrong ones        while the chain opens nowhere, for the linkage does not match
@@ -81,8 +90,8 @@
 //	the older header: the recorded DataWriteGuid   one sector decides: the chain opens again
 //	the other header
 //
-// The caller compares: with the version of the parent, or, while a merge makes the parent a mixture, with the version that slots
-// and parent show together ([Healer.Label]).
+// The caller compares: with the version of the parent, or, while a merge makes the parent a
+// mixture, with the version that slots and parent show together ([Healer.Label]).
 //
 // Reinstall ([Reinstall], [Reinstaller]):
 //
@@ -98,23 +107,28 @@
 //	boot child: as in a commit, it names the parent
 //	journal: the order is forgotten
 //
-// The cursor counts only while the boot child is poisoned, for the same version, and for a parent that carries the GUID of
-// the order; otherwise a reinstall starts over. When the journal is lost the poisoned boot child still tells that a reinstall
-// is not finished. All other operations are refused then with ErrReinstalling.
+// The cursor counts only while the boot child is poisoned, for the same version, and for a parent
+// that carries the GUID of the order; otherwise a reinstall starts over. When the journal is lost
+// the poisoned boot child still tells that a reinstall is not finished. All other operations are
+// refused then with ErrReinstalling.
 //
-// Open flushes all files before it believes what it reads: a killed process may have left writes in a cache.
+// Open flushes all files before it believes what it reads: a killed process may have left writes in
+// a cache.
 //
 // # Going on with a stage that was cut off
 //
-// When the request has an Identity, WriteAt adds notes of what it wrote to the stage log, after the payload and without a flush: after each MiB,
-// and when [Stager.Note] asks for it. After each 64 MiB the slot is flushed, then the log is written and the journal flushed. A later
-// [Machine.Stage] of the same request finds the slot whose DataWriteGuid the notes belong to, makes its locator name nobody (it may
-// have been finished, but not labelled), reads every page that a note names, and keeps those whose hash is the noted one. The log
-// itself is never believed: whether it, or the payload, reached the medium, in what order, and whether somebody else wrote there since, does not matter.
-// [Stager.Have] tells what is there; what is not has to be written again. Finish is the same as ever.
+// When the request has an Identity, WriteAt adds notes of what it wrote to the stage log, after the
+// payload and without a flush: after each MiB, and when [Stager.Note] asks for it. After each 64
+// MiB the slot is flushed, then the log is written and the journal flushed. A later [Machine.Stage]
+// of the same request finds the slot whose DataWriteGuid the notes belong to, makes its locator
+// name nobody (it may have been finished, but not labelled), reads every page that a note names,
+// and keeps those whose hash is the noted one. The log itself is never believed: whether it, or the
+// payload, reached the medium, in what order, and whether somebody else wrote there since, does not
+// matter. [Stager.Have] tells what is there; what is not has to be written again. Finish is the
+// same as ever.
 //
-// So a process that is killed loses what it had not noted: less than 1 MiB in all, and nothing if Note was called. A power cut loses what
-// the disk's cache lost, 64 MiB at most.
+// So a process that is killed loses what it had not noted: less than 1 MiB in all, and nothing if
+// Note was called. A power cut loses what the disk's cache lost, 64 MiB at most.
 //
 // The stage log is made of sectors of 512 bytes, each whole or not, little endian:
 //
@@ -124,27 +138,33 @@
 //	28  CRC-32C u32 of the sector without this field
 //	32  notes of 24 bytes, up to 20: first data page u32, data pages u32, first 16 bytes of the SHA-256 over the SHA-256s of these pages
 //
-// Data pages are the pages of the runs that are not Zero, counted in the order of the disk. Sectors are added to a page of 4 KiB, which is
-// written over while it fills, and the log ends where 64 KiB have no good sector. When it is full (160 000 notes), the rest is not noted.
+// Data pages are the pages of the runs that are not Zero, counted in the order of the disk. Sectors
+// are added to a page of 4 KiB, which is written over while it fills, and the log ends where 64 KiB
+// have no good sector. When it is full (160 000 notes), the rest is not noted.
 //
 // # Journal
 //
-// A record (see [Journal]) is written to the older of its two slots: magic, number, length, sequence number, SHA-256 of
-// the content, CRC-32C of the header. RecordMachine is JSON: labels (DataWriteGuid, image, version) of the parent and of finished slots, the merge
-// or the reinstall in progress, and the DataWriteGuids that an untouched boot child may have.
+// A record (see [Journal]) is written to the older of its two slots: magic, number, length,
+// sequence number, SHA-256 of the content, CRC-32C of the header. RecordMachine is JSON: labels
+// (DataWriteGuid, image, version) of the parent and of finished slots, the merge or the reinstall
+// in progress, and the DataWriteGuids that an untouched boot child may have.
 //
-// When it is lost, State has no version numbers, Rollback and Commit of a staged slot are refused (nobody knows whether a merge has begun,
-// or what the slot holds), merges begin again at 0, and everything else works. The next version that is staged and committed has a name again.
+// When it is lost, State has no version numbers, Rollback and Commit of a staged slot are refused
+// (nobody knows whether a merge has begun, or what the slot holds), merges begin again at 0, and
+// everything else works. The next version that is staged and committed has a name again.
 //
 // # Cost
 //
-// Stage writes what changed, plus one page of sector bitmap for 16 MiB touched, plus the BAT pages, plus, with an Identity, one or two pages
-// of stage log for each MiB. A commit is six flushes and a few pages, a stage eight, with an Identity two more for each 64 MiB. Merge writes what changed once more.
+// Stage writes what changed, plus one page of sector bitmap for 16 MiB touched, plus the BAT pages,
+// plus, with an Identity, one or two pages of stage log for each MiB. A commit is six flushes and a
+// few pages, a stage eight, with an Identity two more for each 64 MiB. Merge writes what changed
+// once more.
 //
-// Merge keeps 16 copies of up to 1 MiB in flight, each read and then written by one goroutine, and plans a slice while the one before it is
-// copied; the tables of the slots are read 128 KiB at a time. Flushes are two for each slice of 256 MiB and two at the beginning. Measured
-// by BenchmarkMerge with O_DIRECT in five turns, on a busy virtual disk with two processors (medians; dd copies as many bytes, 2 MiB
-// at a time, qemu-img commits the same changes with -t none):
+// Merge keeps 16 copies of up to 1 MiB in flight, each read and then written by one goroutine, and
+// plans a slice while the one before it is copied; the tables of the slots are read 128 KiB at a
+// time. Flushes are two for each slice of 256 MiB and two at the beginning. Measured by
+// BenchmarkMerge with O_DIRECT in five turns, on a busy virtual disk with two processors (medians;
+// dd copies as many bytes, 2 MiB at a time, qemu-img commits the same changes with -t none):
 //
 //	10 % changed              merge  dd   qemu-img   MB/s   merge/dd  merge/qemu-img
 //	2 GiB, pieces of 64 KiB     516  516  336                 0.97      1.55
@@ -152,23 +172,29 @@
 //	8 GiB, pieces of 64 KiB     643  716  551                 0.89      1.17
 //	8 GiB, pieces of 2 MiB      742  814  677                 0.86      1.03
 //
-// The numbers of single turns differ by half. Handing the copies out through a channel cost up to a quarter; depth 8 a fifth with small pieces, and
-// 32 gains nothing. Why there is no io_uring: see package blockdev. Stage reaches 213 and 387 MB/s for the two sizes of pieces: it reads back all that
-// it wrote, one piece at a time.
+// The numbers of single turns differ by half. Handing the copies out through a channel cost up to a
+// quarter; depth 8 a fifth with small pieces, and 32 gains nothing. Why there is no io_uring: see
+// package blockdev. Stage reaches 213 and 387 MB/s for the two sizes of pieces: it reads back all
+// that it wrote, one piece at a time.
 //
 // # Known gaps
 //
-//   - Nothing of this was tried with Windows; what Windows may do to the boot child is taken from MS-VHDX and its public relatives.
+//   - Nothing of this was tried with Windows; what Windows may do to the boot child is taken from
+//     MS-VHDX and its public relatives.
 //   - The size of the virtual disk must be a multiple of 4 KiB.
-//   - A boot child whose regions or log are not where formatBootChild put them is refused, not repaired; so is one that
-//     Windows' log wants to be longer than the file.
-//   - Whether what Heal and Reinstall wrote is right is the caller's word: he compares before Finish, by ReadAt. Nothing is read
-//     back here.
-//   - Heal and Reinstall refuse a parent in which a block is no longer FULLY_PRESENT (trimmed by a program that had it open) or whose
-//     structures are damaged, and Reinstall a boot child that is damaged or was not made here: prepare the files anew. A slot that was
-//     changed elsewhere is not healed: reinstall.
-//   - When the journal is lost and a slot is in the chain, Heal can only make the slots and the parent together right.
-//   - One stage is gone on with: beginning another one overwrites its log. What is noted is read as a whole before anything else happens.
-//   - After a flush that failed, a cache of the operating system may show pages that are on no medium; a stage that goes on would take them
-//     over. It takes a storage that reads the medium (O_DIRECT) to rule that out.
+//   - A boot child whose regions or log are not where formatBootChild put them is refused, not
+//     repaired; so is one that Windows' log wants to be longer than the file.
+//   - Whether what Heal and Reinstall wrote is right is the caller's word: he compares before
+//     Finish, by ReadAt. Nothing is read back here.
+//   - Heal and Reinstall refuse a parent in which a block is no longer FULLY_PRESENT (trimmed by a
+//     program that had it open) or whose structures are damaged, and Reinstall a boot child that is
+//     damaged or was not made here: prepare the files anew. A slot that was changed elsewhere is
+//     not healed: reinstall.
+//   - When the journal is lost and a slot is in the chain, Heal can only make the slots and the
+//     parent together right.
+//   - One stage is gone on with: beginning another one overwrites its log. What is noted is read as
+//     a whole before anything else happens.
+//   - After a flush that failed, a cache of the operating system may show pages that are on no
+//     medium; a stage that goes on would take them over. It takes a storage that reads the medium
+//     (O_DIRECT) to rule that out.
 package machine

@@ -9,7 +9,8 @@ import (
 
 // Classes of errors, for errors.Is.
 var (
-	// ErrParentChanged: a parent was written by somebody else, so its DataWriteGuid is not the one its child names. Nothing was written.
+	// ErrParentChanged: a parent was written by somebody else, so its DataWriteGuid is not the one
+	// its child names. Nothing was written.
 	ErrParentChanged = errors.New("the parent was changed by somebody else")
 	// ErrChain: the files do not make a chain that this package made. Nothing was written.
 	ErrChain = errors.New("the files are not a chain made here")
@@ -17,7 +18,8 @@ var (
 	ErrTooBig = errors.New("the version does not fit the slot")
 	// ErrNoSlot: both slots are in use; merge first. Nothing was written.
 	ErrNoSlot = errors.New("both slots are in use")
-	// ErrRuns: the runs are unsorted, misaligned or outside of the virtual disk; or a write was outside of the runs.
+	// ErrRuns: the runs are unsorted, misaligned or outside of the virtual disk; or a write was
+	// outside of the runs.
 	ErrRuns = errors.New("bad runs")
 	// ErrIncomplete: Finish came before every page was written.
 	ErrIncomplete = errors.New("pages are missing")
@@ -29,15 +31,19 @@ var (
 	ErrNotMerged = errors.New("the merge is not finished")
 	// ErrNotHealthy: a lazy merge has to wait until the version was seen healthy.
 	ErrNotHealthy = errors.New("the version was not seen healthy yet")
-	// ErrMergeStarted: no rollback any more, the old version is being overwritten; or nobody knows whether it is.
+	// ErrMergeStarted: no rollback any more, the old version is being overwritten; or nobody knows
+	// whether it is.
 	ErrMergeStarted = errors.New("the merge has begun")
 	// ErrNoRollback: the boot child names the parent; there is no version to go back to.
 	ErrNoRollback = errors.New("no older version is on the disk")
-	// ErrReopen: an earlier call failed, so nobody knows what the disk holds: open the machine anew.
+	// ErrReopen: an earlier call failed, so nobody knows what the disk holds: open the machine
+	// anew.
 	ErrReopen = errors.New("an earlier step failed: open the machine anew")
-	// ErrNothingToHeal: the parent carries the DataWriteGuid that its child names. Nothing was written.
+	// ErrNothingToHeal: the parent carries the DataWriteGuid that its child names. Nothing was
+	// written.
 	ErrNothingToHeal = errors.New("the parent was not changed")
-	// ErrReinstalling: the boot child was poisoned by Reinstall; only Reinstall goes on. Nothing was written.
+	// ErrReinstalling: the boot child was poisoned by Reinstall; only Reinstall goes on. Nothing
+	// was written.
 	ErrReinstalling = errors.New("a reinstall is not finished: run it again")
 	// ErrRecord: a journal record is too large, or its number is out of range.
 	ErrRecord = errors.New("bad journal record")
@@ -101,8 +107,9 @@ func (op Op) after() string {
 	return "the disk still boots one whole version"
 }
 
-// StepError says at which step of which operation the disk failed. The operation stopped there, and the next run completes; what
-// the machine boots is one whole version all the same, or, in a heal or a reinstall, nothing.
+// StepError says at which step of which operation the disk failed. The operation stopped there, and
+// the next run completes; what the machine boots is one whole version all the same, or, in a heal
+// or a reinstall, nothing.
 type StepError struct {
 	Op   Op
 	Step string // name of the step

@@ -81,8 +81,8 @@ func (o *operation) openAndRun(d *crashdisk.Disk) error {
 	return o.run(m)
 }
 
-// faultyRun wants a clean error, a machine that boots the old or the new version, also after a power cut on top, and a next
-// run that completes.
+// faultyRun wants a clean error, a machine that boots the old or the new version, also after a
+// power cut on top, and a next run that completes.
 func (o *operation) faultyRun(c *checker, d *crashdisk.Disk, n int, f crashdisk.Fault, dead, read bool) (hit bool, err error) {
 	hook, wasHit := crashdisk.FailAt(n, f, dead)
 	d.SetHook(hook)

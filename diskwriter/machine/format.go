@@ -19,7 +19,8 @@ type Base struct {
 	DataWriteGUID      guid.GUID // what children name their parent by
 }
 
-// BaseOptions are for FormatBase. Zero values: sectors of 512 bytes logical and 4096 physical, fresh GUIDs.
+// BaseOptions are for FormatBase. Zero values: sectors of 512 bytes logical and 4096 physical,
+// fresh GUIDs.
 type BaseOptions struct {
 	VirtualSize        int64 // bytes, a multiple of 4 KiB
 	LogicalSectorSize  uint32
@@ -45,8 +46,9 @@ func (b *Base) check() error {
 	return nil
 }
 
-// FormatBase makes f a fixed disk with every block FULLY_PRESENT. It writes the structures and leaves the payload as it is:
-// it is in one piece at the end of the file, in blocks of 2 MiB. f needs BaseSize(o.VirtualSize) bytes.
+// FormatBase makes f a fixed disk with every block FULLY_PRESENT. It writes the structures and
+// leaves the payload as it is: it is in one piece at the end of the file, in blocks of 2 MiB. f
+// needs BaseSize(o.VirtualSize) bytes.
 func FormatBase(f File, o *BaseOptions) (*Base, error) {
 	b, err := o.base()
 	if err != nil {
@@ -64,8 +66,8 @@ func FormatBase(f File, o *BaseOptions) (*Base, error) {
 	return b, formatFile(f, l, meta, bat, b.DataWriteGUID)
 }
 
-// ReadBase reads what slots and boot child of an existing parent must agree with. The parent may be any VHDX without a
-// parent of its own and without a log to replay.
+// ReadBase reads what slots and boot child of an existing parent must agree with. The parent may be
+// any VHDX without a parent of its own and without a log to replay.
 func ReadBase(f File) (*Base, error) {
 	v, err := vhdx.NewFile(f, f.Size)
 	if err != nil {
@@ -81,8 +83,8 @@ func ReadBase(f File) (*Base, error) {
 	return b, b.check()
 }
 
-// formatSlot makes f an empty slot that no chain can name: poisoned. f needs SlotSize(b.VirtualSize, payload) bytes, SlotBlockSize
-// of payload at least.
+// formatSlot makes f an empty slot that no chain can name: poisoned. f needs
+// SlotSize(b.VirtualSize, payload) bytes, SlotBlockSize of payload at least.
 func formatSlot(f File, b *Base) error {
 	l, err := slotLayout(b.VirtualSize, b.LogicalSectorSize, f.Size)
 	if err != nil {
@@ -92,8 +94,9 @@ func formatSlot(f File, b *Base) error {
 	return formatFile(f, l, b.childMetadata(l, guid.GUID{}, BaseName), bat, guid.New())
 }
 
-// formatBootChild makes f an anchored, empty boot child that names b. f needs BootChildSize(b.VirtualSize) bytes exactly:
-// anything after the metadata region would be slack that Windows may cut off.
+// formatBootChild makes f an anchored, empty boot child that names b. f needs
+// BootChildSize(b.VirtualSize) bytes exactly: anything after the metadata region would be slack
+// that Windows may cut off.
 func formatBootChild(f File, b *Base) error {
 	l := bootLayout(b.VirtualSize, b.LogicalSectorSize)
 	if f.Size != l.size {
@@ -102,8 +105,8 @@ func formatBootChild(f File, b *Base) error {
 	return formatFile(f, l, b.childMetadata(l, b.DataWriteGUID, BaseName), l.anchoredBAT(), guid.New())
 }
 
-// FormatChildren makes the slots, the boot child and the journal for a base that exists, as when a machine's own parent
-// is adopted. Image and version name what the base holds.
+// FormatChildren makes the slots, the boot child and the journal for a base that exists, as when a
+// machine's own parent is adopted. Image and version name what the base holds.
 func FormatChildren(f Files, b *Base, image string, version int) error {
 	for _, slot := range []File{f.LayerA, f.LayerB} {
 		if err := formatSlot(slot, b); err != nil {

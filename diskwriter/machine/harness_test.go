@@ -6,10 +6,11 @@ import (
 	"troy/internal/testing/crashdisk"
 )
 
-// The harness is only worth something if it finds a wrong order. Each of these breaks the order in one place; crashEverywhere has to
-// find a mixture or an unreadable chain.
+// The harness is only worth something if it finds a wrong order. Each of these breaks the order in
+// one place; crashEverywhere has to find a mixture or an unreadable chain.
 
-// swapped runs a commit whose header decides after the pages were already rewritten in their places.
+// swapped runs a commit whose header decides after the pages were already rewritten in their
+// places.
 func swapped(m *Machine) error {
 	steps := commitSteps()
 	for i := range steps {

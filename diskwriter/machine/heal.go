@@ -11,10 +11,12 @@ import (
 	"troy/vhdx"
 )
 
-// Healer brings a parent back that was opened read-write elsewhere: Open refuses it with ErrParentChanged, for its DataWriteGuid
-// is not the one that its child names. The caller compares what ReadAt gives with the version that Label names, writes
-// right bytes over wrong ones with WriteAt, and calls Finish. Until Finish the chain opens nowhere, neither here nor in Windows, as
-// it was when it was found; a Healer that is dropped or cut off leaves that as it is, and the whole can be done again.
+// Healer brings a parent back that was opened read-write elsewhere: Open refuses it with
+// ErrParentChanged, for its DataWriteGuid is not the one that its child names. The caller compares
+// what ReadAt gives with the version that Label names, writes right bytes over wrong ones with
+// WriteAt, and calls Finish. Until Finish the chain opens nowhere, neither here nor in Windows, as
+// it was when it was found; a Healer that is dropped or cut off leaves that as it is, and the whole
+// can be done again.
 type Healer struct {
 	m     *Machine
 	want  guid.GUID
@@ -28,11 +30,12 @@ type Healer struct {
 	begun bool
 }
 
-// OpenForHeal finds the DataWriteGuid that the parent had, in the locators of its children. Like Open it flushes and
-// writes nothing.
+// OpenForHeal finds the DataWriteGuid that the parent had, in the locators of its children. Like
+// Open it flushes and writes nothing.
 //
-// Errors: ErrNothingToHeal for a machine that Open takes; ErrReinstalling; ErrParentChanged if a slot was changed (only a reinstall
-// helps); ErrChain, also for a parent of which a block is missing; read errors.
+// Errors: ErrNothingToHeal for a machine that Open takes; ErrReinstalling; ErrParentChanged if a
+// slot was changed (only a reinstall helps); ErrChain, also for a parent of which a block is
+// missing; read errors.
 func OpenForHeal(f Files) (*Healer, error) {
 	h := &Healer{m: &Machine{files: f}}
 	err := h.m.settle()
@@ -72,8 +75,8 @@ func (h *Healer) find() (err error) {
 	return h.aim()
 }
 
-// aim says what the parent is to show. While a merge makes it a mixture, or nobody knows what it holds, what counts is
-// what the slots make of it.
+// aim says what the parent is to show. While a merge makes it a mixture, or nobody knows what it
+// holds, what counts is what the slots make of it.
 func (h *Healer) aim() (err error) {
 	m := h.m
 	if h.label, h.known = m.rec.label(h.want); h.known {
@@ -107,7 +110,8 @@ func (m *Machine) lostGUID() (guid.GUID, error) {
 	return guid.GUID{}, m.unresolved(d)
 }
 
-// parentIsBase tells whether it was base that a child names: by the journal, or by the file name in the locator.
+// parentIsBase tells whether it was base that a child names: by the journal, or by the file name in
+// the locator.
 func (m *Machine) parentIsBase(child *diskFile) error {
 	id := child.linkage
 	if !id.IsZero() && (m.rec.Base.GUID == id || m.rec.Merge != nil && m.rec.Merge.Base == id) {
@@ -121,8 +125,8 @@ func (m *Machine) parentIsBase(child *diskFile) error {
 	return err
 }
 
-// Label names the version that ReadAt has to show. Its GUID is the one that Finish brings back. known is false when the journal
-// cannot tell the version: then the caller has to know.
+// Label names the version that ReadAt has to show. Its GUID is the one that Finish brings back.
+// known is false when the journal cannot tell the version: then the caller has to know.
 func (h *Healer) Label() (l Label, known bool) {
 	l = h.label
 	l.GUID = h.want
@@ -132,12 +136,13 @@ func (h *Healer) Label() (l Label, known bool) {
 // Size is the size of the virtual disk in bytes.
 func (h *Healer) Size() int64 { return h.pay.virtual }
 
-// ReadAt reads the virtual disk as the parent shows it; once a merge has begun, as parent and slots together show it.
-// What WriteAt wrote is seen at once, except under a slot.
+// ReadAt reads the virtual disk as the parent shows it; once a merge has begun, as parent and slots
+// together show it. What WriteAt wrote is seen at once, except under a slot.
 func (h *Healer) ReadAt(p []byte, off int64) (int, error) { return h.view.ReadAt(p, off) }
 
-// WriteAt writes whole 4 KiB pages of the virtual disk into the parent's payload. It may be called concurrently, and again
-// after an error of the disk. The first call replays the log that was left in the parent. Errors: ErrRuns, ErrReopen, *StepError.
+// WriteAt writes whole 4 KiB pages of the virtual disk into the parent's payload. It may be called
+// concurrently, and again after an error of the disk. The first call replays the log that was left
+// in the parent. Errors: ErrRuns, ErrReopen, *StepError.
 func (h *Healer) WriteAt(p []byte, off int64) (int, error) {
 	if err := h.begin(); err != nil {
 		return 0, err
@@ -160,9 +165,10 @@ func (h *Healer) begin() error {
 	return err
 }
 
-// Finish makes what was written durable, and then gives the parent its DataWriteGuid back: from then on the machine boots.
-// A merge that has begun starts at 0 again. Whether the content is right is the caller's word. Afterwards the Healer is
-// used up; open the machine. Errors: ErrReopen, *StepError.
+// Finish makes what was written durable, and then gives the parent its DataWriteGuid back: from
+// then on the machine boots. A merge that has begun starts at 0 again. Whether the content is right
+// is the caller's word. Afterwards the Healer is used up; open the machine. Errors: ErrReopen,
+// *StepError.
 func (h *Healer) Finish(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -187,8 +193,8 @@ func (h *Healer) Finish(ctx context.Context) error {
 	return nil
 }
 
-// restartMerge forgets the progress of a merge: what lay under the slots was not compared. Both slots of the record, as
-// at the beginning of a merge.
+// restartMerge forgets the progress of a merge: what lay under the slots was not compared. Both
+// slots of the record, as at the beginning of a merge.
 func (h *Healer) restartMerge() error {
 	if !h.above || h.m.merge() == nil {
 		return nil

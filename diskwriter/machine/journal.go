@@ -12,13 +12,15 @@ import (
 	"troy/internal/block"
 )
 
-// JournalSize is the size of the journal file, in bytes: 6 records of two slots of 1 MiB, and the stage log.
+// JournalSize is the size of the journal file, in bytes: 6 records of two slots of 1 MiB, and the
+// stage log.
 const JournalSize = 16 << 20
 
 // Record numbers a record of the journal.
 type Record int
 
-// The records. RecordMachine belongs to this package; the others are kept for the agent as they are.
+// The records. RecordMachine belongs to this package; the others are kept for the agent as they
+// are.
 const (
 	RecordMachine Record = iota // what each file holds, progress
 	RecordDisk                  // GPT ids, runlists and file references as found at provisioning
@@ -36,21 +38,24 @@ const (
 	pageSize     = 4096
 )
 
-// A record slot begins with: magic [8], record u32, length u32, sequence u64, SHA-256 of the content [32], zero u32, CRC-32C of the
-// 60 bytes before u32. The content follows at once, zero padded to whole pages.
+// A record slot begins with: magic [8], record u32, length u32, sequence u64, SHA-256 of the
+// content [32], zero u32, CRC-32C of the 60 bytes before u32. The content follows at once, zero
+// padded to whole pages.
 var recordMagic = []byte("troyjrn1")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Journal is a file of records, each in two slots that are written in turn: whatever moment the power goes, one of the
-// two is whole. A record that reads as absent was never written, or both its slots are damaged. Safe for concurrent use.
+// Journal is a file of records, each in two slots that are written in turn: whatever moment the
+// power goes, one of the two is whole. A record that reads as absent was never written, or both its
+// slots are damaged. Safe for concurrent use.
 type Journal struct {
 	mu      sync.Mutex
 	f       File
 	settled bool // everything that can be read is durable
 }
 
-// OpenJournal reads nothing yet; a file of zeros or garbage is a journal without records. Size must be JournalSize at least.
+// OpenJournal reads nothing yet; a file of zeros or garbage is a journal without records. Size must
+// be JournalSize at least.
 func OpenJournal(f File) (*Journal, error) {
 	if f.Storage == nil || f.Size < JournalSize {
 		return nil, fmt.Errorf("%w: the journal file has %d bytes, not %d", ErrRecord, f.Size, JournalSize)
@@ -110,8 +115,9 @@ func (j *Journal) Put(r Record, p []byte) error {
 	return j.settle()
 }
 
-// settle flushes unless nothing was written since the last flush. Before a slot is overwritten, the other one has to be durable:
-// a process that was killed, or a flush that failed, may have left it in a cache.
+// settle flushes unless nothing was written since the last flush. Before a slot is overwritten, the
+// other one has to be durable: a process that was killed, or a flush that failed, may have left it
+// in a cache.
 func (j *Journal) settle() error {
 	if j.settled {
 		return nil

@@ -13,7 +13,8 @@ func loseJournal(t *testing.T, d *crashdisk.Disk) {
 	write(t, d.File(JournalName), 0, noise(JournalSize, 9))
 }
 
-// Without the journal the versions have no names, but the disk shows what it showed, and can still be merged and reset.
+// Without the journal the versions have no names, but the disk shows what it showed, and can still
+// be merged and reset.
 func TestJournalLost(t *testing.T) {
 	r, clean := twoSlots(t, 71, session{dirty: true})
 	loseJournal(t, r.disk)

@@ -16,7 +16,8 @@ const (
 	SlotBlockSize = 1 * mib
 )
 
-// layout says where everything stands in a file made here, in bytes. All places are multiples of 1 MiB.
+// layout says where everything stands in a file made here, in bytes. All places are multiples of 1
+// MiB.
 type layout struct {
 	geo      vhdx.Geometry
 	log      span
@@ -43,7 +44,8 @@ func baseLayout(virtual int64, sector uint32) *layout {
 	return l
 }
 
-// slotLayout uses as many payload blocks as a file of size bytes holds, at most one for each block of the disk.
+// slotLayout uses as many payload blocks as a file of size bytes holds, at most one for each block
+// of the disk.
 func slotLayout(virtual int64, sector uint32, size int64) (*layout, error) {
 	l := &layout{geo: vhdx.Geometry{BlockSize: SlotBlockSize, LogicalSectorSize: sector, VirtualDiskSize: virtual, Differencing: true}}
 	l.log = span{mib, mib}
@@ -59,7 +61,8 @@ func slotLayout(virtual int64, sector uint32, size int64) (*layout, error) {
 	return l, nil
 }
 
-// bootLayout anchors every block, and has the metadata region last so that the file has no slack for Windows to cut off.
+// bootLayout anchors every block, and has the metadata region last so that the file has no slack
+// for Windows to cut off.
 func bootLayout(virtual int64, sector uint32) *layout {
 	l := &layout{geo: vhdx.Geometry{BlockSize: bootBlockSize, LogicalSectorSize: sector, VirtualDiskSize: virtual, Differencing: true}}
 	l.log = span{mib, bootLogLength(l.geo)}
@@ -71,8 +74,8 @@ func bootLayout(virtual int64, sector uint32) *layout {
 	return l
 }
 
-// batLength and bitmapsLength reserve what 512-byte sectors need, whatever the sectors are, so that the size of a file
-// depends on the virtual size alone.
+// batLength and bitmapsLength reserve what 512-byte sectors need, whatever the sectors are, so that
+// the size of a file depends on the virtual size alone.
 func batLength(g vhdx.Geometry) int64 {
 	g.LogicalSectorSize = 512
 	return block.RoundUp(g.BATEntries()*8, mib)
@@ -86,11 +89,12 @@ func bitmapsLength(g vhdx.Geometry) int64 {
 // batPages is the part of the BAT region that holds entries, in bytes.
 func batPages(g vhdx.Geometry) int64 { return block.RoundUp(g.BATEntries()*8, pageSize) }
 
-// metadataContent is the most that the content of a metadata region made here takes: the table and one page of items.
+// metadataContent is the most that the content of a metadata region made here takes: the table and
+// one page of items.
 const metadataContent = 64<<10 + pageSize
 
-// bootLogLength holds the whole BAT, the metadata and a zero descriptor for each bitmap block in one entry, with a page to
-// spare: an entry must not fill its log.
+// bootLogLength holds the whole BAT, the metadata and a zero descriptor for each bitmap block in
+// one entry, with a page to spare: an entry must not fill its log.
 func bootLogLength(g vhdx.Geometry) int64 {
 	g.LogicalSectorSize = 512
 	data := batPages(g)/pageSize + metadataContent/pageSize
@@ -123,7 +127,8 @@ func (l *layout) matches(h *vhdx.Header, regions vhdx.RegionTable) error {
 // bitmapOffset is the anchor of the sector bitmap of a chunk.
 func (l *layout) bitmapOffset(chunk int64) int64 { return l.bitmaps.off + chunk*mib }
 
-// bitmapBytes is the part of the sector bitmap of a chunk that stands for something, in whole pages.
+// bitmapBytes is the part of the sector bitmap of a chunk that stands for something, in whole
+// pages.
 func (l *layout) bitmapBytes(chunk int64) int64 {
 	sectors := (l.geo.VirtualDiskSize + int64(l.geo.LogicalSectorSize) - 1) / int64(l.geo.LogicalSectorSize)
 	return min(block.RoundUp(block.RoundUp(sectors-chunk*mib*8, 8)/8, pageSize), mib)
@@ -135,14 +140,16 @@ func (l *layout) payloadOffset(n int64) int64 { return l.payload.off + n*int64(l
 // bitsPerPage is the number of sectors, so of bitmap bits, in a page.
 func (l *layout) bitsPerPage() int { return pageSize / int(l.geo.LogicalSectorSize) }
 
-// BaseSize is the size in bytes of the file that FormatBase needs for a virtual disk of that many bytes.
+// BaseSize is the size in bytes of the file that FormatBase needs for a virtual disk of that many
+// bytes.
 func BaseSize(virtual int64) int64 { return baseLayout(virtual, 512).size }
 
 // BootChildSize is the size in bytes of the file that formatBootChild needs.
 func BootChildSize(virtual int64) int64 { return bootLayout(virtual, 512).size }
 
-// SlotSize is the size in bytes of a slot that holds payload bytes in blocks of SlotBlockSize. A slot never needs more than
-// SlotSize(virtual, virtual); the usual choice is a quarter of the virtual size.
+// SlotSize is the size in bytes of a slot that holds payload bytes in blocks of SlotBlockSize. A
+// slot never needs more than SlotSize(virtual, virtual); the usual choice is a quarter of the
+// virtual size.
 func SlotSize(virtual, payload int64) int64 {
 	l, err := slotLayout(virtual, 512, 1<<62)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 
 const gib = 1 << 30
 
-// Every region is whole MiB, none overlaps another, and the sizes that prepare is told are the sizes that are used.
+// Every region is whole MiB, none overlaps another, and the sizes that prepare is told are the
+// sizes that are used.
 func TestLayouts(t *testing.T) {
 	for _, virtual := range []int64{4096, mib, 3*mib + 4096, 4 * gib, 4*gib + mib, 127 * gib, 2 << 40} {
 		for _, sector := range []uint32{512, 4096} {
@@ -72,8 +73,8 @@ func TestLogHoldsTheWholeBAT(t *testing.T) {
 	}
 }
 
-// A disk of several chunks: changes at both sides of every border, in a slot, under a session, merged, and read by the
-// naive reader, whose arithmetic is its own.
+// A disk of several chunks: changes at both sides of every border, in a slot, under a session,
+// merged, and read by the naive reader, whose arithmetic is its own.
 func TestManyChunks(t *testing.T) {
 	for _, c := range []struct {
 		virtual int64

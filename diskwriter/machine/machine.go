@@ -21,8 +21,8 @@ type Machine struct {
 	reinstalling bool // the boot child was poisoned by Reinstall: chain is empty
 }
 
-// Open reads the files and finds out what they are. It writes nothing, but flushes first: what an interrupted
-// process left in a cache must not be believed before it is durable.
+// Open reads the files and finds out what they are. It writes nothing, but flushes first: what an
+// interrupted process left in a cache must not be believed before it is durable.
 //
 // Errors: ErrParentChanged (as *ParentChangedError), ErrChain, and read errors as they come.
 func Open(f Files) (*Machine, error) {
@@ -37,8 +37,9 @@ func Open(f Files) (*Machine, error) {
 	return m, nil
 }
 
-// Content reads the version that the boot child sits on (State.Version), without the session in the boot child: the
-// source of pages that a newer version has elsewhere. It is valid until the next operation. Errors: ErrReinstalling.
+// Content reads the version that the boot child sits on (State.Version), without the session in the
+// boot child: the source of pages that a newer version has elsewhere. It is valid until the next
+// operation. Errors: ErrReinstalling.
 func (m *Machine) Content() (*vhdx.Chain, error) {
 	if m.reinstalling {
 		return nil, ErrReinstalling
@@ -90,7 +91,8 @@ func (m *Machine) settle() (err error) {
 	return m.journal.settle()
 }
 
-// ready is asked before every operation. It finishes a Relink that was cut off, because of which slots look staged.
+// ready is asked before every operation. It finishes a Relink that was cut off, because of which
+// slots look staged.
 func (m *Machine) ready(op Op) error {
 	if m.failed.Load() {
 		return ErrReopen
@@ -101,8 +103,8 @@ func (m *Machine) ready(op Op) error {
 	return m.finishMerge(op)
 }
 
-// step runs one named step of an operation. After an error the machine has to be opened anew, because it is unknown what
-// reached the disk.
+// step runs one named step of an operation. After an error the machine has to be opened anew,
+// because it is unknown what reached the disk.
 func (m *Machine) step(op Op, name string, f func() error) error {
 	if err := f(); err != nil {
 		m.failed.Store(true)

@@ -14,7 +14,8 @@ import (
 // Policy says when a merge may begin.
 type Policy int
 
-// The policies. Lazy waits until the version was seen healthy, so that Rollback stays possible that long; Now does not.
+// The policies. Lazy waits until the version was seen healthy, so that Rollback stays possible that
+// long; Now does not.
 const (
 	Lazy Policy = iota
 	Now
@@ -35,12 +36,15 @@ const (
 	defaultDepth = 16
 )
 
-// Merge copies what the slots hold into the parent: payload alone, ascending, in slices, each flushed before the journal's
-// cursor moves. Every sector written is masked by a slot above, so the machine boots the same version at every instant, and
-// Merge may stop and run again anywhere. The parent's metadata and DataWriteGuid are not touched. With two slots in the chain
-// both are merged in one pass, the upper one's sectors winning. done tells whether Relink is next (or nothing is to be merged).
+// Merge copies what the slots hold into the parent: payload alone, ascending, in slices, each
+// flushed before the journal's cursor moves. Every sector written is masked by a slot above, so the
+// machine boots the same version at every instant, and Merge may stop and run again anywhere. The
+// parent's metadata and DataWriteGuid are not touched. With two slots in the chain both are merged
+// in one pass, the upper one's sectors winning. done tells whether Relink is next (or nothing is to
+// be merged).
 //
-// Errors: ErrNotHealthy, ErrChain if the parent is not FULLY_PRESENT where it is to be written (nothing was written), *StepError.
+// Errors: ErrNotHealthy, ErrChain if the parent is not FULLY_PRESENT where it is to be written
+// (nothing was written), *StepError.
 func (m *Machine) Merge(ctx context.Context, o *MergeOptions) (done bool, err error) {
 	if err := m.ready(opMerge); err != nil {
 		return false, err
@@ -136,7 +140,8 @@ func (g *merger) begin() (int64, error) {
 	})
 }
 
-// slice copies, flushes, and only then moves the cursor. A cancelled context ends it between two copies; the cursor stays.
+// slice copies, flushes, and only then moves the cursor. A cancelled context ends it between two
+// copies; the cursor stays.
 func (g *merger) slice(ctx context.Context, s *mergeSlice, done bool) error {
 	err := g.copyAll(ctx, s.jobs)
 	if err != nil && errors.Is(err, ctx.Err()) {
@@ -153,8 +158,9 @@ func (g *merger) slice(ctx context.Context, s *mergeSlice, done bool) error {
 	})
 }
 
-// copyAll keeps Depth copies in flight and returns the first error after all have ended. Whoever is free takes the next job by
-// himself: handing jobs out through a channel cost up to a quarter of the speed.
+// copyAll keeps Depth copies in flight and returns the first error after all have ended. Whoever is
+// free takes the next job by himself: handing jobs out through a channel cost up to a quarter of
+// the speed.
 func (g *merger) copyAll(ctx context.Context, jobs []copyJob) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -195,8 +201,9 @@ func (g *merger) copy(j *copyJob, buf []byte) error {
 	return nil
 }
 
-// Relink makes the boot child name the parent after Merge: its session lives on, for both show the same. Then the slots are
-// poisoned and free. Without anything merged it does nothing. Errors: ErrNotMerged, ErrChain, *StepError.
+// Relink makes the boot child name the parent after Merge: its session lives on, for both show the
+// same. Then the slots are poisoned and free. Without anything merged it does nothing. Errors:
+// ErrNotMerged, ErrChain, *StepError.
 func (m *Machine) Relink(ctx context.Context) error {
 	if err := m.ready(opRelink); err != nil {
 		return err
@@ -212,14 +219,16 @@ func (m *Machine) Relink(ctx context.Context) error {
 	return m.finishMerge(opRelink)
 }
 
-// relinked tells that Relink was cut off after its commit: the slots are merged, and look staged. With two of them, committing
-// the lower one would lay an old version's sectors over a newer parent.
+// relinked tells that Relink was cut off after its commit: the slots are merged, and look staged.
+// With two of them, committing the lower one would lay an old version's sectors over a newer
+// parent.
 func (m *Machine) relinked() bool {
 	r := m.rec.Merge
 	return r != nil && r.Done && m.chain[0] == m.base && r.Base == m.base.guid()
 }
 
-// finishMerge labels base with what it holds now, forgets the slots' labels in the same record, and frees the slots.
+// finishMerge labels base with what it holds now, forgets the slots' labels in the same record, and
+// frees the slots.
 func (m *Machine) finishMerge(op Op) error {
 	if !m.relinked() {
 		return nil
@@ -237,8 +246,9 @@ func (m *Machine) finishMerge(op Op) error {
 	return m.poisonUnused(op)
 }
 
-// Recover finishes what an earlier run was cut off in: the log of the boot child is carried out (also one that Windows
-// left), and merged slots are freed. The agent calls it before it hands the machine to Windows. On a machine at rest it writes nothing.
+// Recover finishes what an earlier run was cut off in: the log of the boot child is carried out
+// (also one that Windows left), and merged slots are freed. The agent calls it before it hands the
+// machine to Windows. On a machine at rest it writes nothing.
 func (m *Machine) Recover(ctx context.Context) error {
 	if err := m.ready(opRecover); err != nil {
 		return err

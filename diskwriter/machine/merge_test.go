@@ -9,7 +9,8 @@ import (
 	"troy/internal/testing/crashdisk"
 )
 
-// The newest copy of the record rots right after the merge has begun: the one before it must not allow a rollback.
+// The newest copy of the record rots right after the merge has begun: the one before it must not
+// allow a rollback.
 func TestRecordRotsDuringMerge(t *testing.T) {
 	r, _ := prepared(t, 82, nil)
 	m := open(t, r.disk)
@@ -35,7 +36,8 @@ func TestRecordRotsDuringMerge(t *testing.T) {
 	}
 }
 
-// Base is half merged, and the slot that masks it is not in the chain: whoever did this, Troy does not boot it without a word.
+// Base is half merged, and the slot that masks it is not in the chain: whoever did this, Troy does
+// not boot it without a word.
 func TestHalfMergedBaseWithoutItsSlot(t *testing.T) {
 	r, u := prepared(t, 73, nil)
 	_ = u
@@ -90,8 +92,8 @@ func TestMergePolicies(t *testing.T) {
 	}
 }
 
-// A version is half merged when the next one is committed on top of it; that one is rolled back, committed again, and both
-// are merged.
+// A version is half merged when the next one is committed on top of it; that one is rolled back,
+// committed again, and both are merged.
 func TestStageOnAHalfMergedVersion(t *testing.T) {
 	r, u := prepared(t, 81, nil)
 	m := open(t, r.disk)

@@ -58,7 +58,8 @@ func (m *Machine) planMerge() (*mergePlan, error) {
 	return p, nil
 }
 
-// tables opens the files for walking their tables from end to end, which nothing changes during a merge.
+// tables opens the files for walking their tables from end to end, which nothing changes during a
+// merge.
 func tables(chain []*diskFile) ([]*vhdx.File, error) {
 	files := make([]*vhdx.File, len(chain))
 	for i, d := range chain {
@@ -70,8 +71,8 @@ func tables(chain []*diskFile) ([]*vhdx.File, error) {
 	return files, nil
 }
 
-// readAhead reads tables in pieces bigger than a page, and keeps a piece for each of the tables that are walked together (BAT and
-// sector bitmaps).
+// readAhead reads tables in pieces bigger than a page, and keeps a piece for each of the tables
+// that are walked together (BAT and sector bitmaps).
 type readAhead struct {
 	f      File
 	mu     sync.Mutex

@@ -11,8 +11,9 @@ import (
 	"unicode/utf16"
 )
 
-// A second reader of VHDX chains, written from the text of MS-VHDX alone: it shares no code with package vhdx, knows
-// nothing of this package, finds parents by relative_path, and checks their DataWriteGuid. Slow and plain on purpose.
+// A second reader of VHDX chains, written from the text of MS-VHDX alone: it shares no code with
+// package vhdx, knows nothing of this package, finds parents by relative_path, and checks their
+// DataWriteGuid. Slow and plain on purpose.
 
 type naiveFile struct {
 	name      string

@@ -32,9 +32,11 @@ type operation struct {
 	old []byte                 // shown before
 	new []byte                 // shown afterwards; may be the same
 	run func(m *Machine) error // from the start
-	// again completes it on a machine on which it was cut off anywhere, also before the start or after the end.
+	// again completes it on a machine on which it was cut off anywhere, also before the start or
+	// after the end.
 	again func(m *Machine) error
-	// wrap, when set, changes what the recorded run sees of its files: for orders that are broken on purpose.
+	// wrap, when set, changes what the recorded run sees of its files: for orders that are broken
+	// on purpose.
 	wrap func(Files) Files
 	// look wants the new version after each completion, not only after each fourth.
 	look bool
@@ -52,8 +54,9 @@ type crashResult struct {
 	problems       []string
 }
 
-// crashEverywhere records the operation and looks at its crash states. In each, both readers must see the old or the new
-// version; then the operation is run again, that is crashed too, and (every fourth time) the next run completes it.
+// crashEverywhere records the operation and looks at its crash states. In each, both readers must
+// see the old or the new version; then the operation is run again, that is crashed too, and (every
+// fourth time) the next run completes it.
 func (o *operation) crashEverywhere(t *testing.T, opts crashdisk.Options) *crashResult {
 	t.Helper()
 	t.Logf("seed %d", opts.Seed)

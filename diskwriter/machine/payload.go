@@ -18,7 +18,8 @@ func newBaseMap(v *vhdx.File) (*baseMap, error) {
 	return &baseMap{disk: disk, block: int64(v.Geometry().BlockSize)}, err
 }
 
-// place returns where the parent holds the byte at off, and how many of the next n bytes follow it in the file.
+// place returns where the parent holds the byte at off, and how many of the next n bytes follow it
+// in the file.
 func (b *baseMap) place(off, n int64) (at, length int64, err error) {
 	for e, err := range b.disk.Extents(off, n) {
 		if err == nil {
@@ -57,7 +58,8 @@ func wrapFormat(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrChain, BaseName, err)
 }
 
-// payloadWriter writes the virtual disk into the parent, in place: payload alone, never a structure.
+// payloadWriter writes the virtual disk into the parent, in place: payload alone, never a
+// structure.
 type payloadWriter struct {
 	op      Op
 	f       File
@@ -65,7 +67,8 @@ type payloadWriter struct {
 	virtual int64
 }
 
-// newPayload refuses, before anything is written, a parent that does not hold every block. d may have a log to replay.
+// newPayload refuses, before anything is written, a parent that does not hold every block. d may
+// have a log to replay.
 func newPayload(op Op, f File, d *diskFile) (*payloadWriter, error) {
 	base, err := newBaseMap(d.v)
 	if err == nil {
@@ -112,7 +115,8 @@ func (m *Machine) replayBaseLog() error {
 	return m.files.Base.Sync()
 }
 
-// switchBaseGUID gives the parent a DataWriteGuid, in both copies of the header. The first one decides.
+// switchBaseGUID gives the parent a DataWriteGuid, in both copies of the header. The first one
+// decides.
 func (m *Machine) switchBaseGUID(id guid.GUID) error {
 	h, current, err := vhdx.ReadHeaders(m.files.Base)
 	if err != nil {

@@ -15,8 +15,8 @@ type Label struct {
 	Version int       `json:"version"`
 }
 
-// machineRecord is RecordMachine. Everything in it is a help: which file is parent of which is read from the files, and
-// a label counts only for a file that carries its GUID.
+// machineRecord is RecordMachine. Everything in it is a help: which file is parent of which is read
+// from the files, and a label counts only for a file that carries its GUID.
 type machineRecord struct {
 	Format   int          `json:"format"`
 	Base     Label        `json:"base"`
@@ -35,7 +35,8 @@ type mergeRecord struct {
 	Done   bool      `json:"done"`   // base alone shows what Top shows
 }
 
-// reinstallRecord is the order to make Base another version. It counts only while the boot child is poisoned.
+// reinstallRecord is the order to make Base another version. It counts only while the boot child is
+// poisoned.
 type reinstallRecord struct {
 	Image   string    `json:"image"`
 	Version int       `json:"version"`
@@ -45,7 +46,8 @@ type reinstallRecord struct {
 
 const recordFormat = 1
 
-// loadRecord returns an empty record when there is none or it is not understood; only a failing disk is an error.
+// loadRecord returns an empty record when there is none or it is not understood; only a failing
+// disk is an error.
 func loadRecord(j *Journal) (*machineRecord, error) {
 	p, err := j.Get(RecordMachine)
 	if err != nil {

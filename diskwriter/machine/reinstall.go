@@ -9,8 +9,8 @@ import (
 	"troy/vhdx"
 )
 
-// unfinishedName is what the locator of a poisoned boot child names: a file that is not there, so that nobody opens the half-written
-// parent, whatever he thinks of GUIDs.
+// unfinishedName is what the locator of a poisoned boot child names: a file that is not there, so
+// that nobody opens the half-written parent, whatever he thinks of GUIDs.
 const unfinishedName = "reinstall-unfinished"
 
 // ReinstallRequest is the explicit order to make the parent another version as a whole.
@@ -19,8 +19,9 @@ type ReinstallRequest struct {
 	Version int
 }
 
-// Reinstaller rewrites the parent in place, for a version that fits no slot, or a machine that cannot be healed. From the moment
-// Reinstall returns until Finish does, the machine boots nothing: it needs the agent.
+// Reinstaller rewrites the parent in place, for a version that fits no slot, or a machine that
+// cannot be healed. From the moment Reinstall returns until Finish does, the machine boots nothing:
+// it needs the agent.
 type Reinstaller struct {
 	m    *Machine
 	req  ReinstallRequest
@@ -28,13 +29,14 @@ type Reinstaller struct {
 	view *vhdx.Chain
 }
 
-// Reinstall begins, or goes on with, the rewriting of the parent. The boot child is poisoned first, so that nobody ever boots a
-// mixture, and its session is lost; then the parent gets a new DataWriteGuid, so that nobody who named the old one finds it.
-// An unfinished reinstall of the same version goes on at Offset, of another one starts over. f need not be a machine that
-// Open takes: a parent that was changed by somebody else, or slots that are damaged, do not matter.
+// Reinstall begins, or goes on with, the rewriting of the parent. The boot child is poisoned first,
+// so that nobody ever boots a mixture, and its session is lost; then the parent gets a new
+// DataWriteGuid, so that nobody who named the old one finds it. An unfinished reinstall of the same
+// version goes on at Offset, of another one starts over. f need not be a machine that Open takes: a
+// parent that was changed by somebody else, or slots that are damaged, do not matter.
 //
-// Errors: ErrChain if parent or boot child are not usable (a damaged one, a parent of which a block is missing, a boot child not made
-// here): nothing was written; read errors; *StepError.
+// Errors: ErrChain if parent or boot child are not usable (a damaged one, a parent of which a block
+// is missing, a boot child not made here): nothing was written; read errors; *StepError.
 func Reinstall(ctx context.Context, f Files, r *ReinstallRequest) (*Reinstaller, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -95,8 +97,8 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 	return nil
 }
 
-// resumable tells whether the parent holds the beginning of the same version. The GUID vouches for it: it is new for every
-// reinstall, and whoever else writes to the parent changes it.
+// resumable tells whether the parent holds the beginning of the same version. The GUID vouches for
+// it: it is new for every reinstall, and whoever else writes to the parent changes it.
 func (in *Reinstaller) resumable() (guid.GUID, bool) {
 	m, r := in.m, in.m.rec.Reinstall
 	if !m.reinstalling || r == nil || r.Base != m.base.guid() || !m.base.header.LogGUID.IsZero() {
@@ -135,14 +137,14 @@ func (in *Reinstaller) Offset() int64 { return in.m.rec.Reinstall.Cursor }
 // ReadAt reads the virtual disk as the parent shows it, so that it can be verified before Finish.
 func (in *Reinstaller) ReadAt(p []byte, off int64) (int, error) { return in.view.ReadAt(p, off) }
 
-// Place returns where in the parent's file the byte at off of the virtual disk is, and how many of the next n bytes follow it there.
-// Errors: ErrChain, read errors.
+// Place returns where in the parent's file the byte at off of the virtual disk is, and how many of
+// the next n bytes follow it there. Errors: ErrChain, read errors.
 func (in *Reinstaller) Place(off, n int64) (at, length int64, err error) {
 	return in.pay.base.place(off, n)
 }
 
-// WriteAt writes whole 4 KiB pages of the virtual disk, in any order, zeros too. It may be called concurrently, and again after an
-// error of the disk. Errors: ErrRuns, ErrReopen, *StepError.
+// WriteAt writes whole 4 KiB pages of the virtual disk, in any order, zeros too. It may be called
+// concurrently, and again after an error of the disk. Errors: ErrRuns, ErrReopen, *StepError.
 func (in *Reinstaller) WriteAt(p []byte, off int64) (int, error) {
 	if in.m.failed.Load() {
 		return 0, ErrReopen
@@ -150,8 +152,9 @@ func (in *Reinstaller) WriteAt(p []byte, off int64) (int, error) {
 	return in.pay.writeAt(p, off)
 }
 
-// Advance makes durable what was written, and then notes that everything below offset is done: there a reinstall that is cut off goes
-// on. It must not run beside WriteAt, and never goes back. Errors: ErrRuns, ErrReopen, *StepError.
+// Advance makes durable what was written, and then notes that everything below offset is done:
+// there a reinstall that is cut off goes on. It must not run beside WriteAt, and never goes back.
+// Errors: ErrRuns, ErrReopen, *StepError.
 func (in *Reinstaller) Advance(ctx context.Context, offset int64) error {
 	if err := in.usable(ctx); err != nil {
 		return err
@@ -177,9 +180,10 @@ func (in *Reinstaller) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Finish makes the machine boot the new version: the parent gets its label, the slots are poisoned, and the boot child names
-// the parent. Whether the content is right is the caller's word. Afterwards the Reinstaller is used up; open the machine.
-// Errors: ErrIncomplete if Advance did not reach Size, ErrReopen, *StepError.
+// Finish makes the machine boot the new version: the parent gets its label, the slots are poisoned,
+// and the boot child names the parent. Whether the content is right is the caller's word.
+// Afterwards the Reinstaller is used up; open the machine. Errors: ErrIncomplete if Advance did not
+// reach Size, ErrReopen, *StepError.
 func (in *Reinstaller) Finish(ctx context.Context) error {
 	m := in.m
 	if err := in.usable(ctx); err != nil {
@@ -219,8 +223,8 @@ func (d *diskFile) unfinished() bool {
 	return d.linkage.IsZero() && path == `.\`+unfinishedName
 }
 
-// reinstallState is the State of a machine whose reinstall is not finished. The journal names the version; the poisoned boot
-// child alone says that there is one.
+// reinstallState is the State of a machine whose reinstall is not finished. The journal names the
+// version; the poisoned boot child alone says that there is one.
 func (m *Machine) reinstallState() State {
 	s := State{Reinstalling: true, LogPending: m.boot.v.LogPending(),
 		VirtualSize: m.base.meta.VirtualDiskSize, LogicalSectorSize: m.base.meta.LogicalSectorSize}

@@ -9,7 +9,8 @@ import (
 	"troy/internal/testing/crashdisk"
 )
 
-// reinstallTo writes a version in pieces, the upper half of each before the lower, unless the machine has it already.
+// reinstallTo writes a version in pieces, the upper half of each before the lower, unless the
+// machine has it already.
 func reinstallTo(version int, want []byte) func(Files) error {
 	return func(f Files) error {
 		m, err := Open(f)
@@ -45,7 +46,8 @@ func writeHalves(in *Reinstaller, want []byte, to int64) error {
 	return nil
 }
 
-// reinstallCase is a machine with a slot in the chain, one that is staged, a session, and a version that has nothing in common.
+// reinstallCase is a machine with a slot in the chain, one that is staged, a session, and a version
+// that has nothing in common.
 func reinstallCase(t *testing.T, virtual int64, seed uint64) (r *rig, want []byte) {
 	t.Helper()
 	r = newRig(t, virtual, 512, virtual)
@@ -113,7 +115,8 @@ func TestReinstall(t *testing.T) {
 	shows(t, r.disk, u.data, "an update on top")
 }
 
-// What was begun counts only for the same version on a parent that nobody else wrote to, and only when the journal knows it.
+// What was begun counts only for the same version on a parent that nobody else wrote to, and only
+// when the journal knows it.
 func TestReinstallStartsOver(t *testing.T) {
 	for name, change := range map[string]func(r *rig) int{
 		"another version":  func(*rig) int { return 10 },
@@ -187,7 +190,8 @@ func TestFaultsReinstall(t *testing.T) {
 	(&repair{rig: r, old: r.now, new: want, run: reinstallTo(9, want)}).faults(t, "reinstall")
 }
 
-// The harness has to find a parent that is not flushed before the boot child names it, and a boot child that is not poisoned first.
+// The harness has to find a parent that is not flushed before the boot child names it, and a boot
+// child that is not poisoned first.
 func TestHarnessFindsBrokenReinstalls(t *testing.T) {
 	for name, wrap := range map[string]func(*Files){
 		"parent not flushed":     func(f *Files) { lying(&f.Base, always) },

@@ -35,7 +35,8 @@ func (s *Stager) key(w *slotWriter, id guid.GUID) (key logKey) {
 	return key
 }
 
-// checkNote decides whether the pages that a note names are what was written: sum is made of what the disk holds.
+// checkNote decides whether the pages that a note names are what was written: sum is made of what
+// the disk holds.
 type checkNote func(n stageNote, sum [16]byte) bool
 
 func sameSum(n stageNote, sum [16]byte) bool { return n.sum == sum }
@@ -76,7 +77,8 @@ func (s *Stager) findLog(k int) ([]stageNote, error) {
 	return s.log.load(), nil
 }
 
-// takeOver reads the pages that the notes name. A slot that was finished but never labelled is unfinished from here on.
+// takeOver reads the pages that the notes name. A slot that was finished but never labelled is
+// unfinished from here on.
 func (s *Stager) takeOver(ctx context.Context, notes []stageNote, check checkNote) error {
 	unname := func() error { return s.slot.writeLocator(guid.GUID{}, BaseName) }
 	if err := s.m.step(opStage, "poison "+s.slot.name, unname); err != nil {
@@ -113,7 +115,8 @@ type noteReader struct {
 	held int64 // bytes that were taken over
 }
 
-// take takes the pages of a note over if they hold what was written. What cannot be read is fetched and written again.
+// take takes the pages of a note over if they hold what was written. What cannot be read is fetched
+// and written again.
 func (r *noteReader) take(s *Stager, n stageNote, check checkNote) {
 	if r.buf == nil {
 		r.buf = block.Aligned(maxNotePages * pageSize)
@@ -147,8 +150,9 @@ func hashPages(sums []pageSum, p []byte) []pageSum {
 	return sums
 }
 
-// Have tells whether bytes off to off+length of the new version are in the slot already, or will be without WriteAt because they are
-// zeros: written by this Stager, or before by one that was cut off, and read and hashed since. It may be called concurrently.
+// Have tells whether bytes off to off+length of the new version are in the slot already, or will be
+// without WriteAt because they are zeros: written by this Stager, or before by one that was cut
+// off, and read and hashed since. It may be called concurrently.
 func (s *Stager) Have(off, length int64) bool {
 	if off < 0 || length < 0 || off%pageSize != 0 || length%pageSize != 0 {
 		return false
@@ -169,9 +173,10 @@ func (s *Stager) Have(off, length int64) bool {
 // Held is how many bytes of data Stage found in the slot: 0 unless an earlier one was cut off.
 func (s *Stager) Held() int64 { return s.held }
 
-// Note notes what was written since the last note, without a flush: a process that is killed afterwards finds all of it again. WriteAt
-// does so by itself after each MiB, so Note is for the end of a unit that is not to be fetched twice, and for giving up. It may be
-// called concurrently. Without an Identity it does nothing. Errors: those of the disk, as *StepError.
+// Note notes what was written since the last note, without a flush: a process that is killed
+// afterwards finds all of it again. WriteAt does so by itself after each MiB, so Note is for the
+// end of a unit that is not to be fetched twice, and for giving up. It may be called concurrently.
+// Without an Identity it does nothing. Errors: those of the disk, as *StepError.
 func (s *Stager) Note() error { return s.m.step(opStage, "note what is written", s.noteRest) }
 
 // note is the part of WriteAt that makes it possible to go on after a cut.

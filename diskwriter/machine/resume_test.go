@@ -40,7 +40,8 @@ func (u *update) fetch(s *Stager, pages int64) (written int64, err error) {
 	return written, nil
 }
 
-// resume stages what is not there yet, whatever was there before, with small notes and many flushes.
+// resume stages what is not there yet, whatever was there before, with small notes and many
+// flushes.
 func (u *update) resume(m *Machine, check checkNote) error {
 	s, err := m.stage(ctx, u.request(), check)
 	if err != nil {
@@ -84,7 +85,8 @@ func (u *update) cut(t testing.TB, r *rig, rnd *rand.Rand) (have []Run, s *Stage
 	return have, s
 }
 
-// What was written and noted is there after the process was killed, nothing else is, and the rest completes it.
+// What was written and noted is there after the process was killed, nothing else is, and the rest
+// completes it.
 func TestResume(t *testing.T) {
 	for seed := range uint64(12) {
 		rnd := rand.New(rand.NewPCG(seed, 1))

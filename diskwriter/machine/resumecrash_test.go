@@ -21,8 +21,8 @@ func TestCrashResume(t *testing.T) {
 	o.crashEverywhere(t, crashdisk.Options{Seed: seed, Tears: 8, Subsets: 320 * soak(), Lone: true}).report(t, "stage, resume, commit", 2500*soak())
 }
 
-// Staging is cut off twice, in two processes without a power cut between, before the run that is recorded: what an earlier one left is taken
-// over and crashed on top of.
+// Staging is cut off twice, in two processes without a power cut between, before the run that is
+// recorded: what an earlier one left is taken over and crashed on top of.
 func TestCrashResumeAfterKills(t *testing.T) {
 	const seed = 450
 	t.Logf("seed %d", seed)
@@ -65,7 +65,8 @@ func TestCrashResumeAfterKills(t *testing.T) {
 	t.Logf("%d bytes taken over", held)
 }
 
-// The harness has to find a resume that believes its log, or that forgets to flush what it took over.
+// The harness has to find a resume that believes its log, or that forgets to flush what it took
+// over.
 func TestHarnessFindsBrokenResumes(t *testing.T) {
 	for name, c := range map[string]struct {
 		check checkNote

@@ -30,7 +30,8 @@ const image = "win11-lab"
 
 var solid = bytes.Repeat([]byte{0xa5}, pageSize)
 
-// newRig makes a machine whose parent holds noise as version 1. No file is zeros before it is formatted.
+// newRig makes a machine whose parent holds noise as version 1. No file is zeros before it is
+// formatted.
 func newRig(t testing.TB, virtual int64, sector uint32, slotPayload int64) *rig {
 	t.Helper()
 	r := &rig{disk: crashdisk.New(), virtual: virtual, sector: sector}
@@ -66,7 +67,8 @@ func filesOf(d *crashdisk.Disk) Files {
 	return Files{Base: f(BaseName), LayerA: f(LayerAName), LayerB: f(LayerBName), Boot: f(BootName), Journal: f(JournalName)}
 }
 
-// payloadOffset is the place of virtual offset 0 in a file made by FormatBase; the payload is in one piece.
+// payloadOffset is the place of virtual offset 0 in a file made by FormatBase; the payload is in
+// one piece.
 func payloadOffset(virtual int64) int64 { return baseLayout(virtual, 512).payload.off }
 
 func must(t testing.TB, err error) {

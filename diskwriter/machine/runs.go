@@ -6,7 +6,8 @@ import (
 	"sort"
 )
 
-// Run is a stretch of the virtual disk, in bytes, both numbers multiples of 4 KiB. Zero: it becomes zeros, and nobody sends it.
+// Run is a stretch of the virtual disk, in bytes, both numbers multiples of 4 KiB. Zero: it becomes
+// zeros, and nobody sends it.
 type Run struct {
 	Offset, Length int64
 	Zero           bool
@@ -63,7 +64,8 @@ type stagePlan struct {
 	pages  int          // data pages
 }
 
-// planBlocks checks the runs and lays them out: payload in virtual order, whole blocks of zeros without payload.
+// planBlocks checks the runs and lays them out: payload in virtual order, whole blocks of zeros
+// without payload.
 func planBlocks(runs []Run, virtual int64) (*stagePlan, error) {
 	p := &stagePlan{}
 	var end int64
@@ -126,7 +128,8 @@ func (p *stagePlan) find(block int64) int {
 	return i
 }
 
-// dataPages calls f for the places in a file, in runs of neighbours, of data pages that are counted in the order of the disk.
+// dataPages calls f for the places in a file, in runs of neighbours, of data pages that are counted
+// in the order of the disk.
 func (p *stagePlan) dataPages(l *layout, first, count int, f func(off int64, pages int) error) error {
 	for count > 0 {
 		b := &p.blocks[sort.Search(len(p.blocks), func(i int) bool { return p.blocks[i].first > first })-1]

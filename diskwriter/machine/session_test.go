@@ -67,7 +67,8 @@ func (w *sessionWriter) setEntry(block int64, e vhdx.BATEntry) {
 	binary.LittleEndian.PutUint64(w.bat[w.l.geo.PayloadIndex(block)*8:], uint64(e))
 }
 
-// oddBlocks: block 0 is trimmed and keeps its place; block 1 is trimmed, loses its place, and block 2 moves there, FULLY_PRESENT.
+// oddBlocks: block 0 is trimmed and keeps its place; block 1 is trimmed, loses its place, and block
+// 2 moves there, FULLY_PRESENT.
 func (w *sessionWriter) oddBlocks() {
 	w.setEntry(0, vhdx.NewBATEntry(vhdx.PayloadUnmapped, w.l.payloadOffset(0)))
 	w.setEntry(1, vhdx.NewBATEntry(vhdx.PayloadUnmapped, 0))
@@ -106,8 +107,8 @@ func (w *sessionWriter) writeSome() {
 	must(w.t, err)
 }
 
-// finish writes the structures: in their places when Windows closed the file, else in two log entries of which the first was
-// applied in part.
+// finish writes the structures: in their places when Windows closed the file, else in two log
+// entries of which the first was applied in part.
 func (w *sessionWriter) finish(s session) {
 	h, slot, err := vhdx.ReadHeaders(w.f)
 	must(w.t, err)

@@ -25,8 +25,9 @@ func (m *Machine) newSlotWriter(i int) (*slotWriter, error) {
 		LogicalSectorSize: meta.LogicalSectorSize, PhysicalSectorSize: meta.PhysicalSectorSize, DiskID: meta.VirtualDiskID}}, nil
 }
 
-// poison gives the slot a new DataWriteGuid, which it returns, and a locator that names nobody, in this order: whoever named the old
-// GUID finds nothing from then on, and a slot that names nobody is never taken for a finished one.
+// poison gives the slot a new DataWriteGuid, which it returns, and a locator that names nobody, in
+// this order: whoever named the old GUID finds nothing from then on, and a slot that names nobody
+// is never taken for a finished one.
 func (s *slotWriter) poison() (guid.GUID, error) {
 	id := guid.New()
 	h, current, err := s.readHeader()
@@ -72,7 +73,8 @@ func (s *slotWriter) writeLocator(linkage guid.GUID, parent string) error {
 	return s.f.Sync()
 }
 
-// poisonUnused poisons every slot that looks finished but has no use: merged, or rolled back. It drops their labels first.
+// poisonUnused poisons every slot that looks finished but has no use: merged, or rolled back. It
+// drops their labels first.
 func (m *Machine) poisonUnused(op Op) error {
 	drop := func() error {
 		if !slices.ContainsFunc(m.rec.Layers, func(l Label) bool { return !m.byGUIDInChain(l.GUID) }) {

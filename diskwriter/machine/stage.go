@@ -16,20 +16,21 @@ import (
 	"troy/vhdx"
 )
 
-// StageRequest names a version and says which bytes of the virtual disk it changes, compared with what the boot child sits on
-// (State.Version).
+// StageRequest names a version and says which bytes of the virtual disk it changes, compared with
+// what the boot child sits on (State.Version).
 type StageRequest struct {
 	Image   string
 	Version int
 	Runs    []Run // ascending, not overlapping
 
-	// Identity stands for the content: it has to be another one when a byte of the runs is another one (the digest of a plan, for
-	// instance). With it, a Stage that was cut off goes on when the same is asked for again. "" stages anew each time.
+	// Identity stands for the content: it has to be another one when a byte of the runs is another
+	// one (the digest of a plan, for instance). With it, a Stage that was cut off goes on when the
+	// same is asked for again. "" stages anew each time.
 	Identity string
 }
 
-// Stager fills a slot. WriteAt may be called concurrently; then Finish once. A Stager that is dropped leaves a poisoned
-// slot and an untouched machine.
+// Stager fills a slot. WriteAt may be called concurrently; then Finish once. A Stager that is
+// dropped leaves a poisoned slot and an untouched machine.
 type Stager struct {
 	m      *Machine
 	req    *StageRequest
@@ -43,9 +44,10 @@ type Stager struct {
 	held   int64     // bytes that an earlier Stager wrote
 }
 
-// Stage picks the inactive slot, lays the version out in it and poisons it. A staged version that was not committed is lost.
-// Nothing is written before everything is known to fit. If the same request was cut off before, the slot keeps what was written:
-// all of it is read and compared by hash first, and Have tells what need not be written again.
+// Stage picks the inactive slot, lays the version out in it and poisons it. A staged version that
+// was not committed is lost. Nothing is written before everything is known to fit. If the same
+// request was cut off before, the slot keeps what was written: all of it is read and compared by
+// hash first, and Have tells what need not be written again.
 //
 // Errors: ErrNoSlot, ErrRuns, ErrTooBig (as *SpaceError), *StepError.
 func (m *Machine) Stage(ctx context.Context, r *StageRequest) (*Stager, error) {
@@ -104,8 +106,8 @@ func (s *Stager) poison() (err error) {
 	return err
 }
 
-// WriteAt writes whole pages of the virtual disk; all of them must be in runs that are not Zero. A page that is written again must get
-// the same bytes. Errors: ErrRuns, and those of the disk.
+// WriteAt writes whole pages of the virtual disk; all of them must be in runs that are not Zero. A
+// page that is written again must get the same bytes. Errors: ErrRuns, and those of the disk.
 func (s *Stager) WriteAt(p []byte, off int64) (int, error) {
 	place, err := s.locate(off, int64(len(p)))
 	if err != nil || len(p) == 0 {
@@ -132,7 +134,8 @@ func (s *Stager) index(off int64) int {
 	return b.first + b.data.rank(int(off%SlotBlockSize/pageSize))
 }
 
-// locate returns the file offset of a stretch of data pages. Payload is in virtual order, so a stretch is in one piece.
+// locate returns the file offset of a stretch of data pages. Payload is in virtual order, so a
+// stretch is in one piece.
 func (s *Stager) locate(off, n int64) (int64, error) {
 	if off < 0 || off%pageSize != 0 || n%pageSize != 0 {
 		return 0, fmt.Errorf("%w: write of %d bytes at %d is not whole pages", ErrRuns, n, off)
@@ -150,8 +153,9 @@ func (s *Stager) locate(off, n int64) (int64, error) {
 	return s.slot.l.payloadOffset(s.plan.blocks[i].place) + off%SlotBlockSize, nil
 }
 
-// Finish makes the slot a parent that Commit can name. Each step is durable before the next begins: payload, read back and
-// compared by hash; sector bitmaps; BAT; locator, which is what makes the slot count; all read back; the journal's label.
+// Finish makes the slot a parent that Commit can name. Each step is durable before the next begins:
+// payload, read back and compared by hash; sector bitmaps; BAT; locator, which is what makes the
+// slot count; all read back; the journal's label.
 //
 // Errors: ErrIncomplete, ErrVerify and those of the disk, as *StepError.
 func (s *Stager) Finish(ctx context.Context) error {
@@ -206,7 +210,8 @@ func (s *Stager) missing() error {
 	return nil
 }
 
-// pieces calls f for every run of set pages of the blocks that have payload: file offset and length.
+// pieces calls f for every run of set pages of the blocks that have payload: file offset and
+// length.
 func (p *stagePlan) pieces(l *layout, set func(*stageBlock) *pageSet, f func(b *stageBlock, page, pages int, off int64) error) error {
 	for i := range p.blocks {
 		b := &p.blocks[i]
@@ -235,7 +240,8 @@ func (s *Stager) writeZeros() error {
 	})
 }
 
-// verifyDepth is how many reads are under way while the payload is read back: one at a time leaves a disk idle.
+// verifyDepth is how many reads are under way while the payload is read back: one at a time leaves
+// a disk idle.
 const verifyDepth = 8
 
 func (s *Stager) verifyPayload(ctx context.Context) error {

@@ -203,7 +203,8 @@ func TestStageGivesUpWhenAsked(t *testing.T) {
 	}
 }
 
-// A slot that is no VHDX any more is made anew, and one that somebody put there that does not belong is not believed.
+// A slot that is no VHDX any more is made anew, and one that somebody put there that does not
+// belong is not believed.
 func TestStageIntoADamagedSlot(t *testing.T) {
 	for name, break_ := range map[string]func(f *crashdisk.File){
 		"garbage": func(f *crashdisk.File) { write(t, f, 0, noise(2*mib, 3)) },

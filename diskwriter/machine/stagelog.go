@@ -11,10 +11,12 @@ import (
 	"troy/internal/block"
 )
 
-// The stage log is the last 4 MiB of the journal file: sectors of 512 bytes, each good or bad by itself. A sector holds: magic [8], key [16],
-// number of notes u32, CRC-32C u32 of the sector with this field zero, and up to 20 notes of 24 bytes: first data page u32, data pages u32,
-// SHA-256 [16] (shortened) of the SHA-256s of these pages. Data pages are counted in the order of the virtual disk. The key is
-// the SHA-256 (shortened) of what is staged and of the slot's DataWriteGuid: a sector of anything else counts as empty.
+// The stage log is the last 4 MiB of the journal file: sectors of 512 bytes, each good or bad by
+// itself. A sector holds: magic [8], key [16], number of notes u32, CRC-32C u32 of the sector with
+// this field zero, and up to 20 notes of 24 bytes: first data page u32, data pages u32, SHA-256
+// [16] (shortened) of the SHA-256s of these pages. Data pages are counted in the order of the
+// virtual disk. The key is the SHA-256 (shortened) of what is staged and of the slot's
+// DataWriteGuid: a sector of anything else counts as empty.
 const (
 	stageLogOffset = recordCount * 2 * recordSlot
 	stageLogSize   = JournalSize - stageLogOffset
@@ -43,7 +45,8 @@ type logKey [16]byte
 // pageSum is the SHA-256 of a page.
 type pageSum [sha256.Size]byte
 
-// stageNote says that some data pages were written. It is never believed before the pages were read and hashed.
+// stageNote says that some data pages were written. It is never believed before the pages were read
+// and hashed.
 type stageNote struct {
 	first, count uint32
 	sum          [16]byte
@@ -64,7 +67,8 @@ type openNote struct {
 	sums  []pageSum
 }
 
-// stageLog adds notes. They are written without a flush: a lost one costs a download, a wrong one is found out.
+// stageLog adds notes. They are written without a flush: a lost one costs a download, a wrong one
+// is found out.
 type stageLog struct {
 	f          File
 	key        logKey
@@ -118,7 +122,8 @@ func (l *stageLog) flush() error {
 	return l.write()
 }
 
-// write writes the pending notes. After an error they are still pending, and stand there twice in the end, which does not matter.
+// write writes the pending notes. After an error they are still pending, and stand there twice in
+// the end, which does not matter.
 func (l *stageLog) write() error {
 	if len(l.pending) == 0 {
 		return nil
@@ -166,7 +171,8 @@ func noteSum(sector []byte) uint32 {
 	return crc32.Update(crc32.Checksum(sector[:28], castagnoli), castagnoli, sector[noteHeader:])
 }
 
-// load returns the notes that earlier runs left, and goes on behind them. What cannot be read is no note.
+// load returns the notes that earlier runs left, and goes on behind them. What cannot be read is no
+// note.
 func (l *stageLog) load() (notes []stageNote) {
 	buf := block.Aligned(stageLogStep)
 	for at := int64(0); at < stageLogSize; at += stageLogStep {

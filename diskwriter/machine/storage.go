@@ -9,9 +9,10 @@ import (
 	"troy/internal/progress"
 )
 
-// Storage is where the bytes of one file are: mapped clusters of a block device, a plain file, memory. Every write that
-// this package makes is whole 4 KiB pages at a multiple of 4 KiB, so that no write ever covers part of a physical sector; Sync returns when all
-// earlier writes are durable. It must be safe for concurrent use.
+// Storage is where the bytes of one file are: mapped clusters of a block device, a plain file,
+// memory. Every write that this package makes is whole 4 KiB pages at a multiple of 4 KiB, so that
+// no write ever covers part of a physical sector; Sync returns when all earlier writes are durable.
+// It must be safe for concurrent use.
 type Storage interface {
 	io.ReaderAt
 	io.WriterAt
@@ -48,7 +49,8 @@ func report(p progress.Adder, n int64) {
 	}
 }
 
-// writeFull writes whole pages; a write that a storage cut short without an error is an error all the same.
+// writeFull writes whole pages; a write that a storage cut short without an error is an error all
+// the same.
 func writeFull(f File, p []byte, off int64) error {
 	if off%pageSize != 0 || len(p)%pageSize != 0 || off < 0 || off+int64(len(p)) > f.Size {
 		return fmt.Errorf("write of %d bytes at %d of %d is not whole pages inside of the file", len(p), off, f.Size)
@@ -60,7 +62,8 @@ func writeFull(f File, p []byte, off int64) error {
 	return err
 }
 
-// changedPages yields the runs of pages in which want differs from what f holds at off, as offset and length in want.
+// changedPages yields the runs of pages in which want differs from what f holds at off, as offset
+// and length in want.
 func changedPages(f File, want []byte, off int64) ([][2]int, error) {
 	have := make([]byte, len(want))
 	if err := block.ReadFull(f, have, off); err != nil {

@@ -43,8 +43,8 @@ type Verdict struct {
 	Log       LogInfo
 }
 
-// Except returns the verdict for somebody to whom refusals of class allowed are none: who looks into a volume that holds a Windows, as its
-// publisher does, asks for Except(ErrSecondWindows).
+// Except returns the verdict for somebody to whom refusals of class allowed are none: who looks
+// into a volume that holds a Windows, as its publisher does, asks for Except(ErrSecondWindows).
 func (d Verdict) Except(allowed error) Verdict {
 	if len(d.Refusals) == 0 { // of Open: nothing else is known
 		return d
@@ -93,9 +93,9 @@ func Judge(r io.ReaderAt, size int64) (*Volume, Verdict) {
 	return v, d
 }
 
-// Judge reads whether the volume was left in order and whether anybody else owns it; it looks at everything, whatever it finds first.
-// An unreadable hiberfil.sys or root directory is a refusal: what cannot be known is
-// taken for the worst.
+// Judge reads whether the volume was left in order and whether anybody else owns it; it looks at
+// everything, whatever it finds first. An unreadable hiberfil.sys or root directory is a refusal:
+// what cannot be known is taken for the worst.
 func (v *Volume) Judge() Verdict {
 	d := Verdict{Log: v.Log()}
 	for _, check := range []func() error{v.checkHibernated, v.checkSecondWindows} {

@@ -169,8 +169,8 @@ func TestWindowsFormatted(t *testing.T) {
 
 var clustersLine = regexp.MustCompile(`(?m)^\s*(?:Volume Size in|Free) Clusters:\s*(\d+)`)
 
-// formattedVolume makes such a volume: by mkntfs, with files in the root folder, a log of version 1.1
-// that its client closed, and the flags that Windows sets.
+// formattedVolume makes such a volume: by mkntfs, with files in the root folder, a log of version
+// 1.1 that its client closed, and the flags that Windows sets.
 func formattedVolume(t *testing.T) formatted {
 	t.Helper()
 	m := newImage(t, 40*mib-100*4096, 512, 4096)

@@ -22,13 +22,14 @@ func (e *FileSizeError) Error() string {
 	return fmt.Sprintf("%s%s has %d bytes, it needs %d", Folder, e.Name, e.Have, e.Need)
 }
 
-// Adopt makes a machine out of a disk whose \Troy\base.vhdx somebody else filled. The other files must exist with the sizes
-// of FileSizes and be written to their end (fsutil file createnew and fsutil file setvaliddata do that in Windows), for
-// no NTFS metadata is written here: slots, boot child, journal and the disk record are written into their clusters. Base, ESP
-// and BCD store stay as they are.
+// Adopt makes a machine out of a disk whose \Troy\base.vhdx somebody else filled. The other files
+// must exist with the sizes of FileSizes and be written to their end (fsutil file createnew and
+// fsutil file setvaliddata do that in Windows), for no NTFS metadata is written here: slots, boot
+// child, journal and the disk record are written into their clusters. Base, ESP and BCD store stay
+// as they are.
 //
-// Errors: ErrAdopted, *FileSizeError, those of MapFiles and of machine.ReadBase; nothing was written when
-// Written is 0.
+// Errors: ErrAdopted, *FileSizeError, those of MapFiles and of machine.ReadBase; nothing was
+// written when Written is 0.
 func (t *Target) Adopt(image string, version int) error {
 	if t.Judge().Condition == ntfs.Refused {
 		return t.Judge().Err

@@ -40,14 +40,15 @@ type BareOptions struct {
 // maxRoom bounds the default of BareOptions.Room, in bytes.
 const maxRoom = 8 << 30
 
-// overhead bounds what NTFS keeps for itself: $LogFile, $MFT and room for it, $Bitmap of a disk of 1 TiB; in bytes.
+// overhead bounds what NTFS keeps for itself: $LogFile, $MFT and room for it, $Bitmap of a disk of
+// 1 TiB; in bytes.
 const overhead = 232 * mib
 
 // sizes returns the sizes of the files.
 func (o *BareOptions) sizes() Sizes { return FileSizes(o.VirtualSize, o.SlotBytes) }
 
-// FileSizes returns the sizes in bytes of the \Troy\ files for a virtual disk; slot is the payload that a slot takes, 0 for
-// a quarter of the virtual disk.
+// FileSizes returns the sizes in bytes of the \Troy\ files for a virtual disk; slot is the payload
+// that a slot takes, 0 for a quarter of the virtual disk.
 func FileSizes(virtual, slot int64) Sizes {
 	if slot == 0 {
 		slot = max(virtual/4, machine.SlotBlockSize)
@@ -96,12 +97,15 @@ func (o *BareOptions) check() error {
 	return nil
 }
 
-// ProvisionBare makes the whole disk or image file at path into the disk of a machine whose parent is still to be filled: partition
-// table, ESP (empty), data volume, \Troy\ files, disk record, and a reinstall that has begun at 0. From the first byte on the disk
-// carries a mark (unfinishedMark), so that a call that is cut off can be made again although the disk is not empty any more; once
-// the mark is gone the disk is found by Find, and Reinstall goes on. At no instant does it boot anything.
+// ProvisionBare makes the whole disk or image file at path into the disk of a machine whose parent
+// is still to be filled: partition table, ESP (empty), data volume, \Troy\ files, disk record, and
+// a reinstall that has begun at 0. From the first byte on the disk carries a mark (unfinishedMark),
+// so that a call that is cut off can be made again although the disk is not empty any more; once
+// the mark is gone the disk is found by Find, and Reinstall goes on. At no instant does it boot
+// anything.
 //
-// What comes next: Fill, the boot files on the ESP, Reinstaller.Finish. The caller closes the target.
+// What comes next: Fill, the boot files on the ESP, Reinstaller.Finish. The caller closes the
+// target.
 //
 // Errors: ErrOccupied, ErrNoSpace, ErrVirtualSize, ErrName, ErrTool, and those of the disk. With
 // ErrUnfinished the disk was written to and starts nothing; without it, it is untouched.
@@ -144,7 +148,8 @@ func makeDisk(ctx context.Context, path string, o *BareOptions) error {
 	return err
 }
 
-// mayErase says no to a disk that holds something, unless that was allowed: now, or when its making began.
+// mayErase says no to a disk that holds something, unless that was allowed: now, or when its making
+// began.
 func mayErase(dev *blockdev.Device, wipe bool) error {
 	err := checkEmpty(dev)
 	if !errors.Is(err, ErrOccupied) || wipe {
@@ -188,8 +193,8 @@ func makeFiles(ctx context.Context, path string, z *zeroer, o *BareOptions) (t *
 // structures bounds where the VHDX structures of a file begin and the journal lies, in bytes.
 const structures = 16 * mib
 
-// forget erases what earlier times left at the clusters of the files: a journal, and VHDX structures that a disk whose
-// provisioning is cut off would be taken for.
+// forget erases what earlier times left at the clusters of the files: a journal, and VHDX
+// structures that a disk whose provisioning is cut off would be taken for.
 func (t *Target) forget(ctx context.Context, z *zeroer) error {
 	for _, f := range t.files {
 		if err := t.zeroFile(ctx, z, f, 0, min(f.Size(), structures)); err != nil {
@@ -199,8 +204,8 @@ func (t *Target) forget(ctx context.Context, z *zeroer) error {
 	return t.part.Sync()
 }
 
-// format makes the files. The children name a parent that is not there, until the reinstall poisons them in its own way: no chain
-// that could boot exists before the parent is filled.
+// format makes the files. The children name a parent that is not there, until the reinstall poisons
+// them in its own way: no chain that could boot exists before the parent is filled.
 func (t *Target) format(ctx context.Context, o *BareOptions) (*machine.Reinstaller, error) {
 	files := t.Files()
 	base, err := machine.FormatBase(files.Base, &machine.BaseOptions{VirtualSize: o.VirtualSize,

@@ -196,8 +196,8 @@ func check(t *testing.T, path string, sector int) {
 	}
 }
 
-// TestBare makes a machine of a bare image file with sectors of 512 bytes, and of a bare block device with 4096, and holds both against
-// other tools.
+// TestBare makes a machine of a bare image file with sectors of 512 bytes, and of a bare block
+// device with 4096, and holds both against other tools.
 func TestBare(t *testing.T) {
 	needs.Root(t)
 	for _, sector := range []int{512, 4096} {
@@ -246,7 +246,8 @@ func TestBare(t *testing.T) {
 	}
 }
 
-// TestFillStops: what Fetch leaves out is noticed, and after a failure Fill goes on at the piece where it was.
+// TestFillStops: what Fetch leaves out is noticed, and after a failure Fill goes on at the piece
+// where it was.
 func TestFillStops(t *testing.T) {
 	needs.Root(t)
 	seed := rand.Uint64()
@@ -289,8 +290,8 @@ func mustAdmit(d *Target) error {
 // Killing is done to a process of its own, which this one becomes when it is told so.
 const killEnv = "TROY_TEST_PROVISION"
 
-// TestBareKilled kills the whole process at random moments, until one gets to the end. No state in between is a machine that boots,
-// none is foreign to the next start, and the result is right.
+// TestBareKilled kills the whole process at random moments, until one gets to the end. No state in
+// between is a machine that boots, none is foreign to the next start, and the result is right.
 func TestBareKilled(t *testing.T) {
 	needs.Root(t)
 	if path := os.Getenv(killEnv); path != "" {
@@ -378,7 +379,8 @@ func marked(path string) bool {
 	return err == nil && string(b) == "TROYMARK"
 }
 
-// provisionKilled runs the helper, kills it after so many writes, and tells whether it came to its end before.
+// provisionKilled runs the helper, kills it after so many writes, and tells whether it came to its
+// end before.
 func provisionKilled(t *testing.T, path string, seed uint64, after int64) (string, bool) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestBareKilled$")

@@ -17,8 +17,9 @@ type BootFile struct {
 	Data []byte
 }
 
-// writeBootFiles writes files on the ESP of the disk or image file at disk, with mtools, and flushes; it may be called again. For the ESP of
-// a machine that boots see package bootfiles. Errors: ErrTool.
+// writeBootFiles writes files on the ESP of the disk or image file at disk, with mtools, and
+// flushes; it may be called again. For the ESP of a machine that boots see package bootfiles.
+// Errors: ErrTool.
 func writeBootFiles(ctx context.Context, disk string, esp blockdev.Entry, files []BootFile) error {
 	if len(files) == 0 {
 		return nil

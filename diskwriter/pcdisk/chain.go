@@ -8,8 +8,8 @@ import (
 	"troy/vhdx"
 )
 
-// Chain reads what Windows would see on the machine: the session in the boot child over the version it sits on. Logs are
-// replayed in memory. Errors: machine.ErrChain, and those of package vhdx.
+// Chain reads what Windows would see on the machine: the session in the boot child over the version
+// it sits on. Logs are replayed in memory. Errors: machine.ErrChain, and those of package vhdx.
 func Chain(f machine.Files) (*vhdx.Chain, error) {
 	leaf, err := vhdx.NewFile(f.Boot.Storage, f.Boot.Size)
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 var (
 	// ErrNoDisk: no disk of the machine may be made into one of Troy's.
 	ErrNoDisk = errors.New("no disk can be taken")
-	// ErrNotPermitted: what the order names holds something, and nobody signed that it may be erased.
+	// ErrNotPermitted: what the order names holds something, and nobody signed that it may be
+	// erased.
 	ErrNotPermitted = errors.New("erasing the disk is not permitted")
 	// ErrSectorSize: the image has sectors of 512 bytes, the disk such of 4096.
 	ErrSectorSize = errors.New("the sectors of image and disk do not fit")
@@ -20,15 +21,16 @@ var (
 type Order struct {
 	Serial string // of the disk; "": the one that is empty
 	Wipe   bool   // one that holds something may be taken, if it is the only one
-	// Permit is asked before a disk is chosen that holds something; nil permits nothing. Its error says why not.
+	// Permit is asked before a disk is chosen that holds something; nil permits nothing. Its error
+	// says why not.
 	Permit func(d DiskInfo) error
 
 	Need       int64  // bytes, see BareOptions.Need
 	SectorSize uint32 // logical, of the virtual disk; 0: 512
 }
 
-// ChooseError says what was seen on each disk. It unwraps to ErrNoDisk, ErrManyDisks, ErrOccupied, ErrNotPermitted,
-// ErrNoSpace or ErrSectorSize.
+// ChooseError says what was seen on each disk. It unwraps to ErrNoDisk, ErrManyDisks, ErrOccupied,
+// ErrNotPermitted, ErrNoSpace or ErrSectorSize.
 type ChooseError struct {
 	Class  error
 	Detail string
@@ -52,11 +54,13 @@ func (e *ChooseError) Unwrap() error { return e.Class }
 
 // Choose returns the disk to be made into the disk of a machine:
 //
-//   - never one that is read-only, removable or on USB (the medium that the agent came from is), or that cannot be read;
+//   - never one that is read-only, removable or on USB (the medium that the agent came from is), or
+//     that cannot be read;
 //   - with Serial that one alone, in any state; when it holds something, Permit has to agree;
 //   - else the one that was being made and was cut off;
 //   - else the one that is empty and large enough; two of them: none;
-//   - else, with Wipe, the only one that holds something, if Permit agrees. With Wipe an empty disk beside it makes two.
+//   - else, with Wipe, the only one that holds something, if Permit agrees. With Wipe an empty disk
+//     beside it makes two.
 //
 // Whether wipe is true for the disk (BareOptions.Wipe) is told too. The error is a *ChooseError.
 func Choose(disks []DiskInfo, o *Order) (d DiskInfo, wipe bool, err error) {

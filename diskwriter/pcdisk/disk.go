@@ -72,7 +72,8 @@ func write(ctx context.Context, dev *blockdev.Device, v *scratch, data *blockdev
 	return dev.ReadTable()
 }
 
-// keepGUIDs takes the GUIDs of the mark that the disk carries: a table with them is known for ours at every instant.
+// keepGUIDs takes the GUIDs of the mark that the disk carries: a table with them is known for ours
+// at every instant.
 func (o *diskOptions) keepGUIDs(dev *blockdev.Device) error {
 	m, err := unfinishedMark(dev)
 	if m != nil {
@@ -81,7 +82,8 @@ func (o *diskOptions) keepGUIDs(dev *blockdev.Device) error {
 	return err
 }
 
-// erase overwrites the last and the first MiB, where tables and old signatures lie, but for the mark.
+// erase overwrites the last and the first MiB, where tables and old signatures lie, but for the
+// mark.
 func erase(dev *blockdev.Device, mark *diskMark) error {
 	first, last := block.Aligned(mib), block.Aligned(mib)
 	if mark != nil {

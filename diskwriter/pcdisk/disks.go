@@ -21,7 +21,8 @@ const (
 	Unknown Holding = iota
 	// Bare: first and last MiB are zeros.
 	Bare
-	// Unfinished: it was being made into the disk of a machine and that was cut off, see unfinishedMark.
+	// Unfinished: it was being made into the disk of a machine and that was cut off, see
+	// unfinishedMark.
 	Unfinished
 	// Prepared: it has a \Troy\ folder: Find takes it.
 	Prepared
@@ -75,8 +76,8 @@ func Disks() ([]DiskInfo, error) {
 // ErrPartition: what should be a whole disk is a partition.
 var ErrPartition = errors.New("a partition, not a whole disk")
 
-// Describe looks at one disk, which may be an image file or a loop device: those have no serial and are neither removable nor on USB.
-// Errors: ErrPartition, and those of opening.
+// Describe looks at one disk, which may be an image file or a loop device: those have no serial and
+// are neither removable nor on USB. Errors: ErrPartition, and those of opening.
 func Describe(path string, o *blockdev.Options) (DiskInfo, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -156,8 +157,8 @@ func holding(dev *blockdev.Device, path string) (Holding, string) {
 // maxSerial bounds what is believed of a serial number, in bytes.
 const maxSerial = 64
 
-// serial reads the serial number of a disk: NVMe and virtio disks have a file for it, SCSI and ATA disks page 80h of their vital product
-// data (SPC-4 7.8.11: four bytes of header, then the number).
+// serial reads the serial number of a disk: NVMe and virtio disks have a file for it, SCSI and ATA
+// disks page 80h of their vital product data (SPC-4 7.8.11: four bytes of header, then the number).
 func serial(sys fs.FS, name string) string {
 	for _, file := range []string{"device/serial", "serial"} {
 		if b, err := fs.ReadFile(sys, path.Join(name, file)); err == nil {

@@ -1,34 +1,39 @@
-// Package pcdisk is the disk of a PC: it finds the one that Troy may write to, joins the packages below it into a
-// machine.Machine, and makes an empty disk into one of Troy's, on the admin's host and in the initramfs.
+// Package pcdisk is the disk of a PC: it finds the one that Troy may write to, joins the packages
+// below it into a machine.Machine, and makes an empty disk into one of Troy's, on the admin's host
+// and in the initramfs.
 //
 // # What it promises
 //
-// A disk is a target when its GPT holds exactly one EFI system partition and exactly one NTFS data partition with a
-// \Troy\ folder that has a journal. Two such disks: none is taken (ErrAmbiguous). The journal's disk record names the
-// GUIDs of disk, ESP and data partition and the clusters of every file as provisioning left them; Open compares them
-// before anything can be written:
+// A disk is a target when its GPT holds exactly one EFI system partition and exactly one NTFS data
+// partition with a \Troy\ folder that has a journal. Two such disks: none is taken (ErrAmbiguous).
+// The journal's disk record names the GUIDs of disk, ESP and data partition and the clusters of
+// every file as provisioning left them; Open compares them before anything can be written:
 //
 //   - the GUIDs differ: the disk is a copy or was partitioned anew: ErrForeign;
 //   - the volume is refused (hibernated, BitLocker, a second Windows): that error of package ntfs;
-//   - the volume is clean and files moved: they are recorded anew, for Windows moved them in good order;
-//   - the volume is unclean, the files lie where they were recorded and $LogFile names none of their MFT records: go
-//     on, this is what a hard power-off leaves;
-//   - the volume is unclean and anything else holds: ErrUnclean. Windows repairs its volume; the next start tries again.
+//   - the volume is clean and files moved: they are recorded anew, for Windows moved them in good
+//     order;
+//   - the volume is unclean, the files lie where they were recorded and $LogFile names none of
+//     their MFT records: go on, this is what a hard power-off leaves;
+//   - the volume is unclean and anything else holds: ErrUnclean. Windows repairs its volume; the
+//     next start tries again.
 //
-// A file that cannot be written through its clusters (sparse, compressed, short valid length, …) is refused by ntfs.Map.
-// Open writes nothing; only Record does, one record of the journal. Written tells how many bytes went to the \Troy\ files
-// since, so that a failure can be reported as "untouched" or not.
+// A file that cannot be written through its clusters (sparse, compressed, short valid length, …) is
+// refused by ntfs.Map. Open writes nothing; only Record does, one record of the journal. Written
+// tells how many bytes went to the \Troy\ files since, so that a failure can be reported as
+// "untouched" or not.
 //
 // # Choosing a disk
 //
-// Choose takes a disk that is to become a machine's: never one on USB, a removable, read-only or unreadable one; one that holds
-// something only if the order names it by serial or says wipe, and only if Permit agrees; of two that could be meant none. What is on a
-// disk (Holding) is found out by Disks and Describe, which write nothing. A disk whose making was cut off is taken up again.
+// Choose takes a disk that is to become a machine's: never one on USB, a removable, read-only or
+// unreadable one; one that holds something only if the order names it by serial or says wipe, and
+// only if Permit agrees; of two that could be meant none. What is on a disk (Holding) is found out
+// by Disks and Describe, which write nothing. A disk whose making was cut off is taken up again.
 //
 // # Making a machine
 //
-// ProvisionBare, Fill and Finish of the machine.Reinstaller make a machine of a whole disk; Provision is the three in one, with
-// the boot files of an admin's host. A line ends with a flush:
+// ProvisionBare, Fill and Finish of the machine.Reinstaller make a machine of a whole disk;
+// Provision is the three in one, with the boot files of an admin's host. A line ends with a flush:
 //
 //	mark of an unfinished disk                  from here on the disk is known for half made
 //	ends of the disk erased, volume, ESP, partition table (formatDisk)
@@ -41,24 +46,28 @@
 //	boot files on the ESP                       the caller's
 //	Finish: label, boot child names the parent
 //
-// At no instant the disk boots a mixture: no chain opens before Finish. A cut before the mark is erased begins anew, which costs
-// seconds; a later one goes on at the cursor (machine.Reinstall on the files of Open). Written is what the version holds
-// and some 100 MB of structures; pages that the version leaves undefined keep what the disk held. Zeros cost nothing where the disk
-// can write them by itself, and their length elsewhere.
+// At no instant the disk boots a mixture: no chain opens before Finish. A cut before the mark is
+// erased begins anew, which costs seconds; a later one goes on at the cursor (machine.Reinstall on
+// the files of Open). Written is what the version holds and some 100 MB of structures; pages that
+// the version leaves undefined keep what the disk held. Zeros cost nothing where the disk can write
+// them by itself, and their length elsewhere.
 //
-// Fill works on every parent that Reinstall takes, also of a machine that is reinstalled or was adopted. Admit is Open for a machine
-// that Open refuses because of what its files hold: for Heal and Reinstall.
+// Fill works on every parent that Reinstall takes, also of a machine that is reinstalled or was
+// adopted. Admit is Open for a machine that Open refuses because of what its files hold: for Heal
+// and Reinstall.
 //
-// Adopt makes a machine of a disk whose parent somebody else filled and whose other files exist: it writes their content and nothing
-// else.
+// Adopt makes a machine of a disk whose parent somebody else filled and whose other files exist: it
+// writes their content and nothing else.
 //
 // # Known gaps
 //
-// A machine without a disk record (the journal was lost) is accepted as it is when its volume is clean, and recorded
-// anew. Disks with MBR are no targets. ProvisionBare leaves old bytes in free space of the volume, in undefined pages, and in
-// unused parts of slots and boot child, which no reader is shown. Other partitions of a disk are not kept. Whether a disk is bare is
-// told by its first and last MiB. A reinstall is known by image and version: a cursor of another store's version of the same name
-// counts as well, so the caller verifies. Adopt looks at neither ESP nor BCD store: the agent repairs them at its first hand-off.
+// A machine without a disk record (the journal was lost) is accepted as it is when its volume is
+// clean, and recorded anew. Disks with MBR are no targets. ProvisionBare leaves old bytes in free
+// space of the volume, in undefined pages, and in unused parts of slots and boot child, which no
+// reader is shown. Other partitions of a disk are not kept. Whether a disk is bare is told by its
+// first and last MiB. A reinstall is known by image and version: a cursor of another store's
+// version of the same name counts as well, so the caller verifies. Adopt looks at neither ESP nor
+// BCD store: the agent repairs them at its first hand-off.
 //
 // # Preparing a disk: partition table, ESP, volume, files
 //
@@ -87,11 +96,12 @@
 // and so reads what was patched. Then what the scratch file really holds (its data
 // extents) is copied to the partition and flushed, its boot sector last.
 //
-// Measured: the scratch file takes 72 MiB for a volume of 256 GiB, 96 MiB for 1 TiB, 192 MiB for 4 TiB (64 MiB of it are
-// $LogFile), and 1 to 5 s. In an initramfs it lies in the tmpfs of /tmp; where the folder is on a ramfs, which knows no holes, it
-// gets a tmpfs of its own. /dev/fuse is made where it is missing. Making the directory entries here, without ntfs-3g, was weighed:
-// it would save a mount and 0.7 MB of programs, and would be a writer of NTFS indexes of our own, which ntfs-3g has been for
-// twenty years.
+// Measured: the scratch file takes 72 MiB for a volume of 256 GiB, 96 MiB for 1 TiB, 192 MiB for 4
+// TiB (64 MiB of it are $LogFile), and 1 to 5 s. In an initramfs it lies in the tmpfs of /tmp;
+// where the folder is on a ramfs, which knows no holes, it gets a tmpfs of its own. /dev/fuse is
+// made where it is missing. Making the directory entries here, without ntfs-3g, was weighed: it
+// would save a mount and 0.7 MB of programs, and would be a writer of NTFS indexes of our own,
+// which ntfs-3g has been for twenty years.
 //
 // The files therefore read as whatever the device held at their clusters: zeros on a
 // fresh image file, old bytes on a used disk. Whoever fills them (the VHDX layouts)
@@ -101,20 +111,24 @@
 // Order of writes of a preparation:
 //
 // formatDisk first erases the last and the first MiB, then writes ESP and volume, flushes, and
-// writes the partition table last: a disk whose preparation was cut off has no table, or parts of one.
+// writes the partition table last: a disk whose preparation was cut off has no table, or parts of
+// one.
 //
-// With diskOptions.Mark the first write of all is a mark in the last page of the first MiB (diskMark: magic, length, SHA-256, JSON with
-// the size of the disk and the GUIDs that the table is going to have), flushed; eraseMark takes it away when the caller has done his
-// part. unfinishedMark knows by it a disk that was being made, whatever a power cut left of the table, for whoever makes it again gives the
-// same GUIDs. A disk of another size, with a table of other GUIDs, an MBR, data in the gaps or other files on the
-// volume is somebody else's in spite of the mark.
+// With diskOptions.Mark the first write of all is a mark in the last page of the first MiB
+// (diskMark: magic, length, SHA-256, JSON with the size of the disk and the GUIDs that the table is
+// going to have), flushed; eraseMark takes it away when the caller has done his part.
+// unfinishedMark knows by it a disk that was being made, whatever a power cut left of the table,
+// for whoever makes it again gives the same GUIDs. A disk of another size, with a table of other
+// GUIDs, an MBR, data in the gaps or other files on the volume is somebody else's in spite of the
+// mark.
 //
 // # Known gaps of a preparation
 //
-//   - Everything on the disk is lost; formatDisk asks nothing. Whoever calls it asks checkEmpty first,
-//     which looks at the first and the last MiB only. Partitions that are there cannot be kept; space behind the data
-//     volume can be left free (DataSize).
-//   - A mark is found again only if nobody removed it: a disk cut off in the first flush looks as it did before.
+//   - Everything on the disk is lost; formatDisk asks nothing. Whoever calls it asks checkEmpty
+//     first, which looks at the first and the last MiB only. Partitions that are there cannot be
+//     kept; space behind the data volume can be left free (DataSize).
+//   - A mark is found again only if nobody removed it: a disk cut off in the first flush looks as
+//     it did before.
 //   - What the disk held before stays outside of what was written, until Windows uses it.
 //   - Security descriptors are what ntfs-3g gives: everybody has full access.
 //   - Names are in the POSIX namespace and no 8.3 names are made, as ntfs-3g does it.

@@ -43,8 +43,8 @@ func (s Sizes) check() ([]string, error) {
 	return names, nil
 }
 
-// mapFiles maps the named files of Folder to their clusters on the partition and checks that no two share any. Names that
-// are not there are an error (ntfs.ErrNotExist).
+// mapFiles maps the named files of Folder to their clusters on the partition and checks that no two
+// share any. Names that are not there are an error (ntfs.ErrNotExist).
 func mapFiles(v *ntfs.Volume, part ntfs.Storage, names []string) (map[string]*ntfs.MappedFile, error) {
 	files := make(map[string]*ntfs.MappedFile)
 	var all []*ntfs.MappedFile

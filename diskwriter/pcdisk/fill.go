@@ -17,14 +17,17 @@ import (
 type Version interface {
 	// Size returns the bytes of the virtual disk.
 	Size() int64
-	// Runs returns what the version defines, ascending and disjoint. Pages in no run may hold anything.
+	// Runs returns what the version defines, ascending and disjoint. Pages in no run may hold
+	// anything.
 	Runs() []machine.Run
-	// Fetch writes whatever of the runs lies in [from, to) and is not Zero to the sink: whole pages, each once, in any order,
-	// concurrently if it likes. from and to are multiples of 1 MiB or the end of the disk.
+	// Fetch writes whatever of the runs lies in [from, to) and is not Zero to the sink: whole
+	// pages, each once, in any order, concurrently if it likes. from and to are multiples of 1 MiB
+	// or the end of the disk.
 	Fetch(ctx context.Context, from, to int64, sink io.WriterAt) error
 }
 
-// ErrOtherSize: the version has another virtual size than the machine's files were made for. Nothing was written.
+// ErrOtherSize: the version has another virtual size than the machine's files were made for.
+// Nothing was written.
 var ErrOtherSize = errors.New("the virtual disk of the version has another size")
 
 // FillOptions are for Fill. The zero value is right.
@@ -33,12 +36,14 @@ type FillOptions struct {
 	Progress   progress.Adder // of the bytes of the virtual disk that the version defines; may be nil. Called concurrently
 }
 
-// Fill brings a version into the parent, from where the reinstall is: data is written, zeros are made by the disk's own command where
-// it has one, and pages that the version does not define stay as they are. After every piece the progress is durable, so that a
-// Fill that was cut off goes on there, in this process or after a start. Finish of the Reinstaller is the caller's, after he looked
-// at the content and has put the boot files on the ESP.
+// Fill brings a version into the parent, from where the reinstall is: data is written, zeros are
+// made by the disk's own command where it has one, and pages that the version does not define stay
+// as they are. After every piece the progress is durable, so that a Fill that was cut off goes on
+// there, in this process or after a start. Finish of the Reinstaller is the caller's, after he
+// looked at the content and has put the boot files on the ESP.
 //
-// Errors: ErrOtherSize, machine.ErrIncomplete if Fetch left something out, those of Fetch and of the disk.
+// Errors: ErrOtherSize, machine.ErrIncomplete if Fetch left something out, those of Fetch and of
+// the disk.
 func (t *Target) Fill(ctx context.Context, r *machine.Reinstaller, v Version, o *FillOptions) error {
 	if o == nil {
 		o = &FillOptions{}
@@ -77,9 +82,11 @@ type filler struct {
 
 const (
 	pieceBytes = 256 * mib
-	// zerosPerByte: making zeros is at worst writing them, so they count for the size of a piece, but less.
+	// zerosPerByte: making zeros is at worst writing them, so they count for the size of a piece,
+	// but less.
 	zerosPerByte = 16
-	// smallZero is up to which length zeros are written like data: a command of the disk costs more than that.
+	// smallZero is up to which length zeros are written like data: a command of the disk costs more
+	// than that.
 	smallZero = 256 << 10
 	// zeroers make zeros at once.
 	zeroers = 8

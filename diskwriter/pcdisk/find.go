@@ -37,7 +37,8 @@ type Target struct {
 	files map[string]*ntfs.MappedFile
 }
 
-// FindError says what was seen on each disk. It unwraps to ErrNone or ErrAmbiguous and to what went wrong.
+// FindError says what was seen on each disk. It unwraps to ErrNone or ErrAmbiguous and to what went
+// wrong.
 type FindError struct {
 	Class error
 	Seen  []string // a line for each disk
@@ -55,8 +56,8 @@ func (e *FindError) Error() string {
 // Unwrap returns the class and the errors behind it.
 func (e *FindError) Unwrap() []error { return append([]error{e.Class}, e.Errs...) }
 
-// Find looks at the disks (or image files) at the given paths and opens the one that is prepared. The error is a
-// *FindError. The caller closes the target.
+// Find looks at the disks (or image files) at the given paths and opens the one that is prepared.
+// The error is a *FindError. The caller closes the target.
 func Find(paths []string) (*Target, error) {
 	var found []*Target
 	fail := &FindError{Class: ErrNone}
@@ -92,14 +93,16 @@ func (p *countedPartition) WriteAt(b []byte, off int64) (int, error) {
 	return p.Partition.WriteAt(b, off)
 }
 
-// Written returns how many bytes the target was told to write to its \Troy\ files; 0: the disk is untouched.
+// Written returns how many bytes the target was told to write to its \Troy\ files; 0: the disk is
+// untouched.
 func (t *Target) Written() int64 { return t.part.written.Load() }
 
 // Close closes the device.
 func (t *Target) Close() error { return t.Device.Close() }
 
-// Look opens the one disk (or image file) at path if it is prepared. With o read only nothing can be written to it, and
-// Record fails. The caller closes the target. A disk whose preparation was cut off is ErrHalfPrepared.
+// Look opens the one disk (or image file) at path if it is prepared. With o read only nothing can
+// be written to it, and Record fails. The caller closes the target. A disk whose preparation was
+// cut off is ErrHalfPrepared.
 func Look(path string, o *blockdev.Options) (*Target, error) {
 	t, err := open(path, o)
 	if err != nil {
@@ -162,8 +165,8 @@ func (t *Target) identify() (err error) {
 	return err
 }
 
-// hasJournal tells whether the partition is an NTFS volume with \Troy\journal. The error is for volumes that may be
-// ours but cannot be read.
+// hasJournal tells whether the partition is an NTFS volume with \Troy\journal. The error is for
+// volumes that may be ours but cannot be read.
 func (t *Target) hasJournal(e blockdev.Entry) (bool, error) {
 	part, err := t.Device.Partition(e)
 	if err != nil {

@@ -13,7 +13,8 @@ const (
 	// defaultESPSize is the size of the EFI system partition in bytes.
 	defaultESPSize = 512 * mib
 	msrSize        = 16 * mib
-	// unpartitioned is what a disk takes besides ESP and data volume, in bytes: both copies of the table, and the MSR.
+	// unpartitioned is what a disk takes besides ESP and data volume, in bytes: both copies of the
+	// table, and the MSR.
 	unpartitioned = mib + msrSize + mib
 	// minVolume is what mkntfs needs at least, with some room.
 	minVolume = 8 * mib
@@ -22,7 +23,8 @@ const (
 var (
 	// ErrNoSpace is returned when the disk or the volume cannot hold what was asked.
 	ErrNoSpace = errors.New("not enough space")
-	// ErrUnfinished is the class of failures that leave a disk without its old content and not made to the end.
+	// ErrUnfinished is the class of failures that leave a disk without its old content and not made
+	// to the end.
 	ErrUnfinished = errors.New("the disk is not finished")
 	// ErrTool is the class of failures of mkntfs and ntfs-3g, and of their absence.
 	ErrTool = errors.New("tool failed")
@@ -34,10 +36,12 @@ var (
 // design with new random GUIDs.
 type diskOptions struct {
 	ESPSize int64 // bytes, rounded up to whole MiB; 0: 512 MiB
-	// DataSize is that of the data volume in bytes, rounded down to whole MiB: what is behind it stays free. 0: all there is.
+	// DataSize is that of the data volume in bytes, rounded down to whole MiB: what is behind it
+	// stays free. 0: all there is.
 	DataSize int64
-	// Mark marks the disk as unfinished before the first byte is erased. formatDisk leaves the mark there: eraseMark ends it, when the
-	// caller has done his part. A disk that carries a mark gets the same GUIDs again.
+	// Mark marks the disk as unfinished before the first byte is erased. formatDisk leaves the mark
+	// there: eraseMark ends it, when the caller has done his part. A disk that carries a mark gets
+	// the same GUIDs again.
 	Mark bool
 	// GUIDs to give; the zero GUID is replaced by a random one.
 	DiskGUID, ESPGUID, MSRGUID, DataGUID guid.GUID

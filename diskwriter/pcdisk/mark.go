@@ -13,8 +13,9 @@ import (
 	"troy/internal/guid"
 )
 
-// diskMark says that a disk is being made and not finished: whoever finds it may begin anew without asking, for somebody was allowed to
-// before the first byte was written. It lies in the last page of the first MiB, where no partition and no table reaches.
+// diskMark says that a disk is being made and not finished: whoever finds it may begin anew without
+// asking, for somebody was allowed to before the first byte was written. It lies in the last page
+// of the first MiB, where no partition and no table reaches.
 type diskMark struct {
 	Format int       `json:"format"` // 1
 	Size   int64     `json:"size"`   // of the disk in bytes
@@ -67,9 +68,9 @@ func parseMark(b []byte) *diskMark {
 	return &m
 }
 
-// unfinishedMark returns the mark of a disk whose making was cut off, nil for any other disk: one without a mark, one of another size, and
-// one that somebody used since, as a table with other GUIDs, an MBR or other files on the data volume show. The error is that of
-// reading.
+// unfinishedMark returns the mark of a disk whose making was cut off, nil for any other disk: one
+// without a mark, one of another size, and one that somebody used since, as a table with other
+// GUIDs, an MBR or other files on the data volume show. The error is that of reading.
 func unfinishedMark(dev *blockdev.Device) (*diskMark, error) {
 	if dev.Size() < 4*mib {
 		return nil, nil
@@ -107,7 +108,8 @@ func onlyTable(first, last []byte, sector int) bool {
 	return bytes.Equal(first[head:markOffset], zero[head:markOffset]) && bytes.Equal(last[:mib-tail], zero[:mib-tail])
 }
 
-// onlyProtective tells whether the end of the first sector is empty, or names one partition of the type that protects a GPT.
+// onlyProtective tells whether the end of the first sector is empty, or names one partition of the
+// type that protects a GPT.
 func onlyProtective(b []byte) bool {
 	if bytes.Equal(b, make([]byte, len(b))) {
 		return true
@@ -116,7 +118,8 @@ func onlyProtective(b []byte) bool {
 	return b[4] == protective && bytes.Equal(b[entry:4*entry], make([]byte, 3*entry))
 }
 
-// ifOurs returns the mark if the table is the one that was being made and nobody put anything on the data volume.
+// ifOurs returns the mark if the table is the one that was being made and nobody put anything on
+// the data volume.
 func (m *diskMark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *diskMark {
 	want := []guid.GUID{m.ESP, m.MSR, m.Data}
 	if t.DiskGUID != m.Disk || len(t.Partitions) != len(want) {
@@ -138,7 +141,8 @@ func (m *diskMark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *diskMark {
 	return m
 }
 
-// onlyFolder tells whether the root of the volume holds nothing but what mkntfs and this package make.
+// onlyFolder tells whether the root of the volume holds nothing but what mkntfs and this package
+// make.
 func onlyFolder(v *ntfs.Volume) bool {
 	list, err := v.List(`\`)
 	if err != nil {
@@ -167,7 +171,8 @@ func (m *diskMark) put(dev *blockdev.Device) error {
 	return dev.Sync()
 }
 
-// eraseMark ends the making of a disk: it is what its other content says, from now on. Everything else must be durable before.
+// eraseMark ends the making of a disk: it is what its other content says, from now on. Everything
+// else must be durable before.
 func eraseMark(dev *blockdev.Device) error {
 	if err := dev.Sync(); err != nil {
 		return err

@@ -41,7 +41,8 @@ func poke(t *testing.T, path string, off int64, b []byte) {
 	}
 }
 
-// TestUnfinished: whatever a power cut leaves of a disk that is being made is known for ours; what anybody else put there since is not.
+// TestUnfinished: whatever a power cut leaves of a disk that is being made is known for ours; what
+// anybody else put there since is not.
 func TestUnfinished(t *testing.T) {
 	needs.Root(t)
 	const size = 460 * mib
@@ -128,7 +129,8 @@ func TestUnfinished(t *testing.T) {
 	}
 }
 
-// begunAgain: a second run keeps the GUIDs, so that what is left of the first table does no harm; then the mark goes.
+// begunAgain: a second run keeps the GUIDs, so that what is left of the first table does no harm;
+// then the mark goes.
 func begunAgain(t *testing.T, dev *blockdev.Device) {
 	t.Helper()
 	first, err := dev.ReadTable()
@@ -168,7 +170,8 @@ func TestFuseDevice(t *testing.T) {
 	}
 }
 
-// TestRamfs: where the scratch file would lie in a ramfs it gets a tmpfs, and nothing stays mounted; what is made is the same.
+// TestRamfs: where the scratch file would lie in a ramfs it gets a tmpfs, and nothing stays
+// mounted; what is made is the same.
 func TestRamfs(t *testing.T) {
 	needs.Root(t)
 	dir := t.TempDir()

@@ -9,7 +9,8 @@ import (
 	"troy/internal/block"
 )
 
-// ErrOccupied is the class of refusals to make a disk out of one that holds something. Nothing was written.
+// ErrOccupied is the class of refusals to make a disk out of one that holds something. Nothing was
+// written.
 var ErrOccupied = errors.New("the disk is not empty")
 
 // signatures are what the first bytes of a disk without a partition table may say.
@@ -23,8 +24,9 @@ var signatures = []struct {
 	{510, "\x55\xaa", "an MBR partition table"},
 }
 
-// checkEmpty returns nil when the first and the last MiB of the disk, where partition tables and the marks of file systems lie,
-// are zeros. Else the error is of class ErrOccupied and says what was found.
+// checkEmpty returns nil when the first and the last MiB of the disk, where partition tables and
+// the marks of file systems lie, are zeros. Else the error is of class ErrOccupied and says what
+// was found.
 func checkEmpty(dev *blockdev.Device) error {
 	if table, err := dev.ReadTable(); err == nil {
 		return fmt.Errorf("%w: %s has a partition table with %d partitions", ErrOccupied, dev.Path(), len(table.Partitions))

@@ -21,8 +21,8 @@ type diskRecord struct {
 
 const recordFormat = 1
 
-// Open judges the volume, maps the files, compares them with the record and opens the machine. It writes nothing. See
-// the package comment for the rule; note is a line worth showing, or empty.
+// Open judges the volume, maps the files, compares them with the record and opens the machine. It
+// writes nothing. See the package comment for the rule; note is a line worth showing, or empty.
 func (t *Target) Open() (m *machine.Machine, note string, err error) {
 	if note, err = t.Admit(); err != nil {
 		return nil, "", err
@@ -31,8 +31,9 @@ func (t *Target) Open() (m *machine.Machine, note string, err error) {
 	return m, note, err
 }
 
-// Admit does what Open does, but for opening the machine: afterwards Files may be written, by machine.Reinstall or
-// machine.OpenForHeal where Open refuses what the files hold. It writes nothing.
+// Admit does what Open does, but for opening the machine: afterwards Files may be written, by
+// machine.Reinstall or machine.OpenForHeal where Open refuses what the files hold. It writes
+// nothing.
 func (t *Target) Admit() (note string, err error) {
 	volume, verdict := ntfs.Judge(t.part, t.part.Size())
 	if verdict.Condition == ntfs.Refused {
@@ -44,8 +45,8 @@ func (t *Target) Admit() (note string, err error) {
 	return t.compare(volume, verdict)
 }
 
-// MapFiles judges the volume and maps the files without opening a machine: for whoever makes the files, as provisioning
-// does.
+// MapFiles judges the volume and maps the files without opening a machine: for whoever makes the
+// files, as provisioning does.
 func (t *Target) MapFiles() (machine.Files, error) {
 	volume, verdict := ntfs.Judge(t.part, t.part.Size())
 	if verdict.Condition != ntfs.Clean {
@@ -142,7 +143,8 @@ func (t *Target) record() *diskRecord {
 	return r
 }
 
-// Record writes the disk record if it is not what is there already. Call it only after Open allowed to go on.
+// Record writes the disk record if it is not what is there already. Call it only after Open allowed
+// to go on.
 func (t *Target) Record() error {
 	journal, err := machine.OpenJournal(t.Files().Journal)
 	if err != nil {

@@ -22,7 +22,8 @@ type ProvisionOptions struct {
 	Base    vhdx.Source // content of the parent; nil: an empty disk
 	Size    int64       // bytes of the virtual disk without Base
 
-	// Content brings the version in place of Base, whose Size and sector sizes then count; nil: Base is copied.
+	// Content brings the version in place of Base, whose Size and sector sizes then count; nil:
+	// Base is copied.
 	Content Version
 
 	LogicalSectorSize  uint32 // of the virtual disk; 0: 512
@@ -35,9 +36,11 @@ type ProvisionOptions struct {
 	TempDir            string // for a sparse scratch file as large as the data volume; "": the system's
 
 	Wipe bool // go on although the disk is not empty: everything on it is lost
-	// Filled is called when the parent holds the version and before the machine boots it: the time to look at it. nil: nobody looks.
+	// Filled is called when the parent holds the version and before the machine boots it: the time
+	// to look at it. nil: nobody looks.
 	Filled func(ctx context.Context, r *machine.Reinstaller) error
-	// BootFiles, called after Filled, returns what to put on the ESP, knowing the GUIDs of the partitions; nil: nothing.
+	// BootFiles, called after Filled, returns what to put on the ESP, knowing the GUIDs of the
+	// partitions; nil: nothing.
 	BootFiles func(table *blockdev.Table) ([]BootFile, error)
 	Progress  progress.Adder // of the bytes of the virtual disk; may be nil
 }
@@ -59,12 +62,13 @@ func (o *ProvisionOptions) bare() *BareOptions {
 // DiskSize returns how many bytes a disk needs for what o says, with some room on the volume.
 func DiskSize(o *ProvisionOptions) int64 { return o.bare().Need() }
 
-// Provision makes the whole disk or image file at path into the disk of a machine that holds a version: ProvisionBare, Fill, the boot
-// files, and Finish. One that was cut off early begins anew without Wipe; later, one with Content goes on where it was, for image and
-// version say what that is, and one with Base needs Wipe.
+// Provision makes the whole disk or image file at path into the disk of a machine that holds a
+// version: ProvisionBare, Fill, the boot files, and Finish. One that was cut off early begins anew
+// without Wipe; later, one with Content goes on where it was, for image and version say what that
+// is, and one with Base needs Wipe.
 //
-// Errors: those of ProvisionBare and Fill, and those of disk and source. With ErrUnfinished the disk was written to and starts
-// nothing; without it, it is untouched.
+// Errors: those of ProvisionBare and Fill, and those of disk and source. With ErrUnfinished the
+// disk was written to and starts nothing; without it, it is untouched.
 func Provision(ctx context.Context, path string, o *ProvisionOptions) error {
 	b := o.bare()
 	if err := b.check(); err != nil {
@@ -100,7 +104,8 @@ func Provision(ctx context.Context, path string, o *ProvisionOptions) error {
 	return nil
 }
 
-// goOn takes up a disk of which an earlier call has made everything but the content. Without one all is nil.
+// goOn takes up a disk of which an earlier call has made everything but the content. Without one
+// all is nil.
 func goOn(ctx context.Context, path string, o *BareOptions) (*Target, *machine.Reinstaller, error) {
 	t, err := Look(path, nil)
 	if err != nil {

@@ -6,8 +6,9 @@ import (
 	"troy/diskwriter/ntfs"
 )
 
-// trustUnclean decides about a volume that Windows lost without dismounting it, while the files lie where they were
-// recorded. What counts is whether replaying $LogFile would move them; new times in their records do no harm.
+// trustUnclean decides about a volume that Windows lost without dismounting it, while the files lie
+// where they were recorded. What counts is whether replaying $LogFile would move them; new times in
+// their records do no harm.
 func (t *Target) trustUnclean(volume *ntfs.Volume, verdict ntfs.Verdict) (note string, err error) {
 	var files []*ntfs.MappedFile
 	for _, name := range Names() {

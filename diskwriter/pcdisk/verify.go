@@ -19,7 +19,8 @@ type CheckedFile struct {
 	Report *vhdx.Report
 }
 
-// CheckChain checks the files of a machine's chain one by one, the boot child first. It writes nothing.
+// CheckChain checks the files of a machine's chain one by one, the boot child first. It writes
+// nothing.
 func CheckChain(f machine.Files) ([]CheckedFile, error) {
 	chain, err := Chain(f)
 	if err != nil {
@@ -71,8 +72,9 @@ const DifferentMost = 100
 // comparePiece is how many bytes are compared at once.
 const comparePiece = 1 << 20
 
-// Compare reads all of a disk, which finds what cannot be read, and compares it with want; nil = with nothing. p, which may be nil,
-// is told the bytes read. Errors: ErrOtherSize, and those of reading.
+// Compare reads all of a disk, which finds what cannot be read, and compares it with want; nil =
+// with nothing. p, which may be nil, is told the bytes read. Errors: ErrOtherSize, and those of
+// reading.
 func Compare(ctx context.Context, have, want Content, p progress.Adder) (*Comparison, error) {
 	if want != nil && want.Size() != have.Size() {
 		return nil, fmt.Errorf("%w: %d bytes instead of %d", ErrOtherSize, have.Size(), want.Size())

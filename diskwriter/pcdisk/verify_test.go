@@ -93,7 +93,8 @@ type longer struct{ Content }
 
 func (s longer) Size() int64 { return s.Content.Size() + 1 }
 
-// TestCheckChain: a disk as provisioning leaves it has nothing wrong, and a bit that turned in a file is found in that file.
+// TestCheckChain: a disk as provisioning leaves it has nothing wrong, and a bit that turned in a
+// file is found in that file.
 func TestCheckChain(t *testing.T) {
 	needs.Root(t)
 	o := options(newMemory(t))

@@ -42,8 +42,9 @@ func (s *scratch) close() {
 	os.RemoveAll(s.dir)
 }
 
-// newScratch makes the empty file. A ramfs, as the root of an initramfs can be, cannot say where a sparse file has data, and
-// keeps in memory whatever was read once: there the file gets a tmpfs of its own, which does both right.
+// newScratch makes the empty file. A ramfs, as the root of an initramfs can be, cannot say where a
+// sparse file has data, and keeps in memory whatever was read once: there the file gets a tmpfs of
+// its own, which does both right.
 func newScratch(temp string) (*scratch, error) {
 	dir, err := os.MkdirTemp(temp, "volume-")
 	if err != nil {

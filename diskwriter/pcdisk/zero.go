@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// zeroer makes ranges of a disk read as zeros by the fastest way that is certain: a hole in an image file; on a block device
-// what the kernel makes of BLKZEROOUT, which is the disk's own command or, where it has none, writing.
+// zeroer makes ranges of a disk read as zeros by the fastest way that is certain: a hole in an
+// image file; on a block device what the kernel makes of BLKZEROOUT, which is the disk's own
+// command or, where it has none, writing.
 type zeroer struct {
 	f     *os.File
 	block bool
@@ -29,7 +30,8 @@ func newZeroer(path string) (*zeroer, error) {
 	return &zeroer{f: f, block: !st.Mode().IsRegular()}, nil
 }
 
-// Zero makes n bytes at off read as zeros; both are multiples of the sector size. They are durable after a flush of the disk.
+// Zero makes n bytes at off read as zeros; both are multiples of the sector size. They are durable
+// after a flush of the disk.
 func (z *zeroer) Zero(off, n int64) error {
 	if n <= 0 {
 		return nil
@@ -48,8 +50,8 @@ func (z *zeroer) Zero(off, n int64) error {
 	return nil
 }
 
-// Reread asks the kernel to look at the partition table again; without effect on an image file or while a partition is in
-// use.
+// Reread asks the kernel to look at the partition table again; without effect on an image file or
+// while a partition is in use.
 func (z *zeroer) Reread() {
 	if z.block {
 		unix.IoctlSetInt(int(z.f.Fd()), unix.BLKRRPART, 0) // the table is on the disk whether the kernel looks or not

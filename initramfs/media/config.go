@@ -39,7 +39,8 @@ type Config struct {
 	BootURL   string   `yaml:"boot_url"`  // where the tree for PXE will be served by HTTP
 }
 
-// DefaultAppend are the kernel arguments where a Config has none: people see what the last console shows.
+// DefaultAppend are the kernel arguments where a Config has none: people see what the last console
+// shows.
 const DefaultAppend = "console=ttyS0,115200 console=tty0"
 
 // ReadConfig reads a YAML or JSON file. Paths in it are relative to it.
@@ -64,8 +65,8 @@ func ReadConfig(file string) (*Config, error) {
 	return c, nil
 }
 
-// Under is what c says, with what it leaves open from below. Lists are joined: c's servers come first, its arguments last, for
-// later ones override earlier ones.
+// Under is what c says, with what it leaves open from below. Lists are joined: c's servers come
+// first, its arguments last, for later ones override earlier ones.
 func (c Config) Under(below *Config) *Config {
 	if c.Root == "" && c.Store == "" { // one of the two
 		c.Root, c.Store = below.Root, below.Store
@@ -84,7 +85,8 @@ func (c Config) complete() *Config {
 	return &c
 }
 
-// fileMost bounds what is read of each of the admin's files: they lie in the memory of every machine.
+// fileMost bounds what is read of each of the admin's files: they lie in the memory of every
+// machine.
 const fileMost = 1 << 20
 
 // readFile reads a file that the admin named.
@@ -151,7 +153,8 @@ func (c *Config) words() (string, error) {
 	return "# For the agent: words as on the kernel command line, which counts more.\n" + text, nil
 }
 
-// buildTime is when the media were made: machines believe no earlier time. SOURCE_DATE_EPOCH makes it repeatable.
+// buildTime is when the media were made: machines believe no earlier time. SOURCE_DATE_EPOCH makes
+// it repeatable.
 func buildTime(now time.Time) (string, error) {
 	if s := os.Getenv("SOURCE_DATE_EPOCH"); s != "" {
 		n, err := strconv.ParseInt(s, 10, 64)

@@ -47,7 +47,8 @@ type Maker struct {
 	missing                           error // boot loaders
 }
 
-// Open checks what the media are to carry. Nothing is made. Errors: ErrSources, initramfs.ErrNoLoader.
+// Open checks what the media are to carry. Nothing is made. Errors: ErrSources,
+// initramfs.ErrNoLoader.
 func Open(o *Options) (*Maker, error) {
 	m := &Maker{o: *o, config: o.Config.complete()}
 	if m.o.Made == nil {
@@ -78,7 +79,8 @@ func (m *Maker) Warnings() (lines []string) {
 	return lines
 }
 
-// Make makes everything. It builds the agent from source, so it has to run inside a checkout of Troy with Go installed.
+// Make makes everything. It builds the agent from source, so it has to run inside a checkout of
+// Troy with Go installed.
 func (m *Maker) Make(ctx context.Context) error {
 	if err := os.MkdirAll(m.o.Out, 0o755); err != nil {
 		return err
@@ -138,8 +140,8 @@ func (m *Maker) makeNet(ctx context.Context) error {
 	return m.made(err, m.net, "serve it by TFTP and HTTP; what DHCP has to say is in its dnsmasq.conf")
 }
 
-// makeAgent writes the folder that "troy agent publish" takes. Its kernel arguments are those of the start in which a machine
-// fetches it.
+// makeAgent writes the folder that "troy agent publish" takes. Its kernel arguments are those of
+// the start in which a machine fetches it.
 func (m *Maker) makeAgent(context.Context) error {
 	secure := "Secure Boot on or off"
 	if m.boot == nil {

@@ -1,4 +1,5 @@
-// Package block has the arithmetic that all who work on blocks of bytes need: whole reads, whole units, zeros, memory for direct I/O.
+// Package block has the arithmetic that all who work on blocks of bytes need: whole reads, whole
+// units, zeros, memory for direct I/O.
 package block
 
 import (
@@ -7,7 +8,8 @@ import (
 	"unsafe"
 )
 
-// ReadFull fills p from r at off. A source that ends before is io.ErrUnexpectedEOF; io.EOF right behind the last byte is no error.
+// ReadFull fills p from r at off. A source that ends before is io.ErrUnexpectedEOF; io.EOF right
+// behind the last byte is no error.
 func ReadFull(r io.ReaderAt, p []byte, off int64) error {
 	n, err := r.ReadAt(p, off)
 	if n == len(p) {
@@ -16,7 +18,8 @@ func ReadFull(r io.ReaderAt, p []byte, off int64) error {
 	return NoEOF(err)
 }
 
-// NoEOF returns the error of a read that gave less than was asked for: an end is io.ErrUnexpectedEOF, and so is no error at all.
+// NoEOF returns the error of a read that gave less than was asked for: an end is
+// io.ErrUnexpectedEOF, and so is no error at all.
 func NoEOF(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

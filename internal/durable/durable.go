@@ -1,5 +1,5 @@
-// Package durable puts a file under its name whole, or not at all, so that it survives a power cut: the content is written beside the name and
-// flushed, then renamed, then the folder is flushed.
+// Package durable puts a file under its name whole, or not at all, so that it survives a power cut:
+// the content is written beside the name and flushed, then renamed, then the folder is flushed.
 //
 // Windows has no flush of folders; there the name is as durable as the file system makes it.
 package durable
@@ -12,8 +12,9 @@ import (
 	"runtime"
 )
 
-// WriteFile replaces the file at path by one with that content and mode (before umask nothing is taken away). On an error the old file is as it
-// was, unless the error is that of flushing the folder: then either of the two is there after a power cut.
+// WriteFile replaces the file at path by one with that content and mode (before umask nothing is
+// taken away). On an error the old file is as it was, unless the error is that of flushing the
+// folder: then either of the two is there after a power cut.
 func WriteFile(path string, content []byte, mode fs.FileMode) error {
 	f, err := Create(path, mode)
 	if err != nil {
@@ -26,7 +27,8 @@ func WriteFile(path string, content []byte, mode fs.FileMode) error {
 	return f.Commit()
 }
 
-// File is a file that appears under its name when Commit says so. A deferred Abandon is always right: it does nothing after a Commit.
+// File is a file that appears under its name when Commit says so. A deferred Abandon is always
+// right: it does nothing after a Commit.
 type File struct {
 	*os.File
 	path string
@@ -48,7 +50,8 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 // Commit makes content and name durable; it replaces a file of that name.
 func (f *File) Commit() error { return f.commit(os.Rename) }
 
-// CommitNew is Commit for a name that nobody may have: a file that another program made in the meantime is kept, and the error is fs.ErrExist.
+// CommitNew is Commit for a name that nobody may have: a file that another program made in the
+// meantime is kept, and the error is fs.ErrExist.
 func (f *File) CommitNew() error { return f.commit(renameNew) }
 
 // commit closes the file before it gets its name, for Windows renames no open ones.
@@ -63,7 +66,8 @@ func (f *File) commit(rename func(from, to string) error) error {
 	return SyncDir(filepath.Dir(f.path))
 }
 
-// Abandon leaves nothing behind of a file that was not committed. Its own errors have nobody to go to: the cause of the failure is on its way.
+// Abandon leaves nothing behind of a file that was not committed. Its own errors have nobody to go
+// to: the cause of the failure is on its way.
 func (f *File) Abandon() {
 	if f.done {
 		return
@@ -88,7 +92,8 @@ func RenameNew(from, to string) error {
 	return SyncDir(filepath.Dir(to))
 }
 
-// renameNew links, for a link never replaces a file that another program made in the meantime. File systems without links get a check.
+// renameNew links, for a link never replaces a file that another program made in the meantime. File
+// systems without links get a check.
 func renameNew(from, to string) error {
 	err := os.Link(from, to)
 	if err == nil {

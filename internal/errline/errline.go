@@ -3,8 +3,8 @@ package errline
 
 import "strings"
 
-// Join returns an error that wraps all of errs that are not nil and whose text is theirs, joined by "; ". The one error of a list of one is
-// returned as it is; without any the result is nil.
+// Join returns an error that wraps all of errs that are not nil and whose text is theirs, joined by
+// "; ". The one error of a list of one is returned as it is; without any the result is nil.
 func Join(errs ...error) error {
 	var list joined
 	for _, err := range errs {

@@ -1,5 +1,5 @@
-// Package guid is the GUID as Windows and UEFI write it: on the disk the first three fields are little-endian (UEFI 2.10,
-// appendix A; MS-DTYP 2.3.4.2), in text they are not.
+// Package guid is the GUID as Windows and UEFI write it: on the disk the first three fields are
+// little-endian (UEFI 2.10, appendix A; MS-DTYP 2.3.4.2), in text they are not.
 package guid
 
 import (

@@ -1,7 +1,8 @@
 // Package progress shows how far long work has come: bytes, rate and time left.
 //
-// On a terminal it is one line that is drawn again; elsewhere (a serial console, a log file) it is a plain line now
-// and then, so that nothing is lost in carriage returns. Libraries of Troy know only the one method Add.
+// On a terminal it is one line that is drawn again; elsewhere (a serial console, a log file) it is
+// a plain line now and then, so that nothing is lost in carriage returns. Libraries of Troy know
+// only the one method Add.
 package progress
 
 import (
@@ -22,7 +23,8 @@ func Add(a Adder, n int64) {
 	}
 }
 
-// Meter counts bytes towards a total and reports on a writer. The zero value is not usable; call New.
+// Meter counts bytes towards a total and reports on a writer. The zero value is not usable; call
+// New.
 type Meter struct {
 	mu       sync.Mutex
 	w        io.Writer
@@ -36,8 +38,8 @@ type Meter struct {
 	now      func() time.Time
 }
 
-// New returns a meter for work called what ("fetch", "merge") of total bytes; total 0 means unknown.
-// Nothing is written before some time has passed, so short work stays silent until Done.
+// New returns a meter for work called what ("fetch", "merge") of total bytes; total 0 means
+// unknown. Nothing is written before some time has passed, so short work stays silent until Done.
 func New(w io.Writer, what string, total int64) *Meter {
 	m := &Meter{w: w, what: what, total: total, terminal: isTerminal(w), now: time.Now, every: 2 * time.Second}
 	if m.terminal {
@@ -109,8 +111,9 @@ func drawBar(part float64) string {
 	return "[" + string(b) + "]"
 }
 
-// isTerminal tells whether w is a character device with a screen behind it. A serial console is one as well, but
-// answers TERM=linux or nothing in the initramfs; there plain lines are wanted, so TERM must be set to a real one.
+// isTerminal tells whether w is a character device with a screen behind it. A serial console is one
+// as well, but answers TERM=linux or nothing in the initramfs; there plain lines are wanted, so
+// TERM must be set to a real one.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -124,7 +127,8 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// Bytes writes a count of bytes for people, in decimal units as disks and networks are sold: "12.3 MB".
+// Bytes writes a count of bytes for people, in decimal units as disks and networks are sold: "12.3
+// MB".
 func Bytes(n int64) string {
 	units := []string{"B", "kB", "MB", "GB", "TB"}
 	v, i := float64(n), 0

@@ -1,8 +1,10 @@
-// Command demo shows Troy's main job on one PC: a machine that holds version 1 of a Windows image is started from a boot
-// stick, fetches only the blocks that version 2 changed, puts them in place and starts Windows Boot Manager.
+// Command demo shows Troy's main job on one PC: a machine that holds version 1 of a Windows image
+// is started from a boot stick, fetches only the blocks that version 2 changed, puts them in place
+// and starts Windows Boot Manager.
 //
-// `make demo` runs it. The lab is that of package lab: everything but Windows itself is real. It ends with a table of
-// what was moved and how long it took, after every byte of the PC's disk was compared with version 2.
+// `make demo` runs it. The lab is that of package lab: everything but Windows itself is real. It
+// ends with a table of what was moved and how long it took, after every byte of the PC's disk was
+// compared with version 2.
 package main
 
 import (
@@ -108,8 +110,8 @@ func deploy(ctx context.Context, l *testlab.Lab, out io.Writer) (*figures, error
 	return f, err
 }
 
-// editLab changes the lab.yaml that troy init wrote, as an admin does: a PC that is not listed joins the room, and a
-// version is merged before Windows starts.
+// editLab changes the lab.yaml that troy init wrote, as an admin does: a PC that is not listed
+// joins the room, and a version is merged before Windows starts.
 func editLab(l *testlab.Lab) (path string, err error) {
 	path = filepath.Join(l.Store, "lab.yaml")
 	b, err := os.ReadFile(path)

@@ -1,6 +1,6 @@
-// Command operate is the init of a virtual PC that carries out, on its disk, what the kernel argument "operate" names:
-// "reset", "rollback", in this order, separated by commas. It opens the disk as troy disk does, says "OPERATE: done" or
-// what went wrong on the console, and powers off.
+// Command operate is the init of a virtual PC that carries out, on its disk, what the kernel
+// argument "operate" names: "reset", "rollback", in this order, separated by commas. It opens the
+// disk as troy disk does, says "OPERATE: done" or what went wrong on the console, and powers off.
 package main
 
 import (

@@ -28,7 +28,8 @@ func open(t *testing.T) (*Catalog, *image.Store) {
 	return c, store
 }
 
-// TestSize: the sizes are those of the plan that the agent makes, with copies where it knows its disk.
+// TestSize: the sizes are those of the plan that the agent makes, with copies where it knows its
+// disk.
 func TestSize(t *testing.T) {
 	c, store := open(t)
 	for name, x := range map[string]struct {

@@ -221,8 +221,8 @@ func TestAgentRelease(t *testing.T) {
 	}
 }
 
-// TestLab: with lab.yaml the rooms decide, the service manager hears that all is open, and the admin's
-// commands find the server.
+// TestLab: with lab.yaml the rooms decide, the service manager hears that all is open, and the
+// admin's commands find the server.
 func TestLab(t *testing.T) {
 	o := withLab(t, options(t))
 	o.NotifySocket = filepath.Join(t.TempDir(), "notify")

@@ -38,7 +38,8 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestJudgeAddresses(t *testing.T) {
-	// Messages as Linux sends them: length, RTM_NEWADDR, …, family, prefix length, flags, …, attributes.
+	// Messages as Linux sends them: length, RTM_NEWADDR, …, family, prefix length, flags, …,
+	// attributes.
 	const (
 		loopback  = "2c000000 1400 0200 01000000 00000000  02 08 80 fe 01000000  0800 0100 7f000001  0800 0200 7f000001  0400 0300"
 		permanent = "28000000 1400 0200 01000000 00000000  02 18 80 00 02000000  0800 0100 0a4d0001  0800 0200 0a4d0001"

@@ -50,7 +50,8 @@ func TestFirstZone(t *testing.T) {
 	}
 }
 
-// TestOpenLater: without the file there are no rooms, and it comes into force as soon as it is there.
+// TestOpenLater: without the file there are no rooms, and it comes into force as soon as it is
+// there.
 func TestOpenLater(t *testing.T) {
 	path := filepath.Join(t.TempDir(), FileName)
 	if _, err := Open(path); !errors.Is(err, fs.ErrNotExist) {

@@ -236,7 +236,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzReadCSV: a table is taken or refused with places, and what is taken can be written for lab.yaml.
+// FuzzReadCSV: a table is taken or refused with places, and what is taken can be written for
+// lab.yaml.
 func FuzzReadCSV(f *testing.F) {
 	f.Add([]byte("name,room,mac\nb204-01,B204,52-54-00-12-34-AB\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {

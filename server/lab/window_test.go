@@ -95,8 +95,8 @@ func TestDaysAndDates(t *testing.T) {
 	}
 }
 
-// TestWindowProperties draws hours and instants around changes of the clocks, and holds Open, Closes, Began and Next against each other, and Open against the
-// clock on the wall.
+// TestWindowProperties draws hours and instants around changes of the clocks, and holds Open,
+// Closes, Began and Next against each other, and Open against the clock on the wall.
 func TestWindowProperties(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -180,7 +180,8 @@ func TestNewWantsBootFiles(t *testing.T) {
 	}
 }
 
-// FuzzDHCP sends any packet to both ports: an answer goes to PXE and HTTP clients only, and never holds an address.
+// FuzzDHCP sends any packet to both ports: an answer goes to PXE and HTTP clients only, and never
+// holds an address.
 func FuzzDHCP(f *testing.F) {
 	s := newServer(f, Options{})
 	seeds := [][]byte{question(f, pxeClass, 7).ToBytes(), question(f, "HTTPClient", 16).ToBytes(), question(f, "MSFT 5.0", 7).ToBytes(),

@@ -51,7 +51,8 @@ func childMain(dir string) int {
 	return 0
 }
 
-// site is a network: the site's DHCP server, our server and a PC, each in a namespace of its own, on the bridge of ours.
+// site is a network: the site's DHCP server, our server and a PC, each in a namespace of its own,
+// on the bridge of ours.
 type site struct {
 	t                testing.TB
 	dhcp, server, pc string
@@ -178,7 +179,8 @@ func (n *site) ask(q *dhcpv4.DHCPv4, wait time.Duration) map[string]*dhcpv4.DHCP
 	}
 }
 
-// TestBesideDHCP runs beside a dnsmasq that only gives addresses: PXE clients hear both, others only dnsmasq, and the files load by TFTP.
+// TestBesideDHCP runs beside a dnsmasq that only gives addresses: PXE clients hear both, others
+// only dnsmasq, and the files load by TFTP.
 func TestBesideDHCP(t *testing.T) {
 	n := newSite(t)
 	n.start(n.dhcp, "DHCP, IP range", nil, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--bind-dynamic", "--user=root",
@@ -222,7 +224,8 @@ func TestBesideDHCP(t *testing.T) {
 	}
 }
 
-// bootServer goes on as the firmware does once it has an address: port 4011, then TFTP, here by another program's client.
+// bootServer goes on as the firmware does once it has an address: port 4011, then TFTP, here by
+// another program's client.
 func (n *site) bootServer(dir string) {
 	t := n.t
 	n.in(n.pc, "ip", "addr", "add", "10.77.0.55/24", "dev", "eth0")

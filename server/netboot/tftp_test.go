@@ -124,7 +124,8 @@ func TestTransfersAreBounded(t *testing.T) {
 	}
 }
 
-// TestTFTPErrorsAreNotAnswered: an answer to an error would make two servers answer each other for ever.
+// TestTFTPErrorsAreNotAnswered: an answer to an error would make two servers answer each other for
+// ever.
 func TestTFTPErrorsAreNotAnswered(t *testing.T) {
 	addr := serveOn(t, newServer(t, Options{}))
 	c, err := net.Dial("udp4", addr)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestDocumentNeeded: without a member that the page calls needed every example is refused, and none without another one. What is needed
-// sometimes is refused in one example at least.
+// TestDocumentNeeded: without a member that the page calls needed every example is refused, and
+// none without another one. What is needed sometimes is refused in one example at least.
 func TestDocumentNeeded(t *testing.T) {
 	p := readPage(t)
 	for kind, rows := range p.tables {
@@ -98,7 +98,8 @@ func probes(t *testing.T, bound string, now any) (good, bad []any) {
 	return nil, nil
 }
 
-// TestDocumentBounds sets each member of each example to what the page calls just possible, and to what it calls too much.
+// TestDocumentBounds sets each member of each example to what the page calls just possible, and to
+// what it calls too much.
 func TestDocumentBounds(t *testing.T) {
 	p := readPage(t)
 	probed := 0
@@ -115,7 +116,8 @@ func TestDocumentBounds(t *testing.T) {
 	}
 }
 
-// probe tries the bounds of a value's members; try changes a copy of the value and checks the whole message.
+// probe tries the bounds of a value's members; try changes a copy of the value and checks the whole
+// message.
 func probe(t *testing.T, p *page, kind string, v map[string]any, try func(change func(v map[string]any)) error, probed *int) {
 	t.Helper()
 	for _, row := range p.tables[kind] {

@@ -36,7 +36,8 @@ type example struct {
 	kind, text string
 }
 
-// readPage fails where it finds less than any version of the page has: a pattern that no longer fits must not pass.
+// readPage fails where it finds less than any version of the page has: a pattern that no longer
+// fits must not pass.
 func readPage(t *testing.T) *page {
 	t.Helper()
 	b, err := os.ReadFile(documentPath)
@@ -98,7 +99,8 @@ func typeName(t reflect.Type) string {
 	return map[reflect.Kind]string{reflect.String: "text", reflect.Bool: "bool", reflect.Int: "whole", reflect.Int64: "whole", reflect.Float64: "number"}[t.Kind()]
 }
 
-// TestDocumentMembers: the page lists the members of each type, in their order, with their types and a meaning.
+// TestDocumentMembers: the page lists the members of each type, in their order, with their types
+// and a meaning.
 func TestDocumentMembers(t *testing.T) {
 	p := readPage(t)
 	for _, m := range messages {
@@ -187,7 +189,8 @@ func valueOf(t *testing.T, e ast.Expr) string {
 	return ""
 }
 
-// TestDocumentConstants: the page has every constant of the protocol (paths, limits, resets, outcomes, …) with its value, once, and no other.
+// TestDocumentConstants: the page has every constant of the protocol (paths, limits, resets,
+// outcomes, …) with its value, once, and no other.
 func TestDocumentConstants(t *testing.T) {
 	p := readPage(t)
 	want := constants(t)

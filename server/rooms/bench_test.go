@@ -10,7 +10,8 @@ import (
 	"troy/server/state"
 )
 
-// BenchmarkCheckIn1000 is a thousand machines that check in at the same instant, without the network.
+// BenchmarkCheckIn1000 is a thousand machines that check in at the same instant, without the
+// network.
 func BenchmarkCheckIn1000(b *testing.B) {
 	k := benchKeeper(b, benchMachines)
 	for b.Loop() {

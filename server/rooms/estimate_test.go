@@ -6,7 +6,8 @@ import (
 	"troy/server/protocol"
 )
 
-// TestEstimateKnows: what a machine reported counts before it checks in again, and one whose version the store lost is written anew.
+// TestEstimateKnows: what a machine reported counts before it checks in again, and one whose
+// version the store lost is written anew.
 func TestEstimateKnows(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")

@@ -71,7 +71,8 @@ func (w *world) stops() (n int) {
 	return n
 }
 
-// TestGivenUp: a machine that went back by itself has failed from its check-in on. The wave stops there, not at the report that follows.
+// TestGivenUp: a machine that went back by itself has failed from its check-in on. The wave stops
+// there, not at the report that follows.
 func TestGivenUp(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")
@@ -128,7 +129,8 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
-// TestRoomWentBack: a room that was given back its version, and then the same one again, has no failures.
+// TestRoomWentBack: a room that was given back its version, and then the same one again, has no
+// failures.
 func TestRoomWentBack(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 1, "none")
@@ -157,7 +159,8 @@ func TestRoomWentBack(t *testing.T) {
 	}
 }
 
-// TestStopIsToldOnce: a wave that stops by what check-ins say is told as one that stops by reports, once, and again when it has gone on and stopped again.
+// TestStopIsToldOnce: a wave that stops by what check-ins say is told as one that stops by reports,
+// once, and again when it has gone on and stopped again.
 func TestStopIsToldOnce(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")
@@ -204,7 +207,8 @@ func TestStopIsToldOnce(t *testing.T) {
 	}
 }
 
-// A machine that waits for the admin's permission did not fail: it stops no wave, holds no start slot, and shows which command helps.
+// A machine that waits for the admin's permission did not fail: it stops no wave, holds no start
+// slot, and shows which command helps.
 func TestWaitsForPermission(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")

@@ -137,7 +137,8 @@ func (w *world) room(name string) Room {
 
 func healthy(c *protocol.CheckIn) { c.Health = protocol.HealthGood }
 
-// TestSlots: a machine that fell silent loses its slot, one that speaks does not, and a hundred that come at once get no more than there are.
+// TestSlots: a machine that fell silent loses its slot, one that speaks does not, and a hundred
+// that come at once get no more than there are.
 func TestSlots(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")
@@ -338,7 +339,8 @@ func TestChanged(t *testing.T) {
 	}
 }
 
-// TestHealthStopsTheWave: a version in which Windows does not come up counts as failed, though it was put on the disk.
+// TestHealthStopsTheWave: a version in which Windows does not come up counts as failed, though it
+// was put on the disk.
 func TestHealthStopsTheWave(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")
@@ -369,7 +371,8 @@ func TestForgers(t *testing.T) {
 	w.checkIn(201, 1, nil)
 }
 
-// TestMissingVersion: a room that is pinned to a version which the store lacks starts what it has, without delay.
+// TestMissingVersion: a room that is pinned to a version which the store lacks starts what it has,
+// without delay.
 func TestMissingVersion(t *testing.T) {
 	w := newWorld(t)
 	w.checkIn(901, 1, nil)

@@ -16,8 +16,9 @@ import (
 	"troy/server/state"
 )
 
-// TestKilledUnderLoad kills the server ten times while machines check in and report as fast as they can: no order and no report
-// that was acknowledged is lost. With TROY_SOAK=1 it is a thousand machines that do what machines do, and a minute.
+// TestKilledUnderLoad kills the server ten times while machines check in and report as fast as they
+// can: no order and no report that was acknowledged is lost. With TROY_SOAK=1 it is a thousand
+// machines that do what machines do, and a minute.
 func TestKilledUnderLoad(t *testing.T) {
 	if os.Getenv("TROY_SOAK") == "1" {
 		killedAtNight(t, 1000, 10, time.Minute)
@@ -87,7 +88,8 @@ func TestKilledUnderLoad(t *testing.T) {
 // nightWork is how many seconds each deployment of killedAtNight takes.
 const nightWork = 3
 
-// sleeper is a machine of killedAtNight. It asks again when it gets no answer, as the agent does, with the same message.
+// sleeper is a machine of killedAtNight. It asks again when it gets no answer, as the agent does,
+// with the same message.
 type sleeper struct {
 	*pc
 	crowd          *crowd
@@ -166,7 +168,8 @@ func (s *sleeper) second(done int64) {
 	time.Sleep(time.Until(next))
 }
 
-// killedAtNight has machines check in, fetch, tell each second how far they are, and report, while the server is killed at random instants.
+// killedAtNight has machines check in, fetch, tell each second how far they are, and report, while
+// the server is killed at random instants.
 func killedAtNight(t *testing.T, machines, kills int, during time.Duration) {
 	f := newFarm(t, machines)
 	f.start()
@@ -217,7 +220,8 @@ func (f *farm) nothingLost(all []sleeper) {
 	}
 }
 
-// kept compares what a machine was told with what is on the disk. A call without an answer may have been taken or not.
+// kept compares what a machine was told with what is on the disk. A call without an answer may have
+// been taken or not.
 func (s *sleeper) kept(st *state.Store) error {
 	m := st.Get(s.id.Key())
 	if m == nil || m.Attempt == nil || m.Report == nil {

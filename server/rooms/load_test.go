@@ -232,12 +232,14 @@ func (p *pc) night(seconds int) (checkIn time.Duration, err error) {
 	return checkIn, p.post(protocol.PathReport, r, &protocol.Ack{})
 }
 
-// startTime is within what all machines of TestLoad check in: firmware is not more punctual. (A thousand in the same instant have 330 ms, on two
-// cores that also run the thousand clients; BenchmarkCheckIn1000 is the part of it that is not HTTP.)
+// startTime is within what all machines of TestLoad check in: firmware is not more punctual. (A
+// thousand in the same instant have 330 ms, on two cores that also run the thousand clients;
+// BenchmarkCheckIn1000 is the part of it that is not HTTP.)
 const startTime = 2 * time.Second
 
-// TestLoad has 200 machines work for 5 seconds, with TROY_SOAK=1 a thousand for a minute. Memory is always bounded, the time of a check-in to
-// 250 ms for the thousand, when nothing else should run; beside other tests it may take ten times that.
+// TestLoad has 200 machines work for 5 seconds, with TROY_SOAK=1 a thousand for a minute. Memory is
+// always bounded, the time of a check-in to 250 ms for the thousand, when nothing else should run;
+// beside other tests it may take ten times that.
 func TestLoad(t *testing.T) {
 	machines, work, bound := 200, 5, 2500*time.Millisecond
 	if os.Getenv("TROY_SOAK") == "1" {

@@ -10,8 +10,8 @@ import (
 	"troy/server/state"
 )
 
-// TestRelease goes the whole way: the test room first, the gate, a wave with a machine that fails, one that is killed and comes back, a restart of the
-// server in the middle, the end of the night.
+// TestRelease goes the whole way: the test room first, the gate, a wave with a machine that fails,
+// one that is killed and comes back, a restart of the server in the middle, the end of the night.
 func TestRelease(t *testing.T) {
 	w := newWorld(t)
 	if o := w.checkIn(201, 1, nil); begins(&o) || !strings.Contains(o.Reason, "promoted") {

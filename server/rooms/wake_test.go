@@ -79,8 +79,8 @@ func (w *world) wantWoken(d time.Duration, want string) {
 // slotted is the check-in of a machine whose version lies in its slot.
 func slotted(c *protocol.CheckIn) { c.Previous = 1 }
 
-// TestWakeToMerge: machines with a version that is not merged are woken, after those that need it, no more than the wave at a time, not too often, and no longer when
-// all is merged.
+// TestWakeToMerge: machines with a version that is not merged are woken, after those that need it,
+// no more than the wave at a time, not too often, and no longer when all is merged.
 func TestWakeToMerge(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")
@@ -140,7 +140,8 @@ func TestWakeToMerge(t *testing.T) {
 	}
 }
 
-// TestWakeToShowHealth: machines of a room for which another one waits are woken until the gate opens, whatever the merge policy.
+// TestWakeToShowHealth: machines of a room for which another one waits are woken until the gate
+// opens, whatever the merge policy.
 func TestWakeToShowHealth(t *testing.T) {
 	w := newWorld(t)
 	for i, name := range []string{"b205-1", "b205-2", "b205-3"} {
@@ -172,7 +173,8 @@ func TestWakeToShowHealth(t *testing.T) {
 	w.wantWoken(time.Hour, "b204-1 b204-2")
 }
 
-// TestWakeNot: outside of the window, at its end, without wake, and when the wave was stopped, nobody is woken to merge.
+// TestWakeNot: outside of the window, at its end, without wake, and when the wave was stopped,
+// nobody is woken to merge.
 func TestWakeNot(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")

@@ -55,7 +55,8 @@ func child(t *testing.T, what, dir string) (*exec.Cmd, io.Reader) {
 
 const loadMachines = 40
 
-// load counts up machines from many goroutines, for ever, and says each number once it is acknowledged.
+// load counts up machines from many goroutines, for ever, and says each number once it is
+// acknowledged.
 func load(dir string) error {
 	s, err := Open(filepath.Join(dir, "state.db"), nil)
 	if err != nil {

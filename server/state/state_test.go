@@ -124,7 +124,8 @@ func TestRoomsAndNights(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce: updates of the same machines at once are all counted, in memory and on the disk, while promotions come in between.
+// TestManyAtOnce: updates of the same machines at once are all counted, in memory and on the disk,
+// while promotions come in between.
 func TestManyAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	s := open(t, path)

@@ -53,8 +53,8 @@ func TestBroadcastOf(t *testing.T) {
 	}
 }
 
-// TestSend has a host with two ports in a namespace, and a listener behind each in another: every machine's packet arrives on both, by the limited and the
-// directed broadcast address.
+// TestSend has a host with two ports in a namespace, and a listener behind each in another: every
+// machine's packet arrives on both, by the limited and the directed broadcast address.
 func TestSend(t *testing.T) {
 	needs.Root(t)
 	id := fmt.Sprintf("troywake%d", os.Getpid())

@@ -1,4 +1,5 @@
-// Package browser starts Chromium without a window, for tests of what people see. It needs Debian's package chromium.
+// Package browser starts Chromium without a window, for tests of what people see. It needs Debian's
+// package chromium.
 package browser
 
 import (
@@ -33,7 +34,8 @@ func Start(t *testing.T, most time.Duration) context.Context {
 	return limited
 }
 
-// Shot saves a picture of the page among the artifacts of the test, or in the folder that TROY_SCREENSHOTS names.
+// Shot saves a picture of the page among the artifacts of the test, or in the folder that
+// TROY_SCREENSHOTS names.
 func Shot(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
 	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())

@@ -23,7 +23,8 @@ type Options struct {
 	VolumeSize int64
 	// Programs is up to how many bytes of Wine's DLLs are installed, 0 for 32 MiB.
 	Programs int64
-	// PageFile is the size of the page file in bytes, 0 for 48 MiB; the swap file has a sixth of it, hiberfil.sys 5/3.
+	// PageFile is the size of the page file in bytes, 0 for 48 MiB; the swap file has a sixth of
+	// it, hiberfil.sys 5/3.
 	PageFile int64
 }
 
@@ -40,8 +41,8 @@ type builder struct {
 	sample   []byte // of programs, for what memory holds
 }
 
-// Make writes the pair into dir. programs is the folder with old, new and wine. The programs mkntfs, ntfs-3g, sgdisk, tar and dd are needed, and leave
-// to mount.
+// Make writes the pair into dir. programs is the folder with old, new and wine. The programs
+// mkntfs, ntfs-3g, sgdisk, tar and dd are needed, and leave to mount.
 func Make(ctx context.Context, dir, programs string, o *Options) (*Pair, error) {
 	b := &builder{ctx: ctx, programs: programs, volume: filepath.Join(dir, "volume2.img"), r: rand.New(rand.NewPCG(20, 26))}
 	if o != nil {

@@ -80,7 +80,8 @@ type zeroDisk struct{}
 
 func (zeroDisk) ReadAt(p []byte, _ int64) (int, error) { clear(p); return len(p), nil }
 
-// writeChanges writes each page of now that differs from before, but those that skip names, and returns how many bytes that were.
+// writeChanges writes each page of now that differs from before, but those that skip names, and
+// returns how many bytes that were.
 func writeChanges(t testing.TB, now string, before io.ReaderAt, w io.WriterAt, skip func(p int64) bool) (n int64) {
 	t.Helper()
 	f, err := os.Open(now)
@@ -118,7 +119,8 @@ func makeBase(t testing.TB, p *Pair, base string) {
 	must(t, c.Close())
 }
 
-// makeChild makes the differencing disk that Windows ran in, with blocks of 2 MiB, and returns the bytes written into it.
+// makeChild makes the differencing disk that Windows ran in, with blocks of 2 MiB, and returns the
+// bytes written into it.
 func makeChild(t testing.TB, p *Pair, base, child string, skip func(p int64) bool) (changed int64) {
 	t.Helper()
 	parent, err := vhdx.Open(base, nil)
@@ -172,7 +174,8 @@ type published struct {
 	took  time.Duration
 }
 
-// publishPair publishes version 2 with and without copies. Version 1 is packed fast: nothing is said about it.
+// publishPair publishes version 2 with and without copies. Version 1 is packed fast: nothing is
+// said about it.
 func publishPair(t testing.TB, base, child string) (full, plain published) {
 	t.Helper()
 	s, err := publish.Init(filepath.Join(t.TempDir(), "store"))
@@ -282,8 +285,8 @@ type memory []byte
 
 func (m memory) WriteAt(p []byte, off int64) (int, error) { return copy(m[off:], p), nil }
 
-// checkMachine brings a machine from version 1 to 2 by a plan with local copies, on a disk whose undefined pages hold something else: each used page
-// must be right.
+// checkMachine brings a machine from version 1 to 2 by a plan with local copies, on a disk whose
+// undefined pages hold something else: each used page must be right.
 func checkMachine(t testing.TB, full published, p *Pair) {
 	t.Helper()
 	disk, err := os.ReadFile(p.V1)

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// inUse counts by other means than Troy's which pages of a disk are used: outside the volume all are.
+// inUse counts by other means than Troy's which pages of a disk are used: outside the volume all
+// are.
 type inUse struct {
 	bitmap   []byte
 	clusters int64

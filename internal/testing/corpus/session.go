@@ -115,14 +115,16 @@ func (b *builder) logs() error {
 	return nil
 }
 
-// memoryFiles makes the files that Windows keeps memory in, or writes parts of them again: three quarters of the page file, a quarter of the swap file,
-// and half of what an earlier hibernation left behind a head of zeros (it was resumed).
+// memoryFiles makes the files that Windows keeps memory in, or writes parts of them again: three
+// quarters of the page file, a quarter of the swap file, and half of what an earlier hibernation
+// left behind a head of zeros (it was resumed).
 func (b *builder) memoryFiles() error {
 	return errors.Join(b.memoryFile("pagefile.sys", b.o.PageFile, 1, 4), b.memoryFile("swapfile.sys", b.o.PageFile/6, 3, 4),
 		b.memoryFile("hiberfil.sys", b.o.PageFile*5/3, 1, 2))
 }
 
-// memoryFile writes a file whole if it is not there, else but for skip of each of pieces: parts of programs, some noise, some zeros.
+// memoryFile writes a file whole if it is not there, else but for skip of each of pieces: parts of
+// programs, some noise, some zeros.
 func (b *builder) memoryFile(name string, size int64, skip, pieces int) error {
 	f, err := os.OpenFile(b.path(name), os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -208,7 +210,8 @@ func (b *builder) dlls(first, n int) (list []string, err error) {
 	return list, nil
 }
 
-// copies puts some DLLs beside the programs, and writes others again elsewhere while the old place is given up.
+// copies puts some DLLs beside the programs, and writes others again elsewhere while the old place
+// is given up.
 func (b *builder) copies() error {
 	for i, folder := range []string{"Program Files/Shared", "Windows/SysWOW64"} {
 		list, err := b.dlls(1+i, 11)

@@ -19,10 +19,12 @@ var ErrAlign = errors.New("crashdisk: misaligned write")
 // ErrBounds is returned by a write beyond the end of a file.
 var ErrBounds = errors.New("crashdisk: write beyond the end of the file")
 
-// Fill gives the content of places that nobody wrote; off is a multiple of 4096 and p one page. Nil means zeros.
+// Fill gives the content of places that nobody wrote; off is a multiple of 4096 and p one page. Nil
+// means zeros.
 type Fill func(p []byte, off int64)
 
-// Disk is a set of files under one power switch. Its methods and those of its files may be called concurrently.
+// Disk is a set of files under one power switch. Its methods and those of its files may be called
+// concurrently.
 type Disk struct {
 	// Align is what every write has to be a multiple of; 0 means SectorSize.
 	Align int64
@@ -55,7 +57,8 @@ type File struct {
 	top  *layer
 }
 
-// layer is a set of pages over another one. Pages are never changed in place, so layers and the log share them.
+// layer is a set of pages over another one. Pages are never changed in place, so layers and the log
+// share them.
 type layer struct {
 	parent *layer
 	pages  map[int64][]byte
@@ -104,7 +107,8 @@ func (d *Disk) Start() {
 	d.log, d.calls, d.syncs = nil, 0, 0
 }
 
-// Fork returns a disk of the same content, with everything durable and nothing recorded. Both go their own ways.
+// Fork returns a disk of the same content, with everything durable and nothing recorded. Both go
+// their own ways.
 func (d *Disk) Fork() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -127,7 +131,8 @@ func (d *Disk) Log() []Op {
 	return d.log
 }
 
-// Calls and Syncs count the calls since Start: all of them (reads too), and the flushes that succeeded.
+// Calls and Syncs count the calls since Start: all of them (reads too), and the flushes that
+// succeeded.
 func (d *Disk) Calls() int { d.mu.Lock(); defer d.mu.Unlock(); return d.calls }
 
 // Syncs counts the successful flushes since Start.
@@ -211,8 +216,8 @@ func (f *File) Sync() error {
 	return nil
 }
 
-// Changed reports whether any byte of a range may differ from what it was at the last Start of origin, a disk from which
-// this one came by States (or this disk itself).
+// Changed reports whether any byte of a range may differ from what it was at the last Start of
+// origin, a disk from which this one came by States (or this disk itself).
 func (f *File) Changed(origin *Disk, off, n int64) bool {
 	stop := origin.origin[f.name]
 	for l := f.top; l != nil && l != stop; l = l.parent {
@@ -277,7 +282,8 @@ func (l *layer) write(p []byte, off int64) {
 	}
 }
 
-// Garbage returns a Fill of repeatable noise (for whole words of 8 bytes), to catch code that takes unwritten places for zeros.
+// Garbage returns a Fill of repeatable noise (for whole words of 8 bytes), to catch code that takes
+// unwritten places for zeros.
 func Garbage(seed uint64) Fill {
 	return func(p []byte, off int64) {
 		x := seed ^ uint64(off)*0x9e3779b97f4a7c15 | 1

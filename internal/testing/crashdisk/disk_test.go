@@ -63,7 +63,8 @@ func newDisk(t *testing.T) (*Disk, *File) {
 	return d, f
 }
 
-// Two writes, a flush, a third write: before the flush any sectors of the two, after it both for sure.
+// Two writes, a flush, a third write: before the flush any sectors of the two, after it both for
+// sure.
 func TestStatesAreExactlyThePossibleOnes(t *testing.T) {
 	d, f := newDisk(t)
 	write(t, f, 0, 'a', 'b')

@@ -24,8 +24,8 @@ type Call struct {
 	Len  int
 }
 
-// Hook may let a call fail: a nil error lets it happen. With an error, the first done bytes of a write are written all
-// the same (whole sectors).
+// Hook may let a call fail: a nil error lets it happen. With an error, the first done bytes of a
+// write are written all the same (whole sectors).
 type Hook func(c Call) (done int, err error)
 
 // SetHook installs h, nil removes it. h is called with the disk locked and must not use it.
@@ -48,8 +48,8 @@ func (d *Disk) call(c Call) (int, error) {
 // Fault is a way for a call to fail.
 type Fault int
 
-// The faults of FailAt. IOError hits whichever call it is, and half of a write may have happened; NoSpace and ShortWrite
-// hit writes, SyncError hits flushes; a call of another kind passes.
+// The faults of FailAt. IOError hits whichever call it is, and half of a write may have happened;
+// NoSpace and ShortWrite hit writes, SyncError hits flushes; a call of another kind passes.
 const (
 	IOError Fault = iota
 	NoSpace
@@ -62,8 +62,8 @@ func (f Fault) String() string {
 	return [...]string{"EIO", "ENOSPC", "short write", "failing flush"}[f]
 }
 
-// FailAt fails call number n, and with dead set every later call too, as a disk does that was pulled out. hit tells
-// whether the fault came to pass.
+// FailAt fails call number n, and with dead set every later call too, as a disk does that was
+// pulled out. hit tells whether the fault came to pass.
 func FailAt(n int, f Fault, dead bool) (h Hook, hit func() bool) {
 	var happened bool
 	return func(c Call) (int, error) {

@@ -25,7 +25,8 @@ func (k StateKind) String() string {
 	return [...]string{"prefix", "tear", "lone", "missing", "subset"}[k]
 }
 
-// State is a disk as it may be found after a power cut. It is valid until the loop body of States ends.
+// State is a disk as it may be found after a power cut. It is valid until the loop body of States
+// ends.
 type State struct {
 	Disk *Disk
 	Kind StateKind
@@ -46,7 +47,8 @@ type Options struct {
 	Shards  int
 }
 
-// States yields the crash states of what was recorded since Start. The recording must not grow meanwhile.
+// States yields the crash states of what was recorded since Start. The recording must not grow
+// meanwhile.
 func (d *Disk) States(o Options) iter.Seq[*State] {
 	return func(yield func(*State) bool) {
 		w := newWalker(d, o, yield)
@@ -60,7 +62,8 @@ func (d *Disk) States(o Options) iter.Seq[*State] {
 	}
 }
 
-// Random returns one crash state, chosen by seed among all instants and choices. The recording must not grow while it is used.
+// Random returns one crash state, chosen by seed among all instants and choices. The recording must
+// not grow while it is used.
 func (d *Disk) Random(seed uint64) *State {
 	w := newWalker(d, Options{}, nil)
 	r := rand.New(rand.NewPCG(seed, 4))

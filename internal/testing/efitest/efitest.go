@@ -10,7 +10,8 @@ import (
 	"slices"
 )
 
-// bootAttributes are those of boot variables: non-volatile, for boot services, at run time (UEFI 2.10, 8.2).
+// bootAttributes are those of boot variables: non-volatile, for boot services, at run time (UEFI
+// 2.10, 8.2).
 const bootAttributes = 7
 
 // Firmware is EFI variables in memory. It implements efiboot.Variables.

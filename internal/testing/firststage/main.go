@@ -1,5 +1,6 @@
-// Command firststage is process 1 of the initramfs with which the tests start a Debian: it loads the drivers in /modules, mounts the first disk, unpacks
-// the second one, a bare tar archive, over it, and gives way to systemd.
+// Command firststage is process 1 of the initramfs with which the tests start a Debian: it loads
+// the drivers in /modules, mounts the first disk, unpacks the second one, a bare tar archive, over
+// it, and gives way to systemd.
 package main
 
 import (

@@ -1,4 +1,5 @@
-// Package guest makes initramfs images whose init is a Go program of the tests, for whatever has to happen inside of a machine.
+// Package guest makes initramfs images whose init is a Go program of the tests, for whatever has to
+// happen inside of a machine.
 package guest
 
 import (
@@ -19,7 +20,8 @@ type Options struct {
 	Out     string   // the initramfs to write
 }
 
-// Build builds one. The modules lie as /modules/NN-NAME.ko, in the order in which they have to be loaded. The go command must be in PATH, the working directory inside of the Go module.
+// Build builds one. The modules lie as /modules/NN-NAME.ko, in the order in which they have to be
+// loaded. The go command must be in PATH, the working directory inside of the Go module.
 func Build(ctx context.Context, o *Options) error {
 	tmp, err := os.MkdirTemp("", "troy-guest-")
 	if err != nil {

@@ -1,6 +1,7 @@
-// Package samples finds files that other programs made. They are not in this tree: TROY_SAMPLES names
-// the folder that has them. Where there is none, a test that reads them is skipped, with a reason that
-// begins with "no samples: "; where there is one, a file that it lacks makes the test fail.
+// Package samples finds files that other programs made. They are not in this tree: TROY_SAMPLES
+// names the folder that has them. Where there is none, a test that reads them is skipped, with a
+// reason that begins with "no samples: "; where there is one, a file that it lacks makes the test
+// fail.
 package samples
 
 import (
@@ -98,8 +99,8 @@ func writeSparse(path string, r io.Reader) error {
 	}
 }
 
-// fill reads until buf is full or r ends. io.ReadFull has one error for an end inside of buf and for
-// compressed content that is cut off.
+// fill reads until buf is full or r ends. io.ReadFull has one error for an end inside of buf and
+// for compressed content that is cut off.
 func fill(r io.Reader, buf []byte) (n int, end bool, err error) {
 	for n < len(buf) && err == nil {
 		var k int

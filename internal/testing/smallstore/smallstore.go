@@ -23,8 +23,8 @@ const (
 	moved   = 8       // pages of version 2 that version 1 has elsewhere
 )
 
-// Make makes the store DIR/store with the versions 1 and 2 of Image, and returns its path. Version 2
-// has pages that are new and pages that version 1 has at another place.
+// Make makes the store DIR/store with the versions 1 and 2 of Image, and returns its path. Version
+// 2 has pages that are new and pages that version 1 has at another place.
 func Make(t testing.TB, dir string) string {
 	t.Helper()
 	path := filepath.Join(dir, "store")

@@ -2,14 +2,14 @@
 //
 //	go run ./internal/testing/summary [-may-skip REASON] -- ARGUMENT…
 //
-// The arguments are those of go test. While the tests run, it prints what go test prints: a line for
-// each package, and the output of each test that fails; besides, a line for each test that took
+// The arguments are those of go test. While the tests run, it prints what go test prints: a line
+// for each package, and the output of each test that fails; besides, a line for each test that took
 // longer than ten seconds, so that one sees a long run move. At the end the failures come again,
 // then how many tests were skipped, for each reason, then the counts.
 //
-// The exit status is that of go test. But a test that was skipped for another reason than the one of
-// -may-skip makes it 1: a test that does not run where it should is as bad as one that fails. The
-// reason of a skipped test is what it says up to the first colon.
+// The exit status is that of go test. But a test that was skipped for another reason than the one
+// of -may-skip makes it 1: a test that does not run where it should is as bad as one that fails.
+// The reason of a skipped test is what it says up to the first colon.
 package main
 
 import (

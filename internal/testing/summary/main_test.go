@@ -124,7 +124,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestLive shows that a long test has a line as soon as it ends, and that a failure does not wait for its package.
+// TestLive shows that a long test has a line as soon as it ends, and that a failure does not wait
+// for its package.
 func TestLive(t *testing.T) {
 	var out bytes.Buffer
 	r := newReport(&out)

@@ -12,8 +12,8 @@ import (
 // Release is a folder with the boot files of the agent, as `troy media` makes it.
 type Release string
 
-// SignedMedia makes a stick with Debian's signed boot loaders and returns the boot files of the same agent. PCs start from
-// this stick from now on. Kernel and initramfs are the lab's.
+// SignedMedia makes a stick with Debian's signed boot loaders and returns the boot files of the
+// same agent. PCs start from this stick from now on. Kernel and initramfs are the lab's.
 func (l *Lab) SignedMedia(ctx context.Context) (Release, error) {
 	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.kernel, Initrd: l.initrd, Cmdline: "quiet console=ttyS0"}
 	l.USB = filepath.Join(l.o.Dir, "signed.img")

@@ -6,7 +6,8 @@ import (
 	"troy/internal/testing/fixture"
 )
 
-// PublishPair publishes two versions of a small disk with sectors of that size and boot files in it, as an image of its own.
+// PublishPair publishes two versions of a small disk with sectors of that size and boot files in
+// it, as an image of its own.
 func (l *Lab) PublishPair(ctx context.Context, dir, image string, sector int, seed uint64) (*fixture.Windows, error) {
 	w, err := fixture.MakeSmallPair(ctx, dir, l.bootManager(), bareDisk, sector, seed)
 	if err != nil {

@@ -35,7 +35,8 @@ type PC struct {
 	lab      *Lab
 }
 
-// bootTimeout bounds one start: firmware, agent, reset, stand-in, all without hardware acceleration.
+// bootTimeout bounds one start: firmware, agent, reset, stand-in, all without hardware
+// acceleration.
 const bootTimeout = 8 * time.Minute
 
 // NewPC makes a PC that holds version 1.
@@ -49,7 +50,8 @@ func (l *Lab) newPC(name string) *PC {
 	return &PC{Disk: filepath.Join(l.o.Dir, name+".img"), UUID: uuid(l.pcs), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
 }
 
-// bareSize is that of a new PC's disk, in bytes: room for the parent, the boot child, two slots and some of Windows' own.
+// bareSize is that of a new PC's disk, in bytes: room for the parent, the boot child, two slots and
+// some of Windows' own.
 const bareSize = 2 << 30
 
 // NewBarePC makes a PC whose disk is empty.
@@ -92,8 +94,8 @@ func (p *PC) show(line string) {
 	}
 }
 
-// FromUSB starts the PC from the boot stick and waits until it is powered off. It returns what was said on the serial
-// line. It fails unless the stand-in was started.
+// FromUSB starts the PC from the boot stick and waits until it is powered off. It returns what was
+// said on the serial line. It fails unless the stand-in was started.
 func (p *PC) FromUSB(ctx context.Context) (serial string, err error) {
 	c, err := p.Config()
 	if err != nil {
@@ -123,8 +125,8 @@ func (p *PC) NetConfig() (*vm.Config, error) {
 	return c, nil
 }
 
-// KillAt starts kernel and initramfs as PXE does and cuts the power some time after a line that matches the expression was
-// said. It fails if the machine ended before.
+// KillAt starts kernel and initramfs as PXE does and cuts the power some time after a line that
+// matches the expression was said. It fails if the machine ended before.
 func (p *PC) KillAt(ctx context.Context, expression string, after time.Duration) error {
 	c, err := p.KernelConfig("")
 	if err != nil {
@@ -146,7 +148,8 @@ func (p *PC) KillAt(ctx context.Context, expression string, after time.Duration)
 	return nil
 }
 
-// FromKernel starts kernel and initramfs as PXE does, with further kernel arguments, and ends at the reset.
+// FromKernel starts kernel and initramfs as PXE does, with further kernel arguments, and ends at
+// the reset.
 func (p *PC) FromKernel(ctx context.Context, args string) (serial string, err error) {
 	c, err := p.KernelConfig(args)
 	if err != nil {

@@ -16,14 +16,16 @@ import (
 // ServerURL is where the lab's server is for its PCs.
 const ServerURL = "http://10.77.0.1:" + serverPort
 
-// Building plugs the lab into a network of its own with that many sockets, whose DHCP server is another machine than Troy's
-// and gives addresses only, but for what further arguments of dnsmasq say. The caller must close l.Net.
+// Building plugs the lab into a network of its own with that many sockets, whose DHCP server is
+// another machine than Troy's and gives addresses only, but for what further arguments of dnsmasq
+// say. The caller must close l.Net.
 func (l *Lab) Building(ctx context.Context, sockets int, dhcp ...string) (err error) {
 	l.Net, err = vm.NewNetwork(ctx, &vm.NetworkConfig{Dir: l.o.Dir, Taps: sockets, Apart: true, DHCP: dhcp})
 	return err
 }
 
-// NetTree writes the boot files for PXE and UEFI HTTP boot, with the lab's kernel and initramfs, as `troy media` does.
+// NetTree writes the boot files for PXE and UEFI HTTP boot, with the lab's kernel and initramfs, as
+// `troy media` does.
 func (l *Lab) NetTree(ctx context.Context) (dir string, err error) {
 	dir = filepath.Join(l.o.Dir, "net")
 	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.kernel, Initrd: l.initrd,
@@ -47,7 +49,8 @@ func (s *Server) Kill() {
 // Said is what the server has printed so far.
 func (s *Server) Said() string { return s.out.String() }
 
-// Admin runs troy on the server's machine, as an admin does, and returns what it prints. --store is added.
+// Admin runs troy on the server's machine, as an admin does, and returns what it prints. --store is
+// added.
 func (l *Lab) Admin(ctx context.Context, command string, args ...string) (string, error) {
 	cmd := l.Net.Command(ctx, l.troy, append([]string{command, "--store", l.Store}, args...)...)
 	var out, errs bytes.Buffer
@@ -88,14 +91,15 @@ func (l *Lab) Login(ctx context.Context, name, password string) error {
 	return l.command(ctx, "login", "--password-file", file, name, l.Store)
 }
 
-// Page forwards a loopback address to the server, as seen on the server's own machine. stop ends it.
+// Page forwards a loopback address to the server, as seen on the server's own machine. stop ends
+// it.
 func (l *Lab) Page() (url string, stop func(), err error) {
 	addr, stop, err := l.Net.Forward("127.0.0.1:" + serverPort)
 	return "http://" + addr, stop, err
 }
 
-// ToWindows is FromKernel, after which the firmware takes BootNext as it does at the reset. It fails if there is none, for then
-// Windows would not be started. Nothing runs in place of Windows.
+// ToWindows is FromKernel, after which the firmware takes BootNext as it does at the reset. It
+// fails if there is none, for then Windows would not be started. Nothing runs in place of Windows.
 func (p *PC) ToWindows(ctx context.Context) (serial string, err error) {
 	if serial, err = p.FromKernel(ctx, "troy.server="+ServerURL); err != nil {
 		return serial, err
@@ -110,7 +114,8 @@ func (p *PC) ToWindows(ctx context.Context) (serial string, err error) {
 	return serial, os.WriteFile(p.vars, vars, 0o644)
 }
 
-// deleteVariable marks a variable in the image of OVMF's flash as deleted (edk2, AUTHENTICATED_VARIABLE_HEADER).
+// deleteVariable marks a variable in the image of OVMF's flash as deleted (edk2,
+// AUTHENTICATED_VARIABLE_HEADER).
 func deleteVariable(flash []byte, name string) (found bool) {
 	const header, added, deleted = 60, 0x3f, 0x3d // bytes before the name; states
 	var utf16 []byte

@@ -56,7 +56,8 @@ type Room struct {
 	Keys    string // further keys, such as "merge: now, reset: boot"
 }
 
-// listed is how many PCs of the lab lab.yaml names; those made later join as unknown ones, without permits.
+// listed is how many PCs of the lab lab.yaml names; those made later join as unknown ones, without
+// permits.
 const listed = 100
 
 // LabFile writes a lab.yaml with one room, default, and returns its path.
@@ -81,7 +82,8 @@ func (l *Lab) LabFile(r Room) (path string, err error) {
 // uuid is that of a PC by its number.
 func uuid(n int) string { return fmt.Sprintf("7e570000-0000-4000-8000-%012x", n) }
 
-// Serve starts `troy serve` with one room in the lab's network, with further arguments, and waits until it answers.
+// Serve starts `troy serve` with one room in the lab's network, with further arguments, and waits
+// until it answers.
 func (l *Lab) Serve(ctx context.Context, r Room, args ...string) (*Server, error) {
 	file, err := l.LabFile(r)
 	if err != nil {

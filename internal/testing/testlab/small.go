@@ -21,10 +21,10 @@ import (
 // smallDisk is the virtual disk of a small lab, in bytes.
 const smallDisk = 96 << 20
 
-// Small makes a lab with the same network, kernel and command but an image of its own: a disk of 96 MiB of random content
-// with gaps, and a second version of it with many changes, so that a whole deployment is quick and each part of it takes a
-// noticeable time. Its PCs start the stand-in without any boot entry, too. dir is an existing folder; the new lab is
-// closed with the old one.
+// Small makes a lab with the same network, kernel and command but an image of its own: a disk of 96
+// MiB of random content with gaps, and a second version of it with many changes, so that a whole
+// deployment is quick and each part of it takes a noticeable time. Its PCs start the stand-in
+// without any boot entry, too. dir is an existing folder; the new lab is closed with the old one.
 func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) {
 	return l.small(ctx, dir, l.bootManager(), func() (*fixture.Windows, error) {
 		w := &fixture.Windows{V1: filepath.Join(dir, "v1.raw"), V2: filepath.Join(dir, "v2.raw")}
@@ -32,8 +32,8 @@ func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) 
 	})
 }
 
-// SmallNTFS is Small with an NTFS volume on the disk, in which a session of Windows can be seen to have gone well; with another
-// boot manager than the stand-in if bootManager is not empty.
+// SmallNTFS is Small with an NTFS volume on the disk, in which a session of Windows can be seen to
+// have gone well; with another boot manager than the stand-in if bootManager is not empty.
 func (l *Lab) SmallNTFS(ctx context.Context, dir, bootManager string, seed uint64) (*Lab, error) {
 	bootManager = cmp.Or(bootManager, l.bootManager())
 	return l.small(ctx, dir, bootManager, func() (*fixture.Windows, error) {
@@ -66,7 +66,8 @@ const BareImage = "bare-metal"
 // bareDisk is the virtual disk of that image, in bytes.
 const bareDisk = 128 << 20
 
-// PublishBare publishes a small image with boot files in it, as version 1 of an image of its own, and returns its raw form.
+// PublishBare publishes a small image with boot files in it, as version 1 of an image of its own,
+// and returns its raw form.
 func (l *Lab) PublishBare(ctx context.Context, dir string, seed uint64) (raw string, err error) {
 	raw = filepath.Join(dir, "bare.raw")
 	if err := fixture.MakeSmall(ctx, raw, l.bootManager(), bareDisk, seed); err != nil {
@@ -85,7 +86,8 @@ func (l *Lab) PublishRaw(ctx context.Context, image, raw string) error {
 	return l.command(ctx, "image", "import", "--store", l.Store, "--no-filter", image, disk)
 }
 
-// pinRoot gives the lab an initramfs that trusts its own store: the kernel unpacks a second archive over the first.
+// pinRoot gives the lab an initramfs that trusts its own store: the kernel unpacks a second archive
+// over the first.
 func (l *Lab) pinRoot() error {
 	repo, err := sign.Open(l.Store, nil)
 	if err != nil {

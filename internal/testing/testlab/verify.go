@@ -16,8 +16,9 @@ import (
 	"troy/diskwriter/machine"
 )
 
-// Holds checks that what Windows on this PC would see equals the raw image, byte for byte. Only programs that are not
-// Troy's read the disk: ntfscat and 7zz. It returns which files 7zz needed: the chain, leaf first.
+// Holds checks that what Windows on this PC would see equals the raw image, byte for byte. Only
+// programs that are not Troy's read the disk: ntfscat and 7zz. It returns which files 7zz needed:
+// the chain, leaf first.
 func (p *PC) Holds(ctx context.Context, raw string) (chain []string, err error) {
 	volume := filepath.Join(p.lab.o.Dir, p.name+".volume")
 	defer os.Remove(volume)

@@ -115,7 +115,8 @@ func dirtyWindows() *disk {
 	return d
 }
 
-// lvm2 has a bitmap entry after each 128 blocks, which lie in the file in another order than on the disk.
+// lvm2 has a bitmap entry after each 128 blocks, which lie in the file in another order than on the
+// disk.
 func lvm2() *disk {
 	d := &disk{name: "lvm2.vhdx", creator: "Microsoft Windows 10.0.14393.0", size: 10 * gib, block: 32 * mib, physical: 4096}
 	d.blocks = slices.Concat(states(fullyPresent, 18), states(zero, 39), states(unmapped, 25), states(notPresent, 238))

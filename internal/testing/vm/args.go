@@ -14,8 +14,9 @@ const (
 	envKVM   = "TROY_KVM"
 )
 
-// cpu lacks cmpxchg16b, which Linux uses in its allocator where it can: after one, QEMU 7.2 computes the flags from an outdated operation, and an
-// interrupt at that moment saves and restores nonsense (seen: EFLAGS c103aa42, bit 17 is virtual-8086 mode, and a double fault).
+// cpu lacks cmpxchg16b, which Linux uses in its allocator where it can: after one, QEMU 7.2
+// computes the flags from an outdated operation, and an interrupt at that moment saves and restores
+// nonsense (seen: EFLAGS c103aa42, bit 17 is virtual-8086 mode, and a double fault).
 const cpu = "max,-cx16"
 
 // command returns the whole command line. vars is the file of the firmware's variables, accel

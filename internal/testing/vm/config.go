@@ -57,8 +57,8 @@ type Disk struct {
 	SectorSize int    // logical sector size in bytes; 0 = 512
 	// PhysicalSectorSize in bytes; 0 = the logical one.
 	PhysicalSectorSize int
-	// WriteLog is an existing file to which QEMU adds every write and flush of the guest, in the format of dm-log-writes;
-	// empty = none.
+	// WriteLog is an existing file to which QEMU adds every write and flush of the guest, in the
+	// format of dm-log-writes; empty = none.
 	WriteLog string
 	// BootIndex makes the firmware put the disk at that place of its boot order
 	// at every start; 0 = leave the order alone, 1 is the first place.

@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// Forward takes connections to a loopback port outside of the network to a server on the network's host, as if they came from there:
-// for programs that cannot be started inside. stop ends it and all connections.
+// Forward takes connections to a loopback port outside of the network to a server on the network's
+// host, as if they came from there: for programs that cannot be started inside. stop ends it and
+// all connections.
 func (n *Network) Forward(to string) (addr string, stop func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,7 +43,8 @@ func (f *forwarder) accept(l net.Listener) {
 	}
 }
 
-// join connects both ends until one of them is closed. A server that is not there is a closed connection.
+// join connects both ends until one of them is closed. A server that is not there is a closed
+// connection.
 func (f *forwarder) join(near net.Conn) {
 	defer near.Close()
 	var far net.Conn

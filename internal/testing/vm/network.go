@@ -27,7 +27,8 @@ type NetworkConfig struct {
 	Subnet netip.Prefix // zero = 10.77.0.0/24; at most /24
 	NoDHCP bool
 	DHCP   []string // further arguments for dnsmasq, such as "--dhcp-boot=..."
-	// Apart puts the DHCP server on a machine (namespace) of its own, whose address is the one after Host: UDP port 67 of Host is free.
+	// Apart puts the DHCP server on a machine (namespace) of its own, whose address is the one
+	// after Host: UDP port 67 of Host is free.
 	Apart bool
 }
 

@@ -31,7 +31,8 @@ type VM struct {
 	cancel context.CancelCauseFunc
 	ctx    context.Context // ends with Kill and with the context of Start
 	done   chan struct{}   // closed when QEMU has ended and all its output is read
-	// Valid after done: how the process ended, and why it was ended from outside (nil if it was not).
+	// Valid after done: how the process ended, and why it was ended from outside (nil if it was
+	// not).
 	waitErr, ended error
 
 	mu    sync.Mutex // guards the fields below: a second try replaces them

@@ -1,4 +1,5 @@
-// Package inside is for the programs that package guest makes to init: what each of them needs in the machine.
+// Package inside is for the programs that package guest makes to init: what each of them needs in
+// the machine.
 package inside
 
 import (
@@ -11,7 +12,8 @@ import (
 	"troy/internal/kmodule"
 )
 
-// LoadModules loads the drivers that guest.Build put into /modules, in the order of their names. One that is loaded already is no error.
+// LoadModules loads the drivers that guest.Build put into /modules, in the order of their names.
+// One that is loaded already is no error.
 //
 // It says a line first: package vm takes a machine that says nothing for one that hangs.
 func LoadModules() error {
@@ -28,7 +30,8 @@ func LoadModules() error {
 	return nil
 }
 
-// PowerOff switches the machine off once the console has said everything. It does not return: the end of process 1 would be a kernel panic.
+// PowerOff switches the machine off once the console has said everything. It does not return: the
+// end of process 1 would be a kernel panic.
 func PowerOff() {
 	_ = unix.IoctlSetInt(1, unix.TCSBRK, 1)
 	unix.Sync()
