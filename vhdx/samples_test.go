@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"troy/internal/testing/needs"
 	"troy/internal/testing/vhdxfile"
 )
 
@@ -27,6 +28,9 @@ func TestSamples(t *testing.T) {
 			{"vhdx-log-replay.vhdx", "", true, Dynamic},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
+				if tc.name == "iotest-dynamic-1G.vhdx" || tc.dirty { // disks of 1 GiB
+					needs.Time(t)
+				}
 				if tc.parent != "" {
 					s.Put(t, dir, tc.parent)
 				}

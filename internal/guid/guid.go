@@ -23,19 +23,9 @@ func New() GUID {
 }
 
 // Parse reads xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx in any case, with or without braces.
-func Parse(s string) (GUID, error) {
-	t := s
-	if strings.HasPrefix(t, "{") && strings.HasSuffix(t, "}") {
-		t = t[1 : len(t)-1]
-	}
-	if len(t) != 36 || t[8] != '-' || t[13] != '-' || t[18] != '-' || t[23] != '-' {
-		return GUID{}, fmt.Errorf("%.60q is not a GUID", s)
-	}
-	b, err := hex.DecodeString(t[:8] + t[9:13] + t[14:18] + t[19:23] + t[24:])
-	if err != nil {
-		return GUID{}, fmt.Errorf("%.60q is not a GUID", s)
-	}
-	return swap(GUID(b)), nil
+func Parse(s string) (g GUID, err error) {
+	err = g.UnmarshalText([]byte(s))
+	return g, err
 }
 
 // Must is Parse for the constants of a format: it panics on text that is not a GUID.
@@ -60,10 +50,21 @@ func (g GUID) IsZero() bool { return g == GUID{} }
 // MarshalText returns String; JSON shows a GUID as text.
 func (g GUID) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
-// UnmarshalText is Parse.
-func (g *GUID) UnmarshalText(b []byte) (err error) {
-	*g, err = Parse(string(b))
-	return err
+// UnmarshalText reads what Parse reads; after an error g is as it was.
+func (g *GUID) UnmarshalText(text []byte) error {
+	t := string(text)
+	if strings.HasPrefix(t, "{") && strings.HasSuffix(t, "}") {
+		t = t[1 : len(t)-1]
+	}
+	if len(t) != 36 || t[8] != '-' || t[13] != '-' || t[18] != '-' || t[23] != '-' {
+		return fmt.Errorf("%.60q is not a GUID", text)
+	}
+	b, err := hex.DecodeString(t[:8] + t[9:13] + t[14:18] + t[19:23] + t[24:])
+	if err != nil {
+		return fmt.Errorf("%.60q is not a GUID", text)
+	}
+	*g = swap(GUID(b))
+	return nil
 }
 
 // swap changes between the order of the disk and that of the text.
