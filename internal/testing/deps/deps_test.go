@@ -113,6 +113,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"vhdx uses another module's internals", "vhdx: internal/abi\ninternal/abi x:", "", "vhdx alone", "vhdx → internal/abi"},
 		{"vhdx's program uses a module", "cmds/vhdx p: vhdx github.com/vishvananda/netlink", "", "vhdx's program alone", "cmds/vhdx → github.com/vishvananda/netlink"},
 		{"vhdx's program knows images", "cmds/vhdx p: vhdx image", "", "vhdx's program alone", "cmds/vhdx → image"},
+		{"a command compiles", "initramfs: golang.org/x/tools/go/packages\ngolang.org/x/tools/go/packages x:\nserver/daemon: initramfs", "",
+			"no compiler in commands", "cmds/troy → server/daemon → initramfs → golang.org/x/tools/go/packages"},
 		{"netfetch knows vhdx", "netfetch/link: vhdx", "", "netfetch knows no formats", "netfetch/link → vhdx"},
 		{"netfetch knows images", "netfetch: diskwriter\ndiskwriter: image", "", "netfetch knows no formats", "netfetch → diskwriter → image"},
 		{"admin sets up links", "server/rooms: netfetch/link", "", "links belong to the agent", "cmds/troy → server/daemon → server/rooms → netfetch/link"},

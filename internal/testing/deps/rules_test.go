@@ -44,6 +44,7 @@ const (
 	link     = "netfetch/link"
 	vhdx     = "vhdx"
 	netlink  = "github.com/vishvananda/netlink"
+	xtools   = "golang.org/x/tools"
 )
 
 // rule is one rule of the house. Faults returns where a graph breaks it, in words.
@@ -65,9 +66,12 @@ var rules = []rule{
 		"that publishes images, signs or makes media, and of the server only the messages between the two."},
 	{"vhdx alone", inVHDX, "Other modules use package vhdx: it needs the standard library and leaves of ours, and " +
 		"brings in no other module."},
-	{"vhdx's program alone", inVHDXCmd, "Strangers use the program vhdx with package vhdx: it needs no more than the package does."},
+	{"vhdx's program alone", inVHDXCmd, "People without Troy use the program vhdx: it needs no more than package vhdx " +
+		"does."},
 	{"netfetch knows no formats", inNetfetch, "netfetch moves bytes. It can be tested without disks and used for " +
 		"other files only as long as it knows neither VHDX nor images."},
+	{"no compiler in commands", inCommands, "Packages of golang.org/x/tools make folders in the user's home when a " +
+		"program that links them starts. Media are made by programs that run as tools."},
 	{"links belong to the agent", inTroy, "Only a machine that starts sets up its network interface. The server and " +
 		"the admin's PC have a network; a program that cannot change it cannot break it."},
 	{"server starts in one place", usesDaemon, "server/daemon joins the rooms of the server. A room that imports it " +
@@ -164,6 +168,16 @@ func beyondVHDX(g graph, name string) []string {
 	})
 }
 
+func inCommands(g graph) []string {
+	var faults []string
+	for _, name := range g.ours() {
+		if in(name, "cmds") {
+			faults = append(faults, g.linked(name, func(to string) bool { return in(to, xtools) })...)
+		}
+	}
+	return faults
+}
+
 func inNetfetch(g graph) []string {
 	var faults []string
 	for _, name := range g.ours() {
@@ -175,7 +189,12 @@ func inNetfetch(g graph) []string {
 }
 
 func inTroy(g graph) []string {
-	faults := g.linked(troy, func(to string) bool { return in(to, netlink, link) })
+	var faults []string
+	for _, name := range g.ours() {
+		if in(name, "cmds") && name != deploy {
+			faults = append(faults, g.linked(name, func(to string) bool { return in(to, netlink, link) })...)
+		}
+	}
 	return append(faults, importers(g, link, fetch, agent, deploy)...)
 }
 
