@@ -48,7 +48,7 @@ install() {
 # What README.md tells the admin to do.
 prepare() {
 	must as_troy init --lab /etc/troy/lab.yaml $store
-	has 'stays as it is'
+	has 'it exists and was kept'
 	mkdir /tmp/images
 	chown troy: /tmp/images
 	(cd /tmp/images && must as_troy vhdx create --size 64M base.vhdx && must as_troy vhdx create --parent base.vhdx child.vhdx)

@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -15,5 +16,22 @@ func TestPublishedSchema(t *testing.T) {
 	want := Schema()
 	if !bytes.Equal(bytes.TrimSpace(have), bytes.TrimSpace(want)) {
 		t.Error("docs/lab.schema.json is old: go run ./cmds/troy lab schema > docs/lab.schema.json")
+	}
+}
+
+// The lab.yaml in README.md is one that people copy.
+func TestReadme(t *testing.T) {
+	b, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := strings.Cut(string(b), "\n    format: 1\n")
+	text, _, ended := strings.Cut(text, "\n\n")
+	if !found || !ended {
+		t.Fatal("README.md has no lab.yaml")
+	}
+	text = "format: 1\n" + strings.ReplaceAll("\n"+text, "\n    ", "\n") + "\n"
+	if l, err := Parse("README.md", []byte(text)); err != nil || len(l.Rooms) != 2 || len(l.Hosts) != 1 {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
