@@ -345,7 +345,7 @@ func TestLabReload(t *testing.T) {
 	if st := wantJSON[rooms.Status](t, exitOK, "status"); !strings.Contains(st.LabError, ":4:43") || len(st.Rooms) != 2 {
 		t.Errorf("%+v", st)
 	}
-	hup(strings.Replace(labYAML, "test: ,", "test: , B205: ,", 1), "was read anew")
+	hup(strings.Replace(labYAML, "test: ,", "test: , B205: ,", 1), "was reloaded")
 	if st := wantJSON[rooms.Status](t, exitOK, "status"); st.LabError != "" || len(st.Rooms) != 3 {
 		t.Errorf("%+v", st)
 	}

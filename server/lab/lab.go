@@ -27,11 +27,11 @@ const (
 type Lab struct {
 	Format    int              `yaml:"format" need:"true" about:"1"`
 	Zone      Zone             `yaml:"zone" need:"true" about:"IANA time zone of all times in this file"`
-	Bandwidth Mbit             `yaml:"bandwidth" about:"Mbit/s that the server may send in all; default 900"`
+	Bandwidth Mbit             `yaml:"bandwidth" about:"Mbit/s that the server may send in total; default 900"`
 	Mirrors   []URL            `yaml:"mirrors" about:"base URLs of further copies of the store"`
 	Images    []Name           `yaml:"images" about:"images that rooms and hosts may name; default: all of the store"`
-	Unknown   Name             `yaml:"unknown" about:"what a machine gets that is not under hosts: code = it shows a code for troy assign; the name of a room = it joins that room, without permits; default code"`
-	Defaults  Policy           `yaml:"defaults" about:"what holds for every room that does not say otherwise"`
+	Unknown   Name             `yaml:"unknown" about:"what happens to a machine that is not under hosts: code = it shows a code for troy assign; the name of a room = it joins that room, without permits; default code"`
+	Defaults  Policy           `yaml:"defaults" about:"defaults for the keys that a room does not set"`
 	Rooms     map[Name]*Policy `yaml:"rooms" need:"true" about:"rooms by name"`
 	Hosts     []Host           `yaml:"hosts" about:"machines by MAC address or SMBIOS UUID"`
 
@@ -43,37 +43,37 @@ type Lab struct {
 // from the constants.
 type Policy struct {
 	Image     Name       `yaml:"image" about:"image of the room; default: that of its promotion"`
-	Version   Count      `yaml:"version" about:"pins the version; without it the room has what was promoted"`
+	Version   Count      `yaml:"version" about:"pins the version; default: the promoted one"`
 	Merge     Merge      `yaml:"merge" about:"when a version is copied into the parent: lazy or now"`
-	Reset     Reset      `yaml:"reset" about:"when the session of Windows is thrown away: at every boot, or on update"`
-	Windows   []Window   `yaml:"windows" about:"when machines may be worked on, in local time"`
+	Reset     Reset      `yaml:"reset" about:"when the changes that Windows made are discarded: at every boot, or on update"`
+	Windows   []Window   `yaml:"windows" about:"when machines may be updated, in local time"`
 	Except    []Date     `yaml:"except" about:"dates on which no window opens"`
-	Always    *bool      `yaml:"always" about:"deploy outside of windows, too"`
+	Always    *bool      `yaml:"always" about:"deploy outside of windows as well"`
 	Bandwidth Mbit       `yaml:"bandwidth" about:"Mbit/s that the room may take"`
-	Wave      Count      `yaml:"wave" about:"machines that are worked on at the same time; default 10"`
-	Failures  Count      `yaml:"failures" about:"failed machines that stop the wave; default 3"`
-	Healthy   Percent    `yaml:"healthy" about:"percent of the machines that must be healthy before a room that comes after goes on; default 80"`
-	AtClose   AtClose    `yaml:"at_close" about:"what a machine does that is at work when the window closes: stop or finish"`
-	Provision *Provision `yaml:"provision" about:"whether machines without a disk of Troy are made one"`
-	Reinstall *bool      `yaml:"reinstall" about:"write machines anew that hold another image, or a version that nobody knows"`
-	Wake      *bool      `yaml:"wake" about:"wake machines of the room in its windows: for their version, then to merge it or to show its health to a room that waits; default true"`
+	Wave      Count      `yaml:"wave" about:"number of machines updated at the same time; default 10"`
+	Failures  Count      `yaml:"failures" about:"number of failed machines that stops the wave; default 3"`
+	Healthy   Percent    `yaml:"healthy" about:"percent of the machines that must be healthy before a room that comes after this one goes on; default 80"`
+	AtClose   AtClose    `yaml:"at_close" about:"what a machine still at work does when the window closes: stop or finish"`
+	Provision *Provision `yaml:"provision" about:"provisioning of machines that have no Troy disk"`
+	Reinstall *bool      `yaml:"reinstall" about:"rewrite machines that hold another image, or a version that is not recorded"`
+	Wake      *bool      `yaml:"wake" about:"wake machines of the room in its windows: to update them, then to merge or to report their health to a room that waits; default true"`
 	Broadcast []IP       `yaml:"broadcast" about:"directed broadcast addresses of the room's networks, for wake-on-LAN"`
-	After     Name       `yaml:"after" about:"the room that must have a version healthy before this one gets it"`
+	After     Name       `yaml:"after" about:"the room in which a version must be healthy before this room gets it"`
 }
 
 // Provision says whether and how a bare machine gets a disk.
 type Provision struct {
-	Allow  bool   `yaml:"allow" about:"make an empty disk the machine's"`
-	Wipe   bool   `yaml:"wipe" about:"also one that holds something, where troy key wipe permits it"`
+	Allow  bool   `yaml:"allow" about:"provision machines whose disk is empty"`
+	Wipe   bool   `yaml:"wipe" about:"also use a disk that is not empty, if troy key wipe permits it"`
 	Serial string `yaml:"serial" about:"the disk with this serial number"`
-	Slot   Gib    `yaml:"slot_gib" about:"GiB of each slot; default a quarter of the image"`
-	System Gib    `yaml:"system_gib" about:"GiB of the data volume; default all that is left"`
+	Slot   Gib    `yaml:"slot_gib" about:"size of each slot in GiB; default: a quarter of the image"`
+	System Gib    `yaml:"system_gib" about:"size of the data volume in GiB; default: the rest of the disk"`
 }
 
 // Host is one machine. It is known by MAC or UUID.
 type Host struct {
-	Name    Name  `yaml:"name" need:"true" about:"how people call it"`
-	Room    Name  `yaml:"room" need:"true" about:"the room it stands in"`
+	Name    Name  `yaml:"name" need:"true" about:"name of the machine"`
+	Room    Name  `yaml:"room" need:"true" about:"room of the machine"`
 	MAC     MAC   `yaml:"mac" about:"MAC address of a wired port"`
 	UUID    UUID  `yaml:"uuid" about:"SMBIOS system UUID"`
 	Image   Name  `yaml:"image" about:"another image than the room's"`

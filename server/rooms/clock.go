@@ -35,7 +35,7 @@ func (k *Keeper) Tick(ctx context.Context) {
 		k.openGate(l, name)
 		c := &Case{Now: k.o.Now(), Lab: l, Room: &p, Goal: k.goal(l, name, nil)}
 		if err := k.night(name, c); err != nil {
-			k.o.OnNote(fmt.Sprintf("room %s: the history was not kept: %v", name, err))
+			k.o.OnNote(fmt.Sprintf("room %s: the history could not be saved: %v", name, err))
 		}
 		if err := k.wakeRoom(ctx, name, c); err != nil {
 			k.o.OnNote(fmt.Sprintf("room %s: %v", name, err))
@@ -55,11 +55,11 @@ func (k *Keeper) Reload(force bool) {
 	k.mu.Unlock()
 	switch {
 	case err != nil:
-		k.o.OnNote(fmt.Sprintf("lab.yaml as it was stays in force: %v", err))
+		k.o.OnNote(fmt.Sprintf("the last valid lab.yaml stays in force: %v", err))
 	case changed:
 		k.placeAll()
 		k.knowStops()
-		k.o.OnNote("lab.yaml was read anew")
+		k.o.OnNote("lab.yaml was reloaded")
 	default:
 		return
 	}
@@ -73,7 +73,7 @@ func (k *Keeper) openGate(l *lab.Lab, name string) {
 		return
 	}
 	if err := k.o.State.ChangeTarget(name, t.ID, func(t *state.Target) { t.Open = true }); err != nil {
-		k.o.OnNote(fmt.Sprintf("room %s: the gate was not kept open: %v", name, err))
+		k.o.OnNote(fmt.Sprintf("room %s: the open gate could not be saved: %v", name, err))
 		return
 	}
 	k.o.OnNote(fmt.Sprintf("room %s has %s version %d healthy: room %s goes on", t.After, t.Image, t.Version, name))
@@ -174,6 +174,6 @@ func (k *Keeper) closeNights(l *lab.Lab) {
 		}
 	}
 	if err != nil {
-		k.o.OnNote(fmt.Sprintf("the history was not kept: %v", err))
+		k.o.OnNote(fmt.Sprintf("the history could not be saved: %v", err))
 	}
 }

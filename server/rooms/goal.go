@@ -48,7 +48,7 @@ func (k *Keeper) promoted(l *lab.Lab, t *state.Target) *Goal {
 func (k *Keeper) gate(l *lab.Lab, t *state.Target) string {
 	p, ok := l.Room(t.After)
 	if !ok {
-		return "waits for room " + t.After + ", which lab.yaml does not have"
+		return "waits for room " + t.After + ", which is not in lab.yaml"
 	}
 	_, why := Gate(t.After, k.machines(t.After), t.Image, t.Version, int(p.Healthy), int(p.Failures))
 	return why

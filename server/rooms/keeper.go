@@ -162,7 +162,7 @@ func (k *Keeper) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order
 		return nil
 	})
 	if err != nil {
-		return protocol.Order{}, fmt.Errorf("the order could not be kept: %w", err)
+		return protocol.Order{}, fmt.Errorf("the order could not be saved: %w", err)
 	}
 	k.noteStop(before, m)
 	k.changed.tell()
@@ -212,7 +212,7 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	if c.Size, err = k.size(ctx, in, c.Goal); err != nil {
 		// The store lacks the version. Machines start what they have; trying again would only delay
 		// that.
-		c.Goal.Stopped = "the store does not give it: " + err.Error()
+		c.Goal.Stopped = "the store cannot provide it: " + err.Error()
 	}
 	return c, ctx.Err()
 }

@@ -379,7 +379,7 @@ func TestMissingVersion(t *testing.T) {
 	if _, err := w.k.Assign(key(901), "b206-1", "B206"); err != nil {
 		t.Fatal(err)
 	}
-	if o := w.checkIn(901, 1, nil); begins(&o) || !strings.Contains(o.Reason, "the store does not give it") {
+	if o := w.checkIn(901, 1, nil); begins(&o) || !strings.Contains(o.Reason, "the store cannot provide it") {
 		t.Errorf("%+v", o)
 	}
 }

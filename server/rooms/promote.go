@@ -103,7 +103,7 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 		e.Fetch, e.Write = e.Fetch+s.Fetch, e.Write+s.Write
 	}
 	if bare > 0 {
-		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines hold nothing of the image that is known and would be written anew", bare))
+		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines hold no recorded version of the image and would be rewritten completely", bare))
 	}
 	return nil
 }

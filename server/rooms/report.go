@@ -22,7 +22,7 @@ func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("the report could not be kept: %w", err)
+		return fmt.Errorf("the report could not be saved: %w", err)
 	}
 	k.live.end(key)
 	k.noteStop(before, m)

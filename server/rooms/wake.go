@@ -219,7 +219,7 @@ func (k *Keeper) WakeNow(ctx context.Context, room, id string) (int, error) {
 		return 0, fmt.Errorf("%w: room %q is not in lab.yaml", ErrNotFound, room)
 	}
 	if k.o.Waker == nil {
-		return 0, fmt.Errorf("%w: this server wakes nobody", ErrInvalid)
+		return 0, fmt.Errorf("%w: this server sends no wake-up packets", ErrInvalid)
 	}
 	var calls []Call
 	for _, h := range hosts {

@@ -63,7 +63,7 @@ func (h *Handler) act(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !permitted(r, s) {
-		h.pages.fail(w, r, http.StatusForbidden, "The form is not of this session. Go back, load the page anew, and try again.")
+		h.pages.fail(w, r, http.StatusForbidden, "This form belongs to another session. Go back, reload the page and try again.")
 		return
 	}
 	a, err := readForm(r, s.user)

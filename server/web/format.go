@@ -87,7 +87,7 @@ func percent(h *rooms.Live) int {
 func label(p rooms.Phase) string {
 	switch p {
 	case rooms.PhaseUnknown:
-		return "nobody knows it"
+		return "unassigned"
 	case rooms.PhaseNever:
 		return "never seen"
 	case rooms.PhaseIdle:
@@ -97,11 +97,11 @@ func label(p rooms.Phase) string {
 	case rooms.PhaseOutdated:
 		return "to be updated"
 	case rooms.PhaseWaiting:
-		return "waits for its turn"
+		return "queued"
 	case rooms.PhaseWorking:
 		return "at work"
 	case rooms.PhaseSilent:
-		return "fell silent"
+		return "unresponsive"
 	case rooms.PhasePermit:
 		return "waits for your permission"
 	case rooms.PhaseFailed:

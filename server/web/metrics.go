@@ -33,8 +33,8 @@ func newMetrics(h *Handler) (http.Handler, error) {
 		rate:     desc("room_fetch_bytes_per_second", "What the machines of a room fetch now, as they say.", "room"),
 		left:     desc("room_left_seconds", "Time until the wave is through, roughly; 0 = nothing to do, or not known.", "room"),
 		open:     desc("room_window_open", "1 if machines of the room may be worked on.", "room"),
-		version:  desc("room_version", "Version that a room shall have.", "room", "image"),
-		unknown:  desc("machines_unknown", "Machines that nobody knows."),
+		version:  desc("room_version", "Target version of a room.", "room", "image"),
+		unknown:  desc("machines_unknown", "Unknown machines."),
 		labValid: desc("lab_valid", "1 if the lab.yaml on the disk is in force."),
 	}
 	r := prometheus.NewRegistry()
