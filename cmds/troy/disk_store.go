@@ -147,7 +147,8 @@ func healFate(t *pcdisk.Target) string {
 func newDiskReinstall(s *cli.Streams) *cobra.Command {
 	d := &diskStore{call: newCall(s), named: true}
 	cmd := leaf("reinstall --store DIR --image NAME DEVICE", "write a whole version into base.vhdx", d.runReinstall)
-	cmd.Long = "Write a whole version into base.vhdx. A machine whose reinstall is cut off does not boot until it is run again."
+	cmd.Long = `Write a whole version into base.vhdx. If this is cut off, the machine does not boot until the
+command is run again.`
 	cmd.Flags().StringVar(&d.image, "image", "", "`name` of the image")
 	cmd.Flags().IntVar(&d.number, "version", 0, "`number` of the version (default: the newest)")
 	return d.define(cmd)

@@ -37,11 +37,11 @@ func newExport(s *cli.Streams) *cobra.Command {
 }
 
 func (i *exporting) run(ctx context.Context, args []string) error {
-	if err := i.open(); err != nil {
-		return err
-	}
 	number, err := versionNumber(args[1], 1)
 	if err != nil {
+		return err
+	}
+	if err := i.open(); err != nil {
 		return err
 	}
 	t, err := cli.NewTarget(args[2], i.force)

@@ -28,11 +28,11 @@ func newVerify(s *cli.Streams) *cobra.Command {
 }
 
 func (i *imageCall) runVerify(ctx context.Context, args []string) error {
-	if err := i.open(); err != nil {
-		return err
-	}
 	number, err := versionOrNewest(args, 1)
 	if err != nil {
+		return err
+	}
+	if err := i.open(); err != nil {
 		return err
 	}
 	index, err := image.LoadIndex(ctx, i.store, args[0])
@@ -125,11 +125,11 @@ func newRemove(s *cli.Streams) *cobra.Command {
 }
 
 func (i *removing) run(ctx context.Context, args []string) error {
-	if err := i.open(); err != nil {
-		return err
-	}
 	number, err := versionNumber(args[1], 1)
 	if err != nil {
+		return err
+	}
+	if err := i.open(); err != nil {
 		return err
 	}
 	signer, err := i.signer(ctx, &i.keys)
