@@ -184,7 +184,7 @@ func TestInit(t *testing.T) {
 	}{
 		{in("a"), filepath.Join(in("a"), lab.FileName), "one room, default", nil},
 		{in("b"), in("b.yaml"), "one room, default", []string{"--lab", in("b.yaml")}},
-		{in("c"), in("mine.yaml"), "stays as it is", []string{"--lab", in("mine.yaml")}},
+		{in("c"), in("mine.yaml"), "exists and was kept", []string{"--lab", in("mine.yaml")}},
 	} {
 		r := wantTroy(t, exitOK, append([]string{"init", x.store}, x.more...)...)
 		if !strings.Contains(r.out, "root key:") || !strings.Contains(r.out, x.file) || !strings.Contains(r.out, x.says) {
