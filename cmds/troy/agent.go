@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
-// agentCommand returns the commands that work on the releases of the agent in a store: the boot files with which machines keep their own copy of it new.
+// agentCommand returns the commands that work on the releases of the agent in a store: the boot
+// files with which machines keep their own copy of it new.
 func agentCommand(s *cli.Streams) *cobra.Command {
 	return group("agent", "publish releases of the agent", newAgentPublish(s), newAgentList(s), newAgentUse(s), newAgentRemove(s))
 }

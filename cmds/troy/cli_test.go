@@ -200,7 +200,8 @@ func TestVersionCommand(t *testing.T) {
 	}
 }
 
-// TestServerDown: a server that was named and is down is an error, even if the store here could be used.
+// TestServerDown: a server that was named and is down is an error, even if the store here could be
+// used.
 func TestServerDown(t *testing.T) {
 	serveLab(t, newHistory(t, seeded(t))).stop() // it leaves its state
 	for _, line := range []string{"status", "hosts", "promote --room test pc@2", "stop --room test"} {

@@ -122,7 +122,8 @@ func manPage(name string, c *cobra.Command) string {
 	return b.String()
 }
 
-// roff escapes text for man(7): no line becomes a request, a dash stays a dash, an empty line a paragraph.
+// roff escapes text for man(7): no line becomes a request, a dash stays a dash, an empty line a
+// paragraph.
 func roff(text string) string {
 	var b strings.Builder
 	for _, r := range strings.TrimRight(text, "\n") {

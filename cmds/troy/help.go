@@ -132,7 +132,8 @@ func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 	return cli.Usagef("unknown flag %s%s%s", dashes, name, didYouMean(similarFlags(cmd, name)))
 }
 
-// similarFlags lists flags of a command that a wrong name may mean. Cobra knows similar commands, so each flag is made one.
+// similarFlags lists flags of a command that a wrong name may mean. Cobra knows similar commands,
+// so each flag is made one.
 func similarFlags(cmd *cobra.Command, name string) []string {
 	flags := &cobra.Command{SuggestionsMinimumDistance: 2}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {

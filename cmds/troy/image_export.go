@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/export"
 	"troy/internal/cli"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
 // jsonExport is what "image export --json" prints.

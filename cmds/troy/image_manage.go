@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/publish"
 	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
 // jsonVerify is what "image verify --json" prints: what was found of each version.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
 func newList(s *cli.Streams) *cobra.Command {
@@ -68,8 +68,8 @@ func (i *imageCall) runShow(ctx context.Context, args []string) error {
 	return nil
 }
 
-// jsonDiff is what "image diff --json" prints. A machine goes from one version to another by writing these bytes; pages that it holds already may be
-// among them.
+// jsonDiff is what "image diff --json" prints. A machine goes from one version to another by
+// writing these bytes; pages that it holds already may be among them.
 type jsonDiff struct {
 	Image      string `json:"image"`
 	From       int    `json:"from"` // 0: nothing

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/internal/durable"
 	"troy/server/signing"
-
-	"github.com/spf13/cobra"
 )
 
 // keyCall is a call that works on the keys of a store.

@@ -1,3 +1,3 @@
-// Package cli holds what the commands of troy and vhdx share: where they write, how an error becomes
-// one line and an exit code, and types of flags.
+// Package cli holds what the commands of troy and vhdx share: where they write, how an error
+// becomes one line and an exit code, and types of flags.
 package cli

@@ -68,7 +68,8 @@ func (v *check) run(ctx context.Context, args []string) error {
 	return checkVerdict(v.explain(failed, cli.NothingChanged), bad, len(args))
 }
 
-// checkVerdict makes the error of the whole run: damage that was found counts more than a file that is not there.
+// checkVerdict makes the error of the whole run: damage that was found counts more than a file that
+// is not there.
 func checkVerdict(failed error, bad, total int) error {
 	if bad == 0 {
 		return failed
@@ -117,8 +118,9 @@ func NewChecked(path string, rep *vhdx.Report) *Checked {
 	return res
 }
 
-// parentToCheck finds the parent that the link of a child is to be checked with, or a finding that tells why there is
-// none. A child alone is no damaged file: a parent that is not at hand is a note.
+// parentToCheck finds the parent that the link of a child is to be checked with, or a finding that
+// tells why there is none. A child alone is no damaged file: a parent that is not at hand is a
+// note.
 func parentToCheck(path string, parents *vhdx.Parents) (*vhdx.File, *vhdx.Finding) {
 	child, err := vhdx.Open(path, nil)
 	if err != nil {

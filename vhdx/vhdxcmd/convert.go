@@ -106,7 +106,8 @@ type Source interface {
 	io.Closer
 }
 
-// OpenSource opens a VHDX with its parents, or a raw image. It tells them apart by the signature, and refuses what is neither.
+// OpenSource opens a VHDX with its parents, or a raw image. It tells them apart by the signature,
+// and refuses what is neither.
 func OpenSource(path string, parents *vhdx.Parents) (Source, error) {
 	isVHDX, err := detect(path)
 	if err != nil {
@@ -125,8 +126,8 @@ func OpenSource(path string, parents *vhdx.Parents) (Source, error) {
 	return chain, nil
 }
 
-// detect reports whether the file is a VHDX. What bears the mark of another format, or of a damaged VHDX, is no raw
-// image: its bytes would pass for those of a disk.
+// detect reports whether the file is a VHDX. What bears the mark of another format, or of a damaged
+// VHDX, is no raw image: its bytes would pass for those of a disk.
 func detect(path string) (isVHDX bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {

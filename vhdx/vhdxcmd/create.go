@@ -103,7 +103,8 @@ func (v *create) make(t *cli.Target) error {
 	return f.Close()
 }
 
-// openParent opens the parent, its own parents as well where they are at hand, and names it in the options.
+// openParent opens the parent, its own parents as well where they are at hand, and names it in the
+// options.
 func (v *create) openParent(parents *vhdx.Parents, child string) (interface{ Close() error }, error) {
 	leaf, err := vhdx.Open(v.parent, nil)
 	if err != nil {
@@ -124,8 +125,8 @@ func (v *create) openParent(parents *vhdx.Parents, child string) (interface{ Clo
 	return chain, nil
 }
 
-// relativeTo returns the path of parent as the locator of a child has it, in Windows' notation. Across volumes there
-// is none but the name.
+// relativeTo returns the path of parent as the locator of a child has it, in Windows' notation.
+// Across volumes there is none but the name.
 func relativeTo(child, parent string) string {
 	name := `.\` + filepath.Base(parent)
 	from, err := filepath.Abs(filepath.Dir(child))

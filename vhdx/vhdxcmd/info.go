@@ -14,8 +14,8 @@ import (
 	"troy/vhdx"
 )
 
-// Info is one element of the array that "info --json" prints, in the order of the arguments; a file that
-// cannot be read is left out.
+// Info is one element of the array that "info --json" prints, in the order of the arguments; a file
+// that cannot be read is left out.
 type Info struct {
 	File               string    `json:"file"`
 	FileSize           int64     `json:"file_size"`
@@ -48,7 +48,8 @@ type Blocks struct {
 	Invalid          int64 `json:"invalid"` // reserved states
 }
 
-// Parent tells what a differencing disk says of its parent, and what is found under that name in its own folder.
+// Parent tells what a differencing disk says of its parent, and what is found under that name in
+// its own folder.
 type Parent struct {
 	Name     string       `json:"name"`     // without folder
 	Linkage  guid.GUID    `json:"linkage"`  // DataWriteGuid that the parent must have
@@ -92,7 +93,8 @@ func (v *info) run(ctx context.Context, args []string) error {
 	return v.explain(failed, cli.NothingChanged)
 }
 
-// also keeps the first error of several files for the exit and shows the one before, each in its own line.
+// also keeps the first error of several files for the exit and shows the one before, each in its
+// own line.
 func (v *base) also(last, err error) error {
 	if last != nil {
 		fmt.Fprintf(v.Err, "%s: %v\n", v.Name, v.explain(last, cli.NothingChanged))

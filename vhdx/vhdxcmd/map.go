@@ -10,8 +10,8 @@ import (
 	"troy/vhdx"
 )
 
-// Extent is one element of the array that "map --json" prints: ascending, without gaps, from the start of the
-// virtual disk to its end. Only data has a place in a file.
+// Extent is one element of the array that "map --json" prints: ascending, without gaps, from the
+// start of the virtual disk to its end. Only data has a place in a file.
 type Extent struct {
 	Offset     int64  `json:"offset"` // of the virtual disk
 	Length     int64  `json:"length"`

@@ -83,7 +83,8 @@ func (m *merge) plan(path string, parents *vhdx.Parents) error {
 	m.VirtualDiskSize = child.Metadata().VirtualDiskSize
 	m.parentBefore, m.childBefore = parent.Header().DataWriteGUID, child.Header().FileWriteGUID
 	m.own = []guid.GUID{child.Header().DataWriteGUID}
-	// A merge that was interrupted has changed the parent's identity; the child still knows the one before.
+	// A merge that was interrupted has changed the parent's identity; the child still knows the one
+	// before.
 	first, second := linkages(child)
 	m.stale = []guid.GUID{m.parentBefore, first, second}
 	if err := m.sound(); err != nil {
@@ -93,7 +94,8 @@ func (m *merge) plan(path string, parents *vhdx.Parents) error {
 	return writable(m.Child, m.Parent)
 }
 
-// linkages returns the two identities that a child accepts in its parent, zero for what it does not name.
+// linkages returns the two identities that a child accepts in its parent, zero for what it does not
+// name.
 func linkages(child *vhdx.File) (first, second guid.GUID) {
 	if l := child.Metadata().ParentLocator; l != nil {
 		first, _ = l.Linkage()
@@ -102,8 +104,8 @@ func linkages(child *vhdx.File) (first, second guid.GUID) {
 	return first, second
 }
 
-// sound refuses damaged files: nothing of a bad child is to get into a parent. What stands below the parent is not
-// asked: the link between the two was checked, the next one does not matter.
+// sound refuses damaged files: nothing of a bad child is to get into a parent. What stands below
+// the parent is not asked: the link between the two was checked, the next one does not matter.
 func (m *merge) sound() error {
 	for _, path := range []string{m.Child, m.Parent} {
 		res, err := checkOne(path, &vhdx.Parents{Named: []string{m.Parent}})

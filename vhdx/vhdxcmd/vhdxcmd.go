@@ -22,7 +22,8 @@ type Command struct {
 	Run        func(ctx context.Context, args []string) error
 }
 
-// New makes the commands. Tool is what they are called below, "vhdx" or "troy vhdx": advice names other commands.
+// New makes the commands. Tool is what they are called below, "vhdx" or "troy vhdx": advice names
+// other commands.
 func New(s *cli.Streams, tool string) []*Command {
 	var list []*Command
 	for _, command := range []func(*base) *Command{newInfo, newMap, newCheck, newCreate, newConvert, newMerge, newRelink} {
@@ -51,7 +52,8 @@ func (b *base) explain(err error, fate string) error {
 	return cli.Explain(err, fate, func(err error) string { return Advice(err, b.tool) })
 }
 
-// Advice tells what can be done about a class of errors, "" if that is not known. Tool is as in New.
+// Advice tells what can be done about a class of errors, "" if that is not known. Tool is as in
+// New.
 func Advice(err error, tool string) string {
 	switch {
 	case errors.Is(err, context.Canceled):
