@@ -16,7 +16,7 @@ TEST := go run ./internal/testing/summary
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g 7zip libhivex-bin gdisk mtools dosfstools fdisk xorriso \
-        dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl
+        dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl man-db groff-base
 SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps # a Debian with systemd, and a container, for the tests of packaging
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
 KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')
@@ -28,7 +28,7 @@ OLD := @esbuild/win32-x64@0.28.1 @swc/core-win32-x64-msvc@1.16.17 @rollup/rollup
 # Packages whose tests start virtual machines or build media.
 SLOW := ^troy/(qemu-tests|packaging|initramfs|internal/testing/(standin|vm))(/|$$)
 
-.PHONY: debs deps build deb demo quick test check fuzz bench soak initramfs media clean
+.PHONY: debs deps build deb docs man demo quick test check fuzz bench soak initramfs media clean
 deps: debs $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)) $(CACHE)/programs/done $(CACHE)/loaders/done
 
 debs:
@@ -56,6 +56,10 @@ build:
 	go build -trimpath -o out/ ./cmds/...
 deb:
 	packaging/build-deb.sh out
+docs:
+	go run ./cmds/troy docs markdown >out.md && mv out.md docs/cli.md
+man:
+	go run ./cmds/troy docs man out/man
 demo: deps
 	go run ./qemu-tests/demo
 quick:

@@ -16,12 +16,19 @@ chmod 755 "$tree"
 
 mkdir -p "$out" "$tree/usr/bin" "$tree/etc/troy" "$tree/DEBIAN"
 (cd "$top" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$tree/usr/bin/troy" ./cmds/troy)
+"$tree/usr/bin/troy" docs man "$tree/usr/share/man/man1"
+gzip -9n "$tree"/usr/share/man/man1/*.1
+for shell in bash:bash-completion/completions/troy zsh:zsh/vendor-completions/_troy fish:fish/vendor_completions.d/troy.fish; do
+	to=$tree/usr/share/${shell#*:}
+	mkdir -p "${to%/*}"
+	"$tree/usr/bin/troy" completion "${shell%%:*}" >"$to"
+done
 install -D -m 644 "$here/troy.service" "$tree/usr/lib/systemd/system/troy.service"
 install -D -m 644 "$here/troy.sysusers" "$tree/usr/lib/sysusers.d/troy.conf"
 install -D -m 644 "$here/troy.default" "$tree/etc/default/troy"
 install -D -m 644 "$here/lab.yaml.example" "$tree/usr/share/doc/troy/examples/lab.yaml"
 install -D -m 644 "$top/LICENSE" "$tree/usr/share/doc/troy/copyright"
-install -D -m 644 "$top/docs/design.md" "$tree/usr/share/doc/troy/design.md"
+for page in design cli; do install -D -m 644 "$top/docs/$page.md" "$tree/usr/share/doc/troy/$page.md"; done
 for script in postinst prerm postrm; do install -m 755 "$here/$script" "$tree/DEBIAN/$script"; done
 echo /etc/default/troy >"$tree/DEBIAN/conffiles"
 cat >"$tree/DEBIAN/control" <<CONTROL

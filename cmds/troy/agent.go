@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
-// agentCommand returns the commands that work on the releases of the agent in a store: the boot files with which machines keep their own copy of it new.
+// agentCommand returns the commands that work on the releases of the agent in a store: the boot
+// files with which machines keep their own copy of it new.
 func agentCommand(s *cli.Streams) *cobra.Command {
 	return group("agent", "publish releases of the agent", newAgentPublish(s), newAgentList(s), newAgentUse(s), newAgentRemove(s))
 }
@@ -62,17 +63,17 @@ func agentAdvice(err error) string {
 func newAgentPublish(s *cli.Streams) *cobra.Command {
 	a := newAgentCall(s)
 	cmd := leaf("publish --version NAME DIR [FILE…]", "publish a folder of boot files as the current agent release", a.runPublish)
-	cmd.Long = "Publish a folder of boot files as the current agent release. FILE chooses some of them; without, all are published."
+	cmd.Long = "Publish a folder of boot files as the current agent release. FILE chooses some of the files."
 	cmd.Flags().StringVar(&a.version, "version", "", "the `name` of the release, such as 1.2.0 or 2031-03-01")
 	return a.define(cmd)
 }
 
 func (a *agentCall) runPublish(ctx context.Context, args []string) error {
-	if err := a.open(); err != nil {
-		return err
-	}
 	if err := trust.CheckRelease(a.version); err != nil {
 		return cli.Usagef("--version: %v", err)
+	}
+	if err := a.open(); err != nil {
+		return err
 	}
 	return a.change(ctx, func() error {
 		_, err := sign.PublishAgent(ctx, a.store, a.version, args[0], args[1:]...)

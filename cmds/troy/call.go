@@ -29,7 +29,7 @@ func advice(err error) string { return vhdxcmd.Advice(err, "troy vhdx") }
 
 // vhdxCommand returns the commands that work on VHDX files.
 func vhdxCommand(s *cli.Streams) *cobra.Command {
-	all := group("vhdx", "inspect, check, convert and merge VHDX files")
+	all := group("vhdx", "inspect, convert and merge VHDX files")
 	for _, c := range vhdxcmd.New(s, "troy vhdx") {
 		cmd := leaf(c.Name+" "+c.Args, c.Short, c.Run)
 		cmd.Args = arguments(c.Min, c.Max)

@@ -9,13 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"troy/internal/cli"
 	"troy/server/certs"
 	"troy/server/netboot"
 	"troy/server/servedir"
 	"troy/server/web"
-
-	"github.com/spf13/cobra"
 )
 
 func certsCommand(s *cli.Streams) *cobra.Command {

@@ -4,21 +4,23 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/cli"
-
-	"github.com/spf13/cobra"
 )
 
-// diskCommand returns the commands that work on the disk of a machine: a block device, or an image file of a whole disk.
+// diskCommand returns the commands that work on the disk of a machine: a block device, or an image
+// file of a whole disk.
 //
-// inspect and verify open the disk read only. merge, rollback and reset first finish what was cut off, as the agent does. heal and
-// reinstall take the bytes from a store; a reinstall that is cut off leaves a machine that boots nothing until it is run again.
-// Only prepare makes or erases anything outside of the clusters of the \Troy\ files. Where a command fails, its one line
-// says whether the disk was written to: "untouched" is what ends the agent with exit code 3, "run it again" with 4; here
-// the exit code is 1 for both, and 5 when verify found something wrong.
+// inspect and verify open the disk read only. merge, rollback and reset first finish what was cut
+// off, as the agent does. heal and reinstall take the bytes from a store; a reinstall that is cut
+// off leaves a machine that boots nothing until it is run again. Only prepare makes or erases
+// anything outside of the clusters of the \Troy\ files. Where a command fails, its one line says
+// whether the disk was written to: "untouched" is what ends the agent with exit code 3, "run it
+// again" with 4; here the exit code is 1 for both, and 5 when verify found something wrong.
 //
 // With --json a command prints one JSON document on the standard output, as those of troy vhdx do.
 func diskCommand(s *cli.Streams) *cobra.Command {

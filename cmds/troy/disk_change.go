@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/cli"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
 // jsonDiskChange is what "disk merge", "disk rollback" and "disk reset" print.
@@ -37,7 +37,8 @@ func diskRollback(ctx context.Context, _ *call, m *machine.Machine) error { retu
 
 func diskReset(ctx context.Context, _ *call, m *machine.Machine) error { return m.Reset(ctx) }
 
-// newDiskChange makes a command that opens the machine, finishes what was cut off, and does one step.
+// newDiskChange makes a command that opens the machine, finishes what was cut off, and does one
+// step.
 func newDiskChange(s *cli.Streams, use, short, done string, step diskStep) *cobra.Command {
 	c := newCall(s)
 	return c.withJSON(leaf(use, short, func(ctx context.Context, args []string) error { return c.changeDisk(ctx, args, done, step) }))

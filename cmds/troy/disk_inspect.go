@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 
+	"github.com/spf13/cobra"
+
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
@@ -13,8 +15,6 @@ import (
 	"troy/internal/guid"
 	"troy/internal/progress"
 	"troy/vhdx"
-
-	"github.com/spf13/cobra"
 )
 
 // jsonDisk is what "disk inspect --json" prints.
@@ -82,7 +82,8 @@ func (v *call) inspect(_ context.Context, args []string) error {
 	return nil
 }
 
-// inspectDisk fails only when there is no partition table to read: whatever else is wrong is a finding.
+// inspectDisk fails only when there is no partition table to read: whatever else is wrong is a
+// finding.
 func inspectDisk(path string) (*jsonDisk, error) {
 	dev, err := blockdev.Open(path, &blockdev.Options{ReadOnly: true})
 	if err != nil {

@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"troy/chainload/bcd"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
@@ -17,9 +20,6 @@ import (
 	"troy/internal/progress"
 	"troy/vhdx"
 	"troy/vhdx/vhdxcmd"
-
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // diskPrepare is one call of "disk prepare".

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/chainload/bootfiles"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
@@ -14,8 +16,6 @@ import (
 	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
 // openStore opens the version that is to be filled in.
@@ -32,7 +32,8 @@ func (d *diskPrepare) openStore(ctx context.Context) error {
 	return nil
 }
 
-// filled looks at what the parent holds now: whether it is the version, and which boot files it has for the ESP.
+// filled looks at what the parent holds now: whether it is the version, and which boot files it has
+// for the ESP.
 func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error {
 	if d.version != nil {
 		meter := progress.New(d.Err, "verifying", r.Size())
@@ -147,7 +148,8 @@ func healFate(t *pcdisk.Target) string {
 func newDiskReinstall(s *cli.Streams) *cobra.Command {
 	d := &diskStore{call: newCall(s), named: true}
 	cmd := leaf("reinstall --store DIR --image NAME DEVICE", "write a whole version into base.vhdx", d.runReinstall)
-	cmd.Long = "Write a whole version into base.vhdx. A machine whose reinstall is cut off does not boot until it is run again."
+	cmd.Long = `Write a whole version into base.vhdx. If this is cut off, the machine does not boot until the
+command is run again.`
 	cmd.Flags().StringVar(&d.image, "image", "", "`name` of the image")
 	cmd.Flags().IntVar(&d.number, "version", 0, "`number` of the version (default: the newest)")
 	return d.define(cmd)

@@ -19,7 +19,8 @@ import (
 	"troy/vhdx"
 )
 
-// storeSize is of the virtual disk of the tests below, in bytes: 4 MiB of Windows, random data behind.
+// storeSize is of the virtual disk of the tests below, in bytes: 4 MiB of Windows, random data
+// behind.
 const storeSize = 20 << 20
 
 // windowsStore is a store with two versions of a disk with the boot files of a Windows.
@@ -117,8 +118,8 @@ func (w *windowsStore) onESP(t *testing.T, name string) []byte {
 	return tool(t, "", "mtype", "-i", w.device+"@@"+strconv.FormatInt(esp.Start, 10), "::/"+name)
 }
 
-// TestDiskStore: a bare disk is made from a store, boot files and all; a store that breaks in between is no harm; then the machine is
-// reinstalled, damaged, and healed.
+// TestDiskStore: a bare disk is made from a store, boot files and all; a store that breaks in
+// between is no harm; then the machine is reinstalled, damaged, and healed.
 func TestDiskStore(t *testing.T) {
 	needs.Root(t)
 	w := newWindowsStore(t, seeded(t))

@@ -54,7 +54,8 @@ func diskJSON[T any](t *testing.T, code int, args ...string) (v T) {
 	return v
 }
 
-// refuseDisk runs a command that has to leave the whole image file as it is, and to say so with the words.
+// refuseDisk runs a command that has to leave the whole image file as it is, and to say so with the
+// words.
 func refuseDisk(t *testing.T, image string, args []string, words ...string) {
 	t.Helper()
 	before, err := os.ReadFile(image)
@@ -81,7 +82,8 @@ type pcDisk struct {
 	disk1, disk2 []byte
 }
 
-// newPCDisk prepares an image file that is full of old bytes, so that whatever is not written by the command shows.
+// newPCDisk prepares an image file that is full of old bytes, so that whatever is not written by
+// the command shows.
 func newPCDisk(t *testing.T) *pcDisk {
 	dir := t.TempDir()
 	p := &pcDisk{t: t, r: seeded(t), image: filepath.Join(dir, "pc.img"), raw1: filepath.Join(dir, "v1.raw"), raw2: filepath.Join(dir, "v2.raw")}
@@ -222,8 +224,8 @@ func TestDiskPrepare(t *testing.T) {
 	tool(t, "", "sgdisk", "-v", p.image)
 }
 
-// TestDiskVersions goes through a life: deployed, rolled back, deployed, merged, used, reset. Nothing but the clusters of
-// the files ever changes.
+// TestDiskVersions goes through a life: deployed, rolled back, deployed, merged, used, reset.
+// Nothing but the clusters of the files ever changes.
 func TestDiskVersions(t *testing.T) {
 	needs.Root(t)
 	p := newPCDisk(t)

@@ -7,14 +7,14 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/spf13/cobra"
+
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/vhdx"
 	"troy/vhdx/vhdxcmd"
-
-	"github.com/spf13/cobra"
 )
 
 // jsonDiskVerify is what "disk verify --json" prints.

@@ -51,7 +51,7 @@ func section(w io.Writer, c *cobra.Command) {
 	fmt.Fprintf(w, "\n### %s\n\n%s\n", c.CommandPath(), about(c))
 	list := available(c, "")
 	if len(list) == 0 {
-		fmt.Fprintf(w, "\n```text\n%s\n```\n", strings.TrimRight(usageText(c), "\n"))
+		fmt.Fprintf(w, "\n```text\n%s\n```\n", strings.TrimRight(usageText(c, screenWidth), "\n"))
 	}
 	for _, sub := range list {
 		section(w, sub)
@@ -67,14 +67,17 @@ func about(c *cobra.Command) string {
 }
 
 // usageText is the synopsis of a command and its flags.
-func usageText(c *cobra.Command) string {
+func usageText(c *cobra.Command, width int) string {
 	c.InitDefaultHelpFlag()
 	text := synopsis(c) + "\n"
 	if hasFlags(c) {
-		text += "\n" + c.LocalFlags().FlagUsagesWrapped(screenWidth)
+		text += "\n" + c.LocalFlags().FlagUsagesWrapped(width)
 	}
 	return text
 }
+
+// manWidth is that of lines that man does not fill, in columns: a terminal has 80, and man indents.
+const manWidth = 72
 
 // writeMan writes troy.1, and a page for each command below it, to a folder.
 func writeMan(dir string, root *cobra.Command) error {
@@ -108,10 +111,10 @@ func manPage(name string, c *cobra.Command) string {
 	case len(list) > 0:
 		line(".SH COMMANDS")
 		for _, sub := range list {
-			line(".SS %s\n%s\n.PP\n.nf\n%s\n.fi", roff(sub.CommandPath()), roff(about(sub)), roff(usageText(sub)))
+			line(".SS %s\n%s\n.PP\n.nf\n%s\n.fi", roff(sub.CommandPath()), roff(about(sub)), roff(usageText(sub, manWidth)))
 		}
 	case hasFlags(c):
-		line(".SH OPTIONS\n.nf\n%s.fi", roff(c.LocalFlags().FlagUsagesWrapped(72)))
+		line(".SH OPTIONS\n.nf\n%s.fi", roff(c.LocalFlags().FlagUsagesWrapped(manWidth)))
 	}
 	if c.HasParent() {
 		line(".SH SEE ALSO\n.BR troy (1)")
@@ -119,7 +122,8 @@ func manPage(name string, c *cobra.Command) string {
 	return b.String()
 }
 
-// roff escapes text for man(7): no line becomes a request, a dash stays a dash, an empty line a paragraph.
+// roff escapes text for man(7): no line becomes a request, a dash stays a dash, an empty line a
+// paragraph.
 func roff(text string) string {
 	var b strings.Builder
 	for _, r := range strings.TrimRight(text, "\n") {

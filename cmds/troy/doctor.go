@@ -6,11 +6,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"troy/internal/cli"
 	"troy/internal/version"
 	"troy/server/doctor"
-
-	"github.com/spf13/cobra"
 )
 
 // doctorCall is one "doctor".

@@ -39,6 +39,7 @@ func writeHelp(cmd *cobra.Command, w io.Writer) {
 	fmt.Fprintf(w, "%s\n\nusage: %s\n", about(cmd), synopsis(cmd))
 	switch {
 	case !cmd.HasParent():
+		fmt.Fprintln(w)
 		writeGroups(cmd, w)
 	case cmd.HasAvailableSubCommands():
 		fmt.Fprintln(w)
@@ -67,7 +68,7 @@ func available(cmd *cobra.Command, id string) (list []*cobra.Command) {
 // writeGroups prints the commands of the program in two columns, which fit on a screen of 24 lines.
 func writeGroups(root *cobra.Command, w io.Writer) {
 	for _, g := range root.Groups() {
-		fmt.Fprintf(w, "\n%s:\n", g.Title)
+		fmt.Fprintf(w, "%s:\n", g.Title)
 		list := available(root, g.ID)
 		half := (len(list) + 1) / 2
 		for i := range half {
@@ -131,7 +132,8 @@ func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 	return cli.Usagef("unknown flag %s%s%s", dashes, name, didYouMean(similarFlags(cmd, name)))
 }
 
-// similarFlags lists flags of a command that a wrong name may mean. Cobra knows similar commands, so each flag is made one.
+// similarFlags lists flags of a command that a wrong name may mean. Cobra knows similar commands,
+// so each flag is made one.
 func similarFlags(cmd *cobra.Command, name string) []string {
 	flags := &cobra.Command{SuggestionsMinimumDistance: 2}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {

@@ -7,16 +7,17 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/publish"
 	"troy/internal/cli"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
-// imageCommand returns the commands that work on a store. A version exists whole or not at all: each command may be interrupted anywhere and run again.
-// With --json a command prints one JSON document; progress, warnings and errors go to the standard error in any case.
+// imageCommand returns the commands that work on a store. A version exists whole or not at all:
+// each command may be interrupted anywhere and run again. With --json a command prints one JSON
+// document; progress, warnings and errors go to the standard error in any case.
 func imageCommand(s *cli.Streams) *cobra.Command {
 	return group("image", "publish and check versions of images",
 		newImport(s), newAdd(s), newList(s), newShow(s), newDiff(s), newVerify(s), newRemove(s), newGC(s), newExport(s))

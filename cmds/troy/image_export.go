@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/export"
 	"troy/internal/cli"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
 // jsonExport is what "image export --json" prints.
@@ -37,11 +37,11 @@ func newExport(s *cli.Streams) *cobra.Command {
 }
 
 func (i *exporting) run(ctx context.Context, args []string) error {
-	if err := i.open(); err != nil {
-		return err
-	}
 	number, err := versionNumber(args[1], 1)
 	if err != nil {
+		return err
+	}
+	if err := i.open(); err != nil {
 		return err
 	}
 	t, err := cli.NewTarget(args[2], i.force)

@@ -17,7 +17,8 @@ import (
 	"troy/vhdx"
 )
 
-// TestImageFullDisk publishes into a store whose disk is full: the old state is intact, and the same command works when there is room.
+// TestImageFullDisk publishes into a store whose disk is full: the old state is intact, and the
+// same command works when there is room.
 func TestImageFullDisk(t *testing.T) {
 	needs.Root(t)
 	r := seeded(t)
@@ -61,7 +62,8 @@ func TestImageFullDisk(t *testing.T) {
 	}
 }
 
-// TestImageUnreplayedLog publishes a child whose log waits to be replayed: that is done in memory, said, and the file stays as it is.
+// TestImageUnreplayedLog publishes a child whose log waits to be replayed: that is done in memory,
+// said, and the file stays as it is.
 func TestImageUnreplayedLog(t *testing.T) {
 	r := seeded(t)
 	h := newHistory(t, r)
@@ -98,8 +100,8 @@ func TestImageUnreplayedLog(t *testing.T) {
 	}
 }
 
-// TestImageWrongParentText: the line names both the GUID that was recorded and the one that is there; of a parent changed without a new GUID it names
-// the place.
+// TestImageWrongParentText: the line names both the GUID that was recorded and the one that is
+// there; of a parent changed without a new GUID it names the place.
 func TestImageWrongParentText(t *testing.T) {
 	r := seeded(t)
 	h := newHistory(t, r)
@@ -134,8 +136,8 @@ func TestImageWrongParentText(t *testing.T) {
 	}
 }
 
-// TestImageOthersKilled kills export, rm and gc at random moments: the file is whole or not there, the store is readable, and the command works when it
-// is given again.
+// TestImageOthersKilled kills export, rm and gc at random moments: the file is whole or not there,
+// the store is readable, and the command works when it is given again.
 func TestImageOthersKilled(t *testing.T) {
 	needs.Time(t)
 	r := seeded(t)

@@ -61,8 +61,9 @@ func (w *windowsDisk) disk() []byte {
 	return b
 }
 
-// TestImageFilter publishes a disk with a Windows on it: free clusters and the page file are dropped unless --no-filter is given, every file is there
-// afterwards, and an unclean volume counts as a whole.
+// TestImageFilter publishes a disk with a Windows on it: free clusters and the page file are
+// dropped unless --no-filter is given, every file is there afterwards, and an unclean volume counts
+// as a whole.
 func TestImageFilter(t *testing.T) {
 	needs.Root(t)
 	r := seeded(t)
@@ -136,8 +137,8 @@ func writeDifference(t *testing.T, child string, from, to []byte) {
 	must(t, c.Close())
 }
 
-// TestImageKilled kills the built command at random moments of publishing and signing. A machine with a pinned root sees the old or the new version, whole, and the
-// work can be ended.
+// TestImageKilled kills the built command at random moments of publishing and signing. A machine
+// with a pinned root sees the old or the new version, whole, and the work can be ended.
 func TestImageKilled(t *testing.T) {
 	needs.Time(t)
 	r := seeded(t)

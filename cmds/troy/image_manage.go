@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/publish"
 	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
 // jsonVerify is what "image verify --json" prints: what was found of each version.
@@ -28,11 +28,11 @@ func newVerify(s *cli.Streams) *cobra.Command {
 }
 
 func (i *imageCall) runVerify(ctx context.Context, args []string) error {
-	if err := i.open(); err != nil {
-		return err
-	}
 	number, err := versionOrNewest(args, 1)
 	if err != nil {
+		return err
+	}
+	if err := i.open(); err != nil {
 		return err
 	}
 	index, err := image.LoadIndex(ctx, i.store, args[0])
@@ -125,11 +125,11 @@ func newRemove(s *cli.Streams) *cobra.Command {
 }
 
 func (i *removing) run(ctx context.Context, args []string) error {
-	if err := i.open(); err != nil {
-		return err
-	}
 	number, err := versionNumber(args[1], 1)
 	if err != nil {
+		return err
+	}
+	if err := i.open(); err != nil {
 		return err
 	}
 	signer, err := i.signer(ctx, &i.keys)

@@ -4,14 +4,14 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/unused"
 	"troy/internal/cli"
 	"troy/vhdx"
 	"troy/vhdx/vhdxcmd"
-
-	"github.com/spf13/cobra"
 )
 
 // publishing is one import or add.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
-
-	"github.com/spf13/cobra"
 )
 
 func newList(s *cli.Streams) *cobra.Command {
@@ -48,11 +48,11 @@ func newShow(s *cli.Streams) *cobra.Command {
 }
 
 func (i *imageCall) runShow(ctx context.Context, args []string) error {
-	if err := i.open(); err != nil {
-		return err
-	}
 	number, err := versionOrNewest(args, 1)
 	if err != nil {
+		return err
+	}
+	if err := i.open(); err != nil {
 		return err
 	}
 	m, err := i.store.Show(ctx, args[0], number)
@@ -68,8 +68,8 @@ func (i *imageCall) runShow(ctx context.Context, args []string) error {
 	return nil
 }
 
-// jsonDiff is what "image diff --json" prints. A machine goes from one version to another by writing these bytes; pages that it holds already may be
-// among them.
+// jsonDiff is what "image diff --json" prints. A machine goes from one version to another by
+// writing these bytes; pages that it holds already may be among them.
 type jsonDiff struct {
 	Image      string `json:"image"`
 	From       int    `json:"from"` // 0: nothing
@@ -91,17 +91,18 @@ func newDiff(s *cli.Streams) *cobra.Command {
 }
 
 func (i *imageCall) runDiff(ctx context.Context, args []string) error {
-	err := i.open()
+	from, err := versionNumber(args[1], 0)
 	if err != nil {
 		return err
 	}
-	d := jsonDiff{Image: args[0]}
-	if d.From, err = versionNumber(args[1], 0); err != nil {
+	to, err := versionNumber(args[2], 1)
+	if err != nil {
 		return err
 	}
-	if d.To, err = versionNumber(args[2], 1); err != nil {
+	if err := i.open(); err != nil {
 		return err
 	}
+	d := jsonDiff{Image: args[0], From: from, To: to}
 	if err := d.plan(ctx, i.store); err != nil {
 		return err
 	}

@@ -132,7 +132,8 @@ func (h *history) checkDiff(t *testing.T) {
 	}
 }
 
-// checkExport exports both versions, has the files judged by others, and adds a child of an exported file.
+// checkExport exports both versions, has the files judged by others, and adds a child of an
+// exported file.
 func (h *history) checkExport(t *testing.T, r *rand.Rand) {
 	t.Helper()
 	for number, want := range map[string][]byte{"1": h.v1, "2": h.v2} {
@@ -239,7 +240,8 @@ func TestImageRefused(t *testing.T) {
 	}
 }
 
-// TestImageAddParents: the parent is found by the rules of "troy vhdx": named by --parent, or beside the child in any case of letters.
+// TestImageAddParents: the parent is found by the rules of "troy vhdx": named by --parent, or
+// beside the child in any case of letters.
 func TestImageAddParents(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	elsewhere := t.TempDir()

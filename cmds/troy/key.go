@@ -10,18 +10,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"troy/image/publish"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/server/lab"
 	"troy/server/signing"
-
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
-// keyCommand returns the commands that work on the signed side of a store. The root and targets keys are the admin's: --keys names the folder where they are
-// (a stick), so that they need not lie in the store. All other signing keys stay in the store, under keys/online, and are never served.
+// keyCommand returns the commands that work on the signed side of a store. The root and targets
+// keys are the admin's: --keys names the folder where they are (a stick), so that they need not lie
+// in the store. All other signing keys stay in the store, under keys/online, and are never served.
 func keyCommand(s *cli.Streams) *cobra.Command {
 	return group("key", "manage signing keys and permissions",
 		newKeyInit(s), newKeyList(s), newKeyRotate(s), newKeySign(s), newKeyRefresh(s), newKeyOrder(s), newKeyWipe(s), newKeyRoot(s))
@@ -135,7 +136,8 @@ func (s *signer) sign(ctx context.Context, i *imageCall) error {
 	return err
 }
 
-// warnExpiry tells which signatures end soon. Whoever only looks is not kept from looking by trouble with them.
+// warnExpiry tells which signatures end soon. Trouble with them does not stop commands that only
+// read.
 func (i *imageCall) warnExpiry() {
 	repo, err := sign.Open(i.dir, nil)
 	if errors.Is(err, sign.ErrUnsigned) {

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/internal/durable"
 	"troy/server/signing"
-
-	"github.com/spf13/cobra"
 )
 
 // keyCall is a call that works on the keys of a store.
@@ -108,14 +108,14 @@ func newKeyRotate(s *cli.Streams) *cobra.Command {
 }
 
 func (k *keyCall) runRotate(ctx context.Context, args []string) error {
-	if err := k.open(); err != nil {
-		return err
-	}
 	role := sign.Role(args[0])
 	switch role {
 	case sign.Root, sign.Targets, sign.Snapshot, sign.Timestamp:
 	default:
 		return cli.Usagef("role %q: want root, targets, snapshot or timestamp", args[0])
+	}
+	if err := k.open(); err != nil {
+		return err
 	}
 	if err := k.repo.Rotate(ctx, role, time.Now()); err != nil {
 		return &cli.Fault{Err: err, Advice: keyAdvice(err)}
@@ -179,11 +179,11 @@ func newKeyOrder(s *cli.Streams) *cobra.Command {
 }
 
 func (k *keyCall) runOrder(ctx context.Context, args []string) error {
-	if err := k.open(); err != nil {
-		return err
-	}
 	number, err := versionNumber(args[1], 0)
 	if err != nil {
+		return err
+	}
+	if err := k.open(); err != nil {
 		return err
 	}
 	if err := k.wantSigned(ctx, k.repo); err != nil {

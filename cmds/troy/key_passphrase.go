@@ -19,7 +19,8 @@ import (
 // maxPassphrase bounds the file of a passphrase, in bytes.
 const maxPassphrase = 4 << 10
 
-// options says where the keys are and how their passphrase is had: from the file, the variable, or the terminal.
+// options says where the keys are and how their passphrase is had: from the file, the variable, or
+// the terminal.
 func (k *keyFlags) options(c *call) *sign.Options {
 	o := &sign.Options{Keys: cmp.Or(k.folder, os.Getenv("TROY_KEYS"))}
 	if k.passphraseFile != "" {
@@ -43,7 +44,8 @@ func (k *keyFlags) options(c *call) *sign.Options {
 	return o
 }
 
-// terminal returns where a person can be asked: both the standard input and the standard error have to be a terminal. nil if there is none.
+// terminal returns where a person can be asked: both the standard input and the standard error have
+// to be a terminal. nil if there is none.
 func (c *call) terminal() *os.File {
 	out, ok := c.Err.(*os.File)
 	if !ok || !term.IsTerminal(int(out.Fd())) || !term.IsTerminal(int(os.Stdin.Fd())) {
@@ -52,8 +54,9 @@ func (c *call) terminal() *os.File {
 	return os.Stdin
 }
 
-// readSecret asks without showing what is typed, not even what is typed before the question is there. The terminal shows it again afterwards, whatever happened;
-// an interrupt ends the question, because the program's own handler of it would only wait for the answer.
+// readSecret asks without showing what is typed, not even what is typed before the question is
+// there. The terminal shows it again afterwards, whatever happened; an interrupt ends the question,
+// because the program's own handler of it would only wait for the answer.
 func readSecret(tty *os.File, out io.Writer, prompt string) ([]byte, error) {
 	fd := int(tty.Fd())
 	before, err := term.GetState(fd)

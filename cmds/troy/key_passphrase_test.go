@@ -35,7 +35,8 @@ func pseudoTerminal(t *testing.T) (person, tty *os.File) {
 // interruptKey is Ctrl-C.
 const interruptKey = "\x03"
 
-// talk runs the command on a terminal, answers each question (what ends in ": ") with the next line, and returns the exit code and all that the terminal showed.
+// talk runs the command on a terminal, answers each question (what ends in ": ") with the next
+// line, and returns the exit code and all that the terminal showed.
 func talk(t *testing.T, bin string, args []string, answers ...string) (int, string) {
 	t.Helper()
 	person, tty := pseudoTerminal(t)

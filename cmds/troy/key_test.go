@@ -28,7 +28,8 @@ func (noOrders) Order(context.Context, protocol.CheckIn) (protocol.Order, error)
 	return protocol.Order{}, errors.New("there are no orders")
 }
 
-// seenOver returns the newest version that a client with a pinned root sees through the real server, fetched to the end.
+// seenOver returns the newest version that a client with a pinned root sees through the real
+// server, fetched to the end.
 func seenOver(t *testing.T, store string, root []byte) (int, error) {
 	t.Helper()
 	s, err := server.New(&server.Options{Dir: store, Orders: noOrders{}})
@@ -60,8 +61,8 @@ type sink struct{}
 
 func (sink) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
-// TestKeys goes through the life of a signed store: publishing signs, keys leave the store and come back by --keys, roles rotate, the server's word is
-// checked by a client with the first root.
+// TestKeys goes through the life of a signed store: publishing signs, keys leave the store and come
+// back by --keys, roles rotate, the server's word is checked by a client with the first root.
 func TestKeys(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	rootFile := filepath.Join(h.dir, "root.json")
@@ -122,7 +123,8 @@ func addForeign(t *testing.T, store, child string) {
 	must(t, err)
 }
 
-// TestForeignVersion: a version that came into the store without the keys is not signed along with the next one.
+// TestForeignVersion: a version that came into the store without the keys is not signed along with
+// the next one.
 func TestForeignVersion(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	g, gg := filepath.Join(h.dir, "g.vhdx"), filepath.Join(h.dir, "gg.vhdx")
@@ -184,7 +186,7 @@ func TestInit(t *testing.T) {
 	}{
 		{in("a"), filepath.Join(in("a"), lab.FileName), "one room, default", nil},
 		{in("b"), in("b.yaml"), "one room, default", []string{"--lab", in("b.yaml")}},
-		{in("c"), in("mine.yaml"), "it exists and was kept", []string{"--lab", in("mine.yaml")}},
+		{in("c"), in("mine.yaml"), "exists and was kept", []string{"--lab", in("mine.yaml")}},
 	} {
 		r := wantTroy(t, exitOK, append([]string{"init", x.store}, x.more...)...)
 		if !strings.Contains(r.out, "root key:") || !strings.Contains(r.out, x.file) || !strings.Contains(r.out, x.says) {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"troy/image/trust"
 	"troy/internal/cli"
-
-	"github.com/spf13/cobra"
 )
 
 // wiping is one "key wipe".

@@ -54,7 +54,8 @@ func TestKeyWipe(t *testing.T) {
 	}
 }
 
-// TestKeyWipeForeign: what somebody put into the store is not signed along with a permission or an order.
+// TestKeyWipeForeign: what somebody put into the store is not signed along with a permission or an
+// order.
 func TestKeyWipeForeign(t *testing.T) {
 	store, boot := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	t.Setenv("TROY_STORE", store)

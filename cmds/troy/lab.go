@@ -7,11 +7,11 @@ import (
 	"os"
 	_ "time/tzdata" // windows are in local time, also where no time zones are installed
 
+	"github.com/spf13/cobra"
+
 	"troy/internal/cli"
 	"troy/server/catalog"
 	"troy/server/lab"
-
-	"github.com/spf13/cobra"
 )
 
 func labCommand(s *cli.Streams) *cobra.Command {

@@ -8,14 +8,15 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"troy/internal/cli"
 	"troy/server/rooms/api"
 	"troy/server/servedir"
-
-	"github.com/spf13/cobra"
 )
 
-// adminCall is a call that asks the server of a store; while none runs, the state file that it left.
+// adminCall is a call that asks the server of a store; while none runs, the state file that it
+// left.
 type adminCall struct {
 	*imageCall
 	server, tokenFile string

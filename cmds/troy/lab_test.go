@@ -128,7 +128,8 @@ const (
 	newMAC  = "52:54:00:00:09:09"
 )
 
-// TestLabRelease is an admin's week: promote to the test room, then to the next, a machine that nobody knows, a failure, the way back.
+// TestLabRelease is an admin's week: promote to the test room, then to the next, a machine that
+// nobody knows, a failure, the way back.
 func TestLabRelease(t *testing.T) {
 	s := serveLab(t, newHistory(t, seeded(t)))
 	plan, err := image.LoadPlan(t.Context(), mustStore(t, s.store), "pc", 0, 2)
@@ -177,7 +178,8 @@ func TestLabRelease(t *testing.T) {
 	s.allowed(t)
 }
 
-// TestEstimateCopies: an estimate counts what agents fetch. What a machine has elsewhere on its disk it does not.
+// TestEstimateCopies: an estimate counts what agents fetch. What a machine has elsewhere on its
+// disk it does not.
 func TestEstimateCopies(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	s := serveLab(t, h)
@@ -202,7 +204,8 @@ func TestEstimateCopies(t *testing.T) {
 	}
 }
 
-// addMoved publishes a version 3 in which pages of version 2 stand once more, at places that were empty.
+// addMoved publishes a version 3 in which pages of version 2 stand once more, at places that were
+// empty.
 func (h *history) addMoved(t *testing.T) {
 	t.Helper()
 	child := filepath.Join(h.dir, "moved.vhdx")
@@ -332,7 +335,8 @@ func TestPromoteUnsigned(t *testing.T) {
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@3")
 }
 
-// TestLabReload: SIGHUP reads lab.yaml; one that is wrong is told with its place, and does not count.
+// TestLabReload: SIGHUP reads lab.yaml; one that is wrong is told with its place, and does not
+// count.
 func TestLabReload(t *testing.T) {
 	s := serveLab(t, newHistory(t, seeded(t)))
 	hup := func(text, word string) {

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"troy/image/trust/sign"
 	"troy/initramfs/media"
 	"troy/internal/cli"
-
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // mediaCall is one "media".

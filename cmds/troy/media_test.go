@@ -68,7 +68,8 @@ func TestMediaRefuses(t *testing.T) {
 	wantTroy(t, exitUsage, "media", "--kernel", "k")
 }
 
-// TestNoToolsOfGo: golang.org/x/tools makes a folder in the user's cache as soon as a program that has it starts.
+// TestNoToolsOfGo: golang.org/x/tools makes a folder in the user's cache as soon as a program that
+// has it starts.
 func TestNoToolsOfGo(t *testing.T) {
 	for line := range strings.Lines(string(tool(t, ".", "go", "list", "-deps", "."))) {
 		if strings.HasPrefix(line, "golang.org/x/tools/") {

@@ -7,7 +7,8 @@ import (
 	"troy/internal/progress"
 )
 
-// stage is a meter for one part of a work: it begins with the first bytes, and ends the stage before.
+// stage is a meter for one part of a work: it begins with the first bytes, and ends the stage
+// before.
 type stage struct {
 	w      io.Writer
 	what   string

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
@@ -15,8 +17,6 @@ import (
 	"troy/server/rooms"
 	"troy/server/rooms/api"
 	"troy/server/signing"
-
-	"github.com/spf13/cobra"
 )
 
 // promotion is one "promote" or "rollback".
@@ -195,7 +195,8 @@ func (p *promotion) rollback(ctx context.Context, admin api.Admin) error {
 	return nil
 }
 
-// signOrder signs that machines may go back. Without it they would refuse, and the wave would stop with failures.
+// signOrder signs that machines may go back. Without it they would refuse, and the wave would stop
+// with failures.
 func (p *promotion) signOrder(ctx context.Context) error {
 	repo, err := sign.Open(p.dir, p.keys.options(p.call))
 	if errors.Is(err, sign.ErrUnsigned) {

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"troy/image"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
@@ -19,8 +21,6 @@ import (
 	"troy/server/certs"
 	"troy/server/daemon"
 	"troy/server/protocol"
-
-	"github.com/spf13/cobra"
 )
 
 func serveCommand(s *cli.Streams) *cobra.Command {

@@ -4,10 +4,10 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"troy/internal/cli"
 	"troy/server/netboot"
-
-	"github.com/spf13/pflag"
 )
 
 // serveFlags are those of "troy serve" about the store, and frontFlags.

@@ -21,7 +21,8 @@ import (
 	"troy/server/servedir"
 )
 
-// TestServeFront serves a lab with TLS: the page, a login, a promotion on it, the audit log, metrics.
+// TestServeFront serves a lab with TLS: the page, a login, a promotion on it, the audit log,
+// metrics.
 func TestServeFront(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	lab, ca, secret := filepath.Join(h.dir, "lab.yaml"), filepath.Join(h.dir, "certs"), filepath.Join(h.dir, "secret")

@@ -15,7 +15,8 @@ import (
 	"troy/netfetch"
 )
 
-// TestServeRate serves a store at a rate: a download takes the time it should, and the log holds the bytes of each answer.
+// TestServeRate serves a store at a rate: a download takes the time it should, and the log holds
+// the bytes of each answer.
 func TestServeRate(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	for _, rate := range []string{"-1", "NaN", "fast", "1e9"} {

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/server/lab"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
-
-	"github.com/spf13/cobra"
 )
 
 const timeForm = "2006-01-02 15:04"

@@ -254,7 +254,8 @@ func TestVHDXRelinkCircle(t *testing.T) {
 	refuseVHDX(t, []string{"relink", "--parent", p[2], "--ignore-mismatch", p[1]}, "cannot be its parent", cli.NothingChanged)
 }
 
-// TestVHDXRelinkKeepsSecondLinkage has a child whose parent is known by parent_linkage2 alone, as after a merge.
+// TestVHDXRelinkKeepsSecondLinkage has a child whose parent is known by parent_linkage2 alone, as
+// after a merge.
 func TestVHDXRelinkKeepsSecondLinkage(t *testing.T) {
 	p, mid, _ := threeFiles(t, t.TempDir(), "dynamic")
 	wantVHDX(t, 0, "merge", p[1])

@@ -36,10 +36,12 @@ func soon(f func() bool) bool {
 	return false
 }
 
-// attempts is how often an interruption is tried: on a busy machine the work may be done before the signal is there.
+// attempts is how often an interruption is tried: on a busy machine the work may be done before the
+// signal is there.
 const attempts = 10
 
-// TestVHDXInterruptedConvert sends real signals to the built command, while the new file is being written.
+// TestVHDXInterruptedConvert sends real signals to the built command, while the new file is being
+// written.
 func TestVHDXInterruptedConvert(t *testing.T) {
 	needs.Time(t)
 	bin := filepath.Join(t.TempDir(), "troy")
@@ -65,7 +67,8 @@ func TestVHDXInterruptedConvert(t *testing.T) {
 	}
 }
 
-// interrupt runs the program until a part file is in dir, and reports whether the signal came in time.
+// interrupt runs the program until a part file is in dir, and reports whether the signal came in
+// time.
 func interrupt(t *testing.T, bin string, args []string, dir string, sig syscall.Signal, fate string) bool {
 	t.Helper()
 	for range attempts {

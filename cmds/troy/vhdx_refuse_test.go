@@ -25,7 +25,8 @@ func smallDisk(t *testing.T, dir, kind string) (string, []byte) {
 	return path, model
 }
 
-// TestVHDXCheckDamage damages copies of a file and looks for the lines, with a file that is not there in between.
+// TestVHDXCheckDamage damages copies of a file and looks for the lines, with a file that is not
+// there in between.
 func TestVHDXCheckDamage(t *testing.T) {
 	dir := t.TempDir()
 	good, _ := smallDisk(t, dir, "fixed")
@@ -177,7 +178,8 @@ func TestVHDXForce(t *testing.T) {
 	onlyFiles(t, dir, "base.vhdx", "leaf.vhdx", "link", "mid.vhdx", "there")
 }
 
-// TestVHDXForeignSource refuses sources that are neither VHDX nor raw: their bytes are not those of a disk.
+// TestVHDXForeignSource refuses sources that are neither VHDX nor raw: their bytes are not those of
+// a disk.
 func TestVHDXForeignSource(t *testing.T) {
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out.vhdx")

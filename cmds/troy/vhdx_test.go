@@ -76,7 +76,8 @@ func fromJSON[T any](t *testing.T, code int, args ...string) T {
 	return v
 }
 
-// writeSparse makes a file whose zeros take no space: much of the samples is empty, and disks are slow.
+// writeSparse makes a file whose zeros take no space: much of the samples is empty, and disks are
+// slow.
 func writeSparse(t *testing.T, path string, r io.Reader) {
 	t.Helper()
 	out, err := os.Create(path)
@@ -199,7 +200,8 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewSource(seed))
 }
 
-// scribble writes n runs of random length and content at random places of a disk of len(model) bytes, and to model.
+// scribble writes n runs of random length and content at random places of a disk of len(model)
+// bytes, and to model.
 func scribble(t *testing.T, r *rand.Rand, w io.WriterAt, model []byte, n int) {
 	t.Helper()
 	for range n {

@@ -8,8 +8,9 @@
 //	vhdx merge CHILD                    merge a child into its parent, in place
 //	vhdx relink CHILD                   point a child at its parent again
 //
-// "vhdx COMMAND --help" lists the flags of a command. Package troy/vhdx/vhdxcmd says how parents are found and what --json prints.
-// It needs the standard library and package troy/vhdx only. "troy vhdx" is the same code.
+// "vhdx COMMAND --help" lists the flags of a command. Package troy/vhdx/vhdxcmd says how parents
+// are found and what --json prints. It needs the standard library and package troy/vhdx only. "troy
+// vhdx" is the same code.
 //
 // Exit codes: 0 done, 1 failed, 2 wrong usage, 5 a check found something wrong.
 package main
