@@ -12,12 +12,12 @@ import (
 //
 // The order that keeps every crash harmless:
 //
-//	before the first change:  header with a new FileWriteGuid (and DataWriteGuid), both copies, synced
-//	commit:                   sync (payload, and pages applied before)
-//	                          one log entry, sync
-//	                          the first time: header with the LogGuid, both copies, synced
-//	                          apply the pages
-//	close:                    sync; header with LogGuid zero, both copies, synced
+//	before the first change: header with a new FileWriteGuid (and DataWriteGuid), both copies, synced
+//	commit:                  sync (payload, and pages applied before)
+//	                         one log entry, sync
+//	                         the first time: header with the LogGuid, both copies, synced
+//	                         apply the pages
+//	close:                   sync; header with LogGuid zero, both copies, synced
 //
 // Every entry is its own tail: the sync before it made all earlier pages
 // durable. An entry takes at most half the log, so that it never overwrites
