@@ -68,7 +68,7 @@ func (a *agent) run(ctx context.Context) int {
 func (a *agent) begin(ctx context.Context) {
 	m, err := readMedia(cmp.Or(a.o.media, mediaDir))
 	if err != nil {
-		a.con.say("boot media: %v; going on without", err)
+		a.con.say("boot media: %v; continuing without them", err)
 	}
 	a.net.setMedia(m)
 	if !a.o.Running {
@@ -172,7 +172,7 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 		return a.said(m.Commit, "version %d is committed", s.Version)
 	case decide.Rollback:
 		a.rec.noteHeld()
-		return a.said(m.Rollback, "version %d is back, it was still on the disk", s.Version)
+		return a.said(m.Rollback, "rolled back to version %d, which was still on the disk", s.Version)
 	case decide.Reset:
 		return a.said(m.Reset, "the machine is reset to version %d", m.State().Version)
 	case decide.Reinstall:
@@ -246,7 +246,7 @@ func (a *agent) judge(ctx context.Context) error {
 	}
 	a.last = joinLines(j.Messages)
 	if s.Layers > 0 && !s.Merging && !s.Merged && !j.Health.Proven {
-		a.con.say("version %d was not seen healthy yet, it stays in its slot", s.Version)
+		a.con.say("version %d was not seen healthy yet and stays in its slot", s.Version)
 	}
 	return nil
 }

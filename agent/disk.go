@@ -96,7 +96,7 @@ func holding(path string, s machine.State) string {
 	what := fmt.Sprintf("%s holds %s version %d", path, s.Image, s.Version)
 	switch {
 	case s.Reinstalling:
-		return path + " holds a version that is not written to its end"
+		return path + " holds a version that is not completely written"
 	case s.Version == 0:
 		what = path + " holds a version that is not recorded"
 	}

@@ -50,7 +50,7 @@
 // Nothing is written before the NTFS volume was judged, every file was mapped and compared with
 // what the journal recorded, and the plan was found to fit. What a start only learns (trusted
 // metadata) goes to the journal together with the first thing that is written, or at the end of a
-// start that went well; the hand-off is counted there before it is made. "The disk is untouched"
+// start that went well; the hand-off is counted there before it is made. "The disk is unchanged"
 // means all but that record.
 //
 // Going back needs the admin's signature. What counts is the newest version of the image that this

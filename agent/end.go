@@ -66,9 +66,9 @@ func adviceOn(f *decide.Facts, code int, next decide.Step) string {
 	case f.Unsupported != "":
 		return "nothing is started"
 	case f.Disk.Condition == decide.Missing:
-		return "no disk was touched, any other Windows of this machine starts"
+		return "no disk was changed, any other Windows on this machine starts"
 	case next.Kind == decide.Again || next.Kind == decide.Report && decide.Waits(f):
-		return "nothing is started before that is done"
+		return "nothing is started until that is done"
 	}
 	return advice(code)
 }
@@ -77,9 +77,9 @@ func adviceOn(f *decide.Facts, code int, next decide.Step) string {
 func advice(code int) string {
 	switch code {
 	case ExitUntouched:
-		return "the disk is untouched, the version that is there starts"
+		return "the disk is unchanged, its current version starts"
 	case ExitUnfinished:
-		return "the disk is safe, the next start goes on"
+		return "the disk is safe, the next start continues"
 	case ExitCheck:
 		return "look at this machine"
 	}

@@ -282,7 +282,7 @@ func TestReinstallCutOffThenRefusedOrder(t *testing.T) {
 	b.orders.Version = 1
 	b.waits(b.run(), "no signed order", "`troy key order "+testImage+" 1`")
 	b.holds(b.v2)
-	if !strings.Contains(b.out.String(), "going on at 12.6 MB") {
+	if !strings.Contains(b.out.String(), "continuing at 12.6 MB") {
 		t.Error("what was written before the cut was written again")
 	}
 }

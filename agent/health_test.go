@@ -24,7 +24,7 @@ import (
 // A version is given up and rolled back, and the power goes before the hand-off: the next start
 // knows it, whatever was done before the cut.
 func TestGivenUpIsKeptBeforeACut(t *testing.T) {
-	for name, cut := range map[string]string{"after the note": "going back to", "after the rollback": "is back, it was"} {
+	for name, cut := range map[string]string{"after the note": "rolling back to", "after the rollback": "rolled back to version"} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, protocol.MergeLazy)
 			b.startsInVain()
@@ -112,7 +112,7 @@ func TestGivenUpAboveAnotherSlot(t *testing.T) {
 		}
 	}
 	b.stopped(b.run(), ExitUntouched, "without a sign of health")
-	if strings.Contains(b.out.String(), "no version to go back to") || !strings.Contains(b.out.String(), "going back to "+testImage+"@2") {
+	if strings.Contains(b.out.String(), "no version to go back to") || !strings.Contains(b.out.String(), "rolling back to "+testImage+"@2") {
 		t.Error("it does not see the version below")
 	}
 	b.holds(b.v2)

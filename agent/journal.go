@@ -75,7 +75,7 @@ func (r *records) recall() {
 		r.memo, err = parseMemo(b)
 	}
 	if err != nil {
-		r.con.say("journal: what the agent remembered cannot be read (%v); going on without", err)
+		r.con.say("journal: the agent's notes cannot be read (%v); continuing without them", err)
 	}
 }
 

@@ -96,7 +96,7 @@ func (n *network) failover(from, to netfetch.Source, err error) {
 	if errors.Is(err, netfetch.ErrNotFound) {
 		return // a client of TUF asks for a newer root until there is none
 	}
-	n.con.say("%v; going on with %s", err, to)
+	n.con.say("%v; continuing with %s", err, to)
 }
 
 // setClock lets the server correct the clock, within the bounds of netfetch.Clock. Without an

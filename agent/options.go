@@ -38,11 +38,11 @@ func (o *Options) Arguments(out io.Writer) string {
 	cmdline, _ := os.ReadFile("/proc/cmdline") // without /proc there are only flags
 	config, err := os.ReadFile(filepath.Join(mediaDir, "config"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(out, "deploy: boot media: %v; going on without\n", err)
+		fmt.Fprintf(out, "deploy: boot media: %v; continuing without them\n", err)
 	}
 	text := string(config) + "\n" + string(cmdline)
 	if err := o.parseKernel(text); err != nil {
-		fmt.Fprintf(out, "deploy: kernel command line: %v; going on without\n", err)
+		fmt.Fprintf(out, "deploy: kernel command line: %v; continuing without it\n", err)
 	}
 	return text
 }

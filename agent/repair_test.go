@@ -217,7 +217,7 @@ func TestReinstallCutOff(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, b.out.String())
 	}
 	b.url = url
-	if code := b.run(); code != ExitDone || !b.handed || !strings.Contains(b.out.String(), "going on at 12.6 MB") {
+	if code := b.run(); code != ExitDone || !b.handed || !strings.Contains(b.out.String(), "continuing at 12.6 MB") {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
 	b.holds(b.v2)

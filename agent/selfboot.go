@@ -73,7 +73,7 @@ func (c *ownCopy) confirm() error {
 	}
 	c.trial = false
 	c.keep(next)
-	c.con.say("agent: the new one is kept")
+	c.con.say("agent: keeping the new one")
 	return nil
 }
 
@@ -137,7 +137,7 @@ func (c *ownCopy) mayTry(st *selfboot.Status, order *protocol.Order) (selfboot.S
 		return s.Forget(v), nil
 	}
 	if slices.Contains(s.Failed, v) {
-		return s, fmt.Errorf("%w: %s; order it again to try once more", selfboot.ErrFailedBefore, v)
+		return s, fmt.Errorf("%w: %s; order it again to retry", selfboot.ErrFailedBefore, v)
 	}
 	if st.Running == "" && s.Trial != nil && s.Trial.Version == v {
 		return s, fmt.Errorf("%w: %s, on this machine's own disk: start it from there", selfboot.ErrTrial, v)
@@ -152,7 +152,7 @@ func (c *ownCopy) install(ctx context.Context, o *selfboot.Options, s selfboot.S
 		return err
 	}
 	c.entry = &done.Entry
-	c.con.say("agent: %s is on this machine's own disk, copy %s; it starts without stick or network from now on", r.Version, done.Copy)
+	c.con.say("agent: %s is on this machine's disk, copy %s; from now on it starts without stick or network", r.Version, done.Copy)
 	s.Trial = nil // whatever was tried is not what starts
 	c.keep(s)
 	return nil
@@ -175,7 +175,7 @@ func (c *ownCopy) update(ctx context.Context, o *selfboot.Options, s selfboot.St
 		c.keep(before) // it is not the release that failed
 		return false, err
 	}
-	c.con.say("agent: %s is tried at the next start, by %s", r.Version, method)
+	c.con.say("agent: the next start tries %s, by %s", r.Version, method)
 	return true, nil
 }
 

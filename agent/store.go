@@ -183,7 +183,7 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 		p.Unfit = err.Error()
 	default:
 		s.bare.Wipe, s.path = wipe, d.Path
-		s.con.say("provision: %s becomes the disk of this machine, everything on it is lost", d)
+		s.con.say("provision: %s becomes this machine's disk, everything on it is erased", d)
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func (w *writer) stagePlan(ctx context.Context, plan *image.Plan) error {
 		return err
 	}
 	if n := stager.Held(); n > 0 {
-		w.con.say("stage: %s are here already from an earlier start", progress.Bytes(n))
+		w.con.say("stage: %s are already on the disk from an earlier start", progress.Bytes(n))
 	}
 	w.rec.remember()
 	local, err := w.disk.machine.Content()
@@ -151,7 +151,7 @@ func (w *writer) provision(ctx context.Context) error {
 		return err
 	}
 	w.disk.target = t
-	w.con.say("provision: partitions, volume and files are made")
+	w.con.say("provision: partitions, volume and files are ready")
 	return nil
 }
 
@@ -169,10 +169,10 @@ func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
 	}
 	w.disk.machine = nil // what it knew is no more
 	w.rec.remember()
-	w.con.say("reinstall: %s version %d, %s to fetch; until this is finished the machine starts nothing else, and goes on by itself when it is started again",
+	w.con.say("reinstall: %s version %d, %s to fetch; until it is finished the machine starts nothing else; after a restart it continues by itself",
 		step.Image, step.Version, progress.Bytes(v.Plan().FetchBytes))
 	if in.Offset() > 0 {
-		w.con.say("reinstall: going on at %s of %s", progress.Bytes(in.Offset()), progress.Bytes(in.Size()))
+		w.con.say("reinstall: continuing at %s of %s", progress.Bytes(in.Offset()), progress.Bytes(in.Size()))
 	}
 	err = w.rewrite(ctx, v, in)
 	w.fetched = fetched.total()

@@ -36,7 +36,7 @@ func (l *loader) index(ctx context.Context) (*Index, error) {
 	name := IndexName(l.image)
 	d, ok := l.src.(Documents)
 	if !ok {
-		return nil, l.fault(name, fault.Unsupportedf("this source gives no documents of unknown length (it has no Get)"))
+		return nil, l.fault(name, fault.Unsupportedf("this source cannot read documents of unknown length (it has no Get)"))
 	}
 	b, err := d.Get(ctx, name, maxIndexSize)
 	if errors.Is(err, ErrNotFound) {

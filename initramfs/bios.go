@@ -3,7 +3,7 @@ package initramfs
 // biosText is what a PC says that boots a medium of Troy as a BIOS does.
 const biosText = "\r\nTroy needs UEFI, and this PC started the medium in BIOS (legacy, CSM) mode.\r\n" +
 	"Choose the UEFI entry of the medium in the boot menu, or switch UEFI on in the\r\n" +
-	"setup. Windows 11 needs it, too. No disk was touched. Remove the medium to go on.\r\n"
+	"setup. Windows 11 needs it as well. No disk was touched. Remove the medium to go on.\r\n"
 
 // biosCode prints the text behind it by the BIOS and stops. It runs at 0x7c00
 // whatever CS:IP the BIOS chose, from a boot sector or from a CD (El Torito without emulation).

@@ -139,11 +139,11 @@ func (p *agentPC) never(serial string, lines ...string) {
 // them, releases as the admin did.
 func TestAgentOnDisk(t *testing.T) {
 	p := newAgentPC(t, "own", false)
-	p.start(true, 1, "version 2 is committed", "agent: 1 is on this machine's own disk, copy a", windowsStarted)
+	p.start(true, 1, "version 2 is committed", "agent: 1 is on this machine's disk, copy a", windowsStarted)
 	p.overlay("2", marker("2"))
 	serial := p.start(false, 2,
-		"nothing to do", "agent: 2 is tried at the next start, by BootNext", "restarting into the new agent",
-		"agent 2 is on trial in copy b", "agent: the new one is kept", windowsStarted)
+		"nothing to do", "agent: the next start tries 2, by BootNext", "restarting into the new agent",
+		"agent 2 is on trial in copy b", "agent: keeping the new one", windowsStarted)
 	p.never(serial, "version 2 is committed")
 	soundESP(t, p.PC)
 	if !soak() {
@@ -162,7 +162,7 @@ func TestAgentDeadKernel(t *testing.T) {
 		return
 	}
 	p := newAgentPC(t, "dead", false)
-	p.start(true, 1, "agent: 1 is on this machine's own disk, copy a", windowsStarted)
+	p.start(true, 1, "agent: 1 is on this machine's disk, copy a", windowsStarted)
 	p.deadKernel()
 	soundESP(t, p.PC)
 }
@@ -174,9 +174,9 @@ func TestAgentOnDiskSecure(t *testing.T) {
 		return
 	}
 	p := newAgentPC(t, "secure", true)
-	p.start(true, 1, "agent: 1 is on this machine's own disk, copy a", windowsStarted)
+	p.start(true, 1, "agent: 1 is on this machine's disk, copy a", windowsStarted)
 	p.overlay("2", marker("2"))
-	p.start(false, 2, "agent: 2 is tried at the next start, by BootNext", "agent 2 is on trial in copy b", "agent: the new one is kept", windowsStarted)
+	p.start(false, 2, "agent: the next start tries 2, by BootNext", "agent 2 is on trial in copy b", "agent: keeping the new one", windowsStarted)
 	p.settled()
 	p.deadKernel()
 	soundESP(t, p.PC)
@@ -202,11 +202,11 @@ func (p *agentPC) deadKernel() {
 		p.t.Fatal(err)
 	}
 	p.publish("3", r)
-	p.start(false, 1, "agent: 3 is tried at the next start, by BootNext", windowsStarted)
-	serial := p.start(false, 1, "agent 3 did not come up on its trial", "order it again to try once more", windowsStarted)
-	p.never(serial, "is tried at the next start")
-	serial = p.start(false, 1, "order it again to try once more", windowsStarted)
-	p.never(serial, "is tried at the next start", "did not come up on its trial;")
+	p.start(false, 1, "agent: the next start tries 3, by BootNext", windowsStarted)
+	serial := p.start(false, 1, "agent 3 did not come up on its trial", "order it again to retry", windowsStarted)
+	p.never(serial, "the next start tries")
+	serial = p.start(false, 1, "order it again to retry", windowsStarted)
+	p.never(serial, "the next start tries", "did not come up on its trial;")
 }
 
 // deadAgent publishes release 4, in which the agent ends at once: the machine stays at a prompt
@@ -223,21 +223,21 @@ func (p *agentPC) deadAgent() {
 		p.t.Fatal(err)
 	}
 	defer m.Close()
-	for _, line := range []string{"agent: 4 is tried at the next start, by BootNext", "THE AGENT ENDS HERE"} {
+	for _, line := range []string{"agent: the next start tries 4, by BootNext", "THE AGENT ENDS HERE"} {
 		if _, err := m.Expect(p.t.Context(), line); err != nil {
 			p.t.Fatal(err)
 		}
 	}
 	m.Kill()
 	p.reports++
-	p.start(false, 1, "agent 4 did not come up on its trial", "order it again to try once more", windowsStarted)
+	p.start(false, 1, "agent 4 did not come up on its trial", "order it again to retry", windowsStarted)
 }
 
 // retried publishes a good release after bad ones.
 func (p *agentPC) retried() {
 	p.t.Helper()
 	p.overlay("5", marker("5"))
-	p.start(false, 2, "agent: 5 is tried at the next start", "agent 5 is on trial", "agent: the new one is kept", windowsStarted)
+	p.start(false, 2, "agent: the next start tries 5", "agent 5 is on trial", "agent: keeping the new one", windowsStarted)
 	p.settled()
 }
 

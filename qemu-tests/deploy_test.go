@@ -234,7 +234,7 @@ func TestMissingServer(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}
-	if !strings.Contains(serial, "connection refused") || !strings.Contains(serial, "the disk is untouched, the version that is there starts") {
+	if !strings.Contains(serial, "connection refused") || !strings.Contains(serial, "the disk is unchanged, its current version starts") {
 		t.Errorf("the line that says why is missing:\n%s", serial)
 	}
 	if !bytes.Equal(before, withoutJournal(t, pc)) {

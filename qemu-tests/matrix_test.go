@@ -153,7 +153,7 @@ func testTooCoarse(t *testing.T) {
 	defer s.Stop()
 	pc := newDrive(t, drive{vm.VirtioBlk, 4096, 4096, 512})
 	before := look(t, pc)
-	said := untilStopped(t, pc, s, true, "the image has sectors of 512 bytes", "the disk is untouched")
+	said := untilStopped(t, pc, s, true, "the image has sectors of 512 bytes", "the disk is unchanged")
 	if after := look(t, pc); after != before {
 		t.Errorf("the disk was %s, and is %s:\n%s", before, after, said)
 	}

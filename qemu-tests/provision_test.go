@@ -35,7 +35,7 @@ func TestProvision(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Remove(pc.Disk) })
-	for _, at := range []string{"becomes the disk of this machine", "until this is finished"} {
+	for _, at := range []string{"becomes this machine's disk", "until it is finished"} {
 		if err := pc.KillAt(t.Context(), at, time.Duration(rand.IntN(400))*time.Millisecond); err != nil {
 			t.Fatalf("killed at %q: %v", at, err)
 		}

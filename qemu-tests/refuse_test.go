@@ -27,7 +27,7 @@ func bareCases() map[string]bareCase {
 	const enough = 2 << 30
 	return map[string]bareCase{
 		"too small":                  {testlab.BareImage, []int64{200 << 20}, "", []string{"/dev/vda has 209715200 bytes", "are needed"}},
-		"two alike":                  {testlab.BareImage, []int64{enough, enough}, "", []string{"more than one disk could be meant", "name one by its serial number"}},
+		"two alike":                  {testlab.BareImage, []int64{enough, enough}, "", []string{"more than one disk is possible", "name one by its serial number"}},
 		"no disk":                    {testlab.BareImage, nil, "", []string{"the machine shows no disk at all"}},
 		"not empty":                  {testlab.BareImage, []int64{enough}, "a diary", []string{"is not empty"}},
 		"no boot files in the image": {"no-boot-files", []int64{enough}, "", []string{"boot files: "}},
@@ -78,7 +78,7 @@ func (c *bareCase) try(t *testing.T) {
 	for _, d := range config.Disks {
 		before = append(before, look(t, &testlab.PC{Disk: d.Path}))
 	}
-	serial := untilItStops(t, config, server, append(c.want, "no disk was touched")...)
+	serial := untilItStops(t, config, server, append(c.want, "no disk was changed")...)
 	for i, d := range config.Disks {
 		if after := look(t, &testlab.PC{Disk: d.Path}); after != before[i] {
 			t.Errorf("disk %d was %s, and is %s:\n%s", i, before[i], after, serial)
@@ -161,7 +161,7 @@ func TestMediaUnreadable(t *testing.T) {
 	if err := m.Wait(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, m.Log())
 	}
-	for _, want := range []string{"ca.pem holds no certificate", "built: ", "troy.ip=300.1.2.3", "going on without", "version 2 is committed", "restarting into Windows"} {
+	for _, want := range []string{"ca.pem holds no certificate", "built: ", "troy.ip=300.1.2.3", "continuing without", "version 2 is committed", "restarting into Windows"} {
 		if !strings.Contains(m.Log(), want) {
 			t.Errorf("the serial line does not say %q:\n%s", want, m.Log())
 		}

@@ -34,7 +34,7 @@ func (b *building) release(p *page, fresh *testlab.PC) {
 	b.is("b204-01", rooms.PhaseCurrent, 2, protocol.HealthUnknown)
 	b.boot(failing, false, "nothing shows that Windows ran", "nothing to do")
 	b.is("b204-01", rooms.PhaseCurrent, 2, protocol.HealthUnknown)
-	b.boot(failing, true, "nothing shows that Windows ran", "going back to "+testlab.Image+"@1", "order it again to try once more")
+	b.boot(failing, true, "nothing shows that Windows ran", "rolling back to "+testlab.Image+"@1", "order it again to retry")
 	b.is("b204-01", rooms.PhaseFailed, 1, protocol.HealthFailing)
 	b.admin([]string{"b204 ", "the wave was stopped: 1 machines failed"}, "status")
 	p.head("b204", "the wave was stopped: 1 machines failed")
@@ -44,9 +44,9 @@ func (b *building) release(p *page, fresh *testlab.PC) {
 	b.write(2) // the admin has seen the machine, and lets the others go on
 	b.eventually("lab.yaml in force", 30*time.Second, func() bool { return b.room("b204").Why == "" })
 	b.cut(p, killed)
-	b.boot(killed, true, "are here already from an earlier start", "version 2 is committed")
+	b.boot(killed, true, "are already on the disk from an earlier start", "version 2 is committed")
 	p.tile("test-01", "v2", "up to date")
-	p.tile("b204-01", "v1 → 2", "failed", "order it again to try once more")
+	p.tile("b204-01", "v1 → 2", "failed", "order it again to retry")
 	p.tile("b204-02", "v2", "up to date")
 	browser.Shot(t, p.ctx, "release-end")
 	b.finish(fresh, failing, killed)
@@ -133,7 +133,7 @@ func (b *building) finish(fresh, failing, killed *testlab.PC) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, word := range []string{"test-01", "b204-01", "b204-02", "order it again to try once more"} {
+	for _, word := range []string{"test-01", "b204-01", "b204-02", "order it again to retry"} {
 		if !strings.Contains(string(page), word) {
 			t.Errorf("the page does not say %q:\n%s", word, page)
 		}

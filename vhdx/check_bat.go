@@ -24,7 +24,7 @@ func (c *checker) blocks() error {
 		return err
 	}
 	if odd >= 0 { // QEMU left garbage there
-		c.add("BAT", c.at(odd), Note, "sector bitmap entries are used in a disk without parent; nobody reads them")
+		c.add("BAT", c.at(odd), Note, "sector bitmap entries are used in a disk without parent; no program reads them")
 	}
 	return c.unused()
 }
@@ -149,7 +149,7 @@ func (c *checker) unused() error {
 			return err
 		}
 		if e != 0 {
-			c.add("BAT", c.at(i), Note, "entries behind the end of the disk are not empty; nobody reads them")
+			c.add("BAT", c.at(i), Note, "entries behind the end of the disk are not empty; no program reads them")
 			return nil
 		}
 	}

@@ -62,9 +62,9 @@ func openDisk(f *Facts) *Step {
 	s := &Step{Kind: Open, Reason: "find out what the disk holds"}
 	if n := len(f.Done); n > 0 {
 		last := f.Done[n-1]
-		s.Reason = fmt.Sprintf("after %s the disk is opened again", last.Step)
+		s.Reason = fmt.Sprintf("opening the disk again after %s", last.Step)
 		if last.Err != nil {
-			s.Reason = fmt.Sprintf("%s failed, the disk is opened again before anything else", last.Step)
+			s.Reason = fmt.Sprintf("%s failed; opening the disk again first", last.Step)
 		}
 	}
 	return s
@@ -75,14 +75,14 @@ func recoverDisk(f *Facts) *Step {
 	if f.Unsupported != "" || f.Disk.Condition != Opened || f.recovered() || !f.Done.may(Recover) {
 		return nil
 	}
-	return &Step{Kind: Recover, Reason: "finish what was cut off before anything is judged or started"}
+	return &Step{Kind: Recover, Reason: "finish interrupted work before anything is judged or started"}
 }
 
 func judge(f *Facts) *Step {
 	if !f.admitted() || !f.recovered() || f.Done.did(Judge) {
 		return nil
 	}
-	return &Step{Kind: Judge, Reason: "find out what became of the last hand-off"}
+	return &Step{Kind: Judge, Reason: "find out how the last hand-off ended"}
 }
 
 // goBack gives up a version that does not come up, where the one below is still on the disk. That
@@ -97,7 +97,7 @@ func goBack(f *Facts) *Step {
 	if !given && !f.failing() || h.Refuses(Name(s.Image, s.Previous)) {
 		return nil
 	}
-	why := fmt.Sprintf("version %s was started several times without a sign of health: going back to %s; order it again to try once more",
+	why := fmt.Sprintf("version %s was started several times without a sign of health: rolling back to %s; order it again to retry",
 		f.current(), Name(s.Image, s.Previous))
 	if !given && f.Done.may(Note) {
 		m := f.Memo
@@ -135,7 +135,7 @@ func checkIn(f *Facts) *Step {
 		return nil
 	}
 	if f.Order == nil {
-		return &Step{Kind: CheckIn, Reason: "ask what this machine is to have"}
+		return &Step{Kind: CheckIn, Reason: "ask which version this machine gets"}
 	}
 	if f.Order.Wait == 0 {
 		return nil

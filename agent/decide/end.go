@@ -24,7 +24,7 @@ func handOff(f *Facts) *Step {
 	if blocked(f) || !f.Done.may(HandOff) {
 		return nil
 	}
-	return &Step{Kind: HandOff, Reason: "the next start is that of Windows"}
+	return &Step{Kind: HandOff, Reason: "the next start is Windows"}
 }
 
 func report(f *Facts) *Step {
@@ -64,9 +64,9 @@ func end(f *Facts) Step {
 	case f.InUse:
 		return Step{Kind: Stay, Reason: "the machine is in use"}
 	case f.unsafe():
-		return Step{Kind: Again, Pause: AgainAfter, Reason: "the disk holds a change that is half carried out"}
+		return Step{Kind: Again, Pause: AgainAfter, Reason: "the disk holds a change that is half done"}
 	case f.Renewed:
-		return Step{Kind: Restart, Reason: "the new agent is started"}
+		return Step{Kind: Restart, Reason: "starting the new agent"}
 	case f.unbootable():
 		return Step{Kind: Again, Pause: AgainAfter, Reason: "there is no Windows on this disk until the reinstallation is finished"}
 	case f.Done.failed(HandOff):

@@ -63,7 +63,7 @@ type Memo struct {
 // reinstalled, healed, merged or discarded.
 type Marks struct {
 	Hold   time.Time `json:"hold,omitzero"`    // until then
-	Golden bool      `json:"golden,omitempty"` // a version is being made on this machine
+	Golden bool      `json:"golden,omitempty"` // a version is being prepared on this machine
 	Setup  bool      `json:"setup,omitempty"`  // the setup of the version has not run to its end yet
 }
 
@@ -120,15 +120,15 @@ func (f *Facts) marked() string {
 	m := f.Memo.Marks
 	switch {
 	case m.Golden:
-		return "a version is being made on this machine"
+		return "a version is being prepared on this machine"
 	case m.Setup:
-		return "the setup of its version has not run to the end"
+		return "the setup of its version has not finished"
 	case m.Hold.IsZero():
 		return ""
 	case f.ClockUnsure:
-		return "it is held, and the time is not known"
+		return "it is on hold, and the time is not known"
 	case f.Now.Before(m.Hold):
-		return "it is held until " + m.Hold.Format(time.RFC3339)
+		return "it is on hold until " + m.Hold.Format(time.RFC3339)
 	}
 	return ""
 }

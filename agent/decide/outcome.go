@@ -138,7 +138,7 @@ func diskProblem(f *Facts) string {
 	case f.Disk.Condition != Opened && f.Disk.Condition != Unseen:
 		return "disk: " + f.Disk.Why
 	case f.unbootable() && f.Order != nil && f.want() == nil && f.Disk.State.ReinstallVersion == 0:
-		return "reinstall: one was begun and has to be finished, but nothing tells with which version"
+		return "reinstall: an interrupted one has to be finished, but its version is not known"
 	}
 	return ""
 }
@@ -163,13 +163,13 @@ func refusal(f *Facts) string {
 	}
 	switch {
 	case f.Memo.Health.Refuses(Name(w.Image, w.Version)):
-		return fmt.Sprintf("plan: version %d was started several times on this machine without a sign of health; order it again to try once more", w.Version)
+		return fmt.Sprintf("plan: version %d was started several times on this machine without a sign of health; order it again to retry", w.Version)
 	case s.Staged == w.Version && s.StagedImage == w.Image:
 		return ""
 	case closed != "":
 		return closed
 	case s.Previous != w.Version && !s.SlotFree && !f.Done.failed(Merge):
-		return "plan: both slots are in use: versions wait for their merge"
+		return "plan: both slots are in use until their versions are merged"
 	}
 	return ""
 }

@@ -29,7 +29,7 @@ func TestJudged(t *testing.T) {
 		"mended by a retry":    {facts(slot(2, 1), ordered(wants(2)), step(commit, errIO), done(Open, Recover), step(commit, nil)), protocol.OutcomeDone, Sound, ""},
 		"Windows cannot start": {facts(on(2), ordered(wants(2)), fails(HandOff)), protocol.OutcomeFailed, Check, "hand-off: input/output error"},
 		"the report is lost":   {facts(on(2), ordered(wants(2)), fails(Report)), protocol.OutcomeKept, Sound, ""},
-		"given up":             {facts(on(1), givenUp2, ordered(wants(2))), protocol.OutcomeFailed, Untouched, "order it again to try once more"},
+		"given up":             {facts(on(1), givenUp2, ordered(wants(2))), protocol.OutcomeFailed, Untouched, "order it again to retry"},
 		"closed":               {facts(on(1), ordered(with(wants(2), closed))), protocol.OutcomeFailed, Untouched, "the window closed at 2026-12-01T12:00:00Z"},
 		"closed, another image": {facts(otherImage(), ordered(with(with(wants(2), mayWrite), closed))), protocol.OutcomeFailed, Untouched,
 			"the window closed at"},
@@ -45,7 +45,7 @@ func TestJudged(t *testing.T) {
 		"hibernated":       {facts(on(0), found(Unsuitable), answered(wants(2))), protocol.OutcomeFailed, Untouched, "disk: why"},
 		"a BIOS":           {facts(on(1), bios, answered(wants(2))), protocol.OutcomeFailed, Untouched, "firmware: Windows 11 needs UEFI"},
 		"an unnamed rewrite": {facts(begun(0), done(Judge), answered(protocol.Order{})), protocol.OutcomeFailed, Untouched,
-			"nothing tells with which version"},
+			"its version is not known"},
 		"under a mark": {facts(on(1), golden, ordered(wants(2))), protocol.OutcomeKept, Sound, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

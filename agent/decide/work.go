@@ -18,7 +18,7 @@ func planned(f *Facts, k Kind, image string, version int) (ok bool, plan *Step) 
 			return false, nil // it failed, or something else was planned since
 		}
 	}
-	return false, &Step{Kind: Plan, For: k, Image: image, Version: version, Reason: "ask the store what it takes, before anything is written"}
+	return false, &Step{Kind: Plan, For: k, Image: image, Version: version, Reason: "ask the store for the plan before anything is written"}
 }
 
 // provision makes a disk of a machine that has none of Troy's.
@@ -31,7 +31,7 @@ func provision(f *Facts) *Step {
 	if !ok {
 		return plan
 	}
-	return &Step{Kind: Provision, Image: w.Image, Version: w.Version, Reason: "this machine has no disk of Troy, and the room permits to make one"}
+	return &Step{Kind: Provision, Image: w.Image, Version: w.Version, Reason: "this machine has no Troy disk, and the room permits provisioning"}
 }
 
 // finishReinstall ends what was begun: until then the machine boots nothing. Another version may be
@@ -48,7 +48,7 @@ func finishReinstall(f *Facts) *Step {
 			return plan
 		}
 		if ok {
-			return &Step{Kind: Reinstall, Image: w.Image, Version: w.Version, Reason: "a reinstall was cut off, and this version is wanted now"}
+			return &Step{Kind: Reinstall, Image: w.Image, Version: w.Version, Reason: "a reinstall was interrupted, and this version is wanted now"}
 		}
 	}
 	if s.ReinstallImage == "" || s.ReinstallVersion == 0 {
@@ -62,14 +62,14 @@ func finishReinstall(f *Facts) *Step {
 	if !ok {
 		return nil
 	}
-	return &Step{Kind: Reinstall, Image: s.ReinstallImage, Version: s.ReinstallVersion, Begun: true, Reason: "a reinstall was cut off; nothing starts until it is finished"}
+	return &Step{Kind: Reinstall, Image: s.ReinstallImage, Version: s.ReinstallVersion, Begun: true, Reason: "a reinstall was interrupted; nothing starts until it is finished"}
 }
 
 func heal(f *Facts) *Step {
 	if f.Disk.Condition != ParentChanged || !f.admitted() || f.Order == nil || f.marked() != "" || !f.Done.may(Heal) {
 		return nil
 	}
-	return &Step{Kind: Heal, Reason: "base.vhdx was opened read-write elsewhere: Windows cannot start from it before it was compared"}
+	return &Step{Kind: Heal, Reason: "base.vhdx was opened read-write elsewhere: Windows cannot start from it until it has been compared"}
 }
 
 // whole says why the version on the disk cannot be brought to the one that is wanted by what
@@ -88,7 +88,7 @@ func whole(f *Facts) string {
 	case s.Image != w.Image || s.Version == 0:
 		return fmt.Sprintf("the disk holds %s version %d, %s version %d is wanted", s.Image, s.Version, w.Image, w.Version)
 	case !f.recovered() && !f.Done.may(Recover):
-		return "what was cut off cannot be finished"
+		return "interrupted work cannot be finished"
 	case f.Done.failed(Merge) && s.Layers > 0:
 		return "the versions in the slots cannot be merged"
 	}
@@ -109,7 +109,7 @@ func reinstall(f *Facts) *Step {
 	if h := f.Memo.Health; f.Done.may(Note) && (h.Refuses(Name(w.Image, w.Version)) || h.Version == Name(w.Image, w.Version)) {
 		m := f.Memo
 		m.Health = h.Renewed(Name(w.Image, w.Version))
-		return &Step{Kind: Note, Memo: &m, Reason: "the version is written as a whole: its starts are counted from there"}
+		return &Step{Kind: Note, Memo: &m, Reason: "the version is written completely: its starts are counted from now on"}
 	}
 	return &Step{Kind: Reinstall, Image: w.Image, Version: w.Version, Reason: why}
 }
@@ -161,7 +161,7 @@ func retry(f *Facts, name string) *Step {
 	}
 	m := f.Memo
 	m.Health = m.Health.Renewed(name)
-	return &Step{Kind: Note, Memo: &m, Reason: "the server permits to try a version again that was given up here"}
+	return &Step{Kind: Note, Memo: &m, Reason: "the server permits another try of a version that was given up here"}
 }
 
 // mergeForSlot makes room for the next version. A version of which nothing is known may be merged

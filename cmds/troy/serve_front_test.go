@@ -112,7 +112,7 @@ func TestDoctorCommand(t *testing.T) {
 	must(t, err)
 	defer l.Close()
 	r := wantTroy(t, exitCheck, "doctor", "--listen", l.Addr().String(), "--boot", h.dir, "--no-dhcp", h.store)
-	for _, want := range []string{"in use by", "shimx64.efi is not there", "nobody can sign in", "signed "} {
+	for _, want := range []string{"in use by", "shimx64.efi is not there", "no user can sign in", "signed "} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is missing in:\n%s", want, r.out)
 		}

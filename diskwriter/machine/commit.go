@@ -114,7 +114,7 @@ func (m *Machine) runChange(ctx context.Context, c *change, steps []changeStep) 
 			return err
 		}
 	}
-	return m.step(c.op, "read the machine anew", m.load)
+	return m.step(c.op, "reload the machine", m.load)
 }
 
 // checkLayout refuses, before anything is written, a boot child whose places are not those of

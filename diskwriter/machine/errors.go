@@ -11,7 +11,7 @@ import (
 var (
 	// ErrParentChanged: a parent was written by somebody else, so its DataWriteGuid is not the one
 	// its child names. Nothing was written.
-	ErrParentChanged = errors.New("the parent was changed by somebody else")
+	ErrParentChanged = errors.New("the parent was changed by another program")
 	// ErrChain: the files do not make a chain that this package made. Nothing was written.
 	ErrChain = errors.New("the files are not a chain made here")
 	// ErrTooBig: the version does not fit the slot. Nothing was written.
@@ -38,7 +38,7 @@ var (
 	ErrNoRollback = errors.New("no older version is on the disk")
 	// ErrReopen: an earlier call failed, so nobody knows what the disk holds: open the machine
 	// anew.
-	ErrReopen = errors.New("an earlier step failed: open the machine anew")
+	ErrReopen = errors.New("an earlier step failed: open the machine again")
 	// ErrNothingToHeal: the parent carries the DataWriteGuid that its child names. Nothing was
 	// written.
 	ErrNothingToHeal = errors.New("the parent was not changed")

@@ -183,7 +183,7 @@ func (h *Healer) Finish(ctx context.Context) error {
 		{"flush payload", h.m.files.Base.Sync},
 		{"restart the merge", h.restartMerge},
 		{"restore the GUID of the parent", func() error { return h.m.switchBaseGUID(h.want) }},
-		{"read the machine anew", h.m.load},
+		{"reload the machine", h.m.load},
 	} {
 		if err := h.m.step(opHeal, s.name, s.run); err != nil {
 			return err

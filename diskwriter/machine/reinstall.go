@@ -87,7 +87,7 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 	}{
 		{"replay the log of the parent", m.replayBaseLog},
 		{"give the parent a new GUID", func() error { return m.switchBaseGUID(id) }},
-		{"read the machine anew", m.load},
+		{"reload the machine", m.load},
 		{"look at the parent", in.openBase},
 	} {
 		if err := m.step(opReinstall, s.name, s.run); err != nil {

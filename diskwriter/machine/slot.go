@@ -93,7 +93,7 @@ func (m *Machine) poisonUnused(op Op) error {
 			return err
 		}
 	}
-	return m.step(op, "read the machine anew", m.load)
+	return m.step(op, "reload the machine", m.load)
 }
 
 func (m *Machine) poisonSlot(i int) error {

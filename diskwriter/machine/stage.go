@@ -178,7 +178,7 @@ func (s *Stager) Finish(ctx context.Context) error {
 		{"write locator", func() error { return s.slot.writeLocator(s.parent.guid(), s.parent.name) }},
 		{"read structures back", s.verifyStructures},
 		{"record the version", s.record},
-		{"read the machine anew", s.m.load},
+		{"reload the machine", s.m.load},
 	} {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -9,7 +9,7 @@ import (
 )
 
 // ErrAdopted: the disk is a machine already, so there is nothing to adopt. Nothing was written.
-var ErrAdopted = errors.New("the disk is a machine of Troy already")
+var ErrAdopted = errors.New("the disk is already prepared for Troy")
 
 // FileSizeError is a file that Adopt finds with another size than it needs. Nothing was written.
 type FileSizeError struct {

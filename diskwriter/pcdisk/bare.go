@@ -16,7 +16,7 @@ var (
 	// ErrVirtualSize: the virtual disk is none that the files can hold.
 	ErrVirtualSize = errors.New("the virtual disk must be a whole number of 4 KiB pages")
 	// ErrName: the name of the image or the number of the version is missing.
-	ErrName = errors.New("a name of the image and a version from 1 are needed")
+	ErrName = errors.New("an image name and a version from 1 are needed")
 )
 
 // BareOptions say what ProvisionBare makes. Image, Version and VirtualSize are required.

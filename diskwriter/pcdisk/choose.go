@@ -14,7 +14,7 @@ var (
 	// erased.
 	ErrNotPermitted = errors.New("erasing the disk is not permitted")
 	// ErrSectorSize: the image has sectors of 512 bytes, the disk such of 4096.
-	ErrSectorSize = errors.New("the sectors of image and disk do not fit")
+	ErrSectorSize = errors.New("image and disk have different sector sizes")
 )
 
 // Order says which disk is to be made into the disk of a machine.
@@ -161,7 +161,7 @@ func (c *chooser) pick() (DiskInfo, error) {
 	case len(c.unfit) > 0:
 		return DiskInfo{}, c.unfit[0]
 	case len(c.occupied) > 0:
-		return DiskInfo{}, c.fail(ErrOccupied, "the order has to name it by its serial number, or to say wipe")
+		return DiskInfo{}, c.fail(ErrOccupied, "the order has to name it by its serial number, or allow wipe")
 	}
 	return c.only(nil, "")
 }
@@ -180,11 +180,11 @@ func (c *chooser) only(list []DiskInfo, what string) (DiskInfo, error) {
 	case c.o.Serial != "":
 		return DiskInfo{}, c.fail(ErrNoDisk, "none has the serial number %q", c.o.Serial)
 	}
-	return DiskInfo{}, c.fail(ErrNoDisk, "all are out of the question")
+	return DiskInfo{}, c.fail(ErrNoDisk, "none is suitable")
 }
 
 // ErrManyDisks: several disks could be meant, so none is taken.
-var ErrManyDisks = errors.New("more than one disk could be meant")
+var ErrManyDisks = errors.New("more than one disk is possible")
 
 // fits compares sizes.
 func (c *chooser) fits(d DiskInfo) error {
@@ -202,7 +202,7 @@ func (c *chooser) fits(d DiskInfo) error {
 }
 
 func (c *chooser) permitted(d DiskInfo) error {
-	why := errors.New("nobody signed for it")
+	why := errors.New("no signed permission")
 	if c.o.Permit != nil {
 		why = c.o.Permit(d)
 	}

@@ -49,7 +49,7 @@ func (t *Target) Fill(ctx context.Context, r *machine.Reinstaller, v Version, o 
 		o = &FillOptions{}
 	}
 	if v.Size() != r.Size() {
-		return fmt.Errorf("%w: it has %d bytes, the files are made for %d", ErrOtherSize, v.Size(), r.Size())
+		return fmt.Errorf("%w: it has %d bytes, the files were made for %d", ErrOtherSize, v.Size(), r.Size())
 	}
 	f, err := t.newFiller(r, o)
 	if err != nil {

@@ -21,9 +21,9 @@ var (
 	// ErrForeign: the disk is not the one that was recorded at provisioning.
 	ErrForeign = errors.New("not the disk that was recorded at provisioning")
 	// ErrHalfPrepared: the disk was being made and that was cut off. ProvisionBare begins anew.
-	ErrHalfPrepared = errors.New("half prepared: its preparation was cut off and has to be run again")
+	ErrHalfPrepared = errors.New("half prepared: its preparation was interrupted and has to be run again")
 	// ErrUnclean: the volume was not dismounted and may not be what it seems.
-	ErrUnclean = errors.New("the volume has to be repaired by Windows first")
+	ErrUnclean = errors.New("Windows has to repair the volume first")
 )
 
 // Target is the disk of the machine. It holds the device open.

@@ -114,7 +114,7 @@ func (t *Target) compare(volume *ntfs.Volume, verdict ntfs.Verdict) (note string
 	case verdict.Condition == ntfs.Clean && moved == nil:
 		return "", nil
 	case verdict.Condition == ntfs.Clean:
-		return fmt.Sprintf("files are recorded anew: %v", moved), nil
+		return fmt.Sprintf("recording the new places of the files: %v", moved), nil
 	case moved != nil:
 		return "", fmt.Errorf("%w: %s; %w", ErrUnclean, verdict, moved)
 	}

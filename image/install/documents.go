@@ -30,7 +30,7 @@ func (d *documents) ReadRange(ctx context.Context, name string, off, n int64) ([
 func (d *documents) Get(ctx context.Context, name string, max int64) ([]byte, error) {
 	whole, ok := d.Source.(image.Documents)
 	if !ok {
-		return nil, fmt.Errorf("%w: %s gives no documents of unknown length", image.ErrUnsupported, d.Source)
+		return nil, fmt.Errorf("%w: %s cannot read documents of unknown length", image.ErrUnsupported, d.Source)
 	}
 	return d.keep(name, func() ([]byte, error) { return whole.Get(ctx, name, max) })
 }

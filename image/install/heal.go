@@ -12,7 +12,7 @@ import (
 
 // ErrUnlabelled: the journal does not say which version the parent held, so what to heal it
 // to is unknown. Nothing was written.
-var ErrUnlabelled = errors.New("nobody recorded which version the parent held: reinstall")
+var ErrUnlabelled = errors.New("the version in the parent is not recorded: reinstall")
 
 // Heal brings the parent of a machine back that was opened read-write elsewhere: it is compared
 // with its version, repaired from the source, and then named again. read is told the bytes

@@ -16,7 +16,7 @@ import (
 func (v *Version) Reinstall(ctx context.Context, t *pcdisk.Target, fill, read progress.Adder) error {
 	base, err := machine.ReadBase(t.Files().Base) // one with a log to replay is for machine.Reinstall to judge
 	if err == nil && base.VirtualSize != v.Size() {
-		return fmt.Errorf("%w: it has %d bytes, the files are made for %d; prepare the disk anew", pcdisk.ErrOtherSize, v.Size(), base.VirtualSize)
+		return fmt.Errorf("%w: it has %d bytes, the files were made for %d; prepare the disk again", pcdisk.ErrOtherSize, v.Size(), base.VirtualSize)
 	}
 	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: v.plan.Image, Version: v.plan.Want})
 	if err != nil {

@@ -128,7 +128,7 @@ func (e *WipeEntry) permits(machines []string, serial string, now time.Time) boo
 func ParseOrder(b []byte, name string) (*Order, error) {
 	var o Order
 	if err := strict(b, &o); err != nil || o.Format != 1 || o.Image != name {
-		return nil, fmt.Errorf("trust: this is no order of format 1 for image %s", name)
+		return nil, fmt.Errorf("trust: this is not an order of format 1 for image %s", name)
 	}
 	return &o, nil
 }
@@ -138,7 +138,7 @@ func ParseOrder(b []byte, name string) (*Order, error) {
 func ParseWipes(b []byte) ([]WipeEntry, error) {
 	var o WipeOrder
 	if err := strict(b, &o); err != nil || o.Format != 1 {
-		return nil, errors.New("trust: this is no permission to wipe of format 1")
+		return nil, errors.New("trust: this is not a permission to wipe of format 1")
 	}
 	if len(o.Entries) > MaxWipes {
 		return nil, fmt.Errorf("trust: %d permissions to wipe, at most %d", len(o.Entries), MaxWipes)

@@ -115,7 +115,7 @@ func (s *Source) Fetch(ctx context.Context, name string, w io.Writer) error {
 		for off := int64(0); off < size; off += fetchRange {
 			s.Reject(name, off, min(fetchRange, size-off))
 		}
-		return s.refuse(name, ErrContent, errors.New("its SHA-256 is not that which was signed"))
+		return s.refuse(name, ErrContent, errors.New("its SHA-256 is not the signed one"))
 	}
 	if _, err := w.Write(last); err != nil {
 		return fmt.Errorf("trust: writing %s: %w", name, err)

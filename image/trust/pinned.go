@@ -81,7 +81,7 @@ func (o *PinnedOptions) hint(src image.Source, err error) error {
 	case errors.Is(err, ErrExpired):
 		return fmt.Errorf("%w; look at the machine's clock, then at 'troy key list' on the server", err)
 	case errors.Is(err, ErrSignature):
-		return fmt.Errorf("%w; these media are for another store, or somebody has changed this one", err)
+		return fmt.Errorf("%w; these media are for another store, or this store was tampered with", err)
 	}
 	return err
 }

@@ -32,7 +32,7 @@ func (a *AgentRelease) Encode() ([]byte, error) {
 func ParseRelease(b []byte) (*AgentRelease, error) {
 	var a AgentRelease
 	if err := strict(b, &a); err != nil || a.Format != 1 {
-		return nil, errors.New("trust: this is no release of format 1")
+		return nil, errors.New("trust: this is not a release of format 1")
 	}
 	if err := CheckRelease(a.Version); err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ var (
 func documentsOf(src image.Source) (image.Documents, error) {
 	docs, ok := src.(image.Documents)
 	if !ok {
-		return nil, fmt.Errorf("%w: %s gives no documents of unknown length (it has no Get)", image.ErrUnsupported, src)
+		return nil, fmt.Errorf("%w: %s cannot read documents of unknown length (it has no Get)", image.ErrUnsupported, src)
 	}
 	return docs, nil
 }

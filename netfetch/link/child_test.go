@@ -151,7 +151,7 @@ func (c *childRun) up(ctx context.Context) (*Link, error) {
 func (c *childRun) mirrors(urls []string) (*netfetch.Mirrors, error) {
 	return netfetch.NewHTTPMirrors(urls, &netfetch.HTTPOptions{GiveUpAfter: time.Minute,
 		OnRetry: func(err error, wait time.Duration) { c.say("%v; again in %v", err, wait) }},
-		&netfetch.MirrorsOptions{OnFailover: func(_, to netfetch.Source, err error) { c.say("%v; going on with %s", err, to) }})
+		&netfetch.MirrorsOptions{OnFailover: func(_, to netfetch.Source, err error) { c.say("%v; continuing with %s", err, to) }})
 }
 
 func (c *childRun) keep(ctx context.Context, l *Link, m *netfetch.Mirrors) {

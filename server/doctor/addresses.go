@@ -66,7 +66,7 @@ func judgeAddresses(all []address) []Finding {
 		}
 		f := Finding{"addresses", Good, a.String(), ""}
 		if a.leased {
-			f.Level, f.Text, f.Do = Doubt, f.Text+" is a lease of DHCP", "give this server a fixed address, or reserve it: media and machines know it by that"
+			f.Level, f.Text, f.Do = Doubt, f.Text+" is a DHCP lease", "give this server a fixed address, or reserve this one: media and machines use it to find the server"
 		}
 		found = append(found, f)
 	}

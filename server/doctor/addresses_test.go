@@ -57,7 +57,7 @@ func TestJudgeAddresses(t *testing.T) {
 		{"loopback alone", []string{loopback}, []string{"this machine has no address that others can reach"}, []Level{Fault}},
 		{"no IPv6", []string{version6}, []string{"this machine has no address that others can reach"}, []Level{Fault}},
 		{"fixed", []string{loopback, permanent}, []string{"10.77.0.1/24"}, []Level{Good}},
-		{"leased", []string{permanent, leased}, []string{"10.77.0.1/24", "10.78.0.7/16 is a lease of DHCP"}, []Level{Good, Doubt}},
+		{"leased", []string{permanent, leased}, []string{"10.77.0.1/24", "10.78.0.7/16 is a DHCP lease"}, []Level{Good, Doubt}},
 		{"this end of a tunnel", []string{tunnel}, []string{"10.79.0.1/32"}, []Level{Good}},
 	}
 	for _, test := range tests {

@@ -137,9 +137,9 @@ func checkBoot(dir string) (all []Finding) {
 		case err != nil:
 			all = append(all, Finding{"boot", Fault, fmt.Sprintf("%s is not there: %v", name, reason(err)), "make the folder with: troy media --out OUT; it is OUT/net"})
 		case info.Size() < f.least:
-			all = append(all, Finding{"boot", Fault, fmt.Sprintf("%s is cut off: %d bytes", name, info.Size()), "make the folder anew with: troy media"})
+			all = append(all, Finding{"boot", Fault, fmt.Sprintf("%s is cut off: %d bytes", name, info.Size()), "make the folder again with: troy media"})
 		case info.Mode().Perm()&0o004 == 0:
-			all = append(all, Finding{"boot", Doubt, name + " cannot be read by everybody, so perhaps not by the service", "chmod -R a+rX " + dir})
+			all = append(all, Finding{"boot", Doubt, name + " is not readable by all users, so perhaps not by the service", "chmod -R a+rX " + dir})
 		}
 	}
 	if len(all) > 0 {
@@ -147,7 +147,7 @@ func checkBoot(dir string) (all []Finding) {
 	}
 	all = append(all, Finding{"boot", Good, "the files for UEFI PXE are in " + dir, ""})
 	if _, err := os.Stat(filepath.Join(dir, release.UKI)); err != nil {
-		all = append(all, Finding{"boot", Doubt, release.UKI + " is not there: UEFI HTTP boot gets no answer", "make the media anew if machines start by HTTP"})
+		all = append(all, Finding{"boot", Doubt, release.UKI + " is not there: UEFI HTTP boot gets no answer", "make the media again if machines start by HTTP"})
 	}
 	return all
 }
@@ -173,9 +173,9 @@ func checkCerts(dir string, now time.Time) []Finding {
 	case left <= 0:
 		f.Level, f.Do = Fault, "renew it with: troy certs renew "+dir
 	case now.Before(pair.Leaf.NotBefore):
-		f.Level, f.Do = Fault, "it begins to hold in the future: set the clock"
+		f.Level, f.Do = Fault, "it is not valid yet: set the clock"
 	case left < certs.RenewTime && keyErr != nil:
-		f.Level, f.Do = Doubt, "it cannot be renewed without "+certs.FileCAKey+": put it back for a moment and say troy certs renew "+dir
+		f.Level, f.Do = Doubt, "it cannot be renewed without "+certs.FileCAKey+": put it back for a moment and run troy certs renew "+dir
 	}
 	return append([]Finding{f}, foreignAddress(pair.Leaf)...)
 }
@@ -194,9 +194,9 @@ func checkSpace(dir string) Finding {
 	f := Finding{"space", Good, fmt.Sprintf("%s: %d MB free of %d MB", dir, free/1e6, size/1e6), ""}
 	switch {
 	case free < spaceLeast:
-		f.Level, f.Do = Fault, "make room: what machines report cannot be kept on a full disk"
+		f.Level, f.Do = Fault, "free some space: reports of machines cannot be saved on a full disk"
 	case size > 0 && free*100/size < spaceShare:
-		f.Level, f.Do = Doubt, "make room before the next version is published"
+		f.Level, f.Do = Doubt, "free some space before the next version is published"
 	case unix.Access(dir, unix.W_OK) != nil:
 		f.Level, f.Do = Doubt, "this user cannot write to it: run as the user of the service, or chown it"
 	}
@@ -210,7 +210,7 @@ func checkClock(now, built time.Time) Finding {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	if err != nil {
-		return Finding{"clock", Doubt, "whether it is synchronised cannot be told: " + err.Error(), "timedatectl"}
+		return Finding{"clock", Doubt, "it is not known whether it is synchronised: " + err.Error(), "timedatectl"}
 	}
 	if state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0 {
 		return Finding{"clock", Doubt, "it shows " + now.Format(time.DateTime) + " and is not synchronised", "timedatectl set-ntp true; machines take the time from this server"}

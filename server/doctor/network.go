@@ -40,7 +40,7 @@ func (p port) check() Finding {
 	who := holders(p)
 	switch {
 	case len(who) == 0:
-		return Finding{"ports", Doubt, name + " is in use, by whom cannot be seen", "run as root to see it"}
+		return Finding{"ports", Doubt, name + " is in use, by an unknown program", "run as root to see it"}
 	case !slices.ContainsFunc(who, func(s string) bool { return s != ours }):
 		return Finding{"ports", Good, name + " is served by troy", ""}
 	}
@@ -135,9 +135,9 @@ func checkFirewall(ctx context.Context, ports []port) (all []Finding) {
 		all = append(all, judge(list[0], string(out), ports)...)
 	}
 	if !found {
-		all = append(all, Finding{"firewall", Doubt, "neither nft nor iptables is installed: whether a firewall is at work cannot be told", ""})
+		all = append(all, Finding{"firewall", Doubt, "neither nft nor iptables is installed: it is not known whether a firewall is active", ""})
 	} else if len(all) == 0 {
-		all = append(all, Finding{"firewall", Good, "no rule on this machine drops what comes in", ""})
+		all = append(all, Finding{"firewall", Good, "no rule on this machine drops incoming packets", ""})
 	}
 	return all
 }
@@ -158,7 +158,7 @@ func judge(program, rules string, ports []port) (all []Finding) {
 			named = named || number.MatchString(line) && strings.Contains(line, p.network) && strings.Contains(strings.ToLower(line), "accept")
 		}
 		if !named {
-			all = append(all, Finding{"firewall", Doubt, fmt.Sprintf("%s drops what comes in, and no rule accepts %s %d (%s)", program, p.network, p.number, p.what),
+			all = append(all, Finding{"firewall", Doubt, fmt.Sprintf("%s drops incoming packets, and no rule accepts %s %d (%s)", program, p.network, p.number, p.what),
 				fmt.Sprintf("nft add rule inet filter input %s dport %d accept (or what your firewall's front end says)", p.network, p.number)})
 		}
 	}
@@ -181,5 +181,5 @@ func foreignAddress(c *x509.Certificate) []Finding {
 	if slices.ContainsFunc(c.DNSNames, func(s string) bool { return s == host || strings.HasPrefix(s, host+".") && host != "" }) {
 		return nil
 	}
-	return []Finding{{"cert", Doubt, "no address or name of this machine stands in it", "troy certs renew --name NAME …, unless machines use a name that leads here"}}
+	return []Finding{{"cert", Doubt, "it has no address or name of this machine", "troy certs renew --name NAME …, unless machines use another name of this server"}}
 }

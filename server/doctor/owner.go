@@ -37,7 +37,7 @@ func checkOwners(dir, certsDir string) (all []Finding) {
 		}
 	}
 	if len(all) == 0 {
-		all = append(all, Finding{"owner", Good, fmt.Sprintf("what the server needs in %s belongs to %s", dir, userName(owner)), ""})
+		all = append(all, Finding{"owner", Good, fmt.Sprintf("the files that the server needs in %s belong to %s", dir, userName(owner)), ""})
 	}
 	return all
 }

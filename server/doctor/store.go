@@ -14,7 +14,7 @@ import (
 // checkLogins looks whether anybody can sign in on the page of a store.
 func checkLogins(dir string) []Finding {
 	if _, err := os.Stat(servedir.Of(dir).Users()); err != nil {
-		return []Finding{{"page", Doubt, "nobody can sign in on the status page", "troy login NAME " + dir}}
+		return []Finding{{"page", Doubt, "no user can sign in on the status page", "troy login NAME " + dir}}
 	}
 	return nil
 }
@@ -23,20 +23,20 @@ func checkLogins(dir string) []Finding {
 func checkSigned(dir string, now time.Time) (all []Finding) {
 	repo, err := sign.Open(dir, nil)
 	if errors.Is(err, sign.ErrUnsigned) {
-		return []Finding{{"signed", Fault, "the store is not signed: machines take nothing from it", "troy key init --store " + dir}}
+		return []Finding{{"signed", Fault, "the store is not signed: machines accept nothing from it", "troy key init --store " + dir}}
 	}
 	if err != nil {
 		return []Finding{{"signed", Fault, err.Error(), "is this the folder of a store?"}}
 	}
 	expiries, err := repo.Expiries(now)
 	if err != nil {
-		return []Finding{{"signed", Fault, err.Error(), "sign it anew: see troy key"}}
+		return []Finding{{"signed", Fault, err.Error(), "sign it again: see troy key"}}
 	}
 	for _, e := range expiries {
-		f := Finding{"signed", Good, fmt.Sprintf("%s holds until %s", e.Role, e.Expires.Format(time.DateOnly)), ""}
+		f := Finding{"signed", Good, fmt.Sprintf("%s is valid until %s", e.Role, e.Expires.Format(time.DateOnly)), ""}
 		switch {
 		case !e.Expires.After(now):
-			f.Level, f.Do = Fault, "machines take nothing new: "+signing.Renewal(e.Role)
+			f.Level, f.Do = Fault, "machines accept nothing new: "+signing.Renewal(e.Role)
 		case e.Soon:
 			f.Level, f.Do = Doubt, signing.Renewal(e.Role)
 		}

@@ -29,11 +29,11 @@ func (s *Server) Advice() (lines []string) {
 		return nil
 	}
 	if v := s.deafToProxy(); v != "" && !s.o.NoDHCP {
-		lines = append(lines, fmt.Sprintf("GRUB %s does not hear of proxyDHCP: machines that start by PXE with --shim need the site's DHCP server to name this one as next-server, "+
+		lines = append(lines, fmt.Sprintf("GRUB %s ignores proxyDHCP: machines that start by PXE with --shim need the site's DHCP server to name this one as next-server, "+
 			"or boot files made with GRUB %s or newer (Debian 13: troy media --loaders)", v, grub.ProxyVersion))
 	}
 	if !s.has(release.ISO) {
-		lines = append(lines, release.ISO+" is not there: UEFI HTTP boot works with Secure Boot off only; make the boot files anew with troy media")
+		lines = append(lines, release.ISO+" is not there: UEFI HTTP boot works with Secure Boot off only; make the boot files again with troy media")
 	}
 	return lines
 }

@@ -62,7 +62,7 @@ func parseRequest(b []byte) (*readRequest, *refusal) {
 		return nil, &refusal{codeIllegal, "malformed request"}
 	}
 	if op := binary.BigEndian.Uint16(b); op != opRead {
-		return nil, &refusal{codeIllegal, "this server is for reading only"}
+		return nil, &refusal{codeIllegal, "this server is read-only"}
 	}
 	words := strings.Split(string(bytes.TrimSuffix(b[2:], []byte{0})), "\x00")
 	if len(words) < 2 || len(words)%2 != 0 || words[0] == "" {
@@ -199,8 +199,8 @@ type transfer struct {
 }
 
 var (
-	errGone    = errors.New("the client answers no more")
-	errStopped = errors.New("the client broke off")
+	errGone    = errors.New("the client stopped answering")
+	errStopped = errors.New("the client aborted")
 )
 
 func (t *transfer) run() error {

@@ -32,7 +32,7 @@ func (c *Case) judged(a *state.Attempt) *state.Attempt {
 	}
 	b := *a
 	b.Ended, b.Result, b.GivenUp = c.Now, state.ResultFailed, true
-	b.Message = fmt.Sprintf("version %d was given up, version %d is back; order it again to try once more", a.Version, c.CheckIn.Version)
+	b.Message = fmt.Sprintf("version %d was given up, version %d is back; order it again to retry", a.Version, c.CheckIn.Version)
 	return &b
 }
 

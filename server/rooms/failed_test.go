@@ -11,7 +11,7 @@ import (
 
 // wentBackTo is the check-in of a machine at the start at which it gave its version up.
 func wentBackTo(c *protocol.CheckIn) {
-	c.Health, c.LastStart = protocol.HealthFailing, "version win11@2 was started 3 times without a sign of health: going back to win11@1"
+	c.Health, c.LastStart = protocol.HealthFailing, "version win11@2 was started 3 times without a sign of health: rolling back to win11@1"
 }
 
 // TestJudged begins with a machine that went back by itself, and changes one thing.

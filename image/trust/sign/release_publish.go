@@ -196,7 +196,7 @@ func RemoveAgent(ctx context.Context, store *image.Store, version string) error 
 		return noRelease(version)
 	}
 	if version == current && len(list) > 1 {
-		return fmt.Errorf("%w: %s is the release of the agent that machines shall have", image.ErrInvalid, version)
+		return fmt.Errorf("%w: %s is the current agent release", image.ErrInvalid, version)
 	}
 	if version == current {
 		if err := errline.Join(os.Remove(filepath.Join(a.dir, release.Document)), durable.SyncDir(a.dir)); err != nil {
