@@ -61,9 +61,10 @@ func addCompletion(root *cobra.Command) {
 		if c.Name() != "completion" {
 			continue
 		}
-		c.Short, c.Args, c.RunE, c.FParseErrWhitelist.UnknownFlags = "print a completion script for a shell", cobra.ArbitraryArgs, needCommand, true
+		c.Short, c.Long = "print a completion script for a shell", ""
+		c.Args, c.RunE, c.FParseErrWhitelist.UnknownFlags = cobra.ArbitraryArgs, needCommand, true
 		for _, shell := range c.Commands() {
-			shell.Short, shell.Args = "print the script for "+shell.Name(), arguments(0, 0)
+			shell.Short, shell.Long, shell.Args, shell.DisableFlagsInUseLine = "print the script for "+shell.Name(), "", arguments(0, 0), true
 			if shell.Name() == "powershell" {
 				c.RemoveCommand(shell)
 			}

@@ -37,9 +37,9 @@ func newRelink(b *base) *Command {
 	o := &v.options
 	c := b.command("relink", "CHILD", "point a child at its parent again", 1, 1, v.run)
 	c.Flags.StringVar(&v.parent, "parent", "", "the `file` to link to; its identity and, without --path, its path relative to CHILD are stored")
-	c.Flags.StringVar(&o.RelativePath, "path", "", "`relative_path` to store, as Windows is to read it")
-	c.Flags.StringVar(&o.AbsolutePath, "absolute-path", "", "`absolute_win32_path` to store")
-	c.Flags.StringVar(&o.VolumePath, "volume-path", "", "`volume_path` to store")
+	c.Flags.StringVar(&o.RelativePath, "path", "", "`text` to store as relative_path, as Windows is to read it")
+	c.Flags.StringVar(&o.AbsolutePath, "absolute-path", "", "`text` to store as absolute_win32_path")
+	c.Flags.StringVar(&o.VolumePath, "volume-path", "", "`text` to store as volume_path")
 	c.Flags.BoolVar(&o.IgnoreMismatch, "ignore-mismatch", false, "link to a parent that CHILD was not made for: what CHILD shows may change")
 	return c
 }
