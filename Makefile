@@ -57,7 +57,7 @@ build:
 deb:
 	packaging/build-deb.sh out
 docs:
-	go run ./cmds/troy docs markdown >out.md && mv out.md docs/cli.md
+	go run ./cmds/troy docs markdown >docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 man:
 	go run ./cmds/troy docs man out/man
 demo: deps

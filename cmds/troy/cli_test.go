@@ -5,6 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -215,6 +219,31 @@ func TestServerDown(t *testing.T) {
 			t.Setenv("TROY_SERVER", "http://127.0.0.1:1")
 			wantTroy(t, exitFailed, strings.Fields(line)...)
 		})
+	}
+}
+
+// TestAnswerLost: when the answer does not come, nobody can say that nothing was changed.
+func TestAnswerLost(t *testing.T) {
+	s := serveLab(t, newHistory(t, seeded(t)))
+	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
+	at, err := url.Parse(s.url)
+	must(t, err)
+	forward := httputil.NewSingleHostReverseProxy(at)
+	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			forward.ServeHTTP(w, r)
+			return
+		}
+		forward.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler)
+	}))
+	defer between.Close()
+	r := wantTroy(t, exitFailed, "stop", "--room", "test", "--why", "lost", "--server", between.URL)
+	if !strings.Contains(r.errOut, "it is not known whether it was done") || strings.Contains(r.errOut, "nothing was changed") {
+		t.Errorf("it says %s", r.errOut)
+	}
+	if r := wantTroy(t, exitOK, "status"); !strings.Contains(r.out, "lost") {
+		t.Errorf("it was not done: %s", r.out)
 	}
 }
 

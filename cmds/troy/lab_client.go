@@ -73,7 +73,11 @@ func (a *adminCall) change(ctx context.Context, f func(api.Admin) error) error {
 func (a *adminCall) with(ctx context.Context, readOnly bool, f func(api.Admin) error) error {
 	down := a.client.Ping(ctx)
 	if down == nil {
-		return f(a.client)
+		err := f(a.client)
+		if errors.Is(err, api.ErrDown) && !readOnly {
+			err = &cli.Fault{Err: err, Fate: "it is not known whether it was done", Advice: "'troy status' shows it"}
+		}
+		return err
 	}
 	if !errors.Is(down, api.ErrDown) {
 		return down
