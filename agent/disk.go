@@ -27,7 +27,7 @@ const (
 type disk struct {
 	o        *Options
 	con      *console
-	plug     *coldplug.Plugger // nil when the drivers are somebody else's business
+	plug     *coldplug.Plugger // nil when the drivers are loaded elsewhere
 	target   *pcdisk.Target
 	machine  *machine.Machine
 	admitted bool // the files may be written to
@@ -223,7 +223,7 @@ func (d *disk) closedInOrder() bool {
 }
 
 // written counts the bytes that the \Troy\ files were told to take; sent those that the kernel has
-// sent to the disk, by whatever way, which nobody knows of an image file.
+// sent to the disk, in whatever way, which is unknown for an image file.
 func (d *disk) written() (written, sent int64) {
 	if d.target == nil {
 		return 0, 0

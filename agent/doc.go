@@ -82,7 +82,7 @@
 //     MiB), not at the chunk.
 //   - Whether Windows ran is read from the boot child (its DataWriteGuid) and from the NTFS
 //     volumes inside; nothing is asked of Windows itself.
-//   - A new agent that hangs or ends in the rescue shell on its trial stays there until somebody
+//   - A new agent that hangs or ends in the rescue shell on its trial stays there until a person
 //     restarts the machine; that start is the old one's. One whose kernel cannot be loaded
 //     starts Windows.
 //   - A file config that was edited on a stick does not go along to the ESP: what counts there

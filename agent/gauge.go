@@ -30,7 +30,7 @@ type gauge struct {
 	gone  chan struct{}
 }
 
-// gauge makes one for that many bytes, 0 when nobody knows. Done ends it.
+// gauge makes one for that many bytes, 0 when unknown. Done ends it.
 func (m *meters) gauge(phase string, total int64) *gauge {
 	return &gauge{m: m, phase: phase, whole: total, stop: make(chan struct{}), gone: make(chan struct{})}
 }

@@ -154,8 +154,8 @@ func (m *lateMemory) Save(b []byte) error {
 	return nil
 }
 
-// remember writes what was trusted to the journal. Without it an older state of the store would be
-// believed, no more.
+// remember writes what was trusted to the journal. Without it the worst is that an
+// older state of the store is believed.
 func (r *records) remember() {
 	j := r.disk.journal()
 	if r.pending == nil || j == nil {

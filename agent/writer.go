@@ -167,7 +167,7 @@ func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
 	if err != nil {
 		return err
 	}
-	w.disk.machine = nil // what it knew is no more
+	w.disk.machine = nil // what it knew is outdated
 	w.rec.remember()
 	w.con.say("reinstall: %s version %d, %s to fetch; until it is finished the machine starts nothing else; after a restart it continues by itself",
 		step.Image, step.Version, progress.Bytes(v.Plan().FetchBytes))

@@ -23,7 +23,7 @@
 // weighed and left aside: fsck.fat complains of the directories it makes, and
 // other people's files live here.
 //
-// A store that boots the right file is kept, whoever made it and whatever else
+// A store that boots the right file is kept, whichever program made it and whatever else
 // it says. One that does not is replaced by a new one, or with KeepStore only
 // its two device elements are changed; the old one stays as BCD.old.
 //
@@ -62,8 +62,8 @@
 //
 // BootNext is used up by the firmware before it starts the program. If Windows
 // fails and resets, the agent is next, as first in BootOrder, and may roll back.
-// With ByBootOrder Windows is started again and again until somebody starts the
-// agent. With AgentFirst the agent's entry is put back at the head when Windows
+// With ByBootOrder Windows is started again and again until the agent is
+// started. With AgentFirst the agent's entry is put back at the head when Windows
 // has put itself there.
 //
 // Health is what is remembered from one start to the next, Look what the last

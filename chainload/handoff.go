@@ -64,7 +64,7 @@ type StoreAction string
 const (
 	StoreKept    StoreAction = "kept"    // it was right
 	StorePatched StoreAction = "patched" // its device elements were changed
-	StoreWritten StoreAction = "written" // it was missing or wrong, and made anew
+	StoreWritten StoreAction = "written" // it was missing or wrong, and was made again
 )
 
 // Result says what HandOff found and did.

@@ -19,7 +19,7 @@ const maxUnwritten = 2
 const maxCounted = 1000
 
 // loopWindow is the time within which MaxStarts hand-offs count as a loop. A machine that comes
-// back later was switched off by somebody.
+// back later was switched off by its user.
 const loopWindow = 30 * time.Minute
 
 // MayMerge is after how many starts that wrote to the boot child a version that is not failing may
@@ -191,7 +191,7 @@ func (d *Judgement) judgeVersion(s Seen) {
 	if s.Blind {
 		return
 	}
-	if s.Version != h.Version { // somebody else changed it, or nothing is remembered
+	if s.Version != h.Version { // another program changed it, or nothing is remembered
 		*h = h.of(s.Version)
 	}
 	if s.Ran {

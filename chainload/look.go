@@ -11,7 +11,7 @@ import (
 	"troy/internal/errline"
 )
 
-// Left is what the last hand-off set up and nobody used.
+// Left is what the last hand-off set up and was not used.
 type Left struct {
 	BootNext bool // BootNext still names Windows Boot Manager: the firmware ignored it
 	GRUB     bool // GRUB was not started, or cannot write: it still has to start Windows once

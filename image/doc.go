@@ -135,8 +135,8 @@
 //
 // # Known gaps
 //
-//   - Nothing is signed here: whoever can change the index and all it leads to can publish. Hashes
-//     find damage, not forgery; package trust checks signatures.
+//   - Nothing is signed here: a party that can change the index and all it leads to can publish.
+//     Hashes find damage, not forgery; package trust checks signatures.
 //   - A machine tells its version by number. If it lies, the result is wrong until Map.Verify and
 //     LoadHeal are run.
 //   - FetchOptions.Have is the caller's word. A held page that is wrong is found by Map.Verify, not

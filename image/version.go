@@ -102,7 +102,7 @@ func (v *VersionReader) ReadAt(p []byte, off int64) (int, error) {
 	return int(n), nil
 }
 
-// windowWriter is memory that stands for a part of the virtual disk. Its pieces are written
+// windowWriter is memory that represents a part of the virtual disk. Its pieces are written
 // concurrently and do not overlap.
 type windowWriter struct {
 	b   []byte

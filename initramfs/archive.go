@@ -51,7 +51,7 @@ func fileRecords(files []File) []cpio.Record {
 var ErrDuplicate = errors.New("two files of the same name")
 
 // assemble joins records into one archive, sorted by name so that each directory
-// stands before what is in it, and adds the directories that nobody named.
+// comes before its content, and adds the directories that are missing from the lists.
 func assemble(lists ...[]cpio.Record) (*cpio.Archive, error) {
 	a := cpio.InMemArchive()
 	for _, r := range slices.Concat(lists...) {

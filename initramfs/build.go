@@ -27,7 +27,7 @@ type Options struct {
 	Programs []string
 	Files    []File // further files, such as the site's certificate
 
-	Cache string // folder to keep what is slow to make in for the next time; empty = make it anew
+	Cache string // folder that keeps for the next time what is slow to make; empty = make it every time
 
 	program  string   // Go package of the program that init starts; empty = agentProgram
 	args     []string // its arguments
@@ -144,7 +144,7 @@ func agentRecords(o *Options, agent File) []cpio.Record {
 	return fileRecords([]File{
 		agent,
 		{Name: "bin/uinit", Data: []byte(start.String()), Mode: 0o755},
-		// Init comes to this one if somebody breaks off the script above (Ctrl-C).
+		// Init comes to this one if the script above is interrupted (Ctrl-C).
 		{Name: "bin/defaultsh", Data: []byte("#!/bbin/gosh\n" + rescueShell), Mode: 0o755},
 	})
 }

@@ -94,8 +94,8 @@ fi
 %[5]s`, argumentsName, release.MediaKernel, kernelargs.ForGRUB(b.Cmdline), release.MediaInitrd, grubFailure("the medium is damaged or incomplete: write it again"))
 }
 
-// arguments is the file that an admin may edit on a stick. (GRUB can lay files over an
-// initramfs, too, but Linux 6.12 refuses what GRUB 2.06 makes of their names.)
+// arguments is the file that an admin may edit on a stick. (GRUB can also lay files over
+// an initramfs, but Linux 6.12 refuses what GRUB 2.06 makes of their names.)
 const arguments = `# Further kernel arguments of this medium. They count more than what it was made with. Such as:
 # set arguments="troy.server=http://192.0.2.1:8080 troy.port=eth0"
 set arguments=""

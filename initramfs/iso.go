@@ -26,7 +26,7 @@ const cdFAT = 16 * mebibyte
 
 // ISO writes an image for CDs, virtual drives of remote consoles and UEFI HTTP boot
 // (El Torito, a FAT volume with shim and GRUB; ISO 9660 with the rest). Written to a stick
-// as it is, it boots, too. The same input gives the same bytes. The
+// as it is, it boots as well. The same input gives the same bytes. The
 // mtools and xorriso must be installed.
 func ISO(ctx context.Context, o *ISOOptions) error {
 	files, err := o.Boot.mediaFiles(cdConfig)

@@ -108,7 +108,7 @@ func (c *collector) addNeeded(f *elf.File, source string) error {
 	}
 	dirs := append(runPath(f, source), libraryDirs...)
 	for _, lib := range libraries {
-		if c.names[filepath.Base(lib)] { // the dynamic linker goes by this name, too, and takes the first
+		if c.names[filepath.Base(lib)] { // the dynamic linker also goes by this name and takes the first
 			continue
 		}
 		found, err := findLibrary(lib, dirs)

@@ -39,7 +39,7 @@ func filesystemModules() []string {
 	}
 }
 
-// inputModules serve the keyboard of whoever uses the rescue shell.
+// inputModules serve the keyboard for the rescue shell.
 func inputModules() []string {
 	return []string{"hid_generic", "usbhid", "hyperv_keyboard"}
 }

@@ -90,7 +90,7 @@ func busyboxProgram(ctx context.Context, o *Options, commands []string, tmp stri
 	return program, durable.WriteFile(file, program, 0o644)
 }
 
-// cacheKey stands for all that the busybox is made from: the packages' names,
+// cacheKey identifies everything that the busybox is made from: the packages' names,
 // the versions of their modules, and the Go that compiles them.
 func cacheKey(ctx context.Context, commands []string) (string, error) {
 	h := sha256.New()

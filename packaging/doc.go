@@ -27,7 +27,7 @@
 // # Known gaps
 //
 // Of Debian, the release of the machine that runs the tests is tried. TestContainer (TROY_SOAK)
-// builds the container with podman, in which this machine's Go stands for the image with Go, and
+// builds the container with podman, in which this machine's Go replaces the image with Go, and
 // serves from it; Docker was not tried, and may give a user other than root no capability, so no
 // ports below 1024. The program in a container cannot run commands of the host, so "troy doctor"
 // there sees little.

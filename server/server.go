@@ -46,7 +46,7 @@ type Options struct {
 	// seconds' worth at once. 0 = no limit.
 	CallsPerSecond float64
 	// OnRefused, if set, is called for each call that was not accepted: not a message of this
-	// protocol, too large, too often.
+	// protocol, too large, or too often.
 	OnRefused func(address, path string, err error)
 	// Keep, if set, makes a report durable before it is acknowledged. It also gets repeats. If it
 	// fails, so does the report: the machine sends it again.

@@ -60,7 +60,7 @@ func (c *pageCache) load(off int64) (*page, error) {
 	}
 	p := c.room()
 	delete(c.pages, p.off)
-	p.off = -1 // nobody's, until it is read
+	p.off = -1 // of no page, until it is read
 	if err := block.ReadFull(c.r, p.data[:], off); err == io.ErrUnexpectedEOF {
 		return nil, corrupt("file", off, "it ends inside a structure")
 	} else if err != nil {
@@ -90,7 +90,7 @@ func (c *pageCache) room() *page {
 	return p
 }
 
-// peek copies the page at off to b without keeping it, for who walks a whole
+// peek copies the page at off to b without keeping it, for callers that walk a whole
 // table.
 func (c *pageCache) peek(off int64, b []byte) error {
 	c.mu.Lock()

@@ -173,7 +173,7 @@ func (c *Chain) WriteAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// canWrite is writable for who does not hold f.mu.
+// canWrite is writable for callers that do not hold f.mu.
 func (f *File) canWrite() error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

@@ -67,7 +67,7 @@ const maxFindings = 1000
 
 // CheckOptions tells what to check. The zero value checks one file.
 type CheckOptions struct {
-	Parent *File // of a differencing disk: the link to it is checked, too
+	Parent *File // of a differencing disk: the link to it is also checked
 }
 
 // checker collects findings.

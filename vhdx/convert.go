@@ -243,7 +243,7 @@ func (c *conversion) writeNonZero(n int64, base *int64, b []byte, within int64) 
 }
 
 // place returns where the block stands in the new file. The entries of a
-// dynamic disk are written one by one: nobody reads the file yet.
+// dynamic disk are written one by one: the file has no readers yet.
 func (c *conversion) place(block int64) (int64, error) {
 	switch {
 	case c.create == nil:

@@ -56,7 +56,7 @@ type CreateOptions struct {
 	ParentPath         string         // relative_path of the parent locator; "/" is written as `\`; "": `.\` and the name that Parent was opened by
 	ParentAbsolutePath string         // absolute_win32_path of the locator; "": none
 	VirtualDiskID      GUID           // zero: the parent's, or a new one
-	Items              []MetadataItem // further metadata; a child gets its parent's that describe the disk, too
+	Items              []MetadataItem // further metadata; a child also gets its parent's that describe the disk
 	Creator            string         // program name in the file identifier, at most 256 UTF-16 units; "": Troy
 	Overwrite          bool           // Create may replace a file
 }

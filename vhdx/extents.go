@@ -14,7 +14,7 @@ const (
 	Zero                        // ZERO
 	Unmapped                    // UNMAPPED
 	Undefined                   // UNDEFINED
-	Absent                      // nobody in the chain holds it
+	Absent                      // no file in the chain holds it
 )
 
 // String returns the name of the kind in lower case.
@@ -110,7 +110,7 @@ func (f *File) extentAt(off, n int64, past ExtentKind) (e Extent, through bool, 
 	if f.closed {
 		return e, false, ErrClosed
 	}
-	if off >= f.geo.VirtualDiskSize { // nobody below is asked: it reads zero
+	if off >= f.geo.VirtualDiskSize { // the files below are not asked: it reads zero
 		return Extent{Offset: off, Length: n, Kind: past}, false, nil
 	}
 	m, err := f.lookup(off, min(n, f.geo.VirtualDiskSize-off))

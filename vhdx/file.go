@@ -32,7 +32,7 @@ type OpenOptions struct {
 // File is one open VHDX file. Its content is read and written through a
 // Chain. All methods may be called from several goroutines, except Close.
 type File struct {
-	mu       sync.RWMutex // readers of the disk share it; whoever changes BAT, bitmaps or metadata has it alone
+	mu       sync.RWMutex // readers of the disk share it; changes of BAT, bitmaps or metadata hold it exclusively
 	r        io.ReaderAt  // the file, replayed
 	size     int64        // bytes of the file
 	hdr      Header

@@ -4,7 +4,7 @@ import "math/bits"
 
 // mapping says where a range of the virtual disk is found, in one file.
 type mapping struct {
-	state  BlockState // NOT_PRESENT also stands for sectors that a bitmap gives to the parent
+	state  BlockState // NOT_PRESENT also means sectors that a bitmap gives to the parent
 	off    int64      // place in the file, when inFile
 	length int64      // bytes of disk
 	inFile bool
@@ -37,7 +37,7 @@ func (f *File) lookup(off, n int64) (mapping, error) {
 			}
 		}
 		next, e := f.lookupBlock(off+m.length, n-m.length)
-		// An error further on is met by whoever reads on.
+		// An error further on is met by the next read.
 		if e != nil || !m.joins(next) {
 			break
 		}

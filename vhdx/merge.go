@@ -28,7 +28,7 @@ type MergeOptions struct {
 // sectors that the child overrides are changed, so the child over the parent
 // reads the same at every instant, also after a crash, and Merge can be run
 // again. Other children of the parent do not fit it any more. The child is
-// left as it is; whoever deletes it does so after Merge has returned nil.
+// left as it is; delete it only after Merge has returned nil.
 //
 // Errors: ErrChainMismatch, ErrReadOnly, ErrNoSpace, ErrUnsupported for
 // further metadata that the parent's region has no room for, *FormatError,

@@ -136,7 +136,7 @@ func (t RegionTable) validate() error {
 	return nil
 }
 
-// readRegionTables returns the first valid copy; nobody but a reader that
+// readRegionTables returns the first valid copy; only a reader that
 // falls back can open a file with a torn first copy.
 func readRegionTables(r io.ReaderAt) (RegionTable, error) {
 	var first error

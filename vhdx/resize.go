@@ -40,7 +40,7 @@ func (w *writer) setSize(geo Geometry) error {
 	return nil
 }
 
-// growDisk prepares the new entries, which nobody reads yet, then changes the
+// growDisk prepares the new entries, which are not read yet, then changes the
 // size, the place of the BAT and the tail of the last block in one log entry.
 func (w *writer) growDisk(geo Geometry) error {
 	f := w.f

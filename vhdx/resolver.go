@@ -14,7 +14,7 @@ import (
 
 // Resolver finds the parent of a child. It returns an open file, which then
 // belongs to the chain. It decides alone where to look: paths in a file are
-// claims of whoever made the file. Parents.Find is one for disks in files.
+// claims of the program that made the file. Parents.Find is one for disks in files.
 type Resolver func(child *File) (*File, error)
 
 // ChainOptions tells how to open a chain. The zero value opens one file

@@ -296,6 +296,6 @@ func (w *writer) finish() error {
 		return w.fail(err)
 	}
 	w.logOpen = false
-	w.logGUID = guid.New() // old entries are nobody's when more is written
+	w.logGUID = guid.New() // old entries belong to no session when more is written
 	return w.fail(w.writeHeader(func(h *Header) { h.LogGUID = GUID{} }))
 }

@@ -151,7 +151,7 @@ func (f *File) markBlock(p *space, slot batSlot, e BATEntry) error {
 }
 
 // markBitmap is buildSpace for a sector bitmap block. In a disk without parent
-// nobody reads the entry, whatever it holds.
+// the entry is never read, whatever it holds.
 func (f *File) markBitmap(p *space, slot batSlot, e BATEntry) error {
 	if !f.geo.Differencing {
 		return nil

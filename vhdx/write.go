@@ -68,7 +68,7 @@ func (f *File) writeBlock(p []byte, off int64) (int, error) {
 }
 
 // placement is room in the file for a write inside one block. Until it is
-// noted nobody can see it.
+// noted it is invisible.
 type placement struct {
 	block, within, n int64
 	entry            BATEntry   // as it is

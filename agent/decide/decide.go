@@ -11,7 +11,7 @@ const (
 	// MaxWaiting is how long a server may make a machine wait in one start.
 	MaxWaiting = time.Hour
 	// EarlyMerge is how long a start merges before the server has said how much time there is:
-	// somebody may wait to use the machine.
+	// a user may be waiting for the machine.
 	EarlyMerge = 30 * time.Second
 	// FirstPause and MaxPause bound the pause before a failing version is started: it doubles.
 	FirstPause, MaxPause = 10 * time.Second, 2 * time.Minute

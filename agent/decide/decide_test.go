@@ -192,7 +192,7 @@ func table() []row {
 		{"", "given up here", facts(on(1), givenUp2, ordered(wants(2))), "hand-off, report, count, windows"},
 		{"", "given up here, retry is permitted", facts(on(1), givenUp2, ordered(with(wants(2), mayRetry))), "note, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
 		{"", "the one below", facts(slot(2, 1), ordered(wants(1))), "plan rollback 1, rollback 1, boot files, hand-off, report, count, windows"},
-		{"", "an older one that nobody signed", facts(on(2), ordered(wants(1)), asked(refused)), "hand-off, report, count, windows"},
+		{"", "an older one without a signed order", facts(on(2), ordered(wants(1)), asked(refused)), "hand-off, report, count, windows"},
 		{"", "both slots are in use, seen healthy", facts(on(3), good, full, ordered(wants(4)), fails(Note)), "merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows"},
 		{"", "both slots are in use, wrote at three starts", facts(on(3), wroteThrice, full, ordered(wants(4))), "merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows"},
 		{"", "both slots are in use", facts(on(3), full, ordered(wants(4))), "hand-off, report, count, windows"},

@@ -119,7 +119,7 @@
 //	      → note, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
 //	  the one below
 //	      → plan rollback 1, rollback 1, boot files, hand-off, report, count, windows
-//	  an older one that nobody signed
+//	  an older one without a signed order
 //	      → hand-off, report, count, windows
 //	  both slots are in use, seen healthy
 //	      → merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows

@@ -41,7 +41,7 @@ const (
 	Missing       Condition = "missing"        // no disk is prepared for Troy
 	Unsuitable    Condition = "unsuitable"     // nothing may be written: Windows has to repair its volume, files moved, …
 	Damaged       Condition = "damaged"        // the files do not make a chain; the journal and a reinstall are possible
-	ParentChanged Condition = "parent changed" // somebody opened the parent read-write elsewhere
+	ParentChanged Condition = "parent changed" // another program opened the parent read-write
 	Opened        Condition = "opened"         // State says what it holds
 )
 

@@ -111,7 +111,7 @@ func (k Kind) boots() bool {
 // reopens tells whether the disk has to be opened again even after success.
 func (k Kind) reopens() bool { return k == Heal || k == Reinstall || k == Provision }
 
-// discovers tells whether nobody knows before the step what follows it.
+// discovers tells whether what follows the step is known only after it.
 func (k Kind) discovers() bool { return k == Open || k == Judge || k == CheckIn || k.reopens() }
 
 // limit is how often a step of a kind is done in one start, and how often it may fail. For Plan it

@@ -20,7 +20,7 @@ var (
 // Store is a BCD store.
 type Store struct{ hive *regf.Hive }
 
-// Parse reads a store, whoever made it. The bytes must not change while the
+// Parse reads a store made by any program. The bytes must not change while the
 // Store is in use. The error wraps regf.ErrCorrupt, regf.ErrUnsupported or
 // ErrCorrupt (a hive that is no store).
 func Parse(b []byte) (*Store, error) {
@@ -90,8 +90,8 @@ func (s *Store) text(object string, t elementType) (string, error) {
 	return v.Text()
 }
 
-// defaultLoader returns the identifier of the entry that boots when nobody
-// chooses: the default of the boot manager, which must be there and be a
+// defaultLoader returns the identifier of the entry that boots without
+// a choice: the default of the boot manager, which must be there and be a
 // Windows loader. The error wraps ErrMissing or ErrCorrupt.
 func (s *Store) defaultLoader() (string, error) {
 	id, err := s.text(bootManagerID, defaultObject)

@@ -32,8 +32,8 @@ const (
 	varsDir     = firmwareDir + "/efivars"
 )
 
-// OpenVariables returns the variables of this machine and mounts efivarfs when
-// nobody has (the module efivarfs must be loaded). The error wraps ErrNotEFI
+// OpenVariables returns the variables of this machine and mounts efivarfs if
+// it is not mounted (the module efivarfs must be loaded). The error wraps ErrNotEFI
 // where there is no UEFI firmware.
 func OpenVariables() (Variables, error) {
 	if _, err := os.Stat(firmwareDir); errors.Is(err, fs.ErrNotExist) {

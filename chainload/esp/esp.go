@@ -27,7 +27,7 @@ const AgentDir = "EFI/Troy"
 
 // Volume is a mounted ESP.
 type Volume struct {
-	device string // empty: somebody else mounted it
+	device string // empty: not mounted by this package
 	Root   Dir    // its mount point
 }
 
@@ -157,7 +157,7 @@ func (d Dir) ReadHead(name string, n int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, n))
 }
 
-// Write makes a file anew and has it on the disk when it returns.
+// Write replaces or creates a file; it is on the disk when Write returns.
 func (d Dir) Write(name string, data []byte) error {
 	f, err := os.Create(filepath.Join(string(d), name))
 	if err != nil {

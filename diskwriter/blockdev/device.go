@@ -25,7 +25,7 @@ type Options struct {
 	// buffered goes through the page cache even where direct I/O is possible: for comparison.
 	buffered bool
 	// Exclusive refuses a block device of which a partition is mounted or which
-	// somebody else holds exclusively (O_EXCL). It has no meaning for an image
+	// another program holds exclusively (O_EXCL). It has no meaning for an image
 	// file. It also keeps others, this process included, from mounting one of its
 	// partitions, so it is not the default.
 	Exclusive bool

@@ -1,4 +1,4 @@
-// Package blockdev opens a whole disk (or an image file that stands for one), moves
+// Package blockdev opens a whole disk (or an image file in place of one), moves
 // bytes to and from it, and reads its GUID partition table.
 //
 // # Promises

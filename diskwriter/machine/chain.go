@@ -159,7 +159,7 @@ func (m *Machine) byGUID(id guid.GUID) *diskFile {
 	return nil
 }
 
-// checkBase refuses a parent that somebody else is in the middle of writing to.
+// checkBase refuses a parent that another program is in the middle of writing to.
 func (m *Machine) checkBase() error {
 	if !m.base.header.LogGUID.IsZero() {
 		return fmt.Errorf("%w: the log of %s is not empty: it was opened read-write elsewhere; nothing was written", ErrParentChanged, BaseName)

@@ -94,7 +94,7 @@ func (m *Machine) Rollback(ctx context.Context) error {
 	return m.poisonUnused(opRollback)
 }
 
-// change runs the steps and reads the machine anew.
+// change runs the steps and reloads the machine.
 func (m *Machine) change(ctx context.Context, c *change) error {
 	return m.runChange(ctx, c, commitSteps())
 }

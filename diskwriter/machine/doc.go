@@ -16,7 +16,7 @@
 //     holds, and after Open the operation can be run again to its end.
 //   - The exception is [Reinstall], an explicit order: from its first steps until it is finished
 //     the machine boots nothing and needs the agent. It never boots a mixture. And a machine whose
-//     parent somebody else changed boots nothing until [Healer.Finish], as it was when it was
+//     parent another program changed boots nothing until [Healer.Finish], as it was when it was
 //     found.
 //   - Whatever is refused is refused before the first byte is written.
 //   - Every write is whole 4 KiB pages at a multiple of 4 KiB. Nothing is discarded.
@@ -38,7 +38,7 @@
 // and promote blocks, and complete the locator; every commit and every reset puts everything back.
 //
 // A slot fills in virtual order: a block with changed pages takes 1 MiB, a block that becomes all
-// zeros is state ZERO and takes none. A slot is poisoned when its locator names nobody, and
+// zeros is state ZERO and takes none. A slot is poisoned when its locator names no file, and
 // finished when it names the DataWriteGuid of a file below.
 //
 // # Order of writes
@@ -47,9 +47,9 @@
 //
 // Stage ([Machine.Stage], [Stager]), into a slot that no chain names:
 //
-//	one header, with a new DataWriteGuid        whoever named the old one finds nothing
+//	one header, with a new DataWriteGuid        a child that named the old one finds nothing
 //	the other header
-//	locator that names nobody                   half-filled is never taken for finished
+//	locator that names no file                  half-filled is never taken for finished
 //	payload                                     then read back, each page compared by hash
 //	sector bitmaps
 //	BAT
@@ -67,7 +67,7 @@
 //	the other header likewise
 //
 // Only pages that differ are logged. While the entry is written the LogGuid of the current header
-// is zero, so nobody reads the log.
+// is zero, so no program reads the log.
 //
 // Merge ([Machine.Merge]), from the slots into the parent:
 //
@@ -96,9 +96,9 @@
 // Reinstall ([Reinstall], [Reinstaller]):
 //
 //	journal: the order, with a new DataWriteGuid    twice
-//	boot child: as in a commit, it names nobody     and a file that is not there; State says Reinstalling from here on
+//	boot child: as in a commit, it names no file    and a file that is not there; State says Reinstalling from here on
 //	the log that was left in the parent is replayed and closed
-//	parent: one header with the new DataWriteGuid   whoever named the old one finds nothing, old labels and cursors mean nothing
+//	parent: one header with the new DataWriteGuid   a child that named the old one finds nothing, old labels and cursors mean nothing
 //	parent: the other header
 //	payload, in any order                       [Reinstaller.WriteAt]
 //	journal: cursor                             [Reinstaller.Advance], and so on
@@ -121,10 +121,10 @@
 // payload and without a flush: after each MiB, and when [Stager.Note] asks for it. After each 64
 // MiB the slot is flushed, then the log is written and the journal flushed. A later [Machine.Stage]
 // of the same request finds the slot whose DataWriteGuid the notes belong to, makes its locator
-// name nobody (it may have been finished, but not labelled), reads every page that a note names,
+// name no file (it may have been finished, but not labelled), reads every page that a note names,
 // and keeps those whose hash is the noted one. The log itself is never believed: whether it, or the
-// payload, reached the medium, in what order, and whether somebody else wrote there since, does not
-// matter. [Stager.Have] tells what is there; what is not has to be written again. Finish is the
+// payload, reached the medium, in what order, and whether another program wrote there since, does
+// not matter. [Stager.Have] tells what is there; what is not has to be written again. Finish is the
 // same as ever.
 //
 // So a process that is killed loses what it had not noted: less than 1 MiB in all, and nothing if
@@ -150,7 +150,7 @@
 // in progress, and the DataWriteGuids that an untouched boot child may have.
 //
 // When it is lost, State has no version numbers, Rollback and Commit of a staged slot are refused
-// (nobody knows whether a merge has begun, or what the slot holds), merges begin again at 0, and
+// (it is unknown whether a merge has begun, or what the slot holds), merges begin again at 0, and
 // everything else works. The next version that is staged and committed has a name again.
 //
 // # Cost
@@ -188,7 +188,7 @@
 //     Finish, by ReadAt. Nothing is read back here.
 //   - Heal and Reinstall refuse a parent in which a block is no longer FULLY_PRESENT (trimmed by a
 //     program that had it open) or whose structures are damaged, and Reinstall a boot child that is
-//     damaged or was not made here: prepare the files anew. A slot that was changed elsewhere is
+//     damaged or was not made here: prepare the files again. A slot that was changed elsewhere is
 //     not healed: reinstall.
 //   - When the journal is lost and a slot is in the chain, Heal can only make the slots and the
 //     parent together right.

@@ -9,8 +9,8 @@ import (
 
 // Classes of errors, for errors.Is.
 var (
-	// ErrParentChanged: a parent was written by somebody else, so its DataWriteGuid is not the one
-	// its child names. Nothing was written.
+	// ErrParentChanged: a parent was written by another program, so its DataWriteGuid is not the
+	// one its child names. Nothing was written.
 	ErrParentChanged = errors.New("the parent was changed by another program")
 	// ErrChain: the files do not make a chain that this package made. Nothing was written.
 	ErrChain = errors.New("the files are not a chain made here")
@@ -31,13 +31,12 @@ var (
 	ErrNotMerged = errors.New("the merge is not finished")
 	// ErrNotHealthy: a lazy merge has to wait until the version was seen healthy.
 	ErrNotHealthy = errors.New("the version was not seen healthy yet")
-	// ErrMergeStarted: no rollback any more, the old version is being overwritten; or nobody knows
-	// whether it is.
+	// ErrMergeStarted: no rollback any more, the old version is being overwritten, or may be.
 	ErrMergeStarted = errors.New("the merge has begun")
 	// ErrNoRollback: the boot child names the parent; there is no version to go back to.
 	ErrNoRollback = errors.New("no older version is on the disk")
-	// ErrReopen: an earlier call failed, so nobody knows what the disk holds: open the machine
-	// anew.
+	// ErrReopen: an earlier call failed, so it is unknown what the disk holds: open the machine
+	// again.
 	ErrReopen = errors.New("an earlier step failed: open the machine again")
 	// ErrNothingToHeal: the parent carries the DataWriteGuid that its child names. Nothing was
 	// written.

@@ -22,7 +22,7 @@ type Healer struct {
 	want  guid.GUID
 	label Label
 	known bool
-	above bool // ReadAt shows the slots above the parent, too
+	above bool // ReadAt also shows the slots above the parent
 	view  *vhdx.Chain
 	pay   *payloadWriter
 
@@ -75,8 +75,8 @@ func (h *Healer) find() (err error) {
 	return h.aim()
 }
 
-// aim says what the parent is to show. While a merge makes it a mixture, or nobody knows what it
-// holds, what counts is what the slots make of it.
+// aim says what the parent is to show. While a merge makes it a mixture, or its content
+// is unknown, what counts is what the slots make of it.
 func (h *Healer) aim() (err error) {
 	m := h.m
 	if h.label, h.known = m.rec.label(h.want); h.known {

@@ -127,8 +127,8 @@ func (l *layout) matches(h *vhdx.Header, regions vhdx.RegionTable) error {
 // bitmapOffset is the anchor of the sector bitmap of a chunk.
 func (l *layout) bitmapOffset(chunk int64) int64 { return l.bitmaps.off + chunk*mib }
 
-// bitmapBytes is the part of the sector bitmap of a chunk that stands for something, in whole
-// pages.
+// bitmapBytes is the part of the sector bitmap of a chunk that describes blocks of the disk, in
+// whole pages.
 func (l *layout) bitmapBytes(chunk int64) int64 {
 	sectors := (l.geo.VirtualDiskSize + int64(l.geo.LogicalSectorSize) - 1) / int64(l.geo.LogicalSectorSize)
 	return min(block.RoundUp(block.RoundUp(sectors-chunk*mib*8, 8)/8, pageSize), mib)

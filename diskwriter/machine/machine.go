@@ -103,7 +103,7 @@ func (m *Machine) ready(op Op) error {
 	return m.finishMerge(op)
 }
 
-// step runs one named step of an operation. After an error the machine has to be opened anew,
+// step runs one named step of an operation. After an error the machine has to be opened again,
 // because it is unknown what reached the disk.
 func (m *Machine) step(op Op, name string, f func() error) error {
 	if err := f(); err != nil {

@@ -99,7 +99,7 @@ func (p *payloadWriter) writeAt(b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// replayBaseLog carries out and closes a log that somebody else left in the parent.
+// replayBaseLog carries out and closes a log that another program left in the parent.
 func (m *Machine) replayBaseLog() error {
 	h, _, err := vhdx.ReadHeaders(m.files.Base)
 	if err != nil || h.LogGUID.IsZero() {

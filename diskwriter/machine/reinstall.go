@@ -10,7 +10,7 @@ import (
 )
 
 // unfinishedName is what the locator of a poisoned boot child names: a file that is not there, so
-// that nobody opens the half-written parent, whatever he thinks of GUIDs.
+// that no program opens the half-written parent, even one that ignores GUIDs.
 const unfinishedName = "reinstall-unfinished"
 
 // ReinstallRequest is the explicit order to make the parent another version as a whole.
@@ -30,10 +30,10 @@ type Reinstaller struct {
 }
 
 // Reinstall begins, or goes on with, the rewriting of the parent. The boot child is poisoned first,
-// so that nobody ever boots a mixture, and its session is lost; then the parent gets a new
-// DataWriteGuid, so that nobody who named the old one finds it. An unfinished reinstall of the same
-// version goes on at Offset, of another one starts over. f need not be a machine that Open takes: a
-// parent that was changed by somebody else, or slots that are damaged, do not matter.
+// so that a mixture never boots, and its session is lost; then the parent gets a new DataWriteGuid,
+// so that no child that named the old one finds it. An unfinished reinstall of the same version
+// goes on at Offset, of another one starts over. f need not be a machine that Open takes: a parent
+// that was changed by another program, or slots that are damaged, do not matter.
 //
 // Errors: ErrChain if parent or boot child are not usable (a damaged one, a parent of which a block
 // is missing, a boot child not made here): nothing was written; read errors; *StepError.
@@ -76,8 +76,8 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 		}
 	}
 	if !m.reinstalling {
-		nobody := &diskFile{name: unfinishedName}
-		if err := m.change(ctx, &change{op: opReinstall, parent: nobody, reset: true}); err != nil {
+		missing := &diskFile{name: unfinishedName}
+		if err := m.change(ctx, &change{op: opReinstall, parent: missing, reset: true}); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 }
 
 // resumable tells whether the parent holds the beginning of the same version. The GUID vouches for
-// it: it is new for every reinstall, and whoever else writes to the parent changes it.
+// it: it is new for every reinstall, and any other program that writes to the parent changes it.
 func (in *Reinstaller) resumable() (guid.GUID, bool) {
 	m, r := in.m, in.m.rec.Reinstall
 	if !m.reinstalling || r == nil || r.Base != m.base.guid() || !m.base.header.LogGUID.IsZero() {

@@ -7,7 +7,7 @@ import (
 )
 
 // Run is a stretch of the virtual disk, in bytes, both numbers multiples of 4 KiB. Zero: it becomes
-// zeros, and nobody sends it.
+// zeros, and its content is not sent.
 type Run struct {
 	Offset, Length int64
 	Zero           bool

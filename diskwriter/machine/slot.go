@@ -25,9 +25,9 @@ func (m *Machine) newSlotWriter(i int) (*slotWriter, error) {
 		LogicalSectorSize: meta.LogicalSectorSize, PhysicalSectorSize: meta.PhysicalSectorSize, DiskID: meta.VirtualDiskID}}, nil
 }
 
-// poison gives the slot a new DataWriteGuid, which it returns, and a locator that names nobody, in
-// this order: whoever named the old GUID finds nothing from then on, and a slot that names nobody
-// is never taken for a finished one.
+// poison gives the slot a new DataWriteGuid, which it returns, and a locator that names no file, in
+// this order: a child that named the old GUID finds nothing from then on, and a slot that names no
+// file is never taken for a finished one.
 func (s *slotWriter) poison() (guid.GUID, error) {
 	id := guid.New()
 	h, current, err := s.readHeader()

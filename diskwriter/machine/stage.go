@@ -23,9 +23,9 @@ type StageRequest struct {
 	Version int
 	Runs    []Run // ascending, not overlapping
 
-	// Identity stands for the content: it has to be another one when a byte of the runs is another
-	// one (the digest of a plan, for instance). With it, a Stage that was cut off goes on when the
-	// same is asked for again. "" stages anew each time.
+	// Identity identifies the content: it has to differ when a byte of the runs differs
+	// (the digest of a plan, for instance). With it, a Stage that was cut off goes on when the
+	// same is asked for again. "" starts each Stage from nothing.
 	Identity string
 }
 

@@ -81,7 +81,7 @@ type stageLog struct {
 	open    map[uint32]*openNote // by the data page that comes next
 	unnoted int64                // bytes of payload in pending
 	page    []byte               // being filled
-	at      int64                // of page in the stage log; stageLogSize when there is no more room
+	at      int64                // of page in the stage log; stageLogSize when it is full
 	n       int                  // notes in page
 }
 

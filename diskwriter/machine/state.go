@@ -12,7 +12,7 @@ type State struct {
 	Image       string // of the version that the boot child shows
 	Version     int    // that the boot child shows: what the machine boots
 	BaseVersion int    // that the parent alone would show; 0 while a merge makes it a mixture
-	Previous    int    // that Rollback brings back; 0: none, or nobody knows whether it is whole
+	Previous    int    // that Rollback brings back; 0: none, or it is unknown whether it is whole
 	Staged      int    // finished slot that waits for Commit; 0: none
 	StagedImage string
 
@@ -21,7 +21,7 @@ type State struct {
 	Merging        bool  // the merge has begun: no rollback
 	Merged         bool  // the merge is finished, Relink is next
 	MergeOffset    int64 // bytes of the virtual disk that are done
-	SessionWritten bool  // somebody wrote to the virtual disk since Commit, Reset or Rollback: Windows was up
+	SessionWritten bool  // the virtual disk was written to since Commit, Reset or Rollback: Windows was up
 	LogPending     bool  // the boot child has a log to replay: Windows was cut off, or Recover has work
 
 	Reinstalling     bool   // Reinstall has begun: the machine boots nothing until it is run again and finished

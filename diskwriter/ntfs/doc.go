@@ -1,5 +1,5 @@
 // Package ntfs reads an NTFS volume straight from its partition, as strictly as
-// somebody must who is going to write to clusters of files behind the back of every
+// a program must that is going to write to clusters of files behind the back of every
 // file system driver. It never mounts anything and never writes NTFS metadata.
 //
 // # Promises
@@ -13,7 +13,7 @@
 //   - Judge calls a volume clean only when it knows so. What cannot be read is taken
 //     for the worst.
 //     It looks at everything whatever it finds first; Verdict.Except leaves a kind of
-//     refusal out, for who reads a volume that a Windows lives on.
+//     refusal out, for callers that read a volume with a Windows on it.
 //   - Runs says which clusters are a file's, for readers: it takes files that Map
 //     refuses because they cannot be written, none whose clusters are in doubt.
 //   - LogMentions answers anything but LogUnknown only when every record that a
@@ -66,5 +66,5 @@
 //   - Compressed and encrypted files are not read.
 //   - The contents of $MFTMirr are not compared.
 //   - File names longer than the fields allow, alternate data streams, quotas and
-//     transactions (TxF) are nobody's business here.
+//     transactions (TxF) are ignored.
 package ntfs

@@ -16,7 +16,7 @@ type Condition int
 
 // Conditions of a volume.
 const (
-	// Refused: nobody but its owner may write there; Verdict.Err says why.
+	// Refused: only its owner may write there; Verdict.Err says why.
 	Refused Condition = iota
 	// Unclean: Windows lost the volume without dismounting it; Windows will repair
 	// it. Routine after a hard power-off.
@@ -43,7 +43,7 @@ type Verdict struct {
 	Log       LogInfo
 }
 
-// Except returns the verdict for somebody to whom refusals of class allowed are none: who looks
+// Except returns the verdict for a caller that accepts refusals of class allowed: one that looks
 // into a volume that holds a Windows, as its publisher does, asks for Except(ErrSecondWindows).
 func (d Verdict) Except(allowed error) Verdict {
 	if len(d.Refusals) == 0 { // of Open: nothing else is known

@@ -18,7 +18,7 @@ type LogInfo struct {
 	Problem string
 }
 
-// Clean reports whether the log asks nobody to do anything: no client in use, and
+// Clean reports whether the log leaves nothing to do: no client in use, and
 // not in the 2.0 form that Windows leaves only where it has not dismounted.
 func (l LogInfo) Clean() bool {
 	return l.Problem == "" && (l.Empty || !l.InUse && l.Major < 2)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Patch is bytes that somebody could write at a byte offset of the volume.
+// Patch is bytes that a caller could write at a byte offset of the volume.
 type Patch struct {
 	Offset int64
 	Data   []byte
@@ -16,7 +16,7 @@ type Patch struct {
 // does in Windows): the bytes of $Bitmap and the MFT record, whole, with new fixups.
 // The size is that of the runs.
 //
-// The reader itself writes nothing. Only somebody who has just made the volume and
+// The reader itself writes nothing. Only a caller that has just made the volume and
 // has it unmounted may write the patches; the file then reads as whatever the disk
 // holds at its clusters. Several files are done one by one, each on a Volume opened
 // after the patches before it were written.

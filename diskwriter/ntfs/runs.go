@@ -3,8 +3,8 @@ package ntfs
 import "fmt"
 
 // Runs returns the clusters that hold the unnamed content of the file at path, in the order of the
-// file, neighbours joined, holes included: for who only wants to know which clusters are the
-// file's. Unlike Map it takes a file that was not written to its end (Windows never writes all of
+// file, neighbours joined, holes included: for callers that only need the file's
+// clusters. Unlike Map it takes a file that was not written to its end (Windows never writes all of
 // its page file), a sparse, compressed or encrypted one, and one of any size. What would make the
 // clusters not the file's own is a FileError: ErrDirectory, ErrReparse, ErrHardLinks, ErrResident,
 // ErrOverlap (a cluster twice, or one of a system file), ErrNotUsed.

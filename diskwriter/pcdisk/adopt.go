@@ -22,7 +22,7 @@ func (e *FileSizeError) Error() string {
 	return fmt.Sprintf("%s%s has %d bytes, it needs %d", Folder, e.Name, e.Have, e.Need)
 }
 
-// Adopt makes a machine out of a disk whose \Troy\base.vhdx somebody else filled. The other files
+// Adopt makes a machine out of a disk whose \Troy\base.vhdx another program filled. The other files
 // must exist with the sizes of FileSizes and be written to their end (fsutil file createnew and
 // fsutil file setvaliddata do that in Windows), for no NTFS metadata is written here: slots, boot
 // child, journal and the disk record are written into their clusters. Base, ESP and BCD store stay

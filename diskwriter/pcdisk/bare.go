@@ -213,9 +213,9 @@ func (t *Target) format(ctx context.Context, o *BareOptions) (*machine.Reinstall
 	if err != nil {
 		return nil, err
 	}
-	nobody := *base
-	nobody.DataWriteGUID = guid.New()
-	if err := machine.FormatChildren(files, &nobody, o.Image, o.Version); err != nil {
+	unknown := *base
+	unknown.DataWriteGUID = guid.New()
+	if err := machine.FormatChildren(files, &unknown, o.Image, o.Version); err != nil {
 		return nil, err
 	}
 	return machine.Reinstall(ctx, files, &machine.ReinstallRequest{Image: o.Image, Version: o.Version})

@@ -10,8 +10,8 @@ import (
 var (
 	// ErrNoDisk: no disk of the machine may be made into one of Troy's.
 	ErrNoDisk = errors.New("no disk can be taken")
-	// ErrNotPermitted: what the order names holds something, and nobody signed that it may be
-	// erased.
+	// ErrNotPermitted: what the order names holds something, and no signature permits erasing
+	// it.
 	ErrNotPermitted = errors.New("erasing the disk is not permitted")
 	// ErrSectorSize: the image has sectors of 512 bytes, the disk such of 4096.
 	ErrSectorSize = errors.New("image and disk have different sector sizes")

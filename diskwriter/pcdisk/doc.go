@@ -9,10 +9,10 @@
 // The journal's disk record names the GUIDs of disk, ESP and data partition and the clusters of
 // every file as provisioning left them; Open compares them before anything can be written:
 //
-//   - the GUIDs differ: the disk is a copy or was partitioned anew: ErrForeign;
+//   - the GUIDs differ: the disk is a copy or was partitioned again: ErrForeign;
 //   - the volume is refused (hibernated, BitLocker, a second Windows): that error of package ntfs;
-//   - the volume is clean and files moved: they are recorded anew, for Windows moved them in good
-//     order;
+//   - the volume is clean and files moved: their new places are recorded, for Windows moved them in
+//     good order;
 //   - the volume is unclean, the files lie where they were recorded and $LogFile names none of
 //     their MFT records: go on, this is what a hard power-off leaves;
 //   - the volume is unclean and anything else holds: ErrUnclean. Windows repairs its volume; the
@@ -46,23 +46,23 @@
 //	boot files on the ESP                       the caller's
 //	Finish: label, boot child names the parent
 //
-// At no instant the disk boots a mixture: no chain opens before Finish. A cut before the mark is
-// erased begins anew, which costs seconds; a later one goes on at the cursor (machine.Reinstall on
-// the files of Open). Written is what the version holds and some 100 MB of structures; pages that
-// the version leaves undefined keep what the disk held. Zeros cost nothing where the disk can write
-// them by itself, and their length elsewhere.
+// At no instant does the disk boot a mixture: no chain opens before Finish. A cut before the mark
+// is erased starts over, which costs seconds; a later one goes on at the cursor (machine.Reinstall
+// on the files of Open). Written is what the version holds and some 100 MB of structures; pages
+// that the version leaves undefined keep what the disk held. Zeros cost nothing where the disk can
+// write them by itself, and their length elsewhere.
 //
 // Fill works on every parent that Reinstall takes, also of a machine that is reinstalled or was
 // adopted. Admit is Open for a machine that Open refuses because of what its files hold: for Heal
 // and Reinstall.
 //
-// Adopt makes a machine of a disk whose parent somebody else filled and whose other files exist: it
-// writes their content and nothing else.
+// Adopt makes a machine of a disk whose parent another program filled and whose other files exist:
+// it writes their content and nothing else.
 //
 // # Known gaps
 //
 // A machine without a disk record (the journal was lost) is accepted as it is when its volume is
-// clean, and recorded anew. Disks with MBR are no targets. ProvisionBare leaves old bytes in free
+// clean, and recorded again. Disks with MBR are no targets. ProvisionBare leaves old bytes in free
 // space of the volume, in undefined pages, and in unused parts of slots and boot child, which no
 // reader is shown. Other partitions of a disk are not kept. Whether a disk is bare is told by its
 // first and last MiB. A reinstall is known by image and version: a cursor of another store's
@@ -88,7 +88,7 @@
 // Their content is not written: files of hundreds of gigabytes take as long as
 // their metadata. A sparse scratch file of the size of the partition is formatted by
 // mkntfs; ntfs-3g makes the directory and empty files (its mount lives in a mount
-// namespace of its own that nobody else sees and that ends with it); clusters are
+// namespace of its own that is invisible to others and ends with it); clusters are
 // chosen from the volume's $Bitmap, each file in one piece where one gap can hold it,
 // on whole MiB, behind room for $MFT to grow; $Bitmap and the files' MFT records are
 // patched, with the valid length equal to the size, as SetFileValidData does in
@@ -118,16 +118,16 @@
 // (diskMark: magic, length, SHA-256, JSON with the size of the disk and the GUIDs that the table is
 // going to have), flushed; eraseMark takes it away when the caller has done his part.
 // unfinishedMark knows by it a disk that was being made, whatever a power cut left of the table,
-// for whoever makes it again gives the same GUIDs. A disk of another size, with a table of other
-// GUIDs, an MBR, data in the gaps or other files on the volume is somebody else's in spite of the
+// for the next preparation gives the same GUIDs. A disk of another size, with a table of other
+// GUIDs, an MBR, data in the gaps or other files on the volume is not ours in spite of the
 // mark.
 //
 // # Known gaps of a preparation
 //
-//   - Everything on the disk is lost; formatDisk asks nothing. Whoever calls it asks checkEmpty
+//   - Everything on the disk is lost; formatDisk asks nothing. Its caller asks checkEmpty
 //     first, which looks at the first and the last MiB only. Partitions that are there cannot be
 //     kept; space behind the data volume can be left free (DataSize).
-//   - A mark is found again only if nobody removed it: a disk cut off in the first flush looks as
+//   - A mark is found again only if it was not removed: a disk cut off in the first flush looks as
 //     it did before.
 //   - What the disk held before stays outside of what was written, until Windows uses it.
 //   - Security descriptors are what ntfs-3g gives: everybody has full access.

@@ -164,7 +164,7 @@ type sinkFunc func(p []byte, off int64) (int, error)
 // WriteAt implements io.WriterAt.
 func (f sinkFunc) WriteAt(p []byte, off int64) (int, error) { return f(p, off) }
 
-// write takes what Fetch brings. Zeros that nobody told are zeros all the same.
+// write takes what Fetch brings. Zeros that were not announced are zeros all the same.
 func (f *filler) write(ctx context.Context, p []byte, off int64) (int, error) {
 	f.put.Add(int64(len(p)))
 	f.add(int64(len(p)))
@@ -188,7 +188,7 @@ func (f *filler) zeroRuns(ctx context.Context, piece []machine.Run) error {
 	for range zeroers {
 		wg.Go(func() {
 			var err error
-			for run := range work { // goes on taking after an error, for somebody sends
+			for run := range work { // goes on taking after an error, for the sender goes on
 				if err == nil {
 					err = f.zeroRun(ctx, run)
 				}

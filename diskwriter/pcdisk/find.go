@@ -20,7 +20,7 @@ var (
 	ErrAmbiguous = errors.New("more than one disk is prepared for Troy")
 	// ErrForeign: the disk is not the one that was recorded at provisioning.
 	ErrForeign = errors.New("not the disk that was recorded at provisioning")
-	// ErrHalfPrepared: the disk was being made and that was cut off. ProvisionBare begins anew.
+	// ErrHalfPrepared: the disk was being made and that was interrupted. ProvisionBare starts over.
 	ErrHalfPrepared = errors.New("half prepared: its preparation was interrupted and has to be run again")
 	// ErrUnclean: the volume was not dismounted and may not be what it seems.
 	ErrUnclean = errors.New("Windows has to repair the volume first")
@@ -119,7 +119,7 @@ func Look(path string, o *blockdev.Options) (*Target, error) {
 	return t, nil
 }
 
-// open is Look for whoever prepares the disk.
+// open is Look for the code that prepares the disk.
 func open(path string, o *blockdev.Options) (*Target, error) {
 	dev, err := blockdev.Open(path, o)
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"troy/internal/guid"
 )
 
-// diskMark says that a disk is being made and not finished: whoever finds it may begin anew without
-// asking, for somebody was allowed to before the first byte was written. It lies in the last page
-// of the first MiB, where no partition and no table reaches.
+// diskMark says that a disk is being made and not finished: a program that finds it may start over
+// without asking, for this was permitted before the first byte was written. It lies in the last
+// page of the first MiB, where no partition and no table reaches.
 type diskMark struct {
 	Format int       `json:"format"` // 1
 	Size   int64     `json:"size"`   // of the disk in bytes
@@ -69,7 +69,7 @@ func parseMark(b []byte) *diskMark {
 }
 
 // unfinishedMark returns the mark of a disk whose making was cut off, nil for any other disk: one
-// without a mark, one of another size, and one that somebody used since, as a table with other
+// without a mark, one of another size, and one that was used since, as a table with other
 // GUIDs, an MBR or other files on the data volume show. The error is that of reading.
 func unfinishedMark(dev *blockdev.Device) (*diskMark, error) {
 	if dev.Size() < 4*mib {
@@ -118,8 +118,8 @@ func onlyProtective(b []byte) bool {
 	return b[4] == protective && bytes.Equal(b[entry:4*entry], make([]byte, 3*entry))
 }
 
-// ifOurs returns the mark if the table is the one that was being made and nobody put anything on
-// the data volume.
+// ifOurs returns the mark if the table is the one that was being made and nothing was put
+// on the data volume.
 func (m *diskMark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *diskMark {
 	want := []guid.GUID{m.ESP, m.MSR, m.Data}
 	if t.DiskGUID != m.Disk || len(t.Partitions) != len(want) {

@@ -45,8 +45,8 @@ func (t *Target) Admit() (note string, err error) {
 	return t.compare(volume, verdict)
 }
 
-// MapFiles judges the volume and maps the files without opening a machine: for whoever makes the
-// files, as provisioning does.
+// MapFiles judges the volume and maps the files without opening a machine: for code that makes
+// the files, as provisioning does.
 func (t *Target) MapFiles() (machine.Files, error) {
 	volume, verdict := ntfs.Judge(t.part, t.part.Size())
 	if verdict.Condition != ntfs.Clean {

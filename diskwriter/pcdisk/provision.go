@@ -37,7 +37,7 @@ type ProvisionOptions struct {
 
 	Wipe bool // go on although the disk is not empty: everything on it is lost
 	// Filled is called when the parent holds the version and before the machine boots it: the time
-	// to look at it. nil: nobody looks.
+	// to look at it. nil: it is not looked at.
 	Filled func(ctx context.Context, r *machine.Reinstaller) error
 	// BootFiles, called after Filled, returns what to put on the ESP, knowing the GUIDs of the
 	// partitions; nil: nothing.
@@ -63,7 +63,7 @@ func (o *ProvisionOptions) bare() *BareOptions {
 func DiskSize(o *ProvisionOptions) int64 { return o.bare().Need() }
 
 // Provision makes the whole disk or image file at path into the disk of a machine that holds a
-// version: ProvisionBare, Fill, the boot files, and Finish. One that was cut off early begins anew
+// version: ProvisionBare, Fill, the boot files, and Finish. One that was cut off early starts over
 // without Wipe; later, one with Content goes on where it was, for image and version say what that
 // is, and one with Base needs Wipe.
 //

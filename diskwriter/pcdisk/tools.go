@@ -80,8 +80,8 @@ const (
 	fuseMinor  = 229
 )
 
-// makeFuseDevice makes the node where nobody did: FUSE may be built into a kernel whose /dev is not
-// the kernel's own.
+// makeFuseDevice makes the node where it is missing: FUSE may be built into a kernel whose /dev is
+// not the kernel's own.
 func makeFuseDevice(path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		return err

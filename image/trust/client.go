@@ -177,7 +177,7 @@ func (u *update) timestamp(ctx context.Context) error {
 	}
 	if u.memory.Timestamp != nil {
 		if _, err := u.t.UpdateTimestamp(u.memory.Timestamp); err != nil && u.t.Timestamp == nil {
-			u.memory.Timestamp, u.memory.Snapshot = nil, nil // keys have changed since: what they signed counts no more
+			u.memory.Timestamp, u.memory.Snapshot = nil, nil // keys have changed since: what they signed no longer counts
 		}
 	}
 	b, err := u.get(ctx, tree.Timestamp, maxTimestamp)

@@ -1,4 +1,4 @@
-// Package unused finds the pages of a Windows disk that nobody will miss: free clusters of NTFS,
+// Package unused finds the pages of a Windows disk that are not needed: free clusters of NTFS,
 // and the content of pagefile.sys, swapfile.sys and hiberfil.sys. Filter is a publish.Filter.
 //
 // # Promises

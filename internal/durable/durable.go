@@ -50,7 +50,7 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 // Commit makes content and name durable; it replaces a file of that name.
 func (f *File) Commit() error { return f.commit(os.Rename) }
 
-// CommitNew is Commit for a name that nobody may have: a file that another program made in the
+// CommitNew is Commit for a name that must not exist yet: a file that another program made in the
 // meantime is kept, and the error is fs.ErrExist.
 func (f *File) CommitNew() error { return f.commit(renameNew) }
 
@@ -66,8 +66,8 @@ func (f *File) commit(rename func(from, to string) error) error {
 	return SyncDir(filepath.Dir(f.path))
 }
 
-// Abandon leaves nothing behind of a file that was not committed. Its own errors have nobody to go
-// to: the cause of the failure is on its way.
+// Abandon leaves nothing behind of a file that was not committed. Its own errors
+// are dropped: the cause of the failure is already being returned.
 func (f *File) Abandon() {
 	if f.done {
 		return
@@ -84,7 +84,7 @@ func Rename(from, to string) error {
 	return SyncDir(filepath.Dir(to))
 }
 
-// RenameNew is Rename for a name that nobody may have; the error is fs.ErrExist.
+// RenameNew is Rename for a name that must not exist yet; the error is fs.ErrExist.
 func RenameNew(from, to string) error {
 	if err := renameNew(from, to); err != nil {
 		return err

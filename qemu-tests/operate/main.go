@@ -74,7 +74,7 @@ func operate(what []string) error {
 	for _, name := range what {
 		do := does[name]
 		if do == nil {
-			return fmt.Errorf("nobody knows how to %q", name)
+			return fmt.Errorf("unknown operation %q", name)
 		}
 		if err := do(m); err != nil {
 			return fmt.Errorf("%s: %w", name, err)

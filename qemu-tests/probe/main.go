@@ -37,7 +37,7 @@ const (
 
 const (
 	stick     = "/stick"
-	stateFile = stick + "/state.json" // stands for the journal
+	stateFile = stick + "/state.json" // in place of the journal
 )
 
 func main() {

@@ -3,7 +3,7 @@
 //
 // # Promises
 //
-// Nothing is changed: a port is opened for an instant at most, and not if somebody has it. Each
+// Nothing is changed: a port is opened for an instant at most, and not if it is in use. Each
 // finding is one line, with what to do in another if there is something. Fault: machines will not
 // be served as asked for. Doubt: they may not be, or not for long. What could not be looked at is a
 // Doubt, never a Good.
@@ -17,7 +17,7 @@
 //	space       of the folders that the server writes to
 //	owner       of the server's files in a store, and of the certificate's key, is the store's owner,
 //	            and not root in another's folder
-//	page        somebody can sign in on it
+//	page        at least one user can sign in on it
 //	signed      the signatures of the store hold, and not only for days
 //
 // # Known gaps

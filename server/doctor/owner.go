@@ -15,7 +15,7 @@ import (
 // can read. The others may be anybody's.
 var owned = []string{"serve", "serve/*", "keys", "keys/.lock", "keys/online", "keys/online/*", "metadata"}
 
-// checkOwners looks for what somebody else, mostly root, made in a store, or in the folder of the
+// checkOwners looks for what another user, mostly root, made in a store, or in the folder of the
 // certificates, so that the service cannot use it.
 func checkOwners(dir, certsDir string) (all []Finding) {
 	owner, err := ownerOf(dir)

@@ -59,7 +59,7 @@ func (l *Limiter) Take(a netip.Addr, now time.Time) (wait time.Duration) {
 	return max(1, time.Duration((1-b.TokensAt(now))/float64(l.limit)*float64(time.Second)))
 }
 
-// stranger is whom an address stands for.
+// stranger is the party that an address represents.
 func stranger(a netip.Addr) netip.Addr {
 	a = a.WithZone("")
 	if p, err := a.Prefix(64); err == nil && a.Is6() && !a.IsLoopback() {

@@ -246,9 +246,10 @@ func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal) (Size,
 	return s, err
 }
 
-// between asks for the bytes from one version of an image to another. anew says that the machine is
-// to be written as a whole, if that is allowed: it holds nothing, or a version that the store lost.
-func (k *Keeper) between(ctx context.Context, image string, have, want int) (s Size, anew bool, err error) {
+// between asks for the bytes from one version of an image to another. whole says that the machine
+// is to be written completely, if that is allowed: it holds nothing, or a version that the store
+// lost.
+func (k *Keeper) between(ctx context.Context, image string, have, want int) (s Size, whole bool, err error) {
 	if have != 0 {
 		if s, err = k.o.Sizes.Size(ctx, image, have, want); err == nil {
 			return s, false, nil

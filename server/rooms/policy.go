@@ -33,7 +33,7 @@ type Goal struct {
 	Version int
 	Window  *lab.Window // in place of the room's; nil = those
 	Retry   bool
-	Stopped string // why the wave goes on no more
+	Stopped string // why the wave stopped
 	Gate    string // why the room before does not let it go on; "" = it does
 }
 

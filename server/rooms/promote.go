@@ -93,11 +93,11 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 			e.Current++
 			continue
 		}
-		s, anew, err := k.between(ctx, e.Image, have, e.Version)
+		s, whole, err := k.between(ctx, e.Image, have, e.Version)
 		if err != nil {
 			return err
 		}
-		if anew {
+		if whole {
 			bare++
 		}
 		e.Fetch, e.Write = e.Fetch+s.Fetch, e.Write+s.Write

@@ -93,7 +93,7 @@ func lacks(h *Host) bool {
 
 // toSettle lists the machines to call that have their version and would come further by one more
 // start. The agent sees at a start what became of Windows since the last one, merges, and starts
-// Windows, which runs until somebody, or a task of the image, shuts it down. A call to a machine
+// Windows, which runs until a user, or a task of the image, shuts it down. A call to a machine
 // that runs has no effect; so the calls are spread over the window.
 func (k *Keeper) toSettle(name string, c *Case, all []candidate) (calls []Call) {
 	closes, open := c.hours().Closes(c.Now)

@@ -112,7 +112,7 @@ type Target struct {
 	Time     time.Time `json:"time"`
 	Rollback bool      `json:"rollback,omitempty"`
 	Retry    bool      `json:"retry,omitempty"` // machines try again what they gave up
-	// Stopped says why the wave goes on no more; "" = it goes on.
+	// Stopped says why the wave stopped; "" = it goes on.
 	Stopped string `json:"stopped,omitempty"`
 	// Open is set once the room in After had it healthy.
 	Open bool `json:"open,omitempty"`

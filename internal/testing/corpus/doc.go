@@ -18,7 +18,7 @@
 //	copies      a few DLLs are copied beside themselves, one folder is written again elsewhere and removed (as a defragmenter moves it)
 //	hives       writes of 60 to 2000 bytes at random places, in place
 //	logs        each grows at its end
-//	memory      of pagefile.sys three quarters, of swapfile.sys a quarter, of hiberfil.sys a half are written anew: parts of programs, noise, zeros
+//	memory      of pagefile.sys three quarters, of swapfile.sys a quarter, of hiberfil.sys a half are rewritten: parts of programs, noise, zeros
 //	deleted     download, temporary folder, some DLLs
 //
 // The memory files have the size, beside what is new, that they have on a PC with 8 GiB of memory

@@ -19,8 +19,8 @@ var ErrAlign = errors.New("crashdisk: misaligned write")
 // ErrBounds is returned by a write beyond the end of a file.
 var ErrBounds = errors.New("crashdisk: write beyond the end of the file")
 
-// Fill gives the content of places that nobody wrote; off is a multiple of 4096 and p one page. Nil
-// means zeros.
+// Fill gives the content of places that were never written; off is a multiple of 4096 and p one
+// page. Nil means zeros.
 type Fill func(p []byte, off int64)
 
 // Disk is a set of files under one power switch. Its methods and those of its files may be called
@@ -94,7 +94,7 @@ func (d *Disk) File(name string) *File {
 // Names lists the files in the order of their making.
 func (d *Disk) Names() []string { return append([]string(nil), d.names...) }
 
-// Start takes everything as durable and begins the recording anew.
+// Start takes everything as durable and restarts the recording.
 func (d *Disk) Start() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -58,7 +58,8 @@ func (n *Net) Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// Dial connects with an address as net.Dialer.DialContext does; it is refused where nobody listens.
+// Dial connects with an address as net.Dialer.DialContext does; it is refused where nothing
+// listens.
 func (n *Net) Dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[addr]

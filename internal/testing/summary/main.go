@@ -25,7 +25,7 @@ import (
 func main() {
 	maySkip := flag.String("may-skip", "", "the only `REASON` for which a test may be skipped; any = all reasons")
 	flag.Parse()
-	signal.Notify(make(chan os.Signal, 1), os.Interrupt) // go test gets it, too, and ends; its last words count
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt) // go test also gets it, and ends; its last words count
 	status, err := run(flag.Args(), *maySkip, os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "summary:", err)

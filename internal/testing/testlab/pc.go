@@ -121,7 +121,7 @@ func (p *PC) NetConfig() (*vm.Config, error) {
 		return nil, err
 	}
 	c.MemoryMiB = 2048                               // firmware, loader and kernel each hold the initramfs
-	c.NICs[0].BootIndex, c.Disks[0].BootIndex = 1, 2 // OVMF drops the entries of what is not in the list: Windows', too
+	c.NICs[0].BootIndex, c.Disks[0].BootIndex = 1, 2 // OVMF drops the entries of what is not in the list, also that of Windows
 	return c, nil
 }
 

@@ -81,7 +81,7 @@ func (l *Lab) AdminJSON(ctx context.Context, v any, command string, args ...stri
 	return nil
 }
 
-// Login lets somebody sign in on the status page.
+// Login lets a user sign in on the status page.
 func (l *Lab) Login(ctx context.Context, name, password string) error {
 	file := filepath.Join(l.o.Dir, "password")
 	defer os.Remove(file)

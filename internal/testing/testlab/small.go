@@ -24,7 +24,7 @@ const smallDisk = 96 << 20
 // Small makes a lab with the same network, kernel and command but an image of its own: a disk of 96
 // MiB of random content with gaps, and a second version of it with many changes, so that a whole
 // deployment is quick and each part of it takes a noticeable time. Its PCs start the stand-in
-// without any boot entry, too. dir is an existing folder; the new lab is closed with the old one.
+// even without any boot entry. dir is an existing folder; the new lab is closed with the old one.
 func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) {
 	return l.small(ctx, dir, l.bootManager(), func() (*fixture.Windows, error) {
 		w := &fixture.Windows{V1: filepath.Join(dir, "v1.raw"), V2: filepath.Join(dir, "v2.raw")}

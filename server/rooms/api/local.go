@@ -16,7 +16,7 @@ import (
 // Local is an Admin in this process.
 type Local struct {
 	k     *rooms.Keeper
-	state *state.Store // that Close closes; nil = the Keeper is somebody else's
+	state *state.Store // that Close closes; nil = the Keeper belongs to the caller
 }
 
 // NewLocal makes one of a Keeper.
