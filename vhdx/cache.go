@@ -44,8 +44,8 @@ func (c *pageCache) view(off int64, fn func(b *[pageSize]byte)) error {
 	return err
 }
 
-// get returns the page that holds the byte at off, to be changed. It is for
-// who holds File.mu alone, and good until the next call unless it is dirty.
+// get returns the page that holds the byte at off, to be changed. The caller must hold
+// File.mu exclusively; the page is valid until the next call, or while it is dirty.
 func (c *pageCache) get(off int64) (*page, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,7 +11,7 @@
 //	c, err := vhdx.OpenChain("child.vhdx", &vhdx.ChainOptions{Parents: &vhdx.Parents{}})
 //	...
 //	n, err := c.ReadAt(p, off)
-//	for e, err := range c.Extents(0, c.Size()) { ... } // who holds which bytes
+//	for e, err := range c.Extents(0, c.Size()) { ... } // which file holds which bytes
 //
 // Create, Convert, Relink, Merge, MergeChain and Check do what they are called.
 // The codecs of the on-disk structures (Header, RegionTable, Metadata,

@@ -40,7 +40,7 @@ type Extent struct {
 	Offset     int64 // bytes of the virtual disk
 	Length     int64 // bytes
 	Kind       ExtentKind
-	Layer      int   // who says so: 0 is the leaf; for Absent the last layer that was asked
+	Layer      int   // the layer that decided: 0 is the leaf; for Absent the last layer that was asked
 	FileOffset int64 // for Data: place in the file of that layer
 }
 

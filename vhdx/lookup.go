@@ -131,7 +131,7 @@ func (f *File) payloadEntry(block int64) (BATEntry, error) {
 }
 
 // payloadFault tells what is wrong with an entry, "" if nothing is. A block
-// that ends past the end of the file is left to who reads there.
+// that ends past the end of the file is left to the code that reads there.
 func (f *File) payloadFault(block int64, e BATEntry) string {
 	switch s := e.State(); {
 	case s == 4 || s == 5:

@@ -21,7 +21,7 @@ type MergeOptions struct {
 // Merge carries the content of a differencing disk into its parent, in place:
 // afterwards the parent shows what the child over the parent showed, with the
 // child's size and identity. Both must be open for writing; the parent may
-// itself be differencing. Nobody else may use either meanwhile.
+// itself be differencing. No other code may use either meanwhile.
 //
 // The order is that of note 12 of MS-VHDX: the child's locator first names the
 // parent's present and its future DataWriteGuid, then the parent changes. Only

@@ -173,7 +173,7 @@ func (w *writer) newBlockEntry() (BATEntry, error) {
 	return NewBATEntry(PayloadFullyPresent, at), err
 }
 
-// moveBAT writes a larger table to free space. Nobody reads it before the
+// moveBAT writes a larger table to free space. It is not read before the
 // region table names it, so it needs no log.
 func (w *writer) moveBAT(geo Geometry) (Region, error) {
 	f := w.f

@@ -84,7 +84,7 @@
 // are written is trusted not to tear a sector of 512 bytes. The kernel writes data
 // and file tables in its own order between two syncs.
 //
-// An initramfs is not signed for shim: who can write to the ESP can change it.
+// An initramfs is not signed for shim: a party that can write to the ESP can change it.
 // Rot in it is seen by Inspect, which the agent calls when it runs, not by GRUB.
 // A copy that was confirmed and then fails to come up, without its files being
 // missing, is not left for the other one: the firmware starts it again.

@@ -158,8 +158,8 @@ func (g *merger) slice(ctx context.Context, s *mergeSlice, done bool) error {
 	})
 }
 
-// copyAll keeps Depth copies in flight and returns the first error after all have ended. Whoever is
-// free takes the next job by himself: handing jobs out through a channel cost up to a quarter of
+// copyAll keeps Depth copies in flight and returns the first error after all have ended. A free
+// worker takes the next job by itself: handing jobs out through a channel cost up to a quarter of
 // the speed.
 func (g *merger) copyAll(ctx context.Context, jobs []copyJob) error {
 	ctx, cancel := context.WithCancelCause(ctx)

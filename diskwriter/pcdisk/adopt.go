@@ -51,7 +51,7 @@ func (t *Target) Adopt(image string, version int) error {
 	if err := machine.FormatChildren(files, base, image, version); err != nil {
 		return err
 	}
-	return t.recordAnew()
+	return t.writeRecord()
 }
 
 // adoptable checks the sizes. Slots may have any size that holds something.

@@ -184,7 +184,7 @@ func makeFiles(ctx context.Context, path string, z *zeroer, o *BareOptions) (t *
 	if r, err = t.format(ctx, o); err != nil {
 		return nil, nil, err
 	}
-	if err := t.recordAnew(); err != nil {
+	if err := t.writeRecord(); err != nil {
 		return nil, nil, err
 	}
 	return t, r, eraseMark(t.Device)

@@ -104,7 +104,7 @@
 // which ntfs-3g has been for twenty years.
 //
 // The files therefore read as whatever the device held at their clusters: zeros on a
-// fresh image file, old bytes on a used disk. Whoever fills them (the VHDX layouts)
+// fresh image file, old bytes on a used disk. The code that fills them (the VHDX layouts)
 // must write, or zero, every byte it will ever read. zeroer zeroes without writing where
 // the disk can do that.
 //

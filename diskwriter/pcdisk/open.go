@@ -173,8 +173,8 @@ func readRecord(j *machine.Journal) (*diskRecord, error) {
 	return &r, nil
 }
 
-// recordAnew writes the disk record and flushes: the last act of making a machine.
-func (t *Target) recordAnew() error {
+// writeRecord writes the disk record and flushes: the last act of making a machine.
+func (t *Target) writeRecord() error {
 	if err := t.Record(); err != nil {
 		return err
 	}

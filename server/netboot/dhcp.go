@@ -34,7 +34,7 @@ var discoveryControl = [...]byte{6, 1, 1 << 3, 255}
 type kind int
 
 const (
-	nobody kind = iota // not for us
+	notClient kind = iota // not for us
 	pxe                // UEFI PXE
 	ipxe               // iPXE, which loads by HTTP
 	uefiHTTP
@@ -43,7 +43,7 @@ const (
 // clientKind reads options 60, 77, 93 and 97.
 func clientKind(q *dhcpv4.DHCPv4) kind {
 	if id := q.GetOneOption(dhcpv4.OptionClientMachineIdentifier); len(id) != 0 && (len(id) != 17 || id[0] != 0) {
-		return nobody // PXE 2.1: such a client gets no answer
+		return notClient // PXE 2.1: such a client gets no answer
 	}
 	class, arch := q.ClassIdentifier(), q.ClientArch()
 	has := func(a ...iana.Arch) bool {
@@ -53,7 +53,7 @@ func clientKind(q *dhcpv4.DHCPv4) kind {
 	case strings.HasPrefix(class, classHTTP) && has(iana.EFI_X86_64_HTTP):
 		return uefiHTTP
 	case !strings.HasPrefix(class, classPXE) || !has(iana.EFI_X86_64, iana.EFI_BC):
-		return nobody
+		return notClient
 	// iPXE writes option 77 as plain text, RFC 3004 as a list: both are looked at as bytes.
 	case bytes.Contains(q.GetOneOption(dhcpv4.OptionUserClassInformation), []byte(userIPXE)):
 		return ipxe

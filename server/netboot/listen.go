@@ -104,7 +104,7 @@ func (s *Server) serveDHCP(c *ipv4.PacketConn, port int) error {
 // handle answers one packet. What cannot be sent is lost, as packets are; the client asks again.
 func (s *Server) handle(c *ipv4.PacketConn, packet []byte, index int, from *net.UDPAddr, port int) {
 	q, err := dhcpv4.FromBytes(packet)
-	if err != nil || clientKind(q) == nobody {
+	if err != nil || clientKind(q) == notClient {
 		return
 	}
 	self := s.address(index)

@@ -136,7 +136,7 @@ func (h *Handler) showLogin(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) loginRefusal(r *http.Request) string {
 	switch {
 	case h.o.Users == nil || h.o.Users.Empty():
-		return "Nobody can sign in yet: make a login with “troy login NAME DIR” on the server."
+		return "No login exists yet: create one with “troy login NAME DIR” on the server."
 	case r.TLS == nil && !local(r) && !h.o.PlainLogin:
 		return "Sign in over HTTPS, or on the server itself: without TLS the password could be read on the way."
 	}
