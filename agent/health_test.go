@@ -222,7 +222,7 @@ func TestHealthIsJudgedAfterRecovery(t *testing.T) {
 	}
 }
 
-// reset: boot is a rule of the machine: it holds without a server, too.
+// reset: boot is a rule of the machine: it also holds without a server.
 func TestResetWithoutServer(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.orders.Rules.Reset = protocol.ResetBoot
@@ -230,7 +230,7 @@ func TestResetWithoutServer(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	b.windows()
-	b.url = "http://127.0.0.1:1" // reserved: nobody listens there
+	b.url = "http://127.0.0.1:1" // reserved: nothing listens there
 	b.stopped(b.run(), ExitUntouched, "connection refused")
 	if !strings.Contains(b.out.String(), "is reset to version 2") {
 		t.Error("the session of Windows is kept")

@@ -68,7 +68,7 @@ func TestParentChanged(t *testing.T) {
 func TestParentChangedAndNoServer(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.changeParent(1)
-	b.url = "http://127.0.0.1:1" // reserved: nobody listens there
+	b.url = "http://127.0.0.1:1" // reserved: nothing listens there
 	before := b.digest()
 	b.stopped(b.run(), ExitUntouched, "DataWriteGuid", "base.vhdx", "connection refused")
 	if b.digest() != before {
@@ -90,7 +90,7 @@ func TestHealFromDamagedStore(t *testing.T) {
 	})
 }
 
-// The machine holds something of which the journal knows nothing: an explicit order writes it anew.
+// The machine holds something of which the journal knows nothing: an explicit order rewrites it.
 func TestReinstall(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.forgetVersion()
@@ -138,7 +138,7 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	b.holds(b.v1)
 }
 
-// A version that does not come up, written anew by an order, is started as often as a new one.
+// A version that does not come up, rewritten by an order, is started as often as a new one.
 func TestReinstallCountsAnew(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.startsInVain()

@@ -39,7 +39,7 @@ func TestMediaWithoutRoot(t *testing.T) {
 	}
 }
 
-// A store that somebody else signed, or that was changed after it was signed, gives nothing.
+// A store that another party signed, or that was changed after it was signed, gives nothing.
 func TestForgedStore(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	forged := filepath.Join(b.dir, "forged")

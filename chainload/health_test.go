@@ -116,7 +116,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// A version that is given up stays so until somebody permits to try it again, and a sign of health
+// A version that is given up stays so until the admin permits another try, and a sign of health
 // clears it.
 func TestGivenUp(t *testing.T) {
 	h := Health{Version: "2", Starts: 3}.GivenUp("2")

@@ -13,7 +13,7 @@ import (
 	"troy/internal/testing/hivextest"
 )
 
-// machine is a folder that stands for a mounted ESP, and firmware.
+// machine is a folder in place of a mounted ESP, and firmware.
 type machine struct {
 	dir  string // EFI/Microsoft/Boot
 	fw   *efitest.Firmware

@@ -81,7 +81,7 @@ func TestHandOffKeepsElements(t *testing.T) {
 	}
 }
 
-// A store that other device elements do not make right is made anew.
+// A store that other device elements do not make right is made again.
 func TestHandOffCannotKeep(t *testing.T) {
 	m := newMachine(t)
 	m.opts.KeepStore = true

@@ -140,7 +140,7 @@ func talk(t *testing.T, m *vm.VM) {
 	}
 }
 
-// Firmware that enforces Secure Boot refuses what nobody signed.
+// Firmware that enforces Secure Boot refuses what is not signed.
 func TestSecureBootRefusesUnsigned(t *testing.T) {
 	stick := filepath.Join(t.TempDir(), "usb.img")
 	if err := USB(t.Context(), &USBOptions{UKI: testUKI(t, ""), Out: stick}); err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // bootServer is a site: a network whose DHCP server says what dnsmasq.conf of the tree says, after
-// the given changes, and serves the tree by TFTP; an HTTP server serves it, too.
+// the given changes, and serves the tree by TFTP; an HTTP server also serves it.
 func bootServer(t *testing.T, tree string, changes ...string) *vm.Network {
 	t.Helper()
 	args := []string{"--enable-tftp", "--tftp-root=" + tree}

@@ -11,7 +11,7 @@ import (
 
 // The container is built and serves as its head says: with nothing in it but the program, its root
 // read-only, as a user of its own with one capability. The image with Go is not fetched: this
-// machine's Go stands for it.
+// machine's Go replaces it.
 func TestContainer(t *testing.T) {
 	if !soak() {
 		t.Log("only with TROY_SOAK=1: it needs podman, and root")

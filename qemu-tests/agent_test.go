@@ -210,7 +210,7 @@ func (p *agentPC) deadKernel() {
 }
 
 // deadAgent publishes release 4, in which the agent ends at once: the machine stays at a prompt
-// until somebody restarts it. That start is the old agent's.
+// until it is restarted. That start is the old agent's.
 func (p *agentPC) deadAgent() {
 	p.t.Helper()
 	p.overlay("4", initramfs.File{Name: "bin/deploy", Data: []byte("#!/bin/sh\necho THE AGENT ENDS HERE\nexit 1\n"), Mode: 0o755})

@@ -101,7 +101,7 @@ func waitForBytes(b *testing.B, log string, m *vm.VM) (checkIn, firstByte time.T
 }
 
 // BenchmarkNothingToDo measures, in seconds from the agent's first line to the one before its
-// reset, a start of a PC that has the version it shall have: what every start of a room costs.
+// reset, a start of a PC that has its target version: what every start of a room costs.
 func BenchmarkNothingToDo(b *testing.B) {
 	server, err := room.Serve(b.Context(), testlab.Room{Version: 1})
 	if err != nil {

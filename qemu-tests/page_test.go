@@ -70,7 +70,7 @@ func (p *page) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// shows waits until a condition in JavaScript holds, without loading the page anew.
+// shows waits until a condition in JavaScript holds, without reloading the page.
 func (p *page) shows(what, condition string) {
 	p.t.Helper()
 	if _, err := chromedp.Run(p.ctx, chromedp.Poll[bool](condition, chromedp.WithPollingTimeout(2*time.Minute))); err != nil {

@@ -133,7 +133,8 @@ func TestStickDamaged(t *testing.T) {
 	}
 }
 
-// What the media carry and nobody can read is said; the machine then does what it can do without.
+// What the media carry and cannot be read is reported; the machine then does what it can do
+// without.
 func TestMediaUnreadable(t *testing.T) {
 	if !soak() {
 		t.Log("only with TROY_SOAK=1")

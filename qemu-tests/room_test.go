@@ -18,7 +18,7 @@ import (
 	"troy/vhdx"
 )
 
-// The PCs: a new one that nobody knows, and two that lab.yaml names by UUID and by MAC address.
+// The PCs: an unknown new one, and two that lab.yaml names by UUID and by MAC address.
 const (
 	newMAC     = "52:54:00:77:00:01"
 	failUUID   = "b2040000-0000-4000-8000-000000000001"
@@ -209,7 +209,7 @@ func windowsRan(t *testing.T, pc *testlab.PC) {
 
 var codeLine = regexp.MustCompile(`its code is (\S+)`)
 
-// A machine that nobody knows shows a code and starts what it has; assigned to a room it gets the
+// An unknown machine shows a code and starts what it has; assigned to a room it gets the
 // room's version. In a soak all machines start by PXE, the admin does all that on the status page
 // in a browser, and a whole release goes through two rooms: the other room waits for the first one;
 // a machine of it whose Windows does not come up goes back and stops the wave; the admin lets it go

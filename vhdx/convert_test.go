@@ -41,8 +41,8 @@ type counter struct{ n atomic.Int64 }
 
 func (c *counter) Add(n int64) { c.n.Add(n) }
 
-// TestConvert goes raw → dynamic → fixed → raw and back, each step read by
-// others, too.
+// TestConvert goes raw → dynamic → fixed → raw and back, each step
+// also read by other programs.
 func TestConvert(t *testing.T) {
 	r := seeded(t)
 	dir := t.TempDir()

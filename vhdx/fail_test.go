@@ -11,7 +11,7 @@ type brokenDisk struct {
 	*memFile
 	r    *rand.Rand
 	odds int  // one write in so many fails; 0: none
-	all  bool // metadata and syncs fail, too
+	all  bool // metadata and syncs also fail
 }
 
 func (d *brokenDisk) WriteAt(p []byte, off int64) (int, error) {
@@ -80,7 +80,7 @@ func TestFailingStorage(t *testing.T) {
 			}
 		}
 		d.odds = 0
-		// Sector bitmaps lie among the blocks: to lose one ends the session, too.
+		// Sector bitmaps lie among the blocks: to lose one also ends the session.
 		if err := f.Close(); err != nil && (!d.all && len(below) == 0 || !errors.Is(err, errBroken)) {
 			t.Fatalf("Close: %v", err)
 		}

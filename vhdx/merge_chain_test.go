@@ -11,7 +11,7 @@ import (
 )
 
 // TestMergeChain merges chains of four in one go, with every file of another
-// size and block size, and reads the result with QEMU and 7-Zip, too.
+// size and block size, and also reads the result with QEMU and 7-Zip.
 func TestMergeChain(t *testing.T) {
 	r := seeded(t)
 	for round := range soak(6) {

@@ -184,7 +184,7 @@ func testMergeSizes(t *testing.T, r *rand.Rand, diff, fixed bool, from, to int64
 	for b := range parent.geo.Blocks() {
 		switch last := b == parent.geo.Blocks()-1; {
 		case diff && last:
-			blockCases[7].put(parent, r, b) // bits past the end set, too
+			blockCases[7].put(parent, r, b) // also bits past the end set
 			parent.bits(b, sectorsFrom(1000, 1048)...)
 		case last || !diff:
 			parent.block(b, PayloadFullyPresent, randomBytes(r, mib)) // garbage past the end

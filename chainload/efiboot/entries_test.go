@@ -159,7 +159,7 @@ func TestEnsureEntryFinds(t *testing.T) {
 	}
 }
 
-// BootOrder may name an entry that is gone; made anew, it is in its place.
+// BootOrder may name an entry that is gone; made again, it is in its place.
 func TestEnsureEntryNamedAlready(t *testing.T) {
 	f := newFolder(t)
 	f.put(t, "BootOrder", []byte{0, 0, 4, 0})

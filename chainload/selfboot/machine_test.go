@@ -21,7 +21,7 @@ import (
 	"troy/internal/testing/efitest"
 )
 
-// machine is a folder that stands for an ESP with files of others, and firmware
+// machine is a folder in place of an ESP with files of others, and firmware
 // whose entry 0 is Windows and entry 1 a stick.
 type machine struct {
 	*Options

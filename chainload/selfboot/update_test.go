@@ -84,7 +84,7 @@ func TestUpdateFails(t *testing.T) {
 	if path := m.boot(t); path != pathB {
 		t.Fatalf("boots %s", path)
 	}
-	if path := m.boot(t); path != pathA { // it hung, and somebody switched it off
+	if path := m.boot(t); path != pathA { // it hung, and was switched off
 		t.Fatalf("boots %s", path)
 	}
 	if _, err := Confirm(m.Options, s); !errors.Is(err, ErrNotInstalled) {

@@ -39,7 +39,7 @@ func (s section) WriteAt(p []byte, off int64) (int, error) {
 	return s.Device.WriteAt(p, s.off+off)
 }
 
-// deep lets nobody write before as many callers as wanted are there.
+// deep lets no caller write before as many as wanted are there.
 type deep struct {
 	machine.Storage
 	want   int

@@ -44,7 +44,7 @@ func TestAdoptedParents(t *testing.T) {
 		must(t, m.Commit(ctx))
 		r.disk.Start()
 		merged := mergeAll(m)
-		h, slot, err := vhdx.ReadHeaders(changed.File(BaseName)) // as after a write by somebody else
+		h, slot, err := vhdx.ReadHeaders(changed.File(BaseName)) // as after a write by another program
 		must(t, err)
 		h.SequenceNumber, h.DataWriteGUID = h.SequenceNumber+1, guid.New()
 		write(t, changed.File(BaseName), headerOffset(1-slot), h.Marshal())

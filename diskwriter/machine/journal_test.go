@@ -194,7 +194,7 @@ func FuzzJournal(f *testing.F) {
 			t.Fatal(err)
 		}
 		if !bytes.Contains(p, got) {
-			t.Fatal("a record came back that nobody wrote")
+			t.Fatal("a record came back that was never written")
 		}
 		if _, err := loadRecord(j); err != nil {
 			t.Fatal(err)

@@ -52,7 +52,7 @@ func TestJournalLost(t *testing.T) {
 	}
 }
 
-// A staged slot of which nobody knows what it holds is not committed.
+// A staged slot whose content is unknown is not committed.
 func TestJournalLostWithAStagedSlot(t *testing.T) {
 	r, _ := prepared(t, 72, nil)
 	loseJournal(t, r.disk)

@@ -61,6 +61,6 @@ func wantState(t *testing.T, m *Machine, want State) {
 	again, err := Open(m.files)
 	must(t, err)
 	if s := again.State(); s != want {
-		t.Fatalf("state after opening anew\n%+v, want\n%+v", s, want)
+		t.Fatalf("state after opening again\n%+v, want\n%+v", s, want)
 	}
 }

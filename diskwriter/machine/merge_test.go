@@ -36,8 +36,8 @@ func TestRecordRotsDuringMerge(t *testing.T) {
 	}
 }
 
-// Base is half merged, and the slot that masks it is not in the chain: whoever did this, Troy does
-// not boot it without a word.
+// Base is half merged, and the slot that masks it is not in the chain: another program did this,
+// and Troy does not boot it without a word.
 func TestHalfMergedBaseWithoutItsSlot(t *testing.T) {
 	r, u := prepared(t, 73, nil)
 	_ = u
@@ -77,7 +77,7 @@ func TestMergePolicies(t *testing.T) {
 	if s := m.State(); !s.Merging || s.Merged || s.MergeOffset == 0 || s.BaseVersion != 0 || s.Version != 2 {
 		t.Errorf("%+v", s)
 	}
-	for n := 0; !done; n++ { // in bites, opened anew each time; health is not asked again
+	for n := 0; !done; n++ { // in bites, opened again each time; health is not asked again
 		if n > 200 {
 			t.Fatal("no end")
 		}

@@ -115,15 +115,15 @@ func TestReinstall(t *testing.T) {
 	shows(t, r.disk, u.data, "an update on top")
 }
 
-// What was begun counts only for the same version on a parent that nobody else wrote to, and only
-// when the journal knows it.
+// What was begun counts only for the same version on a parent that no other program wrote to, and
+// only when the journal knows it.
 func TestReinstallStartsOver(t *testing.T) {
 	for name, change := range map[string]func(r *rig) int{
 		"another version":  func(*rig) int { return 10 },
 		"journal lost":     func(r *rig) int { loseJournal(t, r.disk); return 9 },
 		"opened elsewhere": func(r *rig) int { touch(t, r.disk, BaseName); return 9 },
 		"a log in base":    func(r *rig) int { openLog(t, r.disk.File(BaseName)); return 9 },
-		// The order is recorded as done when the boot child is poisoned anew.
+		// The order is recorded as done when the boot child is poisoned again.
 		"finished once": func(r *rig) int {
 			p, err := open(t, r.disk).journal.Get(RecordMachine)
 			must(t, err)

@@ -36,7 +36,7 @@ func (r *repair) checker(d *crashdisk.Disk) *checker {
 	return newChecker(d, old, r.new)
 }
 
-// look wants a whole version, or that nobody opens the chain: neither reader, and Open says why.
+// look wants a whole version, or that no reader opens the chain: neither reader, and Open says why.
 func (r *repair) look(c *checker, d *crashdisk.Disk) (uint, error) {
 	m, err := Open(filesOf(d))
 	if errors.Is(err, ErrParentChanged) || err == nil && m.State().Reinstalling {
@@ -333,7 +333,7 @@ func TestHealWithoutJournal(t *testing.T) {
 		h, err := OpenForHeal(filesOf(r.disk))
 		must(t, err)
 		if _, known := h.Label(); known {
-			t.Error("nobody can know the version")
+			t.Error("the version cannot be known")
 		}
 		must(t, healTo(want)(filesOf(r.disk)))
 		must(t, open(t, r.disk).Recover(ctx))

@@ -390,7 +390,7 @@ func FuzzStageLog(f *testing.F) {
 		s, err = m.Stage(ctx, &StageRequest{Identity: "x", Runs: runs})
 		must(t, err)
 		if s.Held() != 0 {
-			t.Fatalf("%d bytes that nobody wrote", s.Held())
+			t.Fatalf("%d bytes that were never written", s.Held())
 		}
 	})
 }

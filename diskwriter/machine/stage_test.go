@@ -203,7 +203,7 @@ func TestStageGivesUpWhenAsked(t *testing.T) {
 	}
 }
 
-// A slot that is no VHDX any more is made anew, and one that somebody put there that does not
+// A slot that is no VHDX any more is made again, and one that was put there that does not
 // belong is not believed.
 func TestStageIntoADamagedSlot(t *testing.T) {
 	for name, break_ := range map[string]func(f *crashdisk.File){

@@ -91,7 +91,7 @@ func TestFilesThatAreNoMachine(t *testing.T) {
 	}
 }
 
-// makeBoot makes the boot child anew, naming a parent.
+// makeBoot replaces the boot child by one that names a parent.
 func makeBoot(t *testing.T, r *rig, parent guid.GUID) {
 	t.Helper()
 	base, err := ReadBase(filesOf(r.disk).Base)

@@ -48,7 +48,7 @@ func newContent(seed uint64) *content {
 			for i := off; i < off+n; i++ {
 				c.data[i] = byte(r.Uint32() | 1)
 			}
-			if r.IntN(3) == 0 { // zeros that nobody told
+			if r.IntN(3) == 0 { // zeros that were not announced
 				clear(c.data[off : off+n])
 			}
 			c.runs = append(c.runs, run)

@@ -17,7 +17,7 @@ import (
 	"troy/internal/testing/needs"
 )
 
-// reopen opens an image file anew.
+// reopen opens an image file again.
 func reopen(t *testing.T, path string, sector int) *blockdev.Device {
 	t.Helper()
 	dev, err := blockdev.Open(path, &blockdev.Options{SectorSize: sector})

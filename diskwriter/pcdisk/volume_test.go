@@ -12,7 +12,7 @@ import (
 	"troy/internal/testing/needs"
 )
 
-// TestVolume makes the volume on a partition that somebody else made, which does not
+// TestVolume makes the volume on a partition that another program made, which does not
 // begin on a whole MiB.
 func TestVolume(t *testing.T) {
 	needs.Root(t)

@@ -91,7 +91,7 @@ func TestFetchWithDeadPorts(t *testing.T) {
 	l := newFetchLab(t, 4<<20)
 	l.Cable(1, false)
 	l.Cable(2, true)
-	l.In(l.Switch, "ip", "link", "set", "p2", "nomaster") // carrier, but nobody there
+	l.In(l.Switch, "ip", "link", "set", "p2", "nomaster") // carrier, but no server there
 	r := l.run(l.job)
 	l.check(r, 0)
 	if r.Link.Interface != "eth0" || r.Link.Gateway.IsValid() || len(r.Link.DNS) != 0 || len(r.Ports) != 3 {

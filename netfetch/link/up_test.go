@@ -67,7 +67,7 @@ func TestUpSetsGatewayAndNameServers(t *testing.T) {
 func TestUpSaysWhatItSaw(t *testing.T) {
 	l := newLab(t)
 	l.Cable(0, false)
-	l.Cable(1, true) // a carrier, but nobody answers
+	l.Cable(1, true) // a carrier, but no answer
 	r := l.run(childJob{Wait: time.Minute, Until: "no DHCP answer to 3 requests"})
 	for _, want := range []string{"no wired port gave a useful address", "eth0", "no carrier (cable?)", "eth1", "no DHCP answer to 3 requests"} {
 		if !strings.Contains(r.Error, want) {

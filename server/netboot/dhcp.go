@@ -35,8 +35,8 @@ type kind int
 
 const (
 	notClient kind = iota // not for us
-	pxe                // UEFI PXE
-	ipxe               // iPXE, which loads by HTTP
+	pxe                   // UEFI PXE
+	ipxe                  // iPXE, which loads by HTTP
 	uefiHTTP
 )
 

@@ -7,7 +7,7 @@ import (
 )
 
 // TestEstimateKnows: what a machine reported counts before it checks in again, and one whose
-// version the store lost is written anew.
+// version the store lost is rewritten.
 func TestEstimateKnows(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")

@@ -354,7 +354,7 @@ func TestHealthStopsTheWave(t *testing.T) {
 	}
 }
 
-// TestForgers: machines that nobody knows are bounded; those that are known come through.
+// TestForgers: unknown machines are bounded; those that are known come through.
 func TestForgers(t *testing.T) {
 	w := newWorld(t)
 	w.k.mu.Lock()

@@ -124,7 +124,7 @@ func (s *sleeper) until(call func() error) bool {
 	return true
 }
 
-// live deploys again and again, each time as if the disk had been prepared anew.
+// live deploys again and again, each time as if the disk had been prepared again.
 func (s *sleeper) live() error {
 	for n := 1; !s.crowd.over(); n++ {
 		var o protocol.Order
@@ -194,14 +194,14 @@ func killedAtNight(t *testing.T, machines, kills int, during time.Duration) {
 		f.kill()
 		f.start() // at the address it had
 	}
-	time.Sleep(2 * time.Second) // it works after the last one, too
+	time.Sleep(2 * time.Second) // it also works after the last one
 	close(c.stop)
 	wg.Wait()
 	f.kill()
 	t.Logf("%d machines, %d kills: %d orders, %d reports, %d progress and %d MB were answered, %d calls were not; the server held %d MB at most",
 		machines, kills, c.orders.Load(), c.reports.Load(), c.progress.Load(), c.fetched.Load()>>20, c.missed.Load(), held>>20)
 	if c.orders.Load() < int64(machines*kills/2) || c.missed.Load() < int64(kills) {
-		t.Error("the load was none, or the kills hit nobody")
+		t.Error("the load was none, or the kills hit no machine")
 	}
 	f.nothingLost(all)
 }

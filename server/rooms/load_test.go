@@ -133,7 +133,7 @@ func (f *farm) start() {
 	if err != nil || strings.HasPrefix(line, "failed") {
 		f.t.Fatalf("the server did not start: %q, %v", line, err)
 	}
-	if addr := strings.TrimSpace(line); addr != f.addr { // machines read it, too: it is set once
+	if addr := strings.TrimSpace(line); addr != f.addr { // machines also read it: it is set once
 		f.addr = addr
 	}
 }

@@ -81,7 +81,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("after two failures: %+v", o)
 	}
 	if i := slices.IndexFunc(w.notes, func(s string) bool { return strings.Contains(s, "stopped, 2 machines failed") }); i < 0 {
-		t.Errorf("nobody was told: %q", w.notes)
+		t.Errorf("no note was given: %q", w.notes)
 	}
 	w.k.Tick(t.Context())
 	w.now = at(t, "23 05:31")

@@ -38,7 +38,7 @@ func TestUnsettled(t *testing.T) {
 		{"came to the version since", func(m *state.Machine) {
 			m.CheckIn.Version, m.CheckIn.Health, m.Report = 1, protocol.HealthGood, kept(begin, 2)
 		}, true, true},
-		{"was written anew since", func(m *state.Machine) {
+		{"was rewritten since", func(m *state.Machine) {
 			m.CheckIn.Image, m.CheckIn.Version, m.Report = "win10", 1, kept(begin, 2)
 		}, false, true},
 		{"went back on its own disk since", func(m *state.Machine) {
@@ -93,7 +93,7 @@ func TestWakeToMerge(t *testing.T) {
 	w.checkIn(204, 1, nil)
 	w.wantWoken(2*time.Minute, "") // 4 is at work
 	w.report(204, 2, protocol.OutcomeDone, "")
-	w.wantWoken(2*time.Minute, "b204-1 b204-2") // 5 does not answer, which holds up nobody for longer
+	w.wantWoken(2*time.Minute, "b204-1 b204-2") // 5 does not answer, which holds up no other for longer
 	w.wantWoken(time.Minute, "")                // both start
 	w.checkIn(201, 2, slotted)
 	w.report(201, 2, protocol.OutcomeKept, "") // Windows was cut off: nothing is known
@@ -155,7 +155,7 @@ func TestWakeToShowHealth(t *testing.T) {
 		w.checkIn(n, 1, nil)
 		w.report(n, 2, protocol.OutcomeDone, "")
 	}
-	w.wantWoken(10*time.Minute, "") // nobody waits for its health
+	w.wantWoken(10*time.Minute, "") // no room waits for its health
 	w.promote("B204", 2, "B205")
 	w.wantWoken(0, "b205-1 b205-2")
 	w.checkIn(301, 2, healthy)
@@ -174,7 +174,7 @@ func TestWakeToShowHealth(t *testing.T) {
 }
 
 // TestWakeNot: outside of the window, at its end, without wake, and when the wave was stopped,
-// nobody is woken to merge.
+// no machine is woken to merge.
 func TestWakeNot(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")

@@ -64,7 +64,7 @@ func TestBrowser(t *testing.T) {
 	s.report(20, 8, protocol.OutcomeDone, "", "")
 	run("done", chromedp.WaitVisible(tile(20)+".current"))
 	if same, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.notReloaded === true`)); err != nil || !same {
-		t.Error("the page was loaded anew in place of its pieces")
+		t.Error("the page was reloaded in place of its pieces")
 	}
 
 	run("assign", chromedp.SendKeys(".assign input[name=name]", "b204-31"), chromedp.SetValue(".assign select[name=room]", "B204"), chromedp.Click(".assign button"), chromedp.WaitVisible(".flash[role=status]"))

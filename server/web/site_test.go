@@ -118,7 +118,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// checkIn has machine i, or one that nobody knows, ask for an order.
+// checkIn has machine i, or an unknown one, ask for an order.
 func (s *site) checkIn(i, version int, change func(*protocol.CheckIn)) protocol.Order {
 	s.t.Helper()
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(i)}, Vendor: "Dell Inc.", Product: "OptiPlex 7010"}, Image: "win11-lab", Version: version,

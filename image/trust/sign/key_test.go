@@ -154,7 +154,7 @@ func TestLostKeyInterrupted(t *testing.T) {
 	}
 	m.Publish()
 	if _, err := m.Repo.Sign(t.Context(), m.Store, trusttest.Start); err == nil {
-		t.Error("signed over targets that nobody signed")
+		t.Error("signed over targets without a signature")
 	}
 	m.Must(m.Repo.Rotate(t.Context(), sign.Targets, trusttest.Start))
 	m.WantVersion(1, root, nil, trusttest.Start)

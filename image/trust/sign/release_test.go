@@ -13,7 +13,7 @@ import (
 	"troy/internal/testing/trusttest"
 )
 
-// TestAgentRefused: what cannot be published leaves the store as it was; what somebody changed is
+// TestAgentRefused: what cannot be published leaves the store as it was; what was changed is
 // not signed.
 func TestAgentRefused(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
@@ -56,7 +56,7 @@ func TestAgentRefused(t *testing.T) {
 	}
 	m.Must(os.WriteFile(kernel, good, 0o644))
 	m.Sign(trusttest.Start)
-	// Another release under the same name, put there by somebody.
+	// Another release under the same name, put there by a third party.
 	m.Must(os.RemoveAll(filepath.Join(m.Dir, "agent")))
 	m.Must(publish("1", dir, "troy.efi"))
 	if _, err := m.Repo.Sign(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrRepository) {

@@ -59,7 +59,7 @@ func TestCommandLine(t *testing.T) {
 		t.Errorf("%d USB controllers, want 1", n)
 	}
 	if strings.Contains(got, "-kernel") || strings.Contains(shellLine((&Config{}).command("", emulated)), "pflash") {
-		t.Error("a kernel or firmware that nobody asked for")
+		t.Error("a kernel or firmware that was not asked for")
 	}
 }
 
@@ -203,7 +203,7 @@ func TestNetwork(t *testing.T) {
 	var done sync.WaitGroup
 	done.Go(func() { _ = server.Serve(l) })
 	defer func() { server.Close(); done.Wait() }()
-	// The address is of the namespace: from outside nobody answers.
+	// The address is of the namespace: from outside nothing answers.
 	out, err := n.Command(t.Context(), "bash", "-c", "exec 3<>/dev/tcp/"+strings.ReplaceAll(l.Addr().String(), ":", "/")+"; printf 'GET / HTTP/1.0\r\n\r\n' >&3; cat <&3").CombinedOutput()
 	if err != nil || !strings.HasSuffix(string(out), "hello") {
 		t.Errorf("HTTP inside: %q, %v", out, err)

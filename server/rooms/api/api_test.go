@@ -215,7 +215,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestPing: that nobody answers is another error than that the token is wrong.
+// TestPing: no answer is another error than a wrong token.
 func TestPing(t *testing.T) {
 	web := httptest.NewServer(NewHandler(newKeeper(t), "secret"))
 	defer web.Close()
