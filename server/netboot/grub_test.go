@@ -32,7 +32,7 @@ func TestAdvice(t *testing.T) {
 		iso     bool
 		want    []string
 	}{
-		{"2.06", Options{Shim: true}, true, []string{"GRUB 2.06 does not hear of proxyDHCP"}},
+		{"2.06", Options{Shim: true}, true, []string{"GRUB 2.06 ignores proxyDHCP"}},
 		{"2.06", Options{Shim: true}, false, []string{"GRUB 2.06", "troy.iso is not there"}},
 		{"2.06", Options{Shim: true, NoDHCP: true}, true, nil},
 		{"2.06", Options{}, false, nil},
