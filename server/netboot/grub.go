@@ -7,7 +7,7 @@ import (
 	"troy/chainload/release"
 )
 
-// deafToProxy says which GRUB the folder has, if it is one that does not hear of proxyDHCP; "" = it
+// deafToProxy says which GRUB the folder has, if it is one that ignores proxyDHCP; "" = it
 // does, or it is unknown.
 func (s *Server) deafToProxy() string {
 	f, _, err := s.open(release.GRUB)
