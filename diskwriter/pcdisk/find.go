@@ -23,7 +23,7 @@ var (
 	// ErrHalfPrepared: the disk was being made and that was interrupted. ProvisionBare starts over.
 	ErrHalfPrepared = errors.New("half prepared: its preparation was interrupted and has to be run again")
 	// ErrUnclean: the volume was not dismounted and may not be what it seems.
-	ErrUnclean = errors.New("Windows has to repair the volume first")
+	ErrUnclean = errors.New("the volume has to be repaired by Windows first")
 )
 
 // Target is the disk of the machine. It holds the device open.
