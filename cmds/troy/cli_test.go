@@ -316,6 +316,9 @@ func TestManPages(t *testing.T) {
 			if err := cmd.Run(); err != nil || errOut.Len() > 0 {
 				t.Fatalf("man: %v\n%s", err, errOut.String())
 			}
+			if strings.Contains(out.String(), ".fi") {
+				t.Errorf("a request of roff is shown:\n%s", out.String())
+			}
 			for _, want := range []string{"NAME", "SYNOPSIS", "DESCRIPTION"} {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("no %s in\n%s", want, out.String())

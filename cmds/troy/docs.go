@@ -114,7 +114,7 @@ func manPage(name string, c *cobra.Command) string {
 			line(".SS %s\n%s\n.PP\n.nf\n%s\n.fi", roff(sub.CommandPath()), roff(about(sub)), roff(usageText(sub, manWidth)))
 		}
 	case hasFlags(c):
-		line(".SH OPTIONS\n.nf\n%s.fi", roff(c.LocalFlags().FlagUsagesWrapped(manWidth)))
+		line(".SH OPTIONS\n.nf\n%s\n.fi", roff(strings.TrimRight(c.LocalFlags().FlagUsagesWrapped(manWidth), "\n")))
 	}
 	if c.HasParent() {
 		line(".SH SEE ALSO\n.BR troy (1)")
