@@ -19,8 +19,10 @@
 //
 //   - cut or stalled: the bytes that came are kept and the next try asks for the rest with
 //     If-Range; if ETag or size differ, the kept bytes are dropped;
-//   - 200 instead of 206: the body is read up to the range if that wastes at most 8 MiB, else the
-//     answer is refused (ErrNoRanges);
+//   - 200 instead of 206: the body is read up to the range if that wastes at most 8 MiB. Else, if
+//     the request had If-Range, the range is asked for again without it (several servers behind
+//     one name may each have an ETag of their own); if it had not, the answer is refused
+//     (ErrNoRanges);
 //   - 5xx, 408, 425, 429, no connection: tried again after a pause drawn evenly from zero to a
 //     limit that doubles (full jitter); Retry-After is waited for in addition;
 //   - another range, an encoding, a redirect loop: three tries at most;

@@ -112,7 +112,7 @@ func ExampleClock() {
 
 // What an admin may write for a server.
 func ExampleServerURL() {
-	for _, s := range []string{"192.0.2.1:8080", "https://troy.example/store/", "troy@example", "ftp://troy.example"} {
+	for _, s := range []string{"192.0.2.1:8080", " https://troy.example/store/\r\n", "troy@example", "ftp://troy.example"} {
 		fmt.Printf("%q\n", netfetch.ServerURL(s))
 	}
 	// Output:

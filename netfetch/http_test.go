@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -124,6 +125,43 @@ func TestReadRangeFaults(t *testing.T) {
 			}
 			if st := h.Stats(); st.Received > test.most || st.Requests < int64(len(test.faults)) {
 				t.Errorf("stats %+v, want at most %d bytes, at least %d requests", st, test.most, len(test.faults))
+			}
+		}))
+	}
+}
+
+// TestReadRangeOfSeveralBackends: the rest of a range that lies too far inside to be read up to is
+// asked of another server behind the same name, which has an ETag of its own and answers 200.
+func TestReadRangeOfSeveralBackends(t *testing.T) {
+	data := fetchtest.Random(t, 1<<20)
+	const off, n = 500_000, 300_000
+	cut, other := fetchtest.Cut(100_000), fetchtest.ETag(`"other"`)
+	for name, c := range map[string]struct {
+		faults  []fetchtest.Fault
+		ifRange []bool // whether each request is bound to what came before
+		want    error
+	}{
+		"both in turn":           {[]fetchtest.Fault{cut, other}, []bool{false, true, false}, nil},
+		"the other one answers":  {[]fetchtest.Fault{cut, other, other}, []bool{false, true, false}, nil},
+		"cut twice":              {[]fetchtest.Fault{cut, other, chain(other, cut)}, []bool{false, true, false, true, false}, nil},
+		"the other has no range": {[]fetchtest.Fault{cut, fetchtest.Whole(), fetchtest.Whole()}, []bool{false, true, false}, ErrNoRanges},
+		"no ranges at all":       {[]fetchtest.Fault{fetchtest.Whole()}, []bool{false}, ErrNoRanges},
+	} {
+		t.Run(name, onFakeTime(func(t *testing.T) {
+			o := quick()
+			o.maxDiscard = off - 1
+			s, h := serveWith(t, data, o)
+			s.Next(c.faults...)
+			got, err := h.ReadRange(t.Context(), object, off, n)
+			if !errors.Is(err, c.want) || err == nil && !bytes.Equal(got, data[off:off+n]) {
+				t.Errorf("ReadRange = %d bytes, %v, want %v", len(got), err, c.want)
+			}
+			var bound []bool
+			for _, r := range s.Requests() {
+				bound = append(bound, r.IfRange != "")
+			}
+			if !slices.Equal(bound, c.ifRange) {
+				t.Errorf("If-Range in the requests: %v, want %v", bound, c.ifRange)
 			}
 		}))
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"troy/internal/blank"
 )
 
 // How long one of several mirrors may make no progress before the next is asked, and be silent.
@@ -30,7 +31,7 @@ var (
 //
 //	m, err := netfetch.NewHTTPMirrors(append(net.Servers, link.Server), o, nil)
 //
-// Each is a base URL or HOST[:PORT], see ServerURL; empty ones and repeats are left out, others are
+// Each is a base URL or HOST[:PORT], see ServerURL; blank ones and repeats are left out, others are
 // an ErrName. HTTPOptions hold for each, but GiveUpAfter is meant for all together: each of several
 // mirrors gives up after 4 seconds without progress at most, and counts as silent after 8 seconds.
 // With one URL it behaves like NewHTTP.
@@ -70,7 +71,7 @@ func NewHTTPMirrors(urls []string, o *HTTPOptions, mo *MirrorsOptions) (*Mirrors
 func baseURLs(urls []string) ([]string, error) {
 	var bases []string
 	for _, u := range urls {
-		if u == "" {
+		if blank.Trim(u) == "" {
 			continue
 		}
 		base := ServerURL(u)
@@ -85,8 +86,9 @@ func baseURLs(urls []string) ([]string, error) {
 }
 
 // ServerURL makes a base URL of what an admin writes: a URL, or host[:port],
-// which means plain HTTP. "" if it is neither.
+// which means plain HTTP. Blanks, NULs and line ends around it do not count. "" if it is neither.
 func ServerURL(s string) string {
+	s = blank.Trim(s)
 	if s == "" {
 		return ""
 	}

@@ -15,9 +15,9 @@ import (
 // An answer is taken only if it is the range asked for (206 with the exact
 // Content-Range, no encoding). When a try ends early, the next one asks only
 // for what is missing, bound to the same object by its strong ETag (If-Range);
-// if the object changed, what was read of it is dropped. A server that
-// sends the whole object instead of the range is read up to it, if that costs no more than
-// 8 MiB (else ErrNoRanges).
+// if the object changed, what was read of it is dropped. A server that sends the whole object
+// instead of the range is read up to it, if that costs no more than 8 MiB; else it is asked again
+// without If-Range (ErrChanged), or the answer is final (ErrNoRanges).
 func (h *HTTP) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {
 	where := FetchError{Server: h.String(), Object: name, Method: http.MethodGet, Offset: off, Length: n}
 	switch {
@@ -58,12 +58,15 @@ func (r *ranged) try(ctx context.Context) (int64, error) {
 	}
 	before := r.filled
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", r.off+r.filled, r.off+r.n-1))
-	if r.filled > 0 && r.etag != "" {
+	if r.bound() {
 		req.Header.Set("If-Range", r.etag)
 	}
 	err = r.h.roundTrip(req, r.take)
 	return max(0, r.filled-before), err
 }
+
+// bound reports whether the next answer has to be of the object that was read so far (If-Range).
+func (r *ranged) bound() bool { return r.filled > 0 && r.etag != "" }
 
 // take reads one answer.
 func (r *ranged) take(resp *http.Response, body io.Reader) error {
@@ -105,10 +108,16 @@ func (r *ranged) takePartial(resp *http.Response, body io.Reader) error {
 // takeWhole handles a 200: the server ignores ranges, or If-Range did not
 // match. Either way the body starts at byte 0 of an object that may be another.
 func (r *ranged) takeWhole(resp *http.Response, body io.Reader) error {
+	bound, before := r.bound(), r.etag
 	r.drop()
 	r.etag, r.total = strongETag(resp), resp.ContentLength
 	if resp.ContentLength >= 0 && resp.ContentLength < r.off+r.n {
 		return fmt.Errorf("%w: it holds %d bytes", ErrOutOfRange, resp.ContentLength)
+	}
+	if r.off > r.h.o.maxDiscard && bound {
+		// It may be another of several servers behind one name. Nothing is kept now, so the next
+		// try asks without If-Range and shows whether this one has ranges.
+		return fmt.Errorf("%w: ETag %s; before: %s", ErrChanged, strongETag(resp), before)
 	}
 	if r.off > r.h.o.maxDiscard {
 		return fmt.Errorf("%w: it sends the whole object, and the range starts at byte %d (limit %d)",

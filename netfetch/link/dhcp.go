@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/blank"
 	"troy/internal/errline"
 	"troy/netfetch"
 	"troy/netfetch/params"
@@ -227,10 +228,12 @@ func addrs(ips []net.IP) []netip.Addr {
 	return all
 }
 
-// cleanText drops what has no place in a name or URL: it goes to screens and
-// into resolv.conf.
+// cleanText takes off the blanks around a name or URL, and what follows a NUL: servers that write C
+// strings send the rest of their buffer. A text with anything else that has no place in a name is
+// dropped, because it goes to screens and into resolv.conf.
 func cleanText(s string) string {
-	s = strings.TrimRight(s, "\x00")
+	s, _, _ = strings.Cut(blank.Trim(s), "\x00")
+	s = blank.Trim(s)
 	for _, r := range s {
 		if r <= ' ' || r >= 0x7f {
 			return ""

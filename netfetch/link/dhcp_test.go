@@ -67,6 +67,10 @@ func TestLinkOf(t *testing.T) {
 		}},
 		{"tiny MTU", option(dhcpv4.OptionInterfaceMTU, 0, 68), func(l *Link, err error) bool { return err == nil && l.MTU == 0 }},
 		{"server with a line feed", option(optionServer, []byte("a\nb")...), func(l *Link, err error) bool { return err == nil && l.Server == "" }},
+		{"server with a line end", option(optionServer, []byte(" http://troy:8080/\r\n\x00")...), func(l *Link, err error) bool { return err == nil && l.Server == "http://troy:8080" }},
+		{"server with a buffer's rest", option(optionServer, []byte("troy \x00\x00a\xff")...), func(l *Link, err error) bool { return err == nil && l.Server == "http://troy" }},
+		{"server of blanks", option(optionServer, []byte(" \x00\n")...), func(l *Link, err error) bool { return err == nil && l.Server == "" }},
+		{"domain with a line end", dhcpv4.WithOption(dhcpv4.OptDomainName(" lab.example\n\x00")), func(l *Link, err error) bool { return err == nil && l.Domain == "lab.example" }},
 		{"server as URL", option(optionServer, []byte("https://troy/x/")...), func(l *Link, err error) bool { return err == nil && l.Server == "https://troy/x" }},
 		{"domain with a line feed", dhcpv4.WithOption(dhcpv4.OptDomainName("a\nnameserver 6.6.6.6")), func(l *Link, err error) bool { return err == nil && l.Domain == "" }},
 		// 0/0 by .254, 10/8 by .253: the router option does not count (RFC 3442).

@@ -10,7 +10,8 @@
 //	troy.server=URL|HOST[:PORT][,URL|HOST[:PORT]]…
 //
 // Words are separated by white space, double quotes keep one together, and a "#" at the beginning
-// of a word makes the rest of its line a comment. Later words override earlier ones. Words with
+// of a word makes the rest of its line a comment. Blanks around the parts of a value, which quotes
+// may keep, do not count. Later words override earlier ones. Words with
 // other keys are ignored: they belong to the kernel or to other parts of the agent.
 //
 // # Promises

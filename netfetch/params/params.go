@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"troy/internal/blank"
 	"troy/internal/errline"
 	"troy/internal/kernelargs"
 	"troy/netfetch"
@@ -38,7 +39,7 @@ func Parse(texts ...string) (Network, error) {
 	for _, text := range texts {
 		for _, word := range kernelargs.Words(text) {
 			key, value, _ := strings.Cut(word, "=")
-			if err := n.set(key, value); err != nil {
+			if err := n.set(blank.Trim(key), value); err != nil {
 				errs = append(errs, fmt.Errorf("%w: %.100q: %v", ErrSyntax, word, err))
 			}
 		}
@@ -60,11 +61,12 @@ func (n *Network) set(key, value string) (err error) {
 
 // parseStatic reads the value of troy.ip.
 func parseStatic(value string) (*Static, error) {
+	value = blank.Trim(value)
 	if value == "dhcp" {
 		return nil, nil
 	}
 	first, rest, more := strings.Cut(value, ",")
-	addr, err := netip.ParsePrefix(first)
+	addr, err := netip.ParsePrefix(blank.Trim(first))
 	if err != nil {
 		return nil, errors.New("want dhcp or ADDRESS/LENGTH, e.g. 192.0.2.10/24")
 	}
@@ -75,7 +77,7 @@ func parseStatic(value string) (*Static, error) {
 	for more {
 		var part string
 		part, rest, more = strings.Cut(rest, ",")
-		if err := s.option(part); err != nil {
+		if err := s.option(blank.Trim(part)); err != nil {
 			return nil, err
 		}
 	}
@@ -135,7 +137,9 @@ func CheckHost(p netip.Prefix) error {
 
 func parsePorts(value string) ([]string, error) {
 	ports := strings.Split(value, ",")
-	for _, name := range ports {
+	for i, name := range ports {
+		name = blank.Trim(name)
+		ports[i] = name
 		if name == "" || len(name) > 15 || strings.ContainsFunc(name, notInName) {
 			return nil, fmt.Errorf("%q is no name of a port", name)
 		}
