@@ -266,7 +266,7 @@ func TestISO(t *testing.T) {
 
 func TestNet(t *testing.T) {
 	b, dir := smallBoot(t), filepath.Join(t.TempDir(), "net")
-	if err := Net(t.Context(), &NetOptions{Boot: b, URL: "http://192.0.2.1:8080/boot", Out: dir}); err != nil {
+	if err := Net(t.Context(), &NetOptions{Boot: b, URL: "http://192.0.2.1:8080//boot//", Out: dir}); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path"
 	"strings"
 
 	"troy/chainload/release"
@@ -101,7 +102,7 @@ func grubURL(s string) (string, error) {
 	if u.Port() != "" {
 		device += "," + u.Port()
 	}
-	return "(http," + device + ")" + strings.TrimSuffix(u.Path, "/") + "/", nil
+	return "(http," + device + ")" + strings.TrimSuffix(path.Clean("/"+u.Path), "/") + "/", nil
 }
 
 // netConfig is grub.cfg for GRUB that came by the network. It tries to load from

@@ -20,6 +20,7 @@ import (
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/initramfs"
+	"troy/internal/blank"
 	"troy/internal/kernelargs"
 	"troy/netfetch/params"
 )
@@ -76,13 +77,24 @@ func (c Config) Under(below *Config) *Config {
 	return &c
 }
 
-// complete fills in what follows from the rest.
+// complete takes off the blanks that people write around values, and fills in what follows from the
+// rest.
 func (c Config) complete() *Config {
+	c.Servers, c.Arguments, c.BootURL = trimmed(c.Servers), trimmed(c.Arguments), blank.Trim(c.BootURL)
 	if c.BootURL == "" && len(c.Servers) > 0 && strings.HasPrefix(c.Servers[0], "http://") {
-		c.BootURL = strings.TrimSuffix(c.Servers[0], "/") + "/boot/" // what troy serve has there
+		c.BootURL = strings.TrimRight(c.Servers[0], "/") + "/boot/" // what troy serve has there
 	}
 	c.Append = cmp.Or(c.Append, DefaultAppend)
 	return &c
+}
+
+// trimmed returns a copy without the blanks around each text.
+func trimmed(texts []string) []string {
+	out := slices.Clone(texts)
+	for i := range out {
+		out[i] = blank.Trim(out[i])
+	}
+	return out
 }
 
 // fileMost bounds what is read of each of the admin's files: they lie in the memory of every

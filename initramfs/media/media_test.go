@@ -61,10 +61,10 @@ func TestConfig(t *testing.T) {
 	}
 	ca := certificate(t, time.Now().AddDate(1, 0, 0))
 	writeText(t, dir, "ca.pem", ca)
-	config := writeText(t, dir, "media.yaml", "servers: [https://b.example:8443]\nca: ca.pem\nstore: store\narguments: [troy.port=eth0]\nappend: console=ttyS1\nboot_url: http://boot/\n")
+	config := writeText(t, dir, "media.yaml", "servers: [https://b.example:8443]\nca: ca.pem\nstore: store\narguments: [\"troy.port=eth0 \"]\nappend: console=ttyS1\nboot_url: \"http://boot/\\n\"\n")
 	below, err := ReadConfig(config)
 	must(t, err)
-	m := (&Config{Servers: []string{"https://a.example"}, Arguments: []string{"troy.shell"}, Append: "console=tty0"}).Under(below).complete()
+	m := (&Config{Servers: []string{" https://a.example\r\n"}, Arguments: []string{"troy.shell"}, Append: "console=tty0"}).Under(below).complete()
 	files, err := m.files(time.Now())
 	must(t, err)
 	got := map[string]string{}
@@ -96,10 +96,11 @@ func TestBootURL(t *testing.T) {
 		config Config
 		want   string
 	}{
-		"nothing":        {Config{}, ""},
-		"plain HTTP":     {Config{Servers: []string{"http://a:8080/", "https://b"}}, "http://a:8080/boot/"},
-		"with TLS":       {Config{Servers: []string{"https://a", "http://b"}}, ""},
-		"said otherwise": {Config{Servers: []string{"http://a"}, BootURL: "http://b/"}, "http://b/"},
+		"nothing":         {Config{}, ""},
+		"plain HTTP":      {Config{Servers: []string{"http://a:8080/", "https://b"}}, "http://a:8080/boot/"},
+		"blanks, slashes": {Config{Servers: []string{" http://a:8080//\n"}}, "http://a:8080/boot/"},
+		"with TLS":        {Config{Servers: []string{"https://a", "http://b"}}, ""},
+		"said otherwise":  {Config{Servers: []string{"http://a"}, BootURL: "http://b/"}, "http://b/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := c.config.complete().BootURL; got != c.want {

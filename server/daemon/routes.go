@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"troy/server/jsonhttp"
+	"troy/server/netboot"
 	"troy/server/protocol"
 	"troy/server/rooms/api"
 )
 
-// routes joins everything that is served by HTTP.
+// routes joins everything that is served by HTTP, by cleaned paths: firmware follows no redirect.
 func (d *Daemon) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, path := range []string{"/" + protocol.PathRepo + "/", "/v1/", "/healthz"} {
@@ -23,7 +24,7 @@ func (d *Daemon) routes() http.Handler {
 		mux.Handle("/boot/", d.boot.Handler())
 	}
 	mux.Handle("/", d.page)
-	return mux
+	return netboot.CleanPaths(mux)
 }
 
 // plainly is what is served without TLS where there is TLS, as the package comment says.
@@ -32,7 +33,7 @@ func plainly(h http.Handler, secure net.Addr) http.Handler {
 	if err != nil {
 		port = "443"
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return netboot.CleanPaths(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 		from, err := netip.ParseAddrPort(r.RemoteAddr)
 		switch {
@@ -47,7 +48,7 @@ func plainly(h http.Handler, secure net.Addr) http.Handler {
 			}
 			http.Redirect(w, r, "https://"+net.JoinHostPort(host, port)+r.URL.RequestURI(), http.StatusPermanentRedirect)
 		}
-	})
+	}))
 }
 
 // localURL is how programs on this machine reach the listener.

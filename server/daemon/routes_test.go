@@ -20,6 +20,10 @@ func TestPlainly(t *testing.T) {
 	}{
 		{"10.0.0.1:1", "GET", "/repo/store.json", 200, ""},
 		{"10.0.0.1:1", "GET", "/boot/troy.efi", 200, ""},
+		{"10.0.0.1:1", "GET", "/boot//troy.efi", 200, ""},
+		{"10.0.0.1:1", "GET", "//boot/./troy.efi", 200, ""},
+		{"10.0.0.1:1", "POST", "//v1//checkin", 403, ""},
+		{"10.0.0.1:1", "GET", "/boot/..//host", 308, "https://troy.example:8443/host"},
 		{"10.0.0.1:1", "GET", "/healthz", 200, ""},
 		{"10.0.0.1:1", "POST", "/v1/checkin", 403, ""},
 		{"10.0.0.1:1", "GET", "/host?id=a", 308, "https://troy.example:8443/host?id=a"},

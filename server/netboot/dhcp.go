@@ -92,7 +92,7 @@ func compose(q *dhcpv4.DHCPv4, reply dhcpv4.MessageType, k kind, self net.IP, fi
 	a, err := dhcpv4.NewReplyFromRequest(q, dhcpv4.WithMessageType(reply),
 		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(self)),
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(class)),
-		dhcpv4.WithOption(dhcpv4.OptBootFileName(file)))
+		dhcpv4.WithOption(dhcpv4.OptBootFileName(terminated(file))))
 	if err != nil {
 		return nil
 	}
@@ -103,7 +103,7 @@ func compose(q *dhcpv4.DHCPv4, reply dhcpv4.MessageType, k kind, self net.IP, fi
 		}
 	}
 	if k != uefiHTTP {
-		a.UpdateOption(dhcpv4.OptTFTPServerName(self.String()))
+		a.UpdateOption(dhcpv4.OptTFTPServerName(terminated(self.String())))
 		a.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, discoveryControl[:]))
 	}
 	if len(file) < 128 { // the field of the BOOTP header, which old firmware reads
@@ -111,6 +111,11 @@ func compose(q *dhcpv4.DHCPv4, reply dhcpv4.MessageType, k kind, self net.IP, fi
 	}
 	return a
 }
+
+// terminated ends a text as C does. Some firmware reads options 66 and 67 up to a zero byte and would
+// take the next option for a part of the name; readers have to expect the zero (RFC 2132, section
+// 2).
+func terminated(s string) string { return s + "\x00" }
 
 // bootFile names what a client is to load; "" = nothing.
 func (s *Server) bootFile(k kind, self netip.Addr) string {

@@ -129,6 +129,15 @@ func wantAnswer(t testing.TB, name string, q, a *dhcpv4.DHCPv4, file string) {
 	if got := a.BootFileNameOption(); got != file || a.BootFileName != file {
 		t.Errorf("%s: file %q, %q, want %q", name, got, a.BootFileName, file)
 	}
+	server := selfAddr.String() + "\x00"
+	if strings.HasPrefix(q.ClassIdentifier(), "HTTP") {
+		server = ""
+	}
+	for code, want := range map[dhcpv4.OptionCode]string{dhcpv4.OptionBootfileName: file + "\x00", dhcpv4.OptionTFTPServerName: server} {
+		if got := string(a.GetOneOption(code)); got != want { // firmware reads it up to a zero byte
+			t.Errorf("%s: %v is %q, want %q", name, code, got, want)
+		}
+	}
 	if !a.YourIPAddr.IsUnspecified() || a.SubnetMask() != nil || a.Router() != nil || a.GetOneOption(dhcpv4.OptionIPAddressLeaseTime) != nil {
 		t.Errorf("%s: the answer gives an address: %s", name, a.Summary())
 	}

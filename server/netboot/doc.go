@@ -25,6 +25,12 @@
 // told (option 43, PXE_DISCOVERY_CONTROL bit 3) to load the file at once, without looking for boot
 // servers or showing a menu.
 //
+// Options 66 and 67 end with a zero byte, because some firmware reads them as C strings. Where
+// another DHCP server sends them without one, that firmware asks for a name with rubbish behind it:
+// it gets the file if the name begins with one that DHCP servers and shim give. Blanks, NULs and
+// line ends around any name do not count, and neither do doubled slashes. By HTTP all this is
+// answered at once, not by a redirect, which firmware and shim do not follow (CleanPaths).
+//
 // Files: opened through os.Root, so no name and no link leads out of the folder; regular files of
 // at most 4 GiB; no listing. TFTP: writing is refused. At most 256 transfers run, 8 of one address;
 // more get an error and try again. Only read and write requests from unprivileged ports are

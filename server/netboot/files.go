@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path"
+	"strings"
 )
 
 // begin takes a place for a transfer; end gives it back.
@@ -32,7 +34,32 @@ func (s *Server) end(from netip.Addr) {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /boot/{name...}", s.serveHTTP)
-	return mux
+	return CleanPaths(mux)
+}
+
+// CleanPaths serves a request whose path has doubled slashes, or dots, as one for the cleaned path.
+// http.ServeMux answers it with a redirect, which firmware and shim do not follow; so this has to be
+// around every ServeMux that leads to Handler.
+func CleanPaths(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(w, cleaned(r)) })
+}
+
+// cleaned returns r, or a copy of it with the cleaned path. As ServeMux does, it cleans the path as
+// it was sent: an escaped slash divides nothing.
+func cleaned(r *http.Request) *http.Request {
+	sent := r.URL.EscapedPath()
+	clean := path.Clean(sent)
+	if clean != "/" && strings.HasSuffix(sent, "/") {
+		clean += "/"
+	}
+	name, err := url.PathUnescape(clean)
+	if clean == sent || err != nil || !strings.HasPrefix(sent, "/") {
+		return r
+	}
+	to, u := *r, *r.URL
+	u.Path, u.RawPath = name, clean
+	to.URL = &u
+	return &to
 }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"troy/chainload/release"
+	"troy/internal/blank"
 )
 
 // Bounds.
@@ -96,17 +97,41 @@ func (s *Server) has(name string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= fileMost
 }
 
-// open opens a file by the name that a client gave. Clients put slashes before it, double them, or
-// write them as Windows does.
-func (s *Server) open(name string) (*os.File, int64, error) {
-	name = strings.ReplaceAll(name, `\`, "/")
+// find returns the name in the folder of what a client asks for; "" = there is no such file. Clients
+// put slashes before a name, double them, or write them as Windows does; names come with blanks
+// around them and with rubbish behind (see known).
+func (s *Server) find(name string) string {
+	name = blank.Trim(strings.ReplaceAll(name, `\`, "/"))
 	for part := range strings.SplitSeq(name, "/") {
-		if strings.HasPrefix(part, ".") {
-			return nil, 0, fs.ErrNotExist
+		if part != "." && strings.HasPrefix(part, ".") {
+			return ""
 		}
 	}
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
-	if !fs.ValidPath(name) || strings.ContainsRune(name, 0) || !s.has(name) {
+	for _, n := range []string{name, known(name)} {
+		if fs.ValidPath(n) && !strings.ContainsRune(n, 0) && s.has(n) {
+			return n
+		}
+	}
+	return ""
+}
+
+// known cuts what follows one of the names that DHCP servers and shim give; "" = it is none of them.
+// Firmware that reads option 67 past its end asks for "snponly.efia\x11", and old shims for
+// "grubx64.efi\xff". A dot, dash, underscore or slash makes another name of it, such as that of a
+// signature.
+func known(name string) string {
+	for _, n := range []string{release.Shim, release.GRUB, release.IPXE, release.IPXEScript, release.UKI, release.ISO} {
+		if rest, ok := strings.CutPrefix(name, n); ok && strings.Trim(rest[:min(1, len(rest))], ".-_/") != "" {
+			return n
+		}
+	}
+	return ""
+}
+
+// open opens a file by the name that a client gave, see find.
+func (s *Server) open(name string) (*os.File, int64, error) {
+	if name = s.find(name); name == "" {
 		return nil, 0, fs.ErrNotExist
 	}
 	f, err := s.root.Open(name)

@@ -65,14 +65,18 @@ func parseRequest(b []byte) (*readRequest, *refusal) {
 		return nil, &refusal{codeIllegal, "this server is read-only"}
 	}
 	words := strings.Split(string(bytes.TrimSuffix(b[2:], []byte{0})), "\x00")
-	if len(words) < 2 || len(words)%2 != 0 || words[0] == "" {
+	if len(words) < 2 || words[0] == "" {
 		return nil, &refusal{codeIllegal, "malformed request"}
 	}
 	if !strings.EqualFold(words[1], "octet") {
 		return nil, &refusal{codeIllegal, "want mode octet"}
 	}
 	r := &readRequest{name: words[0], block: blockDefault, window: 1, timeout: time.Second}
-	for i := 2; i < len(words); i += 2 {
+	// Firmware pads requests with zero bytes: an option without a name is the end.
+	for i := 2; i < len(words) && words[i] != ""; i += 2 {
+		if i+1 == len(words) {
+			return nil, &refusal{codeIllegal, "malformed request"}
+		}
 		if err := r.option(strings.ToLower(words[i]), words[i+1]); err != nil {
 			return nil, err
 		}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +105,82 @@ func TestTFTP(t *testing.T) {
 	}
 }
 
+// TestOpen: names as firmware, shim and people write them.
+func TestOpen(t *testing.T) {
+	s := newServer(t, Options{})
+	for name, want := range map[string]string{
+		"snponly.efi":                  release.IPXE,
+		"//snponly.efi":                release.IPXE,
+		`\snponly.efi`:                 release.IPXE,
+		"./snponly.efi":                release.IPXE,
+		`grub\grub.cfg`:                "grub/grub.cfg",
+		"/./grub//./grub.cfg":          "grub/grub.cfg",
+		" snponly.efi\r\n":             release.IPXE,
+		"troy/vmlinuz \x00":            "troy/vmlinuz",
+		"snponly.efi\x00\x11x":         release.IPXE,
+		"snponly.efia\x11":             release.IPXE, // option 97 of 17 bytes follows
+		"snponly.efiR\x12\x01\x04eth0": release.IPXE, // option 82
+		"/snponly.efi\xff":             release.IPXE,
+		"grubx64.efi\xff":              release.GRUB,
+		"\\shimx64.efi\x01?":            release.Shim,
+		"boot.ipxe\xff":                release.IPXEScript,
+		"troy.efi ":                    release.UKI,
+		"troy.isoa":                    "", // not in the folder
+		"shimx64.efi.sig":              "",
+		"shimx64.efi-old":              "",
+		"shimx64.efi_":                 "",
+		"shimx64.efi/x":                "",
+		"troy/vmlinuza\x11":            "", // DHCP does not name it
+		"xsnponly.efi":                 "",
+		"snponly.ef":                   "",
+		"grub/../snponly.efi":          "",
+		"snponly.efia/../.hidden":      "",
+		".hidden\x00":                  "",
+		" .hidden":                     "",
+		".":                            "",
+		" \x00":                        "",
+	} {
+		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
+			f, _, err := s.open(name)
+			if err != nil {
+				if want != "" || !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%v, want %q", err, want)
+				}
+				return
+			}
+			defer f.Close()
+			if b, err := io.ReadAll(f); err != nil || want == "" || !bytes.Equal(b, content(want)) {
+				t.Errorf("another file than %q: %v", want, err)
+			}
+		})
+	}
+}
+
+// TestParseRequest: requests as firmware sends them.
+func TestParseRequest(t *testing.T) {
+	for words, ok := range map[string]bool{
+		"f\x00octet\x00":                       true,
+		"f\x00OCTET\x00tsize\x000\x00":         true,
+		"f\x00octet\x00tsize\x00\x00":          true, // an empty value
+		"f\x00octet\x00\x00":                   true, // zeros behind the end
+		"f\x00octet\x00\x00\x00\x00":           true,
+		"f\x00octet\x00tsize\x000\x00\x00\x00": true,
+		"f\x00octet\x00tsize\x00":              false,
+		"f\x00octet":                           false,
+		"f\x00netascii\x00":                    false,
+		"f\x00":                                false,
+		"\x00octet\x00":                        false,
+		"\x00\x00\x00":                         false,
+	} {
+		t.Run(fmt.Sprintf("%q", words), func(t *testing.T) {
+			r, bad := parseRequest([]byte("\x00\x01" + words))
+			if (bad == nil) != ok || ok && (r.name != "f" || r.size != strings.Contains(words, "tsize")) {
+				t.Errorf("%+v, %v", r, bad)
+			}
+		})
+	}
+}
+
 // TestTransfersAreBounded takes all places of an address, and of the server.
 func TestTransfersAreBounded(t *testing.T) {
 	s := newServer(t, Options{})
@@ -146,7 +224,11 @@ func TestTFTPErrorsAreNotAnswered(t *testing.T) {
 
 func TestHTTP(t *testing.T) {
 	h := newServer(t, Options{}).Handler()
-	for path, want := range map[string]string{"/boot/" + release.UKI: release.UKI, "/boot/troy/vmlinuz": "troy/vmlinuz", "/boot/none": "", "/boot/": "", "/boot/.hidden": "", "/boot/troy": ""} {
+	for path, want := range map[string]string{"/boot/" + release.UKI: release.UKI, "/boot/troy/vmlinuz": "troy/vmlinuz", "/boot/none": "", "/boot/": "", "/boot/.hidden": "", "/boot/troy": "",
+		// Firmware and shim follow no redirect.
+		"/boot//" + release.GRUB: release.GRUB, "/boot///troy//vmlinuz": "troy/vmlinuz", "http://troy.example//boot/" + release.UKI: release.UKI, "/boot/./" + release.UKI: release.UKI,
+		"/x/../boot/" + release.UKI: release.UKI, "/boot/%2F" + release.UKI: release.UKI, "/boot/" + release.UKI + "%20%0D%0A": release.UKI, "/boot/" + release.UKI + "%00": release.UKI,
+		"/boot//none": "", "/boot//.hidden": "", "/boot/%2e%2e/boot/" + release.UKI: "", "/boot/../" + release.UKI: "", "/boot//../.hidden": ""} {
 		t.Run(path, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
