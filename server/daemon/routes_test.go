@@ -6,8 +6,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"troy/chainload/release"
+	"troy/server/netboot"
 )
 
 // TestPlainly: where there is TLS, check-ins and the page are not served without it.
@@ -37,6 +40,28 @@ func TestPlainly(t *testing.T) {
 		if w.Code != c.want || w.Header().Get("Location") != c.location {
 			t.Errorf("%s %s from %s: %d %s", c.method, c.path, c.from, w.Code, w.Header().Get("Location"))
 		}
+	}
+}
+
+// TestBootPaths: firmware and shim follow no redirect, so a doubled slash must not cause one.
+func TestBootPaths(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, release.UKI), []byte("MZ"), 0o644))
+	boot, err := netboot.New(&netboot.Options{Dir: dir})
+	must(t, err)
+	defer boot.Close()
+	h := (&Daemon{boot: boot}).routes()
+	for path, want := range map[string]int{
+		"/boot/troy.efi": 200, "/boot//troy.efi": 200, "//boot/troy.efi": 200, "/boot/./troy.efi": 200, "/boot/troy.efi%0A": 200,
+		"/boot//none": 404, "/boot//../boot/": 404,
+	} {
+		t.Run(path, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("GET", "http://troy.example"+path, nil))
+			if w.Code != want || want == 200 && w.Body.Len() == 0 {
+				t.Errorf("%d %s, want %d", w.Code, w.Header().Get("Location"), want)
+			}
+		})
 	}
 }
 

@@ -112,9 +112,9 @@ func compose(q *dhcpv4.DHCPv4, reply dhcpv4.MessageType, k kind, self net.IP, fi
 	return a
 }
 
-// terminated ends a text as C does. Some firmware reads options 66 and 67 up to a zero byte and would
-// take the next option for a part of the name; readers have to expect the zero (RFC 2132, section
-// 2).
+// terminated ends a text as C does. Some firmware reads options 66 and 67 up to a zero byte and
+// would take the next option for a part of the name; readers have to expect the zero (RFC 2132,
+// section 2).
 func terminated(s string) string { return s + "\x00" }
 
 // bootFile names what a client is to load; "" = nothing.

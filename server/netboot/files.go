@@ -38,8 +38,8 @@ func (s *Server) Handler() http.Handler {
 }
 
 // CleanPaths serves a request whose path has doubled slashes, or dots, as one for the cleaned path.
-// http.ServeMux answers it with a redirect, which firmware and shim do not follow; so this has to be
-// around every ServeMux that leads to Handler.
+// http.ServeMux answers it with a redirect, which firmware and shim do not follow; so this has to
+// be around every ServeMux that leads to Handler.
 func CleanPaths(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(w, cleaned(r)) })
 }

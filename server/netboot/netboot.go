@@ -97,9 +97,9 @@ func (s *Server) has(name string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= fileMost
 }
 
-// find returns the name in the folder of what a client asks for; "" = there is no such file. Clients
-// put slashes before a name, double them, or write them as Windows does; names come with blanks
-// around them and with rubbish behind (see known).
+// find returns the name in the folder of what a client asks for; "" = there is no such file.
+// Clients put slashes before a name, double them, or write them as Windows does; names come with
+// blanks around them and with rubbish behind (see known).
 func (s *Server) find(name string) string {
 	name = blank.Trim(strings.ReplaceAll(name, `\`, "/"))
 	for part := range strings.SplitSeq(name, "/") {
@@ -116,8 +116,8 @@ func (s *Server) find(name string) string {
 	return ""
 }
 
-// known cuts what follows one of the names that DHCP servers and shim give; "" = it is none of them.
-// Firmware that reads option 67 past its end asks for "snponly.efia\x11", and old shims for
+// known cuts what follows one of the names that DHCP servers and shim give; "" = it is none of
+// them. Firmware that reads option 67 past its end asks for "snponly.efia\x11", and old shims for
 // "grubx64.efi\xff". A dot, dash, underscore or slash makes another name of it, such as that of a
 // signature.
 func known(name string) string {

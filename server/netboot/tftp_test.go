@@ -122,7 +122,7 @@ func TestOpen(t *testing.T) {
 		"snponly.efiR\x12\x01\x04eth0": release.IPXE, // option 82
 		"/snponly.efi\xff":             release.IPXE,
 		"grubx64.efi\xff":              release.GRUB,
-		"\\shimx64.efi\x01?":            release.Shim,
+		"\\shimx64.efi\x01?":           release.Shim,
 		"boot.ipxe\xff":                release.IPXEScript,
 		"troy.efi ":                    release.UKI,
 		"troy.isoa":                    "", // not in the folder
