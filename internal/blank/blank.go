@@ -8,7 +8,7 @@ import (
 )
 
 // Trim returns s without blanks at both ends. What is inside stays.
-func Trim(s string) string { return strings.TrimFunc(s, Is) }
+func Trim(s string) string { return strings.TrimFunc(s, is) }
 
-// Is reports whether r is a blank: it shows nothing and has no place in a name or URL.
-func Is(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == '\ufeff' }
+// is reports whether r is a blank: it shows nothing and has no place in a name or URL.
+func is(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == '\ufeff' }

@@ -117,9 +117,8 @@ func (s *Server) find(name string) string {
 }
 
 // known cuts what follows one of the names that DHCP servers and shim give; "" = it is none of
-// them. Firmware that reads option 67 past its end asks for "snponly.efia\x11", and old shims for
-// "grubx64.efi\xff". A dot, dash, underscore or slash makes another name of it, such as that of a
-// signature.
+// them. Firmware that reads option 67 past its end asks for "snponly.efia\x11". A dot, dash,
+// underscore or slash makes another name of it, such as that of a signature.
 func known(name string) string {
 	for _, n := range []string{release.Shim, release.GRUB, release.IPXE, release.IPXEScript, release.UKI, release.ISO} {
 		if rest, ok := strings.CutPrefix(name, n); ok && strings.Trim(rest[:min(1, len(rest))], ".-_/") != "" {
