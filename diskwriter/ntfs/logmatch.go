@@ -78,6 +78,11 @@ func (v *Volume) LogMentions(files ...*MappedFile) (LogMention, string) {
 	if err == nil {
 		err = l.walk(m.visit)
 	}
+	return m.result(err)
+}
+
+// result says what a walk that ended with err found.
+func (m *logMatcher) result(err error) (LogMention, string) {
 	switch {
 	case errors.Is(err, errNamed):
 		return LogNames, m.why
