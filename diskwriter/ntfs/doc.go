@@ -73,15 +73,15 @@
 // # $Volume
 //
 // The flags 0x1 (dirty), 0x2 (resize $LogFile), 0x4 (upgrade), 0x20 (repair object ids), 0x4000
-// (chkdsk under way) and 0x8000 (changed by chkdsk) make a volume unclean: the mask 0xc027 for which
-// Linux's driver mounts read-only. 0x80 is set on every volume that Windows formats.
+// (chkdsk under way) and 0x8000 (changed by chkdsk) make a volume unclean: the mask 0xc027 for
+// which Linux's driver mounts read-only. 0x80 is set on every volume that Windows formats.
 //
 // # Known gaps
 //
 //   - The walk was checked on the 481 records that a formatting Windows left (LFS 1.1) against
 //     ntfsrecover, on two logs of Windows 10 (LFS 2.0 in use, with a last page that only a
-//     copy holds, and after a downgrade to 1.1: 405 and 268 records), and on synthetic logs of both
-//     versions. None of the real ones has wrapped, none is of Windows 11.
+//     copy holds, and after a downgrade to 1.1: 405 and 268 records), and on synthetic logs of
+//     both versions. None of the real ones has wrapped, none is of Windows 11.
 //   - Compressed and encrypted files are not read.
 //   - The contents of $MFTMirr are not compared.
 //   - File names longer than the fields allow, alternate data streams, quotas and
