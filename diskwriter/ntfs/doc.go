@@ -57,12 +57,31 @@
 // clusters, its bits in $Bitmap, or gives up its clusters. A change that stays inside
 // $STANDARD_INFORMATION is LogTimes: Windows updates times of open files all day.
 //
+// The flags of a record (two bytes at 0x28 of its header) say which buffers it has: 2 no redo
+// buffer, 4 no undo buffer; 1 is a record that goes on in the next page. dfir_ntfs (LogFile.py)
+// describes them so, and every record of two Windows 10 logs agrees. The lengths are filled in
+// all the same:
+//
+//   - A direction without a buffer has no data (Windows writes zeros to the end of an MFT record
+//     this way), or names the other direction's buffer by place and length: it serves for both.
+//   - A compensation as undo may have a length, and its data is never read, whatever the flags.
+//   - A length counts for the bytes that the record may change, with data or without. Where data
+//     says which clusters are meant (bits of $Bitmap, clusters given up) and is absent, the
+//     answer is LogUnknown; times without data are LogNames.
+//   - Data that the flags promise and that is not there, and any other flag, are LogUnknown.
+//
+// # $Volume
+//
+// The flags 0x1 (dirty), 0x2 (resize $LogFile), 0x4 (upgrade), 0x20 (repair object ids), 0x4000
+// (chkdsk under way) and 0x8000 (changed by chkdsk) make a volume unclean: the mask 0xc027 for
+// which Linux's driver mounts read-only. 0x80 is set on every volume that Windows formats.
+//
 // # Known gaps
 //
-//   - No log of a real Windows 10 or 11 crash was at hand. The walk was checked on
-//     the 481 records that a formatting Windows left (LFS 1.1) against ntfsrecover, and
-//     on synthetic logs of both versions. How LFS 2.0 uses its 32 copy pages is known
-//     from the Linux driver only; where that is wrong the answer is LogUnknown.
+//   - The walk was checked on the 481 records that a formatting Windows left (LFS 1.1) against
+//     ntfsrecover, on two logs of Windows 10 (LFS 2.0 in use, with a last page that only a
+//     copy holds, and after a downgrade to 1.1: 405 and 268 records), and on synthetic logs of
+//     both versions. None of the real ones has wrapped, none is of Windows 11.
 //   - Compressed and encrypted files are not read.
 //   - The contents of $MFTMirr are not compared.
 //   - File names longer than the fields allow, alternate data streams, quotas and

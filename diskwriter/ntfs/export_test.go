@@ -88,6 +88,43 @@ func (v *Volume) WalkLogFrom(lsn uint64) (lsns []uint64, err error) {
 	return lsns, err
 }
 
+// LogWindows returns what every n records that follow each other say of the files; lsns are the
+// LSNs of all records; bitmap is where $Bitmap counts as.
+func (v *Volume) LogWindows(lsns []uint64, n int, bitmap Run, files ...*MappedFile) (got []LogMention, why []string, err error) {
+	s, err := v.logFile()
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := readRestart(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := newLogReader(s, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	v.bitmap.runs = []Run{bitmap}
+	for i := range len(lsns) - n + 1 {
+		m := &logMatcher{v: v, files: files}
+		var end error
+		for _, lsn := range lsns[i:][:n] {
+			rec, _, err := l.read(lsn)
+			if err == nil {
+				err = m.visit(rec)
+			}
+			if end = err; end != nil {
+				break
+			}
+		}
+		mention, reason := m.result(end)
+		got, why = append(got, mention), append(why, reason)
+	}
+	return got, why, nil
+}
+
+// FileAt returns a file that has only content, at run.
+func FileAt(run Run) *MappedFile { return &MappedFile{m: Mapping{Path: "made", Runs: []Run{run}}} }
+
 // MFTRuns returns the number of runs of $MFT and whether it has an attribute list.
 func (v *Volume) MFTRuns() (runs int, hasList bool, err error) {
 	n, err := v.load(recordMFT)

@@ -39,7 +39,7 @@ type Verdict struct {
 	Err       error    // of a refusal, the first of Refusals: ErrHibernated, ErrBitLocker, ErrSecondWindows, ...
 	Refusals  []error  // all that was found to refuse the volume for
 	Reasons   []string // of an unclean volume; looked for whatever else was found
-	Dirty     bool     // $Volume flag
+	Dirty     bool     // $Volume flag, the first of VolumeInfo.Unclean
 	Log       LogInfo
 }
 
@@ -107,9 +107,7 @@ func (v *Volume) Judge() Verdict {
 	if err != nil {
 		d.Refusals = append(d.Refusals, err)
 	}
-	if d.Dirty = info.Dirty(); d.Dirty {
-		d.Reasons = append(d.Reasons, "dirty flag is set")
-	}
+	d.Dirty, d.Reasons = info.Dirty(), info.Unclean()
 	if !d.Log.Clean() {
 		d.Reasons = append(d.Reasons, d.Log.String())
 	}

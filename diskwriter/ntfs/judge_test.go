@@ -1,6 +1,7 @@
 package ntfs_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -16,6 +17,16 @@ func inRoot(name string, content []byte) func(root string) error {
 }
 
 func hiberfil(magic string) []byte { return append([]byte(magic), make([]byte, 8192)...) }
+
+// volumeFlags sets flags of $Volume.
+func volumeFlags(flags uint16) func(t *testing.T, m *image) {
+	return func(t *testing.T, m *image) {
+		m.record(`\$Volume`, func(b []byte) {
+			at := attribute(t, b, 0x70)[0x18+10:]
+			binary.LittleEndian.PutUint16(at, binary.LittleEndian.Uint16(at)|flags)
+		})
+	}
+}
 
 func TestJudge(t *testing.T) {
 	for _, c := range []struct {
@@ -37,12 +48,15 @@ func TestJudge(t *testing.T) {
 		{"empty hiberfil", inRoot("hiberfil.sys", nil), nil, ntfs.Clean, nil},
 		{"second Windows", func(root string) error { return os.MkdirAll(filepath.Join(root, "WINDOWS/System32"), 0o755) }, nil, ntfs.Refused, ntfs.ErrSecondWindows},
 		{"a file called Windows", inRoot("Windows", []byte("no folder")), nil, ntfs.Clean, nil},
-		{"dirty flag", nil, func(t *testing.T, m *image) {
-			m.record(`\$Volume`, func(b []byte) { attribute(t, b, 0x70)[0x18+10] |= 1 })
-		}, ntfs.Unclean, nil},
-		{"flags without the dirty one", nil, func(t *testing.T, m *image) {
-			m.record(`\$Volume`, func(b []byte) { attribute(t, b, 0x70)[0x18+10] |= 0x80 })
-		}, ntfs.Clean, nil},
+		{"dirty flag", nil, volumeFlags(1), ntfs.Unclean, nil},
+		{"$LogFile to be resized", nil, volumeFlags(0x2), ntfs.Unclean, nil},
+		{"to be upgraded", nil, volumeFlags(0x4), ntfs.Unclean, nil},
+		{"object ids to be repaired", nil, volumeFlags(0x20), ntfs.Unclean, nil},
+		{"chkdsk under way", nil, volumeFlags(0x4000), ntfs.Unclean, nil},
+		{"chkdsk under way, as Windows formats", nil, volumeFlags(0x4080), ntfs.Unclean, nil},
+		{"changed by chkdsk", nil, volumeFlags(0x8000), ntfs.Unclean, nil},
+		{"several flags", nil, volumeFlags(0xc027), ntfs.Unclean, nil},
+		{"flags of volumes in order", nil, volumeFlags(0x98), ntfs.Clean, nil},
 		{"log in use", nil, func(t *testing.T, m *image) { newLog(t, m, 1, 1).finish(logInUse) }, ntfs.Unclean, nil},
 		{"log closed", nil, func(t *testing.T, m *image) { newLog(t, m, 1, 1).finish(logClosed) }, ntfs.Clean, nil},
 		{"log without clients", nil, func(t *testing.T, m *image) { newLog(t, m, 1, 1).finish(logNobody) }, ntfs.Clean, nil},
@@ -87,9 +101,6 @@ func TestJudge(t *testing.T) {
 // TestJudgeAll: what was found first hides nothing, and a verdict can leave a kind of refusal out.
 func TestJudgeAll(t *testing.T) {
 	windows := func(root string) error { return os.MkdirAll(filepath.Join(root, "Windows/System32"), 0o755) }
-	dirty := func(m *image) {
-		m.record(`\$Volume`, func(b []byte) { attribute(m.t, b, 0x70)[0x18+10] |= 1 })
-	}
 	for _, c := range []struct {
 		name          string
 		asleep, dirty bool
@@ -111,7 +122,7 @@ func TestJudgeAll(t *testing.T) {
 			m.mounted(inRoot("hiberfil.sys", hiberfil("HIBR")))
 		}
 		if c.dirty {
-			dirty(m)
+			volumeFlags(1)(t, m)
 		}
 		d := m.open().Judge()
 		e := d.Except(ntfs.ErrSecondWindows)

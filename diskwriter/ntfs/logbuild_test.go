@@ -106,6 +106,12 @@ func (l *logBuilder) nextPage() {
 // record appends a record of the given type with client data.
 func (l *logBuilder) record(typ uint32, client []byte) uint64 {
 	l.t.Helper()
+	return l.flagged(typ, 0, client)
+}
+
+// flagged appends a record with flags; 1 is added when it goes on in the next page.
+func (l *logBuilder) flagged(typ uint32, flags uint16, client []byte) uint64 {
+	l.t.Helper()
 	if l.in > testPage-0x30 {
 		l.nextPage()
 	}
@@ -115,6 +121,10 @@ func (l *logBuilder) record(typ uint32, client []byte) uint64 {
 	le.PutUint64(h, lsn)
 	le.PutUint32(h[0x18:], uint32(len(client)))
 	le.PutUint32(h[0x20:], typ)
+	if l.in+len(h)+len(client) > testPage {
+		flags |= 1
+	}
+	le.PutUint16(h[0x28:], flags)
 	copy(l.page[l.in:], h)
 	l.in += len(h)
 	l.lastStart = lsn
@@ -134,6 +144,18 @@ func (l *logBuilder) record(typ uint32, client []byte) uint64 {
 	}
 	l.lsns = append(l.lsns, lsn)
 	return lsn
+}
+
+// fill appends records until room bytes are left on the current page.
+func (l *logBuilder) fill(room int) {
+	l.t.Helper()
+	for l.in != testPage-room {
+		size := testPage - room - l.in - 0x30
+		if size < 0x20 {
+			size = testPage / 2 // goes on in the next page
+		}
+		l.record(1, update(0x1b, 0x01, 0, 0, 0, 0, make([]byte, size-0x20)))
+	}
 }
 
 // update makes client data of an operation on one page.

@@ -78,6 +78,11 @@ func (v *Volume) LogMentions(files ...*MappedFile) (LogMention, string) {
 	if err == nil {
 		err = l.walk(m.visit)
 	}
+	return m.result(err)
+}
+
+// result says what a walk that ended with err found.
+func (m *logMatcher) result(err error) (LogMention, string) {
 	switch {
 	case errors.Is(err, errNamed):
 		return LogNames, m.why
@@ -113,7 +118,8 @@ func (m *logMatcher) visit(r logRecord) error {
 	return m.match(r, op)
 }
 
-// operation is the client data of an NTFS log record.
+// operation is the client data of an NTFS log record. Data is nil where the record has a length for
+// it and no buffer; longest counts the length all the same.
 type operation struct {
 	redo, undo         uint16
 	redoData, undoData []byte
@@ -127,26 +133,43 @@ func parseOperation(r logRecord) (op operation, err error) {
 	le := binary.LittleEndian
 	b := r.client
 	op.redo, op.undo = le.Uint16(b), le.Uint16(b[2:])
-	redoOff, redoLen := int(le.Uint16(b[4:])), int(le.Uint16(b[6:]))
-	undoOff, undoLen := int(le.Uint16(b[8:])), int(le.Uint16(b[0xa:]))
+	redo := buffer{int(le.Uint16(b[4:])), int(le.Uint16(b[6:]))}
+	undo := buffer{int(le.Uint16(b[8:])), int(le.Uint16(b[0xa:]))}
 	n := int(le.Uint16(b[0xe:]))
-	if op.redo > opLast || op.undo > opLast || 0x20+8*n > len(b) ||
-		redoLen > 0 && redoOff+redoLen > len(b) || undoLen > 0 && undoOff+undoLen > len(b) {
-		return op, corrupt("$LogFile", -1, "record %#x: operations %#x, %#x with %d clusters in %d bytes", r.lsn, op.redo, op.undo, n, len(b))
+	// Nothing undoes a compensation: Windows fills in a length, and no data is there.
+	hasRedo, hasUndo := r.flags&recordNoRedo == 0, r.flags&recordNoUndo == 0 && op.undo != opCompensation
+	if r.flags&^recordFlags != 0 || op.redo > opLast || op.undo > opLast || 0x20+8*n > len(b) ||
+		hasRedo && !redo.inside(b) || hasUndo && !undo.inside(b) {
+		return op, corrupt("$LogFile", -1, "record %#x: operations %#x, %#x with flags %#x and %d clusters in %d bytes",
+			r.lsn, op.redo, op.undo, r.flags, n, len(b))
 	}
-	if redoLen > 0 {
-		op.redoData = b[redoOff:][:redoLen]
+	// A direction without a buffer of its own may name the other one's.
+	if hasRedo || hasUndo && redo == undo {
+		op.redoData = redo.of(b)
 	}
-	if undoLen > 0 {
-		op.undoData = b[undoOff:][:undoLen]
+	if hasUndo || hasRedo && redo == undo {
+		op.undoData = undo.of(b)
 	}
-	op.longest = int64(max(redoLen, undoLen))
+	op.longest = int64(max(redo.n, undo.n))
 	op.recordOff, op.attrOff = int64(le.Uint16(b[0x10:])), int64(le.Uint16(b[0x12:]))
 	op.clusterOff, op.vcn = int64(le.Uint16(b[0x14:]))*blockSize, int64(le.Uint64(b[0x18:]))
 	for i := range n {
 		op.lcns = append(op.lcns, int64(le.Uint64(b[0x20+8*i:])))
 	}
 	return op, nil
+}
+
+// buffer is the place of redo or undo data in the client data of a record.
+type buffer struct{ off, n int }
+
+func (d buffer) inside(b []byte) bool { return d.n == 0 || d.off+d.n <= len(b) }
+
+// of returns the data in b, nil when there is none.
+func (d buffer) of(b []byte) []byte {
+	if d.n == 0 {
+		return nil
+	}
+	return b[d.off:][:d.n]
 }
 
 // changesPage reports whether redo or undo changes a page of the volume.
@@ -210,12 +233,12 @@ func (m *logMatcher) named(r logRecord, op operation, f *MappedFile, what string
 }
 
 // timesOnly reports whether both directions stay inside the value of the file's
-// $STANDARD_INFORMATION.
+// $STANDARD_INFORMATION, with data that the record has.
 func (op *operation) timesOnly(f *MappedFile) bool {
-	update := func(o uint16) bool {
-		return o == opUpdateResidentValue || o == opNoop || o == opCompensation
+	update := func(o uint16, data []byte) bool {
+		return o == opUpdateResidentValue && data != nil || o == opNoop || o == opCompensation
 	}
-	return update(op.redo) && update(op.undo) && op.recordOff == int64(f.standard.off) &&
+	return update(op.redo, op.redoData) && update(op.undo, op.undoData) && op.recordOff == int64(f.standard.off) &&
 		op.attrOff >= 0x18 && op.attrOff+op.longest <= int64(f.standard.n)
 }
 
@@ -257,7 +280,14 @@ func (m *logMatcher) inBitmap(lcn int64) bool {
 
 // dirtyClusters looks at the clusters that a transaction gave up.
 func (m *logMatcher) dirtyClusters(r logRecord, op operation) error {
-	for _, data := range [][]byte{op.redoData, op.undoData} {
+	for _, d := range []struct {
+		op   uint16
+		data []byte
+	}{{op.redo, op.redoData}, {op.undo, op.undoData}} {
+		data := d.data
+		if d.op == opDeleteDirtyClusters && (len(data) == 0 || len(data)%16 != 0) {
+			return corrupt("$LogFile", -1, "record %#x gives up clusters in %d bytes", r.lsn, len(data))
+		}
 		for ; len(data) >= 16; data = data[16:] {
 			le := binary.LittleEndian
 			lcn, n := int64(le.Uint64(data)), int64(le.Uint64(data[8:]))

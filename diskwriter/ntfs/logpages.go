@@ -12,6 +12,15 @@ const (
 	maxLogSize      = 4 << 30
 )
 
+// Flags of a log record.
+const (
+	recordMultiPage = 1 << iota // goes on in the next page
+	recordNoRedo                // has no redo buffer of its own
+	recordNoUndo                // has no undo buffer of its own
+
+	recordFlags = recordMultiPage | recordNoRedo | recordNoUndo
+)
+
 // logReader finds the current content of every log record page. A page that LFS was
 // filling when the power went may be newer in one of its copies at the head of the
 // file: two single pages in version 1, two times sixteen in version 2.
@@ -146,6 +155,7 @@ func (l *logReader) next(at int64) (int64, bool) {
 type logRecord struct {
 	lsn    uint64
 	typ    uint32
+	flags  uint16
 	client []byte // client data
 }
 
@@ -168,7 +178,7 @@ func (l *logReader) read(lsn uint64) (rec logRecord, next uint64, err error) {
 	if le.Uint64(b[in:]) != lsn {
 		return bad("record %#x instead of %#x", le.Uint64(b[in:]), lsn)
 	}
-	rec = logRecord{lsn: lsn, typ: le.Uint32(b[in+0x20:])}
+	rec = logRecord{lsn: lsn, typ: le.Uint32(b[in+0x20:]), flags: le.Uint16(b[in+0x28:])}
 	need := int64(le.Uint32(b[in+0x18:]))
 	if need > l.r.fileSize/2 {
 		return bad("record of %d bytes", need)

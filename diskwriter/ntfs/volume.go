@@ -165,11 +165,32 @@ func (v *Volume) OpenFile(path string) (*File, error) {
 // VolumeInfo is the content of $Volume.
 type VolumeInfo struct {
 	Major, Minor byte   // NTFS version, 3.1 since Windows XP
-	Flags        uint16 // bit 0: dirty
+	Flags        uint16 // bit 0: dirty; Unclean names the others that matter
 }
 
 // Dirty reports whether Windows wants to check the volume (flags bit 0).
 func (i VolumeInfo) Dirty() bool { return i.Flags&1 != 0 }
+
+// Unclean returns the flags that announce work of Windows on the volume, in words. The others are
+// set on volumes in good order: 0x80 on every one that Windows formats.
+func (i VolumeInfo) Unclean() (reasons []string) {
+	for _, f := range []struct {
+		bit  uint16
+		text string
+	}{
+		{0x0001, "dirty flag is set"},
+		{0x0002, "$LogFile is to be resized"},
+		{0x0004, "volume is to be upgraded"},
+		{0x0020, "object ids are to be repaired"},
+		{0x4000, "chkdsk is under way"},
+		{0x8000, "chkdsk has changed the volume"},
+	} {
+		if i.Flags&f.bit != 0 {
+			reasons = append(reasons, f.text)
+		}
+	}
+	return reasons
+}
 
 // Info reads $Volume.
 func (v *Volume) Info() (VolumeInfo, error) {

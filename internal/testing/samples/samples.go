@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ulikunitz/xz"
+
 	"troy/internal/block"
 )
 
@@ -44,7 +46,7 @@ func File(t testing.TB, name string) string {
 	return ""
 }
 
-// Unpack writes a sample that is compressed by gzip or bzip2 into dir, under its own name, and
+// Unpack writes a sample that is compressed by gzip, bzip2 or xz into dir, under its own name, and
 // returns its path. Zeros become holes: much of the samples is empty.
 func Unpack(t testing.TB, dir, name string) string {
 	t.Helper()
@@ -61,8 +63,10 @@ func Unpack(t testing.TB, dir, name string) string {
 		r, err = gzip.NewReader(in)
 	case ".bz2":
 		r = bzip2.NewReader(in)
+	case ".xz":
+		r, err = xz.NewReader(in)
 	default:
-		t.Fatalf("%s is not compressed by gzip or bzip2", packed)
+		t.Fatalf("%s is not compressed by gzip, bzip2 or xz", packed)
 	}
 	path := filepath.Join(dir, strings.TrimSuffix(filepath.Base(packed), ext))
 	if err == nil {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ulikunitz/xz"
 )
 
 // recorder is a test that notes what would end it.
@@ -69,12 +71,14 @@ func TestFile(t *testing.T) {
 	if got := File(t, "plain"); got != plain {
 		t.Errorf("File = %s, want %s", got, plain)
 	}
-	for _, name := range []string{"whole", "whole.gz"} {
-		if got := File(t, name); got != whole {
-			t.Errorf("File(%s) = %s, want %s", name, got, whole)
+	wholeXZ := file(t, dir, "other.xz", packXZ(t, content))
+	for name, want := range map[string]string{"whole": whole, "whole.gz": whole, "other": wholeXZ, "other.xz": wholeXZ} {
+		if got := File(t, name); got != want {
+			t.Errorf("File(%s) = %s, want %s", name, got, want)
 		}
 		path := Unpack(t, out, name)
-		if b, err := os.ReadFile(path); err != nil || path != filepath.Join(out, "whole") || !bytes.Equal(b, content) {
+		base := strings.TrimSuffix(filepath.Base(want), filepath.Ext(want))
+		if b, err := os.ReadFile(path); err != nil || path != filepath.Join(out, base) || !bytes.Equal(b, content) {
 			t.Errorf("Unpack(%s) = %s, %d bytes, %v", name, path, len(b), err)
 		}
 	}
@@ -89,6 +93,22 @@ func TestFile(t *testing.T) {
 			t.Errorf("%s: skipped %q, failed %q", name, r.skipped, r.failed)
 		}
 	}
+}
+
+func packXZ(t *testing.T, b []byte) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	w, err := xz.NewWriter(&packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return packed.Bytes()
 }
 
 func file(t *testing.T, dir, name string, b []byte) string {
