@@ -17,6 +17,7 @@ import (
 	"troy/image/publish"
 	"troy/image/trust/sign"
 	"troy/internal/testing/fixture"
+	"troy/internal/testing/needs"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -133,6 +134,7 @@ func TestGivenUpAboveAnotherSlot(t *testing.T) {
 // newWindowsBench has an image with a GPT and an NTFS volume that was dismounted in order.
 func newWindowsBench(t *testing.T, merge protocol.Merge) *bench {
 	t.Helper()
+	needs.Root(t)
 	b := newBenchIn(t, filepath.Join(t.TempDir(), "bench"))
 	for _, dir := range []string{b.dir, b.dmi, b.media} {
 		b.must(os.Mkdir(dir, 0o755))
