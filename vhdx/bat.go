@@ -6,7 +6,8 @@ import "fmt"
 // blocks and sector bitmap blocks each have their own set.
 type BlockState uint8
 
-// States of payload blocks (MS-VHDX 2.5.1.1). 4 and 5 are reserved.
+// States of payload blocks (MS-VHDX 2.5.1.1). 4 is reserved, and so is 5, which drafts before
+// version 1.00 used for UNMAPPED.
 const (
 	PayloadNotPresent       BlockState = 0 // content undefined; in a differencing disk: the parent's
 	PayloadUndefined        BlockState = 1 // content undefined, never the parent's
@@ -15,6 +16,9 @@ const (
 	PayloadFullyPresent     BlockState = 6 // content in the file
 	PayloadPartiallyPresent BlockState = 7 // per sector, by the sector bitmap: in the file or the parent's
 )
+
+// draftUnmapped is UNMAPPED in draft 0.95 of the format.
+const draftUnmapped BlockState = 5
 
 // States of sector bitmap blocks (MS-VHDX 2.5.1.2).
 const (
@@ -56,8 +60,14 @@ func NewBATEntry(s BlockState, fileOffset int64) BATEntry {
 	return BATEntry(uint64(s)&7 | uint64(fileOffset)&^(mib-1))
 }
 
-// State returns the state of the block.
-func (e BATEntry) State() BlockState { return BlockState(e & 7) }
+// State returns the state of the block. State 5 of old drafts is PayloadUnmapped; the entry keeps
+// it until the block is written to.
+func (e BATEntry) State() BlockState {
+	if s := BlockState(e & 7); s != draftUnmapped {
+		return s
+	}
+	return PayloadUnmapped
+}
 
 // FileOffset returns the place of the block in bytes from the start of the
 // file. It is negative for offsets that no file can have.

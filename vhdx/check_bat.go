@@ -39,6 +39,9 @@ func (c *checker) payload(b, i int64, e BATEntry) error {
 		c.add("BAT", c.at(i), Error, "block %d: %s", b, r)
 		return nil
 	}
+	if BlockState(e&7) == draftUnmapped {
+		c.add("BAT", c.at(i), Note, "block %d has state 5, which is UNMAPPED in old drafts of the format", b)
+	}
 	if !e.State().inFile() {
 		c.anchor(b, i, e)
 		return nil

@@ -134,7 +134,7 @@ func (f *File) payloadEntry(block int64) (BATEntry, error) {
 // that ends past the end of the file is left to the code that reads there.
 func (f *File) payloadFault(block int64, e BATEntry) string {
 	switch s := e.State(); {
-	case s == 4 || s == 5:
+	case s == 4:
 		return s.String()
 	case e.reserved() != 0:
 		return "reserved bits are set"

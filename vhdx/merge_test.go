@@ -22,6 +22,7 @@ var blockCases = []blockCase{
 	{"ZERO", PayloadZero, false, false},
 	{"UNMAPPED", PayloadUnmapped, false, false},
 	{"UNMAPPED anchored", PayloadUnmapped, true, false},
+	{"UNMAPPED of old drafts", draftUnmapped, true, false},
 	{"FULLY", PayloadFullyPresent, true, false},
 	{"PARTIALLY", PayloadPartiallyPresent, true, true},
 }
@@ -184,7 +185,7 @@ func testMergeSizes(t *testing.T, r *rand.Rand, diff, fixed bool, from, to int64
 	for b := range parent.geo.Blocks() {
 		switch last := b == parent.geo.Blocks()-1; {
 		case diff && last:
-			blockCases[7].put(parent, r, b) // also bits past the end set
+			blockCases[len(blockCases)-1].put(parent, r, b) // also bits past the end set
 			parent.bits(b, sectorsFrom(1000, 1048)...)
 		case last || !diff:
 			parent.block(b, PayloadFullyPresent, randomBytes(r, mib)) // garbage past the end
@@ -195,8 +196,8 @@ func testMergeSizes(t *testing.T, r *rand.Rand, diff, fixed bool, from, to int64
 		parent.entry(parent.geo.PayloadIndex(b), 2)
 	}
 	child := craft(t, &CreateOptions{Kind: Differencing, Size: to, BlockSize: 2 * mib, Parent: openMem(t, parent.m, false), ParentPath: "p"})
-	blockCases[7].put(child, r, 1)
-	blockCases[7].put(child, r, child.geo.Blocks()-1)
+	blockCases[len(blockCases)-1].put(child, r, 1)
+	blockCases[len(blockCases)-1].put(child, r, child.geo.Blocks()-1)
 	if to < gib {
 		below := []*memFile{}
 		if diff {

@@ -230,7 +230,7 @@ func (d *naiveDisk) sector(off, n uint64) ([]byte, error) {
 			return d.parent.read(off, n)
 		}
 		return make([]byte, n), nil
-	case 1, 2, 3:
+	case 1, 2, 3, 5:
 		return make([]byte, n), nil
 	case 6:
 		return d.at(here, n), nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"troy/internal/block"
@@ -195,7 +196,6 @@ func TestRefusedStates(t *testing.T) {
 		entry func(c *crafted) BATEntry
 	}{
 		{"state 4", func(c *crafted) BATEntry { return NewBATEntry(4, c.space(mib)) }},
-		{"state 5", func(c *crafted) BATEntry { return NewBATEntry(5, c.space(mib)) }},
 		{"reserved bits", func(c *crafted) BATEntry { return NewBATEntry(6, c.space(mib)) | 8 }},
 		{"partial in base", func(c *crafted) BATEntry { return NewBATEntry(7, c.space(mib)) }},
 		{"past the end", func(c *crafted) BATEntry { return NewBATEntry(6, 1<<40) }},
@@ -230,6 +230,58 @@ func TestRefusedStates(t *testing.T) {
 			}
 			if !found {
 				t.Fatalf("Check: %v", rep.Findings)
+			}
+		})
+	}
+}
+
+// TestDraftState: state 5 was UNMAPPED in drafts of the format. It reads zero, hides the parent,
+// keeps its space, and stays until the block is written to.
+func TestDraftState(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		diff  bool
+		space bool
+	}{{"base", false, false}, {"base, anchored", false, true}, {"child", true, false}, {"child, anchored", true, true}} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := seeded(t)
+			o := &CreateOptions{Size: 4 * mib, BlockSize: mib}
+			below, files := []*memFile{}, []*File{}
+			if tc.diff {
+				base := craft(t, o)
+				base.block(1, PayloadFullyPresent, randomBytes(r, mib))
+				below, files = append(below, base.m), append(files, openMem(t, base.m, false))
+				o = &CreateOptions{Kind: Differencing, Parent: files[0], BlockSize: mib, ParentPath: "p"}
+			}
+			c := craft(t, o)
+			var content []byte
+			if tc.space {
+				content = randomBytes(r, mib)
+			}
+			for _, b := range []int64{1, 2} {
+				c.block(b, draftUnmapped, content)
+			}
+			f := openMem(t, c.m, true)
+			ch := chainOf(t, append([]*File{f}, files...)...)
+			compareNaive(t, r, ch, append([]*memFile{c.m}, below...)...)
+			want := make([]byte, 4*mib)
+			sameBytes(t, "before", readAll(t, ch), want)
+			must(t, ch.TrimRange(mib, 2*mib)) // is done already
+			copy(want[2*mib+5000:], "written")
+			_, err := ch.WriteAt([]byte("written"), 2*mib+5000)
+			must(t, err)
+			must(t, f.Close())
+			ch = chainOf(t, append([]*File{openMem(t, c.m, false)}, files...)...)
+			sameBytes(t, "after a write", readAll(t, ch), want)
+			e, err := ch.files[0].batEntry(c.geo.PayloadIndex(1))
+			must(t, err)
+			if BlockState(e&7) != draftUnmapped {
+				t.Errorf("the untouched block has the entry %#x", e)
+			}
+			rep, err := Check(c.m, c.m.size, nil)
+			must(t, err)
+			if len(rep.Findings) != 1 || rep.Findings[0].Severity != Note || !strings.Contains(rep.Findings[0].Text, "state 5") {
+				t.Errorf("Check: %v", rep.Findings)
 			}
 		})
 	}
