@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"troy/internal/block"
@@ -44,7 +45,52 @@ func NewChain(leafFirst ...*File) (*Chain, error) {
 			return nil, err
 		}
 	}
+	if err := noCircle(leafFirst); err != nil {
+		return nil, err
+	}
 	return &Chain{files: append([]*File(nil), leafFirst...)}, nil
+}
+
+// noCircle refuses a chain in which a file is there twice, or whose last file has one of the others
+// as its parent.
+func noCircle(files []*File) error {
+	last := files[len(files)-1]
+	for i, f := range files {
+		for _, g := range files[i+1:] {
+			if f.same(g) {
+				return fmt.Errorf("%w: the chain is a circle, %s is its own parent or that of its parent", ErrChainMismatch, f.name())
+			}
+		}
+		if f != last && last.Metadata().HasParent {
+			// A locator that cannot be read is not this check's business.
+			if ok, _ := linked(last, f); ok {
+				return fmt.Errorf("%w: the chain is a circle, %s stands on %s", ErrChainMismatch, last.name(), f.name())
+			}
+		}
+	}
+	return nil
+}
+
+// same reports whether f and g are one file. Storages are told apart by their GUIDs.
+func (f *File) same(g *File) bool {
+	switch {
+	case f == g:
+		return true
+	case f.info != nil && g.info != nil:
+		return os.SameFile(f.info, g.info)
+	case f.info != nil || g.info != nil:
+		return false
+	}
+	a, b := f.Header(), g.Header()
+	return a.FileWriteGUID == b.FileWriteGUID && a.DataWriteGUID == b.DataWriteGUID
+}
+
+// name is what an error calls the file.
+func (f *File) name() string {
+	if f.path == "" {
+		return "a file"
+	}
+	return f.path
 }
 
 // CheckLink checks that parent is the one that child was made for. Errors:

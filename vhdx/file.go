@@ -46,9 +46,10 @@ type File struct {
 	cache    *pageCache
 	replayed bool
 	closed   bool
-	closer   io.Closer // what Open opened
-	path     string    // from Open
-	w        *writer   // nil: read only
+	closer   io.Closer   // what Open opened
+	path     string      // from Open
+	info     os.FileInfo // from Open: which file it is, whatever its paths
+	w        *writer     // nil: read only
 }
 
 // span is a range of the file.
@@ -128,7 +129,12 @@ func openHandle(h *os.File, o *OpenOptions) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return OpenStorage(h, size, o)
+	f, err := OpenStorage(h, size, o)
+	if err != nil {
+		return nil, err
+	}
+	f.info = st
+	return f, nil
 }
 
 // openFile reads everything up to the BAT. view is non-nil when a log had to

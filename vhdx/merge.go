@@ -3,6 +3,7 @@ package vhdx
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"troy/internal/guid"
@@ -30,9 +31,10 @@ type MergeOptions struct {
 // again. Other children of the parent do not fit it any more. The child is
 // left as it is; delete it only after Merge has returned nil.
 //
-// Errors: ErrChainMismatch, ErrReadOnly, ErrNoSpace, ErrUnsupported for
-// further metadata that the parent's region has no room for, *FormatError,
-// I/O errors and ctx's.
+// Errors: ErrChainMismatch, also for a parent that is the child or has the child as its parent,
+// ErrReadOnly, ErrNoSpace, ErrUnsupported for further metadata that do not fit into the parent
+// together, *FormatError, I/O errors and ctx's. The first four leave both files unchanged, except
+// ErrNoSpace.
 func Merge(ctx context.Context, child, parent *File, o *MergeOptions) error {
 	return merge(ctx, []*File{child}, parent, o)
 }
@@ -80,6 +82,9 @@ func merge(ctx context.Context, top []*File, target *File, o *MergeOptions) erro
 // check refuses before anything is changed.
 func (m *merger) check() error {
 	files := append(append([]*File(nil), m.top.files...), m.target)
+	if err := noCircle(files); err != nil {
+		return err
+	}
 	for i, f := range files[:len(files)-1] {
 		if err := CheckLink(f, files[i+1]); err != nil {
 			return err
@@ -226,12 +231,26 @@ func (m *merger) planItems() error {
 	meta.Items = mine
 	c := leaf.Metadata()
 	meta.VirtualDiskSize, meta.VirtualDiskID, meta.PhysicalSectorSize = c.VirtualDiskSize, c.VirtualDiskID, c.PhysicalSectorSize
-	if m.items, err = meta.Marshal(); err != nil {
-		return err
-	}
+	m.items, err = meta.Marshal()
+	return m.checkItems(err)
+}
+
+// checkItems reads back what describe will write: two sound files can hold items that do not go
+// together, and their parent could not be opened any more. err is that of Marshal.
+func (m *merger) checkItems(err error) error {
 	r, _ := m.target.Regions().Find(RegionMetadata)
-	if int64(len(m.items)) > r.Length || len(m.items)/pageSize+maxOpPages > m.w.limit {
-		return unsupported("metadata", r.Offset, "the parent has no room for the child's %d bytes of metadata", len(m.items))
+	if err == nil {
+		_, err = ParseMetadata(bytes.NewReader(m.items), 0, int64(len(m.items)))
+	}
+	switch n := int64(len(m.items)); {
+	case errors.Is(err, ErrUnsupported):
+		return err
+	case err != nil:
+		return unsupported("metadata", r.Offset, "the metadata of child and parent do not fit into one file: %s", reasonOf(err))
+	case n > r.Length:
+		return unsupported("metadata", r.Offset, "metadata of child and parent need %d bytes, the parent's region has %d", n, r.Length)
+	case int(n/pageSize)+maxOpPages > m.w.limit:
+		return unsupported("metadata", r.Offset, "metadata of child and parent need %d bytes, more than the parent's log takes in one entry", n)
 	}
 	return nil
 }

@@ -226,3 +226,87 @@ func TestMergeItems(t *testing.T) {
 		t.Fatal("content changed")
 	}
 }
+
+// TestMergeItemsTogether: items of two sound files that do not go together refuse the merge before
+// anything is announced; where they stand does not matter.
+func TestMergeItemsTogether(t *testing.T) {
+	item := func(n int, user, disk bool, length int) MetadataItem {
+		return MetadataItem{ID: GUID{1, byte(n >> 8), byte(n)}, IsUser: user, IsVirtualDisk: disk, Data: bytes.Repeat([]byte{byte(n)}, length)}
+	}
+	many := func(from, n int, user, disk bool, length int) (list []MetadataItem) {
+		for i := range n {
+			list = append(list, item(from+i, user, disk, length))
+		}
+		return list
+	}
+	for _, tc := range []struct {
+		name          string
+		parent, child []MetadataItem
+		far           bool // the parent's items are at the end of its region
+		want          error
+	}{
+		{"together", many(0, 600, true, false, 1), many(1000, 424, true, true, 1), false, nil},
+		{"same id", many(1, 1, true, false, 6), many(1, 1, true, true, 6), false, ErrUnsupported},
+		{"same id, once the user's", many(1, 1, true, false, 6), many(1, 1, false, true, 6), false, nil},
+		{"too many of the user", many(0, 600, true, false, 1), many(1000, 600, true, true, 1), false, ErrUnsupported},
+		{"too many", many(0, 1100, false, false, 1), many(2000, 1000, false, true, 1), false, ErrUnsupported},
+		{"no room in the region", many(0, 9, true, false, 60*kib), many(20, 9, true, true, 60*kib), false, ErrUnsupported},
+		{"no room in the log", many(0, 1, true, false, 200*kib), many(20, 1, true, true, 300*kib), false, ErrUnsupported},
+		{"far behind", many(0, 1, true, false, 5), many(20, 1, true, true, 5), true, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := seeded(t)
+			base := createMem(t, &CreateOptions{Size: 4 * mib, BlockSize: mib, Items: tc.parent})
+			if tc.far {
+				moveItem(t, base)
+			}
+			pf := openMem(t, base, true)
+			child := createMem(t, &CreateOptions{Kind: Differencing, Parent: pf, BlockSize: mib, Items: tc.child})
+			must(t, pf.Close())
+			if tc.far {
+				moveItem(t, child)
+			}
+			beforeP, beforeC := base.clone(), child.clone()
+			if tc.want == nil {
+				mergeAndCompare(t, r, child, base)
+				f := openMem(t, base, false)
+				if n := len(f.Metadata().Items); n != len(tc.parent)+len(tc.child) {
+					t.Fatalf("%d items, want %d", n, len(tc.parent)+len(tc.child))
+				}
+				for _, it := range f.Metadata().Items {
+					b, err := f.MetadataItem(it)
+					must(t, err)
+					if !bytes.Equal(b, bytes.Repeat([]byte{it.ID[2]}, len(b))) {
+						t.Fatalf("item %v has another content", it.ID)
+					}
+				}
+				return
+			}
+			pf, cf := openMem(t, base, true), openMem(t, child, true)
+			if err := Merge(context.Background(), cf, pf, nil); !errors.Is(err, tc.want) {
+				t.Fatalf("Merge: %v, want %v", err, tc.want)
+			}
+			must(t, cf.Close())
+			must(t, pf.Close())
+			if !sameFile(beforeP, base) || !sameFile(beforeC, child) {
+				t.Fatal("a file was changed")
+			}
+		})
+	}
+}
+
+// moveItem puts the last item of a file at the end of the metadata region.
+func moveItem(t *testing.T, m *memFile) {
+	t.Helper()
+	f := openMem(t, m, false)
+	r, _ := f.Regions().Find(RegionMetadata)
+	items := f.Metadata().Items
+	it := items[len(items)-1]
+	at, old, err := f.metadataEntry(it.ID, it.IsUser)
+	must(t, err)
+	b, err := f.MetadataItem(it)
+	must(t, err)
+	to := r.Length - old.Length
+	m.WriteAt(b, r.Offset+to)
+	m.WriteAt(le.AppendUint32(nil, uint32(to)), at+16)
+}

@@ -152,6 +152,7 @@ func (m *Metadata) marshalItems() ([]MetadataItem, error) {
 	}
 	total := 0
 	for i, it := range m.Items {
+		it.Offset = 0 // where it was in another file does not matter
 		if i == 0 {
 			it.Offset = metadataTableSize + locatorRoom
 		}

@@ -38,6 +38,9 @@ func Relink(child *File, o *RelinkOptions) error {
 		if err := CheckLink(child, o.Parent); err != nil && !o.IgnoreMismatch {
 			return err
 		}
+		if child.same(o.Parent) {
+			return fmt.Errorf("%w: a disk cannot be its own parent", ErrChainMismatch)
+		}
 		if c, p := child.Geometry().LogicalSectorSize, o.Parent.Geometry().LogicalSectorSize; c != p {
 			return fmt.Errorf("%w: the child has logical sectors of %d bytes, the parent of %d", ErrChainMismatch, c, p)
 		}

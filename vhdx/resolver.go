@@ -77,14 +77,19 @@ func resolveChain(files *[]*File, resolve Resolver) (*Chain, error) {
 			return nil, err
 		}
 		*files = append(*files, parent)
+		if slices.ContainsFunc((*files)[:len(*files)-1], parent.same) {
+			return nil, noCircle(*files)
+		}
 	}
 	return NewChain(*files...)
 }
 
 // Parents finds the parents of disks that are files: among the files that the
-// caller names, then in the child's own folder, under the file name that the
-// child's locator gives. No other path in a file is ever followed. The zero
-// value names no files. It is for one goroutine.
+// caller names, then in the child's own folder, under the file names that the
+// paths of the child's locator end with. A name whose file is missing or is
+// not the parent leads to the next one, in the order of MS-VHDX 2.6.2.6.3:
+// relative_path, volume_path, absolute_win32_path. No other part of a path in
+// a file is ever followed. The zero value names no files. It is for one goroutine.
 type Parents struct {
 	Named []string // paths, nearest parent first; the first one that fits is taken, and each only once
 
@@ -105,15 +110,40 @@ func (p *Parents) Find(child *File) (*File, error) {
 	if f != nil || err != nil {
 		return f, err
 	}
-	path, err := child.parentPath()
-	if err != nil {
-		return nil, errline.Join(misfit, err)
-	}
-	if f, err = openParent(child, path); err != nil {
+	f, found, err := findInFolder(child)
+	switch {
+	case err == nil:
+		p.found = append(p.found, f.path)
+		return f, nil
+	case found:
 		return nil, err
 	}
-	p.found = append(p.found, path)
-	return f, nil
+	return nil, errline.Join(misfit, err)
+}
+
+// findInFolder tries the names that the locator gives, in the child's own folder. found tells that
+// there is a file of such a name; err is about the first one then.
+func findInFolder(child *File) (f *File, found bool, err error) {
+	var misfit error
+	for _, name := range child.parentNames() {
+		path, err := child.inFolder(name)
+		if err != nil {
+			return nil, false, err
+		}
+		if path == "" {
+			continue
+		}
+		if f, err = openParent(child, path, name); err == nil {
+			return f, true, nil
+		}
+		if misfit == nil {
+			misfit = err
+		}
+	}
+	if misfit != nil {
+		return nil, true, misfit
+	}
+	return nil, false, &ParentError{Child: child.path, Name: child.ParentName()}
 }
 
 // findNamed looks among the named files. misfit is why the first one that was
@@ -123,7 +153,7 @@ func (p *Parents) findNamed(child *File) (f *File, misfit, err error) {
 		if slices.Contains(p.found, path) {
 			continue
 		}
-		f, err := openParent(child, path)
+		f, err := openParent(child, path, child.ParentName())
 		switch {
 		case err == nil:
 			p.found = append(p.found, path)
@@ -152,14 +182,18 @@ func (p *Parents) findWritable(child *File) (*File, error) {
 }
 
 // openParent opens the file in the parent's place and checks that it is the one.
-func openParent(child *File, path string) (*File, error) {
+func openParent(child *File, path, name string) (*File, error) {
 	f, err := Open(path, nil)
 	if err != nil {
-		return nil, &ParentError{Child: child.path, Name: child.ParentName(), Path: path, Err: err}
+		return nil, &ParentError{Child: child.path, Name: name, Path: path, Err: err}
 	}
-	if err := CheckLink(child, f); err != nil {
+	err = CheckLink(child, f)
+	if err == nil && child.same(f) {
+		err = fmt.Errorf("%w: the child names itself", ErrChainMismatch)
+	}
+	if err != nil {
 		f.Close() // opened for reading only: nothing can be lost
-		return nil, &ParentError{Child: child.path, Name: child.ParentName(), Path: path, Err: err}
+		return nil, &ParentError{Child: child.path, Name: name, Path: path, Err: err}
 	}
 	return f, nil
 }
@@ -197,30 +231,36 @@ func (e *ParentError) Unwrap() []error {
 	return []error{e.Err}
 }
 
-// ParentName returns the file name of the parent as the locator of a
-// differencing disk gives it, without any folder: the last part of
-// relative_path, else of absolute_win32_path or volume_path; "" if there is none.
+// ParentName returns the first file name of the parent that the locator of a
+// differencing disk gives, without any folder: the last part of relative_path,
+// else of volume_path or absolute_win32_path; "" if there is none.
 func (f *File) ParentName() string {
-	l := f.Metadata().ParentLocator
-	if l == nil {
-		return ""
-	}
-	for _, key := range []string{KeyRelativePath, KeyAbsoluteWin32Path, KeyVolumePath} {
-		v, _ := l.Get(key)
-		name := v[strings.LastIndexAny(v, `\/`)+1:]
-		if name != "" && name != "." && name != ".." && !strings.ContainsRune(name, 0) {
-			return name
-		}
+	if names := f.parentNames(); len(names) > 0 {
+		return names[0]
 	}
 	return ""
 }
 
-// parentPath returns the path of the file in the parent's place in f's folder.
-func (f *File) parentPath() (string, error) {
-	name := f.ParentName()
-	missing := &ParentError{Child: f.path, Name: name}
-	if name == "" || f.path == "" {
-		return "", missing
+// parentNames returns the file names that the locator gives, in the order in which they are tried.
+func (f *File) parentNames() (names []string) {
+	l := f.Metadata().ParentLocator
+	if l == nil {
+		return nil
+	}
+	for _, key := range []string{KeyRelativePath, KeyVolumePath, KeyAbsoluteWin32Path} {
+		v, _ := l.Get(key)
+		name := v[strings.LastIndexAny(v, `\/`)+1:]
+		if name != "" && name != "." && name != ".." && !strings.ContainsRune(name, 0) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// inFolder returns the path of the file of that name in f's folder, "" if there is none.
+func (f *File) inFolder(name string) (string, error) {
+	if f.path == "" {
+		return "", nil
 	}
 	dir := filepath.Dir(f.path)
 	path := filepath.Join(dir, name)
@@ -233,7 +273,7 @@ func (f *File) parentPath() (string, error) {
 	}
 	i := slices.IndexFunc(list, func(e os.DirEntry) bool { return strings.EqualFold(e.Name(), name) })
 	if i < 0 {
-		return "", missing
+		return "", nil
 	}
 	return filepath.Join(dir, list[i].Name()), nil
 }

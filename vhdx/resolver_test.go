@@ -120,6 +120,71 @@ func TestParentsInFolder(t *testing.T) {
 	}
 }
 
+// TestParentsStale: a name whose file is missing, or is not the parent, leads to the next one, in
+// the order of MS-VHDX 2.6.2.6.3; only file names in the child's folder are looked at.
+func TestParentsStale(t *testing.T) {
+	const volume = `\\?\Volume{26a21bda-a627-11d7-9931-806e6f6e6963}\d\`
+	elsewhere := t.TempDir()
+	for _, tc := range []struct {
+		name                       string
+		relative, volume, absolute string
+		found                      string // "": none
+		at                         string // of an error: the file in the parent's place
+	}{
+		{name: "right absolute", relative: `.\gone.vhdx`, absolute: `C:\d\base.vhdx`, found: "base.vhdx"},
+		{name: "right volume", relative: `.\gone.vhdx`, volume: volume + "base.vhdx", found: "base.vhdx"},
+		{name: "right absolute alone", absolute: `C:\d\base.vhdx`, found: "base.vhdx"},
+		{name: "volume before absolute", relative: `.\gone.vhdx`, volume: volume + "base.vhdx", absolute: `C:\d\copy.vhdx`, found: "base.vhdx"},
+		{name: "absolute is the last", relative: `.\gone.vhdx`, volume: volume + "copy.vhdx", absolute: `C:\d\base.vhdx`, found: "copy.vhdx"},
+		{name: "relative is another disk", relative: `.\other.vhdx`, absolute: `C:\d\base.vhdx`, found: "base.vhdx"},
+		{name: "relative is no disk", relative: `.\text`, volume: volume + "base.vhdx", found: "base.vhdx"},
+		{name: "relative is the child", relative: `.\child.vhdx`, volume: volume + "BASE.vhdx", found: "base.vhdx"},
+		{name: "relative is a folder", relative: `..`, volume: volume + `\`, absolute: `C:\d\base.vhdx`, found: "base.vhdx"},
+		{name: "two others", relative: `.\gone.vhdx`, volume: volume + "other.vhdx", absolute: `C:\d\text`, at: "other.vhdx"},
+		{name: "none is there", relative: `.\gone.vhdx`, volume: volume + "gone.vhdx", absolute: `C:\d\lost.vhdx`},
+		{name: "right path outside of the folder", relative: `.\gone.vhdx`, absolute: filepath.Join(elsewhere, "away.vhdx")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			want := pair(t, dir)
+			in := func(name string) string { return filepath.Join(dir, name) }
+			base, err := os.ReadFile(in("base.vhdx"))
+			must(t, err)
+			must(t, os.WriteFile(in("copy.vhdx"), base, 0o644))
+			must(t, os.WriteFile(filepath.Join(elsewhere, "away.vhdx"), base, 0o644))
+			must(t, os.WriteFile(in("text"), []byte("text"), 0o644))
+			other, err := Create(in("other.vhdx"), &CreateOptions{Size: 4 * mib})
+			must(t, err)
+			must(t, other.Close())
+			f, err := Open(in("child.vhdx"), &OpenOptions{Writable: true})
+			must(t, err)
+			l := f.Metadata().ParentLocator
+			l.Set(KeyRelativePath, tc.relative)
+			l.Set(KeyVolumePath, tc.volume)
+			l.Set(KeyAbsoluteWin32Path, tc.absolute)
+			must(t, f.setLocator(l, false))
+			must(t, f.Close())
+			c, err := OpenChain(in("child.vhdx"), &ChainOptions{Parents: &Parents{}})
+			if tc.found != "" {
+				must(t, err)
+				defer c.Close()
+				sameBytes(t, tc.name, readAll(t, c), want)
+				if got := c.Files()[1].Path(); got != in(tc.found) {
+					t.Errorf("found %s, want %s", got, tc.found)
+				}
+				return
+			}
+			var pe *ParentError
+			if !errors.As(err, &pe) || !errors.Is(err, ErrChainMismatch) || errors.Is(err, fs.ErrNotExist) != (tc.at == "") {
+				t.Fatalf("%v", err)
+			}
+			if tc.at != "" && pe.Path != in(tc.at) {
+				t.Errorf("%v is about %q, want %s", err, pe.Path, tc.at)
+			}
+		})
+	}
+}
+
 // TestResolver: a Resolver decides alone; a child that was not opened by its path has no folder.
 func TestResolver(t *testing.T) {
 	a := openMem(t, sound(t), false)

@@ -78,6 +78,9 @@ func (m *merge) plan(path string, parents *vhdx.Parents) error {
 		return err
 	}
 	defer parent.Close()
+	if err := noCircle(path, parent.Path()); err != nil {
+		return err
+	}
 	noteUnused(m.Streams, parents)
 	m.Child, m.Parent = path, parent.Path()
 	m.VirtualDiskSize = child.Metadata().VirtualDiskSize

@@ -119,18 +119,18 @@ func (v *relink) openParent(child *vhdx.File, path string) (err error) {
 		}
 		return err
 	}
-	return v.noCircle(path)
+	return noCircle(path, v.parent)
 }
 
 // noCircle refuses a parent that stands on the child, as far as its own parents are at hand.
-func (v *relink) noCircle(child string) error {
+func noCircle(child, parent string) error {
 	parents := &vhdx.Parents{}
-	if chain, err := openChain(v.parent, parents); err == nil {
+	if chain, err := openChain(parent, parents); err == nil {
 		chain.Close() // opened for reading only: nothing can be lost
 	}
-	for _, path := range append(parents.Found(), v.parent) {
+	for _, path := range append(parents.Found(), parent) {
 		if cli.SameFile(path, child) {
-			return fmt.Errorf("%s stands on %s: it cannot be its parent", v.parent, child)
+			return fmt.Errorf("%s stands on %s: it cannot be its parent", parent, child)
 		}
 	}
 	return nil
