@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"troy/internal/block"
+	"troy/internal/utf16le"
 )
 
 const (
@@ -16,7 +17,7 @@ const (
 // bytes of every VHDX file (MS-VHDX 2.2.1). The creator is for diagnosis only.
 // Errors: ErrUnsupported for one of more than 256 UTF-16 units.
 func MarshalFileIdentifier(creator string) ([]byte, error) {
-	name := encodeUTF16(creator)
+	name := utf16le.Append(nil, creator)
 	if len(name) > creatorSize {
 		return nil, unsupported("file identifier", 8, "a creator of %d characters, at most %d are allowed", len(name)/2, creatorSize/2)
 	}
@@ -41,5 +42,5 @@ func readFileIdentifier(r io.ReaderAt) (creator string, err error) {
 	for end < len(b) && le.Uint16(b[end:]) != 0 {
 		end += 2
 	}
-	return decodeUTF16(b[8:end]), nil
+	return utf16le.String(b[8:end]), nil
 }

@@ -250,6 +250,7 @@ func FuzzMetadata(f *testing.F) {
 func FuzzLocator(f *testing.F) {
 	f.Add(bytesOf(f, NewParentLocator(RegionBAT, `..\parent.vhdx`)))
 	f.Add(bytesOf(f, parentLocator(RegionBAT, "p", `C:\p`)))
+	f.Add(bytesOf(f, parentLocator(RegionBAT, "\xed\xa0\xbd", "\xed\xb8\x80")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := ParseParentLocator(b)
 		if err != nil {

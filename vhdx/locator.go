@@ -3,9 +3,9 @@ package vhdx
 import (
 	"math"
 	"slices"
-	"unicode/utf16"
 
 	"troy/internal/guid"
+	"troy/internal/utf16le"
 )
 
 // Keys of the VHDX parent locator (MS-VHDX 2.6.2.6.3).
@@ -32,7 +32,8 @@ type ParentLocator struct {
 	Entries []LocatorEntry
 }
 
-// LocatorEntry is one pair of a parent locator.
+// LocatorEntry is one pair of a parent locator. A surrogate without a partner is kept as the three
+// bytes that the scheme of UTF-8 gives it.
 type LocatorEntry struct {
 	Key, Value string
 }
@@ -119,7 +120,7 @@ func (l *ParentLocator) Marshal() ([]byte, error) {
 	copy(b, locatorTypeVHDX[:])
 	le.PutUint16(b[18:], uint16(len(l.Entries)))
 	for i, e := range l.Entries {
-		k, v := encodeUTF16(e.Key), encodeUTF16(e.Value)
+		k, v := utf16le.Append(nil, e.Key), utf16le.Append(nil, e.Value)
 		t := b[locatorHeader+i*locatorEntry:]
 		le.PutUint32(t[0:], uint32(len(b)))
 		le.PutUint32(t[4:], uint32(len(b)+len(k)))
@@ -145,7 +146,7 @@ func (l *ParentLocator) validate() error {
 			return corrupt("parent locator", 0, "key %.40q is there twice", e.Key)
 		}
 		seen[e.Key] = true
-		k, v := len(encodeUTF16(e.Key)), len(encodeUTF16(e.Value))
+		k, v := 2*len(utf16le.Units(e.Key)), 2*len(utf16le.Units(e.Value))
 		if k > math.MaxUint16 || v > math.MaxUint16 {
 			return unsupported("parent locator", 0, "the key or value of %.40q is longer than 32767 characters", e.Key)
 		}
@@ -200,21 +201,5 @@ func locatorString(b []byte, off uint32, n uint16) (string, error) {
 	if uint64(off)+uint64(n) > uint64(len(b)) {
 		return "", corrupt("parent locator", 0, "a string of %d bytes at %#x lies outside the item", n, off)
 	}
-	return decodeUTF16(b[off : int(off)+int(n)]), nil
-}
-
-func encodeUTF16(s string) []byte {
-	var b []byte
-	for _, u := range utf16.Encode([]rune(s)) {
-		b = le.AppendUint16(b, u)
-	}
-	return b
-}
-
-func decodeUTF16(b []byte) string {
-	u := make([]uint16, len(b)/2)
-	for i := range u {
-		u[i] = le.Uint16(b[2*i:])
-	}
-	return string(utf16.Decode(u))
+	return utf16le.String(b[off : int(off)+int(n)]), nil
 }

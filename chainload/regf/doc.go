@@ -36,7 +36,8 @@
 // # Known gaps
 //
 // Transaction logs are not read. Data over 16344 bytes that a hive of version
-// 1.4 or later splits into a db cell is refused with ErrUnsupported, as are
-// volatile subkeys and hives over MaxSize. Marshal writes one flat list of
+// 1.4 or later splits into a db cell is refused with ErrUnsupported, as are keys
+// marked as volatile and hives over MaxSize. Numbers of volatile subkeys, which
+// mean something in memory only, are ignored and written as zero. Marshal writes one flat list of
 // subkeys per key and refuses more than 500.
 package regf

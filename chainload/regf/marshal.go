@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
-	"strings"
+	"troy/internal/utf16le"
+	"unicode"
 	"unicode/utf16"
 )
 
@@ -59,7 +60,7 @@ func (h *Hive) marshalBase(root uint32, length int) []byte {
 	le.PutUint32(b[36:], root)
 	le.PutUint32(b[40:], uint32(length))
 	le.PutUint32(b[44:], 1) // clustering factor
-	name := encodeUTF16(h.FileName)
+	name := utf16le.Append(nil, h.FileName)
 	copy(b[48:110], name[max(0, len(name)-62):])
 	le.PutUint32(b[508:], checksum(b))
 	return b
@@ -128,7 +129,7 @@ func (w *writer) key(k *Key, parent uint32, inherited []byte, depth int) (uint32
 	switch {
 	case depth > maxDepth:
 		return 0, unsupported("keys nest deeper than %d", maxDepth)
-	case len(name) == 0 || len([]rune(k.Name)) > 255:
+	case len(name) == 0 || utf16Len(k.Name) > 255:
 		return 0, unsupported("key name of %d bytes, want 1 to 255 characters", len(name))
 	case len(k.Keys) > maxSubkeys:
 		return 0, unsupported("key %q with %d subkeys, the limit is %d", k.Name, len(k.Keys), maxSubkeys)
@@ -282,7 +283,7 @@ func (w *writer) linkSecurity() {
 func encodeName(s string) (name []byte, latin1 bool) {
 	for _, r := range s {
 		if r > 0xff {
-			return encodeUTF16(s), false
+			return utf16le.Append(nil, s), false
 		}
 		name = append(name, byte(r))
 	}
@@ -299,10 +300,19 @@ func hint(s string) []byte {
 	return name[:min(4, len(name))]
 }
 
-func utf16Len(s string) int { return len(utf16.Encode([]rune(s))) }
+func utf16Len(s string) int { return len(utf16le.Units(s)) }
 
 // compareNames orders keys as Windows does: UTF-16 units of the upper-case name.
 func compareNames(a, b string) int {
-	return slices.CompareFunc(
-		utf16.Encode([]rune(strings.ToUpper(a))), utf16.Encode([]rune(strings.ToUpper(b))), cmp.Compare)
+	return slices.CompareFunc(upper(a), upper(b), cmp.Compare)
+}
+
+func upper(s string) []uint16 {
+	units := utf16le.Units(s)
+	for i, u := range units {
+		if r := rune(u); !utf16.IsSurrogate(r) {
+			units[i] = uint16(unicode.ToUpper(r))
+		}
+	}
+	return units
 }

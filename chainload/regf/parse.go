@@ -3,6 +3,7 @@ package regf
 import (
 	"encoding/binary"
 	"strings"
+	"troy/internal/utf16le"
 )
 
 const (
@@ -74,7 +75,7 @@ func (p *parser) base() (*Hive, uint32, error) {
 	}
 	p.bins = b[baseSize : baseSize+length]
 	p.minor = le.Uint32(b[24:])
-	name, _ := decodeUTF16(b[48:112])
+	name := utf16le.String(b[48:112])
 	name, _, _ = strings.Cut(name, "\x00")
 	return &Hive{
 		FileName: name,
@@ -172,7 +173,7 @@ func (p *parser) key(off, parent uint32, depth int) (*Key, error) {
 		return nil, corrupt("nk", fileOffset(off), "root key without the root flag (flags %#x)", k.Flags)
 	case depth > 0 && le.Uint32(c[0x10:]) != parent:
 		return nil, corrupt("nk", fileOffset(off), "names parent %#x, is listed by %#x", le.Uint32(c[0x10:]), parent)
-	case le.Uint32(c[0x18:]) != 0 || k.Flags&flagVolatile != 0:
+	case k.Flags&flagVolatile != 0: // the count of volatile subkeys at 0x18 means nothing in a file
 		return nil, unsupported("volatile key at byte %#x", fileOffset(off))
 	}
 	if k.Name, err = p.name(c, 0x4c, le.Uint16(c[0x48:]), k.Flags&flagLatin1 != 0, "nk", off); err != nil {
@@ -225,11 +226,10 @@ func (p *parser) name(c []byte, at int, n uint16, latin1 bool, what string, off 
 		}
 		return string(runes), nil
 	}
-	s, ok := decodeUTF16(raw)
-	if !ok {
-		return "", corrupt(what, fileOffset(off), "name is not UTF-16")
+	if n%2 != 0 {
+		return "", corrupt(what, fileOffset(off), "name of %d bytes is not UTF-16", n)
 	}
-	return s, nil
+	return utf16le.String(raw), nil
 }
 
 func (p *parser) values(list, count uint32) ([]*Value, error) {

@@ -68,7 +68,7 @@ func TestParseBroken(t *testing.T) {
 		{"subkey count", ErrCorrupt, func(b []byte) { b[root+0x14] = 3 }},
 		{"list kind", ErrCorrupt, func(b []byte) { b[list] = 'x' }},
 		{"list count", ErrCorrupt, func(b []byte) { le.PutUint16(b[list+2:], 0xffff) }},
-		{"volatile subkeys", ErrUnsupported, func(b []byte) { b[root+0x18] = 1 }},
+		{"volatile key", ErrUnsupported, func(b []byte) { b[root+2] |= flagVolatile }},
 		{"value count", ErrCorrupt, func(b []byte) { le.PutUint32(b[root+0x24:], 1<<30) }},
 		{"value list", ErrCorrupt, func(b []byte) { le.PutUint32(b[root+0x28:], none) }},
 		{"security", ErrCorrupt, func(b []byte) { le.PutUint32(b[root+0x2c:], 0x20) }},
@@ -88,6 +88,52 @@ func TestParseBroken(t *testing.T) {
 	}
 	if _, err := Parse(make([]byte, MaxSize+1)); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("too long: error %v", err)
+	}
+}
+
+// What Windows leaves in files without meaning it is read past, and all else is kept.
+func TestParseTolerates(t *testing.T) {
+	odd := func() *Hive {
+		h := sample()
+		for _, name := range []string{"\xed\xa0\xbd", "\xed\xa0\xbe", "a\xed\xb8\x80z", "\uffff"} {
+			h.Root.Make(name).Set(name, SZ, EncodeSZ("x"))
+		}
+		return h
+	}
+	for _, tc := range []struct {
+		name   string
+		hive   *Hive
+		change func(b []byte, nk uint32) // of each key
+	}{
+		{"number of volatile subkeys", sample(), func(b []byte, nk uint32) { binary.LittleEndian.PutUint32(b[nk+0x18:], 1) }},
+		{"all bits of that number", sample(), func(b []byte, nk uint32) { binary.LittleEndian.PutUint32(b[nk+0x18:], none) }},
+		{"list of volatile subkeys", sample(), func(b []byte, nk uint32) {
+			b[nk+0x18] = 2
+			binary.LittleEndian.PutUint32(b[nk+0x20:], 0x80000020)
+		}},
+		{"surrogates without a partner", odd(), func([]byte, uint32) {}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := marshal(t, tc.hive)
+			keys := 0
+			for i := 4096 + binHead + 4; i < len(b); i += 8 {
+				if string(b[i:i+2]) == "nk" {
+					keys++
+					tc.change(b, uint32(i))
+				}
+			}
+			if keys < maxSubkeys {
+				t.Fatalf("%d keys were changed", keys)
+			}
+			want := flatten(tc.hive.Root, "", map[string]string{})
+			h := parse(t, b)
+			if !reflect.DeepEqual(flatten(h.Root, "", map[string]string{}), want) {
+				t.Error("the tree reads different")
+			}
+			if !bytes.Equal(marshal(t, h), marshal(t, tc.hive)) {
+				t.Error("what was read is written as another hive")
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"troy/internal/utf16le"
 	"unicode/utf16"
 )
 
@@ -45,7 +46,8 @@ type Hive struct {
 	Time uint64
 }
 
-// Key is a key with all that it holds.
+// Key is a key with all that it holds. In names, of values as well, a surrogate without a partner
+// is kept as the three bytes that the scheme of UTF-8 gives it.
 type Key struct {
 	Name   string
 	Keys   []*Key
@@ -128,26 +130,17 @@ func (v *Value) Text() (string, error) {
 }
 
 // EncodeSZ returns the data of a REG_SZ value.
-func EncodeSZ(s string) []byte { return encodeUTF16(s + "\x00") }
+func EncodeSZ(s string) []byte { return utf16le.Append(nil, s+"\x00") }
 
 // EncodeMultiSZ returns the data of a REG_MULTI_SZ value.
 func EncodeMultiSZ(list ...string) []byte {
-	return encodeUTF16(strings.Join(list, "\x00") + "\x00\x00")
+	return utf16le.Append(nil, strings.Join(list, "\x00")+"\x00\x00")
 }
 
 // EncodeDWORD returns the data of a REG_DWORD value.
 func EncodeDWORD(n uint32) []byte { return binary.LittleEndian.AppendUint32(nil, n) }
 
-func encodeUTF16(s string) []byte {
-	var b []byte
-	for _, u := range utf16.Encode([]rune(s)) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	return b
-}
-
-// decodeUTF16 fails on odd lengths and unpaired surrogates, which could not be
-// written back as they were.
+// decodeUTF16 fails on odd lengths and unpaired surrogates, which are no text.
 func decodeUTF16(b []byte) (string, bool) {
 	if len(b)%2 != 0 {
 		return "", false

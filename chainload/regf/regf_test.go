@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"troy/internal/testing/hivextest"
+	"troy/internal/utf16le"
 )
 
 // sample is a tree with everything that a tree can have.
@@ -24,7 +25,7 @@ func sample() *Hive {
 	a.Set("list", MultiSZ, EncodeMultiSZ("x", "yy", "ü"))
 	a.Set("prüfung", SZ, EncodeSZ("Latin-1 name"))
 	a.Set("Ωmega", SZ, EncodeSZ("UTF-16 name 🙂"))
-	a.Class = encodeUTF16("class")
+	a.Class = utf16le.Append(nil, "class")
 	b := root.Make("Beta")
 	b.Security = append(defaultSecurity()[:len(defaultSecurity()):len(defaultSecurity())], 0, 0, 0, 0)
 	b.Make("Übung").Make("Ωdeep").Set("big", Binary, bytes.Repeat([]byte("0123456789abcdef"), 1000))
