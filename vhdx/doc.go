@@ -32,15 +32,17 @@
 // log costs what it is long. A disk of 64 TiB is opened, mapped and written to in
 // a few MiB of memory: BAT and bitmaps are cached in 512 pages of 4 KiB per
 // file, and a writer keeps one bit per MiB of file. Paths in a file are never followed:
-// Parents looks among the files that the caller names and in the child's own folder,
-// a Resolver where it likes, and without either a differencing disk is refused.
+// Parents looks among the files that the caller names and, for the file names that
+// the paths end with, in the child's own folder, a Resolver where it likes, and
+// without either a differencing disk is refused. So is a disk that stands on itself.
 //
 // A file that breaks a MUST gives a *FormatError with structure, place and
 // reason (class ErrCorrupt); one that asks for something unknown an
 // *UnsupportedError (class ErrUnsupported). A fault in the BAT is met where it
 // is read and does not spoil the rest of the disk; a file whose blocks share
 // their place is not written to. Tolerated, because programs in the field write
-// it: one damaged header or region table, two identical headers (Disk2vhd), a
+// it: state 5, which drafts of the format used for UNMAPPED, surrogates without a
+// partner in a locator, one damaged header or region table, two identical headers (Disk2vhd), a
 // length that is no multiple of 1 MiB (Disk2vhd), garbage in BAT entries that
 // mean nothing (QEMU before 2023), paths without `\\?\` and a zero
 // parent_linkage2 (Windows), a block whose part past the end of the disk is cut off.
@@ -73,7 +75,8 @@
 // present GUID and its next one, durably, then the parent changes its own, then
 // payload, states and bitmaps, at last size and identity of the disk. Only what
 // the child overrides is changed in the parent, so the child over the parent
-// reads the same at every instant, and an interrupted merge is run again. Files
+// reads the same at every instant, and an interrupted merge is run again. The
+// metadata that will be written are read back before the first change. Files
 // made by Create and Convert get their name when they are complete and durable.
 //
 // # Beside other programs
@@ -124,6 +127,9 @@
 //     the first change.
 //   - Stale paths in a locator are not updated on open, although 2.6.2.6.3 asks
 //     for it: the file would change by being read. Relink does it when told.
+//   - A merge whose further metadata do not fit together (ids, numbers, the parent's
+//     region, one entry of its log) is refused; the region is not moved.
+//   - A circle through files that are not at hand is not seen by Merge.
 //   - A log of more than 1 GiB, a metadata region of more than 128 MiB, and a
 //     locator of more than 256 pairs are refused.
 //   - Space that an earlier session's crash left unused is found again, but the

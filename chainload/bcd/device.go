@@ -1,13 +1,12 @@
 package bcd
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	"troy/chainload/internal/utf16z"
-	"troy/internal/block"
 	"troy/internal/guid"
 )
 
@@ -19,7 +18,7 @@ type GUID = guid.GUID
 var ErrCorrupt = errors.New("bcd: corrupt store")
 
 // device is a device descriptor: bootDevice, partitionDevice, locateDevice,
-// virtualDisk, fileDevice or opaqueDevice.
+// virtualDisk, fileDevice, optionDevice or opaqueDevice.
 type device interface {
 	appendTo(b []byte) []byte
 }
@@ -60,6 +59,13 @@ type fileDevice struct {
 	Path string // from the root of that partition, with backslashes
 }
 
+// optionDevice is a device with an object of further options. Such a device is at the top of an
+// element only.
+type optionDevice struct {
+	Options GUID // the object
+	Device  device
+}
+
 // opaqueDevice is a descriptor of a kind that this package keeps but does not look
 // into; Raw has its header too.
 type opaqueDevice struct{ Raw []byte }
@@ -84,7 +90,12 @@ const (
 )
 
 // encodeDevice returns the data of a device element.
-func encodeDevice(d device) []byte { return d.appendTo(make([]byte, 16)) }
+func encodeDevice(d device) []byte {
+	if o, ok := d.(optionDevice); ok {
+		return o.Device.appendTo(bytes.Clone(o.Options[:]))
+	}
+	return d.appendTo(make([]byte, 16))
+}
 
 // decodeDevice reads the data of a device element. The error wraps ErrCorrupt.
 func decodeDevice(b []byte) (device, error) {
@@ -95,8 +106,8 @@ func decodeDevice(b []byte) (device, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !block.IsZero(b[:16]) {
-		return opaqueDevice{Raw: slices.Clone(b[16:])}, nil // options may change what it means
+	if options := GUID(b[:16]); !options.IsZero() {
+		return optionDevice{options, d}, nil
 	}
 	return d, nil
 }
@@ -168,5 +179,7 @@ func (f fileDevice) appendTo(b []byte) []byte {
 	binary.LittleEndian.PutUint32(b[path+4:], uint32(len(b)-path))
 	return seal(b, start)
 }
+
+func (o optionDevice) appendTo(b []byte) []byte { return o.Device.appendTo(b) }
 
 func (o opaqueDevice) appendTo(b []byte) []byte { return append(b, o.Raw...) }

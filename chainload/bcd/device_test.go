@@ -74,6 +74,8 @@ func TestDeviceBytes(t *testing.T) {
 	}{
 		{"device of the loader", testVHD(t).device(applicationPath), unhex(t, bootHex("02000012")...)},
 		{"osdevice of the loader", testVHD(t).device(systemRootElement), unhex(t, bootHex("02000022")...)},
+		{"with options", optionDevice{guid.Must(diskText), testVHD(t).device(applicationPath)},
+			unhex(t, append([]string{diskHex}, bootHex("02000012")[1:]...)...)},
 		{"boot", bootDevice{}, unhex(t, strings.Repeat("00", 16), "05000000 00000000 48000000 00000000", strings.Repeat("00", 56))},
 		{"GPT partition", host, unhex(t, strings.Repeat("00", 16), "06000000 00000000 48000000 00000000",
 			partHex, "00000000 00000000", diskHex, strings.Repeat("00", 16))},
@@ -133,6 +135,8 @@ func TestVHDOf(t *testing.T) {
 	}{
 		{"locate", v.device(systemRootElement), true},
 		{"qualified", partitionDevice{ID: GUID{1}, Disk: GUID{2}, On: file}, true},
+		{"locate with options", optionDevice{GUID{1}, v.device(systemRootElement)}, true},
+		{"partition with options", optionDevice{GUID{1}, host}, false},
 		{"partition", host, false},
 		{"boot", bootDevice{}, false},
 		{"file itself", file, false},
@@ -173,7 +177,7 @@ func TestDecodeDeviceBroken(t *testing.T) {
 // What is not understood to the last byte must not be taken for a VHDX file.
 func TestDecodeDeviceOpaque(t *testing.T) {
 	good := unhex(t, bootHex("02000012")...)
-	for _, off := range []int{0x00 /* options object */, 0x14 /* flags */, 0x20 /* kind */, 0x46, 0x6a, 0x72, 0xae} {
+	for _, off := range []int{0x14 /* flags */, 0x20 /* kind */, 0x46, 0x6a, 0x72, 0xae} {
 		b := bytes.Clone(good)
 		b[off] ^= 0x40
 		d, err := decodeDevice(b)
@@ -202,7 +206,7 @@ func FuzzDecodeDevice(f *testing.F) {
 			}
 			return
 		}
-		if got := encodeDevice(d); !bytes.Equal(got[16:], b[16:]) {
+		if got := encodeDevice(d); !bytes.Equal(got, b) {
 			t.Fatalf("%x encodes as %x", b, got)
 		}
 	})

@@ -7,8 +7,8 @@
 // partition given. The same options give the same bytes on every machine and
 // at every time. Parse reads any store, ours or one made by bcdedit, and never
 // panics. Store.Names tells whether the default entry boots that very file
-// on that very partition; Store.PatchVHD makes it so and leaves every other
-// element as it was.
+// on that very partition; Store.PatchVHD makes it so, keeps the options of a VHDX
+// file, and leaves every other element as it was.
 //
 // # Format
 //
@@ -23,8 +23,8 @@
 // objects (REG_MULTI_SZ), 5 integer (REG_BINARY, 8 bytes), 6 boolean
 // (REG_BINARY, 1 byte; some tools write more), 7 list of integers.
 //
-// A device element is the GUID of an object with further options (zero here)
-// followed by a device descriptor. Descriptors nest:
+// A device element is the GUID of an object with further options (zero in a store
+// of ours) followed by a device descriptor. Descriptors nest:
 //
 //	header     u32 type, u32 flags, u32 size of the whole descriptor, u32 0
 //	boot       type 5, 56 zero bytes: the partition the firmware started from

@@ -138,6 +138,9 @@ func (s *Store) fileOf(id string, t elementType) (VHD, error) {
 	if !ok {
 		return VHD{}, fmt.Errorf("%w: element %08x of object %s names no VHDX file", ErrOtherTarget, uint32(t), id)
 	}
+	if o, ok := d.(optionDevice); ok && !s.has(o.Options) {
+		return VHD{}, fmt.Errorf("%w: options {%s} of element %08x are missing", ErrOtherTarget, o.Options, uint32(t))
+	}
 	return v, nil
 }
 
@@ -182,7 +185,7 @@ func (s *Store) textIs(id string, t elementType, want string) error {
 }
 
 // PatchVHD makes the two device elements of the default entry name that file,
-// and leaves all else as it is. The error wraps ErrMissing or ErrCorrupt when
+// and leaves all else as it is, the options of a VHDX file included. The error wraps ErrMissing or ErrCorrupt when
 // the store has no default entry for Windows; the store is unchanged then.
 func (s *Store) PatchVHD(v VHD) error {
 	id, err := s.defaultLoader()
@@ -190,7 +193,26 @@ func (s *Store) PatchVHD(v VHD) error {
 		return err
 	}
 	e := elements{key: s.hive.Root.Key("Objects").Key(id).Make("Elements")}
-	e.device(applicationDevice, v.device(applicationPath))
-	e.device(osDevice, v.device(systemRootElement))
+	e.device(applicationDevice, s.withOptions(id, applicationDevice, v.device(applicationPath)))
+	e.device(osDevice, s.withOptions(id, osDevice, v.device(systemRootElement)))
 	return nil
+}
+
+// withOptions gives d the options that the element has now, if they are in the store and a VHDX
+// file has them: those of another device, say a RAM disk, go with it.
+func (s *Store) withOptions(id string, t elementType, d device) device {
+	now, err := s.device(id, t)
+	if err != nil {
+		return d // nothing to keep
+	}
+	o, ok := now.(optionDevice)
+	if _, isVHD := vhdOf(now); !ok || !isVHD || !s.has(o.Options) {
+		return d
+	}
+	return optionDevice{o.Options, d}
+}
+
+// has tells whether the store holds an object.
+func (s *Store) has(object GUID) bool {
+	return s.hive.Root.Key("Objects").Key("{"+object.String()+"}") != nil
 }

@@ -244,6 +244,12 @@ func TestNames(t *testing.T) {
 		{"device is a partition", func(s *Store) {
 			element(s, loader, applicationDevice).Data = encodeDevice(partitionDevice{ID: v.Partition, Disk: v.Disk})
 		}, false},
+		{"with options", func(s *Store) {
+			element(s, loader, osDevice).Data = encodeDevice(optionDevice{guid.Must(loaderText), v.device(systemRootElement)})
+		}, true},
+		{"options that are missing", func(s *Store) {
+			element(s, loader, osDevice).Data = encodeDevice(optionDevice{GUID{1}, v.device(systemRootElement)})
+		}, false},
 		{"device broken", func(s *Store) { element(s, loader, applicationDevice).Data = []byte{1, 2, 3} }, false},
 		{"no osdevice", func(s *Store) {
 			remove(s, loader, "21000001")

@@ -33,6 +33,9 @@ func (v VHD) device(element elementType) device {
 // and the qualified one that names partition and disk inside the file.
 func vhdOf(d device) (VHD, bool) {
 	var from device
+	if o, ok := d.(optionDevice); ok {
+		d = o.Device // options do not change which file it is
+	}
 	switch d := d.(type) {
 	case locateDevice:
 		disk, ok := d.Parent.(virtualDisk)
