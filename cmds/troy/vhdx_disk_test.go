@@ -199,6 +199,49 @@ func TestVHDXMergeRefused(t *testing.T) {
 	}
 }
 
+// TestVHDXMergeCircle: a disk is not merged into a parent that stands on it, at any distance.
+func TestVHDXMergeCircle(t *testing.T) {
+	for from := range 3 { // the file whose parent the leaf becomes
+		t.Run(fmt.Sprintf("circle of %d", 3-from), func(t *testing.T) {
+			p, _, _ := threeFiles(t, t.TempDir(), "dynamic")
+			if from == 0 { // base has no locator: a disk over base takes its place
+				base := filepath.Join(filepath.Dir(p[0]), "first.vhdx")
+				must(t, os.Rename(p[0], base))
+				wantVHDX(t, 0, "create", "--parent", base, p[0])
+				wantVHDX(t, 0, "relink", "--ignore-mismatch", "--parent", p[0], p[1])
+				wantVHDX(t, 0, "relink", "--ignore-mismatch", "--parent", p[1], p[2])
+			}
+			leaf, err := vhdx.Open(p[2], nil)
+			must(t, err)
+			identity := leaf.Header().DataWriteGUID
+			must(t, leaf.Close())
+			f, err := vhdx.Open(p[from], &vhdx.OpenOptions{Writable: true})
+			must(t, err)
+			must(t, vhdx.Relink(f, &vhdx.RelinkOptions{Linkage2: identity, RelativePath: `.\leaf.vhdx`}))
+			must(t, f.Close())
+			sums := [3]string{fileSum(t, p[0]), fileSum(t, p[1]), fileSum(t, p[2])}
+			refuseVHDX(t, []string{"merge", p[2]}, "leaf.vhdx", cli.NothingChanged)
+			for i := range p {
+				if fileSum(t, p[i]) != sums[i] {
+					t.Errorf("%s was changed by a refused merge", p[i])
+				}
+			}
+		})
+	}
+}
+
+// TestVHDXStaleName: a name that leads nowhere does not hide another one that is right.
+func TestVHDXStaleName(t *testing.T) {
+	p, _, leaf := threeFiles(t, t.TempDir(), "dynamic")
+	wantVHDX(t, 0, "relink", "--path", `.\gone.vhdx`, "--absolute-path", `C:\d\mid.vhdx`, p[2])
+	if got := diskSum(t, p[2]); got != sum(leaf) {
+		t.Errorf("md5 %s, want %s", got, sum(leaf))
+	}
+	if parent := fromJSON[[]vhdxcmd.Info](t, 0, "info", p[2])[0].Parent; parent.Status != "fits" || parent.File != p[1] || parent.Name != "mid.vhdx" {
+		t.Errorf("info says %+v", parent)
+	}
+}
+
 // patch overwrites bytes of a file.
 func patch(t *testing.T, path string, off int64, b []byte) {
 	t.Helper()

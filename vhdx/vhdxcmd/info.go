@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"troy/internal/cli"
@@ -51,7 +52,7 @@ type Blocks struct {
 // Parent tells what a differencing disk says of its parent, and what is found under that name in
 // its own folder.
 type Parent struct {
-	Name     string       `json:"name"`     // without folder
+	Name     string       `json:"name"`     // without folder: that of File, else the first one of the locator
 	Linkage  guid.GUID    `json:"linkage"`  // DataWriteGuid that the parent must have
 	Linkage2 guid.GUID    `json:"linkage2"` // a second one that is accepted; zero: none
 	Locator  []LocatorKey `json:"locator"`  // in file order
@@ -160,12 +161,15 @@ func parentInfo(child *vhdx.File) *Parent {
 	parent, err := new(vhdx.Parents).Find(child)
 	if err == nil {
 		p.Status, p.File = "fits", parent.Path()
+		if name := filepath.Base(p.File); !strings.EqualFold(name, p.Name) {
+			p.Name = name // the first one is stale
+		}
 		parent.Close() // opened for reading only: nothing can be lost
 		return p
 	}
 	var at *vhdx.ParentError
 	if errors.As(err, &at) {
-		p.File = at.Path
+		p.File, p.Name = at.Path, at.Name
 	}
 	switch {
 	case at != nil && at.Path == "":
