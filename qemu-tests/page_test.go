@@ -25,7 +25,7 @@ type commands struct{ *building }
 
 func (c commands) assign(code, name, room string) {
 	c.t.Helper()
-	c.admin([]string{"nobody knows", newMAC, code}, "status")
+	c.admin([]string{"unknown machine", newMAC, code}, "status")
 	c.admin(nil, "assign", "--room", room, code, name)
 }
 
