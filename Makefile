@@ -82,7 +82,7 @@ bench: deps
 soak: DEBS += $(SOAK_DEBS)
 soak: deps
 	TROY_SOAK=1 $(TEST) -may-skip '$(MAY_SKIP)' -- -count=1 -p 1 -timeout 24h ./...
-initramfs media: deps
+initramfs media: deps # MEDIA="--store DIR": whose signatures the media carry
 	go run ./cmds/troy media --kernel $(KERNEL) --modules $(MODULES) --loaders $(CACHE)/loaders --cache $(CACHE)/busybox --out out/ $(MEDIA)
 clean:
 	rm -rf out .cache
