@@ -13,11 +13,10 @@ import (
 //
 // One CPU (see [Config].CPUs) in one thread: with two CPUs, each in a thread of its own, about one
 // start in sixty was reported to hang before init with QEMU 10 on Debian 13, by its timers and RCU.
-// One CPU waits for no other. Measured with it, on a host of two cores with a load of 11 to 31: 67
-// starts with QEMU 7.2 and 76 with 10.0, none of which hung; init came after 12 s (median) and 34 s
-// (longest). Two CPUs did not hang there in 171 starts with 10.0 either, so this is no proof. Of
-// six starts each by turns, one CPU took 5.6 s (median), two CPUs in one thread 6.3 s, and in two
-// threads 7.1 s.
+// One CPU waits for no other. Measured with it, on a host of two cores with a load of 3 to 31: 203
+// starts with QEMU 7.2 and 206 with 10.0, none of which hung; the longest took 34 s to init. Two
+// CPUs did not hang there in 171 starts with 10.0 either, so this is no proof. Of six starts each
+// by turns, one CPU took 5.6 s (median), two CPUs in one thread 6.3 s, and in two threads 7.1 s.
 const emulated = "tcg,thread=single,tb-size=512"
 
 // probeLimit bounds the start that shows whether a kernel runs in KVM: even emulated it takes 2.
