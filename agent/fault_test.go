@@ -15,7 +15,6 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
-	"troy/image"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -265,20 +264,7 @@ func TestReinstallCutOffThenRefusedOrder(t *testing.T) {
 	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
 	}
-	b.withTarget(func(tg *pcdisk.Target) {
-		_, _, err := tg.Open()
-		b.must(err)
-		in, err := machine.Reinstall(t.Context(), tg.Files(), &machine.ReinstallRequest{Image: testImage, Version: 2})
-		b.must(err)
-		store, err := image.OpenStore(b.store)
-		b.must(err)
-		plan, err := image.LoadPlan(t.Context(), store, testImage, 0, 2)
-		b.must(err)
-		const half = testVirtual / 2
-		_, err = plan.Fetch(t.Context(), store, in, &image.FetchOptions{Have: func(off, length int64) bool { return off >= half }})
-		b.must(err)
-		b.must(in.Advance(t.Context(), half))
-	})
+	b.cutReinstall()
 	b.orders.Version = 1
 	b.waits(b.run(), "no signed order", "`troy key order "+testImage+" 1`")
 	b.holds(b.v2)

@@ -186,20 +186,7 @@ func TestReinstallCutOff(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.forgetVersion()
 	b.orders.Permits.Reinstall = true
-	b.withTarget(func(tg *pcdisk.Target) {
-		_, _, err := tg.Open()
-		b.must(err)
-		in, err := machine.Reinstall(t.Context(), tg.Files(), &machine.ReinstallRequest{Image: testImage, Version: 2})
-		b.must(err)
-		store, err := image.OpenStore(b.store)
-		b.must(err)
-		plan, err := image.LoadPlan(t.Context(), store, testImage, 0, 2)
-		b.must(err)
-		const half = testVirtual / 2
-		_, err = plan.Fetch(t.Context(), store, in, &image.FetchOptions{Have: func(off, length int64) bool { return off >= half }})
-		b.must(err)
-		b.must(in.Advance(t.Context(), half))
-	})
+	b.cutReinstall()
 	url := b.url
 	b.url = "http://127.0.0.1:1"
 	a := b.agent()
@@ -334,4 +321,23 @@ func writeSession(f machine.Files) error {
 		return err
 	}
 	return chain.Close()
+}
+
+// cutReinstall begins a reinstall of version 2 and leaves it when half of the disk is written.
+func (b *bench) cutReinstall() {
+	b.t.Helper()
+	b.withTarget(func(tg *pcdisk.Target) {
+		_, _, err := tg.Open()
+		b.must(err)
+		in, err := machine.Reinstall(b.t.Context(), tg.Files(), &machine.ReinstallRequest{Image: testImage, Version: 2})
+		b.must(err)
+		store, err := image.OpenStore(b.store)
+		b.must(err)
+		plan, err := image.LoadPlan(b.t.Context(), store, testImage, 0, 2)
+		b.must(err)
+		const half = testVirtual / 2
+		_, err = plan.Fetch(b.t.Context(), store, in, &image.FetchOptions{Have: func(off, length int64) bool { return off >= half }})
+		b.must(err)
+		b.must(in.Advance(b.t.Context(), half))
+	})
 }

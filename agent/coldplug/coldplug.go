@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"troy/internal/wait"
 
 	"golang.org/x/sys/unix"
 
@@ -97,10 +98,8 @@ func (p *Plugger) Settle(ctx context.Context, quiet time.Duration) (loaded []str
 		if time.Since(last) >= quiet {
 			return loaded, err
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, interval) != nil {
 			return loaded, err
-		case <-time.After(interval):
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Program summary runs go test and says at the end what failed and what was skipped.
+// Command summary runs go test and says at the end what failed and what was skipped.
 //
 //	go run ./internal/testing/summary [-may-skip REASON] -- ARGUMENT…
 //
