@@ -237,7 +237,10 @@ func (a *agent) judge(ctx context.Context) error {
 	session, ok := a.disk.session()
 	seen.Blind = !ok
 	seen.Ran = ok && s.SessionWritten && session != a.rec.Session
-	seen.Healthy = seen.Ran && a.disk.closedInOrder()
+	if seen.Ran {
+		closed, known := a.disk.closedInOrder()
+		seen.Healthy, seen.Untold = closed, !known
+	}
 	j := chainload.Judge(a.rec.Health, seen)
 	a.rec.Health, a.win.methods = j.Health, j.Methods
 	a.facts.Verdict, a.facts.Judged = j.Verdict, seen.Version

@@ -112,6 +112,7 @@ type Seen struct {
 	Version string    // that the machine would start
 	Healthy bool      // a report from Windows, or its volume was closed in order since the last hand-off
 	Ran     bool      // Windows has written since the last hand-off
+	Untold  bool      // Windows ran, and whether its volume was closed in order cannot be told
 	Blind   bool      // the disk could not be read, so that Healthy and Ran are not known
 	Now     time.Time // zero: not known
 	Left
@@ -122,7 +123,7 @@ type Verdict string
 
 // Verdicts.
 const (
-	// Unknown: neither of the others. An unknown version starts every time.
+	// Unknown: neither of the others; Messages say why. An unknown version starts every time.
 	Unknown Verdict = ""
 	// Good: Windows closed its volume in order after the last hand-off, or said so itself.
 	Good Verdict = "good"
@@ -202,15 +203,21 @@ func (d *Judgement) judgeVersion(s Seen) {
 		h.Starts, h.Times, h.Unwritten, h.Proven = 0, nil, 0, true
 		h.Bad = without(h.Bad, s.Version)
 		d.Verdict = Good
+	case s.Ran && s.Untold: // no start counts against a version that cannot show its health
+		h.Starts, h.Times = 0, nil
+		d.say("version %s ran, but its volume cannot be read: whether it is healthy is not known", s.Version)
 	case h.Proven && h.Starts == 0:
 		d.Verdict = Good
 	case h.Proven: // what was good once is not to blame
+		d.say("version %s was healthy before; starts without a sign of health since: %d", s.Version, h.Starts)
 	case h.Starts >= MaxStarts && h.loops(s.Now):
 		d.Verdict = Failing
 		d.say("version %s was started %d times without a sign of health", s.Version, h.Starts)
 	case h.Starts >= maxUnwritten && h.Unwritten >= maxUnwritten:
 		d.Verdict = Failing
 		d.say("version %s was started %d times without a sign of health, and Windows wrote nothing", s.Version, h.Starts)
+	case h.Starts > 0:
+		d.say("version %s has given no sign of health yet; starts: %d", s.Version, h.Starts)
 	}
 }
 
