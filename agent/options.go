@@ -45,6 +45,10 @@ func (o *Options) Arguments(out io.Writer) string {
 	if err := o.parseKernel(text); err != nil {
 		fmt.Fprintf(out, "deploy: kernel command line: %v; continuing without it\n", err)
 	}
+	if _, err := os.Stat(rescueShell); o.Shell && err != nil {
+		fmt.Fprintln(out, "deploy: these media have no shell (troy media --rescue makes such): troy.shell is ignored")
+		o.Shell = false
+	}
 	return text
 }
 
@@ -64,6 +68,9 @@ func (o *Options) parseKernel(cmdline string) (err error) {
 	}
 	return err
 }
+
+// rescueShell is on rescue media only.
+const rescueShell = "/bin/defaultsh"
 
 // Run is one start of the machine. It writes what it does to out, a line each, and returns the exit
 // code; when the machine is handed over it does not return.

@@ -27,6 +27,23 @@ func endSession(t *testing.T, pc *testlab.PC, mains bool) {
 	})
 }
 
+// lineServer names the server of a lab to a kernel that was started without media.
+const lineServer = "troy.server=http://10.77.0.1:8080"
+
+// toWindows starts a PC: the agent, and then what the firmware starts next, which has to be the
+// stand-in. It returns what the agent said.
+func toWindows(t *testing.T, pc *testlab.PC, cmdline string) string {
+	t.Helper()
+	serial, err := pc.FromKernel(t.Context(), cmdline)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, serial)
+	}
+	if after, err := pc.FromDisk(t.Context()); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, serial, after)
+	}
+	return serial
+}
+
 // A version that was good once is switched off at the mains five times in a row, as by a room's
 // master switch. It stays, and Windows starts each time.
 func TestMainsSwitch(t *testing.T) {
@@ -46,10 +63,7 @@ func TestMainsSwitch(t *testing.T) {
 	}
 	t.Cleanup(func() { os.Remove(pc.Disk) })
 	for i, mains := range []bool{false, true, true, true, true, true, true} {
-		serial, err := pc.FromUSB(t.Context()) // fails unless the stand-in was started
-		if err != nil {
-			t.Fatalf("start %d: %v\n%s", i+1, err, serial)
-		}
+		serial := toWindows(t, pc, lineServer)
 		if r := reported(t, server, i+1); r.ExitCode != 0 || r.Version != 2 || strings.Contains(serial, "deploy: pause") {
 			t.Fatalf("start %d: %+v\n%s", i+1, r, serial)
 		}
@@ -75,17 +89,12 @@ func TestResetWithoutCable(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Remove(pc.Disk) })
-	if serial, err := pc.FromUSB(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, serial)
-	}
+	toWindows(t, pc, lineServer)
 	want := filepath.Join(t.TempDir(), "want.raw")
 	copyFile(t, l.Windows.V2, want)
 	endSession(t, pc, true)
 	pc.Unplugged = true
-	serial, err := pc.FromUSB(t.Context())
-	if err != nil {
-		t.Fatalf("%v\n%s", err, serial)
-	}
+	serial := toWindows(t, pc, lineServer)
 	if !strings.Contains(serial, "the machine is reset to version 2") {
 		t.Errorf("the session is kept:\n%s", serial)
 	}
