@@ -50,6 +50,8 @@ func newAgent(o *Options, out io.Writer) *agent {
 // run does everything and returns the exit code, unless the machine was handed over.
 func (a *agent) run(ctx context.Context) int {
 	a.con.say("%s", version.Get())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer a.disk.close()
 	a.begin(ctx)
 	for {
@@ -72,7 +74,7 @@ func (a *agent) begin(ctx context.Context) {
 	}
 	a.net.setMedia(m)
 	if !a.o.Running {
-		if err := a.disk.loadDrivers(ctx); err != nil {
+		if err := loadDrivers(ctx, a.con); err != nil {
 			a.con.say("drivers: %v", err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"troy/agent/coldplug"
@@ -27,20 +28,27 @@ const (
 type disk struct {
 	o        *Options
 	con      *console
-	plug     *coldplug.Plugger // nil when the drivers are loaded elsewhere
 	target   *pcdisk.Target
 	machine  *machine.Machine
 	admitted bool // the files may be written to
 }
 
-// loadDrivers loads what the machine's devices ask for.
-func (d *disk) loadDrivers(ctx context.Context) error {
+// loadDrivers loads what the machine's devices ask for, and until ctx ends what those ask for that
+// come later: whoever waits for a disk or a network port need not do anything about its driver.
+func loadDrivers(ctx context.Context, con *console) error {
 	plug, err := coldplug.New()
 	if err != nil {
 		return err
 	}
-	d.plug = plug
 	_, err = plug.Settle(ctx, driversQuiet)
+	go plug.Follow(ctx, func(loaded []string, err error) {
+		if len(loaded) > 0 {
+			con.say("drivers: %s, for a device that came late", strings.Join(loaded, ", "))
+		}
+		if err != nil {
+			con.say("drivers: %v", err)
+		}
+	})
 	if merr := coldplug.MountEFIVars(); merr != nil && !errors.Is(merr, coldplug.ErrNoEFI) {
 		err = errline.Join(err, merr)
 	}
@@ -123,11 +131,6 @@ func (d *disk) find(ctx context.Context) (*pcdisk.Target, error) {
 		}
 		if err := sleep(ctx, 500*time.Millisecond); err != nil {
 			return nil, err
-		}
-		if d.plug != nil { // a controller may have come up since
-			if _, err := d.plug.Scan(ctx); err != nil {
-				d.con.say("drivers: %v", err)
-			}
 		}
 	}
 }
