@@ -78,7 +78,7 @@ func (a *agent) begin(ctx context.Context) {
 			a.con.say("drivers: %v", err)
 		}
 	}
-	a.net.id = readIdentity(cmp.Or(a.o.dmi, dmiDir))
+	a.net.id = identity(a.o.hardware())
 	a.win.readFirmware()
 	a.facts.Unsupported, a.facts.InUse = a.win.unsupported(), a.o.NoHandOff
 	a.look()
@@ -136,7 +136,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Judge:
 		return a.judge(ctx)
 	case decide.Connect:
-		return a.net.connect(ctx)
+		return a.o.nameCards(a.net.connect(ctx))
 	case decide.CheckIn:
 		return a.checkIn(ctx)
 	case decide.Plan:

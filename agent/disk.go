@@ -61,11 +61,10 @@ func (d *disk) open(ctx context.Context) decide.Disk {
 	if d.target == nil {
 		t, err := d.find(ctx)
 		if err != nil {
-			condition := decide.Unsuitable
 			if errors.Is(err, pcdisk.ErrNone) {
-				condition = decide.Missing
+				return decide.Disk{Condition: decide.Missing, Why: d.hidden() + err.Error()}
 			}
-			return decide.Disk{Condition: condition, Why: err.Error()}
+			return decide.Disk{Condition: decide.Unsuitable, Why: err.Error()}
 		}
 		d.target = t
 	}
@@ -121,11 +120,15 @@ func holding(path string, s machine.State) string {
 func (d *disk) find(ctx context.Context) (*pcdisk.Target, error) {
 	deadline := time.Now().Add(diskPatience)
 	for {
-		paths, err := d.paths()
+		paths, unfit, err := d.paths()
 		if err != nil {
 			return nil, err
 		}
 		t, err := pcdisk.Find(paths)
+		var none *pcdisk.FindError
+		if errors.As(err, &none) {
+			none.Seen = append(none.Seen, unfit...)
+		}
 		if err == nil || !errors.Is(err, pcdisk.ErrNone) || d.o.Running || time.Now().After(deadline) {
 			return t, err
 		}
@@ -135,18 +138,33 @@ func (d *disk) find(ctx context.Context) (*pcdisk.Target, error) {
 	}
 }
 
-func (d *disk) paths() ([]string, error) {
+// paths are the disks that may be the machine's. Unfit are the others, and why.
+func (d *disk) paths() (paths, unfit []string, err error) {
 	if d.o.Disk != "" {
-		return []string{d.o.Disk}, nil
+		return []string{d.o.Disk}, nil, nil
 	}
 	disks, err := blockdev.Disks()
-	var paths []string
 	for _, x := range disks {
-		if !x.ReadOnly {
-			paths = append(paths, x.Path)
+		if why := x.Unfit(); why != "" {
+			unfit = append(unfit, x.Path+": "+why)
+			continue
 		}
+		paths = append(paths, x.Path)
 	}
-	return paths, err
+	return paths, unfit, err
+}
+
+// hidden says which controllers hide a disk, with a separator; "" = none is known to.
+func (d *disk) hidden() string {
+	if d.o.Disk != "" {
+		return ""
+	}
+	paths, _, _ := d.paths() // the caller has seen the error
+	text := d.o.hardware().Hidden(len(paths) > 0)
+	if text == "" {
+		return ""
+	}
+	return text + "; "
 }
 
 // all are the disks that the agent may work on.

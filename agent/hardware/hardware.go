@@ -33,15 +33,6 @@ type Device struct {
 	used     bool   // a disk hangs on it
 }
 
-// String gives bus, id, class and driver.
-func (d Device) String() string {
-	driver := "driver " + d.Driver
-	if d.Driver == "" {
-		driver = "no driver"
-	}
-	return fmt.Sprintf("%s %s class %s %s", d.Bus, d.ID, d.Class, driver)
-}
-
 // Look reads what is there now. Sys is sysfs.
 func Look(sys fs.FS) *Machine {
 	dmi := func(name string) string {

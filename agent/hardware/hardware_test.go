@@ -92,7 +92,7 @@ func TestLook(t *testing.T) {
 	}
 	lines := strings.Join(got.Lines(), "\n")
 	for _, want := range []string{"machine: Dell Inc. OptiPlex 7090, serial C02X1, firmware Dell Inc. 1.2.3 (05/12/2023)\n",
-		"\nstorage: pci 144d:a809 class 010802 driver nvme; ", "\nnetwork: pci 8086:15fb class 020000 driver e1000e; ", "; usb 0b95:1790 class 020d00 no driver\n", "\nunknown: usb 06cb:00bd"} {
+		"\nstorage: pci 144d:a809 class 010802 nvme; ", "\nnetwork: pci 8086:15fb class 020000 e1000e; ", "; usb 0b95:1790 class 020d00 without driver\n", "\nunknown: usb 06cb:00bd"} {
 		if !strings.Contains(lines, want) {
 			t.Errorf("%q is not in\n%s", want, lines)
 		}

@@ -23,14 +23,16 @@ type Disk struct {
 	USB                bool // attached by USB
 }
 
-// Loose says why a disk is no part of the machine: sticks and cards come and go, and so does what
-// hangs on USB, whether it is a disk, a reader, a dock or an audio device. "" = it is built in.
-func (d *Disk) Loose() string {
+// Unfit says why a disk cannot be that of the machine: sticks and cards come and go, and so does what
+// hangs on USB, whether it is a disk, a reader, a dock or an audio device. "" = it can.
+func (d *Disk) Unfit() string {
 	switch {
 	case d.USB:
 		return "on USB"
 	case d.Removable:
 		return "removable"
+	case d.ReadOnly:
+		return "read-only"
 	}
 	return ""
 }

@@ -58,7 +58,7 @@ func TestKinds(t *testing.T) {
 		link   string
 		files  map[string]string // below /sys/block/DISK, besides size
 		listed bool
-		loose  string
+		unfit  string
 	}{
 		"SATA":                   {"sda", pci + "ata1/host0/target0:0:0/0:0:0:0/block/sda", map[string]string{"removable": "0"}, true, ""},
 		"NVMe":                   {"nvme0n1", pci + "nvme/nvme0/nvme0n1", map[string]string{"hidden": "0"}, true, ""},
@@ -76,6 +76,7 @@ func TestKinds(t *testing.T) {
 		"Memory Stick":           {"mspblk0", pci, nil, false, ""},
 		"stick":                  {"sdb", usb + "host3/target3:0:0/3:0:0:0/block/sdb", map[string]string{"removable": "1"}, true, "on USB"},
 		"disk of a dock":         {"sdb", usb + "host3/target3:0:0/3:0:0:0/block/sdb", map[string]string{"removable": "0"}, true, "on USB"},
+		"locked by a switch":     {"sdb", pci + "ata2/host1/target1:0:0/1:0:0:0/block/sdb", map[string]string{"ro": "1"}, true, "read-only"},
 		"disk in a frame":        {"sdb", pci + "ata2/host1/target1:0:0/1:0:0:0/block/sdb", map[string]string{"removable": "1"}, true, "removable"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,8 +88,8 @@ func TestKinds(t *testing.T) {
 			if err != nil || len(disks) > 1 || (len(disks) == 1) != c.listed {
 				t.Fatalf("%+v, %v; want it listed: %v", disks, err, c.listed)
 			}
-			if c.listed && disks[0].Loose() != c.loose {
-				t.Errorf("%q, want %q", disks[0].Loose(), c.loose)
+			if c.listed && disks[0].Unfit() != c.unfit {
+				t.Errorf("%q, want %q", disks[0].Unfit(), c.unfit)
 			}
 		})
 	}

@@ -54,8 +54,8 @@ func (e *ChooseError) Unwrap() error { return e.Class }
 
 // Choose returns the disk to be made into the disk of a machine:
 //
-//   - never one that is no part of the machine (blockdev.Disk.Loose: sticks, cards, what hangs on
-//     USB; the medium that the agent came from is one), that is read-only, or that cannot be read;
+//   - never one that is no part of the machine (blockdev.Disk.Unfit: sticks, cards, what hangs on USB,
+//     so the medium that the agent came from), nor one that cannot be read;
 //   - with Serial that one alone, in any state; when it holds something, Permit has to agree;
 //   - else the one that was being made and was cut off;
 //   - else the one that is empty and large enough; two of them: none;
@@ -134,12 +134,10 @@ func short(err error) string {
 
 // never says why a disk is out of the question whatever the order says.
 func never(d DiskInfo) string {
-	switch {
-	case d.Loose() != "":
-		return d.Loose()
-	case d.ReadOnly:
-		return "read-only"
-	case d.Holding == Unknown:
+	if why := d.Unfit(); why != "" {
+		return why
+	}
+	if d.Holding == Unknown {
 		return "cannot be read"
 	}
 	return ""

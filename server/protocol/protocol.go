@@ -1,6 +1,10 @@
 package protocol
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
 
 // Version is the protocol that this package describes.
 const Version = 3
@@ -68,6 +72,11 @@ type Device struct {
 	ID     string `json:"id"`               // vendor and product in hex: "8086:15fb"
 	Class  string `json:"class,omitempty"`  // class, subclass and interface in hex: "020000"
 	Driver string `json:"driver,omitempty"` // "" = none
+}
+
+// String is the device for people, without its kind.
+func (d Device) String() string {
+	return fmt.Sprintf("%s %s class %s %s", d.Bus, d.ID, d.Class, cmp.Or(d.Driver, "without driver"))
 }
 
 // Health is what the agent saw of the version on the disk.
