@@ -19,6 +19,7 @@ type bareCase struct {
 	image string  // that the server wants it to have
 	disks []int64 // their sizes
 	holds string  // what is on the first one; empty = nothing
+	card  bool    // the last one is an SD card in a built-in slot
 	want  []string
 }
 
@@ -26,11 +27,13 @@ type bareCase struct {
 func bareCases() map[string]bareCase {
 	const enough = 2 << 30
 	return map[string]bareCase{
-		"too small":                  {testlab.BareImage, []int64{200 << 20}, "", []string{"/dev/vda has 209715200 bytes", "are needed"}},
-		"two alike":                  {testlab.BareImage, []int64{enough, enough}, "", []string{"more than one disk is possible", "name one by its serial number"}},
-		"no disk":                    {testlab.BareImage, nil, "", []string{"the machine shows no disk at all"}},
-		"not empty":                  {testlab.BareImage, []int64{enough}, "a diary", []string{"is not empty"}},
-		"no boot files in the image": {"no-boot-files", []int64{enough}, "", []string{"boot files: "}},
+		"too small":                  {testlab.BareImage, []int64{200 << 20}, "", false, []string{"/dev/vda has 209715200 bytes", "are needed"}},
+		"two alike":                  {testlab.BareImage, []int64{enough, enough}, "", false, []string{"more than one disk is possible", "name one by its serial number"}},
+		"no disk":                    {testlab.BareImage, nil, "", false, []string{"the machine shows no disk at all"}},
+		"not empty":                  {testlab.BareImage, []int64{enough}, "a diary", false, []string{"is not empty"}},
+		"not empty, a blank card":    {testlab.BareImage, []int64{enough, 4 << 30}, "a diary", true, []string{"is not empty", "/dev/mmcblk0", "mmc", ": removable"}},
+		"a blank card alone":         {testlab.BareImage, []int64{4 << 30}, "", true, []string{"no disk can be taken", "/dev/mmcblk0: removable"}},
+		"no boot files in the image": {"no-boot-files", []int64{enough}, "", false, []string{"boot files: "}},
 	}
 }
 
@@ -73,6 +76,9 @@ func (c *bareCase) try(t *testing.T) {
 	config.Disks = nil
 	for i, size := range c.disks {
 		config.Disks = append(config.Disks, vm.Disk{Path: c.disk(t, i, size)})
+	}
+	if c.card {
+		config.Disks[len(config.Disks)-1].Bus = vm.Card
 	}
 	var before []string
 	for _, d := range config.Disks {
