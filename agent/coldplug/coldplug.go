@@ -62,15 +62,9 @@ func newPlugger(dir, sys string, always []string, load func(string) error) (*Plu
 		tried: map[string]bool{}, seen: map[string]bool{}}, err
 }
 
-// Scan loads the drivers of all devices that are there, and looks again until
-// a look finds no new device with a driver. It returns the modules it loaded,
-// in order, and the [LoadError] values of those that failed, joined.
-func (p *Plugger) Scan(ctx context.Context) (loaded []string, err error) {
-	loaded, err = p.scan(ctx)
-	return loaded, errline.Join(err, ctx.Err())
-}
-
-// scan is Scan, except that the end of ctx is not an error.
+// scan loads the drivers of all devices that are there, and looks again until a look finds no new
+// device with a driver. It returns the modules it loaded, in order, and the [LoadError] values of
+// those that failed, joined. The end of ctx is not an error.
 func (p *Plugger) scan(ctx context.Context) (loaded []string, err error) {
 	loaded, err = p.plug(ctx, p.always)
 	for ctx.Err() == nil {
@@ -86,8 +80,9 @@ func (p *Plugger) scan(ctx context.Context) (loaded []string, err error) {
 	return loaded, err
 }
 
-// Settle scans until no driver was loaded for the time quiet, or ctx ends.
-// The end of ctx is not an error: what is there is there.
+// Settle loads the drivers of all devices that are there and come until none was loaded for the time
+// quiet, or ctx ends. It returns the modules it loaded, in order, and the [LoadError] values of those
+// that failed, joined. The end of ctx is not an error: what is there is there.
 func (p *Plugger) Settle(ctx context.Context, quiet time.Duration) (loaded []string, err error) {
 	const interval = 50 * time.Millisecond
 	for last := time.Now(); ; {

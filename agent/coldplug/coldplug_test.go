@@ -110,7 +110,7 @@ func TestScanFollowsBuses(t *testing.T) {
 	m.plugsIn["xhci_pci"] = storageAlias
 	m.plugsIn["usb_storage"] = diskAlias
 	p := m.plugger("vfat")
-	loaded, err := p.Scan(t.Context())
+	loaded, err := p.scan(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,12 +124,12 @@ func TestScanFollowsBuses(t *testing.T) {
 			t.Errorf("%s was loaded after %s", order[0], order[1])
 		}
 	}
-	if again, err := p.Scan(t.Context()); len(again) != 0 || err != nil {
-		t.Errorf("second Scan = %q, %v; want nothing", again, err)
+	if again, err := p.scan(t.Context()); len(again) != 0 || err != nil {
+		t.Errorf("second scan = %q, %v; want nothing", again, err)
 	}
 	m.plugIn(realtekAlias)
-	if late, err := p.Scan(t.Context()); !slices.Equal(late, []string{"realtek", "r8169"}) || err != nil {
-		t.Errorf("Scan after a new device = %q, %v; want realtek, r8169", late, err)
+	if late, err := p.scan(t.Context()); !slices.Equal(late, []string{"realtek", "r8169"}) || err != nil {
+		t.Errorf("scan after a new device = %q, %v; want realtek, r8169", late, err)
 	}
 }
 
@@ -139,8 +139,8 @@ func TestScanWithNothingAlways(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if loaded, err := p.Scan(t.Context()); len(loaded) != 2 || err != nil {
-		t.Errorf("Scan = %q, %v; want two modules", loaded, err)
+	if loaded, err := p.scan(t.Context()); len(loaded) != 2 || err != nil {
+		t.Errorf("scan = %q, %v; want two modules", loaded, err)
 	}
 }
 
@@ -148,10 +148,10 @@ func TestFailuresAreReportedAndPassedOver(t *testing.T) {
 	m := newMachine(t, xhciAlias, realtekAlias)
 	m.fail["xhci_pci"] = unix.ENODEV
 	m.fail["realtek"] = unix.EEXIST
-	loaded, err := m.plugger("no_such_module").Scan(t.Context())
+	loaded, err := m.plugger("no_such_module").scan(t.Context())
 	var failed *LoadError
 	if !errors.As(err, &failed) || failed.Module != "xhci_pci" || !errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EEXIST) {
-		t.Errorf("Scan error = %v, want xhci_pci: ENODEV alone", err)
+		t.Errorf("scan error = %v, want xhci_pci: ENODEV alone", err)
 	}
 	if !slices.Contains(loaded, "r8169") || slices.Contains(loaded, "xhci_pci") {
 		t.Errorf("loaded %q, want r8169 and not xhci_pci", loaded)
@@ -163,11 +163,11 @@ func TestCancelledScanCanBeRepeated(t *testing.T) {
 	p := m.plugger("vfat")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if loaded, err := p.Scan(ctx); !errors.Is(err, context.Canceled) || len(loaded) != 0 {
-		t.Errorf("cancelled Scan = %q, %v", loaded, err)
+	if loaded, err := p.scan(ctx); err != nil || len(loaded) != 0 {
+		t.Errorf("cancelled scan = %q, %v", loaded, err)
 	}
-	if loaded, err := p.Scan(t.Context()); err != nil || len(loaded) != 4 {
-		t.Errorf("Scan afterwards = %q, %v; want four modules", loaded, err)
+	if loaded, err := p.scan(t.Context()); err != nil || len(loaded) != 4 {
+		t.Errorf("scan afterwards = %q, %v; want four modules", loaded, err)
 	}
 }
 

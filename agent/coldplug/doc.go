@@ -4,7 +4,7 @@
 // modalias below /sys/bus, in a file of that name or, as eMMC and SD cards do, in its uevent;
 // modules.alias says which module serves it, modules.dep and modules.softdep what must be loaded
 // before. A driver may bring up a bus with further devices (a USB controller, its disk, the disk's
-// SCSI device), so [Plugger.Scan] looks again until a look finds nothing new.
+// SCSI device), so each look is repeated until one finds nothing new.
 //
 // Buses are probed by the kernel in its own time: usb_storage waits a second before it looks at a
 // disk, a network card in a dock sits behind three hubs. [Plugger.Settle] waits until the buses
