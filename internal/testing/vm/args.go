@@ -87,8 +87,7 @@ func (c *Config) diskArgs() []string {
 			args = append(args, "-device", "qemu-xhci,id=xhci")
 		}
 		if d.Bus == Card {
-			args = append(args, "-device", "sdhci-pci,id=slot"+strconv.Itoa(i), "-drive", drive,
-				"-device", fmt.Sprintf("sd-card,bus=slot%d.sd-bus,drive=%s", i, id))
+			args = append(args, "-device", "sdhci-pci", "-drive", drive, "-device", "sd-card,drive="+id)
 			continue
 		}
 		args = append(args, "-drive", drive, "-device", d.device(id, i))
@@ -128,6 +127,9 @@ func (c *Config) nicArgs() []string {
 			if n.User != "" {
 				netdev += "," + n.User
 			}
+		}
+		if n.Unplugged {
+			netdev = fmt.Sprintf("hubport,id=%s,hubid=%d", id, i)
 		}
 		mac := orDefault(n.MAC, fmt.Sprintf("52:54:00:54:52:%02x", i+1))
 		device := fmt.Sprintf("%s,netdev=%s,mac=%s,romfile=%s%s", orDefault(n.Model, "virtio-net-pci"), id, mac, escape(n.ROM), bootIndex(n.BootIndex))
