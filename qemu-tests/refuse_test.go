@@ -32,7 +32,7 @@ func bareCases() map[string]bareCase {
 		"no disk":                    {testlab.BareImage, nil, "", false, []string{"the machine shows no disk at all"}},
 		"not empty":                  {testlab.BareImage, []int64{enough}, "a diary", false, []string{"is not empty"}},
 		"not empty, a blank card":    {testlab.BareImage, []int64{enough, 4 << 30}, "a diary", true, []string{"is not empty", "/dev/mmcblk0", "mmc", ": removable"}},
-		"a blank card alone":         {testlab.BareImage, []int64{4 << 30}, "", true, []string{"no disk can be taken", "/dev/mmcblk0: removable"}},
+		"a blank card alone":         {testlab.BareImage, []int64{4 << 30}, "", true, []string{"no disk prepared for Troy (/dev/mmcblk0: removable)"}},
 		"no boot files in the image": {"no-boot-files", []int64{enough}, "", false, []string{"boot files: "}},
 	}
 }
