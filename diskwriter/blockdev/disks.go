@@ -60,12 +60,13 @@ func disksIn(sys fs.FS, readlink func(string) (string, error)) ([]Disk, error) {
 		}
 		d.SectorSize = int(sysInt(sys, d.Name, "queue/logical_block_size"))
 		d.PhysicalSectorSize = int(sysInt(sys, d.Name, "queue/physical_block_size"))
-		d.Removable = sysInt(sys, d.Name, "removable") == 1 || card(sys, d.Name)
 		d.ReadOnly = sysInt(sys, d.Name, "ro") == 1
 		d.Model = cmp.Or(sysString(sys, d.Name, "device/model"), sysString(sys, d.Name, "device/name"))
-		if target, err := readlink("/sys/block/" + d.Name); err == nil {
-			d.USB = strings.Contains(target, "/usb")
-		}
+		at, _ := readlink("/sys/block/" + d.Name) // without it the rest must do
+		d.USB = strings.Contains(at, "/usb")
+		// A SATA port that is hot-pluggable makes its disk "removable", and firmware says so of ports
+		// inside as well.
+		d.Removable = sysInt(sys, d.Name, "removable") == 1 && !strings.Contains(at, "/ata") || card(sys, d.Name)
 		disks = append(disks, d)
 	}
 	return disks, nil

@@ -77,7 +77,8 @@ func TestKinds(t *testing.T) {
 		"stick":                  {"sdb", usb + "host3/target3:0:0/3:0:0:0/block/sdb", map[string]string{"removable": "1"}, true, "on USB"},
 		"disk of a dock":         {"sdb", usb + "host3/target3:0:0/3:0:0:0/block/sdb", map[string]string{"removable": "0"}, true, "on USB"},
 		"locked by a switch":     {"sdb", pci + "ata2/host1/target1:0:0/1:0:0:0/block/sdb", map[string]string{"ro": "1"}, true, "read-only"},
-		"disk in a frame":        {"sdb", pci + "ata2/host1/target1:0:0/1:0:0:0/block/sdb", map[string]string{"removable": "1"}, true, "removable"},
+		"SATA, hot-pluggable":    {"sdb", pci + "ata2/host1/target1:0:0/1:0:0:0/block/sdb", map[string]string{"removable": "1"}, true, ""},
+		"removable on SCSI":      {"sdb", pci + "host1/target1:0:0/1:0:0:0/block/sdb", map[string]string{"removable": "1"}, true, "removable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sys := fstest.MapFS{c.disk + "/size": &fstest.MapFile{Data: []byte("250347520\n")}}

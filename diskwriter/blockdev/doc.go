@@ -68,7 +68,7 @@
 //     devices cannot be one. Every write of the packages above is whole 4 KiB pages,
 //     on 512e as on 4Kn.
 //   - A GPT with more than 1024 entries or entries larger than 4096 bytes is refused.
-//   - A disk in a Thunderbolt case looks like one inside. An MMC card in a slot (not SD, not
+//   - A disk in a Thunderbolt or eSATA case looks like one inside. An MMC card in a slot (not SD, not
 //     soldered) looks like eMMC.
 //   - MBR-only disks are refused: Windows boots from VHDX by UEFI with a GPT here.
 package blockdev
