@@ -125,7 +125,7 @@ func (c *childRun) up(ctx context.Context) (*Link, error) {
 		}
 	}
 	if c.job.Useful != "" {
-		o.useful = func(ctx context.Context, _ *Link) error {
+		o.Useful = func(ctx context.Context, _ *Link) error {
 			d := net.Dialer{Timeout: 5 * time.Second}
 			conn, err := d.DialContext(ctx, "tcp", c.job.Useful)
 			if err == nil {

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"troy/netfetch/params"
-
-	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 )
 
 // ErrNoLink is returned when no wired port gave a useful address.
@@ -23,19 +21,23 @@ var ErrNoLink = errors.New("no wired port gave a useful address")
 type Options struct {
 	// Static is the address to use instead of DHCP. nil = DHCP.
 	Static *params.Static
-	// Interfaces limits the search to ports of these names. Empty = all wired ones.
-	Interfaces []string
+	// Ports limits the search to those that one of these matches. Empty = all wired ones.
+	Ports []params.Port
+	// First is the MAC address of the port that is preferred. nil = none is.
+	First net.HardwareAddr
 	// Wait is how long to try. 0 = 90 seconds: carrier (3 s), a switch port in spanning
 	// tree (30 s) and a slow DHCP server in a row.
 	Wait time.Duration
 	// ResolvConf is the file to write the name servers to, if there are any.
 	// "" = none is written. (Go's resolver reads /etc/resolv.conf.)
 	ResolvConf string
+	// Useful, if set, is called once a port has its address, to see e.g. whether the server
+	// answers. On an error the address is removed and what else there is is tried; this port gets
+	// another chance later. Where nothing is useful Up settles for one that is not: Link.Doubt.
+	Useful func(context.Context, *Link) error
 
-	// useful, if set, is called once a port has its address, to see e.g. whether the server
-	// answers. On an error the address is removed and the next port is tried; this one gets another
-	// chance later.
-	useful func(context.Context, *Link) error
+	// only is the kernel's name of the one port that is looked at; "" = see above.
+	only string
 	// notify, if set, is called whenever something is seen on a port, by several goroutines, one at
 	// a time.
 	notify func(Port)
@@ -55,9 +57,11 @@ type Link struct {
 	Server    string        // Troy server the DHCP server names (option 224, text), "" = none
 	Lease     time.Duration // 0 = for ever
 	Took      time.Duration // from the call of Up
+	Odd       []string      // where the DHCP server breaks the rules, or gives what cannot be used
+	Doubt     error         // why Options.Useful did not take it; nil = it did
 
-	lease          *nclient4.Lease // nil = static
-	renewT, rebind time.Duration   // T1 and T2 of RFC 2131, from the lease's creation
+	lease          *lease        // nil = static
+	renewT, rebind time.Duration // T1 and T2 of RFC 2131, from the lease's creation
 	resolvConf     string
 	ports          []Port // what was seen on every port
 }
@@ -79,7 +83,12 @@ type Port struct {
 	Offers   int           // useful offers that came back
 	Addr     netip.Prefix  // address the port got or was offered
 	Err      error         // the last thing that went wrong
+	Refused  int           // answers that came back and could not be taken
+	Why      string        // what the last of these was, and from whom
 	Chosen   bool          // this port is the Link
+
+	tried   bool // what it has to offer was tried
+	useless bool // it had an address, of no use
 }
 
 // String gives one line for a screen.
@@ -97,6 +106,8 @@ func (p Port) String() string {
 		s += ": carrier lost"
 	case p.Offers > 0:
 		s += ": offered " + p.Addr.String()
+	case p.Refused > 0:
+		s += fmt.Sprintf(": carrier, %d DHCP answers, none of them of use; the last came %s", p.Refused, p.Why)
 	case p.Requests == 1:
 		s += ": carrier, asking for an address"
 	case p.Requests > 1:
@@ -135,17 +146,16 @@ func (e *Error) Unwrap() []error { return []error{ErrNoLink, e.Err} }
 
 var errWaited = errors.New("the time to wait for a link is over")
 
-// Up raises all wired ports at once and returns the first that gets a
-// useful address, with address and routes set. Ports that appear later (a slow
-// driver) are tried too; the others are left up, without address. The error is
-// a *Error.
+// Up raises all wired ports at once and returns one that has a useful address, with address and
+// routes set. Ports that appear later (a slow driver) are tried too; the others are left up, without
+// address. The error is a *Error.
 func Up(ctx context.Context, o *Options) (*Link, error) {
 	var opts Options
 	if o != nil {
 		opts = *o
 	}
 	opts.Wait = cmp.Or(opts.Wait, 90*time.Second)
-	ctx, cancel := context.WithTimeoutCause(ctx, opts.Wait, errWaited)
+	ctx, cancel := context.WithTimeoutCause(ctx, opts.Wait+lastTime, errWaited)
 	defer cancel()
 	s := newSearch(&opts)
 	link, err := s.run(ctx)
