@@ -11,6 +11,7 @@ import (
 	"troy/internal/errline"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -84,7 +85,7 @@ func (s *search) waitsFor(but []*choice) bool {
 }
 
 // choose tries what the ports have to offer, the best first, and returns the link that is useful. If
-// none is, and nothing better can be waited for, it is the best of those that can be had.
+// none is, and nothing better is waited for, it is the best of those that can be had.
 func (s *search) choose(ctx context.Context, ports []*choice) *Link {
 	var all []*candidate
 	for _, p := range ports {
@@ -92,8 +93,12 @@ func (s *search) choose(ctx context.Context, ports []*choice) *Link {
 	}
 	slices.SortStableFunc(all, func(a, b *candidate) int { return cmp.Compare(a.rank, b.rank) })
 	link, won := s.try(ctx, all)
-	if link == nil && (s.last || time.Since(s.start) >= settleTime && !s.waitsFor(ports)) {
+	switch {
+	case link != nil:
+	case s.last:
 		link, won = s.settleFor(ctx, all)
+	case time.Since(s.start) >= settleTime && !s.waitsFor(ports):
+		link, won = s.settleFor(ctx, slices.DeleteFunc(slices.Clone(all), unreached))
 	}
 	for _, c := range all {
 		if c != won && c.held != nil {
@@ -111,6 +116,10 @@ func (s *search) choose(ctx context.Context, ports []*choice) *Link {
 	}
 	return link
 }
+
+// unreached tells whether the server was not even reached, so that this may be the wrong network, or
+// one for guests until 802.1X is through. A machine that refuses the connection is there.
+func unreached(c *candidate) bool { return !errors.Is(c.doubt, unix.ECONNREFUSED) }
 
 // errElsewhere is no fault of a port's.
 var errElsewhere = errors.New("another port is used")
