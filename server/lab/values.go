@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"troy/internal/guid"
+	"troy/server/protocol"
 )
 
 // A scalar is a type with a spelling of its own. want says in words which.
@@ -77,6 +78,15 @@ func (*Percent) schema() map[string]any { return wholeSchema(100) }
 func (g *Gib) parse(s string) error     { return whole((*int)(g), s, 1, 1<<16) }
 func (*Gib) want() string               { return "a whole number of GiB from 1 to 65536" }
 func (*Gib) schema() map[string]any     { return wholeSchema(1 << 16) }
+
+// Seconds is a time from 1 s to 10 minutes.
+type Seconds int
+
+func (n *Seconds) parse(s string) error { return whole((*int)(n), s, 1, protocol.MaxLink) }
+func (*Seconds) want() string {
+	return fmt.Sprintf("a whole number of seconds from 1 to %d", protocol.MaxLink)
+}
+func (*Seconds) schema() map[string]any { return wholeSchema(protocol.MaxLink) }
 
 // Percent is a number from 1 to 100.
 type Percent int
