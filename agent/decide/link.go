@@ -30,7 +30,7 @@ func (l *Link) equals(m *Link) bool {
 }
 
 // linkPatience is how long this start waits for the network, and why.
-func (f *Facts) linkPatience() (time.Duration, string) {
+func linkPatience(f *Facts) (time.Duration, string) {
 	patience := LinkPatience
 	if s := f.Memo.Link.Patience; s > 0 {
 		patience = time.Duration(min(s, protocol.MaxLink)) * time.Second
@@ -58,6 +58,6 @@ func connect(f *Facts) *Step {
 	if f.Done.did(Connect) {
 		return nil
 	}
-	patience, why := f.linkPatience()
+	patience, why := linkPatience(f)
 	return &Step{Kind: Connect, Patience: patience, Reason: fmt.Sprintf("reach the server; the network is waited for up to %.0f s: %s", patience.Seconds(), why)}
 }

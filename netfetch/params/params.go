@@ -63,7 +63,7 @@ func (n *Network) set(key, value string) (err error) {
 		n.Ports, err = parsePorts(value)
 	case "troy.link-patience":
 		n.Patience, err = parsePatience(value)
-	case "BOOTIF":
+	case kernelargs.Port:
 		// Boot loaders write it. One that has nothing to say is no fault of anybody's here.
 		if mac := parseMAC(value); mac != nil {
 			n.First = mac
