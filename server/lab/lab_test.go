@@ -101,7 +101,7 @@ func TestErrors(t *testing.T) {
 		{"date", "[2026-12-24]", "[2026-12-32]", `lab.yaml:12:12: defaults.except[0]: found "2026-12-32", expected a date`},
 		{"image", "  image: win11-lab", "  image: win12", `lab.yaml:8:10: defaults.image: found "win12", expected one of images`},
 		{"after", "    after: test", "    after: tset", `lab.yaml:18:12: rooms.B204.after: found "tset", expected one of rooms`},
-		{"circle", "  test: {always: true, healthy: 50}", "  test: {always: true, after: B204}", "rooms.B204.after: found a room that waits for this one"},
+		{"circle", "  test: {always: true, healthy: 50, link_patience: 90}", "  test: {always: true, after: B204}", "rooms.B204.after: found a room that waits for this one"},
 		{"host's room", "room: B204, mac", "room: B205, mac", `lab.yaml:26:27: hosts[0].room: found "B205", expected one of rooms`},
 		{"MAC", "52-54-00-12-34-AB", "52-54-00-12-34", `hosts[0].mac: found "52-54-00-12-34", expected a MAC address`},
 		{"no address", `, mac: "52-54-00-12-34-AB"`, "", "hosts[0]: found neither mac nor uuid"},
