@@ -3,6 +3,7 @@ package link
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,10 @@ func TestOffers(t *testing.T) {
 // FuzzAnswer takes any packet. The seeds are ackMessage with one change each.
 func FuzzAnswer(f *testing.F) {
 	port := &netlink.Dummy{LinkAttrs: portAttrs}
+	head := header(append(make([]byte, 28), portAttrs.HardwareAddr...))
+	f.Add(slices.Concat(head, typed(2), fromSwitch, maskOf24))
+	f.Add(slices.Concat(head, typed(2), maskOf24, []byte{12, 20, 'a'}))
+	f.Add(slices.Concat(head[:fileAt], fromSwitch, make([]byte, 122), head[cookieAt:], typed(2), []byte{52, 1, 3}, endOption))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c := &client{mac: portAttrs.HardwareAddr}
 		var xid dhcpv4.TransactionID

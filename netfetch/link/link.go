@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,12 +93,17 @@ type Port struct {
 	useless bool // it had an address, of no use
 }
 
+// label names the port in each way that troy.port takes.
+func (p *Port) label() string {
+	if p.Driver == "" {
+		return fmt.Sprintf("%s (%s)", p.Name, p.MAC)
+	}
+	return fmt.Sprintf("%s (%s, %s)", p.Name, p.Driver, p.MAC)
+}
+
 // String gives one line for a screen.
 func (p Port) String() string {
-	s := fmt.Sprintf("%s (%s)", p.Name, p.MAC)
-	if p.Driver != "" {
-		s = fmt.Sprintf("%s (%s, %s)", p.Name, p.Driver, p.MAC)
-	}
+	s := p.label()
 	switch {
 	case p.Chosen:
 		s += ": " + p.Addr.String()
@@ -125,12 +132,20 @@ func (p Port) String() string {
 // ErrNoLink and wraps the context's error.
 type Error struct {
 	Took  time.Duration
-	Ports []Port // what was seen; empty = the machine has no wired port with a driver
+	Ports []Port // what was seen; empty = the machine has no wired port with a driver that is meant
+	Other []Port // wired ports that Options.Ports, or the port of Options.Static, leaves out
 	Err   error
 }
 
 // Error gives one line with what was seen on each port.
 func (e *Error) Error() string {
+	if len(e.Ports) == 0 && len(e.Other) > 0 {
+		names := make([]string, len(e.Other))
+		for i, p := range e.Other {
+			names[i] = p.label()
+		}
+		return fmt.Sprintf("%v in %v: none of the wired ports is the one to use (troy.port): %s", ErrNoLink, e.Took.Round(time.Second), strings.Join(names, "; "))
+	}
 	if len(e.Ports) == 0 {
 		return fmt.Sprintf("%v in %v: no wired port was found (driver missing?)", ErrNoLink, e.Took.Round(time.Second))
 	}
@@ -162,7 +177,7 @@ func Up(ctx context.Context, o *Options) (*Link, error) {
 	cancel()
 	s.ports.Wait()
 	if err != nil {
-		return nil, &Error{Took: time.Since(s.start), Ports: s.seen(), Err: err}
+		return nil, &Error{Took: time.Since(s.start), Ports: s.seen(), Other: slices.Collect(maps.Values(s.other)), Err: err}
 	}
 	link.Took, link.ports = time.Since(s.start), s.seen()
 	return link, nil

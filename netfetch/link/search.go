@@ -33,10 +33,11 @@ type search struct {
 	mu    sync.Mutex
 	order []int // interface indexes as found
 	state map[int]*Port
+	other map[int]Port // wired ports that Options leaves out
 }
 
 func newSearch(o *Options) *search {
-	return &search{o: o, start: time.Now(), found: make(chan *choice), state: map[int]*Port{}}
+	return &search{o: o, start: time.Now(), found: make(chan *choice), state: map[int]*Port{}, other: map[int]Port{}}
 }
 
 // run looks for ports and what they have to offer until something is useful.
@@ -79,20 +80,25 @@ func (s *search) scan(ctx context.Context) error {
 	}
 	for _, l := range links {
 		a := l.Attrs()
-		if !wired(l) || s.known(a.Index) || !s.wanted(a) {
+		if !wired(l) || s.known(a.Index) {
 			continue
 		}
-		s.add(a.Index, &Port{Name: a.Name, MAC: a.HardwareAddr, Driver: driver(a.Name)})
+		p := Port{Name: a.Name, MAC: a.HardwareAddr, Driver: driver(a.Name)}
+		if !s.wanted(&p) {
+			s.other[a.Index] = p
+			continue
+		}
+		s.add(a.Index, &p)
 		s.ports.Go(func() { s.watch(ctx, l) })
 	}
 	return nil
 }
 
-func (s *search) wanted(a *netlink.LinkAttrs) bool {
-	is := func(p params.Port) bool { return p.Matches(a.Name, driver(a.Name), a.HardwareAddr) }
+func (s *search) wanted(port *Port) bool {
+	is := func(p params.Port) bool { return p.Matches(port.Name, port.Driver, port.MAC) }
 	switch st := s.o.Static; {
 	case s.o.only != "":
-		return s.o.only == a.Name
+		return s.o.only == port.Name
 	case st != nil && st.Port != "" && !is(st.Port):
 		return false
 	}

@@ -80,6 +80,16 @@ func TestUpSaysWhatItSaw(t *testing.T) {
 	}
 }
 
+// TestUpSaysWhichPortsThereAre has a port in the kernel arguments that the machine has not.
+func TestUpSaysWhichPortsThereAre(t *testing.T) {
+	l := newLab(t)
+	l.Cable(0, true)
+	r := l.run(childJob{Wait: time.Second, Ports: []params.Port{"eno1"}})
+	if want := "none of the wired ports is the one to use (troy.port): eth0 ("; !strings.Contains(r.Error, want) {
+		t.Errorf("error %q, want %q", r.Error, want)
+	}
+}
+
 func TestUpStatic(t *testing.T) {
 	l := newLab(t)
 	l.Cable(0, false)
