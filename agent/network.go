@@ -19,8 +19,8 @@ import (
 	"troy/server/protocol"
 )
 
-// How long the agent goes on before it starts what is there: students wait behind this. Package decide
-// says how long the network itself is waited for.
+// How long the agent goes on before it starts what is there: students wait behind this. Package
+// decide says how long the network itself is waited for.
 const (
 	serverPatience = 45 * time.Second
 	reportPatience = 10 * time.Second

@@ -15,8 +15,8 @@ const maxProbe = 4 << 10
 
 // Probe asks a server once for a small object, to see whether it can be reached by the network that
 // was just set up. Names are looked up with these name servers: Go reads resolv.conf only now and
-// then, and it may still tell of another network; nil = as that file says. No certificate is checked,
-// since that needs the time: use the answer to choose a network and for nothing else.
+// then, and it may still tell of another network; nil = as that file says. No certificate is
+// checked, since that needs the time: use the answer to choose a network and for nothing else.
 func Probe(ctx context.Context, baseURL, name string, dns []netip.Addr) ([]byte, error) {
 	dialer := &net.Dialer{}
 	if len(dns) > 0 {

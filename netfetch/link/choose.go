@@ -38,8 +38,8 @@ type choice struct {
 	verdict chan error // nil = one of them was chosen
 }
 
-// rank orders candidates: those whose DHCP server names the Troy server, then those of the port that
-// the firmware loaded by.
+// rank orders candidates: those whose DHCP server names the Troy server, then those of the port
+// that the firmware loaded by.
 func (s *search) rank(port netlink.Link, named bool) int {
 	rank := 0
 	if !named {
@@ -84,8 +84,8 @@ func (s *search) waitsFor(but []*choice) bool {
 	return false
 }
 
-// choose tries what the ports have to offer, the best first, and returns the link that is useful. If
-// none is, and nothing better is waited for, it is the best of those that can be had.
+// choose tries what the ports have to offer, the best first, and returns the link that is useful.
+// If none is, and nothing better is waited for, it is the best of those that can be had.
 func (s *search) choose(ctx context.Context, ports []*choice) *Link {
 	var all []*candidate
 	for _, p := range ports {
@@ -117,8 +117,8 @@ func (s *search) choose(ctx context.Context, ports []*choice) *Link {
 	return link
 }
 
-// unreached tells whether the server was not even reached, so that this may be the wrong network, or
-// one for guests until 802.1X is through. A machine that refuses the connection is there.
+// unreached tells whether the server was not even reached, so that this may be the wrong network,
+// or one for guests until 802.1X is through. A machine that refuses the connection is there.
 func unreached(c *candidate) bool { return !errors.Is(c.doubt, unix.ECONNREFUSED) }
 
 // errElsewhere is no fault of a port's.

@@ -52,8 +52,8 @@ func (s *search) discover(ctx context.Context, port netlink.Link) (*choice, erro
 }
 
 // offers repeats one DISCOVER under the same transaction, so that a late answer to an earlier one
-// counts. It returns what comes within a short time; after one that names the Troy server no more is
-// waited for.
+// counts. It returns what comes within a short time; after one that names the Troy server no more
+// is waited for.
 func (s *search) offers(ctx context.Context, port netlink.Link, c *client) (offers []*message, err error) {
 	discover, err := newQuestion(c.mac, dhcpv4.MessageTypeDiscover)
 	if err != nil {
@@ -159,8 +159,8 @@ func request(ctx context.Context, port netlink.Link, c *client, offer *message) 
 }
 
 // acknowledged sends a request and waits for the answer. before is what the server, or whoever of
-// its kind answers now, said before. Servers that were not asked have no say (RFC 2131 does not have
-// a client look who acknowledges; here it must be the same server, or the same address).
+// its kind answers now, said before. Servers that were not asked have no say (RFC 2131 does not
+// have a client look who acknowledges; here it must be the same server, or the same address).
 func acknowledged(ctx context.Context, wait time.Duration, c *client, to *net.UDPAddr, q *dhcpv4.DHCPv4, before *message) (ack *message, err error) {
 	id := before.fixed(dhcpv4.OptionServerIdentifier, 4)
 	err = within(ctx, wait, func(ctx context.Context) error {

@@ -149,8 +149,8 @@ func (k *keeper) renew(ctx context.Context) error {
 	return k.ask(ctx, c, &net.UDPAddr{IP: server.AsSlice(), Port: nclient4.ServerPort}, k.link.lease.ack)
 }
 
-// rebind asks by broadcast, for the unicast got no answer or the cable may lead elsewhere (REBINDING
-// state). Any server may answer.
+// rebind asks by broadcast, for the unicast got no answer or the cable may lead elsewhere
+// (REBINDING state). Any server may answer.
 func (k *keeper) rebind(ctx context.Context) error {
 	c, err := broadcast(k.port)
 	if err != nil {

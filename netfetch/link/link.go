@@ -162,8 +162,8 @@ func (e *Error) Unwrap() []error { return []error{ErrNoLink, e.Err} }
 var errWaited = errors.New("the time to wait for a link is over")
 
 // Up raises all wired ports at once and returns one that has a useful address, with address and
-// routes set. Ports that appear later (a slow driver) are tried too; the others are left up, without
-// address. The error is a *Error.
+// routes set. Ports that appear later (a slow driver) are tried too; the others are left up,
+// without address. The error is a *Error.
 func Up(ctx context.Context, o *Options) (*Link, error) {
 	var opts Options
 	if o != nil {

@@ -5,9 +5,9 @@
 // # Format
 //
 //	troy.ip=dhcp
-//	troy.ip=192.0.2.10/24[,gw=192.0.2.1][,dns=192.0.2.53]…[,port=eth0]
-//	troy.port=PORT[,PORT]…        by name (eth0), MAC address, or a pattern for name, MAC address or
-//	                              driver (en*, 52:54:00:*, igc)
+//	troy.ip=192.0.2.10/24[,gw=192.0.2.1][,dns=192.0.2.53]…[,port=PORT]
+//	troy.port=PORT[,PORT]…        by name (eth0), MAC address, or a pattern for name, MAC address
+//	                              or driver (en*, 52:54:00:*, igc)
 //	troy.link-patience=SECONDS    how long to wait for a network
 //	BOOTIF=01-52-54-00-12-34-56   as boot loaders write it: the port that the firmware loaded by
 //	troy.server=URL|HOST[:PORT][,URL|HOST[:PORT]]…
@@ -21,7 +21,8 @@
 //
 // An address that Parse returns can belong to one host in its subnet; a server is a base URL that
 // netfetch.NewHTTP takes. A word that is wrong does not harm the others: the error names each such
-// word, on one line, and the rest is returned with it.
+// word, on one line, and the rest is returned with it. BOOTIF is no word of Troy's: one that cannot be
+// read is ignored.
 //
 // # Known gaps
 //

@@ -56,8 +56,8 @@ func parsePort(s string) (Port, error) {
 	return Port(s), nil
 }
 
-// notInPort reports whether the kernel, a screen or a pattern has no place for a rune in the name of
-// a port.
+// notInPort reports whether the kernel, a screen or a pattern has no place for a rune in the name
+// of a port.
 func notInPort(r rune) bool { return r <= ' ' || r >= 0x7f || r == '/' || r == '\\' }
 
 // parseMAC reads a MAC address in any notation: 52:54:00:12:34:56, with dashes, 5254.0012.3456,
