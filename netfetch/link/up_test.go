@@ -156,29 +156,39 @@ func (l *lab) secondNet(dhcp ...string) {
 	l.DHCP(append([]string{"--interface=br1", "--except-interface=br0", "--dhcp-range=10.88.0.100,10.88.0.150,255.255.255.0,2m", "--dhcp-option=3"}, dhcp...)...)
 }
 
-// TestUpAsksWhetherUseful has two networks with DHCP; the server is in the
-// second, whose DHCP server is the slower one.
+// TestUpAsksWhetherUseful has two networks with DHCP; the server is in the second, whose DHCP server
+// is the slower one. The first may have a gateway, which leads nowhere.
 func TestUpAsksWhetherUseful(t *testing.T) {
-	l := newLab(t)
-	l.Cable(0, true)
-	l.DHCP(netlab.Range, "--dhcp-option=3", "--dhcp-option=6,10.77.0.1", "--dhcp-option=26,1400") // no gateway: it would know the way to br1
-	l.Cable(1, false)
-	l.secondNet("--dhcp-option=6")
-	l.In(l.Switch, "ip", "link", "set", "p1", "master", "br1")
-	defer l.Listen("10.88.0.1:80").Close()
-	resolv := filepath.Join(t.TempDir(), "resolv.conf")
-	c := l.start(childJob{Wait: 30 * time.Second, Useful: "10.88.0.1:80", Resolv: resolv})
-	c.says("dial tcp 10.88.0.1:80")
-	l.plug(1, true)
-	r := c.wait()
-	if r.Error != "" || r.Link.Interface != "eth1" || r.Doubt != "" {
-		t.Fatalf("error %q, doubt %q, port %s, ports %q", r.Error, r.Doubt, r.Link.Interface, r.Ports)
-	}
-	if out := l.In(l.PC, "ip", "addr", "show", "eth0"); strings.Contains(out, "10.77.") || !strings.Contains(out, "mtu 1500") {
-		t.Errorf("the port of no use kept its address, or MTU:\n%s", out)
-	}
-	if _, err := os.Stat(resolv); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the name servers of the network of no use are still there: %v", err)
+	for _, test := range []struct{ name, gateway, says string }{
+		{"no gateway", "--dhcp-option=3", "network is unreachable"},
+		{"a gateway that is not there", "--dhcp-option=3,10.77.0.99", "is of no use"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := newLab(t)
+			l.Cable(0, true)
+			l.DHCP(netlab.Range, test.gateway, "--dhcp-option=6,10.77.0.1", "--dhcp-option=26,1400")
+			l.Cable(1, false)
+			l.secondNet("--dhcp-option=6")
+			l.In(l.Switch, "ip", "link", "set", "p1", "master", "br1")
+			defer l.Listen("10.88.0.1:80").Close()
+			resolv := filepath.Join(t.TempDir(), "resolv.conf")
+			c := l.start(childJob{Wait: 30 * time.Second, Useful: "10.88.0.1:80", Resolv: resolv})
+			c.says(test.says)
+			l.plug(1, true)
+			r := c.wait()
+			if r.Error != "" || r.Link.Interface != "eth1" || r.Doubt != "" {
+				t.Fatalf("error %q, doubt %q, port %s, ports %q", r.Error, r.Doubt, r.Link.Interface, r.Ports)
+			}
+			if out := l.In(l.PC, "ip", "addr", "show", "eth0"); strings.Contains(out, "10.77.") || !strings.Contains(out, "mtu 1500") {
+				t.Errorf("the port of no use kept its address, or MTU:\n%s", out)
+			}
+			if out := l.In(l.PC, "ip", "route"); strings.Contains(out, "default") {
+				t.Errorf("the port of no use kept its gateway:\n%s", out)
+			}
+			if _, err := os.Stat(resolv); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the name servers of the network of no use are still there: %v", err)
+			}
+		})
 	}
 }
 
