@@ -36,6 +36,9 @@ type agent struct {
 
 func newAgent(o *Options, out io.Writer) *agent {
 	con := &console{out: out}
+	if !o.Running {
+		con.keyboard = consoleDevice
+	}
 	d := &disk{o: o, con: con}
 	rec := &records{con: con, disk: d}
 	net := &network{o: o, con: con}
@@ -81,6 +84,7 @@ func (a *agent) begin(ctx context.Context) {
 	a.net.id = identity(a.o.hardware())
 	a.win.readFirmware()
 	a.facts.Unsupported, a.facts.InUse = a.win.unsupported(), a.o.NoHandOff
+	a.facts.Woken, a.facts.LinkPatience = woken(), a.o.Net.Patience
 	a.look()
 }
 
@@ -138,7 +142,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Judge:
 		return a.judge(ctx)
 	case decide.Connect:
-		return a.o.nameCards(a.net.connect(ctx))
+		return a.o.nameCards(a.net.connect(ctx, s.Patience))
 	case decide.CheckIn:
 		return a.checkIn(ctx)
 	case decide.Plan:

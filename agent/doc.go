@@ -12,7 +12,9 @@
 //
 //	troy.server=URL[,URL]…         the servers in their order; without one the machine starts what
 //	                               it has
-//	troy.ip=…, troy.port=…         a static address instead of DHCP, the port to use
+//	troy.ip=…, troy.port=…         a static address instead of DHCP, the ports to use
+//	troy.link-patience=SECONDS     how long the network is waited for, instead of what the room says
+//	BOOTIF=01-…                    of GRUB and iPXE: the port that is preferred
 //	troy.disk=/dev/…               work on this disk only
 //	troy.shell                     stop in a shell instead of restarting the machine; rescue media only
 //
@@ -25,6 +27,16 @@
 //	/etc/troy/root.json   TUF root metadata of the store: whose signatures count
 //	/etc/troy/ca.pem      who signs the certificates of servers with TLS
 //	/etc/troy/built       when the media were made (RFC 3339): no time before is believed
+//
+// # Network
+//
+// The network is the one in which a server of Troy answers (package netfetch/link tries them; the
+// servers are those of the kernel arguments, or the one that option 224 of an offer names). Where
+// none answers in time, one with an address is taken all the same, and the servers are asked for a
+// while. How long the network is waited for, package decide says: in full while a window of the room
+// is open, which the journal knows from the last order, or after a wake-up, as far as the firmware
+// tells (SMBIOS, wake-up type); else 10 seconds. The key W on the console ends the wait: Windows
+// starts with what is there.
 //
 // # Exit codes
 //

@@ -63,7 +63,7 @@
 // the kernel command line overrides:
 //
 //	troy.server=URL[,URL]…     servers, mirrors in their order
-//	troy.ip=…, troy.port=…     a static address in place of DHCP, the network port to use: see package netfetch
+//	troy.ip=…, troy.port=…     a static address in place of DHCP, the ports to use: see package netfetch/params
 //	troy.disk=/dev/…           work on this disk only
 //	troy.shell                 stop in a shell instead of restarting the machine; rescue media only
 //

@@ -61,6 +61,10 @@
 // Clock is the machine's time if that is believable, else the program's build time, corrected by
 // bounded hints (ServerTime). TLS works on PCs whose clock says 1970 or 2050.
 //
+// # Networks
+//
+// Probe asks a server once, by the name servers of one network, whether it is there.
+//
 // # Errors
 //
 // *FetchError names server, object, range, tries and the last failure in one line; *MirrorsError

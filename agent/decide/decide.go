@@ -124,13 +124,6 @@ func mergeEarly(f *Facts) *Step {
 	return &Step{Kind: Merge, Until: f.Now.Add(EarlyMerge), Reason: why}
 }
 
-func connect(f *Facts) *Step {
-	if f.Done.did(Connect) {
-		return nil
-	}
-	return &Step{Kind: Connect, Reason: "reach the server"}
-}
-
 // checkIn asks the server, and again as long as it makes the machine wait.
 func checkIn(f *Facts) *Step {
 	if f.Done.failed(Connect) || !f.Done.may(CheckIn) || !f.Done.may(Wait) {
@@ -164,15 +157,21 @@ func keepRules(f *Facts) *Step {
 	if f.Order == nil || f.Order.Code != "" || !f.admitted() || !f.Done.may(Note) {
 		return nil
 	}
-	m, rule := f.Memo, f.Order.Rules.Reset
+	m, rule, link := f.Memo, f.Order.Rules.Reset, linkOf(&f.Order.Rules)
 	if rule == "" {
 		rule = protocol.ResetUpdate
 	}
-	if f.reset() == rule {
+	var why string
+	switch {
+	case f.reset() != rule:
+		why = "the rule of the room is now reset: " + string(rule)
+	case !m.Link.equals(&link):
+		why = "the room has other windows, or another patience with the network"
+	default:
 		return nil
 	}
-	m.Reset = rule
-	return &Step{Kind: Note, Memo: &m, Reason: "the rule of the room is now reset: " + string(rule)}
+	m.Reset, m.Link = rule, link
+	return &Step{Kind: Note, Memo: &m, Reason: why}
 }
 
 // tryAgain takes back that versions were given up, whatever else the order says. It is in the

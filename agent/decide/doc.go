@@ -34,6 +34,13 @@
 // below is in the slots. Otherwise Windows starts every time, after a pause of 10 s that doubles up
 // to 2 minutes.
 //
+// # Network
+//
+// The step connect says how long the network is waited for: in full (60 s, or what the last order
+// or the kernel arguments say) in a window of the room, after a wake-up, and where no Windows can be
+// started or nothing is known of windows; else 10 s. What an order says of it is kept, and counts
+// from the next start.
+//
 // # Table
 //
 // Facts on the left, what Decide answers on the right. A list ends where a result has to be known

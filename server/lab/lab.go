@@ -58,6 +58,7 @@ type Policy struct {
 	Reinstall *bool      `yaml:"reinstall" about:"rewrite machines that hold another image, or a version that is not recorded"`
 	Wake      *bool      `yaml:"wake" about:"wake machines of the room in its windows: to update them, then to merge or to report their health to a room that waits; default true"`
 	Broadcast []IP       `yaml:"broadcast" about:"directed broadcast addresses of the room's networks, for wake-on-LAN"`
+	Link      Seconds    `yaml:"link_patience" about:"seconds that machines wait for the network when they start in a window or were woken; outside of both it is 10 at most; default 60"`
 	After     Name       `yaml:"after" about:"the room in which a version must be healthy before this room gets it"`
 }
 
@@ -112,6 +113,7 @@ func (p *Policy) over(below *Policy) *Policy {
 	fill(&q.Provision, below.Provision)
 	fill(&q.Reinstall, below.Reinstall)
 	fill(&q.Wake, below.Wake)
+	fill(&q.Link, below.Link)
 	fill(&q.After, below.After)
 	if q.Windows == nil {
 		q.Windows = below.Windows

@@ -15,6 +15,7 @@ const (
 	PathProgress = "v1/progress"
 	PathReport   = "v1/report"
 	PathRepo     = "repo"
+	PathHealth   = "healthz"
 )
 
 // Limits on what a message may hold; Validate checks them.
@@ -29,7 +30,10 @@ const (
 	MaxDevices = 32
 	MaxMirrors = 8
 	MaxWait    = 3600 // seconds of Order.Wait
-	HashSize   = 64   // hex digits of a SHA-256
+	MaxWindows = 64
+	MaxLink    = 600   // seconds of Rules.LinkPatience
+	MaxMinutes = 10080 // of Weekly: a week
+	HashSize   = 64    // hex digits of a SHA-256
 )
 
 // Machine says which machine this is, as its firmware tells.
@@ -148,6 +152,28 @@ type Rules struct {
 	Merge Merge     `json:"merge,omitempty"` // "" = lazy
 	Until time.Time `json:"until,omitzero"`  // the window closes: nothing long is begun after it, and merges stop
 	Rate  int64     `json:"rate,omitempty"`  // bytes per second to fetch at most; 0 = no limit
+	// LinkPatience is how long a start waits for the network while a window is open, or after a call
+	// to wake up, in seconds; 0 = 60. It is kept, and counts from the next start.
+	LinkPatience int `json:"link_patience,omitempty"`
+	// Windows are when the room is worked on, so that a machine knows it without a server.
+	Windows []Weekly `json:"windows,omitempty"`
+}
+
+// Weekly is a time that comes each week.
+type Weekly struct {
+	From    int `json:"from"`    // minutes from Monday, 00:00 UTC
+	Minutes int `json:"minutes"` // how long it is
+}
+
+// Holds reports whether t lies in the time.
+func (w Weekly) Holds(t time.Time) bool {
+	return (MinuteOfWeek(t)-w.From+MaxMinutes)%MaxMinutes < w.Minutes
+}
+
+// MinuteOfWeek counts minutes from Monday, 00:00 UTC.
+func MinuteOfWeek(t time.Time) int {
+	t = t.UTC()
+	return (int(t.Weekday())+6)%7*24*60 + t.Hour()*60 + t.Minute()
 }
 
 // Permits allow what a machine does not do by itself. A downgrade, and wiping a disk that holds

@@ -126,6 +126,15 @@ func (r *Rules) validate() error {
 		return invalid("merge %q", r.Merge)
 	case r.Rate < 0:
 		return invalid("rate %d", r.Rate)
+	case r.LinkPatience < 0 || r.LinkPatience > MaxLink:
+		return invalid("link_patience %d", r.LinkPatience)
+	case len(r.Windows) > MaxWindows:
+		return invalid("%d windows, at most %d", len(r.Windows), MaxWindows)
+	}
+	for i, w := range r.Windows {
+		if w.From < 0 || w.From >= MaxMinutes || w.Minutes < 1 || w.Minutes > MaxMinutes {
+			return invalid("windows[%d] from %d, %d minutes", i, w.From, w.Minutes)
+		}
 	}
 	return nil
 }

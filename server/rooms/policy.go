@@ -103,7 +103,8 @@ func Decide(c *Case) Decision {
 func (c *Case) order() protocol.Order {
 	o := protocol.Order{
 		Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
-		Rules:   protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate()},
+		Rules: protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate(),
+			LinkPatience: int(c.Room.Link), Windows: c.windows()},
 		Permits: c.permits(),
 	}
 	closes, open := c.hours().Closes(c.Now)
@@ -114,6 +115,14 @@ func (c *Case) order() protocol.Order {
 		o.Rules.Until = c.Now.In(c.Lab.Location())
 	}
 	return o
+}
+
+// windows are when the room is worked on, for starts that reach no server.
+func (c *Case) windows() []protocol.Weekly {
+	if c.always() {
+		return []protocol.Weekly{{From: 0, Minutes: protocol.MaxMinutes}}
+	}
+	return c.hours().Weekly(c.Now)
 }
 
 // permits are what the room allows; nothing for a machine that only says that it is one of the
