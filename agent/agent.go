@@ -155,8 +155,13 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 		a.con.say("%s", s.Reason)
 		return a.rec.keepDecided(s.Memo)
 	case decide.Wait, decide.Pause:
-		a.con.say("%s %.0f s: %s", s.Kind, s.Pause.Seconds(), s.Reason)
-		return a.sleep(ctx, s.Pause)
+		a.con.say("%s %.0f s: %s; press W to start Windows now", s.Kind, s.Pause.Seconds(), s.Reason)
+		waiting, stop := a.con.skip(ctx)
+		defer stop()
+		if err := a.sleep(waiting, s.Pause); err != nil {
+			return context.Cause(waiting)
+		}
+		return nil
 	}
 	if work := a.works(s); work != nil {
 		return work(ctx)

@@ -100,13 +100,20 @@ func wants(version int) protocol.Order {
 func with(o protocol.Order, change func(*protocol.Order)) protocol.Order { change(&o); return o }
 
 var (
-	mergeNow    = func(o *protocol.Order) { o.Rules.Merge = protocol.MergeNow }
-	resetBoot   = func(o *protocol.Order) { o.Rules.Reset = protocol.ResetBoot }
-	mayWrite    = func(o *protocol.Order) { o.Permits.Reinstall = true }
-	mayRetry    = func(o *protocol.Order) { o.Permits.Retry = true }
-	provisions  = func(o *protocol.Order) { o.Permits.Provision = &protocol.Provision{} }
-	closed      = func(o *protocol.Order) { o.Rules.Until = noon }
-	newAgent    = func(o *protocol.Order) { o.Agent = "5" }
+	mergeNow   = func(o *protocol.Order) { o.Rules.Merge = protocol.MergeNow }
+	resetBoot  = func(o *protocol.Order) { o.Rules.Reset = protocol.ResetBoot }
+	mayWrite   = func(o *protocol.Order) { o.Permits.Reinstall = true }
+	mayRetry   = func(o *protocol.Order) { o.Permits.Retry = true }
+	provisions = func(o *protocol.Order) { o.Permits.Provision = &protocol.Provision{} }
+	closed     = func(o *protocol.Order) { o.Rules.Until = noon }
+	newAgent   = func(o *protocol.Order) { o.Agent = "5" }
+	woken      = func(f *Facts) { f.Woken = true }
+	waited     = func(d time.Duration) func(*Facts) { return step(Step{Kind: Wait, Pause: d}, nil) }
+	announced  = func(minutes int) func(*Facts) {
+		return func(f *Facts) {
+			f.Memo.Link.Windows = []protocol.Weekly{{From: protocol.MinuteOfWeek(f.Now), Minutes: minutes}}
+		}
+	}
 	waits       = func(o *protocol.Order) { o.Want, o.Wait = nil, 40 }
 	written     = func(f *Facts) { f.Disk.State.SessionWritten = true }
 	trial       = func(f *Facts) { f.OnTrial = true }
@@ -185,6 +192,12 @@ func table() []row {
 		{"", "reset: update, Windows wrote", facts(on(2), written, ordered(wants(2))), "hand-off, report, count, windows"},
 		{"", "in a slot, merge: now", facts(slot(2, 1), ordered(with(wants(2), mergeNow))), "merge, hand-off, report, count, windows"},
 		{"", "the server makes it wait", facts(on(1), ordered(with(wants(2), waits))), "wait 40 s, check-in"},
+		{"", "it has waited for 5 minutes", facts(on(1), ordered(with(wants(2), waits)), waited(5*time.Minute), done(CheckIn)), "hand-off, report, count, windows"},
+		{"", "the same, the machine was woken", facts(on(1), ordered(with(wants(2), waits)), waited(5*time.Minute), done(CheckIn), woken), "wait 40 s, check-in"},
+		{"", "the same, in a window that was announced", facts(on(1), ordered(with(wants(2), waits)), waited(5*time.Minute), done(CheckIn), announced(600)), "wait 40 s, check-in"},
+		{"", "the same, in a room that is always open", facts(on(1), ordered(with(wants(2), waits)), waited(5*time.Minute), done(CheckIn), announced(protocol.MaxMinutes)), "note, hand-off, report, count, windows"},
+		{"", "woken, it has waited for an hour", facts(on(1), ordered(with(wants(2), waits)), waited(time.Hour), done(CheckIn), woken), "hand-off, report, count, windows"},
+		{"", "a person ends the wait", facts(on(1), ordered(with(wants(2), waits)), fails(Wait)), "hand-off, report, count, windows"},
 		{"", "an agent on trial has reported", facts(on(2), trial, ordered(wants(2))), "hand-off, report, confirm, count, windows"},
 		{"", "a new release of the agent", facts(on(2), ordered(with(wants(2), newAgent))), "agent, hand-off, report, count, windows"},
 		{"", "it is to be started next", facts(on(2), ordered(with(wants(2), newAgent)), done(OwnAgent), func(f *Facts) { f.Renewed = true }), "report, restart"},

@@ -32,7 +32,13 @@
 // The journal counts hand-offs; package chainload judges them after the disk was recovered, so that
 // the verdict and the merge see the same. Only a failing version leads back, and only where the one
 // below is in the slots. Otherwise Windows starts every time, after a pause of 10 s that doubles up
-// to 2 minutes.
+// to 2 minutes, and that a person can skip.
+//
+// # Waiting
+//
+// Whatever a server says, Windows starts after 5 minutes of waiting for it in all, or after an hour
+// in a start that a wake-up call caused, or in a window that an earlier order had announced. W on
+// the console ends each wait, never a reset that is due nor work that was begun.
 //
 // # Network
 //
@@ -107,6 +113,18 @@
 //	      → merge, hand-off, report, count, windows
 //	  the server makes it wait
 //	      → wait 40 s, check-in
+//	  it has waited for 5 minutes
+//	      → hand-off, report, count, windows
+//	  the same, the machine was woken
+//	      → wait 40 s, check-in
+//	  the same, in a window that was announced
+//	      → wait 40 s, check-in
+//	  the same, in a room that is always open
+//	      → note, hand-off, report, count, windows
+//	  woken, it has waited for an hour
+//	      → hand-off, report, count, windows
+//	  a person ends the wait
+//	      → hand-off, report, count, windows
 //	  an agent on trial has reported
 //	      → hand-off, report, confirm, count, windows
 //	  a new release of the agent

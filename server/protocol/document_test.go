@@ -197,7 +197,7 @@ func TestDocumentConstants(t *testing.T) {
 	if len(want) < 25 {
 		t.Fatalf("only %d constants: %v", len(want), want)
 	}
-	name := regexp.MustCompile(`^(Version|(Path|Max|Hash|Health|Reset|Merge|Outcome)[A-Z]\w*)$`)
+	name := regexp.MustCompile(`^(Version|(Path|Max|Min|Hash|Health|Reset|Merge|Outcome)[A-Z]\w*)$`)
 	got := map[string]string{}
 	for _, row := range p.rows {
 		if !name.MatchString(row[0]) {

@@ -31,6 +31,7 @@ const (
 	MaxMirrors = 8
 	MaxWait    = 3600 // seconds of Order.Wait
 	MaxWindows = 64
+	MinRate    = 65536 // bytes per second of Rules.Rate: a slower order would hold the machine for days
 	MaxLink    = 600   // seconds of Rules.LinkPatience
 	MaxMinutes = 10080 // of Weekly: a week
 	HashSize   = 64    // hex digits of a SHA-256

@@ -124,7 +124,7 @@ func (r *Rules) validate() error {
 		return invalid("reset %q", r.Reset)
 	case r.Merge != "" && r.Merge != MergeNow && r.Merge != MergeLazy:
 		return invalid("merge %q", r.Merge)
-	case r.Rate < 0:
+	case r.Rate != 0 && r.Rate < MinRate:
 		return invalid("rate %d", r.Rate)
 	case r.LinkPatience < 0 || r.LinkPatience > MaxLink:
 		return invalid("link_patience %d", r.LinkPatience)

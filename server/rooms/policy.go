@@ -150,12 +150,13 @@ func (c *Case) retry() bool {
 	return c.Goal.Retry && !ended
 }
 
-// rate is a machine's part of its room's bandwidth; 0 if the room has no limit of its own.
+// rate is a machine's part of its room's bandwidth, what a machine takes at least; 0 if the room
+// has no limit of its own.
 func (c *Case) rate() int64 {
 	if c.Room.Bandwidth == 0 {
 		return 0
 	}
-	return c.Room.Bandwidth.Bytes() / int64(c.Room.Wave)
+	return max(c.Room.Bandwidth.Bytes()/int64(c.Room.Wave), protocol.MinRate)
 }
 
 // hours are the windows that count for this goal.
