@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"troy/internal/digest"
+	"troy/internal/errline"
 )
 
 // Names of the certificates that Windows Boot Manager is signed under.
@@ -77,7 +78,7 @@ func Read(vars fs.FS) (*Firmware, error) {
 		f.DBX = digest.Sum(sha256.Sum256(dbx))
 	}
 	errs = append(errs, f.readDB(db), f.readDBX(dbx))
-	return f, errors.Join(errs...)
+	return f, errline.Join(errs...)
 }
 
 func (f *Firmware) readDB(b []byte) error {

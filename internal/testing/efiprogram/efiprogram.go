@@ -134,7 +134,7 @@ func sign(b []byte, ca string) []byte {
 }
 
 type (
-	hashed   struct {
+	hashed struct {
 		Algorithm pkix.AlgorithmIdentifier
 		Digest    []byte
 	}
