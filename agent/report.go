@@ -11,7 +11,9 @@ import (
 
 	"troy/agent/decide"
 	"troy/chainload"
+	"troy/chainload/secureboot"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/digest"
 	"troy/internal/version"
 	"troy/server/protocol"
 )
@@ -35,7 +37,7 @@ func readIdentity(dir string) (id protocol.Machine) {
 func (a *agent) describe() *protocol.CheckIn {
 	f, d := a.win.firmware, a.facts.Disk
 	in := &protocol.CheckIn{Protocol: protocol.Version, Machine: a.net.id, Agent: version.Get().String(), Memory: memorySize(),
-		Health: healthOf(a.facts.Verdict), LastStart: a.last, Firmware: string(f.Kind), SecureBoot: f.SecureBoot}
+		Health: healthOf(a.facts.Verdict), LastStart: a.last, Firmware: string(f.Kind), SecureBoot: f.SecureBoot, Keys: keysOf(a.boot.firmware)}
 	if d.Condition == decide.Opened {
 		s := d.State
 		in.Image, in.Version, in.Staged, in.Merging, in.Previous = s.Image, s.Version, s.Staged, s.Merging, s.Previous
@@ -46,6 +48,21 @@ func (a *agent) describe() *protocol.CheckIn {
 		in.Detail, in.Damaged = protocol.Clean(a.facts.Unsupported, protocol.MaxText), false
 	}
 	return in
+}
+
+// keysOf tells what Secure Boot goes by. What is more than a message takes is left out.
+func keysOf(f *secureboot.Firmware) protocol.Keys {
+	list := func(all []secureboot.CA) (out []protocol.CA) {
+		for _, c := range all[:min(len(all), protocol.MaxCAs)] {
+			out = append(out, protocol.CA{Name: protocol.Clean(c.Name, protocol.MaxText), SHA256: c.SHA256.String()})
+		}
+		return out
+	}
+	k := protocol.Keys{SBAT: protocol.Clean(f.Level, protocol.MaxDetail), DBXDate: f.DBXTime, SVN: int64(f.SVN), CAs: list(f.CAs), Revoked: list(f.Revoked)}
+	if f.DBX != (digest.Sum{}) {
+		k.DBX = f.DBX.String()
+	}
+	return k
 }
 
 func healthOf(v chainload.Verdict) protocol.Health {

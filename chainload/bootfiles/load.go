@@ -157,30 +157,71 @@ func find(disk io.ReaderAt, size int64, sectorSize int) (*ntfs.Volume, int, erro
 }
 
 // choose takes the boot managers signed under the CA of 2023 where the machine starts them, else the
-// others. Without Secure Boot nothing says which will be needed: db does.
+// others. Without Secure Boot only db says which will be needed.
 func (s *Set) choose(r *reader) error {
 	plain, ok := r.files[managerKey]
 	if !ok || !bytes.HasPrefix(plain.Data, []byte("MZ")) {
 		return fmt.Errorf("%w: %s\\EFI\\%s is no EFI program", ErrMissing, bootFolder, manager)
 	}
-	s.manager = parse(plain.Data)
-	s.refused = s.firmware.Refuses(s.manager)
-	newer, err := r.read(bootFolder + `\EFI_EX\bootmgfw_EX.efi`)
+	m := &Managers{plain: parse(plain.Data)}
+	err := m.readEX(r)
+	if err == nil {
+		s.manager, s.ca2023, s.refused = m.choose(s.firmware)
+	}
+	return err
+}
+
+// Managers are the boot managers of an image, of which a machine takes one.
+type Managers struct {
+	plain, ex *secureboot.Program // nil: it cannot be read, or is not there
+	hasEX     bool
+}
+
+// ReadManagers reads nothing but the boot managers. Errors: those of Load.
+func ReadManagers(disk io.ReaderAt, size int64, sectorSize int) (*Managers, error) {
+	v, _, err := find(disk, size, sectorSize)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{v: v}
+	plain, err := r.read(bootFolder + `\EFI\` + manager)
+	if err != nil {
+		return nil, err
+	}
+	m := &Managers{plain: parse(plain)}
+	return m, m.readEX(r)
+}
+
+func (m *Managers) readEX(r *reader) error {
+	b, err := r.read(bootFolder + `\EFI_EX\bootmgfw_EX.efi`)
 	if errors.Is(err, ntfs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		m.ex, m.hasEX = parse(b), true
 	}
-	p := parse(newer)
-	refused := s.firmware.Refuses(p)
+	return err
+}
+
+// Refused says why a machine starts none of them; nil: it starts one.
+func (m *Managers) Refused(f *secureboot.Firmware) error {
+	_, _, refused := m.choose(f)
+	return refused
+}
+
+func (m *Managers) choose(f *secureboot.Firmware) (p *secureboot.Program, ex bool, refused error) {
+	refused = f.Refuses(m.plain)
+	if !m.hasEX {
+		return m.plain, false, refused
+	}
+	also := f.Refuses(m.ex)
 	switch {
-	case s.firmware.On && refused == nil, !s.firmware.On && s.firmware.Trusts(secureboot.CA2023):
-		s.ca2023, s.manager, s.refused = true, p, nil
-	case s.refused != nil:
-		s.refused = fmt.Errorf("%w; and that of %s\\EFI_EX: %w", s.refused, bootFolder, refused)
+	case f.On && also == nil, !f.On && f.Trusts(secureboot.CA2023):
+		return m.ex, true, nil
+	case refused != nil:
+		refused = fmt.Errorf("%w; and that of %s\\EFI_EX: %w", refused, bootFolder, also)
 	}
-	return nil
+	return m.plain, false, refused
 }
 
 // parse reads a boot manager, nil if it is no program.

@@ -11,6 +11,8 @@ import (
 	"troy/internal/cli"
 	"troy/internal/version"
 	"troy/server/doctor"
+	"troy/server/rooms"
+	"troy/server/rooms/api"
 )
 
 // doctorCall is one "doctor".
@@ -35,7 +37,27 @@ func (c *doctorCall) run(ctx context.Context, args []string) error {
 	around := &c.around
 	o := &doctor.Options{Listen: c.listen, Boot: around.boot, NoDHCP: around.noDHCP, Certs: around.certs, TLSListen: around.tlsListen,
 		Store: strings.Join(args, ""), Now: time.Now(), Built: version.Get().Time}
+	if o.Store != "" {
+		o.Hosts = c.machines(ctx, o.Store)
+	}
 	return c.diagnose(ctx, o)
+}
+
+// machines are those that the server of the store knows; none where it never ran.
+func (c *doctorCall) machines(ctx context.Context, dir string) (all []rooms.Host) {
+	a := &adminCall{imageCall: newImageCall(c.Streams)}
+	a.dir = dir
+	if a.connect() != nil {
+		return nil
+	}
+	err := a.look(ctx, func(admin api.Admin) (err error) {
+		all, err = admin.Hosts(ctx, "")
+		return err
+	})
+	if err != nil {
+		c.Note("machines are not looked at: %v", err)
+	}
+	return all
 }
 
 // diagnose prints what is found.

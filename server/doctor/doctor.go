@@ -17,6 +17,7 @@ import (
 	"troy/chainload/release"
 	"troy/server/certs"
 	"troy/server/netboot"
+	"troy/server/rooms"
 )
 
 // Level says how bad a finding is.
@@ -66,6 +67,8 @@ type Options struct {
 	Store     string // folder of the store
 	Now       time.Time
 	Built     time.Time // when the program was: the clock cannot be before
+	// Hosts are the machines that the server of the store knows.
+	Hosts []rooms.Host
 }
 
 // Check looks at everything, in the order of the package comment. The error is of an address that
@@ -90,6 +93,7 @@ func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 		all = append(all, checkOwners(o.Store, o.Certs)...)
 		all = append(all, checkLogins(o.Store)...)
 		all = append(all, checkSigned(o.Store, o.Now)...)
+		all = append(all, checkFirmware(o.Hosts)...)
 	}
 	return all, nil
 }

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,12 +49,14 @@ type Host struct {
 	Assigned    bool            `json:"assigned,omitempty"` // by an admin; lab.yaml does not name it
 	Guest       bool            `json:"guest,omitempty"`    // neither: it joined by "unknown" of lab.yaml
 
-	Seen   time.Time      `json:"seen,omitzero"`
-	Live   *Live          `json:"live,omitempty"` // while at work
-	Reason string         `json:"reason,omitempty"`
-	Error  string         `json:"error,omitempty"` // of the last failed attempt
-	Agent  string         `json:"agent,omitempty"`
-	Last   *state.Attempt `json:"last,omitempty"` // the last deployment
+	Seen   time.Time `json:"seen,omitzero"`
+	Live   *Live     `json:"live,omitempty"` // while at work
+	Reason string    `json:"reason,omitempty"`
+	Error  string    `json:"error,omitempty"` // of the last failed attempt
+	Agent  string    `json:"agent,omitempty"`
+	// Refuses is what its firmware would not start of what it is to be given, a line for each.
+	Refuses []string       `json:"refuses,omitempty"`
+	Last    *state.Attempt `json:"last,omitempty"` // the last deployment
 }
 
 // Room is a room as the status shows it.
@@ -193,6 +196,9 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 		h.Error = m.Attempt.Message
 	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {
 		h.Error = protocol.Clean(m.Report.Message, protocol.MaxText)
+	}
+	if k.o.Programs != nil {
+		h.Refuses = k.o.Programs.Refused(context.Background(), in, h.WantImage, h.WantVersion)
 	}
 	h.Phase = k.phase(h, m, g)
 	if v, ok := k.live.get(m.Key); ok && h.Phase == PhaseWorking {
