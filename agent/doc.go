@@ -43,8 +43,10 @@
 //	records   the agent's own in the journal: what a later start must know, trusted metadata
 //	network   connect, check-in, progress, report; the clock
 //	store     plan: signatures, what a version takes, which disk
-//	writer    merge, heal, stage, provision, reinstall, boot files
-//	windows   firmware, ESP, hand-off, restart
+//	writer    merge, heal, stage, provision, reinstall
+//	bootFiles Windows Boot Manager on the ESP: of the version that starts, and never an older one
+//	          (package chainload/bootfiles)
+//	windows   firmware, hand-off, restart
 //	ownCopy   the agent's own copy on the ESP
 //
 // Nothing is written before the NTFS volume was judged, every file was mapped and compared with

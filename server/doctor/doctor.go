@@ -65,10 +65,9 @@ type Options struct {
 	Certs     string // folder of certs
 	TLSListen string // address with TLS, where there are Certs
 	Store     string // folder of the store
+	Machines  []rooms.Host
 	Now       time.Time
 	Built     time.Time // when the program was: the clock cannot be before
-	// Hosts are the machines that the server of the store knows.
-	Hosts []rooms.Host
 }
 
 // Check looks at everything, in the order of the package comment. The error is of an address that
@@ -93,7 +92,9 @@ func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 		all = append(all, checkOwners(o.Store, o.Certs)...)
 		all = append(all, checkLogins(o.Store)...)
 		all = append(all, checkSigned(o.Store, o.Now)...)
-		all = append(all, checkFirmware(o.Hosts)...)
+	}
+	if len(o.Machines) > 0 {
+		all = append(all, checkFirmware(o.Machines)...)
 	}
 	return all, nil
 }
