@@ -129,7 +129,9 @@ func TestBootFilesAreMended(t *testing.T) {
 			b.must(os.Rename(manager, manager+".troynew"))
 			b.setManager(managers[1])
 		},
-		"a bit":   func() { b.setManager(append(bytes.Clone(managers[2][:0x410]), make([]byte, len(managers[2])-0x410)...)) },
+		"a bit": func() {
+			b.setManager(append(bytes.Clone(managers[2][:0x410]), make([]byte, len(managers[2])-0x410)...))
+		},
 		"emptied": func() { b.must(os.Truncate(manager, 0)) },
 		"removed": func() { b.must(os.RemoveAll(filepath.Join(b.esp, "EFI"))) },
 	} {

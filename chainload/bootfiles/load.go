@@ -97,7 +97,8 @@ func Load(disk io.ReaderAt, size int64, sectorSize int, firmware *secureboot.Fir
 			return nil, err
 		}
 	}
-	return s, s.collect(r)
+	s.collect(r)
+	return s, nil
 }
 
 // Manager tells what is known of the set's Windows Boot Manager.
@@ -112,14 +113,13 @@ func (s *Set) Starts() error {
 }
 
 // collect sorts the files and adds the name by which firmware finds a disk without a boot entry.
-func (s *Set) collect(r *reader) error {
+func (s *Set) collect(r *reader) {
 	for _, f := range r.files {
 		s.Files = append(s.Files, f)
 	}
 	first := r.files[managerKey].Data
 	s.Files = append(s.Files, File{Path: fallback, Data: first})
 	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	return nil
 }
 
 // find returns the volume with Windows' boot files.

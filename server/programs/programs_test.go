@@ -161,4 +161,3 @@ func TestRefusedAnew(t *testing.T) {
 		put("4")
 	}
 }
-
