@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,7 +37,7 @@ func newBootBench(t *testing.T, merge protocol.Merge) *bench {
 		makeBootBench(made)
 	}
 	b := newBenchIn(t, filepath.Join(t.TempDir(), "bench"))
-	b.tool("cp", "-r", "--sparse=always", made.dir, b.dir)
+	b.tool(nil, "cp", "-r", "--sparse=always", made.dir, b.dir)
 	b.orders = fixedOrders{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
 	b.url = b.serve(b.store)
 	b.setManager(managers[1])
@@ -54,7 +53,7 @@ func makeBootBench(b *bench) {
 	part := filepath.Join(b.dir, "inside")
 	b.must(os.WriteFile(part, nil, 0o644))
 	b.must(os.Truncate(part, 20<<20))
-	b.tool("mkntfs", "-F", "-q", "-Q", "-p", "2048", "-s", "512", "-H", "16", "-S", "63", part)
+	b.tool(nil, "mkntfs", "-F", "-q", "-Q", "-p", "2048", "-s", "512", "-H", "16", "-S", "63", part)
 	for i, raw := range []string{b.v1, b.v2} {
 		b.must(pcdisk.Mounted(b.t.Context(), part, func(root string) error {
 			dir := filepath.Join(root, "Windows", "Boot", "EFI")
@@ -63,18 +62,11 @@ func makeBootBench(b *bench) {
 		}))
 		b.must(os.WriteFile(raw, nil, 0o644))
 		b.must(os.Truncate(raw, testVirtual))
-		b.tool("sgdisk", "-U", "11111111-2222-3333-4444-555555555555", "-n", "1:2048:43007", "-t", "1:0700", "-u", "1:11111111-2222-3333-4444-666666666666", raw)
-		b.tool("dd", "if="+part, "of="+raw, "bs=1M", "seek=1", "conv=notrunc", "status=none")
+		b.tool(nil, "sgdisk", "-U", "11111111-2222-3333-4444-555555555555", "-n", "1:2048:43007", "-t", "1:0700", "-u", "1:11111111-2222-3333-4444-666666666666", raw)
+		b.tool(nil, "dd", "if="+part, "of="+raw, "bs=1M", "seek=1", "conv=notrunc", "status=none")
 	}
 	b.publish()
 	b.must(fixture.MakePC(b.t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: 1, Raw: b.v1, SlotBytes: testVirtual}))
-}
-
-func (b *bench) tool(name string, args ...string) {
-	b.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		b.t.Fatalf("%s: %v: %s", name, err, out)
-	}
 }
 
 func (b *bench) setManager(program []byte) {

@@ -21,6 +21,7 @@ type memo struct {
 	// Session names the state of the boot child at the last hand-off: Windows gives it another
 	// DataWriteGuid.
 	Session guid.GUID      `json:"session"`
+	Clock   keptClock      `json:"clock,omitzero"`
 	Agent   selfboot.State `json:"agent"`
 	// BootFiles is how the ESP was when it last was right.
 	BootFiles bootfiles.Note `json:"boot_files,omitzero"`
