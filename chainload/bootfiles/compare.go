@@ -77,6 +77,7 @@ func (c *Change) compare(ctx context.Context, s *Set, back digest.Sum) error {
 			why = fmt.Sprintf("that of the version does not start here: %v", s.refused)
 		}
 		c.newer = fmt.Sprintf("the boot manager on the ESP (%s) stays; %s", known(parse(there)).Version, why)
+		s, _ = s.with(there)
 	}
 	for _, f := range s.Files {
 		if err := ctx.Err(); err != nil {
@@ -104,7 +105,7 @@ func (c *Change) file(s *Set, f File, stays bool, back digest.Sum) error {
 		return err
 	}
 	switch {
-	case have != nil && (bytes.Equal(have, f.Data) || stays), f.Path == fallback && s.stays(have, back):
+	case have != nil && (bytes.Equal(have, f.Data) || stays && f.Path != fallback), f.Path == fallback && s.stays(have, back):
 		c.kept++
 		return nil
 	case strings.EqualFold(f.Path, espBoot+"/"+manager):

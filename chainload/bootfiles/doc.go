@@ -33,7 +33,7 @@
 // rollback and reinstallation, and the firmware then refuses an older boot manager. A newer one
 // starts older versions of Windows. So a boot manager on the ESP is never replaced by one with a
 // lower version (secureboot.Version: security version, then file version), and beside one that stays
-// only files that are missing are added. It is replaced all the same if
+// only files that are missing are added, and EFI/Boot/bootx64.efi is made the same. It is replaced all the same if
 //
 //   - this machine refuses the one that is there and starts the other: its keys were reset; or
 //   - the version that brought it was given up as failing, and dbx does not refuse the older one.

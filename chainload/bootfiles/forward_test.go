@@ -108,6 +108,29 @@ func TestOnlyForward(t *testing.T) {
 	}
 }
 
+// Beside a boot manager that stays, the file that firmware starts without a boot entry is that one.
+func TestFallbackBesideNewer(t *testing.T) {
+	const ca = secureboot.CA2023
+	manager := func(svn uint32) []byte { return efiprogram.Make(efiprogram.Options{SVN: svn << 16, CA: ca}) }
+	older, there, newest := manager(2), manager(7), manager(9)
+	for name, c := range map[string]struct{ have, want []byte }{
+		"missing": {nil, there}, "older": {older, there}, "torn": {[]byte("MZ"), there}, "newer still": {newest, newest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			write(t, root, managerPath, there)
+			if c.have != nil {
+				write(t, root, fallback, c.have)
+			}
+			_, err := install(t.Context(), setOf(&secureboot.Firmware{}, older), root)
+			must(t, err)
+			if b := tree(t, root); !bytes.Equal(b[fallback], c.want) || !bytes.Equal(b[managerPath], there) {
+				t.Errorf("it is another one: %t", !bytes.Equal(b[fallback], c.want))
+			}
+		})
+	}
+}
+
 // The newer boot manager of a disk that is erased goes to the new ESP, also when the power is cut
 // before the version is there.
 func TestCarry(t *testing.T) {

@@ -200,9 +200,7 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {
 		h.Error = protocol.Clean(m.Report.Message, protocol.MaxText)
 	}
-	if k.o.Programs != nil {
-		h.Refuses = k.o.Programs.Refused(context.Background(), in, h.WantImage, h.WantVersion)
-	}
+	h.Refuses = k.refused(context.Background(), m, h.WantImage, h.WantVersion)
 	if h.Error == "" && h.Health == protocol.HealthFailing {
 		h.Error = protocol.Clean("Windows does not come up: "+in.LastStart, protocol.MaxText)
 	}
