@@ -126,8 +126,8 @@ func (b *bootFiles) stash() error {
 	})
 }
 
-// follow sees to it that the ESP has what the version on the disk needs. It is no reason to stop: the
-// boot manager that is there has started Windows before.
+// follow sees to it that the ESP has what the version on the disk needs. It is no reason to stop:
+// the boot manager that is there has started Windows before.
 func (b *bootFiles) follow(ctx context.Context) error {
 	s := b.disk.machine.State()
 	chain, err := b.disk.machine.Content()

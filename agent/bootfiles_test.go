@@ -27,8 +27,8 @@ var managers = func() (all [][]byte) {
 	return all
 }()
 
-// newBootBench has versions whose Windows come with the boot managers 1 and 2; the first stands on the
-// ESP.
+// newBootBench has versions whose Windows come with the boot managers 1 and 2; the first stands on
+// the ESP.
 func newBootBench(t *testing.T, merge protocol.Merge) *bench {
 	t.Helper()
 	needs.Root(t)

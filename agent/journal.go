@@ -34,8 +34,8 @@ type memo struct {
 const memoFormat = 1
 
 // parseMemo reads what keep wrote. The records of health, of updates and of boot files are checked
-// by their own packages; when one of them cannot be read, the rest is returned all the same: a machine that
-// forgets what it held could be taken back.
+// by their own packages; when one of them cannot be read, the rest is returned all the same: a
+// machine that forgets what it held could be taken back.
 func parseMemo(b []byte) (memo, error) {
 	if len(b) == 0 {
 		return memo{}, nil

@@ -194,9 +194,9 @@ func resetSession(f *Facts) *Step {
 	return &Step{Kind: Reset, Reason: "the rule of the room is reset: boot"}
 }
 
-// bootFiles follow the version that starts, whatever became of the starts before: at each start they
-// are compared with what it needs. They are no reason to stop: those that are there have started
-// Windows before.
+// bootFiles follow the version that starts, whatever became of the starts before: at each start
+// they are compared with what it needs. They are no reason to stop: those that are there have
+// started Windows before.
 func bootFiles(f *Facts) *Step {
 	if f.Disk.Condition != Opened || !f.admitted() || !f.recovered() || f.unbootable() || f.Renewed || !f.Done.may(BootFiles) {
 		return nil

@@ -165,8 +165,8 @@ func (c *Change) Needed() bool { return len(c.todo)+len(c.leftover) > 0 }
 // Newer says why the boot manager on the ESP stays; "" = it does not.
 func (c *Change) Newer() string { return c.newer }
 
-// Manager is the hash of the boot manager that is going to be written; ok is false if the one on the
-// ESP stays.
+// Manager is the hash of the boot manager that is going to be written; ok is false if the one on
+// the ESP stays.
 func (c *Change) Manager() (sum digest.Sum, ok bool) {
 	return digest.Sum(sha256.Sum256(c.manager)), c.manager != nil
 }

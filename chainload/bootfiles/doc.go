@@ -18,11 +18,11 @@
 //
 // # Boot files follow the state
 //
-// The agent holds the ESP against the version that is going to start at every start, not only at the
-// one that installed it: a cut, an error behind the commit, a rollback, a Windows Update, changed
-// keys of the firmware or a person may have come between. Compare reads, Apply writes. A Note in the
-// machine's journal says that the ESP was right for this version and this firmware, and how it
-// looked then (State): while that is so the image is not read.
+// The agent holds the ESP against the version that is going to start at every start, not only at
+// the one that installed it: a cut, an error behind the commit, a rollback, a Windows Update,
+// changed keys of the firmware or a person may have come between. Compare reads, Apply writes. A
+// Note in the machine's journal says that the ESP was right for this version and this firmware, and
+// how it looked then (State): while that is so the image is not read.
 //
 // Only files that differ are changed, and no file that is not in the set: BCD stores, the agent,
 // other vendors' folders stay as they are.
@@ -32,8 +32,9 @@
 // Windows raises the security version that dbx asks of its boot manager. dbx survives each reset,
 // rollback and reinstallation, and the firmware then refuses an older boot manager. A newer one
 // starts older versions of Windows. So a boot manager on the ESP is never replaced by one with a
-// lower version (secureboot.Version: security version, then file version), and beside one that stays
-// only files that are missing are added, and EFI/Boot/bootx64.efi is made the same. It is replaced all the same if
+// lower version (secureboot.Version: security version, then file version), and beside one that
+// stays only files that are missing are added, and EFI/Boot/bootx64.efi is made the same. It is
+// replaced all the same if
 //
 //   - this machine refuses the one that is there and starts the other: its keys were reset; or
 //   - the version that brought it was given up as failing, and dbx does not refuse the older one.
@@ -41,8 +42,8 @@
 //     Update wrote was brought by none. That is in the journal before the boot manager is written.
 //
 // The other way round, a boot manager that this machine refuses never replaces one that it starts,
-// and where it starts neither, nothing is written (ErrNotTrusted). EFI/Boot/bootx64.efi is judged by
-// itself in the same way.
+// and where it starts neither, nothing is written (ErrNotTrusted). EFI/Boot/bootx64.efi is judged
+// by itself in the same way.
 //
 // When a disk is going to be erased, Carry takes the boot manager of its ESP along if it is newer.
 // Stash leaves it on the new ESP, under a name that nothing starts, until the version is written.
@@ -66,6 +67,7 @@
 //     descriptions of bcdboot.
 //   - With Secure Boot on, boot managers of 2026 were reported to refuse a winload.efi of an older
 //     servicing track (STATUS_SECUREBOOT_ROLLBACK_DETECTED). Versions of Windows are not compared.
-//   - A cut between the erasing of a disk and Stash loses the boot manager that was carried: seconds.
+//   - A cut between the erasing of a disk and Stash loses the boot manager that was carried:
+//     seconds.
 //   - troy disk prepare does not read the ESP of a disk that it erases.
 package bootfiles

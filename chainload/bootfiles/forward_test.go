@@ -31,8 +31,8 @@ func write(t *testing.T, root, name string, b []byte) {
 	must(t, os.WriteFile(filepath.Join(root, name), b, 0o644))
 }
 
-// A boot manager on the ESP is not replaced by an older one, but where this machine starts only that
-// one, or the version that brought the newer one was given up.
+// A boot manager on the ESP is not replaced by an older one, but where this machine starts only
+// that one, or the version that brought the newer one was given up.
 func TestOnlyForward(t *testing.T) {
 	const pca, ca = secureboot.PCA2011, secureboot.CA2023
 	manager := func(svn uint32, file uint64, ca string) []byte {

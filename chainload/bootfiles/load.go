@@ -156,8 +156,8 @@ func find(disk io.ReaderAt, size int64, sectorSize int) (*ntfs.Volume, int, erro
 	return found, number, nil
 }
 
-// choose takes the boot managers signed under the CA of 2023 where the machine starts them, else the
-// others. Without Secure Boot only db says which will be needed.
+// choose takes the boot managers signed under the CA of 2023 where the machine starts them, else
+// the others. Without Secure Boot only db says which will be needed.
 func (s *Set) choose(r *reader) error {
 	plain, ok := r.files[managerKey]
 	if !ok || !bytes.HasPrefix(plain.Data, []byte("MZ")) {

@@ -36,6 +36,6 @@
 //     issuers. The firmware verifies.
 //   - Certificates that dbx revokes by the hash of their body (EFI_CERT_X509_SHA256) are not looked
 //     at; nor are keys that an owner added to shim (MOK).
-//   - The firmware does not tell when dbx was written. The date is the newest time of revocation that
-//     stands in it, if one does.
+//   - The firmware does not tell when dbx was written. The date is the newest time of revocation
+//     that stands in it, if one does.
 package secureboot

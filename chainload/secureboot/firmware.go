@@ -137,8 +137,8 @@ func has(all []CA, name string) bool {
 	return slices.ContainsFunc(all, func(c CA) bool { return c.Name == name })
 }
 
-// Refuses says why the firmware does not start a program; nil: it does, or Secure Boot is off. A nil
-// program is one that could not be read.
+// Refuses says why the firmware does not start a program; nil: it does, or Secure Boot is off. A
+// nil program is one that could not be read.
 func (f *Firmware) Refuses(p *Program) error {
 	if !f.On {
 		return nil

@@ -20,8 +20,8 @@ type Component struct {
 // maxComponents bounds a list.
 const maxComponents = 256
 
-// ParseSBAT reads lines of NAME,GENERATION[,…]; others are left out, as shim does with the rest of a
-// line.
+// ParseSBAT reads lines of NAME,GENERATION[,…]; others are left out, as shim does with the rest of
+// a line.
 func ParseSBAT(text string) (all SBAT) {
 	for line := range strings.Lines(strings.TrimRight(text, "\x00")) {
 		fields := strings.SplitN(strings.TrimSpace(line), ",", 3)

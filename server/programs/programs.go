@@ -1,22 +1,23 @@
-// Package programs looks at what a store gives machines to start (Windows Boot Manager in its images,
-// shim and GRUB in releases of the agent and for network boot), and says which of that a machine
-// would refuse, by what its check-in tells of its firmware.
+// Package programs looks at what a store gives machines to start (Windows Boot Manager in its
+// images, shim and GRUB in releases of the agent and for network boot), and says which of that a
+// machine would refuse, by what its check-in tells of its firmware.
 //
 // # Promises
 //
 // A refusal is told before the machine is given the program: of the version that it is to have, of
-// the current release of the agent, of the folder for network boot. Nothing is said of machines whose
-// Secure Boot is off, and nothing of what cannot be read: images without Windows, releases for Secure
-// Boot off.
+// the current release of the agent, of the folder for network boot. Nothing is said of machines
+// whose Secure Boot is off, and nothing of what cannot be read: images without Windows, releases
+// for Secure Boot off.
 //
 // Versions are read once. Releases and the folder are looked at again after ten seconds.
 //
 // # Known gaps
 //
-//   - The hashes in db and dbx stay on the machine: a program that is allowed or revoked by its hash
-//     alone is judged by its signatures, security version and SBAT here. The machine itself knows.
-//   - The ISO image for UEFI HTTP boot carries the same shim and GRUB as the folder beside it, and is
-//     not opened.
+//   - The hashes in db and dbx stay on the machine: a program that is allowed or revoked by its
+//     hash alone is judged by its signatures, security version and SBAT here. The machine itself
+//     knows.
+//   - The ISO image for UEFI HTTP boot carries the same shim and GRUB as the folder beside it, and
+//     is not opened.
 package programs
 
 import (

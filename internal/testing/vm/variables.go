@@ -14,9 +14,9 @@ import (
 // NewVars makes a file of variables for Config.Vars, as they are at first.
 func (f *Firmware) NewVars(path string) error { return copyFile(path, f.Vars) }
 
-// SetVariable puts a variable into a file of OVMF's variables, in place of one of that name: also one
-// that no operating system may write. The format is that of EDK2: a firmware volume, in it a store
-// (VARIABLE_STORE_HEADER), in it AUTHENTICATED_VARIABLE_HEADERs with name and data.
+// SetVariable puts a variable into a file of OVMF's variables, in place of one of that name: also
+// one that no operating system may write. The format is that of EDK2: a firmware volume, in it a
+// store (VARIABLE_STORE_HEADER), in it AUTHENTICATED_VARIABLE_HEADERs with name and data.
 func SetVariable(path, name string, vendor guid.GUID, attributes uint32, data []byte) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
