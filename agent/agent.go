@@ -52,6 +52,8 @@ func newAgent(o *Options, out io.Writer) *agent {
 // run does everything and returns the exit code, unless the machine was handed over.
 func (a *agent) run(ctx context.Context) int {
 	a.con.say("%s", version.Get())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer a.disk.close()
 	a.begin(ctx)
 	for {
@@ -74,11 +76,11 @@ func (a *agent) begin(ctx context.Context) {
 	}
 	a.net.setMedia(m)
 	if !a.o.Running {
-		if err := a.disk.loadDrivers(ctx); err != nil {
+		if err := loadDrivers(ctx, a.con); err != nil {
 			a.con.say("drivers: %v", err)
 		}
 	}
-	a.net.id = readIdentity(cmp.Or(a.o.dmi, dmiDir))
+	a.net.id = identity(a.o.hardware())
 	a.win.readFirmware()
 	a.boot.readFirmware()
 	a.facts.Unsupported, a.facts.InUse = a.win.unsupported(), a.o.NoHandOff
@@ -139,7 +141,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Judge:
 		return a.judge(ctx)
 	case decide.Connect:
-		return a.net.connect(ctx)
+		return a.o.nameCards(a.net.connect(ctx))
 	case decide.CheckIn:
 		return a.checkIn(ctx)
 	case decide.Plan:

@@ -78,7 +78,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 	b := newBenchIn(t, filepath.Join(template, "made"))
 	if _, err := os.Stat(b.dir); err != nil {
 		b.must(os.Mkdir(b.dir, 0o755))
-		b.must(os.Mkdir(b.dmi, 0o755))
+		b.must(os.MkdirAll(b.dmi, 0o755))
 		b.must(os.Mkdir(b.media, 0o755))
 		b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
 		b.makeVersions()
@@ -97,7 +97,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 
 func newBenchIn(t *testing.T, dir string) *bench {
 	in := func(name string) string { return filepath.Join(dir, name) }
-	return &bench{t: t, dir: dir, store: in("store"), disk: in("pc.img"), dmi: in("dmi"), media: in("media"), esp: in("esp"), v1: in("v1.raw"), v2: in("v2.raw")}
+	return &bench{t: t, dir: dir, store: in("store"), disk: in("pc.img"), dmi: in("sys/class/dmi/id"), media: in("media"), esp: in("esp"), v1: in("v1.raw"), v2: in("v2.raw")}
 }
 
 func (b *bench) must(err error) {
@@ -202,7 +202,7 @@ func (b *bench) run() int {
 
 // agent is one that hands over to nothing, and does not sleep.
 func (b *bench) agent() *agent {
-	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
+	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, sys: filepath.Join(b.dir, "sys"),
 		media: b.media, now: b.machine, patience: 2 * time.Second}, &b.out)
 	a.win.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
 	a.win.reset = func() error { return nil }

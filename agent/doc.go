@@ -52,6 +52,11 @@
 //	windows   firmware, hand-off, restart
 //	ownCopy   the agent's own copy on the ESP
 //
+// Drivers are loaded for as long as the start goes on (package coldplug), so a disk or a network
+// card may come late: a disk is waited for 15 s, a network port as long as a link. Package
+// diskwriter/blockdev says which disks may be the machine's: none on USB, no card. The lines above
+// the one that says why a start failed say what the machine is made of (package hardware).
+//
 // Nothing is written before the NTFS volume was judged, every file was mapped and compared with
 // what the journal recorded, and the plan was found to fit. What a start only learns (trusted
 // metadata) goes to the journal together with the first thing that is written, or at the end of a

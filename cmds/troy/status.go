@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/server/lab"
+	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
 )
@@ -243,9 +245,21 @@ func (a *logCall) run(ctx context.Context, args []string) error {
 	})
 }
 
+// sayHardware tells what somebody needs who looks for a driver or a firmware update.
+func (a *adminCall) sayHardware(in *protocol.CheckIn) {
+	what := strings.TrimSpace(in.Machine.Vendor + " " + in.Machine.Product)
+	fmt.Fprintf(a.Out, "%s, firmware %s\n", cli.Clean(cmp.Or(what, "unknown make")), cli.Clean(cmp.Or(in.FirmwareVersion, "unknown")))
+	for _, d := range in.Devices {
+		fmt.Fprintf(a.Out, "%s: %s\n", cli.Clean(d.Kind), cli.Clean(d.String()))
+	}
+}
+
 func (a *adminCall) sayLog(d *api.HostDetail, zone *time.Location, failed bool) {
 	fmt.Fprintf(a.Out, "times in %s\n", zone)
 	a.sayHost(&d.Host, zone)
+	if in := d.CheckIn; in != nil {
+		a.sayHardware(in)
+	}
 	for _, e := range d.History {
 		fmt.Fprintf(a.Out, "%s  %-9s %s\n", e.At.In(zone).Format(timeForm), e.Kind, cli.Clean(e.Text))
 	}

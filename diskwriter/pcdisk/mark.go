@@ -100,22 +100,21 @@ func unfinishedMark(dev *blockdev.Device) (*diskMark, error) {
 // onlyTable tells whether the ends of a disk hold nothing but (parts of) a GPT and the mark.
 func onlyTable(first, last []byte, sector int) bool {
 	const entries = 16 << 10 // 128 of 128 bytes
-	if !bytes.Equal(first[:446], make([]byte, 446)) || !onlyProtective(first[446:512]) {
+	if !erased(first[:512]) && !onlyProtective(first[:512]) {
 		return false
 	}
-	zero := make([]byte, mib)
 	head, tail := 2*sector+entries, sector+entries
-	return bytes.Equal(first[head:markOffset], zero[head:markOffset]) && bytes.Equal(last[:mib-tail], zero[:mib-tail])
+	return erased(first[head:markOffset]) && erased(last[:mib-tail])
 }
 
-// onlyProtective tells whether the end of the first sector is empty, or names one partition of the
-// type that protects a GPT.
+// onlyProtective tells whether the first sector holds nothing but the one partition of the type that
+// protects a GPT, or an empty table.
 func onlyProtective(b []byte) bool {
-	if bytes.Equal(b, make([]byte, len(b))) {
-		return true
-	}
-	const entry, protective = 16, 0xee
-	return b[4] == protective && bytes.Equal(b[entry:4*entry], make([]byte, 3*entry))
+	const table, entry, protective = 446, 16, 0xee
+	first, rest := b[table:table+entry], b[table+entry:table+4*entry]
+	none := make([]byte, table)
+	return bytes.Equal(b[:table], none) && bytes.Equal(rest, none[:len(rest)]) &&
+		(first[4] == protective || bytes.Equal(first, none[:entry]))
 }
 
 // ifOurs returns the mark if the table is the one that was being made and nothing was put

@@ -1,6 +1,10 @@
 package protocol
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
 
 // Version is the protocol that this package describes.
 const Version = 4
@@ -23,6 +27,7 @@ const (
 	MaxSteps   = 48
 	MaxDisks   = 32
 	MaxCAs     = 64
+	MaxDevices = 32
 	MaxMirrors = 8
 	MaxWait    = 3600 // seconds of Order.Wait
 	HashSize   = 64   // hex digits of a SHA-256
@@ -57,6 +62,23 @@ type CheckIn struct {
 	Keys       Keys   `json:"keys,omitzero"`    // what Secure Boot goes by
 	Memory     int64  `json:"memory,omitempty"` // bytes
 	Disks      []Disk `json:"disks,omitempty"`  // those that an image could go to
+
+	FirmwareVersion string   `json:"firmware_version,omitempty"` // vendor, version and date, for people
+	Devices         []Device `json:"devices,omitempty"`          // through which disks and networks are reached
+}
+
+// Device is a controller or card through which disks or networks are reached.
+type Device struct {
+	Kind   string `json:"kind"`             // "storage", "network", or "unknown": USB, of its vendor's own class, without driver
+	Bus    string `json:"bus"`              // "pci" or "usb"
+	ID     string `json:"id"`               // vendor and product in hex: "8086:15fb"
+	Class  string `json:"class,omitempty"`  // class, subclass and interface in hex: "020000"
+	Driver string `json:"driver,omitempty"` // "" = none
+}
+
+// String is the device for people, without its kind.
+func (d Device) String() string {
+	return fmt.Sprintf("%s %s class %s %s", d.Bus, d.ID, d.Class, cmp.Or(d.Driver, "without driver"))
 }
 
 // Keys is what Secure Boot goes by on a machine, as its firmware tells.
