@@ -47,7 +47,7 @@ func newBootBench(t *testing.T, merge protocol.Merge) *bench {
 func makeBootBench(b *bench) {
 	b.t.Helper()
 	for _, dir := range []string{b.dir, b.dmi, b.media} {
-		b.must(os.Mkdir(dir, 0o755))
+		b.must(os.MkdirAll(dir, 0o755))
 	}
 	b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
 	part := filepath.Join(b.dir, "inside")
