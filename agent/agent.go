@@ -24,6 +24,7 @@ type agent struct {
 	net   *network
 	store *store
 	win   *windows
+	boot  *bootFiles
 	own   *ownCopy
 	work  *writer
 
@@ -43,11 +44,12 @@ func newAgent(o *Options, out io.Writer) *agent {
 	rec := &records{con: con, disk: d}
 	net := &network{o: o, con: con}
 	win := newWindows(o, con, d)
-	s := &store{o: o, con: con, net: net, disk: d, rec: rec, win: win}
+	boot := newBootFiles(con, d, rec)
+	s := &store{o: o, con: con, net: net, disk: d, rec: rec, boot: boot}
 	win.own = &ownCopy{con: con, rec: rec, win: win, store: s}
-	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, win: win, meter: &meters{con, net}}
+	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, boot: boot, meter: &meters{con, net}}
 	w.clock = func() time.Time { t, _ := net.clock.now(); return t }
-	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, win: win, own: win.own, work: w, sleep: sleep}
+	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, win: win, boot: boot, own: win.own, work: w, sleep: sleep}
 }
 
 // run does everything and returns the exit code, unless the machine was handed over.
@@ -83,6 +85,7 @@ func (a *agent) begin(ctx context.Context) {
 	}
 	a.net.id = identity(a.o.hardware())
 	a.win.readFirmware()
+	a.boot.readFirmware()
 	a.facts.Unsupported, a.facts.InUse = a.win.unsupported(), a.o.NoHandOff
 	a.facts.Woken, a.facts.LinkPatience = woken(), a.o.Net.Patience
 	a.look()
@@ -193,7 +196,7 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 	case decide.Provision:
 		return a.work.provision
 	case decide.BootFiles:
-		return a.work.renewBootFiles
+		return a.boot.follow
 	}
 	return nil
 }

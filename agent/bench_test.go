@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"troy/chainload"
@@ -37,16 +38,18 @@ const (
 
 // bench is a store with two versions, a server, and the disk of a PC that holds version 1.
 type bench struct {
-	t      *testing.T
-	dir    string
-	store  string
-	disk   string
-	v1, v2 string
-	url    string
-	dmi    string
-	media  string // what the boot media carry
-	handed bool   // the machine was given to Windows
-	out    bytes.Buffer
+	t        *testing.T
+	dir      string
+	store    string
+	disk     string
+	v1, v2   string
+	url      string
+	dmi      string
+	media    string       // what the boot media carry
+	handed   bool         // the machine was given to Windows
+	esp      string       // stands for the ESP
+	firmware fstest.MapFS // its variables; nil: those of this machine
+	out      bytes.Buffer
 
 	orders   fixedOrders
 	mirrors  []string // asked before url
@@ -94,7 +97,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 
 func newBenchIn(t *testing.T, dir string) *bench {
 	in := func(name string) string { return filepath.Join(dir, name) }
-	return &bench{t: t, dir: dir, store: in("store"), disk: in("pc.img"), dmi: in("sys/class/dmi/id"), media: in("media"), v1: in("v1.raw"), v2: in("v2.raw")}
+	return &bench{t: t, dir: dir, store: in("store"), disk: in("pc.img"), dmi: in("sys/class/dmi/id"), media: in("media"), esp: in("esp"), v1: in("v1.raw"), v2: in("v2.raw")}
 }
 
 func (b *bench) must(err error) {
@@ -203,6 +206,13 @@ func (b *bench) agent() *agent {
 		media: b.media, now: b.machine, patience: 2 * time.Second}, &b.out)
 	a.win.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
 	a.win.reset = func() error { return nil }
+	a.boot.onESP = func(do func(root string, writable func() error) error) error {
+		b.must(os.MkdirAll(b.esp, 0o755))
+		return do(b.esp, func() error { return nil })
+	}
+	if b.firmware != nil {
+		a.boot.vars = b.firmware
+	}
 	a.sleep = func(ctx context.Context, d time.Duration) error { b.slept = append(b.slept, d); return ctx.Err() }
 	return a
 }

@@ -58,8 +58,10 @@
 //	records   the agent's own in the journal: what a later start must know, trusted metadata
 //	network   connect, check-in, progress, report; the clock
 //	store     plan: signatures, what a version takes, which disk
-//	writer    merge, heal, stage, provision, reinstall, boot files
-//	windows   firmware, ESP, hand-off, restart
+//	writer    merge, heal, stage, provision, reinstall
+//	bootFiles Windows Boot Manager on the ESP: of the version that starts, and never an older one
+//	          (package chainload/bootfiles)
+//	windows   firmware, hand-off, restart
 //	ownCopy   the agent's own copy on the ESP
 //
 // Drivers are loaded for as long as the start goes on (package coldplug), so a disk or a network

@@ -8,7 +8,9 @@ import (
 
 	"troy/agent/decide"
 	"troy/chainload"
+	"troy/chainload/secureboot"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/digest"
 	"troy/internal/version"
 	"troy/server/protocol"
 )
@@ -18,7 +20,7 @@ func (a *agent) describe() *protocol.CheckIn {
 	f, d, hw := a.win.firmware, a.facts.Disk, a.o.hardware()
 	in := &protocol.CheckIn{Protocol: protocol.Version, Machine: a.net.id, Agent: version.Get().String(), Memory: memorySize(),
 		Health: healthOf(a.facts.Verdict), LastStart: a.last, Firmware: string(f.Kind), SecureBoot: f.SecureBoot,
-		FirmwareVersion: hw.Firmware, Devices: hw.Report()}
+		Keys: keysOf(a.boot.firmware), FirmwareVersion: hw.Firmware, Devices: hw.Report()}
 	if d.Condition == decide.Opened {
 		s := d.State
 		in.Image, in.Version, in.Staged, in.Merging, in.Previous = s.Image, s.Version, s.Staged, s.Merging, s.Previous
@@ -29,6 +31,21 @@ func (a *agent) describe() *protocol.CheckIn {
 		in.Detail, in.Damaged = protocol.Clean(a.facts.Unsupported, protocol.MaxText), false
 	}
 	return in
+}
+
+// keysOf tells what Secure Boot goes by. What is more than a message takes is left out.
+func keysOf(f *secureboot.Firmware) protocol.Keys {
+	list := func(all []secureboot.CA) (out []protocol.CA) {
+		for _, c := range all[:min(len(all), protocol.MaxCAs)] {
+			out = append(out, protocol.CA{Name: protocol.Clean(c.Name, protocol.MaxText), SHA256: c.SHA256.String()})
+		}
+		return out
+	}
+	k := protocol.Keys{SBAT: protocol.Clean(f.Level, protocol.MaxDetail), DBXDate: f.DBXTime, SVN: int64(f.SVN), CAs: list(f.CAs), Revoked: list(f.Revoked)}
+	if f.DBX != (digest.Sum{}) {
+		k.DBX = f.DBX.String()
+	}
+	return k
 }
 
 func healthOf(v chainload.Verdict) protocol.Health {

@@ -22,7 +22,7 @@ type store struct {
 	net  *network
 	disk *disk
 	rec  *records
-	win  *windows
+	boot *bootFiles
 	src  *trust.Source // nil until it was opened
 
 	// What the last plan found, for the step that it was for.
@@ -160,9 +160,6 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	if err != nil {
 		return err
 	}
-	if err := s.win.loadBootFiles(ctx, src, p.Image, p.Version); err != nil {
-		return fmt.Errorf("boot files: %w", err)
-	}
 	pro := order.Permits.Provision
 	s.bare = &pcdisk.BareOptions{
 		Image: p.Image, Version: p.Version, VirtualSize: plan.VirtualSize, LogicalSectorSize: plan.SectorSize,
@@ -182,6 +179,9 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	case err != nil:
 		p.Unfit = err.Error()
 	default:
+		if err := s.boot.load(ctx, src, p.Image, p.Version, d.Path); err != nil {
+			return fmt.Errorf("boot files: %w", err)
+		}
 		s.bare.Wipe, s.path = wipe, d.Path
 		s.con.say("provision: %s becomes this machine's disk, everything on it is erased", d)
 	}

@@ -25,7 +25,7 @@ type writer struct {
 	disk  *disk
 	rec   *records
 	store *store
-	win   *windows
+	boot  *bootFiles
 	meter *meters
 
 	fetched int64 // by the last step
@@ -151,6 +151,9 @@ func (w *writer) provision(ctx context.Context) error {
 		return err
 	}
 	w.disk.target = t
+	if err := w.boot.stash(); err != nil {
+		return fmt.Errorf("boot files: %w", err)
+	}
 	w.con.say("provision: partitions, volume and files are ready")
 	return nil
 }
@@ -179,11 +182,8 @@ func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
 	if err != nil {
 		return err
 	}
-	if err := w.win.putBootFiles(ctx, in, in.Size(), int(v.Plan().SectorSize)); err != nil {
-		if w.win.boot != nil { // the ESP of a disk that was just made is empty
-			return fmt.Errorf("boot files: %w", err)
-		}
-		w.con.say("boot files: %v; keeping the boot files on the ESP", err)
+	if err := w.boot.put(ctx, decide.Name(step.Image, step.Version), in, in.Size(), int(v.Plan().SectorSize)); err != nil {
+		return err
 	}
 	if err := in.Finish(ctx); err != nil {
 		return err
@@ -202,17 +202,4 @@ func (w *writer) rewrite(ctx context.Context, v *install.Version, in *machine.Re
 	defer read.Done()
 	defer fill.Done()
 	return v.Into(ctx, w.disk.target, in, fill, read)
-}
-
-// renewBootFiles brings the boot manager of the version that was just deployed to the ESP. It is no
-// reason to stop: the one that is there has started Windows before.
-func (w *writer) renewBootFiles(ctx context.Context) error {
-	chain, err := w.disk.machine.Content()
-	if err == nil {
-		err = w.win.putBootFiles(ctx, chain, chain.Size(), int(w.disk.machine.State().LogicalSectorSize))
-	}
-	if err != nil {
-		w.con.say("boot files: %v; keeping the boot files on the ESP", err)
-	}
-	return err
 }

@@ -139,7 +139,7 @@ func (p *agentPC) never(serial string, lines ...string) {
 // them, releases as the admin did.
 func TestAgentOnDisk(t *testing.T) {
 	p := newAgentPC(t, "own", false)
-	p.start(true, 1, "version 2 is committed", "agent: 1 is on this machine's disk, copy a", windowsStarted)
+	p.start(true, 1, "agent: 1 is on this machine's disk, copy a", "version 2 is committed", windowsStarted)
 	p.overlay("2", marker("2"))
 	serial := p.start(false, 2,
 		"nothing to do", "agent: the next start tries 2, by BootNext", "restarting into the new agent",

@@ -21,6 +21,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/release"
+	"troy/chainload/secureboot"
 	"troy/chainload/selfboot"
 	"troy/internal/guid"
 	"troy/internal/testing/guest/inside"
@@ -93,6 +94,10 @@ func run() error {
 			return nil
 		}
 		return m.update("2", "hang")
+	case "keys":
+		f, err := secureboot.Read(os.DirFS("/sys/firmware/efi/efivars"))
+		say("keys: Secure Boot %t, level %q, dbx %s, %d certificates in db, %v", f.On, f.Level, f.DBX, len(f.CAs), err)
+		return nil
 	case "hang":
 		select {}
 	case "confirm":

@@ -27,6 +27,7 @@ const (
 	MaxMACs    = 32
 	MaxSteps   = 48
 	MaxDisks   = 32
+	MaxCAs     = 64
 	MaxDevices = 32
 	MaxMirrors = 8
 	MaxWait    = 3600 // seconds of Order.Wait
@@ -63,6 +64,7 @@ type CheckIn struct {
 	LastStart  string `json:"last_start,omitempty"` // how Windows was started the last time and what came of it
 	Firmware   string `json:"firmware,omitempty"`   // "uefi" or "bios"
 	SecureBoot bool   `json:"secure_boot,omitempty"`
+	Keys       Keys   `json:"keys,omitzero"`    // what Secure Boot goes by
 	Memory     int64  `json:"memory,omitempty"` // bytes
 	Disks      []Disk `json:"disks,omitempty"`  // those that an image could go to
 
@@ -82,6 +84,22 @@ type Device struct {
 // String is the device for people, without its kind.
 func (d Device) String() string {
 	return fmt.Sprintf("%s %s class %s %s", d.Bus, d.ID, d.Class, cmp.Or(d.Driver, "without driver"))
+}
+
+// Keys is what Secure Boot goes by on a machine, as its firmware tells.
+type Keys struct {
+	SBAT    string    `json:"sbat,omitempty"`    // SbatLevelRT: the least generations that shim starts
+	DBX     string    `json:"dbx,omitempty"`     // SHA-256 of dbx, in hex; "" = there is none
+	DBXDate time.Time `json:"dbx_date,omitzero"` // the newest time of revocation that stands in dbx
+	SVN     int64     `json:"svn,omitempty"`     // the least security version that dbx asks of Windows Boot Manager; major × 65536 + minor
+	CAs     []CA      `json:"cas,omitempty"`     // certificates in db
+	Revoked []CA      `json:"revoked,omitempty"` // certificates in dbx
+}
+
+// CA is a certificate of db or dbx.
+type CA struct {
+	Name   string `json:"name"`   // common name
+	SHA256 string `json:"sha256"` // in hex
 }
 
 // Health is what the agent saw of the version on the disk.

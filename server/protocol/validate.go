@@ -76,9 +76,30 @@ func (c *CheckIn) Validate() error {
 	return errline.Join(
 		version(c.Protocol),
 		c.Machine.Validate(),
+		c.Keys.validate(),
 		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "firmware", c.Firmware,
 			"firmware_version", c.FirmwareVersion),
 	)
+}
+
+func (k *Keys) validate() error {
+	if k.DBX != "" && !isHash(k.DBX) {
+		return invalid("dbx is not a SHA-256 in lower-case hex")
+	}
+	if k.SVN < 0 || k.SVN > math.MaxUint32 {
+		return invalid("svn %d", k.SVN)
+	}
+	if len(k.CAs) > MaxCAs || len(k.Revoked) > MaxCAs {
+		return invalid("%d cas, %d revoked, at most %d", len(k.CAs), len(k.Revoked), MaxCAs)
+	}
+	for _, list := range [][]CA{k.CAs, k.Revoked} {
+		for i, c := range list {
+			if !isHash(c.SHA256) || texts(MaxText, "name", c.Name) != nil {
+				return invalid("certificate %d", i)
+			}
+		}
+	}
+	return texts(MaxDetail, "sbat", k.SBAT)
 }
 
 // Validate checks the message; the error is an ErrInvalid.

@@ -23,12 +23,20 @@ type Waker interface {
 	Wake(ctx context.Context, calls []Call) error
 }
 
+// Programs tells what of the store a machine would refuse to start, a line for each: of what every
+// machine is given, and of a version; number 0 is none. It is asked often.
+type Programs interface {
+	Refused(ctx context.Context, in *protocol.CheckIn, image string, number int) []string
+}
+
 // Options of a Keeper. Lab, State and Sizes are needed.
 type Options struct {
 	Lab   *lab.File
 	State *state.Store
 	Sizes Sizes
 	Waker Waker // nil = no machine is woken
+	// Programs looks ahead; nil = nobody does.
+	Programs Programs
 	// Agent tells the release of the agent that the store has now; nil = none. It is asked often.
 	Agent func() string
 	// Images tells the images of the store, for a lab.yaml that lists none; nil = none.

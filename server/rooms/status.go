@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,12 +51,14 @@ type Host struct {
 	Assigned    bool            `json:"assigned,omitempty"` // by an admin; lab.yaml does not name it
 	Guest       bool            `json:"guest,omitempty"`    // neither: it joined by "unknown" of lab.yaml
 
-	Seen   time.Time      `json:"seen,omitzero"`
-	Live   *Live          `json:"live,omitempty"` // while at work
-	Reason string         `json:"reason,omitempty"`
-	Error  string         `json:"error,omitempty"` // of the last failed attempt
-	Agent  string         `json:"agent,omitempty"`
-	Last   *state.Attempt `json:"last,omitempty"` // the last deployment
+	Seen   time.Time `json:"seen,omitzero"`
+	Live   *Live     `json:"live,omitempty"` // while at work
+	Reason string    `json:"reason,omitempty"`
+	Error  string    `json:"error,omitempty"` // of the last failed attempt
+	Agent  string    `json:"agent,omitempty"`
+	// Refuses is what its firmware would not start of what it is to be given, a line for each.
+	Refuses []string       `json:"refuses,omitempty"`
+	Last    *state.Attempt `json:"last,omitempty"` // the last deployment
 }
 
 // Room is a room as the status shows it.
@@ -197,6 +200,7 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {
 		h.Error = protocol.Clean(m.Report.Message, protocol.MaxText)
 	}
+	h.Refuses = k.refused(context.Background(), m, h.WantImage, h.WantVersion)
 	if h.Error == "" && h.Health == protocol.HealthFailing {
 		h.Error = protocol.Clean("Windows does not come up: "+in.LastStart, protocol.MaxText)
 	}

@@ -44,6 +44,14 @@ func (sizes) Size(_ context.Context, image string, have, want int) (rooms.Size, 
 	return rooms.Size{Fetch: 1 << 30, Write: 2 << 30}, nil
 }
 
+// Refused implements rooms.Programs.
+func (sizes) Refused(_ context.Context, in *protocol.CheckIn, image string, number int) []string {
+	if !in.SecureBoot {
+		return nil
+	}
+	return []string{fmt.Sprintf("the manager of %s version %d: <too old>", image, number)}
+}
+
 // site is a server with a lab of so many machines in room B204.
 type site struct {
 	t      testing.TB
@@ -90,7 +98,7 @@ func newSiteAt(t testing.TB, machines int, o Options, now func() time.Time) *sit
 	db, err := state.Open(filepath.Join(dir, "state.db"), nil)
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
-	s.keeper, err = rooms.New(&rooms.Options{Lab: file, State: db, Sizes: sizes{}, Waker: s, Now: now})
+	s.keeper, err = rooms.New(&rooms.Options{Lab: file, State: db, Sizes: sizes{}, Programs: sizes{}, Waker: s, Now: now})
 	must(t, err)
 	o.Lab = s.keeper
 	o.OnAct = func(e audit.Entry) error {
