@@ -142,7 +142,7 @@ func checkIn(f *Facts) *Step {
 	}
 	pause := time.Duration(f.Order.Wait) * time.Second
 	left := MaxWaiting - f.Done.waited()
-	if f.unattended() {
+	if unattended(f) {
 		left += MaxUnattended - MaxWaiting
 	}
 	if pause > left {
@@ -154,7 +154,7 @@ func checkIn(f *Facts) *Step {
 // unattended tells whether this start is not one of a person: the network switched the machine on,
 // or a window is open that an earlier order had announced. (A room that may always be worked on is
 // no sign of that.)
-func (f *Facts) unattended() bool {
+func unattended(f *Facts) bool {
 	if f.Woken {
 		return true
 	}
