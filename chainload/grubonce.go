@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"troy/chainload/efiboot"
@@ -73,33 +72,18 @@ func readGRUB(v *esp.Volume) (esp.Dir, []byte, error) {
 
 // agentIsFirst tells whether the firmware's first choice is a copy of the agent
 // on this ESP. Entries that are switched off or not there are passed over, as
-// the firmware does.
+// the firmware does. An entry that led to the copy at this start does so again.
 func agentIsFirst(v efiboot.Variables, o *Options) bool {
-	order, err := efiboot.BootOrder(v)
-	if err != nil {
+	list, err := efiboot.InOrder(v)
+	if err != nil || len(list) == 0 {
 		return false
 	}
-	entries, err := efiboot.Entries(v)
-	if err != nil {
-		return false
-	}
-	for _, e := range entries {
-		if e.Option.Attributes&efiboot.Active != 0 && slices.Contains(order, e.Number) {
-			return startsAgent(e.Option, o)
-		}
-	}
-	return false
+	current, known := efiboot.BootCurrent(v)
+	return startsAgent(list[0].Option, o) || o.FromCopy && known && current == list[0].Number
 }
 
+// startsAgent tells whether an option starts a copy of the agent on this ESP.
 func startsAgent(l *efiboot.LoadOption, o *Options) bool {
-	ours, path := false, ""
-	for _, n := range l.Path {
-		if hd, ok := n.HardDrive(); ok {
-			ours = hd.GUID == o.ESP.GUID
-		}
-		if p, ok := n.FilePath(); ok {
-			path += p
-		}
-	}
-	return ours && len(path) > len(agentPath) && strings.EqualFold(path[:len(agentPath)], agentPath)
+	path, ok := l.On(o.ESP.GUID)
+	return ok && len(path) > len(agentPath) && strings.EqualFold(path[:len(agentPath)], agentPath)
 }

@@ -153,7 +153,7 @@ func TestAgentEntry(t *testing.T) {
 	m.fw.Vars["BootCurrent"] = efitest.Words(2) // a stick
 	agent := uint16(7)
 	m.opts.AgentFirst, m.opts.AgentEntry = true, &agent
-	if r := m.handOff(t); !r.orderChanged || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 2, 0)) {
+	if r := m.handOff(t); len(r.Changes) != 1 || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 2, 0)) {
 		t.Errorf("%+v, order %x", r, m.fw.Vars["BootOrder"])
 	}
 	// When Windows is to be first, the agent is not put there before.

@@ -1,0 +1,105 @@
+package efiboot
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"troy/internal/errline"
+)
+
+// InOrder returns the entries that the firmware tries by itself, in the order in which it does:
+// those of BootOrder that are there and not switched off.
+func InOrder(v Variables) ([]Found, error) {
+	order, err := BootOrder(v)
+	if err != nil {
+		return nil, err
+	}
+	all, err := Entries(v)
+	return slices.DeleteFunc(all, func(f Found) bool {
+		return f.Option.Attributes&Active == 0 || !slices.Contains(order, f.Number)
+	}), err
+}
+
+// OrderText is BootOrder for people, in one line: the numbers and names of its entries.
+func OrderText(v Variables) string {
+	order, err := BootOrder(v)
+	if err != nil {
+		return err.Error()
+	}
+	all, err := Entries(v)
+	if err != nil {
+		return err.Error()
+	}
+	var words []string
+	for _, n := range order {
+		text := Name(n)
+		if i := slices.IndexFunc(all, func(f Found) bool { return f.Number == n }); i >= 0 {
+			text = all[i].String()
+		}
+		words = append(words, text)
+	}
+	return strings.Join(words, ", ")
+}
+
+// mostName bounds what is shown of a name, in characters.
+const mostName = 40
+
+// String is the number and the name of an entry.
+func (f Found) String() string {
+	return fmt.Sprintf("%s %.*q", Name(f.Number), mostName, f.Option.Description)
+}
+
+// Remove takes entries away: out of BootOrder first, so that no name is left without an entry, then
+// the variables. Where the firmware takes no shorter BootOrder the variables go all the same, which
+// makes room for it. The error wraps ErrRefused.
+func Remove(v Variables, numbers []uint16) error {
+	order, err := BootOrder(v)
+	if err != nil {
+		return err
+	}
+	gone := func(n uint16) bool { return slices.Contains(numbers, n) }
+	less := slices.DeleteFunc(slices.Clone(order), gone)
+	shorten := func() error {
+		switch len(less) {
+		case len(order):
+			return nil
+		case 0:
+			return v.Set("BootOrder", attributes, nil)
+		}
+		return setBootOrder(v, less)
+	}
+	refused := shorten()
+	var failed error
+	for _, n := range numbers {
+		if err := v.Set(Name(n), attributes, nil); err != nil {
+			failed = errline.Join(failed, fmt.Errorf("%w: %w", ErrRefused, err))
+		}
+	}
+	if refused != nil {
+		refused = shorten()
+	}
+	return errline.Join(failed, refused)
+}
+
+// IsNetwork tells whether the option starts the machine from a network: its device path names a
+// MAC, IP or URI (UEFI 2.10, 10.3.4).
+func (o *LoadOption) IsNetwork() bool {
+	return slices.ContainsFunc(o.Path, func(n Node) bool {
+		return n.Type == typeMessaging && slices.Contains([]byte{subMAC, subIPv4, subIPv6, subURI}, n.SubType)
+	})
+}
+
+// On tells whether the option starts something on a partition, and which file; "" is the one that
+// firmware starts by default.
+func (o *LoadOption) On(partition GUID) (path string, ok bool) {
+	for _, n := range o.Path {
+		if hd, is := n.HardDrive(); is {
+			ok = hd.GUID == partition
+		}
+		if s, is := n.FilePath(); is {
+			path += `\` + strings.Trim(s, `\`)
+		}
+	}
+	return path, ok
+}
