@@ -24,6 +24,7 @@ type windows struct {
 	own      *ownCopy
 	firmware chainload.FirmwareInfo
 	methods  []chainload.Method // of handing over, the one to try first
+	leaves   string             // why the agent does not start again by itself; "" = it does
 	boot     *bootfiles.Set     // of the version that is being installed; nil: not read yet
 
 	onESP     func(do func(root string) error) error          // mounts the ESP
@@ -42,7 +43,7 @@ func (w *windows) options() *chainload.Options {
 	t := w.disk.target
 	return &chainload.Options{
 		ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number), ESP: w.espEntry(), Disk: t.Table.DiskGUID, Data: t.Data.GUID,
-		KeepStore: true, AgentFirst: !w.own.trial, AgentEntry: w.own.entry, Methods: w.methods,
+		KeepStore: true, AgentFirst: !w.own.trial, AgentEntry: w.own.entry, FromCopy: w.own.inside, Place: w.own.rec.Place, Methods: w.methods,
 	}
 }
 
@@ -108,14 +109,23 @@ func (w *windows) prepare(ctx context.Context) (chainload.Method, error) {
 	if w.disk.target == nil {
 		return "", startAnyWindows()
 	}
+	w.own.place(ctx)
 	result, err := chainload.HandOff(ctx, w.options())
 	for _, note := range result.Notes {
 		w.con.say("hand-off: %v", note)
 	}
-	if err == nil {
-		w.con.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
+	for _, line := range result.Changes {
+		w.con.say("hand-off: %s", line)
 	}
-	return result.Method, err
+	if err != nil {
+		return result.Method, err
+	}
+	w.con.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
+	if w.own.rec.Place, w.leaves = result.Place, result.Leaves; w.leaves != "" {
+		w.con.say("hand-off: %s", w.leaves)
+	}
+	w.own.fallback(ctx)
+	return result.Method, nil
 }
 
 // startAnyWindows sets BootNext to the first entry that starts a Windows Boot Manager.

@@ -33,8 +33,9 @@ type Result struct {
 }
 
 // Install brings the set to the ESP mounted at root, for writing. Files that are right are not
-// touched, nor are those that are not in the set. Errors: ErrFull (nothing was replaced), and those
-// of the file system.
+// touched, nor are those that are not in the set. Where a copy of the agent is on the ESP, the file
+// that firmware starts without boot entries is the agent's (package selfboot) and left alone.
+// Errors: ErrFull (nothing was replaced), and those of the file system.
 func (s *Set) Install(ctx context.Context, root string) (*Result, error) {
 	in := &installer{root: root, res: &Result{}}
 	if err := in.compare(ctx, s.Files); err != nil {
@@ -74,9 +75,13 @@ func (j job) dir() esp.Dir { return esp.Dir(filepath.Dir(j.path)) }
 
 // compare finds what differs, and removes what an earlier call left.
 func (in *installer) compare(ctx context.Context, files []File) error {
+	agent := esp.Dir(in.root).HasAgent()
 	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if agent && f.Path == fallback {
+			continue
 		}
 		at, err := in.locate(f.Path)
 		if err != nil {
