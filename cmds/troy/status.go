@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -87,7 +88,11 @@ func counts(r *rooms.Room) string {
 			parts = append(parts, fmt.Sprintf("%d %s", r.Counts[p], p))
 		}
 	}
-	return strings.Join(append(parts, fmt.Sprintf("%d healthy", r.Healthy)), ", ")
+	parts = append(parts, fmt.Sprintf("%d healthy", r.Healthy))
+	if r.Alarms > 0 {
+		parts = append(parts, fmt.Sprintf("%d need attention", r.Alarms))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (a *adminCall) sayNights(ctx context.Context, admin api.Historian, days int) error {
@@ -172,7 +177,10 @@ func (a *adminCall) sayHost(h *rooms.Host) {
 	if !h.Seen.IsZero() {
 		seen = h.Seen.Local().Format(timeForm)
 	}
-	more := h.Error
+	more := cmp.Or(h.Attention, h.Error)
+	if h.Attention != "" && h.Error != "" {
+		more += "; " + h.Error
+	}
 	if h.Live != nil {
 		more = fmt.Sprintf("%s %s of %s, %s/s", h.Live.Phase, progress.Bytes(h.Live.Done), progress.Bytes(h.Live.Total), progress.Bytes(h.Live.Rate))
 	}

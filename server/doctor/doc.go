@@ -19,6 +19,7 @@
 //	            and not root in another's folder
 //	page        at least one user can sign in on it
 //	signed      the signatures of the store hold, and not only for days
+//	machines    none left Troy, none ran Windows without the agent, none is silent for too long
 //
 // # Known gaps
 //
