@@ -29,12 +29,13 @@ type windows struct {
 
 	onESP     func(do func(root string) error) error          // mounts the ESP
 	toWindows func(context.Context) (chainload.Method, error) // makes the next start that of Windows
+	left      func() chainload.Left                           // what the last hand-off left
 	reset     func() error                                    // restarts the machine
 }
 
 func newWindows(o *Options, con *console, d *disk) *windows {
 	w := &windows{o: o, con: con, disk: d, reset: drainAndReset}
-	w.toWindows, w.onESP = w.prepare, w.mountedESP
+	w.toWindows, w.onESP, w.left = w.prepare, w.mountedESP, w.look
 	return w
 }
 
@@ -80,8 +81,8 @@ func (w *windows) unsupported() string {
 
 func (w *windows) uefi() bool { return w.firmware.Kind == chainload.UEFI }
 
-// left is what the last hand-off left in the firmware's variables.
-func (w *windows) left() chainload.Left {
+// look finds what the last hand-off left in the firmware's variables.
+func (w *windows) look() chainload.Left {
 	if w.o.NoHandOff || !w.uefi() {
 		return chainload.Left{}
 	}
