@@ -78,6 +78,7 @@ type Result struct {
 	Store        StoreAction
 	storeReason  error  // why the store was not kept
 	Entry        uint16 // number of the boot entry of Windows
+	hasEntry     bool   // Entry is that of Windows
 	entryCreated bool
 	Method       Method
 	// Place names the boot entry that came before Windows and started the agent, or is from a

@@ -1,7 +1,6 @@
 package chainload
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"syscall"
@@ -42,7 +41,7 @@ func setBootVariables(v efiboot.Variables, o *Options, r *Result) error {
 		}
 	}
 	if after := efiboot.OrderText(v); after != before {
-		r.say("the boot order is %s; it was %s", orNone(after), orNone(before))
+		r.say("the boot order is %s; it was %s", after, before)
 	}
 	if failed != nil {
 		return fmt.Errorf("%w: Windows cannot be made the next to start: %w", ErrFirmware, failed)
@@ -51,10 +50,9 @@ func setBootVariables(v efiboot.Variables, o *Options, r *Result) error {
 	return nil
 }
 
-func orNone(s string) string { return cmp.Or(s, "empty") }
-
 func setMethods(v efiboot.Variables, o *Options, r *Result) error {
 	noEntry := ensureEntry(v, o, r)
+	r.hasEntry = noEntry == nil
 	methods := o.Methods
 	if methods == nil {
 		methods = allMethods()

@@ -16,6 +16,9 @@ import (
 // what led to the own copy. A stick that somebody started once, from the firmware's menu, has not:
 // it would be the first for good.
 
+// isWindows tells whether the hand-off uses an entry for Windows.
+func (r *Result) isWindows(n uint16) bool { return r != nil && r.hasEntry && r.Entry == n }
+
 // order is what BootOrder has of this machine's entries.
 type order struct {
 	list    []efiboot.Found
@@ -28,7 +31,7 @@ type order struct {
 func readOrder(v efiboot.Variables, o *Options, r *Result, n uint16, known bool) (s order, err error) {
 	s.list, err = efiboot.InOrder(v)
 	windows := func(f efiboot.Found) bool {
-		return r != nil && f.Number == r.Entry || f.Option.Starts(o.ESP.GUID, bcd.BootManagerPath)
+		return r.isWindows(f.Number) || f.Option.Starts(o.ESP.GUID, bcd.BootManagerPath)
 	}
 	s.windows = slices.IndexFunc(s.list, windows)
 	s.agent = slices.IndexFunc(s.list, func(f efiboot.Found) bool {
@@ -62,7 +65,7 @@ func ident(f *efiboot.Found) string {
 // place is what is to be kept of the agent's place.
 func place(v efiboot.Variables, o *Options, r *Result) string {
 	f := started(v)
-	if f == nil || f.Number == r.Entry || startsAgent(f.Option, o) {
+	if f == nil || r.isWindows(f.Number) || startsAgent(f.Option, o) {
 		return o.Place
 	}
 	s, err := readOrder(v, o, r, f.Number, true)
@@ -83,7 +86,7 @@ func putAgentFirst(v efiboot.Variables, o *Options, r *Result) error {
 	switch {
 	case f == nil:
 		return errors.New("chainload: the firmware does not say which entry started the agent; BootOrder left alone")
-	case f.Number == r.Entry:
+	case r.isWindows(f.Number):
 		return fmt.Errorf("chainload: the agent was started by the entry of Windows (%s); BootOrder left alone", f)
 	}
 	s, err := readOrder(v, o, r, f.Number, true)

@@ -21,7 +21,11 @@ func InOrder(v Variables) ([]Found, error) {
 	}), err
 }
 
-// OrderText is BootOrder for people, in one line: the numbers and names of its entries.
+// named is of how many entries OrderText tells the names.
+const named = 3
+
+// OrderText is BootOrder for people, in one line: the first entries with their names, of all the
+// numbers.
 func OrderText(v Variables) string {
 	order, err := BootOrder(v)
 	if err != nil {
@@ -31,10 +35,14 @@ func OrderText(v Variables) string {
 	if err != nil {
 		return err.Error()
 	}
+	if len(order) == 0 {
+		return "empty"
+	}
 	var words []string
 	for _, n := range order {
 		text := Name(n)
-		if i := slices.IndexFunc(all, func(f Found) bool { return f.Number == n }); i >= 0 {
+		i := slices.IndexFunc(all, func(f Found) bool { return f.Number == n })
+		if i >= 0 && len(words) < named {
 			text = all[i].String()
 		}
 		words = append(words, text)

@@ -59,7 +59,10 @@ func TestInOrder(t *testing.T) {
 	if got := fmt.Sprint(list); err != nil || got != `[Boot0004 "\\c.efi" Boot0001 "\\a.efi"]` {
 		t.Errorf("%s, %v", got, err)
 	}
-	want := `Boot0004 "\\c.efi", Boot0002 "\\off.efi", Boot0009, Boot0001 "\\a.efi"`
+	if got := OrderText(newVariables(newFolder(t))); got != "empty" {
+		t.Errorf("OrderText without one = %s", got)
+	}
+	want := `Boot0004 "\\c.efi", Boot0002 "\\off.efi", Boot0009, Boot0001`
 	if got := OrderText(newVariables(f)); got != want {
 		t.Errorf("OrderText = %s, want %s", got, want)
 	}
