@@ -19,8 +19,8 @@ func (b *bench) windowsRuns() {
 	})
 }
 
-// A start that is cut off after it judged the last hand-off, and Windows comes up without the agent:
-// the next start knows it and tells the server; the one after has nothing to tell.
+// A start that is cut off after it judged the last hand-off, and Windows comes up without the
+// agent: the next start knows it and tells the server; the one after has nothing to tell.
 func TestWindowsRanAlone(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	start := func() (in *protocol.CheckIn, out string) {

@@ -23,8 +23,8 @@ var ErrFull = errors.New("chainload: the firmware's store of boot entries is ful
 // windowsLabel is the name of the entries that this package makes.
 const windowsLabel = "Windows Boot Manager"
 
-// ensureEntry finds or creates the boot entry of Windows. Where the firmware has no room for one, an
-// entry that starts Windows Boot Manager by the default path of the same ESP will do.
+// ensureEntry finds or creates the boot entry of Windows. Where the firmware has no room for one,
+// an entry that starts Windows Boot Manager by the default path of the same ESP will do.
 func ensureEntry(v efiboot.Variables, o *Options, r *Result) error {
 	n, created, err := efiboot.EnsureEntry(v, efiboot.Entry{
 		Partition: efiboot.HardDrive(o.ESP), Path: bcd.BootManagerPath, Description: windowsLabel,

@@ -46,8 +46,8 @@ type Health struct {
 // maxBad bounds Health.Bad.
 const maxBad = 16
 
-// maxDoubted is after how many hand-offs without a sign Windows is put first in BootOrder, if no way
-// of handing over has worked yet. One may have been a switch at the mains.
+// maxDoubted is after how many hand-offs without a sign Windows is put first in BootOrder, if no
+// way of handing over has worked yet. One may have been a switch at the mains.
 const maxDoubted = 2
 
 // ParseHealth reads what Marshal made. What cannot be read is nothing to stop

@@ -15,7 +15,8 @@ var (
 	pxeNodes   = []efiboot.Node{{Type: 1, SubType: 1, Data: []byte{0, 0x19}}, {Type: 3, SubType: 11, Data: make([]byte, 33)}, {Type: 3, SubType: 12, Data: make([]byte, 23)}}
 )
 
-// startedBy makes a machine with Windows as entry 0 that was started by entry 5, which nodes lead to.
+// startedBy makes a machine with Windows as entry 0 that was started by entry 5, which nodes lead
+// to.
 func startedBy(t testing.TB, nodes []efiboot.Node, order ...uint16) *machine {
 	t.Helper()
 	m := newMachine(t)

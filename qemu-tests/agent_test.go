@@ -184,8 +184,8 @@ func TestAgentOnDiskSecure(t *testing.T) {
 	soundESP(t, p.PC)
 }
 
-// lostEntries clears the firmware's variables, as an update of the firmware may: it starts what lies
-// on the ESP under the default name, which is the agent, and the agent starts Windows.
+// lostEntries clears the firmware's variables, as an update of the firmware may: it starts what
+// lies on the ESP under the default name, which is the agent, and the agent starts Windows.
 func (p *agentPC) lostEntries() {
 	p.t.Helper()
 	if err := p.ClearVariables(); err != nil {

@@ -329,8 +329,8 @@ func lookAtESP(t *testing.T, at int, volume string, before string, whole map[sel
 	}
 }
 
-// lookAtDefault judges what firmware starts by default. In the middle of a rename it may be missing:
-// the boot entries are there as long as it is written.
+// lookAtDefault judges what firmware starts by default. In the middle of a rename it may be
+// missing: the boot entries are there as long as it is written.
 func lookAtDefault(t *testing.T, at int, volume string) {
 	t.Helper()
 	dir := extract(t, volume, "EFI/BOOT")

@@ -37,10 +37,10 @@ const shimFallback = "fbx64.efi"
 // suffixNew is what a file is called until it is whole.
 const suffixNew = ".new"
 
-// Fallback has \EFI\BOOT\BOOTX64.EFI lead to the copy that runs, and from there to Windows: firmware
-// that lost its boot entries (an update of it, an empty battery) starts that file. It is for an
-// agent that is no trial, at its end, when the hand-off has seen to the entry of Windows. What is
-// right already is not written; written tells whether something was.
+// Fallback has \EFI\BOOT\BOOTX64.EFI lead to the copy that runs, and from there to Windows:
+// firmware that lost its boot entries (an update of it, an empty battery) starts that file. It is
+// for an agent that is no trial, at its end, when the hand-off has seen to the entry of Windows.
+// What is right already is not written; written tells whether something was.
 //
 // The error wraps ErrNotReady, ErrOthers, ErrSource, ErrFull (nothing was changed by these), or
 // chainload.ErrESP. An agent that was started from somewhere else does nothing.

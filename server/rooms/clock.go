@@ -26,7 +26,8 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Tick reads a changed lab.yaml, opens gates, wakes machines, notes silent ones and writes the history of nights.
+// Tick reads a changed lab.yaml, opens gates, wakes machines, notes silent ones and writes the
+// history of nights.
 func (k *Keeper) Tick(ctx context.Context) {
 	k.Reload(false)
 	l := k.Lab()
