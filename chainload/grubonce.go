@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"troy/chainload/efiboot"
@@ -72,14 +73,16 @@ func readGRUB(v *esp.Volume) (esp.Dir, []byte, error) {
 
 // agentIsFirst tells whether the firmware's first choice is a copy of the agent
 // on this ESP. Entries that are switched off or not there are passed over, as
-// the firmware does. An entry that led to the copy at this start does so again.
+// the firmware does. The entry that led to the copy at this start will do so again:
+// what is before it in the order was tried in vain.
 func agentIsFirst(v efiboot.Variables, o *Options) bool {
 	list, err := efiboot.InOrder(v)
 	if err != nil || len(list) == 0 {
 		return false
 	}
 	current, known := efiboot.BootCurrent(v)
-	return startsAgent(list[0].Option, o) || o.FromCopy && known && current == list[0].Number
+	led := o.FromCopy && known && slices.ContainsFunc(list, func(f efiboot.Found) bool { return f.Number == current })
+	return led || startsAgent(list[0].Option, o)
 }
 
 // startsAgent tells whether an option starts a copy of the agent on this ESP.

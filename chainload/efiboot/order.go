@@ -8,8 +8,12 @@ import (
 	"troy/internal/errline"
 )
 
+// category are the bits of an option that is no system to boot but a program, such as the firmware's
+// setup (LOAD_OPTION_CATEGORY).
+const category uint32 = 0x1f00
+
 // InOrder returns the entries that the firmware tries by itself, in the order in which it does:
-// those of BootOrder that are there and not switched off.
+// those of BootOrder that are there, not switched off, and no programs of the firmware.
 func InOrder(v Variables) ([]Found, error) {
 	order, err := BootOrder(v)
 	if err != nil {
@@ -17,7 +21,7 @@ func InOrder(v Variables) ([]Found, error) {
 	}
 	all, err := Entries(v)
 	return slices.DeleteFunc(all, func(f Found) bool {
-		return f.Option.Attributes&Active == 0 || !slices.Contains(order, f.Number)
+		return f.Option.Attributes&(Active|category) != Active || !slices.Contains(order, f.Number)
 	}), err
 }
 

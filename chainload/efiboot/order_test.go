@@ -54,7 +54,10 @@ func TestInOrder(t *testing.T) {
 	f.put(t, "Boot0002", off)
 	f.put(t, "Boot0003", otherOption(t, `\b.efi`))
 	f.put(t, "Boot0004", otherOption(t, `\c.efi`))
-	f.put(t, "BootOrder", []byte{4, 0, 2, 0, 9, 0, 1, 0})
+	setup := otherOption(t, `\setup`)
+	setup[1] = 1
+	f.put(t, "Boot0005", setup)
+	f.put(t, "BootOrder", []byte{4, 0, 2, 0, 9, 0, 1, 0, 5, 0})
 	list, err := InOrder(newVariables(f))
 	if got := fmt.Sprint(list); err != nil || got != `[Boot0004 "\\c.efi" Boot0001 "\\a.efi"]` {
 		t.Errorf("%s, %v", got, err)
@@ -62,7 +65,7 @@ func TestInOrder(t *testing.T) {
 	if got := OrderText(newVariables(newFolder(t))); got != "empty" {
 		t.Errorf("OrderText without one = %s", got)
 	}
-	want := `Boot0004 "\\c.efi", Boot0002 "\\off.efi", Boot0009, Boot0001`
+	want := `Boot0004 "\\c.efi", Boot0002 "\\off.efi", Boot0009, Boot0001, Boot0005`
 	if got := OrderText(newVariables(f)); got != want {
 		t.Errorf("OrderText = %s, want %s", got, want)
 	}
