@@ -20,6 +20,7 @@ type memo struct {
 	// Session names the state of the boot child at the last hand-off, or where that was judged, at
 	// that start: Windows gives it another DataWriteGuid.
 	Session guid.GUID      `json:"session"`
+	Clock   keptClock      `json:"clock,omitzero"`
 	Agent   selfboot.State `json:"agent"`
 	Place   string         `json:"place,omitempty"` // chainload.Result.Place
 	// Held is the newest version of each image that the machine ever had: writing another image in
