@@ -1,7 +1,9 @@
 package efiboot
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -77,21 +79,30 @@ func Remove(v Variables, numbers []uint16) error {
 		case len(order):
 			return nil
 		case 0:
-			return v.Set("BootOrder", attributes, nil)
+			return remove(v, "BootOrder")
 		}
 		return setBootOrder(v, less)
 	}
 	refused := shorten()
 	var failed error
 	for _, n := range numbers {
-		if err := v.Set(Name(n), attributes, nil); err != nil {
-			failed = errline.Join(failed, fmt.Errorf("%w: %w", ErrRefused, err))
-		}
+		failed = errline.Join(failed, remove(v, Name(n)))
 	}
 	if refused != nil {
 		refused = shorten()
 	}
 	return errline.Join(failed, refused)
+}
+
+// remove takes a variable away, and looks whether it is gone.
+func remove(v Variables, name string) error {
+	if err := v.Set(name, attributes, nil); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if _, _, err := v.Get(name); !errors.Is(err, fs.ErrNotExist) {
+		return errline.Join(fmt.Errorf("%w: %s was removed and is still there", ErrRefused, name), err)
+	}
+	return nil
 }
 
 // IsNetwork tells whether the option starts the machine from a network: its device path names a
