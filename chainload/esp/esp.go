@@ -70,8 +70,12 @@ const (
 	// mountOptions fix the character sets, so that the two modules named in the
 	// package comment are enough. Another kernel may have other ones built in:
 	// then its defaults are tried.
+	//
+	// With MS_DIRSYNC a name is on the disk before the clusters that it had are free: without it a
+	// power cut in a rename leaves the name of the old file with a chain that is given away. It
+	// has to be given to the first mount, a later one does not change it.
 	mountOptions = "codepage=437,iocharset=ascii"
-	mountFlags   = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	mountFlags   = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_DIRSYNC
 )
 
 func (v *Volume) mount(device string) error {

@@ -122,7 +122,7 @@
 // ignores it fails every trial; the old agent stays.
 //
 // Between two renames of Fallback the folder may hold a GRUB of one release and the shim of
-// another; both are Debian's. Within one, BOOTX64.EFI may be missing. A copy that has a manifest
+// another; both are Debian's. Within one, the file may have two names. A copy that has a manifest
 // but rots is not seen by GRUB and not left for the other one.
 //
 // Where the firmware refuses new entries the copy lies on the ESP unused, and

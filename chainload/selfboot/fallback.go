@@ -151,11 +151,8 @@ func differing(v *esp.Volume, want []fallbackFile) ([]fallbackFile, error) {
 	}
 	var todo []fallbackFile
 	for _, f := range want {
-		have, err := dir.Read(f.name, int64(len(f.data)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, esp.ErrTooLong) {
-			return nil, fmt.Errorf("%w: %w", chainload.ErrESP, err)
-		}
-		if err != nil || !bytes.Equal(have, f.data) {
+		// One that cannot be read is written anew: a power cut may have left it so.
+		if have, err := dir.Read(f.name, int64(len(f.data))); err != nil || !bytes.Equal(have, f.data) {
 			todo = append(todo, f)
 		}
 	}
