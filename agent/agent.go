@@ -31,6 +31,7 @@ type agent struct {
 	facts decide.Facts
 	steps []protocol.Step
 	last  string // what became of the last hand-off
+	alone string // why Windows was, or may have been, started without this agent
 	ended bool   // how the work ended was said
 	sleep func(context.Context, time.Duration) error
 }
@@ -227,7 +228,7 @@ func (a *agent) finish(ctx context.Context, s decide.Step) (err error) {
 			a.con.say("report: %v", err)
 		}
 	case decide.Confirm:
-		return a.own.confirm()
+		return a.own.confirm(ctx)
 	case decide.Count:
 		a.rec.Session, _ = a.disk.session()
 		a.rec.noteHeld()
@@ -257,8 +258,12 @@ func (a *agent) judge(ctx context.Context) error {
 		closed, known := a.disk.closedInOrder()
 		seen.Healthy, seen.Untold = closed, !known
 	}
+	handed := a.rec.Health.Method != ""
 	j := chainload.Judge(a.rec.Health, seen)
-	a.rec.Health, a.win.methods = j.Health, j.Methods
+	a.rec.Health, a.win.methods, a.alone = j.Health, j.Methods, j.Without
+	if handed && ok {
+		a.rec.judged(session)
+	}
 	a.facts.Verdict, a.facts.Judged = j.Verdict, seen.Version
 	for _, line := range j.Messages {
 		a.con.say("start: %s", line)

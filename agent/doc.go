@@ -98,12 +98,23 @@
 // again, which counts once for each failure. A stick does not install what failed, or what is on
 // trial, on this machine. An update comes before Windows is started, and costs one more start.
 //
+// At the end of each start from the ESP the agent sees to its boot entry, and to the file that
+// firmware starts without one (\EFI\BOOT\BOOTX64.EFI).
+//
+// # Without the agent
+//
+// That the last hand-off was judged is in the journal at once, with the state of the boot child:
+// what Windows writes after that, without another hand-off, was not started by the agent. The
+// check-in says so ("without"), and the report says when the agent will not start again by itself
+// ("leaves").
+//
 // # Known gaps
 //
 //   - A download that is cut off in a reinstall goes on at its last checkpoint (a piece of 256
 //     MiB), not at the chunk.
 //   - Whether Windows ran is read from the boot child (its DataWriteGuid) and from the NTFS
-//     volumes inside; nothing is asked of Windows itself.
+//     volumes inside; nothing is asked of Windows itself. How often it ran is not known: after
+//     a hand-off, further starts without the agent show only in the boot order, and in silence.
 //   - A new agent that hangs on its trial stays there until a person restarts the machine; that
 //     start is the old one's. One that breaks, or whose kernel cannot be loaded, starts Windows.
 //   - A file config that was edited on a stick does not go along to the ESP: what counts there

@@ -18,13 +18,14 @@ import (
 type memo struct {
 	Format int `json:"format"`
 	decide.Memo
-	// Session names the state of the boot child at the last hand-off: Windows gives it another
-	// DataWriteGuid.
+	// Session names the state of the boot child at the last hand-off, or where that was judged, at
+	// that start: Windows gives it another DataWriteGuid.
 	Session guid.GUID      `json:"session"`
 	Clock   keptClock      `json:"clock,omitzero"`
 	Agent   selfboot.State `json:"agent"`
 	// BootFiles is how the ESP was when it last was right.
 	BootFiles bootfiles.Note `json:"boot_files,omitzero"`
+	Place     string         `json:"place,omitempty"` // chainload.Result.Place
 	// Held is the newest version of each image that the machine ever had: writing another image in
 	// between is no way back.
 	Held map[string]int `json:"held,omitempty"`
@@ -103,6 +104,15 @@ func (r *records) keep() error {
 func (r *records) keepDecided(m *decide.Memo) error {
 	r.Memo = *m
 	return r.keep()
+}
+
+// judged keeps that the last hand-off was judged, before anything else: if this start is cut off,
+// what Windows writes then was not started by the agent.
+func (r *records) judged(session guid.GUID) {
+	r.Session = session
+	if err := r.keep(); err != nil {
+		r.con.say("journal: %v", err)
+	}
 }
 
 // newest is the newest version of an image that this machine has had, 0 if it never had one.

@@ -21,14 +21,16 @@ type windows struct {
 	own      *ownCopy
 	firmware chainload.FirmwareInfo
 	methods  []chainload.Method // of handing over, the one to try first
+	leaves   string             // why the agent does not start again by itself; "" = it does
 
 	toWindows func(context.Context) (chainload.Method, error) // makes the next start that of Windows
+	left      func() chainload.Left                           // what the last hand-off left
 	reset     func() error                                    // restarts the machine
 }
 
 func newWindows(o *Options, con *console, d *disk) *windows {
 	w := &windows{o: o, con: con, disk: d, reset: drainAndReset}
-	w.toWindows = w.prepare
+	w.toWindows, w.left = w.prepare, w.look
 	return w
 }
 
@@ -37,7 +39,7 @@ func (w *windows) options() *chainload.Options {
 	t := w.disk.target
 	return &chainload.Options{
 		ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number), ESP: w.espEntry(), Disk: t.Table.DiskGUID, Data: t.Data.GUID,
-		KeepStore: true, AgentFirst: !w.own.trial, AgentEntry: w.own.entry, Methods: w.methods,
+		KeepStore: true, AgentFirst: !w.own.trial, AgentEntry: w.own.entry, FromCopy: w.own.inside, Place: w.own.rec.Place, Methods: w.methods,
 	}
 }
 
@@ -74,8 +76,8 @@ func (w *windows) unsupported() string {
 
 func (w *windows) uefi() bool { return w.firmware.Kind == chainload.UEFI }
 
-// left is what the last hand-off left in the firmware's variables.
-func (w *windows) left() chainload.Left {
+// look finds what the last hand-off left in the firmware's variables.
+func (w *windows) look() chainload.Left {
 	if w.o.NoHandOff || !w.uefi() {
 		return chainload.Left{}
 	}
@@ -103,14 +105,23 @@ func (w *windows) prepare(ctx context.Context) (chainload.Method, error) {
 	if w.disk.target == nil {
 		return "", startAnyWindows()
 	}
+	w.own.place(ctx)
 	result, err := chainload.HandOff(ctx, w.options())
 	for _, note := range result.Notes {
 		w.con.say("hand-off: %v", note)
 	}
-	if err == nil {
-		w.con.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
+	for _, line := range result.Changes {
+		w.con.say("hand-off: %s", line)
 	}
-	return result.Method, err
+	if err != nil {
+		return result.Method, err
+	}
+	w.con.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
+	if w.own.rec.Place, w.leaves = result.Place, result.Leaves; w.leaves != "" {
+		w.con.say("hand-off: %s", w.leaves)
+	}
+	w.own.fallback(ctx)
+	return result.Method, nil
 }
 
 // startAnyWindows sets BootNext to the first entry that starts a Windows Boot Manager.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"troy/chainload/esp"
 	"troy/internal/digest"
 )
 
@@ -79,9 +80,13 @@ func (c *Change) compare(ctx context.Context, s *Set, back digest.Sum) error {
 		c.newer = fmt.Sprintf("the boot manager on the ESP (%s) stays; %s", known(parse(there)).Version, why)
 		s, _ = s.with(there)
 	}
+	agent := esp.Dir(c.root).HasAgent()
 	for _, f := range s.Files {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if agent && f.Path == fallback {
+			continue // it is the agent's (package selfboot)
 		}
 		if err := c.file(s, f, stays, back); err != nil {
 			return err

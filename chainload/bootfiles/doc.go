@@ -9,7 +9,8 @@
 //	\Windows\Boot\EFI\*         to EFI/Microsoft/Boot, folders of languages included
 //	\Windows\Boot\Fonts         to EFI/Microsoft/Boot/Fonts
 //	\Windows\Boot\Resources     to EFI/Microsoft/Boot/Resources
-//	bootmgfw.efi                also to EFI/Boot/bootx64.efi
+//	bootmgfw.efi                also to EFI/Boot/bootx64.efi, unless a copy of the agent is on the
+//	                            ESP: then that file leads to the agent (package selfboot)
 //
 // Images since 2024 carry the same programs signed by "Windows UEFI CA 2023" (EFI_EX, Fonts_EX;
 // names end in _EX; Microsoft, KB5025885). Those are laid over the others when the machine starts

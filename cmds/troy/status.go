@@ -102,6 +102,9 @@ func counts(r *rooms.Room) string {
 	if n := r.Counts[rooms.PhaseCurrent] - r.Healthy; n > 0 {
 		parts = append(parts, fmt.Sprintf("%d of unknown health", n))
 	}
+	if r.Alarms > 0 {
+		parts = append(parts, fmt.Sprintf("%d need attention", r.Alarms))
+	}
 	return strings.Join(parts, ", ")
 }
 
@@ -203,6 +206,9 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 		if more == "" {
 			more = h.HealthWhy
 		}
+	}
+	if h.Attention != "" {
+		more = strings.TrimSuffix(h.Attention+"; "+more, "; ")
 	}
 	if h.Live != nil {
 		more = fmt.Sprintf("%s %s of %s, %s/s", h.Live.Phase, progress.Bytes(h.Live.Done), progress.Bytes(h.Live.Total), progress.Bytes(h.Live.Rate))

@@ -241,8 +241,15 @@ func (m *machine) handOff() error {
 	for _, n := range r.Notes {
 		say("note: %v", n)
 	}
+	for _, line := range r.Changes {
+		say("change: %s", line)
+	}
 	if err != nil {
 		return err
+	}
+	if m.state.Trial == nil {
+		written, err := selfboot.Fallback(context.Background(), &m.Options)
+		say("default file: written %v, %v", written, err)
 	}
 	say("hand-off by %s", r.Method)
 	return reset()

@@ -21,6 +21,7 @@
 //	firmware    what the store gives machines to start is not refused by one that has checked in:
 //	            shim, GRUB, Windows Boot Manager (package programs)
 //	signed      the signatures of the store hold, and not only for days
+//	machines    none left Troy, none ran Windows without the agent, none is silent for too long
 //
 // # Known gaps
 //

@@ -94,6 +94,7 @@ func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 		all = append(all, checkSigned(o.Store, o.Now)...)
 	}
 	if len(o.Machines) > 0 {
+		all = append(all, checkMachines(o.Machines)...)
 		all = append(all, checkFirmware(o.Machines)...)
 	}
 	return all, nil

@@ -62,6 +62,7 @@ type CheckIn struct {
 
 	Health     Health `json:"health,omitempty"`     // what the last starts of Windows showed
 	LastStart  string `json:"last_start,omitempty"` // how Windows was started the last time and what came of it
+	Without    string `json:"without,omitempty"`    // why Windows was, or may have been, started without the agent since; "" = no sign of it
 	Firmware   string `json:"firmware,omitempty"`   // "uefi" or "bios"
 	SecureBoot bool   `json:"secure_boot,omitempty"`
 	Keys       Keys   `json:"keys,omitzero"`    // what Secure Boot goes by
@@ -260,6 +261,7 @@ type Report struct {
 	Message  string  `json:"message,omitempty"`
 	Steps    []Step  `json:"steps,omitempty"`
 	HandOff  string  `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
+	Leaves   string  `json:"leaves,omitempty"`   // why the agent does not start again by itself; "" = it does
 	Log      string  `json:"log,omitempty"`      // the last lines of the screen
 }
 

@@ -77,7 +77,7 @@ func (c *CheckIn) Validate() error {
 		version(c.Protocol),
 		c.Machine.Validate(),
 		c.Keys.validate(),
-		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "firmware", c.Firmware,
+		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "without", c.Without, "firmware", c.Firmware,
 			"firmware_version", c.FirmwareVersion),
 	)
 }
@@ -205,7 +205,7 @@ func (r *Report) Validate() error {
 	return errline.Join(
 		version(r.Protocol),
 		r.Machine.Validate(),
-		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "hand_off", r.HandOff),
+		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "hand_off", r.HandOff, "leaves", r.Leaves),
 		texts(MaxDetail, "message", r.Message),
 		texts(MaxLog, "log", r.Log),
 	)

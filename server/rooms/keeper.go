@@ -61,6 +61,7 @@ type Keeper struct {
 	guests  map[string]bool            // keys of those that joined a room by "unknown" of lab.yaml
 	pending map[string]*state.Attempt  // decided, not yet durable
 	woken   map[string]wakes           // by the first MAC address
+	alarmed map[string]time.Time       // key → last sign of a machine that was said to be silent
 	labErr  error
 
 	waves   sync.Mutex      // taken before mu
@@ -72,7 +73,7 @@ func New(o *Options) (*Keeper, error) {
 	if o.Lab == nil || o.State == nil || o.Sizes == nil {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
 	}
-	k := &Keeper{o: *o, pending: map[string]*state.Attempt{}, woken: map[string]wakes{}}
+	k := &Keeper{o: *o, pending: map[string]*state.Attempt{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}}
 	if k.o.Now == nil {
 		k.o.Now = time.Now
 	}
@@ -173,6 +174,7 @@ func (k *Keeper) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order
 		return protocol.Order{}, fmt.Errorf("the order could not be saved: %w", err)
 	}
 	k.noteStop(before, m)
+	k.noteAlarm(before, m)
 	k.changed.tell()
 	return d.Order, nil
 }
@@ -327,6 +329,9 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	if a := c.judged(m.Attempt); a != m.Attempt {
 		m.Attempt = a
 		m.Remember(c.Now, "given up", a.Message)
+	}
+	if why := c.CheckIn.Without; why != "" {
+		m.Remember(c.Now, "alarm", why)
 	}
 	m.Seen, m.CheckIn, m.Order = c.Now, *c.CheckIn, d.Order
 	if d.Start {

@@ -26,6 +26,7 @@ func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
 	}
 	k.live.end(key)
 	k.noteStop(before, m)
+	k.noteAlarm(before, m)
 	k.changed.tell()
 	return nil
 }
@@ -45,6 +46,9 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 	kept.Log = ""
 	m.Seen, m.Report = now, &state.Report{At: now, Report: kept}
 	m.Remember(now, "report", fmt.Sprintf("%s, %s version %d, exit code %d %s", r.Outcome, r.Image, r.Version, r.ExitCode, protocol.Clean(r.Message, protocol.MaxText)))
+	if r.Leaves != "" {
+		m.Remember(now, "alarm", r.Leaves)
+	}
 	a := m.Attempt
 	if a == nil || a.Result != state.ResultOpen {
 		return

@@ -55,7 +55,10 @@ type Host struct {
 	Live   *Live     `json:"live,omitempty"` // while at work
 	Reason string    `json:"reason,omitempty"`
 	Error  string    `json:"error,omitempty"` // of the last failed attempt
-	Agent  string    `json:"agent,omitempty"`
+	// Attention says why a person should look after the machine, whatever its phase is: it left
+	// Troy, Windows ran without the agent, or nothing was heard of it for too long.
+	Attention string `json:"attention,omitempty"`
+	Agent     string `json:"agent,omitempty"`
 	// Refuses is what its firmware would not start of what it is to be given, a line for each.
 	Refuses []string       `json:"refuses,omitempty"`
 	Last    *state.Attempt `json:"last,omitempty"` // the last deployment
@@ -76,9 +79,10 @@ type Room struct {
 
 	Machines int           `json:"machines"`
 	Counts   map[Phase]int `json:"counts"`
-	Healthy  int           `json:"healthy"` // of those that have the version
-	Rate     int64         `json:"rate"`    // bytes per second, of all at work
-	Left     float64       `json:"left"`    // seconds until the wave is through, roughly; 0 = not known, or nothing to do
+	Healthy  int           `json:"healthy"`          // of those that have the version
+	Alarms   int           `json:"alarms,omitempty"` // machines that need attention
+	Rate     int64         `json:"rate"`             // bytes per second, of all at work
+	Left     float64       `json:"left"`             // seconds until the wave is through, roughly; 0 = not known, or nothing to do
 }
 
 // Status is the whole lab.
@@ -205,6 +209,7 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 		h.Error = protocol.Clean("Windows does not come up: "+in.LastStart, protocol.MaxText)
 	}
 	h.Phase = k.phase(h, m, g)
+	h.Attention = k.attention(h, m)
 	if v, ok := k.live.get(m.Key); ok && h.Phase == PhaseWorking {
 		h.Live = &v
 	}
@@ -278,6 +283,9 @@ func (k *Keeper) tally(l *lab.Lab, r *Room, c *Case) {
 		h := k.host(l, e)
 		r.Machines++
 		r.Counts[h.Phase]++
+		if h.Attention != "" {
+			r.Alarms++
+		}
 		if h.Phase == PhaseCurrent && h.Health == protocol.HealthGood {
 			r.Healthy++
 		}

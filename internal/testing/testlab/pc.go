@@ -92,6 +92,9 @@ func (p *PC) Config() (*vm.Config, error) {
 	return c, nil
 }
 
+// ClearVariables has the firmware forget all that was written to its variables.
+func (p *PC) ClearVariables() error { return os.Remove(p.vars) }
+
 // show passes on what people would read on the screen.
 func (p *PC) show(line string) {
 	if strings.HasPrefix(line, "deploy: ") || strings.HasPrefix(line, "STANDIN: ") {
