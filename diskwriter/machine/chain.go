@@ -32,13 +32,21 @@ func (m *Machine) readFiles() (err error) {
 	if m.boot, err = readDisk(BootName, m.files.Boot); err != nil {
 		return err
 	}
-	for i, name := range []string{LayerAName, LayerBName} {
-		if m.slots[i], err = readDisk(name, m.slotFile(i)); err != nil {
-			return err
-		}
-		m.slots[i].judgeParent(m.base)
+	for i := range m.slots {
+		m.readSlot(i)
 	}
 	return m.checkEnds()
+}
+
+// readSlot looks at a slot. One that cannot be read is no parent; it may be none that is needed.
+func (m *Machine) readSlot(i int) {
+	name := [...]string{LayerAName, LayerBName}[i]
+	d, err := readDisk(name, m.slotFile(i))
+	if err != nil {
+		d = &diskFile{File: m.slotFile(i), name: name, why: err}
+	}
+	d.judgeParent(m.base)
+	m.slots[i] = d
 }
 
 func (m *Machine) slotFile(i int) File {
@@ -171,8 +179,12 @@ func (m *Machine) checkBase() error {
 func (m *Machine) unresolved(child *diskFile) error {
 	named := strings.ToLower(child.v.ParentName())
 	for _, d := range []*diskFile{m.base, m.slots[0], m.slots[1]} {
-		if d.name == named && d.v != nil && !child.linkage.IsZero() {
+		switch {
+		case d.name != named || child.linkage.IsZero():
+		case d.v != nil:
 			return &ParentChangedError{Child: child.name, Parent: d.name, Want: child.linkage, Have: d.guid()}
+		default:
+			return fmt.Errorf("%w: %s names %s, which is no parent: %w; nothing was written", ErrChain, child.name, d.name, d.why)
 		}
 	}
 	return fmt.Errorf("%w: %s names a parent %s (%q) that no file is; nothing was written", ErrChain, child.name, child.linkage, named)

@@ -37,22 +37,25 @@ type changeStep struct {
 	run  func(*change) error
 }
 
-// commitSteps is the order that docs/design.md promises. Nothing of it may be swapped: the header
-// write decides, the entry has to be durable before it, and may only be applied after it.
+// commitSteps is the order that docs/design.md promises. Nothing of it may be swapped: the first
+// header write decides (all of a header is in its first 512 bytes), the entry has to be durable
+// before it, and may only be applied after both: were one copy to rot, the other would show half of
+// the change.
 func commitSteps() []changeStep {
 	return []changeStep{
 		{"replay the log Windows left", (*change).replayLog},
 		{"compose the change", (*change).compose},
 		{"record the session", (*change).recordSession},
 		{"write the log entry", (*change).writeLogEntry},
-		{"switch the header", (*change).switchHeader},
+		{"switch the header", (*change).writeHeader},
+		{"switch its other copy", (*change).writeHeader},
 		{"apply the log entry", (*change).applyLogEntry},
 		{"close the log", (*change).closeLog},
 	}
 }
 
 // Commit makes the boot child name the staged slot and throws its session away, in one act: one
-// sector decides. It costs six flushes, and the replay of the log if Windows was cut off.
+// sector decides. It costs eight flushes, and the replay of the log if Windows was cut off.
 //
 // Errors: ErrNothingStaged, ErrChain if the boot child was not made here, *StepError.
 func (m *Machine) Commit(ctx context.Context) error {
@@ -267,9 +270,6 @@ func (c *change) writeLogEntry() error {
 	}
 	return c.m.boot.Sync()
 }
-
-// switchHeader is the one write that decides: all of a header is in its first 512 bytes.
-func (c *change) switchHeader() error { return c.writeHeader() }
 
 // writeHeader writes the header over the older of the two copies.
 func (c *change) writeHeader() error {

@@ -193,18 +193,12 @@ func (h *Healer) Finish(ctx context.Context) error {
 	return nil
 }
 
-// restartMerge forgets the progress of a merge: what lay under the slots was not compared. Both
-// slots of the record, as at the beginning of a merge.
+// restartMerge forgets the progress of a merge: what lay under the slots was not compared.
 func (h *Healer) restartMerge() error {
 	if !h.above || h.m.merge() == nil {
 		return nil
 	}
-	for range 2 {
-		if err := h.m.saveRecord(func(r *machineRecord) { r.Merge.Cursor = 0 }); err != nil {
-			return err
-		}
-	}
-	return nil
+	return h.m.saveRecord(func(r *machineRecord) { r.Merge.Cursor = 0 })
 }
 
 // relabelled shows a VHDX as if its headers had another DataWriteGuid.

@@ -46,8 +46,7 @@ type reinstallRecord struct {
 
 const recordFormat = 1
 
-// loadRecord returns an empty record when there is none or it is not understood; only a failing
-// disk is an error.
+// loadRecord returns an empty record when there is none or it is not understood.
 func loadRecord(j *Journal) (*machineRecord, error) {
 	p, err := j.Get(RecordMachine)
 	if err != nil {

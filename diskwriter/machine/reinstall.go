@@ -107,17 +107,10 @@ func (in *Reinstaller) resumable() (guid.GUID, bool) {
 	return r.Base, r.Image == in.req.Image && r.Version == in.req.Version
 }
 
-// recordOrder writes both slots of the record: an older order must not come back.
 func (in *Reinstaller) recordOrder(id guid.GUID) error {
-	for range 2 {
-		err := in.m.saveRecord(func(r *machineRecord) {
-			r.Reinstall = &reinstallRecord{Image: in.req.Image, Version: in.req.Version, Base: id}
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return in.m.saveRecord(func(r *machineRecord) {
+		r.Reinstall = &reinstallRecord{Image: in.req.Image, Version: in.req.Version, Base: id}
+	})
 }
 
 func (in *Reinstaller) openBase() (err error) {

@@ -83,11 +83,12 @@ func changedPages(f File, want []byte, off int64) ([][2]int, error) {
 	return runs, nil
 }
 
-// writeChanged makes f hold want at off and writes only the pages that differ.
+// writeChanged makes f hold want at off and writes only the pages that differ, or all if what is
+// there cannot be read: a bad sector is often good again once it was written to.
 func writeChanged(f File, want []byte, off int64) error {
 	runs, err := changedPages(f, want, off)
 	if err != nil {
-		return err
+		return writeFull(f, want, off)
 	}
 	for _, r := range runs {
 		if err := writeFull(f, want[r[0]:r[0]+r[1]], off+int64(r[0])); err != nil {
