@@ -29,7 +29,7 @@ func adopt(t *testing.T, o *vhdx.CreateOptions) *rig {
 }
 
 // A parent that Troy did not make: fixed with other blocks is merged into, healed and reinstalled
-// like its own; dynamic is refused before a byte is written.
+// like its own. Into a dynamic one no byte is written, but a reinstall makes it a fixed one.
 func TestAdoptedParents(t *testing.T) {
 	for _, o := range []vhdx.CreateOptions{
 		{Size: 8 * mib, Kind: vhdx.Fixed, BlockSize: mib},
@@ -51,19 +51,18 @@ func TestAdoptedParents(t *testing.T) {
 		changed.Start()
 		healed := healTo(noise(8*mib, 5))(filesOf(changed))
 		if o.Kind == vhdx.Dynamic {
-			again := reinstallTo(9, noise(8*mib, 6))(filesOf(changed))
-			for what, err := range map[string]error{"merge": merged, "heal": healed, "reinstall": again} {
+			for what, err := range map[string]error{"merge": merged, "heal": healed} {
 				if !errors.Is(err, ErrChain) || r.disk.Written()+changed.Written() != 0 {
 					t.Errorf("dynamic: %s: %v, %d bytes written", what, err, r.disk.Written()+changed.Written())
 				}
 			}
-			continue
+		} else {
+			must(t, merged)
+			must(t, m.Relink(ctx))
+			shows(t, r.disk, u.data, "merged")
+			must(t, healed)
+			shows(t, changed, noise(8*mib, 5), "healed")
 		}
-		must(t, merged)
-		must(t, m.Relink(ctx))
-		shows(t, r.disk, u.data, "merged")
-		must(t, healed)
-		shows(t, changed, noise(8*mib, 5), "healed")
 		must(t, reinstallTo(9, noise(8*mib, 6))(filesOf(changed)))
 		shows(t, changed, noise(8*mib, 6), "reinstalled")
 	}

@@ -64,9 +64,19 @@ func (m *Machine) Commit(ctx context.Context) error {
 	}
 	d := m.staged()
 	if d == nil {
-		return ErrNothingStaged
+		return m.nothingStaged()
 	}
 	return m.change(ctx, &change{op: opCommit, parent: d, reset: true})
+}
+
+// nothingStaged names a slot that could not be read.
+func (m *Machine) nothingStaged() error {
+	for _, d := range m.slots {
+		if d.unread {
+			return m.step(opCommit, "find the staged slot", func() error { return fmt.Errorf("%w: %w", ErrNothingStaged, d.unusable()) })
+		}
+	}
+	return ErrNothingStaged
 }
 
 // Reset empties the boot child: the machine is as it was after Commit. Errors: ErrChain,
@@ -99,7 +109,10 @@ func (m *Machine) Rollback(ctx context.Context) error {
 
 // change runs the steps and reloads the machine.
 func (m *Machine) change(ctx context.Context, c *change) error {
-	return m.runChange(ctx, c, commitSteps())
+	if err := m.runChange(ctx, c, commitSteps()); err != nil {
+		return err
+	}
+	return m.step(c.op, "reload the machine", m.load)
 }
 
 // runChange asks ctx only before the first step: the steps take milliseconds, and a log that is
@@ -117,7 +130,7 @@ func (m *Machine) runChange(ctx context.Context, c *change, steps []changeStep) 
 			return err
 		}
 	}
-	return m.step(c.op, "reload the machine", m.load)
+	return nil
 }
 
 // checkLayout refuses, before anything is written, a boot child whose places are not those of
@@ -151,11 +164,8 @@ func (m *Machine) replayBootLog() error {
 	if err := m.boot.Sync(); err != nil {
 		return err
 	}
-	m.boot, err = readDisk(BootName, m.files.Boot)
-	if err == nil && m.boot.v == nil {
-		err = m.boot.why
-	}
-	return err
+	m.boot = readDisk(BootName, m.files.Boot)
+	return m.boot.checkBoot()
 }
 
 // compose works out which pages change. It writes nothing.
@@ -171,13 +181,9 @@ func (c *change) compose() error {
 	if err := c.composeLocator(); err != nil || !c.reset {
 		return err
 	}
-	if err := c.addChanged(c.layout.anchoredBAT(), c.layout.bat.off); err != nil {
-		return err
-	}
+	c.addChanged(c.layout.anchoredBAT(), c.layout.bat.off)
 	for chunk := range c.layout.geo.Chunks() {
-		if err := c.addZero(c.layout.bitmapOffset(chunk)); err != nil {
-			return err
-		}
+		c.addZero(c.layout.bitmapOffset(chunk))
 	}
 	return nil
 }
@@ -191,23 +197,29 @@ func (c *change) composeLocator() error {
 	if err != nil {
 		return err
 	}
-	return c.addChanged(content, c.layout.metadata.off)
+	c.addChanged(content, c.layout.metadata.off)
+	return nil
 }
 
-func (c *change) addChanged(want []byte, off int64) error {
+// addChanged takes pages that cannot be read for changed: they are whole again once they were
+// written.
+func (c *change) addChanged(want []byte, off int64) {
 	runs, err := changedPages(c.m.boot.File, want, off)
+	if err != nil {
+		runs = [][2]int{{0, len(want)}}
+	}
 	for _, r := range runs {
 		c.patches = append(c.patches, patch{off: off + int64(r[0]), data: want[r[0] : r[0]+r[1]]})
 	}
-	return err
 }
 
 // addZero clears a sector bitmap from its first to its last page that is not zero: one descriptor
 // at most, so that the entry always fits the log.
-func (c *change) addZero(off int64) error {
+func (c *change) addZero(off int64) {
 	have, zero := make([]byte, mib), make([]byte, pageSize)
 	if err := block.ReadFull(c.m.boot.File, have, off); err != nil {
-		return err
+		c.patches = append(c.patches, patch{off: off, zero: mib})
+		return
 	}
 	first, end := -1, 0
 	for at := 0; at < len(have); at += pageSize {
@@ -222,7 +234,6 @@ func (c *change) addZero(off int64) error {
 	if first >= 0 {
 		c.patches = append(c.patches, patch{off: off + int64(first), zero: int64(end - first)})
 	}
-	return nil
 }
 
 // recordSession notes the DataWriteGuid that the boot child will have, beside the one it has.

@@ -57,11 +57,9 @@ func (h *Healer) find() (err error) {
 	if h.want, err = m.lostGUID(); err != nil {
 		return err
 	}
-	if m.base, err = readDisk(BaseName, withGUID(m.files.Base, m.base.header, h.want)); err != nil {
+	m.base = readDisk(BaseName, withGUID(m.files.Base, m.base.header, h.want))
+	if err := m.base.checkBase(); err != nil {
 		return err
-	}
-	if m.base.v == nil {
-		return fmt.Errorf("%w: %s: %w", ErrChain, BaseName, m.base.why)
 	}
 	if m.chain, err = m.walk(); err != nil {
 		return err
@@ -160,7 +158,10 @@ func (h *Healer) begin() error {
 	if h.begun {
 		return nil
 	}
-	err := h.m.step(opHeal, "replay the log of the parent", h.m.replayBaseLog)
+	err := h.m.mendRecord(opHeal)
+	if err == nil {
+		err = h.m.step(opHeal, "replay the log of the parent", h.m.replayBaseLog)
+	}
 	h.begun = err == nil
 	return err
 }

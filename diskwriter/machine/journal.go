@@ -135,7 +135,11 @@ func (j *Journal) write(r Record, seq uint64, p []byte, slots ...int) error {
 		if err := j.settle(); err != nil {
 			return err
 		}
-		if have, n := j.readSlot(r, slot); n != seq || !bytes.Equal(have, p) {
+		have := make([]byte, len(b))
+		if err := j.read(have, slotOffset(r, slot)); err != nil {
+			return fmt.Errorf("journal record %d: read back: %w", r, err)
+		}
+		if !bytes.Equal(have, b) {
 			return fmt.Errorf("journal record %d: %w: slot %d", r, ErrVerify, slot)
 		}
 	}
@@ -175,7 +179,7 @@ func marshalRecord(r Record, seq uint64, p []byte) []byte {
 func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64) {
 	off := slotOffset(r, slot)
 	first := make([]byte, pageSize)
-	if !j.read(first, off) {
+	if j.read(first, off) != nil {
 		return nil, 0
 	}
 	length := binary.LittleEndian.Uint32(first[12:])
@@ -185,7 +189,7 @@ func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64) {
 	}
 	content := make([]byte, length)
 	n := copy(content, first[recordHeader:])
-	if n < len(content) && !j.read(content[n:], off+pageSize) {
+	if n < len(content) && j.read(content[n:], off+pageSize) != nil {
 		return nil, 0
 	}
 	if sum := sha256.Sum256(content); !bytes.Equal(sum[:], first[24:56]) {
@@ -195,6 +199,9 @@ func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64) {
 }
 
 // read asks once more for what cannot be read: the other slot may be older.
-func (j *Journal) read(p []byte, off int64) bool {
-	return block.ReadFull(j.f, p, off) == nil || block.ReadFull(j.f, p, off) == nil
+func (j *Journal) read(p []byte, off int64) error {
+	if block.ReadFull(j.f, p, off) == nil {
+		return nil
+	}
+	return block.ReadFull(j.f, p, off)
 }

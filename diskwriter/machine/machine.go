@@ -51,16 +51,23 @@ func (m *Machine) Content() (*vhdx.Chain, error) {
 	return vhdx.NewChain(files...)
 }
 
-// loadFiles reads journal and files, each by itself.
-func (m *Machine) loadFiles() (err error) {
+// look reads journal and files, each by itself.
+func (m *Machine) look() (err error) {
 	if m.rec, err = loadRecord(m.journal); err != nil {
 		return err
 	}
-	if err := m.readFiles(); err != nil {
+	m.readFiles()
+	m.chain, m.reinstalling = nil, m.boot.checkBoot() == nil && m.boot.unfinished()
+	return nil
+}
+
+// loadFiles also wants parent and boot child to be of use. While a reinstall is not finished, the
+// parent may be anything.
+func (m *Machine) loadFiles() error {
+	if err := m.look(); err != nil || m.reinstalling {
 		return err
 	}
-	m.chain, m.reinstalling = nil, m.boot.unfinished()
-	return nil
+	return m.checkEnds()
 }
 
 func (m *Machine) load() error {

@@ -99,6 +99,18 @@ func (r *machineRecord) label(id guid.GUID) (Label, bool) {
 	return Label{}, false
 }
 
+// mayBe returns why a parent that another program is said to have made is not what it is called:
+// it carries a GUID that the journal knows, so no other program wrote to it since.
+func (r *machineRecord) mayBe(l Label) error {
+	if r.Merge != nil && r.Merge.Base == l.GUID && !r.Merge.Done || r.Reinstall != nil && r.Reinstall.Base == l.GUID && r.Base != l {
+		return fmt.Errorf("%w: %s is half written; nothing was written", ErrChain, BaseName)
+	}
+	if is, known := r.label(l.GUID); known && is != l {
+		return fmt.Errorf("%w: %s is %s version %d; nothing was written", ErrChain, BaseName, is.Image, is.Version)
+	}
+	return nil
+}
+
 // keepLayers drops the labels of slots that are no longer wanted.
 func (r *machineRecord) keepLayers(keep func(guid.GUID) bool) {
 	r.Layers = slices.DeleteFunc(r.Layers, func(l Label) bool { return !keep(l.GUID) })

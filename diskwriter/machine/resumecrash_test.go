@@ -114,5 +114,5 @@ func TestFaultsResume(t *testing.T) {
 		return m.Commit(ctx)
 	}
 	// The next run commits: what is staged then has to be right, whatever failed.
-	(&operation{rig: r, old: r.now, new: u.data, run: resume, again: again, look: true, shrugs: true}).faultyRuns(t, "stage that goes on")
+	(&operation{rig: r, old: r.now, new: u.data, run: resume, again: again, look: true}).faultyRuns(t, "stage that goes on")
 }

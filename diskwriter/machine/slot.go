@@ -51,8 +51,8 @@ func (s *slotWriter) poison() (guid.GUID, error) {
 // readHeader returns nil for a slot that has to be formatted: damaged, unreadable, or not as it is
 // made here.
 func (s *slotWriter) readHeader() (*vhdx.Header, int) {
-	d, err := readDisk(s.name, s.f)
-	if err != nil || d.v == nil || d.meta.BlockSize != SlotBlockSize || s.l.matches(&d.header, d.v.Regions()) != nil || d.v.LogPending() {
+	d := readDisk(s.name, s.f)
+	if d.v == nil || d.meta.BlockSize != SlotBlockSize || s.l.matches(&d.header, d.v.Regions()) != nil || d.v.LogPending() {
 		return nil, 0
 	}
 	h, current, err := vhdx.ReadHeaders(s.f)

@@ -80,12 +80,12 @@ func (s *Stager) verifyStructures() error {
 	if err := same(s.bat(), s.slot.l.bat.off); err != nil {
 		return err
 	}
-	d, err := readDisk(s.slot.name, s.slot.f)
-	if err != nil {
-		return err
+	d := readDisk(s.slot.name, s.slot.f)
+	if d.v == nil {
+		return fmt.Errorf("%w: %s does not read as it was made: %w", ErrVerify, s.slot.name, d.why)
 	}
-	if d.v == nil || d.guid() != s.guid || d.linkage != s.parent.guid() || !d.header.LogGUID.IsZero() {
-		return fmt.Errorf("%w: %s does not read as it was made: %v", ErrVerify, s.slot.name, d.why)
+	if d.guid() != s.guid || d.linkage != s.parent.guid() || !d.header.LogGUID.IsZero() {
+		return fmt.Errorf("%w: %s does not name what it was made for", ErrVerify, s.slot.name)
 	}
 	return nil
 }
