@@ -163,7 +163,7 @@ func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
 	if err := w.rec.keep(); err != nil {
 		return err
 	}
-	in, err := machine.Reinstall(ctx, w.disk.target.Files(), &machine.ReinstallRequest{Image: step.Image, Version: step.Version})
+	in, err := machine.Reinstall(ctx, w.disk.target.Files(), v.Order())
 	if err != nil {
 		return err
 	}
