@@ -204,10 +204,7 @@ func (c *change) composeLocator() error {
 // addChanged takes pages that cannot be read for changed: they are whole again once they were
 // written.
 func (c *change) addChanged(want []byte, off int64) {
-	runs, err := changedPages(c.m.boot.File, want, off)
-	if err != nil {
-		runs = [][2]int{{0, len(want)}}
-	}
+	runs, _ := changedPages(c.m.boot.File, want, off)
 	for _, r := range runs {
 		c.patches = append(c.patches, patch{off: off + int64(r[0]), data: want[r[0] : r[0]+r[1]]})
 	}

@@ -109,6 +109,7 @@ const (
 	opRelink    Op = "relink"
 	opRecover   Op = "recover"
 	opHeal      Op = "heal"
+	opMend      Op = "mend"
 	opReinstall Op = "reinstall"
 )
 

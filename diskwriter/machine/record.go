@@ -105,7 +105,7 @@ func (r *machineRecord) mayBe(l Label) error {
 	if r.Merge != nil && r.Merge.Base == l.GUID && !r.Merge.Done || r.Reinstall != nil && r.Reinstall.Base == l.GUID && r.Base != l {
 		return fmt.Errorf("%w: %s is half written; nothing was written", ErrChain, BaseName)
 	}
-	if is, known := r.label(l.GUID); known && is != l {
+	if is, known := r.label(l.GUID); known && (is.Image != l.Image || is.Version != l.Version) {
 		return fmt.Errorf("%w: %s is %s version %d; nothing was written", ErrChain, BaseName, is.Image, is.Version)
 	}
 	return nil
