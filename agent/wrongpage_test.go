@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"troy/diskwriter/pcdisk"
+	"troy/image"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/needs"
 	"troy/server/protocol"
@@ -18,12 +19,16 @@ import (
 // the content of the first in another place as well, so it is seen. What was seen is mended with all
 // else that is wrong, or, where the store cannot give it, nothing is committed.
 func TestWrongPageOfTheParent(t *testing.T) {
-	for name, damaged := range map[string]bool{"mended": false, "the store cannot mend it": true} {
+	for name, lost := range map[string]bool{"mended": false, "the store cannot mend it": true} {
 		t.Run(name, func(t *testing.T) {
 			b, disk := newMovedBench(t)
-			b.wrongPages(disk, movedFrom, testVirtual/2, 20<<20)
-			if damaged {
-				b.damageVersion(1, ".pack")
+			b.wrongPages(disk, movedFrom, 20<<20)
+			if lost {
+				store, err := image.OpenStore(b.store)
+				b.must(err)
+				m, err := store.Show(t.Context(), testImage, 1)
+				b.must(err)
+				b.must(os.Remove(filepath.Join(b.store, filepath.FromSlash(m.Pack.Name))))
 				b.stopped(b.run(), ExitUnfinished, "does not hold its version", "pack")
 				return
 			}
