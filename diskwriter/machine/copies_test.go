@@ -10,33 +10,6 @@ import (
 	"troy/vhdx"
 )
 
-// badSector is a medium with a sector that cannot be read before it was written to.
-type badSector struct {
-	Storage
-	off     int64
-	written *bool
-}
-
-func (b badSector) ReadAt(p []byte, off int64) (int, error) {
-	if !*b.written && off <= b.off && b.off < off+int64(len(p)) {
-		return 0, syscall.EIO
-	}
-	return b.Storage.ReadAt(p, off)
-}
-
-func (b badSector) WriteAt(p []byte, off int64) (int, error) {
-	*b.written = *b.written || off <= b.off && b.off < off+int64(len(p))
-	return b.Storage.WriteAt(p, off)
-}
-
-// spoil makes one page of a file unreadable; written tells whether it was written to since.
-func spoil(f *Files, name string, off int64) (written *bool) {
-	file := map[string]*File{BootName: &f.Boot, BaseName: &f.Base, LayerAName: &f.LayerA, LayerBName: &f.LayerB, JournalName: &f.Journal}[name]
-	written = new(bool)
-	file.Storage = badSector{file.Storage, off, written}
-	return written
-}
-
 // twice lists the places of what stands twice: one of them may be lost.
 func twice() map[string][]int64 {
 	heads := []int64{vhdx.Header1Offset, vhdx.Header2Offset, vhdx.RegionTable1Offset, vhdx.RegionTable2Offset}
@@ -52,15 +25,14 @@ func TestOneCopyUnreadable(t *testing.T) {
 	for name, places := range twice() {
 		for _, off := range places {
 			d := r.disk.Fork()
-			f := filesOf(d)
-			written := spoil(&f, name, off)
-			m, err := Open(f)
+			d.Spoil(name, off)
+			m, err := Open(filesOf(d))
 			if err != nil {
 				t.Errorf("%s, %d: %v", name, off, err)
 				continue
 			}
 			must(t, m.Recover(ctx))
-			if !*written {
+			if d.Spoiled() != 0 {
 				t.Errorf("%s, %d: it was not mended", name, off)
 			}
 			d.Start()
@@ -83,9 +55,9 @@ func TestUnreadableSlotOfNoUse(t *testing.T) {
 	must(t, open(t, r.disk).Commit(ctx))
 	r.now = u.data
 	for _, off := range []int64{0, 2 * mib, 3 * mib} { // identifier, metadata, BAT
-		f := filesOf(r.disk.Fork())
-		spoil(&f, LayerBName, off)
-		m, err := Open(f)
+		d := r.disk.Fork()
+		d.Spoil(LayerBName, off)
+		m, err := Open(filesOf(d))
 		if err != nil {
 			t.Errorf("%d: %v", off, err)
 			continue
@@ -97,9 +69,8 @@ func TestUnreadableSlotOfNoUse(t *testing.T) {
 			t.Errorf("%d: %+v", off, s)
 		}
 	}
-	f := filesOf(r.disk)
-	spoil(&f, LayerAName, 0)
-	if _, err := Open(f); !errors.Is(err, syscall.EIO) || !errors.Is(err, ErrChain) {
+	r.disk.Spoil(LayerAName, 0)
+	if _, err := Open(filesOf(r.disk)); !errors.Is(err, syscall.EIO) || !errors.Is(err, ErrChain) {
 		t.Errorf("a slot that is needed: %v", err)
 	}
 }
@@ -111,12 +82,9 @@ func TestResetOfUnreadablePages(t *testing.T) {
 	l := bootLayout(r.virtual, r.sector)
 	for name, off := range map[string]int64{"BAT": l.bat.off, "sector bitmap": l.bitmaps.off} {
 		d := r.disk.Fork()
-		f := filesOf(d)
-		written := spoil(&f, BootName, off)
-		m, err := Open(f)
-		must(t, err)
-		must(t, m.Reset(ctx))
-		if !*written {
+		d.Spoil(BootName, off)
+		must(t, open(t, d).Reset(ctx))
+		if d.Spoiled() != 0 {
 			t.Errorf("%s: it was not written", name)
 		}
 		shows(t, d, u.data, name)

@@ -64,14 +64,12 @@ func TestMend(t *testing.T) {
 				must(t, err)
 			}
 			file, off := damage(t, r)
-			f := filesOf(r.disk)
-			written := spoil(&f, file, off)
-			m, err := Open(f)
-			must(t, err)
+			r.disk.Spoil(file, off)
+			m := open(t, r.disk)
 			r.disk.Start()
 			must(t, mendTo(want)(m))
-			if n := r.disk.Written(); !*written || n != 3*pageSize {
-				t.Errorf("%d bytes written, the unreadable page: %v", n, *written)
+			if n := r.disk.Written(); r.disk.Spoiled() != 0 || n != 3*pageSize {
+				t.Errorf("%d bytes written, %d unreadable pages are left", n, r.disk.Spoiled())
 			}
 			shows(t, r.disk, want, "mended")
 			must(t, mergeAll(m))
