@@ -14,13 +14,14 @@ import (
 func twice() map[string][]int64 {
 	heads := []int64{vhdx.Header1Offset, vhdx.Header2Offset, vhdx.RegionTable1Offset, vhdx.RegionTable2Offset}
 	return map[string][]int64{BootName: heads, BaseName: heads, LayerAName: heads,
-		JournalName: {slotOffset(RecordMachine, 0), slotOffset(RecordMachine, 1)}}
+		JournalName: {slotOffset(RecordMachine, 0), slotOffset(RecordMachine, 1), slotOffset(RecordAgent, 0), slotOffset(RecordAgent, 1)}}
 }
 
 // One copy that cannot be read stops nothing, whichever it is, and Recover writes it again.
 func TestOneCopyUnreadable(t *testing.T) {
 	r, u := prepared(t, 940, nil)
 	must(t, open(t, r.disk).Commit(ctx))
+	must(t, openJournal(t, r.disk).Put(RecordAgent, noise(300, 1)))
 	session{seed: 940, dirty: true, locator: true}.run(t, &rig{disk: r.disk, virtual: r.virtual, sector: r.sector, now: u.data})
 	for name, places := range twice() {
 		for _, off := range places {
@@ -130,7 +131,7 @@ func TestCutAndRot(t *testing.T) {
 	n := 0
 	for s := range r.disk.States(crashdisk.Options{Seed: seed, Tears: 2, Subsets: 8 * soak(), Lone: true}) {
 		for name, places := range twice() {
-			off := places[n%2] // the naive reader knows one region table alone
+			off := places[n%len(places)]
 			d := s.Disk.Fork()
 			write(t, d.File(name), off, noise(pageSize, 7))
 			seen, err := c.match(d)

@@ -158,7 +158,7 @@ func (h *Healer) begin() error {
 	if h.begun {
 		return nil
 	}
-	err := h.m.mendRecord(opHeal)
+	err := h.m.mendJournal(opHeal)
 	if err == nil {
 		err = h.m.step(opHeal, "replay the log of the parent", h.m.replayBaseLog)
 	}

@@ -110,18 +110,24 @@ func (j *Journal) Put(r Record, p []byte) error {
 	return j.write(r, now.seq+1, p, 1-now.slot, now.slot)
 }
 
-// mend writes the newest content of a record over a slot that is damaged, older, or cannot be read.
-func (j *Journal) mend(r Record) error {
+// mend writes the newest content of each record over a slot that is damaged, older, or cannot be
+// read.
+func (j *Journal) mend() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	now := j.newest(r)
-	if now.content == nil || now.twice {
-		return nil
+	for r := range Record(recordCount) {
+		now := j.newest(r)
+		if now.content == nil || now.twice {
+			continue
+		}
+		if err := j.settle(); err != nil {
+			return err
+		}
+		if err := j.write(r, now.seq, now.content, 1-now.slot); err != nil {
+			return err
+		}
 	}
-	if err := j.settle(); err != nil {
-		return err
-	}
-	return j.write(r, now.seq, now.content, 1-now.slot)
+	return nil
 }
 
 // write fills slots one after the other, each durable and read back before the next.

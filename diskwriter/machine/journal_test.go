@@ -159,7 +159,7 @@ func TestJournalDamage(t *testing.T) {
 			if p, err := openJournal(t, d).Get(RecordDisk); err != nil || !bytes.Equal(p, noise(6000, 2)) {
 				t.Fatalf("seed 21: %d bytes, %v", len(p), err)
 			}
-			must(t, openJournal(t, d).mend(RecordDisk))
+			must(t, openJournal(t, d).mend())
 		}
 	}
 }

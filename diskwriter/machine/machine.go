@@ -98,7 +98,7 @@ func (m *Machine) settle() (err error) {
 	return m.journal.settle()
 }
 
-// ready is asked before every operation. A save of the record that was cut off between its slots is
+// ready is asked before every operation. A Put that was cut off between the two slots of a record is
 // finished, for what follows relies on it; and so is a Relink, because of which slots look staged.
 func (m *Machine) ready(op Op) error {
 	if m.failed.Load() {
@@ -107,16 +107,16 @@ func (m *Machine) ready(op Op) error {
 	if m.reinstalling {
 		return ErrReinstalling
 	}
-	if err := m.mendRecord(op); err != nil {
+	if err := m.mendJournal(op); err != nil {
 		return err
 	}
 	return m.finishMerge(op)
 }
 
-// mendRecord makes sure that no slot that rots brings back an older state than the one that was
+// mendJournal makes sure that no slot that rots brings back an older record than the one that was
 // read.
-func (m *Machine) mendRecord(op Op) error {
-	return m.step(op, "mend the record", func() error { return m.journal.mend(RecordMachine) })
+func (m *Machine) mendJournal(op Op) error {
+	return m.step(op, "mend the journal", m.journal.mend)
 }
 
 // step runs one named step of an operation. After an error the machine has to be opened again,

@@ -258,17 +258,12 @@ func (m *Machine) Recover(ctx context.Context) error {
 	return m.step(opRecover, "mend damaged copies", m.mendCopies)
 }
 
-// mendCopies brings back what is damaged of the structures that stand twice, before the next damage
-// takes the last of them.
+// mendCopies brings back what is damaged of the structures that stand twice in a file, before the
+// next damage takes the last of them.
 func (m *Machine) mendCopies() error {
 	for _, d := range append([]*diskFile{m.boot}, m.chain...) {
 		if _, err := vhdx.Mend(d.File); err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
-		}
-	}
-	for r := range Record(recordCount) {
-		if err := m.journal.mend(r); err != nil {
-			return err
 		}
 	}
 	return nil

@@ -77,6 +77,9 @@ func (in *Reinstaller) look() error {
 
 func (in *Reinstaller) begin(ctx context.Context) error {
 	m := in.m
+	if err := m.mendJournal(opReinstall); err != nil {
+		return err
+	}
 	id, resumed := in.resumable()
 	if !resumed {
 		id = guid.New()
