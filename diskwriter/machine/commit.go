@@ -136,6 +136,9 @@ func (m *Machine) runChange(ctx context.Context, c *change, steps []changeStep) 
 // checkLayout refuses, before anything is written, a boot child whose places are not those of
 // formatBootChild.
 func (m *Machine) checkLayout(c *change) error {
+	if err := m.boot.checkBoot(); err != nil {
+		return err
+	}
 	c.layout = bootLayout(m.boot.meta.VirtualDiskSize, m.boot.meta.LogicalSectorSize)
 	if m.boot.meta.BlockSize != bootBlockSize || m.boot.Size < c.layout.size {
 		return fmt.Errorf("%w: %s has blocks of %d bytes and %d bytes in all; nothing was written", ErrChain, BootName, m.boot.meta.BlockSize, m.boot.Size)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"troy/internal/guid"
@@ -18,13 +19,13 @@ import (
 // it was when it was found; a Healer that is dropped or cut off leaves that as it is, and the whole
 // can be done again.
 type Healer struct {
-	m     *Machine
-	want  guid.GUID
-	label Label
-	known bool
-	above bool // ReadAt also shows the slots above the parent
-	view  *vhdx.Chain
-	pay   *payloadWriter
+	m       *Machine
+	want    guid.GUID
+	label   Label
+	known   bool
+	merging []*diskFile // ReadAt shows these, slots too; nil: the parent alone
+	view    *vhdx.Chain
+	pay     *payloadWriter
 
 	mu    sync.Mutex
 	begun bool
@@ -73,17 +74,22 @@ func (h *Healer) find() (err error) {
 	return h.aim()
 }
 
-// aim says what the parent is to show. While a merge makes it a mixture, or its content
-// is unknown, what counts is what the slots make of it.
+// aim says what the parent is to show. While a merge makes it a mixture, what counts is what the slots
+// that are merged make of it: one above them hides too much, for it may be rolled back. Where
+// nothing is recorded, all slots count.
 func (h *Healer) aim() (err error) {
 	m := h.m
 	if h.label, h.known = m.rec.label(h.want); h.known {
 		h.view, err = vhdx.NewChain(m.base.v)
 		return err
 	}
-	h.above = len(m.chain) > 1
-	h.label, h.known = m.rec.label(m.chain[0].guid())
-	h.view, err = m.Content()
+	if r := m.rec.Merge; r != nil && r.Base == h.want {
+		h.merging = m.chain[slices.IndexFunc(m.chain, func(d *diskFile) bool { return d.guid() == r.Top.GUID }):]
+	} else {
+		h.merging = m.chain
+	}
+	h.label, h.known = m.rec.label(h.merging[0].guid())
+	h.view, err = chainOf(h.merging)
 	return err
 }
 
@@ -134,8 +140,8 @@ func (h *Healer) Label() (l Label, known bool) {
 // Size is the size of the virtual disk in bytes.
 func (h *Healer) Size() int64 { return h.pay.virtual }
 
-// ReadAt reads the virtual disk as the parent shows it; once a merge has begun, as parent and slots
-// together show it. What WriteAt wrote is seen at once, except under a slot.
+// ReadAt reads the virtual disk as the parent shows it; once a merge has begun, as the parent and the
+// slots that are merged show it together. What WriteAt wrote is seen at once, except under a slot.
 func (h *Healer) ReadAt(p []byte, off int64) (int, error) { return h.view.ReadAt(p, off) }
 
 // WriteAt writes whole 4 KiB pages of the virtual disk into the parent's payload. It may be called
@@ -196,7 +202,7 @@ func (h *Healer) Finish(ctx context.Context) error {
 
 // restartMerge forgets the progress of a merge: what lay under the slots was not compared.
 func (h *Healer) restartMerge() error {
-	if !h.above || h.m.merge() == nil {
+	if r := h.m.rec.Merge; h.merging == nil || r == nil || r.Base != h.want {
 		return nil
 	}
 	return h.m.saveRecord(func(r *machineRecord) { r.Merge.Cursor = 0 })

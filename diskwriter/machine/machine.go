@@ -18,7 +18,7 @@ type Machine struct {
 	chain   []*diskFile // what the boot child sits on: slots from the top down, then base
 	failed  atomic.Bool
 
-	reinstalling bool // the boot child was poisoned by Reinstall: chain is empty
+	reinstalling bool // Reinstall has begun: chain is empty
 }
 
 // Open reads the files and finds out what they are. It writes nothing, but flushes first: what an
@@ -44,8 +44,12 @@ func (m *Machine) Content() (*vhdx.Chain, error) {
 	if m.reinstalling {
 		return nil, ErrReinstalling
 	}
-	files := make([]*vhdx.File, len(m.chain))
-	for i, d := range m.chain {
+	return chainOf(m.chain)
+}
+
+func chainOf(disks []*diskFile) (*vhdx.Chain, error) {
+	files := make([]*vhdx.File, len(disks))
+	for i, d := range disks {
 		files[i] = d.v
 	}
 	return vhdx.NewChain(files...)
@@ -57,7 +61,12 @@ func (m *Machine) look() (err error) {
 		return err
 	}
 	m.readFiles()
-	m.chain, m.reinstalling = nil, m.boot.checkBoot() == nil && m.boot.unfinished()
+	m.chain = nil
+	if m.boot.checkBoot() == nil {
+		m.reinstalling = m.boot.unfinished()
+	} else {
+		m.reinstalling = m.rec.Reinstall != nil // which was making the boot child again
+	}
 	return nil
 }
 
@@ -99,7 +108,8 @@ func (m *Machine) settle() (err error) {
 }
 
 // ready is asked before every operation. A Put that was cut off between the two slots of a record is
-// finished, for what follows relies on it; and so is a Relink, because of which slots look staged.
+// finished, for what follows relies on it; so is a Reinstall, and a Relink, because of which slots look
+// staged.
 func (m *Machine) ready(op Op) error {
 	if m.failed.Load() {
 		return ErrReopen
@@ -110,7 +120,21 @@ func (m *Machine) ready(op Op) error {
 	if err := m.mendJournal(op); err != nil {
 		return err
 	}
+	if err := m.forgetOrder(op); err != nil {
+		return err
+	}
 	return m.finishMerge(op)
+}
+
+// forgetOrder ends a reinstall that was cut off after the boot child named the parent: an old order
+// permits nothing.
+func (m *Machine) forgetOrder(op Op) error {
+	if m.rec.Reinstall == nil {
+		return nil
+	}
+	return m.step(op, "forget the order", func() error {
+		return m.saveRecord(func(r *machineRecord) { r.Reinstall = nil })
+	})
 }
 
 // mendJournal makes sure that no slot that rots brings back an older record than the one that was

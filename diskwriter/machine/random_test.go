@@ -82,6 +82,7 @@ type shown struct {
 	broken  bool   // the parent was opened elsewhere
 	data    []byte // with the session
 	session bool   // Windows wrote to it
+	staged  int    // version that waits for Commit; -1: that is open
 	memo    string // what the journal keeps for the agent
 }
 
@@ -147,7 +148,7 @@ func (w *world) play() error {
 
 // start is one start: look at what is there, do something, and let the power go, or Windows run.
 func (w *world) start() error {
-	if w.sure && w.chance(30) {
+	if w.sure && w.chance(50) {
 		w.rot()
 	}
 	for range 1 + w.rnd.IntN(3) {
@@ -167,7 +168,7 @@ func (w *world) start() error {
 		w.cut()
 	case w.chance(40):
 		return w.windows(now)
-	case w.chance(12):
+	case w.chance(25):
 		w.elsewhere(now, s)
 	}
 	return nil
@@ -198,7 +199,7 @@ func (w *world) observe() (now shown, s State, err error) {
 	must(w.t, err)
 	var left []shown
 	for i, c := range w.can {
-		boots := dead == nil && seen&(1<<i) != 0 && c.version != 0 && c.version == s.Version && c.session == s.SessionWritten && opened == nil && !s.Reinstalling
+		boots := dead == nil && seen&(1<<i) != 0 && c.version != 0 && c.version == s.Version && c.session == s.SessionWritten && opened == nil && !s.Reinstalling && (c.staged < 0 || c.staged == s.Staged)
 		nothing := dead != nil && c.version == 0 && c.broken == broken && s.Reinstalling == !broken
 		if (boots || nothing) && c.memo == string(memo) {
 			left = append(left, c)
@@ -239,7 +240,7 @@ func (w *world) labels(m *Machine, s State) error {
 
 // String leaves the bytes out.
 func (s shown) String() string {
-	return fmt.Sprintf("{%d broken %v session %v %q}", s.version, s.broken, s.session, s.memo)
+	return fmt.Sprintf("{%d broken %v session %v staged %d %q}", s.version, s.broken, s.session, s.staged, s.memo)
 }
 
 // act does something under a random fault.

@@ -29,15 +29,22 @@ func (w *world) choose(now shown, s State) *act {
 	case n < 22:
 		return w.stage(now)
 	case n < 42:
-		return &act{name: "commit", after: w.to(now, s.Staged), run: onMachine(func(m *Machine) error { return m.Commit(ctx) })}
+		return w.commit(now, s)
 	case n < 50:
+		plain.staged = now.staged
 		return &act{name: "reset", after: plain, run: onMachine(func(m *Machine) error { return m.Reset(ctx) })}
 	case n < 57:
-		return &act{name: "rollback", after: w.to(now, s.Previous), run: onMachine(func(m *Machine) error { return m.Rollback(ctx) })}
+		via := w.to(now, s.Previous) // the slot that was rolled back looks staged until it is poisoned
+		via.staged = -1
+		return &act{name: "rollback", via: []shown{via}, after: w.to(now, s.Previous), run: onMachine(func(m *Machine) error { return m.Rollback(ctx) })}
 	case n < 74:
 		return w.merge(now)
 	case n < 82:
-		return &act{name: "relink", after: now, run: onMachine(func(m *Machine) error { return m.Relink(ctx) })}
+		after := now
+		if after.staged = 0; s.Layers == 0 {
+			after = now
+		}
+		return &act{name: "relink", after: after, run: onMachine(func(m *Machine) error { return m.Relink(ctx) })}
 	case n < 86:
 		return &act{name: "recover", after: now, run: onMachine(func(*Machine) error { return nil })}
 	case n < 93:
@@ -88,7 +95,12 @@ func (w *world) stage(now shown) *act {
 	if w.chance(80) {
 		identity = fmt.Sprint(u.version)
 	}
-	return &act{name: fmt.Sprintf("stage %d %% of version %d", share, u.version), after: now, run: onMachine(func(m *Machine) error {
+	after, via := now, now
+	via.staged = -1
+	if after.staged = u.version; share < 100 {
+		after = via
+	}
+	return &act{name: fmt.Sprintf("stage %d %% of version %d", share, u.version), via: []shown{via}, after: after, run: onMachine(func(m *Machine) error {
 		s, err := m.Stage(ctx, &StageRequest{Image: image, Version: u.version, Runs: u.runs, Identity: identity})
 		if err != nil {
 			return err
@@ -110,6 +122,13 @@ func (w *world) stage(now shown) *act {
 		}
 		return s.Finish(ctx)
 	})}
+}
+
+// commit may bring back a slot that was staged on a version before that was rolled back.
+func (w *world) commit(now shown, s State) *act {
+	after := w.to(now, s.Staged)
+	after.staged = -1
+	return &act{name: "commit", after: after, run: onMachine(func(m *Machine) error { return m.Commit(ctx) })}
 }
 
 // merge goes some way, or to the end, or is called off.
@@ -218,7 +237,8 @@ func (w *world) windows(now shown) error {
 		s.odd, s.locator = w.chance(50), w.chance(50)
 	}
 	s.run(w.t, w.rig)
-	w.can = []shown{{version: now.version, data: w.rig.now, session: true, memo: now.memo}}
+	now.data, now.session = w.rig.now, true
+	w.can = []shown{now}
 	w.say("Windows: %+v", s)
 	w.restart(w.rig.disk)
 	return nil
@@ -235,8 +255,10 @@ func (w *world) elsewhere(now shown, s State) {
 	must(w.t, err)
 	c, err := vhdx.NewChain(v)
 	must(w.t, err)
-	_, err = c.WriteAt(noise(pageSize, w.rnd.Uint64()), w.rnd.Int64N(w.rig.virtual/pageSize)*pageSize)
-	must(w.t, err)
+	for range 1 + w.rnd.IntN(30) {
+		_, err = c.WriteAt(noise(pageSize, w.rnd.Uint64()), w.rnd.Int64N(w.rig.virtual/pageSize)*pageSize)
+		must(w.t, err)
+	}
 	must(w.t, c.Close())
 	w.can = []shown{{broken: true, memo: now.memo}}
 	w.say("the parent is opened elsewhere")
@@ -248,6 +270,9 @@ func (w *world) rot() {
 	places := twice()
 	places[LayerBName] = places[LayerAName]
 	name := names[w.rnd.IntN(len(names))]
+	if w.chance(30) {
+		name = JournalName
+	}
 	k := w.rnd.IntN(len(places[name]))
 	off, other := places[name][k], places[name][k^1]
 	d := w.rig.disk
@@ -302,7 +327,10 @@ func (w *world) rest() error {
 		return s, err
 	}
 	simply := func(name string, f func(m *Machine) error) func(shown, State) *act {
-		return func(now shown, _ State) *act { return &act{name: name, after: now, run: onMachine(f)} }
+		return func(now shown, _ State) *act {
+			now.staged = -1
+			return &act{name: name, after: now, run: onMachine(f)}
+		}
 	}
 	merge := simply("merge to the end", func(m *Machine) error {
 		if _, err := m.Merge(ctx, &MergeOptions{Policy: Now}); err != nil {
@@ -319,9 +347,7 @@ func (w *world) rest() error {
 		},
 		merge,
 		func(now shown, _ State) *act { return w.stage(now) },
-		func(now shown, s State) *act {
-			return &act{name: "commit", after: w.to(now, s.Staged), run: onMachine(func(m *Machine) error { return m.Commit(ctx) })}
-		},
+		w.commit,
 		merge,
 	} {
 		if _, err := do(choose); err != nil {

@@ -36,7 +36,7 @@ type mergeRecord struct {
 }
 
 // reinstallRecord is the order to make Base another version. It counts only while the boot child is
-// poisoned.
+// poisoned, or is none.
 type reinstallRecord struct {
 	Image   string    `json:"image"`
 	Version int       `json:"version"`

@@ -129,7 +129,12 @@ func (in *Reinstaller) recordOrder(id guid.GUID) error {
 	})
 }
 
+// openBase looks at the parent, and at the boot child, which the machine was loaded without if it
+// could not be read.
 func (in *Reinstaller) openBase() (err error) {
+	if err := in.m.boot.checkBoot(); err != nil {
+		return err
+	}
 	if in.pay, err = newPayload(opReinstall, in.m.files.Base, in.m.base); err != nil {
 		return err
 	}
@@ -216,8 +221,7 @@ func (in *Reinstaller) Finish(ctx context.Context) error {
 	if err := m.change(ctx, &change{op: opReinstall, parent: m.base, reset: true}); err != nil {
 		return err
 	}
-	forget := func() error { return m.saveRecord(func(r *machineRecord) { r.Reinstall = nil }) }
-	err := m.step(opReinstall, "forget the order", forget)
+	err := m.forgetOrder(opReinstall)
 	m.failed.Store(true) // used up
 	return err
 }
@@ -236,10 +240,15 @@ func (d *diskFile) unfinished() bool {
 }
 
 // reinstallState is the State of a machine whose reinstall is not finished. The journal names the
-// version; the poisoned boot child alone says that there is one.
+// version; the boot child, poisoned or being made again, says that there is one.
 func (m *Machine) reinstallState() State {
-	s := State{Reinstalling: true, LogPending: m.boot.v.LogPending(),
-		VirtualSize: m.boot.meta.VirtualDiskSize, LogicalSectorSize: m.boot.meta.LogicalSectorSize}
+	s := State{Reinstalling: true}
+	for _, d := range []*diskFile{m.base, m.boot} {
+		if d.v != nil {
+			s.LogPending = d == m.boot && d.v.LogPending()
+			s.VirtualSize, s.LogicalSectorSize = d.meta.VirtualDiskSize, d.meta.LogicalSectorSize
+		}
+	}
 	if r := m.rec.Reinstall; r != nil {
 		s.ReinstallImage, s.ReinstallVersion = r.Image, r.Version
 	}

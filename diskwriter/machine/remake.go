@@ -11,7 +11,7 @@ import (
 // be made again. It writes nothing.
 func (in *Reinstaller) plan() error {
 	m := in.m
-	baseErr, bootErr := in.judgeBase(), in.judgeBoot()
+	baseErr, bootErr := in.judgeBase(), m.checkLayout(&change{})
 	disk := in.describe(baseErr, bootErr)
 	if disk == nil {
 		return errors.Join(baseErr, bootErr)
@@ -41,14 +41,6 @@ func (in *Reinstaller) plan() error {
 func (in *Reinstaller) judgeBase() error {
 	_, err := newPayload(opReinstall, in.m.files.Base, in.m.base)
 	return err
-}
-
-// judgeBoot returns why the boot child cannot be changed by a commit.
-func (in *Reinstaller) judgeBoot() error {
-	if err := in.m.boot.checkBoot(); err != nil {
-		return err
-	}
-	return in.m.checkLayout(&change{})
 }
 
 // describe says which virtual disk the files were made for, by the best of them; without one, it is

@@ -386,3 +386,34 @@ func TestFaultsHeal(t *testing.T) {
 	r, want := healCase(t, "half merged", 240)
 	(&repair{rig: r, new: r.now, run: healTo(want)}).faults(t, "heal")
 }
+
+// A version was committed over one whose merge has begun: it hides pages that the next rollback
+// shows, and that the merge has written already.
+func TestHealUnderAFurtherVersion(t *testing.T) {
+	r, u := prepared(t, 250, nil)
+	m := open(t, r.disk)
+	must(t, m.Commit(ctx))
+	_, err := m.Merge(ctx, &MergeOptions{Policy: Now, MaxBytes: 2 * mib, sliceBytes: mib})
+	must(t, err)
+	r.now = u.data
+	all := &update{version: 3, runs: []Run{{Length: r.virtual}}, data: noise(int(r.virtual), 250)}
+	must(t, all.stage(m))
+	must(t, m.Commit(ctx))
+	touch(t, r.disk, BaseName)
+	for at := int64(0); at < r.virtual; at += 3 * pageSize {
+		write(t, r.disk.File(BaseName), payloadOffset(r.virtual)+at, noise(pageSize, uint64(at)))
+	}
+	h, err := OpenForHeal(filesOf(r.disk))
+	must(t, err)
+	if l, known := h.Label(); !known || l.Version != 2 {
+		t.Errorf("label %+v, known %v", l, known)
+	}
+	must(t, healTo(u.data)(filesOf(r.disk)))
+	shows(t, r.disk, all.data, "healed")
+	m = open(t, r.disk)
+	must(t, m.Rollback(ctx))
+	shows(t, r.disk, u.data, "rolled back")
+	must(t, mergeAll(m))
+	must(t, m.Relink(ctx))
+	shows(t, r.disk, u.data, "merged")
+}
