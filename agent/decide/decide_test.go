@@ -109,6 +109,7 @@ var (
 	newAgent    = func(o *protocol.Order) { o.Agent = "5" }
 	waits       = func(o *protocol.Order) { o.Want, o.Wait = nil, 40 }
 	written     = func(f *Facts) { f.Disk.State.SessionWritten = true }
+	unknown     = func(f *Facts) { f.Disk.State.SessionUnknown = true }
 	trial       = func(f *Facts) { f.OnTrial = true }
 	bios        = func(f *Facts) { f.Unsupported = "Windows 11 needs UEFI" }
 	inUse       = func(f *Facts) { f.InUse = true }
@@ -175,6 +176,7 @@ func table() []row {
 
 		{"Nothing is wanted, or it is there", "no server", facts(on(1), judged, noServer), "hand-off, count, windows"},
 		{"", "no server, reset: boot, Windows wrote", facts(on(1), judged, written, bootRule, noServer), "reset, hand-off, count, windows"},
+		{"", "no server, reset: boot, the journal was lost", facts(on(1), judged, unknown, bootRule, noServer), "reset, hand-off, count, windows"},
 		{"", "no version is wanted", facts(on(1), ordered(protocol.Order{})), "hand-off, report, count, windows"},
 		{"", "the version is there", facts(on(2), ordered(wants(2))), "hand-off, report, count, windows"},
 		{"", "reset: boot is a new rule, Windows wrote", facts(on(2), written, ordered(with(wants(2), resetBoot))), "note, reset, hand-off, report, count, windows"},

@@ -86,6 +86,8 @@
 //	      → hand-off, count, windows
 //	  no server, reset: boot, Windows wrote
 //	      → reset, hand-off, count, windows
+//	  no server, reset: boot, the journal was lost
+//	      → reset, hand-off, count, windows
 //	  no version is wanted
 //	      → hand-off, report, count, windows
 //	  the version is there

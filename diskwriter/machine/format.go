@@ -98,17 +98,21 @@ func formatSlot(f File, b *Base) error {
 	return formatFile(f, l, b.childMetadata(l, guid.GUID{}, BaseName), bat, guid.New())
 }
 
-// formatBootChild makes f an anchored, empty boot child that names b.
-func formatBootChild(f File, b *Base) error { return formatBoot(f, b, b.DataWriteGUID, BaseName) }
+// bootNames is what a new boot child is called, and what it names.
+type bootNames struct {
+	own     guid.GUID // its DataWriteGuid, by which it is known that Windows has not written
+	linkage guid.GUID
+	parent  string
+}
 
-// formatBoot names any parent. f needs BootChildSize(b.VirtualSize) bytes exactly: anything after
-// the metadata region would be slack that Windows may cut off.
-func formatBoot(f File, b *Base, linkage guid.GUID, parent string) error {
+// formatBootChild makes f an anchored, empty boot child. f needs BootChildSize(b.VirtualSize) bytes
+// exactly: anything after the metadata region would be slack that Windows may cut off.
+func formatBootChild(f File, b *Base, n bootNames) error {
 	l := bootLayout(b.VirtualSize, b.LogicalSectorSize)
 	if f.Size != l.size {
 		return fmt.Errorf("%s has %d bytes, it needs exactly %d", BootName, f.Size, l.size)
 	}
-	return formatFile(f, l, b.childMetadata(l, linkage, parent), l.anchoredBAT(), guid.New())
+	return formatFile(f, l, b.childMetadata(l, n.linkage, n.parent), l.anchoredBAT(), n.own)
 }
 
 // FormatChildren makes the slots, the boot child and the journal for a base that exists, as when a
@@ -128,7 +132,8 @@ func FormatChildren(f Files, b *Base, image string, version int) error {
 	if err := old.mayBe(label); err != nil {
 		return err
 	}
-	if err := (&machineRecord{Base: label}).save(j); err != nil {
+	boot := bootNames{own: guid.New(), linkage: b.DataWriteGUID, parent: BaseName}
+	if err := (&machineRecord{Base: label, Sessions: []guid.GUID{boot.own}}).save(j); err != nil {
 		return err
 	}
 	for _, slot := range []File{f.LayerA, f.LayerB} {
@@ -136,7 +141,7 @@ func FormatChildren(f Files, b *Base, image string, version int) error {
 			return err
 		}
 	}
-	return formatBootChild(f.Boot, b)
+	return formatBootChild(f.Boot, b, boot)
 }
 
 func tooSmall(name string, have, need int64) error {

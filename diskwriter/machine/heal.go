@@ -141,8 +141,9 @@ func (h *Healer) Label() (l Label, known bool) {
 func (h *Healer) Size() int64 { return h.pay.virtual }
 
 // ReadAt reads the virtual disk as the parent shows it; once a merge has begun, as the parent and the
-// slots that are merged show it together. What WriteAt wrote is seen at once, except under a slot.
-func (h *Healer) ReadAt(p []byte, off int64) (int, error) { return h.view.ReadAt(p, off) }
+// slots that are merged show it together. Pages that cannot be read come back as what no version
+// holds. What WriteAt wrote is seen at once, except under a slot.
+func (h *Healer) ReadAt(p []byte, off int64) (int, error) { return readAround(h.view, p, off) }
 
 // WriteAt writes whole 4 KiB pages of the virtual disk into the parent's payload. It may be called
 // concurrently, and again after an error of the disk. The first call replays the log that was left

@@ -35,14 +35,21 @@ func (d *Mender) Size() int64 { return d.view.Size() }
 
 // ReadAt reads the virtual disk. Pages that cannot be read come back as what no version holds, so
 // that the caller finds them wrong.
-func (d *Mender) ReadAt(p []byte, off int64) (int, error) {
-	n, err := d.view.ReadAt(p, off)
+func (d *Mender) ReadAt(p []byte, off int64) (int, error) { return readAround(d.view, p, off) }
+
+// unreadByte fills pages that cannot be read.
+const unreadByte = 0xe5
+
+// readAround reads a disk that is compared and repaired: a page that cannot be read is as good as
+// wrong, and often whole again once it was written to.
+func readAround(view *vhdx.Chain, p []byte, off int64) (int, error) {
+	n, err := view.ReadAt(p, off)
 	if err == nil || errors.Is(err, io.EOF) || isFormat(err) {
 		return n, err
 	}
 	for n = 0; n < len(p); {
 		part := p[n:min(len(p), n+pageSize-int(off+int64(n))%pageSize)]
-		k, err := d.view.ReadAt(part, off+int64(n))
+		k, err := view.ReadAt(part, off+int64(n))
 		switch {
 		case k == len(part):
 		case errors.Is(err, io.EOF) || isFormat(err):
@@ -56,9 +63,6 @@ func (d *Mender) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return n, nil
 }
-
-// unreadByte fills what cannot be read.
-const unreadByte = 0xe5
 
 // WriteAt writes whole pages of the virtual disk, where they differ, to the places where the chain
 // has them. It may be called concurrently. Errors: ErrRuns, ErrChain for data where a slot says

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,7 +36,7 @@ func TestRandomMachine(t *testing.T) {
 		return
 	}
 	first, sum := rand.Uint64(), counts{}
-	done := func(n uint64) bool { return n == 12 }
+	done := func(n uint64) bool { return n == 6 }
 	if d := randomTime(t); d > 0 {
 		end := time.Now().Add(d)
 		done = func(uint64) bool { return time.Now().After(end) }
@@ -251,7 +252,7 @@ func (w *world) act(now shown, a *act) error {
 	d.SetHook(hook)
 	err := a.run(filesOf(d))
 	d.SetHook(nil)
-	during := append(append(append([]shown(nil), w.can...), a.via...), a.after)
+	during := together(w.can, a.via, []shown{a.after})
 	switch {
 	case hit():
 		w.Faults++
@@ -272,6 +273,16 @@ func (w *world) act(now shown, a *act) error {
 	w.past = append(w.past, segment{end: len(d.Log()), during: during, can: w.can})
 	w.say("%s, %s, hit %v: %v; %v", a.name, what, hit(), err, w.can)
 	return nil
+}
+
+// together joins sets.
+func together(sets ...[]shown) (all []shown) {
+	for _, c := range slices.Concat(sets...) {
+		if !slices.ContainsFunc(all, func(d shown) bool { return d.String() == c.String() && bytes.Equal(d.data, c.data) }) {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // fault draws what fails. Concurrent reads come in any order, so that a read fails by its place.

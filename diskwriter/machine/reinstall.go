@@ -149,7 +149,8 @@ func (in *Reinstaller) Size() int64 { return in.pay.virtual }
 func (in *Reinstaller) Offset() int64 { return in.m.rec.Reinstall.Cursor }
 
 // ReadAt reads the virtual disk as the parent shows it, so that it can be verified before Finish.
-func (in *Reinstaller) ReadAt(p []byte, off int64) (int, error) { return in.view.ReadAt(p, off) }
+// Pages that cannot be read come back as what no version holds.
+func (in *Reinstaller) ReadAt(p []byte, off int64) (int, error) { return readAround(in.view, p, off) }
 
 // Place returns where in the parent's file the byte at off of the virtual disk is, and how many of
 // the next n bytes follow it there. Errors: ErrChain, read errors.

@@ -73,7 +73,7 @@ func (in *Reinstaller) poisonBoot(ctx context.Context) error {
 	}
 	if in.newBoot != nil {
 		return m.step(opReinstall, "make the boot child again", func() error {
-			return formatBoot(m.files.Boot, in.newBoot, guid.GUID{}, unfinishedName)
+			return formatBootChild(m.files.Boot, in.newBoot, bootNames{own: guid.New(), parent: unfinishedName})
 		})
 	}
 	return m.runChange(ctx, &change{op: opReinstall, parent: &diskFile{name: unfinishedName}, reset: true}, commitSteps())

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/internal/block"
 	"troy/internal/guid"
@@ -73,7 +74,7 @@ func parseMark(b []byte) *diskMark {
 
 // unfinishedMark returns the mark of a disk whose making was cut off, nil for any other disk: one
 // without a mark, one of another size, and one that was used since, as a table with other
-// GUIDs, an MBR, anything else at the ends of the disk or other files on the data volume show. The error is that of reading.
+// GUIDs, an MBR, anything else at the ends of the disk, other files on the data volume or the disk record show. The error is that of reading.
 func unfinishedMark(dev *blockdev.Device) (*diskMark, error) {
 	if dev.Size() < 4*mib {
 		return nil, nil
@@ -158,10 +159,26 @@ func (m *diskMark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *diskMark {
 		return nil
 	}
 	v, verdict := ntfs.Judge(part, part.Size())
-	if verdict.Condition == ntfs.Refused || !onlyFolder(v) { // the table was written after the volume
+	if verdict.Condition == ntfs.Refused || !onlyFolder(v) || m.finished(v, part) { // the table was written after the volume
 		return nil
 	}
 	return m
+}
+
+// finished tells whether the last act before eraseMark was done: then the disk is a machine, which
+// goes on without the mark.
+func (m *diskMark) finished(v *ntfs.Volume, part *blockdev.Partition) bool {
+	files, err := mapFiles(v, part, []string{Journal})
+	if err != nil {
+		return false
+	}
+	f := files[Journal]
+	j, err := machine.OpenJournal(machine.File{Storage: f, Size: f.Size()})
+	if err != nil {
+		return false
+	}
+	r, err := readRecord(j)
+	return err == nil && r != nil && r.Disk == m.Disk
 }
 
 // onlyFolder tells whether the volume holds nothing but what mkntfs and this package make.

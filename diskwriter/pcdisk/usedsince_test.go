@@ -1,6 +1,7 @@
 package pcdisk
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,5 +46,21 @@ func TestMarkOnADiskUsedSince(t *testing.T) {
 				t.Errorf("the mark counts: %v, want %v; %v", got != nil, c.ours, err)
 			}
 		})
+	}
+}
+
+// markStays: the power went right before the mark was erased, and the machine was finished without
+// it. The mark permits nothing any more.
+func markStays(t *testing.T, path string, table *blockdev.Table) {
+	t.Helper()
+	dev := reopen(t, path, 512)
+	p := table.Partitions
+	m := &diskMark{Format: markFormat, Size: dev.Size(), Disk: table.DiskGUID, ESP: p[0].GUID, MSR: p[1].GUID, Data: p[2].GUID}
+	must(t, m.put(dev))
+	if got, err := unfinishedMark(dev); got != nil || err != nil {
+		t.Errorf("the mark of a finished machine counts: %+v, %v", got, err)
+	}
+	if err := mayErase(dev, false); !errors.Is(err, ErrOccupied) {
+		t.Errorf("it may be erased: %v", err)
 	}
 }
