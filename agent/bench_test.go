@@ -51,7 +51,8 @@ type bench struct {
 	orders   fixedOrders
 	mirrors  []string // asked before url
 	slept    []time.Duration
-	manifest string // that orders name; "" = none
+	manifest string           // that orders name; "" = none
+	machine  func() time.Time // the PC's clock; nil = the kernel's
 }
 
 // template is where the files of a bench are made once, for all tests to copy.
@@ -74,7 +75,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 	b := newBenchIn(t, filepath.Join(template, "made"))
 	if _, err := os.Stat(b.dir); err != nil {
 		b.must(os.Mkdir(b.dir, 0o755))
-		b.must(os.Mkdir(b.dmi, 0o755))
+		b.must(os.MkdirAll(b.dmi, 0o755))
 		b.must(os.Mkdir(b.media, 0o755))
 		b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
 		b.makeVersions()
@@ -93,7 +94,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 
 func newBenchIn(t *testing.T, dir string) *bench {
 	in := func(name string) string { return filepath.Join(dir, name) }
-	return &bench{t: t, dir: dir, store: in("store"), disk: in("pc.img"), dmi: in("dmi"), media: in("media"), v1: in("v1.raw"), v2: in("v2.raw")}
+	return &bench{t: t, dir: dir, store: in("store"), disk: in("pc.img"), dmi: in("sys/class/dmi/id"), media: in("media"), v1: in("v1.raw"), v2: in("v2.raw")}
 }
 
 func (b *bench) must(err error) {
@@ -177,7 +178,7 @@ type fixedOrders struct {
 func (b *bench) Order(_ context.Context, in protocol.CheckIn) (protocol.Order, error) {
 	f := &b.orders
 	o := protocol.Order{
-		Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,
+		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,
 		Rules: f.Rules, Permits: f.Permits,
 	}
 	if in.Image == f.Image && in.Version == f.Version {
@@ -198,8 +199,8 @@ func (b *bench) run() int {
 
 // agent is one that hands over to nothing, and does not sleep.
 func (b *bench) agent() *agent {
-	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
-		media: b.media, patience: 2 * time.Second}, &b.out)
+	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, sys: filepath.Join(b.dir, "sys"),
+		media: b.media, now: b.machine, patience: 2 * time.Second}, &b.out)
 	a.win.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
 	a.win.reset = func() error { return nil }
 	a.sleep = func(ctx context.Context, d time.Duration) error { b.slept = append(b.slept, d); return ctx.Err() }

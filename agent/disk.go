@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"strings"
 	"time"
 
 	"troy/agent/coldplug"
 	"troy/agent/decide"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/errline"
 	"troy/internal/guid"
@@ -27,20 +26,27 @@ const (
 type disk struct {
 	o        *Options
 	con      *console
-	plug     *coldplug.Plugger // nil when the drivers are loaded elsewhere
 	target   *pcdisk.Target
 	machine  *machine.Machine
 	admitted bool // the files may be written to
 }
 
-// loadDrivers loads what the machine's devices ask for.
-func (d *disk) loadDrivers(ctx context.Context) error {
+// loadDrivers loads what the machine's devices ask for, and until ctx ends what those ask for that
+// come later: whoever waits for a disk or a network port need not do anything about its driver.
+func loadDrivers(ctx context.Context, con *console) error {
 	plug, err := coldplug.New()
 	if err != nil {
 		return err
 	}
-	d.plug = plug
 	_, err = plug.Settle(ctx, driversQuiet)
+	go plug.Follow(ctx, func(loaded []string, err error) {
+		if len(loaded) > 0 {
+			con.say("drivers: %s, for a device that came late", strings.Join(loaded, ", "))
+		}
+		if err != nil {
+			con.say("drivers: %v", err)
+		}
+	})
 	if merr := coldplug.MountEFIVars(); merr != nil && !errors.Is(merr, coldplug.ErrNoEFI) {
 		err = errline.Join(err, merr)
 	}
@@ -53,11 +59,10 @@ func (d *disk) open(ctx context.Context) decide.Disk {
 	if d.target == nil {
 		t, err := d.find(ctx)
 		if err != nil {
-			condition := decide.Unsuitable
 			if errors.Is(err, pcdisk.ErrNone) {
-				condition = decide.Missing
+				return decide.Disk{Condition: decide.Missing, Why: d.hidden() + err.Error()}
 			}
-			return decide.Disk{Condition: condition, Why: err.Error()}
+			return decide.Disk{Condition: decide.Unsuitable, Why: err.Error()}
 		}
 		d.target = t
 	}
@@ -113,37 +118,51 @@ func holding(path string, s machine.State) string {
 func (d *disk) find(ctx context.Context) (*pcdisk.Target, error) {
 	deadline := time.Now().Add(diskPatience)
 	for {
-		paths, err := d.paths()
+		paths, unfit, err := d.paths()
 		if err != nil {
 			return nil, err
 		}
 		t, err := pcdisk.Find(paths)
+		var none *pcdisk.FindError
+		if errors.As(err, &none) {
+			none.Seen = append(none.Seen, unfit...)
+		}
 		if err == nil || !errors.Is(err, pcdisk.ErrNone) || d.o.Running || time.Now().After(deadline) {
 			return t, err
 		}
 		if err := sleep(ctx, 500*time.Millisecond); err != nil {
 			return nil, err
 		}
-		if d.plug != nil { // a controller may have come up since
-			if _, err := d.plug.Scan(ctx); err != nil {
-				d.con.say("drivers: %v", err)
-			}
-		}
 	}
 }
 
-func (d *disk) paths() ([]string, error) {
+// paths are the disks that may be the machine's. Unfit are the others, and why.
+func (d *disk) paths() (paths, unfit []string, err error) {
 	if d.o.Disk != "" {
-		return []string{d.o.Disk}, nil
+		return []string{d.o.Disk}, nil, nil
 	}
 	disks, err := blockdev.Disks()
-	var paths []string
 	for _, x := range disks {
-		if !x.ReadOnly {
-			paths = append(paths, x.Path)
+		if why := x.Unfit(); why != "" {
+			unfit = append(unfit, x.Path+": "+why)
+			continue
 		}
+		paths = append(paths, x.Path)
 	}
-	return paths, err
+	return paths, unfit, err
+}
+
+// hidden says which controllers hide a disk, with a separator; "" = none is known to.
+func (d *disk) hidden() string {
+	if d.o.Disk != "" {
+		return ""
+	}
+	paths, _, _ := d.paths() // the caller has seen the error
+	text := d.o.hardware().Hidden(len(paths) > 0)
+	if text == "" {
+		return ""
+	}
+	return text + "; "
 }
 
 // all are the disks that the agent may work on.
@@ -192,34 +211,26 @@ func (d *disk) session() (id guid.GUID, ok bool) {
 	return h.DataWriteGUID, true
 }
 
-// closedInOrder says whether Windows has run in the boot child and closed its volumes in order. The
-// log of the boot child was replayed before.
-func (d *disk) closedInOrder() bool {
+// closedInOrder says whether the volume that Windows boots from was closed in order; known is false
+// where that cannot be told. The log of the boot child was replayed before.
+func (d *disk) closedInOrder() (closed, known bool) {
 	s := d.machine.State()
-	if !s.SessionWritten || s.LogPending {
-		return false
+	if s.LogPending {
+		return false, false
 	}
 	chain, err := pcdisk.Chain(d.target.Files())
 	if err != nil {
-		return false
+		return false, false
 	}
-	table, err := blockdev.ReadTable(chain, chain.Size(), int(s.LogicalSectorSize))
+	v, err := pcdisk.WindowsVolume(chain, chain.Size(), int(s.LogicalSectorSize))
+	if v == nil || err != nil {
+		return false, false
+	}
+	info, err := v.Info()
 	if err != nil {
-		return false
+		return false, false
 	}
-	clean := 0
-	for _, e := range table.ByType(blockdev.TypeBasicData) {
-		v, err := ntfs.Open(io.NewSectionReader(chain, e.Start, e.Size), e.Size)
-		if err != nil {
-			return false
-		}
-		info, err := v.Info()
-		if err != nil || info.Dirty() || !v.Log().Clean() {
-			return false
-		}
-		clean++
-	}
-	return clean > 0
+	return len(info.Unclean()) == 0 && v.Log().Clean(), true
 }
 
 // written counts the bytes that the \Troy\ files were told to take; sent those that the kernel has

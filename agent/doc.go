@@ -14,7 +14,7 @@
 //	                               it has
 //	troy.ip=…, troy.port=…         a static address instead of DHCP, the port to use
 //	troy.disk=/dev/…               work on this disk only
-//	troy.shell                     stop in a shell instead of restarting the machine
+//	troy.shell                     stop in a shell instead of restarting the machine; rescue media only
 //
 // The same can be given as flags when the program is run by hand from the rescue shell (deploy -h),
 // and in the file config of the media, which the kernel command line overrides.
@@ -36,6 +36,9 @@
 //
 // # Steps
 //
+// Init starts the agent's supervisor (Supervise), which hears no signal of the console and starts
+// Windows, and the machine again, if the agent breaks. There is no shell on normal media.
+//
 // Package decide has the table of what is done when. Who does it:
 //
 //	console   what is said; its end goes with the report
@@ -46,6 +49,11 @@
 //	writer    merge, heal, stage, provision, reinstall, boot files
 //	windows   firmware, ESP, hand-off, restart
 //	ownCopy   the agent's own copy on the ESP
+//
+// Drivers are loaded for as long as the start goes on (package coldplug), so a disk or a network
+// card may come late: a disk is waited for 15 s, a network port as long as a link. Package
+// diskwriter/blockdev says which disks may be the machine's: none on USB, no card. The lines above
+// the one that says why a start failed say what the machine is made of (package hardware).
 //
 // Nothing is written before the NTFS volume was judged, every file was mapped and compared with
 // what the journal recorded, and the plan was found to fit. What a start only learns (trusted
@@ -82,9 +90,8 @@
 //     MiB), not at the chunk.
 //   - Whether Windows ran is read from the boot child (its DataWriteGuid) and from the NTFS
 //     volumes inside; nothing is asked of Windows itself.
-//   - A new agent that hangs or ends in the rescue shell on its trial stays there until a person
-//     restarts the machine; that start is the old one's. One whose kernel cannot be loaded
-//     starts Windows.
+//   - A new agent that hangs on its trial stays there until a person restarts the machine; that
+//     start is the old one's. One that breaks, or whose kernel cannot be loaded, starts Windows.
 //   - A file config that was edited on a stick does not go along to the ESP: what counts there
 //     is in the release.
 //   - Releases of the agent are held in memory while they are written to the ESP (about 30 MB).

@@ -2,9 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,26 +13,12 @@ import (
 	"troy/server/protocol"
 )
 
-// readIdentity reads what the firmware says about the machine; a missing entry stays empty.
-func readIdentity(dir string) (id protocol.Machine) {
-	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return ""
-		}
-		return protocol.Clean(strings.TrimSpace(string(b)), protocol.MaxText)
-	}
-	id.UUID, id.Serial = strings.ToLower(read("product_uuid")), read("product_serial")
-	id.Vendor, id.Product = read("sys_vendor"), read("product_name")
-	id.MACs = hardwareAddresses()
-	return id
-}
-
 // describe is what the server is told at check-in.
 func (a *agent) describe() *protocol.CheckIn {
-	f, d := a.win.firmware, a.facts.Disk
+	f, d, hw := a.win.firmware, a.facts.Disk, a.o.hardware()
 	in := &protocol.CheckIn{Protocol: protocol.Version, Machine: a.net.id, Agent: version.Get().String(), Memory: memorySize(),
-		Health: healthOf(a.facts.Verdict), LastStart: a.last, Firmware: string(f.Kind), SecureBoot: f.SecureBoot}
+		Health: healthOf(a.facts.Verdict), LastStart: a.last, Firmware: string(f.Kind), SecureBoot: f.SecureBoot,
+		FirmwareVersion: hw.Firmware, Devices: hw.Report()}
 	if d.Condition == decide.Opened {
 		s := d.State
 		in.Image, in.Version, in.Staged, in.Merging, in.Previous = s.Image, s.Version, s.Staged, s.Merging, s.Previous
@@ -66,7 +49,7 @@ func (d *disk) describe() []protocol.Disk {
 	}
 	var all []protocol.Disk
 	for _, x := range disks {
-		if x.Removable || x.USB || x.ReadOnly || len(all) == protocol.MaxDisks {
+		if x.Unfit() != "" || len(all) == protocol.MaxDisks {
 			continue
 		}
 		clean := func(s string) string { return protocol.Clean(s, protocol.MaxText) }

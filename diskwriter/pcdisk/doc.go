@@ -25,9 +25,11 @@
 //
 // # Choosing a disk
 //
-// Choose takes a disk that is to become a machine's: never one on USB, a removable, read-only or
-// unreadable one; one that holds something only if the order names it by serial or says wipe, and
-// only if Permit agrees; of two that could be meant none. What is on a disk (Holding) is found out
+// Choose takes a disk that is to become a machine's: never one on USB, a removable one (cards in
+// built-in readers are), a read-only or unreadable one; one that holds something only if the order
+// names it by serial or says wipe, and only if Permit agrees; of two that could be meant none. One
+// that is too small could not be meant. A disk is empty where its ends read as zeros or, on flash
+// that was erased and never written to, as ones. What is on a disk (Holding) is found out
 // by Disks and Describe, which write nothing. A disk whose making was cut off is taken up again.
 //
 // # Making a machine

@@ -106,22 +106,24 @@ func unfinishedMark(dev *blockdev.Device) (*diskMark, error) {
 func (m *diskMark) onlyTable(first, last []byte, sector int) bool {
 	const entries = 16 << 10 // 128 of 128 bytes
 	tail := mib - sector - entries
-	return block.IsZero(first[:446]) && onlyProtective(first[446:512]) && block.IsZero(first[512:sector]) &&
-		m.onlyHeader(first[sector:2*sector]) && m.onlyEntries(first[2*sector:2*sector+entries]) && block.IsZero(first[2*sector+entries:markOffset]) &&
-		block.IsZero(last[:tail]) && m.onlyEntries(last[tail:tail+entries]) && m.onlyHeader(last[mib-sector:])
+	return (erased(first[:512]) || onlyProtective(first[:512])) && erased(first[512:sector]) &&
+		m.onlyHeader(first[sector:2*sector]) && m.onlyEntries(first[2*sector:2*sector+entries]) && erased(first[2*sector+entries:markOffset]) &&
+		erased(last[:tail]) && m.onlyEntries(last[tail:tail+entries]) && m.onlyHeader(last[mib-sector:])
 }
 
-// onlyProtective tells whether the end of the first sector is empty, or names one partition of the
-// type that protects a GPT.
+// onlyProtective tells whether the first sector holds nothing but the one partition of the type that
+// protects a GPT, or an empty table.
 func onlyProtective(b []byte) bool {
-	const entry, protective = 16, 0xee
-	return block.IsZero(b) || b[4] == protective && block.IsZero(b[entry:4*entry])
+	const table, entry, protective = 446, 16, 0xee
+	first, rest := b[table:table+entry], b[table+entry:table+4*entry]
+	return block.IsZero(b[:table]) && block.IsZero(rest) && (first[4] == protective || block.IsZero(first))
 }
 
 // onlyHeader tells whether a sector is empty, or the header of the disk's GPT.
 func (m *diskMark) onlyHeader(b []byte) bool {
 	const disk, end = 56, 92
-	return block.IsZero(b) || string(b[:8]) == "EFI PART" && bytes.Equal(b[disk:disk+16], m.Disk[:]) && block.IsZero(b[end:])
+	ours := string(b[:8]) == "EFI PART" && bytes.Equal(b[disk:disk+16], m.Disk[:]) && block.IsZero(b[end:512])
+	return (ours || erased(b[:512])) && erased(b[512:])
 }
 
 // onlyEntries tells whether an array holds no partition but those of the mark.
@@ -129,12 +131,12 @@ func (m *diskMark) onlyEntries(b []byte) bool {
 	const entry = 128
 	either := func(b []byte, id guid.GUID) bool { return block.IsZero(b[:16]) || bytes.Equal(b[:16], id[:]) }
 	want := m.partitions()
+	ours := block.IsZero(b[len(want)*entry : 512])
 	for i, p := range want {
-		if e := b[i*entry:]; !either(e, p.Type) || !either(e[16:], p.GUID) {
-			return false
-		}
+		e := b[i*entry:]
+		ours = ours && either(e, p.Type) && either(e[16:], p.GUID)
 	}
-	return block.IsZero(b[len(want)*entry:])
+	return (ours || erased(b[:512])) && erased(b[512:])
 }
 
 // partitions are those that the table gets, without their places.

@@ -54,6 +54,9 @@ func TestUnfinished(t *testing.T) {
 		s := int64(sector)
 		table, backup := 2*s+16<<10, size-s-16<<10 // end of the first copy, begin of the second
 		zero := func(off, n int64) func(string) { return func(p string) { poke(t, p, off, make([]byte, n)) } }
+		ones := func(off, n int64) func(string) {
+			return func(p string) { poke(t, p, off, bytes.Repeat([]byte{0xff}, int(n))) }
+		}
 		junk := func(off int64) func(string) {
 			return func(p string) { poke(t, p, off, []byte{byte(1 + rand.IntN(255))}) }
 		}
@@ -92,6 +95,8 @@ func TestUnfinished(t *testing.T) {
 			"no MBR":            {zero(0, 512), true, 0},
 			"first header torn": {zero(s+8, 100), true, 0},
 			"torn entries":      {func(p string) { zero(2*s+100, 100)(p); zero(backup, size-backup)(p) }, true, 0},
+			"erased flash":      {func(p string) { ones(0, markOffset)(p); ones(size-mib, mib)(p) }, true, 0},
+			"partly erased":     {func(p string) { ones(0, table)(p); ones(backup, size-backup)(p) }, true, 0},
 			"mark gone":         {zero(markOffset, markSize), false, 0},
 			"mark torn":         {zero(markOffset+40, 8), false, 0},
 			"mark torn later":   {junk(markOffset + int64(markHead) + 5), false, 0},

@@ -1,9 +1,13 @@
 package protocol
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
 
 // Version is the protocol that this package describes.
-const Version = 3
+const Version = 4
 
 // Paths of the calls and of the objects, relative to the server's base URL.
 const (
@@ -22,6 +26,7 @@ const (
 	MaxMACs    = 32
 	MaxSteps   = 48
 	MaxDisks   = 32
+	MaxDevices = 32
 	MaxMirrors = 8
 	MaxWait    = 3600 // seconds of Order.Wait
 	HashSize   = 64   // hex digits of a SHA-256
@@ -55,6 +60,23 @@ type CheckIn struct {
 	SecureBoot bool   `json:"secure_boot,omitempty"`
 	Memory     int64  `json:"memory,omitempty"` // bytes
 	Disks      []Disk `json:"disks,omitempty"`  // those that an image could go to
+
+	FirmwareVersion string   `json:"firmware_version,omitempty"` // vendor, version and date, for people
+	Devices         []Device `json:"devices,omitempty"`          // through which disks and networks are reached
+}
+
+// Device is a controller or card through which disks or networks are reached.
+type Device struct {
+	Kind   string `json:"kind"`             // "storage", "network", or "unknown": USB, of its vendor's own class, without driver
+	Bus    string `json:"bus"`              // "pci" or "usb"
+	ID     string `json:"id"`               // vendor and product in hex: "8086:15fb"
+	Class  string `json:"class,omitempty"`  // class, subclass and interface in hex: "020000"
+	Driver string `json:"driver,omitempty"` // "" = none
+}
+
+// String is the device for people, without its kind.
+func (d Device) String() string {
+	return fmt.Sprintf("%s %s class %s %s", d.Bus, d.ID, d.Class, cmp.Or(d.Driver, "without driver"))
 }
 
 // Health is what the agent saw of the version on the disk.
@@ -99,16 +121,17 @@ const (
 // Order is the answer to a CheckIn: what the machine is to have, and what it may do to get there.
 // How it gets there the machine decides (package agent/decide).
 type Order struct {
-	Protocol int      `json:"protocol"`
-	Want     *Want    `json:"want,omitempty"`    // absent: keep what is there
-	Rules    Rules    `json:"rules,omitzero"`    // of the room, whatever is wanted
-	Permits  Permits  `json:"permits,omitzero"`  // what may be lost on the way
-	Wait     int      `json:"wait,omitempty"`    // seconds: ask again then, do nothing before
-	Repo     string   `json:"repo,omitempty"`    // path of the store under the server's base URL
-	Mirrors  []string `json:"mirrors,omitempty"` // base URLs of further copies of the store
-	Agent    string   `json:"agent,omitempty"`   // release of the agent to start from its own disk; "" = keep it
-	Code     string   `json:"code,omitempty"`    // for the screen of a machine that is not assigned yet
-	Reason   string   `json:"reason,omitempty"`  // one line for the screen
+	Protocol int       `json:"protocol"`
+	Time     time.Time `json:"time,omitzero"`     // the server's clock: windows are judged by it
+	Want     *Want     `json:"want,omitempty"`    // absent: keep what is there
+	Rules    Rules     `json:"rules,omitzero"`    // of the room, whatever is wanted
+	Permits  Permits   `json:"permits,omitzero"`  // what may be lost on the way
+	Wait     int       `json:"wait,omitempty"`    // seconds: ask again then, do nothing before
+	Repo     string    `json:"repo,omitempty"`    // path of the store under the server's base URL
+	Mirrors  []string  `json:"mirrors,omitempty"` // base URLs of further copies of the store
+	Agent    string    `json:"agent,omitempty"`   // release of the agent to start from its own disk; "" = keep it
+	Code     string    `json:"code,omitempty"`    // for the screen of a machine that is not assigned yet
+	Reason   string    `json:"reason,omitempty"`  // one line for the screen
 }
 
 // Want names one version of one image.

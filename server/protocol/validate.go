@@ -57,6 +57,14 @@ func (c *CheckIn) Validate() error {
 			return invalid("disks[%d]", i)
 		}
 	}
+	if len(c.Devices) > MaxDevices {
+		return invalid("%d devices, at most %d", len(c.Devices), MaxDevices)
+	}
+	for i, d := range c.Devices {
+		if texts(MaxText, "kind", d.Kind, "bus", d.Bus, "id", d.ID, "class", d.Class, "driver", d.Driver) != nil {
+			return invalid("devices[%d]", i)
+		}
+	}
 	switch c.Health {
 	case HealthUnknown, HealthGood, HealthFailing:
 	default:
@@ -68,7 +76,8 @@ func (c *CheckIn) Validate() error {
 	return errline.Join(
 		version(c.Protocol),
 		c.Machine.Validate(),
-		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "firmware", c.Firmware),
+		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "firmware", c.Firmware,
+			"firmware_version", c.FirmwareVersion),
 	)
 }
 

@@ -122,7 +122,9 @@ func must(t testing.TB, err error) {
 func (s *site) checkIn(i, version int, change func(*protocol.CheckIn)) protocol.Order {
 	s.t.Helper()
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(i)}, Vendor: "Dell Inc.", Product: "OptiPlex 7010"}, Image: "win11-lab", Version: version,
-		Firmware: "uefi", Memory: 16 << 30, Disks: []protocol.Disk{{Path: "/dev/nvme0n1", Model: "Samsung PM9B1", Size: 512 << 30, SectorSize: 512, Troy: true}}}
+		Firmware: "uefi", FirmwareVersion: "Dell Inc. 1.2.3 (05/12/2023)", Memory: 16 << 30,
+		Devices: []protocol.Device{{Kind: "network", Bus: "usb", ID: "0bda:8153", Class: "020600"}},
+		Disks:   []protocol.Disk{{Path: "/dev/nvme0n1", Model: "Samsung PM9B1", Size: 512 << 30, SectorSize: 512, Troy: true}}}
 	if change != nil {
 		change(&in)
 	}

@@ -178,7 +178,7 @@ func TestClaimsAreEscaped(t *testing.T) {
 	s.checkIn(50, 0, func(in *protocol.CheckIn) {
 		in.Machine = protocol.Machine{MACs: []string{mac(50)}, UUID: "x&room=" + evil, Serial: evil, Vendor: evil, Product: evil}
 		in.Image, in.Agent, in.LastStart, in.Detail = evil, evil, evil, evil
-		in.Disks[0].Model = evil
+		in.Disks[0].Model, in.Devices[0].ID, in.FirmwareVersion = evil, evil, evil
 	})
 	s.checkIn(1, 2, func(in *protocol.CheckIn) { in.Agent = evil })
 	s.keeper.Progress(protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(1)}}, Phase: evil, Done: 1, Total: 2})

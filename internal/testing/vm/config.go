@@ -32,6 +32,9 @@ type Config struct {
 	// see [ErrHungBeforeInit]; 0 = a minute.
 	InitLimit time.Duration
 
+	// Plugs lets [VM.Plug] plug in devices while the VM runs.
+	Plugs bool
+
 	OnLine func(line string) // called with each line of the serial log, one at a time
 	Args   []string          // further arguments for QEMU
 }
@@ -46,6 +49,7 @@ const (
 	AHCI
 	USB
 	CDROM // a drive with the image as its disc
+	Card  // an SD card in a built-in slot, one at most; its size is a power of two
 )
 
 // Disk is a raw image file.
@@ -70,6 +74,8 @@ type NIC struct {
 	Model string // QEMU device; empty = virtio-net-pci. Another: e1000e
 	Tap   string // tap of the namespace; empty = user networking, the host's 127.0.0.1 is 10.0.2.2
 	MAC   string // empty = 52:54:00:54:52:01 and counting
+	// Unplugged: whatever is sent is lost, and nothing is received.
+	Unplugged bool
 	// Options for QEMU's user networking, such as "tftp=DIR,bootfile=FILE".
 	User string
 	ROM  string // option ROM (iPXE); empty = none
