@@ -48,7 +48,7 @@ func newMovedBench(t *testing.T) (*bench, []byte) {
 	needs.Root(t)
 	b := newBenchIn(t, filepath.Join(t.TempDir(), "bench"))
 	for _, d := range []string{b.dir, b.dmi, b.media} {
-		b.must(os.Mkdir(d, 0o755))
+		b.must(os.MkdirAll(d, 0o755))
 	}
 	b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
 	v1 := make([]byte, testVirtual)
