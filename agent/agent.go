@@ -184,7 +184,7 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 	case decide.Heal:
 		return func(ctx context.Context) error { return a.work.heal(ctx, o) }
 	case decide.Stage:
-		return func(ctx context.Context) error { return a.work.stage(ctx, s) }
+		return func(ctx context.Context) error { return a.work.stage(ctx) }
 	case decide.Commit:
 		return a.said(m.Commit, "version %d is committed", s.Version)
 	case decide.Rollback:

@@ -139,18 +139,12 @@ func (s *store) askWhole(ctx context.Context, src *trust.Source, p *decide.Plann
 	if err != nil {
 		return err
 	}
-	b, err := machine.ReadBase(s.disk.target.Files().Base)
-	if err != nil {
-		if s.disk.machine == nil { // a parent with a log to replay is Reinstall's business
-			return nil
-		}
-		return err
+	err = machine.CheckReinstall(s.disk.target.Files(), s.version.Order())
+	if errors.Is(err, machine.ErrOtherSize) || errors.Is(err, machine.ErrChain) {
+		p.Unfit = fmt.Sprintf("%s version %d: %v", p.Image, p.Version, err)
+		return nil
 	}
-	if plan := s.version.Plan(); b.VirtualSize != plan.VirtualSize || b.LogicalSectorSize != plan.SectorSize {
-		p.Unfit = fmt.Sprintf("%s version %d is a disk of %d bytes in sectors of %d, the machine was prepared for %d in sectors of %d: prepare it again",
-			plan.Image, plan.Want, plan.VirtualSize, plan.SectorSize, b.VirtualSize, b.LogicalSectorSize)
-	}
-	return nil
+	return err
 }
 
 // askBare plans to make a disk of the machine into one of Troy's: the size of the version, its boot

@@ -116,6 +116,7 @@ var (
 	}
 	waits       = func(o *protocol.Order) { o.Want, o.Wait = nil, 40 }
 	written     = func(f *Facts) { f.Disk.State.SessionWritten = true }
+	unknown     = func(f *Facts) { f.Disk.State.SessionUnknown = true }
 	trial       = func(f *Facts) { f.OnTrial = true }
 	bios        = func(f *Facts) { f.Unsupported = "Windows 11 needs UEFI" }
 	inUse       = func(f *Facts) { f.InUse = true }
@@ -186,6 +187,7 @@ func table() []row {
 
 		{"Nothing is wanted, or it is there", "no server", facts(on(1), judged, noServer), "boot files, hand-off, count, windows"},
 		{"", "no server, reset: boot, Windows wrote", facts(on(1), judged, written, bootRule, noServer), "boot files, reset, hand-off, count, windows"},
+		{"", "no server, reset: boot, the journal was lost", facts(on(1), judged, unknown, bootRule, noServer), "boot files, reset, hand-off, count, windows"},
 		{"", "no version is wanted", facts(on(1), ordered(protocol.Order{})), "boot files, hand-off, report, count, windows"},
 		{"", "the version is there", facts(on(2), ordered(wants(2))), "boot files, hand-off, report, count, windows"},
 		{"", "reset: boot is a new rule, Windows wrote", facts(on(2), written, ordered(with(wants(2), resetBoot))), "note, boot files, reset, hand-off, report, count, windows"},

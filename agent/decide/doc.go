@@ -101,6 +101,8 @@
 //	      → boot files, hand-off, count, windows
 //	  no server, reset: boot, Windows wrote
 //	      → boot files, reset, hand-off, count, windows
+//	  no server, reset: boot, the journal was lost
+//	      → boot files, reset, hand-off, count, windows
 //	  no version is wanted
 //	      → boot files, hand-off, report, count, windows
 //	  the version is there

@@ -186,9 +186,10 @@ func mergeRest(f *Facts) *Step {
 	return &Step{Kind: Merge, Until: f.Order.Rules.Until, Reason: why}
 }
 
-// resetSession discards what Windows wrote, with or without a server.
+// resetSession discards what Windows wrote, or may have written, with or without a server.
 func resetSession(f *Facts) *Step {
-	if !f.free() || !f.Disk.State.SessionWritten || f.reset() != protocol.ResetBoot || !f.Done.may(Reset) {
+	s := f.Disk.State
+	if !f.free() || !s.SessionWritten && !s.SessionUnknown || f.reset() != protocol.ResetBoot || !f.Done.may(Reset) {
 		return nil
 	}
 	return &Step{Kind: Reset, Reason: "the rule of the room is reset: boot"}

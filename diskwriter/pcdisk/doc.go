@@ -120,9 +120,10 @@
 // (diskMark: magic, length, SHA-256, JSON with the size of the disk and the GUIDs that the table is
 // going to have), flushed; eraseMark takes it away when the caller has done his part.
 // unfinishedMark knows by it a disk that was being made, whatever a power cut left of the table,
-// for the next preparation gives the same GUIDs. A disk of another size, with a table of other
-// GUIDs, an MBR, data in the gaps or other files on the volume is not ours in spite of the
-// mark.
+// for the next preparation gives the same GUIDs. In spite of the mark a disk is not ours that has
+// another size, other GUIDs, an MBR, other files on the volume, or anything else at its ends (where
+// swap, LVM, RAID and file systems have their own marks); nor is a finished one, which has a disk
+// record: its mark was left by a cut right before it was erased.
 //
 // # Known gaps of a preparation
 //

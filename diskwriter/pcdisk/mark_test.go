@@ -63,7 +63,7 @@ func TestUnfinished(t *testing.T) {
 		run := func(name string, args ...string) func(string) {
 			return func(p string) { tool(t, name, append(args, p)...) }
 		}
-		onVolume := func(p string) {
+		onVolume := func(p, name string) {
 			d := reopen(t, p, sector)
 			tb, err := d.ReadTable()
 			if err != nil {
@@ -74,7 +74,7 @@ func TestUnfinished(t *testing.T) {
 				t.Fatal(err)
 			}
 			volume := cutOut(t, part)
-			if err := Mounted(context.Background(), volume, func(root string) error { return os.Mkdir(filepath.Join(root, "Users"), 0o755) }); err != nil {
+			if err := Mounted(context.Background(), volume, func(root string) error { return os.Mkdir(filepath.Join(root, name), 0o755) }); err != nil {
 				t.Fatal(err)
 			}
 			b, err := os.ReadFile(volume)
@@ -111,7 +111,8 @@ func TestUnfinished(t *testing.T) {
 			}, false, 0},
 			"data in the gap":     {func(p string) { zero(0, table)(p); zero(backup, size-backup)(p); junk(100 << 10)(p) }, false, 0},
 			"data at the end":     {func(p string) { zero(0, table)(p); zero(backup, size-backup)(p); junk(size - 200<<10)(p) }, false, 0},
-			"files on the volume": {onVolume, false, 0},
+			"files on the volume": {func(p string) { onVolume(p, "Users") }, false, 0},
+			"files in the folder": {func(p string) { onVolume(p, "Troy/mine") }, false, 0},
 		} {
 			if c.only != 0 && c.only != sector {
 				continue
