@@ -174,7 +174,7 @@ type fixedOrders struct {
 }
 
 // Order implements server.Orders.
-func (b *bench) Order(_ context.Context, in protocol.CheckIn) (protocol.Order, error) {
+func (b *bench) Order(_ context.Context, _ protocol.Peer, in protocol.CheckIn) (protocol.Order, error) {
 	f := &b.orders
 	o := protocol.Order{
 		Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,

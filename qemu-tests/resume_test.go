@@ -103,7 +103,7 @@ func (r *resuming) startPC(t *testing.T) *vm.VM {
 // wantsVersion2 is a server.Orders.
 type wantsVersion2 struct{}
 
-func (wantsVersion2) Order(context.Context, protocol.CheckIn) (protocol.Order, error) {
+func (wantsVersion2) Order(context.Context, protocol.Peer, protocol.CheckIn) (protocol.Order, error) {
 	return protocol.Order{Protocol: protocol.Version, Want: &protocol.Want{Image: testlab.Image, Version: 2}, Repo: protocol.PathRepo}, nil
 }
 

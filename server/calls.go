@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"troy/internal/tlskey"
 	"troy/server/jsonhttp"
 	"troy/server/protocol"
 )
@@ -20,7 +21,7 @@ func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
 	if !s.receive(w, r, &c) {
 		return
 	}
-	order, err := s.o.Orders.Order(r.Context(), c)
+	order, err := s.o.Orders.Order(r.Context(), peerOf(r), c)
 	if err == nil {
 		err = order.Validate()
 	}
@@ -41,7 +42,7 @@ func (s *Server) serveProgress(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.o.OnProgress != nil {
-		s.o.OnProgress(p)
+		s.o.OnProgress(peerOf(r), p)
 	}
 	jsonhttp.Write(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
 }
@@ -52,7 +53,7 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.o.Keep != nil {
-		if err := s.o.Keep(r.Context(), report); err != nil {
+		if err := s.o.Keep(r.Context(), peerOf(r), report); err != nil {
 			w.Header().Set("Retry-After", "5")
 			jsonhttp.Fail(w, http.StatusServiceUnavailable, err)
 			return
@@ -62,6 +63,15 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		s.o.OnReport(report)
 	}
 	jsonhttp.Write(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
+}
+
+// peerOf tells who sent a request.
+func peerOf(r *http.Request) protocol.Peer {
+	p := protocol.Peer{Addr: machineOf(r.RemoteAddr)}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		p.Key = tlskey.Of(r.TLS.PeerCertificates[0])
+	}
+	return p
 }
 
 type validator interface{ Validate() error }

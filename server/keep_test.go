@@ -18,7 +18,7 @@ func TestKeep(t *testing.T) {
 	var kept, told int
 	full := true
 	_, web := newServer(t, Options{Dir: dir, OnReport: func(protocol.Report) { told++ },
-		Keep: func(_ context.Context, r protocol.Report) error {
+		Keep: func(_ context.Context, _ protocol.Peer, r protocol.Report) error {
 			if full {
 				return errors.New("the disk is full")
 			}

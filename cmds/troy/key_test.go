@@ -24,7 +24,7 @@ import (
 // noOrders is for a server of which only the files are asked for.
 type noOrders struct{}
 
-func (noOrders) Order(context.Context, protocol.CheckIn) (protocol.Order, error) {
+func (noOrders) Order(context.Context, protocol.Peer, protocol.CheckIn) (protocol.Order, error) {
 	return protocol.Order{}, errors.New("there are no orders")
 }
 

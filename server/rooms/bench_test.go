@@ -18,7 +18,7 @@ func BenchmarkCheckIn1000(b *testing.B) {
 		var wg sync.WaitGroup
 		for i := range benchMachines {
 			wg.Go(func() {
-				if _, err := k.Order(b.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(i), Image: "win11", Version: 1}); err != nil {
+				if _, err := k.Order(b.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(i), Image: "win11", Version: 1}); err != nil {
 					b.Error(err)
 				}
 			})
@@ -31,7 +31,7 @@ func BenchmarkCheckIn1000(b *testing.B) {
 func BenchmarkStatus1000(b *testing.B) {
 	k := benchKeeper(b, benchMachines)
 	for i := range benchMachines {
-		if _, err := k.Order(b.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(i), Image: "win11", Version: 1}); err != nil {
+		if _, err := k.Order(b.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(i), Image: "win11", Version: 1}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -149,7 +149,7 @@ func (k *Keeper) machines(room string) []*state.Machine {
 }
 
 // Order implements server.Orders. The order is on the disk before it is returned.
-func (k *Keeper) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order, error) {
+func (k *Keeper) Order(ctx context.Context, _ protocol.Peer, in protocol.CheckIn) (protocol.Order, error) {
 	c, err := k.gather(ctx, &in)
 	if err != nil {
 		return protocol.Order{}, err

@@ -97,7 +97,7 @@ func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol
 	if change != nil {
 		change(&in)
 	}
-	o, err := w.k.Order(w.t.Context(), in)
+	o, err := w.k.Order(w.t.Context(), protocol.Peer{}, in)
 	if err == nil {
 		err = o.Validate()
 	}
@@ -109,7 +109,7 @@ func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol
 
 func (w *world) report(n, version int, outcome protocol.Outcome, message string) {
 	w.t.Helper()
-	err := w.k.Report(w.t.Context(), protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(n, w.now), Machine: machine(n), Image: "win11", Version: version,
+	err := w.k.Report(w.t.Context(), protocol.Peer{}, protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(n, w.now), Machine: machine(n), Image: "win11", Version: version,
 		Outcome: outcome, Message: message, Log: "log of " + message, Steps: []protocol.Step{{Kind: "stage", Fetched: 1000}}})
 	if err != nil {
 		w.t.Fatal(err)
@@ -148,7 +148,7 @@ func TestSlots(t *testing.T) {
 		}
 	}
 	w.now = w.now.Add(staleTime - time.Minute)
-	w.k.Progress(protocol.Progress{Protocol: protocol.Version, Machine: machine(202), Phase: "fetch"})
+	w.k.Progress(protocol.Peer{}, protocol.Progress{Protocol: protocol.Version, Machine: machine(202), Phase: "fetch"})
 	w.now = w.now.Add(2 * time.Minute)
 	if h, _, _ := w.k.Host("b204-1"); h.Phase != PhaseSilent {
 		t.Errorf("b204-1 is %s", h.Phase)
@@ -173,7 +173,7 @@ func TestSlots(t *testing.T) {
 	started := 0
 	for i := range 100 {
 		wg.Go(func() {
-			o, err := w.k.Order(t.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(1000 + i), Image: "win11", Version: 1})
+			o, err := w.k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(1000 + i), Image: "win11", Version: 1})
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -273,10 +273,10 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 	w.promote("B204", 2, "none")
 	w.state.Close()
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: machine(201), Image: "win11", Version: 1}
-	if o, err := w.k.Order(t.Context(), in); err == nil || o.Protocol != 0 {
+	if o, err := w.k.Order(t.Context(), protocol.Peer{}, in); err == nil || o.Protocol != 0 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if err := w.k.Report(t.Context(), protocol.Report{Protocol: protocol.Version, Machine: machine(201), Outcome: protocol.OutcomeDone}); err == nil {
+	if err := w.k.Report(t.Context(), protocol.Peer{}, protocol.Report{Protocol: protocol.Version, Machine: machine(201), Outcome: protocol.OutcomeDone}); err == nil {
 		t.Error("a report was acknowledged that is not kept")
 	}
 	if len(w.k.pending) != 0 {
@@ -365,7 +365,7 @@ func TestForgers(t *testing.T) {
 	w.k.mu.Unlock()
 	w.checkIn(901, 1, nil)
 	w.checkIn(901, 1, nil)
-	if _, err := w.k.Order(t.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.state.Get(key(902)) != nil {
+	if _, err := w.k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.state.Get(key(902)) != nil {
 		t.Errorf("one more: %v", err)
 	}
 	w.checkIn(201, 1, nil)

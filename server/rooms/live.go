@@ -61,7 +61,7 @@ func (l *live) heard(key string) time.Time {
 }
 
 // Progress takes how far a machine is. It is not kept.
-func (k *Keeper) Progress(p protocol.Progress) {
+func (k *Keeper) Progress(_ protocol.Peer, p protocol.Progress) {
 	key := p.Machine.Key()
 	if k.o.State.Get(key) == nil {
 		return // only machines that have checked in are believed

@@ -11,7 +11,7 @@ import (
 
 // Report takes the report of a machine; it is on the disk when nil is returned. One that is known
 // already changes nothing.
-func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
+func (k *Keeper) Report(_ context.Context, _ protocol.Peer, r protocol.Report) error {
 	key, now := r.Machine.Key(), k.o.Now()
 	before := k.o.State.Get(key)
 	if before != nil && before.Report != nil && r.ID != "" && before.Report.ID == r.ID {

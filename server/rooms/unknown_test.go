@@ -108,7 +108,7 @@ func TestManyGuests(t *testing.T) {
 	w.k.mu.Unlock()
 	w.checkIn(901, 1, nil)
 	w.checkIn(901, 1, nil)
-	if _, err := w.k.Order(t.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.state.Get(key(902)) != nil {
+	if _, err := w.k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.state.Get(key(902)) != nil {
 		t.Errorf("one more: %v", err)
 	}
 	w.checkIn(201, 1, nil)

@@ -18,6 +18,9 @@ const (
 type Machine struct {
 	Key  string `json:"key"`            // protocol.Machine.Key
 	Code string `json:"code,omitempty"` // shown on its screen while it is unknown
+	// Pin is the key (protocol.Peer.Key) by which the machine is known since its disk was finished;
+	// "" = none is known yet.
+	Pin string `json:"pin,omitempty"`
 	// Name and Room are those that an admin gave to a machine that lab.yaml does not name.
 	Name string `json:"name,omitempty"`
 	Room string `json:"room,omitempty"`

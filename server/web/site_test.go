@@ -127,14 +127,14 @@ func (s *site) checkIn(i, version int, change func(*protocol.CheckIn)) protocol.
 		change(&in)
 	}
 	must(s.t, in.Validate())
-	o, err := s.keeper.Order(s.t.Context(), in)
+	o, err := s.keeper.Order(s.t.Context(), protocol.Peer{}, in)
 	must(s.t, err)
 	return o
 }
 
 func (s *site) report(i, version int, outcome protocol.Outcome, message, log string) {
 	s.t.Helper()
-	must(s.t, s.keeper.Report(s.t.Context(), protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(i, version, outcome, time.Now()), Machine: protocol.Machine{MACs: []string{mac(i)}},
+	must(s.t, s.keeper.Report(s.t.Context(), protocol.Peer{}, protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(i, version, outcome, time.Now()), Machine: protocol.Machine{MACs: []string{mac(i)}},
 		Image: "win11-lab", Version: version, Outcome: outcome, Message: message, Log: log,
 		Steps: []protocol.Step{{Kind: "stage", Seconds: 3, Fetched: 1 << 20, Reason: "it is wanted", Error: message}}}))
 }

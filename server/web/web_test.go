@@ -181,7 +181,7 @@ func TestClaimsAreEscaped(t *testing.T) {
 		in.Disks[0].Model = evil
 	})
 	s.checkIn(1, 2, func(in *protocol.CheckIn) { in.Agent = evil })
-	s.keeper.Progress(protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(1)}}, Phase: evil, Done: 1, Total: 2})
+	s.keeper.Progress(protocol.Peer{}, protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(1)}}, Phase: evil, Done: 1, Total: 2})
 	c := s.browser()
 	check := func(path, page string) {
 		t.Helper()

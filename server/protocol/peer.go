@@ -1,0 +1,9 @@
+package protocol
+
+// Peer is who speaks, as the connection shows it. Unlike everything in a message it is no claim.
+type Peer struct {
+	Addr string // IP address
+	// Key is the SHA-256 of the public key (SubjectPublicKeyInfo) of the client's certificate, whose
+	// private half the peer has proved to hold, in hex; "" = it showed none.
+	Key string
+}
