@@ -23,6 +23,7 @@ type agent struct {
 	rec   *records
 	net   *network
 	store *store
+	site  *site
 	win   *windows
 	own   *ownCopy
 	work  *writer
@@ -41,10 +42,12 @@ func newAgent(o *Options, out io.Writer) *agent {
 	net := &network{o: o, con: con}
 	win := newWindows(o, con, d)
 	s := &store{o: o, con: con, net: net, disk: d, rec: rec, win: win}
+	known := &site{o: o, con: con, rec: rec, net: net, store: s}
+	s.site, net.site = known, known
 	win.own = &ownCopy{con: con, rec: rec, win: win, store: s}
 	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, win: win, meter: &meters{con, net}}
 	w.clock = func() time.Time { return net.clock.Now() }
-	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, win: win, own: win.own, work: w, sleep: sleep}
+	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, own: win.own, work: w, sleep: sleep}
 }
 
 // run does everything and returns the exit code, unless the machine was handed over.
@@ -130,6 +133,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Open:
 		a.facts.Disk = a.disk.open(ctx)
 		a.rec.recall()
+		a.site.learn(a.facts.Unsupported == "")
 		return nil
 	case decide.Judge:
 		return a.judge(ctx)
@@ -256,7 +260,7 @@ func (a *agent) judge(ctx context.Context) error {
 
 // checkIn tells the server what this machine is and has, and takes the order.
 func (a *agent) checkIn(ctx context.Context) error {
-	o, err := a.net.ask(ctx, a.describe())
+	o, err := a.site.checkIn(ctx, a.describe())
 	if err != nil {
 		return err
 	}

@@ -193,7 +193,7 @@ func TestResetWithoutServer(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	b.windows()
-	b.url = "http://127.0.0.1:1" // reserved: nothing listens there
+	b.url = "https://127.0.0.1:1" // reserved: nothing listens there
 	b.stopped(b.run(), ExitUntouched, "connection refused")
 	if !strings.Contains(b.out.String(), "is reset to version 2") {
 		t.Error("the session of Windows is kept")

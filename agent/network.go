@@ -3,9 +3,11 @@ package agent
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,8 +26,8 @@ const (
 	hintPatience   = 3 * time.Second
 )
 
-// errNoServer: neither the kernel arguments nor DHCP name a server.
-var errNoServer = errors.New("no server is named (kernel argument troy.server=, or DHCP option 224)")
+// errNoServer: nothing names a server.
+var errNoServer = errors.New("no server is named (the store's signed list, kernel argument troy.server=, or DHCP option 224)")
 
 // network is the way to the servers, and the clock that they may correct.
 type network struct {
@@ -37,14 +39,15 @@ type network struct {
 
 	id       protocol.Machine
 	link     *link.Link
-	servers  *netfetch.Mirrors // nil: none is known
-	answered atomic.Bool       // a server did
+	site     *site
+	servers  atomic.Pointer[netfetch.Mirrors] // nil: none is known
+	answered atomic.Bool                      // a server did
 
 	retryMu   sync.Mutex
 	retrySaid time.Time // when a retry was last shown
 }
 
-// setMedia takes what the media say of time and certificates. The machine's clock is believed where
+// setMedia takes what the media carry. The machine's clock is believed where
 // it shows what is possible.
 func (n *network) setMedia(m media) {
 	n.media, n.clock = m, netfetch.NewClock(m.built, nil)
@@ -58,37 +61,45 @@ func (n *network) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	urls := slices.Clone(n.o.Net.Servers)
-	if n.link != nil {
-		if url := netfetch.ServerURL(n.link.Server); url != "" && len(urls) == 0 {
-			urls = append(urls, url)
-		}
-	}
-	if len(urls) == 0 {
-		return errNoServer
-	}
-	m, err := n.mirrors(urls)
-	if err != nil {
+	if err := n.find(); err != nil {
 		return err
 	}
-	n.servers = m
-	n.setClock(ctx, urls[0])
+	n.setClock(ctx, n.site.urls()[0])
 	if n.link != nil {
 		go n.link.Keep(ctx, &link.KeepOptions{
-			Changed: func(*link.Link) { m.Reconnect() },
+			Changed: func(*link.Link) { n.servers.Load().Reconnect() },
 			Notify:  func(err error) { n.con.say("network: %v", err) },
 		})
 	}
 	return nil
 }
 
+// find makes the servers of the site those that are asked.
+func (n *network) find() error {
+	urls := slices.DeleteFunc(n.site.urls(), func(u string) bool {
+		plain := strings.HasPrefix(u, "http://")
+		if plain {
+			n.con.say("%s is not asked: check-ins go by TLS only, want https://", u)
+		}
+		return plain
+	})
+	if len(urls) == 0 {
+		return errNoServer
+	}
+	m, err := n.mirrors(urls, n.site.known())
+	if err == nil {
+		n.servers.Store(m)
+	}
+	return err
+}
+
 // patience is how long a server that does not answer is asked again.
 func (n *network) patience() time.Duration { return cmp.Or(n.o.patience, serverPatience) }
 
-// mirrors are servers as the media want them.
-func (n *network) mirrors(urls []string) (*netfetch.Mirrors, error) {
+// mirrors are servers that are known as the configuration says.
+func (n *network) mirrors(urls []string, known *tls.Config) (*netfetch.Mirrors, error) {
 	return netfetch.NewHTTPMirrors(urls, &netfetch.HTTPOptions{
-		GiveUpAfter: n.patience(), UserAgent: "troy-deploy/" + version.Get().Short(), OnRetry: n.retrying, RootCAs: n.media.ca, Now: n.clock.Now,
+		GiveUpAfter: n.patience(), UserAgent: "troy-deploy/" + version.Get().Short(), OnRetry: n.retrying, TLS: known, Now: n.clock.Now,
 	}, &netfetch.MirrorsOptions{OnFailover: n.failover})
 }
 
@@ -150,7 +161,7 @@ func hardwareAddresses() []string {
 // ask asks the servers; the one that answers hears of everything else.
 func (n *network) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Order, error) {
 	var out protocol.Order
-	if err := n.servers.PostJSON(ctx, protocol.PathCheckIn, in, &out); err != nil {
+	if err := n.servers.Load().PostJSON(ctx, protocol.PathCheckIn, in, &out); err != nil {
 		return nil, err
 	}
 	if err := out.Validate(); err != nil {
@@ -164,7 +175,7 @@ func (n *network) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Orde
 func (n *network) report(ctx context.Context, r *protocol.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, reportPatience)
 	defer cancel()
-	return n.servers.PostJSON(ctx, protocol.PathReport, r, nil)
+	return n.servers.Load().PostJSON(ctx, protocol.PathReport, r, nil)
 }
 
 // progress tells how far the work is, once a server has answered.
@@ -172,7 +183,7 @@ func (n *network) progress(ctx context.Context, phase string, done, total, rate 
 	if !n.answered.Load() {
 		return
 	}
-	_ = n.servers.PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
+	_ = n.servers.Load().PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
 		Protocol: protocol.Version, Machine: n.id, Phase: phase, Done: done, Total: total, Rate: rate,
 	}, nil)
 }

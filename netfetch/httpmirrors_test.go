@@ -149,7 +149,7 @@ func testHTTPMirrorsWhole(t *testing.T) {
 	n.Serve(t, "127.0.0.3:80", liar)
 	n.Serve(t, "127.0.0.4:80", mux)
 	// Three odd answers (the liar's) end a try, so its patience plays no part.
-	m, err := NewHTTPMirrors([]string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"}, &HTTPOptions{GiveUpAfter: 5 * time.Second,
+	m, err := NewHTTPMirrors([]string{"http://127.0.0.1", "http://127.0.0.2", "http://127.0.0.3", "http://127.0.0.4"}, &HTTPOptions{GiveUpAfter: 5 * time.Second,
 		backoff: time.Millisecond, maxBackoff: 10 * time.Millisecond, dial: n.Dial}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ import (
 // in the store. All other signing keys stay in the store, under keys/online, and are never served.
 func keyCommand(s *cli.Streams) *cobra.Command {
 	return group("key", "manage signing keys and permissions",
-		newKeyInit(s), newKeyList(s), newKeyRotate(s), newKeySign(s), newKeyRefresh(s), newKeyOrder(s), newKeyWipe(s), newKeyRoot(s))
+		newKeyInit(s), newKeyList(s), newKeyRotate(s), newKeySign(s), newKeyRefresh(s), newKeyOrder(s), newKeyWipe(s), newKeyServers(s), newKeyRoot(s))
 }
 
 // keyFlags are the flags of commands that sign.
@@ -41,18 +41,21 @@ type initialising struct {
 	*call
 	keys keyFlags
 	lab  string
+	urls cli.List
 }
 
 func initCommand(s *cli.Streams) *cobra.Command {
 	c := &initialising{call: newCall(s)}
 	cmd := leaf("init DIR", "create a store, keys and lab.yaml", c.run)
 	c.keys.define(cmd.Flags())
-	cmd.Long = "Create a store, its signing keys and a first lab.yaml with one room."
+	cmd.Long = `Create a store, its signing keys, the key of its server and a first lab.yaml with one room. Run it on
+the server; else 'troy key servers' signs the key that 'troy serve' makes there.`
+	cmd.Flags().Var(&c.urls, "url", "a `URL` at which machines reach the server, such as https://troy.example:8443, may be repeated (default: DHCP or the media name it)")
 	cmd.Flags().StringVar(&c.lab, "lab", "", "`file` to write the first lab.yaml to (default: lab.yaml in the store); an existing one is kept")
 	return cmd
 }
 
-func (c *initialising) run(_ context.Context, args []string) error {
+func (c *initialising) run(ctx context.Context, args []string) error {
 	if _, err := publish.Init(args[0]); err != nil {
 		return err
 	}
@@ -62,6 +65,9 @@ func (c *initialising) run(_ context.Context, args []string) error {
 	}
 	fmt.Fprintf(c.Out, "made the store %s\n", args[0])
 	c.sayKeys(repo)
+	if err := c.signFirstServer(ctx, args[0], repo); err != nil {
+		return &cli.Fault{Err: err, Fate: "the store is made, but machines take no server", Advice: "'troy key servers --store " + args[0] + " --add " + ownKey + " --url URL' signs it"}
+	}
 	return c.firstLab(cmp.Or(c.lab, filepath.Join(args[0], lab.FileName)))
 }
 

@@ -82,7 +82,7 @@ func (p *promotion) runPromote(ctx context.Context, args []string) error {
 	if err := errline.Join(p.wantRoom(), p.target(args[0])); err != nil {
 		return cli.Usagef("%v", err)
 	}
-	if err := p.connect(); err != nil {
+	if err := p.connect(ctx); err != nil {
 		return err
 	}
 	if p.dry {
@@ -168,7 +168,7 @@ func (p *promotion) runRollback(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	if err := p.connect(); err != nil {
+	if err := p.connect(ctx); err != nil {
 		return err
 	}
 	return p.change(ctx, func(admin api.Admin) error { return p.rollback(ctx, admin) })
@@ -231,7 +231,7 @@ func (a *waking) run(ctx context.Context, args []string) error {
 	if (a.room == "") == (len(args) == 0) {
 		return cli.Usagef("want --room ROOM or one HOST")
 	}
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	n, err := a.client.Wake(ctx, a.room, strings.Join(args, ""))
@@ -260,7 +260,7 @@ func (a *assigning) run(ctx context.Context, args []string) error {
 	if a.room == "" {
 		return cli.Usagef("--room is missing")
 	}
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	return a.change(ctx, func(admin api.Admin) error {
@@ -304,7 +304,7 @@ func (a *stopping) run(ctx context.Context) error {
 	if a.resume {
 		why = ""
 	}
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	return a.change(ctx, func(admin api.Admin) error { return admin.Stop(ctx, a.room, why) })

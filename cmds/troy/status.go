@@ -34,7 +34,7 @@ func (a *statusCall) run(ctx context.Context, _ []string) error {
 	if a.nights < 0 {
 		return cli.Usagef("--nights %d: want a number of days", a.nights)
 	}
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	return a.look(ctx, func(admin api.Admin) error {
@@ -125,7 +125,7 @@ func hostsCommand(s *cli.Streams) *cobra.Command {
 }
 
 func (a *hostsCall) run(ctx context.Context, _ []string) error {
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	return a.look(ctx, func(admin api.Admin) error {
@@ -194,7 +194,7 @@ func logCommand(s *cli.Streams) *cobra.Command {
 }
 
 func (a *logCall) run(ctx context.Context, args []string) error {
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	return a.look(ctx, func(admin api.Admin) error {

@@ -206,7 +206,7 @@ func TestBare(t *testing.T) {
 			t.Logf("seed %d", seed)
 			o, c := bareOptions(), newContent(seed)
 			o.ESPSize, o.SectorSize = map[int]int64{512: 40 * mib, 4096: 300 * mib}[sector], sector
-			o.DataSize = o.volumeNeed() + 3*mib
+			o.DataSize, o.Key = o.volumeNeed()+3*mib, []byte("key")
 			path := bareDisk(t, o.Need()+50*mib)
 			device := path
 			if sector == 4096 { // a block device knows its sectors
@@ -229,6 +229,11 @@ func TestBare(t *testing.T) {
 			var done counter
 			must(t, d.Fill(t.Context(), r, c, &FillOptions{Progress: &done}))
 			must(t, r.Finish(t.Context()))
+			j, err := machine.OpenJournal(d.Files().Journal)
+			must(t, err)
+			if key, err := j.Get(machine.RecordKey); err != nil || string(key) != "key" {
+				t.Errorf("the machine's key in the journal: %q, %v", key, err)
+			}
 			must(t, d.Close())
 			have, s := shown(t, path)
 			c.defined(t, have)

@@ -44,7 +44,7 @@ func CheckRoot(b []byte) error {
 // refresh reads the newest metadata from src and checks it against the pinned root, what was
 // trusted before, and the time. What is found good is remembered even if a later document is
 // refused. Errors: a RefusedError (ErrUntrusted), those of reading src, those of Memory.
-func refresh(ctx context.Context, name string, src image.Documents, now time.Time, o *PinnedOptions) (*trustedmetadata.TrustedMetadata, error) {
+func refresh(ctx context.Context, name string, src image.Documents, now time.Time, o *PinnedOptions) (*update, error) {
 	u := &update{o: o, src: src, name: name}
 	before, err := u.load()
 	if err != nil {
@@ -60,7 +60,7 @@ func refresh(ctx context.Context, name string, src image.Documents, now time.Tim
 	if err != nil {
 		return nil, err
 	}
-	return u.t, nil
+	return u, nil
 }
 
 // update is one refresh.
@@ -120,7 +120,7 @@ func (u *update) forget(now time.Time) {
 }
 
 func (u *update) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{u.roots, u.timestamp, u.snapshot, u.targets} {
+	for _, step := range []func(context.Context) error{u.roots, u.timestamp, u.snapshot, u.targets, u.servers} {
 		if err := step(ctx); err != nil {
 			return err
 		}

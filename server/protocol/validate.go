@@ -83,6 +83,9 @@ func (o *Order) Validate() error {
 	); err != nil {
 		return err
 	}
+	if o.Servers != "" && !isHash(o.Servers) {
+		return invalid("servers is not a SHA-256 in lower-case hex")
+	}
 	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > MaxMirrors {
 		return invalid("wait %d, %d mirrors", o.Wait, len(o.Mirrors))
 	}

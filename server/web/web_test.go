@@ -61,14 +61,14 @@ func TestLoginFromElsewhere(t *testing.T) {
 	if w := s.from("10.0.0.9:999", "POST", "/login", form); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "HTTPS") {
 		t.Errorf("a login without TLS: %d", w.Code)
 	}
-	s = newSite(t, 0, Options{PlainLogin: true})
-	if w := s.from("10.0.0.9:999", "POST", "/login", form); w.Code != http.StatusSeeOther {
-		t.Errorf("PlainLogin: %d", w.Code)
+	const byTLS = "https://troy.example/login"
+	if w := s.from("10.0.0.9:999", "POST", byTLS, form); w.Code != http.StatusSeeOther {
+		t.Errorf("with TLS: %d", w.Code)
 	}
 	for range loginsPerMinute - 1 {
-		s.from("10.0.0.9:999", "POST", "/login", "name=admin&password=x")
+		s.from("10.0.0.9:999", "POST", byTLS, "name=admin&password=x")
 	}
-	if w := s.from("10.0.0.9:999", "POST", "/login", form); w.Code != http.StatusTooManyRequests {
+	if w := s.from("10.0.0.9:999", "POST", byTLS, form); w.Code != http.StatusTooManyRequests {
 		t.Errorf("try %d: %d", loginsPerMinute+1, w.Code)
 	}
 }

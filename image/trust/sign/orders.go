@@ -14,10 +14,12 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// change is what a signing changes in the orders, beside what the store holds.
+// change is what a signing changes in orders and servers, beside what the store holds.
 type change struct {
 	order *trust.Order
 	wipes func(before []trust.WipeEntry) []trust.WipeEntry
+	// servers is the next list; nil = that of before.
+	servers []trust.Server
 }
 
 // SetOrder signs which version of an image machines may go back to: a deliberate rollback. Version

@@ -173,6 +173,9 @@ func (c *collector) collect(ctx context.Context, st *state, ch change) error {
 	if err := c.wipes(st, ch.wipes); err != nil {
 		return err
 	}
+	if err := c.servers(st, ch.servers); err != nil {
+		return err
+	}
 	return c.agent(ctx, st)
 }
 
