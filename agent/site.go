@@ -2,9 +2,7 @@ package agent
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -118,7 +116,7 @@ func (s *site) checkIn(ctx context.Context, in *protocol.CheckIn) (*protocol.Ord
 	if err != nil {
 		return nil, err
 	}
-	if order.Servers != "" && order.Servers != s.digest() {
+	if order.Servers != "" && order.Servers != s.list.Load().Digest() {
 		if _, err := s.store.open(ctx, order); err != nil { // which takes the list
 			s.con.say("servers: %v", err)
 		}
@@ -132,7 +130,7 @@ var errSame = errors.New("the list is the one that is signed")
 // renew fetches the list by what is signed alone: no server has to be known for that.
 func (s *site) renew(ctx context.Context) error {
 	s.con.say("servers: no server shows a key that this machine knows; looking for a newer signed list")
-	before := s.digest()
+	before := s.list.Load().Digest()
 	open, err := s.net.mirrors(s.urls(), tlskey.Unverified())
 	if err != nil {
 		return err
@@ -145,7 +143,7 @@ func (s *site) renew(ctx context.Context) error {
 	if _, err := s.store.trusted(ctx, src); err != nil {
 		return err
 	}
-	if s.digest() == before {
+	if s.list.Load().Digest() == before {
 		return errSame
 	}
 	return s.net.find()
@@ -162,18 +160,4 @@ func (s *site) take(list *trust.Servers) {
 	}
 	s.con.say("servers: list %d of the signed servers is in force", list.Version)
 	s.rec.remember()
-}
-
-// digest names the list in force, as an order does; "" = none.
-func (s *site) digest() string {
-	list := s.list.Load()
-	if list == nil {
-		return ""
-	}
-	b, err := list.Encode()
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
 }

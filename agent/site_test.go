@@ -2,7 +2,6 @@ package agent
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -124,8 +123,9 @@ func TestHint(t *testing.T) {
 	b.run()
 	server := b.keyName(filepath.Join(b.dir, "server.key"))
 	b.signServers(trust.Server{Key: server}, trust.Server{Key: b.keyName(filepath.Join(b.dir, "next.key")), Next: true})
-	sum := sha256.Sum256(b.listed())
-	b.servers = hex.EncodeToString(sum[:])
+	list, err := trust.ParseServers(b.listed())
+	b.must(err)
+	b.servers = list.Digest()
 	for i, want := range []bool{true, false} {
 		b.run()
 		if got := strings.Contains(b.out.String(), "servers: list 2 of"); got != want {

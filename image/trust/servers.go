@@ -2,6 +2,8 @@ package trust
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,6 +81,19 @@ func (s *Servers) URLs() []string {
 func (s *Servers) Encode() ([]byte, error) {
 	b, err := json.Marshal(s)
 	return append(b, '\n'), err
+}
+
+// Digest is the SHA-256 of the document in hex, as orders name it; "" for a nil list.
+func (s *Servers) Digest() string {
+	if s == nil {
+		return ""
+	}
+	b, err := s.Encode()
+	if err != nil {
+		return "" // texts and numbers always encode
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // Check returns image.ErrInvalid for a list that machines would not take.

@@ -260,15 +260,14 @@ func TestOptionsPorts(t *testing.T) {
 		o    Options
 		want []int // nil: the address is none
 	}{
-		"store alone":       {Options{Listen: ":8080"}, []int{8080}},
-		"with a host":       {Options{Listen: "[fd00::1]:80"}, []int{80}},
-		"TLS":               {Options{Listen: ":8080", Certs: "c", TLSListen: ":8443"}, []int{8080, 8443}},
-		"TLS without certs": {Options{Listen: ":8080", TLSListen: ":8443"}, []int{8080}},
-		"network boot":      {Options{Listen: ":8080", Boot: "net"}, []int{8080, 69, 67, 4011}},
-		"without DHCP":      {Options{Listen: ":8080", Boot: "net", NoDHCP: true}, []int{8080, 69}},
-		"no colon":          {Options{Listen: "8080"}, nil},
-		"too large":         {Options{Listen: ":65536"}, nil},
-		"a name":            {Options{Listen: ":8080", Certs: "c", TLSListen: ":https"}, nil},
+		"store alone":  {Options{Listen: ":8080"}, []int{8080}},
+		"with a host":  {Options{Listen: "[fd00::1]:80"}, []int{80}},
+		"TLS":          {Options{Listen: ":8080", TLSListen: ":8443"}, []int{8080, 8443}},
+		"network boot": {Options{Listen: ":8080", Boot: "net"}, []int{8080, 69, 67, 4011}},
+		"without DHCP": {Options{Listen: ":8080", Boot: "net", NoDHCP: true}, []int{8080, 69}},
+		"no colon":     {Options{Listen: "8080"}, nil},
+		"too large":    {Options{Listen: ":65536"}, nil},
+		"a name":       {Options{Listen: ":8080", TLSListen: ":https"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ports, err := c.o.ports()

@@ -3,10 +3,13 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"troy/image/trust/sign"
+	"troy/server/certs"
 	"troy/server/servedir"
 	"troy/server/signing"
 )
@@ -43,4 +46,32 @@ func checkSigned(dir string, now time.Time) (all []Finding) {
 		all = append(all, f)
 	}
 	return all
+}
+
+// checkKey looks whether machines take the server of a store.
+func checkKey(dir string) []Finding {
+	repo, err := sign.Open(dir, nil)
+	if err != nil {
+		return nil // checkSigned says it
+	}
+	list, err := repo.Servers()
+	if err != nil {
+		return []Finding{{"server", Fault, err.Error(), "sign the servers again: see troy key servers"}}
+	}
+	path := servedir.Of(dir).ServerKey()
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return []Finding{{"server", Doubt, "it has no key yet", "start troy serve: it makes one and says how it is signed"}}
+	}
+	key, _, err := certs.LoadKey(path)
+	if err != nil {
+		return []Finding{{"server", Fault, err.Error(), ""}}
+	}
+	name, err := key.Name()
+	if err != nil {
+		return []Finding{{"server", Fault, err.Error(), ""}}
+	}
+	if !slices.Contains(list.Keys(), name) {
+		return []Finding{{"server", Fault, fmt.Sprintf("no machine takes it: its key %s is not signed", name), "troy key servers --store " + dir + " --add " + name + " --url https://SERVER:PORT"}}
+	}
+	return []Finding{{"server", Good, "machines take it by its key " + name, ""}}
 }
