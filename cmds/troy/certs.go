@@ -17,7 +17,7 @@ import (
 )
 
 func certsCommand(s *cli.Streams) *cobra.Command {
-	return group("certs", "create and renew the certificate that browsers see", newCertsInit(s), newCertsRenew(s), newCertsShow(s))
+	return group("certs", "manage the page's certificate", newCertsInit(s), newCertsRenew(s), newCertsShow(s))
 }
 
 // certsCall is one "certs init" or "certs renew".

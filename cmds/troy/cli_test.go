@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -20,6 +21,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"troy/internal/cli"
+	"troy/internal/tlskey"
+	"troy/server/certs"
+	"troy/server/servedir"
 )
 
 // everyCommand calls f with each command that people see, by its words after troy.
@@ -211,12 +215,12 @@ func TestServerDown(t *testing.T) {
 	for _, line := range []string{"status", "hosts", "promote --room test pc@2", "stop --room test"} {
 		t.Run(line, func(t *testing.T) {
 			wantTroy(t, exitOK, strings.Fields(line)...)
-			args := append(strings.Fields(line), "--server", "http://127.0.0.1:1")
+			args := append(strings.Fields(line), "--server", "https://127.0.0.1:1")
 			r := wantTroy(t, exitFailed, args...)
 			if !strings.Contains(r.errOut, "does not answer") || !strings.Contains(r.errOut, "nothing was changed") || r.out != "" {
 				t.Errorf("it says %q and %q", r.out, r.errOut)
 			}
-			t.Setenv("TROY_SERVER", "http://127.0.0.1:1")
+			t.Setenv("TROY_SERVER", "https://127.0.0.1:1")
 			wantTroy(t, exitFailed, strings.Fields(line)...)
 		})
 	}
@@ -229,7 +233,12 @@ func TestAnswerLost(t *testing.T) {
 	at, err := url.Parse(s.url)
 	must(t, err)
 	forward := httputil.NewSingleHostReverseProxy(at)
-	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	forward.Transport = &http.Transport{TLSClientConfig: tlskey.Unverified()}
+	key, _, err := certs.LoadKey(servedir.Of(s.store).ServerKey())
+	must(t, err)
+	own, err := key.Certificate()
+	must(t, err)
+	between := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			forward.ServeHTTP(w, r)
 			return
@@ -237,8 +246,10 @@ func TestAnswerLost(t *testing.T) {
 		forward.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
 	}))
+	between.Listener = tls.NewListener(between.Listener, tlskey.Server(&own, nil))
+	between.Start()
 	defer between.Close()
-	r := wantTroy(t, exitFailed, "stop", "--room", "test", "--why", "lost", "--server", between.URL)
+	r := wantTroy(t, exitFailed, "stop", "--room", "test", "--why", "lost", "--server", "https://"+between.Listener.Addr().String())
 	if !strings.Contains(r.errOut, "it is not known whether it was done") || strings.Contains(r.errOut, "nothing was changed") {
 		t.Errorf("it says %s", r.errOut)
 	}

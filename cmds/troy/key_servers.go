@@ -29,10 +29,10 @@ const ownKey = "own"
 func newKeyServers(s *cli.Streams) *cobra.Command {
 	c := &serversCall{keyCall: newKeyCall(s)}
 	cmd := leaf("servers", "list or sign which servers machines take", c.run)
-	cmd.Long = `List the servers that machines take, or sign another list. Machines know a server by its key, which
-'troy serve' prints, and by nothing else. A server that was moved or replaced is added; a key that is
-removed is refused from then on. --next names the key of a server that is going to be: machines take
-it at once, so that nothing has to be signed on the day.`
+	cmd.Long = `List the servers that machines take, or sign another list. Machines know a server by its key,
+which 'troy serve' prints, and by nothing else. A server that was moved or replaced is added; a key
+that is removed is refused from then on. --next names the key of a server that will serve later:
+machines take it at once, so that nothing has to be signed on that day.`
 	fs := cmd.Flags()
 	fs.Var(&c.add, "add", "the `KEY` of a server in force ("+ownKey+": that of the server of this store), may be repeated")
 	fs.Var(&c.urls, "url", "with one --add or --next: a `URL` at which machines reach it, in place of those before, may be repeated")

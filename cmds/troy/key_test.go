@@ -156,7 +156,7 @@ func TestKeysAreNotServed(t *testing.T) {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, httptest.NewRequest("GET", "/"+protocol.PathRepo+"/"+name, nil))
 		ok := w.Code == 200
-		if secret := strings.HasPrefix(name, "keys/") || strings.HasPrefix(name, ".") || name == lab.FileName; ok == secret {
+		if secret := strings.HasPrefix(name, "keys/") || strings.HasPrefix(name, "serve/") || strings.HasPrefix(name, ".") || name == lab.FileName; ok == secret {
 			t.Errorf("%s: status %d", name, w.Code)
 		}
 		if changes := strings.HasSuffix(name, "/versions.json") && strings.HasPrefix(name, "images/") || name == "metadata/timestamp.json" || name == "store.json"; ok && changes != (w.Header().Get("Cache-Control") == "no-cache") {

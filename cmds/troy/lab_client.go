@@ -122,6 +122,9 @@ func (a *adminCall) with(ctx context.Context, readOnly bool, f func(api.Admin) e
 		}
 		return err
 	}
+	if errors.Is(down, tlskey.ErrPin) {
+		return &cli.Fault{Err: down, Fate: "the token was not sent, nothing was changed", Advice: "'troy key servers' lists the servers to take: another program answers there, or this server's key is to be signed"}
+	}
 	if !errors.Is(down, api.ErrDown) {
 		return down
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
+	"troy/internal/tlskey"
 	"troy/netfetch"
 	"troy/server/lab"
 	"troy/server/protocol"
@@ -70,6 +72,7 @@ type servedLab struct {
 	out  *screen
 	stop func()
 	url  string
+	keys map[string]*tls.Config // by MAC address: how that machine talks to the server
 }
 
 func serveLab(t *testing.T, h *history) *servedLab {
@@ -86,7 +89,7 @@ func (s *servedLab) start(t *testing.T) {
 	done := make(chan int, 1)
 	s.out = &screen{}
 	go func() {
-		done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--lab", s.lab, s.store}, s.out, s.out)
+		done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--lab", s.lab, s.store}, s.out, s.out)
 	}()
 	s.stop = sync.OnceFunc(func() {
 		cancel()
@@ -101,12 +104,33 @@ func (s *servedLab) start(t *testing.T) {
 	s.url = url
 }
 
+// machine calls the server as the machine with this MAC address, which has a key of its own.
+func (s *servedLab) machine(t *testing.T, mac string) *netfetch.HTTP {
+	t.Helper()
+	if s.keys[mac] == nil {
+		key, err := tlskey.New()
+		must(t, err)
+		own, err := key.Certificate()
+		must(t, err)
+		repo, err := sign.Open(s.store, nil)
+		must(t, err)
+		list, err := repo.Servers()
+		must(t, err)
+		if s.keys == nil {
+			s.keys = map[string]*tls.Config{}
+		}
+		s.keys[mac] = tlskey.Client(list.Keys, &own)
+	}
+	h, err := netfetch.NewHTTP(s.url, &netfetch.HTTPOptions{TLS: s.keys[mac]})
+	must(t, err)
+	t.Cleanup(h.Reconnect)
+	return h
+}
+
 // checkIn is a machine with this MAC address that holds a version.
 func (s *servedLab) checkIn(t *testing.T, mac string, version int, health protocol.Health) (o protocol.Order) {
 	t.Helper()
-	h, err := netfetch.NewHTTP(s.url, nil)
-	must(t, err)
-	defer h.Reconnect()
+	h := s.machine(t, mac)
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Health: health}
 	must(t, h.PostJSON(t.Context(), protocol.PathCheckIn, in, &o))
 	return o
@@ -114,9 +138,7 @@ func (s *servedLab) checkIn(t *testing.T, mac string, version int, health protoc
 
 func (s *servedLab) report(t *testing.T, mac string, version int, outcome protocol.Outcome, log string) {
 	t.Helper()
-	h, err := netfetch.NewHTTP(s.url, nil)
-	must(t, err)
-	defer h.Reconnect()
+	h := s.machine(t, mac)
 	r := protocol.Report{Protocol: protocol.Version, ID: mac, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Outcome: outcome, Message: log, Log: log,
 		Steps: []protocol.Step{{Kind: "stage", Seconds: 1.5, Fetched: 1000, Reason: "it is wanted", Error: "it broke"}}}
 	must(t, h.PostJSON(t.Context(), protocol.PathReport, r, nil))
@@ -376,7 +398,7 @@ func TestLabCommands(t *testing.T) {
 	}
 	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"stop"}} {
 		folder := servedir.Of(dir)
-		must(t, errors.Join(folder.Make(), os.WriteFile(folder.Token(), []byte("t"), 0o600), folder.SetAddress("http://127.0.0.1:1")))
+		must(t, errors.Join(folder.Make(), os.WriteFile(folder.Token(), []byte("t"), 0o600), folder.SetAddress("https://127.0.0.1:1")))
 		wantTroy(t, exitUsage, append(args, "--store", dir)...)
 	}
 }
@@ -415,7 +437,7 @@ func TestServeMissing(t *testing.T) {
 		{[]string{t.TempDir()}, "troy init"},
 		{[]string{"--lab", filepath.Join(h.dir, "none.yaml"), h.store}, "'troy lab init " + filepath.Join(h.dir, "none.yaml") + "'"},
 	} {
-		if r := wantTroy(t, exitFailed, append([]string{"serve", "--listen", "127.0.0.1:0"}, x.args...)...); !strings.Contains(r.errOut, x.says) {
+		if r := wantTroy(t, exitFailed, append([]string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"}, x.args...)...); !strings.Contains(r.errOut, x.says) {
 			t.Errorf("%q: %s", x.args, r.errOut)
 		}
 	}

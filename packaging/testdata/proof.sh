@@ -47,7 +47,7 @@ install() {
 
 # What README.md tells the admin to do.
 prepare() {
-	must as_troy init --lab /etc/troy/lab.yaml $store
+	must as_troy init --url $tls --lab /etc/troy/lab.yaml $store
 	has 'it exists and was kept'
 	mkdir /tmp/images
 	chown troy: /tmp/images
@@ -96,9 +96,12 @@ confined() {
 
 checkin() {
 	must troy promote --store $store --room test win11-lab@2
-	must curl -sS --cacert /tmp/ca.crt --json '{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
+	must openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=pc -keyout /tmp/pc.key -out /tmp/pc.crt
+	pin="sha256//$(openssl pkey -in $store/serve/server.key -pubout -outform DER | openssl dgst -sha256 -binary | base64)"
+	must curl -sSk --http1.1 --cert /tmp/pc.crt --key /tmp/pc.key --pinnedpubkey "$pin" --json '{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
 	has '"want":{"image":"win11-lab","version":2'
 	must shows 'test-01 .*win11-lab@1'
+	must curl -sSf --cacert /tmp/ca.crt $tls/ # as a browser does
 }
 
 killed() {
