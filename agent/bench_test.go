@@ -147,7 +147,7 @@ func (b *bench) publish() {
 	b.must(err)
 	repo, err := sign.Init(b.store, time.Now(), nil)
 	b.must(err)
-	_, err = repo.Sign(b.t.Context(), store, time.Now())
+	_, err = repo.SignAll(b.t.Context(), store, time.Now())
 	b.must(err)
 	root, err := repo.Root()
 	b.must(err)

@@ -118,7 +118,7 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	b.must(err)
 	repo, err := sign.Open(b.store, nil)
 	b.must(err)
-	_, err = repo.Sign(t.Context(), store, time.Now())
+	_, err = repo.SignAll(t.Context(), store, time.Now())
 	b.must(err)
 	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)

@@ -51,7 +51,7 @@ func TestForgedStore(t *testing.T) {
 	b.must(err)
 	repo, err := sign.Init(forged, time.Now(), nil)
 	b.must(err)
-	_, err = repo.Sign(t.Context(), store, time.Now())
+	_, err = repo.SignAll(t.Context(), store, time.Now())
 	b.must(err)
 	b.url = b.serve(forged)
 	before := b.digest(pcdisk.Journal)

@@ -152,7 +152,7 @@ func (m *Manifest) Encode() ([]byte, Entry, error) {
 	if err != nil {
 		return nil, e, err
 	}
-	if _, err := parseManifest(b, m.Image, &e); err != nil || len(b) > maxManifestSize {
+	if _, err := ParseManifest(b, m.Image, &e); err != nil || len(b) > maxManifestSize {
 		return nil, e, errline.Join(fault.Invalidf("the manifest of version %d, %d bytes, could not be read again", m.Version, len(b)), err)
 	}
 	e.Manifest = Object{Name: manifestName(m.Image, m.Version), Size: int64(len(b)), SHA256: sha256.Sum256(b)}
@@ -214,8 +214,9 @@ func ParseIndex(b []byte, image string) (*Index, error) {
 	return &x, nil
 }
 
-// parseManifest reads the manifest that an index entry names; the caller has checked its hash.
-func parseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
+// ParseManifest reads the manifest that an index entry names and checks all its claims; the caller
+// has checked its hash. Its errors are ErrCorrupt and ErrUnsupported.
+func ParseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
 	var m Manifest
 	if err := decode(b, &m); err != nil {
 		return nil, err

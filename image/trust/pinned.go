@@ -55,10 +55,11 @@ func Pinned(ctx context.Context, src image.Source, now time.Time, o *PinnedOptio
 	if now.Before(o.Built) {
 		now = o.Built
 	}
-	t, err := refresh(ctx, src.String(), docs, now, o)
+	chain, err := Follow(ctx, src.String(), docs, now, o)
 	if err != nil {
 		return nil, "", o.hint(src, err)
 	}
+	t := chain.Metadata
 	s = &Source{src: src, docs: docs, targets: t.Targets[metadata.TARGETS].Signed.Targets, known: map[string][]byte{}}
 	return s, o.says(t), nil
 }

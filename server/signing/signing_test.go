@@ -124,7 +124,7 @@ func TestHidden(t *testing.T) {
 	if !hidden(smallstore.Image, 3) || hidden(smallstore.Image, 2) {
 		t.Error("only the new version should be hidden")
 	}
-	if _, err := repo.Sign(t.Context(), store, time.Now()); err != nil {
+	if _, err := repo.SignAll(t.Context(), store, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if hidden(smallstore.Image, 3) {

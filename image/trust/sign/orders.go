@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,38 +14,78 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// change is what a signing changes in the orders, beside what the store holds.
-type change struct {
-	order *trust.Order
-	wipes func(before []trust.WipeEntry) []trust.WipeEntry
+// orderChange is a new order for an image; version 0 withdraws the order.
+type orderChange struct {
+	image   string
+	version int
+}
+
+// wipesChange makes new permissions to wipe from those of before; nil = as they are.
+type wipesChange func(before []trust.WipeEntry) []trust.WipeEntry
+
+// asked lists the items that a change means, given what is signed.
+func (ch *change) asked(before *content) ([]Item, error) {
+	list := slices.Clone(ch.items)
+	if o := ch.order; o != nil {
+		is := ""
+		if o.version != 0 {
+			is = strconv.Itoa(o.version)
+		}
+		list = append(list, Item{orderName(o.image), is})
+	}
+	for _, i := range ch.items { // an order for a version that is removed goes with it
+		if img, number, ok := strings.Cut(i.What, " version "); ok && i.Is == "" {
+			if o, err := before.order(img); err == nil && o != nil && strconv.Itoa(o.Version) == number {
+				list = append(list, Item{orderName(img), ""})
+			}
+		}
+	}
+	if ch.wipes == nil {
+		return list, nil
+	}
+	was, err := before.wipes()
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range was {
+		list = append(list, Item{wipeName(e), ""})
+	}
+	for _, e := range ch.wipes(was) {
+		list = append(list, Item{wipeName(e), permitted})
+	}
+	return list, nil
 }
 
 // SetOrder signs which version of an image machines may go back to: a deliberate rollback. Version
-// 0 withdraws the order. It needs the targets key and returns image.ErrNotFound for a version that
-// the store does not have.
+// 0 withdraws the order. It needs the admin key and returns image.ErrNotFound for a version that is
+// not signed.
 func (r *Repository) SetOrder(ctx context.Context, store *image.Store, name string, version int, now time.Time) error {
 	if version != 0 {
-		if _, err := store.Show(ctx, name, version); err != nil {
+		src, err := r.Source(ctx, store)
+		if err != nil {
+			return err
+		}
+		if _, err := image.LoadManifest(ctx, src, name, version); err != nil {
 			return err
 		}
 	}
-	_, err := r.sign(ctx, store, now, change{order: &trust.Order{Format: 1, Image: name, Version: version}})
+	_, err := r.sign(ctx, store, now, change{order: &orderChange{name, version}})
 	return err
 }
 
 // AllowWipe signs further permissions to wipe; those whose time is over are left out. It needs the
-// targets key and returns image.ErrInvalid for an entry that is none.
+// admin key and returns image.ErrInvalid for an entry that is none.
 func (r *Repository) AllowWipe(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time) error {
-	return r.setWipes(ctx, store, entries, now, func(before []trust.WipeEntry) []trust.WipeEntry { return append(before, entries...) })
+	return r.setWipes(ctx, store, entries, now, func(before []trust.WipeEntry) []trust.WipeEntry { return append(slices.Clone(before), entries...) })
 }
 
-// SetWipe signs exactly these permissions to wipe; none withdraws all. It needs the targets key and
+// SetWipe signs exactly these permissions to wipe; none withdraws all. It needs the admin key and
 // returns image.ErrInvalid for an entry that is none.
 func (r *Repository) SetWipe(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time) error {
 	return r.setWipes(ctx, store, entries, now, func([]trust.WipeEntry) []trust.WipeEntry { return entries })
 }
 
-func (r *Repository) setWipes(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time, f func([]trust.WipeEntry) []trust.WipeEntry) error {
+func (r *Repository) setWipes(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time, f wipesChange) error {
 	for _, e := range entries {
 		if err := e.Check(); err != nil {
 			return err
@@ -74,69 +114,67 @@ func tidyWipes(list []trust.WipeEntry, now time.Time) []trust.WipeEntry {
 }
 
 // Wipes returns the signed permissions to wipe, as they were given.
-func (r *Repository) Wipes() ([]trust.WipeEntry, error) {
-	st, err := r.load()
+func (r *Repository) Wipes(ctx context.Context) ([]trust.WipeEntry, error) {
+	st, err := r.verified(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return r.wipes(st)
+	return st.content.wipes()
 }
 
-func (r *Repository) wipes(st *state) ([]trust.WipeEntry, error) {
-	b, err := r.signedCopy(st, tree.Wipe)
-	if err != nil || b == nil {
-		return nil, err
+func (c *content) wipes() ([]trust.WipeEntry, error) {
+	b := c.docs[tree.Wipe]
+	if b == nil {
+		return nil, nil
 	}
 	list, err := trust.ParseWipes(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRepository, tree.Wipe, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Wipe, err)
 	}
 	return list, nil
 }
 
-// signedCopy returns a document of which there is only the signed copy, nil if it is not signed.
-func (r *Repository) signedCopy(st *state, name string) ([]byte, error) {
-	old := st.targets.Signed.Targets[name]
-	if old == nil {
+// order is the order for an image, nil if there is none.
+func (c *content) order(name string) (*trust.Order, error) {
+	b := c.docs[tree.Order(name)]
+	if b == nil {
 		return nil, nil
 	}
-	b, err := os.ReadFile(r.path(tree.Copy(name, old.Hashes["sha256"])))
-	if err == nil {
-		err = old.VerifyLengthHashes(b)
-	}
+	o, err := trust.ParseOrder(b, name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRepository, name, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Order(name), err)
 	}
-	return b, nil
+	return o, nil
 }
 
 // order takes the new order of an image, or the one that was signed before.
-func (c *collector) order(st *state, name string, versions map[int]bool, order *trust.Order) error {
-	var b []byte
-	var err error
-	if order != nil && order.Image == name {
-		b, err = json.Marshal(order)
-	} else {
-		b, err = c.r.signedCopy(st, tree.Order(name))
-	}
-	if err != nil || b == nil {
-		return err
-	}
-	o, err := trust.ParseOrder(b, name)
-	if err != nil || !versions[o.Version] {
-		return err // withdrawn, or the version is gone
-	}
-	return c.document(tree.Order(name), b)
-}
-
-// wipes takes the permissions that were signed before, as they are changed now.
-func (c *collector) wipes(st *state, change func([]trust.WipeEntry) []trust.WipeEntry) error {
-	list, err := c.r.wipes(st)
+func (c *collector) order(name string, versions map[int]bool, ch *orderChange) error {
+	o, err := c.before.order(name)
 	if err != nil {
 		return err
 	}
-	if change != nil {
-		list = change(list)
+	if ch != nil && ch.image == name {
+		o = &trust.Order{Format: 1, Image: name, Version: ch.version}
+	}
+	if o == nil || !versions[o.Version] {
+		return nil // none, withdrawn, or the version is gone
+	}
+	b, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("trust: %w", err)
+	}
+	c.after.add(tree.Order(name), b)
+	return nil
+}
+
+// wipes takes the permissions that were signed before, as they are changed now.
+func (c *collector) wipes(ch wipesChange) error {
+	list, err := c.before.wipes()
+	if err != nil {
+		return err
+	}
+	if ch != nil {
+		list = ch(list)
 	}
 	if len(list) == 0 {
 		return nil
@@ -148,5 +186,6 @@ func (c *collector) wipes(st *state, change func([]trust.WipeEntry) []trust.Wipe
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
-	return c.document(tree.Wipe, b)
+	c.after.add(tree.Wipe, b)
+	return nil
 }

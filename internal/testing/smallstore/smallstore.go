@@ -50,7 +50,7 @@ func Make(t testing.TB, dir string) string {
 	v2 := version("22222222-2222-4222-8222-222222222222", content)
 	_, err = publish.Add(t.Context(), store, Image, publish.CompareDisk(v2, v1), nil)
 	must(err)
-	_, err = repo.Sign(t.Context(), store, time.Now())
+	_, err = repo.SignAll(t.Context(), store, time.Now())
 	must(err)
 	return path
 }
