@@ -35,6 +35,7 @@ type Config struct {
 	CA        string   `yaml:"ca"`        // PEM file with who signed the servers' certificates
 	Root      string   `yaml:"root"`      // TUF root metadata
 	Store     string   `yaml:"store"`     // or the store to take it from
+	Keys      string   `yaml:"keys"`      // what the admin trusts, where that is not in the store
 	Arguments []string `yaml:"arguments"` // further troy.* words
 	Append    string   `yaml:"append"`    // kernel arguments
 	BootURL   string   `yaml:"boot_url"`  // where the tree for PXE will be served by HTTP
@@ -58,7 +59,7 @@ func ReadConfig(file string) (*Config, error) {
 		}
 		return nil, fmt.Errorf("config %s: %s", file, text)
 	}
-	for _, p := range []*string{&c.CA, &c.Root, &c.Store} {
+	for _, p := range []*string{&c.CA, &c.Root, &c.Store, &c.Keys} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(file), *p)
 		}
@@ -72,6 +73,7 @@ func (c Config) Under(below *Config) *Config {
 	if c.Root == "" && c.Store == "" { // one of the two
 		c.Root, c.Store = below.Root, below.Store
 	}
+	c.Keys = cmp.Or(c.Keys, below.Keys)
 	c.Servers, c.Arguments = slices.Concat(c.Servers, below.Servers), slices.Concat(below.Arguments, c.Arguments)
 	c.CA, c.Append, c.BootURL = cmp.Or(c.CA, below.CA), cmp.Or(c.Append, below.Append), cmp.Or(c.BootURL, below.BootURL)
 	return &c
@@ -221,7 +223,7 @@ func (c *Config) rootMetadata() (b []byte, err error) {
 	case (c.Root != "") == (c.Store != ""):
 		return nil, ErrSources
 	case c.Store != "":
-		repo, err := sign.Open(c.Store, nil)
+		repo, err := sign.Open(c.Store, &sign.Options{Keys: c.Keys})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Store, err)
 		}

@@ -3,9 +3,12 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
+	"troy/image"
 	"troy/image/trust/sign"
 	"troy/server/servedir"
 	"troy/server/signing"
@@ -21,24 +24,27 @@ func checkLogins(dir string) []Finding {
 
 // checkSigned looks at the signatures of a store.
 func checkSigned(dir string, now time.Time) (all []Finding) {
+	if _, err := os.Stat(filepath.Join(dir, image.MarkerName)); errors.Is(err, fs.ErrNotExist) {
+		return []Finding{{"signed", Fault, dir + " is no store", "troy init " + dir}}
+	}
 	repo, err := sign.Open(dir, nil)
-	if errors.Is(err, sign.ErrUnsigned) {
+	if errors.Is(err, sign.ErrUnsigned) && !errors.Is(err, sign.ErrDoubt) {
 		return []Finding{{"signed", Fault, "the store is not signed: machines accept nothing from it", "troy key init --store " + dir}}
 	}
 	if err != nil {
-		return []Finding{{"signed", Fault, err.Error(), "is this the folder of a store?"}}
+		return []Finding{{"signed", Fault, err.Error(), "troy key rotate --server --store " + dir}}
 	}
 	expiries, err := repo.Expiries(now)
 	if err != nil {
-		return []Finding{{"signed", Fault, err.Error(), "sign it again: see troy key"}}
+		return []Finding{{"signed", Fault, err.Error(), "troy key rotate --server --store " + dir}}
 	}
 	for _, e := range expiries {
-		f := Finding{"signed", Good, fmt.Sprintf("%s is valid until %s", e.Role, e.Expires.Format(time.DateOnly)), ""}
+		f := Finding{"signed", Good, fmt.Sprintf("what the %s signed is valid until %s", e.Key, e.Expires.Format(time.DateOnly)), ""}
 		switch {
 		case !e.Expires.After(now):
-			f.Level, f.Do = Fault, "machines accept nothing new: "+signing.Renewal(e.Role)
+			f.Level, f.Do = Fault, "machines accept nothing new: "+signing.Renewal(e.Key)
 		case e.Soon:
-			f.Level, f.Do = Doubt, signing.Renewal(e.Role)
+			f.Level, f.Do = Doubt, signing.Renewal(e.Key)
 		}
 		all = append(all, f)
 	}

@@ -168,16 +168,17 @@ func Init(dir string, now time.Time, o *Options) (*Repository, error) {
 	return r, r.remember(st)
 }
 
-// Open opens the signed side of the store in dir. It returns ErrUnsigned if there is none and
-// nothing says that there was one. No key is needed before something is signed.
+// Open opens the signed side of the store in dir. It returns ErrUnsigned if there is none, and
+// ErrDoubt as well, together with what Rotate can put it back by, if there was one. No key is
+// needed before something is signed.
 func Open(dir string, o *Options) (*Repository, error) {
 	r := newRepository(dir, o)
 	_, err := os.Stat(r.path(""))
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, terr := os.Stat(r.trustedPath()); terr != nil {
-			return nil, fmt.Errorf("%w: %s has no folder %s", ErrUnsigned, dir, tree.Folder)
+		if _, terr := os.Stat(r.trustedPath()); terr == nil {
+			return r, fmt.Errorf("%w: %w any more: %s has no folder %s", ErrDoubt, ErrUnsigned, dir, tree.Folder)
 		}
-		return r, nil
+		return nil, fmt.Errorf("%w: %s has no folder %s", ErrUnsigned, dir, tree.Folder)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
