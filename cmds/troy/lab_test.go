@@ -169,7 +169,7 @@ func TestLabRelease(t *testing.T) {
 	s.look(t)
 
 	// Back: the step is signed, the machine goes.
-	if r := wantTroy(t, exitOK, "rollback", "--room", "test"); !strings.Contains(r.out, "back to pc version 1") {
+	if r := wantTroy(t, exitOK, "rollback", "--room", "test", "pc@1"); !strings.Contains(r.out, "back to pc version 1, which is signed") {
 		t.Errorf("rollback says %s", r.out)
 	}
 	if o := s.checkIn(t, testMAC, 2, ""); !begins(&o) || wanted(&o) != 1 || !o.Permits.Retry {
@@ -305,8 +305,8 @@ func TestRollbackWithoutKey(t *testing.T) {
 	s := serveLab(t, newHistory(t, seeded(t)))
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@1")
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
-	must(t, os.Rename(filepath.Join(s.store, "keys", "targets.key"), filepath.Join(s.dir, "targets.key")))
-	r := wantTroy(t, exitFailed, "rollback", "--room", "test")
+	moveKeys(t, s.store, t.TempDir())
+	r := wantTroy(t, exitFailed, "rollback", "--room", "test", "pc@1")
 	if !strings.Contains(r.errOut, "room test keeps the version it has") || !strings.Contains(r.errOut, "troy key order pc 1") {
 		t.Errorf("it says %s", r.errOut)
 	}
@@ -331,7 +331,7 @@ func TestPromoteUnsigned(t *testing.T) {
 	if st := wantJSON[rooms.Status](t, exitOK, "status"); st.Rooms[1].Target != nil {
 		t.Errorf("%+v", st.Rooms[1].Target)
 	}
-	wantTroy(t, exitOK, "key", "sign")
+	wantTroy(t, exitOK, "key", "sign", "--yes")
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@3")
 }
 
