@@ -105,11 +105,11 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 		}
 		e.Fetch, e.Write = e.Fetch+s.Fetch, e.Write+s.Write
 	}
-	if newer > 0 {
-		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines have a newer version: they go back only with your signature, 'troy rollback --room %s %s@%d'", newer, e.Room, e.Image, e.Version))
-	}
 	if bare > 0 {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines hold no recorded version of the image and would be rewritten completely", bare))
+	}
+	if newer > 0 {
+		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines have a newer version: they go back only with your signature, 'troy rollback --room %s %s@%d'", newer, e.Room, e.Image, e.Version))
 	}
 	return nil
 }
