@@ -140,7 +140,7 @@ func isDocument(name string) bool {
 	case strings.HasPrefix(name, tree.Agent+"/"):
 		return path.Base(name) == release.Document && strings.Count(name, "/") <= 2
 	}
-	return name == tree.Wipe
+	return tree.Signed(name)
 }
 
 // items names what there is, with a note about each where there is more to say.

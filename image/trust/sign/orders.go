@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,46 +15,70 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// orderChange is a new order for an image; version 0 withdraws the order.
-type orderChange struct {
-	image   string
-	version int
-}
-
-// wipesChange makes new permissions to wipe from those of before; nil = as they are.
-type wipesChange func(before []trust.WipeEntry) []trust.WipeEntry
-
-// asked lists the items that a change means, given what is signed.
-func (ch *change) asked(before *content) ([]Item, error) {
+// asked lists the items that a change means: those of the caller, those of the document that it
+// edits, and an order for a version that it removes.
+func (ch *change) asked(before, after *content) []Item {
 	list := slices.Clone(ch.items)
-	if o := ch.order; o != nil {
-		is := ""
-		if o.version != 0 {
-			is = strconv.Itoa(o.version)
+	if ch.edit != nil {
+		was, _ := before.only(ch.name).items()
+		for what := range was {
+			list = append(list, Item{what, ""})
 		}
-		list = append(list, Item{orderName(o.image), is})
+		is, _ := after.only(ch.name).items()
+		for what, value := range is {
+			list = append(list, Item{what, value})
+		}
 	}
-	for _, i := range ch.items { // an order for a version that is removed goes with it
+	for _, i := range ch.items {
 		if img, number, ok := strings.Cut(i.What, " version "); ok && i.Is == "" {
-			if o, err := before.order(img); err == nil && o != nil && strconv.Itoa(o.Version) == number {
+			if o, err := trust.ParseOrder(before.docs[tree.Order(img)], img); err == nil && strconv.Itoa(o.Version) == number {
 				list = append(list, Item{orderName(img), ""})
 			}
 		}
 	}
-	if ch.wipes == nil {
-		return list, nil
+	return list
+}
+
+// only is the part of a content that one document is.
+func (c *content) only(name string) *content {
+	one := newContent()
+	if b := c.docs[name]; b != nil {
+		one.add(name, b)
 	}
-	was, err := before.wipes()
+	return one
+}
+
+// orders takes the documents of which there are only signed copies, as they were and as the change
+// edits them. An order goes with its version.
+func (c *collector) orders(ch *change) error {
+	for name, b := range c.before.docs {
+		if tree.Signed(name) && c.current(name, b) {
+			c.after.add(name, b)
+		}
+	}
+	if ch.edit == nil {
+		return nil
+	}
+	b, err := ch.edit(c.before.docs[ch.name])
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, e := range was {
-		list = append(list, Item{wipeName(e), ""})
+	delete(c.after.docs, ch.name)
+	delete(c.after.files, ch.name)
+	if b != nil {
+		c.after.add(ch.name, b)
 	}
-	for _, e := range ch.wipes(was) {
-		list = append(list, Item{wipeName(e), permitted})
+	return nil
+}
+
+// current is false for an order whose version is gone.
+func (c *collector) current(name string, b []byte) bool {
+	if !strings.HasPrefix(name, "images/") {
+		return true
 	}
-	return list, nil
+	img := path.Base(path.Dir(name))
+	o, err := trust.ParseOrder(b, img)
+	return err == nil && c.after.files[fmt.Sprintf("images/%s/%d.json", img, o.Version)] != nil
 }
 
 // SetOrder signs which version of an image machines may go back to: a deliberate rollback. Version
@@ -69,7 +94,12 @@ func (r *Repository) SetOrder(ctx context.Context, store *image.Store, name stri
 			return err
 		}
 	}
-	_, err := r.sign(ctx, store, now, change{order: &orderChange{name, version}})
+	_, err := r.sign(ctx, store, now, change{name: tree.Order(name), edit: func([]byte) ([]byte, error) {
+		if version == 0 {
+			return nil, nil
+		}
+		return json.Marshal(&trust.Order{Format: 1, Image: name, Version: version})
+	}})
 	return err
 }
 
@@ -85,7 +115,7 @@ func (r *Repository) SetWipe(ctx context.Context, store *image.Store, entries []
 	return r.setWipes(ctx, store, entries, now, func([]trust.WipeEntry) []trust.WipeEntry { return entries })
 }
 
-func (r *Repository) setWipes(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time, f wipesChange) error {
+func (r *Repository) setWipes(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time, f func([]trust.WipeEntry) []trust.WipeEntry) error {
 	for _, e := range entries {
 		if err := e.Check(); err != nil {
 			return err
@@ -94,7 +124,13 @@ func (r *Repository) setWipes(ctx context.Context, store *image.Store, entries [
 	if len(entries) > trust.MaxWipes {
 		return fmt.Errorf("%w: %d permissions to wipe, at most %d", image.ErrInvalid, len(entries), trust.MaxWipes)
 	}
-	_, err := r.sign(ctx, store, now, change{wipes: func(before []trust.WipeEntry) []trust.WipeEntry { return tidyWipes(f(before), now) }})
+	_, err := r.sign(ctx, store, now, change{name: tree.Wipe, edit: func(before []byte) ([]byte, error) {
+		list, err := readWipes(before)
+		if err != nil {
+			return nil, err
+		}
+		return encodeWipes(tidyWipes(f(list), now))
+	}})
 	return err
 }
 
@@ -119,11 +155,10 @@ func (r *Repository) Wipes(ctx context.Context) ([]trust.WipeEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return st.content.wipes()
+	return readWipes(st.content.docs[tree.Wipe])
 }
 
-func (c *content) wipes() ([]trust.WipeEntry, error) {
-	b := c.docs[tree.Wipe]
+func readWipes(b []byte) ([]trust.WipeEntry, error) {
 	if b == nil {
 		return nil, nil
 	}
@@ -134,58 +169,13 @@ func (c *content) wipes() ([]trust.WipeEntry, error) {
 	return list, nil
 }
 
-// order is the order for an image, nil if there is none.
-func (c *content) order(name string) (*trust.Order, error) {
-	b := c.docs[tree.Order(name)]
-	if b == nil {
+// encodeWipes is nil for no permissions.
+func encodeWipes(list []trust.WipeEntry) ([]byte, error) {
+	if len(list) == 0 {
 		return nil, nil
 	}
-	o, err := trust.ParseOrder(b, name)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Order(name), err)
-	}
-	return o, nil
-}
-
-// order takes the new order of an image, or the one that was signed before.
-func (c *collector) order(name string, versions map[int]bool, ch *orderChange) error {
-	o, err := c.before.order(name)
-	if err != nil {
-		return err
-	}
-	if ch != nil && ch.image == name {
-		o = &trust.Order{Format: 1, Image: name, Version: ch.version}
-	}
-	if o == nil || !versions[o.Version] {
-		return nil // none, withdrawn, or the version is gone
-	}
-	b, err := json.Marshal(o)
-	if err != nil {
-		return fmt.Errorf("trust: %w", err)
-	}
-	c.after.add(tree.Order(name), b)
-	return nil
-}
-
-// wipes takes the permissions that were signed before, as they are changed now.
-func (c *collector) wipes(ch wipesChange) error {
-	list, err := c.before.wipes()
-	if err != nil {
-		return err
-	}
-	if ch != nil {
-		list = ch(list)
-	}
-	if len(list) == 0 {
-		return nil
-	}
 	if len(list) > trust.MaxWipes {
-		return fmt.Errorf("%w: %d permissions to wipe, at most %d", image.ErrInvalid, len(list), trust.MaxWipes)
+		return nil, fmt.Errorf("%w: %d permissions to wipe, at most %d", image.ErrInvalid, len(list), trust.MaxWipes)
 	}
-	b, err := json.Marshal(trust.WipeOrder{Format: 1, Entries: list})
-	if err != nil {
-		return fmt.Errorf("trust: %w", err)
-	}
-	c.after.add(tree.Wipe, b)
-	return nil
+	return json.Marshal(trust.WipeOrder{Format: 1, Entries: list})
 }

@@ -60,8 +60,11 @@ func (r *Repository) Unsigned(ctx context.Context, store *image.Store) ([]Differ
 type change struct {
 	items []Item // in the store
 	all   bool   // whatever is in the store
-	order *orderChange
-	wipes wipesChange
+
+	// name is a document of which there is only the signed copy, edit makes what it is to be of what
+	// it was; nil = there is none.
+	name string
+	edit func(before []byte) ([]byte, error)
 }
 
 // change finds what is to be signed next, and refuses what was not asked for.
@@ -74,11 +77,7 @@ func (r *Repository) change(ctx context.Context, store *image.Store, st *state, 
 	if err := after.follows(st.content); err != nil {
 		return nil, err
 	}
-	asked, err := ch.asked(st.content)
-	if err != nil {
-		return nil, err
-	}
-	if list := unasked(st.content, after, asked); len(list) > 0 && !ch.all {
+	if list := unasked(st.content, after, ch.asked(st.content, after)); len(list) > 0 && !ch.all {
 		return nil, &UnaskedError{Store: r.dir, Differences: list}
 	}
 	return after, nil
@@ -159,18 +158,18 @@ func (c *collector) collect(ctx context.Context, ch *change) (*content, error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if err := c.image(ctx, name, ch.order); err != nil {
+		if err := c.image(ctx, name); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.wipes(ch.wipes); err != nil {
+	if err := c.orders(ch); err != nil {
 		return nil, err
 	}
 	return c.after, c.agent(ctx)
 }
 
-// image takes an image with its versions and the order about it.
-func (c *collector) image(ctx context.Context, name string, order *orderChange) error {
+// image takes an image with its versions.
+func (c *collector) image(ctx context.Context, name string) error {
 	index, err := c.store.Get(ctx, image.IndexName(name), tree.MaxDocument)
 	if err != nil {
 		return err
@@ -180,9 +179,7 @@ func (c *collector) image(ctx context.Context, name string, order *orderChange) 
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrDoubt, image.IndexName(name), err)
 	}
-	versions := map[int]bool{}
 	for _, e := range x.Versions {
-		versions[e.Version] = true
 		b, err := c.store.Get(ctx, e.Manifest.Name, e.Manifest.Size)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrDoubt, err)
@@ -197,7 +194,7 @@ func (c *collector) image(ctx context.Context, name string, order *orderChange) 
 		c.after.add(e.Manifest.Name, b)
 		c.after.files[m.Pack.Name] = target(m.Pack.Size, m.Pack.SHA256[:])
 	}
-	return c.order(name, versions, order)
+	return nil
 }
 
 func target(size int64, sum []byte) *metadata.TargetFiles {
