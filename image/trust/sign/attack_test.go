@@ -347,3 +347,26 @@ func evilSeen(t *testing.T, m *trusttest.Room) error {
 	}
 	return nil
 }
+
+// TestSecurityPage: the page for admins lists what is tried here, and nothing else.
+func TestSecurityPage(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/security.md")
+	must(t, err)
+	_, list, ok := strings.Cut(string(b), "with all commands that sign or\nexport:\n")
+	list, _, end := strings.Cut(list, "\n\nWhat to do:")
+	if !ok || !end {
+		t.Fatal("the page has no list")
+	}
+	tried := attacks(nil)
+	for line := range strings.Lines(list) {
+		for name := range strings.SplitSeq(strings.TrimSpace(strings.TrimPrefix(line, "- ")), ", ") {
+			if name != "" && tried[name] == nil {
+				t.Errorf("the page says %q, which is not tried", name)
+			}
+			delete(tried, name)
+		}
+	}
+	if len(tried) > 0 {
+		t.Errorf("the page does not say %v", slices.Collect(maps.Keys(tried)))
+	}
+}
