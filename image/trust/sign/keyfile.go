@@ -164,22 +164,23 @@ func (f *keyFile) signedRoot(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDoubt, err)
 	}
-	k := &signingKey{}
-	if len(f.Public) == ed25519.PublicKeySize {
-		k.key, err = metadata.KeyFromPublicKey(ed25519.PublicKey(f.Public))
-	} else {
-		err = errors.New("the key is cut off")
-	}
-	if err == nil {
-		k.id, err = k.key.ID()
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrKey, err)
-	}
-	if !names(&t.Root.Signed, Admin, k) {
+	if !f.named(&t.Root.Signed) {
 		return fmt.Errorf("%w: root version %d does not name this admin key", ErrDoubt, t.Root.Signed.Version)
 	}
 	return nil
+}
+
+// named says whether root metadata trusts this key alone with what it is for.
+func (f *keyFile) named(root *metadata.RootType) bool {
+	if len(f.Public) != ed25519.PublicKeySize {
+		return false
+	}
+	key, err := metadata.KeyFromPublicKey(ed25519.PublicKey(f.Public))
+	if err != nil {
+		return false
+	}
+	id, err := key.ID()
+	return err == nil && names(root, f.Key, id)
 }
 
 func (f *keyFile) unseal(passphrase func() ([]byte, error)) ([]byte, error) {

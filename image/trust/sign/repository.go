@@ -241,10 +241,10 @@ func next(path string) string { return path + ".new" }
 func (r *Repository) key(root *metadata.RootType, which Key) (*signingKey, error) {
 	path := r.KeyPath(which)
 	k, err := openKey(path, which, r.pass)
-	if err == nil && names(root, which, k) {
+	if err == nil && names(root, which, k.id) {
 		return k, nil
 	}
-	if n, nerr := openKey(next(path), which, r.pass); nerr == nil && names(root, which, n) {
+	if n, nerr := openKey(next(path), which, r.pass); nerr == nil && names(root, which, n.id) {
 		return n, durable.Rename(next(path), path)
 	}
 	if err == nil {
@@ -254,9 +254,9 @@ func (r *Repository) key(root *metadata.RootType, which Key) (*signingKey, error
 }
 
 // names says whether the root metadata trusts a key, and no other, with all that it is for.
-func names(root *metadata.RootType, which Key, k *signingKey) bool {
+func names(root *metadata.RootType, which Key, id string) bool {
 	for _, role := range which.roles() {
-		if m := root.Roles[role]; m == nil || len(m.KeyIDs) != 1 || m.KeyIDs[0] != k.id || m.Threshold != 1 {
+		if m := root.Roles[role]; m == nil || len(m.KeyIDs) != 1 || m.KeyIDs[0] != id || m.Threshold != 1 {
 			return false
 		}
 	}

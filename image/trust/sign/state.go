@@ -76,10 +76,29 @@ func (r *Repository) verified(ctx context.Context) (*state, error) {
 	if err != nil {
 		return st, fmt.Errorf("%w: %w", ErrDoubt, err)
 	}
+	if err := r.own(&st.root.Signed); err != nil {
+		return st, err
+	}
 	if last != nil {
 		st.content.fill(last.content)
 	}
 	return st, nil
+}
+
+// own refuses a root that does not name the admin key, where that is at hand: then somebody has
+// changed what lies beside it, or the key was replaced.
+func (r *Repository) own(root *metadata.RootType) error {
+	path := r.KeyPath(Admin)
+	f, err := readKeyFile(path, Admin)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, p := range []string{path, next(path)} {
+		if f, err = readKeyFile(p, Admin); err == nil && f.named(root) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s is not the %s that root version %d names", ErrKey, path, Admin, root.Version)
 }
 
 // follow reads the signed state of a source. On an error the state has at least root and roots.

@@ -140,3 +140,19 @@ func TestTrust(t *testing.T) {
 	must(t, m.Repo.Trust(good))
 	must(t, m.Repo.SetOrder(t.Context(), m.Store, "pc", 2, trusttest.Start))
 }
+
+// TestForgedTrust: what lies beside the key is somebody else's.
+func TestForgedTrust(t *testing.T) {
+	m, _ := brokenIn(t)
+	evil := trusttest.NewRoom(t, nil)
+	copyBack(m, evil.Files())
+	b, err := os.ReadFile(filepath.Join(evil.Dir, "keys", "trusted.json"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(filepath.Dir(m.Repo.KeyPath(sign.Admin)), "trusted.json"), b, 0o644))
+	if _, err := m.Repo.Root(); !errors.Is(err, sign.ErrKey) {
+		t.Errorf("the root of somebody else: %v", err)
+	}
+	if err := m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start); !errors.Is(err, sign.ErrKey) {
+		t.Errorf("a rotation to it: %v", err)
+	}
+}
