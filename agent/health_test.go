@@ -87,7 +87,7 @@ func (b *bench) addVersion(version int) string {
 	b.must(err)
 	repo, err := sign.Open(b.store, nil)
 	b.must(err)
-	_, err = repo.Sign(b.t.Context(), store, time.Now())
+	_, err = repo.SignAll(b.t.Context(), store, time.Now())
 	b.must(err)
 	raw := filepath.Join(b.dir, fmt.Sprintf("v%d.raw", version))
 	b.must(os.WriteFile(raw, disk, 0o644))

@@ -118,7 +118,7 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	b.must(err)
 	repo, err := sign.Open(b.store, nil)
 	b.must(err)
-	_, err = repo.Sign(t.Context(), store, time.Now())
+	_, err = repo.SignAll(t.Context(), store, time.Now())
 	b.must(err)
 	if code := b.run(); code != ExitDone {
 		t.Fatalf("exit code %d", code)
@@ -136,6 +136,28 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 		t.Fatalf("with the admin's order: exit code %d", code)
 	}
 	b.holds(b.v1)
+}
+
+// An order permits one version: from there the machine goes to none that is older than the newest
+// that it ever had.
+func TestOrderPermitsOneVersion(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	v3 := b.addVersion(3)
+	b.orders.Version = 3
+	if code := b.run(); code != ExitDone {
+		t.Fatalf("exit code %d", code)
+	}
+	b.holds(v3)
+	b.order(1)
+	b.orders.Permits.Reinstall, b.orders.Version = true, 1
+	if code := b.run(); code != ExitDone {
+		t.Fatalf("with the admin's order: exit code %d", code)
+	}
+	b.holds(b.v1)
+	b.orders.Permits.Reinstall, b.orders.Version = false, 2
+	b.needsOrder()
+	b.orders.Permits.Reinstall = true
+	b.needsOrder()
 }
 
 // A version that does not come up, rewritten by an order, is started as often as a new one.

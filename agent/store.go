@@ -97,12 +97,8 @@ func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step
 	if p.Unfit, err = otherVersion(ctx, src, order.Want, step); err != nil || p.Unfit != "" {
 		return p, err
 	}
-	have := s.rec.newest(step.Image)
-	if step.For == decide.Stage || step.For == decide.Rollback {
-		have = s.disk.machine.State().Version
-	}
 	if !step.Begun {
-		err := src.Allow(ctx, step.Image, have, step.Version)
+		err := src.Allow(ctx, step.Image, s.rec.newest(step.Image), step.Version)
 		if errors.Is(err, trust.ErrOrder) {
 			p.Downgrade = err.Error()
 			return p, nil
@@ -113,7 +109,7 @@ func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step
 	}
 	switch step.For {
 	case decide.Stage:
-		s.plan, err = image.LoadLocalPlan(ctx, src, step.Image, have, step.Version)
+		s.plan, err = image.LoadLocalPlan(ctx, src, step.Image, s.disk.machine.State().Version, step.Version)
 	case decide.Reinstall:
 		err = s.askWhole(ctx, src, p)
 	case decide.Provision:

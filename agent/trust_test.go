@@ -51,7 +51,7 @@ func (b *bench) forgedStore() string {
 	b.must(err)
 	repo, err := sign.Init(forged, time.Now(), nil)
 	b.must(err)
-	_, err = repo.Sign(b.t.Context(), store, time.Now())
+	_, err = repo.SignAll(b.t.Context(), store, time.Now())
 	b.must(err)
 	return forged
 }

@@ -28,7 +28,7 @@ func TestStolenServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := servedir.Of(l.Store).ServerKey()
+	key := servedir.Of(l.Store).TLSKey()
 	boot := func(version, reports int, want string) {
 		t.Helper()
 		server, err := l.Serve(t.Context(), testlab.Room{Version: version})

@@ -135,7 +135,7 @@ func TestUsageErrors(t *testing.T) {
 func TestJSONOnlyWherePrinted(t *testing.T) {
 	for _, line := range []string{
 		"wake --room test", "stop --room test", "stop --resume --room test", "assign --room test 1234 pc", "rollback --room test",
-		"key init", "key order win11 1", "key sign", "key refresh", "key rotate targets", "key root out.json",
+		"key init", "key order win11 1", "key sign", "key refresh", "key rotate", "key trust", "key root out.json",
 		"login anna store", "certs show dir", "lab check lab.yaml", "disk prepare --image a --version 1 --size 1G disk.img", "version",
 	} {
 		t.Run(line, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestAnswerLost(t *testing.T) {
 	must(t, err)
 	forward := httputil.NewSingleHostReverseProxy(at)
 	forward.Transport = &http.Transport{TLSClientConfig: tlskey.Unverified()}
-	key, _, err := certs.LoadKey(servedir.Of(s.store).ServerKey())
+	key, _, err := certs.LoadKey(servedir.Of(s.store).TLSKey())
 	must(t, err)
 	own, err := key.Certificate()
 	must(t, err)
@@ -288,7 +288,7 @@ func TestCompletion(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("bash: %v\n%s", err, out)
 	}
-	for line, want := range map[string]string{"image ver": "verify\t", "key rotate ta": "targets\n", "image list --st": "--store\t"} {
+	for line, want := range map[string]string{"image ver": "verify\t", "key rotate --se": "--server\t", "image list --st": "--store\t"} {
 		t.Run(line, func(t *testing.T) {
 			var out bytes.Buffer
 			run(context.Background(), append([]string{"__complete"}, strings.Fields(line)...), &out, io.Discard)

@@ -48,7 +48,7 @@ func (c *serversCall) run(ctx context.Context, _ []string) error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	list, err := c.repo.Servers()
+	list, err := c.repo.Servers(ctx)
 	if err != nil {
 		return err
 	}
@@ -59,13 +59,10 @@ func (c *serversCall) run(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.wantSigned(ctx, c.repo); err != nil {
-		return err
-	}
 	if err := c.repo.SetServers(ctx, c.store, servers, time.Now()); err != nil {
-		return &cli.Fault{Err: err, Fate: "the list is as it was", Advice: keyAdvice(err)}
+		return trustFault(err)
 	}
-	if list, err = c.repo.Servers(); err != nil {
+	if list, err = c.repo.Servers(ctx); err != nil {
 		return err
 	}
 	return c.show(list)
@@ -129,7 +126,7 @@ func serverKey(store string) (string, error) {
 	if err := dir.Make(); err != nil {
 		return "", err
 	}
-	key, _, err := certs.LoadKey(dir.ServerKey())
+	key, _, err := certs.LoadKey(dir.TLSKey())
 	if err != nil {
 		return "", err
 	}
@@ -173,6 +170,6 @@ func (c *initialising) signFirstServer(ctx context.Context, dir string, repo *si
 	if len(c.urls) > 0 {
 		where = "at " + cli.Clean(c.urls.String())
 	}
-	fmt.Fprintf(c.Out, "server key:  %s  (%s; %s)\n", cli.Clean(servedir.Of(dir).ServerKey()), key, where)
+	fmt.Fprintf(c.Out, "server key:  %s  (%s; %s)\n", cli.Clean(servedir.Of(dir).TLSKey()), key, where)
 	return nil
 }

@@ -75,7 +75,7 @@ func (a *adminCall) serverKeys(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		list, err := repo.Servers()
+		list, err := repo.ServedList()
 		own, ownErr := serverKey(a.dir)
 		if ownErr != nil {
 			return list.Keys(), err

@@ -114,7 +114,7 @@ func (s *servedLab) machine(t *testing.T, mac string) *netfetch.HTTP {
 		must(t, err)
 		repo, err := sign.Open(s.store, nil)
 		must(t, err)
-		list, err := repo.Servers()
+		list, err := repo.ServedList()
 		must(t, err)
 		if s.keys == nil {
 			s.keys = map[string]*tls.Config{}
@@ -191,7 +191,7 @@ func TestLabRelease(t *testing.T) {
 	s.look(t)
 
 	// Back: the step is signed, the machine goes.
-	if r := wantTroy(t, exitOK, "rollback", "--room", "test"); !strings.Contains(r.out, "back to pc version 1") {
+	if r := wantTroy(t, exitOK, "rollback", "--room", "test", "pc@1"); !strings.Contains(r.out, "back to pc version 1, which is signed") {
 		t.Errorf("rollback says %s", r.out)
 	}
 	if o := s.checkIn(t, testMAC, 2, ""); !begins(&o) || wanted(&o) != 1 || !o.Permits.Retry {
@@ -327,8 +327,8 @@ func TestRollbackWithoutKey(t *testing.T) {
 	s := serveLab(t, newHistory(t, seeded(t)))
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@1")
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
-	must(t, os.Rename(filepath.Join(s.store, "keys", "targets.key"), filepath.Join(s.dir, "targets.key")))
-	r := wantTroy(t, exitFailed, "rollback", "--room", "test")
+	moveKeys(t, s.store, t.TempDir())
+	r := wantTroy(t, exitFailed, "rollback", "--room", "test", "pc@1")
 	if !strings.Contains(r.errOut, "room test keeps the version it has") || !strings.Contains(r.errOut, "troy key order pc 1") {
 		t.Errorf("it says %s", r.errOut)
 	}
@@ -353,7 +353,7 @@ func TestPromoteUnsigned(t *testing.T) {
 	if st := wantJSON[rooms.Status](t, exitOK, "status"); st.Rooms[1].Target != nil {
 		t.Errorf("%+v", st.Rooms[1].Target)
 	}
-	wantTroy(t, exitOK, "key", "sign")
+	wantTroy(t, exitOK, "key", "sign", "--yes")
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@3")
 }
 

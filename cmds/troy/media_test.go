@@ -25,6 +25,7 @@ func TestMediaRefuses(t *testing.T) {
 	wantTroy(t, exitOK, "init", store)
 	wantTroy(t, exitOK, "init", bare)
 	must(t, os.RemoveAll(filepath.Join(bare, "metadata")))
+	must(t, os.RemoveAll(filepath.Join(bare, "keys")))
 	for _, c := range []struct {
 		code int
 		args []string

@@ -127,7 +127,7 @@ func (e *WipeEntry) permits(machines []string, serial string, now time.Time) boo
 // ParseOrder reads the order for an image.
 func ParseOrder(b []byte, name string) (*Order, error) {
 	var o Order
-	if err := strict(b, &o); err != nil || o.Format != 1 || o.Image != name {
+	if err := strict(b, &o); err != nil || o.Format != 1 || o.Image != name || o.Version < 0 || o.Version > image.MaxVersion {
 		return nil, fmt.Errorf("trust: this is not an order of format 1 for image %s", name)
 	}
 	return &o, nil

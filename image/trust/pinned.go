@@ -56,15 +56,16 @@ func Pinned(ctx context.Context, src image.Source, now time.Time, o *PinnedOptio
 	if now.Before(o.Built) {
 		now = o.Built
 	}
-	u, err := refresh(ctx, src.String(), docs, now, o)
+	chain, err := Follow(ctx, src.String(), docs, now, o)
 	if err != nil {
 		return nil, "", o.hint(src, err)
 	}
-	s = &Source{src: src, docs: docs, targets: u.t.Targets[metadata.TARGETS].Signed.Targets, known: map[string][]byte{}}
+	t := chain.Metadata
+	s = &Source{src: src, docs: docs, targets: t.Targets[metadata.TARGETS].Signed.Targets, known: map[string][]byte{}}
 	if s.targets[tree.Servers] != nil {
-		s.servers, err = ParseServers(u.memory.Servers)
+		s.servers, err = ParseServers(chain.servers)
 	}
-	return s, o.says(u.t), err
+	return s, o.says(t), err
 }
 
 // says tells what is trusted.

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ type Config struct {
 	Servers   []string `yaml:"servers"`   // URLs, mirrors in their order
 	Root      string   `yaml:"root"`      // TUF root metadata; the machine fetches the list of servers by itself then
 	Store     string   `yaml:"store"`     // or the store to take it and the list of servers from
+	Keys      string   `yaml:"keys"`      // what the admin trusts, where that is not in the store
 	Arguments []string `yaml:"arguments"` // further troy.* words
 	Append    string   `yaml:"append"`    // kernel arguments
 	BootURL   string   `yaml:"boot_url"`  // where the tree for PXE will be served by HTTP
@@ -55,7 +57,7 @@ func ReadConfig(file string) (*Config, error) {
 		}
 		return nil, fmt.Errorf("config %s: %s", file, text)
 	}
-	for _, p := range []*string{&c.Root, &c.Store} {
+	for _, p := range []*string{&c.Root, &c.Store, &c.Keys} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(file), *p)
 		}
@@ -69,6 +71,7 @@ func (c Config) Under(below *Config) *Config {
 	if c.Root == "" && c.Store == "" { // one of the two
 		c.Root, c.Store = below.Root, below.Store
 	}
+	c.Keys = cmp.Or(c.Keys, below.Keys)
 	c.Servers, c.Arguments = slices.Concat(c.Servers, below.Servers), slices.Concat(below.Arguments, c.Arguments)
 	c.Append, c.BootURL = cmp.Or(c.Append, below.Append), cmp.Or(c.BootURL, below.BootURL)
 	return &c
@@ -185,11 +188,11 @@ func (c *Config) trusted() (root []byte, servers *trust.Servers, err error) {
 		return nil, nil, ErrSources
 	case c.Store != "":
 		var repo *sign.Repository
-		if repo, err = sign.Open(c.Store, nil); err == nil {
+		if repo, err = sign.Open(c.Store, &sign.Options{Keys: c.Keys}); err == nil {
 			root, err = repo.Root()
 		}
 		if err == nil {
-			servers, err = repo.Servers()
+			servers, err = repo.Servers(context.Background())
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", c.Store, err)

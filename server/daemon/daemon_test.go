@@ -154,7 +154,7 @@ func promote(t *testing.T, o *Options, version int) {
 	must(t, err)
 	repo, err := sign.Open(o.Dir, nil)
 	must(t, err)
-	list, err := repo.Servers()
+	list, err := repo.ServedList()
 	must(t, err)
 	_, err = api.NewClient(url, token, tlskey.Client(list.Keys, nil)).Promote(t.Context(), rooms.Promotion{Room: "test", Image: smallstore.Image, Version: version})
 	must(t, err)
@@ -172,7 +172,7 @@ func TestNext(t *testing.T) {
 		store, err := image.OpenStore(o.Dir)
 		must(t, err)
 		must(t, servedir.Of(o.Dir).Make())
-		key, _, err := certs.LoadKey(servedir.Of(o.Dir).ServerKey())
+		key, _, err := certs.LoadKey(servedir.Of(o.Dir).TLSKey())
 		must(t, err)
 		name, err := key.Name()
 		must(t, err)
@@ -360,11 +360,11 @@ func TestByHand(t *testing.T) {
 	for name, c := range map[string]struct {
 		key   string // of the server, as the script names it
 		taken int
-	}{"its key": {"server.key", 2}, "another key": {"other.key", 0}} {
+	}{"its key": {"tls.key", 2}, "another key": {"other.key", 0}} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := certs.LoadKey(filepath.Join(o.Dir, "serve", c.key))
 			must(t, err)
-			sh := exec.Command("sh", "-c", strings.ReplaceAll(script, "server.key", c.key))
+			sh := exec.Command("sh", "-c", strings.ReplaceAll(script, "tls.key", c.key))
 			sh.Dir = t.TempDir()
 			out, err := sh.CombinedOutput()
 			if n := strings.Count(string(out), "HTTP/1.1 200"); n != c.taken || (err == nil) != (c.taken > 0) {
@@ -378,7 +378,7 @@ func TestByHand(t *testing.T) {
 // the list that is signed.
 func TestUnsignedServer(t *testing.T) {
 	o := withLab(t, options(t))
-	must(t, os.Remove(servedir.Of(o.Dir).ServerKey()))
+	must(t, os.Remove(servedir.Of(o.Dir).TLSKey()))
 	d, _ := start(t, o)
 	want := fmt.Sprintf("no machine takes this server yet: 'troy key servers --store %s --add %s --url https://SERVER:PORT' signs its key", o.Dir, d.Key())
 	if next := d.Next(t.Context()); len(next) == 0 || next[0] != want {
@@ -386,7 +386,7 @@ func TestUnsignedServer(t *testing.T) {
 	}
 	repo, err := sign.Open(o.Dir, nil)
 	must(t, err)
-	list, err := repo.Servers()
+	list, err := repo.ServedList()
 	must(t, err)
 	if order := checkIn(t, d); order.Servers != list.Digest() || list.Digest() == "" {
 		t.Errorf("the order names the list %q, want %q", order.Servers, list.Digest())

@@ -23,7 +23,7 @@ func (d *Daemon) unsigned() []string {
 	if err != nil {
 		return nil // package signing has said it
 	}
-	list, err := repo.Servers()
+	list, err := repo.ServedList()
 	if err != nil {
 		return []string{err.Error()}
 	}

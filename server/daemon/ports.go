@@ -62,7 +62,7 @@ func (d *Daemon) BootAdvice() (lacks []string, dhcp string) {
 
 // openTLS opens the port with TLS, and the two keys that are shown there.
 func (d *Daemon) openTLS() error {
-	key, _, err := certs.LoadKey(d.lab.dir.ServerKey())
+	key, _, err := certs.LoadKey(d.lab.dir.TLSKey())
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func signedServers(dir string, warn func(string)) func() string {
 		repo, err := sign.Open(dir, nil)
 		if err == nil {
 			var list *trust.Servers
-			if list, err = repo.Servers(); err == nil {
+			if list, err = repo.ServedList(); err == nil {
 				return list.Digest()
 			}
 		}

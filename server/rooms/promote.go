@@ -77,7 +77,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 
 // sum adds up the machines of the room.
 func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
-	bare := 0
+	bare, newer := 0, 0
 	for _, h := range k.hosts(l, e.Room) {
 		if h.host != nil && h.host.Version > 0 {
 			continue
@@ -93,6 +93,9 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 			e.Current++
 			continue
 		}
+		if have > e.Version {
+			newer++
+		}
 		s, whole, err := k.between(ctx, e.Image, have, e.Version)
 		if err != nil {
 			return err
@@ -104,6 +107,9 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 	}
 	if bare > 0 {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines hold no recorded version of the image and would be rewritten completely", bare))
+	}
+	if newer > 0 {
+		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines have a newer version: they go back only with your signature, 'troy rollback --room %s %s@%d'", newer, e.Room, e.Image, e.Version))
 	}
 	return nil
 }
@@ -224,12 +230,12 @@ func left(targets []state.Target) map[int]bool {
 // time that their window is open; the admin's signature under that step is for the caller to see
 // to.
 func (k *Keeper) Rollback(ctx context.Context, p Promotion) (*state.Target, error) {
+	before, err := k.Previous(p.Room)
 	if p.Version == 0 {
-		old, err := k.Previous(p.Room)
 		if err != nil {
 			return nil, err
 		}
-		p.Image, p.Version = old.Image, old.Version
+		p.Image, p.Version = before.Image, before.Version
 	}
 	if p.After == "" {
 		p.After = "none"
@@ -237,6 +243,10 @@ func (k *Keeper) Rollback(ctx context.Context, p Promotion) (*state.Target, erro
 	t, err := k.target(ctx, k.Lab(), &p)
 	if err != nil {
 		return nil, err
+	}
+	now, had := k.o.State.Room(p.Room).Current(), before != nil && before.Version == t.Version
+	if now != nil && now.Image == t.Image && t.Version > now.Version && !had {
+		return nil, fmt.Errorf("%w: version %d is newer than version %d, which room %s has: that is a promotion", ErrInvalid, t.Version, now.Version, p.Room)
 	}
 	t.Rollback = true
 	return k.put(p.Room, *t)

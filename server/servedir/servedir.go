@@ -5,7 +5,7 @@
 //	token         of the admin's calls (package rooms/api)
 //	users         who may sign in on the page (package web)
 //	audit.jsonl   who did what (package audit)
-//	server.key    by which machines know the server (package certs); no other server has it
+//	tls.key       by which machines know the server (package certs); no other server has it
 //	page/         certificate of the page, where no other folder is named (package certs)
 //	address       base URL of the server that runs, or ran last
 //	lab           path of its lab.yaml
@@ -43,8 +43,8 @@ func (d Dir) Users() string { return d.file("users") }
 // Audit is the path of the audit log.
 func (d Dir) Audit() string { return d.file("audit.jsonl") }
 
-// ServerKey is the path of the key by which machines know the server.
-func (d Dir) ServerKey() string { return d.file("server.key") }
+// TLSKey is the path of the key by which machines know the server.
+func (d Dir) TLSKey() string { return d.file("tls.key") }
 
 // Page is the path of the folder with the certificate of the page.
 func (d Dir) Page() string { return d.file("page") }

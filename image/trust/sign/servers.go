@@ -3,6 +3,8 @@ package sign
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"troy/image"
@@ -11,56 +13,81 @@ import (
 )
 
 // SetServers signs which servers machines take: exactly these, as the next list of the store. It
-// needs the targets key and returns image.ErrInvalid for a list that machines would not take.
+// needs the admin key and returns image.ErrInvalid for a list that machines would not take.
 func (r *Repository) SetServers(ctx context.Context, store *image.Store, servers []trust.Server, now time.Time) error {
-	_, err := r.sign(ctx, store, now, change{servers: servers})
+	st, err := r.verified(ctx)
+	if err != nil {
+		return err
+	}
+	id, _ := st.root.Signed.UnrecognizedFields[tree.StoreField].(string)
+	_, err = r.sign(ctx, store, now, change{name: tree.Servers, edit: func(before []byte) ([]byte, error) {
+		last, err := readServers(before)
+		if err != nil {
+			return nil, err
+		}
+		next := &trust.Servers{Format: 1, Version: 1, Store: id, Servers: servers}
+		if last != nil {
+			next.Version = last.Version + 1
+		}
+		if err := next.Check(); err != nil {
+			return nil, err
+		}
+		return next.Encode()
+	}})
 	return err
 }
 
-// Servers returns the signed list of servers; nil if there is none.
-func (r *Repository) Servers() (*trust.Servers, error) {
+// Servers returns the signed list of servers; nil if there is none. Errors: ErrNoTrust, ErrDoubt.
+func (r *Repository) Servers(ctx context.Context) (*trust.Servers, error) {
+	st, err := r.verified(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return readServers(st.content.docs[tree.Servers])
+}
+
+// ServedList is Servers for the server itself, which knows of no root but that of its store, and
+// believes what lies there.
+func (r *Repository) ServedList() (*trust.Servers, error) {
 	st, err := r.load()
 	if err != nil {
 		return nil, err
 	}
-	return r.servers(st)
+	f := st.targets.Signed.Targets[tree.Servers]
+	if f == nil {
+		return nil, nil
+	}
+	b, err := os.ReadFile(r.path(tree.Copy(tree.Servers, f.Hashes["sha256"])))
+	if err == nil {
+		err = f.VerifyLengthHashes(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Servers, err)
+	}
+	return readServers(b)
 }
 
-func (r *Repository) servers(st *state) (*trust.Servers, error) {
-	b, err := r.signedCopy(st, tree.Servers)
-	if err != nil || b == nil {
-		return nil, err
+func readServers(b []byte) (*trust.Servers, error) {
+	if b == nil {
+		return nil, nil
 	}
 	s, err := trust.ParseServers(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRepository, tree.Servers, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Servers, err)
 	}
 	return s, nil
 }
 
-// servers takes the list that was signed before, or the next one.
-func (c *collector) servers(st *state, next []trust.Server) error {
-	list, err := c.r.servers(st)
-	if err != nil {
-		return err
-	}
-	if next != nil {
-		version := 1
-		if list != nil {
-			version = list.Version + 1
+// serverItems names the servers of a list.
+func serverItems(list *trust.Servers, items map[string]string) {
+	for _, s := range list.Servers {
+		is := permitted
+		if s.Next {
+			is = "later"
 		}
-		id, _ := st.root.Signed.UnrecognizedFields[tree.StoreField].(string)
-		list = &trust.Servers{Format: 1, Version: version, Store: id, Servers: next}
+		if len(s.URLs) > 0 {
+			is += " at " + strings.Join(s.URLs, ", ")
+		}
+		items["PCs take the server with the key "+s.Key] = is
 	}
-	if list == nil {
-		return nil
-	}
-	if err := list.Check(); err != nil {
-		return err
-	}
-	b, err := list.Encode()
-	if err != nil {
-		return fmt.Errorf("trust: %w", err)
-	}
-	return c.document(tree.Servers, b)
 }

@@ -120,7 +120,7 @@ func (l *Lab) ServeRooms(ctx context.Context, file string, args ...string) (*Ser
 
 // TLS is that of the lab's server, for another one that PCs take for it.
 func (l *Lab) TLS() (*tls.Config, error) {
-	key, _, err := certs.LoadKey(servedir.Of(l.Store).ServerKey())
+	key, _, err := certs.LoadKey(servedir.Of(l.Store).TLSKey())
 	if err != nil {
 		return nil, err
 	}

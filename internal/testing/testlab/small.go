@@ -97,7 +97,7 @@ func (l *Lab) pinStore() error {
 	if err != nil {
 		return err
 	}
-	list, err := repo.Servers()
+	list, err := repo.ServedList()
 	if err != nil {
 		return err
 	}

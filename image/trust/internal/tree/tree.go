@@ -55,6 +55,11 @@ func Changes(name string) bool {
 	return name == Wipe || name == Servers || name == Releases
 }
 
+// Signed reports whether a document has signed copies only.
+func Signed(name string) bool {
+	return name == Wipe || name == Servers || strings.HasPrefix(name, "images/") && strings.HasSuffix(name, "/order.json")
+}
+
 // MaxDocument bounds the documents of a store that can be targets, in bytes; packs are bounded by
 // the image format.
 const MaxDocument = 4 << 20
