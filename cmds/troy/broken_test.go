@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,16 +118,15 @@ func TestForgedRoot(t *testing.T) {
 // names is signed only when a person at a terminal says so, or names it.
 func TestRollbackOracle(t *testing.T) {
 	h := newHistory(t, seeded(t))
-	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	hs := serverOf(t, h.store, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"id": 1, "image": "pc", "version": 1, "time": "2026-01-01T00:00:00Z"})
 	}))
-	defer hs.Close()
 	folder := servedir.Of(h.store)
 	must(t, os.MkdirAll(filepath.Dir(folder.Token()), 0o755))
 	must(t, os.WriteFile(folder.Token(), []byte(strings.Repeat("0123456789", 4)+"\n"), 0o600))
 	before := metadataOf(t, h.store)
 	for _, more := range [][]string{nil, {"--yes"}} {
-		r := wantTroy(t, exitFailed, append([]string{"rollback", "--server", hs.URL, "--room", "B204"}, more...)...)
+		r := wantTroy(t, exitFailed, append([]string{"rollback", "--server", "https://" + hs.Listener.Addr().String(), "--room", "B204"}, more...)...)
 		if !strings.Contains(r.errOut, "no terminal") || !strings.Contains(r.errOut, "'troy rollback --room B204 pc@1'") {
 			t.Errorf("it says %s", r.errOut)
 		}
@@ -136,10 +134,10 @@ func TestRollbackOracle(t *testing.T) {
 	if metadataOf(t, h.store) != before {
 		t.Error("the server's word was signed")
 	}
-	if r := wantTroy(t, exitFailed, "rollback", "--server", hs.URL, "--room", "B204", "pc@7"); !strings.Contains(r.errOut, "no version 7") {
+	if r := wantTroy(t, exitFailed, "rollback", "--server", "https://"+hs.Listener.Addr().String(), "--room", "B204", "pc@7"); !strings.Contains(r.errOut, "no version 7") {
 		t.Errorf("a version that is not signed: %s", r.errOut)
 	}
-	if wantTroy(t, exitOK, "rollback", "--server", hs.URL, "--room", "B204", "pc@1"); metadataOf(t, h.store) == before {
+	if wantTroy(t, exitOK, "rollback", "--server", "https://"+hs.Listener.Addr().String(), "--room", "B204", "pc@1"); metadataOf(t, h.store) == before {
 		t.Error("what the admin named is not signed")
 	}
 }

@@ -226,6 +226,21 @@ func TestServerDown(t *testing.T) {
 	}
 }
 
+// serverOf answers as the server of a store: by its key.
+func serverOf(t *testing.T, store string, h http.Handler) *httptest.Server {
+	t.Helper()
+	must(t, servedir.Of(store).Make())
+	key, _, err := certs.LoadKey(servedir.Of(store).TLSKey())
+	must(t, err)
+	own, err := key.Certificate()
+	must(t, err)
+	s := httptest.NewUnstartedServer(h)
+	s.Listener = tls.NewListener(s.Listener, tlskey.Server(&own, nil))
+	s.Start()
+	t.Cleanup(s.Close)
+	return s
+}
+
 // TestAnswerLost: when the answer does not come, nobody can say that nothing was changed.
 func TestAnswerLost(t *testing.T) {
 	s := serveLab(t, newHistory(t, seeded(t)))
@@ -234,11 +249,7 @@ func TestAnswerLost(t *testing.T) {
 	must(t, err)
 	forward := httputil.NewSingleHostReverseProxy(at)
 	forward.Transport = &http.Transport{TLSClientConfig: tlskey.Unverified()}
-	key, _, err := certs.LoadKey(servedir.Of(s.store).TLSKey())
-	must(t, err)
-	own, err := key.Certificate()
-	must(t, err)
-	between := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	between := serverOf(t, s.store, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			forward.ServeHTTP(w, r)
 			return
@@ -246,9 +257,6 @@ func TestAnswerLost(t *testing.T) {
 		forward.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
 	}))
-	between.Listener = tls.NewListener(between.Listener, tlskey.Server(&own, nil))
-	between.Start()
-	defer between.Close()
 	r := wantTroy(t, exitFailed, "stop", "--room", "test", "--why", "lost", "--server", "https://"+between.Listener.Addr().String())
 	if !strings.Contains(r.errOut, "it is not known whether it was done") || strings.Contains(r.errOut, "nothing was changed") {
 		t.Errorf("it says %s", r.errOut)

@@ -64,8 +64,8 @@ func initCommand(s *cli.Streams) *cobra.Command {
 	cmd := leaf("init DIR", "create a store, the admin key and lab.yaml", c.run)
 	c.keys.define(cmd.Flags())
 	cmd.Long = `Create a store, the admin key that signs it, the key of its server and a first lab.yaml with one
-room. Run it on the server; else 'troy key servers' signs the key that 'troy serve' makes there. With
---keys on a stick the admin key never lies on the server.`
+room. Run it on the server; else 'troy key servers' signs the key that 'troy serve' makes there.
+With --keys on a stick the admin key never lies on the server.`
 	cmd.Flags().Var(&c.urls, "url", "a `URL` at which machines reach the server, such as https://troy.example:8443, may be repeated (default: DHCP or the media name it)")
 	cmd.Flags().StringVar(&c.lab, "lab", "", "`file` to write the first lab.yaml to (default: lab.yaml in the store); an existing one is kept")
 	return cmd

@@ -170,6 +170,6 @@ func (c *initialising) signFirstServer(ctx context.Context, dir string, repo *si
 	if len(c.urls) > 0 {
 		where = "at " + cli.Clean(c.urls.String())
 	}
-	fmt.Fprintf(c.Out, "server key:  %s  (%s; %s)\n", cli.Clean(servedir.Of(dir).TLSKey()), key, where)
+	fmt.Fprintf(c.Out, "TLS key:   %s  (of the server: %s; %s)\n", cli.Clean(servedir.Of(dir).TLSKey()), key, where)
 	return nil
 }
