@@ -12,7 +12,7 @@
 //	/bin/…          mkntfs and ntfs-3g of the machine that built it, with their libraries in /lib, /lib64
 //	/lib/modules/   kernel modules for common PCs with all that they depend on
 //	/sbin/modprobe  for modules that the kernel itself asks for
-//	/etc/troy/      what the admin gave: config, ca.pem, root.json, built
+//	/etc/troy/      what the admin gave: config, root.json, servers.json, built
 //
 // Modules lie there decompressed: the whole archive is compressed once, which is
 // smaller than compressed modules in a compressed archive, and the kernel unpacks

@@ -18,6 +18,7 @@
 //	metadata/targets/images/NAME/HASH.versions.json        signed copies of indexes
 //	metadata/targets/images/NAME/HASH.order.json           and of orders
 //	metadata/targets/orders/HASH.wipe.json                 permissions to wipe: the only copy
+//	metadata/targets/HASH.servers.json                     the servers of the site: the only copy
 //	metadata/targets/agent/HASH.release.json               signed copy of agent/release.json
 //	agent/VERSION/NAME, agent/VERSION/release.json         a release of the agent; never changes
 //	agent/release.json                                     the current release; changes
@@ -48,6 +49,14 @@
 // only: {"format":1,"entries":[{"serial":"S","machine":"ID","until":"RFC 3339"}]}. An entry has a
 // serial number, a machine or both. An entry that makers put into many boards (all characters
 // alike) is refused. A document with one entry that is not understood permits nothing.
+//
+// # Servers
+//
+// servers.json is {"format":1,"version":N,"store":"x-troy-store","servers":[{"key":"64 hex
+// digits","urls":["https://…"],"next":true}]}: the servers of the site by the SHA-256 of their public
+// keys (internal/tlskey). Keys that are next are taken as well, their URLs are not asked. Versions
+// count up. Known gives the newest list that a machine has seen, of the media and of its memory;
+// Source.Servers the one that is signed now. To read it no server has to be known.
 //
 // # The agent's releases
 //
