@@ -24,7 +24,7 @@ type made struct {
 	cert tls.Certificate
 }
 
-func newMade(t *testing.T) *made {
+func newMade(t testing.TB) *made {
 	t.Helper()
 	k, err := New()
 	if err != nil {
