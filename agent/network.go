@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -127,24 +126,9 @@ func (n *network) linkUp(ctx context.Context) error {
 		return err
 	}
 	n.link = l
-	n.id.MACs = hardwareAddresses() // drivers may have come late
+	n.id.Ports = readPorts(netDir) // drivers may have come late
 	n.con.say("network: %s has %s after %.1f s", l.Interface, l.Addr, l.Took.Seconds())
 	return nil
-}
-
-// hardwareAddresses lists the ports of the machine as the kernel knows them now.
-func hardwareAddresses() []string {
-	ports, err := net.Interfaces()
-	if err != nil {
-		return nil // the UUID may do
-	}
-	var macs []string
-	for _, p := range ports {
-		if len(p.HardwareAddr) == 6 && len(macs) < protocol.MaxMACs {
-			macs = append(macs, p.HardwareAddr.String())
-		}
-	}
-	return macs
 }
 
 // ask asks the servers; the one that answers hears of everything else.

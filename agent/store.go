@@ -188,10 +188,8 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	return nil
 }
 
-// names are those by which a permission may name this machine.
+// names are those by which a permission may name this machine: what package identity counts.
 func (s *store) names() []string {
-	if id := s.net.id; id.UUID != "" {
-		return append([]string{id.UUID}, id.MACs...)
-	}
-	return s.net.id.MACs
+	c := s.net.id.Claims("", false)
+	return append(c.MACs, c.UUID)
 }

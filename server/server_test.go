@@ -27,7 +27,7 @@ import (
 	"troy/server/protocol"
 )
 
-var machine = protocol.Machine{MACs: []string{"52:54:00:12:34:56"}, UUID: "4c4c4544-0000-1000-8000-000000000001"}
+var machine = protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:12:34:56"}}, UUID: "4c4c4544-0000-1000-8000-000000000001"}
 
 // store makes a folder with objects, hidden ones, and links that lead out.
 func store(t *testing.T) (dir string, pack []byte) {
@@ -316,7 +316,7 @@ func TestReports(t *testing.T) {
 	}
 	r := protocol.Report{Protocol: protocol.Version, ID: "a", Machine: machine, Outcome: protocol.OutcomeDone, Image: "win11", Version: 2,
 		Steps: []protocol.Step{{Kind: "stage", Seconds: 1.5, Fetched: 1 << 30}}}
-	other := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:00:01"}},
+	other := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:00:01"}}},
 		Outcome: protocol.OutcomeFailed, ExitCode: 3, Message: "no parent\nsecond line"}
 	second := r
 	second.ID = "b"

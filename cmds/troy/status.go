@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -61,8 +62,16 @@ func (a *adminCall) sayStatus(s *rooms.Status) {
 		a.sayRoom(&s.Rooms[i])
 	}
 	for _, h := range s.Unknown {
-		fmt.Fprintf(a.Out, "unknown machine %s (%s, %s), code %s\n", cli.Clean(h.Key), cli.Clean(strings.Join(h.MACs, " ")), cli.Clean(h.Product), h.Code)
+		fmt.Fprintf(a.Out, "unknown machine %s (%s), code %s%s\n", cli.Clean(strings.Join(append(h.MACs, h.UUID), " ")), cli.Clean(h.Product), h.Code, doubt(&h))
 	}
+}
+
+// doubt says why an unknown machine is not the one that it seems to be.
+func doubt(h *rooms.Host) string {
+	if h.Doubt == "" {
+		return ""
+	}
+	return ": " + cli.Clean(h.Doubt)
 }
 
 func (a *adminCall) sayRoom(r *rooms.Room) {
@@ -151,9 +160,9 @@ func assigned(list []rooms.Host) (hosts []lab.Host) {
 		if !h.Assigned {
 			continue
 		}
-		n := lab.Host{Name: lab.Name(h.Name), Room: lab.Name(h.Room), UUID: lab.UUID(h.UUID)}
-		if h.UUID == "" && len(h.MACs) > 0 {
-			n.MAC = lab.MAC(h.MACs[0])
+		n := lab.Host{Name: lab.Name(h.Name), Room: lab.Name(h.Room)}
+		if n.MAC = lab.MAC(h.Line.MAC); n.MAC == "" {
+			n.UUID = lab.UUID(h.Line.UUID)
 		}
 		hosts = append(hosts, n)
 	}
@@ -172,7 +181,7 @@ func (a *adminCall) sayHost(h *rooms.Host) {
 	if !h.Seen.IsZero() {
 		seen = h.Seen.Local().Format(timeForm)
 	}
-	more := h.Error
+	more := cmp.Or(h.Doubt, h.Error)
 	if h.Live != nil {
 		more = fmt.Sprintf("%s %s of %s, %s/s", h.Live.Phase, progress.Bytes(h.Live.Done), progress.Bytes(h.Live.Total), progress.Bytes(h.Live.Rate))
 	}

@@ -93,7 +93,7 @@ func checkIn(t *testing.T, d *Daemon) (o protocol.Order) {
 	h, err := netfetch.NewHTTP("http://"+d.Plain().String(), nil)
 	must(t, err)
 	defer h.Reconnect()
-	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{testMAC}}, Image: smallstore.Image, Version: 1}
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: testMAC}}}, Image: smallstore.Image, Version: 1}
 	must(t, h.PostJSON(t.Context(), protocol.PathCheckIn, in, &o))
 	return o
 }

@@ -117,7 +117,7 @@ func (d *decoder) hosts(l *Lab) {
 		if h.UUID != "" && l.shares(h.UUID) {
 			d.at(path+".uuid", string(h.UUID)+", which many boards have", "mac alone, or the UUID of one machine")
 		}
-		lines = append(lines, identity.Line{Name: string(h.Name), MAC: string(h.MAC), UUID: h.UUID.folded()})
+		lines = append(lines, h.Line())
 	}
 	var shared []string
 	for _, u := range l.Shared {

@@ -82,6 +82,11 @@ type Host struct {
 	Version Count `yaml:"version" about:"pins the version of this machine"`
 }
 
+// Line is what the host is recognised by.
+func (h *Host) Line() identity.Line {
+	return identity.Line{Name: string(h.Name), MAC: string(h.MAC), UUID: h.UUID.folded()}
+}
+
 // Room returns the policy of a room with every member set that has a default.
 func (l *Lab) Room(name string) (Policy, bool) {
 	p, ok := l.Rooms[Name(name)]

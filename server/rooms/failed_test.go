@@ -111,7 +111,7 @@ func TestGivenUp(t *testing.T) {
 	if err != nil || h.Phase != PhaseFailed || h.Version != 1 || !strings.Contains(h.Error, "order it again") || m.Attempt.Tries != 1 {
 		t.Errorf("%+v, %v", h, err)
 	}
-	if _, failed, err := w.k.Log(key(202)); err != nil || failed != "log of going back" {
+	if _, failed, err := w.k.Log(w.id(202)); err != nil || failed != "log of going back" {
 		t.Errorf("the log of the start that gave up: %q, %v", failed, err)
 	}
 	w.now = w.now.Add(time.Hour)

@@ -35,7 +35,7 @@ func (s *site) evening() {
 }
 
 func (s *site) progress(i int, done, total int64) {
-	s.keeper.Progress(protocol.Peer{}, protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(i)}}, Phase: "fetch", Done: done, Total: total, Rate: int64(15+i%5) << 20})
+	s.keeper.Progress(protocol.Peer{}, protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac(i)}}}, Phase: "fetch", Done: done, Total: total, Rate: int64(15+i%5) << 20})
 }
 
 // TestBrowser does in Chromium what an admin does: signs in, names a machine, promotes, and
