@@ -30,7 +30,7 @@ func TestKeep(t *testing.T) {
 	post := func() *http.Response {
 		t.Helper()
 		r, err := http.Post(web.URL+"/"+protocol.PathReport, "application/json",
-			strings.NewReader(fmt.Sprintf(`{"protocol":%d,"id":"1","machine":{"macs":["52:54:00:12:34:56"]},"outcome":"done","exit_code":0}`, protocol.Version)))
+			strings.NewReader(fmt.Sprintf(`{"protocol":%d,"id":"1","machine":{"ports":[{"mac":"52:54:00:12:34:56"}]},"outcome":"done","exit_code":0}`, protocol.Version)))
 		if err != nil {
 			t.Fatal(err)
 		}
