@@ -27,8 +27,8 @@ func readPorts(dir string) (ports []protocol.Port) {
 }
 
 // busOf names the bus on which a device hangs, "" if the kernel does not show it. What hangs on USB
-// or Thunderbolt anywhere above can be carried to another machine: a port of a dock is a PCI device,
-// which the kernel marks as removable.
+// or Thunderbolt anywhere above can be carried to another machine: a port of a dock is a PCI
+// device, which the kernel marks as removable.
 func busOf(device string) string {
 	path, err := filepath.EvalSymlinks(device)
 	if err != nil {

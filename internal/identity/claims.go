@@ -55,8 +55,8 @@ type Listing struct {
 	void                  []string // UUIDs that many machines share here
 }
 
-// NewListing makes a listing; lines have addresses of their own. shared are further placeholders, as
-// FoldUUID spells them.
+// NewListing makes a listing; lines have addresses of their own. shared are further placeholders,
+// as FoldUUID spells them.
 func NewListing(lines []Line, shared []string) *Listing {
 	l := &Listing{byName: map[string]*Line{}, byMAC: map[string]*Line{}, byUUID: map[string]*Line{}, void: shared}
 	for i := range lines {

@@ -15,14 +15,14 @@
 //
 // # Contradictions
 //
-// Where two pieces of evidence name different machines, the newcomer is in doubt: it is unknown, its
-// record is one of its own, and nothing is written on it. The record that it spoke against stays as
-// it is, so whoever holds the pinned key goes on. Contradictions are:
+// Where two pieces of evidence name different machines, the newcomer is in doubt: it is unknown,
+// its record is one of its own, and nothing is written on it. The record that it spoke against
+// stays as it is, so whoever holds the pinned key goes on. Contradictions are:
 //
 //   - evidence that names two machines: two MAC addresses, or MAC address and UUID
 //   - evidence of a machine that is pinned, without its key
-//   - the pinned key with the evidence of another machine, or in hardware that has nothing in common
-//     with what was known: a copied disk
+//   - the pinned key with the evidence of another machine, or in hardware that has nothing in
+//     common with what was known: a copied disk
 //   - a MAC address of lab.yaml with another UUID than that line says
 //
 // With the pinned key and the MAC address right, a changed UUID is recorded and noted, no more.

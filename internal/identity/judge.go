@@ -69,8 +69,8 @@ func (j *judge) judge() Verdict {
 	return Verdict{}
 }
 
-// meant finds the line that the addresses name, and the record that has it; both are nil where there
-// is none. doubt says that they name two machines.
+// meant finds the line that the addresses name, and the record that has it; both are nil where
+// there is none. doubt says that they name two machines.
 func (j *judge) meant(lab []*Line) (line *Line, h *Known, doubt string) {
 	lines := slices.Clone(lab)
 	for i := range j.known {

@@ -56,8 +56,8 @@ func digits(s, separators string, groups ...int) ([]byte, bool) {
 	return nil, false
 }
 
-// ParseUUID reads a UUID in any case, with or without braces and dashes, and spells it in lower case
-// with dashes, in the byte order in which it came; FoldUUID makes it comparable.
+// ParseUUID reads a UUID in any case, with or without braces and dashes, and spells it in lower
+// case with dashes, in the byte order in which it came; FoldUUID makes it comparable.
 func ParseUUID(s string) (string, error) {
 	t := s
 	if strings.HasPrefix(t, "{") && strings.HasSuffix(t, "}") {

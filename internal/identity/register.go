@@ -76,8 +76,8 @@ func (r *Register) Judge(c Claims, l *Listing) Verdict {
 	return Judge(c, l, known)
 }
 
-// Admit judges who checks in, and takes what it claims into its record: a new one, of the id that is
-// given, if the verdict names none. A machine that something vouches for is bound to a key that
+// Admit judges who checks in, and takes what it claims into its record: a new one, of the id that
+// is given, if the verdict names none. A machine that something vouches for is bound to a key that
 // lasts.
 func (r *Register) Admit(c Claims, l *Listing, id string) (Known, Verdict) {
 	v := r.Judge(c, l)
@@ -97,8 +97,8 @@ func (r *Register) Admit(c Claims, l *Listing, id string) (Known, Verdict) {
 	return k, v
 }
 
-// Whose returns the record of the machine that goes on with a start at which it was admitted; its id
-// is "" if no record knows it by this key.
+// Whose returns the record of the machine that goes on with a start at which it was admitted; its
+// id is "" if no record knows it by this key.
 func (r *Register) Whose(c Claims, l *Listing) Known {
 	k := r.known[r.Judge(c, l).ID]
 	if k.Pin == c.Key && c.Key != "" || k.Pin == "" && k.Claims.Key == c.Key {

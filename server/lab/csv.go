@@ -14,8 +14,8 @@ import (
 
 // ReadCSV reads hosts from a table whose first line names the columns: name, room, mac, uuid,
 // image, version, in any order; name, room and mac or uuid must be there. The separator is a comma,
-// a semicolon or a tab, whichever the first line has; the text is UTF-8, or UTF-16 with a byte order
-// mark. Errors are Errors, with line and column.
+// a semicolon or a tab, whichever the first line has; the text is UTF-8, or UTF-16 with a byte
+// order mark. Errors are Errors, with line and column.
 func ReadCSV(file string, in io.Reader) ([]Host, error) {
 	b, err := io.ReadAll(io.LimitReader(in, maxSize))
 	if err != nil {

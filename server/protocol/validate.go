@@ -198,8 +198,8 @@ func Clean(s string, max int) string {
 	return strings.TrimSpace(s)
 }
 
-// control tells whether a character could draw on a terminal or forge a line of a log. Texts of more
-// than MaxText bytes have lines.
+// control tells whether a character could draw on a terminal or forge a line of a log. Texts of
+// more than MaxText bytes have lines.
 func control(r rune, max int) bool {
 	return unicode.IsControl(r) && !(r == '\n' && max > MaxText) || unicode.Is(unicode.Bidi_Control, r)
 }

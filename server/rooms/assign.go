@@ -66,8 +66,8 @@ func (k *Keeper) taken(name, id string) bool {
 	return slices.ContainsFunc(k.o.State.All(), func(m *state.Machine) bool { return m.Name == name && m.ID != id })
 }
 
-// vouch writes into the register that an admin knows the machine, in place of old, which may be nil.
-// Where it would not be recognised by that at its next start, nothing is changed.
+// vouch writes into the register that an admin knows the machine, in place of old, which may be
+// nil. Where it would not be recognised by that at its next start, nothing is changed.
 func (k *Keeper) vouch(l *lab.Lab, m, old *state.Machine, name string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

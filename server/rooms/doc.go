@@ -15,8 +15,8 @@
 // by an id that says nothing of the machine. A key is pinned when a machine that is listed or
 // assigned checks in with a recorded version, or reports one. Progress and reports are taken only
 // from the key of the last check-in. Machines that are vouched for (listed or assigned, with a
-// pinned key) alone count in gates, in failures that stop a wave, and as those that are awake; start
-// slots that others have do not keep them waiting.
+// pinned key) alone count in gates, in failures that stop a wave, and as those that are awake;
+// start slots that others have do not keep them waiting.
 //
 // # What a machine is told, the first line that fits
 //
@@ -80,10 +80,11 @@
 // # Known gaps
 //
 // Before its first pin a machine is who it says it is: a forger can take its order, and another
-// check-in in its name ends its right to report for that start. Unknown machines are bounded (1000).
-// A room of guests alone opens no gate, and no failures of theirs stop a wave. Estimates are rough: the bytes of the plan,
-// the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for each start. The bandwidth of a room
-// is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
-// Whether Windows runs is not known; a call may go to a machine that is on. A night's numbers count
-// attempts that ended in it. Wake-up calls are not remembered over a restart.
+// check-in in its name ends its right to report for that start. Unknown machines are bounded
+// (1000). A room of guests alone opens no gate, and no failures of theirs stop a wave. Estimates
+// are rough: the bytes of the plan, the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for
+// each start. The bandwidth of a room is kept by giving each of its machines an even part
+// (Order.Rate); unused parts are not lent. Whether Windows runs is not known; a call may go to a
+// machine that is on. A night's numbers count attempts that ended in it. Wake-up calls are not
+// remembered over a restart.
 package rooms

@@ -20,8 +20,8 @@ type who struct {
 	dropped []string // records that it makes superfluous
 }
 
-// claimsOf is what a check-in says of its machine. A key lasts once the agent has read what the disk
-// holds: it lies beside that.
+// claimsOf is what a check-in says of its machine. A key lasts once the agent has read what the
+// disk holds: it lies beside that.
 func claimsOf(key string, in *protocol.CheckIn) identity.Claims {
 	return in.Machine.Claims(key, in.Image != "" && in.Version > 0)
 }
@@ -50,8 +50,8 @@ func (k *Keeper) keep(m *state.Machine) {
 // fill the disk. Forget makes room.
 const unknownMost = 1000
 
-// identify judges which machine checks in, and takes it into the register and its room. It refuses a
-// newcomer that is unknown when there are too many.
+// identify judges which machine checks in, and takes it into the register and its room. It refuses
+// a newcomer that is unknown when there are too many.
 func (k *Keeper) identify(l *lab.Lab, peer protocol.Peer, in *protocol.CheckIn) (*who, error) {
 	c := claimsOf(peer.Key, in)
 	k.mu.Lock()
@@ -88,8 +88,8 @@ func (k *Keeper) restore(l *lab.Lab, ids []string) {
 	}
 }
 
-// speaks returns the id of the machine that goes on with a start at which it checked in, by the same
-// key; "" for everybody else, so that nobody speaks for another one.
+// speaks returns the id of the machine that goes on with a start at which it checked in, by the
+// same key; "" for everybody else, so that nobody speaks for another one.
 func (k *Keeper) speaks(peer protocol.Peer, m *protocol.Machine, finished bool) string {
 	l := k.Lab()
 	k.mu.Lock()
@@ -138,9 +138,9 @@ func (k *Keeper) placeOf(l *lab.Lab, m *state.Machine) member {
 	return k.memberOf(l, m.ID, &m.CheckIn.Machine)
 }
 
-// vouched tells whether a machine is known by its key, in a place that lab.yaml or an admin gave it.
-// What others say marks nobody: they count in no gate, stop no wave, and take no start slot from
-// those that are. k.mu is held.
+// vouched tells whether a machine is known by its key, in a place that lab.yaml or an admin gave
+// it. What others say marks nobody: they count in no gate, stop no wave, and take no start slot
+// from those that are. k.mu is held.
 func (k *Keeper) vouched(id string) bool {
 	known := k.register.Get(id)
 	return known.Pin != "" && known.Line.Name != ""

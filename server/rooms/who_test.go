@@ -72,8 +72,8 @@ func TestForgedMachines(t *testing.T) {
 	}
 }
 
-// TestUnpinnedMarkNobody: machines that nobody has seen with a finished disk take no start slot from
-// those that are known, open no gate and stop no wave.
+// TestUnpinnedMarkNobody: machines that nobody has seen with a finished disk take no start slot
+// from those that are known, open no gate and stop no wave.
 func TestUnpinnedMarkNobody(t *testing.T) {
 	w := newWorld(t)
 	for _, n := range []int{203, 204} {
