@@ -11,7 +11,9 @@ type Claims struct {
 	Lasts bool     // the key lies on a finished disk, so it is the same at the next start
 	MACs  []string // as ParseMAC spells them, of wired ports that stay in the machine
 	UUID  string   // as FoldUUID spells it; "" = none, or a placeholder
-	All   string   // everything it said, by which a machine without a name is known again
+	// Carried are the addresses of adapters. They are no evidence: see Listing.Adapter.
+	Carried []string
+	All     string // everything it said, by which a machine without a name is known again
 }
 
 // evident tells whether there is anything but the key.
@@ -86,6 +88,17 @@ func (l *Listing) counted(c Claims) Claims {
 		c.UUID = ""
 	}
 	return c
+}
+
+// Adapter returns the name of the machine of which lab.yaml lists the address of an adapter that is
+// plugged in here, "" if it lists none: a mistake that would otherwise stay a riddle.
+func (l *Listing) Adapter(c *Claims) string {
+	for _, mac := range c.Carried {
+		if l != nil && l.byMAC[mac] != nil {
+			return l.byMAC[mac].Name
+		}
+	}
+	return ""
 }
 
 // find returns the lines of lab.yaml that are meant.

@@ -38,7 +38,12 @@ func (m *Machine) String() string { return cmp.Or(slices.Concat(m.MACs(), []stri
 func (m *Machine) Claims(key string, lasts bool) identity.Claims {
 	c := identity.Claims{Key: key, Lasts: lasts && key != "", All: fmt.Sprint(*m)}
 	for _, p := range m.Ports {
-		if mac, err := identity.ParseMAC(p.MAC); err == nil && !p.Carried() {
+		mac, err := identity.ParseMAC(p.MAC)
+		switch {
+		case err != nil:
+		case p.Carried():
+			c.Carried = append(c.Carried, mac)
+		default:
 			c.MACs = append(c.MACs, mac)
 		}
 	}

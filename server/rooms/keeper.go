@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,7 +157,7 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	if m == nil {
 		m = &state.Machine{}
 	}
-	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt, Doubt: w.doubt}
+	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt, Doubt: cmp.Or(w.doubt, w.hint)}
 	if w.at.room == "" {
 		if c.Code = m.Code; c.Code == "" {
 			c.Code = k.o.State.NewCode()

@@ -55,7 +55,7 @@ type Case struct {
 	CheckIn *protocol.CheckIn
 	Agent   string         // release that machines should start by themselves
 	Code    string         // for a machine without a room
-	Doubt   string         // why it is unknown although something names it; "" = nothing does
+	Doubt   string         // why it is unknown although something seems to name it; "" = nothing does
 	Attempt *state.Attempt // the last one of this machine
 	Goal    *Goal          // nil = nothing is promoted
 	Size    Size           // from what the machine has to Goal

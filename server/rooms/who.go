@@ -16,6 +16,7 @@ type who struct {
 	id      string
 	at      member
 	doubt   string
+	hint    string   // why lab.yaml may not name it as it should
 	note    string   // what changed about it
 	dropped []string // records that it makes superfluous
 }
@@ -68,6 +69,9 @@ func (k *Keeper) identify(l *lab.Lab, peer protocol.Peer, in *protocol.CheckIn) 
 		delete(k.against, known.ID)
 	}
 	w := &who{id: known.ID, at: k.memberOf(l, known.ID, &in.Machine), doubt: v.Doubt, note: v.Note, dropped: v.Drop}
+	if name := l.Listing().Adapter(&c); name != "" && w.at.host == nil {
+		w.hint = "lab.yaml lists its USB adapter as " + name + ", but adapters tell no machine from another: list its UUID"
+	}
 	k.place(w.id, w.at)
 	return w, nil
 }

@@ -195,6 +195,10 @@ func TestAdapters(t *testing.T) {
 	if h, m, err := w.k.Host("lap-1"); err != nil || m.Pin != "k1" || len(w.k.Status().Unknown) != 3 {
 		t.Errorf("%+v, %v", h, err)
 	}
+	w.lab(labText + `  - {name: lap-3, room: B204, mac: "00:e0:4c:00:00:11"}` + "\n")
+	if o := w.tell("x9", laptop("33333333-3333-4333-8333-333333333339"), 0); !strings.Contains(o.Reason, "USB adapter as lap-3") {
+		t.Errorf("lab.yaml lists the adapter: %+v", o)
+	}
 	// Without a UUID of its own and without a disk nothing tells it from others.
 	if o := w.tell("once", laptop("ffffffff-ffff-ffff-ffff-ffffffffffff"), 0); o.Code == "" {
 		t.Errorf("%+v", o)
