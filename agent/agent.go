@@ -46,7 +46,7 @@ func newAgent(o *Options, out io.Writer) *agent {
 	s.site, net.site = known, known
 	win.own = &ownCopy{con: con, rec: rec, win: win, store: s}
 	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, win: win, meter: &meters{con, net}}
-	w.clock = func() time.Time { return net.clock.Now() }
+	w.clock = func() time.Time { t, _ := net.clock.now(); return t }
 	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, own: win.own, work: w, sleep: sleep}
 }
 
@@ -87,7 +87,8 @@ func (a *agent) begin(ctx context.Context) {
 
 // look brings the facts up to date.
 func (a *agent) look() {
-	a.facts.Now, a.facts.ClockUnsure = a.net.clock.Now(), !a.net.sure
+	now, sure := a.net.clock.now()
+	a.facts.Now, a.facts.ClockUnsure = now, !sure
 	a.facts.OnTrial = a.own.trial
 	if a.rec.read {
 		a.facts.Memo = a.rec.Memo
@@ -133,6 +134,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Open:
 		a.facts.Disk = a.disk.open(ctx)
 		a.rec.recall()
+		a.net.clock.kept = a.rec.Clock
 		a.site.learn(a.facts.Unsupported == "")
 		return nil
 	case decide.Judge:
@@ -147,7 +149,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 			a.facts.Planned = p
 		}
 		return err
-	case decide.Note:
+	case decide.Note, decide.TryAgain:
 		a.con.say("%s", s.Reason)
 		return a.rec.keepDecided(s.Memo)
 	case decide.Wait, decide.Pause:
@@ -264,7 +266,7 @@ func (a *agent) checkIn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.facts.Order = o
+	a.facts.Order, a.rec.Clock = o, a.net.clock.kept
 	if o.Code != "" {
 		a.con.say("this machine is not assigned yet; its code is %s", o.Code)
 	}

@@ -61,6 +61,7 @@ type bench struct {
 	servers  string   // list of servers that orders name; "" = none
 	peers    []string // keys that checked in
 	reports  []protocol.Report
+	machine  func() time.Time // the PC's clock; nil = the kernel's
 }
 
 // template is where the files of a bench are made once, for all tests to copy.
@@ -240,7 +241,7 @@ func (b *bench) Order(_ context.Context, peer protocol.Peer, in protocol.CheckIn
 	b.peers = append(b.peers, peer.Key)
 	f := &b.orders
 	o := protocol.Order{
-		Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,
+		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,
 		Rules: f.Rules, Permits: f.Permits, Servers: b.servers,
 	}
 	if in.Image == f.Image && in.Version == f.Version {
@@ -262,7 +263,7 @@ func (b *bench) run() int {
 // agent is one that hands over to nothing, and does not sleep.
 func (b *bench) agent() *agent {
 	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
-		media: b.media, patience: 2 * time.Second}, &b.out)
+		media: b.media, now: b.machine, patience: 2 * time.Second}, &b.out)
 	a.win.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
 	a.win.reset = func() error { return nil }
 	a.sleep = func(ctx context.Context, d time.Duration) error { b.slept = append(b.slept, d); return ctx.Err() }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"encoding/binary"
 	"io"
 	"os"
 	"os/exec"
@@ -91,6 +90,15 @@ func (b *bench) ntfs(size int64, folders ...string) []byte {
 	return data
 }
 
+// memory is a volume that is changed before it is used.
+type memory []byte
+
+// ReadAt implements io.ReaderAt.
+func (m memory) ReadAt(p []byte, off int64) (int, error) { return copy(p, m[off:]), nil }
+
+// WriteAt implements io.WriterAt.
+func (m memory) WriteAt(p []byte, off int64) (int, error) { return copy(m[off:], p), nil }
+
 // starting has a sector that begins a volume of another kind.
 func starting(sector string) func(*bench) []byte {
 	return func(*bench) []byte {
@@ -103,28 +111,9 @@ func starting(sector string) func(*bench) []byte {
 
 // dirtyVolume is one of NTFS that Windows wants to check.
 func dirtyVolume(b *bench) []byte {
-	v := b.ntfs(3 << 20)
-	setDirty(b.t, v, true)
+	v := memory(b.ntfs(3 << 20))
+	b.must(fixture.SetDirty(v, 0, true))
 	return v
-}
-
-// setDirty changes the flag in the $Volume of a volume in memory.
-func setDirty(t *testing.T, v []byte, dirty bool) {
-	t.Helper()
-	cluster := int64(binary.LittleEndian.Uint16(v[11:])) * int64(v[13])
-	record := v[int64(binary.LittleEndian.Uint64(v[0x30:]))*cluster+3*1024:][:1024]
-	for a := int(binary.LittleEndian.Uint16(record[20:])); ; a += int(binary.LittleEndian.Uint32(record[a+4:])) {
-		switch binary.LittleEndian.Uint32(record[a:]) {
-		case 0x70: // $VOLUME_INFORMATION
-			flags := &record[a+int(binary.LittleEndian.Uint16(record[a+20:]))+10]
-			if *flags &^= 1; dirty {
-				*flags |= 1
-			}
-			return
-		case 0xffffffff:
-			t.Fatal("$Volume has no $VOLUME_INFORMATION")
-		}
-	}
 }
 
 // session ends one of Windows that has written: in order, or at the mains, so that its volume is
@@ -136,12 +125,7 @@ func (b *bench) session(dirty bool) {
 		b.must(err)
 		chain, err := bootChain(tg.Files())
 		b.must(err)
-		v := make([]byte, 16<<20)
-		_, err = chain.ReadAt(v, 1<<20)
-		b.must(err)
-		setDirty(b.t, v, dirty)
-		_, err = chain.WriteAt(v, 1<<20)
-		b.must(err)
+		b.must(fixture.SetDirty(chain, 1<<20, dirty))
 		b.must(chain.Close())
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -29,13 +28,12 @@ const (
 // errNoServer: nothing names a server.
 var errNoServer = errors.New("no server is named (the store's signed list, kernel argument troy.server=, or DHCP option 224)")
 
-// network is the way to the servers, and the clock that they may correct.
+// network is the way to the servers, and the clock that they correct.
 type network struct {
 	o     *Options
 	con   *console
 	media media
-	clock *netfetch.Clock
-	sure  bool // the clock is believed
+	clock clock
 
 	id       protocol.Machine
 	link     *link.Link
@@ -50,8 +48,11 @@ type network struct {
 // setMedia takes what the media carry. The machine's clock is believed where
 // it shows what is possible.
 func (n *network) setMedia(m media) {
-	n.media, n.clock = m, netfetch.NewClock(m.built, nil)
-	n.sure = time.Until(n.clock.Now()).Abs() < time.Second
+	now := n.o.now
+	if now == nil {
+		now = time.Now
+	}
+	n.media, n.clock = m, newClock(m.built, now)
 }
 
 // connect brings up the network and finds the servers.
@@ -99,7 +100,7 @@ func (n *network) patience() time.Duration { return cmp.Or(n.o.patience, serverP
 // mirrors are servers that are known as the configuration says.
 func (n *network) mirrors(urls []string, known *tls.Config) (*netfetch.Mirrors, error) {
 	return netfetch.NewHTTPMirrors(urls, &netfetch.HTTPOptions{
-		GiveUpAfter: n.patience(), UserAgent: "troy-deploy/" + version.Get().Short(), OnRetry: n.retrying, TLS: known, Now: n.clock.Now,
+		GiveUpAfter: n.patience(), UserAgent: "troy-deploy/" + version.Get().Short(), OnRetry: n.retrying, TLS: known, Now: n.clock.bounded.Now,
 	}, &netfetch.MirrorsOptions{OnFailover: n.failover})
 }
 
@@ -115,8 +116,8 @@ func (n *network) failover(from, to netfetch.Source, err error) {
 func (n *network) setClock(ctx context.Context, url string) {
 	ctx, cancel := context.WithTimeout(ctx, hintPatience)
 	defer cancel()
-	if t, err := netfetch.ServerTime(ctx, url); err == nil && n.clock.Hint(t) {
-		n.sure = true
+	if t, err := netfetch.ServerTime(ctx, url); err == nil && n.clock.bounded.Hint(t) {
+		n.clock.sure = true
 	}
 }
 
@@ -138,24 +139,9 @@ func (n *network) linkUp(ctx context.Context) error {
 		return err
 	}
 	n.link = l
-	n.id.MACs = hardwareAddresses() // drivers may have come late
+	n.id.Ports = readPorts(netDir) // drivers may have come late
 	n.con.say("network: %s has %s after %.1f s", l.Interface, l.Addr, l.Took.Seconds())
 	return nil
-}
-
-// hardwareAddresses lists the ports of the machine as the kernel knows them now.
-func hardwareAddresses() []string {
-	ports, err := net.Interfaces()
-	if err != nil {
-		return nil // the UUID may do
-	}
-	var macs []string
-	for _, p := range ports {
-		if len(p.HardwareAddr) == 6 && len(macs) < protocol.MaxMACs {
-			macs = append(macs, p.HardwareAddr.String())
-		}
-	}
-	return macs
 }
 
 // ask asks the servers; the one that answers hears of everything else.
@@ -168,6 +154,7 @@ func (n *network) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Orde
 		return nil, err
 	}
 	n.answered.Store(true)
+	n.clock.hear(out.Time)
 	return &out, nil
 }
 

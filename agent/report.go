@@ -27,7 +27,7 @@ func readIdentity(dir string) (id protocol.Machine) {
 	}
 	id.UUID, id.Serial = strings.ToLower(read("product_uuid")), read("product_serial")
 	id.Vendor, id.Product = read("sys_vendor"), read("product_name")
-	id.MACs = hardwareAddresses()
+	id.Ports = readPorts(netDir)
 	return id
 }
 

@@ -51,7 +51,7 @@ func (s *store) open(ctx context.Context, order *protocol.Order) (*trust.Source,
 
 // trusted reads the signed metadata of a source, and takes the list of servers in it.
 func (s *store) trusted(ctx context.Context, src image.Source) (*trust.Source, error) {
-	st, says, err := trust.Pinned(ctx, src, s.net.clock.Now(), &trust.PinnedOptions{
+	st, says, err := trust.Pinned(ctx, src, s.net.clock.bounded.Now(), &trust.PinnedOptions{
 		Root: s.net.media.root, Memory: s.rec.trusted(), Built: s.net.media.built,
 		NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
 	})
@@ -178,7 +178,7 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	}
 	d, wipe, err := pcdisk.Choose(disks, &pcdisk.Order{
 		Serial: pro.Serial, Wipe: pro.Wipe, Need: s.bare.Need(), SectorSize: s.bare.LogicalSectorSize,
-		Permit: func(d pcdisk.DiskInfo) error { return src.MayWipe(ctx, s.names(), d.Serial, s.net.clock.Now()) },
+		Permit: func(d pcdisk.DiskInfo) error { return src.MayWipe(ctx, s.names(), d.Serial, s.net.clock.bounded.Now()) },
 	})
 	switch {
 	case errors.Is(err, pcdisk.ErrNotPermitted):
@@ -192,10 +192,8 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	return nil
 }
 
-// names are those by which a permission may name this machine.
+// names are those by which a permission may name this machine: what package identity counts.
 func (s *store) names() []string {
-	if id := s.net.id; id.UUID != "" {
-		return append([]string{id.UUID}, id.MACs...)
-	}
-	return s.net.id.MACs
+	c := s.net.id.Claims("", false)
+	return append(c.MACs, c.UUID)
 }

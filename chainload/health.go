@@ -64,14 +64,8 @@ func ParseHealth(b []byte) (Health, error) {
 }
 
 // Refuses tells whether a version was given up on this machine: it is not to be
-// deployed again before Forget, which is an admin's order.
+// deployed again before Retried, which is an admin's order.
 func (h Health) Refuses(version string) bool { return slices.Contains(h.Bad, version) }
-
-// Forget returns h without the memory that a version was given up.
-func (h Health) Forget(version string) Health {
-	h.Bad = without(h.Bad, version)
-	return h
-}
 
 // GivenUp returns h with the memory that a version was given up on this machine.
 func (h Health) GivenUp(version string) Health {
@@ -86,7 +80,18 @@ func (h Health) Renewed(version string) Health {
 	if h.Version == version {
 		h = h.of("")
 	}
-	return h.Forget(version)
+	h.Bad = without(h.Bad, version)
+	return h
+}
+
+// Retried returns h after an admin's order to try again: nothing is given up any more, and the
+// starts of a version that was never good are counted anew.
+func (h Health) Retried() Health {
+	h.Bad = nil
+	if !h.Proven {
+		h = h.of("")
+	}
+	return h
 }
 
 // of returns h for another version, of which nothing is known.

@@ -121,7 +121,7 @@ func TestVerdict(t *testing.T) {
 // clears it.
 func TestGivenUp(t *testing.T) {
 	h := Health{Version: "2", Starts: 3}.GivenUp("2")
-	if !h.Refuses("2") || h.Refuses("1") || h.Forget("2").Refuses("2") || len(h.GivenUp("2").Bad) != 1 {
+	if !h.Refuses("2") || h.Refuses("1") || h.Renewed("2").Refuses("2") || h.Retried().Refuses("2") || len(h.GivenUp("2").Bad) != 1 {
 		t.Errorf("%+v", h)
 	}
 	if d := Judge(h, Seen{Version: "2", Ran: true, Healthy: true}); d.Health.Refuses("2") || d.Verdict != Good {

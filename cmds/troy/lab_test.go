@@ -131,7 +131,7 @@ func (s *servedLab) machine(t *testing.T, mac string) *netfetch.HTTP {
 func (s *servedLab) checkIn(t *testing.T, mac string, version int, health protocol.Health) (o protocol.Order) {
 	t.Helper()
 	h := s.machine(t, mac)
-	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Health: health}
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac}}}, Image: "pc", Version: version, Health: health}
 	must(t, h.PostJSON(t.Context(), protocol.PathCheckIn, in, &o))
 	return o
 }
@@ -139,7 +139,7 @@ func (s *servedLab) checkIn(t *testing.T, mac string, version int, health protoc
 func (s *servedLab) report(t *testing.T, mac string, version int, outcome protocol.Outcome, log string) {
 	t.Helper()
 	h := s.machine(t, mac)
-	r := protocol.Report{Protocol: protocol.Version, ID: mac, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Outcome: outcome, Message: log, Log: log,
+	r := protocol.Report{Protocol: protocol.Version, ID: mac, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac}}}, Image: "pc", Version: version, Outcome: outcome, Message: log, Log: log,
 		Steps: []protocol.Step{{Kind: "stage", Seconds: 1.5, Fetched: 1000, Reason: "it is wanted", Error: "it broke"}}}
 	must(t, h.PostJSON(t.Context(), protocol.PathReport, r, nil))
 }

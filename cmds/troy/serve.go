@@ -123,7 +123,7 @@ func (c *call) sayServing(d *daemon.Daemon, o *daemon.Options) {
 
 func (c *call) sayCheckIn(in protocol.CheckIn, o protocol.Order, err error) {
 	if err != nil {
-		fmt.Fprintf(c.Out, "%s  %s: no order: %v\n", time.Now().Format(time.TimeOnly), in.Machine.Key(), err)
+		fmt.Fprintf(c.Out, "%s  %q: no order: %v\n", time.Now().Format(time.TimeOnly), in.Machine.String(), err)
 		return
 	}
 	want := "nothing"
@@ -131,12 +131,12 @@ func (c *call) sayCheckIn(in protocol.CheckIn, o protocol.Order, err error) {
 		want = fmt.Sprintf("%q version %d", o.Want.Image, o.Want.Version)
 	}
 	fmt.Fprintf(c.Out, "%s  %q: has %q version %d, wanted: %s%s\n", time.Now().Format(time.TimeOnly),
-		in.Machine.Key(), in.Image, in.Version, want, detail(in.Detail))
+		in.Machine.String(), in.Image, in.Version, want, detail(in.Detail))
 }
 
 func (c *call) sayReport(r protocol.Report) {
 	fmt.Fprintf(c.Out, "%s  %q: %s, %q version %d, exit code %d%s\n", time.Now().Format(time.TimeOnly),
-		r.Machine.Key(), r.Outcome, r.Image, r.Version, r.ExitCode, detail(r.Message))
+		r.Machine.String(), r.Outcome, r.Image, r.Version, r.ExitCode, detail(r.Message))
 	saySteps(c.Out, r.Steps)
 }
 

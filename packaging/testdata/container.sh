@@ -39,7 +39,7 @@ curl -sSf -o got tftp://127.0.0.1/snponly.efi
 cmp got data/net/snponly.efi
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=pc -keyout pc.key -out pc.crt
 pin="sha256//$(openssl pkey -in data/store/serve/tls.key -pubout -outform DER | openssl dgst -sha256 -binary | base64)"
-curl -sSfk --http1.1 --cert pc.crt --key pc.key --pinnedpubkey "$pin" --json '{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]},"firmware":"uefi"}' https://127.0.0.1:8443/v1/checkin
+curl -sSfk --http1.1 --cert pc.crt --key pc.key --pinnedpubkey "$pin" --json '{"protocol":5,"machine":{"ports":[{"mac":"52:54:00:12:34:56"}]},"firmware":"uefi"}' https://127.0.0.1:8443/v1/checkin
 echo
 grep -E '^(Uid|CapPrm|CapEff|CapBnd):' "/proc/$(pgrep -x troy --ns $$ --nslist net)/status"
 podman exec troy /troy hosts --store /data/store

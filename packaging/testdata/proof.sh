@@ -98,7 +98,7 @@ checkin() {
 	must troy promote --store $store --room test win11-lab@2
 	must openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=pc -keyout /tmp/pc.key -out /tmp/pc.crt
 	pin="sha256//$(openssl pkey -in $store/serve/tls.key -pubout -outform DER | openssl dgst -sha256 -binary | base64)"
-	must curl -sSk --http1.1 --cert /tmp/pc.crt --key /tmp/pc.key --pinnedpubkey "$pin" --json '{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
+	must curl -sSk --http1.1 --cert /tmp/pc.crt --key /tmp/pc.key --pinnedpubkey "$pin" --json '{"protocol":5,"machine":{"ports":[{"mac":"52:54:00:12:34:56"}]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
 	has '"want":{"image":"win11-lab","version":2'
 	must shows 'test-01 .*win11-lab@1'
 	must curl -sSf --cacert /tmp/ca.crt $tls/ # as a browser does

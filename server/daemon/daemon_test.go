@@ -106,7 +106,7 @@ func checkIn(t *testing.T, d *Daemon) (o protocol.Order) {
 	h, err := netfetch.NewHTTP("https://"+d.TLS().String(), &netfetch.HTTPOptions{TLS: machineTLS(t, d)})
 	must(t, err)
 	defer h.Reconnect()
-	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{testMAC}}, Image: smallstore.Image, Version: 1}
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: testMAC}}}, Image: smallstore.Image, Version: 1}
 	must(t, h.PostJSON(t.Context(), protocol.PathCheckIn, in, &o))
 	return o
 }

@@ -1,5 +1,10 @@
 package protocol
 
+import "errors"
+
+// ErrStranger is returned for a report of a machine that did not check in with the same key.
+var ErrStranger = errors.New("no machine checked in with this key and these addresses: only its own report counts")
+
 // Peer is who speaks, as the connection shows it. Unlike everything in a message it is no claim.
 type Peer struct {
 	Addr string // IP address

@@ -50,6 +50,6 @@ func (k *Keeper) gate(l *lab.Lab, t *state.Target) string {
 	if !ok {
 		return "waits for room " + t.After + ", which is not in lab.yaml"
 	}
-	_, why := Gate(t.After, k.machines(t.After), t.Image, t.Version, int(p.Healthy), int(p.Failures))
+	_, why := Gate(t.After, k.vouchedIn(t.After), t.Image, t.Version, int(p.Healthy), int(p.Failures))
 	return why
 }

@@ -83,12 +83,35 @@ func (w *world) restart() {
 }
 
 func machine(n int) protocol.Machine {
-	return protocol.Machine{MACs: []string{fmt.Sprintf("52:54:00:00:%02x:%02x", n/100, n%100)}}
+	return protocol.Machine{Ports: []protocol.Port{{MAC: fmt.Sprintf("52:54:00:00:%02x:%02x", n/100, n%100)}}}
 }
 
-func key(n int) string {
+// peer is a machine's connection. It has a key, which lies on the machine's disk once that holds a
+// version.
+func peer(n int) protocol.Peer { return protocol.Peer{Key: fmt.Sprintf("key-%d", n)} }
+
+// name is what a machine is called by its address.
+func name(n int) string {
 	m := machine(n)
-	return m.Key()
+	return m.String()
+}
+
+// id is that of a machine's record; "" = there is none.
+func (w *world) id(n int) string {
+	if m := recordOf(w.state, machine(n)); m != nil {
+		return m.ID
+	}
+	return ""
+}
+
+// recordOf returns what is kept of a machine, nil if nothing is.
+func recordOf(st *state.Store, id protocol.Machine) *state.Machine {
+	for _, m := range st.All() {
+		if m.CheckIn.Machine.String() == id.String() {
+			return m
+		}
+	}
+	return nil
 }
 
 func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol.Order {
@@ -97,7 +120,7 @@ func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol
 	if change != nil {
 		change(&in)
 	}
-	o, err := w.k.Order(w.t.Context(), protocol.Peer{}, in)
+	o, err := w.k.Order(w.t.Context(), peer(n), in)
 	if err == nil {
 		err = o.Validate()
 	}
@@ -109,7 +132,7 @@ func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol
 
 func (w *world) report(n, version int, outcome protocol.Outcome, message string) {
 	w.t.Helper()
-	err := w.k.Report(w.t.Context(), protocol.Peer{}, protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(n, w.now), Machine: machine(n), Image: "win11", Version: version,
+	err := w.k.Report(w.t.Context(), peer(n), protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(n, w.now), Machine: machine(n), Image: "win11", Version: version,
 		Outcome: outcome, Message: message, Log: "log of " + message, Steps: []protocol.Step{{Kind: "stage", Fetched: 1000}}})
 	if err != nil {
 		w.t.Fatal(err)
@@ -148,7 +171,7 @@ func TestSlots(t *testing.T) {
 		}
 	}
 	w.now = w.now.Add(staleTime - time.Minute)
-	w.k.Progress(protocol.Peer{}, protocol.Progress{Protocol: protocol.Version, Machine: machine(202), Phase: "fetch"})
+	w.k.Progress(peer(202), protocol.Progress{Protocol: protocol.Version, Machine: machine(202), Phase: "fetch"})
 	w.now = w.now.Add(2 * time.Minute)
 	if h, _, _ := w.k.Host("b204-1"); h.Phase != PhaseSilent {
 		t.Errorf("b204-1 is %s", h.Phase)
@@ -161,9 +184,9 @@ func TestSlots(t *testing.T) {
 	}
 
 	for i := range 100 {
-		name := fmt.Sprint("crowd-", i)
+		crowd := fmt.Sprint("crowd-", i)
 		w.checkIn(1000+i, 1, nil)
-		if _, err := w.k.Assign(key(1000+i), name, "B205"); err != nil {
+		if _, err := w.k.Assign(name(1000+i), crowd, "B205"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -173,7 +196,7 @@ func TestSlots(t *testing.T) {
 	started := 0
 	for i := range 100 {
 		wg.Go(func() {
-			o, err := w.k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(1000 + i), Image: "win11", Version: 1})
+			o, err := w.k.Order(t.Context(), peer(1000+i), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(1000 + i), Image: "win11", Version: 1})
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -219,7 +242,7 @@ func TestUnknownMachines(t *testing.T) {
 	if err != nil || h.Room != "B204" || !h.Assigned {
 		t.Errorf("%+v, %v", h, err)
 	}
-	if err := w.k.Forget(h.Key); err != nil || len(w.k.Status().Unknown) != 0 {
+	if err := w.k.Forget(h.ID); err != nil || len(w.k.Status().Unknown) != 0 {
 		t.Errorf("forget: %v, %+v", err, w.k.Status().Unknown)
 	}
 	if o := w.checkIn(901, 1, nil); o.Code == "" {
@@ -273,10 +296,10 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 	w.promote("B204", 2, "none")
 	w.state.Close()
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: machine(201), Image: "win11", Version: 1}
-	if o, err := w.k.Order(t.Context(), protocol.Peer{}, in); err == nil || o.Protocol != 0 {
+	if o, err := w.k.Order(t.Context(), peer(201), in); err == nil || o.Protocol != 0 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if err := w.k.Report(t.Context(), protocol.Peer{}, protocol.Report{Protocol: protocol.Version, Machine: machine(201), Outcome: protocol.OutcomeDone}); err == nil {
+	if err := w.k.Report(t.Context(), peer(201), protocol.Report{Protocol: protocol.Version, Machine: machine(201), Outcome: protocol.OutcomeDone}); err == nil {
 		t.Error("a report was acknowledged that is not kept")
 	}
 	if len(w.k.pending) != 0 {
@@ -365,7 +388,7 @@ func TestForgers(t *testing.T) {
 	w.k.mu.Unlock()
 	w.checkIn(901, 1, nil)
 	w.checkIn(901, 1, nil)
-	if _, err := w.k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.state.Get(key(902)) != nil {
+	if _, err := w.k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.id(902) != "" {
 		t.Errorf("one more: %v", err)
 	}
 	w.checkIn(201, 1, nil)
@@ -376,7 +399,7 @@ func TestForgers(t *testing.T) {
 func TestMissingVersion(t *testing.T) {
 	w := newWorld(t)
 	w.checkIn(901, 1, nil)
-	if _, err := w.k.Assign(key(901), "b206-1", "B206"); err != nil {
+	if _, err := w.k.Assign(name(901), "b206-1", "B206"); err != nil {
 		t.Fatal(err)
 	}
 	if o := w.checkIn(901, 1, nil); begins(&o) || !strings.Contains(o.Reason, "the store cannot provide it") {

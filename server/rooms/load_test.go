@@ -85,7 +85,7 @@ func newFarm(t testing.TB, n int) *farm {
 	}
 	b.WriteString("hosts:\n")
 	for i := range n {
-		fmt.Fprintf(&b, "  - {name: m%d, room: r%d, mac: %q}\n", i, i/40, machine(i).MACs[0])
+		fmt.Fprintf(&b, "  - {name: m%d, room: r%d, mac: %q}\n", i, i/40, name(i))
 	}
 	seed := rand.Uint64()
 	t.Logf("data seed %d", seed)
@@ -275,7 +275,7 @@ func TestLoad(t *testing.T) {
 	defer st.Close()
 	for _, m := range st.All() {
 		if m.Attempt == nil || m.Attempt.Result != state.ResultDone {
-			t.Errorf("%s: %+v", m.Key, m.Attempt)
+			t.Errorf("%s: %+v", m.ID, m.Attempt)
 		}
 	}
 	if n := len(st.All()); n != machines {

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -54,6 +55,7 @@ type Case struct {
 	CheckIn *protocol.CheckIn
 	Agent   string         // release that machines should start by themselves
 	Code    string         // for a machine without a room
+	Doubt   string         // why it is unknown although something seems to name it; "" = nothing does
 	Attempt *state.Attempt // the last one of this machine
 	Goal    *Goal          // nil = nothing is promoted
 	Size    Size           // from what the machine has to Goal
@@ -71,8 +73,8 @@ type Decision struct {
 // Decide gives the order for one check-in. See the package comment for its rules.
 func Decide(c *Case) Decision {
 	if c.Room == nil {
-		return Decision{Order: protocol.Order{Protocol: protocol.Version, Repo: protocol.PathRepo, Code: c.Code,
-			Rules: protocol.Rules{Until: c.Now}, Reason: "this machine is unknown: assign its code to a room"}}
+		return Decision{Order: protocol.Order{Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Code: c.Code,
+			Rules: protocol.Rules{Until: c.Now}, Reason: protocol.Clean("this machine is unknown: "+cmp.Or(c.Doubt, "assign its code to a room"), protocol.MaxText)}}
 	}
 	o := c.order()
 	if c.Goal == nil {
@@ -102,16 +104,16 @@ func Decide(c *Case) Decision {
 // order is what every machine of the room is told.
 func (c *Case) order() protocol.Order {
 	o := protocol.Order{
-		Protocol: protocol.Version, Repo: protocol.PathRepo, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
+		Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
 		Rules:   protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate()},
 		Permits: c.permits(),
 	}
 	closes, open := c.hours().Closes(c.Now)
 	switch {
 	case open && c.Room.AtClose == lab.CloseStop:
-		o.Rules.Until = closes.UTC()
+		o.Rules.Until = closes
 	case !open && !c.always():
-		o.Rules.Until = c.Now.UTC()
+		o.Rules.Until = c.Now.In(c.Lab.Location())
 	}
 	return o
 }
@@ -187,7 +189,7 @@ func (c *Case) todo() (w state.Work, why string, settled bool) {
 func (c *Case) waits(key string) string {
 	text := fmt.Sprintf("; it waits for your permission: set `%s` for the room in lab.yaml", key)
 	if c.Guest {
-		text += fmt.Sprintf(" and give the machine a name (troy assign --room ROOM %s NAME)", c.CheckIn.Machine.Key())
+		text += fmt.Sprintf(" and give the machine a name (troy assign --room ROOM %s NAME)", c.CheckIn.Machine.String())
 	}
 	return text
 }
@@ -269,7 +271,7 @@ func (c *Case) late() string {
 // wait tells the machine to ask again, or to start Windows if a slot would come too late.
 func (c *Case) wait(o protocol.Order) protocol.Order {
 	need := c.takes(int(c.Room.Wave) - 1)
-	pause := min(max(need/time.Duration(c.Room.Wave), waitLeast), waitMost) + spread(c.CheckIn.Machine.Key(), waitLeast)
+	pause := min(max(need/time.Duration(c.Room.Wave), waitLeast), waitMost) + spread(c.CheckIn.Machine.String(), waitLeast)
 	if closes, ok := c.hours().Closes(c.Now); ok && !c.always() && c.Now.Add(pause+need).After(closes) {
 		o.Reason = "not now: other machines are at work until the window closes"
 		return o
@@ -281,16 +283,16 @@ func (c *Case) wait(o protocol.Order) protocol.Order {
 
 // spread keeps machines from asking in the same second: a part of most, always the same for one
 // machine.
-func spread(key string, most time.Duration) time.Duration {
+func spread(name string, most time.Duration) time.Duration {
 	h := fnv.New32a()
-	h.Write([]byte(key))
+	h.Write([]byte(name))
 	return time.Duration(h.Sum32()%1000) * most / 1000
 }
 
-// Gate says whether a room lets others go on with a version, and if not, why. healthy is in
-// percent.
+// Gate says whether a room lets others go on with a version, and if not, why: by those of its
+// machines that are known by their keys. healthy is in percent.
 func Gate(room string, machines []*state.Machine, image string, version, healthy, failures int) (ok bool, why string) {
-	good, bad := 0, 0
+	good, bad, unknown := 0, 0, 0
 	for _, m := range machines {
 		has := m.CheckIn.Image == image && m.CheckIn.Version == version
 		switch {
@@ -298,13 +300,19 @@ func Gate(room string, machines []*state.Machine, image string, version, healthy
 			good++
 		case has && m.CheckIn.Health == protocol.HealthFailing, failedAt(m, image, version):
 			bad++
+		case has:
+			unknown++
 		}
 	}
 	switch {
 	case bad >= failures:
 		return false, fmt.Sprintf("room %s has %d machines that failed at version %d", room, bad, version)
 	case good == 0 || good*100 < healthy*len(machines):
-		return false, fmt.Sprintf("waits for room %s: %d of %d machines have version %d healthy, %d %% are needed", room, good, len(machines), version, healthy)
+		why := fmt.Sprintf("waits for room %s: %d of %d machines have version %d healthy, %d %% are needed", room, good, len(machines), version, healthy)
+		if unknown > 0 {
+			why += fmt.Sprintf("; of %d more that have it the health is not known yet", unknown)
+		}
+		return false, why
 	}
 	return true, ""
 }

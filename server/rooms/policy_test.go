@@ -134,7 +134,7 @@ func TestDecide(t *testing.T) {
 		{"retry", func(c *Case) { c.Goal.Retry = true }, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Permits.Retry }},
 	} {
 		c := &Case{Now: at(t, "22 23:00"), Lab: l, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{1 << 30, 2 << 30, hash},
-			CheckIn: &protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Image: "win11", Version: 1}}
+			CheckIn: &protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:02:01"}}}, Image: "win11", Version: 1}}
 		room(c, "B204")
 		x.change(c)
 		d := Decide(c)
@@ -148,7 +148,7 @@ func TestDecide(t *testing.T) {
 }
 
 func bareMachine() protocol.CheckIn {
-	return protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Detail: "no disk of Troy",
+	return protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:02:01"}}}, Detail: "no disk of Troy",
 		Disks: []protocol.Disk{{Path: "/dev/sda", Size: 1 << 40, SectorSize: 512, Empty: true}}}
 }
 
@@ -202,7 +202,7 @@ func TestDecideProperties(t *testing.T) {
 		p, _ := l.Room(names[r.IntN(len(names))])
 		c := &Case{Now: at(t, "22 00:00").Add(time.Duration(r.IntN(10*86400)) * time.Second), Lab: l, Room: &p, Active: r.IntN(4), Failed: r.IntN(3),
 			Goal: &Goal{ID: 7, Image: "win11", Version: 1 + r.IntN(3)}, Size: Size{Fetch: r.Int64N(60 << 30), Write: r.Int64N(60 << 30)},
-			CheckIn: &protocol.CheckIn{Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Image: []string{"", "win11", "win10"}[r.IntN(3)], Version: r.IntN(4)}}
+			CheckIn: &protocol.CheckIn{Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:02:01"}}}, Image: []string{"", "win11", "win10"}[r.IntN(3)], Version: r.IntN(4)}}
 		if r.IntN(3) == 0 {
 			c.CheckIn.Disks = []protocol.Disk{{Path: "/dev/sda", Empty: true}}
 		}

@@ -47,6 +47,7 @@ type Estimate struct {
 	Takes    float64   `json:"takes"`           // seconds, from the first machine to the last
 	Opens    time.Time `json:"opens,omitzero"`  // the window in which it begins; zero = at any time
 	Closes   time.Time `json:"closes,omitzero"` // and when that closes
+	Zone     string    `json:"zone"`            // of lab.yaml, in which both are given
 	Fits     bool      `json:"fits"`            // all of it in that window
 	Gate     string    `json:"gate,omitempty"`  // what it waits for
 	Warnings []string  `json:"warnings,omitempty"`
@@ -61,7 +62,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 		return nil, err
 	}
 	room, _ := l.Room(p.Room)
-	e := &Estimate{Room: p.Room, Image: t.Image, Version: t.Version, Wave: int(room.Wave), Rate: l.Rate(&room)}
+	e := &Estimate{Room: p.Room, Image: t.Image, Version: t.Version, Wave: int(room.Wave), Rate: l.Rate(&room), Zone: l.Location().String()}
 	if err := k.sum(ctx, l, e); err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (e *Estimate) span(h lab.Hours, now time.Time, always bool) {
 		e.Fits = true
 		return
 	case open:
-		e.Opens, e.Closes = now, closes
+		e.Opens, e.Closes = now.In(closes.Location()), closes
 	default:
 		e.Opens, e.Closes, _ = h.Next(now)
 		from = e.Opens
@@ -260,50 +261,4 @@ func (k *Keeper) Stop(room, why string) error {
 	}
 	defer k.changed.tell()
 	return k.o.State.ChangeTarget(room, t.ID, func(t *state.Target) { t.Stopped = why })
-}
-
-// Assign names the machine that shows a code (or has a key), and gives it a room of lab.yaml.
-func (k *Keeper) Assign(code, name, room string) (*state.Machine, error) {
-	l := k.Lab()
-	m := k.o.State.ByCode(code)
-	if m == nil {
-		m = k.o.State.Get(code)
-	}
-	switch {
-	case m == nil:
-		return nil, fmt.Errorf("%w: no machine shows the code %q", ErrNotFound, code)
-	case l.Rooms[lab.Name(room)] == nil:
-		return nil, fmt.Errorf("%w: room %q is not in lab.yaml", ErrNotFound, room)
-	case l.Find(&m.CheckIn.Machine) != nil:
-		return nil, fmt.Errorf("%w: lab.yaml names this machine: change it there", ErrInvalid)
-	case lab.CheckName(name) != nil:
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, lab.CheckName(name))
-	case k.taken(l, name, m.Key):
-		return nil, fmt.Errorf("%w: another machine is called %q", ErrInvalid, name)
-	}
-	m, err := k.o.State.Update(m.Key, func(m *state.Machine) error {
-		m.Name, m.Room, m.Code = name, room, ""
-		m.Remember(k.o.Now(), "assigned", name+" in room "+room)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	k.placeAll()
-	k.changed.tell()
-	return m, nil
-}
-
-func (k *Keeper) taken(l *lab.Lab, name, key string) bool {
-	return l.HostNamed(name) != nil || slices.ContainsFunc(k.o.State.All(), func(m *state.Machine) bool { return m.Name == name && m.Key != key })
-}
-
-// Forget drops what is known of a machine: one that is gone, or that was never ours.
-func (k *Keeper) Forget(key string) error {
-	if err := k.o.State.Forget(key); err != nil {
-		return err
-	}
-	k.placeAll()
-	k.changed.tell()
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/identity"
 	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/state"
@@ -26,11 +27,12 @@ const (
 	PhaseSilent   Phase = "silent"   // was at work and nothing is heard of it
 	PhasePermit   Phase = "permit"   // waits for the admin's permission; Host.Error names the command
 	PhaseFailed   Phase = "failed"   // its last attempt at this version failed
+	PhaseDown     Phase = "down"     // Windows does not come up in what it has, or could not be started
 )
 
 // Host is a machine as the status shows it.
 type Host struct {
-	Key     string   `json:"key,omitempty"` // "" = never seen
+	ID      string   `json:"id,omitempty"` // "" = never seen
 	Name    string   `json:"name"`
 	Room    string   `json:"room,omitempty"`
 	Code    string   `json:"code,omitempty"`
@@ -38,10 +40,15 @@ type Host struct {
 	MACs    []string `json:"macs,omitempty"`
 	UUID    string   `json:"uuid,omitempty"`
 	Product string   `json:"product,omitempty"`
+	// Line is what it is recognised by without its key.
+	Line  identity.Line `json:"line,omitzero"`
+	Keyed bool          `json:"keyed,omitempty"` // known by the key on its disk: it counts in waves and gates
+	Doubt string        `json:"doubt,omitempty"` // why it is unknown although something names it
 
 	Image       string          `json:"image,omitempty"` // on its disk
 	Version     int             `json:"version,omitempty"`
 	Health      protocol.Health `json:"health,omitempty"`
+	HealthWhy   string          `json:"health_why,omitempty"` // what its last starts showed
 	WantImage   string          `json:"want_image,omitempty"`
 	WantVersion int             `json:"want_version,omitempty"`
 	Pinned      bool            `json:"pinned,omitempty"`
@@ -79,6 +86,7 @@ type Room struct {
 // Status is the whole lab.
 type Status struct {
 	Time     time.Time `json:"time"`
+	Zone     string    `json:"zone"`                // IANA name, of lab.yaml: people are shown its times
 	LabError string    `json:"lab_error,omitempty"` // lab.yaml on the disk is not valid; an older state of it is in force
 	Rooms    []Room    `json:"rooms"`
 	Unknown  []Host    `json:"unknown"` // machines without a room
@@ -96,7 +104,7 @@ func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
 	var all []entry
 	seen := map[*lab.Host]bool{}
 	for _, m := range k.machines(room) {
-		at := memberOf(l, &m.CheckIn.Machine, m)
+		at := k.placeOf(l, m)
 		seen[at.host] = true
 		all = append(all, entry{name: at.name, host: at.host, m: m})
 	}
@@ -112,7 +120,7 @@ func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
 // Status is the state of all rooms.
 func (k *Keeper) Status() *Status {
 	l := k.Lab()
-	s := &Status{Time: k.o.Now(), Rooms: []Room{}, Unknown: []Host{}}
+	s := &Status{Time: k.o.Now(), Zone: l.Location().String(), Rooms: []Room{}, Unknown: []Host{}}
 	if err := k.LabError(); err != nil {
 		s.LabError = err.Error()
 	}
@@ -142,15 +150,27 @@ func (k *Keeper) Hosts(room string) []Host {
 	return all
 }
 
-// Host finds one machine by its name, key, MAC address, UUID or code.
+// Host finds one machine by its name, id, code, or by a MAC address or UUID in any notation.
 func (k *Keeper) Host(id string) (*Host, *state.Machine, error) {
-	for _, h := range k.Hosts("") {
-		if h.Name == id && id != "" || h.Key == id || h.Code != "" && strings.EqualFold(h.Code, id) ||
-			strings.EqualFold(h.UUID, id) && id != "" || slices.Contains(h.MACs, strings.ToLower(id)) {
-			return &h, k.o.State.Get(h.Key), nil
+	folded, address := identity.Fold(id)
+	all := k.Hosts("")
+	for _, is := range []func(h *Host) bool{
+		func(h *Host) bool { return h.Name == id || h.ID == id || strings.EqualFold(h.Code, id) },
+		func(h *Host) bool { return address && h.has(folded) },
+	} {
+		if i := slices.IndexFunc(all, func(h Host) bool { return id != "" && is(&h) }); i >= 0 {
+			return &all[i], k.o.State.Get(all[i].ID), nil
 		}
 	}
 	return nil, nil, fmt.Errorf("%w: machine %q", ErrNotFound, id)
+}
+
+// has tells whether an address, spelled as identity.Fold does, is one of the machine.
+func (h *Host) has(folded string) bool {
+	return slices.ContainsFunc(append([]string{h.UUID}, h.MACs...), func(s string) bool {
+		f, ok := identity.Fold(s)
+		return ok && f == folded
+	})
 }
 
 func (k *Keeper) host(l *lab.Lab, e entry) Host {
@@ -162,7 +182,7 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 		}
 	}
 	if e.m != nil && e.host == nil {
-		at := memberOf(l, &e.m.CheckIn.Machine, e.m)
+		at := k.placeOf(l, e.m)
 		h.Room, h.Assigned, h.Guest = at.room, at.room != "" && !at.guest, at.guest
 	}
 	var g *Goal
@@ -180,11 +200,12 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 // seen fills what a machine itself has told.
 func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	in := &m.CheckIn
-	h.Key, h.Code, h.MACs, h.UUID, h.Product = m.Key, m.Code, in.Machine.MACs, in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
-	h.Image, h.Version, h.Health = in.Image, in.Version, in.Health
+	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
+	h.Line, h.Keyed = m.Line, k.isVouched(m.ID)
+	h.Image, h.Version, h.Health, h.HealthWhy = in.Image, in.Version, in.Health, in.LastStart
 	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Version != 0 {
 		if r.Image != h.Image || r.Version != h.Version {
-			h.Health = protocol.HealthUnknown // of the version before
+			h.Health, h.HealthWhy = protocol.HealthUnknown, "" // of the version before
 		}
 		h.Image, h.Version = r.Image, r.Version
 	}
@@ -194,8 +215,11 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {
 		h.Error = protocol.Clean(m.Report.Message, protocol.MaxText)
 	}
+	if h.Error == "" && h.Health == protocol.HealthFailing {
+		h.Error = protocol.Clean("Windows does not come up: "+in.LastStart, protocol.MaxText)
+	}
 	h.Phase = k.phase(h, m, g)
-	if v, ok := k.live.get(m.Key); ok && h.Phase == PhaseWorking {
+	if v, ok := k.live.get(m.ID); ok && h.Phase == PhaseWorking {
 		h.Live = &v
 	}
 }
@@ -205,10 +229,12 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 	switch {
 	case h.Room == "":
 		return PhaseUnknown
-	case a != nil && a.Result == state.ResultOpen && !a.Stale(now.Add(-staleTime), k.live.heard(m.Key)):
+	case a != nil && a.Result == state.ResultOpen && !a.Stale(now.Add(-staleTime), k.live.heard(m.ID)):
 		return PhaseWorking
 	case a != nil && a.Result == state.ResultOpen:
 		return PhaseSilent
+	case h.Health == protocol.HealthFailing, unstarted(m):
+		return PhaseDown
 	case g == nil:
 		return PhaseIdle
 	case h.Image == g.Image && h.Version == g.Version:
@@ -221,6 +247,16 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 		return PhasePermit
 	}
 	return PhaseOutdated
+}
+
+// exitCheck is the exit code of an agent that could not start Windows, or found that the disk does
+// not give back what was written.
+const exitCheck = 5
+
+// unstarted says whether the last start of a machine ended so that Windows cannot be relied on.
+func unstarted(m *state.Machine) bool {
+	r := m.Report
+	return r != nil && r.At.Equal(m.Seen) && r.Outcome == protocol.OutcomeFailed && r.ExitCode == exitCheck
 }
 
 func (k *Keeper) room(l *lab.Lab, name string) Room {
@@ -262,7 +298,7 @@ func (k *Keeper) tally(l *lab.Lab, r *Room, c *Case) {
 		if h.Live != nil {
 			r.Rate += h.Live.Rate
 		}
-		if h.Phase == PhaseWorking || h.Phase == PhaseWaiting || h.Phase == PhaseOutdated {
+		if h.Phase == PhaseWorking || h.Phase == PhaseWaiting || lacks(&h) && !h.Seen.IsZero() {
 			todo++
 		}
 		if h.Live != nil {
@@ -284,7 +320,7 @@ func (k *Keeper) LabError() error {
 }
 
 // Log returns the log tail of a machine's last report, and of its last failed one.
-func (k *Keeper) Log(key string) (last, failed string, err error) { return k.o.State.Log(key) }
+func (k *Keeper) Log(id string) (last, failed string, err error) { return k.o.State.Log(id) }
 
 // Nights returns the nights that began after a time, the newest first.
 func (k *Keeper) Nights(after time.Time) ([]state.Night, error) { return k.o.State.Nights(after) }

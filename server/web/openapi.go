@@ -25,7 +25,7 @@ func operations() []operation {
 	return []operation{
 		{"get", "status", "How the whole lab stands", nil, nil, rooms.Status{}},
 		{"get", "hosts", "The machines of a room, or all", []string{"room"}, nil, []rooms.Host{}},
-		{"get", "hosts/{id}", "One machine with its history and logs; id is a name, key, MAC address, UUID or code", nil, nil, api.HostDetail{}},
+		{"get", "hosts/{id}", "One machine with its history and logs; id is a name, id, code, or a MAC address or UUID in any notation", nil, nil, api.HostDetail{}},
 		{"get", "nights", "What came of the windows of the last days, the newest first", []string{"days"}, nil, []state.Night{}},
 		{"get", "previous", "What a rollback would bring back", []string{"room!"}, nil, state.Target{}},
 		{"get", "changes", "Waits for another revision than the one named, or 20 s", []string{"after"}, nil, api.Revision{}},

@@ -14,7 +14,7 @@ type Viewer interface {
 	Status(ctx context.Context) (*rooms.Status, error)
 	// Hosts are the machines of a room; "" = all.
 	Hosts(ctx context.Context, room string) ([]rooms.Host, error)
-	// Host is one machine, by its name, key, MAC address, UUID or code.
+	// Host is one machine, by its name, id, code, or a MAC address or UUID in any notation.
 	Host(ctx context.Context, id string) (*HostDetail, error)
 }
 

@@ -63,7 +63,7 @@ func newKeeper(t *testing.T) *rooms.Keeper {
 
 func checkIn(t *testing.T, k *rooms.Keeper, mac string, version int) protocol.Order {
 	t.Helper()
-	o, err := k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac}}, Image: "win11", Version: version})
+	o, err := k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac}}}, Image: "win11", Version: version})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestAdmin(t *testing.T) {
 				t.Fatal(err)
 			}
 			testPlanner(t, k, a)
-			report := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:09:09"}}, Outcome: protocol.OutcomeFailed, Message: "why", Log: "lines"}
+			report := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:09:09"}}}, Outcome: protocol.OutcomeFailed, Message: "why", Log: "lines"}
 			if err := k.Report(t.Context(), protocol.Peer{}, report); err != nil {
 				t.Fatal(err)
 			}

@@ -76,7 +76,7 @@ func (l *Local) Host(_ context.Context, id string) (*HostDetail, error) {
 	if m != nil {
 		d.CheckIn, d.Order, d.Report = &m.CheckIn, &m.Order, m.Report
 		d.History = append(d.History, m.History...)
-		d.Log, d.FailLog, err = l.k.Log(m.Key)
+		d.Log, d.FailLog, err = l.k.Log(m.ID)
 	}
 	return d, err
 }
@@ -129,5 +129,5 @@ func (l *Local) forget(id string) error {
 	if err != nil {
 		return err
 	}
-	return l.k.Forget(host.Key)
+	return l.k.Forget(host.ID)
 }
