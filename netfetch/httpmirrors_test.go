@@ -110,7 +110,7 @@ func testMirrorsRetryAfter(t *testing.T) {
 
 func TestNewHTTPMirrors(t *testing.T) {
 	m, err := NewHTTPMirrors([]string{"http://a.example:80/x/", "", "b.example:8080", "http://a.example:80/x", "https://c.example"}, nil, nil)
-	if err != nil || m.String() != "http://a.example:80/x, http://b.example:8080, https://c.example" {
+	if err != nil || m.String() != "http://a.example:80/x, https://b.example:8080, https://c.example" {
 		t.Fatalf("%v, %v", m, err)
 	}
 	for _, src := range m.sources {

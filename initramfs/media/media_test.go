@@ -47,7 +47,7 @@ func TestConfig(t *testing.T) {
 	must(t, err)
 	key := strings.Repeat("5", tlskey.Size)
 	must(t, repo.SetServers(t.Context(), opened, []trust.Server{{Key: key, URLs: []string{"https://c.example"}}}, time.Now()))
-	config := writeText(t, dir, "media.yaml", "servers: [https://b.example:8443]\nstore: store\narguments: [\"troy.port=eth0 \"]\nappend: console=ttyS1\nboot_url: \"http://boot/\\n\"\n")
+	config := writeText(t, dir, "media.yaml", "servers: [https://b.example:8443]\nstore: store\nkeys: keys\narguments: [\"troy.port=eth0 \"]\nappend: console=ttyS1\nboot_url: \"http://boot/\\n\"\n")
 	below, err := ReadConfig(config)
 	must(t, err)
 	m := (&Config{Servers: []string{" https://a.example\r\n"}, Arguments: []string{"troy.shell"}, Append: "console=tty0"}).Under(below).complete()

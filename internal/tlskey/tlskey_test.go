@@ -57,7 +57,7 @@ func serve(t *testing.T, own, page *made) *httptest.Server {
 
 func get(t *testing.T, s *httptest.Server, c *tls.Config) (string, error) {
 	t.Helper()
-	tr := &http.Transport{TLSClientConfig: c}
+	tr := &http.Transport{TLSClientConfig: c, ForceAttemptHTTP2: c.NextProtos[0] == "h2"}
 	defer tr.CloseIdleConnections()
 	r, err := (&http.Client{Transport: tr}).Get("https://" + s.Listener.Addr().String())
 	if err != nil {
