@@ -182,6 +182,14 @@ func check(t *testing.T, path string, sector int) {
 	if out := run("ntfsinfo", "-m", part); !strings.Contains(out, "Volume Name: Troy") {
 		t.Errorf("ntfsinfo: %s", out)
 	}
+	for _, name := range append(Names(), "") {
+		out := run("ntfssecaudit", "-v", part, "/Troy/"+name)
+		for _, want := range []string{"Windows owner S-1-5-32-544\n", "Windows group S-1-5-18\n", "mode 0700\n", "No errors were found"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("the access list of %q lacks %q: %s", name, want, out)
+			}
+		}
+	}
 	dir := t.TempDir()
 	for _, name := range []string{machine.BaseName, machine.BootName} {
 		out, err := exec.Command("ntfscat", "-f", part, "Troy/"+name).Output()

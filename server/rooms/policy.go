@@ -119,12 +119,15 @@ func (c *Case) order() protocol.Order {
 }
 
 // permits are what the room allows; nothing for a machine that only says that it is one of the
-// room.
+// room. One whose disk is bare has no key that lasts: it may make a disk, nothing else.
 func (c *Case) permits() protocol.Permits {
 	if c.Guest {
 		return protocol.Permits{}
 	}
-	o := protocol.Permits{Reinstall: *c.Room.Reinstall, Retry: c.Goal != nil && c.retry()}
+	var o protocol.Permits
+	if c.CheckIn.Image != "" || !bare(c.CheckIn.Disks) {
+		o = protocol.Permits{Reinstall: *c.Room.Reinstall, Retry: c.Goal != nil && c.retry()}
+	}
 	if p := c.Room.Provision; p.Allow {
 		o.Provision = &protocol.Provision{Serial: p.Serial, Wipe: p.Wipe, SlotBytes: p.Slot.Bytes(), SystemBytes: p.System.Bytes()}
 	}

@@ -123,7 +123,7 @@ func TestDecide(t *testing.T) {
 		{"unknown version, reinstall", func(c *Case) { c.CheckIn.Version = 0; room(c, "B205") }, true, state.WorkReinstall, "", nil},
 		{"bare", func(c *Case) { *c.CheckIn = bareMachine() }, false, state.WorkNone, "no disk of this machine is prepared; it waits for your permission: set `provision: {allow: true}`", wanted},
 		{"bare, provision", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205") }, true, state.WorkProvision, "", func(o *protocol.Order) bool {
-			return *o.Permits.Provision == protocol.Provision{Serial: "S1", Wipe: true, SlotBytes: 2 << 30}
+			return !o.Permits.Reinstall && !o.Permits.Retry && *o.Permits.Provision == protocol.Provision{Serial: "S1", Wipe: true, SlotBytes: 2 << 30}
 		}},
 		{"bare, outside of the window", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205"); c.Now = at(t, "23 12:00") }, false, state.WorkNone, "not now", nil},
 		{"release of the agent", func(c *Case) { c.Agent = "a1" }, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Agent == "a1" }},
@@ -222,7 +222,7 @@ func TestDecideProperties(t *testing.T) {
 		case !d.Start:
 			continue
 		case !c.always() && (!open || c.Now.Add(overhead).After(closes)), c.Active >= int(p.Wave), c.Failed >= int(p.Failures), d.Order.Wait != 0,
-			c.CheckIn.Image == "win11" && c.CheckIn.Version == c.Goal.Version, d.Work == state.WorkReinstall && !*p.Reinstall, d.Order.Permits.Reinstall != *p.Reinstall, d.Work == state.WorkProvision && !p.Provision.Allow:
+			c.CheckIn.Image == "win11" && c.CheckIn.Version == c.Goal.Version, d.Work == state.WorkReinstall && !*p.Reinstall, d.Order.Permits.Reinstall != (*p.Reinstall && (c.CheckIn.Image != "" || !bare(c.CheckIn.Disks))), d.Work == state.WorkProvision && !p.Provision.Allow:
 			t.Fatalf("%+v: %+v", c, d)
 		}
 		started++
