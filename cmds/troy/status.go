@@ -141,19 +141,33 @@ type hostsCall struct {
 	*adminCall
 	room string
 	yaml bool
+	keys keyFlags
 }
 
 func hostsCommand(s *cli.Streams) *cobra.Command {
 	a := &hostsCall{adminCall: newAdminCall(s)}
-	cmd := leaf("hosts", "list machines and their versions", a.run)
+	cmd := leaf("hosts [confirm] [ROOM|HOST]", "list or confirm machines", a.run)
+	cmd.Long = `List machines and their versions. 'troy hosts confirm ROOM' or 'troy hosts confirm HOST' shows the
+keys and serial numbers by which the server knows machines, asks whether these are yours, and notes
+them beside the admin key, in confirmed.json. Only confirmed machines get what is secret.`
+	a.keys.broad = true
+	a.keys.defineTrust(cmd.Flags())
+	cmd.Flags().BoolVar(&a.keys.yes, "yes", false, "confirm without asking")
 	cmd.Flags().StringVar(&a.room, "room", "", "only machines of this `room`")
 	cmd.Flags().BoolVar(&a.yaml, "yaml", false, "print the machines that were assigned by hand as lines for lab.yaml")
 	return a.withJSON(a.withServer(cmd))
 }
 
-func (a *hostsCall) run(ctx context.Context, _ []string) error {
+func (a *hostsCall) run(ctx context.Context, args []string) error {
+	confirming := len(args) == 2 && args[0] == "confirm"
+	if len(args) > 0 && !confirming {
+		return cli.Usagef("want nothing, or confirm ROOM, or confirm HOST")
+	}
 	if err := a.connect(ctx); err != nil {
 		return err
+	}
+	if confirming {
+		return a.change(ctx, func(admin api.Admin) error { return a.confirm(ctx, admin, args[1]) })
 	}
 	return a.look(ctx, func(admin api.Admin) error {
 		list, err := admin.Hosts(ctx, a.room)
@@ -205,6 +219,9 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 		seen = h.Seen.In(zone).Format(timeForm)
 	}
 	more, health := cmp.Or(h.Doubt, h.Error), string(h.Health)
+	if more == "" && h.Keyed && !h.Confirmed {
+		more = "not confirmed"
+	}
 	if h.Phase == rooms.PhaseCurrent && health == "" {
 		health = "unknown"
 		if more == "" {

@@ -122,6 +122,25 @@ func (k *Keeper) putAssigned(id string, old *state.Machine, name, room string) (
 	return m, err
 }
 
+// Confirm notes that the admin has confirmed a machine, by its name or as Host takes it, with the key
+// that is pinned now.
+func (k *Keeper) Confirm(id, key string) error {
+	_, m, err := k.Host(id)
+	if err != nil {
+		return err
+	}
+	if m == nil || m.Pin == "" || m.Pin != key {
+		return fmt.Errorf("%w: the key that is pinned for %s is not the one that you were shown", ErrInvalid, id)
+	}
+	_, err = k.o.State.Update(m.ID, func(m *state.Machine) error {
+		m.Confirmed = key
+		m.Remember(k.o.Now(), "confirmed", "key "+key)
+		return nil
+	})
+	k.changed.tell()
+	return err
+}
+
 // Forget drops what is known of a machine: one that is gone, or that was never ours.
 func (k *Keeper) Forget(id string) error {
 	if err := k.o.State.Forget(id); err != nil {

@@ -43,7 +43,10 @@ type Host struct {
 	// Line is what it is recognised by without its key.
 	Line  identity.Line `json:"line,omitzero"`
 	Keyed bool          `json:"keyed,omitempty"` // known by the key on its disk: it counts in waves and gates
-	Doubt string        `json:"doubt,omitempty"` // why it is unknown although something names it
+	// Key is the pinned one; Confirmed says that the admin has said that it is this machine's.
+	Key       string `json:"key,omitempty"`
+	Confirmed bool   `json:"confirmed,omitempty"`
+	Doubt     string `json:"doubt,omitempty"` // why it is unknown although something names it
 
 	Image       string          `json:"image,omitempty"` // on its disk
 	Version     int             `json:"version,omitempty"`
@@ -79,8 +82,10 @@ type Room struct {
 	Machines int           `json:"machines"`
 	Counts   map[Phase]int `json:"counts"`
 	Healthy  int           `json:"healthy"` // of those that have the version
-	Rate     int64         `json:"rate"`    // bytes per second, of all at work
-	Left     float64       `json:"left"`    // seconds until the wave is through, roughly; 0 = not known, or nothing to do
+	// Unconfirmed are known by their keys and wait to be confirmed.
+	Unconfirmed int     `json:"unconfirmed"`
+	Rate        int64   `json:"rate"` // bytes per second, of all at work
+	Left        float64 `json:"left"` // seconds until the wave is through, roughly; 0 = not known, or nothing to do
 }
 
 // Status is the whole lab.
@@ -201,7 +206,7 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	in := &m.CheckIn
 	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
-	h.Line, h.Keyed = m.Line, k.isVouched(m.ID)
+	h.Line, h.Keyed, h.Key, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
 	h.Image, h.Version, h.Health, h.HealthWhy = in.Image, in.Version, in.Health, in.LastStart
 	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Version != 0 {
 		if r.Image != h.Image || r.Version != h.Version {
@@ -294,6 +299,9 @@ func (k *Keeper) tally(l *lab.Lab, r *Room, c *Case) {
 		r.Counts[h.Phase]++
 		if h.Phase == PhaseCurrent && h.Health == protocol.HealthGood {
 			r.Healthy++
+		}
+		if h.Keyed && !h.Confirmed {
+			r.Unconfirmed++
 		}
 		if h.Live != nil {
 			r.Rate += h.Live.Rate

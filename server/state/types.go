@@ -21,8 +21,10 @@ type Machine struct {
 	Code string `json:"code,omitempty"` // shown on its screen while it is unknown
 	// Pin is the key (protocol.Peer.Key) by which the machine is known since its disk was finished;
 	// "" = none is known yet. Start is that of its last check-in.
-	Pin   string `json:"pin,omitempty"`
-	Start string `json:"start,omitempty"`
+	Pin string `json:"pin,omitempty"`
+	// Confirmed is the pin of which the admin has said that it is this machine's.
+	Confirmed string `json:"confirmed,omitempty"`
+	Start     string `json:"start,omitempty"`
 	// Line is what of lab.yaml it was recognised by last; where Room is set, what the admin assigned.
 	Line identity.Line `json:"line,omitzero"`
 	// Doubt says why it is unknown although something names it; Against is the machine of which it

@@ -189,6 +189,7 @@ func testOperator(t *testing.T, a Admin) {
 	}
 	for what, err := range map[string]error{
 		"room": a.Stop(t.Context(), "B999", "x"), "code": a.Assign(t.Context(), "x", "y", "test"),
+		"host": a.Confirm(t.Context(), "nobody", "key"),
 	} {
 		if !errors.Is(err, rooms.ErrNotFound) {
 			t.Errorf("%s: %v", what, err)

@@ -172,6 +172,11 @@ func (c *Client) Assign(ctx context.Context, code, name, room string) error {
 	return c.call(ctx, "assign", Assign{code, name, room}, &struct{}{})
 }
 
+// Confirm implements Confirmer.
+func (c *Client) Confirm(ctx context.Context, host, key string) error {
+	return c.call(ctx, "confirm", Confirm{host, key}, &struct{}{})
+}
+
 // Wake implements Operator.
 func (c *Client) Wake(ctx context.Context, room, id string) (int, error) {
 	var w Woken

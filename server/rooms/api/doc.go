@@ -13,6 +13,7 @@
 //	GET  /v1/admin/previous?room=ROOM            state.Target that a rollback would bring back
 //	POST /v1/admin/stop       Stop            →  {}
 //	POST /v1/admin/assign     Assign          →  {}
+//	POST /v1/admin/confirm    Confirm         →  {}
 //	POST /v1/admin/forget     Which           →  {}
 //	POST /v1/admin/wake       Which           →  Woken
 //	POST /v1/admin/reload     {}              →  {}; reads lab.yaml now

@@ -118,6 +118,9 @@ func (l *Local) Assign(_ context.Context, code, name, room string) error {
 	return err
 }
 
+// Confirm implements Confirmer.
+func (l *Local) Confirm(_ context.Context, host, key string) error { return l.k.Confirm(host, key) }
+
 // Wake implements Operator.
 func (l *Local) Wake(ctx context.Context, room, id string) (int, error) {
 	return l.k.WakeNow(ctx, room, id)
