@@ -23,6 +23,7 @@ type agent struct {
 	rec   *records
 	net   *network
 	store *store
+	site  *site
 	win   *windows
 	boot  *bootFiles
 	own   *ownCopy
@@ -47,10 +48,12 @@ func newAgent(o *Options, out io.Writer) *agent {
 	win := newWindows(o, con, d)
 	boot := newBootFiles(con, d, rec)
 	s := &store{o: o, con: con, net: net, disk: d, rec: rec, boot: boot}
+	known := &site{o: o, con: con, rec: rec, net: net, store: s}
+	s.site, net.site = known, known
 	win.own = &ownCopy{con: con, rec: rec, win: win, store: s}
 	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, boot: boot, meter: &meters{con, net}}
 	w.clock = func() time.Time { t, _ := net.clock.now(); return t }
-	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, win: win, boot: boot, own: win.own, work: w, sleep: sleep}
+	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, boot: boot, own: win.own, work: w, sleep: sleep}
 }
 
 // run does everything and returns the exit code, unless the machine was handed over.
@@ -142,6 +145,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 		a.facts.Disk = a.disk.open(ctx)
 		a.rec.recall()
 		a.net.clock.kept = a.rec.Clock
+		a.site.learn(a.facts.Unsupported == "")
 		return nil
 	case decide.Judge:
 		return a.judge(ctx)
@@ -277,7 +281,7 @@ func (a *agent) judge(ctx context.Context) error {
 
 // checkIn tells the server what this machine is and has, and takes the order.
 func (a *agent) checkIn(ctx context.Context) error {
-	o, err := a.net.ask(ctx, a.describe())
+	o, err := a.site.checkIn(ctx, a.describe())
 	if err != nil {
 		return err
 	}

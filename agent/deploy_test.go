@@ -56,7 +56,7 @@ func TestDeployLazyMergesWhenHealthy(t *testing.T) {
 
 func TestMissingServer(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
-	b.url = "http://127.0.0.1:1" // reserved: nothing listens there
+	b.url = "https://127.0.0.1:1" // reserved: nothing listens there
 	before := b.digest(pcdisk.Journal)
 	b.stopped(b.run(), ExitUntouched, "127.0.0.1:1", "connection refused")
 	if b.digest(pcdisk.Journal) != before {

@@ -10,8 +10,8 @@
 //
 // # Kernel arguments
 //
-//	troy.server=URL[,URL]…         the servers in their order; without one the machine starts what
-//	                               it has
+//	troy.server=URL[,URL]…         the servers in their order; typed at this start, in place of all
+//	                               others
 //	troy.ip=…, troy.port=…         a static address instead of DHCP, the ports to use
 //	troy.link-patience=SECONDS     how long the network is waited for, instead of what the room says
 //	BOOTIF=01-…                    of GRUB and iPXE: the port that is preferred
@@ -23,10 +23,10 @@
 //
 // # What the media carry
 //
-//	/etc/troy/config      words as on the kernel command line
-//	/etc/troy/root.json   TUF root metadata of the store: whose signatures count
-//	/etc/troy/ca.pem      who signs the certificates of servers with TLS
-//	/etc/troy/built       when the media were made (RFC 3339): no time before is believed
+//	/etc/troy/config        words as on the kernel command line
+//	/etc/troy/root.json     TUF root metadata of the store: whose signatures count
+//	/etc/troy/servers.json  the list of servers that was signed when the media were made
+//	/etc/troy/built         when the media were made (RFC 3339): no time before is believed
 //
 // # Network
 //
@@ -54,6 +54,7 @@
 // Package decide has the table of what is done when. Who does it:
 //
 //	console   what is said; its end goes with the report
+//	site      how machine and servers know each other: signed list, key
 //	disk      open, recover, judge the volume inside
 //	records   the agent's own in the journal: what a later start must know, trusted metadata
 //	network   connect, check-in, progress, report; the clock
@@ -72,8 +73,18 @@
 // Nothing is written before the NTFS volume was judged, every file was mapped and compared with
 // what the journal recorded, and the plan was found to fit. What a start only learns (trusted
 // metadata) goes to the journal together with the first thing that is written, or at the end of a
-// start that went well; the hand-off is counted there before it is made. "The disk is unchanged"
-// means all but that record.
+// start that went well; the hand-off is counted there before it is made, and a machine without a key
+// puts one there when it has opened its disk. "The disk is unchanged" means all but these records.
+//
+// # Servers
+//
+// A server is taken by its key, which the newest signed list names that media and journal have. It
+// is looked for, in this order, where that list says, the media, an earlier start, and DHCP; or only
+// where a person typed. If no server shows a key of the list, the signed metadata is fetched from the
+// same places without asking for keys, and a newer list is in the journal before its servers are
+// asked. An order that names another list has the machine fetch it, also if it has nothing to do. A
+// machine that has no key, because its disk is bare or lost its journal, makes one; on a bare disk it
+// is the first thing in the new journal.
 //
 // Going back needs the admin's signature. What counts is the newest version of the image that this
 // machine ever had, which the journal keeps: neither another image in between nor a reinstall that

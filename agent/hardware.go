@@ -27,5 +27,5 @@ func (o *Options) nameCards(err error) error {
 
 // identity is what the firmware says about the machine, and its ports.
 func identity(m *hardware.Machine) protocol.Machine {
-	return protocol.Machine{UUID: m.UUID, Serial: m.Serial, Vendor: m.Vendor, Product: m.Product, MACs: hardwareAddresses()}
+	return protocol.Machine{UUID: m.UUID, Serial: m.Serial, Vendor: m.Vendor, Product: m.Product, Ports: readPorts(netDir)}
 }

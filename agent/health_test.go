@@ -87,7 +87,7 @@ func (b *bench) addVersion(version int) string {
 	b.must(err)
 	repo, err := sign.Open(b.store, nil)
 	b.must(err)
-	_, err = repo.Sign(b.t.Context(), store, time.Now())
+	_, err = repo.SignAll(b.t.Context(), store, time.Now())
 	b.must(err)
 	raw := filepath.Join(b.dir, fmt.Sprintf("v%d.raw", version))
 	b.must(os.WriteFile(raw, disk, 0o644))
@@ -193,7 +193,7 @@ func TestResetWithoutServer(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	b.windows()
-	b.url = "http://127.0.0.1:1" // reserved: nothing listens there
+	b.url = "https://127.0.0.1:1" // reserved: nothing listens there
 	b.stopped(b.run(), ExitUntouched, "connection refused")
 	if !strings.Contains(b.out.String(), "is reset to version 2") {
 		t.Error("the session of Windows is kept")

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/image/trust"
 	"troy/internal/errline"
 )
 
@@ -18,9 +18,9 @@ const mediaDir = "/etc/troy"
 
 // media is what the boot media carry besides programs. Everything may be absent.
 type media struct {
-	root  []byte         // TUF root metadata: whose signatures count
-	ca    *x509.CertPool // who signs the servers' certificates; nil = the system's
-	built time.Time      // when the media were made: no time before is believed
+	root    []byte    // TUF root metadata: whose signatures count
+	servers []byte    // the list of servers that was signed when the media were made
+	built   time.Time // when the media were made: no time before is believed
 }
 
 // released is the time used for media that do not say when they were made.
@@ -39,10 +39,9 @@ func readMedia(dir string) (media, error) {
 		return b
 	}
 	m.root = read("root.json")
-	if pem := read("ca.pem"); pem != nil {
-		m.ca = x509.NewCertPool()
-		if !m.ca.AppendCertsFromPEM(pem) {
-			errs = append(errs, fmt.Errorf("%s holds no certificate: servers with TLS are refused", filepath.Join(dir, "ca.pem")))
+	if m.servers = read("servers.json"); m.servers != nil {
+		if _, err := trust.ParseServers(m.servers); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", filepath.Join(dir, "servers.json"), err))
 		}
 	}
 	if text := strings.TrimSpace(string(read("built"))); text != "" {

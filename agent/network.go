@@ -3,10 +3,11 @@ package agent
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,8 +29,8 @@ const (
 	waitingAfter   = 4 * time.Second // a network that takes longer is said to be waited for
 )
 
-// errNoServer: neither the kernel arguments nor DHCP name a server.
-var errNoServer = errors.New("no server is named (kernel argument troy.server=, or DHCP option 224)")
+// errNoServer: nothing names a server.
+var errNoServer = errors.New("no server is named (the store's signed list, kernel argument troy.server=, or DHCP option 224)")
 
 // network is the way to the servers, and the clock that they correct.
 type network struct {
@@ -40,14 +41,15 @@ type network struct {
 
 	id       protocol.Machine
 	link     *link.Link
-	servers  *netfetch.Mirrors // nil: none is known
-	answered atomic.Bool       // a server did
+	site     *site
+	servers  atomic.Pointer[netfetch.Mirrors] // nil: none is known
+	answered atomic.Bool                      // a server did
 
 	retryMu   sync.Mutex
 	retrySaid time.Time // when a retry was last shown
 }
 
-// setMedia takes what the media say of time and certificates. The machine's clock is believed where
+// setMedia takes what the media carry. The machine's clock is believed where
 // it shows what is possible.
 func (n *network) setMedia(m media) {
 	now := n.o.now
@@ -64,32 +66,44 @@ func (n *network) connect(ctx context.Context, patience time.Duration) error {
 			return err
 		}
 	}
-	urls := n.urls(n.link)
-	if len(urls) == 0 {
-		return errNoServer
-	}
-	m, err := n.mirrors(urls)
-	if err != nil {
+	if err := n.find(); err != nil {
 		return err
 	}
-	n.servers = m
-	n.setClock(ctx, urls[0])
+	n.setClock(ctx, n.urls(n.link)[0])
 	if n.link != nil {
 		go n.link.Keep(ctx, &link.KeepOptions{
-			Changed: func(*link.Link) { m.Reconnect() },
+			Changed: func(*link.Link) { n.servers.Load().Reconnect() },
 			Notify:  func(err error) { n.con.say("network: %v", err) },
 		})
 	}
 	return nil
 }
 
+// find makes the servers of the site those that are asked.
+func (n *network) find() error {
+	for _, u := range n.site.urls(n.link) {
+		if strings.HasPrefix(u, "http://") {
+			n.con.say("%s is not asked: check-ins go by TLS only, want https://", u)
+		}
+	}
+	urls := n.urls(n.link)
+	if len(urls) == 0 {
+		return errNoServer
+	}
+	m, err := n.mirrors(urls, n.site.known())
+	if err == nil {
+		n.servers.Store(m)
+	}
+	return err
+}
+
 // patience is how long a server that does not answer is asked again.
 func (n *network) patience() time.Duration { return cmp.Or(n.o.patience, serverPatience) }
 
-// mirrors are servers as the media want them.
-func (n *network) mirrors(urls []string) (*netfetch.Mirrors, error) {
+// mirrors are servers that are known as the configuration says.
+func (n *network) mirrors(urls []string, known *tls.Config) (*netfetch.Mirrors, error) {
 	return netfetch.NewHTTPMirrors(urls, &netfetch.HTTPOptions{
-		GiveUpAfter: n.patience(), UserAgent: "troy-deploy/" + version.Get().Short(), OnRetry: n.retrying, RootCAs: n.media.ca, Now: n.clock.bounded.Now,
+		GiveUpAfter: n.patience(), UserAgent: "troy-deploy/" + version.Get().Short(), OnRetry: n.retrying, TLS: known, Now: n.clock.bounded.Now,
 	}, &netfetch.MirrorsOptions{OnFailover: n.failover})
 }
 
@@ -120,12 +134,9 @@ func (n *network) retrying(err error, wait time.Duration) {
 	}
 }
 
-// urls are the servers: those that the kernel arguments name, or the one that DHCP names.
+// urls are the servers that may be asked in a network.
 func (n *network) urls(l *link.Link) []string {
-	if len(n.o.Net.Servers) == 0 && l != nil && l.Server != "" {
-		return []string{l.Server}
-	}
-	return n.o.Net.Servers
+	return slices.DeleteFunc(n.site.urls(l), func(u string) bool { return strings.HasPrefix(u, "http://") })
 }
 
 // linkUp waits for a network in which a server answers. Where none does in that time it takes one
@@ -148,7 +159,7 @@ func (n *network) linkUp(ctx context.Context, patience time.Duration) error {
 		return err
 	}
 	n.link = l
-	n.id.MACs = hardwareAddresses() // drivers may have come late
+	n.id.Ports = readPorts(netDir) // drivers may have come late
 	n.con.say("network: %s has %s after %.1f s", l.Interface, l.Addr, l.Took.Seconds())
 	if len(l.Odd) > 0 {
 		n.con.say("network: the DHCP server breaks the rules, and is believed all the same: %s", protocol.Clean(strings.Join(l.Odd, "; "), protocol.MaxText))
@@ -198,25 +209,10 @@ func alive(ctx context.Context, url string, l *link.Link) error {
 	return nil
 }
 
-// hardwareAddresses lists the ports of the machine as the kernel knows them now.
-func hardwareAddresses() []string {
-	ports, err := net.Interfaces()
-	if err != nil {
-		return nil // the UUID may do
-	}
-	var macs []string
-	for _, p := range ports {
-		if len(p.HardwareAddr) == 6 && len(macs) < protocol.MaxMACs {
-			macs = append(macs, p.HardwareAddr.String())
-		}
-	}
-	return macs
-}
-
 // ask asks the servers; the one that answers hears of everything else.
 func (n *network) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Order, error) {
 	var out protocol.Order
-	if err := n.servers.PostJSON(ctx, protocol.PathCheckIn, in, &out); err != nil {
+	if err := n.servers.Load().PostJSON(ctx, protocol.PathCheckIn, in, &out); err != nil {
 		return nil, err
 	}
 	if err := out.Validate(); err != nil {
@@ -231,7 +227,7 @@ func (n *network) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Orde
 func (n *network) report(ctx context.Context, r *protocol.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, reportPatience)
 	defer cancel()
-	return n.servers.PostJSON(ctx, protocol.PathReport, r, nil)
+	return n.servers.Load().PostJSON(ctx, protocol.PathReport, r, nil)
 }
 
 // progress tells how far the work is, once a server has answered.
@@ -239,7 +235,7 @@ func (n *network) progress(ctx context.Context, phase string, done, total, rate 
 	if !n.answered.Load() {
 		return
 	}
-	_ = n.servers.PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
+	_ = n.servers.Load().PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
 		Protocol: protocol.Version, Machine: n.id, Phase: phase, Done: done, Total: total, Rate: rate,
 	}, nil)
 }

@@ -19,7 +19,8 @@ import (
 // Options is what the kernel command line or the flags say. The zero value is right for a machine
 // that was just started.
 type Options struct {
-	Net       params.Network // addresses and servers; no server = the one that DHCP names, if it does
+	Net       params.Network // addresses and servers, which the signed list and DHCP may add to
+	Typed     []string       // servers that a person named for this start: no others are asked
 	Disk      string         // work on this disk or image file only; empty = all disks of the machine
 	Shell     bool           // stop at the end instead of restarting the machine
 	Running   bool           // the machine is in use: drivers are loaded, the network is up, the disks are there
@@ -45,6 +46,8 @@ func (o *Options) Arguments(out io.Writer) string {
 	if err := o.parseKernel(text); err != nil {
 		fmt.Fprintf(out, "deploy: kernel command line: %v; continuing without it\n", err)
 	}
+	typed, _ := params.Parse(kernelargs.OfThisStart(string(cmdline))) // what is wrong was said
+	o.Typed = typed.Servers
 	if _, err := os.Stat(rescueShell); o.Shell && err != nil {
 		fmt.Fprintln(out, "deploy: these media have no shell (troy media --rescue makes such): troy.shell is ignored")
 		o.Shell = false

@@ -78,7 +78,7 @@ func (b *bench) signedRelease(from, version string) *trust.Source {
 	b.must(err)
 	repo, err := sign.Open(b.store, nil)
 	b.must(err)
-	_, err = repo.Sign(b.t.Context(), store, time.Now())
+	_, err = repo.SignAll(b.t.Context(), store, time.Now())
 	b.must(err)
 	root, err := repo.Root()
 	b.must(err)

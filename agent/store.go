@@ -11,6 +11,7 @@ import (
 	"troy/image"
 	"troy/image/install"
 	"troy/image/trust"
+	"troy/internal/tlskey"
 	"troy/netfetch"
 	"troy/server/protocol"
 )
@@ -23,6 +24,7 @@ type store struct {
 	disk *disk
 	rec  *records
 	boot *bootFiles
+	site *site
 	src  *trust.Source // nil until it was opened
 
 	// What the last plan found, for the step that it was for.
@@ -43,6 +45,12 @@ func (s *store) open(ctx context.Context, order *protocol.Order) (*trust.Source,
 	if err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
+	s.src, err = s.trusted(ctx, src)
+	return s.src, err
+}
+
+// trusted reads the signed metadata of a source, and takes the list of servers in it.
+func (s *store) trusted(ctx context.Context, src image.Source) (*trust.Source, error) {
 	st, says, err := trust.Pinned(ctx, src, s.net.clock.bounded.Now(), &trust.PinnedOptions{
 		Root: s.net.media.root, Memory: s.rec.trusted(), Built: s.net.media.built,
 		NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
@@ -51,7 +59,7 @@ func (s *store) open(ctx context.Context, order *protocol.Order) (*trust.Source,
 		return nil, fmt.Errorf("trust: %w", err)
 	}
 	s.con.say("trust: %s", says)
-	s.src = st
+	s.site.take(st.Servers())
 	return st, nil
 }
 
@@ -59,12 +67,12 @@ func (s *store) open(ctx context.Context, order *protocol.Order) (*trust.Source,
 // second.
 func (s *store) sources(order *protocol.Order) (image.Source, error) {
 	var src netfetch.Source
-	src, err := s.net.servers.Sub(order.Repo)
+	src, err := s.net.servers.Load().Sub(order.Repo)
 	if err != nil {
 		return nil, err
 	}
 	if len(order.Mirrors) > 0 {
-		more, err := s.net.mirrors(order.Mirrors)
+		more, err := s.net.mirrors(order.Mirrors, tlskey.Unverified()) // what is signed needs no key
 		if err != nil {
 			return nil, fmt.Errorf("mirrors: %w", err)
 		}
@@ -89,12 +97,8 @@ func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step
 	if p.Unfit, err = otherVersion(ctx, src, order.Want, step); err != nil || p.Unfit != "" {
 		return p, err
 	}
-	have := s.rec.newest(step.Image)
-	if step.For == decide.Stage || step.For == decide.Rollback {
-		have = s.disk.machine.State().Version
-	}
 	if !step.Begun {
-		err := src.Allow(ctx, step.Image, have, step.Version)
+		err := src.Allow(ctx, step.Image, s.rec.newest(step.Image), step.Version)
 		if errors.Is(err, trust.ErrOrder) {
 			p.Downgrade = err.Error()
 			return p, nil
@@ -105,7 +109,7 @@ func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step
 	}
 	switch step.For {
 	case decide.Stage:
-		s.plan, err = image.LoadLocalPlan(ctx, src, step.Image, have, step.Version)
+		s.plan, err = image.LoadLocalPlan(ctx, src, step.Image, s.disk.machine.State().Version, step.Version)
 	case decide.Reinstall:
 		err = s.askWhole(ctx, src, p)
 	case decide.Provision:
@@ -157,7 +161,7 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	pro := order.Permits.Provision
 	s.bare = &pcdisk.BareOptions{
 		Image: p.Image, Version: p.Version, VirtualSize: plan.VirtualSize, LogicalSectorSize: plan.SectorSize,
-		SlotBytes: pro.SlotBytes, DataSize: max(pro.SystemBytes, 0),
+		SlotBytes: pro.SlotBytes, DataSize: max(pro.SystemBytes, 0), Key: encoded(s.site.key),
 	}
 	disks, err := s.disk.all()
 	if err != nil {
@@ -182,10 +186,8 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	return nil
 }
 
-// names are those by which a permission may name this machine.
+// names are those by which a permission may name this machine: what package identity counts.
 func (s *store) names() []string {
-	if id := s.net.id; id.UUID != "" {
-		return append([]string{id.UUID}, id.MACs...)
-	}
-	return s.net.id.MACs
+	c := s.net.id.Claims("", false)
+	return append(c.MACs, c.UUID)
 }

@@ -18,7 +18,7 @@ func TestMirrors(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	bad := filepath.Join(b.dir, "bad")
 	b.must(os.CopyFS(bad, os.DirFS(b.store)))
-	b.mirrors = []string{"http://127.0.0.1:1", b.serve(bad)}
+	b.mirrors = []string{"https://127.0.0.1:1", b.serve(bad)}
 	good := b.store
 	b.store = bad
 	b.damage(".pack")
@@ -39,9 +39,9 @@ func TestMediaWithoutRoot(t *testing.T) {
 	}
 }
 
-// A store that another party signed, or that was changed after it was signed, gives nothing.
-func TestForgedStore(t *testing.T) {
-	b := newBench(t, protocol.MergeNow)
+// forgedStore is a copy of the store that another party signed.
+func (b *bench) forgedStore() string {
+	b.t.Helper()
 	forged := filepath.Join(b.dir, "forged")
 	b.must(os.CopyFS(forged, os.DirFS(b.store)))
 	for _, dir := range []string{"metadata", "keys"} {
@@ -51,9 +51,15 @@ func TestForgedStore(t *testing.T) {
 	b.must(err)
 	repo, err := sign.Init(forged, time.Now(), nil)
 	b.must(err)
-	_, err = repo.Sign(t.Context(), store, time.Now())
+	_, err = repo.SignAll(b.t.Context(), store, time.Now())
 	b.must(err)
-	b.url = b.serve(forged)
+	return forged
+}
+
+// A store that another party signed, or that was changed after it was signed, gives nothing.
+func TestForgedStore(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.url = b.serve(b.forgedStore())
 	before := b.digest(pcdisk.Journal)
 	b.stopped(b.run(), ExitUntouched, "trust")
 	if b.digest(pcdisk.Journal) != before {

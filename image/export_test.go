@@ -2,8 +2,7 @@ package image
 
 // The parsers of documents that only this package reads.
 var (
-	ParseManifest = parseManifest
-	ParseMap      = parseMap
+	ParseMap = parseMap
 )
 
 // WithAttempts sets how often a chunk is asked for.

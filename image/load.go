@@ -101,7 +101,7 @@ func (l *loader) manifest(ctx context.Context, e *Entry) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseManifest(b, l.image, e)
+	m, err := ParseManifest(b, l.image, e)
 	if err != nil {
 		return nil, l.fault(e.Manifest.Name, err)
 	}

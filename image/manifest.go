@@ -16,8 +16,11 @@ import (
 const (
 	maxIndexSize    = 4 << 20
 	maxManifestSize = 64 << 10
-	maxVersion      = 1 << 30
 )
+
+// MaxVersion is the highest number of a version: nobody can use them up, and none is so large that
+// it does not fit somewhere.
+const MaxVersion = 1_000_000
 
 // Figures says what publishing a version found, in bytes.
 // Changed = Equal + Zero + Undefined + Copied + Shipped.
@@ -152,7 +155,7 @@ func (m *Manifest) Encode() ([]byte, Entry, error) {
 	if err != nil {
 		return nil, e, err
 	}
-	if _, err := parseManifest(b, m.Image, &e); err != nil || len(b) > maxManifestSize {
+	if _, err := ParseManifest(b, m.Image, &e); err != nil || len(b) > maxManifestSize {
 		return nil, e, errline.Join(fault.Invalidf("the manifest of version %d, %d bytes, could not be read again", m.Version, len(b)), err)
 	}
 	e.Manifest = Object{Name: manifestName(m.Image, m.Version), Size: int64(len(b)), SHA256: sha256.Sum256(b)}
@@ -199,7 +202,7 @@ func ParseIndex(b []byte, image string) (*Index, error) {
 	known := map[int]bool{0: true}
 	for i := range x.Versions {
 		e := &x.Versions[i]
-		if e.Version <= last || e.Version > maxVersion || !known[e.Parent] {
+		if e.Version <= last || e.Version > MaxVersion || !known[e.Parent] {
 			return nil, fault.Corruptf("index: version %d on %d after %d", e.Version, e.Parent, last)
 		}
 		if e.Manifest.Name != manifestName(image, e.Version) || e.Manifest.Size <= 0 || e.Manifest.Size > maxManifestSize {
@@ -208,14 +211,15 @@ func ParseIndex(b []byte, image string) (*Index, error) {
 		last = e.Version
 		known[last] = true
 	}
-	if x.Next <= last || x.Next > maxVersion {
+	if x.Next <= last || x.Next > MaxVersion {
 		return nil, fault.Corruptf("index: next version is %d after %d", x.Next, last)
 	}
 	return &x, nil
 }
 
-// parseManifest reads the manifest that an index entry names; the caller has checked its hash.
-func parseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
+// ParseManifest reads the manifest that an index entry names and checks all its claims; the caller
+// has checked its hash. Its errors are ErrCorrupt and ErrUnsupported.
+func ParseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
 	var m Manifest
 	if err := decode(b, &m); err != nil {
 		return nil, err

@@ -11,7 +11,7 @@
 //	/bin/…          mkntfs and ntfs-3g of the machine that built it, with their libraries in /lib, /lib64
 //	/lib/modules/   kernel modules for common PCs with all that they depend on
 //	/sbin/modprobe  for modules that the kernel itself asks for
-//	/etc/troy/      what the admin gave: config, ca.pem, root.json, built
+//	/etc/troy/      what the admin gave: config, root.json, servers.json, built
 //
 // Rescue media ([Options].Rescue) have u-root's shell and tools besides; their /bin/uinit is a
 // script, the agent and then a shell, /bin/defaultsh the shell alone. On all others nobody comes to

@@ -1,17 +1,10 @@
 package netfetch
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
 	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -20,6 +13,7 @@ import (
 
 	"troy/internal/testing/fetchtest"
 	"troy/internal/testing/memnet"
+	"troy/internal/tlskey"
 )
 
 var build = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -67,35 +61,22 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// authority makes a CA and a server certificate for 127.0.0.1.
-func authority(t *testing.T, from, to time.Time) (*x509.CertPool, tls.Certificate) {
+// serverKey makes a key, its certificate, and the TLS of a client that takes no other one.
+func serverKey(t *testing.T) (tls.Certificate, *tls.Config) {
 	t.Helper()
-	make := func(parent *x509.Certificate, parentKey *ecdsa.PrivateKey, ca bool) (*x509.Certificate, *ecdsa.PrivateKey) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lab"}, NotBefore: from, NotAfter: to,
-			IsCA: ca, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-			KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-		if parent == nil {
-			parent, parentKey = c, key
-		}
-		der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, parentKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		made, err := x509.ParseCertificate(der)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return made, key
+	key, err := tlskey.New()
+	if err != nil {
+		t.Fatal(err)
 	}
-	ca, caKey := make(nil, nil, true)
-	leaf, key := make(ca, caKey, false)
-	pool := x509.NewCertPool()
-	pool.AddCert(ca)
-	return pool, tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
+	name, err := key.Name()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := key.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, tlskey.Client(func() []string { return []string{name} }, nil)
 }
 
 // serveTLS starts a server in memory that has a certificate, at https://127.0.0.1:443.
@@ -111,42 +92,26 @@ func serveTLS(t *testing.T, n *memnet.Net, cert tls.Certificate, h http.Handler)
 	t.Cleanup(func() { s.Close() })
 }
 
-// TestTLS has PCs whose clocks say anything.
+// TestTLS: a server is taken by its key alone, whatever the clock says, and another one is refused
+// at the first try.
 func TestTLS(t *testing.T) {
-	now := date("2027-01-01 00:00:00")
-	made := now.Add(-30 * 24 * time.Hour) // the program
-	old, oldCert := authority(t, made.Add(-time.Hour), now.Add(time.Hour))
-	young, youngCert := authority(t, now.Add(-time.Hour), now.Add(time.Hour))
-	tests := []struct {
-		name   string
-		rtc    time.Time
-		pool   *x509.CertPool
-		cert   tls.Certificate
-		hinted bool
-		ok     bool
+	for name, c := range map[string]struct {
+		clock string
+		other bool
 	}{
-		{"right clock", now, young, youngCert, false, true},
-		{"1970", time.Unix(0, 0), old, oldCert, false, true},
-		{"2050", date("2050-01-01 00:00:00"), old, oldCert, false, true},
-		{"1970, certificate younger than the program", time.Unix(0, 0), young, youngCert, false, false},
-		{"1970, the same with a hint", time.Unix(0, 0), young, youngCert, true, true},
-		{"2050, the same with a hint", date("2050-01-01 00:00:00"), young, youngCert, true, true},
-		{"another authority", now, old, youngCert, false, false},
-	}
-	for _, test := range tests {
-		t.Run(test.name, onFakeTime(func(t *testing.T) {
-			time.Sleep(time.Until(now)) // the server's clock is right
-			var n memnet.Net
-			serveTLS(t, &n, test.cert, fetchtest.Files{"o": []byte("x")})
-			clock := NewClock(made, func() time.Time { return test.rtc })
-			if test.hinted {
-				hint, err := serverTime(t.Context(), tlsURL, &HTTPOptions{dial: n.Dial})
-				if err != nil || !clock.Hint(hint) {
-					t.Fatalf("hint %v: %v", hint, err)
-				}
+		"right clock": {clock: "2027-01-01 00:00:00"}, "1971": {clock: "1971-01-01 00:00:00"}, "2200": {clock: "2200-01-01 00:00:00"},
+		"another key": {clock: "2027-01-01 00:00:00", other: true},
+	} {
+		t.Run(name, onFakeTime(func(t *testing.T) {
+			cert, pinned := serverKey(t)
+			if c.other {
+				_, pinned = serverKey(t)
 			}
+			var n memnet.Net
+			serveTLS(t, &n, cert, fetchtest.Files{"o": []byte("x")})
 			o := quick()
-			o.RootCAs, o.Now, o.dial = test.pool, clock.Now, n.Dial
+			o.TLS, o.dial = pinned, n.Dial
+			o.TLS.Time = func() time.Time { return date(c.clock) }
 			h, err := NewHTTP(tlsURL, o)
 			if err != nil {
 				t.Fatal(err)
@@ -154,8 +119,8 @@ func TestTLS(t *testing.T) {
 			defer h.Reconnect()
 			_, err = h.ReadRange(t.Context(), "o", 0, 1)
 			var fe *FetchError
-			if (err == nil) != test.ok || err != nil && (!errors.As(err, &fe) || fe.Tries != 1 || !strings.Contains(err.Error(), "certificate")) {
-				t.Errorf("ReadRange error = %v, want success %v", err, test.ok)
+			if errors.Is(err, tlskey.ErrPin) != c.other || (err != nil) != c.other || err != nil && (!errors.As(err, &fe) || fe.Tries != 1) {
+				t.Errorf("ReadRange = %v, want a refusal: %t", err, c.other)
 			}
 		}))
 	}
@@ -167,14 +132,14 @@ const tlsURL = "https://127.0.0.1:443"
 func TestNoRedirectFromTLS(t *testing.T) { synctest.Test(t, testNoRedirectFromTLS) }
 
 func testNoRedirectFromTLS(t *testing.T) {
-	pool, cert := authority(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	cert, pinned := serverKey(t)
 	var n memnet.Net
 	n.Serve(t, "127.0.0.2:80", fetchtest.Files{"o": []byte("x")})
 	away := http.RedirectHandler("http://127.0.0.2/o", http.StatusFound)
 	serveTLS(t, &n, cert, away)
 	n.Serve(t, "127.0.0.1:80", away)
 	o := quick()
-	o.RootCAs, o.dial = pool, n.Dial
+	o.TLS, o.dial = pinned, n.Dial
 	h, err := NewHTTP(tlsURL, o)
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@
 //   - 5xx, 408, 425, 429, no connection: tried again after a pause drawn evenly from zero to a
 //     limit that doubles (full jitter); Retry-After is waited for in addition;
 //   - another range, an encoding, a redirect loop: three tries at most;
-//   - 4xx, an object that is too short, a bad certificate: final.
+//   - 4xx, an object that is too short, a server that is not taken (HTTPOptions.TLS): final.
 //
 // A call ends when its context does, or after GiveUpAfter without progress (64 KiB count as
 // progress; a byte per connection does not). A watchdog covers every step from the dial to the last
@@ -59,7 +59,8 @@
 // # Time
 //
 // Clock is the machine's time if that is believable, else the program's build time, corrected by
-// bounded hints (ServerTime). TLS works on PCs whose clock says 1970 or 2050.
+// bounded hints (ServerTime). A server that is known by its key (package tlskey) is taken whatever
+// the clock says.
 //
 // # Networks
 //

@@ -116,7 +116,7 @@ func ExampleServerURL() {
 		fmt.Printf("%q\n", netfetch.ServerURL(s))
 	}
 	// Output:
-	// "http://192.0.2.1:8080"
+	// "https://192.0.2.1:8080"
 	// "https://troy.example/store"
 	// ""
 	// ""

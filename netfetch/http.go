@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io/fs"
 	"net"
@@ -18,10 +17,10 @@ import (
 
 // HTTPOptions holds what may be chosen; the zero value is right for a lab.
 type HTTPOptions struct {
-	// RootCAs are the authorities that a server certificate must come from (the CA that the media
-	// carry). nil = those of the system.
-	RootCAs *x509.CertPool
-	// Now is the time that certificates are judged by, see Clock. nil = time.Now.
+	// TLS says which servers are taken, and what is shown to them (package tlskey). nil = those that
+	// the system's authorities vouch for.
+	TLS *tls.Config
+	// Now is the time that a date in Retry-After is compared with, see Clock. nil = time.Now.
 	Now func() time.Time
 	// GiveUpAfter is how long a call goes on without progress, including waits that the server
 	// asked for. 0 = 2 minutes. The context may end it earlier.
@@ -135,7 +134,7 @@ func newClient(o *HTTPOptions) *http.Client {
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            dial,
-			TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, Time: o.Now, MinVersion: tls.VersionTLS12},
+			TLSClientConfig:        o.TLS.Clone(),
 			DisableCompression:     true,
 			MaxIdleConnsPerHost:    32,
 			IdleConnTimeout:        90 * time.Second,

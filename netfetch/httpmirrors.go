@@ -86,14 +86,14 @@ func baseURLs(urls []string) ([]string, error) {
 }
 
 // ServerURL makes a base URL of what an admin writes: a URL, or host[:port],
-// which means plain HTTP. Blanks, NULs and line ends around it do not count. "" if it is neither.
+// which means TLS. Blanks, NULs and line ends around it do not count. "" if it is neither.
 func ServerURL(s string) string {
 	s = blank.Trim(s)
 	if s == "" {
 		return ""
 	}
 	if !strings.Contains(s, "://") {
-		s = "http://" + s
+		s = "https://" + s
 	}
 	u, err := url.Parse(s)
 	if err != nil || checkBase(u) != nil {

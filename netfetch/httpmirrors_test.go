@@ -110,7 +110,7 @@ func testMirrorsRetryAfter(t *testing.T) {
 
 func TestNewHTTPMirrors(t *testing.T) {
 	m, err := NewHTTPMirrors([]string{"http://a.example:80/x/", "", "b.example:8080", "http://a.example:80/x", "https://c.example"}, nil, nil)
-	if err != nil || m.String() != "http://a.example:80/x, http://b.example:8080, https://c.example" {
+	if err != nil || m.String() != "http://a.example:80/x, https://b.example:8080, https://c.example" {
 		t.Fatalf("%v, %v", m, err)
 	}
 	for _, src := range m.sources {
@@ -149,7 +149,7 @@ func testHTTPMirrorsWhole(t *testing.T) {
 	n.Serve(t, "127.0.0.3:80", liar)
 	n.Serve(t, "127.0.0.4:80", mux)
 	// Three odd answers (the liar's) end a try, so its patience plays no part.
-	m, err := NewHTTPMirrors([]string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"}, &HTTPOptions{GiveUpAfter: 5 * time.Second,
+	m, err := NewHTTPMirrors([]string{"http://127.0.0.1", "http://127.0.0.2", "http://127.0.0.3", "http://127.0.0.4"}, &HTTPOptions{GiveUpAfter: 5 * time.Second,
 		backoff: time.Millisecond, maxBackoff: 10 * time.Millisecond, dial: n.Dial}, nil)
 	if err != nil {
 		t.Fatal(err)

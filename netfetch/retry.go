@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/tlskey"
 	"troy/internal/wait"
 )
 
@@ -96,7 +97,7 @@ func pause(err error, limit time.Duration) time.Duration {
 // temporary reports whether another try can help. What is not known to be
 // final is tried again: in a lab most failures are a cable or a restart.
 func temporary(err error) bool {
-	for _, final := range []error{ErrNotFound, ErrRefused, ErrNoRanges, ErrOutOfRange, ErrTooLarge, ErrName, ErrNoDocuments, ErrNoCalls} {
+	for _, final := range []error{ErrNotFound, ErrRefused, ErrNoRanges, ErrOutOfRange, ErrTooLarge, ErrName, ErrNoDocuments, ErrNoCalls, tlskey.ErrPin} {
 		if errors.Is(err, final) {
 			return false
 		}

@@ -20,7 +20,7 @@ import (
 func soak() bool { return os.Getenv("TROY_SOAK") != "" }
 
 // debianPackages are what the tests' Debian consists of, beside what is essential.
-const debianPackages = "systemd,systemd-sysv,dbus,iproute2,curl,kmod,procps"
+const debianPackages = "systemd,systemd-sysv,dbus,iproute2,curl,kmod,openssl,procps"
 
 // environment is a variable that the Makefile sets.
 func environment(t *testing.T, name string) string {

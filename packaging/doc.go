@@ -21,8 +21,8 @@
 // # Owners
 //
 // The store belongs to the user troy. Commands that write to it are run as that user (runuser -u
-// troy -- troy …): what root makes in it, above all the keys in keys/online, the service may not be
-// able to read. "troy doctor" finds that.
+// troy -- troy …): what root makes in it, above all keys/server.key, the service may not be able to
+// read. "troy doctor" finds that.
 //
 // # Known gaps
 //

@@ -50,7 +50,7 @@ func measureStart(b *testing.B, name, model string) (s startTimes) {
 	}
 	defer os.Remove(pc.Disk)
 	pc.NIC = model
-	c, err := pc.KernelConfig("troy.server=http://10.77.0.1:8080")
+	c, err := pc.KernelConfig("troy.server="+testlab.ServerURL)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -203,7 +203,7 @@ func copyFile(t *testing.T, from, to string) {
 func TestKernelNow(t *testing.T) {
 	pc, server := start(t, "now", "merge: now")
 	pc.Bus, pc.NIC, pc.Others = vm.NVMe, "e1000e", []vm.NIC{{User: "restrict=on"}}
-	serial, err := pc.FromKernel(t.Context(), "troy.server=http://10.77.0.1:8080")
+	serial, err := pc.FromKernel(t.Context(), "troy.server="+testlab.ServerURL)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}

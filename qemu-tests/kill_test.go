@@ -154,7 +154,7 @@ func (k *killing) kill(i int) bool {
 // by itself.
 func (k *killing) start(line string, after time.Duration) (said string, killed bool) {
 	k.t.Helper()
-	c, err := k.pc.KernelConfig("troy.server=http://10.77.0.1:8080")
+	c, err := k.pc.KernelConfig("troy.server="+testlab.ServerURL)
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func (k *killing) check() (int, machine.State) {
 // finish lets the last PC come to version 2.
 func (k *killing) finish() {
 	k.t.Helper()
-	if serial, err := k.pc.FromKernel(k.t.Context(), "troy.server=http://10.77.0.1:8080"); err != nil {
+	if serial, err := k.pc.FromKernel(k.t.Context(), "troy.server="+testlab.ServerURL); err != nil {
 		k.t.Fatalf("%v\n%s", err, serial)
 	}
 	if version, _ := k.check(); version != 2 {

@@ -29,7 +29,7 @@ func endSession(t *testing.T, pc *testlab.PC, mains bool) {
 }
 
 // lineServer names the server of a lab to a kernel that was started without media.
-const lineServer = "troy.server=http://10.77.0.1:8080"
+const lineServer = "troy.server=" + testlab.ServerURL
 
 // toWindows starts a PC: the agent, and then what the firmware starts next, which has to be the
 // stand-in. It returns what the agent said.

@@ -40,7 +40,7 @@ func logDeployment(t *testing.T, l *testlab.Lab) {
 		t.Fatal(err)
 	}
 	r := newReplay(t, pc, l.Windows.V1, l.Windows.V2)
-	if serial, err := pc.FromKernel(t.Context(), "troy.server=http://10.77.0.1:8080"); err != nil {
+	if serial, err := pc.FromKernel(t.Context(), "troy.server="+testlab.ServerURL); err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}
 	if rep := reported(t, server, 1); rep.Version != 2 || !wrote(rep, "merge") {

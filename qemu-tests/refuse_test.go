@@ -155,7 +155,7 @@ func TestMediaUnreadable(t *testing.T) {
 	}
 	with := filepath.Join(t.TempDir(), "initramfs")
 	err = testlab.Overlay(c.Initrd, with,
-		initramfs.File{Name: "etc/troy/ca.pem", Data: []byte("no certificate")},
+		initramfs.File{Name: "etc/troy/servers.json", Data: []byte("no list")},
 		initramfs.File{Name: "etc/troy/built", Data: []byte("yesterday")},
 		initramfs.File{Name: "etc/troy/config", Data: []byte("troy.ip=300.1.2.3 troy.server=\xff\x00")})
 	if err != nil {
@@ -170,7 +170,7 @@ func TestMediaUnreadable(t *testing.T) {
 	if err := m.Wait(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, m.Log())
 	}
-	for _, want := range []string{"ca.pem holds no certificate", "built: ", "troy.ip=300.1.2.3", "continuing without", "version 2 is committed", "restarting into Windows"} {
+	for _, want := range []string{"servers.json: trust: this is not a list of servers", "built: ", "troy.ip=300.1.2.3", "continuing without", "version 2 is committed", "restarting into Windows"} {
 		if !strings.Contains(m.Log(), want) {
 			t.Errorf("the serial line does not say %q:\n%s", want, m.Log())
 		}

@@ -129,7 +129,7 @@ func (b *building) finish(fresh, failing, killed *testlab.PC) {
 		return len(nights) > 0 && nights[0].Room == "b204" && nights[0].Done == 1 && nights[0].Failed == 1 && nights[0].Missing == 1
 	})
 	b.admin([]string{"b204 ", "1 done, 1 failed, 1 do not have it"}, "status", "--nights", "2")
-	page, err := b.lab.Net.Command(t.Context(), "curl", "-sS", "--fail", testlab.ServerURL+"/").Output()
+	page, err := b.lab.Net.Command(t.Context(), "curl", "-sS", "--fail", "--cacert", filepath.Join(b.lab.Store, "serve/page/ca.crt"), "https://127.0.0.1:8443/").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package qemutests
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,7 +89,7 @@ func (r *resuming) begin(t *testing.T, name string) *vm.VM {
 
 func (r *resuming) startPC(t *testing.T) *vm.VM {
 	t.Helper()
-	c, err := r.pc.KernelConfig("troy.server=http://10.77.0.1:8080")
+	c, err := r.pc.KernelConfig("troy.server="+testlab.ServerURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +104,7 @@ func (r *resuming) startPC(t *testing.T) *vm.VM {
 // wantsVersion2 is a server.Orders.
 type wantsVersion2 struct{}
 
-func (wantsVersion2) Order(context.Context, protocol.CheckIn) (protocol.Order, error) {
+func (wantsVersion2) Order(context.Context, protocol.Peer, protocol.CheckIn) (protocol.Order, error) {
 	return protocol.Order{Protocol: protocol.Version, Want: &protocol.Want{Image: testlab.Image, Version: 2}, Repo: protocol.PathRepo}, nil
 }
 
@@ -185,8 +186,12 @@ func (r *resuming) lyingMirror(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	known, err := r.lab.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
 	web := &http.Server{Handler: liar}
-	go web.Serve(l)
+	go web.Serve(tls.NewListener(l, known))
 	defer web.Close()
 
 	r.log = filepath.Join(t.TempDir(), "serve.jsonl")
@@ -196,7 +201,7 @@ func (r *resuming) lyingMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.Remove(r.pc.Disk)
-	serial, err := r.pc.FromKernel(t.Context(), "troy.server=http://10.77.0.1:8090,http://10.77.0.1:8080")
+	serial, err := r.pc.FromKernel(t.Context(), "troy.server=https://10.77.0.1:8090,"+testlab.ServerURL)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}

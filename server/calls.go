@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"troy/internal/tlskey"
 	"troy/server/jsonhttp"
 	"troy/server/protocol"
 )
@@ -20,7 +21,7 @@ func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
 	if !s.receive(w, r, &c) {
 		return
 	}
-	order, err := s.o.Orders.Order(r.Context(), c)
+	order, err := s.o.Orders.Order(r.Context(), peerOf(r), c)
 	if err == nil {
 		err = order.Validate()
 	}
@@ -41,7 +42,7 @@ func (s *Server) serveProgress(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.o.OnProgress != nil {
-		s.o.OnProgress(p)
+		s.o.OnProgress(peerOf(r), p)
 	}
 	jsonhttp.Write(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
 }
@@ -52,16 +53,30 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.o.Keep != nil {
-		if err := s.o.Keep(r.Context(), report); err != nil {
+		err := s.o.Keep(r.Context(), peerOf(r), report)
+		if errors.Is(err, protocol.ErrStranger) {
+			s.refuse(w, r, http.StatusForbidden, err)
+			return
+		}
+		if err != nil {
 			w.Header().Set("Retry-After", "5")
 			jsonhttp.Fail(w, http.StatusServiceUnavailable, err)
 			return
 		}
 	}
-	if s.reports.add(report) && s.o.OnReport != nil {
+	if s.reports.add(peerOf(r).Key+" "+report.Machine.String(), report.ID) && s.o.OnReport != nil {
 		s.o.OnReport(report)
 	}
 	jsonhttp.Write(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
+}
+
+// peerOf tells who sent a request.
+func peerOf(r *http.Request) protocol.Peer {
+	p := protocol.Peer{Addr: machineOf(r.RemoteAddr)}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		p.Key = tlskey.Of(r.TLS.PeerCertificates[0])
+	}
+	return p
 }
 
 type validator interface{ Validate() error }
@@ -92,27 +107,26 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, v validator) bo
 type reports struct {
 	mu    sync.Mutex
 	last  map[string]string
-	order []string // keys, oldest report first
+	order []string // machines, oldest report first
 }
 
-// add records r and reports whether it is news (not a repeat).
-func (k *reports) add(r protocol.Report) bool {
+// add records a report and tells whether it is news (not a repeat).
+func (k *reports) add(machine, id string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.last == nil {
 		k.last = map[string]string{}
 	}
-	key := r.Machine.Key()
-	if old, ok := k.last[key]; ok {
-		if r.ID != "" && old == r.ID {
+	if old, ok := k.last[machine]; ok {
+		if id != "" && old == id {
 			return false
 		}
-		k.order = slices.DeleteFunc(k.order, func(s string) bool { return s == key })
+		k.order = slices.DeleteFunc(k.order, func(s string) bool { return s == machine })
 	}
 	if len(k.order) >= maxMachines {
 		delete(k.last, k.order[0])
 		k.order = k.order[1:]
 	}
-	k.last[key], k.order = r.ID, append(k.order, key)
+	k.last[machine], k.order = id, append(k.order, machine)
 	return true
 }

@@ -14,7 +14,7 @@
 // link leads out of it, and only names that a store publishes: store.json, images/, objects/,
 // metadata/ and agent/. There are no listings. Store files are immutable (a new one gets a new name
 // or is renamed into place), so the ETag is made of size and modification time and survives
-// restarts. Files are sent by sendfile where the kernel can.
+// restarts. Files are sent by sendfile where the kernel can, without TLS.
 //
 // The calls: bodies are bounded (protocol.MaxBody), must be one JSON value with known members of a
 // known protocol number, and must pass Validate. Every refusal is a protocol.Failure of one line.
@@ -41,5 +41,6 @@
 //
 // The server remembers in memory the ID of the last report of each of maxMachines machines: after a
 // restart a repeat counts as news. Options.Keep makes reports durable (package server/rooms does).
-// TLS, network boot and the status page are packages certs, netboot and web. Orders are not signed.
+// TLS, network boot and the status page are packages daemon, netboot and web: who speaks is handed on
+// as the connection shows it, whether it shows anything or not. Orders are not signed.
 package server

@@ -22,7 +22,7 @@ func TestManyMachines(t *testing.T) {
 	}
 	dir, pack := store(t)
 	var reported sync.Map
-	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { reported.Store(r.Machine.Key(), true) }})
+	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { reported.Store(r.Machine.String(), true) }})
 	took := make([]time.Duration, machines)
 	var wg sync.WaitGroup
 	for i := range machines {
@@ -33,7 +33,7 @@ func TestManyMachines(t *testing.T) {
 				return
 			}
 			defer h.Reconnect()
-			m := protocol.Machine{MACs: []string{fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&255)}}
+			m := protocol.Machine{Ports: []protocol.Port{{MAC: fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&255)}}}
 			begin := time.Now()
 			var o protocol.Order
 			if err := h.PostJSON(t.Context(), protocol.PathCheckIn, protocol.CheckIn{Protocol: protocol.Version, Machine: m}, &o); err != nil || o.Want.Version != 2 {

@@ -13,7 +13,7 @@ type fixed struct {
 }
 
 // Order implements Orders.
-func (f *fixed) Order(_ context.Context, c protocol.CheckIn) (protocol.Order, error) {
+func (f *fixed) Order(_ context.Context, _ protocol.Peer, c protocol.CheckIn) (protocol.Order, error) {
 	o := protocol.Order{Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: f.Version}, Repo: protocol.PathRepo}
 	if c.Image == f.Image && c.Version == f.Version {
 		o.Reason = "the machine has this version"

@@ -24,9 +24,9 @@ const (
 
 // Orders decides what a machine should do.
 type Orders interface {
-	// Order answers a check-in that passed Validate. An error is sent to the
-	// machine as "503 try again", so it must not contain secrets.
-	Order(ctx context.Context, c protocol.CheckIn) (protocol.Order, error)
+	// Order answers a check-in of peer that passed Validate. An error is sent to the machine as
+	// "503 try again", so it must not contain secrets.
+	Order(ctx context.Context, peer protocol.Peer, c protocol.CheckIn) (protocol.Order, error)
 }
 
 // Options holds what a server needs (Dir, Orders) and what may be chosen.
@@ -39,7 +39,7 @@ type Options struct {
 	// OnCheckIn, if set, is called with each check-in and its answer.
 	OnCheckIn func(c protocol.CheckIn, o protocol.Order, err error)
 	// OnProgress, if set, is called with the progress that a machine reports.
-	OnProgress func(p protocol.Progress)
+	OnProgress func(peer protocol.Peer, p protocol.Progress)
 	// OnReport, if set, is called once with each report.
 	OnReport func(r protocol.Report)
 	// CallsPerSecond is how many check-ins, progress and reports each address may send; ten
@@ -50,7 +50,7 @@ type Options struct {
 	OnRefused func(address, path string, err error)
 	// Keep, if set, makes a report durable before it is acknowledged. It also gets repeats. If it
 	// fails, so does the report: the machine sends it again.
-	Keep func(ctx context.Context, r protocol.Report) error
+	Keep func(ctx context.Context, peer protocol.Peer, r protocol.Report) error
 	// Admin, if set, answers everything under /v1/admin/. It checks who may ask.
 	Admin http.Handler
 	// OnServed, if set, is called with the bytes of each answer from the store after it was sent.

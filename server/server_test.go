@@ -27,7 +27,7 @@ import (
 	"troy/server/protocol"
 )
 
-var machine = protocol.Machine{MACs: []string{"52:54:00:12:34:56"}, UUID: "4c4c4544-0000-1000-8000-000000000001"}
+var machine = protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:12:34:56"}}, UUID: "4c4c4544-0000-1000-8000-000000000001"}
 
 // store makes a folder with objects, hidden ones, and links that lead out.
 func store(t *testing.T) (dir string, pack []byte) {
@@ -270,7 +270,7 @@ func TestCheckIn(t *testing.T) {
 func TestBadMessages(t *testing.T) {
 	dir, _ := store(t)
 	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { t.Errorf("report %+v", r) }})
-	good := `{"protocol":4,"machine":{"macs":["52:54:00:12:34:56"]}}`
+	good := `{"protocol":5,"machine":{"ports":[{"mac":"52:54:00:12:34:56"}]}}`
 	tests := []struct {
 		body, kind string
 		status     int
@@ -284,14 +284,14 @@ func TestBadMessages(t *testing.T) {
 		{good[:20], "application/json", 400, "JSON"},
 		{good + good, "application/json", 400, "more than one"},
 		{good + "}", "application/json", 400, "JSON"},
-		{`{"protocol":1,"machine":{"macs":["52:54:00:12:34:56"]}}`, "application/json", 400, "protocol 1, this program speaks 4"},
-		{`{"protocol":4,"wipe":true}`, "application/json", 400, "unknown field"},
-		{`{"protocol":4,"machine":{"macs":[]}}`, "application/json", 400, "neither macs nor uuid"},
-		{`{"protocol":4,"machine":{"macs":["52-54-00-12-34-56"]}}`, "application/json", 400, "macs[0]"},
-		{`{"protocol":4,"machine":{"uuid":"` + strings.Repeat("a", 257) + `"}}`, "application/json", 400, "257 bytes"},
-		{`{"protocol":4,"machine":{"uuid":"\u001b[2J"}}`, "application/json", 400, "control character"},
-		{`{"protocol":4,"machine":{"uuid":"a"},"version":-1}`, "application/json", 400, "version -1"},
-		{`{"protocol":4,"agent":"` + strings.Repeat("a", protocol.MaxBody) + `"}`, "application/json", 413, "65536"},
+		{`{"protocol":1,"machine":{"ports":[{"mac":"52:54:00:12:34:56"}]}}`, "application/json", 400, "protocol 1, this program speaks 5"},
+		{`{"protocol":5,"wipe":true}`, "application/json", 400, "unknown field"},
+		{`{"protocol":5,"machine":{"ports":[]}}`, "application/json", 400, "neither ports nor uuid"},
+		{`{"protocol":5,"machine":{"ports":[{"mac":"52-54-00-12-34-56"}]}}`, "application/json", 400, "ports[0].mac"},
+		{`{"protocol":5,"machine":{"uuid":"` + strings.Repeat("a", 257) + `"}}`, "application/json", 400, "257 bytes"},
+		{`{"protocol":5,"machine":{"uuid":"\u001b[2J"}}`, "application/json", 400, "control character"},
+		{`{"protocol":5,"machine":{"uuid":"a"},"version":-1}`, "application/json", 400, "version -1"},
+		{`{"protocol":5,"agent":"` + strings.Repeat("a", protocol.MaxBody) + `"}`, "application/json", 413, "65536"},
 	}
 	for _, test := range tests {
 		resp, err := http.Post(web.URL+"/v1/checkin", test.kind, strings.NewReader(test.body))
@@ -316,7 +316,7 @@ func TestReports(t *testing.T) {
 	}
 	r := protocol.Report{Protocol: protocol.Version, ID: "a", Machine: machine, Outcome: protocol.OutcomeDone, Image: "win11", Version: 2,
 		Steps: []protocol.Step{{Kind: "stage", Seconds: 1.5, Fetched: 1 << 30}}}
-	other := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:00:01"}},
+	other := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:00:01"}}},
 		Outcome: protocol.OutcomeFailed, ExitCode: 3, Message: "no parent\nsecond line"}
 	second := r
 	second.ID = "b"

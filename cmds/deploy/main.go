@@ -75,6 +75,9 @@ func parse(args []string, out io.Writer) (*agent.Options, error) {
 			return nil, err
 		}
 		o.Net, _ = params.Parse(text, last) // what is wrong in the command line was said above
+		if typed, _ := params.Parse(last); len(typed.Servers) > 0 {
+			o.Typed = typed.Servers
+		}
 	}
 	return o, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -35,17 +36,22 @@ func (a *agentCall) define(cmd *cobra.Command) *cobra.Command {
 	return a.withStoreJSON(cmd)
 }
 
-// change runs f and signs what the store then holds, if it is signed at all.
-func (a *agentCall) change(ctx context.Context, f func() error) error {
-	signer, err := a.signer(ctx, &a.keys)
+// change asks, runs f and signs exactly what f says that it changed.
+func (a *agentCall) change(ctx context.Context, what string, f func() ([]sign.Item, error)) error {
+	repo, err := a.signer(ctx, &a.keys)
 	if err != nil {
 		return err
 	}
-	if err := f(); err != nil {
+	if err := a.keys.ask(a.call, what+" and sign that? yes or no: "); err != nil {
+		return &cli.Fault{Err: err, Fate: "nothing was changed"}
+	}
+	a.keys.approved = true
+	items, err := f()
+	if err != nil {
 		return &cli.Fault{Err: err, Fate: "machines still see the previous state", Advice: agentAdvice(err)}
 	}
-	if err := signer.sign(ctx, a.imageCall); err != nil {
-		return &cli.Fault{Err: err, Fate: "stored but not signed; machines still see the previous state", Advice: "run 'troy key sign'"}
+	if _, err := repo.Sign(ctx, a.store, time.Now(), items...); err != nil {
+		return &cli.Fault{Err: err, Fate: "stored but not signed; machines still see the previous state", Advice: keyAdvice(err)}
 	}
 	return a.list()
 }
@@ -75,9 +81,12 @@ func (a *agentCall) runPublish(ctx context.Context, args []string) error {
 	if err := a.open(); err != nil {
 		return err
 	}
-	return a.change(ctx, func() error {
-		_, err := sign.PublishAgent(ctx, a.store, a.version, args[0], args[1:]...)
-		return err
+	return a.change(ctx, fmt.Sprintf("publish %s as release %s of the agent", cli.Clean(args[0]), a.version), func() ([]sign.Item, error) {
+		r, err := sign.PublishAgent(ctx, a.store, a.version, args[0], args[1:]...)
+		if err != nil {
+			return nil, err
+		}
+		return []sign.Item{sign.ReleaseItem(r), sign.CurrentRelease(r.Version)}, nil
 	})
 }
 
@@ -90,7 +99,9 @@ func (a *agentCall) runUse(ctx context.Context, args []string) error {
 	if err := a.open(); err != nil {
 		return err
 	}
-	return a.change(ctx, func() error { return sign.UseAgent(ctx, a.store, args[0]) })
+	return a.change(ctx, "make "+cli.Clean(args[0])+" the current release of the agent", func() ([]sign.Item, error) {
+		return []sign.Item{sign.CurrentRelease(args[0])}, sign.UseAgent(ctx, a.store, args[0])
+	})
 }
 
 func newAgentRemove(s *cli.Streams) *cobra.Command {
@@ -102,7 +113,17 @@ func (a *agentCall) runRemove(ctx context.Context, args []string) error {
 	if err := a.open(); err != nil {
 		return err
 	}
-	return a.change(ctx, func() error { return sign.RemoveAgent(ctx, a.store, args[0]) })
+	return a.change(ctx, "remove release "+cli.Clean(args[0])+" of the agent", func() ([]sign.Item, error) {
+		_, current, err := sign.AgentReleases(a.store)
+		if err != nil {
+			return nil, err
+		}
+		items := []sign.Item{sign.NoRelease(args[0])}
+		if current == args[0] { // it goes only if it is the last one
+			items = append(items, sign.CurrentRelease(""))
+		}
+		return items, sign.RemoveAgent(ctx, a.store, args[0])
+	})
 }
 
 func newAgentList(s *cli.Streams) *cobra.Command {

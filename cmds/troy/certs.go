@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -13,13 +12,12 @@ import (
 
 	"troy/internal/cli"
 	"troy/server/certs"
-	"troy/server/netboot"
 	"troy/server/servedir"
 	"troy/server/web"
 )
 
 func certsCommand(s *cli.Streams) *cobra.Command {
-	return group("certs", "create and renew TLS certificates", newCertsInit(s), newCertsRenew(s), newCertsShow(s))
+	return group("certs", "manage the page's certificate", newCertsInit(s), newCertsRenew(s), newCertsShow(s))
 }
 
 // certsCall is one "certs init" or "certs renew".
@@ -30,35 +28,27 @@ type certsCall struct {
 
 func newCertsInit(s *cli.Streams) *cobra.Command {
 	c := &certsCall{call: newCall(s)}
-	cmd := leaf("init DIR", "create an authority for the media, and the server's certificate", c.runInit)
-	cmd.Flags().Var(&c.names, "name", "`name` or IP address by which machines reach the server, may be repeated (default: those of this machine)")
+	cmd := leaf("init DIR", "create an authority for browsers, and the page's certificate", c.runInit)
+	cmd.Flags().Var(&c.names, "name", "`name` or IP address by which browsers reach the page, may be repeated (default: those of this machine)")
 	return cmd
 }
 
 func (c *certsCall) runInit(_ context.Context, args []string) error {
 	names := c.names
 	if len(names) == 0 {
-		names = ownNames()
+		names = certs.OwnNames()
 	}
 	if err := certs.Init(args[0], names, time.Now()); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.Out, "certificate for %s\nserve with --certs %s; make media with --ca %s and --server https://%s:8443\n",
-		strings.Join(names, ", "), args[0], filepath.Join(args[0], certs.FileCA), names[0])
+	fmt.Fprintf(c.Out, "certificate of the page for %s\nserve with --certs %s; browsers have to trust %s\n",
+		strings.Join(names, ", "), args[0], filepath.Join(args[0], certs.FileCA))
 	return nil
-}
-
-// ownNames are those by which machines may reach this one.
-func ownNames() (names cli.List) {
-	if h, err := os.Hostname(); err == nil && h != "" {
-		names = append(names, h)
-	}
-	return append(names, netboot.OwnAddress().String(), "127.0.0.1", "localhost")
 }
 
 func newCertsRenew(s *cli.Streams) *cobra.Command {
 	c := &certsCall{call: newCall(s)}
-	cmd := leaf("renew DIR", "renew the server's certificate if it is due or its names changed", c.runRenew)
+	cmd := leaf("renew DIR", "renew the page's certificate if it is due or its names changed", c.runRenew)
 	cmd.Flags().Var(&c.names, "name", "`name` or IP address in place of those in the certificate, may be repeated")
 	return cmd
 }
@@ -72,7 +62,7 @@ func (c *certsCall) runRenew(_ context.Context, args []string) error {
 		fmt.Fprintln(c.Out, "nothing to renew")
 		return nil
 	}
-	fmt.Fprintln(c.Out, "renewed; a server that runs takes it within half a day, or after a restart")
+	fmt.Fprintln(c.Out, "renewed; a server that runs takes it within an hour, or after a restart")
 	return nil
 }
 

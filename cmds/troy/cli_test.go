@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -20,6 +21,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"troy/internal/cli"
+	"troy/internal/tlskey"
+	"troy/server/certs"
+	"troy/server/servedir"
 )
 
 // everyCommand calls f with each command that people see, by its words after troy.
@@ -131,7 +135,7 @@ func TestUsageErrors(t *testing.T) {
 func TestJSONOnlyWherePrinted(t *testing.T) {
 	for _, line := range []string{
 		"wake --room test", "stop --room test", "stop --resume --room test", "assign --room test 1234 pc", "rollback --room test",
-		"key init", "key order win11 1", "key sign", "key refresh", "key rotate targets", "key root out.json",
+		"key init", "key order win11 1", "key sign", "key refresh", "key rotate", "key trust", "key root out.json",
 		"login anna store", "certs show dir", "lab check lab.yaml", "disk prepare --image a --version 1 --size 1G disk.img", "version",
 	} {
 		t.Run(line, func(t *testing.T) {
@@ -211,15 +215,30 @@ func TestServerDown(t *testing.T) {
 	for _, line := range []string{"status", "hosts", "promote --room test pc@2", "stop --room test"} {
 		t.Run(line, func(t *testing.T) {
 			wantTroy(t, exitOK, strings.Fields(line)...)
-			args := append(strings.Fields(line), "--server", "http://127.0.0.1:1")
+			args := append(strings.Fields(line), "--server", "https://127.0.0.1:1")
 			r := wantTroy(t, exitFailed, args...)
 			if !strings.Contains(r.errOut, "does not answer") || !strings.Contains(r.errOut, "nothing was changed") || r.out != "" {
 				t.Errorf("it says %q and %q", r.out, r.errOut)
 			}
-			t.Setenv("TROY_SERVER", "http://127.0.0.1:1")
+			t.Setenv("TROY_SERVER", "https://127.0.0.1:1")
 			wantTroy(t, exitFailed, strings.Fields(line)...)
 		})
 	}
+}
+
+// serverOf answers as the server of a store: by its key.
+func serverOf(t *testing.T, store string, h http.Handler) *httptest.Server {
+	t.Helper()
+	must(t, servedir.Of(store).Make())
+	key, _, err := certs.LoadKey(servedir.Of(store).TLSKey())
+	must(t, err)
+	own, err := key.Certificate()
+	must(t, err)
+	s := httptest.NewUnstartedServer(h)
+	s.Listener = tls.NewListener(s.Listener, tlskey.Server(&own, nil))
+	s.Start()
+	t.Cleanup(s.Close)
+	return s
 }
 
 // TestAnswerLost: when the answer does not come, nobody can say that nothing was changed.
@@ -229,7 +248,8 @@ func TestAnswerLost(t *testing.T) {
 	at, err := url.Parse(s.url)
 	must(t, err)
 	forward := httputil.NewSingleHostReverseProxy(at)
-	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	forward.Transport = &http.Transport{TLSClientConfig: tlskey.Unverified()}
+	between := serverOf(t, s.store, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			forward.ServeHTTP(w, r)
 			return
@@ -237,8 +257,7 @@ func TestAnswerLost(t *testing.T) {
 		forward.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
 	}))
-	defer between.Close()
-	r := wantTroy(t, exitFailed, "stop", "--room", "test", "--why", "lost", "--server", between.URL)
+	r := wantTroy(t, exitFailed, "stop", "--room", "test", "--why", "lost", "--server", "https://"+between.Listener.Addr().String())
 	if !strings.Contains(r.errOut, "it is not known whether it was done") || strings.Contains(r.errOut, "nothing was changed") {
 		t.Errorf("it says %s", r.errOut)
 	}
@@ -277,7 +296,7 @@ func TestCompletion(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("bash: %v\n%s", err, out)
 	}
-	for line, want := range map[string]string{"image ver": "verify\t", "key rotate ta": "targets\n", "image list --st": "--store\t"} {
+	for line, want := range map[string]string{"image ver": "verify\t", "key rotate --se": "--server\t", "image list --st": "--store\t"} {
 		t.Run(line, func(t *testing.T) {
 			var out bytes.Buffer
 			run(context.Background(), append([]string{"__complete"}, strings.Fields(line)...), &out, io.Discard)

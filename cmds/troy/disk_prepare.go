@@ -27,6 +27,7 @@ type diskPrepare struct {
 	*call
 	base, espFiles  string
 	store, bootCA   string
+	keys            keyFlags
 	parents         cli.List
 	size, slot, esp cli.Size
 	data, room      cli.Size
@@ -66,6 +67,7 @@ func (d *diskPrepare) define(fs *pflag.FlagSet) {
 	fs.StringVar(&d.base, "base", "", "VHDX (or chain) or raw image `file` to copy into base.vhdx")
 	fs.Var(&d.parents, "parent", "a `file` of the chain of --base, nearest first (default: the name in the child, in its own folder)")
 	fs.StringVar(&d.store, "store", "", "`folder` of a store that has the version, instead of --base (--version 0: the newest)")
+	d.keys.defineTrust(fs)
 	fs.Var(&d.size, "size", "`size` of an empty virtual disk, instead of --base")
 	fs.Var(&d.slot, "slot", "`size` of the changes that a version may bring (default: a quarter of the virtual disk)")
 	fs.Var(&d.esp, "esp", "`size` of the EFI system partition (default: 512M)")

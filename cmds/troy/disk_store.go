@@ -21,12 +21,12 @@ import (
 
 // openStore opens the version that is to be filled in.
 func (d *diskPrepare) openStore(ctx context.Context) error {
-	store, err := image.OpenStore(d.store)
+	src, err := (&imageCall{call: d.call, dir: d.store}).openSigned(ctx, &d.keys)
 	if err != nil {
 		return err
 	}
 	o := &d.provision
-	if d.version, err = install.Open(ctx, store, o.Image, o.Version, nil); err != nil {
+	if d.version, err = install.Open(ctx, src, o.Image, o.Version, nil); err != nil {
 		return err
 	}
 	o.Version, o.Content, o.LogicalSectorSize = d.version.Plan().Want, d.version, d.version.Plan().SectorSize
@@ -75,21 +75,23 @@ type diskStore struct {
 	named      bool // an image has to be named
 	number     int
 	device     string
-	store      *image.Store
+	keys       keyFlags
+	store      image.Source
 }
 
 // define adds the flags that heal and reinstall share.
 func (d *diskStore) define(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&d.dir, "store", "", "`folder` of the store that has the version")
+	d.keys.defineTrust(cmd.Flags())
 	return d.withJSON(cmd)
 }
 
-func (d *diskStore) open(device string) (t *pcdisk.Target, err error) {
+func (d *diskStore) open(ctx context.Context, device string) (t *pcdisk.Target, err error) {
 	d.device = device
 	if d.dir == "" || d.named && d.image == "" {
 		return nil, cli.Usagef("--store DIR and the image say where the version is")
 	}
-	if d.store, err = image.OpenStore(d.dir); err != nil {
+	if d.store, err = (&imageCall{call: d.call, dir: d.dir}).openSigned(ctx, &d.keys); err != nil {
 		return nil, err
 	}
 	t, err = pcdisk.Look(d.device, &blockdev.Options{Exclusive: true})
@@ -129,7 +131,7 @@ func newDiskHeal(s *cli.Streams) *cobra.Command {
 }
 
 func (d *diskStore) heal(ctx context.Context, args []string) error {
-	t, err := d.open(args[0])
+	t, err := d.open(ctx, args[0])
 	if err != nil {
 		return explainDisk(err, fateOf(nil))
 	}
@@ -161,7 +163,7 @@ command is run again.`
 }
 
 func (d *diskStore) runReinstall(ctx context.Context, args []string) error {
-	t, err := d.open(args[0])
+	t, err := d.open(ctx, args[0])
 	if err != nil {
 		return explainDisk(err, fateOf(nil))
 	}

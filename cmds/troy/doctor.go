@@ -46,7 +46,7 @@ func (c *doctorCall) run(ctx context.Context, args []string) error {
 // machines are those that the server of a store knows; none where it has not been served yet.
 func (c *doctorCall) machines(ctx context.Context, dir string) (list []rooms.Host) {
 	admin := &adminCall{imageCall: &imageCall{call: c.call, dir: dir}}
-	if admin.connect() != nil {
+	if admin.connect(ctx) != nil {
 		return nil
 	}
 	_ = admin.look(ctx, func(a api.Admin) (err error) { // without an answer the other checks say why

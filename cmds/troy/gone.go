@@ -21,7 +21,9 @@ func goneFlags() []gone {
 		{"serve", "reinstall", "set `reinstall: true` for the room in lab.yaml"},
 		{"serve", "agent", "machines get the store's current release ('troy agent publish') without it"},
 		{"serve", "retry", "run 'troy promote --retry --room ROOM IMAGE@VERSION'"},
+		{"serve", "plain-login", "the page always has TLS now"},
 		{"init", "unsigned", "every store is signed, and init makes the keys"},
+		{"media", "ca", "machines know a server by its key; 'troy key servers' signs it"},
 		{"media", "unsigned", "every store is signed; --store or --root names whose signatures machines accept"},
 	}
 }

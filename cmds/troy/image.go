@@ -52,14 +52,17 @@ func (i *imageCall) folder() {
 func (i *imageCall) open() (err error) {
 	i.folder()
 	i.store, err = image.OpenStore(i.dir)
+	if errors.Is(err, image.ErrNotFound) {
+		err = &cli.Fault{Err: err, Advice: "--store or TROY_STORE names the folder of one, 'troy init DIR' makes one"}
+	}
 	return err
 }
 
 // versionNumber reads the number of a version on the command line.
 func versionNumber(text string, least int) (int, error) {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < least {
-		return 0, cli.Usagef("version %q: want a number from %d", text, least)
+	if err != nil || n < least || n > image.MaxVersion {
+		return 0, cli.Usagef("version %q: want a number from %d to %d", text, least, image.MaxVersion)
 	}
 	return n, nil
 }

@@ -26,6 +26,7 @@ type jsonExport struct {
 // exporting is one "image export".
 type exporting struct {
 	*imageCall
+	keys  keyFlags
 	force bool
 }
 
@@ -33,6 +34,7 @@ func newExport(s *cli.Streams) *cobra.Command {
 	i := &exporting{imageCall: newImageCall(s)}
 	cmd := leaf("export NAME VERSION OUT.vhdx", "write a version as a dynamic VHDX", i.run)
 	cmd.Flags().BoolVar(&i.force, "force", false, "replace OUT.vhdx")
+	i.keys.defineTrust(cmd.Flags())
 	return i.withStoreJSON(cmd)
 }
 
@@ -48,7 +50,11 @@ func (i *exporting) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return explain(err, cli.NothingChanged)
 	}
-	doc, err := i.export(ctx, args[0], number, t.Path, i.force)
+	src, err := i.signed(ctx, &i.keys)
+	if err != nil {
+		return err
+	}
+	doc, err := i.export(ctx, src, args[0], number, t.Path, i.force)
 	if err != nil {
 		return explain(err, t.Fate())
 	}
@@ -59,8 +65,8 @@ func (i *exporting) run(ctx context.Context, args []string) error {
 	return nil
 }
 
-func (i *imageCall) export(ctx context.Context, name string, number int, path string, replace bool) (*jsonExport, error) {
-	v, err := image.OpenVersion(ctx, i.store, name, number)
+func (i *imageCall) export(ctx context.Context, src image.Source, name string, number int, path string, replace bool) (*jsonExport, error) {
+	v, err := image.OpenVersion(ctx, src, name, number)
 	if err != nil {
 		return nil, err
 	}

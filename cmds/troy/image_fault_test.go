@@ -172,7 +172,7 @@ func TestImageOthersKilled(t *testing.T) {
 	add()
 	absent, whole = killed(t, r, []string{"sh", "-c", fmt.Sprintf("exec 2>/dev/null; n=$(ls %s/images/pc | sed -n 's/^\\([0-9]*\\)[.]json$/\\1/p' | sort -n | tail -1); exec %s image rm pc $n", h.store, bin)}, func() bool {
 		list := wantJSON[[]image.Manifest](t, exitOK, "image", "list")
-		wantTroy(t, exitOK, "key", "sign")
+		wantTroy(t, exitOK, "key", "sign", "--yes")
 		if len(list) == 3 {
 			return false
 		}

@@ -166,7 +166,7 @@ func TestImageKilled(t *testing.T) {
 		if err != nil || seen != newest && seen != next {
 			t.Fatalf("after the kill a machine sees version %d, %v; want %d or %d", seen, err, newest, next)
 		}
-		wantTroy(t, exitOK, "key", "sign") // whatever is there
+		wantTroy(t, exitOK, "key", "sign", "--yes") // whatever is there
 		list := wantJSON[[]image.Manifest](t, exitOK, "image", "list")
 		if seen == newest {
 			old++

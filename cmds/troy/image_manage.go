@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"troy/image"
 	"troy/image/publish"
+	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
@@ -132,15 +134,19 @@ func (i *removing) run(ctx context.Context, args []string) error {
 	if err := i.open(); err != nil {
 		return err
 	}
-	signer, err := i.signer(ctx, &i.keys)
+	repo, err := i.signer(ctx, &i.keys)
 	if err != nil {
 		return err
 	}
+	if err := i.keys.ask(i.call, fmt.Sprintf("remove %s version %d and sign that? yes or no: ", cli.Clean(args[0]), number)); err != nil {
+		return &cli.Fault{Err: err, Fate: "nothing was removed"}
+	}
+	i.keys.approved = true
 	if err := publish.Remove(ctx, i.store, args[0], number); err != nil {
 		return err
 	}
-	if err := signer.sign(ctx, i.imageCall); err != nil {
-		return &cli.Fault{Err: err, Fate: fmt.Sprintf("%s version %d is removed, but not signed; machines still see it", args[0], number), Advice: "run 'troy key sign'"}
+	if _, err := repo.Sign(ctx, i.store, time.Now(), sign.NoVersion(args[0], number)); err != nil {
+		return &cli.Fault{Err: err, Fate: fmt.Sprintf("%s version %d is removed, but not signed; machines still see it", args[0], number), Advice: keyAdvice(err)}
 	}
 	if i.json {
 		return i.JSON(jsonRemoved{args[0], number})

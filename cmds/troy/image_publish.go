@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"troy/image"
 	"troy/image/publish"
+	"troy/image/trust/sign"
 	"troy/image/unused"
 	"troy/internal/cli"
 	"troy/vhdx"
@@ -56,7 +58,7 @@ func newAdd(s *cli.Streams) *cobra.Command {
 func (p *publishing) runAdd(ctx context.Context, args []string) error {
 	return p.publish(ctx, args[1], func(d *publish.Disk) (*image.Manifest, error) {
 		if p.compare {
-			below, err := image.OpenVersion(ctx, p.store, args[0], 0)
+			below, err := image.OpenVersion(ctx, p.o.Before, args[0], 0)
 			if err != nil {
 				return nil, err
 			}
@@ -74,9 +76,12 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*publish.D
 	if err := p.open(); err != nil {
 		return err
 	}
-	signer, err := p.signer(ctx, &p.keys)
+	repo, err := p.signer(ctx, &p.keys)
 	if err != nil {
 		return err
+	}
+	if p.o.Before, err = repo.Source(ctx, p.store); err != nil {
+		return trustFault(err)
 	}
 	parents := &vhdx.Parents{Named: p.parents}
 	chain, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Parents: parents})
@@ -92,18 +97,34 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*publish.D
 	if !p.noFilter {
 		p.o.Filter = unused.Filter{}
 	}
+	p.o.Approve = func(m *image.Manifest) error {
+		read.Done()
+		return p.approve(m)
+	}
 	m, err := f(publish.ChainDisk(chain))
 	read.Done()
 	if err != nil {
 		return oneLine(err)
 	}
-	if err := signer.sign(ctx, p.imageCall); err != nil {
-		return &cli.Fault{Err: err, Fate: fmt.Sprintf("%s version %d is in the store, but not signed: machines do not see it", m.Image, m.Version), Advice: "'troy key sign' signs it"}
+	if _, err := repo.Sign(ctx, p.store, time.Now(), sign.VersionItem(m)); err != nil {
+		return &cli.Fault{Err: err, Fate: fmt.Sprintf("%s version %d is in the store, but not signed: machines do not see it", m.Image, m.Version), Advice: keyAdvice(err)}
 	}
 	if p.json {
 		return p.JSON(m)
 	}
 	p.showFigures(m)
+	return nil
+}
+
+// approve asks before the version exists.
+func (p *publishing) approve(m *image.Manifest) error {
+	if tty := p.terminal(); tty != nil && !p.keys.yes {
+		fmt.Fprintln(p.Err, figures(m))
+	}
+	if err := p.keys.ask(p.call, fmt.Sprintf("publish and sign %s version %d? yes or no: ", m.Image, m.Version)); err != nil {
+		return &cli.Fault{Err: err, Fate: "nothing was published"}
+	}
+	p.keys.approved = true
 	return nil
 }
 

@@ -7,33 +7,48 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"troy/image"
 	"troy/image/publish"
+	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/server/lab"
 	"troy/server/signing"
 )
 
-// keyCommand returns the commands that work on the signed side of a store. The root and targets
-// keys are the admin's: --keys names the folder where they are (a stick), so that they need not lie
-// in the store. All other signing keys stay in the store, under keys/online, and are never served.
+// keyCommand returns the commands that work on the signed side of a store. The admin key signs all
+// that machines take: --keys names the folder where it is (a stick), so that it need not lie in the
+// store. The server's own key stays in the store, and is never served.
 func keyCommand(s *cli.Streams) *cobra.Command {
-	return group("key", "manage signing keys and permissions",
-		newKeyInit(s), newKeyList(s), newKeyRotate(s), newKeySign(s), newKeyRefresh(s), newKeyOrder(s), newKeyWipe(s), newKeyRoot(s))
+	return group("key", "manage the admin key and permissions",
+		newKeyInit(s), newKeyList(s), newKeyRotate(s), newKeySign(s), newKeyRefresh(s), newKeyOrder(s), newKeyWipe(s), newKeyServers(s), newKeyRoot(s), newKeyTrust(s))
 }
 
-// keyFlags are the flags of commands that sign.
-type keyFlags struct{ folder, passphraseFile string }
+// keyFlags are the flags of commands that use the folder of the admin key.
+type keyFlags struct {
+	folder, passphraseFile string
+	yes                    bool
 
+	// approved says that the command has asked by itself. broad says that it signs what it finds,
+	// so that a person has to look.
+	approved, broad bool
+}
+
+// define adds the flags of commands that sign.
 func (k *keyFlags) define(fs *pflag.FlagSet) {
-	fs.StringVar(&k.folder, "keys", "", "the `folder` with root.key and targets.key (default: TROY_KEYS, else keys/ in the store)")
-	fs.StringVar(&k.passphraseFile, "passphrase-file", "", "`file` whose first line is the keys' passphrase (default: TROY_PASSPHRASE, else you are asked)")
+	k.defineTrust(fs)
+	fs.StringVar(&k.passphraseFile, "passphrase-file", "", "`file` whose first line is the admin key's passphrase (default: TROY_PASSPHRASE, else you are asked)")
+	fs.BoolVar(&k.yes, "yes", false, "sign without asking")
+}
+
+// defineTrust adds the flag of commands that only read what the admin key signed.
+func (k *keyFlags) defineTrust(fs *pflag.FlagSet) {
+	fs.StringVar(&k.folder, "keys", "", "the `folder` with admin.key and trusted.json, such as a stick (default: TROY_KEYS, else keys/ in the store)")
 }
 
 // initialising is one "init".
@@ -41,27 +56,35 @@ type initialising struct {
 	*call
 	keys keyFlags
 	lab  string
+	urls cli.List
 }
 
 func initCommand(s *cli.Streams) *cobra.Command {
 	c := &initialising{call: newCall(s)}
-	cmd := leaf("init DIR", "create a store, keys and lab.yaml", c.run)
+	cmd := leaf("init DIR", "create a store, the admin key and lab.yaml", c.run)
 	c.keys.define(cmd.Flags())
-	cmd.Long = "Create a store, its signing keys and a first lab.yaml with one room."
+	cmd.Long = `Create a store, the admin key that signs it, the key of its server and a first lab.yaml with one
+room. Run it on the server; else 'troy key servers' signs the key that 'troy serve' makes there.
+With --keys on a stick the admin key never lies on the server.`
+	cmd.Flags().Var(&c.urls, "url", "a `URL` at which machines reach the server, such as https://troy.example:8443, may be repeated (default: DHCP or the media name it)")
 	cmd.Flags().StringVar(&c.lab, "lab", "", "`file` to write the first lab.yaml to (default: lab.yaml in the store); an existing one is kept")
 	return cmd
 }
 
-func (c *initialising) run(_ context.Context, args []string) error {
+func (c *initialising) run(ctx context.Context, args []string) error {
 	if _, err := publish.Init(args[0]); err != nil {
 		return err
 	}
+	c.keys.approved = true
 	repo, err := sign.Init(args[0], time.Now(), c.keys.options(c.call))
 	if err != nil {
 		return &cli.Fault{Err: err, Fate: args[0] + " is a store, but not signed", Advice: "remove it and run the command again"}
 	}
 	fmt.Fprintf(c.Out, "made the store %s\n", args[0])
-	c.sayKeys(repo)
+	c.sayKeys(repo, args[0])
+	if err := c.signFirstServer(ctx, args[0], repo); err != nil {
+		return &cli.Fault{Err: err, Fate: "the store is made, but machines take no server", Advice: "'troy key servers --store " + args[0] + " --add " + ownKey + " --url URL' signs it"}
+	}
 	return c.firstLab(cmp.Or(c.lab, filepath.Join(args[0], lab.FileName)))
 }
 
@@ -70,70 +93,101 @@ func (c *call) firstLab(path string) error {
 	err := lab.WriteFirst(path)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		fmt.Fprintf(c.Out, "rooms:       %s  (it exists and was kept)\n", cli.Clean(path))
+		fmt.Fprintf(c.Out, "rooms:     %s  (it exists and was kept)\n", cli.Clean(path))
 		return nil
 	case err != nil:
 		return &cli.Fault{Err: err, Fate: "the store is made", Advice: "'troy lab init " + path + "' writes the file later"}
 	}
-	fmt.Fprintf(c.Out, "rooms:       %s  (one room, default; edit it as you need)\n", cli.Clean(path))
+	fmt.Fprintf(c.Out, "rooms:     %s  (one room, default; edit it as you need)\n", cli.Clean(path))
 	return nil
 }
 
-// sayKeys tells the admin what to lock away.
-func (c *call) sayKeys(repo *sign.Repository) {
-	fmt.Fprintf(c.Out, "root key:    %s  (needed to change keys: copy it to two places, then keep it off this machine)\ntargets key: %s  (needed to publish: keep it where you publish, not where you serve)\n",
-		cli.Clean(repo.KeyPath(sign.Root)), cli.Clean(repo.KeyPath(sign.Targets)))
+// sayKeys tells the admin what to lock away, and loudly what a thief would only have to copy.
+func (c *call) sayKeys(repo *sign.Repository, store string) {
+	path := repo.KeyPath(sign.Admin)
+	fmt.Fprintf(c.Out, "admin key: %s  (signs all that PCs take: copy it and trusted.json beside it to two places)\n", cli.Clean(path))
+	if sealed, err := repo.Sealed(); err == nil && !sealed {
+		fmt.Fprintf(c.Err, "troy: WARNING: the admin key is NOT SEALED: whoever copies %s signs as you; on a terminal you are asked for a passphrase, --passphrase-file gives one\n", cli.Clean(path))
+	}
+	if rel, err := filepath.Rel(store, path); err == nil && filepath.IsLocal(rel) {
+		fmt.Fprintf(c.Err, "troy: WARNING: the admin key lies IN THE STORE: whoever breaks into this machine signs as you; move admin.key and trusted.json from %s to a stick, and give --keys DIR to the commands that sign\n", cli.Clean(filepath.Dir(path)))
+	}
 }
 
 // unsigned names the command that helps where a store has no signatures.
 func unsigned(err error, dir string) error {
+	if errors.Is(err, sign.ErrDoubt) { // it had some
+		return trustFault(err)
+	}
 	return &cli.Fault{Err: err, Fate: "machines take nothing from it", Advice: "'troy key init --store " + dir + "' creates its keys and signs its contents"}
 }
 
-// signer signs what a command has changed.
-type signer struct{ repo *sign.Repository }
-
-// signer opens the keys before the long work begins.
-func (i *imageCall) signer(ctx context.Context, keys *keyFlags) (*signer, error) {
-	repo, err := sign.Open(i.dir, keys.options(i.call))
-	if errors.Is(err, sign.ErrUnsigned) {
-		return nil, unsigned(err, i.dir)
+// trustFault says what helps where signing, or what is trusted, stops a command.
+func trustFault(err error) error {
+	var known *cli.Fault
+	if err == nil || errors.As(err, &known) {
+		return err
 	}
-	if err == nil {
-		err = repo.CheckKeys()
-	}
-	if err != nil {
-		return nil, &cli.Fault{Err: err, Fate: "the store is as it was", Advice: keyAdvice(err)}
-	}
-	if err := i.wantSigned(ctx, repo); err != nil {
-		return nil, err
-	}
-	return &signer{repo}, nil
-}
-
-// wantSigned refuses to sign along with the admin's own work what somebody else put into the store.
-func (i *imageCall) wantSigned(ctx context.Context, repo *sign.Repository) error {
-	names, err := repo.Unsigned(ctx, i.store)
-	if err == nil && len(names) > 0 {
-		err = fmt.Errorf("the store differs from what is signed, in %d files: %s", len(names), strings.Join(names[:min(len(names), 4)], ", "))
-	}
-	if err != nil {
-		return &cli.Fault{Err: err, Fate: "the store is as it was", Advice: "if this is your own work, interrupted, 'troy key sign' signs it; else find out who wrote to the store"}
-	}
-	return nil
+	return &cli.Fault{Err: err, Fate: "nothing was signed or written", Advice: keyAdvice(err)}
 }
 
 func keyAdvice(err error) string {
-	if errors.Is(err, sign.ErrKey) {
-		return "--keys names the folder of the keys, --passphrase-file opens sealed ones"
+	var unasked *sign.UnaskedError
+	switch {
+	case errors.Is(err, sign.ErrNoTrust):
+		return "--keys names the folder with admin.key and trusted.json; 'troy key trust ROOT.json' makes trusted.json from the root that your boot media carry"
+	case errors.As(err, &unasked):
+		return "if this is your own work, interrupted, 'troy key sign' shows and signs it; else somebody wrote to the store: 'troy key rotate --server' puts it back"
+	case errors.Is(err, sign.ErrDoubt), errors.Is(err, trust.ErrUntrusted):
+		return "somebody wrote to the store, or it was restored from a backup: 'troy key rotate --server' puts it back to what was verified last"
+	case errors.Is(err, sign.ErrKey):
+		return "--keys names the folder of the admin key, --passphrase-file opens a sealed one"
 	}
 	return ""
 }
 
-// sign makes what the store holds now visible to machines.
-func (s *signer) sign(ctx context.Context, i *imageCall) error {
-	_, err := s.repo.Sign(ctx, i.store, time.Now())
-	return err
+// repository opens the signed side of the store.
+func (i *imageCall) repository(keys *keyFlags) (*sign.Repository, error) {
+	repo, err := sign.Open(i.dir, keys.options(i.call))
+	if errors.Is(err, sign.ErrUnsigned) {
+		return nil, unsigned(err, i.dir)
+	}
+	return repo, err
+}
+
+// signer opens the keys before the long work begins, and makes sure that the store holds nothing
+// that is not signed.
+func (i *imageCall) signer(ctx context.Context, keys *keyFlags) (*sign.Repository, error) {
+	repo, err := i.repository(keys)
+	if err == nil {
+		err = repo.Ready(ctx, i.store)
+	}
+	if err != nil {
+		return nil, trustFault(err)
+	}
+	return repo, nil
+}
+
+// openSigned opens the store for signed.
+func (i *imageCall) openSigned(ctx context.Context, keys *keyFlags) (image.Source, error) {
+	if err := i.open(); err != nil {
+		return nil, err
+	}
+	return i.signed(ctx, keys)
+}
+
+// signed opens the store through the signatures of the admin key: what is copied out of it was
+// verified.
+func (i *imageCall) signed(ctx context.Context, keys *keyFlags) (image.Source, error) {
+	repo, err := i.repository(keys)
+	if err != nil {
+		return nil, trustFault(err)
+	}
+	src, err := repo.Source(ctx, i.store)
+	if err != nil {
+		return nil, trustFault(err)
+	}
+	return src, nil
 }
 
 // warnExpiry tells which signatures end soon. Trouble with them does not stop commands that only

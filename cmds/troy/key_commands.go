@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,16 +35,13 @@ func (k *keyCall) open() (err error) {
 	if err = k.imageCall.open(); err != nil {
 		return err
 	}
-	k.repo, err = sign.Open(k.dir, k.keys.options(k.call))
-	if errors.Is(err, sign.ErrUnsigned) {
-		err = unsigned(err, k.dir)
-	}
+	k.repo, err = k.repository(&k.keys)
 	return err
 }
 
 func newKeyInit(s *cli.Streams) *cobra.Command {
 	k := newKeyCall(s)
-	return k.withKeys(leaf("init", "create keys for a store that has none, and sign its contents", k.runInit))
+	return k.withKeys(leaf("init", "create the keys of a store that has none, and sign its contents", k.runInit))
 }
 
 func (k *keyCall) runInit(ctx context.Context, _ []string) error {
@@ -51,19 +49,20 @@ func (k *keyCall) runInit(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
+	k.keys.broad = true
 	if k.repo, err = sign.Init(k.dir, time.Now(), k.keys.options(k.call)); err != nil {
 		return err
 	}
-	if _, err := k.repo.Sign(ctx, k.store, time.Now()); err != nil {
+	k.sayKeys(k.repo, k.dir)
+	if _, err := k.repo.SignAll(ctx, k.store, time.Now()); err != nil {
 		return &cli.Fault{Err: err, Fate: "the keys are made, but nothing is signed", Advice: "run 'troy key sign'"}
 	}
-	k.sayKeys(k.repo)
 	return nil
 }
 
 // jsonExpiry is one entry of what "key list --json" prints.
 type jsonExpiry struct {
-	Role    string    `json:"role"`
+	Key     sign.Key  `json:"key"`
 	Version int64     `json:"version"`
 	Expires time.Time `json:"expires"`
 	Soon    bool      `json:"soon"`
@@ -80,11 +79,11 @@ func (k *keyCall) runList(context.Context, []string) error {
 	}
 	list, err := k.repo.Expiries(time.Now())
 	if err != nil {
-		return err
+		return trustFault(err)
 	}
 	docs := make([]jsonExpiry, 0, len(list))
 	for _, e := range list {
-		docs = append(docs, jsonExpiry{string(e.Role), e.Version, e.Expires, e.Soon})
+		docs = append(docs, jsonExpiry{e.Key, e.Version, e.Expires, e.Soon})
 	}
 	if k.json {
 		return k.JSON(docs)
@@ -92,69 +91,88 @@ func (k *keyCall) runList(context.Context, []string) error {
 	for _, e := range list {
 		hint := ""
 		if e.Soon {
-			hint = "  SOON: " + signing.Renewal(e.Role)
+			hint = "  SOON: " + signing.Renewal(e.Key)
 		}
-		fmt.Fprintf(k.Out, "%-10s version %4d  until %s%s\n", e.Role, e.Version, e.Expires.Format(time.DateOnly), hint)
+		fmt.Fprintf(k.Out, "%-10s  signed %4d times, valid until %s%s\n", e.Key, e.Version, e.Expires.Format(time.DateOnly), hint)
 	}
 	return nil
+}
+
+// rotating is one "key rotate".
+type rotating struct {
+	*keyCall
+	server bool
 }
 
 func newKeyRotate(s *cli.Streams) *cobra.Command {
-	k := newKeyCall(s)
-	cmd := leaf("rotate ROLE", "replace the key of a role (needs the root key)", k.runRotate)
-	cmd.Long = "Replace the key of a role: root, targets, snapshot or timestamp. This needs the root key."
-	cmd.ValidArgs = []string{string(sign.Root), string(sign.Targets), string(sign.Snapshot), string(sign.Timestamp)}
-	return k.withKeys(cmd)
+	r := &rotating{keyCall: newKeyCall(s)}
+	cmd := leaf("rotate", "replace the keys after a theft or a break-in", r.run)
+	cmd.Long = `Put the store back to what the admin key verified last, and replace the keys: after the admin key
+was stolen both of them, with --server only the server's, after a break-in or a restored backup.
+What this takes out of the store or brings back is listed before. Machines follow by themselves.`
+	cmd.Flags().BoolVar(&r.server, "server", false, "replace only the key that lies on the server")
+	return r.withKeys(cmd)
 }
 
-func (k *keyCall) runRotate(ctx context.Context, args []string) error {
-	role := sign.Role(args[0])
-	switch role {
-	case sign.Root, sign.Targets, sign.Snapshot, sign.Timestamp:
-	default:
-		return cli.Usagef("role %q: want root, targets, snapshot or timestamp", args[0])
-	}
-	if err := k.open(); err != nil {
+func (r *rotating) run(ctx context.Context, _ []string) (err error) {
+	if err := r.imageCall.open(); err != nil {
 		return err
 	}
-	if err := k.repo.Rotate(ctx, role, time.Now()); err != nil {
-		return &cli.Fault{Err: err, Advice: keyAdvice(err)}
+	r.keys.broad = true
+	r.repo, err = sign.Open(r.dir, r.keys.options(r.call))
+	if err != nil && !errors.Is(err, sign.ErrDoubt) {
+		return unsigned(err, r.dir)
 	}
-	fmt.Fprintf(k.Out, "the role %s has a new key: %s; machines follow by themselves\n", role, cli.Clean(k.repo.KeyPath(role)))
+	which := sign.Admin
+	if r.server {
+		which = sign.Server
+	}
+	if err := r.repo.Rotate(ctx, r.store, which, time.Now()); err != nil {
+		return &cli.Fault{Err: err, Advice: rotateAdvice(err)}
+	}
+	if !r.server {
+		fmt.Fprintf(r.Out, "the admin key is a new one: %s; copy it and trusted.json beside it to two places\n", cli.Clean(r.repo.KeyPath(sign.Admin)))
+	}
+	fmt.Fprintln(r.Out, "the server has a new key; machines follow by themselves")
 	return nil
+}
+
+// rotateAdvice is keyAdvice for the command that it mostly recommends.
+func rotateAdvice(err error) string {
+	if errors.Is(err, sign.ErrDoubt) {
+		return "restore what is named from a backup of the store, then run the command again"
+	}
+	return keyAdvice(err)
 }
 
 func newKeySign(s *cli.Streams) *cobra.Command {
 	k := newKeyCall(s)
-	return k.withKeys(leaf("sign", "sign the store's contents", k.runSign))
+	cmd := leaf("sign", "show what is not signed, and sign it", k.runSign)
+	cmd.Long = `Show what the store holds or lacks beyond what is signed, and sign that. Use it after your own work
+was interrupted. What you do not know was put there by somebody else: do not sign it.`
+	return k.withKeys(cmd)
 }
 
 func (k *keyCall) runSign(ctx context.Context, _ []string) error {
+	k.keys.broad = true
 	if err := k.open(); err != nil {
 		return err
 	}
-	names, err := k.repo.Unsigned(ctx, k.store)
+	changed, err := k.repo.SignAll(ctx, k.store, time.Now())
 	if err != nil {
-		return err
-	}
-	changed, err := k.repo.Sign(ctx, k.store, time.Now())
-	if err != nil {
-		return &cli.Fault{Err: err, Fate: "machines still see the previous state", Advice: keyAdvice(err)}
+		return trustFault(err)
 	}
 	if !changed {
 		fmt.Fprintln(k.Out, "nothing to do: the store's contents are signed")
 		return nil
 	}
 	fmt.Fprintln(k.Out, "signed the store's contents")
-	for _, name := range names {
-		fmt.Fprintf(k.Out, "  new or gone: %s\n", cli.Clean(name))
-	}
 	return nil
 }
 
 func newKeyRefresh(s *cli.Streams) *cobra.Command {
 	k := newKeyCall(s)
-	return k.withStore(leaf("refresh", "re-sign the short-lived metadata (serve does this by itself)", k.runRefresh))
+	return k.withStore(leaf("refresh", "renew what the server's key signed (serve does this by itself)", k.runRefresh))
 }
 
 func (k *keyCall) runRefresh(ctx context.Context, _ []string) error {
@@ -163,13 +181,13 @@ func (k *keyCall) runRefresh(ctx context.Context, _ []string) error {
 	}
 	changed, err := k.repo.RefreshTimestamp(ctx, time.Now())
 	if err != nil {
-		return err
+		return trustFault(err)
 	}
 	if !changed {
-		fmt.Fprintln(k.Out, "nothing to do: the timestamp is fresh")
+		fmt.Fprintln(k.Out, "nothing to do: it was renewed not long ago")
 		return nil
 	}
-	fmt.Fprintln(k.Out, "renewed the timestamp")
+	fmt.Fprintln(k.Out, "renewed")
 	return nil
 }
 
@@ -186,11 +204,8 @@ func (k *keyCall) runOrder(ctx context.Context, args []string) error {
 	if err := k.open(); err != nil {
 		return err
 	}
-	if err := k.wantSigned(ctx, k.repo); err != nil {
-		return err
-	}
 	if err := k.repo.SetOrder(ctx, k.store, args[0], number, time.Now()); err != nil {
-		return &cli.Fault{Err: err, Fate: "the orders are as they were", Advice: keyAdvice(err)}
+		return trustFault(err)
 	}
 	if number == 0 {
 		fmt.Fprintf(k.Out, "%s: machines go forward only\n", args[0])
@@ -202,14 +217,15 @@ func (k *keyCall) runOrder(ctx context.Context, args []string) error {
 
 // rootWriting is one "key root".
 type rootWriting struct {
-	*imageCall
+	*keyCall
 	force bool
 }
 
 func newKeyRoot(s *cli.Streams) *cobra.Command {
-	i := &rootWriting{imageCall: newImageCall(s)}
-	cmd := leaf("root OUT.json", "write the root metadata that boot media carry", i.run)
+	i := &rootWriting{keyCall: newKeyCall(s)}
+	cmd := leaf("root OUT.json", "write the root that boot media carry", i.run)
 	cmd.Flags().BoolVar(&i.force, "force", false, "replace OUT.json")
+	i.keys.defineTrust(cmd.Flags())
 	return i.withStore(cmd)
 }
 
@@ -217,13 +233,9 @@ func (i *rootWriting) run(_ context.Context, args []string) error {
 	if err := i.open(); err != nil {
 		return err
 	}
-	repo, err := sign.Open(i.dir, nil)
+	b, err := i.repo.Root()
 	if err != nil {
-		return err
-	}
-	b, err := repo.Root()
-	if err != nil {
-		return err
+		return trustFault(err)
 	}
 	t, err := cli.NewTarget(args[0], i.force)
 	if err != nil {
@@ -233,5 +245,31 @@ func (i *rootWriting) run(_ context.Context, args []string) error {
 		return explain(err, t.Fate())
 	}
 	fmt.Fprintf(i.Out, "wrote %s\n", cli.Clean(t.Path))
+	return nil
+}
+
+func newKeyTrust(s *cli.Streams) *cobra.Command {
+	k := newKeyCall(s)
+	cmd := leaf("trust [ROOT.json]", "make trusted.json beside the admin key", k.runTrust)
+	cmd.Long = `Make the file trusted.json beside the admin key, from a root that your boot media carry or that
+'troy key root' wrote. Without ROOT.json it is the store's newest root, if the admin key signed it.`
+	k.keys.defineTrust(cmd.Flags())
+	return k.withStore(cmd)
+}
+
+func (k *keyCall) runTrust(_ context.Context, args []string) (err error) {
+	if err := k.open(); err != nil {
+		return err
+	}
+	var root []byte
+	if len(args) == 1 {
+		if root, err = os.ReadFile(args[0]); err != nil {
+			return err
+		}
+	}
+	if err := k.repo.Trust(root); err != nil {
+		return &cli.Fault{Err: err, Fate: "nothing is trusted that was not before"}
+	}
+	fmt.Fprintln(k.Out, "this folder of keys now knows its store")
 	return nil
 }

@@ -19,10 +19,13 @@ import (
 // maxPassphrase bounds the file of a passphrase, in bytes.
 const maxPassphrase = 4 << 10
 
+// dir is the folder of the admin key; "" = in the store.
+func (k *keyFlags) dir() string { return cmp.Or(k.folder, os.Getenv("TROY_KEYS")) }
+
 // options says where the keys are and how their passphrase is had: from the file, the variable, or
 // the terminal.
 func (k *keyFlags) options(c *call) *sign.Options {
-	o := &sign.Options{Keys: cmp.Or(k.folder, os.Getenv("TROY_KEYS"))}
+	o := &sign.Options{Keys: k.dir(), Confirm: func(what string, list []sign.Difference) error { return k.agree(c, what, list) }}
 	if k.passphraseFile != "" {
 		o.Passphrase = k.readPassphrase
 		return o
@@ -39,7 +42,7 @@ func (k *keyFlags) options(c *call) *sign.Options {
 		o.NewPassphrase = func() ([]byte, error) { return nil, nil }
 		return o
 	}
-	o.Passphrase = func() ([]byte, error) { return readSecret(tty, c.Err, "passphrase of the keys: ") }
+	o.Passphrase = func() ([]byte, error) { return readSecret(tty, c.Err, "passphrase of the admin key: ") }
 	o.NewPassphrase = func() ([]byte, error) { return newSecret(tty, c.Err) }
 	return o
 }
@@ -55,8 +58,7 @@ func (c *call) terminal() *os.File {
 }
 
 // readSecret asks without showing what is typed, not even what is typed before the question is
-// there. The terminal shows it again afterwards, whatever happened; an interrupt ends the question,
-// because the program's own handler of it would only wait for the answer.
+// there. The terminal shows it again afterwards, whatever happened.
 func readSecret(tty *os.File, out io.Writer, prompt string) ([]byte, error) {
 	fd := int(tty.Fd())
 	before, err := term.GetState(fd)
@@ -67,29 +69,36 @@ func readSecret(tty *os.File, out io.Writer, prompt string) ([]byte, error) {
 	if err := hide(fd); err != nil {
 		return nil, fmt.Errorf("reading the passphrase: %w", err)
 	}
+	defer fmt.Fprintln(out)
+	b, err := question(out, prompt, func() ([]byte, error) { return term.ReadPassword(fd) })
+	if err == nil && len(b) > maxPassphrase {
+		err = fmt.Errorf("the passphrase is longer than %d bytes", maxPassphrase)
+	}
+	return b, err
+}
+
+// question asks and reads the answer. An interrupt ends it, because the program's own handler of it
+// would only wait for the answer.
+func question(out io.Writer, prompt string, read func() ([]byte, error)) ([]byte, error) {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(stop)
 	fmt.Fprint(out, prompt)
-	defer fmt.Fprintln(out)
 	type line struct {
 		b   []byte
 		err error
 	}
 	typed := make(chan line, 1)
 	go func() {
-		b, err := term.ReadPassword(fd)
+		b, err := read()
 		typed <- line{b, err}
 	}()
 	select {
 	case <-stop:
-		return nil, errors.New("no passphrase was given: interrupted")
+		return nil, errors.New("no answer was given: interrupted")
 	case l := <-typed:
 		if l.err != nil {
-			return nil, fmt.Errorf("reading the passphrase: %w", l.err)
-		}
-		if len(l.b) > maxPassphrase {
-			return nil, fmt.Errorf("the passphrase is longer than %d bytes", maxPassphrase)
+			return nil, fmt.Errorf("reading the answer: %w", l.err)
 		}
 		return l.b, nil
 	}
@@ -107,7 +116,7 @@ func hide(fd int) error {
 
 // newSecret asks for a new passphrase, twice.
 func newSecret(tty *os.File, out io.Writer) ([]byte, error) {
-	first, err := readSecret(tty, out, "passphrase for the root and targets keys (empty: do not seal them): ")
+	first, err := readSecret(tty, out, "passphrase for the admin key (empty: do not seal it): ")
 	if err != nil || len(first) == 0 {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/netfetch"
 	"troy/server"
 	"troy/server/lab"
@@ -24,7 +25,7 @@ import (
 // noOrders is for a server of which only the files are asked for.
 type noOrders struct{}
 
-func (noOrders) Order(context.Context, protocol.CheckIn) (protocol.Order, error) {
+func (noOrders) Order(context.Context, protocol.Peer, protocol.CheckIn) (protocol.Order, error) {
 	return protocol.Order{}, errors.New("there are no orders")
 }
 
@@ -62,7 +63,7 @@ type sink struct{}
 func (sink) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 // TestKeys goes through the life of a signed store: publishing signs, keys leave the store and come
-// back by --keys, roles rotate, the server's word is checked by a client with the first root.
+// back by --keys, keys are replaced, the server's word is checked by a client with the first root.
 func TestKeys(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	rootFile := filepath.Join(h.dir, "root.json")
@@ -81,12 +82,10 @@ func TestKeys(t *testing.T) {
 	}
 	// The admin locks the keys away.
 	stick := t.TempDir()
-	for _, name := range []string{"root.key", "targets.key"} {
-		must(t, os.Rename(filepath.Join(h.store, "keys", name), filepath.Join(stick, name)))
-	}
+	moveKeys(t, h.store, stick)
 	grandchild := filepath.Join(h.dir, "g.vhdx")
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, grandchild)
-	if res := wantTroy(t, exitFailed, "image", "add", "pc", grandchild); !strings.Contains(res.errOut, "--keys") || !strings.Contains(res.errOut, "targets.key") {
+	if res := wantTroy(t, exitFailed, "image", "add", "pc", grandchild); !strings.Contains(res.errOut, "--keys") || !strings.Contains(res.errOut, "has no trusted.json") {
 		t.Errorf("without the keys: %s", res.errOut)
 	}
 	if list := wantJSON[[]image.Manifest](t, exitOK, "image", "list"); len(list) != 2 {
@@ -94,12 +93,12 @@ func TestKeys(t *testing.T) {
 	}
 	wantTroy(t, exitOK, "image", "add", "--keys", stick, "pc", grandchild)
 	want(3)
-	for _, role := range []string{"root", "targets", "snapshot", "timestamp"} {
-		wantTroy(t, exitOK, "key", "rotate", "--keys", stick, role)
+	for _, more := range [][]string{nil, {"--server"}} {
+		wantTroy(t, exitOK, append([]string{"key", "rotate", "--keys", stick}, more...)...)
 		want(3)
 	}
-	wantTroy(t, exitUsage, "key", "rotate", "--keys", stick, "nobody")
-	if list := wantJSON[[]jsonExpiry](t, exitOK, "key", "list"); len(list) != 4 || list[0].Version != 5 || list[0].Soon {
+	wantTroy(t, exitUsage, "key", "rotate", "--keys", stick, "targets")
+	if list := wantJSON[[]jsonExpiry](t, exitOK, "key", "list"); len(list) != 2 || list[0].Key != sign.Admin || list[0].Soon {
 		t.Errorf("key list: %+v", list)
 	}
 	wantTroy(t, exitOK, "key", "order", "--keys", stick, "pc", "1")
@@ -111,6 +110,14 @@ func TestKeys(t *testing.T) {
 		t.Errorf("key sign: %s", res.out)
 	}
 	wantTroy(t, exitOK, "key", "refresh")
+}
+
+// moveKeys puts what is the admin's elsewhere, as init says.
+func moveKeys(t *testing.T, store, to string) {
+	t.Helper()
+	for _, name := range []string{"admin.key", "trusted.json"} {
+		must(t, os.Rename(filepath.Join(store, "keys", name), filepath.Join(to, name)))
+	}
 }
 
 // addForeign publishes a version of pc without the keys.
@@ -131,10 +138,13 @@ func TestForeignVersion(t *testing.T) {
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, g)
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", g, gg)
 	addForeign(t, h.store, g)
-	if res := wantTroy(t, exitFailed, "image", "add", "pc", gg); !strings.Contains(res.errOut, "images/pc/3.json") {
+	if res := wantTroy(t, exitFailed, "image", "add", "pc", gg); !strings.Contains(res.errOut, "pc version 3: new") {
 		t.Errorf("add says %s", res.errOut)
 	}
-	if res := wantTroy(t, exitOK, "key", "sign"); !strings.Contains(res.out, "images/pc/3.json") {
+	if res := wantTroy(t, exitFailed, "key", "sign"); !strings.Contains(res.errOut, "--yes") {
+		t.Errorf("without a terminal key sign says %s", res.errOut)
+	}
+	if res := wantTroy(t, exitOK, "key", "sign", "--yes"); !strings.Contains(res.errOut, "pc version 3: new") {
 		t.Errorf("key sign says %s", res.out)
 	}
 	wantTroy(t, exitOK, "image", "add", "pc", gg)
@@ -156,7 +166,7 @@ func TestKeysAreNotServed(t *testing.T) {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, httptest.NewRequest("GET", "/"+protocol.PathRepo+"/"+name, nil))
 		ok := w.Code == 200
-		if secret := strings.HasPrefix(name, "keys/") || strings.HasPrefix(name, ".") || name == lab.FileName; ok == secret {
+		if secret := strings.HasPrefix(name, "keys/") || strings.HasPrefix(name, "serve/") || strings.HasPrefix(name, ".") || name == lab.FileName; ok == secret {
 			t.Errorf("%s: status %d", name, w.Code)
 		}
 		if changes := strings.HasSuffix(name, "/versions.json") && strings.HasPrefix(name, "images/") || name == "metadata/timestamp.json" || name == "store.json"; ok && changes != (w.Header().Get("Cache-Control") == "no-cache") {
@@ -189,7 +199,10 @@ func TestInit(t *testing.T) {
 		{in("c"), in("mine.yaml"), "exists and was kept", []string{"--lab", in("mine.yaml")}},
 	} {
 		r := wantTroy(t, exitOK, append([]string{"init", x.store}, x.more...)...)
-		if !strings.Contains(r.out, "root key:") || !strings.Contains(r.out, x.file) || !strings.Contains(r.out, x.says) {
+		if !strings.Contains(r.errOut, "NOT SEALED") || !strings.Contains(r.errOut, "IN THE STORE") {
+			t.Errorf("without a terminal init %s warns of %s", x.store, r.errOut)
+		}
+		if !strings.Contains(r.out, "admin key:") || !strings.Contains(r.out, x.file) || !strings.Contains(r.out, x.says) {
 			t.Errorf("init %s says %s", x.store, r.out)
 		}
 		wantTroy(t, exitOK, "lab", "check", x.file)
@@ -200,6 +213,11 @@ func TestInit(t *testing.T) {
 	}
 	if r := wantTroy(t, exitFailed, "lab", "init", in("mine.yaml")); !strings.Contains(r.errOut, "exists") {
 		t.Errorf("lab init over a file: %s", r.errOut)
+	}
+	pass := in("pass")
+	must(t, os.WriteFile(pass, []byte("correct horse\n"), 0o600))
+	if r := wantTroy(t, exitOK, "init", "--keys", in("stick"), "--passphrase-file", pass, in("e")); strings.Contains(r.errOut, "WARNING") {
+		t.Errorf("a sealed key on a stick: %s", r.errOut)
 	}
 	wantTroy(t, exitOK, "lab", "init", in("new.yaml"))
 	wantTroy(t, exitOK, "lab", "check", in("new.yaml"))
@@ -228,7 +246,7 @@ func TestUnsignedStore(t *testing.T) {
 	pass := filepath.Join(dir, "pass")
 	must(t, os.WriteFile(pass, []byte("correct horse\n"), 0o600))
 	keys := filepath.Join(dir, "keys")
-	wantTroy(t, exitOK, "key", "init", "--keys", keys, "--passphrase-file", pass)
+	wantTroy(t, exitOK, "key", "init", "--keys", keys, "--passphrase-file", pass, "--yes")
 	wantTroy(t, exitFailed, "key", "init")
 	wantTroy(t, exitFailed, "image", "import", "--keys", keys, "again", base)
 	wantTroy(t, exitOK, "image", "import", "--keys", keys, "--passphrase-file", pass, "again", base)
@@ -237,7 +255,7 @@ func TestUnsignedStore(t *testing.T) {
 		t.Errorf("rm says %s", res.errOut)
 	}
 	rootFile := filepath.Join(dir, "root.json")
-	wantTroy(t, exitOK, "key", "root", rootFile)
+	wantTroy(t, exitOK, "key", "root", "--keys", keys, rootFile)
 	root, err := os.ReadFile(rootFile)
 	must(t, err)
 	if got, err := seenOver(t, store, root); got != 2 || err != nil {

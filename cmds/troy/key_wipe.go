@@ -37,7 +37,7 @@ func (w *wiping) run(ctx context.Context, args []string) error {
 	given := len(w.serials)+len(w.machines) > 0
 	switch {
 	case len(args) == 1 && args[0] == "list" && !given && !w.none && w.until == "":
-		return w.list()
+		return w.list(ctx)
 	case len(args) == 1, given == w.none, w.none && w.until != "":
 		return cli.Usagef("want --serial, --machine or both; or --none; or list")
 	}
@@ -49,9 +49,6 @@ func (w *wiping) set(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.wantSigned(ctx, w.repo); err != nil {
-		return err
-	}
 	now := time.Now()
 	if w.none {
 		err = w.repo.SetWipe(ctx, w.store, nil, now)
@@ -59,9 +56,9 @@ func (w *wiping) set(ctx context.Context) error {
 		err = w.repo.AllowWipe(ctx, w.store, entries, now)
 	}
 	if err != nil {
-		return &cli.Fault{Err: err, Fate: "the permissions are as they were", Advice: keyAdvice(err)}
+		return trustFault(err)
 	}
-	return w.list()
+	return w.list(ctx)
 }
 
 // entries are what the command line permits.
@@ -99,10 +96,10 @@ func (w *wiping) entries(zone *time.Location) ([]trust.WipeEntry, error) {
 	return list, nil
 }
 
-func (w *wiping) list() error {
-	entries, err := w.repo.Wipes()
+func (w *wiping) list(ctx context.Context) error {
+	entries, err := w.repo.Wipes(ctx)
 	if err != nil {
-		return err
+		return trustFault(err)
 	}
 	if w.json {
 		if entries == nil {

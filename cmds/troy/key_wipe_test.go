@@ -44,11 +44,15 @@ func TestKeyWipe(t *testing.T) {
 		wantTroy(t, exitUsage, append([]string{"key", "wipe"}, args...)...)
 	}
 	stick := t.TempDir()
-	must(t, os.Rename(filepath.Join(store, "keys", "targets.key"), filepath.Join(stick, "targets.key")))
-	if res := wantTroy(t, exitFailed, "key", "wipe", "--none"); !strings.Contains(res.errOut, "--keys") || len(wipes(t)) != 4 {
+	moveKeys(t, store, stick)
+	if res := wantTroy(t, exitFailed, "key", "wipe", "--none"); !strings.Contains(res.errOut, "--keys") {
 		t.Errorf("without the key: %s", res.errOut)
 	}
-	wantTroy(t, exitOK, "key", "wipe", "--keys", stick, "--none")
+	t.Setenv("TROY_KEYS", stick)
+	if len(wipes(t)) != 4 {
+		t.Error("withdrawn without the key")
+	}
+	wantTroy(t, exitOK, "key", "wipe", "--none")
 	if len(wipes(t)) != 0 {
 		t.Error("not withdrawn")
 	}
@@ -63,13 +67,13 @@ func TestKeyWipeForeign(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(boot, "vmlinuz"), []byte("his kernel"), 0o644))
 	_, err := sign.PublishAgent(t.Context(), mustStore(t, store), "6.6.6", boot, "vmlinuz")
 	must(t, err)
-	for _, args := range [][]string{{"key", "wipe", "--serial", "S1234"}, {"key", "order", "pc", "1"}, {"agent", "publish", "--version", "1", boot}} {
-		if res := wantTroy(t, exitFailed, args...); !strings.Contains(res.errOut, "agent/6.6.6/") {
+	for _, args := range [][]string{{"key", "wipe", "--serial", "S1234"}, {"key", "order", "pc", "0"}, {"agent", "publish", "--version", "1", boot}} {
+		if res := wantTroy(t, exitFailed, args...); !strings.Contains(res.errOut, "release 6.6.6 of the agent: new") {
 			t.Errorf("%q says %s", args, res.errOut)
 		}
 	}
 	wantTroy(t, exitFailed, "agent", "rm", "6.6.6")
-	if res := wantTroy(t, exitOK, "key", "sign"); !strings.Contains(res.out, "agent/6.6.6/vmlinuz") {
+	if res := wantTroy(t, exitOK, "key", "sign", "--yes"); !strings.Contains(res.errOut, "release 6.6.6 of the agent: new") {
 		t.Errorf("key sign says %s", res.out)
 	}
 }
@@ -114,25 +118,25 @@ func TestExpiryWarnings(t *testing.T) {
 	for _, dir := range []string{"metadata", "keys"} {
 		must(t, os.RemoveAll(filepath.Join(h.store, dir)))
 	}
-	_, err := sign.Init(h.store, time.Now().AddDate(-2, 0, 30), nil) // the targets hold two years
+	_, err := sign.Init(h.store, time.Now().AddDate(-2, 0, 30), nil) // what the admin key signs holds two years
 	must(t, err)
 	list := wantJSON[[]jsonExpiry](t, exitOK, "key", "list")
-	if len(list) != 4 || list[0].Soon || !list[1].Soon || !list[3].Soon {
+	if len(list) != 2 || !list[0].Soon || !list[1].Soon {
 		t.Errorf("key list: %+v", list)
 	}
 	res := wantTroy(t, exitOK, "key", "list")
-	if n := strings.Count(res.out, "SOON"); n != 3 || !strings.Contains(res.out, "'troy key sign' renews it") {
+	if n := strings.Count(res.out, "SOON"); n != 2 || !strings.Contains(res.out, "'troy key sign' renews them") {
 		t.Errorf("key list says %s", res.out)
 	}
-	if res := wantTroy(t, exitOK, "image", "list"); !strings.Contains(res.errOut, "role targets ends") {
+	if res := wantTroy(t, exitOK, "image", "list"); !strings.Contains(res.errOut, "the admin key end") {
 		t.Errorf("image list says %s", res.errOut)
 	}
 	var out strings.Builder
 	signing.NewKeeper(h.store, newCall(cli.New("troy", &out, &out)).warn).Refresh(t.Context())
-	if s := out.String(); !strings.Contains(s, "role targets ends") || strings.Contains(s, "role timestamp") { // which it has renewed
+	if s := out.String(); !strings.Contains(s, "the admin key end") || strings.Contains(s, "the server key") { // which it has renewed
 		t.Errorf("serve says %s", s)
 	}
-	wantTroy(t, exitOK, "key", "sign")
+	wantTroy(t, exitOK, "key", "sign", "--yes")
 	if res := wantTroy(t, exitOK, "key", "list"); strings.Contains(res.out, "SOON") {
 		t.Errorf("renewed: %s", res.out)
 	}

@@ -7,10 +7,16 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"troy/image/trust"
+	"troy/image/trust/sign"
 	"troy/internal/cli"
+	"troy/internal/tlskey"
+	"troy/netfetch"
+	"troy/server/protocol"
 	"troy/server/rooms/api"
 	"troy/server/servedir"
 )
@@ -20,6 +26,7 @@ import (
 type adminCall struct {
 	*imageCall
 	server, tokenFile string
+	root              string
 	named             bool // the server was named: no other will do
 
 	client *api.Client
@@ -31,12 +38,13 @@ func newAdminCall(s *cli.Streams) *adminCall { return &adminCall{imageCall: newI
 func (a *adminCall) withServer(cmd *cobra.Command) *cobra.Command {
 	fs := cmd.Flags()
 	fs.StringVar(&a.server, "server", "", "base `URL` of the server (default: TROY_SERVER, else the one that serves the store)")
+	fs.StringVar(&a.root, "root", "", "`file` with the root metadata of the server's store (troy key root), where the store is not here: it says which server to take")
 	fs.StringVar(&a.tokenFile, "token-file", "", "`file` with the admin's token (default: TROY_TOKEN_FILE, else serve/token in the store)")
 	return a.withStore(cmd)
 }
 
 // connect finds the server's address and token.
-func (a *adminCall) connect() error {
+func (a *adminCall) connect(ctx context.Context) error {
 	a.folder()
 	folder := servedir.Of(a.dir)
 	a.server = cmp.Or(a.server, os.Getenv("TROY_SERVER"))
@@ -51,8 +59,43 @@ func (a *adminCall) connect() error {
 			return &cli.Fault{Err: err, Advice: "--server names the server"}
 		}
 	}
-	a.client = api.NewClient(a.server, token)
+	keys, err := a.serverKeys(ctx)
+	if err != nil {
+		return &cli.Fault{Err: err, Fate: "nothing was sent to the server", Advice: "--store or --root says which server to take"}
+	}
+	a.client = api.NewClient(a.server, token, tlskey.Client(func() []string { return keys }, nil))
 	return nil
+}
+
+// serverKeys are the keys by which the server is taken: those that the store here has signed, and
+// that of its own server; or those that --root leads to, whoever hands over the metadata.
+func (a *adminCall) serverKeys(ctx context.Context) ([]string, error) {
+	if a.root == "" {
+		repo, err := sign.Open(a.dir, nil)
+		if err != nil {
+			return nil, err
+		}
+		list, err := repo.ServedList()
+		own, ownErr := serverKey(a.dir)
+		if ownErr != nil {
+			return list.Keys(), err
+		}
+		return append(list.Keys(), own), err
+	}
+	root, err := os.ReadFile(a.root)
+	if err != nil {
+		return nil, err
+	}
+	src, err := netfetch.NewHTTP(strings.TrimRight(a.server, "/")+"/"+protocol.PathRepo, &netfetch.HTTPOptions{TLS: tlskey.Unverified(), GiveUpAfter: 10 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	store, _, err := trust.Pinned(ctx, src, time.Now(), &trust.PinnedOptions{Root: root,
+		NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) }})
+	if err != nil {
+		return nil, err
+	}
+	return store.Servers().Keys(), nil
 }
 
 func readLine(path string) (string, error) {
@@ -78,6 +121,9 @@ func (a *adminCall) with(ctx context.Context, readOnly bool, f func(api.Admin) e
 			err = &cli.Fault{Err: err, Fate: "it is not known whether it was done", Advice: "'troy status' shows it"}
 		}
 		return err
+	}
+	if errors.Is(down, tlskey.ErrPin) {
+		return &cli.Fault{Err: down, Fate: "the token was not sent, nothing was changed", Advice: "'troy key servers' lists the servers to take: another program answers there, or this server's key is to be signed"}
 	}
 	if !errors.Is(down, api.ErrDown) {
 		return down

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
+	"troy/internal/tlskey"
 	"troy/netfetch"
 	"troy/server/lab"
 	"troy/server/protocol"
@@ -70,6 +72,7 @@ type servedLab struct {
 	out  *screen
 	stop func()
 	url  string
+	keys map[string]*tls.Config // by MAC address: how that machine talks to the server
 }
 
 func serveLab(t *testing.T, h *history) *servedLab {
@@ -86,7 +89,7 @@ func (s *servedLab) start(t *testing.T) {
 	done := make(chan int, 1)
 	s.out = &screen{}
 	go func() {
-		done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--lab", s.lab, s.store}, s.out, s.out)
+		done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--lab", s.lab, s.store}, s.out, s.out)
 	}()
 	s.stop = sync.OnceFunc(func() {
 		cancel()
@@ -101,13 +104,34 @@ func (s *servedLab) start(t *testing.T) {
 	s.url = url
 }
 
+// machine calls the server as the machine with this MAC address, which has a key of its own.
+func (s *servedLab) machine(t *testing.T, mac string) *netfetch.HTTP {
+	t.Helper()
+	if s.keys[mac] == nil {
+		key, err := tlskey.New()
+		must(t, err)
+		own, err := key.Certificate()
+		must(t, err)
+		repo, err := sign.Open(s.store, nil)
+		must(t, err)
+		list, err := repo.ServedList()
+		must(t, err)
+		if s.keys == nil {
+			s.keys = map[string]*tls.Config{}
+		}
+		s.keys[mac] = tlskey.Client(list.Keys, &own)
+	}
+	h, err := netfetch.NewHTTP(s.url, &netfetch.HTTPOptions{TLS: s.keys[mac]})
+	must(t, err)
+	t.Cleanup(h.Reconnect)
+	return h
+}
+
 // checkIn is a machine with this MAC address that holds a version.
 func (s *servedLab) checkIn(t *testing.T, mac string, version int, health protocol.Health) (o protocol.Order) {
 	t.Helper()
-	h, err := netfetch.NewHTTP(s.url, nil)
-	must(t, err)
-	defer h.Reconnect()
-	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Health: health,
+	h := s.machine(t, mac)
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac}}}, Image: "pc", Version: version, Health: health,
 		FirmwareVersion: "Dell Inc. 1.2.3", Devices: []protocol.Device{{Kind: "network", Bus: "usb", ID: "0bda:8153", Class: "020600"}}}
 	must(t, h.PostJSON(t.Context(), protocol.PathCheckIn, in, &o))
 	return o
@@ -115,10 +139,8 @@ func (s *servedLab) checkIn(t *testing.T, mac string, version int, health protoc
 
 func (s *servedLab) report(t *testing.T, mac string, version int, outcome protocol.Outcome, log string) {
 	t.Helper()
-	h, err := netfetch.NewHTTP(s.url, nil)
-	must(t, err)
-	defer h.Reconnect()
-	r := protocol.Report{Protocol: protocol.Version, ID: mac, Machine: protocol.Machine{MACs: []string{mac}}, Image: "pc", Version: version, Outcome: outcome, Message: log, Log: log,
+	h := s.machine(t, mac)
+	r := protocol.Report{Protocol: protocol.Version, ID: mac, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac}}}, Image: "pc", Version: version, Outcome: outcome, Message: log, Log: log,
 		Steps: []protocol.Step{{Kind: "stage", Seconds: 1.5, Fetched: 1000, Reason: "it is wanted", Error: "it broke"}}}
 	must(t, h.PostJSON(t.Context(), protocol.PathReport, r, nil))
 }
@@ -170,13 +192,14 @@ func TestLabRelease(t *testing.T) {
 	s.look(t)
 
 	// Back: the step is signed, the machine goes.
-	if r := wantTroy(t, exitOK, "rollback", "--room", "test"); !strings.Contains(r.out, "back to pc version 1") {
+	if r := wantTroy(t, exitOK, "rollback", "--room", "test", "pc@1"); !strings.Contains(r.out, "back to pc version 1, which is signed") {
 		t.Errorf("rollback says %s", r.out)
 	}
 	if o := s.checkIn(t, testMAC, 2, ""); !begins(&o) || wanted(&o) != 1 || !o.Permits.Retry {
 		t.Errorf("%+v", o)
 	}
 	s.allowed(t)
+	s.forged(t)
 }
 
 // TestEstimateCopies: an estimate counts what agents fetch. What a machine has elsewhere on its
@@ -309,8 +332,8 @@ func TestRollbackWithoutKey(t *testing.T) {
 	s := serveLab(t, newHistory(t, seeded(t)))
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@1")
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
-	must(t, os.Rename(filepath.Join(s.store, "keys", "targets.key"), filepath.Join(s.dir, "targets.key")))
-	r := wantTroy(t, exitFailed, "rollback", "--room", "test")
+	moveKeys(t, s.store, t.TempDir())
+	r := wantTroy(t, exitFailed, "rollback", "--room", "test", "pc@1")
 	if !strings.Contains(r.errOut, "room test keeps the version it has") || !strings.Contains(r.errOut, "troy key order pc 1") {
 		t.Errorf("it says %s", r.errOut)
 	}
@@ -335,7 +358,7 @@ func TestPromoteUnsigned(t *testing.T) {
 	if st := wantJSON[rooms.Status](t, exitOK, "status"); st.Rooms[1].Target != nil {
 		t.Errorf("%+v", st.Rooms[1].Target)
 	}
-	wantTroy(t, exitOK, "key", "sign")
+	wantTroy(t, exitOK, "key", "sign", "--yes")
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@3")
 }
 
@@ -380,7 +403,7 @@ func TestLabCommands(t *testing.T) {
 	}
 	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"stop"}} {
 		folder := servedir.Of(dir)
-		must(t, errors.Join(folder.Make(), os.WriteFile(folder.Token(), []byte("t"), 0o600), folder.SetAddress("http://127.0.0.1:1")))
+		must(t, errors.Join(folder.Make(), os.WriteFile(folder.Token(), []byte("t"), 0o600), folder.SetAddress("https://127.0.0.1:1")))
 		wantTroy(t, exitUsage, append(args, "--store", dir)...)
 	}
 }
@@ -419,7 +442,7 @@ func TestServeMissing(t *testing.T) {
 		{[]string{t.TempDir()}, "troy init"},
 		{[]string{"--lab", filepath.Join(h.dir, "none.yaml"), h.store}, "'troy lab init " + filepath.Join(h.dir, "none.yaml") + "'"},
 	} {
-		if r := wantTroy(t, exitFailed, append([]string{"serve", "--listen", "127.0.0.1:0"}, x.args...)...); !strings.Contains(r.errOut, x.says) {
+		if r := wantTroy(t, exitFailed, append([]string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"}, x.args...)...); !strings.Contains(r.errOut, x.says) {
 			t.Errorf("%q: %s", x.args, r.errOut)
 		}
 	}
@@ -446,4 +469,36 @@ func wanted(o *protocol.Order) int {
 		return 0
 	}
 	return o.Want.Version
+}
+
+// TestConfirm: what the server pinned is shown, noted beside the admin key when a person agrees, and
+// known to the server; another key than the one that was shown is not.
+func TestConfirm(t *testing.T) {
+	s := serveLab(t, newHistory(t, seeded(t)))
+	if r := wantTroy(t, exitOK, "hosts", "confirm", "test"); !strings.Contains(r.out, "nothing to confirm") {
+		t.Errorf("before a machine has a key: %s", r.out)
+	}
+	s.checkIn(t, testMAC, 1, "")
+	if r := wantTroy(t, exitFailed, "hosts", "confirm", "test"); !strings.Contains(r.errOut, "test-1") || !strings.Contains(r.errOut, "nothing was confirmed") {
+		t.Errorf("without an answer: %s", r.errOut)
+	}
+	if r := wantTroy(t, exitOK, "hosts"); !strings.Contains(r.out, "not confirmed") {
+		t.Errorf("hosts: %s", r.out)
+	}
+	for _, target := range []string{"test", "test-1"} {
+		wantTroy(t, exitOK, "hosts", "confirm", "--yes", target)
+	}
+	if r := wantTroy(t, exitOK, "hosts"); strings.Contains(r.out, "not confirmed") {
+		t.Errorf("hosts: %s", r.out)
+	}
+	repo, err := sign.Open(s.store, nil)
+	must(t, err)
+	list, err := repo.Confirmed()
+	must(t, err)
+	shown := wantJSON[[]rooms.Host](t, exitOK, "hosts", "--room", "test")
+	if len(list) != 1 || list[0].Name != "test-1" || list[0].Key != shown[0].Key || !shown[0].Confirmed {
+		t.Errorf("beside the admin key: %+v, at the server: %+v", list, shown)
+	}
+	wantTroy(t, exitUsage, "hosts", "confirm")
+	wantTroy(t, exitFailed, "hosts", "confirm", "--yes", "nobody")
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +25,7 @@ func TestMediaRefuses(t *testing.T) {
 	wantTroy(t, exitOK, "init", store)
 	wantTroy(t, exitOK, "init", bare)
 	must(t, os.RemoveAll(filepath.Join(bare, "metadata")))
+	must(t, os.RemoveAll(filepath.Join(bare, "keys")))
 	for _, c := range []struct {
 		code int
 		args []string
@@ -40,16 +40,14 @@ func TestMediaRefuses(t *testing.T) {
 		{exitFailed, []string{"--config", file("a.yaml", "server: x\n")}, `unknown field "server"`},
 		{exitFailed, []string{"--config", file("b.yaml", "servers: x: y\n")}, "b.yaml: "},
 		{exitFailed, []string{"--config", file("c.yaml", "servers: 5\n")}, "c.yaml: "},
-		{exitFailed, []string{"--config", file("d.json", `{"ca": "missing.pem"}`)}, filepath.Join(dir, "missing.pem")},
+		{exitFailed, []string{"--config", file("d.json", `{"root": "missing.json"}`)}, filepath.Join(dir, "missing.json")},
 		{exitFailed, []string{"--config", file("big.yaml", strings.Repeat("#\n", 1<<20))}, "that is another file"},
 		{exitFailed, []string{"--server", "ftp://x"}, "troy.server=ftp://x"},
-		{exitFailed, []string{"--server", "https://x"}, "needs a CA certificate"},
+		{exitFailed, []string{"--server", "http://x"}, "machines check in by TLS only"},
+		{exitUsage, []string{"--ca", text}, "machines know a server by its key"},
 		{exitFailed, []string{"--argument", "port=eth0"}, `"port=eth0" is no argument`},
 		{exitFailed, []string{"--argument", "troy.a\ntroy.unsigned"}, "is no argument"},
 		{exitFailed, []string{"--argument", "troy.ip=1.2.3"}, "troy.ip=1.2.3"},
-		{exitFailed, []string{"--ca", text}, "holds no certificate"},
-		{exitFailed, []string{"--ca", file("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")})))}, "holds a PRIVATE KEY"},
-		{exitFailed, []string{"--ca", file("broken.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})))}, "certificate 1"},
 		{exitFailed, []string{"--root", text}, text},
 		{exitFailed, []string{"--store", dir}, dir},
 		{exitFailed, []string{"--store", store, "--loaders", dir}, "shim-signed"},

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"troy/image"
-	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/internal/errline"
 	"troy/internal/progress"
@@ -22,10 +19,8 @@ import (
 // promotion is one "promote" or "rollback".
 type promotion struct {
 	*adminCall
-	p      rooms.Promotion
-	dry    bool
-	keys   keyFlags
-	signed bool
+	p   rooms.Promotion
+	dry bool
 }
 
 func newPromotion(s *cli.Streams) *promotion {
@@ -48,15 +43,6 @@ func promoteCommand(s *cli.Streams) *cobra.Command {
 	fs.BoolVar(&p.p.Retry, "retry", false, "machines try a version again that they gave up")
 	fs.BoolVar(&p.dry, "dry-run", false, "print the estimate and change nothing")
 	return p.withJSON(p.define(cmd))
-}
-
-func rollbackCommand(s *cli.Streams) *cobra.Command {
-	p := newPromotion(s)
-	cmd := leaf("rollback --room ROOM [IMAGE@VERSION]", "return a room to its last version", p.runRollback)
-	cmd.Long = "Return a room to the version that it had before, and sign that machines may go back to it."
-	cmd.Flags().BoolVar(&p.signed, "signed", false, "the downgrade was signed elsewhere (troy key order): sign nothing here")
-	p.keys.define(cmd.Flags())
-	return p.define(cmd)
 }
 
 // target reads IMAGE@VERSION.
@@ -82,7 +68,7 @@ func (p *promotion) runPromote(ctx context.Context, args []string) error {
 	if err := errline.Join(p.wantRoom(), p.target(args[0])); err != nil {
 		return cli.Usagef("%v", err)
 	}
-	if err := p.connect(); err != nil {
+	if err := p.connect(ctx); err != nil {
 		return err
 	}
 	if p.dry {
@@ -159,60 +145,6 @@ func (p *promotion) sayEstimate(e *rooms.Estimate) {
 	}
 }
 
-func (p *promotion) runRollback(ctx context.Context, args []string) error {
-	if err := p.wantRoom(); err != nil {
-		return err
-	}
-	if len(args) == 1 {
-		if err := p.target(args[0]); err != nil {
-			return err
-		}
-	}
-	if err := p.connect(); err != nil {
-		return err
-	}
-	return p.change(ctx, func(admin api.Admin) error { return p.rollback(ctx, admin) })
-}
-
-func (p *promotion) rollback(ctx context.Context, admin api.Admin) error {
-	if p.p.Version == 0 {
-		t, err := admin.Previous(ctx, p.p.Room)
-		if err != nil {
-			return err
-		}
-		p.p.Image, p.p.Version = t.Image, t.Version
-	}
-	if !p.signed {
-		if err := p.signOrder(ctx); err != nil {
-			return err
-		}
-	}
-	t, err := admin.Rollback(ctx, p.p)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(p.Out, "room %s goes back to %s version %d\n", cli.Clean(p.p.Room), t.Image, t.Version)
-	return nil
-}
-
-// signOrder signs that machines may go back. Without it they would refuse, and the wave would stop
-// with failures.
-func (p *promotion) signOrder(ctx context.Context) error {
-	repo, err := sign.Open(p.dir, p.keys.options(p.call))
-	if errors.Is(err, sign.ErrUnsigned) {
-		return unsigned(err, p.dir)
-	}
-	store, err2 := image.OpenStore(p.dir)
-	if err := errline.Join(err, err2); err != nil {
-		return err
-	}
-	if err := repo.SetOrder(ctx, store, p.p.Image, p.p.Version, time.Now()); err != nil {
-		return &cli.Fault{Err: err, Fate: "room " + p.p.Room + " keeps the version it has",
-			Advice: fmt.Sprintf("give the key with --keys, or run 'troy key order %s %d' where it is and then this command with --signed", p.p.Image, p.p.Version)}
-	}
-	return nil
-}
-
 // waking is one "wake".
 type waking struct {
 	*adminCall
@@ -231,7 +163,7 @@ func (a *waking) run(ctx context.Context, args []string) error {
 	if (a.room == "") == (len(args) == 0) {
 		return cli.Usagef("want --room ROOM or one HOST")
 	}
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	n, err := a.client.Wake(ctx, a.room, strings.Join(args, ""))
@@ -260,7 +192,7 @@ func (a *assigning) run(ctx context.Context, args []string) error {
 	if a.room == "" {
 		return cli.Usagef("--room is missing")
 	}
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	return a.change(ctx, func(admin api.Admin) error {
@@ -304,7 +236,7 @@ func (a *stopping) run(ctx context.Context) error {
 	if a.resume {
 		why = ""
 	}
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	return a.change(ctx, func(admin api.Admin) error { return admin.Stop(ctx, a.room, why) })

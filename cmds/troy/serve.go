@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/internal/progress"
-	"troy/server/certs"
 	"troy/server/daemon"
 	"troy/server/protocol"
 )
@@ -34,7 +32,7 @@ func serveCommand(s *cli.Streams) *cobra.Command {
 // options are those of the daemon for the store at dir.
 func (f *serveFlags) options(dir string) (*daemon.Options, error) {
 	o := &daemon.Options{Dir: dir, Listen: f.listen, Lab: f.lab, Bandwidth: int64(f.rate * 1e6 / 8), EventLog: f.log,
-		Certs: f.around.certs, TLSListen: f.around.tlsListen, Private: f.around.private, PlainLogin: f.around.plainLogin,
+		Certs: f.around.certs, TLSListen: f.around.tlsListen, Private: f.around.private,
 		NotifySocket: os.Getenv("NOTIFY_SOCKET")}
 	var err error
 	o.Boot, err = f.around.bootOptions()
@@ -115,10 +113,8 @@ func (c *call) sayServing(d *daemon.Daemon, o *daemon.Options) {
 		fmt.Fprintf(c.Err, "troy: %s\n", line)
 	}
 	fmt.Fprint(c.Out, dhcp)
-	fmt.Fprintf(c.Out, "serving the rooms of %s on http://%s\n", cli.Clean(d.Lab()), d.Plain())
-	if d.TLS() != nil {
-		fmt.Fprintf(c.Out, "check-ins and page with TLS on https://%s, authority %s\n", d.TLS(), filepath.Join(o.Certs, certs.FileCA))
-	}
+	fmt.Fprintf(c.Out, "serving the rooms of %s on https://%s, files also on http://%s\n", cli.Clean(d.Lab()), d.TLS(), d.Plain())
+	fmt.Fprintf(c.Out, "key of this server: %s\n", d.Key())
 	if o.Boot != nil {
 		fmt.Fprintf(c.Out, "network boot from %s\n", o.Boot.Dir)
 	}
@@ -127,7 +123,7 @@ func (c *call) sayServing(d *daemon.Daemon, o *daemon.Options) {
 
 func (c *call) sayCheckIn(in protocol.CheckIn, o protocol.Order, err error) {
 	if err != nil {
-		fmt.Fprintf(c.Out, "%s  %s: no order: %v\n", time.Now().Format(time.TimeOnly), in.Machine.Key(), err)
+		fmt.Fprintf(c.Out, "%s  %q: no order: %v\n", time.Now().Format(time.TimeOnly), in.Machine.String(), err)
 		return
 	}
 	want := "nothing"
@@ -135,12 +131,12 @@ func (c *call) sayCheckIn(in protocol.CheckIn, o protocol.Order, err error) {
 		want = fmt.Sprintf("%q version %d", o.Want.Image, o.Want.Version)
 	}
 	fmt.Fprintf(c.Out, "%s  %q: has %q version %d, wanted: %s%s\n", time.Now().Format(time.TimeOnly),
-		in.Machine.Key(), in.Image, in.Version, want, detail(in.Detail))
+		in.Machine.String(), in.Image, in.Version, want, detail(in.Detail))
 }
 
 func (c *call) sayReport(r protocol.Report) {
 	fmt.Fprintf(c.Out, "%s  %q: %s, %q version %d, exit code %d%s\n", time.Now().Format(time.TimeOnly),
-		r.Machine.Key(), r.Outcome, r.Image, r.Version, r.ExitCode, detail(r.Message))
+		r.Machine.String(), r.Outcome, r.Image, r.Version, r.ExitCode, detail(r.Message))
 	saySteps(c.Out, r.Steps)
 }
 

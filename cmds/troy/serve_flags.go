@@ -19,7 +19,7 @@ type serveFlags struct {
 }
 
 func (f *serveFlags) define(fs *pflag.FlagSet) {
-	fs.StringVar(&f.listen, "listen", ":8080", "`address` to listen on")
+	fs.StringVar(&f.listen, "listen", ":8080", "`address` to listen on without TLS, for files")
 	fs.StringVar(&f.lab, "lab", "", "`file` that describes the rooms and their windows (default: lab.yaml in the store)")
 	fs.Float64Var(&f.rate, "rate", 0, "limit of the store's bytes in `mbit` per second, shared by the machines (0: bandwidth in lab.yaml)")
 	fs.StringVar(&f.log, "log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
@@ -39,7 +39,7 @@ type frontFlags struct {
 	boot                 string
 	noDHCP, shim         bool
 	certs, tlsListen     string
-	private, plainLogin  bool
+	private              bool
 	advertise, bootCards string
 }
 
@@ -50,10 +50,9 @@ func (f *frontFlags) define(fs *pflag.FlagSet) {
 		"GRUB older than 2.12 needs a DHCP server that names this one as next-server")
 	fs.StringVar(&f.advertise, "address", "", "with --boot: `IP` address of this server for network boot (default: the network card's)")
 	fs.StringVar(&f.bootCards, "interfaces", "", "with --boot: comma-separated `names` of the network cards on which proxyDHCP answers (default: all)")
-	fs.StringVar(&f.certs, "certs", "", "`folder` of troy certs: TLS for check-ins and the page")
-	fs.StringVar(&f.tlsListen, "tls-listen", ":8443", "with --certs: `address` to listen on with TLS")
+	fs.StringVar(&f.tlsListen, "tls-listen", ":8443", "`address` to listen on with TLS, for check-ins and the page")
+	fs.StringVar(&f.certs, "certs", "", "`folder` with the certificate of the page for browsers (troy certs, or given: server.crt and server.key; default: serve/page in the store, self-made)")
 	fs.BoolVar(&f.private, "private", false, "require sign-in to view the page")
-	fs.BoolVar(&f.plainLogin, "plain-login", false, "allow sign-in from other machines without TLS")
 }
 
 // bootOptions are those for machines that start by the network; nil = they are not served.

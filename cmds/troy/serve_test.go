@@ -32,7 +32,7 @@ func TestServeRate(t *testing.T) {
 	r, w := io.Pipe()
 	ended := make(chan int)
 	go func() {
-		code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--rate", "8", "--log", log, h.store}, w, w)
+		code := run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--rate", "8", "--log", log, h.store}, w, w)
 		w.Close()
 		ended <- code
 	}()

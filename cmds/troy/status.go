@@ -45,7 +45,7 @@ func (a *statusCall) run(ctx context.Context, _ []string) error {
 	if a.nights < 0 {
 		return cli.Usagef("--nights %d: want a number of days", a.nights)
 	}
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	return a.look(ctx, func(admin api.Admin) error {
@@ -72,8 +72,16 @@ func (a *adminCall) sayStatus(s *rooms.Status) {
 		a.sayRoom(&s.Rooms[i])
 	}
 	for _, h := range s.Unknown {
-		fmt.Fprintf(a.Out, "unknown machine %s (%s, %s), code %s\n", cli.Clean(h.Key), cli.Clean(strings.Join(h.MACs, " ")), cli.Clean(h.Product), h.Code)
+		fmt.Fprintf(a.Out, "unknown machine %s (%s), code %s%s\n", cli.Clean(strings.Join(append(h.MACs, h.UUID), " ")), cli.Clean(h.Product), h.Code, doubt(&h))
 	}
+}
+
+// doubt says why an unknown machine is not the one that it seems to be.
+func doubt(h *rooms.Host) string {
+	if h.Doubt == "" {
+		return ""
+	}
+	return ": " + cli.Clean(h.Doubt)
 }
 
 func (a *adminCall) sayRoom(r *rooms.Room) {
@@ -137,19 +145,33 @@ type hostsCall struct {
 	*adminCall
 	room string
 	yaml bool
+	keys keyFlags
 }
 
 func hostsCommand(s *cli.Streams) *cobra.Command {
 	a := &hostsCall{adminCall: newAdminCall(s)}
-	cmd := leaf("hosts", "list machines and their versions", a.run)
+	cmd := leaf("hosts [confirm] [ROOM|HOST]", "list or confirm machines", a.run)
+	cmd.Long = `List machines and their versions. 'troy hosts confirm ROOM' or 'troy hosts confirm HOST' shows the
+keys and serial numbers by which the server knows machines, asks whether these are yours, and notes
+them beside the admin key, in confirmed.json. Only confirmed machines get what is secret.`
+	a.keys.broad = true
+	a.keys.defineTrust(cmd.Flags())
+	cmd.Flags().BoolVar(&a.keys.yes, "yes", false, "confirm without asking")
 	cmd.Flags().StringVar(&a.room, "room", "", "only machines of this `room`")
 	cmd.Flags().BoolVar(&a.yaml, "yaml", false, "print the machines that were assigned by hand as lines for lab.yaml")
 	return a.withJSON(a.withServer(cmd))
 }
 
-func (a *hostsCall) run(ctx context.Context, _ []string) error {
-	if err := a.connect(); err != nil {
+func (a *hostsCall) run(ctx context.Context, args []string) error {
+	confirming := len(args) == 2 && args[0] == "confirm"
+	if len(args) > 0 && !confirming {
+		return cli.Usagef("want nothing, or confirm ROOM, or confirm HOST")
+	}
+	if err := a.connect(ctx); err != nil {
 		return err
+	}
+	if confirming {
+		return a.change(ctx, func(admin api.Admin) error { return a.confirm(ctx, admin, args[1]) })
 	}
 	return a.look(ctx, func(admin api.Admin) error {
 		list, err := admin.Hosts(ctx, a.room)
@@ -179,9 +201,9 @@ func assigned(list []rooms.Host) (hosts []lab.Host) {
 		if !h.Assigned {
 			continue
 		}
-		n := lab.Host{Name: lab.Name(h.Name), Room: lab.Name(h.Room), UUID: lab.UUID(h.UUID)}
-		if h.UUID == "" && len(h.MACs) > 0 {
-			n.MAC = lab.MAC(h.MACs[0])
+		n := lab.Host{Name: lab.Name(h.Name), Room: lab.Name(h.Room)}
+		if n.MAC = lab.MAC(h.Line.MAC); n.MAC == "" {
+			n.UUID = lab.UUID(h.Line.UUID)
 		}
 		hosts = append(hosts, n)
 	}
@@ -200,7 +222,10 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 	if !h.Seen.IsZero() {
 		seen = h.Seen.In(zone).Format(timeForm)
 	}
-	more, health := h.Error, string(h.Health)
+	more, health := cmp.Or(h.Doubt, h.Error), string(h.Health)
+	if more == "" && h.Keyed && !h.Confirmed {
+		more = "not confirmed"
+	}
 	if h.Phase == rooms.PhaseCurrent && health == "" {
 		health = "unknown"
 		if more == "" {
@@ -231,7 +256,7 @@ func logCommand(s *cli.Streams) *cobra.Command {
 }
 
 func (a *logCall) run(ctx context.Context, args []string) error {
-	if err := a.connect(); err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
 	return a.look(ctx, func(admin api.Admin) error {

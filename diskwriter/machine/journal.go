@@ -25,6 +25,7 @@ const (
 	RecordDisk                  // GPT ids, runlists and file references as found at provisioning
 	RecordTrust                 // trusted TUF metadata
 	RecordAgent                 // whatever else the agent has to remember
+	RecordKey                   // by which servers know the machine (internal/tlskey)
 	recordCount   = 6
 )
 

@@ -35,6 +35,7 @@ type BareOptions struct {
 	SectorSize int    // of an image file, 512 or 4096; 0: 512. Block devices know theirs
 	TempDir    string // for a sparse scratch file as large as the data volume (about 100 MB for 1 TB); "": the system's
 	Wipe       bool   // go on although the disk is not empty: everything on it is lost
+	Key        []byte // machine.RecordKey of the new journal, there before anything else is; nil: none
 }
 
 // maxRoom bounds the default of BareOptions.Room, in bytes.
@@ -181,6 +182,9 @@ func makeFiles(ctx context.Context, path string, z *zeroer, o *BareOptions) (t *
 	if err := t.forget(ctx, z); err != nil {
 		return nil, nil, err
 	}
+	if err := t.keep(o.Key); err != nil {
+		return nil, nil, err
+	}
 	if r, err = t.format(ctx, o); err != nil {
 		return nil, nil, err
 	}
@@ -202,6 +206,18 @@ func (t *Target) forget(ctx context.Context, z *zeroer) error {
 		}
 	}
 	return t.part.Sync()
+}
+
+// keep puts the machine's key into its new journal.
+func (t *Target) keep(key []byte) error {
+	if key == nil {
+		return nil
+	}
+	j, err := machine.OpenJournal(t.Files().Journal)
+	if err != nil {
+		return err
+	}
+	return j.Put(machine.RecordKey, key)
 }
 
 // format makes the files. The children name a parent that is not there, until the reinstall poisons

@@ -182,6 +182,14 @@ func check(t *testing.T, path string, sector int) {
 	if out := run("ntfsinfo", "-m", part); !strings.Contains(out, "Volume Name: Troy") {
 		t.Errorf("ntfsinfo: %s", out)
 	}
+	for _, name := range append(Names(), "") {
+		out := run("ntfssecaudit", "-v", part, "/Troy/"+name)
+		for _, want := range []string{"Windows owner S-1-5-32-544\n", "Windows group S-1-5-18\n", "mode 0700\n", "No errors were found"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("the access list of %q lacks %q: %s", name, want, out)
+			}
+		}
+	}
 	dir := t.TempDir()
 	for _, name := range []string{machine.BaseName, machine.BootName} {
 		out, err := exec.Command("ntfscat", "-f", part, "Troy/"+name).Output()
@@ -206,7 +214,7 @@ func TestBare(t *testing.T) {
 			t.Logf("seed %d", seed)
 			o, c := bareOptions(), newContent(seed)
 			o.ESPSize, o.SectorSize = map[int]int64{512: 40 * mib, 4096: 300 * mib}[sector], sector
-			o.DataSize = o.volumeNeed() + 3*mib
+			o.DataSize, o.Key = o.volumeNeed()+3*mib, []byte("key")
 			path := bareDisk(t, o.Need()+50*mib)
 			device := path
 			if sector == 4096 { // a block device knows its sectors
@@ -229,6 +237,11 @@ func TestBare(t *testing.T) {
 			var done counter
 			must(t, d.Fill(t.Context(), r, c, &FillOptions{Progress: &done}))
 			must(t, r.Finish(t.Context()))
+			j, err := machine.OpenJournal(d.Files().Journal)
+			must(t, err)
+			if key, err := j.Get(machine.RecordKey); err != nil || string(key) != "key" {
+				t.Errorf("the machine's key in the journal: %q, %v", key, err)
+			}
 			must(t, d.Close())
 			have, s := shown(t, path)
 			c.defined(t, have)

@@ -61,6 +61,11 @@
 // Adopt makes a machine of a disk whose parent another program filled and whose other files exist:
 // it writes their content and nothing else.
 //
+// # Who may read them
+//
+// The folder and its files belong to Administrators, and their access list admits SYSTEM and
+// Administrators only: the journal holds the machine's key. Windows' boot does not ask the list.
+//
 // # Known gaps
 //
 // A machine without a disk record (the journal was lost) is accepted as it is when its volume is
@@ -133,7 +138,8 @@
 //   - A mark is found again only if it was not removed: a disk cut off in the first flush looks as
 //     it did before.
 //   - What the disk held before stays outside of what was written, until Windows uses it.
-//   - Security descriptors are what ntfs-3g gives: everybody has full access.
+//   - That Windows starts from files which only SYSTEM and Administrators may read was not seen on
+//     a real one.
 //   - Names are in the POSIX namespace and no 8.3 names are made, as ntfs-3g does it.
 //   - A machine whose NTFS volume already holds data is not adopted here (Adopt
 //     does, when the files exist).

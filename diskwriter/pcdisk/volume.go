@@ -14,6 +14,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/internal/block"
+	"troy/internal/errline"
 )
 
 // volumeOptions says how to make the data volume. Sizes nil makes no files.
@@ -135,8 +136,8 @@ func makeEmpty(root string, names []string) error {
 	return nil
 }
 
-// touch sets the times of the files, by which ntfs-3g also brings their sizes in the
-// directory up to date, and checks that it sees those sizes.
+// touch sets the times of the files, by which ntfs-3g also brings their sizes in the directory up to
+// date, checks that it sees those sizes, and protects them.
 func touch(root string, names []string, sizes Sizes) error {
 	now := time.Now()
 	for _, name := range names {
@@ -148,11 +149,11 @@ func touch(root string, names []string, sizes Sizes) error {
 		if st.Size() < sizes[name] {
 			return fmt.Errorf("ntfs-3g sees %s with %d bytes instead of %d: %w", name, st.Size(), sizes[name], ErrTool)
 		}
-		if err := os.Chtimes(path, now, now); err != nil {
+		if err := errline.Join(os.Chtimes(path, now, now), protect(path, false)); err != nil {
 			return err
 		}
 	}
-	return nil
+	return protect(filepath.Join(root, "Troy"), true)
 }
 
 // allocate gives every file its clusters.

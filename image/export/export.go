@@ -1,5 +1,6 @@
 // Package export writes a version of an image as a VHDX file of its own, to which children can be
-// added that the image takes as its next version.
+// added that the image takes as its next version. What is exported will be signed again one day:
+// read the version through the signatures (sign.Repository.Source), not from the store's folder.
 package export
 
 import (

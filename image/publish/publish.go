@@ -38,6 +38,12 @@ type Options struct {
 	// telling where. Without it all of the parent's data is read once more, at the speed of its
 	// disk; regions in which something is found are hashed.
 	NoCopies bool
+	// Before is where the versions that are there already are read; nil = the store. A caller who
+	// signs what is published passes a view that lets nothing else than what was signed pass: a
+	// version must not stand on one that a thief put into the store.
+	Before image.Source
+	// Approve is asked before the version exists; nil agrees. On an error nothing is published.
+	Approve func(*image.Manifest) error
 	// Progress is told the bytes scanned.
 	Progress progress.Adder
 	// Search is told the bytes read before that, in search of copies: what changed, and what the
@@ -65,7 +71,7 @@ func (s *store) first(ctx context.Context, name string, disk *Disk, o *Options) 
 		return nil, err
 	}
 	defer p.unlock()
-	switch x, err := image.LoadIndex(ctx, s, name); {
+	switch x, err := image.LoadIndex(ctx, p.before(), name); {
 	case err == nil && len(x.Versions) > 0:
 		return nil, fmt.Errorf("%w: %s has version %d; a further version is added to it", image.ErrExists, name, x.Latest())
 	case err == nil:
@@ -92,21 +98,21 @@ func (s *store) add(ctx context.Context, name string, child *Disk, o *Options) (
 		return nil, err
 	}
 	defer p.unlock()
-	if p.index, err = image.LoadIndex(ctx, s, name); err != nil {
+	if p.index, err = image.LoadIndex(ctx, p.before(), name); err != nil {
 		return nil, err
 	}
 	latest := p.index.Latest()
 	if latest == 0 {
 		return nil, fmt.Errorf("%w: %s has no version to add to; import one first", image.ErrNotFound, name)
 	}
-	if p.below, err = image.LoadManifest(ctx, s, name, latest); err != nil {
+	if p.below, err = image.LoadManifest(ctx, p.before(), name, latest); err != nil {
 		return nil, err
 	}
 	if p.below.VirtualSize != child.Size || p.below.SectorSize != child.SectorSize {
 		return nil, fault.Invalidf("%s version %d is a disk of %d bytes with sectors of %d, the child of %d with %d; an image keeps its size",
 			name, latest, p.below.VirtualSize, p.below.SectorSize, child.Size, child.SectorSize)
 	}
-	if p.parentMap, err = image.LoadMap(ctx, s, name, latest); err != nil {
+	if p.parentMap, err = image.LoadMap(ctx, p.before(), name, latest); err != nil {
 		return nil, err
 	}
 	if err := p.since(child); err != nil {
@@ -150,6 +156,14 @@ func (s *store) begin(name string, disk *Disk, o *Options) (*publication, error)
 		return nil, err
 	}
 	return &publication{s: s, o: *o, name: name, disk: disk, unlock: unlock}, nil
+}
+
+// before is where the versions that are there already are read.
+func (p *publication) before() image.Source {
+	if p.o.Before != nil {
+		return p.o.Before
+	}
+	return p.s
 }
 
 func (p *publication) parentError(region int64) error {
@@ -207,6 +221,11 @@ func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("image: interrupted, nothing was published: %w", err)
+	}
+	if p.o.Approve != nil {
+		if err := p.o.Approve(m); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.s.putManifest(p.index, m); err != nil {
 		return nil, err

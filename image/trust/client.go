@@ -41,10 +41,22 @@ func CheckRoot(b []byte) error {
 	return nil
 }
 
-// refresh reads the newest metadata from src and checks it against the pinned root, what was
-// trusted before, and the time. What is found good is remembered even if a later document is
-// refused. Errors: a RefusedError (ErrUntrusted), those of reading src, those of Memory.
-func refresh(ctx context.Context, name string, src image.Documents, now time.Time, o *PinnedOptions) (*trustedmetadata.TrustedMetadata, error) {
+// Chain is what follows from a pinned root.
+type Chain struct {
+	// Roots are the root documents from the pinned one to the newest, as they came.
+	Roots [][]byte
+	// Metadata is what they lead to. Root is there even if Follow returned an error: the newest
+	// that follows.
+	Metadata *trustedmetadata.TrustedMetadata
+
+	servers []byte // the signed list of servers
+}
+
+// Follow reads the newest metadata from src and checks it against the pinned root, what was trusted
+// before, and the time; at the zero time nothing has expired. What is found good is remembered even
+// if a later document is refused. It is the half of Pinned that signing needs as well; o.Root was
+// seen by CheckRoot. Errors: a RefusedError (ErrUntrusted), those of reading src, those of Memory.
+func Follow(ctx context.Context, name string, src image.Documents, now time.Time, o *PinnedOptions) (*Chain, error) {
 	u := &update{o: o, src: src, name: name}
 	before, err := u.load()
 	if err != nil {
@@ -57,10 +69,7 @@ func refresh(ctx context.Context, name string, src image.Documents, now time.Tim
 			err = errline.Join(err, fmt.Errorf("trust: remembering what is trusted: %w", serr))
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return u.t, nil
+	return &Chain{Roots: append([][]byte{o.Root}, u.memory.Roots...), Metadata: u.t, servers: u.memory.Servers}, err
 }
 
 // update is one refresh.
@@ -120,7 +129,7 @@ func (u *update) forget(now time.Time) {
 }
 
 func (u *update) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{u.roots, u.timestamp, u.snapshot, u.targets} {
+	for _, step := range []func(context.Context) error{u.roots, u.timestamp, u.snapshot, u.targets, u.servers} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -6,7 +6,7 @@
 // # Promises
 //
 // A machine that pins a root takes no index, no manifest and, through the hashes in them, no byte
-// of a table, map or pack that the holder of the targets key did not sign. Of those it takes the
+// of a table, map or pack that the holder of the admin key did not sign. Of those it takes the
 // newest state that it ever saw, or a newer one: what is older, put together from several states,
 // too long unsigned, or signed by other keys is refused as ErrUntrusted, before anything is
 // written. It does not matter which server or mirror gave the bytes.
@@ -18,6 +18,7 @@
 //	metadata/targets/images/NAME/HASH.versions.json        signed copies of indexes
 //	metadata/targets/images/NAME/HASH.order.json           and of orders
 //	metadata/targets/orders/HASH.wipe.json                 permissions to wipe: the only copy
+//	metadata/targets/HASH.servers.json                     the servers of the site: the only copy
 //	metadata/targets/agent/HASH.release.json               signed copy of agent/release.json
 //	agent/VERSION/NAME, agent/VERSION/release.json         a release of the agent; never changes
 //	agent/release.json                                     the current release; changes
@@ -27,6 +28,9 @@
 // of these lies in metadata/targets, named by its hash, so that a client never reads an index that
 // is newer than its signature. Tables, maps and chunks need not be targets: the manifest leads to
 // them by hashes.
+//
+// The first root that a machine pins is never believed by itself on the admin's side either: package
+// sign follows the same chain, by Follow, from what lies beside the admin key.
 //
 // The root metadata has one field of this program, x-troy-store, a random name of the store: media
 // of a new store make a machine forget the old one's state, while media that are merely old do not.
@@ -45,6 +49,14 @@
 // only: {"format":1,"entries":[{"serial":"S","machine":"ID","until":"RFC 3339"}]}. An entry has a
 // serial number, a machine or both. An entry that makers put into many boards (all characters
 // alike) is refused. A document with one entry that is not understood permits nothing.
+//
+// # Servers
+//
+// servers.json is {"format":1,"version":N,"store":"x-troy-store","servers":[{"key":"64 hex
+// digits","urls":["https://…"],"next":true}]}: the servers of the site by the SHA-256 of their public
+// keys (internal/tlskey). Keys that are next are taken as well, their URLs are not asked. Versions
+// count up. Known gives the newest list that a machine has seen, of the media and of its memory;
+// Source.Servers the one that is signed now. To read it no server has to be known.
 //
 // # The agent's releases
 //
@@ -72,7 +84,8 @@
 //     as long as that state's timestamp holds, 14 days at most. Give permissions an end.
 //   - The machine's own word says which disk has which serial number and which machine it is; a
 //     disk that lies about its number is believed.
-//   - Thresholds and delegations of TUF are not used: one key for each role.
+//   - Thresholds and delegations of TUF are not used: the admin key holds root and targets, the
+//     server's snapshot and timestamp.
 //   - The targets metadata names every version of every image, about 250 bytes each, and is read
 //     again by each client that finds a new one.
 package trust

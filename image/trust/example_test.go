@@ -60,7 +60,7 @@ func Example() {
 	if _, err := publish.Import(ctx, store, "pc", &publish.Disk{Reader: bytes.NewReader(content), Size: 1 << 20, SectorSize: 512, DataWriteGUID: "1"}, nil); err != nil {
 		log.Fatal(err)
 	}
-	if _, err := repo.Sign(ctx, store, now); err != nil {
+	if _, err := repo.SignAll(ctx, store, now); err != nil {
 		log.Fatal(err)
 	}
 	root, err := repo.Root()

@@ -48,7 +48,7 @@ func newFuzzRoom(f *testing.F) *fuzzRoom {
 	if m.signed = s.Names(); len(m.signed) != 1 {
 		f.Fatalf("signed is %v", m.signed)
 	}
-	must(repo.Rotate(f.Context(), sign.Root, trusttest.Start))
+	must(repo.Rotate(f.Context(), m.store, sign.Admin, trusttest.Start))
 	m.second, err = repo.Root()
 	must(err)
 	return m

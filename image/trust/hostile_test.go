@@ -42,7 +42,7 @@ func asked(m *trusttest.Room, root []byte) []string {
 func TestTruncated(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root := m.Root()
-	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
 	m.Publish()
 	m.Sign(trusttest.Start)
 	for _, name := range asked(m, root) {
@@ -64,7 +64,7 @@ func TestTruncated(t *testing.T) {
 func TestLonger(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root := m.Root()
-	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
 	for _, name := range asked(m, root) {
 		for _, tail := range [][]byte{bytes.Repeat([]byte(" "), 17<<20), []byte("{}"), m.Files()[name]} {
 			v, err := m.Sees(root, nil, m.Attacked(map[string][]byte{name: append(m.Files()[name], tail...)}), trusttest.Start)
@@ -80,7 +80,7 @@ func TestLonger(t *testing.T) {
 func TestEndless(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root := m.Root()
-	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
 	for _, name := range asked(m, root) {
 		var sent atomic.Int64
 		hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -117,9 +117,9 @@ func TestEndless(t *testing.T) {
 }
 
 // signerOf opens a key of the store, as a thief does.
-func signerOf(m *trusttest.Room, role sign.Role) signature.Signer {
+func signerOf(m *trusttest.Room, key sign.Key) signature.Signer {
 	m.T.Helper()
-	b, err := os.ReadFile(m.Repo.KeyPath(role))
+	b, err := os.ReadFile(m.Repo.KeyPath(key))
 	m.Must(err)
 	var k struct{ Seed []byte }
 	m.Must(json.Unmarshal(b, &k))
@@ -142,39 +142,38 @@ func resign[T metadata.Roles](m *trusttest.Room, empty *metadata.Metadata[T], b 
 	return b
 }
 
-// TestStolenKeys: the key of a role signs nothing but what that role signs. A thief who has the
-// server has snapshot and timestamp, and no more.
+// TestStolenKeys: a key signs nothing but what is its own. A thief who has the server has snapshot
+// and timestamp, and no more.
 func TestStolenKeys(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root, files := m.Root(), m.Files()
-	roles := []sign.Role{sign.Root, sign.Targets, sign.Snapshot, sign.Timestamp}
-	for _, thief := range roles {
+	signs := map[string]sign.Key{"timestamp.json": sign.Server, "2.snapshot.json": sign.Server, "2.targets.json": sign.Admin, "2.root.json": sign.Admin}
+	for _, thief := range []sign.Key{sign.Admin, sign.Server} {
 		by := signerOf(m, thief)
-		for name, b := range map[sign.Role][]byte{
-			sign.Timestamp: resign(m, metadata.Timestamp(), files["metadata/timestamp.json"], by, func(d *metadata.Metadata[metadata.TimestampType]) { d.Signed.Version++ }),
-			sign.Snapshot:  resign(m, metadata.Snapshot(), files["metadata/2.snapshot.json"], by, func(*metadata.Metadata[metadata.SnapshotType]) {}),
-			sign.Targets:   resign(m, metadata.Targets(), files["metadata/2.targets.json"], by, func(*metadata.Metadata[metadata.TargetsType]) {}),
-			sign.Root:      resign(m, metadata.Root(), root, by, func(d *metadata.Metadata[metadata.RootType]) { d.Signed.Version++ }),
+		for name, b := range map[string][]byte{
+			"timestamp.json":  resign(m, metadata.Timestamp(), files["metadata/timestamp.json"], by, func(d *metadata.Metadata[metadata.TimestampType]) { d.Signed.Version++ }),
+			"2.snapshot.json": resign(m, metadata.Snapshot(), files["metadata/2.snapshot.json"], by, func(*metadata.Metadata[metadata.SnapshotType]) {}),
+			"2.targets.json":  resign(m, metadata.Targets(), files["metadata/2.targets.json"], by, func(*metadata.Metadata[metadata.TargetsType]) {}),
+			"2.root.json":     resign(m, metadata.Root(), root, by, func(d *metadata.Metadata[metadata.RootType]) { d.Signed.Version++ }),
 		} {
-			if name == thief {
+			if signs[name] == thief {
 				continue
 			}
-			file := map[sign.Role]string{sign.Timestamp: "timestamp.json", sign.Snapshot: "2.snapshot.json", sign.Targets: "2.targets.json", sign.Root: "2.root.json"}[name]
-			if v, err := m.Sees(root, nil, m.Attacked(map[string][]byte{"metadata/" + file: b}), trusttest.Start); !errors.Is(err, trust.ErrUntrusted) {
-				t.Errorf("%s signed by the key of %s: version %d, %v", name, thief, v, err)
+			if v, err := m.Sees(root, nil, m.Attacked(map[string][]byte{"metadata/" + name: b}), trusttest.Start); !errors.Is(err, trust.ErrUntrusted) {
+				t.Errorf("%s signed by the %s: version %d, %v", name, thief, v, err)
 			}
 		}
 	}
-	// Both online keys: the thief can name other targets in a snapshot of his, but cannot sign
+	// The thief can name other targets in a snapshot of his, but cannot sign
 	// them.
-	forged := resign(m, metadata.Targets(), files["metadata/2.targets.json"], signerOf(m, sign.Snapshot), func(d *metadata.Metadata[metadata.TargetsType]) {
+	forged := resign(m, metadata.Targets(), files["metadata/2.targets.json"], signerOf(m, sign.Server), func(d *metadata.Metadata[metadata.TargetsType]) {
 		d.Signed.Version = 3
 		d.Signed.Targets["orders/wipe.json"] = d.Signed.Targets["images/pc/1.json"]
 	})
-	snapshot := resign(m, metadata.Snapshot(), files["metadata/2.snapshot.json"], signerOf(m, sign.Snapshot), func(d *metadata.Metadata[metadata.SnapshotType]) {
+	snapshot := resign(m, metadata.Snapshot(), files["metadata/2.snapshot.json"], signerOf(m, sign.Server), func(d *metadata.Metadata[metadata.SnapshotType]) {
 		d.Signed.Version, d.Signed.Meta["targets.json"] = 3, metadata.MetaFile(3)
 	})
-	timestamp := resign(m, metadata.Timestamp(), files["metadata/timestamp.json"], signerOf(m, sign.Timestamp), func(d *metadata.Metadata[metadata.TimestampType]) {
+	timestamp := resign(m, metadata.Timestamp(), files["metadata/timestamp.json"], signerOf(m, sign.Server), func(d *metadata.Metadata[metadata.TimestampType]) {
 		d.Signed.Version, d.Signed.Meta["snapshot.json"] = 3, metadata.MetaFile(3)
 	})
 	says := map[string][]byte{"metadata/3.targets.json": forged, "metadata/3.snapshot.json": snapshot, "metadata/timestamp.json": timestamp}
@@ -203,7 +202,7 @@ func TestMutatedSets(t *testing.T) {
 	state()
 	m.Must(m.Repo.SetWipe(t.Context(), m.Store, []trust.WipeEntry{{Serial: "S1234"}}, trusttest.Start))
 	state()
-	m.Must(m.Repo.Rotate(t.Context(), sign.Targets, trusttest.Start))
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
 	m.Publish()
 	m.Sign(trusttest.Start)
 	state()

@@ -12,10 +12,11 @@ type memory struct {
 	Roots     [][]byte `json:"roots,omitempty"`
 	Timestamp []byte   `json:"timestamp,omitempty"`
 	Snapshot  []byte   `json:"snapshot,omitempty"`
+	Servers   []byte   `json:"servers,omitempty"` // the newest list; the one thing that is believed as it lies here
 }
 
 func (m *memory) encode() []byte {
-	if len(m.Roots) == 0 && m.Timestamp == nil && m.Snapshot == nil {
+	if len(m.Roots) == 0 && m.Timestamp == nil && m.Snapshot == nil && m.Servers == nil {
 		return nil
 	}
 	m.Format = 1

@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"troy/image"
+	"troy/internal/identity"
 )
 
 // MaxWipes is how many entries a WipeOrder has at most.
@@ -95,23 +93,26 @@ func goodSerial(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
-// machineID spells a UUID or MAC as it is compared: lower case; "" for what is neither, or stands
-// for no machine in particular.
+// machineID spells a UUID or MAC address; "" for what is neither, or belongs to no machine in
+// particular.
 func machineID(s string) string {
 	s = strings.TrimSpace(s)
-	if id, err := uuid.Parse(s); err == nil {
-		if text := id.String(); text != "03000200-0400-0500-0006-000700080009" && !alike(id[:]) { // the former is in many boards that were never given one
-			return text
-		}
+	if _, one := identity.Fold(s); !one {
 		return ""
 	}
-	if mac, err := net.ParseMAC(s); err == nil && len(mac) == 6 && !alike(mac) && mac[0]&1 == 0 {
-		return mac.String()
+	if mac, err := identity.ParseMAC(s); err == nil {
+		return mac
 	}
-	return ""
+	id, _ := identity.ParseUUID(s) // it is the one or the other
+	return id
 }
 
-func alike(b []byte) bool { return bytes.Count(b, b[:1]) == len(b) }
+// sameMachine compares in both byte orders of a UUID.
+func sameMachine(a, b string) bool {
+	fa, oneA := identity.Fold(a)
+	fb, oneB := identity.Fold(b)
+	return oneA && oneB && fa == fb
+}
 
 // permits says whether an entry of a checked order is about this disk in this machine, now.
 func (e *WipeEntry) permits(machines []string, serial string, now time.Time) bool {
@@ -121,13 +122,13 @@ func (e *WipeEntry) permits(machines []string, serial string, now time.Time) boo
 	if e.Serial != "" && !strings.EqualFold(e.Serial, strings.TrimSpace(serial)) {
 		return false
 	}
-	return e.Machine == "" || slices.ContainsFunc(machines, func(m string) bool { return machineID(m) == e.Machine })
+	return e.Machine == "" || slices.ContainsFunc(machines, func(m string) bool { return sameMachine(m, e.Machine) })
 }
 
 // ParseOrder reads the order for an image.
 func ParseOrder(b []byte, name string) (*Order, error) {
 	var o Order
-	if err := strict(b, &o); err != nil || o.Format != 1 || o.Image != name {
+	if err := strict(b, &o); err != nil || o.Format != 1 || o.Image != name || o.Version < 0 || o.Version > image.MaxVersion {
 		return nil, fmt.Errorf("trust: this is not an order of format 1 for image %s", name)
 	}
 	return &o, nil

@@ -57,7 +57,7 @@ func TestWipe(t *testing.T) {
 	no(may(later, "WD-78", someMAC))
 	m.Must(may(later, "WD-77", someMAC))
 	no(may(later.Add(time.Second), "S1234567"))
-	list, err := m.Repo.Wipes()
+	list, err := m.Repo.Wipes(t.Context())
 	if err != nil || len(list) != 2 || list[0].Machine != someMAC || list[1].Until != later {
 		t.Errorf("Wipes = %v, %v", list, err)
 	}
@@ -66,7 +66,7 @@ func TestWipe(t *testing.T) {
 	m.Must(may(later, "WD-77", someMAC))
 	m.Must(m.Repo.SetWipe(t.Context(), m.Store, nil, later))
 	no(may(later, "WD-77", someMAC))
-	if list, err := m.Repo.Wipes(); len(list) != 0 || err != nil {
+	if list, err := m.Repo.Wipes(t.Context()); len(list) != 0 || err != nil {
 		t.Errorf("withdrawn: %v, %v", list, err)
 	}
 }
@@ -99,14 +99,18 @@ func TestWipeForged(t *testing.T) {
 		}
 	}
 	m.Must(os.WriteFile(filepath.Join(m.Dir, filepath.FromSlash(name)), forged, 0o644))
-	if _, err := m.Repo.Wipes(); !errors.Is(err, sign.ErrRepository) {
+	if _, err := m.Repo.Wipes(t.Context()); !errors.Is(err, sign.ErrDoubt) {
 		t.Errorf("Wipes of a bent permission: %v", err)
 	}
 	m.Publish()
-	if _, err := m.Repo.Sign(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrRepository) {
+	if _, err := m.Repo.SignAll(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrDoubt) {
 		t.Errorf("a bent permission is signed on: %v", err)
 	}
 	m.Must(os.WriteFile(filepath.Join(m.Dir, filepath.FromSlash(name)), allowed[name], 0o644))
+	if err := m.Repo.SetWipe(t.Context(), m.Store, nil, trusttest.Start); !errors.Is(err, sign.ErrDoubt) {
+		t.Errorf("a version is signed along with the permissions: %v", err)
+	}
+	m.Sign(trusttest.Start)
 	m.Must(m.Repo.SetWipe(t.Context(), m.Store, nil, trusttest.Start))
 	_, err = trusttest.Open(t, root, mem, m.Store, trusttest.Start)
 	m.Must(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
 
 	"troy/image"
+	"troy/image/trust/internal/tree"
 )
 
 // RootFile is where media carry the pinned root metadata, in the initramfs.
@@ -55,12 +56,16 @@ func Pinned(ctx context.Context, src image.Source, now time.Time, o *PinnedOptio
 	if now.Before(o.Built) {
 		now = o.Built
 	}
-	t, err := refresh(ctx, src.String(), docs, now, o)
+	chain, err := Follow(ctx, src.String(), docs, now, o)
 	if err != nil {
 		return nil, "", o.hint(src, err)
 	}
+	t := chain.Metadata
 	s = &Source{src: src, docs: docs, targets: t.Targets[metadata.TARGETS].Signed.Targets, known: map[string][]byte{}}
-	return s, o.says(t), nil
+	if s.targets[tree.Servers] != nil {
+		s.servers, err = ParseServers(chain.servers)
+	}
+	return s, o.says(t), err
 }
 
 // says tells what is trusted.

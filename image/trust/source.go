@@ -23,6 +23,7 @@ type Source struct {
 	src     image.Source
 	docs    image.Documents
 	targets map[string]*metadata.TargetFiles
+	servers *Servers
 
 	mu    sync.Mutex
 	known map[string][]byte // documents that were checked
@@ -41,6 +42,9 @@ func documentsOf(src image.Source) (image.Documents, error) {
 	}
 	return docs, nil
 }
+
+// Servers returns the signed list of the site's servers; nil if the store has none.
+func (s *Source) Servers() *Servers { return s.servers }
 
 // String returns the name of the source under it.
 func (s *Source) String() string { return s.src.String() }

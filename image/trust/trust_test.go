@@ -21,7 +21,7 @@ import (
 func TestTamper(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root := m.Root()
-	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start)) // so that a root travels
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start)) // so that a root travels
 	m.Publish()
 	m.Sign(trusttest.Start)
 	files := m.Files()
@@ -92,10 +92,9 @@ func TestRollback(t *testing.T) {
 	if _, err := old.Sees(root, mem, old.Store, trusttest.Start.Add(10*trusttest.Day)); !errors.Is(err, trust.ErrRollback) {
 		t.Errorf("restored store: %v", err)
 	}
-	// Its way out, as the package page says: new keys for what is online.
-	m.Must(old.Repo.Rotate(t.Context(), sign.Timestamp, trusttest.Start.Add(10*trusttest.Day)))
-	m.Must(old.Repo.Rotate(t.Context(), sign.Snapshot, trusttest.Start.Add(10*trusttest.Day)))
-	old.WantVersion(1, root, mem, trusttest.Start.Add(10*trusttest.Day))
+	// Its way out, as the package page says: a new key for the server.
+	m.Must(old.Repo.Rotate(t.Context(), old.Store, sign.Server, trusttest.Start.Add(10*trusttest.Day)))
+	old.WantVersion(3, root, mem, trusttest.Start.Add(10*trusttest.Day))
 }
 
 // TestMixAndMatch: parts of different states do not make a new one.
@@ -170,7 +169,7 @@ func TestExpiry(t *testing.T) {
 	list, err := m.Repo.Expiries(late)
 	m.Must(err)
 	for _, e := range list {
-		if e.Soon != (e.Role == sign.Targets) {
+		if e.Soon != (e.Key == sign.Admin) {
 			t.Errorf("%+v", e)
 		}
 	}
@@ -181,7 +180,6 @@ func TestExpiry(t *testing.T) {
 	if !bytes.Equal(kept, mem.B) {
 		t.Error("an expired root made the client forget")
 	}
-	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start.Add(6*365*trusttest.Day)))
 	m.Sign(trusttest.Start.Add(6 * 365 * trusttest.Day))
 	m.WantVersion(1, root, mem, trusttest.Start.Add(6*365*trusttest.Day))
 }
@@ -201,7 +199,7 @@ func TestOtherKeys(t *testing.T) {
 			t.Errorf("%s of another store: %v", name, err)
 		}
 	}
-	evil.Must(evil.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	evil.Must(evil.Repo.Rotate(t.Context(), evil.Store, sign.Admin, trusttest.Start))
 	if _, err := m.Sees(root, nil, m.Attacked(map[string][]byte{trusttest.Folder + "/2.root.json": evil.Root()}), trusttest.Start); !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("root of another store: %v", err)
 	}
@@ -248,7 +246,7 @@ func TestUnsignedNames(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	s, err := trusttest.Open(t, m.Root(), nil, m.Store, trusttest.Start)
 	m.Must(err)
-	for _, name := range []string{"store.json", "images/other/versions.json", "images/pc/7.json", "keys/online/timestamp.key", "metadata/timestamp.json", ""} {
+	for _, name := range []string{"store.json", "images/other/versions.json", "images/pc/7.json", "keys/server.key", "metadata/timestamp.json", ""} {
 		if b, err := s.Get(t.Context(), name, 1<<20); err == nil {
 			t.Errorf("Get(%q) = %q", name, b)
 		}

@@ -3,8 +3,7 @@ package media
 import (
 	"bytes"
 	"cmp"
-	"crypto/x509"
-	"encoding/pem"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,13 +27,13 @@ import (
 // ErrSources is returned where a Config does not say once whose signatures machines take.
 var ErrSources = errors.New("want one of --store and --root: machines take only what the keys of your store signed")
 
-// Config is what the media carry for one place. Root or Store is needed. Without Servers DHCP names
-// the server.
+// Config is what the media carry for one place. Root or Store is needed. The signed list of the
+// store's servers counts more than Servers; where neither names a URL, DHCP does.
 type Config struct {
 	Servers   []string `yaml:"servers"`   // URLs, mirrors in their order
-	CA        string   `yaml:"ca"`        // PEM file with who signed the servers' certificates
-	Root      string   `yaml:"root"`      // TUF root metadata
-	Store     string   `yaml:"store"`     // or the store to take it from
+	Root      string   `yaml:"root"`      // TUF root metadata; the machine fetches the list of servers by itself then
+	Store     string   `yaml:"store"`     // or the store to take it and the list of servers from
+	Keys      string   `yaml:"keys"`      // what the admin trusts, where that is not in the store
 	Arguments []string `yaml:"arguments"` // further troy.* words
 	Append    string   `yaml:"append"`    // kernel arguments
 	BootURL   string   `yaml:"boot_url"`  // where the tree for PXE will be served by HTTP
@@ -59,7 +58,7 @@ func ReadConfig(file string) (*Config, error) {
 		}
 		return nil, fmt.Errorf("config %s: %s", file, text)
 	}
-	for _, p := range []*string{&c.CA, &c.Root, &c.Store} {
+	for _, p := range []*string{&c.Root, &c.Store, &c.Keys} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(file), *p)
 		}
@@ -73,8 +72,9 @@ func (c Config) Under(below *Config) *Config {
 	if c.Root == "" && c.Store == "" { // one of the two
 		c.Root, c.Store = below.Root, below.Store
 	}
+	c.Keys = cmp.Or(c.Keys, below.Keys)
 	c.Servers, c.Arguments = slices.Concat(c.Servers, below.Servers), slices.Concat(below.Arguments, c.Arguments)
-	c.CA, c.Append, c.BootURL = cmp.Or(c.CA, below.CA), cmp.Or(c.Append, below.Append), cmp.Or(c.BootURL, below.BootURL)
+	c.Append, c.BootURL = cmp.Or(c.Append, below.Append), cmp.Or(c.BootURL, below.BootURL)
 	c.Rescue = c.Rescue || below.Rescue
 	return &c
 }
@@ -83,9 +83,6 @@ func (c Config) Under(below *Config) *Config {
 // rest.
 func (c Config) complete() *Config {
 	c.Servers, c.Arguments, c.BootURL = trimmed(c.Servers), trimmed(c.Arguments), blank.Trim(c.BootURL)
-	if c.BootURL == "" && len(c.Servers) > 0 && strings.HasPrefix(c.Servers[0], "http://") {
-		c.BootURL = strings.TrimRight(c.Servers[0], "/") + "/boot/" // what troy serve has there
-	}
 	c.Append = cmp.Or(c.Append, DefaultAppend)
 	return &c
 }
@@ -131,19 +128,20 @@ func (c *Config) files(now time.Time) ([]initramfs.File, error) {
 		return nil, err
 	}
 	files := []initramfs.File{{Name: agentFolder + "config", Data: []byte(words)}, {Name: agentFolder + "built", Data: []byte(built)}}
-	ca, err := c.certificates(now)
+	root, servers, err := c.trusted()
 	if err != nil {
 		return nil, err
 	}
-	if ca != nil {
-		files = append(files, initramfs.File{Name: agentFolder + "ca.pem", Data: ca})
+	files = append(files, initramfs.File{Name: inArchive(trust.RootFile), Data: root})
+	if servers == nil {
+		return files, nil
 	}
-	root, err := c.rootMetadata()
-	if err != nil {
-		return nil, err
-	}
-	return append(files, initramfs.File{Name: agentFolder + "root.json", Data: root}), nil
+	list, err := servers.Encode()
+	return append(files, initramfs.File{Name: inArchive(trust.ServersFile), Data: list}), err
 }
+
+// inArchive is the name of a file of the machine in its initramfs.
+func inArchive(path string) string { return strings.TrimPrefix(path, "/") }
 
 // agentFolder is where the agent looks.
 const agentFolder = "etc/troy/"
@@ -151,6 +149,11 @@ const agentFolder = "etc/troy/"
 // words are the lines of the file config.
 func (c *Config) words() (string, error) {
 	var lines []string
+	for _, s := range c.Servers {
+		if strings.HasPrefix(s, "http://") {
+			return "", fmt.Errorf("%s: machines check in by TLS only: want https://HOST[:PORT]", s)
+		}
+	}
 	if len(c.Servers) > 0 {
 		lines = append(lines, "troy.server="+strings.Join(c.Servers, ","))
 	}
@@ -180,64 +183,29 @@ func buildTime(now time.Time) (string, error) {
 	return now.UTC().Format(time.RFC3339) + "\n", nil
 }
 
-// certificates is the checked content of the CA file; nil = none.
-func (c *Config) certificates(now time.Time) ([]byte, error) {
-	if c.CA == "" {
-		for _, s := range c.Servers {
-			if strings.HasPrefix(s, "https://") {
-				return nil, fmt.Errorf("%s needs a CA certificate (--ca): the media carry no others", s)
-			}
-		}
-		return nil, nil
-	}
-	b, err := readFile("the CA certificate", c.CA)
-	if err != nil {
-		return nil, err
-	}
-	count := 0
-	for rest := b; ; count++ {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("%s holds a %s: only certificates may go to the media", c.CA, block.Type)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: certificate %d: %w", c.CA, count+1, err)
-		}
-		if now.After(cert.NotAfter) {
-			return nil, fmt.Errorf("%s: the certificate of %s ended on %s", c.CA, cert.Subject, cert.NotAfter.Format(time.DateOnly))
-		}
-	}
-	if count == 0 {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", c.CA)
-	}
-	return b, nil
-}
-
-// rootMetadata is the checked root metadata.
-func (c *Config) rootMetadata() (b []byte, err error) {
+// trusted is the checked root metadata, and the list of servers if there is one.
+func (c *Config) trusted() (root []byte, servers *trust.Servers, err error) {
 	switch {
 	case (c.Root != "") == (c.Store != ""):
-		return nil, ErrSources
+		return nil, nil, ErrSources
 	case c.Store != "":
-		repo, err := sign.Open(c.Store, nil)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Store, err)
+		var repo *sign.Repository
+		if repo, err = sign.Open(c.Store, &sign.Options{Keys: c.Keys}); err == nil {
+			root, err = repo.Root()
 		}
-		b, err = repo.Root()
+		if err == nil {
+			servers, err = repo.Servers(context.Background())
+		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Store, err)
+			return nil, nil, fmt.Errorf("%s: %w", c.Store, err)
 		}
 	default:
-		if b, err = readFile("the root metadata", c.Root); err != nil {
-			return nil, err
+		if root, err = readFile("the root metadata", c.Root); err != nil {
+			return nil, nil, err
 		}
 	}
-	if err := trust.CheckRoot(b); err != nil {
-		return nil, fmt.Errorf("%s%s: %w", c.Root, c.Store, err)
+	if err := trust.CheckRoot(root); err != nil {
+		return nil, nil, fmt.Errorf("%s%s: %w", c.Root, c.Store, err)
 	}
-	return b, nil
+	return root, servers, nil
 }

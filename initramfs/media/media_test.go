@@ -1,25 +1,21 @@
 package media
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io/fs"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"troy/image"
 	"troy/image/publish"
+	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/initramfs"
 	"troy/internal/testing/smallstore"
+	"troy/internal/tlskey"
 )
 
 func must(t *testing.T, err error) {
@@ -37,17 +33,6 @@ func writeText(t *testing.T, dir, name, text string) string {
 	return path
 }
 
-// certificate is a self-signed one in PEM form.
-func certificate(t *testing.T, until time.Time) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Site"}, NotBefore: until.AddDate(-1, 0, 0), NotAfter: until, IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	must(t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
-
 // What the config says and what flags say comes together in the files that the agent reads.
 func TestConfig(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1767225600")
@@ -56,12 +41,13 @@ func TestConfig(t *testing.T) {
 	if _, err := publish.Init(store); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sign.Init(store, time.Now(), &sign.Options{Keys: filepath.Join(dir, "keys")}); err != nil {
-		t.Fatal(err)
-	}
-	ca := certificate(t, time.Now().AddDate(1, 0, 0))
-	writeText(t, dir, "ca.pem", ca)
-	config := writeText(t, dir, "media.yaml", "servers: [https://b.example:8443]\nca: ca.pem\nstore: store\narguments: [\"troy.port=eth0 \"]\nappend: console=ttyS1\nboot_url: \"http://boot/\\n\"\n")
+	repo, err := sign.Init(store, time.Now(), &sign.Options{Keys: filepath.Join(dir, "keys")})
+	must(t, err)
+	opened, err := image.OpenStore(store)
+	must(t, err)
+	key := strings.Repeat("5", tlskey.Size)
+	must(t, repo.SetServers(t.Context(), opened, []trust.Server{{Key: key, URLs: []string{"https://c.example"}}}, time.Now()))
+	config := writeText(t, dir, "media.yaml", "servers: [https://b.example:8443]\nstore: store\nkeys: keys\narguments: [\"troy.port=eth0 \"]\nappend: console=ttyS1\nboot_url: \"http://boot/\\n\"\n")
 	below, err := ReadConfig(config)
 	must(t, err)
 	m := (&Config{Servers: []string{" https://a.example\r\n"}, Arguments: []string{"troy.shell"}, Append: "console=tty0"}).Under(below).complete()
@@ -74,7 +60,7 @@ func TestConfig(t *testing.T) {
 	if want := "troy.server=https://a.example,https://b.example:8443\ntroy.port=eth0\ntroy.shell\n"; !strings.HasSuffix(got["config"], want) {
 		t.Errorf("config is %q, want %q at its end", got["config"], want)
 	}
-	if got["ca.pem"] != ca || got["built"] != "2026-01-01T00:00:00Z\n" || !strings.Contains(got["root.json"], `"root"`) {
+	if !strings.Contains(got["servers.json"], key) || got["built"] != "2026-01-01T00:00:00Z\n" || !strings.Contains(got["root.json"], `"root"`) {
 		t.Errorf("files: %q", got)
 	}
 	if m.Append != "console=tty0" || m.BootURL != "http://boot/" {
@@ -87,35 +73,6 @@ func TestConfig(t *testing.T) {
 	}
 	if files, err := none.files(time.Now()); !errors.Is(err, ErrSources) {
 		t.Errorf("a config without a root: %v, %v", files, err)
-	}
-}
-
-// TestBootURL: network boot loads by HTTP where the first server can serve it so.
-func TestBootURL(t *testing.T) {
-	for name, c := range map[string]struct {
-		config Config
-		want   string
-	}{
-		"nothing":         {Config{}, ""},
-		"plain HTTP":      {Config{Servers: []string{"http://a:8080/", "https://b"}}, "http://a:8080/boot/"},
-		"blanks, slashes": {Config{Servers: []string{" http://a:8080//\n"}}, "http://a:8080/boot/"},
-		"with TLS":        {Config{Servers: []string{"https://a", "http://b"}}, ""},
-		"said otherwise":  {Config{Servers: []string{"http://a"}, BootURL: "http://b/"}, "http://b/"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := c.config.complete().BootURL; got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
-			}
-		})
-	}
-}
-
-// TestCertificateEnded: a certificate that no machine will take is refused.
-func TestCertificateEnded(t *testing.T) {
-	dir := t.TempDir()
-	c := &Config{CA: writeText(t, dir, "old.pem", certificate(t, time.Now().AddDate(0, 0, -1)))}
-	if _, err := c.files(time.Now()); err == nil || !strings.Contains(err.Error(), "CN=Site ended on") {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -81,6 +81,20 @@ func Keep(line string) string {
 	}), " ")
 }
 
+// OfThisStart returns the words of a running kernel's command line that were not kept from an
+// earlier start: those behind the one that GRUB on the ESP adds to the kept ones. A line without
+// that word is all of this start.
+func OfThisStart(line string) string {
+	words := strings.Fields(line)
+	for i, word := range slices.Backward(words) {
+		if key, _, _ := strings.Cut(word, "="); key == Copy {
+			words = words[i+1:]
+			break
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // Check returns an ErrInvalid unless all boot loaders hand the line on to the kernel as it is.
 func Check(line string) error {
 	if len(line) > maxLine {

@@ -47,7 +47,7 @@ func TestLinkOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	if l.Addr.String() != "192.0.2.10/24" || l.Gateway.String() != "192.0.2.1" || len(l.DNS) != 1 || l.MTU != 1500 ||
-		l.Server != "http://192.0.2.1:8080" || l.Domain != "lab.example" ||
+		l.Server != "https://192.0.2.1:8080" || l.Domain != "lab.example" ||
 		l.Lease != time.Hour || l.renewT != 30*time.Minute || l.rebind != 3150*time.Second {
 		t.Errorf("link = %+v", l)
 	}
@@ -88,7 +88,7 @@ func TestLinkOf(t *testing.T) {
 		{"MTU of four bytes", option(dhcpv4.OptionInterfaceMTU, 0, 0, 5, 220), odd(24, "option 26 is")},
 		{"server with a line feed", option(optionServer, []byte("a\nb")...), func(l *Link, err error) bool { return err == nil && l.Server == "" }},
 		{"server with a line end", option(optionServer, []byte(" http://troy:8080/\r\n\x00")...), func(l *Link, err error) bool { return err == nil && l.Server == "http://troy:8080" }},
-		{"server with a buffer's rest", option(optionServer, []byte("troy \x00\x00a\xff")...), func(l *Link, err error) bool { return err == nil && l.Server == "http://troy" }},
+		{"server with a buffer's rest", option(optionServer, []byte("troy \x00\x00a\xff")...), func(l *Link, err error) bool { return err == nil && l.Server == "https://troy" }},
 		{"server of blanks", option(optionServer, []byte(" \x00\n")...), func(l *Link, err error) bool { return err == nil && l.Server == "" }},
 		{"domain with a line end", dhcpv4.WithOption(dhcpv4.OptDomainName(" lab.example\n\x00")), func(l *Link, err error) bool { return err == nil && l.Domain == "lab.example" }},
 		{"server as URL", option(optionServer, []byte("https://troy/x/")...), func(l *Link, err error) bool { return err == nil && l.Server == "https://troy/x" }},

@@ -103,7 +103,7 @@ func TestFetchWithDeadPorts(t *testing.T) {
 // address no machine has and one that refuses, and the living one in DHCP option 224: the dead ones
 // cost their patience once.
 func TestFetchPastDeadServers(t *testing.T) {
-	l := newFetchLab(t, 12<<20, "--dhcp-option=224,10.77.0.1:8080")
+	l := newFetchLab(t, 12<<20, "--dhcp-option=224,http://10.77.0.1:8080")
 	l.slow()
 	l.job.URL = "http://10.77.0.99:8080,http://10.77.0.1:8081"
 	r := l.run(l.job)

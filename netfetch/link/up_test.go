@@ -31,7 +31,7 @@ func TestUpTakesTheLivePort(t *testing.T) {
 	if r.Link.Gateway.IsValid() || len(r.Link.DNS) != 0 {
 		t.Errorf("gateway %v, DNS %v; the server gave none", r.Link.Gateway, r.Link.DNS)
 	}
-	if want := "http://troy.example:8080"; r.Link.Server != want {
+	if want := "https://troy.example:8080"; r.Link.Server != want {
 		t.Errorf("server = %q, want %q", r.Link.Server, want)
 	}
 	if r.Link.Lease != 2*time.Minute {

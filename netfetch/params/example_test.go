@@ -15,6 +15,6 @@ func ExampleParse() {
 	fmt.Println(net.Servers, net.Static.Addr, net.Static.Gateway, net.Ports)
 	fmt.Println(err)
 	// Output:
-	// [http://192.0.2.1:8080] 192.0.2.10/24 192.0.2.1 []
+	// [https://192.0.2.1:8080] 192.0.2.10/24 192.0.2.1 []
 	// kernel parameter not understood: "troy.port=eth/0": "eth/0": want the name of a port, a MAC address or a pattern such as en*, igc or 52:54:00:*
 }

@@ -27,14 +27,14 @@ func TestParse(t *testing.T) {
 		{[]string{"troy.ip=192.0.2.10/31,gw=192.0.2.11"}, Network{Static: &Static{Addr: netip.MustParsePrefix("192.0.2.10/31"), Gateway: netip.MustParseAddr("192.0.2.11")}}},
 		{[]string{"troy.port=eth0,enp3s0"}, Network{Ports: []Port{"eth0", "enp3s0"}}},
 		{[]string{"troy.server=http://a:8080/x/,b,[2001:db8::1]:80,https://c"},
-			Network{Servers: []string{"http://a:8080/x", "http://b", "http://[2001:db8::1]:80", "https://c"}}},
+			Network{Servers: []string{"http://a:8080/x", "https://b", "https://[2001:db8::1]:80", "https://c"}}},
 		{[]string{"# media\ntroy.server=a # old\ntroy.port=eth0\n", `x="a b troy.server=no" "troy.server=b"`},
-			Network{Servers: []string{"http://b"}, Ports: []Port{"eth0"}}},
+			Network{Servers: []string{"https://b"}, Ports: []Port{"eth0"}}},
 		{[]string{`"troy.server= http://a/, b:8080 " "troy.port=eth0, eth1"`, "\r\n\x00"},
-			Network{Servers: []string{"http://a", "http://b:8080"}, Ports: []Port{"eth0", "eth1"}}},
+			Network{Servers: []string{"http://a", "https://b:8080"}, Ports: []Port{"eth0", "eth1"}}},
 		{[]string{`troy.ip=" 192.0.2.10/24, gw=192.0.2.1 , port=eth1"`},
 			Network{Static: &Static{Addr: addr, Gateway: gw, Port: "eth1"}}},
-		{[]string{"\ufefftroy.server=a\u00a0\n"}, Network{Servers: []string{"http://a"}}}, // as some editors save a file
+		{[]string{"\ufefftroy.server=a\u00a0\n"}, Network{Servers: []string{"https://a"}}}, // as some editors save a file
 		{[]string{"troy.link-patience=120 BOOTIF=01-52-54-00-12-34-5A"}, Network{Patience: 2 * time.Minute, First: net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, 0x5a}}},
 		{[]string{"BOOTIF=01-52:54:00:12:34:5a BOOTIF=01- bootif=x"}, Network{First: net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, 0x5a}}},
 		{[]string{"troy.server=a#b"}, Network{}}, // no comment inside a word; a fragment has no place in a URL

@@ -24,7 +24,7 @@ echo "files: $(podman export look | tar -t | grep -v -E '^(dev|etc|proc|run|sys)
 podman rm look >/dev/null
 
 chown 65532:65532 data
-podman run --rm $limits --network host -v "$dir/data:/data" --entrypoint /troy troy init /data/store
+podman run --rm $limits --network host -v "$dir/data:/data" --entrypoint /troy troy init --url https://127.0.0.1:8443 /data/store
 cp "$top/packaging/testdata/lab.yaml" data/store/lab.yaml
 mkdir data/net
 head -c 90000 /dev/urandom >data/net/snponly.efi
@@ -37,7 +37,9 @@ for _ in $(seq 100); do
 done
 curl -sSf -o got tftp://127.0.0.1/snponly.efi
 cmp got data/net/snponly.efi
-curl -sSf --json '{"protocol":4,"machine":{"macs":["52:54:00:12:34:56"]},"firmware":"uefi"}' http://127.0.0.1:8080/v1/checkin
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=pc -keyout pc.key -out pc.crt
+pin="sha256//$(openssl pkey -in data/store/serve/tls.key -pubout -outform DER | openssl dgst -sha256 -binary | base64)"
+curl -sSfk --http1.1 --cert pc.crt --key pc.key --pinnedpubkey "$pin" --json '{"protocol":5,"machine":{"ports":[{"mac":"52:54:00:12:34:56"}]},"firmware":"uefi"}' https://127.0.0.1:8443/v1/checkin
 echo
 grep -E '^(Uid|CapPrm|CapEff|CapBnd):' "/proc/$(pgrep -x troy --ns $$ --nslist net)/status"
 podman exec troy /troy hosts --store /data/store

@@ -47,7 +47,7 @@ install() {
 
 # What README.md tells the admin to do.
 prepare() {
-	must as_troy init --lab /etc/troy/lab.yaml $store
+	must as_troy init --url $tls --lab /etc/troy/lab.yaml $store
 	has 'it exists and was kept'
 	mkdir /tmp/images
 	chown troy: /tmp/images
@@ -96,9 +96,12 @@ confined() {
 
 checkin() {
 	must troy promote --store $store --room test win11-lab@2
-	must curl -sS --cacert /tmp/ca.crt --json '{"protocol":4,"machine":{"macs":["52:54:00:12:34:56"]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
+	must openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=pc -keyout /tmp/pc.key -out /tmp/pc.crt
+	pin="sha256//$(openssl pkey -in $store/serve/tls.key -pubout -outform DER | openssl dgst -sha256 -binary | base64)"
+	must curl -sSk --http1.1 --cert /tmp/pc.crt --key /tmp/pc.key --pinnedpubkey "$pin" --json '{"protocol":5,"machine":{"ports":[{"mac":"52:54:00:12:34:56"}]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
 	has '"want":{"image":"win11-lab","version":2'
 	must shows 'test-01 .*win11-lab@1'
+	must curl -sSf --cacert /tmp/ca.crt $tls/ # as a browser does
 }
 
 killed() {
@@ -132,7 +135,7 @@ doctor() {
 	for port in 'tcp 8080' 'tcp 8443' 'udp 69' 'udp 67' 'udp 4011'; do has "$port.*is served by troy"; done
 }
 
-timestamp() { troy key list --store $store | grep '^timestamp'; }
+timestamp() { troy key list --store $store | grep '^server'; }
 
 # A lab.yaml that is wrong is seen at once, and not tried again and again; a port that somebody has is.
 refused() {
@@ -148,10 +151,10 @@ refused() {
 	kill $!
 	until_ok systemctl is-active troy
 	systemctl stop troy
-	must troy key rotate --store $store timestamp # as root
+	must troy key rotate --server --store $store # as root
 	troy doctor $store >/tmp/out
 	[ $? = 5 ] || fail "the doctor is content"
-	has 'FAULT.*timestamp.key belongs to root, the store to troy'
+	has 'FAULT.*server.key belongs to root, the store to troy'
 	must chown -R troy: $store
 	must systemctl start troy
 }
@@ -160,7 +163,7 @@ refused() {
 signing() {
 	must as_troy key list --store $store
 	mkdir /tmp/images/stick
-	mv $store/keys/root.key $store/keys/targets.key /tmp/images/stick
+	mv $store/keys/admin.key $store/keys/trusted.json /tmp/images/stick
 	chown -R troy: /tmp/images/stick
 	! as_troy key order --store $store win11-lab 1 || fail "signed without a key"
 	must as_troy key order --store $store --keys /tmp/images/stick win11-lab 1

@@ -1,10 +1,16 @@
-// Package certs makes and keeps what "troy serve" needs for TLS: a certificate authority of the
-// lab's own, which goes onto the boot media, and the server's certificate under it.
+// Package certs makes and keeps the two keys that "troy serve" shows by TLS.
 //
-//	ca.crt       certificate of the authority, for troy media --ca; PEM
+// Machines and the admin's commands know the server by one key (LoadKey), whose name the admin
+// signs; its certificate says nothing and is never stored. Browsers cannot do that: for them the
+// status page has a certificate of its own, in a folder of its own, and nothing else uses it:
+//
+//	ca.crt       certificate of the authority, for browsers to trust; PEM
 //	ca.key       its key; 0600. May be locked away: then Renew needs it back
-//	server.crt   the server's certificate; PEM
+//	server.crt   the page's certificate; PEM
 //	server.key   its key; 0600
+//
+// Without ca.crt the certificate was given from elsewhere (the site's own authority, ACME) and is
+// only read again when its files change.
 //
 // # Promises
 //
@@ -17,8 +23,8 @@
 //
 // # Known gaps
 //
-// No revocation: a stolen server key is good until its certificate ends, for anyone who can take
-// over the server's address. The authority's certificate cannot be renewed without new media.
+// No revocation of what browsers trust: a stolen key of the page is good until its certificate
+// ends, for anyone who can take over the server's address. Machines are not concerned.
 package certs
 
 import (
@@ -68,7 +74,7 @@ var (
 	ErrInvalid = errors.New("not usable")
 )
 
-// Init makes an authority and a server's certificate for names and IP addresses. Errors: ErrExists,
+// Init makes an authority and the page's certificate for names and IP addresses. Errors: ErrExists,
 // ErrInvalid for a name that is none.
 func Init(dir string, names []string, now time.Time) error {
 	if err := checkNames(names); err != nil {
@@ -159,6 +165,9 @@ func issue(dir string, ca *x509.Certificate, caKey *ecdsa.PrivateKey, names []st
 // ErrNoKey.
 func Renew(dir string, names []string, now time.Time) (renewed bool, err error) {
 	leaf, err := readLeaf(dir)
+	if _, given := os.Lstat(filepath.Join(dir, FileCA)); err == nil && errors.Is(given, fs.ErrNotExist) {
+		return false, nil // it was given, and is renewed where it comes from
+	}
 	_, pairErr := Load(dir)
 	if err == nil && pairErr == nil && leaf.NotAfter.Sub(now) > RenewTime && (len(names) == 0 || same(names, Names(leaf))) {
 		return false, nil
@@ -217,13 +226,16 @@ func same(a, b []string) bool {
 // ReadLeaf reads the server's certificate.
 func readLeaf(dir string) (*x509.Certificate, error) { return readCert(filepath.Join(dir, FileServer)) }
 
-// Load reads the server's certificate and key, and checks them against the authority.
+// Load reads the page's certificate and key, and checks them against the authority if there is one.
 func Load(dir string) (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, FileServer), filepath.Join(dir, FileServerKey))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", dir, ErrInvalid, err)
 	}
 	ca, err := readCert(filepath.Join(dir, FileCA))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &pair, nil // given
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", k.Config())
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.Pair(), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,5 +157,70 @@ func TestForeignFiles(t *testing.T) {
 	}
 	if _, err := Load(dir); !errors.Is(err, ErrInvalid) {
 		t.Errorf("another authority: %v", err)
+	}
+}
+
+// TestGiven: a certificate from elsewhere is taken as it is, never renewed, and read again when its
+// files change.
+func TestGiven(t *testing.T) {
+	now := time.Now()
+	given := func(names ...string) string {
+		dir := t.TempDir()
+		if err := Init(dir, names, now); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{FileCA, FileCAKey} {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	dir := given("a.example")
+	note := func(line string) { t.Error(line) }
+	k, err := NewKeeper(dir, now.Add(LeafTime), note)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "new"), os.DirFS(given("b.example"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{FileServerKey, FileServer} {
+		if err := os.Rename(filepath.Join(dir, "new", name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := k.look(now, note); err != nil {
+		t.Fatal(err)
+	}
+	if got := Names(k.Pair().Leaf); !slices.Equal(got, []string{"b.example"}) {
+		t.Errorf("the page's names are %q", got)
+	}
+}
+
+// TestLoadKey: a server makes its key once, and takes no file that holds another thing.
+func TestLoadKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "server.key")
+	first, made, err := LoadKey(path)
+	if err != nil || !made {
+		t.Fatalf("made %t, %v", made, err)
+	}
+	again, made, err := LoadKey(path)
+	if err != nil || made {
+		t.Fatalf("made again %t, %v", made, err)
+	}
+	a, errA := first.Name()
+	b, errB := again.Name()
+	if a != b || errA != nil || errB != nil {
+		t.Errorf("another key was read: %v, %v", errA, errB)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := LoadKey(path); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a damaged file: %v", err)
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-const keepTime = 12 * time.Hour // between two looks at the certificate
+const keepTime = time.Hour // between two looks at the certificate
 
-// Keeper holds the certificate of a running server and renews it in time.
+// Keeper holds the certificate of the page of a running server and renews it in time.
 type Keeper struct {
 	dir  string
 	pair atomic.Pointer[tls.Certificate]
@@ -25,9 +25,9 @@ func NewKeeper(dir string, now time.Time, note func(line string)) (*Keeper, erro
 func (k *Keeper) look(now time.Time, note func(line string)) error {
 	renewed, err := Renew(k.dir, nil, now)
 	if err != nil {
-		note("the certificate cannot be renewed: " + err.Error())
+		note("the certificate of the page cannot be renewed: " + err.Error())
 	} else if renewed {
-		note("the certificate of the server was renewed")
+		note("the certificate of the page was renewed")
 	}
 	pair, loadErr := Load(k.dir)
 	if loadErr != nil {
@@ -37,7 +37,7 @@ func (k *Keeper) look(now time.Time, note func(line string)) error {
 	return nil
 }
 
-// Run looks at the certificate twice a day until ctx ends.
+// Run looks at the certificate every hour until ctx ends.
 func (k *Keeper) Run(ctx context.Context, note func(line string)) {
 	t := time.NewTicker(keepTime)
 	defer t.Stop()
@@ -53,8 +53,5 @@ func (k *Keeper) Run(ctx context.Context, note func(line string)) {
 	}
 }
 
-// Config is for the server's listener: TLS 1.2 and later, HTTP/1.1 and 2.
-func (k *Keeper) Config() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.pair.Load(), nil }}
-}
+// Pair is the certificate of now.
+func (k *Keeper) Pair() *tls.Certificate { return k.pair.Load() }

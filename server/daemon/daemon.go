@@ -28,7 +28,8 @@ type Daemon struct {
 	lab     *labServer
 	log     *eventLog
 
-	plain, tls net.Listener // tls is nil without certificates
+	plain, tls net.Listener
+	key        string // by which machines know the server
 	certs      *certs.Keeper
 	boot       *netboot.Server // nil without boot files
 	bootPorts  *netboot.Listener
@@ -72,7 +73,7 @@ func (d *Daemon) open(ctx context.Context) (err error) {
 		}
 	}
 	d.handler = d.routes()
-	return d.lab.announce(localURL(d.Plain()))
+	return d.lab.announce(localURL("https", d.TLS()))
 }
 
 // wantSigned refuses a store without signatures: no machine would take anything from it. Other
@@ -112,16 +113,14 @@ func currentAgent(c *catalog.Catalog, warn func(string)) func() string {
 // Plain is the address of the port without TLS.
 func (d *Daemon) Plain() net.Addr { return d.plain.Addr() }
 
-// TLS is the address of the port with TLS; nil = there is none.
-func (d *Daemon) TLS() net.Addr {
-	if d.tls == nil {
-		return nil
-	}
-	return d.tls.Addr()
-}
+// TLS is the address of the port with TLS.
+func (d *Daemon) TLS() net.Addr { return d.tls.Addr() }
+
+// Key names the key by which machines know the server.
+func (d *Daemon) Key() string { return d.key }
 
 // Page is the URL of the status page for a browser on this machine.
-func (d *Daemon) Page() string { return localURL(d.Plain()) + "/" }
+func (d *Daemon) Page() string { return localURL("http", d.Plain()) + "/" }
 
 // Lab is the path of lab.yaml.
 func (d *Daemon) Lab() string { return d.lab.path }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,8 +21,10 @@ import (
 	"troy/chainload/release"
 	"troy/image"
 	"troy/image/publish"
+	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/testing/smallstore"
+	"troy/internal/tlskey"
 	"troy/netfetch"
 	"troy/server/certs"
 	"troy/server/lab"
@@ -54,7 +57,7 @@ func must(t *testing.T, err error) {
 // options serve a small store on a free port of the loopback.
 func options(t *testing.T) *Options {
 	t.Helper()
-	return &Options{Dir: smallstore.Make(t, t.TempDir()), Listen: "127.0.0.1:0"}
+	return &Options{Dir: smallstore.Make(t, t.TempDir()), Listen: "127.0.0.1:0", TLSListen: "127.0.0.1:0"}
 }
 
 // withLab adds a lab.yaml.
@@ -87,13 +90,23 @@ func start(t *testing.T, o *Options) (d *Daemon, stop func() error) {
 	return d, stop
 }
 
+// machineTLS is that of a machine which takes the daemon by its key.
+func machineTLS(t *testing.T, d *Daemon) *tls.Config {
+	t.Helper()
+	key, err := tlskey.New()
+	must(t, err)
+	own, err := key.Certificate()
+	must(t, err)
+	return tlskey.Client(func() []string { return []string{d.Key()} }, &own)
+}
+
 // checkIn is a machine with version 1.
 func checkIn(t *testing.T, d *Daemon) (o protocol.Order) {
 	t.Helper()
-	h, err := netfetch.NewHTTP("http://"+d.Plain().String(), nil)
+	h, err := netfetch.NewHTTP("https://"+d.TLS().String(), &netfetch.HTTPOptions{TLS: machineTLS(t, d)})
 	must(t, err)
 	defer h.Reconnect()
-	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{testMAC}}, Image: smallstore.Image, Version: 1}
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: testMAC}}}, Image: smallstore.Image, Version: 1}
 	must(t, h.PostJSON(t.Context(), protocol.PathCheckIn, in, &o))
 	return o
 }
@@ -114,9 +127,6 @@ func TestEventLog(t *testing.T) {
 	b, err := h.Get(t.Context(), "store.json", 1<<20)
 	must(t, err)
 	h.Reconnect()
-	if d.TLS() != nil {
-		t.Errorf("TLS %v", d.TLS())
-	}
 	must(t, stop())
 	if bytes, requests := d.Served(); bytes != int64(len(b)) || requests != 1 || len(told) != 1 {
 		t.Errorf("served %d bytes in %d requests, told %v", bytes, requests, told)
@@ -142,7 +152,11 @@ func promote(t *testing.T, o *Options, version int) {
 	must(t, err)
 	token, err := api.LoadToken(folder.Token())
 	must(t, err)
-	_, err = api.NewClient(url, token).Promote(t.Context(), rooms.Promotion{Room: "test", Image: smallstore.Image, Version: version})
+	repo, err := sign.Open(o.Dir, nil)
+	must(t, err)
+	list, err := repo.ServedList()
+	must(t, err)
+	_, err = api.NewClient(url, token, tlskey.Client(list.Keys, nil)).Promote(t.Context(), rooms.Promotion{Room: "test", Image: smallstore.Image, Version: version})
 	must(t, err)
 }
 
@@ -153,8 +167,16 @@ func TestNext(t *testing.T) {
 		o.Dir = filepath.Join(t.TempDir(), "empty")
 		_, err := publish.Init(o.Dir)
 		must(t, err)
-		_, err = sign.Init(o.Dir, time.Now(), nil)
+		repo, err := sign.Init(o.Dir, time.Now(), nil)
 		must(t, err)
+		store, err := image.OpenStore(o.Dir)
+		must(t, err)
+		must(t, servedir.Of(o.Dir).Make())
+		key, _, err := certs.LoadKey(servedir.Of(o.Dir).TLSKey())
+		must(t, err)
+		name, err := key.Name()
+		must(t, err)
+		must(t, repo.SetServers(t.Context(), store, []trust.Server{{Key: name}}, time.Now()))
 	}
 	first := func(t *testing.T, o *Options) { must(t, lab.WriteFirst(filepath.Join(o.Dir, lab.FileName))) }
 	for name, x := range map[string]struct {
@@ -243,7 +265,7 @@ func TestLab(t *testing.T) {
 	must(t, err)
 	path, err := folder.Lab()
 	must(t, err)
-	if url != "http://"+d.Plain().String() || path != o.Lab || d.Lab() != o.Lab || d.Page() != url+"/" {
+	if url != "https://"+d.TLS().String() || path != o.Lab || d.Lab() != o.Lab || d.Page() != "http://"+d.Plain().String()+"/" {
 		t.Errorf("address %q, lab %q, page %q", url, path, d.Page())
 	}
 	promote(t, o, 2)
@@ -264,24 +286,110 @@ func TestLab(t *testing.T) {
 	must(t, stop())
 }
 
-// TestTLS: the second port has the certificate; a page on the first one leads there.
-func TestTLS(t *testing.T) {
-	o := withLab(t, options(t))
-	o.Certs, o.TLSListen = filepath.Join(t.TempDir(), "certs"), "127.0.0.1:0"
-	must(t, certs.Init(o.Certs, []string{"127.0.0.1"}, time.Now()))
-	d, _ := start(t, o)
-	b, err := os.ReadFile(filepath.Join(o.Certs, certs.FileCA))
-	must(t, err)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(b)
-	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	defer c.CloseIdleConnections()
-	for _, path := range []string{"/healthz", "/", "/repo/store.json"} {
-		r, err := c.Get("https://" + d.TLS().String() + path)
-		must(t, err)
-		if r.Body.Close(); r.StatusCode != http.StatusOK {
-			t.Errorf("%s: %s", path, r.Status)
+// TestPage: a browser gets the page's certificate, self-made or of a folder, and by plain HTTP it is
+// sent there.
+func TestPage(t *testing.T) {
+	for _, given := range []string{"", "certs"} {
+		t.Run("folder "+given, func(t *testing.T) {
+			o := withLab(t, options(t))
+			folder := servedir.Of(o.Dir).Page()
+			if given != "" {
+				folder = filepath.Join(t.TempDir(), given)
+				must(t, certs.Init(folder, []string{"127.0.0.1"}, time.Now()))
+				o.Certs = folder
+			}
+			d, _ := start(t, o)
+			b, err := os.ReadFile(filepath.Join(folder, certs.FileCA))
+			must(t, err)
+			roots := x509.NewCertPool()
+			roots.AppendCertsFromPEM(b)
+			c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}}
+			defer c.CloseIdleConnections()
+			for _, path := range []string{"/healthz", "/", "/repo/store.json"} {
+				r, err := c.Get("https://" + d.TLS().String() + path)
+				must(t, err)
+				if r.Body.Close(); r.StatusCode != http.StatusOK {
+					t.Errorf("%s: %s", path, r.Status)
+				}
+			}
+		})
+	}
+}
+
+// TestCallsNeedKeys: no call is taken by plain HTTP, not even from this machine, nor from a machine
+// that shows no key.
+func TestCallsNeedKeys(t *testing.T) {
+	d, _ := start(t, withLab(t, options(t)))
+	keyless := tlskey.Client(func() []string { return []string{d.Key()} }, nil)
+	for _, path := range []string{protocol.PathCheckIn, protocol.PathProgress, protocol.PathReport, "v1//checkin", "v1/admin/status"} {
+		for base, want := range map[string]int{"http://" + d.Plain().String(): http.StatusForbidden, "https://" + d.TLS().String(): http.StatusForbidden} {
+			if path == "v1/admin/status" && strings.HasPrefix(base, "https") {
+				want = http.StatusUnauthorized // the token is asked for
+			}
+			t.Run(base[:5]+" "+path, func(t *testing.T) {
+				tr := &http.Transport{TLSClientConfig: keyless}
+				defer tr.CloseIdleConnections()
+				r, err := (&http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Post(base+"/"+path, "application/json", strings.NewReader("{}"))
+				must(t, err)
+				if r.Body.Close(); r.StatusCode != want {
+					t.Errorf("%s", r.Status)
+				}
+			})
 		}
+	}
+}
+
+// TestByHand: what docs/check-in.md has people type is taken by a server, and not by one with another
+// key.
+func TestByHand(t *testing.T) {
+	o := withLab(t, options(t))
+	d, _ := start(t, o)
+	page, err := os.ReadFile("../../docs/check-in.md")
+	must(t, err)
+	_, text, ok := strings.Cut(string(page), "## By hand")
+	if !ok {
+		t.Fatal("the page has no such part")
+	}
+	script := ""
+	for i, block := range strings.Split(text, "```") {
+		if _, commands, ok := strings.Cut(block, "\n"); i%2 == 1 && ok {
+			script += commands
+		}
+	}
+	script = strings.NewReplacer("/srv/troy/", o.Dir+"/", "127.0.0.1:8443", d.TLS().String()).Replace(script)
+	for name, c := range map[string]struct {
+		key   string // of the server, as the script names it
+		taken int
+	}{"its key": {"tls.key", 2}, "another key": {"other.key", 0}} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := certs.LoadKey(filepath.Join(o.Dir, "serve", c.key))
+			must(t, err)
+			sh := exec.Command("sh", "-c", strings.ReplaceAll(script, "tls.key", c.key))
+			sh.Dir = t.TempDir()
+			out, err := sh.CombinedOutput()
+			if n := strings.Count(string(out), "HTTP/1.1 200"); n != c.taken || (err == nil) != (c.taken > 0) {
+				t.Errorf("%d calls were taken, want %d: %v\n%s", n, c.taken, err, out)
+			}
+		})
+	}
+}
+
+// TestUnsignedServer: a server whose key nobody signed says which command does it, and orders name
+// the list that is signed.
+func TestUnsignedServer(t *testing.T) {
+	o := withLab(t, options(t))
+	must(t, os.Remove(servedir.Of(o.Dir).TLSKey()))
+	d, _ := start(t, o)
+	want := fmt.Sprintf("no machine takes this server yet: 'troy key servers --store %s --add %s --url https://SERVER:PORT' signs its key", o.Dir, d.Key())
+	if next := d.Next(t.Context()); len(next) == 0 || next[0] != want {
+		t.Errorf("next: %q, want %q first", next, want)
+	}
+	repo, err := sign.Open(o.Dir, nil)
+	must(t, err)
+	list, err := repo.ServedList()
+	must(t, err)
+	if order := checkIn(t, d); order.Servers != list.Digest() || list.Digest() == "" {
+		t.Errorf("the order names the list %q, want %q", order.Servers, list.Digest())
 	}
 }
 
@@ -374,11 +482,11 @@ func TestRemembered(t *testing.T) {
 
 func TestLocalURL(t *testing.T) {
 	for listen, want := range map[string]string{
-		"0.0.0.0:80": "http://127.0.0.1:80", "[::]:80": "http://127.0.0.1:80", "10.1.2.3:80": "http://10.1.2.3:80", "[fd00::1]:80": "http://[fd00::1]:80",
+		"0.0.0.0:80": "https://127.0.0.1:80", "[::]:80": "https://127.0.0.1:80", "10.1.2.3:80": "https://10.1.2.3:80", "[fd00::1]:80": "https://[fd00::1]:80",
 	} {
 		a, err := net.ResolveTCPAddr("tcp", listen)
 		must(t, err)
-		if got := localURL(a); got != want {
+		if got := localURL("https", a); got != want {
 			t.Errorf("%s: %s, want %s", listen, got, want)
 		}
 	}

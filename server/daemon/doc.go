@@ -2,10 +2,11 @@
 // server needs, joins the routes, serves until its context ends, and stops in order.
 //
 //	port          path                     answered by
-//	Listen, TLS   /repo/ /v1/ /healthz     package server: the store, check-ins, reports
+//	TLS           /v1/                     package server: check-ins, progress, reports
 //	              /v1/admin/               package rooms/api, noted in the audit log
-//	              /boot/                   package netboot, if there is a folder of boot files
 //	              /                        package web
+//	TLS, Listen   /repo/ /healthz          package server: the store
+//	              /boot/                   package netboot, if there is a folder of boot files
 //	UDP 67, 4011, 69                       package netboot: proxyDHCP and TFTP
 //
 // # Promises
@@ -18,10 +19,15 @@
 //
 // # TLS
 //
-// With certificates there are two ports. On the one without TLS remain files that machines check by
-// their hashes (the store, boot files), /healthz, and everything for programs of this machine
-// (loopback). The page is redirected to TLS; a check-in is refused and not redirected, so that a
-// forged server in between is noticed.
+// Every server has a key, made at its first start and kept in the store's folder serve/, which is
+// never published. Machines and the admin's commands take a server only if the store's signed list
+// names its key (package image/trust, servers.json); Next says when it does not yet. A machine has to
+// show a key of its own, by which package rooms knows it. A browser is told apart by what it offers
+// in the handshake (HTTP/2) and gets the page's certificate (package certs) instead.
+//
+// Without TLS remain files that are checked by their hashes (the store, boot files) and /healthz. A
+// browser is sent on to TLS, except on this machine (loopback); every call is refused and not sent
+// on, so that a forged server in between is noticed.
 //
 // # Known gaps
 //

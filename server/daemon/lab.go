@@ -68,7 +68,8 @@ func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, er
 	if err != nil {
 		return nil, errline.Join(err, s.state.Close())
 	}
-	so.Orders, so.Keep, so.OnProgress, so.Admin = s.rooms, s.rooms.Report, s.rooms.Progress, api.NewHandler(s.rooms, token)
+	so.Orders = withServers{s.rooms, remembered(agentTime, signedServers(o.Dir, o.Events.Warn))}
+	so.Keep, so.OnProgress, so.Admin = s.rooms.Report, s.rooms.Progress, api.NewHandler(s.rooms, token)
 	so.CallsPerSecond = callsPerSecond
 	so.OnRefused = func(address, path string, err error) {
 		o.Events.Note(fmt.Sprintf("refused %s of %s: %v", path, address, err))
@@ -87,7 +88,7 @@ func (s *labServer) announce(url string) error {
 	return s.dir.SetAddress(url)
 }
 
-// agentTime is how long the current release of the agent is believed.
+// agentTime is how long the current release of the agent and the list of servers are believed.
 const agentTime = 10 * time.Second
 
 // remembered asks only if the last answer is older than that.

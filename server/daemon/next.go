@@ -6,11 +6,34 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+
+	"troy/image/trust/sign"
 )
 
 // Next says what the admin has to do before machines get anything, a line each, with the commands;
-// nothing if every room has a version.
+// nothing if machines take this server and every room has a version.
 func (d *Daemon) Next(ctx context.Context) []string {
+	return append(d.unsigned(), d.nextOfRooms(ctx)...)
+}
+
+// unsigned says that machines do not know this server's key yet.
+func (d *Daemon) unsigned() []string {
+	repo, err := sign.Open(d.o.Dir, nil)
+	if err != nil {
+		return nil // package signing has said it
+	}
+	list, err := repo.ServedList()
+	if err != nil {
+		return []string{err.Error()}
+	}
+	if slices.Contains(list.Keys(), d.key) {
+		return nil
+	}
+	return []string{fmt.Sprintf("no machine takes this server yet: 'troy key servers --store %s --add %s --url https://SERVER:PORT' signs its key", d.o.Dir, d.key)}
+}
+
+func (d *Daemon) nextOfRooms(ctx context.Context) []string {
 	if _, err := os.Stat(d.lab.path); errors.Is(err, fs.ErrNotExist) {
 		return []string{fmt.Sprintf("there is no %s yet: 'troy lab init %s' writes one; it is read as soon as it is there", d.lab.path, d.lab.path)}
 	}

@@ -5,10 +5,12 @@ import (
 	"troy/server/protocol"
 )
 
-// Options say what is served, and where. Dir and Listen are needed.
+// Options say what is served, and where. Dir, Listen and TLSListen are needed.
 type Options struct {
 	Dir    string // the store
 	Listen string // address of the port without TLS, such as ":8080"
+	// TLSListen is the address of the port with TLS, such as ":8443".
+	TLSListen string
 	// Lab is the path of lab.yaml; "" = lab.yaml in the store, which may come later.
 	Lab string
 	// Bandwidth is how many bytes per second of the store all machines get together; 0 = what
@@ -20,10 +22,9 @@ type Options struct {
 	// Boot, if set, brings machines that start by the network to boot files. The daemon fills in
 	// HTTPPort and OnNote.
 	Boot *netboot.Options
-	// Certs is a folder of package certs; "" = no TLS. TLSListen is the port's address.
-	Certs, TLSListen string
-	// Private and PlainLogin are those of web.Options.
-	Private, PlainLogin bool
+	// Certs is the folder of package certs for the page; "" = one in the store, made if need be.
+	Certs   string
+	Private bool // see web.Options
 	// NotifySocket is where systemd wants to hear that the server is ready; "" = nowhere.
 	NotifySocket string
 	Events       Events

@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"crypto/tls"
+	"errors"
 	"net"
 	"time"
 
+	"troy/internal/tlskey"
 	"troy/server/audit"
 	"troy/server/certs"
 	"troy/server/netboot"
@@ -57,18 +60,43 @@ func (d *Daemon) BootAdvice() (lacks []string, dhcp string) {
 	return d.boot.Advice(), dhcp
 }
 
-func (d *Daemon) openTLS() (err error) {
-	if d.o.Certs == "" {
-		return nil
-	}
-	if d.certs, err = certs.NewKeeper(d.o.Certs, time.Now(), d.o.Events.Note); err != nil {
+// openTLS opens the port with TLS, and the two keys that are shown there.
+func (d *Daemon) openTLS() error {
+	key, _, err := certs.LoadKey(d.lab.dir.TLSKey())
+	if err != nil {
 		return err
 	}
-	if d.tls, err = net.Listen("tcp", d.o.TLSListen); err != nil {
+	if d.key, err = key.Name(); err != nil {
 		return err
 	}
-	d.opened = append(d.opened, closing(d.tls))
+	own, err := key.Certificate()
+	if err != nil {
+		return err
+	}
+	if err := d.openPageCerts(); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", d.o.TLSListen)
+	if err != nil {
+		return err
+	}
+	d.opened = append(d.opened, closing(l))
+	d.tls = tls.NewListener(l, tlskey.Server(&own, d.certs.Pair))
 	return nil
+}
+
+// openPageCerts opens the certificate of the page, and makes it where none was named.
+func (d *Daemon) openPageCerts() (err error) {
+	dir := d.o.Certs
+	if dir == "" {
+		dir = d.lab.dir.Page()
+		err = certs.Init(dir, certs.OwnNames(), time.Now())
+	}
+	if err != nil && !errors.Is(err, certs.ErrExists) {
+		return err
+	}
+	d.certs, err = certs.NewKeeper(dir, time.Now(), d.o.Events.Note)
+	return err
 }
 
 // closing closes a listener that its HTTP server may have closed before.
@@ -86,7 +114,7 @@ func (d *Daemon) openPage() (err error) {
 	if err != nil {
 		return err
 	}
-	d.page, err = web.New(&web.Options{Lab: d.lab.rooms, Users: users, OnAct: d.audit.Add, Private: d.o.Private, PlainLogin: d.o.PlainLogin,
+	d.page, err = web.New(&web.Options{Lab: d.lab.rooms, Users: users, OnAct: d.audit.Add, Private: d.o.Private,
 		Counters: map[string]func() float64{
 			"served_bytes_total":    func() float64 { n, _ := d.Served(); return float64(n) },
 			"served_requests_total": func() float64 { _, n := d.Served(); return float64(n) },

@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"path"
 	"strings"
 
 	"troy/server/jsonhttp"
@@ -27,7 +29,7 @@ func (d *Daemon) routes() http.Handler {
 	return netboot.CleanPaths(mux)
 }
 
-// plainly is what is served without TLS where there is TLS, as the package comment says.
+// plainly is what is served without TLS, as the package comment says.
 func plainly(h http.Handler, secure net.Addr) http.Handler {
 	_, port, err := net.SplitHostPort(secure.String())
 	if err != nil {
@@ -37,10 +39,10 @@ func plainly(h http.Handler, secure net.Addr) http.Handler {
 		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 		from, err := netip.ParseAddrPort(r.RemoteAddr)
 		switch {
+		case first == "v1":
+			jsonhttp.Fail(w, http.StatusForbidden, fmt.Errorf("this server takes calls by TLS only: https, port %s", port))
 		case first == protocol.PathRepo || first == "boot" || first == "healthz" || err == nil && from.Addr().Unmap().IsLoopback():
 			h.ServeHTTP(w, r)
-		case first == "v1":
-			jsonhttp.Fail(w, http.StatusForbidden, fmt.Errorf("this server takes check-ins by TLS only: https, port %s", port))
 		default:
 			host, _, err := net.SplitHostPort(r.Host)
 			if err != nil {
@@ -51,14 +53,27 @@ func plainly(h http.Handler, secure net.Addr) http.Handler {
 	}))
 }
 
+// known takes the calls of machines only if they show a key: by it the server knows them.
+func known(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(path.Clean(r.URL.Path), "/")
+		call := name == protocol.PathCheckIn || name == protocol.PathProgress || name == protocol.PathReport
+		if call && len(r.TLS.PeerCertificates) == 0 {
+			jsonhttp.Fail(w, http.StatusForbidden, errors.New("a machine has to show the certificate of its key: docs/check-in.md"))
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
 // localURL is how programs on this machine reach the listener.
-func localURL(a net.Addr) string {
+func localURL(scheme string, a net.Addr) string {
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
-		return "http://" + a.String()
+		return scheme + "://" + a.String()
 	}
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + "://" + net.JoinHostPort(host, port)
 }

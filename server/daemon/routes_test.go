@@ -30,7 +30,7 @@ func TestPlainly(t *testing.T) {
 		{"10.0.0.1:1", "GET", "/healthz", 200, ""},
 		{"10.0.0.1:1", "POST", "/v1/checkin", 403, ""},
 		{"10.0.0.1:1", "GET", "/host?id=a", 308, "https://troy.example:8443/host?id=a"},
-		{"127.0.0.1:1", "POST", "/v1/checkin", 200, ""},
+		{"127.0.0.1:1", "POST", "/v1/checkin", 403, ""},
 		{"[::1]:1", "GET", "/", 200, ""},
 	} {
 		r := httptest.NewRequest(c.method, "http://troy.example:8080"+c.path, nil)

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
 	"sync"
 
 	"troy/internal/errline"
@@ -19,13 +18,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g := &group{stop: stop}
 	defer context.AfterFunc(ctx, d.page.Close)() // open streams of events would hold up the end
 	g.watch(func() { d.signing.Run(ctx) })
-	onPlain := d.handler
-	if d.tls != nil {
-		onPlain = plainly(d.handler, d.TLS())
-		g.serve(func() error { return server.Serve(ctx, tls.NewListener(d.tls, d.certs.Config()), d.handler) })
-		g.watch(func() { d.certs.Run(ctx, d.o.Events.Note) })
-	}
-	g.serve(func() error { return server.Serve(ctx, d.plain, onPlain) })
+	g.serve(func() error { return server.Serve(ctx, d.tls, known(d.handler)) })
+	g.watch(func() { d.certs.Run(ctx, d.o.Events.Note) })
+	g.serve(func() error { return server.Serve(ctx, d.plain, plainly(d.handler, d.TLS())) })
 	if d.bootPorts != nil {
 		g.serve(func() error { return d.bootPorts.Run(ctx) })
 	}

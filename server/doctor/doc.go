@@ -12,7 +12,7 @@
 //	firewall    what nft and iptables list drops no port that is not named in it
 //	addresses   there is one that others can reach, and it is not a lease that may change
 //	boot        the files are there that network boot names, and not cut off
-//	cert        it fits its key and authority, holds, and has the addresses of this machine
+//	cert        of the page: it fits its key and authority, holds, and has the addresses of this machine
 //	clock       the kernel is synchronised, and the year is not before that of the program
 //	space       of the folders that the server writes to
 //	owner       of the server's files in a store, and of the certificate's key, is the store's owner,
@@ -22,6 +22,7 @@
 //	            shim, GRUB, Windows Boot Manager (package programs)
 //	signed      the signatures of the store hold, and not only for days
 //	machines    none left Troy, none ran Windows without the agent, none is silent for too long
+//	server      its key is in the signed list: machines take it
 //
 // # Known gaps
 //

@@ -62,8 +62,8 @@ type Options struct {
 	Listen    string // address of the store and the page
 	Boot      string // folder of netboot
 	NoDHCP    bool   // the DHCP server of the site names the boot files
-	Certs     string // folder of certs
-	TLSListen string // address with TLS, where there are Certs
+	Certs     string // folder of certs, for the page
+	TLSListen string // address of check-ins and the page
 	Store     string // folder of the store
 	Machines  []rooms.Host
 	Now       time.Time
@@ -92,6 +92,7 @@ func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 		all = append(all, checkOwners(o.Store, o.Certs)...)
 		all = append(all, checkLogins(o.Store)...)
 		all = append(all, checkSigned(o.Store, o.Now)...)
+		all = append(all, checkKey(o.Store)...)
 	}
 	if len(o.Machines) > 0 {
 		all = append(all, checkMachines(o.Machines)...)
@@ -111,10 +112,10 @@ func (o *Options) ports() (all []port, err error) {
 		all = append(all, port{"tcp", int(n), what})
 	}
 	if o.Listen != "" {
-		tcp(o.Listen, "store and page")
+		tcp(o.Listen, "store")
 	}
-	if o.Certs != "" {
-		tcp(o.TLSListen, "check-ins by TLS")
+	if o.TLSListen != "" {
+		tcp(o.TLSListen, "check-ins and page")
 	}
 	if o.Boot != "" {
 		all = append(all, port{"udp", netboot.PortTFTP, "TFTP"})

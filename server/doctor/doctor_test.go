@@ -183,7 +183,7 @@ func TestOwners(t *testing.T) {
 	const nobody = 65534
 	around := t.TempDir()
 	dir := filepath.Join(around, "store")
-	key := filepath.Join(dir, "keys/online/timestamp.key")
+	key := filepath.Join(dir, "keys/server.key")
 	if err := os.MkdirAll(filepath.Dir(key), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestOwners(t *testing.T) {
 	if all := checkOwners(dir, ""); len(all) != 1 || all[0].Level != Fault || !strings.Contains(all[0].Do, "chown -R "+userName(nobody)+": "+dir) {
 		t.Errorf("made by root in another's folder: %v", all)
 	}
-	own(nobody, dir, filepath.Join(dir, "keys"), filepath.Join(dir, "keys/online"), key)
+	own(nobody, dir, filepath.Join(dir, "keys"), key)
 	if l := levels(checkOwners(dir, ""), "owner"); !slices.Equal(l, []Level{Good}) {
 		t.Errorf("all of one: %v", l)
 	}
@@ -260,15 +260,14 @@ func TestOptionsPorts(t *testing.T) {
 		o    Options
 		want []int // nil: the address is none
 	}{
-		"store alone":       {Options{Listen: ":8080"}, []int{8080}},
-		"with a host":       {Options{Listen: "[fd00::1]:80"}, []int{80}},
-		"TLS":               {Options{Listen: ":8080", Certs: "c", TLSListen: ":8443"}, []int{8080, 8443}},
-		"TLS without certs": {Options{Listen: ":8080", TLSListen: ":8443"}, []int{8080}},
-		"network boot":      {Options{Listen: ":8080", Boot: "net"}, []int{8080, 69, 67, 4011}},
-		"without DHCP":      {Options{Listen: ":8080", Boot: "net", NoDHCP: true}, []int{8080, 69}},
-		"no colon":          {Options{Listen: "8080"}, nil},
-		"too large":         {Options{Listen: ":65536"}, nil},
-		"a name":            {Options{Listen: ":8080", Certs: "c", TLSListen: ":https"}, nil},
+		"store alone":  {Options{Listen: ":8080"}, []int{8080}},
+		"with a host":  {Options{Listen: "[fd00::1]:80"}, []int{80}},
+		"TLS":          {Options{Listen: ":8080", TLSListen: ":8443"}, []int{8080, 8443}},
+		"network boot": {Options{Listen: ":8080", Boot: "net"}, []int{8080, 69, 67, 4011}},
+		"without DHCP": {Options{Listen: ":8080", Boot: "net", NoDHCP: true}, []int{8080, 69}},
+		"no colon":     {Options{Listen: "8080"}, nil},
+		"too large":    {Options{Listen: ":65536"}, nil},
+		"a name":       {Options{Listen: ":8080", TLSListen: ":https"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ports, err := c.o.ports()
@@ -299,8 +298,8 @@ func TestSigned(t *testing.T) {
 		now time.Time
 		has []Level
 	}{
-		"fresh":    {dir, now, []Level{Good, Good, Good, Good}},
-		"later":    {dir, now.AddDate(20, 0, 0), []Level{Fault, Fault, Fault, Fault}},
+		"fresh":    {dir, now, []Level{Good, Good}},
+		"later":    {dir, now.AddDate(20, 0, 0), []Level{Fault, Fault}},
 		"unsigned": {unsigned, now, []Level{Fault}},
 		"no store": {t.TempDir(), now, []Level{Fault}},
 		"damaged":  {damaged, now, []Level{Fault}},
@@ -311,6 +310,11 @@ func TestSigned(t *testing.T) {
 				t.Errorf("got %v, want %v: %v", l, c.has, all)
 			}
 		})
+	}
+	for where, want := range map[string]string{unsigned: "troy key init", t.TempDir(): "troy init "} {
+		if f := checkSigned(where, now)[0]; !strings.Contains(f.Do, want) {
+			t.Errorf("%s: %v", want, f)
+		}
 	}
 	expiries := checkSigned(dir, now)
 	day, err := time.Parse(time.DateOnly, expiries[0].Text[len(expiries[0].Text)-len(time.DateOnly):])

@@ -13,7 +13,7 @@ import (
 
 // owned are the files of a store, as patterns, that the server writes to or that only their owner
 // can read. The others may be anybody's.
-var owned = []string{"serve", "serve/*", "keys", "keys/.lock", "keys/online", "keys/online/*", "metadata"}
+var owned = []string{"serve", "serve/*", "serve/page/*", "keys", "keys/.lock", "keys/server.key", "metadata"}
 
 // checkOwners looks for what another user, mostly root, made in a store, or in the folder of the
 // certificates, so that the service cannot use it.

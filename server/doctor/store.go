@@ -3,10 +3,15 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
+	"troy/image"
 	"troy/image/trust/sign"
+	"troy/server/certs"
 	"troy/server/servedir"
 	"troy/server/signing"
 )
@@ -21,26 +26,57 @@ func checkLogins(dir string) []Finding {
 
 // checkSigned looks at the signatures of a store.
 func checkSigned(dir string, now time.Time) (all []Finding) {
+	if _, err := os.Stat(filepath.Join(dir, image.MarkerName)); errors.Is(err, fs.ErrNotExist) {
+		return []Finding{{"signed", Fault, dir + " is no store", "troy init " + dir}}
+	}
 	repo, err := sign.Open(dir, nil)
-	if errors.Is(err, sign.ErrUnsigned) {
+	if errors.Is(err, sign.ErrUnsigned) && !errors.Is(err, sign.ErrDoubt) {
 		return []Finding{{"signed", Fault, "the store is not signed: machines accept nothing from it", "troy key init --store " + dir}}
 	}
 	if err != nil {
-		return []Finding{{"signed", Fault, err.Error(), "is this the folder of a store?"}}
+		return []Finding{{"signed", Fault, err.Error(), "troy key rotate --server --store " + dir}}
 	}
 	expiries, err := repo.Expiries(now)
 	if err != nil {
-		return []Finding{{"signed", Fault, err.Error(), "sign it again: see troy key"}}
+		return []Finding{{"signed", Fault, err.Error(), "troy key rotate --server --store " + dir}}
 	}
 	for _, e := range expiries {
-		f := Finding{"signed", Good, fmt.Sprintf("%s is valid until %s", e.Role, e.Expires.Format(time.DateOnly)), ""}
+		f := Finding{"signed", Good, fmt.Sprintf("what the %s signed is valid until %s", e.Key, e.Expires.Format(time.DateOnly)), ""}
 		switch {
 		case !e.Expires.After(now):
-			f.Level, f.Do = Fault, "machines accept nothing new: "+signing.Renewal(e.Role)
+			f.Level, f.Do = Fault, "machines accept nothing new: "+signing.Renewal(e.Key)
 		case e.Soon:
-			f.Level, f.Do = Doubt, signing.Renewal(e.Role)
+			f.Level, f.Do = Doubt, signing.Renewal(e.Key)
 		}
 		all = append(all, f)
 	}
 	return all
+}
+
+// checkKey looks whether machines take the server of a store.
+func checkKey(dir string) []Finding {
+	repo, err := sign.Open(dir, nil)
+	if err != nil {
+		return nil // checkSigned says it
+	}
+	list, err := repo.ServedList()
+	if err != nil {
+		return []Finding{{"server", Fault, err.Error(), "sign the servers again: see troy key servers"}}
+	}
+	path := servedir.Of(dir).TLSKey()
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return []Finding{{"server", Doubt, "it has no key yet", "start troy serve: it makes one and says how it is signed"}}
+	}
+	key, _, err := certs.LoadKey(path)
+	if err != nil {
+		return []Finding{{"server", Fault, err.Error(), ""}}
+	}
+	name, err := key.Name()
+	if err != nil {
+		return []Finding{{"server", Fault, err.Error(), ""}}
+	}
+	if !slices.Contains(list.Keys(), name) {
+		return []Finding{{"server", Fault, fmt.Sprintf("no machine takes it: its key %s is not signed", name), "troy key servers --store " + dir + " --add " + name + " --url https://SERVER:PORT"}}
+	}
+	return []Finding{{"server", Good, "machines take it by its key " + name, ""}}
 }

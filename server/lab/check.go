@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"troy/internal/identity"
 )
 
 // check finds what the types cannot say: names of nothing, doubled addresses, windows that are
@@ -89,8 +91,9 @@ func (d *decoder) circles(l *Lab) {
 }
 
 func (d *decoder) hosts(l *Lab) {
-	l.byID = map[string]*Host{}
-	names := map[Name]int{}
+	l.byName = map[Name]*Host{}
+	ids := map[string]*Host{}
+	var lines []identity.Line
 	for i := range l.Hosts {
 		h := &l.Hosts[i]
 		path := fmt.Sprintf("hosts[%d]", i)
@@ -104,24 +107,40 @@ func (d *decoder) hosts(l *Lab) {
 		if h.MAC == "" && h.UUID == "" {
 			d.at(path, "neither mac nor uuid", "one of them")
 		}
-		if j, ok := names[h.Name]; ok {
+		if l.byName[h.Name] != nil {
+			j := slices.IndexFunc(l.Hosts, func(o Host) bool { return o.Name == h.Name })
 			d.at(path+".name", fmt.Sprintf("%q, which hosts[%d] has", h.Name, j), "a name of its own")
 		}
-		names[h.Name] = i
-		d.address(l, path+".mac", string(h.MAC), h)
-		d.address(l, path+".uuid", string(h.UUID), h)
+		l.byName[h.Name] = h
+		d.address(ids, path+".mac", string(h.MAC), string(h.MAC), h)
+		d.address(ids, path+".uuid", h.UUID.folded(), string(h.UUID), h)
+		if h.UUID != "" && l.shares(h.UUID) {
+			d.at(path+".uuid", string(h.UUID)+", which many boards have", "mac alone, or the UUID of one machine")
+		}
+		lines = append(lines, h.Line())
 	}
+	var shared []string
+	for _, u := range l.Shared {
+		shared = append(shared, u.folded())
+	}
+	l.listing = identity.NewListing(lines, shared)
 }
 
-func (d *decoder) address(l *Lab, path, id string, h *Host) {
+// shares tells whether a UUID is a placeholder.
+func (l *Lab) shares(u UUID) bool {
+	return identity.Placeholder(string(u)) || slices.ContainsFunc(l.Shared, func(s UUID) bool { return s.folded() == u.folded() })
+}
+
+// address refuses an address that another host has, in whatever notation.
+func (d *decoder) address(ids map[string]*Host, path, id, text string, h *Host) {
 	if id == "" {
 		return
 	}
-	if other := l.byID[id]; other != nil {
-		d.at(path, fmt.Sprintf("%s, which %s has", id, other.Name), "an address of its own")
+	if other := ids[id]; other != nil {
+		d.at(path, fmt.Sprintf("%s, which %s has", text, other.Name), "an address of its own")
 		return
 	}
-	l.byID[id] = h
+	ids[id] = h
 }
 
 func (d *decoder) known(path string, name Name, list []Name, expected string) {

@@ -1,23 +1,27 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+
+	"troy/internal/utf16le"
 )
 
 // ReadCSV reads hosts from a table whose first line names the columns: name, room, mac, uuid,
 // image, version, in any order; name, room and mac or uuid must be there. The separator is a comma,
-// a semicolon or a tab, whichever the first line has. Errors are Errors, with line and column.
+// a semicolon or a tab, whichever the first line has; the text is UTF-8, or UTF-16 with a byte
+// order mark. Errors are Errors, with line and column.
 func ReadCSV(file string, in io.Reader) ([]Host, error) {
 	b, err := io.ReadAll(io.LimitReader(in, maxSize))
 	if err != nil {
 		return nil, err
 	}
-	text := strings.TrimPrefix(string(b), "\ufeff") // as spreadsheets write it
+	text := string(plainText(b))
 	first, _, _ := strings.Cut(text, "\n")
 	r := csv.NewReader(strings.NewReader(text))
 	r.Comma = separator(first)
@@ -28,6 +32,22 @@ func ReadCSV(file string, in io.Reader) ([]Host, error) {
 		return nil, t.faults
 	}
 	return hosts, nil
+}
+
+// plainText turns what editors and spreadsheets of Windows write into UTF-8 without a byte order
+// mark.
+func plainText(b []byte) []byte {
+	switch {
+	case bytes.HasPrefix(b, []byte{0xff, 0xfe}):
+		return []byte(utf16le.String(b[2:]))
+	case bytes.HasPrefix(b, []byte{0xfe, 0xff}):
+		swapped := slices.Clone(b[2:])
+		for i := 1; i < len(swapped); i += 2 {
+			swapped[i-1], swapped[i] = swapped[i], swapped[i-1]
+		}
+		return []byte(utf16le.String(swapped))
+	}
+	return bytes.TrimPrefix(b, []byte("\ufeff"))
 }
 
 func separator(line string) rune {
@@ -134,7 +154,7 @@ func (l *Lab) CheckNew(hosts []Host) (faults []string) {
 	names, ids := map[Name]bool{}, map[string]bool{}
 	for _, h := range l.Hosts {
 		names[h.Name] = true
-		ids[string(h.MAC)], ids[string(h.UUID)] = true, true
+		ids[string(h.MAC)], ids[h.UUID.folded()] = true, true
 	}
 	for _, h := range hosts {
 		switch {
@@ -142,11 +162,13 @@ func (l *Lab) CheckNew(hosts []Host) (faults []string) {
 			faults = append(faults, fmt.Sprintf("%s: room %q is not in the lab", h.Name, h.Room))
 		case names[h.Name]:
 			faults = append(faults, fmt.Sprintf("%s: another host has this name", h.Name))
-		case h.MAC != "" && ids[string(h.MAC)], h.UUID != "" && ids[string(h.UUID)]:
+		case h.MAC != "" && ids[string(h.MAC)], h.UUID != "" && ids[h.UUID.folded()]:
 			faults = append(faults, fmt.Sprintf("%s: another host has this address", h.Name))
+		case h.UUID != "" && l.shares(h.UUID):
+			faults = append(faults, fmt.Sprintf("%s: many boards have the UUID %s: leave it out and give mac", h.Name, h.UUID))
 		}
 		names[h.Name] = true
-		ids[string(h.MAC)], ids[string(h.UUID)] = true, true
+		ids[string(h.MAC)], ids[h.UUID.folded()] = true, true
 	}
 	return faults
 }

@@ -112,7 +112,7 @@ func (d *decoder) document(b []byte) (ast.Node, *Error) {
 	if len(b) > maxSize {
 		return nil, &Error{File: d.file, Found: fmt.Sprintf("%d bytes", len(b)), Expected: fmt.Sprintf("at most %d", maxSize)}
 	}
-	f, err := parser.ParseBytes(b, 0)
+	f, err := parser.ParseBytes(plainText(b), 0)
 	if err != nil {
 		e := &Error{File: d.file, Line: 1, Column: 1, Found: oneLine(err.Error()), Expected: "YAML"}
 		var at yaml.Error
@@ -198,14 +198,34 @@ func plain(n ast.Node) (string, bool) {
 
 func (d *decoder) scalar(n ast.Node, s scalar, path string) {
 	text, ok := plain(n)
+	if _, id := s.(*UUID); id && !ok {
+		text, ok = braced(n)
+	}
 	if !ok || !fits(n, s) || s.parse(text) != nil {
 		d.add(n, path, describe(n), s.want())
 	}
 }
 
+// braced reads a UUID in braces without quotes, which YAML takes for a mapping.
+func braced(n ast.Node) (string, bool) {
+	m, ok := n.(*ast.MappingNode)
+	if !ok || !m.IsFlowStyle || len(m.Values) != 1 {
+		return "", false
+	}
+	if _, alone := m.Values[0].Value.(*ast.NullNode); !alone {
+		return "", false
+	}
+	text, ok := plain(m.Values[0].Key)
+	return "{" + text + "}", ok
+}
+
 // fits keeps numbers and texts apart: what a schema says is a number is not written in quotes, and
-// the other way round.
+// the other way round. An address of digits alone looks like a number.
 func fits(n ast.Node, s scalar) bool {
+	switch s.(type) {
+	case *MAC, *UUID:
+		return true
+	}
 	_, quoted := n.(*ast.StringNode)
 	kind := s.schema()["type"]
 	return (kind == "string") == quoted

@@ -23,9 +23,15 @@
 //	rooms:
 //	  test: {always: true}         # also outside of a window
 //	  B204: {bandwidth: 500, broadcast: [10.2.4.255], provision: {allow: true}, reinstall: true}
+//	placeholders:                  # UUIDs that several boards here have, besides the usual ones
+//	  - 4c4c4544-0000-2010-8020-80c04f202021
 //	hosts:
 //	  - {name: b204-01, room: B204, mac: "52:54:00:12:34:56"}
 //	  - {name: b204-02, room: B204, uuid: 4c4c4544-0000-1000-8000-000000000001, version: 6}
+//
+// A host is recognised by its MAC address first: one of a wired port that stays in the machine. MAC
+// addresses and UUIDs are read in all usual notations and compared by what they mean (package
+// identity); a UUID that many boards have is refused.
 //
 // # Promises
 //

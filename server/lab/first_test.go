@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"troy/server/protocol"
 )
 
 // TestFirst: the file of a new store is valid, knows no machine, and is never written over another.
@@ -25,7 +23,7 @@ func TestFirst(t *testing.T) {
 	if !ok || !*p.Always || p.Image != "" || *p.Reinstall || p.Provision.Allow || len(l.Rooms) != 1 || l.Guests() != "" {
 		t.Errorf("room %+v of %+v", p, l)
 	}
-	if l.Find(&protocol.Machine{MACs: []string{"52:54:00:12:34:56"}}) != nil {
+	if find(l, "52:54:00:12:34:56", "") != "" {
 		t.Error("it knows a machine")
 	}
 	if err := os.WriteFile(path, []byte("mine"), 0o644); err != nil {

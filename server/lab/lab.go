@@ -3,9 +3,9 @@ package lab
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
+	"troy/internal/identity"
 	"troy/server/protocol"
 )
 
@@ -35,9 +35,11 @@ type Lab struct {
 	Defaults  Policy           `yaml:"defaults" about:"defaults for the keys that a room does not set"`
 	Rooms     map[Name]*Policy `yaml:"rooms" need:"true" about:"rooms by name"`
 	Hosts     []Host           `yaml:"hosts" about:"machines by MAC address or SMBIOS UUID"`
+	Shared    []UUID           `yaml:"placeholders" about:"SMBIOS UUIDs that several machines have here, besides the usual ones: they tell no machine from another"`
 
-	byID map[string]*Host
-	loc  *time.Location
+	byName  map[Name]*Host
+	listing *identity.Listing
+	loc     *time.Location
 }
 
 // Policy says how a room is worked on. A member that is not set is taken from Lab.Defaults, then
@@ -73,14 +75,19 @@ type Provision struct {
 	System Gib    `yaml:"system_gib" about:"size of the data volume in GiB; default: the rest of the disk"`
 }
 
-// Host is one machine. It is known by MAC or UUID.
+// Host is one machine. It is known by MAC or UUID: see package identity.
 type Host struct {
 	Name    Name  `yaml:"name" need:"true" about:"name of the machine"`
 	Room    Name  `yaml:"room" need:"true" about:"room of the machine"`
-	MAC     MAC   `yaml:"mac" about:"MAC address of a wired port"`
+	MAC     MAC   `yaml:"mac" about:"MAC address of a wired port that stays in the machine; those of USB adapters do not count"`
 	UUID    UUID  `yaml:"uuid" about:"SMBIOS system UUID"`
 	Image   Name  `yaml:"image" about:"another image than the room's"`
 	Version Count `yaml:"version" about:"pins the version of this machine"`
+}
+
+// Line is what the host is recognised by.
+func (h *Host) Line() identity.Line {
+	return identity.Line{Name: string(h.Name), MAC: string(h.MAC), UUID: h.UUID.folded()}
 }
 
 // Room returns the policy of a room with every member set that has a default.
@@ -137,27 +144,11 @@ func fill[T comparable](v *T, below T) {
 	}
 }
 
-// Find returns the host that a machine is, by its UUID or any of its MAC addresses; nil if it is
-// unknown.
-func (l *Lab) Find(m *protocol.Machine) *Host {
-	if h := l.byID[strings.ToLower(m.UUID)]; h != nil && m.UUID != "" {
-		return h
-	}
-	for _, mac := range m.MACs {
-		if h := l.byID[mac]; h != nil {
-			return h
-		}
-	}
-	return nil
-}
+// Listing is what the file says of single machines, for package identity.
+func (l *Lab) Listing() *identity.Listing { return l.listing }
 
 // HostNamed returns the host of that name, nil if there is none.
-func (l *Lab) HostNamed(name string) *Host {
-	if i := slices.IndexFunc(l.Hosts, func(h Host) bool { return string(h.Name) == name }); i >= 0 {
-		return &l.Hosts[i]
-	}
-	return nil
-}
+func (l *Lab) HostNamed(name string) *Host { return l.byName[Name(name)] }
 
 // RoomNames returns the names of all rooms, sorted.
 func (l *Lab) RoomNames() []string {

@@ -10,7 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"troy/server/protocol"
+	"troy/internal/identity"
+	"troy/internal/utf16le"
 )
 
 const good = `format: 1
@@ -69,14 +70,55 @@ func TestParse(t *testing.T) {
 	if _, ok := l.Room("none"); ok {
 		t.Error("a room of nowhere")
 	}
-	if h := l.Find(&protocol.Machine{MACs: []string{"00:00:00:00:00:01", "52:54:00:12:34:ab"}}); h == nil || h.Name != "b204-01" {
-		t.Errorf("by MAC: %v", h)
+	for _, x := range []struct {
+		mac, uuid, want string
+	}{
+		{"52:54:00:12:34:ab", "", "b204-01"},
+		{"", "4c4c4544-0000-1000-8000-000000000001", "b204-02"},
+		{"52:54:00:12:34:ac", "", ""},
+	} {
+		if got := find(l, x.mac, x.uuid); got != x.want {
+			t.Errorf("the machine %s %s is %q, want %q", x.mac, x.uuid, got, x.want)
+		}
 	}
-	if h := l.Find(&protocol.Machine{UUID: "4c4c4544-0000-1000-8000-000000000001"}); h == nil || h.Version != 6 {
-		t.Errorf("by UUID: %v", h)
+	if h := l.HostNamed("b204-02"); h == nil || h.Version != 6 || l.HostNamed("b204") != nil {
+		t.Errorf("by name: %+v", h)
 	}
-	if h := l.Find(&protocol.Machine{MACs: []string{"52:54:00:12:34:ac"}}); h != nil {
-		t.Errorf("a stranger is %v", h)
+}
+
+// find returns the name that lab.yaml has for a machine.
+func find(l *Lab, mac, uuid string) string {
+	c := identity.Claims{UUID: identity.FoldUUID(uuid)}
+	if mac != "" {
+		c.MACs = []string{mac}
+	}
+	return identity.Judge(c, l.Listing(), nil).Line.Name
+}
+
+// TestAddresses: every notation of an address is read and is the same one.
+func TestAddresses(t *testing.T) {
+	text := "format: 1\nzone: UTC\nrooms: {a: {always: true}}\nplaceholders: [5A000000-0000-0000-0000-000000000001]\nhosts:\n  - {name: x, room: a, "
+	const mac, uuid = "52:54:00:12:34:56", "44454c4c-4200-1035-8052-b3c04f4b4e32"
+	for _, s := range []string{"mac: 52:54:00:12:34:56", "mac: 52-54-00-12-34-56", "mac: 5254.0012.3456", "mac: 525400123456", `mac: "525400123456"`, "mac: 525400-123456",
+		"uuid: 4C4C4544-0042-3510-8052-B3C04F4B4E32", `uuid: "{4c4c4544-0042-3510-8052-b3c04f4b4e32}"`, "uuid: {4C4C4544-0042-3510-8052-B3C04F4B4E32}", "uuid: 4c4c4544004235108052b3c04f4b4e32", "uuid: 44454c4c-4200-1035-8052-b3c04f4b4e32"} {
+		t.Run(s, func(t *testing.T) {
+			l := parse(t, text+s+"}\n")
+			if h := l.Hosts[0]; find(l, mac, uuid) != "x" || h.MAC != "" && h.MAC != mac {
+				t.Errorf("%+v", h)
+			}
+			again := text + s + "}\n" + `  - {name: y, room: a, mac: "52:54:00:12:34:56", uuid: "` + uuid + "\"}\n"
+			if _, err := Parse("f", []byte(again)); err == nil || !strings.Contains(err.Error(), "which x has") {
+				t.Errorf("the same in another notation: %v", err)
+			}
+		})
+	}
+	for _, s := range []string{"mac: 0x525400123456", "mac: 5254001234567", "mac: 00:00:00:00:00:00", "mac: 01:00:5e:00:00:01", "mac: {525400123456}", "uuid: {a: b}", "uuid: {}", "uuid: 12", "uuid: 03000200-0400-0500-0006-000700080009",
+		"uuid: 00020003-0004-0005-0006-000700080009", "uuid: 5a000000-0000-0000-0000-000000000001", "uuid: 0000005a-0000-0000-0000-000000000001"} {
+		t.Run(s, func(t *testing.T) {
+			if _, err := Parse("f", []byte(text+s+"}\n")); !errors.Is(err, ErrInvalid) {
+				t.Errorf("taken: %v", err)
+			}
+		})
 	}
 }
 
@@ -199,7 +241,7 @@ func TestCSV(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := parse(t, good+out.String()) // hosts are the last member
-	if l.Find(&protocol.Machine{MACs: []string{"52:54:00:12:34:ff"}}) == nil {
+	if find(l, "52:54:00:12:34:ff", "") != "b204-03" {
 		t.Errorf("what was written is not read: %s", out.String())
 	}
 	if faults := parse(t, good).CheckNew(hosts); faults != nil {
@@ -207,6 +249,22 @@ func TestCSV(t *testing.T) {
 	}
 	if faults := l.CheckNew(append(hosts, Host{Name: "x", Room: "B999", MAC: "00:00:00:00:00:01"})); len(faults) != 3 {
 		t.Errorf("known hosts: %v", faults)
+	}
+	wide := utf16le.Append([]byte{0xff, 0xfe}, "Name\tRoom\tMAC\r\nb204-05\tB204\t5254.0012.3405\r\n")
+	big := bytes.Clone(wide)
+	for i := 1; i < len(big); i += 2 {
+		big[i-1], big[i] = big[i], big[i-1]
+	}
+	for _, b := range [][]byte{wide, big} {
+		if hosts, err := ReadCSV("h.csv", bytes.NewReader(b)); err != nil || len(hosts) != 1 || hosts[0].MAC != "52:54:00:12:34:05" {
+			t.Errorf("UTF-16: %+v, %v", hosts, err)
+		}
+		if hosts, err := ReadCSV("h.csv", bytes.NewReader(b[:len(b)-7])); err == nil {
+			t.Errorf("UTF-16, cut: %+v", hosts)
+		}
+	}
+	if l, err := Parse("f", utf16le.Append([]byte{0xff, 0xfe}, good)); err != nil || len(l.Hosts) != 2 {
+		t.Errorf("lab.yaml in UTF-16: %v", err)
 	}
 	for text, want := range map[string]string{
 		"name,room,mac\na,B204,zz\n":             `h.csv:2:8: found "zz", expected a MAC address`,
@@ -245,6 +303,7 @@ func FuzzParse(f *testing.F) {
 // lab.yaml.
 func FuzzReadCSV(f *testing.F) {
 	f.Add([]byte("name,room,mac\nb204-01,B204,52-54-00-12-34-AB\n"))
+	f.Add(utf16le.Append([]byte{0xff, 0xfe}, "name;room;uuid\na;b;{4C4C4544-0042-3510-8052-B3C04F4B4E32}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		hosts, err := ReadCSV("f", bytes.NewReader(b))
 		if err != nil {

@@ -2,15 +2,13 @@ package lab
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
-	"troy/internal/guid"
+	"troy/internal/identity"
 	"troy/server/protocol"
 )
 
@@ -31,7 +29,7 @@ func (n *Name) parse(s string) error { *n = Name(s); return match(namePattern, s
 func (*Name) want() string {
 	return "a name: 1 to 63 letters, digits, dots, dashes, underscores, beginning with a letter or digit"
 }
-func (*Name) schema() map[string]any { return pattern(namePattern) }
+func (*Name) schema() map[string]any { return pattern(namePattern.String()) }
 
 // Zone is the name of an IANA time zone.
 type Zone string
@@ -146,37 +144,33 @@ func (*URL) schema() map[string]any {
 	return map[string]any{"type": "string", "pattern": "^https?://", "maxLength": 256}
 }
 
-// MAC is a MAC address of six bytes, lower case with colons.
+// MAC is a MAC address as identity.ParseMAC spells it.
 type MAC string
 
-var macPattern = regexp.MustCompile(`^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$`)
-
-func (m *MAC) parse(s string) error {
-	if err := match(macPattern, s); err != nil {
-		return err
-	}
-	v, err := net.ParseMAC(strings.ReplaceAll(s, "-", ":"))
-	*m = MAC(v.String())
+func (m *MAC) parse(s string) (err error) {
+	*(*string)(m), err = identity.ParseMAC(s)
 	return err
 }
-func (*MAC) want() string           { return "a MAC address such as 52:54:00:12:34:56" }
-func (*MAC) schema() map[string]any { return pattern(macPattern) }
+func (*MAC) want() string           { return "a MAC address of one port, such as 52:54:00:12:34:56" }
+func (*MAC) schema() map[string]any { return pattern(identity.MACPattern) }
 
-// UUID is an SMBIOS system UUID, lower case.
+// UUID is an SMBIOS system UUID as identity.ParseUUID spells it.
 type UUID string
 
-var uuidPattern = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
-
-func (u *UUID) parse(s string) error {
-	if err := match(uuidPattern, s); err != nil {
-		return err
-	}
-	v, err := guid.Parse(s)
-	*u = UUID(v.String())
+func (u *UUID) parse(s string) (err error) {
+	*(*string)(u), err = identity.ParseUUID(s)
 	return err
 }
 func (*UUID) want() string           { return "a UUID such as 4c4c4544-0000-1000-8000-000000000001" }
-func (*UUID) schema() map[string]any { return pattern(uuidPattern) }
+func (*UUID) schema() map[string]any { return pattern(identity.UUIDPattern) }
+
+// folded is the spelling by which UUIDs are compared.
+func (u UUID) folded() string {
+	if u == "" {
+		return ""
+	}
+	return identity.FoldUUID(string(u))
+}
 
 // IP is an IPv4 address.
 type IP netip.Addr
@@ -224,8 +218,8 @@ func wholeSchema(most int) map[string]any {
 	return map[string]any{"type": "integer", "minimum": 1, "maximum": most}
 }
 
-func pattern(p *regexp.Regexp) map[string]any {
-	return map[string]any{"type": "string", "pattern": p.String()}
+func pattern(p string) map[string]any {
+	return map[string]any{"type": "string", "pattern": p}
 }
 
 func enum(words ...any) map[string]any { return map[string]any{"type": "string", "enum": words} }

@@ -28,7 +28,7 @@ func (c *Clock) parse(s string) error {
 	return err
 }
 func (*Clock) want() string           { return `a time between "00:00" and "23:59", in quotes` }
-func (*Clock) schema() map[string]any { return pattern(clockPattern) }
+func (*Clock) schema() map[string]any { return pattern(clockPattern.String()) }
 
 // String writes it as lab.yaml does.
 func (c Clock) String() string { return fmt.Sprintf("%02d:%02d", c.Hour, c.Minute) }

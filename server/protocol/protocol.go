@@ -7,7 +7,7 @@ import (
 )
 
 // Version is the protocol that this package describes.
-const Version = 4
+const Version = 5
 
 // Paths of the calls and of the objects, relative to the server's base URL.
 const (
@@ -24,7 +24,7 @@ const (
 	MaxText    = 256      // bytes of a text member
 	MaxDetail  = 4 << 10  // bytes of Report.Message
 	MaxLog     = 16 << 10 // bytes of Report.Log
-	MaxMACs    = 32
+	MaxPorts   = 32
 	MaxSteps   = 48
 	MaxDisks   = 32
 	MaxCAs     = 64
@@ -38,13 +38,20 @@ const (
 	HashSize   = 64    // hex digits of a SHA-256
 )
 
-// Machine says which machine this is, as its firmware tells.
+// Machine says which machine this is, as its firmware and its kernel tell. All of it is a claim:
+// package identity judges what it is worth.
 type Machine struct {
-	MACs    []string `json:"macs"`              // wired ports, lower case with colons
-	UUID    string   `json:"uuid,omitempty"`    // SMBIOS system UUID
-	Serial  string   `json:"serial,omitempty"`  // SMBIOS serial number
-	Vendor  string   `json:"vendor,omitempty"`  // SMBIOS manufacturer
-	Product string   `json:"product,omitempty"` // SMBIOS product name
+	Ports   []Port `json:"ports"`             // wired ones
+	UUID    string `json:"uuid,omitempty"`    // SMBIOS system UUID
+	Serial  string `json:"serial,omitempty"`  // SMBIOS serial number
+	Vendor  string `json:"vendor,omitempty"`  // SMBIOS manufacturer
+	Product string `json:"product,omitempty"` // SMBIOS product name
+}
+
+// Port is a wired network port.
+type Port struct {
+	MAC string `json:"mac"`           // lower case with colons
+	Bus string `json:"bus,omitempty"` // that it hangs on: pci, usb, …; "" = not known
 }
 
 // CheckIn is what the agent says at every start.
@@ -154,6 +161,7 @@ type Order struct {
 	Repo     string    `json:"repo,omitempty"`    // path of the store under the server's base URL
 	Mirrors  []string  `json:"mirrors,omitempty"` // base URLs of further copies of the store
 	Agent    string    `json:"agent,omitempty"`   // release of the agent to start from its own disk; "" = keep it
+	Servers  string    `json:"servers,omitempty"` // SHA-256 of the signed list of servers, in hex; "" = not stated
 	Code     string    `json:"code,omitempty"`    // for the screen of a machine that is not assigned yet
 	Reason   string    `json:"reason,omitempty"`  // one line for the screen
 }

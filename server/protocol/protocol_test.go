@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
 
-var machine = Machine{MACs: []string{"52:54:00:12:34:56"}}
+var machine = Machine{Ports: []Port{{MAC: "52:54:00:12:34:56"}}}
 
 func TestOrderValidate(t *testing.T) {
 	good := func() *Order {
@@ -76,8 +77,8 @@ func TestReportValidate(t *testing.T) {
 	for name, change := range map[string]func(*Report){
 		"no outcome":       func(r *Report) { r.Outcome = "" },
 		"no machine":       func(r *Report) { r.Machine = Machine{} },
-		"too many MACs":    func(r *Report) { r.Machine.MACs = make([]string, MaxMACs+1) },
-		"upper case MAC":   func(r *Report) { r.Machine.MACs = []string{"AA:54:00:12:34:56"} },
+		"too many ports":   func(r *Report) { r.Machine.Ports = slices.Repeat(machine.Ports, MaxPorts+1) },
+		"upper case MAC":   func(r *Report) { r.Machine.Ports = []Port{{MAC: "AA:54:00:12:34:56"}} },
 		"long message":     func(r *Report) { r.Message += "xxxx" },
 		"negative version": func(r *Report) { r.Version = -1 },
 		"negative bytes":   func(r *Report) { r.Steps = []Step{{Kind: "a", Fetched: -1}} },
@@ -116,7 +117,8 @@ func FuzzClean(f *testing.F) {
 	})
 }
 
-// FuzzMessages: what a machine sends and is taken survives a round trip, and a check-in has a key.
+// FuzzMessages: what a machine sends and is taken survives a round trip, and a check-in names its
+// machine.
 func FuzzMessages(f *testing.F) {
 	for kind, m := range []any{
 		CheckIn{Protocol: Version, Machine: machine, Image: "win11", Version: 3, Staged: 4, Merging: true},
@@ -137,8 +139,8 @@ func FuzzMessages(f *testing.F) {
 		if json.Unmarshal(b, m) != nil || m.Validate() != nil {
 			return
 		}
-		if c, ok := m.(*CheckIn); ok && c.Machine.Key() == "" {
-			t.Errorf("no key: %s", b)
+		if c, ok := m.(*CheckIn); ok && c.Machine.String() == "" {
+			t.Errorf("no name: %s", b)
 		}
 		again, err := json.Marshal(m)
 		second := made()

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"troy/internal/errline"
@@ -17,26 +18,20 @@ var ErrInvalid = errors.New("invalid message")
 // ErrVersion is returned for a protocol number that is not known. It is an ErrInvalid.
 var ErrVersion = fmt.Errorf("%w: protocol", ErrInvalid)
 
-// Key names the machine for the server's records: its UUID, else its first
-// MAC address.
-func (m *Machine) Key() string {
-	if m.UUID != "" {
-		return m.UUID
-	}
-	return m.MACs[0]
-}
-
 // Validate checks everything that can be checked without knowing the machine.
 func (m *Machine) Validate() error {
-	if len(m.MACs) == 0 && m.UUID == "" {
-		return invalid("machine: neither macs nor uuid")
+	if len(m.Ports) == 0 && m.UUID == "" {
+		return invalid("machine: neither ports nor uuid")
 	}
-	if len(m.MACs) > MaxMACs {
-		return invalid("machine: %d macs, at most %d", len(m.MACs), MaxMACs)
+	if len(m.Ports) > MaxPorts {
+		return invalid("machine: %d ports, at most %d", len(m.Ports), MaxPorts)
 	}
-	for i, s := range m.MACs {
-		if mac, err := net.ParseMAC(s); err != nil || mac.String() != s {
-			return invalid("machine: macs[%d] is no lower-case MAC address with colons", i)
+	for i, p := range m.Ports {
+		if mac, err := net.ParseMAC(p.MAC); err != nil || mac.String() != p.MAC {
+			return invalid("machine: ports[%d].mac is no lower-case MAC address with colons", i)
+		}
+		if texts(MaxText, "bus", p.Bus) != nil {
+			return invalid("machine: ports[%d].bus", i)
 		}
 	}
 	return texts(MaxText, "uuid", m.UUID, "serial", m.Serial, "vendor", m.Vendor, "product", m.Product)
@@ -112,6 +107,9 @@ func (o *Order) Validate() error {
 		texts(MaxText, append(pairs("mirrors", o.Mirrors), o.Permits.Provision.texts()...)...),
 	); err != nil {
 		return err
+	}
+	if o.Servers != "" && !isHash(o.Servers) {
+		return invalid("servers is not a SHA-256 in lower-case hex")
 	}
 	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > MaxMirrors {
 		return invalid("wait %d, %d mirrors", o.Wait, len(o.Mirrors))
@@ -222,11 +220,12 @@ func invalid(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, a...))
 }
 
-// Clean makes a text that Validate takes of one that a firmware or an error
-// gave: valid UTF-8, control characters as spaces, at most max bytes, no character cut.
+// Clean makes a text that Validate takes of one that a firmware or an error gave: valid UTF-8,
+// control characters as spaces, at most max bytes, no character cut. Above MaxText it may have
+// several lines.
 func Clean(s string, max int) string {
 	s = strings.TrimSpace(strings.Map(func(r rune) rune {
-		if control(r) {
+		if control(r, max) {
 			return ' '
 		}
 		return r
@@ -241,10 +240,13 @@ func Clean(s string, max int) string {
 	return strings.TrimSpace(s)
 }
 
-func control(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }
+// control tells whether a character could draw on a terminal or forge a line of a log. Texts of
+// more than MaxText bytes have lines.
+func control(r rune, max int) bool {
+	return unicode.IsControl(r) && !(r == '\n' && max > MaxText) || unicode.Is(unicode.Bidi_Control, r)
+}
 
-// texts checks pairs of name and text: valid UTF-8, no control characters but the
-// line feed, at most max bytes.
+// texts checks pairs of name and text: valid UTF-8, no control characters, at most max bytes.
 func texts(max int, pairs ...string) error {
 	for i := 0; i < len(pairs); i += 2 {
 		name, s := pairs[i], pairs[i+1]
@@ -255,7 +257,7 @@ func texts(max int, pairs ...string) error {
 			return invalid("%s: not UTF-8", name)
 		}
 		for _, r := range s {
-			if control(r) {
+			if control(r, max) {
 				return invalid("%s: control character %U", name, r)
 			}
 		}

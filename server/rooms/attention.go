@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -62,10 +63,7 @@ func (k *Keeper) noteAlarm(before, now *state.Machine) {
 
 // nameOf is how people call a machine.
 func (k *Keeper) nameOf(m *state.Machine) string {
-	if at := memberOf(k.Lab(), &m.CheckIn.Machine, m); at.name != "" {
-		return at.name
-	}
-	return m.Key
+	return cmp.Or(k.placeOf(k.Lab(), m).name, m.ID)
 }
 
 // noteSilent tells the admin once of each machine of a room that fell silent.
@@ -75,12 +73,12 @@ func (k *Keeper) noteSilent(l *lab.Lab, room string) {
 		if e.m == nil || said(e.m) != "" || k.o.Now().Sub(e.m.Seen) < time.Duration(p.Silent)*24*time.Hour {
 			continue
 		}
-		h := Host{Seen: e.m.Seen, MACs: e.m.CheckIn.Machine.MACs}
+		h := Host{Seen: e.m.Seen, MACs: e.m.CheckIn.Machine.MACs()}
 		why := k.silent(&h, l, &p)
 		k.mu.Lock()
-		known := k.alarmed[e.m.Key].Equal(e.m.Seen)
+		known := k.alarmed[e.m.ID].Equal(e.m.Seen)
 		if why != "" {
-			k.alarmed[e.m.Key] = e.m.Seen
+			k.alarmed[e.m.ID] = e.m.Seen
 		}
 		k.mu.Unlock()
 		if why != "" && !known {

@@ -14,7 +14,7 @@ import (
 // alarm is what calls for a person at a machine.
 func (w *world) alarm(n int) string {
 	w.t.Helper()
-	h, _, err := w.k.Host(key(n))
+	h, _, err := w.k.Host(machine(n).Ports[0].MAC)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -48,12 +48,12 @@ func TestAlarmSaid(t *testing.T) {
 	if got := w.alarm(201); got != "Windows ran without the agent" || w.room("B204").Alarms != 1 || w.noted() != 1 {
 		t.Errorf("alarm %q, %d in the room, notes %q", got, w.room("B204").Alarms, w.notes)
 	}
-	err := w.k.Report(t.Context(), protocol.Report{Protocol: protocol.Version, ID: "1", Machine: machine(201), Image: "win11", Version: 2,
+	err := w.k.Report(t.Context(), peer(201), protocol.Report{Protocol: protocol.Version, ID: "1", Machine: machine(201), Image: "win11", Version: 2,
 		Outcome: protocol.OutcomeKept, Leaves: "from now on this PC starts Windows without Troy"})
 	if got := w.alarm(201); err != nil || !strings.Contains(got, "without Troy") || w.noted() != 2 {
 		t.Errorf("alarm %q, notes %q, %v", got, w.notes, err)
 	}
-	h, m, err := w.k.Host(key(201))
+	h, m, err := w.k.Host(machine(201).Ports[0].MAC)
 	if err != nil || h.Phase != PhaseCurrent || !strings.Contains(fmt.Sprint(m.History), "alarm from now on") {
 		t.Errorf("%+v, history %v", h, m.History)
 	}

@@ -30,6 +30,7 @@ func (k *Keeper) Run(ctx context.Context) {
 // history of nights.
 func (k *Keeper) Tick(ctx context.Context) {
 	k.Reload(false)
+	k.buryGhosts()
 	l := k.Lab()
 	for _, name := range l.RoomNames() {
 		p, _ := l.Room(name)
@@ -143,11 +144,11 @@ func (k *Keeper) fill(n *state.Night, l *lab.Lab) {
 		if h.Pinned {
 			continue
 		}
-		if h.Image != n.Image || h.Version != n.Version {
+		if h.Image != n.Image || h.Version != n.Version || !h.Keyed && !h.Guest {
 			n.Missing++
 		}
 		a := h.Last
-		if a == nil || a.Image != n.Image || a.Version != n.Version || a.Ended.Before(n.Begin) {
+		if a == nil || !h.Keyed && !h.Guest || a.Image != n.Image || a.Version != n.Version || a.Ended.Before(n.Begin) {
 			continue
 		}
 		n.Bytes += a.Bytes

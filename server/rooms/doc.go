@@ -8,10 +8,20 @@
 // decision durable (package state) before it is answered, and runs what needs a clock: wake-up
 // calls, the history of nights, the reading of a changed lab.yaml.
 //
+// # Who a machine is
+//
+// Package identity judges each check-in; Keeper has its register in memory, made of the records at
+// the start, and asks it under its lock, so that two newcomers never become one record. Records go
+// by an id that says nothing of the machine. A key is pinned when a machine that is listed or
+// assigned checks in with a recorded version, or reports one. Progress and reports are taken only
+// from the key of the last check-in. Machines that are vouched for (listed or assigned, with a
+// pinned key) alone count in gates, in failures that stop a wave, and as those that are awake;
+// start slots that others have do not keep them waiting.
+//
 // # What a machine is told, the first line that fits
 //
 //	it is unknown, and lab.yaml has no room for  nothing; a code for its screen, by which Assign
-//	unknown machines                             gives it a name and a room
+//	unknown machines; or in doubt                gives it a name and a room
 //	nothing is promoted to its room              nothing
 //	it has the version                           that version: it merges and resets as the room says
 //	it needs a permit that the room lacks        the version; it takes no start slot, and says what it waits for
@@ -81,12 +91,12 @@
 //
 // # Known gaps
 //
-// Machines are who they say they are: with the address of another one a forger can take its order,
-// and make a report in its name. Unknown machines are bounded (1000); those that joined a room by
-// "unknown" count in it, in waves, failures and gates. Estimates are rough: the bytes of the plan,
-// the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for each start. The bandwidth of a room
-// is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
-// Whether Windows runs is not known; a call may go to a machine that is on. A night's numbers count
-// attempts that ended in it. Wake-up calls, and
+// Before its first pin a machine is who it says it is: a forger can take its order, and another
+// check-in in its name ends its right to report for that start. Unknown machines are bounded
+// (1000). A room of guests alone opens no gate, and no failures of theirs stop a wave. Estimates
+// are rough: the bytes of the plan, the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for
+// each start. The bandwidth of a room is kept by giving each of its machines an even part
+// (Order.Rate); unused parts are not lent. Whether Windows runs is not known; a call may go to a
+// machine that is on. A night's numbers count attempts that ended in it. Wake-up calls, and
 // which silent machines were told, are not remembered over a restart.
 package rooms

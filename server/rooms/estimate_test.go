@@ -2,6 +2,7 @@ package rooms
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"troy/server/protocol"
@@ -19,7 +20,8 @@ func TestEstimateKnows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Machines != 4 || e.Current != 1 || e.Never != 2 || e.Fetch != 300<<20 || len(e.Warnings) != 1 || e.Warnings[0][:10] != "3 machines" {
+	if e.Machines != 4 || e.Current != 1 || e.Never != 2 || e.Fetch != 300<<20 || len(e.Warnings) != 2 || e.Warnings[0][:10] != "3 machines" ||
+		!strings.Contains(e.Warnings[1], "1 machines have a newer version") || !strings.Contains(e.Warnings[1], "'troy rollback --room B204 win11@2'") {
 		t.Errorf("%+v", e)
 	}
 }
@@ -44,7 +46,7 @@ func TestEstimateWarnsOfFirmware(t *testing.T) {
 	}
 	w.promote("B204", 3, "none")
 	for _, h := range w.k.Hosts("B204") {
-		if refuses := h.Key == key(201) || h.Key == key(202); refuses != (len(h.Refuses) == 1) {
+		if refuses := h.ID == w.id(201) || h.ID == w.id(202); refuses != (len(h.Refuses) == 1) {
 			t.Errorf("%s: %q", h.Name, h.Refuses)
 		}
 	}

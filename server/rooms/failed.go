@@ -1,7 +1,6 @@
 package rooms
 
 import (
-	"cmp"
 	"fmt"
 
 	"troy/server/lab"
@@ -81,11 +80,11 @@ func (k *Keeper) standing(l *lab.Lab, room string) (g *Goal, failed int, stopped
 // noteStop tells the admin when a machine was the one that stops the wave of its room, once: before
 // and now are the machine's states around what it said.
 func (k *Keeper) noteStop(before, now *state.Machine) {
-	if !suspect(before) && !suspect(now) {
+	if !suspect(before) && !suspect(now) || !k.isVouched(now.ID) {
 		return
 	}
 	l := k.Lab()
-	at := memberOf(l, &now.CheckIn.Machine, now)
+	at := k.placeOf(l, now)
 	g := k.goal(l, at.room, nil)
 	if g == nil || (before != nil && g.failed(before)) == g.failed(now) {
 		return
@@ -102,7 +101,7 @@ func (k *Keeper) noteStop(before, now *state.Machine) {
 	}
 	k.stopped[at.room] = g.key()
 	k.o.OnNote(fmt.Sprintf("room %s: the wave of %s version %d stopped, %d machines failed; the last one, %s: %s",
-		at.room, g.Image, g.Version, n, cmp.Or(at.name, now.Key), g.why(now)))
+		at.room, g.Image, g.Version, n, at.name, g.why(now)))
 }
 
 // why says in a line why a machine counts as failed.
@@ -131,7 +130,7 @@ func (k *Keeper) knowStops() {
 }
 
 func (k *Keeper) failures(room string, g *Goal) (n int) {
-	for _, m := range k.machines(room) {
+	for _, m := range k.vouchedIn(room) {
 		if g.failed(m) {
 			n++
 		}

@@ -111,7 +111,7 @@ func TestGivenUp(t *testing.T) {
 	if err != nil || h.Phase != PhaseFailed || h.Version != 1 || !strings.Contains(h.Error, "order it again") || m.Attempt.Tries != 1 {
 		t.Errorf("%+v, %v", h, err)
 	}
-	if _, failed, err := w.k.Log(key(202)); err != nil || failed != "log of going back" {
+	if _, failed, err := w.k.Log(w.id(202)); err != nil || failed != "log of going back" {
 		t.Errorf("the log of the start that gave up: %q, %v", failed, err)
 	}
 	w.now = w.now.Add(time.Hour)
@@ -250,7 +250,7 @@ func TestDown(t *testing.T) {
 			if c.exitCode != 0 {
 				outcome = protocol.OutcomeFailed
 			}
-			if err := w.k.Report(t.Context(), protocol.Report{Protocol: protocol.Version, Machine: machine(201), Image: "win11", Version: 2,
+			if err := w.k.Report(t.Context(), peer(201), protocol.Report{Protocol: protocol.Version, Machine: machine(201), Image: "win11", Version: 2,
 				Outcome: outcome, ExitCode: c.exitCode, Message: "hand-off: no entry"}); err != nil {
 				t.Fatal(err)
 			}

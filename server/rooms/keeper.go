@@ -1,12 +1,16 @@
 package rooms
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	"troy/internal/identity"
 	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/state"
@@ -55,14 +59,17 @@ type Keeper struct {
 	live    live
 	changed broadcast
 
-	mu      sync.Mutex
-	members map[string]map[string]bool // room → keys of its machines
-	placed  map[string]string          // key → room
-	guests  map[string]bool            // keys of those that joined a room by "unknown" of lab.yaml
-	pending map[string]*state.Attempt  // decided, not yet durable
-	woken   map[string]wakes           // by the first MAC address
-	alarmed map[string]time.Time       // key → last sign of a machine that was said to be silent
-	labErr  error
+	mu       sync.Mutex
+	register identity.Register
+	against  map[string]string          // newcomer in doubt → the machine that it has an address of
+	ghosts   []string                   // out of the register, to be forgotten
+	members  map[string]map[string]bool // room → ids of its machines
+	placed   map[string]string          // id → room
+	guests   map[string]bool            // ids of those that joined a room by "unknown" of lab.yaml
+	pending  map[string]*state.Attempt  // decided, not yet durable
+	woken    map[string]wakes           // by the first MAC address
+	alarmed  map[string]time.Time       // id → last sign of a machine that was said to be silent
+	labErr   error
 
 	waves   sync.Mutex      // taken before mu
 	stopped map[string]wave // room → the wave of which the admin knows that failures stopped it
@@ -73,7 +80,7 @@ func New(o *Options) (*Keeper, error) {
 	if o.Lab == nil || o.State == nil || o.Sizes == nil {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
 	}
-	k := &Keeper{o: *o, pending: map[string]*state.Attempt{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}}
+	k := &Keeper{o: *o, against: map[string]string{}, pending: map[string]*state.Attempt{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}}
 	if k.o.Now == nil {
 		k.o.Now = time.Now
 	}
@@ -81,6 +88,7 @@ func New(o *Options) (*Keeper, error) {
 		k.o.OnNote = func(string) {}
 	}
 	k.live.since = k.o.Now()
+	k.readAll()
 	k.placeAll()
 	k.knowStops()
 	return k, nil
@@ -89,68 +97,14 @@ func New(o *Options) (*Keeper, error) {
 // Lab returns the lab.yaml that is in force.
 func (k *Keeper) Lab() *lab.Lab { return k.o.Lab.Lab() }
 
-// member is a machine's place in the lab.
-type member struct {
-	name, room string
-	host       *lab.Host // nil = assigned by an admin, a guest, or unknown
-	guest      bool      // it is in the room of "unknown" of lab.yaml
-}
-
-// memberOf finds the place of a machine: in lab.yaml, else where an admin assigned it, else where
-// lab.yaml wants unknown machines. room is "" if it has none and shows a code.
-func memberOf(l *lab.Lab, id *protocol.Machine, m *state.Machine) member {
-	if h := l.Find(id); h != nil {
-		return member{name: string(h.Name), room: string(h.Room), host: h}
-	}
-	if m != nil && m.Room != "" && l.Rooms[lab.Name(m.Room)] != nil {
-		return member{name: m.Name, room: m.Room}
-	}
-	if room := l.Guests(); room != "" {
-		return member{name: id.Key(), room: room, guest: true}
-	}
-	return member{}
-}
-
-// placeAll sorts all machines into rooms: at the start, and when lab.yaml or an assignment changed.
-func (k *Keeper) placeAll() {
-	l := k.Lab()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.members, k.placed, k.guests = map[string]map[string]bool{}, map[string]string{}, map[string]bool{}
-	for _, m := range k.o.State.All() {
-		k.place(m.Key, memberOf(l, &m.CheckIn.Machine, m))
-	}
-}
-
-// place notes in which room a machine is. k.mu is held.
-func (k *Keeper) place(key string, at member) {
-	room := at.room
-	delete(k.guests, key)
-	if at.guest {
-		k.guests[key] = true
-	}
-	if old, ok := k.placed[key]; ok && old == room {
-		return
-	}
-	delete(k.members[k.placed[key]], key)
-	k.placed[key] = room
-	if k.members[room] == nil {
-		k.members[room] = map[string]bool{}
-	}
-	k.members[room][key] = true
-}
-
 // machines returns what is known of the machines of a room.
 func (k *Keeper) machines(room string) []*state.Machine {
 	k.mu.Lock()
-	keys := make([]string, 0, len(k.members[room]))
-	for key := range k.members[room] {
-		keys = append(keys, key)
-	}
+	ids := slices.Collect(maps.Keys(k.members[room]))
 	k.mu.Unlock()
 	var all []*state.Machine
-	for _, key := range keys {
-		if m := k.o.State.Get(key); m != nil {
+	for _, id := range ids {
+		if m := k.o.State.Get(id); m != nil {
 			all = append(all, m)
 		}
 	}
@@ -158,21 +112,37 @@ func (k *Keeper) machines(room string) []*state.Machine {
 }
 
 // Order implements server.Orders. The order is on the disk before it is returned.
-func (k *Keeper) Order(ctx context.Context, in protocol.CheckIn) (protocol.Order, error) {
-	c, err := k.gather(ctx, &in)
+func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.CheckIn) (o protocol.Order, err error) {
+	l := k.Lab()
+	w, err := k.identify(l, peer, &in)
 	if err != nil {
 		return protocol.Order{}, err
 	}
-	d := k.decide(c)
-	defer k.settle(in.Machine.Key())
-	before := k.o.State.Get(in.Machine.Key())
-	m, err := k.o.State.Update(in.Machine.Key(), func(m *state.Machine) error {
+	defer func() {
+		if err != nil {
+			k.restore(l, append(w.dropped, w.id))
+		}
+	}()
+	c, err := k.gather(ctx, l, w, &in)
+	if err != nil {
+		return protocol.Order{}, err
+	}
+	d := k.decide(c, w.id)
+	defer k.settle(w.id)
+	before := k.o.State.Get(w.id)
+	m, err := k.o.State.Update(w.id, func(m *state.Machine) error {
 		record(m, c, &d)
+		if w.note != "" {
+			m.Remember(c.Now, "changed", w.note)
+		}
+		k.keep(m)
 		return nil
 	})
 	if err != nil {
 		return protocol.Order{}, fmt.Errorf("the order could not be saved: %w", err)
 	}
+	k.bury(w.dropped)
+	k.tellOf(before, m, w)
 	k.noteStop(before, m)
 	k.noteAlarm(before, m)
 	k.changed.tell()
@@ -192,18 +162,13 @@ func (k *Keeper) Images() []string {
 }
 
 // gather collects what the order depends on, but for the other machines.
-func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error) {
-	l := k.Lab()
-	m := k.o.State.Get(in.Machine.Key())
+func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.CheckIn) (*Case, error) {
+	m := k.o.State.Get(w.id)
 	if m == nil {
 		m = &state.Machine{}
 	}
-	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt}
-	at := memberOf(l, &in.Machine, m)
-	if err := k.admit(in.Machine.Key(), at, m); err != nil {
-		return nil, err
-	}
-	if at.room == "" {
+	c := &Case{Now: k.o.Now(), Lab: l, CheckIn: in, Attempt: m.Attempt, Doubt: cmp.Or(w.doubt, w.hint)}
+	if w.at.room == "" {
 		if c.Code = m.Code; c.Code == "" {
 			c.Code = k.o.State.NewCode()
 		}
@@ -212,9 +177,9 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 	if k.o.Agent != nil {
 		c.Agent = k.o.Agent()
 	}
-	p, _ := l.Room(at.room)
-	c.Room, c.Guest = &p, at.guest
-	if c.Goal = k.goal(l, at.room, at.host); c.Goal == nil {
+	p, _ := l.Room(w.at.room)
+	c.Room, c.Guest = &p, w.at.guest
+	if c.Goal = k.goal(l, w.at.room, w.at.host); c.Goal == nil {
 		return c, nil
 	}
 	c.Attempt = c.judged(m.Attempt)
@@ -225,22 +190,6 @@ func (k *Keeper) gather(ctx context.Context, in *protocol.CheckIn) (*Case, error
 		c.Goal.Stopped = "the store cannot provide it: " + err.Error()
 	}
 	return c, ctx.Err()
-}
-
-// unknownMost bounds the machines that are neither listed nor assigned, so that a forger cannot
-// fill the disk. Forget makes room.
-const unknownMost = 1000
-
-// admit notes in which room a machine is. It refuses an unknown one when there are too many.
-func (k *Keeper) admit(key string, at member, m *state.Machine) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	unknown := at.guest || at.room == ""
-	if unknown && m.Rev == 0 && len(k.members[""])+len(k.guests) >= unknownMost {
-		return fmt.Errorf("the server holds %d unknown machines already: assign or forget some", unknownMost)
-	}
-	k.place(key, at)
-	return nil
 }
 
 // size asks for the bytes between what a machine has and its goal.
@@ -270,44 +219,48 @@ func (k *Keeper) between(ctx context.Context, image string, have, want int) (s S
 }
 
 // decide counts the others and decides in one act, so that no slot is given twice.
-func (k *Keeper) decide(c *Case) Decision {
-	key := c.CheckIn.Machine.Key()
+func (k *Keeper) decide(c *Case, id string) Decision {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if c.Room != nil && c.Goal != nil {
-		for other := range k.members[k.placed[key]] {
-			if other != key {
-				k.count(c, other)
+		for other := range k.members[k.placed[id]] {
+			if other != id {
+				k.count(c, other, k.vouched(id))
 			}
 		}
 	}
 	d := Decide(c)
 	if d.Start {
-		k.pending[key] = &state.Attempt{}
+		k.pending[id] = &state.Attempt{}
 	}
 	return d
 }
 
-// count adds another machine of the room to a case. k.mu is held.
-func (k *Keeper) count(c *Case, key string) {
-	if k.pending[key] != nil {
-		c.Active++
+// count adds another machine of the room to a case: for one that is vouched for, only others that
+// are. k.mu is held.
+func (k *Keeper) count(c *Case, id string, vouched bool) {
+	sure := k.vouched(id)
+	counts := sure || !vouched
+	if k.pending[id] != nil {
+		if counts {
+			c.Active++
+		}
 		return
 	}
-	m := k.o.State.Get(key)
+	m := k.o.State.Get(id)
 	switch {
 	case m == nil:
-	case m.Attempt != nil && m.Attempt.Result == state.ResultOpen && !m.Attempt.Stale(c.Now.Add(-staleTime), k.live.heard(key)):
+	case counts && m.Attempt != nil && m.Attempt.Result == state.ResultOpen && !m.Attempt.Stale(c.Now.Add(-staleTime), k.live.heard(id)):
 		c.Active++
-	case c.Goal.failed(m):
+	case sure && c.Goal.failed(m):
 		c.Failed++
 	}
 }
 
-func (k *Keeper) settle(key string) {
+func (k *Keeper) settle(id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.pending, key)
+	delete(k.pending, id)
 }
 
 // record writes a check-in and its order into a machine's record.

@@ -91,12 +91,7 @@ func (w *world) restart() {
 }
 
 func machine(n int) protocol.Machine {
-	return protocol.Machine{MACs: []string{fmt.Sprintf("52:54:00:00:%02x:%02x", n/100, n%100)}}
-}
-
-func key(n int) string {
-	m := machine(n)
-	return m.Key()
+	return protocol.Machine{Ports: []protocol.Port{{MAC: fmt.Sprintf("52:54:00:00:%02x:%02x", n/100, n%100)}}}
 }
 
 func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol.Order {
@@ -105,7 +100,7 @@ func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol
 	if change != nil {
 		change(&in)
 	}
-	o, err := w.k.Order(w.t.Context(), in)
+	o, err := w.k.Order(w.t.Context(), peer(n), in)
 	if err == nil {
 		err = o.Validate()
 	}
@@ -117,7 +112,7 @@ func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol
 
 func (w *world) report(n, version int, outcome protocol.Outcome, message string) {
 	w.t.Helper()
-	err := w.k.Report(w.t.Context(), protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(n, w.now), Machine: machine(n), Image: "win11", Version: version,
+	err := w.k.Report(w.t.Context(), peer(n), protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(n, w.now), Machine: machine(n), Image: "win11", Version: version,
 		Outcome: outcome, Message: message, Log: "log of " + message, Steps: []protocol.Step{{Kind: "stage", Fetched: 1000}}})
 	if err != nil {
 		w.t.Fatal(err)
@@ -156,7 +151,7 @@ func TestSlots(t *testing.T) {
 		}
 	}
 	w.now = w.now.Add(staleTime - time.Minute)
-	w.k.Progress(protocol.Progress{Protocol: protocol.Version, Machine: machine(202), Phase: "fetch"})
+	w.k.Progress(peer(202), protocol.Progress{Protocol: protocol.Version, Machine: machine(202), Phase: "fetch"})
 	w.now = w.now.Add(2 * time.Minute)
 	if h, _, _ := w.k.Host("b204-1"); h.Phase != PhaseSilent {
 		t.Errorf("b204-1 is %s", h.Phase)
@@ -169,9 +164,9 @@ func TestSlots(t *testing.T) {
 	}
 
 	for i := range 100 {
-		name := fmt.Sprint("crowd-", i)
+		crowd := fmt.Sprint("crowd-", i)
 		w.checkIn(1000+i, 1, nil)
-		if _, err := w.k.Assign(key(1000+i), name, "B205"); err != nil {
+		if _, err := w.k.Assign(name(1000+i), crowd, "B205"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -181,7 +176,7 @@ func TestSlots(t *testing.T) {
 	started := 0
 	for i := range 100 {
 		wg.Go(func() {
-			o, err := w.k.Order(t.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(1000 + i), Image: "win11", Version: 1})
+			o, err := w.k.Order(t.Context(), peer(1000+i), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(1000 + i), Image: "win11", Version: 1})
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -227,7 +222,7 @@ func TestUnknownMachines(t *testing.T) {
 	if err != nil || h.Room != "B204" || !h.Assigned {
 		t.Errorf("%+v, %v", h, err)
 	}
-	if err := w.k.Forget(h.Key); err != nil || len(w.k.Status().Unknown) != 0 {
+	if err := w.k.Forget(h.ID); err != nil || len(w.k.Status().Unknown) != 0 {
 		t.Errorf("forget: %v, %+v", err, w.k.Status().Unknown)
 	}
 	if o := w.checkIn(901, 1, nil); o.Code == "" {
@@ -281,10 +276,10 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 	w.promote("B204", 2, "none")
 	w.state.Close()
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: machine(201), Image: "win11", Version: 1}
-	if o, err := w.k.Order(t.Context(), in); err == nil || o.Protocol != 0 {
+	if o, err := w.k.Order(t.Context(), peer(201), in); err == nil || o.Protocol != 0 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if err := w.k.Report(t.Context(), protocol.Report{Protocol: protocol.Version, Machine: machine(201), Outcome: protocol.OutcomeDone}); err == nil {
+	if err := w.k.Report(t.Context(), peer(201), protocol.Report{Protocol: protocol.Version, Machine: machine(201), Outcome: protocol.OutcomeDone}); err == nil {
 		t.Error("a report was acknowledged that is not kept")
 	}
 	if len(w.k.pending) != 0 {
@@ -373,7 +368,7 @@ func TestForgers(t *testing.T) {
 	w.k.mu.Unlock()
 	w.checkIn(901, 1, nil)
 	w.checkIn(901, 1, nil)
-	if _, err := w.k.Order(t.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.state.Get(key(902)) != nil {
+	if _, err := w.k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.id(902) != "" {
 		t.Errorf("one more: %v", err)
 	}
 	w.checkIn(201, 1, nil)
@@ -384,7 +379,7 @@ func TestForgers(t *testing.T) {
 func TestMissingVersion(t *testing.T) {
 	w := newWorld(t)
 	w.checkIn(901, 1, nil)
-	if _, err := w.k.Assign(key(901), "b206-1", "B206"); err != nil {
+	if _, err := w.k.Assign(name(901), "b206-1", "B206"); err != nil {
 		t.Fatal(err)
 	}
 	if o := w.checkIn(901, 1, nil); begins(&o) || !strings.Contains(o.Reason, "the store cannot provide it") {

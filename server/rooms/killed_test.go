@@ -68,12 +68,12 @@ func TestKilledUnderLoad(t *testing.T) {
 	defer st.Close()
 	total := 0
 	for i := range machines {
-		m := st.Get(key(i))
+		m := recordOf(st, machine(i))
 		if m == nil || m.CheckIn.Memory < int64(orders[i]) || m.Report == nil || m.Report.ExitCode < reports[i] {
 			t.Errorf("machine %d: order %d and report %d were acknowledged, kept is %+v", i, orders[i], reports[i], m)
 			continue
 		}
-		log, _, err := st.Log(m.Key)
+		log, _, err := st.Log(m.ID)
 		if err != nil || log != fmt.Sprint("log ", m.Report.ExitCode) {
 			t.Errorf("machine %d: the log is %q, the report %d", i, log, m.Report.ExitCode)
 		}
@@ -223,11 +223,11 @@ func (f *farm) nothingLost(all []sleeper) {
 // kept compares what a machine was told with what is on the disk. A call without an answer may have
 // been taken or not.
 func (s *sleeper) kept(st *state.Store) error {
-	m := st.Get(s.id.Key())
+	m := recordOf(st, s.id)
 	if m == nil || m.Attempt == nil || m.Report == nil {
 		return fmt.Errorf("kept is %+v", m)
 	}
-	log, _, err := st.Log(m.Key)
+	log, _, err := st.Log(m.ID)
 	order, report := int(m.CheckIn.Memory), m.Report.ExitCode
 	switch {
 	case order < s.order || order > s.order+1 || report < s.reports || report > s.reports+1:

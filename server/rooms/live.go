@@ -60,13 +60,14 @@ func (l *live) heard(key string) time.Time {
 	return l.since
 }
 
-// Progress takes how far a machine is. It is not kept.
-func (k *Keeper) Progress(p protocol.Progress) {
-	key := p.Machine.Key()
-	if k.o.State.Get(key) == nil {
-		return // only machines that have checked in are believed
+// Progress takes how far a machine is. It is not kept, and only believed from the connection's key
+// with which the machine checked in.
+func (k *Keeper) Progress(peer protocol.Peer, p protocol.Progress) {
+	id := k.speaks(peer, &p.Machine, false)
+	if id == "" {
+		return
 	}
-	k.live.put(key, Live{At: k.o.Now(), Phase: p.Phase, Done: p.Done, Total: p.Total, Rate: p.Rate})
+	k.live.put(id, Live{At: k.o.Now(), Phase: p.Phase, Done: p.Done, Total: p.Total, Rate: p.Rate})
 	k.changed.tell()
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,14 +22,19 @@ import (
 	"testing"
 	"time"
 
+	"troy/internal/tlskey"
 	"troy/server"
 	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/state"
 )
 
-// childEnv makes a copy of this test program serve: folder and address.
-const childEnv = "ROOMS_TEST_SERVE"
+// childEnv makes a copy of this test program serve: folder and address. With plainEnv it serves
+// without TLS, to be compared with.
+const (
+	childEnv = "ROOMS_TEST_SERVE"
+	plainEnv = "ROOMS_TEST_PLAIN"
+)
 
 func TestMain(m *testing.M) {
 	if dir, addr, ok := strings.Cut(os.Getenv(childEnv), " "); ok {
@@ -60,19 +66,42 @@ func serve(dir, addr string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(l.Addr())
+	key, name, err := newKey()
+	if err != nil {
+		return err
+	}
+	if os.Getenv(plainEnv) == "" {
+		l = tls.NewListener(l, tlskey.Server(key, nil))
+	}
+	fmt.Println(l.Addr(), name)
 	go k.Run(context.Background())
 	return server.Serve(context.Background(), l, s)
 }
 
+// newKey makes a key, and names it.
+func newKey() (*tls.Certificate, string, error) {
+	key, err := tlskey.New()
+	if err != nil {
+		return nil, "", err
+	}
+	name, err := key.Name()
+	if err != nil {
+		return nil, "", err
+	}
+	cert, err := key.Certificate()
+	return &cert, name, err
+}
+
 // farm is a lab of n machines in rooms of forty, and a server in a process of its own.
 type farm struct {
-	t    testing.TB
-	dir  string
-	addr string
-	cmd  *exec.Cmd
-	n    int
-	pack []byte
+	t     testing.TB
+	dir   string
+	addr  string
+	key   string // of the server
+	plain bool   // without TLS
+	cmd   *exec.Cmd
+	n     int
+	pack  []byte
 }
 
 func newFarm(t testing.TB, n int) *farm {
@@ -85,7 +114,7 @@ func newFarm(t testing.TB, n int) *farm {
 	}
 	b.WriteString("hosts:\n")
 	for i := range n {
-		fmt.Fprintf(&b, "  - {name: m%d, room: r%d, mac: %q}\n", i, i/40, machine(i).MACs[0])
+		fmt.Fprintf(&b, "  - {name: m%d, room: r%d, mac: %q}\n", i, i/40, name(i))
 	}
 	seed := rand.Uint64()
 	t.Logf("data seed %d", seed)
@@ -121,6 +150,9 @@ func (f *farm) start() {
 	f.t.Helper()
 	f.cmd = exec.Command(os.Args[0])
 	f.cmd.Env = append(os.Environ(), childEnv+"="+f.dir+" "+f.addr)
+	if f.plain {
+		f.cmd.Env = append(f.cmd.Env, plainEnv+"=1")
+	}
 	f.cmd.Stderr = os.Stderr
 	out, err := f.cmd.StdoutPipe()
 	if err != nil {
@@ -133,7 +165,8 @@ func (f *farm) start() {
 	if err != nil || strings.HasPrefix(line, "failed") {
 		f.t.Fatalf("the server did not start: %q, %v", line, err)
 	}
-	if addr := strings.TrimSpace(line); addr != f.addr { // machines also read it: it is set once
+	addr, key, _ := strings.Cut(strings.TrimSpace(line), " ")
+	if f.key = key; addr != f.addr { // machines also read it: it is set once
 		f.addr = addr
 	}
 }
@@ -166,7 +199,20 @@ type pc struct {
 }
 
 func (f *farm) pc(i int) *pc {
-	return &pc{f, machine(i), &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}}
+	key, _, err := newKey()
+	if err != nil {
+		panic(err) // of the machine's randomness
+	}
+	known := tlskey.Client(func() []string { return []string{f.key} }, key)
+	return &pc{f, machine(i), &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: known}}}
+}
+
+// at is the server's URL.
+func (f *farm) at() string {
+	if f.plain {
+		return "http://" + f.addr + "/"
+	}
+	return "https://" + f.addr + "/"
 }
 
 func (p *pc) post(path string, in, out any) error {
@@ -174,7 +220,7 @@ func (p *pc) post(path string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	r, err := p.http.Post("http://"+p.f.addr+"/"+path, "application/json", bytes.NewReader(b))
+	r, err := p.http.Post(p.f.at()+path, "application/json", bytes.NewReader(b))
 	if err != nil {
 		return err
 	}
@@ -190,7 +236,7 @@ func (p *pc) post(path string, in, out any) error {
 }
 
 func (p *pc) fetch(off, n int) error {
-	req, err := http.NewRequest(http.MethodGet, "http://"+p.f.addr+"/repo/objects/a.pack", nil)
+	req, err := http.NewRequest(http.MethodGet, p.f.at()+"repo/objects/a.pack", nil)
 	if err != nil {
 		return err
 	}
@@ -232,6 +278,25 @@ func (p *pc) night(seconds int) (checkIn time.Duration, err error) {
 	return checkIn, p.post(protocol.PathReport, r, &protocol.Ack{})
 }
 
+// nights has all machines work, and returns how long their check-ins took, sorted.
+func (f *farm) nights(seconds int) []time.Duration {
+	took := make([]time.Duration, f.n)
+	var wg sync.WaitGroup
+	for i := range f.n {
+		p := f.pc(i)
+		wg.Go(func() {
+			time.Sleep(startTime * time.Duration(i) / time.Duration(f.n))
+			var err error
+			if took[i], err = p.night(seconds); err != nil {
+				f.t.Errorf("machine %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(took)
+	return took
+}
+
 // startTime is within what all machines of TestLoad check in: firmware is not more punctual. (A
 // thousand in the same instant have 330 ms, on two cores that also run the thousand clients;
 // BenchmarkCheckIn1000 is the part of it that is not HTTP.)
@@ -248,19 +313,7 @@ func TestLoad(t *testing.T) {
 	f := newFarm(t, machines)
 	f.start()
 	defer f.kill()
-	took := make([]time.Duration, machines)
-	var wg sync.WaitGroup
-	for i := range machines {
-		wg.Go(func() {
-			time.Sleep(startTime * time.Duration(i) / time.Duration(machines))
-			var err error
-			if took[i], err = f.pc(i).night(work); err != nil {
-				t.Errorf("machine %d: %v", i, err)
-			}
-		})
-	}
-	wg.Wait()
-	slices.Sort(took)
+	took := f.nights(work)
 	p99, held := took[machines*99/100], f.memory()
 	t.Logf("%d machines, %d s: check-in median %v, 99 %% under %v, the slowest %v; the server held %d MB at most", machines, work, took[machines/2], p99, took[machines-1], held>>20)
 	if p99 > bound || held > 200<<20 {
@@ -275,7 +328,7 @@ func TestLoad(t *testing.T) {
 	defer st.Close()
 	for _, m := range st.All() {
 		if m.Attempt == nil || m.Attempt.Result != state.ResultDone {
-			t.Errorf("%s: %+v", m.Key, m.Attempt)
+			t.Errorf("%s: %+v", m.ID, m.Attempt)
 		}
 	}
 	if n := len(st.All()); n != machines {

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -54,6 +55,7 @@ type Case struct {
 	CheckIn *protocol.CheckIn
 	Agent   string         // release that machines should start by themselves
 	Code    string         // for a machine without a room
+	Doubt   string         // why it is unknown although something seems to name it; "" = nothing does
 	Attempt *state.Attempt // the last one of this machine
 	Goal    *Goal          // nil = nothing is promoted
 	Size    Size           // from what the machine has to Goal
@@ -72,7 +74,7 @@ type Decision struct {
 func Decide(c *Case) Decision {
 	if c.Room == nil {
 		return Decision{Order: protocol.Order{Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Code: c.Code,
-			Rules: protocol.Rules{Until: c.Now}, Reason: "this machine is unknown: assign its code to a room"}}
+			Rules: protocol.Rules{Until: c.Now}, Reason: protocol.Clean("this machine is unknown: "+cmp.Or(c.Doubt, "assign its code to a room"), protocol.MaxText)}}
 	}
 	o := c.order()
 	if c.Goal == nil {
@@ -126,12 +128,15 @@ func (c *Case) windows() []protocol.Weekly {
 }
 
 // permits are what the room allows; nothing for a machine that only says that it is one of the
-// room.
+// room. One whose disk is bare has no key that lasts: it may make a disk, nothing else.
 func (c *Case) permits() protocol.Permits {
 	if c.Guest {
 		return protocol.Permits{}
 	}
-	o := protocol.Permits{Reinstall: *c.Room.Reinstall, Retry: c.Goal != nil && c.retry()}
+	var o protocol.Permits
+	if c.CheckIn.Image != "" || !bare(c.CheckIn.Disks) {
+		o = protocol.Permits{Reinstall: *c.Room.Reinstall, Retry: c.Goal != nil && c.retry()}
+	}
 	if p := c.Room.Provision; p.Allow {
 		o.Provision = &protocol.Provision{Serial: p.Serial, Wipe: p.Wipe, SlotBytes: p.Slot.Bytes(), SystemBytes: p.System.Bytes()}
 	}
@@ -197,7 +202,7 @@ func (c *Case) todo() (w state.Work, why string, settled bool) {
 func (c *Case) waits(key string) string {
 	text := fmt.Sprintf("; it waits for your permission: set `%s` for the room in lab.yaml", key)
 	if c.Guest {
-		text += fmt.Sprintf(" and give the machine a name (troy assign --room ROOM %s NAME)", c.CheckIn.Machine.Key())
+		text += fmt.Sprintf(" and give the machine a name (troy assign --room ROOM %s NAME)", c.CheckIn.Machine.String())
 	}
 	return text
 }
@@ -279,7 +284,7 @@ func (c *Case) late() string {
 // wait tells the machine to ask again, or to start Windows if a slot would come too late.
 func (c *Case) wait(o protocol.Order) protocol.Order {
 	need := c.takes(int(c.Room.Wave) - 1)
-	pause := min(max(need/time.Duration(c.Room.Wave), waitLeast), waitMost) + spread(c.CheckIn.Machine.Key(), waitLeast)
+	pause := min(max(need/time.Duration(c.Room.Wave), waitLeast), waitMost) + spread(c.CheckIn.Machine.String(), waitLeast)
 	if closes, ok := c.hours().Closes(c.Now); ok && !c.always() && c.Now.Add(pause+need).After(closes) {
 		o.Reason = "not now: other machines are at work until the window closes"
 		return o
@@ -291,14 +296,14 @@ func (c *Case) wait(o protocol.Order) protocol.Order {
 
 // spread keeps machines from asking in the same second: a part of most, always the same for one
 // machine.
-func spread(key string, most time.Duration) time.Duration {
+func spread(name string, most time.Duration) time.Duration {
 	h := fnv.New32a()
-	h.Write([]byte(key))
+	h.Write([]byte(name))
 	return time.Duration(h.Sum32()%1000) * most / 1000
 }
 
-// Gate says whether a room lets others go on with a version, and if not, why. healthy is in
-// percent.
+// Gate says whether a room lets others go on with a version, and if not, why: by those of its
+// machines that are known by their keys. healthy is in percent.
 func Gate(room string, machines []*state.Machine, image string, version, healthy, failures int) (ok bool, why string) {
 	good, bad, unknown := 0, 0, 0
 	for _, m := range machines {

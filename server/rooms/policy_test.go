@@ -129,7 +129,7 @@ func TestDecide(t *testing.T) {
 		{"unknown version, reinstall", func(c *Case) { c.CheckIn.Version = 0; room(c, "B205") }, true, state.WorkReinstall, "", nil},
 		{"bare", func(c *Case) { *c.CheckIn = bareMachine() }, false, state.WorkNone, "no disk of this machine is prepared; it waits for your permission: set `provision: {allow: true}`", wanted},
 		{"bare, provision", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205") }, true, state.WorkProvision, "", func(o *protocol.Order) bool {
-			return *o.Permits.Provision == protocol.Provision{Serial: "S1", Wipe: true, SlotBytes: 2 << 30}
+			return !o.Permits.Reinstall && !o.Permits.Retry && *o.Permits.Provision == protocol.Provision{Serial: "S1", Wipe: true, SlotBytes: 2 << 30}
 		}},
 		{"bare, outside of the window", func(c *Case) { *c.CheckIn = bareMachine(); room(c, "B205"); c.Now = at(t, "23 12:00") }, false, state.WorkNone, "not now", nil},
 		{"release of the agent", func(c *Case) { c.Agent = "a1" }, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Agent == "a1" }},
@@ -140,7 +140,7 @@ func TestDecide(t *testing.T) {
 		{"retry", func(c *Case) { c.Goal.Retry = true }, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Permits.Retry }},
 	} {
 		c := &Case{Now: at(t, "22 23:00"), Lab: l, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{1 << 30, 2 << 30, hash},
-			CheckIn: &protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Image: "win11", Version: 1}}
+			CheckIn: &protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:02:01"}}}, Image: "win11", Version: 1}}
 		room(c, "B204")
 		x.change(c)
 		d := Decide(c)
@@ -154,7 +154,7 @@ func TestDecide(t *testing.T) {
 }
 
 func bareMachine() protocol.CheckIn {
-	return protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Detail: "no disk of Troy",
+	return protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:02:01"}}}, Detail: "no disk of Troy",
 		Disks: []protocol.Disk{{Path: "/dev/sda", Size: 1 << 40, SectorSize: 512, Empty: true}}}
 }
 
@@ -208,7 +208,7 @@ func TestDecideProperties(t *testing.T) {
 		p, _ := l.Room(names[r.IntN(len(names))])
 		c := &Case{Now: at(t, "22 00:00").Add(time.Duration(r.IntN(10*86400)) * time.Second), Lab: l, Room: &p, Active: r.IntN(4), Failed: r.IntN(3),
 			Goal: &Goal{ID: 7, Image: "win11", Version: 1 + r.IntN(3)}, Size: Size{Fetch: r.Int64N(60 << 30), Write: r.Int64N(60 << 30)},
-			CheckIn: &protocol.CheckIn{Machine: protocol.Machine{MACs: []string{"52:54:00:00:02:01"}}, Image: []string{"", "win11", "win10"}[r.IntN(3)], Version: r.IntN(4)}}
+			CheckIn: &protocol.CheckIn{Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:02:01"}}}, Image: []string{"", "win11", "win10"}[r.IntN(3)], Version: r.IntN(4)}}
 		if r.IntN(3) == 0 {
 			c.CheckIn.Disks = []protocol.Disk{{Path: "/dev/sda", Empty: true}}
 		}
@@ -228,7 +228,7 @@ func TestDecideProperties(t *testing.T) {
 		case !d.Start:
 			continue
 		case !c.always() && (!open || c.Now.Add(overhead).After(closes)), c.Active >= int(p.Wave), c.Failed >= int(p.Failures), d.Order.Wait != 0,
-			c.CheckIn.Image == "win11" && c.CheckIn.Version == c.Goal.Version, d.Work == state.WorkReinstall && !*p.Reinstall, d.Order.Permits.Reinstall != *p.Reinstall, d.Work == state.WorkProvision && !p.Provision.Allow:
+			c.CheckIn.Image == "win11" && c.CheckIn.Version == c.Goal.Version, d.Work == state.WorkReinstall && !*p.Reinstall, d.Order.Permits.Reinstall != (*p.Reinstall && (c.CheckIn.Image != "" || !bare(c.CheckIn.Disks))), d.Work == state.WorkProvision && !p.Provision.Allow:
 			t.Fatalf("%+v: %+v", c, d)
 		}
 		started++

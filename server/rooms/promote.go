@@ -79,7 +79,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 
 // sum adds up the machines of the room.
 func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
-	bare, refused := 0, map[string]int{}
+	bare, newer, refused := 0, 0, map[string]int{}
 	for _, h := range k.hosts(l, e.Room) {
 		if h.host != nil && h.host.Version > 0 {
 			continue
@@ -98,6 +98,9 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 			e.Current++
 			continue
 		}
+		if have > e.Version {
+			newer++
+		}
 		s, whole, err := k.between(ctx, e.Image, have, e.Version)
 		if err != nil {
 			return err
@@ -112,6 +115,9 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 	}
 	for _, line := range slices.Sorted(maps.Keys(refused)) {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("the firmware of %d machines would not start %s", refused[line], line))
+	}
+	if newer > 0 {
+		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines have a newer version: they go back only with your signature, 'troy rollback --room %s %s@%d'", newer, e.Room, e.Image, e.Version))
 	}
 	return nil
 }
@@ -240,12 +246,12 @@ func left(targets []state.Target) map[int]bool {
 // time that their window is open; the admin's signature under that step is for the caller to see
 // to.
 func (k *Keeper) Rollback(ctx context.Context, p Promotion) (*state.Target, error) {
+	before, err := k.Previous(p.Room)
 	if p.Version == 0 {
-		old, err := k.Previous(p.Room)
 		if err != nil {
 			return nil, err
 		}
-		p.Image, p.Version = old.Image, old.Version
+		p.Image, p.Version = before.Image, before.Version
 	}
 	if p.After == "" {
 		p.After = "none"
@@ -253,6 +259,10 @@ func (k *Keeper) Rollback(ctx context.Context, p Promotion) (*state.Target, erro
 	t, err := k.target(ctx, k.Lab(), &p)
 	if err != nil {
 		return nil, err
+	}
+	now, had := k.o.State.Room(p.Room).Current(), before != nil && before.Version == t.Version
+	if now != nil && now.Image == t.Image && t.Version > now.Version && !had {
+		return nil, fmt.Errorf("%w: version %d is newer than version %d, which room %s has: that is a promotion", ErrInvalid, t.Version, now.Version, p.Room)
 	}
 	t.Rollback = true
 	return k.put(p.Room, *t)
@@ -266,50 +276,4 @@ func (k *Keeper) Stop(room, why string) error {
 	}
 	defer k.changed.tell()
 	return k.o.State.ChangeTarget(room, t.ID, func(t *state.Target) { t.Stopped = why })
-}
-
-// Assign names the machine that shows a code (or has a key), and gives it a room of lab.yaml.
-func (k *Keeper) Assign(code, name, room string) (*state.Machine, error) {
-	l := k.Lab()
-	m := k.o.State.ByCode(code)
-	if m == nil {
-		m = k.o.State.Get(code)
-	}
-	switch {
-	case m == nil:
-		return nil, fmt.Errorf("%w: no machine shows the code %q", ErrNotFound, code)
-	case l.Rooms[lab.Name(room)] == nil:
-		return nil, fmt.Errorf("%w: room %q is not in lab.yaml", ErrNotFound, room)
-	case l.Find(&m.CheckIn.Machine) != nil:
-		return nil, fmt.Errorf("%w: lab.yaml names this machine: change it there", ErrInvalid)
-	case lab.CheckName(name) != nil:
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, lab.CheckName(name))
-	case k.taken(l, name, m.Key):
-		return nil, fmt.Errorf("%w: another machine is called %q", ErrInvalid, name)
-	}
-	m, err := k.o.State.Update(m.Key, func(m *state.Machine) error {
-		m.Name, m.Room, m.Code = name, room, ""
-		m.Remember(k.o.Now(), "assigned", name+" in room "+room)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	k.placeAll()
-	k.changed.tell()
-	return m, nil
-}
-
-func (k *Keeper) taken(l *lab.Lab, name, key string) bool {
-	return l.HostNamed(name) != nil || slices.ContainsFunc(k.o.State.All(), func(m *state.Machine) bool { return m.Name == name && m.Key != key })
-}
-
-// Forget drops what is known of a machine: one that is gone, or that was never ours.
-func (k *Keeper) Forget(key string) error {
-	if err := k.o.State.Forget(key); err != nil {
-		return err
-	}
-	k.placeAll()
-	k.changed.tell()
-	return nil
 }

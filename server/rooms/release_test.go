@@ -62,7 +62,7 @@ func TestRelease(t *testing.T) {
 	if r := w.room("B204"); r.Counts[PhaseWorking] != 2 || r.Counts[PhaseWaiting] != 1 || r.Counts[PhaseNever] != 2 || r.Machines != 5 || r.Left <= 0 {
 		t.Errorf("in the middle: %+v", r)
 	}
-	w.k.Progress(protocol.Progress{Protocol: protocol.Version, Machine: machine(201), Phase: "fetch", Done: 1, Total: 2, Rate: 3})
+	w.k.Progress(peer(201), protocol.Progress{Protocol: protocol.Version, Machine: machine(201), Phase: "fetch", Done: 1, Total: 2, Rate: 3})
 	if h, _, err := w.k.Host("b204-1"); err != nil || h.Phase != PhaseWorking || h.Live == nil || h.Live.Rate != 3 {
 		t.Errorf("progress: %+v, %v", h, err)
 	}
@@ -91,7 +91,7 @@ func TestRelease(t *testing.T) {
 	if err != nil || i < 0 || !list[i].Closed || list[i].Done != 1 || list[i].Failed != 2 || list[i].Missing != 3 || list[i].Bytes != 3000 {
 		t.Errorf("night: %+v, %v", list, err)
 	}
-	if _, failed, err := w.k.Log(key(203)); err != nil || failed != "log of bad disk, too" {
+	if _, failed, err := w.k.Log(w.id(203)); err != nil || failed != "log of bad disk, too" {
 		t.Errorf("log: %q, %v", failed, err)
 	}
 	// A new promotion forgets the failures.

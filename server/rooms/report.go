@@ -10,21 +10,27 @@ import (
 )
 
 // Report takes the report of a machine; it is on the disk when nil is returned. One that is known
-// already changes nothing.
-func (k *Keeper) Report(_ context.Context, r protocol.Report) error {
-	key, now := r.Machine.Key(), k.o.Now()
-	before := k.o.State.Get(key)
-	if before != nil && before.Report != nil && r.ID != "" && before.Report.ID == r.ID {
+// already changes nothing. Only the key with which the machine checked in may report for it: for
+// others the error is protocol.ErrStranger.
+func (k *Keeper) Report(_ context.Context, peer protocol.Peer, r protocol.Report) error {
+	id, now := k.speaks(peer, &r.Machine, r.Image != "" && r.Version > 0), k.o.Now()
+	before := k.o.State.Get(id)
+	if before == nil {
+		return protocol.ErrStranger
+	}
+	if before.Report != nil && r.ID != "" && before.Report.ID == r.ID {
 		return nil
 	}
-	m, err := k.o.State.Report(key, r.Log, r.Outcome == protocol.OutcomeFailed || ofGivingUp(before), func(m *state.Machine) error {
+	m, err := k.o.State.Report(id, r.Log, r.Outcome == protocol.OutcomeFailed || ofGivingUp(before), func(m *state.Machine) error {
 		conclude(m, &r, now)
+		k.keep(m)
 		return nil
 	})
 	if err != nil {
+		k.restore(k.Lab(), []string{id})
 		return fmt.Errorf("the report could not be saved: %w", err)
 	}
-	k.live.end(key)
+	k.live.end(id)
 	k.noteStop(before, m)
 	k.noteAlarm(before, m)
 	k.changed.tell()
@@ -39,9 +45,6 @@ func ofGivingUp(m *state.Machine) bool {
 
 // conclude writes a report into a machine's record.
 func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
-	if m.First.IsZero() {
-		m.First, m.CheckIn.Machine = now, r.Machine
-	}
 	kept := *r
 	kept.Log = ""
 	m.Seen, m.Report = now, &state.Report{At: now, Report: kept}

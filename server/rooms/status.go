@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/identity"
 	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/state"
@@ -32,7 +33,7 @@ const (
 
 // Host is a machine as the status shows it.
 type Host struct {
-	Key     string   `json:"key,omitempty"` // "" = never seen
+	ID      string   `json:"id,omitempty"` // "" = never seen
 	Name    string   `json:"name"`
 	Room    string   `json:"room,omitempty"`
 	Code    string   `json:"code,omitempty"`
@@ -40,6 +41,13 @@ type Host struct {
 	MACs    []string `json:"macs,omitempty"`
 	UUID    string   `json:"uuid,omitempty"`
 	Product string   `json:"product,omitempty"`
+	// Line is what it is recognised by without its key.
+	Line  identity.Line `json:"line,omitzero"`
+	Keyed bool          `json:"keyed,omitempty"` // known by the key on its disk: it counts in waves and gates
+	// Key is the pinned one; Confirmed says that the admin has said that it is this machine's.
+	Key       string `json:"key,omitempty"`
+	Confirmed bool   `json:"confirmed,omitempty"`
+	Doubt     string `json:"doubt,omitempty"` // why it is unknown although something names it
 
 	Image       string          `json:"image,omitempty"` // on its disk
 	Version     int             `json:"version,omitempty"`
@@ -81,8 +89,10 @@ type Room struct {
 	Counts   map[Phase]int `json:"counts"`
 	Healthy  int           `json:"healthy"`          // of those that have the version
 	Alarms   int           `json:"alarms,omitempty"` // machines that need attention
-	Rate     int64         `json:"rate"`             // bytes per second, of all at work
-	Left     float64       `json:"left"`             // seconds until the wave is through, roughly; 0 = not known, or nothing to do
+	// Unconfirmed are known by their keys and wait to be confirmed.
+	Unconfirmed int     `json:"unconfirmed"`
+	Rate        int64   `json:"rate"` // bytes per second, of all at work
+	Left        float64 `json:"left"` // seconds until the wave is through, roughly; 0 = not known, or nothing to do
 }
 
 // Status is the whole lab.
@@ -106,7 +116,7 @@ func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
 	var all []entry
 	seen := map[*lab.Host]bool{}
 	for _, m := range k.machines(room) {
-		at := memberOf(l, &m.CheckIn.Machine, m)
+		at := k.placeOf(l, m)
 		seen[at.host] = true
 		all = append(all, entry{name: at.name, host: at.host, m: m})
 	}
@@ -152,15 +162,27 @@ func (k *Keeper) Hosts(room string) []Host {
 	return all
 }
 
-// Host finds one machine by its name, key, MAC address, UUID or code.
+// Host finds one machine by its name, id, code, or by a MAC address or UUID in any notation.
 func (k *Keeper) Host(id string) (*Host, *state.Machine, error) {
-	for _, h := range k.Hosts("") {
-		if h.Name == id && id != "" || h.Key == id || h.Code != "" && strings.EqualFold(h.Code, id) ||
-			strings.EqualFold(h.UUID, id) && id != "" || slices.Contains(h.MACs, strings.ToLower(id)) {
-			return &h, k.o.State.Get(h.Key), nil
+	folded, address := identity.Fold(id)
+	all := k.Hosts("")
+	for _, is := range []func(h *Host) bool{
+		func(h *Host) bool { return h.Name == id || h.ID == id || strings.EqualFold(h.Code, id) },
+		func(h *Host) bool { return address && h.has(folded) },
+	} {
+		if i := slices.IndexFunc(all, func(h Host) bool { return id != "" && is(&h) }); i >= 0 {
+			return &all[i], k.o.State.Get(all[i].ID), nil
 		}
 	}
 	return nil, nil, fmt.Errorf("%w: machine %q", ErrNotFound, id)
+}
+
+// has tells whether an address, spelled as identity.Fold does, is one of the machine.
+func (h *Host) has(folded string) bool {
+	return slices.ContainsFunc(append([]string{h.UUID}, h.MACs...), func(s string) bool {
+		f, ok := identity.Fold(s)
+		return ok && f == folded
+	})
 }
 
 func (k *Keeper) host(l *lab.Lab, e entry) Host {
@@ -172,7 +194,7 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 		}
 	}
 	if e.m != nil && e.host == nil {
-		at := memberOf(l, &e.m.CheckIn.Machine, e.m)
+		at := k.placeOf(l, e.m)
 		h.Room, h.Assigned, h.Guest = at.room, at.room != "" && !at.guest, at.guest
 	}
 	var g *Goal
@@ -190,7 +212,8 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 // seen fills what a machine itself has told.
 func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	in := &m.CheckIn
-	h.Key, h.Code, h.MACs, h.UUID, h.Product = m.Key, m.Code, in.Machine.MACs, in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
+	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
+	h.Line, h.Keyed, h.Key, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
 	h.Image, h.Version, h.Health, h.HealthWhy = in.Image, in.Version, in.Health, in.LastStart
 	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Version != 0 {
 		if r.Image != h.Image || r.Version != h.Version {
@@ -210,7 +233,7 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	}
 	h.Phase = k.phase(h, m, g)
 	h.Attention = k.attention(h, m)
-	if v, ok := k.live.get(m.Key); ok && h.Phase == PhaseWorking {
+	if v, ok := k.live.get(m.ID); ok && h.Phase == PhaseWorking {
 		h.Live = &v
 	}
 }
@@ -220,7 +243,7 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 	switch {
 	case h.Room == "":
 		return PhaseUnknown
-	case a != nil && a.Result == state.ResultOpen && !a.Stale(now.Add(-staleTime), k.live.heard(m.Key)):
+	case a != nil && a.Result == state.ResultOpen && !a.Stale(now.Add(-staleTime), k.live.heard(m.ID)):
 		return PhaseWorking
 	case a != nil && a.Result == state.ResultOpen:
 		return PhaseSilent
@@ -289,6 +312,9 @@ func (k *Keeper) tally(l *lab.Lab, r *Room, c *Case) {
 		if h.Phase == PhaseCurrent && h.Health == protocol.HealthGood {
 			r.Healthy++
 		}
+		if h.Keyed && !h.Confirmed {
+			r.Unconfirmed++
+		}
 		if h.Live != nil {
 			r.Rate += h.Live.Rate
 		}
@@ -314,7 +340,7 @@ func (k *Keeper) LabError() error {
 }
 
 // Log returns the log tail of a machine's last report, and of its last failed one.
-func (k *Keeper) Log(key string) (last, failed string, err error) { return k.o.State.Log(key) }
+func (k *Keeper) Log(id string) (last, failed string, err error) { return k.o.State.Log(id) }
 
 // Nights returns the nights that began after a time, the newest first.
 func (k *Keeper) Nights(after time.Time) ([]state.Night, error) { return k.o.State.Nights(after) }

@@ -63,7 +63,7 @@ func (k *Keeper) toServe(c *Case, all []candidate) (calls []Call, served bool) {
 	for _, h := range all {
 		up := !h.Seen.IsZero() && c.Now.Sub(h.Seen) < awakeTime
 		switch {
-		case h.Phase == PhaseWorking, h.Phase == PhaseWaiting, up && lacks(&h.Host):
+		case h.Keyed && (h.Phase == PhaseWorking || h.Phase == PhaseWaiting || up && lacks(&h.Host)):
 			room-- // holds a slot, or is about to
 			served = false
 		case !lacks(&h.Host) || len(h.MACs) == 0:
@@ -113,7 +113,7 @@ func (k *Keeper) toSettle(name string, c *Case, all []candidate) (calls []Call) 
 		w := k.wakes(&h.Host)
 		called := c.Now.Sub(w.last)
 		switch {
-		case called < awakeTime, k.tells(h.Key, c.Now):
+		case called < awakeTime, k.tells(h.ID, c.Now):
 			room-- // starts, or merges
 		case called < pause, c.Now.Sub(h.Seen) < awakeTime, w.window.Equal(began) && w.settles >= settleMost:
 		case unsettled(h.machine, lazy, awaited):
@@ -126,8 +126,8 @@ func (k *Keeper) toSettle(name string, c *Case, all []candidate) (calls []Call) 
 }
 
 // tells says whether a machine that is not at work told a moment ago how far it is: with a merge.
-func (k *Keeper) tells(key string, now time.Time) bool {
-	v, ok := k.live.get(key)
+func (k *Keeper) tells(id string, now time.Time) bool {
+	v, ok := k.live.get(id)
 	return ok && now.Sub(v.At) < awakeTime
 }
 

@@ -101,7 +101,7 @@ func TestWakeToMerge(t *testing.T) {
 	w.wantWoken(time.Minute, "")
 	w.wantWoken(4*time.Minute, "b204-3") // 4 was called a moment ago, for its version
 	w.checkIn(203, 2, func(c *protocol.CheckIn) { c.Merging, c.Health = true, protocol.HealthGood })
-	w.k.Progress(protocol.Progress{Machine: machine(203), Phase: "merge"})
+	w.k.Progress(peer(203), protocol.Progress{Machine: machine(203), Phase: "merge"})
 
 	// A window of seven and a half hours: the next calls come after a quarter of it.
 	calls := map[string]int{}
@@ -144,9 +144,9 @@ func TestWakeToMerge(t *testing.T) {
 // opens, whatever the merge policy.
 func TestWakeToShowHealth(t *testing.T) {
 	w := newWorld(t)
-	for i, name := range []string{"b205-1", "b205-2", "b205-3"} {
+	for i, host := range []string{"b205-1", "b205-2", "b205-3"} {
 		w.checkIn(301+i, 1, nil)
-		if _, err := w.k.Assign(key(301+i), name, "B205"); err != nil {
+		if _, err := w.k.Assign(name(301+i), host, "B205"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -198,6 +198,6 @@ func TestWakeNot(t *testing.T) {
 	if err := w.k.Stop("B204", ""); err != nil {
 		t.Fatal(err)
 	}
-	w.k.Progress(protocol.Progress{Machine: machine(203), Phase: "merge"})
+	w.k.Progress(peer(203), protocol.Progress{Machine: machine(203), Phase: "merge"})
 	w.wantWoken(time.Minute, "b204-1") // 3 merges: one more may begin
 }

@@ -5,6 +5,8 @@
 //	token         of the admin's calls (package rooms/api)
 //	users         who may sign in on the page (package web)
 //	audit.jsonl   who did what (package audit)
+//	tls.key       by which machines know the server (package certs); no other server has it
+//	page/         certificate of the page, where no other folder is named (package certs)
 //	address       base URL of the server that runs, or ran last
 //	lab           path of its lab.yaml
 //
@@ -40,6 +42,12 @@ func (d Dir) Users() string { return d.file("users") }
 
 // Audit is the path of the audit log.
 func (d Dir) Audit() string { return d.file("audit.jsonl") }
+
+// TLSKey is the path of the key by which machines know the server.
+func (d Dir) TLSKey() string { return d.file("tls.key") }
+
+// Page is the path of the folder with the certificate of the page.
+func (d Dir) Page() string { return d.file("page") }
 
 // SetAddress notes the base URL of the server.
 func (d Dir) SetAddress(url string) error { return d.set("address", url) }

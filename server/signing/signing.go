@@ -5,7 +5,6 @@ package signing
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"troy/image"
@@ -66,26 +65,23 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Expiring returns a line for each role of a store whose signature ends soon, with what renews it.
+// Expiring returns a line for each key of a store whose signatures end soon, with what renews them.
 func Expiring(repo *sign.Repository, now time.Time) (lines []string, err error) {
 	list, err := repo.Expiries(now)
 	for _, e := range list {
 		if e.Soon {
-			lines = append(lines, fmt.Sprintf("the signature of role %s ends %s; %s", e.Role, e.Expires.Format(time.DateOnly), Renewal(e.Role)))
+			lines = append(lines, fmt.Sprintf("the signatures of the %s end %s; %s", e.Key, e.Expires.Format(time.DateOnly), Renewal(e.Key)))
 		}
 	}
 	return lines, err
 }
 
-// Renewal says what to do about a role whose signature ends.
-func Renewal(r sign.Role) string {
-	switch r {
-	case sign.Root:
-		return "'troy key rotate root' renews it"
-	case sign.Targets:
-		return "'troy key sign' renews it"
+// Renewal says what to do about a key whose signatures end.
+func Renewal(k sign.Key) string {
+	if k == sign.Admin {
+		return "'troy key sign' renews them"
 	}
-	return "'troy serve' renews it while it runs, 'troy key refresh' at any time"
+	return "'troy serve' renews them while it runs, 'troy key refresh' at any time"
 }
 
 // Hidden reports whether a version lies in the store at dir but is not signed, so that machines do
@@ -99,6 +95,6 @@ func Hidden(ctx context.Context, dir, name string, version int) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
-	names, err := repo.Unsigned(ctx, store)
-	return slices.Contains(names, fmt.Sprintf("images/%s/%d.json", name, version)), err
+	signed, err := repo.Signed(ctx, store, name, version)
+	return !signed && err == nil, err
 }

@@ -23,7 +23,7 @@ func openRepo(t *testing.T, dir string) *sign.Repository {
 	return repo
 }
 
-// TestExpiring: each role is named before its signature ends, with the command that renews it.
+// TestExpiring: each key is named before its signature ends, with the command that renews it.
 func TestExpiring(t *testing.T) {
 	dir := smallstore.Make(t, t.TempDir())
 	repo := openRepo(t, dir)
@@ -35,15 +35,13 @@ func TestExpiring(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(lines, "\n")
-	for role, renewal := range map[sign.Role]string{
-		sign.Root: "troy key rotate root", sign.Targets: "troy key sign", sign.Snapshot: "troy serve", sign.Timestamp: "troy serve",
-	} {
+	for key, renewal := range map[sign.Key]string{sign.Admin: "troy key sign", sign.Server: "troy serve"} {
 		found := false
 		for _, line := range lines {
-			found = found || strings.Contains(line, "role "+string(role)+" ends") && strings.Contains(line, renewal)
+			found = found || strings.Contains(line, "the "+key.String()+" end") && strings.Contains(line, renewal)
 		}
 		if !found {
-			t.Errorf("nothing of %s and %q in\n%s", role, renewal, text)
+			t.Errorf("nothing of %s and %q in\n%s", key, renewal, text)
 		}
 	}
 }
@@ -124,7 +122,7 @@ func TestHidden(t *testing.T) {
 	if !hidden(smallstore.Image, 3) || hidden(smallstore.Image, 2) {
 		t.Error("only the new version should be hidden")
 	}
-	if _, err := repo.Sign(t.Context(), store, time.Now()); err != nil {
+	if _, err := repo.SignAll(t.Context(), store, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if hidden(smallstore.Image, 3) {

@@ -16,11 +16,11 @@
 //
 // Buckets, values in JSON as encoding/json writes the types of this package:
 //
-//	meta        "format" → 1
-//	machines    Machine.Key → Machine
-//	logs        Machine.Key → the log tail of the last report, as text
-//	failures    Machine.Key → that of the last failed report
-//	codes       Machine.Code → Machine.Key, of unknown machines
+//	meta        "format" → 2
+//	machines    Machine.ID → Machine
+//	logs        Machine.ID → the log tail of the last report, as text
+//	failures    Machine.ID → that of the last failed report
+//	codes       Machine.Code → Machine.ID, of unknown machines
 //	rooms       name of a room → Room
 //	nights      begin as RFC 3339 in UTC + " " + room → Night
 //

@@ -12,13 +12,13 @@ import (
 )
 
 // Get returns a machine, nil if it is not known. It must not be changed.
-func (s *Store) Get(key string) *Machine {
+func (s *Store) Get(id string) *Machine {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.machines[key]
+	return s.machines[id]
 }
 
-// All returns the machines, sorted by key. They must not be changed.
+// All returns the machines, sorted by id. They must not be changed.
 func (s *Store) All() []*Machine {
 	s.mu.RLock()
 	all := make([]*Machine, 0, len(s.machines))
@@ -26,34 +26,34 @@ func (s *Store) All() []*Machine {
 		all = append(all, m)
 	}
 	s.mu.RUnlock()
-	slices.SortFunc(all, func(a, b *Machine) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(all, func(a, b *Machine) int { return strings.Compare(a.ID, b.ID) })
 	return all
 }
 
 // Update changes a machine, or makes it, and returns it as it is on the disk then. change may be
 // called several times, each time with the state of then; it must do nothing but change what it is
 // given. Its error undoes all.
-func (s *Store) Update(key string, change func(m *Machine) error) (*Machine, error) {
-	return s.update(key, nil, change)
+func (s *Store) Update(id string, change func(m *Machine) error) (*Machine, error) {
+	return s.update(id, nil, change)
 }
 
 // Report changes a machine as Update does, and keeps the log of its report in the same act; failed
 // keeps it also as that of the last failure.
-func (s *Store) Report(key, log string, failed bool, change func(m *Machine) error) (*Machine, error) {
-	return s.update(key, func(tx *bbolt.Tx) error {
-		err := tx.Bucket([]byte(bucketLogs)).Put([]byte(key), []byte(log))
+func (s *Store) Report(id, log string, failed bool, change func(m *Machine) error) (*Machine, error) {
+	return s.update(id, func(tx *bbolt.Tx) error {
+		err := tx.Bucket([]byte(bucketLogs)).Put([]byte(id), []byte(log))
 		if err == nil && failed {
-			err = tx.Bucket([]byte(bucketFailures)).Put([]byte(key), []byte(log))
+			err = tx.Bucket([]byte(bucketFailures)).Put([]byte(id), []byte(log))
 		}
 		return err
 	}, change)
 }
 
-func (s *Store) update(key string, also func(tx *bbolt.Tx) error, change func(m *Machine) error) (*Machine, error) {
+func (s *Store) update(id string, also func(tx *bbolt.Tx) error, change func(m *Machine) error) (*Machine, error) {
 	var m *Machine
 	err := s.batch(func(tx *bbolt.Tx) error {
 		var err error
-		if m, err = s.find(tx, key); err != nil {
+		if m, err = s.find(tx, id); err != nil {
 			return err
 		}
 		before := m.Code
@@ -69,7 +69,7 @@ func (s *Store) update(key string, also func(tx *bbolt.Tx) error, change func(m 
 				return err
 			}
 		}
-		return put(tx, bucketMachines, key, m)
+		return put(tx, bucketMachines, id, m)
 	})
 	if err != nil {
 		return nil, err
@@ -80,16 +80,16 @@ func (s *Store) update(key string, also func(tx *bbolt.Tx) error, change func(m 
 
 // find reads a machine for a change, from the disk: the memory may be behind changes of the same
 // transaction.
-func (s *Store) find(tx *bbolt.Tx, key string) (*Machine, error) {
+func (s *Store) find(tx *bbolt.Tx, id string) (*Machine, error) {
 	b := tx.Bucket([]byte(bucketMachines))
-	v := b.Get([]byte(key))
+	v := b.Get([]byte(id))
 	if v == nil {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
 		if len(s.machines) >= machinesMost {
 			return nil, ErrMany
 		}
-		return &Machine{Key: key}, nil
+		return &Machine{ID: id}, nil
 	}
 	m := &Machine{}
 	return m, json.Unmarshal(v, m)
@@ -99,8 +99,8 @@ func (s *Store) find(tx *bbolt.Tx, key string) (*Machine, error) {
 func (s *Store) remember(m *Machine) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.machines[m.Key]; old == nil || old.Rev < m.Rev {
-		s.machines[m.Key] = m
+	if old := s.machines[m.ID]; old == nil || old.Rev < m.Rev {
+		s.machines[m.ID] = m
 	}
 }
 
@@ -118,10 +118,10 @@ func code(tx *bbolt.Tx, m *Machine, before string) error {
 	if m.Code == "" {
 		return nil
 	}
-	if owner := b.Get([]byte(m.Code)); owner != nil && string(owner) != m.Key {
+	if owner := b.Get([]byte(m.Code)); owner != nil && string(owner) != m.ID {
 		return fmt.Errorf("state: the code %s is taken", m.Code)
 	}
-	return b.Put([]byte(m.Code), []byte(m.Key))
+	return b.Put([]byte(m.Code), []byte(m.ID))
 }
 
 // codeLetters are told apart on a photo of a screen.
@@ -143,22 +143,22 @@ func (s *Store) NewCode() string {
 
 // ByCode returns the machine that shows a code, in any case of letters; nil if none does.
 func (s *Store) ByCode(code string) *Machine {
-	var key string
+	var id string
 	err := s.db.View(func(tx *bbolt.Tx) error {
-		key = string(tx.Bucket([]byte(bucketCodes)).Get([]byte(strings.ToUpper(code))))
+		id = string(tx.Bucket([]byte(bucketCodes)).Get([]byte(strings.ToUpper(code))))
 		return nil
 	})
-	if err != nil || key == "" {
+	if err != nil || id == "" {
 		return nil
 	}
-	return s.Get(key)
+	return s.Get(id)
 }
 
 // Forget removes a machine and its logs. It comes back with its next check-in, as an unknown one
 // unless lab.yaml lists it.
-func (s *Store) Forget(key string) error {
+func (s *Store) Forget(id string) error {
 	err := s.batch(func(tx *bbolt.Tx) error {
-		m, err := s.find(tx, key)
+		m, err := s.find(tx, id)
 		if err != nil || m.Rev == 0 {
 			return ErrNotFound
 		}
@@ -168,7 +168,7 @@ func (s *Store) Forget(key string) error {
 			return err
 		}
 		for _, name := range []string{bucketMachines, bucketLogs, bucketFailures} {
-			if err := tx.Bucket([]byte(name)).Delete([]byte(key)); err != nil {
+			if err := tx.Bucket([]byte(name)).Delete([]byte(id)); err != nil {
 				return err
 			}
 		}
@@ -179,15 +179,15 @@ func (s *Store) Forget(key string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.machines, key)
+	delete(s.machines, id)
 	return nil
 }
 
 // Log returns the log tail of a machine's last report, and of its last failed one.
-func (s *Store) Log(key string) (last, failed string, err error) {
+func (s *Store) Log(id string) (last, failed string, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
-		last = string(tx.Bucket([]byte(bucketLogs)).Get([]byte(key)))
-		failed = string(tx.Bucket([]byte(bucketFailures)).Get([]byte(key)))
+		last = string(tx.Bucket([]byte(bucketLogs)).Get([]byte(id)))
+		failed = string(tx.Bucket([]byte(bucketFailures)).Get([]byte(id)))
 		return nil
 	})
 	return last, failed, err

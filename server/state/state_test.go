@@ -149,7 +149,7 @@ func TestManyAtOnce(t *testing.T) {
 		all := s.All()
 		for _, m := range all {
 			if m.CheckIn.Version != each || m.Rev != each {
-				t.Errorf("machine %s has %d updates, rev %d", m.Key, m.CheckIn.Version, m.Rev)
+				t.Errorf("machine %s has %d updates, rev %d", m.ID, m.CheckIn.Version, m.Rev)
 			}
 		}
 		if len(all) != machines || len(s.Room("room").Targets) != machines*each/100 {
@@ -175,7 +175,7 @@ func TestBadFiles(t *testing.T) {
 	}
 	other := filepath.Join(dir, "other")
 	s := open(t, other)
-	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(bucketMeta)).Put([]byte("format"), []byte("2")) })
+	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(bucketMeta)).Put([]byte("format"), []byte("3")) })
 	if err = errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}

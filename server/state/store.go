@@ -29,7 +29,7 @@ var (
 )
 
 const (
-	format   = "1"
+	format   = "2"
 	lockTime = 2 * time.Second
 	together = 2 * time.Millisecond // updates that arrive so close share one sync
 

@@ -3,6 +3,7 @@ package state
 import (
 	"time"
 
+	"troy/internal/identity"
 	"troy/server/protocol"
 )
 
@@ -16,8 +17,20 @@ const (
 
 // Machine is what the server knows of one machine.
 type Machine struct {
-	Key  string `json:"key"`            // protocol.Machine.Key
+	ID   string `json:"id"`             // drawn at its first check-in; says nothing of the machine
 	Code string `json:"code,omitempty"` // shown on its screen while it is unknown
+	// Pin is the key (protocol.Peer.Key) by which the machine is known since its disk was finished;
+	// "" = none is known yet. Start is that of its last check-in.
+	Pin string `json:"pin,omitempty"`
+	// Confirmed is the pin of which the admin has said that it is this machine's.
+	Confirmed string `json:"confirmed,omitempty"`
+	Start     string `json:"start,omitempty"`
+	// Line is what of lab.yaml it was recognised by last; where Room is set, what the admin assigned.
+	Line identity.Line `json:"line,omitzero"`
+	// Doubt says why it is unknown although something names it; Against is the machine of which it
+	// has an address without the key.
+	Doubt   string `json:"doubt,omitempty"`
+	Against string `json:"against,omitempty"`
 	// Name and Room are those that an admin gave to a machine that lab.yaml does not name.
 	Name string `json:"name,omitempty"`
 	Room string `json:"room,omitempty"`
@@ -83,7 +96,7 @@ type Report struct {
 // Event is one line of a machine's history.
 type Event struct {
 	At   time.Time `json:"at"`
-	Kind string    `json:"kind"` // order, report, alarm, given up, assigned, forgotten
+	Kind string    `json:"kind"` // order, report, alarm, given up, assigned, changed
 	Text string    `json:"text"`
 }
 

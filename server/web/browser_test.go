@@ -35,7 +35,7 @@ func (s *site) evening() {
 }
 
 func (s *site) progress(i int, done, total int64) {
-	s.keeper.Progress(protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(i)}}, Phase: "fetch", Done: done, Total: total, Rate: int64(15+i%5) << 20})
+	s.keeper.Progress(peer(i), protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac(i)}}}, Phase: "fetch", Done: done, Total: total, Rate: int64(15+i%5) << 20})
 }
 
 // TestBrowser does in Chromium what an admin does: signs in, names a machine, promotes, and
@@ -44,7 +44,7 @@ func TestBrowser(t *testing.T) {
 	s := newSite(t, 30, Options{})
 	s.evening()
 	ctx := browser.Start(t, time.Minute)
-	tile := func(i int) string { return "#" + ident("m", mac(i)) }
+	tile := func(i int) string { return "#" + s.tile(i) }
 	run := func(what string, actions ...chromedp.Action[chromedp.Void]) {
 		t.Helper()
 		if err := chromedp.Do(ctx, actions...); err != nil {

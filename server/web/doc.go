@@ -25,7 +25,7 @@
 // memory), six tries a minute of an address; an unknown name costs as much as a wrong password.
 // Sessions are 256 random bits in a cookie (HttpOnly, SameSite=Strict, Secure with TLS), kept as
 // SHA-256, ended after two hours without a request or twelve in all, at most 500. Without TLS a
-// login works from this machine only, unless Options.PlainLogin. Acts need the token of the session
+// login works from this machine only. Acts need the token of the session
 // in the form (CSRF), and a request that the browser does not call cross-site
 // (http.CrossOriginProtection). A promotion is shown with its estimate first, and done when that is
 // confirmed. Every login and act is told to Options.OnAct.

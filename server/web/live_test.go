@@ -70,9 +70,9 @@ func TestEvents(t *testing.T) {
 			if len(pieces) != 1+2+3 { // the summary, two rooms, three machines
 				t.Errorf("%d pieces", len(pieces))
 			}
-			s.keeper.Progress(protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(1)}}, Phase: "fetch", Done: 420, Total: 1000, Rate: 41_000_000})
+			s.keeper.Progress(peer(1), protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac(1)}}}, Phase: "fetch", Done: 420, Total: 1000, Rate: 41_000_000})
 		case 3:
-			tile := pieces[ident("m", mac(1))]
+			tile := pieces[s.tile(1)]
 			if event != "pieces" || !strings.Contains(tile, "fetch 42 % · 41 MB/s") || pieces[ident("m", "B204/b204-02")] != "" {
 				t.Errorf("event %s: %v", event, pieces)
 			}

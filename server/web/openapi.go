@@ -25,7 +25,7 @@ func operations() []operation {
 	return []operation{
 		{"get", "status", "How the whole lab stands", nil, nil, rooms.Status{}},
 		{"get", "hosts", "The machines of a room, or all", []string{"room"}, nil, []rooms.Host{}},
-		{"get", "hosts/{id}", "One machine with its history and logs; id is a name, key, MAC address, UUID or code", nil, nil, api.HostDetail{}},
+		{"get", "hosts/{id}", "One machine with its history and logs; id is a name, id, code, or a MAC address or UUID in any notation", nil, nil, api.HostDetail{}},
 		{"get", "nights", "What came of the windows of the last days, the newest first", []string{"days"}, nil, []state.Night{}},
 		{"get", "previous", "What a rollback would bring back", []string{"room!"}, nil, state.Target{}},
 		{"get", "changes", "Waits for another revision than the one named, or 20 s", []string{"after"}, nil, api.Revision{}},
@@ -34,6 +34,7 @@ func operations() []operation {
 		{"post", "rollback", "Give a room back a version; version 0 is the one before", nil, rooms.Promotion{}, state.Target{}},
 		{"post", "stop", "Let no further machine of a room begin; why \"\" lets them begin again", nil, api.Stop{}, struct{}{}},
 		{"post", "assign", "Name the machine that shows a code", nil, api.Assign{}, struct{}{}},
+		{"post", "confirm", "Note that a machine is the one with this pinned key", nil, api.Confirm{}, struct{}{}},
 		{"post", "forget", "Drop what is known of a machine", nil, api.Which{}, struct{}{}},
 		{"post", "wake", "Send wake-up calls to a machine or a room", nil, api.Which{}, api.Woken{}},
 		{"post", "reload", "Read lab.yaml now", nil, struct{}{}, struct{}{}},

@@ -122,7 +122,7 @@ func (p *pages) build() *snapshot {
 }
 
 func (s *snapshot) tile(t *template.Template, name string, host rooms.Host) tileView {
-	v := tileView{Host: host, ID: ident("m", cmp.Or(host.Key, host.Room+"/"+host.Name))}
+	v := tileView{Host: host, ID: ident("m", cmp.Or(host.ID, host.Room+"/"+host.Name))}
 	v.Tile = s.render(t, name, v.ID, &v)
 	return v
 }
@@ -249,7 +249,7 @@ func (h *Handler) serveHost(w http.ResponseWriter, r *http.Request) {
 	if m != nil {
 		v.History = slices.Clone(m.History)
 		slices.Reverse(v.History)
-		if v.Last, v.Failed, err = h.o.Lab.Log(m.Key); err != nil {
+		if v.Last, v.Failed, err = h.o.Lab.Log(m.ID); err != nil {
 			h.pages.fail(w, r, http.StatusInternalServerError, err.Error())
 			return
 		}
@@ -257,7 +257,7 @@ func (h *Handler) serveHost(w http.ResponseWriter, r *http.Request) {
 	if v.Failed == v.Last {
 		v.Failed = ""
 	}
-	h.pages.show(w, r, http.StatusOK, "host", cmp.Or(host.Name, host.Code, host.Key), v)
+	h.pages.show(w, r, http.StatusOK, "host", cmp.Or(host.Name, host.Code, host.ID), v)
 }
 
 const historyTime = 90 * 24 * time.Hour

@@ -137,7 +137,7 @@ func (h *Handler) loginRefusal(r *http.Request) string {
 	switch {
 	case h.o.Users == nil || h.o.Users.Empty():
 		return "No login exists yet: create one with “troy login NAME DIR” on the server."
-	case r.TLS == nil && !local(r) && !h.o.PlainLogin:
+	case r.TLS == nil && !local(r):
 		return "Sign in over HTTPS, or on the server itself: without TLS the password could be read on the way."
 	}
 	return ""

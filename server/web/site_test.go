@@ -126,10 +126,21 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// peer is the connection of machine i.
+func peer(i int) protocol.Peer { return protocol.Peer{Key: fmt.Sprintf("key-%d", i)} }
+
+// tile is the id of the tile of machine i, which has checked in.
+func (s *site) tile(i int) string {
+	s.t.Helper()
+	h, _, err := s.keeper.Host(mac(i))
+	must(s.t, err)
+	return ident("m", h.ID)
+}
+
 // checkIn has machine i, or an unknown one, ask for an order.
 func (s *site) checkIn(i, version int, change func(*protocol.CheckIn)) protocol.Order {
 	s.t.Helper()
-	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(i)}, Vendor: "Dell Inc.", Product: "OptiPlex 7010"}, Image: "win11-lab", Version: version,
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac(i)}}, Vendor: "Dell Inc.", Product: "OptiPlex 7010"}, Image: "win11-lab", Version: version,
 		Firmware: "uefi", FirmwareVersion: "Dell Inc. 1.2.3 (05/12/2023)", Memory: 16 << 30,
 		Devices: []protocol.Device{{Kind: "network", Bus: "usb", ID: "0bda:8153", Class: "020600"}},
 		Disks:   []protocol.Disk{{Path: "/dev/nvme0n1", Model: "Samsung PM9B1", Size: 512 << 30, SectorSize: 512, Troy: true}}}
@@ -137,14 +148,14 @@ func (s *site) checkIn(i, version int, change func(*protocol.CheckIn)) protocol.
 		change(&in)
 	}
 	must(s.t, in.Validate())
-	o, err := s.keeper.Order(s.t.Context(), in)
+	o, err := s.keeper.Order(s.t.Context(), peer(i), in)
 	must(s.t, err)
 	return o
 }
 
 func (s *site) report(i, version int, outcome protocol.Outcome, message, log string) {
 	s.t.Helper()
-	must(s.t, s.keeper.Report(s.t.Context(), protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(i, version, outcome, time.Now()), Machine: protocol.Machine{MACs: []string{mac(i)}},
+	must(s.t, s.keeper.Report(s.t.Context(), peer(i), protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(i, version, outcome, time.Now()), Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac(i)}}},
 		Image: "win11-lab", Version: version, Outcome: outcome, Message: message, Log: log,
 		Steps: []protocol.Step{{Kind: "stage", Seconds: 3, Fetched: 1 << 20, Reason: "it is wanted", Error: message}}}))
 }

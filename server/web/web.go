@@ -74,8 +74,6 @@ type Options struct {
 	OnAct func(e audit.Entry) error
 	// Private shows nothing to those who did not sign in.
 	Private bool
-	// PlainLogin permits logins without TLS from other machines: passwords can be read on the wire.
-	PlainLogin bool
 	// Counters are further numbers for /metrics: names without the prefix troy_, such as
 	// served_bytes_total.
 	Counters map[string]func() float64

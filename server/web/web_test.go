@@ -61,14 +61,14 @@ func TestLoginFromElsewhere(t *testing.T) {
 	if w := s.from("10.0.0.9:999", "POST", "/login", form); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "HTTPS") {
 		t.Errorf("a login without TLS: %d", w.Code)
 	}
-	s = newSite(t, 0, Options{PlainLogin: true})
-	if w := s.from("10.0.0.9:999", "POST", "/login", form); w.Code != http.StatusSeeOther {
-		t.Errorf("PlainLogin: %d", w.Code)
+	const byTLS = "https://troy.example/login"
+	if w := s.from("10.0.0.9:999", "POST", byTLS, form); w.Code != http.StatusSeeOther {
+		t.Errorf("with TLS: %d", w.Code)
 	}
 	for range loginsPerMinute - 1 {
-		s.from("10.0.0.9:999", "POST", "/login", "name=admin&password=x")
+		s.from("10.0.0.9:999", "POST", byTLS, "name=admin&password=x")
 	}
-	if w := s.from("10.0.0.9:999", "POST", "/login", form); w.Code != http.StatusTooManyRequests {
+	if w := s.from("10.0.0.9:999", "POST", byTLS, form); w.Code != http.StatusTooManyRequests {
 		t.Errorf("try %d: %d", loginsPerMinute+1, w.Code)
 	}
 }
@@ -176,13 +176,13 @@ func TestClaimsAreEscaped(t *testing.T) {
 	evil := `"'><script>alert(1)</script><img src=x onerror=alert(1)>`
 	s.promote(3)
 	s.checkIn(50, 0, func(in *protocol.CheckIn) {
-		in.Machine = protocol.Machine{MACs: []string{mac(50)}, UUID: "x&room=" + evil, Serial: evil, Vendor: evil, Product: evil}
+		in.Machine = protocol.Machine{Ports: []protocol.Port{{MAC: mac(50)}}, UUID: "x&room=" + evil, Serial: evil, Vendor: evil, Product: evil}
 		in.Image, in.Agent, in.LastStart, in.Detail = evil, evil, evil, evil
 		in.Disks[0].Model, in.Keys.SBAT, in.Keys.CAs = evil, evil, []protocol.CA{{Name: evil, SHA256: strings.Repeat("0", 64)}}
 		in.Disks[0].Model, in.Devices[0].ID, in.FirmwareVersion = evil, evil, evil
 	})
 	s.checkIn(1, 2, func(in *protocol.CheckIn) { in.Agent = evil })
-	s.keeper.Progress(protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac(1)}}, Phase: evil, Done: 1, Total: 2})
+	s.keeper.Progress(peer(1), protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac(1)}}}, Phase: evil, Done: 1, Total: 2})
 	c := s.browser()
 	check := func(path, page string) {
 		t.Helper()
@@ -193,7 +193,7 @@ func TestClaimsAreEscaped(t *testing.T) {
 			t.Errorf("%s: the claim is not shown", path)
 		}
 	}
-	for _, path := range []string{"/", "/host?id=b204-01", "/host?id=" + url.QueryEscape("x&room="+evil)} {
+	for _, path := range []string{"/", "/host?id=b204-01", "/host?id=" + mac(50)} {
 		code, page := s.get(c, path)
 		if code != 200 {
 			t.Errorf("%s: %d", path, code)

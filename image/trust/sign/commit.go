@@ -24,7 +24,7 @@ type commit struct {
 	dir     string // of the metadata
 	now     time.Time
 	state   *state
-	signers map[Role][]*signingKey
+	signers map[Key][]*signingKey
 	targets bool // sign those of state again
 	first   bool // the first of all: versions stay 1
 }
@@ -49,8 +49,8 @@ func (c *commit) run() error {
 	st := c.state
 	if c.targets {
 		c.step(&st.targets.Signed.Version)
-		st.targets.Signed.Expires = expiry(Targets, c.now)
-		b, err := encode(st.targets, c.signers[Targets])
+		st.targets.Signed.Expires = expiry(metadata.TARGETS, c.now)
+		b, err := encode(st.targets, c.signers[Admin])
 		if err != nil {
 			return err
 		}
@@ -60,8 +60,8 @@ func (c *commit) run() error {
 		st.snapshot.Signed.Meta["targets.json"] = metaFile(st.targets.Signed.Version, b)
 	}
 	c.step(&st.snapshot.Signed.Version)
-	st.snapshot.Signed.Expires = expiry(Snapshot, c.now)
-	b, err := encode(st.snapshot, c.signers[Snapshot])
+	st.snapshot.Signed.Expires = expiry(metadata.SNAPSHOT, c.now)
+	b, err := encode(st.snapshot, c.signers[Server])
 	if err != nil {
 		return err
 	}
@@ -74,8 +74,8 @@ func (c *commit) run() error {
 
 func (c *commit) timestamp() error {
 	c.step(&c.state.timestamp.Signed.Version)
-	c.state.timestamp.Signed.Expires = expiry(Timestamp, c.now)
-	b, err := encode(c.state.timestamp, c.signers[Timestamp])
+	c.state.timestamp.Signed.Expires = expiry(metadata.TIMESTAMP, c.now)
+	b, err := encode(c.state.timestamp, c.signers[Server])
 	if err != nil {
 		return err
 	}

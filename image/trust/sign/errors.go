@@ -1,6 +1,10 @@
 package sign
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
 
 var (
 	// ErrUnsigned is returned by Open for a store that has no metadata.
@@ -10,6 +14,36 @@ var (
 	// ErrKey is returned when a signing key is not there, is not the one that the root metadata
 	// names, or does not open with the passphrase.
 	ErrKey = errors.New("trust: signing key")
-	// ErrRepository is returned when the metadata of the admin's own store cannot be read.
-	ErrRepository = errors.New("trust: the store's metadata is damaged")
+	// ErrNoTrust is returned where the folder of the admin key does not say what was trusted last.
+	ErrNoTrust = errors.New("trust: nothing says which root to trust")
+	// ErrDoubt is returned when the folder of the store is not what the admin key signed. Nothing
+	// is signed or given out then; Rotate puts the folder back.
+	ErrDoubt = errors.New("trust: the store is not what was signed")
+	// ErrRefused is returned when the admin did not want to sign what was shown.
+	ErrRefused = errors.New("trust: not signed")
 )
+
+// UnaskedError says what a signing would have signed, or left out, that its caller did not ask for.
+// It is an ErrDoubt.
+type UnaskedError struct {
+	// Store is the folder.
+	Store string
+	// Differences are between what the caller asked for and what the store holds.
+	Differences []Difference
+}
+
+// Error returns one line.
+func (e *UnaskedError) Error() string {
+	const most = 4
+	var list []string
+	for _, d := range e.Differences[:min(len(e.Differences), most)] {
+		list = append(list, d.String())
+	}
+	if more := len(e.Differences) - most; more > 0 {
+		list = append(list, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("%v: %s differs from it: %s", ErrDoubt, e.Store, strings.Join(list, "; "))
+}
+
+// Unwrap returns the class.
+func (e *UnaskedError) Unwrap() error { return ErrDoubt }

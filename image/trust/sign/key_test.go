@@ -8,20 +8,18 @@ import (
 	"strings"
 	"testing"
 
-	"troy/image/publish"
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/testing/trusttest"
 )
 
-// TestRotate gives each role a new key, some twice; clients follow from any root, and never go
-// back.
+// TestRotate gives the store new keys, some twice; clients follow from any root, and never go back.
 func TestRotate(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	roots, mem := [][]byte{m.Root()}, &trusttest.Memory{}
 	m.WantVersion(1, roots[0], mem, trusttest.Start)
-	for i, role := range []sign.Role{sign.Timestamp, sign.Snapshot, sign.Targets, sign.Root, sign.Root, sign.Targets} {
-		m.Must(m.Repo.Rotate(t.Context(), role, trusttest.Start))
+	for i, key := range []sign.Key{sign.Server, sign.Server, sign.Admin, sign.Admin, sign.Server, sign.Admin} {
+		m.Must(m.Repo.Rotate(t.Context(), m.Store, key, trusttest.Start))
 		roots = append(roots, m.Root())
 		for _, root := range roots {
 			m.WantVersion(i+1, root, nil, trusttest.Start)
@@ -51,9 +49,9 @@ func TestHiddenRoot(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	first := m.Root()
 	before := m.Files()
-	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
 	second := m.Root()
-	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
 	mem := &trusttest.Memory{}
 	m.WantVersion(1, second, mem, trusttest.Start) // remembers root 3 only
 	before[trusttest.Folder+"/2.root.json"], before[trusttest.Folder+"/3.root.json"] = nil, nil
@@ -63,30 +61,32 @@ func TestHiddenRoot(t *testing.T) {
 	m.WantVersion(1, first, mem, trusttest.Start)
 }
 
-// TestLostTargetsKey: the admin who lost it needs the root key only.
-func TestLostTargetsKey(t *testing.T) {
+// TestLostKey: without the admin key the store lives on, but nothing new comes in; the server's key
+// can be made again.
+func TestLostKey(t *testing.T) {
 	keys := t.TempDir()
 	m := trusttest.NewRoom(t, &sign.Options{Keys: keys})
 	root, mem := m.Root(), &trusttest.Memory{}
-	m.Must(os.Remove(filepath.Join(keys, "targets.key")))
-	m.Publish()
-	if err := m.Repo.CheckKeys(); !errors.Is(err, sign.ErrKey) {
-		t.Errorf("CheckKeys: %v", err)
+	m.Must(os.Remove(m.Repo.KeyPath(sign.Server)))
+	if _, err := m.Repo.RefreshTimestamp(t.Context(), trusttest.Start.Add(10*trusttest.Day)); !errors.Is(err, sign.ErrKey) {
+		t.Errorf("without the server's key: %v", err)
 	}
-	if _, err := m.Repo.Sign(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrKey) {
-		t.Errorf("Sign: %v", err)
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Server, trusttest.Start))
+	m.WantVersion(1, root, mem, trusttest.Start)
+	m.Must(os.Rename(filepath.Join(keys, "admin.key"), filepath.Join(keys, "backup")))
+	if err := m.Repo.Ready(t.Context(), m.Store); !errors.Is(err, sign.ErrKey) {
+		t.Errorf("Ready: %v", err)
+	}
+	m.Publish()
+	if _, err := m.Repo.SignAll(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrKey) {
+		t.Errorf("SignAll: %v", err)
+	}
+	if err := m.Repo.Rotate(t.Context(), m.Store, sign.Server, trusttest.Start); !errors.Is(err, sign.ErrKey) {
+		t.Errorf("rotation without the admin key: %v", err)
 	}
 	m.WantVersion(1, root, mem, trusttest.Start)
 	if _, err := m.Repo.RefreshTimestamp(t.Context(), trusttest.Start.Add(10*trusttest.Day)); err != nil {
-		t.Errorf("the server needs the admin's keys: %v", err)
-	}
-	m.Must(m.Repo.Rotate(t.Context(), sign.Targets, trusttest.Start))
-	m.Must(m.Repo.CheckKeys())
-	m.Sign(trusttest.Start)
-	m.WantVersion(2, root, mem, trusttest.Start)
-	m.Must(os.Remove(filepath.Join(keys, "root.key")))
-	if err := m.Repo.Rotate(t.Context(), sign.Snapshot, trusttest.Start); !errors.Is(err, sign.ErrKey) {
-		t.Errorf("rotation without the root key: %v", err)
+		t.Errorf("the server needs the admin key: %v", err)
 	}
 }
 
@@ -118,25 +118,35 @@ func TestInterrupted(t *testing.T) {
 	if got, err := m.Sees(root, nil, m.Attacked(says), trusttest.Start); got != 1 || err != nil {
 		t.Fatalf("before the timestamp: version %d, %v", got, err)
 	}
-	for _, role := range []sign.Role{sign.Root, sign.Targets, sign.Snapshot, sign.Timestamp} {
-		for _, state := range []string{"root metadata not written", "key not in place"} {
-			c := m.CopyTree()
-			path := c.Repo.KeyPath(role)
-			oldKey, err := os.ReadFile(path)
-			m.Must(err)
-			m.Must(c.Repo.Rotate(t.Context(), role, trusttest.Start))
-			m.Must(os.Rename(path, path+".new"))
-			m.Must(os.WriteFile(path, oldKey, 0o600))
-			if state == "root metadata not written" {
-				m.Must(os.Remove(filepath.Join(c.Dir, trusttest.Folder, "2.root.json")))
-			}
-			c.WantVersion(2, root, nil, trusttest.Start)
-			c.Publish()
-			m.Must(c.Repo.CheckKeys())
-			c.Sign(trusttest.Start)
-			c.WantVersion(3, root, nil, trusttest.Start)
-			m.Must(c.Repo.Rotate(t.Context(), role, trusttest.Start))
-			c.WantVersion(3, root, nil, trusttest.Start)
+	trusted := filepath.Join("keys", "trusted.json")
+	for _, key := range []sign.Key{sign.Server, sign.Admin} {
+		for _, state := range []string{"root metadata not written", "keys not in place", "not noted"} {
+			t.Run(key.String()+", "+state, func(t *testing.T) {
+				c := m.CopyTree()
+				keep := map[string][]byte{}
+				for _, path := range []string{c.Repo.KeyPath(sign.Server), c.Repo.KeyPath(sign.Admin), filepath.Join(c.Dir, trusted)} {
+					b, err := os.ReadFile(path)
+					m.Must(err)
+					keep[path] = b
+				}
+				m.Must(c.Repo.Rotate(t.Context(), c.Store, key, trusttest.Start))
+				for path, b := range keep {
+					if strings.HasSuffix(path, ".key") && state != "not noted" && (key == sign.Admin || path == c.Repo.KeyPath(sign.Server)) {
+						m.Must(os.Rename(path, path+".new"))
+						m.Must(os.WriteFile(path, b, 0o600))
+					}
+				}
+				m.Must(os.WriteFile(filepath.Join(c.Dir, trusted), keep[filepath.Join(c.Dir, trusted)], 0o644))
+				if state == "root metadata not written" {
+					m.Must(os.Remove(filepath.Join(c.Dir, trusttest.Folder, "2.root.json")))
+				}
+				c.WantVersion(2, root, nil, trusttest.Start)
+				c.Publish()
+				c.Sign(trusttest.Start)
+				c.WantVersion(3, root, nil, trusttest.Start)
+				m.Must(c.Repo.Rotate(t.Context(), c.Store, key, trusttest.Start))
+				c.WantVersion(3, root, nil, trusttest.Start)
+			})
 		}
 	}
 }
@@ -145,56 +155,25 @@ func TestInterrupted(t *testing.T) {
 func TestLostKeyInterrupted(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root := m.Root()
-	m.Must(os.Remove(m.Repo.KeyPath(sign.Targets)))
-	m.Must(m.Repo.Rotate(t.Context(), sign.Targets, trusttest.Start))
+	keys, path := filepath.Join(m.Dir, "keys", "trusted.json"), m.Repo.KeyPath(sign.Server)
+	before, err := os.ReadFile(keys)
+	m.Must(err)
+	m.Must(os.Remove(path))
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Server, trusttest.Start))
 	m.Must(os.Remove(filepath.Join(m.Dir, trusttest.Folder, "2.root.json")))
-	m.Must(os.Rename(m.Repo.KeyPath(sign.Targets), m.Repo.KeyPath(sign.Targets)+".new"))
+	m.Must(os.Rename(path, path+".new"))
+	m.Must(os.WriteFile(keys, before, 0o644))
 	if _, err := m.Sees(root, nil, m.Store, trusttest.Start); !errors.Is(err, trust.ErrSignature) {
-		t.Errorf("targets of a key that no root names: %v", err)
+		t.Errorf("a timestamp of a key that no root names: %v", err)
 	}
 	m.Publish()
-	if _, err := m.Repo.Sign(t.Context(), m.Store, trusttest.Start); err == nil {
-		t.Error("signed over targets without a signature")
+	if _, err := m.Repo.SignAll(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrDoubt) {
+		t.Errorf("signed over metadata that nobody signed: %v", err)
 	}
-	m.Must(m.Repo.Rotate(t.Context(), sign.Targets, trusttest.Start))
-	m.WantVersion(1, root, nil, trusttest.Start)
-	m.Sign(trusttest.Start)
-	m.WantVersion(2, root, nil, trusttest.Start)
-}
-
-// TestWrittenStore: a thief can write to the store, but has no key. What he puts there is not
-// signed by accident.
-func TestWrittenStore(t *testing.T) {
-	m := trusttest.NewRoom(t, nil)
-	if names, err := m.Repo.Unsigned(t.Context(), m.Store); len(names) != 0 || err != nil {
-		t.Fatalf("Unsigned = %q, %v", names, err)
-	}
-	c := m.CopyTree()
-	c.Publish() // a version of his
-	names, err := c.Repo.Unsigned(t.Context(), c.Store)
-	if err != nil || len(names) != 3 || names[0] != "images/pc/2.json" {
-		t.Errorf("Unsigned = %q, %v", names, err)
-	}
-	c = m.CopyTree() // another version 1
-	m.Must(publish.Remove(t.Context(), c.Store, "pc", 1))
-	m.Must(os.RemoveAll(filepath.Join(c.Dir, "images")))
-	m.Must(os.Mkdir(filepath.Join(c.Dir, "images"), 0o755))
-	c.Disks = nil
-	c.Publish()
-	if _, err := c.Repo.Sign(t.Context(), c.Store, trusttest.Start); !errors.Is(err, sign.ErrRepository) {
-		t.Errorf("another content of version 1: %v", err)
-	}
-	c = m.CopyTree() // targets that name his files
-	c.Publish()
-	path := filepath.Join(c.Dir, trusttest.Folder, "2.targets.json")
-	b, err := os.ReadFile(path)
-	m.Must(err)
-	m.Must(os.WriteFile(path, bytes.Replace(b, []byte("images/pc/1.json"), []byte("images/pc/2.json"), 1), 0o644))
-	if _, err := c.Repo.Unsigned(t.Context(), c.Store); !errors.Is(err, sign.ErrRepository) {
-		t.Errorf("forged targets: %v", err)
-	}
-	if _, err := c.Repo.Sign(t.Context(), c.Store, trusttest.Start); !errors.Is(err, sign.ErrRepository) {
-		t.Errorf("signed over forged targets: %v", err)
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Server, trusttest.Start))
+	m.WantVersion(1, root, nil, trusttest.Start) // what was not signed is put away
+	if list, err := m.Repo.Unsigned(t.Context(), m.Store); len(list) > 0 || err != nil {
+		t.Errorf("left: %v, %v", list, err)
 	}
 }
 
@@ -204,31 +183,31 @@ func TestPassphrase(t *testing.T) {
 		return &sign.Options{Passphrase: func() ([]byte, error) { return []byte(p), nil }}
 	}
 	m := trusttest.NewRoom(t, ask("correct horse"))
-	for _, role := range []sign.Role{sign.Root, sign.Targets, sign.Snapshot, sign.Timestamp} {
-		b, err := os.ReadFile(m.Repo.KeyPath(role))
+	for _, key := range []sign.Key{sign.Admin, sign.Server} {
+		b, err := os.ReadFile(m.Repo.KeyPath(key))
 		m.Must(err)
 		sealed := bytes.Contains(b, []byte(`"box"`)) && !bytes.Contains(b, []byte(`"seed"`))
-		if sealed != (role == sign.Root || role == sign.Targets) {
-			t.Errorf("%s key: sealed %v", role, sealed)
+		if sealed != (key == sign.Admin) {
+			t.Errorf("%s: sealed %v", key, sealed)
 		}
-		if st, err := os.Stat(m.Repo.KeyPath(role)); err != nil || st.Mode().Perm() != 0o600 {
-			t.Errorf("%s key: %v, %v", role, st.Mode(), err)
+		if st, err := os.Stat(m.Repo.KeyPath(key)); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", key, st.Mode(), err)
 		}
 	}
 	for _, o := range []*sign.Options{ask("wrong"), ask(""), nil} {
 		m.Reopen(o)
-		if err := m.Repo.CheckKeys(); !errors.Is(err, sign.ErrKey) {
-			t.Errorf("CheckKeys: %v", err)
+		if err := m.Repo.Ready(t.Context(), m.Store); !errors.Is(err, sign.ErrKey) {
+			t.Errorf("Ready: %v", err)
 		}
 		if _, err := m.Repo.RefreshTimestamp(t.Context(), trusttest.Start.Add(10*trusttest.Day)); err != nil {
 			t.Errorf("the server needs a passphrase: %v", err)
 		}
 	}
 	m.Reopen(ask("correct horse"))
-	m.Must(m.Repo.CheckKeys())
-	m.Must(m.Repo.Rotate(t.Context(), sign.Targets, trusttest.Start))
-	m.Must(m.Repo.CheckKeys())
-	path := m.Repo.KeyPath(sign.Targets)
+	m.Must(m.Repo.Ready(t.Context(), m.Store))
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
+	m.Must(m.Repo.Ready(t.Context(), m.Store))
+	path := m.Repo.KeyPath(sign.Admin)
 	b, err := os.ReadFile(path)
 	m.Must(err)
 	for range 5 {
@@ -236,7 +215,7 @@ func TestPassphrase(t *testing.T) {
 		at := bytes.Index(b, []byte(`"box": "`)) + 8 + m.R.IntN(60)
 		bent[at] ^= 1
 		m.Must(os.WriteFile(path, bent, 0o600))
-		if err := m.Repo.CheckKeys(); !errors.Is(err, sign.ErrKey) {
+		if err := m.Repo.Ready(t.Context(), m.Store); !errors.Is(err, sign.ErrKey) {
 			t.Errorf("bent key: %v", err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
 	"golang.org/x/crypto/scrypt"
 )
 
@@ -28,11 +29,11 @@ const (
 type keyFile struct {
 	Format int    `json:"format"` // 1
 	Kind   string `json:"kind"`
-	Role   string `json:"role"`
+	Key    Key    `json:"key"`
 	Public []byte `json:"public"`
 	Seed   []byte `json:"seed,omitempty"`
 	Salt   []byte `json:"salt,omitempty"` // of scrypt, N 65536, r 8, p 1
-	Box    []byte `json:"box,omitempty"`  // AES-256-GCM of the seed: nonce, sealed; role and public key are authenticated with it
+	Box    []byte `json:"box,omitempty"`  // AES-256-GCM of the seed: nonce, sealed; which key it is and its public half are authenticated with it
 }
 
 // signingKey is one key in memory.
@@ -66,8 +67,8 @@ func generateKey() (*signingKey, error) {
 }
 
 // seal encodes the key for its file; an empty passphrase leaves it open.
-func (k *signingKey) seal(role Role, passphrase []byte) ([]byte, error) {
-	f := keyFile{Format: 1, Kind: keyKind, Role: string(role), Public: k.private.Public().(ed25519.PublicKey)}
+func (k *signingKey) seal(which Key, passphrase []byte) ([]byte, error) {
+	f := keyFile{Format: 1, Kind: keyKind, Key: which, Public: k.private.Public().(ed25519.PublicKey)}
 	if len(passphrase) == 0 {
 		f.Seed = k.private.Seed()
 	} else {
@@ -102,15 +103,16 @@ func (f *keyFile) cipher(passphrase []byte) (cipher.AEAD, error) {
 }
 
 // bound is what is authenticated with the box.
-func (f *keyFile) bound() []byte { return append([]byte(keyKind+"\x00"+f.Role+"\x00"), f.Public...) }
+func (f *keyFile) bound() []byte {
+	return append([]byte(keyKind+"\x00"+string(f.Key)+"\x00"), f.Public...)
+}
 
-// openKey reads a key file. passphrase is asked only if the key is sealed. Its errors are in
-// ErrKey.
-func openKey(path string, role Role, passphrase func() ([]byte, error)) (*signingKey, error) {
-	fail := func(err error) (*signingKey, error) { return nil, fmt.Errorf("%w: %s: %w", ErrKey, path, err) }
+// readKeyFile reads a key file, sealed or not. Its errors are in ErrKey.
+func readKeyFile(path string, which Key) (*keyFile, error) {
+	fail := func(err error) (*keyFile, error) { return nil, fmt.Errorf("%w: %s: %w", ErrKey, path, err) }
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: the %s key is not at %s: %w", ErrKey, role, path, fs.ErrNotExist)
+		return nil, fmt.Errorf("%w: the %s is not at %s: %w", ErrKey, which, path, fs.ErrNotExist)
 	}
 	if err != nil {
 		return fail(err)
@@ -128,21 +130,57 @@ func openKey(path string, role Role, passphrase func() ([]byte, error)) (*signin
 	if err := d.Decode(&f); err != nil || f.Kind != keyKind {
 		return fail(errors.New("is no key file"))
 	}
-	if f.Format != 1 || f.Role != string(role) {
-		return fail(fmt.Errorf("holds a key of role %q, format %d; wanted %q, format 1", f.Role, f.Format, role))
+	if f.Format != 1 || f.Key != which {
+		return fail(fmt.Errorf("holds the %q key, format %d; wanted %q, format 1", string(f.Key), f.Format, string(which)))
+	}
+	return &f, nil
+}
+
+// openKey reads a key file and opens it. passphrase is asked only if the key is sealed. Its errors
+// are in ErrKey.
+func openKey(path string, which Key, passphrase func() ([]byte, error)) (*signingKey, error) {
+	f, err := readKeyFile(path, which)
+	if err != nil {
+		return nil, err
 	}
 	seed, err := f.unseal(passphrase)
-	if err != nil {
-		return fail(err)
+	var k *signingKey
+	if err == nil {
+		k, err = newSigningKey(seed)
 	}
-	k, err := newSigningKey(seed)
 	if err == nil && !bytes.Equal(f.Public, k.private.Public().(ed25519.PublicKey)) {
 		err = errors.New("the two halves of the key do not belong together")
 	}
 	if err != nil {
-		return fail(err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrKey, path, err)
 	}
 	return k, nil
+}
+
+// signedRoot checks that root metadata trusts this key alone with what is the admin's, and that it
+// has signed it.
+func (f *keyFile) signedRoot(b []byte) error {
+	t, err := trustedmetadata.New(b) // that the keys in it have signed it
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDoubt, err)
+	}
+	if !f.named(&t.Root.Signed) {
+		return fmt.Errorf("%w: root version %d does not name this admin key", ErrDoubt, t.Root.Signed.Version)
+	}
+	return nil
+}
+
+// named says whether root metadata trusts this key alone with what it is for.
+func (f *keyFile) named(root *metadata.RootType) bool {
+	if len(f.Public) != ed25519.PublicKeySize {
+		return false
+	}
+	key, err := metadata.KeyFromPublicKey(ed25519.PublicKey(f.Public))
+	if err != nil {
+		return false
+	}
+	id, err := key.ID()
+	return err == nil && names(root, f.Key, id)
 }
 
 func (f *keyFile) unseal(passphrase func() ([]byte, error)) ([]byte, error) {

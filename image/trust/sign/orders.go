@@ -4,8 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,32 +15,101 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// change is what a signing changes in the orders, beside what the store holds.
-type change struct {
-	order *trust.Order
-	wipes func(before []trust.WipeEntry) []trust.WipeEntry
+// asked lists the items that a change means: those of the caller, those of the document that it
+// edits, and an order for a version that it removes.
+func (ch *change) asked(before, after *content) []Item {
+	list := slices.Clone(ch.items)
+	if ch.edit != nil {
+		was, _ := before.only(ch.name).items()
+		for what := range was {
+			list = append(list, Item{what, ""})
+		}
+		is, _ := after.only(ch.name).items()
+		for what, value := range is {
+			list = append(list, Item{what, value})
+		}
+	}
+	for _, i := range ch.items {
+		if img, number, ok := strings.Cut(i.What, " version "); ok && i.Is == "" {
+			if o, err := trust.ParseOrder(before.docs[tree.Order(img)], img); err == nil && strconv.Itoa(o.Version) == number {
+				list = append(list, Item{orderName(img), ""})
+			}
+		}
+	}
+	return list
+}
+
+// only is the part of a content that one document is.
+func (c *content) only(name string) *content {
+	one := newContent()
+	if b := c.docs[name]; b != nil {
+		one.add(name, b)
+	}
+	return one
+}
+
+// orders takes the documents of which there are only signed copies, as they were and as the change
+// edits them. An order goes with its version.
+func (c *collector) orders(ch *change) error {
+	for name, b := range c.before.docs {
+		if tree.Signed(name) && c.current(name, b) {
+			c.after.add(name, b)
+		}
+	}
+	if ch.edit == nil {
+		return nil
+	}
+	b, err := ch.edit(c.before.docs[ch.name])
+	if err != nil {
+		return err
+	}
+	delete(c.after.docs, ch.name)
+	delete(c.after.files, ch.name)
+	if b != nil {
+		c.after.add(ch.name, b)
+	}
+	return nil
+}
+
+// current is false for an order whose version is gone.
+func (c *collector) current(name string, b []byte) bool {
+	if !strings.HasPrefix(name, "images/") {
+		return true
+	}
+	img := path.Base(path.Dir(name))
+	o, err := trust.ParseOrder(b, img)
+	return err == nil && c.after.files[fmt.Sprintf("images/%s/%d.json", img, o.Version)] != nil
 }
 
 // SetOrder signs which version of an image machines may go back to: a deliberate rollback. Version
-// 0 withdraws the order. It needs the targets key and returns image.ErrNotFound for a version that
-// the store does not have.
+// 0 withdraws the order. It needs the admin key and returns image.ErrNotFound for a version that is
+// not signed.
 func (r *Repository) SetOrder(ctx context.Context, store *image.Store, name string, version int, now time.Time) error {
 	if version != 0 {
-		if _, err := store.Show(ctx, name, version); err != nil {
+		src, err := r.Source(ctx, store)
+		if err != nil {
+			return err
+		}
+		if _, err := image.LoadManifest(ctx, src, name, version); err != nil {
 			return err
 		}
 	}
-	_, err := r.sign(ctx, store, now, change{order: &trust.Order{Format: 1, Image: name, Version: version}})
+	_, err := r.sign(ctx, store, now, change{name: tree.Order(name), edit: func([]byte) ([]byte, error) {
+		if version == 0 {
+			return nil, nil
+		}
+		return json.Marshal(&trust.Order{Format: 1, Image: name, Version: version})
+	}})
 	return err
 }
 
 // AllowWipe signs further permissions to wipe; those whose time is over are left out. It needs the
-// targets key and returns image.ErrInvalid for an entry that is none.
+// admin key and returns image.ErrInvalid for an entry that is none.
 func (r *Repository) AllowWipe(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time) error {
-	return r.setWipes(ctx, store, entries, now, func(before []trust.WipeEntry) []trust.WipeEntry { return append(before, entries...) })
+	return r.setWipes(ctx, store, entries, now, func(before []trust.WipeEntry) []trust.WipeEntry { return append(slices.Clone(before), entries...) })
 }
 
-// SetWipe signs exactly these permissions to wipe; none withdraws all. It needs the targets key and
+// SetWipe signs exactly these permissions to wipe; none withdraws all. It needs the admin key and
 // returns image.ErrInvalid for an entry that is none.
 func (r *Repository) SetWipe(ctx context.Context, store *image.Store, entries []trust.WipeEntry, now time.Time) error {
 	return r.setWipes(ctx, store, entries, now, func([]trust.WipeEntry) []trust.WipeEntry { return entries })
@@ -54,7 +124,13 @@ func (r *Repository) setWipes(ctx context.Context, store *image.Store, entries [
 	if len(entries) > trust.MaxWipes {
 		return fmt.Errorf("%w: %d permissions to wipe, at most %d", image.ErrInvalid, len(entries), trust.MaxWipes)
 	}
-	_, err := r.sign(ctx, store, now, change{wipes: func(before []trust.WipeEntry) []trust.WipeEntry { return tidyWipes(f(before), now) }})
+	_, err := r.sign(ctx, store, now, change{name: tree.Wipe, edit: func(before []byte) ([]byte, error) {
+		list, err := readWipes(before)
+		if err != nil {
+			return nil, err
+		}
+		return encodeWipes(tidyWipes(f(list), now))
+	}})
 	return err
 }
 
@@ -74,79 +150,32 @@ func tidyWipes(list []trust.WipeEntry, now time.Time) []trust.WipeEntry {
 }
 
 // Wipes returns the signed permissions to wipe, as they were given.
-func (r *Repository) Wipes() ([]trust.WipeEntry, error) {
-	st, err := r.load()
+func (r *Repository) Wipes(ctx context.Context) ([]trust.WipeEntry, error) {
+	st, err := r.verified(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return r.wipes(st)
+	return readWipes(st.content.docs[tree.Wipe])
 }
 
-func (r *Repository) wipes(st *state) ([]trust.WipeEntry, error) {
-	b, err := r.signedCopy(st, tree.Wipe)
-	if err != nil || b == nil {
-		return nil, err
+func readWipes(b []byte) ([]trust.WipeEntry, error) {
+	if b == nil {
+		return nil, nil
 	}
 	list, err := trust.ParseWipes(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRepository, tree.Wipe, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Wipe, err)
 	}
 	return list, nil
 }
 
-// signedCopy returns a document of which there is only the signed copy, nil if it is not signed.
-func (r *Repository) signedCopy(st *state, name string) ([]byte, error) {
-	old := st.targets.Signed.Targets[name]
-	if old == nil {
+// encodeWipes is nil for no permissions.
+func encodeWipes(list []trust.WipeEntry) ([]byte, error) {
+	if len(list) == 0 {
 		return nil, nil
 	}
-	b, err := os.ReadFile(r.path(tree.Copy(name, old.Hashes["sha256"])))
-	if err == nil {
-		err = old.VerifyLengthHashes(b)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRepository, name, err)
-	}
-	return b, nil
-}
-
-// order takes the new order of an image, or the one that was signed before.
-func (c *collector) order(st *state, name string, versions map[int]bool, order *trust.Order) error {
-	var b []byte
-	var err error
-	if order != nil && order.Image == name {
-		b, err = json.Marshal(order)
-	} else {
-		b, err = c.r.signedCopy(st, tree.Order(name))
-	}
-	if err != nil || b == nil {
-		return err
-	}
-	o, err := trust.ParseOrder(b, name)
-	if err != nil || !versions[o.Version] {
-		return err // withdrawn, or the version is gone
-	}
-	return c.document(tree.Order(name), b)
-}
-
-// wipes takes the permissions that were signed before, as they are changed now.
-func (c *collector) wipes(st *state, change func([]trust.WipeEntry) []trust.WipeEntry) error {
-	list, err := c.r.wipes(st)
-	if err != nil {
-		return err
-	}
-	if change != nil {
-		list = change(list)
-	}
-	if len(list) == 0 {
-		return nil
-	}
 	if len(list) > trust.MaxWipes {
-		return fmt.Errorf("%w: %d permissions to wipe, at most %d", image.ErrInvalid, len(list), trust.MaxWipes)
+		return nil, fmt.Errorf("%w: %d permissions to wipe, at most %d", image.ErrInvalid, len(list), trust.MaxWipes)
 	}
-	b, err := json.Marshal(trust.WipeOrder{Format: 1, Entries: list})
-	if err != nil {
-		return fmt.Errorf("trust: %w", err)
-	}
-	return c.document(tree.Wipe, b)
+	return json.Marshal(trust.WipeOrder{Format: 1, Entries: list})
 }

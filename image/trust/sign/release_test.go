@@ -51,7 +51,7 @@ func TestAgentRefused(t *testing.T) {
 	good, err := os.ReadFile(kernel)
 	m.Must(err)
 	m.Must(os.WriteFile(kernel, append([]byte("x"), good[1:]...), 0o644))
-	if _, err := m.Repo.Sign(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrRepository) && good[0] != 'x' {
+	if _, err := m.Repo.SignAll(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrDoubt) && good[0] != 'x' {
 		t.Errorf("damaged before it was signed: %v", err)
 	}
 	m.Must(os.WriteFile(kernel, good, 0o644))
@@ -59,11 +59,11 @@ func TestAgentRefused(t *testing.T) {
 	// Another release under the same name, put there by a third party.
 	m.Must(os.RemoveAll(filepath.Join(m.Dir, "agent")))
 	m.Must(publish("1", dir, "troy.efi"))
-	if _, err := m.Repo.Sign(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrRepository) {
+	if _, err := m.Repo.SignAll(t.Context(), m.Store, trusttest.Start); !errors.Is(err, sign.ErrDoubt) {
 		t.Errorf("another release 1 is signed: %v", err)
 	}
 	m.Must(os.WriteFile(filepath.Join(m.Dir, "agent", "release.json"), []byte("{}"), 0o644))
-	if _, err := m.Repo.Unsigned(t.Context(), m.Store); !errors.Is(err, sign.ErrRepository) {
+	if _, err := m.Repo.Unsigned(t.Context(), m.Store); !errors.Is(err, sign.ErrDoubt) {
 		t.Errorf("an index that is none: %v", err)
 	}
 }

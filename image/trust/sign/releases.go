@@ -74,11 +74,11 @@ func (a agents) read(name string) (*trust.AgentRelease, []byte, error) {
 		return nil, nil, fmt.Errorf("trust: %w", err)
 	}
 	if len(b) > tree.MaxRelease {
-		return nil, nil, fmt.Errorf("%w: %s/%s is longer than %d bytes", ErrRepository, tree.Agent, name, tree.MaxRelease)
+		return nil, nil, fmt.Errorf("%w: %s/%s is longer than %d bytes", ErrDoubt, tree.Agent, name, tree.MaxRelease)
 	}
 	r, err := trust.ParseRelease(b)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %s/%s: %w", ErrRepository, tree.Agent, name, err)
+		return nil, nil, fmt.Errorf("%w: %s/%s: %w", ErrDoubt, tree.Agent, name, err)
 	}
 	return r, b, nil
 }
@@ -100,7 +100,7 @@ func AgentReleases(store *image.Store) (list []*trust.AgentRelease, current stri
 			return nil, "", err
 		}
 		if r == nil || r.Version != e.Name() {
-			return nil, "", fmt.Errorf("%w: the folder %s/%s is no release of that version", ErrRepository, tree.Agent, e.Name())
+			return nil, "", fmt.Errorf("%w: the folder %s/%s is no release of that version", ErrDoubt, tree.Agent, e.Name())
 		}
 		list = append(list, r)
 	}
@@ -113,7 +113,7 @@ func AgentReleases(store *image.Store) (list []*trust.AgentRelease, current stri
 
 // agent takes the releases of the agent. What is signed for the first time is hashed: a release
 // that was damaged on the way is not signed.
-func (c *collector) agent(ctx context.Context, st *state) error {
+func (c *collector) agent(ctx context.Context) error {
 	list, current, err := AgentReleases(c.store)
 	if err != nil {
 		return err
@@ -124,12 +124,12 @@ func (c *collector) agent(ctx context.Context, st *state) error {
 		if err != nil {
 			return err
 		}
-		c.files[r.Path(release.Document)] = target(int64(len(b)), sumOf(b))
+		c.after.add(r.Path(release.Document), b)
 		for _, f := range r.Files {
 			name := r.Path(f.Name)
-			c.files[name] = target(f.Size, f.SHA256[:])
-			old := st.targets.Signed.Targets[name]
-			known := c.dry || old != nil && old.Length == f.Size && bytes.Equal(old.Hashes["sha256"], f.SHA256[:])
+			c.after.files[name] = target(f.Size, f.SHA256[:])
+			old := c.before.files[name]
+			known := !c.hash || old != nil && old.Length == f.Size && bytes.Equal(old.Hashes["sha256"], f.SHA256[:])
 			if err := a.check(ctx, r, &f, known); err != nil {
 				return err
 			}
@@ -143,15 +143,16 @@ func (c *collector) agent(ctx context.Context, st *state) error {
 		return err
 	}
 	if !slices.ContainsFunc(list, func(o *trust.AgentRelease) bool { return o.Version == r.Version && slices.Equal(o.Files, r.Files) }) {
-		return fmt.Errorf("%w: %s/%s names release %s, which is not there or is another", ErrRepository, tree.Agent, release.Document, r.Version)
+		return fmt.Errorf("%w: %s/%s names release %s, which is not there or is another", ErrDoubt, tree.Agent, release.Document, r.Version)
 	}
-	return c.document(tree.Releases, b)
+	c.after.add(tree.Releases, b)
+	return nil
 }
 
 // check compares a boot file in the store with its entry; sizeOnly does not read it.
 func (a agents) check(ctx context.Context, r *trust.AgentRelease, f *release.File, sizeOnly bool) error {
 	p := filepath.Join(a.dir, r.Version, filepath.FromSlash(f.Name))
-	bad := func(err error) error { return fmt.Errorf("%w: %s: %w", ErrRepository, r.Path(f.Name), err) }
+	bad := func(err error) error { return fmt.Errorf("%w: %s: %w", ErrDoubt, r.Path(f.Name), err) }
 	st, err := os.Lstat(p)
 	if err != nil {
 		return bad(err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -14,239 +13,190 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// Sign makes the metadata say what the store holds now: the index and the manifests of all images,
-// their packs, the releases of the agent, and the orders that were signed before and whose version
-// still exists. It returns false if that was so already. Interrupted, the state before is what
-// clients see. It needs the targets key, and returns ErrRepository if what was signed before was
-// changed since. It signs whatever version it finds: see Unsigned.
-func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
-	return r.sign(ctx, store, now, change{})
+// Sign signs a change of what the store holds: exactly the items that the caller has changed. What
+// the store has or lacks beside them is an UnaskedError, and nothing is signed. It returns false if
+// all was signed already and no signature had to be renewed. Interrupted, the state before is what
+// clients see. Errors: those of Unsigned, ErrKey, ErrRefused.
+func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time, items ...Item) (bool, error) {
+	return r.sign(ctx, store, now, change{items: items})
 }
 
+// SignAll signs whatever the store holds, as Options.Confirm has shown it: the admin's own work that
+// was interrupted before it was signed.
+func (r *Repository) SignAll(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
+	return r.sign(ctx, store, now, change{all: true})
+}
+
+// Ready makes sure that Sign will have the keys it needs, and that there is nothing in the store
+// that is not signed: ask before the long work. Errors: those of Unsigned, UnaskedError, ErrKey.
+func (r *Repository) Ready(ctx context.Context, store *image.Store) error {
+	st, err := r.verified(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := r.change(ctx, store, st, &change{}); err != nil {
+		return err
+	}
+	_, err = r.signers(&st.root.Signed, Admin, Server)
+	return err
+}
+
+// Unsigned returns what the store holds, or has lost, beyond what is signed. Errors: ErrNoTrust,
+// ErrDoubt, those of reading the store.
+func (r *Repository) Unsigned(ctx context.Context, store *image.Store) ([]Difference, error) {
+	st, err := r.verified(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := collector{store: store, before: st.content}
+	after, err := c.collect(ctx, &change{})
+	if err != nil {
+		return nil, err
+	}
+	return differences(st.content, after), nil
+}
+
+// change is what a signing is asked to change.
+type change struct {
+	items []Item // in the store
+	all   bool   // whatever is in the store
+
+	// name is a document of which there is only the signed copy, edit makes what it is to be of what
+	// it was; nil = there is none.
+	name string
+	edit func(before []byte) ([]byte, error)
+}
+
+// change finds what is to be signed next, and refuses what was not asked for.
+func (r *Repository) change(ctx context.Context, store *image.Store, st *state, ch *change) (*content, error) {
+	c := collector{store: store, before: st.content, hash: true}
+	after, err := c.collect(ctx, ch)
+	if err != nil {
+		return nil, err
+	}
+	if err := after.follows(st.content); err != nil {
+		return nil, err
+	}
+	if list := unasked(st.content, after, ch.asked(st.content, after)); len(list) > 0 && !ch.all {
+		return nil, &UnaskedError{Store: r.dir, Differences: list}
+	}
+	return after, nil
+}
+
+// sign is the one place where the admin key signs what machines take, apart from Init and Rotate.
 func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time, ch change) (bool, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	st, err := r.load()
+	st, err := r.verified(ctx)
 	if err != nil {
 		return false, err
 	}
-	c := collector{r: r, store: store, files: map[string]*metadata.TargetFiles{}}
-	if err := c.collect(ctx, st, ch); err != nil {
+	after, err := r.change(ctx, store, st, &ch)
+	if err != nil {
 		return false, err
 	}
-	if err := st.verify(); err != nil {
-		return false, err
-	}
-	if err := st.unchanged(c.files); err != nil {
-		return false, err
-	}
-	if sameTargets(st.targets.Signed.Targets, c.files) && !stale(st.targets.Signed.Expires, Targets, now) {
+	list := differences(st.content, after)
+	old := stale(st.root.Signed.Expires, metadata.ROOT, now)
+	if len(list) == 0 && sameTargets(st.content.files, after.files) && !old && !stale(st.targets.Signed.Expires, metadata.TARGETS, now) {
 		return r.refresh(st, now)
 	}
-	signers, err := r.signers(st, Targets, Snapshot, Timestamp)
+	if err := r.agreed("to be signed", list); err != nil {
+		return false, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	signers, err := r.signers(&st.root.Signed, Admin, Server)
 	if err != nil {
 		return false, err
 	}
-	st.targets.Signed.Targets = c.files
+	if old {
+		if err := r.putRoot(st, signers[Admin], now); err != nil {
+			return false, err
+		}
+	}
+	if err := r.putDocuments(after); err != nil {
+		return false, err
+	}
+	st.content, st.targets.Signed.Targets = after, after.files
 	if err := (&commit{dir: r.path(""), now: now, state: st, signers: signers, targets: true}).run(); err != nil {
 		return false, err
 	}
 	r.prune(st)
-	return true, nil
+	return true, r.remember(st)
 }
 
-// Unsigned returns the names of what the store holds, or has lost, beyond what is signed, sorted:
-// what the next Sign would take. Ask before publishing: a version that another person put into the
-// store must not be signed along with one's own.
-func (r *Repository) Unsigned(ctx context.Context, store *image.Store) ([]string, error) {
-	st, err := r.load()
-	if err != nil {
-		return nil, err
-	}
-	if err := st.verify(); err != nil {
-		return nil, err
-	}
-	c := collector{r: r, store: store, files: map[string]*metadata.TargetFiles{}, dry: true}
-	if err := c.collect(ctx, st, change{}); err != nil {
-		return nil, err
-	}
-	var names []string
-	for name, f := range c.files {
-		if old := st.targets.Signed.Targets[name]; old == nil || old.Length != f.Length || !old.Hashes.Equal(f.Hashes) {
-			names = append(names, name)
+// putDocuments stores the signed copies of the documents that can change.
+func (r *Repository) putDocuments(c *content) error {
+	for name, b := range c.docs {
+		if !tree.Changes(name) {
+			continue
 		}
-	}
-	for name := range st.targets.Signed.Targets {
-		if c.files[name] == nil {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names, nil
-}
-
-// verify checks that what counts as signed is: the store may have been written to.
-func (st *state) verify() error {
-	for role, m := range map[Role]any{Targets: st.targets, Snapshot: st.snapshot, Timestamp: st.timestamp} {
-		if err := st.root.VerifyDelegate(string(role), m); err != nil {
-			return fmt.Errorf("%w: the %s metadata is not signed by its key (%w); 'rotate' of that role signs it again", ErrRepository, role, err)
+		if err := r.putDocument(name, b); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// unchanged refuses to sign other content under the name of what was signed: manifests and packs
-// never change.
-func (st *state) unchanged(files map[string]*metadata.TargetFiles) error {
-	for name, old := range st.targets.Signed.Targets {
-		if f := files[name]; f != nil && !tree.Changes(name) && (f.Length != old.Length || !f.Hashes.Equal(old.Hashes)) {
-			return fmt.Errorf("%w: %s was changed after it was signed", ErrRepository, name)
-		}
-	}
-	return nil
-}
-
-func (r *Repository) signers(st *state, list ...Role) (map[Role][]*signingKey, error) {
-	out := map[Role][]*signingKey{}
-	for _, role := range list {
-		k, err := r.key(st, role)
-		if err != nil {
-			return nil, err
-		}
-		out[role] = []*signingKey{k}
-	}
-	return out, nil
 }
 
 func sameTargets(a, b map[string]*metadata.TargetFiles) bool {
 	return maps.EqualFunc(a, b, func(x, y *metadata.TargetFiles) bool { return x.Length == y.Length && x.Hashes.Equal(y.Hashes) })
 }
 
-// stale says that less than half of the time is left.
-func stale(expires time.Time, role Role, now time.Time) bool {
-	return expires.Sub(now) < role.validity()/2
-}
-
-// collector gathers the targets of a store.
+// collector gathers what a store holds.
 type collector struct {
-	r     *Repository
-	store *image.Store
-	files map[string]*metadata.TargetFiles
-	dry   bool // write no copies
+	store  *image.Store
+	before *content // what is signed
+	hash   bool     // boot files that were not signed before
+	after  *content
 }
 
-func (c *collector) collect(ctx context.Context, st *state, ch change) error {
+func (c *collector) collect(ctx context.Context, ch *change) (*content, error) {
+	c.after = newContent()
 	names, err := c.store.Images()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if err := c.image(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.orders(ch); err != nil {
+		return nil, err
+	}
+	return c.after, c.agent(ctx)
+}
+
+// image takes an image with its versions.
+func (c *collector) image(ctx context.Context, name string) error {
+	index, err := c.store.Get(ctx, image.IndexName(name), tree.MaxDocument)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		index, err := c.store.Get(ctx, image.IndexName(name), tree.MaxDocument)
-		if err != nil {
-			return err
-		}
-		if err := c.document(image.IndexName(name), index); err != nil {
-			return err
-		}
-		x, err := image.ParseIndex(index, name)
-		if err != nil {
-			return err
-		}
-		versions := map[int]bool{}
-		for _, e := range x.Versions {
-			versions[e.Version] = true
-			m, err := image.LoadManifest(ctx, c.store, name, e.Version)
-			if err != nil {
-				return err
-			}
-			for _, o := range []image.Object{e.Manifest, m.Pack} {
-				c.files[o.Name] = target(o.Size, o.SHA256[:])
-			}
-		}
-		if err := c.order(st, name, versions, ch.order); err != nil {
-			return err
-		}
+	c.after.add(image.IndexName(name), index)
+	x, err := image.ParseIndex(index, name)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDoubt, image.IndexName(name), err)
 	}
-	if err := c.wipes(st, ch.wipes); err != nil {
-		return err
+	for _, e := range x.Versions {
+		b, err := c.store.Get(ctx, e.Manifest.Name, e.Manifest.Size)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrDoubt, err)
+		}
+		m, err := image.ParseManifest(b, name, &e)
+		if err == nil && !bytes.Equal(sumOf(b), e.Manifest.SHA256[:]) {
+			err = fmt.Errorf("its SHA-256 is not the one in %s", image.IndexName(name))
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrDoubt, e.Manifest.Name, err)
+		}
+		c.after.add(e.Manifest.Name, b)
+		c.after.files[m.Pack.Name] = target(m.Pack.Size, m.Pack.SHA256[:])
 	}
-	return c.agent(ctx, st)
+	return nil
 }
 
 func target(size int64, sum []byte) *metadata.TargetFiles {
 	return &metadata.TargetFiles{Length: size, Hashes: metadata.Hashes{"sha256": bytes.Clone(sum)}}
-}
-
-func (c *collector) document(name string, b []byte) error {
-	c.files[name] = target(int64(len(b)), sumOf(b))
-	if c.dry {
-		return nil
-	}
-	return c.r.putDocument(name, b)
-}
-
-// RefreshTimestamp signs timestamp and snapshot again when less than half of their time is left,
-// and says whether it did. It needs only the keys that lie in the store. Call it every few hours
-// while the store is served: what is served expires otherwise, and machines refuse it.
-func (r *Repository) RefreshTimestamp(ctx context.Context, now time.Time) (bool, error) {
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	st, err := r.load()
-	if err != nil {
-		return false, err
-	}
-	return r.refresh(st, now)
-}
-
-func (r *Repository) refresh(st *state, now time.Time) (bool, error) {
-	both := stale(st.snapshot.Signed.Expires, Snapshot, now)
-	if !both && !stale(st.timestamp.Signed.Expires, Timestamp, now) {
-		return false, nil
-	}
-	signers, err := r.signers(st, Snapshot, Timestamp)
-	if err != nil {
-		return false, err
-	}
-	c := &commit{dir: r.path(""), now: now, state: st, signers: signers}
-	if both {
-		err = c.run()
-	} else {
-		err = c.timestamp()
-	}
-	return err == nil, err
-}
-
-// Expiry says until when a role's signature holds.
-type Expiry struct {
-	Role    Role
-	Version int64
-	Expires time.Time
-	// Soon says that it is time to do something: the admin for Root and Targets, the server of the
-	// store for the others.
-	Soon bool
-}
-
-// Expiries returns one entry for each role.
-func (r *Repository) Expiries(now time.Time) ([]Expiry, error) {
-	st, err := r.load()
-	if err != nil {
-		return nil, err
-	}
-	list := []Expiry{
-		{Root, st.root.Signed.Version, st.root.Signed.Expires, false},
-		{Targets, st.targets.Signed.Version, st.targets.Signed.Expires, false},
-		{Snapshot, st.snapshot.Signed.Version, st.snapshot.Signed.Expires, false},
-		{Timestamp, st.timestamp.Signed.Version, st.timestamp.Signed.Expires, false},
-	}
-	for i := range list {
-		e := &list[i]
-		e.Soon = e.Expires.Sub(now) < min(90*day, e.Role.validity()/4)
-	}
-	return list, nil
 }

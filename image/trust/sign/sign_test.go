@@ -26,7 +26,7 @@ func TestWholeWay(t *testing.T) {
 	m.WantVersion(1, root, mem, trusttest.Start) // not signed yet: the version before is whole
 	m.Sign(trusttest.Start)
 	m.WantVersion(2, root, mem, trusttest.Start)
-	if changed, err := m.Repo.Sign(t.Context(), m.Store, trusttest.Start); changed || err != nil {
+	if changed, err := m.Repo.SignAll(t.Context(), m.Store, trusttest.Start); changed || err != nil {
 		t.Errorf("signing the same again: %v, %v", changed, err)
 	}
 	for range 12 {
@@ -49,7 +49,7 @@ func TestWholeWay(t *testing.T) {
 func TestForeignClient(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root := m.Root()
-	m.Must(m.Repo.Rotate(t.Context(), sign.Root, trusttest.Start))
+	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
 	m.Publish()
 	m.Sign(trusttest.Start)
 	hs := httptest.NewServer(http.FileServer(http.Dir(m.Dir)))

@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 	"troy/image/publish"
+	"troy/image/trust"
 	"troy/image/trust/sign"
+	"troy/server/certs"
+	"troy/server/servedir"
 
 	"troy/image"
 )
@@ -50,8 +53,14 @@ func Make(t testing.TB, dir string) string {
 	v2 := version("22222222-2222-4222-8222-222222222222", content)
 	_, err = publish.Add(t.Context(), store, Image, publish.CompareDisk(v2, v1), nil)
 	must(err)
-	_, err = repo.Sign(t.Context(), store, time.Now())
+	_, err = repo.SignAll(t.Context(), store, time.Now())
 	must(err)
+	must(servedir.Of(path).Make())
+	key, _, err := certs.LoadKey(servedir.Of(path).TLSKey())
+	must(err)
+	name, err := key.Name()
+	must(err)
+	must(repo.SetServers(t.Context(), store, []trust.Server{{Key: name}}, time.Now()))
 	return path
 }
 

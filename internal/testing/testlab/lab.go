@@ -102,7 +102,7 @@ func (l *Lab) publish(ctx context.Context) error {
 	}
 	defer os.Remove(pair.Base)
 	for _, args := range [][]string{
-		{"init", l.Store},
+		{"init", "--url", ServerURL, l.Store},
 		{"image", "import", "--store", l.Store, "--no-filter", Image, pair.Base},
 		{"image", "add", "--store", l.Store, "--no-filter", Image, pair.Child},
 	} {
@@ -125,12 +125,15 @@ func (l *Lab) makePC(ctx context.Context) error {
 	return fixture.MakePC(ctx, l.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: l.Windows.V1, BootMgr: l.bootManager()})
 }
 
-// serverPort is where troy serve listens in the lab's network.
-const serverPort = "8080"
+// Where troy serve listens in the lab's network.
+const (
+	serverPort = "8080" // for files
+	tlsPort    = "8443"
+)
 
 // startNetwork makes the network; its DHCP server names the Troy server in option 224.
 func (l *Lab) startNetwork(ctx context.Context) (err error) {
-	l.Net, err = vm.NewNetwork(ctx, &vm.NetworkConfig{Dir: l.o.Dir, DHCP: []string{"--dhcp-option=224,http://10.77.0.1:" + serverPort}})
+	l.Net, err = vm.NewNetwork(ctx, &vm.NetworkConfig{Dir: l.o.Dir, DHCP: []string{"--dhcp-option=224," + ServerURL}})
 	if err == nil && l.Net.Host.String() != "10.77.0.1" {
 		err = fmt.Errorf("the network's host is %s", l.Net.Host)
 	}

@@ -13,8 +13,11 @@ import (
 	"troy/internal/testing/vm"
 )
 
-// ServerURL is where the lab's server is for its PCs.
-const ServerURL = "http://10.77.0.1:" + serverPort
+// ServerURL is where the lab's server is for its PCs; FilesURL is where it gives files without TLS.
+const (
+	ServerURL = "https://10.77.0.1:" + tlsPort
+	FilesURL  = "http://10.77.0.1:" + serverPort
+)
 
 // Building plugs the lab into a network of its own with that many sockets, whose DHCP server is
 // another machine than Troy's and gives addresses only, but for what further arguments of dnsmasq
@@ -37,7 +40,7 @@ func (l *Lab) NetTree(ctx context.Context) (dir string, err error) {
 	if err := initramfs.UKI(ctx, &initramfs.UKIOptions{Kernel: boot.Kernel, Initrd: boot.Initrd, Cmdline: boot.Cmdline, Out: uki}); err != nil {
 		return "", err
 	}
-	return dir, initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, ISO: iso, UKI: uki, URL: ServerURL + "/boot/", Out: dir})
+	return dir, initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, ISO: iso, UKI: uki, URL: FilesURL + "/boot/", Out: dir})
 }
 
 // Kill ends the server as a power cut does.

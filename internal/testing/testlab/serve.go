@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -19,7 +20,10 @@ import (
 	"syscall"
 	"time"
 
+	"troy/internal/tlskey"
+	"troy/server/certs"
 	"troy/server/protocol"
+	"troy/server/servedir"
 )
 
 // Server is a running `troy serve`.
@@ -112,6 +116,16 @@ func (l *Lab) ServeRooms(ctx context.Context, file string, args ...string) (*Ser
 		return nil, fmt.Errorf("troy serve: %w: %s", err, s.out)
 	}
 	return s, nil
+}
+
+// TLS is that of the lab's server, for another one that PCs take for it.
+func (l *Lab) TLS() (*tls.Config, error) {
+	key, _, err := certs.LoadKey(servedir.Of(l.Store).TLSKey())
+	if err != nil {
+		return nil, err
+	}
+	own, err := key.Certificate()
+	return tlskey.Server(&own, func() *tls.Certificate { return &own }), err
 }
 
 // answers waits until the server's health check does.

@@ -51,7 +51,7 @@ func (l *Lab) small(ctx context.Context, dir, bootManager string, makeDisks func
 	if err := s.publish(ctx); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	if err := s.pinRoot(); err != nil {
+	if err := s.pinStore(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
 	err = fixture.MakePC(ctx, s.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: s.Windows.V1, SlotBytes: smallDisk,
@@ -86,9 +86,9 @@ func (l *Lab) PublishRaw(ctx context.Context, image, raw string) error {
 	return l.command(ctx, "image", "import", "--store", l.Store, "--no-filter", image, disk)
 }
 
-// pinRoot gives the lab an initramfs that trusts its own store: the kernel unpacks a second archive
-// over the first.
-func (l *Lab) pinRoot() error {
+// pinStore gives the lab an initramfs that trusts its own store and server: the kernel unpacks a
+// second archive over the first.
+func (l *Lab) pinStore() error {
 	repo, err := sign.Open(l.Store, nil)
 	if err != nil {
 		return err
@@ -97,9 +97,18 @@ func (l *Lab) pinRoot() error {
 	if err != nil {
 		return err
 	}
+	list, err := repo.ServedList()
+	if err != nil {
+		return err
+	}
+	servers, err := list.Encode()
+	if err != nil {
+		return err
+	}
 	from := l.initrd
 	l.initrd = filepath.Join(l.o.Dir, release.Initrd)
-	return Overlay(from, l.initrd, initramfs.File{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root})
+	return Overlay(from, l.initrd, initramfs.File{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root},
+		initramfs.File{Name: strings.TrimPrefix(trust.ServersFile, "/"), Data: servers})
 }
 
 // Overlay writes an initramfs with further files, which replace those of the same name.

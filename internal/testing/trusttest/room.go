@@ -93,7 +93,7 @@ func (m *Room) Publish() {
 // Sign signs what the store holds; there must be something new.
 func (m *Room) Sign(now time.Time) {
 	m.T.Helper()
-	if changed, err := m.Repo.Sign(m.T.Context(), m.Store, now); err != nil || !changed {
+	if changed, err := m.Repo.SignAll(m.T.Context(), m.Store, now); err != nil || !changed {
 		m.T.Fatalf("Sign = %v, %v", changed, err)
 	}
 }

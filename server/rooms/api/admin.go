@@ -14,7 +14,7 @@ type Viewer interface {
 	Status(ctx context.Context) (*rooms.Status, error)
 	// Hosts are the machines of a room; "" = all.
 	Hosts(ctx context.Context, room string) ([]rooms.Host, error)
-	// Host is one machine, by its name, key, MAC address, UUID or code.
+	// Host is one machine, by its name, id, code, or a MAC address or UUID in any notation.
 	Host(ctx context.Context, id string) (*HostDetail, error)
 }
 
@@ -46,6 +46,12 @@ type Operator interface {
 	Wake(ctx context.Context, room, id string) (int, error)
 }
 
+// Confirmer says which machines are what they seem to be.
+type Confirmer interface {
+	// Confirm notes that a machine, named as Host takes it, is the one with this pinned key.
+	Confirm(ctx context.Context, host, key string) error
+}
+
 // Admin is what the admin's commands work on: a Client asks the server, a Local the state file that
 // the server left. Errors: rooms.ErrNotFound, rooms.ErrInvalid, state.ErrFull; of a Client also
 // ErrDown.
@@ -54,6 +60,7 @@ type Admin interface {
 	Historian
 	Planner
 	Operator
+	Confirmer
 }
 
 var (
@@ -83,6 +90,12 @@ type Assign struct {
 	Code string `json:"code"`
 	Name string `json:"name"`
 	Room string `json:"room"`
+}
+
+// Confirm says that a machine is the one with a pinned key.
+type Confirm struct {
+	Host string `json:"host"`
+	Key  string `json:"key"`
 }
 
 // Which names a machine, or a room.

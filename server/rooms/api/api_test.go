@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"troy/internal/tlskey"
 	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/rooms"
@@ -61,7 +63,7 @@ func newKeeper(t *testing.T) *rooms.Keeper {
 
 func checkIn(t *testing.T, k *rooms.Keeper, mac string, version int) protocol.Order {
 	t.Helper()
-	o, err := k.Order(t.Context(), protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{mac}}, Image: "win11", Version: version})
+	o, err := k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac}}}, Image: "win11", Version: version})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +74,9 @@ func checkIn(t *testing.T, k *rooms.Keeper, mac string, version int) protocol.Or
 func TestAdmin(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T, k *rooms.Keeper) Admin{
 		"client": func(t *testing.T, k *rooms.Keeper) Admin {
-			web := httptest.NewServer(NewHandler(k, "secret"))
+			web := httptest.NewTLSServer(NewHandler(k, "secret"))
 			t.Cleanup(web.Close)
-			return NewClient(web.URL, "secret")
+			return clientOf(web, "secret")
 		},
 		"local": func(_ *testing.T, k *rooms.Keeper) Admin { return NewLocal(k) },
 	} {
@@ -86,8 +88,8 @@ func TestAdmin(t *testing.T) {
 				t.Fatal(err)
 			}
 			testPlanner(t, k, a)
-			report := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{MACs: []string{"52:54:00:00:09:09"}}, Outcome: protocol.OutcomeFailed, Message: "why", Log: "lines"}
-			if err := k.Report(t.Context(), report); err != nil {
+			report := protocol.Report{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:09:09"}}}, Outcome: protocol.OutcomeFailed, Message: "why", Log: "lines"}
+			if err := k.Report(t.Context(), protocol.Peer{}, report); err != nil {
 				t.Fatal(err)
 			}
 			testViewer(t, a)
@@ -187,6 +189,7 @@ func testOperator(t *testing.T, a Admin) {
 	}
 	for what, err := range map[string]error{
 		"room": a.Stop(t.Context(), "B999", "x"), "code": a.Assign(t.Context(), "x", "y", "test"),
+		"host": a.Confirm(t.Context(), "nobody", "key"),
 	} {
 		if !errors.Is(err, rooms.ErrNotFound) {
 			t.Errorf("%s: %v", what, err)
@@ -215,15 +218,55 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// clientOf is a client that takes the server by its key.
+func clientOf(web *httptest.Server, token string) *Client {
+	return NewClient(web.URL, token, tlskey.Client(func() []string { return []string{tlskey.Of(web.Certificate())} }, nil))
+}
+
+// TestTokenStays: the token is told to no server but the one that is known by its key.
+func TestTokenStays(t *testing.T) {
+	told := 0
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			told++
+		}
+	})
+	plain, other := httptest.NewServer(h), httptest.NewUnstartedServer(h)
+	other.Config.ErrorLog = log.New(io.Discard, "", 0)
+	other.StartTLS()
+	moved := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
+	for _, s := range []*httptest.Server{plain, other, moved} {
+		t.Cleanup(s.Close)
+	}
+	none := tlskey.Client(func() []string { return nil }, nil)
+	for name, c := range map[string]struct {
+		client *Client
+		want   error // nil: any
+	}{
+		"by plain HTTP": {NewClient(plain.URL, "secret", none), ErrPlain},
+		"another key":   {NewClient(other.URL, "secret", none), tlskey.ErrPin},
+		"led elsewhere": {clientOf(moved, "secret"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := c.client.Ping(t.Context()); err == nil || errors.Is(err, ErrDown) || !errors.Is(err, c.want) && c.want != nil {
+				t.Errorf("Ping = %v", err)
+			}
+			if told != 0 {
+				t.Error("the token was told")
+			}
+		})
+	}
+}
+
 // TestPing: no answer is another error than a wrong token.
 func TestPing(t *testing.T) {
-	web := httptest.NewServer(NewHandler(newKeeper(t), "secret"))
+	web := httptest.NewTLSServer(NewHandler(newKeeper(t), "secret"))
 	defer web.Close()
-	c := NewClient(web.URL, "secret")
+	c := clientOf(web, "secret")
 	if err := c.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := NewClient(web.URL, "other").Ping(t.Context()); err == nil || errors.Is(err, ErrDown) {
+	if err := clientOf(web, "other").Ping(t.Context()); err == nil || errors.Is(err, ErrDown) {
 		t.Errorf("the wrong token: %v", err)
 	}
 	web.Close()

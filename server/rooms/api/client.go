@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/tlskey"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/state"
@@ -19,6 +21,9 @@ import (
 
 // ErrDown is returned when no server answers at the server's address.
 var ErrDown = errors.New("the server does not answer")
+
+// ErrPlain is returned for a server without TLS: the token could be read on the way.
+var ErrPlain = errors.New("the server has to be named with https")
 
 // answerMost bounds what a server may send.
 const answerMost = 64 << 20
@@ -30,9 +35,13 @@ type Client struct {
 	http  *http.Client
 }
 
-// NewClient makes a client for the server with this base URL. It waits half a minute for an answer.
-func NewClient(base, token string) *Client {
-	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Timeout: 30 * time.Second}}
+// NewClient makes a client for the server with this base URL, which is known as the configuration
+// says (package tlskey). It waits half a minute for an answer. The token goes to no other server:
+// not by plain HTTP, and not where an answer leads on to.
+func NewClient(base, token string, known *tls.Config) *Client {
+	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Timeout: 30 * time.Second,
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: known},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 // call sends in (nil: GET) and reads the answer into out.
@@ -45,6 +54,9 @@ func (c *Client) call(ctx context.Context, name string, in, out any) error {
 		}
 		method, body = http.MethodPost, bytes.NewReader(b)
 	}
+	if !strings.HasPrefix(c.base, "https://") {
+		return fmt.Errorf("%w: %q", ErrPlain, c.base)
+	}
 	r, err := http.NewRequestWithContext(ctx, method, c.base+Prefix+name, body)
 	if err != nil {
 		return err
@@ -52,6 +64,9 @@ func (c *Client) call(ctx context.Context, name string, in, out any) error {
 	r.Header.Set("Authorization", "Bearer "+c.token)
 	r.Header.Set("Content-Type", "application/json")
 	w, err := c.http.Do(r)
+	if errors.Is(err, tlskey.ErrPin) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDown, err)
 	}
@@ -155,6 +170,11 @@ func (c *Client) Stop(ctx context.Context, room, why string) error {
 // Assign implements Operator.
 func (c *Client) Assign(ctx context.Context, code, name, room string) error {
 	return c.call(ctx, "assign", Assign{code, name, room}, &struct{}{})
+}
+
+// Confirm implements Confirmer.
+func (c *Client) Confirm(ctx context.Context, host, key string) error {
+	return c.call(ctx, "confirm", Confirm{host, key}, &struct{}{})
 }
 
 // Wake implements Operator.

@@ -5,7 +5,7 @@
 //
 //	GET  /v1/admin/status                        rooms.Status
 //	GET  /v1/admin/hosts[?room=ROOM]             []rooms.Host
-//	GET  /v1/admin/hosts/{id}                    HostDetail; id is a name, key, MAC address, UUID or code
+//	GET  /v1/admin/hosts/{id}                    HostDetail; id is a name, id, code, MAC address or UUID
 //	GET  /v1/admin/nights[?days=N]               []state.Night, the newest first; 30 days
 //	POST /v1/admin/estimate   rooms.Promotion →  rooms.Estimate; changes nothing
 //	POST /v1/admin/promote    rooms.Promotion →  state.Target
@@ -13,6 +13,7 @@
 //	GET  /v1/admin/previous?room=ROOM            state.Target that a rollback would bring back
 //	POST /v1/admin/stop       Stop            →  {}
 //	POST /v1/admin/assign     Assign          →  {}
+//	POST /v1/admin/confirm    Confirm         →  {}
 //	POST /v1/admin/forget     Which           →  {}
 //	POST /v1/admin/wake       Which           →  Woken
 //	POST /v1/admin/reload     {}              →  {}; reads lab.yaml now

@@ -62,6 +62,9 @@ func routes(k *rooms.Keeper) http.Handler {
 	post(h, "assign", func(ctx context.Context, a Assign) (any, error) {
 		return struct{}{}, l.Assign(ctx, a.Code, a.Name, a.Room)
 	})
+	post(h, "confirm", func(ctx context.Context, c Confirm) (any, error) {
+		return struct{}{}, l.Confirm(ctx, c.Host, c.Key)
+	})
 	post(h, "forget", func(_ context.Context, w Which) (any, error) { return struct{}{}, l.forget(w.Host) })
 	post(h, "wake", func(ctx context.Context, w Which) (any, error) {
 		n, err := l.Wake(ctx, w.Room, w.Host)

@@ -81,7 +81,7 @@ func (l *Local) Host(_ context.Context, id string) (*HostDetail, error) {
 	if m != nil {
 		d.CheckIn, d.Order, d.Report = &m.CheckIn, &m.Order, m.Report
 		d.History = append(d.History, m.History...)
-		d.Log, d.FailLog, err = l.k.Log(m.Key)
+		d.Log, d.FailLog, err = l.k.Log(m.ID)
 	}
 	return d, err
 }
@@ -123,6 +123,9 @@ func (l *Local) Assign(_ context.Context, code, name, room string) error {
 	return err
 }
 
+// Confirm implements Confirmer.
+func (l *Local) Confirm(_ context.Context, host, key string) error { return l.k.Confirm(host, key) }
+
 // Wake implements Operator.
 func (l *Local) Wake(ctx context.Context, room, id string) (int, error) {
 	return l.k.WakeNow(ctx, room, id)
@@ -134,5 +137,5 @@ func (l *Local) forget(id string) error {
 	if err != nil {
 		return err
 	}
-	return l.k.Forget(host.Key)
+	return l.k.Forget(host.ID)
 }

@@ -38,6 +38,7 @@ const StoreField = "x-troy-store"
 // The targets that are no images.
 const (
 	Wipe     = "orders/wipe.json"
+	Servers  = "servers.json"                 // the servers of the site
 	Agent    = "agent"                        // folder of the agent's releases
 	Releases = Agent + "/" + release.Document // the current release
 )
@@ -51,7 +52,12 @@ func Changes(name string) bool {
 	if strings.HasPrefix(name, "images/") {
 		return strings.HasSuffix(name, "/versions.json") || strings.HasSuffix(name, "/order.json")
 	}
-	return name == Wipe || name == Releases
+	return name == Wipe || name == Servers || name == Releases
+}
+
+// Signed reports whether a document has signed copies only.
+func Signed(name string) bool {
+	return name == Wipe || name == Servers || strings.HasPrefix(name, "images/") && strings.HasSuffix(name, "/order.json")
 }
 
 // MaxDocument bounds the documents of a store that can be targets, in bytes; packs are bounded by

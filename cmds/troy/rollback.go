@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"troy/image"
+	"troy/image/trust/sign"
+	"troy/internal/cli"
+	"troy/server/rooms/api"
+	"troy/server/state"
+)
+
+// rollback is one "rollback".
+type rollback struct {
+	*promotion
+	keys   keyFlags
+	signed bool // elsewhere
+	named  bool // the version was named by the admin, not by the server
+}
+
+func rollbackCommand(s *cli.Streams) *cobra.Command {
+	p := &rollback{promotion: newPromotion(s)}
+	cmd := leaf("rollback --room ROOM [IMAGE@VERSION]", "return a room to an older version", p.run)
+	cmd.Long = `Return a room to an older version, and sign with the admin key that machines may go back to it.
+Without IMAGE@VERSION the server names the version that the room had before; you are asked whether
+that is right, so it needs a terminal.`
+	cmd.Flags().BoolVar(&p.signed, "signed", false, "the downgrade was signed elsewhere (troy key order): sign nothing here")
+	p.keys.define(cmd.Flags())
+	return p.define(cmd)
+}
+
+func (p *rollback) run(ctx context.Context, args []string) error {
+	if err := p.wantRoom(); err != nil {
+		return err
+	}
+	if p.named = len(args) == 1; p.named {
+		if err := p.target(args[0]); err != nil {
+			return err
+		}
+	}
+	if err := p.connect(ctx); err != nil {
+		return err
+	}
+	return p.change(ctx, func(admin api.Admin) error { return p.rollback(ctx, admin) })
+}
+
+func (p *rollback) rollback(ctx context.Context, admin api.Admin) error {
+	now, err := p.current(ctx, admin)
+	if err != nil {
+		return err
+	}
+	if !p.named {
+		if err := p.before(ctx, admin); err != nil {
+			return err
+		}
+	}
+	newer := now != nil && now.Image == p.p.Image && p.p.Version > now.Version
+	if newer && p.named {
+		return &cli.Fault{Err: fmt.Errorf("%s version %d is newer than version %d, which room %s has", p.p.Image, p.p.Version, now.Version, p.p.Room),
+			Fate: "nothing was signed or changed", Advice: fmt.Sprintf("'troy promote --room %s %s@%d' goes forward", p.p.Room, p.p.Image, p.p.Version)}
+	}
+	how := ""
+	if !p.signed && !newer {
+		if how, err = ", which is signed", p.sign(ctx); err != nil {
+			return err
+		}
+	}
+	t, err := admin.Rollback(ctx, p.p)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.Out, "room %s goes back to %s version %d%s\n", cli.Clean(p.p.Room), cli.Clean(t.Image), t.Version, how)
+	return nil
+}
+
+// current is what the room has now, nil if nothing was promoted.
+func (p *rollback) current(ctx context.Context, admin api.Viewer) (*state.Target, error) {
+	st, err := admin.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range st.Rooms {
+		if r.Name == p.p.Room {
+			return r.Target, nil
+		}
+	}
+	return nil, nil
+}
+
+// before takes the version that the server names. A person has to agree: what it says is what the
+// admin key would sign.
+func (p *rollback) before(ctx context.Context, admin api.Historian) error {
+	t, err := admin.Previous(ctx, p.p.Room)
+	if err != nil {
+		return err
+	}
+	p.p.Image, p.p.Version = t.Image, t.Version
+	if p.signed {
+		return nil
+	}
+	advice := fmt.Sprintf("'troy rollback --room %s %s@%d' names it", p.p.Room, t.Image, t.Version)
+	if p.terminal() == nil {
+		return &cli.Fault{Err: fmt.Errorf("the server says that room %s had %s version %d before, and there is no terminal to ask whether that is right", p.p.Room, t.Image, t.Version),
+			Fate: "nothing was signed or changed", Advice: advice}
+	}
+	p.keys.yes = false // says yes to what is named only
+	prompt := fmt.Sprintf("the server says that room %s had %s version %d before; go back to that? yes or no: ", cli.Clean(p.p.Room), cli.Clean(t.Image), t.Version)
+	if err := p.keys.ask(p.call, prompt); err != nil {
+		return &cli.Fault{Err: err, Fate: "nothing was signed or changed", Advice: advice}
+	}
+	p.keys.approved = true
+	return nil
+}
+
+// sign signs that machines may go back. Without it they would refuse, and the wave would stop with
+// failures.
+func (p *rollback) sign(ctx context.Context) error {
+	repo, err := p.repository(&p.keys)
+	var store *image.Store
+	if err == nil {
+		store, err = image.OpenStore(p.dir)
+	}
+	if err == nil {
+		err = repo.SetOrder(ctx, store, p.p.Image, p.p.Version, time.Now())
+	}
+	if err == nil {
+		return nil
+	}
+	advice := keyAdvice(err)
+	if errors.Is(err, sign.ErrKey) || errors.Is(err, sign.ErrNoTrust) {
+		advice = fmt.Sprintf("give the key with --keys, or run 'troy key order %s %d' where it is and then this command with --signed", p.p.Image, p.p.Version)
+	}
+	return &cli.Fault{Err: err, Fate: "room " + p.p.Room + " keeps the version it has", Advice: advice}
+}

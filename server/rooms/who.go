@@ -1,0 +1,247 @@
+package rooms
+
+import (
+	"crypto/rand"
+	"fmt"
+	"slices"
+
+	"troy/internal/identity"
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+// who is the machine that checks in, as package identity judges it.
+type who struct {
+	id      string
+	at      member
+	doubt   string
+	hint    string   // why lab.yaml may not name it as it should
+	note    string   // what changed about it
+	dropped []string // records that it makes superfluous
+}
+
+// claimsOf is what a check-in says of its machine. A key lasts once the agent has read what the
+// disk holds: it lies beside that.
+func claimsOf(key string, in *protocol.CheckIn) identity.Claims {
+	return in.Machine.Claims(key, in.Image != "" && in.Version > 0)
+}
+
+// knownOf makes the record for package identity of what is kept.
+func knownOf(m *state.Machine) identity.Known {
+	return identity.Known{ID: m.ID, Claims: claimsOf(m.Start, &m.CheckIn), Pin: m.Pin, Line: m.Line, Assigned: m.Room != "", Doubt: m.Doubt}
+}
+
+// keep writes what the register knows of a machine into its record. The register is asked only now:
+// another check-in may have gone on since.
+func (k *Keeper) keep(m *state.Machine) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.register.Get(m.ID)
+	if now.ID == "" {
+		return // it was forgotten meanwhile
+	}
+	m.Pin, m.Start, m.Line, m.Doubt, m.Against = now.Pin, now.Claims.Key, now.Line, now.Doubt, k.against[m.ID]
+	if !now.Assigned {
+		m.Name, m.Room = "", ""
+	}
+}
+
+// unknownMost bounds the machines that are neither listed nor assigned, so that a forger cannot
+// fill the disk. Forget makes room.
+const unknownMost = 1000
+
+// identify judges which machine checks in, and takes it into the register and its room. It refuses
+// a newcomer that is unknown when there are too many.
+func (k *Keeper) identify(l *lab.Lab, peer protocol.Peer, in *protocol.CheckIn) (*who, error) {
+	c := claimsOf(peer.Key, in)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v := k.register.Judge(c, l.Listing())
+	if v.ID == "" && v.Line.Name == "" && len(k.members[""])+len(k.guests) >= unknownMost {
+		return nil, fmt.Errorf("the server holds %d unknown machines already: assign or forget some", unknownMost)
+	}
+	known, v := k.register.Admit(c, l.Listing(), rand.Text())
+	for _, id := range v.Drop {
+		k.leave(id)
+	}
+	if k.against[known.ID] = v.Against; v.Against == "" {
+		delete(k.against, known.ID)
+	}
+	w := &who{id: known.ID, at: k.memberOf(l, known.ID, &in.Machine), doubt: v.Doubt, note: v.Note, dropped: v.Drop}
+	if name := l.Listing().Adapter(&c); name != "" && w.at.host == nil {
+		w.hint = "lab.yaml lists its USB adapter as " + name + ", but adapters tell no machine from another: list its UUID"
+	}
+	k.place(w.id, w.at)
+	return w, nil
+}
+
+// restore takes back what identify did to records that could not be kept.
+func (k *Keeper) restore(l *lab.Lab, ids []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, id := range ids {
+		m := k.o.State.Get(id)
+		if m == nil {
+			k.register.Drop(id)
+			k.leave(id)
+			continue
+		}
+		k.register.Put(knownOf(m))
+		k.place(id, k.memberOf(l, id, &m.CheckIn.Machine))
+	}
+}
+
+// speaks returns the id of the machine that goes on with a start at which it checked in, by the
+// same key; "" for everybody else, so that nobody speaks for another one.
+func (k *Keeper) speaks(peer protocol.Peer, m *protocol.Machine, finished bool) string {
+	l := k.Lab()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known := k.register.Whose(m.Claims(peer.Key, finished), l.Listing())
+	if known.ID == "" || k.o.State.Get(known.ID) == nil {
+		return ""
+	}
+	if finished && known.Pin == "" && known.Line.Name != "" && known.Doubt == "" {
+		known.Pin = peer.Key
+		k.register.Put(known)
+	}
+	return known.ID
+}
+
+// member is a machine's place in the lab.
+type member struct {
+	name, room string
+	host       *lab.Host // nil = assigned by an admin, a guest, or unknown
+	guest      bool      // it is in the room of "unknown" of lab.yaml
+}
+
+// memberOf finds the place of a machine: in lab.yaml, else where an admin assigned it, else where
+// lab.yaml wants unknown machines. room is "" if it has none and shows a code. k.mu is held.
+func (k *Keeper) memberOf(l *lab.Lab, id string, claims *protocol.Machine) member {
+	known := k.register.Get(id)
+	if known.Doubt != "" {
+		return member{}
+	}
+	if h := l.HostNamed(known.Line.Name); h != nil && !known.Assigned {
+		return member{name: string(h.Name), room: string(h.Room), host: h}
+	}
+	if m := k.o.State.Get(id); known.Assigned && m != nil && l.Rooms[lab.Name(m.Room)] != nil {
+		return member{name: m.Name, room: m.Room}
+	}
+	if room := l.Guests(); room != "" {
+		return member{name: claims.String(), room: room, guest: true}
+	}
+	return member{}
+}
+
+// placeOf is memberOf for a machine that is kept.
+func (k *Keeper) placeOf(l *lab.Lab, m *state.Machine) member {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.memberOf(l, m.ID, &m.CheckIn.Machine)
+}
+
+// vouched tells whether a machine is known by its key, in a place that lab.yaml or an admin gave
+// it. What others say marks nobody: they count in no gate, stop no wave, and take no start slot
+// from those that are. k.mu is held.
+func (k *Keeper) vouched(id string) bool {
+	known := k.register.Get(id)
+	return known.Pin != "" && known.Line.Name != ""
+}
+
+// vouchedIn returns what is known of those machines of a room.
+func (k *Keeper) vouchedIn(room string) []*state.Machine {
+	return slices.DeleteFunc(k.machines(room), func(m *state.Machine) bool { return !k.isVouched(m.ID) })
+}
+
+func (k *Keeper) isVouched(id string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.vouched(id)
+}
+
+// readAll fills the register with what is kept.
+func (k *Keeper) readAll() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, m := range k.o.State.All() {
+		k.register.Put(knownOf(m))
+		if m.Against != "" {
+			k.against[m.ID] = m.Against
+		}
+	}
+}
+
+// placeAll sorts all machines into rooms: at the start, and when lab.yaml or an assignment changed.
+func (k *Keeper) placeAll() {
+	l := k.Lab()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, dropped := k.register.Relist(l.Listing())
+	k.ghosts = append(k.ghosts, dropped...)
+	k.members, k.placed, k.guests = map[string]map[string]bool{}, map[string]string{}, map[string]bool{}
+	for _, m := range k.o.State.All() {
+		if k.register.Get(m.ID).ID != "" {
+			k.place(m.ID, k.memberOf(l, m.ID, &m.CheckIn.Machine))
+		}
+	}
+}
+
+// place notes in which room a machine is. k.mu is held.
+func (k *Keeper) place(id string, at member) {
+	k.leave(id)
+	if at.guest {
+		k.guests[id] = true
+	}
+	k.placed[id] = at.room
+	if k.members[at.room] == nil {
+		k.members[at.room] = map[string]bool{}
+	}
+	k.members[at.room][id] = true
+}
+
+// leave takes a machine out of its room. k.mu is held.
+func (k *Keeper) leave(id string) {
+	delete(k.guests, id)
+	delete(k.members[k.placed[id]], id)
+	delete(k.placed, id)
+}
+
+// bury forgets the records of machines that have a successor.
+func (k *Keeper) bury(ids []string) {
+	for _, id := range ids {
+		m := k.o.State.Get(id)
+		if m == nil {
+			continue
+		}
+		if err := k.o.State.Forget(id); err != nil {
+			k.o.OnNote(fmt.Sprintf("%s, which has a successor, could not be forgotten: %v", m.CheckIn.Machine.String(), err))
+		} else if m.Line.Name != "" {
+			k.o.OnNote(fmt.Sprintf("%s: the machine %s was forgotten, lab.yaml names its successor", m.Line.Name, m.CheckIn.Machine.String()))
+		}
+	}
+}
+
+// buryGhosts forgets those that a change of lab.yaml has left.
+func (k *Keeper) buryGhosts() {
+	k.mu.Lock()
+	ids := k.ghosts
+	k.ghosts = nil
+	k.mu.Unlock()
+	k.bury(ids)
+}
+
+// tellOf tells the admin what is new about who a machine is, once.
+func (k *Keeper) tellOf(before, now *state.Machine, w *who) {
+	name := w.at.name
+	if name == "" {
+		name = now.CheckIn.Machine.String()
+	}
+	if w.doubt != "" && (before == nil || before.Doubt != w.doubt) {
+		k.o.OnNote(fmt.Sprintf("unknown machine %s, code %s: %s", name, now.Code, w.doubt))
+	}
+	if w.note != "" {
+		k.o.OnNote(fmt.Sprintf("%s: %s", name, w.note))
+	}
+}
