@@ -242,7 +242,7 @@ func (b *bench) Order(_ context.Context, peer protocol.Peer, in protocol.CheckIn
 	f := &b.orders
 	o := protocol.Order{
 		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,
-		Rules: f.Rules, Permits: f.Permits, Servers: b.servers,
+		Rules: f.Rules, Permits: f.Permits, Servers: b.servers, Name: "pc-01",
 	}
 	if in.Image == f.Image && in.Version == f.Version {
 		o.Reason = "the machine has this version"
