@@ -198,6 +198,7 @@ func TestLabRelease(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	s.allowed(t)
+	s.forged(t)
 }
 
 // TestEstimateCopies: an estimate counts what agents fetch. What a machine has elsewhere on its

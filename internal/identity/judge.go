@@ -22,7 +22,7 @@ func Judge(c Claims, l *Listing, known []Known) Verdict {
 	j := judge{c: l.counted(c), l: l, known: slices.Clone(known)}
 	slices.SortFunc(j.known, func(a, b Known) int { return strings.Compare(a.ID, b.ID) })
 	v := j.judge()
-	own := j.own()
+	own := j.own(v.Line.Name != "")
 	switch {
 	case v.ID == "":
 		v.ID = own
@@ -154,9 +154,9 @@ func (j *judge) listed(line *Line, h *Known) Verdict {
 }
 
 // own finds the record of this machine from when nothing but its own word said who it is; "" if
-// there is none.
-func (j *judge) own() string {
-	if k := j.first(func(k *Known) bool { return !k.placed() && j.same(k) }); k != nil {
+// there is none. One that is known by now has to have said exactly the same.
+func (j *judge) own(exactly bool) string {
+	if k := j.first(func(k *Known) bool { return !k.placed() && j.same(k, exactly) }); k != nil {
 		return k.ID
 	}
 	return ""
@@ -164,10 +164,10 @@ func (j *judge) own() string {
 
 // same tells whether an unknown machine is the one of a record. A key that lasts decides alone:
 // else a forger could get into the record whose code an admin reads on the screen of another.
-func (j *judge) same(k *Known) bool {
+func (j *judge) same(k *Known, exactly bool) bool {
 	c, o := &j.c, &k.Claims
 	if c.Lasts || o.Lasts || !c.evident() {
 		return c.Key == o.Key && (c.Key != "" || c.All == o.All)
 	}
-	return c.All == o.All || c.UUID == o.UUID && (c.shares(o) || c.UUID != "" && (len(c.MACs) == 0 || len(o.MACs) == 0))
+	return c.All == o.All || !exactly && c.UUID == o.UUID && (c.shares(o) || c.UUID != "" && (len(c.MACs) == 0 || len(o.MACs) == 0))
 }

@@ -1,6 +1,8 @@
 package rooms
 
 import (
+	"fmt"
+
 	"troy/server/lab"
 	"troy/server/state"
 )
@@ -50,6 +52,10 @@ func (k *Keeper) gate(l *lab.Lab, t *state.Target) string {
 	if !ok {
 		return "waits for room " + t.After + ", which is not in lab.yaml"
 	}
-	_, why := Gate(t.After, k.vouchedIn(t.After), t.Image, t.Version, int(p.Healthy), int(p.Failures))
+	vouched := k.vouchedIn(t.After)
+	if n := len(k.machines(t.After)); n > 0 && len(vouched) == 0 {
+		return fmt.Sprintf("waits for room %s: none of its %d machines is known by its key yet", t.After, n)
+	}
+	_, why := Gate(t.After, vouched, t.Image, t.Version, int(p.Healthy), int(p.Failures))
 	return why
 }

@@ -86,34 +86,6 @@ func machine(n int) protocol.Machine {
 	return protocol.Machine{Ports: []protocol.Port{{MAC: fmt.Sprintf("52:54:00:00:%02x:%02x", n/100, n%100)}}}
 }
 
-// peer is a machine's connection. It has a key, which lies on the machine's disk once that holds a
-// version.
-func peer(n int) protocol.Peer { return protocol.Peer{Key: fmt.Sprintf("key-%d", n)} }
-
-// name is what a machine is called by its address.
-func name(n int) string {
-	m := machine(n)
-	return m.String()
-}
-
-// id is that of a machine's record; "" = there is none.
-func (w *world) id(n int) string {
-	if m := recordOf(w.state, machine(n)); m != nil {
-		return m.ID
-	}
-	return ""
-}
-
-// recordOf returns what is kept of a machine, nil if nothing is.
-func recordOf(st *state.Store, id protocol.Machine) *state.Machine {
-	for _, m := range st.All() {
-		if m.CheckIn.Machine.String() == id.String() {
-			return m
-		}
-	}
-	return nil
-}
-
 func (w *world) checkIn(n, version int, change func(*protocol.CheckIn)) protocol.Order {
 	w.t.Helper()
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: machine(n), Image: "win11", Version: version}

@@ -7,7 +7,36 @@ import (
 	"testing"
 
 	"troy/server/protocol"
+	"troy/server/state"
 )
+
+// peer is a machine's connection. It has a key, which lies on the machine's disk once that holds a
+// version.
+func peer(n int) protocol.Peer { return protocol.Peer{Key: fmt.Sprintf("key-%d", n)} }
+
+// name is what a machine is called by its address.
+func name(n int) string {
+	m := machine(n)
+	return m.String()
+}
+
+// id is that of a machine's record; "" = there is none.
+func (w *world) id(n int) string {
+	if m := recordOf(w.state, machine(n)); m != nil {
+		return m.ID
+	}
+	return ""
+}
+
+// recordOf returns what is kept of a machine, nil if nothing is.
+func recordOf(st *state.Store, id protocol.Machine) *state.Machine {
+	for _, m := range st.All() {
+		if m.CheckIn.Machine.String() == id.String() {
+			return m
+		}
+	}
+	return nil
+}
 
 // tell checks a machine in that the server should see through, with any key.
 func (w *world) tell(key string, m protocol.Machine, version int) protocol.Order {
@@ -85,7 +114,7 @@ func TestUnpinnedMarkNobody(t *testing.T) {
 		w.tell("", machine(n), 2) // healthy, it says
 	}
 	w.k.Tick(t.Context())
-	if o := w.checkIn(203, 1, nil); begins(&o) || !strings.Contains(o.Reason, "waits for room test: 0 of 0") {
+	if o := w.checkIn(203, 1, nil); begins(&o) || !strings.Contains(o.Reason, "waits for room test: none of its 2 machines is known") {
 		t.Errorf("the gate was opened by claims: %+v", o)
 	}
 	w.promote("B204", 2, "none")
