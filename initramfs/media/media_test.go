@@ -61,7 +61,7 @@ func TestConfig(t *testing.T) {
 	}
 	ca := certificate(t, time.Now().AddDate(1, 0, 0))
 	writeText(t, dir, "ca.pem", ca)
-	config := writeText(t, dir, "media.yaml", "servers: [https://b.example:8443]\nca: ca.pem\nstore: store\narguments: [\"troy.port=eth0 \"]\nappend: console=ttyS1\nboot_url: \"http://boot/\\n\"\n")
+	config := writeText(t, dir, "media.yaml", "servers: [https://b.example:8443]\nca: ca.pem\nstore: store\nkeys: keys\narguments: [\"troy.port=eth0 \"]\nappend: console=ttyS1\nboot_url: \"http://boot/\\n\"\n")
 	below, err := ReadConfig(config)
 	must(t, err)
 	m := (&Config{Servers: []string{" https://a.example\r\n"}, Arguments: []string{"troy.shell"}, Append: "console=tty0"}).Under(below).complete()
