@@ -43,7 +43,7 @@ func newAgent(o *Options, out io.Writer) *agent {
 	s := &store{o: o, con: con, net: net, disk: d, rec: rec, win: win}
 	win.own = &ownCopy{con: con, rec: rec, win: win, store: s}
 	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, win: win, meter: &meters{con, net}}
-	w.clock = func() time.Time { return net.clock.Now() }
+	w.clock = func() time.Time { t, _ := net.clock.now(); return t }
 	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, win: win, own: win.own, work: w, sleep: sleep}
 }
 
@@ -84,7 +84,8 @@ func (a *agent) begin(ctx context.Context) {
 
 // look brings the facts up to date.
 func (a *agent) look() {
-	a.facts.Now, a.facts.ClockUnsure = a.net.clock.Now(), !a.net.sure
+	now, sure := a.net.clock.now()
+	a.facts.Now, a.facts.ClockUnsure = now, !sure
 	a.facts.OnTrial = a.own.trial
 	if a.rec.read {
 		a.facts.Memo = a.rec.Memo
@@ -130,6 +131,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Open:
 		a.facts.Disk = a.disk.open(ctx)
 		a.rec.recall()
+		a.net.clock.kept = a.rec.Clock
 		return nil
 	case decide.Judge:
 		return a.judge(ctx)
@@ -143,7 +145,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 			a.facts.Planned = p
 		}
 		return err
-	case decide.Note:
+	case decide.Note, decide.TryAgain:
 		a.con.say("%s", s.Reason)
 		return a.rec.keepDecided(s.Memo)
 	case decide.Wait, decide.Pause:
@@ -237,7 +239,10 @@ func (a *agent) judge(ctx context.Context) error {
 	session, ok := a.disk.session()
 	seen.Blind = !ok
 	seen.Ran = ok && s.SessionWritten && session != a.rec.Session
-	seen.Healthy = seen.Ran && a.disk.closedInOrder()
+	if seen.Ran {
+		closed, known := a.disk.closedInOrder()
+		seen.Healthy, seen.Untold = closed, !known
+	}
 	j := chainload.Judge(a.rec.Health, seen)
 	a.rec.Health, a.win.methods = j.Health, j.Methods
 	a.facts.Verdict, a.facts.Judged = j.Verdict, seen.Version
@@ -257,7 +262,7 @@ func (a *agent) checkIn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.facts.Order = o
+	a.facts.Order, a.rec.Clock = o, a.net.clock.kept
 	if o.Code != "" {
 		a.con.say("this machine is not assigned yet; its code is %s", o.Code)
 	}

@@ -51,7 +51,8 @@ type bench struct {
 	orders   fixedOrders
 	mirrors  []string // asked before url
 	slept    []time.Duration
-	manifest string // that orders name; "" = none
+	manifest string           // that orders name; "" = none
+	machine  func() time.Time // the PC's clock; nil = the kernel's
 }
 
 // template is where the files of a bench are made once, for all tests to copy.
@@ -177,7 +178,7 @@ type fixedOrders struct {
 func (b *bench) Order(_ context.Context, in protocol.CheckIn) (protocol.Order, error) {
 	f := &b.orders
 	o := protocol.Order{
-		Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,
+		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,
 		Rules: f.Rules, Permits: f.Permits,
 	}
 	if in.Image == f.Image && in.Version == f.Version {
@@ -199,7 +200,7 @@ func (b *bench) run() int {
 // agent is one that hands over to nothing, and does not sleep.
 func (b *bench) agent() *agent {
 	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
-		media: b.media, patience: 2 * time.Second}, &b.out)
+		media: b.media, now: b.machine, patience: 2 * time.Second}, &b.out)
 	a.win.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
 	a.win.reset = func() error { return nil }
 	a.sleep = func(ctx context.Context, d time.Duration) error { b.slept = append(b.slept, d); return ctx.Err() }

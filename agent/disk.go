@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"troy/agent/coldplug"
 	"troy/agent/decide"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
-	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/errline"
 	"troy/internal/guid"
@@ -192,34 +190,26 @@ func (d *disk) session() (id guid.GUID, ok bool) {
 	return h.DataWriteGUID, true
 }
 
-// closedInOrder says whether Windows has run in the boot child and closed its volumes in order. The
-// log of the boot child was replayed before.
-func (d *disk) closedInOrder() bool {
+// closedInOrder says whether the volume that Windows boots from was closed in order; known is false
+// where that cannot be told. The log of the boot child was replayed before.
+func (d *disk) closedInOrder() (closed, known bool) {
 	s := d.machine.State()
-	if !s.SessionWritten || s.LogPending {
-		return false
+	if s.LogPending {
+		return false, false
 	}
 	chain, err := pcdisk.Chain(d.target.Files())
 	if err != nil {
-		return false
+		return false, false
 	}
-	table, err := blockdev.ReadTable(chain, chain.Size(), int(s.LogicalSectorSize))
+	v, err := pcdisk.WindowsVolume(chain, chain.Size(), int(s.LogicalSectorSize))
+	if v == nil || err != nil {
+		return false, false
+	}
+	info, err := v.Info()
 	if err != nil {
-		return false
+		return false, false
 	}
-	clean := 0
-	for _, e := range table.ByType(blockdev.TypeBasicData) {
-		v, err := ntfs.Open(io.NewSectionReader(chain, e.Start, e.Size), e.Size)
-		if err != nil {
-			return false
-		}
-		info, err := v.Info()
-		if err != nil || info.Dirty() || !v.Log().Clean() {
-			return false
-		}
-		clean++
-	}
-	return clean > 0
+	return len(info.Unclean()) == 0 && v.Log().Clean(), true
 }
 
 // written counts the bytes that the \Troy\ files were told to take; sent those that the kernel has

@@ -14,7 +14,7 @@
 //	                               it has
 //	troy.ip=…, troy.port=…         a static address instead of DHCP, the port to use
 //	troy.disk=/dev/…               work on this disk only
-//	troy.shell                     stop in a shell instead of restarting the machine
+//	troy.shell                     stop in a shell instead of restarting the machine; rescue media only
 //
 // The same can be given as flags when the program is run by hand from the rescue shell (deploy -h),
 // and in the file config of the media, which the kernel command line overrides.
@@ -35,6 +35,9 @@
 //	5  a check failed: what was written did not read back right, or Windows could not be started
 //
 // # Steps
+//
+// Init starts the agent's supervisor (Supervise), which hears no signal of the console and starts
+// Windows, and the machine again, if the agent breaks. There is no shell on normal media.
 //
 // Package decide has the table of what is done when. Who does it:
 //
@@ -82,9 +85,8 @@
 //     MiB), not at the chunk.
 //   - Whether Windows ran is read from the boot child (its DataWriteGuid) and from the NTFS
 //     volumes inside; nothing is asked of Windows itself.
-//   - A new agent that hangs or ends in the rescue shell on its trial stays there until a person
-//     restarts the machine; that start is the old one's. One whose kernel cannot be loaded
-//     starts Windows.
+//   - A new agent that hangs on its trial stays there until a person restarts the machine; that
+//     start is the old one's. One that breaks, or whose kernel cannot be loaded, starts Windows.
 //   - A file config that was edited on a stick does not go along to the ESP: what counts there
 //     is in the release.
 //   - Releases of the agent are held in memory while they are written to the ESP (about 30 MB).

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,8 +15,6 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/trust/sign"
-	"troy/internal/testing/fixture"
-	"troy/internal/testing/needs"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -129,42 +126,6 @@ func TestGivenUpAboveAnotherSlot(t *testing.T) {
 		t.Errorf("the signed order to go back: exit code %d", code)
 	}
 	b.holds(b.v2)
-}
-
-// newWindowsBench has an image with a GPT and an NTFS volume that was dismounted in order.
-func newWindowsBench(t *testing.T, merge protocol.Merge) *bench {
-	t.Helper()
-	needs.Root(t)
-	b := newBenchIn(t, filepath.Join(t.TempDir(), "bench"))
-	for _, dir := range []string{b.dir, b.dmi, b.media} {
-		b.must(os.Mkdir(dir, 0o755))
-	}
-	b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
-	tool := func(name string, args ...string) {
-		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", name, err, out)
-		}
-	}
-	part := filepath.Join(b.dir, "inside")
-	b.must(os.WriteFile(b.v1, nil, 0o644))
-	b.must(os.Truncate(b.v1, testVirtual))
-	tool("sgdisk", "-n", "1:2048:43007", "-t", "1:0700", b.v1)
-	b.must(os.WriteFile(part, nil, 0o644))
-	b.must(os.Truncate(part, 20<<20))
-	tool("mkntfs", "-F", "-q", "-p", "2048", part)
-	data, err := os.ReadFile(part)
-	b.must(err)
-	disk, err := os.ReadFile(b.v1)
-	b.must(err)
-	copy(disk[1<<20:], data)
-	b.must(os.WriteFile(b.v1, disk, 0o644))
-	copy(disk[22<<20:], bytes.Repeat([]byte("version 2 "), 1000))
-	b.must(os.WriteFile(b.v2, disk, 0o644))
-	b.publish()
-	b.must(fixture.MakePC(t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: 1, Raw: b.v1, SlotBytes: testVirtual}))
-	b.orders = fixedOrders{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
-	b.url = b.serve(b.store)
-	return b
 }
 
 // bootChain opens the chain as Windows has it, the boot child for writing.

@@ -20,6 +20,7 @@ type memo struct {
 	// Session names the state of the boot child at the last hand-off: Windows gives it another
 	// DataWriteGuid.
 	Session guid.GUID      `json:"session"`
+	Clock   keptClock      `json:"clock,omitzero"`
 	Agent   selfboot.State `json:"agent"`
 	// Held is the newest version of each image that the machine ever had: writing another image in
 	// between is no way back.

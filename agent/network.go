@@ -27,13 +27,12 @@ const (
 // errNoServer: neither the kernel arguments nor DHCP name a server.
 var errNoServer = errors.New("no server is named (kernel argument troy.server=, or DHCP option 224)")
 
-// network is the way to the servers, and the clock that they may correct.
+// network is the way to the servers, and the clock that they correct.
 type network struct {
 	o     *Options
 	con   *console
 	media media
-	clock *netfetch.Clock
-	sure  bool // the clock is believed
+	clock clock
 
 	id       protocol.Machine
 	link     *link.Link
@@ -47,8 +46,11 @@ type network struct {
 // setMedia takes what the media say of time and certificates. The machine's clock is believed where
 // it shows what is possible.
 func (n *network) setMedia(m media) {
-	n.media, n.clock = m, netfetch.NewClock(m.built, nil)
-	n.sure = time.Until(n.clock.Now()).Abs() < time.Second
+	now := n.o.now
+	if now == nil {
+		now = time.Now
+	}
+	n.media, n.clock = m, newClock(m.built, now)
 }
 
 // connect brings up the network and finds the servers.
@@ -88,7 +90,7 @@ func (n *network) patience() time.Duration { return cmp.Or(n.o.patience, serverP
 // mirrors are servers as the media want them.
 func (n *network) mirrors(urls []string) (*netfetch.Mirrors, error) {
 	return netfetch.NewHTTPMirrors(urls, &netfetch.HTTPOptions{
-		GiveUpAfter: n.patience(), UserAgent: "troy-deploy/" + version.Get().Short(), OnRetry: n.retrying, RootCAs: n.media.ca, Now: n.clock.Now,
+		GiveUpAfter: n.patience(), UserAgent: "troy-deploy/" + version.Get().Short(), OnRetry: n.retrying, RootCAs: n.media.ca, Now: n.clock.bounded.Now,
 	}, &netfetch.MirrorsOptions{OnFailover: n.failover})
 }
 
@@ -104,8 +106,8 @@ func (n *network) failover(from, to netfetch.Source, err error) {
 func (n *network) setClock(ctx context.Context, url string) {
 	ctx, cancel := context.WithTimeout(ctx, hintPatience)
 	defer cancel()
-	if t, err := netfetch.ServerTime(ctx, url); err == nil && n.clock.Hint(t) {
-		n.sure = true
+	if t, err := netfetch.ServerTime(ctx, url); err == nil && n.clock.bounded.Hint(t) {
+		n.clock.sure = true
 	}
 }
 
@@ -157,6 +159,7 @@ func (n *network) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Orde
 		return nil, err
 	}
 	n.answered.Store(true)
+	n.clock.hear(out.Time)
 	return &out, nil
 }
 

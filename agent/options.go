@@ -26,9 +26,10 @@ type Options struct {
 	NoHandOff bool           // do not hand the machine to Windows
 	Workers   int            // ranges fetched at once; 0 = default
 
-	dmi      string        // folder of the firmware's tables; empty = the kernel's
-	media    string        // folder of what the boot media carry; empty = mediaDir
-	patience time.Duration // how long a server that does not answer is asked again; 0 = serverPatience
+	dmi      string           // folder of the firmware's tables; empty = the kernel's
+	media    string           // folder of what the boot media carry; empty = mediaDir
+	now      func() time.Time // the machine's clock; nil = the kernel's
+	patience time.Duration    // how long a server that does not answer is asked again; 0 = serverPatience
 }
 
 // Arguments takes what the media and the kernel command line say, the latter overriding the former,
@@ -43,6 +44,10 @@ func (o *Options) Arguments(out io.Writer) string {
 	text := string(config) + "\n" + string(cmdline)
 	if err := o.parseKernel(text); err != nil {
 		fmt.Fprintf(out, "deploy: kernel command line: %v; continuing without it\n", err)
+	}
+	if _, err := os.Stat(rescueShell); o.Shell && err != nil {
+		fmt.Fprintln(out, "deploy: these media have no shell (troy media --rescue makes such): troy.shell is ignored")
+		o.Shell = false
 	}
 	return text
 }
@@ -63,6 +68,9 @@ func (o *Options) parseKernel(cmdline string) (err error) {
 	}
 	return err
 }
+
+// rescueShell is on rescue media only.
+const rescueShell = "/bin/defaultsh"
 
 // Run is one start of the machine. It writes what it does to out, a line each, and returns the exit
 // code; when the machine is handed over it does not return.

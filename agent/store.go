@@ -43,7 +43,7 @@ func (s *store) open(ctx context.Context, order *protocol.Order) (*trust.Source,
 	if err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
-	st, says, err := trust.Pinned(ctx, src, s.net.clock.Now(), &trust.PinnedOptions{
+	st, says, err := trust.Pinned(ctx, src, s.net.clock.bounded.Now(), &trust.PinnedOptions{
 		Root: s.net.media.root, Memory: s.rec.trusted(), Built: s.net.media.built,
 		NotFound: func(err error) bool { return errors.Is(err, netfetch.ErrNotFound) },
 	})
@@ -170,7 +170,7 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	}
 	d, wipe, err := pcdisk.Choose(disks, &pcdisk.Order{
 		Serial: pro.Serial, Wipe: pro.Wipe, Need: s.bare.Need(), SectorSize: s.bare.LogicalSectorSize,
-		Permit: func(d pcdisk.DiskInfo) error { return src.MayWipe(ctx, s.names(), d.Serial, s.net.clock.Now()) },
+		Permit: func(d pcdisk.DiskInfo) error { return src.MayWipe(ctx, s.names(), d.Serial, s.net.clock.bounded.Now()) },
 	})
 	switch {
 	case errors.Is(err, pcdisk.ErrNotPermitted):

@@ -64,14 +64,8 @@ func ParseHealth(b []byte) (Health, error) {
 }
 
 // Refuses tells whether a version was given up on this machine: it is not to be
-// deployed again before Forget, which is an admin's order.
+// deployed again before Retried, which is an admin's order.
 func (h Health) Refuses(version string) bool { return slices.Contains(h.Bad, version) }
-
-// Forget returns h without the memory that a version was given up.
-func (h Health) Forget(version string) Health {
-	h.Bad = without(h.Bad, version)
-	return h
-}
 
 // GivenUp returns h with the memory that a version was given up on this machine.
 func (h Health) GivenUp(version string) Health {
@@ -86,7 +80,18 @@ func (h Health) Renewed(version string) Health {
 	if h.Version == version {
 		h = h.of("")
 	}
-	return h.Forget(version)
+	h.Bad = without(h.Bad, version)
+	return h
+}
+
+// Retried returns h after an admin's order to try again: nothing is given up any more, and the
+// starts of a version that was never good are counted anew.
+func (h Health) Retried() Health {
+	h.Bad = nil
+	if !h.Proven {
+		h = h.of("")
+	}
+	return h
 }
 
 // of returns h for another version, of which nothing is known.
@@ -112,6 +117,7 @@ type Seen struct {
 	Version string    // that the machine would start
 	Healthy bool      // a report from Windows, or its volume was closed in order since the last hand-off
 	Ran     bool      // Windows has written since the last hand-off
+	Untold  bool      // Windows ran, and whether its volume was closed in order cannot be told
 	Blind   bool      // the disk could not be read, so that Healthy and Ran are not known
 	Now     time.Time // zero: not known
 	Left
@@ -122,7 +128,7 @@ type Verdict string
 
 // Verdicts.
 const (
-	// Unknown: neither of the others. An unknown version starts every time.
+	// Unknown: neither of the others; Messages say why. An unknown version starts every time.
 	Unknown Verdict = ""
 	// Good: Windows closed its volume in order after the last hand-off, or said so itself.
 	Good Verdict = "good"
@@ -202,15 +208,21 @@ func (d *Judgement) judgeVersion(s Seen) {
 		h.Starts, h.Times, h.Unwritten, h.Proven = 0, nil, 0, true
 		h.Bad = without(h.Bad, s.Version)
 		d.Verdict = Good
+	case s.Ran && s.Untold: // no start counts against a version that cannot show its health
+		h.Starts, h.Times = 0, nil
+		d.say("version %s ran, but its volume cannot be read: whether it is healthy is not known", s.Version)
 	case h.Proven && h.Starts == 0:
 		d.Verdict = Good
 	case h.Proven: // what was good once is not to blame
+		d.say("version %s was healthy before; starts without a sign of health since: %d", s.Version, h.Starts)
 	case h.Starts >= MaxStarts && h.loops(s.Now):
 		d.Verdict = Failing
 		d.say("version %s was started %d times without a sign of health", s.Version, h.Starts)
 	case h.Starts >= maxUnwritten && h.Unwritten >= maxUnwritten:
 		d.Verdict = Failing
 		d.say("version %s was started %d times without a sign of health, and Windows wrote nothing", s.Version, h.Starts)
+	case h.Starts > 0:
+		d.say("version %s has given no sign of health yet; starts: %d", s.Version, h.Starts)
 	}
 }
 

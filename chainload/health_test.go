@@ -99,6 +99,7 @@ func TestVerdict(t *testing.T) {
 		"good now":                                    {Health{Starts: 3, Times: at(0, 1, 2)}, Seen{Ran: true, Healthy: true}, Good},
 		"good, not started since":                     {Health{Proven: true}, Seen{}, Good},
 		"the disk cannot be read":                     {Health{Starts: 3, Times: at(0, 1, 2)}, Seen{Blind: true}, Unknown},
+		"whether it was closed cannot be told":        {Health{Starts: 3, Times: at(0, 1, 2)}, Seen{Ran: true, Untold: true}, Unknown},
 		"another version":                             {Health{Starts: 3, Times: at(0, 1, 2), Version: "0"}, Seen{Ran: true}, Unknown},
 		"twice nothing written":                       {Health{Starts: 2, Times: at(0, 1), Unwritten: 1, Method: ByBootNext, Worked: []Method{ByBootNext}}, Seen{}, Failing},
 		"nothing written, by a way that never worked": {Health{Starts: 2, Times: at(0, 1), Unwritten: 1, Method: ByBootNext}, Seen{}, Unknown},
@@ -120,7 +121,7 @@ func TestVerdict(t *testing.T) {
 // clears it.
 func TestGivenUp(t *testing.T) {
 	h := Health{Version: "2", Starts: 3}.GivenUp("2")
-	if !h.Refuses("2") || h.Refuses("1") || h.Forget("2").Refuses("2") || len(h.GivenUp("2").Bad) != 1 {
+	if !h.Refuses("2") || h.Refuses("1") || h.Renewed("2").Refuses("2") || h.Retried().Refuses("2") || len(h.GivenUp("2").Bad) != 1 {
 		t.Errorf("%+v", h)
 	}
 	if d := Judge(h, Seen{Version: "2", Ran: true, Healthy: true}); d.Health.Refuses("2") || d.Verdict != Good {

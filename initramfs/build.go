@@ -27,12 +27,15 @@ type Options struct {
 	Programs []string
 	Files    []File // further files, such as the site's certificate
 
+	// Rescue adds a shell and tools for a person at the machine, and the agent can be interrupted.
+	// Without it nobody comes to a prompt.
+	Rescue bool
+
 	Cache string // folder that keeps for the next time what is slow to make; empty = make it every time
 
-	program  string   // Go package of the program that init starts; empty = agentProgram
-	args     []string // its arguments
-	commands []string // Go packages of the busybox, u-root's init among them; nil = defaultCommands
-	drivers  []string // kernel modules; nil = defaultModules
+	program string   // Go package of the program that init starts; empty = agentProgram
+	args    []string // its arguments, with Rescue only
+	drivers []string // kernel modules; nil = defaultModules
 }
 
 func (o *Options) agent() string { return cmp.Or(o.program, agentProgram) }
@@ -128,13 +131,16 @@ const rescueShell = `while true; do
 done
 `
 
-// agentRecords are the agent and what makes u-root's init start it: a script, for
-// two reasons. Init gives its programs a pipe as output and copies from there to
-// the consoles; and when a program ends that init has started, the kernel hangs
-// up the consoles, so that its last lines and all output of the next program are
-// lost (u-root 0.16). The agent gets the console itself, where writing is
-// done when write returns, and the script that init has started never ends.
+// agentRecords are the agent and what makes u-root's init start it: the agent itself by another
+// name, which supervises it (agent.Supervise). Rescue media have a script, for two reasons. Init
+// gives its programs a pipe as output and copies from there to the consoles; and when a program
+// ends that init has started, the kernel hangs up the consoles, so that its last lines and all
+// output of the next program are lost (u-root 0.16). The agent gets the console itself, where
+// writing is done when write returns, and the script that init has started never ends.
 func agentRecords(o *Options, agent File) []cpio.Record {
+	if !o.Rescue {
+		return append(fileRecords([]File{agent}), cpio.Symlink("bin/uinit", path.Base(agent.Name)))
+	}
 	var start strings.Builder
 	start.WriteString("#!/bbin/gosh\n/" + agent.Name)
 	for _, arg := range o.args {

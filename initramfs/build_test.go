@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func environment(t testing.TB, name string) string {
 func options(t *testing.T, out string) *Options {
 	return &Options{
 		Kernel: environment(t, "KERNEL"), Modules: environment(t, "MODULES"), Out: out,
-		program: probe, args: []string{"--first", "two words"}, Programs: []string{"mkntfs", "ntfs-3g"},
+		Rescue: true, program: probe, args: []string{"--first", "two words"}, Programs: []string{"mkntfs", "ntfs-3g"},
 		Files: []File{{Name: "etc/troy/config", Data: []byte("troy.port=eth0\n")}, {Name: "etc/server", Data: []byte("http://192.0.2.1/\n"), Mode: 0o600}},
 	}
 }
@@ -117,12 +118,12 @@ func content(t *testing.T, a *cpio.Archive, name string) []byte {
 	return b
 }
 
-// Few commands and drivers, because all is compiled and compressed twice.
+// Of the normal kind, with few drivers, because all is compiled and compressed twice.
 func TestTwoBuildsAreIdentical(t *testing.T) {
 	build := func(cache string) string {
 		o := options(t, filepath.Join(t.TempDir(), "initramfs.cpio.zst"))
 		o.Cache, o.drivers = cache, []string{"virtio_blk", "nvme"}
-		o.commands = []string{uroot + "core/init", uroot + "core/gosh", uroot + "core/ls"}
+		o.Rescue, o.args = false, nil
 		if _, err := Build(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -132,6 +133,16 @@ func TestTwoBuildsAreIdentical(t *testing.T) {
 	first := build("")
 	sameFiles(t, first, build(cache))
 	sameFiles(t, first, build(cache)) // now parts come from the cache
+	a := unpack(t, first)
+	if got := string(content(t, a, "bin/uinit")); got != "probe" {
+		t.Errorf("bin/uinit links to %q, want the agent", got)
+	}
+	for _, r := range a.Files {
+		switch path.Base(r.Name) {
+		case "sh", "gosh", "defaultsh", "elvish", "cat", "mount":
+			t.Errorf("%s is there: nobody is to come to a prompt", r.Name)
+		}
+	}
 }
 
 func sameFiles(t *testing.T, a, b string) {
@@ -301,7 +312,7 @@ func TestToolsNamesTheCommands(t *testing.T) {
 			named = append(named, strings.TrimSuffix(rest, `"`))
 		}
 	}
-	want := defaultCommands()
+	want := defaultCommands(true)
 	slices.Sort(want)
 	slices.Sort(named)
 	if !slices.Equal(named, want) {

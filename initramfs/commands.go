@@ -6,11 +6,14 @@ const uroot = "github.com/u-root/u-root/cmds/"
 // agentProgram is the program that u-root's init starts.
 const agentProgram = "troy/cmds/deploy"
 
-// defaultCommands returns the Go packages that are built in beside the agent:
-// u-root's init and what a person at the rescue shell needs. Packages of other
-// modules must also stand in tools.go, or go.mod loses them. Not among them for their
-// size (compressed): wget 0.9 MB, pci 0.3 MB.
-func defaultCommands() []string {
+// defaultCommands returns the Go packages that are built in beside the agent: u-root's init, what
+// the kernel calls for modules, and for rescue media what a person at the shell needs. Packages of
+// other modules must also stand in tools.go, or go.mod loses them. Not among them for their size
+// (compressed): wget 0.9 MB, pci 0.3 MB.
+func defaultCommands(rescue bool) []string {
+	if !rescue {
+		return []string{uroot + "core/init", uroot + "exp/modprobe"}
+	}
 	core := []string{
 		"init", "gosh", // what makes it start
 		"blkid", "cat", "chmod", "cp", "date", "dd", "df", "dhclient", "dmesg", "du", "echo", "find", "free",

@@ -5,14 +5,17 @@
 // # What is in the initramfs
 //
 //	/init           u-root's init, one of the links to /bbin/bb
-//	/bbin/bb        u-root's commands as one program (gobusybox), a link for each
+//	/bbin/bb        u-root's init and modprobe as one program (gobusybox), a link for each
 //	/bin/deploy     the agent, a program of its own
-//	/bin/uinit      a script that init starts: the agent, then a rescue shell
-//	/bin/defaultsh  the rescue shell alone
+//	/bin/uinit      what init starts: a link to the agent, which supervises itself
 //	/bin/…          mkntfs and ntfs-3g of the machine that built it, with their libraries in /lib, /lib64
 //	/lib/modules/   kernel modules for common PCs with all that they depend on
 //	/sbin/modprobe  for modules that the kernel itself asks for
 //	/etc/troy/      what the admin gave: config, ca.pem, root.json, built
+//
+// Rescue media ([Options].Rescue) have u-root's shell and tools besides; their /bin/uinit is a
+// script, the agent and then a shell, /bin/defaultsh the shell alone. On all others nobody comes to
+// a prompt.
 //
 // Modules lie there decompressed: the whole archive is compressed once, which is
 // smaller than compressed modules in a compressed archive, and the kernel unpacks
@@ -36,7 +39,7 @@
 //
 // Shim is signed by Microsoft, GRUB and kernel by Debian: no key has to be enrolled in any machine.
 // When GRUB cannot load something it says so, waits ten seconds and starts Windows Boot Manager, if
-// the machine has one. On a stick an admin may add kernel arguments with any editor, in
+// the machine has one, else the machine again. Its editor and command line are locked. On a stick an admin may add kernel arguments with any editor, in
 // \troy\arguments.cfg; certificate and root metadata are in the initramfs and cannot be changed
 // there.
 //
@@ -62,7 +65,7 @@
 //	troy.server=URL[,URL]…     servers, mirrors in their order
 //	troy.ip=…, troy.port=…     a static address in place of DHCP, the network port to use: see package netfetch
 //	troy.disk=/dev/…           work on this disk only
-//	troy.shell                 stop in a shell instead of restarting the machine
+//	troy.shell                 stop in a shell instead of restarting the machine; rescue media only
 //
 // # Formats
 //

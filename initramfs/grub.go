@@ -76,10 +76,12 @@ func (b *Boot) mediaFiles(config string) ([]File, error) {
 	return append(files, File{Name: config, Data: []byte(b.diskConfig())}, File{Name: argumentsName, Data: []byte(arguments)}), nil
 }
 
-// diskConfig is grub.cfg of sticks and ISO images. After a failure GRUB ends, and
-// the firmware goes on with what it starts otherwise.
+// diskConfig is grub.cfg of sticks and ISO images. Like all our configurations it names a superuser
+// without a password, which locks GRUB's editor and command line (GRUB manual, "Authentication and
+// authorisation"), and ends in a restart.
 func (b *Boot) diskConfig() string {
 	return fmt.Sprintf(`# Troy
+set superusers=nobody
 set pager=0
 set arguments=
 if [ -s /%[1]s ]; then
@@ -101,9 +103,8 @@ const arguments = `# Further kernel arguments of this medium. They count more th
 set arguments=""
 `
 
-// grubFailure says what is wrong and starts Windows, if the machine has one: firmware mostly shows
-// a menu after a boot loader that ended in order. (After a kernel that is no kernel GRUB 2.12
-// cannot start anything else.)
+// grubFailure says what is wrong and starts Windows, if the machine has one, else the machine again:
+// never a prompt. (After a kernel that is no kernel GRUB 2.12 cannot start anything else.)
 func grubFailure(what string) string {
 	return fmt.Sprintf(`echo "Troy: %[1]s."
 echo "No disk was touched. Windows starts in 10 seconds, if this machine has one."
@@ -111,6 +112,6 @@ sleep 10
 if search --no-floppy --file --set=disk /%[2]s; then
 	if chainloader ($disk)/%[2]s; then boot; fi
 fi
-exit
+reboot
 `, what, windowsName)
 }

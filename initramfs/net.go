@@ -113,6 +113,7 @@ func (b *Boot) netConfig(from string) string {
 		places = "'" + strings.TrimSuffix(from, "/") + "' ''"
 	}
 	return fmt.Sprintf(`# Troy by network
+set superusers=nobody
 set pager=0
 for from in %[1]s; do
 	echo "Troy: loading from $from/%[2]s"

@@ -49,10 +49,7 @@ func agentFile(ctx context.Context, o *Options, tmp string) (File, error) {
 // busybox returns u-root's commands, one program and a link for each, from the cache if it is
 // there.
 func busybox(ctx context.Context, o *Options, tmp string) ([]cpio.Record, error) {
-	commands := o.commands
-	if commands == nil {
-		commands = defaultCommands()
-	}
+	commands := defaultCommands(o.Rescue)
 	program, err := busyboxProgram(ctx, o, commands, tmp)
 	if err != nil {
 		return nil, err
@@ -60,7 +57,9 @@ func busybox(ctx context.Context, o *Options, tmp string) ([]cpio.Record, error)
 	records := []cpio.Record{
 		File{Name: "bbin/bb", Data: program, Mode: 0o755}.record(),
 		cpio.Symlink("init", "bbin/init"),
-		cpio.Symlink("bin/sh", "../bbin/gosh"),
+	}
+	if o.Rescue {
+		records = append(records, cpio.Symlink("bin/sh", "../bbin/gosh"))
 	}
 	for _, c := range commands {
 		records = append(records, cpio.Symlink("bbin/"+path.Base(c), "bb"))

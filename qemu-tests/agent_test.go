@@ -209,11 +209,11 @@ func (p *agentPC) deadKernel() {
 	p.never(serial, "the next start tries", "did not come up on its trial;")
 }
 
-// deadAgent publishes release 4, in which the agent ends at once: the machine stays at a prompt
-// until it is restarted. That start is the old agent's.
+// deadAgent publishes release 4, in which the agent is no program: init has nothing to run, and the
+// kernel restarts the machine. That start is the old agent's.
 func (p *agentPC) deadAgent() {
 	p.t.Helper()
-	p.overlay("4", initramfs.File{Name: "bin/deploy", Data: []byte("#!/bin/sh\necho THE AGENT ENDS HERE\nexit 1\n"), Mode: 0o755})
+	p.overlay("4", initramfs.File{Name: "bin/deploy", Data: []byte("no program"), Mode: 0o755})
 	c, err := p.Config()
 	if err != nil {
 		p.t.Fatal(err)
@@ -223,7 +223,7 @@ func (p *agentPC) deadAgent() {
 		p.t.Fatal(err)
 	}
 	defer m.Close()
-	for _, line := range []string{"agent: the next start tries 4, by BootNext", "THE AGENT ENDS HERE"} {
+	for _, line := range []string{"agent: the next start tries 4, by BootNext", "Kernel panic"} {
 		if _, err := m.Expect(p.t.Context(), line); err != nil {
 			p.t.Fatal(err)
 		}

@@ -270,7 +270,7 @@ func TestCheckIn(t *testing.T) {
 func TestBadMessages(t *testing.T) {
 	dir, _ := store(t)
 	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { t.Errorf("report %+v", r) }})
-	good := `{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]}}`
+	good := `{"protocol":4,"machine":{"macs":["52:54:00:12:34:56"]}}`
 	tests := []struct {
 		body, kind string
 		status     int
@@ -284,14 +284,14 @@ func TestBadMessages(t *testing.T) {
 		{good[:20], "application/json", 400, "JSON"},
 		{good + good, "application/json", 400, "more than one"},
 		{good + "}", "application/json", 400, "JSON"},
-		{`{"protocol":1,"machine":{"macs":["52:54:00:12:34:56"]}}`, "application/json", 400, "protocol 1, this program speaks 3"},
-		{`{"protocol":3,"wipe":true}`, "application/json", 400, "unknown field"},
-		{`{"protocol":3,"machine":{"macs":[]}}`, "application/json", 400, "neither macs nor uuid"},
-		{`{"protocol":3,"machine":{"macs":["52-54-00-12-34-56"]}}`, "application/json", 400, "macs[0]"},
-		{`{"protocol":3,"machine":{"uuid":"` + strings.Repeat("a", 257) + `"}}`, "application/json", 400, "257 bytes"},
-		{`{"protocol":3,"machine":{"uuid":"\u001b[2J"}}`, "application/json", 400, "control character"},
-		{`{"protocol":3,"machine":{"uuid":"a"},"version":-1}`, "application/json", 400, "version -1"},
-		{`{"protocol":3,"agent":"` + strings.Repeat("a", protocol.MaxBody) + `"}`, "application/json", 413, "65536"},
+		{`{"protocol":1,"machine":{"macs":["52:54:00:12:34:56"]}}`, "application/json", 400, "protocol 1, this program speaks 4"},
+		{`{"protocol":4,"wipe":true}`, "application/json", 400, "unknown field"},
+		{`{"protocol":4,"machine":{"macs":[]}}`, "application/json", 400, "neither macs nor uuid"},
+		{`{"protocol":4,"machine":{"macs":["52-54-00-12-34-56"]}}`, "application/json", 400, "macs[0]"},
+		{`{"protocol":4,"machine":{"uuid":"` + strings.Repeat("a", 257) + `"}}`, "application/json", 400, "257 bytes"},
+		{`{"protocol":4,"machine":{"uuid":"\u001b[2J"}}`, "application/json", 400, "control character"},
+		{`{"protocol":4,"machine":{"uuid":"a"},"version":-1}`, "application/json", 400, "version -1"},
+		{`{"protocol":4,"agent":"` + strings.Repeat("a", protocol.MaxBody) + `"}`, "application/json", 413, "65536"},
 	}
 	for _, test := range tests {
 		resp, err := http.Post(web.URL+"/v1/checkin", test.kind, strings.NewReader(test.body))

@@ -9,7 +9,7 @@ func assume(f Facts, s Step) Facts {
 	switch s.Kind {
 	case Recover:
 		d.LogPending = false
-	case Note, Count:
+	case Note, TryAgain, Count:
 		f.Memo = *s.Memo
 	case Plan:
 		f.Planned = &Planned{For: s.For, Image: s.Image, Version: s.Version}

@@ -15,6 +15,8 @@ const (
 	EarlyMerge = 30 * time.Second
 	// FirstPause and MaxPause bound the pause before a failing version is started: it doubles.
 	FirstPause, MaxPause = 10 * time.Second, 2 * time.Minute
+	// MaxHold is how long a hold lasts at most: whoever ordered it may have forgotten it.
+	MaxHold = 7 * 24 * time.Hour
 	// AgainAfter is how long a machine that can start nothing waits before it tries again.
 	AgainAfter = 60 * time.Second
 )
@@ -43,7 +45,7 @@ func next(f *Facts) Step {
 	for _, rule := range [...]func(*Facts) *Step{
 		openDisk, recoverDisk, judge,
 		goBack, mergeEarly,
-		connect, checkIn, keepRules,
+		connect, checkIn, keepRules, tryAgain,
 		provision, finishReinstall, heal, reinstall, deploy,
 		bootFiles, mergeRest, resetSession, ownAgent,
 		pause, handOff, report, confirm, countStart,
@@ -171,4 +173,18 @@ func keepRules(f *Facts) *Step {
 	}
 	m.Reset = rule
 	return &Step{Kind: Note, Memo: &m, Reason: "the rule of the room is now reset: " + string(rule)}
+}
+
+// tryAgain takes back that versions were given up, whatever else the order says. It is in the
+// journal before anything is written.
+func tryAgain(f *Facts) *Step {
+	if f.Order == nil || !f.Order.Permits.Retry || !f.admitted() || !f.Done.may(TryAgain) {
+		return nil
+	}
+	m := f.Memo
+	if len(m.Health.Bad) == 0 && !f.failing() {
+		return nil
+	}
+	m.Health = m.Health.Retried()
+	return &Step{Kind: TryAgain, Memo: &m, Reason: "the server permits another try of what was given up here"}
 }

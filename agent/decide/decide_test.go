@@ -119,9 +119,11 @@ var (
 	givenUp2    = func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp("lab@2") }
 	good        = func(f *Facts) { health(f, chainload.Good, 0); f.Memo.Health.Proven = true }
 	wroteThrice = func(f *Facts) { health(f, chainload.Unknown, 3); f.Memo.Health.Wrote = 3 }
-	held        = func(until time.Time) func(*Facts) { return func(f *Facts) { f.Memo.Marks.Hold = until } }
-	failing     = func(starts int) func(*Facts) { return func(f *Facts) { health(f, chainload.Failing, starts) } }
-	found       = func(c Condition) func(*Facts) {
+	held        = func(until time.Time) func(*Facts) {
+		return func(f *Facts) { f.Memo.Marks.Hold, f.Memo.Marks.Held = until, until.Add(-time.Hour) }
+	}
+	failing = func(starts int) func(*Facts) { return func(f *Facts) { health(f, chainload.Failing, starts) } }
+	found   = func(c Condition) func(*Facts) {
 		return func(f *Facts) { f.Disk = Disk{Condition: c, Why: "why"} }
 	}
 	asked = func(p Planned) func(*Facts) {
@@ -173,6 +175,8 @@ func table() []row {
 		{"", "failing, a new version is wanted", facts(on(2), failing(3), ordered(wants(3))), "plan stage 3, stage 3, commit 3, boot files, hand-off, report, count, windows"},
 		{"", "failing, the version below was given up as well", facts(slot(2, 1), judged, failing(3), func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp("lab@1") }, noServer), "pause 10 s, hand-off, count, windows"},
 
+		{"", "failing, nothing below, a retry is permitted", facts(on(2), failing(3), ordered(with(wants(2), mayRetry))), "try again, hand-off, report, count, windows"},
+
 		{"Nothing is wanted, or it is there", "no server", facts(on(1), judged, noServer), "hand-off, count, windows"},
 		{"", "no server, reset: boot, Windows wrote", facts(on(1), judged, written, bootRule, noServer), "reset, hand-off, count, windows"},
 		{"", "no version is wanted", facts(on(1), ordered(protocol.Order{})), "hand-off, report, count, windows"},
@@ -190,7 +194,7 @@ func table() []row {
 		{"", "staged by an earlier start", facts(on(1), staged(2), ordered(wants(2))), "commit 2, boot files, hand-off, report, count, windows"},
 		{"", "the window closed", facts(on(1), ordered(with(wants(2), closed))), "hand-off, report, count, windows"},
 		{"", "given up here", facts(on(1), givenUp2, ordered(wants(2))), "hand-off, report, count, windows"},
-		{"", "given up here, retry is permitted", facts(on(1), givenUp2, ordered(with(wants(2), mayRetry))), "note, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
+		{"", "given up here, retry is permitted", facts(on(1), givenUp2, ordered(with(wants(2), mayRetry))), "try again, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
 		{"", "the one below", facts(slot(2, 1), ordered(wants(1))), "plan rollback 1, rollback 1, boot files, hand-off, report, count, windows"},
 		{"", "an older one without a signed order", facts(on(2), ordered(wants(1)), asked(refused)), "hand-off, report, count, windows"},
 		{"", "both slots are in use, seen healthy", facts(on(3), good, full, ordered(wants(4)), fails(Note)), "merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows"},

@@ -81,6 +81,8 @@
 //	      → plan stage 3, stage 3, commit 3, boot files, hand-off, report, count, windows
 //	  failing, the version below was given up as well
 //	      → pause 10 s, hand-off, count, windows
+//	  failing, nothing below, a retry is permitted
+//	      → try again, hand-off, report, count, windows
 //	Nothing is wanted, or it is there
 //	  no server
 //	      → hand-off, count, windows
@@ -116,7 +118,7 @@
 //	  given up here
 //	      → hand-off, report, count, windows
 //	  given up here, retry is permitted
-//	      → note, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
+//	      → try again, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
 //	  the one below
 //	      → plan rollback 1, rollback 1, boot files, hand-off, report, count, windows
 //	  an older one without a signed order

@@ -11,8 +11,8 @@ import (
 
 // Facts is all that a decision depends on. The zero value is a start of which nothing is known.
 type Facts struct {
-	Now time.Time // of the bounded clock
-	// ClockUnsure: the machine's clock cannot be right, and no server has corrected it.
+	Now time.Time // by the server's clock
+	// ClockUnsure: no server has told the time, and what is known of it cannot be right.
 	ClockUnsure bool
 	// Unsupported is why nothing may be written to a machine with this firmware; "" = it may.
 	Unsupported string
@@ -62,7 +62,8 @@ type Memo struct {
 // Marks keep a machine as it is. While one is set nothing is reset, rolled back, deployed,
 // reinstalled, healed, merged or discarded.
 type Marks struct {
-	Hold   time.Time `json:"hold,omitzero"`    // until then
+	Hold   time.Time `json:"hold,omitzero"`    // until then, and MaxHold after Held at most
+	Held   time.Time `json:"held,omitzero"`    // when the hold was ordered
 	Golden bool      `json:"golden,omitempty"` // a version is being prepared on this machine
 	Setup  bool      `json:"setup,omitempty"`  // the setup of the version has not run to its end yet
 }
@@ -127,7 +128,11 @@ func (f *Facts) marked() string {
 		return ""
 	case f.ClockUnsure:
 		return "it is on hold, and the time is not known"
-	case f.Now.Before(m.Hold):
+	}
+	if over := m.Held.Add(MaxHold); over.Before(m.Hold) {
+		m.Hold = over
+	}
+	if f.Now.Before(m.Hold) {
 		return "it is on hold until " + m.Hold.Format(time.RFC3339)
 	}
 	return ""
@@ -146,7 +151,7 @@ func (f *Facts) proven() bool {
 
 // failing tells whether the version on the disk does not come up.
 func (f *Facts) failing() bool {
-	return f.Verdict == chainload.Failing && f.Judged == f.current() && !f.changed()
+	return f.Verdict == chainload.Failing && f.Judged == f.current() && !f.changed() && !f.Done.did(TryAgain)
 }
 
 // mergeable tells whether the slots may be merged: the way back is not needed.

@@ -61,6 +61,7 @@ func newModel(r *rand.Rand) (*model, Facts) {
 	}
 	if m.chance(20) {
 		m.memo.Marks.Hold = noon.Add(time.Duration(r.IntN(3)-1) * time.Hour)
+		m.memo.Marks.Held = m.memo.Marks.Hold.Add(-time.Hour)
 	}
 	m.healthy = []chainload.Verdict{chainload.Unknown, chainload.Good, chainload.Failing}[r.IntN(3)]
 	m.refused = m.chance(30)
@@ -122,7 +123,7 @@ func (m *model) do(f *Facts, s Step) {
 // effect is what a step does to the machine and to the facts.
 func (m *model) effect(f *Facts, s Step, known bool) {
 	switch s.Kind {
-	case Note, Count:
+	case Note, TryAgain, Count:
 		m.memo = *s.Memo
 	case Heal:
 		m.cond = Opened
@@ -166,7 +167,7 @@ func (m *model) learn(f *Facts, s Step) {
 		f.Renewed = m.chance(50)
 	case Confirm:
 		f.OnTrial = false
-	case Note, Count:
+	case Note, TryAgain, Count:
 		f.Memo = *s.Memo
 	}
 }
@@ -179,7 +180,7 @@ func (m *model) allowed(f *Facts, s Step) {
 			m.complain("%s right after %s failed", s, last.Step)
 		}
 	}
-	if f.Unsupported != "" && (k.works() || k == Note || k == Count || k == Confirm || k == BootFiles || k == OwnAgent) {
+	if f.Unsupported != "" && (k.works() || k == Note || k == TryAgain || k == Count || k == Confirm || k == BootFiles || k == OwnAgent) {
 		m.complain("%s on a machine with a BIOS", s)
 	}
 	if f.marked() != "" && !m.state.Reinstalling {

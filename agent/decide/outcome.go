@@ -97,7 +97,7 @@ func (f *Facts) changed() bool {
 // minor kinds fail without making the start a failed one.
 func minor(k Kind) bool {
 	switch k {
-	case Open, Note, BootFiles, OwnAgent, Report, Confirm, Count, Judge, Wait, Pause:
+	case Open, Note, TryAgain, BootFiles, OwnAgent, Report, Confirm, Count, Judge, Wait, Pause:
 		return true
 	}
 	return false
@@ -135,6 +135,8 @@ func diskProblem(f *Facts) string {
 	switch {
 	case f.Unsupported != "":
 		return "firmware: " + f.Unsupported
+	case f.Disk.Condition == Missing && f.Order != nil && f.Order.Want == nil && f.Order.Reason != "":
+		return f.Order.Reason + "; disk: " + f.Disk.Why
 	case f.Disk.Condition != Opened && f.Disk.Condition != Unseen:
 		return "disk: " + f.Disk.Why
 	case f.unbootable() && f.Order != nil && f.want() == nil && f.Disk.State.ReinstallVersion == 0:

@@ -34,6 +34,7 @@ const (
 // Kinds of steps around the work.
 const (
 	Note      Kind = "note"       // write what a later start must know to the journal
+	TryAgain  Kind = "try again"  // write to the journal that nothing is given up any more
 	Wait      Kind = "wait"       // for the server
 	BootFiles Kind = "boot files" // bring the version's boot manager to the ESP
 	OwnAgent  Kind = "agent"      // bring another release of the agent to the ESP
@@ -61,7 +62,7 @@ type Step struct {
 	Begun   bool          // for Plan, Reinstall: go on with what was begun, which was permitted then
 	Pause   time.Duration // for Wait, Pause, Again
 	Until   time.Time     // for Merge: stop then; zero: do not stop
-	Memo    *Memo         // for Note, Count: what is kept from here on
+	Memo    *Memo         // for Note, TryAgain, Count: what is kept from here on
 	Reason  string        // in plain words
 }
 

@@ -126,8 +126,8 @@ func deploy(f *Facts) *Step {
 		return nil
 	}
 	w, s := f.want(), f.Disk.State
-	if name := Name(w.Image, w.Version); f.Memo.Health.Refuses(name) {
-		return retry(f, name)
+	if f.Memo.Health.Refuses(Name(w.Image, w.Version)) {
+		return nil
 	}
 	step := &Step{Image: w.Image, Version: w.Version, Reason: fmt.Sprintf("version %d is wanted, version %d is on the disk", w.Version, s.Version)}
 	switch {
@@ -151,17 +151,6 @@ func deploy(f *Facts) *Step {
 		return nil
 	}
 	return step
-}
-
-// retry takes back that a version was given up, if the server permits that. It is in the journal
-// before the version is written.
-func retry(f *Facts, name string) *Step {
-	if !f.Order.Permits.Retry || !f.Done.may(Note) {
-		return nil
-	}
-	m := f.Memo
-	m.Health = m.Health.Renewed(name)
-	return &Step{Kind: Note, Memo: &m, Reason: "the server permits another try of a version that was given up here"}
 }
 
 // mergeForSlot makes room for the next version. A version of which nothing is known may be merged

@@ -1,6 +1,8 @@
 // Command deploy is the agent: u-root's init runs it on the machine, before Windows. Package agent
 // says what it does and how it ends.
 //
+// Called uinit it supervises itself: so u-root's init has it on media without a shell.
+//
 // Without flags it takes what the boot media and the kernel command line say; flags, for a person
 // at the rescue shell, override both.
 package main
@@ -13,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -21,6 +24,9 @@ import (
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == agent.UinitName {
+		agent.Supervise()
+	}
 	os.Exit(run(os.Args[1:], os.Stdout))
 }
 

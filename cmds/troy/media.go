@@ -49,6 +49,7 @@ func (m *mediaCall) define(fs *pflag.FlagSet) {
 	fs.Var((*cli.List)(&c.Arguments), "argument", "`word` for the agent such as troy.port=eth0, may be repeated")
 	fs.StringVar(&c.Append, "append", "", "kernel `arguments` (default "+media.DefaultAppend+"); people see what the last console shows")
 	fs.StringVar(&c.BootURL, "boot-url", "", "`URL` at which the folder net will be served: GRUB then loads by HTTP, not by TFTP (default: boot/ of the first server if that is http)")
+	fs.BoolVar(&c.Rescue, "rescue", false, "add a shell for whoever sits at the machine; without it nobody comes to a prompt")
 	fs.StringVar(&m.Loaders, "loaders", "/", "`folder` below which Debian's shim-signed, grub-efi-amd64-signed and ipxe are installed or unpacked")
 	fs.StringVar(&m.programs, "programs", "mkntfs,ntfs-3g", "comma-separated `names` of this machine's programs that the media carry; reinstalling needs mkntfs and ntfs-3g")
 	fs.StringVar(&m.Out, "out", "out", "`folder` to write to")

@@ -132,7 +132,7 @@ func (p *promotion) sayEstimate(e *rooms.Estimate) {
 	case e.Opens.IsZero():
 		fmt.Fprintln(p.Out, "will not start: no window opens")
 	default:
-		fmt.Fprintf(p.Out, "window: %s to %s\n", e.Opens.Format("Mon 2006-01-02 15:04"), e.Closes.Format("Mon 15:04 MST"))
+		fmt.Fprintf(p.Out, "window: %s to %s (%s)\n", e.Opens.Format("Mon 2006-01-02 15:04"), e.Closes.Format("Mon 15:04"), e.Zone)
 		if !e.Fits {
 			fmt.Fprintln(p.Out, "note: it does not fit into that window; the rest follows in the next ones")
 		}

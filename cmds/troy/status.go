@@ -17,6 +17,15 @@ import (
 
 const timeForm = "2006-01-02 15:04"
 
+// clockOf reads times in the zone of lab.yaml, which command and page share.
+func clockOf(ctx context.Context, admin api.Viewer) (*time.Location, error) {
+	s, err := admin.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return time.LoadLocation(s.Zone)
+}
+
 // statusCall is one "status".
 type statusCall struct {
 	*adminCall
@@ -82,15 +91,19 @@ func (a *adminCall) sayRoom(r *rooms.Room) {
 // counts writes how many machines are in which phase.
 func counts(r *rooms.Room) string {
 	parts := []string{fmt.Sprintf("%d machines", r.Machines)}
-	for _, p := range []rooms.Phase{rooms.PhaseCurrent, rooms.PhaseOutdated, rooms.PhaseWorking, rooms.PhaseWaiting, rooms.PhaseSilent, rooms.PhasePermit, rooms.PhaseFailed, rooms.PhaseNever, rooms.PhaseIdle} {
+	for _, p := range []rooms.Phase{rooms.PhaseCurrent, rooms.PhaseOutdated, rooms.PhaseWorking, rooms.PhaseWaiting, rooms.PhaseSilent, rooms.PhasePermit, rooms.PhaseFailed, rooms.PhaseDown, rooms.PhaseNever, rooms.PhaseIdle} {
 		if r.Counts[p] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", r.Counts[p], p))
 		}
 	}
-	return strings.Join(append(parts, fmt.Sprintf("%d healthy", r.Healthy)), ", ")
+	parts = append(parts, fmt.Sprintf("%d healthy", r.Healthy))
+	if n := r.Counts[rooms.PhaseCurrent] - r.Healthy; n > 0 {
+		parts = append(parts, fmt.Sprintf("%d of unknown health", n))
+	}
+	return strings.Join(parts, ", ")
 }
 
-func (a *adminCall) sayNights(ctx context.Context, admin api.Historian, days int) error {
+func (a *adminCall) sayNights(ctx context.Context, admin api.Admin, days int) error {
 	list, err := admin.Nights(ctx, days)
 	if err != nil {
 		return err
@@ -98,12 +111,17 @@ func (a *adminCall) sayNights(ctx context.Context, admin api.Historian, days int
 	if a.json {
 		return a.JSON(list)
 	}
+	zone, err := clockOf(ctx, admin)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "times in %s\n", zone)
 	for _, n := range list {
 		end := "closed"
 		if !n.Closed {
 			end = "open"
 		}
-		fmt.Fprintf(a.Out, "%s  %-12s %s version %d: %d done, %d failed, %d do not have it, %s fetched, %s\n", n.Begin.Local().Format(timeForm),
+		fmt.Fprintf(a.Out, "%s  %-12s %s version %d: %d done, %d failed, %d do not have it, %s fetched, %s\n", n.Begin.In(zone).Format(timeForm),
 			cli.Clean(n.Room), n.Image, n.Version, n.Done, n.Failed, n.Missing, progress.Bytes(n.Bytes), end)
 	}
 	return nil
@@ -138,8 +156,13 @@ func (a *hostsCall) run(ctx context.Context, _ []string) error {
 		case a.json:
 			return a.JSON(list)
 		}
+		zone, err := clockOf(ctx, admin)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.Out, "times in %s\n", zone)
 		for i := range list {
-			a.sayHost(&list[i])
+			a.sayHost(&list[i], zone)
 		}
 		return nil
 	})
@@ -160,7 +183,7 @@ func assigned(list []rooms.Host) (hosts []lab.Host) {
 	return hosts
 }
 
-func (a *adminCall) sayHost(h *rooms.Host) {
+func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 	name, has := h.Name, "-"
 	if name == "" {
 		name = "code " + h.Code
@@ -170,13 +193,19 @@ func (a *adminCall) sayHost(h *rooms.Host) {
 	}
 	seen := "never"
 	if !h.Seen.IsZero() {
-		seen = h.Seen.Local().Format(timeForm)
+		seen = h.Seen.In(zone).Format(timeForm)
 	}
-	more := h.Error
+	more, health := h.Error, string(h.Health)
+	if h.Phase == rooms.PhaseCurrent && health == "" {
+		health = "unknown"
+		if more == "" {
+			more = h.HealthWhy
+		}
+	}
 	if h.Live != nil {
 		more = fmt.Sprintf("%s %s of %s, %s/s", h.Live.Phase, progress.Bytes(h.Live.Done), progress.Bytes(h.Live.Total), progress.Bytes(h.Live.Rate))
 	}
-	fmt.Fprintf(a.Out, "%-12s %-16s %-9s %-20s %-8s %-16s %s\n", cli.Clean(h.Room), cli.Clean(name), h.Phase, cli.Clean(has), cli.Clean(string(h.Health)), seen, cli.Clean(more))
+	fmt.Fprintf(a.Out, "%-12s %-16s %-9s %-20s %-8s %-16s %s\n", cli.Clean(h.Room), cli.Clean(name), h.Phase, cli.Clean(has), health, seen, cli.Clean(more))
 }
 
 // logCall is one "log".
@@ -205,18 +234,23 @@ func (a *logCall) run(ctx context.Context, args []string) error {
 		if a.json {
 			return a.JSON(d)
 		}
-		a.sayLog(d, a.failed)
+		zone, err := clockOf(ctx, admin)
+		if err != nil {
+			return err
+		}
+		a.sayLog(d, zone, a.failed)
 		return nil
 	})
 }
 
-func (a *adminCall) sayLog(d *api.HostDetail, failed bool) {
-	a.sayHost(&d.Host)
+func (a *adminCall) sayLog(d *api.HostDetail, zone *time.Location, failed bool) {
+	fmt.Fprintf(a.Out, "times in %s\n", zone)
+	a.sayHost(&d.Host, zone)
 	for _, e := range d.History {
-		fmt.Fprintf(a.Out, "%s  %-9s %s\n", e.At.Local().Format(timeForm), e.Kind, cli.Clean(e.Text))
+		fmt.Fprintf(a.Out, "%s  %-9s %s\n", e.At.In(zone).Format(timeForm), e.Kind, cli.Clean(e.Text))
 	}
 	if d.Report != nil {
-		fmt.Fprintf(a.Out, "last report %s: %s, exit code %d %s\n", d.Report.At.Local().Format(timeForm), d.Report.Outcome, d.Report.ExitCode, cli.Clean(d.Report.Message))
+		fmt.Fprintf(a.Out, "last report %s: %s, exit code %d %s\n", d.Report.At.In(zone).Format(timeForm), d.Report.Outcome, d.Report.ExitCode, cli.Clean(d.Report.Message))
 		saySteps(a.Out, d.Report.Steps)
 	}
 	text := d.Log

@@ -2,9 +2,12 @@ package pcdisk
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
+	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
+	"troy/diskwriter/ntfs"
 	"troy/vhdx"
 )
 
@@ -39,4 +42,33 @@ func Parent(f machine.Files, child *vhdx.File) (string, machine.File, error) {
 		}
 	}
 	return "", machine.File{}, fmt.Errorf("%w: a child names %q as its parent", machine.ErrChain, name)
+}
+
+// windowsFolder is what tells the volume of Windows from others.
+const windowsFolder = `\Windows`
+
+// WindowsVolume finds the NTFS volume that Windows boots from on a virtual disk: the first that
+// has a folder Windows; where none has, the only NTFS volume. Whatever else the disk holds plays no
+// part. Nil without an error: there is none, or it cannot be told which. Errors: those of
+// blockdev.Volumes.
+func WindowsVolume(disk io.ReaderAt, size int64, sectorSize int) (*ntfs.Volume, error) {
+	list, err := blockdev.Volumes(disk, size, sectorSize)
+	if err != nil {
+		return nil, err
+	}
+	var others []*ntfs.Volume
+	for _, e := range list {
+		v, err := ntfs.Open(io.NewSectionReader(disk, e.Start, e.Size), e.Size)
+		if err != nil {
+			continue // another file system, or a damaged one
+		}
+		if _, err := v.Lookup(windowsFolder); err == nil {
+			return v, nil
+		}
+		others = append(others, v)
+	}
+	if len(others) == 1 {
+		return others[0], nil
+	}
+	return nil, nil
 }

@@ -39,6 +39,7 @@ type Config struct {
 	Arguments []string `yaml:"arguments"` // further troy.* words
 	Append    string   `yaml:"append"`    // kernel arguments
 	BootURL   string   `yaml:"boot_url"`  // where the tree for PXE will be served by HTTP
+	Rescue    bool     `yaml:"rescue"`    // with a shell, for whoever sits at the machine
 }
 
 // DefaultAppend are the kernel arguments where a Config has none: people see what the last console
@@ -76,6 +77,7 @@ func (c Config) Under(below *Config) *Config {
 	c.Keys = cmp.Or(c.Keys, below.Keys)
 	c.Servers, c.Arguments = slices.Concat(c.Servers, below.Servers), slices.Concat(below.Arguments, c.Arguments)
 	c.CA, c.Append, c.BootURL = cmp.Or(c.CA, below.CA), cmp.Or(c.Append, below.Append), cmp.Or(c.BootURL, below.BootURL)
+	c.Rescue = c.Rescue || below.Rescue
 	return &c
 }
 

@@ -5,7 +5,7 @@
 //	troy.efi             for UEFI HTTP boot
 //	usb.img              a stick, to be written as it is
 //	troy.iso, net/       with signed boot loaders only
-//	agent/               for the machines' own disks
+//	agent/               for the machines' own disks; not of rescue media
 //
 // Open reads and checks everything that the media will carry, so that a mistake shows before
 // anything is made.
@@ -76,6 +76,9 @@ func (m *Maker) Warnings() (lines []string) {
 	if m.missing != nil {
 		lines = append(lines, fmt.Sprintf("%v: the media start with Secure Boot off only, no ISO image and no tree for PXE is made", m.missing))
 	}
+	if m.config.Rescue {
+		lines = append(lines, "these media give a shell to whoever sits at the machine, as root: keep them locked away; no release of the agent is made of them")
+	}
 	return lines
 }
 
@@ -93,11 +96,13 @@ func (m *Maker) Make(ctx context.Context) error {
 	return nil
 }
 
-func (m *Maker) cmdline() string { return strings.TrimSpace("quiet " + m.config.Append) }
+// cmdline are the kernel arguments. A kernel that panics, as it does when init ends, is restarted:
+// nobody may be there.
+func (m *Maker) cmdline() string { return strings.TrimSpace("quiet panic=30 " + m.config.Append) }
 
 func (m *Maker) makeInitrd(ctx context.Context) error {
 	info, err := initramfs.Build(ctx, &initramfs.Options{Kernel: m.o.Kernel, Modules: m.o.Modules, Cache: m.o.Cache, Out: m.initrd,
-		Files: m.files, Programs: m.o.Programs})
+		Files: m.files, Programs: m.o.Programs, Rescue: m.config.Rescue})
 	if err != nil {
 		return err
 	}
@@ -143,6 +148,9 @@ func (m *Maker) makeNet(ctx context.Context) error {
 // makeAgent writes the folder that "troy agent publish" takes. Its kernel arguments are those of
 // the start in which a machine fetches it.
 func (m *Maker) makeAgent(context.Context) error {
+	if m.config.Rescue {
+		return nil
+	}
 	secure := "Secure Boot on or off"
 	if m.boot == nil {
 		secure = "Secure Boot off"

@@ -37,7 +37,7 @@ for _ in $(seq 100); do
 done
 curl -sSf -o got tftp://127.0.0.1/snponly.efi
 cmp got data/net/snponly.efi
-curl -sSf --json '{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]},"firmware":"uefi"}' http://127.0.0.1:8080/v1/checkin
+curl -sSf --json '{"protocol":4,"machine":{"macs":["52:54:00:12:34:56"]},"firmware":"uefi"}' http://127.0.0.1:8080/v1/checkin
 echo
 grep -E '^(Uid|CapPrm|CapEff|CapBnd):' "/proc/$(pgrep -x troy --ns $$ --nslist net)/status"
 podman exec troy /troy hosts --store /data/store

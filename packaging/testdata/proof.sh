@@ -96,7 +96,7 @@ confined() {
 
 checkin() {
 	must troy promote --store $store --room test win11-lab@2
-	must curl -sS --cacert /tmp/ca.crt --json '{"protocol":3,"machine":{"macs":["52:54:00:12:34:56"]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
+	must curl -sS --cacert /tmp/ca.crt --json '{"protocol":4,"machine":{"macs":["52:54:00:12:34:56"]},"image":"win11-lab","version":1,"firmware":"uefi"}' $tls/v1/checkin
 	has '"want":{"image":"win11-lab","version":2'
 	must shows 'test-01 .*win11-lab@1'
 }

@@ -3,7 +3,7 @@ package protocol
 import "time"
 
 // Version is the protocol that this package describes.
-const Version = 3
+const Version = 4
 
 // Paths of the calls and of the objects, relative to the server's base URL.
 const (
@@ -99,16 +99,17 @@ const (
 // Order is the answer to a CheckIn: what the machine is to have, and what it may do to get there.
 // How it gets there the machine decides (package agent/decide).
 type Order struct {
-	Protocol int      `json:"protocol"`
-	Want     *Want    `json:"want,omitempty"`    // absent: keep what is there
-	Rules    Rules    `json:"rules,omitzero"`    // of the room, whatever is wanted
-	Permits  Permits  `json:"permits,omitzero"`  // what may be lost on the way
-	Wait     int      `json:"wait,omitempty"`    // seconds: ask again then, do nothing before
-	Repo     string   `json:"repo,omitempty"`    // path of the store under the server's base URL
-	Mirrors  []string `json:"mirrors,omitempty"` // base URLs of further copies of the store
-	Agent    string   `json:"agent,omitempty"`   // release of the agent to start from its own disk; "" = keep it
-	Code     string   `json:"code,omitempty"`    // for the screen of a machine that is not assigned yet
-	Reason   string   `json:"reason,omitempty"`  // one line for the screen
+	Protocol int       `json:"protocol"`
+	Time     time.Time `json:"time,omitzero"`     // the server's clock: windows are judged by it
+	Want     *Want     `json:"want,omitempty"`    // absent: keep what is there
+	Rules    Rules     `json:"rules,omitzero"`    // of the room, whatever is wanted
+	Permits  Permits   `json:"permits,omitzero"`  // what may be lost on the way
+	Wait     int       `json:"wait,omitempty"`    // seconds: ask again then, do nothing before
+	Repo     string    `json:"repo,omitempty"`    // path of the store under the server's base URL
+	Mirrors  []string  `json:"mirrors,omitempty"` // base URLs of further copies of the store
+	Agent    string    `json:"agent,omitempty"`   // release of the agent to start from its own disk; "" = keep it
+	Code     string    `json:"code,omitempty"`    // for the screen of a machine that is not assigned yet
+	Reason   string    `json:"reason,omitempty"`  // one line for the screen
 }
 
 // Want names one version of one image.

@@ -231,3 +231,40 @@ func TestWaitsForPermission(t *testing.T) {
 		}
 	}
 }
+
+// A machine whose Windows cannot be started is no machine that is up to date, and one that does not
+// come up is not either. A newer version may be what helps: it is called for that.
+func TestDown(t *testing.T) {
+	for name, c := range map[string]struct {
+		in       func(*protocol.CheckIn)
+		exitCode int
+	}{
+		"Windows does not come up":     {wentBackTo, 0},
+		"Windows could not be started": {healthy, exitCheck},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.promote("B204", 2, "none")
+			w.checkIn(201, 2, c.in)
+			outcome := protocol.OutcomeKept
+			if c.exitCode != 0 {
+				outcome = protocol.OutcomeFailed
+			}
+			if err := w.k.Report(t.Context(), protocol.Report{Protocol: protocol.Version, Machine: machine(201), Image: "win11", Version: 2,
+				Outcome: outcome, ExitCode: c.exitCode, Message: "hand-off: no entry"}); err != nil {
+				t.Fatal(err)
+			}
+			h, _, err := w.k.Host("b204-1")
+			if err != nil || h.Phase != PhaseDown || h.Error == "" || lacks(h) {
+				t.Errorf("%+v, %v", h, err)
+			}
+			if r := w.room("B204"); r.Counts[PhaseDown] != 1 || r.Counts[PhaseCurrent] != 0 {
+				t.Errorf("%+v", r)
+			}
+			w.promote("B204", 3, "none")
+			if h, _, err = w.k.Host("b204-1"); err != nil || h.Phase != PhaseDown || !lacks(h) {
+				t.Errorf("with a newer version: %+v, %v", h, err)
+			}
+		})
+	}
+}

@@ -71,7 +71,7 @@ type Decision struct {
 // Decide gives the order for one check-in. See the package comment for its rules.
 func Decide(c *Case) Decision {
 	if c.Room == nil {
-		return Decision{Order: protocol.Order{Protocol: protocol.Version, Repo: protocol.PathRepo, Code: c.Code,
+		return Decision{Order: protocol.Order{Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Code: c.Code,
 			Rules: protocol.Rules{Until: c.Now}, Reason: "this machine is unknown: assign its code to a room"}}
 	}
 	o := c.order()
@@ -102,16 +102,16 @@ func Decide(c *Case) Decision {
 // order is what every machine of the room is told.
 func (c *Case) order() protocol.Order {
 	o := protocol.Order{
-		Protocol: protocol.Version, Repo: protocol.PathRepo, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
+		Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
 		Rules:   protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate()},
 		Permits: c.permits(),
 	}
 	closes, open := c.hours().Closes(c.Now)
 	switch {
 	case open && c.Room.AtClose == lab.CloseStop:
-		o.Rules.Until = closes.UTC()
+		o.Rules.Until = closes
 	case !open && !c.always():
-		o.Rules.Until = c.Now.UTC()
+		o.Rules.Until = c.Now.In(c.Lab.Location())
 	}
 	return o
 }
@@ -290,7 +290,7 @@ func spread(key string, most time.Duration) time.Duration {
 // Gate says whether a room lets others go on with a version, and if not, why. healthy is in
 // percent.
 func Gate(room string, machines []*state.Machine, image string, version, healthy, failures int) (ok bool, why string) {
-	good, bad := 0, 0
+	good, bad, unknown := 0, 0, 0
 	for _, m := range machines {
 		has := m.CheckIn.Image == image && m.CheckIn.Version == version
 		switch {
@@ -298,13 +298,19 @@ func Gate(room string, machines []*state.Machine, image string, version, healthy
 			good++
 		case has && m.CheckIn.Health == protocol.HealthFailing, failedAt(m, image, version):
 			bad++
+		case has:
+			unknown++
 		}
 	}
 	switch {
 	case bad >= failures:
 		return false, fmt.Sprintf("room %s has %d machines that failed at version %d", room, bad, version)
 	case good == 0 || good*100 < healthy*len(machines):
-		return false, fmt.Sprintf("waits for room %s: %d of %d machines have version %d healthy, %d %% are needed", room, good, len(machines), version, healthy)
+		why := fmt.Sprintf("waits for room %s: %d of %d machines have version %d healthy, %d %% are needed", room, good, len(machines), version, healthy)
+		if unknown > 0 {
+			why += fmt.Sprintf("; of %d more that have it the health is not known yet", unknown)
+		}
+		return false, why
 	}
 	return true, ""
 }

@@ -47,6 +47,7 @@ type Estimate struct {
 	Takes    float64   `json:"takes"`           // seconds, from the first machine to the last
 	Opens    time.Time `json:"opens,omitzero"`  // the window in which it begins; zero = at any time
 	Closes   time.Time `json:"closes,omitzero"` // and when that closes
+	Zone     string    `json:"zone"`            // of lab.yaml, in which both are given
 	Fits     bool      `json:"fits"`            // all of it in that window
 	Gate     string    `json:"gate,omitempty"`  // what it waits for
 	Warnings []string  `json:"warnings,omitempty"`
@@ -61,7 +62,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 		return nil, err
 	}
 	room, _ := l.Room(p.Room)
-	e := &Estimate{Room: p.Room, Image: t.Image, Version: t.Version, Wave: int(room.Wave), Rate: l.Rate(&room)}
+	e := &Estimate{Room: p.Room, Image: t.Image, Version: t.Version, Wave: int(room.Wave), Rate: l.Rate(&room), Zone: l.Location().String()}
 	if err := k.sum(ctx, l, e); err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (e *Estimate) span(h lab.Hours, now time.Time, always bool) {
 		e.Fits = true
 		return
 	case open:
-		e.Opens, e.Closes = now, closes
+		e.Opens, e.Closes = now.In(closes.Location()), closes
 	default:
 		e.Opens, e.Closes, _ = h.Next(now)
 		from = e.Opens

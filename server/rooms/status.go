@@ -26,6 +26,7 @@ const (
 	PhaseSilent   Phase = "silent"   // was at work and nothing is heard of it
 	PhasePermit   Phase = "permit"   // waits for the admin's permission; Host.Error names the command
 	PhaseFailed   Phase = "failed"   // its last attempt at this version failed
+	PhaseDown     Phase = "down"     // Windows does not come up in what it has, or could not be started
 )
 
 // Host is a machine as the status shows it.
@@ -42,6 +43,7 @@ type Host struct {
 	Image       string          `json:"image,omitempty"` // on its disk
 	Version     int             `json:"version,omitempty"`
 	Health      protocol.Health `json:"health,omitempty"`
+	HealthWhy   string          `json:"health_why,omitempty"` // what its last starts showed
 	WantImage   string          `json:"want_image,omitempty"`
 	WantVersion int             `json:"want_version,omitempty"`
 	Pinned      bool            `json:"pinned,omitempty"`
@@ -79,6 +81,7 @@ type Room struct {
 // Status is the whole lab.
 type Status struct {
 	Time     time.Time `json:"time"`
+	Zone     string    `json:"zone"`                // IANA name, of lab.yaml: people are shown its times
 	LabError string    `json:"lab_error,omitempty"` // lab.yaml on the disk is not valid; an older state of it is in force
 	Rooms    []Room    `json:"rooms"`
 	Unknown  []Host    `json:"unknown"` // machines without a room
@@ -112,7 +115,7 @@ func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
 // Status is the state of all rooms.
 func (k *Keeper) Status() *Status {
 	l := k.Lab()
-	s := &Status{Time: k.o.Now(), Rooms: []Room{}, Unknown: []Host{}}
+	s := &Status{Time: k.o.Now(), Zone: l.Location().String(), Rooms: []Room{}, Unknown: []Host{}}
 	if err := k.LabError(); err != nil {
 		s.LabError = err.Error()
 	}
@@ -181,10 +184,10 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	in := &m.CheckIn
 	h.Key, h.Code, h.MACs, h.UUID, h.Product = m.Key, m.Code, in.Machine.MACs, in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
-	h.Image, h.Version, h.Health = in.Image, in.Version, in.Health
+	h.Image, h.Version, h.Health, h.HealthWhy = in.Image, in.Version, in.Health, in.LastStart
 	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Version != 0 {
 		if r.Image != h.Image || r.Version != h.Version {
-			h.Health = protocol.HealthUnknown // of the version before
+			h.Health, h.HealthWhy = protocol.HealthUnknown, "" // of the version before
 		}
 		h.Image, h.Version = r.Image, r.Version
 	}
@@ -193,6 +196,9 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 		h.Error = m.Attempt.Message
 	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {
 		h.Error = protocol.Clean(m.Report.Message, protocol.MaxText)
+	}
+	if h.Error == "" && h.Health == protocol.HealthFailing {
+		h.Error = protocol.Clean("Windows does not come up: "+in.LastStart, protocol.MaxText)
 	}
 	h.Phase = k.phase(h, m, g)
 	if v, ok := k.live.get(m.Key); ok && h.Phase == PhaseWorking {
@@ -209,6 +215,8 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 		return PhaseWorking
 	case a != nil && a.Result == state.ResultOpen:
 		return PhaseSilent
+	case h.Health == protocol.HealthFailing, unstarted(m):
+		return PhaseDown
 	case g == nil:
 		return PhaseIdle
 	case h.Image == g.Image && h.Version == g.Version:
@@ -221,6 +229,16 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 		return PhasePermit
 	}
 	return PhaseOutdated
+}
+
+// exitCheck is the exit code of an agent that could not start Windows, or found that the disk does
+// not give back what was written.
+const exitCheck = 5
+
+// unstarted says whether the last start of a machine ended so that Windows cannot be relied on.
+func unstarted(m *state.Machine) bool {
+	r := m.Report
+	return r != nil && r.At.Equal(m.Seen) && r.Outcome == protocol.OutcomeFailed && r.ExitCode == exitCheck
 }
 
 func (k *Keeper) room(l *lab.Lab, name string) Room {
@@ -262,7 +280,7 @@ func (k *Keeper) tally(l *lab.Lab, r *Room, c *Case) {
 		if h.Live != nil {
 			r.Rate += h.Live.Rate
 		}
-		if h.Phase == PhaseWorking || h.Phase == PhaseWaiting || h.Phase == PhaseOutdated {
+		if h.Phase == PhaseWorking || h.Phase == PhaseWaiting || lacks(&h) && !h.Seen.IsZero() {
 			todo++
 		}
 		if h.Live != nil {

@@ -87,6 +87,8 @@ func lacks(h *Host) bool {
 		return true
 	case PhaseFailed:
 		return h.Last == nil || h.Last.Tries < triesMost && !h.Last.GivenUp
+	case PhaseDown: // a newer version may be what helps
+		return h.WantImage != "" && (h.Image != h.WantImage || h.Version != h.WantVersion)
 	}
 	return false
 }

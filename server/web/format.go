@@ -16,6 +16,7 @@ func (p *pages) funcs() template.FuncMap {
 		"seconds": formatSeconds,
 		"when":    func(t time.Time) string { return formatTime(t.In(p.h.o.Lab.Lab().Location()), p.h.now()) },
 		"label":   label,
+		"zone":    func() string { return p.h.o.Lab.Lab().Location().String() },
 		"percent": percent,
 		"share":   func(n, of int) int { return share(int64(n), int64(of)) },
 		"sum": func(counts map[rooms.Phase]int, phases ...rooms.Phase) (n int) {
@@ -106,6 +107,8 @@ func label(p rooms.Phase) string {
 		return "waits for your permission"
 	case rooms.PhaseFailed:
 		return "failed"
+	case rooms.PhaseDown:
+		return "does not come up"
 	}
 	return string(p)
 }

@@ -145,7 +145,7 @@ func (p *pages) summary(st *rooms.Status) *summaryView {
 		v.Machines += r.Machines
 		v.Current += r.Counts[rooms.PhaseCurrent]
 		v.Working += r.Counts[rooms.PhaseWorking]
-		v.Failed += r.Counts[rooms.PhaseFailed] + r.Counts[rooms.PhaseSilent]
+		v.Failed += r.Counts[rooms.PhaseFailed] + r.Counts[rooms.PhaseDown] + r.Counts[rooms.PhaseSilent]
 		v.Rate += r.Rate
 	}
 	now := p.h.now()

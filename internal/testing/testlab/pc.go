@@ -22,6 +22,8 @@ type PC struct {
 	MAC  string // its address; empty = that of every other PC
 	UUID string // as its firmware tells; its own, unless a test changes that
 	Tap  int    // where it is plugged in: PCs that run at the same time need each their own
+	// Unplugged: its network card is connected to nothing.
+	Unplugged bool
 	// Secure has the firmware enforce Secure Boot.
 	Secure bool
 	// SectorSize and PhysicalSectorSize of the disk in bytes; 0 = 512, and the same.
@@ -77,7 +79,7 @@ func (p *PC) Config() (*vm.Config, error) {
 	c := &vm.Config{
 		Name: p.name, Dir: p.lab.o.Dir, Firmware: firmware, Vars: p.vars,
 		Disks:     []vm.Disk{{Path: p.Disk, Bus: p.Bus, SectorSize: p.SectorSize, PhysicalSectorSize: p.PhysicalSectorSize, WriteLog: p.WriteLog}},
-		NICs:      []vm.NIC{{Model: p.NIC, Tap: p.lab.Net.Taps[p.Tap], MAC: p.MAC}},
+		NICs:      []vm.NIC{{Model: p.NIC, Tap: p.lab.Net.Taps[p.Tap], MAC: p.MAC, Unplugged: p.Unplugged}},
 		Namespace: p.lab.Net.Namespace, Timeout: bootTimeout,
 		OnLine: p.show,
 	}

@@ -121,6 +121,9 @@ func (c *Config) nicArgs() []string {
 				netdev += "," + n.User
 			}
 		}
+		if n.Unplugged {
+			netdev = fmt.Sprintf("hubport,id=%s,hubid=%d", id, i)
+		}
 		mac := orDefault(n.MAC, fmt.Sprintf("52:54:00:54:52:%02x", i+1))
 		device := fmt.Sprintf("%s,netdev=%s,mac=%s,romfile=%s%s", orDefault(n.Model, "virtio-net-pci"), id, mac, escape(n.ROM), bootIndex(n.BootIndex))
 		args = append(args, "-netdev", netdev, "-device", device)

@@ -70,6 +70,8 @@ type NIC struct {
 	Model string // QEMU device; empty = virtio-net-pci. Another: e1000e
 	Tap   string // tap of the namespace; empty = user networking, the host's 127.0.0.1 is 10.0.2.2
 	MAC   string // empty = 52:54:00:54:52:01 and counting
+	// Unplugged: whatever is sent is lost, and nothing is received.
+	Unplugged bool
 	// Options for QEMU's user networking, such as "tftp=DIR,bootfile=FILE".
 	User string
 	ROM  string // option ROM (iPXE); empty = none
