@@ -16,8 +16,7 @@ import (
 // Sign signs a change of what the store holds: exactly the items that the caller has changed. What
 // the store has or lacks beside them is an UnaskedError, and nothing is signed. It returns false if
 // all was signed already and no signature had to be renewed. Interrupted, the state before is what
-// clients see. Errors: ErrNoTrust, ErrDoubt, ErrKey,
-// ErrRefused, those of reading the store.
+// clients see. Errors: ErrNoTrust, ErrDoubt, ErrKey, ErrRefused, those of reading the store.
 func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time, items ...Item) (bool, error) {
 	return r.sign(ctx, store, now, change{items: items})
 }
