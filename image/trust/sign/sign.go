@@ -21,8 +21,8 @@ func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time
 	return r.sign(ctx, store, now, change{items: items})
 }
 
-// SignAll signs whatever the store holds, as Options.Confirm has shown it: the admin's own work that
-// was interrupted before it was signed.
+// SignAll signs whatever the store holds, as Options.Confirm has shown it: the admin's own work
+// that was interrupted before it was signed.
 func (r *Repository) SignAll(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
 	return r.sign(ctx, store, now, change{all: true})
 }
