@@ -234,6 +234,7 @@ func (a *agent) finish(ctx context.Context, s decide.Step) (err error) {
 	case decide.Confirm:
 		return a.own.confirm(ctx)
 	case decide.Count:
+		a.disk.leave(a.facts.Order)
 		a.rec.Session, _ = a.disk.session()
 		a.rec.noteHeld()
 		if err = a.rec.keepDecided(s.Memo); err != nil {

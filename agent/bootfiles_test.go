@@ -142,7 +142,7 @@ func TestBootFilesAreMended(t *testing.T) {
 		})
 	}
 	b.must(os.Truncate(manager, 0))
-	b.url = "http://127.0.0.1:1" // reserved: nothing listens there
+	b.url = "https://127.0.0.1:1" // reserved: nothing listens there
 	b.run()
 	b.hasManager(managers[2])
 }

@@ -27,11 +27,11 @@ func TestDeployNow(t *testing.T) {
 			t.Errorf("state after policy now: %+v", s)
 		}
 	})
-	before := b.digest(pcdisk.Journal)
+	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
 	if code := b.run(); code != ExitDone || !b.handed {
 		t.Fatalf("second run: exit code %d, handed over %t", code, b.handed)
 	}
-	if b.digest(pcdisk.Journal) != before {
+	if b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Error("a run with nothing to do wrote to the disk")
 	}
 }
@@ -57,9 +57,9 @@ func TestDeployLazyMergesWhenHealthy(t *testing.T) {
 func TestMissingServer(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.url = "https://127.0.0.1:1" // reserved: nothing listens there
-	before := b.digest(pcdisk.Journal)
+	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
 	b.stopped(b.run(), ExitUntouched, "127.0.0.1:1", "connection refused")
-	if b.digest(pcdisk.Journal) != before {
+	if b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Error("the disk was written to")
 	}
 }
@@ -67,9 +67,9 @@ func TestMissingServer(t *testing.T) {
 func TestWrongHashInTable(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.damage(".table")
-	before := b.digest(pcdisk.Journal)
+	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
 	b.stopped(b.run(), ExitUntouched, "table")
-	if b.digest(pcdisk.Journal) != before {
+	if b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Error("the disk was written to")
 	}
 }

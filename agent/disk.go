@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/internal/errline"
 	"troy/internal/guid"
+	"troy/server/protocol"
 	"troy/vhdx"
 )
 
@@ -244,6 +246,21 @@ func (d *disk) written() (written, sent int64) {
 		return written, n
 	}
 	return written, written
+}
+
+// leave puts what a service inside Windows may want to know into the mailbox. Without one nothing is
+// lost: a disk that was adopted has none, and Windows may have changed it.
+func (d *disk) leave(order *protocol.Order) {
+	if d.target == nil || !d.admitted {
+		return
+	}
+	m := pcdisk.Message{Nonce: rand.Text()}
+	if order != nil {
+		m.Name = order.Name
+	}
+	if err := d.target.Leave(m); err != nil {
+		d.con.say("mailbox: %v", err)
+	}
 }
 
 func (d *disk) close() {

@@ -74,7 +74,8 @@
 // what the journal recorded, and the plan was found to fit. What a start only learns (trusted
 // metadata) goes to the journal together with the first thing that is written, or at the end of a
 // start that went well; the hand-off is counted there before it is made, and a machine without a key
-// puts one there when it has opened its disk. "The disk is unchanged" means all but these records.
+// puts one there when it has opened its disk. "The disk is unchanged" means all but these records and
+// the mailbox.
 //
 // # Servers
 //

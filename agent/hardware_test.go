@@ -32,7 +32,7 @@ func TestScreenOfAFailure(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.fakeHardware()
 	good := b.url
-	b.url = "http://127.0.0.1:1" // reserved: nothing listens there
+	b.url = "https://127.0.0.1:1" // reserved: nothing listens there
 	b.stopped(b.run(), ExitUntouched, "connection refused")
 	want := "deploy: machine: Dell Inc. OptiPlex 7090, firmware 1.2.3\ndeploy: storage: pci 144d:a809 class 010802 nvme\n" +
 		"deploy: network: usb 0b95:1790 class 020d00 without driver\ndeploy: stopped: "

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"troy/netfetch/link"
-	"troy/netfetch/params"
 	"troy/server"
 	"troy/server/protocol"
 )
@@ -15,7 +14,7 @@ import (
 // A network is the right one if a server of Troy answers in it, whatever else answers.
 func TestReaches(t *testing.T) {
 	answer := func(do http.HandlerFunc) string {
-		s := httptest.NewServer(do)
+		s := httptest.NewTLSServer(do)
 		t.Cleanup(s.Close)
 		return s.URL
 	}
@@ -29,17 +28,17 @@ func TestReaches(t *testing.T) {
 	redirect := answer(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, good+"/"+protocol.PathHealth, http.StatusFound)
 	})
-	gone := httptest.NewServer(nil)
+	gone := httptest.NewTLSServer(nil)
 	gone.Close()
 	for _, test := range []struct {
 		name    string
-		servers []string // of the kernel arguments
+		servers []string // typed at this start
 		dhcp    string   // option 224
 		fails   string
 	}{
 		{"it answers", []string{good}, "", ""},
 		{"DHCP names it", nil, good, ""},
-		{"the kernel arguments count more", []string{good}, portal, ""},
+		{"what is typed counts alone", []string{good}, portal, ""},
 		{"one of them is enough", []string{gone.URL, portal, good}, "", ""},
 		{"none is named", nil, "", "no server is named"},
 		{"a web server that answers everything", []string{portal}, "", "is no server of Troy"},
@@ -47,7 +46,8 @@ func TestReaches(t *testing.T) {
 		{"none is there", []string{gone.URL}, good, "connection refused"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := &network{o: &Options{Net: params.Network{Servers: test.servers}}}
+			o := &Options{Typed: test.servers}
+			n := &network{o: o, site: &site{o: o}}
 			err := n.reaches(t.Context(), &link.Link{Server: test.dhcp})
 			if (err == nil) != (test.fails == "") || err != nil && !strings.Contains(err.Error(), test.fails) {
 				t.Errorf("error %v, want %q", err, test.fails)

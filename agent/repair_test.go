@@ -69,9 +69,9 @@ func TestParentChangedAndNoServer(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.changeParent(1)
 	b.url = "https://127.0.0.1:1" // reserved: nothing listens there
-	before := b.digest(pcdisk.Journal)
+	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
 	b.stopped(b.run(), ExitUntouched, "DataWriteGuid", "base.vhdx", "connection refused")
-	if b.digest(pcdisk.Journal) != before {
+	if b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Error("the disk was written to")
 	}
 }
@@ -183,9 +183,9 @@ func (b *bench) order(version int) {
 // left alone.
 func (b *bench) needsOrder() {
 	b.t.Helper()
-	before := b.digest(pcdisk.Journal)
+	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
 	b.waits(b.run(), "no signed order", "`troy key order")
-	if b.digest(pcdisk.Journal) != before {
+	if b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		b.t.Error("the disk was written to")
 	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"crypto/sha256"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,9 +54,9 @@ func TestStolenServer(t *testing.T) {
 		t.Errorf("with its replacement: exit code %d, %d check-ins", code, len(b.peers))
 	}
 	b.url = old
-	before := b.digest(pcdisk.Journal)
+	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
 	b.stopped(b.run(), ExitUntouched, "check-in", "the server's key is not one that the site's signed list names")
-	if len(b.peers) != 2 || len(b.reports) != 2 || b.digest(pcdisk.Journal) != before {
+	if len(b.peers) != 2 || len(b.reports) != 2 || b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Errorf("the stolen server heard %d check-ins and %d reports", len(b.peers), len(b.reports))
 	}
 }
@@ -131,5 +132,28 @@ func TestHint(t *testing.T) {
 		if got := strings.Contains(b.out.String(), "servers: list 2 of"); got != want {
 			t.Errorf("start %d after the signing: the list was taken %t, want %t", i+1, got, want)
 		}
+	}
+}
+
+// TestMailbox: each hand-off leaves a message for Windows, another one than before.
+func TestMailbox(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	var left []string
+	for range 2 {
+		b.run()
+		if out := b.out.String(); strings.Contains(out, "mailbox") {
+			t.Errorf("the agent complains: %s", out)
+		}
+		b.onVolume(func(root string) {
+			text, err := os.ReadFile(filepath.Join(root, "Troy", pcdisk.Mailbox))
+			b.must(err)
+			if len(text) != pcdisk.MailboxSize || !strings.HasPrefix(string(text), "troymbx1") || !strings.Contains(string(text), `"name":"pc-01"`) {
+				t.Errorf("the mailbox has %d bytes: %.100q", len(text), text)
+			}
+			left = append(left, string(text))
+		})
+	}
+	if left[0] == left[1] {
+		t.Error("two hand-offs left the same message")
 	}
 }

@@ -32,9 +32,9 @@ func TestMirrors(t *testing.T) {
 func TestMediaWithoutRoot(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.must(os.Remove(filepath.Join(b.media, "root.json")))
-	before := b.digest(pcdisk.Journal)
+	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
 	b.stopped(b.run(), ExitUntouched, "carry no root of a store")
-	if b.digest(pcdisk.Journal) != before {
+	if b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Error("the disk was written to")
 	}
 }
@@ -60,9 +60,9 @@ func (b *bench) forgedStore() string {
 func TestForgedStore(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.url = b.serve(b.forgedStore())
-	before := b.digest(pcdisk.Journal)
+	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
 	b.stopped(b.run(), ExitUntouched, "trust")
-	if b.digest(pcdisk.Journal) != before {
+	if b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Error("the disk was written to")
 	}
 }
@@ -87,9 +87,9 @@ func TestOldMetadata(t *testing.T) {
 func TestOtherManifest(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.manifest = strings.Repeat("ab", protocol.HashSize/2)
-	before := b.digest(pcdisk.Journal)
+	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
 	b.stopped(b.run(), ExitUntouched, "version 2 of "+testImage, "abab")
-	if b.digest(pcdisk.Journal) != before {
+	if b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Error("the disk was written to")
 	}
 	store, err := image.OpenStore(b.store)

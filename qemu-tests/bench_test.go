@@ -50,7 +50,7 @@ func measureStart(b *testing.B, name, model string) (s startTimes) {
 	}
 	defer os.Remove(pc.Disk)
 	pc.NIC = model
-	c, err := pc.KernelConfig("troy.server="+testlab.ServerURL)
+	c, err := pc.KernelConfig("troy.server=" + testlab.ServerURL)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -246,7 +246,8 @@ func TestMissingServer(t *testing.T) {
 	}
 }
 
-// withoutJournal returns the PC's disk without what the journal holds: each start is counted there.
+// withoutJournal returns the PC's disk without what journal and mailbox hold: each start is counted in
+// the one, and leaves a message in the other.
 func withoutJournal(t *testing.T, pc *testlab.PC) []byte {
 	t.Helper()
 	disk, err := os.ReadFile(pc.Disk)
@@ -266,14 +267,16 @@ func withoutJournal(t *testing.T, pc *testlab.PC) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	journal, err := volume.Map(part, pcdisk.Folder+pcdisk.Journal)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := journal.Mapping()
-	for _, r := range m.Runs {
-		start := part.Start() + r.LCN*int64(m.ClusterSize)
-		clear(disk[start : start+r.Length*int64(m.ClusterSize)])
+	for _, name := range []string{pcdisk.Journal, pcdisk.Mailbox} {
+		f, err := volume.Map(part, pcdisk.Folder+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := f.Mapping()
+		for _, r := range m.Runs {
+			start := part.Start() + r.LCN*int64(m.ClusterSize)
+			clear(disk[start : start+r.Length*int64(m.ClusterSize)])
+		}
 	}
 	return disk
 }

@@ -154,7 +154,7 @@ func (k *killing) kill(i int) bool {
 // by itself.
 func (k *killing) start(line string, after time.Duration) (said string, killed bool) {
 	k.t.Helper()
-	c, err := k.pc.KernelConfig("troy.server="+testlab.ServerURL)
+	c, err := k.pc.KernelConfig("troy.server=" + testlab.ServerURL)
 	if err != nil {
 		k.t.Fatal(err)
 	}

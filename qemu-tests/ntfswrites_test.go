@@ -46,7 +46,7 @@ func logDeployment(t *testing.T, l *testlab.Lab) {
 	if rep := reported(t, server, 1); rep.Version != 2 || !wrote(rep, "merge") {
 		t.Fatalf("report: %+v", rep)
 	}
-	r.check(pc, pcdisk.LayerA, pcdisk.Boot, pcdisk.Base, pcdisk.Journal)
+	r.check(pc, pcdisk.LayerA, pcdisk.Boot, pcdisk.Base, pcdisk.Journal, pcdisk.Mailbox)
 }
 
 // logResetAndRollback is about a PC that has a slot in its chain and a session in its boot child: a

@@ -89,7 +89,7 @@ func (r *resuming) begin(t *testing.T, name string) *vm.VM {
 
 func (r *resuming) startPC(t *testing.T) *vm.VM {
 	t.Helper()
-	c, err := r.pc.KernelConfig("troy.server="+testlab.ServerURL)
+	c, err := r.pc.KernelConfig("troy.server=" + testlab.ServerURL)
 	if err != nil {
 		t.Fatal(err)
 	}

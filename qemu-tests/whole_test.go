@@ -77,7 +77,7 @@ func (v *volumeFile) files() (map[string]*ntfs.MappedFile, error) {
 		return nil, err
 	}
 	files := map[string]*ntfs.MappedFile{}
-	for _, name := range pcdisk.Names() {
+	for _, name := range append(pcdisk.Names(), pcdisk.Mailbox) {
 		if files[name], err = volume.Map(v, pcdisk.Folder+name); err != nil {
 			return nil, err
 		}

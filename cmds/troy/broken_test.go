@@ -79,8 +79,8 @@ func TestBrokenInServer(t *testing.T) {
 	}
 }
 
-// TestForgedRoot: the metadata is that of another store, whose keys are the attacker's. No root goes
-// to media, nothing to a disk or a file, and nothing is signed.
+// TestForgedRoot: the metadata is that of another store, whose keys are the attacker's. No root
+// goes to media, nothing to a disk or a file, and nothing is signed.
 func TestForgedRoot(t *testing.T) {
 	needs.Root(t)
 	h, dir := newHistory(t, seeded(t)), t.TempDir()

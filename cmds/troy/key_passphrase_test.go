@@ -114,6 +114,13 @@ func TestPassphraseOnTerminal(t *testing.T) {
 	}
 	want(exitOK, "no disk", []string{"key", "wipe", "--none"}, "y", right)
 
+	// What is published is shown before it exists, and asked for.
+	disk := filepath.Join(dir, "disk.vhdx")
+	want(exitOK, "", []string{"vhdx", "create", "--size", "4M", disk})
+	publish := []string{"image", "import", "--no-filter", "pc", disk}
+	want(exitFailed, "nothing was published", publish, right, "no")
+	want(exitOK, "pc version 1: new, SHA-256 ", publish, right, "yes")
+
 	// An interrupt, typed at the question, ends it.
 	want(exitFailed, "interrupted", []string{"key", "rotate"}, interruptKey)
 

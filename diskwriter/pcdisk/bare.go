@@ -60,6 +60,7 @@ func FileSizes(virtual, slot int64) Sizes {
 		LayerB:  machine.SlotSize(virtual, slot),
 		Boot:    machine.BootChildSize(virtual),
 		Journal: machine.JournalSize,
+		Mailbox: MailboxSize,
 	}
 }
 
@@ -180,6 +181,9 @@ func makeFiles(ctx context.Context, path string, z *zeroer, o *BareOptions) (t *
 		return nil, nil, err
 	}
 	if err := t.forget(ctx, z); err != nil {
+		return nil, nil, err
+	}
+	if err := t.emptyMailbox(ctx, z); err != nil {
 		return nil, nil, err
 	}
 	if err := t.keep(o.Key); err != nil {

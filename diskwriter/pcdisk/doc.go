@@ -61,6 +61,20 @@
 // Adopt makes a machine of a disk whose parent another program filled and whose other files exist:
 // it writes their content and nothing else.
 //
+// # The mailbox
+//
+// Beside the files of the chain lies mailbox, 1 MiB, made with the disk and full of zeros: what the
+// agent and a service inside Windows tell each other. No service does yet. Integers are
+// little-endian.
+//
+//	0       magic "troymbx1", length u32, CRC-32C u32 of the JSON, the JSON of Message, zeros up to
+//	        4 KiB: the agent's, at each hand-off
+//	4 KiB   an answer in the same form, whose JSON repeats the nonce: the agent zeroes its first
+//	        4 KiB at each hand-off, before it writes the message
+//
+// The file is looked up each time and written only on a clean volume, at its size, and apart from the
+// other files. That it is missing, or Windows changed it, is said and stops nothing.
+//
 // # Who may read them
 //
 // The folder and its files belong to Administrators, and their access list admits SYSTEM and

@@ -37,9 +37,9 @@
 // that do not renew the GUID. Regions without a change are not looked at, except by the search for
 // copies.
 //
-// What is there already is read through Options.Before, so that a version that somebody put into the
-// store without a signature is neither a parent nor compared with. Options.Approve is asked when
-// all is known and nothing exists yet.
+// What is there already is read through Options.Before, so that a version that somebody put into
+// the store without a signature is neither a parent nor compared with. Options.Approve is asked
+// when all is known and nothing exists yet.
 //
 // # Unused pages
 //

@@ -2,6 +2,8 @@ package publish_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -96,5 +98,56 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := image.OpenStore(t.TempDir()); !errors.Is(err, image.ErrNotFound) {
 		t.Errorf("OpenStore of an empty folder: %v", err)
+	}
+}
+
+// TestPlantedParent: a version that somebody put into the store is no parent where the versions
+// before are read from a source that does not show it; and what is not approved does not exist.
+func TestPlantedParent(t *testing.T) {
+	r := imagetest.Seeded(t, 7)
+	s := imagetest.NewStore(t)
+	states := imagetest.History(t, r, s, 2, 600, false)
+	dir := filepath.Join(t.TempDir(), "signed")
+	if err := os.CopyFS(dir, os.DirFS(s.String())); err != nil {
+		t.Fatal(err)
+	}
+	signed, err := image.OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	planted := imagetest.Mutate(r, states[2], 3, false)
+	if _, err := publish.Add(t.Context(), s, "pc", planted.Disk(states[2]), nil); err != nil {
+		t.Fatal(err)
+	}
+	mine := imagetest.Mutate(r, states[2], 4, false)
+	no := errors.New("no")
+	asked := 0
+	o := &publish.Options{Before: signed, Approve: func(m *image.Manifest) error {
+		if asked++; m.Version != 3 || m.Parent != 2 || m.DataWriteGUID != mine.ID {
+			t.Errorf("asked about %+v", m)
+		}
+		return no
+	}}
+	index := func() *image.Index {
+		x, err := image.LoadIndex(t.Context(), s, "pc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	before := index().Versions[2]
+	if _, err := publish.Add(t.Context(), s, "pc", mine.Disk(states[2]), o); !errors.Is(err, no) || index().Versions[2] != before {
+		t.Errorf("not approved: %v", err)
+	}
+	o.Approve = nil
+	m, err := publish.Add(t.Context(), s, "pc", mine.Disk(states[2]), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, e, err := m.Encode(); err != nil || index().Versions[2] != e || asked != 1 {
+		t.Errorf("the store has %+v, %v", index().Versions[2], err)
+	}
+	if _, err := publish.Add(t.Context(), s, "pc", planted.Disk(states[2]), &publish.Options{Before: signed}); err != nil {
+		t.Errorf("the signed source was written to: %v", err)
 	}
 }

@@ -29,8 +29,8 @@
 // is newer than its signature. Tables, maps and chunks need not be targets: the manifest leads to
 // them by hashes.
 //
-// The first root that a machine pins is never believed by itself on the admin's side either: package
-// sign follows the same chain, by Follow, from what lies beside the admin key.
+// The first root that a machine pins is never believed by itself on the admin's side either:
+// package sign follows the same chain, by Follow, from what lies beside the admin key.
 //
 // The root metadata has one field of this program, x-troy-store, a random name of the store: media
 // of a new store make a machine forget the old one's state, while media that are merely old do not.

@@ -162,6 +162,7 @@ type Order struct {
 	Mirrors  []string  `json:"mirrors,omitempty"` // base URLs of further copies of the store
 	Agent    string    `json:"agent,omitempty"`   // release of the agent to start from its own disk; "" = keep it
 	Servers  string    `json:"servers,omitempty"` // SHA-256 of the signed list of servers, in hex; "" = not stated
+	Name     string    `json:"name,omitempty"`    // of the machine in its room; "" = it has none
 	Code     string    `json:"code,omitempty"`    // for the screen of a machine that is not assigned yet
 	Reason   string    `json:"reason,omitempty"`  // one line for the screen
 }

@@ -103,7 +103,7 @@ func (o *Order) Validate() error {
 		version(o.Protocol),
 		o.Want.validate(),
 		o.Rules.validate(),
-		texts(MaxText, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "code", o.Code),
+		texts(MaxText, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "name", o.Name, "code", o.Code),
 		texts(MaxText, append(pairs("mirrors", o.Mirrors), o.Permits.Provision.texts()...)...),
 	); err != nil {
 		return err

@@ -178,7 +178,9 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 		c.Agent = k.o.Agent()
 	}
 	p, _ := l.Room(w.at.room)
-	c.Room, c.Guest = &p, w.at.guest
+	if c.Room, c.Guest = &p, w.at.guest; !c.Guest {
+		c.Name = w.at.name
+	}
 	if c.Goal = k.goal(l, w.at.room, w.at.host); c.Goal == nil {
 		return c, nil
 	}

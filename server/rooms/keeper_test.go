@@ -245,6 +245,9 @@ func TestRollback(t *testing.T) {
 			t.Fatalf("%+v, %v, want version %d", got, err, want)
 		}
 	}
+	if _, err := w.k.Rollback(t.Context(), Promotion{Room: "B204", Version: 4}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("forward to a version that the room never had: %v", err)
+	}
 	if o := w.checkIn(201, 3, nil); !begins(&o) || version(&o) != 1 || !o.Permits.Retry {
 		t.Errorf("%+v", o)
 	}

@@ -55,6 +55,7 @@ type Case struct {
 	CheckIn *protocol.CheckIn
 	Agent   string         // release that machines should start by themselves
 	Code    string         // for a machine without a room
+	Name    string         // of the machine in its room
 	Doubt   string         // why it is unknown although something seems to name it; "" = nothing does
 	Attempt *state.Attempt // the last one of this machine
 	Goal    *Goal          // nil = nothing is promoted
@@ -104,7 +105,7 @@ func Decide(c *Case) Decision {
 // order is what every machine of the room is told.
 func (c *Case) order() protocol.Order {
 	o := protocol.Order{
-		Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
+		Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Name: c.Name, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
 		Rules: protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate(),
 			LinkPatience: int(c.Room.Link), Windows: c.windows()},
 		Permits: c.permits(),

@@ -14,7 +14,7 @@ import (
 // one that is killed and comes back, a restart of the server in the middle, the end of the night.
 func TestRelease(t *testing.T) {
 	w := newWorld(t)
-	if o := w.checkIn(201, 1, nil); begins(&o) || !strings.Contains(o.Reason, "promoted") {
+	if o := w.checkIn(201, 1, nil); begins(&o) || !strings.Contains(o.Reason, "promoted") || o.Name != "b204-1" {
 		t.Errorf("before anything: %+v", o)
 	}
 	w.promote("test", 2, "")

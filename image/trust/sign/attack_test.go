@@ -352,7 +352,7 @@ func evilSeen(t *testing.T, m *trusttest.Room) error {
 func TestSecurityPage(t *testing.T) {
 	b, err := os.ReadFile("../../../docs/security.md")
 	must(t, err)
-	_, list, ok := strings.Cut(string(b), "with all commands that sign or\nexport:\n")
+	_, list, ok := strings.Cut(string(b), "with all commands that sign or export:\n")
 	list, _, end := strings.Cut(list, "\n\nWhat to do:")
 	if !ok || !end {
 		t.Fatal("the page has no list")

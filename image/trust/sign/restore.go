@@ -15,8 +15,8 @@ import (
 )
 
 // clear removes from the folder of a store the roots that follow no other, the lists of images and
-// the releases of the agent that a state does not know. What else belongs to them is no longer named
-// by anything.
+// the releases of the agent that a state does not know. What else belongs to them is no longer
+// named by anything.
 func (r *Repository) clear(in *os.Root, st *state) error {
 	if err := onlyFolders(in, tree.Folder, "images", tree.Agent); err != nil {
 		return err

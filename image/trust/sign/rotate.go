@@ -15,8 +15,8 @@ import (
 	"troy/internal/durable"
 )
 
-// Rotate replaces keys, and first puts the folder of the store back to what was verified last: it is
-// the way out after a break-in, a theft, or a restored backup. Server replaces the server's key
+// Rotate replaces keys, and first puts the folder of the store back to what was verified last: it
+// is the way out after a break-in, a theft, or a restored backup. Server replaces the server's key
 // alone; Admin replaces both. It needs the admin key; the server's may be lost.
 //
 // What it goes back to is the store's own signed state if that follows from what is trusted; for
@@ -54,8 +54,8 @@ func (r *Repository) Rotate(ctx context.Context, store *image.Store, which Key, 
 	return r.rotate(st, which, admin, now)
 }
 
-// goBackTo is the state that a rotation goes back to, with the newest root that follows from what is
-// trusted; doubt is why the store's own state is none to believe.
+// goBackTo is the state that a rotation goes back to, with the newest root that follows from what
+// is trusted; doubt is why the store's own state is none to believe.
 func (r *Repository) goBackTo(ctx context.Context, which Key) (st *state, doubt, err error) {
 	t, err := r.trusted()
 	if err != nil {

@@ -16,19 +16,19 @@ import (
 // Sign signs a change of what the store holds: exactly the items that the caller has changed. What
 // the store has or lacks beside them is an UnaskedError, and nothing is signed. It returns false if
 // all was signed already and no signature had to be renewed. Interrupted, the state before is what
-// clients see. Errors: those of Unsigned, ErrKey, ErrRefused.
+// clients see. Errors: ErrNoTrust, ErrDoubt, ErrKey, ErrRefused, those of reading the store.
 func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time, items ...Item) (bool, error) {
 	return r.sign(ctx, store, now, change{items: items})
 }
 
-// SignAll signs whatever the store holds, as Options.Confirm has shown it: the admin's own work that
-// was interrupted before it was signed.
+// SignAll signs whatever the store holds, as Options.Confirm has shown it: the admin's own work
+// that was interrupted before it was signed.
 func (r *Repository) SignAll(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
 	return r.sign(ctx, store, now, change{all: true})
 }
 
 // Ready makes sure that Sign will have the keys it needs, and that there is nothing in the store
-// that is not signed: ask before the long work. Errors: those of Unsigned, UnaskedError, ErrKey.
+// that is not signed: ask before the long work. Errors: those of Sign.
 func (r *Repository) Ready(ctx context.Context, store *image.Store) error {
 	st, err := r.verified(ctx)
 	if err != nil {
@@ -39,21 +39,6 @@ func (r *Repository) Ready(ctx context.Context, store *image.Store) error {
 	}
 	_, err = r.signers(&st.root.Signed, Admin, Server)
 	return err
-}
-
-// Unsigned returns what the store holds, or has lost, beyond what is signed. Errors: ErrNoTrust,
-// ErrDoubt, those of reading the store.
-func (r *Repository) Unsigned(ctx context.Context, store *image.Store) ([]Difference, error) {
-	st, err := r.verified(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c := collector{store: store, before: st.content}
-	after, err := c.collect(ctx, &change{})
-	if err != nil {
-		return nil, err
-	}
-	return differences(st.content, after), nil
 }
 
 // change is what a signing is asked to change.

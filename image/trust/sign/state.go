@@ -89,12 +89,11 @@ func (r *Repository) verified(ctx context.Context) (*state, error) {
 // changed what lies beside it, or the key was replaced.
 func (r *Repository) own(root *metadata.RootType) error {
 	path := r.KeyPath(Admin)
-	f, err := readKeyFile(path, Admin)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	for _, p := range []string{path, next(path)} {
-		if f, err = readKeyFile(p, Admin); err == nil && f.named(root) {
+		if f, err := readKeyFile(p, Admin); err == nil && f.named(root) {
 			return nil
 		}
 	}

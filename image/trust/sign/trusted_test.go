@@ -14,9 +14,9 @@ import (
 	"troy/internal/testing/trusttest"
 )
 
-// TestStolenAdminKey: a thief of the admin key has signed a version of his, and one of the keys' two
-// folders is still the admin's. The rotation shows what goes, and the thief's key is worth nothing
-// then.
+// TestStolenAdminKey: a thief of the admin key has signed a version of his, and one of the keys'
+// two folders is still the admin's. The rotation shows what goes, and the thief's key is worth
+// nothing then.
 func TestStolenAdminKey(t *testing.T) {
 	m, _ := brokenIn(t)
 	stick := filepath.Dir(m.Repo.KeyPath(sign.Admin))
