@@ -79,9 +79,9 @@ func TestWrongHashInTable(t *testing.T) {
 func TestWrongHashInPack(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.damage(".pack")
-	before := b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal)
+	before := b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal, pcdisk.Mailbox)
 	b.stopped(b.run(), ExitUnfinished, "pack")
-	if b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal) != before {
+	if b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Error("more than the inactive slot was written to")
 	}
 	b.holds(b.v1)

@@ -191,7 +191,7 @@ func (p *agentPC) lostEntries() {
 	if err := p.ClearVariables(); err != nil {
 		p.t.Fatal(err)
 	}
-	serial := p.start(false, 1, "nothing to do", `hand-off: the boot order is Boot`, `"Troy`, `"Windows Boot Manager"`, "by BootNext", windowsStarted)
+	serial := p.start(false, 1, "nothing to do", `hand-off: the boot order is Boot`, `"Troy`, "by BootNext", windowsStarted)
 	p.never(serial, "without Troy", "without the agent")
 }
 

@@ -33,7 +33,8 @@ func unreadable(bad ...error) error {
 
 // Mend rewrites a copy of the header or of the region table that is damaged or
 // cannot be read from the other one, so that the next damage does not take the
-// last. A file that has both of everything is not written to. It changes
+// last. So is a header of another DataWriteGuid, which would make the file a stranger
+// to its children. A file that has both of everything is not written to. It changes
 // nothing that a reader sees. Errors: those of ReadHeaders for a file without a
 // whole copy, and those of the disk.
 func Mend(s Storage) (mended bool, err error) {
@@ -41,7 +42,7 @@ func Mend(s Storage) (mended bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if _, other, _ := readHeaderCopy(s, headerOffsets[1-slot]); other == nil {
+	if _, other, _ := readHeaderCopy(s, headerOffsets[1-slot]); other == nil || other.DataWriteGUID != h.DataWriteGUID {
 		h.SequenceNumber++ // never two that differ under one number, however much of this is written
 		if err := mendCopy(s, h.Marshal(), headerOffsets[1-slot]); err != nil {
 			return false, err
