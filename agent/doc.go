@@ -33,10 +33,10 @@
 // The network is the one in which a server of Troy answers (package netfetch/link tries them; the
 // servers are those of the kernel arguments, or the one that option 224 of an offer names). Where
 // none answers in time, one with an address is taken all the same, and the servers are asked for a
-// while. How long the network is waited for, package decide says: in full while a window of the room
-// is open, which the journal knows from the last order, or after a wake-up, as far as the firmware
-// tells (SMBIOS, wake-up type); else 10 seconds. The key W on the console ends the wait: Windows
-// starts with what is there.
+// while. How long the network is waited for, package decide says: in full while a window of the
+// room is open, which the journal knows from the last order, or after a wake-up, as far as the
+// firmware tells (SMBIOS, wake-up type); else 10 seconds. The key W on the console ends the wait:
+// Windows starts with what is there.
 //
 // # Exit codes
 //
@@ -73,19 +73,19 @@
 // Nothing is written before the NTFS volume was judged, every file was mapped and compared with
 // what the journal recorded, and the plan was found to fit. What a start only learns (trusted
 // metadata) goes to the journal together with the first thing that is written, or at the end of a
-// start that went well; the hand-off is counted there before it is made, and a machine without a key
-// puts one there when it has opened its disk. "The disk is unchanged" means all but these records and
-// the mailbox.
+// start that went well; the hand-off is counted there before it is made, and a machine without a
+// key puts one there when it has opened its disk. "The disk is unchanged" means all but these
+// records, boot files on the ESP that were not right, and the mailbox.
 //
 // # Servers
 //
 // A server is taken by its key, which the newest signed list names that media and journal have. It
-// is looked for, in this order, where that list says, the media, an earlier start, and DHCP; or only
-// where a person typed. If no server shows a key of the list, the signed metadata is fetched from the
-// same places without asking for keys, and a newer list is in the journal before its servers are
-// asked. An order that names another list has the machine fetch it, also if it has nothing to do. A
-// machine that has no key, because its disk is bare or lost its journal, makes one; on a bare disk it
-// is the first thing in the new journal.
+// is looked for, in this order, where that list says, the media, an earlier start, and DHCP; or
+// only where a person typed. If no server shows a key of the list, the signed metadata is fetched
+// from the same places without asking for keys, and a newer list is in the journal before its
+// servers are asked. An order that names another list has the machine fetch it, also if it has
+// nothing to do. A machine that has no key, because its disk is bare or lost its journal, makes
+// one; on a bare disk it is the first thing in the new journal.
 //
 // Going back needs the admin's signature. What counts is the newest version of the image that this
 // machine ever had, which the journal keeps: neither another image in between nor a reinstall that

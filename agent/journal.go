@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"troy/agent/decide"
@@ -67,6 +68,7 @@ type records struct {
 	disk *disk
 	memo
 	read    bool
+	unread  bool   // what the journal holds cannot be read, and is not replaced by a guess
 	pending []byte // trusted metadata that the journal has to keep
 }
 
@@ -78,6 +80,7 @@ func (r *records) recall() {
 	}
 	r.read = true
 	b, err := j.Get(machine.RecordAgent)
+	r.unread = errors.Is(err, machine.ErrUnreadable)
 	if err == nil {
 		r.memo, err = parseMemo(b)
 	}
@@ -89,7 +92,7 @@ func (r *records) recall() {
 // keep writes the memo.
 func (r *records) keep() error {
 	j := r.disk.journal()
-	if j == nil {
+	if j == nil || r.unread {
 		return nil // nothing is counted on a machine without a disk
 	}
 	r.Format = memoFormat

@@ -47,8 +47,8 @@ func (s *site) learn(mayWrite bool) {
 			s.con.say("journal: the key of this machine cannot be read: %v", err)
 		}
 	}
-	if s.key == nil {
-		s.key = s.newKey(j, mayWrite)
+	if s.key == nil { // one that cannot be read now may be read again at another start
+		s.key = s.newKey(j, mayWrite && err == nil)
 	}
 	if s.cert, err = s.key.Certificate(); err != nil {
 		s.con.say("key: %v", err)

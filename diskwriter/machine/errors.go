@@ -46,6 +46,9 @@ var (
 	ErrReinstalling = errors.New("a reinstall is not finished: run it again")
 	// ErrOtherSize: the files were made for a virtual disk of another size. Nothing was written.
 	ErrOtherSize = errors.New("the virtual disk of the version has another size")
+	// ErrUnreadable: the disk gives back neither slot of a journal record. What it holds is not
+	// known, so it must not be replaced by what follows from its absence. Nothing was written.
+	ErrUnreadable = errors.New("neither copy of the record can be read")
 	// ErrRecord: a journal record is too large, or its number is out of range.
 	ErrRecord = errors.New("bad journal record")
 )

@@ -47,8 +47,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Journal is a file of records, each in two slots that hold the same once Put returned: whatever
 // moment the power goes, one of the two is whole, and no slot that rots brings an older state back.
-// A slot that cannot be read is as good as damaged. A record that reads as absent was never
-// written, or both its slots are damaged. Safe for concurrent use.
+// A slot that cannot be read is as good as damaged, while the other one can be. A record that reads
+// as absent was never written, or both its slots are damaged. Safe for concurrent use.
 type Journal struct {
 	mu      sync.Mutex
 	f       File
@@ -64,14 +64,19 @@ func OpenJournal(f File) (*Journal, error) {
 	return &Journal{f: f}, nil
 }
 
-// Get returns the content of a record; nil without error means that there is none.
+// Get returns the content of a record; nil without error means that there is none. Error:
+// ErrUnreadable.
 func (j *Journal) Get(r Record) ([]byte, error) {
 	if r < 0 || r >= recordCount {
 		return nil, fmt.Errorf("%w: number %d", ErrRecord, r)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.newest(r).content, nil
+	now := j.newest(r)
+	if now.unread {
+		return nil, fmt.Errorf("journal record %d: %w", r, ErrUnreadable)
+	}
+	return now.content, nil
 }
 
 // recordState is what the slots of a record hold.
@@ -80,15 +85,17 @@ type recordState struct {
 	seq     uint64 // of it
 	slot    int    // where it is
 	twice   bool   // the other slot holds the same
+	unread  bool   // no slot can be read
 }
 
 func (j *Journal) newest(r Record) recordState {
 	var slots [2]recordState
 	for i := range slots {
-		p, seq := j.readSlot(r, i)
-		slots[i] = recordState{content: p, seq: seq, slot: i}
+		p, seq, err := j.readSlot(r, i)
+		slots[i] = recordState{content: p, seq: seq, slot: i, unread: err != nil}
 	}
 	a, b := slots[0], slots[1]
+	a.unread = a.unread && b.unread
 	if b.content != nil && (a.content == nil || b.seq > a.seq) {
 		a, b = b, a
 	}
@@ -182,27 +189,29 @@ func marshalRecord(r Record, seq uint64, p []byte) []byte {
 	return b
 }
 
-// readSlot returns nil content for a slot that is not whole.
-func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64) {
+// readSlot returns nil content for a slot that is not whole. The error is that of reading.
+func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64, error) {
 	off := slotOffset(r, slot)
 	first := make([]byte, pageSize)
-	if j.read(first, off) != nil {
-		return nil, 0
+	if err := j.read(first, off); err != nil {
+		return nil, 0, err
 	}
 	length := binary.LittleEndian.Uint32(first[12:])
 	if !bytes.Equal(first[:8], recordMagic) || binary.LittleEndian.Uint32(first[8:]) != uint32(r) || length > maxRecord ||
 		crc32.Checksum(first[:60], castagnoli) != binary.LittleEndian.Uint32(first[60:]) {
-		return nil, 0
+		return nil, 0, nil
 	}
 	content := make([]byte, length)
 	n := copy(content, first[recordHeader:])
-	if n < len(content) && j.read(content[n:], off+pageSize) != nil {
-		return nil, 0
+	if n < len(content) {
+		if err := j.read(content[n:], off+pageSize); err != nil {
+			return nil, 0, err
+		}
 	}
 	if sum := sha256.Sum256(content); !bytes.Equal(sum[:], first[24:56]) {
-		return nil, 0
+		return nil, 0, nil
 	}
-	return content, binary.LittleEndian.Uint64(first[16:])
+	return content, binary.LittleEndian.Uint64(first[16:]), nil
 }
 
 // read asks once more for what cannot be read: the other slot may be older.

@@ -295,7 +295,7 @@ func (w *world) rot() {
 func wholeCopy(f Files, name string, off int64) bool {
 	if name == JournalName {
 		j, err := OpenJournal(f.Journal)
-		p, _ := j.readSlot(Record(off/recordSlot/2), int(off/recordSlot%2))
+		p, _, _ := j.readSlot(Record(off/recordSlot/2), int(off/recordSlot%2))
 		return err == nil && p != nil
 	}
 	file := map[string]File{BaseName: f.Base, LayerAName: f.LayerA, LayerBName: f.LayerB, BootName: f.Boot}[name]
