@@ -269,10 +269,10 @@ func (b *bench) stopped(code, want int, words ...string) {
 	b.said("stopped", code, want, words...)
 }
 
-// waits checks the same of a machine that waits for the admin's permission.
+// waits checks the same of a machine that waits for the admin: for a permit, or lab.yaml.
 func (b *bench) waits(code int, words ...string) {
 	b.t.Helper()
-	b.said("waiting", code, ExitUntouched, append(words, "waits for your permission")...)
+	b.said("waiting", code, ExitUntouched, append(words, "waits for ")...)
 }
 
 func (b *bench) said(how string, code, want int, words ...string) {

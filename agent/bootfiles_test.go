@@ -188,7 +188,7 @@ func TestBootFilesOnlyForward(t *testing.T) {
 	b := newBootBench(t, protocol.MergeLazy)
 	b.good()
 	b.orders.Version = 1
-	b.order(1)
+	b.permit(downgrade(1))
 	b.good()
 	b.holds(b.v1)
 	b.hasManager(managers[2])

@@ -176,6 +176,18 @@ func (d *disk) all() ([]pcdisk.DiskInfo, error) {
 	return []pcdisk.DiskInfo{x}, err
 }
 
+// serial is the serial number of the machine's disk; "" = it has none that is known.
+func (d *disk) serial() string {
+	if d.target == nil {
+		return ""
+	}
+	x, err := pcdisk.Describe(d.target.Device.Path(), nil)
+	if err != nil {
+		return ""
+	}
+	return x.Serial
+}
+
 // recover finishes what was cut off, and records where the files lie.
 func (d *disk) recover(ctx context.Context) error {
 	if err := d.machine.Recover(ctx); err != nil {

@@ -232,6 +232,7 @@ func TestReinstallOverUnreadableSlot(t *testing.T) {
 		b.must(err)
 	})
 	b.orders.Permits.Reinstall = true
+	b.permit(reinstalls)
 	a := b.agent()
 	a.con.out = &onLine{word: "deploy: disk: ", then: func() {
 		f := a.disk.target.Files()
@@ -266,7 +267,7 @@ func TestReinstallCutOffThenRefusedOrder(t *testing.T) {
 	}
 	b.cutReinstall()
 	b.orders.Version = 1
-	b.waits(b.run(), "no signed order", "`troy key order "+testImage+" 1`")
+	b.waits(b.run(), "no signed permit", "`troy permit downgrade pc-01 --to "+testImage+"@1 --until DATE`")
 	b.holds(b.v2)
 	if !strings.Contains(b.out.String(), "continuing at 12.6 MB") {
 		t.Error("what was written before the cut was written again")

@@ -121,7 +121,7 @@ func TestGivenUpAboveAnotherSlot(t *testing.T) {
 	}
 	b.holds(v4)
 	b.orders.Version = 2
-	b.order(2)
+	b.permit(downgrade(2))
 	if code := b.run(); code != ExitDone {
 		t.Errorf("the signed order to go back: exit code %d", code)
 	}

@@ -96,6 +96,8 @@ func TestReinstall(t *testing.T) {
 	b.forgetVersion()
 	b.waits(b.run(), "not recorded", "`reinstall: true`")
 	b.orders.Permits.Reinstall = true
+	b.reinstallsForNone()
+	b.permit(reinstalls)
 	if code := b.run(); code != ExitDone || !b.handed {
 		t.Fatalf("exit code %d, handed over %t", code, b.handed)
 	}
@@ -124,6 +126,7 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	b.orders.Permits.Reinstall = true
+	b.permit(reinstalls)
 	b.orders.Image, b.orders.Version = other, 1
 	if code := b.run(); code != ExitDone {
 		t.Fatalf("to the other image: exit code %d", code)
@@ -131,9 +134,9 @@ func TestReinstallIsNoWayBack(t *testing.T) {
 	b.holds(b.v1)
 	b.orders.Image = testImage
 	b.needsOrder()
-	b.order(1)
+	b.permit(downgrade(1))
 	if code := b.run(); code != ExitDone {
-		t.Fatalf("with the admin's order: exit code %d", code)
+		t.Fatalf("with the admin's permit: exit code %d", code)
 	}
 	b.holds(b.v1)
 }
@@ -148,10 +151,10 @@ func TestOrderPermitsOneVersion(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	b.holds(v3)
-	b.order(1)
+	b.permit(downgrade(1))
 	b.orders.Permits.Reinstall, b.orders.Version = true, 1
 	if code := b.run(); code != ExitDone {
-		t.Fatalf("with the admin's order: exit code %d", code)
+		t.Fatalf("with the admin's permit: exit code %d", code)
 	}
 	b.holds(b.v1)
 	b.orders.Permits.Reinstall, b.orders.Version = false, 2
@@ -164,19 +167,10 @@ func TestOrderPermitsOneVersion(t *testing.T) {
 func TestReinstallCountsAnew(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.startsInVain()
+	b.permit(reinstalls)
 	b.forgetVersion()
 	b.orders.Permits.Reinstall = true
 	b.startsInVain()
-}
-
-// order signs that machines may go back to a version.
-func (b *bench) order(version int) {
-	b.t.Helper()
-	repo, err := sign.Open(b.store, nil)
-	b.must(err)
-	store, err := image.OpenStore(b.store)
-	b.must(err)
-	b.must(repo.SetOrder(b.t.Context(), store, testImage, version, time.Now()))
 }
 
 // needsOrder fails unless what the server says is refused for lack of a signature, and the disk is
@@ -184,7 +178,7 @@ func (b *bench) order(version int) {
 func (b *bench) needsOrder() {
 	b.t.Helper()
 	before := b.digest(pcdisk.Journal, pcdisk.Mailbox)
-	b.waits(b.run(), "no signed order", "`troy key order")
+	b.waits(b.run(), "no signed permit", "`troy permit downgrade")
 	if b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 		b.t.Error("the disk was written to")
 	}
@@ -241,7 +235,7 @@ func TestRollback(t *testing.T) {
 	}
 	b.orders.Version = 1
 	b.needsOrder()
-	b.order(1)
+	b.permit(downgrade(1))
 	if code := b.run(); code != ExitDone || strings.Contains(b.out.String(), "fetch") {
 		t.Fatalf("exit code %d", code)
 	}

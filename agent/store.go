@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,19 +94,12 @@ func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step
 	if err != nil {
 		return nil, err
 	}
-	p := &decide.Planned{For: step.For, Image: step.Image, Version: step.Version}
+	p := &decide.Planned{For: step.For, Image: step.Image, Version: step.Version, Boots: step.Boots}
 	if p.Unfit, err = otherVersion(ctx, src, order.Want, step); err != nil || p.Unfit != "" {
 		return p, err
 	}
-	if !step.Begun {
-		err := src.Allow(ctx, step.Image, s.rec.newest(step.Image), step.Version)
-		if errors.Is(err, trust.ErrOrder) {
-			p.Downgrade = err.Error()
-			return p, nil
-		}
-		if err != nil {
-			return nil, err
-		}
+	if ok, err := s.mayGoTo(ctx, src, order, step, p); !ok {
+		return p, err
 	}
 	switch step.For {
 	case decide.Stage:
@@ -167,13 +161,19 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	if err != nil {
 		return err
 	}
+	serial := "" // of the disk for which a permit was asked
 	d, wipe, err := pcdisk.Choose(disks, &pcdisk.Order{
 		Serial: pro.Serial, Wipe: pro.Wipe, Need: s.bare.Need(), SectorSize: s.bare.LogicalSectorSize,
-		Permit: func(d pcdisk.DiskInfo) error { return src.MayWipe(ctx, s.names(), d.Serial, s.net.clock.bounded.Now()) },
+		Permit: func(d pcdisk.DiskInfo) error {
+			serial = d.Serial
+			return s.permitted(ctx, src, trust.Use{Scope: trust.Wipe, Disk: serial})
+		},
 	})
 	switch {
 	case errors.Is(err, pcdisk.ErrNotPermitted):
-		p.Wipe = err.Error()
+		if p.Lacks = err.Error(); serial != "" {
+			p.Permit = fmt.Sprintf("%s --disk %q", trust.Wipe, serial)
+		}
 	case err != nil:
 		p.Unfit = err.Error()
 	default:
@@ -186,8 +186,39 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	return nil
 }
 
-// names are those by which a permission may name this machine: what package identity counts.
-func (s *store) names() []string {
-	c := s.net.id.Claims("", false)
-	return append(c.MACs, c.UUID)
+// mayGoTo asks for the permits that going to a version by a step takes: to go below the newest
+// version that the machine ever had, and to write over one that starts. What was begun was permitted
+// then. Where one is missing, that is in the plan.
+func (s *store) mayGoTo(ctx context.Context, src *trust.Source, order *protocol.Order, step decide.Step, p *decide.Planned) (ok bool, err error) {
+	var uses []trust.Use
+	if !step.Begun && step.Version < s.rec.newest(step.Image) {
+		uses = append(uses, trust.Use{Scope: trust.Downgrade, Image: step.Image, Version: step.Version})
+	}
+	if step.Boots {
+		uses = append(uses, trust.Use{Scope: trust.Reinstall})
+	}
+	for _, u := range uses {
+		u.Disk = s.disk.serial()
+		err := s.permitted(ctx, src, u)
+		if errors.Is(err, trust.ErrPermit) {
+			p.Lacks, p.Permit = err.Error(), fmt.Sprintf("%s %s", u.Scope, cmp.Or(order.Name, "HOST"))
+			if u.Scope == trust.Downgrade {
+				p.Permit += fmt.Sprintf(" --to %s@%d", u.Image, u.Version)
+			}
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// permitted asks for a permit, for this machine by its own key: whatever a server calls it, it can
+// be no other one.
+func (s *store) permitted(ctx context.Context, src *trust.Source, u trust.Use) (err error) {
+	if u.Key, err = s.site.key.Name(); err != nil {
+		return err
+	}
+	return src.Permitted(ctx, u, s.net.clock.bounded.Now())
 }

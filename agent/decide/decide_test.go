@@ -136,7 +136,7 @@ var (
 	}
 	asked = func(p Planned) func(*Facts) {
 		return func(f *Facts) {
-			step(Step{Kind: Plan, For: p.For, Image: p.Image, Version: p.Version}, nil)(f)
+			step(Step{Kind: Plan, For: p.For, Image: p.Image, Version: p.Version, Boots: p.Boots}, nil)(f)
 			f.Planned = &p
 		}
 	}
@@ -159,7 +159,7 @@ func begun(version int) machine.State {
 func otherImage() machine.State { s := on(4); s.Image = "old"; return s }
 
 func table() []row {
-	refused := Planned{For: Stage, Image: "lab", Version: 1, Downgrade: "no signed order"}
+	refused := Planned{For: Stage, Image: "lab", Version: 1, Lacks: "no signed permit"}
 	return []row{
 		{"The beginning", "nothing is known yet", &Facts{Now: noon}, "open"},
 		{"", "the disk is opened", facts(on(1)), "recover, judge"},
@@ -214,7 +214,7 @@ func table() []row {
 		{"", "given up here", facts(on(1), givenUp2, ordered(wants(2))), "boot files, hand-off, report, count, windows"},
 		{"", "given up here, retry is permitted", facts(on(1), givenUp2, ordered(with(wants(2), mayRetry))), "try again, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
 		{"", "the one below", facts(slot(2, 1), ordered(wants(1))), "plan rollback 1, rollback 1, boot files, hand-off, report, count, windows"},
-		{"", "an older one without a signed order", facts(on(2), ordered(wants(1)), asked(refused)), "boot files, hand-off, report, count, windows"},
+		{"", "an older one without a signed permit", facts(on(2), ordered(wants(1)), asked(refused)), "boot files, hand-off, report, count, windows"},
 		{"", "both slots are in use, seen healthy", facts(on(3), good, full, ordered(wants(4)), fails(Note)), "merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows"},
 		{"", "both slots are in use, wrote at three starts", facts(on(3), wroteThrice, full, ordered(wants(4))), "merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows"},
 		{"", "both slots are in use", facts(on(3), full, ordered(wants(4))), "boot files, hand-off, report, count, windows"},
@@ -232,7 +232,9 @@ func table() []row {
 		{"", "the merge fails, permitted", facts(slot(2, 1), judged, fails(Merge, Open, Recover), answered(with(wants(2), mayWrite))), "plan reinstall 2, reinstall 2"},
 		{"", "a reinstall was cut off", facts(begun(2), done(Judge), answered(wants(2))), "plan reinstall 2, reinstall 2"},
 		{"", "a reinstall was cut off, another version is wanted", facts(begun(2), done(Judge), answered(wants(3))), "plan reinstall 3, reinstall 3"},
-		{"", "a reinstall was cut off, another version is wanted and refused", facts(begun(2), done(Judge), answered(wants(1)), asked(Planned{For: Reinstall, Image: "lab", Version: 1, Downgrade: "no"})), "plan reinstall 2, reinstall 2"},
+		{"", "a reinstall was cut off, another version is wanted and refused", facts(begun(2), done(Judge), answered(wants(1)), asked(Planned{For: Reinstall, Image: "lab", Version: 1, Lacks: "no"})), "plan reinstall 2, reinstall 2"},
+		{"", "another image, the room wants it, no signed permit", facts(otherImage(), ordered(with(wants(2), mayWrite)), asked(Planned{For: Reinstall, Image: "lab", Version: 2, Boots: true, Lacks: "no"})), "boot files, hand-off, report, count, windows"},
+		{"", "another image, planned while nothing started", facts(otherImage(), ordered(with(wants(2), mayWrite)), asked(Planned{For: Reinstall, Image: "lab", Version: 2})), "plan reinstall 2, reinstall 2"},
 		{"", "a reinstall was cut off, no server", facts(begun(2), done(Judge), noServer), "again 60 s"},
 		{"", "it is finished", facts(begun(2), done(Judge), answered(wants(2)), done(Reinstall)), "open"},
 		{"", "the parent was changed", facts(machine.State{}, found(ParentChanged), done(Judge), answered(wants(2))), "heal"},
@@ -240,7 +242,7 @@ func table() []row {
 		{"", "the parent cannot be healed, permitted", facts(machine.State{}, found(ParentChanged), done(Judge), answered(with(wants(2), mayWrite)), fails(Heal, Open)), "plan reinstall 2, reinstall 2"},
 		{"", "no disk of Troy, no permit", facts(machine.State{}, found(Missing), answered(wants(2))), "hand-off, report, windows"},
 		{"", "no disk of Troy, permitted", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions))), "plan provision 2, provision 2"},
-		{"", "the disk may not be wiped", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions)), asked(Planned{For: Provision, Image: "lab", Version: 2, Wipe: "no"})), "hand-off, report, windows"},
+		{"", "the disk may not be wiped", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions)), asked(Planned{For: Provision, Image: "lab", Version: 2, Lacks: "no"})), "hand-off, report, windows"},
 
 		{"Marks", "golden: failing, another version and reset: boot", facts(slot(2, 1), golden, written, bootRule, failing(3), ordered(with(wants(3), resetBoot))), "boot files, pause 10 s, hand-off, report, count, windows"},
 		{"", "held, no server, reset: boot", facts(on(1), held(noon.Add(time.Hour)), written, bootRule, judged, noServer), "boot files, hand-off, count, windows"},

@@ -154,7 +154,7 @@
 //	      → try again, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
 //	  the one below
 //	      → plan rollback 1, rollback 1, boot files, hand-off, report, count, windows
-//	  an older one without a signed order
+//	  an older one without a signed permit
 //	      → boot files, hand-off, report, count, windows
 //	  both slots are in use, seen healthy
 //	      → merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows
@@ -190,6 +190,10 @@
 //	  a reinstall was cut off, another version is wanted
 //	      → plan reinstall 3, reinstall 3
 //	  a reinstall was cut off, another version is wanted and refused
+//	      → plan reinstall 2, reinstall 2
+//	  another image, the room wants it, no signed permit
+//	      → boot files, hand-off, report, count, windows
+//	  another image, planned while nothing started
 //	      → plan reinstall 2, reinstall 2
 //	  a reinstall was cut off, no server
 //	      → again 60 s

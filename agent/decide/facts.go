@@ -75,15 +75,16 @@ type Marks struct {
 
 // Planned is what Plan found of going to a version. Texts are reasons; "" = no objection.
 type Planned struct {
-	For       Kind
-	Image     string
-	Version   int
-	Unfit     string // it does not fit, is not in the store, or is another than the one that was ordered
-	Downgrade string // the admin did not sign that this machine may go back
-	Wipe      string // the admin did not sign that the disk may be erased
+	For     Kind
+	Image   string
+	Version int
+	Boots   bool   // as that of the Step
+	Unfit   string // it does not fit, is not in the store, or is another than the one that was ordered
+	Lacks   string // no permit is signed for it
+	Permit  string // what the admin tells "troy permit", if Lacks
 }
 
-func (p *Planned) allowed() bool { return p.Unfit == "" && p.Downgrade == "" && p.Wipe == "" }
+func (p *Planned) allowed() bool { return p.Unfit == "" && p.Lacks == "" }
 
 // Name is how a version is called where starts are counted; "" = unknown.
 func Name(image string, version int) string {
@@ -152,6 +153,11 @@ func (f *Facts) free() bool {
 func (f *Facts) proven() bool {
 	h := f.Memo.Health
 	return h.Proven && h.Version != "" && h.Version == f.current()
+}
+
+// boots tells whether there is a version on the disk that starts: to write over it needs a permit.
+func boots(f *Facts) bool {
+	return f.Disk.Condition == Opened && !f.Disk.State.Reinstalling && f.recovered()
 }
 
 // failing tells whether the version on the disk does not come up.

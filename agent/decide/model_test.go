@@ -159,9 +159,9 @@ func (m *model) learn(f *Facts, s Step) {
 		f.Order = m.order
 		m.order = m.draw()
 	case Plan:
-		f.Planned = &Planned{For: s.For, Image: s.Image, Version: s.Version}
+		f.Planned = &Planned{For: s.For, Image: s.Image, Version: s.Version, Boots: s.Boots}
 		if m.refused && !s.Begun {
-			*[]*string{&f.Planned.Unfit, &f.Planned.Downgrade, &f.Planned.Wipe}[m.r.IntN(3)] = "no"
+			*[]*string{&f.Planned.Unfit, &f.Planned.Lacks}[m.r.IntN(2)] = "no"
 		}
 	case OwnAgent:
 		f.Renewed = m.chance(50)
@@ -206,6 +206,9 @@ func (m *model) allowed(f *Facts, s Step) {
 	case Reinstall:
 		if !s.Begun && !m.state.Reinstalling && (f.Order == nil || !f.Order.Permits.Reinstall) {
 			m.complain("%s without a permit", s)
+		}
+		if boots(f) && (f.Planned == nil || !f.Planned.Boots || !f.Planned.allowed()) {
+			m.complain("%s over what starts, without the admin's permit", s)
 		}
 	case Rollback:
 		if (f.want() == nil || f.want().Version != s.Version) && !m.memo.Health.Refuses(Name(m.state.Image, m.state.Version)) && !f.Done.failed(Note) {

@@ -182,7 +182,7 @@ func satisfied(f *Facts) bool {
 	return w == nil || f.Disk.Condition == Opened && !s.Reinstalling && s.Image == w.Image && s.Version == w.Version
 }
 
-// waitsFor names the permission without which the machine does not get what is wanted.
+// waitsFor names the permission or the permit without which the machine does not get what is wanted.
 func waitsFor(f *Facts) string {
 	w := f.want()
 	if w == nil || satisfied(f) || f.Unsupported != "" {
@@ -191,10 +191,10 @@ func waitsFor(f *Facts) string {
 	const waits = "waits for your permission"
 	p := f.Planned
 	switch {
-	case p != nil && p.Downgrade != "":
-		return fmt.Sprintf("%s; %s: run `troy key order %s %d`", p.Downgrade, waits, p.Image, p.Version)
-	case p != nil && p.Wipe != "":
-		return fmt.Sprintf("%s; %s: run `troy key wipe --serial S`", p.Wipe, waits)
+	case p != nil && p.Lacks != "" && p.Permit == "":
+		return p.Lacks + "; the disk has no serial number that a permit could name: prepare it by hand at the PC"
+	case p != nil && p.Lacks != "":
+		return fmt.Sprintf("%s; waits for a permit: run `troy permit %s --until DATE`", p.Lacks, p.Permit)
 	case f.Disk.Condition == Missing && f.Order.Permits.Provision == nil:
 		return waits + ": set `provision: {allow: true}` for its room in lab.yaml"
 	case f.marked() != "":

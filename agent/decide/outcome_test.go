@@ -11,9 +11,11 @@ import (
 func TestJudged(t *testing.T) {
 	stage := Step{Kind: Stage, Image: "lab", Version: 2}
 	commit := Step{Kind: Commit, Image: "lab", Version: 2}
-	downgrade := Planned{For: Stage, Image: "lab", Version: 1, Downgrade: "no signed order"}
-	wipe := Planned{For: Provision, Image: "lab", Version: 2, Wipe: "/dev/sda holds a diary"}
-	unfit := Planned{For: Reinstall, Image: "lab", Version: 2, Unfit: "it is larger"}
+	downgrade := Planned{For: Stage, Image: "lab", Version: 1, Lacks: "no signed permit", Permit: "downgrade pc-1 --to lab@1"}
+	wipe := Planned{For: Provision, Image: "lab", Version: 2, Lacks: "/dev/sda holds a diary", Permit: "wipe --disk S1234"}
+	nameless := Planned{For: Provision, Image: "lab", Version: 2, Lacks: "/dev/sda holds a diary"}
+	rewrite := Planned{For: Reinstall, Image: "lab", Version: 2, Boots: true, Lacks: "no signed permit", Permit: "reinstall pc-1"}
+	unfit := Planned{For: Reinstall, Image: "lab", Version: 2, Boots: true, Unfit: "it is larger"}
 	for name, c := range map[string]struct {
 		facts    *Facts
 		outcome  protocol.Outcome
@@ -36,9 +38,11 @@ func TestJudged(t *testing.T) {
 		"both slots":                    {facts(on(3), full, ordered(wants(4))), protocol.OutcomeFailed, Untouched, "both slots are in use"},
 		"another image":                 {facts(otherImage(), ordered(wants(2))), protocol.OutcomeWaiting, Untouched, "waits for your permission: set `reinstall: true`"},
 		"unknown version":               {facts(on(0), ordered(wants(2))), protocol.OutcomeWaiting, Untouched, "waits for your permission"},
-		"a downgrade":                   {facts(on(2), ordered(wants(1)), asked(downgrade)), protocol.OutcomeWaiting, Untouched, "run `troy key order lab 1`"},
+		"a downgrade":                   {facts(on(2), ordered(wants(1)), asked(downgrade)), protocol.OutcomeWaiting, Untouched, "waits for a permit: run `troy permit downgrade pc-1 --to lab@1 --until DATE`"},
 		"nothing promoted, a bare disk": {facts(on(0), found(Missing), answered(protocol.Order{Reason: "nothing was promoted"})), protocol.OutcomeFailed, Untouched, "nothing was promoted; disk: "},
-		"a wipe":                        {facts(on(0), found(Missing), answered(with(wants(2), provisions)), asked(wipe)), protocol.OutcomeWaiting, Untouched, "run `troy key wipe --serial S`"},
+		"a wipe":                        {facts(on(0), found(Missing), answered(with(wants(2), provisions)), asked(wipe)), protocol.OutcomeWaiting, Untouched, "run `troy permit wipe --disk S1234 --until DATE`"},
+		"a wipe of a nameless disk":     {facts(on(0), found(Missing), answered(with(wants(2), provisions)), asked(nameless)), protocol.OutcomeWaiting, Untouched, "by hand at the PC"},
+		"a reinstall, not signed":       {facts(otherImage(), ordered(with(wants(2), mayWrite)), asked(rewrite)), protocol.OutcomeWaiting, Untouched, "run `troy permit reinstall pc-1 --until DATE`"},
 		"it does not fit":               {facts(otherImage(), ordered(with(wants(2), mayWrite)), asked(unfit)), protocol.OutcomeFailed, Untouched, "plan: it is larger"},
 		"damaged":                       {facts(on(0), found(Damaged), done(Judge), answered(wants(2))), protocol.OutcomeWaiting, Untouched, "disk: why; waits for your permission"},
 		"no disk, no want":              {facts(on(0), found(Missing), answered(protocol.Order{})), protocol.OutcomeFailed, Untouched, "disk: why"},

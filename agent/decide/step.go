@@ -60,6 +60,7 @@ type Step struct {
 	Version  int           // likewise
 	For      Kind          // for Plan: the step that it is for
 	Begun    bool          // for Plan, Reinstall: go on with what was begun, which was permitted then
+	Boots    bool          // for Plan of a Reinstall: what is on the disk starts
 	Pause    time.Duration // for Wait, Pause, Again
 	Until    time.Time     // for Merge: stop then; zero: do not stop
 	Patience time.Duration // for Connect: how long the network is waited for

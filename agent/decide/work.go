@@ -10,15 +10,16 @@ import (
 // planned tells whether going to a version by a step was planned and is allowed; if it was not
 // planned yet, plan is the step that does.
 func planned(f *Facts, k Kind, image string, version int) (ok bool, plan *Step) {
-	if p := f.Planned; p != nil && p.For == k && p.Image == image && p.Version == version {
+	starts := k == Reinstall && boots(f)
+	if p := f.Planned; p != nil && p.For == k && p.Image == image && p.Version == version && p.Boots == starts {
 		return p.allowed(), nil
 	}
 	for _, r := range f.Done {
-		if s := r.Step; s.Kind == Plan && s.For == k && s.Image == image && s.Version == version {
+		if s := r.Step; s.Kind == Plan && s.For == k && s.Image == image && s.Version == version && s.Boots == starts {
 			return false, nil // it failed, or something else was planned since
 		}
 	}
-	return false, &Step{Kind: Plan, For: k, Image: image, Version: version, Reason: "ask the store for the plan before anything is written"}
+	return false, &Step{Kind: Plan, For: k, Image: image, Version: version, Boots: starts, Reason: "ask the store for the plan before anything is written"}
 }
 
 // provision makes a disk of a machine that has none of Troy's.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"troy/image"
+	"troy/image/trust/sign"
 	"troy/internal/testing/needs"
 	"troy/server/servedir"
 )
@@ -47,7 +49,7 @@ func TestBrokenInServer(t *testing.T) {
 	addForeign(t, s.store, g)
 	before := metadataOf(t, s.store)
 	for _, args := range [][]string{
-		{"rollback", "--room", "test", "pc@1"}, {"key", "order", "pc", "1"}, {"key", "wipe", "--serial", "S1234"}, {"image", "add", "pc", gg},
+		{"rollback", "--room", "test", "pc@1"}, {"permit", "downgrade", "--disk", "S1234", "--to", "pc@1", "--until", "2099-12-31"}, {"permit", "wipe", "--disk", "S1234", "--until", "2099-12-31"}, {"image", "add", "pc", gg},
 		{"image", "import", "new", s.base}, {"image", "rm", "pc", "3"}, {"agent", "publish", "--version", "1", boot},
 	} {
 		r := wantTroy(t, exitFailed, append(args, "--yes")...)
@@ -91,7 +93,7 @@ func TestForgedRoot(t *testing.T) {
 	before, out := metadataOf(t, h.store), filepath.Join(dir, "out")
 	for _, args := range [][]string{
 		{"key", "root", out}, {"media", "--kernel", "k", "--modules", "m", "--out", out, "--store", h.store}, {"image", "export", "pc", "1", out},
-		{"disk", "prepare", "--store", h.store, "--image", "pc", "--create", "1G", out}, {"key", "order", "pc", "1"}, {"key", "sign", "--yes"},
+		{"disk", "prepare", "--store", h.store, "--image", "pc", "--create", "1G", out}, {"permit", "wipe", "--disk", "S1234", "--until", "2099-12-31"}, {"key", "sign", "--yes"},
 	} {
 		r := wantTroy(t, exitFailed, args...)
 		if !strings.Contains(r.errOut, "metadata/") || !strings.Contains(r.errOut, "troy key rotate --server") || strings.Count(r.errOut, "\n") != 1 {
@@ -102,7 +104,7 @@ func TestForgedRoot(t *testing.T) {
 		t.Errorf("something was written: %v", err)
 	}
 	must(t, os.RemoveAll(filepath.Join(h.store, "metadata"))) // and without any: "key init" is no advice
-	if r := wantTroy(t, exitFailed, "key", "order", "pc", "1"); !strings.Contains(r.errOut, "troy key rotate --server") || strings.Contains(r.errOut, "key init") {
+	if r := wantTroy(t, exitFailed, "permit", "wipe", "--disk", "S1234", "--until", "2099-12-31"); !strings.Contains(r.errOut, "troy key rotate --server") || strings.Contains(r.errOut, "key init") {
 		t.Errorf("without metadata: %s", r.errOut)
 	}
 	wantTroy(t, exitOK, "key", "rotate", "--server", "--yes")
@@ -118,12 +120,19 @@ func TestForgedRoot(t *testing.T) {
 // names is signed only when a person at a terminal says so, or names it.
 func TestRollbackOracle(t *testing.T) {
 	h := newHistory(t, seeded(t))
-	hs := serverOf(t, h.store, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	hs := serverOf(t, h.store, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/hosts") {
+			_, _ = io.WriteString(w, "[]")
+			return
+		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"id": 1, "image": "pc", "version": 1, "time": "2026-01-01T00:00:00Z"})
 	}))
 	folder := servedir.Of(h.store)
 	must(t, os.MkdirAll(filepath.Dir(folder.Token()), 0o755))
 	must(t, os.WriteFile(folder.Token(), []byte(strings.Repeat("0123456789", 4)+"\n"), 0o600))
+	repo, err := sign.Open(h.store, nil)
+	must(t, err)
+	must(t, repo.Confirm([]sign.Confirmed{{Name: "b204-1", Room: "B204", Key: strings.Repeat("ab", 32)}}))
 	before := metadataOf(t, h.store)
 	for _, more := range [][]string{nil, {"--yes"}} {
 		r := wantTroy(t, exitFailed, append([]string{"rollback", "--server", "https://" + hs.Listener.Addr().String(), "--room", "B204"}, more...)...)

@@ -135,7 +135,7 @@ func TestUsageErrors(t *testing.T) {
 func TestJSONOnlyWherePrinted(t *testing.T) {
 	for _, line := range []string{
 		"wake --room test", "stop --room test", "stop --resume --room test", "assign --room test 1234 pc", "rollback --room test",
-		"key init", "key order win11 1", "key sign", "key refresh", "key rotate", "key trust", "key root out.json",
+		"key init", "permit wipe --until x --disk S1234", "key sign", "key refresh", "key rotate", "key trust", "key root out.json",
 		"login anna store", "certs show dir", "lab check lab.yaml", "disk prepare --image a --version 1 --size 1G disk.img", "version",
 	} {
 		t.Run(line, func(t *testing.T) {
@@ -185,7 +185,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left
 func TestOutputLost(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	for _, line := range []string{
-		"version", "--help", "image --help", "image list", "image list --json", "image show pc", "key list", "key wipe list", "lab schema",
+		"version", "--help", "image --help", "image list", "image list --json", "image show pc", "key list", "permit list", "lab schema",
 		"vhdx info " + h.base, "vhdx map " + h.base, "completion bash",
 	} {
 		t.Run(line, func(t *testing.T) {

@@ -191,30 +191,6 @@ func (k *keyCall) runRefresh(ctx context.Context, _ []string) error {
 	return nil
 }
 
-func newKeyOrder(s *cli.Streams) *cobra.Command {
-	k := newKeyCall(s)
-	return k.withKeys(leaf("order NAME VERSION", "allow a downgrade to VERSION (0 revokes it)", k.runOrder))
-}
-
-func (k *keyCall) runOrder(ctx context.Context, args []string) error {
-	number, err := versionNumber(args[1], 0)
-	if err != nil {
-		return err
-	}
-	if err := k.open(); err != nil {
-		return err
-	}
-	if err := k.repo.SetOrder(ctx, k.store, args[0], number, time.Now()); err != nil {
-		return trustFault(err)
-	}
-	if number == 0 {
-		fmt.Fprintf(k.Out, "%s: machines go forward only\n", args[0])
-		return nil
-	}
-	fmt.Fprintf(k.Out, "%s: machines may go back to version %d\n", args[0], number)
-	return nil
-}
-
 // rootWriting is one "key root".
 type rootWriting struct {
 	*keyCall

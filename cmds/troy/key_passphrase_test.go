@@ -103,16 +103,16 @@ func TestPassphraseOnTerminal(t *testing.T) {
 		t.Fatal("sealed are the wrong keys")
 	}
 	t.Setenv("TROY_STORE", store)
-	want(exitOK, "may wipe", []string{"key", "wipe", "--serial", "S1234"}, "yes", right)
-	want(exitFailed, "the answer was not yes", []string{"key", "wipe", "--serial", "S1235"}, "no")
-	want(exitFailed, "wrong passphrase", []string{"key", "wipe", "--none"}, "yes", wrong)
+	want(exitOK, "permit to wipe", []string{"permit", "wipe", "--disk", "S1234", "--until", "2099-12-31"}, "yes", right)
+	want(exitFailed, "the answer was not yes", []string{"permit", "wipe", "--disk", "S1235", "--until", "2099-12-31"}, "no")
+	want(exitFailed, "wrong passphrase", []string{"permit", "withdraw", "--all"}, "yes", wrong)
 	want(exitOK, "is a new one", []string{"key", "rotate"}, right) // asked once, for the old and the new key
-	want(exitOK, "may wipe", []string{"key", "wipe", "list"})
+	want(exitOK, "wipe disk", []string{"permit", "list"})
 	want(exitOK, "has a new key", []string{"key", "rotate", "--server"}, right)
 	if !sealed(store) {
 		t.Error("rotation unsealed the keys")
 	}
-	want(exitOK, "no disk", []string{"key", "wipe", "--none"}, "y", right)
+	want(exitOK, "no permit", []string{"permit", "withdraw", "--all"}, "y", right)
 
 	// What is published is shown before it exists, and asked for.
 	disk := filepath.Join(dir, "disk.vhdx")
@@ -125,11 +125,11 @@ func TestPassphraseOnTerminal(t *testing.T) {
 	want(exitFailed, "interrupted", []string{"key", "rotate"}, interruptKey)
 
 	// Without a terminal it is said what to do, and nothing waits.
-	if res := wantTroy(t, exitFailed, "key", "wipe", "--serial", "S1234"); !strings.Contains(res.errOut, "no terminal") || !strings.Contains(res.errOut, "--passphrase-file") {
+	if res := wantTroy(t, exitFailed, "permit", "wipe", "--disk", "S1234", "--until", "2099-12-31"); !strings.Contains(res.errOut, "no terminal") || !strings.Contains(res.errOut, "--passphrase-file") {
 		t.Errorf("without a terminal: %s", res.errOut)
 	}
 	wantTroy(t, exitOK, "key", "refresh")
 	wantTroy(t, exitOK, "key", "list")
 	t.Setenv("TROY_PASSPHRASE", right)
-	wantTroy(t, exitOK, "key", "wipe", "--serial", "S1234")
+	wantTroy(t, exitOK, "permit", "wipe", "--disk", "S1234", "--until", "2099-12-31")
 }

@@ -101,8 +101,8 @@ func TestKeys(t *testing.T) {
 	if list := wantJSON[[]jsonExpiry](t, exitOK, "key", "list"); len(list) != 2 || list[0].Key != sign.Admin || list[0].Soon {
 		t.Errorf("key list: %+v", list)
 	}
-	wantTroy(t, exitOK, "key", "order", "--keys", stick, "pc", "1")
-	wantTroy(t, exitFailed, "key", "order", "--keys", stick, "pc", "9")
+	wantTroy(t, exitOK, "permit", "downgrade", "--keys", stick, "--disk", "S1234", "--to", "pc@1", "--until", "2099-12-31")
+	wantTroy(t, exitFailed, "permit", "downgrade", "--keys", stick, "--disk", "S1234", "--to", "pc@9", "--until", "2099-12-31")
 	wantTroy(t, exitOK, "image", "rm", "--keys", stick, "pc", "3")
 	wantTroy(t, exitOK, "image", "gc")
 	want(2)
@@ -234,7 +234,7 @@ func TestUnsignedStore(t *testing.T) {
 	for _, name := range []string{"metadata", "keys"} {
 		must(t, os.RemoveAll(filepath.Join(store, name)))
 	}
-	for _, args := range [][]string{{"image", "import", "new", base}, {"image", "rm", "pc", "2"}, {"key", "list"}, {"key", "order", "pc", "1"}, {"serve", "--listen", "127.0.0.1:0", store}} {
+	for _, args := range [][]string{{"image", "import", "new", base}, {"image", "rm", "pc", "2"}, {"key", "list"}, {"permit", "list"}, {"serve", "--listen", "127.0.0.1:0", store}} {
 		r := wantTroy(t, exitFailed, args...)
 		if !strings.Contains(r.errOut, "'troy key init --store "+store+"'") || strings.Count(r.errOut, "\n") != 1 {
 			t.Errorf("%q says %s", args, r.errOut)

@@ -192,6 +192,10 @@ func TestLabRelease(t *testing.T) {
 	s.look(t)
 
 	// Back: the step is signed, the machine goes.
+	if r := wantTroy(t, exitFailed, "rollback", "--room", "test", "--yes", "pc@1"); !strings.Contains(r.errOut, "ONLY THE SERVER SAYS which machine that is: test-1, key ") {
+		t.Errorf("rollback of machines that nobody confirmed says %s", r.errOut)
+	}
+	wantTroy(t, exitOK, "hosts", "confirm", "--yes", "test")
 	if r := wantTroy(t, exitOK, "rollback", "--room", "test", "pc@1"); !strings.Contains(r.out, "back to pc version 1, which is signed") {
 		t.Errorf("rollback says %s", r.out)
 	}
@@ -322,7 +326,9 @@ func (s *servedLab) allowed(t *testing.T) {
 	must(t, err)
 	src, _, err := trust.Pinned(t.Context(), mustStore(t, s.store), time.Now(), &trust.PinnedOptions{Root: root})
 	must(t, err)
-	if err := src.Allow(t.Context(), "pc", 2, 1); err != nil {
+	list, err := repo.Confirmed()
+	must(t, err)
+	if err := src.Permitted(t.Context(), trust.Use{Scope: trust.Downgrade, Key: list[0].Key, Image: "pc", Version: 1}, time.Now()); err != nil {
 		t.Errorf("the step back is not signed: %v", err)
 	}
 }
@@ -334,7 +340,7 @@ func TestRollbackWithoutKey(t *testing.T) {
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
 	moveKeys(t, s.store, t.TempDir())
 	r := wantTroy(t, exitFailed, "rollback", "--room", "test", "pc@1")
-	if !strings.Contains(r.errOut, "room test keeps the version it has") || !strings.Contains(r.errOut, "troy key order pc 1") {
+	if !strings.Contains(r.errOut, "room test keeps the version it has") || !strings.Contains(r.errOut, "troy permit downgrade test --to pc@1") {
 		t.Errorf("it says %s", r.errOut)
 	}
 	if o := s.checkIn(t, testMAC, 2, ""); begins(&o) {

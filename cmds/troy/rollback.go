@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"troy/image"
+	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/server/rooms/api"
@@ -19,6 +19,7 @@ import (
 type rollback struct {
 	*promotion
 	keys   keyFlags
+	until  string
 	signed bool // elsewhere
 	named  bool // the version was named by the admin, not by the server
 }
@@ -26,10 +27,11 @@ type rollback struct {
 func rollbackCommand(s *cli.Streams) *cobra.Command {
 	p := &rollback{promotion: newPromotion(s)}
 	cmd := leaf("rollback --room ROOM [IMAGE@VERSION]", "return a room to an older version", p.run)
-	cmd.Long = `Return a room to an older version, and sign with the admin key that machines may go back to it.
+	cmd.Long = `Return a room to an older version, and sign a permit that its machines may go back to it.
 Without IMAGE@VERSION the server names the version that the room had before; you are asked whether
 that is right, so it needs a terminal.`
-	cmd.Flags().BoolVar(&p.signed, "signed", false, "the downgrade was signed elsewhere (troy key order): sign nothing here")
+	cmd.Flags().BoolVar(&p.signed, "signed", false, "the downgrade was signed elsewhere (troy permit downgrade): sign nothing here")
+	cmd.Flags().StringVar(&p.until, "until", "", "last `day` on which they may go back, YYYY-MM-DD (default: in 30 days)")
 	p.keys.define(cmd.Flags())
 	return p.define(cmd)
 }
@@ -66,7 +68,7 @@ func (p *rollback) rollback(ctx context.Context, admin api.Admin) error {
 	}
 	how := ""
 	if !p.signed && !newer {
-		if how, err = ", which is signed", p.sign(ctx); err != nil {
+		if how, err = p.sign(ctx, admin); err != nil {
 			return err
 		}
 	}
@@ -117,23 +119,38 @@ func (p *rollback) before(ctx context.Context, admin api.Historian) error {
 	return nil
 }
 
-// sign signs that machines may go back. Without it they would refuse, and the wave would stop with
-// failures.
-func (p *rollback) sign(ctx context.Context) error {
-	repo, err := p.repository(&p.keys)
-	var store *image.Store
-	if err == nil {
-		store, err = image.OpenStore(p.dir)
+// sign signs a permit for the machines of the room, and says so. Without it they would wait for one.
+func (p *rollback) sign(ctx context.Context, admin api.Viewer) (how string, err error) {
+	sample := trust.Permit{Scope: trust.Downgrade, Image: p.p.Image, Version: p.p.Version, Until: time.Now().AddDate(0, 0, 30)}
+	if p.until != "" {
+		if sample.Until, err = lastDay(p.until, time.Local); err != nil {
+			return "", err
+		}
 	}
-	if err == nil {
-		err = repo.SetOrder(ctx, store, p.p.Image, p.p.Version, time.Now())
+	call := &permitCall{adminCall: p.adminCall, keys: p.keys}
+	if call.repo, err = p.repository(&p.keys); err == nil {
+		err = call.sign(ctx, admin, sample, []string{p.p.Room}, nil)
 	}
+	if errors.Is(err, errNobody) {
+		p.Note("nothing is to be signed: no machine of room %s has a key yet", cli.Clean(p.p.Room))
+		return "", p.refused(call.ready(ctx))
+	}
+	return ", which is signed", p.refused(err)
+}
+
+// refused says why the room keeps its version.
+func (p *rollback) refused(err error) error {
 	if err == nil {
 		return nil
 	}
+	var known *cli.Fault
+	if errors.As(err, &known) {
+		known.Fate = "nothing was signed, room " + p.p.Room + " keeps the version it has"
+		return known
+	}
 	advice := keyAdvice(err)
 	if errors.Is(err, sign.ErrKey) || errors.Is(err, sign.ErrNoTrust) {
-		advice = fmt.Sprintf("give the key with --keys, or run 'troy key order %s %d' where it is and then this command with --signed", p.p.Image, p.p.Version)
+		advice = fmt.Sprintf("give the key with --keys, or run 'troy permit downgrade %s --to %s@%d --until DATE' where it is and then this command with --signed", p.p.Room, p.p.Image, p.p.Version)
 	}
 	return &cli.Fault{Err: err, Fate: "room " + p.p.Room + " keeps the version it has", Advice: advice}
 }

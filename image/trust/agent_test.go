@@ -59,7 +59,7 @@ func TestAgentRelease(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, got.Len(), err)
 		}
 	}
-	for _, name := range []string{"agent/1.1/vmlinuz", "agent/release.json", "keys/server.key", "agent/1.0/../1.1/vmlinuz", "orders/wipe.json"} {
+	for _, name := range []string{"agent/1.1/vmlinuz", "agent/release.json", "keys/server.key", "agent/1.0/../1.1/vmlinuz", "permits.json"} {
 		if err := s.Fetch(t.Context(), name, &bytes.Buffer{}); !errors.Is(err, image.ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -20,11 +20,9 @@ var (
 	ErrSignature = errors.New("not signed by a trusted key")
 	// ErrContent: length or hash is not what was signed, or nothing of that name was signed.
 	ErrContent = errors.New("not what was signed")
-	// ErrOrder: an older version of an image than the machine has, without the admin's signature
-	// under that step back.
-	ErrOrder = errors.New("no signed order for an older version")
-	// ErrWipe: a disk that holds something, without the admin's signature under its wiping.
-	ErrWipe = errors.New("no signed permission to wipe it")
+	// ErrPermit: what is done only by the admin's permit, without one that is for this machine and in
+	// force.
+	ErrPermit = errors.New("no signed permit")
 )
 
 // RefusedError says which document of which source was refused. It unwraps to ErrUntrusted, to one
@@ -32,7 +30,7 @@ var (
 type RefusedError struct {
 	// Source is the source as it names itself, Name the document.
 	Source, Name string
-	// Class is ErrExpired, ErrRollback, ErrSignature, ErrContent, ErrOrder, ErrWipe or nil.
+	// Class is ErrExpired, ErrRollback, ErrSignature, ErrContent, ErrPermit or nil.
 	Class error
 	// Err is the cause, may be nil.
 	Err error

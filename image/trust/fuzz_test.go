@@ -36,7 +36,7 @@ func newFuzzRoom(f *testing.F) *fuzzRoom {
 	must(err)
 	repo, err := sign.Init(dir, trusttest.Start, nil)
 	must(err)
-	must(repo.SetWipe(f.Context(), m.store, []trust.WipeEntry{{Serial: "S1234"}}, trusttest.Start))
+	must(repo.Permit(f.Context(), m.store, []trust.Permit{trusttest.Wipe("S1234")}, nil, trusttest.Start))
 	m.root, err = repo.Root()
 	must(err)
 	for _, name := range []string{"timestamp.json", "2.snapshot.json", "2.targets.json"} {

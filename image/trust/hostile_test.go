@@ -168,7 +168,7 @@ func TestStolenKeys(t *testing.T) {
 	// them.
 	forged := resign(m, metadata.Targets(), files["metadata/2.targets.json"], signerOf(m, sign.Server), func(d *metadata.Metadata[metadata.TargetsType]) {
 		d.Signed.Version = 3
-		d.Signed.Targets["orders/wipe.json"] = d.Signed.Targets["images/pc/1.json"]
+		d.Signed.Targets["permits.json"] = d.Signed.Targets["images/pc/1.json"]
 	})
 	snapshot := resign(m, metadata.Snapshot(), files["metadata/2.snapshot.json"], signerOf(m, sign.Server), func(d *metadata.Metadata[metadata.SnapshotType]) {
 		d.Signed.Version, d.Signed.Meta["targets.json"] = 3, metadata.MetaFile(3)
@@ -200,7 +200,7 @@ func TestMutatedSets(t *testing.T) {
 	}
 	state := func() { states, good = append(states, m.Files()), append(good, remember(m, root).Names()) }
 	state()
-	m.Must(m.Repo.SetWipe(t.Context(), m.Store, []trust.WipeEntry{{Serial: "S1234"}}, trusttest.Start))
+	m.Permit(trusttest.Wipe("S1234"))
 	state()
 	m.Must(m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
 	m.Publish()

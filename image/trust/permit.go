@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"strings"
 	"time"
 
 	"troy/chainload/release"
@@ -15,62 +14,27 @@ import (
 	"troy/image/trust/internal/tree"
 )
 
-// order returns the version of an image that the admin signed an order for, 0 if there is none.
-func (s *Source) order(ctx context.Context, name string) (int, error) {
-	if s.targets[tree.Order(name)] == nil {
-		return 0, nil
+// Permitted says whether a machine may do what a server told it, whose word is not signed: only by a
+// signed permit of exactly this scope, for its own key or the serial number of the disk. It returns
+// a RefusedError with ErrPermit.
+func (s *Source) Permitted(ctx context.Context, u Use, now time.Time) error {
+	if s.targets[tree.Permits] == nil {
+		return s.refuse(u.String(), ErrPermit, errors.New("none is signed"))
 	}
-	b, err := s.document(ctx, tree.Order(name))
-	if err != nil {
-		return 0, err
-	}
-	o, err := ParseOrder(b, name)
-	if err != nil {
-		return 0, s.refuse(tree.Order(name), nil, err)
-	}
-	return o.Version, nil
-}
-
-// Allow says whether a machine that holds version have (0: nothing) of an image may go to version
-// want, as a server told it, whose word is not signed: forward always, back only by a signed order.
-// It returns a RefusedError with ErrOrder.
-func (s *Source) Allow(ctx context.Context, name string, have, want int) error {
-	if want >= have {
-		return nil
-	}
-	v, err := s.order(ctx, name)
+	b, err := s.document(ctx, tree.Permits)
 	if err != nil {
 		return err
 	}
-	if v != want {
-		return s.refuse(fmt.Sprintf("version %d of %s", want, name), ErrOrder, fmt.Errorf("the machine has version %d", have))
-	}
-	return nil
-}
-
-// MayWipe says whether a disk that holds something may be wiped, as a server told it: only by a
-// signed permission that names its serial number, or the machine by its SMBIOS UUID or a MAC
-// address; machineIDs are all of the machine's, in any spelling. An empty disk needs no permission:
-// do not ask. It returns a RefusedError with ErrWipe.
-func (s *Source) MayWipe(ctx context.Context, machineIDs []string, serial string, now time.Time) error {
-	what := fmt.Sprintf("wiping disk %q", strings.TrimSpace(serial))
-	if s.targets[tree.Wipe] == nil {
-		return s.refuse(what, ErrWipe, errors.New("no disk may be wiped"))
-	}
-	b, err := s.document(ctx, tree.Wipe)
+	list, err := ParsePermits(b)
 	if err != nil {
-		return err
+		return s.refuse(tree.Permits, nil, err)
 	}
-	entries, err := ParseWipes(b)
-	if err != nil {
-		return s.refuse(tree.Wipe, nil, err)
-	}
-	for _, e := range entries {
-		if e.permits(machineIDs, serial, now) {
+	for _, p := range list {
+		if p.allows(u, now) {
 			return nil
 		}
 	}
-	return s.refuse(what, ErrWipe, fmt.Errorf("none of %d permissions is for this disk or machine and in force", len(entries)))
+	return s.refuse(u.String(), ErrPermit, fmt.Errorf("none of %d is for this machine and in force", len(list)))
 }
 
 // AgentRelease returns the current release of the agent. A server may name it, but

@@ -60,7 +60,7 @@ func TestPinned(t *testing.T) {
 		if x, err := image.LoadIndex(t.Context(), s, "pc"); err != nil || x.Latest() != 2 {
 			t.Errorf("%s: %v, %v", c.name, x, err)
 		}
-		for what, err := range map[string]error{"back": s.Allow(t.Context(), "pc", 2, 1), "wipe": s.MayWipe(t.Context(), nil, "S1234", trusttest.Start)} {
+		for what, err := range map[string]error{"back": s.Permitted(t.Context(), trust.Use{Scope: trust.Downgrade, Image: "pc", Version: 1}, trusttest.Start), "wipe": s.Permitted(t.Context(), trust.Use{Scope: trust.Wipe, Disk: "S1234"}, trusttest.Start)} {
 			if err == nil {
 				t.Errorf("%s, %s: %v", c.name, what, err)
 			}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/testing/trusttest"
@@ -205,39 +204,6 @@ func TestOtherKeys(t *testing.T) {
 	}
 	if err := trust.CheckRoot([]byte("{}")); !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("no root: %v", err)
-	}
-}
-
-// TestOrder: a machine goes back only by the admin's signature.
-func TestOrder(t *testing.T) {
-	m := trusttest.NewRoom(t, nil)
-	m.Publish()
-	m.Publish()
-	m.Sign(trusttest.Start)
-	allow := func(have, want int) error {
-		s, err := trusttest.Open(t, m.Root(), nil, m.Store, trusttest.Start)
-		m.Must(err)
-		return s.Allow(t.Context(), "pc", have, want)
-	}
-	m.Must(allow(0, 1))
-	m.Must(allow(1, 3))
-	if err := allow(3, 1); !errors.Is(err, trust.ErrOrder) || !errors.Is(err, trust.ErrUntrusted) {
-		t.Errorf("back without an order: %v", err)
-	}
-	m.Must(m.Repo.SetOrder(t.Context(), m.Store, "pc", 1, trusttest.Start))
-	m.Must(allow(3, 1))
-	if err := allow(3, 2); !errors.Is(err, trust.ErrOrder) {
-		t.Errorf("back to another version: %v", err)
-	}
-	m.Publish()
-	m.Sign(trusttest.Start)
-	m.Must(allow(3, 1)) // it stays until it is withdrawn
-	m.Must(m.Repo.SetOrder(t.Context(), m.Store, "pc", 0, trusttest.Start))
-	if err := allow(3, 1); !errors.Is(err, trust.ErrOrder) {
-		t.Errorf("withdrawn: %v", err)
-	}
-	if err := m.Repo.SetOrder(t.Context(), m.Store, "pc", 9, trusttest.Start); !errors.Is(err, image.ErrNotFound) {
-		t.Errorf("order of a version that is not: %v", err)
 	}
 }
 

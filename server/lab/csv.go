@@ -17,17 +17,12 @@ import (
 // a semicolon or a tab, whichever the first line has; the text is UTF-8, or UTF-16 with a byte
 // order mark. Errors are Errors, with line and column.
 func ReadCSV(file string, in io.Reader) ([]Host, error) {
-	b, err := io.ReadAll(io.LimitReader(in, maxSize))
+	t, err := newTable(file, in, csvColumns...)
 	if err != nil {
 		return nil, err
 	}
-	text := string(plainText(b))
-	first, _, _ := strings.Cut(text, "\n")
-	r := csv.NewReader(strings.NewReader(text))
-	r.Comma = separator(first)
-	r.TrimLeadingSpace = true
-	t := &table{file: file, r: r}
-	hosts := t.read()
+	var hosts []Host
+	t.read(func() bool { return t.wants("name") && t.wants("room") }, func(record []string) { hosts = append(hosts, t.host(record)) })
 	if len(t.faults) > 0 {
 		return nil, t.faults
 	}
@@ -63,15 +58,71 @@ func separator(line string) rune {
 type table struct {
 	file    string
 	r       *csv.Reader
+	known   []string // columns
 	columns []string
 	faults  Errors
 }
 
-func (t *table) read() (hosts []Host) {
+// newTable opens a CSV file.
+func newTable(file string, in io.Reader, known ...string) (*table, error) {
+	b, err := io.ReadAll(io.LimitReader(in, maxSize))
+	if err != nil {
+		return nil, err
+	}
+	text := string(plainText(b))
+	first, _, _ := strings.Cut(text, "\n")
+	r := csv.NewReader(strings.NewReader(text))
+	r.Comma = separator(first)
+	r.TrimLeadingSpace = true
+	return &table{file: file, r: r, known: known}, nil
+}
+
+// Subject is a line of a table that names machines or disks.
+type Subject struct{ Name, Serial string }
+
+// ReadSubjects reads machines or disks from a table as ReadCSV reads it, with a column name, serial
+// (of a disk) or both; a line with a serial number is that disk. Other columns of ReadCSV may be
+// there. Errors are Errors, with line and column.
+func ReadSubjects(file string, in io.Reader) (list []Subject, err error) {
+	t, err := newTable(file, in, append(slices.Clone(csvColumns), "serial")...)
+	if err != nil {
+		return nil, err
+	}
+	t.read(func() bool { return t.wants("name", "serial") }, func(record []string) {
+		var s Subject
+		for i, text := range record {
+			switch text = strings.TrimSpace(text); t.columns[i] {
+			case "name":
+				s.Name = text
+			case "serial":
+				s.Serial = text
+			}
+		}
+		if s == (Subject{}) {
+			t.add(0, "neither name nor serial", "one of them")
+		}
+		list = append(list, s)
+	})
+	if len(t.faults) > 0 {
+		return nil, t.faults
+	}
+	return list, nil
+}
+
+// wants complains unless one of some columns is there.
+func (t *table) wants(columns ...string) bool {
+	if !slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(t.columns, c) }) {
+		t.add(0, "no column "+strings.Join(columns, " or "), "one of them")
+	}
+	return len(t.faults) == 0
+}
+
+// read gives the lines to take, once header has seen the columns.
+func (t *table) read(header func() bool, take func(record []string)) {
 	for {
 		record, err := t.r.Read()
 		if err == io.EOF {
-			return hosts
+			return
 		}
 		var bad *csv.ParseError
 		if err != nil {
@@ -80,31 +131,29 @@ func (t *table) read() (hosts []Host) {
 				e.Line, e.Column, e.Found = bad.Line, bad.Column, bad.Err.Error()
 			}
 			t.faults = append(t.faults, e)
-			return nil
+			return
 		}
 		if t.columns == nil {
-			if t.columns = record; !t.header() {
-				return nil
+			t.columns = record
+			if t.header(); !header() {
+				return
 			}
 			continue
 		}
-		hosts = append(hosts, t.host(record))
+		take(record)
 	}
 }
 
 var csvColumns = []string{"name", "room", "mac", "uuid", "image", "version"}
 
-func (t *table) header() bool {
+// header spells the columns, and complains of those that are not known.
+func (t *table) header() {
 	for i, name := range t.columns {
 		t.columns[i] = strings.ToLower(strings.TrimSpace(name))
-		if !slices.Contains(csvColumns, t.columns[i]) || slices.Contains(t.columns[:i], t.columns[i]) {
-			t.add(i, fmt.Sprintf("the column %q", name), "each of "+strings.Join(csvColumns, ", ")+" at most once")
+		if !slices.Contains(t.known, t.columns[i]) || slices.Contains(t.columns[:i], t.columns[i]) {
+			t.add(i, fmt.Sprintf("the column %q", name), "each of "+strings.Join(t.known, ", ")+" at most once")
 		}
 	}
-	if !slices.Contains(t.columns, "name") || !slices.Contains(t.columns, "room") {
-		t.add(0, "no column name or room", "both")
-	}
-	return len(t.faults) == 0
 }
 
 func (t *table) add(field int, found, expected string) {

@@ -127,8 +127,8 @@ func brokenIn(t *testing.T) (m *trusttest.Room, older map[string][]byte) {
 	m.Must(publish.Remove(t.Context(), m.Store, "pc", 3))
 	m.Sign(trusttest.Start)
 	m.Disks = m.Disks[:2]
-	m.Must(m.Repo.SetOrder(t.Context(), m.Store, "pc", 1, trusttest.Start))
-	m.Must(m.Repo.AllowWipe(t.Context(), m.Store, []trust.WipeEntry{{Serial: "GOOD-1"}}, trusttest.Start))
+	m.Permit(trusttest.Downgrade(1))
+	m.Permit(trusttest.Wipe("GOOD-1"))
 	return m, older
 }
 
@@ -180,8 +180,8 @@ func attacks(older map[string][]byte) map[string]func(*trusttest.Room) {
 			forge(m, metadata.Timestamp(), "timestamp.json", "timestamp.json", server(m), func(s *metadata.TimestampType) { s.Version = math.MaxInt64 })
 		},
 		"another signed copy": func(m *trusttest.Room) {
-			for name := range m.Files() {
-				if strings.HasSuffix(name, ".wipe.json") {
+			for name, b := range m.Files() {
+				if strings.HasSuffix(name, ".permits.json") && bytes.Contains(b, []byte("GOOD-1")) {
 					replace(m, name, "GOOD-1", "EVIL-1")
 				}
 			}
@@ -295,14 +295,14 @@ func wantNothingSigned(t *testing.T, m *trusttest.Room, before map[string][]byte
 	ctx, now := t.Context(), trusttest.Start
 	boot, _ := m.Media("vmlinuz")
 	for what, f := range map[string]func() error{
-		"ready":  func() error { return m.Repo.Ready(ctx, m.Store) },
-		"order":  func() error { return m.Repo.SetOrder(ctx, m.Store, "pc", 2, now) },
-		"wipe":   func() error { return m.Repo.AllowWipe(ctx, m.Store, []trust.WipeEntry{{Serial: "GOOD-2"}}, now) },
-		"renew":  func() error { _, err := m.Repo.Sign(ctx, m.Store, now.AddDate(1, 6, 0)); return err },
-		"all":    func() error { _, err := m.Repo.SignAll(ctx, m.Store, now); return err },
-		"wipes":  func() error { _, err := m.Repo.Wipes(ctx); return err },
-		"root":   func() error { _, err := m.Repo.Root(); return err },
-		"source": func() error { return evilSeen(t, m) },
+		"ready":    func() error { return m.Repo.Ready(ctx, m.Store) },
+		"permit":   func() error { return m.Repo.Permit(ctx, m.Store, []trust.Permit{trusttest.Wipe("GOOD-2")}, nil, now) },
+		"withdraw": func() error { return m.Repo.Withdraw(ctx, m.Store, func(trust.Permit) bool { return true }, now) },
+		"renew":    func() error { _, err := m.Repo.Sign(ctx, m.Store, now.AddDate(1, 6, 0)); return err },
+		"all":      func() error { _, err := m.Repo.SignAll(ctx, m.Store, now); return err },
+		"permits":  func() error { _, err := m.Repo.Permits(ctx); return err },
+		"root":     func() error { _, err := m.Repo.Root(); return err },
+		"source":   func() error { return evilSeen(t, m) },
 		"release": func() error {
 			r, err := sign.PublishAgent(ctx, m.Store, "1.0", boot)
 			if err != nil {
@@ -317,7 +317,7 @@ func wantNothingSigned(t *testing.T, m *trusttest.Room, before map[string][]byte
 		if err != nil && !errors.Is(err, sign.ErrDoubt) && !errors.Is(err, sign.ErrRefused) {
 			t.Errorf("%s: %v", what, err)
 		}
-		reads := what == "wipes" || what == "root" || what == "source"
+		reads := what == "permits" || what == "root" || what == "source"
 		if err == nil && !reads {
 			t.Errorf("%s was done", what)
 		}

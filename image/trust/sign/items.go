@@ -59,9 +59,7 @@ func versionName(image string, version int) string {
 
 func releaseName(version string) string { return "release " + version + " of the agent" }
 
-func orderName(image string) string { return image + ": PCs may go back to version" }
-
-func wipeName(e trust.WipeEntry) string { return "PCs may wipe " + e.String() }
+func permitName(p trust.Permit) string { return "permit to " + p.String() }
 
 // Difference is an item that two states do not have in common.
 type Difference struct {
@@ -156,10 +154,11 @@ func (c *content) item(name string, f *metadata.TargetFiles, items, notes map[st
 	hash := f.Hashes["sha256"].String()
 	dir, base := path.Split(name)
 	switch {
-	case name == tree.Wipe:
-		list, _ := trust.ParseWipes(c.docs[name]) // read checked it
-		for _, e := range list {
-			items[wipeName(e)] = permitted
+	case name == tree.Permits:
+		list, _ := trust.ParsePermits(c.docs[name]) // read checked it
+		for _, p := range list {
+			items[permitName(p)] = permitted
+			notes[permitName(p)] = p.Scope.Losing()
 		}
 	case name == tree.Servers:
 		if list, err := trust.ParseServers(c.docs[name]); err == nil {
@@ -174,11 +173,6 @@ func (c *content) item(name string, f *metadata.TargetFiles, items, notes map[st
 			items[releaseName(path.Base(dir))] = hash
 		}
 	case base == "versions.json", strings.HasPrefix(name, "objects/"): // follow from the versions
-	case base == "order.json":
-		img := path.Base(dir)
-		if o, err := trust.ParseOrder(c.docs[name], img); err == nil {
-			items[orderName(img)] = strconv.Itoa(o.Version)
-		}
 	case strings.HasPrefix(name, "images/"):
 		what := path.Base(dir) + " version " + strings.TrimSuffix(base, ".json")
 		items[what] = hash

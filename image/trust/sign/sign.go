@@ -147,7 +147,7 @@ func (c *collector) collect(ctx context.Context, ch *change) (*content, error) {
 			return nil, err
 		}
 	}
-	if err := c.orders(ch); err != nil {
+	if err := c.signedOnly(ch); err != nil {
 		return nil, err
 	}
 	return c.after, c.agent(ctx)

@@ -45,7 +45,7 @@ func TestStolenAdminKey(t *testing.T) {
 		}
 	}
 	m.WantVersion(2, root, nil, trusttest.Start)
-	if err := evil.AllowWipe(t.Context(), m.Store, []trust.WipeEntry{{Serial: "EVIL-1"}}, trusttest.Start); !errors.Is(err, sign.ErrKey) {
+	if err := evil.Permit(t.Context(), m.Store, []trust.Permit{trusttest.Wipe("EVIL-1")}, nil, trusttest.Start); !errors.Is(err, sign.ErrKey) {
 		t.Errorf("the thief signs on: %v", err)
 	}
 }
@@ -59,11 +59,11 @@ func TestTwoFolders(t *testing.T) {
 	must(t, os.CopyFS(second, os.DirFS(first)))
 	for i, keys := range []string{second, first, second} {
 		m.Reopen(&sign.Options{Keys: keys})
-		must(t, m.Repo.SetOrder(t.Context(), m.Store, "pc", i%2+1, trusttest.Start))
+		m.Permit(trusttest.Downgrade(i%2 + 1))
 	}
 	must(t, m.Repo.Rotate(t.Context(), m.Store, sign.Server, trusttest.Start))
 	m.Reopen(&sign.Options{Keys: first})
-	must(t, m.Repo.SetOrder(t.Context(), m.Store, "pc", 2, trusttest.Start))
+	m.Permit(trusttest.Downgrade(2))
 	must(t, m.Repo.Rotate(t.Context(), m.Store, sign.Admin, trusttest.Start))
 	m.Reopen(&sign.Options{Keys: second})
 	if err := m.Repo.Ready(t.Context(), m.Store); !errors.Is(err, sign.ErrKey) {
@@ -138,7 +138,7 @@ func TestTrust(t *testing.T) {
 	must(t, m.Repo.Ready(t.Context(), m.Store))
 	must(t, os.Remove(filepath.Join(stick, "trusted.json")))
 	must(t, m.Repo.Trust(good))
-	must(t, m.Repo.SetOrder(t.Context(), m.Store, "pc", 2, trusttest.Start))
+	m.Permit(trusttest.Downgrade(2))
 }
 
 // TestForgedTrust: what lies beside the key is somebody else's.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,6 +97,25 @@ func (m *Room) Sign(now time.Time) {
 	if changed, err := m.Repo.SignAll(m.T.Context(), m.Store, now); err != nil || !changed {
 		m.T.Fatalf("Sign = %v, %v", changed, err)
 	}
+}
+
+// Key is the key of a machine.
+var Key = strings.Repeat("a1", 32)
+
+// Wipe is a permit to wipe a disk, for ten days from Start.
+func Wipe(serial string) trust.Permit {
+	return trust.Permit{Scope: trust.Wipe, Disk: serial, Until: Start.Add(10 * Day)}
+}
+
+// Downgrade is a permit for Key to go back to a version of "pc", for ten days from Start.
+func Downgrade(version int) trust.Permit {
+	return trust.Permit{Scope: trust.Downgrade, Key: Key, Image: "pc", Version: version, Until: Start.Add(10 * Day)}
+}
+
+// Permit signs permits at Start.
+func (m *Room) Permit(permits ...trust.Permit) {
+	m.T.Helper()
+	m.Must(m.Repo.Permit(m.T.Context(), m.Store, permits, nil, Start))
 }
 
 // Root returns the newest root, as media carry it.

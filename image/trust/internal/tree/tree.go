@@ -37,27 +37,24 @@ const StoreField = "x-troy-store"
 
 // The targets that are no images.
 const (
-	Wipe     = "orders/wipe.json"
+	Permits  = "permits.json"                 // what machines may do only by a signature
 	Servers  = "servers.json"                 // the servers of the site
 	Agent    = "agent"                        // folder of the agent's releases
 	Releases = Agent + "/" + release.Document // the current release
 )
 
-// Order returns the name of the order for an image.
-func Order(image string) string { return "images/" + image + "/order.json" }
-
 // Changes reports whether a document has signed copies: the tree itself has only its newest state,
 // which may be newer than what is signed.
 func Changes(name string) bool {
 	if strings.HasPrefix(name, "images/") {
-		return strings.HasSuffix(name, "/versions.json") || strings.HasSuffix(name, "/order.json")
+		return strings.HasSuffix(name, "/versions.json")
 	}
-	return name == Wipe || name == Servers || name == Releases
+	return Signed(name) || name == Releases
 }
 
 // Signed reports whether a document has signed copies only.
 func Signed(name string) bool {
-	return name == Wipe || name == Servers || strings.HasPrefix(name, "images/") && strings.HasSuffix(name, "/order.json")
+	return name == Permits || name == Servers
 }
 
 // MaxDocument bounds the documents of a store that can be targets, in bytes; packs are bounded by
