@@ -46,6 +46,9 @@ func TestBrokenInServer(t *testing.T) {
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", g, gg)
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@1")
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
+	repo, err := sign.Open(s.store, &sign.Options{Keys: stick})
+	must(t, err)
+	must(t, repo.Confirm([]sign.Confirmed{{Name: "test-1", Room: "test", Key: strings.Repeat("ab", 32)}}))
 	addForeign(t, s.store, g)
 	before := metadataOf(t, s.store)
 	for _, args := range [][]string{
@@ -76,7 +79,7 @@ func TestBrokenInServer(t *testing.T) {
 	if list := wantJSON[[]image.Manifest](t, exitOK, "image", "list"); len(list) != 2 {
 		t.Errorf("the rotation leaves %d versions", len(list))
 	}
-	if r := wantTroy(t, exitOK, "rollback", "--room", "test", "pc@1"); !strings.Contains(r.errOut, "PCs may go back to version: new, 1") {
+	if r := wantTroy(t, exitOK, "rollback", "--room", "test", "pc@1"); !strings.Contains(r.errOut, "permit to downgrade to pc version 1 test-1 key abab") {
 		t.Errorf("rollback says %s", r.errOut)
 	}
 }
@@ -165,7 +168,7 @@ func TestRollbackForward(t *testing.T) {
 	}
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
 	s.checkIn(t, testMAC, 2, "")
-	if r := wantTroy(t, exitOK, "promote", "--room", "test", "pc@1"); !strings.Contains(r.out, "note: 1 machines have a newer version") || !strings.Contains(r.out, "troy rollback --room test pc@1") {
+	if r := wantTroy(t, exitOK, "promote", "--room", "test", "pc@1"); !strings.Contains(r.out, "note: 1 machines have a newer version (test-1)") || !strings.Contains(r.out, "troy rollback --room test pc@1") {
 		t.Errorf("promote says %s", r.out)
 	}
 	wantTroy(t, exitUsage, "promote", "--room", "test", "pc@99999999999")

@@ -30,7 +30,7 @@ func (s *Source) Permitted(ctx context.Context, u Use, now time.Time) error {
 		return s.refuse(tree.Permits, nil, err)
 	}
 	for _, p := range list {
-		if p.allows(u, now) {
+		if p.Allows(u, now) {
 			return nil
 		}
 	}

@@ -157,8 +157,8 @@ func (u Use) String() string {
 	return string(u.Scope)
 }
 
-// allows says whether a checked permit is for this use, now.
-func (p *Permit) allows(u Use, now time.Time) bool {
+// Allows says whether a checked permit is for this use, now.
+func (p *Permit) Allows(u Use, now time.Time) bool {
 	mine := p.Key != "" && p.Key == u.Key || p.Disk != "" && strings.EqualFold(p.Disk, strings.TrimSpace(u.Disk))
 	return mine && p.Scope == u.Scope && p.Image == u.Image && p.Version == u.Version && !now.After(p.Until)
 }

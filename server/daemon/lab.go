@@ -15,6 +15,7 @@ import (
 	"troy/server/rooms"
 	"troy/server/rooms/api"
 	"troy/server/servedir"
+	"troy/server/signing"
 	"troy/server/state"
 	"troy/server/wake"
 )
@@ -63,7 +64,7 @@ func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, er
 	if s.state, err = state.Open(s.dir.State(), nil); err != nil {
 		return nil, err
 	}
-	s.rooms, err = rooms.New(&rooms.Options{Lab: file, State: s.state, Sizes: c, Programs: shelf, Waker: waker{}, OnNote: o.Events.Note,
+	s.rooms, err = rooms.New(&rooms.Options{Lab: file, State: s.state, Sizes: c, Programs: shelf, Waker: waker{}, OnNote: o.Events.Note, Permitted: signing.NewPermits(o.Dir).Permitted,
 		Agent: remembered(agentTime, currentAgent(c, o.Events.Warn)), Images: c.Images})
 	if err != nil {
 		return nil, errline.Join(err, s.state.Close())

@@ -21,7 +21,7 @@ func TestEstimateKnows(t *testing.T) {
 		t.Fatal(err)
 	}
 	if e.Machines != 4 || e.Current != 1 || e.Never != 2 || e.Fetch != 300<<20 || len(e.Warnings) != 2 || e.Warnings[0][:10] != "3 machines" ||
-		!strings.Contains(e.Warnings[1], "1 machines have a newer version") || !strings.Contains(e.Warnings[1], "'troy rollback --room B204 win11@2'") {
+		!strings.Contains(e.Warnings[1], "1 machines have a newer version (b204-2)") || !strings.Contains(e.Warnings[1], "'troy rollback --room B204 win11@2'") {
 		t.Errorf("%+v", e)
 	}
 }

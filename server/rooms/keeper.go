@@ -41,6 +41,8 @@ type Options struct {
 	Waker Waker // nil = no machine is woken
 	// Programs looks ahead; nil = nobody does.
 	Programs Programs
+	// Permitted tells whether the admin has signed a permit; nil = it is not known.
+	Permitted func(Need) bool
 	// Agent tells the release of the agent that the store has now; nil = none. It is asked often.
 	Agent func() string
 	// Images tells the images of the store, for a lab.yaml that lists none; nil = none.
@@ -178,6 +180,7 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 		c.Agent = k.o.Agent()
 	}
 	p, _ := l.Room(w.at.room)
+	c.Key, c.Permitted = m.Pin, k.o.Permitted
 	if c.Room, c.Guest = &p, w.at.guest; !c.Guest {
 		c.Name = w.at.name
 	}

@@ -53,15 +53,18 @@ type Case struct {
 	Room    *lab.Policy // nil = the machine is unknown and shows a code
 	Guest   bool        // it is unknown and joined the room all the same: it gets no permits
 	CheckIn *protocol.CheckIn
-	Agent   string         // release that machines should start by themselves
-	Code    string         // for a machine without a room
-	Name    string         // of the machine in its room
-	Doubt   string         // why it is unknown although something seems to name it; "" = nothing does
-	Attempt *state.Attempt // the last one of this machine
-	Goal    *Goal          // nil = nothing is promoted
-	Size    Size           // from what the machine has to Goal
-	Active  int            // other machines of the room that are at work
-	Failed  int            // machines of the room that failed at Goal
+	Agent   string // release that machines should start by themselves
+	Code    string // for a machine without a room
+	Name    string // of the machine in its room
+	Key     string // that is pinned for it
+	// Permitted tells whether the admin has signed a permit; nil = it is not known.
+	Permitted func(Need) bool
+	Doubt     string         // why it is unknown although something seems to name it; "" = nothing does
+	Attempt   *state.Attempt // the last one of this machine
+	Goal      *Goal          // nil = nothing is promoted
+	Size      Size           // from what the machine has to Goal
+	Active    int            // other machines of the room that are at work
+	Failed    int            // machines of the room that failed at Goal
 }
 
 // Decision is an order, and whether it takes a start slot.
@@ -185,10 +188,12 @@ func (c *Case) todo() (w state.Work, why string, settled bool) {
 	switch {
 	case in.Image == g.Image && in.Version == g.Version:
 		return state.WorkNone, "the machine has this version", true
-	case in.Image == "" && bare(in.Disks) && permits.Provision != nil:
+	case in.Image == "" && bare(in.Disks) && permits.Provision != nil && c.lacks() == "":
 		return state.WorkProvision, "", false
-	case in.Image == "" && bare(in.Disks):
+	case in.Image == "" && bare(in.Disks) && permits.Provision == nil:
 		return state.WorkNone, "no disk of this machine is prepared" + c.waits("provision: {allow: true}"), true
+	case c.lacks() != "":
+		return state.WorkNone, holding(in) + c.lacks(), true
 	case in.Detail != "" && !in.Damaged:
 		return state.WorkNone, "the disk cannot take an image: " + in.Detail, false
 	case updates(in, g.Image):
@@ -211,6 +216,8 @@ func (c *Case) waits(key string) string {
 // holding says what is in the way of an update.
 func holding(in *protocol.CheckIn) string {
 	switch {
+	case in.Image == "" && bare(in.Disks):
+		return "the disk holds something"
 	case in.Damaged:
 		return "the version on the disk is damaged"
 	case in.Version == 0:

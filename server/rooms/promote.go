@@ -79,7 +79,8 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 
 // sum adds up the machines of the room.
 func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
-	bare, newer, refused := 0, 0, map[string]int{}
+	bare, refused, wait := 0, map[string]int{}, waiting{}
+	room, _ := l.Room(e.Room)
 	for _, h := range k.hosts(l, e.Room) {
 		if h.host != nil && h.host.Version > 0 {
 			continue
@@ -98,9 +99,7 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 			e.Current++
 			continue
 		}
-		if have > e.Version {
-			newer++
-		}
+		wait.add(k, &room, h.name, h.m, &Goal{Image: e.Image, Version: e.Version})
 		s, whole, err := k.between(ctx, e.Image, have, e.Version)
 		if err != nil {
 			return err
@@ -116,9 +115,7 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 	for _, line := range slices.Sorted(maps.Keys(refused)) {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("the firmware of %d machines would not start %s", refused[line], line))
 	}
-	if newer > 0 {
-		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines have a newer version: they go back only with your signature, 'troy rollback --room %s %s@%d'", newer, e.Room, e.Image, e.Version))
-	}
+	e.Warnings = append(e.Warnings, wait.lines(e)...)
 	return nil
 }
 

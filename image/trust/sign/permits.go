@@ -135,6 +135,16 @@ func (r *Repository) Permits(ctx context.Context) ([]trust.Permit, error) {
 	return readPermits(st.content.docs[tree.Permits])
 }
 
+// ServedPermits is Permits for the server itself, which knows of no root but that of its store, and
+// believes what lies there.
+func (r *Repository) ServedPermits() ([]trust.Permit, error) {
+	b, err := r.served(tree.Permits)
+	if err != nil {
+		return nil, err
+	}
+	return readPermits(b)
+}
+
 func readPermits(b []byte) ([]trust.Permit, error) {
 	if b == nil {
 		return nil, nil

@@ -49,22 +49,31 @@ func (r *Repository) Servers(ctx context.Context) (*trust.Servers, error) {
 // ServedList is Servers for the server itself, which knows of no root but that of its store, and
 // believes what lies there.
 func (r *Repository) ServedList() (*trust.Servers, error) {
+	b, err := r.served(tree.Servers)
+	if err != nil {
+		return nil, err
+	}
+	return readServers(b)
+}
+
+// served reads the signed copy of a document from the folder as it is; nil = there is none.
+func (r *Repository) served(name string) ([]byte, error) {
 	st, err := r.load()
 	if err != nil {
 		return nil, err
 	}
-	f := st.targets.Signed.Targets[tree.Servers]
+	f := st.targets.Signed.Targets[name]
 	if f == nil {
 		return nil, nil
 	}
-	b, err := os.ReadFile(r.path(tree.Copy(tree.Servers, f.Hashes["sha256"])))
+	b, err := os.ReadFile(r.path(tree.Copy(name, f.Hashes["sha256"])))
 	if err == nil {
 		err = f.VerifyLengthHashes(b)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Servers, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, name, err)
 	}
-	return readServers(b)
+	return b, nil
 }
 
 func readServers(b []byte) (*trust.Servers, error) {

@@ -11,6 +11,7 @@ import (
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/servedir"
+	"troy/server/signing"
 	"troy/server/state"
 )
 
@@ -48,7 +49,7 @@ func OpenLocal(dir string, readOnly bool) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := rooms.New(&rooms.Options{Lab: file, State: st, Sizes: sizes, Programs: shelf})
+	k, err := rooms.New(&rooms.Options{Lab: file, State: st, Sizes: sizes, Programs: shelf, Permitted: signing.NewPermits(dir).Permitted})
 	if err != nil {
 		return nil, errline.Join(err, st.Close())
 	}

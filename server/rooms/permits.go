@@ -1,0 +1,98 @@
+package rooms
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+// Need is a permit of the admin (image/trust) without which a machine does not come to a version.
+// What the server finds out of it decides nothing but who takes a start slot: machines verify.
+type Need struct {
+	Scope   string
+	Key     string   // pinned for the machine
+	Disks   []string // serial numbers
+	Image   string   // to go back to
+	Version int
+}
+
+// needs is the permit that a machine in a room needs to come to a goal; nil = none, as far as its
+// check-in tells.
+func needs(p *lab.Policy, in *protocol.CheckIn, key string, g *Goal) *Need {
+	n := &Need{Key: key}
+	for _, d := range in.Disks {
+		n.Disks = append(n.Disks, d.Serial)
+	}
+	empty := slices.ContainsFunc(in.Disks, func(d protocol.Disk) bool { return d.Empty })
+	switch {
+	case in.Image == "" && bare(in.Disks):
+		if n.Scope = "wipe"; !p.Provision.Allow || empty {
+			return nil
+		}
+	case updates(in, g.Image):
+		if n.Scope, n.Image, n.Version = "downgrade", g.Image, g.Version; in.Version <= g.Version {
+			return nil
+		}
+	case !*p.Reinstall || in.Detail != "": // or it is damaged, and starts nothing
+		return nil
+	default:
+		n.Scope = "reinstall"
+	}
+	return n
+}
+
+// lacks names the permit that the machine waits for; "" = it needs none, or the server does not
+// know better.
+func (c *Case) lacks() string {
+	if c.Room == nil || c.Guest || c.Permitted == nil {
+		return ""
+	}
+	n := needs(c.Room, c.CheckIn, c.Key, c.Goal)
+	if n == nil || c.Permitted(*n) {
+		return ""
+	}
+	return "; it waits for a permit: " + n.command([]string{cmp.Or(c.Name, "HOST")})
+}
+
+// command is what signs it, for machines by their names.
+func (n *Need) command(names []string) string {
+	text := fmt.Sprintf("'troy permit %s %s", n.Scope, strings.Join(names, " "))
+	if n.Scope == "downgrade" {
+		text += fmt.Sprintf(" --to %s@%d", n.Image, n.Version)
+	}
+	return text + " --until DATE'"
+}
+
+// waiting gathers the machines that a promotion makes wait for a permit.
+type waiting map[string][]string // scope → names
+
+// add notes a machine that has not got a permit.
+func (w waiting) add(k *Keeper, p *lab.Policy, name string, m *state.Machine, g *Goal) {
+	if m == nil {
+		return
+	}
+	n := needs(p, &m.CheckIn, m.Pin, g)
+	if n != nil && (k.o.Permitted == nil || !k.o.Permitted(*n)) {
+		w[n.Scope] = append(w[n.Scope], name)
+	}
+}
+
+// lines say who waits, and the one command that helps.
+func (w waiting) lines(e *Estimate) (list []string) {
+	for _, scope := range []string{"reinstall", "wipe"} {
+		if names := w[scope]; len(names) > 0 {
+			n := &Need{Scope: scope}
+			list = append(list, fmt.Sprintf("%d machines wait for a permit to %s: %s", len(names), scope, n.command(names)))
+		}
+	}
+	if names := w["downgrade"]; len(names) > 0 {
+		list = append(list, fmt.Sprintf("%d machines have a newer version (%s): they go back only with your permit, 'troy rollback --room %s %s@%d'",
+			len(names), strings.Join(names, " "), e.Room, e.Image, e.Version))
+	}
+	return list
+}
