@@ -95,7 +95,7 @@ func (b *bench) addVersion(version int) string {
 }
 
 // Version 3 was deployed above version 2 before that was merged. It does not come up: version 2
-// comes back, which is whole in the slot below; and neither a new version nor a signed order is
+// comes back, which is whole in the slot below; and neither a new version nor a signed permit is
 // blocked afterwards.
 func TestGivenUpAboveAnotherSlot(t *testing.T) {
 	b := newBench(t, protocol.MergeLazy)
@@ -123,7 +123,7 @@ func TestGivenUpAboveAnotherSlot(t *testing.T) {
 	b.orders.Version = 2
 	b.permit(downgrade(2))
 	if code := b.run(); code != ExitDone {
-		t.Errorf("the signed order to go back: exit code %d", code)
+		t.Errorf("the permit to go back: exit code %d", code)
 	}
 	b.holds(b.v2)
 }

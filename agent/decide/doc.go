@@ -22,8 +22,8 @@
 //   - What a later start must know is in the journal before it is acted on: that a version is given
 //     up, that it is tried again, the rules of the room, the hand-off.
 //   - Nothing is written that needs a permit without it: a disk made into one of Troy's, a version
-//     written over one that is unknown, damaged, or of another image. The admin's signatures (a
-//     downgrade, a wipe) are asked of the store by Plan.
+//     written over one that is unknown, damaged, or of another image. The admin's permits (a
+//     downgrade, a wipe, a reinstall over what starts) are asked of the store by Plan.
 //   - While a mark is set (Marks) the version on the disk and its session stay as they are. Only a
 //     reinstall that was begun is finished: no session is left.
 //

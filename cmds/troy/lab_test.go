@@ -317,7 +317,7 @@ func (s *servedLab) look(t *testing.T) {
 	}
 }
 
-// allowed: a client that has seen version 2 takes version 1 by the signed order.
+// allowed: a client that has seen version 2 takes version 1 by the signed permit.
 func (s *servedLab) allowed(t *testing.T) {
 	t.Helper()
 	repo, err := sign.Open(s.store, nil)

@@ -196,7 +196,7 @@ func (c *chooser) fits(d DiskInfo) error {
 }
 
 func (c *chooser) permitted(d DiskInfo) error {
-	why := errors.New("no signed permission")
+	why := errors.New("no signed permit")
 	if c.o.Permit != nil {
 		why = c.o.Permit(d)
 	}

@@ -16,15 +16,14 @@
 //	metadata/N.root.json, N.targets.json, N.snapshot.json  never change (consistent snapshots)
 //	metadata/timestamp.json                                the only file that changes
 //	metadata/targets/images/NAME/HASH.versions.json        signed copies of indexes
-//	metadata/targets/images/NAME/HASH.order.json           and of orders
-//	metadata/targets/orders/HASH.wipe.json                 permissions to wipe: the only copy
+//	metadata/targets/HASH.permits.json                     the permits: the only copy
 //	metadata/targets/HASH.servers.json                     the servers of the site: the only copy
 //	metadata/targets/agent/HASH.release.json               signed copy of agent/release.json
 //	agent/VERSION/NAME, agent/VERSION/release.json         a release of the agent; never changes
 //	agent/release.json                                     the current release; changes
 //
 // The targets are the index and manifests of all images, their packs, the releases of the agent,
-// and the orders. They keep their names in the store, except those that can change: a copy of each
+// the permits and the list of servers. They keep their names in the store, except those that can change: a copy of each
 // of these lies in metadata/targets, named by its hash, so that a client never reads an index that
 // is newer than its signature. Tables, maps and chunks need not be targets: the manifest leads to
 // them by hashes.
@@ -35,20 +34,20 @@
 // The root metadata has one field of this program, x-troy-store, a random name of the store: media
 // of a new store make a machine forget the old one's state, while media that are merely old do not.
 //
-// # Orders
+// # Permits
 //
 // What a server says is not signed. So a machine follows it where that does no harm, and asks for
 // the admin's signature where it may.
 //
-// Metadata never goes back. An image does, by a signed order: a machine follows a server forward to
-// any signed version, but back only to the version that an order names (Source.Allow). The document
-// is {"format":1,"image":"NAME","version":N}.
-//
-// A disk that holds something is wiped only if orders/wipe.json names it (Source.MayWipe), by its
-// serial number, or any disk of a machine by SMBIOS UUID or MAC address, if wanted until a time
-// only: {"format":1,"entries":[{"serial":"S","machine":"ID","until":"RFC 3339"}]}. An entry has a
-// serial number, a machine or both. An entry that makers put into many boards (all characters
-// alike) is refused. A document with one entry that is not understood permits nothing.
+// Metadata never goes back. An image does, by a permit, and so are a disk that holds something wiped
+// and a version that starts written over (Source.Permitted). The document permits.json is
+// {"format":1,"permits":[{"scope":"wipe","disk":"SERIAL","signed":"RFC 3339","until":"RFC 3339"}]},
+// with "key" (internal/tlskey) in place of "disk" for a machine, "image" and "version" for a
+// downgrade, and the "name" by which the admin called the machine, for people. Each scope stands
+// for itself: wipe, reinstall, downgrade; capture, free and clear are signed, but nothing asks for
+// them yet. A machine compares its own key, and the serial number of the disk that it is about. A
+// serial number that makers put into many disks (all characters alike) is refused. A document with
+// one permit that is not understood permits nothing.
 //
 // # Servers
 //
@@ -79,9 +78,9 @@
 //     the newest state that it saw. It cannot bring it back.
 //   - A clock that is ahead of the signatures stops the machine from taking anything new; it starts
 //     what it has.
-//   - A permission to wipe can be used more than once until it ends or is withdrawn, and by a
+//   - A permit can be used more than once until it ends or is withdrawn, and by a
 //     server that kept an older state: on a machine that remembers none (a bare or wiped disk) for
-//     as long as that state's timestamp holds, 14 days at most. Give permissions an end.
+//     as long as that state's timestamp holds, 14 days at most. Give permits an early end.
 //   - The machine's own word says which disk has which serial number and which machine it is; a
 //     disk that lies about its number is believed.
 //   - Thresholds and delegations of TUF are not used: the admin key holds root and targets, the

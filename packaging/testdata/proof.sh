@@ -165,8 +165,8 @@ signing() {
 	mkdir /tmp/images/stick
 	mv $store/keys/admin.key $store/keys/trusted.json /tmp/images/stick
 	chown -R troy: /tmp/images/stick
-	! as_troy key order --store $store win11-lab 1 || fail "signed without a key"
-	must as_troy key order --store $store --keys /tmp/images/stick win11-lab 1
+	! as_troy permit downgrade --store $store --disk S1234567 --to win11-lab@1 --until 2099-12-31 || fail "signed without a key"
+	must as_troy permit downgrade --store $store --keys /tmp/images/stick --disk S1234567 --to win11-lab@1 --until 2099-12-31
 	before=$(timestamp)
 	must date -s '+8 days'
 	must systemctl restart troy

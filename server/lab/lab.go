@@ -58,7 +58,7 @@ type Policy struct {
 	Healthy   Percent    `yaml:"healthy" about:"percent of the machines that must be healthy before a room that comes after this one goes on; default 80"`
 	AtClose   AtClose    `yaml:"at_close" about:"what a machine still at work does when the window closes: stop or finish"`
 	Provision *Provision `yaml:"provision" about:"provisioning of machines that have no Troy disk"`
-	Reinstall *bool      `yaml:"reinstall" about:"rewrite machines that hold another image, or a version that is not recorded"`
+	Reinstall *bool      `yaml:"reinstall" about:"rewrite machines that hold another image, or a version that is not recorded, by troy permit reinstall; and damaged ones"`
 	Wake      *bool      `yaml:"wake" about:"wake machines of the room in its windows: to update them, then to merge or to report their health to a room that waits; default true"`
 	Broadcast []IP       `yaml:"broadcast" about:"directed broadcast addresses of the room's networks, for wake-on-LAN"`
 	Link      Seconds    `yaml:"link_patience" about:"seconds that machines wait for the network when they start in a window or were woken; outside of both it is 10 at most; default 60"`
@@ -69,7 +69,7 @@ type Policy struct {
 // Provision says whether and how a bare machine gets a disk.
 type Provision struct {
 	Allow  bool   `yaml:"allow" about:"provision machines whose disk is empty"`
-	Wipe   bool   `yaml:"wipe" about:"also use a disk that is not empty, if troy key wipe permits it"`
+	Wipe   bool   `yaml:"wipe" about:"also use a disk that is not empty, if troy permit wipe permits it"`
 	Serial string `yaml:"serial" about:"the disk with this serial number"`
 	Slot   Gib    `yaml:"slot_gib" about:"size of each slot in GiB; default: a quarter of the image"`
 	System Gib    `yaml:"system_gib" about:"size of the data volume in GiB; default: the rest of the disk"`

@@ -205,8 +205,9 @@ func MinuteOfWeek(t time.Time) int {
 	return (int(t.Weekday())+6)%7*24*60 + t.Hour()*60 + t.Minute()
 }
 
-// Permits allow what a machine does not do by itself. A downgrade, and wiping a disk that holds
-// something, need the admin's signature besides, which the store carries.
+// Permits allow what a machine does not do by itself. A downgrade, writing over a version that
+// starts, and wiping a disk that holds something need the admin's permit besides, which the store
+// carries.
 type Permits struct {
 	Provision *Provision `json:"provision,omitempty"` // make a disk of the machine into one of Troy's
 	Reinstall bool       `json:"reinstall,omitempty"` // write the version over one that is unknown, damaged, or of another image
@@ -216,7 +217,7 @@ type Permits struct {
 // Provision says which disk becomes the machine's, and how.
 type Provision struct {
 	// Serial names the disk. "" = the only empty one. A disk that is not empty is wiped only if it
-	// is named here, or Wipe is set, and the signed metadata of the store permits it.
+	// is named here, or Wipe is set, and a signed permit of the store names it.
 	Serial string `json:"serial,omitempty"`
 	Wipe   bool   `json:"wipe,omitempty"`
 	// SlotBytes is the room for changes in each of two slots; 0 = a quarter of the virtual disk.
@@ -243,7 +244,7 @@ type Outcome string
 const (
 	OutcomeDone    Outcome = "done"    // the order was carried out
 	OutcomeKept    Outcome = "kept"    // nothing was to do
-	OutcomeWaiting Outcome = "waiting" // for the admin's permission; Message names the command that gives it
+	OutcomeWaiting Outcome = "waiting" // for a permit, or lab.yaml; Message names what gives it
 	OutcomeFailed  Outcome = "failed"  // Message says why
 )
 

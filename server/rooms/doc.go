@@ -24,7 +24,8 @@
 //	unknown machines; or in doubt                gives it a name and a room
 //	nothing is promoted to its room              nothing
 //	it has the version                           that version: it merges and resets as the room says
-//	it needs a permit that the room lacks        the version; it takes no start slot, and says what it waits for
+//	it needs what the room does not permit, or   the version; it takes no start slot, and says what it waits for
+//	a permit of the admin that is not signed
 //	its disk cannot take an image                nothing
 //	the wave was stopped, or too many failed     nothing
 //	it failed three times at this target         nothing; also if it went back from it by itself
@@ -44,7 +45,7 @@
 // the room. A host or room that is pinned needs no promotion and has no gate. A new promotion
 // forgets the failures of the one before. A machine failed if its report says so, or if Windows
 // does not come up in the version (health failing); a machine that was stopped by the end of the
-// window, or that waits for a permission, did not fail. One that was brought to the version and
+// window, or that waits for a permit, did not fail. One that was brought to the version and
 // checks in with the one below gave it up (Windows did not come up three times): it has failed from
 // that check-in on, and is left alone until the next promotion. Which failure stopped a wave is
 // told once.

@@ -215,9 +215,9 @@ func TestWaitsForPermission(t *testing.T) {
 	if o := w.checkIn(201, 1, nil); !begins(&o) {
 		t.Fatalf("%+v", o)
 	}
-	w.report(201, 1, protocol.OutcomeWaiting, "waits for your permission: run `troy key order win11 2`")
+	w.report(201, 1, protocol.OutcomeWaiting, "waits for a permit: run `troy permit downgrade b204-1 --to win11@2 --until DATE`")
 	h, _, err := w.k.Host("b204-1")
-	if err != nil || h.Phase != PhasePermit || !strings.Contains(h.Error, "troy key order win11 2") || h.Last.Result != state.ResultWaiting {
+	if err != nil || h.Phase != PhasePermit || !strings.Contains(h.Error, "troy permit downgrade b204-1") || h.Last.Result != state.ResultWaiting {
 		t.Errorf("%+v, %v", h, err)
 	}
 	other := func(in *protocol.CheckIn) { in.Image = "win10" }

@@ -26,7 +26,7 @@ const (
 	PhaseWaiting  Phase = "waiting"  // is up and waits for a start slot
 	PhaseWorking  Phase = "working"  // has a start slot
 	PhaseSilent   Phase = "silent"   // was at work and nothing is heard of it
-	PhasePermit   Phase = "permit"   // waits for the admin's permission; Host.Error names the command
+	PhasePermit   Phase = "permit"   // waits for a permit, or for lab.yaml; Host.Error names what gives it
 	PhaseFailed   Phase = "failed"   // its last attempt at this version failed
 	PhaseDown     Phase = "down"     // Windows does not come up in what it has, or could not be started
 )

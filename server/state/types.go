@@ -56,7 +56,7 @@ const (
 	ResultDone    Result = "done"    // the version is on the disk
 	ResultFailed  Result = "failed"  // it is not, Attempt.Message says why
 	ResultLate    Result = "late"    // it is not, because the window closed
-	ResultWaiting Result = "waiting" // it is not, because the machine waits for the admin's permission
+	ResultWaiting Result = "waiting" // it is not, because the machine waits for a permit, or lab.yaml
 )
 
 // Work is what a machine has to do to come to a version, as far as its check-in tells. How it does

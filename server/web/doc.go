@@ -34,6 +34,6 @@
 //
 // Sessions are forgotten at a restart. There are no roles: everyone who can sign in may do
 // everything. The page and /metrics can be read without a login unless Options.Private (then
-// /metrics is for this machine only). A rollback that machines have to be permitted by the admin's
-// key (package image/trust) is ordered here, but signed only by "troy key order".
+// /metrics is for this machine only). A rollback, for which machines need a permit of the admin's
+// key (package image/trust), is ordered here, but signed only by "troy permit downgrade".
 package web

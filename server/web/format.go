@@ -106,7 +106,7 @@ func label(p rooms.Phase) string {
 	case rooms.PhaseSilent:
 		return "unresponsive"
 	case rooms.PhasePermit:
-		return "waits for your permission"
+		return "waits for a permit"
 	case rooms.PhaseFailed:
 		return "failed"
 	case rooms.PhaseDown:

@@ -4,7 +4,7 @@
 //
 // Init makes the keys and the first metadata, Repository.Sign signs a change of the store,
 // RefreshTimestamp keeps it valid while it is served, Rotate puts the store back and replaces keys.
-// SetOrder, AllowWipe and SetWipe sign orders. PublishAgent, UseAgent and RemoveAgent change the
+// Permit and Withdraw sign permits. PublishAgent, UseAgent and RemoveAgent change the
 // releases of the agent, which the next Sign takes. Root and Source are for what leaves the store:
 // boot media, exports, disks.
 //
@@ -39,7 +39,7 @@
 // agent/VERSION and only then writes the index agent/release.json, so that a release exists whole
 // or not at all; Sign hashes the files when it signs them for the first time.
 //
-// Rotate first puts the folder back: roots, lists of versions, manifests, orders, documents of
+// Rotate first puts the folder back: roots, lists of versions, manifests, permits, documents of
 // releases, each by a rename; lists and releases that were not signed are removed. Then it has what
 // the keys sign signed by the old and the new ones, then writes the root metadata, then gives the
 // new keys their names.
