@@ -25,7 +25,7 @@ import (
 // that machines take: --keys names the folder where it is (a stick), so that it need not lie in the
 // store. The server's own key stays in the store, and is never served.
 func keyCommand(s *cli.Streams) *cobra.Command {
-	return group("key", "manage the admin key and what it signs",
+	return group("key", "manage the admin key and servers",
 		newKeyInit(s), newKeyList(s), newKeyRotate(s), newKeySign(s), newKeyRefresh(s), newKeyServers(s), newKeyRoot(s), newKeyTrust(s))
 }
 

@@ -347,8 +347,8 @@ func TestRollbackWithoutKey(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	wantTroy(t, exitOK, "rollback", "--signed", "--room", "test")
-	if o := s.checkIn(t, testMAC, 2, ""); !begins(&o) || wanted(&o) != 1 {
-		t.Errorf("%+v", o)
+	if o := s.checkIn(t, testMAC, 2, ""); begins(&o) || wanted(&o) != 1 || !strings.Contains(o.Reason, "it waits for a permit: 'troy permit downgrade test-1 --to pc@1 --until DATE'") {
+		t.Errorf("before it is signed elsewhere: %+v", o)
 	}
 }
 

@@ -26,7 +26,7 @@ func permitCommand(s *cli.Streams) *cobra.Command {
 		trust.Free:      "permit to make room on a disk",
 		trust.Clear:     "permit to empty what a machine keeps",
 	}
-	cmd := group("permit", "permit machines what they do only by your signature", newPermitList(s), newPermitWithdraw(s))
+	cmd := group("permit", "permit machines to lose something", newPermitList(s), newPermitWithdraw(s))
 	for _, scope := range trust.Scopes() {
 		cmd.AddCommand(newPermit(s, scope, about[scope]))
 	}
@@ -60,11 +60,11 @@ type permitting struct {
 func newPermit(s *cli.Streams, scope trust.Scope, short string) *cobra.Command {
 	p := &permitting{permitCall: newPermitCall(s), scope: scope}
 	cmd := leaf(string(scope)+" [TARGET]… --until DATE", short, p.run)
-	cmd.Long = `Sign a permit: ` + strings.TrimPrefix(short, "permit ") + `. It permits that and nothing else. TARGET is a machine, a room,
-or a CSV file (NAME.csv) with a column name or serial. Names are those that 'troy hosts confirm' has
-noted beside the admin key; what only the server knows by a name is marked, and you are asked again.
-Machines compare their own key, or the serial number of the disk. The next signing drops permits
-that have ended, and those of which the server says that they were used.`
+	cmd.Long = `Sign a ` + short + `. It permits nothing else.
+TARGET is a machine, a room, or a CSV file (NAME.csv) with a column name or serial. Names are those
+that 'troy hosts confirm' has noted beside the admin key; what only the server knows by a name is
+marked, and you are asked again. Machines compare their own key, or the serial number of the disk.
+The next signing drops permits that have ended, and those that were used, as the server says.`
 	fs := cmd.Flags()
 	fs.Var(&p.disks, "disk", "the serial `number` of a disk, may be repeated")
 	fs.StringVar(&p.until, "until", "", "last `day` on which it may happen, YYYY-MM-DD, in the time zone of this computer")
@@ -224,7 +224,8 @@ type withdrawing struct {
 func newPermitWithdraw(s *cli.Streams) *cobra.Command {
 	w := &withdrawing{permitCall: newPermitCall(s)}
 	cmd := leaf("withdraw [TARGET]…", "sign that permits are no more", w.run)
-	cmd.Long = "Sign that permits are no more. TARGET is a scope, or the name, key or serial number that 'troy permit list' shows."
+	cmd.Long = `Sign that permits are no more. TARGET is a scope, or the name, key or serial number that
+'troy permit list' shows.`
 	cmd.Flags().BoolVar(&w.all, "all", false, "withdraw all permits")
 	w.keys.define(cmd.Flags())
 	return w.withStoreJSON(cmd)
