@@ -25,34 +25,42 @@ type agent struct {
 	store *store
 	site  *site
 	win   *windows
+	boot  *bootFiles
 	own   *ownCopy
 	work  *writer
 
 	facts decide.Facts
 	steps []protocol.Step
 	last  string // what became of the last hand-off
+	alone string // why Windows was, or may have been, started without this agent
 	ended bool   // how the work ended was said
 	sleep func(context.Context, time.Duration) error
 }
 
 func newAgent(o *Options, out io.Writer) *agent {
 	con := &console{out: out}
+	if !o.Running {
+		con.keyboard = consoleDevice
+	}
 	d := &disk{o: o, con: con}
 	rec := &records{con: con, disk: d}
 	net := &network{o: o, con: con}
 	win := newWindows(o, con, d)
-	s := &store{o: o, con: con, net: net, disk: d, rec: rec, win: win}
+	boot := newBootFiles(con, d, rec)
+	s := &store{o: o, con: con, net: net, disk: d, rec: rec, boot: boot}
 	known := &site{o: o, con: con, rec: rec, net: net, store: s}
 	s.site, net.site = known, known
 	win.own = &ownCopy{con: con, rec: rec, win: win, store: s}
-	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, win: win, meter: &meters{con, net}}
+	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, boot: boot, meter: &meters{con, net}}
 	w.clock = func() time.Time { t, _ := net.clock.now(); return t }
-	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, own: win.own, work: w, sleep: sleep}
+	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, boot: boot, own: win.own, work: w, sleep: sleep}
 }
 
 // run does everything and returns the exit code, unless the machine was handed over.
 func (a *agent) run(ctx context.Context) int {
 	a.con.say("%s", version.Get())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer a.disk.close()
 	a.begin(ctx)
 	for {
@@ -75,13 +83,15 @@ func (a *agent) begin(ctx context.Context) {
 	}
 	a.net.setMedia(m)
 	if !a.o.Running {
-		if err := a.disk.loadDrivers(ctx); err != nil {
+		if err := loadDrivers(ctx, a.con); err != nil {
 			a.con.say("drivers: %v", err)
 		}
 	}
-	a.net.id = readIdentity(cmp.Or(a.o.dmi, dmiDir))
+	a.net.id = identity(a.o.hardware())
 	a.win.readFirmware()
+	a.boot.readFirmware()
 	a.facts.Unsupported, a.facts.InUse = a.win.unsupported(), a.o.NoHandOff
+	a.facts.Woken, a.facts.LinkPatience = woken(), a.o.Net.Patience
 	a.look()
 }
 
@@ -140,7 +150,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Judge:
 		return a.judge(ctx)
 	case decide.Connect:
-		return a.net.connect(ctx)
+		return a.o.nameCards(a.net.connect(ctx, s.Patience))
 	case decide.CheckIn:
 		return a.checkIn(ctx)
 	case decide.Plan:
@@ -153,8 +163,13 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 		a.con.say("%s", s.Reason)
 		return a.rec.keepDecided(s.Memo)
 	case decide.Wait, decide.Pause:
-		a.con.say("%s %.0f s: %s", s.Kind, s.Pause.Seconds(), s.Reason)
-		return a.sleep(ctx, s.Pause)
+		a.con.say("%s %.0f s: %s; press W to start Windows now", s.Kind, s.Pause.Seconds(), s.Reason)
+		waiting, stop := a.con.skip(ctx)
+		defer stop()
+		if err := a.sleep(waiting, s.Pause); err != nil {
+			return context.Cause(waiting)
+		}
+		return nil
 	}
 	if work := a.works(s); work != nil {
 		return work(ctx)
@@ -173,7 +188,7 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 	case decide.Heal:
 		return func(ctx context.Context) error { return a.work.heal(ctx, o) }
 	case decide.Stage:
-		return func(ctx context.Context) error { return a.work.stage(ctx, s) }
+		return func(ctx context.Context) error { return a.work.stage(ctx) }
 	case decide.Commit:
 		return a.said(m.Commit, "version %d is committed", s.Version)
 	case decide.Rollback:
@@ -186,7 +201,7 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 	case decide.Provision:
 		return a.work.provision
 	case decide.BootFiles:
-		return a.work.renewBootFiles
+		return a.boot.follow
 	}
 	return nil
 }
@@ -217,7 +232,7 @@ func (a *agent) finish(ctx context.Context, s decide.Step) (err error) {
 			a.con.say("report: %v", err)
 		}
 	case decide.Confirm:
-		return a.own.confirm()
+		return a.own.confirm(ctx)
 	case decide.Count:
 		a.disk.leave(a.facts.Order)
 		a.rec.Session, _ = a.disk.session()
@@ -248,8 +263,12 @@ func (a *agent) judge(ctx context.Context) error {
 		closed, known := a.disk.closedInOrder()
 		seen.Healthy, seen.Untold = closed, !known
 	}
+	handed := a.rec.Health.Method != ""
 	j := chainload.Judge(a.rec.Health, seen)
-	a.rec.Health, a.win.methods = j.Health, j.Methods
+	a.rec.Health, a.win.methods, a.alone = j.Health, j.Methods, j.Without
+	if handed && ok {
+		a.rec.judged(session)
+	}
 	a.facts.Verdict, a.facts.Judged = j.Verdict, seen.Version
 	for _, line := range j.Messages {
 		a.con.say("start: %s", line)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"troy/chainload"
@@ -36,16 +37,18 @@ const (
 
 // bench is a store with two versions, a server, and the disk of a PC that holds version 1.
 type bench struct {
-	t      *testing.T
-	dir    string
-	store  string
-	disk   string
-	v1, v2 string
-	url    string
-	dmi    string
-	media  string // what the boot media carry
-	handed bool   // the machine was given to Windows
-	out    bytes.Buffer
+	t        *testing.T
+	dir      string
+	store    string
+	disk     string
+	v1, v2   string
+	url      string
+	dmi      string
+	media    string       // what the boot media carry
+	handed   bool         // the machine was given to Windows
+	esp      string       // stands for the ESP
+	firmware fstest.MapFS // its variables; nil: those of this machine
+	out      bytes.Buffer
 
 	orders   fixedOrders
 	mirrors  []string // asked before url
@@ -77,7 +80,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 	b := newBenchIn(t, filepath.Join(template, "made"))
 	if _, err := os.Stat(b.dir); err != nil {
 		b.must(os.Mkdir(b.dir, 0o755))
-		b.must(os.Mkdir(b.dmi, 0o755))
+		b.must(os.MkdirAll(b.dmi, 0o755))
 		b.must(os.Mkdir(b.media, 0o755))
 		b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
 		b.makeVersions()
@@ -96,7 +99,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 
 func newBenchIn(t *testing.T, dir string) *bench {
 	in := func(name string) string { return filepath.Join(dir, name) }
-	return &bench{t: t, dir: dir, store: in("store"), disk: in("pc.img"), dmi: in("dmi"), media: in("media"), v1: in("v1.raw"), v2: in("v2.raw")}
+	return &bench{t: t, dir: dir, store: in("store"), disk: in("pc.img"), dmi: in("sys/class/dmi/id"), media: in("media"), esp: in("esp"), v1: in("v1.raw"), v2: in("v2.raw")}
 }
 
 func (b *bench) must(err error) {
@@ -193,10 +196,17 @@ func (b *bench) run() int {
 
 // agent is one that hands over to nothing, and does not sleep.
 func (b *bench) agent() *agent {
-	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, dmi: b.dmi,
+	a := newAgent(&Options{Running: true, Net: params.Network{Servers: append(b.mirrors, b.url)}, Disk: b.disk, sys: filepath.Join(b.dir, "sys"),
 		media: b.media, now: b.machine, patience: 2 * time.Second}, &b.out)
 	a.win.toWindows = func(context.Context) (chainload.Method, error) { b.handed = true; return chainload.ByBootNext, nil }
 	a.win.reset = func() error { return nil }
+	a.boot.onESP = func(do func(root string, writable func() error) error) error {
+		b.must(os.MkdirAll(b.esp, 0o755))
+		return do(b.esp, func() error { return nil })
+	}
+	if b.firmware != nil {
+		a.boot.vars = b.firmware
+	}
 	a.sleep = func(ctx context.Context, d time.Duration) error { b.slept = append(b.slept, d); return ctx.Err() }
 	return a
 }

@@ -11,6 +11,8 @@ import (
 
 // console is where all is said. Its end is kept for the report.
 type console struct {
+	keyboard string // terminal on which a person may press a key; "" = none
+
 	mu  sync.Mutex
 	out io.Writer
 	end []byte // the last bytes that went over the screen

@@ -79,9 +79,9 @@ func TestWrongHashInTable(t *testing.T) {
 func TestWrongHashInPack(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.damage(".pack")
-	before := b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal)
+	before := b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal, pcdisk.Mailbox)
 	b.stopped(b.run(), ExitUnfinished, "pack")
-	if b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal) != before {
+	if b.digest(pcdisk.LayerA, pcdisk.LayerB, pcdisk.Journal, pcdisk.Mailbox) != before {
 		t.Error("more than the inactive slot was written to")
 	}
 	b.holds(b.v1)
@@ -158,7 +158,7 @@ func TestParseKernel(t *testing.T) {
 	if err := quiet.parseKernel("# the media's config: troy.shell troy.unsigned\ntroy.port=eth0 # troy.disk=/dev/sdb\n"); err != nil {
 		t.Fatal(err)
 	}
-	if quiet.Shell || quiet.Disk != "" || len(quiet.Net.Interfaces) != 1 {
+	if quiet.Shell || quiet.Disk != "" || len(quiet.Net.Ports) != 1 {
 		t.Errorf("parseKernel takes words of comments: %+v", quiet)
 	}
 	if err := o.parseKernel("troy.ip=nonsense"); err == nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"troy/agent/coldplug"
@@ -27,20 +28,27 @@ const (
 type disk struct {
 	o        *Options
 	con      *console
-	plug     *coldplug.Plugger // nil when the drivers are loaded elsewhere
 	target   *pcdisk.Target
 	machine  *machine.Machine
 	admitted bool // the files may be written to
 }
 
-// loadDrivers loads what the machine's devices ask for.
-func (d *disk) loadDrivers(ctx context.Context) error {
+// loadDrivers loads what the machine's devices ask for, and until ctx ends what those ask for that
+// come later: whoever waits for a disk or a network port need not do anything about its driver.
+func loadDrivers(ctx context.Context, con *console) error {
 	plug, err := coldplug.New()
 	if err != nil {
 		return err
 	}
-	d.plug = plug
 	_, err = plug.Settle(ctx, driversQuiet)
+	go plug.Follow(ctx, func(loaded []string, err error) {
+		if len(loaded) > 0 {
+			con.say("drivers: %s, for a device that came late", strings.Join(loaded, ", "))
+		}
+		if err != nil {
+			con.say("drivers: %v", err)
+		}
+	})
 	if merr := coldplug.MountEFIVars(); merr != nil && !errors.Is(merr, coldplug.ErrNoEFI) {
 		err = errline.Join(err, merr)
 	}
@@ -53,11 +61,10 @@ func (d *disk) open(ctx context.Context) decide.Disk {
 	if d.target == nil {
 		t, err := d.find(ctx)
 		if err != nil {
-			condition := decide.Unsuitable
 			if errors.Is(err, pcdisk.ErrNone) {
-				condition = decide.Missing
+				return decide.Disk{Condition: decide.Missing, Why: d.hidden() + err.Error()}
 			}
-			return decide.Disk{Condition: condition, Why: err.Error()}
+			return decide.Disk{Condition: decide.Unsuitable, Why: err.Error()}
 		}
 		d.target = t
 	}
@@ -113,37 +120,51 @@ func holding(path string, s machine.State) string {
 func (d *disk) find(ctx context.Context) (*pcdisk.Target, error) {
 	deadline := time.Now().Add(diskPatience)
 	for {
-		paths, err := d.paths()
+		paths, unfit, err := d.paths()
 		if err != nil {
 			return nil, err
 		}
 		t, err := pcdisk.Find(paths)
+		var none *pcdisk.FindError
+		if errors.As(err, &none) {
+			none.Seen = append(none.Seen, unfit...)
+		}
 		if err == nil || !errors.Is(err, pcdisk.ErrNone) || d.o.Running || time.Now().After(deadline) {
 			return t, err
 		}
 		if err := sleep(ctx, 500*time.Millisecond); err != nil {
 			return nil, err
 		}
-		if d.plug != nil { // a controller may have come up since
-			if _, err := d.plug.Scan(ctx); err != nil {
-				d.con.say("drivers: %v", err)
-			}
-		}
 	}
 }
 
-func (d *disk) paths() ([]string, error) {
+// paths are the disks that may be the machine's. Unfit are the others, and why.
+func (d *disk) paths() (paths, unfit []string, err error) {
 	if d.o.Disk != "" {
-		return []string{d.o.Disk}, nil
+		return []string{d.o.Disk}, nil, nil
 	}
 	disks, err := blockdev.Disks()
-	var paths []string
 	for _, x := range disks {
-		if !x.ReadOnly {
-			paths = append(paths, x.Path)
+		if why := x.Unfit(); why != "" {
+			unfit = append(unfit, x.Path+": "+why)
+			continue
 		}
+		paths = append(paths, x.Path)
 	}
-	return paths, err
+	return paths, unfit, err
+}
+
+// hidden says which controllers hide a disk, with a separator; "" = none is known to.
+func (d *disk) hidden() string {
+	if d.o.Disk != "" {
+		return ""
+	}
+	paths, _, _ := d.paths() // the caller has seen the error
+	text := d.o.hardware().Hidden(len(paths) > 0)
+	if text == "" {
+		return ""
+	}
+	return text + "; "
 }
 
 // all are the disks that the agent may work on.

@@ -12,7 +12,9 @@
 //
 //	troy.server=URL[,URL]…         the servers in their order; typed at this start, in place of all
 //	                               others
-//	troy.ip=…, troy.port=…         a static address instead of DHCP, the port to use
+//	troy.ip=…, troy.port=…         a static address instead of DHCP, the ports to use
+//	troy.link-patience=SECONDS     how long the network is waited for, instead of what the room says
+//	BOOTIF=01-…                    of GRUB and iPXE: the port that is preferred
 //	troy.disk=/dev/…               work on this disk only
 //	troy.shell                     stop in a shell instead of restarting the machine; rescue media only
 //
@@ -25,6 +27,16 @@
 //	/etc/troy/root.json     TUF root metadata of the store: whose signatures count
 //	/etc/troy/servers.json  the list of servers that was signed when the media were made
 //	/etc/troy/built         when the media were made (RFC 3339): no time before is believed
+//
+// # Network
+//
+// The network is the one in which a server of Troy answers (package netfetch/link tries them; the
+// servers are those of the kernel arguments, or the one that option 224 of an offer names). Where
+// none answers in time, one with an address is taken all the same, and the servers are asked for a
+// while. How long the network is waited for, package decide says: in full while a window of the room
+// is open, which the journal knows from the last order, or after a wake-up, as far as the firmware
+// tells (SMBIOS, wake-up type); else 10 seconds. The key W on the console ends the wait: Windows
+// starts with what is there.
 //
 // # Exit codes
 //
@@ -47,9 +59,16 @@
 //	records   the agent's own in the journal: what a later start must know, trusted metadata
 //	network   connect, check-in, progress, report; the clock
 //	store     plan: signatures, what a version takes, which disk
-//	writer    merge, heal, stage, provision, reinstall, boot files
-//	windows   firmware, ESP, hand-off, restart
+//	writer    merge, heal, stage, provision, reinstall
+//	bootFiles Windows Boot Manager on the ESP: of the version that starts, and never an older one
+//	          (package chainload/bootfiles)
+//	windows   firmware, hand-off, restart
 //	ownCopy   the agent's own copy on the ESP
+//
+// Drivers are loaded for as long as the start goes on (package coldplug), so a disk or a network
+// card may come late: a disk is waited for 15 s, a network port as long as a link. Package
+// diskwriter/blockdev says which disks may be the machine's: none on USB, no card. The lines above
+// the one that says why a start failed say what the machine is made of (package hardware).
 //
 // Nothing is written before the NTFS volume was judged, every file was mapped and compared with
 // what the journal recorded, and the plan was found to fit. What a start only learns (trusted
@@ -91,12 +110,23 @@
 // again, which counts once for each failure. A stick does not install what failed, or what is on
 // trial, on this machine. An update comes before Windows is started, and costs one more start.
 //
+// At the end of each start from the ESP the agent sees to its boot entry, and to the file that
+// firmware starts without one (\EFI\BOOT\BOOTX64.EFI).
+//
+// # Without the agent
+//
+// That the last hand-off was judged is in the journal at once, with the state of the boot child:
+// what Windows writes after that, without another hand-off, was not started by the agent. The
+// check-in says so ("without"), and the report says when the agent will not start again by itself
+// ("leaves").
+//
 // # Known gaps
 //
 //   - A download that is cut off in a reinstall goes on at its last checkpoint (a piece of 256
 //     MiB), not at the chunk.
 //   - Whether Windows ran is read from the boot child (its DataWriteGuid) and from the NTFS
-//     volumes inside; nothing is asked of Windows itself.
+//     volumes inside; nothing is asked of Windows itself. How often it ran is not known: after
+//     a hand-off, further starts without the agent show only in the boot order, and in silence.
 //   - A new agent that hangs on its trial stays there until a person restarts the machine; that
 //     start is the old one's. One that breaks, or whose kernel cannot be loaded, starts Windows.
 //   - A file config that was edited on a stick does not go along to the ESP: what counts there

@@ -42,8 +42,8 @@ func ends(s decide.Step) bool {
 	return s.Final()
 }
 
-// sayEnd says once, in one line, why the machine does not have what is wanted. Where all went well
-// what was trusted is kept.
+// sayEnd says once, in one line, why the machine does not have what is wanted; the lines above it
+// say what the machine is, for a photo of the screen. Where all went well what was trusted is kept.
 func (a *agent) sayEnd(next decide.Step) {
 	if a.ended {
 		return
@@ -52,6 +52,9 @@ func (a *agent) sayEnd(next decide.Step) {
 	o := decide.Judged(&a.facts)
 	switch o.Outcome {
 	case protocol.OutcomeFailed:
+		for _, line := range a.o.hardware().Lines() {
+			a.con.say("%s", line)
+		}
 		a.con.say("stopped: %s; %s", o.Message, adviceOn(&a.facts, exitCode(o), next))
 	case protocol.OutcomeWaiting:
 		a.con.say("waiting: %s; %s", o.Message, adviceOn(&a.facts, exitCode(o), next))

@@ -6,6 +6,7 @@ import (
 
 	"troy/agent/decide"
 	"troy/chainload"
+	"troy/chainload/bootfiles"
 	"troy/chainload/selfboot"
 	"troy/diskwriter/machine"
 	"troy/image/trust"
@@ -17,11 +18,14 @@ import (
 type memo struct {
 	Format int `json:"format"`
 	decide.Memo
-	// Session names the state of the boot child at the last hand-off: Windows gives it another
-	// DataWriteGuid.
+	// Session names the state of the boot child at the last hand-off, or where that was judged, at
+	// that start: Windows gives it another DataWriteGuid.
 	Session guid.GUID      `json:"session"`
 	Clock   keptClock      `json:"clock,omitzero"`
 	Agent   selfboot.State `json:"agent"`
+	// BootFiles is how the ESP was when it last was right.
+	BootFiles bootfiles.Note `json:"boot_files,omitzero"`
+	Place     string         `json:"place,omitempty"` // chainload.Result.Place
 	// Held is the newest version of each image that the machine ever had: writing another image in
 	// between is no way back.
 	Held map[string]int `json:"held,omitempty"`
@@ -30,17 +34,18 @@ type memo struct {
 // memoFormat is that of the memo. A newer agent may have written another one.
 const memoFormat = 1
 
-// parseMemo reads what keep wrote. The records of health and of updates are checked by their own
-// packages; when one of them cannot be read, the rest is returned all the same: a machine that
-// forgets what it held could be taken back.
+// parseMemo reads what keep wrote. The records of health, of updates and of boot files are checked
+// by their own packages; when one of them cannot be read, the rest is returned all the same: a
+// machine that forgets what it held could be taken back.
 func parseMemo(b []byte) (memo, error) {
 	if len(b) == 0 {
 		return memo{}, nil
 	}
 	var raw struct {
 		memo
-		Health json.RawMessage `json:"health"`
-		Agent  json.RawMessage `json:"agent"`
+		Health    json.RawMessage `json:"health"`
+		Agent     json.RawMessage `json:"agent"`
+		BootFiles json.RawMessage `json:"boot_files"`
 	}
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return memo{}, err
@@ -49,10 +54,11 @@ func parseMemo(b []byte) (memo, error) {
 		return memo{}, fmt.Errorf("format %d is not known", raw.Format)
 	}
 	m := raw.memo
-	var health, agent error
+	var health, agent, boot error
 	m.Health, health = chainload.ParseHealth(raw.Health)
 	m.Agent, agent = selfboot.ParseState(raw.Agent)
-	return m, errline.Join(health, agent)
+	m.BootFiles, boot = bootfiles.ParseNote(raw.BootFiles)
+	return m, errline.Join(health, agent, boot)
 }
 
 // records are the agent's own in the machine's journal.
@@ -98,6 +104,15 @@ func (r *records) keep() error {
 func (r *records) keepDecided(m *decide.Memo) error {
 	r.Memo = *m
 	return r.keep()
+}
+
+// judged keeps that the last hand-off was judged, before anything else: if this start is cut off,
+// what Windows writes then was not started by the agent.
+func (r *records) judged(session guid.GUID) {
+	r.Session = session
+	if err := r.keep(); err != nil {
+		r.con.say("journal: %v", err)
+	}
 }
 
 // newest is the newest version of an image that this machine has had, 0 if it never had one.

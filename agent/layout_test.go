@@ -34,7 +34,7 @@ func newLayoutBench(t *testing.T, merge protocol.Merge, l layout) *bench {
 	needs.Root(t)
 	b := newBenchIn(t, filepath.Join(t.TempDir(), "bench"))
 	for _, dir := range []string{b.dir, b.dmi, b.media} {
-		b.must(os.Mkdir(dir, 0o755))
+		b.must(os.MkdirAll(dir, 0o755))
 	}
 	b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
 	b.must(os.WriteFile(b.v1, nil, 0o644))

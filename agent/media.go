@@ -16,9 +16,6 @@ import (
 // mediaDir is where the initramfs holds what the admin gave to `troy media`.
 const mediaDir = "/etc/troy"
 
-// dmiDir is where the kernel shows the tables of the firmware.
-const dmiDir = "/sys/class/dmi/id"
-
 // media is what the boot media carry besides programs. Everything may be absent.
 type media struct {
 	root    []byte    // TUF root metadata: whose signatures count

@@ -9,7 +9,9 @@ import (
 
 	"troy/agent/decide"
 	"troy/chainload"
+	"troy/chainload/bootfiles"
 	"troy/chainload/selfboot"
+	"troy/internal/digest"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -22,9 +24,10 @@ func fullMemo() memo {
 			Health: chainload.Health{Version: "lab@2", Starts: 2, Method: chainload.ByGRUB, Times: []time.Time{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, Bad: []string{"lab@1"}},
 			Reset:  protocol.ResetBoot, Marks: decide.Marks{Golden: true},
 		},
-		Session: vhdx.GUID{1, 2, 3},
-		Agent:   selfboot.State{Trial: &selfboot.Trial{Version: "2", Copy: selfboot.B, Entry: 7, From: "1"}, Failed: []string{"0"}},
-		Held:    map[string]int{"lab": 2},
+		Session:   vhdx.GUID{1, 2, 3},
+		Agent:     selfboot.State{Trial: &selfboot.Trial{Version: "2", Copy: selfboot.B, Entry: 7, From: "1"}, Failed: []string{"0"}},
+		Held:      map[string]int{"lab": 2},
+		BootFiles: bootfiles.Note{Version: "lab@2", Firmware: digest.Sum{1}, ESP: digest.Sum{2}, Brought: "lab@1", Manager: digest.Sum{3}},
 	}
 }
 
@@ -40,8 +43,8 @@ func TestParseMemo(t *testing.T) {
 		}
 		return strings.Replace(string(b), from, to, 1)
 	}
-	noHealth, noAgent, clamped := full, full, full
-	noHealth.Health, noAgent.Agent, clamped.Health.Starts = chainload.Health{}, selfboot.State{}, 1000
+	noHealth, noAgent, noBoot, clamped := full, full, full, full
+	noHealth.Health, noAgent.Agent, noBoot.BootFiles, clamped.Health.Starts = chainload.Health{}, selfboot.State{}, bootfiles.Note{}, 1000
 	for name, c := range map[string]struct {
 		text string
 		want memo
@@ -55,6 +58,7 @@ func TestParseMemo(t *testing.T) {
 		"newer":               {change(`"format":1`, `"format":2`), memo{}, "format 2 is not known"},
 		"health not readable": {change(`"starts":2`, `"starts":"2"`), noHealth, "record of health"},
 		"health out of range": {change(`"starts":2`, `"starts":9999`), clamped, ""},
+		"boot files":          {change(`"manager":"03`, `"manager":"x3`), noBoot, "bootfiles: note"},
 		"trial of no copy":    {change(`"copy":"b"`, `"copy":"c"`), noAgent, `trial of copy "c"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,25 +4,29 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"troy/internal/errline"
 	"troy/internal/version"
 	"troy/netfetch"
 	"troy/netfetch/link"
 	"troy/server/protocol"
 )
 
-// How long the agent goes on before it starts what is there: students wait behind this.
+// How long the agent goes on before it starts what is there: students wait behind this. Package
+// decide says how long the network itself is waited for.
 const (
-	linkPatience   = 60 * time.Second
 	serverPatience = 45 * time.Second
 	reportPatience = 10 * time.Second
 	hintPatience   = 3 * time.Second
+	waitingAfter   = 4 * time.Second // a network that takes longer is said to be waited for
 )
 
 // errNoServer: nothing names a server.
@@ -55,17 +59,17 @@ func (n *network) setMedia(m media) {
 	n.media, n.clock = m, newClock(m.built, now)
 }
 
-// connect brings up the network and finds the servers.
-func (n *network) connect(ctx context.Context) error {
+// connect brings up the network, for which it waits so long, and finds the servers.
+func (n *network) connect(ctx context.Context, patience time.Duration) error {
 	if !n.o.Running {
-		if err := n.linkUp(ctx); err != nil {
+		if err := n.linkUp(ctx, patience); err != nil {
 			return err
 		}
 	}
 	if err := n.find(); err != nil {
 		return err
 	}
-	n.setClock(ctx, n.site.urls()[0])
+	n.setClock(ctx, n.site.urls(n.link)[0])
 	if n.link != nil {
 		go n.link.Keep(ctx, &link.KeepOptions{
 			Changed: func(*link.Link) { n.servers.Load().Reconnect() },
@@ -77,7 +81,7 @@ func (n *network) connect(ctx context.Context) error {
 
 // find makes the servers of the site those that are asked.
 func (n *network) find() error {
-	urls := slices.DeleteFunc(n.site.urls(), func(u string) bool {
+	urls := slices.DeleteFunc(n.site.urls(n.link), func(u string) bool {
 		plain := strings.HasPrefix(u, "http://")
 		if plain {
 			n.con.say("%s is not asked: check-ins go by TLS only, want https://", u)
@@ -131,16 +135,73 @@ func (n *network) retrying(err error, wait time.Duration) {
 	}
 }
 
-func (n *network) linkUp(ctx context.Context) error {
-	l, err := link.Up(ctx, &link.Options{
-		Static: n.o.Net.Static, Interfaces: n.o.Net.Interfaces, Wait: linkPatience, ResolvConf: "/etc/resolv.conf",
+// linkUp waits for a network in which a server answers. Where none does in that time it takes one
+// all the same: the servers are asked for a while then, and what is wrong is said.
+func (n *network) linkUp(ctx context.Context, patience time.Duration) error {
+	o := n.o.Net
+	waiting, stop := n.con.skip(ctx)
+	defer stop()
+	say := time.AfterFunc(waitingAfter, func() {
+		n.con.say("waiting for the network, up to %.0f s; press W to start Windows now", patience.Seconds())
+	})
+	defer say.Stop()
+	l, err := link.Up(waiting, &link.Options{
+		Static: o.Static, Ports: o.Ports, First: o.First, Wait: patience, ResolvConf: "/etc/resolv.conf", Useful: n.reaches,
 	})
 	if err != nil {
+		if errors.Is(context.Cause(waiting), errSkipped) {
+			return fmt.Errorf("%w: %w", errSkipped, err)
+		}
 		return err
 	}
 	n.link = l
 	n.id.Ports = readPorts(netDir) // drivers may have come late
 	n.con.say("network: %s has %s after %.1f s", l.Interface, l.Addr, l.Took.Seconds())
+	if len(l.Odd) > 0 {
+		n.con.say("network: the DHCP server breaks the rules, and is believed all the same: %s", protocol.Clean(strings.Join(l.Odd, "; "), protocol.MaxText))
+	}
+	if l.Doubt != nil {
+		n.con.say("network: %v; going on, for there is no better one", l.Doubt)
+	}
+	return nil
+}
+
+// reaches returns nil if one of the servers answers over the link. Any other web server is none of
+// ours: networks for guests have one that answers everything.
+func (n *network) reaches(ctx context.Context, l *link.Link) error {
+	urls := n.site.urls(l)
+	if len(urls) == 0 {
+		return errNoServer
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan error, len(urls))
+	for _, url := range urls {
+		go func() { answers <- alive(ctx, url, l) }()
+	}
+	var errs []error
+	for range urls {
+		err := <-answers
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errline.Join(errs...)
+}
+
+// alive returns nil if a server of Troy answers.
+func alive(ctx context.Context, url string, l *link.Link) error {
+	b, err := netfetch.Probe(ctx, url, protocol.PathHealth, l.DNS)
+	if err != nil {
+		return err
+	}
+	var is struct {
+		Protocol int `json:"protocol"`
+	}
+	if json.Unmarshal(b, &is) != nil || is.Protocol == 0 {
+		return fmt.Errorf("%s is no server of Troy", url)
+	}
 	return nil
 }
 

@@ -27,7 +27,7 @@ type Options struct {
 	NoHandOff bool           // do not hand the machine to Windows
 	Workers   int            // ranges fetched at once; 0 = default
 
-	dmi      string           // folder of the firmware's tables; empty = the kernel's
+	sys      string           // where sysfs is; empty = /sys
 	media    string           // folder of what the boot media carry; empty = mediaDir
 	now      func() time.Time // the machine's clock; nil = the kernel's
 	patience time.Duration    // how long a server that does not answer is asked again; 0 = serverPatience

@@ -2,40 +2,25 @@ package agent
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"troy/agent/decide"
 	"troy/chainload"
+	"troy/chainload/secureboot"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/digest"
 	"troy/internal/version"
 	"troy/server/protocol"
 )
 
-// readIdentity reads what the firmware says about the machine; a missing entry stays empty.
-func readIdentity(dir string) (id protocol.Machine) {
-	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return ""
-		}
-		return protocol.Clean(strings.TrimSpace(string(b)), protocol.MaxText)
-	}
-	id.UUID, id.Serial = strings.ToLower(read("product_uuid")), read("product_serial")
-	id.Vendor, id.Product = read("sys_vendor"), read("product_name")
-	id.Ports = readPorts(netDir)
-	return id
-}
-
 // describe is what the server is told at check-in.
 func (a *agent) describe() *protocol.CheckIn {
-	f, d := a.win.firmware, a.facts.Disk
+	f, d, hw := a.win.firmware, a.facts.Disk, a.o.hardware()
 	in := &protocol.CheckIn{Protocol: protocol.Version, Machine: a.net.id, Agent: version.Get().String(), Memory: memorySize(),
-		Health: healthOf(a.facts.Verdict), LastStart: a.last, Firmware: string(f.Kind), SecureBoot: f.SecureBoot}
+		Health: healthOf(a.facts.Verdict), LastStart: a.last, Without: protocol.Clean(a.alone, protocol.MaxText), Firmware: string(f.Kind), SecureBoot: f.SecureBoot,
+		Keys: keysOf(a.boot.firmware), FirmwareVersion: hw.Firmware, Devices: hw.Report()}
 	if d.Condition == decide.Opened {
 		s := d.State
 		in.Image, in.Version, in.Staged, in.Merging, in.Previous = s.Image, s.Version, s.Staged, s.Merging, s.Previous
@@ -46,6 +31,21 @@ func (a *agent) describe() *protocol.CheckIn {
 		in.Detail, in.Damaged = protocol.Clean(a.facts.Unsupported, protocol.MaxText), false
 	}
 	return in
+}
+
+// keysOf tells what Secure Boot goes by. What is more than a message takes is left out.
+func keysOf(f *secureboot.Firmware) protocol.Keys {
+	list := func(all []secureboot.CA) (out []protocol.CA) {
+		for _, c := range all[:min(len(all), protocol.MaxCAs)] {
+			out = append(out, protocol.CA{Name: protocol.Clean(c.Name, protocol.MaxText), SHA256: c.SHA256.String()})
+		}
+		return out
+	}
+	k := protocol.Keys{SBAT: protocol.Clean(f.Level, protocol.MaxDetail), DBXDate: f.DBXTime, SVN: int64(f.SVN), CAs: list(f.CAs), Revoked: list(f.Revoked)}
+	if f.DBX != (digest.Sum{}) {
+		k.DBX = f.DBX.String()
+	}
+	return k
 }
 
 func healthOf(v chainload.Verdict) protocol.Health {
@@ -66,7 +66,7 @@ func (d *disk) describe() []protocol.Disk {
 	}
 	var all []protocol.Disk
 	for _, x := range disks {
-		if x.Removable || x.USB || x.ReadOnly || len(all) == protocol.MaxDisks {
+		if x.Unfit() != "" || len(all) == protocol.MaxDisks {
 			continue
 		}
 		clean := func(s string) string { return protocol.Clean(s, protocol.MaxText) }
@@ -92,7 +92,7 @@ func (a *agent) describeEnd() *protocol.Report {
 	r := &protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(time.Now().UnixNano()), Machine: a.net.id, Agent: version.Get().String(),
 		Outcome: o.Outcome, ExitCode: exitCode(o), Message: protocol.Clean(o.Message, protocol.MaxDetail),
 		Steps:   a.steps[max(0, len(a.steps)-protocol.MaxSteps):],
-		HandOff: protocol.Clean(string(a.facts.Method), protocol.MaxText), Log: a.con.log()}
+		HandOff: protocol.Clean(string(a.facts.Method), protocol.MaxText), Leaves: protocol.Clean(a.win.leaves, protocol.MaxText), Log: a.con.log()}
 	if d := a.facts.Disk; d.Condition == decide.Opened {
 		r.Image, r.Version = d.State.Image, d.State.Version
 	}

@@ -25,7 +25,8 @@ type ownCopy struct {
 	store *store
 
 	trial  bool    // this agent is a new one that has to report before it is kept
-	entry  *uint16 // the boot entry that stays the first; nil: the one that started this agent
+	entry  *uint16 // the boot entry of the copy that is to be the first; nil: not known
+	inside bool    // this agent was started from its copy on the ESP
 	failed string  // the version that did not come up on the trial before this start
 }
 
@@ -65,7 +66,7 @@ func (c *ownCopy) keep(s selfboot.State) {
 }
 
 // confirm makes a new agent that has reported the one that starts from now on.
-func (c *ownCopy) confirm() error {
+func (c *ownCopy) confirm(ctx context.Context) error {
 	next, err := selfboot.Confirm(c.options(), c.rec.Agent)
 	if err != nil {
 		c.con.say("agent: %v", err)
@@ -73,8 +74,38 @@ func (c *ownCopy) confirm() error {
 	}
 	c.trial = false
 	c.keep(next)
-	c.con.say("agent: keeping the new one")
+	c.con.say("agent: keeping the new one, which is the first in the boot order now")
+	c.fallback(ctx)
 	return nil
+}
+
+// place finds the boot entry of the copy that the firmware is to start first. A medium that starts
+// the agent while there is a copy is needed once.
+func (c *ownCopy) place(ctx context.Context) {
+	if c.trial || c.entry != nil || !c.win.uefi() {
+		return
+	}
+	own, err := selfboot.Ensure(ctx, c.options())
+	if err != nil {
+		c.con.say("agent: %v", err)
+	}
+	if own != nil {
+		c.entry, c.inside = own.Entry, own.Running
+	}
+}
+
+// fallback has the firmware find the agent when it loses its boot entries. It is for the end of a
+// start: the entries of the agent and of Windows have to be there.
+func (c *ownCopy) fallback(ctx context.Context) {
+	if c.trial || !c.win.uefi() {
+		return
+	}
+	switch written, err := selfboot.Fallback(ctx, c.options()); {
+	case err != nil:
+		c.con.say("agent: %v", err)
+	case written:
+		c.con.say("agent: the firmware starts it also without a boot entry")
+	}
 }
 
 // bring brings the release that is ordered to the ESP, and says whether the machine has to be
@@ -98,9 +129,6 @@ func (c *ownCopy) fetch(ctx context.Context, order *protocol.Order) (restart boo
 	st, err := selfboot.Inspect(ctx, o)
 	if err != nil {
 		return false, err
-	}
-	if st.Running == "" && st.First != "" {
-		c.entry = st.Copies[st.First].Entry // the stick or the network that started this agent is needed once
 	}
 	if holds(st, st.First, order.Agent) || holds(st, st.Running, order.Agent) {
 		return false, nil // it starts already
@@ -152,7 +180,7 @@ func (c *ownCopy) install(ctx context.Context, o *selfboot.Options, s selfboot.S
 		return err
 	}
 	c.entry = &done.Entry
-	c.con.say("agent: %s is on this machine's disk, copy %s; from now on it starts without stick or network", r.Version, done.Copy)
+	c.con.say("agent: %s is on this machine's disk, copy %s; from now on it starts without stick or network, as the first in the boot order", r.Version, done.Copy)
 	s.Trial = nil // whatever was tried is not what starts
 	c.keep(s)
 	return nil

@@ -12,6 +12,7 @@ import (
 	"troy/image/trust"
 	"troy/internal/tlskey"
 	"troy/netfetch"
+	"troy/netfetch/link"
 	"troy/server/protocol"
 )
 
@@ -90,14 +91,14 @@ func (s *site) known() *tls.Config {
 	return tlskey.Client(func() []string { return s.list.Load().Keys() }, &s.cert)
 }
 
-// urls are where servers are looked for, those that count most first. What a person named for this
-// start counts alone; the key has to fit all the same.
-func (s *site) urls() []string {
+// urls are where servers are looked for over a link, those that count most first. What a person named
+// for this start counts alone; the key has to fit all the same.
+func (s *site) urls(l *link.Link) []string {
 	urls := slices.Clone(s.o.Typed)
 	if len(urls) == 0 {
 		urls = append(slices.Clone(s.list.Load().URLs()), s.o.Net.Servers...)
-		if s.net.link != nil {
-			urls = append(urls, netfetch.ServerURL(s.net.link.Server))
+		if l != nil {
+			urls = append(urls, netfetch.ServerURL(l.Server))
 		}
 	}
 	return slices.DeleteFunc(urls, func(u string) bool { return u == "" })
@@ -131,7 +132,7 @@ var errSame = errors.New("the list is the one that is signed")
 func (s *site) renew(ctx context.Context) error {
 	s.con.say("servers: no server shows a key that this machine knows; looking for a newer signed list")
 	before := s.list.Load().Digest()
-	open, err := s.net.mirrors(s.urls(), tlskey.Unverified())
+	open, err := s.net.mirrors(s.urls(s.net.link), tlskey.Unverified())
 	if err != nil {
 		return err
 	}

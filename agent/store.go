@@ -23,7 +23,7 @@ type store struct {
 	net  *network
 	disk *disk
 	rec  *records
-	win  *windows
+	boot *bootFiles
 	site *site
 	src  *trust.Source // nil until it was opened
 
@@ -143,18 +143,12 @@ func (s *store) askWhole(ctx context.Context, src *trust.Source, p *decide.Plann
 	if err != nil {
 		return err
 	}
-	b, err := machine.ReadBase(s.disk.target.Files().Base)
-	if err != nil {
-		if s.disk.machine == nil { // a parent with a log to replay is Reinstall's business
-			return nil
-		}
-		return err
+	err = machine.CheckReinstall(s.disk.target.Files(), s.version.Order())
+	if errors.Is(err, machine.ErrOtherSize) || errors.Is(err, machine.ErrChain) {
+		p.Unfit = fmt.Sprintf("%s version %d: %v", p.Image, p.Version, err)
+		return nil
 	}
-	if plan := s.version.Plan(); b.VirtualSize != plan.VirtualSize || b.LogicalSectorSize != plan.SectorSize {
-		p.Unfit = fmt.Sprintf("%s version %d is a disk of %d bytes in sectors of %d, the machine was prepared for %d in sectors of %d: prepare it again",
-			plan.Image, plan.Want, plan.VirtualSize, plan.SectorSize, b.VirtualSize, b.LogicalSectorSize)
-	}
-	return nil
+	return err
 }
 
 // askBare plans to make a disk of the machine into one of Troy's: the size of the version, its boot
@@ -163,9 +157,6 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	plan, err := image.LoadPlan(ctx, src, p.Image, 0, p.Version)
 	if err != nil {
 		return err
-	}
-	if err := s.win.loadBootFiles(ctx, src, p.Image, p.Version); err != nil {
-		return fmt.Errorf("boot files: %w", err)
 	}
 	pro := order.Permits.Provision
 	s.bare = &pcdisk.BareOptions{
@@ -186,6 +177,9 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	case err != nil:
 		p.Unfit = err.Error()
 	default:
+		if err := s.boot.load(ctx, src, p.Image, p.Version, d.Path); err != nil {
+			return fmt.Errorf("boot files: %w", err)
+		}
 		s.bare.Wipe, s.path = wipe, d.Path
 		s.con.say("provision: %s becomes this machine's disk, everything on it is erased", d)
 	}

@@ -4,19 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"troy/chainload"
-	"troy/chainload/bootfiles"
 	"troy/chainload/efiboot"
-	"troy/image"
 )
 
-// windows is how Windows comes to be started: firmware, ESP, boot files.
+// windows is how Windows comes to be started: firmware and hand-off.
 type windows struct {
 	o        *Options
 	con      *console
@@ -24,16 +21,16 @@ type windows struct {
 	own      *ownCopy
 	firmware chainload.FirmwareInfo
 	methods  []chainload.Method // of handing over, the one to try first
-	boot     *bootfiles.Set     // of the version that is being installed; nil: not read yet
+	leaves   string             // why the agent does not start again by itself; "" = it does
 
-	onESP     func(do func(root string) error) error          // mounts the ESP
 	toWindows func(context.Context) (chainload.Method, error) // makes the next start that of Windows
+	left      func() chainload.Left                           // what the last hand-off left
 	reset     func() error                                    // restarts the machine
 }
 
 func newWindows(o *Options, con *console, d *disk) *windows {
 	w := &windows{o: o, con: con, disk: d, reset: drainAndReset}
-	w.toWindows, w.onESP = w.prepare, w.mountedESP
+	w.toWindows, w.left = w.prepare, w.look
 	return w
 }
 
@@ -42,7 +39,7 @@ func (w *windows) options() *chainload.Options {
 	t := w.disk.target
 	return &chainload.Options{
 		ESPDevice: partitionPath(t.Device.Path(), t.ESP.Number), ESP: w.espEntry(), Disk: t.Table.DiskGUID, Data: t.Data.GUID,
-		KeepStore: true, AgentFirst: !w.own.trial, AgentEntry: w.own.entry, Methods: w.methods,
+		KeepStore: true, AgentFirst: !w.own.trial, AgentEntry: w.own.entry, FromCopy: w.own.inside, Place: w.own.rec.Place, Methods: w.methods,
 	}
 }
 
@@ -79,8 +76,8 @@ func (w *windows) unsupported() string {
 
 func (w *windows) uefi() bool { return w.firmware.Kind == chainload.UEFI }
 
-// left is what the last hand-off left in the firmware's variables.
-func (w *windows) left() chainload.Left {
+// look finds what the last hand-off left in the firmware's variables.
+func (w *windows) look() chainload.Left {
 	if w.o.NoHandOff || !w.uefi() {
 		return chainload.Left{}
 	}
@@ -108,14 +105,23 @@ func (w *windows) prepare(ctx context.Context) (chainload.Method, error) {
 	if w.disk.target == nil {
 		return "", startAnyWindows()
 	}
+	w.own.place(ctx)
 	result, err := chainload.HandOff(ctx, w.options())
 	for _, note := range result.Notes {
 		w.con.say("hand-off: %v", note)
 	}
-	if err == nil {
-		w.con.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
+	for _, line := range result.Changes {
+		w.con.say("hand-off: %s", line)
 	}
-	return result.Method, err
+	if err != nil {
+		return result.Method, err
+	}
+	w.con.say("hand-off: Boot%04X by %s, BCD %s", result.Entry, result.Method, result.Store)
+	if w.own.rec.Place, w.leaves = result.Place, result.Leaves; w.leaves != "" {
+		w.con.say("hand-off: %s", w.leaves)
+	}
+	w.own.fallback(ctx)
+	return result.Method, nil
 }
 
 // startAnyWindows sets BootNext to the first entry that starts a Windows Boot Manager.
@@ -143,55 +149,6 @@ func startsWindows(o *efiboot.LoadOption) bool {
 		}
 	}
 	return false
-}
-
-// efiVariables is where the kernel shows those of the firmware.
-const efiVariables = "/sys/firmware/efi/efivars"
-
-// loadBootFiles takes the boot manager of Windows out of a version that is not on the disk yet.
-func (w *windows) loadBootFiles(ctx context.Context, src image.Source, name string, version int) error {
-	v, err := image.OpenVersion(ctx, src, name, version)
-	if err != nil {
-		return err
-	}
-	w.boot, err = readBootFiles(v, v.Size(), int(v.Manifest().SectorSize))
-	return err
-}
-
-func readBootFiles(disk io.ReaderAt, size int64, sector int) (*bootfiles.Set, error) {
-	firmware, err := bootfiles.ReadTrust(os.DirFS(efiVariables))
-	if err != nil {
-		return nil, err
-	}
-	return bootfiles.Load(disk, size, sector, firmware)
-}
-
-// putBootFiles sees to it that the ESP has the boot manager of the version that is going to start.
-// An image without one leaves what is there; whether that will do, the hand-off finds out.
-func (w *windows) putBootFiles(ctx context.Context, disk io.ReaderAt, size int64, sector int) error {
-	set := w.boot
-	if set == nil {
-		var err error
-		if set, err = readBootFiles(disk, size, sector); errors.Is(err, bootfiles.ErrMissing) {
-			w.con.say("boot files: %v; keeping the boot files on the ESP", err)
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-	return w.onESP(func(root string) error {
-		r, err := set.Install(ctx, root)
-		if err == nil && r.Written > 0 {
-			w.con.say("boot files: %d of %d were written to the ESP", r.Written, r.Written+r.Kept)
-		}
-		return err
-	})
-}
-
-// mountedESP runs do with the ESP of the machine mounted.
-func (w *windows) mountedESP(do func(root string) error) error {
-	t := w.disk.target
-	return bootfiles.Mounted(partitionPath(t.Device.Path(), t.ESP.Number), do)
 }
 
 // drainAndReset restarts the machine once the serial line has carried the last line: a reset would

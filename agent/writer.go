@@ -25,7 +25,7 @@ type writer struct {
 	disk  *disk
 	rec   *records
 	store *store
-	win   *windows
+	boot  *bootFiles
 	meter *meters
 
 	fetched int64 // by the last step
@@ -57,19 +57,31 @@ func (w *writer) merge(ctx context.Context, until time.Time) error {
 }
 
 // stage brings what changed into the free slot. Pages that the disk has elsewhere are taken from
-// there; when one is not what it should be, all is fetched.
-func (w *writer) stage(ctx context.Context, step decide.Step) error {
+// there; when one is not what it should be, the version on the disk is mended first: what did not
+// change would stay wrong in the next one.
+func (w *writer) stage(ctx context.Context) error {
 	err := w.stagePlan(ctx, w.store.plan)
 	if !errors.Is(err, image.ErrLocal) {
 		return err
 	}
-	w.con.say("%v; fetching such pages as well", err)
-	have := w.disk.machine.State().Version
-	plan, err := image.LoadPlan(ctx, w.store.src, step.Image, have, step.Version)
-	if err != nil {
-		return err
+	w.con.say("%v; comparing all of the version with what was published", err)
+	if failed := w.mend(ctx); failed != nil {
+		return fmt.Errorf("%w; it cannot be repaired: %w", err, failed)
 	}
-	return w.stagePlan(ctx, plan)
+	return w.stagePlan(ctx, w.store.plan)
+}
+
+// mend repairs the version that the machine boots.
+func (w *writer) mend(ctx context.Context) error {
+	read := w.meter.gauge("compare", 0)
+	defer read.Done()
+	var fetched counter
+	wrong, err := install.Mend(ctx, w.disk.machine, w.store.src, &install.Options{Workers: w.o.Workers, Progress: &fetched}, read)
+	w.fetched += fetched.total()
+	if err == nil {
+		w.con.say("mend: %d regions of 1 MiB were repaired, %s fetched", wrong, progress.Bytes(fetched.total()))
+	}
+	return err
 }
 
 // stagePlan fetches the plan's pages into the free slot.
@@ -151,6 +163,9 @@ func (w *writer) provision(ctx context.Context) error {
 		return err
 	}
 	w.disk.target = t
+	if err := w.boot.stash(); err != nil {
+		return fmt.Errorf("boot files: %w", err)
+	}
 	w.con.say("provision: partitions, volume and files are ready")
 	return nil
 }
@@ -163,7 +178,7 @@ func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
 	if err := w.rec.keep(); err != nil {
 		return err
 	}
-	in, err := machine.Reinstall(ctx, w.disk.target.Files(), &machine.ReinstallRequest{Image: step.Image, Version: step.Version})
+	in, err := machine.Reinstall(ctx, w.disk.target.Files(), v.Order())
 	if err != nil {
 		return err
 	}
@@ -179,11 +194,8 @@ func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
 	if err != nil {
 		return err
 	}
-	if err := w.win.putBootFiles(ctx, in, in.Size(), int(v.Plan().SectorSize)); err != nil {
-		if w.win.boot != nil { // the ESP of a disk that was just made is empty
-			return fmt.Errorf("boot files: %w", err)
-		}
-		w.con.say("boot files: %v; keeping the boot files on the ESP", err)
+	if err := w.boot.put(ctx, decide.Name(step.Image, step.Version), in, in.Size(), int(v.Plan().SectorSize)); err != nil {
+		return err
 	}
 	if err := in.Finish(ctx); err != nil {
 		return err
@@ -202,17 +214,4 @@ func (w *writer) rewrite(ctx context.Context, v *install.Version, in *machine.Re
 	defer read.Done()
 	defer fill.Done()
 	return v.Into(ctx, w.disk.target, in, fill, read)
-}
-
-// renewBootFiles brings the boot manager of the version that was just deployed to the ESP. It is no
-// reason to stop: the one that is there has started Windows before.
-func (w *writer) renewBootFiles(ctx context.Context) error {
-	chain, err := w.disk.machine.Content()
-	if err == nil {
-		err = w.win.putBootFiles(ctx, chain, chain.Size(), int(w.disk.machine.State().LogicalSectorSize))
-	}
-	if err != nil {
-		w.con.say("boot files: %v; keeping the boot files on the ESP", err)
-	}
-	return err
 }

@@ -35,14 +35,36 @@
 //	BCD.LOG*  removed: logs of the old store
 //	grubenv   only when an order to GRUB was left over: taken back, in place
 //	unmount   which writes all of the ESP out
-//	Boot####  only when missing, then BootOrder
-//	BootOrder only with AgentFirst, and only when another entry is first
+//	BootOrder without dead entries, then these Boot####
+//	Boot####  only when missing, then BootOrder, if it does not name the entry
+//	BootOrder only with AgentFirst, and only when the agent has lost its place
 //	BootNext  read back; refused: grubenv, in place, read back; refused: BootOrder
 //
 // FAT has no journal: a power cut inside the rename can leave no BCD, or two
 // names for one. The agent runs before Windows at every start and so finds and
 // repairs that; a machine whose firmware starts Windows first would show
 // error 0xc000000f until the agent is started by hand.
+//
+// # Boot entries
+//
+// An entry that this project made is known to the letter: a partition and a file, our
+// name, nothing behind. Such an entry is removed when no disk of the machine has its partition
+// (each provisioning gives the ESP another GUID), or when an earlier entry starts the same. What
+// Windows, firmware or other systems made or changed is never removed, nor what started this agent;
+// and while a disk cannot be read, no partition counts as gone.
+//
+// Where the firmware has no room for an entry of Windows, one that leads to Windows Boot Manager by
+// \EFI\BOOT\BOOTX64.EFI of the same ESP will do. That the store is full, and what helps, is one
+// note (ErrFull).
+//
+// # The agent's place
+//
+// With AgentFirst the agent's own copy (AgentEntry) is put first. Without one, the entry that
+// started this agent is put before Windows if it has a right to that: it starts from a network, it
+// led to the own copy, or it came before Windows at an earlier start (Result.Place). A stick that
+// was chosen once in the firmware's menu has no such right. Each change of BootOrder is a line of
+// Result.Changes. Result.Leaves says that Windows comes before the agent when all is done, so that
+// the agent does not start again by itself.
 //
 // # Methods
 //
@@ -81,11 +103,19 @@
 // three in a row count. A version that was good once cannot be failing: who has the mains switch
 // would choose the version.
 //
-// A method is left for the next one when its order is still there at the next
-// start (the firmware ignored it; the start is not counted), or when Windows has
+// A method comes last when its order is still there at the next
+// start (the firmware ignored it; the start is not counted). It is doubted when Windows has
 // not written after it and it has never worked on this machine (which of the
-// two is to blame is not known; the start is counted). A method that has worked
-// once is not doubted without proof. Times are those of the machine's clock,
+// two is to blame is not known; the start is counted): another one is tried, and then it again.
+// Windows is put first in BootOrder after two hand-offs without a sign (maxDoubted), since a PC
+// without the agent's own copy leaves Troy by that. When such a PC is started from a medium again,
+// the doubts are forgotten and the agent gets its place back. A method that has worked
+// once is not doubted without proof.
+//
+// Judgement.Without says that Windows was, or may have been, started without the agent: it has
+// written since the last start that was judged, and no hand-off was counted, or its order was not
+// used, or it comes before the agent in BootOrder. How often Windows ran is not known: two starts
+// leave the same trace as one. Times are those of the machine's clock,
 // which Windows may set to local time: a loop may then pass for a late start.
 //
 // # Known gaps

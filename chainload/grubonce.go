@@ -73,33 +73,20 @@ func readGRUB(v *esp.Volume) (esp.Dir, []byte, error) {
 
 // agentIsFirst tells whether the firmware's first choice is a copy of the agent
 // on this ESP. Entries that are switched off or not there are passed over, as
-// the firmware does.
+// the firmware does. The entry that led to the copy at this start will do so again:
+// what is before it in the order was tried in vain.
 func agentIsFirst(v efiboot.Variables, o *Options) bool {
-	order, err := efiboot.BootOrder(v)
-	if err != nil {
+	list, err := efiboot.InOrder(v)
+	if err != nil || len(list) == 0 {
 		return false
 	}
-	entries, err := efiboot.Entries(v)
-	if err != nil {
-		return false
-	}
-	for _, e := range entries {
-		if e.Option.Attributes&efiboot.Active != 0 && slices.Contains(order, e.Number) {
-			return startsAgent(e.Option, o)
-		}
-	}
-	return false
+	current, known := efiboot.BootCurrent(v)
+	led := o.FromCopy && known && slices.ContainsFunc(list, func(f efiboot.Found) bool { return f.Number == current })
+	return led || startsAgent(list[0].Option, o)
 }
 
+// startsAgent tells whether an option starts a copy of the agent on this ESP.
 func startsAgent(l *efiboot.LoadOption, o *Options) bool {
-	ours, path := false, ""
-	for _, n := range l.Path {
-		if hd, ok := n.HardDrive(); ok {
-			ours = hd.GUID == o.ESP.GUID
-		}
-		if p, ok := n.FilePath(); ok {
-			path += p
-		}
-	}
-	return ours && len(path) > len(agentPath) && strings.EqualFold(path[:len(agentPath)], agentPath)
+	path, ok := l.On(o.ESP.GUID)
+	return ok && len(path) > len(agentPath) && strings.EqualFold(path[:len(agentPath)], agentPath)
 }

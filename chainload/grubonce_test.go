@@ -89,6 +89,28 @@ func TestHandOffByGRUB(t *testing.T) {
 	}
 }
 
+// A firmware that lost its entries and has no room for new ones: it started the agent's copy by the
+// default file of the disk, and does so again.
+func TestGRUBWithoutEntries(t *testing.T) {
+	m := newMachine(t)
+	env := m.withAgent(t)
+	clear(m.fw.Vars)
+	pci := []efiboot.Node{{Type: 1, SubType: 1, Data: []byte{0, 3}}}
+	m.entry(t, 0, &efiboot.LoadOption{Attributes: efiboot.Active | 0x100, Description: "UiApp", Path: pci})
+	m.entry(t, 1, &efiboot.LoadOption{Attributes: efiboot.Active, Description: "UEFI SSD", Path: pci})
+	m.fw.Vars["BootOrder"], m.fw.Vars["BootCurrent"] = efitest.Words(0, 1), efitest.Words(1)
+	m.fw.Most = len(m.fw.Vars)
+	m.opts.AgentFirst = true
+	if _, err := HandOff(context.Background(), m.opts); !errors.Is(err, ErrFirmware) || !errors.Is(err, ErrFull) {
+		t.Errorf("an agent from a stick: %v", err)
+	}
+	m.opts.FromCopy = true
+	r := m.handOff(t)
+	if r.Method != ByGRUB || next(t, env) != "windows" || !errors.Is(errors.Join(r.Notes...), ErrFull) || r.Leaves != "" {
+		t.Errorf("%+v, next %q", r, next(t, env))
+	}
+}
+
 // GRUB is not asked where it is not what starts next.
 func TestGRUBNotFirst(t *testing.T) {
 	for name, change := range map[string]func(m *machine, env string){
@@ -153,7 +175,7 @@ func TestAgentEntry(t *testing.T) {
 	m.fw.Vars["BootCurrent"] = efitest.Words(2) // a stick
 	agent := uint16(7)
 	m.opts.AgentFirst, m.opts.AgentEntry = true, &agent
-	if r := m.handOff(t); !r.orderChanged || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 2, 0)) {
+	if r := m.handOff(t); len(r.Changes) != 1 || !bytes.Equal(m.fw.Vars["BootOrder"], efitest.Words(7, 2, 0)) {
 		t.Errorf("%+v, order %x", r, m.fw.Vars["BootOrder"])
 	}
 	// When Windows is to be first, the agent is not put there before.

@@ -45,16 +45,22 @@ type Options struct {
 	// KeepStore changes only the device elements of a store that boots
 	// something else, where that is enough.
 	KeepStore bool
-	// AgentFirst puts the agent's entry first in BootOrder: AgentEntry, or when
-	// that is nil the entry that started this agent. Not for the trial of a new
-	// agent.
+	// AgentFirst gives the agent its place in BootOrder: AgentEntry, the entry of its own copy,
+	// first; or when that is nil the entry that started this agent before Windows, if it has a
+	// right to it (see Place). Not for the trial of a new agent.
 	AgentFirst bool
 	AgentEntry *uint16
+	// FromCopy tells that this agent was started by the GRUB of its own copy on the ESP, whatever
+	// entry led there.
+	FromCopy bool
+	// Place is Result.Place of the last hand-off.
+	Place string
 	// Methods are tried in this order; nil: all of them. See Judge.
 	Methods []Method
 
-	espDir    string            // where the ESP is mounted already, writable; ESPDevice is not used then
-	variables efiboot.Variables // nil: those of this machine
+	espDir     string                      // where the ESP is mounted already, writable; ESPDevice is not used then
+	variables  efiboot.Variables           // nil: those of this machine
+	partitions func() ([]guid.GUID, error) // of all disks; nil: those of this machine
 }
 
 // StoreAction is what HandOff did with the BCD store.
@@ -72,11 +78,23 @@ type Result struct {
 	Store        StoreAction
 	storeReason  error  // why the store was not kept
 	Entry        uint16 // number of the boot entry of Windows
+	hasEntry     bool   // Entry is that of Windows
 	entryCreated bool
-	orderChanged bool // the agent's entry was put first again
 	Method       Method
+	// Place names the boot entry that came before Windows and started the agent, or is from a
+	// network: it may be put before Windows again. It is to be kept for Options.Place.
+	Place string
+	// Leaves says why the agent does not start again by itself; empty: it does, or that is not
+	// known.
+	Leaves string
+	// Changes are lines for the screen: what became of the boot entries and their order.
+	Changes []string
 	// Notes are things that went wrong and did not stop the hand-off.
 	Notes []error
+}
+
+func (r *Result) say(format string, args ...any) {
+	r.Changes = append(r.Changes, fmt.Sprintf(format, args...))
 }
 
 func (r *Result) note(err error) {

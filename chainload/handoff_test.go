@@ -133,39 +133,8 @@ func TestHandOffFirmwareReadOnly(t *testing.T) {
 	}
 	m = newMachine(t)
 	m.fw.Refuse["BootOrder"] = syscall.ENOSPC
-	if r := m.handOff(t); r.Method != ByBootNext || !r.entryCreated || len(r.Notes) != 1 {
+	if r := m.handOff(t); r.Method != ByBootNext || !r.entryCreated || len(r.Notes) != 2 || !errors.Is(r.Notes[1], ErrFull) {
 		t.Errorf("BootOrder alone refused: %+v", r)
-	}
-}
-
-func TestHandOffAgentFirst(t *testing.T) {
-	m := newMachine(t)
-	m.handOff(t) // Windows is entry 0
-	m.opts.AgentFirst = true
-	m.fw.Vars["BootOrder"] = efitest.Words(0, 3, 4)
-	m.fw.Vars["BootCurrent"] = efitest.Words(4)
-	if r := m.handOff(t); !r.orderChanged || len(r.Notes) != 0 {
-		t.Errorf("result %+v", r)
-	}
-	if got := m.fw.Vars["BootOrder"]; !bytes.Equal(got, efitest.Words(4, 0, 3)) {
-		t.Errorf("BootOrder %x", got)
-	}
-	if r := m.handOff(t); r.orderChanged {
-		t.Error("order changed again")
-	}
-	m.fw.Vars["BootOrder"] = efitest.Words(3, 4)
-	m.fw.Vars["BootCurrent"] = efitest.Words(0)
-	if r := m.handOff(t); len(r.Notes) != 1 || r.orderChanged || r.Method != ByBootNext {
-		t.Errorf("started by the entry of Windows: %+v", r)
-	}
-	delete(m.fw.Vars, "BootCurrent")
-	if r := m.handOff(t); len(r.Notes) != 1 || r.orderChanged || r.Method != ByBootNext {
-		t.Errorf("without BootCurrent: %+v", r)
-	}
-	m.fw.Vars["BootCurrent"] = efitest.Words(4)
-	m.fw.Refuse["BootOrder"] = syscall.EIO
-	if r := m.handOff(t); len(r.Notes) != 1 || r.orderChanged || r.Method != ByBootNext {
-		t.Errorf("BootOrder refused: %+v", r)
 	}
 }
 

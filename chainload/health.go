@@ -38,12 +38,17 @@ type Health struct {
 	Proven    bool        `json:"proven,omitempty"`    // it has given a sign of health
 	Method    Method      `json:"method,omitempty"`    // of the last hand-off; empty: its outcome was judged already
 	Worked    []Method    `json:"worked,omitempty"`    // Windows was seen to have run after these
-	Ignored   []Method    `json:"ignored,omitempty"`   // the firmware took these, and Windows did not run
+	Ignored   []Method    `json:"ignored,omitempty"`   // the firmware took these, and left them where they were
+	Doubted   []Method    `json:"doubted,omitempty"`   // nothing showed that Windows ran after these; the last maxDoubted
 	Bad       []string    `json:"bad,omitempty"`       // versions that were given up, oldest first
 }
 
 // maxBad bounds Health.Bad.
 const maxBad = 16
+
+// maxDoubted is after how many hand-offs without a sign Windows is put first in BootOrder, if no
+// way of handing over has worked yet. One may have been a switch at the mains.
+const maxDoubted = 2
 
 // ParseHealth reads what Marshal made. What cannot be read is nothing to stop
 // for: the caller notes the error and goes on with the zero value.
@@ -60,6 +65,7 @@ func ParseHealth(b []byte) (Health, error) {
 	h.Unwritten = min(max(h.Unwritten, 0), maxUnwritten)
 	h.Times = h.Times[max(0, len(h.Times)-MaxStarts):]
 	h.Bad = h.Bad[max(0, len(h.Bad)-maxBad):]
+	h.Doubted = h.Doubted[max(0, len(h.Doubted)-maxDoubted):]
 	return h, nil
 }
 
@@ -143,6 +149,7 @@ type Judgement struct {
 	Verdict  Verdict
 	Methods  []Method // for Options.Methods
 	worked   Method   // by which the last hand-off came to Windows; empty: not known, or it did not
+	Without  string   // why Windows was, or may have been, started without the agent; empty: no sign of it
 	Messages []string // one line each, for the screen and the report
 }
 
@@ -154,13 +161,34 @@ func (d *Judgement) say(format string, args ...any) {
 // deployed, what became of the last hand-off. It is pure: the same arguments give the same result.
 func Judge(h Health, s Seen) Judgement {
 	h.Worked, h.Ignored, h.Bad = slices.Clone(h.Worked), slices.Clone(h.Ignored), slices.Clone(h.Bad)
-	h.Times = slices.Clone(h.Times)
+	h.Times, h.Doubted = slices.Clone(h.Times), slices.Clone(h.Doubted)
 	d := Judgement{Health: h}
+	d.judgeWithout(s)
 	d.judgeMethod(s)
 	d.judgeVersion(s)
 	d.Health.Method = ""
 	d.Methods = d.Health.methods()
 	return d
+}
+
+// judgeWithout finds out whether Windows was started by somebody else than the agent.
+func (d *Judgement) judgeWithout(s Seen) {
+	m, why := d.Health.Method, ""
+	switch {
+	case !s.Ran || !s.Firmware:
+	case m == "":
+		why = "no hand-off was made since its last start was seen"
+	case m == ByBootNext && s.BootNext:
+		why = "BootNext was not used"
+	case m == ByBootOrder:
+		why = "it comes first in the boot order since the last hand-off"
+	case s.Behind:
+		why = "it comes before the agent in the boot order"
+	}
+	if why != "" {
+		d.Without = "Windows ran, or may have run, without the agent: " + why
+		d.say("%s", d.Without)
+	}
 }
 
 // judgeMethod finds out whether the last hand-off reached Windows.
@@ -171,7 +199,10 @@ func (d *Judgement) judgeMethod(s Seen) {
 	case m == "":
 	case s.Ran || s.Healthy:
 		d.worked = m
-		h.Ignored = without(h.Ignored, m)
+		h.Ignored, h.Doubted = without(h.Ignored, m), without(h.Doubted, m)
+		if m == ByBootOrder {
+			h.Doubted = nil // this start is a new chance: a person brought the agent back
+		}
 		h.Worked = append(without(h.Worked, m), m)
 		d.say("the last hand-off worked, by %s", m)
 	case left:
@@ -183,8 +214,9 @@ func (d *Judgement) judgeMethod(s Seen) {
 		d.say("the firmware ignored %s: it is still set; another way to start Windows comes first now", m)
 	case s.Blind:
 	case m != ByBootOrder && !slices.Contains(h.Worked, m):
-		h.Ignored = append(without(h.Ignored, m), m)
-		d.say("nothing shows that Windows ran after the hand-off by %s, which never worked here before; another way comes first now", m)
+		h.Doubted = append(h.Doubted, m)
+		h.Doubted = h.Doubted[max(0, len(h.Doubted)-maxDoubted):]
+		d.say("nothing shows that Windows ran after the hand-off by %s, which never worked here before", m)
 	default:
 		h.Unwritten = min(h.Unwritten+1, maxUnwritten)
 		d.say("nothing shows that Windows ran after the hand-off by %s", m)
@@ -240,17 +272,27 @@ func (h *Health) loops(now time.Time) bool {
 	return h.Times[len(h.Times)-1].Sub(h.Times[0]) <= loopWindow
 }
 
-// methods returns all methods: those that were not seen to fail first.
+// methods returns all methods, the one to try first at the head: those of which nothing bad is
+// known, those that showed no sign, Windows first in BootOrder (the agent does not start again by
+// itself then), and those that the firmware ignored. After maxDoubted hand-offs without a sign
+// BootOrder comes earlier: Windows is to start.
 func (h *Health) methods() []Method {
-	var good, bad []Method
-	for _, m := range allMethods() {
-		if slices.Contains(h.Ignored, m) {
-			bad = append(bad, m)
-		} else {
-			good = append(good, m)
+	rank := func(m Method) int {
+		switch {
+		case slices.Contains(h.Ignored, m):
+			return 4
+		case m == ByBootOrder:
+			return 2
+		case !slices.Contains(h.Doubted, m):
+			return 0
+		case len(h.Doubted) < maxDoubted:
+			return 1
 		}
+		return 3
 	}
-	return append(good, bad...)
+	all := allMethods()
+	slices.SortStableFunc(all, func(a, b Method) int { return rank(a) - rank(b) })
+	return all
 }
 
 // without returns a new list that lacks x.

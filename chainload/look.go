@@ -2,7 +2,9 @@ package chainload
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"slices"
 
 	"troy/chainload/bcd"
 	"troy/chainload/efiboot"
@@ -11,10 +13,13 @@ import (
 	"troy/internal/errline"
 )
 
-// Left is what the last hand-off set up and was not used.
+// Left is what the last hand-off left: what it set up and was not used, and what became of the
+// agent's place.
 type Left struct {
+	Firmware bool // the firmware's variables were read: the others are known
 	BootNext bool // BootNext still names Windows Boot Manager: the firmware ignored it
 	GRUB     bool // GRUB was not started, or cannot write: it still has to start Windows once
+	Behind   bool // Windows comes before the agent in BootOrder
 }
 
 // Look sees what the last hand-off left, for Judge. It only reads. What cannot
@@ -25,10 +30,18 @@ func Look(o *Options) (Left, error) {
 	if err != nil {
 		return Left{}, err
 	}
-	var l Left
-	if next, ok := efiboot.BootNext(v); ok {
-		windows, err := efiboot.FindEntry(v, o.ESP.GUID, bcd.BootManagerPath)
-		l.BootNext = err == nil && windows != nil && windows.Number == next
+	l := Left{Firmware: true}
+	all, err := efiboot.Entries(v)
+	if err != nil {
+		return Left{}, fmt.Errorf("%w: %w", ErrFirmware, err)
+	}
+	next, ok := efiboot.BootNext(v)
+	l.BootNext = ok && slices.ContainsFunc(all, func(f efiboot.Found) bool {
+		return f.Number == next && (f.Option.Starts(o.ESP.GUID, bcd.BootManagerPath) || startsDefault(f.Option, o))
+	})
+	current, known := efiboot.BootCurrent(v)
+	if s, err := readOrder(v, o, nil, current, known); err == nil {
+		l.Behind = s.behind()
 	}
 	l.GRUB, err = lookGRUB(o)
 	return l, err

@@ -35,6 +35,8 @@ func newMachine(t testing.TB) *machine {
 		Disk:      guid.GUID{2},
 		Data:      guid.GUID{3},
 		variables: m.fw,
+		// Tests that are about other disks say which there are.
+		partitions: func() ([]guid.GUID, error) { return nil, nil },
 	}
 	return m
 }

@@ -3,8 +3,8 @@ package chainload
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
-	"troy/chainload/bcd"
 	"troy/chainload/efiboot"
 	"troy/internal/errline"
 )
@@ -29,15 +29,37 @@ const (
 func allMethods() []Method { return []Method{ByBootNext, ByGRUB, ByBootOrder} }
 
 // setBootVariables makes the firmware start Windows Boot Manager next, by the
-// first method that can be set up.
+// first method that can be set up. Every change of the order is said.
 func setBootVariables(v efiboot.Variables, o *Options, r *Result) error {
+	before := efiboot.OrderText(v)
+	removeDead(v, o, r)
+	failed := full(setMethods(v, o, r))
+	for _, n := range r.Notes {
+		if errors.Is(n, syscall.ENOSPC) && !errors.Is(failed, ErrFull) {
+			r.note(ErrFull)
+			break
+		}
+	}
+	if after := efiboot.OrderText(v); after != before {
+		r.say("the boot order is %s; it was %s", after, before)
+	}
+	if failed != nil {
+		return fmt.Errorf("%w: Windows cannot be made the next to start: %w", ErrFirmware, failed)
+	}
+	r.Leaves = leaves(v, o, r)
+	return nil
+}
+
+func setMethods(v efiboot.Variables, o *Options, r *Result) error {
 	noEntry := ensureEntry(v, o, r)
+	r.hasEntry = noEntry == nil
 	methods := o.Methods
 	if methods == nil {
 		methods = allMethods()
 	}
+	r.Place = place(v, o, r)
 	if o.AgentFirst && len(methods) > 0 && methods[0] != ByBootOrder {
-		putAgentFirst(v, o, r)
+		r.note(putAgentFirst(v, o, r))
 	}
 	failed := noEntry
 	for _, m := range methods {
@@ -47,9 +69,7 @@ func setBootVariables(v efiboot.Variables, o *Options, r *Result) error {
 			failed = errline.Join(failed, err)
 		}
 		if err == nil {
-			if noEntry != nil {
-				r.note(noEntry)
-			}
+			r.note(noEntry)
 			r.Method = m
 			return nil
 		}
@@ -57,7 +77,7 @@ func setBootVariables(v efiboot.Variables, o *Options, r *Result) error {
 			r.note(err)
 		}
 	}
-	return fmt.Errorf("%w: Windows cannot be made the next to start: %w", ErrFirmware, failed)
+	return failed
 }
 
 func setMethod(v efiboot.Variables, o *Options, r *Result, m Method) error {
@@ -71,39 +91,4 @@ func setMethod(v efiboot.Variables, o *Options, r *Result, m Method) error {
 		return err
 	}
 	return fmt.Errorf("%w: no method of hand-off %q", ErrOptions, m)
-}
-
-// ensureEntry finds or creates the boot entry of Windows. An entry that could
-// not be added to BootOrder will do for BootNext.
-func ensureEntry(v efiboot.Variables, o *Options, r *Result) error {
-	n, created, err := efiboot.EnsureEntry(v, efiboot.Entry{
-		Partition:   efiboot.HardDrive(o.ESP),
-		Path:        bcd.BootManagerPath,
-		Description: "Windows Boot Manager",
-	})
-	r.Entry, r.entryCreated = n, created
-	if created {
-		r.note(err)
-		return nil
-	}
-	return err
-}
-
-// putAgentFirst is a service for the next start; its failure is noted only.
-func putAgentFirst(v efiboot.Variables, o *Options, r *Result) {
-	n, ok := efiboot.BootCurrent(v)
-	if o.AgentEntry != nil {
-		n, ok = *o.AgentEntry, true
-	}
-	switch {
-	case !ok:
-		r.note(errors.New("chainload: the firmware does not say which entry started the agent; BootOrder left alone"))
-		return
-	case n == r.Entry:
-		r.note(fmt.Errorf("chainload: the agent was started by the entry of Windows (%s); BootOrder left alone", efiboot.Name(n)))
-		return
-	}
-	changed, err := efiboot.PutFirst(v, n)
-	r.orderChanged = changed && err == nil
-	r.note(err)
 }

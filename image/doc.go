@@ -126,7 +126,9 @@
 // A plan goes over any number of versions at once. Between versions of which neither is built on
 // the other (one was removed and another made in its place) it writes every page that a layer on
 // the way back or forth names. LoadLocalPlan lets copies read the disk's own version. A page that
-// is not as it should be stops Fetch with ErrLocal, and LoadPlan gives a plan without such copies.
+// is not as it should be stops Fetch with ErrLocal. LoadPlan gives a plan without such copies; for a
+// disk that is to keep its other pages it has to be mended first, for what else is wrong there is
+// not known.
 //
 // # Room
 //

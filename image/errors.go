@@ -18,8 +18,8 @@ var (
 	// ErrExists is returned by what makes a store, an image or a release when that is there
 	// already.
 	ErrExists = errors.New("image: exists already")
-	// ErrLocal is returned by Fetch when the disk does not hold what its version should: make a
-	// plan by LoadPlan, or heal the disk first.
+	// ErrLocal is returned by Fetch when the disk does not hold what its version should, or cannot
+	// be read: mend the disk first. (A plan by LoadPlan would leave the page as it is.)
 	ErrLocal = errors.New("image: the disk does not hold its version")
 	// ErrInvalid is returned for an argument that can never be right: a bad name, a disk size that
 	// is no multiple of a page.

@@ -11,7 +11,8 @@ import (
 // copyPages is how many pages of a local copy are read and written at once.
 const copyPages = 256
 
-// copy takes pages from the disk itself. A page that is not what the version says is not written.
+// copy takes pages from the disk itself. A page that is not what the version says, or cannot be
+// read, is not written.
 func (f *fetcher) copy(ctx context.Context, c localCopy) error {
 	b := make([]byte, min(c.keys.Count(), copyPages)*PageSize)
 	for len(c.keys) > 0 {
@@ -25,7 +26,7 @@ func (f *fetcher) copy(ctx context.Context, c localCopy) error {
 			continue
 		}
 		if err := block.ReadFull(f.o.Local, p, c.src*PageSize); err != nil {
-			return fmt.Errorf("image: reading bytes %d+%d of the virtual disk: %w", c.src*PageSize, len(p), err)
+			return fmt.Errorf("%w: reading bytes %d+%d: %w", ErrLocal, c.src*PageSize, len(p), err)
 		}
 		for i := range n {
 			if layer.KeyOf(p[i*PageSize:(i+1)*PageSize]) != c.keys.At(i) {

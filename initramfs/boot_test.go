@@ -77,13 +77,13 @@ func TestStickWithSecureBoot(t *testing.T) {
 		Name: "secure", Firmware: firmware(t, true),
 		Disks: []vm.Disk{
 			{Path: stick, Bus: vm.USB, ReadOnly: true}, {Path: ntfs, Bus: vm.VirtioBlk},
-			{Path: disk(t), Bus: vm.NVMe, SectorSize: 4096}, {Path: disk(t), Bus: vm.AHCI},
+			{Path: disk(t), Bus: vm.NVMe, SectorSize: 4096}, {Path: disk(t), Bus: vm.AHCI}, {Path: disk(t), Bus: vm.Card},
 		},
 		NICs: []vm.NIC{{}, {Model: "e1000e"}},
 	})
 	expect(t, m,
 		`PROBE: started with \[--first two words\]`, `PROBE: \d+ drivers in .*`, `PROBE: variables: <nil>`,
-		`PROBE: disk nvme0n1`, `PROBE: disk sda`, `PROBE: disk vda virtio_blk`,
+		`PROBE: disk mmcblk0 mmcblk`, `PROBE: disk nvme0n1`, `PROBE: disk sda`, `PROBE: disk vda virtio_blk`,
 		`PROBE: interface eth0`, `PROBE: interface eth1`, `PROBE: variable BootCurrent`,
 		`PROBE: SecureBoot \[6 0 0 0 1\] <nil>`, `PROBE: lockdown none \[integrity\] confidentiality <nil>`,
 		`PROBE: site config "troy.port=eth0\\n" <nil>`, `PROBE: done`)

@@ -248,13 +248,17 @@ func TestModulesAreComplete(t *testing.T) {
 	if count != len(b.info.Modules) {
 		t.Errorf("modules.dep names %d modules, Info %d", count, len(b.info.Modules))
 	}
-	for _, name := range []string{"nvme", "ahci", "vmd", "virtio_blk", "virtio_net", "e1000e", "igc", "r8169", "realtek", "usb_storage", "efivarfs", "vfat"} {
+	for _, name := range []string{"nvme", "ahci", "vmd", "virtio_blk", "virtio_net", "e1000e", "igc", "r8169", "realtek", "usb_storage", "uas", "ufshcd_pci", "sdhci_pci", "sdhci_acpi", "mmc_block",
+		"r8152", "cdc_ether", "rndis_host", "efivarfs", "vfat"} {
 		if !slices.Contains(b.info.Modules, name) {
 			t.Errorf("module %s is not in the initramfs", name)
 		}
 	}
-	if alias := content(t, a, dir+"modules.alias"); !bytes.Contains(alias, []byte("alias virtio:d00000002v* virtio_blk\n")) {
-		t.Error("modules.alias does not lead to virtio_blk")
+	alias := content(t, a, dir+"modules.alias")
+	for _, line := range []string{"virtio:d00000002v* virtio_blk", "mmc:block mmc_block", "pci:v00008086d000054FFsv*sd*bc*sc*i* ufshcd_pci"} {
+		if !bytes.Contains(alias, []byte("alias "+line+"\n")) {
+			t.Errorf("modules.alias lacks %s", line)
+		}
 	}
 }
 

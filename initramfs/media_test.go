@@ -269,12 +269,16 @@ func TestNet(t *testing.T) {
 	if err := Net(t.Context(), &NetOptions{Boot: b, URL: "http://192.0.2.1:8080//boot//", Out: dir}); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{
-		"grub/grub.cfg": "for from in '(http,192.0.2.1,8080)/boot' ''; do", "boot.ipxe": "kernel troy/vmlinuz quiet", "dnsmasq.conf": "dhcp-boot",
+	for name, wants := range map[string][]string{
+		"grub/grub.cfg": {"for from in '(http,192.0.2.1,8080)/boot' ''; do", " BOOTIF=01-$net_default_mac;"},
+		"boot.ipxe":     {"kernel troy/vmlinuz quiet", " BOOTIF=01-${netX/mac:hexhyp} initrd="},
+		"dnsmasq.conf":  {"dhcp-boot"},
 	} {
 		got, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil || !bytes.Contains(got, []byte(want)) {
-			t.Errorf("%s lacks %q (%v):\n%s", name, want, err, got)
+		for _, want := range wants {
+			if err != nil || !bytes.Contains(got, []byte(want)) {
+				t.Errorf("%s lacks %q (%v):\n%s", name, want, err, got)
+			}
 		}
 	}
 	sameFiles(t, filepath.Join(dir, "grubx64.efi"), filepath.Join(b.Loaders, grubNet.Path))

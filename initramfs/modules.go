@@ -10,12 +10,15 @@ func defaultModules() []string {
 	return slices.Concat(storageModules(), networkModules(), filesystemModules(), inputModules())
 }
 
+// storageModules: the last line is for eMMC and cards, the one before for UFS, which some laptops and
+// tablets have in place of any other disk.
 func storageModules() []string {
 	return []string{
 		"nvme", "ahci", "ata_piix", "ata_generic", "vmd",
 		"virtio_blk", "virtio_scsi", "hv_storvsc", "vmw_pvscsi", "mptspi",
 		"sd_mod", "sr_mod",
 		"xhci_pci", "ehci_pci", "uhci_hcd", "usb_storage", "uas",
+		"ufshcd_pci",
 		"sdhci_pci", "sdhci_acpi", "rtsx_pci_sdmmc", "rtsx_usb_sdmmc", "mmc_block",
 	}
 }

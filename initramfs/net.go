@@ -106,7 +106,8 @@ func grubURL(s string) (string, error) {
 }
 
 // netConfig is grub.cfg for GRUB that came by the network. It tries to load from
-// the given place, in GRUB's words, then from where GRUB itself came from (empty).
+// the given place, in GRUB's words, then from where GRUB itself came from (empty). The kernel is told
+// by which port that was.
 func (b *Boot) netConfig(from string) string {
 	places := "''"
 	if from != "" {
@@ -117,13 +118,13 @@ set superusers=nobody
 set pager=0
 for from in %[1]s; do
 	echo "Troy: loading from $from/%[2]s"
-	if linux "$from/%[2]s" %[3]s; then
+	if linux "$from/%[2]s" %[3]s %[6]s=01-$net_default_mac; then
 		if initrd "$from/%[4]s"; then
 			boot
 		fi
 	fi
 done
-%[5]s`, places, release.MediaKernel, kernelargs.ForGRUB(b.Cmdline), release.MediaInitrd, grubFailure("the boot server does not have it (see above)"))
+%[5]s`, places, release.MediaKernel, kernelargs.ForGRUB(b.Cmdline), release.MediaInitrd, grubFailure("the boot server does not have it (see above)"), kernelargs.Port)
 }
 
 // ipxe is the script for iPXE. Its paths are relative to where the script came from.
@@ -131,7 +132,7 @@ func (b *Boot) ipxe() string {
 	return fmt.Sprintf(`#!ipxe
 # Troy by network
 iseq ${platform} efi || goto bios
-kernel %[1]s %[2]s initrd=%[4]s || goto failed
+kernel %[1]s %[2]s %[5]s=01-${netX/mac:hexhyp} initrd=%[4]s || goto failed
 initrd %[3]s || goto failed
 boot || goto failed
 :bios
@@ -143,7 +144,7 @@ echo Troy: the boot server does not have it (see above). No disk was touched.
 echo What this machine starts otherwise comes in 10 seconds.
 sleep 10
 exit 1
-`, release.MediaKernel, b.Cmdline, release.MediaInitrd, release.Initrd)
+`, release.MediaKernel, b.Cmdline, release.MediaInitrd, release.Initrd, kernelargs.Port)
 }
 
 // dhcpConfig is what a DHCP server has to say, in the words of dnsmasq.

@@ -95,7 +95,7 @@ func netBoot(t *testing.T, n *vm.Network, secure bool, lines ...string) {
 
 // TFTP brings iPXE, iPXE brings the rest by HTTP.
 func TestPXE(t *testing.T) {
-	netBoot(t, bootServer(t, testTree(t), withIPXE...), false, `iPXE`)
+	netBoot(t, bootServer(t, testTree(t), withIPXE...), false, `iPXE`, `PROBE: loaded by 01-52-54-00-54-52-01`)
 }
 
 // The other ways through a network.
@@ -106,7 +106,7 @@ func TestOtherNetworkBoot(t *testing.T) {
 	}
 	tree := testTree(t)
 	t.Run("shim and GRUB with Secure Boot", func(t *testing.T) {
-		netBoot(t, bootServer(t, tree), true, `Troy: loading from`)
+		netBoot(t, bootServer(t, tree), true, `Troy: loading from`, `PROBE: loaded by 01-52:54:00:54:52:01`)
 	})
 	t.Run("UEFI HTTP boot", func(t *testing.T) {
 		netBoot(t, bootServer(t, tree, "client-arch,7", "client-arch,77"), false)

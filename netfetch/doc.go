@@ -62,6 +62,10 @@
 // bounded hints (ServerTime). A server that is known by its key (package tlskey) is taken whatever
 // the clock says.
 //
+// # Networks
+//
+// Probe asks a server once, by the name servers of one network, whether it is there.
+//
 // # Errors
 //
 // *FetchError names server, object, range, tries and the last failure in one line; *MirrorsError

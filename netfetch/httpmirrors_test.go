@@ -119,7 +119,7 @@ func TestNewHTTPMirrors(t *testing.T) {
 		}
 	}
 	m, err = NewHTTPMirrors([]string{"a.example", "a.example"}, &HTTPOptions{GiveUpAfter: time.Hour}, nil)
-	if err != nil || m.String() != "http://a.example" || m.sources[0].(*HTTP).o.GiveUpAfter != time.Hour {
+	if err != nil || m.String() != "https://a.example" || m.sources[0].(*HTTP).o.GiveUpAfter != time.Hour {
 		t.Errorf("one alone: %v, %v", m, err)
 	}
 	for _, urls := range [][]string{nil, {""}, {"http://a.example", "ftp://b.example"}, {"a b"}, {"http://u:p@c.example"}} {

@@ -139,12 +139,13 @@ func (p *agentPC) never(serial string, lines ...string) {
 // them, releases as the admin did.
 func TestAgentOnDisk(t *testing.T) {
 	p := newAgentPC(t, "own", false)
-	p.start(true, 1, "version 2 is committed", "agent: 1 is on this machine's disk, copy a", windowsStarted)
+	p.start(true, 1, "agent: 1 is on this machine's disk, copy a", "version 2 is committed", windowsStarted)
 	p.overlay("2", marker("2"))
 	serial := p.start(false, 2,
 		"nothing to do", "agent: the next start tries 2, by BootNext", "restarting into the new agent",
 		"agent 2 is on trial in copy b", "agent: keeping the new one", windowsStarted)
 	p.never(serial, "version 2 is committed")
+	p.lostEntries()
 	soundESP(t, p.PC)
 	if !soak() {
 		return
@@ -177,9 +178,21 @@ func TestAgentOnDiskSecure(t *testing.T) {
 	p.start(true, 1, "agent: 1 is on this machine's disk, copy a", windowsStarted)
 	p.overlay("2", marker("2"))
 	p.start(false, 2, "agent: the next start tries 2, by BootNext", "agent 2 is on trial in copy b", "agent: keeping the new one", windowsStarted)
+	p.lostEntries()
 	p.settled()
 	p.deadKernel()
 	soundESP(t, p.PC)
+}
+
+// lostEntries clears the firmware's variables, as an update of the firmware may: it starts what
+// lies on the ESP under the default name, which is the agent, and the agent starts Windows.
+func (p *agentPC) lostEntries() {
+	p.t.Helper()
+	if err := p.ClearVariables(); err != nil {
+		p.t.Fatal(err)
+	}
+	serial := p.start(false, 1, "nothing to do", `hand-off: the boot order is Boot`, `"Troy`, `"Windows Boot Manager"`, "by BootNext", windowsStarted)
+	p.never(serial, "without Troy", "without the agent")
 }
 
 // marker is a file that makes an initramfs another one.

@@ -198,10 +198,11 @@ func copyFile(t *testing.T, from, to string) {
 }
 
 // As PXE starts it (kernel and initramfs, no stick), on other hardware, with policy now: the agent
-// deploys, merges and sets BootNext; the next start of the firmware is that of Windows.
+// deploys, merges and sets BootNext; the next start of the firmware is that of Windows. The first
+// network card is in a network whose DHCP server answers, at once, and where no server is.
 func TestKernelNow(t *testing.T) {
 	pc, server := start(t, "now", "merge: now")
-	pc.Bus, pc.NIC = vm.NVMe, "e1000e"
+	pc.Bus, pc.NIC, pc.Others = vm.NVMe, "e1000e", []vm.NIC{{User: "restrict=on"}}
 	serial, err := pc.FromKernel(t.Context(), "troy.server="+testlab.ServerURL)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, serial)
@@ -212,6 +213,9 @@ func TestKernelNow(t *testing.T) {
 	}
 	if strings.Contains(serial, standin.Started) {
 		t.Error("the stand-in started before the machine was reset")
+	}
+	if !strings.Contains(serial, "network: eth1 has 10.77.") {
+		t.Errorf("it is not in the second network:\n%s", serial)
 	}
 	holds(t, pc, room.Windows.V2, machine.BootName, machine.BaseName)
 	after, err := pc.FromDisk(t.Context())

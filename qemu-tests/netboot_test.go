@@ -108,3 +108,20 @@ func TestServeBoot(t *testing.T) {
 	t.Run("HTTP with Secure Boot", func(t *testing.T) { b.deploys(t, true, pxe, []string{"--shim"}, "Troy: loading from this medium") })
 	t.Run("HTTP", func(t *testing.T) { b.deploys(t, false, pxe, nil) })
 }
+
+// A DHCP server may write the URL of the boot file with a slash too many. Firmware follows no
+// redirect: it gets the file, or does not start.
+func TestDoubledSlash(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1; package server/netboot asks for such names as firmware does")
+		return
+	}
+	b, _ := newBootSite(t)
+	err := b.lab.Building(t.Context(), 1, "--dhcp-match=set:http,option:client-arch,16",
+		"--dhcp-option-force=tag:http,60,HTTPClient", "--dhcp-boot=tag:http,"+testlab.ServerURL+"/boot//"+release.UKI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.lab.Net.Close() })
+	b.deploys(t, false, nil, []string{"--no-dhcp"})
+}

@@ -16,9 +16,11 @@ import (
 
 // bareCase is a machine that cannot be provisioned as it is.
 type bareCase struct {
-	image string  // that the server wants it to have
-	disks []int64 // their sizes
-	holds string  // what is on the first one; empty = nothing
+	image string   // that the server wants it to have
+	disks []int64  // their sizes
+	holds string   // what is on the first one; empty = nothing
+	card  bool     // the last one is an SD card in a built-in slot
+	args  []string // of QEMU
 	want  []string
 }
 
@@ -26,11 +28,14 @@ type bareCase struct {
 func bareCases() map[string]bareCase {
 	const enough = 2 << 30
 	return map[string]bareCase{
-		"too small":                  {testlab.BareImage, []int64{200 << 20}, "", []string{"/dev/vda has 209715200 bytes", "are needed"}},
-		"two alike":                  {testlab.BareImage, []int64{enough, enough}, "", []string{"more than one disk is possible", "name one by its serial number"}},
-		"no disk":                    {testlab.BareImage, nil, "", []string{"the machine shows no disk at all"}},
-		"not empty":                  {testlab.BareImage, []int64{enough}, "a diary", []string{"is not empty"}},
-		"no boot files in the image": {"no-boot-files", []int64{enough}, "", []string{"boot files: "}},
+		"too small":                  {testlab.BareImage, []int64{200 << 20}, "", false, nil, []string{"/dev/vda has 209715200 bytes", "are needed"}},
+		"two alike":                  {testlab.BareImage, []int64{enough, enough}, "", false, nil, []string{"more than one disk is possible", "name one by its serial number"}},
+		"no disk":                    {testlab.BareImage, nil, "", false, nil, []string{"the machine shows no disk at all"}},
+		"hidden by a RAID card":      {testlab.BareImage, nil, "", false, []string{"-device", "megasas"}, []string{"the storage controller 1000:0060 (class 0104) has no driver on the boot media", "no disk at all"}},
+		"not empty":                  {testlab.BareImage, []int64{enough}, "a diary", false, nil, []string{"is not empty"}},
+		"not empty, a blank card":    {testlab.BareImage, []int64{enough, 4 << 30}, "a diary", true, nil, []string{"is not empty", "/dev/mmcblk0", "mmc", ": removable"}},
+		"a blank card alone":         {testlab.BareImage, []int64{4 << 30}, "", true, nil, []string{"no disk prepared for Troy (/dev/mmcblk0: removable)"}},
+		"no boot files in the image": {"no-boot-files", []int64{enough}, "", false, nil, []string{"boot files: "}},
 	}
 }
 
@@ -70,9 +75,12 @@ func (c *bareCase) try(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Disks = nil
+	config.Disks, config.Args = nil, append(config.Args, c.args...)
 	for i, size := range c.disks {
 		config.Disks = append(config.Disks, vm.Disk{Path: c.disk(t, i, size)})
+	}
+	if c.card {
+		config.Disks[len(config.Disks)-1].Bus = vm.Card
 	}
 	var before []string
 	for _, d := range config.Disks {

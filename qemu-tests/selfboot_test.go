@@ -40,6 +40,9 @@ const espMiB = 200
 // Secure Boot it has to be signed.
 const windowsStarted = "STANDIN: Windows Boot Manager stand-in started"
 
+// defaultFile is what firmware starts by default until the agent has its own there.
+const defaultFile = "as bootfiles left it"
+
 // newESPMachine makes one. The stick says how the probe begins.
 func newESPMachine(t *testing.T, mode string, secure bool) *espMachine {
 	t.Helper()
@@ -64,7 +67,12 @@ func newESPMachine(t *testing.T, mode string, secure bool) *espMachine {
 		Drivers: []string{"virtio_blk", "vfat", "nls_cp437", "nls_ascii", "efivarfs"}, Out: m.probe}); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, disk, espMiB, signedFiles(t, "EFI/Microsoft/Boot", "bootmgfw.efi", fmt.Sprintf("echo %q\nhalt\n", windowsStarted), nil))
+	others := filepath.Join(m.dir, "default.efi") // no program: the firmware passes it over
+	if err := os.WriteFile(others, []byte(defaultFile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, disk, espMiB, signedFiles(t, "EFI/Microsoft/Boot", "bootmgfw.efi", fmt.Sprintf("echo %q\nhalt\n", windowsStarted),
+		map[string]string{"EFI/BOOT/BOOTX64.EFI": others}))
 	fill(t, stick, 100, signedFiles(t, "EFI/BOOT", "BOOTX64.EFI",
 		"linux ($root)/vmlinuz console=ttyS0 quiet panic=-1 probe="+mode+"\ninitrd ($root)/"+release.Initrd+"\nboot\n",
 		map[string]string{"vmlinuz": os.Getenv("KERNEL"), release.Initrd: m.probe}))
@@ -221,7 +229,7 @@ func TestSelfbootTrouble(t *testing.T) {
 	t.Run("cuts", testSelfbootCuts)
 	t.Run("variables full, Secure Boot", func(t *testing.T) {
 		m := newESPMachine(t, "install-nvfull", true)
-		m.run(t, `PROBE: update-nvfull: .*, runs "a", first "a"`, `variables are full`, `PROBE: note: .*refused`, `PROBE: hand-off by GRUB`, windowsStarted)
+		m.run(t, `PROBE: update-nvfull: .*, runs "a", first "a"`, `variables are full`, `PROBE: note: .*refused`, `PROBE: note: .*is full: delete entries`, `PROBE: hand-off by GRUB`, windowsStarted)
 		m.sound(t)
 	})
 	t.Run("ESP full", func(t *testing.T) {
@@ -233,7 +241,8 @@ func TestSelfbootTrouble(t *testing.T) {
 
 // Every write to the ESP is logged while the agent is installed and replaced. In every
 // prefix of the log, read by mtools: what is Windows' is whole, a copy with a manifest is
-// whole, and a copy that was whole once stays so.
+// whole, a copy that was whole once stays so, and what firmware starts by default is the old
+// file, or the new one with all that it needs.
 func testSelfbootCuts(t *testing.T) {
 	m := newESPMachine(t, "install", false)
 	disk := &m.config.Disks[0]
@@ -248,7 +257,7 @@ func testSelfbootCuts(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := extract(t, volume, "EFI/Microsoft", "EFI/others")
-	m.run(t, `PROBE: confirmed: first "b"`, `PROBE: hand-off by BootNext`, windowsStarted)
+	m.run(t, `PROBE: confirmed: first "b"`, `PROBE: default file: written true, <nil>`, `PROBE: hand-off by BootNext`, windowsStarted)
 	entries, err := readLog(log)
 	if err != nil {
 		t.Fatal(err)
@@ -293,6 +302,7 @@ func lookAtESP(t *testing.T, at int, volume string, before string, whole map[sel
 		t.Fatalf("request %d: files of others: %v\n%s", at, err, out)
 	}
 	os.RemoveAll(now)
+	lookAtDefault(t, at, volume)
 	dir := t.TempDir()
 	defer os.RemoveAll(dir)
 	troy := filepath.Join(dir, "EFI", "Troy")
@@ -316,6 +326,42 @@ func lookAtESP(t *testing.T, at int, volume string, before string, whole map[sel
 		case state.Version != "":
 			t.Fatalf("request %d: copy %s has a manifest and is not whole: %v", at, c, state.Problem)
 		}
+	}
+}
+
+// lookAtDefault judges what firmware starts by default. In the middle of a rename it may be
+// missing: the boot entries are there as long as it is written.
+func lookAtDefault(t *testing.T, at int, volume string) {
+	t.Helper()
+	dir := t.TempDir()
+	defer os.RemoveAll(dir)
+	read := func(name string) string {
+		to := filepath.Join(dir, name)
+		out, err := exec.CommandContext(t.Context(), "mcopy", "-n", "-i", volume, "::/EFI/BOOT/"+name, to).CombinedOutput()
+		if err != nil && strings.Contains(string(out), "not found") {
+			return ""
+		}
+		b, readErr := os.ReadFile(to)
+		if err := errors.Join(err, readErr); err != nil {
+			t.Fatalf("request %d: %s: %v\n%s", at, name, err, out)
+		}
+		return string(b)
+	}
+	loaders := filepath.Join(os.Getenv("TROY_CACHE"), "loaders")
+	shim, err := os.ReadFile(filepath.Join(loaders, initramfs.Shim.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside, err := (&initramfs.Boot{Loaders: loaders}).GRUBBeside()
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch start := read("BOOTX64.EFI"); {
+	case start == "" || start == defaultFile:
+	case start != string(shim):
+		t.Fatalf("request %d: BOOTX64.EFI is neither the old file nor shim: %d bytes", at, len(start))
+	case read("grubx64.efi") != string(beside) || !strings.Contains(read("grub.cfg"), "for copy in b a; do"):
+		t.Fatalf("request %d: shim is there without GRUB or its configuration", at)
 	}
 }
 

@@ -84,7 +84,7 @@ func New(o *Options) (*Server, error) {
 	s.mux.HandleFunc("POST /"+protocol.PathCheckIn, s.limited(s.serveCheckIn))
 	s.mux.HandleFunc("POST /"+protocol.PathProgress, s.limited(s.serveProgress))
 	s.mux.HandleFunc("POST /"+protocol.PathReport, s.limited(s.serveReport))
-	s.mux.HandleFunc("GET /healthz", serveHealth)
+	s.mux.HandleFunc("GET /"+protocol.PathHealth, serveHealth)
 	if o.Admin != nil {
 		s.mux.Handle("/v1/admin/", o.Admin)
 	}

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"troy/internal/block"
-	"troy/internal/errline"
 )
 
 // Severity grades a finding of Check.
@@ -118,12 +115,11 @@ func (c *checker) run() error {
 	if _, err := readFileIdentifier(c.r); err != nil {
 		return err
 	}
-	if err := c.headers(); err != nil {
-		return err
-	}
+	c.headers()
 	f, _, err := openFile(c.r, c.size)
 	if err != nil {
-		return errline.Join(err, c.regionCopies(c.r))
+		c.regionCopies(c.r)
+		return err
 	}
 	c.f = f
 	if f.replayed {
@@ -132,9 +128,7 @@ func (c *checker) run() error {
 	if c.size%mib != 0 {
 		c.add("file", c.size, Note, "its length is not a multiple of 1 MiB")
 	}
-	if err := c.regionCopies(f.r); err != nil {
-		return err
-	}
+	c.regionCopies(f.r)
 	if err := c.blocks(); err != nil {
 		return err
 	}
@@ -142,14 +136,11 @@ func (c *checker) run() error {
 }
 
 // headers looks at both copies; ReadHeaders, later, at what is current.
-func (c *checker) headers() error {
+func (c *checker) headers() {
 	var raw [2][]byte
 	valid := 0
 	for i, off := range headerOffsets {
-		b, _, bad, err := readHeaderCopy(c.r, off)
-		if err != nil {
-			return err
-		}
+		b, _, bad := readHeaderCopy(c.r, off)
 		if bad != nil {
 			c.add("header", off, Warning, "this copy is damaged (%s)", reasonOf(bad))
 			continue
@@ -160,31 +151,21 @@ func (c *checker) headers() error {
 	if valid == 2 && bytes.Equal(raw[0], raw[1]) {
 		c.add("header", Header1Offset, Note, "both copies are the same, sequence number included")
 	}
-	return nil
 }
 
 // regionCopies looks at both region tables. Only damage of one is reported:
 // when both are bad, opening fails with the reason.
-func (c *checker) regionCopies(r io.ReaderAt) error {
+func (c *checker) regionCopies(r io.ReaderAt) {
 	var raw [2][]byte
-	for i, off := range []int64{RegionTable1Offset, RegionTable2Offset} {
-		_, err := readRegionTable(r, off)
-		if err != nil && !errors.Is(err, ErrCorrupt) {
-			return err
-		}
-		if err != nil {
-			c.add("region table", off, Warning, "this copy is damaged (%s)", reasonOf(err))
-			continue
-		}
-		raw[i] = make([]byte, regionTableSize)
-		if err := block.ReadFull(r, raw[i], off); err != nil {
-			return err
+	for i, off := range regionTableOffsets {
+		var bad error
+		if _, raw[i], bad = readRegionTable(r, off); bad != nil {
+			c.add("region table", off, Warning, "this copy is damaged (%s)", reasonOf(bad))
 		}
 	}
 	if raw[0] != nil && raw[1] != nil && !bytes.Equal(raw[0], raw[1]) {
 		c.add("region table", RegionTable2Offset, Warning, "the copies differ; the first one counts")
 	}
-	return nil
 }
 
 // parent checks the locator and, if the parent is at hand, the link.

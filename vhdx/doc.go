@@ -42,8 +42,8 @@
 // is read and does not spoil the rest of the disk; a file whose blocks share
 // their place is not written to. Tolerated, because programs in the field write
 // it: state 5, which drafts of the format used for UNMAPPED, surrogates without a
-// partner in a locator, one damaged header or region table, two identical headers (Disk2vhd), a
-// length that is no multiple of 1 MiB (Disk2vhd), garbage in BAT entries that
+// partner in a locator, one header or region table that is damaged or cannot be
+// read, two identical headers (Disk2vhd), a length that is no multiple of 1 MiB (Disk2vhd), garbage in BAT entries that
 // mean nothing (QEMU before 2023), paths without `\\?\` and a zero
 // parent_linkage2 (Windows), a block whose part past the end of the disk is cut off.
 //
@@ -123,8 +123,8 @@
 //   - Resize (other than by a merge), compact and repair are not there.
 //   - Two programs that write to one file are not kept apart: no locks are taken.
 //   - One commit at a time: a Sync holds up readers while its pages are written.
-//   - A damaged region table copy is not repaired; a damaged header copy is, by
-//     the first change.
+//   - A damaged copy of the region table is repaired by Mend alone; one of the header
+//     also by the first change.
 //   - Stale paths in a locator are not updated on open, although 2.6.2.6.3 asks
 //     for it: the file would change by being read. Relink does it when told.
 //   - A merge whose further metadata do not fit together (ids, numbers, the parent's

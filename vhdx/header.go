@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-
-	"troy/internal/block"
 )
 
 // Header is the VHDX header (MS-VHDX 2.2.2). Two copies stand in a file; the
@@ -91,23 +89,24 @@ func (h *Header) validate() error {
 }
 
 // ReadHeaders reads both header copies and returns the current one and its
-// slot: 0 for the copy at Header1Offset, 1 for that at Header2Offset. Two
+// slot: 0 for the copy at Header1Offset, 1 for that at Header2Offset. A copy
+// that cannot be read counts as not valid, as long as the other one is. Two
 // valid copies with the same sequence number are accepted only if identical,
 // as Disk2vhd leaves them; slot is 0 then. Errors: *FormatError when no copy
 // is valid or the values are impossible, *UnsupportedError for another
-// version, and read errors as they come.
+// version, and the read error when that is why no copy is left.
 func ReadHeaders(r io.ReaderAt) (cur *Header, slot int, err error) {
 	var raw [2][]byte
 	var h [2]*Header
 	var bad [2]error
 	for i, off := range headerOffsets {
-		raw[i], h[i], bad[i], err = readHeaderCopy(r, off)
-		if err != nil {
-			return nil, 0, err
-		}
+		raw[i], h[i], bad[i] = readHeaderCopy(r, off)
 	}
 	switch {
 	case h[0] == nil && h[1] == nil:
+		if err := unreadable(bad[0], bad[1]); err != nil {
+			return nil, 0, err
+		}
 		return nil, 0, corrupt("header", Header1Offset, "neither copy is valid (first: %s; second: %s)", reasonOf(bad[0]), reasonOf(bad[1]))
 	case h[0] == nil:
 		slot = 1
@@ -128,18 +127,14 @@ func ReadHeaders(r io.ReaderAt) (cur *Header, slot int, err error) {
 
 var headerOffsets = [2]int64{Header1Offset, Header2Offset}
 
-// readHeaderCopy separates an invalid copy (bad) from a failing disk (err).
-func readHeaderCopy(r io.ReaderAt, off int64) (raw []byte, h *Header, bad, err error) {
+// readHeaderCopy returns why a copy does not count in bad.
+func readHeaderCopy(r io.ReaderAt, off int64) (raw []byte, h *Header, bad error) {
 	raw = make([]byte, headerSize)
-	err = block.ReadFull(r, raw, off)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, nil, corrupt("header", off, "the file ends before it"), nil
-	}
-	if err != nil {
-		return nil, nil, nil, err
+	if bad = readCopy(r, raw, off, "header"); bad != nil {
+		return nil, nil, bad
 	}
 	h, bad = ParseHeader(raw)
-	return raw, h, bad, nil
+	return raw, h, bad
 }
 
 // reasonOf returns the bare reason of a format error.

@@ -2,12 +2,10 @@ package vhdx
 
 import (
 	"cmp"
-	"errors"
 	"io"
 	"math"
 	"slices"
 
-	"troy/internal/block"
 	"troy/internal/guid"
 )
 
@@ -137,33 +135,31 @@ func (t RegionTable) validate() error {
 }
 
 // readRegionTables returns the first valid copy; only a reader that
-// falls back can open a file with a torn first copy.
+// falls back can open a file with a torn or unreadable first copy.
 func readRegionTables(r io.ReaderAt) (RegionTable, error) {
-	var first error
-	for _, off := range []int64{RegionTable1Offset, RegionTable2Offset} {
-		t, err := readRegionTable(r, off)
-		if err == nil || !errors.Is(err, ErrCorrupt) {
-			return t, err
-		}
-		if first == nil {
-			first = err
+	var bad [2]error
+	for i, off := range regionTableOffsets {
+		var t RegionTable
+		if t, _, bad[i] = readRegionTable(r, off); bad[i] == nil {
+			return t, nil
 		}
 	}
-	return nil, first
+	if err := unreadable(bad[0], bad[1]); err != nil {
+		return nil, err
+	}
+	return nil, bad[0]
 }
 
-func readRegionTable(r io.ReaderAt, off int64) (RegionTable, error) {
+var regionTableOffsets = [2]int64{RegionTable1Offset, RegionTable2Offset}
+
+func readRegionTable(r io.ReaderAt, off int64) (RegionTable, []byte, error) {
 	b := make([]byte, regionTableSize)
-	err := block.ReadFull(r, b, off)
-	if err == io.ErrUnexpectedEOF {
-		return nil, corrupt("region table", off, "the file ends before it")
-	}
-	if err != nil {
-		return nil, err
+	if err := readCopy(r, b, off, "region table"); err != nil {
+		return nil, nil, err
 	}
 	t, err := ParseRegionTable(b)
 	if err != nil {
-		return nil, moveError(err, off)
+		return nil, nil, moveError(err, off)
 	}
-	return t, nil
+	return t, b, nil
 }

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"troy/internal/wait"
 
 	"golang.org/x/sys/unix"
 
 	"troy/internal/errline"
 	"troy/internal/kmodule"
+	"troy/internal/wait"
 )
 
 // always are the modules that no device asks for: firmware variables and what is
@@ -42,8 +42,9 @@ type Plugger struct {
 	sys    string             // where sysfs is mounted
 	always []string           // loaded whatever devices there are
 	load   func(string) error // loads the module file; called from several goroutines at once
-	tried  map[string]bool    // modules
-	seen   map[string]bool    // modaliases
+	news   func(context.Context) <-chan struct{}
+	tried  map[string]bool // modules
+	seen   map[string]bool // modaliases
 }
 
 // New reads the database of the running kernel's modules.
@@ -57,18 +58,13 @@ func New() (*Plugger, error) {
 
 func newPlugger(dir, sys string, always []string, load func(string) error) (*Plugger, error) {
 	db, err := readDatabase(dir)
-	return &Plugger{db: db, dir: dir, sys: sys, always: always, load: load, tried: map[string]bool{}, seen: map[string]bool{}}, err
+	return &Plugger{db: db, dir: dir, sys: sys, always: always, load: load, news: uevents,
+		tried: map[string]bool{}, seen: map[string]bool{}}, err
 }
 
-// Scan loads the drivers of all devices that are there, and looks again until
-// a look finds no new device with a driver. It returns the modules it loaded,
-// in order, and the [LoadError] values of those that failed, joined.
-func (p *Plugger) Scan(ctx context.Context) (loaded []string, err error) {
-	loaded, err = p.scan(ctx)
-	return loaded, errline.Join(err, ctx.Err())
-}
-
-// scan is Scan, except that the end of ctx is not an error.
+// scan loads the drivers of all devices that are there, and looks again until a look finds no new
+// device with a driver. It returns the modules it loaded, in order, and the [LoadError] values of
+// those that failed, joined. The end of ctx is not an error.
 func (p *Plugger) scan(ctx context.Context) (loaded []string, err error) {
 	loaded, err = p.plug(ctx, p.always)
 	for ctx.Err() == nil {
@@ -84,8 +80,9 @@ func (p *Plugger) scan(ctx context.Context) (loaded []string, err error) {
 	return loaded, err
 }
 
-// Settle scans until no driver was loaded for the time quiet, or ctx ends.
-// The end of ctx is not an error: what is there is there.
+// Settle loads the drivers of all devices that are there and come until none was loaded for the time
+// quiet, or ctx ends. It returns the modules it loaded, in order, and the [LoadError] values of those
+// that failed, joined. The end of ctx is not an error: what is there is there.
 func (p *Plugger) Settle(ctx context.Context, quiet time.Duration) (loaded []string, err error) {
 	const interval = 50 * time.Millisecond
 	for last := time.Now(); ; {
@@ -100,6 +97,23 @@ func (p *Plugger) Settle(ctx context.Context, quiet time.Duration) (loaded []str
 		}
 		if wait.For(ctx, interval) != nil {
 			return loaded, err
+		}
+	}
+}
+
+// Follow loads the drivers of devices that come later (a USB network card behind hubs takes
+// seconds), each as soon as the kernel tells of it, and tells what a look loaded and what failed.
+// It looks once at its beginning, and returns when ctx ends. Nothing else may use the Plugger
+// meanwhile.
+func (p *Plugger) Follow(ctx context.Context, tell func(loaded []string, err error)) {
+	for news := p.news(ctx); ; {
+		if loaded, err := p.scan(ctx); len(loaded) > 0 || err != nil {
+			tell(loaded, err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-news:
 		}
 	}
 }
@@ -182,8 +196,8 @@ func (p *Plugger) wanted() ([]string, error) {
 	return names, nil
 }
 
-// modaliases returns the modalias of every device below sys/bus, sorted, each once.
-// Going by bus finds the same devices as a walk of sys/devices with far fewer reads.
+// modaliases returns the modalias of every device below sys/bus, sorted, each once. Going by bus
+// finds the same devices as a walk of sys/devices with far fewer reads.
 func modaliases(sys string) ([]string, error) {
 	buses, err := os.ReadDir(filepath.Join(sys, "bus"))
 	if err != nil {
@@ -197,14 +211,31 @@ func modaliases(sys string) ([]string, error) {
 			return nil, fmt.Errorf("coldplug: %w", err)
 		}
 		for _, d := range devices {
-			b, err := os.ReadFile(filepath.Join(dir, d.Name(), "modalias"))
-			if a := strings.TrimSpace(string(b)); err == nil && a != "" { // unplugged meanwhile, or has none
+			if a := modalias(filepath.Join(dir, d.Name())); a != "" {
 				aliases = append(aliases, a)
 			}
 		}
 	}
 	slices.Sort(aliases)
 	return slices.Compact(aliases), nil
+}
+
+// modalias returns that of a device; "" if it has none or was unplugged meanwhile. Some buses show
+// it in the file uevent alone: eMMC and SD cards, Memory Sticks.
+func modalias(dir string) string {
+	if b, err := os.ReadFile(filepath.Join(dir, "modalias")); err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "uevent"))
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if a, ok := strings.CutPrefix(line, "MODALIAS="); ok {
+			return strings.TrimSpace(a)
+		}
+	}
+	return ""
 }
 
 func runningRelease() (string, error) {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"troy/internal/testing/needs"
 )
 
 // machine is a made-up sysfs and modules folder. Loading a module may add devices.
@@ -108,7 +110,7 @@ func TestScanFollowsBuses(t *testing.T) {
 	m.plugsIn["xhci_pci"] = storageAlias
 	m.plugsIn["usb_storage"] = diskAlias
 	p := m.plugger("vfat")
-	loaded, err := p.Scan(t.Context())
+	loaded, err := p.scan(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,12 +124,12 @@ func TestScanFollowsBuses(t *testing.T) {
 			t.Errorf("%s was loaded after %s", order[0], order[1])
 		}
 	}
-	if again, err := p.Scan(t.Context()); len(again) != 0 || err != nil {
-		t.Errorf("second Scan = %q, %v; want nothing", again, err)
+	if again, err := p.scan(t.Context()); len(again) != 0 || err != nil {
+		t.Errorf("second scan = %q, %v; want nothing", again, err)
 	}
 	m.plugIn(realtekAlias)
-	if late, err := p.Scan(t.Context()); !slices.Equal(late, []string{"realtek", "r8169"}) || err != nil {
-		t.Errorf("Scan after a new device = %q, %v; want realtek, r8169", late, err)
+	if late, err := p.scan(t.Context()); !slices.Equal(late, []string{"realtek", "r8169"}) || err != nil {
+		t.Errorf("scan after a new device = %q, %v; want realtek, r8169", late, err)
 	}
 }
 
@@ -137,8 +139,8 @@ func TestScanWithNothingAlways(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if loaded, err := p.Scan(t.Context()); len(loaded) != 2 || err != nil {
-		t.Errorf("Scan = %q, %v; want two modules", loaded, err)
+	if loaded, err := p.scan(t.Context()); len(loaded) != 2 || err != nil {
+		t.Errorf("scan = %q, %v; want two modules", loaded, err)
 	}
 }
 
@@ -146,10 +148,10 @@ func TestFailuresAreReportedAndPassedOver(t *testing.T) {
 	m := newMachine(t, xhciAlias, realtekAlias)
 	m.fail["xhci_pci"] = unix.ENODEV
 	m.fail["realtek"] = unix.EEXIST
-	loaded, err := m.plugger("no_such_module").Scan(t.Context())
+	loaded, err := m.plugger("no_such_module").scan(t.Context())
 	var failed *LoadError
 	if !errors.As(err, &failed) || failed.Module != "xhci_pci" || !errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EEXIST) {
-		t.Errorf("Scan error = %v, want xhci_pci: ENODEV alone", err)
+		t.Errorf("scan error = %v, want xhci_pci: ENODEV alone", err)
 	}
 	if !slices.Contains(loaded, "r8169") || slices.Contains(loaded, "xhci_pci") {
 		t.Errorf("loaded %q, want r8169 and not xhci_pci", loaded)
@@ -161,11 +163,11 @@ func TestCancelledScanCanBeRepeated(t *testing.T) {
 	p := m.plugger("vfat")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if loaded, err := p.Scan(ctx); !errors.Is(err, context.Canceled) || len(loaded) != 0 {
-		t.Errorf("cancelled Scan = %q, %v", loaded, err)
+	if loaded, err := p.scan(ctx); err != nil || len(loaded) != 0 {
+		t.Errorf("cancelled scan = %q, %v", loaded, err)
 	}
-	if loaded, err := p.Scan(t.Context()); err != nil || len(loaded) != 4 {
-		t.Errorf("Scan afterwards = %q, %v; want four modules", loaded, err)
+	if loaded, err := p.scan(t.Context()); err != nil || len(loaded) != 4 {
+		t.Errorf("scan afterwards = %q, %v; want four modules", loaded, err)
 	}
 }
 
@@ -179,6 +181,75 @@ func TestSettleWaitsForLateDevice(t *testing.T) {
 			t.Errorf("Settle = %q, %v; want r8169 among them", loaded, err)
 		}
 	})
+}
+
+// A USB network card behind hubs comes when all drivers seemed loaded.
+func TestFollow(t *testing.T) {
+	for name, late := range map[string]time.Duration{"soon": 100 * time.Millisecond, "later": 2 * time.Second, "much later": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine(t, xhciAlias)
+				p := m.plugger("vfat")
+				news := make(chan struct{}, 1)
+				p.news = func(context.Context) <-chan struct{} { return news }
+				if loaded, err := p.Settle(t.Context(), 300*time.Millisecond); err != nil || slices.Contains(loaded, "r8169") {
+					t.Fatalf("Settle = %q, %v", loaded, err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				var told []string
+				go p.Follow(ctx, func(loaded []string, err error) {
+					if told = append(told, loaded...); err != nil {
+						t.Error(err)
+					}
+				})
+				time.Sleep(late)
+				m.plugIn(realtekAlias)
+				poke(news)
+				poke(news)
+				synctest.Wait()
+				if !slices.Equal(told, []string{"realtek", "r8169"}) {
+					t.Errorf("loaded %q, want realtek and r8169", told)
+				}
+				cancel() // else the test does not end
+			})
+		})
+	}
+}
+
+// A device that comes between Settle and Follow is seen though nothing tells of it.
+func TestFollowLooksFirst(t *testing.T) {
+	m := newMachine(t, realtekAlias)
+	ctx, cancel := context.WithCancel(t.Context())
+	m.plugger().Follow(ctx, func([]string, error) { cancel() })
+	if !slices.Contains(m.loaded, "r8169") {
+		t.Errorf("loaded %q, want r8169", m.loaded)
+	}
+}
+
+// The kernel tells of a device: of one that is there, when it is asked to.
+func TestUevents(t *testing.T) {
+	needs.Root(t)
+	news := uevents(t.Context())
+	if err := os.WriteFile("/sys/devices/virtual/mem/null/uevent", []byte("change"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/sys/devices/virtual/mem/null/uevent", []byte("add"), 0); err != nil {
+		t.Fatal(err)
+	}
+	<-news
+}
+
+// An eMMC or SD card has its alias in uevent only.
+func TestModaliases(t *testing.T) {
+	m := newMachine(t, realtekAlias)
+	m.write("sys/bus/mmc/devices/mmc0:0001/uevent", "DRIVER=mmcblk\nMMC_TYPE=MMC\nMMC_NAME=DA4128\nMODALIAS=mmc:block\n")
+	m.write("sys/bus/mmc/devices/mmc0:0001/type", "MMC\n")
+	m.write("sys/bus/pci/devices/both/modalias", "pci:v1\n")
+	m.write("sys/bus/pci/devices/both/uevent", "MODALIAS=pci:v2\n")
+	got, err := modaliases(m.dir + "/sys")
+	if want := []string{"mmc:block", realtekAlias, "pci:v1"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
 }
 
 func TestNewWithoutModules(t *testing.T) {

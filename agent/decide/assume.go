@@ -19,12 +19,13 @@ func assume(f Facts, s Step) Facts {
 		d.Staged, d.StagedImage = s.Version, s.Image
 	case Commit:
 		d.Previous, d.Version, d.Staged, d.StagedImage = d.Version, s.Version, 0, ""
-		d.Layers, d.SessionWritten = d.Layers+1, false
+		d.Layers, d.SessionWritten, d.SessionUnknown = d.Layers+1, false, false
 		d.SlotFree = d.Layers < 2
 	case Rollback:
-		d.Version, d.Previous, d.Layers, d.SlotFree, d.SessionWritten = s.Version, 0, max(0, d.Layers-1), true, false
+		d.Version, d.Previous, d.Layers, d.SlotFree = s.Version, 0, max(0, d.Layers-1), true
+		d.SessionWritten, d.SessionUnknown = false, false
 	case Reset:
-		d.SessionWritten = false
+		d.SessionWritten, d.SessionUnknown = false, false
 	case Confirm:
 		f.OnTrial = false
 	}

@@ -2,14 +2,16 @@ package decide
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"troy/server/protocol"
 )
 
 const (
-	// MaxWaiting is how long a server may make a machine wait in one start.
-	MaxWaiting = time.Hour
+	// MaxWaiting is how long a server may make a machine wait in one start, and MaxUnattended where
+	// nobody waits for Windows: whatever a server says, it starts then.
+	MaxWaiting, MaxUnattended = 5 * time.Minute, time.Hour
 	// EarlyMerge is how long a start merges before the server has said how much time there is:
 	// a user may be waiting for the machine.
 	EarlyMerge = 30 * time.Second
@@ -124,13 +126,6 @@ func mergeEarly(f *Facts) *Step {
 	return &Step{Kind: Merge, Until: f.Now.Add(EarlyMerge), Reason: why}
 }
 
-func connect(f *Facts) *Step {
-	if f.Done.did(Connect) {
-		return nil
-	}
-	return &Step{Kind: Connect, Reason: "reach the server"}
-}
-
 // checkIn asks the server, and again as long as it makes the machine wait.
 func checkIn(f *Facts) *Step {
 	if f.Done.failed(Connect) || !f.Done.may(CheckIn) || !f.Done.may(Wait) {
@@ -146,10 +141,26 @@ func checkIn(f *Facts) *Step {
 		return &Step{Kind: CheckIn, Reason: "the wait is over"}
 	}
 	pause := time.Duration(f.Order.Wait) * time.Second
-	if f.Done.waited()+pause > MaxWaiting {
+	left := MaxWaiting - f.Done.waited()
+	if unattended(f) {
+		left += MaxUnattended - MaxWaiting
+	}
+	if pause > left {
 		return nil
 	}
-	return &Step{Kind: Wait, Pause: pause, Reason: "the server asks for it" + because(f.Order)}
+	return &Step{Kind: Wait, Pause: pause, Reason: fmt.Sprintf("the server asks for it%s; Windows starts in %.0f min at the latest", because(f.Order), left.Minutes())}
+}
+
+// unattended tells whether this start is not one of a person: the network switched the machine on,
+// or a window is open that an earlier order had announced. (A room that may always be worked on is
+// no sign of that.)
+func unattended(f *Facts) bool {
+	if f.Woken {
+		return true
+	}
+	return !f.ClockUnsure && slices.ContainsFunc(f.Memo.Link.Windows, func(w protocol.Weekly) bool {
+		return w.Minutes < protocol.MaxMinutes && w.Holds(f.Now)
+	})
 }
 
 func because(o *protocol.Order) string {
@@ -164,15 +175,21 @@ func keepRules(f *Facts) *Step {
 	if f.Order == nil || f.Order.Code != "" || !f.admitted() || !f.Done.may(Note) {
 		return nil
 	}
-	m, rule := f.Memo, f.Order.Rules.Reset
+	m, rule, link := f.Memo, f.Order.Rules.Reset, linkOf(&f.Order.Rules)
 	if rule == "" {
 		rule = protocol.ResetUpdate
 	}
-	if f.reset() == rule {
+	var why string
+	switch {
+	case f.reset() != rule:
+		why = "the rule of the room is now reset: " + string(rule)
+	case !m.Link.equals(&link):
+		why = "the room has other windows, or another patience with the network"
+	default:
 		return nil
 	}
-	m.Reset = rule
-	return &Step{Kind: Note, Memo: &m, Reason: "the rule of the room is now reset: " + string(rule)}
+	m.Reset, m.Link = rule, link
+	return &Step{Kind: Note, Memo: &m, Reason: why}
 }
 
 // tryAgain takes back that versions were given up, whatever else the order says. It is in the

@@ -100,15 +100,23 @@ func wants(version int) protocol.Order {
 func with(o protocol.Order, change func(*protocol.Order)) protocol.Order { change(&o); return o }
 
 var (
-	mergeNow    = func(o *protocol.Order) { o.Rules.Merge = protocol.MergeNow }
-	resetBoot   = func(o *protocol.Order) { o.Rules.Reset = protocol.ResetBoot }
-	mayWrite    = func(o *protocol.Order) { o.Permits.Reinstall = true }
-	mayRetry    = func(o *protocol.Order) { o.Permits.Retry = true }
-	provisions  = func(o *protocol.Order) { o.Permits.Provision = &protocol.Provision{} }
-	closed      = func(o *protocol.Order) { o.Rules.Until = noon }
-	newAgent    = func(o *protocol.Order) { o.Agent = "5" }
+	mergeNow   = func(o *protocol.Order) { o.Rules.Merge = protocol.MergeNow }
+	resetBoot  = func(o *protocol.Order) { o.Rules.Reset = protocol.ResetBoot }
+	mayWrite   = func(o *protocol.Order) { o.Permits.Reinstall = true }
+	mayRetry   = func(o *protocol.Order) { o.Permits.Retry = true }
+	provisions = func(o *protocol.Order) { o.Permits.Provision = &protocol.Provision{} }
+	closed     = func(o *protocol.Order) { o.Rules.Until = noon }
+	newAgent   = func(o *protocol.Order) { o.Agent = "5" }
+	woken      = func(f *Facts) { f.Woken = true }
+	waited     = func(d time.Duration) func(*Facts) { return step(Step{Kind: Wait, Pause: d}, nil) }
+	announced  = func(minutes int) func(*Facts) {
+		return func(f *Facts) {
+			f.Memo.Link.Windows = []protocol.Weekly{{From: protocol.MinuteOfWeek(f.Now), Minutes: minutes}}
+		}
+	}
 	waits       = func(o *protocol.Order) { o.Want, o.Wait = nil, 40 }
 	written     = func(f *Facts) { f.Disk.State.SessionWritten = true }
+	unknown     = func(f *Facts) { f.Disk.State.SessionUnknown = true }
 	trial       = func(f *Facts) { f.OnTrial = true }
 	bios        = func(f *Facts) { f.Unsupported = "Windows 11 needs UEFI" }
 	inUse       = func(f *Facts) { f.InUse = true }
@@ -169,45 +177,55 @@ func table() []row {
 		{"", "given up, cut off before the rollback", facts(slot(2, 1), judged, givenUp2), "rollback 1, connect, check-in"},
 		{"", "failing, two slots", facts(func() machine.State { s := slot(3, 1); s.Previous, s.Layers = 2, 2; return s }(), judged, failing(3)), "note, rollback 2, connect, check-in"},
 		{"", "failing, the rollback failed twice", facts(slot(2, 1), judged, failing(3), givenUp2, fails(Rollback, Open, Recover), fails(Rollback, Open, Recover)), "connect, check-in"},
-		{"", "failing, no server, nothing below", facts(on(2), judged, failing(3), noServer), "pause 10 s, hand-off, count, windows"},
-		{"", "the same, a third time", facts(on(2), judged, failing(5), noServer), "pause 40 s, hand-off, count, windows"},
-		{"", "the same, a tenth time", facts(on(2), judged, failing(12), noServer), "pause 120 s, hand-off, count, windows"},
+		{"", "failing, no server, nothing below", facts(on(2), judged, failing(3), noServer), "boot files, pause 10 s, hand-off, count, windows"},
+		{"", "the same, a third time", facts(on(2), judged, failing(5), noServer), "boot files, pause 40 s, hand-off, count, windows"},
+		{"", "the same, a tenth time", facts(on(2), judged, failing(12), noServer), "boot files, pause 120 s, hand-off, count, windows"},
 		{"", "failing, a new version is wanted", facts(on(2), failing(3), ordered(wants(3))), "plan stage 3, stage 3, commit 3, boot files, hand-off, report, count, windows"},
-		{"", "failing, the version below was given up as well", facts(slot(2, 1), judged, failing(3), func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp("lab@1") }, noServer), "pause 10 s, hand-off, count, windows"},
+		{"", "failing, the version below was given up as well", facts(slot(2, 1), judged, failing(3), func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp("lab@1") }, noServer), "boot files, pause 10 s, hand-off, count, windows"},
 
-		{"", "failing, nothing below, a retry is permitted", facts(on(2), failing(3), ordered(with(wants(2), mayRetry))), "try again, hand-off, report, count, windows"},
+		{"", "failing, nothing below, a retry is permitted", facts(on(2), failing(3), ordered(with(wants(2), mayRetry))), "try again, boot files, hand-off, report, count, windows"},
 
-		{"Nothing is wanted, or it is there", "no server", facts(on(1), judged, noServer), "hand-off, count, windows"},
-		{"", "no server, reset: boot, Windows wrote", facts(on(1), judged, written, bootRule, noServer), "reset, hand-off, count, windows"},
-		{"", "no version is wanted", facts(on(1), ordered(protocol.Order{})), "hand-off, report, count, windows"},
-		{"", "the version is there", facts(on(2), ordered(wants(2))), "hand-off, report, count, windows"},
-		{"", "reset: boot is a new rule, Windows wrote", facts(on(2), written, ordered(with(wants(2), resetBoot))), "note, reset, hand-off, report, count, windows"},
-		{"", "reset: update, Windows wrote", facts(on(2), written, ordered(wants(2))), "hand-off, report, count, windows"},
-		{"", "in a slot, merge: now", facts(slot(2, 1), ordered(with(wants(2), mergeNow))), "merge, hand-off, report, count, windows"},
+		{"Nothing is wanted, or it is there", "no server", facts(on(1), judged, noServer), "boot files, hand-off, count, windows"},
+		{"", "no server, reset: boot, Windows wrote", facts(on(1), judged, written, bootRule, noServer), "boot files, reset, hand-off, count, windows"},
+		{"", "no server, reset: boot, the journal was lost", facts(on(1), judged, unknown, bootRule, noServer), "boot files, reset, hand-off, count, windows"},
+		{"", "no version is wanted", facts(on(1), ordered(protocol.Order{})), "boot files, hand-off, report, count, windows"},
+		{"", "the version is there", facts(on(2), ordered(wants(2))), "boot files, hand-off, report, count, windows"},
+		{"", "reset: boot is a new rule, Windows wrote", facts(on(2), written, ordered(with(wants(2), resetBoot))), "note, boot files, reset, hand-off, report, count, windows"},
+		{"", "reset: update, Windows wrote", facts(on(2), written, ordered(wants(2))), "boot files, hand-off, report, count, windows"},
+		{"", "in a slot, merge: now", facts(slot(2, 1), ordered(with(wants(2), mergeNow))), "boot files, merge, hand-off, report, count, windows"},
 		{"", "the server makes it wait", facts(on(1), ordered(with(wants(2), waits))), "wait 40 s, check-in"},
-		{"", "an agent on trial has reported", facts(on(2), trial, ordered(wants(2))), "hand-off, report, confirm, count, windows"},
-		{"", "a new release of the agent", facts(on(2), ordered(with(wants(2), newAgent))), "agent, hand-off, report, count, windows"},
+		{"", "it has waited for 5 minutes", facts(on(1), ordered(with(wants(2), waits)), waited(5*time.Minute), done(CheckIn)), "boot files, hand-off, report, count, windows"},
+		{"", "the same, the machine was woken", facts(on(1), ordered(with(wants(2), waits)), waited(5*time.Minute), done(CheckIn), woken), "wait 40 s, check-in"},
+		{"", "the same, in a window that was announced", facts(on(1), ordered(with(wants(2), waits)), waited(5*time.Minute), done(CheckIn), announced(600)), "wait 40 s, check-in"},
+		{"", "the same, in a room that is always open", facts(on(1), ordered(with(wants(2), waits)), waited(5*time.Minute), done(CheckIn), announced(protocol.MaxMinutes)), "note, boot files, hand-off, report, count, windows"},
+		{"", "woken, it has waited for an hour", facts(on(1), ordered(with(wants(2), waits)), waited(time.Hour), done(CheckIn), woken), "boot files, hand-off, report, count, windows"},
+		{"", "a person ends the wait", facts(on(1), ordered(with(wants(2), waits)), fails(Wait)), "boot files, hand-off, report, count, windows"},
+		{"", "an agent on trial has reported", facts(on(2), trial, ordered(wants(2))), "boot files, hand-off, report, confirm, count, windows"},
+		{"", "a new release of the agent", facts(on(2), ordered(with(wants(2), newAgent))), "boot files, agent, hand-off, report, count, windows"},
 		{"", "it is to be started next", facts(on(2), ordered(with(wants(2), newAgent)), done(OwnAgent), func(f *Facts) { f.Renewed = true }), "report, restart"},
 
 		{"Another version is wanted", "merge: lazy", facts(on(1), ordered(wants(2))), "plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
 		{"", "merge: now", facts(on(1), ordered(with(wants(2), mergeNow))), "plan stage 2, stage 2, commit 2, boot files, merge, hand-off, report, count, windows"},
 		{"", "staged by an earlier start", facts(on(1), staged(2), ordered(wants(2))), "commit 2, boot files, hand-off, report, count, windows"},
-		{"", "the window closed", facts(on(1), ordered(with(wants(2), closed))), "hand-off, report, count, windows"},
-		{"", "given up here", facts(on(1), givenUp2, ordered(wants(2))), "hand-off, report, count, windows"},
+		{"", "and a new release of the agent", facts(on(1), ordered(with(wants(2), newAgent)), asked(Planned{For: Stage, Image: "lab", Version: 2}), done(Stage), staged(2)), "agent, commit 2, boot files, hand-off, report, count, windows"},
+		{"", "the new agent is to be started next", facts(on(1), staged(2), ordered(with(wants(2), newAgent)), done(OwnAgent), func(f *Facts) { f.Renewed = true }), "report, restart"},
+		{"", "it runs, on trial", facts(on(1), staged(2), trial, ordered(with(wants(2), newAgent))), "commit 2, boot files, hand-off, report, confirm, agent, count, windows"},
+		{"", "the window closed", facts(on(1), ordered(with(wants(2), closed))), "boot files, hand-off, report, count, windows"},
+		{"", "given up here", facts(on(1), givenUp2, ordered(wants(2))), "boot files, hand-off, report, count, windows"},
 		{"", "given up here, retry is permitted", facts(on(1), givenUp2, ordered(with(wants(2), mayRetry))), "try again, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
 		{"", "the one below", facts(slot(2, 1), ordered(wants(1))), "plan rollback 1, rollback 1, boot files, hand-off, report, count, windows"},
-		{"", "an older one without a signed order", facts(on(2), ordered(wants(1)), asked(refused)), "hand-off, report, count, windows"},
+		{"", "an older one without a signed order", facts(on(2), ordered(wants(1)), asked(refused)), "boot files, hand-off, report, count, windows"},
 		{"", "both slots are in use, seen healthy", facts(on(3), good, full, ordered(wants(4)), fails(Note)), "merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows"},
 		{"", "both slots are in use, wrote at three starts", facts(on(3), wroteThrice, full, ordered(wants(4))), "merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows"},
-		{"", "both slots are in use", facts(on(3), full, ordered(wants(4))), "hand-off, report, count, windows"},
-		{"", "the store cannot be reached", facts(on(1), ordered(wants(2)), step(Step{Kind: Plan, For: Stage, Image: "lab", Version: 2}, errIO)), "hand-off, report, count, windows"},
-		{"", "the stage failed", facts(on(1), ordered(wants(2)), asked(Planned{For: Stage, Image: "lab", Version: 2}), fails(Stage, Open)), "recover, hand-off, report, count, windows"},
+		{"", "both slots are in use", facts(on(3), full, ordered(wants(4))), "boot files, hand-off, report, count, windows"},
+		{"", "the store cannot be reached", facts(on(1), ordered(wants(2)), step(Step{Kind: Plan, For: Stage, Image: "lab", Version: 2}, errIO)), "boot files, hand-off, report, count, windows"},
+		{"", "the stage failed", facts(on(1), ordered(wants(2)), asked(Planned{For: Stage, Image: "lab", Version: 2}), fails(Stage, Open)), "recover, boot files, hand-off, report, count, windows"},
 		{"", "the commit failed", facts(on(1), ordered(wants(2)), fails(Commit, Open, Recover), staged(2)), "commit 2, boot files, hand-off, report, count, windows"},
 		{"", "the commit failed and was carried out by the recovery", facts(slot(2, 1), ordered(wants(2)), step(Step{Kind: Commit, Image: "lab", Version: 2}, errIO), done(Open, Recover)), "boot files, hand-off, report, count, windows"},
 
-		{"The version is written as a whole", "another image, no permit", facts(otherImage(), ordered(wants(2))), "hand-off, report, count, windows"},
+		{"The version is written as a whole", "another image, no permit", facts(otherImage(), ordered(wants(2))), "boot files, hand-off, report, count, windows"},
 		{"", "another image, permitted", facts(otherImage(), ordered(with(wants(2), mayWrite))), "plan reinstall 2, reinstall 2"},
-		{"", "another image, permitted, the window closed", facts(otherImage(), ordered(with(with(wants(2), mayWrite), closed))), "hand-off, report, count, windows"},
+		{"", "another image, permitted, the window closed", facts(otherImage(), ordered(with(with(wants(2), mayWrite), closed))), "boot files, hand-off, report, count, windows"},
 		{"", "an unknown version, permitted", facts(machine.State{SlotFree: true}, ordered(with(wants(2), mayWrite))), "plan reinstall 2, reinstall 2"},
 		{"", "the chain is damaged, no permit", facts(machine.State{}, found(Damaged), done(Judge), answered(wants(2))), "hand-off, report, windows"},
 		{"", "the chain is damaged, permitted", facts(machine.State{}, found(Damaged), done(Judge), answered(with(wants(2), mayWrite))), "plan reinstall 2, reinstall 2"},
@@ -224,17 +242,17 @@ func table() []row {
 		{"", "no disk of Troy, permitted", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions))), "plan provision 2, provision 2"},
 		{"", "the disk may not be wiped", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions)), asked(Planned{For: Provision, Image: "lab", Version: 2, Wipe: "no"})), "hand-off, report, windows"},
 
-		{"Marks", "golden: failing, another version and reset: boot", facts(slot(2, 1), golden, written, bootRule, failing(3), ordered(with(wants(3), resetBoot))), "pause 10 s, hand-off, report, count, windows"},
-		{"", "held, no server, reset: boot", facts(on(1), held(noon.Add(time.Hour)), written, bootRule, judged, noServer), "hand-off, count, windows"},
-		{"", "held until a time that is past", facts(on(1), held(noon), written, bootRule, judged, noServer), "reset, hand-off, count, windows"},
-		{"", "held, the time is not known", facts(on(1), held(noon), written, bootRule, judged, noServer, func(f *Facts) { f.ClockUnsure = true }), "hand-off, count, windows"},
+		{"Marks", "golden: failing, another version and reset: boot", facts(slot(2, 1), golden, written, bootRule, failing(3), ordered(with(wants(3), resetBoot))), "boot files, pause 10 s, hand-off, report, count, windows"},
+		{"", "held, no server, reset: boot", facts(on(1), held(noon.Add(time.Hour)), written, bootRule, judged, noServer), "boot files, hand-off, count, windows"},
+		{"", "held until a time that is past", facts(on(1), held(noon), written, bootRule, judged, noServer), "boot files, reset, hand-off, count, windows"},
+		{"", "held, the time is not known", facts(on(1), held(noon), written, bootRule, judged, noServer, func(f *Facts) { f.ClockUnsure = true }), "boot files, hand-off, count, windows"},
 
 		{"The end", "the recovery failed twice, a log is left", facts(on(1), logPending, fails(Recover, Open), fails(Recover, Open), noServer), "again 60 s"},
 		{"", "after a commit that failed the disk cannot be read", facts(on(1), ordered(wants(2)), fails(Commit, Open), found(Unsuitable)), "open"},
 		{"", "nor at the second try", facts(on(1), ordered(wants(2)), fails(Commit, Open, Open), found(Unsuitable)), "report, again 60 s"},
-		{"", "Windows cannot be started", facts(on(2), ordered(wants(2)), fails(HandOff)), "report, again 60 s"},
+		{"", "Windows cannot be started", facts(on(2), ordered(wants(2)), fails(HandOff)), "boot files, report, again 60 s"},
 		{"", "started by a BIOS, has the order", facts(on(1), bios, answered(wants(2))), "report, stay"},
-		{"", "in use", facts(on(2), inUse, ordered(wants(2))), "report, stay"},
+		{"", "in use", facts(on(2), inUse, ordered(wants(2))), "boot files, report, stay"},
 	}
 }
 

@@ -32,7 +32,20 @@
 // The journal counts hand-offs; package chainload judges them after the disk was recovered, so that
 // the verdict and the merge see the same. Only a failing version leads back, and only where the one
 // below is in the slots. Otherwise Windows starts every time, after a pause of 10 s that doubles up
-// to 2 minutes.
+// to 2 minutes, and that a person can skip.
+//
+// # Waiting
+//
+// Whatever a server says, Windows starts after 5 minutes of waiting for it in all, or after an hour
+// in a start that a wake-up call caused, or in a window that an earlier order had announced. W on
+// the console ends each wait, never a reset that is due nor work that was begun.
+//
+// # Network
+//
+// The step connect says how long the network is waited for: in full (60 s, or what the last order
+// or the kernel arguments say) in a window of the room, after a wake-up, and where no Windows can be
+// started or nothing is known of windows; else 10 s. What an order says of it is kept, and counts
+// from the next start.
 //
 // # Table
 //
@@ -72,38 +85,52 @@
 //	  failing, the rollback failed twice
 //	      → connect, check-in
 //	  failing, no server, nothing below
-//	      → pause 10 s, hand-off, count, windows
+//	      → boot files, pause 10 s, hand-off, count, windows
 //	  the same, a third time
-//	      → pause 40 s, hand-off, count, windows
+//	      → boot files, pause 40 s, hand-off, count, windows
 //	  the same, a tenth time
-//	      → pause 120 s, hand-off, count, windows
+//	      → boot files, pause 120 s, hand-off, count, windows
 //	  failing, a new version is wanted
 //	      → plan stage 3, stage 3, commit 3, boot files, hand-off, report, count, windows
 //	  failing, the version below was given up as well
-//	      → pause 10 s, hand-off, count, windows
+//	      → boot files, pause 10 s, hand-off, count, windows
 //	  failing, nothing below, a retry is permitted
-//	      → try again, hand-off, report, count, windows
+//	      → try again, boot files, hand-off, report, count, windows
 //	Nothing is wanted, or it is there
 //	  no server
-//	      → hand-off, count, windows
+//	      → boot files, hand-off, count, windows
 //	  no server, reset: boot, Windows wrote
-//	      → reset, hand-off, count, windows
+//	      → boot files, reset, hand-off, count, windows
+//	  no server, reset: boot, the journal was lost
+//	      → boot files, reset, hand-off, count, windows
 //	  no version is wanted
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  the version is there
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  reset: boot is a new rule, Windows wrote
-//	      → note, reset, hand-off, report, count, windows
+//	      → note, boot files, reset, hand-off, report, count, windows
 //	  reset: update, Windows wrote
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  in a slot, merge: now
-//	      → merge, hand-off, report, count, windows
+//	      → boot files, merge, hand-off, report, count, windows
 //	  the server makes it wait
 //	      → wait 40 s, check-in
+//	  it has waited for 5 minutes
+//	      → boot files, hand-off, report, count, windows
+//	  the same, the machine was woken
+//	      → wait 40 s, check-in
+//	  the same, in a window that was announced
+//	      → wait 40 s, check-in
+//	  the same, in a room that is always open
+//	      → note, boot files, hand-off, report, count, windows
+//	  woken, it has waited for an hour
+//	      → boot files, hand-off, report, count, windows
+//	  a person ends the wait
+//	      → boot files, hand-off, report, count, windows
 //	  an agent on trial has reported
-//	      → hand-off, report, confirm, count, windows
+//	      → boot files, hand-off, report, confirm, count, windows
 //	  a new release of the agent
-//	      → agent, hand-off, report, count, windows
+//	      → boot files, agent, hand-off, report, count, windows
 //	  it is to be started next
 //	      → report, restart
 //	Another version is wanted
@@ -113,37 +140,43 @@
 //	      → plan stage 2, stage 2, commit 2, boot files, merge, hand-off, report, count, windows
 //	  staged by an earlier start
 //	      → commit 2, boot files, hand-off, report, count, windows
+//	  and a new release of the agent
+//	      → agent, commit 2, boot files, hand-off, report, count, windows
+//	  the new agent is to be started next
+//	      → report, restart
+//	  it runs, on trial
+//	      → commit 2, boot files, hand-off, report, confirm, agent, count, windows
 //	  the window closed
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  given up here
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  given up here, retry is permitted
 //	      → try again, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
 //	  the one below
 //	      → plan rollback 1, rollback 1, boot files, hand-off, report, count, windows
 //	  an older one without a signed order
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  both slots are in use, seen healthy
 //	      → merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows
 //	  both slots are in use, wrote at three starts
 //	      → merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows
 //	  both slots are in use
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  the store cannot be reached
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  the stage failed
-//	      → recover, hand-off, report, count, windows
+//	      → recover, boot files, hand-off, report, count, windows
 //	  the commit failed
 //	      → commit 2, boot files, hand-off, report, count, windows
 //	  the commit failed and was carried out by the recovery
 //	      → boot files, hand-off, report, count, windows
 //	The version is written as a whole
 //	  another image, no permit
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  another image, permitted
 //	      → plan reinstall 2, reinstall 2
 //	  another image, permitted, the window closed
-//	      → hand-off, report, count, windows
+//	      → boot files, hand-off, report, count, windows
 //	  an unknown version, permitted
 //	      → plan reinstall 2, reinstall 2
 //	  the chain is damaged, no permit
@@ -176,13 +209,13 @@
 //	      → hand-off, report, windows
 //	Marks
 //	  golden: failing, another version and reset: boot
-//	      → pause 10 s, hand-off, report, count, windows
+//	      → boot files, pause 10 s, hand-off, report, count, windows
 //	  held, no server, reset: boot
-//	      → hand-off, count, windows
+//	      → boot files, hand-off, count, windows
 //	  held until a time that is past
-//	      → reset, hand-off, count, windows
+//	      → boot files, reset, hand-off, count, windows
 //	  held, the time is not known
-//	      → hand-off, count, windows
+//	      → boot files, hand-off, count, windows
 //	The end
 //	  the recovery failed twice, a log is left
 //	      → again 60 s
@@ -191,9 +224,9 @@
 //	  nor at the second try
 //	      → report, again 60 s
 //	  Windows cannot be started
-//	      → report, again 60 s
+//	      → boot files, report, again 60 s
 //	  started by a BIOS, has the order
 //	      → report, stay
 //	  in use
-//	      → report, stay
+//	      → boot files, report, stay
 package decide

@@ -18,6 +18,10 @@ type Facts struct {
 	Unsupported string
 	// InUse: the machine is not handed over at the end.
 	InUse bool
+	// Woken: the network switched the machine on.
+	Woken bool
+	// LinkPatience is what the kernel arguments say of it; 0 = nothing.
+	LinkPatience time.Duration
 
 	Disk    Disk
 	Memo    Memo
@@ -56,6 +60,7 @@ type Disk struct {
 type Memo struct {
 	Health chainload.Health `json:"health"`
 	Reset  protocol.Reset   `json:"reset,omitempty"` // the rule of the last order
+	Link   Link             `json:"link,omitzero"`
 	Marks  Marks            `json:"marks,omitzero"`
 }
 

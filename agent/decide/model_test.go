@@ -255,6 +255,9 @@ func (m *model) ended(f *Facts, end Step) {
 	if boots && !f.Renewed && !f.Done.failed(HandOff) && end.Kind != Windows {
 		m.complain("a version is on the disk, and the start ends with %s: %s", end, end.Reason)
 	}
+	if boots && end.Kind == Windows && !f.Done.did(BootFiles) {
+		m.complain("Windows is started, and the boot files were not looked at")
+	}
 	if end.Kind == Windows && m.state.Reinstalling && f.Disk.Condition == Opened {
 		m.complain("Windows is started from a disk without one")
 	}

@@ -119,7 +119,7 @@ func mended(f *Facts, i int) bool {
 	case Commit, Rollback, Stage, Reinstall:
 		return opened && !d.Reinstalling && d.Image == s.Image && d.Version == s.Version
 	case Reset:
-		return opened && !d.SessionWritten
+		return opened && !d.SessionWritten && !d.SessionUnknown
 	case Merge:
 		return opened && d.Layers == 0
 	case Recover, Heal:

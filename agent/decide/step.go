@@ -55,15 +55,16 @@ const (
 
 // Step is one thing to do.
 type Step struct {
-	Kind    Kind
-	Image   string        // for Plan, Stage, Commit, Rollback, Reinstall, Provision
-	Version int           // likewise
-	For     Kind          // for Plan: the step that it is for
-	Begun   bool          // for Plan, Reinstall: go on with what was begun, which was permitted then
-	Pause   time.Duration // for Wait, Pause, Again
-	Until   time.Time     // for Merge: stop then; zero: do not stop
-	Memo    *Memo         // for Note, TryAgain, Count: what is kept from here on
-	Reason  string        // in plain words
+	Kind     Kind
+	Image    string        // for Plan, Stage, Commit, Rollback, Reinstall, Provision
+	Version  int           // likewise
+	For      Kind          // for Plan: the step that it is for
+	Begun    bool          // for Plan, Reinstall: go on with what was begun, which was permitted then
+	Pause    time.Duration // for Wait, Pause, Again
+	Until    time.Time     // for Merge: stop then; zero: do not stop
+	Patience time.Duration // for Connect: how long the network is waited for
+	Memo     *Memo         // for Note, TryAgain, Count: what is kept from here on
+	Reason   string        // in plain words
 }
 
 // Final tells whether the step ends the start.

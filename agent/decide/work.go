@@ -120,7 +120,8 @@ func deploys(f *Facts) bool {
 	return w != nil && f.free() && s.Image == w.Image && s.Version != 0 && s.Version != w.Version
 }
 
-// deploy brings the disk to what is wanted by what changed.
+// deploy brings the disk to what is wanted by what changed. A release of the agent goes before the
+// commit: Windows may raise what the firmware asks of shim, and then only the new one starts.
 func deploy(f *Facts) *Step {
 	if !deploys(f) {
 		return nil
@@ -145,6 +146,11 @@ func deploy(f *Facts) *Step {
 	if step.Kind != Commit {
 		if ok, plan := planned(f, step.Kind, w.Image, w.Version); !ok {
 			return plan
+		}
+	}
+	if step.Kind == Commit {
+		if first := ownAgent(f); first != nil || f.Renewed {
+			return first
 		}
 	}
 	if !f.Done.may(step.Kind) {
@@ -180,21 +186,27 @@ func mergeRest(f *Facts) *Step {
 	return &Step{Kind: Merge, Until: f.Order.Rules.Until, Reason: why}
 }
 
-// resetSession discards what Windows wrote, with or without a server.
+// resetSession discards what Windows wrote, or may have written, with or without a server.
 func resetSession(f *Facts) *Step {
-	if !f.free() || !f.Disk.State.SessionWritten || f.reset() != protocol.ResetBoot || !f.Done.may(Reset) {
+	s := f.Disk.State
+	if !f.free() || !s.SessionWritten && !s.SessionUnknown || f.reset() != protocol.ResetBoot || !f.Done.may(Reset) {
 		return nil
 	}
 	return &Step{Kind: Reset, Reason: "the rule of the room is reset: boot"}
 }
 
-// bootFiles follow what was deployed. They are no reason to stop: those that are there have started
-// Windows before. A reinstall brings its own.
+// bootFiles follow the version that starts, whatever became of the starts before: at each start
+// they are compared with what it needs. They are no reason to stop: those that are there have
+// started Windows before.
 func bootFiles(f *Facts) *Step {
-	if f.Disk.Condition != Opened || !f.Done.fresh() || !f.Done.may(BootFiles) || !f.deployed() {
+	if f.Disk.Condition != Opened || !f.admitted() || !f.recovered() || f.unbootable() || f.Renewed || !f.Done.may(BootFiles) {
 		return nil
 	}
-	return &Step{Kind: BootFiles, Reason: "another version starts now"}
+	why := "they have to be those of the version that starts"
+	if f.deployed() {
+		why = "another version starts now"
+	}
+	return &Step{Kind: BootFiles, Reason: why}
 }
 
 // deployed tells whether a step of this start, after the order, changed the version by what

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"troy/chainload/secureboot"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/testing/efiprogram"
 )
 
 const (
@@ -38,14 +40,40 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// program is what an EFI program looks like from afar.
+// program is a file of the size of an EFI program; the boot managers are signed.
 func program(name string) []byte {
 	r := rand.New(rand.NewPCG(uint64(len(name)), uint64(name[0])))
+	switch filepath.Base(name) {
+	case "bootmgfw.efi":
+		return signed(secureboot.PCA2011)
+	case "bootmgfw_EX.efi":
+		return signed(secureboot.CA2023)
+	}
 	b := append([]byte("MZ"+name), make([]byte, 30000+r.IntN(90000))...)
 	for i := len(b) / 2; i < len(b); i++ {
 		b[i] = byte(r.Uint32())
 	}
 	return b
+}
+
+// signed is a boot manager, the same at each call.
+var signed = func() func(ca string) []byte {
+	made := map[string][]byte{}
+	for _, ca := range []string{secureboot.PCA2011, secureboot.CA2023} {
+		made[ca] = efiprogram.Make(efiprogram.Options{SVN: 2 << 16, CA: ca, Body: make([]byte, 40000)})
+	}
+	return func(ca string) []byte { return made[ca] }
+}()
+
+// firmware has Secure Boot on, db with some CAs, and dbx with others.
+func firmware(db []string, dbx ...string) *secureboot.Firmware {
+	cas := func(names []string) (all []secureboot.CA) {
+		for _, name := range names {
+			all = append(all, secureboot.CA{Name: name})
+		}
+		return all
+	}
+	return &secureboot.Firmware{On: true, CAs: cas(db), Revoked: cas(dbx)}
 }
 
 // windows is a tree of files as Windows has it, named from its root.

@@ -13,7 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"troy/chainload/secureboot"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/digest"
 	"troy/internal/testing/needs"
 )
 
@@ -23,11 +25,23 @@ func mounted(t *testing.T, volume string, do func(string) error) error {
 
 // newSet makes one without an image.
 func newSet() *Set {
-	s := &Set{}
+	s := &Set{firmware: &secureboot.Firmware{}, manager: parse(signed(secureboot.PCA2011))}
 	for name, b := range espFiles(windows(false), false) {
 		s.Files = append(s.Files, File{name, b})
 	}
 	return s
+}
+
+// install does what the set needs.
+func install(ctx context.Context, s *Set, root string) (*Result, error) {
+	c, err := s.Compare(ctx, root, digest.Sum{})
+	if err != nil {
+		return nil, err
+	}
+	if !c.Needed() {
+		return &Result{Kept: c.kept}, nil
+	}
+	return c.Apply(ctx)
 }
 
 // tree reads all files below a folder.
@@ -60,7 +74,7 @@ func TestInstall(t *testing.T) {
 	// off.
 	must(t, os.WriteFile(filepath.Join(root, "EFI/Microsoft/Boot/BOOTMGFW.EFI"), []byte("older"), 0o644))
 	must(t, os.WriteFile(filepath.Join(root, "EFI/Microsoft/Boot/bootmgr.efi"+suffixNew), []byte("half"), 0o644))
-	res, err := s.Install(t.Context(), root)
+	res, err := install(t.Context(), s, root)
 	if err != nil || res.Written != len(s.Files) || res.Kept != 0 {
 		t.Fatalf("%+v, %v", res, err)
 	}
@@ -74,7 +88,7 @@ func TestInstall(t *testing.T) {
 		want[strings.Replace(name, "efi/", "EFI/", 1)] = b
 	}
 	must(t, same(tree(t, root), want))
-	if res, err = s.Install(t.Context(), root); err != nil || res.Written != 0 || res.Kept != len(s.Files) {
+	if res, err = install(t.Context(), s, root); err != nil || res.Written != 0 || res.Kept != len(s.Files) {
 		t.Errorf("again: %+v, %v", res, err)
 	}
 	changed := filepath.Join(root, "EFI/Microsoft/Boot/Fonts/chs_boot.ttf")
@@ -82,7 +96,7 @@ func TestInstall(t *testing.T) {
 	must(t, err)
 	b[rand.IntN(len(b))] ^= 1
 	must(t, os.WriteFile(changed, b, 0o644))
-	if res, err = s.Install(t.Context(), root); err != nil || res.Written != 1 {
+	if res, err = install(t.Context(), s, root); err != nil || res.Written != 1 {
 		t.Errorf("one bit: %+v, %v", res, err)
 	}
 	must(t, same(tree(t, root), want))
@@ -97,21 +111,21 @@ func TestInstallFull(t *testing.T) {
 	must(t, os.MkdirAll(filepath.Join(root, "EFI/Microsoft/Boot"), 0o755))
 	must(t, os.WriteFile(filepath.Join(root, "EFI/Microsoft/Boot/bootmgfw.efi"), []byte("older"), 0o644))
 	before := tree(t, root)
-	if res, err := s.Install(t.Context(), root); !errors.Is(err, ErrFull) || res.Written != 0 {
+	if res, err := install(t.Context(), s, root); !errors.Is(err, ErrFull) || res.Written != 0 {
 		t.Errorf("%+v, %v", res, err)
 	}
 	must(t, same(tree(t, root), before))
 	// Room for the sum that statfs tells, but the writing fails.
-	in := &installer{root: root, res: &Result{}}
-	must(t, in.compare(t.Context(), s.Files))
-	if err := in.write(t.Context()); !errors.Is(err, ErrFull) {
+	c, err := s.Compare(t.Context(), root, digest.Sum{})
+	must(t, err)
+	if err := c.write(t.Context()); !errors.Is(err, ErrFull) {
 		t.Errorf("write: %v", err)
 	}
-	in.clean()
+	c.clean()
 	must(t, same(tree(t, root), before))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Install(ctx, root); !errors.Is(err, context.Canceled) {
+	if _, err := install(ctx, s, root); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	if b, err := os.ReadFile(filepath.Join(root, "EFI/Microsoft/Boot/bootmgfw.efi")); err != nil || !bytes.Equal(b, []byte("older")) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"troy/chainload/secureboot"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 )
@@ -19,8 +20,8 @@ var (
 	// ErrManyWindows: two volumes of the image have them.
 	ErrManyWindows = errors.New("the image holds more than one Windows")
 	// ErrNotTrusted: Secure Boot is on, and the machine starts none of the boot managers in the
-	// image.
-	ErrNotTrusted = errors.New("the firmware trusts no boot manager of the image")
+	// image, nor one that is on the ESP.
+	ErrNotTrusted = errors.New("the firmware starts no boot manager of the image (update the Windows in it, or the firmware's keys)")
 	// ErrCompressed: Windows compressed a boot file.
 	ErrCompressed = errors.New("a boot file is compressed")
 	// ErrName: a boot file has a name that FAT does not know.
@@ -34,6 +35,7 @@ const (
 	bootFolder = `\Windows\Boot`
 	manager    = "bootmgfw.efi"
 	espBoot    = "EFI/Microsoft/Boot"
+	managerKey = "efi/microsoft/boot/" + manager // of a reader
 	fallback   = "EFI/Boot/bootx64.efi"
 	suffixEX   = "_EX"
 )
@@ -55,7 +57,10 @@ type File struct {
 
 // Set are the boot files of an image, for one machine.
 type Set struct {
-	Files []File // sorted by path
+	Files    []File // sorted by path
+	firmware *secureboot.Firmware
+	manager  *secureboot.Program // Windows Boot Manager among the files; nil: it cannot be read
+	refused  error               // why the machine does not start it; nil: it does
 	// ca2023 tells that the boot managers are those signed under Windows UEFI CA 2023.
 	ca2023 bool
 	// partition is the number of the partition of the virtual disk that they come from.
@@ -63,9 +68,9 @@ type Set struct {
 }
 
 // Load reads the boot files of the Windows on a virtual disk of size bytes with logical sectors of
-// sectorSize. Errors: ErrMissing, ErrManyWindows, ErrNotTrusted, ErrCompressed, ErrName,
-// ErrTooLarge, ntfs.ErrCorrupt, blockdev.ErrNoTable, and those of reading.
-func Load(disk io.ReaderAt, size int64, sectorSize int, t Trust) (*Set, error) {
+// sectorSize, for a machine with that firmware. Errors: ErrMissing, ErrManyWindows, ErrCompressed,
+// ErrName, ErrTooLarge, ntfs.ErrCorrupt, blockdev.ErrNoTable, and those of reading.
+func Load(disk io.ReaderAt, size int64, sectorSize int, firmware *secureboot.Firmware) (*Set, error) {
 	v, number, err := find(disk, size, sectorSize)
 	if err != nil {
 		return nil, err
@@ -74,8 +79,8 @@ func Load(disk io.ReaderAt, size int64, sectorSize int, t Trust) (*Set, error) {
 	if err := r.folder(bootFolder+`\EFI`, espBoot, maxDepth); err != nil {
 		return nil, err
 	}
-	newer, err := choose(v, t)
-	if err != nil {
+	s := &Set{firmware: firmware, partition: number}
+	if err := s.choose(r); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"Fonts", "Resources"} {
@@ -83,7 +88,7 @@ func Load(disk io.ReaderAt, size int64, sectorSize int, t Trust) (*Set, error) {
 			return nil, err
 		}
 	}
-	if newer {
+	if s.ca2023 {
 		r.strip = true
 		if err := r.folder(bootFolder+`\EFI_EX`, espBoot, maxDepth); err != nil {
 			return nil, err
@@ -92,25 +97,29 @@ func Load(disk io.ReaderAt, size int64, sectorSize int, t Trust) (*Set, error) {
 			return nil, err
 		}
 	}
-	s := &Set{ca2023: newer, partition: number}
-	if err := s.collect(r); err != nil {
-		return nil, err
-	}
+	s.collect(r)
 	return s, nil
 }
 
-// collect sorts the files and adds the name by which firmware finds a disk without a boot entry.
-func (s *Set) collect(r *reader) error {
-	first, ok := r.files[strings.ToLower(espBoot+"/"+manager)]
-	if !ok || !bytes.HasPrefix(first.Data, []byte("MZ")) {
-		return fmt.Errorf("%w: %s\\EFI\\%s is no EFI program", ErrMissing, bootFolder, manager)
+// Manager tells what is known of the set's Windows Boot Manager.
+func (s *Set) Manager() secureboot.Program { return known(s.manager) }
+
+// Starts returns an ErrNotTrusted if the machine does not start the set's Windows Boot Manager.
+func (s *Set) Starts() error {
+	if s.refused == nil {
+		return nil
 	}
+	return fmt.Errorf("%w: %w", ErrNotTrusted, s.refused)
+}
+
+// collect sorts the files and adds the name by which firmware finds a disk without a boot entry.
+func (s *Set) collect(r *reader) {
 	for _, f := range r.files {
 		s.Files = append(s.Files, f)
 	}
-	s.Files = append(s.Files, File{Path: fallback, Data: first.Data})
+	first := r.files[managerKey].Data
+	s.Files = append(s.Files, File{Path: fallback, Data: first})
 	slices.SortFunc(s.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	return nil
 }
 
 // find returns the volume with Windows' boot files.
@@ -147,26 +156,89 @@ func find(disk io.ReaderAt, size int64, sectorSize int) (*ntfs.Volume, int, erro
 	return found, number, nil
 }
 
-// choose tells whether the boot managers signed under the CA of 2023 are to be taken.
-func choose(v *ntfs.Volume, t Trust) (bool, error) {
-	_, err := v.Lookup(bootFolder + `\EFI_EX\bootmgfw_EX.efi`)
-	has := err == nil
-	if err != nil && !errors.Is(err, ntfs.ErrNotExist) {
-		return false, err
+// choose takes the boot managers signed under the CA of 2023 where the machine starts them, else
+// the others. Without Secure Boot only db says which will be needed.
+func (s *Set) choose(r *reader) error {
+	plain, ok := r.files[managerKey]
+	if !ok || !bytes.HasPrefix(plain.Data, []byte("MZ")) {
+		return fmt.Errorf("%w: %s\\EFI\\%s is no EFI program", ErrMissing, bootFolder, manager)
 	}
+	m := &Managers{plain: parse(plain.Data)}
+	err := m.readEX(r)
+	if err == nil {
+		s.manager, s.ca2023, s.refused = m.choose(s.firmware)
+	}
+	return err
+}
+
+// Managers are the boot managers of an image, of which a machine takes one.
+type Managers struct {
+	plain, ex *secureboot.Program // nil: it cannot be read, or is not there
+	hasEX     bool
+}
+
+// ReadManagers reads nothing but the boot managers. Errors: those of Load.
+func ReadManagers(disk io.ReaderAt, size int64, sectorSize int) (*Managers, error) {
+	v, _, err := find(disk, size, sectorSize)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{v: v}
+	plain, err := r.read(bootFolder + `\EFI\` + manager)
+	if err != nil {
+		return nil, err
+	}
+	m := &Managers{plain: parse(plain)}
+	return m, m.readEX(r)
+}
+
+func (m *Managers) readEX(r *reader) error {
+	b, err := r.read(bootFolder + `\EFI_EX\bootmgfw_EX.efi`)
+	if errors.Is(err, ntfs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		m.ex, m.hasEX = parse(b), true
+	}
+	return err
+}
+
+// Refused says why a machine starts none of them; nil: it starts one.
+func (m *Managers) Refused(f *secureboot.Firmware) error {
+	_, _, refused := m.choose(f)
+	return refused
+}
+
+func (m *Managers) choose(f *secureboot.Firmware) (p *secureboot.Program, ex bool, refused error) {
+	refused = f.Refuses(m.plain)
+	if !m.hasEX {
+		return m.plain, false, refused
+	}
+	also := f.Refuses(m.ex)
 	switch {
-	case has && t.CA2023:
-		return true, nil
-	case !t.secureBoot || t.pca2011:
-		return false, nil
-	case t.revoked && !has:
-		return false, fmt.Errorf("%w: dbx revokes %s, and the image has no %s\\EFI_EX (update the Windows in it)", ErrNotTrusted, pca2011, bootFolder)
-	case t.revoked:
-		return false, fmt.Errorf("%w: dbx revokes %s, and db does not hold %s (update the firmware's keys)", ErrNotTrusted, pca2011, ca2023)
-	case has:
-		return false, fmt.Errorf("%w: db holds neither %s nor %s", ErrNotTrusted, pca2011, ca2023)
+	case f.On && also == nil, !f.On && f.Trusts(secureboot.CA2023):
+		return m.ex, true, nil
+	case refused != nil:
+		refused = fmt.Errorf("%w; and that of %s\\EFI_EX: %w", refused, bootFolder, also)
 	}
-	return false, fmt.Errorf("%w: db does not hold %s, and the image has no %s\\EFI_EX", ErrNotTrusted, pca2011, bootFolder)
+	return m.plain, false, refused
+}
+
+// parse reads a boot manager, nil if it is no program.
+func parse(b []byte) *secureboot.Program {
+	p, err := secureboot.Parse(b)
+	if err != nil {
+		return nil
+	}
+	return p
+}
+
+// known makes of what cannot be read a program that tells nothing.
+func known(p *secureboot.Program) secureboot.Program {
+	if p == nil {
+		return secureboot.Program{}
+	}
+	return *p
 }
 
 // reader collects files; the key is the path in lower case, for FAT does not tell case.
@@ -235,27 +307,36 @@ func withoutEX(name string) string {
 	return name
 }
 
-// file reads one file.
+// file reads one file into the set.
 func (r *reader) file(from, to string) error {
+	data, err := r.read(from)
+	if err != nil {
+		return err
+	}
+	r.files[strings.ToLower(to)] = File{Path: to, Data: data}
+	return nil
+}
+
+// read reads one file.
+func (r *reader) read(from string) ([]byte, error) {
 	f, err := r.v.OpenFile(from)
 	if errors.Is(err, ntfs.ErrUnsupported) {
-		return fmt.Errorf("%w: %s (compact /u takes that back)", ErrCompressed, from)
+		return nil, fmt.Errorf("%w: %s (compact /u takes that back)", ErrCompressed, from)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", from, err)
+		return nil, fmt.Errorf("%s: %w", from, err)
 	}
 	r.total += f.Size()
 	if f.Size() > maxFile || r.total > maxTotal || len(r.files) == maxFiles {
-		return fmt.Errorf("%w: %s has %d bytes, %d files before it", ErrTooLarge, from, f.Size(), len(r.files))
+		return nil, fmt.Errorf("%w: %s has %d bytes, %d files before it", ErrTooLarge, from, f.Size(), len(r.files))
 	}
 	var b bytes.Buffer // grows with what is read: the size is a claim
 	if _, err := io.Copy(&b, io.NewSectionReader(f, 0, f.Size())); err != nil {
-		return fmt.Errorf("%s: %w", from, err)
+		return nil, fmt.Errorf("%s: %w", from, err)
 	}
 	// CompactOS leaves a hole as the content, and the compressed bytes elsewhere.
 	if data := b.Bytes(); len(data) > 0 && len(bytes.TrimLeft(data, "\x00")) == 0 {
-		return fmt.Errorf("%w: %s reads as zeros (compact /u /exe takes that back)", ErrCompressed, from)
+		return nil, fmt.Errorf("%w: %s reads as zeros (compact /u /exe takes that back)", ErrCompressed, from)
 	}
-	r.files[strings.ToLower(to)] = File{Path: to, Data: b.Bytes()}
-	return nil
+	return b.Bytes(), nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"troy/chainload/secureboot"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/ntfs"
 	"troy/internal/testing/needs"
@@ -17,46 +18,65 @@ import (
 
 func TestLoad(t *testing.T) {
 	needs.Root(t)
-	both := Trust{secureBoot: true, pca2011: true, CA2023: true}
+	const pca, ca = secureboot.PCA2011, secureboot.CA2023
+	both, off := firmware([]string{pca, ca}), firmware([]string{pca, ca})
+	off.On = false
+	revoked := firmware([]string{pca, ca}, pca)
 	old, none := windows(false), windows(true)
 	delete(none, `Windows/Boot/EFI/bootmgfw.efi`)
 	noEX, withEX := newDisk(t, old, false), newDisk(t, windows(true), false)
 	for name, c := range map[string]struct {
-		disk  []byte
-		trust Trust
-		newer bool
-		err   error
+		disk     []byte
+		firmware *secureboot.Firmware
+		newer    bool
+		starts   error
+		err      error
 	}{
-		"off":               {withEX, Trust{}, false, nil},
-		"both":              {withEX, both, true, nil},
-		"off, knows 2023":   {withEX, Trust{pca2011: true, CA2023: true}, true, nil},
-		"2011 only":         {withEX, Trust{secureBoot: true, pca2011: true}, false, nil},
-		"2023 only":         {withEX, Trust{secureBoot: true, CA2023: true, revoked: true}, true, nil},
-		"old image":         {noEX, both, false, nil},
-		"old image revoked": {noEX, Trust{secureBoot: true, CA2023: true, revoked: true}, false, ErrNotTrusted},
-		"old image, 2023":   {noEX, Trust{secureBoot: true, CA2023: true}, false, ErrNotTrusted},
-		"foreign keys":      {withEX, Trust{secureBoot: true}, false, ErrNotTrusted},
-		"revoked":           {withEX, Trust{secureBoot: true, revoked: true}, false, ErrNotTrusted},
-		"two":               {newDisk(t, old, true), both, false, ErrManyWindows},
-		"missing":           {newDisk(t, none, false), both, false, ErrMissing},
-		"empty":             {make([]byte, diskSize), both, false, blockdev.ErrNoTable},
+		"off":               {withEX, &secureboot.Firmware{}, false, nil, nil},
+		"both":              {withEX, both, true, nil, nil},
+		"off, knows 2023":   {withEX, off, true, nil, nil},
+		"2011 only":         {withEX, firmware([]string{pca}), false, nil, nil},
+		"2023 only":         {withEX, firmware([]string{ca}), true, nil, nil},
+		"2011 revoked":      {withEX, revoked, true, nil, nil},
+		"old image":         {noEX, both, false, nil, nil},
+		"old image revoked": {noEX, revoked, false, ErrNotTrusted, nil},
+		"old image, 2023":   {noEX, firmware([]string{ca}), false, ErrNotTrusted, nil},
+		"foreign keys":      {withEX, firmware(nil), false, ErrNotTrusted, nil},
+		"revoked":           {withEX, firmware([]string{pca}, pca), false, ErrNotTrusted, nil},
+		"SVN":               {withEX, svn(both, 2), true, nil, nil},
+		"SVN too low":       {withEX, svn(both, 7), false, ErrNotTrusted, nil},
+		"two":               {newDisk(t, old, true), both, false, nil, ErrManyWindows},
+		"missing":           {newDisk(t, none, false), both, false, nil, ErrMissing},
+		"empty":             {make([]byte, diskSize), both, false, nil, blockdev.ErrNoTable},
 	} {
-		s, err := Load(bytes.NewReader(c.disk), diskSize, 512, c.trust)
-		if !errors.Is(err, c.err) {
-			t.Errorf("%s: %v, want %v", name, err, c.err)
-		}
-		if c.err != nil || err != nil {
-			continue
-		}
-		if s.ca2023 != c.newer || s.partition != 2 {
-			t.Errorf("%s: CA 2023 %t, partition %d", name, s.ca2023, s.partition)
-		}
-		tree := windows(true)
-		if bytes.Equal(c.disk, noEX) {
-			tree = old
-		}
-		compareSet(t, s, espFiles(tree, c.newer))
+		t.Run(name, func(t *testing.T) {
+			s, err := Load(bytes.NewReader(c.disk), diskSize, 512, c.firmware)
+			if !errors.Is(err, c.err) {
+				t.Errorf("%v, want %v", err, c.err)
+			}
+			if c.err != nil || err != nil {
+				return
+			}
+			if err := s.Starts(); !errors.Is(err, c.starts) {
+				t.Errorf("it starts: %v, want %v", err, c.starts)
+			}
+			if s.ca2023 != c.newer || s.partition != 2 {
+				t.Errorf("CA 2023 %t, partition %d", s.ca2023, s.partition)
+			}
+			tree := windows(true)
+			if bytes.Equal(c.disk, noEX) {
+				tree = old
+			}
+			compareSet(t, s, espFiles(tree, c.newer))
+		})
 	}
+}
+
+// svn is the firmware with a least security version in dbx.
+func svn(f *secureboot.Firmware, major secureboot.SVN) *secureboot.Firmware {
+	c := *f
+	c.SVN = major << 16
+	return &c
 }
 
 // TestLoadChain reads through a differencing VHDX.
@@ -85,7 +105,7 @@ func TestLoadChain(t *testing.T) {
 			must(t, err)
 		}
 	}
-	s, err := Load(chain, chain.Size(), 512, Trust{})
+	s, err := Load(chain, chain.Size(), 512, &secureboot.Firmware{})
 	must(t, err)
 	compareSet(t, s, espFiles(tree, false))
 	must(t, errors.Join(chain.Close(), os.RemoveAll(dir)))
@@ -111,7 +131,7 @@ func TestLoadRefuses(t *testing.T) {
 		if name == "large" {
 			disk = grow(t, disk, c.file)
 		}
-		s, err := Load(bytes.NewReader(disk), diskSize, 512, Trust{})
+		s, err := Load(bytes.NewReader(disk), diskSize, 512, &secureboot.Firmware{})
 		if !errors.Is(err, c.err) {
 			t.Errorf("%s: %v, want %v", name, err, c.err)
 		}
@@ -147,7 +167,7 @@ func FuzzLoad(f *testing.F) {
 		if off < 0 || off > diskSize {
 			return
 		}
-		s, err := Load(patched{bytes.NewReader(disk), off, b}, diskSize, 512, Trust{CA2023: true})
+		s, err := Load(patched{bytes.NewReader(disk), off, b}, diskSize, 512, firmware([]string{secureboot.CA2023}))
 		if (s == nil) == (err == nil) {
 			t.Fatalf("%v, %v", s, err)
 		}

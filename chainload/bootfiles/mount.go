@@ -5,15 +5,13 @@ import (
 	"troy/internal/errline"
 )
 
-// Mounted runs do with the ESP on the block device mounted for writing, by the kernel's vfat, and
-// unmounts it, which writes all out. Modules vfat, nls_cp437 and nls_ascii must be loaded.
-func Mounted(device string, do func(root string) error) error {
+// Mounted runs do with the ESP on the block device mounted by the kernel's vfat, read only until it
+// calls writable, and unmounts it, which writes all out. Modules vfat, nls_cp437 and nls_ascii must
+// be loaded.
+func Mounted(device string, do func(root string, writable func() error) error) error {
 	v, err := esp.Open(device, "")
 	if err != nil {
 		return err
 	}
-	if err = v.MakeWritable(); err == nil {
-		err = do(string(v.Root))
-	}
-	return errline.Join(err, v.Close())
+	return errline.Join(do(string(v.Root), v.MakeWritable), v.Close())
 }

@@ -12,7 +12,8 @@
 //
 // What is written is read back. A variable that already holds what it should
 // is not written: flash wears, and some firmware slows down or refuses writes.
-// Nothing is ever deleted. Parsers take any bytes and never panic.
+// Nothing is deleted but by Remove, whose caller names the entries. Parsers take
+// any bytes and never panic.
 //
 // # Formats (UEFI 2.10)
 //
@@ -31,12 +32,14 @@
 //
 // A new entry is written before BootOrder names it: an entry that nothing
 // names is harmless, a name without an entry is an error in the firmware's
-// log. BootOrder is written before BootNext.
+// log. BootOrder is written before BootNext. Remove shortens BootOrder first, for
+// the same reason; only where the firmware refuses that it removes the entries
+// first, which makes room, and then tries again.
 //
 // # Known gaps
 //
 // Firmware that accepts BootNext, reads it back and then ignores it cannot be
 // noticed before the next start. Entries without an HD() node (network,
-// firmware volumes) are seen but never match. HandOff of package chainload
+// firmware volumes, whole disks) are seen but never match. HandOff of package chainload
 // shows what becomes of firmware that refuses writes.
 package efiboot

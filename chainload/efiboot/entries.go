@@ -15,6 +15,9 @@ import (
 // reported an error, or did not give back what was written.
 var ErrRefused = errors.New("efiboot: the firmware refused the write")
 
+// ErrOrder says that an entry is there, but BootOrder does not name it.
+var ErrOrder = errors.New("efiboot: the entry is not in BootOrder")
+
 // attributes: non-volatile, boot service access, runtime access.
 const attributes uint32 = 1 | 2 | 4
 
@@ -105,16 +108,21 @@ func FindEntry(v Variables, partition GUID, path string) (*Found, error) {
 }
 
 // EnsureEntry returns the number of the entry that starts e, and creates it
-// under the lowest free number, last in BootOrder, when there is none. An
-// entry that was switched off is made active. The error wraps ErrRefused when
-// the firmware does not take it.
+// under the lowest free number when there is none. An entry that was switched
+// off is made active, and one that BootOrder does not name becomes the last of it:
+// there is firmware that follows BootNext only to entries of the order. The error
+// wraps ErrRefused when the firmware does not take it, and ErrOrder too when only
+// BootOrder is missing: the entry is there then, and will do for BootNext.
 func EnsureEntry(v Variables, e Entry) (n uint16, created bool, err error) {
 	f, err := FindEntry(v, e.Partition.GUID, e.Path)
 	if err != nil {
 		return 0, false, err
 	}
 	if f != nil {
-		return f.Number, false, activate(v, f)
+		if err := activate(v, f); err != nil {
+			return f.Number, false, err
+		}
+		return f.Number, false, appendToOrder(v, f.Number)
 	}
 	n, err = freeNumber(v)
 	if err != nil {
@@ -220,7 +228,10 @@ func appendToOrder(v Variables, n uint16) error {
 	if err != nil || slices.Contains(order, n) {
 		return err
 	}
-	return setBootOrder(v, append(order, n))
+	if err := setBootOrder(v, append(order, n)); err != nil {
+		return fmt.Errorf("%w: %w", ErrOrder, err)
+	}
+	return nil
 }
 
 // PutFirst makes entry n the first of BootOrder, leaves the others in their

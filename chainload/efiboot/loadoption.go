@@ -37,6 +37,11 @@ type Node struct {
 }
 
 const (
+	typeMessaging = 0x03
+	subMAC        = 0x0b
+	subIPv4       = 0x0c
+	subIPv6       = 0x0d
+	subURI        = 0x18
 	typeMedia     = 0x04
 	typeEnd       = 0x7f
 	subHardDrive  = 0x01
@@ -160,15 +165,6 @@ func (n Node) FilePath() (string, bool) {
 // paths does not matter. A path may be split over several File() nodes, which
 // the firmware joins.
 func (o *LoadOption) Starts(partition GUID, path string) bool {
-	var file []string
-	var found bool
-	for _, n := range o.Path {
-		if hd, ok := n.HardDrive(); ok {
-			found = hd.GUID == partition
-		}
-		if s, ok := n.FilePath(); ok {
-			file = append(file, strings.Trim(s, `\`))
-		}
-	}
-	return found && strings.EqualFold(strings.Join(file, `\`), strings.Trim(path, `\`))
+	file, ok := o.On(partition)
+	return ok && strings.EqualFold(strings.Trim(file, `\`), strings.Trim(path, `\`))
 }

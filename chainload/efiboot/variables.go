@@ -17,7 +17,7 @@ var ErrNotEFI = errors.New("efiboot: this machine was not started by UEFI firmwa
 
 // Variables are EFI variables of the namespace EFI_GLOBAL_VARIABLE, by name.
 // Get returns an error that wraps fs.ErrNotExist for a variable that is not
-// there.
+// there. Set without data removes a variable, as the firmware's SetVariable does.
 type Variables interface {
 	Get(name string) (attributes uint32, data []byte, err error)
 	Set(name string, attributes uint32, data []byte) error
@@ -85,6 +85,12 @@ func (v *variables) Get(name string) (uint32, []byte, error) {
 }
 
 func (v *variables) Set(name string, attributes uint32, data []byte) error {
+	if len(data) == 0 {
+		if err := v.efi.Remove(descriptor(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("efiboot: remove %s: %w", name, err)
+		}
+		return nil
+	}
 	if err := v.efi.Set(descriptor(name), efivarfs.VariableAttributes(attributes), data); err != nil {
 		return fmt.Errorf("efiboot: write %s: %w", name, err)
 	}

@@ -22,8 +22,33 @@ var Err = errors.New("chainload: ESP")
 // ErrTooLong says that a file is longer than any sound one.
 var ErrTooLong = errors.New("file is too long")
 
-// AgentDir is the agent's own directory on the ESP.
-const AgentDir = "EFI/Troy"
+// Names on the ESP and of boot entries.
+const (
+	AgentDir    = "EFI/Troy" // the agent's own directory
+	AgentLabel  = "Troy"     // the boot entry of its copy a
+	AgentLabelB = "Troy (B)" // and of copy b
+
+	// FallbackDir and FallbackName are what firmware starts that knows no boot entry (UEFI 2.10,
+	// 3.5.1.1). FallbackPath is the same as firmware writes it.
+	FallbackDir  = "EFI/BOOT"
+	FallbackName = "BOOTX64.EFI"
+	FallbackPath = `\EFI\BOOT\BOOTX64.EFI`
+
+	// AgentManifest is the file that makes a folder of AgentDir, a or b, a copy of the agent.
+	AgentManifest = "manifest.json"
+)
+
+// HasAgent tells whether a copy of the agent is on the ESP with this root.
+func (d Dir) HasAgent() bool {
+	for _, c := range []string{"a", "b"} {
+		if dir, err := d.Sub(AgentDir + "/" + c); err == nil {
+			if _, err := dir.Lookup(AgentManifest); err == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // Volume is a mounted ESP.
 type Volume struct {
@@ -45,8 +70,12 @@ const (
 	// mountOptions fix the character sets, so that the two modules named in the
 	// package comment are enough. Another kernel may have other ones built in:
 	// then its defaults are tried.
+	//
+	// With MS_DIRSYNC a name is on the disk before the clusters that it had are free: without it a
+	// power cut in a rename leaves the name of the old file with a chain that is given away. It
+	// has to be given to the first mount, a later one does not change it.
 	mountOptions = "codepage=437,iocharset=ascii"
-	mountFlags   = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	mountFlags   = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_DIRSYNC
 )
 
 func (v *Volume) mount(device string) error {

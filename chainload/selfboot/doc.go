@@ -3,8 +3,9 @@
 //
 // # What it promises
 //
-//   - Everything lies in \EFI\Troy. Nothing else on the ESP is written, removed
-//     or looked into; \EFI\BOOT stays what it was.
+//   - Everything lies in \EFI\Troy, but for what firmware starts without a boot
+//     entry: \EFI\BOOT\BOOTX64.EFI and two files beside it (see Without boot entries).
+//     Nothing else on the ESP is written, removed or looked into.
 //   - What the firmware starts first is never written to, and neither is what
 //     runs: a new release goes into the other of two copies. From the first
 //     installation on there is a whole copy first in BootOrder at every instant.
@@ -30,6 +31,28 @@
 // 2.12 the one for disks, grubx64.efi.signed. The other builds read a file that
 // belongs to others, or end in a prompt; they are refused. A
 // release may also be a UKI, which the firmware starts itself.
+//
+// # Without boot entries
+//
+// Firmware that lost its boot entries (an update of it, an empty battery, "load defaults") starts
+// \EFI\BOOT\BOOTX64.EFI. Left to Windows Boot Manager, such a PC would start Windows for ever
+// without the agent. Fallback puts there
+//
+//	BOOTX64.EFI    the shim of the copy that runs
+//	grubx64.efi    its GRUB, which shim starts: it takes what lies beside itself
+//	grub.cfg       runs the grub.cfg of a copy that has a manifest, the one that ran last first;
+//	               starts Windows when there is none
+//
+// or the one file of a release that has only that. The agent that comes up makes the boot entries
+// again (Ensure, chainload.HandOff). Nothing is written unless BootOrder has the running copy and
+// there is an entry of Windows: until it is finished the firmware does not need it. It is written
+// at the end of the first start from the ESP, renewed when a newer release brings another shim or
+// GRUB, and when somebody wrote over it (bcdboot does). Package bootfiles writes it only where no
+// copy is on the ESP. An agent on trial, or from a stick, does not write it.
+//
+// In that folder shim looks for fbx64.efi first, which makes boot entries of the files BOOTX64.CSV
+// of all systems on the ESP. None is put there. Where another system has one, the folder is that
+// system's and is left alone, and it is said (ErrOthers).
 //
 // The kernel is given troy.copy=a or b: that is how the agent knows which copy
 // runs. Media do not have that word. BootCurrent serves for a UKI only.
@@ -62,6 +85,12 @@
 //	Boot#### of the copy, if missing, last in BootOrder
 //	Install: BootOrder with the copy first
 //
+// Fallback, when BootOrder has the copy and there is an entry of Windows:
+//
+//	each file that differs as NAME.new, fsync       grub.cfg, grubx64.efi, BOOTX64.EFI
+//	each read back, renamed, synced, read back      in the same order
+//	unmount, which writes all of the ESP out
+//
 // A trial (the caller keeps State, in the journal of package diskwriter/machine):
 //
 //	Update     writes the copy; State.Trial
@@ -91,6 +120,10 @@
 // While a medium with /.disk/info (an ISO image of Debian, or ours) is plugged in,
 // GRUB reads that medium's configuration instead. Firmware that takes BootNext and
 // ignores it fails every trial; the old agent stays.
+//
+// Between two renames of Fallback the folder may hold a GRUB of one release and the shim of
+// another; both are Debian's. Within one, the file may have two names. A copy that has a manifest
+// but rots is not seen by GRUB and not left for the other one.
 //
 // Where the firmware refuses new entries the copy lies on the ESP unused, and
 // the error is chainload.ErrFirmware. Not tried on firmware other than OVMF.

@@ -110,15 +110,15 @@ func (s *Status) holds(c Copy, r *Release) (bool, error) {
 
 // ensureEntry finds or makes the boot entry of a copy.
 func (o *Options) ensureEntry(vars efiboot.Variables, c Copy, start string) (uint16, bool, error) {
-	description := "Troy"
+	description := esp.AgentLabel
 	if c == B {
-		description = "Troy (B)"
+		description = esp.AgentLabelB
 	}
 	n, created, err := efiboot.EnsureEntry(vars, efiboot.Entry{
 		Partition: efiboot.HardDrive(o.ESP), Path: c.path(start), Description: description,
 	})
-	if created && errors.Is(err, efiboot.ErrRefused) {
-		err = nil // not added to BootOrder: who needs that tries again
+	if errors.Is(err, efiboot.ErrOrder) {
+		err = nil // a caller that needs it there tries again
 	}
 	return n, created, err
 }

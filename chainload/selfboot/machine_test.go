@@ -120,6 +120,27 @@ func (m *machine) boot(t testing.TB) string {
 	return ""
 }
 
+// fallback starts the machine as firmware does that has no boot entries.
+func (m *machine) fallback(t testing.TB) string {
+	t.Helper()
+	clear(m.fw.Vars)
+	m.cmdline = "quiet"
+	config, err := os.ReadFile(m.find("EFI/BOOT/" + configName))
+	start, startErr := os.ReadFile(m.find("EFI/BOOT/BOOTX64.EFI"))
+	must(t, startErr)
+	if err != nil || string(start) == m.others["efi/BOOT/BOOTX64.EFI"] {
+		return `\EFI\BOOT\BOOTX64.EFI`
+	}
+	_, list, _ := strings.Cut(string(config), "for copy in ")
+	list, _, _ = strings.Cut(list, "; do")
+	for _, c := range strings.Fields(list) {
+		if m.find("EFI/Troy/"+c+"/manifest.json") != "" {
+			return m.grub(t, m.find("EFI/Troy/"+c+"/"+release.Shim), `\EFI\Troy\`+c+`\`+release.Shim)
+		}
+	}
+	return "windows"
+}
+
 // grub is what grub.cfg does.
 func (m *machine) grub(t testing.TB, shim, path string) string {
 	t.Helper()

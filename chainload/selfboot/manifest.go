@@ -9,15 +9,12 @@ import (
 	"fmt"
 	"strings"
 
+	"troy/chainload/esp"
 	"troy/chainload/release"
 )
 
 // ErrManifest is the class of manifests that cannot be believed.
 var ErrManifest = errors.New("selfboot: bad manifest")
-
-// manifestName is the file in each copy that says what belongs to it; it is
-// written last and removed first.
-const manifestName = "manifest.json"
 
 // Limits of a copy.
 const (
@@ -76,7 +73,7 @@ func (m *manifest) check() error {
 	}
 	for _, f := range m.Files {
 		// A copy is one directory, and FAT drops dots at the end of names.
-		if strings.ContainsAny(f.Name, "/") || strings.HasSuffix(f.Name, ".") || strings.EqualFold(f.Name, manifestName) {
+		if strings.ContainsAny(f.Name, "/") || strings.HasSuffix(f.Name, ".") || strings.EqualFold(f.Name, esp.AgentManifest) {
 			return fmt.Errorf("%q cannot be the name of a file of a copy", f.Name)
 		}
 	}

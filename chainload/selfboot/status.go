@@ -120,25 +120,10 @@ func (o *Options) inspect(ctx context.Context, vars efiboot.Variables, v *esp.Vo
 
 // readCopy judges a copy by its manifest. The error is that of ctx.
 func readCopy(ctx context.Context, v *esp.Volume, c Copy) (CopyState, error) {
-	var s CopyState
-	dir, err := v.Root.Sub(c.dir())
-	if err == nil {
-		s.manifest, err = dir.Read(manifestName, maxManifest)
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		s.Problem = fmt.Errorf("%w: %s", ErrNoCopy, c)
-		return s, nil
-	case err != nil:
-		s.Problem = err
+	s, m, dir := readManifest(v, c)
+	if m == nil {
 		return s, nil
 	}
-	m, err := parseManifest(s.manifest)
-	if err != nil {
-		s.Problem = err
-		return s, nil
-	}
-	s.Version, s.start = m.Version, startOf(&m.Release)
 	for _, f := range m.Files {
 		if err := ctx.Err(); err != nil {
 			return s, fmt.Errorf("selfboot: stopped: %w", err)
@@ -148,6 +133,27 @@ func readCopy(ctx context.Context, v *esp.Volume, c Copy) (CopyState, error) {
 		}
 	}
 	return s, nil
+}
+
+// readManifest tells what a copy should be; the manifest is nil, and Problem says why, if there is
+// none that can be believed.
+func readManifest(v *esp.Volume, c Copy) (s CopyState, m *manifest, dir esp.Dir) {
+	dir, err := v.Root.Sub(c.dir())
+	if err == nil {
+		s.manifest, err = dir.Read(esp.AgentManifest, maxManifest)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %s", ErrNoCopy, c)
+	}
+	if err == nil {
+		m, err = parseManifest(s.manifest)
+	}
+	if err != nil {
+		s.Problem = err
+		return s, nil, dir
+	}
+	s.Version, s.start = m.Version, startOf(&m.Release)
+	return s, m, dir
 }
 
 // checkFile compares a file on the ESP with the manifest, read from the disk

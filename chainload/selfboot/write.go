@@ -62,7 +62,7 @@ func writeCopy(ctx context.Context, v *esp.Volume, c Copy, files []source, m *ma
 	if err := ensureEnv(v); err != nil {
 		return err
 	}
-	return dir.Write(manifestName, data)
+	return dir.Write(esp.AgentManifest, data)
 }
 
 // checkSources reads all files once before the old copy is given up for them.
@@ -136,7 +136,7 @@ func emptyCopy(v *esp.Volume, c Copy) (esp.Dir, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := dir.Remove(manifestName); err != nil {
+	if err := dir.Remove(esp.AgentManifest); err != nil {
 		return "", err
 	}
 	if err := esp.SyncFS(string(dir)); err != nil {

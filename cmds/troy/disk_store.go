@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"troy/chainload/bootfiles"
+	"troy/chainload/secureboot"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
@@ -50,7 +51,11 @@ func (d *diskPrepare) filled(ctx context.Context, r *machine.Reinstaller) error 
 	if sector == 0 {
 		sector = 512
 	}
-	files, err := install.BootFiles(r, r.Size(), sector, bootfiles.Trust{CA2023: d.bootCA == "2023"})
+	firmware := &secureboot.Firmware{} // that of the PC is not known here
+	if d.bootCA == "2023" {
+		firmware.CAs = []secureboot.CA{{Name: secureboot.CA2023}}
+	}
+	files, err := install.BootFiles(r, r.Size(), sector, firmware)
 	if errors.Is(err, bootfiles.ErrMissing) || errors.Is(err, blockdev.ErrNoTable) {
 		d.Note("%v", err)
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/cli"
 	"troy/internal/progress"
@@ -113,7 +114,7 @@ func (v *diskVerify) compare(ctx context.Context, r *jsonDiskVerify, have, want 
 	meter := progress.New(v.Err, "verifying", have.Size())
 	c, err := pcdisk.Compare(ctx, have, want, meter)
 	meter.Done()
-	if errors.Is(err, pcdisk.ErrOtherSize) {
+	if errors.Is(err, machine.ErrOtherSize) {
 		return &cli.Fault{Err: fmt.Errorf("%w: the machine's disk has %d bytes, %s has %d", cli.ErrCheck, have.Size(), r.Against, want.Size())}
 	}
 	if err != nil {

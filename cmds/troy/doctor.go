@@ -11,6 +11,8 @@ import (
 	"troy/internal/cli"
 	"troy/internal/version"
 	"troy/server/doctor"
+	"troy/server/rooms"
+	"troy/server/rooms/api"
 )
 
 // doctorCall is one "doctor".
@@ -23,9 +25,9 @@ type doctorCall struct {
 func doctorCommand(s *cli.Streams) *cobra.Command {
 	c := &doctorCall{call: newCall(s)}
 	cmd := leaf("doctor [STORE]", "find what keeps a server from serving", c.run)
-	cmd.Long = `Check ports, firewall, addresses, boot files, certificate, clock, disk space and signatures, and
-say what to do. It takes the flags that 'troy serve' is given. The exit code is 5 if machines will
-not be served.`
+	cmd.Long = `Check ports, firewall, addresses, boot files, certificate, clock, disk space, signatures and
+machines, and say what to do. It takes the flags that 'troy serve' is given. The exit code is 5 if
+machines will not be served.`
 	cmd.Flags().StringVar(&c.listen, "listen", ":8080", "`address` of troy serve")
 	c.around.define(cmd.Flags())
 	return cmd
@@ -35,7 +37,23 @@ func (c *doctorCall) run(ctx context.Context, args []string) error {
 	around := &c.around
 	o := &doctor.Options{Listen: c.listen, Boot: around.boot, NoDHCP: around.noDHCP, Certs: around.certs, TLSListen: around.tlsListen,
 		Store: strings.Join(args, ""), Now: time.Now(), Built: version.Get().Time}
+	if o.Store != "" {
+		o.Machines = c.machines(ctx, o.Store)
+	}
 	return c.diagnose(ctx, o)
+}
+
+// machines are those that the server of a store knows; none where it has not been served yet.
+func (c *doctorCall) machines(ctx context.Context, dir string) (list []rooms.Host) {
+	admin := &adminCall{imageCall: &imageCall{call: c.call, dir: dir}}
+	if admin.connect(ctx) != nil {
+		return nil
+	}
+	_ = admin.look(ctx, func(a api.Admin) (err error) { // without an answer the other checks say why
+		list, err = a.Hosts(ctx, "")
+		return err
+	})
+	return list
 }
 
 // diagnose prints what is found.

@@ -131,7 +131,8 @@ func (s *servedLab) machine(t *testing.T, mac string) *netfetch.HTTP {
 func (s *servedLab) checkIn(t *testing.T, mac string, version int, health protocol.Health) (o protocol.Order) {
 	t.Helper()
 	h := s.machine(t, mac)
-	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac}}}, Image: "pc", Version: version, Health: health}
+	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac}}}, Image: "pc", Version: version, Health: health,
+		FirmwareVersion: "Dell Inc. 1.2.3", Devices: []protocol.Device{{Kind: "network", Bus: "usb", ID: "0bda:8153", Class: "020600"}}}
 	must(t, h.PostJSON(t.Context(), protocol.PathCheckIn, in, &o))
 	return o
 }
@@ -302,6 +303,9 @@ func (s *servedLab) look(t *testing.T) {
 	}
 	if r := wantTroy(t, exitOK, "log", "test-1"); !strings.Contains(r.out, "all ") || !strings.Contains(r.out, "order     pc version 2") || !strings.Contains(r.out, "stage         1.50 s  1.0 kB fetched  it is wanted; failed: it broke") {
 		t.Errorf("log says %s", r.out)
+	}
+	if r := wantTroy(t, exitOK, "log", "test-1"); !strings.Contains(r.out, "unknown make, firmware Dell Inc. 1.2.3\nnetwork: usb 0bda:8153 class 020600 without driver\n") {
+		t.Errorf("the log does not show what the machine is made of: %q", r.out)
 	}
 	wantTroy(t, exitFailed, "log", "nobody")
 	if list := wantJSON[[]state.Night](t, exitOK, "status", "--nights", "3"); list == nil {

@@ -12,6 +12,7 @@ import (
 	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/server/lab"
+	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
 )
@@ -108,6 +109,9 @@ func counts(r *rooms.Room) string {
 	parts = append(parts, fmt.Sprintf("%d healthy", r.Healthy))
 	if n := r.Counts[rooms.PhaseCurrent] - r.Healthy; n > 0 {
 		parts = append(parts, fmt.Sprintf("%d of unknown health", n))
+	}
+	if r.Alarms > 0 {
+		parts = append(parts, fmt.Sprintf("%d need attention", r.Alarms))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -228,6 +232,9 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 			more = h.HealthWhy
 		}
 	}
+	if h.Attention != "" {
+		more = strings.TrimSuffix(h.Attention+"; "+more, "; ")
+	}
 	if h.Live != nil {
 		more = fmt.Sprintf("%s %s of %s, %s/s", h.Live.Phase, progress.Bytes(h.Live.Done), progress.Bytes(h.Live.Total), progress.Bytes(h.Live.Rate))
 	}
@@ -269,9 +276,21 @@ func (a *logCall) run(ctx context.Context, args []string) error {
 	})
 }
 
+// sayHardware tells what somebody needs who looks for a driver or a firmware update.
+func (a *adminCall) sayHardware(in *protocol.CheckIn) {
+	what := strings.TrimSpace(in.Machine.Vendor + " " + in.Machine.Product)
+	fmt.Fprintf(a.Out, "%s, firmware %s\n", cli.Clean(cmp.Or(what, "unknown make")), cli.Clean(cmp.Or(in.FirmwareVersion, "unknown")))
+	for _, d := range in.Devices {
+		fmt.Fprintf(a.Out, "%s: %s\n", cli.Clean(d.Kind), cli.Clean(d.String()))
+	}
+}
+
 func (a *adminCall) sayLog(d *api.HostDetail, zone *time.Location, failed bool) {
 	fmt.Fprintf(a.Out, "times in %s\n", zone)
 	a.sayHost(&d.Host, zone)
+	if in := d.CheckIn; in != nil {
+		a.sayHardware(in)
+	}
 	for _, e := range d.History {
 		fmt.Fprintf(a.Out, "%s  %-9s %s\n", e.At.In(zone).Format(timeForm), e.Kind, cli.Clean(e.Text))
 	}

@@ -15,6 +15,12 @@
 //   - The partition table is believed only when its checksums hold, it lies where it
 //     says it lies and no two partitions overlap. It is never repaired here.
 //
+// # Which disks a PC has
+//
+// Disks lists what the kernel shows of SATA, NVMe, eMMC, UFS, SCSI and virtio disks. Disk.Unfit
+// says which of them cannot be the PC's own: cards (device/type of an MMC bus is not MMC, whatever
+// removable says), removable and read-only disks, and all that hangs on USB.
+//
 // # Direct I/O
 //
 // The page cache is bypassed (O_DIRECT) where the medium allows it: it costs half the
@@ -62,5 +68,7 @@
 //     devices cannot be one. Every write of the packages above is whole 4 KiB pages,
 //     on 512e as on 4Kn.
 //   - A GPT with more than 1024 entries or entries larger than 4096 bytes is refused.
+//   - A disk in a Thunderbolt or eSATA case looks like one inside. An MMC card in a slot (not SD, not
+//     soldered) looks like eMMC.
 //   - MBR-only disks are refused: Windows boots from VHDX by UEFI with a GPT here.
 package blockdev

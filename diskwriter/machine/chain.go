@@ -11,8 +11,8 @@ import (
 	"troy/vhdx"
 )
 
-// diskFile is one VHDX as it was when it was read. v is nil for a slot that cannot be used as a
-// parent; why says so.
+// diskFile is one VHDX as it was when it was read. v is nil for a file that cannot be used; why says
+// so.
 type diskFile struct {
 	File
 	name    string
@@ -21,24 +21,22 @@ type diskFile struct {
 	meta    *vhdx.Metadata
 	linkage guid.GUID
 	why     error
+	unread  bool // why is an error of the disk, not of the content
 }
 
 func (d *diskFile) guid() guid.GUID { return d.header.DataWriteGUID }
 
-func (m *Machine) readFiles() (err error) {
-	if m.base, err = readDisk(BaseName, m.files.Base); err != nil {
-		return err
+// readFiles looks at each file by itself.
+func (m *Machine) readFiles() {
+	m.base, m.boot = readDisk(BaseName, m.files.Base), readDisk(BootName, m.files.Boot)
+	for i := range m.slots {
+		m.readSlot(i)
 	}
-	if m.boot, err = readDisk(BootName, m.files.Boot); err != nil {
-		return err
-	}
-	for i, name := range []string{LayerAName, LayerBName} {
-		if m.slots[i], err = readDisk(name, m.slotFile(i)); err != nil {
-			return err
-		}
-		m.slots[i].judgeParent(m.base)
-	}
-	return m.checkEnds()
+}
+
+func (m *Machine) readSlot(i int) {
+	m.slots[i] = readDisk([...]string{LayerAName, LayerBName}[i], m.slotFile(i))
+	m.slots[i].judgeParent(m.base)
 }
 
 func (m *Machine) slotFile(i int) File {
@@ -50,47 +48,65 @@ func (m *Machine) slotFile(i int) File {
 
 // checkEnds refuses a base or a boot child that cannot be used at all.
 func (m *Machine) checkEnds() error {
-	for _, d := range []*diskFile{m.base, m.boot} {
-		if d.v == nil {
-			return fmt.Errorf("%w: %s: %w", ErrChain, d.name, d.why)
-		}
+	if err := m.base.checkBase(); err != nil {
+		return err
 	}
-	switch {
-	case m.base.meta.HasParent:
-		return fmt.Errorf("%w: %s is itself a differencing disk", ErrChain, BaseName)
-	case !m.boot.meta.HasParent:
-		return fmt.Errorf("%w: %s is no differencing disk", ErrChain, BootName)
-	case m.base.meta.VirtualDiskSize%pageSize != 0:
-		return fmt.Errorf("%w: a virtual disk of %d bytes is not whole 4 KiB pages", ErrChain, m.base.meta.VirtualDiskSize)
+	if err := m.boot.checkBoot(); err != nil {
+		return err
 	}
 	return m.boot.agrees(m.base)
 }
 
-// readDisk parses a file, its log replayed in memory. A file that is no VHDX is not an error here:
-// d.why tells.
-func readDisk(name string, f File) (*diskFile, error) {
+func (d *diskFile) checkBase() error {
+	switch {
+	case d.v == nil:
+		return d.unusable()
+	case d.meta.HasParent:
+		return fmt.Errorf("%w: %s is itself a differencing disk", ErrChain, d.name)
+	case d.meta.VirtualDiskSize%pageSize != 0:
+		return fmt.Errorf("%w: a virtual disk of %d bytes is not whole 4 KiB pages", ErrChain, d.meta.VirtualDiskSize)
+	}
+	return nil
+}
+
+func (d *diskFile) checkBoot() error {
+	if d.v == nil {
+		return d.unusable()
+	}
+	if !d.meta.HasParent {
+		return fmt.Errorf("%w: %s is no differencing disk", ErrChain, d.name)
+	}
+	return nil
+}
+
+// unusable tells bad content from a bad disk.
+func (d *diskFile) unusable() error {
+	if d.unread {
+		return fmt.Errorf("%s: %w", d.name, d.why)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrChain, d.name, d.why)
+}
+
+// readDisk parses a file, its log replayed in memory. Whatever is wrong with it is in d.why; a file
+// that cannot be read is tried once more.
+func readDisk(name string, f File) *diskFile {
 	d := &diskFile{File: f, name: name}
 	v, err := vhdx.NewFile(f, f.Size)
-	if err != nil {
-		if isFormat(err) {
-			d.why = err
-			return d, nil
-		}
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if err != nil && !isFormat(err) {
+		v, err = vhdx.NewFile(f, f.Size)
 	}
-	h, _, err := vhdx.ReadHeaders(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		d.why, d.unread = err, !isFormat(err)
+		return d
 	}
-	d.header, d.meta = *h, v.Metadata()
+	d.header, d.meta = v.Header(), v.Metadata()
 	if d.meta.HasParent {
-		if d.linkage, err = d.meta.ParentLocator.Linkage(); err != nil {
-			d.why = err
-			return d, nil
+		if d.linkage, d.why = d.meta.ParentLocator.Linkage(); d.why != nil {
+			return d
 		}
 	}
 	d.v = v
-	return d, nil
+	return d
 }
 
 // isFormat tells bad content from a bad disk.
@@ -102,8 +118,10 @@ func isFormat(err error) bool {
 // poisoned.
 func (d *diskFile) judgeParent(base *diskFile) {
 	switch {
-	case d.v == nil || base.v == nil:
+	case d.v == nil:
 		return
+	case base.v == nil:
+		d.why = errors.New("the parent cannot be used")
 	case !d.meta.HasParent || d.linkage.IsZero():
 		d.why = errors.New("poisoned")
 	case !d.header.LogGUID.IsZero():
@@ -171,8 +189,12 @@ func (m *Machine) checkBase() error {
 func (m *Machine) unresolved(child *diskFile) error {
 	named := strings.ToLower(child.v.ParentName())
 	for _, d := range []*diskFile{m.base, m.slots[0], m.slots[1]} {
-		if d.name == named && d.v != nil && !child.linkage.IsZero() {
+		switch {
+		case d.name != named || child.linkage.IsZero():
+		case d.v != nil:
 			return &ParentChangedError{Child: child.name, Parent: d.name, Want: child.linkage, Have: d.guid()}
+		default:
+			return fmt.Errorf("%w: %s names %s, which is no parent: %w; nothing was written", ErrChain, child.name, d.name, d.why)
 		}
 	}
 	return fmt.Errorf("%w: %s names a parent %s (%q) that no file is; nothing was written", ErrChain, child.name, child.linkage, named)

@@ -37,22 +37,25 @@ type changeStep struct {
 	run  func(*change) error
 }
 
-// commitSteps is the order that docs/design.md promises. Nothing of it may be swapped: the header
-// write decides, the entry has to be durable before it, and may only be applied after it.
+// commitSteps is the order that docs/design.md promises. Nothing of it may be swapped: the first
+// header write decides (all of a header is in its first 512 bytes), the entry has to be durable
+// before it, and may only be applied after both: were one copy to rot, the other would show half of
+// the change.
 func commitSteps() []changeStep {
 	return []changeStep{
 		{"replay the log Windows left", (*change).replayLog},
 		{"compose the change", (*change).compose},
 		{"record the session", (*change).recordSession},
 		{"write the log entry", (*change).writeLogEntry},
-		{"switch the header", (*change).switchHeader},
+		{"switch the header", (*change).writeHeader},
+		{"switch its other copy", (*change).writeHeader},
 		{"apply the log entry", (*change).applyLogEntry},
 		{"close the log", (*change).closeLog},
 	}
 }
 
 // Commit makes the boot child name the staged slot and throws its session away, in one act: one
-// sector decides. It costs six flushes, and the replay of the log if Windows was cut off.
+// sector decides. It costs eight flushes, and the replay of the log if Windows was cut off.
 //
 // Errors: ErrNothingStaged, ErrChain if the boot child was not made here, *StepError.
 func (m *Machine) Commit(ctx context.Context) error {
@@ -61,9 +64,19 @@ func (m *Machine) Commit(ctx context.Context) error {
 	}
 	d := m.staged()
 	if d == nil {
-		return ErrNothingStaged
+		return m.nothingStaged()
 	}
 	return m.change(ctx, &change{op: opCommit, parent: d, reset: true})
+}
+
+// nothingStaged names a slot that could not be read.
+func (m *Machine) nothingStaged() error {
+	for _, d := range m.slots {
+		if d.unread {
+			return m.step(opCommit, "find the staged slot", func() error { return fmt.Errorf("%w: %w", ErrNothingStaged, d.unusable()) })
+		}
+	}
+	return ErrNothingStaged
 }
 
 // Reset empties the boot child: the machine is as it was after Commit. Errors: ErrChain,
@@ -96,7 +109,10 @@ func (m *Machine) Rollback(ctx context.Context) error {
 
 // change runs the steps and reloads the machine.
 func (m *Machine) change(ctx context.Context, c *change) error {
-	return m.runChange(ctx, c, commitSteps())
+	if err := m.runChange(ctx, c, commitSteps()); err != nil {
+		return err
+	}
+	return m.step(c.op, "reload the machine", m.load)
 }
 
 // runChange asks ctx only before the first step: the steps take milliseconds, and a log that is
@@ -114,12 +130,15 @@ func (m *Machine) runChange(ctx context.Context, c *change, steps []changeStep) 
 			return err
 		}
 	}
-	return m.step(c.op, "reload the machine", m.load)
+	return nil
 }
 
 // checkLayout refuses, before anything is written, a boot child whose places are not those of
 // formatBootChild.
 func (m *Machine) checkLayout(c *change) error {
+	if err := m.boot.checkBoot(); err != nil {
+		return err
+	}
 	c.layout = bootLayout(m.boot.meta.VirtualDiskSize, m.boot.meta.LogicalSectorSize)
 	if m.boot.meta.BlockSize != bootBlockSize || m.boot.Size < c.layout.size {
 		return fmt.Errorf("%w: %s has blocks of %d bytes and %d bytes in all; nothing was written", ErrChain, BootName, m.boot.meta.BlockSize, m.boot.Size)
@@ -148,11 +167,8 @@ func (m *Machine) replayBootLog() error {
 	if err := m.boot.Sync(); err != nil {
 		return err
 	}
-	m.boot, err = readDisk(BootName, m.files.Boot)
-	if err == nil && m.boot.v == nil {
-		err = m.boot.why
-	}
-	return err
+	m.boot = readDisk(BootName, m.files.Boot)
+	return m.boot.checkBoot()
 }
 
 // compose works out which pages change. It writes nothing.
@@ -168,13 +184,9 @@ func (c *change) compose() error {
 	if err := c.composeLocator(); err != nil || !c.reset {
 		return err
 	}
-	if err := c.addChanged(c.layout.anchoredBAT(), c.layout.bat.off); err != nil {
-		return err
-	}
+	c.addChanged(c.layout.anchoredBAT(), c.layout.bat.off)
 	for chunk := range c.layout.geo.Chunks() {
-		if err := c.addZero(c.layout.bitmapOffset(chunk)); err != nil {
-			return err
-		}
+		c.addZero(c.layout.bitmapOffset(chunk))
 	}
 	return nil
 }
@@ -188,23 +200,26 @@ func (c *change) composeLocator() error {
 	if err != nil {
 		return err
 	}
-	return c.addChanged(content, c.layout.metadata.off)
+	c.addChanged(content, c.layout.metadata.off)
+	return nil
 }
 
-func (c *change) addChanged(want []byte, off int64) error {
-	runs, err := changedPages(c.m.boot.File, want, off)
+// addChanged takes pages that cannot be read for changed: they are whole again once they were
+// written.
+func (c *change) addChanged(want []byte, off int64) {
+	runs, _ := changedPages(c.m.boot.File, want, off)
 	for _, r := range runs {
 		c.patches = append(c.patches, patch{off: off + int64(r[0]), data: want[r[0] : r[0]+r[1]]})
 	}
-	return err
 }
 
 // addZero clears a sector bitmap from its first to its last page that is not zero: one descriptor
 // at most, so that the entry always fits the log.
-func (c *change) addZero(off int64) error {
+func (c *change) addZero(off int64) {
 	have, zero := make([]byte, mib), make([]byte, pageSize)
 	if err := block.ReadFull(c.m.boot.File, have, off); err != nil {
-		return err
+		c.patches = append(c.patches, patch{off: off, zero: mib})
+		return
 	}
 	first, end := -1, 0
 	for at := 0; at < len(have); at += pageSize {
@@ -219,7 +234,6 @@ func (c *change) addZero(off int64) error {
 	if first >= 0 {
 		c.patches = append(c.patches, patch{off: off + int64(first), zero: int64(end - first)})
 	}
-	return nil
 }
 
 // recordSession notes the DataWriteGuid that the boot child will have, beside the one it has.
@@ -267,9 +281,6 @@ func (c *change) writeLogEntry() error {
 	}
 	return c.m.boot.Sync()
 }
-
-// switchHeader is the one write that decides: all of a header is in its first 512 bytes.
-func (c *change) switchHeader() error { return c.writeHeader() }
 
 // writeHeader writes the header over the older of the two copies.
 func (c *change) writeHeader() error {

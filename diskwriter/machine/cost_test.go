@@ -71,7 +71,7 @@ func TestCosts(t *testing.T) {
 		if float64(all) > 2.02*float64(changed)+2*constant {
 			t.Errorf("%d bytes written in all for %d that changed", all, changed)
 		}
-		if commitSyncs != 6 || resetSyncs != 6 || stageSyncs != 8+2*int(changed/defaultFlushBytes) {
+		if commitSyncs != 8 || resetSyncs != 8 || stageSyncs != 9+2*int(changed/defaultFlushBytes) {
 			t.Errorf("stage %d, commit %d, reset %d flushes", stageSyncs, commitSyncs, resetSyncs)
 		}
 	}

@@ -202,7 +202,7 @@ func TestCrashAfterKill(t *testing.T) {
 	for round := range 16 * soak() {
 		r, u := prepared(t, seed+uint64(round), &session{dirty: round%2 == 0})
 		r.disk.Start()
-		hook, _ := crashdisk.FailAt(1+rnd.IntN(250), crashdisk.IOError, true)
+		hook, _ := crashdisk.FailAt(1+rnd.IntN(350), crashdisk.IOError, true)
 		r.disk.SetHook(func(c crashdisk.Call) (int, error) {
 			if _, err := hook(c); err != nil {
 				return 0, err

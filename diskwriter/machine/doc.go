@@ -14,6 +14,10 @@
 //     recovery, and for a process that is killed.
 //   - An error of the disk stops the operation at a named step ([StepError]); the promise above
 //     holds, and after Open the operation can be run again to its end.
+//   - Of every structure that stands twice (header, region table, record of the journal) one copy is
+//     enough. A copy that cannot be read is as good as damaged; the other one counts, and the bad
+//     one is written next, by [Machine.Recover] at the latest. A copy that rots brings no older
+//     state back. A slot that no chain needs may be lost altogether.
 //   - The exception is [Reinstall], an explicit order: from its first steps until it is finished
 //     the machine boots nothing and needs the agent. It never boots a mixture. And a machine whose
 //     parent another program changed boots nothing until [Healer.Finish], as it was when it was
@@ -62,16 +66,17 @@
 //	journal: the DataWriteGuid to come          (not Relink)
 //	one log entry: locator, BAT at its anchors, zero descriptors over sector bitmaps (Relink: the locator alone)
 //	one header: sequence number + 1, LogGuid    one sector decides
+//	the other header likewise                   if one rotted from here on, the other would show half of the change
 //	the pages of the entry in their places
 //	one header: LogGuid zero
 //	the other header likewise
 //
-// Only pages that differ are logged. While the entry is written the LogGuid of the current header
+// Only pages that differ or cannot be read are logged. While the entry is written the LogGuid of the current header
 // is zero, so no program reads the log.
 //
 // Merge ([Machine.Merge]), from the slots into the parent:
 //
-//	journal: the merge has begun                no rollback from here on; written to both slots of the record
+//	journal: the merge has begun                no rollback from here on
 //	payload of a slice, ascending               all of it masked by a slot above
 //	journal: cursor                             and so on for every slice; the last one says "done"
 //
@@ -86,16 +91,22 @@
 //
 //	the log that was left in the parent is replayed and closed
 //	payload: right bytes over wrong ones        while the chain opens nowhere, for the linkage does not match
-//	journal: a merge that had begun is at 0     twice; only if there is one
+//	journal: a merge that had begun is at 0     only if there is one
 //	the older header: the recorded DataWriteGuid   one sector decides: the chain opens again
 //	the other header
 //
 // The caller compares: with the version of the parent, or, while a merge makes the parent a
-// mixture, with the version that slots and parent show together ([Healer.Label]).
+// mixture, with the version that the parent and the slots that are merged show together
+// ([Healer.Label]). A slot above them does not count: it may be rolled back.
+//
+// Mend ([Machine.Mender]), of a machine that boots, when a page of its version was seen to be wrong:
+// right bytes over wrong or unreadable ones, in whatever file of the chain they lie, then a flush of
+// each file. No structure changes. The machine boots all the while, and every state between shows
+// fewer wrong pages than the one before.
 //
 // Reinstall ([Reinstall], [Reinstaller]):
 //
-//	journal: the order, with a new DataWriteGuid    twice
+//	journal: the order, with a new DataWriteGuid
 //	boot child: as in a commit, it names no file    and a file that is not there; State says Reinstalling from here on
 //	the log that was left in the parent is replayed and closed
 //	parent: one header with the new DataWriteGuid   a child that named the old one finds nothing, old labels and cursors mean nothing
@@ -111,6 +122,12 @@
 // that carries the GUID of the order; otherwise a reinstall starts over. When the journal is lost
 // the poisoned boot child still tells that a reinstall is not finished. All other operations are
 // refused then with ErrReinstalling.
+//
+// A boot child or a parent that is damaged, cannot be read, or (parent) does not hold every block is
+// formatted in its step, if the file has the size for it: file identifier zero, flush, all
+// structures, flush, headers, flush, file identifier, flush. The other file says which virtual disk
+// it is for, or else the order. A disk of another size than ordered is refused before anything is
+// written ([CheckReinstall]).
 //
 // Open flushes all files before it believes what it reads: a killed process may have left writes in
 // a cache.
@@ -144,25 +161,48 @@
 //
 // # Journal
 //
-// A record (see [Journal]) is written to the older of its two slots: magic, number, length,
-// sequence number, SHA-256 of the content, CRC-32C of the header. RecordMachine is JSON: labels
+// A record (see [Journal]) is written to both its slots, the worse one first, each flushed and read
+// back before the next: magic, number, length, sequence number, SHA-256 of the content, CRC-32C of
+// the header. Every operation first completes a write that was cut off between the slots. RecordMachine is JSON: labels
 // (DataWriteGuid, image, version) of the parent and of finished slots, the merge or the reinstall
 // in progress, and the DataWriteGuids that an untouched boot child may have.
 //
 // When it is lost, State has no version numbers, Rollback and Commit of a staged slot are refused
-// (it is unknown whether a merge has begun, or what the slot holds), merges begin again at 0, and
-// everything else works. The next version that is staged and committed has a name again.
+// (it is unknown whether a merge has begun, or what the slot holds), merges begin again at 0, it is
+// unknown whether Windows wrote (SessionUnknown) until the next reset, and everything else works.
+// The next version that is staged and committed has a name again.
+//
+// # What goes wrong, and what holds then
+//
+// Each step, by the kinds of fault. "-" does not apply.
+//
+//	           cut, or a failed write    one copy lost       unreadable page     after a cut merge      old state believed
+//	recover    run again                 mends it            log: refused        finishes the relink    -
+//	stage      goes on by hash           slot is formatted   fetched again       stacks on the slot     dropped: nothing is staged
+//	commit     old or new                both headers first  in the log entry    slot below masks       session noted before
+//	reset      old or new                as commit           as commit           allowed                unknown session: reset
+//	rollback   old or new                as commit           as commit           refused                a merge that began is known
+//	merge      cursor behind the flush   record mended first stops; reinstall    goes on                another top begins at 0
+//	heal       boots nothing, run again  as recover          counts as wrong     through merged slots   cursor 0 before the GUID
+//	mend       fewer wrong pages         as recover          counts as wrong     through all slots      -
+//	reinstall  boots nothing, goes on    file is formatted   counts as wrong     forgets it             order forgotten at its end
+//	adopt      label before boot child   -                   refused             refused                another label is refused
+//	size       -                         other file says it  other file says it  -                      checked before the order
+//	record     old or new                mended by the next  other slot counts   -                      both slots are written
+//
+// The mark of provisioning is in package pcdisk. TestRandomMachine plays all of this against a model
+// of what may be read.
 //
 // # Cost
 //
 // Stage writes what changed, plus one page of sector bitmap for 16 MiB touched, plus the BAT pages,
-// plus, with an Identity, one or two pages of stage log for each MiB. A commit is six flushes and a
-// few pages, a stage eight, with an Identity two more for each 64 MiB. Merge writes what changed
+// plus, with an Identity, one or two pages of stage log for each MiB. A commit is eight flushes and
+// a few pages, a stage nine, with an Identity two more for each 64 MiB. Merge writes what changed
 // once more.
 //
 // Merge keeps 16 copies of up to 1 MiB in flight, each read and then written by one goroutine, and
 // plans a slice while the one before it is copied; the tables of the slots are read 128 KiB at a
-// time. Flushes are two for each slice of 256 MiB and two at the beginning. Measured by
+// time. Flushes are three for each slice of 256 MiB and two at the beginning. Measured by
 // BenchmarkMerge with O_DIRECT in five turns, on a busy virtual disk with two processors (medians;
 // dd copies as many bytes, 2 MiB at a time, qemu-img commits the same changes with -t none):
 //
@@ -182,14 +222,14 @@
 //   - Nothing of this was tried with Windows; what Windows may do to the boot child is taken from
 //     MS-VHDX and its public relatives.
 //   - The size of the virtual disk must be a multiple of 4 KiB.
-//   - A boot child whose regions or log are not where formatBootChild put them is refused, not
-//     repaired; so is one that Windows' log wants to be longer than the file.
-//   - Whether what Heal and Reinstall wrote is right is the caller's word: he compares before
+//   - A boot child whose regions or log are not where formatBootChild put them, or whose log cannot
+//     be read or wants the file to be longer, is refused by all but Reinstall.
+//   - Whether what Heal, Mend and Reinstall wrote is right is the caller's word: he compares before
 //     Finish, by ReadAt. Nothing is read back here.
-//   - Heal and Reinstall refuse a parent in which a block is no longer FULLY_PRESENT (trimmed by a
-//     program that had it open) or whose structures are damaged, and Reinstall a boot child that is
-//     damaged or was not made here: prepare the files again. A slot that was changed elsewhere is
-//     not healed: reinstall.
+//   - Heal refuses a parent in which a block is no longer FULLY_PRESENT (trimmed by a program that
+//     had it open) or whose structures are damaged, and a slot that was changed elsewhere: reinstall.
+//   - A copy that cannot be read twice in a row, and could be later, is overwritten: what it alone
+//     said is lost, as if it had rotted.
 //   - When the journal is lost and a slot is in the chain, Heal can only make the slots and the
 //     parent together right.
 //   - One stage is gone on with: beginning another one overwrites its log. What is noted is read as

@@ -44,6 +44,8 @@ var (
 	// ErrReinstalling: the boot child was poisoned by Reinstall; only Reinstall goes on. Nothing
 	// was written.
 	ErrReinstalling = errors.New("a reinstall is not finished: run it again")
+	// ErrOtherSize: the files were made for a virtual disk of another size. Nothing was written.
+	ErrOtherSize = errors.New("the virtual disk of the version has another size")
 	// ErrRecord: a journal record is too large, or its number is out of range.
 	ErrRecord = errors.New("bad journal record")
 )
@@ -79,6 +81,21 @@ func (e *SpaceError) Error() string {
 // Unwrap returns ErrTooBig.
 func (e *SpaceError) Unwrap() error { return ErrTooBig }
 
+// SizeError gives the numbers of ErrOtherSize, in bytes.
+type SizeError struct {
+	Want, Have             int64 // virtual disk that was ordered, and that the files were made for
+	WantSector, HaveSector uint32
+}
+
+// Error gives one line with the numbers.
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("it is a disk of %d bytes in sectors of %d, the machine was prepared for %d in sectors of %d: prepare it again",
+		e.Want, e.WantSector, e.Have, e.HaveSector)
+}
+
+// Unwrap returns ErrOtherSize.
+func (e *SizeError) Unwrap() error { return ErrOtherSize }
+
 // Op is an operation on a machine.
 type Op string
 
@@ -92,6 +109,7 @@ const (
 	opRelink    Op = "relink"
 	opRecover   Op = "recover"
 	opHeal      Op = "heal"
+	opMend      Op = "mend"
 	opReinstall Op = "reinstall"
 )
 

@@ -54,16 +54,20 @@ func FormatBase(f File, o *BaseOptions) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b, formatBase(f, b)
+}
+
+func formatBase(f File, b *Base) error {
 	l := baseLayout(b.VirtualSize, b.LogicalSectorSize)
 	if f.Size < l.size {
-		return nil, tooSmall(BaseName, f.Size, l.size)
+		return tooSmall(BaseName, f.Size, l.size)
 	}
 	meta := b.metadata(l)
 	meta.LeaveBlockAllocated = true
 	bat := l.marshalBAT(func(block int64) vhdx.BATEntry {
 		return vhdx.NewBATEntry(vhdx.PayloadFullyPresent, l.payloadOffset(block))
 	}, nil)
-	return b, formatFile(f, l, meta, bat, b.DataWriteGUID)
+	return formatFile(f, l, meta, bat, b.DataWriteGUID)
 }
 
 // ReadBase reads what slots and boot child of an existing parent must agree with. The parent may be
@@ -94,33 +98,50 @@ func formatSlot(f File, b *Base) error {
 	return formatFile(f, l, b.childMetadata(l, guid.GUID{}, BaseName), bat, guid.New())
 }
 
-// formatBootChild makes f an anchored, empty boot child that names b. f needs
-// BootChildSize(b.VirtualSize) bytes exactly: anything after the metadata region would be slack
-// that Windows may cut off.
-func formatBootChild(f File, b *Base) error {
+// bootNames is what a new boot child is called, and what it names.
+type bootNames struct {
+	own     guid.GUID // its DataWriteGuid, by which it is known that Windows has not written
+	linkage guid.GUID
+	parent  string
+}
+
+// formatBootChild makes f an anchored, empty boot child. f needs BootChildSize(b.VirtualSize) bytes
+// exactly: anything after the metadata region would be slack that Windows may cut off.
+func formatBootChild(f File, b *Base, n bootNames) error {
 	l := bootLayout(b.VirtualSize, b.LogicalSectorSize)
 	if f.Size != l.size {
 		return fmt.Errorf("%s has %d bytes, it needs exactly %d", BootName, f.Size, l.size)
 	}
-	return formatFile(f, l, b.childMetadata(l, b.DataWriteGUID, BaseName), l.anchoredBAT(), guid.New())
+	return formatFile(f, l, b.childMetadata(l, n.linkage, n.parent), l.anchoredBAT(), n.own)
 }
 
 // FormatChildren makes the slots, the boot child and the journal for a base that exists, as when a
-// machine's own parent is adopted. Image and version name what the base holds.
+// machine's own parent is adopted. Image and version name what the base holds; they are durable
+// before the boot child, which makes a machine of the files. Errors: ErrChain for a base that the
+// journal knows as half written, or as another version: nothing was written.
 func FormatChildren(f Files, b *Base, image string, version int) error {
+	j, err := OpenJournal(f.Journal)
+	if err != nil {
+		return err
+	}
+	old, err := loadRecord(j)
+	if err != nil {
+		return err
+	}
+	label := Label{GUID: b.DataWriteGUID, Image: image, Version: version}
+	if err := old.mayBe(label); err != nil {
+		return err
+	}
+	boot := bootNames{own: guid.New(), linkage: b.DataWriteGUID, parent: BaseName}
+	if err := (&machineRecord{Base: label, Sessions: []guid.GUID{boot.own}}).save(j); err != nil {
+		return err
+	}
 	for _, slot := range []File{f.LayerA, f.LayerB} {
 		if err := formatSlot(slot, b); err != nil {
 			return err
 		}
 	}
-	if err := formatBootChild(f.Boot, b); err != nil {
-		return err
-	}
-	j, err := OpenJournal(f.Journal)
-	if err != nil {
-		return err
-	}
-	return (&machineRecord{Base: Label{GUID: b.DataWriteGUID, Image: image, Version: version}}).save(j)
+	return formatBootChild(f.Boot, b, boot)
 }
 
 func tooSmall(name string, have, need int64) error {
@@ -162,7 +183,8 @@ func (l *layout) anchoredBAT() []byte {
 	})
 }
 
-// formatFile writes all structures, headers and file identifier last: until then the file is none.
+// formatFile writes all structures, headers and file identifier last: until then the file is none,
+// whatever it was before.
 func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite guid.GUID) error {
 	content, err := meta.Marshal()
 	if err != nil {
@@ -174,6 +196,12 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite gu
 	}
 	id, err := vhdx.MarshalFileIdentifier(creator)
 	if err != nil {
+		return err
+	}
+	if err := writeFull(f, make([]byte, pageSize), 0); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
 		return err
 	}
 	zero := make([]byte, mib)
@@ -194,6 +222,9 @@ func formatFile(f File, l *layout, meta *vhdx.Metadata, bat []byte, dataWrite gu
 		return err
 	}
 	if err := writeFirstHeaders(f, l, dataWrite); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
 		return err
 	}
 	if err := writeFull(f, id, 0); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"troy/internal/guid"
@@ -18,13 +19,13 @@ import (
 // it was when it was found; a Healer that is dropped or cut off leaves that as it is, and the whole
 // can be done again.
 type Healer struct {
-	m     *Machine
-	want  guid.GUID
-	label Label
-	known bool
-	above bool // ReadAt also shows the slots above the parent
-	view  *vhdx.Chain
-	pay   *payloadWriter
+	m       *Machine
+	want    guid.GUID
+	label   Label
+	known   bool
+	merging []*diskFile // ReadAt shows these, slots too; nil: the parent alone
+	view    *vhdx.Chain
+	pay     *payloadWriter
 
 	mu    sync.Mutex
 	begun bool
@@ -57,11 +58,9 @@ func (h *Healer) find() (err error) {
 	if h.want, err = m.lostGUID(); err != nil {
 		return err
 	}
-	if m.base, err = readDisk(BaseName, withGUID(m.files.Base, m.base.header, h.want)); err != nil {
+	m.base = readDisk(BaseName, withGUID(m.files.Base, m.base.header, h.want))
+	if err := m.base.checkBase(); err != nil {
 		return err
-	}
-	if m.base.v == nil {
-		return fmt.Errorf("%w: %s: %w", ErrChain, BaseName, m.base.why)
 	}
 	if m.chain, err = m.walk(); err != nil {
 		return err
@@ -75,17 +74,22 @@ func (h *Healer) find() (err error) {
 	return h.aim()
 }
 
-// aim says what the parent is to show. While a merge makes it a mixture, or its content
-// is unknown, what counts is what the slots make of it.
+// aim says what the parent is to show. While a merge makes it a mixture, what counts is what the slots
+// that are merged make of it: one above them hides too much, for it may be rolled back. Where
+// nothing is recorded, all slots count.
 func (h *Healer) aim() (err error) {
 	m := h.m
 	if h.label, h.known = m.rec.label(h.want); h.known {
 		h.view, err = vhdx.NewChain(m.base.v)
 		return err
 	}
-	h.above = len(m.chain) > 1
-	h.label, h.known = m.rec.label(m.chain[0].guid())
-	h.view, err = m.Content()
+	if r := m.rec.Merge; r != nil && r.Base == h.want {
+		h.merging = m.chain[slices.IndexFunc(m.chain, func(d *diskFile) bool { return d.guid() == r.Top.GUID }):]
+	} else {
+		h.merging = m.chain
+	}
+	h.label, h.known = m.rec.label(h.merging[0].guid())
+	h.view, err = chainOf(h.merging)
 	return err
 }
 
@@ -136,9 +140,10 @@ func (h *Healer) Label() (l Label, known bool) {
 // Size is the size of the virtual disk in bytes.
 func (h *Healer) Size() int64 { return h.pay.virtual }
 
-// ReadAt reads the virtual disk as the parent shows it; once a merge has begun, as parent and slots
-// together show it. What WriteAt wrote is seen at once, except under a slot.
-func (h *Healer) ReadAt(p []byte, off int64) (int, error) { return h.view.ReadAt(p, off) }
+// ReadAt reads the virtual disk as the parent shows it; once a merge has begun, as the parent and the
+// slots that are merged show it together. Pages that cannot be read come back as what no version
+// holds. What WriteAt wrote is seen at once, except under a slot.
+func (h *Healer) ReadAt(p []byte, off int64) (int, error) { return readAround(h.view, p, off) }
 
 // WriteAt writes whole 4 KiB pages of the virtual disk into the parent's payload. It may be called
 // concurrently, and again after an error of the disk. The first call replays the log that was left
@@ -160,7 +165,10 @@ func (h *Healer) begin() error {
 	if h.begun {
 		return nil
 	}
-	err := h.m.step(opHeal, "replay the log of the parent", h.m.replayBaseLog)
+	err := h.m.mendJournal(opHeal)
+	if err == nil {
+		err = h.m.step(opHeal, "replay the log of the parent", h.m.replayBaseLog)
+	}
 	h.begun = err == nil
 	return err
 }
@@ -193,18 +201,12 @@ func (h *Healer) Finish(ctx context.Context) error {
 	return nil
 }
 
-// restartMerge forgets the progress of a merge: what lay under the slots was not compared. Both
-// slots of the record, as at the beginning of a merge.
+// restartMerge forgets the progress of a merge: what lay under the slots was not compared.
 func (h *Healer) restartMerge() error {
-	if !h.above || h.m.merge() == nil {
+	if r := h.m.rec.Merge; h.merging == nil || r == nil || r.Base != h.want {
 		return nil
 	}
-	for range 2 {
-		if err := h.m.saveRecord(func(r *machineRecord) { r.Merge.Cursor = 0 }); err != nil {
-			return err
-		}
-	}
-	return nil
+	return h.m.saveRecord(func(r *machineRecord) { r.Merge.Cursor = 0 })
 }
 
 // relabelled shows a VHDX as if its headers had another DataWriteGuid.

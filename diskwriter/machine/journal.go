@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"sync"
 
 	"troy/internal/block"
@@ -46,9 +45,10 @@ var recordMagic = []byte("troyjrn1")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Journal is a file of records, each in two slots that are written in turn: whatever moment the
-// power goes, one of the two is whole. A record that reads as absent was never written, or both its
-// slots are damaged. Safe for concurrent use.
+// Journal is a file of records, each in two slots that hold the same once Put returned: whatever
+// moment the power goes, one of the two is whole, and no slot that rots brings an older state back.
+// A slot that cannot be read is as good as damaged. A record that reads as absent was never
+// written, or both its slots are damaged. Safe for concurrent use.
 type Journal struct {
 	mu      sync.Mutex
 	f       File
@@ -71,31 +71,33 @@ func (j *Journal) Get(r Record) ([]byte, error) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	content, _, err := j.newest(r)
-	return content, err
+	return j.newest(r).content, nil
 }
 
-// newest returns the content of a record, and where its next version goes.
-func (j *Journal) newest(r Record) (content []byte, next recordPlace, err error) {
-	next.seq = 1
-	for slot := range 2 {
-		p, seq, err := j.readSlot(r, slot)
-		if err != nil {
-			return nil, next, fmt.Errorf("journal record %d: %w", r, err)
-		}
-		if p != nil && seq >= next.seq {
-			content, next = p, recordPlace{slot: 1 - slot, seq: seq + 1}
-		}
+// recordState is what the slots of a record hold.
+type recordState struct {
+	content []byte // of the newest; nil: there is none
+	seq     uint64 // of it
+	slot    int    // where it is
+	twice   bool   // the other slot holds the same
+}
+
+func (j *Journal) newest(r Record) recordState {
+	var slots [2]recordState
+	for i := range slots {
+		p, seq := j.readSlot(r, i)
+		slots[i] = recordState{content: p, seq: seq, slot: i}
 	}
-	return content, next, nil
+	a, b := slots[0], slots[1]
+	if b.content != nil && (a.content == nil || b.seq > a.seq) {
+		a, b = b, a
+	}
+	a.twice = a.content != nil && b.content != nil && a.seq == b.seq && bytes.Equal(a.content, b.content)
+	return a
 }
 
-type recordPlace struct {
-	slot int
-	seq  uint64
-}
-
-// Put replaces a record and returns when it is durable. p may have up to maxRecord bytes.
+// Put replaces a record and returns when it is durable in both slots; the worse slot is written
+// first. p may have up to maxRecord bytes.
 func (j *Journal) Put(r Record, p []byte) error {
 	if r < 0 || r >= recordCount || len(p) > maxRecord {
 		return fmt.Errorf("%w: number %d, %d bytes of %d", ErrRecord, r, len(p), maxRecord)
@@ -105,15 +107,50 @@ func (j *Journal) Put(r Record, p []byte) error {
 	if err := j.settle(); err != nil {
 		return err
 	}
-	_, next, err := j.newest(r)
-	if err != nil {
-		return err
+	now := j.newest(r)
+	return j.write(r, now.seq+1, p, 1-now.slot, now.slot)
+}
+
+// mend writes the newest content of each record over a slot that is damaged, older, or cannot be
+// read.
+func (j *Journal) mend() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for r := range Record(recordCount) {
+		now := j.newest(r)
+		if now.content == nil || now.twice {
+			continue
+		}
+		if err := j.settle(); err != nil {
+			return err
+		}
+		if err := j.write(r, now.seq, now.content, 1-now.slot); err != nil {
+			return err
+		}
 	}
-	j.settled = false
-	if err := writeFull(j.f, marshalRecord(r, next.seq, p), slotOffset(r, next.slot)); err != nil {
-		return fmt.Errorf("journal record %d: %w", r, err)
+	return nil
+}
+
+// write fills slots one after the other, each durable and read back before the next.
+func (j *Journal) write(r Record, seq uint64, p []byte, slots ...int) error {
+	b := marshalRecord(r, seq, p)
+	for _, slot := range slots {
+		j.settled = false
+		if err := writeFull(j.f, b, slotOffset(r, slot)); err != nil {
+			return fmt.Errorf("journal record %d: %w", r, err)
+		}
+		if err := j.settle(); err != nil {
+			return err
+		}
+		have := make([]byte, len(b))
+		if err := j.read(have, slotOffset(r, slot)); err != nil {
+			return fmt.Errorf("journal record %d: read back: %w", r, err)
+		}
+		if !bytes.Equal(have, b) {
+			return fmt.Errorf("journal record %d: %w: slot %d", r, ErrVerify, slot)
+		}
 	}
-	return j.settle()
+	return nil
 }
 
 // settle flushes unless nothing was written since the last flush. Before a slot is overwritten, the
@@ -145,27 +182,33 @@ func marshalRecord(r Record, seq uint64, p []byte) []byte {
 	return b
 }
 
-// readSlot returns nil content for a slot that is not whole; only a failing disk is an error.
-func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64, error) {
+// readSlot returns nil content for a slot that is not whole.
+func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64) {
 	off := slotOffset(r, slot)
 	first := make([]byte, pageSize)
-	if _, err := j.f.ReadAt(first, off); err != nil && err != io.EOF {
-		return nil, 0, err
+	if j.read(first, off) != nil {
+		return nil, 0
 	}
 	length := binary.LittleEndian.Uint32(first[12:])
 	if !bytes.Equal(first[:8], recordMagic) || binary.LittleEndian.Uint32(first[8:]) != uint32(r) || length > maxRecord ||
 		crc32.Checksum(first[:60], castagnoli) != binary.LittleEndian.Uint32(first[60:]) {
-		return nil, 0, nil
+		return nil, 0
 	}
 	content := make([]byte, length)
 	n := copy(content, first[recordHeader:])
-	if n < len(content) {
-		if _, err := j.f.ReadAt(content[n:], off+pageSize); err != nil && err != io.EOF {
-			return nil, 0, err
-		}
+	if n < len(content) && j.read(content[n:], off+pageSize) != nil {
+		return nil, 0
 	}
 	if sum := sha256.Sum256(content); !bytes.Equal(sum[:], first[24:56]) {
-		return nil, 0, nil
+		return nil, 0
 	}
-	return content, binary.LittleEndian.Uint64(first[16:]), nil
+	return content, binary.LittleEndian.Uint64(first[16:])
+}
+
+// read asks once more for what cannot be read: the other slot may be older.
+func (j *Journal) read(p []byte, off int64) error {
+	if block.ReadFull(j.f, p, off) == nil {
+		return nil
+	}
+	return block.ReadFull(j.f, p, off)
 }

@@ -129,7 +129,7 @@ func TestManyChunks(t *testing.T) {
 
 // baseFormat is what FormatBase writes.
 func baseFormat(virtual int64) int64 {
-	return 3*64<<10 + metadataContent + batPages(baseLayout(virtual, 512).geo) + 2*pageSize
+	return 3*64<<10 + metadataContent + batPages(baseLayout(virtual, 512).geo) + 3*pageSize
 }
 
 // naivePage reads one page of the virtual disk with the naive reader.

@@ -18,7 +18,7 @@ type Machine struct {
 	chain   []*diskFile // what the boot child sits on: slots from the top down, then base
 	failed  atomic.Bool
 
-	reinstalling bool // the boot child was poisoned by Reinstall: chain is empty
+	reinstalling bool // Reinstall has begun: chain is empty
 }
 
 // Open reads the files and finds out what they are. It writes nothing, but flushes first: what an
@@ -44,23 +44,39 @@ func (m *Machine) Content() (*vhdx.Chain, error) {
 	if m.reinstalling {
 		return nil, ErrReinstalling
 	}
-	files := make([]*vhdx.File, len(m.chain))
-	for i, d := range m.chain {
+	return chainOf(m.chain)
+}
+
+func chainOf(disks []*diskFile) (*vhdx.Chain, error) {
+	files := make([]*vhdx.File, len(disks))
+	for i, d := range disks {
 		files[i] = d.v
 	}
 	return vhdx.NewChain(files...)
 }
 
-// loadFiles reads journal and files, each by itself.
-func (m *Machine) loadFiles() (err error) {
+// look reads journal and files, each by itself.
+func (m *Machine) look() (err error) {
 	if m.rec, err = loadRecord(m.journal); err != nil {
 		return err
 	}
-	if err := m.readFiles(); err != nil {
+	m.readFiles()
+	m.chain = nil
+	if m.boot.checkBoot() == nil {
+		m.reinstalling = m.boot.unfinished()
+	} else {
+		m.reinstalling = m.rec.Reinstall != nil // which was making the boot child again
+	}
+	return nil
+}
+
+// loadFiles also wants parent and boot child to be of use. While a reinstall is not finished, the
+// parent may be anything.
+func (m *Machine) loadFiles() error {
+	if err := m.look(); err != nil || m.reinstalling {
 		return err
 	}
-	m.chain, m.reinstalling = nil, m.boot.unfinished()
-	return nil
+	return m.checkEnds()
 }
 
 func (m *Machine) load() error {
@@ -91,8 +107,9 @@ func (m *Machine) settle() (err error) {
 	return m.journal.settle()
 }
 
-// ready is asked before every operation. It finishes a Relink that was cut off, because of which
-// slots look staged.
+// ready is asked before every operation. A Put that was cut off between the two slots of a record is
+// finished, for what follows relies on it; so is a Reinstall, and a Relink, because of which slots look
+// staged.
 func (m *Machine) ready(op Op) error {
 	if m.failed.Load() {
 		return ErrReopen
@@ -100,7 +117,30 @@ func (m *Machine) ready(op Op) error {
 	if m.reinstalling {
 		return ErrReinstalling
 	}
+	if err := m.mendJournal(op); err != nil {
+		return err
+	}
+	if err := m.forgetOrder(op); err != nil {
+		return err
+	}
 	return m.finishMerge(op)
+}
+
+// forgetOrder ends a reinstall that was cut off after the boot child named the parent: an old order
+// permits nothing.
+func (m *Machine) forgetOrder(op Op) error {
+	if m.rec.Reinstall == nil {
+		return nil
+	}
+	return m.step(op, "forget the order", func() error {
+		return m.saveRecord(func(r *machineRecord) { r.Reinstall = nil })
+	})
+}
+
+// mendJournal makes sure that no slot that rots brings back an older record than the one that was
+// read.
+func (m *Machine) mendJournal(op Op) error {
+	return m.step(op, "mend the journal", m.journal.mend)
 }
 
 // step runs one named step of an operation. After an error the machine has to be opened again,

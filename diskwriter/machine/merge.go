@@ -9,6 +9,7 @@ import (
 
 	"troy/internal/block"
 	"troy/internal/progress"
+	"troy/vhdx"
 )
 
 // Policy says when a merge may begin.
@@ -129,14 +130,8 @@ func (g *merger) begin() (int64, error) {
 	top := g.m.chain[0]
 	label, _ := g.m.rec.label(top.guid())
 	label.GUID = top.guid()
-	save := func() error {
-		return g.m.saveRecord(func(r *machineRecord) { r.Merge = &mergeRecord{Top: label, Base: g.m.base.guid()} })
-	}
 	return 0, g.m.step(opMerge, "record the beginning", func() error {
-		if err := save(); err != nil {
-			return err
-		}
-		return save() // in both slots: the record before must not come back, which would allow a rollback
+		return g.m.saveRecord(func(r *machineRecord) { r.Merge = &mergeRecord{Top: label, Base: g.m.base.guid()} })
 	})
 }
 
@@ -247,8 +242,9 @@ func (m *Machine) finishMerge(op Op) error {
 }
 
 // Recover finishes what an earlier run was cut off in: the log of the boot child is carried out
-// (also one that Windows left), and merged slots are freed. The agent calls it before it hands the
-// machine to Windows. On a machine at rest it writes nothing.
+// (also one that Windows left), and merged slots are freed. Of structures that stand twice it mends
+// the copy that is damaged or cannot be read. The agent calls it before it hands the machine to
+// Windows. On a machine at rest it writes nothing.
 func (m *Machine) Recover(ctx context.Context) error {
 	if err := m.ready(opRecover); err != nil {
 		return err
@@ -256,5 +252,19 @@ func (m *Machine) Recover(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return m.step(opRecover, "replay the log", m.replayBootLog)
+	if err := m.step(opRecover, "replay the log", m.replayBootLog); err != nil {
+		return err
+	}
+	return m.step(opRecover, "mend damaged copies", m.mendCopies)
+}
+
+// mendCopies brings back what is damaged of the structures that stand twice in a file, before the
+// next damage takes the last of them.
+func (m *Machine) mendCopies() error {
+	for _, d := range append([]*diskFile{m.boot}, m.chain...) {
+		if _, err := vhdx.Mend(d.File); err != nil {
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
+	return nil
 }

@@ -87,7 +87,7 @@ func (f *naiveFile) readHeader() error {
 	for _, off := range []int64{64 << 10, 128 << 10} {
 		h, err := f.at(off, 4096)
 		if err != nil {
-			return err
+			continue // the other one counts
 		}
 		if string(h[:4]) != "head" || !crcOK(h, 4) {
 			continue
@@ -216,11 +216,11 @@ func (e *naiveEntry) add(off int64, page []byte) {
 // 2.2.3
 func (f *naiveFile) readRegions() error {
 	t, err := f.at(192<<10, 64<<10)
-	if err != nil {
-		return err
+	if err != nil || string(t[:4]) != "regi" || !crcOK(t, 4) {
+		t, err = f.at(256<<10, 64<<10)
 	}
-	if string(t[:4]) != "regi" || !crcOK(t, 4) {
-		return errors.New("bad region table")
+	if err != nil || string(t[:4]) != "regi" || !crcOK(t, 4) {
+		return errors.New("bad region tables")
 	}
 	for i := range le.Uint32(t[8:]) {
 		e := t[16+32*i:]

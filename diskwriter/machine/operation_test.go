@@ -40,8 +40,6 @@ type operation struct {
 	wrap func(Files) Files
 	// look wants the new version after each completion, not only after each fourth.
 	look bool
-	// shrugs: a failing read may be got over, with the right result all the same.
-	shrugs bool
 }
 
 // crashResult counts what crashEverywhere did.

@@ -70,6 +70,9 @@ type payloadWriter struct {
 // newPayload refuses, before anything is written, a parent that does not hold every block. d may
 // have a log to replay.
 func newPayload(op Op, f File, d *diskFile) (*payloadWriter, error) {
+	if err := d.checkBase(); err != nil {
+		return nil, err
+	}
 	base, err := newBaseMap(d.v)
 	if err == nil {
 		err = base.whole()

@@ -36,7 +36,7 @@ type mergeRecord struct {
 }
 
 // reinstallRecord is the order to make Base another version. It counts only while the boot child is
-// poisoned.
+// poisoned, or is none.
 type reinstallRecord struct {
 	Image   string    `json:"image"`
 	Version int       `json:"version"`
@@ -46,8 +46,7 @@ type reinstallRecord struct {
 
 const recordFormat = 1
 
-// loadRecord returns an empty record when there is none or it is not understood; only a failing
-// disk is an error.
+// loadRecord returns an empty record when there is none or it is not understood.
 func loadRecord(j *Journal) (*machineRecord, error) {
 	p, err := j.Get(RecordMachine)
 	if err != nil {
@@ -98,6 +97,18 @@ func (r *machineRecord) label(id guid.GUID) (Label, bool) {
 		}
 	}
 	return Label{}, false
+}
+
+// mayBe returns why a parent that another program is said to have made is not what it is called:
+// it carries a GUID that the journal knows, so no other program wrote to it since.
+func (r *machineRecord) mayBe(l Label) error {
+	if r.Merge != nil && r.Merge.Base == l.GUID && !r.Merge.Done || r.Reinstall != nil && r.Reinstall.Base == l.GUID && r.Base != l {
+		return fmt.Errorf("%w: %s is half written; nothing was written", ErrChain, BaseName)
+	}
+	if is, known := r.label(l.GUID); known && (is.Image != l.Image || is.Version != l.Version) {
+		return fmt.Errorf("%w: %s is %s version %d; nothing was written", ErrChain, BaseName, is.Image, is.Version)
+	}
+	return nil
 }
 
 // keepLayers drops the labels of slots that are no longer wanted.

@@ -17,6 +17,10 @@ const unfinishedName = "reinstall-unfinished"
 type ReinstallRequest struct {
 	Image   string
 	Version int
+
+	// The virtual disk of the version; 0: what the files say.
+	VirtualSize       int64 // bytes
+	LogicalSectorSize uint32
 }
 
 // Reinstaller rewrites the parent in place, for a version that fits no slot, or a machine that
@@ -27,16 +31,19 @@ type Reinstaller struct {
 	req  ReinstallRequest
 	pay  *payloadWriter
 	view *vhdx.Chain
+
+	newBase *Base // to format the parent with; nil: it is used as it is
+	newBoot *Base // likewise the boot child
 }
 
 // Reinstall begins, or goes on with, the rewriting of the parent. The boot child is poisoned first,
 // so that a mixture never boots, and its session is lost; then the parent gets a new DataWriteGuid,
 // so that no child that named the old one finds it. An unfinished reinstall of the same version
 // goes on at Offset, of another one starts over. f need not be a machine that Open takes: a parent
-// that was changed by another program, or slots that are damaged, do not matter.
+// that was changed by another program does not matter, and damaged files are made again.
 //
-// Errors: ErrChain if parent or boot child are not usable (a damaged one, a parent of which a block
-// is missing, a boot child not made here): nothing was written; read errors; *StepError.
+// Errors: ErrOtherSize, and ErrChain if files of these sizes cannot be made into a machine: nothing
+// was written; *StepError.
 func Reinstall(ctx context.Context, f Files, r *ReinstallRequest) (*Reinstaller, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -51,23 +58,28 @@ func Reinstall(ctx context.Context, f Files, r *ReinstallRequest) (*Reinstaller,
 	return in, nil
 }
 
+// CheckReinstall returns the error with which Reinstall would refuse the order. It writes nothing.
+func CheckReinstall(f Files, r *ReinstallRequest) error {
+	return (&Reinstaller{m: &Machine{files: f}, req: *r}).look()
+}
+
 // look refuses before anything is written.
 func (in *Reinstaller) look() error {
 	m := in.m
 	if err := m.settle(); err != nil {
 		return err
 	}
-	if err := m.loadFiles(); err != nil {
+	if err := m.look(); err != nil {
 		return err
 	}
-	if _, err := newPayload(opReinstall, m.files.Base, m.base); err != nil {
-		return err
-	}
-	return m.checkLayout(&change{})
+	return in.plan()
 }
 
 func (in *Reinstaller) begin(ctx context.Context) error {
 	m := in.m
+	if err := m.mendJournal(opReinstall); err != nil {
+		return err
+	}
 	id, resumed := in.resumable()
 	if !resumed {
 		id = guid.New()
@@ -75,17 +87,15 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	if !m.reinstalling {
-		missing := &diskFile{name: unfinishedName}
-		if err := m.change(ctx, &change{op: opReinstall, parent: missing, reset: true}); err != nil {
-			return err
-		}
+	if err := in.poisonBoot(ctx); err != nil {
+		return err
 	}
-	for _, s := range []struct {
-		name string
-		run  func() error
-	}{
-		{"replay the log of the parent", m.replayBaseLog},
+	parent := step{"replay the log of the parent", m.replayBaseLog}
+	if in.newBase != nil {
+		parent = step{"make the parent again", func() error { return formatBase(m.files.Base, in.newBase) }}
+	}
+	for _, s := range []step{
+		parent,
 		{"give the parent a new GUID", func() error { return m.switchBaseGUID(id) }},
 		{"reload the machine", m.load},
 		{"look at the parent", in.openBase},
@@ -95,6 +105,12 @@ func (in *Reinstaller) begin(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// step is one step of an operation.
+type step struct {
+	name string
+	run  func() error
 }
 
 // resumable tells whether the parent holds the beginning of the same version. The GUID vouches for
@@ -107,20 +123,18 @@ func (in *Reinstaller) resumable() (guid.GUID, bool) {
 	return r.Base, r.Image == in.req.Image && r.Version == in.req.Version
 }
 
-// recordOrder writes both slots of the record: an older order must not come back.
 func (in *Reinstaller) recordOrder(id guid.GUID) error {
-	for range 2 {
-		err := in.m.saveRecord(func(r *machineRecord) {
-			r.Reinstall = &reinstallRecord{Image: in.req.Image, Version: in.req.Version, Base: id}
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return in.m.saveRecord(func(r *machineRecord) {
+		r.Reinstall = &reinstallRecord{Image: in.req.Image, Version: in.req.Version, Base: id}
+	})
 }
 
+// openBase looks at the parent, and at the boot child, which the machine was loaded without if it
+// could not be read.
 func (in *Reinstaller) openBase() (err error) {
+	if err := in.m.boot.checkBoot(); err != nil {
+		return err
+	}
 	if in.pay, err = newPayload(opReinstall, in.m.files.Base, in.m.base); err != nil {
 		return err
 	}
@@ -135,7 +149,8 @@ func (in *Reinstaller) Size() int64 { return in.pay.virtual }
 func (in *Reinstaller) Offset() int64 { return in.m.rec.Reinstall.Cursor }
 
 // ReadAt reads the virtual disk as the parent shows it, so that it can be verified before Finish.
-func (in *Reinstaller) ReadAt(p []byte, off int64) (int, error) { return in.view.ReadAt(p, off) }
+// Pages that cannot be read come back as what no version holds.
+func (in *Reinstaller) ReadAt(p []byte, off int64) (int, error) { return readAround(in.view, p, off) }
 
 // Place returns where in the parent's file the byte at off of the virtual disk is, and how many of
 // the next n bytes follow it there. Errors: ErrChain, read errors.
@@ -201,11 +216,13 @@ func (in *Reinstaller) Finish(ctx context.Context) error {
 	if err := m.poisonUnused(opReinstall); err != nil {
 		return err
 	}
+	if err := m.step(opReinstall, "look at the parent", in.openBase); err != nil {
+		return err
+	}
 	if err := m.change(ctx, &change{op: opReinstall, parent: m.base, reset: true}); err != nil {
 		return err
 	}
-	forget := func() error { return m.saveRecord(func(r *machineRecord) { r.Reinstall = nil }) }
-	err := m.step(opReinstall, "forget the order", forget)
+	err := m.forgetOrder(opReinstall)
 	m.failed.Store(true) // used up
 	return err
 }
@@ -224,10 +241,15 @@ func (d *diskFile) unfinished() bool {
 }
 
 // reinstallState is the State of a machine whose reinstall is not finished. The journal names the
-// version; the poisoned boot child alone says that there is one.
+// version; the boot child, poisoned or being made again, says that there is one.
 func (m *Machine) reinstallState() State {
-	s := State{Reinstalling: true, LogPending: m.boot.v.LogPending(),
-		VirtualSize: m.base.meta.VirtualDiskSize, LogicalSectorSize: m.base.meta.LogicalSectorSize}
+	s := State{Reinstalling: true}
+	for _, d := range []*diskFile{m.base, m.boot} {
+		if d.v != nil {
+			s.LogPending = d == m.boot && d.v.LogPending()
+			s.VirtualSize, s.LogicalSectorSize = d.meta.VirtualDiskSize, d.meta.LogicalSectorSize
+		}
+	}
 	if r := m.rec.Reinstall; r != nil {
 		s.ReinstallImage, s.ReinstallVersion = r.Image, r.Version
 	}

@@ -157,6 +157,8 @@ func TestReinstallOfBrokenMachines(t *testing.T) {
 		"slot changed":          func(r *rig) { touch(t, r.disk, LayerAName, BaseName) },
 		"slots destroyed":       func(r *rig) { write(t, r.disk.File(LayerAName), 0, noise(mib, 3)) },
 		"boot child of nothing": func(r *rig) { makeBoot(t, r, guid.GUID{}) },
+		"no boot child":         func(r *rig) { write(t, r.disk.File(BootName), 0, noise(mib, 3)) },
+		"no parent":             func(r *rig) { write(t, r.disk.File(BaseName), 0, noise(mib, 3)) },
 	} {
 		r, want := reinstallCase(t, 8*mib, 320)
 		change(r)
@@ -164,14 +166,43 @@ func TestReinstallOfBrokenMachines(t *testing.T) {
 		must(t, reinstallTo(9, want)(filesOf(r.disk)))
 		shows(t, r.disk, want, name)
 	}
-	for name, file := range map[string]string{"no boot child": BootName, "no parent": BaseName} {
-		r, _ := reinstallCase(t, 8*mib, 321)
-		write(t, r.disk.File(file), 0, noise(mib, 3))
-		r.disk.Start()
-		if _, err := Reinstall(ctx, filesOf(r.disk), &ReinstallRequest{Image: image, Version: 9}); !errors.Is(err, ErrChain) || r.disk.Written() != 0 {
-			t.Errorf("%s: %v, %d bytes written", name, err, r.disk.Written())
-		}
+}
+
+// What is refused is refused before a byte is written: a disk of another size, and files of which
+// nothing says what they were made for. With the size in the order these are made again, too.
+func TestReinstallRefuses(t *testing.T) {
+	whole, want := reinstallCase(t, 8*mib, 321)
+	broken, _ := reinstallCase(t, 8*mib, 321)
+	write(t, broken.disk.File(BootName), 0, noise(mib, 3))
+	write(t, broken.disk.File(BaseName), 0, noise(mib, 3))
+	for name, c := range map[string]struct {
+		r       *rig
+		virtual int64
+		sector  uint32
+		want    error
+	}{
+		"larger":            {whole, 10 * mib, 512, ErrOtherSize},
+		"other sectors":     {whole, 8 * mib, 4096, ErrOtherSize},
+		"size not known":    {broken, 0, 0, ErrChain},
+		"boot child larger": {broken, 6 * mib, 512, ErrChain},
+		"parent larger":     {broken, 64 * mib, 512, ErrChain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.r.disk.Start()
+			order := &ReinstallRequest{Image: image, Version: 9, VirtualSize: c.virtual, LogicalSectorSize: c.sector}
+			if err := CheckReinstall(filesOf(c.r.disk), order); !errors.Is(err, c.want) {
+				t.Errorf("CheckReinstall: %v, want %v", err, c.want)
+			}
+			if _, err := Reinstall(ctx, filesOf(c.r.disk), order); !errors.Is(err, c.want) || c.r.disk.Written() != 0 {
+				t.Errorf("%v, want %v; %d bytes written", err, c.want, c.r.disk.Written())
+			}
+		})
 	}
+	in, err := Reinstall(ctx, filesOf(broken.disk), &ReinstallRequest{Image: image, Version: 9, VirtualSize: 8 * mib, LogicalSectorSize: 512})
+	must(t, err)
+	must(t, writeHalves(in, want, 8*mib))
+	must(t, in.Finish(ctx))
+	shows(t, broken.disk, want, "parent and boot child made again")
 }
 
 func TestCrashReinstall(t *testing.T) {

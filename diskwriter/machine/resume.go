@@ -50,12 +50,7 @@ func (s *Stager) resume(ctx context.Context, check checkNote) (bool, error) {
 		if s.m.inChain(d) || s.m.staged() == d {
 			continue
 		}
-		var notes []stageNote
-		look := func() (err error) { notes, err = s.findLog(k); return err }
-		if err := s.m.step(opStage, "look for what is there", look); err != nil {
-			return false, err
-		}
-		if len(notes) > 0 {
+		if notes := s.findLog(k); len(notes) > 0 {
 			return true, s.takeOver(ctx, notes, check)
 		}
 	}
@@ -63,18 +58,18 @@ func (s *Stager) resume(ctx context.Context, check checkNote) (bool, error) {
 }
 
 // findLog returns the notes of a slot.
-func (s *Stager) findLog(k int) ([]stageNote, error) {
+func (s *Stager) findLog(k int) []stageNote {
 	w, err := s.m.newSlotWriter(k)
 	if err != nil || s.plan.places*SlotBlockSize > w.l.payload.length {
-		return nil, nil // slotFor says so if no slot fits
+		return nil // slotFor says so if no slot fits
 	}
-	h, _, err := w.readHeader()
-	if err != nil || h == nil {
-		return nil, err
+	h, _ := w.readHeader()
+	if h == nil {
+		return nil
 	}
 	s.slot, s.guid = w, h.DataWriteGUID
 	s.log = newStageLog(s.m.files.Journal, s.key(w, s.guid))
-	return s.log.load(), nil
+	return s.log.load()
 }
 
 // takeOver reads the pages that the notes name. A slot that was finished but never labelled is
@@ -84,6 +79,7 @@ func (s *Stager) takeOver(ctx context.Context, notes []stageNote, check checkNot
 	if err := s.m.step(opStage, "poison "+s.slot.name, unname); err != nil {
 		return err
 	}
+	s.m.readSlot(s.slot.index)
 	slices.SortFunc(notes, func(a, b stageNote) int { return cmp.Compare(a.first, b.first) })
 	var r noteReader
 	for _, n := range notes {

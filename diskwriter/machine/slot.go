@@ -9,10 +9,11 @@ import (
 
 // slotWriter changes the structures of one slot that no chain names.
 type slotWriter struct {
-	f    File
-	name string
-	l    *layout
-	base *Base
+	index int
+	f     File
+	name  string
+	l     *layout
+	base  *Base
 }
 
 func (m *Machine) newSlotWriter(i int) (*slotWriter, error) {
@@ -21,7 +22,7 @@ func (m *Machine) newSlotWriter(i int) (*slotWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &slotWriter{f: m.slotFile(i), name: m.slots[i].name, l: l, base: &Base{VirtualSize: meta.VirtualDiskSize,
+	return &slotWriter{index: i, f: m.slotFile(i), name: m.slots[i].name, l: l, base: &Base{VirtualSize: meta.VirtualDiskSize,
 		LogicalSectorSize: meta.LogicalSectorSize, PhysicalSectorSize: meta.PhysicalSectorSize, DiskID: meta.VirtualDiskID}}, nil
 }
 
@@ -30,12 +31,10 @@ func (m *Machine) newSlotWriter(i int) (*slotWriter, error) {
 // file is never taken for a finished one.
 func (s *slotWriter) poison() (guid.GUID, error) {
 	id := guid.New()
-	h, current, err := s.readHeader()
-	if err != nil {
-		return id, err
-	}
+	h, current := s.readHeader()
 	if h == nil {
-		if err := formatSlot(s.f, s.base); err != nil {
+		err := formatSlot(s.f, s.base)
+		if err != nil {
 			return id, err
 		}
 		if h, current, err = vhdx.ReadHeaders(s.f); err != nil {
@@ -49,16 +48,18 @@ func (s *slotWriter) poison() (guid.GUID, error) {
 	return id, s.writeLocator(guid.GUID{}, BaseName)
 }
 
-// readHeader returns nil for a slot that has to be formatted: damaged, or not as it is made here.
-func (s *slotWriter) readHeader() (*vhdx.Header, int, error) {
-	d, err := readDisk(s.name, s.f)
-	if err != nil {
-		return nil, 0, err
-	}
+// readHeader returns nil for a slot that has to be formatted: damaged, unreadable, or not as it is
+// made here.
+func (s *slotWriter) readHeader() (*vhdx.Header, int) {
+	d := readDisk(s.name, s.f)
 	if d.v == nil || d.meta.BlockSize != SlotBlockSize || s.l.matches(&d.header, d.v.Regions()) != nil || d.v.LogPending() {
-		return nil, 0, nil
+		return nil, 0
 	}
-	return vhdx.ReadHeaders(s.f)
+	h, current, err := vhdx.ReadHeaders(s.f)
+	if err != nil {
+		return nil, 0
+	}
+	return h, current
 }
 
 // writeLocator rewrites the metadata of the slot so that it names a parent.

@@ -22,6 +22,7 @@ type State struct {
 	Merged         bool  // the merge is finished, Relink is next
 	MergeOffset    int64 // bytes of the virtual disk that are done
 	SessionWritten bool  // the virtual disk was written to since Commit, Reset or Rollback: Windows was up
+	SessionUnknown bool  // whether it was is not known: the journal was lost
 	LogPending     bool  // the boot child has a log to replay: Windows was cut off, or Recover has work
 
 	Reinstalling     bool   // Reinstall has begun: the machine boots nothing until it is run again and finished
@@ -55,7 +56,8 @@ func (m *Machine) State() State {
 		s.Merging, s.Merged, s.MergeOffset = true, r.Done, r.Cursor
 	}
 	s.Previous = m.previous(known)
-	s.SessionWritten = len(m.rec.Sessions) > 0 && !slices.Contains(m.rec.Sessions, m.boot.guid())
+	s.SessionUnknown = len(m.rec.Sessions) == 0
+	s.SessionWritten = !s.SessionUnknown && !slices.Contains(m.rec.Sessions, m.boot.guid())
 	return s
 }
 

@@ -77,7 +77,7 @@ func TestFilesThatAreNoMachine(t *testing.T) {
 			must(t, err)
 			base.VirtualSize -= bootBlockSize
 			f.Boot.Size -= bootBlockSize
-			must(t, formatBootChild(f.Boot, base))
+			must(t, formatBootChild(f.Boot, base, bootNames{own: guid.New(), linkage: base.DataWriteGUID, parent: BaseName}))
 		},
 	} {
 		r := newRig(t, 8*mib, 512, 8*mib)
@@ -96,8 +96,7 @@ func makeBoot(t *testing.T, r *rig, parent guid.GUID) {
 	t.Helper()
 	base, err := ReadBase(filesOf(r.disk).Base)
 	must(t, err)
-	base.DataWriteGUID = parent
-	must(t, formatBootChild(filesOf(r.disk).Boot, base))
+	must(t, formatBootChild(filesOf(r.disk).Boot, base, bootNames{own: guid.New(), linkage: parent, parent: BaseName}))
 }
 
 func TestSessionWritten(t *testing.T) {

@@ -63,15 +63,14 @@ func writeFull(f File, p []byte, off int64) error {
 }
 
 // changedPages yields the runs of pages in which want differs from what f holds at off, as offset
-// and length in want.
-func changedPages(f File, want []byte, off int64) ([][2]int, error) {
+// and length in want. Pages that cannot be read are among them; the error says why.
+func changedPages(f File, want []byte, off int64) (runs [][2]int, err error) {
 	have := make([]byte, len(want))
-	if err := block.ReadFull(f, have, off); err != nil {
-		return nil, err
-	}
-	var runs [][2]int
+	err = block.ReadFull(f, have, off)
 	for at := 0; at < len(want); at += pageSize {
-		if bytes.Equal(have[at:at+pageSize], want[at:at+pageSize]) {
+		page := have[at : at+pageSize]
+		read := err == nil || block.ReadFull(f, page, off+int64(at)) == nil
+		if read && bytes.Equal(page, want[at:at+pageSize]) {
 			continue
 		}
 		if n := len(runs) - 1; n >= 0 && runs[n][0]+runs[n][1] == at {
@@ -80,15 +79,13 @@ func changedPages(f File, want []byte, off int64) ([][2]int, error) {
 		}
 		runs = append(runs, [2]int{at, pageSize})
 	}
-	return runs, nil
+	return runs, err
 }
 
-// writeChanged makes f hold want at off and writes only the pages that differ.
+// writeChanged makes f hold want at off and writes only the pages that differ or cannot be read: a
+// bad sector is often good again once it was written to.
 func writeChanged(f File, want []byte, off int64) error {
-	runs, err := changedPages(f, want, off)
-	if err != nil {
-		return err
-	}
+	runs, _ := changedPages(f, want, off)
 	for _, r := range runs {
 		if err := writeFull(f, want[r[0]:r[0]+r[1]], off+int64(r[0])); err != nil {
 			return err

@@ -34,7 +34,7 @@ func (t *Target) Adopt(image string, version int) error {
 	if t.Judge().Condition == ntfs.Refused {
 		return t.Judge().Err
 	}
-	if _, _, err := t.Open(); err == nil {
+	if m, _, err := t.Open(); err == nil && !m.State().Reinstalling { // what a reinstall left is half written, unless it was replaced since
 		return ErrAdopted
 	}
 	files, err := t.MapFiles()

@@ -54,13 +54,13 @@ func (e *ChooseError) Unwrap() error { return e.Class }
 
 // Choose returns the disk to be made into the disk of a machine:
 //
-//   - never one that is read-only, removable or on USB (the medium that the agent came from is), or
-//     that cannot be read;
+//   - never one that is no part of the machine (blockdev.Disk.Unfit: sticks, cards, what hangs on USB,
+//     so the medium that the agent came from), nor one that cannot be read;
 //   - with Serial that one alone, in any state; when it holds something, Permit has to agree;
 //   - else the one that was being made and was cut off;
 //   - else the one that is empty and large enough; two of them: none;
-//   - else, with Wipe, the only one that holds something, if Permit agrees. With Wipe an empty disk
-//     beside it makes two.
+//   - else, with Wipe, the only one that holds something and is large enough, if Permit agrees. With
+//     Wipe an empty disk beside it makes two.
 //
 // Whether wipe is true for the disk (BareOptions.Wipe) is told too. The error is a *ChooseError.
 func Choose(disks []DiskInfo, o *Order) (d DiskInfo, wipe bool, err error) {
@@ -86,7 +86,7 @@ func Choose(disks []DiskInfo, o *Order) (d DiskInfo, wipe bool, err error) {
 type chooser struct {
 	o                    *Order
 	bare, half, occupied []DiskInfo
-	unfit                []error // of bare disks that are too small or have other sectors
+	unfit                []error // of disks that are too small or have other sectors, and are not named
 	seen                 []string
 }
 
@@ -106,7 +106,7 @@ func (c *chooser) sort(disks []DiskInfo) {
 			c.seen = append(c.seen, line+": "+why)
 			continue
 		}
-		if err := c.fits(d); err != nil && c.o.Serial == "" && d.Holding == Bare {
+		if err := c.fits(d); err != nil && c.o.Serial == "" && d.Holding != Unfinished {
 			c.unfit = append(c.unfit, err)
 			c.seen = append(c.seen, line+": "+short(err))
 			continue
@@ -134,14 +134,10 @@ func short(err error) string {
 
 // never says why a disk is out of the question whatever the order says.
 func never(d DiskInfo) string {
-	switch {
-	case d.USB || d.Transport == "usb":
-		return "on USB"
-	case d.Removable:
-		return "removable"
-	case d.ReadOnly:
-		return "read-only"
-	case d.Holding == Unknown:
+	if why := d.Unfit(); why != "" {
+		return why
+	}
+	if d.Holding == Unknown {
 		return "cannot be read"
 	}
 	return ""
@@ -158,8 +154,6 @@ func (c *chooser) pick() (DiskInfo, error) {
 		return c.only(all, "disks that may be erased")
 	case len(c.bare) > 0:
 		return c.only(c.bare, "empty disks")
-	case len(c.unfit) > 0:
-		return DiskInfo{}, c.unfit[0]
 	case len(c.occupied) > 0:
 		return DiskInfo{}, c.fail(ErrOccupied, "the order has to name it by its serial number, or allow wipe")
 	}

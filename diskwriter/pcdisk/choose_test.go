@@ -1,6 +1,7 @@
 package pcdisk
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -35,6 +36,9 @@ func TestChoose(t *testing.T) {
 	broken := with(a, func(d *DiskInfo) { d.Holding = Unknown })
 	native := with(a, func(d *DiskInfo) { d.SectorSize = 4096 })
 	small := disk("/dev/sdf", "F6", 50*gib, Bare)
+	card := with(disk("/dev/mmcblk0", "0x1234", 500*gib, Bare), func(d *DiskInfo) { d.Removable, d.Transport = true, "mmc" })
+	photos := with(card, func(d *DiskInfo) { d.Holding = Occupied })
+	optane := disk("/dev/nvme1n1", "G7", 16*gib, Occupied) // a cache of 16 GB, or a boot part of UFS
 	twin := with(b, func(d *DiskInfo) { d.Serial = "A1" })
 	yes := func(DiskInfo) error { return nil }
 	no := func(DiskInfo) error { return errors.New("the signed list does not name it") }
@@ -52,6 +56,11 @@ func TestChoose(t *testing.T) {
 		"two alike":            {all(a, b), Order{}, "Model /dev/sda, serial A1, 536870912000 bytes", false, ErrManyDisks},
 		"two alike, the other": {all(a, b), Order{}, "Model /dev/sdb, serial B2, 536870912000 bytes", false, ErrManyDisks},
 		"named":                {all(a, b), Order{Serial: "B2"}, b.Path, false, nil},
+		"card beside full":     {all(card, full), Order{}, "mmc, serial 0x1234, 536870912000 bytes, data: removable", false, ErrOccupied},
+		"card beside empty":    {all(card, b), Order{}, b.Path, false, nil},
+		"wipe beside a card":   {all(photos, full), Order{Wipe: true, Permit: yes}, full.Path, true, nil},
+		"wipe beside a cache":  {all(optane, full), Order{Wipe: true, Permit: yes}, full.Path, true, nil},
+		"wipe of a cache":      {all(optane), Order{Wipe: true, Permit: yes}, "17179869184 bytes, 107374182400 are needed", false, ErrNoSpace},
 		"same serial":          {all(a, twin), Order{Serial: "A1"}, "2 serial", false, ErrManyDisks},
 		"named, missing":       {all(a, b), Order{Serial: "X"}, `"X"`, false, ErrNoDisk},
 		"too small":            {all(small), Order{}, "53687091200 bytes, 107374182400 are needed", false, ErrNoSpace},
@@ -118,6 +127,14 @@ func TestDescribe(t *testing.T) {
 	must(t, os.WriteFile(path, nil, 0o644))
 	must(t, os.Truncate(path, 512*mib))
 	see(Bare, "empty")
+	ones := bytes.Repeat([]byte{0xff}, mib)
+	poke(t, path, 0, ones) // erased flash: the zeros behind it are what somebody wiped
+	poke(t, path, 511*mib+4096, ones[4096:])
+	see(Bare, "empty")
+	poke(t, path, 511*mib, []byte{0xfe})
+	see(Occupied, "data between")
+	poke(t, path, 0, make([]byte, mib))
+	poke(t, path, 511*mib, make([]byte, mib))
 	if out, err := exec.Command("sgdisk", "-n", "1:2048:+1M", path).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

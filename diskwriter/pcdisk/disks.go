@@ -19,7 +19,7 @@ type Holding int
 const (
 	// Unknown: the disk could not be read. It is never chosen.
 	Unknown Holding = iota
-	// Bare: first and last MiB are zeros.
+	// Bare: first and last MiB hold nothing, see erased.
 	Bare
 	// Unfinished: it was being made into the disk of a machine and that was cut off, see
 	// unfinishedMark.

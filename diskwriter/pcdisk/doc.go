@@ -25,9 +25,11 @@
 //
 // # Choosing a disk
 //
-// Choose takes a disk that is to become a machine's: never one on USB, a removable, read-only or
-// unreadable one; one that holds something only if the order names it by serial or says wipe, and
-// only if Permit agrees; of two that could be meant none. What is on a disk (Holding) is found out
+// Choose takes a disk that is to become a machine's: never one on USB, a removable one (cards in
+// built-in readers are), a read-only or unreadable one; one that holds something only if the order
+// names it by serial or says wipe, and only if Permit agrees; of two that could be meant none. One
+// that is too small could not be meant. A disk is empty where its ends read as zeros or, on flash
+// that was erased and never written to, as ones. What is on a disk (Holding) is found out
 // by Disks and Describe, which write nothing. A disk whose making was cut off is taken up again.
 //
 // # Making a machine
@@ -137,9 +139,10 @@
 // (diskMark: magic, length, SHA-256, JSON with the size of the disk and the GUIDs that the table is
 // going to have), flushed; eraseMark takes it away when the caller has done his part.
 // unfinishedMark knows by it a disk that was being made, whatever a power cut left of the table,
-// for the next preparation gives the same GUIDs. A disk of another size, with a table of other
-// GUIDs, an MBR, data in the gaps or other files on the volume is not ours in spite of the
-// mark.
+// for the next preparation gives the same GUIDs. In spite of the mark a disk is not ours that has
+// another size, other GUIDs, an MBR, other files on the volume, or anything else at its ends (where
+// swap, LVM, RAID and file systems have their own marks); nor is a finished one, which has a disk
+// record: its mark was left by a cut right before it was erased.
 //
 // # Known gaps of a preparation
 //

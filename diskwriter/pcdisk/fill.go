@@ -2,7 +2,6 @@ package pcdisk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -26,10 +25,6 @@ type Version interface {
 	Fetch(ctx context.Context, from, to int64, sink io.WriterAt) error
 }
 
-// ErrOtherSize: the version has another virtual size than the machine's files were made for.
-// Nothing was written.
-var ErrOtherSize = errors.New("the virtual disk of the version has another size")
-
 // FillOptions are for Fill. The zero value is right.
 type FillOptions struct {
 	pieceBytes int64          // of data, after which the progress is made durable; 0: 256 MiB
@@ -42,14 +37,14 @@ type FillOptions struct {
 // there, in this process or after a start. Finish of the Reinstaller is the caller's, after he
 // looked at the content and has put the boot files on the ESP.
 //
-// Errors: ErrOtherSize, machine.ErrIncomplete if Fetch left something out, those of Fetch and of
+// Errors: machine.ErrOtherSize, machine.ErrIncomplete if Fetch left something out, those of Fetch and of
 // the disk.
 func (t *Target) Fill(ctx context.Context, r *machine.Reinstaller, v Version, o *FillOptions) error {
 	if o == nil {
 		o = &FillOptions{}
 	}
 	if v.Size() != r.Size() {
-		return fmt.Errorf("%w: it has %d bytes, the files were made for %d", ErrOtherSize, v.Size(), r.Size())
+		return fmt.Errorf("%w: it has %d bytes, the files were made for %d", machine.ErrOtherSize, v.Size(), r.Size())
 	}
 	f, err := t.newFiller(r, o)
 	if err != nil {

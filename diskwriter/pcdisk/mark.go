@@ -5,9 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"troy/diskwriter/blockdev"
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/internal/block"
 	"troy/internal/guid"
@@ -70,7 +74,7 @@ func parseMark(b []byte) *diskMark {
 
 // unfinishedMark returns the mark of a disk whose making was cut off, nil for any other disk: one
 // without a mark, one of another size, and one that was used since, as a table with other
-// GUIDs, an MBR or other files on the data volume show. The error is that of reading.
+// GUIDs, an MBR, anything else at the ends of the disk, other files on the data volume or the disk record show. The error is that of reading.
 func unfinishedMark(dev *blockdev.Device) (*diskMark, error) {
 	if dev.Size() < 4*mib {
 		return nil, nil
@@ -91,42 +95,64 @@ func unfinishedMark(dev *blockdev.Device) (*diskMark, error) {
 	if table, err := dev.ReadTable(); err == nil {
 		return m.ifOurs(dev, table), nil
 	}
-	if !onlyTable(first, last, dev.SectorSize()) {
+	if !m.onlyTable(first, last, dev.SectorSize()) {
 		return nil, nil
 	}
 	return m, nil
 }
 
-// onlyTable tells whether the ends of a disk hold nothing but (parts of) a GPT and the mark.
-func onlyTable(first, last []byte, sector int) bool {
+// onlyTable tells whether the ends of a disk hold nothing but the mark and (parts of) the GPT that
+// was being made: a swap space, an LVM or RAID member lies in the same places.
+func (m *diskMark) onlyTable(first, last []byte, sector int) bool {
 	const entries = 16 << 10 // 128 of 128 bytes
-	if !bytes.Equal(first[:446], make([]byte, 446)) || !onlyProtective(first[446:512]) {
-		return false
-	}
-	zero := make([]byte, mib)
-	head, tail := 2*sector+entries, sector+entries
-	return bytes.Equal(first[head:markOffset], zero[head:markOffset]) && bytes.Equal(last[:mib-tail], zero[:mib-tail])
+	tail := mib - sector - entries
+	return (erased(first[:512]) || onlyProtective(first[:512])) && erased(first[512:sector]) &&
+		m.onlyHeader(first[sector:2*sector]) && m.onlyEntries(first[2*sector:2*sector+entries]) && erased(first[2*sector+entries:markOffset]) &&
+		erased(last[:tail]) && m.onlyEntries(last[tail:tail+entries]) && m.onlyHeader(last[mib-sector:])
 }
 
-// onlyProtective tells whether the end of the first sector is empty, or names one partition of the
-// type that protects a GPT.
+// onlyProtective tells whether the first sector holds nothing but the one partition of the type that
+// protects a GPT, or an empty table.
 func onlyProtective(b []byte) bool {
-	if bytes.Equal(b, make([]byte, len(b))) {
-		return true
+	const table, entry, protective = 446, 16, 0xee
+	first, rest := b[table:table+entry], b[table+entry:table+4*entry]
+	return block.IsZero(b[:table]) && block.IsZero(rest) && (first[4] == protective || block.IsZero(first))
+}
+
+// onlyHeader tells whether a sector is empty, or the header of the disk's GPT.
+func (m *diskMark) onlyHeader(b []byte) bool {
+	const disk, end = 56, 92
+	ours := string(b[:8]) == "EFI PART" && bytes.Equal(b[disk:disk+16], m.Disk[:]) && block.IsZero(b[end:512])
+	return (ours || erased(b[:512])) && erased(b[512:])
+}
+
+// onlyEntries tells whether an array holds no partition but those of the mark.
+func (m *diskMark) onlyEntries(b []byte) bool {
+	const entry = 128
+	either := func(b []byte, id guid.GUID) bool { return block.IsZero(b[:16]) || bytes.Equal(b[:16], id[:]) }
+	want := m.partitions()
+	ours := block.IsZero(b[len(want)*entry : 512])
+	for i, p := range want {
+		e := b[i*entry:]
+		ours = ours && either(e, p.Type) && either(e[16:], p.GUID)
 	}
-	const entry, protective = 16, 0xee
-	return b[4] == protective && bytes.Equal(b[entry:4*entry], make([]byte, 3*entry))
+	return (ours || erased(b[:512])) && erased(b[512:])
+}
+
+// partitions are those that the table gets, without their places.
+func (m *diskMark) partitions() []blockdev.Entry {
+	return []blockdev.Entry{{Type: blockdev.TypeESP, GUID: m.ESP}, {Type: blockdev.TypeMSR, GUID: m.MSR}, {Type: blockdev.TypeBasicData, GUID: m.Data}}
 }
 
 // ifOurs returns the mark if the table is the one that was being made and nothing was put
 // on the data volume.
 func (m *diskMark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *diskMark {
-	want := []guid.GUID{m.ESP, m.MSR, m.Data}
+	want := m.partitions()
 	if t.DiskGUID != m.Disk || len(t.Partitions) != len(want) {
 		return nil
 	}
 	for i, e := range t.Partitions {
-		if e.GUID != want[i] {
+		if e.GUID != want[i].GUID || e.Type != want[i].Type {
 			return nil
 		}
 	}
@@ -135,25 +161,44 @@ func (m *diskMark) ifOurs(dev *blockdev.Device, t *blockdev.Table) *diskMark {
 		return nil
 	}
 	v, verdict := ntfs.Judge(part, part.Size())
-	if verdict.Condition == ntfs.Refused || !onlyFolder(v) { // the table was written after the volume
+	if verdict.Condition == ntfs.Refused || !onlyFolder(v) || m.finished(v, part) { // the table was written after the volume
 		return nil
 	}
 	return m
 }
 
-// onlyFolder tells whether the root of the volume holds nothing but what mkntfs and this package
-// make.
-func onlyFolder(v *ntfs.Volume) bool {
-	list, err := v.List(`\`)
+// finished tells whether the last act before eraseMark was done: then the disk is a machine, which
+// goes on without the mark.
+func (m *diskMark) finished(v *ntfs.Volume, part *blockdev.Partition) bool {
+	files, err := mapFiles(v, part, []string{Journal})
 	if err != nil {
 		return false
 	}
+	f := files[Journal]
+	j, err := machine.OpenJournal(machine.File{Storage: f, Size: f.Size()})
+	if err != nil {
+		return false
+	}
+	r, err := readRecord(j)
+	return err == nil && r != nil && r.Disk == m.Disk
+}
+
+// onlyFolder tells whether the volume holds nothing but what mkntfs and this package make.
+func onlyFolder(v *ntfs.Volume) bool {
+	return onlyNames(v, `\`, []string{"Troy"}) && onlyNames(v, strings.TrimSuffix(Folder, `\`), Names())
+}
+
+func onlyNames(v *ntfs.Volume, folder string, names []string) bool {
+	list, err := v.List(folder)
+	if errors.Is(err, ntfs.ErrNotExist) {
+		return true
+	}
 	for _, e := range list {
-		if e.Reference.Record() >= firstUserRecord && e.Name != "Troy" {
+		if e.Reference.Record() >= firstUserRecord && !slices.Contains(names, e.Name) {
 			return false
 		}
 	}
-	return true
+	return err == nil
 }
 
 // firstUserRecord is the first MFT record that is not NTFS's own.

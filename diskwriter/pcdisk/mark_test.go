@@ -54,13 +54,16 @@ func TestUnfinished(t *testing.T) {
 		s := int64(sector)
 		table, backup := 2*s+16<<10, size-s-16<<10 // end of the first copy, begin of the second
 		zero := func(off, n int64) func(string) { return func(p string) { poke(t, p, off, make([]byte, n)) } }
+		ones := func(off, n int64) func(string) {
+			return func(p string) { poke(t, p, off, bytes.Repeat([]byte{0xff}, int(n))) }
+		}
 		junk := func(off int64) func(string) {
 			return func(p string) { poke(t, p, off, []byte{byte(1 + rand.IntN(255))}) }
 		}
 		run := func(name string, args ...string) func(string) {
 			return func(p string) { tool(t, name, append(args, p)...) }
 		}
-		onVolume := func(p string) {
+		onVolume := func(p, name string) {
 			d := reopen(t, p, sector)
 			tb, err := d.ReadTable()
 			if err != nil {
@@ -71,7 +74,7 @@ func TestUnfinished(t *testing.T) {
 				t.Fatal(err)
 			}
 			volume := cutOut(t, part)
-			if err := Mounted(context.Background(), volume, func(root string) error { return os.Mkdir(filepath.Join(root, "Users"), 0o755) }); err != nil {
+			if err := Mounted(context.Background(), volume, func(root string) error { return os.Mkdir(filepath.Join(root, name), 0o755) }); err != nil {
 				t.Fatal(err)
 			}
 			b, err := os.ReadFile(volume)
@@ -92,6 +95,8 @@ func TestUnfinished(t *testing.T) {
 			"no MBR":            {zero(0, 512), true, 0},
 			"first header torn": {zero(s+8, 100), true, 0},
 			"torn entries":      {func(p string) { zero(2*s+100, 100)(p); zero(backup, size-backup)(p) }, true, 0},
+			"erased flash":      {func(p string) { ones(0, markOffset)(p); ones(size-mib, mib)(p) }, true, 0},
+			"partly erased":     {func(p string) { ones(0, table)(p); ones(backup, size-backup)(p) }, true, 0},
 			"mark gone":         {zero(markOffset, markSize), false, 0},
 			"mark torn":         {zero(markOffset+40, 8), false, 0},
 			"mark torn later":   {junk(markOffset + int64(markHead) + 5), false, 0},
@@ -106,7 +111,8 @@ func TestUnfinished(t *testing.T) {
 			}, false, 0},
 			"data in the gap":     {func(p string) { zero(0, table)(p); zero(backup, size-backup)(p); junk(100 << 10)(p) }, false, 0},
 			"data at the end":     {func(p string) { zero(0, table)(p); zero(backup, size-backup)(p); junk(size - 200<<10)(p) }, false, 0},
-			"files on the volume": {onVolume, false, 0},
+			"files on the volume": {func(p string) { onVolume(p, "Users") }, false, 0},
+			"files in the folder": {func(p string) { onVolume(p, "Troy/mine") }, false, 0},
 		} {
 			if c.only != 0 && c.only != sector {
 				continue

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"troy/diskwriter/blockdev"
 	"troy/internal/block"
@@ -25,23 +26,36 @@ var signatures = []struct {
 }
 
 // checkEmpty returns nil when the first and the last MiB of the disk, where partition tables and
-// the marks of file systems lie, are zeros. Else the error is of class ErrOccupied and says what
-// was found.
+// the marks of file systems lie, hold nothing (see erased). Else the error is of class ErrOccupied
+// and says what was found.
 func checkEmpty(dev *blockdev.Device) error {
 	if table, err := dev.ReadTable(); err == nil {
 		return fmt.Errorf("%w: %s has a partition table with %d partitions", ErrOccupied, dev.Path(), len(table.Partitions))
 	}
-	zero := make([]byte, mib)
 	for _, off := range []int64{0, max(0, dev.Size()-mib)} {
 		b := block.Aligned(int(min(mib, dev.Size()-off)))
 		if _, err := dev.ReadAt(b, off); err != nil {
 			return fmt.Errorf("look at %s: %w", dev.Path(), err)
 		}
-		if !bytes.Equal(b, zero[:len(b)]) {
+		if !erased(b) {
 			return fmt.Errorf("%w: %s holds %s", ErrOccupied, dev.Path(), name(b, off))
 		}
 	}
 	return nil
+}
+
+// erased tells whether b holds nothing: each of its sectors reads as zeros, or as ones, which is what
+// erased flash gives back that was never written to (SD cards, some eMMC and SSDs). A program that
+// wiped a disk may have written zeros over a part of it.
+func erased(b []byte) bool {
+	const sector = 512
+	zeros, ones := make([]byte, sector), bytes.Repeat([]byte{0xff}, sector)
+	for part := range slices.Chunk(b, sector) {
+		if !bytes.Equal(part, zeros[:len(part)]) && !bytes.Equal(part, ones[:len(part)]) {
+			return false
+		}
+	}
+	return true
 }
 
 // name says what data at a place of the disk is.

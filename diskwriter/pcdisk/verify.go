@@ -73,11 +73,11 @@ const DifferentMost = 100
 const comparePiece = 1 << 20
 
 // Compare reads all of a disk, which finds what cannot be read, and compares it with want; nil =
-// with nothing. p, which may be nil, is told the bytes read. Errors: ErrOtherSize, and those of
+// with nothing. p, which may be nil, is told the bytes read. Errors: machine.ErrOtherSize, and those of
 // reading.
 func Compare(ctx context.Context, have, want Content, p progress.Adder) (*Comparison, error) {
 	if want != nil && want.Size() != have.Size() {
-		return nil, fmt.Errorf("%w: %d bytes instead of %d", ErrOtherSize, have.Size(), want.Size())
+		return nil, fmt.Errorf("%w: %d bytes instead of %d", machine.ErrOtherSize, have.Size(), want.Size())
 	}
 	c := &Comparison{}
 	hash := sha256.New()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"troy/diskwriter/machine"
 	"troy/internal/block"
 	"troy/internal/testing/needs"
 )
@@ -71,7 +72,7 @@ func TestCompareFails(t *testing.T) {
 		have, want Content
 		err        error
 	}{
-		"another size":            {t.Context(), good, bytes.NewReader(make([]byte, 8191)), ErrOtherSize},
+		"another size":            {t.Context(), good, bytes.NewReader(make([]byte, 8191)), machine.ErrOtherSize},
 		"the disk is broken":      {t.Context(), bad, nil, iotest.ErrTimeout},
 		"the comparison is, too":  {t.Context(), good, bad, iotest.ErrTimeout},
 		"a disk that ends before": {t.Context(), longer{good}, nil, io.ErrUnexpectedEOF},

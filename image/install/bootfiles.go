@@ -9,6 +9,7 @@ import (
 
 	"troy/chainload/bcd"
 	"troy/chainload/bootfiles"
+	"troy/chainload/secureboot"
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/pcdisk"
 )
@@ -30,8 +31,8 @@ func BootStore(table *blockdev.Table) (pcdisk.BootFile, error) {
 
 // BootFiles takes the boot files of Windows out of a version. sector is the size of its logical
 // sectors. Errors: those of bootfiles.Load.
-func BootFiles(disk io.ReaderAt, size int64, sector int, t bootfiles.Trust) ([]pcdisk.BootFile, error) {
-	set, err := bootfiles.Load(disk, size, sector, t)
+func BootFiles(disk io.ReaderAt, size int64, sector int, firmware *secureboot.Firmware) ([]pcdisk.BootFile, error) {
+	set, err := bootfiles.Load(disk, size, sector, firmware)
 	if err != nil {
 		return nil, err
 	}

@@ -39,3 +39,28 @@ func Heal(ctx context.Context, f machine.Files, src image.Source, o *Options, re
 	}
 	return wrong, h.Finish(ctx)
 }
+
+// Mend compares the version that a machine boots with what was published under its name, and repairs
+// it in place from the source. read is told the bytes compared. Errors: ErrUnlabelled, those of
+// machine.Mender, Open and Repair; *machine.StepError.
+func Mend(ctx context.Context, m *machine.Machine, src image.Source, o *Options, read progress.Adder) (wrong int, err error) {
+	s := m.State()
+	if s.Version == 0 {
+		return 0, ErrUnlabelled
+	}
+	d, err := m.Mender()
+	if err != nil {
+		return 0, err
+	}
+	v, err := Open(ctx, src, s.Image, s.Version, o)
+	if err != nil {
+		return 0, err
+	}
+	if v.Size() != d.Size() {
+		return 0, fmt.Errorf("%w: %s version %d has %d bytes, the disk %d", image.ErrInvalid, s.Image, s.Version, v.Size(), d.Size())
+	}
+	if wrong, err = v.Repair(ctx, d, read); err != nil {
+		return wrong, err
+	}
+	return wrong, d.Finish(ctx)
+}

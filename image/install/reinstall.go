@@ -2,7 +2,6 @@ package install
 
 import (
 	"context"
-	"fmt"
 
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
@@ -12,13 +11,9 @@ import (
 // Reinstall writes the version over the parent of a machine whose files are open, reads all of it
 // back, and lets the machine boot it. Until it is finished the machine starts nothing; one that was
 // cut off is done by the next. fill and read, which may be nil, are told the bytes written and read
-// back. Errors: pcdisk.ErrOtherSize (nothing was written), those of machine.Reinstall and of Into.
+// back. Errors: those of machine.Reinstall and of Into.
 func (v *Version) Reinstall(ctx context.Context, t *pcdisk.Target, fill, read progress.Adder) error {
-	base, err := machine.ReadBase(t.Files().Base) // one with a log to replay is for machine.Reinstall to judge
-	if err == nil && base.VirtualSize != v.Size() {
-		return fmt.Errorf("%w: it has %d bytes, the files were made for %d; prepare the disk again", pcdisk.ErrOtherSize, v.Size(), base.VirtualSize)
-	}
-	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: v.plan.Image, Version: v.plan.Want})
+	r, err := machine.Reinstall(ctx, t.Files(), v.Order())
 	if err != nil {
 		return err
 	}
@@ -26,4 +21,9 @@ func (v *Version) Reinstall(ctx context.Context, t *pcdisk.Target, fill, read pr
 		return err
 	}
 	return r.Finish(ctx)
+}
+
+// Order is what machine.Reinstall is told of the version.
+func (v *Version) Order() *machine.ReinstallRequest {
+	return &machine.ReinstallRequest{Image: v.plan.Image, Version: v.plan.Want, VirtualSize: v.plan.VirtualSize, LogicalSectorSize: v.plan.SectorSize}
 }

@@ -73,7 +73,7 @@ func (v *Version) fetch(ctx context.Context, regions []int64, sink io.WriterAt, 
 	return err
 }
 
-// disk is what can be compared with a version and repaired: a machine.Reinstaller or Healer.
+// disk is what can be compared with a version and repaired: a machine.Reinstaller, Healer or Mender.
 type disk interface {
 	io.ReaderAt
 	io.WriterAt

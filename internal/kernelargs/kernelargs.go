@@ -18,6 +18,7 @@ const (
 	Copy  = "troy.copy"  // which of the agent's copies on the ESP runs; GRUB on the ESP adds it
 	Disk  = "troy.disk"  // work on this disk only
 	Shell = "troy.shell" // stop in a shell
+	Port  = "BOOTIF"     // by which network port the firmware loaded; boot loaders add it
 )
 
 // maxLine is COMMAND_LINE_SIZE of x86 less the final NUL.
@@ -76,7 +77,7 @@ func Value(text, key string) (value string, ok bool) {
 func Keep(line string) string {
 	return strings.Join(slices.DeleteFunc(strings.Fields(line), func(word string) bool {
 		key, _, _ := strings.Cut(word, "=")
-		return slices.Contains([]string{"BOOT_IMAGE", "initrd", Copy, Disk, Shell}, key)
+		return slices.Contains([]string{"BOOT_IMAGE", "initrd", Copy, Disk, Shell, Port}, key)
 	}), " ")
 }
 

@@ -50,6 +50,7 @@ func TestKeep(t *testing.T) {
 		"": "",
 		"BOOT_IMAGE=/troy/vmlinuz quiet console=ttyS0 troy.server=https://a,https://b\n": "quiet console=ttyS0 troy.server=https://a,https://b",
 		"quiet initrd=initramfs.cpio.zst troy.copy=b troy.shell troy.disk=/dev/sdb":      "quiet",
+		"quiet BOOTIF=01-52:54:00:12:34:56":                                              "quiet",
 		"quiet pci=nomsi troy.ip=10.0.0.7/24 troy.unsigned panic=30":                     "quiet pci=nomsi troy.ip=10.0.0.7/24 troy.unsigned panic=30",
 		"troy.disks=1 initrds": "troy.disks=1 initrds",
 	} {

@@ -25,6 +25,8 @@ type childJob struct {
 	Wait   time.Duration
 	Until  string // give up when this was said of a port; "" = never
 	Static *params.Static
+	Ports  []params.Port
+	First  net.HardwareAddr
 	Useful string // address that must take a connection; "" = none
 	Resolv string
 	URL    string        // servers, with commas
@@ -36,6 +38,7 @@ type childJob struct {
 // childResult is what it tells.
 type childResult struct {
 	Error   string
+	Doubt   string // Link.Doubt
 	Link    Link
 	Took    time.Duration
 	Ports   []string
@@ -90,6 +93,9 @@ func (c *childRun) run() error {
 	if err != nil {
 		return err
 	}
+	if l.Doubt != nil {
+		c.r.Doubt, l.Doubt = l.Doubt.Error(), nil
+	}
 	c.r.Link, c.r.Took = *l, l.Took
 	if c.job.Lease > 0 {
 		l.Lease, l.renewT, l.rebind = c.job.Lease, c.job.Lease/3, c.job.Lease/3*2
@@ -117,7 +123,7 @@ func (c *childRun) run() error {
 func (c *childRun) up(ctx context.Context) (*Link, error) {
 	ctx, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	o := &Options{Wait: c.job.Wait, Static: c.job.Static, ResolvConf: c.job.Resolv}
+	o := &Options{Wait: c.job.Wait, Static: c.job.Static, Ports: c.job.Ports, First: c.job.First, ResolvConf: c.job.Resolv}
 	o.notify = func(p Port) {
 		c.say("%v", p)
 		if c.job.Until != "" && strings.Contains(p.String(), c.job.Until) {
@@ -125,7 +131,7 @@ func (c *childRun) up(ctx context.Context) (*Link, error) {
 		}
 	}
 	if c.job.Useful != "" {
-		o.useful = func(ctx context.Context, _ *Link) error {
+		o.Useful = func(ctx context.Context, _ *Link) error {
 			d := net.Dialer{Timeout: 5 * time.Second}
 			conn, err := d.DialContext(ctx, "tcp", c.job.Useful)
 			if err == nil {

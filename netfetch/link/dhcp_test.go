@@ -2,12 +2,13 @@ package link
 
 import (
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/vishvananda/netlink"
 
 	"troy/netfetch/params"
@@ -35,10 +36,13 @@ func ackMessage(t testing.TB, change ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
 	return m
 }
 
-var portAttrs = netlink.LinkAttrs{Name: "eth0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+var portAttrs = netlink.LinkAttrs{Name: "eth0", MTU: 1500, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+
+// leaseOf is the lease that comes with an answer.
+func leaseOf(m *dhcpv4.DHCPv4) *lease { return &lease{ack: &message{DHCPv4: m}} }
 
 func TestLinkOf(t *testing.T) {
-	l, err := linkOf(&portAttrs, &nclient4.Lease{ACK: ackMessage(t)})
+	l, err := linkOf(&portAttrs, leaseOf(ackMessage(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +54,13 @@ func TestLinkOf(t *testing.T) {
 	option := func(code dhcpv4.OptionCode, b ...byte) dhcpv4.Modifier {
 		return dhcpv4.WithOption(dhcpv4.OptGeneric(code, b))
 	}
+	// The address is taken with a mask of so many bits, and this is said.
+	odd := func(bits int, said string) func(*Link, error) bool {
+		return func(l *Link, err error) bool {
+			return err == nil && l.Addr.Bits() == bits && (l.MTU == 1500 || strings.Contains(said, "MTU") || strings.Contains(said, "26")) &&
+				strings.Contains(strings.Join(l.Odd, "\n"), said) && (said != "") == (len(l.Odd) > 0)
+		}
+	}
 	tests := []struct {
 		name   string
 		change dhcpv4.Modifier
@@ -58,14 +69,23 @@ func TestLinkOf(t *testing.T) {
 		{"no address", dhcpv4.WithYourIP(net.IPv4zero), func(l *Link, err error) bool { return err != nil }},
 		{"loopback", dhcpv4.WithYourIP(net.IPv4(127, 0, 0, 1)), func(l *Link, err error) bool { return err != nil }},
 		{"multicast", dhcpv4.WithYourIP(net.IPv4(224, 0, 0, 1)), func(l *Link, err error) bool { return err != nil }},
-		{"mask with holes", option(dhcpv4.OptionSubnetMask, 255, 0, 255, 0), func(l *Link, err error) bool { return err != nil }},
+		{"mask with holes", option(dhcpv4.OptionSubnetMask, 255, 0, 255, 0), odd(24, "subnet mask 255.0.255.0")},
+		{"mask of nothing", option(dhcpv4.OptionSubnetMask, 0, 0, 0, 0), odd(24, "subnet mask 0.0.0.0")},
+		{"mask that makes it a broadcast address", option(dhcpv4.OptionSubnetMask, 255, 255, 255, 254-1), odd(24, "subnet mask 255.255.255.253")},
+		{"mask of three bytes", option(dhcpv4.OptionSubnetMask, 255, 255, 0), odd(24, "option 1 is ffff00")},
+		{"mask as text", option(dhcpv4.OptionSubnetMask, []byte("255.255.255.0")...), odd(24, "option 1 is 3235352e")},
+		{"mask twice", option(dhcpv4.OptionSubnetMask, 255, 255, 0, 0, 255, 255, 0, 0), odd(16, "")},
+		{"mask of one host", option(dhcpv4.OptionSubnetMask, 255, 255, 255, 255), odd(32, "")},
 		{"no mask", dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionSubnetMask, nil)), func(l *Link, err error) bool { return err == nil && l.Addr.Bits() == 24 }},
 		{"endless lease", dhcpv4.WithLeaseTime(0xffffffff), func(l *Link, err error) bool { return err == nil && l.Lease == 0 }},
 		{"no lease time", dhcpv4.WithLeaseTime(0), func(l *Link, err error) bool { return err == nil && l.Lease == 0 }},
 		{"T1 after T2", option(dhcpv4.OptionRenewTimeValue, 0, 0, 14, 15), func(l *Link, err error) bool {
 			return err == nil && l.renewT == 30*time.Minute
 		}},
-		{"tiny MTU", option(dhcpv4.OptionInterfaceMTU, 0, 68), func(l *Link, err error) bool { return err == nil && l.MTU == 0 }},
+		{"tiny MTU", option(dhcpv4.OptionInterfaceMTU, 0, 68), odd(24, "an MTU of 68")},
+		{"MTU of nothing", option(dhcpv4.OptionInterfaceMTU, 0, 0), odd(24, "an MTU of 0")},
+		{"MTU larger than the port's", option(dhcpv4.OptionInterfaceMTU, 255, 255), odd(24, "an MTU of 65535")},
+		{"MTU of four bytes", option(dhcpv4.OptionInterfaceMTU, 0, 0, 5, 220), odd(24, "option 26 is")},
 		{"server with a line feed", option(optionServer, []byte("a\nb")...), func(l *Link, err error) bool { return err == nil && l.Server == "" }},
 		{"server with a line end", option(optionServer, []byte(" http://troy:8080/\r\n\x00")...), func(l *Link, err error) bool { return err == nil && l.Server == "http://troy:8080" }},
 		{"server with a buffer's rest", option(optionServer, []byte("troy \x00\x00a\xff")...), func(l *Link, err error) bool { return err == nil && l.Server == "https://troy" }},
@@ -79,47 +99,64 @@ func TestLinkOf(t *testing.T) {
 		}},
 	}
 	for _, test := range tests {
-		l, err := linkOf(&portAttrs, &nclient4.Lease{ACK: ackMessage(t, test.change)})
-		if !test.ok(l, err) {
-			t.Errorf("%s: link %+v, %v", test.name, l, err)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			l, err := linkOf(&portAttrs, leaseOf(ackMessage(t, test.change)))
+			if !test.ok(l, err) {
+				t.Errorf("link %+v, %v", l, err)
+			}
+		})
 	}
 }
 
-func TestUsefulOffer(t *testing.T) {
+func TestOffers(t *testing.T) {
 	offer := dhcpv4.WithMessageType(dhcpv4.MessageTypeOffer)
 	for name, test := range map[string]struct {
 		change dhcpv4.Modifier
-		want   bool
+		refuse string // "" = it is taken
 	}{
-		"a good one":              {func(*dhcpv4.DHCPv4) {}, true},
-		"of a proxyDHCP server":   {dhcpv4.WithYourIP(net.IPv4zero), false},
-		"without server":          {func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionServerIdentifier) }, false},
-		"another kind of message": {dhcpv4.WithMessageType(dhcpv4.MessageTypeNak), false},
+		"a good one":              {func(*dhcpv4.DHCPv4) {}, ""},
+		"of a proxyDHCP server":   {dhcpv4.WithYourIP(net.IPv4zero), "proxyDHCP"},
+		"of a loopback address":   {dhcpv4.WithYourIP(net.IPv4(127, 0, 0, 1)), "127.0.0.1"},
+		"without server":          {func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionServerIdentifier) }, ""},
+		"another kind of message": {dhcpv4.WithMessageType(dhcpv4.MessageTypeNak), "type NAK"},
+		"an answer of BOOTP":      {func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionDHCPMessageType) }, "no message type"},
 	} {
-		if got := usefulOffer(ackMessage(t, offer, test.change)); got != test.want {
-			t.Errorf("an offer %s: useful = %v", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			err := (&message{DHCPv4: ackMessage(t, offer, test.change)}).offers()
+			if (err == nil) != (test.refuse == "") || err != nil && !strings.Contains(err.Error(), test.refuse) {
+				t.Errorf("error %v, want %q", err, test.refuse)
+			}
+		})
 	}
 }
 
-// FuzzLinkOf takes any packet that the DHCP library takes. The seeds are ackMessage with one change
-// each.
-func FuzzLinkOf(f *testing.F) {
+// FuzzAnswer takes any packet. The seeds are ackMessage with one change each.
+func FuzzAnswer(f *testing.F) {
+	port := &netlink.Dummy{LinkAttrs: portAttrs}
+	head := header(append(make([]byte, 28), portAttrs.HardwareAddr...))
+	f.Add(slices.Concat(head, typed(2), fromSwitch, maskOf24))
+	f.Add(slices.Concat(head, typed(2), maskOf24, []byte{12, 20, 'a'}))
+	f.Add(slices.Concat(head[:fileAt], fromSwitch, make([]byte, 122), head[cookieAt:], typed(2), []byte{52, 1, 3}, endOption))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := dhcpv4.FromBytes(b)
+		c := &client{mac: portAttrs.HardwareAddr}
+		var xid dhcpv4.TransactionID
+		copy(xid[:], b[min(len(b), 4):])
+		m, err := c.answer(packet{b: b, from: netip.MustParseAddr("192.0.2.1")}, xid)
+		if m == nil || err != nil {
+			return
+		}
+		if !params.IsHost(m.server()) || len(strings.Join(m.odd, "")) > 600 {
+			t.Errorf("server %v, odd %q", m.server(), m.odd)
+		}
+		_ = m.offers()
+		l, err := linkOf(&portAttrs, &lease{ack: m})
 		if err != nil {
 			return
 		}
-		usefulOffer(m)
-		l, err := linkOf(&portAttrs, &nclient4.Lease{ACK: m})
-		if err != nil {
-			return
-		}
-		if !params.IsHost(l.Addr.Addr()) || l.Addr.Bits() < 1 || l.Lease < 0 || l.renewT > l.rebind || l.rebind > l.Lease || strings.ContainsAny(l.Domain+l.Server, "\n\r\x00 ") {
+		if !params.IsHost(l.Addr.Addr()) || l.Addr.Bits() < 1 || l.MTU > portAttrs.MTU || l.Lease < 0 || l.renewT > l.rebind || l.rebind > l.Lease ||
+			strings.ContainsAny(l.Domain+l.Server, "\n\r\x00 ") || strings.ContainsAny(strings.Join(l.Odd, ""), "\n\r\x00") {
 			t.Errorf("link = %+v", l)
 		}
-		port := &netlink.Dummy{LinkAttrs: portAttrs}
 		for _, r := range routes(port, l) {
 			if r.Dst == nil {
 				t.Errorf("a route without destination: %+v", l)

@@ -1,24 +1,53 @@
 // Package link brings a wired port up and keeps its address. Only the agent needs it: it uses
 // netlink and raw sockets, so it runs on Linux, as root.
 //
-//	l, err := link.Up(ctx, &link.Options{Static: net.Static, Interfaces: net.Interfaces})
+//	l, err := link.Up(ctx, &link.Options{Static: net.Static, Ports: net.Ports, Useful: answers})
 //	…
 //	go l.Keep(ctx, &link.KeepOptions{Changed: func(*link.Link) { mirrors.Reconnect() }})
 //
 // # Search
 //
-// Up raises all wired ports at once, waits for carriers (a switch port in spanning tree passes
-// nothing for 30 seconds), asks for an address by DHCP on each, and returns the first that has one.
-// Ports that appear meanwhile are tried too. No gateway and no name server are needed.
+// Up raises all wired ports at once, waits for carriers, asks for an address by DHCP on each, and
+// returns the one whose network is of use: Options.Useful says so, once a port has its address, and
+// has 5 seconds for it. Ports that appear meanwhile are tried too. No gateway and no name server are
+// needed.
 //
-// The order on each port: raise, carrier, DISCOVER until an offer comes; then, one port at a time:
-// REQUEST, address, MTU, routes, name servers. A port that is not chosen never asks for a lease. If
-// a step fails, the port gives its lease back and is tried again a second later.
+// On each port: raise, carrier, DISCOVER until an offer comes (a switch port in spanning tree, one
+// that waits for 802.1X or LACP, passes nothing for half a minute and more, and no carrier tells
+// when it opens). All offers within 0.3 s after the first are looked at, and those of other ports
+// that have a carrier within another 0.5 s. They are tried in this order: offers with option 224,
+// then those of the port that the firmware loaded by (Options.First), then as they came; one that is
+// first in all of this is waited for no longer. For each: REQUEST, address, MTU, routes, name
+// servers, Useful. What is not chosen is taken off again, leases are given back, and a port whose
+// network is of no use is asked again after 3 seconds: 802.1X may have put it into another one.
+//
+// Where nothing is of use, Up settles for the best that has an address, and says so (Link.Doubt): at
+// the end of Options.Wait, or after 4 seconds if the server's machine refused the connection, so is
+// there, and no other port has a carrier that might still bring something.
+//
+// # What is believed
 //
 // These DHCP options are used: 1, 3, 6, 15, 26 (MTU), 51, 54, 58, 59, 121 (classless routes, which
 // replace 3) and the site option 224, a text that names the Troy server. Nothing in an answer is
 // trusted: what cannot be an address, a name or a URL is dropped, and an answer without a usable
-// address is refused.
+// address is refused. Servers that break rules are believed as far as RFC 2131 lets a client, and
+// Link.Odd says what was wrong:
+//
+//	no option 54, in offer or ACK   the server is who sent the answer, else siaddr
+//	no end option                   the message ends where it ends
+//	an option that is cut off       it is left out; the others count
+//	option 52 (overload)            options in file, then in sname
+//	an option given twice           the values are joined (RFC 3396); the same value twice is one
+//	a mask that is none             that of the address class (RFC 950)
+//	an MTU below 576, or above      that of the port: no path is made wider by a DHCP server
+//	the port's own
+//	no chaddr                       the transaction is ours alone; another machine's is refused
+//	T1, T2 out of order             1/2 and 7/8 of the lease
+//	an ACK or NAK of a server       left alone, unless it acknowledges the address that was asked for
+//	that was not asked
+//
+// What is refused (proxyDHCP, BOOTP, another machine's, another transaction) is counted, and Port
+// says what came, from whom, and why it was refused. "No DHCP answer" means that there was none.
 //
 // # Keep
 //
@@ -34,9 +63,7 @@
 // # Known gaps
 //
 // IPv4 only; no VLAN, no 802.1X, no Wi-Fi. No duplicate address detection before an address is
-// used. A lease is not taken over from the firmware. Keep renews with the server that gave the
-// lease; another one of a failover pair is asked only after it has run out.
-//
-// A port with an address is taken even if the Troy server cannot be reached through it: Up can ask
-// (Options.useful), but no program makes it do so yet.
+// used. A lease is not taken over from the firmware. Candidates are tried one at a time, since each
+// changes routes and name servers; one that is silent costs 5 seconds. Answers of BOOTP, without a
+// message type, are refused, though RFC 1534 lets a client take them.
 package link

@@ -5,16 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"syscall"
+	"net/netip"
 	"time"
 
-	"troy/internal/errline"
 	"troy/internal/wait"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -55,8 +53,6 @@ func (l *Link) Keep(ctx context.Context, o *KeepOptions) error {
 	return context.Cause(ctx)
 }
 
-var errSilent = errors.New("the DHCP server does not answer")
-
 // keeper is one Keep at work.
 type keeper struct {
 	o    *KeepOptions
@@ -67,7 +63,7 @@ type keeper struct {
 // step waits for the next reason to act, and acts.
 func (k *keeper) step(ctx context.Context) {
 	flapped := k.wait(ctx, k.due())
-	age := time.Since(k.link.lease.CreationTime)
+	age := time.Since(k.link.lease.at)
 	act := k.renew
 	switch {
 	case ctx.Err() != nil:
@@ -82,8 +78,7 @@ func (k *keeper) step(ctx context.Context) {
 		return
 	}
 	k.tell(err)
-	var nak *nclient4.ErrNak
-	if errors.As(err, &nak) {
+	if errors.Is(err, errNak) {
 		err = k.restart(ctx)
 	}
 	if err != nil {
@@ -95,11 +90,11 @@ func (k *keeper) step(ctx context.Context) {
 // asking begins, and short once there is no lease to live on.
 func (k *keeper) pause() time.Duration {
 	d := renewPause
-	if k.link.Lease > 0 && time.Since(k.link.lease.CreationTime) >= k.link.Lease {
+	if k.link.Lease > 0 && time.Since(k.link.lease.at) >= k.link.Lease {
 		d = againAfter
 	}
 	for _, at := range []time.Duration{k.link.rebind, k.link.Lease} {
-		if left := at - time.Since(k.link.lease.CreationTime); left > 0 {
+		if left := at - time.Since(k.link.lease.at); left > 0 {
 			d = min(d, left)
 		}
 	}
@@ -111,7 +106,7 @@ func (k *keeper) due() time.Duration {
 	if k.link.Lease == 0 {
 		return 24 * time.Hour
 	}
-	return time.Until(k.link.lease.CreationTime.Add(k.link.renewT))
+	return time.Until(k.link.lease.at.Add(k.link.renewT))
 }
 
 // wait returns when d is over, or earlier if the carrier was lost and is back:
@@ -141,60 +136,44 @@ func (k *keeper) restoreRoutes() {
 }
 
 // renew asks the server that gave the lease, by unicast (RENEWING state of RFC
-// 2131, section 4.4.5). A refusal comes back by broadcast, so the socket is
-// bound to the port, not to the address.
+// 2131, section 4.4.5).
 func (k *keeper) renew(ctx context.Context) error {
-	lc := net.ListenConfig{Control: bindToPort(k.link.Interface)}
-	conn, err := lc.ListenPacket(ctx, "udp4", fmt.Sprintf(":%d", nclient4.ClientPort))
-	if err != nil {
-		return fmt.Errorf("opening the DHCP client: %w", err)
+	server := k.link.lease.server
+	if !server.IsValid() {
+		return k.rebind(ctx)
 	}
-	server := k.link.lease.ACK.ServerIdentifier()
-	client, err := nclient4.NewWithConn(conn, k.link.MAC,
-		nclient4.WithTimeout(renewWait+time.Minute), nclient4.WithRetry(1),
-		nclient4.WithServerAddr(&net.UDPAddr{IP: server, Port: nclient4.ServerPort}))
-	if err != nil {
-		return errline.Join(fmt.Errorf("opening the DHCP client: %w", err), conn.Close())
-	}
-	return k.ask(ctx, client)
-}
-
-// bindToPort ties a socket to one network port.
-func bindToPort(name string) func(network, address string, c syscall.RawConn) error {
-	return func(_, _ string, c syscall.RawConn) error {
-		var err error
-		control := c.Control(func(fd uintptr) {
-			err = errline.Join(
-				unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, name),
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
-		})
-		return errline.Join(control, err)
-	}
-}
-
-// rebind asks by broadcast, for the unicast got no answer or the cable may
-// lead elsewhere (REBINDING state).
-func (k *keeper) rebind(ctx context.Context) error {
-	client, err := newClient4(k.port, renewWait)
+	c, err := unicast(ctx, k.link.Interface, k.link.MAC)
 	if err != nil {
 		return err
 	}
-	return k.ask(ctx, client)
+	return k.ask(ctx, c, &net.UDPAddr{IP: server.AsSlice(), Port: nclient4.ServerPort}, k.link.lease.ack)
+}
+
+// rebind asks by broadcast, for the unicast got no answer or the cable may lead elsewhere
+// (REBINDING state). Any server may answer.
+func (k *keeper) rebind(ctx context.Context) error {
+	c, err := broadcast(k.port)
+	if err != nil {
+		return err
+	}
+	return k.ask(ctx, c, everybody, &message{DHCPv4: &dhcpv4.DHCPv4{YourIPAddr: k.link.Addr.Addr().AsSlice()}})
 }
 
 // ask sends one renewal and goes on with what comes back.
-func (k *keeper) ask(ctx context.Context, client *nclient4.Client) error {
-	defer client.Close()
-	round, cancel := context.WithTimeout(ctx, renewWait)
-	defer cancel()
-	lease, err := client.Renew(round, k.link.lease, modifiers()...)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = errSilent
+func (k *keeper) ask(ctx context.Context, c *client, to *net.UDPAddr, before *message) error {
+	defer c.close()
+	c.refused = func(from netip.Addr, err error) {
+		k.tell(fmt.Errorf("an answer from %v to the renewal on %s is not taken: %w", from, k.link.Interface, err))
 	}
+	q, err := newQuestion(k.link.MAC, dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(k.link.Addr.Addr().AsSlice()))
+	if err != nil {
+		return err
+	}
+	ack, err := acknowledged(ctx, renewWait, c, to, q, before)
 	if err != nil {
 		return fmt.Errorf("renewing the lease of %v on %s: %w", k.link.Addr, k.link.Interface, err)
 	}
-	return k.adopt(lease)
+	return k.adopt(k.link.lease.renewed(ack, time.Now()))
 }
 
 // restart gets a new lease as Up does.
@@ -202,7 +181,7 @@ func (k *keeper) restart(ctx context.Context) error {
 	if err := deconfigure(k.port, k.link); err != nil {
 		return err
 	}
-	o := &Options{Interfaces: []string{k.link.Interface}, ResolvConf: k.link.resolvConf}
+	o := &Options{only: k.link.Interface, ResolvConf: k.link.resolvConf}
 	link, err := Up(ctx, o)
 	if err != nil {
 		return err
@@ -211,17 +190,9 @@ func (k *keeper) restart(ctx context.Context) error {
 	return nil
 }
 
-// adopt goes on with the renewed lease. Some servers leave options out of a
-// renewal; then those of the lease before hold.
-func (k *keeper) adopt(lease *nclient4.Lease) error {
-	full := *lease.ACK
-	full.Options = dhcpv4.Options{}
-	for _, options := range []dhcpv4.Options{k.link.lease.ACK.Options, lease.ACK.Options} {
-		for code, value := range options {
-			full.Options[code] = value
-		}
-	}
-	link, err := linkOf(k.port.Attrs(), &nclient4.Lease{Offer: lease.Offer, ACK: &full, CreationTime: lease.CreationTime})
+// adopt goes on with the renewed lease.
+func (k *keeper) adopt(lease *lease) error {
+	link, err := linkOf(k.port.Attrs(), lease)
 	if err != nil {
 		return err
 	}

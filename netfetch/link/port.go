@@ -80,8 +80,14 @@ func configure(port netlink.Link, l *Link) error {
 	return writeResolvConf(l)
 }
 
-// deconfigure takes the address off again; its routes go with it.
+// deconfigure takes the address off again; its routes go with it, and what else was set for it.
 func deconfigure(port netlink.Link, l *Link) error {
+	if l.MTU > 0 {
+		_ = netlink.LinkSetMTU(port, port.Attrs().MTU) // as it was found
+	}
+	if l.resolvConf != "" && len(l.DNS) > 0 {
+		_ = os.Remove(l.resolvConf)
+	}
 	err := netlink.AddrDel(port, &netlink.Addr{IPNet: ipNet(l.Addr)})
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("removing the address %v: %w", l.Addr, err)

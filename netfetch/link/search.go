@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"troy/internal/errline"
 	"troy/internal/wait"
 	"troy/netfetch/params"
 
@@ -18,40 +17,35 @@ import (
 const (
 	scanEvery    = 250 * time.Millisecond // how often new ports are looked for
 	carrierEvery = 50 * time.Millisecond  // how often a port is asked for its carrier
-	probeTime    = 15 * time.Second       // longest Options.useful
-	againAfter   = time.Second            // a port that was no use is tried again after this
+	againAfter   = time.Second            // a port that gave nothing is tried again after this
+	uselessAfter = 3 * time.Second        // and one whose network is of no use after this
+	lastTime     = 10 * time.Second       // how long one of those is waited for at the end
 )
 
-// search is one Up: a goroutine per port that finds candidates, and run,
-// which takes them one at a time.
+// search is one Up: a goroutine per port that finds what it has to offer, and run, which chooses.
 type search struct {
 	o     *Options
 	start time.Time
-	found chan *candidate // unbuffered: one that is not taken holds no lease
+	found chan *choice // unbuffered: one that is not taken holds no lease
+	last  bool         // the time is over: the next address is taken, whatever it is of use for
 	ports sync.WaitGroup
 
 	mu    sync.Mutex
 	order []int // interface indexes as found
 	state map[int]*Port
-}
-
-// candidate is a port that can have an address.
-type candidate struct {
-	port   netlink.Link
-	accept func(context.Context) (*Link, error) // asks for the lease
-	refuse func(*Link)                          // gives it back
-	drop   func()                               // closes what accept would have used
-	done   chan error                           // verdict: nil = chosen
+	other map[int]Port // wired ports that Options leaves out
 }
 
 func newSearch(o *Options) *search {
-	return &search{o: o, start: time.Now(), found: make(chan *candidate), state: map[int]*Port{}}
+	return &search{o: o, start: time.Now(), found: make(chan *choice), state: map[int]*Port{}, other: map[int]Port{}}
 }
 
-// run looks for ports and candidates until one is useful.
+// run looks for ports and what they have to offer until something is useful.
 func (s *search) run(ctx context.Context) (*Link, error) {
 	scan := time.NewTicker(scanEvery)
 	defer scan.Stop()
+	over := time.NewTimer(s.o.Wait)
+	defer over.Stop()
 	for {
 		if err := s.scan(ctx); err != nil {
 			return nil, err
@@ -59,15 +53,23 @@ func (s *search) run(ctx context.Context) (*Link, error) {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
+		case <-over.C:
+			if !s.useless() {
+				return nil, errWaited
+			}
+			s.last = true
 		case <-scan.C:
 		case c := <-s.found:
-			link, err := s.consider(ctx, c)
-			c.done <- err
-			if err == nil {
+			if link := s.choose(ctx, s.gather(ctx, c)); link != nil {
 				return link, nil
 			}
 		}
 	}
+}
+
+// useless tells whether a port had an address that was of no use.
+func (s *search) useless() bool {
+	return slices.ContainsFunc(s.seen(), func(p Port) bool { return p.useless && p.Carrier })
 }
 
 // scan starts a goroutine for each wired port not seen before.
@@ -78,42 +80,29 @@ func (s *search) scan(ctx context.Context) error {
 	}
 	for _, l := range links {
 		a := l.Attrs()
-		if !wired(l) || !s.wanted(a.Name) || s.known(a.Index) {
+		if !wired(l) || s.known(a.Index) {
 			continue
 		}
-		s.add(a.Index, &Port{Name: a.Name, MAC: a.HardwareAddr, Driver: driver(a.Name)})
+		p := Port{Name: a.Name, MAC: a.HardwareAddr, Driver: driver(a.Name)}
+		if !s.wanted(&p) {
+			s.other[a.Index] = p
+			continue
+		}
+		s.add(a.Index, &p)
 		s.ports.Go(func() { s.watch(ctx, l) })
 	}
 	return nil
 }
 
-func (s *search) wanted(name string) bool {
-	if s.o.Static != nil && s.o.Static.Interface != "" && s.o.Static.Interface != name {
+func (s *search) wanted(port *Port) bool {
+	is := func(p params.Port) bool { return p.Matches(port.Name, port.Driver, port.MAC) }
+	switch st := s.o.Static; {
+	case s.o.only != "":
+		return s.o.only == port.Name
+	case st != nil && st.Port != "" && !is(st.Port):
 		return false
 	}
-	return len(s.o.Interfaces) == 0 || slices.Contains(s.o.Interfaces, name)
-}
-
-// consider takes the candidate's address, sets it, and asks whether it is useful.
-func (s *search) consider(ctx context.Context, c *candidate) (*Link, error) {
-	link, err := c.accept(ctx)
-	if err != nil {
-		return nil, err
-	}
-	link.resolvConf = s.o.ResolvConf
-	s.update(c.port, func(p *Port) { p.Addr = link.Addr })
-	err = configure(c.port, link)
-	if err == nil && s.o.useful != nil {
-		probe, cancel := context.WithTimeout(ctx, probeTime)
-		err = s.o.useful(probe, link)
-		cancel()
-	}
-	if err != nil {
-		c.refuse(link)
-		return nil, errline.Join(err, deconfigure(c.port, link))
-	}
-	s.update(c.port, func(p *Port) { p.Chosen, p.Err = true, nil })
-	return link, nil
+	return len(s.o.Ports) == 0 || slices.ContainsFunc(s.o.Ports, is)
 }
 
 // watch brings one port up and offers it whenever it can have an address.
@@ -129,15 +118,20 @@ func (s *search) watch(ctx context.Context, port netlink.Link) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.update(port, func(p *Port) { p.Err = err })
+		pause := againAfter
+		s.update(port, func(p *Port) {
+			if p.Err = err; p.useless {
+				pause = uselessAfter
+			}
+		})
 		if !errors.Is(err, errCarrier) {
-			wait.For(ctx, againAfter) // its end shows above
+			wait.For(ctx, pause) // its end shows above
 		}
 	}
 }
 
-// prepare waits for the carrier and, with DHCP, for an offer.
-func (s *search) prepare(ctx context.Context, port netlink.Link) (*candidate, error) {
+// prepare waits for the carrier and, with DHCP, for offers.
+func (s *search) prepare(ctx context.Context, port netlink.Link) (*choice, error) {
 	if err := raise(port); err != nil {
 		return nil, err
 	}
@@ -150,28 +144,35 @@ func (s *search) prepare(ctx context.Context, port netlink.Link) (*candidate, er
 	return s.discover(ctx, port)
 }
 
-// offer hands the candidate to run and waits for its verdict.
-func (s *search) offer(ctx context.Context, c *candidate) error {
+// offer hands the choice to run and waits for its verdict.
+func (s *search) offer(ctx context.Context, c *choice) error {
+	defer c.close()
 	select {
 	case s.found <- c:
-		return <-c.done
+		err := <-c.verdict
+		s.update(c.port, func(p *Port) {
+			if p.tried = true; err == nil {
+				p.Chosen, p.Err = true, nil
+			}
+		})
+		return err
 	case <-ctx.Done():
-		c.drop()
 		return ctx.Err()
 	}
 }
 
-// static makes a candidate of the address that was given by hand.
-func (s *search) static(port netlink.Link) *candidate {
+// static makes a choice of the address that was given by hand.
+func (s *search) static(port netlink.Link) *choice {
 	a, st := port.Attrs(), s.o.Static
-	link := &Link{Interface: a.Name, MAC: a.HardwareAddr, Addr: st.Addr, Gateway: st.Gateway, DNS: st.DNS}
-	return &candidate{
-		port:   port,
-		accept: func(context.Context) (*Link, error) { return link, params.CheckHost(st.Addr) },
+	one := &candidate{
+		port: port,
+		accept: func(context.Context) (*Link, error) {
+			return &Link{Interface: a.Name, MAC: a.HardwareAddr, Addr: st.Addr, Gateway: st.Gateway, DNS: st.DNS}, params.CheckHost(st.Addr)
+		},
 		refuse: func(*Link) {},
-		drop:   func() {},
-		done:   make(chan error, 1),
+		rank:   s.rank(port, false),
 	}
+	return &choice{port: port, all: []*candidate{one}, close: func() {}, verdict: make(chan error, 1)}
 }
 
 // carrier waits until the port has one, and notes it.

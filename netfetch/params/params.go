@@ -3,8 +3,11 @@ package params
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 
 	"troy/internal/blank"
 	"troy/internal/errline"
@@ -17,17 +20,22 @@ var ErrSyntax = errors.New("kernel parameter not understood")
 
 // Network is what the kernel command line or the media's config file says about the network.
 type Network struct {
-	Static     *Static  // troy.ip; nil = DHCP
-	Interfaces []string // troy.port; empty = all wired ports
-	Servers    []string // troy.server; base URLs, mirrors in their order
+	Static   *Static          // troy.ip; nil = DHCP
+	Ports    []Port           // troy.port; empty = all wired ports
+	First    net.HardwareAddr // BOOTIF: the port that the firmware loaded by, which is preferred; nil = not known
+	Patience time.Duration    // troy.link-patience: how long to wait for a network; 0 = not said
+	Servers  []string         // troy.server; base URLs, mirrors in their order
 }
+
+// MaxPatience is the longest Network.Patience.
+const MaxPatience = 10 * time.Minute
 
 // Static is an address that was given by hand.
 type Static struct {
-	Addr      netip.Prefix // IPv4 address and prefix length
-	Gateway   netip.Addr   // zero = none
-	DNS       []netip.Addr // may be empty
-	Interface string       // "" = the first wired port with a carrier
+	Addr    netip.Prefix // IPv4 address and prefix length
+	Gateway netip.Addr   // zero = none
+	DNS     []netip.Addr // may be empty
+	Port    Port         // "" = the first wired port with a carrier
 }
 
 // Parse reads texts in the form of the kernel command line, each of which overrides the ones
@@ -52,7 +60,14 @@ func (n *Network) set(key, value string) (err error) {
 	case "troy.ip":
 		n.Static, err = parseStatic(value)
 	case "troy.port":
-		n.Interfaces, err = parsePorts(value)
+		n.Ports, err = parsePorts(value)
+	case "troy.link-patience":
+		n.Patience, err = parsePatience(value)
+	case kernelargs.Port:
+		// Boot loaders write it. One that has nothing to say is no fault of anybody's here.
+		if mac := parseMAC(value); mac != nil {
+			n.First = mac
+		}
 	case "troy.server":
 		n.Servers, err = parseServers(value)
 	}
@@ -94,7 +109,7 @@ func (s *Static) option(part string) error {
 		if err != nil {
 			return err
 		}
-		s.Interface = ports[0]
+		s.Port = ports[0]
 		return nil
 	}
 	a, err := netip.ParseAddr(value)
@@ -135,20 +150,14 @@ func CheckHost(p netip.Prefix) error {
 	return nil
 }
 
-func parsePorts(value string) ([]string, error) {
-	ports := strings.Split(value, ",")
-	for i, name := range ports {
-		name = blank.Trim(name)
-		ports[i] = name
-		if name == "" || len(name) > 15 || strings.ContainsFunc(name, notInName) {
-			return nil, fmt.Errorf("%q is no name of a port", name)
-		}
+// parsePatience reads whole seconds.
+func parsePatience(value string) (time.Duration, error) {
+	n, err := strconv.Atoi(blank.Trim(value))
+	if d := time.Duration(n) * time.Second; err == nil && n >= 1 && d <= MaxPatience {
+		return d, nil
 	}
-	return ports, nil
+	return 0, fmt.Errorf("want whole seconds from 1 to %d", MaxPatience/time.Second)
 }
-
-// notInName reports whether the kernel, or a screen, would not take a rune in the name of a port.
-func notInName(r rune) bool { return r <= ' ' || r >= 0x7f || r == '/' || r == ':' }
 
 func parseServers(value string) ([]string, error) {
 	var all []string

@@ -21,6 +21,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/release"
+	"troy/chainload/secureboot"
 	"troy/chainload/selfboot"
 	"troy/internal/guid"
 	"troy/internal/testing/guest/inside"
@@ -93,6 +94,10 @@ func run() error {
 			return nil
 		}
 		return m.update("2", "hang")
+	case "keys":
+		f, err := secureboot.Read(os.DirFS("/sys/firmware/efi/efivars"))
+		say("keys: Secure Boot %t, level %q, dbx %s, %d certificates in db, %v", f.On, f.Level, f.DBX, len(f.CAs), err)
+		return nil
 	case "hang":
 		select {}
 	case "confirm":
@@ -236,8 +241,15 @@ func (m *machine) handOff() error {
 	for _, n := range r.Notes {
 		say("note: %v", n)
 	}
+	for _, line := range r.Changes {
+		say("change: %s", line)
+	}
 	if err != nil {
 		return err
+	}
+	if m.state.Trial == nil {
+		written, err := selfboot.Fallback(context.Background(), &m.Options)
+		say("default file: written %v, %v", written, err)
 	}
 	say("hand-off by %s", r.Method)
 	return reset()

@@ -11,6 +11,7 @@ import (
 	"troy/server"
 	"troy/server/catalog"
 	"troy/server/lab"
+	"troy/server/programs"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
 	"troy/server/servedir"
@@ -51,10 +52,18 @@ func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, er
 	if err != nil {
 		return nil, err
 	}
+	boot := ""
+	if o.Boot != nil {
+		boot = o.Boot.Dir
+	}
+	shelf, err := programs.Open(o.Dir, boot)
+	if err != nil {
+		return nil, err
+	}
 	if s.state, err = state.Open(s.dir.State(), nil); err != nil {
 		return nil, err
 	}
-	s.rooms, err = rooms.New(&rooms.Options{Lab: file, State: s.state, Sizes: c, Waker: waker{}, OnNote: o.Events.Note,
+	s.rooms, err = rooms.New(&rooms.Options{Lab: file, State: s.state, Sizes: c, Programs: shelf, Waker: waker{}, OnNote: o.Events.Note,
 		Agent: remembered(agentTime, currentAgent(c, o.Events.Warn)), Images: c.Images})
 	if err != nil {
 		return nil, errline.Join(err, s.state.Close())

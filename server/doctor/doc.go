@@ -18,8 +18,11 @@
 //	owner       of the server's files in a store, and of the certificate's key, is the store's owner,
 //	            and not root in another's folder
 //	page        at least one user can sign in on it
+//	firmware    what the store gives machines to start is not refused by one that has checked in:
+//	            shim, GRUB, Windows Boot Manager (package programs)
 //	signed      the signatures of the store hold, and not only for days
 //	server      its key is in the signed list: machines take it
+//	machines    none left Troy, none ran Windows without the agent, none is silent for too long
 //
 // # Known gaps
 //

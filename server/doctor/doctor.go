@@ -17,6 +17,7 @@ import (
 	"troy/chainload/release"
 	"troy/server/certs"
 	"troy/server/netboot"
+	"troy/server/rooms"
 )
 
 // Level says how bad a finding is.
@@ -64,6 +65,7 @@ type Options struct {
 	Certs     string // folder of certs, for the page
 	TLSListen string // address of check-ins and the page
 	Store     string // folder of the store
+	Machines  []rooms.Host
 	Now       time.Time
 	Built     time.Time // when the program was: the clock cannot be before
 }
@@ -91,6 +93,10 @@ func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 		all = append(all, checkLogins(o.Store)...)
 		all = append(all, checkSigned(o.Store, o.Now)...)
 		all = append(all, checkKey(o.Store)...)
+	}
+	if len(o.Machines) > 0 {
+		all = append(all, checkMachines(o.Machines)...)
+		all = append(all, checkFirmware(o.Machines)...)
 	}
 	return all, nil
 }

@@ -19,6 +19,7 @@
 //	  except: [2026-12-24]         # no window opens on the evening of these dates
 //	  wave: 10                     # machines that fetch at the same time
 //	  at_close: stop               # or finish
+//	  link_patience: 60            # seconds that a start in a window waits for the network
 //	rooms:
 //	  test: {always: true}         # also outside of a window
 //	  B204: {bandwidth: 500, broadcast: [10.2.4.255], provision: {allow: true}, reinstall: true}

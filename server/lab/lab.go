@@ -21,6 +21,7 @@ const (
 	defaultWave      = 10
 	defaultHealthy   = 80 // percent
 	defaultFailures  = 3
+	defaultSilent    = 7 // days
 )
 
 // Lab is the content of a lab.yaml.
@@ -60,6 +61,8 @@ type Policy struct {
 	Reinstall *bool      `yaml:"reinstall" about:"rewrite machines that hold another image, or a version that is not recorded"`
 	Wake      *bool      `yaml:"wake" about:"wake machines of the room in its windows: to update them, then to merge or to report their health to a room that waits; default true"`
 	Broadcast []IP       `yaml:"broadcast" about:"directed broadcast addresses of the room's networks, for wake-on-LAN"`
+	Link      Seconds    `yaml:"link_patience" about:"seconds that machines wait for the network when they start in a window or were woken; outside of both it is 10 at most; default 60"`
+	Silent    Count      `yaml:"silent" about:"days without a check-in after which a machine needs attention, if a wake-up packet or a window should have brought one; default 7"`
 	After     Name       `yaml:"after" about:"the room in which a version must be healthy before this room gets it"`
 }
 
@@ -100,7 +103,7 @@ func (l *Lab) Room(name string) (Policy, bool) {
 func builtin() *Policy {
 	wake := true
 	return &Policy{Merge: Merge(protocol.MergeLazy), Reset: ResetUpdate, Wave: defaultWave, Failures: defaultFailures,
-		Healthy: defaultHealthy, AtClose: CloseStop, Always: new(bool), Reinstall: new(bool), Wake: &wake, Provision: &Provision{}}
+		Healthy: defaultHealthy, Silent: defaultSilent, AtClose: CloseStop, Always: new(bool), Reinstall: new(bool), Wake: &wake, Provision: &Provision{}}
 }
 
 // over fills what p leaves open from below.
@@ -119,6 +122,8 @@ func (p *Policy) over(below *Policy) *Policy {
 	fill(&q.Provision, below.Provision)
 	fill(&q.Reinstall, below.Reinstall)
 	fill(&q.Wake, below.Wake)
+	fill(&q.Link, below.Link)
+	fill(&q.Silent, below.Silent)
 	fill(&q.After, below.After)
 	if q.Windows == nil {
 		q.Windows = below.Windows

@@ -28,7 +28,7 @@ defaults:
   except: [2026-12-24]
   wave: 10
 rooms:
-  test: {always: true, healthy: 50}
+  test: {always: true, healthy: 50, link_patience: 90}
   B204:
     bandwidth: 500.5
     after: test
@@ -57,6 +57,9 @@ func TestParse(t *testing.T) {
 	p, ok := l.Room("B204")
 	if !ok || p.Image != "win11-lab" || p.Wave != 10 || p.Reset != ResetBoot || p.AtClose != CloseFinish || !*p.Reinstall || !p.Provision.Wipe || p.After != "test" {
 		t.Errorf("B204 = %+v, %v", p, ok)
+	}
+	if p, _ := l.Room("test"); p.Link != 90 {
+		t.Errorf("test = %+v", p)
 	}
 	if r := l.Rate(&p); r != 500_500_000/8 {
 		t.Errorf("rate = %d", r)
@@ -126,6 +129,8 @@ func TestErrors(t *testing.T) {
 		{"unknown", "  wave: 10", "  wafe: 10", `lab.yaml:13:3: defaults: found the member "wafe", expected one of image, version`},
 		{"type", "  wave: 10", "  wave: ten", `lab.yaml:13:9: defaults.wave: found "ten", expected a whole number from 1`},
 		{"quoted number", "  wave: 10", `  wave: "10"`, `lab.yaml:13:9: defaults.wave: found "10", expected a whole number`},
+		{"no patience", "link_patience: 90", "link_patience: 0", "rooms.test.link_patience: found \"0\", expected a whole number of seconds from 1 to 600"},
+		{"patience without end", "link_patience: 90", "link_patience: 601", "expected a whole number of seconds from 1 to 600"},
 		{"zero", "  wave: 10", "  wave: 0", `lab.yaml:13:9: defaults.wave: found "0", expected a whole number from 1`},
 		{"doubled", "  wave: 10", "  wave: 10\n  wave: 11", "lab.yaml:14:"},
 		{"list for text", "zone: Europe/Berlin", "zone: [a]", "lab.yaml:2:7: zone: found a list, expected an IANA time zone"},
@@ -138,7 +143,7 @@ func TestErrors(t *testing.T) {
 		{"date", "[2026-12-24]", "[2026-12-32]", `lab.yaml:12:12: defaults.except[0]: found "2026-12-32", expected a date`},
 		{"image", "  image: win11-lab", "  image: win12", `lab.yaml:8:10: defaults.image: found "win12", expected one of images`},
 		{"after", "    after: test", "    after: tset", `lab.yaml:18:12: rooms.B204.after: found "tset", expected one of rooms`},
-		{"circle", "  test: {always: true, healthy: 50}", "  test: {always: true, after: B204}", "rooms.B204.after: found a room that waits for this one"},
+		{"circle", "  test: {always: true, healthy: 50, link_patience: 90}", "  test: {always: true, after: B204}", "rooms.B204.after: found a room that waits for this one"},
 		{"host's room", "room: B204, mac", "room: B205, mac", `lab.yaml:26:27: hosts[0].room: found "B205", expected one of rooms`},
 		{"MAC", "52-54-00-12-34-AB", "52-54-00-12-34", `hosts[0].mac: found "52-54-00-12-34", expected a MAC address`},
 		{"no address", `, mac: "52-54-00-12-34-AB"`, "", "hosts[0]: found neither mac nor uuid"},

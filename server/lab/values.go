@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"troy/internal/identity"
+	"troy/server/protocol"
 )
 
 // A scalar is a type with a spelling of its own. want says in words which.
@@ -66,15 +67,24 @@ func (*Mbit) schema() map[string]any {
 // Count is a number from 1.
 type Count int
 
-func (c *Count) parse(s string) error   { return whole((*int)(c), s, 1, 1<<31-1) }
+func (c *Count) parse(s string) error   { return whole((*int)(c), s, 1<<31-1) }
 func (*Count) want() string             { return "a whole number from 1" }
 func (*Count) schema() map[string]any   { return wholeSchema(1<<31 - 1) }
-func (p *Percent) parse(s string) error { return whole((*int)(p), s, 1, 100) }
+func (p *Percent) parse(s string) error { return whole((*int)(p), s, 100) }
 func (*Percent) want() string           { return "a whole number from 1 to 100" }
 func (*Percent) schema() map[string]any { return wholeSchema(100) }
-func (g *Gib) parse(s string) error     { return whole((*int)(g), s, 1, 1<<16) }
+func (g *Gib) parse(s string) error     { return whole((*int)(g), s, 1<<16) }
 func (*Gib) want() string               { return "a whole number of GiB from 1 to 65536" }
 func (*Gib) schema() map[string]any     { return wholeSchema(1 << 16) }
+
+// Seconds is a time from 1 s to 10 minutes.
+type Seconds int
+
+func (n *Seconds) parse(s string) error { return whole((*int)(n), s, protocol.MaxLink) }
+func (*Seconds) want() string {
+	return fmt.Sprintf("a whole number of seconds from 1 to %d", protocol.MaxLink)
+}
+func (*Seconds) schema() map[string]any { return wholeSchema(protocol.MaxLink) }
 
 // Percent is a number from 1 to 100.
 type Percent int
@@ -195,10 +205,10 @@ func oneOf(s string, words ...string) error {
 	return errWrong
 }
 
-func whole(v *int, s string, least, most int) error {
+func whole(v *int, s string, most int) error {
 	n, err := strconv.Atoi(s)
 	*v = n
-	if err == nil && (n < least || n > most) {
+	if err == nil && (n < 1 || n > most) {
 		return errWrong
 	}
 	return err

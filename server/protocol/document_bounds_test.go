@@ -56,6 +56,7 @@ var (
 	boundCount = regexp.MustCompile(`^≤ (\d+)$`)
 	boundRange = regexp.MustCompile(`^(\d+) to (\d+)$`)
 	boundLeast = regexp.MustCompile(`^≥ (\d+)$`)
+	boundOr    = regexp.MustCompile(`^0 or ≥ (\d+)$`)
 	boundEqual = regexp.MustCompile(`^= (\d+)$`)
 	boundHash  = regexp.MustCompile(`^= (\d+) hex digits$`)
 )
@@ -84,6 +85,9 @@ func probes(t *testing.T, bound string, now any) (good, bad []any) {
 	}
 	if m := boundLeast.FindStringSubmatch(bound); m != nil {
 		return []any{number(m[1]), int64(1) << 40}, []any{number(m[1]) - 1}
+	}
+	if m := boundOr.FindStringSubmatch(bound); m != nil {
+		return []any{0, number(m[1]), int64(1) << 40}, []any{-1, 1, number(m[1]) - 1}
 	}
 	if m := boundEqual.FindStringSubmatch(bound); m != nil {
 		return []any{number(m[1])}, []any{number(m[1]) - 1, number(m[1]) + 1}

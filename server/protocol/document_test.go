@@ -22,7 +22,7 @@ import (
 const documentPath = "../../docs/check-in.md"
 
 // messages are the types whose members the page lists.
-var messages = []any{CheckIn{}, Machine{}, Port{}, Disk{}, Order{}, Want{}, Rules{}, Permits{}, Provision{}, Progress{}, Report{}, Step{}, Ack{}, Failure{}}
+var messages = []any{CheckIn{}, Machine{}, Port{}, Keys{}, CA{}, Disk{}, Device{}, Order{}, Want{}, Rules{}, Weekly{}, Permits{}, Provision{}, Progress{}, Report{}, Step{}, Ack{}, Failure{}}
 
 // page is docs/check-in.md, taken apart.
 type page struct {
@@ -197,7 +197,7 @@ func TestDocumentConstants(t *testing.T) {
 	if len(want) < 25 {
 		t.Fatalf("only %d constants: %v", len(want), want)
 	}
-	name := regexp.MustCompile(`^(Version|(Path|Max|Hash|Health|Reset|Merge|Outcome)[A-Z]\w*)$`)
+	name := regexp.MustCompile(`^(Version|(Path|Max|Min|Hash|Health|Reset|Merge|Outcome)[A-Z]\w*)$`)
 	got := map[string]string{}
 	for _, row := range p.rows {
 		if !name.MatchString(row[0]) {

@@ -1,6 +1,10 @@
 package protocol
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
 
 // Version is the protocol that this package describes.
 const Version = 5
@@ -11,6 +15,7 @@ const (
 	PathProgress = "v1/progress"
 	PathReport   = "v1/report"
 	PathRepo     = "repo"
+	PathHealth   = "healthz"
 )
 
 // Limits on what a message may hold; Validate checks them.
@@ -22,9 +27,15 @@ const (
 	MaxPorts   = 32
 	MaxSteps   = 48
 	MaxDisks   = 32
+	MaxCAs     = 64
+	MaxDevices = 32
 	MaxMirrors = 8
 	MaxWait    = 3600 // seconds of Order.Wait
-	HashSize   = 64   // hex digits of a SHA-256
+	MaxWindows = 64
+	MinRate    = 65536 // bytes per second of Rules.Rate: a slower order would hold the machine for days
+	MaxLink    = 600   // seconds of Rules.LinkPatience
+	MaxMinutes = 10080 // of Weekly: a week
+	HashSize   = 64    // hex digits of a SHA-256
 )
 
 // Machine says which machine this is, as its firmware and its kernel tell. All of it is a claim:
@@ -58,10 +69,45 @@ type CheckIn struct {
 
 	Health     Health `json:"health,omitempty"`     // what the last starts of Windows showed
 	LastStart  string `json:"last_start,omitempty"` // how Windows was started the last time and what came of it
+	Without    string `json:"without,omitempty"`    // why Windows was, or may have been, started without the agent since; "" = no sign of it
 	Firmware   string `json:"firmware,omitempty"`   // "uefi" or "bios"
 	SecureBoot bool   `json:"secure_boot,omitempty"`
+	Keys       Keys   `json:"keys,omitzero"`    // what Secure Boot goes by
 	Memory     int64  `json:"memory,omitempty"` // bytes
 	Disks      []Disk `json:"disks,omitempty"`  // those that an image could go to
+
+	FirmwareVersion string   `json:"firmware_version,omitempty"` // vendor, version and date, for people
+	Devices         []Device `json:"devices,omitempty"`          // through which disks and networks are reached
+}
+
+// Device is a controller or card through which disks or networks are reached.
+type Device struct {
+	Kind   string `json:"kind"`             // "storage", "network", or "unknown": USB, of its vendor's own class, without driver
+	Bus    string `json:"bus"`              // "pci" or "usb"
+	ID     string `json:"id"`               // vendor and product in hex: "8086:15fb"
+	Class  string `json:"class,omitempty"`  // class, subclass and interface in hex: "020000"
+	Driver string `json:"driver,omitempty"` // "" = none
+}
+
+// String is the device for people, without its kind.
+func (d Device) String() string {
+	return fmt.Sprintf("%s %s class %s %s", d.Bus, d.ID, d.Class, cmp.Or(d.Driver, "without driver"))
+}
+
+// Keys is what Secure Boot goes by on a machine, as its firmware tells.
+type Keys struct {
+	SBAT    string    `json:"sbat,omitempty"`    // SbatLevelRT: the least generations that shim starts
+	DBX     string    `json:"dbx,omitempty"`     // SHA-256 of dbx, in hex; "" = there is none
+	DBXDate time.Time `json:"dbx_date,omitzero"` // the newest time of revocation that stands in dbx
+	SVN     int64     `json:"svn,omitempty"`     // the least security version that dbx asks of Windows Boot Manager; major × 65536 + minor
+	CAs     []CA      `json:"cas,omitempty"`     // certificates in db
+	Revoked []CA      `json:"revoked,omitempty"` // certificates in dbx
+}
+
+// CA is a certificate of db or dbx.
+type CA struct {
+	Name   string `json:"name"`   // common name
+	SHA256 string `json:"sha256"` // in hex
 }
 
 // Health is what the agent saw of the version on the disk.
@@ -135,6 +181,28 @@ type Rules struct {
 	Merge Merge     `json:"merge,omitempty"` // "" = lazy
 	Until time.Time `json:"until,omitzero"`  // the window closes: nothing long is begun after it, and merges stop
 	Rate  int64     `json:"rate,omitempty"`  // bytes per second to fetch at most; 0 = no limit
+	// LinkPatience is how long a start waits for the network while a window is open, or after a call
+	// to wake up, in seconds; 0 = 60. It is kept, and counts from the next start.
+	LinkPatience int `json:"link_patience,omitempty"`
+	// Windows are when the room is worked on, so that a machine knows it without a server.
+	Windows []Weekly `json:"windows,omitempty"`
+}
+
+// Weekly is a time that comes each week.
+type Weekly struct {
+	From    int `json:"from"`    // minutes from Monday, 00:00 UTC
+	Minutes int `json:"minutes"` // how long it is
+}
+
+// Holds reports whether t lies in the time.
+func (w Weekly) Holds(t time.Time) bool {
+	return (MinuteOfWeek(t)-w.From+MaxMinutes)%MaxMinutes < w.Minutes
+}
+
+// MinuteOfWeek counts minutes from Monday, 00:00 UTC.
+func MinuteOfWeek(t time.Time) int {
+	t = t.UTC()
+	return (int(t.Weekday())+6)%7*24*60 + t.Hour()*60 + t.Minute()
 }
 
 // Permits allow what a machine does not do by itself. A downgrade, and wiping a disk that holds
@@ -202,6 +270,7 @@ type Report struct {
 	Message  string  `json:"message,omitempty"`
 	Steps    []Step  `json:"steps,omitempty"`
 	HandOff  string  `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
+	Leaves   string  `json:"leaves,omitempty"`   // why the agent does not start again by itself; "" = it does
 	Log      string  `json:"log,omitempty"`      // the last lines of the screen
 }
 

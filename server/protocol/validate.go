@@ -52,6 +52,14 @@ func (c *CheckIn) Validate() error {
 			return invalid("disks[%d]", i)
 		}
 	}
+	if len(c.Devices) > MaxDevices {
+		return invalid("%d devices, at most %d", len(c.Devices), MaxDevices)
+	}
+	for i, d := range c.Devices {
+		if texts(MaxText, "kind", d.Kind, "bus", d.Bus, "id", d.ID, "class", d.Class, "driver", d.Driver) != nil {
+			return invalid("devices[%d]", i)
+		}
+	}
 	switch c.Health {
 	case HealthUnknown, HealthGood, HealthFailing:
 	default:
@@ -63,8 +71,30 @@ func (c *CheckIn) Validate() error {
 	return errline.Join(
 		version(c.Protocol),
 		c.Machine.Validate(),
-		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "firmware", c.Firmware),
+		c.Keys.validate(),
+		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "without", c.Without, "firmware", c.Firmware,
+			"firmware_version", c.FirmwareVersion),
 	)
+}
+
+func (k *Keys) validate() error {
+	if k.DBX != "" && !isHash(k.DBX) {
+		return invalid("dbx is not a SHA-256 in lower-case hex")
+	}
+	if k.SVN < 0 || k.SVN > math.MaxUint32 {
+		return invalid("svn %d", k.SVN)
+	}
+	if len(k.CAs) > MaxCAs || len(k.Revoked) > MaxCAs {
+		return invalid("%d cas, %d revoked, at most %d", len(k.CAs), len(k.Revoked), MaxCAs)
+	}
+	for _, list := range [][]CA{k.CAs, k.Revoked} {
+		for i, c := range list {
+			if !isHash(c.SHA256) || texts(MaxText, "name", c.Name) != nil {
+				return invalid("certificate %d", i)
+			}
+		}
+	}
+	return texts(MaxDetail, "sbat", k.SBAT)
 }
 
 // Validate checks the message; the error is an ErrInvalid.
@@ -113,8 +143,17 @@ func (r *Rules) validate() error {
 		return invalid("reset %q", r.Reset)
 	case r.Merge != "" && r.Merge != MergeNow && r.Merge != MergeLazy:
 		return invalid("merge %q", r.Merge)
-	case r.Rate < 0:
+	case r.Rate != 0 && r.Rate < MinRate:
 		return invalid("rate %d", r.Rate)
+	case r.LinkPatience < 0 || r.LinkPatience > MaxLink:
+		return invalid("link_patience %d", r.LinkPatience)
+	case len(r.Windows) > MaxWindows:
+		return invalid("%d windows, at most %d", len(r.Windows), MaxWindows)
+	}
+	for i, w := range r.Windows {
+		if w.From < 0 || w.From >= MaxMinutes || w.Minutes < 1 || w.Minutes > MaxMinutes {
+			return invalid("windows[%d] from %d, %d minutes", i, w.From, w.Minutes)
+		}
 	}
 	return nil
 }
@@ -164,7 +203,7 @@ func (r *Report) Validate() error {
 	return errline.Join(
 		version(r.Protocol),
 		r.Machine.Validate(),
-		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "hand_off", r.HandOff),
+		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "hand_off", r.HandOff, "leaves", r.Leaves),
 		texts(MaxDetail, "message", r.Message),
 		texts(MaxLog, "log", r.Log),
 	)

@@ -26,7 +26,8 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Tick reads a changed lab.yaml, opens gates, wakes machines and writes the history of nights.
+// Tick reads a changed lab.yaml, opens gates, wakes machines, notes silent ones and writes the
+// history of nights.
 func (k *Keeper) Tick(ctx context.Context) {
 	k.Reload(false)
 	k.buryGhosts()
@@ -38,6 +39,7 @@ func (k *Keeper) Tick(ctx context.Context) {
 		if err := k.night(name, c); err != nil {
 			k.o.OnNote(fmt.Sprintf("room %s: the history could not be saved: %v", name, err))
 		}
+		k.noteSilent(l, name)
 		if err := k.wakeRoom(ctx, name, c); err != nil {
 			k.o.OnNote(fmt.Sprintf("room %s: %v", name, err))
 		}

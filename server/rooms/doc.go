@@ -77,6 +77,18 @@
 // after that: so it needs an image that shuts Windows down when it is not in use. Where Windows
 // runs on, further calls have no effect, and what is left is done when people start the machine.
 //
+// # Attention
+//
+// A machine needs a person, whatever its phase is, when
+//
+//	its last report said that it will start Windows without the agent
+//	its last check-in said that Windows ran without the agent
+//	nothing was heard of it for "silent" days, and a window of its room has passed since, or it
+//	was woken since
+//
+// The first two hold until it is heard again. Each is told once (OnNote) and shown
+// (Host.Attention).
+//
 // # Known gaps
 //
 // Before its first pin a machine is who it says it is: a forger can take its order, and another
@@ -85,6 +97,6 @@
 // are rough: the bytes of the plan, the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for
 // each start. The bandwidth of a room is kept by giving each of its machines an even part
 // (Order.Rate); unused parts are not lent. Whether Windows runs is not known; a call may go to a
-// machine that is on. A night's numbers count attempts that ended in it. Wake-up calls are not
-// remembered over a restart.
+// machine that is on. A night's numbers count attempts that ended in it. Wake-up calls, and which silent machines were
+// told, are not remembered over a restart.
 package rooms

@@ -27,12 +27,20 @@ type Waker interface {
 	Wake(ctx context.Context, calls []Call) error
 }
 
+// Programs tells what of the store a machine would refuse to start, a line for each: of what every
+// machine is given, and of a version; number 0 is none. It is asked often.
+type Programs interface {
+	Refused(ctx context.Context, in *protocol.CheckIn, image string, number int) []string
+}
+
 // Options of a Keeper. Lab, State and Sizes are needed.
 type Options struct {
 	Lab   *lab.File
 	State *state.Store
 	Sizes Sizes
 	Waker Waker // nil = no machine is woken
+	// Programs looks ahead; nil = nobody does.
+	Programs Programs
 	// Agent tells the release of the agent that the store has now; nil = none. It is asked often.
 	Agent func() string
 	// Images tells the images of the store, for a lab.yaml that lists none; nil = none.
@@ -60,6 +68,7 @@ type Keeper struct {
 	guests   map[string]bool            // ids of those that joined a room by "unknown" of lab.yaml
 	pending  map[string]*state.Attempt  // decided, not yet durable
 	woken    map[string]wakes           // by the first MAC address
+	alarmed  map[string]time.Time       // id → last sign of a machine that was said to be silent
 	labErr   error
 
 	waves   sync.Mutex      // taken before mu
@@ -71,7 +80,7 @@ func New(o *Options) (*Keeper, error) {
 	if o.Lab == nil || o.State == nil || o.Sizes == nil {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
 	}
-	k := &Keeper{o: *o, against: map[string]string{}, pending: map[string]*state.Attempt{}, woken: map[string]wakes{}}
+	k := &Keeper{o: *o, against: map[string]string{}, pending: map[string]*state.Attempt{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}}
 	if k.o.Now == nil {
 		k.o.Now = time.Now
 	}
@@ -135,6 +144,7 @@ func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.Chec
 	k.bury(w.dropped)
 	k.tellOf(before, m, w)
 	k.noteStop(before, m)
+	k.noteAlarm(before, m)
 	k.changed.tell()
 	return d.Order, nil
 }
@@ -274,6 +284,9 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	if a := c.judged(m.Attempt); a != m.Attempt {
 		m.Attempt = a
 		m.Remember(c.Now, "given up", a.Message)
+	}
+	if why := c.CheckIn.Without; why != "" {
+		m.Remember(c.Now, "alarm", why)
 	}
 	m.Seen, m.CheckIn, m.Order = c.Now, *c.CheckIn, d.Order
 	if d.Start {

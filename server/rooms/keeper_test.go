@@ -20,6 +20,14 @@ import (
 // fixedSizes: versions 1 to 9 of win11 exist.
 type fixedSizes struct{}
 
+// Refused implements Programs: machines whose Secure Boot is on refuse version 3.
+func (fixedSizes) Refused(_ context.Context, in *protocol.CheckIn, _ string, number int) []string {
+	if !in.SecureBoot || number != 3 {
+		return nil
+	}
+	return []string{"the manager of version 3"}
+}
+
 func (fixedSizes) Size(_ context.Context, name string, have, want int) (Size, error) {
 	if name != "win11" || want < 1 || want > 9 || have > 9 {
 		return Size{}, image.ErrNotFound
@@ -68,7 +76,7 @@ func (w *world) start() {
 	if w.state, err = state.Open(filepath.Join(w.dir, "state.db"), nil); err != nil {
 		w.t.Fatal(err)
 	}
-	w.k, err = New(&Options{Lab: f, State: w.state, Sizes: fixedSizes{}, Waker: &w.woken, Now: func() time.Time { return w.now },
+	w.k, err = New(&Options{Lab: f, State: w.state, Sizes: fixedSizes{}, Programs: fixedSizes{}, Waker: &w.woken, Now: func() time.Time { return w.now },
 		OnNote: func(s string) { w.notes = append(w.notes, s) }})
 	if err != nil {
 		w.t.Fatal(err)

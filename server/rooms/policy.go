@@ -106,7 +106,8 @@ func Decide(c *Case) Decision {
 func (c *Case) order() protocol.Order {
 	o := protocol.Order{
 		Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Name: c.Name, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
-		Rules:   protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate()},
+		Rules: protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate(),
+			LinkPatience: int(c.Room.Link), Windows: c.windows()},
 		Permits: c.permits(),
 	}
 	closes, open := c.hours().Closes(c.Now)
@@ -117,6 +118,14 @@ func (c *Case) order() protocol.Order {
 		o.Rules.Until = c.Now.In(c.Lab.Location())
 	}
 	return o
+}
+
+// windows are when the room is worked on, for starts that reach no server.
+func (c *Case) windows() []protocol.Weekly {
+	if c.always() {
+		return []protocol.Weekly{{From: 0, Minutes: protocol.MaxMinutes}}
+	}
+	return c.hours().Weekly(c.Now)
 }
 
 // permits are what the room allows; nothing for a machine that only says that it is one of the
@@ -147,12 +156,13 @@ func (c *Case) retry() bool {
 	return c.Goal.Retry && !ended
 }
 
-// rate is a machine's part of its room's bandwidth; 0 if the room has no limit of its own.
+// rate is a machine's part of its room's bandwidth, what a machine takes at least; 0 if the room
+// has no limit of its own.
 func (c *Case) rate() int64 {
 	if c.Room.Bandwidth == 0 {
 		return 0
 	}
-	return c.Room.Bandwidth.Bytes() / int64(c.Room.Wave)
+	return max(c.Room.Bandwidth.Bytes()/int64(c.Room.Wave), protocol.MinRate)
 }
 
 // hours are the windows that count for this goal.

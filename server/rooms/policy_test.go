@@ -2,6 +2,7 @@ package rooms
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +92,12 @@ func TestDecide(t *testing.T) {
 			c.Now, c.Goal.Window = at(t, "23 08:00"), &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}}
 		}, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Rules.Until.Equal(at(t, "23 09:00")) }},
 		{"not at the room's time then", func(c *Case) { c.Goal.Window = &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}} }, false, state.WorkNone, "not now", nil},
-		{"always", func(c *Case) { room(c, "test"); c.Now = at(t, "23 08:00") }, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Rules.Until.IsZero() }},
+		{"always", func(c *Case) { room(c, "test"); c.Now = at(t, "23 08:00") }, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
+			return o.Rules.Until.IsZero() && slices.Equal(o.Rules.Windows, []protocol.Weekly{{Minutes: protocol.MaxMinutes}}) && o.Rules.LinkPatience == 0
+		}},
+		{"patience with the network", func(c *Case) { room(c, "B204"); c.Room.Link = 90 }, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
+			return o.Rules.LinkPatience == 90 && slices.ContainsFunc(o.Rules.Windows, func(w protocol.Weekly) bool { return w.Holds(at(t, "29 23:00")) && !w.Holds(at(t, "29 21:59")) })
+		}},
 		{"always, but promoted for a time", func(c *Case) {
 			room(c, "test")
 			c.Goal.Window = &lab.Window{From: lab.Clock{Hour: 7}, To: lab.Clock{Hour: 9}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -78,12 +79,15 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 
 // sum adds up the machines of the room.
 func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
-	bare, newer := 0, 0
+	bare, newer, refused := 0, 0, map[string]int{}
 	for _, h := range k.hosts(l, e.Room) {
 		if h.host != nil && h.host.Version > 0 {
 			continue
 		}
 		e.Machines++
+		for _, line := range k.refused(ctx, h.m, e.Image, e.Version) {
+			refused[line]++
+		}
 		have := 0
 		if h.m == nil {
 			e.Never++
@@ -112,7 +116,18 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 	if newer > 0 {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines have a newer version: they go back only with your signature, 'troy rollback --room %s %s@%d'", newer, e.Room, e.Image, e.Version))
 	}
+	for _, line := range slices.Sorted(maps.Keys(refused)) {
+		e.Warnings = append(e.Warnings, fmt.Sprintf("the firmware of %d machines would not start %s", refused[line], line))
+	}
 	return nil
+}
+
+// refused asks what a machine would not start of what it is to be given.
+func (k *Keeper) refused(ctx context.Context, m *state.Machine, image string, version int) []string {
+	if k.o.Programs == nil || m == nil {
+		return nil
+	}
+	return k.o.Programs.Refused(ctx, &m.CheckIn, image, version)
 }
 
 // span computes how long it takes, and whether that fits into the window. Waves write while others

@@ -32,6 +32,7 @@ func (k *Keeper) Report(_ context.Context, peer protocol.Peer, r protocol.Report
 	}
 	k.live.end(id)
 	k.noteStop(before, m)
+	k.noteAlarm(before, m)
 	k.changed.tell()
 	return nil
 }
@@ -48,6 +49,9 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 	kept.Log = ""
 	m.Seen, m.Report = now, &state.Report{At: now, Report: kept}
 	m.Remember(now, "report", fmt.Sprintf("%s, %s version %d, exit code %d %s", r.Outcome, r.Image, r.Version, r.ExitCode, protocol.Clean(r.Message, protocol.MaxText)))
+	if r.Leaves != "" {
+		m.Remember(now, "alarm", r.Leaves)
+	}
 	a := m.Attempt
 	if a == nil || a.Result != state.ResultOpen {
 		return

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,8 +44,8 @@ type Host struct {
 	// Line is what it is recognised by without its key.
 	Line  identity.Line `json:"line,omitzero"`
 	Keyed bool          `json:"keyed,omitempty"` // known by the key on its disk: it counts in waves and gates
-	// Key is the pinned one; Confirmed says that the admin has said that it is this machine's.
-	Key       string `json:"key,omitempty"`
+	// Pin is the key that is pinned; Confirmed says that the admin has said that it is this machine's.
+	Pin       string `json:"pin,omitempty"`
 	Confirmed bool   `json:"confirmed,omitempty"`
 	Doubt     string `json:"doubt,omitempty"` // why it is unknown although something names it
 
@@ -58,12 +59,17 @@ type Host struct {
 	Assigned    bool            `json:"assigned,omitempty"` // by an admin; lab.yaml does not name it
 	Guest       bool            `json:"guest,omitempty"`    // neither: it joined by "unknown" of lab.yaml
 
-	Seen   time.Time      `json:"seen,omitzero"`
-	Live   *Live          `json:"live,omitempty"` // while at work
-	Reason string         `json:"reason,omitempty"`
-	Error  string         `json:"error,omitempty"` // of the last failed attempt
-	Agent  string         `json:"agent,omitempty"`
-	Last   *state.Attempt `json:"last,omitempty"` // the last deployment
+	Seen   time.Time `json:"seen,omitzero"`
+	Live   *Live     `json:"live,omitempty"` // while at work
+	Reason string    `json:"reason,omitempty"`
+	Error  string    `json:"error,omitempty"` // of the last failed attempt
+	// Attention says why a person should look after the machine, whatever its phase is: it left
+	// Troy, Windows ran without the agent, or nothing was heard of it for too long.
+	Attention string `json:"attention,omitempty"`
+	Agent     string `json:"agent,omitempty"`
+	// Refuses is what its firmware would not start of what it is to be given, a line for each.
+	Refuses []string       `json:"refuses,omitempty"`
+	Last    *state.Attempt `json:"last,omitempty"` // the last deployment
 }
 
 // Room is a room as the status shows it.
@@ -84,8 +90,9 @@ type Room struct {
 	Healthy  int           `json:"healthy"` // of those that have the version
 	// Unconfirmed are known by their keys and wait to be confirmed.
 	Unconfirmed int     `json:"unconfirmed"`
-	Rate        int64   `json:"rate"` // bytes per second, of all at work
-	Left        float64 `json:"left"` // seconds until the wave is through, roughly; 0 = not known, or nothing to do
+	Alarms      int     `json:"alarms,omitempty"` // machines that need attention
+	Rate        int64   `json:"rate"`             // bytes per second, of all at work
+	Left        float64 `json:"left"`             // seconds until the wave is through, roughly; 0 = not known, or nothing to do
 }
 
 // Status is the whole lab.
@@ -206,7 +213,7 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	in := &m.CheckIn
 	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
-	h.Line, h.Keyed, h.Key, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
+	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
 	h.Image, h.Version, h.Health, h.HealthWhy = in.Image, in.Version, in.Health, in.LastStart
 	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Version != 0 {
 		if r.Image != h.Image || r.Version != h.Version {
@@ -220,10 +227,12 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {
 		h.Error = protocol.Clean(m.Report.Message, protocol.MaxText)
 	}
+	h.Refuses = k.refused(context.Background(), m, h.WantImage, h.WantVersion)
 	if h.Error == "" && h.Health == protocol.HealthFailing {
 		h.Error = protocol.Clean("Windows does not come up: "+in.LastStart, protocol.MaxText)
 	}
 	h.Phase = k.phase(h, m, g)
+	h.Attention = k.attention(h, m)
 	if v, ok := k.live.get(m.ID); ok && h.Phase == PhaseWorking {
 		h.Live = &v
 	}
@@ -297,6 +306,9 @@ func (k *Keeper) tally(l *lab.Lab, r *Room, c *Case) {
 		h := k.host(l, e)
 		r.Machines++
 		r.Counts[h.Phase]++
+		if h.Attention != "" {
+			r.Alarms++
+		}
 		if h.Phase == PhaseCurrent && h.Health == protocol.HealthGood {
 			r.Healthy++
 		}

@@ -96,7 +96,7 @@ type Report struct {
 // Event is one line of a machine's history.
 type Event struct {
 	At   time.Time `json:"at"`
-	Kind string    `json:"kind"` // order, report, given up, assigned, changed
+	Kind string    `json:"kind"` // order, report, alarm, given up, assigned, changed
 	Text string    `json:"text"`
 }
 

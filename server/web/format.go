@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"time"
 
+	"troy/chainload/secureboot"
 	"troy/server/rooms"
 )
 
@@ -15,6 +16,7 @@ func (p *pages) funcs() template.FuncMap {
 		"rate":    func(n int64) string { return formatBytes(n) + "/s" },
 		"seconds": formatSeconds,
 		"when":    func(t time.Time) string { return formatTime(t.In(p.h.o.Lab.Lab().Location()), p.h.now()) },
+		"svn":     func(n int64) string { return secureboot.SVN(n).String() },
 		"label":   label,
 		"zone":    func() string { return p.h.o.Lab.Lab().Location().String() },
 		"percent": percent,

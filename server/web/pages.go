@@ -129,11 +129,11 @@ func (s *snapshot) tile(t *template.Template, name string, host rooms.Host) tile
 
 // summaryView is the strip at the top.
 type summaryView struct {
-	Machines, Current, Working, Failed, Unknown int
-	Rate                                        int64
-	LabError                                    string
-	Nights                                      []state.Night // that ended in the last hours
-	Total                                       state.Night   // their sum
+	Machines, Current, Working, Failed, Alarms, Unknown int
+	Rate                                                int64
+	LabError                                            string
+	Nights                                              []state.Night // that ended in the last hours
+	Total                                               state.Night   // their sum
 }
 
 const morning = 18 * time.Hour // how long a night is news
@@ -146,6 +146,7 @@ func (p *pages) summary(st *rooms.Status) *summaryView {
 		v.Current += r.Counts[rooms.PhaseCurrent]
 		v.Working += r.Counts[rooms.PhaseWorking]
 		v.Failed += r.Counts[rooms.PhaseFailed] + r.Counts[rooms.PhaseDown] + r.Counts[rooms.PhaseSilent]
+		v.Alarms += r.Alarms
 		v.Rate += r.Rate
 	}
 	now := p.h.now()

@@ -44,6 +44,14 @@ func (sizes) Size(_ context.Context, image string, have, want int) (rooms.Size, 
 	return rooms.Size{Fetch: 1 << 30, Write: 2 << 30}, nil
 }
 
+// Refused implements rooms.Programs.
+func (sizes) Refused(_ context.Context, in *protocol.CheckIn, image string, number int) []string {
+	if !in.SecureBoot {
+		return nil
+	}
+	return []string{fmt.Sprintf("the manager of %s version %d: <too old>", image, number)}
+}
+
 // site is a server with a lab of so many machines in room B204.
 type site struct {
 	t      testing.TB
@@ -90,7 +98,7 @@ func newSiteAt(t testing.TB, machines int, o Options, now func() time.Time) *sit
 	db, err := state.Open(filepath.Join(dir, "state.db"), nil)
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
-	s.keeper, err = rooms.New(&rooms.Options{Lab: file, State: db, Sizes: sizes{}, Waker: s, Now: now})
+	s.keeper, err = rooms.New(&rooms.Options{Lab: file, State: db, Sizes: sizes{}, Programs: sizes{}, Waker: s, Now: now})
 	must(t, err)
 	o.Lab = s.keeper
 	o.OnAct = func(e audit.Entry) error {
@@ -133,7 +141,9 @@ func (s *site) tile(i int) string {
 func (s *site) checkIn(i, version int, change func(*protocol.CheckIn)) protocol.Order {
 	s.t.Helper()
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac(i)}}, Vendor: "Dell Inc.", Product: "OptiPlex 7010"}, Image: "win11-lab", Version: version,
-		Firmware: "uefi", Memory: 16 << 30, Disks: []protocol.Disk{{Path: "/dev/nvme0n1", Model: "Samsung PM9B1", Size: 512 << 30, SectorSize: 512, Troy: true}}}
+		Firmware: "uefi", FirmwareVersion: "Dell Inc. 1.2.3 (05/12/2023)", Memory: 16 << 30,
+		Devices: []protocol.Device{{Kind: "network", Bus: "usb", ID: "0bda:8153", Class: "020600"}},
+		Disks:   []protocol.Disk{{Path: "/dev/nvme0n1", Model: "Samsung PM9B1", Size: 512 << 30, SectorSize: 512, Troy: true}}}
 	if change != nil {
 		change(&in)
 	}

@@ -178,7 +178,8 @@ func TestClaimsAreEscaped(t *testing.T) {
 	s.checkIn(50, 0, func(in *protocol.CheckIn) {
 		in.Machine = protocol.Machine{Ports: []protocol.Port{{MAC: mac(50)}}, UUID: "x&room=" + evil, Serial: evil, Vendor: evil, Product: evil}
 		in.Image, in.Agent, in.LastStart, in.Detail = evil, evil, evil, evil
-		in.Disks[0].Model = evil
+		in.Disks[0].Model, in.Keys.SBAT, in.Keys.CAs = evil, evil, []protocol.CA{{Name: evil, SHA256: strings.Repeat("0", 64)}}
+		in.Disks[0].Model, in.Devices[0].ID, in.FirmwareVersion = evil, evil, evil
 	})
 	s.checkIn(1, 2, func(in *protocol.CheckIn) { in.Agent = evil })
 	s.keeper.Progress(peer(1), protocol.Progress{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: mac(1)}}}, Phase: evil, Done: 1, Total: 2})
@@ -213,5 +214,34 @@ func TestClaimsAreEscaped(t *testing.T) {
 	w := s.from("127.0.0.1:9", "GET", "/", "")
 	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
 		t.Errorf("CSP %q", csp)
+	}
+}
+
+// What a machine would refuse to start of the version that it is to have is on its tile and on its
+// page, and there is what its firmware tells.
+func TestRefusals(t *testing.T) {
+	s := newSite(t, 2, Options{})
+	s.promote(3)
+	s.checkIn(1, 2, nil)
+	c := s.browser()
+	if _, page := s.get(c, "/"); strings.Contains(page, "would not start") {
+		t.Error("a machine that starts everything is said not to")
+	}
+	s.checkIn(2, 2, func(in *protocol.CheckIn) {
+		in.SecureBoot = true
+		in.Keys = protocol.Keys{SBAT: "sbat,1,2024010900", DBX: strings.Repeat("d", 64), DBXDate: time.Date(2024, 3, 9, 12, 0, 0, 0, time.UTC), SVN: 7 << 16,
+			CAs: []protocol.CA{{Name: "Windows UEFI CA 2023", SHA256: strings.Repeat("c", 64)}}, Revoked: []protocol.CA{{Name: "PCA 2011", SHA256: strings.Repeat("e", 64)}}}
+	})
+	for path, texts := range map[string][]string{
+		"/": {"would not start: the manager of win11-lab version 3: &lt;too old&gt;"},
+		"/host?id=b204-02": {"This machine would not start the manager of win11-lab version 3: &lt;too old&gt;", "sbat,1,2024010900", strings.Repeat("d", 64),
+			"2024-03-09", "security version 7.0", "Windows UEFI CA 2023", "<dt>dbx revokes</dt><dd>PCA 2011"},
+	} {
+		_, page := s.get(c, path)
+		for _, text := range texts {
+			if !strings.Contains(page, text) {
+				t.Errorf("%s: %q is not shown", path, text)
+			}
+		}
 	}
 }

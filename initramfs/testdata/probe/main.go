@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/agent/coldplug"
+	"troy/internal/kernelargs"
 )
 
 // efiVars is where coldplug mounts the variables of the firmware.
@@ -22,6 +23,9 @@ const efiVars = "/sys/firmware/efi/efivars"
 func main() {
 	uptime, err := os.ReadFile("/proc/uptime")
 	fmt.Printf("PROBE: uptime %s %v\n", strings.TrimSpace(string(uptime)), err)
+	cmdline, _ := os.ReadFile("/proc/cmdline")
+	loader, _ := kernelargs.Value(string(cmdline), kernelargs.Port)
+	fmt.Println("PROBE: loaded by", loader)
 	fmt.Println("PROBE: started with", os.Args[1:])
 	start := time.Now()
 	p, err := coldplug.New()

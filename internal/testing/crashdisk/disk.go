@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
+	"syscall"
 )
 
 // SectorSize is the unit of a torn write, in bytes.
@@ -37,6 +39,7 @@ type Disk struct {
 	syncs  int
 	hook   Hook
 	origin map[string]*layer
+	bad    map[badPage]bool
 }
 
 // Op is one recorded call: a write of Data at Off, or a flush of File.
@@ -66,7 +69,9 @@ type layer struct {
 }
 
 // New returns an empty disk.
-func New() *Disk { return &Disk{files: map[string]*File{}, origin: map[string]*layer{}} }
+func New() *Disk {
+	return &Disk{files: map[string]*File{}, origin: map[string]*layer{}, bad: map[badPage]bool{}}
+}
 
 // Create adds a file of size bytes; an older file of that name is replaced.
 func (d *Disk) Create(name string, size int64, fill Fill) *File {
@@ -113,7 +118,7 @@ func (d *Disk) Fork() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	nd := New()
-	nd.Align = d.Align
+	nd.Align, nd.bad = d.Align, maps.Clone(d.bad)
 	for _, name := range d.names {
 		f := d.files[name]
 		if len(f.top.pages) > 0 {
@@ -168,6 +173,9 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	if _, err := f.disk.call(Call{Kind: Read, File: f.name, Off: off, Len: len(p)}); err != nil {
 		return 0, err
 	}
+	if f.disk.anyBad(f.name, off, len(p)) {
+		return 0, syscall.EIO
+	}
 	if off < 0 || off > f.size {
 		return 0, io.EOF
 	}
@@ -198,6 +206,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	if done > 0 {
 		op := Op{File: f.name, Off: off, Data: append([]byte(nil), p[:done]...), id: uint64(len(d.log))}
 		d.log = append(d.log, op)
+		d.healBad(op)
 		f.top.write(op.Data, op.Off)
 	}
 	return done, err

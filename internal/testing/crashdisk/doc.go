@@ -29,7 +29,8 @@
 // # Faults
 //
 // [Disk.SetHook] sees every call before it happens and may let it fail, with any part of a write
-// done. [FailAt] makes the usual ones. A failed Sync makes nothing durable.
+// done. [FailAt] makes the usual ones. A failed Sync makes nothing durable. [Disk.Spoil] makes a page
+// unreadable until it is written to; crash states and forks keep it so.
 //
 // # Cost
 //
@@ -39,5 +40,5 @@
 // # Gaps
 //
 // Sectors that the drive damages without having been asked to write them (shorn neighbours, bit
-// rot) are not modelled.
+// rot) are up to the test: by Spoil, or by writing something else there.
 package crashdisk

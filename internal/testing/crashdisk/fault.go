@@ -45,6 +45,44 @@ func (d *Disk) call(c Call) (int, error) {
 	return done &^ (SectorSize - 1), err
 }
 
+// badPage is a page of a file that cannot be read.
+type badPage struct {
+	file string
+	page int64
+}
+
+// Spoil makes the page at off of a file unreadable (EIO) until it was written to as a whole, as a
+// drive does with a sector that rotted or that a power cut left half written.
+func (d *Disk) Spoil(file string, off int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bad[badPage{file, off / pageSize}] = true
+}
+
+// Spoiled counts the pages that cannot be read.
+func (d *Disk) Spoiled() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.bad)
+}
+
+func (d *Disk) anyBad(file string, off int64, n int) bool {
+	for b := range d.bad {
+		if at := b.page * pageSize; b.file == file && at < off+int64(n) && off < at+pageSize {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Disk) healBad(op Op) {
+	for b := range d.bad {
+		if at := b.page * pageSize; b.file == op.File && op.Off <= at && at+pageSize <= op.Off+int64(len(op.Data)) {
+			delete(d.bad, b)
+		}
+	}
+}
+
 // Fault is a way for a call to fail.
 type Fault int
 

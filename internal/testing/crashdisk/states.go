@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
+	"maps"
 	"math/rand/v2"
 )
 
@@ -249,7 +250,7 @@ func (w *walker) identity(i int, chosen []Op) uint64 {
 
 func (w *walker) image(chosen []Op) *Disk {
 	nd := New()
-	nd.Align = w.d.Align
+	nd.Align, nd.bad = w.d.Align, maps.Clone(w.d.bad)
 	for _, name := range w.d.names {
 		f := nd.add(name, w.d.files[name].size, w.durable[name])
 		f.top = &layer{parent: w.durable[name], pages: map[int64][]byte{}}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"syscall"
 )
 
 // bootAttributes are those of boot variables: non-volatile, for boot services, at run time (UEFI
@@ -18,6 +19,7 @@ const bootAttributes = 7
 type Firmware struct {
 	Vars   map[string][]byte
 	Refuse map[string]error // writes of these fail
+	Most   int              // variables that there is room for; 0: no limit
 	Writes []string         // names of all that were tried, in order
 }
 
@@ -41,6 +43,13 @@ func (f *Firmware) Set(name string, attributes uint32, data []byte) error {
 	}
 	if attributes != bootAttributes {
 		return fmt.Errorf("%s: attributes %d", name, attributes)
+	}
+	if len(data) == 0 {
+		delete(f.Vars, name)
+		return nil
+	}
+	if _, there := f.Vars[name]; !there && f.Most > 0 && len(f.Vars) >= f.Most {
+		return fmt.Errorf("%s: %w", name, syscall.ENOSPC)
 	}
 	f.Vars[name] = bytes.Clone(data)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +22,9 @@ type PC struct {
 	NIC  string // model of its network card; empty = virtio
 	MAC  string // its address; empty = that of every other PC
 	UUID string // as its firmware tells; its own, unless a test changes that
-	Tap  int    // where it is plugged in: PCs that run at the same time need each their own
+	// Others are network cards that the kernel finds before its own.
+	Others []vm.NIC
+	Tap    int // where it is plugged in: PCs that run at the same time need each their own
 	// Unplugged: its network card is connected to nothing.
 	Unplugged bool
 	// Secure has the firmware enforce Secure Boot.
@@ -79,7 +82,7 @@ func (p *PC) Config() (*vm.Config, error) {
 	c := &vm.Config{
 		Name: p.name, Dir: p.lab.o.Dir, Firmware: firmware, Vars: p.vars,
 		Disks:     []vm.Disk{{Path: p.Disk, Bus: p.Bus, SectorSize: p.SectorSize, PhysicalSectorSize: p.PhysicalSectorSize, WriteLog: p.WriteLog}},
-		NICs:      []vm.NIC{{Model: p.NIC, Tap: p.lab.Net.Taps[p.Tap], MAC: p.MAC, Unplugged: p.Unplugged}},
+		NICs:      append(slices.Clip(p.Others), vm.NIC{Model: p.NIC, Tap: p.lab.Net.Taps[p.Tap], MAC: p.MAC, Unplugged: p.Unplugged}),
 		Namespace: p.lab.Net.Namespace, Timeout: bootTimeout,
 		OnLine: p.show,
 	}
@@ -88,6 +91,9 @@ func (p *PC) Config() (*vm.Config, error) {
 	}
 	return c, nil
 }
+
+// ClearVariables has the firmware forget all that was written to its variables.
+func (p *PC) ClearVariables() error { return os.Remove(p.vars) }
 
 // show passes on what people would read on the screen.
 func (p *PC) show(line string) {
@@ -122,8 +128,8 @@ func (p *PC) NetConfig() (*vm.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.MemoryMiB = 2048                               // firmware, loader and kernel each hold the initramfs
-	c.NICs[0].BootIndex, c.Disks[0].BootIndex = 1, 2 // OVMF drops the entries of what is not in the list, also that of Windows
+	c.MemoryMiB = 2048                                           // firmware, loader and kernel each hold the initramfs
+	c.NICs[len(p.Others)].BootIndex, c.Disks[0].BootIndex = 1, 2 // OVMF drops the entries of what is not in the list, also that of Windows
 	return c, nil
 }
 

@@ -52,6 +52,9 @@ func (c *Config) command(vars, accel string) []string {
 	}
 	args = append(args, c.diskArgs()...)
 	args = append(args, c.nicArgs()...)
+	if c.Plugs {
+		args = append(args, "-qmp", "unix:"+escape(c.monitor())+",server=on,wait=off")
+	}
 	return append(args, c.Args...)
 }
 
@@ -82,6 +85,10 @@ func (c *Config) diskArgs() []string {
 		if d.Bus == USB && !usb {
 			usb = true
 			args = append(args, "-device", "qemu-xhci,id=xhci")
+		}
+		if d.Bus == Card {
+			args = append(args, "-device", "sdhci-pci", "-drive", drive, "-device", "sd-card,drive="+id)
+			continue
 		}
 		args = append(args, "-drive", drive, "-device", d.device(id, i))
 	}

@@ -32,6 +32,9 @@ type Config struct {
 	// see [ErrHungBeforeInit]; 0 = a minute.
 	InitLimit time.Duration
 
+	// Plugs lets [VM.Plug] plug in devices while the VM runs.
+	Plugs bool
+
 	OnLine func(line string) // called with each line of the serial log, one at a time
 	Args   []string          // further arguments for QEMU
 }
@@ -46,6 +49,7 @@ const (
 	AHCI
 	USB
 	CDROM // a drive with the image as its disc
+	Card  // an SD card in a built-in slot, one at most; its size is a power of two
 )
 
 // Disk is a raw image file.

@@ -7,6 +7,7 @@ import (
 	"troy/internal/errline"
 	"troy/server/catalog"
 	"troy/server/lab"
+	"troy/server/programs"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/servedir"
@@ -39,11 +40,15 @@ func OpenLocal(dir string, readOnly bool) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
+	shelf, err := programs.Open(dir, "") // the folder for network boot is not known here
+	if err != nil {
+		return nil, err
+	}
 	st, err := state.Open(folder.State(), &state.Options{ReadOnly: readOnly})
 	if err != nil {
 		return nil, err
 	}
-	k, err := rooms.New(&rooms.Options{Lab: file, State: st, Sizes: sizes})
+	k, err := rooms.New(&rooms.Options{Lab: file, State: st, Sizes: sizes, Programs: shelf})
 	if err != nil {
 		return nil, errline.Join(err, st.Close())
 	}

@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"troy/netfetch/link"
+	"troy/netfetch/params"
+	"troy/server"
+	"troy/server/protocol"
+)
+
+// A network is the right one if a server of Troy answers in it, whatever else answers.
+func TestReaches(t *testing.T) {
+	answer := func(do http.HandlerFunc) string {
+		s := httptest.NewTLSServer(do)
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	troy, err := server.New(&server.Options{Dir: t.TempDir(), Orders: new(bench)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer troy.Close()
+	good := answer(troy.ServeHTTP)
+	portal := answer(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>please accept</html>")) })
+	redirect := answer(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, good+"/"+protocol.PathHealth, http.StatusFound)
+	})
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	for _, test := range []struct {
+		name    string
+		servers []string // of the kernel arguments
+		dhcp    string   // option 224
+		fails   string
+	}{
+		{"it answers", []string{good}, "", ""},
+		{"DHCP names it", nil, good, ""},
+		{"DHCP names another", []string{good}, portal, ""},
+		{"one of them is enough", []string{gone.URL, portal, good}, "", ""},
+		{"none is named", nil, "", "no server is named"},
+		{"a web server that answers everything", []string{portal}, "", "is no server of Troy"},
+		{"one that leads elsewhere", []string{redirect}, "", "302"},
+		{"none is there", []string{gone.URL}, "", "connection refused"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o := &Options{Net: params.Network{Servers: test.servers}}
+			n := &network{o: o, site: &site{o: o}}
+			err := n.reaches(t.Context(), &link.Link{Server: test.dhcp})
+			if (err == nil) != (test.fails == "") || err != nil && !strings.Contains(err.Error(), test.fails) {
+				t.Errorf("error %v, want %q", err, test.fails)
+			}
+		})
+	}
+}

@@ -1,0 +1,175 @@
+// Package programs looks at what a store gives machines to start (Windows Boot Manager in its
+// images, shim and GRUB in releases of the agent and for network boot), and says which of that a
+// machine would refuse, by what its check-in tells of its firmware.
+//
+// # Promises
+//
+// A refusal is told before the machine is given the program: of the version that it is to have, of
+// the current release of the agent, of the folder for network boot. Nothing is said of machines
+// whose Secure Boot is off, and nothing of what cannot be read: images without Windows, releases
+// for Secure Boot off.
+//
+// Versions are read once. Releases and the folder are looked at again after ten seconds.
+//
+// # Known gaps
+//
+//   - The hashes in db and dbx stay on the machine: a program that is allowed or revoked by its
+//     hash alone is judged by its signatures, security version and SBAT here. The machine itself
+//     knows.
+//   - The ISO image for UEFI HTTP boot carries the same shim and GRUB as the folder beside it, and
+//     is not opened.
+package programs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"troy/chainload/bootfiles"
+	"troy/chainload/release"
+	"troy/chainload/secureboot"
+	"troy/image"
+	"troy/image/trust/sign"
+	"troy/internal/digest"
+	"troy/server/protocol"
+)
+
+// Shelf is what one store gives to start. Its methods may be called from several goroutines.
+type Shelf struct {
+	store *image.Store
+	dir   string
+	boot  string // folder for network boot; "" = none
+	now   func() time.Time
+
+	mu       sync.Mutex
+	versions map[version]*bootfiles.Managers // nil: none that can be read
+	loaders  []loader
+	looked   time.Time // when loaders were read
+}
+
+type version struct {
+	image  string
+	number int
+}
+
+// loader is a shim, or a GRUB that shim starts.
+type loader struct {
+	what    string
+	shim    bool
+	program *secureboot.Program
+}
+
+const (
+	versionsMost = 1000 // that are remembered
+	fresh        = 10 * time.Second
+	maxLoader    = 64 << 20
+)
+
+// Open opens the shelf of the store at dir, and of the folder boot for network boot; "" = none.
+func Open(dir, boot string) (*Shelf, error) {
+	store, err := image.OpenStore(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Shelf{store: store, dir: dir, boot: boot, now: time.Now, versions: map[version]*bootfiles.Managers{}}, nil
+}
+
+// Refused says what the machine would not start, a line for each; number 0 is no version.
+func (s *Shelf) Refused(ctx context.Context, in *protocol.CheckIn, name string, number int) (all []string) {
+	f := firmware(in)
+	if !f.On {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.look() {
+		err := f.ShimRefuses(l.program)
+		if l.shim && err == nil {
+			err = f.Refuses(l.program)
+		}
+		if err != nil {
+			all = append(all, fmt.Sprintf("%s: %v", l.what, err))
+		}
+	}
+	if m := s.managers(ctx, version{name, number}); m != nil {
+		if err := m.Refused(f); err != nil {
+			all = append(all, fmt.Sprintf("Windows Boot Manager of %s version %d: %v", name, number, err))
+		}
+	}
+	return all
+}
+
+// firmware is the machine's as far as it tells.
+func firmware(in *protocol.CheckIn) *secureboot.Firmware {
+	list := func(all []protocol.CA) (out []secureboot.CA) {
+		for _, c := range all {
+			var sum digest.Sum
+			_ = sum.UnmarshalText([]byte(c.SHA256)) // Validate has checked it
+			out = append(out, secureboot.CA{Name: c.Name, SHA256: sum})
+		}
+		return out
+	}
+	k := &in.Keys
+	return &secureboot.Firmware{On: in.SecureBoot && len(k.CAs) > 0, CAs: list(k.CAs), Revoked: list(k.Revoked), SVN: secureboot.SVN(k.SVN), Level: k.SBAT}
+}
+
+// managers are those of a version, nil if it has none that can be read.
+func (s *Shelf) managers(ctx context.Context, v version) *bootfiles.Managers {
+	if v.number == 0 {
+		return nil
+	}
+	m, ok := s.versions[v]
+	if ok {
+		return m
+	}
+	if r, err := image.OpenVersion(ctx, s.store, v.image, v.number); err == nil {
+		m, _ = bootfiles.ReadManagers(r, r.Size(), int(r.Manifest().SectorSize))
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if len(s.versions) >= versionsMost {
+		clear(s.versions)
+	}
+	s.versions[v] = m
+	return m
+}
+
+// look reads shim and GRUB of the current release of the agent, and for network boot.
+func (s *Shelf) look() []loader {
+	if now := s.now(); s.looked.IsZero() || now.Sub(s.looked) >= fresh {
+		s.looked, s.loaders = now, nil
+		releases, current, err := sign.AgentReleases(s.store)
+		for _, r := range releases {
+			if err == nil && r.Version == current {
+				s.read("agent release "+current, filepath.Join(s.dir, filepath.FromSlash(r.Path(""))))
+			}
+		}
+		if s.boot != "" {
+			s.read("network boot", s.boot)
+		}
+	}
+	return s.loaders
+}
+
+// read takes the loaders of a folder.
+func (s *Shelf) read(what, dir string) {
+	for _, name := range []string{release.Shim, release.GRUB} {
+		path := filepath.Join(dir, name)
+		info, err := os.Stat(path)
+		if err != nil || info.Size() > maxLoader {
+			continue
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if p, err := secureboot.Parse(b); err == nil {
+			shown := map[string]string{release.Shim: "shim", release.GRUB: "GRUB"}[name]
+			s.loaders = append(s.loaders, loader{shown + " of " + what, name == release.Shim, p})
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package rooms
+
+import (
+	"fmt"
+	"time"
+
+	"troy/server/lab"
+	"troy/server/state"
+)
+
+// attention says why a person should look after a machine; "" = no need. A machine that says
+// itself that it leaves, or that Windows ran without the agent, says so until it is heard again.
+func (k *Keeper) attention(h *Host, m *state.Machine) string {
+	if leaves := said(m); leaves != "" {
+		return leaves
+	}
+	if h.Room == "" {
+		return ""
+	}
+	l := k.Lab()
+	p, _ := l.Room(h.Room)
+	return k.silent(h, l, &p)
+}
+
+// said is what the last start of a machine says that calls for a person.
+func said(m *state.Machine) string {
+	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Leaves != "" {
+		return r.Leaves
+	}
+	return m.CheckIn.Without
+}
+
+// silent says since when nothing was heard of a machine that should have started the agent: a
+// window of its room has passed since, or it was woken.
+func (k *Keeper) silent(h *Host, l *lab.Lab, p *lab.Policy) string {
+	now := k.o.Now()
+	quiet := now.Sub(h.Seen)
+	if quiet < time.Duration(p.Silent)*24*time.Hour {
+		return ""
+	}
+	why := ""
+	if _, closes, ok := l.Hours(p).Next(h.Seen); ok && !closes.After(now) {
+		why = "a window of its room has passed since"
+	}
+	if len(h.MACs) > 0 {
+		if w := k.wakes(h); w.last.After(h.Seen) && now.Sub(w.last) >= awakeTime {
+			why = "it was woken since"
+		}
+	}
+	if why == "" {
+		return ""
+	}
+	return fmt.Sprintf("no check-in for %d days, and %s: it is off, or starts Windows without Troy", int(quiet.Hours()/24), why)
+}
+
+// noteAlarm tells the admin once what a start of a machine says that calls for a person.
+func (k *Keeper) noteAlarm(before, now *state.Machine) {
+	if why := said(now); why != "" && (before == nil || said(before) != why) {
+		k.o.OnNote(fmt.Sprintf("machine %s needs attention: %s", k.nameOf(now), why))
+	}
+}
+
+// nameOf is how people call a machine.
+func (k *Keeper) nameOf(m *state.Machine) string {
+	if at := k.placeOf(k.Lab(), m); at.name != "" {
+		return at.name
+	}
+	return m.ID
+}
+
+// noteSilent tells the admin once of each machine of a room that fell silent.
+func (k *Keeper) noteSilent(l *lab.Lab, room string) {
+	p, _ := l.Room(room)
+	for _, e := range k.hosts(l, room) {
+		if e.m == nil || said(e.m) != "" || k.o.Now().Sub(e.m.Seen) < time.Duration(p.Silent)*24*time.Hour {
+			continue
+		}
+		h := Host{Seen: e.m.Seen, MACs: e.m.CheckIn.Machine.MACs()}
+		why := k.silent(&h, l, &p)
+		k.mu.Lock()
+		known := k.alarmed[e.m.ID].Equal(e.m.Seen)
+		if why != "" {
+			k.alarmed[e.m.ID] = e.m.Seen
+		}
+		k.mu.Unlock()
+		if why != "" && !known {
+			k.o.OnNote(fmt.Sprintf("machine %s needs attention: %s", e.name, why))
+			k.changed.tell()
+		}
+	}
+}

@@ -1,0 +1,34 @@
+package web
+
+import (
+	"strings"
+	"testing"
+
+	"troy/server/protocol"
+)
+
+// A machine that ran Windows without the agent is red on all pages and counted, though it has its
+// version; what it claims is text, not markup.
+func TestAlarm(t *testing.T) {
+	s := newSite(t, 2, Options{})
+	s.promote(2)
+	s.checkIn(1, 2, nil)
+	c := s.browser()
+	if _, page := s.get(c, "/"); strings.Contains(page, " alarm\"") || strings.Contains(page, "need attention") {
+		t.Error("an alarm without a reason")
+	}
+	s.checkIn(1, 2, func(in *protocol.CheckIn) { in.Without = "Windows ran without the agent: <b>why</b>" })
+	_, page := s.get(c, "/")
+	for _, text := range []string{`class="tile current alarm"`, "<b>1</b> need attention", `<b class="bad">1 need attention</b>`,
+		`<span class="error">Windows ran without the agent: &lt;b&gt;why`} {
+		if !strings.Contains(page, text) {
+			t.Errorf("the page does not show %q", text)
+		}
+	}
+	if _, page := s.get(c, "/host?id=b204-01"); !strings.Contains(page, `<p class="fault">Windows ran without`) {
+		t.Error("the page of the machine does not show it")
+	}
+	if _, metrics := s.get(c, "/metrics"); !strings.Contains(metrics, `troy_machines_attention{room="B204"} 1`) {
+		t.Error("the metrics do not count it")
+	}
+}
