@@ -20,7 +20,7 @@ type PC struct {
 	Disk string // its disk image
 	Bus  vm.Bus // how the disk is attached
 	NIC  string // model of its network card; empty = virtio
-	MAC  string // its address; empty = that of every other PC
+	MAC  string // its address; its own, unless a test changes that
 	UUID string // as its firmware tells; its own, unless a test changes that
 	// Others are network cards that the kernel finds before its own.
 	Others []vm.NIC
@@ -52,7 +52,7 @@ func (l *Lab) NewPC(ctx context.Context, name string) (*PC, error) {
 
 func (l *Lab) newPC(name string) *PC {
 	l.pcs++
-	return &PC{Disk: filepath.Join(l.o.Dir, name+".img"), UUID: uuid(l.pcs), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
+	return &PC{Disk: filepath.Join(l.o.Dir, name+".img"), UUID: uuid(l.pcs), MAC: fmt.Sprintf("52:54:00:54:%02x:%02x", l.pcs>>8, l.pcs&0xff), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
 }
 
 // bareSize is that of a new PC's disk, in bytes: room for the parent, the boot child, two slots and
