@@ -105,13 +105,22 @@ func (p *PC) show(line string) {
 // FromUSB starts the PC from the boot stick, which comes first in the firmware's order, and waits until it is powered off. It returns what was
 // said on the serial line. It fails unless the stand-in was started.
 func (p *PC) FromUSB(ctx context.Context) (serial string, err error) {
-	c, err := p.Config()
+	c, err := p.USBConfig()
 	if err != nil {
 		return "", err
 	}
+	return untilWindows(ctx, c)
+}
+
+// USBConfig is the machine as FromUSB starts it.
+func (p *PC) USBConfig() (*vm.Config, error) {
+	c, err := p.Config()
+	if err != nil {
+		return nil, err
+	}
 	c.Disks = append(c.Disks, vm.Disk{Path: cmp.Or(p.Stick, p.lab.USB), Bus: vm.USB, ReadOnly: true, BootIndex: 1})
 	c.Disks[0].BootIndex = 2 // as for NetConfig
-	return untilWindows(ctx, c)
+	return c, nil
 }
 
 // FromNet starts the PC by PXE, whatever its own boot order says, as FromUSB does from the stick.
