@@ -173,7 +173,7 @@ func (n *network) linkUp(ctx context.Context, patience time.Duration) error {
 // reaches returns nil if one of the servers answers over the link. Any other web server is none of
 // ours: networks for guests have one that answers everything.
 func (n *network) reaches(ctx context.Context, l *link.Link) error {
-	urls := n.urls(l)
+	urls := n.site.urls(l)
 	if len(urls) == 0 {
 		return errNoServer
 	}

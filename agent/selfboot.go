@@ -216,15 +216,11 @@ func (c *ownCopy) release(ctx context.Context, src *trust.Source, version string
 	if have.Version != version {
 		return nil, fmt.Errorf("%w: release %s of the agent was ordered, the store has %s", image.ErrNotFound, version, have.Version)
 	}
-	names := release.Signed()
-	if have.File(release.Shim) == nil {
-		names = []string{release.UKI}
-	}
 	content := map[string][]byte{}
 	r := &selfboot.Release{Release: release.Release{Version: version}, Cmdline: ownArguments(), Open: func(name string) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(content[name])), nil
 	}}
-	for _, name := range names {
+	for _, name := range release.Files() {
 		f := have.File(name)
 		if f == nil {
 			return nil, fmt.Errorf("%w: release %s of the agent has no %s", image.ErrNotFound, version, name)

@@ -48,7 +48,7 @@ func (s *site) learn(mayWrite bool) {
 		}
 	}
 	if s.key == nil { // one that cannot be read now may be read again at another start
-		s.key = s.newKey(j, mayWrite && err == nil)
+		s.key = s.newKey(j, mayWrite && !errors.Is(err, machine.ErrUnreadable))
 	}
 	if s.cert, err = s.key.Certificate(); err != nil {
 		s.con.say("key: %v", err)

@@ -121,7 +121,8 @@ func (s *Store) open(name string) (*os.File, error) {
 	return f, nil
 }
 
-// Images returns the names of all images, sorted.
+// Images returns the names of all images, sorted. The error is that of a folder that cannot be
+// looked into.
 func (s *Store) Images() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "images"))
 	if err != nil {
@@ -129,12 +130,35 @@ func (s *Store) Images() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if _, err := os.Stat(filepath.Join(s.dir, filepath.FromSlash(IndexName(e.Name())))); err == nil && CheckName(e.Name()) == nil {
+		if CheckName(e.Name()) != nil || e.Type().IsRegular() {
+			continue
+		}
+		there, err := s.has(e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if there {
 			names = append(names, e.Name())
 		}
 	}
 	sort.Strings(names)
 	return names, nil
+}
+
+// has tells whether a folder is that of an image. One that cannot be looked into (it is not mounted,
+// it may not be read) is not known to be none: whoever takes it for that would throw its objects
+// away.
+func (s *Store) has(name string) (bool, error) {
+	_, err := os.Stat(filepath.Join(s.dir, filepath.FromSlash(IndexName(name))))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err = os.ReadDir(filepath.Join(s.dir, "images", name)); err == nil {
+			return false, nil
+		}
+	}
+	if err != nil {
+		return false, fmt.Errorf("image: the folder of %s cannot be looked into: %w", name, err)
+	}
+	return true, nil
 }
 
 // List returns the manifests of all versions of an image, oldest first. It returns ErrNotFound for

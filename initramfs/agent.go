@@ -1,12 +1,8 @@
 package initramfs
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 
 	"troy/chainload/release"
 )
@@ -19,56 +15,32 @@ import (
 //	vmlinuz
 //	initramfs.cpio.zst
 //
-// or, when boot is nil, the unified kernel image alone, as troy.efi. The site's files
-// are those in the initramfs. Other files of these names in the folder are removed: all
-// that lies in it is published.
-func Agent(boot *Boot, uki, out string) error {
-	files, err := agentFiles(boot, uki)
+// The site's files are those in the initramfs. What else lies in the folder would be published with
+// it: the caller gives an empty one, or one that this function wrote.
+func Agent(boot *Boot, out string) error {
+	files, err := boot.release()
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	wanted := map[string]bool{}
-	for _, f := range files {
-		wanted[f.Name] = true
-	}
-	for _, name := range agentNames() {
-		if wanted[name] {
-			continue
-		}
-		if err := os.Remove(filepath.Join(out, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
 	return writeTree(out, files)
 }
 
-// agentNames are all that a release may hold.
-func agentNames() []string {
-	return append(release.Signed(), release.UKI)
-}
-
-func agentFiles(boot *Boot, uki string) ([]File, error) {
-	if boot == nil {
-		data, err := os.ReadFile(uki)
-		if err != nil {
-			return nil, fmt.Errorf("boot image: %w", err)
-		}
-		return []File{{Name: release.UKI, Data: data}}, nil
-	}
-	files, err := boot.payload()
+// release are the files of a release of the agent.
+func (b *Boot) release() ([]File, error) {
+	files, err := b.payload()
 	if err != nil {
 		return nil, err
 	}
 	for i, f := range files {
 		files[i].Name = path.Base(f.Name)
 	}
-	shim, err := boot.loader(Shim)
+	shim, err := b.loader(Shim)
 	if err != nil {
 		return nil, err
 	}
-	beside, err := boot.GRUBBeside()
+	beside, err := b.GRUBBeside()
 	return append(files, File{Name: release.Shim, Data: shim}, File{Name: release.GRUB, Data: beside}), err
 }

@@ -1,5 +1,4 @@
-// Package initramfs makes what a machine boots: the initramfs, a unified kernel
-// image (UKI) of it, and the media that start it: a stick, an ISO image, a tree for
+// Package initramfs makes what a machine boots: the initramfs, and the media that start it: a stick, an ISO image, a tree for
 // network boot. It holds no product code; the agent comes in as a Go package that is named to it.
 //
 // # What is in the initramfs
@@ -31,11 +30,9 @@
 //
 //	medium                    starts with                          Secure Boot
 //	USB (Boot)                shim, GRUB (grubx64), kernel         on or off
-//	USB (UKI)                 UKI at \EFI\BOOT\BOOTX64.EFI         off
 //	ISO                       shim, GRUB (gcdx64), kernel          on or off; CD, stick, UEFI HTTP boot
 //	Net: shimx64.efi          shim, GRUB (grubnetx64), kernel      on or off; PXE
 //	Net: snponly.efi          iPXE, kernel's own EFI stub          off; PXE
-//	Net: troy.efi             UKI                                  off; UEFI HTTP boot
 //
 // Shim is signed by Microsoft, GRUB and kernel by Debian: no key has to be enrolled in any machine.
 // When GRUB cannot load something it says so, waits ten seconds and starts Windows Boot Manager, if
@@ -48,7 +45,7 @@
 // # Promises
 //
 //   - The same options, sources, kernel, Go and zstd versions give the same bytes, of the
-//     initramfs, the UKI, the stick and the ISO image. Times are fixed, records sorted,
+//     initramfs, the stick and the ISO image. Times are fixed, records sorted,
 //     identifiers derived from the content.
 //   - An output file is replaced only by a finished one.
 //   - Kernel and modules that do not belong together are refused
@@ -70,19 +67,18 @@
 // # Formats
 //
 // cpio "newc", one archive behind the other, each in one zstd frame
-// (Documentation/filesystems/ramfs and driver-api/early-userspace of Linux); PE/COFF with the
-// sections of the UKI specification of the UAPI group; GPT with one FAT32 EFI system partition and
+// (Documentation/filesystems/ramfs and driver-api/early-userspace of Linux); GPT with one FAT32 EFI system partition and
 // \EFI\BOOT\BOOTX64.EFI (UEFI 2.10, 3.5.1.1); ISO 9660 with Rock Ridge and El Torito.
 //
 // # Programs it needs
 //
-// The go command and zstd; systemd's EFI stub (systemd-boot-efi) for [UKI]; the mtools for [USB]
+// The go command and zstd; the mtools for [USB]
 // and [ISO]; xorriso for [ISO]; Debian's shim-signed, grub-efi-amd64-signed and ipxe, installed or
 // unpacked, for [Boot].
 //
 // # Known gaps
 //
-//   - The UKI is not signed: with Secure Boot on it does not start. Neither does iPXE.
+//   - iPXE is not signed: with Secure Boot on it does not start.
 //   - Debian's signed GRUB looks for its configuration at fixed places: \EFI\debian\grub.cfg of the
 //     stick, /grub/grub.cfg at the top of the TFTP server. The tree of [Net] cannot lie in a folder
 //     of a TFTP server.

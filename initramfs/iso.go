@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"troy/internal/durable"
+
+	"troy/internal/block"
 )
 
 // ErrNoXorriso says that the program that writes ISO images is not installed.
@@ -125,4 +127,9 @@ func writeTree(dir string, files []File) error {
 		}
 	}
 	return nil
+}
+
+// pad fills up to whole units with zeros.
+func pad(b []byte, unit int) []byte {
+	return append(b, make([]byte, block.RoundUp(len(b), unit)-len(b))...)
 }

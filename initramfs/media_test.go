@@ -2,7 +2,6 @@ package initramfs
 
 import (
 	"bytes"
-	"debug/pe"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -17,16 +16,6 @@ import (
 
 const testCmdline = "console=ttyS0 panic=-1 quiet troy.server=http://10.0.2.2:8080/"
 
-func testUKI(t *testing.T, initrd string) string {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), "troy.efi")
-	err := UKI(t.Context(), &UKIOptions{Kernel: environment(t, "KERNEL"), Initrd: initrd, Cmdline: testCmdline, Out: out})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 func smallInitrd(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "small.zst")
@@ -36,124 +25,13 @@ func smallInitrd(t *testing.T) string {
 	return path
 }
 
-// What objcopy takes out must be what went in.
-func TestUKISections(t *testing.T) {
-	initrd := smallInitrd(t)
-	uki := testUKI(t, initrd)
-	for name, source := range map[string]string{".linux": environment(t, "KERNEL"), ".initrd": initrd, ".cmdline": "", ".sbat": ""} {
-		out := filepath.Join(t.TempDir(), "section")
-		b, err := exec.Command("objcopy", "-O", "binary", "--only-section="+name, uki, out).CombinedOutput()
-		if err != nil {
-			t.Fatalf("objcopy: %v: %s", err, b)
-		}
-		got, err := os.ReadFile(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := []byte(testCmdline)
-		if source != "" {
-			if want, err = os.ReadFile(source); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if name == ".sbat" { // of the stub: only has to be there still
-			want = got[:min(4, len(got))]
-			if string(want) != "sbat" {
-				t.Errorf("section .sbat begins with %q", want)
-			}
-		}
-		if !bytes.HasPrefix(got, want) || len(bytes.Trim(got[len(want):], "\x00")) > 0 && name != ".sbat" {
-			t.Errorf("section %s: %d bytes, not the %d that went in", name, len(got), len(want))
-		}
-	}
-	sameFiles(t, uki, testUKI(t, initrd))
-}
-
-func TestUKILayout(t *testing.T) {
-	f, err := pe.Open(testUKI(t, smallInitrd(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	opt := f.OptionalHeader.(*pe.OptionalHeader64)
-	var end uint32
-	for _, s := range f.Sections {
-		if s.VirtualAddress < end || s.Offset%opt.FileAlignment != 0 || s.Size%opt.FileAlignment != 0 {
-			t.Errorf("section %s at %#x, file %#x+%#x: overlaps or is not aligned", s.Name, s.VirtualAddress, s.Offset, s.Size)
-		}
-		end = s.VirtualAddress + s.VirtualSize
-	}
-	if opt.SizeOfImage < end {
-		t.Errorf("SizeOfImage %#x, sections end at %#x", opt.SizeOfImage, end)
-	}
-	if last := f.Sections[len(f.Sections)-1].Name; last != ".linux" {
-		t.Errorf("last section is %s, want .linux", last)
-	}
-}
-
-func TestUKIRefuses(t *testing.T) {
-	kernel := environment(t, "KERNEL")
-	text := filepath.Join(t.TempDir(), "text")
-	if err := os.WriteFile(text, []byte(strings.Repeat("no program ", 100)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out := filepath.Join(t.TempDir(), "out")
-	for name, c := range map[string]struct {
-		o    UKIOptions
-		want error
-	}{
-		"stub absent":       {UKIOptions{Kernel: kernel, Stub: out}, os.ErrNotExist},
-		"stub not PE":       {UKIOptions{Kernel: kernel, Stub: text}, ErrStub},
-		"kernel not kernel": {UKIOptions{Kernel: text}, ErrKernel},
-		"initrd absent":     {UKIOptions{Kernel: kernel, Initrd: out}, os.ErrNotExist},
-		"cmdline too long":  {UKIOptions{Kernel: kernel, Cmdline: strings.Repeat("x", 2048)}, kernelargs.ErrInvalid},
-		"cmdline not ASCII": {UKIOptions{Kernel: kernel, Cmdline: "größe"}, kernelargs.ErrInvalid},
-	} {
-		c.o.Out = out
-		if err := UKI(t.Context(), &c.o); !errors.Is(err, c.want) {
-			t.Errorf("%s: UKI = %v, want %v", name, err, c.want)
-		}
-	}
-	stub, err := os.ReadFile(DefaultStub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := appendSections(stub, make([]section, 100)); !errors.Is(err, ErrStub) {
-		t.Errorf("100 more sections: %v, want %v", err, ErrStub)
-	}
-	if _, err := appendSections(stub[:len(stub)/2], nil); !errors.Is(err, ErrStub) {
-		t.Errorf("half a stub: %v, want %v", err, ErrStub)
-	}
-}
-
-func FuzzAppendSections(f *testing.F) {
-	stub, err := os.ReadFile(DefaultStub)
-	if err != nil || len(stub) == 0 {
-		f.Fatalf("no seed: %v", err)
-	}
-	f.Add(stub[:4096])
-	f.Add(stub)
-	f.Fuzz(func(t *testing.T, stub []byte) {
-		out, err := appendSections(stub, []section{{".linux", []byte("kernel")}})
-		if err != nil {
-			return
-		}
-		p, err := pe.NewFile(bytes.NewReader(out))
-		if err != nil {
-			t.Fatalf("result is not PE: %v", err)
-		}
-		if s := p.Section(".linux"); s == nil || s.VirtualSize != 6 {
-			t.Error("result lacks the section")
-		}
-	})
-}
-
 func TestUSB(t *testing.T) {
-	uki := testUKI(t, smallInitrd(t))
+	boot := testBoot(t)
+	boot.Initrd = smallInitrd(t)
 	extra := []byte("server: http://192.0.2.1/\n")
 	build := func(data []byte) string {
 		out := filepath.Join(t.TempDir(), "usb.img")
-		err := USB(t.Context(), &USBOptions{UKI: uki, Out: out, extra: []File{{Name: "troy/media/config.yaml", Data: data}}})
+		err := USB(t.Context(), &USBOptions{Boot: boot, Out: out, extra: []File{{Name: "troy/media/config.yaml", Data: data}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +56,7 @@ func TestUSB(t *testing.T) {
 	if err != nil || !bytes.Contains(out, []byte("2 FATs, 32 bit entries")) {
 		t.Errorf("fsck.fat -n: %v\n%s", err, out)
 	}
-	for name, source := range map[string]string{RemovablePath: uki, "troy/media/config.yaml": ""} {
+	for name, source := range map[string]string{removablePath: filepath.Join(boot.Loaders, Shim.Path), "troy/initramfs.cpio.zst": boot.Initrd, "troy/media/config.yaml": ""} {
 		got, err := exec.Command("mtype", "-i", fat, "::/"+name).Output()
 		want := extra
 		if source != "" {
@@ -216,7 +94,7 @@ func TestSignedStick(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, source := range map[string]string{
-		RemovablePath: filepath.Join(b.Loaders, Shim.Path), "EFI/BOOT/grubx64.efi": filepath.Join(b.Loaders, grubDisk.Path),
+		removablePath: filepath.Join(b.Loaders, Shim.Path), "EFI/BOOT/grubx64.efi": filepath.Join(b.Loaders, grubDisk.Path),
 		"troy/vmlinuz": b.Kernel, "troy/initramfs.cpio.zst": b.Initrd, "troy/arguments.cfg": "", "EFI/debian/grub.cfg": "",
 	} {
 		got, err := exec.Command("mtype", "-i", img+"@@1M", "::/"+name).Output()
@@ -318,9 +196,9 @@ func TestBootRefuses(t *testing.T) {
 }
 
 func TestUSBWithoutMtools(t *testing.T) {
-	uki := testUKI(t, "")
+	boot := testBoot(t)
 	t.Setenv("PATH", t.TempDir())
-	err := USB(t.Context(), &USBOptions{UKI: uki, Out: filepath.Join(t.TempDir(), "usb.img")})
+	err := USB(t.Context(), &USBOptions{Boot: boot, Out: filepath.Join(t.TempDir(), "usb.img")})
 	if !errors.Is(err, ErrNoMtools) {
 		t.Errorf("USB without mtools = %v, want %v", err, ErrNoMtools)
 	}

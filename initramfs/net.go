@@ -17,8 +17,7 @@ import (
 // NetOptions say what a tree for network boot holds. Boot and Out are required.
 type NetOptions struct {
 	Boot *Boot
-	UKI  string // unified kernel image for UEFI HTTP boot; empty = none
-	ISO  string // what ISO made, for UEFI HTTP boot with Secure Boot on; empty = none
+	ISO  string // what ISO made, for UEFI HTTP boot; empty = none
 	// URL is where the tree will be served by HTTP, such as http://192.0.2.1:8080/boot/.
 	// GRUB tries to load kernel and initramfs there, and then the way it came itself
 	// (mostly TFTP, which is slower). Only http; empty = only the latter.
@@ -34,8 +33,7 @@ var ErrURL = errors.New("not usable for GRUB: want http://HOST[:PORT]/[PATH]")
 //	shimx64.efi           what DHCP names for UEFI PXE; starts grubx64.efi (Secure Boot on or off)
 //	grubx64.efi           GRUB's network build, reads grub/grub.cfg at the top of the server
 //	snponly.efi           iPXE, for Secure Boot off; DHCP then names boot.ipxe to it
-//	troy.efi              for UEFI HTTP boot with Secure Boot off
-//	troy.iso              for UEFI HTTP boot with Secure Boot on or off
+//	troy.iso              for UEFI HTTP boot
 //	troy/                 vmlinuz, initramfs.cpio.zst
 //	dnsmasq.conf          how a DHCP server names all this
 func Net(ctx context.Context, o *NetOptions) error {
@@ -72,17 +70,14 @@ func (o *NetOptions) files() ([]File, error) {
 		}
 		files = append(files, File{Name: name, Data: data})
 	}
-	for name, from := range map[string]string{release.UKI: o.UKI, release.ISO: o.ISO} {
-		if from == "" {
-			continue
-		}
-		data, err := os.ReadFile(from)
-		if err != nil {
-			return nil, fmt.Errorf("boot image: %w", err)
-		}
-		files = append(files, File{Name: name, Data: data})
+	if o.ISO == "" {
+		return files, nil
 	}
-	return files, nil
+	data, err := os.ReadFile(o.ISO)
+	if err != nil {
+		return nil, fmt.Errorf("boot image: %w", err)
+	}
+	return append(files, File{Name: release.ISO, Data: data}), nil
 }
 
 // grubURL writes an URL as GRUB does: (http,HOST,PORT)/PATH.
@@ -160,8 +155,8 @@ dhcp-boot=tag:pxe,` + release.Shim + `,,SERVER
 #dhcp-boot=tag:pxe,tag:!ipxe,` + release.IPXE + `,,SERVER
 #dhcp-boot=tag:ipxe,http://SERVER/` + release.IPXEScript + `
 
-# UEFI HTTP boot: ` + release.UKI + ` with Secure Boot off, ` + release.ISO + ` with Secure Boot on or off.
+# UEFI HTTP boot
 dhcp-match=set:http,option:client-arch,16
 dhcp-option-force=tag:http,60,HTTPClient
-dhcp-boot=tag:http,http://SERVER/` + release.UKI + `
+dhcp-boot=tag:http,http://SERVER/` + release.ISO + `
 `

@@ -73,7 +73,7 @@ func testTree(t *testing.T) string {
 	if err := ISO(t.Context(), &ISOOptions{Boot: b, Out: iso}); err != nil {
 		t.Fatal(err)
 	}
-	err := Net(t.Context(), &NetOptions{Boot: b, UKI: testUKI(t, b.Initrd), ISO: iso, URL: "http://10.77.0.1:80/", Out: dir})
+	err := Net(t.Context(), &NetOptions{Boot: b, ISO: iso, URL: "http://10.77.0.1:80/", Out: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,10 +108,7 @@ func TestOtherNetworkBoot(t *testing.T) {
 	t.Run("shim and GRUB with Secure Boot", func(t *testing.T) {
 		netBoot(t, bootServer(t, tree), true, `Troy: loading from`, `PROBE: loaded by 01-52:54:00:54:52:01`)
 	})
-	t.Run("UEFI HTTP boot", func(t *testing.T) {
-		netBoot(t, bootServer(t, tree, "client-arch,7", "client-arch,77"), false)
-	})
-	t.Run("UEFI HTTP boot of the ISO image with Secure Boot", func(t *testing.T) {
-		netBoot(t, bootServer(t, tree, "client-arch,7", "client-arch,77", "troy.efi", "troy.iso"), true)
-	})
+	for name, secure := range map[string]bool{"UEFI HTTP boot": false, "UEFI HTTP boot with Secure Boot": true} {
+		t.Run(name, func(t *testing.T) { netBoot(t, bootServer(t, tree, "client-arch,7", "client-arch,77"), secure) })
+	}
 }

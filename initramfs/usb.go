@@ -15,10 +15,9 @@ import (
 	"troy/internal/block"
 )
 
-// USBOptions say what a boot stick holds. Out is required, and Boot or UKI.
+// USBOptions say what a boot stick holds. Boot and Out are required.
 type USBOptions struct {
-	Boot  *Boot  // signed boot loaders, kernel and initramfs: starts with Secure Boot on and off
-	UKI   string // or a unified kernel image, becomes \EFI\BOOT\BOOTX64.EFI
+	Boot  *Boot  // starts with Secure Boot on and off
 	Out   string // the image file to write, to be copied to a stick as it is
 	extra []File // further files of the stick
 }
@@ -26,9 +25,9 @@ type USBOptions struct {
 // mediaLabel is the label of the volumes on all media.
 const mediaLabel = "TROY"
 
-// RemovablePath is what UEFI firmware starts from a disk that it knows nothing about
+// removablePath is what UEFI firmware starts from a disk that it knows nothing about
 // (UEFI specification, 3.5.1.1).
-const RemovablePath = "EFI/BOOT/BOOTX64.EFI"
+const removablePath = "EFI/BOOT/BOOTX64.EFI"
 
 const (
 	sectorSize = 512
@@ -67,13 +66,6 @@ func USB(ctx context.Context, o *USBOptions) error {
 }
 
 func (o *USBOptions) files() ([]File, error) {
-	if o.Boot == nil {
-		uki, err := os.ReadFile(o.UKI)
-		if err != nil {
-			return nil, fmt.Errorf("boot image: %w", err)
-		}
-		return append([]File{{Name: RemovablePath, Data: uki}}, o.extra...), nil
-	}
 	files, err := o.Boot.mediaFiles(grubConfig)
 	if err != nil {
 		return nil, err
@@ -89,7 +81,7 @@ func (b *Boot) removable(grub Loader) ([]File, error) {
 		return nil, err
 	}
 	second, err := b.loader(grub)
-	return []File{{Name: RemovablePath, Data: shim}, {Name: loaderName, Data: second}}, err
+	return []File{{Name: removablePath, Data: shim}, {Name: loaderName, Data: second}}, err
 }
 
 // contentID is a hash of all that a stick holds.

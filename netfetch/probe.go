@@ -2,12 +2,13 @@ package netfetch
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+
+	"troy/internal/tlskey"
 )
 
 // maxProbe is the most bytes of an answer that Probe reads.
@@ -15,8 +16,8 @@ const maxProbe = 4 << 10
 
 // Probe asks a server once for a small object, to see whether it can be reached by the network that
 // was just set up. Names are looked up with these name servers: Go reads resolv.conf only now and
-// then, and it may still tell of another network; nil = as that file says. No certificate is
-// checked, since that needs the time: use the answer to choose a network and for nothing else.
+// then, and it may still tell of another network; nil = as that file says. No key is
+// checked: use the answer to choose a network and for nothing else.
 func Probe(ctx context.Context, baseURL, name string, dns []netip.Addr) ([]byte, error) {
 	dialer := &net.Dialer{}
 	if len(dns) > 0 {
@@ -32,7 +33,7 @@ func Probe(ctx context.Context, baseURL, name string, dns []netip.Addr) ([]byte,
 		return nil, err
 	}
 	t := h.client.Transport.(*http.Transport)
-	t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
+	t.TLSClientConfig = tlskey.Unverified()
 	defer t.CloseIdleConnections()
 	req, err := h.request(ctx, http.MethodGet, name)
 	if err != nil {

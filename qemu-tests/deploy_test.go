@@ -202,7 +202,7 @@ func copyFile(t *testing.T, from, to string) {
 // network card is in a network whose DHCP server answers, at once, and where no server is.
 func TestKernelNow(t *testing.T) {
 	pc, server := start(t, "now", "merge: now")
-	pc.Bus, pc.NIC, pc.Others = vm.NVMe, "e1000e", []vm.NIC{{User: "restrict=on"}}
+	pc.Bus, pc.NIC, pc.Others = vm.NVMe, "e1000e", []vm.NIC{{User: "restrict=on", MAC: "52:54:00:99:00:01"}}
 	serial, err := pc.FromKernel(t.Context(), "troy.server="+testlab.ServerURL)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, serial)

@@ -41,7 +41,7 @@ func TestLateCard(t *testing.T) {
 	if _, err := m.Expect(t.Context(), `deploy: disk: /dev/vda holds .*\n`); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Plug(t.Context(), "usb-net,bus=xhci.0,port=1.1.1,netdev=late,mac=52:54:00:54:52:01"); err != nil {
+	if err := m.Plug(t.Context(), "usb-net,bus=xhci.0,port=1.1.1,netdev=late,mac="+pc.MAC); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.Expect(t.Context(), `deploy: restarting into Windows`); err != nil {

@@ -118,7 +118,7 @@ func TestDoubledSlash(t *testing.T) {
 	}
 	b, _ := newBootSite(t)
 	err := b.lab.Building(t.Context(), 1, "--dhcp-match=set:http,option:client-arch,16",
-		"--dhcp-option-force=tag:http,60,HTTPClient", "--dhcp-boot=tag:http,"+testlab.FilesURL+"/boot//"+release.UKI)
+		"--dhcp-option-force=tag:http,60,HTTPClient", "--dhcp-boot=tag:http,"+testlab.FilesURL+"/boot//"+release.ISO)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,7 @@
 // started from (package grub): of 2.06 the one for CDs, gcdx64.efi.signed, which
 // before that looks for \boot\grub on the ESP and for /.disk/info on all disks; of
 // 2.12 the one for disks, grubx64.efi.signed. The other builds read a file that
-// belongs to others, or end in a prompt; they are refused. A
-// release may also be a UKI, which the firmware starts itself.
+// belongs to others, or end in a prompt; they are refused.
 //
 // # Without boot entries
 //
@@ -43,7 +42,7 @@
 //	grub.cfg       runs the grub.cfg of a copy that has a manifest, the one that ran last first;
 //	               starts Windows when there is none
 //
-// or the one file of a release that has only that. The agent that comes up makes the boot entries
+// The agent that comes up makes the boot entries
 // again (Ensure, chainload.HandOff). Nothing is written unless BootOrder has the running copy and
 // there is an entry of Windows: until it is finished the firmware does not need it. It is written
 // at the end of the first start from the ESP, renewed when a newer release brings another shim or
@@ -55,7 +54,7 @@
 // system's and is left alone, and it is said (ErrOthers).
 //
 // The kernel is given troy.copy=a or b: that is how the agent knows which copy
-// runs. Media do not have that word. BootCurrent serves for a UKI only.
+// runs. Media do not have that word.
 //
 // # Format
 //

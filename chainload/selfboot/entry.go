@@ -34,11 +34,10 @@ func Ensure(ctx context.Context, o *Options) (own *Own, err error) {
 		return nil, err
 	}
 	defer func() { err = errline.Join(err, v.Close()) }()
-	own, start, err := o.own(ctx, vars, v)
-	if err != nil || own == nil {
+	if own, err = o.own(ctx, vars, v); err != nil || own == nil {
 		return nil, err
 	}
-	n, _, err := o.ensureEntry(vars, own.Copy, start)
+	n, _, err := o.ensureEntry(vars, own.Copy)
 	if err != nil {
 		return own, fmt.Errorf("%w: copy %s has no boot entry: %w", chainload.ErrFirmware, own.Copy, err)
 	}
@@ -46,18 +45,18 @@ func Ensure(ctx context.Context, o *Options) (own *Own, err error) {
 	return own, nil
 }
 
-// own chooses the copy, and says what it starts with.
-func (o *Options) own(ctx context.Context, vars efiboot.Variables, v *esp.Volume) (*Own, string, error) {
+// own chooses the copy.
+func (o *Options) own(ctx context.Context, vars efiboot.Variables, v *esp.Volume) (*Own, error) {
 	if c, m, _, err := o.running(vars, v); err == nil && m != nil {
-		return &Own{Copy: c, Running: true}, startOf(&m.Release), nil
+		return &Own{Copy: c, Running: true}, nil
 	}
 	s, err := o.inspect(ctx, vars, v)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	all, err := efiboot.Entries(vars)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	copies := []Copy{A, B}
 	place := func(c Copy) int {
@@ -70,8 +69,8 @@ func (o *Options) own(ctx context.Context, vars efiboot.Variables, v *esp.Volume
 	slices.SortStableFunc(copies, func(a, b Copy) int { return place(a) - place(b) })
 	for _, c := range copies {
 		if s.Copies[c].Problem == nil {
-			return &Own{Copy: c}, s.Copies[c].start, nil
+			return &Own{Copy: c}, nil
 		}
 	}
-	return nil, "", nil
+	return nil, nil
 }

@@ -69,7 +69,7 @@ func Fallback(ctx context.Context, o *Options) (written bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, fmt.Errorf("selfboot: stopped: %w", err)
 	}
-	if err := o.ready(vars, c, startOf(&m.Release)); err != nil {
+	if err := o.ready(vars, c); err != nil {
 		return false, err
 	}
 	return true, writeFallback(v, todo)
@@ -103,25 +103,22 @@ func fallbackFiles(c Copy, m *manifest, dir esp.Dir) ([]fallbackFile, error) {
 		}
 		return dir.Read(name, f.Size)
 	}
-	start, err := read(startOf(&m.Release))
+	start, err := read(release.Shim)
 	if err != nil {
 		return nil, err
-	}
-	files := []fallbackFile{{esp.FallbackName, start}}
-	if m.File(release.Shim) == nil {
-		return files, nil // it is all in one file
 	}
 	program, err := read(release.GRUB)
 	if err != nil {
 		return nil, err
 	}
 	text := strings.NewReplacer("COPY", string(c), "OTHER", string(c.other()), "MANIFEST", esp.AgentManifest).Replace(fallbackConfig)
-	return append([]fallbackFile{{configName, []byte(text)}, {release.GRUB, program}}, files...), nil
+	return []fallbackFile{{configName, []byte(text)}, {release.GRUB, program}, {esp.FallbackName, start}}, nil
 }
 
 // fallbackConfig starts the copy that is whole, the one that ran last first, and Windows when there
 // is none. The copy's own configuration does the rest, and hangs all paths on $fw_path.
 const fallbackConfig = `# Written by Troy. Firmware without boot entries comes here.
+set superusers=nobody
 set timeout=0
 set here="$cmdpath"
 if [ -n "$fw_path" ]; then set here="$fw_path"; fi
@@ -134,6 +131,8 @@ for copy in COPY OTHER; do
 done
 echo "Troy: no copy can be started; starting Windows"
 if chainloader "($esp)/EFI/Microsoft/Boot/bootmgfw.efi"; then boot; fi
+sleep 10
+reboot
 `
 
 // differing are the files that are not there as they should be. Where another system's shim is at
@@ -161,12 +160,12 @@ func differing(v *esp.Volume, want []fallbackFile) ([]fallbackFile, error) {
 
 // ready refuses as long as the firmware needs the way that is to be written: its order has to have
 // the copy, and it has to know Windows.
-func (o *Options) ready(vars efiboot.Variables, c Copy, start string) error {
+func (o *Options) ready(vars efiboot.Variables, c Copy) error {
 	list, err := efiboot.InOrder(vars)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(list, func(f efiboot.Found) bool { return f.Option.Starts(o.ESP.GUID, c.path(start)) }) {
+	if !slices.ContainsFunc(list, func(f efiboot.Found) bool { return f.Option.Starts(o.ESP.GUID, c.path(release.Shim)) }) {
 		return fmt.Errorf("%w: the boot order does not have copy %s", ErrNotReady, c)
 	}
 	windows, err := efiboot.FindEntry(vars, o.ESP.GUID, bcd.BootManagerPath)

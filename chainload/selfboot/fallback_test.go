@@ -102,15 +102,6 @@ func TestFallbackRenewed(t *testing.T) {
 	}
 }
 
-func TestFallbackUKI(t *testing.T) {
-	m := newMachine(t)
-	m.install(t, inMemory("1", map[string][]byte{release.UKI: []byte("MZ uki")}))
-	m.boot(t)
-	if m.keeps(t, true) != "MZ uki" || m.find("EFI/BOOT/grubx64.efi") != "" {
-		t.Error("a release of one file")
-	}
-}
-
 // As long as the firmware may need it, it is not written; nor where it is another system's.
 func TestFallbackRefused(t *testing.T) {
 	for name, c := range map[string]struct {

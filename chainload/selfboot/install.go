@@ -9,6 +9,7 @@ import (
 	"troy/chainload"
 	"troy/chainload/efiboot"
 	"troy/chainload/esp"
+	"troy/chainload/release"
 	"troy/internal/errline"
 )
 
@@ -39,7 +40,7 @@ func Install(ctx context.Context, o *Options, r *Release) (*Result, error) {
 	if res.Copy, res.Written, err = o.put(ctx, vars, r, installInto); err != nil {
 		return nil, err
 	}
-	res.Entry, res.EntryCreated, err = o.ensureEntry(vars, res.Copy, startOf(&r.Release))
+	res.Entry, res.EntryCreated, err = o.ensureEntry(vars, res.Copy)
 	if err == nil {
 		res.OrderChanged, err = efiboot.PutFirst(vars, res.Entry)
 	}
@@ -109,13 +110,13 @@ func (s *Status) holds(c Copy, r *Release) (bool, error) {
 }
 
 // ensureEntry finds or makes the boot entry of a copy.
-func (o *Options) ensureEntry(vars efiboot.Variables, c Copy, start string) (uint16, bool, error) {
+func (o *Options) ensureEntry(vars efiboot.Variables, c Copy) (uint16, bool, error) {
 	description := esp.AgentLabel
 	if c == B {
 		description = esp.AgentLabelB
 	}
 	n, created, err := efiboot.EnsureEntry(vars, efiboot.Entry{
-		Partition: efiboot.HardDrive(o.ESP), Path: c.path(start), Description: description,
+		Partition: efiboot.HardDrive(o.ESP), Path: c.path(release.Shim), Description: description,
 	})
 	if errors.Is(err, efiboot.ErrOrder) {
 		err = nil // a caller that needs it there tries again

@@ -77,8 +77,10 @@ func (m *manifest) check() error {
 			return fmt.Errorf("%q cannot be the name of a file of a copy", f.Name)
 		}
 	}
-	if startOf(&m.Release) == "" {
-		return fmt.Errorf("neither %s nor %s is there to be started", release.Shim, release.UKI)
+	for _, name := range release.Files() {
+		if m.File(name) == nil {
+			return fmt.Errorf("%s is missing", name)
+		}
 	}
 	return nil
 }

@@ -25,7 +25,6 @@ func TestParseManifest(t *testing.T) {
 		want string // in the error; "" = good
 	}{
 		"good":        {good, ""},
-		"UKI":         {with(func(m *manifest) { m.Files = []release.File{{Name: release.UKI, Size: 1}} }), ""},
 		"none":        {nil, "hash does not fit"},
 		"cut":         {good[:len(good)-1], "hash does not fit"},
 		"changed":     {append([]byte(" "), good...), "hash does not fit"},
@@ -39,7 +38,7 @@ func TestParseManifest(t *testing.T) {
 		"manifest":    {named("Manifest.JSON"), "cannot be the name"},
 		"two alike":   {named("SHIMX64.EFI"), "two files"},
 		"no files":    {with(func(m *manifest) { m.Files = nil }), "0 files"},
-		"no start":    {with(func(m *manifest) { m.Files = []release.File{{Name: release.Kernel, Size: 1}} }), "to be started"},
+		"no start":    {with(func(m *manifest) { m.Files = []release.File{{Name: release.Kernel, Size: 1}} }), "is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := parseManifest(c.data)

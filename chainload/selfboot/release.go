@@ -24,9 +24,7 @@ var (
 // Release is a release of the agent with a way to read it. The caller has checked its signature:
 // what sizes and hashes say is believed here.
 type Release struct {
-	// Release has the files of release.Signed, which start with Secure Boot on and off, or
-	// release.UKI alone, which starts with Secure Boot off, or when the firmware trusts its signer.
-	// GRUB has to be one that reads the configuration beside itself (package grub), see the package
+	// Release has the files of release.Files, which start with Secure Boot on and off. GRUB has to be one that reads the configuration beside itself (package grub), see the package
 	// comment.
 	release.Release
 	// Open is called more than once for each file.
@@ -45,25 +43,9 @@ type source struct {
 	open func() (io.ReadCloser, error)
 }
 
-// signed reports whether shim and GRUB start the release.
-func (r *Release) signed() bool { return startOf(&r.Release) == release.Shim }
-
-// startOf is the file that the firmware starts; "" if there is none.
-func startOf(r *release.Release) string {
-	for _, name := range []string{release.Shim, release.UKI} {
-		if r.File(name) != nil {
-			return name
-		}
-	}
-	return ""
-}
-
 // check refuses releases that could not be started.
 func (r *Release) check() error {
-	want := []string{release.UKI}
-	if r.signed() {
-		want = release.Signed()
-	}
+	want := release.Files()
 	for _, name := range want {
 		if r.File(name) == nil {
 			return fmt.Errorf("%w: %s is missing", ErrRelease, name)
@@ -87,14 +69,12 @@ func (r *Release) forCopy(c Copy) ([]source, *manifest, error) {
 	for _, f := range r.Files {
 		files = append(files, source{f, func() (io.ReadCloser, error) { return r.Open(f.Name) }})
 	}
-	if r.signed() {
-		text, err := config(c, r.Cmdline)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", ErrRelease, err)
-		}
-		files = append(files, source{release.File{Name: configName, Size: int64(len(text)), SHA256: sha256.Sum256(text)},
-			func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }})
+	text, err := config(c, r.Cmdline)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrRelease, err)
 	}
+	files = append(files, source{release.File{Name: configName, Size: int64(len(text)), SHA256: sha256.Sum256(text)},
+		func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }})
 	m := &manifest{Format: format, Release: release.Release{Version: r.Version}}
 	for _, f := range files {
 		m.Files = append(m.Files, f.File)
@@ -108,9 +88,6 @@ func (r *Release) forCopy(c Copy) ([]source, *manifest, error) {
 // checkGRUB sees whether GRUB will read the configuration that it is given:
 // another one would end in a prompt.
 func (r *Release) checkGRUB() error {
-	if !r.signed() {
-		return nil
-	}
 	f, err := r.Open(release.GRUB)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrSource, release.GRUB, err)
@@ -141,8 +118,10 @@ func config(c Copy, cmdline string) ([]byte, error) {
 // the agent cannot be read. The order is forgotten before it is followed: if
 // that fails, it is not followed. GRUB 2.12 starts nothing any more after a kernel
 // that it could not load: it restarts the machine, once, with the order to start
-// Windows.
+// Windows. A superuser without a password locks the editor and the command line; the script ends in
+// a restart, never at a prompt.
 const grubConfig = `# Written by Troy for its copy COPY.
+set superusers=nobody
 set timeout=0
 set here="$cmdpath"
 if [ -n "$fw_path" ]; then set here="$fw_path"; fi
@@ -169,6 +148,8 @@ echo "Troy: copy COPY cannot be started; starting Windows"
 if chainloader "$windows"; then boot; fi
 if [ "$once" != windows ]; then
   set next_entry=windows
-  if save_env -f "$env" next_entry; then reboot; fi
+  save_env -f "$env" next_entry
 fi
+sleep 10
+reboot
 `

@@ -131,17 +131,6 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestUKI(t *testing.T) {
-	m := newMachine(t)
-	r := m.install(t, inMemory("1", map[string][]byte{release.UKI: []byte("MZ uki")}))
-	if path := m.boot(t); r.Copy != A || path != `\EFI\Troy\a\troy.efi` {
-		t.Errorf("%+v boots %s", r, path)
-	}
-	if s := m.inspect(t); s.Running != A || s.First != A {
-		t.Errorf("%+v", s)
-	}
-}
-
 // Whatever is refused leaves everything as it was.
 func TestInstallRefused(t *testing.T) {
 	broken := func(change func(r *Release, kernel *release.File)) *Release {
@@ -168,7 +157,6 @@ func TestInstallRefused(t *testing.T) {
 		"version":    {newRelease("9 9"), ErrRelease},
 		"no version": {newRelease(""), ErrRelease},
 		"further":    {broken(func(r *Release, _ *release.File) { r.Files = append(r.Files, release.File{Name: "more", Size: 1}) }), ErrRelease},
-		"both kinds": {broken(func(r *Release, _ *release.File) { r.Files = append(r.Files, release.File{Name: release.UKI, Size: 1}) }), ErrRelease},
 		"no start":   {inMemory("9", map[string][]byte{release.Kernel: []byte("kernel")}), ErrRelease},
 		"nothing":    {inMemory("9", nil), ErrRelease},
 	} {

@@ -77,7 +77,6 @@ type CopyState struct {
 	Entry   *uint16 // its boot entry; nil: none
 
 	manifest []byte
-	start    string
 }
 
 // Status is what there is of the agent on the ESP.
@@ -152,7 +151,7 @@ func readManifest(v *esp.Volume, c Copy) (s CopyState, m *manifest, dir esp.Dir)
 		s.Problem = err
 		return s, nil, dir
 	}
-	s.Version, s.start = m.Version, startOf(&m.Release)
+	s.Version = m.Version
 	return s, m, dir
 }
 
@@ -197,16 +196,11 @@ func (s *Status) findEntries(o *Options, vars efiboot.Variables) error {
 	if err != nil {
 		return err
 	}
-	current, known := efiboot.BootCurrent(vars)
 	first := true
 	for _, e := range entries {
 		c := o.copyOf(e.Option)
 		if c != "" {
-			s.setEntry(c, e.Number, o.startsWhole(e.Option, c, s))
-		}
-		// A medium that was found by a copy's shim or GRUB is no copy.
-		if known && e.Number == current && c != "" && !e.Option.Starts(o.ESP.GUID, c.path(release.Shim)) {
-			s.Running = c
+			s.setEntry(c, e.Number, s.Copies[c].Version != "")
 		}
 		if first && slices.Contains(order, e.Number) && e.Option.Attributes&efiboot.Active != 0 {
 			s.First, first = c, false
@@ -218,12 +212,6 @@ func (s *Status) findEntries(o *Options, vars efiboot.Variables) error {
 	return nil
 }
 
-// startsWhole tells whether the entry names the file that the copy starts with.
-func (o *Options) startsWhole(l *efiboot.LoadOption, c Copy, s *Status) bool {
-	start := s.Copies[c].start
-	return start != "" && l.Starts(o.ESP.GUID, c.path(start))
-}
-
 func (s *Status) setEntry(c Copy, n uint16, usable bool) {
 	state := s.Copies[c]
 	if usable && state.Entry == nil {
@@ -232,13 +220,11 @@ func (s *Status) setEntry(c Copy, n uint16, usable bool) {
 	}
 }
 
-// copyOf tells which copy on this ESP a boot entry starts, whatever file of it.
+// copyOf tells which copy on this ESP a boot entry starts.
 func (o *Options) copyOf(l *efiboot.LoadOption) Copy {
 	for _, c := range []Copy{A, B} {
-		for _, name := range []string{release.Shim, release.UKI} {
-			if l.Starts(o.ESP.GUID, c.path(name)) {
-				return c
-			}
+		if l.Starts(o.ESP.GUID, c.path(release.Shim)) {
+			return c
 		}
 	}
 	return ""

@@ -89,7 +89,7 @@ func Update(ctx context.Context, o *Options, s State, r *Release) (State, error)
 	if err != nil {
 		return s, err
 	}
-	entry, _, err := o.ensureEntry(vars, c, startOf(&r.Release))
+	entry, _, err := o.ensureEntry(vars, c)
 	if err != nil {
 		return s, fmt.Errorf("%w: copy %s is on the ESP, but the firmware takes no entry for it: %w", chainload.ErrFirmware, c, err)
 	}

@@ -68,7 +68,7 @@ func (a *hostsCall) confirmable(ctx context.Context, admin api.Admin, target str
 		if err != nil {
 			return nil, err
 		}
-		m := sign.Confirmed{Name: h.Name, Room: h.Room, Key: h.Key, Time: time.Now().UTC().Truncate(time.Second)}
+		m := sign.Confirmed{Name: h.Name, Room: h.Room, Key: h.Pin, Time: time.Now().UTC().Truncate(time.Second)}
 		if in := d.CheckIn; in != nil {
 			m.Board = in.Machine.Serial
 			for _, disk := range in.Disks {

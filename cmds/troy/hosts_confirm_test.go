@@ -33,7 +33,7 @@ func TestConfirm(t *testing.T) {
 	list, err := repo.Confirmed()
 	must(t, err)
 	shown := wantJSON[[]rooms.Host](t, exitOK, "hosts", "--room", "test")
-	if len(list) != 1 || list[0].Name != "test-1" || list[0].Key != shown[0].Key || !shown[0].Confirmed {
+	if len(list) != 1 || list[0].Name != "test-1" || list[0].Key != shown[0].Pin || !shown[0].Confirmed {
 		t.Errorf("beside the admin key: %+v, at the server: %+v", list, shown)
 	}
 	wantTroy(t, exitUsage, "hosts", "confirm")

@@ -29,10 +29,7 @@ func mediaCommand(s *cli.Streams) *cobra.Command {
 	cmd := leaf("media --kernel FILE --modules DIR", "make boot media", nil)
 	cmd.Long = "Make a boot stick, an ISO image, and a tree for PXE and UEFI HTTP boot."
 	m.define(cmd.Flags())
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		m.NeedLoaders = cmd.Flags().Changed("loaders")
-		return m.run(cmd.Context())
-	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return m.run(cmd.Context()) }
 	return cmd
 }
 

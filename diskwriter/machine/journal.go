@@ -73,8 +73,8 @@ func (j *Journal) Get(r Record) ([]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := j.newest(r)
-	if now.unread {
-		return nil, fmt.Errorf("journal record %d: %w", r, ErrUnreadable)
+	if now.unread != nil {
+		return nil, fmt.Errorf("journal record %d: %w: %w", r, ErrUnreadable, now.unread)
 	}
 	return now.content, nil
 }
@@ -85,17 +85,19 @@ type recordState struct {
 	seq     uint64 // of it
 	slot    int    // where it is
 	twice   bool   // the other slot holds the same
-	unread  bool   // no slot can be read
+	unread  error  // why no slot can be read; nil: one can
 }
 
 func (j *Journal) newest(r Record) recordState {
 	var slots [2]recordState
 	for i := range slots {
 		p, seq, err := j.readSlot(r, i)
-		slots[i] = recordState{content: p, seq: seq, slot: i, unread: err != nil}
+		slots[i] = recordState{content: p, seq: seq, slot: i, unread: err}
 	}
 	a, b := slots[0], slots[1]
-	a.unread = a.unread && b.unread
+	if a.unread == nil || b.unread == nil {
+		a.unread, b.unread = nil, nil
+	}
 	if b.content != nil && (a.content == nil || b.seq > a.seq) {
 		a, b = b, a
 	}

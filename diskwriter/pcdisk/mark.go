@@ -74,7 +74,8 @@ func parseMark(b []byte) *diskMark {
 
 // unfinishedMark returns the mark of a disk whose making was cut off, nil for any other disk: one
 // without a mark, one of another size, and one that was used since, as a table with other
-// GUIDs, an MBR, anything else at the ends of the disk, other files on the data volume or the disk record show. The error is that of reading.
+// GUIDs, an MBR, anything else at the ends of the disk, other files on the data volume or the disk
+// record show. The error is that of reading.
 func unfinishedMark(dev *blockdev.Device) (*diskMark, error) {
 	if dev.Size() < 4*mib {
 		return nil, nil
@@ -111,8 +112,8 @@ func (m *diskMark) onlyTable(first, last []byte, sector int) bool {
 		erased(last[:tail]) && m.onlyEntries(last[tail:tail+entries]) && m.onlyHeader(last[mib-sector:])
 }
 
-// onlyProtective tells whether the first sector holds nothing but the one partition of the type that
-// protects a GPT, or an empty table.
+// onlyProtective tells whether the first sector holds nothing but the one partition of the type
+// that protects a GPT, or an empty table.
 func onlyProtective(b []byte) bool {
 	const table, entry, protective = 446, 16, 0xee
 	first, rest := b[table:table+entry], b[table+entry:table+4*entry]
@@ -185,7 +186,7 @@ func (m *diskMark) finished(v *ntfs.Volume, part *blockdev.Partition) bool {
 
 // onlyFolder tells whether the volume holds nothing but what mkntfs and this package make.
 func onlyFolder(v *ntfs.Volume) bool {
-	return onlyNames(v, `\`, []string{"Troy"}) && onlyNames(v, strings.TrimSuffix(Folder, `\`), Names())
+	return onlyNames(v, `\`, []string{"Troy"}) && onlyNames(v, strings.TrimSuffix(Folder, `\`), append(Names(), Mailbox))
 }
 
 func onlyNames(v *ntfs.Volume, folder string, names []string) bool {

@@ -55,6 +55,39 @@ func TestRemoveAndGC(t *testing.T) {
 	imagetest.SameTree(t, before, imagetest.Tree(t, s))
 }
 
+// An image whose folder cannot be looked into, here for it lies on a file system that is not
+// mounted, is not taken for none: its objects stay. Nor is a folder without an index, or a stray
+// file, an image.
+func TestGCUnreadableFolder(t *testing.T) {
+	r := imagetest.Seeded(t, 2)
+	s := imagetest.NewStore(t)
+	imagetest.History(t, r, s, 2, 600, false)
+	images, elsewhere := filepath.Join(s.String(), "images"), filepath.Join(t.TempDir(), "mounted")
+	for _, err := range []error{
+		os.Mkdir(filepath.Join(images, "empty"), 0o755), os.WriteFile(filepath.Join(images, "notes"), nil, 0o644),
+		os.Rename(filepath.Join(images, "pc"), elsewhere), os.Symlink(elsewhere, filepath.Join(images, "pc")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st, err := publish.GC(t.Context(), s); err != nil || st.Removed != 0 {
+		t.Fatalf("GC of a store with an image elsewhere = %+v, %v", st, err)
+	}
+	if err := os.Rename(elsewhere, elsewhere+".off"); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := publish.GC(t.Context(), s); err == nil || st.Removed != 0 {
+		t.Errorf("GC with an image out of sight = %+v, %v", st, err)
+	}
+	if err := os.Rename(elsewhere+".off", elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Verify(t.Context(), "pc", 2, nil); err != nil {
+		t.Errorf("the image is there again: %v", err)
+	}
+}
+
 // oddNotes is a Filter with nothing to say, in bytes that are no text.
 type oddNotes struct{}
 

@@ -2,9 +2,9 @@
 // place, the stick, the ISO image, the tree for network boot, and the release of the agent.
 //
 //	initramfs.cpio.zst   what all of them start
-//	troy.efi             for UEFI HTTP boot
 //	usb.img              a stick, to be written as it is
-//	troy.iso, net/       with signed boot loaders only
+//	troy.iso             for CDs, remote consoles and UEFI HTTP boot
+//	net/                 for PXE and UEFI HTTP boot
 //	agent/               for the machines' own disks; not of rescue media
 //
 // Open reads and checks everything that the media will carry, so that a mistake shows before
@@ -13,7 +13,6 @@ package media
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,7 +29,6 @@ type Options struct {
 	Cache           string
 	Programs        []string
 	Loaders         string // folder below which the signed boot loaders lie
-	NeedLoaders     bool   // that they are not there is an error
 	Out             string // folder to write to
 	Config          *Config
 	Made            func(path, what string) // is told of each medium when it is there; may be nil
@@ -41,10 +39,9 @@ type Maker struct {
 	o      Options
 	config *Config
 	files  []initramfs.File
-	boot   *initramfs.Boot // nil: without signed boot loaders
+	boot   *initramfs.Boot
 
-	initrd, uki, usb, iso, net, agent string
-	missing                           error // boot loaders
+	initrd, usb, iso, net, agent string
 }
 
 // Open checks what the media are to carry. Nothing is made. Errors: ErrSources,
@@ -58,24 +55,18 @@ func Open(o *Options) (*Maker, error) {
 	if m.files, err = m.config.files(time.Now()); err != nil {
 		return nil, err
 	}
-	for name, p := range map[string]*string{"initramfs.cpio.zst": &m.initrd, "troy.efi": &m.uki, "usb.img": &m.usb, "troy.iso": &m.iso, "net": &m.net, "agent": &m.agent} {
+	for name, p := range map[string]*string{"initramfs.cpio.zst": &m.initrd, "usb.img": &m.usb, "troy.iso": &m.iso, "net": &m.net, "agent": &m.agent} {
 		*p = filepath.Join(o.Out, name)
 	}
-	m.missing = initramfs.HasLoaders(o.Loaders)
-	if m.missing != nil && (o.NeedLoaders || !errors.Is(m.missing, initramfs.ErrNoLoader)) {
-		return nil, m.missing
+	if err := initramfs.HasLoaders(o.Loaders); err != nil {
+		return nil, err
 	}
-	if m.missing == nil {
-		m.boot = &initramfs.Boot{Loaders: o.Loaders, Kernel: o.Kernel, Initrd: m.initrd, Cmdline: m.cmdline()}
-	}
+	m.boot = &initramfs.Boot{Loaders: o.Loaders, Kernel: o.Kernel, Initrd: m.initrd, Cmdline: m.cmdline()}
 	return m, nil
 }
 
 // Warnings are what the admin should know before the media are carried away.
 func (m *Maker) Warnings() (lines []string) {
-	if m.missing != nil {
-		lines = append(lines, fmt.Sprintf("%v: the media start with Secure Boot off only, no ISO image and no tree for PXE is made", m.missing))
-	}
 	if m.config.Rescue {
 		lines = append(lines, "these media give a shell to whoever sits at the machine, as root: keep them locked away; no release of the agent is made of them")
 	}
@@ -88,7 +79,7 @@ func (m *Maker) Make(ctx context.Context) error {
 	if err := os.MkdirAll(m.o.Out, 0o755); err != nil {
 		return err
 	}
-	for _, make := range []func(context.Context) error{m.makeInitrd, m.makeUKI, m.makeUSB, m.makeISO, m.makeNet, m.makeAgent} {
+	for _, make := range []func(context.Context) error{m.makeInitrd, m.makeUSB, m.makeISO, m.makeNet, m.makeAgent} {
 		if err := make(ctx); err != nil {
 			return err
 		}
@@ -115,33 +106,18 @@ func (m *Maker) makeInitrd(ctx context.Context) error {
 	return nil
 }
 
-func (m *Maker) makeUKI(ctx context.Context) error {
-	err := initramfs.UKI(ctx, &initramfs.UKIOptions{Kernel: m.o.Kernel, Initrd: m.initrd, Cmdline: m.cmdline(), Out: m.uki})
-	return m.made(err, m.uki, "for UEFI HTTP boot, Secure Boot off")
-}
-
 func (m *Maker) makeUSB(ctx context.Context) error {
-	if m.boot == nil {
-		err := initramfs.USB(ctx, &initramfs.USBOptions{UKI: m.uki, Out: m.usb})
-		return m.made(err, m.usb, "write it to a stick as it is; Secure Boot off")
-	}
 	err := initramfs.USB(ctx, &initramfs.USBOptions{Boot: m.boot, Out: m.usb})
 	return m.made(err, m.usb, "write it to a stick as it is; Secure Boot on or off; kernel arguments can be added in its file troy/arguments.cfg")
 }
 
 func (m *Maker) makeISO(ctx context.Context) error {
-	if m.boot == nil {
-		return nil
-	}
 	err := initramfs.ISO(ctx, &initramfs.ISOOptions{Boot: m.boot, Out: m.iso})
 	return m.made(err, m.iso, "for CDs, remote consoles, UEFI HTTP boot; Secure Boot on or off")
 }
 
 func (m *Maker) makeNet(ctx context.Context) error {
-	if m.boot == nil {
-		return nil
-	}
-	err := initramfs.Net(ctx, &initramfs.NetOptions{Boot: m.boot, UKI: m.uki, ISO: m.iso, URL: m.config.BootURL, Out: m.net})
+	err := initramfs.Net(ctx, &initramfs.NetOptions{Boot: m.boot, ISO: m.iso, URL: m.config.BootURL, Out: m.net})
 	return m.made(err, m.net, "serve it by TFTP and HTTP; what DHCP has to say is in its dnsmasq.conf")
 }
 
@@ -151,12 +127,8 @@ func (m *Maker) makeAgent(context.Context) error {
 	if m.config.Rescue {
 		return nil
 	}
-	secure := "Secure Boot on or off"
-	if m.boot == nil {
-		secure = "Secure Boot off"
-	}
-	err := initramfs.Agent(m.boot, m.uki, m.agent)
-	return m.made(err, m.agent, fmt.Sprintf("for the machines' own disks ('troy agent publish --version V %s'); %s", m.agent, secure))
+	err := initramfs.Agent(m.boot, m.agent)
+	return m.made(err, m.agent, fmt.Sprintf("for the machines' own disks ('troy agent publish --version V %s'); Secure Boot on or off", m.agent))
 }
 
 // made tells of a medium that is there.

@@ -176,7 +176,7 @@ func onTheStick(version, mode string) (*selfboot.Release, error) {
 		release.Kernel: release.Kernel, release.Initrd: release.Initrd}
 	r := &selfboot.Release{Release: release.Release{Version: version}, Cmdline: "console=ttyS0 quiet panic=-1 probe=" + mode,
 		Open: func(name string) (io.ReadCloser, error) { return os.Open(filepath.Join(stick, onStick[name])) }}
-	for _, name := range release.Signed() {
+	for _, name := range release.Files() {
 		b, err := os.ReadFile(filepath.Join(stick, onStick[name]))
 		if err != nil {
 			return nil, err

@@ -227,7 +227,7 @@ func TestLabComesLater(t *testing.T) {
 func TestAgentRelease(t *testing.T) {
 	o := withLab(t, options(t))
 	dir := t.TempDir()
-	for _, name := range release.Signed() {
+	for _, name := range release.Files() {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644))
 	}
 	store, err := image.OpenStore(o.Dir)

@@ -22,9 +22,9 @@ func TestPlainly(t *testing.T) {
 		location           string
 	}{
 		{"10.0.0.1:1", "GET", "/repo/store.json", 200, ""},
-		{"10.0.0.1:1", "GET", "/boot/troy.efi", 200, ""},
-		{"10.0.0.1:1", "GET", "/boot//troy.efi", 200, ""},
-		{"10.0.0.1:1", "GET", "//boot/./troy.efi", 200, ""},
+		{"10.0.0.1:1", "GET", "/boot/troy.iso", 200, ""},
+		{"10.0.0.1:1", "GET", "/boot//troy.iso", 200, ""},
+		{"10.0.0.1:1", "GET", "//boot/./troy.iso", 200, ""},
 		{"10.0.0.1:1", "POST", "//v1//checkin", 403, ""},
 		{"10.0.0.1:1", "GET", "/boot/..//host", 308, "https://troy.example:8443/host"},
 		{"10.0.0.1:1", "GET", "/healthz", 200, ""},
@@ -46,13 +46,13 @@ func TestPlainly(t *testing.T) {
 // TestBootPaths: firmware and shim follow no redirect, so a doubled slash must not cause one.
 func TestBootPaths(t *testing.T) {
 	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, release.UKI), []byte("MZ"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, release.ISO), []byte("MZ"), 0o644))
 	boot, err := netboot.New(&netboot.Options{Dir: dir})
 	must(t, err)
 	defer boot.Close()
 	h := (&Daemon{boot: boot}).routes()
 	for path, want := range map[string]int{
-		"/boot/troy.efi": 200, "/boot//troy.efi": 200, "//boot/troy.efi": 200, "/boot/./troy.efi": 200, "/boot/troy.efi%0A": 200,
+		"/boot/troy.iso": 200, "/boot//troy.iso": 200, "//boot/troy.iso": 200, "/boot/./troy.iso": 200, "/boot/troy.iso%0A": 200,
 		"/boot//none": 404, "/boot//../boot/": 404,
 	} {
 		t.Run(path, func(t *testing.T) {

@@ -153,8 +153,8 @@ func checkBoot(dir string) (all []Finding) {
 		return all
 	}
 	all = append(all, Finding{"boot", Good, "the files for UEFI PXE are in " + dir, ""})
-	if _, err := os.Stat(filepath.Join(dir, release.UKI)); err != nil {
-		all = append(all, Finding{"boot", Doubt, release.UKI + " is not there: UEFI HTTP boot gets no answer", "make the media again if machines start by HTTP"})
+	if _, err := os.Stat(filepath.Join(dir, release.ISO)); err != nil {
+		all = append(all, Finding{"boot", Doubt, release.ISO + " is not there: UEFI HTTP boot gets no answer", "make the media again if machines start by HTTP"})
 	}
 	return all
 }

@@ -114,7 +114,7 @@ func TestBoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if l := levels(checkBoot(dir), "boot"); !slices.Equal(l, []Level{Good, Doubt}) { // no troy.efi
+	if l := levels(checkBoot(dir), "boot"); !slices.Equal(l, []Level{Good, Doubt}) { // no troy.iso
 		t.Errorf("a whole folder: %v", l)
 	}
 	if err := os.Truncate(filepath.Join(dir, "troy/vmlinuz"), 1000); err != nil {

@@ -10,7 +10,7 @@ import (
 // checkMachines lists the machines that a person should look after.
 func checkMachines(list []rooms.Host) (all []Finding) {
 	for _, h := range list {
-		if name := cmp.Or(h.Name, h.Key); h.Attention != "" {
+		if name := cmp.Or(h.Name, h.ID); h.Attention != "" {
 			all = append(all, Finding{"machines", Doubt, fmt.Sprintf("%s: %s", name, h.Attention), "look at it; troy log " + name})
 		}
 	}

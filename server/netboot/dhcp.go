@@ -130,10 +130,7 @@ func (s *Server) bootFile(k kind, self netip.Addr) string {
 	case ipxe:
 		names, base = []string{release.IPXEScript}, s.url(self)
 	case uefiHTTP:
-		names, base = []string{release.UKI, release.ISO}, s.url(self)
-		if s.o.Shim {
-			slices.Reverse(names) // only the ISO image starts with Secure Boot on
-		}
+		names, base = []string{release.ISO}, s.url(self)
 	}
 	for _, name := range names {
 		if s.has(name) {

@@ -50,7 +50,7 @@ func content(name string) []byte {
 func newServer(t testing.TB, o Options) *Server {
 	t.Helper()
 	if o.Dir == "" {
-		o.Dir = bootFolder(t, release.Shim, release.GRUB, release.IPXE, release.IPXEScript, release.UKI, "troy/vmlinuz", "grub/grub.cfg", ".hidden")
+		o.Dir = bootFolder(t, release.Shim, release.GRUB, release.IPXE, release.IPXEScript, release.ISO, "troy/vmlinuz", "grub/grub.cfg", ".hidden")
 	}
 	s, err := New(&o)
 	if err != nil {
@@ -89,10 +89,8 @@ func TestAnswer(t *testing.T) {
 		{"PXE, shim wanted", Options{Shim: true}, question(t, pxeClass, 7), PortDHCP, "shimx64.efi"},
 		{"boot server", Options{}, question(t, pxeClass, 7, request), PortProxy, "snponly.efi"},
 		{"iPXE", Options{HTTPPort: 8080}, question(t, pxeClass, 7, user), PortDHCP, "http://10.77.0.2:8080/boot/boot.ipxe"},
-		{"HTTP", Options{}, question(t, "HTTPClient:Arch:00016:UNDI:003001", 16), PortDHCP, "http://10.77.0.2/boot/troy.efi"},
-		{"HTTP, Secure Boot", Options{Dir: bootFolder(t, release.UKI, release.ISO), Shim: true}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.iso"},
-		{"HTTP, no ISO for Secure Boot", Options{Shim: true}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.efi"},
-		{"HTTP, both", Options{Dir: bootFolder(t, release.UKI, release.ISO)}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.efi"},
+		{"HTTP", Options{}, question(t, "HTTPClient:Arch:00016:UNDI:003001", 16), PortDHCP, "http://10.77.0.2/boot/troy.iso"},
+		{"HTTP, Secure Boot", Options{Shim: true}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.iso"},
 		{"HTTP, only an ISO", Options{Dir: bootFolder(t, release.ISO)}, question(t, "HTTPClient", 16), PortDHCP, "http://10.77.0.2/boot/troy.iso"},
 		{"no file", Options{Dir: bootFolder(t, release.ISO)}, question(t, pxeClass, 7), PortDHCP, ""},
 		{"BIOS", Options{}, question(t, "PXEClient:Arch:00000:UNDI:002001", 0), PortDHCP, ""},
@@ -184,7 +182,7 @@ func TestNewWantsBootFiles(t *testing.T) {
 	if _, err := New(&Options{Dir: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("no folder: no error")
 	}
-	if a := DHCPAdvice(selfAddr, 8080); !strings.Contains(a, "10.77.0.2\n") || !strings.Contains(a, "http://10.77.0.2:8080/boot/troy.efi,\n") || !strings.Contains(a, "http://10.77.0.2:8080/boot/troy.iso where") {
+	if a := DHCPAdvice(selfAddr, 8080); !strings.Contains(a, "10.77.0.2\n") || !strings.Contains(a, "http://10.77.0.2:8080/boot/troy.iso\n") {
 		t.Errorf("advice: %s", a)
 	}
 }

@@ -18,7 +18,7 @@
 //	PXE, architecture 7 or 9     snponly.efi by TFTP (iPXE, Secure Boot off), or shimx64.efi
 //	                             if only that is there or Options.Shim is set
 //	iPXE (user class)            http://SERVER/boot/boot.ipxe
-//	HTTP, architecture 16        http://SERVER/boot/troy.efi, or troy.iso if only that is there; with Options.Shim troy.iso
+//	HTTP, architecture 16        http://SERVER/boot/troy.iso
 //
 // Package chainload/release has the names. A file that is not in the folder is not offered. The
 // address of the server is the one of the network card that heard the question. PXE clients are

@@ -70,7 +70,7 @@ func New(o *Options) (*Server, error) {
 	if s.o.OnNote == nil {
 		s.o.OnNote = func(string) {}
 	}
-	for _, name := range []string{release.Shim, release.IPXE, release.UKI, release.ISO} {
+	for _, name := range []string{release.Shim, release.IPXE, release.ISO} {
 		if s.has(name) {
 			return s, nil
 		}
@@ -120,7 +120,7 @@ func (s *Server) find(name string) string {
 // them. Firmware that reads option 67 past its end asks for "snponly.efia\x11". A dot, dash,
 // underscore or slash makes another name of it, such as that of a signature.
 func known(name string) string {
-	for _, n := range []string{release.Shim, release.GRUB, release.IPXE, release.IPXEScript, release.UKI, release.ISO} {
+	for _, n := range []string{release.Shim, release.GRUB, release.IPXE, release.IPXEScript, release.ISO} {
 		if rest, ok := strings.CutPrefix(name, n); ok && strings.Trim(rest[:min(1, len(rest))], ".-_/") != "" {
 			return n
 		}
@@ -170,7 +170,6 @@ func DHCPAdvice(self netip.Addr, httpPort int) string {
 	return fmt.Sprintf(`set at the DHCP server, for clients of x86-64 UEFI (option 93 is 7 or 9):
   option 66 (TFTP server name, next-server)   %[1]s
   option 67 (boot file name)                  %[2]s
-and for UEFI HTTP boot (option 93 is 16): option 60 HTTPClient, option 67 %[3]s%[4]s,
-  or %[3]s%[5]s where Secure Boot is on
-`, self, release.Shim, s.url(self), release.UKI, release.ISO)
+and for UEFI HTTP boot (option 93 is 16): option 60 HTTPClient, option 67 %[3]s%[4]s
+`, self, release.Shim, s.url(self), release.ISO)
 }

@@ -189,10 +189,10 @@ func TestBesideDHCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := bootFolder(t, release.Shim, release.GRUB, release.IPXEScript, release.UKI)
+	dir := bootFolder(t, release.Shim, release.GRUB, release.IPXEScript, release.ISO)
 	log := n.start(n.server, "ready", []string{childEnv + "=" + dir}, exe)
 
-	for class, file := range map[string]string{pxeClass: release.Shim, "HTTPClient:Arch:00016:UNDI:003001": "http://10.77.0.2:8080/boot/troy.efi"} {
+	for class, file := range map[string]string{pxeClass: release.Shim, "HTTPClient:Arch:00016:UNDI:003001": "http://10.77.0.2:8080/boot/troy.iso"} {
 		t.Run(class, func(t *testing.T) {
 			arch := dhcpv4.OptClientArch(7)
 			if strings.HasPrefix(class, "HTTP") {

@@ -124,8 +124,7 @@ func TestOpen(t *testing.T) {
 		"grubx64.efi\xff":              release.GRUB,
 		"\\shimx64.efi\x01?":           release.Shim,
 		"boot.ipxe\xff":                release.IPXEScript,
-		"troy.efi ":                    release.UKI,
-		"troy.isoa":                    "", // not in the folder
+		"troy.iso ":                    release.ISO,
 		"shimx64.efi.sig":              "",
 		"shimx64.efi-old":              "",
 		"shimx64.efi_":                 "",
@@ -224,11 +223,11 @@ func TestTFTPErrorsAreNotAnswered(t *testing.T) {
 
 func TestHTTP(t *testing.T) {
 	h := newServer(t, Options{}).Handler()
-	for path, want := range map[string]string{"/boot/" + release.UKI: release.UKI, "/boot/troy/vmlinuz": "troy/vmlinuz", "/boot/none": "", "/boot/": "", "/boot/.hidden": "", "/boot/troy": "",
+	for path, want := range map[string]string{"/boot/" + release.ISO: release.ISO, "/boot/troy/vmlinuz": "troy/vmlinuz", "/boot/none": "", "/boot/": "", "/boot/.hidden": "", "/boot/troy": "",
 		// Firmware and shim follow no redirect.
-		"/boot//" + release.GRUB: release.GRUB, "/boot///troy//vmlinuz": "troy/vmlinuz", "http://troy.example//boot/" + release.UKI: release.UKI, "/boot/./" + release.UKI: release.UKI,
-		"/x/../boot/" + release.UKI: release.UKI, "/boot/%2F" + release.UKI: release.UKI, "/boot/" + release.UKI + "%20%0D%0A": release.UKI, "/boot/" + release.UKI + "%00": release.UKI,
-		"/boot//none": "", "/boot//.hidden": "", "/boot/%2e%2e/boot/" + release.UKI: "", "/boot/../" + release.UKI: "", "/boot//../.hidden": ""} {
+		"/boot//" + release.GRUB: release.GRUB, "/boot///troy//vmlinuz": "troy/vmlinuz", "http://troy.example//boot/" + release.ISO: release.ISO, "/boot/./" + release.ISO: release.ISO,
+		"/x/../boot/" + release.ISO: release.ISO, "/boot/%2F" + release.ISO: release.ISO, "/boot/" + release.ISO + "%20%0D%0A": release.ISO, "/boot/" + release.ISO + "%00": release.ISO,
+		"/boot//none": "", "/boot//.hidden": "", "/boot/%2e%2e/boot/" + release.ISO: "", "/boot/../" + release.ISO: "", "/boot//../.hidden": ""} {
 		t.Run(path, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
@@ -238,8 +237,8 @@ func TestHTTP(t *testing.T) {
 		})
 	}
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/boot/"+release.UKI, nil))
-	if got := w.Header().Get("Content-Type"); got != "application/efi" {
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/boot/"+release.ISO, nil))
+	if got := w.Header().Get("Content-Type"); got != "application/vnd.efi-iso" {
 		t.Errorf("type %q", got)
 	}
 }

@@ -50,7 +50,7 @@ func newShelf(t *testing.T) *Shelf {
 			must(t, os.WriteFile(filepath.Join(folder, name), efiprogram.Make(o), 0o644))
 		}
 	}
-	_, err = sign.PublishAgent(t.Context(), store, "7", filepath.Join(dir, "agent"), release.Signed()...)
+	_, err = sign.PublishAgent(t.Context(), store, "7", filepath.Join(dir, "agent"), release.Files()...)
 	must(t, err)
 	s, err := Open(storeDir, boot)
 	must(t, err)

@@ -44,8 +44,8 @@ type Host struct {
 	// Line is what it is recognised by without its key.
 	Line  identity.Line `json:"line,omitzero"`
 	Keyed bool          `json:"keyed,omitempty"` // known by the key on its disk: it counts in waves and gates
-	// Key is the pinned one; Confirmed says that the admin has said that it is this machine's.
-	Key       string `json:"key,omitempty"`
+	// Pin is the key that is pinned; Confirmed says that the admin has said that it is this machine's.
+	Pin       string `json:"pin,omitempty"`
 	Confirmed bool   `json:"confirmed,omitempty"`
 	Doubt     string `json:"doubt,omitempty"` // why it is unknown although something names it
 
@@ -213,7 +213,7 @@ func (k *Keeper) host(l *lab.Lab, e entry) Host {
 func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	in := &m.CheckIn
 	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
-	h.Line, h.Keyed, h.Key, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
+	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
 	h.Image, h.Version, h.Health, h.HealthWhy = in.Image, in.Version, in.Health, in.LastStart
 	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Version != 0 {
 		if r.Image != h.Image || r.Version != h.Version {

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"troy/initramfs"
 	"troy/internal/testing/guest"
 )
 
@@ -39,8 +38,5 @@ func Build(ctx context.Context, o *Options) error {
 	if err != nil {
 		return fmt.Errorf("stand-in: %w", err)
 	}
-	return initramfs.UKI(ctx, &initramfs.UKIOptions{
-		Kernel: o.Kernel, Initrd: initrd, Out: o.Out,
-		Cmdline: "console=ttyS0 quiet panic=-1",
-	})
+	return unify(o.Kernel, initrd, "console=ttyS0 quiet panic=-1", o.Out)
 }

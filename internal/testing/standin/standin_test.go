@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"troy/initramfs"
 	"troy/internal/testing/vm"
 )
 
@@ -33,13 +32,15 @@ func TestFirmwareStartsStandIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := filepath.Join(dir, "disk.img")
-	if err := initramfs.USB(t.Context(), &initramfs.USBOptions{UKI: program, Out: disk}); err != nil {
-		t.Fatal(err)
+	for _, args := range [][]string{{"truncate", "-s", "96M", disk}, {"sgdisk", "-n", "1:2048:+90M", "-t", "1:ef00", disk}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", args, err, out)
+		}
 	}
 	// Nothing at the removable media path: only the entry leads to the stand-in.
 	for _, args := range [][]string{
-		{"mdel", "::/" + initramfs.RemovablePath},
-		{"mmd", "::/EFI/Microsoft", "::/EFI/Microsoft/Boot"},
+		{"mformat", "-F", "-T", "184320"},
+		{"mmd", "::/EFI", "::/EFI/Microsoft", "::/EFI/Microsoft/Boot"},
 		{"mcopy", program, "::/EFI/Microsoft/Boot/bootmgfw.efi"},
 		{"mcopy", script, "::/startup.nsh"},
 	} {

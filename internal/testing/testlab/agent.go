@@ -21,7 +21,7 @@ func (l *Lab) SignedMedia(ctx context.Context) (Release, error) {
 		return "", err
 	}
 	dir := filepath.Join(l.o.Dir, "agent")
-	return Release(dir), initramfs.Agent(boot, "", dir)
+	return Release(dir), initramfs.Agent(boot, dir)
 }
 
 // Change makes a release of another name in which one file has other content.

@@ -20,7 +20,7 @@ type PC struct {
 	Disk string // its disk image
 	Bus  vm.Bus // how the disk is attached
 	NIC  string // model of its network card; empty = virtio
-	MAC  string // its address; empty = that of every other PC
+	MAC  string // its address; its own, unless a test changes that
 	UUID string // as its firmware tells; its own, unless a test changes that
 	// Others are network cards that the kernel finds before its own.
 	Others []vm.NIC
@@ -52,7 +52,7 @@ func (l *Lab) NewPC(ctx context.Context, name string) (*PC, error) {
 
 func (l *Lab) newPC(name string) *PC {
 	l.pcs++
-	return &PC{Disk: filepath.Join(l.o.Dir, name+".img"), UUID: uuid(l.pcs), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
+	return &PC{Disk: filepath.Join(l.o.Dir, name+".img"), UUID: uuid(l.pcs), MAC: fmt.Sprintf("52:54:00:54:%02x:%02x", l.pcs>>8, l.pcs&0xff), name: name, vars: filepath.Join(l.o.Dir, name+".vars.fd"), lab: l}
 }
 
 // bareSize is that of a new PC's disk, in bytes: room for the parent, the boot child, two slots and
@@ -105,13 +105,22 @@ func (p *PC) show(line string) {
 // FromUSB starts the PC from the boot stick, which comes first in the firmware's order, and waits until it is powered off. It returns what was
 // said on the serial line. It fails unless the stand-in was started.
 func (p *PC) FromUSB(ctx context.Context) (serial string, err error) {
-	c, err := p.Config()
+	c, err := p.USBConfig()
 	if err != nil {
 		return "", err
 	}
+	return untilWindows(ctx, c)
+}
+
+// USBConfig is the machine as FromUSB starts it.
+func (p *PC) USBConfig() (*vm.Config, error) {
+	c, err := p.Config()
+	if err != nil {
+		return nil, err
+	}
 	c.Disks = append(c.Disks, vm.Disk{Path: cmp.Or(p.Stick, p.lab.USB), Bus: vm.USB, ReadOnly: true, BootIndex: 1})
 	c.Disks[0].BootIndex = 2 // as for NetConfig
-	return untilWindows(ctx, c)
+	return c, nil
 }
 
 // FromNet starts the PC by PXE, whatever its own boot order says, as FromUSB does from the stick.

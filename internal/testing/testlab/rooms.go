@@ -33,14 +33,11 @@ func (l *Lab) NetTree(ctx context.Context) (dir string, err error) {
 	dir = filepath.Join(l.o.Dir, "net")
 	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.kernel, Initrd: l.initrd,
 		Cmdline: "quiet console=ttyS0 troy.server=" + ServerURL}
-	iso, uki := filepath.Join(l.o.Dir, "net.iso"), filepath.Join(l.o.Dir, "net.efi")
+	iso := filepath.Join(l.o.Dir, "net.iso")
 	if err := initramfs.ISO(ctx, &initramfs.ISOOptions{Boot: boot, Out: iso}); err != nil {
 		return "", err
 	}
-	if err := initramfs.UKI(ctx, &initramfs.UKIOptions{Kernel: boot.Kernel, Initrd: boot.Initrd, Cmdline: boot.Cmdline, Out: uki}); err != nil {
-		return "", err
-	}
-	return dir, initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, ISO: iso, UKI: uki, URL: FilesURL + "/boot/", Out: dir})
+	return dir, initramfs.Net(ctx, &initramfs.NetOptions{Boot: boot, ISO: iso, URL: FilesURL + "/boot/", Out: dir})
 }
 
 // Kill ends the server as a power cut does.

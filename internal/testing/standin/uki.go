@@ -1,8 +1,7 @@
-package initramfs
+package standin
 
 import (
 	"bytes"
-	"context"
 	"debug/pe"
 	"encoding/binary"
 	"errors"
@@ -11,67 +10,34 @@ import (
 
 	"troy/internal/block"
 	"troy/internal/durable"
-	"troy/internal/kernelargs"
 )
 
-// DefaultStub is where Debian's systemd-boot-efi puts the stub.
-const DefaultStub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+// stubFile is where Debian's systemd-boot-efi puts the stub.
+const stubFile = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 
-// UKIOptions say what a unified kernel image is made of. Kernel and Out are required.
-type UKIOptions struct {
-	Kernel  string // bzImage with its EFI stub
-	Initrd  string // initramfs; empty = none
-	Cmdline string // kernel command line, ASCII
-	Stub    string // systemd's EFI stub; empty = [DefaultStub]
-	Out     string // the file to write
-}
+// errStub says that systemd's stub, or what was found in its place, cannot be used.
+var errStub = errors.New("not a usable EFI stub")
 
-// ErrStub says that systemd's stub, or what was found in its place, cannot be used.
-var ErrStub = errors.New("not a usable EFI stub")
-
-// UKI writes one EFI program that holds kernel, initramfs and command line: what
-// firmware can start without any configuration, from the removable media path
-// for instance. It appends sections to systemd's stub as
-// https://uapi-group.org/specifications/specs/unified_kernel_image/ says. The
-// result is not signed. The same input gives the same bytes.
-func UKI(ctx context.Context, o *UKIOptions) error {
-	if err := kernelargs.Check(o.Cmdline); err != nil {
-		return err
-	}
-	release, err := kernelRelease(o.Kernel)
-	if err != nil {
-		return err
-	}
-	path := o.Stub
-	if path == "" {
-		path = DefaultStub
-	}
-	stub, err := os.ReadFile(path)
+// unify writes one EFI program that holds kernel, initramfs and command line: sections are appended
+// to systemd's stub as https://uapi-group.org/specifications/specs/unified_kernel_image/ says.
+func unify(kernel, initrd, cmdline, out string) error {
+	stub, err := os.ReadFile(stubFile)
 	if err != nil {
 		return fmt.Errorf("EFI stub (Debian package systemd-boot-efi): %w", err)
 	}
-	sections := []section{{".cmdline", []byte(o.Cmdline)}, {".uname", []byte(release)}}
-	if o.Initrd != "" {
-		initrd, err := os.ReadFile(o.Initrd)
+	sections := []section{{".cmdline", []byte(cmdline)}}
+	for _, s := range []struct{ name, file string }{{".initrd", initrd}, {".linux", kernel}} { // a kernel uses memory beyond its end
+		data, err := os.ReadFile(s.file)
 		if err != nil {
-			return fmt.Errorf("initramfs: %w", err)
+			return err
 		}
-		sections = append(sections, section{".initrd", initrd})
-	}
-	kernel, err := os.ReadFile(o.Kernel)
-	if err != nil {
-		return fmt.Errorf("kernel: %w", err)
-	}
-	// Last, because a kernel that is started in place uses memory beyond its end.
-	sections = append(sections, section{".linux", kernel})
-	if err := ctx.Err(); err != nil {
-		return err
+		sections = append(sections, section{s.name, data})
 	}
 	image, err := appendSections(stub, sections)
 	if err != nil {
-		return fmt.Errorf("EFI stub %s: %w", path, err)
+		return fmt.Errorf("EFI stub %s: %w", stubFile, err)
 	}
-	return durable.WriteFile(o.Out, image, 0o644)
+	return durable.WriteFile(out, image, 0o644)
 }
 
 // section is a section to be added to a PE image.
@@ -99,11 +65,11 @@ const (
 func appendSections(stub []byte, add []section) ([]byte, error) {
 	f, err := pe.NewFile(bytes.NewReader(stub))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStub, err)
+		return nil, fmt.Errorf("%w: %w", errStub, err)
 	}
 	opt, ok := f.OptionalHeader.(*pe.OptionalHeader64)
 	if !ok || f.Machine != pe.IMAGE_FILE_MACHINE_AMD64 {
-		return nil, fmt.Errorf("%w: not for x86-64", ErrStub)
+		return nil, fmt.Errorf("%w: not for x86-64", errStub)
 	}
 	l, err := measure(f, opt, stub)
 	if err != nil {
@@ -111,7 +77,7 @@ func appendSections(stub []byte, add []section) ([]byte, error) {
 	}
 	headers := l.coff + coffHeaderSize + int(f.SizeOfOptionalHeader) + len(f.Sections)*sectionHeaderSize
 	if headers+len(add)*sectionHeaderSize > int(opt.SizeOfHeaders) {
-		return nil, fmt.Errorf("%w: no room for %d section headers", ErrStub, len(add))
+		return nil, fmt.Errorf("%w: no room for %d section headers", errStub, len(add))
 	}
 	out := append([]byte(nil), stub[:l.fileEnd]...)
 	var added uint32
@@ -152,21 +118,19 @@ func measure(f *pe.File, opt *pe.OptionalHeader64, stub []byte) (layout, error) 
 	l := layout{virtualUnit: max(opt.SectionAlignment, sectionVirtualUnit), fileEnd: int(opt.SizeOfHeaders)}
 	l.coff = int(binary.LittleEndian.Uint32(stub[0x3c:])) + 4
 	if f.SizeOfOptionalHeader < optSecurity+8-coffHeaderSize || opt.FileAlignment == 0 || len(f.Sections) == 0 {
-		return l, fmt.Errorf("%w: header too short", ErrStub)
+		return l, fmt.Errorf("%w: header too short", errStub)
 	}
 	for _, s := range f.Sections {
 		l.fileEnd = max(l.fileEnd, int(s.Offset)+int(s.Size))
 		l.virtualEnd = max(l.virtualEnd, block.RoundUp(s.VirtualAddress+max(s.VirtualSize, s.Size), l.virtualUnit))
 	}
 	if l.fileEnd > len(stub) {
-		return l, fmt.Errorf("%w: cut short", ErrStub)
+		return l, fmt.Errorf("%w: cut short", errStub)
 	}
 	return l, nil
 }
 
+// pad fills up to whole units with zeros.
 func pad(b []byte, unit int) []byte {
-	if r := len(b) % unit; r != 0 {
-		b = append(b, make([]byte, unit-r)...)
-	}
-	return b
+	return append(b, make([]byte, block.RoundUp(len(b), unit)-len(b))...)
 }
