@@ -26,7 +26,7 @@ func permitCommand(s *cli.Streams) *cobra.Command {
 		trust.Free:      "permit to make room on a disk",
 		trust.Clear:     "permit to empty what a machine keeps",
 	}
-	cmd := group("permit", "permit machines to lose something", newPermitList(s), newPermitWithdraw(s))
+	cmd := group("permit", "sign what machines may lose", newPermitList(s), newPermitWithdraw(s))
 	for _, scope := range trust.Scopes() {
 		cmd.AddCommand(newPermit(s, scope, about[scope]))
 	}

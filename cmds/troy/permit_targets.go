@@ -127,7 +127,7 @@ func (r *resolver) heard(ctx context.Context, h *rooms.Host, ofRoom bool) error 
 	}
 	c := sign.Confirmed{Name: h.Name, Room: h.Room}
 	if h.Keyed {
-		c.Key = h.Key
+		c.Key = h.Pin
 	}
 	if h.ID != "" {
 		d, err := r.admin.Host(ctx, h.ID)
@@ -210,7 +210,7 @@ func used(ctx context.Context, admin api.Viewer) (func(trust.Permit) bool, error
 		if h.Last == nil || h.Last.Result != state.ResultDone {
 			continue
 		}
-		d := did{key: h.Key, last: *h.Last}
+		d := did{key: h.Pin, last: *h.Last}
 		detail, err := admin.Host(ctx, h.ID)
 		if errors.Is(err, rooms.ErrNotFound) {
 			continue
