@@ -135,7 +135,7 @@ func TestUsageErrors(t *testing.T) {
 func TestJSONOnlyWherePrinted(t *testing.T) {
 	for _, line := range []string{
 		"wake --room test", "stop --room test", "stop --resume --room test", "assign --room test 1234 pc", "rollback --room test",
-		"key init", "permit wipe --until x --disk S1234", "key sign", "key refresh", "key rotate", "key trust", "key root out.json",
+		"key init", "key sign", "key refresh", "key rotate", "key trust", "key root out.json",
 		"login anna store", "certs show dir", "lab check lab.yaml", "disk prepare --image a --version 1 --size 1G disk.img", "version",
 	} {
 		t.Run(line, func(t *testing.T) {

@@ -99,7 +99,7 @@ func (p *permitting) run(ctx context.Context, args []string) error {
 	if err := p.open(); err != nil {
 		return err
 	}
-	if err := p.asked(ctx, func(admin api.Viewer) error { return p.sign(ctx, admin, sample, args, p.disks) }); err != nil {
+	if err := p.asked(ctx, len(args) > 0, func(admin api.Viewer) error { return p.sign(ctx, admin, sample, args, p.disks) }); err != nil {
 		return trustFault(err)
 	}
 	return p.list(ctx)
@@ -119,7 +119,8 @@ func lastDay(text string, zone *time.Location) (time.Time, error) {
 }
 
 // asked gives f the server, or nil where none can be asked: what the admin's own list has needs none.
-func (p *permitCall) asked(ctx context.Context, f func(api.Viewer) error) error {
+// It says so if there are names to ask for.
+func (p *permitCall) asked(ctx context.Context, names bool, f func(api.Viewer) error) error {
 	var failed error // of f
 	called := false
 	err := p.connect(ctx)
@@ -132,7 +133,9 @@ func (p *permitCall) asked(ctx context.Context, f func(api.Viewer) error) error 
 	if called {
 		return failed
 	}
-	p.Note("the server was not asked: %v", err)
+	if names {
+		p.Note("the server was not asked: %v", err)
+	}
 	return f(nil)
 }
 
