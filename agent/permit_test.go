@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bytes"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
+	"troy/server/protocol"
 )
 
 // permit signs a permit for the machine, by the key in its journal.
@@ -73,6 +76,42 @@ func (b *bench) reinstallsForNone() {
 			b.waits(b.run(), "no signed permit", "`troy permit reinstall pc-01 --until DATE`")
 			if !b.handed || b.digest(pcdisk.Journal, pcdisk.Mailbox) != before {
 				t.Errorf("handed over %t, or the disk was written to", b.handed)
+			}
+		})
+	}
+}
+
+// A disk that holds something is not wiped by a server's word, nor by a permit for other disks or
+// machines. One without a serial number, in a machine that has no lasting key, is a matter for a
+// person at the PC.
+func TestWipeNeedsPermit(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	const size = 8 << 30
+	diary := []byte(strings.Repeat("Dear diary! ", 4096))
+	b.must(os.WriteFile(b.disk, diary, 0o644))
+	b.must(os.Truncate(b.disk, size))
+	b.orders.Permits.Provision = &protocol.Provision{Wipe: true}
+	for name, p := range map[string]trust.Permit{
+		"none":                {},
+		"for another disk":    {Scope: trust.Wipe, Disk: "S1234567"},
+		"for another machine": {Scope: trust.Wipe, Key: strings.Repeat("ab", 32)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if p.Scope != "" {
+				b.sign(p)
+			}
+			code, out := b.run(), b.out.String()
+			if code != ExitUntouched || !strings.Contains(out, "waiting: ") || !strings.Contains(out, "no signed permit") || !strings.Contains(out, "prepare it by hand at the PC") {
+				t.Errorf("exit code %d\n%s", code, out)
+			}
+			f, err := os.Open(b.disk)
+			b.must(err)
+			defer f.Close()
+			have := make([]byte, len(diary))
+			_, err = f.ReadAt(have, 0)
+			b.must(err)
+			if !bytes.Equal(have, diary) {
+				t.Error("the disk was written to")
 			}
 		})
 	}

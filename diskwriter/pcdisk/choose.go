@@ -201,7 +201,7 @@ func (c *chooser) permitted(d DiskInfo) error {
 		why = c.o.Permit(d)
 	}
 	if why != nil {
-		return c.fail(ErrNotPermitted, "%s holds %s; %v", d.Path, d.Detail, why)
+		return c.fail(ErrNotPermitted, "%s: %s; %v", d.Path, d.Detail, why)
 	}
 	return nil
 }
