@@ -11,6 +11,7 @@ import (
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
+	"troy/internal/testing/needs"
 	"troy/server/protocol"
 	"troy/server/signing"
 )
@@ -215,5 +216,36 @@ func TestExpiryWarnings(t *testing.T) {
 	wantTroy(t, exitOK, "key", "sign", "--yes")
 	if res := wantTroy(t, exitOK, "key", "list"); strings.Contains(res.out, "SOON") {
 		t.Errorf("renewed: %s", res.out)
+	}
+}
+
+// TestPermitOnTerminal: what only the server knows takes two answers of a person; --yes is one only.
+func TestPermitOnTerminal(t *testing.T) {
+	needs.Time(t)
+	s := serveLab(t, newHistory(t, seeded(t)))
+	s.checkIn(t, roomMAC, 1, "")
+	bin := filepath.Join(t.TempDir(), "troy")
+	tool(t, "", "go", "build", "-o", bin, ".")
+	for name, c := range map[string]struct {
+		more    []string
+		answers []string
+		exit    int
+	}{
+		"no":           {nil, []string{"no"}, exitFailed},
+		"yes, no":      {nil, []string{"yes", "no"}, exitFailed},
+		"yes, yes":     {nil, []string{"yes", "yes"}, exitOK},
+		"--yes and no": {[]string{"--yes"}, []string{"no"}, exitFailed},
+		"--yes, yes":   {[]string{"--yes"}, []string{"yes"}, exitOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantTroy(t, exitOK, "permit", "withdraw", "--all")
+			code, shown := talk(t, bin, slices.Concat([]string{"permit", "reinstall", "B204", "--until", never}, c.more), c.answers...)
+			if code != c.exit || !strings.Contains(shown, "ONLY THE SERVER SAYS which machine that is: b204-1, key ") {
+				t.Errorf("exit code %d\n%s", code, shown)
+			}
+			if signed := strings.Contains(permits(t), "reinstall b204-1 key "); signed != (c.exit == exitOK) {
+				t.Errorf("signed: %t\n%s", signed, shown)
+			}
+		})
 	}
 }
