@@ -2,6 +2,8 @@ package lab
 
 import (
 	_ "embed"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,8 +23,11 @@ func First(zone Zone) []byte {
 }
 
 // WriteFirst writes First with the time zone of this machine to a file that must not exist yet:
-// fs.ErrExist.
+// fs.ErrExist, also where the folder may not be written to.
 func WriteFirst(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s: %w", path, fs.ErrExist)
+	}
 	f, err := durable.Create(path, 0o644)
 	if err != nil {
 		return err
