@@ -41,8 +41,9 @@ type Options struct {
 	Waker Waker // nil = no machine is woken
 	// Programs looks ahead; nil = nobody does.
 	Programs Programs
-	// Permitted tells whether the admin has signed a permit; nil = it is not known.
-	Permitted func(Need) bool
+	// Permitted tells whether the admin has signed a permit, and whether that could be read at all;
+	// nil = it is not known.
+	Permitted func(Need) (signed, known bool)
 	// Agent tells the release of the agent that the store has now; nil = none. It is asked often.
 	Agent func() string
 	// Images tells the images of the store, for a lab.yaml that lists none; nil = none.

@@ -53,7 +53,10 @@ func (c *Case) lacks() string {
 		return ""
 	}
 	n := needs(c.Room, c.CheckIn, c.Key, c.Goal)
-	if n == nil || c.Permitted(*n) {
+	if n == nil {
+		return ""
+	}
+	if signed, known := c.Permitted(*n); signed || !known {
 		return ""
 	}
 	return "; it waits for a permit: " + n.command([]string{cmp.Or(c.Name, "HOST")})
@@ -77,9 +80,35 @@ func (w waiting) add(k *Keeper, p *lab.Policy, name string, m *state.Machine, g 
 		return
 	}
 	n := needs(p, &m.CheckIn, m.Pin, g)
-	if n != nil && (k.o.Permitted == nil || !k.o.Permitted(*n)) {
+	if n != nil && !k.permitted(*n) {
 		w[n.Scope] = append(w[n.Scope], name)
 	}
+}
+
+// permitted tells whether a permit is known to be signed.
+func (k *Keeper) permitted(n Need) bool {
+	if k.o.Permitted == nil {
+		return false
+	}
+	signed, known := k.o.Permitted(n)
+	return signed && known
+}
+
+// released tells whether a bare machine may take the place of one whose key it does not have: it
+// has a disk of that one, and the admin permitted that this disk is wiped; the key goes with it.
+// k.mu is held.
+func (k *Keeper) released(id string, in *protocol.CheckIn) bool {
+	old := k.o.State.Get(id)
+	if old == nil || in.Image != "" {
+		return false
+	}
+	n := Need{Scope: "wipe"}
+	for _, d := range in.Disks {
+		if d.Serial != "" && slices.ContainsFunc(old.CheckIn.Disks, func(o protocol.Disk) bool { return o.Serial == d.Serial }) {
+			n.Disks = append(n.Disks, d.Serial)
+		}
+	}
+	return len(n.Disks) > 0 && k.permitted(n)
 }
 
 // lines say who waits, and the one command that helps.

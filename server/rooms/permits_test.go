@@ -36,7 +36,7 @@ func TestLacksPermit(t *testing.T) {
 				c.change(x)
 				var asked []Need
 				x.Key, x.Name = "k", "pc-1"
-				x.Permitted = func(n Need) bool { asked = append(asked, n); return signed }
+				x.Permitted = func(n Need) (bool, bool) { asked = append(asked, n); return signed, true }
 				d := Decide(x)
 				begins := signed || c.scope == ""
 				if d.Start != begins || (d.Work != state.WorkNone) != begins || d.Order.Want == nil {
@@ -57,8 +57,8 @@ func TestLacksPermit(t *testing.T) {
 func TestEstimateListsPermits(t *testing.T) {
 	w := newWorld(t)
 	signed := false
-	w.k.o.Permitted = func(n Need) bool {
-		return signed && n.Scope == "downgrade" && n.Image == "win11" && n.Version == 2 && n.Key != ""
+	w.k.o.Permitted = func(n Need) (bool, bool) {
+		return signed && n.Scope == "downgrade" && n.Image == "win11" && n.Version == 2 && n.Key != "", true
 	}
 	w.checkIn(201, 3, nil)
 	w.checkIn(202, 1, nil)
@@ -73,5 +73,52 @@ func TestEstimateListsPermits(t *testing.T) {
 	w2 := waiting{"reinstall": {"a", "b"}, "wipe": {"c"}}
 	if lines := strings.Join(w2.lines(&Estimate{}), "\n"); lines != "2 machines wait for a permit to reinstall: 'troy permit reinstall a b --until DATE'\n1 machines wait for a permit to wipe: 'troy permit wipe c --until DATE'" {
 		t.Error(lines)
+	}
+}
+
+// A PC's disk is wiped under a permit, and its key is lost with it. Then the PC is recognised by its
+// address and the disk's serial number, may be provisioned, and the key of the start that finishes
+// the disk is pinned. Without the permit, or with another disk, it stays unknown.
+func TestWipePermitReplacesKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		serial string // of the disk that comes
+		signed bool
+		known  bool
+		want   bool
+	}{
+		"permitted":          {"S1", true, true, true},
+		"not permitted":      {"S1", false, true, false},
+		"not to be found":    {"S1", true, false, false},
+		"another disk":       {"S2", true, true, false},
+		"a disk without one": {"", true, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.promote("B204", 2, "none")
+			disk := func(serial string, empty bool) []protocol.Disk {
+				return []protocol.Disk{{Path: "/dev/sda", Serial: serial, Size: 1 << 40, SectorSize: 512, Empty: empty, Troy: !empty}}
+			}
+			w.checkIn(201, 1, func(in *protocol.CheckIn) { in.Disks = disk("S1", false) })
+			w.k.o.Permitted = func(n Need) (bool, bool) {
+				return c.signed && n.Scope == "wipe" && slices.Contains(n.Disks, "S1"), c.known
+			}
+			now := protocol.Peer{Addr: "10.0.0.9", Key: strings.Repeat("b", 64)}
+			bare := protocol.CheckIn{Protocol: protocol.Version, Machine: machine(201), Disks: disk(c.serial, true)}
+			if _, err := w.k.Order(t.Context(), now, bare); err != nil {
+				t.Fatal(err)
+			}
+			before, _, err := w.k.Host("b204-1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.k.Report(t.Context(), now, protocol.Report{Protocol: protocol.Version, ID: "1", Machine: machine(201), Image: "win11", Version: 2,
+				Outcome: protocol.OutcomeDone}); c.want && err != nil {
+				t.Fatal(err)
+			}
+			_, m, err := w.k.Host("b204-1")
+			if err != nil || (m.Pin == now.Key) != c.want || (before.Image == "") != c.want {
+				t.Errorf("pin %.8q, held %q before; %v", m.Pin, before.Image, err)
+			}
+		})
 	}
 }

@@ -57,8 +57,9 @@ type Case struct {
 	Code    string // for a machine without a room
 	Name    string // of the machine in its room
 	Key     string // that is pinned for it
-	// Permitted tells whether the admin has signed a permit; nil = it is not known.
-	Permitted func(Need) bool
+	// Permitted tells whether the admin has signed a permit, and whether that could be read at all;
+	// nil = it is not known.
+	Permitted func(Need) (signed, known bool)
 	Doubt     string         // why it is unknown although something seems to name it; "" = nothing does
 	Attempt   *state.Attempt // the last one of this machine
 	Goal      *Goal          // nil = nothing is promoted

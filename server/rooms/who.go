@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -61,6 +62,13 @@ func (k *Keeper) identify(l *lab.Lab, peer protocol.Peer, in *protocol.CheckIn) 
 	if v.ID == "" && v.Line.Name == "" && len(k.members[""])+len(k.guests) >= unknownMost {
 		return nil, fmt.Errorf("the server holds %d unknown machines already: assign or forget some", unknownMost)
 	}
+	note := ""
+	if v.Against != "" && k.released(v.Against, in) {
+		old := k.register.Get(v.Against)
+		old.Pin = "" // the next key that lasts is pinned: that of the start which finishes the disk
+		k.register.Put(old)
+		note = "it has another key, as your permit to wipe its disk lets it"
+	}
 	known, v := k.register.Admit(c, l.Listing(), rand.Text())
 	for _, id := range v.Drop {
 		k.leave(id)
@@ -68,7 +76,7 @@ func (k *Keeper) identify(l *lab.Lab, peer protocol.Peer, in *protocol.CheckIn) 
 	if k.against[known.ID] = v.Against; v.Against == "" {
 		delete(k.against, known.ID)
 	}
-	w := &who{id: known.ID, at: k.memberOf(l, known.ID, &in.Machine), doubt: v.Doubt, note: v.Note, dropped: v.Drop}
+	w := &who{id: known.ID, at: k.memberOf(l, known.ID, &in.Machine), doubt: v.Doubt, note: cmp.Or(note, v.Note), dropped: v.Drop}
 	if name := l.Listing().Adapter(&c); name != "" && w.at.host == nil {
 		w.hint = "lab.yaml lists its USB adapter as " + name + ", but adapters tell no machine from another: list its UUID"
 	}

@@ -25,9 +25,9 @@ type Permits struct {
 // NewPermits makes one for the store at dir.
 func NewPermits(dir string) *Permits { return &Permits{dir: dir} }
 
-// Permitted tells whether a permit is signed and in force. Where that cannot be read it is so: the
-// machine, which verifies, says what it waits for.
-func (p *Permits) Permitted(n rooms.Need) bool {
+// Permitted tells whether a permit is signed and in force, and whether that could be read: where it
+// could not, the machine, which verifies, says what it waits for.
+func (p *Permits) Permitted(n rooms.Need) (signed, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	info, err := os.Stat(filepath.Join(p.dir, "metadata", "timestamp.json"))
@@ -41,14 +41,14 @@ func (p *Permits) Permitted(n rooms.Need) bool {
 		}
 	}
 	if err != nil {
-		return true
+		return false, false
 	}
 	now := time.Now()
 	for _, disk := range append(slices.Clone(n.Disks), "") {
 		u := trust.Use{Scope: trust.Scope(n.Scope), Key: n.Key, Disk: disk, Image: n.Image, Version: n.Version}
 		if slices.ContainsFunc(p.list, func(q trust.Permit) bool { return q.Allows(u, now) }) {
-			return true
+			return true, true
 		}
 	}
-	return false
+	return false, true
 }
