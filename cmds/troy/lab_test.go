@@ -5,12 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +17,6 @@ import (
 	"troy/image/trust/sign"
 	"troy/internal/tlskey"
 	"troy/netfetch"
-	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
@@ -366,104 +363,6 @@ func TestPromoteUnsigned(t *testing.T) {
 	}
 	wantTroy(t, exitOK, "key", "sign", "--yes")
 	wantTroy(t, exitOK, "promote", "--room", "test", "pc@3")
-}
-
-// TestLabReload: SIGHUP reads lab.yaml; one that is wrong is told with its place, and does not
-// count.
-func TestLabReload(t *testing.T) {
-	s := serveLab(t, newHistory(t, seeded(t)))
-	hup := func(text, word string) {
-		t.Helper()
-		must(t, os.WriteFile(s.lab, []byte(text), 0o644))
-		must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-		s.out.wait(t, word)
-	}
-	hup(strings.Replace(labYAML, "wave: 2", "wave: x", 1), s.lab+":4:43: defaults.wave: found \"x\", expected a whole number from 1")
-	if st := wantJSON[rooms.Status](t, exitOK, "status"); !strings.Contains(st.LabError, ":4:43") || len(st.Rooms) != 2 {
-		t.Errorf("%+v", st)
-	}
-	hup(strings.Replace(labYAML, "test: ,", "test: , B205: ,", 1), "was reloaded")
-	if st := wantJSON[rooms.Status](t, exitOK, "status"); st.LabError != "" || len(st.Rooms) != 3 {
-		t.Errorf("%+v", st)
-	}
-}
-
-func TestLabCommands(t *testing.T) {
-	dir := t.TempDir()
-	path, csv := filepath.Join(dir, "lab.yaml"), filepath.Join(dir, "hosts.csv")
-	must(t, errors.Join(os.WriteFile(path, []byte(labYAML), 0o644), os.WriteFile(csv, []byte("name,room,mac\nx-1,B204,52:54:00:00:00:77\n"), 0o644)))
-	if r := wantTroy(t, exitOK, "lab", "check", path); !strings.Contains(r.out, "2 rooms, 2 hosts") {
-		t.Error(r.out)
-	}
-	if r := wantTroy(t, exitOK, "lab", "schema"); !strings.Contains(r.out, `"$schema"`) {
-		t.Error(r.out)
-	}
-	if r := wantTroy(t, exitOK, "lab", "import-csv", "--lab", path, csv); !strings.Contains(r.out, `- {name: "x-1", room: "B204", mac: "52:54:00:00:00:77"}`) {
-		t.Error(r.out)
-	}
-	must(t, os.WriteFile(csv, []byte("name,room,mac\nx-1,B205,52:54:00:00:00:01\n"), 0o644))
-	wantTroy(t, exitCheck, "lab", "import-csv", "--lab", path, csv)
-	must(t, os.WriteFile(path, []byte(labYAML+"  - {name: a b, room: B204}\n"), 0o644))
-	if r := wantTroy(t, exitCheck, "lab", "check", path); !strings.Contains(r.errOut, fmt.Sprintf("%s:9:12: hosts[2].name: found \"a b\"", path)) {
-		t.Error(r.errOut)
-	}
-	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"stop"}} {
-		folder := servedir.Of(dir)
-		must(t, errors.Join(folder.Make(), os.WriteFile(folder.Token(), []byte("t"), 0o600), folder.SetAddress("https://127.0.0.1:1")))
-		wantTroy(t, exitUsage, append(args, "--store", dir)...)
-	}
-}
-
-// TestServeGone: a flag that serve no longer has names what replaces it, in one line.
-func TestServeGone(t *testing.T) {
-	for _, x := range []struct {
-		args []string
-		says string
-	}{
-		{[]string{"--image", "pc"}, "`image: NAME`"},
-		{[]string{"--version=2"}, "troy promote --room ROOM IMAGE@VERSION"},
-		{[]string{"-merge", "now"}, "`merge: now`"},
-		{[]string{"--provision"}, "`provision: {allow: true}`"},
-		{[]string{"--wipe"}, "wipe: true"},
-		{[]string{"--reinstall"}, "`reinstall: true`"},
-		{[]string{"--reset"}, "`reset: boot`"},
-		{[]string{"--agent"}, "troy agent publish"},
-		{[]string{"--retry"}, "troy promote --retry"},
-	} {
-		r := wantTroy(t, exitUsage, append([]string{"serve", "store"}, x.args...)...)
-		if line, _, _ := strings.Cut(r.errOut, "\nusage"); !strings.Contains(line, " was removed: ") || !strings.Contains(line, x.says) || strings.Contains(strings.TrimSpace(line), "\n") {
-			t.Errorf("%q: %s", x.args, r.errOut)
-		}
-	}
-}
-
-// TestServeMissing: what is not there is an error with the command that makes it; a store as init
-// leaves it is served, and the next steps are told until the room has a version.
-func TestServeMissing(t *testing.T) {
-	h := newHistory(t, seeded(t))
-	for _, x := range []struct {
-		args []string
-		says string
-	}{
-		{[]string{t.TempDir()}, "troy init"},
-		{[]string{"--lab", filepath.Join(h.dir, "none.yaml"), h.store}, "'troy lab init " + filepath.Join(h.dir, "none.yaml") + "'"},
-	} {
-		if r := wantTroy(t, exitFailed, append([]string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"}, x.args...)...); !strings.Contains(r.errOut, x.says) {
-			t.Errorf("%q: %s", x.args, r.errOut)
-		}
-	}
-	s := &servedLab{history: h, lab: filepath.Join(h.store, lab.FileName)}
-	s.start(t)
-	s.out.wait(t, "next: room default has no version yet: 'troy promote --store "+h.store+" --room default pc@2' gives it one")
-	wantTroy(t, exitOK, "promote", "--room", "default", "pc@2")
-	if o := s.checkIn(t, newMAC, 1, ""); o.Code == "" || o.Want != nil {
-		t.Errorf("unknown machine: %+v", o)
-	} else {
-		wantTroy(t, exitOK, "assign", "--room", "default", o.Code, "pc-1")
-	}
-	if o := s.checkIn(t, newMAC, 1, ""); !begins(&o) || wanted(&o) != 2 {
-		t.Errorf("assigned machine: %+v", o)
-	}
 }
 
 // begins says whether an order lets a machine begin.
