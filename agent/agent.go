@@ -11,6 +11,7 @@ import (
 	"troy/chainload"
 	"troy/image"
 	"troy/internal/version"
+	"troy/internal/wait"
 	"troy/server/protocol"
 )
 
@@ -53,7 +54,7 @@ func newAgent(o *Options, out io.Writer) *agent {
 	win.own = &ownCopy{con: con, rec: rec, win: win, store: s}
 	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, boot: boot, meter: &meters{con, net}}
 	w.clock = func() time.Time { t, _ := net.clock.now(); return t }
-	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, boot: boot, own: win.own, work: w, sleep: sleep}
+	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, boot: boot, own: win.own, work: w, sleep: wait.For}
 }
 
 // run does everything and returns the exit code, unless the machine was handed over.
@@ -166,10 +167,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 		a.con.say("%s %.0f s: %s; press W to start Windows now", s.Kind, s.Pause.Seconds(), s.Reason)
 		waiting, stop := a.con.skip(ctx)
 		defer stop()
-		if err := a.sleep(waiting, s.Pause); err != nil {
-			return context.Cause(waiting)
-		}
-		return nil
+		return a.sleep(waiting, s.Pause)
 	}
 	if work := a.works(s); work != nil {
 		return work(ctx)

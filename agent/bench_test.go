@@ -207,7 +207,10 @@ func (b *bench) agent() *agent {
 	if b.firmware != nil {
 		a.boot.vars = b.firmware
 	}
-	a.sleep = func(ctx context.Context, d time.Duration) error { b.slept = append(b.slept, d); return ctx.Err() }
+	a.sleep = func(ctx context.Context, d time.Duration) error {
+		b.slept = append(b.slept, d)
+		return context.Cause(ctx)
+	}
 	return a
 }
 

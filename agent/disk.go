@@ -15,6 +15,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/internal/errline"
 	"troy/internal/guid"
+	"troy/internal/wait"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -132,7 +133,7 @@ func (d *disk) find(ctx context.Context) (*pcdisk.Target, error) {
 		if err == nil || !errors.Is(err, pcdisk.ErrNone) || d.o.Running || time.Now().After(deadline) {
 			return t, err
 		}
-		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+		if err := wait.For(ctx, 500*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}

@@ -1,12 +1,10 @@
 package agent
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // sectorsWritten is the place of the count in /sys/block/DISK/stat (Documentation/block/stat.rst);
@@ -26,14 +24,4 @@ func diskWrites(path string) (bytes int64, ok bool) {
 	}
 	n, err := strconv.ParseInt(fields[sectorsWritten], 10, 64)
 	return n * 512, err == nil
-}
-
-// sleep waits, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
