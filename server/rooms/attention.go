@@ -70,18 +70,19 @@ func (k *Keeper) nameOf(m *state.Machine) string {
 func (k *Keeper) noteSilent(l *lab.Lab, room string) {
 	p, _ := l.Room(room)
 	for _, e := range k.hosts(l, room) {
-		if e.m == nil || said(e.m) != "" || k.o.Now().Sub(e.m.Seen) < time.Duration(p.Silent)*24*time.Hour {
+		if e.m == nil || said(e.m) != "" {
 			continue
 		}
 		h := Host{Seen: e.m.Seen, MACs: e.m.CheckIn.Machine.MACs()}
 		why := k.silent(&h, l, &p)
+		if why == "" {
+			continue
+		}
 		k.mu.Lock()
 		known := k.alarmed[e.m.ID].Equal(e.m.Seen)
-		if why != "" {
-			k.alarmed[e.m.ID] = e.m.Seen
-		}
+		k.alarmed[e.m.ID] = e.m.Seen
 		k.mu.Unlock()
-		if why != "" && !known {
+		if !known {
 			k.o.OnNote(fmt.Sprintf("machine %s needs attention: %s", e.name, why))
 			k.changed.tell()
 		}

@@ -185,16 +185,16 @@ func (c *Case) always() bool { return *c.Room.Always && (c.Goal == nil || c.Goal
 // Settled: it can be told the goal all the same, for it has it, or waits for a permission and says
 // so itself.
 func (c *Case) todo() (w state.Work, why string, settled bool) {
-	in, g, permits := c.CheckIn, c.Goal, c.permits()
+	in, g, permits, lacks := c.CheckIn, c.Goal, c.permits(), c.lacks()
 	switch {
 	case in.Image == g.Image && in.Version == g.Version:
 		return state.WorkNone, "the machine has this version", true
-	case in.Image == "" && bare(in.Disks) && permits.Provision != nil && c.lacks() == "":
+	case in.Image == "" && bare(in.Disks) && permits.Provision != nil && lacks == "":
 		return state.WorkProvision, "", false
 	case in.Image == "" && bare(in.Disks) && permits.Provision == nil:
 		return state.WorkNone, "no disk of this machine is prepared" + c.waits("provision: {allow: true}"), true
-	case c.lacks() != "":
-		return state.WorkNone, holding(in) + c.lacks(), true
+	case lacks != "":
+		return state.WorkNone, holding(in) + lacks, true
 	case in.Detail != "" && !in.Damaged:
 		return state.WorkNone, "the disk cannot take an image: " + in.Detail, false
 	case updates(in, g.Image):
