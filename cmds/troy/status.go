@@ -19,13 +19,18 @@ import (
 
 const timeForm = "2006-01-02 15:04"
 
-// clockOf reads times in the zone of lab.yaml, which command and page share.
-func clockOf(ctx context.Context, admin api.Viewer) (*time.Location, error) {
+// sayZone says and returns the zone that times are in: that of lab.yaml, which command and page
+// share.
+func (a *adminCall) sayZone(ctx context.Context, admin api.Viewer) (*time.Location, error) {
 	s, err := admin.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return time.LoadLocation(s.Zone)
+	zone, err := time.LoadLocation(s.Zone)
+	if err == nil {
+		fmt.Fprintf(a.Out, "times in %s\n", zone)
+	}
+	return zone, err
 }
 
 // statusCall is one "status".
@@ -124,11 +129,10 @@ func (a *adminCall) sayNights(ctx context.Context, admin api.Admin, days int) er
 	if a.json {
 		return a.JSON(list)
 	}
-	zone, err := clockOf(ctx, admin)
+	zone, err := a.sayZone(ctx, admin)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "times in %s\n", zone)
 	for _, n := range list {
 		end := "closed"
 		if !n.Closed {
@@ -183,11 +187,10 @@ func (a *hostsCall) run(ctx context.Context, args []string) error {
 		case a.json:
 			return a.JSON(list)
 		}
-		zone, err := clockOf(ctx, admin)
+		zone, err := a.sayZone(ctx, admin)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(a.Out, "times in %s\n", zone)
 		for i := range list {
 			a.sayHost(&list[i], zone)
 		}
@@ -267,7 +270,7 @@ func (a *logCall) run(ctx context.Context, args []string) error {
 		if a.json {
 			return a.JSON(d)
 		}
-		zone, err := clockOf(ctx, admin)
+		zone, err := a.sayZone(ctx, admin)
 		if err != nil {
 			return err
 		}
@@ -286,7 +289,6 @@ func (a *adminCall) sayHardware(in *protocol.CheckIn) {
 }
 
 func (a *adminCall) sayLog(d *api.HostDetail, zone *time.Location, failed bool) {
-	fmt.Fprintf(a.Out, "times in %s\n", zone)
 	a.sayHost(&d.Host, zone)
 	if in := d.CheckIn; in != nil {
 		a.sayHardware(in)
