@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"troy/internal/tlskey"
 )
 
 const (
@@ -15,10 +13,11 @@ const (
 	clockDrift = 48 * time.Hour            // local time for UTC (14 h), and years of drift
 )
 
-// Clock gives a time that is good enough to judge signed metadata by on a PC whose own clock may say anything. The machine's clock is believed
-// if it lies between the build of the program and ten years later; otherwise
-// the time is that of the build, running on. A hint from the network may correct a clock that is
-// believed by 48 hours, and one that is not by anything inside those ten years.
+// Clock gives a time that is good enough to judge signed metadata by on a PC whose own clock may
+// say anything. The machine's clock is believed if it lies between the build of the program and ten
+// years later; otherwise the time is that of the build, running on. A hint from the network may
+// correct a clock that is believed by 48 hours, and one that is not by anything inside those ten
+// years.
 //
 // So a forged hint can at worst set the time back to the build: it cannot make a signature valid
 // that had expired by then.
@@ -74,18 +73,12 @@ func (c *Clock) Hint(t time.Time) bool {
 // ServerTime asks a server for its time (the Date header), to the second. No certificate is
 // checked: use the answer for Clock.Hint and for nothing else.
 func ServerTime(ctx context.Context, baseURL string) (time.Time, error) {
-	return serverTime(ctx, baseURL, nil)
-}
-
-func serverTime(ctx context.Context, baseURL string, o *HTTPOptions) (time.Time, error) {
-	h, err := NewHTTP(baseURL, o)
+	h, t, err := unverified(baseURL, nil)
 	if err != nil {
 		return time.Time{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	t := h.client.Transport.(*http.Transport)
-	t.TLSClientConfig = tlskey.Unverified()
 	defer t.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, baseURL, nil)
 	if err != nil {

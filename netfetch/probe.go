@@ -28,12 +28,10 @@ func Probe(ctx context.Context, baseURL, name string, dns []netip.Addr) ([]byte,
 			return (&net.Dialer{}).DialContext(ctx, network, server.String())
 		}}
 	}
-	h, err := NewHTTP(baseURL, &HTTPOptions{dial: dialer.DialContext})
+	h, t, err := unverified(baseURL, &HTTPOptions{dial: dialer.DialContext})
 	if err != nil {
 		return nil, err
 	}
-	t := h.client.Transport.(*http.Transport)
-	t.TLSClientConfig = tlskey.Unverified()
 	defer t.CloseIdleConnections()
 	req, err := h.request(ctx, http.MethodGet, name)
 	if err != nil {
@@ -52,4 +50,16 @@ func Probe(ctx context.Context, baseURL, name string, dns []netip.Addr) ([]byte,
 		return nil, fmt.Errorf("%s: %w", h, err)
 	}
 	return b, nil
+}
+
+// unverified makes an HTTP that takes every key, and the transport for one request of it; its idle
+// connections are to be closed.
+func unverified(baseURL string, o *HTTPOptions) (*HTTP, *http.Transport, error) {
+	h, err := NewHTTP(baseURL, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := h.client.Transport.(*http.Transport)
+	t.TLSClientConfig = tlskey.Unverified()
+	return h, t, nil
 }
