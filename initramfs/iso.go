@@ -36,7 +36,7 @@ func ISO(ctx context.Context, o *ISOOptions) error {
 		return err
 	}
 	files = append(files, File{Name: cdMark, Data: []byte("Troy\n")},
-		File{Name: cdBIOS, Data: pad(biosStub(), cdSector)})
+		File{Name: cdBIOS, Data: block.Pad(biosStub(), cdSector)})
 	loaders, err := o.Boot.removable(grubCD)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func ISO(ctx context.Context, o *ISOOptions) error {
 		return err
 	}
 	record := filepath.Join(tmp, "mbr")
-	if err := os.WriteFile(record, pad(biosStub(), sectorSize), 0o600); err != nil {
+	if err := os.WriteFile(record, block.Pad(biosStub(), sectorSize), 0o600); err != nil {
 		return err
 	}
 	return replaceFile(o.Out, func(w *os.File) error { return xorriso(ctx, tree, fat, record, diskGUID(files), w) })
@@ -127,9 +127,4 @@ func writeTree(dir string, files []File) error {
 		}
 	}
 	return nil
-}
-
-// pad fills up to whole units with zeros.
-func pad(b []byte, unit int) []byte {
-	return append(b, make([]byte, block.RoundUp(len(b), unit)-len(b))...)
 }

@@ -105,7 +105,7 @@ func (m *Metadata) Marshal() ([]byte, error) {
 		putMetadataEntry(b[(i+1)*metadataEntrySize:], it, len(b))
 		b = append(b, it.Data...)
 	}
-	return append(b, make([]byte, int(block.RoundUp(int64(len(b)), pageSize))-len(b))...), nil
+	return block.Pad(b, pageSize), nil
 }
 
 // putMetadataEntry writes one entry of the metadata table.

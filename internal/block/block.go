@@ -30,6 +30,11 @@ func NoEOF(err error) error {
 // RoundUp returns n rounded up to a multiple of unit, which is not 0.
 func RoundUp[T ~int | ~int64 | ~uint32 | ~uint64](n, unit T) T { return (n + unit - 1) / unit * unit }
 
+// Pad appends zeros to b up to whole units.
+func Pad(b []byte, unit int) []byte {
+	return append(b, make([]byte, RoundUp(len(b), unit)-len(b))...)
+}
+
 // alignment satisfies direct I/O on every medium.
 const alignment = 4096
 

@@ -50,6 +50,14 @@ func TestRoundUp(t *testing.T) {
 	}
 }
 
+func TestPad(t *testing.T) {
+	for in, want := range map[string]string{"": "", "a": "a\x00\x00\x00", "abcd": "abcd", "abcde": "abcde\x00\x00\x00"} {
+		if got := Pad([]byte(in), 4); string(got) != want {
+			t.Errorf("Pad(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestIsZero(t *testing.T) {
 	for _, n := range []int{0, 1, 511, 4096, 16<<10 - 1, 16 << 10, 16<<10 + 1, 100000} {
 		t.Run(fmt.Sprintf("%d bytes", n), func(t *testing.T) {

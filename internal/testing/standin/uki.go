@@ -84,9 +84,9 @@ func appendSections(stub []byte, add []section) ([]byte, error) {
 	for i, s := range add {
 		h := pe.SectionHeader32{VirtualSize: uint32(len(s.data)), VirtualAddress: l.virtualEnd, Characteristics: sectionReadOnly}
 		copy(h.Name[:], s.name)
-		out = pad(out, int(opt.FileAlignment))
+		out = block.Pad(out, int(opt.FileAlignment))
 		h.PointerToRawData = uint32(len(out))
-		out = pad(append(out, s.data...), int(opt.FileAlignment))
+		out = block.Pad(append(out, s.data...), int(opt.FileAlignment))
 		h.SizeOfRawData = uint32(len(out)) - h.PointerToRawData
 		if _, err := binary.Encode(out[headers+i*sectionHeaderSize:], binary.LittleEndian, h); err != nil {
 			return nil, err
@@ -128,9 +128,4 @@ func measure(f *pe.File, opt *pe.OptionalHeader64, stub []byte) (layout, error) 
 		return l, fmt.Errorf("%w: cut short", errStub)
 	}
 	return l, nil
-}
-
-// pad fills up to whole units with zeros.
-func pad(b []byte, unit int) []byte {
-	return append(b, make([]byte, block.RoundUp(len(b), unit)-len(b))...)
 }
