@@ -78,7 +78,7 @@
 //	84 44  zero
 //	128    chunks, copies, page keys, runs
 //
-// A chunk, 64 bytes, in the order of the pack without gaps:
+// A chunk, 96 bytes (of about 1 MiB of pages: 0.01 %), in the order of the pack without gaps:
 //
 //	0   8  offset in the pack
 //	8   4  bytes in the pack; not more than the pages
@@ -88,6 +88,8 @@
 //	22  2  dictionary, 0
 //	24  8  zero
 //	32 32  SHA-256 of the bytes in the pack
+//	64 32  SHA-256 of the pages, which is checked as well: two packings of the same pages are the
+//	       same chunk for whoever has the pages already
 //
 // A copy, 8 bytes: the first source page in the version below. A page key, 16 bytes: the first half
 // of the SHA-256 of a copied page; one for each page of each copy, in order. A run, 16 bytes,

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"troy/image"
@@ -141,6 +142,51 @@ func TestForgedTables(t *testing.T) {
 		t.Fatalf("%d tables were forged, %d plans failed", forged, failed)
 	}
 	t.Logf("%d tables were forged, %d plans failed", forged, failed)
+}
+
+// TestOtherContent unpacks a chunk whose packed bytes have the hash of the table, and whose pages
+// have not: it is refused by name, and none of its pages is written.
+func TestOtherContent(t *testing.T) {
+	s := imagetest.NewStore(t)
+	states := imagetest.History(t, imagetest.Seeded(t, 3), s, 1, 200, true)
+	was := false
+	if !forge(t, s, 1, func(tab *layer.Table) {
+		for i := range tab.Chunks {
+			if c := &tab.Chunks[i]; c.Method == layer.Zstd && !was {
+				c.Raw[0] ^= 1
+				was = true
+			}
+		}
+	}) || !was {
+		t.Fatal("no chunk to forge")
+	}
+	p, err := image.LoadPlan(t.Context(), s, "pc", 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := imagetest.NewSink(make([]byte, len(states[1].Data)))
+	_, err = p.Fetch(t.Context(), s, k, &image.FetchOptions{SkipZeros: true})
+	if !errors.Is(err, image.ErrCorrupt) || !strings.Contains(err.Error(), "unpacks to pages with SHA-256") || k.Calls != 0 {
+		t.Fatalf("Fetch = %v, %d writes", err, k.Calls)
+	}
+}
+
+// TestStoredHashes refuses a table in which the two hashes of a stored chunk differ: it is read
+// without being unpacked, so that the second would never be looked at.
+func TestStoredHashes(t *testing.T) {
+	page := make([]byte, image.PageSize)
+	sum := image.Sum(sha256.Sum256(page))
+	tab := layer.Table{
+		VirtualSize: image.PageSize, PackSize: layer.PackHeaderSize + image.PageSize, Runs: []layer.Run{{Count: 1, Kind: layer.Data}},
+		Chunks: []layer.Chunk{{Offset: layer.PackHeaderSize, Packed: image.PageSize, Pages: 1, Runs: 1, Sum: sum, Raw: sum}},
+	}
+	if _, err := layer.Parse(tab.Marshal()); err != nil {
+		t.Fatal(err)
+	}
+	tab.Chunks[0].Raw[31] ^= 1
+	if _, err := layer.Parse(tab.Marshal()); !errors.Is(err, image.ErrCorrupt) {
+		t.Fatalf("Parse = %v", err)
+	}
 }
 
 var _ io.ReaderAt = zeroDisk{}

@@ -96,7 +96,7 @@ func (w *layerWriter) sent(ctx context.Context) iter.Seq2[rawChunk, error] {
 }
 
 func (w *layerWriter) compress(_ context.Context, c rawChunk) (packedChunk, error) {
-	p := packedChunk{Chunk: layer.Chunk{Pages: uint32(len(c.data) / image.PageSize), Runs: c.runs, Method: layer.Zstd}}
+	p := packedChunk{Chunk: layer.Chunk{Pages: uint32(len(c.data) / image.PageSize), Runs: c.runs, Method: layer.Zstd, Raw: sha256.Sum256(c.data)}}
 	p.data, p.raw = w.enc.EncodeAll(c.data, w.buffers.get(chunkPages * image.PageSize)[:0]), c.data
 	if len(p.data) >= len(c.data) {
 		p.data, p.raw, p.Method = c.data, p.data, layer.Stored

@@ -38,6 +38,7 @@ type Chunk struct {
 	Runs   uint32
 	Method uint16
 	Sum    digest.Sum // of the packed bytes
+	Raw    digest.Sum // of the pages: of what the packed bytes unpack to
 }
 
 // PackHeader returns what a pack begins with.
@@ -62,15 +63,19 @@ func (c *Chunk) Verify(packed []byte) error {
 	return nil
 }
 
-// Unpack returns the pages of a chunk whose packed bytes Verify found right.
+// Unpack returns the pages of a chunk whose packed bytes Verify found right, and ErrCorrupt if they
+// are not the pages that the table names.
 func (c *Chunk) Unpack(d *zstd.Decoder, packed []byte) ([]byte, error) {
-	if c.Method == Stored {
+	if c.Method == Stored { // parseChunks has seen that both hashes are the same
 		return packed, nil
 	}
 	size := int(c.Pages) * pages.Size
 	raw, err := d.DecodeAll(packed, make([]byte, 0, size))
 	if err == nil && len(raw) != size {
 		err = fmt.Errorf("unpacks to %d bytes instead of %d", len(raw), size)
+	}
+	if got := digest.Sum(sha256.Sum256(raw)); err == nil && got != c.Raw {
+		err = fmt.Errorf("unpacks to pages with SHA-256 %s instead of %s", got, c.Raw)
 	}
 	if err != nil {
 		return nil, fault.Corruptf("the chunk has the right SHA-256 and yet %v: it was published so", err)

@@ -27,7 +27,7 @@ func sample() *Table {
 	return &Table{
 		VirtualSize: 4096 * pages.Size, PackSize: PackHeaderSize + pages.Size + 100, PackSum: sha256.Sum256([]byte("pack")),
 		Chunks: []Chunk{
-			{Offset: PackHeaderSize, Packed: pages.Size, Pages: 1, Runs: 1, Method: Stored, Sum: sha256.Sum256(page)},
+			{Offset: PackHeaderSize, Packed: pages.Size, Pages: 1, Runs: 1, Method: Stored, Sum: sha256.Sum256(page), Raw: sha256.Sum256(page)},
 			{Offset: PackHeaderSize + pages.Size, Packed: 100, Pages: 3, Runs: 2, Method: Zstd},
 		},
 		Copies: []Copy{{Source: 9}},
@@ -69,8 +69,8 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
-// FuzzChunk unpacks chunks whose publisher was an enemy: the right hash over anything. Never more
-// than the chunk's pages come out.
+// FuzzChunk unpacks chunks whose publisher was an enemy: the right hashes over anything. Never more
+// than the chunk's pages come out, and none with another hash.
 func FuzzChunk(f *testing.F) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true))
 	if err != nil {
@@ -96,6 +96,12 @@ func FuzzChunk(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer d.Close()
+		if b, err := c.Unpack(d, packed); err == nil {
+			t.Fatalf("%d bytes of which the table does not say the hash", len(b))
+		}
+		if raw, err := d.DecodeAll(packed, nil); err == nil {
+			c.Raw = sha256.Sum256(raw)
+		}
 		b, err := c.Unpack(d, packed)
 		if err != nil {
 			wantClass(t, err)

@@ -64,7 +64,7 @@ func (t *Table) parseChunks(b []byte) error {
 	for ; len(b) > 0; b = b[chunkRecordSize:] {
 		c := Chunk{
 			Offset: int64(le.Uint64(b)), Packed: le.Uint32(b[8:]), Pages: le.Uint32(b[12:]), Runs: le.Uint32(b[16:]),
-			Method: le.Uint16(b[20:]), Sum: digest.Sum(b[32:64]),
+			Method: le.Uint16(b[20:]), Sum: digest.Sum(b[32:64]), Raw: digest.Sum(b[64:96]),
 		}
 		i := len(t.Chunks)
 		if d := le.Uint16(b[22:]); c.Method > Zstd || d != 0 {
@@ -79,6 +79,9 @@ func (t *Table) parseChunks(b []byte) error {
 		}
 		if c.Offset != next || c.Packed == 0 || int64(c.Packed) > raw || c.Method == Stored && int64(c.Packed) != raw {
 			return fault.Corruptf("layer table: chunk %d of %d pages lies at %d with %d bytes, expected at %d", i, c.Pages, c.Offset, c.Packed, next)
+		}
+		if c.Method == Stored && c.Raw != c.Sum {
+			return fault.Corruptf("layer table: chunk %d is stored as it is, and its pages have another SHA-256", i)
 		}
 		next += int64(c.Packed)
 		t.Chunks = append(t.Chunks, c)

@@ -19,7 +19,7 @@ const MaxSize = 1 << 30
 const (
 	tableMagic      = "TROYTABL"
 	tableHeaderSize = 128
-	chunkRecordSize = 64
+	chunkRecordSize = 96
 	copyRecordSize  = 8
 	pageKeySize     = 16
 	runRecordSize   = 16
@@ -143,5 +143,6 @@ func (c *Chunk) append(b []byte) []byte {
 	b = le.AppendUint32(b, c.Runs)
 	b = le.AppendUint16(b, c.Method)
 	b = append(b, make([]byte, 10)...)
-	return append(b, c.Sum[:]...)
+	b = append(b, c.Sum[:]...)
+	return append(b, c.Raw[:]...)
 }
