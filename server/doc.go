@@ -20,11 +20,13 @@
 // known protocol number, and must pass Validate. Every refusal is a protocol.Failure of one line.
 // What the machine claims reaches the caller unchanged but bounded.
 //
-// An address that calls more often than Options.CallsPerSecond is answered 429 with Retry-After.
-// OnRefused is called for every call that was not accepted.
+// Who calls more often than Options.CallsPerSecond (a party of package limit) is answered 429 with
+// Retry-After. OnRefused is called for every call that was not accepted.
 //
 // Time: reading a request takes at most readTime; an answer must move sliceBytes per sliceTime, so
-// a machine that is gone frees its connection, and a slow one (above 17 kB/s) does not lose it.
+// a machine that is gone frees its connection, and a slow one (above 1 kB/s) does not lose it.
+// Connections are shared out by package limit (Serve), so one who opens many and says nothing leaves
+// room for others.
 //
 // Shares: TCP alone divides a narrow line unevenly, and by connections. Set Options.Bandwidth a
 // little below what the narrowest common line carries (body bytes; 0.9 of the line is a good

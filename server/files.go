@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	sliceBytes = 1 << 20          // part of an answer sent under one deadline
+	sliceBytes = 64 << 10         // part of an answer sent under one deadline
 	sliceTime  = 60 * time.Second // the deadline
 )
 
@@ -33,17 +33,29 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", contentType(name))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", caching(name))
-	out := &slicedWriter{ResponseWriter: w, control: http.NewResponseController(w), slice: sliceBytes}
-	if s.pacer != nil {
-		out.slice = s.pacer.turn
-		out.wait = func(n int64) error { return s.pacer.wait(r.Context(), machineOf(r.RemoteAddr), n) }
-	}
+	out := s.sliced(w, r)
 	http.ServeContent(out, r, "", info.ModTime(), f)
 	s.gets.Add(1)
 	s.served.Add(out.sent)
 	if s.o.OnServed != nil {
 		s.o.OnServed(name, out.sent)
 	}
+}
+
+// Paced serves the answers of h as those from the store: they share the bandwidth, and a client that
+// is slow gets all of one as long as bytes move.
+func (s *Server) Paced(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(s.sliced(w, r), r) })
+}
+
+// sliced makes the writer of an answer.
+func (s *Server) sliced(w http.ResponseWriter, r *http.Request) *slicedWriter {
+	out := &slicedWriter{ResponseWriter: w, control: http.NewResponseController(w), slice: sliceBytes}
+	if s.pacer != nil {
+		out.slice = s.pacer.turn
+		out.wait = func(n int64) error { return s.pacer.wait(r.Context(), machineOf(r.RemoteAddr), n) }
+	}
+	return out
 }
 
 // open opens a published regular file.

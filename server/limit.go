@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"troy/server/jsonhttp"
@@ -21,7 +20,7 @@ func newLimiter(perSecond float64) *limit.Limiter {
 	if perSecond <= 0 {
 		return nil
 	}
-	return limit.PerMachine(perSecond, int(max(1, perSecond*burstTime.Seconds())))
+	return limit.New(perSecond, int(max(1, perSecond*burstTime.Seconds())))
 }
 
 // limited puts a call under the limit of its address.
@@ -30,8 +29,7 @@ func (s *Server) limited(call http.HandlerFunc) http.HandlerFunc {
 		return call
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		from, _ := netip.ParseAddrPort(r.RemoteAddr) // those without an address share one limit
-		if s.limiter.Take(from.Addr(), time.Now()) > 0 {
+		if s.limiter.Take(limit.PartyOf(r.RemoteAddr), time.Now()) > 0 {
 			w.Header().Set("Retry-After", "5")
 			s.refuse(w, r, http.StatusTooManyRequests, errTooMany)
 			return

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 	idleTime     = 2 * time.Minute  // a kept connection without a request
 	headerBytes  = 16 << 10
 	shutdownTime = 10 * time.Second // running answers may end when the server stops
+
+	connsMost = 4096 // connections of a listener
+	connsEach = 1024 // of one party of package limit: a room behind one address has that many
 )
 
 // Orders decides what a machine should do.
@@ -111,6 +115,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    headerBytes,
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ConnState:         sharing(&limit.Places{Most: connsMost, Each: connsEach}),
 	}
 	end := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() { end <- shutdown(hs) })
@@ -119,6 +124,27 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		return fmt.Errorf("server: %w", err)
 	}
 	return <-end
+}
+
+// sharing closes a connection at once for which its party has no place: they are all that one who
+// says nothing could hold.
+func sharing(places *limit.Places) func(net.Conn, http.ConnState) {
+	var placed sync.Map
+	return func(c net.Conn, s http.ConnState) {
+		from := limit.PartyOf(c.RemoteAddr().String())
+		switch s {
+		case http.StateNew:
+			if places.Take(from) {
+				placed.Store(c, true)
+			} else {
+				c.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			if _, has := placed.LoadAndDelete(c); has {
+				places.Give(from)
+			}
+		}
+	}
 }
 
 // shutdown lets running answers end, then cuts them.

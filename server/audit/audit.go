@@ -1,35 +1,42 @@
-// Package audit keeps who did what: one line of JSON for each act of an admin, each login, and each
-// refusal worth knowing.
+// Package audit keeps who did what: one line of JSON for each act of an admin and each login, and,
+// apart from these, what was refused to strangers.
 //
 // # Promises
 //
-// An entry that Add returned nil for is on the disk. Lines are whole: what a crash cut off is ended
-// by a newline when the log is opened again. A log over 16 MiB is renamed to NAME.1, which replaces
-// the one before. The file is the owner's alone (0600).
+// An entry that Add returned nil for is on the disk (package linelog). The log is rotated at 16 MiB;
+// only who has a login or the token adds to it.
+//
+// What strangers tried (an entry without Who) goes to a file of its own beside the log, NAME with
+// "-refused" before its ending, of at most 1 MiB and one more that was rotated. Tries that differ
+// in nothing but their time and details are one line in a minute, and one more with their number; of
+// more than 50 different ones in a minute only the number is kept. So nobody can push acts out of
+// the log, nor fill the disk.
+//
+// Files are the owner's alone (0600).
 //
 // # Known gaps
 //
 // Anyone who can write the file can change the past: send it elsewhere (journald, a log server) if
-// that matters.
+// that matters. Numbers of refused tries that were not written yet are lost when the server is
+// killed.
 package audit
 
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
 	"path/filepath"
-	"sync"
+	"strings"
 	"time"
 
-	"troy/internal/durable"
+	"troy/internal/errline"
+	"troy/server/linelog"
 )
 
-// sizeMost is where a log is renamed, in bytes.
-const sizeMost = 16 << 20
-
-const textMost = 1000 // bytes of Detail
+const (
+	sizeMost   = 16 << 20 // bytes, where the log is rotated
+	detailMost = 1000     // bytes of Detail
+	textMost   = 200      // bytes of the other texts
+)
 
 // Entry is one act.
 type Entry struct {
@@ -39,150 +46,64 @@ type Entry struct {
 	Action string    `json:"action"`           // login, promote, …
 	Detail string    `json:"detail,omitempty"` // what was asked
 	Result string    `json:"result"`           // "ok" or why not
+	Count  int       `json:"count,omitempty"`  // further ones like it, for which there is no line
 }
 
-// Log is an audit log in a file.
+// Log is an audit log in a file, with what was refused beside it.
 type Log struct {
-	mu   sync.Mutex
-	path string
-	f    *os.File
-	size int64
+	acts    *linelog.File
+	refused *refused
 }
 
 // Open opens a log, and makes it if need be.
 func Open(path string) (*Log, error) {
-	l := &Log{path: path}
-	if err := l.open(); err != nil {
+	acts, err := linelog.Open(path, &linelog.Options{Most: sizeMost, Sync: true})
+	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
 	}
-	return l, nil
-}
-
-func (l *Log) open() error {
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	tries, err := linelog.Open(refusedPath(path), &linelog.Options{Most: refusedMost})
 	if err != nil {
-		return err
+		return nil, errline.Join(fmt.Errorf("audit log: %w", err), acts.Close())
 	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return err
-	}
-	l.f, l.size = f, info.Size()
-	if l.size == 0 { // perhaps it was made just now
-		if err := durable.SyncDir(filepath.Dir(l.path)); err != nil {
-			f.Close()
-			return err
-		}
-	}
-	last := make([]byte, 1)
-	if l.size > 0 {
-		if _, err := f.ReadAt(last, l.size-1); err == nil && last[0] != '\n' {
-			n, err := f.Write([]byte("\n"))
-			l.size += int64(n)
-			return err
-		}
-	}
-	return nil
+	return &Log{acts, &refused{file: tries}}, nil
 }
 
-// Close closes the file.
-func (l *Log) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.f.Close()
+// refusedPath is where the log at path has what was refused.
+func refusedPath(path string) string {
+	ext := filepath.Ext(path)
+	return strings.TrimSuffix(path, ext) + "-refused" + ext
 }
 
-// Add writes an entry; it is on the disk when nil is returned. A zero Time becomes the present.
+// Close closes the files.
+func (l *Log) Close() error { return errline.Join(l.refused.close(), l.acts.Close()) }
+
+// Add writes an entry; it is on the disk when nil is returned, or, if a stranger was refused,
+// counted. A zero Time becomes the present.
 func (l *Log) Add(e Entry) error {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
-	if len(e.Detail) > textMost {
-		e.Detail = e.Detail[:textMost]
+	if e.Who == "" {
+		l.refused.add(e)
+		return nil
 	}
-	line, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("audit log: %w", err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.size >= sizeMost {
-		if err := l.rotate(); err != nil {
-			return fmt.Errorf("audit log: %w", err)
-		}
-	}
-	n, err := l.f.Write(append(line, '\n'))
-	l.size += int64(n)
-	if err == nil {
-		err = l.f.Sync()
-	}
-	if err != nil {
+	if err := write(l.acts, e); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	return nil
 }
 
-func (l *Log) rotate() error {
-	if err := l.f.Close(); err != nil {
+// write appends an entry to a file, its texts cut to their bounds.
+func write(f *linelog.File, e Entry) error {
+	for _, text := range []*string{&e.Who, &e.From, &e.Action, &e.Result} {
+		*text = cut(*text, textMost)
+	}
+	e.Detail = cut(e.Detail, detailMost)
+	line, err := json.Marshal(e)
+	if err != nil {
 		return err
 	}
-	if err := durable.Rename(l.path, l.path+".1"); err != nil {
-		return err
-	}
-	return l.open()
+	return f.Append(line)
 }
 
-// Handler notes each request to next that may change something (not GET or HEAD): path, the
-// beginning of the body, and the status of the answer. failed, if set, is told what could not be
-// noted.
-func (l *Log) Handler(next http.Handler, who string, failed func(error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			next.ServeHTTP(w, r)
-			return
-		}
-		body := &head{ReadCloser: r.Body}
-		r.Body = body
-		s := &status{ResponseWriter: w, code: http.StatusOK}
-		next.ServeHTTP(s, r)
-		e := Entry{Who: who, From: r.RemoteAddr, Action: r.Method + " " + r.URL.Path, Detail: string(body.seen), Result: "ok"}
-		if s.code >= 400 {
-			e.Result = http.StatusText(s.code)
-		}
-		if s.code == http.StatusUnauthorized {
-			e.Who = ""
-		}
-		if err := l.Add(e); err != nil && failed != nil {
-			failed(err)
-		}
-	})
-}
-
-// head keeps the beginning of what is read.
-type head struct {
-	io.ReadCloser
-	seen []byte
-}
-
-// Read implements io.Reader.
-func (h *head) Read(p []byte) (int, error) {
-	n, err := h.ReadCloser.Read(p)
-	h.seen = append(h.seen, p[:min(n, max(0, textMost-len(h.seen)))]...)
-	return n, err
-}
-
-// status notes the status of an answer.
-type status struct {
-	http.ResponseWriter
-	code int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (s *status) WriteHeader(code int) {
-	s.code = code
-	s.ResponseWriter.WriteHeader(code)
-}
-
-// Unwrap serves http.ResponseController.
-func (s *status) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+func cut(s string, most int) string { return strings.ToValidUTF8(s[:min(len(s), most)], "�") }

@@ -2,12 +2,10 @@ package daemon
 
 import (
 	"encoding/json"
-	"io"
-	"os"
-	"sync"
 	"time"
 
 	"troy/server"
+	"troy/server/linelog"
 	"troy/server/protocol"
 )
 
@@ -27,11 +25,11 @@ type served struct {
 	Bytes int64  `json:"bytes"` // of its body
 }
 
+// eventsMost is where the event log is rotated, in bytes.
+const eventsMost = 64 << 20
+
 // eventLog appends events to a file. Without a file it drops them.
-type eventLog struct {
-	mu sync.Mutex
-	w  io.WriteCloser
-}
+type eventLog struct{ file *linelog.File }
 
 // tell has the server tell what happens, to the log and to the events.
 func (l *eventLog) tell(so *server.Options, e *Events) {
@@ -50,32 +48,28 @@ func openEventLog(path string) (*eventLog, error) {
 	if path == "" {
 		return &eventLog{}, nil
 	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := linelog.Open(path, &linelog.Options{Most: eventsMost})
 	if err != nil {
 		return nil, err
 	}
-	return &eventLog{w: f}, nil
+	return &eventLog{f}, nil
 }
 
 // add writes one line. A full disk must not stop the machines, so the error is left.
 func (l *eventLog) add(e event) {
-	if l.w == nil {
+	if l.file == nil {
 		return
 	}
 	e.Time = time.Now().UTC()
-	b, err := json.Marshal(e)
-	if err != nil {
-		return
+	if b, err := json.Marshal(e); err == nil {
+		_ = l.file.Append(b)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, _ = l.w.Write(append(b, '\n'))
 }
 
 // Close closes the file.
 func (l *eventLog) Close() error {
-	if l.w == nil {
+	if l.file == nil {
 		return nil
 	}
-	return l.w.Close()
+	return l.file.Close()
 }

@@ -23,7 +23,7 @@ func (d *Daemon) routes() http.Handler {
 	}
 	mux.Handle(api.Prefix, d.audit.Handler(d.store, "token", func(err error) { d.o.Events.Note(err.Error()) }))
 	if d.boot != nil {
-		mux.Handle("/boot/", d.boot.Handler())
+		mux.Handle("/boot/", d.store.Paced(d.boot.Handler()))
 	}
 	mux.Handle("/", d.page)
 	return netboot.CleanPaths(mux)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"troy/chainload/release"
+	"troy/server"
 	"troy/server/netboot"
 )
 
@@ -50,7 +51,7 @@ func TestBootPaths(t *testing.T) {
 	boot, err := netboot.New(&netboot.Options{Dir: dir})
 	must(t, err)
 	defer boot.Close()
-	h := (&Daemon{boot: boot}).routes()
+	h := (&Daemon{boot: boot, store: &server.Server{}}).routes()
 	for path, want := range map[string]int{
 		"/boot/troy.iso": 200, "/boot//troy.iso": 200, "//boot/troy.iso": 200, "/boot/./troy.iso": 200, "/boot/troy.iso%0A": 200,
 		"/boot//none": 404, "/boot//../boot/": 404,

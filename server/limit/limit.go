@@ -9,33 +9,44 @@ import (
 )
 
 const (
-	addressesMost = 16 << 10    // buckets held
-	sweepEvery    = time.Second // a flood of addresses must not cost a look at all buckets for each
+	partiesMost = 16 << 10    // buckets held
+	sweepEvery  = time.Second // a flood of addresses must not cost a look at all buckets for each
 )
 
-// Limiter is a set of token buckets, one for each address.
+// Party is who an address counts as: itself, or its /64.
+func Party(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if p, err := a.Prefix(64); err == nil && a.Is6() && !a.IsLoopback() {
+		return p.Addr()
+	}
+	return a
+}
+
+// PartyOf is the Party of an address with a port, as http.Request has it. Those that cannot be read
+// are one party, the zero address.
+func PartyOf(remote string) netip.Addr {
+	a, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return Party(a.Addr())
+}
+
+// Limiter is a set of token buckets, one for each party.
 type Limiter struct {
 	limit rate.Limit
 	burst int
-	exact bool // every address counts for itself
 
 	mu      sync.Mutex
 	buckets map[netip.Addr]*rate.Limiter
-	rest    *rate.Limiter // shared by addresses for which there is no room
+	rest    *rate.Limiter // shared by parties for which there is no room
 	swept   time.Time
 }
 
-// New makes a Limiter that lets each stranger ask perSecond times, and burst times at once.
+// New makes a Limiter that lets each party ask perSecond times, and burst times at once.
 func New(perSecond float64, burst int) *Limiter {
 	l := &Limiter{limit: rate.Limit(perSecond), burst: burst, buckets: map[netip.Addr]*rate.Limiter{}}
 	l.rest = l.full()
-	return l
-}
-
-// PerMachine is New for machines that are known by their exact address, the loopback included.
-func PerMachine(perSecond float64, burst int) *Limiter {
-	l := New(perSecond, burst)
-	l.exact = true
 	return l
 }
 
@@ -44,11 +55,8 @@ func (l *Limiter) full() *rate.Limiter { return rate.NewLimiter(l.limit, l.burst
 
 // Take takes a token for an address. wait is how long it has to wait for one; 0 = it has one.
 func (l *Limiter) Take(a netip.Addr, now time.Time) (wait time.Duration) {
-	if a = a.Unmap(); !l.exact {
-		a = stranger(a)
-		if a.IsLoopback() {
-			return 0
-		}
+	if a = Party(a); a.IsLoopback() {
+		return 0
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,24 +67,15 @@ func (l *Limiter) Take(a netip.Addr, now time.Time) (wait time.Duration) {
 	return max(1, time.Duration((1-b.TokensAt(now))/float64(l.limit)*float64(time.Second)))
 }
 
-// stranger is the party that an address represents.
-func stranger(a netip.Addr) netip.Addr {
-	a = a.WithZone("")
-	if p, err := a.Prefix(64); err == nil && a.Is6() && !a.IsLoopback() {
-		return p.Addr()
-	}
-	return a
-}
-
-// bucket finds the bucket of an address. l.mu is held.
+// bucket finds the bucket of a party. l.mu is held.
 func (l *Limiter) bucket(a netip.Addr, now time.Time) *rate.Limiter {
 	if b := l.buckets[a]; b != nil {
 		return b
 	}
-	if len(l.buckets) >= addressesMost && now.Sub(l.swept) >= sweepEvery {
+	if len(l.buckets) >= partiesMost && now.Sub(l.swept) >= sweepEvery {
 		l.sweep(now)
 	}
-	if len(l.buckets) >= addressesMost {
+	if len(l.buckets) >= partiesMost {
 		return l.rest
 	}
 	b := l.full()

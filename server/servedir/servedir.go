@@ -4,7 +4,7 @@
 //	state.db      what is known of the machines (package state)
 //	token         of the admin's calls (package rooms/api)
 //	users         who may sign in on the page (package web)
-//	audit.jsonl   who did what (package audit)
+//	audit.jsonl   who did what, and audit-refused.jsonl what strangers tried (package audit)
 //	tls.key       by which machines know the server (package certs); no other server has it
 //	page/         certificate of the page, where no other folder is named (package certs)
 //	address       base URL of the server that runs, or ran last
