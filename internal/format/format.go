@@ -35,13 +35,12 @@ type Kind struct {
 }
 
 // Current is the number that this program writes.
-func (k *Kind) Current() int { return k.Number + raised }
+func (k *Kind) Current() int { return k.Number + Raised }
 
 // Stamp makes h the head of a document that this program writes. What the document needed before it
 // still needs.
 func (k *Kind) Stamp(h *Head) {
 	h.Format = k.Current()
-	h.Next.set()
 	if k.Bare {
 		return
 	}

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"strings"
 
@@ -34,18 +33,15 @@ func writing() json.Options {
 	return json.JoinOptions(json.Deterministic(true), jsontext.AllowInvalidUTF8(true), jsonv1.OmitEmptyWithLegacySemantics(true))
 }
 
-// Read reads one document as Unmarshal does. The caller bounds r.
-func Read(r io.Reader, v any) error {
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	return Unmarshal(b, v)
-}
+// Exact reads one document as Unmarshal does, and refuses unknown members as well: for what a person
+// asks for, where half of it would be something else.
+func Exact(b []byte, v any) error { return unmarshal(b, v, json.RejectUnknownMembers(true)) }
 
 // Unmarshal reads one document strictly, see Reading above. Its errors are ErrMalformed.
-func Unmarshal(b []byte, v any) error {
-	err := json.Unmarshal(b, v)
+func Unmarshal(b []byte, v any) error { return unmarshal(b, v) }
+
+func unmarshal(b []byte, v any, how ...json.Options) error {
+	err := json.Unmarshal(b, v, how...)
 	if err == nil {
 		s := speller{types: map[reflect.Type]map[string]member{}, d: jsontext.NewDecoder(bytes.NewReader(b))}
 		err = s.check(reflect.TypeOf(v))

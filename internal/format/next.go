@@ -5,16 +5,22 @@ package format
 // Release is the release that this program belongs to.
 const Release = "0.2-next"
 
-// raised is added to the numbers of all formats.
-const raised = 1
+// Raised is added to the numbers of all formats.
+const Raised = 1
 
 // extra are words that every document needs.
 func extra() []string { return []string{"next"} }
 
 // Next is what the next release adds to every document.
 type Next struct {
-	Next bool `json:"next,omitempty"`
+	Next always `json:"next"`
 }
 
-// set makes the member what the program writes.
-func (n *Next) set() { n.Next = true }
+// always is a member that is there in all that is written, and that says nothing.
+type always struct{}
+
+// MarshalJSON implements json.Marshaler.
+func (always) MarshalJSON() ([]byte, error) { return []byte("true"), nil }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (always) UnmarshalJSON([]byte) error { return nil }
