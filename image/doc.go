@@ -33,7 +33,7 @@
 //
 // # The tree
 //
-//	store.json                    {"format": 1, "kind": "troy image store"}
+//	store.json                    {"format":1,"kind":"troy image store"}
 //	images/NAME/versions.json     the index: the only file that changes
 //	images/NAME/N.json            the manifest of version N
 //	objects/HH/HASH.pack          chunks; HASH is the SHA-256 of the file, HH its first two digits
@@ -48,9 +48,23 @@
 //
 // # Documents
 //
-// Index and manifest are JSON, as encoding/json writes the types Index and Manifest with an indent
-// of two spaces and a line feed at the end. Any other spelling, unknown fields included, is
-// refused, so that a flipped bit cannot pass. "format" is 1; another number is ErrUnsupported.
+// Index, manifest and store.json are JSON documents of package internal/format: "format" is 1, a
+// word in "needs" that this program does not know is ErrUnsupported, unknown members are ignored. A
+// program that changes the index keeps those of the index and of its versions. A document that lacks
+// a member which this program would have written is ErrCorrupt: a flipped bit in the name of a
+// member makes it an unknown one.
+//
+// Tables, maps and packs have a number of their own, and no words: what a reader of them must not
+// ignore is a word in the manifest. A newer number is read, and may come with other bytes in place
+// of the zeros below.
+//
+// # Fields
+//
+// A manifest may have "fields": places in the virtual disk for what is a machine's own, such as its
+// name. No version has one yet, and no agent writes there. Each says its kind (how a value is
+// written there), the name of the value, offset, room, and the SHA-256 of each page that it touches
+// as published. The kind is a word in the needs of the manifest: an agent that does not understand
+// one of the fields does not take the version.
 //
 // # Pack
 //
@@ -135,7 +149,7 @@
 // # Room
 //
 // Method 2 with dictionaries in the table's header is kept free for chunks compressed against named
-// ranges of the version below. A reader of format 1 refuses them by name.
+// ranges of the version below. A reader that does not know them refuses them by name.
 //
 // # Known gaps
 //

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"troy/image/internal/layer"
 	"troy/image/internal/pages"
 	"troy/internal/digest"
 )
@@ -15,9 +14,6 @@ const PageSize = pages.Size
 
 // RegionSize is the unit of the version map, in bytes: one SHA-256 covers one region.
 const RegionSize = pages.Region
-
-// Format is the number of the format of a store and of all documents in it.
-const Format = layer.Format
 
 // Range is a piece of the virtual disk in bytes, not aligned to anything.
 type Range struct{ Offset, Length int64 }

@@ -1,9 +1,7 @@
 package image
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -11,6 +9,7 @@ import (
 	"troy/image/internal/layer"
 	"troy/image/internal/pages"
 	"troy/internal/errline"
+	"troy/internal/format"
 )
 
 const (
@@ -56,8 +55,7 @@ func (f Figures) Ratio() float64 {
 
 // Manifest is the document of one version.
 type Manifest struct {
-	// Format is 1.
-	Format int `json:"format"`
+	format.Head
 	// Image and Version name it; Parent is the version below, 0 for none.
 	Image   string `json:"image"`
 	Version int    `json:"version"`
@@ -71,6 +69,8 @@ type Manifest struct {
 	Table Object `json:"table"`
 	Pack  Object `json:"pack"`
 	Map   Object `json:"map"`
+	// Fields are the places that get something of each machine's own; none yet.
+	Fields []Field `json:"fields,omitempty"`
 	// Figures are those of publishing.
 	Figures Figures `json:"figures"`
 	// Notes are what the filter said, a line each: which volumes it looked into, and why not.
@@ -83,19 +83,22 @@ type Entry struct {
 	// Parent is the version below, 0 for none.
 	Parent   int    `json:"parent"`
 	Manifest Object `json:"manifest"`
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // Index is the document images/NAME/versions.json: which versions an image has. It is the only file
 // of the tree that changes.
 type Index struct {
-	// Format is 1.
-	Format int    `json:"format"`
-	Image  string `json:"image"`
+	format.Head
+	Image string `json:"image"`
 	// Next is the number that the next version gets. Numbers are never used twice, not even after a
 	// version was removed.
 	Next int `json:"next"`
 	// Versions is sorted by version.
 	Versions []Entry `json:"versions"`
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // Latest returns the newest version, 0 if there is none.
@@ -140,7 +143,9 @@ func CheckName(name string) error {
 
 // Encode returns the document as a store has it, or ErrInvalid for one with too many versions.
 func (x *Index) Encode() ([]byte, error) {
-	b, err := encode(x)
+	d := *x
+	IndexKind.Stamp(&d.Head)
+	b, err := format.Indent(&d)
 	if err == nil && int64(len(b)) > maxIndexSize {
 		err = fault.Invalidf("%s has too many versions for one index", x.Image)
 	}
@@ -151,7 +156,9 @@ func (x *Index) Encode() ([]byte, error) {
 // returns ErrInvalid for a manifest that could not be read again.
 func (m *Manifest) Encode() ([]byte, Entry, error) {
 	e := Entry{Version: m.Version, Parent: m.Parent}
-	b, err := encode(m)
+	d := *m
+	ManifestKind.Stamp(&d.Head)
+	b, err := format.Indent(&d)
 	if err != nil {
 		return nil, e, err
 	}
@@ -162,37 +169,11 @@ func (m *Manifest) Encode() ([]byte, Entry, error) {
 	return b, e, nil
 }
 
-// encode gives the one spelling of a document that decode takes.
-func encode(v any) ([]byte, error) {
-	b, err := json.MarshalIndent(v, "", "  ")
-	return append(b, '\n'), err
-}
-
-// decode reads a document and refuses everything that encode would have written differently.
-func decode(b []byte, v any) error {
-	var f struct{ Format int }
-	if err := json.Unmarshal(b, &f); err != nil {
-		return fault.Corruptf("not JSON: %v", err)
-	}
-	if f.Format != Format {
-		return fault.Unsupportedf("format %d, this program reads %d", f.Format, Format)
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fault.Corruptf("%v", err)
-	}
-	if c, err := encode(v); err != nil || !bytes.Equal(b, c) {
-		return fault.Corruptf("document is not spelled as this format writes it")
-	}
-	return nil
-}
-
 // ParseIndex reads the index of an image and checks all its claims. Its errors are ErrCorrupt and
 // ErrUnsupported.
 func ParseIndex(b []byte, image string) (*Index, error) {
 	var x Index
-	if err := decode(b, &x); err != nil {
+	if err := decode(&IndexKind, b, &x); err != nil {
 		return nil, err
 	}
 	if x.Image != image || CheckName(image) != nil {
@@ -221,7 +202,7 @@ func ParseIndex(b []byte, image string) (*Index, error) {
 // has checked its hash. Its errors are ErrCorrupt and ErrUnsupported.
 func ParseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
 	var m Manifest
-	if err := decode(b, &m); err != nil {
+	if err := decode(&ManifestKind, b, &m); err != nil {
 		return nil, err
 	}
 	if m.Image != image || m.Version != e.Version || m.Parent != e.Parent {
@@ -230,7 +211,7 @@ func ParseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
 	if m.SectorSize != 512 && m.SectorSize != 4096 {
 		return nil, fault.Corruptf("manifest: sectors of %d bytes", m.SectorSize)
 	}
-	err := errline.Join(pages.CheckDisk(m.VirtualSize), m.Table.check(KindTable, layer.MaxSize),
+	err := errline.Join(pages.CheckDisk(m.VirtualSize), m.checkFields(), m.Table.check(KindTable, layer.MaxSize),
 		m.Pack.check(KindPack, layer.MaxPackSize), m.Map.check(KindMap, maxMapSize))
 	if err != nil {
 		return nil, fault.Corruptf("manifest: %v", err)

@@ -37,7 +37,7 @@ func (m *Map) Encode() ([]byte, error) {
 	le := binary.LittleEndian
 	b := make([]byte, mapHeaderSize, mapHeaderSize+len(m.Sums)*len(Sum{})+len(m.Undefined)*16)
 	copy(b, mapMagic)
-	le.PutUint32(b[8:], Format)
+	le.PutUint32(b[8:], uint32(MapKind.Current()))
 	le.PutUint32(b[12:], PageSize)
 	le.PutUint64(b[16:], uint64(m.VirtualSize))
 	le.PutUint32(b[24:], RegionSize)
@@ -62,8 +62,9 @@ func parseMap(b []byte) (*Map, error) {
 	if len(b) < mapHeaderSize || string(b[:8]) != mapMagic {
 		return nil, fault.Corruptf("not a version map")
 	}
-	if v := le.Uint32(b[8:]); v != Format {
-		return nil, fault.Unsupportedf("version map of format %d, this program reads %d", v, Format)
+	newer, err := fault.Number(&MapKind, le.Uint32(b[8:]))
+	if err != nil {
+		return nil, err
 	}
 	if p, r := le.Uint32(b[12:]), le.Uint32(b[24:]); p != PageSize || r != RegionSize {
 		return nil, fault.Unsupportedf("version map with pages of %d and regions of %d bytes", p, r)
@@ -73,7 +74,7 @@ func parseMap(b []byte) (*Map, error) {
 		return nil, fault.Corruptf("version map: %v", err)
 	}
 	count, undefined := int64(le.Uint32(b[28:])), le.Uint64(b[32:])
-	if count != pages.Regions(m.VirtualSize) || undefined > math.MaxInt32 || !block.IsZero(b[40:mapHeaderSize]) {
+	if count != pages.Regions(m.VirtualSize) || undefined > math.MaxInt32 || !newer && !block.IsZero(b[40:mapHeaderSize]) {
 		return nil, fault.Corruptf("version map: header says %d regions for %d bytes", count, m.VirtualSize)
 	}
 	if want := mapHeaderSize + count*int64(len(Sum{})) + int64(undefined)*16; want != int64(len(b)) {

@@ -2,16 +2,11 @@ package image_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"troy/image"
-	"troy/image/internal/layer"
 	"troy/image/internal/pages"
 	"troy/image/publish"
 	"troy/internal/testing/imagetest"
@@ -59,7 +54,7 @@ func TestRemovedVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			index.Versions = append(index.Versions, x.Versions[len(x.Versions)-1])
-			index.Format, index.Image, index.Next = x.Format, x.Image, x.Next
+			index.Image, index.Next = x.Image, x.Next
 		}
 		pair := func(have, want int) {
 			got := imagetest.Update(t, s, imagetest.Machine(r, states[have], maps[have]), have, want)
@@ -145,50 +140,3 @@ func TestHealAllSets(t *testing.T) {
 		}
 	}
 }
-
-// TestUnknownFormat: every document says its format, and one that this program does not know is
-// refused by name, whatever else it holds.
-func TestUnknownFormat(t *testing.T) {
-	r := imagetest.Seeded(t, 1)
-	s := imagetest.NewStore(t)
-	imagetest.History(t, r, s, 2, 300, true)
-	for _, ending := range []string{"store.json", "versions.json", "2.json", ".table", ".map"} {
-		name := imagetest.Files(t, s, ending)[0]
-		path := filepath.Join(s.String(), name)
-		good, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		next := bytes.Replace(good, []byte(`"format": 1`), []byte(`"format": 2`), 1)
-		if !strings.HasSuffix(ending, "json") {
-			next = bytes.Clone(good)
-			binary.LittleEndian.PutUint32(next[8:], 2)
-		}
-		switch ending {
-		case "store.json":
-			err = errors.Join(os.WriteFile(path, next, 0o644), errOf(image.OpenStore(s.String())))
-		case "versions.json":
-			_, err = image.ParseIndex(next, "pc")
-			if e := os.WriteFile(path, next, 0o644); e != nil {
-				t.Fatal(e)
-			}
-			if _, e := image.LoadPlan(t.Context(), s, "pc", 0, 1); !errors.Is(e, image.ErrUnsupported) || !strings.Contains(e.Error(), name) {
-				t.Errorf("plan over %s: %v", name, e)
-			}
-		case "2.json":
-			_, err = image.ParseManifest(next, "pc", &image.Entry{Version: 2, Parent: 1})
-		case ".table":
-			_, err = layer.Parse(next)
-		case ".map":
-			_, err = image.ParseMap(next)
-		}
-		if !errors.Is(err, image.ErrUnsupported) || !strings.Contains(err.Error(), "format 2") || !strings.Contains(err.Error(), "reads 1") {
-			t.Errorf("%s of format 2: %v", ending, err)
-		}
-		if err := os.WriteFile(path, good, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func errOf(_ any, err error) error { return err }

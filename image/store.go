@@ -12,18 +12,26 @@ import (
 
 	"troy/image/internal/fault"
 	"troy/internal/errline"
+	"troy/internal/format"
 )
 
 // MarkerName is the document that says that a folder is a store.
 const MarkerName = "store.json"
 
 type marker struct {
-	Format int    `json:"format"`
-	Kind   string `json:"kind"`
+	format.Head
+	Kind string `json:"kind"`
 }
 
+// markerKind is what a store is called.
+const markerKind = "troy image store"
+
 // Marker returns the content of the document MarkerName.
-func Marker() ([]byte, error) { return encode(marker{Format, "troy image store"}) }
+func Marker() ([]byte, error) {
+	m := marker{Kind: markerKind}
+	MarkerKind.Stamp(&m.Head)
+	return format.Indent(&m)
+}
 
 // Store reads a folder with images; package publish makes and fills it. Its tree can be served as
 // it is; it is itself a Source.
@@ -46,7 +54,11 @@ func OpenStore(dir string) (*Store, error) {
 	}
 	s := &Store{dir: dir}
 	var d marker
-	if err := decode(b, &d); err != nil {
+	err = decode(&MarkerKind, b, &d)
+	if err == nil && d.Kind != markerKind {
+		err = fault.Corruptf("it says that this is a %q, not a %q", d.Kind, markerKind)
+	}
+	if err != nil {
 		return nil, s.fault(MarkerName, err)
 	}
 	return s, nil

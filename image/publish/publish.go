@@ -77,7 +77,7 @@ func (s *store) first(ctx context.Context, name string, disk *Disk, o *Options) 
 	case err == nil:
 		p.index = x
 	case errors.Is(err, image.ErrNotFound):
-		p.index = &image.Index{Format: image.Format, Image: name, Next: 1}
+		p.index = &image.Index{Image: name, Next: 1}
 	default:
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func (p *publication) since(child *Disk) (err error) {
 // last makes the version exist.
 func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 	m := &image.Manifest{
-		Format: image.Format, Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,
+		Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,
 		DataWriteGUID: p.disk.DataWriteGUID,
 	}
 	if p.below != nil {

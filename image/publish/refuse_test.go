@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -136,7 +137,7 @@ func TestPlantedParent(t *testing.T) {
 		return x
 	}
 	before := index().Versions[2]
-	if _, err := publish.Add(t.Context(), s, "pc", mine.Disk(states[2]), o); !errors.Is(err, no) || index().Versions[2] != before {
+	if _, err := publish.Add(t.Context(), s, "pc", mine.Disk(states[2]), o); !errors.Is(err, no) || !reflect.DeepEqual(index().Versions[2], before) {
 		t.Errorf("not approved: %v", err)
 	}
 	o.Approve = nil
@@ -144,7 +145,7 @@ func TestPlantedParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, e, err := m.Encode(); err != nil || index().Versions[2] != e || asked != 1 {
+	if _, e, err := m.Encode(); err != nil || !reflect.DeepEqual(index().Versions[2], e) || asked != 1 {
 		t.Errorf("the store has %+v, %v", index().Versions[2], err)
 	}
 	if _, err := publish.Add(t.Context(), s, "pc", planted.Disk(states[2]), &publish.Options{Before: signed}); err != nil {

@@ -5,6 +5,8 @@ package fault
 import (
 	"errors"
 	"fmt"
+
+	"troy/internal/format"
 )
 
 // The classes. They have the prefix of the package that exports them.
@@ -25,4 +27,13 @@ func Invalidf(format string, a ...any) error { return because(ErrInvalid, format
 
 func because(class error, format string, a []any) error {
 	return fmt.Errorf("%w: %s", class, fmt.Sprintf(format, a...))
+}
+
+// Number returns an ErrUnsupported for a number of a binary format that this program does not read,
+// and whether it is a newer one, which may have set what is zero in this program's.
+func Number(k *format.Kind, number uint32) (newer bool, err error) {
+	if err := k.Check(format.Head{Format: int(number)}); err != nil {
+		return false, fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	return int(number) > k.Current(), nil
 }

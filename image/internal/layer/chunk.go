@@ -45,7 +45,7 @@ type Chunk struct {
 func PackHeader() []byte {
 	b := make([]byte, PackHeaderSize)
 	copy(b, packMagic)
-	binary.LittleEndian.PutUint32(b[8:], Format)
+	binary.LittleEndian.PutUint32(b[8:], uint32(Format.Current()))
 	return b
 }
 

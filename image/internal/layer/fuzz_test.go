@@ -3,6 +3,7 @@ package layer
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"testing"
@@ -52,7 +53,7 @@ func FuzzTable(f *testing.F) {
 			wantClass(t, err)
 			return
 		}
-		if !bytes.Equal(x.Marshal(), b) {
+		if binary.LittleEndian.Uint32(b[8:]) == uint32(Format.Number) && !bytes.Equal(x.Marshal(), b) {
 			t.Fatal("parsing and writing changes the table")
 		}
 		end := int64(0)

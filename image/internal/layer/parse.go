@@ -17,8 +17,9 @@ func Parse(b []byte) (*Table, error) {
 	if len(b) < tableHeaderSize || string(b[:8]) != tableMagic {
 		return nil, fault.Corruptf("not a layer table")
 	}
-	if v := le.Uint32(b[8:]); v != Format {
-		return nil, fault.Unsupportedf("layer table of format %d, this program reads %d", v, Format)
+	newer, err := fault.Number(&Format, le.Uint32(b[8:]))
+	if err != nil {
+		return nil, err
 	}
 	if p := le.Uint32(b[12:]); p != pages.Size {
 		return nil, fault.Unsupportedf("layer table with pages of %d bytes", p)
@@ -35,14 +36,14 @@ func Parse(b []byte) (*Table, error) {
 		return nil, fault.Unsupportedf("layer table with %d dictionaries", d)
 	}
 	keys := int64(le.Uint32(b[80:]))
-	if !block.IsZero(b[84:tableHeaderSize]) {
+	if !newer && !block.IsZero(b[84:tableHeaderSize]) {
 		return nil, fault.Corruptf("layer table: reserved bytes of the header are set")
 	}
 	if want := tableHeaderSize + chunks*chunkRecordSize + copies*copyRecordSize + keys*pageKeySize + runs*runRecordSize; want != int64(len(b)) {
 		return nil, fault.Corruptf("layer table is %d bytes long, its counts say %d", len(b), want)
 	}
 	b = b[tableHeaderSize:]
-	if err := t.parseChunks(b[:chunks*chunkRecordSize]); err != nil {
+	if err := t.parseChunks(b[:chunks*chunkRecordSize], newer); err != nil {
 		return nil, err
 	}
 	b = b[chunks*chunkRecordSize:]
@@ -57,7 +58,7 @@ func Parse(b []byte) (*Table, error) {
 	return t, t.parseKeys()
 }
 
-func (t *Table) parseChunks(b []byte) error {
+func (t *Table) parseChunks(b []byte, newer bool) error {
 	le := binary.LittleEndian
 	t.Chunks = make([]Chunk, 0, len(b)/chunkRecordSize)
 	next := int64(PackHeaderSize)
@@ -70,7 +71,7 @@ func (t *Table) parseChunks(b []byte) error {
 		if d := le.Uint16(b[22:]); c.Method > Zstd || d != 0 {
 			return fault.Unsupportedf("layer table: chunk %d has method %d, dictionary %d", i, c.Method, d)
 		}
-		if !block.IsZero(b[24:32]) {
+		if !newer && !block.IsZero(b[24:32]) {
 			return fault.Corruptf("layer table: reserved bytes of chunk %d are set", i)
 		}
 		raw := int64(c.Pages) * pages.Size

@@ -8,10 +8,12 @@ import (
 
 	"troy/image/internal/pages"
 	"troy/internal/digest"
+	"troy/internal/format"
 )
 
-// Format is the number of the format that this program writes and reads.
-const Format = 1
+// Format is that of tables and packs. They have no words: those of the manifest count, which leads
+// to them. What is zero in this format, a later one may set without changing anything else.
+var Format = format.Kind{Name: "the layer table", Number: 1, Oldest: 1}
 
 // MaxSize bounds a table, in bytes.
 const MaxSize = 1 << 30
@@ -111,7 +113,7 @@ func (t *Table) Marshal() []byte {
 	b := make([]byte, tableHeaderSize, size)
 	le := binary.LittleEndian
 	copy(b, tableMagic)
-	le.PutUint32(b[8:], Format)
+	le.PutUint32(b[8:], uint32(Format.Current()))
 	le.PutUint32(b[12:], pages.Size)
 	le.PutUint64(b[16:], uint64(t.VirtualSize))
 	le.PutUint64(b[24:], uint64(t.PackSize))
