@@ -40,11 +40,11 @@
 //
 // # Exit codes
 //
-//	0  deployed, or nothing to do
-//	2  wrong usage
-//	3  stopped, or waiting for a permission: the disk is untouched
-//	4  unfinished but safe: the machine starts; run again
-//	5  a check failed: what was written did not read back right, or Windows could not be started
+//	 0  deployed, or nothing to do
+//	 3  stopped, or waiting for a permission: the disk is untouched
+//	 4  unfinished but safe: the machine starts; run again
+//	 5  a check failed: what was written did not read back right, or Windows could not be started
+//	64  wrong usage
 //
 // # Steps
 //

@@ -11,13 +11,13 @@ import (
 )
 
 // The codes that Run returns, see the package comment. ExitUsage is for the caller, who parses
-// flags.
+// flags; Go itself ends a program that panics with 2.
 const (
 	ExitDone       = 0
-	ExitUsage      = 2
 	ExitUntouched  = 3
 	ExitUnfinished = 4
 	ExitCheck      = 5
+	ExitUsage      = 64
 )
 
 // exitCode is that of a start so far.

@@ -28,10 +28,10 @@ func docsCommand(s *cli.Streams) *cobra.Command {
 
 // Exit codes and variables, for the page and troy(1).
 const (
-	exitCodes = "0 done, 1 failed, 2 wrong usage, 5 a check found something wrong."
+	exitCodes = "0 done, 1 failed, 5 a check found something wrong, 64 wrong usage."
 	variables = `TROY_STORE is the folder of the store, TROY_KEYS that of the signing keys, TROY_PASSPHRASE the
-keys' passphrase. TROY_SERVER is the base URL of the server and TROY_TOKEN_FILE the file with its
-admin's token. Flags override them.`
+keys' passphrase. TROY_SERVER is the base URL of a server on another machine and TROY_TOKEN_FILE the
+file with its token. Flags override them.`
 )
 
 // writeMarkdown writes the page.

@@ -21,13 +21,12 @@ import (
 	"troy/server/servedir"
 )
 
-// adminCall is a call that asks the server of a store; while none runs, the state file that it
-// left.
+// adminCall is a call that asks the server of a store by its socket, or another one by TLS. While
+// the store's own does not run, it works on the state file that it left.
 type adminCall struct {
 	*imageCall
 	server, tokenFile string
 	root              string
-	named             bool // the server was named: no other will do
 
 	client *api.Client
 }
@@ -37,27 +36,23 @@ func newAdminCall(s *cli.Streams) *adminCall { return &adminCall{imageCall: newI
 // withServer adds the flags that say which server.
 func (a *adminCall) withServer(cmd *cobra.Command) *cobra.Command {
 	fs := cmd.Flags()
-	fs.StringVar(&a.server, "server", "", "base `URL` of the server (default: TROY_SERVER, else the one that serves the store)")
-	fs.StringVar(&a.root, "root", "", "`file` with the root metadata of the server's store (troy key root), where the store is not here: it says which server to take")
-	fs.StringVar(&a.tokenFile, "token-file", "", "`file` with the admin's token (default: TROY_TOKEN_FILE, else serve/token in the store)")
+	fs.StringVar(&a.server, "server", "", "base `URL` of a server elsewhere (default: TROY_SERVER, else the one that runs here and serves the store)")
+	fs.StringVar(&a.root, "root", "", "with --server: `file` with the root metadata of its store (troy key root), where the store is not here: it says which server to take")
+	fs.StringVar(&a.tokenFile, "token-file", "", "with --server: `file` with its token (troy token; default: TROY_TOKEN_FILE, else serve/token in the store)")
 	return a.withStore(cmd)
 }
 
-// connect finds the server's address and token.
+// connect finds out which server to ask, and how.
 func (a *adminCall) connect(ctx context.Context) error {
 	a.folder()
 	folder := servedir.Of(a.dir)
-	a.server = cmp.Or(a.server, os.Getenv("TROY_SERVER"))
-	a.tokenFile = cmp.Or(a.tokenFile, os.Getenv("TROY_TOKEN_FILE"), folder.Token())
-	token, err := readLine(a.tokenFile)
-	if err != nil {
-		return &cli.Fault{Err: err, Advice: "'troy serve' makes this file: --store names the folder that it serves"}
+	if a.server = cmp.Or(a.server, os.Getenv("TROY_SERVER")); a.server == "" {
+		a.client = api.NewLocalClient(folder)
+		return nil
 	}
-	a.named = a.server != ""
-	if !a.named {
-		if a.server, err = folder.Address(); err != nil {
-			return &cli.Fault{Err: err, Advice: "--server names the server"}
-		}
+	token, err := api.Token(cmp.Or(a.tokenFile, os.Getenv("TROY_TOKEN_FILE"), folder.Token())).Read()
+	if err != nil {
+		return &cli.Fault{Err: err, Fate: "nothing was sent to the server", Advice: "'troy token show' on the server prints its token: write it into a file, and name that by --token-file"}
 	}
 	keys, err := a.serverKeys(ctx)
 	if err != nil {
@@ -98,11 +93,6 @@ func (a *adminCall) serverKeys(ctx context.Context) ([]string, error) {
 	return store.Servers().Keys(), nil
 }
 
-func readLine(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	return strings.TrimSpace(string(b)), err
-}
-
 // look has f read what is known, from the server or from the state file.
 func (a *adminCall) look(ctx context.Context, f func(api.Admin) error) error {
 	return a.with(ctx, true, f)
@@ -115,28 +105,33 @@ func (a *adminCall) change(ctx context.Context, f func(api.Admin) error) error {
 
 func (a *adminCall) with(ctx context.Context, readOnly bool, f func(api.Admin) error) error {
 	down := a.client.Ping(ctx)
-	if down == nil {
+	switch {
+	case down == nil:
 		err := f(a.client)
 		if errors.Is(err, api.ErrDown) && !readOnly {
 			err = &cli.Fault{Err: err, Fate: "it is not known whether it was done", Advice: "'troy status' shows it"}
 		}
 		return err
-	}
-	if errors.Is(down, tlskey.ErrPin) {
+	case errors.Is(down, tlskey.ErrPin):
 		return &cli.Fault{Err: down, Fate: "the token was not sent, nothing was changed", Advice: "'troy key servers' lists the servers to take: another program answers there, or this server's key is to be signed"}
-	}
-	if !errors.Is(down, api.ErrDown) {
+	case errors.Is(down, api.ErrStranger):
+		return &cli.Fault{Err: down, Fate: "nothing was changed", Advice: "run the command as root, or as the user of the server"}
+	case !errors.Is(down, api.ErrDown):
 		return down
-	}
-	if a.named { // the store here may be that of another server
+	case a.server != "": // the store here may be that of another server
 		return &cli.Fault{Err: down, Fate: "nothing was changed", Advice: "without --server and TROY_SERVER, the store's own state file is used"}
 	}
+	return a.offline(down, readOnly, f)
+}
+
+// offline has f work on the state file.
+func (a *adminCall) offline(down error, readOnly bool, f func(api.Admin) error) error {
 	local, err := api.OpenLocal(a.dir, readOnly)
 	if err != nil {
 		return &cli.Fault{Err: down, Fate: "nothing was changed", Advice: "the state file does not help either: " + err.Error()}
 	}
 	defer local.Close()
-	a.Note("%s does not answer; this is from the state file", cli.Clean(a.server))
+	a.Note("the server does not run; this is from the state file")
 	return f(local)
 }
 

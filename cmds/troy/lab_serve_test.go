@@ -11,7 +11,6 @@ import (
 
 	"troy/server/lab"
 	"troy/server/rooms"
-	"troy/server/servedir"
 )
 
 // TestLabReload: SIGHUP reads lab.yaml; one that is wrong is told with its place, and does not
@@ -54,8 +53,6 @@ func TestLabCommands(t *testing.T) {
 		t.Error(r.errOut)
 	}
 	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"stop"}} {
-		folder := servedir.Of(dir)
-		must(t, errors.Join(folder.Make(), os.WriteFile(folder.Token(), []byte("t"), 0o600), folder.SetAddress("https://127.0.0.1:1")))
 		wantTroy(t, exitUsage, append(args, "--store", dir)...)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +21,6 @@ import (
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
-	"troy/server/servedir"
 	"troy/server/state"
 	"troy/vhdx"
 )
@@ -96,9 +96,9 @@ func (s *servedLab) start(t *testing.T) {
 	})
 	t.Cleanup(s.stop)
 	s.out.wait(t, "serving the rooms of ")
-	url, err := servedir.Of(s.store).Address()
-	must(t, err)
-	s.url = url
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	s.url = regexp.MustCompile(`https://127\S+[0-9]`).FindString(s.out.text.String())
 }
 
 // machine calls the server as the machine with this MAC address, which has a key of its own.

@@ -7,12 +7,13 @@ import (
 	"unicode"
 )
 
-// Exit codes of the programs.
+// Exit codes of the programs. Usage is EX_USAGE of sysexits.h, for Go itself ends a program that
+// panics, or that gets no memory, with 2: a service manager has to tell the two apart.
 const (
 	OK     = 0
 	Failed = 1
-	Usage  = 2
 	Check  = 5
+	Usage  = 64
 )
 
 // ErrCheck is wrapped by commands whose job was to look for faults and that found some.

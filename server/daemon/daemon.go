@@ -29,7 +29,8 @@ type Daemon struct {
 	log     *eventLog
 
 	plain, tls net.Listener
-	key        string // by which machines know the server
+	socket     net.Listener // of the admin's commands on this machine
+	key        string       // by which machines know the server
 	certs      *certs.Keeper
 	boot       *netboot.Server // nil without boot files
 	bootPorts  *netboot.Listener
@@ -67,13 +68,13 @@ func (d *Daemon) open(ctx context.Context) (err error) {
 	}
 	d.signing = signing.NewKeeper(d.o.Dir, d.o.Events.Warn)
 	d.signing.Refresh(ctx)
-	for _, open := range []func() error{d.openPlain, d.openBoot, d.openTLS, d.openPage} {
+	for _, open := range []func() error{d.openPlain, d.openBoot, d.openTLS, d.openPage, d.openSocket} {
 		if err := open(); err != nil {
 			return err
 		}
 	}
 	d.handler = d.routes()
-	return d.lab.announce(localURL("https", d.TLS()))
+	return d.lab.dir.SetLab(d.lab.path) // only now: a server that did not start is none to read the rooms of
 }
 
 // wantSigned refuses a store without signatures: no machine would take anything from it. Other
@@ -120,7 +121,7 @@ func (d *Daemon) TLS() net.Addr { return d.tls.Addr() }
 func (d *Daemon) Key() string { return d.key }
 
 // Page is the URL of the status page for a browser on this machine.
-func (d *Daemon) Page() string { return localURL("http", d.Plain()) + "/" }
+func (d *Daemon) Page() string { return "http://" + localHost(d.Plain()) + "/" }
 
 // Lab is the path of lab.yaml.
 func (d *Daemon) Lab() string { return d.lab.path }

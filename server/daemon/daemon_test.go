@@ -144,16 +144,7 @@ func TestEventLog(t *testing.T) {
 // promote gives the room of labText a version, as the admin's commands do.
 func promote(t *testing.T, o *Options, version int) {
 	t.Helper()
-	folder := servedir.Of(o.Dir)
-	url, err := folder.Address()
-	must(t, err)
-	token, err := api.LoadToken(folder.Token())
-	must(t, err)
-	repo, err := sign.Open(o.Dir, nil)
-	must(t, err)
-	list, err := repo.ServedList()
-	must(t, err)
-	_, err = api.NewClient(url, token, tlskey.Client(list.Keys, nil)).Promote(t.Context(), rooms.Promotion{Room: "test", Image: smallstore.Image, Version: version})
+	_, err := api.NewLocalClient(servedir.Of(o.Dir)).Promote(t.Context(), rooms.Promotion{Room: "test", Image: smallstore.Image, Version: version})
 	must(t, err)
 }
 
@@ -258,12 +249,10 @@ func TestLab(t *testing.T) {
 	}
 
 	folder := servedir.Of(o.Dir)
-	url, err := folder.Address()
-	must(t, err)
 	path, err := folder.Lab()
 	must(t, err)
-	if url != "https://"+d.TLS().String() || path != o.Lab || d.Lab() != o.Lab || d.Page() != "http://"+d.Plain().String()+"/" {
-		t.Errorf("address %q, lab %q, page %q", url, path, d.Page())
+	if path != o.Lab || d.Lab() != o.Lab || d.Page() != "http://"+d.Plain().String()+"/" {
+		t.Errorf("lab %q, page %q", path, d.Page())
 	}
 	promote(t, o, 2)
 	if order := checkIn(t, d); order.Reason != "" || order.Want == nil || order.Want.Version != 2 {
@@ -292,16 +281,16 @@ func TestMistakes(t *testing.T) {
 		change func(o *Options)
 		want   func(err error) bool
 	}{
-		"no store":           {func(o *Options) { o.Dir = t.TempDir(); must(t, servedir.Of(o.Dir).Make()) }, is(image.ErrNotFound)},
-		"not signed":         {func(o *Options) { must(t, os.RemoveAll(filepath.Join(o.Dir, "metadata"))) }, is(sign.ErrUnsigned)},
-		"no lab.yaml":        {func(o *Options) { o.Lab += "x" }, is(fs.ErrNotExist)},
-		"no folder of log":   {func(o *Options) { o.EventLog = filepath.Join(o.Lab, "log") }, says("log")},
-		"port in use":        {func(o *Options) { o.Listen = used.Addr().String() }, says("in use")},
-		"no boot files":      {func(o *Options) { o.Boot = &netboot.Options{Dir: t.TempDir()} }, is(netboot.ErrNoBootFiles)},
-		"no certificates":    {func(o *Options) { o.Certs = t.TempDir() }, says("server.crt")},
-		"wrong users":        {func(o *Options) { must(t, os.WriteFile(servedir.Of(o.Dir).Users(), []byte("x"), 0o600)) }, says("users")},
-		"audit is no file":   {func(o *Options) { must(t, os.MkdirAll(servedir.Of(o.Dir).Audit(), 0o700)) }, says("audit")},
-		"token is too short": {func(o *Options) { must(t, os.WriteFile(servedir.Of(o.Dir).Token(), []byte("x"), 0o600)) }, says("token")},
+		"no store":         {func(o *Options) { o.Dir = t.TempDir(); must(t, servedir.Of(o.Dir).Make()) }, is(image.ErrNotFound)},
+		"not signed":       {func(o *Options) { must(t, os.RemoveAll(filepath.Join(o.Dir, "metadata"))) }, is(sign.ErrUnsigned)},
+		"no lab.yaml":      {func(o *Options) { o.Lab += "x" }, is(fs.ErrNotExist)},
+		"no folder of log": {func(o *Options) { o.EventLog = filepath.Join(o.Lab, "log") }, says("log")},
+		"port in use":      {func(o *Options) { o.Listen = used.Addr().String() }, says("in use")},
+		"no boot files":    {func(o *Options) { o.Boot = &netboot.Options{Dir: t.TempDir()} }, is(netboot.ErrNoBootFiles)},
+		"no certificates":  {func(o *Options) { o.Certs = t.TempDir() }, says("server.crt")},
+		"wrong users":      {func(o *Options) { must(t, os.WriteFile(servedir.Of(o.Dir).Users(), []byte("x"), 0o600)) }, says("users")},
+		"audit is no file": {func(o *Options) { must(t, os.MkdirAll(servedir.Of(o.Dir).Audit(), 0o700)) }, says("audit")},
+		"token is no file": {func(o *Options) { must(t, os.Mkdir(servedir.Of(o.Dir).Token(), 0o700)) }, says("token")},
 		"wrong lab.yaml": {func(o *Options) { must(t, os.WriteFile(o.Lab, []byte("format: 2\n"), 0o644)) }, func(err error) bool {
 			var faults lab.Errors
 			return errors.As(err, &faults)
@@ -370,13 +359,13 @@ func TestRemembered(t *testing.T) {
 	})
 }
 
-func TestLocalURL(t *testing.T) {
+func TestLocalHost(t *testing.T) {
 	for listen, want := range map[string]string{
-		"0.0.0.0:80": "https://127.0.0.1:80", "[::]:80": "https://127.0.0.1:80", "10.1.2.3:80": "https://10.1.2.3:80", "[fd00::1]:80": "https://[fd00::1]:80",
+		"0.0.0.0:80": "127.0.0.1:80", "[::]:80": "127.0.0.1:80", "10.1.2.3:80": "10.1.2.3:80", "[fd00::1]:80": "[fd00::1]:80",
 	} {
 		a, err := net.ResolveTCPAddr("tcp", listen)
 		must(t, err)
-		if got := localURL("https", a); got != want {
+		if got := localHost(a); got != want {
 			t.Errorf("%s: %s, want %s", listen, got, want)
 		}
 	}

@@ -5,6 +5,7 @@
 //	TLS           /v1/                     package server: check-ins, progress, reports
 //	              /v1/admin/               package rooms/api, noted in the audit log
 //	              /                        package web
+//	serve/        /v1/admin/               package rooms/api, for this machine's users by a socket
 //	TLS, Listen   /repo/ /healthz          package server: the store
 //	              /boot/                   package netboot, if there is a folder of boot files
 //	UDP 67, 4011, 69                       package netboot: proxyDHCP and TFTP
@@ -14,8 +15,8 @@
 // New opens every file and port, so that a mistake shows before anything is served; what it opened
 // it closes again if it fails. A store without images and without a lab.yaml is served all the
 // same: machines then start what they have, and Next says what the admin has to do. When all is
-// open it writes down where the admin's commands reach this server, and Run tells the service
-// manager. The end of one part is the end of all: a service manager then starts the daemon again.
+// open it writes down where its lab.yaml is, for the admin's commands that come while no server runs,
+// and Run tells the service manager. The end of one part is the end of all: a service manager then starts the daemon again.
 //
 // # TLS
 //

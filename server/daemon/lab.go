@@ -49,9 +49,11 @@ func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, er
 	if err := s.dir.Make(); err != nil {
 		return nil, err
 	}
-	token, err := api.LoadToken(s.dir.Token())
-	if err != nil {
+	token := api.Token(s.dir.Token())
+	if damaged, err := token.Ensure(); err != nil {
 		return nil, err
+	} else if damaged {
+		o.Events.Note(fmt.Sprintf("%s held no token: another was made, 'troy token show' prints it", token))
 	}
 	boot := ""
 	if o.Boot != nil {
@@ -79,14 +81,6 @@ func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, er
 		so.Bandwidth = b.Bytes()
 	}
 	return s, nil
-}
-
-// announce writes down where the admin's commands find this server and its lab.yaml.
-func (s *labServer) announce(url string) error {
-	if err := s.dir.SetLab(s.path); err != nil {
-		return err
-	}
-	return s.dir.SetAddress(url)
 }
 
 // agentTime is how long the current release of the agent and the list of servers are believed.

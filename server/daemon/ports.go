@@ -10,6 +10,7 @@ import (
 	"troy/server/audit"
 	"troy/server/certs"
 	"troy/server/netboot"
+	"troy/server/rooms/api"
 	"troy/server/web"
 )
 
@@ -97,6 +98,15 @@ func (d *Daemon) openPageCerts() (err error) {
 	}
 	d.certs, err = certs.NewKeeper(dir, time.Now(), d.o.Events.Note)
 	return err
+}
+
+// openSocket opens what the admin's commands on this machine connect to.
+func (d *Daemon) openSocket() (err error) {
+	if d.socket, err = api.Listen(d.lab.dir); err != nil {
+		return err
+	}
+	d.opened = append(d.opened, closing(d.socket))
+	return nil
 }
 
 // closing closes a listener that its HTTP server may have closed before.

@@ -21,12 +21,23 @@ func (d *Daemon) routes() http.Handler {
 	for _, path := range []string{"/" + protocol.PathRepo + "/", "/v1/", "/healthz"} {
 		mux.Handle(path, d.store)
 	}
-	mux.Handle(api.Prefix, d.audit.Handler(d.store, "token", func(err error) { d.o.Events.Note(err.Error()) }))
+	mux.Handle(api.Prefix, d.noted(d.store, "token"))
 	if d.boot != nil {
 		mux.Handle("/boot/", d.store.Paced(d.boot.Handler()))
 	}
 	mux.Handle("/", d.page)
 	return netboot.CleanPaths(mux)
+}
+
+// noted enters what may change something into the audit log, as an act of who.
+func (d *Daemon) noted(h http.Handler, who string) http.Handler {
+	return d.audit.Handler(h, who, func(err error) { d.o.Events.Note(err.Error()) })
+}
+
+// locally is what the commands on this machine reach: by their connection it is known who asks.
+func (d *Daemon) locally() http.Handler {
+	open := api.Open(d.lab.rooms)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.noted(open, r.RemoteAddr).ServeHTTP(w, r) })
 }
 
 // plainly is what is served without TLS, as the package comment says.
@@ -46,7 +57,7 @@ func plainly(h http.Handler, secure net.Addr) http.Handler {
 		default:
 			host, _, err := net.SplitHostPort(r.Host)
 			if err != nil {
-				host = r.Host
+				host = strings.Trim(r.Host, "[]") // without a port; JoinHostPort puts an IPv6 address in brackets
 			}
 			http.Redirect(w, r, "https://"+net.JoinHostPort(host, port)+r.URL.RequestURI(), http.StatusPermanentRedirect)
 		}
@@ -66,14 +77,14 @@ func known(h http.Handler) http.Handler {
 	})
 }
 
-// localURL is how programs on this machine reach the listener.
-func localURL(scheme string, a net.Addr) string {
+// localHost is how programs on this machine name the listener.
+func localHost(a net.Addr) string {
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
-		return scheme + "://" + a.String()
+		return a.String()
 	}
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return scheme + "://" + net.JoinHostPort(host, port)
+	return net.JoinHostPort(host, port)
 }

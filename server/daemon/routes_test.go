@@ -44,6 +44,23 @@ func TestPlainly(t *testing.T) {
 	}
 }
 
+// TestSentOn: a browser is sent to the host that it named, with or without a port.
+func TestSentOn(t *testing.T) {
+	h := plainly(http.NotFoundHandler(), &net.TCPAddr{Port: 8443})
+	for host, want := range map[string]string{
+		"troy.example": "troy.example", "troy.example:8080": "troy.example", "10.1.2.3:8080": "10.1.2.3",
+		"[2001:db8::1]": "[2001:db8::1]", "[2001:db8::1]:8080": "[2001:db8::1]",
+	} {
+		r := httptest.NewRequest("GET", "/nights", nil)
+		r.Host, r.RemoteAddr = host, "10.0.0.9:1"
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if got := w.Header().Get("Location"); got != "https://"+want+":8443/nights" {
+			t.Errorf("%s is sent to %s", host, got)
+		}
+	}
+}
+
 // TestBootPaths: firmware and shim follow no redirect, so a doubled slash must not cause one.
 func TestBootPaths(t *testing.T) {
 	dir := t.TempDir()

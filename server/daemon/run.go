@@ -20,6 +20,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.watch(func() { d.signing.Run(ctx) })
 	g.serve(func() error { return server.Serve(ctx, d.tls, known(d.handler)) })
 	g.watch(func() { d.certs.Run(ctx, d.o.Events.Note) })
+	g.serve(func() error { return server.Serve(ctx, d.socket, d.locally()) })
 	g.serve(func() error { return server.Serve(ctx, d.plain, plainly(d.handler, d.TLS())) })
 	if d.bootPorts != nil {
 		g.serve(func() error { return d.bootPorts.Run(ctx) })

@@ -16,6 +16,7 @@ import (
 	"troy/internal/tlskey"
 	"troy/server/certs"
 	"troy/server/protocol"
+	"troy/server/rooms/api"
 	"troy/server/servedir"
 )
 
@@ -47,6 +48,31 @@ func TestPage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestToken: a damaged token is replaced at the start, with a line; the next one is in force at once.
+func TestToken(t *testing.T) {
+	o := withLab(t, options(t))
+	folder := servedir.Of(o.Dir)
+	must(t, folder.Make())
+	must(t, os.WriteFile(folder.Token(), nil, 0o600))
+	var notes []string
+	o.Events.Note = func(line string) { notes = append(notes, line) }
+	d, _ := start(t, o)
+	if all := strings.Join(notes, "\n"); !strings.Contains(all, folder.Token()+" held no token: another was made") {
+		t.Errorf("it was said: %s", all)
+	}
+	token, err := api.Token(folder.Token()).Read()
+	must(t, err)
+	known := tlskey.Client(func() []string { return []string{d.Key()} }, nil)
+	old := api.NewClient("https://"+d.TLS().String(), token, known)
+	must(t, old.Ping(t.Context()))
+	token, err = api.Token(folder.Token()).Rotate()
+	must(t, err)
+	if err := old.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "the admin's token is needed") {
+		t.Errorf("the token before: %v", err)
+	}
+	must(t, api.NewClient("https://"+d.TLS().String(), token, known).Ping(t.Context()))
 }
 
 // TestCallsNeedKeys: no call is taken by plain HTTP, not even from this machine, nor from a machine

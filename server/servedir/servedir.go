@@ -2,16 +2,14 @@
 // published, and only its owner may look into it.
 //
 //	state.db      what is known of the machines (package state)
-//	token         of the admin's calls (package rooms/api)
+//	state.db.1    its last good copy
+//	admin.sock    where the admin's commands on this machine reach the server (package rooms/api)
+//	token         of the admin's commands on other machines (package rooms/api)
 //	users         who may sign in on the page (package web)
 //	audit.jsonl   who did what, and audit-refused.jsonl what strangers tried (package audit)
 //	tls.key       by which machines know the server (package certs); no other server has it
 //	page/         certificate of the page, where no other folder is named (package certs)
-//	address       base URL of the server that runs, or ran last
-//	lab           path of its lab.yaml
-//
-// The admin's commands read the last two: by the address they reach the server, and by the path
-// they answer from the state file while no server runs.
+//	lab           path of the server's lab.yaml: the admin's commands read it while no server runs
 package servedir
 
 import (
@@ -28,13 +26,29 @@ type Dir string
 // Of is the folder of the store at that path.
 func Of(store string) Dir { return Dir(filepath.Join(store, "serve")) }
 
-// Make makes the folder if it is not there yet.
-func (d Dir) Make() error { return os.MkdirAll(string(d), 0o700) }
+// Make makes the folder if it is not there yet. It takes from others, and from the group the right to
+// write, what a wrong mode gave them: who gets in may speak to the server.
+func (d Dir) Make() error {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(string(d))
+	if err != nil || info.Mode().Perm()&0o027 == 0 {
+		return err
+	}
+	return os.Chmod(string(d), info.Mode().Perm()&^0o027)
+}
 
 // State is the path of the state file.
 func (d Dir) State() string { return d.file("state.db") }
 
-// Token is the path of the file with the admin's token.
+// SocketName is the name of the socket in the folder.
+const SocketName = "admin.sock"
+
+// Socket is the path of the socket of the admin's commands.
+func (d Dir) Socket() string { return d.file(SocketName) }
+
+// Token is the path of the file with the token for other machines.
 func (d Dir) Token() string { return d.file("token") }
 
 // Users is the path of the file with those who may sign in.
@@ -49,25 +63,15 @@ func (d Dir) TLSKey() string { return d.file("tls.key") }
 // Page is the path of the folder with the certificate of the page.
 func (d Dir) Page() string { return d.file("page") }
 
-// SetAddress notes the base URL of the server.
-func (d Dir) SetAddress(url string) error { return d.set("address", url) }
-
-// Address is the base URL of the server that runs, or ran last.
-func (d Dir) Address() (string, error) { return d.get("address") }
-
 // SetLab notes where the server's lab.yaml is.
-func (d Dir) SetLab(path string) error { return d.set("lab", path) }
+func (d Dir) SetLab(path string) error {
+	return durable.WriteFile(d.file("lab"), []byte(path+"\n"), 0o644)
+}
 
 // Lab is the path of the lab.yaml of the server that runs, or ran last.
-func (d Dir) Lab() (string, error) { return d.get("lab") }
-
-func (d Dir) file(name string) string { return filepath.Join(string(d), name) }
-
-func (d Dir) set(name, text string) error {
-	return durable.WriteFile(d.file(name), []byte(text+"\n"), 0o644)
-}
-
-func (d Dir) get(name string) (string, error) {
-	b, err := os.ReadFile(d.file(name))
+func (d Dir) Lab() (string, error) {
+	b, err := os.ReadFile(d.file("lab"))
 	return strings.TrimSpace(string(b)), err
 }
+
+func (d Dir) file(name string) string { return filepath.Join(string(d), name) }

@@ -9,8 +9,8 @@ import (
 
 func TestNotes(t *testing.T) {
 	d := Of(t.TempDir())
-	if _, err := d.Address(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("address before there is one: %v", err)
+	if _, err := d.Lab(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("lab.yaml before there is one: %v", err)
 	}
 	for range 2 { // the second time it is there
 		if err := d.Make(); err != nil {
@@ -20,20 +20,25 @@ func TestNotes(t *testing.T) {
 	if info, err := os.Stat(string(d)); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder: %v, %v", info, err)
 	}
-	for _, c := range []struct {
-		name string
-		set  func(string) error
-		get  func() (string, error)
-	}{{"address", d.SetAddress, d.Address}, {"lab", d.SetLab, d.Lab}} {
-		t.Run(c.name, func(t *testing.T) {
-			for _, want := range []string{"http://127.0.0.1:8080", "/srv/with space/x"} {
-				if err := c.set(want); err != nil {
-					t.Fatal(err)
-				}
-				if got, err := c.get(); got != want || err != nil {
-					t.Errorf("got %q, %v, want %q", got, err, want)
-				}
-			}
-		})
+	for _, want := range []string{"/etc/lab.yaml", "/srv/with space/x"} {
+		if err := d.SetLab(want); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := d.Lab(); got != want || err != nil {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+// TestMode: others lose what a wrong mode gave them, the group may still be let in.
+func TestMode(t *testing.T) {
+	for was, want := range map[fs.FileMode]fs.FileMode{0o700: 0o700, 0o777: 0o750, 0o755: 0o750, 0o770: 0o750, 0o710: 0o710} {
+		d := Of(t.TempDir())
+		if err := errors.Join(d.Make(), os.Chmod(string(d), was), d.Make()); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(string(d)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%v became %v, %v, want %v", was, info.Mode(), err, want)
+		}
 	}
 }

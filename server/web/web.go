@@ -150,9 +150,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "same-origin")
 	header.Set("Cache-Control", "no-store")
-	if r.TLS != nil {
-		header.Set("Strict-Transport-Security", "max-age=31536000")
-	}
+	// No Strict-Transport-Security: it would reach every other port and service of the host's name.
 	h.mux.ServeHTTP(w, r)
 }
 

@@ -18,6 +18,7 @@ import (
 	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/rooms"
+	"troy/server/servedir"
 	"troy/server/state"
 )
 
@@ -29,6 +30,17 @@ rooms: {test: , B204: {after: test}}
 hosts:
   - {name: b204-1, room: B204, mac: "52:54:00:00:02:01"}
 `
+
+// secret is a token.
+const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI"
+
+// tokenOf is a file that holds the secret.
+func tokenOf(t *testing.T) Token {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "token")
+	must(t, os.WriteFile(path, []byte(secret+"\n"), 0o600))
+	return Token(path)
+}
 
 type sizes struct{}
 
@@ -74,9 +86,15 @@ func checkIn(t *testing.T, k *rooms.Keeper, mac string, version int) protocol.Or
 func TestAdmin(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T, k *rooms.Keeper) Admin{
 		"client": func(t *testing.T, k *rooms.Keeper) Admin {
-			web := httptest.NewTLSServer(NewHandler(k, "secret"))
+			web := httptest.NewTLSServer(NewHandler(k, tokenOf(t)))
 			t.Cleanup(web.Close)
-			return clientOf(web, "secret")
+			return clientOf(web, secret)
+		},
+		"socket": func(t *testing.T, k *rooms.Keeper) Admin {
+			dir := servedir.Of(t.TempDir())
+			must(t, dir.Make())
+			serveSocket(t, dir, Open(k))
+			return NewLocalClient(dir)
 		},
 		"local": func(_ *testing.T, k *rooms.Keeper) Admin { return NewLocal(k) },
 	} {
@@ -200,14 +218,14 @@ func testOperator(t *testing.T, a Admin) {
 // TestForget is of the HTTP side alone: no command forgets.
 func TestForget(t *testing.T) {
 	k := newKeeper(t)
-	h := NewHandler(k, "secret")
+	h := NewHandler(k, tokenOf(t))
 	checkIn(t, k, "52:54:00:00:09:09", 1)
 	for _, c := range []struct {
 		host string
 		want int
 	}{{"x", 404}, {"52:54:00:00:09:09", 200}, {"52:54:00:00:09:09", 404}} {
 		r := httptest.NewRequest("POST", Prefix+"forget", strings.NewReader(`{"host":"`+c.host+`"}`))
-		r.Header.Set("Authorization", "Bearer secret")
+		r.Header.Set("Authorization", "Bearer "+secret)
 		w := httptest.NewRecorder()
 		if h.ServeHTTP(w, r); w.Code != c.want {
 			t.Errorf("%s: %d %s", c.host, w.Code, w.Body)
@@ -243,9 +261,9 @@ func TestTokenStays(t *testing.T) {
 		client *Client
 		want   error // nil: any
 	}{
-		"by plain HTTP": {NewClient(plain.URL, "secret", none), ErrPlain},
-		"another key":   {NewClient(other.URL, "secret", none), tlskey.ErrPin},
-		"led elsewhere": {clientOf(moved, "secret"), nil},
+		"by plain HTTP": {NewClient(plain.URL, secret, none), ErrPlain},
+		"another key":   {NewClient(other.URL, secret, none), tlskey.ErrPin},
+		"led elsewhere": {clientOf(moved, secret), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := c.client.Ping(t.Context()); err == nil || errors.Is(err, ErrDown) || !errors.Is(err, c.want) && c.want != nil {
@@ -260,9 +278,9 @@ func TestTokenStays(t *testing.T) {
 
 // TestPing: no answer is another error than a wrong token.
 func TestPing(t *testing.T) {
-	web := httptest.NewTLSServer(NewHandler(newKeeper(t), "secret"))
+	web := httptest.NewTLSServer(NewHandler(newKeeper(t), tokenOf(t)))
 	defer web.Close()
-	c := clientOf(web, "secret")
+	c := clientOf(web, secret)
 	if err := c.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -280,7 +298,7 @@ func TestPing(t *testing.T) {
 
 // TestWhoMay: without the token nothing is told and nothing done, and bad requests are refused.
 func TestWhoMay(t *testing.T) {
-	h := NewHandler(newKeeper(t), "secret")
+	h := NewHandler(newKeeper(t), tokenOf(t))
 	ask := func(method, path, token, body string) (int, string) {
 		r := httptest.NewRequest(method, path, strings.NewReader(body))
 		if token != "" {
@@ -290,41 +308,41 @@ func TestWhoMay(t *testing.T) {
 		h.ServeHTTP(w, r)
 		return w.Code, w.Body.String()
 	}
-	for _, token := range []string{"", "Bearer", "Bearer ", "Bearer secre", "Bearer secret2", "secret", "Basic secret"} {
+	for _, token := range []string{"", "Bearer", "Bearer ", "Bearer " + secret[1:], "Bearer " + secret + "A", secret, "Basic " + secret} {
 		for _, call := range [][2]string{{"GET", "status"}, {"POST", "promote"}, {"GET", "nothing"}} {
 			if code, body := ask(call[0], Prefix+call[1], token, "{}"); code != http.StatusUnauthorized || strings.Contains(body, "B204") {
 				t.Errorf("%v with %q: %d %s", call, token, code, body)
 			}
 		}
 	}
-	if code, _ := ask("GET", Prefix+"status", "Bearer secret", ""); code != 200 {
+	if code, _ := ask("GET", Prefix+"status", "Bearer "+secret, ""); code != 200 {
 		t.Errorf("the right token: %d", code)
 	}
 	empty := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", Prefix+"status", nil)
 	r.Header.Set("Authorization", "Bearer ")
-	if NewHandler(newKeeper(t), "").ServeHTTP(empty, r); empty.Code != http.StatusUnauthorized {
-		t.Errorf("an empty token opens: %d", empty.Code)
+	if NewHandler(newKeeper(t), Token(filepath.Join(t.TempDir(), "none"))).ServeHTTP(empty, r); empty.Code != http.StatusUnauthorized {
+		t.Errorf("no token opens: %d", empty.Code)
 	}
 	for body, want := range map[string]int{
 		"": 400, "{": 400, `{"room":"test","x":1}`: 400, `{} {}`: 400, "[]": 400, `{"room":"test","version":-1}`: 400, `{"room":"nowhere","version":1}`: 404,
 		`{"room":"` + strings.Repeat("x", bodyMost) + `"}`: 413,
 	} {
-		if code, text := ask("POST", Prefix+"promote", "Bearer secret", body); code != want || strings.Count(text, "\n") != 1 {
+		if code, text := ask("POST", Prefix+"promote", "Bearer "+secret, body); code != want || strings.Count(text, "\n") != 1 {
 			t.Errorf("%.40q: %d %s, want %d", body, code, text, want)
 		}
 	}
-	if code, _ := ask("DELETE", Prefix+"status", "Bearer secret", ""); code != 405 {
+	if code, _ := ask("DELETE", Prefix+"status", "Bearer "+secret, ""); code != 405 {
 		t.Errorf("DELETE: %d", code)
 	}
-	if code, _ := ask("GET", Prefix+"nights?days=x", "Bearer secret", ""); code != 400 {
+	if code, _ := ask("GET", Prefix+"nights?days=x", "Bearer "+secret, ""); code != 400 {
 		t.Errorf("days=x: %d", code)
 	}
 }
 
 func TestChanges(t *testing.T) {
 	k := newKeeper(t)
-	web := httptest.NewServer(routes(k))
+	web := httptest.NewServer(Open(k))
 	defer web.Close()
 	get := func(after uint64) (rev uint64) {
 		r, err := http.Get(fmt.Sprintf("%s%schanges?after=%d", web.URL, Prefix, after))
@@ -350,22 +368,6 @@ func TestChanges(t *testing.T) {
 	checkIn(t, k, "52:54:00:00:02:01", 1)
 	if v := <-next; v <= rev {
 		t.Errorf("revision %d after %d", v, rev)
-	}
-}
-
-func TestToken(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token")
-	a, err := LoadToken(path)
-	b, err2 := LoadToken(path)
-	info, err3 := os.Stat(path)
-	if err := errors.Join(err, err2, err3); err != nil || a != b || len(a) < 40 || info.Mode().Perm() != 0o600 {
-		t.Errorf("%q, %q, %v, %v", a, b, info, err)
-	}
-	if err := os.WriteFile(path, []byte("short"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := LoadToken(path); err == nil {
-		t.Error("a short token was taken")
 	}
 }
 

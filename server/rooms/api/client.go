@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"troy/internal/tlskey"
 	"troy/server/protocol"
 	"troy/server/rooms"
+	"troy/server/servedir"
 	"troy/server/state"
 )
 
@@ -25,23 +28,42 @@ var ErrDown = errors.New("the server does not answer")
 // ErrPlain is returned for a server without TLS: the token could be read on the way.
 var ErrPlain = errors.New("the server has to be named with https")
 
+// ErrStranger is returned where this user may not speak to the server.
+var ErrStranger = errors.New("the server takes no orders of this user")
+
 // answerMost bounds what a server may send.
 const answerMost = 64 << 20
 
 // Client calls a server.
 type Client struct {
 	base  string
-	token string
+	token string // "": of the socket, where none is needed
 	http  *http.Client
 }
 
+// callTime is how long an answer may take.
+const callTime = 30 * time.Second
+
 // NewClient makes a client for the server with this base URL, which is known as the configuration
-// says (package tlskey). It waits half a minute for an answer. The token goes to no other server:
-// not by plain HTTP, and not where an answer leads on to.
+// says (package tlskey). The token goes to no other server: not by plain HTTP, and not where an
+// answer leads on to.
 func NewClient(base, token string, known *tls.Config) *Client {
-	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Timeout: 30 * time.Second,
+	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Timeout: callTime,
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: known},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// NewLocalClient makes a client for the server that runs on this machine and serves the store with
+// that folder. It shows no token: the kernel tells the server who calls.
+func NewLocalClient(dir servedir.Dir) *Client {
+	dial := func(ctx context.Context, _, _ string) (c net.Conn, err error) {
+		err = nearby(dir, func(path string) (err error) {
+			c, err = (&net.Dialer{}).DialContext(ctx, "unix", path)
+			return err
+		})
+		return c, err
+	}
+	return &Client{"http://socket", "", &http.Client{Timeout: callTime, Transport: &http.Transport{DialContext: dial}}}
 }
 
 // call sends in (nil: GET) and reads the answer into out.
@@ -54,18 +76,23 @@ func (c *Client) call(ctx context.Context, name string, in, out any) error {
 		}
 		method, body = http.MethodPost, bytes.NewReader(b)
 	}
-	if !strings.HasPrefix(c.base, "https://") {
+	if c.token != "" && !strings.HasPrefix(c.base, "https://") {
 		return fmt.Errorf("%w: %q", ErrPlain, c.base)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, c.base+Prefix+name, body)
 	if err != nil {
 		return err
 	}
-	r.Header.Set("Authorization", "Bearer "+c.token)
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	r.Header.Set("Content-Type", "application/json")
 	w, err := c.http.Do(r)
 	if errors.Is(err, tlskey.ErrPin) {
 		return err
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: %w", ErrStranger, err)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDown, err)

@@ -26,8 +26,11 @@
 //
 // # Access
 //
-// Authorization: Bearer TOKEN. NewHandler refuses everything else; a caller that has checked a
-// login of its own (a session of the status page) uses the Keeper. A token is drawn by LoadToken
-// and kept in a file that only its owner reads. Without TLS it can be read on the wire: the command
-// line uses the loopback.
+// On the server's own machine the commands connect to a socket in the folder serve/ of the store
+// (Listen, NewLocalClient): the kernel lets in and names who may, and no secret is sent, so that a
+// program that takes the server's ports while it is down learns nothing. Root and the owner of the
+// folder may; members of its group if its mode lets them in (chmod g+x serve).
+//
+// From other machines: Authorization: Bearer TOKEN, by TLS only (Token). NewHandler refuses everything
+// else; a caller that has checked a login of its own (a session of the status page) uses the Keeper.
 package api

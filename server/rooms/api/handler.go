@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,23 +28,21 @@ type handler struct {
 	mux *http.ServeMux
 }
 
-// NewHandler answers callers that have the token.
-func NewHandler(k *rooms.Keeper, token string) http.Handler {
-	mux := routes(k)
-	want := sha256.Sum256([]byte("Bearer " + token))
+// NewHandler answers callers that show the token.
+func NewHandler(k *rooms.Keeper, token Token) http.Handler {
+	all := Open(k)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
-		if token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+		if !token.admits(r.Header.Get("Authorization")) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			jsonhttp.Write(w, http.StatusUnauthorized, protocol.Failure{Error: "the admin's token is needed"})
+			jsonhttp.Write(w, http.StatusUnauthorized, protocol.Failure{Error: "the admin's token is needed: 'troy token show' on the server prints it"})
 			return
 		}
-		mux.ServeHTTP(w, r)
+		all.ServeHTTP(w, r)
 	})
 }
 
-// routes answers every caller: the token was checked before.
-func routes(k *rooms.Keeper) http.Handler {
+// Open answers every caller: it is for those that were let through before (Listen).
+func Open(k *rooms.Keeper) http.Handler {
 	l := NewLocal(k)
 	h := &handler{l, http.NewServeMux()}
 	h.get("status", func(r *http.Request) (any, error) { return l.Status(r.Context()) })
