@@ -9,7 +9,9 @@
 // of a table, map or pack that the holder of the admin key did not sign. Of those it takes the
 // newest state that it ever saw, or a newer one: what is older, put together from several states,
 // too long unsigned, or signed by other keys is refused as ErrUntrusted, before anything is
-// written. It does not matter which server or mirror gave the bytes.
+// written. It does not matter which server or mirror gave the bytes, and each is judged by itself:
+// where one gives a document that is refused (a sign-in page, one that is rotten, expired or older
+// than what was trusted), the next is asked for it (image.Rejecter).
 //
 // # The tree
 //
@@ -61,8 +63,8 @@
 //
 // Both documents of a release are
 // {"format":1,"version":"V","files":[{"name":"efi/shimx64.efi","size":N,"sha256":"64 hex
-// digits"}]}; package release has the limits. Source.Fetch streams a file and writes its last MiB
-// only when the hash of all of it is right. An older release stays signed until it is removed; a
+// digits"}]}; package release has the limits. Source.File reads a file and checks the hash of all of
+// it. An older release stays signed until it is removed; a
 // machine takes only the one that the signed index names.
 //
 // # On the machine
