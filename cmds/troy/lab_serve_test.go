@@ -11,6 +11,8 @@ import (
 
 	"troy/server/lab"
 	"troy/server/rooms"
+	"troy/server/servedir"
+	"troy/server/state"
 )
 
 // TestLabReload: SIGHUP reads lab.yaml; one that is wrong is told with its place, and does not
@@ -77,6 +79,32 @@ func TestServeGone(t *testing.T) {
 		if line, _, _ := strings.Cut(r.errOut, "\nusage"); !strings.Contains(line, " was removed: ") || !strings.Contains(line, x.says) || strings.Contains(strings.TrimSpace(line), "\n") {
 			t.Errorf("%q: %s", x.args, r.errOut)
 		}
+	}
+}
+
+// TestDamagedState: a state file that is damaged is one line with its name and the way back, from
+// the server, from a command while none runs, and from doctor.
+func TestDamagedState(t *testing.T) {
+	s := serveLab(t, newHistory(t, seeded(t)))
+	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
+	s.stop()
+	path := servedir.Of(s.store).State()
+	must(t, os.Rename(path, state.CopyOf(path))) // in place of the one that was made at the start
+	whole, err := os.ReadFile(state.CopyOf(path))
+	must(t, err)
+	must(t, os.WriteFile(path, whole[:3*4096], 0o600))
+	for _, args := range [][]string{{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--lab", s.lab, s.store}, {"status"}, {"stop", "--room", "test"}} {
+		r := wantTroy(t, exitFailed, args...)
+		if want := path + " is damaged: it is cut short"; !strings.Contains(r.errOut, want) || !strings.Contains(r.errOut, "nothing was changed; 'cp -p "+path+".1 "+path+"'") || strings.Count(r.errOut, "\n") != 1 {
+			t.Errorf("%s: %s", args[0], r.errOut)
+		}
+	}
+	if r := wantTroy(t, exitCheck, "doctor", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", s.store); !strings.Contains(r.out, path+" is damaged") {
+		t.Errorf("doctor says %s", r.out)
+	}
+	must(t, os.WriteFile(path, whole, 0o600))
+	if r := wantTroy(t, exitOK, "status"); !strings.Contains(r.out, "pc version 2") {
+		t.Errorf("after the way back: %s", r.out)
 	}
 }
 
