@@ -21,10 +21,9 @@ func (k *Keeper) Report(_ context.Context, peer protocol.Peer, r protocol.Report
 	if before.Report != nil && r.ID != "" && before.Report.ID == r.ID {
 		return nil
 	}
-	m, err := k.o.State.Report(id, r.Log, r.Outcome == protocol.OutcomeFailed || ofGivingUp(before), func(m *state.Machine) error {
+	m, err := k.o.State.Report(id, k.tail(id, r.Log), r.Outcome == protocol.OutcomeFailed || ofGivingUp(before), func(m *state.Machine) error {
 		conclude(m, &r, now)
-		k.keep(m)
-		return nil
+		return k.keep(m)
 	})
 	if err != nil {
 		k.restore(k.Lab(), []string{id})

@@ -36,5 +36,5 @@
 //
 // One process has the file open at a time; ReadOnly waits for a moment and then gives ErrBusy.
 // Members that a later program added are dropped when this one rewrites the value. History is
-// bounded (50 events of a machine, 5,000 nights).
+// bounded (50 events of a machine, 5,000 nights); the number of machines is bounded by package rooms.
 package state

@@ -25,8 +25,6 @@ var (
 	ErrFormat = errors.New("state: unknown format")
 	// ErrNotFound is returned for a machine or a code that is not there.
 	ErrNotFound = errors.New("state: not found")
-	// ErrMany is returned when there are machinesMost machines already.
-	ErrMany = fmt.Errorf("state: more than %d machines", machinesMost)
 )
 
 const (
