@@ -327,7 +327,7 @@ func attempt(old *state.Attempt, c *Case, work state.Work) *state.Attempt {
 	a := &state.Attempt{Target: c.Goal.ID, Image: c.Goal.Image, Version: c.Goal.Version, Work: work, Started: c.Now, Tries: 1}
 	if c.Goal.Fits(old) {
 		a.Tries = old.Tries
-		if old.Result == state.ResultFailed {
+		if old.Result == state.ResultFailed && !old.Refused {
 			a.Tries++
 		}
 		if c.Key == "" && old.Result == state.ResultOpen {

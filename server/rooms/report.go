@@ -67,6 +67,6 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 	case !m.Order.Rules.Until.IsZero() && now.After(m.Order.Rules.Until):
 		a.Result = state.ResultLate
 	default:
-		a.Result = state.ResultFailed
+		a.Result, a.Refused = state.ResultFailed, r.Refused
 	}
 }

@@ -87,6 +87,9 @@ type Attempt struct {
 	Message string    `json:"message,omitempty"`
 	Bytes   int64     `json:"bytes,omitempty"`    // fetched, as the report says
 	GivenUp bool      `json:"given_up,omitempty"` // the version was on the disk, and the machine went back by itself
+	// Refused says that the machine did not take what the store has signed: nothing of the version
+	// was tried, and the machine is not to blame.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // Report is the last report without its log.
