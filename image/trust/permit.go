@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"troy/chainload/release"
@@ -23,16 +24,14 @@ func (s *Source) Permitted(ctx context.Context, u Use, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	list, err := ParsePermits(b)
+	d, err := ParsePermits(b)
 	if err != nil {
 		return s.refuse(tree.Permits, nil, err)
 	}
-	for _, p := range list {
-		if p.Allows(u, now) {
-			return nil
-		}
+	if slices.ContainsFunc(d.Permits, func(p Permit) bool { return p.Allows(u, now) }) {
+		return nil
 	}
-	return s.refuse(u.String(), ErrPermit, fmt.Errorf("none of %d is for this machine and in force", len(list)))
+	return s.refuse(u.String(), ErrPermit, fmt.Errorf("none of %d is for this machine and in force", len(d.Permits)))
 }
 
 // AgentRelease returns the current release of the agent. A server may name it, but
