@@ -54,7 +54,7 @@ func TestLabCommands(t *testing.T) {
 	if r := wantTroy(t, exitCheck, "lab", "check", path); !strings.Contains(r.errOut, fmt.Sprintf("%s:9:12: hosts[2].name: found \"a b\"", path)) {
 		t.Error(r.errOut)
 	}
-	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"stop"}} {
+	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"forget"}, {"forget", "a", "--strangers"}, {"stop"}} {
 		wantTroy(t, exitUsage, append(args, "--store", dir)...)
 	}
 }
