@@ -37,6 +37,19 @@ func OpenRaw(path string) (*Raw, error) {
 	return &Raw{f: f, size: size}, nil
 }
 
+// OpenUnnamed opens a raw image that was made to be read once and takes its name away: it is gone
+// when it is closed, whatever happens to the process.
+func OpenUnnamed(path string) (*Raw, error) {
+	r, err := OpenRaw(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, errline.Join(err, r.Close())
+	}
+	return r, nil
+}
+
 // ReadAt implements io.ReaderAt.
 func (r *Raw) ReadAt(p []byte, off int64) (int, error) { return r.f.ReadAt(p, off) }
 

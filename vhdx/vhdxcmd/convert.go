@@ -1,25 +1,22 @@
 package vhdxcmd
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/vhdx"
+	"troy/vhdx/foreign"
 )
 
 // Converted is what "convert --json" prints.
 type Converted struct {
 	Source          string   `json:"source"`
-	SourceFormat    string   `json:"source_format"` // raw, vhdx
+	SourceFormat    string   `json:"source_format"` // raw, vhdx, vhd, differencing vhd, vmdk, vdi, qcow2
 	Chain           []string `json:"chain"`         // the files that were read, SRC first
 	Destination     string   `json:"destination"`
 	To              string   `json:"to"` // raw, fixed, dynamic
@@ -31,14 +28,16 @@ type convert struct {
 	*base
 	parents cli.List
 	to      string
+	sector  uint
 	force   bool
 }
 
 func newConvert(b *base) *Command {
 	v := &convert{base: b}
-	c := b.command("convert", "--to FORMAT SRC DST", "copy a raw image, a disk or a chain into one new file", 2, 2, v.run)
+	c := b.command("convert", "--to FORMAT SRC DST", "copy a disk of any format, or a chain, into one new file", 2, 2, v.run)
 	c.Flags.Var(&v.parents, "parent", "a `file` of SRC's chain, nearest first (default: the name in the child, in its own folder)")
 	c.Flags.StringVar(&v.to, "to", "", "`format` of DST: raw, fixed or dynamic")
+	c.Flags.UintVar(&v.sector, "logical-sector-size", 0, "`bytes` of a sector of a VHDX, 512 or 4096 (default: as SRC's partition table lies)")
 	c.Flags.BoolVar(&v.force, "force", false, "replace DST")
 	return c
 }
@@ -47,6 +46,9 @@ func (v *convert) run(ctx context.Context, args []string) error {
 	format, ok := map[string]vhdx.Format{"raw": vhdx.ToRaw, "fixed": vhdx.ToFixed, "dynamic": vhdx.ToDynamic}[v.to]
 	if !ok {
 		return cli.Usagef("--to %q: want raw, fixed or dynamic", v.to)
+	}
+	if v.sector != 0 && (v.sector != 512 && v.sector != 4096 || format == vhdx.ToRaw) {
+		return cli.Usagef("--logical-sector-size %d: want 512 or 4096, for a VHDX", v.sector)
 	}
 	t, err := cli.NewTarget(args[1], v.force)
 	if err != nil {
@@ -69,20 +71,21 @@ func (v *convert) write(ctx context.Context, src string, t *cli.Target, parents 
 		return nil, fmt.Errorf("%s would be replaced while it is read", src)
 	}
 	res := &Converted{Source: src, Destination: t.Path, SourceFormat: "raw", Chain: []string{src}}
-	source, err := OpenSource(src, parents)
+	source, err := v.open(ctx, res, parents)
 	if err != nil {
 		return nil, err
 	}
 	defer source.Close()
-	chain, isVHDX := source.(*vhdx.Chain)
-	if isVHDX {
-		res.SourceFormat, res.Chain = "vhdx", append(res.Chain, parents.Found()...)
-	}
 	if err := t.NotOneOf(slices.Concat(res.Chain, parents.Named)...); err != nil {
 		return nil, err
 	}
-	if isVHDX {
+	if chain, ok := source.(*vhdx.Chain); ok {
 		NoteChain(v.Streams, chain, parents)
+	} else if o.LogicalSectorSize, err = foreign.SectorSize(source); err != nil {
+		return nil, err
+	}
+	if v.sector != 0 {
+		o.LogicalSectorSize = uint32(v.sector)
 	}
 	meter := progress.New(v.Err, "converting", source.Size())
 	o.Progress = meter
@@ -100,79 +103,19 @@ func (v *convert) write(ctx context.Context, src string, t *cli.Target, parents 
 	return res, nil
 }
 
-// Source is a disk to be read.
-type Source interface {
-	vhdx.Source
-	io.Closer
-}
-
-// OpenSource opens a VHDX with its parents, or a raw image. It tells them apart by the signature,
-// and refuses what is neither.
-func OpenSource(path string, parents *vhdx.Parents) (Source, error) {
-	isVHDX, err := detect(path)
+// open opens the source and says in the result what it is.
+func (v *convert) open(ctx context.Context, res *Converted, parents *vhdx.Parents) (Source, error) {
+	raw, i, err := openForeign(ctx, res.Source, res.Destination, v.Err)
 	if err != nil {
 		return nil, err
 	}
-	if !isVHDX {
-		if len(parents.Named) > 0 {
-			return nil, fmt.Errorf("--parent was given, but %s is a raw image and has none", path)
-		}
-		return vhdx.OpenRaw(path)
+	if i != nil {
+		res.SourceFormat, res.Chain = strings.ToLower(i.Kind), i.Files
+		return raw, nil
 	}
-	chain, err := openChain(path, parents)
-	if err != nil {
-		return nil, err // not a nil *Chain in an interface
+	source, err := OpenSource(res.Source, parents)
+	if _, ok := source.(*vhdx.Chain); ok {
+		res.SourceFormat, res.Chain = "vhdx", append(res.Chain, parents.Found()...)
 	}
-	return chain, nil
-}
-
-// detect reports whether the file is a VHDX. What bears the mark of another format, or of a damaged
-// VHDX, is no raw image: its bytes would pass for those of a disk.
-func detect(path string) (isVHDX bool, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return false, err
-	}
-	if st, err := f.Stat(); err == nil && st.IsDir() {
-		return false, fmt.Errorf("%s is a folder", path)
-	}
-	head := make([]byte, 8)
-	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	if string(head) == "vhdxfile" {
-		return true, nil
-	}
-	return false, refuseFormat(f, size, head, path)
-}
-
-// foreign are the signatures of other formats.
-var foreign = []struct{ magic, name string }{
-	{"conectix", "VHD"}, {"QFI\xfb", "QCOW"}, {"KDMV", "VMDK"}, {"# Disk D", "VMDK descriptor"}, {"<<< ", "VDI"},
-}
-
-func refuseFormat(f *os.File, size int64, head []byte, path string) error {
-	if size == 0 {
-		return fmt.Errorf("%s is empty", path)
-	}
-	for _, x := range foreign {
-		if bytes.HasPrefix(head, []byte(x.magic)) {
-			return fmt.Errorf("%s is a %s file, neither VHDX nor raw", path, x.name)
-		}
-	}
-	tail := make([]byte, 8)
-	if _, err := f.ReadAt(tail, max(size-512, 0)); err == nil && string(tail) == "conectix" {
-		return fmt.Errorf("%s is a fixed VHD file, neither VHDX nor raw", path)
-	}
-	_, _, err := vhdx.ReadHeaders(f)
-	ext := strings.ToLower(filepath.Ext(path))
-	if err == nil || ext == ".vhdx" || ext == ".avhdx" {
-		return fmt.Errorf("%s: %w", path, &vhdx.FormatError{Structure: "file identifier", Reason: `it does not start with "vhdxfile", though the file is a VHDX by its name or its headers`})
-	}
-	return nil
+	return source, err
 }
