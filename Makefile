@@ -15,7 +15,7 @@ MAY_SKIP := $(if $(TROY_SAMPLES),,no samples)
 TEST := go run ./internal/testing/summary
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g 7zip libhivex-bin gdisk mtools dosfstools fdisk xorriso \
+DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g wimtools partclone 7zip genisoimage libhivex-bin reglookup gdisk mtools dosfstools fdisk xorriso \
         dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl man-db groff-base
 SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps # a Debian with systemd, and a container, for the tests of packaging
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)

@@ -39,8 +39,7 @@ Maintainer: Troy <troy@localhost>
 Section: admin
 Priority: optional
 Installed-Size: $(du -sk "$tree/usr" | cut -f1)
-Depends: systemd, tzdata
-Suggests: ntfs-3g, qemu-utils
+Depends: systemd, tzdata, 7zip-standalone | 7zip, ntfs-3g, partclone, qemu-utils, wimtools
 Description: images for rooms of Windows PCs
  Troy re-images rooms of Windows PCs by moving only the blocks that changed.
  This package holds the admin's command and the server (troy serve). Boot

@@ -9,11 +9,10 @@ import (
 
 	"troy/image"
 	"troy/image/publish"
+	"troy/image/source"
 	"troy/image/trust/sign"
 	"troy/image/unused"
 	"troy/internal/cli"
-	"troy/vhdx"
-	"troy/vhdx/vhdxcmd"
 )
 
 // publishing is one import or add.
@@ -22,6 +21,7 @@ type publishing struct {
 	parents  cli.List
 	noFilter bool
 	compare  bool
+	windows  windowsFlags
 	o        publish.Options
 	keys     keyFlags
 }
@@ -29,7 +29,7 @@ type publishing struct {
 // define adds the flags of import and add.
 func (p *publishing) define(cmd *cobra.Command) *cobra.Command {
 	fs := cmd.Flags()
-	fs.Var(&p.parents, "parent", "a parent `file` of the disk, nearest first (default: the file that each child names, in its own folder)")
+	fs.Var(&p.parents, "parent", "a parent `file` of a VHDX, nearest first (default: the file that each child names, in its own folder)")
 	fs.BoolVar(&p.noFilter, "no-filter", false, "ship free clusters and page files as well: the version is then equal to the disk byte by byte")
 	fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship moved pages as data, not as references; this avoids reading all of the parent once")
 	fs.IntVar(&p.o.Level, "level", publish.DefaultLevel, "compression `level`, 1 to 22")
@@ -39,37 +39,40 @@ func (p *publishing) define(cmd *cobra.Command) *cobra.Command {
 
 func newImport(s *cli.Streams) *cobra.Command {
 	p := &publishing{imageCall: newImageCall(s)}
-	return p.define(leaf("import NAME BASE.vhdx", "publish a disk as version 1", p.runImport))
+	cmd := leaf("import NAME FILE", "publish a disk, or a Windows from an installation medium, as version 1", p.runImport)
+	p.windows.define(cmd.Flags())
+	return p.define(cmd)
 }
 
 func (p *publishing) runImport(ctx context.Context, args []string) error {
-	return p.publish(ctx, args[1], func(d *publish.Disk) (*image.Manifest, error) {
-		return publish.Import(ctx, p.store, args[0], d, &p.o)
+	return p.publish(ctx, args[1], func(d *source.Disk) (*image.Manifest, error) {
+		return publish.Import(ctx, p.store, args[0], d.Disk, &p.o)
 	})
 }
 
 func newAdd(s *cli.Streams) *cobra.Command {
 	p := &publishing{imageCall: newImageCall(s)}
-	cmd := leaf("add NAME CHILD.vhdx", "publish what a differencing child changed as the next version", p.runAdd)
-	cmd.Flags().BoolVar(&p.compare, "compare", false, "the disk is not a child of the version before: read and compare both in full")
+	cmd := leaf("add NAME FILE", "publish what a differencing child, or another disk, changed as the next version", p.runAdd)
+	cmd.Flags().BoolVar(&p.compare, "compare", false, "the VHDX is not a child of the version before: read and compare both in full, as for disks of other formats")
 	return p.define(cmd)
 }
 
 func (p *publishing) runAdd(ctx context.Context, args []string) error {
-	return p.publish(ctx, args[1], func(d *publish.Disk) (*image.Manifest, error) {
-		if p.compare {
+	return p.publish(ctx, args[1], func(d *source.Disk) (*image.Manifest, error) {
+		disk := d.Disk
+		if p.compare || d.Chain == nil {
 			below, err := image.OpenVersion(ctx, p.o.Before, args[0], 0)
 			if err != nil {
 				return nil, err
 			}
-			d = publish.CompareDisk(d, publish.VersionDisk(below))
+			disk = publish.CompareDisk(disk, publish.VersionDisk(below))
 		}
-		return publish.Add(ctx, p.store, args[0], d, &p.o)
+		return publish.Add(ctx, p.store, args[0], disk, &p.o)
 	})
 }
 
-// publish opens the chain, publishes it, signs what the store then holds and shows the figures.
-func (p *publishing) publish(ctx context.Context, path string, f func(*publish.Disk) (*image.Manifest, error)) error {
+// publish opens the source, publishes it, signs what the store then holds and shows the figures.
+func (p *publishing) publish(ctx context.Context, path string, f func(*source.Disk) (*image.Manifest, error)) error {
 	if p.o.Level < 1 || p.o.Level > 22 {
 		return cli.Usagef("--level %d: want 1 to 22", p.o.Level)
 	}
@@ -83,26 +86,12 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*publish.D
 	if p.o.Before, err = repo.Source(ctx, p.store); err != nil {
 		return trustFault(err)
 	}
-	parents := &vhdx.Parents{Named: p.parents}
-	chain, err := vhdx.OpenChain(path, &vhdx.ChainOptions{Parents: parents})
+	disk, err := p.openSource(ctx, path)
 	if err != nil {
 		return explain(err, "nothing was published")
 	}
-	defer chain.Close()
-	vhdxcmd.NoteChain(p.Streams, chain, parents)
-	changed := changedBytes(chain)
-	search := &stage{w: p.Err, what: "looking for what has moved", total: changed + dataBytes(chain)}
-	read := &stage{w: p.Err, what: "reading", total: changed, before: search}
-	p.o.Search, p.o.Progress = search, read
-	if !p.noFilter {
-		p.o.Filter = unused.Filter{}
-	}
-	p.o.Approve = func(m *image.Manifest) error {
-		read.Done()
-		return p.approve(m)
-	}
-	m, err := f(publish.ChainDisk(chain))
-	read.Done()
+	defer disk.Close()
+	m, err := p.publishDisk(disk, f)
 	if err != nil {
 		return oneLine(err)
 	}
@@ -116,6 +105,24 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*publish.D
 	return nil
 }
 
+// publishDisk publishes an opened source under meters.
+func (p *publishing) publishDisk(disk *source.Disk, f func(*source.Disk) (*image.Manifest, error)) (*image.Manifest, error) {
+	changed, data := disk.Work()
+	search := &stage{w: p.Err, what: "looking for what has moved", total: changed + data}
+	read := &stage{w: p.Err, what: "reading", total: changed, before: search}
+	p.o.Search, p.o.Progress, p.o.Notes = search, read, disk.Notes
+	if !p.noFilter {
+		p.o.Filter = unused.Filter{}
+	}
+	p.o.Approve = func(m *image.Manifest) error {
+		read.Done()
+		return p.approve(m)
+	}
+	m, err := f(disk)
+	read.Done()
+	return m, err
+}
+
 // approve asks before the version exists.
 func (p *publishing) approve(m *image.Manifest) error {
 	if tty := p.terminal(); tty != nil && !p.keys.yes {
@@ -126,31 +133,4 @@ func (p *publishing) approve(m *image.Manifest) error {
 	}
 	p.keys.approved = true
 	return nil
-}
-
-// changedBytes is how much of a disk its leaf holds, for the meter; 0 if that cannot be told.
-func changedBytes(c *vhdx.Chain) (n int64) {
-	single := len(c.Files()) == 1
-	for e, err := range c.Extents(0, c.Size()) {
-		if err != nil {
-			return 0
-		}
-		if e.Layer == 0 && (!single || e.Kind == vhdx.Data) {
-			n += e.Length
-		}
-	}
-	return n
-}
-
-// dataBytes is how much data a disk holds, all its files together.
-func dataBytes(c *vhdx.Chain) (n int64) {
-	for e, err := range c.Extents(0, c.Size()) {
-		if err != nil {
-			return 0
-		}
-		if e.Kind == vhdx.Data {
-			n += e.Length
-		}
-	}
-	return n
 }

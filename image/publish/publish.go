@@ -44,6 +44,8 @@ type Options struct {
 	Before image.Source
 	// Approve is asked before the version exists; nil agrees. On an error nothing is published.
 	Approve func(*image.Manifest) error
+	// Notes are lines for people that the manifest is to hold, before those of the filter.
+	Notes []string
 	// Progress is told the bytes scanned.
 	Progress progress.Adder
 	// Search is told the bytes read before that, in search of copies: what changed, and what the
@@ -248,6 +250,9 @@ func (p *publication) explain(err error) error {
 // prepare finds out which pages are unused, which have changed, and which stand elsewhere.
 func (p *publication) prepare(ctx context.Context, m *image.Manifest) (*scan, error) {
 	var unused pages.Set
+	for _, n := range p.o.Notes {
+		m.Notes = append(m.Notes, strings.ToValidUTF8(n, "?"))
+	}
 	if p.o.Filter != nil {
 		ranges, notes, err := p.o.Filter.Unused(ctx, p.disk.Reader, p.disk.Size, p.disk.SectorSize)
 		if err != nil {

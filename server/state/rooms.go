@@ -62,7 +62,7 @@ func (s *Store) changeRoom(name string, change func(tx *bbolt.Tx, r *Room) error
 	if err != nil {
 		return classify(err)
 	}
-	s.mu.Lock()
+	s.mu.Lock() // only now: transactions take it
 	defer s.mu.Unlock()
 	s.rooms[name] = r
 	return nil

@@ -1,6 +1,8 @@
 package sign
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,12 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"troy/internal/format"
 )
-
-// ConfirmedKind is the format of confirmed.json.
-var ConfirmedKind = format.Kind{Name: confirmedName, Number: 1, Oldest: 1}
 
 // confirmedName is the file beside the admin key with the machines that the admin has confirmed.
 const confirmedName = "confirmed.json"
@@ -32,61 +29,54 @@ type Confirmed struct {
 	Board string    `json:"board,omitempty"` // serial number that the firmware tells
 	Disks []string  `json:"disks,omitempty"` // serial numbers
 	Time  time.Time `json:"time"`
-
-	Unknown format.Unknown `json:",embed"`
 }
 
 // confirmedList is the file.
 type confirmedList struct {
-	format.Head
+	Format   int         `json:"format"` // 1
 	Machines []Confirmed `json:"machines"`
-
-	Unknown format.Unknown `json:",embed"`
 }
 
 // Confirmed returns the machines that the admin has confirmed, by name.
 func (r *Repository) Confirmed() ([]Confirmed, error) {
-	list, err := r.confirmed()
-	return list.Machines, err
-}
-
-func (r *Repository) confirmed() (list confirmedList, err error) {
 	path := filepath.Join(r.keys, confirmedName)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return list, nil
+		return nil, nil
 	}
 	if err != nil {
-		return list, fmt.Errorf("trust: %w", err)
+		return nil, fmt.Errorf("trust: %w", err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxConfirmed+1))
-	if err == nil && len(b) > maxConfirmed {
-		err = fmt.Errorf("more than %d bytes", maxConfirmed)
-	}
+	var list confirmedList
 	if err == nil {
-		err = ConfirmedKind.Read(b, &list)
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.DisallowUnknownFields()
+		err = d.Decode(&list)
+	}
+	if err == nil && (list.Format != 1 || len(b) > maxConfirmed) {
+		err = fmt.Errorf("format %d, %d bytes; this program reads format 1", list.Format, len(b))
 	}
 	if err != nil {
-		return confirmedList{}, fmt.Errorf("%w: %s: %w", ErrNoTrust, path, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrNoTrust, path, err)
 	}
-	return list, nil
+	return list.Machines, nil
 }
 
 // Confirm notes machines beside the admin key, in place of those of the same name.
 func (r *Repository) Confirm(machines []Confirmed) error {
-	list, err := r.confirmed()
+	list, err := r.Confirmed()
 	if err != nil {
 		return err
 	}
 	for _, m := range machines {
-		list.Machines = append(slices.DeleteFunc(list.Machines, func(o Confirmed) bool { return o.Name == m.Name || o.Key == m.Key }), m)
+		list = append(slices.DeleteFunc(list, func(o Confirmed) bool { return o.Name == m.Name || o.Key == m.Key }), m)
 	}
-	slices.SortFunc(list.Machines, func(a, b Confirmed) int { return strings.Compare(a.Name, b.Name) })
-	ConfirmedKind.Stamp(&list.Head)
-	b, err := format.Indent(&list)
+	slices.SortFunc(list, func(a, b Confirmed) int { return strings.Compare(a.Name, b.Name) })
+	b, err := json.MarshalIndent(confirmedList{Format: 1, Machines: list}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
-	return writeFile(filepath.Join(r.keys, confirmedName), b, 0o644)
+	return writeFile(filepath.Join(r.keys, confirmedName), append(b, '\n'), 0o644)
 }

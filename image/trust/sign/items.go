@@ -155,29 +155,19 @@ func (c *content) item(name string, f *metadata.TargetFiles, items, notes map[st
 	dir, base := path.Split(name)
 	switch {
 	case name == tree.Permits:
-		d, err := trust.ParsePermits(c.docs[name])
-		if err != nil { // of a newer program
-			items[name] = hash
-			break
-		}
-		for _, p := range d.Permits {
+		list, _ := trust.ParsePermits(c.docs[name]) // read checked it
+		for _, p := range list {
 			items[permitName(p)] = permitted
 			notes[permitName(p)] = p.Scope.Losing()
 		}
 	case name == tree.Servers:
-		list, err := trust.ParseServers(c.docs[name])
-		if err != nil {
-			items[name] = hash
-			break
+		if list, err := trust.ParseServers(c.docs[name]); err == nil {
+			serverItems(list, items)
 		}
-		serverItems(list, items)
 	case name == tree.Releases:
-		r, err := trust.ParseRelease(c.docs[name])
-		if err != nil {
-			items[name] = hash
-			break
+		if r, err := trust.ParseRelease(c.docs[name]); err == nil {
+			items[currentRelease] = r.Version
 		}
-		items[currentRelease] = r.Version
 	case strings.HasPrefix(name, tree.Agent+"/"):
 		if isDocument(name) {
 			items[releaseName(path.Base(dir))] = hash

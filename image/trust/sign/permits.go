@@ -2,6 +2,7 @@ package sign
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -109,18 +110,18 @@ func (r *Repository) Withdraw(ctx context.Context, store *image.Store, gone func
 
 func (r *Repository) editPermits(ctx context.Context, store *image.Store, now time.Time, f func([]trust.Permit) []trust.Permit) error {
 	_, err := r.sign(ctx, store, now, change{name: tree.Permits, edit: func(before []byte) ([]byte, error) {
-		d, err := readPermits(before)
+		list, err := readPermits(before)
 		if err != nil {
 			return nil, err
 		}
-		d.Permits = slices.DeleteFunc(f(d.Permits), func(p trust.Permit) bool { return now.After(p.Until) })
-		if len(d.Permits) > trust.MaxPermits {
-			return nil, fmt.Errorf("%w: %d permits, at most %d", image.ErrInvalid, len(d.Permits), trust.MaxPermits)
+		list = slices.DeleteFunc(f(list), func(p trust.Permit) bool { return now.After(p.Until) })
+		if len(list) > trust.MaxPermits {
+			return nil, fmt.Errorf("%w: %d permits, at most %d", image.ErrInvalid, len(list), trust.MaxPermits)
 		}
-		if len(d.Permits) == 0 {
+		if len(list) == 0 {
 			return nil, nil
 		}
-		return d.Encode()
+		return json.Marshal(trust.Permits{Format: 1, Permits: list})
 	}})
 	return err
 }
@@ -131,8 +132,7 @@ func (r *Repository) Permits(ctx context.Context) ([]trust.Permit, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := readPermits(st.content.docs[tree.Permits])
-	return d.Permits, err
+	return readPermits(st.content.docs[tree.Permits])
 }
 
 // ServedPermits is Permits for the server itself, which knows of no root but that of its store, and
@@ -142,18 +142,16 @@ func (r *Repository) ServedPermits() ([]trust.Permit, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := readPermits(b)
-	return d.Permits, err
+	return readPermits(b)
 }
 
-// readPermits returns an empty document where there is none.
-func readPermits(b []byte) (*trust.Permits, error) {
+func readPermits(b []byte) ([]trust.Permit, error) {
 	if b == nil {
-		return &trust.Permits{}, nil
+		return nil, nil
 	}
-	d, err := trust.ParsePermits(b)
+	list, err := trust.ParsePermits(b)
 	if err != nil {
-		return &trust.Permits{}, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Permits, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Permits, err)
 	}
-	return d, nil
+	return list, nil
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"troy/internal/errline"
@@ -133,20 +132,11 @@ func (l *Local) Wake(ctx context.Context, room, id string) (int, error) {
 	return l.k.WakeNow(ctx, room, id)
 }
 
-// Forget implements Forgetter.
-func (l *Local) Forget(_ context.Context, f Forget) (int, error) {
-	switch {
-	case f.Strangers && f.Host != "":
-		return 0, fmt.Errorf("%w: a host, or all strangers", rooms.ErrInvalid)
-	case f.Strangers:
-		return l.k.ForgetStrangers()
-	}
-	host, _, err := l.k.Host(f.Host)
+// forget drops what is known of a machine.
+func (l *Local) forget(id string) error {
+	host, _, err := l.k.Host(id)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if host.ID == "" {
-		return 0, fmt.Errorf("%w: %s never checked in: only lab.yaml names it", rooms.ErrNotFound, host.Name)
-	}
-	return 1, l.k.Forget(host.ID)
+	return l.k.Forget(host.ID)
 }

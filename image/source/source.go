@@ -1,0 +1,118 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"troy/image"
+	"troy/image/publish"
+	"troy/image/unattend"
+	"troy/internal/errline"
+	"troy/internal/guid"
+	"troy/internal/progress"
+	"troy/vhdx"
+)
+
+// Source is a file or folder of which a disk can be made.
+type Source interface {
+	// Kind says what it is, in a word or two.
+	Kind() string
+	// Open makes it a disk to read; the caller closes it.
+	Open(ctx context.Context, o *Options) (*Disk, error)
+}
+
+// Options tell how to open a source. VHDX and raw disks need none of them.
+type Options struct {
+	// Parents finds and notes the parents of a VHDX.
+	Parents *vhdx.Parents
+	// Scratch gives a folder for what has to be made before it can be read. What Open puts there
+	// has no name any more when it returns.
+	Scratch func() (string, error)
+	// Progress starts a meter for work of that many bytes; nil: none.
+	Progress func(what string, total int64) Meter
+	// Windows says what to make of an installation medium.
+	Windows Windows
+}
+
+// Meter shows how far work has come: a progress.Meter.
+type Meter interface {
+	progress.Adder
+	// Done shows that the work is done, and returns how long it took.
+	Done() time.Duration
+}
+
+// Windows is how a Windows is made of an installation medium.
+type Windows struct {
+	Edition string // its name or index; "": the only one
+	Size    int64  // of the disk in bytes, a multiple of 1 MiB; 0: DefaultSize
+	// AnswerFile is for setup; nil: one that Answers make.
+	AnswerFile []byte
+	Answers    unattend.Answers
+}
+
+// DefaultSize is what Microsoft asks for Windows 11, in bytes.
+const DefaultSize = 64 << 30
+
+// Disk is an opened source: a disk to publish.
+type Disk struct {
+	*publish.Disk
+	// Chain is the chain of VHDX files that the disk is; nil: another kind. Nothing tells what in
+	// such a disk differs from a version: only reading all of both.
+	Chain *vhdx.Chain
+	// Notes are lines for people about what was found, and what was made of it.
+	Notes []string
+
+	closers []io.Closer
+}
+
+// Close closes all files.
+func (d *Disk) Close() error {
+	var err error
+	for _, c := range d.closers {
+		err = errline.Join(err, c.Close())
+	}
+	return err
+}
+
+func (d *Disk) note(format string, args ...any) {
+	d.Notes = append(d.Notes, fmt.Sprintf(format, args...))
+}
+
+// Errors of Recognise and Open.
+var (
+	// ErrUnknown: nothing that a disk can be made of.
+	ErrUnknown = errors.New("no disk, image or installation medium that Troy knows")
+	// ErrNoWindows: an installation medium without a Windows, or one for other PCs.
+	ErrNoWindows = errors.New("no Windows to install")
+	// ErrCut: the file ends before what it holds.
+	ErrCut = errors.New("the file is cut short")
+	// ErrNoSpace: the disk that is made, or the folder for it, is too small.
+	ErrNoSpace = errors.New("not enough space")
+	// ErrEncrypted: BitLocker encrypts the volume.
+	ErrEncrypted = errors.New("the volume is encrypted by BitLocker: decrypt it first")
+)
+
+// newDisk makes a disk of what composes one; its identity is new.
+func newDisk(r io.ReaderAt, size int64, sector uint32, data iter.Seq2[image.Range, error], closers ...io.Closer) *Disk {
+	return &Disk{
+		Disk:    &publish.Disk{Reader: r, Size: size, SectorSize: sector, DataWriteGUID: guid.New().String(), Data: data},
+		closers: closers,
+	}
+}
+
+// meter starts a meter.
+func (o *Options) meter(what string, total int64) Meter {
+	if o.Progress == nil {
+		return silent{}
+	}
+	return o.Progress(what, total)
+}
+
+type silent struct{}
+
+func (silent) Add(int64)           {}
+func (silent) Done() time.Duration { return 0 }
