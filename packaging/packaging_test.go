@@ -1,6 +1,7 @@
 package packaging
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"troy/internal/cli"
 )
 
 func run(t *testing.T, name string, args ...string) string {
@@ -83,6 +86,12 @@ func TestUnit(t *testing.T) {
 	}
 	if out := run(t, "systemd-analyze", "verify", "--man=no", p); strings.Contains(out, "troy.service:") {
 		t.Errorf("systemd-analyze verify: %s", out)
+	}
+	// What is in no score: a program that broke (Go: 2) is started again, one with wrong options is not.
+	for _, want := range []string{fmt.Sprintf("RestartPreventExitStatus=%d %d\n", cli.Usage, cli.Check), "Restart=on-failure\n", "MemoryMax=", "/store/keys/admin.key"} {
+		if !strings.Contains(string(unit), want) {
+			t.Errorf("the unit lacks %q", want)
+		}
 	}
 	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", p).CombinedOutput()
 	m := regexp.MustCompile(`Overall exposure level for troy.service: ([0-9.]+)`).FindSubmatch(out)

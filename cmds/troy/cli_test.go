@@ -110,7 +110,7 @@ func TestUsageErrors(t *testing.T) {
 		{"image show -- a -1", `version "-1": want a number from 1`},
 		{"serve --rate fast DIR", `--rate "fast": want a number; usage: troy serve [flags] DIR`},
 		{"serve --rate", `--rate mbit: the value is missing`},
-		{"serve --private=perhaps DIR", `--private "perhaps": want true or false`},
+		{"serve --public-page=perhaps DIR", `--public-page "perhaps": want true or false`},
 		{"vhdx create --size 1X a", `--size "1X": want a number of bytes, with K, M, G or T`},
 		{"hosts -json", `unknown flag -json; did you mean --json?`},
 		{"hosts --jsno", `unknown flag --jsno; did you mean --json?`},

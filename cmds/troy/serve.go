@@ -32,7 +32,7 @@ func serveCommand(s *cli.Streams) *cobra.Command {
 // options are those of the daemon for the store at dir.
 func (f *serveFlags) options(dir string) (*daemon.Options, error) {
 	o := &daemon.Options{Dir: dir, Listen: f.listen, Lab: f.lab, Bandwidth: int64(f.rate * 1e6 / 8), EventLog: f.log,
-		Certs: f.around.certs, TLSListen: f.around.tlsListen, Private: f.around.private,
+		Certs: f.around.certs, TLSListen: f.around.tlsListen, Public: f.around.public,
 		NotifySocket: os.Getenv("NOTIFY_SOCKET")}
 	var err error
 	o.Boot, err = f.around.bootOptions()

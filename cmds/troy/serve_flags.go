@@ -28,8 +28,8 @@ func (f *serveFlags) define(fs *pflag.FlagSet) {
 
 // check refuses what cannot be.
 func (f *serveFlags) check() error {
-	if !(f.rate >= 0 && f.rate <= 1e6) {
-		return cli.Usagef("--rate %v: want megabits per second, or 0", f.rate)
+	if f.rate != 0 && !(f.rate >= 1 && f.rate <= 1e6) {
+		return cli.Usagef("--rate %v: want megabits per second, from 1 to 1000000, or 0", f.rate)
 	}
 	return nil
 }
@@ -39,7 +39,7 @@ type frontFlags struct {
 	boot                 string
 	noDHCP, shim         bool
 	certs, tlsListen     string
-	private              bool
+	public               bool
 	advertise, bootCards string
 }
 
@@ -52,7 +52,7 @@ func (f *frontFlags) define(fs *pflag.FlagSet) {
 	fs.StringVar(&f.bootCards, "interfaces", "", "with --boot: comma-separated `names` of the network cards on which proxyDHCP answers (default: all)")
 	fs.StringVar(&f.tlsListen, "tls-listen", ":8443", "`address` to listen on with TLS, for check-ins and the page")
 	fs.StringVar(&f.certs, "certs", "", "`folder` with the certificate of the page for browsers (troy certs, or given: server.crt and server.key; default: serve/page in the store, self-made)")
-	fs.BoolVar(&f.private, "private", false, "require sign-in to view the page")
+	fs.BoolVar(&f.public, "public-page", false, "show the page also to those who did not sign in, and /metrics to other machines")
 }
 
 // bootOptions are those for machines that start by the network; nil = they are not served.

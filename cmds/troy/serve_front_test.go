@@ -42,7 +42,7 @@ func TestServeFront(t *testing.T) {
 	defer stop()
 	out, ended := &screen{}, make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--certs", ca, "--private", "--lab", lab, h.store}, out, out)
+		ended <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--certs", ca, "--lab", lab, h.store}, out, out)
 	}()
 	out.wait(t, "status page at")
 	base := regexp.MustCompile(`https://127\S+[0-9]`).FindString(out.text.String())

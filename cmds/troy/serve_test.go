@@ -19,7 +19,7 @@ import (
 // the bytes of each answer.
 func TestServeRate(t *testing.T) {
 	h := newHistory(t, seeded(t))
-	for _, rate := range []string{"-1", "NaN", "fast", "1e9"} {
+	for _, rate := range []string{"-1", "NaN", "fast", "1e9", "0.000001"} {
 		wantTroy(t, exitUsage, "serve", "--rate", rate, h.store)
 	}
 	pack := []byte("one file of the store, ")

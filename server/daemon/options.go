@@ -23,8 +23,8 @@ type Options struct {
 	// HTTPPort and OnNote.
 	Boot *netboot.Options
 	// Certs is the folder of package certs for the page; "" = one in the store, made if need be.
-	Certs   string
-	Private bool // see web.Options
+	Certs  string
+	Public bool // see web.Options
 	// NotifySocket is where systemd wants to hear that the server is ready; "" = nowhere.
 	NotifySocket string
 	Events       Events

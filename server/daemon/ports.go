@@ -124,7 +124,7 @@ func (d *Daemon) openPage() (err error) {
 	if err != nil {
 		return err
 	}
-	d.page, err = web.New(&web.Options{Lab: d.lab.rooms, Users: users, OnAct: d.audit.Add, Private: d.o.Private,
+	d.page, err = web.New(&web.Options{Lab: d.lab.rooms, Users: users, OnAct: d.audit.Add, Public: d.o.Public,
 		Counters: map[string]func() float64{
 			"served_bytes_total":    func() float64 { n, _ := d.Served(); return float64(n) },
 			"served_requests_total": func() float64 { _, n := d.Served(); return float64(n) },

@@ -152,6 +152,7 @@ func TestErrors(t *testing.T) {
 		{"anchor", "images: [win11-lab, win10]", "images: &a [win11-lab, win10]", "lab.yaml:6:9: images: found a YAML anchor, expected a list"},
 		{"bool", "always: true", "always: yes please", `found "yes please", expected true or false`},
 		{"bandwidth", "500.5", "-1", "rooms.B204.bandwidth"},
+		{"bandwidth that is none", "500.5", "0.000001", "rooms.B204.bandwidth"},
 		{"IP", "10.2.4.255", "fe80::1", `found "fe80::1", expected an IPv4 address`},
 		{"URL", "http://10.1.0.9/repo", "ftp://10.1.0.9/repo", "lab.yaml:5:11: mirrors[0]"},
 		{"unknown machines", "unknown: spare", "unknown: spear", `lab.yaml:4:10: unknown: found "spear", expected code or one of rooms`},

@@ -51,17 +51,25 @@ type Mbit float64
 // Bytes returns the rate in bytes per second.
 func (m Mbit) Bytes() int64 { return int64(float64(m) * 1e6 / 8) }
 
+// Bounds of a bandwidth. With less than the least a single machine would take days.
+const (
+	mbitLeast = 1
+	mbitMost  = 1_000_000
+)
+
 func (m *Mbit) parse(s string) error {
 	f, err := strconv.ParseFloat(s, 64)
 	*m = Mbit(f)
-	if err == nil && !(f > 0 && f <= 1e6) {
+	if err == nil && !(f >= mbitLeast && f <= mbitMost) {
 		return errWrong
 	}
 	return err
 }
-func (*Mbit) want() string { return "megabits per second, above 0, at most 1000000" }
+func (*Mbit) want() string {
+	return fmt.Sprintf("megabits per second, from %d to %d", mbitLeast, mbitMost)
+}
 func (*Mbit) schema() map[string]any {
-	return map[string]any{"type": "number", "exclusiveMinimum": 0, "maximum": 1000000}
+	return map[string]any{"type": "number", "minimum": mbitLeast, "maximum": mbitMost}
 }
 
 // Count is a number from 1.

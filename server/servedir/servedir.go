@@ -36,7 +36,7 @@ func (d Dir) Make() error {
 	if err != nil || info.Mode().Perm()&0o027 == 0 {
 		return err
 	}
-	return os.Chmod(string(d), info.Mode().Perm()&^0o027)
+	return os.Chmod(string(d), info.Mode()&^0o027)
 }
 
 // State is the path of the state file.

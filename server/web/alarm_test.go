@@ -10,7 +10,7 @@ import (
 // A machine that ran Windows without the agent is red on all pages and counted, though it has its
 // version; what it claims is text, not markup.
 func TestAlarm(t *testing.T) {
-	s := newSite(t, 2, Options{})
+	s := newSite(t, 2, Options{Public: true})
 	s.promote(2)
 	s.checkIn(1, 2, nil)
 	c := s.browser()

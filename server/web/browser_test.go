@@ -31,7 +31,7 @@ func (s *site) evening() {
 	for i := 17; i <= 22; i++ {
 		s.progress(i, int64(i-15)*130<<20, 1100<<20)
 	}
-	s.checkIn(200, 0, func(in *protocol.CheckIn) { in.Image = "" })
+	s.checkIn(200, 0, func(in *protocol.CheckIn) { in.Image, in.Machine.Product = "", strings.Repeat("x", 200) })
 }
 
 func (s *site) progress(i int, done, total int64) {
@@ -41,7 +41,7 @@ func (s *site) progress(i int, done, total int64) {
 // TestBrowser does in Chromium what an admin does: signs in, names a machine, promotes, and
 // watches.
 func TestBrowser(t *testing.T) {
-	s := newSite(t, 30, Options{})
+	s := newSite(t, 30, Options{Public: true})
 	s.evening()
 	ctx := browser.Start(t, time.Minute)
 	tile := func(i int) string { return "#" + s.tile(i) }
@@ -51,10 +51,15 @@ func TestBrowser(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
+	s.proxyFails.Store(true)
+	time.AfterFunc(time.Second, func() { s.proxyFails.Store(false) }) // and the page goes live all the same
 	run("sign in", chromedp.Navigate(s.http.URL+"/login"), chromedp.SendKeys("input[name=name]", "admin"), chromedp.SendKeys("input[name=password]", password),
 		chromedp.Submit("input[name=password]"), chromedp.WaitVisible(".user"), chromedp.WaitVisible("#live.on"))
 	browser.Shot(t, ctx, "rooms")
 
+	if wide, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > innerWidth`)); err != nil || wide {
+		t.Errorf("the page is wider than its window, %v", err)
+	}
 	// Live: progress of one machine, and then its end, without a reload.
 	_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.notReloaded = true`))
 	must(t, err)

@@ -12,7 +12,7 @@ import (
 // serveEvents sends the pieces that changed, as "text/event-stream" (HTML standard, section 9.2):
 //
 //	event: pieces   data: {"ID": "HTML", …}
-//	event: layout   data: HASH      other machines or rooms than before: reload the page
+//	event: layout   data: HASH      other machines, rooms or forms than before: ask for /live
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
 	case h.viewers <- struct{}{}:
@@ -36,23 +36,27 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	_ = s.control.SetReadDeadline(time.Time{})
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // of proxies
-	var rev uint64
-	for h.mayWatch(r) && s.send(h.pages.snapshot(false)) == nil {
-		if wait(ctx, tickLeast) != nil {
+	for h.mayWatch(r) {
+		now := h.pages.snapshot(false)
+		if s.send(now) != nil || wait(ctx, tickLeast) != nil {
 			return
 		}
-		tick, done := context.WithTimeout(ctx, tickMost)
 		// Times and phases may be others even when nothing has changed in time.
-		rev, _ = h.o.Lab.Changed(tick, rev)
-		done()
-		if ctx.Err() != nil {
-			return
+		for end := time.Now().Add(tickMost); !h.changed(ctx, now.rev) && time.Now().Before(end) && ctx.Err() == nil && h.mayWatch(r); {
 		}
 	}
 }
 
+// changed waits a moment for something new.
+func (h *Handler) changed(ctx context.Context, rev uint64) bool {
+	ctx, done := context.WithTimeout(ctx, tickLeast)
+	defer done()
+	now, _ := h.o.Lab.Changed(ctx, rev)
+	return now != rev
+}
+
 // mayWatch says whether a viewer may still look: its session may have ended.
-func (h *Handler) mayWatch(r *http.Request) bool { return !h.o.Private || h.session(r) != nil }
+func (h *Handler) mayWatch(r *http.Request) bool { return h.o.Public || h.session(r) != nil }
 
 // Close ends the streams of events, so that the server can end.
 func (h *Handler) Close() { h.close() }

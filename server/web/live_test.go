@@ -50,7 +50,7 @@ func (s *site) watch(c *http.Client, f func(event, data string) bool) {
 
 // TestEvents sees only what changed, and that a machine came.
 func TestEvents(t *testing.T) {
-	s := newSite(t, 3, Options{})
+	s := newSite(t, 3, Options{Public: true})
 	s.promote(3)
 	s.checkIn(1, 2, nil)
 	_, page := s.get(s.browser(), "/")
@@ -89,7 +89,7 @@ func TestEvents(t *testing.T) {
 
 // TestEventsEnd: streams end with the server, and there are not too many.
 func TestEventsEnd(t *testing.T) {
-	s := newSite(t, 1, Options{})
+	s := newSite(t, 1, Options{Public: true})
 	for range viewersMost {
 		s.web.viewers <- struct{}{}
 	}
@@ -117,7 +117,7 @@ func TestEventsEnd(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	s := newSite(t, 3, Options{Counters: map[string]func() float64{"served_bytes_total": func() float64 { return 12345 }}})
+	s := newSite(t, 3, Options{Public: true, Counters: map[string]func() float64{"served_bytes_total": func() float64 { return 12345 }}})
 	s.promote(3)
 	s.checkIn(1, 2, nil)
 	s.checkIn(2, 3, nil)
@@ -132,11 +132,15 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestPrivate(t *testing.T) {
-	s := newSite(t, 1, Options{Private: true})
+	s := newSite(t, 1, Options{})
 	c := s.browser()
-	for _, path := range []string{"/", "/host?id=b204-01", "/nights", "/events"} {
+	for _, path := range []string{"/", "/host?id=b204-01", "/nights", "/events", "/live"} {
 		t.Run(path, func(t *testing.T) {
-			if code, page := s.get(c, path); code != http.StatusSeeOther || strings.Contains(page, "b204") {
+			want := http.StatusSeeOther
+			if path == pathEvents || path == pathLive {
+				want = http.StatusUnauthorized // nothing that a script would follow
+			}
+			if code, page := s.get(c, path); code != want || strings.Contains(page, "b204") {
 				t.Errorf("%d", code)
 			}
 		})
@@ -176,11 +180,16 @@ func TestUsersAtOnce(t *testing.T) {
 	}
 }
 
+func check(u *Users, name, password string) bool {
+	_, ok := u.Check(name, password)
+	return ok
+}
+
 func TestUsers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	u, err := OpenUsers(path)
 	must(t, err)
-	if !u.Empty() || u.Check("a", "") {
+	if !u.Empty() || check(u, "a", "") {
 		t.Error("no file, and somebody may sign in")
 	}
 	must(t, u.Set("a", password))
@@ -190,11 +199,11 @@ func TestUsers(t *testing.T) {
 	if bytes.Count(b, []byte("$argon2id$v=19$m=32768,t=3,p=1$")) != 2 || bytes.Contains(b, []byte(password)) {
 		t.Errorf("file:\n%s", b)
 	}
-	if !u.Check("a", password) || u.Check("b", password) || !u.Check("b", password+"2") {
+	if !check(u, "a", password) || check(u, "b", password) || !check(u, "b", password+"2") {
 		t.Error("wrong answers")
 	}
 	must(t, u.Set("a", ""))
-	if u.Check("a", password) {
+	if check(u, "a", password) {
 		t.Error("a removed user may sign in")
 	}
 	if err := u.Set("a", ""); !errors.Is(err, ErrNoUser) {
@@ -209,7 +218,7 @@ func TestUsers(t *testing.T) {
 	}
 	// The same password hashed by the reference program argon2 (argon2id, m 4096, t 3, p 1).
 	must(t, os.WriteFile(path, []byte("x:"+referenceHash+"\n"), 0o600))
-	if !u.Check("x", "password") || u.Check("x", "Password") {
+	if !check(u, "x", "password") || check(u, "x", "Password") {
 		t.Error("a hash of the reference program is not understood")
 	}
 	for _, line := range []string{"x", "x:$1$abc", "x:$argon2id$v=19$m=99999999,t=3,p=1$c29tZXNhbHQ$" + strings.Repeat("A", 43)} {
@@ -224,7 +233,7 @@ func TestUsers(t *testing.T) {
 
 // TestOpenAPI compares what the calls really answer with the description.
 func TestOpenAPI(t *testing.T) {
-	s := newSite(t, 2, Options{})
+	s := newSite(t, 2, Options{Public: true})
 	s.promote(3)
 	s.promote(4)
 	s.checkIn(1, 2, nil)
@@ -271,7 +280,7 @@ func TestMorning(t *testing.T) {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	must(t, err)
 	now := time.Date(2026, 3, 10, 23, 0, 0, 0, berlin)
-	s := newSiteAt(t, 4, Options{}, func() time.Time { return now })
+	s := newSiteAt(t, 4, Options{Public: true}, func() time.Time { return now })
 	if code, page := s.get(s.browser(), "/nights"); code != 200 || !strings.Contains(page, "No window has been open yet") {
 		t.Errorf("%d %s", code, page)
 	}

@@ -3,8 +3,10 @@ package web
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"hash/fnv"
 	"html/template"
 	"net/http"
@@ -40,7 +42,8 @@ type snapshot struct {
 	unknown []tileView
 	summary piece
 	pieces  []piece
-	layout  string // of which pieces it consists
+	layout  string // a hash of what the pieces do not carry: which there are, and the forms
+	rev     uint64 // of Lab.Changed; what is shown is not older
 	err     error
 }
 
@@ -99,7 +102,9 @@ func (p *pages) snapshot(fresh bool) *snapshot {
 }
 
 func (p *pages) build() *snapshot {
-	s, st := &snapshot{}, p.h.o.Lab.Status()
+	s := &snapshot{}
+	s.rev, _ = p.h.o.Lab.Changed(context.Background(), 0) // at once
+	st := p.h.o.Lab.Status()
 	s.summary = s.render(p.t, "summary", "summary", p.summary(st))
 	layout := sha256.New()
 	for i := range st.Rooms {
@@ -109,11 +114,13 @@ func (p *pages) build() *snapshot {
 			v.Tiles = append(v.Tiles, s.tile(p.t, "tile", host))
 		}
 		v.Back, _ = p.h.o.Lab.Previous(v.Name) // none: then there is no button
+		fmt.Fprintln(layout, v.Name, v.Back, v.Target != nil, v.Target != nil && v.Target.Stopped != "")
 		s.rooms = append(s.rooms, v)
 	}
 	for _, host := range st.Unknown {
 		s.unknown = append(s.unknown, s.tile(p.t, "stranger", host))
 	}
+	fmt.Fprintln(layout, p.h.o.Lab.Images())
 	for _, x := range s.pieces {
 		layout.Write([]byte(x.id + "\n"))
 	}
@@ -174,7 +181,6 @@ type frame struct {
 	CSRF    string
 	Flash   string
 	CanSign bool
-	Layout  string
 	Live    bool
 	Body    any
 	Version string // of the server, "" for strangers where the page is private
@@ -187,14 +193,19 @@ func (p *pages) show(w http.ResponseWriter, r *http.Request, status int, name, t
 		f.User, f.CSRF = s.user, s.csrf
 		f.Flash = p.h.sessions.takeFlash(cookieOf(r))
 	}
-	if f.User != "" || !p.h.o.Private {
+	if f.User != "" || p.h.o.Public {
 		f.Version = version.Get().String()
 	}
 	if s, ok := body.(*roomsPage); ok {
-		f.Layout, f.Live, s.CSRF, s.User = s.layout, true, f.CSRF, f.User
+		f.Live, s.CSRF, s.User = true, f.CSRF, f.User
 	}
+	p.write(w, status, "frame", f)
+}
+
+// write answers with a template.
+func (p *pages) write(w http.ResponseWriter, status int, name string, data any) {
 	var b bytes.Buffer
-	if err := p.t.ExecuteTemplate(&b, "frame", f); err != nil {
+	if err := p.t.ExecuteTemplate(&b, name, data); err != nil {
 		http.Error(w, "the page cannot be shown: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -210,7 +221,7 @@ func (p *pages) fail(w http.ResponseWriter, r *http.Request, status int, text st
 
 // roomsPage is the body of the main page.
 type roomsPage struct {
-	*snapshot
+	Layout     string
 	Rooms      []roomView
 	Unknown    []tileView
 	Summary    piece
@@ -219,12 +230,31 @@ type roomsPage struct {
 }
 
 func (h *Handler) serveRooms(w http.ResponseWriter, r *http.Request) {
+	if page := h.rooms(w); page != nil {
+		h.pages.show(w, r, http.StatusOK, "rooms", "Rooms", page)
+	}
+}
+
+// rooms is the body of the main page as it is now; nil if it was answered that there is none.
+func (h *Handler) rooms(w http.ResponseWriter) *roomsPage {
 	s := h.pages.snapshot(true)
 	if s.err != nil {
 		http.Error(w, "the page cannot be shown: "+s.err.Error(), http.StatusInternalServerError)
+		return nil
+	}
+	return &roomsPage{Layout: s.layout, Rooms: s.rooms, Unknown: s.unknown, Summary: s.summary, Images: h.o.Lab.Images()}
+}
+
+// serveLive gives the body of the main page to one that is open.
+func (h *Handler) serveLive(w http.ResponseWriter, r *http.Request) {
+	page := h.rooms(w)
+	if page == nil {
 		return
 	}
-	h.pages.show(w, r, http.StatusOK, "rooms", "Rooms", &roomsPage{snapshot: s, Rooms: s.rooms, Unknown: s.unknown, Summary: s.summary, Images: h.o.Lab.Images()})
+	if s := h.session(r); s != nil {
+		page.CSRF, page.User = s.csrf, s.user
+	}
+	h.pages.write(w, http.StatusOK, "rooms", page)
 }
 
 // hostPage is the body of the page of one machine.

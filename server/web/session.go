@@ -24,7 +24,7 @@ const cookieName = "troy_session"
 
 // session is one login.
 type session struct {
-	user        string
+	user, proof string // see Users.Proof
 	csrf        string
 	begun, used time.Time
 	flash       string // shown on the next page
@@ -45,7 +45,7 @@ func draw() string {
 
 // begin makes a session and returns its cookie. If there are too many, the one that was not used
 // for longest ends.
-func (s *sessions) begin(user string, now time.Time) string {
+func (s *sessions) begin(user, proof string, now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil {
@@ -61,12 +61,12 @@ func (s *sessions) begin(user string, now time.Time) string {
 		delete(s.all, oldest)
 	}
 	cookie := draw()
-	s.all[sha256.Sum256([]byte(cookie))] = &session{user: user, csrf: draw(), begun: now, used: now}
+	s.all[sha256.Sum256([]byte(cookie))] = &session{user: user, proof: proof, csrf: draw(), begun: now, used: now}
 	return cookie
 }
 
-// get finds a session that has not ended, and returns a copy.
-func (s *sessions) get(cookie string, now time.Time) *session {
+// get finds a session that has not ended, and returns a copy. It is used by what a person does.
+func (s *sessions) get(cookie string, now time.Time, used bool) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := sha256.Sum256([]byte(cookie))
@@ -78,7 +78,9 @@ func (s *sessions) get(cookie string, now time.Time) *session {
 		delete(s.all, key)
 		return nil
 	}
-	v.used = now
+	if used {
+		v.used = now
+	}
 	c := *v
 	return &c
 }
@@ -115,13 +117,27 @@ func cookieOf(r *http.Request) string {
 	return c.Value
 }
 
-// session is that of a request; nil = no one is signed in.
+// session is that of a request; nil = no one is signed in. It ends as soon as its user is removed or
+// has another password. What an open page asks for by itself does not keep it alive.
 func (h *Handler) session(r *http.Request) *session {
 	c := cookieOf(r)
-	if c == "" {
+	if c == "" || h.o.Users == nil {
 		return nil
 	}
-	return h.sessions.get(c, h.now())
+	byItself := r.URL.Path == pathEvents || r.URL.Path == pathLive
+	s := h.sessions.get(c, h.now(), !byItself)
+	if s == nil {
+		return nil
+	}
+	proof, err := h.o.Users.Proof(s.user)
+	if err != nil {
+		return nil // it cannot be known now
+	}
+	if proof != s.proof {
+		h.sessions.end(c)
+		return nil
+	}
+	return s
 }
 
 func (h *Handler) setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
@@ -158,7 +174,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 	}
 	name := r.PostFormValue("name")
 	e := audit.Entry{From: r.RemoteAddr, Action: "login", Detail: name, Result: "ok"}
-	ok := h.o.Users.Check(name, r.PostFormValue("password"))
+	proof, ok := h.o.Users.Check(name, r.PostFormValue("password"))
 	if ok {
 		e.Who = name
 	} else {
@@ -173,7 +189,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.sessions.end(cookieOf(r))
-	h.setCookie(w, r, h.sessions.begin(name, h.now()), int(sessionMost.Seconds()))
+	h.setCookie(w, r, h.sessions.begin(name, proof, h.now()), int(sessionMost.Seconds()))
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +59,8 @@ type site struct {
 	keeper *rooms.Keeper
 	web    *Handler
 	http   *httptest.Server
+
+	proxyFails atomic.Bool // in front of the events
 
 	mu    sync.Mutex
 	acts  []audit.Entry
@@ -113,7 +116,13 @@ func newSiteAt(t testing.TB, machines int, o Options, now func() time.Time) *sit
 	s.web, err = New(&o)
 	must(t, err)
 	s.web.now = now
-	s.http = httptest.NewServer(s.web)
+	s.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == pathEvents && s.proxyFails.Load() {
+			http.Error(w, "no server behind the proxy", http.StatusBadGateway)
+			return
+		}
+		s.web.ServeHTTP(w, r)
+	}))
 	t.Cleanup(s.http.Close)
 	t.Cleanup(s.web.Close)
 	return s

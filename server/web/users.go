@@ -144,12 +144,19 @@ func goodName(s string) bool {
 	return s != "" && len(s) <= nameMost && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@") == ""
 }
 
-// Check says whether the password is that of the user. It takes as long for a user that does not
-// exist.
-func (u *Users) Check(name, password string) bool {
+// Proof returns what a session of the user rests on: another one after a change of the password, ""
+// once the user is removed.
+func (u *Users) Proof(name string) (string, error) {
+	users, err := u.read()
+	return users[name], err
+}
+
+// Check says whether the password is that of the user, and returns the Proof for a session. It takes
+// as long for a user that does not exist.
+func (u *Users) Check(name, password string) (proof string, ok bool) {
 	users, err := u.read()
 	if err != nil || len(password) > passwordMost {
-		return false
+		return "", false
 	}
 	hash, known := users[name]
 	if !known {
@@ -158,12 +165,12 @@ func (u *Users) Check(name, password string) bool {
 	}
 	p, err := parseHash(hash)
 	if err != nil {
-		return false
+		return "", false
 	}
 	u.busy.Lock()
 	defer u.busy.Unlock()
 	got := argon2.IDKey([]byte(password), p.salt, p.time, p.memory, p.threads, uint32(len(p.key)))
-	return subtle.ConstantTimeCompare(got, p.key) == 1 && known
+	return hash, subtle.ConstantTimeCompare(got, p.key) == 1 && known
 }
 
 func (u *Users) hash(password string) string {

@@ -72,8 +72,9 @@ type Options struct {
 	// OnAct, if set, is told each login and act before it is answered. An error keeps an act from
 	// being done.
 	OnAct func(e audit.Entry) error
-	// Private shows nothing to those who did not sign in.
-	Private bool
+	// Public shows the page, but no act, also to those who did not sign in, and /metrics to other
+	// machines.
+	Public bool
 	// Counters are further numbers for /metrics: names without the prefix troy_, such as
 	// served_bytes_total.
 	Counters map[string]func() float64
@@ -93,6 +94,12 @@ type Handler struct {
 	closing  chan struct{} // closed when the streams of events are to end
 	close    func()        // closes it, once
 }
+
+// What an open page asks for without a person.
+const (
+	pathEvents = "/events" // what changes
+	pathLive   = "/live"   // the rooms anew, after a change that the events do not carry
+)
 
 //go:embed assets
 var assets embed.FS
@@ -131,7 +138,8 @@ func (h *Handler) routes() {
 	handle("GET /{$}", h.seen(h.serveRooms))
 	handle("GET /host", h.seen(h.serveHost))
 	handle("GET /nights", h.seen(h.serveNights))
-	handle("GET /events", h.seen(h.serveEvents))
+	handle("GET "+pathEvents, h.seen(h.serveEvents))
+	handle("GET "+pathLive, h.seen(h.serveLive))
 	handle("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(h.openapi)
@@ -157,11 +165,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // seen lets only those through who may view the page.
 func (h *Handler) seen(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if h.o.Private && h.session(r) == nil {
+		switch signedIn := h.o.Public || h.session(r) != nil; {
+		case signedIn:
+			next(w, r)
+		case r.URL.Path == pathEvents || r.URL.Path == pathLive:
+			http.Error(w, "sign in first", http.StatusUnauthorized)
+		default:
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
-			return
 		}
-		next(w, r)
 	}
 }
 
@@ -172,7 +183,7 @@ func local(r *http.Request) bool {
 }
 
 func (h *Handler) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	if h.o.Private && !local(r) {
+	if !h.o.Public && !local(r) {
 		http.Error(w, "for this machine only", http.StatusForbidden)
 		return
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func TestLogin(t *testing.T) {
-	s := newSite(t, 1, Options{})
+	s := newSite(t, 1, Options{Public: true})
 	c := s.browser()
 	for _, f := range [][2]string{{"admin", "wrong password"}, {"nobody", password}, {"", ""}, {"admin", strings.Repeat("x", passwordMost+1)}} {
 		t.Run(fmt.Sprintf("%.10q", f), func(t *testing.T) {
@@ -36,11 +36,11 @@ func TestLogin(t *testing.T) {
 	if v := c.Jar.Cookies(u); len(v) != 1 || v[0].Name != cookieName || len(v[0].Value) < 40 {
 		t.Errorf("cookies %v", v)
 	}
-	if code, _ := s.post(c, "/logout", "csrf", "x"); code != http.StatusSeeOther || s.web.sessions.get(c.Jar.Cookies(u)[0].Value, time.Now()) == nil {
+	if code, _ := s.post(c, "/logout", "csrf", "x"); code != http.StatusSeeOther || s.web.sessions.get(c.Jar.Cookies(u)[0].Value, time.Now(), true) == nil {
 		t.Error("signed out without the token")
 	}
 	cookie := c.Jar.Cookies(u)[0].Value
-	if s.post(c, "/logout", "csrf", csrf); s.web.sessions.get(cookie, time.Now()) != nil {
+	if s.post(c, "/logout", "csrf", csrf); s.web.sessions.get(cookie, time.Now(), true) != nil {
 		t.Error("the session lives on")
 	}
 }
@@ -57,7 +57,7 @@ func (s *site) from(addr, method, path, form string) *httptest.ResponseRecorder 
 
 func TestLoginFromElsewhere(t *testing.T) {
 	form := url.Values{"name": {"admin"}, "password": {password}}.Encode()
-	s := newSite(t, 0, Options{})
+	s := newSite(t, 0, Options{Public: true})
 	if w := s.from("10.0.0.9:999", "POST", "/login", form); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "HTTPS") {
 		t.Errorf("a login without TLS: %d", w.Code)
 	}
@@ -76,24 +76,24 @@ func TestLoginFromElsewhere(t *testing.T) {
 func TestSessionsEnd(t *testing.T) {
 	var s sessions
 	now := time.Now()
-	idle, old := s.begin("a", now), s.begin("b", now)
+	idle, old := s.begin("a", "", now), s.begin("b", "", now)
 	for h := range 13 {
-		s.get(old, now.Add(time.Duration(h)*time.Hour))
+		s.get(old, now.Add(time.Duration(h)*time.Hour), true)
 	}
-	if s.get(idle, now.Add(idleMost+1)) != nil || s.get(old, now.Add(13*time.Hour)) != nil || s.get("x", now) != nil {
+	if s.get(idle, now.Add(idleMost+1), true) != nil || s.get(old, now.Add(13*time.Hour), true) != nil || s.get("x", now, true) != nil {
 		t.Error("a session does not end")
 	}
-	first := s.begin("first", now)
+	first := s.begin("first", "", now)
 	for i := range sessionsMost {
-		s.begin("x", now.Add(time.Duration(i+1)*time.Second))
+		s.begin("x", "", now.Add(time.Duration(i+1)*time.Second))
 	}
-	if len(s.all) != sessionsMost || s.get(first, now) != nil {
+	if len(s.all) != sessionsMost || s.get(first, now, true) != nil {
 		t.Errorf("%d sessions", len(s.all))
 	}
 }
 
 func TestActsNeedLoginAndToken(t *testing.T) {
-	s := newSite(t, 3, Options{})
+	s := newSite(t, 3, Options{Public: true})
 	stranger := s.browser()
 	in, csrf := s.signIn()
 	fields := []string{"room", "B204", "version", "3", "confirm", "yes", "csrf"}
@@ -129,7 +129,7 @@ func TestActsNeedLoginAndToken(t *testing.T) {
 }
 
 func TestActs(t *testing.T) {
-	s := newSite(t, 3, Options{})
+	s := newSite(t, 3, Options{Public: true})
 	c, csrf := s.signIn()
 	do := func(act string, fields ...string) (int, string) {
 		return s.post(c, "/do/"+act, append(fields, "csrf", csrf)...)
@@ -172,7 +172,7 @@ func TestActs(t *testing.T) {
 
 // TestClaimsAreEscaped has a machine claim markup wherever it can.
 func TestClaimsAreEscaped(t *testing.T) {
-	s := newSite(t, 2, Options{})
+	s := newSite(t, 2, Options{Public: true})
 	evil := `"'><script>alert(1)</script><img src=x onerror=alert(1)>`
 	s.promote(3)
 	s.checkIn(50, 0, func(in *protocol.CheckIn) {
@@ -220,7 +220,7 @@ func TestClaimsAreEscaped(t *testing.T) {
 // What a machine would refuse to start of the version that it is to have is on its tile and on its
 // page, and there is what its firmware tells.
 func TestRefusals(t *testing.T) {
-	s := newSite(t, 2, Options{})
+	s := newSite(t, 2, Options{Public: true})
 	s.promote(3)
 	s.checkIn(1, 2, nil)
 	c := s.browser()

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"troy/server"
+	"troy/server/protocol"
 	"troy/server/servedir"
 )
 
@@ -77,6 +79,23 @@ func TestSocketMode(t *testing.T) {
 		must(t, l.Close())
 		if _, err := os.Stat(dir.Socket()); !os.IsNotExist(err) {
 			t.Errorf("after Close: %v", err)
+		}
+	}
+}
+
+// TestNoCall: what is no call is answered as a Failure, too.
+func TestNoCall(t *testing.T) {
+	h := Open(newKeeper(t))
+	for call, want := range map[string]int{
+		"GET nosuch": 404, "GET hosts/": 404, "GET ": 404, "POST nosuch": 404, "DELETE status": 405, "POST status": 405, "GET promote": 405, "PUT hosts/b204-1": 405,
+		"GET hosts/nobody": 404, "GET hosts?room=TYPO": 404, "GET previous?room=TYPO": 404,
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, Prefix+path, nil))
+		var f protocol.Failure
+		if err := json.Unmarshal(w.Body.Bytes(), &f); w.Code != want || err != nil || f.Error == "" || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %d %s, want %d", call, w.Code, w.Body, want)
 		}
 	}
 }

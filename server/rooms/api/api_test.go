@@ -170,6 +170,9 @@ func testViewer(t *testing.T, a Viewer) {
 	if d, err := a.Host(t.Context(), "b204-1"); err != nil || d.History == nil || d.CheckIn != nil {
 		t.Errorf("a host that never came: %+v, %v", d, err)
 	}
+	if _, err := a.Hosts(t.Context(), "TYPO"); !errors.Is(err, rooms.ErrNotFound) {
+		t.Errorf("hosts of a room that is not there: %v", err)
+	}
 	if _, err := a.Host(t.Context(), "x"); !errors.Is(err, rooms.ErrNotFound) {
 		t.Errorf("a host that is not there: %v", err)
 	}

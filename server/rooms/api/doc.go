@@ -29,7 +29,7 @@
 // On the server's own machine the commands connect to a socket in the folder serve/ of the store
 // (Listen, NewLocalClient): the kernel lets in and names who may, and no secret is sent, so that a
 // program that takes the server's ports while it is down learns nothing. Root and the owner of the
-// folder may; members of its group if its mode lets them in (chmod g+x serve).
+// folder may; members of its group if its mode lets them in (chmod g+xs serve).
 //
 // From other machines: Authorization: Bearer TOKEN, by TLS only (Token). NewHandler refuses everything
 // else; a caller that has checked a login of its own (a session of the status page) uses the Keeper.

@@ -70,7 +70,20 @@ func Open(k *rooms.Keeper) http.Handler {
 		k.Reload(true)
 		return struct{}{}, k.LabError()
 	})
+	h.mux.HandleFunc("/", h.missing)
 	return h.mux
+}
+
+// missing answers what is no call, with a Failure as all others.
+func (h *handler) missing(w http.ResponseWriter, r *http.Request) {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if _, pattern := h.mux.Handler(&http.Request{Method: method, URL: r.URL, Host: r.Host}); pattern != "/" {
+			w.Header().Set("Allow", method)
+			jsonhttp.Fail(w, http.StatusMethodNotAllowed, fmt.Errorf("%s takes %s, not %s", r.URL.Path, method, r.Method))
+			return
+		}
+	}
+	jsonhttp.Fail(w, http.StatusNotFound, fmt.Errorf("%s is no call of the admin's", r.URL.Path))
 }
 
 func (h *handler) get(name string, call func(r *http.Request) (any, error)) {

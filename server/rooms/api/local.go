@@ -69,6 +69,9 @@ func (l *Local) Status(context.Context) (*rooms.Status, error) { return l.k.Stat
 
 // Hosts implements Viewer.
 func (l *Local) Hosts(_ context.Context, room string) ([]rooms.Host, error) {
+	if _, ok := l.k.Lab().Room(room); room != "" && !ok {
+		return nil, fmt.Errorf("%w: room %q is not in lab.yaml", rooms.ErrNotFound, room)
+	}
 	return l.k.Hosts(room), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
@@ -17,8 +18,8 @@ import (
 
 // Listen opens the socket on which the admin's commands on this machine reach the server, in place
 // of one that an earlier server left: the caller holds the state file, so no other server runs. Who
-// may connect follows from the folder: its owner and root, and where its mode lets the group in (chmod
-// g+x), the members of that group. Connections have the name of the caller's user as their remote
+// may connect follows from the folder: its owner and root, and where its mode lets the group in
+// (chmod g+xs), the members of that group. Connections have the name of the caller's user as their remote
 // address.
 func Listen(dir servedir.Dir) (net.Listener, error) {
 	if err := os.Remove(dir.Socket()); err != nil && !os.IsNotExist(err) {
@@ -65,15 +66,20 @@ type socket struct {
 	group int // whose members may connect; -1 = nobody's
 }
 
-// setMode lets in whom the folder lets in.
+// setMode lets in whom the folder lets in. In a folder with the set-group-ID bit nothing is to be
+// given to another group, which the service's unit forbids.
 func (s *socket) setMode() error {
 	mode := os.FileMode(0o600)
 	if s.group >= 0 {
 		mode = 0o660
 	}
-	if int(s.owner) != os.Geteuid() || s.group >= 0 && s.group != os.Getegid() {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return err
+	}
+	if is := info.Sys().(*syscall.Stat_t); is.Uid != s.owner || s.group >= 0 && int(is.Gid) != s.group {
 		if err := os.Chown(s.path, int(s.owner), s.group); err != nil {
-			return err
+			return fmt.Errorf("%w: 'chmod g+s %s' helps", err, filepath.Dir(s.path))
 		}
 	}
 	return os.Chmod(s.path, mode)
