@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"troy/internal/errline"
+	"troy/internal/format"
 	"troy/internal/version"
 	"troy/netfetch"
 	"troy/netfetch/link"
@@ -39,11 +39,11 @@ type network struct {
 	media media
 	clock clock
 
-	id       protocol.Machine
-	link     *link.Link
-	site     *site
-	servers  atomic.Pointer[netfetch.Mirrors] // nil: none is known
-	answered atomic.Bool                      // a server did
+	id      protocol.Machine
+	link    *link.Link
+	site    *site
+	servers atomic.Pointer[netfetch.Mirrors] // nil: none is known
+	spoken  atomic.Int64                     // the protocol of the messages after a check-in; 0: no server has answered
 
 	retryMu   sync.Mutex
 	retrySaid time.Time // when a retry was last shown
@@ -203,7 +203,7 @@ func alive(ctx context.Context, url string, l *link.Link) error {
 	var is struct {
 		Protocol int `json:"protocol"`
 	}
-	if json.Unmarshal(b, &is) != nil || is.Protocol == 0 {
+	if format.Unmarshal(b, &is) != nil || is.Protocol == 0 {
 		return fmt.Errorf("%s is no server of Troy", url)
 	}
 	return nil
@@ -211,16 +211,17 @@ func alive(ctx context.Context, url string, l *link.Link) error {
 
 // ask asks the servers; the one that answers hears of everything else.
 func (n *network) ask(ctx context.Context, in *protocol.CheckIn) (*protocol.Order, error) {
-	var out protocol.Order
-	if err := n.servers.Load().PostJSON(ctx, protocol.PathCheckIn, in, &out); err != nil {
+	var answer format.Unknown
+	if err := n.servers.Load().PostJSON(ctx, protocol.PathCheckIn, in, &answer); err != nil {
 		return nil, err
 	}
-	if err := out.Validate(); err != nil {
+	out, err := protocol.ReadOrder(answer)
+	if err != nil {
 		return nil, err
 	}
-	n.answered.Store(true)
+	n.spoken.Store(int64(max(out.Protocol, protocol.Oldest)))
 	n.clock.hear(out.Time)
-	return &out, nil
+	return out, nil
 }
 
 // report gives up soon: the room waits.
@@ -232,10 +233,11 @@ func (n *network) report(ctx context.Context, r *protocol.Report) error {
 
 // progress tells how far the work is, once a server has answered.
 func (n *network) progress(ctx context.Context, phase string, done, total, rate int64) {
-	if !n.answered.Load() {
+	spoken := int(n.spoken.Load())
+	if spoken == 0 {
 		return
 	}
 	_ = n.servers.Load().PostJSON(ctx, protocol.PathProgress, &protocol.Progress{
-		Protocol: protocol.Version, Machine: n.id, Phase: phase, Done: done, Total: total, Rate: rate,
+		Protocol: spoken, Machine: n.id, Phase: phase, Done: done, Total: total, Rate: rate,
 	}, nil)
 }

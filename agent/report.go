@@ -18,7 +18,7 @@ import (
 // describe is what the server is told at check-in.
 func (a *agent) describe() *protocol.CheckIn {
 	f, d, hw := a.win.firmware, a.facts.Disk, a.o.hardware()
-	in := &protocol.CheckIn{Protocol: protocol.Version, Machine: a.net.id, Agent: version.Get().String(), Memory: memorySize(),
+	in := &protocol.CheckIn{Protocol: protocol.Version, Oldest: protocol.Oldest, Machine: a.net.id, Agent: version.Get().String(), Memory: memorySize(),
 		Health: healthOf(a.facts.Verdict), LastStart: a.last, Without: protocol.Clean(a.alone, protocol.MaxText), Firmware: string(f.Kind), SecureBoot: f.SecureBoot,
 		Keys: keysOf(a.boot.firmware), FirmwareVersion: hw.Firmware, Devices: hw.Report()}
 	if d.Condition == decide.Opened {
@@ -89,12 +89,13 @@ func memorySize() int64 {
 // describeEnd is the report.
 func (a *agent) describeEnd() *protocol.Report {
 	o := decide.Judged(&a.facts)
-	r := &protocol.Report{Protocol: protocol.Version, ID: fmt.Sprint(time.Now().UnixNano()), Machine: a.net.id, Agent: version.Get().String(),
+	r := &protocol.Report{Protocol: int(a.net.spoken.Load()), ID: fmt.Sprint(time.Now().UnixNano()), Machine: a.net.id, Agent: version.Get().String(),
 		Outcome: o.Outcome, ExitCode: exitCode(o), Message: protocol.Clean(o.Message, protocol.MaxDetail),
 		Steps:   a.steps[max(0, len(a.steps)-protocol.MaxSteps):],
 		HandOff: protocol.Clean(string(a.facts.Method), protocol.MaxText), Leaves: protocol.Clean(a.win.leaves, protocol.MaxText), Log: a.con.log()}
 	if d := a.facts.Disk; d.Condition == decide.Opened {
 		r.Image, r.Version = d.State.Image, d.State.Version
 	}
+	r.Lacks = decide.Lacks(&a.facts)
 	return r
 }

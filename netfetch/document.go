@@ -3,13 +3,14 @@ package netfetch
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
+
+	"troy/internal/format"
 )
 
 // maxAnswer bounds the answer to a PostJSON, bytes.
@@ -34,11 +35,11 @@ func (h *HTTP) Get(ctx context.Context, name string, max int64) ([]byte, error) 
 }
 
 // PostJSON posts in as JSON and decodes the answer into out; with a nil out any answer will do. The
-// request is repeated on failure, so it must be one that may arrive twice. Unknown members in the
-// answer are an error, as is an answer over 1 MiB. The error is a *FetchError.
+// request is repeated on failure, so it must be one that may arrive twice. An answer over 1 MiB, or
+// one that package format refuses, is an ErrProtocol. The error is a *FetchError.
 func (h *HTTP) PostJSON(ctx context.Context, name string, in, out any) error {
 	where := FetchError{Server: h.String(), Object: name, Method: http.MethodPost}
-	payload, err := json.Marshal(in)
+	payload, err := format.Marshal(in)
 	if err != nil {
 		where.Err = fmt.Errorf("encoding the request: %w", err)
 		return &where
@@ -61,21 +62,11 @@ func (h *HTTP) post(ctx context.Context, name string, payload []byte, out any) e
 		if err != nil || out == nil {
 			return err
 		}
-		return decodeStrict(answer, out)
+		if err := format.Unmarshal(answer, out); err != nil {
+			return fmt.Errorf("%w: %w", ErrProtocol, err)
+		}
+		return nil
 	})
-}
-
-// decodeStrict takes one JSON value with known members and nothing after it.
-func decodeStrict(b []byte, out any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(out); err != nil {
-		return fmt.Errorf("%w: JSON: %v", ErrProtocol, err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("%w: JSON: more than one value", ErrProtocol)
-	}
-	return nil
 }
 
 // document reads a whole body.

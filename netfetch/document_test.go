@@ -50,6 +50,8 @@ func testPostJSON(t *testing.T) {
 			http.Redirect(w, r, "/echo", http.StatusTemporaryRedirect)
 		case r.URL.Path == "/extra":
 			fmt.Fprint(w, `{"Text":"a","Wipe":true}`)
+		case r.URL.Path == "/case":
+			fmt.Fprint(w, `{"text":"a"}`)
 		case r.URL.Path == "/two":
 			fmt.Fprint(w, `{"Text":"a"}{"Text":"b"}`)
 		case calls == 1:
@@ -64,7 +66,7 @@ func testPostJSON(t *testing.T) {
 	if err := h.PostJSON(t.Context(), "echo", message{"hello"}, &out); err != nil || out.Text != "hello" || calls != 2 {
 		t.Errorf("PostJSON = %+v, %v after %d calls", out, err, calls)
 	}
-	for path, want := range map[string]error{"refuse": ErrRefused, "redirect": ErrProtocol, "extra": ErrProtocol, "two": ErrProtocol} {
+	for path, want := range map[string]error{"refuse": ErrRefused, "redirect": ErrProtocol, "extra": nil, "case": ErrProtocol, "two": ErrProtocol} {
 		err := h.PostJSON(t.Context(), path, message{}, &out)
 		if !errors.Is(err, want) {
 			t.Errorf("PostJSON to %s = %v, want %v", path, err, want)

@@ -143,7 +143,7 @@ func testHTTPMirrorsWhole(t *testing.T) {
 		calls = append(calls, r.PathValue("call"))
 		w.Write([]byte(`{"A":"living"}`))
 	})
-	liar := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`{"B":"liar","C":1}`)) })
+	liar := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`{"A":"liar","A":"again"}`)) })
 	var n memnet.Net
 	n.Serve(t, "127.0.0.2:80", plain)
 	n.Serve(t, "127.0.0.3:80", liar)

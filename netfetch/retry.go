@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/format"
 	"troy/internal/tlskey"
 	"troy/internal/wait"
 )
@@ -160,8 +160,10 @@ func shortText(resp *http.Response, body io.Reader) string {
 	if err != nil {
 		return ""
 	}
-	var failure struct{ Error string }
-	if json.Unmarshal(b, &failure) == nil && failure.Error != "" {
+	var failure struct {
+		Error string `json:"error"`
+	}
+	if format.Unmarshal(b, &failure) == nil && failure.Error != "" {
 		b = []byte(failure.Error)
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -17,16 +18,19 @@ import (
 const maxMachines = 10_000
 
 func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
-	var c protocol.CheckIn
-	if !s.receive(w, r, &c) {
+	c := receive(s, w, r, protocol.ReadCheckIn)
+	if c == nil {
 		return
 	}
-	order, err := s.o.Orders.Order(r.Context(), peerOf(r), c)
+	order, err := s.o.Orders.Order(r.Context(), peerOf(r), *c)
 	if err == nil {
 		err = order.Validate()
 	}
+	if err == nil {
+		order, err = order.For(c)
+	}
 	if s.o.OnCheckIn != nil {
-		s.o.OnCheckIn(c, order, err)
+		s.o.OnCheckIn(*c, order, err)
 	}
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
@@ -37,23 +41,23 @@ func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveProgress(w http.ResponseWriter, r *http.Request) {
-	var p protocol.Progress
-	if !s.receive(w, r, &p) {
+	p := receive(s, w, r, protocol.ReadProgress)
+	if p == nil {
 		return
 	}
 	if s.o.OnProgress != nil {
-		s.o.OnProgress(peerOf(r), p)
+		s.o.OnProgress(peerOf(r), *p)
 	}
 	jsonhttp.Write(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
 }
 
 func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
-	var report protocol.Report
-	if !s.receive(w, r, &report) {
+	report := receive(s, w, r, protocol.ReadReport)
+	if report == nil {
 		return
 	}
 	if s.o.Keep != nil {
-		err := s.o.Keep(r.Context(), peerOf(r), report)
+		err := s.o.Keep(r.Context(), peerOf(r), *report)
 		if errors.Is(err, protocol.ErrStranger) {
 			s.refuse(w, r, http.StatusForbidden, err)
 			return
@@ -65,7 +69,7 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if s.reports.add(peerOf(r).Key+" "+report.Machine.String(), report.ID) && s.o.OnReport != nil {
-		s.o.OnReport(report)
+		s.o.OnReport(*report)
 	}
 	jsonhttp.Write(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
 }
@@ -79,28 +83,25 @@ func peerOf(r *http.Request) protocol.Peer {
 	return p
 }
 
-type validator interface{ Validate() error }
-
-// receive reads one message, or answers with the reason why it cannot.
-func (s *Server) receive(w http.ResponseWriter, r *http.Request, v validator) bool {
+// receive reads one message, or answers with the reason why it cannot and returns nil.
+func receive[T any](s *Server, w http.ResponseWriter, r *http.Request, read func([]byte) (*T, error)) *T {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		s.refuse(w, r, http.StatusUnsupportedMediaType, errors.New("want Content-Type application/json"))
-		return false
+		return nil
 	}
-	err := jsonhttp.Read(http.MaxBytesReader(w, r.Body, protocol.MaxBody), v)
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, protocol.MaxBody))
 	if err == nil {
-		err = v.Validate()
+		var m *T
+		if m, err = read(b); err == nil {
+			return m
+		}
 	}
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil:
-		return true
-	case errors.As(err, &tooLarge):
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		s.refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Errorf("the message is over %d bytes", tooLarge.Limit))
-	default:
+	} else {
 		s.refuse(w, r, http.StatusBadRequest, err)
 	}
-	return false
+	return nil
 }
 
 // reports knows the last report of each machine by its ID.

@@ -172,7 +172,7 @@ func because(o *protocol.Order) string {
 
 // keepRules keeps the rules of the room for starts without a server.
 func keepRules(f *Facts) *Step {
-	if f.Order == nil || f.Order.Code != "" || !f.admitted() || !f.Done.may(Note) {
+	if f.Order == nil || f.Order.Code != "" || f.Order.Refused != "" || !f.admitted() || !f.Done.may(Note) {
 		return nil
 	}
 	m, rule, link := f.Memo, f.Order.Rules.Reset, linkOf(&f.Order.Rules)

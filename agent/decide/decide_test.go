@@ -13,6 +13,7 @@ import (
 
 	"troy/chainload"
 	"troy/diskwriter/machine"
+	"troy/internal/format"
 	"troy/server/protocol"
 )
 
@@ -98,6 +99,11 @@ func wants(version int) protocol.Order {
 }
 
 func with(o protocol.Order, change func(*protocol.Order)) protocol.Order { change(&o); return o }
+
+// strange is an order that this program does not understand.
+var strange = protocol.Order{Refused: "the order needs a word", Lacks: []string{"later"}}
+
+var errNewer = fmt.Errorf("store: %w", &format.NeedsError{Document: "permits.json", Words: []string{"newer", "later"}})
 
 var (
 	mergeNow   = func(o *protocol.Order) { o.Rules.Merge = protocol.MergeNow }
@@ -204,6 +210,10 @@ func table() []row {
 		{"", "a new release of the agent", facts(on(2), ordered(with(wants(2), newAgent))), "boot files, agent, hand-off, report, count, windows"},
 		{"", "it is to be started next", facts(on(2), ordered(with(wants(2), newAgent)), done(OwnAgent), func(f *Facts) { f.Renewed = true }), "report, restart"},
 
+		{"", "an order that is not understood", facts(on(1), written, bootRule, ordered(strange)), "boot files, reset, hand-off, report, count, windows"},
+		{"", "the same, with a release of the agent", facts(on(1), ordered(with(strange, newAgent))), "boot files, agent, hand-off, report, count, windows"},
+		{"", "the same, the agent is on trial", facts(on(1), trial, ordered(strange)), "boot files, hand-off, report, count, windows"},
+
 		{"Another version is wanted", "merge: lazy", facts(on(1), ordered(wants(2))), "plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
 		{"", "merge: now", facts(on(1), ordered(with(wants(2), mergeNow))), "plan stage 2, stage 2, commit 2, boot files, merge, hand-off, report, count, windows"},
 		{"", "staged by an earlier start", facts(on(1), staged(2), ordered(wants(2))), "commit 2, boot files, hand-off, report, count, windows"},
@@ -219,6 +229,7 @@ func table() []row {
 		{"", "both slots are in use, wrote at three starts", facts(on(3), wroteThrice, full, ordered(wants(4))), "merge, plan stage 4, stage 4, commit 4, boot files, hand-off, report, count, windows"},
 		{"", "both slots are in use", facts(on(3), full, ordered(wants(4))), "boot files, hand-off, report, count, windows"},
 		{"", "the store cannot be reached", facts(on(1), ordered(wants(2)), step(Step{Kind: Plan, For: Stage, Image: "lab", Version: 2}, errIO)), "boot files, hand-off, report, count, windows"},
+		{"", "the version needs a newer agent", facts(on(1), ordered(with(wants(2), newAgent)), step(Step{Kind: Plan, For: Stage, Image: "lab", Version: 2}, errNewer)), "boot files, agent, hand-off, report, count, windows"},
 		{"", "the stage failed", facts(on(1), ordered(wants(2)), asked(Planned{For: Stage, Image: "lab", Version: 2}), fails(Stage, Open)), "recover, boot files, hand-off, report, count, windows"},
 		{"", "the commit failed", facts(on(1), ordered(wants(2)), fails(Commit, Open, Recover), staged(2)), "commit 2, boot files, hand-off, report, count, windows"},
 		{"", "the commit failed and was carried out by the recovery", facts(slot(2, 1), ordered(wants(2)), step(Step{Kind: Commit, Image: "lab", Version: 2}, errIO), done(Open, Recover)), "boot files, hand-off, report, count, windows"},

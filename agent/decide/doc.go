@@ -133,6 +133,12 @@
 //	      → boot files, agent, hand-off, report, count, windows
 //	  it is to be started next
 //	      → report, restart
+//	  an order that is not understood
+//	      → boot files, reset, hand-off, report, count, windows
+//	  the same, with a release of the agent
+//	      → boot files, agent, hand-off, report, count, windows
+//	  the same, the agent is on trial
+//	      → boot files, hand-off, report, count, windows
 //	Another version is wanted
 //	  merge: lazy
 //	      → plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
@@ -164,6 +170,8 @@
 //	      → boot files, hand-off, report, count, windows
 //	  the store cannot be reached
 //	      → boot files, hand-off, report, count, windows
+//	  the version needs a newer agent
+//	      → boot files, agent, hand-off, report, count, windows
 //	  the stage failed
 //	      → recover, boot files, hand-off, report, count, windows
 //	  the commit failed

@@ -36,7 +36,7 @@ func report(f *Facts) *Step {
 
 // confirm keeps an agent that came up and reported, whatever is started next.
 func confirm(f *Facts) *Step {
-	if !f.OnTrial || !f.Done.did(Report) || f.Done.failed(Report) || !f.Done.may(Confirm) {
+	if !f.OnTrial || f.refused() != "" || !f.Done.did(Report) || f.Done.failed(Report) || !f.Done.may(Confirm) {
 		return nil
 	}
 	return &Step{Kind: Confirm, Reason: "this agent came up and reported"}

@@ -1,11 +1,14 @@
 package decide
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"troy/internal/format"
 	"troy/server/protocol"
 )
 
@@ -43,11 +46,15 @@ func Judged(f *Facts) Outcome {
 	if text := diskProblem(f); text != "" {
 		add(text, Untouched)
 	}
+	newer := f.refused()
 	for i, r := range f.Done {
-		if r.Err == nil || mended(f, i) {
-			continue
+		switch {
+		case r.Err == nil || mended(f, i):
+		case len(lacks(r.Err)) > 0:
+			newer = cmp.Or(newer, r.text())
+		default:
+			add(r.text(), r.severity())
 		}
-		add(r.text(), r.severity())
 	}
 	if text := refusal(f); text != "" {
 		add(text, Untouched)
@@ -55,7 +62,7 @@ func Judged(f *Facts) Outcome {
 	if len(why) > 0 {
 		o.Outcome = protocol.OutcomeFailed
 	}
-	if text := waitsFor(f); text != "" {
+	if text := cmp.Or(newer, waitsFor(f)); text != "" {
 		if len(why) == 0 || f.Disk.Condition != Opened && len(why) == 1 {
 			o.Outcome = protocol.OutcomeWaiting
 		}
@@ -63,6 +70,36 @@ func Judged(f *Facts) Outcome {
 	}
 	o.Message = strings.Join(why, "; ")
 	return o
+}
+
+// refused says why the order is not followed; "" = it is.
+func (f *Facts) refused() string {
+	if f.Order == nil || f.Order.Refused == "" {
+		return ""
+	}
+	return "order: " + f.Order.Refused
+}
+
+// Lacks lists the words that the order or a document needs and this program does not know.
+func Lacks(f *Facts) []string {
+	var words []string
+	if f.Order != nil {
+		words = append(words, f.Order.Lacks...)
+	}
+	for _, r := range f.Done {
+		words = append(words, lacks(r.Err)...)
+	}
+	slices.Sort(words)
+	words = slices.Compact(words)
+	return words[:min(len(words), format.MaxWords)]
+}
+
+// lacks are the words for which a newer program is needed.
+func lacks(err error) []string {
+	if e, ok := errors.AsType[*format.NeedsError](err); ok {
+		return e.Words
+	}
+	return nil
 }
 
 // text names the step, unless the error does.

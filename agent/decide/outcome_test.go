@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,7 +52,11 @@ func TestJudged(t *testing.T) {
 		"a BIOS":                        {facts(on(1), bios, answered(wants(2))), protocol.OutcomeFailed, Untouched, "firmware: Windows 11 needs UEFI"},
 		"an unnamed rewrite": {facts(begun(0), done(Judge), answered(protocol.Order{})), protocol.OutcomeFailed, Untouched,
 			"its version is not known"},
-		"under a mark": {facts(on(1), golden, ordered(wants(2))), protocol.OutcomeKept, Sound, ""},
+		"an order that is not understood": {facts(on(1), ordered(strange)), protocol.OutcomeWaiting, Untouched, "order: the order needs a word"},
+		"a version that needs a newer agent": {facts(on(1), ordered(wants(2)), step(Step{Kind: Plan, For: Stage, Image: "lab", Version: 2}, errNewer)), protocol.OutcomeWaiting, Untouched,
+			`plan: store: permits.json needs "newer", "later", which this program`},
+		"the same, and the disk fails": {facts(on(1), ordered(wants(2)), step(Step{Kind: Plan, For: Stage, Image: "lab", Version: 2}, errNewer), fails(HandOff)), protocol.OutcomeFailed, Check, "hand-off: input/output error"},
+		"under a mark":                 {facts(on(1), golden, ordered(wants(2))), protocol.OutcomeKept, Sound, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := Judged(c.facts)
@@ -62,5 +67,12 @@ func TestJudged(t *testing.T) {
 				t.Errorf("more than one line: %q", o.Message)
 			}
 		})
+	}
+}
+
+func TestLacks(t *testing.T) {
+	got := Lacks(facts(on(1), ordered(strange), step(Step{Kind: Plan, For: Stage}, errNewer), step(Step{Kind: OwnAgent}, errIO)))
+	if want := []string{"later", "newer"}; !slices.Equal(got, want) {
+		t.Errorf("it lacks %q, want %q", got, want)
 	}
 }

@@ -173,7 +173,7 @@ func mergeForSlot(f *Facts) *Step {
 
 // mergeRest merges what waits in the slots, as the room's rule says.
 func mergeRest(f *Facts) *Step {
-	if f.Order == nil || !f.free() || f.Disk.State.Layers == 0 || f.late() || f.Done.since(Merge, CheckIn, Commit) || !f.Done.may(Merge) {
+	if f.Order == nil || f.Order.Refused != "" || !f.free() || f.Disk.State.Layers == 0 || f.late() || f.Done.since(Merge, CheckIn, Commit) || !f.Done.may(Merge) {
 		return nil
 	}
 	now := f.Order.Rules.Merge == protocol.MergeNow

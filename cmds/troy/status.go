@@ -106,7 +106,7 @@ func (a *adminCall) sayRoom(r *rooms.Room) {
 // counts writes how many machines are in which phase.
 func counts(r *rooms.Room) string {
 	parts := []string{fmt.Sprintf("%d machines", r.Machines)}
-	for _, p := range []rooms.Phase{rooms.PhaseCurrent, rooms.PhaseOutdated, rooms.PhaseWorking, rooms.PhaseWaiting, rooms.PhaseSilent, rooms.PhasePermit, rooms.PhaseFailed, rooms.PhaseDown, rooms.PhaseNever, rooms.PhaseIdle} {
+	for _, p := range []rooms.Phase{rooms.PhaseCurrent, rooms.PhaseOutdated, rooms.PhaseWorking, rooms.PhaseWaiting, rooms.PhaseSilent, rooms.PhasePermit, rooms.PhaseRefused, rooms.PhaseFailed, rooms.PhaseDown, rooms.PhaseNever, rooms.PhaseIdle} {
 		if r.Counts[p] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", r.Counts[p], p))
 		}

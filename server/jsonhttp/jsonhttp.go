@@ -3,38 +3,35 @@
 package jsonhttp
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
 
+	"troy/internal/format"
 	"troy/server/protocol"
 )
 
-// Read takes exactly one JSON value with known members from r. The caller bounds r.
+// Read takes exactly one JSON value with known members from r: of what an admin asks for nothing is
+// left out. The caller bounds r.
 func Read(r io.Reader, v any) error {
-	d := json.NewDecoder(r)
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("JSON: %w", err)
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return err
 	}
-	if _, err := d.Token(); err != io.EOF {
-		if err != nil {
-			return fmt.Errorf("JSON: %w", err)
-		}
-		return errors.New("JSON: more than one value")
-	}
-	return nil
+	return format.Exact(b, v)
 }
 
 // Write sends a value with that status. Proxies must not keep it.
 func Write(w http.ResponseWriter, status int, v any) {
+	b, err := format.Marshal(v)
+	if err != nil { // a type of this program that cannot be written
+		Fail(w, http.StatusInternalServerError, err)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+	_, _ = w.Write(append(b, '\n')) // the client may be gone
 }
 
 // Fail sends an error as one line with that status.

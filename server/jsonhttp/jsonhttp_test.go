@@ -38,12 +38,17 @@ func TestRead(t *testing.T) {
 		` {"a":1} ` + "\n": "",
 		``:                 "EOF",
 		`{`:                "unexpected EOF",
-		`{"a":1} {}`:       "more than one value",
-		`{"a":1} x`:        "invalid character",
-		`{"a":1,"b":2}`:    `unknown field "b"`,
+		`{"a":1} {}`:       "after top-level value",
+		`{"a":1} x`:        "after top-level value",
+		`{"a":1,"b":2}`:    `unknown object member name "b"`,
+		`{"A":1}`:          `unknown object member name "A"`,
+		`{"a":1,"a":1}`:    `duplicate object member name "a"`,
+		"{\"\xff\":1}":     "invalid UTF-8",
 		`[]`:               "cannot unmarshal",
 	} {
-		var v struct{ A int }
+		var v struct {
+			A int `json:"a"`
+		}
 		err := Read(strings.NewReader(body), &v)
 		if want == "" && (err != nil || v.A != 1) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %+v, %v, want %q", body, v, err, want)

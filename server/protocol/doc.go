@@ -10,9 +10,12 @@
 //
 // # Versions
 //
-// Every message carries Protocol. A receiver takes the numbers it knows and refuses others with a
-// line that says which program is too old. Members that a receiver does not know are an error, in
-// both directions: an order half understood is not followed. So every new member raises Version.
+// The check-in offers the protocols that the agent speaks, and the order is in the highest that the
+// server speaks, too (CheckIn.Common, Order.For). What a server and an agent understand of each other
+// without one is in the messages of every protocol: an agent that is too old gets by it the release
+// of itself that is not. Unknown members are ignored, in both directions. An order that must not be
+// followed by an agent that ignores something in it needs a word (package internal/format): an agent
+// that does not know the word starts what it has, and says why (ReadOrder).
 //
 // # Repeats
 //

@@ -1,13 +1,11 @@
 package protocol
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io"
 	"os"
 	"reflect"
 	"regexp"
@@ -16,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"troy/internal/format"
 )
 
 // documentPath is the page for those who write another agent.
@@ -108,6 +108,9 @@ func TestDocumentMembers(t *testing.T) {
 		var want, got []string
 		for i := range typ.NumField() {
 			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if typ.Field(i).Anonymous || name == "-" {
+				continue
+			}
 			want = append(want, name+" "+typeName(typ.Field(i).Type))
 		}
 		for _, row := range p.tables[typ.Name()] {
@@ -156,7 +159,7 @@ func source(t *testing.T) *ast.File {
 // constants reads the constants of protocol.go: name to value, as Go writes it.
 func constants(t *testing.T) map[string]string {
 	t.Helper()
-	all := map[string]string{}
+	all := map[string]string{"Version": strconv.Itoa(Version), "Oldest": strconv.Itoa(Oldest)}
 	for _, d := range source(t).Decls {
 		g, ok := d.(*ast.GenDecl)
 		if !ok || g.Tok != token.CONST {
@@ -197,7 +200,7 @@ func TestDocumentConstants(t *testing.T) {
 	if len(want) < 25 {
 		t.Fatalf("only %d constants: %v", len(want), want)
 	}
-	name := regexp.MustCompile(`^(Version|(Path|Max|Min|Hash|Health|Reset|Merge|Outcome)[A-Z]\w*)$`)
+	name := regexp.MustCompile(`^(Version|Oldest|(Path|Max|Min|Hash|Health|Reset|Merge|Outcome)[A-Z]\w*)$`)
 	got := map[string]string{}
 	for _, row := range p.rows {
 		if !name.MatchString(row[0]) {
@@ -223,6 +226,16 @@ func TestDocumentConstants(t *testing.T) {
 	}
 }
 
+// TestDocumentBase: the page lists the members that the messages of every protocol have.
+func TestDocumentBase(t *testing.T) {
+	rows := readPage(t).tables["Versions"]
+	for kind, names := range map[string][]string{"CheckIn": baseCheckIn, "Order": baseOrder, "Progress": baseProgress, "Report": baseReport} {
+		if !slices.ContainsFunc(rows, func(row []string) bool { return row[0] == kind && row[1] == strings.Join(names, ", ") }) {
+			t.Errorf("the page does not say that every %s has %q: %q", kind, names, rows)
+		}
+	}
+}
+
 // message decodes and checks as the programs do.
 func message(kind string, b []byte) error {
 	i := slices.IndexFunc(messages, func(m any) bool { return reflect.TypeOf(m).Name() == kind })
@@ -230,13 +243,8 @@ func message(kind string, b []byte) error {
 		return fmt.Errorf("no message %q", kind)
 	}
 	v := reflect.New(reflect.TypeOf(messages[i])).Interface()
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := format.Exact(b, v); err != nil {
 		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("more than one value: %v", err)
 	}
 	if c, ok := v.(interface{ Validate() error }); ok {
 		return c.Validate()

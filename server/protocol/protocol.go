@@ -4,10 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"time"
-)
 
-// Version is the protocol that this package describes.
-const Version = 5
+	"troy/internal/format"
+)
 
 // Paths of the calls and of the objects, relative to the server's base URL.
 const (
@@ -56,7 +55,9 @@ type Port struct {
 
 // CheckIn is what the agent says at every start.
 type CheckIn struct {
-	Protocol int     `json:"protocol"`
+	format.Next
+	Protocol int     `json:"protocol"`         // the highest that the agent speaks
+	Oldest   int     `json:"oldest,omitempty"` // the lowest
 	Machine  Machine `json:"machine"`
 	Agent    string  `json:"agent,omitempty"`    // version of the program
 	Image    string  `json:"image,omitempty"`    // image on the disk; "" = none that the agent knows
@@ -152,7 +153,9 @@ const (
 // Order is the answer to a CheckIn: what the machine is to have, and what it may do to get there.
 // How it gets there the machine decides (package agent/decide).
 type Order struct {
-	Protocol int       `json:"protocol"`
+	format.Next
+	Protocol int       `json:"protocol"`          // the highest that both ends speak; see CheckIn.Common
+	Needs    []string  `json:"needs,omitempty"`   // words without which the agent must not follow the order
 	Time     time.Time `json:"time,omitzero"`     // the server's clock: windows are judged by it
 	Want     *Want     `json:"want,omitempty"`    // absent: keep what is there
 	Rules    Rules     `json:"rules,omitzero"`    // of the room, whatever is wanted
@@ -165,6 +168,9 @@ type Order struct {
 	Name     string    `json:"name,omitempty"`    // of the machine in its room; "" = it has none
 	Code     string    `json:"code,omitempty"`    // for the screen of a machine that is not assigned yet
 	Reason   string    `json:"reason,omitempty"`  // one line for the screen
+
+	Refused string   `json:"-"` // why this program does not follow it, see ReadOrder; "" = it does
+	Lacks   []string `json:"-"` // words that it needs and this program does not know
 }
 
 // Want names one version of one image.
@@ -229,6 +235,7 @@ type Provision struct {
 // Progress is what the agent says while it works, every few seconds. It is not answered but for a
 // status, and may be lost.
 type Progress struct {
+	format.Next
 	Protocol int     `json:"protocol"`
 	Machine  Machine `json:"machine"`
 	Phase    string  `json:"phase"` // fetch, merge, …; what a step does now
@@ -260,7 +267,8 @@ type Step struct {
 
 // Report is what the agent says before it hands the machine over.
 type Report struct {
-	Protocol int     `json:"protocol"`
+	format.Next
+	Protocol int     `json:"protocol"`     // of the order
 	ID       string  `json:"id,omitempty"` // drawn by the sender; the same in a repeat
 	Machine  Machine `json:"machine"`
 	Agent    string  `json:"agent,omitempty"`
@@ -272,10 +280,12 @@ type Report struct {
 	Steps    []Step  `json:"steps,omitempty"`
 	HandOff  string  `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
 	Leaves   string  `json:"leaves,omitempty"`   // why the agent does not start again by itself; "" = it does
-	Log      string  `json:"log,omitempty"`      // the last lines of the screen
+	// Lacks are words that the order or a document of the store needs and the agent does not know.
+	Lacks []string `json:"lacks,omitempty"`
+	Log   string   `json:"log,omitempty"` // the last lines of the screen
 }
 
-// Ack is the answer to a Report.
+// Ack is the answer to a Progress or Report.
 type Ack struct {
 	Protocol int `json:"protocol"`
 }

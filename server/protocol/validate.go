@@ -5,18 +5,17 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"troy/internal/errline"
+	"troy/internal/format"
 )
 
 // ErrInvalid is the class of everything Validate finds.
 var ErrInvalid = errors.New("invalid message")
-
-// ErrVersion is returned for a protocol number that is not known. It is an ErrInvalid.
-var ErrVersion = fmt.Errorf("%w: protocol", ErrInvalid)
 
 // Validate checks everything that can be checked without knowing the machine.
 func (m *Machine) Validate() error {
@@ -68,6 +67,9 @@ func (c *CheckIn) Validate() error {
 	if c.Memory < 0 {
 		return invalid("memory %d", c.Memory)
 	}
+	if c.Oldest < 0 {
+		return invalid("oldest %d", c.Oldest)
+	}
 	return errline.Join(
 		version(c.Protocol),
 		c.Machine.Validate(),
@@ -101,6 +103,7 @@ func (k *Keys) validate() error {
 func (o *Order) Validate() error {
 	if err := errline.Join(
 		version(o.Protocol),
+		words("needs", o.Needs),
 		o.Want.validate(),
 		o.Rules.validate(),
 		texts(MaxText, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "name", o.Name, "code", o.Code),
@@ -182,11 +185,13 @@ func (p *Progress) Validate() error {
 	return errline.Join(version(p.Protocol), p.Machine.Validate(), texts(MaxText, "phase", p.Phase))
 }
 
+func (o Outcome) known() bool {
+	return slices.Contains([]Outcome{OutcomeDone, OutcomeKept, OutcomeWaiting, OutcomeFailed}, o)
+}
+
 // Validate checks the message; the error is an ErrInvalid.
 func (r *Report) Validate() error {
-	switch r.Outcome {
-	case OutcomeDone, OutcomeKept, OutcomeWaiting, OutcomeFailed:
-	default:
+	if !r.Outcome.known() {
 		return invalid("outcome %q", r.Outcome)
 	}
 	if len(r.Steps) > MaxSteps {
@@ -202,6 +207,7 @@ func (r *Report) Validate() error {
 	}
 	return errline.Join(
 		version(r.Protocol),
+		words("lacks", r.Lacks),
 		r.Machine.Validate(),
 		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "hand_off", r.HandOff, "leaves", r.Leaves),
 		texts(MaxDetail, "message", r.Message),
@@ -209,15 +215,24 @@ func (r *Report) Validate() error {
 	)
 }
 
+// version checks a number alone: which one is spoken, both ends agree on at the check-in.
 func version(got int) error {
-	if got != Version {
-		return fmt.Errorf("%w %d, this program speaks %d", ErrVersion, got, Version)
+	if got < 1 {
+		return invalid("protocol %d", got)
 	}
 	return nil
 }
 
-func invalid(format string, a ...any) error {
-	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, a...))
+// words checks a list of words that a reader has to understand.
+func words(name string, list []string) error {
+	if err := format.CheckNeeds(list); err != nil {
+		return invalid("%s: %v", name, err)
+	}
+	return nil
+}
+
+func invalid(text string, a ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(text, a...))
 }
 
 // Clean makes a text that Validate takes of one that a firmware or an error gave: valid UTF-8,

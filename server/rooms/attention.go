@@ -28,6 +28,9 @@ func said(m *state.Machine) string {
 	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Leaves != "" {
 		return r.Leaves
 	}
+	if why := refused(m); why != "" {
+		return why
+	}
 	return m.CheckIn.Without
 }
 

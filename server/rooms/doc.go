@@ -84,10 +84,12 @@
 //
 //	its last report said that it will start Windows without the agent
 //	its last check-in said that Windows ran without the agent
+//	its agent and this server have no protocol in common, or its agent does not know a word that
+//	the store needs (PhaseRefused)
 //	nothing was heard of it for "silent" days, and a window of its room has passed since, or it
 //	was woken since
 //
-// The first two hold until it is heard again. Each is told once (OnNote) and shown
+// The first three hold until it is heard again. Each is told once (OnNote) and shown
 // (Host.Attention).
 //
 // # Known gaps

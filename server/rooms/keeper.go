@@ -292,7 +292,7 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	if why := c.CheckIn.Without; why != "" {
 		m.Remember(c.Now, "alarm", why)
 	}
-	m.Seen, m.CheckIn, m.Order = c.Now, *c.CheckIn, d.Order
+	m.Seen, m.CheckIn, m.Order = c.Now, heard(&m.CheckIn, c.CheckIn), d.Order
 	if d.Start {
 		m.Attempt = attempt(m.Attempt, c, d.Work)
 	} else if a := m.Attempt; a != nil && a.Result == state.ResultOpen {

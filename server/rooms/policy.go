@@ -81,6 +81,9 @@ func Decide(c *Case) Decision {
 		return Decision{Order: protocol.Order{Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Code: c.Code,
 			Rules: protocol.Rules{Until: c.Now}, Reason: protocol.Clean("this machine is unknown: "+cmp.Or(c.Doubt, "assign its code to a room"), protocol.MaxText)}}
 	}
+	if why := c.CheckIn.Refused(); why != "" {
+		return c.stranger(why)
+	}
 	o := c.order()
 	if c.Goal == nil {
 		o.Reason = "no version was promoted to this room"

@@ -28,6 +28,7 @@ const (
 	PhaseSilent   Phase = "silent"   // was at work and nothing is heard of it
 	PhasePermit   Phase = "permit"   // waits for a permit, or for lab.yaml; Host.Error names what gives it
 	PhaseFailed   Phase = "failed"   // its last attempt at this version failed
+	PhaseRefused  Phase = "refused"  // its agent is too old or too new; Host.Attention says for what
 	PhaseDown     Phase = "down"     // Windows does not come up in what it has, or could not be started
 )
 
@@ -249,6 +250,8 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 		return PhaseSilent
 	case h.Health == protocol.HealthFailing, unstarted(m):
 		return PhaseDown
+	case refused(m) != "":
+		return PhaseRefused
 	case g == nil:
 		return PhaseIdle
 	case h.Image == g.Image && h.Version == g.Version:

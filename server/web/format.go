@@ -107,6 +107,8 @@ func label(p rooms.Phase) string {
 		return "unresponsive"
 	case rooms.PhasePermit:
 		return "waits for a permit"
+	case rooms.PhaseRefused:
+		return "agent too old or too new"
 	case rooms.PhaseFailed:
 		return "failed"
 	case rooms.PhaseDown:

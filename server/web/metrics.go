@@ -12,7 +12,7 @@ import (
 )
 
 // phases are all that a machine can be in, so that a series does not vanish when it becomes 0.
-var phases = [...]rooms.Phase{rooms.PhaseNever, rooms.PhaseIdle, rooms.PhaseCurrent, rooms.PhaseOutdated, rooms.PhaseWaiting, rooms.PhaseWorking, rooms.PhaseSilent, rooms.PhasePermit, rooms.PhaseFailed, rooms.PhaseDown}
+var phases = [...]rooms.Phase{rooms.PhaseNever, rooms.PhaseIdle, rooms.PhaseCurrent, rooms.PhaseOutdated, rooms.PhaseWaiting, rooms.PhaseWorking, rooms.PhaseSilent, rooms.PhasePermit, rooms.PhaseRefused, rooms.PhaseFailed, rooms.PhaseDown}
 
 // collector makes numbers of the status when it is asked. Labels are names of lab.yaml only:
 // machines cannot make series.

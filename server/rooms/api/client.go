@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/format"
 	"troy/internal/tlskey"
 	"troy/server/protocol"
 	"troy/server/rooms"
@@ -105,13 +106,13 @@ func (c *Client) call(ctx context.Context, name string, in, out any) error {
 	if w.StatusCode != http.StatusOK {
 		return failure(w.StatusCode, b)
 	}
-	return json.Unmarshal(b, out)
+	return format.Unmarshal(b, out)
 }
 
 // failure makes an error of an answer that is no success, of the class that the server had.
 func failure(status int, body []byte) error {
 	var f protocol.Failure
-	if json.Unmarshal(body, &f) != nil || f.Error == "" {
+	if format.Unmarshal(body, &f) != nil || f.Error == "" {
 		f.Error = "the server answers with status " + http.StatusText(status)
 	}
 	switch status {

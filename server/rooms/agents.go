@@ -1,0 +1,39 @@
+package rooms
+
+import (
+	"fmt"
+	"strings"
+
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+// refused says why a machine gets no version: its agent and this server have no protocol in common,
+// or the store needs what its agent does not know. "" = it does.
+func refused(m *state.Machine) string {
+	if why := m.CheckIn.Refused(); why != "" {
+		return why
+	}
+	if r := m.Report; r != nil && r.At.Equal(m.Seen) && len(r.Lacks) > 0 {
+		return fmt.Sprintf(`its agent is too old for the store: it does not know "%s"; publish a newer agent (troy agent publish)`, strings.Join(r.Lacks, `", "`))
+	}
+	return ""
+}
+
+// stranger is the order for a machine whose agent this server does not understand: it starts what it
+// has, and gets the release of the agent that this server does.
+func (c *Case) stranger(why string) Decision {
+	return Decision{Order: protocol.Order{Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Name: c.Name, Agent: c.Agent,
+		Mirrors: c.Lab.MirrorURLs(), Reason: protocol.Clean(why, protocol.MaxText)}}
+}
+
+// heard is the check-in that is kept: of an agent that this server does not understand it knows what
+// the machine said before, and who it is.
+func heard(before, in *protocol.CheckIn) protocol.CheckIn {
+	if in.Refused() == "" {
+		return *in
+	}
+	kept := *before
+	kept.Protocol, kept.Oldest, kept.Machine, kept.Agent, kept.Without = in.Protocol, in.Oldest, in.Machine, in.Agent, ""
+	return kept
+}
