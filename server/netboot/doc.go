@@ -14,6 +14,10 @@
 // address, no lease, no router. They go out where the question came in, to the broadcast address,
 // the relay, or the address that the client has.
 //
+// What was asked in the name of others reflects nothing: questions count only from the ports of
+// clients and relays (68, 67; 4011), never for the address of a whole network, and behind a router
+// an answer is hardly larger than its question. Each address gets 50 answers a second at most.
+//
 //	client                       gets
 //	PXE, architecture 7 or 9     snponly.efi by TFTP (iPXE, Secure Boot off), or shimx64.efi
 //	                             if only that is there or Options.Shim is set
@@ -33,10 +37,12 @@
 //
 // Files: opened through os.Root, so no name and no link leads out of the folder; regular files of
 // at most 4 GiB; no listing. TFTP: writing is refused. At most 256 transfers run, 8 of one address;
-// more get an error and try again. Only read and write requests from unprivileged ports are
-// answered, so that two servers cannot be set to answer each other's errors for ever. Each transfer
-// has a connected socket of its own, which hears its client only and speaks from the address that
-// the client asked. Blocks are at most 1468 bytes (no fragments), windows 16 blocks; a datagram is
+// more get an error and try again. An address may be forged until its client answers: it has two
+// such transfers of three small packets at most, its errors are no longer than its requests, and
+// where 128 clients have not answered yet, the oldest of these transfers ends for the next one.
+// Only read and write requests from unprivileged ports are answered, so that two servers cannot be
+// set to answer each other's errors for ever. Each transfer has a connected socket of its own, which
+// hears its client only and speaks from the address that the client asked. Blocks are at most 1468 bytes (no fragments), windows 16 blocks; a datagram is
 // sent again five times. (pack.ag/tftp was tried as the server: a request without a NUL byte ends
 // its process. The tests use its client.)
 //

@@ -3,32 +3,10 @@ package netboot
 import (
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"path"
 	"strings"
 )
-
-// begin takes a place for a transfer; end gives it back.
-func (s *Server) begin(from netip.Addr) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.running >= transfersMost || s.transfers[from] >= perAddressMost {
-		return false
-	}
-	s.running++
-	s.transfers[from]++
-	return true
-}
-
-func (s *Server) end(from netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.running--
-	if s.transfers[from]--; s.transfers[from] == 0 {
-		delete(s.transfers, from)
-	}
-}
 
 // Handler serves the folder at /boot/.
 func (s *Server) Handler() http.Handler {

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"slices"
 	"sync"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/net/ipv4"
@@ -107,24 +106,31 @@ func (s *Server) handle(c *ipv4.PacketConn, packet []byte, index int, from *net.
 	if err != nil || clientKind(q) == notClient {
 		return
 	}
-	self := s.address(index)
-	a := s.answer(q, self, port)
+	card := s.card(index)
+	a := s.answer(q, card.self, port)
 	if a == nil {
 		return
 	}
-	to := destination(q, from, port)
+	answer, to := a.ToBytes(), destination(q, from, port)
+	if !card.mayAsk(from, port) || !card.mayHear(to, small(answer, packet)) || s.answers.Take(to.AddrPort().Addr(), time.Now()) > 0 {
+		return
+	}
 	cm := &ipv4.ControlMessage{IfIndex: index}
 	if to.IP.Equal(net.IPv4bcast) {
-		cm.Src = self.AsSlice()
+		cm.Src = card.self.AsSlice()
 	} else {
 		cm = nil // the way to a relay may be another
 	}
-	if _, err := c.WriteTo(a.ToBytes(), cm, to); err != nil {
+	if _, err := c.WriteTo(answer, cm, to); err != nil {
 		s.o.OnNote(fmt.Sprintf("network boot: %s: %v", q.ClientHWAddr, err))
 		return
 	}
 	s.o.OnNote(fmt.Sprintf("network boot: %s is sent to %q", q.ClientHWAddr, a.BootFileNameOption()))
 }
+
+// small tells whether an answer is hardly larger than its question. Firmware behind a relay sends as
+// much as it gets, give or take the length of a URL.
+func small(answer, question []byte) bool { return len(answer) <= len(question)*5/4 }
 
 // destination is where the answer goes (RFC 2131, section 4.1; PXE 2.1: at port 4011 to where the
 // question came from).
@@ -138,25 +144,4 @@ func destination(q *dhcpv4.DHCPv4, from *net.UDPAddr, port int) *net.UDPAddr {
 		return &net.UDPAddr{IP: q.ClientIPAddr, Port: dhcpv4.ClientPort}
 	}
 	return &net.UDPAddr{IP: net.IPv4bcast, Port: dhcpv4.ClientPort}
-}
-
-// address is the server's own on an interface; zero = it does not answer there.
-func (s *Server) address(index int) netip.Addr {
-	i, err := net.InterfaceByIndex(index)
-	if err != nil || len(s.o.Interfaces) > 0 && !slices.Contains(s.o.Interfaces, i.Name) {
-		return netip.Addr{}
-	}
-	if s.o.Address.IsValid() {
-		return s.o.Address.Unmap()
-	}
-	all, err := i.Addrs()
-	if err != nil {
-		return netip.Addr{}
-	}
-	for _, a := range all {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
-			return p.Addr()
-		}
-	}
-	return netip.Addr{}
 }

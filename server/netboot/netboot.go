@@ -14,6 +14,7 @@ import (
 
 	"troy/chainload/release"
 	"troy/internal/blank"
+	"troy/server/limit"
 )
 
 // Bounds.
@@ -21,6 +22,14 @@ const (
 	fileMost       = 4 << 30 // bytes of a file
 	transfersMost  = 256
 	perAddressMost = 8
+
+	// Transfers whose client has not answered yet: its address may be forged.
+	unheardMost = 128
+	unheardEach = 2
+
+	// Answers of proxyDHCP to one address, in a second and at once. All broadcasts are one: a room
+	// that starts together.
+	answersRate, answersBurst = 50, 400
 )
 
 // ErrNoBootFiles is returned for a folder in which nothing that a client could load lies.
@@ -52,9 +61,11 @@ type Server struct {
 	o    Options
 	root *os.Root
 
-	mu        sync.Mutex
-	transfers map[netip.Addr]int
-	running   int
+	answers   *limit.Limiter // of proxyDHCP, by who gets them
+	transfers limit.Places
+
+	mu      sync.Mutex
+	unheard []*unheard // transfers, the oldest first
 }
 
 // New opens the folder. Errors: ErrNoBootFiles.
@@ -63,7 +74,7 @@ func New(o *Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boot files: %w", err)
 	}
-	s := &Server{o: *o, root: root, transfers: map[netip.Addr]int{}}
+	s := &Server{o: *o, root: root, answers: limit.New(answersRate, answersBurst), transfers: limit.Places{Most: transfersMost, Each: perAddressMost}}
 	if s.o.HTTPPort == 0 {
 		s.o.HTTPPort = 80
 	}

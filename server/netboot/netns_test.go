@@ -231,7 +231,8 @@ func (n *site) bootServer(dir string) {
 	n.in(n.pc, "ip", "addr", "add", "10.77.0.55/24", "dev", "eth0")
 	var c net.Conn
 	var err error
-	n.within(func() { c, err = net.Dial("udp4", "10.77.0.2:4011") })
+	client := net.Dialer{LocalAddr: &net.UDPAddr{Port: dhcpv4.ClientPort}}
+	n.within(func() { c, err = client.Dial("udp4", "10.77.0.2:4011") })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,8 @@ const (
 	timeoutMost  = 10   // seconds that a client may ask for
 	retransmits  = 5
 	requestMost  = 1024 // bytes
+	firstTries   = 3    // to get a first answer, and the time for each: the address may be forged
+	firstTime    = time.Second
 	transferTime = 30 * time.Minute
 )
 
@@ -42,6 +44,7 @@ type readRequest struct {
 	timeout time.Duration
 	size    bool     // the client asks for the size
 	granted []string // names and values, for the answer
+	bytes   int      // of the request itself
 }
 
 // refusal is why a client does not get a file, as it is told.
@@ -50,10 +53,11 @@ type refusal struct {
 	text string
 }
 
-// packet writes it as an ERROR.
-func (e *refusal) packet() []byte {
+// packet writes it as an ERROR of at most that many bytes, those of the request: an address that was
+// forged gets no more than was sent in its name.
+func (e *refusal) packet(most int) []byte {
 	b := binary.BigEndian.AppendUint16([]byte{0, opError}, e.code)
-	return append(append(b, e.text...), 0)
+	return append(append(b, e.text[:max(0, min(len(e.text), most-5))]...), 0)
 }
 
 // parseRequest reads a read request, RFC 1350 section 5 and RFC 2347.
@@ -71,7 +75,7 @@ func parseRequest(b []byte) (*readRequest, *refusal) {
 	if !strings.EqualFold(words[1], "octet") {
 		return nil, &refusal{codeIllegal, "want mode octet"}
 	}
-	r := &readRequest{name: words[0], block: blockDefault, window: 1, timeout: time.Second}
+	r := &readRequest{name: words[0], bytes: len(b), block: blockDefault, window: 1, timeout: time.Second}
 	// Firmware pads requests with zero bytes: an option without a name is the end.
 	for i := 2; i < len(words) && words[i] != ""; i += 2 {
 		if i+1 == len(words) {
@@ -139,22 +143,31 @@ func (s *Server) serveTFTP(ctx context.Context, c *ipv4.PacketConn) error {
 			return err
 		}
 		client, ok := from.(*net.UDPAddr)
-		if !ok || client.Port < 1024 || n < 2 || buf[0] != 0 || buf[1] != opRead && buf[1] != opWrite {
+		if !ok || client.Port < 1024 || n < 5 || buf[0] != 0 || buf[1] != opRead && buf[1] != opWrite {
+			continue
+		}
+		addr := client.AddrPort().Addr().Unmap()
+		if s.pending(addr) {
 			continue
 		}
 		r, bad := parseRequest(buf[:n])
-		addr := client.AddrPort().Addr().Unmap()
-		if bad == nil && !s.begin(addr) {
-			bad = &refusal{codeOther, "too many transfers, try again"}
+		transfer, stop := context.WithTimeout(ctx, transferTime)
+		var place *unheard
+		if bad == nil {
+			if place, ok = s.begin(addr, stop); !ok {
+				bad = &refusal{codeOther, "too many transfers, try again"}
+			}
 		}
 		if bad != nil {
+			stop()
 			// What cannot be sent is lost, as packets are.
-			_, _ = c.WriteTo(bad.packet(), nil, client)
+			_, _ = c.WriteTo(bad.packet(n), nil, client)
 			continue
 		}
 		wg.Go(func() {
-			defer s.end(addr)
-			s.serveRead(ctx, r, localOf(cm), client)
+			defer stop()
+			defer s.end(place)
+			s.serveRead(transfer, r, localOf(cm), client, func() { s.heard(place) })
 		})
 	}
 }
@@ -167,24 +180,22 @@ func localOf(cm *ipv4.ControlMessage) *net.UDPAddr {
 	return &net.UDPAddr{IP: cm.Dst}
 }
 
-// serveRead answers one read request.
-func (s *Server) serveRead(ctx context.Context, r *readRequest, local, client *net.UDPAddr) {
+// serveRead answers one read request, until ctx ends. heard is called when the client answers.
+func (s *Server) serveRead(ctx context.Context, r *readRequest, local, client *net.UDPAddr, heard func()) {
 	c, err := net.DialUDP("udp4", local, client)
 	if err != nil {
 		s.o.OnNote(fmt.Sprintf("network boot: %s: %v", client.IP, err))
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, transferTime)
-	defer cancel()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	defer c.Close()
 	f, size, err := s.open(r.name)
 	if err != nil {
-		c.Write((&refusal{codeNotFound, "no such file"}).packet())
+		c.Write((&refusal{codeNotFound, "no such file"}).packet(r.bytes))
 		return
 	}
 	defer f.Close()
-	t := &transfer{c: c, r: r, f: f, size: size}
+	t := &transfer{c: c, r: r, f: f, size: size, heard: sync.OnceFunc(heard), wait: firstTime, tries: firstTries}
 	switch err := t.run(); {
 	case err == nil:
 		s.o.OnNote(fmt.Sprintf("network boot: %s loaded %q (%d bytes)", client.IP, r.name, size))
@@ -200,6 +211,10 @@ type transfer struct {
 	f     *os.File
 	size  int64
 	acked int64 // blocks that have arrived
+
+	heard func()        // called when the client has answered
+	wait  time.Duration // for an answer
+	tries int           // to get one
 }
 
 var (
@@ -230,7 +245,7 @@ func (t *transfer) window(n int64) error {
 		block := t.acked + 1 + i
 		m, err := t.f.ReadAt(b[4:], (block-1)*int64(t.r.block))
 		if err != nil && err != io.EOF {
-			t.c.Write((&refusal{codeOther, "the file cannot be read"}).packet())
+			t.c.Write((&refusal{codeOther, "the file cannot be read"}).packet(blockDefault))
 			return err
 		}
 		binary.BigEndian.PutUint16(b, opData)
@@ -246,13 +261,14 @@ func (t *transfer) window(n int64) error {
 // exchange sends something, again if need be, until one of the next n blocks is acknowledged; n 0 =
 // the options.
 func (t *transfer) exchange(n int64, send func() error) error {
-	for range 1 + retransmits {
+	for range t.tries {
 		if err := send(); err != nil {
 			return err
 		}
 		switch got, err := t.ack(n); {
 		case err == nil:
-			t.acked += got
+			t.heard()
+			t.acked, t.wait, t.tries = t.acked+got, t.r.timeout, 1+retransmits
 			return nil
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
@@ -264,7 +280,7 @@ func (t *transfer) exchange(n int64, send func() error) error {
 // ack waits for an acknowledgement of up to n blocks beyond those that are. Older ones are passed
 // over: answering them would double every later packet.
 func (t *transfer) ack(n int64) (int64, error) {
-	if err := t.c.SetReadDeadline(time.Now().Add(t.r.timeout)); err != nil {
+	if err := t.c.SetReadDeadline(time.Now().Add(t.wait)); err != nil {
 		return 0, err
 	}
 	b := make([]byte, blockDefault+4)

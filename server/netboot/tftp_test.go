@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -177,27 +176,6 @@ func TestParseRequest(t *testing.T) {
 				t.Errorf("%+v, %v", r, bad)
 			}
 		})
-	}
-}
-
-// TestTransfersAreBounded takes all places of an address, and of the server.
-func TestTransfersAreBounded(t *testing.T) {
-	s := newServer(t, Options{})
-	a := netip.MustParseAddr("10.0.0.1")
-	for i := range perAddressMost + 1 {
-		if got := s.begin(a); got != (i < perAddressMost) {
-			t.Errorf("transfer %d: %v", i, got)
-		}
-	}
-	for i := range transfersMost {
-		want := i < transfersMost-perAddressMost
-		if got := s.begin(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})); got != want {
-			t.Fatalf("address %d: %v", i, got)
-		}
-	}
-	s.end(a)
-	if !s.begin(a) {
-		t.Error("a place that was given back is not free")
 	}
 }
 
