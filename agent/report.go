@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -10,6 +13,7 @@ import (
 	"troy/chainload"
 	"troy/chainload/secureboot"
 	"troy/diskwriter/pcdisk"
+	"troy/image/trust"
 	"troy/internal/digest"
 	"troy/internal/version"
 	"troy/server/protocol"
@@ -25,12 +29,39 @@ func (a *agent) describe() *protocol.CheckIn {
 		s := d.State
 		in.Image, in.Version, in.Staged, in.Merging, in.Previous = s.Image, s.Version, s.Staged, s.Merging, s.Previous
 	}
+	in.Trusted = a.rec.describeTrusted(a.net.media.root)
 	in.Disks = a.disk.describe()
 	in.Detail, in.Damaged = protocol.Clean(d.Why, protocol.MaxText), d.Condition == decide.Damaged
 	if a.facts.Unsupported != "" {
 		in.Detail, in.Damaged = protocol.Clean(a.facts.Unsupported, protocol.MaxText), false
 	}
 	return in
+}
+
+// describeTrusted tells below which numbers this machine takes nothing: by them a server whose store
+// was restored from an old backup finds out. nil if nothing lasts here.
+func (r *records) describeTrusted(root []byte) *protocol.Trusted {
+	mem := r.trusted()
+	n := trust.Remembered(root, mem)
+	if mem == nil || n.Store == "" {
+		return nil
+	}
+	t := &protocol.Trusted{Store: n.Store, Root: n.Root, Targets: n.Targets, Snapshot: n.Snapshot, Timestamp: n.Timestamp, Servers: n.Servers}
+	held := maps.Clone(r.Held)
+	if held == nil {
+		held = map[string]int{}
+	}
+	if r.disk.machine != nil {
+		s := r.disk.machine.State()
+		held[s.Image] = max(held[s.Image], s.Version)
+		held[s.StagedImage] = max(held[s.StagedImage], s.Staged)
+	}
+	for _, image := range slices.Sorted(maps.Keys(held)) {
+		if image != "" && held[image] > 0 && len(t.Images) < protocol.MaxImages {
+			t.Images = append(t.Images, protocol.Held{Image: image, Version: held[image]})
+		}
+	}
+	return t
 }
 
 // keysOf tells what Secure Boot goes by. What is more than a message takes is left out.
@@ -86,12 +117,22 @@ func memorySize() int64 {
 	return int64(info.Totalram) * int64(info.Unit)
 }
 
+// refused says that nothing could be planned because this machine does not take the signatures of
+// the store: the store's fault, which a new signature mends.
+func refused(done decide.History) bool {
+	return slices.ContainsFunc(done, func(r decide.Result) bool {
+		old := errors.Is(r.Err, trust.ErrRollback) || errors.Is(r.Err, trust.ErrExpired)
+		return r.Step.Kind == decide.Plan && (old || errors.Is(r.Err, trust.ErrSignature))
+	})
+}
+
 // describeEnd is the report.
 func (a *agent) describeEnd() *protocol.Report {
 	o := decide.Judged(&a.facts)
 	r := &protocol.Report{Protocol: int(a.net.spoken.Load()), ID: fmt.Sprint(time.Now().UnixNano()), Machine: a.net.id, Agent: version.Get().String(),
 		Outcome: o.Outcome, ExitCode: exitCode(o), Message: protocol.Clean(o.Message, protocol.MaxDetail),
 		Steps:   a.steps[max(0, len(a.steps)-protocol.MaxSteps):],
+		Refused: refused(a.facts.Done),
 		HandOff: protocol.Clean(string(a.facts.Method), protocol.MaxText), Leaves: protocol.Clean(a.win.leaves, protocol.MaxText), Log: a.con.log()}
 	if d := a.facts.Disk; d.Condition == decide.Opened {
 		r.Image, r.Version = d.State.Image, d.State.Version

@@ -225,11 +225,9 @@ func (c *ownCopy) release(ctx context.Context, src *trust.Source, version string
 		if f == nil {
 			return nil, fmt.Errorf("%w: release %s of the agent has no %s", image.ErrNotFound, version, name)
 		}
-		var b bytes.Buffer
-		if err := src.Fetch(ctx, have.Path(name), &b); err != nil {
+		if content[name], err = src.File(ctx, have.Path(name)); err != nil {
 			return nil, err
 		}
-		content[name] = b.Bytes()
 		r.Files = append(r.Files, release.File{Name: name, Size: f.Size, SHA256: digest.Sum(f.SHA256)})
 	}
 	return r, nil

@@ -46,8 +46,23 @@ func (s *store) open(ctx context.Context, order *protocol.Order) (*trust.Source,
 	if err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
-	s.src, err = s.trusted(ctx, src)
-	return s.src, err
+	for {
+		if s.src, err = s.trusted(ctx, src); err != nil || !s.lacks(ctx, order.Want) || !s.src.Behind() {
+			return s.src, err
+		}
+	}
+}
+
+// lacks says that what is signed does not have the version that was ordered.
+func (s *store) lacks(ctx context.Context, want *protocol.Want) bool {
+	if want == nil {
+		return false
+	}
+	index, err := image.LoadIndex(ctx, s.src, want.Image)
+	if err == nil {
+		_, err = index.Entry(want.Version)
+	}
+	return errors.Is(err, image.ErrNotFound)
 }
 
 // trusted reads the signed metadata of a source, and takes the list of servers in it.
@@ -67,17 +82,17 @@ func (s *store) trusted(ctx context.Context, src image.Source) (*trust.Source, e
 // sources are the servers, then the mirrors that the order names, under its limit of bytes per
 // second.
 func (s *store) sources(order *protocol.Order) (image.Source, error) {
-	var src netfetch.Source
-	src, err := s.net.servers.Load().Sub(order.Repo)
+	servers, err := s.net.servers.Load().Sub(order.Repo)
 	if err != nil {
 		return nil, err
 	}
+	var src netfetch.Source = servers
 	if len(order.Mirrors) > 0 {
 		more, err := s.net.mirrors(order.Mirrors, tlskey.Unverified()) // what is signed needs no key
 		if err != nil {
 			return nil, fmt.Errorf("mirrors: %w", err)
 		}
-		if src, err = netfetch.NewMirrors(&netfetch.MirrorsOptions{GiveUpAfter: s.net.patience(), OnFailover: s.net.failover}, src, more); err != nil {
+		if src, err = netfetch.NewMirrors(&netfetch.MirrorsOptions{GiveUpAfter: s.net.patience(), OnFailover: s.net.failover}, servers, more); err != nil {
 			return nil, err
 		}
 	}

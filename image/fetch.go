@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -23,11 +24,11 @@ const (
 
 // FetchOptions are the options of Plan.Fetch. The zero value is right.
 type FetchOptions struct {
-	// Workers is how many requests and writes are under way at once; 0 means 8. Each holds up to
-	// RequestBytes + 4 MiB.
+	// Workers is how many requests and writes are under way at once at most; 0 means 8. Each holds
+	// up to RequestBytes + 4 MiB. On a slow line there are fewer requests, down to one.
 	Workers int
 	// RequestBytes is up to how many bytes of neighbouring chunks are asked for in one request; 0
-	// means 4 MiB.
+	// means 4 MiB. On a slow line each request is one chunk.
 	RequestBytes int64
 	// SkipZeros leaves the runs that are zeros unwritten: for a sink that sees to them itself, or a
 	// disk that holds zeros already.
@@ -86,6 +87,7 @@ type Stats struct {
 // source that is a Rejecter hears of wrong bytes before they are asked for again.
 func (p *Plan) Fetch(ctx context.Context, src Source, sink io.WriterAt, o *FetchOptions) (Stats, error) {
 	f := fetcher{plan: p, src: src, sink: sink, o: o.fill()}
+	f.streams = newStreams(f.o.Workers)
 	if len(p.local) > 0 && f.o.Local == nil {
 		return Stats{}, fault.Invalidf("the plan copies pages of the disk and FetchOptions.Local is nil")
 	}
@@ -111,6 +113,8 @@ type fetcher struct {
 	src  Source
 	sink io.WriterAt
 	o    FetchOptions
+
+	streams *streams
 
 	fetched, written, zeros, copied, retries, held, heldFetch atomic.Int64
 }
@@ -176,7 +180,7 @@ func (f *fetcher) send(ctx context.Context, work chan<- func(context.Context, *z
 // and are not held.
 func (f *fetcher) group(jobs []chunkJob) int {
 	n, size := 1, int64(jobs[0].chunk.Packed)
-	for ; n < len(jobs); n++ {
+	for ; n < len(jobs) && f.streams.all(); n++ {
 		last, c := &jobs[n-1], &jobs[n]
 		size += int64(c.chunk.Packed)
 		if c.pack != last.pack || c.chunk.Offset != last.chunk.Offset+int64(last.chunk.Packed) || size > f.o.RequestBytes || f.heldChunk(c) {
@@ -186,8 +190,8 @@ func (f *fetcher) group(jobs []chunkJob) int {
 	return n
 }
 
-// fetchGroup asks for a group in one request. Chunks that are bad, or all if the request fails, are
-// asked for again one by one.
+// fetchGroup asks for a group in one request. Chunks that are bad, or did not come before it failed,
+// are asked for again one by one.
 func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob) error {
 	first, last := &g[0].chunk, &g[len(g)-1].chunk
 	length := last.Offset + int64(last.Packed) - first.Offset
@@ -195,18 +199,18 @@ func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob)
 	rejected := false
 	for i := range g {
 		c := &g[i].chunk
-		var packed []byte
-		e := err
-		if e == nil {
-			at := c.Offset - first.Offset
-			packed = b[at : at+int64(c.Packed)]
-			if e = c.Verify(packed); e != nil && !rejected {
+		at := c.Offset - first.Offset
+		came := b[min(at, int64(len(b))):min(at+int64(c.Packed), int64(len(b)))]
+		packed, e := came, err
+		if len(came) == int(c.Packed) {
+			if e = c.Verify(came); e != nil && !rejected {
 				f.reject(g[i].pack, first.Offset, length)
 				rejected = true
 			}
+			came = nil
 		}
 		if e != nil {
-			if packed, e = f.again(ctx, &g[i], e); e != nil {
+			if packed, e = f.again(ctx, &g[i], came, e); e != nil {
 				return e
 			}
 		}
@@ -218,41 +222,52 @@ func (f *fetcher) fetchGroup(ctx context.Context, d *zstd.Decoder, g []chunkJob)
 	return nil
 }
 
-// again asks for one chunk until it is right, or as often as it may after the first attempt, which
-// failed with e.
-func (f *fetcher) again(ctx context.Context, j *chunkJob, e error) (packed []byte, err error) {
-	c := &j.chunk
+// again asks for the rest of one chunk, of which a part has come, until it is right, or as often as
+// it may after the first attempt, which failed with e. Wrong bytes are asked for again as long as
+// there is another mirror.
+func (f *fetcher) again(ctx context.Context, j *chunkJob, came []byte, e error) (packed []byte, err error) {
+	c, more := &j.chunk, false
 	for n := 2; e != nil; n++ {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		if n > f.o.attempts {
+		if n > f.o.attempts && !more {
 			name := f.plan.packs[j.pack].Name
 			return nil, &ObjectError{Source: f.src.String(), Object: name, Offset: c.Offset, Length: int64(c.Packed), Attempts: n - 1, Err: causeOf(e, name)}
 		}
 		f.retries.Add(1)
-		if packed, e = f.read(ctx, j.pack, c.Offset, int64(c.Packed)); e == nil {
-			if e = c.Verify(packed); e != nil {
-				f.reject(j.pack, c.Offset, int64(c.Packed))
+		off, rest := c.Offset+int64(len(came)), int64(c.Packed)-int64(len(came))
+		var b []byte
+		b, e = f.read(ctx, j.pack, off, rest)
+		came, more = append(came, b...), false
+		if e == nil {
+			if packed, e = came, c.Verify(came); e != nil {
+				came, more = nil, f.reject(j.pack, off, rest)
 			}
 		}
 	}
 	return packed, nil
 }
 
-// reject tells the source that its last answer for a range was wrong.
-func (f *fetcher) reject(pack int, off, n int64) {
-	if r, ok := f.src.(Rejecter); ok {
-		r.Reject(f.plan.packs[pack].Name, off, n)
-	}
+// reject tells the source that its last answer for a range was wrong, and returns whether it has
+// another mirror.
+func (f *fetcher) reject(pack int, off, n int64) bool {
+	r, ok := f.src.(Rejecter)
+	return ok && r.Reject(f.plan.packs[pack].Name, off, n)
 }
 
+// read returns the range, or what came of it and an error.
 func (f *fetcher) read(ctx context.Context, pack int, off, n int64) ([]byte, error) {
+	if err := f.streams.begin(ctx); err != nil {
+		return nil, err
+	}
+	begun := time.Now()
 	b, err := f.src.ReadRange(ctx, f.plan.packs[pack].Name, off, n)
+	f.streams.end(time.Since(begun))
 	f.fetched.Add(int64(len(b)))
-	if err == nil && int64(len(b)) != n {
-		err = fault.Corruptf("asked for %d bytes, got %d", n, len(b))
+	if got := int64(len(b)); got > n || err == nil && got != n {
 		f.reject(pack, off, n)
+		return nil, fault.Corruptf("asked for %d bytes, got %d", n, got)
 	}
 	return b, err
 }

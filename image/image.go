@@ -27,8 +27,8 @@ type Run struct {
 
 // Source is where a client reads a store's tree: an HTTP server, a folder, a swarm.
 type Source interface {
-	// ReadRange returns exactly n bytes of the object from off, or an error. It may be called
-	// concurrently.
+	// ReadRange returns exactly n bytes of the object from off, or an error and the first of these
+	// bytes, as many as came. It may be called concurrently.
 	ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error)
 	// String names the source for people, as error texts do.
 	String() string
@@ -44,8 +44,9 @@ type Documents interface {
 // Rejecter is a Source that wants to hear that bytes it gave were not what their hash says, so that
 // it can ask another server for the same range when it is asked again.
 type Rejecter interface {
-	// Reject says that the last answer for this range was wrong. It may be called concurrently.
-	Reject(name string, off, n int64)
+	// Reject says that the last answer for this range was wrong, or for a whole document (off and n
+	// are 0). It returns whether there is another server to ask. It may be called concurrently.
+	Reject(name string, off, n int64) (more bool)
 }
 
 // Sum is a SHA-256. As text it is 64 lower-case hex digits.

@@ -55,7 +55,7 @@ func (l *loader) index(ctx context.Context) (*Index, error) {
 // object reads a whole object and checks its hash; by is the document that names size and hash. A
 // source that can turn to another server is told of wrong bytes and asked again.
 func (l *loader) object(ctx context.Context, o *Object, by string) ([]byte, error) {
-	for n := 1; ; n++ {
+	for {
 		b, err := l.bytes(ctx, o, by)
 		if err != nil {
 			return nil, err
@@ -64,14 +64,21 @@ func (l *loader) object(ctx context.Context, o *Object, by string) ([]byte, erro
 		if got == o.SHA256 {
 			return b, nil
 		}
-		r, ok := l.src.(Rejecter)
-		if !ok || n == defaultAttempts {
+		if !l.reject(o) {
 			return nil, l.fault(o.Name, fault.Corruptf("SHA-256 is %s, %s says %s", got, by, o.SHA256))
 		}
-		for off := int64(0); off < o.Size; off += tableRange {
-			r.Reject(o.Name, off, min(o.Size-off, tableRange))
+	}
+}
+
+// reject tells the source that an object was wrong, and returns whether another server can be asked.
+func (l *loader) reject(o *Object) (more bool) {
+	r, ok := l.src.(Rejecter)
+	for off := int64(0); ok && off < o.Size; off += tableRange {
+		if r.Reject(o.Name, off, min(o.Size-off, tableRange)) {
+			more = true
 		}
 	}
+	return more
 }
 
 // bytes reads a whole object in ranges.

@@ -102,7 +102,7 @@ func (h *HTTP) roundTrip(req *http.Request, take func(*http.Response, io.Reader)
 	if err == nil {
 		defer resp.Body.Close()
 		dog.restart()
-		err = take(resp, dog.reader(resp.Body, &h.shared.received))
+		err = take(resp, dog.reader(resp.Body))
 	}
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrStalled) {
 		h.shared.stalls.Add(1)

@@ -42,7 +42,7 @@ type HTTPOptions struct {
 }
 
 const (
-	minRate  = 1024     // slowest answer put up with, bytes per second over the time of a stall
+	minRate  = 1024     // slowest server put up with, bytes per second over the time of a stall
 	maxRange = 64 << 20 // longest range that may be asked for
 )
 
@@ -203,7 +203,7 @@ var errReconnect = fmt.Errorf("%w: connection given up", ErrStalled)
 
 // watch starts a watchdog that Reconnect can end; end stops it.
 func (h *HTTP) watch(ctx context.Context) (_ context.Context, w *watchdog, end func()) {
-	ctx, w = startWatchdog(ctx, h.o.stall)
+	ctx, w = startWatchdog(ctx, h.o.stall, &h.shared.received)
 	h.shared.mu.Lock()
 	defer h.shared.mu.Unlock()
 	h.shared.running[w] = struct{}{}

@@ -224,8 +224,12 @@ func TestReadRangeFailures(t *testing.T) {
 			s.Always(test.fault)
 			got, err := h.ReadRange(t.Context(), object, test.off, test.n)
 			var fe *FetchError
-			if got != nil || !errors.Is(err, test.want) || !errors.As(err, &fe) {
-				t.Fatalf("ReadRange = %d bytes, %v; want none and %v", len(got), err, test.want)
+			if !errors.Is(err, test.want) || !errors.As(err, &fe) {
+				t.Fatalf("ReadRange = %d bytes, %v; want %v", len(got), err, test.want)
+			}
+			came := errors.Is(test.want, ErrCut) || errors.Is(test.want, ErrStalled)
+			if came != (len(got) > 0) || came && !bytes.Equal(got, data[:len(got)]) {
+				t.Errorf("ReadRange = %d bytes before the error; want what came", len(got))
 			}
 			if !strings.Contains(err.Error(), test.text) || !strings.Contains(err.Error(), h.String()) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("error = %q, want %q and the server in one line", err, test.text)

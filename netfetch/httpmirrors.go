@@ -12,12 +12,6 @@ import (
 	"troy/internal/blank"
 )
 
-// How long one of several mirrors may make no progress before the next is asked, and be silent.
-const (
-	mirrorPatience = 4 * time.Second
-	mirrorStall    = 8 * time.Second
-)
-
 var (
 	_ Source    = (*Mirrors)(nil)
 	_ Documents = (*Mirrors)(nil)
@@ -32,8 +26,7 @@ var (
 //	m, err := netfetch.NewHTTPMirrors(append(net.Servers, link.Server), o, nil)
 //
 // Each is a base URL or HOST[:PORT], see ServerURL; blank ones and repeats are left out, others are
-// an ErrName. HTTPOptions hold for each, but GiveUpAfter is meant for all together: each of several
-// mirrors gives up after 4 seconds without progress at most, and counts as silent after 8 seconds.
+// an ErrName. HTTPOptions hold for each, but GiveUpAfter is meant for all together, see NewMirrors.
 // With one URL it behaves like NewHTTP.
 func NewHTTPMirrors(urls []string, o *HTTPOptions, mo *MirrorsOptions) (*Mirrors, error) {
 	var each HTTPOptions
@@ -50,10 +43,7 @@ func NewHTTPMirrors(urls []string, o *HTTPOptions, mo *MirrorsOptions) (*Mirrors
 	if err != nil {
 		return nil, err
 	}
-	if len(bases) > 1 {
-		each.GiveUpAfter = min(mirrorPatience, each.GiveUpAfter/2)
-		each.stall = cmp.Or(each.stall, mirrorStall)
-	} else {
+	if len(bases) == 1 {
 		all.GiveUpAfter = 1 // HTTP tries again by itself
 	}
 	var sources []Source
@@ -111,13 +101,13 @@ func ServerURL(s string) string {
 // the next one if that does not answer or takes no calls. So the call may arrive at several of
 // them. The error is as of ReadRange.
 func (m *Mirrors) PostJSON(ctx context.Context, name string, in, out any) error {
-	return m.ask(ctx, m.span(name, 0, aCall), func(src Source) error {
+	return m.ask(ctx, m.span(name, 0, aCall), func(ctx context.Context, src Source) (bool, error) {
 		c, ok := src.(Caller)
 		if !ok {
-			return fmt.Errorf("%s: %s: %w", src, name, ErrNoCalls)
+			return false, fmt.Errorf("%s: %s: %w", src, name, ErrNoCalls)
 		}
 		if out == nil {
-			return c.PostJSON(ctx, name, in, nil)
+			return false, c.PostJSON(ctx, name, in, nil)
 		}
 		// Decoded separately: half an answer of one mirror must not mix with the next one's.
 		answer := reflect.New(reflect.TypeOf(out).Elem())
@@ -125,31 +115,27 @@ func (m *Mirrors) PostJSON(ctx context.Context, name string, in, out any) error 
 		if err == nil {
 			reflect.ValueOf(out).Elem().Set(answer.Elem())
 		}
-		return err
+		return false, err
 	})
 }
 
 // Sub returns Mirrors for the objects under the given path of each, which shares its connections.
 // What is known of the mirrors is shared. ErrName for paths that escape, and for sources that are
-// neither HTTP nor Mirrors.
+// no HTTP.
 func (m *Mirrors) Sub(name string) (*Mirrors, error) {
 	sub := *m
 	sub.sources = nil
 	sub.prefix = m.span(name, 0, 0).name
 	for _, src := range m.sources {
-		var err error
-		switch s := src.(type) {
-		case *HTTP:
-			src, err = s.sub(name)
-		case *Mirrors:
-			src, err = s.Sub(name)
-		default:
-			err = fmt.Errorf("%w: %s has no folders", ErrName, src)
+		h, ok := src.(*HTTP)
+		if !ok {
+			return nil, fmt.Errorf("%w: %s has no folders", ErrName, src)
 		}
+		under, err := h.sub(name)
 		if err != nil {
 			return nil, err
 		}
-		sub.sources = append(sub.sources, src)
+		sub.sources = append(sub.sources, under)
 	}
 	return &sub, nil
 }

@@ -88,8 +88,7 @@ func (s *limited) ReadRange(ctx context.Context, name string, off, n int64) ([]b
 }
 
 // Reject implements Rejecter.
-func (s *limited) Reject(name string, off, n int64) {
-	if r, ok := s.Source.(Rejecter); ok {
-		r.Reject(name, off, n)
-	}
+func (s *limited) Reject(name string, off, n int64) bool {
+	r, ok := s.Source.(Rejecter)
+	return ok && r.Reject(name, off, n)
 }

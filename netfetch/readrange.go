@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// ReadRange implements Source. It returns exactly n bytes or a *FetchError.
+// ReadRange implements Source. It returns exactly n bytes, or what came of them and a *FetchError.
 //
 // An answer is taken only if it is the range asked for (206 with the exact
 // Content-Range, no encoding). When a try ends early, the next one asks only
@@ -32,10 +32,8 @@ func (h *HTTP) ReadRange(ctx context.Context, name string, off, n int64) ([]byte
 		return []byte{}, nil
 	}
 	r := &ranged{h: h, name: name, off: off, n: n}
-	if err := h.retry(ctx, where, r.try); err != nil {
-		return nil, err
-	}
-	return r.buf, nil
+	err := h.retry(ctx, where, r.try)
+	return r.buf[:r.filled], err
 }
 
 // ranged is one range on its way.

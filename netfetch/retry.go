@@ -18,8 +18,9 @@ import (
 	"troy/internal/wait"
 )
 
-// progressBytes is how much a failed try must have brought to count as
-// progress. A server that gives a byte per connection makes none.
+// progressBytes is how much must have come, to all streams together, since the last progress for a
+// failed try that brought something to count as progress. A server that gives a byte per connection
+// makes none; on a slow line that many streams share, each of them does.
 const progressBytes = 64 << 10
 
 // oddAnswers is how many wrong answers (ErrProtocol) end a call: a server that
@@ -34,7 +35,7 @@ type try func(ctx context.Context) (got int64, err error)
 // GiveUpAfter. where describes the request; it is completed and returned on failure.
 func (h *HTTP) retry(ctx context.Context, where FetchError, f try) error {
 	start := time.Now()
-	progress := start
+	progress, mark := start, h.shared.received.Load()
 	limit := h.o.backoff
 	odd := 0
 	for {
@@ -44,8 +45,8 @@ func (h *HTTP) retry(ctx context.Context, where FetchError, f try) error {
 		if err == nil {
 			return nil
 		}
-		if got >= progressBytes {
-			progress, limit = time.Now(), h.o.backoff
+		if came := h.shared.received.Load(); got > 0 && came-mark >= progressBytes {
+			progress, mark, limit = time.Now(), came, h.o.backoff
 		}
 		delay := pause(err, limit)
 		limit = min(2*limit, h.o.maxBackoff)

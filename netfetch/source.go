@@ -9,8 +9,8 @@ import "context"
 // The bytes are claims. Nothing in this package knows their hashes: the caller checks them and can
 // report wrong ones through Rejecter.
 type Source interface {
-	// ReadRange returns exactly n bytes of the object name, starting at byte
-	// off, or an error and no bytes. It is safe for concurrent use.
+	// ReadRange returns exactly n bytes of the object name, starting at byte off, or an error and the
+	// first of these bytes, as many as came. It is safe for concurrent use.
 	ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error)
 
 	// String names the source for a person (a URL, a list of mirrors); it contains no secrets.
@@ -35,6 +35,7 @@ type Caller interface {
 // Rejecter is a Source that can be told that bytes it returned were wrong (their hash did not
 // match). Mirrors then asks another mirror when the same range is read again. Use a type assertion.
 type Rejecter interface {
-	// Reject reports that the last answer for this range was wrong.
-	Reject(name string, off, n int64)
+	// Reject reports that the last answer for this range was wrong, or for a whole document (off and
+	// n are 0). It returns whether there is another mirror to ask for it.
+	Reject(name string, off, n int64) bool
 }

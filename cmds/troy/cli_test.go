@@ -134,7 +134,7 @@ func TestUsageErrors(t *testing.T) {
 // TestJSONOnlyWherePrinted: commands that print no document do not know the flag.
 func TestJSONOnlyWherePrinted(t *testing.T) {
 	for _, line := range []string{
-		"wake --room test", "stop --room test", "stop --resume --room test", "assign --room test 1234 pc", "rollback --room test",
+		"wake --room test", "stop --room test", "stop --resume --room test", "assign --room test 1234 pc", "forget pc", "rollback --room test",
 		"key init", "key sign", "key refresh", "key rotate", "key trust", "key root out.json",
 		"login anna store", "certs show dir", "lab check lab.yaml", "disk prepare --image a --version 1 --size 1G disk.img", "version",
 	} {

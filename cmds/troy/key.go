@@ -17,6 +17,7 @@ import (
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
+	"troy/internal/format"
 	"troy/server/lab"
 	"troy/server/signing"
 )
@@ -133,7 +134,10 @@ func trustFault(err error) error {
 
 func keyAdvice(err error) string {
 	var unasked *sign.UnaskedError
+	var newer *format.NeedsError
 	switch {
+	case errors.As(err, &newer):
+		return "" // it says what to do
 	case errors.Is(err, sign.ErrNoTrust):
 		return "--keys names the folder with admin.key and trusted.json; 'troy key trust ROOT.json' makes trusted.json from the root that your boot media carry"
 	case errors.As(err, &unasked):

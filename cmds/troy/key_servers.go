@@ -87,6 +87,7 @@ func (c *serversCall) changed(list *trust.Servers) (servers []trust.Server, err 
 			if len(c.urls) == 0 {
 				e.URLs = servers[i].URLs
 			}
+			e.Unknown = servers[i].Unknown
 			servers[i] = e
 		}
 		return nil

@@ -19,6 +19,7 @@ import (
 	"troy/server/protocol"
 	"troy/server/rooms/api"
 	"troy/server/servedir"
+	"troy/server/state"
 )
 
 // adminCall is a call that asks the server of a store by its socket, or another one by TLS. While
@@ -127,6 +128,10 @@ func (a *adminCall) with(ctx context.Context, readOnly bool, f func(api.Admin) e
 // offline has f work on the state file.
 func (a *adminCall) offline(down error, readOnly bool, f func(api.Admin) error) error {
 	local, err := api.OpenLocal(a.dir, readOnly)
+	var damaged *state.DamagedError
+	if errors.As(err, &damaged) {
+		return &cli.Fault{Err: err, Fate: "nothing was changed", Advice: damaged.WayBack()}
+	}
 	if err != nil {
 		return &cli.Fault{Err: down, Fate: "nothing was changed", Advice: "the state file does not help either: " + err.Error()}
 	}

@@ -11,6 +11,8 @@ import (
 
 	"troy/server/lab"
 	"troy/server/rooms"
+	"troy/server/servedir"
+	"troy/server/state"
 )
 
 // TestLabReload: SIGHUP reads lab.yaml; one that is wrong is told with its place, and does not
@@ -52,7 +54,7 @@ func TestLabCommands(t *testing.T) {
 	if r := wantTroy(t, exitCheck, "lab", "check", path); !strings.Contains(r.errOut, fmt.Sprintf("%s:9:12: hosts[2].name: found \"a b\"", path)) {
 		t.Error(r.errOut)
 	}
-	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"stop"}} {
+	for _, args := range [][]string{{"promote", "pc@1"}, {"promote", "--room", "x", "pc"}, {"promote", "--room", "x", "pc@0"}, {"wake"}, {"wake", "--room", "a", "b"}, {"assign", "a", "b"}, {"forget"}, {"forget", "a", "--strangers"}, {"stop"}} {
 		wantTroy(t, exitUsage, append(args, "--store", dir)...)
 	}
 }
@@ -77,6 +79,32 @@ func TestServeGone(t *testing.T) {
 		if line, _, _ := strings.Cut(r.errOut, "\nusage"); !strings.Contains(line, " was removed: ") || !strings.Contains(line, x.says) || strings.Contains(strings.TrimSpace(line), "\n") {
 			t.Errorf("%q: %s", x.args, r.errOut)
 		}
+	}
+}
+
+// TestDamagedState: a state file that is damaged is one line with its name and the way back, from
+// the server, from a command while none runs, and from doctor.
+func TestDamagedState(t *testing.T) {
+	s := serveLab(t, newHistory(t, seeded(t)))
+	wantTroy(t, exitOK, "promote", "--room", "test", "pc@2")
+	s.stop()
+	path := servedir.Of(s.store).State()
+	must(t, os.Rename(path, state.CopyOf(path))) // in place of the one that was made at the start
+	whole, err := os.ReadFile(state.CopyOf(path))
+	must(t, err)
+	must(t, os.WriteFile(path, whole[:3*4096], 0o600))
+	for _, args := range [][]string{{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--lab", s.lab, s.store}, {"status"}, {"stop", "--room", "test"}} {
+		r := wantTroy(t, exitFailed, args...)
+		if want := path + " is damaged: it is cut short"; !strings.Contains(r.errOut, want) || !strings.Contains(r.errOut, "nothing was changed; 'cp -p "+path+".1 "+path+"'") || strings.Count(r.errOut, "\n") != 1 {
+			t.Errorf("%s: %s", args[0], r.errOut)
+		}
+	}
+	if r := wantTroy(t, exitCheck, "doctor", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", s.store); !strings.Contains(r.out, path+" is damaged") {
+		t.Errorf("doctor says %s", r.out)
+	}
+	must(t, os.WriteFile(path, whole, 0o600))
+	if r := wantTroy(t, exitOK, "status"); !strings.Contains(r.out, "pc version 2") {
+		t.Errorf("after the way back: %s", r.out)
 	}
 }
 

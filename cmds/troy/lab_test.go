@@ -201,6 +201,22 @@ func TestLabRelease(t *testing.T) {
 	}
 	s.allowed(t)
 	s.forged(t)
+	s.forget(t)
+}
+
+// forget drops a machine whose key is pinned, which has to be asked for.
+func (s *servedLab) forget(t *testing.T) {
+	t.Helper()
+	if r := wantTroy(t, exitFailed, "forget", "test-1", "test-2"); !strings.Contains(r.errOut, "test-1: its key ") || !strings.Contains(r.errOut, "nothing was changed") {
+		t.Errorf("without an answer: %s", r.errOut)
+	}
+	if r := wantTroy(t, exitOK, "forget", "--yes", "test-1", newMAC); r.out != "test-1 was forgotten\n"+newMAC+" was forgotten\n" {
+		t.Errorf("it says %q", r.out)
+	}
+	wantTroy(t, exitFailed, "forget", "test-1", "test-2")
+	if list := wantJSON[[]rooms.Host](t, exitOK, "hosts", "--room", "test"); len(list) != 1 || list[0].Name != "test-1" || list[0].ID != "" {
+		t.Errorf("left are %+v", list)
+	}
 }
 
 // TestEstimateCopies: an estimate counts what agents fetch. What a machine has elsewhere on its
@@ -267,6 +283,13 @@ func mustStore(t *testing.T, dir string) *image.Store {
 // unknown brings a machine that nobody knows, which gets a name.
 func (s *servedLab) unknown(t *testing.T) {
 	t.Helper()
+	for _, args := range [][]string{{s.checkIn(t, newMAC, 1, "").Code}, {"--strangers"}} {
+		wantTroy(t, exitOK, append([]string{"forget"}, args...)...)
+		if r := wantTroy(t, exitOK, "status"); strings.Contains(r.out, "unknown machine") {
+			t.Errorf("after forget %s status says %s", args, r.out)
+		}
+		s.checkIn(t, newMAC, 1, "")
+	}
 	code := s.checkIn(t, newMAC, 1, "").Code
 	if r := wantTroy(t, exitOK, "status"); len(code) != 6 || !strings.Contains(r.out, code) {
 		t.Errorf("code %q, status says %s", code, r.out)

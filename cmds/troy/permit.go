@@ -212,6 +212,8 @@ func (p *permitCall) list(ctx context.Context) error {
 		over := ""
 		if time.Now().After(e.Until) {
 			over = "  (ended)"
+		} else if err := e.Void(); err != nil {
+			over = fmt.Sprintf("  (permits nothing: %v)", err)
 		}
 		fmt.Fprintf(p.Out, "%s%s\n", cli.Clean(e.String()), over)
 	}

@@ -19,6 +19,7 @@ import (
 	"troy/internal/progress"
 	"troy/server/daemon"
 	"troy/server/protocol"
+	"troy/server/state"
 )
 
 func serveCommand(s *cli.Streams) *cobra.Command {
@@ -75,7 +76,10 @@ func (c *call) serve(ctx context.Context, o *daemon.Options) error {
 
 // serveAdvice names the command that helps where the store or lab.yaml lacks something.
 func serveAdvice(err error, o *daemon.Options) error {
+	var damaged *state.DamagedError
 	switch {
+	case errors.As(err, &damaged):
+		return &cli.Fault{Err: err, Fate: "nothing was changed", Advice: damaged.WayBack()}
 	case errors.Is(err, sign.ErrUnsigned):
 		return unsigned(err, o.Dir)
 	case errors.Is(err, image.ErrNotFound):

@@ -23,7 +23,7 @@ func newDocuments(src image.Source) *documents {
 
 // ReadRange implements image.Source.
 func (d *documents) ReadRange(ctx context.Context, name string, off, n int64) ([]byte, error) {
-	return d.keep(fmt.Sprintf("%s@%d+%d", name, off, n), func() ([]byte, error) { return d.Source.ReadRange(ctx, name, off, n) })
+	return d.keep(rangeKey(name, off, n), func() ([]byte, error) { return d.Source.ReadRange(ctx, name, off, n) })
 }
 
 // Get implements image.Documents.
@@ -34,6 +34,17 @@ func (d *documents) Get(ctx context.Context, name string, max int64) ([]byte, er
 	}
 	return d.keep(name, func() ([]byte, error) { return whole.Get(ctx, name, max) })
 }
+
+// Reject implements image.Rejecter: what was wrong is not kept.
+func (d *documents) Reject(name string, off, n int64) bool {
+	d.mu.Lock()
+	delete(d.kept, rangeKey(name, off, n))
+	d.mu.Unlock()
+	r, ok := d.Source.(image.Rejecter)
+	return ok && r.Reject(name, off, n)
+}
+
+func rangeKey(name string, off, n int64) string { return fmt.Sprintf("%s@%d+%d", name, off, n) }
 
 // keep reads once. Two that ask at the same time may read twice, which does no harm.
 func (d *documents) keep(key string, read func() ([]byte, error)) ([]byte, error) {

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,8 @@ type update struct {
 	name   string // of the source
 	t      *trustedmetadata.TrustedMetadata
 	memory memory
-	floor  int64 // root version that was trusted before
+	floor  int64  // root version that was trusted before
+	asked  string // the last document
 }
 
 // load reads the memory; one that is damaged is as none, because its content is trusted only as far
@@ -130,17 +132,39 @@ func (u *update) forget(now time.Time) {
 
 func (u *update) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{u.roots, u.timestamp, u.snapshot, u.targets, u.servers} {
-		if err := step(ctx); err != nil {
+		if err := u.take(ctx, step); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// take takes one step. A document that is refused is asked of the next mirror: each is judged by
+// itself, for one may be a sign-in page, rotten or left behind where another is as it should be. If
+// the others have none either, the first refusal says more.
+func (u *update) take(ctx context.Context, step func(context.Context) error) error {
+	var first error
+	for {
+		err := step(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, ErrUntrusted):
+			return cmp.Or(first, err)
+		case first == nil:
+			first = err
+		}
+		if ctx.Err() != nil || !reject(u.src, u.asked, 0, 0) {
+			return first
+		}
+	}
+}
+
 // get reads a document. One that the source does not have is refused: a repository has all that its
 // metadata names.
 func (u *update) get(ctx context.Context, name string, max int64) ([]byte, error) {
-	b, err := u.src.Get(ctx, tree.Folder+"/"+name, max)
+	u.asked = tree.Folder + "/" + name
+	b, err := u.src.Get(ctx, u.asked, max)
 	if err == nil && int64(len(b)) > max {
 		err = u.refuse(name, fmt.Errorf("longer than %d bytes", max))
 	}

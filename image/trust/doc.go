@@ -9,7 +9,9 @@
 // of a table, map or pack that the holder of the admin key did not sign. Of those it takes the
 // newest state that it ever saw, or a newer one: what is older, put together from several states,
 // too long unsigned, or signed by other keys is refused as ErrUntrusted, before anything is
-// written. It does not matter which server or mirror gave the bytes.
+// written. It does not matter which server or mirror gave the bytes, and each is judged by itself:
+// where one gives a document that is refused (a sign-in page, one that is rotten, expired or older
+// than what was trusted), the next is asked for it (image.Rejecter).
 //
 // # The tree
 //
@@ -46,8 +48,12 @@
 // downgrade, and the "name" by which the admin called the machine, for people. Each scope stands
 // for itself: wipe, reinstall, downgrade; capture, free and clear are signed, but nothing asks for
 // them yet. A machine compares its own key, and the serial number of the disk that it is about. A
-// serial number that makers put into many disks (all characters alike) is refused. A document with
-// one permit that is not understood permits nothing.
+// serial number that makers put into many disks (all characters alike) is refused.
+//
+// A permit with a member that a machine does not know permits nothing there, for it may be a
+// condition; nor does one that is not spelled as it should be. The others of the document count.
+// Other unknown members of the document are ignored; if it needs a word that the machine does not
+// know, it permits nothing. Signing keeps all of these.
 //
 // # Servers
 //
@@ -55,14 +61,16 @@
 // digits","urls":["https://…"],"next":true}]}: the servers of the site by the SHA-256 of their public
 // keys (internal/tlskey). Keys that are next are taken as well, their URLs are not asked. Versions
 // count up. Known gives the newest list that a machine has seen, of the media and of its memory;
-// Source.Servers the one that is signed now. To read it no server has to be known.
+// Source.Servers the one that is signed now. To read it no server has to be known. This document and
+// those of the releases never need a word (internal/format): an agent that could not read them could
+// not become a newer one.
 //
 // # The agent's releases
 //
 // Both documents of a release are
 // {"format":1,"version":"V","files":[{"name":"efi/shimx64.efi","size":N,"sha256":"64 hex
-// digits"}]}; package release has the limits. Source.Fetch streams a file and writes its last MiB
-// only when the hash of all of it is right. An older release stays signed until it is removed; a
+// digits"}]}; package release has the limits. Source.File reads a file and checks the hash of all of
+// it. An older release stays signed until it is removed; a
 // machine takes only the one that the signed index names.
 //
 // # On the machine

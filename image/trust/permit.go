@@ -5,8 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
+	"slices"
 	"time"
 
 	"troy/chainload/release"
@@ -25,16 +24,14 @@ func (s *Source) Permitted(ctx context.Context, u Use, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	list, err := ParsePermits(b)
+	d, err := ParsePermits(b)
 	if err != nil {
 		return s.refuse(tree.Permits, nil, err)
 	}
-	for _, p := range list {
-		if p.Allows(u, now) {
-			return nil
-		}
+	if slices.ContainsFunc(d.Permits, func(p Permit) bool { return p.Allows(u, now) }) {
+		return nil
 	}
-	return s.refuse(u.String(), ErrPermit, fmt.Errorf("none of %d is for this machine and in force", len(list)))
+	return s.refuse(u.String(), ErrPermit, fmt.Errorf("none of %d is for this machine and in force", len(d.Permits)))
 }
 
 // AgentRelease returns the current release of the agent. A server may name it, but
@@ -58,52 +55,48 @@ func (s *Source) AgentRelease(ctx context.Context) (*AgentRelease, error) {
 	return r, nil
 }
 
-// fetchRange is how much Fetch reads at once, in bytes.
-const fetchRange = 1 << 20
+// fileRange is how much File reads at once, in bytes.
+const fileRange = 1 << 20
 
-// Fetch writes a signed file of any size to w, such as a boot file of AgentRelease (by its Path),
-// in pieces, never holding more than two of them. It returns nil only if all of it was what was
-// signed. On an error w has a part of the file, never all of it, and nothing of that part may be
-// used; then Fetch may be called again, and a source with mirrors asks another one.
-func (s *Source) Fetch(ctx context.Context, name string, w io.Writer) error {
+// File reads a signed file of any size, such as a boot file of AgentRelease (by its Path). A source
+// with mirrors is asked again while one is left that has not given wrong bytes.
+func (s *Source) File(ctx context.Context, name string) ([]byte, error) {
 	size, sum, err := s.expect(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	h := sha256.New()
-	last, err := s.pour(ctx, name, size, h, w)
-	if err != nil {
-		return err
-	}
-	if image.Sum(h.Sum(nil)) != sum {
-		for off := int64(0); off < size; off += fetchRange {
-			s.Reject(name, off, min(fetchRange, size-off))
-		}
-		return s.refuse(name, ErrContent, errors.New("its SHA-256 is not the signed one"))
-	}
-	if _, err := w.Write(last); err != nil {
-		return fmt.Errorf("trust: writing %s: %w", name, err)
-	}
-	return nil
-}
-
-// pour reads a file and writes all of it but the last range, which it returns: no wrong file ever
-// becomes whole.
-func (s *Source) pour(ctx context.Context, name string, size int64, h hash.Hash, w io.Writer) (last []byte, err error) {
-	for off := int64(0); off < size; off += fetchRange {
-		if _, err := w.Write(last); err != nil {
-			return nil, fmt.Errorf("trust: writing %s: %w", name, err)
-		}
-		n := min(fetchRange, size-off)
-		if last, err = s.src.ReadRange(ctx, name, off, n); err != nil {
+	for more := true; more; {
+		b, err := s.read(ctx, name, size)
+		if err != nil {
 			return nil, err
 		}
-		if int64(len(last)) != n {
-			return nil, s.refuse(name, ErrContent, fmt.Errorf("%d bytes came, %d were asked for", len(last), n))
+		if image.Sum(sha256.Sum256(b)) == sum {
+			return b, nil
 		}
-		h.Write(last)
+		more = false
+		for off := int64(0); off < size; off += fileRange {
+			more = s.Reject(name, off, min(fileRange, size-off)) || more
+		}
 	}
-	return last, nil
+	return nil, s.refuse(name, ErrContent, errors.New("its SHA-256 is not the signed one"))
+}
+
+// read reads a file in ranges: what is allocated follows what has come.
+func (s *Source) read(ctx context.Context, name string, size int64) ([]byte, error) {
+	var b []byte
+	for int64(len(b)) < size {
+		off := int64(len(b))
+		n := min(fileRange, size-off)
+		part, err := s.src.ReadRange(ctx, name, off, n)
+		if err != nil {
+			return nil, err
+		}
+		if int64(len(part)) != n {
+			return nil, s.refuse(name, ErrContent, fmt.Errorf("%d bytes came, %d were asked for", len(part), n))
+		}
+		b = append(b, part...)
+	}
+	return b, nil
 }
 
 // expect returns what a file should be.

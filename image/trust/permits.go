@@ -1,18 +1,20 @@
 package trust
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"troy/image"
+	"troy/image/trust/internal/tree"
+	"troy/internal/format"
 	"troy/internal/tlskey"
 )
+
+// PermitsKind is the format of permits.json.
+var PermitsKind = format.Kind{Name: tree.Permits, Number: 1, Oldest: 1}
 
 // MaxPermits is how many permits a store has at most.
 const MaxPermits = 4096
@@ -54,9 +56,17 @@ func (s Scope) Losing() string {
 // Permits is the document permits.json: what machines may do only by the admin's signature,
 // whatever a server says.
 type Permits struct {
-	// Format is 1.
-	Format  int      `json:"format"`
+	format.Head
 	Permits []Permit `json:"permits"`
+
+	Unknown format.Unknown `json:",embed"`
+}
+
+// Encode returns the document as it is signed.
+func (d *Permits) Encode() ([]byte, error) {
+	c := *d
+	PermitsKind.Stamp(&c.Head)
+	return format.Marshal(&c)
 }
 
 // Permit permits one thing to one machine or on one disk. Key or Disk is there, not both.
@@ -75,6 +85,10 @@ type Permit struct {
 	// Signed is when it was signed, Until when it ends.
 	Signed time.Time `json:"signed"`
 	Until  time.Time `json:"until"`
+
+	// Unknown is what a newer program said of it: it may be a condition, so that this program takes
+	// the permit for none.
+	Unknown format.Unknown `json:",embed"`
 }
 
 // String names what it permits, and to whom.
@@ -157,43 +171,40 @@ func (u Use) String() string {
 	return string(u.Scope)
 }
 
-// Allows says whether a checked permit is for this use, now.
+// Void returns why a permit that is signed permits nothing: half of a permit is none. nil = it is
+// understood.
+func (p *Permit) Void() error {
+	if len(p.Unknown) > 0 {
+		return fmt.Errorf("it says more than this program (%s) understands: install a newer Troy", format.Release)
+	}
+	now := *p
+	if err := now.Check(); err != nil {
+		return err
+	}
+	if p.Disk != now.Disk || !p.Until.Equal(now.Until) || !p.Signed.Equal(now.Signed) {
+		return errors.New("it is not spelled as this program writes it")
+	}
+	return nil
+}
+
+// Allows says whether a permit is for this use, now.
 func (p *Permit) Allows(u Use, now time.Time) bool {
+	if p.Void() != nil {
+		return false
+	}
 	mine := p.Key != "" && p.Key == u.Key || p.Disk != "" && strings.EqualFold(p.Disk, strings.TrimSpace(u.Disk))
 	return mine && p.Scope == u.Scope && p.Image == u.Image && p.Version == u.Version && !now.After(p.Until)
 }
 
-// ParsePermits takes the document only if all of it is understood and spelled as Check spells it:
-// half of a permit is none.
-func ParsePermits(b []byte) ([]Permit, error) {
-	var doc Permits
-	if err := strict(b, &doc); err != nil || doc.Format != 1 {
-		return nil, errors.New("trust: these are not permits of format 1")
+// ParsePermits reads the document. Permits that are not understood are in it, and permit nothing
+// (Permit.Void).
+func ParsePermits(b []byte) (*Permits, error) {
+	var d Permits
+	if err := PermitsKind.Read(b, &d); err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
 	}
-	if len(doc.Permits) > MaxPermits {
-		return nil, fmt.Errorf("trust: %d permits, at most %d", len(doc.Permits), MaxPermits)
+	if len(d.Permits) > MaxPermits {
+		return nil, fmt.Errorf("trust: %d permits, at most %d", len(d.Permits), MaxPermits)
 	}
-	for i := range doc.Permits {
-		was := doc.Permits[i]
-		if err := doc.Permits[i].Check(); err != nil {
-			return nil, err
-		}
-		if now := doc.Permits[i]; was.Disk != now.Disk || !was.Until.Equal(now.Until) || !was.Signed.Equal(now.Signed) {
-			return nil, fmt.Errorf("trust: permit %d is not spelled as this program writes it", i)
-		}
-	}
-	return doc.Permits, nil
-}
-
-// strict decodes one JSON document with known members.
-func strict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("more than one document")
-	}
-	return nil
+	return &d, nil
 }

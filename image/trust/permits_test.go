@@ -1,7 +1,6 @@
 package trust_test
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -122,7 +121,7 @@ func TestPermitKept(t *testing.T) {
 func TestPermitForged(t *testing.T) {
 	m := trusttest.NewRoom(t, nil)
 	root, mem := m.Root(), &trusttest.Memory{}
-	forged, err := json.Marshal(trust.Permits{Format: 1, Permits: []trust.Permit{trusttest.Wipe("EVIL-1")}})
+	forged, err := (&trust.Permits{Permits: []trust.Permit{trusttest.Wipe("EVIL-1")}}).Encode()
 	m.Must(err)
 	wipe := func(serial string) trust.Use { return trust.Use{Scope: trust.Wipe, Disk: serial} }
 	s, err := trusttest.Open(t, root, mem, m.Attacked(map[string][]byte{"permits.json": forged}), trusttest.Start)
@@ -195,10 +194,15 @@ func TestNoPermit(t *testing.T) {
 			if err := m.Repo.Permit(t.Context(), m.Store, []trust.Permit{p}, nil, trusttest.Start); !errors.Is(err, image.ErrInvalid) {
 				t.Errorf("signing: %v", err)
 			}
-			b, err := json.Marshal(trust.Permits{Format: 1, Permits: []trust.Permit{permitFor(trust.Wipe), p}})
+			b, err := (&trust.Permits{Permits: []trust.Permit{permitFor(trust.Wipe), p}}).Encode()
 			m.Must(err)
-			if list, err := trust.ParsePermits(b); err == nil {
-				t.Errorf("it is read as %v", list)
+			d, err := trust.ParsePermits(b)
+			m.Must(err)
+			for i, want := range []bool{true, false} {
+				p := &d.Permits[i]
+				if p.Void() == nil != want || p.Allows(trust.Use{Scope: p.Scope, Key: p.Key, Disk: p.Disk, Image: p.Image, Version: p.Version}, trusttest.Start) != want {
+					t.Errorf("permit %d of %s: void %v", i, b, p.Void())
+				}
 			}
 		})
 	}
@@ -211,23 +215,29 @@ func TestNoPermit(t *testing.T) {
 // FuzzPermits: whatever is taken can be written again and is taken the same.
 func FuzzPermits(f *testing.F) {
 	for _, s := range trust.Scopes() {
-		b, err := json.Marshal(trust.Permits{Format: 1, Permits: []trust.Permit{permitFor(s), trusttest.Wipe("S1234")}})
+		b, err := (&trust.Permits{Permits: []trust.Permit{permitFor(s), trusttest.Wipe("S1234")}}).Encode()
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		list, err := trust.ParsePermits(b)
+		d, err := trust.ParsePermits(b)
 		if err != nil {
 			return
 		}
-		again, err := json.Marshal(trust.Permits{Format: 1, Permits: list})
+		text, err := d.Encode()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := trust.ParsePermits(again); err != nil {
-			t.Errorf("%s, written again: %v", b, err)
+		again, err := trust.ParsePermits(text)
+		if err != nil {
+			t.Fatalf("%s, written again: %v", b, err)
+		}
+		for i := range d.Permits {
+			if (d.Permits[i].Void() == nil) != (again.Permits[i].Void() == nil) {
+				t.Errorf("%s, written again: permit %d is void: %v, %v", b, i, d.Permits[i].Void(), again.Permits[i].Void())
+			}
 		}
 	})
 }
@@ -235,7 +245,7 @@ func FuzzPermits(f *testing.F) {
 // FuzzRelease: as FuzzOrder, for the releases of the agent, whose files must stay in the folder of
 // the release.
 func FuzzRelease(f *testing.F) {
-	good := trust.AgentRelease{Format: 1, Release: release.Release{Version: "1.0", Files: []release.File{{Name: "efi/shimx64.efi", Size: 7}, {Name: "vmlinuz", Size: 1 << 20}}}}
+	good := trust.AgentRelease{Release: release.Release{Version: "1.0", Files: []release.File{{Name: "efi/shimx64.efi", Size: 7}, {Name: "vmlinuz", Size: 1 << 20}}}}
 	b, err := good.Encode()
 	if err != nil || len(b) < 100 {
 		f.Fatal(err, len(b))

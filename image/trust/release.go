@@ -1,21 +1,23 @@
 package trust
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"path"
 
 	"troy/chainload/release"
 	"troy/image"
 	"troy/image/trust/internal/tree"
+	"troy/internal/format"
 )
+
+// ReleaseKind is the format of release.json. It needs no words: older agents have to read it to
+// become newer ones.
+var ReleaseKind = format.Kind{Name: release.Document, Number: 1, Oldest: 1, Bare: true}
 
 // AgentRelease is the document agent/VERSION/release.json, and agent/release.json for the current
 // release. Its version is spelled as the name of an image may be.
 type AgentRelease struct {
-	// Format is 1.
-	Format int `json:"format"`
+	format.Head
 	release.Release
 }
 
@@ -24,15 +26,16 @@ func (a *AgentRelease) Path(name string) string { return path.Join(tree.Agent, a
 
 // Encode returns the document as a store has it.
 func (a *AgentRelease) Encode() ([]byte, error) {
-	b, err := json.MarshalIndent(a, "", "  ")
-	return append(b, '\n'), err
+	c := *a
+	ReleaseKind.Stamp(&c.Head)
+	return format.Indent(&c)
 }
 
 // ParseRelease takes a document only if all names in it stay in the folder of the release.
 func ParseRelease(b []byte) (*AgentRelease, error) {
 	var a AgentRelease
-	if err := strict(b, &a); err != nil || a.Format != 1 {
-		return nil, errors.New("trust: this is not a release of format 1")
+	if err := ReleaseKind.Read(b, &a); err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
 	}
 	if err := CheckRelease(a.Version); err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,8 +12,13 @@ import (
 
 	"troy/image"
 	"troy/image/trust/internal/tree"
+	"troy/internal/format"
 	"troy/internal/tlskey"
 )
+
+// ServersKind is the format of servers.json. It needs no words: a machine that cannot read it finds
+// no server from which to get a newer agent.
+var ServersKind = format.Kind{Name: tree.Servers, Number: 1, Oldest: 1, Bare: true}
 
 // ServersFile is where media carry the newest servers.json that was signed when they were made.
 const ServersFile = "/etc/troy/servers.json"
@@ -27,13 +31,16 @@ const maxURL = 256 // bytes
 // Servers is the document servers.json: the servers of the site, known by the keys that they show
 // by TLS. A machine talks to no other one, whatever its name or address is.
 type Servers struct {
-	// Format is 1.
-	Format int `json:"format"`
+	format.Head
 	// Version counts the lists of a store.
 	Version int `json:"version"`
 	// Store is the name of the store, as in its root metadata.
 	Store   string   `json:"store"`
 	Servers []Server `json:"servers"`
+
+	Unknown format.Unknown `json:",embed"`
+
+	digest string // of the bytes that were read
 }
 
 // Server is one server, or one that is going to be.
@@ -45,6 +52,8 @@ type Server struct {
 	URLs []string `json:"urls,omitempty"`
 	// Next: the server does not serve yet. Its key is good, but its URLs are not asked.
 	Next bool `json:"next,omitempty"`
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // Keys are the keys that machines take, those in force first. A nil list has none.
@@ -79,21 +88,19 @@ func (s *Servers) URLs() []string {
 
 // Encode returns the document as it is signed.
 func (s *Servers) Encode() ([]byte, error) {
-	b, err := json.Marshal(s)
+	c := *s
+	ServersKind.Stamp(&c.Head)
+	b, err := format.Marshal(&c)
 	return append(b, '\n'), err
 }
 
-// Digest is the SHA-256 of the document in hex, as orders name it; "" for a nil list.
+// Digest is the SHA-256, in hex, of the document that ParseServers read, as orders name it: whoever
+// wrote it, all programs agree on that. "" for a nil list.
 func (s *Servers) Digest() string {
 	if s == nil {
 		return ""
 	}
-	b, err := s.Encode()
-	if err != nil {
-		return "" // texts and numbers always encode
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
+	return s.digest
 }
 
 // Check returns image.ErrInvalid for a list that machines would not take.
@@ -102,8 +109,8 @@ func (s *Servers) Check() error {
 		return fmt.Errorf("%w list of servers: %s", image.ErrInvalid, fmt.Sprintf(format, a...))
 	}
 	switch {
-	case s.Format != 1 || s.Version < 1:
-		return invalid("format %d, version %d", s.Format, s.Version)
+	case s.Version < 1:
+		return invalid("version %d", s.Version)
 	case s.Store == "" || len(s.Servers) == 0 || len(s.Servers) > MaxServers:
 		return invalid("store %.40q, %d servers; want 1 to %d", s.Store, len(s.Servers), MaxServers)
 	}
@@ -132,9 +139,11 @@ func badURL(s string) bool {
 // ParseServers reads a list of servers that Check takes.
 func ParseServers(b []byte) (*Servers, error) {
 	var s Servers
-	if err := strict(b, &s); err != nil {
-		return nil, errors.New("trust: this is not a list of servers of format 1")
+	if err := ServersKind.Read(b, &s); err != nil {
+		return nil, fmt.Errorf("trust: %w", err)
 	}
+	sum := sha256.Sum256(b)
+	s.digest = hex.EncodeToString(sum[:])
 	return &s, s.Check()
 }
 

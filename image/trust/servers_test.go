@@ -70,7 +70,7 @@ func TestServers(t *testing.T) {
 	see(keyOf(2))
 
 	media := func(version int, store string) []byte {
-		b, err := (&trust.Servers{Format: 1, Version: version, Store: store, Servers: []trust.Server{{Key: keyOf(4)}}}).Encode()
+		b, err := (&trust.Servers{Version: version, Store: store, Servers: []trust.Server{{Key: keyOf(4)}}}).Encode()
 		m.Must(err)
 		return b
 	}
@@ -108,24 +108,23 @@ func TestServersNext(t *testing.T) {
 // TestServersCheck: half a list is none.
 func TestServersCheck(t *testing.T) {
 	good := func() *trust.Servers {
-		return &trust.Servers{Format: 1, Version: 1, Store: "s", Servers: []trust.Server{{Key: keyOf(1), URLs: []string{"https://a:8443/x"}}}}
+		return &trust.Servers{Version: 1, Store: "s", Servers: []trust.Server{{Key: keyOf(1), URLs: []string{"https://a:8443/x"}}}}
 	}
 	if err := good().Check(); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(s *trust.Servers){
-		"another format": func(s *trust.Servers) { s.Format = 2 },
-		"no version":     func(s *trust.Servers) { s.Version = 0 },
-		"no store":       func(s *trust.Servers) { s.Store = "" },
-		"no server":      func(s *trust.Servers) { s.Servers = nil },
-		"too many":       func(s *trust.Servers) { s.Servers = slices.Repeat(s.Servers, trust.MaxServers+1) },
-		"twice":          func(s *trust.Servers) { s.Servers = slices.Repeat(s.Servers, 2) },
-		"no key":         func(s *trust.Servers) { s.Servers[0].Key = "" },
-		"upper case":     func(s *trust.Servers) { s.Servers[0].Key = strings.ToUpper(strings.Repeat("a", tlskey.Size)) },
-		"plain HTTP":     func(s *trust.Servers) { s.Servers[0].URLs[0] = "http://a" },
-		"no host":        func(s *trust.Servers) { s.Servers[0].URLs[0] = "https://" },
-		"a line feed":    func(s *trust.Servers) { s.Servers[0].URLs[0] = "https://a\n" },
-		"too long":       func(s *trust.Servers) { s.Servers[0].URLs[0] = "https://" + strings.Repeat("a", 300) },
+		"no version":  func(s *trust.Servers) { s.Version = 0 },
+		"no store":    func(s *trust.Servers) { s.Store = "" },
+		"no server":   func(s *trust.Servers) { s.Servers = nil },
+		"too many":    func(s *trust.Servers) { s.Servers = slices.Repeat(s.Servers, trust.MaxServers+1) },
+		"twice":       func(s *trust.Servers) { s.Servers = slices.Repeat(s.Servers, 2) },
+		"no key":      func(s *trust.Servers) { s.Servers[0].Key = "" },
+		"upper case":  func(s *trust.Servers) { s.Servers[0].Key = strings.ToUpper(strings.Repeat("a", tlskey.Size)) },
+		"plain HTTP":  func(s *trust.Servers) { s.Servers[0].URLs[0] = "http://a" },
+		"no host":     func(s *trust.Servers) { s.Servers[0].URLs[0] = "https://" },
+		"a line feed": func(s *trust.Servers) { s.Servers[0].URLs[0] = "https://a\n" },
+		"too long":    func(s *trust.Servers) { s.Servers[0].URLs[0] = "https://" + strings.Repeat("a", 300) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := good()

@@ -75,10 +75,16 @@ func (s *Source) ReadRange(ctx context.Context, name string, off, n int64) ([]by
 }
 
 // Reject tells the source under it, if that wants to hear it, that bytes were wrong.
-func (s *Source) Reject(name string, off, n int64) {
-	if r, ok := s.src.(image.Rejecter); ok {
-		r.Reject(name, off, n)
-	}
+func (s *Source) Reject(name string, off, n int64) bool { return reject(s.src, name, off, n) }
+
+// Behind says that what is signed here is older than it should be, and returns whether there is
+// another mirror: then Pinned, called again, begins with that.
+func (s *Source) Behind() bool { return reject(s.src, tree.Folder+"/"+tree.Timestamp, 0, 0) }
+
+// reject tells a source that an answer was wrong; more = there is another mirror to ask.
+func reject(src any, name string, off, n int64) (more bool) {
+	r, ok := src.(image.Rejecter)
+	return ok && r.Reject(name, off, n)
 }
 
 func (s *Source) document(ctx context.Context, name string) ([]byte, error) {
@@ -100,11 +106,18 @@ func (s *Source) document(ctx context.Context, name string) ([]byte, error) {
 		at = tree.Folder + "/" + tree.Copy(name, t.Hashes["sha256"])
 	}
 	b, err := s.docs.Get(ctx, at, t.Length)
+	for err == nil {
+		wrong := t.VerifyLengthHashes(b)
+		if wrong == nil {
+			break
+		}
+		if !reject(s.src, at, 0, 0) {
+			return nil, s.refuse(at, ErrContent, wrong)
+		}
+		b, err = s.docs.Get(ctx, at, t.Length)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if err := t.VerifyLengthHashes(b); err != nil {
-		return nil, s.refuse(at, ErrContent, err)
 	}
 	s.mu.Lock()
 	s.known[name] = b

@@ -26,6 +26,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		g.serve(func() error { return d.bootPorts.Run(ctx) })
 	}
 	g.watch(func() { d.lab.rooms.Run(ctx) })
+	g.watch(func() { d.lab.state.KeepCopy(ctx, d.o.Events.Warn) })
 	return g.wait()
 }
 

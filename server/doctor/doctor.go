@@ -91,6 +91,7 @@ func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 		all = append(all, checkSpace(o.Store))
 		all = append(all, checkOwners(o.Store, o.Certs)...)
 		all = append(all, checkLogins(o.Store)...)
+		all = append(all, checkState(o.Store)...)
 		all = append(all, checkSigned(o.Store, o.Now)...)
 		all = append(all, checkKey(o.Store)...)
 	}

@@ -16,6 +16,7 @@ import (
 	"troy/internal/testing/smallstore"
 	"troy/server/certs"
 	"troy/server/servedir"
+	"troy/server/state"
 )
 
 // levels are those of the findings of one check.
@@ -324,6 +325,37 @@ func TestSigned(t *testing.T) {
 	if f := checkSigned(dir, day.AddDate(0, 0, -1))[0]; f.Level != Doubt || !strings.Contains(f.Do, "troy key") {
 		t.Errorf("a day before the end: %v", f)
 	}
+}
+
+func TestState(t *testing.T) {
+	dir := t.TempDir()
+	folder := servedir.Of(dir)
+	if all := checkState(dir); len(all) != 0 {
+		t.Errorf("a store that was not served yet: %v", all)
+	}
+	if err := folder.Make(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := state.Open(folder.State(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() // it is looked at while a server has it
+	want := func(level Level, does string) {
+		t.Helper()
+		if all := checkState(dir); len(all) != 1 || all[0].Level != level || !strings.Contains(all[0].Do, does) {
+			t.Errorf("%v, want level %v", all, level)
+		}
+	}
+	want(Doubt, "makes one")
+	if err := s.Copy(); err != nil {
+		t.Fatal(err)
+	}
+	want(Good, "")
+	if err := os.Truncate(folder.State(), 8192); err != nil {
+		t.Fatal(err)
+	}
+	want(Fault, "stop the server; 'cp -p ")
 }
 
 func TestLogins(t *testing.T) {

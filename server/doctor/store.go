@@ -14,6 +14,7 @@ import (
 	"troy/server/certs"
 	"troy/server/servedir"
 	"troy/server/signing"
+	"troy/server/state"
 )
 
 // checkLogins looks whether anybody can sign in on the page of a store.
@@ -22,6 +23,25 @@ func checkLogins(dir string) []Finding {
 		return []Finding{{"page", Doubt, "no user can sign in on the status page", "troy login NAME " + dir}}
 	}
 	return nil
+}
+
+// checkState looks into the state file and its copy, also while a server works with it.
+func checkState(dir string) []Finding {
+	path := servedir.Of(dir).State()
+	err := state.Check(path)
+	var damaged *state.DamagedError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // it was never served
+	case errors.As(err, &damaged):
+		return []Finding{{"state", Fault, err.Error(), "stop the server; " + damaged.WayBack()}}
+	case err != nil:
+		return []Finding{{"state", Doubt, err.Error(), "run as the user of the service, or as root"}}
+	}
+	if err := state.Check(state.CopyOf(path)); err != nil {
+		return []Finding{{"state", Doubt, fmt.Sprintf("%s is whole, but there is no good copy of it: %v", path, err), "troy serve makes one at its start and every day"}}
+	}
+	return []Finding{{"state", Good, path + " and its copy are whole", ""}}
 }
 
 // checkSigned looks at the signatures of a store.

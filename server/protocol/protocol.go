@@ -28,6 +28,7 @@ const (
 	MaxDisks   = 32
 	MaxCAs     = 64
 	MaxDevices = 32
+	MaxImages  = 64
 	MaxMirrors = 8
 	MaxWait    = 3600 // seconds of Order.Wait
 	MaxWindows = 64
@@ -79,6 +80,26 @@ type CheckIn struct {
 
 	FirmwareVersion string   `json:"firmware_version,omitempty"` // vendor, version and date, for people
 	Devices         []Device `json:"devices,omitempty"`          // through which disks and networks are reached
+
+	Trusted *Trusted `json:"trusted,omitempty"` // absent: nothing is remembered
+}
+
+// Trusted is what a machine remembers of the signed metadata of its store: the highest numbers that
+// it has seen, below which it takes nothing.
+type Trusted struct {
+	Store     string `json:"store"` // name of the store, which its root metadata carries
+	Root      int64  `json:"root"`
+	Targets   int64  `json:"targets,omitempty"`
+	Snapshot  int64  `json:"snapshot,omitempty"`
+	Timestamp int64  `json:"timestamp,omitempty"`
+	Servers   int    `json:"servers,omitempty"` // of the list of servers
+	Images    []Held `json:"images,omitempty"`
+}
+
+// Held is the newest version of an image that a machine ever had.
+type Held struct {
+	Image   string `json:"image"`
+	Version int    `json:"version"`
 }
 
 // Device is a controller or card through which disks or networks are reached.
@@ -277,6 +298,7 @@ type Report struct {
 	Outcome  Outcome `json:"outcome"`
 	ExitCode int     `json:"exit_code"`
 	Message  string  `json:"message,omitempty"`
+	Refused  bool    `json:"refused,omitempty"` // what the store has signed was not taken: nothing of the version was tried
 	Steps    []Step  `json:"steps,omitempty"`
 	HandOff  string  `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
 	Leaves   string  `json:"leaves,omitempty"`   // why the agent does not start again by itself; "" = it does

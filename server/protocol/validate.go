@@ -74,9 +74,30 @@ func (c *CheckIn) Validate() error {
 		version(c.Protocol),
 		c.Machine.Validate(),
 		c.Keys.validate(),
+		c.Trusted.validate(),
 		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "without", c.Without, "firmware", c.Firmware,
 			"firmware_version", c.FirmwareVersion),
 	)
+}
+
+func (t *Trusted) validate() error {
+	if t == nil {
+		return nil
+	}
+	for _, n := range []int64{t.Root, t.Targets, t.Snapshot, t.Timestamp, int64(t.Servers)} {
+		if n < 0 || n > math.MaxInt32 {
+			return invalid("trusted: number %d", n)
+		}
+	}
+	if t.Store == "" || t.Root == 0 || len(t.Images) > MaxImages {
+		return invalid("trusted: store %.40q, root %d, %d images; at most %d", t.Store, t.Root, len(t.Images), MaxImages)
+	}
+	for i, h := range t.Images {
+		if h.Image == "" || h.Version < 1 || h.Version > math.MaxInt32 || texts(MaxText, "image", h.Image) != nil {
+			return invalid("trusted: images[%d]", i)
+		}
+	}
+	return texts(MaxText, "store", t.Store)
 }
 
 func (k *Keys) validate() error {

@@ -92,6 +92,7 @@ func (k *Keeper) vouch(l *lab.Lab, m, old *state.Machine, name string) error {
 	v := k.register.Judge(c, l.Listing())
 	if v.ID == m.ID && v.Doubt == "" {
 		delete(k.against, m.ID)
+		delete(k.strangers, m.ID)
 		return nil
 	}
 	k.register.Put(was)
@@ -113,8 +114,7 @@ func (k *Keeper) putAssigned(id string, old *state.Machine, name, room string) (
 	m, err := k.o.State.Update(id, func(m *state.Machine) error {
 		m.Name, m.Room, m.Code = name, room, ""
 		m.Remember(k.o.Now(), "assigned", name+" in room "+room)
-		k.keep(m)
-		return nil
+		return k.keep(m)
 	})
 	if err != nil {
 		k.restore(k.Lab(), []string{id})
@@ -139,17 +139,4 @@ func (k *Keeper) Confirm(id, key string) error {
 	})
 	k.changed.tell()
 	return err
-}
-
-// Forget drops what is known of a machine: one that is gone, or that was never ours.
-func (k *Keeper) Forget(id string) error {
-	if err := k.o.State.Forget(id); err != nil {
-		return err
-	}
-	k.mu.Lock()
-	k.register.Drop(id)
-	k.mu.Unlock()
-	k.placeAll()
-	k.changed.tell()
-	return nil
 }

@@ -26,11 +26,12 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Tick reads a changed lab.yaml, opens gates, wakes machines, notes silent ones and writes the
-// history of nights.
+// Tick reads a changed lab.yaml, forgets strangers that did not come back, opens gates, wakes
+// machines, notes silent ones and writes the history of nights.
 func (k *Keeper) Tick(ctx context.Context) {
 	k.Reload(false)
 	k.buryGhosts()
+	k.expire()
 	l := k.Lab()
 	for _, name := range l.RoomNames() {
 		p, _ := l.Room(name)

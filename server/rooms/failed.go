@@ -14,7 +14,7 @@ func (g *Goal) failed(m *state.Machine) bool {
 	if m.CheckIn.Image == g.Image && m.CheckIn.Version == g.Version && m.CheckIn.Health == protocol.HealthFailing {
 		return true
 	}
-	return g.Fits(m.Attempt) && m.Attempt.Result == state.ResultFailed
+	return g.Fits(m.Attempt) && m.Attempt.Result == state.ResultFailed && !m.Attempt.Refused
 }
 
 // suspect says whether a machine, which may be nil, may have failed at any goal.
@@ -47,7 +47,7 @@ func wentBack(a *state.Attempt, in *protocol.CheckIn) bool {
 // tired says why a machine is not tried at its goal again; "" = it may be.
 func (g *Goal) tired(a *state.Attempt) string {
 	switch {
-	case !g.Fits(a) || a.Result != state.ResultFailed:
+	case !g.Fits(a) || a.Result != state.ResultFailed || a.Refused: // a new signature may come at any time
 		return ""
 	case a.GivenUp: // the agent would refuse it
 		return a.Message

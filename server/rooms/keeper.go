@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -68,11 +69,14 @@ type Keeper struct {
 	ghosts   []string                   // out of the register, to be forgotten
 	members  map[string]map[string]bool // room → ids of its machines
 	placed   map[string]string          // id → room
-	guests   map[string]bool            // ids of those that joined a room by "unknown" of lab.yaml
-	pending  map[string]*state.Attempt  // decided, not yet durable
+	pending  map[string]netip.Addr      // id → party of a machine that has a start slot which is not yet durable
 	woken    map[string]wakes           // by the first MAC address
 	alarmed  map[string]time.Time       // id → last sign of a machine that was said to be silent
 	labErr   error
+
+	strangers strangers
+	admitted  uint64 // strangers so far
+	most      int    // strangers at a time
 
 	waves   sync.Mutex      // taken before mu
 	stopped map[string]wave // room → the wave of which the admin knows that failures stopped it
@@ -83,7 +87,7 @@ func New(o *Options) (*Keeper, error) {
 	if o.Lab == nil || o.State == nil || o.Sizes == nil {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
 	}
-	k := &Keeper{o: *o, against: map[string]string{}, pending: map[string]*state.Attempt{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}}
+	k := &Keeper{o: *o, against: map[string]string{}, pending: map[string]netip.Addr{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}, most: strangersMost}
 	if k.o.Now == nil {
 		k.o.Now = time.Now
 	}
@@ -117,10 +121,8 @@ func (k *Keeper) machines(room string) []*state.Machine {
 // Order implements server.Orders. The order is on the disk before it is returned.
 func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.CheckIn) (o protocol.Order, err error) {
 	l := k.Lab()
-	w, err := k.identify(l, peer, &in)
-	if err != nil {
-		return protocol.Order{}, err
-	}
+	w := k.identify(l, peer, &in)
+	defer k.push(w)
 	defer func() {
 		if err != nil {
 			k.restore(l, append(w.dropped, w.id))
@@ -130,16 +132,16 @@ func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.Chec
 	if err != nil {
 		return protocol.Order{}, err
 	}
-	d := k.decide(c, w.id)
+	d := k.decide(c, w)
 	defer k.settle(w.id)
 	before := k.o.State.Get(w.id)
 	m, err := k.o.State.Update(w.id, func(m *state.Machine) error {
+		m.From = w.from
 		record(m, c, &d)
 		if w.note != "" {
 			m.Remember(c.Now, "changed", w.note)
 		}
-		k.keep(m)
-		return nil
+		return k.keep(m)
 	})
 	if err != nil {
 		return protocol.Order{}, fmt.Errorf("the order could not be saved: %w", err)
@@ -225,42 +227,54 @@ func (k *Keeper) between(ctx context.Context, image string, have, want int) (s S
 }
 
 // decide counts the others and decides in one act, so that no slot is given twice.
-func (k *Keeper) decide(c *Case, id string) Decision {
+func (k *Keeper) decide(c *Case, w *who) Decision {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if c.Room != nil && c.Goal != nil {
-		for other := range k.members[k.placed[id]] {
-			if other != id {
-				k.count(c, other, k.vouched(id))
+		for other := range k.members[k.placed[w.id]] {
+			if other != w.id {
+				k.count(c, other, w)
 			}
 		}
 	}
 	d := Decide(c)
 	if d.Start {
-		k.pending[id] = &state.Attempt{}
+		k.pending[w.id] = w.from
 	}
 	return d
 }
 
-// count adds another machine of the room to a case: for one that is vouched for, only others that
-// are. k.mu is held.
-func (k *Keeper) count(c *Case, id string, vouched bool) {
-	sure := k.vouched(id)
-	counts := sure || !vouched
-	if k.pending[id] != nil {
-		if counts {
+// count adds another machine of the room to the case of w: for one that is vouched for, only others
+// that are. k.mu is held.
+func (k *Keeper) count(c *Case, id string, w *who) {
+	sure, m, known := k.vouched(id), k.o.State.Get(id), k.vouched(w.id)
+	from, pending := k.pending[id]
+	if !pending && m != nil {
+		from = m.From
+	}
+	switch {
+	case pending || m != nil && k.holdsSlot(m, c.Now):
+		if sure || !known {
 			c.Active++
 		}
-		return
-	}
-	m := k.o.State.Get(id)
-	switch {
-	case m == nil:
-	case counts && m.Attempt != nil && m.Attempt.Result == state.ResultOpen && !m.Attempt.Stale(c.Now.Add(-staleTime), k.live.heard(id)):
-		c.Active++
-	case sure && c.Goal.failed(m):
+		if !sure && !known && from == w.from && from.IsValid() && !from.IsLoopback() {
+			c.Same++
+		}
+	case sure && m != nil && c.Goal.failed(m):
 		c.Failed++
 	}
+}
+
+// holdsSlot tells whether a machine is at work. One that nothing vouches for has to get on: its
+// words alone hold no slot. k.mu is held.
+func (k *Keeper) holdsSlot(m *state.Machine, now time.Time) bool {
+	switch {
+	case m.Attempt == nil || m.Attempt.Result != state.ResultOpen:
+		return false
+	case k.vouched(m.ID):
+		return !m.Attempt.Stale(now.Add(-staleTime), k.live.heard(m.ID))
+	}
+	return !m.Attempt.Stale(now.Add(-stallTime), k.live.moved(m.ID))
 }
 
 func (k *Keeper) settle(id string) {
@@ -313,8 +327,11 @@ func attempt(old *state.Attempt, c *Case, work state.Work) *state.Attempt {
 	a := &state.Attempt{Target: c.Goal.ID, Image: c.Goal.Image, Version: c.Goal.Version, Work: work, Started: c.Now, Tries: 1}
 	if c.Goal.Fits(old) {
 		a.Tries = old.Tries
-		if old.Result == state.ResultFailed {
+		if old.Result == state.ResultFailed && !old.Refused {
 			a.Tries++
+		}
+		if c.Key == "" && old.Result == state.ResultOpen {
+			a.Started = old.Started // by asking again alone it would hold its slot for ever
 		}
 	}
 	return a

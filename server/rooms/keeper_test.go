@@ -360,23 +360,6 @@ func TestHealthStopsTheWave(t *testing.T) {
 	}
 }
 
-// TestForgers: unknown machines are bounded; those that are known come through.
-func TestForgers(t *testing.T) {
-	w := newWorld(t)
-	w.k.mu.Lock()
-	w.k.members[""] = map[string]bool{}
-	for i := range unknownMost - 1 {
-		w.k.members[""][fmt.Sprint(i)] = true
-	}
-	w.k.mu.Unlock()
-	w.checkIn(901, 1, nil)
-	w.checkIn(901, 1, nil)
-	if _, err := w.k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.id(902) != "" {
-		t.Errorf("one more: %v", err)
-	}
-	w.checkIn(201, 1, nil)
-}
-
 // TestMissingVersion: a room that is pinned to a version which the store lacks starts what it has,
 // without delay.
 func TestMissingVersion(t *testing.T) {

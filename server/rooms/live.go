@@ -15,10 +15,9 @@ type Live struct {
 	Done  int64     `json:"done"`  // bytes
 	Total int64     `json:"total"` // bytes; 0 = not known
 	Rate  int64     `json:"rate"`  // bytes per second
-}
 
-// liveMost bounds the machines of which progress is held.
-const liveMost = 10_000
+	moved time.Time // when it said something new
+}
 
 // live holds the progress of machines, in memory only.
 type live struct {
@@ -33,9 +32,11 @@ func (l *live) put(key string, v Live) {
 	if l.last == nil {
 		l.last = map[string]Live{}
 	}
-	if _, known := l.last[key]; known || len(l.last) < liveMost {
-		l.last[key] = v
+	v.moved = v.At
+	if old, ok := l.last[key]; ok && old.Phase == v.Phase && old.Done == v.Done {
+		v.moved = old.moved
 	}
+	l.last[key] = v
 }
 
 func (l *live) get(key string) (Live, bool) {
@@ -56,6 +57,14 @@ func (l *live) end(key string) {
 func (l *live) heard(key string) time.Time {
 	if v, ok := l.get(key); ok {
 		return v.At
+	}
+	return l.since
+}
+
+// moved returns when a machine's work got on at last, at least when the server started.
+func (l *live) moved(key string) time.Time {
+	if v, ok := l.get(key); ok {
+		return v.moved
 	}
 	return l.since
 }

@@ -23,6 +23,10 @@ const (
 	// overhead is what each start takes besides fetching and writing.
 	overhead = 90 * time.Second
 
+	// stallTime is how long the work of a machine that nothing vouches for may stand still before its
+	// start slot is given away.
+	stallTime = 5 * time.Minute
+
 	waitLeast = 15 * time.Second // before a machine without a slot asks again
 	waitMost  = 2 * time.Minute
 )
@@ -65,6 +69,7 @@ type Case struct {
 	Goal      *Goal          // nil = nothing is promoted
 	Size      Size           // from what the machine has to Goal
 	Active    int            // other machines of the room that are at work
+	Same      int            // of these, from where this one speaks, if no key is pinned for both
 	Failed    int            // machines of the room that failed at Goal
 }
 
@@ -102,7 +107,7 @@ func Decide(c *Case) Decision {
 		o.Reason = protocol.Clean(why, protocol.MaxText)
 		return Decision{Order: o}
 	}
-	if c.Active >= int(c.Room.Wave) {
+	if c.Active >= int(c.Room.Wave) || c.crowded() {
 		return Decision{Order: c.wait(o)}
 	}
 	o.Want = c.want()
@@ -161,6 +166,13 @@ func (c *Case) want() *protocol.Want {
 func (c *Case) retry() bool {
 	ended := c.Goal.Fits(c.Attempt) && (c.Attempt.Result == state.ResultFailed || c.Attempt.Result == state.ResultDone)
 	return c.Goal.Retry && !ended
+}
+
+// crowded says whether a machine without a pinned key has to leave the free slots to others: from
+// one address no more such machines are at work than there are free slots, so that a laptop that
+// makes them up cannot take all.
+func (c *Case) crowded() bool {
+	return c.Same > 0 && c.Same >= int(c.Room.Wave)-c.Active
 }
 
 // rate is a machine's part of its room's bandwidth, what a machine takes at least; 0 if the room

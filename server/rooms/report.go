@@ -21,10 +21,9 @@ func (k *Keeper) Report(_ context.Context, peer protocol.Peer, r protocol.Report
 	if before.Report != nil && r.ID != "" && before.Report.ID == r.ID {
 		return nil
 	}
-	m, err := k.o.State.Report(id, r.Log, r.Outcome == protocol.OutcomeFailed || ofGivingUp(before), func(m *state.Machine) error {
+	m, err := k.o.State.Report(id, k.tail(id, r.Log), r.Outcome == protocol.OutcomeFailed || ofGivingUp(before), func(m *state.Machine) error {
 		conclude(m, &r, now)
-		k.keep(m)
-		return nil
+		return k.keep(m)
 	})
 	if err != nil {
 		k.restore(k.Lab(), []string{id})
@@ -68,6 +67,6 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 	case !m.Order.Rules.Until.IsZero() && now.After(m.Order.Rules.Until):
 		a.Result = state.ResultLate
 	default:
-		a.Result = state.ResultFailed
+		a.Result, a.Refused = state.ResultFailed, r.Refused
 	}
 }

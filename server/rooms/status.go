@@ -68,6 +68,8 @@ type Host struct {
 	// Troy, Windows ran without the agent, or nothing was heard of it for too long.
 	Attention string `json:"attention,omitempty"`
 	Agent     string `json:"agent,omitempty"`
+	// Trusted is what it remembers of the signed metadata of the store.
+	Trusted *protocol.Trusted `json:"trusted,omitempty"`
 	// Refuses is what its firmware would not start of what it is to be given, a line for each.
 	Refuses []string       `json:"refuses,omitempty"`
 	Last    *state.Attempt `json:"last,omitempty"` // the last deployment
@@ -222,7 +224,7 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 		}
 		h.Image, h.Version = r.Image, r.Version
 	}
-	h.Seen, h.Reason, h.Agent, h.Last = m.Seen, m.Order.Reason, in.Agent, m.Attempt
+	h.Seen, h.Reason, h.Agent, h.Last, h.Trusted = m.Seen, m.Order.Reason, in.Agent, m.Attempt, in.Trusted
 	if m.Attempt != nil && m.Attempt.Result == state.ResultFailed {
 		h.Error = m.Attempt.Message
 	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {

@@ -1,7 +1,6 @@
 package rooms
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,23 +98,6 @@ func TestGuestBecomesMember(t *testing.T) {
 	if o := w.checkIn(902, 1, nil); o.Code == "" || o.Want != nil {
 		t.Errorf("order: %+v", o)
 	}
-}
-
-// TestManyGuests: a forger cannot fill the disk by joining a room.
-func TestManyGuests(t *testing.T) {
-	w := newWorld(t)
-	w.lab(strings.Replace(labText, "images:", "unknown: B205\nimages:", 1))
-	w.k.mu.Lock()
-	for i := range unknownMost - 1 {
-		w.k.guests[fmt.Sprint(i)] = true
-	}
-	w.k.mu.Unlock()
-	w.checkIn(901, 1, nil)
-	w.checkIn(901, 1, nil)
-	if _, err := w.k.Order(t.Context(), protocol.Peer{}, protocol.CheckIn{Protocol: protocol.Version, Machine: machine(902)}); err == nil || w.id(902) != "" {
-		t.Errorf("one more: %v", err)
-	}
-	w.checkIn(201, 1, nil)
 }
 
 // TestWithoutImages: a lab.yaml that lists no images takes those of the store, and a room the image

@@ -3,7 +3,9 @@ package rooms
 import (
 	"cmp"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"troy/internal/identity"
@@ -16,10 +18,12 @@ import (
 type who struct {
 	id      string
 	at      member
+	from    netip.Addr // the party of its connection
 	doubt   string
 	hint    string   // why lab.yaml may not name it as it should
 	note    string   // what changed about it
 	dropped []string // records that it makes superfluous
+	pushed  []string // strangers that made room for it
 }
 
 // claimsOf is what a check-in says of its machine. A key lasts once the agent has read what the
@@ -33,34 +37,39 @@ func knownOf(m *state.Machine) identity.Known {
 	return identity.Known{ID: m.ID, Claims: claimsOf(m.Start, &m.CheckIn), Pin: m.Pin, Line: m.Line, Assigned: m.Room != "", Doubt: m.Doubt}
 }
 
-// keep writes what the register knows of a machine into its record. The register is asked only now:
-// another check-in may have gone on since.
-func (k *Keeper) keep(m *state.Machine) {
+// errForgotten is returned for a machine that was forgotten while it spoke. It may ask again.
+var errForgotten = errors.New("the machine was forgotten meanwhile")
+
+// keep writes what the register knows of a machine into its record, and cuts that of a stranger. The
+// register is asked only now: another check-in may have gone on since.
+func (k *Keeper) keep(m *state.Machine) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.register.Get(m.ID)
 	if now.ID == "" {
-		return // it was forgotten meanwhile
+		return errForgotten
 	}
 	m.Pin, m.Start, m.Line, m.Doubt, m.Against = now.Pin, now.Claims.Key, now.Line, now.Doubt, k.against[m.ID]
 	if !now.Assigned {
 		m.Name, m.Room = "", ""
 	}
+	k.shorten(m)
+	return nil
 }
 
-// unknownMost bounds the machines that are neither listed nor assigned, so that a forger cannot
-// fill the disk. Forget makes room.
-const unknownMost = 1000
-
-// identify judges which machine checks in, and takes it into the register and its room. It refuses
-// a newcomer that is unknown when there are too many.
-func (k *Keeper) identify(l *lab.Lab, peer protocol.Peer, in *protocol.CheckIn) (*who, error) {
-	c := claimsOf(peer.Key, in)
+// identify judges which machine checks in, and takes it into the register and its room. A stranger
+// that is new takes the place of another one when there are too many.
+func (k *Keeper) identify(l *lab.Lab, peer protocol.Peer, in *protocol.CheckIn) *who {
+	c, from := claimsOf(peer.Key, in), partyOf(peer)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	v := k.register.Judge(c, l.Listing())
-	if v.ID == "" && v.Line.Name == "" && len(k.members[""])+len(k.guests) >= unknownMost {
-		return nil, fmt.Errorf("the server holds %d unknown machines already: assign or forget some", unknownMost)
+	var pushed []string
+	for v.ID == "" && v.Line.Name == "" && len(k.strangers) >= k.most {
+		id := k.strangers.yields(from)
+		k.register.Drop(id)
+		k.leave(id)
+		pushed = append(pushed, id)
 	}
 	note := ""
 	if v.Against != "" && k.released(v.Against, in) {
@@ -76,12 +85,13 @@ func (k *Keeper) identify(l *lab.Lab, peer protocol.Peer, in *protocol.CheckIn) 
 	if k.against[known.ID] = v.Against; v.Against == "" {
 		delete(k.against, known.ID)
 	}
-	w := &who{id: known.ID, at: k.memberOf(l, known.ID, &in.Machine), doubt: v.Doubt, note: cmp.Or(note, v.Note), dropped: v.Drop}
+	w := &who{id: known.ID, at: k.memberOf(l, known.ID, &in.Machine), from: from, doubt: v.Doubt, note: cmp.Or(note, v.Note), dropped: v.Drop, pushed: pushed}
 	if name := l.Listing().Adapter(&c); name != "" && w.at.host == nil {
 		w.hint = "lab.yaml lists its USB adapter as " + name + ", but adapters tell no machine from another: list its UUID"
 	}
 	k.place(w.id, w.at)
-	return w, nil
+	k.admit(w.id, w.at, from, k.o.Now())
+	return w
 }
 
 // restore takes back what identify did to records that could not be kept.
@@ -96,7 +106,7 @@ func (k *Keeper) restore(l *lab.Lab, ids []string) {
 			continue
 		}
 		k.register.Put(knownOf(m))
-		k.place(id, k.memberOf(l, id, &m.CheckIn.Machine))
+		k.placeKept(l, m)
 	}
 }
 
@@ -188,20 +198,24 @@ func (k *Keeper) placeAll() {
 	defer k.mu.Unlock()
 	_, dropped := k.register.Relist(l.Listing())
 	k.ghosts = append(k.ghosts, dropped...)
-	k.members, k.placed, k.guests = map[string]map[string]bool{}, map[string]string{}, map[string]bool{}
+	k.members, k.placed, k.strangers = map[string]map[string]bool{}, map[string]string{}, strangers{}
 	for _, m := range k.o.State.All() {
 		if k.register.Get(m.ID).ID != "" {
-			k.place(m.ID, k.memberOf(l, m.ID, &m.CheckIn.Machine))
+			k.placeKept(l, m)
 		}
 	}
+}
+
+// placeKept notes where a machine is of which no more is known than what is kept. k.mu is held.
+func (k *Keeper) placeKept(l *lab.Lab, m *state.Machine) {
+	at := k.memberOf(l, m.ID, &m.CheckIn.Machine)
+	k.place(m.ID, at)
+	k.admit(m.ID, at, m.From, m.Seen)
 }
 
 // place notes in which room a machine is. k.mu is held.
 func (k *Keeper) place(id string, at member) {
 	k.leave(id)
-	if at.guest {
-		k.guests[id] = true
-	}
 	k.placed[id] = at.room
 	if k.members[at.room] == nil {
 		k.members[at.room] = map[string]bool{}
@@ -211,7 +225,7 @@ func (k *Keeper) place(id string, at member) {
 
 // leave takes a machine out of its room. k.mu is held.
 func (k *Keeper) leave(id string) {
-	delete(k.guests, id)
+	delete(k.strangers, id)
 	delete(k.members[k.placed[id]], id)
 	delete(k.placed, id)
 }
@@ -223,7 +237,7 @@ func (k *Keeper) bury(ids []string) {
 		if m == nil {
 			continue
 		}
-		if err := k.o.State.Forget(id); err != nil {
+		if err := k.remove([]string{id}); err != nil {
 			k.o.OnNote(fmt.Sprintf("%s, which has a successor, could not be forgotten: %v", m.CheckIn.Machine.String(), err))
 		} else if m.Line.Name != "" {
 			k.o.OnNote(fmt.Sprintf("%s: the machine %s was forgotten, lab.yaml names its successor", m.Line.Name, m.CheckIn.Machine.String()))

@@ -20,7 +20,7 @@ import (
 	"troy/internal/testing/needs"
 )
 
-// childEnv says what a copy of this test program does: "load" or "full", then a folder.
+// childEnv says what a copy of this test program does: "load", "full" or "damaged", then a folder.
 const childEnv = "STATE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 			err = load(dir)
 		case "full":
 			err = full(dir)
+		case "damaged":
+			err = damaged(dir)
 		}
 		if err != nil {
 			fmt.Println("failed:", err)

@@ -9,6 +9,11 @@
 // gives ErrFull, and what was there before stays; as soon as there is room, updates go through
 // again.
 //
+// A file that is damaged (cut short, zeros, noise) is found by Open before bbolt maps it, and named
+// with the way back (DamagedError): every page that can be reached is read, and every value that has
+// to be JSON. KeepCopy keeps a copy of the last day beside the file, which was checked before it
+// replaced the one before.
+//
 // All machines are also held in memory, so reading does not wait for the disk. What Get and All
 // give must not be changed.
 //
@@ -26,7 +31,10 @@
 //
 // # Known gaps
 //
+// Damage inside a value that is still JSON, or inside a log, is not noticed: bbolt has no checksums of
+// data. One of the two meta pages can be lost with the last update in it. Open reads the whole file.
+//
 // One process has the file open at a time; ReadOnly waits for a moment and then gives ErrBusy.
 // Members that a later program added are dropped when this one rewrites the value. History is
-// bounded (50 events of a machine, 5,000 nights).
+// bounded (50 events of a machine, 5,000 nights); the number of machines is bounded by package rooms.
 package state

@@ -84,24 +84,28 @@ func (s *Store) find(tx *bbolt.Tx, id string) (*Machine, error) {
 	b := tx.Bucket([]byte(bucketMachines))
 	v := b.Get([]byte(id))
 	if v == nil {
-		s.mu.RLock()
-		defer s.mu.RUnlock()
-		if len(s.machines) >= machinesMost {
-			return nil, ErrMany
-		}
 		return &Machine{ID: id}, nil
 	}
 	m := &Machine{}
 	return m, json.Unmarshal(v, m)
 }
 
-// remember takes a machine into memory, unless a later change was there first.
+// remember takes a machine into memory, unless a later change was there first, or has removed it.
 func (s *Store) remember(m *Machine) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.machines[m.ID]; old == nil || old.Rev < m.Rev {
+	if old := s.machines[m.ID]; s.has(m.ID) && (old == nil || old.Rev < m.Rev) {
 		s.machines[m.ID] = m
 	}
+}
+
+// has tells whether a machine is on the disk. No transaction takes s.mu, which is held.
+func (s *Store) has(id string) (is bool) {
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		is = tx.Bucket([]byte(bucketMachines)).Get([]byte(id)) != nil
+		return nil
+	})
+	return is || err != nil
 }
 
 // code keeps the bucket of codes as the machine wants it.
@@ -154,21 +158,12 @@ func (s *Store) ByCode(code string) *Machine {
 	return s.Get(id)
 }
 
-// Forget removes a machine and its logs. It comes back with its next check-in, as an unknown one
-// unless lab.yaml lists it.
-func (s *Store) Forget(id string) error {
+// Forget removes machines and their logs, all or none; those that are not there do not matter. They
+// come back with their next check-ins, as unknown ones unless lab.yaml lists them.
+func (s *Store) Forget(ids ...string) error {
 	err := s.batch(func(tx *bbolt.Tx) error {
-		m, err := s.find(tx, id)
-		if err != nil || m.Rev == 0 {
-			return ErrNotFound
-		}
-		old := m.Code
-		m.Code = ""
-		if err := code(tx, m, old); err != nil {
-			return err
-		}
-		for _, name := range []string{bucketMachines, bucketLogs, bucketFailures} {
-			if err := tx.Bucket([]byte(name)).Delete([]byte(id)); err != nil {
+		for _, id := range ids {
+			if err := s.drop(tx, id); err != nil {
 				return err
 			}
 		}
@@ -179,7 +174,30 @@ func (s *Store) Forget(id string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.machines, id)
+	for _, id := range ids {
+		if !s.has(id) { // nobody has made it again meanwhile
+			delete(s.machines, id)
+		}
+	}
+	return nil
+}
+
+// drop removes a machine from the buckets.
+func (s *Store) drop(tx *bbolt.Tx, id string) error {
+	m, err := s.find(tx, id)
+	if err != nil {
+		return err
+	}
+	old := m.Code
+	m.Code = ""
+	if err := code(tx, m, old); err != nil {
+		return err
+	}
+	for _, name := range []string{bucketMachines, bucketLogs, bucketFailures} {
+		if err := tx.Bucket([]byte(name)).Delete([]byte(id)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -62,7 +62,7 @@ func (s *Store) changeRoom(name string, change func(tx *bbolt.Tx, r *Room) error
 	if err != nil {
 		return classify(err)
 	}
-	s.mu.Lock() // only now: transactions take it
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rooms[name] = r
 	return nil

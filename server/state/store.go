@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"troy/internal/durable"
 	"troy/internal/errline"
 )
 
@@ -24,8 +25,6 @@ var (
 	ErrFormat = errors.New("state: unknown format")
 	// ErrNotFound is returned for a machine or a code that is not there.
 	ErrNotFound = errors.New("state: not found")
-	// ErrMany is returned when there are machinesMost machines already.
-	ErrMany = fmt.Errorf("state: more than %d machines", machinesMost)
 )
 
 const (
@@ -67,28 +66,60 @@ type Store struct {
 	rooms    map[string]*Room
 }
 
-// Open opens the state file, or makes it. It returns ErrBusy if another process has it.
+// Open opens the state file, or makes it. It returns ErrBusy if another process has it, and a
+// DamagedError, before anything touches it, if it is damaged.
 func Open(path string, o *Options) (*Store, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, ReadOnly: o.ReadOnly,
-		NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapped})
+	err := Check(path)
+	if errors.Is(err, os.ErrNotExist) && !o.ReadOnly {
+		err = create(path)
+	}
+	if errors.Is(err, ErrDamaged) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, classify(err))
 	}
-	db.MaxBatchDelay = together
-	s := &Store{db: db, machines: map[string]*Machine{}, rooms: map[string]*Room{}}
-	if !o.ReadOnly {
-		err = s.prepare()
-	}
-	if err == nil {
-		err = s.load()
-	}
+	db, err := openDB(path, o.ReadOnly)
 	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	s := &Store{db: db, machines: map[string]*Machine{}, rooms: map[string]*Room{}}
+	if err := s.load(); err != nil {
 		return nil, errline.Join(fmt.Errorf("%s: %w", path, err), db.Close())
 	}
 	return s, nil
+}
+
+func openDB(path string, readOnly bool) (*bbolt.DB, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, ReadOnly: readOnly,
+		NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapped})
+	if err != nil {
+		return nil, classify(err)
+	}
+	db.MaxBatchDelay = together
+	return db, nil
+}
+
+// create makes an empty state file, whole or not at all: one without content is a damaged one.
+func create(path string) error {
+	part := path + ".part"
+	if err := os.Remove(part); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	db, err := openDB(part, false)
+	if err != nil {
+		return err
+	}
+	if err := errline.Join(prepare(db), db.Close()); err != nil {
+		return err
+	}
+	if err := durable.RenameNew(part, path); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return os.Remove(part) // another process was faster
 }
 
 // Close lets go of the file.
@@ -108,19 +139,20 @@ func classify(err error) error {
 	return err
 }
 
+// buckets are all that a file has.
+func buckets() []string {
+	return []string{bucketMeta, bucketMachines, bucketLogs, bucketFailures, bucketCodes, bucketRooms, bucketNights}
+}
+
 // prepare makes the buckets.
-func (s *Store) prepare() error {
-	return classify(s.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{bucketMachines, bucketLogs, bucketFailures, bucketCodes, bucketRooms, bucketNights} {
-			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+func prepare(db *bbolt.DB) error {
+	return classify(db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range buckets() {
+			if _, err := tx.CreateBucket([]byte(name)); err != nil {
 				return err
 			}
 		}
-		meta, err := tx.CreateBucketIfNotExists([]byte(bucketMeta))
-		if err != nil || meta.Get([]byte("format")) != nil {
-			return err
-		}
-		return meta.Put([]byte("format"), []byte(format))
+		return tx.Bucket([]byte(bucketMeta)).Put([]byte("format"), []byte(format))
 	}))
 }
 
@@ -131,6 +163,11 @@ func (s *Store) load() error {
 		if meta == nil || string(meta.Get([]byte("format"))) != format {
 			return ErrFormat
 		}
+		for _, name := range buckets() {
+			if tx.Bucket([]byte(name)) == nil {
+				return fmt.Errorf("%w: no bucket %s", ErrFormat, name)
+			}
+		}
 		if err := each(tx, bucketMachines, s.machines); err != nil {
 			return err
 		}
@@ -140,11 +177,7 @@ func (s *Store) load() error {
 
 // each decodes a bucket.
 func each[T any](tx *bbolt.Tx, bucket string, into map[string]*T) error {
-	b := tx.Bucket([]byte(bucket))
-	if b == nil {
-		return fmt.Errorf("%w: no bucket %s", ErrFormat, bucket)
-	}
-	return b.ForEach(func(k, v []byte) error {
+	return tx.Bucket([]byte(bucket)).ForEach(func(k, v []byte) error {
 		var t T
 		if err := json.Unmarshal(v, &t); err != nil {
 			return fmt.Errorf("%w: %s %q: %w", ErrFormat, bucket, k, err)

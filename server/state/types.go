@@ -1,6 +1,7 @@
 package state
 
 import (
+	"net/netip"
 	"time"
 
 	"troy/internal/identity"
@@ -9,10 +10,9 @@ import (
 
 // Bounds of what is kept.
 const (
-	machinesMost = 10_000
-	historyMost  = 50
-	nightsMost   = 5_000
-	targetsMost  = 50
+	historyMost = 50
+	nightsMost  = 5_000
+	targetsMost = 50
 )
 
 // Machine is what the server knows of one machine.
@@ -25,6 +25,8 @@ type Machine struct {
 	// Confirmed is the pin of which the admin has said that it is this machine's.
 	Confirmed string `json:"confirmed,omitempty"`
 	Start     string `json:"start,omitempty"`
+	// From is the party of package limit that it checked in from.
+	From netip.Addr `json:"from,omitzero"`
 	// Line is what of lab.yaml it was recognised by last; where Room is set, what the admin assigned.
 	Line identity.Line `json:"line,omitzero"`
 	// Doubt says why it is unknown although something names it; Against is the machine of which it
@@ -85,6 +87,9 @@ type Attempt struct {
 	Message string    `json:"message,omitempty"`
 	Bytes   int64     `json:"bytes,omitempty"`    // fetched, as the report says
 	GivenUp bool      `json:"given_up,omitempty"` // the version was on the disk, and the machine went back by itself
+	// Refused says that the machine did not take what the store has signed: nothing of the version
+	// was tried, and the machine is not to blame.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // Report is the last report without its log.

@@ -35,7 +35,7 @@ func operations() []operation {
 		{"post", "stop", "Let no further machine of a room begin; why \"\" lets them begin again", nil, api.Stop{}, struct{}{}},
 		{"post", "assign", "Name the machine that shows a code", nil, api.Assign{}, struct{}{}},
 		{"post", "confirm", "Note that a machine is the one with this pinned key", nil, api.Confirm{}, struct{}{}},
-		{"post", "forget", "Drop what is known of a machine", nil, api.Which{}, struct{}{}},
+		{"post", "forget", "Drop what is known of a machine, or of all strangers", nil, api.Forget{}, api.Forgotten{}},
 		{"post", "wake", "Send wake-up calls to a machine or a room", nil, api.Which{}, api.Woken{}},
 		{"post", "reload", "Read lab.yaml now", nil, struct{}{}, struct{}{}},
 	}

@@ -1,8 +1,6 @@
 package sign
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +10,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"troy/internal/format"
 )
+
+// ConfirmedKind is the format of confirmed.json.
+var ConfirmedKind = format.Kind{Name: confirmedName, Number: 1, Oldest: 1}
 
 // confirmedName is the file beside the admin key with the machines that the admin has confirmed.
 const confirmedName = "confirmed.json"
@@ -29,54 +32,61 @@ type Confirmed struct {
 	Board string    `json:"board,omitempty"` // serial number that the firmware tells
 	Disks []string  `json:"disks,omitempty"` // serial numbers
 	Time  time.Time `json:"time"`
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // confirmedList is the file.
 type confirmedList struct {
-	Format   int         `json:"format"` // 1
+	format.Head
 	Machines []Confirmed `json:"machines"`
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // Confirmed returns the machines that the admin has confirmed, by name.
 func (r *Repository) Confirmed() ([]Confirmed, error) {
+	list, err := r.confirmed()
+	return list.Machines, err
+}
+
+func (r *Repository) confirmed() (list confirmedList, err error) {
 	path := filepath.Join(r.keys, confirmedName)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return list, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("trust: %w", err)
+		return list, fmt.Errorf("trust: %w", err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxConfirmed+1))
-	var list confirmedList
-	if err == nil {
-		d := json.NewDecoder(bytes.NewReader(b))
-		d.DisallowUnknownFields()
-		err = d.Decode(&list)
+	if err == nil && len(b) > maxConfirmed {
+		err = fmt.Errorf("more than %d bytes", maxConfirmed)
 	}
-	if err == nil && (list.Format != 1 || len(b) > maxConfirmed) {
-		err = fmt.Errorf("format %d, %d bytes; this program reads format 1", list.Format, len(b))
+	if err == nil {
+		err = ConfirmedKind.Read(b, &list)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrNoTrust, path, err)
+		return confirmedList{}, fmt.Errorf("%w: %s: %w", ErrNoTrust, path, err)
 	}
-	return list.Machines, nil
+	return list, nil
 }
 
 // Confirm notes machines beside the admin key, in place of those of the same name.
 func (r *Repository) Confirm(machines []Confirmed) error {
-	list, err := r.Confirmed()
+	list, err := r.confirmed()
 	if err != nil {
 		return err
 	}
 	for _, m := range machines {
-		list = append(slices.DeleteFunc(list, func(o Confirmed) bool { return o.Name == m.Name || o.Key == m.Key }), m)
+		list.Machines = append(slices.DeleteFunc(list.Machines, func(o Confirmed) bool { return o.Name == m.Name || o.Key == m.Key }), m)
 	}
-	slices.SortFunc(list, func(a, b Confirmed) int { return strings.Compare(a.Name, b.Name) })
-	b, err := json.MarshalIndent(confirmedList{Format: 1, Machines: list}, "", "  ")
+	slices.SortFunc(list.Machines, func(a, b Confirmed) int { return strings.Compare(a.Name, b.Name) })
+	ConfirmedKind.Stamp(&list.Head)
+	b, err := format.Indent(&list)
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
-	return writeFile(filepath.Join(r.keys, confirmedName), append(b, '\n'), 0o644)
+	return writeFile(filepath.Join(r.keys, confirmedName), b, 0o644)
 }

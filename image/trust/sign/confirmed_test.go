@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"troy/image/trust/sign"
@@ -34,7 +35,7 @@ func TestConfirmed(t *testing.T) {
 	want("a 2", "b 3")
 	m.Must(m.Repo.Confirm([]sign.Confirmed{{Name: "c", Key: "2"}})) // renamed
 	want("b 3", "c 2")
-	for _, text := range []string{"", "{", `{"format":2}`, `{"format":1,"more":1}`} {
+	for _, text := range []string{"", "{", `{"format":0}`, `{"format":1,"needs":["more"]}`} {
 		m.Must(os.WriteFile(filepath.Join(m.Dir, "keys", "confirmed.json"), []byte(text), 0o644))
 		if _, err := m.Repo.Confirmed(); !errors.Is(err, sign.ErrNoTrust) {
 			t.Errorf("%q: %v", text, err)
@@ -42,5 +43,13 @@ func TestConfirmed(t *testing.T) {
 		if err := m.Repo.Confirm([]sign.Confirmed{{Name: "d"}}); !errors.Is(err, sign.ErrNoTrust) {
 			t.Errorf("%q is written over: %v", text, err)
 		}
+	}
+	newer := `{"format":7,"more":1,"machines":[{"name":"a","key":"1","more":2}]}`
+	path := filepath.Join(m.Dir, "keys", "confirmed.json")
+	m.Must(os.WriteFile(path, []byte(newer), 0o644))
+	m.Must(m.Repo.Confirm([]sign.Confirmed{{Name: "b", Key: "2"}}))
+	want("a 1", "b 2")
+	if b, err := os.ReadFile(path); err != nil || strings.Count(string(b), `"more"`) != 2 {
+		t.Errorf("rewritten as %s, %v", b, err)
 	}
 }

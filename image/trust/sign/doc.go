@@ -57,9 +57,14 @@
 //	keys/trusted.json   beside it: {"format":1,"files":{"NAME IN THE TREE":"base64"}}, a copy of all
 //	                    signed documents, which is followed from the first root in it
 //	keys/server.key     the server's, always in the store
+//	keys/confirmed.json machines as the admin has confirmed them
 //
 // Signatures hold: root 5 years, targets 2 years, snapshot 60 days, timestamp 14 days. Each is
 // renewed when half of that is over: root and targets by Sign, the others by RefreshTimestamp.
+//
+// All documents are of package internal/format: what a newer program put into them is kept when they
+// are signed again, and one that needs a word which this program does not know is not signed on, nor
+// written over.
 //
 // After a break-in, and for a store that was restored from a backup (its timestamps are older than
 // what machines have seen), Rotate(Server). After a theft of the admin key, Rotate(Admin) by a copy

@@ -155,19 +155,29 @@ func (c *content) item(name string, f *metadata.TargetFiles, items, notes map[st
 	dir, base := path.Split(name)
 	switch {
 	case name == tree.Permits:
-		list, _ := trust.ParsePermits(c.docs[name]) // read checked it
-		for _, p := range list {
+		d, err := trust.ParsePermits(c.docs[name])
+		if err != nil { // of a newer program
+			items[name] = hash
+			break
+		}
+		for _, p := range d.Permits {
 			items[permitName(p)] = permitted
 			notes[permitName(p)] = p.Scope.Losing()
 		}
 	case name == tree.Servers:
-		if list, err := trust.ParseServers(c.docs[name]); err == nil {
-			serverItems(list, items)
+		list, err := trust.ParseServers(c.docs[name])
+		if err != nil {
+			items[name] = hash
+			break
 		}
+		serverItems(list, items)
 	case name == tree.Releases:
-		if r, err := trust.ParseRelease(c.docs[name]); err == nil {
-			items[currentRelease] = r.Version
+		r, err := trust.ParseRelease(c.docs[name])
+		if err != nil {
+			items[name] = hash
+			break
 		}
+		items[currentRelease] = r.Version
 	case strings.HasPrefix(name, tree.Agent+"/"):
 		if isDocument(name) {
 			items[releaseName(path.Base(dir))] = hash

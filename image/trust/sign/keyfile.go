@@ -6,7 +6,6 @@ import (
 	"crypto/cipher"
 	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +15,12 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
 	"golang.org/x/crypto/scrypt"
+
+	"troy/internal/format"
 )
+
+// KeyKind is the format of key files.
+var KeyKind = format.Kind{Name: "the key file", Number: 1, Oldest: 1}
 
 // The parameters of scrypt: 64 MiB and some tenths of a second for each guess.
 const (
@@ -27,7 +31,7 @@ const (
 
 // keyFile is a signing key as it lies in a file. Either Seed is there, or Salt and Box.
 type keyFile struct {
-	Format int    `json:"format"` // 1
+	format.Head
 	Kind   string `json:"kind"`
 	Key    Key    `json:"key"`
 	Public []byte `json:"public"`
@@ -68,7 +72,7 @@ func generateKey() (*signingKey, error) {
 
 // seal encodes the key for its file; an empty passphrase leaves it open.
 func (k *signingKey) seal(which Key, passphrase []byte) ([]byte, error) {
-	f := keyFile{Format: 1, Kind: keyKind, Key: which, Public: k.private.Public().(ed25519.PublicKey)}
+	f := keyFile{Kind: keyKind, Key: which, Public: k.private.Public().(ed25519.PublicKey)}
 	if len(passphrase) == 0 {
 		f.Seed = k.private.Seed()
 	} else {
@@ -86,8 +90,8 @@ func (k *signingKey) seal(which Key, passphrase []byte) ([]byte, error) {
 		}
 		f.Box = box.Seal(nonce, nonce, k.private.Seed(), f.bound())
 	}
-	b, err := json.MarshalIndent(f, "", "  ")
-	return append(b, '\n'), err
+	KeyKind.Stamp(&f.Head)
+	return format.Indent(&f)
 }
 
 func (f *keyFile) cipher(passphrase []byte) (cipher.AEAD, error) {
@@ -125,13 +129,14 @@ func readKeyFile(path string, which Key) (*keyFile, error) {
 		return fail(err)
 	}
 	var f keyFile
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&f); err != nil || f.Kind != keyKind {
+	err = KeyKind.Read(b, &f)
+	switch {
+	case errors.Is(err, format.ErrMalformed), err == nil && f.Kind != keyKind:
 		return fail(errors.New("is no key file"))
-	}
-	if f.Format != 1 || f.Key != which {
-		return fail(fmt.Errorf("holds the %q key, format %d; wanted %q, format 1", string(f.Key), f.Format, string(which)))
+	case err != nil:
+		return fail(err)
+	case f.Key != which:
+		return fail(fmt.Errorf("holds the %q key; wanted %q", string(f.Key), string(which)))
 	}
 	return &f, nil
 }

@@ -2,7 +2,6 @@ package sign
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -110,18 +109,18 @@ func (r *Repository) Withdraw(ctx context.Context, store *image.Store, gone func
 
 func (r *Repository) editPermits(ctx context.Context, store *image.Store, now time.Time, f func([]trust.Permit) []trust.Permit) error {
 	_, err := r.sign(ctx, store, now, change{name: tree.Permits, edit: func(before []byte) ([]byte, error) {
-		list, err := readPermits(before)
+		d, err := readPermits(before)
 		if err != nil {
 			return nil, err
 		}
-		list = slices.DeleteFunc(f(list), func(p trust.Permit) bool { return now.After(p.Until) })
-		if len(list) > trust.MaxPermits {
-			return nil, fmt.Errorf("%w: %d permits, at most %d", image.ErrInvalid, len(list), trust.MaxPermits)
+		d.Permits = slices.DeleteFunc(f(d.Permits), func(p trust.Permit) bool { return now.After(p.Until) })
+		if len(d.Permits) > trust.MaxPermits {
+			return nil, fmt.Errorf("%w: %d permits, at most %d", image.ErrInvalid, len(d.Permits), trust.MaxPermits)
 		}
-		if len(list) == 0 {
+		if len(d.Permits) == 0 {
 			return nil, nil
 		}
-		return json.Marshal(trust.Permits{Format: 1, Permits: list})
+		return d.Encode()
 	}})
 	return err
 }
@@ -132,7 +131,8 @@ func (r *Repository) Permits(ctx context.Context) ([]trust.Permit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readPermits(st.content.docs[tree.Permits])
+	d, err := readPermits(st.content.docs[tree.Permits])
+	return d.Permits, err
 }
 
 // ServedPermits is Permits for the server itself, which knows of no root but that of its store, and
@@ -142,16 +142,18 @@ func (r *Repository) ServedPermits() ([]trust.Permit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readPermits(b)
+	d, err := readPermits(b)
+	return d.Permits, err
 }
 
-func readPermits(b []byte) ([]trust.Permit, error) {
+// readPermits returns an empty document where there is none.
+func readPermits(b []byte) (*trust.Permits, error) {
 	if b == nil {
-		return nil, nil
+		return &trust.Permits{}, nil
 	}
-	list, err := trust.ParsePermits(b)
+	d, err := trust.ParsePermits(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Permits, err)
+		return &trust.Permits{}, fmt.Errorf("%w: %s: %w", ErrDoubt, tree.Permits, err)
 	}
-	return list, nil
+	return d, nil
 }

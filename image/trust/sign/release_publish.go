@@ -53,7 +53,7 @@ func PublishAgent(ctx context.Context, store *image.Store, version, from string,
 		return nil, fmt.Errorf("trust: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	r := &trust.AgentRelease{Format: 1, Release: release.Release{Version: version}}
+	r := &trust.AgentRelease{Release: release.Release{Version: version}}
 	if err := take(ctx, r, tmp, from, names); err != nil {
 		return nil, err
 	}

@@ -25,10 +25,11 @@ func (r *Repository) SetServers(ctx context.Context, store *image.Store, servers
 		if err != nil {
 			return nil, err
 		}
-		next := &trust.Servers{Format: 1, Version: 1, Store: id, Servers: servers}
+		next := &trust.Servers{}
 		if last != nil {
-			next.Version = last.Version + 1
+			*next = *last // and what this program does not know of it
 		}
+		next.Version, next.Store, next.Servers = next.Version+1, id, servers
 		if err := next.Check(); err != nil {
 			return nil, err
 		}

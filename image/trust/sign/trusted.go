@@ -3,7 +3,6 @@ package sign
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +18,11 @@ import (
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/internal/tree"
+	"troy/internal/format"
 )
+
+// TrustedKind is the format of trusted.json.
+var TrustedKind = format.Kind{Name: trustedName, Number: 1, Oldest: 1}
 
 // trustedName is the file beside the admin key.
 const trustedName = "trusted.json"
@@ -34,8 +37,10 @@ var longAgo time.Time
 // their names in the tree. It is a source like the store; nothing in it is believed that does not
 // follow from its first root.
 type trusted struct {
-	Format int               `json:"format"` // 1
-	Files  map[string][]byte `json:"files"`
+	format.Head
+	Files map[string][]byte `json:"files"`
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 var _ image.Documents = (*trusted)(nil)
@@ -104,12 +109,7 @@ func (r *Repository) trusted() (*trusted, error) {
 	}
 	t := &trusted{}
 	if err == nil {
-		d := json.NewDecoder(bytes.NewReader(b))
-		d.DisallowUnknownFields()
-		err = d.Decode(t)
-	}
-	if err == nil && t.Format != 1 {
-		err = fmt.Errorf("format %d, this program reads 1", t.Format)
+		err = TrustedKind.Read(b, t)
 	}
 	if err == nil {
 		err = trust.CheckRoot(t.root())
@@ -121,8 +121,8 @@ func (r *Repository) trusted() (*trusted, error) {
 }
 
 func (r *Repository) write(t *trusted) error {
-	t.Format = 1
-	b, err := json.Marshal(t)
+	TrustedKind.Stamp(&t.Head)
+	b, err := format.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
@@ -152,7 +152,12 @@ func (r *Repository) remember(st *state) error {
 		err = errors.New("the store was changed in the meantime")
 	}
 	if err == nil {
-		err = r.write(&trusted{Files: rec.files})
+		t, terr := r.trusted()
+		if terr != nil {
+			t = &trusted{} // it is made now
+		}
+		t.Files = rec.files
+		err = r.write(t)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: it was signed, but could not be noted in %s: %w", ErrDoubt, r.trustedPath(), err)

@@ -52,6 +52,12 @@ type Confirmer interface {
 	Confirm(ctx context.Context, host, key string) error
 }
 
+// Forgetter drops what is known of machines.
+type Forgetter interface {
+	// Forget drops one machine, named as Host takes it, or all strangers, and returns how many.
+	Forget(ctx context.Context, f Forget) (int, error)
+}
+
 // Admin is what the admin's commands work on: a Client asks the server, a Local the state file that
 // the server left. Errors: rooms.ErrNotFound, rooms.ErrInvalid, state.ErrFull; of a Client also
 // ErrDown.
@@ -61,6 +67,7 @@ type Admin interface {
 	Planner
 	Operator
 	Confirmer
+	Forgetter
 }
 
 var (
@@ -96,6 +103,18 @@ type Assign struct {
 type Confirm struct {
 	Host string `json:"host"`
 	Key  string `json:"key"`
+}
+
+// Forget names a machine that is to be forgotten, or says that all strangers are: machines without a
+// place in lab.yaml, and without a pinned key.
+type Forget struct {
+	Host      string `json:"host,omitempty"`
+	Strangers bool   `json:"strangers,omitempty"`
+}
+
+// Forgotten says how many machines were forgotten.
+type Forgotten struct {
+	Machines int `json:"machines"`
 }
 
 // Which names a machine, or a room.

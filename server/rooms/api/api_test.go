@@ -113,6 +113,7 @@ func TestAdmin(t *testing.T) {
 			testViewer(t, a)
 			testHistorian(t, a)
 			testOperator(t, a)
+			testForgetter(t, k, a)
 		})
 	}
 }
@@ -218,24 +219,29 @@ func testOperator(t *testing.T, a Admin) {
 	}
 }
 
-// TestForget is of the HTTP side alone: no command forgets.
-func TestForget(t *testing.T) {
-	k := newKeeper(t)
-	h := NewHandler(k, tokenOf(t))
-	checkIn(t, k, "52:54:00:00:09:09", 1)
-	for _, c := range []struct {
-		host string
-		want int
-	}{{"x", 404}, {"52:54:00:00:09:09", 200}, {"52:54:00:00:09:09", 404}} {
-		r := httptest.NewRequest("POST", Prefix+"forget", strings.NewReader(`{"host":"`+c.host+`"}`))
-		r.Header.Set("Authorization", "Bearer "+secret)
-		w := httptest.NewRecorder()
-		if h.ServeHTTP(w, r); w.Code != c.want {
-			t.Errorf("%s: %d %s", c.host, w.Code, w.Body)
+// testForgetter forgets the one machine that is known, and then strangers.
+func testForgetter(t *testing.T, k *rooms.Keeper, a Forgetter) {
+	t.Helper()
+	for range 2 {
+		checkIn(t, k, "52:54:00:00:09:08", 1)
+		checkIn(t, k, "52:54:00:00:09:07", 1)
+		for _, c := range []struct {
+			f    Forget
+			n    int
+			want error
+		}{
+			{Forget{Host: "x"}, 0, rooms.ErrNotFound}, {Forget{Host: "b204-1"}, 0, rooms.ErrNotFound}, {Forget{}, 0, rooms.ErrNotFound},
+			{Forget{Host: "test-1", Strangers: true}, 0, rooms.ErrInvalid},
+			{Forget{Host: "52:54:00:00:09:08"}, 1, nil}, {Forget{Host: "52:54:00:00:09:08"}, 0, rooms.ErrNotFound},
+			{Forget{Strangers: true}, 1, nil}, {Forget{Strangers: true}, 0, nil},
+		} {
+			if n, err := a.Forget(t.Context(), c.f); n != c.n || !errors.Is(err, c.want) {
+				t.Errorf("%+v: %d, %v", c.f, n, err)
+			}
 		}
 	}
-	if n := len(k.Status().Unknown); n != 0 {
-		t.Errorf("%d machines are left", n)
+	if s := k.Status(); len(s.Unknown) != 0 || s.Rooms[1].Machines != 1 {
+		t.Errorf("left are %+v", s)
 	}
 }
 

@@ -211,3 +211,10 @@ func (c *Client) Wake(ctx context.Context, room, id string) (int, error) {
 	err := c.call(ctx, "wake", Which{room, id}, &w)
 	return w.Machines, err
 }
+
+// Forget implements Forgetter.
+func (c *Client) Forget(ctx context.Context, f Forget) (int, error) {
+	var n Forgotten
+	err := c.call(ctx, "forget", f, &n)
+	return n.Machines, err
+}

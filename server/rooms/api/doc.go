@@ -14,7 +14,7 @@
 //	POST /v1/admin/stop       Stop            →  {}
 //	POST /v1/admin/assign     Assign          →  {}
 //	POST /v1/admin/confirm    Confirm         →  {}
-//	POST /v1/admin/forget     Which           →  {}
+//	POST /v1/admin/forget     Forget          →  Forgotten
 //	POST /v1/admin/wake       Which           →  Woken
 //	POST /v1/admin/reload     {}              →  {}; reads lab.yaml now
 //	GET  /v1/admin/changes?after=REV             Revision, as soon as it is another than REV, or after 20 s

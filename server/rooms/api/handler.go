@@ -61,7 +61,10 @@ func Open(k *rooms.Keeper) http.Handler {
 	post(h, "confirm", func(ctx context.Context, c Confirm) (any, error) {
 		return struct{}{}, l.Confirm(ctx, c.Host, c.Key)
 	})
-	post(h, "forget", func(_ context.Context, w Which) (any, error) { return struct{}{}, l.forget(w.Host) })
+	post(h, "forget", func(ctx context.Context, f Forget) (any, error) {
+		n, err := l.Forget(ctx, f)
+		return Forgotten{n}, err
+	})
 	post(h, "wake", func(ctx context.Context, w Which) (any, error) {
 		n, err := l.Wake(ctx, w.Room, w.Host)
 		return Woken{n}, err

@@ -136,11 +136,20 @@ func (l *Local) Wake(ctx context.Context, room, id string) (int, error) {
 	return l.k.WakeNow(ctx, room, id)
 }
 
-// forget drops what is known of a machine.
-func (l *Local) forget(id string) error {
-	host, _, err := l.k.Host(id)
-	if err != nil {
-		return err
+// Forget implements Forgetter.
+func (l *Local) Forget(_ context.Context, f Forget) (int, error) {
+	switch {
+	case f.Strangers && f.Host != "":
+		return 0, fmt.Errorf("%w: a host, or all strangers", rooms.ErrInvalid)
+	case f.Strangers:
+		return l.k.ForgetStrangers()
 	}
-	return l.k.Forget(host.ID)
+	host, _, err := l.k.Host(f.Host)
+	if err != nil {
+		return 0, err
+	}
+	if host.ID == "" {
+		return 0, fmt.Errorf("%w: %s never checked in: only lab.yaml names it", rooms.ErrNotFound, host.Name)
+	}
+	return 1, l.k.Forget(host.ID)
 }
