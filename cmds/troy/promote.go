@@ -170,7 +170,7 @@ func (a *waking) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "sent wake-up packets to %d machines\n", n)
+	fmt.Fprintf(a.Out, "wake-up packets go out to %d machines\n", n)
 	return nil
 }
 

@@ -5,12 +5,16 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 
 	"troy/image"
 	"troy/image/trust/sign"
+	"troy/internal/digest"
 	"troy/server/rooms"
 )
 
@@ -18,18 +22,27 @@ import (
 // rooms.Sizes.
 type Catalog struct {
 	store *image.Store
+	dir   string
 
-	mu    sync.Mutex
-	sizes map[step]rooms.Size
+	mu      sync.Mutex
+	sizes   map[step]rooms.Size
+	indexes map[string]kept
 }
 
-// step is a machine's way from one version of an image to another.
+// step is a machine's way from one version of an image to another, by the hashes of their manifests:
+// a number may come to name another version.
 type step struct {
 	image      string
-	have, want int
+	have, want digest.Sum // have is zero for a machine that holds nothing
 }
 
-// sizesMost bounds the steps that are remembered: versions only grow.
+// kept is an index as it was read, and the file that held it then.
+type kept struct {
+	index *image.Index
+	file  os.FileInfo
+}
+
+// sizesMost bounds the steps, and the indexes, that are remembered.
 const sizesMost = 1000
 
 // Open opens the catalog of the store at dir.
@@ -38,51 +51,70 @@ func Open(dir string) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Catalog{store: store}, nil
+	return &Catalog{store: store, dir: dir, sizes: map[step]rooms.Size{}, indexes: map[string]kept{}}, nil
 }
 
 // Size implements rooms.Sizes: what a machine that holds the version have fetches and writes for
 // the version want; have 0 is a machine of which nothing is known. It plans as the agent does: what
-// the machine's disk has elsewhere it need not fetch. Each step is planned once.
+// the machine's disk has elsewhere it need not fetch. Each step is planned once, as long as the
+// store has both versions.
 func (c *Catalog) Size(ctx context.Context, name string, have, want int) (rooms.Size, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := step{name, have, want}
+	size, err := c.size(ctx, name, have, want)
+	if errors.Is(err, image.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", rooms.ErrNotFound, err)
+	}
+	return size, err
+}
+
+func (c *Catalog) size(ctx context.Context, name string, have, want int) (rooms.Size, error) {
+	index, err := c.index(ctx, name)
+	if err != nil {
+		return rooms.Size{}, err
+	}
+	e, err := index.Entry(want)
+	if err != nil {
+		return rooms.Size{}, err
+	}
+	key, load := step{image: name, want: e.Manifest.SHA256}, image.LoadPlan // there is nothing to copy from
+	if have != 0 {
+		before, err := index.Entry(have)
+		if err != nil {
+			return rooms.Size{}, err
+		}
+		key.have, load = before.Manifest.SHA256, image.LoadLocalPlan
+	}
 	if size, ok := c.sizes[key]; ok {
 		return size, nil
-	}
-	load := image.LoadLocalPlan
-	if have == 0 {
-		load = image.LoadPlan // there is nothing to copy from
 	}
 	plan, err := load(ctx, c.store, name, have, want)
 	if err != nil {
 		return rooms.Size{}, err
 	}
-	if c.sizes == nil || len(c.sizes) >= sizesMost {
-		c.sizes = map[step]rooms.Size{}
+	if len(c.sizes) >= sizesMost {
+		clear(c.sizes)
 	}
-	hash, err := c.manifest(ctx, name, want)
-	if err != nil {
-		return rooms.Size{}, err
-	}
-	size := rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes, Manifest: hash}
-	c.sizes[key] = size
-	return size, nil
+	c.sizes[key] = rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes, Manifest: e.Manifest.SHA256.String()}
+	return c.sizes[key], nil
 }
 
-// manifest is the hash of a version's manifest: a machine takes no other version of that number.
-func (c *Catalog) manifest(ctx context.Context, name string, version int) (string, error) {
-	index, err := image.LoadIndex(ctx, c.store, name)
-	if err != nil {
-		return "", err
+// index reads which versions an image has, if that file is another one than before.
+func (c *Catalog) index(ctx context.Context, name string) (*image.Index, error) {
+	now, err := os.Stat(filepath.Join(c.dir, filepath.FromSlash(image.IndexName(name))))
+	if old, ok := c.indexes[name]; ok && err == nil && os.SameFile(old.file, now) && old.file.ModTime().Equal(now.ModTime()) && old.file.Size() == now.Size() {
+		return old.index, nil
 	}
-	for _, e := range index.Versions {
-		if e.Version == version {
-			return e.Manifest.SHA256.String(), nil
-		}
+	delete(c.indexes, name)
+	index, err2 := image.LoadIndex(ctx, c.store, name) // its error says what is wrong
+	if err != nil || err2 != nil {
+		return index, err2
 	}
-	return "", fmt.Errorf("%w: %s version %d", image.ErrNotFound, name, version)
+	if len(c.indexes) >= sizesMost {
+		clear(c.indexes)
+	}
+	c.indexes[name] = kept{index, now}
+	return index, nil
 }
 
 // Images lists the images of the store, sorted; nothing if it cannot be read.

@@ -3,12 +3,14 @@ package catalog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"troy/image"
+	"troy/image/publish"
 	"troy/image/trust/sign"
 	"troy/internal/testing/smallstore"
 	"troy/server/rooms"
@@ -64,37 +66,60 @@ func TestSize(t *testing.T) {
 			}
 		})
 	}
-	if _, err := c.Size(t.Context(), smallstore.Image, 1, 3); !errors.Is(err, image.ErrNotFound) {
-		t.Errorf("a version that is not there: %v", err)
+	for _, x := range [][2]int{{1, 3}, {3, 2}, {0, 3}} {
+		if _, err := c.Size(t.Context(), smallstore.Image, x[0], x[1]); !errors.Is(err, rooms.ErrNotFound) || !errors.Is(err, image.ErrNotFound) {
+			t.Errorf("a version that is not there: %v", err)
+		}
 	}
 }
 
-// TestSizeRemembered: what was planned once is not planned again, and memory stays bounded.
+// TestSizeRemembered: what was planned once is not planned again while the index names the versions,
+// and memory stays bounded.
 func TestSizeRemembered(t *testing.T) {
 	c, store := open(t)
 	want, err := c.Size(t.Context(), smallstore.Image, 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
+	for key := range c.sizes {
+		want.Fetch = 7
+		c.sizes[key] = want
+	}
+	if got, err := c.Size(t.Context(), smallstore.Image, 1, 2); got != want || err != nil {
+		t.Errorf("planned again: %+v, %v", got, err)
+	}
+	for i := range sizesMost {
+		c.sizes[step{image: fmt.Sprint(i)}] = rooms.Size{}
+	}
+	if _, err := c.Size(t.Context(), smallstore.Image, 0, 2); err != nil || len(c.sizes) != 1 {
+		t.Errorf("%d steps are left, %v", len(c.sizes), err)
+	}
 	if err := os.RemoveAll(filepath.Join(store.String(), "images")); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := c.Size(t.Context(), smallstore.Image, 1, 2); got != want || err != nil {
-		t.Errorf("without the store: %+v, %v", got, err)
+	if got, err := c.Size(t.Context(), smallstore.Image, 0, 2); !errors.Is(err, rooms.ErrNotFound) {
+		t.Errorf("without the image: %+v, %v", got, err)
 	}
-	for i := range sizesMost {
-		c.sizes[step{"x", i, i}] = rooms.Size{}
+}
+
+// TestSizeOfRemoved: a version that is removed is no longer offered by a catalog that had it.
+func TestSizeOfRemoved(t *testing.T) {
+	c, store := open(t)
+	for _, have := range []int{0, 1} {
+		if _, err := c.Size(t.Context(), smallstore.Image, have, 2); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := c.Size(t.Context(), smallstore.Image, 0, 2); err == nil || len(c.sizes) < sizesMost {
-		t.Errorf("%d steps, %v", len(c.sizes), err)
-	}
-	if err := os.RemoveAll(store.String()); err != nil {
+	if err := publish.Remove(t.Context(), store, smallstore.Image, 2); err != nil {
 		t.Fatal(err)
 	}
-	c2, _ := open(t)
-	c2.sizes = c.sizes
-	if _, err := c2.Size(t.Context(), smallstore.Image, 0, 2); err != nil || len(c2.sizes) != 1 {
-		t.Errorf("%d steps are left, %v", len(c2.sizes), err)
+	for _, have := range []int{0, 1} {
+		if got, err := c.Size(t.Context(), smallstore.Image, have, 2); !errors.Is(err, rooms.ErrNotFound) {
+			t.Errorf("from %d: %+v, %v", have, got, err)
+		}
+	}
+	if _, err := c.Size(t.Context(), smallstore.Image, 0, 1); err != nil {
+		t.Errorf("the version that is left: %v", err)
 	}
 }
 

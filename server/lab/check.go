@@ -91,7 +91,7 @@ func (d *decoder) circles(l *Lab) {
 }
 
 func (d *decoder) hosts(l *Lab) {
-	l.byName = map[Name]*Host{}
+	l.byName, l.byRoom = map[Name]*Host{}, map[Name][]*Host{}
 	ids := map[string]*Host{}
 	var lines []identity.Line
 	for i := range l.Hosts {
@@ -112,6 +112,7 @@ func (d *decoder) hosts(l *Lab) {
 			d.at(path+".name", fmt.Sprintf("%q, which hosts[%d] has", h.Name, j), "a name of its own")
 		}
 		l.byName[h.Name] = h
+		l.byRoom[h.Room] = append(l.byRoom[h.Room], h)
 		d.address(ids, path+".mac", string(h.MAC), string(h.MAC), h)
 		d.address(ids, path+".uuid", h.UUID.folded(), string(h.UUID), h)
 		if h.UUID != "" && l.shares(h.UUID) {

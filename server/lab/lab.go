@@ -38,6 +38,7 @@ type Lab struct {
 	Shared    []UUID           `yaml:"placeholders" about:"SMBIOS UUIDs that several machines have here, besides the usual ones: they tell no machine from another"`
 
 	byName  map[Name]*Host
+	byRoom  map[Name][]*Host
 	listing *identity.Listing
 	loc     *time.Location
 }
@@ -149,6 +150,9 @@ func (l *Lab) Listing() *identity.Listing { return l.listing }
 
 // HostNamed returns the host of that name, nil if there is none.
 func (l *Lab) HostNamed(name string) *Host { return l.byName[Name(name)] }
+
+// HostsOf returns the hosts of a room, in the order of the file.
+func (l *Lab) HostsOf(room string) []*Host { return l.byRoom[Name(room)] }
 
 // RoomNames returns the names of all rooms, sorted.
 func (l *Lab) RoomNames() []string {

@@ -11,16 +11,11 @@ import (
 
 // attention says why a person should look after a machine; "" = no need. A machine that says
 // itself that it leaves, or that Windows ran without the agent, says so until it is heard again.
-func (k *Keeper) attention(h *Host, m *state.Machine) string {
-	if leaves := said(m); leaves != "" {
+func (k *Keeper) attention(h *Host, m *state.Machine, l *lab.Lab, p *lab.Policy) string {
+	if leaves := said(m); leaves != "" || h.Room == "" {
 		return leaves
 	}
-	if h.Room == "" {
-		return ""
-	}
-	l := k.Lab()
-	p, _ := l.Room(h.Room)
-	return k.silent(h, l, &p)
+	return k.silent(h, l, p)
 }
 
 // said is what the last start of a machine says that calls for a person.
@@ -70,23 +65,18 @@ func (k *Keeper) nameOf(m *state.Machine) string {
 }
 
 // noteSilent tells the admin once of each machine of a room that fell silent.
-func (k *Keeper) noteSilent(l *lab.Lab, room string) {
-	p, _ := l.Room(room)
-	for _, e := range k.hosts(l, room) {
-		if e.m == nil || said(e.m) != "" {
-			continue
-		}
-		h := Host{Seen: e.m.Seen, MACs: e.m.CheckIn.Machine.MACs()}
-		why := k.silent(&h, l, &p)
-		if why == "" {
+func (k *Keeper) noteSilent(all []shown) {
+	for i := range all {
+		h, m := &all[i].Host, all[i].m
+		if h.Attention == "" || said(m) != "" {
 			continue
 		}
 		k.mu.Lock()
-		known := k.alarmed[e.m.ID].Equal(e.m.Seen)
-		k.alarmed[e.m.ID] = e.m.Seen
+		known := k.alarmed[m.ID].Equal(m.Seen)
+		k.alarmed[m.ID] = m.Seen
 		k.mu.Unlock()
 		if !known {
-			k.o.OnNote(fmt.Sprintf("machine %s needs attention: %s", e.name, why))
+			k.o.OnNote(fmt.Sprintf("machine %s needs attention: %s", h.Name, h.Attention))
 			k.changed.tell()
 		}
 	}

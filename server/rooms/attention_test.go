@@ -108,7 +108,7 @@ func TestAlarmWoken(t *testing.T) {
 	if got := w.alarm(201); got != "" {
 		t.Errorf("nothing should have brought it: %q", got)
 	}
-	if _, err := w.k.WakeNow(t.Context(), "", "b204-1"); err != nil {
+	if _, err := w.k.WakeNow("", "b204-1"); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.alarm(201); got != "" {

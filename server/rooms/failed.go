@@ -2,19 +2,26 @@ package rooms
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/state"
 )
 
+// Fits says whether an attempt was one at this goal.
+func (g *Goal) Fits(a *state.Attempt) bool {
+	return a != nil && a.Target == g.ID && a.Image == g.Image && a.Version == g.Version
+}
+
 // failed says whether a machine counts as one that failed at this goal: it could not be brought
-// there, it went back, or Windows does not come up in it.
-func (g *Goal) failed(m *state.Machine) bool {
+// there, it went back, or Windows does not come up in it. fell: nothing is heard of its attempt.
+func (g *Goal) failed(m *state.Machine, fell bool) bool {
 	if m.CheckIn.Image == g.Image && m.CheckIn.Version == g.Version && m.CheckIn.Health == protocol.HealthFailing {
 		return true
 	}
-	return g.Fits(m.Attempt) && m.Attempt.Result == state.ResultFailed && !m.Attempt.Refused
+	return g.Fits(m.Attempt) && (m.Attempt.Result == state.ResultFailed && !m.Attempt.Refused || fell)
 }
 
 // suspect says whether a machine, which may be nil, may have failed at any goal.
@@ -22,17 +29,57 @@ func suspect(m *state.Machine) bool {
 	return m != nil && (m.CheckIn.Health == protocol.HealthFailing || m.Attempt != nil && m.Attempt.Result == state.ResultFailed)
 }
 
+// open says whether a machine was told to begin and has not ended yet, as far as is known.
+func open(m *state.Machine) bool { return m.Attempt != nil && m.Attempt.Result == state.ResultOpen }
+
+// fell says whether nothing was heard of a machine at work for too long. It counts as failed as
+// long as that lasts: what killed it may kill others.
+func (k *Keeper) fell(m *state.Machine) bool {
+	return open(m) && k.quiet(m.Attempt, k.live.heard(m.ID), staleTime)
+}
+
+// quiet says whether an attempt began, and its machine was heard, longer ago than a time.
+func (k *Keeper) quiet(a *state.Attempt, heard time.Time, long time.Duration) bool {
+	now := k.o.Now()
+	last := k.live.past(a.Started, now)
+	if heard.After(last) {
+		last = heard
+	}
+	return last.Before(now.Add(-long))
+}
+
 // judged returns what the last attempt of a machine comes to by its check-in: a try that had
-// brought it to the goal has failed if the machine went back by itself since. (The next thing that
-// it could say is a report, and until then others would begin.)
+// brought it to the goal has failed if the machine went back by itself since; and so have tries of
+// which none ended in a report. (The next thing that it could say is a report, and until then
+// others would begin.)
 func (c *Case) judged(a *state.Attempt) *state.Attempt {
-	if c.Goal == nil || !c.Goal.Fits(a) || !wentBack(a, c.CheckIn) {
+	if c.Goal == nil || !c.Goal.Fits(a) {
 		return a
 	}
 	b := *a
-	b.Ended, b.Result, b.GivenUp = c.Now, state.ResultFailed, true
-	b.Message = fmt.Sprintf("version %d was given up, version %d is back; order it again to retry", a.Version, c.CheckIn.Version)
+	switch {
+	case wentBack(a, c.CheckIn):
+		b.GivenUp = true
+		b.Message = fmt.Sprintf("version %d was given up, version %d is back; order it again to retry", a.Version, c.CheckIn.Version)
+	case a.Result == state.ResultOpen && a.Tries >= triesMost && !c.repeats(a) && !c.has():
+		b.Message = "the machine started again each time, without a report"
+	default:
+		return a
+	}
+	b.Ended, b.Result = c.Now, state.ResultFailed
 	return &b
+}
+
+// has says whether the machine has what it should have.
+func (c *Case) has() bool {
+	return c.CheckIn.Image == c.Goal.Image && c.CheckIn.Version == c.Goal.Version
+}
+
+// repeats says whether a check-in comes from the start that began an attempt: the answer was lost on
+// its way, and the machine asks again.
+func (c *Case) repeats(a *state.Attempt) bool {
+	ago := c.Now.Sub(a.Started)
+	return ago >= 0 && ago < againTime
 }
 
 // wentBack says whether a machine that was brought to a version gave it up for the one below. Only
@@ -57,59 +104,61 @@ func (g *Goal) tired(a *state.Attempt) string {
 	return ""
 }
 
-// wave names what a room is brought to.
-type wave struct {
-	id      uint64
-	image   string
-	version int
-}
-
-func (g *Goal) key() wave { return wave{g.ID, g.Image, g.Version} }
-
-// standing returns the goal of a room with the number of machines that failed at it, and whether
-// these stop it. g is nil if nothing is promoted.
-func (k *Keeper) standing(l *lab.Lab, room string) (g *Goal, failed int, stopped bool) {
+// standing returns the goal of a room with the machines that failed at it, and whether these stop
+// it. g is nil if nothing is promoted.
+func (k *Keeper) standing(l *lab.Lab, room string) (g *Goal, failed []*state.Machine, stopped bool) {
 	p, ok := l.Room(room)
 	if g = k.goal(l, room, nil); !ok || g == nil {
-		return nil, 0, false
+		return nil, nil, false
 	}
 	failed = k.failures(room, g)
-	return g, failed, failed >= int(p.Failures)
+	return g, failed, len(failed) >= int(p.Failures)
 }
 
-// noteStop tells the admin when a machine was the one that stops the wave of its room, once: before
-// and now are the machine's states around what it said.
-func (k *Keeper) noteStop(before, now *state.Machine) {
+// noteFailure tells the admin when a machine was the one that stops the wave of its room: before and
+// now are the machine's states around what it said.
+func (k *Keeper) noteFailure(before, now *state.Machine) {
 	if !suspect(before) && !suspect(now) || !k.isVouched(now.ID) {
 		return
 	}
 	l := k.Lab()
 	at := k.placeOf(l, now)
 	g := k.goal(l, at.room, nil)
-	if g == nil || (before != nil && g.failed(before)) == g.failed(now) {
+	if g == nil || (before != nil && g.failed(before, false)) == g.failed(now, false) {
 		return
 	}
+	k.noteStop(l, at.room, now)
+}
+
+// noteStop tells the admin once that failures stop the wave of a room. last is the machine that
+// failed last; nil = one of those that fell silent.
+func (k *Keeper) noteStop(l *lab.Lab, room string, last *state.Machine) {
 	k.waves.Lock() // counting and telling are one act
 	defer k.waves.Unlock()
-	g, n, stopped := k.standing(l, at.room)
-	if g == nil || !stopped {
-		delete(k.stopped, at.room)
+	g, failed, stopped := k.standing(l, room)
+	if !stopped {
+		delete(k.stopped, room)
 		return
 	}
-	if k.stopped[at.room] == g.key() {
+	if k.stopped[room] == g.key() {
 		return
 	}
-	k.stopped[at.room] = g.key()
+	k.stopped[room] = g.key()
+	if last == nil {
+		last = failed[len(failed)-1]
+	}
 	k.o.OnNote(fmt.Sprintf("room %s: the wave of %s version %d stopped, %d machines failed; the last one, %s: %s",
-		at.room, g.Image, g.Version, n, at.name, g.why(now)))
+		room, g.Image, g.Version, len(failed), k.nameOf(last), g.why(last)))
 }
 
 // why says in a line why a machine counts as failed.
 func (g *Goal) why(m *state.Machine) string {
-	if g.Fits(m.Attempt) && m.Attempt.Result == state.ResultFailed {
+	switch {
+	case g.Fits(m.Attempt) && m.Attempt.Result == state.ResultFailed:
 		return m.Attempt.Message
-	}
-	if m.CheckIn.LastStart != "" {
+	case g.Fits(m.Attempt) && m.Attempt.Result == state.ResultOpen:
+		return fmt.Sprintf("nothing is heard of it since it began at %s", m.Attempt.Started.UTC().Format("15:04 UTC"))
+	case m.CheckIn.LastStart != "":
 		return "Windows does not come up: " + m.CheckIn.LastStart
 	}
 	return "Windows does not come up"
@@ -129,11 +178,14 @@ func (k *Keeper) knowStops() {
 	}
 }
 
-func (k *Keeper) failures(room string, g *Goal) (n int) {
-	for _, m := range k.vouchedIn(room) {
-		if g.failed(m) {
-			n++
+// failures are the machines of a room that are known by their keys and failed at a goal, the last
+// to be heard last.
+func (k *Keeper) failures(room string, g *Goal) (failed []*state.Machine) {
+	for _, m := range k.marked(room) {
+		if k.isVouched(m.ID) && g.failed(m, k.fell(m)) {
+			failed = append(failed, m)
 		}
 	}
-	return n
+	slices.SortFunc(failed, func(a, b *state.Machine) int { return a.Seen.Compare(b.Seen) })
+	return failed
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +17,8 @@ import (
 )
 
 // Sizes tells what a machine fetches and writes. have is 0 for a machine that holds nothing of the
-// image. It is asked often.
+// image. The error is ErrNotFound, and no other, for what the store does not have. It is asked
+// often.
 type Sizes interface {
 	Size(ctx context.Context, image string, have, want int) (Size, error)
 }
@@ -68,11 +68,15 @@ type Keeper struct {
 	against  map[string]string          // newcomer in doubt → the machine that it has an address of
 	ghosts   []string                   // out of the register, to be forgotten
 	members  map[string]map[string]bool // room → ids of its machines
+	marks    map[string]map[string]bool // room → ids of those that are at work or may have failed
 	placed   map[string]string          // id → room
-	pending  map[string]netip.Addr      // id → party of a machine that has a start slot which is not yet durable
+	pending  map[string]begun           // id → orders to begin that are decided, not yet durable
 	woken    map[string]wakes           // by the first MAC address
 	alarmed  map[string]time.Time       // id → last sign of a machine that was said to be silent
 	labErr   error
+	latest   time.Time // that the clock showed
+
+	caller caller
 
 	strangers strangers
 	admitted  uint64 // strangers so far
@@ -87,14 +91,17 @@ func New(o *Options) (*Keeper, error) {
 	if o.Lab == nil || o.State == nil || o.Sizes == nil {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
 	}
-	k := &Keeper{o: *o, against: map[string]string{}, pending: map[string]netip.Addr{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}, most: strangersMost}
+	k := &Keeper{o: *o, against: map[string]string{}, members: map[string]map[string]bool{}, marks: map[string]map[string]bool{}, placed: map[string]string{},
+		strangers: strangers{}, pending: map[string]begun{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}, most: strangersMost}
 	if k.o.Now == nil {
 		k.o.Now = time.Now
 	}
 	if k.o.OnNote == nil {
 		k.o.OnNote = func(string) {}
 	}
+	k.caller.send = k.send
 	k.live.since = k.o.Now()
+	k.latest = k.live.since.Round(0)
 	k.readAll()
 	k.placeAll()
 	k.knowStops()
@@ -105,9 +112,12 @@ func New(o *Options) (*Keeper, error) {
 func (k *Keeper) Lab() *lab.Lab { return k.o.Lab.Lab() }
 
 // machines returns what is known of the machines of a room.
-func (k *Keeper) machines(room string) []*state.Machine {
+func (k *Keeper) machines(room string) []*state.Machine { return k.inRoom(room, k.members) }
+
+// inRoom returns what is known of the machines of a set of a room.
+func (k *Keeper) inRoom(room string, sets map[string]map[string]bool) []*state.Machine {
 	k.mu.Lock()
-	ids := slices.Collect(maps.Keys(k.members[room]))
+	ids := slices.Collect(maps.Keys(sets[room]))
 	k.mu.Unlock()
 	var all []*state.Machine
 	for _, id := range ids {
@@ -120,6 +130,7 @@ func (k *Keeper) machines(room string) []*state.Machine {
 
 // Order implements server.Orders. The order is on the disk before it is returned.
 func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.CheckIn) (o protocol.Order, err error) {
+	k.heedClock()
 	l := k.Lab()
 	w := k.identify(l, peer, &in)
 	defer k.push(w)
@@ -133,7 +144,6 @@ func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.Chec
 		return protocol.Order{}, err
 	}
 	d := k.decide(c, w)
-	defer k.settle(w.id)
 	before := k.o.State.Get(w.id)
 	m, err := k.o.State.Update(w.id, func(m *state.Machine) error {
 		m.From = w.from
@@ -143,12 +153,14 @@ func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.Chec
 		}
 		return k.keep(m)
 	})
+	k.settle(w.id, d.Start)
 	if err != nil {
 		return protocol.Order{}, fmt.Errorf("the order could not be saved: %w", err)
 	}
+	k.live.end(w.id) // what it told was of the start before
 	k.bury(w.dropped)
 	k.tellOf(before, m, w)
-	k.noteStop(before, m)
+	k.noteFailure(before, m)
 	k.noteAlarm(before, m)
 	k.changed.tell()
 	return d.Order, nil
@@ -190,9 +202,10 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	if c.Goal = k.goal(l, w.at.room, w.at.host); c.Goal == nil {
 		return c, nil
 	}
+	c.Goal.Gate = k.gate(l, c.Goal)
 	c.Attempt = c.judged(m.Attempt)
 	var err error
-	if c.Size, err = k.size(ctx, in, c.Goal); err != nil {
+	if c.Size, c.Lost, err = k.size(ctx, in, c.Goal); err != nil {
 		// The store lacks the version. Machines start what they have; trying again would only delay
 		// that.
 		c.Goal.Stopped = "the store cannot provide it: " + err.Error()
@@ -200,87 +213,27 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	return c, ctx.Err()
 }
 
-// size asks for the bytes between what a machine has and its goal.
-func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal) (Size, error) {
+// size asks for the bytes between what a machine has and its goal. lost says that the store does not
+// have the version that the machine has: it comes to no other by what changed.
+func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal) (s Size, lost bool, err error) {
 	have := 0
 	if in.Image == g.Image {
 		have = in.Version
 	}
 	if have == g.Version {
-		return Size{}, nil
+		return Size{}, false, nil
 	}
-	s, _, err := k.between(ctx, g.Image, have, g.Version)
-	return s, err
+	return k.between(ctx, g.Image, have, g.Version)
 }
 
-// between asks for the bytes from one version of an image to another. whole says that the machine
-// is to be written completely, if that is allowed: it holds nothing, or a version that the store
-// lost.
-func (k *Keeper) between(ctx context.Context, image string, have, want int) (s Size, whole bool, err error) {
-	if have != 0 {
-		if s, err = k.o.Sizes.Size(ctx, image, have, want); err == nil {
-			return s, false, nil
-		}
+// between asks for the bytes from one version of an image to another; 0 is none. lost says that the
+// store lacks the first one: the machine is to be written completely, if that is allowed.
+func (k *Keeper) between(ctx context.Context, image string, have, want int) (s Size, lost bool, err error) {
+	if s, err = k.o.Sizes.Size(ctx, image, have, want); have == 0 || !errors.Is(err, ErrNotFound) {
+		return s, false, err
 	}
 	s, err = k.o.Sizes.Size(ctx, image, 0, want)
-	return s, true, err
-}
-
-// decide counts the others and decides in one act, so that no slot is given twice.
-func (k *Keeper) decide(c *Case, w *who) Decision {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if c.Room != nil && c.Goal != nil {
-		for other := range k.members[k.placed[w.id]] {
-			if other != w.id {
-				k.count(c, other, w)
-			}
-		}
-	}
-	d := Decide(c)
-	if d.Start {
-		k.pending[w.id] = w.from
-	}
-	return d
-}
-
-// count adds another machine of the room to the case of w: for one that is vouched for, only others
-// that are. k.mu is held.
-func (k *Keeper) count(c *Case, id string, w *who) {
-	sure, m, known := k.vouched(id), k.o.State.Get(id), k.vouched(w.id)
-	from, pending := k.pending[id]
-	if !pending && m != nil {
-		from = m.From
-	}
-	switch {
-	case pending || m != nil && k.holdsSlot(m, c.Now):
-		if sure || !known {
-			c.Active++
-		}
-		if !sure && !known && from == w.from && from.IsValid() && !from.IsLoopback() {
-			c.Same++
-		}
-	case sure && m != nil && c.Goal.failed(m):
-		c.Failed++
-	}
-}
-
-// holdsSlot tells whether a machine is at work. One that nothing vouches for has to get on: its
-// words alone hold no slot. k.mu is held.
-func (k *Keeper) holdsSlot(m *state.Machine, now time.Time) bool {
-	switch {
-	case m.Attempt == nil || m.Attempt.Result != state.ResultOpen:
-		return false
-	case k.vouched(m.ID):
-		return !m.Attempt.Stale(now.Add(-staleTime), k.live.heard(m.ID))
-	}
-	return !m.Attempt.Stale(now.Add(-stallTime), k.live.moved(m.ID))
-}
-
-func (k *Keeper) settle(id string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.pending, id)
+	return s, err == nil, err
 }
 
 // record writes a check-in and its order into a machine's record.
@@ -309,30 +262,36 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	m.Seen, m.CheckIn, m.Order = c.Now, heard(&m.CheckIn, c.CheckIn), d.Order
 	if d.Start {
 		m.Attempt = attempt(m.Attempt, c, d.Work)
-	} else if a := m.Attempt; a != nil && a.Result == state.ResultOpen {
-		end(a, c, m)
+	} else if open(m) {
+		end(m.Attempt, c, m)
 	}
 }
 
-// end closes an attempt whose report never came, when the machine asks and need not go on.
+// end closes an attempt whose report never came, when the machine asks and is not to go on.
 func end(a *state.Attempt, c *Case, m *state.Machine) {
-	a.Ended, a.Result, a.Message = c.Now, state.ResultLate, "the machine came back without a report"
+	a.Ended, a.Result, a.Message = c.Now, state.ResultLost, "the machine came back without a report"
 	if m.CheckIn.Image == a.Image && m.CheckIn.Version == a.Version {
 		a.Result, a.Message = state.ResultDone, ""
 	}
 }
 
-// attempt begins a try. One that was cut off and goes on is the same try.
+// attempt begins a try, or goes on with one whose answer was lost. A start without a report was a
+// try: it may have been the version that ended it.
 func attempt(old *state.Attempt, c *Case, work state.Work) *state.Attempt {
 	a := &state.Attempt{Target: c.Goal.ID, Image: c.Goal.Image, Version: c.Goal.Version, Work: work, Started: c.Now, Tries: 1}
-	if c.Goal.Fits(old) {
-		a.Tries = old.Tries
-		if old.Result == state.ResultFailed && !old.Refused {
-			a.Tries++
-		}
-		if c.Key == "" && old.Result == state.ResultOpen {
-			a.Started = old.Started // by asking again alone it would hold its slot for ever
-		}
+	if !c.Goal.Fits(old) {
+		return a
+	}
+	a.Tries = old.Tries
+	again := old.Result == state.ResultOpen
+	switch {
+	case again && c.repeats(old):
+		a.Started = old.Started
+	case again, old.Result == state.ResultFailed && !old.Refused, old.Result == state.ResultLost:
+		a.Tries++
+	}
+	if again && c.Key == "" {
+		a.Started = old.Started // by asking again alone it would hold its slot for ever
 	}
 	return a
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"troy/image"
 	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/state"
@@ -30,15 +29,20 @@ func (fixedSizes) Refused(_ context.Context, in *protocol.CheckIn, _ string, num
 
 func (fixedSizes) Size(_ context.Context, name string, have, want int) (Size, error) {
 	if name != "win11" || want < 1 || want > 9 || have > 9 {
-		return Size{}, image.ErrNotFound
+		return Size{}, ErrNotFound
 	}
 	return Size{Fetch: 100 << 20, Write: 200 << 20}, nil
 }
 
 // calls records whom a Keeper wakes.
-type calls struct{ names []string }
+type calls struct {
+	mu    sync.Mutex
+	names []string
+}
 
 func (c *calls) Wake(_ context.Context, list []Call) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, call := range list {
 		c.names = append(c.names, call.Name)
 	}
@@ -59,12 +63,18 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), now: at(t, "22 23:00")}
-	if err := os.WriteFile(filepath.Join(w.dir, "lab.yaml"), []byte(labText), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	w.putLab(labText)
 	w.start()
 	t.Cleanup(func() { w.state.Close() })
 	return w
+}
+
+// putLab writes the lab.yaml.
+func (w *world) putLab(text string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, "lab.yaml"), []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) start() {
@@ -268,7 +278,7 @@ func TestPromoteRefuses(t *testing.T) {
 	if err != nil || e.Machines != 4 || e.Never != 4 || e.Fetch != 400<<20 || !e.Fits || e.Opens.Hour() != 1 || !strings.Contains(e.Gate, "test") || w.state.Room("B204") != nil {
 		t.Errorf("%+v, %v", e, err)
 	}
-	if e, err := w.k.Estimate(t.Context(), Promotion{Room: "B206", Version: 2}); err != nil || len(e.Warnings) == 0 {
+	if e, err := w.k.Estimate(t.Context(), Promotion{Room: "B206", Version: 2}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "pins room B206") {
 		t.Errorf("a pinned room: %+v, %v", e, err)
 	}
 }
@@ -304,7 +314,7 @@ func TestBrokenLab(t *testing.T) {
 		}
 	}
 	put(strings.Replace(labText, "wave: 2", "wave: two", 1), 1)
-	w.k.Tick(t.Context())
+	w.k.Tick()
 	if s := w.k.Status(); !strings.Contains(s.LabError, "lab.yaml:7:9") || len(s.Rooms) != 4 || len(w.notes) != 1 || !strings.Contains(w.notes[0], "stays in force") {
 		t.Errorf("%+v, %q", s.LabError, w.notes)
 	}
@@ -313,7 +323,7 @@ func TestBrokenLab(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	put(strings.Replace(labText, "name: b204-1, room: B204", "name: b204-1, room: B205", 1), 2)
-	w.k.Tick(t.Context())
+	w.k.Tick()
 	if s := w.k.Status(); s.LabError != "" {
 		t.Errorf("still %q", s.LabError)
 	}

@@ -19,10 +19,14 @@ type Live struct {
 	moved time.Time // when it said something new
 }
 
+// rateMost is what a machine is believed to move, in bytes per second: a room's sum fits then.
+const rateMost = 1 << 40
+
 // live holds the progress of machines, in memory only.
 type live struct {
-	mu    sync.Mutex
-	since time.Time // when the server started: silence counts from then
+	mu sync.Mutex
+	// since is when the server started, or its clock was set back: silence counts from then.
+	since time.Time
 	last  map[string]Live
 }
 
@@ -55,7 +59,9 @@ func (l *live) end(key string) {
 // heard returns when something was heard of a machine's work at last, at least when the server
 // started.
 func (l *live) heard(key string) time.Time {
-	if v, ok := l.get(key); ok {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if v, ok := l.last[key]; ok {
 		return v.At
 	}
 	return l.since
@@ -63,10 +69,31 @@ func (l *live) heard(key string) time.Time {
 
 // moved returns when a machine's work got on at last, at least when the server started.
 func (l *live) moved(key string) time.Time {
-	if v, ok := l.get(key); ok {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if v, ok := l.last[key]; ok {
 		return v.moved
 	}
 	return l.since
+}
+
+// past is a time that is kept; one that is still to come was written by a clock that was ahead, and
+// says no more than that it was before this clock counts.
+func (l *live) past(t, now time.Time) time.Time {
+	if !t.After(now) {
+		return t
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.since
+}
+
+// setBack begins to count anew: the clock was set back.
+func (l *live) setBack(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since = now
+	clear(l.last)
 }
 
 // Progress takes how far a machine is. It is not kept, and only believed from the connection's key
@@ -76,7 +103,7 @@ func (k *Keeper) Progress(peer protocol.Peer, p protocol.Progress) {
 	if id == "" {
 		return
 	}
-	k.live.put(id, Live{At: k.o.Now(), Phase: p.Phase, Done: p.Done, Total: p.Total, Rate: p.Rate})
+	k.live.put(id, Live{At: k.o.Now(), Phase: p.Phase, Done: p.Done, Total: p.Total, Rate: min(max(p.Rate, 0), rateMost)})
 	k.changed.tell()
 }
 

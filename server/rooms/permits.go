@@ -22,8 +22,8 @@ type Need struct {
 }
 
 // needs is the permit that a machine in a room needs to come to a goal; nil = none, as far as its
-// check-in tells.
-func needs(p *lab.Policy, in *protocol.CheckIn, key string, g *Goal) *Need {
+// check-in tells. lost says that the store does not have the version that the machine has.
+func needs(p *lab.Policy, in *protocol.CheckIn, key string, g *Goal, lost bool) *Need {
 	n := &Need{Key: key}
 	for _, d := range in.Disks {
 		n.Disks = append(n.Disks, d.Serial)
@@ -34,7 +34,7 @@ func needs(p *lab.Policy, in *protocol.CheckIn, key string, g *Goal) *Need {
 		if n.Scope = "wipe"; !p.Provision.Allow || empty {
 			return nil
 		}
-	case updates(in, g.Image):
+	case updates(in, g.Image) && !lost:
 		if n.Scope, n.Image, n.Version = "downgrade", g.Image, g.Version; in.Version <= g.Version {
 			return nil
 		}
@@ -52,7 +52,7 @@ func (c *Case) lacks() string {
 	if c.Room == nil || c.Guest || c.Permitted == nil {
 		return ""
 	}
-	n := needs(c.Room, c.CheckIn, c.Key, c.Goal)
+	n := needs(c.Room, c.CheckIn, c.Key, c.Goal, c.Lost)
 	if n == nil {
 		return ""
 	}
@@ -75,11 +75,11 @@ func (n *Need) command(names []string) string {
 type waiting map[string][]string // scope → names
 
 // add notes a machine that has not got a permit.
-func (w waiting) add(k *Keeper, p *lab.Policy, name string, m *state.Machine, g *Goal) {
+func (w waiting) add(k *Keeper, p *lab.Policy, name string, m *state.Machine, g *Goal, lost bool) {
 	if m == nil {
 		return
 	}
-	n := needs(p, &m.CheckIn, m.Pin, g)
+	n := needs(p, &m.CheckIn, m.Pin, g, lost)
 	if n != nil && !k.permitted(*n) {
 		w[n.Scope] = append(w[n.Scope], name)
 	}

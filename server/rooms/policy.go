@@ -18,6 +18,9 @@ const (
 	// staleTime is how long nothing may be heard of a machine at work before its start slot is
 	// given away.
 	staleTime = 15 * time.Minute
+	// againTime is how long a machine may ask again for the same answer: no machine starts twice in
+	// it.
+	againTime = time.Minute
 	// diskRate is what a machine is taken to write, in bytes per second.
 	diskRate = 80 << 20
 	// overhead is what each start takes besides fetching and writing.
@@ -33,13 +36,16 @@ const (
 
 // Goal is the version that a machine or room should have, and under which conditions.
 type Goal struct {
-	ID      uint64 // of the promotion; 0 = pinned in lab.yaml
+	ID      uint64 // of the promotion; 0 = there is none
 	Image   string
 	Version int
 	Window  *lab.Window // in place of the room's; nil = those
 	Retry   bool
+	Pinned  bool   // in lab.yaml
 	Stopped string // why the wave stopped
 	Gate    string // why the room before does not let it go on; "" = it does
+
+	after *state.Target // the promotion, which may have to wait for a room; nil = none
 }
 
 // Size is what a machine fetches and writes to come to its goal, in bytes.
@@ -68,6 +74,7 @@ type Case struct {
 	Attempt   *state.Attempt // the last one of this machine
 	Goal      *Goal          // nil = nothing is promoted
 	Size      Size           // from what the machine has to Goal
+	Lost      bool           // the store does not have the version that the machine has
 	Active    int            // other machines of the room that are at work
 	Same      int            // of these, from where this one speaks, if no key is pinned for both
 	Failed    int            // machines of the room that failed at Goal
@@ -122,12 +129,12 @@ func (c *Case) order() protocol.Order {
 			LinkPatience: int(c.Room.Link), Windows: c.windows()},
 		Permits: c.permits(),
 	}
-	closes, open := c.hours().Closes(c.Now)
-	switch {
-	case open && c.Room.AtClose == lab.CloseStop:
-		o.Rules.Until = closes
-	case !open && !c.always():
+	switch closes, open := c.hours().Closes(c.Now); {
+	case c.always():
+	case !open:
 		o.Rules.Until = c.Now.In(c.Lab.Location())
+	case c.Room.AtClose == lab.CloseStop:
+		o.Rules.Until = closes
 	}
 	return o
 }
@@ -201,23 +208,27 @@ func (c *Case) always() bool { return *c.Room.Always && (c.Goal == nil || c.Goal
 // so itself.
 func (c *Case) todo() (w state.Work, why string, settled bool) {
 	in, g, permits, lacks := c.CheckIn, c.Goal, c.permits(), c.lacks()
+	holds := holding(in)
+	if c.Lost {
+		holds += ", which the store does not have"
+	}
 	switch {
-	case in.Image == g.Image && in.Version == g.Version:
+	case c.has():
 		return state.WorkNone, "the machine has this version", true
 	case in.Image == "" && bare(in.Disks) && permits.Provision != nil && lacks == "":
 		return state.WorkProvision, "", false
 	case in.Image == "" && bare(in.Disks) && permits.Provision == nil:
 		return state.WorkNone, "no disk of this machine is prepared" + c.waits("provision: {allow: true}"), true
 	case lacks != "":
-		return state.WorkNone, holding(in) + lacks, true
+		return state.WorkNone, holds + lacks, true
 	case in.Detail != "" && !in.Damaged:
 		return state.WorkNone, "the disk cannot take an image: " + in.Detail, false
-	case updates(in, g.Image):
+	case updates(in, g.Image) && !c.Lost:
 		return state.WorkUpdate, "", false
 	case permits.Reinstall:
 		return state.WorkReinstall, "", false
 	}
-	return state.WorkNone, holding(in) + c.waits("reinstall: true"), true
+	return state.WorkNone, holds + c.waits("reinstall: true"), true
 }
 
 // waits says what gives a permission of lab.yaml.
@@ -260,11 +271,6 @@ func (c *Case) stopped() string {
 		return fmt.Sprintf("the wave was stopped: %d machines failed", c.Failed)
 	}
 	return ""
-}
-
-// Fits says whether an attempt was one at this goal.
-func (g *Goal) Fits(a *state.Attempt) bool {
-	return a != nil && a.Target == g.ID && a.Image == g.Image && a.Version == g.Version
 }
 
 func (c *Case) tired() string { return c.Goal.tired(c.Attempt) }
@@ -324,37 +330,4 @@ func spread(name string, most time.Duration) time.Duration {
 	h := fnv.New32a()
 	h.Write([]byte(name))
 	return time.Duration(h.Sum32()%1000) * most / 1000
-}
-
-// Gate says whether a room lets others go on with a version, and if not, why: by those of its
-// machines that are known by their keys. healthy is in percent.
-func Gate(room string, machines []*state.Machine, image string, version, healthy, failures int) (ok bool, why string) {
-	good, bad, unknown := 0, 0, 0
-	for _, m := range machines {
-		has := m.CheckIn.Image == image && m.CheckIn.Version == version
-		switch {
-		case has && m.CheckIn.Health == protocol.HealthGood:
-			good++
-		case has && m.CheckIn.Health == protocol.HealthFailing, failedAt(m, image, version):
-			bad++
-		case has:
-			unknown++
-		}
-	}
-	switch {
-	case bad >= failures:
-		return false, fmt.Sprintf("room %s has %d machines that failed at version %d", room, bad, version)
-	case good == 0 || good*100 < healthy*len(machines):
-		why := fmt.Sprintf("waits for room %s: %d of %d machines have version %d healthy, %d %% are needed", room, good, len(machines), version, healthy)
-		if unknown > 0 {
-			why += fmt.Sprintf("; of %d more that have it the health is not known yet", unknown)
-		}
-		return false, why
-	}
-	return true, ""
-}
-
-func failedAt(m *state.Machine, image string, version int) bool {
-	a := m.Attempt
-	return a != nil && a.Result == state.ResultFailed && a.Image == image && a.Version == version
 }

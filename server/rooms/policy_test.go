@@ -158,26 +158,6 @@ func bareMachine() protocol.CheckIn {
 		Disks: []protocol.Disk{{Path: "/dev/sda", Size: 1 << 40, SectorSize: 512, Empty: true}}}
 }
 
-func TestGate(t *testing.T) {
-	m := func(version int, h protocol.Health, r state.Result) *state.Machine {
-		return &state.Machine{CheckIn: protocol.CheckIn{Image: "a", Version: version, Health: h}, Attempt: &state.Attempt{Image: "a", Version: 2, Result: r}}
-	}
-	good, unknown, old := m(2, protocol.HealthGood, state.ResultDone), m(2, protocol.HealthUnknown, state.ResultDone), m(1, protocol.HealthGood, state.ResultOpen)
-	sick, failed := m(2, protocol.HealthFailing, state.ResultDone), m(1, protocol.HealthGood, state.ResultFailed)
-	for i, c := range []struct {
-		machines []*state.Machine
-		want     bool
-	}{
-		{nil, false}, {[]*state.Machine{old}, false}, {[]*state.Machine{unknown}, false}, {[]*state.Machine{good}, true}, {[]*state.Machine{good, old}, true},
-		{[]*state.Machine{good, old, unknown}, false}, {[]*state.Machine{good, sick}, true}, {[]*state.Machine{good, good, sick, failed}, false}, {[]*state.Machine{good, failed}, true},
-	} {
-		ok, why := Gate("test", c.machines, "a", 2, 50, 2)
-		if ok != c.want || ok != (why == "") {
-			t.Errorf("case %d: %v, %q", i, ok, why)
-		}
-	}
-}
-
 func TestEstimateSpan(t *testing.T) {
 	h := lab.Hours{Windows: []lab.Window{{From: lab.Clock{Hour: 22}, To: lab.Clock{Hour: 5}}}}
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)

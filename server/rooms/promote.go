@@ -67,13 +67,10 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 	if err := k.sum(ctx, l, e); err != nil {
 		return nil, err
 	}
-	g := k.promoted(l, t)
-	e.Gate = g.Gate
+	g := roomGoal(&room, &state.Room{Targets: []state.Target{*t}})
+	e.Gate = k.gate(l, g)
 	c := &Case{Now: k.o.Now(), Lab: l, Room: &room, Goal: g}
 	e.span(c.hours(), c.Now, c.always())
-	if room.Version > 0 {
-		e.Warnings = append(e.Warnings, fmt.Sprintf("lab.yaml pins room %s to version %d: the promotion changes nothing", p.Room, room.Version))
-	}
 	return e, nil
 }
 
@@ -82,7 +79,7 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 	bare, refused, wait := 0, map[string]int{}, waiting{}
 	room, _ := l.Room(e.Room)
 	for _, h := range k.hosts(l, e.Room) {
-		if h.host != nil && h.host.Version > 0 {
+		if !follows(h.host, e.Image) {
 			continue
 		}
 		e.Machines++
@@ -92,19 +89,19 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 		have := 0
 		if h.m == nil {
 			e.Never++
-		} else if now := k.host(l, h); now.Image == e.Image {
-			have = now.Version
+		} else if image, version := holds(h.m); image == e.Image {
+			have = version
 		}
 		if have == e.Version {
 			e.Current++
 			continue
 		}
-		wait.add(k, &room, h.name, h.m, &Goal{Image: e.Image, Version: e.Version})
-		s, whole, err := k.between(ctx, e.Image, have, e.Version)
+		s, lost, err := k.between(ctx, e.Image, have, e.Version)
 		if err != nil {
 			return err
 		}
-		if whole {
+		wait.add(k, &room, h.name, h.m, &Goal{Image: e.Image, Version: e.Version}, lost)
+		if lost || have == 0 {
 			bare++
 		}
 		e.Fetch, e.Write = e.Fetch+s.Fetch, e.Write+s.Write
@@ -174,8 +171,14 @@ func (k *Keeper) target(ctx context.Context, l *lab.Lab, p *Promotion) (*state.T
 	case "none":
 		t.After = ""
 	}
-	if _, ok := l.Room(t.After); t.After != "" && (!ok || t.After == p.Room) {
-		return nil, fmt.Errorf("%w: room %q cannot come after %q", ErrInvalid, p.Room, t.After)
+	if _, ok := l.Room(t.After); t.After != "" && !ok {
+		return nil, fmt.Errorf("%w: room %q, after which %s is to come, is not in lab.yaml", ErrInvalid, t.After, p.Room)
+	}
+	if at := k.circle(p.Room, t); at != "" {
+		return nil, fmt.Errorf("%w: room %s cannot come after room %s, which waits for it: %s", ErrInvalid, p.Room, t.After, at)
+	}
+	if room.Version > 0 && (t.Image != string(room.Image) || t.Version != int(room.Version)) {
+		return nil, fmt.Errorf("%w: lab.yaml pins room %s to %s version %d: change it there", ErrInvalid, p.Room, room.Image, room.Version)
 	}
 	if t.At != "" {
 		if _, err := lab.ParseWindow(t.At); err != nil {
@@ -191,6 +194,21 @@ func (k *Keeper) target(ctx context.Context, l *lab.Lab, p *Promotion) (*state.T
 	return t, nil
 }
 
+// circle shows the way on which the room that a promotion waits for waits for that promotion; "" =
+// it does not.
+func (k *Keeper) circle(room string, t *state.Target) string {
+	way := []string{room}
+	for at := t; at != nil && at.After != "" && !at.Open && at.Image == t.Image && at.Version == t.Version; {
+		next := at.After
+		looped := slices.Contains(way, next)
+		if way = append(way, next); looped {
+			return strings.Join(way, " after ")
+		}
+		at = k.o.State.Room(next).Current()
+	}
+	return ""
+}
+
 // Promote gives a room a version: machines follow in the next window. It is on the disk when nil is
 // returned.
 func (k *Keeper) Promote(ctx context.Context, p Promotion) (*state.Target, error) {
@@ -202,6 +220,7 @@ func (k *Keeper) Promote(ctx context.Context, p Promotion) (*state.Target, error
 }
 
 func (k *Keeper) put(room string, t state.Target) (*state.Target, error) {
+	k.supersede(k.Lab(), room)
 	t, err := k.o.State.Promote(room, t)
 	if err != nil {
 		return nil, err
@@ -211,7 +230,8 @@ func (k *Keeper) put(room string, t state.Target) (*state.Target, error) {
 }
 
 // Previous returns the target that a rollback of a room would bring back: the newest before the
-// current one that is another version of the same image. ErrNotFound if there is none.
+// current one that is another version of the same image, was not rolled back since, and is still in
+// the store. ErrNotFound if there is none.
 func (k *Keeper) Previous(room string) (*state.Target, error) {
 	r := k.o.State.Room(room)
 	now := r.Current()
@@ -220,21 +240,32 @@ func (k *Keeper) Previous(room string) (*state.Target, error) {
 	}
 	bad := left(r.Targets)
 	for i := len(r.Targets) - 2; i >= 0; i-- {
-		if t := r.Targets[i]; t.Image == now.Image && t.Version != now.Version && !bad[t.Version] {
+		t := r.Targets[i]
+		if t.Image != now.Image || t.Version == now.Version || bad[t.Version] {
+			continue
+		}
+		if _, err := k.o.Sizes.Size(context.Background(), t.Image, 0, t.Version); !errors.Is(err, ErrNotFound) {
 			return &t, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: room %q had no other version of %s before", ErrNotFound, room, now.Image)
 }
 
-// left gives the versions that a rollback has left: going back twice does not come back to what was
-// bad.
+// left gives the versions of the image in force that a rollback has left: going back twice does not
+// come back to what was bad. One that was promoted again since was not.
 func left(targets []state.Target) map[int]bool {
 	bad := map[int]bool{}
-	for i, t := range targets {
-		if i > 0 && t.Rollback {
-			bad[targets[i-1].Version] = true
+	image, before := targets[len(targets)-1].Image, 0
+	for _, t := range targets {
+		switch {
+		case t.Image != image:
+			before = 0
+			continue
+		case t.Rollback && before != 0 && before != t.Version:
+			bad[before] = true
 		}
+		delete(bad, t.Version)
+		before = t.Version
 	}
 	return bad
 }
@@ -265,12 +296,21 @@ func (k *Keeper) Rollback(ctx context.Context, p Promotion) (*state.Target, erro
 	return k.put(p.Room, *t)
 }
 
-// Stop keeps machines of a room from beginning; those at work go on. why "" lets them begin again.
+// Stop keeps machines of a room from beginning, also those that lab.yaml pins; those at work go on.
+// why "" lets them begin again.
 func (k *Keeper) Stop(room, why string) error {
-	t := k.o.State.Room(room).Current()
-	if t == nil {
+	l := k.Lab()
+	if _, ok := l.Room(room); !ok {
+		return fmt.Errorf("%w: room %q is not in lab.yaml", ErrNotFound, room)
+	}
+	pins := slices.ContainsFunc(l.HostsOf(room), func(h *lab.Host) bool { return h.Version > 0 })
+	g, failed, stopped := k.standing(l, room)
+	switch {
+	case g == nil && !pins:
 		return fmt.Errorf("%w: nothing was promoted to room %q", ErrNotFound, room)
+	case why == "" && stopped && g.Stopped == "":
+		return fmt.Errorf("%w: nobody stopped room %s, %d machines failed there; promote %s@%d once more and let them retry", ErrInvalid, room, len(failed), g.Image, g.Version)
 	}
 	defer k.changed.tell()
-	return k.o.State.ChangeTarget(room, t.ID, func(t *state.Target) { t.Stopped = why })
+	return k.o.State.StopRoom(room, why)
 }

@@ -30,7 +30,8 @@ func (k *Keeper) Report(_ context.Context, peer protocol.Peer, r protocol.Report
 		return fmt.Errorf("the report could not be saved: %w", err)
 	}
 	k.live.end(id)
-	k.noteStop(before, m)
+	k.settle(id, false)
+	k.noteFailure(before, m)
 	k.noteAlarm(before, m)
 	k.changed.tell()
 	return nil

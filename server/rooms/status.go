@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -82,10 +83,12 @@ type Room struct {
 	Want   int           `json:"version,omitempty"`
 	Pinned bool          `json:"pinned,omitempty"` // by lab.yaml
 	Target *state.Target `json:"target,omitempty"` // the promotion in force
-	Why    string        `json:"why,omitempty"`    // why no machine begins; "" = they may
+	// Stopped says why an admin stopped it; "" = nobody did.
+	Stopped string `json:"stopped,omitempty"`
+	Why     string `json:"why,omitempty"` // why no machine begins; "" = they may
 
-	Open   bool      `json:"open"` // machines may be worked on now
-	Opens  time.Time `json:"opens,omitzero"`
+	Open   bool      `json:"open"`           // machines may be worked on now
+	Opens  time.Time `json:"opens,omitzero"` // the window, or the next one; zero = at any time, or never
 	Closes time.Time `json:"closes,omitzero"`
 
 	Machines int           `json:"machines"`
@@ -109,9 +112,15 @@ type Status struct {
 
 // entry is a machine of a room: known to lab.yaml, or seen, or both.
 type entry struct {
-	name string
-	host *lab.Host
-	m    *state.Machine
+	member
+	m *state.Machine // nil = never seen
+}
+
+// shown is a machine of a room as the status shows it, and what it has to do.
+type shown struct {
+	Host
+	entry
+	goal *Goal // nil = nothing
 }
 
 // hosts lists the machines of a room, by name.
@@ -121,14 +130,40 @@ func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
 	for _, m := range k.machines(room) {
 		at := k.placeOf(l, m)
 		seen[at.host] = true
-		all = append(all, entry{name: at.name, host: at.host, m: m})
+		all = append(all, entry{at, m})
 	}
-	for i := range l.Hosts {
-		if h := &l.Hosts[i]; string(h.Room) == room && !seen[h] {
-			all = append(all, entry{name: string(h.Name), host: h})
+	for _, h := range l.HostsOf(room) {
+		if !seen[h] {
+			all = append(all, entry{member{name: string(h.Name), room: room, host: h}, nil})
 		}
 	}
-	slices.SortFunc(all, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.id(), b.id())) })
+	return all
+}
+
+// id is that of its record; "" = it was never seen.
+func (e *entry) id() string {
+	if e.m == nil {
+		return ""
+	}
+	return e.m.ID
+}
+
+// census lists the machines of a room as they are now, by name; of no room, the unknown ones. What
+// they have in common is found out once.
+func (k *Keeper) census(l *lab.Lab, room string) []shown {
+	p, known := l.Room(room)
+	r := k.o.State.Room(room)
+	var whole *Goal
+	if known {
+		whole = roomGoal(&p, r)
+	}
+	entries := k.hosts(l, room)
+	all := make([]shown, 0, len(entries))
+	for _, e := range entries {
+		g := pinned(whole, &p, e.host, r)
+		all = append(all, shown{k.host(l, &p, &e, g), e, g})
+	}
 	return all
 }
 
@@ -140,10 +175,10 @@ func (k *Keeper) Status() *Status {
 		s.LabError = err.Error()
 	}
 	for _, name := range l.RoomNames() {
-		s.Rooms = append(s.Rooms, k.room(l, name))
+		s.Rooms = append(s.Rooms, k.room(l, name, k.census(l, name)))
 	}
-	for _, m := range k.machines("") {
-		s.Unknown = append(s.Unknown, k.host(l, entry{m: m}))
+	for _, x := range k.census(l, "") {
+		s.Unknown = append(s.Unknown, x.Host)
 	}
 	slices.SortFunc(s.Unknown, func(a, b Host) int { return b.Seen.Compare(a.Seen) })
 	return s
@@ -158,8 +193,8 @@ func (k *Keeper) Hosts(room string) []Host {
 	}
 	all := []Host{}
 	for _, name := range names {
-		for _, e := range k.hosts(l, name) {
-			all = append(all, k.host(l, e))
+		for _, x := range k.census(l, name) {
+			all = append(all, x.Host)
 		}
 	}
 	return all
@@ -188,26 +223,22 @@ func (h *Host) has(folded string) bool {
 	})
 }
 
-func (k *Keeper) host(l *lab.Lab, e entry) Host {
-	h := Host{Name: e.name, Phase: PhaseNever}
+// host is a machine of a room with a policy, and what it should have; nil = nothing.
+func (k *Keeper) host(l *lab.Lab, p *lab.Policy, e *entry, g *Goal) Host {
+	h := Host{Name: e.name, Room: e.room, Guest: e.guest, Phase: PhaseNever}
 	if e.host != nil {
-		h.Room, h.UUID, h.Pinned = string(e.host.Room), string(e.host.UUID), e.host.Version > 0
+		h.UUID, h.Pinned = string(e.host.UUID), e.host.Version > 0
 		if e.host.MAC != "" {
 			h.MACs = []string{string(e.host.MAC)}
 		}
 	}
-	if e.m != nil && e.host == nil {
-		at := k.placeOf(l, e.m)
-		h.Room, h.Assigned, h.Guest = at.room, at.room != "" && !at.guest, at.guest
-	}
-	var g *Goal
-	if h.Room != "" {
-		if g = k.goal(l, h.Room, e.host); g != nil {
-			h.WantImage, h.WantVersion = g.Image, g.Version
-		}
+	if g != nil {
+		h.WantImage, h.WantVersion = g.Image, g.Version
 	}
 	if e.m != nil {
+		h.Assigned = e.host == nil && e.room != "" && !e.guest
 		k.seen(&h, e.m, g)
+		h.Attention = k.attention(&h, e.m, l, p)
 	}
 	return h
 }
@@ -217,14 +248,12 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	in := &m.CheckIn
 	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
 	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
-	h.Image, h.Version, h.Health, h.HealthWhy = in.Image, in.Version, in.Health, in.LastStart
-	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Version != 0 {
-		if r.Image != h.Image || r.Version != h.Version {
-			h.Health, h.HealthWhy = protocol.HealthUnknown, "" // of the version before
-		}
-		h.Image, h.Version = r.Image, r.Version
+	h.Image, h.Version = holds(m)
+	if h.Image == in.Image && h.Version == in.Version { // else it is of the version before
+		h.Health, h.HealthWhy = in.Health, in.LastStart
 	}
-	h.Seen, h.Reason, h.Agent, h.Last, h.Trusted = m.Seen, m.Order.Reason, in.Agent, m.Attempt, in.Trusted
+	h.Seen = k.live.past(m.Seen, k.o.Now())
+	h.Reason, h.Agent, h.Last, h.Trusted = m.Order.Reason, in.Agent, m.Attempt, in.Trusted
 	if m.Attempt != nil && m.Attempt.Result == state.ResultFailed {
 		h.Error = m.Attempt.Message
 	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {
@@ -235,20 +264,19 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 		h.Error = protocol.Clean("Windows does not come up: "+in.LastStart, protocol.MaxText)
 	}
 	h.Phase = k.phase(h, m, g)
-	h.Attention = k.attention(h, m)
 	if v, ok := k.live.get(m.ID); ok && h.Phase == PhaseWorking {
 		h.Live = &v
 	}
 }
 
 func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
-	now, a := k.o.Now(), m.Attempt
+	a := m.Attempt
 	switch {
 	case h.Room == "":
 		return PhaseUnknown
-	case a != nil && a.Result == state.ResultOpen && !a.Stale(now.Add(-staleTime), k.live.heard(m.ID)):
+	case open(m) && !k.fell(m):
 		return PhaseWorking
-	case a != nil && a.Result == state.ResultOpen:
+	case open(m):
 		return PhaseSilent
 	case h.Health == protocol.HealthFailing, unstarted(m):
 		return PhaseDown
@@ -258,7 +286,7 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 		return PhaseIdle
 	case h.Image == g.Image && h.Version == g.Version:
 		return PhaseCurrent
-	case m.Order.Wait > 0 && m.Seen.Add(2*waitMost+waitLeast).After(now):
+	case m.Order.Wait > 0 && h.Seen.Add(2*waitMost+waitLeast).After(k.o.Now()):
 		return PhaseWaiting
 	case g.Fits(a) && a.Result == state.ResultFailed:
 		return PhaseFailed
@@ -278,38 +306,49 @@ func unstarted(m *state.Machine) bool {
 	return r != nil && r.At.Equal(m.Seen) && r.Outcome == protocol.OutcomeFailed && r.ExitCode == exitCheck
 }
 
-func (k *Keeper) room(l *lab.Lab, name string) Room {
+// room is a room with its machines.
+func (k *Keeper) room(l *lab.Lab, name string, all []shown) Room {
 	p, _ := l.Room(name)
-	now := k.o.Now()
-	r := Room{Name: name, Target: k.o.State.Room(name).Current(), Pinned: p.Version > 0, Counts: map[Phase]int{}}
-	c := &Case{Now: now, Lab: l, Room: &p, Goal: k.goal(l, name, nil)}
-	h := c.hours()
-	if closes, ok := h.Closes(now); ok {
-		r.Open, r.Closes = true, closes
-		r.Opens, _ = h.Began(now)
-	} else {
-		r.Opens, r.Closes, _ = h.Next(now)
-		r.Open = c.always()
+	kept := k.o.State.Room(name)
+	r := Room{Name: name, Target: kept.Current(), Pinned: p.Version > 0, Machines: len(all), Counts: map[Phase]int{}}
+	if kept != nil {
+		r.Stopped = kept.Stopped
 	}
+	c := &Case{Now: k.o.Now(), Lab: l, Room: &p, Goal: roomGoal(&p, kept)}
+	r.hours(c)
 	if g := c.Goal; g != nil {
 		r.Image, r.Want = g.Image, g.Version
-		c.Failed = k.failures(name, g)
+		c.Failed = len(k.failures(name, g))
+		g.Gate = k.gate(l, g)
 		for _, rule := range []func() string{c.stopped, c.gated, c.closed} {
 			if r.Why == "" {
 				r.Why = rule()
 			}
 		}
 	}
-	k.tally(l, &r, c)
+	r.tally(c, all)
 	return r
 }
 
+// hours fills when machines of the room may be worked on.
+func (r *Room) hours(c *Case) {
+	if r.Open = c.always(); r.Open {
+		return
+	}
+	h := c.hours()
+	if closes, ok := h.Closes(c.Now); ok {
+		r.Open, r.Closes = true, closes
+		r.Opens, _ = h.Began(c.Now)
+	} else {
+		r.Opens, r.Closes, _ = h.Next(c.Now)
+	}
+}
+
 // tally counts the machines of a room.
-func (k *Keeper) tally(l *lab.Lab, r *Room, c *Case) {
+func (r *Room) tally(c *Case, all []shown) {
 	todo := 0
-	for _, e := range k.hosts(l, r.Name) {
-		h := k.host(l, e)
-		r.Machines++
+	for i := range all {
+		h := &all[i].Host
 		r.Counts[h.Phase]++
 		if h.Attention != "" {
 			r.Alarms++
@@ -322,12 +361,10 @@ func (k *Keeper) tally(l *lab.Lab, r *Room, c *Case) {
 		}
 		if h.Live != nil {
 			r.Rate += h.Live.Rate
-		}
-		if h.Phase == PhaseWorking || h.Phase == PhaseWaiting || lacks(&h) && !h.Seen.IsZero() {
-			todo++
-		}
-		if h.Live != nil {
 			c.Size.Fetch = max(c.Size.Fetch, h.Live.Total)
+		}
+		if h.Phase == PhaseWorking || h.Phase == PhaseWaiting || lacks(h) && !h.Seen.IsZero() {
+			todo++
 		}
 	}
 	if r.Counts[PhaseWorking] > 0 {
@@ -346,6 +383,3 @@ func (k *Keeper) LabError() error {
 
 // Log returns the log tail of a machine's last report, and of its last failed one.
 func (k *Keeper) Log(id string) (last, failed string, err error) { return k.o.State.Log(id) }
-
-// Nights returns the nights that began after a time, the newest first.
-func (k *Keeper) Nights(after time.Time) ([]state.Night, error) { return k.o.State.Nights(after) }

@@ -127,7 +127,7 @@ func TestFlood(t *testing.T) {
 	w.now = w.now.Add(strangerTime - time.Hour)
 	w.stranger(902, "10.0.0.6")
 	w.now = w.now.Add(2 * time.Hour)
-	w.k.Tick(t.Context())
+	w.k.Tick()
 	if list := w.k.Status().Unknown; len(list) != 1 || list[0].Code != known || len(w.k.live.last) != 0 {
 		t.Errorf("after a month: %+v, %d live", list, len(w.k.live.last))
 	}
@@ -168,7 +168,7 @@ func TestKnownIsNoStranger(t *testing.T) {
 	w.lab(strings.Replace(labText, "b204-1,", "other,", 1))
 	w.lab(strings.ReplaceAll(labText, "52:54:00:00:02:01", "52:54:00:00:99:01")) // the line is of another machine now
 	w.now = w.now.Add(2 * strangerTime)
-	w.k.Tick(t.Context())
+	w.k.Tick()
 	if n, err := w.k.ForgetStrangers(); n != 0 || err != nil || len(w.state.All()) != 2 {
 		t.Errorf("forgot %d, %v; left are %d", n, err, len(w.state.All()))
 	}
@@ -222,10 +222,9 @@ func TestForgedSlots(t *testing.T) {
 		w.now = w.now.Add(stallTime * 2 / 3)
 		w.k.Progress(protocol.Peer{Addr: "10.0.0.2", Key: fmt.Sprint("10.0.0.2", 204)}, p) // nothing new
 	}
-	c := &Case{Now: w.now, Lab: w.k.Lab()}
 	w.k.mu.Lock()
 	defer w.k.mu.Unlock()
-	if w.k.holdsSlot(w.state.Get(w.id(204)), c.Now) {
+	if w.k.holdsSlot(w.state.Get(w.id(204))) {
 		t.Error("words without progress hold a slot")
 	}
 }

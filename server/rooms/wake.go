@@ -1,9 +1,9 @@
 package rooms
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"troy/server/lab"
@@ -31,49 +31,77 @@ type wakes struct {
 	settles int
 }
 
-// candidate is a machine that might be called.
-type candidate struct {
-	Host
-	machine *state.Machine
-}
-
 // wakeRoom calls machines that are off and have work to do, as many as there are start slots: first
 // those that need their version. Once none of these is left to wait for, those follow that only
 // have to start once more.
-func (k *Keeper) wakeRoom(ctx context.Context, name string, c *Case) error {
-	if k.o.Waker == nil || !*c.Room.Wake || k.blocked(name, c) != "" {
-		return nil
+func (k *Keeper) wakeRoom(name string, c *Case, all []shown) {
+	if k.o.Waker == nil || !*c.Room.Wake {
+		return
 	}
-	var all []candidate
-	for _, e := range k.hosts(c.Lab, name) {
-		all = append(all, candidate{k.host(c.Lab, e), e.m})
-	}
+	may := map[wave]bool{}
+	all = slices.DeleteFunc(slices.Clone(all), func(h shown) bool {
+		if h.goal == nil {
+			return true
+		}
+		ok, known := may[h.goal.key()]
+		if !known {
+			ok = k.blocked(name, c, h.goal) == ""
+			may[h.goal.key()] = ok
+		}
+		return !ok && h.Phase != PhaseWorking && h.Phase != PhaseWaiting // these have their slots
+	})
 	calls, served := k.toServe(c, all)
 	if served {
 		calls = k.toSettle(name, c, all)
 	}
-	return k.call(ctx, calls)
+	k.call(calls)
 }
 
-// toServe lists the machines to call for their version. served says that there are none, and that
-// none is at work or was called a moment ago: a machine that does not answer holds up no other.
-func (k *Keeper) toServe(c *Case, all []candidate) (calls []Call, served bool) {
+// blocked says why no machine of a room with that goal may be called now; "" = they may.
+func (k *Keeper) blocked(name string, room *Case, g *Goal) string {
+	c := *room
+	c.Goal = g
+	c.Failed = len(k.failures(name, g))
+	g.Gate = k.gate(c.Lab, g)
+	for _, rule := range []func() string{c.stopped, c.gated} {
+		if why := rule(); why != "" {
+			return why
+		}
+	}
+	if !c.hours().Open(c.Now) {
+		return "no window is open"
+	}
+	return ""
+}
+
+// toServe lists the machines to call for their version, those first that were called longest ago.
+// served says that there are none, and that none is at work or was called a moment ago. A machine
+// that was called holds a place until it could be up; one that does not answer holds up no other for
+// longer.
+func (k *Keeper) toServe(c *Case, all []shown) (calls []Call, served bool) {
 	room := int(c.Room.Wave)
 	served = true
+	last := map[string]time.Time{}
 	for _, h := range all {
 		up := !h.Seen.IsZero() && c.Now.Sub(h.Seen) < awakeTime
+		called := k.lastCall(&h.Host)
+		ago := c.Now.Sub(called)
 		switch {
 		case h.Keyed && (h.Phase == PhaseWorking || h.Phase == PhaseWaiting || up && lacks(&h.Host)):
 			room-- // holds a slot, or is about to
 			served = false
 		case !lacks(&h.Host) || len(h.MACs) == 0:
-		case c.Now.Sub(k.wakes(&h.Host).last) < wakeAgain:
-			served = served && c.Now.Sub(k.wakes(&h.Host).last) >= awakeTime
+		case ago < awakeTime:
+			room--
+			served = false
+		case ago < wakeAgain:
 		default:
 			served = false
+			last[h.MACs[0]] = called
 			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
 		}
 	}
+	slices.SortStableFunc(calls, func(a, b Call) int { return last[a.MACs[0]].Compare(last[b.MACs[0]]) })
 	return firsts(calls, room), served
 }
 
@@ -97,14 +125,15 @@ func lacks(h *Host) bool {
 // start. The agent sees at a start what became of Windows since the last one, merges, and starts
 // Windows, which runs until a user, or a task of the image, shuts it down. A call to a machine
 // that runs has no effect; so the calls are spread over the window.
-func (k *Keeper) toSettle(name string, c *Case, all []candidate) (calls []Call) {
+func (k *Keeper) toSettle(name string, c *Case, all []shown) (calls []Call) {
 	closes, open := c.hours().Closes(c.Now)
 	if !open || closes.Sub(c.Now) < wakeAgain {
 		return nil // what it would do does not fit
 	}
 	began, _ := c.hours().Began(c.Now)
 	pause := max(closes.Sub(began)/(settleMost+1), wakeAgain)
-	lazy, awaited := protocol.Merge(c.Room.Merge) == protocol.MergeLazy, k.awaited(c.Lab, name, c.Goal)
+	lazy := protocol.Merge(c.Room.Merge) == protocol.MergeLazy
+	awaited := c.Goal != nil && k.awaited(c.Lab, name, c.Goal)
 	room := int(c.Room.Wave)
 	for _, h := range all {
 		if h.Phase != PhaseCurrent || len(h.MACs) == 0 {
@@ -116,7 +145,7 @@ func (k *Keeper) toSettle(name string, c *Case, all []candidate) (calls []Call) 
 		case called < awakeTime, k.tells(h.ID, c.Now):
 			room-- // starts, or merges
 		case called < pause, c.Now.Sub(h.Seen) < awakeTime, w.window.Equal(began) && w.settles >= settleMost:
-		case unsettled(h.machine, lazy, awaited):
+		case unsettled(h.m, lazy, awaited && h.goal.key() == c.Goal.key()):
 			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
 		}
 	}
@@ -135,7 +164,7 @@ func (k *Keeper) tells(id string, now time.Time) bool {
 func (k *Keeper) awaited(l *lab.Lab, name string, g *Goal) bool {
 	for _, other := range l.RoomNames() {
 		t := k.o.State.Room(other).Current()
-		if other != name && t != nil && t.After == name && !t.Open && t.Stopped == "" && t.Image == g.Image && t.Version == g.Version {
+		if other != name && t != nil && t.After == name && !t.Open && k.o.State.Room(other).Stopped == "" && t.Image == g.Image && t.Version == g.Version {
 			return true
 		}
 	}
@@ -172,6 +201,14 @@ func (k *Keeper) wakes(h *Host) wakes {
 	return k.woken[h.MACs[0]]
 }
 
+// lastCall is when a machine was called last; zero = never.
+func (k *Keeper) lastCall(h *Host) time.Time {
+	if len(h.MACs) == 0 {
+		return time.Time{}
+	}
+	return k.wakes(h).last
+}
+
 // countSettles counts calls that are not for the version.
 func (k *Keeper) countSettles(calls []Call, window time.Time) {
 	k.mu.Lock()
@@ -186,27 +223,9 @@ func (k *Keeper) countSettles(calls []Call, window time.Time) {
 	}
 }
 
-// call wakes machines and remembers that it did.
-func (k *Keeper) call(ctx context.Context, calls []Call) error {
-	if len(calls) == 0 {
-		return nil
-	}
-	k.mu.Lock()
-	for _, c := range calls {
-		w := k.woken[c.MACs[0]]
-		w.last = k.o.Now()
-		k.woken[c.MACs[0]] = w
-	}
-	k.mu.Unlock()
-	if err := k.o.Waker.Wake(ctx, calls); err != nil {
-		return fmt.Errorf("waking: %w", err)
-	}
-	return nil
-}
-
-// WakeNow calls a machine, or all of a room, whatever the time is, and returns how many were
-// called.
-func (k *Keeper) WakeNow(ctx context.Context, room, id string) (int, error) {
+// WakeNow calls a machine, or all of a room, whatever the time is, and returns how many will be
+// called. The calls go out in the background, whatever becomes of the request.
+func (k *Keeper) WakeNow(room, id string) (int, error) {
 	l := k.Lab()
 	p, ok := l.Room(room)
 	hosts := k.Hosts(room)
@@ -229,5 +248,6 @@ func (k *Keeper) WakeNow(ctx context.Context, room, id string) (int, error) {
 			calls = append(calls, Call{h.Name, h.MACs, p.Addresses()})
 		}
 	}
-	return len(calls), k.call(ctx, calls)
+	k.call(calls)
+	return len(calls), nil
 }

@@ -63,7 +63,8 @@ func (w *world) tick(d time.Duration) string {
 	w.t.Helper()
 	w.now = w.now.Add(d)
 	w.woken.names = nil
-	w.k.Tick(w.t.Context())
+	w.k.Tick()
+	w.k.caller.work.Wait()
 	slices.Sort(w.woken.names)
 	return strings.Join(w.woken.names, " ")
 }
@@ -150,6 +151,7 @@ func TestWakeToShowHealth(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	w.checkIn(205, 3, healthy) // has what lab.yaml pins
 	w.promote("B205", 2, "none")
 	for _, n := range []int{301, 302, 303} {
 		w.checkIn(n, 1, nil)
@@ -170,7 +172,7 @@ func TestWakeToShowHealth(t *testing.T) {
 	w.checkIn(302, 2, healthy)
 	w.wantWoken(time.Hour, "b204-1 b204-2") // the gate is open
 	w.checkIn(303, 2, nil)                  // cut off: nothing is known again
-	w.wantWoken(time.Hour, "b204-1 b204-2")
+	w.wantWoken(time.Hour, "b204-3 b204-4") // those that were called longest ago
 }
 
 // TestWakeNot: outside of the window, at its end, without wake, and when the wave was stopped,

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"troy/internal/identity"
 	"troy/server/lab"
@@ -168,11 +167,6 @@ func (k *Keeper) vouched(id string) bool {
 	return known.Pin != "" && known.Line.Name != ""
 }
 
-// vouchedIn returns what is known of those machines of a room.
-func (k *Keeper) vouchedIn(room string) []*state.Machine {
-	return slices.DeleteFunc(k.machines(room), func(m *state.Machine) bool { return !k.isVouched(m.ID) })
-}
-
 func (k *Keeper) isVouched(id string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -198,7 +192,10 @@ func (k *Keeper) placeAll() {
 	defer k.mu.Unlock()
 	_, dropped := k.register.Relist(l.Listing())
 	k.ghosts = append(k.ghosts, dropped...)
-	k.members, k.placed, k.strangers = map[string]map[string]bool{}, map[string]string{}, strangers{}
+	clear(k.members)
+	clear(k.marks)
+	clear(k.placed)
+	clear(k.strangers)
 	for _, m := range k.o.State.All() {
 		if k.register.Get(m.ID).ID != "" {
 			k.placeKept(l, m)
@@ -217,16 +214,15 @@ func (k *Keeper) placeKept(l *lab.Lab, m *state.Machine) {
 func (k *Keeper) place(id string, at member) {
 	k.leave(id)
 	k.placed[id] = at.room
-	if k.members[at.room] == nil {
-		k.members[at.room] = map[string]bool{}
-	}
-	k.members[at.room][id] = true
+	add(k.members, at.room, id)
+	k.mark(id)
 }
 
 // leave takes a machine out of its room. k.mu is held.
 func (k *Keeper) leave(id string) {
 	delete(k.strangers, id)
 	delete(k.members[k.placed[id]], id)
+	delete(k.marks[k.placed[id]], id)
 	delete(k.placed, id)
 }
 

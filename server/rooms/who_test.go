@@ -113,7 +113,7 @@ func TestUnpinnedMarkNobody(t *testing.T) {
 	for _, n := range []int{1, 2} {
 		w.tell("", machine(n), 2) // healthy, it says
 	}
-	w.k.Tick(t.Context())
+	w.k.Tick()
 	if o := w.checkIn(203, 1, nil); begins(&o) || !strings.Contains(o.Reason, "waits for room test: none of its 2 machines is known") {
 		t.Errorf("the gate was opened by claims: %+v", o)
 	}

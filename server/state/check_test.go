@@ -35,7 +35,7 @@ func filled(t *testing.T, path string) []byte {
 	for i := range 5 {
 		_, err := s.Promote(fmt.Sprint("room-", i), Target{Image: "pc", Version: 2})
 		must(t, err)
-		must(t, s.PutNight(Night{Room: fmt.Sprint("room-", i), Begin: time.Unix(int64(i), 0)}))
+		must(t, s.PutNights([]Night{{Room: fmt.Sprint("room-", i), Begin: time.Unix(int64(i), 0)}}))
 	}
 	must(t, s.Close())
 	b, err := os.ReadFile(path)
@@ -64,7 +64,7 @@ func use(path string) error {
 	}
 	_, _ = s.Nights(time.Time{})
 	_, _ = s.Promote("room-1", Target{Image: "pc", Version: 3})
-	_ = s.PutNight(Night{Room: "room-9"})
+	_ = s.PutNights([]Night{Night{Room: "room-9"}})
 	_ = s.Forget("machine-001")
 	return s.Close()
 }

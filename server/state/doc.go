@@ -27,7 +27,7 @@
 //	failures    Machine.ID → that of the last failed report
 //	codes       Machine.Code → Machine.ID, of unknown machines
 //	rooms       name of a room → Room
-//	nights      begin as RFC 3339 in UTC + " " + room → Night
+//	nights      begin as RFC 3339 in UTC + " " + room + " " + image@version → Night
 //
 // # Known gaps
 //

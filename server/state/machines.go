@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -209,13 +208,4 @@ func (s *Store) Log(id string) (last, failed string, err error) {
 		return nil
 	})
 	return last, failed, err
-}
-
-// Stale says whether nothing was heard of an open attempt since before.
-func (a *Attempt) Stale(before, heard time.Time) bool {
-	last := a.Started
-	if heard.After(last) {
-		last = heard
-	}
-	return last.Before(before)
 }

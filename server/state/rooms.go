@@ -25,9 +25,18 @@ func (s *Store) Promote(room string, t Target) (Target, error) {
 		}
 		t.ID = id
 		r.Targets = append(r.Targets[max(0, len(r.Targets)+1-targetsMost):], t)
+		r.Stopped = ""
 		return nil
 	})
 	return t, err
+}
+
+// StopRoom keeps the machines of a room from beginning; why "" lets them begin again.
+func (s *Store) StopRoom(room, why string) error {
+	return s.changeRoom(room, func(_ *bbolt.Tx, r *Room) error {
+		r.Stopped = why
+		return nil
+	})
 }
 
 // ChangeTarget changes a target; ErrNotFound if the room has none of that ID.
@@ -68,12 +77,18 @@ func (s *Store) changeRoom(name string, change func(tx *bbolt.Tx, r *Room) error
 	return nil
 }
 
-// PutNight keeps a night, in place of what was kept of it before. The oldest beyond nightsMost go.
-func (s *Store) PutNight(n Night) error {
+// PutNights keeps nights, in place of what was kept of them before. The oldest beyond nightsMost
+// go.
+func (s *Store) PutNights(list []Night) error {
+	if len(list) == 0 {
+		return nil
+	}
 	return classify(s.db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket([]byte(bucketNights))
-		if err := put(tx, bucketNights, nightKey(&n), &n); err != nil {
-			return err
+		for i := range list {
+			if err := put(tx, bucketNights, list[i].key(), &list[i]); err != nil {
+				return err
+			}
 		}
 		c := b.Cursor()
 		for over := b.Stats().KeyN - nightsMost; over > 0; over-- {
@@ -88,7 +103,12 @@ func (s *Store) PutNight(n Night) error {
 	}))
 }
 
-func nightKey(n *Night) string { return n.Begin.UTC().Format(time.RFC3339) + " " + n.Room }
+func (n *Night) key() string {
+	return fmt.Sprintf("%s %s %s@%d", n.Begin.UTC().Format(time.RFC3339), n.Room, n.Image, n.Version)
+}
+
+// Same tells whether two are of the same window, room and version.
+func (n *Night) Same(o *Night) bool { return n.key() == o.key() }
 
 // Nights returns the nights that began after a time, the newest first.
 func (s *Store) Nights(after time.Time) ([]Night, error) {

@@ -99,7 +99,7 @@ func TestRoomsAndNights(t *testing.T) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	}
-	if err := s.ChangeTarget("B204", targetsMost+5, func(t *Target) { t.Stopped = "why" }); err != nil {
+	if err := s.ChangeTarget("B204", targetsMost+5, func(t *Target) { t.Open = true }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.ChangeTarget("B204", 1, func(*Target) {}); !errors.Is(err, ErrNotFound) {
@@ -107,13 +107,13 @@ func TestRoomsAndNights(t *testing.T) {
 	}
 	begin := time.Date(2026, 11, 22, 22, 0, 0, 0, time.UTC)
 	for i := range 4 {
-		if err := s.PutNight(Night{Room: "B204", Begin: begin.AddDate(0, 0, i%3), Done: i}); err != nil {
+		if err := s.PutNights([]Night{{Room: "B204", Begin: begin.AddDate(0, 0, i%3), Done: i}}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.Close()
 	s = open(t, path)
-	if r := s.Room("B204"); len(r.Targets) != targetsMost || r.Current().Stopped != "why" || r.Current().Version != targetsMost+5 {
+	if r := s.Room("B204"); len(r.Targets) != targetsMost || !r.Current().Open || r.Current().Version != targetsMost+5 {
 		t.Errorf("%+v", r.Current())
 	}
 	list, err := s.Nights(begin.Add(-time.Second))

@@ -59,6 +59,7 @@ const (
 	ResultFailed  Result = "failed"  // it is not, Attempt.Message says why
 	ResultLate    Result = "late"    // it is not, because the window closed
 	ResultWaiting Result = "waiting" // it is not, because the machine waits for a permit, or lab.yaml
+	ResultLost    Result = "lost"    // the machine came back without it, and without a report
 )
 
 // Work is what a machine has to do to come to a version, as far as its check-in tells. How it does
@@ -83,7 +84,7 @@ type Attempt struct {
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
 	Result  Result    `json:"result,omitempty"`
-	Tries   int       `json:"tries"` // of the same target, this one too
+	Tries   int       `json:"tries"` // of the same target, this one too; one without a report is one
 	Message string    `json:"message,omitempty"`
 	Bytes   int64     `json:"bytes,omitempty"`    // fetched, as the report says
 	GivenUp bool      `json:"given_up,omitempty"` // the version was on the disk, and the machine went back by itself
@@ -109,6 +110,8 @@ type Event struct {
 type Room struct {
 	Name    string   `json:"name"`
 	Targets []Target `json:"targets"` // the newest last; that one is in force
+	// Stopped says why no machine of the room may begin; "" = they may. A promotion ends it.
+	Stopped string `json:"stopped,omitempty"`
 }
 
 // Current is the target in force, nil if there is none.
@@ -130,13 +133,11 @@ type Target struct {
 	Time     time.Time `json:"time"`
 	Rollback bool      `json:"rollback,omitempty"`
 	Retry    bool      `json:"retry,omitempty"` // machines try again what they gave up
-	// Stopped says why the wave stopped; "" = it goes on.
-	Stopped string `json:"stopped,omitempty"`
 	// Open is set once the room in After had it healthy.
 	Open bool `json:"open,omitempty"`
 }
 
-// Night is what came of one window of one room.
+// Night is what came of one version in one window of one room. Each machine counts once at most.
 type Night struct {
 	Room    string    `json:"room"`
 	Begin   time.Time `json:"begin"`
@@ -146,7 +147,7 @@ type Night struct {
 	Closed  bool      `json:"closed"` // the numbers are final
 	Done    int       `json:"done"`   // machines that came to the version in it
 	Failed  int       `json:"failed"`
-	Missing int       `json:"missing"` // that do not have it at the end
+	Missing int       `json:"missing"` // that do not have it at the end, and did not fail
 	Bytes   int64     `json:"bytes"`
 }
 

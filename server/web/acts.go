@@ -140,8 +140,8 @@ func (h *Handler) carryOut(r *http.Request, a *asked) (said string, err error) {
 	case "continue":
 		return "Room " + a.room + ": machines begin again.", l.Stop(a.room, "")
 	case "wake":
-		n, err := l.WakeNow(ctx, a.room, a.id)
-		return fmt.Sprintf("Wake-up calls sent to %d machines.", n), err
+		n, err := l.WakeNow(a.room, a.id)
+		return fmt.Sprintf("Wake-up calls go out to %d machines.", n), err
 	case "assign":
 		_, err := l.Assign(a.code, a.name, a.room)
 		return fmt.Sprintf("%s is now in room %s.", a.name, a.room), err

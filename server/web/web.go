@@ -51,7 +51,7 @@ type Planner interface {
 type Operator interface {
 	Stop(room, why string) error
 	Assign(code, name, room string) (*state.Machine, error)
-	WakeNow(ctx context.Context, room, id string) (int, error)
+	WakeNow(room, id string) (int, error)
 }
 
 // Lab is what the page is about.

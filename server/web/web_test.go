@@ -148,7 +148,7 @@ func TestActs(t *testing.T) {
 	if code, _ := do("stop", "room", "B204"); code != http.StatusSeeOther || !strings.Contains(s.keeper.Status().Rooms[0].Why, "admin") {
 		t.Errorf("stop: %d", code)
 	}
-	if code, _ := do("continue", "room", "B204"); code != http.StatusSeeOther || s.keeper.Status().Rooms[0].Target.Stopped != "" {
+	if code, _ := do("continue", "room", "B204"); code != http.StatusSeeOther || s.keeper.Status().Rooms[0].Stopped != "" {
 		t.Errorf("continue: %d", code)
 	}
 	if code, _ := do("rollback", "room", "B204"); code != http.StatusSeeOther || s.keeper.Status().Rooms[0].Want != 3 {

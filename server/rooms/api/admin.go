@@ -42,7 +42,7 @@ type Operator interface {
 	Stop(ctx context.Context, room, why string) error
 	// Assign names the machine that shows a code.
 	Assign(ctx context.Context, code, name, room string) error
-	// Wake calls a machine, or a room, and returns how many machines were called.
+	// Wake calls a machine, or a room, and returns how many machines will be called.
 	Wake(ctx context.Context, room, id string) (int, error)
 }
 
@@ -123,7 +123,7 @@ type Which struct {
 	Host string `json:"host,omitempty"`
 }
 
-// Woken says how many machines were called.
+// Woken says how many machines will be called.
 type Woken struct {
 	Machines int `json:"machines"`
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"troy/internal/errline"
@@ -119,7 +120,11 @@ func (l *Local) Rollback(ctx context.Context, p rooms.Promotion) (*state.Target,
 
 // Stop implements Operator.
 func (l *Local) Stop(_ context.Context, room, why string) error {
-	return l.k.Stop(room, protocol.Clean(why, 200))
+	said := strings.TrimSpace(protocol.Clean(why, 200))
+	if said == "" && why != "" {
+		return fmt.Errorf("%w: the reason %q is empty", rooms.ErrInvalid, why)
+	}
+	return l.k.Stop(room, said)
 }
 
 // Assign implements Operator.
@@ -132,8 +137,8 @@ func (l *Local) Assign(_ context.Context, code, name, room string) error {
 func (l *Local) Confirm(_ context.Context, host, key string) error { return l.k.Confirm(host, key) }
 
 // Wake implements Operator.
-func (l *Local) Wake(ctx context.Context, room, id string) (int, error) {
-	return l.k.WakeNow(ctx, room, id)
+func (l *Local) Wake(_ context.Context, room, id string) (int, error) {
+	return l.k.WakeNow(room, id)
 }
 
 // Forget implements Forgetter.
