@@ -114,7 +114,7 @@ func (p *pages) build() *snapshot {
 			v.Tiles = append(v.Tiles, s.tile(p.t, "tile", host))
 		}
 		v.Back, _ = p.h.o.Lab.Previous(v.Name) // none: then there is no button
-		fmt.Fprintln(layout, v.Name, v.Back, v.Target != nil, v.Target != nil && v.Target.Stopped != "")
+		fmt.Fprintln(layout, v.Name, v.Back, v.Image != "", v.Stopped != "")
 		s.rooms = append(s.rooms, v)
 	}
 	for _, host := range st.Unknown {
