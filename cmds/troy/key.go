@@ -142,8 +142,10 @@ func keyAdvice(err error) string {
 		return "--keys names the folder with admin.key and trusted.json; 'troy key trust ROOT.json' makes trusted.json from the root that your boot media carry"
 	case errors.As(err, &unasked):
 		return "if this is your own work, interrupted, 'troy key sign' shows and signs it; else somebody wrote to the store: 'troy key rotate --server' puts it back"
+	case errors.Is(err, sign.ErrOldRoot):
+		return "bring back the folder keys/ and the files *.root.json of metadata/ as they were after the keys were replaced; without them machines need new media"
 	case errors.Is(err, sign.ErrDoubt), errors.Is(err, trust.ErrUntrusted):
-		return "somebody wrote to the store, or it was restored from a backup: 'troy key rotate --server' puts it back to what was verified last"
+		return "if the store was restored from a backup, 'troy key sign --at-least' continues from it; else somebody wrote to it: 'troy key rotate --server' puts it back to what was verified last"
 	case errors.Is(err, sign.ErrKey):
 		return "--keys names the folder of the admin key, --passphrase-file opens a sealed one"
 	}

@@ -146,17 +146,26 @@ func rotateAdvice(err error) string {
 }
 
 func newKeySign(s *cli.Streams) *cobra.Command {
-	k := newKeyCall(s)
-	cmd := leaf("sign", "show what is not signed, and sign it", k.runSign)
+	k := &keySign{keyCall: newKeyCall(s)}
+	cmd := leaf("sign", "show what is not signed, and sign it", k.run)
 	cmd.Long = `Show what the store holds or lacks beyond what is signed, and sign that. Use it after your own work
-was interrupted. What you do not know was put there by somebody else: do not sign it.`
+was interrupted. What you do not know was put there by somebody else: do not sign it.
+
+After the store was restored from a backup, --at-least signs it above the highest numbers that PCs
+have seen, which take nothing older. Start some of them first: they tell their numbers when they
+check in. Version numbers that were used since the backup are not used again.`
+	cmd.Flags().StringVar(&k.atLeast, "at-least", "", "sign above the highest numbers that PCs have seen; with =`NUMBER` above that one")
+	cmd.Flags().Lookup("at-least").NoOptDefVal = fromMachines
 	return k.withKeys(cmd)
 }
 
-func (k *keyCall) runSign(ctx context.Context, _ []string) error {
+func (k *keySign) run(ctx context.Context, _ []string) error {
 	k.keys.broad = true
 	if err := k.open(); err != nil {
 		return err
+	}
+	if k.atLeast != "" {
+		return k.goOn(ctx)
 	}
 	changed, err := k.repo.SignAll(ctx, k.store, time.Now())
 	if err != nil {

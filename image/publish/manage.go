@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -45,6 +46,30 @@ func (s *store) remove(ctx context.Context, name string, version int) error {
 		}
 	}
 	return s.putIndex(&next)
+}
+
+// Reserve makes the next version of an image have a number above newest: versions with the numbers
+// before were made and are lost. An image that the store does not have gets a list without versions,
+// which Import fills. It returns ErrBusy.
+func Reserve(ctx context.Context, s *image.Store, name string, newest int) error {
+	return on(s).reserve(ctx, name, newest)
+}
+
+func (s *store) reserve(ctx context.Context, name string, newest int) error {
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	x, err := image.LoadIndex(ctx, s, name)
+	if errors.Is(err, image.ErrNotFound) {
+		x, err = &image.Index{Image: name, Next: 1, Versions: []image.Entry{}}, nil
+	}
+	if err != nil || x.Next > newest {
+		return err
+	}
+	x.Next = newest + 1
+	return s.putIndex(x)
 }
 
 // GCStats says what GC removed and kept. Bytes are those of the removed files.

@@ -1,6 +1,8 @@
 package trust
 
 import (
+	"maps"
+
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 )
 
@@ -36,6 +38,21 @@ func Remembered(root []byte, m Memory) Numbers {
 	}
 	n.add(&k)
 	return n
+}
+
+// Raise takes each number that is higher in others.
+func (n *Numbers) Raise(others Numbers) {
+	n.Root, n.Targets = max(n.Root, others.Root), max(n.Targets, others.Targets)
+	n.Snapshot, n.Timestamp = max(n.Snapshot, others.Snapshot), max(n.Timestamp, others.Timestamp)
+	n.Servers = max(n.Servers, others.Servers)
+	images := maps.Clone(others.Images)
+	if images == nil {
+		images = map[string]int{}
+	}
+	for image, version := range n.Images {
+		images[image] = max(images[image], version)
+	}
+	n.Images = images
 }
 
 // add takes the numbers of the other documents. What cannot be read counts as not there, as it does

@@ -96,6 +96,7 @@ func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 		all = append(all, checkKey(o.Store)...)
 	}
 	if len(o.Machines) > 0 {
+		all = append(all, checkNumbers(o.Store, o.Machines)...)
 		all = append(all, checkMachines(o.Machines)...)
 		all = append(all, checkFirmware(o.Machines)...)
 	}

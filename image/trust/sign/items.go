@@ -252,8 +252,9 @@ func unasked(before, after *content, asked []Item) []Difference {
 }
 
 // follows refuses what no change may do: another content for a version or a release that was
-// signed, and a list of versions that says more than which versions there are.
-func (c *content) follows(before *content) error {
+// signed, and a list of versions that says more than which versions there are. The numbers up to
+// those in reserved may be left out.
+func (c *content) follows(before *content, reserved map[string]int) error {
 	for name, old := range before.files {
 		f := c.files[name]
 		if f != nil && !tree.Changes(name) && (f.Length != old.Length || !f.Hashes.Equal(old.Hashes)) {
@@ -261,11 +262,11 @@ func (c *content) follows(before *content) error {
 		}
 	}
 	for name, b := range c.docs {
-		img, ok := strings.CutSuffix(strings.TrimPrefix(name, "images/"), "/versions.json")
+		img, ok := indexOf(name)
 		if !ok || bytes.Equal(b, before.docs[name]) {
 			continue
 		}
-		if err := indexFollows(before.docs[name], b, img); err != nil {
+		if err := indexFollows(before.docs[name], b, img, reserved[img]); err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrDoubt, name, err)
 		}
 	}
@@ -274,7 +275,7 @@ func (c *content) follows(before *content) error {
 
 // indexFollows checks the numbers of a new list of versions: each version that is new has the
 // number that was the next one, and the next one follows it.
-func indexFollows(before, after []byte, img string) error {
+func indexFollows(before, after []byte, img string, reserved int) error {
 	old := &image.Index{Next: 1}
 	if before != nil {
 		var err error
@@ -296,7 +297,7 @@ func indexFollows(before, after []byte, img string) error {
 		}
 		next = e.Version + 1
 	}
-	if x.Next != next {
+	if x.Next != next && x.Next != max(next, reserved+1) {
 		return fmt.Errorf("the next version would be %d, but should be %d", x.Next, next)
 	}
 	return nil

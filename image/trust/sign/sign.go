@@ -59,7 +59,7 @@ func (r *Repository) change(ctx context.Context, store *image.Store, st *state, 
 	if err != nil {
 		return nil, err
 	}
-	if err := after.follows(st.content); err != nil {
+	if err := after.follows(st.content, nil); err != nil {
 		return nil, err
 	}
 	if list := unasked(st.content, after, ch.asked(st.content, after)); len(list) > 0 && !ch.all {
