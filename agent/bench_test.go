@@ -53,9 +53,10 @@ type bench struct {
 	orders   fixedOrders
 	mirrors  []string // asked before url
 	slept    []time.Duration
-	manifest string   // that orders name; "" = none
-	servers  string   // list of servers that orders name; "" = none
-	peers    []string // keys that checked in
+	manifest string           // that orders name; "" = none
+	servers  string           // list of servers that orders name; "" = none
+	peers    []string         // keys that checked in
+	checkIn  protocol.CheckIn // the last one
 	reports  []protocol.Report
 	machine  func() time.Time // the PC's clock; nil = the kernel's
 }
@@ -172,7 +173,7 @@ type fixedOrders struct {
 
 // Order implements server.Orders.
 func (b *bench) Order(_ context.Context, peer protocol.Peer, in protocol.CheckIn) (protocol.Order, error) {
-	b.peers = append(b.peers, peer.Key)
+	b.peers, b.checkIn = append(b.peers, peer.Key), in
 	f := &b.orders
 	o := protocol.Order{
 		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,

@@ -108,7 +108,7 @@ func newKeyRotate(s *cli.Streams) *cobra.Command {
 	r := &rotating{keyCall: newKeyCall(s)}
 	cmd := leaf("rotate", "replace the keys after a theft or a break-in", r.run)
 	cmd.Long = `Put the store back to what the admin key verified last, and replace the keys: after the admin key
-was stolen both of them, with --server only the server's, after a break-in or a restored backup.
+was stolen both of them, with --server only the server's, after a break-in.
 What this takes out of the store or brings back is listed before. Machines follow by themselves.`
 	cmd.Flags().BoolVar(&r.server, "server", false, "replace only the key that lies on the server")
 	return r.withKeys(cmd)

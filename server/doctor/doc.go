@@ -21,7 +21,8 @@
 //	firmware    what the store gives machines to start is not refused by one that has checked in:
 //	            shim, GRUB, Windows Boot Manager (package programs)
 //	state       the server's state file and its copy are whole
-//	signed      the signatures of the store hold, and not only for days
+//	signed      the signatures of the store hold, and not only for days; no machine that is known by
+//	            its key has seen newer ones (it was restored from an old backup)
 //	machines    none left Troy, none ran Windows without the agent, none is silent for too long
 //	server      its key is in the signed list: machines take it
 //

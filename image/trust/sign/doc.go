@@ -13,7 +13,7 @@
 // The folder of the store is believed in nothing: an attacker may have written all of it. Each
 // method that signs, or gives out what was signed, follows the metadata from the last state that
 // was trusted, which lies beside the admin key (trusted.json), as a machine follows it from its
-// pinned root. It never goes back. What does not follow, or is not what was signed, is an ErrDoubt,
+// pinned root. It never goes back (but by Continue). What does not follow, or is not what was signed, is an ErrDoubt,
 // and nothing is signed, given out or written. (RefreshTimestamp, Expiries and Signed serve the
 // server, which has no such file and only the key that signs nothing machines take.)
 //
@@ -66,8 +66,11 @@
 // are signed again, and one that needs a word which this program does not know is not signed on, nor
 // written over.
 //
-// After a break-in, and for a store that was restored from a backup (its timestamps are older than
-// what machines have seen), Rotate(Server). After a theft of the admin key, Rotate(Admin) by a copy
+// After a break-in, Rotate(Server). For a store that was restored from a backup, Continue: machines
+// have seen higher numbers and take nothing below them, so it signs what the folder holds above
+// those that they tell (trust.Remembered), and reserves the version numbers that are lost. It is the
+// one method that goes back to what the folder says: the admin is shown what differs from
+// trusted.json. After a theft of the admin key, Rotate(Admin) by a copy
 // of it: it goes back to the copy in trusted.json, not to what the thief may have signed since. A
 // lost admin key costs new media for all machines, with the root of a store made again: keep
 // copies.
