@@ -13,7 +13,6 @@ import (
 	"troy/internal/progress"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
-	"troy/server/signing"
 )
 
 // promotion is one "promote" or "rollback".
@@ -98,9 +97,6 @@ func (p *promotion) promote(ctx context.Context, admin api.Planner) error {
 	if !p.json {
 		p.sayEstimate(e)
 	}
-	if err := p.wantVisible(ctx, e); err != nil {
-		return err
-	}
 	t, err := admin.Promote(ctx, p.p)
 	if err != nil {
 		return err
@@ -110,15 +106,6 @@ func (p *promotion) promote(ctx context.Context, admin api.Planner) error {
 	}
 	fmt.Fprintf(p.Out, "room %s gets %s version %d\n", cli.Clean(p.p.Room), t.Image, t.Version)
 	return nil
-}
-
-// wantVisible refuses a version that is published but not signed: machines would not find it.
-func (p *promotion) wantVisible(ctx context.Context, e *rooms.Estimate) error {
-	hidden, err := signing.Hidden(ctx, p.dir, e.Image, e.Version)
-	if hidden {
-		err = &cli.Fault{Err: fmt.Errorf("%s version %d is not signed: machines do not see it", e.Image, e.Version), Fate: "nothing was promoted", Advice: "run 'troy key sign'"}
-	}
-	return err
 }
 
 func (p *promotion) sayEstimate(e *rooms.Estimate) {

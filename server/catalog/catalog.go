@@ -1,12 +1,18 @@
 // Package catalog tells a server what its store offers: which images and versions there are, what a
 // machine fetches and writes to go from one version to another, and which release of the agent is
 // the current one.
+//
+// What is offered is what is signed: a version between its import and its signature is not there, and
+// neither is one that was removed, whatever was known of it before. The signatures are read again
+// whenever metadata/timestamp.json is another, by whose rename they change.
 package catalog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,11 +28,11 @@ import (
 // rooms.Sizes.
 type Catalog struct {
 	store *image.Store
-	dir   string
 
-	mu      sync.Mutex
-	sizes   map[step]rooms.Size
-	indexes map[string]kept
+	mu     sync.Mutex
+	stamp  []byte // timestamp.json of what is known
+	signed *sign.Served
+	sizes  map[step]rooms.Size
 }
 
 // step is a machine's way from one version of an image to another, by the hashes of their manifests:
@@ -36,13 +42,7 @@ type step struct {
 	have, want digest.Sum // have is zero for a machine that holds nothing
 }
 
-// kept is an index as it was read, and the file that held it then.
-type kept struct {
-	index *image.Index
-	file  os.FileInfo
-}
-
-// sizesMost bounds the steps, and the indexes, that are remembered.
+// sizesMost bounds the steps that are remembered: versions only grow.
 const sizesMost = 1000
 
 // Open opens the catalog of the store at dir.
@@ -51,13 +51,79 @@ func Open(dir string) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Catalog{store: store, dir: dir, sizes: map[step]rooms.Size{}, indexes: map[string]kept{}}, nil
+	return &Catalog{store: store, sizes: map[step]rooms.Size{}}, nil
+}
+
+// look returns what is signed now. c.mu is held.
+func (c *Catalog) look() (*sign.Served, error) {
+	stamp, err := os.ReadFile(filepath.Join(c.store.String(), "metadata", "timestamp.json"))
+	if err == nil && c.signed != nil && bytes.Equal(stamp, c.stamp) {
+		return c.signed, nil
+	}
+	repo, err := sign.Open(c.store.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := repo.Served()
+	if err != nil {
+		return nil, err
+	}
+	c.stamp, c.signed = stamp, signed
+	return signed, nil
+}
+
+// index returns the signed list of an image's versions.
+func (c *Catalog) index(name string) (*image.Index, error) {
+	signed, err := c.look()
+	if err != nil {
+		return nil, err
+	}
+	x := signed.Images[name]
+	if x == nil {
+		return nil, fmt.Errorf("%w: the store has no image %q that is signed", image.ErrNotFound, name)
+	}
+	return x, nil
+}
+
+// entry returns a version that is signed and that the folder still has.
+func (c *Catalog) entry(ctx context.Context, name string, version int) (*image.Entry, error) {
+	signed, err := c.index(name)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := image.LoadIndex(ctx, c.store, name)
+	if err != nil { // it is signed: that nothing is there now is no removal
+		return nil, fmt.Errorf("%s is signed, but the store cannot provide it now: %v", name, err)
+	}
+	here, err := folder.Entry(version)
+	if err != nil {
+		return nil, err
+	}
+	e, err := signed.Entry(version)
+	if err != nil || e.Manifest.SHA256 != here.Manifest.SHA256 {
+		return nil, fmt.Errorf("%w: version %d of %s is not signed, so machines do not see it: run 'troy key sign'", image.ErrNotFound, version, name)
+	}
+	return e, nil
+}
+
+// signedView reads the store with the list of versions as it is signed.
+type signedView struct {
+	*image.Store
+	index *image.Index
+}
+
+// Get implements image.Documents.
+func (v signedView) Get(ctx context.Context, name string, max int64) ([]byte, error) {
+	if name == image.IndexName(v.index.Image) {
+		return v.index.Encode()
+	}
+	return v.Store.Get(ctx, name, max)
 }
 
 // Size implements rooms.Sizes: what a machine that holds the version have fetches and writes for
 // the version want; have 0 is a machine of which nothing is known. It plans as the agent does: what
-// the machine's disk has elsewhere it need not fetch. Each step is planned once, as long as the
-// store has both versions.
+// the machine's disk has elsewhere it need not fetch. Each step is planned once. It returns
+// rooms.ErrNotFound for versions that are not there, were removed, or are not signed.
 func (c *Catalog) Size(ctx context.Context, name string, have, want int) (rooms.Size, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,17 +135,13 @@ func (c *Catalog) Size(ctx context.Context, name string, have, want int) (rooms.
 }
 
 func (c *Catalog) size(ctx context.Context, name string, have, want int) (rooms.Size, error) {
-	index, err := c.index(ctx, name)
-	if err != nil {
-		return rooms.Size{}, err
-	}
-	e, err := index.Entry(want)
+	e, err := c.entry(ctx, name, want)
 	if err != nil {
 		return rooms.Size{}, err
 	}
 	key, load := step{image: name, want: e.Manifest.SHA256}, image.LoadPlan // there is nothing to copy from
 	if have != 0 {
-		before, err := index.Entry(have)
+		before, err := c.entry(ctx, name, have)
 		if err != nil {
 			return rooms.Size{}, err
 		}
@@ -88,7 +150,7 @@ func (c *Catalog) size(ctx context.Context, name string, have, want int) (rooms.
 	if size, ok := c.sizes[key]; ok {
 		return size, nil
 	}
-	plan, err := load(ctx, c.store, name, have, want)
+	plan, err := load(ctx, signedView{c.store, c.signed.Images[name]}, name, have, want)
 	if err != nil {
 		return rooms.Size{}, err
 	}
@@ -99,44 +161,33 @@ func (c *Catalog) size(ctx context.Context, name string, have, want int) (rooms.
 	return c.sizes[key], nil
 }
 
-// index reads which versions an image has, if that file is another one than before.
-func (c *Catalog) index(ctx context.Context, name string) (*image.Index, error) {
-	now, err := os.Stat(filepath.Join(c.dir, filepath.FromSlash(image.IndexName(name))))
-	if old, ok := c.indexes[name]; ok && err == nil && os.SameFile(old.file, now) && old.file.ModTime().Equal(now.ModTime()) && old.file.Size() == now.Size() {
-		return old.index, nil
-	}
-	delete(c.indexes, name)
-	index, err2 := image.LoadIndex(ctx, c.store, name) // its error says what is wrong
-	if err != nil || err2 != nil {
-		return index, err2
-	}
-	if len(c.indexes) >= sizesMost {
-		clear(c.indexes)
-	}
-	c.indexes[name] = kept{index, now}
-	return index, nil
-}
-
-// Images lists the images of the store, sorted; nothing if it cannot be read.
+// Images lists the images of the store that are signed, sorted. While that cannot be read, they are
+// those that were known last.
 func (c *Catalog) Images() []string {
-	names, err := c.store.Images()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	signed, err := c.look()
 	if err != nil {
+		signed = c.signed
+	}
+	if signed == nil {
 		return nil
 	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(signed.Images))
 }
 
-// Newest is the number of an image's newest version, 0 if it has none yet.
-func (c *Catalog) Newest(ctx context.Context, name string) (int, error) {
-	index, err := image.LoadIndex(ctx, c.store, name)
+// Newest is the number of an image's newest version that is signed, 0 if it has none yet.
+func (c *Catalog) Newest(_ context.Context, name string) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x, err := c.index(name)
 	if err != nil {
 		return 0, err
 	}
-	return index.Latest(), nil
+	return x.Latest(), nil
 }
 
-// Missing returns those of the named images that the store does not have.
+// Missing returns those of the named images that the store does not have, signed or not.
 func (c *Catalog) Missing(names []string) ([]string, error) {
 	have, err := c.store.Images()
 	if err != nil {
@@ -145,8 +196,13 @@ func (c *Catalog) Missing(names []string) ([]string, error) {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(have, name) }), nil
 }
 
-// Agent is the current release of the agent; "" if the store has none.
+// Agent is the current release of the agent that is signed; "" if there is none.
 func (c *Catalog) Agent() (string, error) {
-	_, current, err := sign.AgentReleases(c.store)
-	return current, err
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	signed, err := c.look()
+	if err != nil {
+		return "", err
+	}
+	return signed.Agent, nil
 }

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"troy/image"
 	"troy/image/publish"
@@ -73,14 +75,12 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// TestSizeRemembered: what was planned once is not planned again while the index names the versions,
-// and memory stays bounded.
+// TestSizeRemembered: what was planned once is not planned again while the store has the versions,
+// and memory stays bounded. An image whose folder is not mounted was not removed.
 func TestSizeRemembered(t *testing.T) {
 	c, store := open(t)
 	want, err := c.Size(t.Context(), smallstore.Image, 1, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for key := range c.sizes {
 		want.Fetch = 7
 		c.sizes[key] = want
@@ -94,32 +94,59 @@ func TestSizeRemembered(t *testing.T) {
 	if _, err := c.Size(t.Context(), smallstore.Image, 0, 2); err != nil || len(c.sizes) != 1 {
 		t.Errorf("%d steps are left, %v", len(c.sizes), err)
 	}
-	if err := os.RemoveAll(filepath.Join(store.String(), "images")); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := c.Size(t.Context(), smallstore.Image, 0, 2); !errors.Is(err, rooms.ErrNotFound) {
-		t.Errorf("without the image: %+v, %v", got, err)
+	must(t, os.Rename(filepath.Join(store.String(), "images"), filepath.Join(t.TempDir(), "elsewhere")))
+	if _, err := c.Size(t.Context(), smallstore.Image, 0, 2); err == nil || errors.Is(err, rooms.ErrNotFound) {
+		t.Errorf("without the folder: %v", err)
 	}
 }
 
-// TestSizeOfRemoved: a version that is removed is no longer offered by a catalog that had it.
-func TestSizeOfRemoved(t *testing.T) {
+// TestSigned: what is offered is what is signed. A version is there from its signature on, whatever
+// was published since; one that was removed is gone, though its size was known.
+func TestSigned(t *testing.T) {
 	c, store := open(t)
-	for _, have := range []int{0, 1} {
-		if _, err := c.Size(t.Context(), smallstore.Image, have, 2); err != nil {
-			t.Fatal(err)
-		}
+	repo, err := sign.Open(store.String(), nil)
+	must(t, err)
+	below, err := image.OpenVersion(t.Context(), store, smallstore.Image, 2)
+	must(t, err)
+	disk := *publish.VersionDisk(below)
+	disk.DataWriteGUID = "33333333-3333-4333-8333-333333333333"
+	_, err = publish.Add(t.Context(), store, smallstore.Image, publish.CompareDisk(&disk, publish.VersionDisk(below)), nil)
+	must(t, err)
+	if n, err := c.Newest(t.Context(), smallstore.Image); n != 2 || err != nil {
+		t.Errorf("the newest is %d, %v", n, err)
 	}
-	if err := publish.Remove(t.Context(), store, smallstore.Image, 2); err != nil {
+	if _, err := c.Size(t.Context(), smallstore.Image, 1, 3); !errors.Is(err, image.ErrNotFound) || !strings.Contains(err.Error(), "run 'troy key sign'") {
+		t.Errorf("a version that is not signed: %v", err)
+	}
+	sign := func() {
+		t.Helper()
+		_, err := repo.SignAll(t.Context(), store, time.Now())
+		must(t, err)
+	}
+	sign()
+	if n, err := c.Newest(t.Context(), smallstore.Image); n != 3 || err != nil {
+		t.Errorf("the newest is %d, %v", n, err)
+	}
+	_, err = c.Size(t.Context(), smallstore.Image, 1, 3)
+	must(t, err)
+	must(t, publish.Remove(t.Context(), store, smallstore.Image, 3))
+	for range 2 { // before and after that is signed
+		for _, have := range []int{0, 1} {
+			if _, err := c.Size(t.Context(), smallstore.Image, have, 3); !errors.Is(err, rooms.ErrNotFound) || !strings.Contains(err.Error(), "has no version 3") {
+				t.Errorf("a version that was removed: %v", err)
+			}
+		}
+		sign()
+	}
+	if _, err := c.Size(t.Context(), smallstore.Image, 3, 2); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("from a version that was removed: %v", err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
 		t.Fatal(err)
-	}
-	for _, have := range []int{0, 1} {
-		if got, err := c.Size(t.Context(), smallstore.Image, have, 2); !errors.Is(err, rooms.ErrNotFound) {
-			t.Errorf("from %d: %+v, %v", have, got, err)
-		}
-	}
-	if _, err := c.Size(t.Context(), smallstore.Image, 0, 1); err != nil {
-		t.Errorf("the version that is left: %v", err)
 	}
 }
 
@@ -137,11 +164,9 @@ func TestImages(t *testing.T) {
 	if missing, err := c.Missing([]string{"other", smallstore.Image, "third"}); err != nil || !slices.Equal(missing, []string{"other", "third"}) {
 		t.Errorf("missing: %q, %v", missing, err)
 	}
-	if err := os.RemoveAll(store.String()); err != nil {
-		t.Fatal(err)
-	}
-	if names := c.Images(); names != nil {
-		t.Errorf("images of no store: %q", names)
+	must(t, os.Rename(store.String(), store.String()+".not-mounted"))
+	if names := c.Images(); !slices.Equal(names, []string{smallstore.Image}) {
+		t.Errorf("images of a store that cannot be read for a moment: %q", names)
 	}
 }
 
@@ -156,9 +181,15 @@ func TestAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := sign.PublishAgent(t.Context(), store, "1.2", dir); err != nil {
-		t.Fatal(err)
+	_, err := sign.PublishAgent(t.Context(), store, "1.2", dir)
+	must(t, err)
+	if got, err := c.Agent(); got != "" || err != nil {
+		t.Errorf("before it is signed: %q, %v", got, err)
 	}
+	repo, err := sign.Open(store.String(), nil)
+	must(t, err)
+	_, err = repo.SignAll(t.Context(), store, time.Now())
+	must(t, err)
 	if got, err := c.Agent(); got != "1.2" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"troy/image"
 	"troy/image/trust/sign"
 )
 
@@ -82,19 +81,4 @@ func Renewal(k sign.Key) string {
 		return "'troy key sign' renews them"
 	}
 	return "'troy serve' renews them while it runs, 'troy key refresh' at any time"
-}
-
-// Hidden reports whether a version lies in the store at dir but is not signed, so that machines do
-// not see it. A folder that cannot be read as a signed store hides nothing: the machines find out.
-func Hidden(ctx context.Context, dir, name string, version int) (bool, error) {
-	repo, err := sign.Open(dir, nil)
-	if err != nil {
-		return false, nil
-	}
-	store, err := image.OpenStore(dir)
-	if err != nil {
-		return false, nil
-	}
-	signed, err := repo.Signed(ctx, store, name, version)
-	return !signed && err == nil, err
 }

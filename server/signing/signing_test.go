@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"troy/image"
 	"troy/image/publish"
 	"troy/image/trust/sign"
 	"troy/internal/testing/smallstore"
@@ -88,47 +87,5 @@ func TestKeeperUnsigned(t *testing.T) {
 				t.Errorf("%v, told %q", k, told)
 			}
 		})
-	}
-}
-
-// TestHidden: a version is hidden from its import to its signature.
-func TestHidden(t *testing.T) {
-	dir := smallstore.Make(t, t.TempDir())
-	repo := openRepo(t, dir)
-	store, err := image.OpenStore(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hidden := func(name string, version int) bool {
-		t.Helper()
-		h, err := Hidden(t.Context(), dir, name, version)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return h
-	}
-	if hidden(smallstore.Image, 2) {
-		t.Error("a signed version is hidden")
-	}
-	below, err := image.OpenVersion(t.Context(), store, smallstore.Image, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	disk := *publish.VersionDisk(below)
-	disk.DataWriteGUID = "33333333-3333-4333-8333-333333333333"
-	if _, err := publish.Add(t.Context(), store, smallstore.Image, publish.CompareDisk(&disk, publish.VersionDisk(below)), nil); err != nil {
-		t.Fatal(err)
-	}
-	if !hidden(smallstore.Image, 3) || hidden(smallstore.Image, 2) {
-		t.Error("only the new version should be hidden")
-	}
-	if _, err := repo.SignAll(t.Context(), store, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	if hidden(smallstore.Image, 3) {
-		t.Error("it is hidden after it was signed")
-	}
-	if h, err := Hidden(t.Context(), t.TempDir(), smallstore.Image, 3); h || err != nil {
-		t.Errorf("a folder that is no store: %v, %v", h, err)
 	}
 }

@@ -21,17 +21,11 @@ var ErrOldRoot = errors.New("trust: the keys were replaced after this backup was
 // what machines have seen. Errors: ErrDoubt.
 func (r *Repository) Numbers() (trust.Numbers, error) {
 	st, err := r.load()
+	if err == nil {
+		err = r.loadDocuments(st)
+	}
 	if err != nil {
 		return trust.Numbers{}, err
-	}
-	st.content = newContent()
-	for name := range st.targets.Signed.Targets {
-		if _, ok := indexOf(name); !ok && name != tree.Servers {
-			continue
-		}
-		if st.content.docs[name], err = r.served(name); err != nil {
-			return trust.Numbers{}, err
-		}
 	}
 	return st.numbers()
 }

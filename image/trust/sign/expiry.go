@@ -1,14 +1,11 @@
 package sign
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
-
-	"troy/image"
 )
 
 // RefreshTimestamp signs timestamp and snapshot again when less than half of their time is left,
@@ -78,25 +75,6 @@ func (r *Repository) Expiries(now time.Time) ([]Expiry, error) {
 		x.e.Soon = x.e.Soon || x.expires.Sub(now) < min(90*day, validity(x.role)/4)
 	}
 	return []Expiry{admin, server}, nil
-}
-
-// Signed reports whether a version that the store holds is signed, as the folder says: what is not,
-// machines do not see.
-func (r *Repository) Signed(ctx context.Context, store *image.Store, name string, version int) (bool, error) {
-	st, err := r.load()
-	if err != nil {
-		return false, err
-	}
-	x, err := image.LoadIndex(ctx, store, name)
-	if err != nil {
-		return false, err
-	}
-	e, err := x.Entry(version)
-	if err != nil {
-		return false, err
-	}
-	f := st.targets.Signed.Targets[e.Manifest.Name]
-	return f != nil && bytes.Equal(f.Hashes["sha256"], e.Manifest.SHA256[:]), nil
 }
 
 // putRoot writes the next root metadata, which trusts the same keys for longer.

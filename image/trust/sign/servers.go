@@ -3,7 +3,6 @@ package sign
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -63,18 +62,7 @@ func (r *Repository) served(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := st.targets.Signed.Targets[name]
-	if f == nil {
-		return nil, nil
-	}
-	b, err := os.ReadFile(r.path(tree.Copy(name, f.Hashes["sha256"])))
-	if err == nil {
-		err = f.VerifyLengthHashes(b)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDoubt, name, err)
-	}
-	return b, nil
+	return r.copyOf(st, name)
 }
 
 func readServers(b []byte) (*trust.Servers, error) {
