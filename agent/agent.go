@@ -232,6 +232,7 @@ func (a *agent) finish(ctx context.Context, s decide.Step) (err error) {
 	case decide.Confirm:
 		return a.own.confirm(ctx)
 	case decide.Count:
+		a.rec.raise(a.own.settled(a.facts.Order))
 		a.disk.leave(a.facts.Order)
 		a.rec.Session, _ = a.disk.session()
 		a.rec.noteHeld()

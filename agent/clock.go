@@ -8,8 +8,8 @@ import (
 
 // keptClock is what the journal keeps of a server's clock for starts without a server.
 type keptClock struct {
-	Offset   time.Duration `json:"offset,omitempty"`  // to be added to the machine's clock
-	Answered time.Time     `json:"answered,omitzero"` // when a server last told the time, by its clock
+	Offset   int64     `json:"offset,omitempty"`  // nanoseconds, to be added to the machine's clock
+	Answered time.Time `json:"answered,omitzero"` // when a server last told the time, by its clock
 }
 
 // keptLife is how long after the last answer a time is still plausible.
@@ -40,7 +40,7 @@ func (c *clock) hear(t time.Time) {
 		return
 	}
 	c.told, c.toldAt = t, time.Now()
-	c.kept = keptClock{Offset: t.Sub(c.machine().Round(0)), Answered: t.UTC()}
+	c.kept = keptClock{Offset: int64(t.Sub(c.machine().Round(0))), Answered: t.UTC()}
 }
 
 // now gives the time by the server's clock. Without a server it is the machine's with the offset
@@ -52,7 +52,7 @@ func (c *clock) now() (t time.Time, sure bool) {
 	if c.kept.Answered.IsZero() {
 		return c.bounded.Now(), c.sure
 	}
-	t = c.machine().Round(0).Add(c.kept.Offset)
+	t = c.machine().Round(0).Add(time.Duration(c.kept.Offset))
 	if t.Before(c.kept.Answered) || t.After(c.kept.Answered.Add(keptLife)) {
 		return c.bounded.Now(), false
 	}

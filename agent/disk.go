@@ -14,6 +14,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/errline"
+	"troy/internal/format"
 	"troy/internal/guid"
 	"troy/internal/wait"
 	"troy/server/protocol"
@@ -32,6 +33,7 @@ type disk struct {
 	target   *pcdisk.Target
 	machine  *machine.Machine
 	admitted bool // the files may be written to
+	newer    bool // a newer program keeps this disk: nothing is written to it at all
 }
 
 // loadDrivers loads what the machine's devices ask for, and until ctx ends what those ask for that
@@ -71,6 +73,8 @@ func (d *disk) open(ctx context.Context) decide.Disk {
 	}
 	note, err := d.target.Admit()
 	if err != nil {
+		var needs *format.NeedsError
+		d.newer = errors.As(err, &needs)
 		return decide.Disk{Condition: decide.Unsuitable, Why: err.Error()}
 	}
 	d.admitted = true

@@ -1,9 +1,9 @@
 package agent
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"troy/agent/decide"
 	"troy/chainload"
@@ -12,12 +12,12 @@ import (
 	"troy/diskwriter/machine"
 	"troy/image/trust"
 	"troy/internal/errline"
+	"troy/internal/format"
 	"troy/internal/guid"
 )
 
 // memo is what the agent remembers from one start to the next: machine.RecordAgent, as JSON.
 type memo struct {
-	Format int `json:"format"`
 	decide.Memo
 	// Session names the state of the boot child at the last hand-off, or where that was judged, at
 	// that start: Windows gives it another DataWriteGuid.
@@ -30,10 +30,9 @@ type memo struct {
 	// Held is the newest version of each image that the machine ever had: writing another image in
 	// between is no way back.
 	Held map[string]int `json:"held,omitempty"`
-}
 
-// memoFormat is that of the memo. A newer agent may have written another one.
-const memoFormat = 1
+	Unknown format.Unknown `json:",embed"`
+}
 
 // parseMemo reads what keep wrote. The records of health, of updates and of boot files are checked
 // by their own packages; when one of them cannot be read, the rest is returned all the same: a
@@ -44,15 +43,12 @@ func parseMemo(b []byte) (memo, error) {
 	}
 	var raw struct {
 		memo
-		Health    json.RawMessage `json:"health"`
-		Agent     json.RawMessage `json:"agent"`
-		BootFiles json.RawMessage `json:"boot_files"`
+		Health    jsontext.Value `json:"health"`
+		Agent     jsontext.Value `json:"agent"`
+		BootFiles jsontext.Value `json:"boot_files"`
 	}
-	if err := json.Unmarshal(b, &raw); err != nil {
+	if err := format.Unmarshal(b, &raw); err != nil {
 		return memo{}, err
-	}
-	if raw.Format > memoFormat {
-		return memo{}, fmt.Errorf("format %d is not known", raw.Format)
 	}
 	m := raw.memo
 	var health, agent, boot error
@@ -95,12 +91,22 @@ func (r *records) keep() error {
 	if j == nil || r.unread {
 		return nil // nothing is counted on a machine without a disk
 	}
-	r.Format = memoFormat
-	b, err := json.Marshal(&r.memo)
+	b, err := format.Marshal(&r.memo)
 	if err != nil {
 		return err
 	}
 	return j.Put(machine.RecordAgent, b)
+}
+
+// raise makes the format of the journal that of this agent, once no older one has to read it.
+func (r *records) raise(settled bool) {
+	j := r.disk.journal()
+	if !settled || j == nil {
+		return
+	}
+	if err := j.Raise(); err != nil {
+		r.con.say("journal: %v; it stays as it is", err)
+	}
 }
 
 // keepDecided writes what a later start has to know.

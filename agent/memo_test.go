@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"troy/chainload/bootfiles"
 	"troy/chainload/selfboot"
 	"troy/internal/digest"
+	"troy/internal/format"
 	"troy/server/protocol"
 	"troy/vhdx"
 )
@@ -19,12 +19,12 @@ import (
 // fullMemo is one in which every part says something.
 func fullMemo() memo {
 	return memo{
-		Format: memoFormat,
 		Memo: decide.Memo{
 			Health: chainload.Health{Version: "lab@2", Starts: 2, Method: chainload.ByGRUB, Times: []time.Time{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, Bad: []string{"lab@1"}},
 			Reset:  protocol.ResetBoot, Marks: decide.Marks{Golden: true},
 		},
 		Session:   vhdx.GUID{1, 2, 3},
+		Clock:     keptClock{Offset: int64(-90 * time.Second), Answered: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
 		Agent:     selfboot.State{Trial: &selfboot.Trial{Version: "2", Copy: selfboot.B, Entry: 7, From: "1"}, Failed: []string{"0"}},
 		Held:      map[string]int{"lab": 2},
 		BootFiles: bootfiles.Note{Version: "lab@2", Firmware: digest.Sum{1}, ESP: digest.Sum{2}, Brought: "lab@1", Manager: digest.Sum{3}},
@@ -33,7 +33,7 @@ func fullMemo() memo {
 
 func TestParseMemo(t *testing.T) {
 	full := fullMemo()
-	b, err := json.Marshal(&full)
+	b, err := format.Marshal(&full)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +53,9 @@ func TestParseMemo(t *testing.T) {
 		"none":                {"", memo{}, ""},
 		"full":                {string(b), full, ""},
 		"empty":               {"{}", memo{}, ""},
-		"parts are null":      {`{"format":1,"health":null,"agent":null}`, memo{Format: 1}, ""},
+		"parts are null":      {`{"format":1,"health":null,"agent":null}`, memo{Unknown: format.Unknown(`{"format":1}`)}, ""},
 		"no JSON":             {"x", memo{}, "invalid character"},
-		"newer":               {change(`"format":1`, `"format":2`), memo{}, "format 2 is not known"},
+		"twice":               {change(`"starts":2`, `"starts":2,"starts":2`), memo{}, "duplicate"},
 		"health not readable": {change(`"starts":2`, `"starts":"2"`), noHealth, "record of health"},
 		"health out of range": {change(`"starts":2`, `"starts":9999`), clamped, ""},
 		"boot files":          {change(`"manager":"03`, `"manager":"x3`), noBoot, "bootfiles: note"},
@@ -73,11 +73,36 @@ func TestParseMemo(t *testing.T) {
 	}
 }
 
+// TestMemoKeepsWhatItDoesNotKnow: an older agent that runs in between loses nothing of what a newer
+// one remembers.
+func TestMemoKeepsWhatItDoesNotKnow(t *testing.T) {
+	full := fullMemo()
+	b, err := format.Marshal(&full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for _, part := range []string{`"health":{`, `"marks":{`, `"agent":{`, `"boot_files":{`, `{`} {
+		if !strings.Contains(text, part) {
+			t.Fatalf("%s has no %s", text, part)
+		}
+		text = strings.Replace(text, part, part+`"more":{"b":1,"a":[]},`, 1)
+	}
+	m, err := parseMemo([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := format.Marshal(&m)
+	if err != nil || strings.Count(string(out), `"more":{"b":1,"a":[]}`) != 5 {
+		t.Errorf("%s is rewritten as %s, %v", text, out, err)
+	}
+}
+
 // FuzzParseMemo: what the journal holds never stops the agent, and what it read it can write and
 // read again.
 func FuzzParseMemo(f *testing.F) {
 	full := fullMemo()
-	seed, err := json.Marshal(&full)
+	seed, err := format.Marshal(&full)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -89,7 +114,7 @@ func FuzzParseMemo(f *testing.F) {
 		if err != nil {
 			return
 		}
-		out, err := json.Marshal(&m)
+		out, err := format.Marshal(&m)
 		if err != nil {
 			t.Fatalf("%s was read as %+v, which cannot be written: %v", b, m, err)
 		}

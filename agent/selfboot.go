@@ -27,6 +27,7 @@ type ownCopy struct {
 	trial  bool    // this agent is a new one that has to report before it is kept
 	entry  *uint16 // the boot entry of the copy that is to be the first; nil: not known
 	inside bool    // this agent was started from its copy on the ESP
+	none   bool    // there is no copy on the ESP
 	failed string  // the version that did not come up on the trial before this start
 }
 
@@ -72,7 +73,7 @@ func (c *ownCopy) confirm(ctx context.Context) error {
 		c.con.say("agent: %v", err)
 		return err
 	}
-	c.trial = false
+	c.trial, c.inside = false, true
 	c.keep(next)
 	c.con.say("agent: keeping the new one, which is the first in the boot order now")
 	c.fallback(ctx)
@@ -92,6 +93,15 @@ func (c *ownCopy) place(ctx context.Context) {
 	if own != nil {
 		c.entry, c.inside = own.Entry, own.Running
 	}
+	c.none = own == nil && err == nil
+}
+
+// settled tells whether the next start is one of this agent, as far as the agents are concerned: it
+// is no trial, and no medium that starts it beside a copy of another release. Then what it keeps may
+// be what only this release reads.
+func (c *ownCopy) settled(order *protocol.Order) bool {
+	another := order != nil && order.Agent != ""
+	return !c.trial && c.rec.Agent.Trial == nil && (c.inside || c.none && !another)
 }
 
 // fallback has the firmware find the agent when it loses its boot entries. It is for the end of a

@@ -100,12 +100,14 @@ func (w *windows) handOff(ctx context.Context) (chainload.Method, error) {
 }
 
 // prepare makes the next start that of Windows. Without a disk of ours, whatever Windows the
-// firmware knows is started.
+// firmware knows is started. On a disk that a newer agent keeps, the ESP stays as that one left it.
 func (w *windows) prepare(ctx context.Context) (chainload.Method, error) {
 	if w.disk.target == nil {
 		return "", startAnyWindows()
 	}
-	w.own.place(ctx)
+	if !w.disk.newer {
+		w.own.place(ctx)
+	}
 	result, err := chainload.HandOff(ctx, w.options())
 	for _, note := range result.Notes {
 		w.con.say("hand-off: %v", note)
@@ -120,7 +122,9 @@ func (w *windows) prepare(ctx context.Context) (chainload.Method, error) {
 	if w.own.rec.Place, w.leaves = result.Place, result.Leaves; w.leaves != "" {
 		w.con.say("hand-off: %s", w.leaves)
 	}
-	w.own.fallback(ctx)
+	if !w.disk.newer {
+		w.own.fallback(ctx)
+	}
 	return result.Method, nil
 }
 

@@ -1,10 +1,11 @@
 package chainload
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
+
+	"troy/internal/format"
 )
 
 // MaxStarts is how many hand-offs without a sign of health, within loopWindow, make a version
@@ -41,6 +42,8 @@ type Health struct {
 	Ignored   []Method    `json:"ignored,omitempty"`   // the firmware took these, and left them where they were
 	Doubted   []Method    `json:"doubted,omitempty"`   // nothing showed that Windows ran after these; the last maxDoubted
 	Bad       []string    `json:"bad,omitempty"`       // versions that were given up, oldest first
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // maxBad bounds Health.Bad.
@@ -57,7 +60,7 @@ func ParseHealth(b []byte) (Health, error) {
 	if len(b) == 0 {
 		return h, nil
 	}
-	if err := json.Unmarshal(b, &h); err != nil {
+	if err := format.Unmarshal(b, &h); err != nil {
 		return Health{}, fmt.Errorf("chainload: record of health: %w", err)
 	}
 	h.Starts = min(max(h.Starts, 0), maxCounted)

@@ -6,6 +6,7 @@ import (
 
 	"troy/chainload"
 	"troy/diskwriter/machine"
+	"troy/internal/format"
 	"troy/server/protocol"
 )
 
@@ -71,6 +72,8 @@ type Marks struct {
 	Held   time.Time `json:"held,omitzero"`    // when the hold was ordered
 	Golden bool      `json:"golden,omitempty"` // a version is being prepared on this machine
 	Setup  bool      `json:"setup,omitempty"`  // the setup of the version has not run to its end yet
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // Planned is what Plan found of going to a version. Texts are reasons; "" = no objection.

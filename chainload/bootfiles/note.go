@@ -2,7 +2,6 @@ package bootfiles
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"troy/internal/digest"
+	"troy/internal/format"
 )
 
 // Note is what a machine remembers of the last time that its ESP was right, so that the next start
@@ -21,6 +21,8 @@ type Note struct {
 	// Brought is the version that brought the boot manager with the hash Manager.
 	Brought string     `json:"brought,omitempty"`
 	Manager digest.Sum `json:"manager,omitzero"`
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // ParseNote reads a note as it is kept in JSON; nothing, or null, is the zero note.
@@ -28,7 +30,7 @@ func ParseNote(b []byte) (n Note, err error) {
 	if len(b) == 0 {
 		return n, nil
 	}
-	if err := json.Unmarshal(b, &n); err != nil {
+	if err := format.Unmarshal(b, &n); err != nil {
 		return Note{}, fmt.Errorf("bootfiles: note: %w", err)
 	}
 	return n, nil

@@ -61,7 +61,8 @@
 //	\EFI\Troy\a\, b\           the files of a release, grub.cfg, manifest.json
 //	\EFI\Troy\grubenv          GRUB's environment block, 1024 bytes
 //	manifest.json              one line of JSON (format, version, files with size and
-//	                           SHA-256), one line with the SHA-256 of the first
+//	                           SHA-256), one line with the SHA-256 of the first; it
+//	                           never needs a word (internal/format)
 //
 // next_entry in grubenv orders GRUB to start something else once: "windows"
 // (chainload.ByGRUB), or the other copy. GRUB forgets the order before it

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
 	"troy/chainload/esp"
 	"troy/chainload/release"
+	"troy/internal/format"
 )
+
+// ManifestKind is the format of the manifest of a copy. It needs no words: the agents of two releases
+// look at each other's copies.
+var ManifestKind = format.Kind{Name: esp.AgentManifest, Number: 1, Oldest: 1, Bare: true}
 
 // ErrManifest is the class of manifests that cannot be believed.
 var ErrManifest = errors.New("selfboot: bad manifest")
@@ -21,18 +25,19 @@ const (
 	maxManifest = 64 << 10 // bytes
 	maxGRUB     = 64 << 20 // bytes
 	maxVersion  = 128
-	format      = 1
 )
 
 // manifest says what a copy consists of: the release, and GRUB's configuration for this copy.
 type manifest struct {
-	Format int `json:"format"`
+	format.Head
 	release.Release
 }
 
 // marshal returns one line of JSON and one with its hash.
 func (m *manifest) marshal() ([]byte, error) {
-	line, err := json.Marshal(m)
+	c := *m
+	ManifestKind.Stamp(&c.Head)
+	line, err := format.Marshal(&c)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +57,7 @@ func parseManifest(b []byte) (*manifest, error) {
 		return nil, fmt.Errorf("%w: its own hash does not fit", ErrManifest)
 	}
 	var m manifest
-	if err := json.Unmarshal(line, &m); err != nil {
+	if err := ManifestKind.Read(line, &m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	if err := m.check(); err != nil {
@@ -62,9 +67,6 @@ func parseManifest(b []byte) (*manifest, error) {
 }
 
 func (m *manifest) check() error {
-	if m.Format != format {
-		return fmt.Errorf("format %d is not known", m.Format)
-	}
 	if m.Version == "" || len(m.Version) > maxVersion || strings.ContainsFunc(m.Version, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("version %.40q is no word of printable ASCII", m.Version)
 	}

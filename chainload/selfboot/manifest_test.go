@@ -20,6 +20,11 @@ func TestParseManifest(t *testing.T) {
 	}
 	named := func(name string) []byte { return with(func(m *manifest) { m.Files[0].Name = name }) }
 	good := with(func(*manifest) {})
+	says := func(head string) []byte {
+		text, _, _ := strings.Cut(string(good), "\n")
+		line := []byte(strings.Replace(text, `"format":1`, head, 1) + "\n")
+		return append(line, sum(line)...)
+	}
 	for name, c := range map[string]struct {
 		data []byte
 		want string // in the error; "" = good
@@ -29,7 +34,9 @@ func TestParseManifest(t *testing.T) {
 		"cut":         {good[:len(good)-1], "hash does not fit"},
 		"changed":     {append([]byte(" "), good...), "hash does not fit"},
 		"too long":    {with(func(m *manifest) { m.Version = strings.Repeat("9", maxManifest) }), "hash does not fit"},
-		"format":      {with(func(m *manifest) { m.Format = 2 }), "format 2 is not known"},
+		"newer":       {says(`"format":7,"more":1`), ""},
+		"word":        {says(`"format":7,"needs":["more"]`), `needs "more"`},
+		"format":      {says(`"format":0`), "format 0"},
 		"no version":  {with(func(m *manifest) { m.Version = "" }), "version"},
 		"version":     {with(func(m *manifest) { m.Version = "1 2" }), "version"},
 		"other place": {named("../../x"), "cannot be the name"},

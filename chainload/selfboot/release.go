@@ -75,7 +75,7 @@ func (r *Release) forCopy(c Copy) ([]source, *manifest, error) {
 	}
 	files = append(files, source{release.File{Name: configName, Size: int64(len(text)), SHA256: sha256.Sum256(text)},
 		func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }})
-	m := &manifest{Format: format, Release: release.Release{Version: r.Version}}
+	m := &manifest{Release: release.Release{Version: r.Version}}
 	for _, f := range files {
 		m.Files = append(m.Files, f.File)
 	}

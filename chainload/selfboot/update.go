@@ -2,7 +2,6 @@ package selfboot
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"troy/chainload/esp"
 	"troy/chainload/internal/grubenv"
 	"troy/internal/errline"
+	"troy/internal/format"
 )
 
 // Errors of updates.
@@ -32,6 +32,8 @@ var (
 type State struct {
 	Trial  *Trial   `json:"trial,omitempty"`  // under way
 	Failed []string `json:"failed,omitempty"` // versions that did not come up, oldest first
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // maxFailed bounds State.Failed.
@@ -45,14 +47,14 @@ type Trial struct {
 	From    string `json:"from"` // version that was running
 }
 
-// ParseState reads what json.Marshal made of a State. What cannot be read is
+// ParseState reads what was kept of a State. What cannot be read is
 // nothing to stop for: the caller notes the error and goes on with the zero value.
 func ParseState(b []byte) (State, error) {
 	var s State
 	if len(b) == 0 {
 		return s, nil
 	}
-	if err := json.Unmarshal(b, &s); err != nil {
+	if err := format.Unmarshal(b, &s); err != nil {
 		return State{}, fmt.Errorf("selfboot: record of updates: %w", err)
 	}
 	if s.Trial != nil && s.Trial.Copy != A && s.Trial.Copy != B {

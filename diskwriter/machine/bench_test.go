@@ -89,7 +89,7 @@ func newBenchMachine(b *testing.B, virtual, granule int64) *benchMachine {
 	f := folder(b, dir, virtual, int64(len(blocks))*SlotBlockSize, 0)
 	fill(b, filepath.Join(dir, BaseName), f.Base.Size)
 	fill(b, filepath.Join(dir, LayerAName), f.LayerA.Size)
-	must(b, format(f, &BaseOptions{VirtualSize: virtual}, image, 1))
+	must(b, formatFiles(f, &BaseOptions{VirtualSize: virtual}, image, 1))
 	for _, file := range []File{f.Base, f.LayerA, f.LayerB, f.Boot, f.Journal} {
 		must(b, file.Sync())
 	}

@@ -99,7 +99,7 @@ func TestPlainFiles(t *testing.T) {
 	dir := t.TempDir()
 	const virtual = 24 * mib
 	f := folder(t, dir, virtual, virtual, 0)
-	must(t, format(f, &BaseOptions{VirtualSize: virtual}, image, 1))
+	must(t, formatFiles(f, &BaseOptions{VirtualSize: virtual}, image, 1))
 	r := &rig{virtual: virtual, now: make([]byte, virtual)}
 	for version := 2; version < 6; version++ {
 		m, err := Open(f)

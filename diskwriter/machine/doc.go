@@ -165,7 +165,20 @@
 // back before the next: magic, number, length, sequence number, SHA-256 of the content, CRC-32C of
 // the header. Every operation first completes a write that was cut off between the slots. RecordMachine is JSON: labels
 // (DataWriteGuid, image, version) of the parent and of finished slots, the merge or the reinstall
-// in progress, and the DataWriteGuids that an untouched boot child may have.
+// in progress, and the DataWriteGuids that an untouched boot child may have. Members that this
+// program does not know are kept when it writes the record.
+//
+// The content begins with a line of JSON, the head (internal/format): "format", which is 1, and
+// "needs". If any record needs a word that a program does not know, or has no head that it can read,
+// OpenJournal and whatever opens the machine return the error, and nothing is written: Windows starts
+// with what the disk holds. A newer number alone is no reason.
+//
+// Put keeps the head that the record has, and gives a new one the format that the journal has by now;
+// the first record of a journal has the oldest format. Only [Journal.Raise] makes the format that of
+// this program: an agent that is on trial, or a medium, does not call it, so that the agent that
+// comes back after it reads what it finds.
+//
+// The layout of slots and of the stage log has no number. It does not change.
 //
 // When it is lost, State has no version numbers, Rollback and Commit of a staged slot are refused
 // (it is unknown whether a merge has begun, or what the slot holds), merges begin again at 0, it is

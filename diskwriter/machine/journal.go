@@ -9,7 +9,12 @@ import (
 	"sync"
 
 	"troy/internal/block"
+	"troy/internal/format"
 )
+
+// JournalKind is the format of the records of a journal, and of the mailbox: the same programs
+// write all of them.
+var JournalKind = format.Kind{Name: "the journal of this disk", Number: 1, Oldest: 1}
 
 // JournalSize is the size of the journal file, in bytes: 6 records of two slots of 1 MiB, and the
 // stage log.
@@ -30,17 +35,18 @@ const (
 )
 
 // maxRecord is the largest record, in bytes.
-const maxRecord = recordSlot - recordHeader
+const maxRecord = recordSlot - recordHeader - maxHead
 
 const (
 	recordSlot   = 1 << 20
 	recordHeader = 64
+	maxHead      = 4 << 10
 	pageSize     = 4096
 )
 
 // A record slot begins with: magic [8], record u32, length u32, sequence u64, SHA-256 of the
 // content [32], zero u32, CRC-32C of the 60 bytes before u32. The content follows at once, zero
-// padded to whole pages.
+// padded to whole pages: a line with the head, then what the record says.
 var recordMagic = []byte("troyjrn1")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -55,13 +61,22 @@ type Journal struct {
 	settled bool // everything that can be read is durable
 }
 
-// OpenJournal reads nothing yet; a file of zeros or garbage is a journal without records. Size must
-// be JournalSize at least.
+// OpenJournal reads the heads of all records; a file of zeros or garbage is a journal without
+// records. Size must be JournalSize at least. A journal of which any record needs what this program
+// does not understand is a *format.NeedsError: nothing may be written to such a disk.
 func OpenJournal(f File) (*Journal, error) {
 	if f.Storage == nil || f.Size < JournalSize {
 		return nil, fmt.Errorf("%w: the journal file has %d bytes, not %d", ErrRecord, f.Size, JournalSize)
 	}
-	return &Journal{f: f}, nil
+	j := &Journal{f: f}
+	for r := range Record(recordCount) {
+		if now := j.newest(r); now.content != nil {
+			if _, _, err := splitHead(now.content); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return j, nil
 }
 
 // Get returns the content of a record; nil without error means that there is none. Error:
@@ -76,7 +91,11 @@ func (j *Journal) Get(r Record) ([]byte, error) {
 	if now.unread != nil {
 		return nil, fmt.Errorf("journal record %d: %w: %w", r, ErrUnreadable, now.unread)
 	}
-	return now.content, nil
+	if now.content == nil {
+		return nil, nil
+	}
+	_, p, err := splitHead(now.content)
+	return p, err
 }
 
 // recordState is what the slots of a record hold.
@@ -106,18 +125,34 @@ func (j *Journal) newest(r Record) recordState {
 }
 
 // Put replaces a record and returns when it is durable in both slots; the worse slot is written
-// first. p may have up to maxRecord bytes.
+// first. p may have up to maxRecord bytes. The record keeps its head (see Raise).
 func (j *Journal) Put(r Record, p []byte) error {
 	if r < 0 || r >= recordCount || len(p) > maxRecord {
 		return fmt.Errorf("%w: number %d, %d bytes of %d", ErrRecord, r, len(p), maxRecord)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	now := j.newest(r)
+	if now.content == nil {
+		return j.replace(r, now, &recordHead{Head: j.head()}, p)
+	}
+	h, _, err := splitHead(now.content)
+	if err != nil {
+		return err
+	}
+	return j.replace(r, now, &h, p)
+}
+
+// replace writes a record after what newest found of it.
+func (j *Journal) replace(r Record, now recordState, h *recordHead, p []byte) error {
+	content, err := h.join(p)
+	if err != nil {
+		return err
+	}
 	if err := j.settle(); err != nil {
 		return err
 	}
-	now := j.newest(r)
-	return j.write(r, now.seq+1, p, 1-now.slot, now.slot)
+	return j.write(r, now.seq+1, content, 1-now.slot, now.slot)
 }
 
 // mend writes the newest content of each record over a slot that is damaged, older, or cannot be
@@ -199,7 +234,7 @@ func (j *Journal) readSlot(r Record, slot int) ([]byte, uint64, error) {
 		return nil, 0, err
 	}
 	length := binary.LittleEndian.Uint32(first[12:])
-	if !bytes.Equal(first[:8], recordMagic) || binary.LittleEndian.Uint32(first[8:]) != uint32(r) || length > maxRecord ||
+	if !bytes.Equal(first[:8], recordMagic) || binary.LittleEndian.Uint32(first[8:]) != uint32(r) || length > maxRecord+maxHead ||
 		crc32.Checksum(first[:60], castagnoli) != binary.LittleEndian.Uint32(first[60:]) {
 		return nil, 0, nil
 	}

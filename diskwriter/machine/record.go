@@ -1,10 +1,10 @@
 package machine
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
+	"troy/internal/format"
 	"troy/internal/guid"
 )
 
@@ -18,13 +18,14 @@ type Label struct {
 // machineRecord is RecordMachine. Everything in it is a help: which file is parent of which is read
 // from the files, and a label counts only for a file that carries its GUID.
 type machineRecord struct {
-	Format   int          `json:"format"`
 	Base     Label        `json:"base"`
 	Layers   []Label      `json:"layers,omitempty"`   // slots that were finished
 	Merge    *mergeRecord `json:"merge,omitempty"`    // set before the first write to base
 	Sessions []guid.GUID  `json:"sessions,omitempty"` // DataWriteGuids that an untouched boot child may have
 
 	Reinstall *reinstallRecord `json:"reinstall,omitempty"` // set before the boot child is poisoned
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // mergeRecord says that the slots from Top downwards are being copied into Base.
@@ -33,6 +34,8 @@ type mergeRecord struct {
 	Base   guid.GUID `json:"base"`
 	Cursor int64     `json:"cursor"` // all bytes of the virtual disk below are done
 	Done   bool      `json:"done"`   // base alone shows what Top shows
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // reinstallRecord is the order to make Base another version. It counts only while the boot child is
@@ -42,26 +45,25 @@ type reinstallRecord struct {
 	Version int       `json:"version"`
 	Base    guid.GUID `json:"base"`   // that the parent got for this order: Cursor means no other one
 	Cursor  int64     `json:"cursor"` // all bytes of the virtual disk below are done
+
+	Unknown format.Unknown `json:",embed"`
 }
 
-const recordFormat = 1
-
-// loadRecord returns an empty record when there is none or it is not understood.
+// loadRecord returns an empty record when there is none or it is damaged.
 func loadRecord(j *Journal) (*machineRecord, error) {
 	p, err := j.Get(RecordMachine)
 	if err != nil {
 		return nil, err
 	}
 	r := &machineRecord{}
-	if json.Unmarshal(p, r) != nil || r.Format != recordFormat {
+	if format.Unmarshal(p, r) != nil {
 		return &machineRecord{}, nil
 	}
 	return r, nil
 }
 
 func (r *machineRecord) save(j *Journal) error {
-	r.Format = recordFormat
-	p, err := json.Marshal(r)
+	p, err := format.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}

@@ -44,7 +44,7 @@ func newRig(t testing.TB, virtual int64, sector uint32, slotPayload int64) *rig 
 		}
 		r.disk.Create(name, sizes[i], fill)
 	}
-	must(t, format(filesOf(r.disk), &BaseOptions{VirtualSize: virtual, LogicalSectorSize: sector}, image, 1))
+	must(t, formatFiles(filesOf(r.disk), &BaseOptions{VirtualSize: virtual, LogicalSectorSize: sector}, image, 1))
 	if virtual <= 64*mib {
 		r.now = make([]byte, virtual)
 		must(t, block.ReadFull(filesOf(r.disk).Base, r.now, payloadOffset(virtual)))
@@ -53,8 +53,8 @@ func newRig(t testing.TB, virtual int64, sector uint32, slotPayload int64) *rig 
 	return r
 }
 
-// format makes all five files; the parent's payload stays as it is.
-func format(f Files, o *BaseOptions, image string, version int) error {
+// formatFiles makes all five files; the parent's payload stays as it is.
+func formatFiles(f Files, o *BaseOptions, image string, version int) error {
 	b, err := FormatBase(f.Base, o)
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func formatDisk(ctx context.Context, dev *blockdev.Device, o *diskOptions) (*blo
 func write(ctx context.Context, dev *blockdev.Device, v *scratch, data *blockdev.Partition, o *diskOptions, parts []blockdev.Entry) (*blockdev.Table, error) {
 	var mark *diskMark
 	if o.Mark {
-		mark = &diskMark{Format: markFormat, Size: dev.Size(), Disk: o.DiskGUID, ESP: o.ESPGUID, MSR: o.MSRGUID, Data: o.DataGUID}
+		mark = &diskMark{Size: dev.Size(), Disk: o.DiskGUID, ESP: o.ESPGUID, MSR: o.MSRGUID, Data: o.DataGUID}
 		if err := mark.put(dev); err != nil {
 			return nil, fmt.Errorf("mark %s: %w", dev.Path(), err)
 		}

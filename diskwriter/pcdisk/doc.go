@@ -68,12 +68,21 @@
 // little-endian.
 //
 //	0       magic "troymbx1", length u32, CRC-32C u32 of the JSON, the JSON of Message, zeros up to
-//	        4 KiB: the agent's, at each hand-off
+//	        4 KiB: the agent's, at each hand-off; it begins with "format" and "needs" (internal/format),
+//	        those that the journal has
 //	4 KiB   an answer in the same form, whose JSON repeats the nonce: the agent zeroes its first
 //	        4 KiB at each hand-off, before it writes the message
 //
 // The file is looked up each time and written only on a clean volume, at its size, and apart from the
 // other files. That it is missing, or Windows changed it, is said and stops nothing.
+//
+// # The disk record
+//
+// machine.RecordDisk is JSON: "disk", "esp", "data" (GUIDs) and "files" (where they lie). It may have
+// "kept", {"guid","clear"}: a partition beside Troy's, by its GUID, that resets, updates and
+// reinstalls leave alone, and when it is emptied. No program makes one yet. A record with a rule in
+// "clear" needs the word clear: a program that cannot empty the partition stays away from the disk,
+// and this one does. Record keeps all that it does not know.
 //
 // # Who may read them
 //

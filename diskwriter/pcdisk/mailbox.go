@@ -3,13 +3,14 @@ package pcdisk
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
 
+	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/internal/block"
+	"troy/internal/format"
 )
 
 // Mailbox is the file in Folder through which the agent and a service inside Windows tell each other
@@ -27,13 +28,14 @@ var ErrMailbox = errors.New("there is no mailbox to write to")
 
 // Message is what the agent leaves for Windows. See the package comment for the format.
 type Message struct {
-	Nonce string `json:"nonce"`          // of this hand-off: an answer that repeats it is of this start
-	Name  string `json:"name,omitempty"` // of the machine, as the server calls it; "" = not known in this start
+	format.Head        // as the journal has it; Leave sets it
+	Nonce       string `json:"nonce"`          // of this hand-off: an answer that repeats it is of this start
+	Name        string `json:"name,omitempty"` // of the machine, as the server calls it; "" = not known in this start
 }
 
 // page is the message as the file has it.
 func (m *Message) page() ([]byte, error) {
-	text, err := json.Marshal(m)
+	text, err := format.Marshal(m)
 	const head = 16
 	if err == nil && head+len(text) > ntfs.PageSize {
 		err = fmt.Errorf("a message of %d bytes", len(text))
@@ -52,6 +54,11 @@ func (m *Message) page() ([]byte, error) {
 // Leave overwrites the mailbox: the message is there, and no answer. Its clusters are looked up each
 // time, for Windows may have moved the file, and only on a volume that it closed in order.
 func (t *Target) Leave(m Message) error {
+	j, err := machine.OpenJournal(t.Files().Journal)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMailbox, err)
+	}
+	m.Head = j.Head()
 	p, err := m.page()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrMailbox, err)

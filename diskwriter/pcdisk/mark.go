@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,23 +13,26 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/internal/block"
+	"troy/internal/format"
 	"troy/internal/guid"
 )
+
+// MarkKind is the format of the mark of a disk that is being made.
+var MarkKind = format.Kind{Name: "the mark of this disk", Number: 1, Oldest: 1}
 
 // diskMark says that a disk is being made and not finished: a program that finds it may start over
 // without asking, for this was permitted before the first byte was written. It lies in the last
 // page of the first MiB, where no partition and no table reaches.
 type diskMark struct {
-	Format int       `json:"format"` // 1
-	Size   int64     `json:"size"`   // of the disk in bytes
-	Disk   guid.GUID `json:"disk"`
-	ESP    guid.GUID `json:"esp"`
-	MSR    guid.GUID `json:"msr"`
-	Data   guid.GUID `json:"data"`
+	format.Head
+	Size int64     `json:"size"` // of the disk in bytes
+	Disk guid.GUID `json:"disk"`
+	ESP  guid.GUID `json:"esp"`
+	MSR  guid.GUID `json:"msr"`
+	Data guid.GUID `json:"data"`
 }
 
 const (
-	markFormat = 1
 	markMagic  = "TROYMARK"
 	markOffset = mib - markSize
 	markSize   = 4096
@@ -39,7 +41,9 @@ const (
 
 // marshal returns the page: magic, length, SHA-256 of the content, JSON.
 func (m *diskMark) marshal() ([]byte, error) {
-	content, err := json.Marshal(m)
+	c := *m
+	MarkKind.Stamp(&c.Head)
+	content, err := format.Marshal(&c)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +59,8 @@ func (m *diskMark) marshal() ([]byte, error) {
 	return b, nil
 }
 
-// parseMark returns nil for a page that is no mark.
+// parseMark returns nil for a page that is no mark, or one that this program does not understand: the
+// disk then holds something, and is not made into another one without a permit.
 func parseMark(b []byte) *diskMark {
 	if len(b) < markHead || string(b[:len(markMagic)]) != markMagic {
 		return nil
@@ -66,7 +71,7 @@ func parseMark(b []byte) *diskMark {
 	}
 	content := b[markHead : int64(markHead)+n]
 	var m diskMark
-	if sha256.Sum256(content) != [sha256.Size]byte(b[len(markMagic)+4:markHead]) || json.Unmarshal(content, &m) != nil || m.Format != markFormat {
+	if sha256.Sum256(content) != [sha256.Size]byte(b[len(markMagic)+4:markHead]) || MarkKind.Read(content, &m) != nil {
 		return nil
 	}
 	return &m
@@ -177,11 +182,12 @@ func (m *diskMark) finished(v *ntfs.Volume, part *blockdev.Partition) bool {
 	}
 	f := files[Journal]
 	j, err := machine.OpenJournal(machine.File{Storage: f, Size: f.Size()})
+	var newer *format.NeedsError
 	if err != nil {
-		return false
+		return errors.As(err, &newer) // a newer program has written to it since
 	}
 	r, err := readRecord(j)
-	return err == nil && r != nil && r.Disk == m.Disk
+	return errors.As(err, &newer) || err == nil && r != nil && r.Disk == m.Disk
 }
 
 // onlyFolder tells whether the volume holds nothing but what mkntfs and this package make.

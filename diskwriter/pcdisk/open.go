@@ -2,24 +2,38 @@ package pcdisk
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
+	"troy/internal/format"
 	"troy/internal/guid"
 )
 
 // diskRecord is the journal's disk record: what provisioning saw.
 type diskRecord struct {
-	Format int            `json:"format"` // 1
-	Disk   guid.GUID      `json:"disk"`
-	ESP    guid.GUID      `json:"esp"`
-	Data   guid.GUID      `json:"data"`
-	Files  []ntfs.Mapping `json:"files"` // in the order of Names
+	Disk  guid.GUID      `json:"disk"`
+	ESP   guid.GUID      `json:"esp"`
+	Data  guid.GUID      `json:"data"`
+	Files []ntfs.Mapping `json:"files"` // in the order of Names
+	Kept  *keptRecord    `json:"kept,omitempty"`
+
+	Unknown format.Unknown `json:",embed"`
 }
 
-const recordFormat = 1
+// keptRecord is a partition beside Troy's that resets, updates and reinstalls leave alone. No program
+// makes one yet.
+type keptRecord struct {
+	GUID guid.GUID `json:"guid"` // of the partition
+	// Clear says when it is emptied; "" = never. A record with another rule needs the word
+	// clearWord: a program that cannot empty the partition has to stay away from the disk.
+	Clear string `json:"clear,omitempty"`
+
+	Unknown format.Unknown `json:",embed"`
+}
+
+// clearWord is the word of a disk with a partition that is emptied.
+const clearWord = "clear"
 
 // Open judges the volume, maps the files, compares them with the record and opens the machine. It
 // writes nothing. See the package comment for the rule; note is a line worth showing, or empty.
@@ -136,21 +150,25 @@ func (t *Target) moved(old *diskRecord) error {
 }
 
 func (t *Target) record() *diskRecord {
-	r := &diskRecord{Format: recordFormat, Disk: t.Table.DiskGUID, ESP: t.ESP.GUID, Data: t.Data.GUID}
+	r := &diskRecord{Disk: t.Table.DiskGUID, ESP: t.ESP.GUID, Data: t.Data.GUID}
 	for _, name := range Names() {
 		r.Files = append(r.Files, t.files[name].Mapping())
 	}
 	return r
 }
 
-// Record writes the disk record if it is not what is there already. Call it only after Open allowed
-// to go on.
+// Record writes the disk record if it is not what is there already; what this program does not see
+// on the disk stays as it was. Call it only after Open allowed to go on.
 func (t *Target) Record() error {
 	journal, err := machine.OpenJournal(t.Files().Journal)
 	if err != nil {
 		return err
 	}
-	want, err := json.Marshal(t.record())
+	r := t.record()
+	if old, err := readRecord(journal); err == nil && old != nil && old.Disk == r.Disk {
+		r.Kept, r.Unknown = old.Kept, old.Unknown
+	}
+	want, err := format.Marshal(r)
 	if err != nil {
 		return err
 	}
@@ -160,15 +178,18 @@ func (t *Target) Record() error {
 	return journal.Put(machine.RecordDisk, want)
 }
 
-// readRecord returns nil when there is no record, or none of a format that is known here.
+// readRecord returns nil when there is no record, or one that is damaged.
 func readRecord(j *machine.Journal) (*diskRecord, error) {
 	b, err := j.Get(machine.RecordDisk)
 	if err != nil || b == nil {
 		return nil, err
 	}
 	var r diskRecord
-	if err := json.Unmarshal(b, &r); err != nil || r.Format != recordFormat {
+	if format.Unmarshal(b, &r) != nil {
 		return nil, nil
+	}
+	if r.Kept != nil && (r.Kept.GUID.IsZero() || r.Kept.Clear != "") {
+		return nil, &format.NeedsError{Document: machine.JournalKind.Name, Words: []string{clearWord}}
 	}
 	return &r, nil
 }

@@ -38,7 +38,7 @@ func TestMarkOnADiskUsedSince(t *testing.T) {
 			must(t, os.WriteFile(path, nil, 0o644))
 			must(t, os.Truncate(path, size))
 			dev := reopen(t, path, 512)
-			m := &diskMark{Format: markFormat, Size: size, Disk: guid.New(), ESP: guid.New(), MSR: guid.New(), Data: guid.New()}
+			m := &diskMark{Size: size, Disk: guid.New(), ESP: guid.New(), MSR: guid.New(), Data: guid.New()}
 			must(t, m.put(dev))
 			must(t, erase(dev, m))
 			c.use(path)
@@ -55,7 +55,7 @@ func markStays(t *testing.T, path string, table *blockdev.Table) {
 	t.Helper()
 	dev := reopen(t, path, 512)
 	p := table.Partitions
-	m := &diskMark{Format: markFormat, Size: dev.Size(), Disk: table.DiskGUID, ESP: p[0].GUID, MSR: p[1].GUID, Data: p[2].GUID}
+	m := &diskMark{Size: dev.Size(), Disk: table.DiskGUID, ESP: p[0].GUID, MSR: p[1].GUID, Data: p[2].GUID}
 	must(t, m.put(dev))
 	if got, err := unfinishedMark(dev); got != nil || err != nil {
 		t.Errorf("the mark of a finished machine counts: %+v, %v", got, err)
