@@ -51,8 +51,8 @@
 // Index, manifest and store.json are JSON documents of package internal/format: "format" is 1, a
 // word in "needs" that this program does not know is ErrUnsupported, unknown members are ignored. A
 // program that changes the index keeps those of the index and of its versions. A document that lacks
-// a member which this program would have written is ErrCorrupt: a flipped bit in the name of a
-// member makes it an unknown one.
+// a member which its format has is ErrCorrupt: a flipped bit in the name of a member makes it an
+// unknown one.
 //
 // Tables, maps and packs have a number of their own, and no words: what a reader of them must not
 // ignore is a word in the manifest. A newer number is read, and may come with other bytes in place

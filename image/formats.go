@@ -20,8 +20,9 @@ var (
 	MapKind      = format.Kind{Name: "the version map", Number: 1, Oldest: 1}
 )
 
-// decode reads a document. It refuses one in which something is missing that this program would
-// have written: a bit that flipped in the name of a member made it an unknown one.
+// decode reads a document. It refuses one of its own format, or a newer one, in which something is
+// missing that this program would have written: a bit that flipped in the name of a member made it an
+// unknown one.
 func decode(k *format.Kind, b []byte, v any) error {
 	err := k.Read(b, v)
 	switch {
@@ -29,6 +30,10 @@ func decode(k *format.Kind, b []byte, v any) error {
 		return fault.Corruptf("%v", err)
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	var h format.Head
+	if err := format.Unmarshal(b, &h); err == nil && h.Format < k.Current() {
+		return nil // it is older than some of the members
 	}
 	var is, want any
 	c, err := format.Marshal(v)

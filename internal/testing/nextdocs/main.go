@@ -4,6 +4,7 @@
 //
 //	nextdocs write DIR      a signed store, all of whose documents this program wrote
 //	nextdocs read DIR       reads such a store as a machine does
+//	nextdocs note FILE      writes a record of a journal, as an agent on trial does
 //	nextdocs raise FILE     makes the format of a journal that of this program
 package main
 
@@ -25,9 +26,9 @@ import (
 )
 
 func main() {
-	acts := map[string]func(string) error{"write": write, "read": read, "raise": raise}
+	acts := map[string]func(string) error{"write": write, "read": read, "note": note, "raise": raise}
 	if len(os.Args) != 3 || acts[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: nextdocs write|read|raise PATH")
+		fmt.Fprintln(os.Stderr, "usage: nextdocs write|read|note|raise PATH")
 		os.Exit(64)
 	}
 	if err := acts[os.Args[1]](os.Args[2]); err != nil {
@@ -103,8 +104,16 @@ type discard struct{}
 // WriteAt implements io.WriterAt.
 func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
-// raise works on a file that is a journal.
+func note(path string) error {
+	return withJournal(path, func(j *machine.Journal) error { return j.Put(machine.RecordAgent, []byte("noted")) })
+}
+
 func raise(path string) error {
+	return withJournal(path, func(j *machine.Journal) error { return j.Raise() })
+}
+
+// withJournal works on a file that is a journal.
+func withJournal(path string, do func(*machine.Journal) error) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -114,5 +123,5 @@ func raise(path string) error {
 	if err != nil {
 		return err
 	}
-	return j.Raise()
+	return do(j)
 }
