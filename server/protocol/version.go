@@ -17,8 +17,8 @@ const (
 	Oldest  = 5
 )
 
-// orders is the format of orders. A word is something without which an agent must not follow one.
-var orders = format.Kind{Name: "the order", Number: 5, Oldest: Oldest}
+// OrderKind is the format of orders. A word is something without which an agent must not follow one.
+var OrderKind = format.Kind{Name: "the order", Number: 5, Oldest: 5}
 
 // Members that the messages of every protocol have, with the same meaning: an agent and a server
 // that have nothing else in common say by them who is too old, and the agent gets the release of
@@ -76,7 +76,7 @@ func (o Order) For(c *CheckIn) (Order, error) {
 	}
 	if o.Protocol = n; n == Version {
 		h := format.Head{Needs: o.Needs}
-		orders.Stamp(&h)
+		OrderKind.Stamp(&h)
 		o.Needs = h.Needs
 	}
 	return o, nil
@@ -93,7 +93,7 @@ func ReadOrder(b []byte) (*Order, error) {
 	if err := format.Unmarshal(b, &is); err != nil {
 		return nil, err
 	}
-	err := orders.Check(format.Head{Format: is.Protocol, Needs: is.Needs})
+	err := OrderKind.Check(format.Head{Format: is.Protocol, Needs: is.Needs})
 	var lacks *format.NeedsError
 	var old *format.OldError
 	switch {
