@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func TestJudged(t *testing.T) {
 		}
 		a := c.judged(was)
 		switch {
-		case was != nil && *was != before:
+		case was != nil && !reflect.DeepEqual(*was, before):
 			t.Errorf("%s: the attempt of then was changed: %+v", x.name, was)
 		case !x.want && a != was:
 			t.Errorf("%s: %+v", x.name, a)

@@ -7,9 +7,6 @@ import (
 	"os"
 	"time"
 
-	"go.etcd.io/bbolt"
-
-	"troy/internal/durable"
 	"troy/internal/wait"
 )
 
@@ -51,25 +48,7 @@ func (e *DamagedError) WayBack() string {
 
 // Copy writes a copy beside the file, in place of the one before. It is checked first: a copy that
 // is damaged never replaces a good one.
-func (s *Store) Copy() error {
-	f, err := durable.Create(CopyOf(s.db.Path()), 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Abandon()
-	var size int64
-	err = s.db.View(func(tx *bbolt.Tx) (err error) {
-		size, err = tx.WriteTo(f)
-		return err
-	})
-	if err != nil {
-		return classify(err)
-	}
-	if err := check(f, size); err != nil {
-		return &DamagedError{s.db.Path(), err}
-	}
-	return f.Commit()
-}
+func (s *Store) Copy() error { return classify(backup(s.db, CopyOf(s.db.Path()))) }
 
 // KeepCopy makes a copy every day, until ctx ends. What keeps it from that is told to warn.
 func (s *Store) KeepCopy(ctx context.Context, warn func(string)) {

@@ -19,9 +19,9 @@
 //
 // # Format
 //
-// Buckets, values in JSON as encoding/json writes the types of this package:
+// Buckets, values in JSON as package internal/format writes the types of this package:
 //
-//	meta        "format" → 2
+//	meta        "format" → 2, "needs" → words, "program" → the release that gave it this format
 //	machines    Machine.ID → Machine
 //	logs        Machine.ID → the log tail of the last report, as text
 //	failures    Machine.ID → that of the last failed report
@@ -29,12 +29,17 @@
 //	rooms       name of a room → Room
 //	nights      begin as RFC 3339 in UTC + " " + room + " " + image@version → Night
 //
+// A file of an older format is migrated by Open, after a copy of it was made (BackupOf). One of a newer
+// format is used as long as it needs no word that this program does not know; else nothing is changed,
+// and NewerError says which program wrote it. Members of machines, attempts, rooms and targets
+// that this program does not know are kept.
+//
 // # Known gaps
 //
 // Damage inside a value that is still JSON, or inside a log, is not noticed: bbolt has no checksums of
 // data. One of the two meta pages can be lost with the last update in it. Open reads the whole file.
 //
 // One process has the file open at a time; ReadOnly waits for a moment and then gives ErrBusy.
-// Members that a later program added are dropped when this one rewrites the value. History is
+// Members that a newer program added to a check-in, order or report are dropped with it. History is
 // bounded (50 events of a machine, 5,000 nights); the number of machines is bounded by package rooms.
 package state

@@ -2,12 +2,13 @@ package state
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
 	"go.etcd.io/bbolt"
+
+	"troy/internal/format"
 )
 
 // Get returns a machine, nil if it is not known. It must not be changed.
@@ -86,7 +87,7 @@ func (s *Store) find(tx *bbolt.Tx, id string) (*Machine, error) {
 		return &Machine{ID: id}, nil
 	}
 	m := &Machine{}
-	return m, json.Unmarshal(v, m)
+	return m, format.Unmarshal(v, m)
 }
 
 // remember takes a machine into memory, unless a later change was there first, or has removed it.

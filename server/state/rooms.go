@@ -1,12 +1,13 @@
 package state
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"troy/internal/format"
 )
 
 // Room returns what was promoted to a room, nil if nothing was. It must not be changed.
@@ -58,7 +59,7 @@ func (s *Store) changeRoom(name string, change func(tx *bbolt.Tx, r *Room) error
 	defer s.promoting.Unlock()
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		if v := tx.Bucket([]byte(bucketRooms)).Get([]byte(name)); v != nil {
-			if err := json.Unmarshal(v, r); err != nil {
+			if err := format.Unmarshal(v, r); err != nil {
 				return err
 			}
 		}
@@ -117,7 +118,7 @@ func (s *Store) Nights(after time.Time) ([]Night, error) {
 		c := tx.Bucket([]byte(bucketNights)).Cursor()
 		for k, v := c.Seek([]byte(after.UTC().Format(time.RFC3339))); k != nil; k, v = c.Next() {
 			var n Night
-			if err := json.Unmarshal(v, &n); err != nil {
+			if err := format.Unmarshal(v, &n); err != nil {
 				return fmt.Errorf("%w: night %q: %w", ErrFormat, k, err)
 			}
 			if n.Begin.After(after) {

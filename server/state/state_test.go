@@ -176,7 +176,7 @@ func TestBadFiles(t *testing.T) {
 	}
 	other := filepath.Join(dir, "other")
 	s := open(t, other)
-	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(bucketMeta)).Put([]byte("format"), []byte("3")) })
+	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(bucketMeta)).Put([]byte("format"), []byte("1")) })
 	if err = errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"troy/internal/durable"
 	"troy/internal/errline"
+	"troy/internal/format"
 )
 
 var (
@@ -28,7 +28,6 @@ var (
 )
 
 const (
-	format   = "2"
 	lockTime = 2 * time.Second
 	together = 2 * time.Millisecond // updates that arrive so close share one sync
 
@@ -87,7 +86,11 @@ func Open(path string, o *Options) (*Store, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	s := &Store{db: db, machines: map[string]*Machine{}, rooms: map[string]*Room{}}
-	if err := s.load(); err != nil {
+	err = admit(&Kind, db, o.ReadOnly)
+	if err == nil {
+		err = s.load()
+	}
+	if err != nil {
 		return nil, errline.Join(fmt.Errorf("%s: %w", path, err), db.Close())
 	}
 	return s, nil
@@ -152,17 +155,13 @@ func prepare(db *bbolt.DB) error {
 				return err
 			}
 		}
-		return tx.Bucket([]byte(bucketMeta)).Put([]byte("format"), []byte(format))
+		return writeHead(&Kind, tx, format.Head{})
 	}))
 }
 
 // load reads machines and rooms into memory.
 func (s *Store) load() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket([]byte(bucketMeta))
-		if meta == nil || string(meta.Get([]byte("format"))) != format {
-			return ErrFormat
-		}
 		for _, name := range buckets() {
 			if tx.Bucket([]byte(name)) == nil {
 				return fmt.Errorf("%w: no bucket %s", ErrFormat, name)
@@ -179,7 +178,7 @@ func (s *Store) load() error {
 func each[T any](tx *bbolt.Tx, bucket string, into map[string]*T) error {
 	return tx.Bucket([]byte(bucket)).ForEach(func(k, v []byte) error {
 		var t T
-		if err := json.Unmarshal(v, &t); err != nil {
+		if err := format.Unmarshal(v, &t); err != nil {
 			return fmt.Errorf("%w: %s %q: %w", ErrFormat, bucket, k, err)
 		}
 		into[string(k)] = &t
@@ -189,7 +188,7 @@ func each[T any](tx *bbolt.Tx, bucket string, into map[string]*T) error {
 
 // put encodes a value.
 func put(tx *bbolt.Tx, bucket, key string, v any) error {
-	b, err := json.Marshal(v)
+	b, err := format.Marshal(v)
 	if err != nil {
 		return err
 	}

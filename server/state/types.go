@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"troy/internal/format"
 	"troy/internal/identity"
 	"troy/server/protocol"
 )
@@ -47,6 +48,8 @@ type Machine struct {
 
 	// Rev counts changes, so that a reader can tell two states apart.
 	Rev uint64 `json:"rev"`
+
+	Unknown format.Unknown `json:",embed"` // members of a newer program
 }
 
 // Result is how an attempt ended.
@@ -91,6 +94,8 @@ type Attempt struct {
 	// Refused says that the machine did not take what the store has signed: nothing of the version
 	// was tried, and the machine is not to blame.
 	Refused bool `json:"refused,omitempty"`
+
+	Unknown format.Unknown `json:",embed"` // members of a newer program
 }
 
 // Report is the last report without its log.
@@ -112,6 +117,8 @@ type Room struct {
 	Targets []Target `json:"targets"` // the newest last; that one is in force
 	// Stopped says why no machine of the room may begin; "" = they may. A promotion ends it.
 	Stopped string `json:"stopped,omitempty"`
+
+	Unknown format.Unknown `json:",embed"` // members of a newer program
 }
 
 // Current is the target in force, nil if there is none.
@@ -135,6 +142,8 @@ type Target struct {
 	Retry    bool      `json:"retry,omitempty"` // machines try again what they gave up
 	// Open is set once the room in After had it healthy.
 	Open bool `json:"open,omitempty"`
+
+	Unknown format.Unknown `json:",embed"` // members of a newer program
 }
 
 // Night is what came of one version in one window of one room. Each machine counts once at most.

@@ -89,7 +89,7 @@ func (s *schemas) operation(op *operation) object {
 	return o
 }
 
-// schemas makes JSON Schema of Go types, as encoding/json writes them.
+// schemas makes JSON Schema of Go types, as package internal/format writes them.
 type schemas struct{ components object }
 
 func (s *schemas) of(t reflect.Type) object {
@@ -140,7 +140,7 @@ func (s *schemas) collect(t reflect.Type, properties object, required *[]any) {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
-		case !f.IsExported() || name == "-":
+		case !f.IsExported() || name == "-" || options == "embed": // members of a newer program
 		case f.Anonymous && name == "":
 			s.collect(f.Type, properties, required)
 		default:
