@@ -264,6 +264,10 @@ func TestAnswerLost(t *testing.T) {
 	if r := wantTroy(t, exitOK, "status"); !strings.Contains(r.out, "lost") {
 		t.Errorf("it was not done: %s", r.out)
 	}
+	s.stop()
+	if r := wantTroy(t, exitFailed, "wake", "--room", "test"); !strings.Contains(r.errOut, "no packet was sent; the server sends them") {
+		t.Errorf("wake without a server says %s", r.errOut)
+	}
 }
 
 func TestLoginCommand(t *testing.T) {

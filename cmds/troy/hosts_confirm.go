@@ -39,7 +39,11 @@ func (a *hostsCall) confirm(ctx context.Context, admin api.Admin, target string)
 	}
 	for _, m := range machines {
 		if err := admin.Confirm(ctx, m.Name, m.Key); err != nil {
-			return &cli.Fault{Err: err, Fate: "noted beside the admin key, not at the server", Advice: "run the command again"}
+			fate := "noted beside the admin key, not at the server"
+			if errors.Is(err, api.ErrLost) {
+				fate = "noted beside the admin key; it is not known whether at the server"
+			}
+			return &cli.Fault{Err: err, Fate: fate, Advice: "run the command again"}
 		}
 		fmt.Fprintf(a.Out, "%s is confirmed\n", cli.Clean(m.Name))
 	}

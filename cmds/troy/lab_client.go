@@ -108,11 +108,7 @@ func (a *adminCall) with(ctx context.Context, readOnly bool, f func(api.Admin) e
 	down := a.client.Ping(ctx)
 	switch {
 	case down == nil:
-		err := f(a.client)
-		if errors.Is(err, api.ErrDown) && !readOnly {
-			err = &cli.Fault{Err: err, Fate: "it is not known whether it was done", Advice: "'troy status' shows it"}
-		}
-		return err
+		return lost(f(a.client))
 	case errors.Is(down, tlskey.ErrPin):
 		return &cli.Fault{Err: down, Fate: "the token was not sent, nothing was changed", Advice: "'troy key servers' lists the servers to take: another program answers there, or this server's key is to be signed"}
 	case errors.Is(down, api.ErrStranger):
@@ -123,6 +119,15 @@ func (a *adminCall) with(ctx context.Context, readOnly bool, f func(api.Admin) e
 		return &cli.Fault{Err: down, Fate: "nothing was changed", Advice: "without --server and TROY_SERVER, the store's own state file is used"}
 	}
 	return a.offline(down, readOnly, f)
+}
+
+// lost adds to an error that the server may have done what it was asked for.
+func lost(err error) error {
+	var known *cli.Fault
+	if errors.Is(err, api.ErrLost) && !errors.As(err, &known) {
+		err = &cli.Fault{Err: err, Fate: "it is not known whether it was done", Advice: "'troy status' and 'troy log' show it"}
+	}
+	return err
 }
 
 // offline has f work on the state file.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -154,8 +155,11 @@ func (a *waking) run(ctx context.Context, args []string) error {
 		return err
 	}
 	n, err := a.client.Wake(ctx, a.room, strings.Join(args, ""))
+	if errors.Is(err, api.ErrDown) {
+		return &cli.Fault{Err: err, Fate: "no packet was sent", Advice: "the server sends them: 'troy serve' starts it"}
+	}
 	if err != nil {
-		return err
+		return lost(err)
 	}
 	fmt.Fprintf(a.Out, "wake-up packets go out to %d machines\n", n)
 	return nil

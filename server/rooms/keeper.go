@@ -159,6 +159,7 @@ func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.Chec
 	}
 	k.live.end(w.id) // what it told was of the start before
 	k.bury(w.dropped)
+	k.live.again(w.id)
 	k.tellOf(before, m, w)
 	k.noteFailure(before, m)
 	k.noteAlarm(before, m)

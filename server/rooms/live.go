@@ -22,6 +22,9 @@ type Live struct {
 // rateMost is what a machine is believed to move, in bytes per second: a room's sum fits then.
 const rateMost = 1 << 40
 
+// fetches says whether the bytes come over the network: a merge moves them on the disk.
+func (v *Live) fetches() bool { return v != nil && (v.Phase == "fetch" || v.Phase == "reinstall") }
+
 // live holds the progress of machines, in memory only.
 type live struct {
 	mu sync.Mutex
@@ -48,6 +51,15 @@ func (l *live) get(key string) (Live, bool) {
 	defer l.mu.Unlock()
 	v, ok := l.last[key]
 	return v, ok
+}
+
+// again forgets how far a machine was before it started again.
+func (l *live) again(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if v, ok := l.last[key]; ok {
+		l.last[key] = Live{At: v.At, moved: v.moved}
+	}
 }
 
 func (l *live) end(key string) {

@@ -97,7 +97,7 @@ type Room struct {
 	Alarms   int           `json:"alarms,omitempty"` // machines that need attention
 	// Unconfirmed are known by their keys and wait to be confirmed.
 	Unconfirmed int     `json:"unconfirmed"`
-	Rate        int64   `json:"rate"` // bytes per second, of all at work
+	Rate        int64   `json:"rate"` // bytes per second that its machines fetch
 	Left        float64 `json:"left"` // seconds until the wave is through, roughly; 0 = not known, or nothing to do
 }
 
@@ -264,7 +264,7 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 		h.Error = protocol.Clean("Windows does not come up: "+in.LastStart, protocol.MaxText)
 	}
 	h.Phase = k.phase(h, m, g)
-	if v, ok := k.live.get(m.ID); ok && h.Phase == PhaseWorking {
+	if v, ok := k.live.get(m.ID); ok && v.Phase != "" && h.Phase == PhaseWorking {
 		h.Live = &v
 	}
 }
@@ -359,7 +359,7 @@ func (r *Room) tally(c *Case, all []shown) {
 		if h.Keyed && !h.Confirmed {
 			r.Unconfirmed++
 		}
-		if h.Live != nil {
+		if h.Live.fetches() {
 			r.Rate += h.Live.Rate
 			c.Size.Fetch = max(c.Size.Fetch, h.Live.Total)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"troy/server"
 	"troy/server/protocol"
+	"troy/server/rooms"
 	"troy/server/servedir"
 )
 
@@ -80,6 +81,35 @@ func TestSocketMode(t *testing.T) {
 		if _, err := os.Stat(dir.Socket()); !os.IsNotExist(err) {
 			t.Errorf("after Close: %v", err)
 		}
+	}
+}
+
+// TestLost: where a change was asked for, no answer is not the same as no server.
+func TestLost(t *testing.T) {
+	answers := map[string]http.HandlerFunc{
+		"cut":     func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"a proxy": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) },
+		"rubbish": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{") },
+	}
+	for name, h := range answers {
+		t.Run(name, func(t *testing.T) {
+			dir := servedir.Of(t.TempDir())
+			must(t, dir.Make())
+			c := NewLocalClient(dir)
+			if err := c.Stop(t.Context(), "test", "why"); !errors.Is(err, ErrDown) || errors.Is(err, ErrLost) {
+				t.Errorf("no server: %v", err)
+			}
+			serveSocket(t, dir, h)
+			if err := c.Stop(t.Context(), "test", "why"); !errors.Is(err, ErrLost) {
+				t.Errorf("a change: %v", err)
+			}
+			if _, err := c.Status(t.Context()); !errors.Is(err, ErrDown) {
+				t.Errorf("a look: %v", err)
+			}
+			if _, err := c.Estimate(t.Context(), rooms.Promotion{}); !errors.Is(err, ErrDown) {
+				t.Errorf("an estimate: %v", err)
+			}
+		})
 	}
 }
 

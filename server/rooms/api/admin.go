@@ -60,7 +60,7 @@ type Forgetter interface {
 
 // Admin is what the admin's commands work on: a Client asks the server, a Local the state file that
 // the server left. Errors: rooms.ErrNotFound, rooms.ErrInvalid, state.ErrFull; of a Client also
-// ErrDown.
+// ErrDown and ErrLost.
 type Admin interface {
 	Viewer
 	Historian

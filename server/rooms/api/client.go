@@ -26,11 +26,18 @@ import (
 // ErrDown is returned when no server answers at the server's address.
 var ErrDown = errors.New("the server does not answer")
 
+// ErrLost is returned where the server was asked for a change and its answer did not come: it may
+// have made it.
+var ErrLost = errors.New("the server's answer was lost")
+
 // ErrPlain is returned for a server without TLS: the token could be read on the way.
 var ErrPlain = errors.New("the server has to be named with https")
 
 // ErrStranger is returned where this user may not speak to the server.
 var ErrStranger = errors.New("the server takes no orders of this user")
+
+// callEstimate is the one POST that changes nothing.
+const callEstimate = "estimate"
 
 // answerMost bounds what a server may send.
 const answerMost = 64 << 20
@@ -95,24 +102,39 @@ func (c *Client) call(ctx context.Context, name string, in, out any) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: %w", ErrStranger, err)
 	}
+	without := ErrDown
+	if in != nil && name != callEstimate {
+		without = ErrLost
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		without = ErrDown // nothing was sent
+	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDown, err)
+		return fmt.Errorf("%w: %w", without, err)
 	}
 	defer w.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(w.Body, answerMost))
+	if err == nil && w.StatusCode == http.StatusOK {
+		err = format.Unmarshal(b, out)
+	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDown, err)
+		return fmt.Errorf("%w: %w", without, err)
 	}
 	if w.StatusCode != http.StatusOK {
-		return failure(w.StatusCode, b)
+		return failure(w.StatusCode, b, without)
 	}
-	return format.Unmarshal(b, out)
+	return nil
 }
 
-// failure makes an error of an answer that is no success, of the class that the server had.
-func failure(status int, body []byte) error {
+// failure makes an error of an answer that is no success, of the class that the server had. That
+// of a proxy, which reached no server, is no answer.
+func failure(status int, body []byte, without error) error {
 	var f protocol.Failure
 	if format.Unmarshal(body, &f) != nil || f.Error == "" {
+		if status >= http.StatusInternalServerError {
+			return fmt.Errorf("%w: %d %s", without, status, http.StatusText(status))
+		}
 		f.Error = "the server answers with status " + http.StatusText(status)
 	}
 	switch status {
@@ -174,7 +196,7 @@ func (c *Client) Previous(ctx context.Context, room string) (*state.Target, erro
 
 // Estimate implements Planner.
 func (c *Client) Estimate(ctx context.Context, p rooms.Promotion) (out *rooms.Estimate, err error) {
-	err = c.call(ctx, "estimate", p, &out)
+	err = c.call(ctx, callEstimate, p, &out)
 	return out, err
 }
 

@@ -51,7 +51,7 @@ func Open(k *rooms.Keeper) http.Handler {
 	h.get("nights", h.nights)
 	h.get("previous", func(r *http.Request) (any, error) { return l.Previous(r.Context(), r.URL.Query().Get("room")) })
 	h.get("changes", h.changes)
-	post(h, "estimate", func(ctx context.Context, p rooms.Promotion) (any, error) { return l.Estimate(ctx, p) })
+	post(h, callEstimate, func(ctx context.Context, p rooms.Promotion) (any, error) { return l.Estimate(ctx, p) })
 	post(h, "promote", func(ctx context.Context, p rooms.Promotion) (any, error) { return l.Promote(ctx, p) })
 	post(h, "rollback", func(ctx context.Context, p rooms.Promotion) (any, error) { return l.Rollback(ctx, p) })
 	post(h, "stop", func(ctx context.Context, s Stop) (any, error) { return struct{}{}, l.Stop(ctx, s.Room, s.Why) })
