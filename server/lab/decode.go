@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -67,18 +68,24 @@ func (l Errors) Unwrap() []error {
 
 // Load reads a file.
 func Load(path string) (*Lab, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxSize {
-		return nil, Errors{{File: path, Found: fmt.Sprintf("%d bytes", info.Size()), Expected: fmt.Sprintf("at most %d", maxSize)}}
-	}
-	b, err := os.ReadFile(path)
+	b, _, err := read(path)
 	if err != nil {
 		return nil, err
 	}
 	return Parse(path, b)
+}
+
+// read returns the content of a file, and when it was written.
+func read(path string) (b []byte, written time.Time, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, written, err
+	}
+	if info.Size() > maxSize {
+		return nil, written, Errors{{File: path, Found: fmt.Sprintf("%d bytes", info.Size()), Expected: fmt.Sprintf("at most %d", maxSize)}}
+	}
+	b, err = os.ReadFile(path)
+	return b, info.ModTime(), err
 }
 
 // Parse reads a lab.yaml; file names it in errors, which are Errors with all that is wrong.

@@ -65,6 +65,9 @@ func TestOpenLater(t *testing.T) {
 	if err := WriteFirst(path); err != nil {
 		t.Fatal(err)
 	}
+	if changed, err := f.Reload(false); changed || err != nil {
+		t.Errorf("it was written just now: %v, %v", changed, err)
+	}
 	if changed, err := f.Reload(false); !changed || err != nil || len(f.Lab().Rooms) != 1 {
 		t.Errorf("the file came: %v, %v, %+v", changed, err, f.Lab())
 	}

@@ -1,29 +1,37 @@
 package lab
 
 import (
+	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
 	"sync"
 	"time"
 )
 
-// File is a lab.yaml that may change while it is in use. What is not valid does not come into
+// File is a lab.yaml that may change while it is in use, by any editor: written in place, in pieces,
+// replaced, or behind a link. States of it are told apart by their content. One that was written just
+// now comes into force when the next look finds the same. What is not valid does not come into
 // force.
 type File struct {
 	path string
 
-	mu    sync.Mutex
-	lab   *Lab
-	stamp string
+	mu   sync.Mutex
+	lab  *Lab
+	seen [sha256.Size]byte // content that was judged last; zero = it could not be read
+	next [sha256.Size]byte // another one, which the last look found
+	told string            // why it could not be read
 }
 
 // Open reads the file. It must be valid now.
 func Open(path string) (*File, error) {
-	f := &File{path: path, stamp: stampOf(path)}
-	var err error
-	f.lab, err = Load(path)
+	f := &File{path: path}
+	b, _, err := read(path)
+	if err != nil {
+		f.told = err.Error()
+		return f, err
+	}
+	f.seen = sha256.Sum256(b)
+	f.lab, err = Parse(path, b)
 	return f, err
 }
 
@@ -44,29 +52,36 @@ func (f *File) Lab() *Lab {
 	return f.lab
 }
 
-// Reload looks whether the file has changed, and if so, or if force is set, reads it again; changed
-// says that something else is in force now. After an error the old content is.
+// settled is how long ago a file must have been written to be whole.
+const settled = 2 * time.Second
+
+// Reload looks whether the file has changed; changed says that something else is in force now. A
+// content that was written just now, and that the last look did not find, waits for the next one: it
+// may be half of what is being written. With force it is taken as it is. After an error the old
+// content is in force, and the same error is told once.
 func (f *File) Reload(force bool) (changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	stamp := stampOf(f.path)
-	if stamp == f.stamp && !force {
+	b, written, err := read(f.path)
+	if err != nil {
+		if f.told == err.Error() && !force {
+			return false, nil
+		}
+		f.told, f.seen, f.next = err.Error(), [sha256.Size]byte{}, [sha256.Size]byte{}
+		return false, err
+	}
+	f.told = ""
+	now := sha256.Sum256(b)
+	whole := force || now == f.next || time.Since(written) > settled
+	f.next = now
+	if now == f.seen && !force || !whole {
 		return false, nil
 	}
-	f.stamp = stamp // a file that is wrong is told once
-	l, err := Load(f.path)
+	f.seen = now // a file that is wrong is told once
+	l, err := Parse(f.path, b)
 	if err != nil {
 		return false, err
 	}
 	f.lab = l
 	return true, nil
-}
-
-// stampOf tells states of a file apart.
-func stampOf(path string) string {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err.Error()
-	}
-	return fmt.Sprint(info.ModTime().Format(time.RFC3339Nano), info.Size())
 }
