@@ -1,13 +1,16 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"troy/server/jsonhttp"
@@ -22,6 +25,10 @@ const (
 func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	f, info, err := s.open(name)
+	if err != nil && unreadable(err) {
+		jsonhttp.Fail(w, http.StatusServiceUnavailable, fmt.Errorf("the server cannot read %q now", name))
+		return
+	}
 	if err != nil {
 		// Missing, hidden, a folder, leading outside: the client cannot tell which.
 		jsonhttp.Fail(w, http.StatusNotFound, fmt.Errorf("no such object: %q", name))
@@ -64,7 +71,9 @@ func (s *Server) open(name string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, fs.ErrNotExist
 	}
 	// Looked at before it is opened: opening a FIFO would wait for a writer.
-	if info, err := s.root.Stat(name); err != nil || !info.Mode().IsRegular() {
+	if info, err := s.root.Stat(name); err != nil {
+		return nil, nil, err
+	} else if !info.Mode().IsRegular() {
 		return nil, nil, fs.ErrNotExist
 	}
 	f, err := s.root.Open(name)
@@ -72,11 +81,23 @@ func (s *Server) open(name string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err == nil && !info.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
 		f.Close()
-		return nil, nil, fs.ErrNotExist
+		return nil, nil, err
 	}
 	return f, info, nil
+}
+
+// unreadable tells trouble of the server (a disk that fails, no free file, no right to read) from a
+// name that leads to nothing. A client must not take the one for the other: it asks for newer roots
+// until there is none.
+func unreadable(err error) bool {
+	var errno syscall.Errno
+	nothing := []syscall.Errno{syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EINVAL}
+	return errors.As(err, &errno) && !slices.Contains(nothing, errno)
 }
 
 // inStore reports whether a slash-separated name is one that a store publishes:

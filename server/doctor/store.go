@@ -19,7 +19,11 @@ import (
 
 // checkLogins looks whether anybody can sign in on the page of a store.
 func checkLogins(dir string) []Finding {
-	if _, err := os.Stat(servedir.Of(dir).Users()); err != nil {
+	_, err := os.Stat(servedir.Of(dir).Users())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return []Finding{{"page", Doubt, fmt.Sprintf("it is not known who can sign in: %v", err), "run this as the user of the service"}}
+	}
+	if err != nil {
 		return []Finding{{"page", Doubt, "no user can sign in on the status page", "troy login NAME " + dir}}
 	}
 	return nil

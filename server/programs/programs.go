@@ -45,7 +45,7 @@ type Shelf struct {
 	now   func() time.Time
 
 	mu       sync.Mutex
-	versions map[version]*bootfiles.Managers // nil: none that can be read
+	versions map[version]read
 	loaders  []loader
 	looked   time.Time // when loaders were read
 }
@@ -62,6 +62,12 @@ type loader struct {
 	program *secureboot.Program
 }
 
+// read is what was found in a version.
+type read struct {
+	managers *bootfiles.Managers
+	again    time.Time // it could not be read, and is looked at again then; zero = it could
+}
+
 const (
 	versionsMost = 1000 // that are remembered
 	fresh        = 10 * time.Second
@@ -74,7 +80,7 @@ func Open(dir, boot string) (*Shelf, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Shelf{store: store, dir: dir, boot: boot, now: time.Now, versions: map[version]*bootfiles.Managers{}}, nil
+	return &Shelf{store: store, dir: dir, boot: boot, now: time.Now, versions: map[version]read{}}, nil
 }
 
 // Refused says what the machine would not start, a line for each; number 0 is no version.
@@ -121,21 +127,26 @@ func (s *Shelf) managers(ctx context.Context, v version) *bootfiles.Managers {
 	if v.number == 0 {
 		return nil
 	}
-	m, ok := s.versions[v]
-	if ok {
-		return m
+	known, ok := s.versions[v]
+	if ok && (known.again.IsZero() || s.now().Before(known.again)) {
+		return known.managers
 	}
-	if r, err := image.OpenVersion(ctx, s.store, v.image, v.number); err == nil {
-		m, _ = bootfiles.ReadManagers(r, r.Size(), int(r.Manifest().SectorSize))
+	m := read{}
+	r, err := image.OpenVersion(ctx, s.store, v.image, v.number)
+	if err == nil {
+		m.managers, err = bootfiles.ReadManagers(r, r.Size(), int(r.Manifest().SectorSize))
 	}
 	if ctx.Err() != nil {
 		return nil
+	}
+	if err != nil { // a disk that is no Windows, or a store that is not mounted
+		m.again = s.now().Add(fresh)
 	}
 	if len(s.versions) >= versionsMost {
 		clear(s.versions)
 	}
 	s.versions[v] = m
-	return m
+	return m.managers
 }
 
 // look reads shim and GRUB of the current release of the agent, and for network boot.

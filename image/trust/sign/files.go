@@ -2,7 +2,9 @@ package sign
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -27,6 +29,19 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 			return nil, err
 		}
 	}
+}
+
+// absent returns nil if nothing has the path, ErrExists if something has, and the error where that
+// cannot be told: a stick that cannot be read is not one without keys.
+func absent(path string) error {
+	_, err := os.Lstat(path)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: %s", ErrExists, path)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return fmt.Errorf("trust: %w", err)
 }
 
 // writeFile puts a file at path, whole and durable or not at all.

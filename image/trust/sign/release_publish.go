@@ -3,6 +3,7 @@ package sign
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -45,8 +46,10 @@ func PublishAgent(ctx context.Context, store *image.Store, version, from string,
 	}
 	defer unlock()
 	to := filepath.Join(a.dir, version)
-	if _, err := os.Lstat(to); err == nil {
+	if err := absent(to); errors.Is(err, ErrExists) {
 		return nil, fmt.Errorf("%w: release %s of the agent", image.ErrExists, version)
+	} else if err != nil {
+		return nil, err
 	}
 	tmp, err := os.MkdirTemp(a.dir, ".new-*")
 	if err != nil {

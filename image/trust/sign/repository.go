@@ -127,8 +127,8 @@ func (r *Repository) agreed(what string, list []Difference) error {
 func Init(dir string, now time.Time, o *Options) (*Repository, error) {
 	r := newRepository(dir, o)
 	for _, path := range []string{r.path(""), r.trustedPath()} {
-		if _, err := os.Lstat(path); err == nil {
-			return nil, fmt.Errorf("%w: %s", ErrExists, path)
+		if err := absent(path); err != nil {
+			return nil, err
 		}
 	}
 	st := &state{root: metadata.Root(expiry(metadata.ROOT, now)), targets: metadata.Targets(expiry(metadata.TARGETS, now)),
@@ -175,8 +175,10 @@ func Open(dir string, o *Options) (*Repository, error) {
 	r := newRepository(dir, o)
 	_, err := os.Stat(r.path(""))
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, terr := os.Stat(r.trustedPath()); terr == nil {
+		if terr := absent(r.trustedPath()); errors.Is(terr, ErrExists) {
 			return r, fmt.Errorf("%w: %w any more: %s has no folder %s", ErrDoubt, ErrUnsigned, dir, tree.Folder)
+		} else if terr != nil {
+			return nil, terr
 		}
 		return nil, fmt.Errorf("%w: %s has no folder %s", ErrUnsigned, dir, tree.Folder)
 	}
@@ -203,8 +205,8 @@ func (r *Repository) makeKey(which Key, path string) (*signingKey, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("trust: %w", err)
 	}
-	if _, err := os.Lstat(path); err == nil {
-		return nil, fmt.Errorf("%w: %s", ErrExists, path)
+	if err := absent(path); err != nil {
+		return nil, err
 	}
 	var passphrase []byte
 	if which == Admin && r.seal != nil {

@@ -170,10 +170,13 @@ func (r *Repository) remember(st *state) error {
 // the folder trusts a root already, ErrDoubt for a root that does not name the admin key, where
 // that is at hand.
 func (r *Repository) Trust(root []byte) error {
-	if _, err := os.Lstat(r.trustedPath()); err == nil {
-		return fmt.Errorf("%w: %s", ErrExists, r.trustedPath())
+	if err := absent(r.trustedPath()); err != nil {
+		return err
 	}
 	own, kerr := readKeyFile(r.KeyPath(Admin), Admin)
+	if kerr != nil && !errors.Is(kerr, fs.ErrNotExist) { // it is there, so the root has to be its
+		return kerr
+	}
 	if root == nil {
 		if kerr != nil {
 			return kerr

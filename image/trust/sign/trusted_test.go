@@ -156,3 +156,28 @@ func TestForgedTrust(t *testing.T) {
 		t.Errorf("a rotation to it: %v", err)
 	}
 }
+
+// TestUnreadableStick: a stick that cannot be read is none without keys: nobody is told to make new
+// ones, and no root is believed because nothing spoke against it.
+func TestUnreadableStick(t *testing.T) {
+	m := trusttest.NewRoom(t, nil)
+	loop := filepath.Join(t.TempDir(), "loop")
+	must(t, os.Symlink(loop, loop))
+	bare := t.TempDir()
+	if _, err := sign.Open(bare, &sign.Options{Keys: loop}); err == nil || errors.Is(err, sign.ErrUnsigned) {
+		t.Errorf("Open: %v", err)
+	}
+	if _, err := sign.Init(bare, trusttest.Start, &sign.Options{Keys: loop}); err == nil {
+		t.Error("Init makes keys on it")
+	}
+	if left, err := os.ReadDir(bare); len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	keys := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(keys, "admin.key"), 0o755))
+	repo, err := sign.Open(m.Dir, &sign.Options{Keys: keys})
+	must(t, err)
+	if err := repo.Trust(m.Root()); err == nil {
+		t.Error("a root is trusted beside an admin key that cannot be read")
+	}
+}
