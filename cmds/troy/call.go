@@ -1,6 +1,9 @@
 package main
 
 import (
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 	"github.com/spf13/cobra"
 
 	"troy/internal/cli"
@@ -14,6 +17,17 @@ type call struct {
 }
 
 func newCall(s *cli.Streams) *call { return &call{Streams: s} }
+
+// JSON prints one document, as cli.Streams does, and what a newer program put into it
+// (format.Unknown) in its place.
+func (c *call) JSON(doc any) error {
+	b, err := json.Marshal(doc, jsonv1.DefaultOptionsV1(), jsontext.WithIndent("  "), jsontext.EscapeForHTML(false))
+	if err != nil {
+		return err
+	}
+	_, err = c.Out.Write(append(b, '\n'))
+	return err
+}
 
 // withJSON adds --json to a command that prints a document.
 func (c *call) withJSON(cmd *cobra.Command) *cobra.Command {

@@ -1,12 +1,9 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
-
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // Streams are where a program writes. Errors and notes begin with Name, the program's name.
@@ -37,14 +34,12 @@ func (s *sink) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// JSON prints one document, with what this program does not know of it (format.Unknown) in its place.
+// JSON prints one document.
 func (s *Streams) JSON(doc any) error {
-	b, err := json.Marshal(doc, jsonv1.DefaultOptionsV1(), jsontext.WithIndent("  "), jsontext.EscapeForHTML(false))
-	if err != nil {
-		return err
-	}
-	_, err = s.Out.Write(append(b, '\n'))
-	return err
+	e := json.NewEncoder(s.Out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(doc)
 }
 
 // Note tells on the standard error what is worth knowing but no error.
