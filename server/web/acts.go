@@ -11,6 +11,7 @@ import (
 	"troy/internal/errline"
 	"troy/server/audit"
 	"troy/server/rooms"
+	"troy/server/state"
 )
 
 // asked is an act as the form says it.
@@ -87,7 +88,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, rooms.ErrInvalid):
 		return http.StatusBadRequest
-	case errors.Is(err, rooms.ErrNotFound):
+	case errors.Is(err, rooms.ErrNotFound), errors.Is(err, state.ErrNotFound):
 		return http.StatusNotFound
 	}
 	return http.StatusInternalServerError
@@ -142,6 +143,15 @@ func (h *Handler) carryOut(r *http.Request, a *asked) (said string, err error) {
 	case "wake":
 		n, err := l.WakeNow(a.room, a.id)
 		return fmt.Sprintf("Wake-up calls go out to %d machines.", n), err
+	case "forget":
+		host, _, err := l.Host(a.id)
+		if err != nil {
+			return "", err
+		}
+		return "The machine was forgotten.", l.Forget(host.ID)
+	case "forget-strangers":
+		n, err := l.ForgetStrangers()
+		return fmt.Sprintf("%d machines were forgotten.", n), err
 	case "assign":
 		_, err := l.Assign(a.code, a.name, a.room)
 		return fmt.Sprintf("%s is now in room %s.", a.name, a.room), err

@@ -7,7 +7,7 @@
 //	GET  /events              what changed on the page (text/event-stream)
 //	GET  /live                the rooms anew, for an open page
 //	GET  /login  POST /login  sign in; POST /logout
-//	POST /do/ACT              promote, rollback, stop, wake, assign: a session and its CSRF token are needed
+//	POST /do/ACT              promote, rollback, stop, wake, assign, forget: a session and its CSRF token are needed
 //	GET  /metrics             for Prometheus
 //	GET  /openapi.json        describes the calls of package rooms/api (/v1/admin/)
 //
@@ -22,10 +22,13 @@
 // differ from what it has, about a second after a change. Where machines, rooms or buttons come or
 // go, it is told to ask for the rooms anew. An answer that is no stream (of a proxy while the server
 // restarts) does not end that. A viewer that is slow only loses time and holds up no one: each event
-// has a deadline. At most 200 watch at once. Without JavaScript the page is whole, and not live.
+// has a deadline. At most 200 who are signed in watch at once, 40 of one address, and where the page
+// is public 100 others, 10 of one address. Without JavaScript the page is whole, and not live.
 //
 // Logins: argon2id (RFC 9106) with parameters in the hash, one computation at a time (it takes
 // memory), six tries a minute of an address; an unknown name costs as much as a wrong password.
+// At most four tries wait for it, one of an address, beside those from this machine, of who is signed
+// in, and from where somebody is: so nobody who guesses keeps an admin out.
 // Sessions are 256 random bits in a cookie (HttpOnly, SameSite=Strict, Secure with TLS), kept as
 // SHA-256, ended after two hours in which no person asked for anything (an open page does by itself)
 // or twelve in all, at most 500. They end within a second, open pages too, when their user is removed

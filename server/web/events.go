@@ -14,14 +14,13 @@ import (
 //	event: pieces   data: {"ID": "HTML", …}
 //	event: layout   data: HASH      other machines, rooms or forms than before: ask for /live
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
-	select {
-	case h.viewers <- struct{}{}:
-		defer func() { <-h.viewers }()
-	default:
+	left, ok := h.watches(r)
+	if !ok {
 		w.Header().Set("Retry-After", "30")
 		http.Error(w, "too many watch", http.StatusServiceUnavailable)
 		return
 	}
+	defer left()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	go func() {

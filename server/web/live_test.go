@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,6 +22,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"troy/internal/version"
+	"troy/server/limit"
 	"troy/server/protocol"
 	"troy/server/rooms/api"
 )
@@ -87,22 +90,15 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestEventsEnd: streams end with the server, and there are not too many.
+// TestEventsEnd: streams end with the server.
 func TestEventsEnd(t *testing.T) {
 	s := newSite(t, 1, Options{Public: true})
-	for range viewersMost {
-		s.web.viewers <- struct{}{}
-	}
-	if code, _ := s.get(s.browser(), "/events"); code != http.StatusServiceUnavailable {
-		t.Errorf("one viewer too many: %d", code)
-	}
-	<-s.web.viewers
 	ended := make(chan int)
 	go func() {
 		code, _ := s.get(s.browser(), "/events")
 		ended <- code
 	}()
-	for len(s.web.viewers) < viewersMost {
+	for s.web.shares.strangers.Taken() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	s.web.Close()
@@ -113,6 +109,54 @@ func TestEventsEnd(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("the stream does not end")
+	}
+}
+
+// TestShares: those who are not signed in hold open pages and checks of passwords without end, and
+// an admin still gets his.
+func TestShares(t *testing.T) {
+	s := newSite(t, 1, Options{Public: true})
+	in, _ := s.signIn()
+	at, err := url.Parse(s.http.URL)
+	must(t, err)
+	cookies := in.Jar.Cookies(at)
+	hold := func(p *limit.Places) {
+		for i := range 1000 {
+			for p.Take(netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)})) {
+			}
+		}
+	}
+	hold(&s.web.shares.strangers)
+	hold(&s.web.shares.unknownChecks)
+	if w := s.from("10.0.0.1:1", "GET", "/events", ""); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("a stranger too many: %d", w.Code)
+	}
+	if code, _ := s.get(s.browser(), "/events"); code != http.StatusServiceUnavailable {
+		t.Errorf("one on this machine who is not signed in: %d", code)
+	}
+	s.watch(in, func(string, string) bool { return true })
+
+	for _, x := range []struct {
+		name, from string
+		cookies    []*http.Cookie
+		want       int
+	}{
+		{"from somewhere", "10.0.0.1:1", nil, http.StatusServiceUnavailable},
+		{"on this machine", "127.0.0.1:1", nil, http.StatusSeeOther},
+		{"by one who is signed in", "10.0.0.1:1", cookies, http.StatusSeeOther},
+		{"from where somebody signed in", "10.0.0.1:1", nil, http.StatusSeeOther},
+		{"from somewhere else", "10.0.0.2:1", nil, http.StatusServiceUnavailable},
+	} {
+		r := httptest.NewRequest("POST", "https://troy.example/login", strings.NewReader(url.Values{"name": {"admin"}, "password": {password}}.Encode()))
+		r.RemoteAddr = x.from
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for _, c := range x.cookies {
+			r.AddCookie(c)
+		}
+		w := httptest.NewRecorder()
+		if s.web.ServeHTTP(w, r); w.Code != x.want {
+			t.Errorf("a login %s: %d, want %d", x.name, w.Code, x.want)
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ func newMetrics(h *Handler) (http.Handler, error) {
 	for name, f := range h.o.Counters {
 		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "troy_" + name, Help: "Since the server started."}, f))
 	}
-	all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "troy_viewers", Help: "Browsers that watch the page."}, func() float64 { return float64(len(h.viewers)) }))
+	all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "troy_viewers", Help: "Browsers that watch the page."}, func() float64 { return float64(h.shares.viewers.Taken() + h.shares.strangers.Taken()) }))
 	for _, x := range all {
 		if err := r.Register(x); err != nil {
 			return nil, err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"troy/server/audit"
+	"troy/server/limit"
 )
 
 // Sessions end after these times, and are at most so many.
@@ -27,7 +28,8 @@ type session struct {
 	user, proof string // see Users.Proof
 	csrf        string
 	begun, used time.Time
-	flash       string // shown on the next page
+	party       netip.Addr // of package limit, from where its owner signed in
+	flash       string     // shown on the next page
 }
 
 // sessions are held by the SHA-256 of their cookie: reading the memory of the server gives no
@@ -74,7 +76,7 @@ func (s *sessions) get(cookie string, now time.Time, used bool) *session {
 	if v == nil {
 		return nil
 	}
-	if now.Sub(v.used) > idleMost || now.Sub(v.begun) > sessionMost {
+	if v.ended(now) {
 		delete(s.all, key)
 		return nil
 	}
@@ -83,6 +85,10 @@ func (s *sessions) get(cookie string, now time.Time, used bool) *session {
 	}
 	c := *v
 	return &c
+}
+
+func (s *session) ended(now time.Time) bool {
+	return now.Sub(s.used) > idleMost || now.Sub(s.begun) > sessionMost
 }
 
 func (s *sessions) end(cookie string) {
@@ -168,10 +174,17 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusForbidden, why)
 		return
 	}
-	if a, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || h.logins.Take(a.Addr(), h.now()) > 0 {
+	from := limit.PartyOf(r.RemoteAddr)
+	if h.session(r) == nil && h.logins.Take(from, h.now()) > 0 {
 		refuse(http.StatusTooManyRequests, "Too many tries from your address. Wait a minute.")
 		return
 	}
+	done, ok := h.checks(r)
+	if !ok {
+		refuse(http.StatusServiceUnavailable, "Too many sign in at the moment. Try again.")
+		return
+	}
+	defer done()
 	name := r.PostFormValue("name")
 	e := audit.Entry{From: r.RemoteAddr, Action: "login", Detail: name, Result: "ok"}
 	proof, ok := h.o.Users.Check(name, r.PostFormValue("password"))
@@ -189,7 +202,9 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.sessions.end(cookieOf(r))
-	h.setCookie(w, r, h.sessions.begin(name, proof, h.now()), int(sessionMost.Seconds()))
+	cookie := h.sessions.begin(name, proof, h.now())
+	h.sessions.from(cookie, from)
+	h.setCookie(w, r, cookie, int(sessionMost.Seconds()))
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 

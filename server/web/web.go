@@ -20,7 +20,6 @@ import (
 const (
 	tickLeast       = time.Second      // between two renderings
 	tickMost        = 15 * time.Second // between two events, so that a dead connection is noticed
-	viewersMost     = 200
 	loginsPerMinute = 6
 	formMost        = 16 << 10 // bytes
 	sendTime        = 20 * time.Second
@@ -54,12 +53,19 @@ type Operator interface {
 	WakeNow(room, id string) (int, error)
 }
 
+// Forgetter drops what is known of machines.
+type Forgetter interface {
+	Forget(id string) error
+	ForgetStrangers() (int, error)
+}
+
 // Lab is what the page is about.
 type Lab interface {
 	Viewer
 	Historian
 	Planner
 	Operator
+	Forgetter
 	Lab() *lab.Lab
 	Images() []string
 	Previous(room string) (*state.Target, error)
@@ -87,7 +93,7 @@ type Handler struct {
 	sessions sessions
 	logins   *limit.Limiter
 	pages    *pages
-	viewers  chan struct{}
+	shares   shares
 	metrics  http.Handler
 	openapi  []byte
 	now      func() time.Time
@@ -110,7 +116,7 @@ func New(o *Options) (*Handler, error) {
 		return nil, errors.New("web: no Lab")
 	}
 	h := &Handler{o: *o, now: time.Now, closing: make(chan struct{}), mux: http.NewServeMux(),
-		logins: limit.New(loginsPerMinute/60.0, loginsPerMinute), viewers: make(chan struct{}, viewersMost)}
+		logins: limit.New(loginsPerMinute/60.0, loginsPerMinute), shares: newShares()}
 	h.close = sync.OnceFunc(func() { close(h.closing) })
 	if h.o.OnAct == nil {
 		h.o.OnAct = func(audit.Entry) error { return nil }

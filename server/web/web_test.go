@@ -161,7 +161,16 @@ func TestActs(t *testing.T) {
 	if st, body := do("assign", "code", strings.ToLower(code), "name", "b204-99", "room", "B204"); st != http.StatusSeeOther {
 		t.Errorf("assign %q: %d %s", code, st, body)
 	}
-	for act, want := range map[string]int{"none": 404, "assign": 404, "promote": 400, "rollback": 404} {
+	s.checkIn(98, 0, nil)
+	for _, m := range []struct{ act, id string }{{"forget", "b204-99"}, {"forget-strangers", ""}} {
+		if st, body := do(m.act, "id", m.id); st != http.StatusSeeOther {
+			t.Errorf("%s %s: %d %s", m.act, m.id, st, body)
+		}
+	}
+	if st := s.keeper.Status(); len(st.Unknown) != 0 || st.Rooms[0].Machines != 3 {
+		t.Errorf("forgotten: %+v", st)
+	}
+	for act, want := range map[string]int{"none": 404, "assign": 404, "forget": 404, "promote": 400, "rollback": 404} {
 		t.Run(act, func(t *testing.T) {
 			if st, body := do(act, "room", "none", "version", map[string]string{"promote": "x"}[act]); st != want {
 				t.Errorf("%d, want %d: %s", st, want, body)
