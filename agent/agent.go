@@ -107,6 +107,7 @@ func (a *agent) look() {
 	if a.disk.machine != nil {
 		a.facts.Disk.State = a.disk.machine.State()
 	}
+	a.markSetup()
 }
 
 // do does a step and notes its result.
@@ -250,6 +251,7 @@ func (a *agent) judge(ctx context.Context) error {
 	if m == nil || m.State().Reinstalling {
 		return nil
 	}
+	a.judgeSetup()
 	s := m.State()
 	seen := chainload.Seen{Version: decide.Name(s.Image, s.Version), Now: a.facts.Now, Left: a.win.left()}
 	if a.facts.ClockUnsure {

@@ -45,6 +45,7 @@ type bench struct {
 	url      string
 	dmi      string
 	media    string       // what the boot media carry
+	setup    bool         // the setup of version 2 is pending
 	handed   bool         // the machine was given to Windows
 	esp      string       // stands for the ESP
 	firmware fstest.MapFS // its variables; nil: those of this machine
@@ -150,7 +151,7 @@ func (b *bench) publish() {
 	}
 	_, err = publish.Import(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Base)), nil)
 	b.must(err)
-	_, err = publish.Add(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Child)), nil)
+	_, err = publish.Add(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Child)), &publish.Options{Setup: b.setup})
 	b.must(err)
 	repo, err := sign.Init(b.store, time.Now(), nil)
 	b.must(err)

@@ -30,6 +30,8 @@ type memo struct {
 	// Held is the newest version of each image that the machine ever had: writing another image in
 	// between is no way back.
 	Held map[string]int `json:"held,omitempty"`
+	// Setup is about the last version that came onto the disk before it was set up.
+	Setup setupNote `json:"setup,omitzero"`
 
 	Unknown format.Unknown `json:",embed"`
 }

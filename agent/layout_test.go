@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 // 16 MiB.
 type layout struct {
 	mbr    bool
+	hive   []byte                // the hive SYSTEM of a Windows whose setup is pending; nil: it has none
 	second func(b *bench) []byte // what a second partition, of 3 MiB, holds; nil: nothing
 }
 
@@ -46,7 +48,11 @@ func newLayoutBench(t *testing.T, merge protocol.Merge, l layout) *bench {
 	}
 	disk, err := os.ReadFile(b.v1)
 	b.must(err)
-	copy(disk[1<<20:], b.ntfs(16<<20, "Windows"))
+	if b.setup = l.hive != nil; b.setup {
+		copy(disk[1<<20:], b.ntfsWith(16<<20, l.hive, "Windows/System32/config/SYSTEM"))
+	} else {
+		copy(disk[1<<20:], b.ntfs(16<<20, "Windows"))
+	}
 	if l.second != nil {
 		copy(disk[18<<20:], l.second(b))
 	}
@@ -58,6 +64,24 @@ func newLayoutBench(t *testing.T, merge protocol.Merge, l layout) *bench {
 	b.orders = fixedOrders{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
 	b.url = b.serve(b.store)
 	return b
+}
+
+// ntfsWith makes a volume with one file, and the folders above it.
+func (b *bench) ntfsWith(size int64, content []byte, name string) []byte {
+	b.t.Helper()
+	var folders []string
+	for i, c := range name {
+		if c == '/' {
+			folders = append(folders, name[:i])
+		}
+	}
+	path, file := filepath.Join(b.dir, "volume"), filepath.Join(b.dir, "file")
+	b.must(os.WriteFile(path, b.ntfs(size, folders...), 0o644))
+	b.must(os.WriteFile(file, content, 0o644))
+	b.tool(nil, "ntfscp", "-q", path, file, "/"+name)
+	data, err := os.ReadFile(path)
+	b.must(errors.Join(err, os.Remove(path), os.Remove(file)))
+	return data
 }
 
 func (b *bench) tool(in io.Reader, name string, args ...string) {

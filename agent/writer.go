@@ -97,6 +97,9 @@ func (w *writer) stagePlan(ctx context.Context, plan *image.Plan) error {
 	if err != nil {
 		return err
 	}
+	if err := w.rec.noteSetup(manifest); err != nil {
+		return err
+	}
 	stager, err := w.disk.machine.Stage(ctx, &machine.StageRequest{Image: plan.Image, Version: plan.Want, Runs: stageRuns(plan),
 		Identity: manifest.Map.SHA256.String()})
 	if err != nil {
@@ -175,6 +178,9 @@ func (w *writer) provision(ctx context.Context) error {
 func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
 	v, fetched := w.store.version, w.store.fetched
 	w.rec.noteHeld()
+	if err := w.noteSetup(ctx, step.Image, step.Version); err != nil {
+		return err
+	}
 	if err := w.rec.keep(); err != nil {
 		return err
 	}

@@ -58,6 +58,11 @@
 // ignore is a word in the manifest. A newer number is read, and may come with other bytes in place
 // of the zeros below.
 //
+// # Setup
+//
+// A manifest with "setup" is of a version whose Windows has still to be set up. "setup" is then
+// among its needs: an agent that does not know it does not take the version.
+//
 // # Fields
 //
 // A manifest may have "fields": places in the virtual disk for what is a machine's own, such as its

@@ -10,12 +10,15 @@ import (
 	"troy/internal/format"
 )
 
+// SetupWord is needed by manifests with Setup.
+const SetupWord = "setup"
+
 // The formats of a store. Tables with their packs and maps are not JSON and have no words: those of
 // the manifest that leads to them count.
 var (
 	MarkerKind   = format.Kind{Name: MarkerName, Number: 1, Oldest: 1}
 	IndexKind    = format.Kind{Name: "versions.json", Number: 1, Oldest: 1}
-	ManifestKind = format.Kind{Name: "the manifest", Number: 1, Oldest: 1}
+	ManifestKind = format.Kind{Name: "the manifest", Number: 1, Oldest: 1, Words: []string{SetupWord}}
 	TableKind    = layer.Format
 	MapKind      = format.Kind{Name: "the version map", Number: 1, Oldest: 1}
 )

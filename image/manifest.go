@@ -3,6 +3,7 @@ package image
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"troy/image/internal/fault"
@@ -69,6 +70,9 @@ type Manifest struct {
 	Table Object `json:"table"`
 	Pack  Object `json:"pack"`
 	Map   Object `json:"map"`
+	// Setup says that the setup of Windows has not run to its end in this version: what it does at
+	// its first starts must not be reset, replaced or merged. Then SetupWord is among the needs.
+	Setup bool `json:"setup,omitempty"`
 	// Fields are the places that get something of each machine's own; none yet.
 	Fields []Field `json:"fields,omitempty"`
 	// Figures are those of publishing.
@@ -157,6 +161,9 @@ func (x *Index) Encode() ([]byte, error) {
 func (m *Manifest) Encode() ([]byte, Entry, error) {
 	e := Entry{Version: m.Version, Parent: m.Parent}
 	d := *m
+	if d.Setup && !slices.Contains(d.Needs, SetupWord) {
+		d.Needs = append(slices.Clip(d.Needs), SetupWord)
+	}
 	ManifestKind.Stamp(&d.Head)
 	b, err := format.Indent(&d)
 	if err != nil {
@@ -210,6 +217,9 @@ func ParseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
 	}
 	if m.SectorSize != 512 && m.SectorSize != 4096 {
 		return nil, fault.Corruptf("manifest: sectors of %d bytes", m.SectorSize)
+	}
+	if m.Setup != slices.Contains(m.Needs, SetupWord) {
+		return nil, fault.Corruptf("manifest: setup is %v, and its needs say otherwise", m.Setup)
 	}
 	err := errline.Join(pages.CheckDisk(m.VirtualSize), m.checkFields(), m.Table.check(KindTable, layer.MaxSize),
 		m.Pack.check(KindPack, layer.MaxPackSize), m.Map.check(KindMap, maxMapSize))

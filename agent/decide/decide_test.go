@@ -127,6 +127,7 @@ var (
 	bios        = func(f *Facts) { f.Unsupported = "Windows 11 needs UEFI" }
 	inUse       = func(f *Facts) { f.InUse = true }
 	golden      = func(f *Facts) { f.Memo.Marks.Golden = true }
+	marked      = func(m Marks) func(*Facts) { return func(f *Facts) { f.Memo.Marks = m } }
 	logPending  = func(f *Facts) { f.Disk.State.LogPending = true }
 	noServer    = fails(Connect)
 	bootRule    = func(f *Facts) { f.Memo.Reset = protocol.ResetBoot }
@@ -256,6 +257,9 @@ func table() []row {
 		{"", "the disk may not be wiped", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions)), asked(Planned{For: Provision, Image: "lab", Version: 2, Lacks: "no"})), "hand-off, report, windows"},
 
 		{"Marks", "golden: failing, another version and reset: boot", facts(slot(2, 1), golden, written, bootRule, failing(3), ordered(with(wants(3), resetBoot))), "boot files, pause 10 s, hand-off, report, count, windows"},
+		{"", "setup pending: failing, another version and reset: boot", facts(slot(2, 1), marked(Marks{Setup: true}), written, bootRule, failing(3), ordered(with(wants(3), resetBoot))), "boot files, pause 10 s, hand-off, report, count, windows"},
+		{"", "set up in its session, reset: boot", facts(on(1), marked(Marks{SetUp: true}), written, bootRule, judged, noServer), "boot files, hand-off, count, windows"},
+		{"", "set up in its session, another version", facts(on(1), marked(Marks{SetUp: true}), written, bootRule, ordered(with(wants(2), resetBoot))), "plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
 		{"", "held, no server, reset: boot", facts(on(1), held(noon.Add(time.Hour)), written, bootRule, judged, noServer), "boot files, hand-off, count, windows"},
 		{"", "held until a time that is past", facts(on(1), held(noon), written, bootRule, judged, noServer), "boot files, reset, hand-off, count, windows"},
 		{"", "held, the time is not known", facts(on(1), held(noon), written, bootRule, judged, noServer, func(f *Facts) { f.ClockUnsure = true }), "boot files, hand-off, count, windows"},

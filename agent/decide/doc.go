@@ -25,7 +25,8 @@
 //     written over one that is unknown, damaged, or of another image. The admin's permits (a
 //     downgrade, a wipe, a reinstall over what starts) are asked of the store by Plan.
 //   - While a mark is set (Marks) the version on the disk and its session stay as they are. Only a
-//     reinstall that was begun is finished: no session is left.
+//     reinstall that was begun is finished: no session is left. A session that holds what setup made
+//     of a version is not reset by a rule, either: the version itself was never set up.
 //
 // # Health
 //
@@ -222,6 +223,12 @@
 //	Marks
 //	  golden: failing, another version and reset: boot
 //	      → boot files, pause 10 s, hand-off, report, count, windows
+//	  setup pending: failing, another version and reset: boot
+//	      → boot files, pause 10 s, hand-off, report, count, windows
+//	  set up in its session, reset: boot
+//	      → boot files, hand-off, count, windows
+//	  set up in its session, another version
+//	      → plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
 //	  held, no server, reset: boot
 //	      → boot files, hand-off, count, windows
 //	  held until a time that is past

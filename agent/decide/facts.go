@@ -72,6 +72,9 @@ type Marks struct {
 	Held   time.Time `json:"held,omitzero"`    // when the hold was ordered
 	Golden bool      `json:"golden,omitempty"` // a version is being prepared on this machine
 	Setup  bool      `json:"setup,omitempty"`  // the setup of the version has not run to its end yet
+	// SetUp says that the session is what setup made of the version: nothing is held back but a
+	// reset, which would undo it.
+	SetUp bool `json:"set_up,omitempty"`
 
 	Unknown format.Unknown `json:",embed"`
 }

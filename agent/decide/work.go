@@ -190,7 +190,7 @@ func mergeRest(f *Facts) *Step {
 // resetSession discards what Windows wrote, or may have written, with or without a server.
 func resetSession(f *Facts) *Step {
 	s := f.Disk.State
-	if !f.free() || !s.SessionWritten && !s.SessionUnknown || f.reset() != protocol.ResetBoot || !f.Done.may(Reset) {
+	if !f.free() || !s.SessionWritten && !s.SessionUnknown || f.reset() != protocol.ResetBoot || f.Memo.Marks.SetUp || !f.Done.may(Reset) {
 		return nil
 	}
 	return &Step{Kind: Reset, Reason: "the rule of the room is reset: boot"}

@@ -50,39 +50,53 @@ type parser struct {
 	owned map[uint32]bool   // cells that have their one owner
 }
 
-// base checks the base block (offsets: "regf" 0, sequences 4 and 8, time 12,
-// version 20, type 28, format 32, root 36, length 40, name 48, checksum 508).
+// base checks the base block, and that the hive bins are there.
 func (p *parser) base() (*Hive, uint32, error) {
-	b := p.file
+	if len(p.file) > MaxSize {
+		return nil, 0, unsupported("hive of %d bytes, the limit is %d", len(p.file), MaxSize)
+	}
+	b, err := parseBase(p.file, int64(len(p.file)))
+	if err != nil {
+		return nil, 0, err
+	}
+	p.bins, p.minor = p.file[baseSize:baseSize+b.bins], b.minor
+	return &b.hive, b.root, nil
+}
+
+// base is what the base block says.
+type base struct {
+	hive  Hive // without its tree
+	root  uint32
+	bins  int64 // bytes of the hive bins
+	minor uint32
+}
+
+// parseBase checks the base block at the start of b, of a file of size bytes (offsets: "regf" 0,
+// sequences 4 and 8, time 12, version 20, type 28, format 32, root 36, length 40, name 48, checksum
+// 508).
+func parseBase(b []byte, size int64) (*base, error) {
 	le := binary.LittleEndian
 	switch {
-	case len(b) > MaxSize:
-		return nil, 0, unsupported("hive of %d bytes, the limit is %d", len(b), MaxSize)
-	case len(b) < baseSize+binAlign:
-		return nil, 0, corrupt("base block", 0, "file of %d bytes is shorter than the shortest hive", len(b))
+	case size < baseSize+binAlign || len(b) < 512:
+		return nil, corrupt("base block", 0, "file of %d bytes is shorter than the shortest hive", size)
 	case string(b[:4]) != "regf":
-		return nil, 0, corrupt("base block", 0, "signature %q, want \"regf\"", b[:4])
+		return nil, corrupt("base block", 0, "signature %q, want \"regf\"", b[:4])
 	case le.Uint32(b[508:]) != checksum(b):
-		return nil, 0, corrupt("base block", 508, "checksum %08x, want %08x", le.Uint32(b[508:]), checksum(b))
+		return nil, corrupt("base block", 508, "checksum %08x, want %08x", le.Uint32(b[508:]), checksum(b))
 	case le.Uint32(b[20:]) != 1 || le.Uint32(b[24:]) < 3 || le.Uint32(b[24:]) > 6:
-		return nil, 0, unsupported("version %d.%d, want 1.3 to 1.6", le.Uint32(b[20:]), le.Uint32(b[24:]))
+		return nil, unsupported("version %d.%d, want 1.3 to 1.6", le.Uint32(b[20:]), le.Uint32(b[24:]))
 	case le.Uint32(b[28:]) != 0 || le.Uint32(b[32:]) != 1:
-		return nil, 0, unsupported("file type %d, format %d", le.Uint32(b[28:]), le.Uint32(b[32:]))
+		return nil, unsupported("file type %d, format %d", le.Uint32(b[28:]), le.Uint32(b[32:]))
 	}
 	length := int64(le.Uint32(b[40:]))
-	if length == 0 || length%binAlign != 0 || length > int64(len(b)-baseSize) {
-		return nil, 0, corrupt("base block", 40, "hive bins of %d bytes in a file of %d", length, len(b))
+	if length == 0 || length%binAlign != 0 || length > size-baseSize {
+		return nil, corrupt("base block", 40, "hive bins of %d bytes in a file of %d", length, size)
 	}
-	p.bins = b[baseSize : baseSize+length]
-	p.minor = le.Uint32(b[24:])
-	name := utf16le.String(b[48:112])
-	name, _, _ = strings.Cut(name, "\x00")
-	return &Hive{
-		FileName: name,
-		Sequence: le.Uint32(b[8:]),
-		Dirty:    le.Uint32(b[4:]) != le.Uint32(b[8:]),
-		Time:     le.Uint64(b[12:]),
-	}, le.Uint32(b[36:]), nil
+	name, _, _ := strings.Cut(utf16le.String(b[48:112]), "\x00")
+	return &base{
+		hive: Hive{FileName: name, Sequence: le.Uint32(b[8:]), Dirty: le.Uint32(b[4:]) != le.Uint32(b[8:]), Time: le.Uint64(b[12:])},
+		root: le.Uint32(b[36:]), bins: length, minor: le.Uint32(b[24:]),
+	}, nil
 }
 
 // walkBins checks that bins and cells cover the data without gaps, and notes
@@ -176,7 +190,7 @@ func (p *parser) key(off, parent uint32, depth int) (*Key, error) {
 	case k.Flags&flagVolatile != 0: // the count of volatile subkeys at 0x18 means nothing in a file
 		return nil, unsupported("volatile key at byte %#x", fileOffset(off))
 	}
-	if k.Name, err = p.name(c, 0x4c, le.Uint16(c[0x48:]), k.Flags&flagLatin1 != 0, "nk", off); err != nil {
+	if k.Name, err = name(c, 0x4c, le.Uint16(c[0x48:]), k.Flags&flagLatin1 != 0, "nk", off); err != nil {
 		return nil, err
 	}
 	if err := p.keyExtras(k, c); err != nil {
@@ -214,7 +228,7 @@ func (p *parser) keyExtras(k *Key, c []byte) error {
 	return nil
 }
 
-func (p *parser) name(c []byte, at int, n uint16, latin1 bool, what string, off uint32) (string, error) {
+func name(c []byte, at int, n uint16, latin1 bool, what string, off uint32) (string, error) {
 	if at+int(n) > len(c) {
 		return "", corrupt(what, fileOffset(off), "name of %d bytes does not fit its cell", n)
 	}
@@ -260,7 +274,7 @@ func (p *parser) value(off uint32) (*Value, error) {
 	}
 	le := binary.LittleEndian
 	v := &Value{Type: Type(le.Uint32(c[12:]))}
-	if v.Name, err = p.name(c, 0x14, le.Uint16(c[2:]), le.Uint16(c[16:])&vkLatin1 != 0, "vk", off); err != nil {
+	if v.Name, err = name(c, 0x14, le.Uint16(c[2:]), le.Uint16(c[16:])&vkLatin1 != 0, "vk", off); err != nil {
 		return nil, err
 	}
 	n := le.Uint32(c[4:])

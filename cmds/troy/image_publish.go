@@ -110,7 +110,8 @@ func (p *publishing) publishDisk(disk *source.Disk, f func(*source.Disk) (*image
 	changed, data := disk.Work()
 	search := &stage{w: p.Err, what: "looking for what has moved", total: changed + data}
 	read := &stage{w: p.Err, what: "reading", total: changed, before: search}
-	p.o.Search, p.o.Progress, p.o.Notes = search, read, disk.Notes
+	p.o.Search, p.o.Progress = search, read
+	p.lookAtSetup(disk)
 	if !p.noFilter {
 		p.o.Filter = unused.Filter{}
 	}

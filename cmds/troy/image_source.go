@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"troy/chainload/setup"
+	"troy/diskwriter/blockdev"
 	"troy/image/publish"
 	"troy/image/source"
 	"troy/image/unattend"
@@ -147,4 +149,16 @@ func (p *publishing) showEditions(err error) error {
 		}
 	}
 	return cli.Usagef("%v", err)
+}
+
+// lookAtSetup finds out whether the setup of the Windows on a disk has run to its end.
+func (p *publishing) lookAtSetup(disk *source.Disk) {
+	pending, err := setup.Pending(disk.Reader, disk.Size, int(disk.SectorSize))
+	p.o.Setup, p.o.Notes = pending, disk.Notes
+	switch {
+	case pending:
+		p.o.Notes = append(p.o.Notes, "setup pending: Windows is set up at its first starts, and stays as it is on a PC until that is done")
+	case err != nil && !errors.Is(err, setup.ErrNoWindows) && !errors.Is(err, blockdev.ErrNoTable):
+		p.o.Notes = append(p.o.Notes, fmt.Sprintf("whether Windows has been set up is not known: %v", err))
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"troy/chainload/regf"
 	"troy/image"
 	"troy/image/source"
 	"troy/internal/cli"
@@ -25,7 +26,11 @@ func external(t *testing.T, name string, args ...string) {
 func installWIM(t *testing.T) string {
 	t.Helper()
 	root, wim := t.TempDir(), filepath.Join(t.TempDir(), "install.wim")
-	for name, content := range map[string]string{"Boot/EFI/bootmgfw.efi": "MZ boot manager", "Panther/old.log": "", "System32/kernel.dll": "MZ kernel"} {
+	registry := &regf.Key{Name: "ROOT", Flags: 4}
+	registry.Make("Setup").Set("OOBEInProgress", regf.DWORD, regf.EncodeDWORD(1))
+	hive, err := (&regf.Hive{Root: registry}).Marshal()
+	must(t, err)
+	for name, content := range map[string]string{"System32/config/SYSTEM": string(hive), "Boot/EFI/bootmgfw.efi": "MZ boot manager", "Panther/old.log": "", "System32/kernel.dll": "MZ kernel"} {
 		p := filepath.Join(root, "Windows", name)
 		must(t, os.MkdirAll(filepath.Dir(p), 0o755))
 		must(t, os.WriteFile(p, []byte(content), 0o644))
@@ -86,7 +91,7 @@ func TestImportMedium(t *testing.T) {
 
 	m := wantJSON[image.Manifest](t, exitOK, "image", "import", "pc", wim, "--edition", "windows pro", "--size", "1",
 		"--unattend", secret, "--secrets-in-image")
-	if m.VirtualSize != 1<<30 || !strings.Contains(strings.Join(m.Notes, "\n"), "edition 2 of install.wim: Windows Pro") {
+	if !m.Setup || m.VirtualSize != 1<<30 || !strings.Contains(strings.Join(m.Notes, "\n"), "edition 2 of install.wim: Windows Pro") {
 		t.Errorf("manifest: %+v", m)
 	}
 	if left, err := os.ReadDir(filepath.Join(store, "tmp")); len(left) > 0 || err != nil {

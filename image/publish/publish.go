@@ -44,6 +44,8 @@ type Options struct {
 	Before image.Source
 	// Approve is asked before the version exists; nil agrees. On an error nothing is published.
 	Approve func(*image.Manifest) error
+	// Setup says that the setup of the Windows on the disk has not run to its end.
+	Setup bool
 	// Notes are lines for people that the manifest is to hold, before those of the filter.
 	Notes []string
 	// Progress is told the bytes scanned.
@@ -187,7 +189,7 @@ func (p *publication) since(child *Disk) (err error) {
 func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 	m := &image.Manifest{
 		Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,
-		DataWriteGUID: p.disk.DataWriteGUID,
+		DataWriteGUID: p.disk.DataWriteGUID, Setup: p.o.Setup,
 	}
 	if p.below != nil {
 		m.Parent = p.below.Version

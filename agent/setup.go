@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"troy/agent/decide"
+	"troy/chainload/setup"
+	"troy/diskwriter/pcdisk"
+	"troy/image"
+	"troy/internal/format"
+)
+
+// setupNote says of which version setup is, or was, run on this machine.
+type setupNote struct {
+	Of   string `json:"of"` // decide.Name
+	Over bool   `json:"over,omitempty"`
+
+	Unknown format.Unknown `json:",embed"`
+}
+
+// noteSetup keeps that the setup of a version has not run to its end, before the version comes onto
+// the disk. While another version is on the disk that means nothing.
+func (r *records) noteSetup(m *image.Manifest) error {
+	if !m.Setup {
+		return nil
+	}
+	r.Setup = setupNote{Of: decide.Name(m.Image, m.Version)}
+	return r.keep()
+}
+
+// markSetup sets the marks that the note is the reason for.
+func (a *agent) markSetup() {
+	s, n := a.facts.Disk.State, a.rec.Setup
+	here := n.Of != "" && n.Of == decide.Name(s.Image, s.Version)
+	a.facts.Memo.Marks.Setup, a.facts.Memo.Marks.SetUp = here && !n.Over, here && n.Over
+}
+
+// judgeSetup finds out whether setup has ended since the last start. A restart on the way is not the
+// end, and what cannot be read is not either.
+func (a *agent) judgeSetup() {
+	if a.markSetup(); !a.facts.Memo.Marks.Setup {
+		return
+	}
+	switch pending, err := a.disk.pendingSetup(); {
+	case err != nil:
+		a.con.say("setup: whether it has finished is not known: %v", err)
+	case pending:
+		a.con.say("setup: Windows is still being set up; the disk is kept as it is")
+	default:
+		a.con.say("setup: Windows has been set up")
+		a.rec.Setup.Over = true
+		if err := a.rec.keep(); err != nil {
+			a.con.say("journal: %v", err)
+		}
+	}
+}
+
+// pendingSetup asks the Windows that starts next, its session included.
+func (d *disk) pendingSetup() (bool, error) {
+	s := d.machine.State()
+	if s.LogPending {
+		return false, errors.New("the log of the boot child was not replayed")
+	}
+	chain, err := pcdisk.Chain(d.target.Files())
+	if err != nil {
+		return false, err
+	}
+	return setup.Pending(chain, chain.Size(), int(s.LogicalSectorSize))
+}
+
+// noteSetup reads the manifest of a version that is going to be written, for the note about its
+// setup.
+func (w *writer) noteSetup(ctx context.Context, name string, version int) error {
+	m, err := image.LoadManifest(ctx, w.store.src, name, version)
+	if err != nil {
+		return err
+	}
+	return w.rec.noteSetup(m)
+}

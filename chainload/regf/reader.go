@@ -1,0 +1,224 @@
+package regf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"troy/internal/block"
+)
+
+// ErrNotFound is returned by Reader.Value when the hive has no such key or value.
+var ErrNotFound = errors.New("regf: no such key or value")
+
+// Reader looks values up in a hive of any size and reads no more of it than lies on the way: for
+// the hives of a Windows, which Parse is not for. A hive that is damaged elsewhere is read all the
+// same.
+type Reader struct {
+	r    io.ReaderAt
+	base *base
+}
+
+// Bounds of what is read at once, in bytes.
+const (
+	maxCell = 1 << 20
+	// minKey is the shortest cell of a key.
+	minKey = 0x50
+	// segment is how much of a long value one cell holds.
+	segment = bigData
+)
+
+// NewReader reads the start of the hive in r, a file of size bytes. The error wraps ErrCorrupt or
+// ErrUnsupported, or is that of reading.
+func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
+	b := make([]byte, min(size, baseSize))
+	if err := block.ReadFull(r, b, 0); err != nil {
+		return nil, err
+	}
+	parsed, err := parseBase(b, size)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{r, parsed}, nil
+}
+
+// Dirty tells that the last write of the hive did not end: its logs hold newer values.
+func (h *Reader) Dirty() bool { return h.base.hive.Dirty }
+
+// Value returns the value of that name in the key at a path such as `Setup` or
+// `Select\Current` (case does not matter), or ErrNotFound.
+func (h *Reader) Value(path, name string) (*Value, error) {
+	off := h.base.root
+	for part := range strings.SplitSeq(path, `\`) {
+		next, err := h.subkey(off, part)
+		if err != nil {
+			return nil, err
+		}
+		if next == none {
+			return nil, fmt.Errorf("%w: %s of %s", ErrNotFound, part, path)
+		}
+		off = next
+	}
+	key, err := h.key(off)
+	if err != nil {
+		return nil, err
+	}
+	le := binary.LittleEndian
+	count := int64(le.Uint32(key[0x24:]))
+	if count > 0 {
+		list, err := h.cell(le.Uint32(key[0x28:]), "value list", int(min(4*count, maxCell+1)))
+		if err != nil {
+			return nil, err
+		}
+		for i := range count {
+			v, err := h.value(le.Uint32(list[4*i:]), name)
+			if v != nil || err != nil {
+				return v, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("%w: value %s of %s", ErrNotFound, name, path)
+}
+
+// cell reads the content of a cell in use, at least min bytes of it.
+func (h *Reader) cell(off uint32, what string, min int) ([]byte, error) {
+	if int64(off) > h.base.bins-8 || off%8 != 0 {
+		return nil, corrupt(what, fileOffset(off), "no cell can be here")
+	}
+	head := make([]byte, 4)
+	if err := block.ReadFull(h.r, head, fileOffset(off)); err != nil {
+		return nil, err
+	}
+	size := -int64(int32(binary.LittleEndian.Uint32(head)))
+	switch {
+	case size < 8 || size%8 != 0 || size > h.base.bins-int64(off):
+		return nil, corrupt(what, fileOffset(off), "no cell in use begins here")
+	case size-4 < int64(min):
+		return nil, corrupt(what, fileOffset(off), "cell of %d bytes, need %d", size-4, min)
+	case size > maxCell:
+		return nil, unsupported("%s at byte %#x: a cell of %d bytes", what, fileOffset(off), size)
+	}
+	b := make([]byte, size-4)
+	return b, block.ReadFull(h.r, b, fileOffset(off)+4)
+}
+
+func (h *Reader) key(off uint32) ([]byte, error) {
+	c, err := h.cell(off, "nk", 0x4c)
+	if err == nil && string(c[:2]) != "nk" {
+		err = corrupt("nk", fileOffset(off), "signature %q", c[:2])
+	}
+	return c, err
+}
+
+// subkey returns where the subkey of that name lies, none if there is none.
+func (h *Reader) subkey(off uint32, want string) (uint32, error) {
+	le := binary.LittleEndian
+	key, err := h.key(off)
+	if err != nil || le.Uint32(key[0x14:]) == 0 {
+		return none, err
+	}
+	// No hive has more keys than fit, so that lists which share their parts end as well.
+	left := h.base.bins / minKey
+	return h.search(le.Uint32(key[0x1c:]), want, true, &left)
+}
+
+// search looks through an lf, lh, li or, one level deep, ri list.
+func (h *Reader) search(off uint32, want string, nested bool, left *int64) (uint32, error) {
+	c, err := h.cell(off, "subkey list", 4)
+	if err != nil {
+		return none, err
+	}
+	kind, count := string(c[:2]), int(binary.LittleEndian.Uint16(c[2:]))
+	stride := map[string]int{"lf": 8, "lh": 8, "li": 4, "ri": 4}[kind]
+	if stride == 0 || kind == "ri" && !nested || 4+count*stride > len(c) {
+		return none, corrupt("subkey list", fileOffset(off), "signature %q, %d entries in a cell of %d bytes", kind, count, len(c))
+	}
+	for i := range count {
+		if *left--; *left < 0 {
+			return none, corrupt("subkey list", fileOffset(off), "more keys than the hive can hold")
+		}
+		entry := binary.LittleEndian.Uint32(c[4+i*stride:])
+		if kind == "ri" {
+			if found, err := h.search(entry, want, false, left); found != none || err != nil {
+				return found, err
+			}
+			continue
+		}
+		if same, err := h.named(entry, want); same || err != nil {
+			return entry, err
+		}
+	}
+	return none, nil
+}
+
+func (h *Reader) named(off uint32, want string) (bool, error) {
+	c, err := h.key(off)
+	if err != nil {
+		return false, err
+	}
+	le := binary.LittleEndian
+	is, err := name(c, 0x4c, le.Uint16(c[0x48:]), le.Uint16(c[2:])&flagLatin1 != 0, "nk", off)
+	return strings.EqualFold(is, want), err
+}
+
+// value returns the value at off if it has that name, else nil.
+func (h *Reader) value(off uint32, want string) (*Value, error) {
+	c, err := h.cell(off, "vk", 0x14)
+	if err != nil {
+		return nil, err
+	}
+	le := binary.LittleEndian
+	if string(c[:2]) != "vk" {
+		return nil, corrupt("vk", fileOffset(off), "signature %q", c[:2])
+	}
+	v := &Value{Type: Type(le.Uint32(c[12:]))}
+	if v.Name, err = name(c, 0x14, le.Uint16(c[2:]), le.Uint16(c[16:])&vkLatin1 != 0, "vk", off); err != nil || !strings.EqualFold(v.Name, want) {
+		return nil, err
+	}
+	n := le.Uint32(c[4:])
+	switch {
+	case n&inline != 0 && n&^inline > 4:
+		return nil, corrupt("vk", fileOffset(off), "%d bytes of data inside the cell, at most 4 fit", n&^inline)
+	case n&inline != 0:
+		v.Data = c[8 : 8+n&^inline]
+	case n > bigData && h.base.minor >= 4:
+		v.Data, err = h.split(le.Uint32(c[8:]), int64(n))
+	case n > 0:
+		if v.Data, err = h.cell(le.Uint32(c[8:]), "value data", int(min(n, maxCell+1))); err == nil {
+			v.Data = v.Data[:n]
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// split reads data of n bytes that lies in several cells.
+func (h *Reader) split(off uint32, n int64) ([]byte, error) {
+	c, err := h.cell(off, "db", 8)
+	if err != nil {
+		return nil, err
+	}
+	le := binary.LittleEndian
+	count := int64(le.Uint16(c[2:]))
+	if string(c[:2]) != "db" || count != (n+segment-1)/segment {
+		return nil, corrupt("db", fileOffset(off), "signature %q, %d parts of %d bytes of data", c[:2], count, n)
+	}
+	list, err := h.cell(le.Uint32(c[4:]), "db list", int(4*count))
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	for i := range count {
+		size := min(segment, n-int64(len(data)))
+		part, err := h.cell(le.Uint32(list[4*i:]), "db data", int(size))
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, part[:size]...)
+	}
+	return data, nil
+}

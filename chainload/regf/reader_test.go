@@ -1,0 +1,140 @@
+package regf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"troy/internal/testing/samples"
+)
+
+// TestReaderSamples reads values of the hives of real Windows, also ones that lie in several cells,
+// and compares them with what hivexget prints.
+func TestReaderSamples(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"regipy-win10-1709-dirty-SYSTEM", "regipy-win7-SYSTEM"} {
+		path := samples.Unpack(t, dir, "hives/"+name)
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		st, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := NewReader(f, st.Size())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := strings.Contains(name, "dirty"); h.Dirty() != want {
+			t.Errorf("%s: dirty %v, want %v", name, h.Dirty(), want)
+		}
+		for _, at := range []struct{ key, value string }{
+			{`Select`, "Current"}, {`Setup`, "SystemSetupInProgress"}, {`setup`, "oobeinprogress"},
+			{`ControlSet001\Control\ProductOptions`, "ProductPolicy"}, {`ControlSet001\Control\ComputerName\ComputerName`, "ComputerName"},
+			{`ControlSet001\Services\Tcpip\Parameters`, "DataBasePath"}, {`ControlSet001\Control\Session Manager\AppCompatCache`, "AppCompatCache"},
+		} {
+			v, err := h.Value(at.key, at.value)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			want, err := exec.Command("hivexget", path, `\`+at.key, at.value).Output()
+			if err != nil {
+				t.Fatalf("hivexget: %v", err)
+			}
+			if !sameValue(t, v, want) {
+				t.Errorf(`%s: %s\%s is %d bytes of type %d, hivexget prints %.80q`, name, at.key, at.value, len(v.Data), v.Type, want)
+			}
+		}
+		for _, at := range [][2]string{{"Setup", "none"}, {"None", "x"}, {`Setup\None`, "x"}} {
+			if v, err := h.Value(at[0], at[1]); !errors.Is(err, ErrNotFound) {
+				t.Errorf("%s: %q: %+v, %v", name, at, v, err)
+			}
+		}
+	}
+}
+
+// sameValue compares a value with what hivexget prints of it: text, a number, or raw bytes.
+func sameValue(t *testing.T, v *Value, printed []byte) bool {
+	t.Helper()
+	switch v.Type {
+	case SZ, 2:
+		text, err := v.Text()
+		return err == nil && text == strings.TrimSpace(string(printed))
+	case DWORD:
+		return fmt.Sprintf("%d", uint32(v.Data[0])|uint32(v.Data[1])<<8|uint32(v.Data[2])<<16|uint32(v.Data[3])<<24) == strings.TrimSpace(string(printed))
+	}
+	return bytes.Equal(v.Data, printed)
+}
+
+// TestReaderTree finds each value of a tree that Marshal wrote.
+func TestReaderTree(t *testing.T) {
+	root := &Key{Name: "ROOT", Flags: flagRoot}
+	for i := range 40 {
+		k := root.Make(fmt.Sprintf("Key %d", i)).Make("Ünter")
+		k.Set("", SZ, EncodeSZ("default"))
+		k.Set("number", DWORD, EncodeDWORD(uint32(i)))
+		k.Set("long", Binary, bytes.Repeat([]byte{byte(i)}, 9000))
+	}
+	b, err := (&Hive{Root: root}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := NewReader(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, top := range root.Keys {
+		k := top.Keys[0]
+		for _, want := range k.Values {
+			v, err := h.Value(strings.ToUpper(top.Name)+`\ünter`, want.Name)
+			if err != nil || v.Type != want.Type || !bytes.Equal(v.Data, want.Data) {
+				t.Fatalf(`%s\%s\%s: %+v, %v`, top.Name, k.Name, want.Name, v, err)
+			}
+		}
+	}
+}
+
+// FuzzReader: no hive makes it panic, loop, or give more than it holds.
+func FuzzReader(f *testing.F) {
+	root := &Key{Name: "ROOT", Flags: flagRoot}
+	for _, name := range []string{"Other", "Setup", "Xyz"} {
+		root.Make(name).Set("OOBEInProgress", DWORD, EncodeDWORD(1))
+		root.Make(name).Set("long", Binary, make([]byte, 9000))
+	}
+	b, err := (&Hive{Root: root}).Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b, uint32(0), byte(0))
+	for at := range 24 {
+		f.Add(b, uint32(baseSize+binHead+40*at), byte(0xff))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, at uint32, flip byte) {
+		b = bytes.Clone(b)
+		if int64(at) < int64(len(b)) {
+			b[at] ^= flip
+		}
+		if len(b) >= 512 {
+			sum := checksum(b)
+			for i := range 4 {
+				b[508+i] = byte(sum >> (8 * i))
+			}
+		}
+		h, err := NewReader(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			return
+		}
+		for _, name := range []string{"OOBEInProgress", "long"} {
+			if v, err := h.Value("Setup", name); err == nil && len(v.Data) > len(b) {
+				t.Fatalf("%d bytes of a hive of %d", len(v.Data), len(b))
+			}
+		}
+	})
+}
