@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"troy/internal/durable"
 )
@@ -33,10 +34,40 @@ func (d Dir) Make() error {
 		return err
 	}
 	info, err := os.Stat(string(d))
-	if err != nil || info.Mode().Perm()&0o027 == 0 {
+	if err == nil && info.Mode().Perm()&0o027 != 0 {
+		err = os.Chmod(string(d), info.Mode()&^0o027)
+	}
+	if err != nil {
 		return err
 	}
-	return os.Chmod(string(d), info.Mode()&^0o027)
+	return asOwner(string(d), func(uid, gid int) error { return os.Chown(string(d), uid, gid) })
+}
+
+// WriteFile replaces a file of such a folder, whole. What root writes belongs to the owner of the
+// folder, so that the server can read it.
+func WriteFile(path string, content []byte) error {
+	f, err := durable.Create(path, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Abandon()
+	if err := asOwner(path, f.Chown); err != nil {
+		return err
+	}
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
+// asOwner calls chown with the owner of the folder around a path, if this is root.
+func asOwner(path string, chown func(uid, gid int) error) error {
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil || os.Geteuid() != 0 {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	return chown(int(owner.Uid), int(owner.Gid))
 }
 
 // State is the path of the state file.
@@ -65,7 +96,7 @@ func (d Dir) Page() string { return d.file("page") }
 
 // SetLab notes where the server's lab.yaml is.
 func (d Dir) SetLab(path string) error {
-	return durable.WriteFile(d.file("lab"), []byte(path+"\n"), 0o644)
+	return WriteFile(d.file("lab"), []byte(path+"\n"))
 }
 
 // Lab is the path of the lab.yaml of the server that runs, or ran last.

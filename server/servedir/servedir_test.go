@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"syscall"
 	"testing"
 )
 
@@ -26,6 +27,27 @@ func TestNotes(t *testing.T) {
 		}
 		if got, err := d.Lab(); got != want || err != nil {
 			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+// TestOwner: what root makes belongs to whom the store belongs.
+func TestOwner(t *testing.T) {
+	store := t.TempDir()
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = 4101
+		if err := os.Chown(store, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := Of(store)
+	if err := errors.Join(d.Make(), WriteFile(d.Token(), []byte("text"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{string(d), d.Token()} {
+		if info, err := os.Stat(path); err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != owner || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
 	}
 }

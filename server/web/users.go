@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
-	"troy/internal/durable"
+	"troy/server/servedir"
 )
 
 // Parameters of new hashes (RFC 9106, section 4, with the memory of small servers in mind), and the
@@ -123,7 +123,7 @@ func (u *Users) Set(name, password string) error {
 		lines = append(lines, name+":"+hash+"\n")
 	}
 	slices.Sort(lines)
-	return durable.WriteFile(u.path, []byte(strings.Join(lines, "")), 0o600)
+	return servedir.WriteFile(u.path, []byte(strings.Join(lines, "")))
 }
 
 // lock waits until no other program changes the file. The lock is on the folder: the file itself is

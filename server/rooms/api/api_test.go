@@ -206,6 +206,9 @@ func testOperator(t *testing.T, a Admin) {
 			t.Errorf("status: %+v, %v", s, err)
 		}
 	}
+	if err := a.Stop(t.Context(), "test", " \n"); !errors.Is(err, rooms.ErrInvalid) {
+		t.Errorf("a blank reason: %v", err)
+	}
 	if _, err := a.Wake(t.Context(), "B204", ""); !errors.Is(err, rooms.ErrInvalid) {
 		t.Errorf("wake without a waker: %v", err)
 	}

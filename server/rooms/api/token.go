@@ -11,7 +11,7 @@ import (
 	"os"
 	"strings"
 
-	"troy/internal/durable"
+	"troy/server/servedir"
 )
 
 // tokenBytes are the random bytes of a token.
@@ -49,7 +49,7 @@ func (t Token) Rotate() (string, error) {
 	raw := make([]byte, tokenBytes)
 	rand.Read(raw)
 	text := base64.RawURLEncoding.EncodeToString(raw)
-	return text, durable.WriteFile(string(t), []byte(text+"\n"), 0o600)
+	return text, servedir.WriteFile(string(t), []byte(text+"\n"))
 }
 
 // Ensure draws a token where there is none, and reports whether the file was damaged.
