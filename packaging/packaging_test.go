@@ -87,6 +87,9 @@ func TestUnit(t *testing.T) {
 	if out := run(t, "systemd-analyze", "verify", "--man=no", p); strings.Contains(out, "troy.service:") {
 		t.Errorf("systemd-analyze verify: %s", out)
 	}
+	if cli.Usage == 2 || cli.Check == 2 {
+		t.Error("Go's own exit code of a program that broke is one of ours")
+	}
 	// What is in no score: a program that broke (Go: 2) is started again, one with wrong options is not.
 	for _, want := range []string{fmt.Sprintf("RestartPreventExitStatus=%d %d\n", cli.Usage, cli.Check), "Restart=on-failure\n", "MemoryMax=", "/store/keys/admin.key"} {
 		if !strings.Contains(string(unit), want) {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ import (
 	"troy/internal/cli"
 	"troy/internal/tlskey"
 	"troy/server/certs"
+	"troy/server/rooms"
 	"troy/server/servedir"
 )
 
@@ -267,6 +269,16 @@ func TestAnswerLost(t *testing.T) {
 	s.stop()
 	if r := wantTroy(t, exitFailed, "wake", "--room", "test"); !strings.Contains(r.errOut, "no packet was sent; the server sends them") {
 		t.Errorf("wake without a server says %s", r.errOut)
+	}
+}
+
+// TestEstimateZone: begin and end of a window are told in one zone, that of lab.yaml.
+func TestEstimateZone(t *testing.T) {
+	var out bytes.Buffer
+	begin := time.Date(2026, 11, 30, 20, 30, 0, 0, time.UTC)
+	newPromotion(cli.New("troy", &out, io.Discard)).sayEstimate(&rooms.Estimate{Zone: "Asia/Kolkata", Opens: begin, Closes: begin.Add(4 * time.Hour).In(time.FixedZone("", -3600)), Fits: true})
+	if want := "window: Tue 2026-12-01 02:00 to Tue 06:00 (Asia/Kolkata)\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("%s, want %s", out.String(), want)
 	}
 }
 

@@ -120,7 +120,11 @@ func (p *promotion) sayEstimate(e *rooms.Estimate) {
 	case e.Opens.IsZero():
 		fmt.Fprintln(p.Out, "will not start: no window opens")
 	default:
-		fmt.Fprintf(p.Out, "window: %s to %s (%s)\n", e.Opens.Format("Mon 2006-01-02 15:04"), e.Closes.Format("Mon 15:04"), e.Zone)
+		zone, err := time.LoadLocation(e.Zone)
+		if err != nil {
+			zone = time.UTC // a zone that this machine does not know
+		}
+		fmt.Fprintf(p.Out, "window: %s to %s (%s)\n", e.Opens.In(zone).Format("Mon 2006-01-02 15:04"), e.Closes.In(zone).Format("Mon 15:04"), zone)
 		if !e.Fits {
 			fmt.Fprintln(p.Out, "note: it does not fit into that window; the rest follows in the next ones")
 		}
