@@ -6,6 +6,10 @@
 //	nextdocs read DIR       reads such a store as a machine does
 //	nextdocs note FILE      writes a record of a journal, as an agent on trial does
 //	nextdocs raise FILE     makes the format of a journal that of this program
+//	nextdocs offer FILE     writes the check-in of an agent
+//	nextdocs answer FILE    replaces the check-in in it by the order of a server
+//	nextdocs follow FILE    reads an order as an agent does
+//	nextdocs keep FILE      opens the state of a server
 package main
 
 import (
@@ -26,9 +30,10 @@ import (
 )
 
 func main() {
-	acts := map[string]func(string) error{"write": write, "read": read, "note": note, "raise": raise}
+	acts := map[string]func(string) error{"write": write, "read": read, "note": note, "raise": raise,
+		"offer": offer, "answer": answer, "follow": follow, "keep": keep}
 	if len(os.Args) != 3 || acts[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: nextdocs write|read|note|raise PATH")
+		fmt.Fprintln(os.Stderr, "usage: nextdocs ACT PATH")
 		os.Exit(64)
 	}
 	if err := acts[os.Args[1]](os.Args[2]); err != nil {
