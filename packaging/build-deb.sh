@@ -29,6 +29,8 @@ install -D -m 644 "$here/troy.default" "$tree/etc/default/troy"
 install -D -m 644 "$here/lab.yaml.example" "$tree/usr/share/doc/troy/examples/lab.yaml"
 install -D -m 644 "$top/LICENSE" "$tree/usr/share/doc/troy/copyright"
 for page in design cli compatibility; do install -D -m 644 "$top/docs/$page.md" "$tree/usr/share/doc/troy/$page.md"; done
+sed "s/NEW\./$("$tree/usr/bin/troy" version | sed -n '2s/^speaks //p')./" "$here/preinst" >"$tree/DEBIAN/preinst"
+chmod 755 "$tree/DEBIAN/preinst"
 for script in postinst prerm postrm; do install -m 755 "$here/$script" "$tree/DEBIAN/$script"; done
 echo /etc/default/troy >"$tree/DEBIAN/conffiles"
 cat >"$tree/DEBIAN/control" <<CONTROL

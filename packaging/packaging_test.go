@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"troy/internal/cli"
+	"troy/server/protocol"
 )
 
 func run(t *testing.T, name string, args ...string) string {
@@ -65,7 +66,17 @@ func TestDeb(t *testing.T) {
 	if code := err.(*exec.ExitError).ExitCode(); code != 1 || !strings.Contains(string(out), root+"/store") {
 		t.Errorf("troy serve %s: exit code %d: %s", options, code, out)
 	}
-	for _, script := range []string{"postinst", "prerm", "postrm"} {
+	// An upgrade says what it means for the agents; without an older troy, what can be said.
+	control := t.TempDir()
+	run(t, "dpkg-deb", "-e", deb, control)
+	says := run(t, "env", "PATH=/usr/bin:/bin", filepath.Join(control, "preinst"), "upgrade", "1.1")
+	if !strings.Contains(says, "the new one "+protocol.Spoken()+", reads state.db of format") || !strings.Contains(says, "troy agent publish") {
+		t.Errorf("before an upgrade it says %q", says)
+	}
+	if says := run(t, filepath.Join(control, "preinst"), "install"); says != "" {
+		t.Errorf("before the first installation it says %q", says)
+	}
+	for _, script := range []string{"preinst", "postinst", "prerm", "postrm"} {
 		run(t, "sh", "-n", script)
 	}
 }

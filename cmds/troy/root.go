@@ -9,6 +9,8 @@ import (
 
 	"troy/internal/cli"
 	"troy/internal/version"
+	"troy/server/protocol"
+	"troy/server/state"
 )
 
 // Groups of commands in the order of the help.
@@ -24,7 +26,7 @@ const (
 func newRoot(s *cli.Streams) *cobra.Command {
 	root := group("troy", "Troy re-images rooms of Windows PCs by moving only the blocks that changed.")
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.Version = version.Get().String()
+	root.Version = whichBuild()
 	root.SetVersionTemplate("troy {{.Version}}\n")
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
@@ -72,9 +74,14 @@ func addCompletion(root *cobra.Command) {
 	}
 }
 
+// whichBuild says which build this is, and with which agents and files it works.
+func whichBuild() string {
+	return fmt.Sprintf("%s\nspeaks %s, reads state.db of format %d to %d", version.Get(), protocol.Spoken(), state.Kind.Oldest, state.Kind.Current())
+}
+
 func versionCommand(s *cli.Streams) *cobra.Command {
 	return leaf("version", "show which build this is", func(context.Context, []string) error {
-		fmt.Fprintln(s.Out, "troy", version.Get())
+		fmt.Fprintln(s.Out, "troy", whichBuild())
 		return nil
 	})
 }

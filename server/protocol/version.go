@@ -54,6 +54,9 @@ func (c *CheckIn) Refused() string {
 		span(cmp.Or(c.Oldest, c.Protocol), c.Protocol), span(Oldest, Version))
 }
 
+// Spoken names the protocols that this program speaks.
+func Spoken() string { return "protocol " + span(Oldest, Version) }
+
 func span(from, to int) string {
 	if from == to {
 		return fmt.Sprint(to)
