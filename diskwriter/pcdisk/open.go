@@ -2,6 +2,7 @@ package pcdisk
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"troy/diskwriter/machine"
@@ -165,7 +166,12 @@ func (t *Target) Record() error {
 		return err
 	}
 	r := t.record()
-	if old, err := readRecord(journal); err == nil && old != nil && old.Disk == r.Disk {
+	old, err := readRecord(journal)
+	var newer *format.NeedsError
+	switch {
+	case errors.As(err, &newer):
+		return err
+	case err == nil && old != nil && old.Disk == r.Disk:
 		r.Kept, r.Unknown = old.Kept, old.Unknown
 	}
 	want, err := format.Marshal(r)
