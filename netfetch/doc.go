@@ -9,8 +9,9 @@
 //
 // A Source gives ranges of named objects. HTTP is one. Mirrors (several sources in order of
 // preference, with failover) and Limiter.Wrap (bandwidth) decorate any other; a swarm can be
-// another. A caller that finds a wrong hash reports it through Rejecter and reads again: Mirrors
-// then asks another source.
+// another. A caller that finds a wrong hash, or a document that it does not take,
+// reports it through Rejecter and reads again: Mirrors then asks another source. A read that fails
+// returns what came before it did, so that the next one asks for the rest.
 //
 // # HTTP
 //
@@ -28,9 +29,11 @@
 //   - another range, an encoding, a redirect loop: three tries at most;
 //   - 4xx, an object that is too short, a server that is not taken (HTTPOptions.TLS): final.
 //
-// A call ends when its context does, or after GiveUpAfter without progress (64 KiB count as
-// progress; a byte per connection does not). A watchdog covers every step from the dial to the last
-// byte: each window of 20 seconds must bring 1 KiB per second.
+// A call ends when its context does, or after GiveUpAfter without progress (64 KiB to all streams
+// together count as progress; a byte per connection does not). A watchdog covers every step from the
+// dial to the last byte: each window of 20 seconds must bring 1 KiB per second to all streams of the
+// server together, and each stream a byte within three windows. So a slow line that many machines
+// with many streams share still carries something for each.
 //
 // HTTP/1.1 only, one TCP connection per stream, kept for the next range; no gzip; no redirect from
 // TLS to plain HTTP. Names are escaped part by part and cannot leave the base URL.
@@ -39,7 +42,8 @@
 //
 // # Mirrors
 //
-// NewHTTPMirrors makes Mirrors of base URLs. How they treat a source that
+// NewHTTPMirrors makes Mirrors of base URLs; NewMirrors joins lists to one. How they treat a source
+// that
 //
 //   - failed: it is asked last for 5 seconds, doubling to 2 minutes. Then one read at a time tries
 //     it, while the others use the next source. A dead server therefore costs each stream its
@@ -49,7 +53,10 @@
 //   - sent Retry-After and stays busy for longer than its patience: it is not asked before that
 //     time;
 //   - gave wrong bytes: as failed, but a proper answer does not clear it, and for that range it
-//     stays last;
+//     stays last, as for a document that was refused;
+//   - brings less than 256 KiB per second to all streams for 8 seconds: left for another that works,
+//     if of that no rate is known or twice this one. It is asked after the others for a minute,
+//     doubling to half an hour. The bytes that it brought are kept;
 //   - answered a PostJSON: it is asked first for the next one. The others are asked if it does not
 //     answer, or takes no calls.
 //
