@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"troy/server"
 	"troy/server/catalog"
 	"troy/server/lab"
+	"troy/server/limit"
 	"troy/server/programs"
 	"troy/server/rooms"
 	"troy/server/rooms/api"
@@ -23,6 +25,9 @@ import (
 // callsPerSecond is the limit of each address. A room behind one address (NAT) needs one progress a
 // second for each machine.
 const callsPerSecond = 200
+
+// refusedPerMinute is how many refused calls of an address are told.
+const refusedPerMinute = 6
 
 // labServer decides what machines do.
 type labServer struct {
@@ -74,8 +79,12 @@ func openLab(o *Options, c *catalog.Catalog, so *server.Options) (*labServer, er
 	so.Orders = withServers{s.rooms, remembered(agentTime, signedServers(o.Dir, o.Events.Warn))}
 	so.Keep, so.OnProgress, so.Admin = s.rooms.Report, s.rooms.Progress, api.NewHandler(s.rooms, token)
 	so.CallsPerSecond = callsPerSecond
+	told := limit.New(refusedPerMinute/60.0, refusedPerMinute)
 	so.OnRefused = func(address, path string, err error) {
-		o.Events.Note(fmt.Sprintf("refused %s of %s: %v", path, address, err))
+		// One who goes on calling must not fill the journal.
+		if a, _ := netip.ParseAddr(address); told.Take(a, time.Now()) == 0 {
+			o.Events.Note(fmt.Sprintf("refused %s of %s: %v", path, address, err))
+		}
 	}
 	if b := file.Lab().Bandwidth; so.Bandwidth == 0 && b > 0 {
 		so.Bandwidth = b.Bytes()
