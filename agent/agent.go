@@ -159,7 +159,14 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 		p, err := a.store.ask(ctx, a.facts.Order, s)
 		if err == nil {
 			a.facts.Planned = p
+			if p.Foreign {
+				a.facts.Foreign = a.disk.machine.State().Manifest
+			}
 		}
+		return err
+	case decide.Verify:
+		c, err := a.work.verify(ctx, a.facts.Order)
+		a.facts.Compared = c
 		return err
 	case decide.Note, decide.TryAgain:
 		a.con.say("%s", s.Reason)
@@ -188,6 +195,8 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 		return func(ctx context.Context) error { return a.work.heal(ctx, o) }
 	case decide.Stage:
 		return func(ctx context.Context) error { return a.work.stage(ctx) }
+	case decide.Adopt:
+		return func(ctx context.Context) error { return a.work.adopt(ctx, s) }
 	case decide.Commit:
 		return a.said(m.Commit, "version %d is committed", s.Version)
 	case decide.Rollback:
@@ -253,7 +262,7 @@ func (a *agent) judge(ctx context.Context) error {
 	}
 	a.judgeSetup()
 	s := m.State()
-	seen := chainload.Seen{Version: decide.Name(s.Image, s.Version), Now: a.facts.Now, Left: a.win.left()}
+	seen := chainload.Seen{Version: decide.Name(s.Image, s.Version, s.Manifest), Now: a.facts.Now, Left: a.win.left()}
 	if a.facts.ClockUnsure {
 		seen.Now = time.Time{}
 	}
@@ -291,8 +300,7 @@ func (a *agent) checkIn(ctx context.Context) error {
 	if o.Code != "" {
 		a.con.say("this machine is not assigned yet; its code is %s", o.Code)
 	}
-	s := a.facts.Disk.State
-	if o.Wait == 0 && (o.Want == nil || o.Want.Image == s.Image && o.Want.Version == s.Version) {
+	if o.Wait == 0 && o.Verify == nil && decide.Satisfied(&a.facts) {
 		a.con.say("nothing to do%s", because(o))
 	}
 	return nil

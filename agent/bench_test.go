@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -54,7 +55,8 @@ type bench struct {
 	orders   fixedOrders
 	mirrors  []string // asked before url
 	slept    []time.Duration
-	manifest string           // that orders name; "" = none
+	manifest string           // that orders name; "" = that of the store
+	served   string           // folder of the store behind url
 	servers  string           // list of servers that orders name; "" = none
 	peers    []string         // keys that checked in
 	checkIn  protocol.CheckIn // the last one
@@ -87,7 +89,7 @@ func newBench(t *testing.T, merge protocol.Merge) *bench {
 		b.must(os.WriteFile(filepath.Join(b.dmi, "product_uuid"), []byte("4C4C4544-0042-3510-8054-B4C04F564231\n"), 0o644))
 		b.makeVersions()
 		b.publish()
-		b.must(fixture.MakePC(t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: 1, Raw: b.v1, SlotBytes: testVirtual}))
+		b.makePC(1, b.v1)
 	}
 	made := b.dir
 	b = newBenchIn(t, filepath.Join(t.TempDir(), "bench"))
@@ -164,12 +166,31 @@ func (b *bench) publish() {
 	b.carryServers()
 }
 
+// makePC makes the disk of a PC that holds a version of the store.
+func (b *bench) makePC(version int, raw string) {
+	b.t.Helper()
+	b.must(fixture.MakePC(b.t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: version, Raw: raw, Store: b.store, SlotBytes: testVirtual}))
+}
+
+// manifestOf is the hash by which the store that is served names a version.
+func (b *bench) manifestOf(name string, version int) string {
+	b.t.Helper()
+	store, err := image.OpenStore(b.served)
+	b.must(err)
+	m, err := store.Show(b.t.Context(), name, version)
+	if err != nil {
+		return protocol.NoVersion
+	}
+	return m.SHA256.String()
+}
+
 // fixedOrders are what the server says to every machine.
 type fixedOrders struct {
 	Image   string
 	Version int
 	Rules   protocol.Rules
 	Permits protocol.Permits
+	Verify  *protocol.Verify
 }
 
 // Order implements server.Orders.
@@ -177,8 +198,8 @@ func (b *bench) Order(_ context.Context, peer protocol.Peer, in protocol.CheckIn
 	b.peers, b.checkIn = append(b.peers, peer.Key), in
 	f := &b.orders
 	o := protocol.Order{
-		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: b.manifest}, Repo: protocol.PathRepo,
-		Rules: f.Rules, Permits: f.Permits, Servers: b.servers, Name: "pc-01",
+		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: cmp.Or(b.manifest, b.manifestOf(f.Image, f.Version))}, Repo: protocol.PathRepo,
+		Rules: f.Rules, Permits: f.Permits, Servers: b.servers, Name: "pc-01", Verify: f.Verify,
 	}
 	if in.Image == f.Image && in.Version == f.Version {
 		o.Reason = "the machine has this version"
@@ -374,7 +395,7 @@ func (b *bench) stageVersion2(commit bool) {
 	b.withTarget(func(tg *pcdisk.Target) {
 		m, _, err := tg.Open()
 		b.must(err)
-		stager, err := m.Stage(b.t.Context(), &machine.StageRequest{Image: testImage, Version: 2, Runs: stageRuns(plan)})
+		stager, err := m.Stage(b.t.Context(), &machine.StageRequest{Image: testImage, Version: 2, Manifest: b.manifestOf(testImage, 2), Runs: stageRuns(plan)})
 		b.must(err)
 		_, err = plan.Fetch(b.t.Context(), store, stager, &image.FetchOptions{SkipZeros: true})
 		b.must(err)

@@ -133,7 +133,7 @@ func (b *bootFiles) follow(ctx context.Context) error {
 	chain, err := b.disk.machine.Content()
 	if err == nil {
 		err = b.onESP(func(root string, writable func() error) error {
-			name := decide.Name(s.Image, s.Version)
+			name := decide.Name(s.Image, s.Version, s.Manifest)
 			state, err := bootfiles.State(root)
 			if err != nil || b.rec.BootFiles.Holds(name, b.firmware.Digest, state) {
 				return err

@@ -12,7 +12,6 @@ import (
 	"troy/chainload/secureboot"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/efiprogram"
-	"troy/internal/testing/fixture"
 	"troy/internal/testing/needs"
 	"troy/server/protocol"
 )
@@ -66,7 +65,7 @@ func makeBootBench(b *bench) {
 		b.tool(nil, "dd", "if="+part, "of="+raw, "bs=1M", "seek=1", "conv=notrunc", "status=none")
 	}
 	b.publish()
-	b.must(fixture.MakePC(b.t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: 1, Raw: b.v1, SlotBytes: testVirtual}))
+	b.makePC(1, b.v1)
 }
 
 func (b *bench) setManager(program []byte) {

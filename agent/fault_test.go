@@ -284,7 +284,7 @@ func TestTrialIsConfirmed(t *testing.T) {
 				b.withTarget(func(tg *pcdisk.Target) {
 					_, _, err := tg.Open()
 					b.must(err)
-					_, err = machine.Reinstall(t.Context(), tg.Files(), &machine.ReinstallRequest{Image: testImage, Version: 2})
+					_, err = machine.Reinstall(t.Context(), tg.Files(), &machine.ReinstallRequest{Image: testImage, Version: 2, Manifest: b.manifestOf(testImage, 2)})
 					b.must(err)
 				})
 				b.damage(".pack")

@@ -60,7 +60,7 @@ func newLayoutBench(t *testing.T, merge protocol.Merge, l layout) *bench {
 	copy(disk[22<<20:], bytes.Repeat([]byte("version 2 "), 1000))
 	b.must(os.WriteFile(b.v2, disk, 0o644))
 	b.publish()
-	b.must(fixture.MakePC(t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: 1, Raw: b.v1, SlotBytes: testVirtual}))
+	b.makePC(1, b.v1)
 	b.orders = fixedOrders{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: merge}}
 	b.url = b.serve(b.store)
 	return b

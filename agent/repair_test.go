@@ -345,7 +345,7 @@ func (b *bench) cutReinstall() {
 	b.withTarget(func(tg *pcdisk.Target) {
 		_, _, err := tg.Open()
 		b.must(err)
-		in, err := machine.Reinstall(b.t.Context(), tg.Files(), &machine.ReinstallRequest{Image: testImage, Version: 2})
+		in, err := machine.Reinstall(b.t.Context(), tg.Files(), &machine.ReinstallRequest{Image: testImage, Version: 2, Manifest: b.manifestOf(testImage, 2)})
 		b.must(err)
 		store, err := image.OpenStore(b.store)
 		b.must(err)

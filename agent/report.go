@@ -27,7 +27,8 @@ func (a *agent) describe() *protocol.CheckIn {
 		Keys: keysOf(a.boot.firmware), FirmwareVersion: hw.Firmware, Devices: hw.Report()}
 	if d.Condition == decide.Opened {
 		s := d.State
-		in.Image, in.Version, in.Staged, in.Merging, in.Previous = s.Image, s.Version, s.Staged, s.Merging, s.Previous
+		in.Image, in.Version, in.Manifest = s.Image, s.Version, s.Manifest
+		in.Staged, in.StagedManifest, in.Merging, in.Previous = s.Staged, s.StagedManifest, s.Merging, s.Previous
 	}
 	in.Trusted = a.rec.describeTrusted(a.net.media.root)
 	in.Disks = a.disk.describe()
@@ -135,8 +136,9 @@ func (a *agent) describeEnd() *protocol.Report {
 		Refused: refused(a.facts.Done),
 		HandOff: protocol.Clean(string(a.facts.Method), protocol.MaxText), Leaves: protocol.Clean(a.win.leaves, protocol.MaxText), Log: a.con.log()}
 	if d := a.facts.Disk; d.Condition == decide.Opened {
-		r.Image, r.Version = d.State.Image, d.State.Version
+		r.Image, r.Version, r.Manifest = d.State.Image, d.State.Version, d.State.Manifest
 	}
 	r.Lacks = decide.Lacks(&a.facts)
+	r.Verified = verified(&a.facts)
 	return r
 }

@@ -45,6 +45,7 @@ func (b *bench) serve(dir string) string {
 // serveAs serves it with the key in a file.
 func (b *bench) serveAs(dir, keyFile string) string {
 	b.t.Helper()
+	b.served = dir
 	s, err := server.New(&server.Options{Dir: dir, Orders: b, OnReport: func(r protocol.Report) { b.reports = append(b.reports, r) }})
 	b.must(err)
 	b.t.Cleanup(func() { s.Close() })

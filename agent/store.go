@@ -29,11 +29,12 @@ type store struct {
 	src  *trust.Source // nil until it was opened
 
 	// What the last plan found, for the step that it was for.
-	plan    *image.Plan
-	version *install.Version
-	fetched *counter
-	bare    *pcdisk.BareOptions
-	path    string // of the disk to provision
+	plan     *image.Plan
+	compared *comparison // by Verify
+	version  *install.Version
+	fetched  *counter
+	bare     *pcdisk.BareOptions
+	path     string // of the disk to provision
 }
 
 // open joins the sources that order and command line name, and reads the signed metadata. What it
@@ -118,7 +119,9 @@ func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step
 	}
 	switch step.For {
 	case decide.Stage:
-		s.plan, err = image.LoadLocalPlan(ctx, src, step.Image, s.disk.machine.State().Version, step.Version)
+		err = s.askChange(ctx, src, p)
+	case decide.Adopt:
+		s.plan, err = s.compared.version.Bring(ctx, &s.compared.found)
 	case decide.Reinstall:
 		err = s.askWhole(ctx, src, p)
 	case decide.Provision:
@@ -127,22 +130,52 @@ func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step
 	return p, err
 }
 
+// askChange plans to go from the version on the disk to another one by what changed between them: if
+// this store has both.
+func (s *store) askChange(ctx context.Context, src *trust.Source, p *decide.Planned) error {
+	have := s.disk.machine.State()
+	own, err := numbered(ctx, src, have.Image, have.Version)
+	if err != nil {
+		return err
+	}
+	if own == nil || own.Manifest != have.Manifest {
+		p.Foreign = true
+		return nil
+	}
+	s.plan, err = image.LoadLocalPlan(ctx, src, p.Image, have.Version, p.Version)
+	return err
+}
+
+// numbered is what the store calls by that number; nil: nothing.
+func numbered(ctx context.Context, src image.Source, name string, version int) (*protocol.Want, error) {
+	if name == "" || version == 0 {
+		return nil, nil
+	}
+	index, err := image.LoadIndex(ctx, src, name)
+	if errors.Is(err, image.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	e, err := index.Entry(version)
+	if err != nil {
+		return nil, nil
+	}
+	return &protocol.Want{Image: name, Version: version, Manifest: e.Manifest.SHA256.String()}, nil
+}
+
 // otherVersion says that the store has another version of that number than the one that was
 // ordered.
 func otherVersion(ctx context.Context, src *trust.Source, want *protocol.Want, step decide.Step) (string, error) {
-	if want == nil || want.Manifest == "" || want.Image != step.Image || want.Version != step.Version {
+	if want == nil || want.Image != step.Image || want.Version != step.Version {
 		return "", nil
 	}
-	index, err := image.LoadIndex(ctx, src, step.Image)
-	if err != nil {
+	is, err := numbered(ctx, src, step.Image, step.Version)
+	if err != nil || is == nil || is.Manifest == want.Manifest {
 		return "", err
 	}
-	for _, e := range index.Versions {
-		if have := e.Manifest.SHA256.String(); e.Version == step.Version && have != want.Manifest {
-			return fmt.Sprintf("the server wants version %d of %s with the manifest %.12s…, the signed one is %.12s…", step.Version, step.Image, want.Manifest, have), nil
-		}
-	}
-	return "", nil
+	return fmt.Sprintf("the server wants version %d of %s with the manifest %.12s…, the signed one is %.12s…", step.Version, step.Image, want.Manifest, is.Manifest), nil
 }
 
 // askWhole plans to write a version over the parent.
@@ -169,7 +202,7 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	}
 	pro := order.Permits.Provision
 	s.bare = &pcdisk.BareOptions{
-		Image: p.Image, Version: p.Version, VirtualSize: plan.VirtualSize, LogicalSectorSize: plan.SectorSize,
+		Image: p.Image, Version: p.Version, Manifest: order.Want.Manifest, VirtualSize: plan.VirtualSize, LogicalSectorSize: plan.SectorSize,
 		SlotBytes: pro.SlotBytes, DataSize: max(pro.SystemBytes, 0), Key: encoded(s.site.key),
 	}
 	disks, err := s.disk.all()

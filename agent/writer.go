@@ -92,7 +92,6 @@ func (w *writer) stagePlan(ctx context.Context, plan *image.Plan) error {
 	}
 	w.con.say("%s version %d → %d: %s to fetch, %s to write%s", plan.Image, plan.Have, plan.Want,
 		progress.Bytes(plan.FetchBytes), progress.Bytes(plan.WriteBytes), moved)
-	// The manifest names the content: a download that was cut off goes on only if it is still that.
 	manifest, err := image.LoadManifest(ctx, w.store.src, plan.Image, plan.Want)
 	if err != nil {
 		return err
@@ -101,7 +100,7 @@ func (w *writer) stagePlan(ctx context.Context, plan *image.Plan) error {
 		return err
 	}
 	stager, err := w.disk.machine.Stage(ctx, &machine.StageRequest{Image: plan.Image, Version: plan.Want, Runs: stageRuns(plan),
-		Identity: manifest.Map.SHA256.String()})
+		Manifest: manifest.SHA256.String()})
 	if err != nil {
 		return err
 	}
@@ -200,7 +199,7 @@ func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
 	if err != nil {
 		return err
 	}
-	if err := w.boot.put(ctx, decide.Name(step.Image, step.Version), in, in.Size(), int(v.Plan().SectorSize)); err != nil {
+	if err := w.boot.put(ctx, decide.Name(step.Image, step.Version, v.Manifest()), in, in.Size(), int(v.Plan().SectorSize)); err != nil {
 		return err
 	}
 	if err := in.Finish(ctx); err != nil {

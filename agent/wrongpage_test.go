@@ -9,7 +9,6 @@ import (
 
 	"troy/diskwriter/pcdisk"
 	"troy/image"
-	"troy/internal/testing/fixture"
 	"troy/internal/testing/needs"
 	"troy/server/protocol"
 	"troy/vhdx"
@@ -58,7 +57,7 @@ func newMovedBench(t *testing.T) (*bench, []byte) {
 	copy(v2[movedTo:movedTo+movedBytes], v2[movedFrom:])
 	b.must(os.WriteFile(b.v2, v2, 0o644))
 	b.publish()
-	b.must(fixture.MakePC(t.Context(), b.disk, &fixture.PCOptions{Image: testImage, Version: 1, Raw: b.v1, SlotBytes: testVirtual}))
+	b.makePC(1, b.v1)
 	b.orders = fixedOrders{Image: testImage, Version: 2, Rules: protocol.Rules{Merge: protocol.MergeNow}}
 	b.url = b.serve(b.store)
 	return b, v1

@@ -112,6 +112,7 @@ func (l *loader) manifest(ctx context.Context, e *Entry) (*Manifest, error) {
 	if err != nil {
 		return nil, l.fault(e.Manifest.Name, err)
 	}
+	m.SHA256 = e.Manifest.SHA256
 	return m, nil
 }
 

@@ -79,6 +79,10 @@ type Manifest struct {
 	Figures Figures `json:"figures"`
 	// Notes are what the filter said, a line each: which volumes it looked into, and why not.
 	Notes []string `json:"notes,omitempty"`
+
+	// SHA256 is that of the document, once it was read: by it machines know the version. It is no
+	// part of the document.
+	SHA256 Sum `json:"-"`
 }
 
 // Entry is one version in the index of an image.

@@ -48,7 +48,7 @@ func TestResume(t *testing.T) {
 	if plan.FetchBytes < 2*resumeStreams*resumeChunk {
 		t.Fatalf("the plan has only %d bytes: this test would test nothing", plan.FetchBytes)
 	}
-	r := &resuming{lab: l, fetch: plan.FetchBytes}
+	r := &resuming{lab: l, store: store, fetch: plan.FetchBytes}
 	t.Run("server", r.killServer)
 	t.Run("machine", r.killMachine)
 	if soak() { // package agent tries lying and dead mirrors without a machine
@@ -59,6 +59,7 @@ func TestResume(t *testing.T) {
 // resuming is a download with a cut.
 type resuming struct {
 	lab   *testlab.Lab
+	store *image.Store
 	fetch int64 // bytes of packs to fetch
 	log   string
 	serve *serveProcess
@@ -101,11 +102,11 @@ func (r *resuming) startPC(t *testing.T) *vm.VM {
 	return m
 }
 
-// wantsVersion2 is a server.Orders.
-type wantsVersion2 struct{}
+// wants is a server.Orders.
+type wants protocol.Want
 
-func (wantsVersion2) Order(context.Context, protocol.Peer, protocol.CheckIn) (protocol.Order, error) {
-	return protocol.Order{Protocol: protocol.Version, Want: &protocol.Want{Image: testlab.Image, Version: 2}, Repo: protocol.PathRepo}, nil
+func (w wants) Order(context.Context, protocol.Peer, protocol.CheckIn) (protocol.Order, error) {
+	return protocol.Order{Protocol: protocol.Version, Want: (*protocol.Want)(&w), Repo: protocol.PathRepo}, nil
 }
 
 // serveProcess is `troy serve` without the orderly end that lab.Server has.
@@ -172,7 +173,11 @@ func (r *resuming) killMachine(t *testing.T) {
 // the disk.
 func (r *resuming) lyingMirror(t *testing.T) {
 	reports := make(chan protocol.Report, 10)
-	s, err := server.New(&server.Options{Dir: r.lab.Store, Orders: wantsVersion2{},
+	m, err := image.LoadManifest(t.Context(), r.store, testlab.Image, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.New(&server.Options{Dir: r.lab.Store, Orders: wants{Image: testlab.Image, Version: 2, Manifest: m.SHA256.String()},
 		OnReport: func(p protocol.Report) { reports <- p }})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 
 	"troy/server/protocol"
 )
@@ -14,7 +15,7 @@ type fixed struct {
 
 // Order implements Orders.
 func (f *fixed) Order(_ context.Context, _ protocol.Peer, c protocol.CheckIn) (protocol.Order, error) {
-	o := protocol.Order{Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: f.Version}, Repo: protocol.PathRepo}
+	o := protocol.Order{Protocol: protocol.Version, Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: strings.Repeat("0f", protocol.HashSize/2)}, Repo: protocol.PathRepo}
 	if c.Image == f.Image && c.Version == f.Version {
 		o.Reason = "the machine has this version"
 	}

@@ -253,7 +253,7 @@ func TestCheckIn(t *testing.T) {
 		if err := h.PostJSON(t.Context(), protocol.PathCheckIn, c, &o); err != nil {
 			t.Fatal(err)
 		}
-		if err := o.Validate(); err != nil || o.Reason != test.reason || o.Want == nil || *o.Want != (protocol.Want{Image: "win11", Version: 3}) || o.Repo != "repo" {
+		if err := o.Validate(); err != nil || o.Reason != test.reason || o.Want == nil || *o.Want != (protocol.Want{Image: "win11", Version: 3, Manifest: strings.Repeat("0f", protocol.HashSize/2)}) || o.Repo != "repo" {
 			t.Errorf("order for %s@%d = %+v, %v", test.image, test.version, o, err)
 		}
 	}

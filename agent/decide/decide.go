@@ -48,7 +48,7 @@ func next(f *Facts) Step {
 		openDisk, recoverDisk, judge,
 		goBack, mergeEarly,
 		connect, checkIn, keepRules, tryAgain,
-		provision, finishReinstall, heal, reinstall, deploy,
+		provision, finishReinstall, heal, verify, adopt, reinstall, deploy,
 		bootFiles, mergeRest, resetSession, ownAgent,
 		pause, handOff, report, confirm, countStart,
 	} {
@@ -98,11 +98,11 @@ func goBack(f *Facts) *Step {
 	}
 	h := f.Memo.Health
 	given := h.Refuses(f.current())
-	if !given && !f.failing() || h.Refuses(Name(s.Image, s.Previous)) {
+	if !given && !f.failing() || h.Refuses(below(f)) {
 		return nil
 	}
-	why := fmt.Sprintf("version %s was started several times without a sign of health: rolling back to %s; order it again to retry",
-		f.current(), Name(s.Image, s.Previous))
+	why := fmt.Sprintf("%s version %d was started several times without a sign of health: rolling back to version %d; order it again to retry",
+		s.Image, s.Version, s.Previous)
 	if !given && f.Done.may(Note) {
 		m := f.Memo
 		m.Health = h.GivenUp(f.current())

@@ -24,13 +24,19 @@ var (
 
 // on is a disk that holds a version of the image "lab".
 func on(version int) machine.State {
-	return machine.State{Image: "lab", Version: version, BaseVersion: version, SlotFree: true}
+	return machine.State{Image: "lab", Version: version, Manifest: manifest(version), BaseVersion: version, SlotFree: true}
 }
+
+// manifest is that of a version of the store.
+func manifest(version int) string { return fmt.Sprintf("%012d", version) }
+
+// named is how a version of the store is called where starts are counted.
+func named(version int) string { return Name("lab", version, manifest(version)) }
 
 // slot is a disk whose version is in a slot above another one.
 func slot(version, below int) machine.State {
 	s := on(version)
-	s.BaseVersion, s.Previous, s.Layers = below, below, 1
+	s.BaseVersion, s.Previous, s.PreviousManifest, s.Layers = below, below, manifest(below), 1
 	return s
 }
 
@@ -95,7 +101,7 @@ func answered(o protocol.Order) func(*Facts) {
 }
 
 func wants(version int) protocol.Order {
-	return protocol.Order{Want: &protocol.Want{Image: "lab", Version: version}}
+	return protocol.Order{Want: &protocol.Want{Image: "lab", Version: version, Manifest: manifest(version)}}
 }
 
 func with(o protocol.Order, change func(*protocol.Order)) protocol.Order { change(&o); return o }
@@ -131,7 +137,7 @@ var (
 	logPending  = func(f *Facts) { f.Disk.State.LogPending = true }
 	noServer    = fails(Connect)
 	bootRule    = func(f *Facts) { f.Memo.Reset = protocol.ResetBoot }
-	givenUp2    = func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp("lab@2") }
+	givenUp2    = func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp(named(2)) }
 	good        = func(f *Facts) { health(f, chainload.Good, 0); f.Memo.Health.Proven = true }
 	wroteThrice = func(f *Facts) { health(f, chainload.Unknown, 3); f.Memo.Health.Wrote = 3 }
 	held        = func(until time.Time) func(*Facts) {
@@ -148,7 +154,10 @@ var (
 		}
 	}
 	staged = func(version int) func(*Facts) {
-		return func(f *Facts) { f.Disk.State.Staged, f.Disk.State.StagedImage = version, "lab" }
+		return func(f *Facts) {
+			s := &f.Disk.State
+			s.Staged, s.StagedImage, s.StagedManifest = version, "lab", manifest(version)
+		}
 	}
 	full = func(f *Facts) { f.Disk.State.SlotFree, f.Disk.State.Layers = false, 2 }
 )
@@ -161,6 +170,24 @@ func health(f *Facts, v chainload.Verdict, starts int) {
 func begun(version int) machine.State {
 	return machine.State{Reinstalling: true, ReinstallImage: "lab", ReinstallVersion: version}
 }
+
+// another is a disk that holds a version with another manifest than the store's of that number.
+func another(version int) machine.State { s := on(version); s.Manifest = "another"; return s }
+
+// unnamed is a disk whose version has no manifest in the journal.
+func unnamed(version int) machine.State { s := on(version); s.Manifest = ""; return s }
+
+var (
+	verifies = func(o *protocol.Order) { o.Verify = &protocol.Verify{ID: "1"} }
+	adopting = func(o *protocol.Order) { o.Verify = &protocol.Verify{ID: "1", Adopt: true} }
+	// compared is what Verify found about a version of the store.
+	compared = func(version int, differ int64) func(*Facts) {
+		return func(f *Facts) {
+			did(f, Verify, nil)
+			f.Compared = &Compared{With: protocol.Want{Image: "lab", Version: version, Manifest: manifest(version)}, Differ: differ}
+		}
+	}
+)
 
 // otherImage is a disk that holds another image.
 func otherImage() machine.State { s := on(4); s.Image = "old"; return s }
@@ -182,13 +209,17 @@ func table() []row {
 		{"", "unknown, in a slot", facts(slot(2, 1), judged), "connect, check-in"},
 		{"", "failing, the version below is there", facts(slot(2, 1), judged, failing(3)), "note, rollback 1, connect, check-in"},
 		{"", "given up, cut off before the rollback", facts(slot(2, 1), judged, givenUp2), "rollback 1, connect, check-in"},
-		{"", "failing, two slots", facts(func() machine.State { s := slot(3, 1); s.Previous, s.Layers = 2, 2; return s }(), judged, failing(3)), "note, rollback 2, connect, check-in"},
+		{"", "failing, two slots", facts(func() machine.State {
+			s := slot(3, 1)
+			s.Previous, s.PreviousManifest, s.Layers = 2, manifest(2), 2
+			return s
+		}(), judged, failing(3)), "note, rollback 2, connect, check-in"},
 		{"", "failing, the rollback failed twice", facts(slot(2, 1), judged, failing(3), givenUp2, fails(Rollback, Open, Recover), fails(Rollback, Open, Recover)), "connect, check-in"},
 		{"", "failing, no server, nothing below", facts(on(2), judged, failing(3), noServer), "boot files, pause 10 s, hand-off, count, windows"},
 		{"", "the same, a third time", facts(on(2), judged, failing(5), noServer), "boot files, pause 40 s, hand-off, count, windows"},
 		{"", "the same, a tenth time", facts(on(2), judged, failing(12), noServer), "boot files, pause 120 s, hand-off, count, windows"},
 		{"", "failing, a new version is wanted", facts(on(2), failing(3), ordered(wants(3))), "plan stage 3, stage 3, commit 3, boot files, hand-off, report, count, windows"},
-		{"", "failing, the version below was given up as well", facts(slot(2, 1), judged, failing(3), func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp("lab@1") }, noServer), "boot files, pause 10 s, hand-off, count, windows"},
+		{"", "failing, the version below was given up as well", facts(slot(2, 1), judged, failing(3), func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp(named(1)) }, noServer), "boot files, pause 10 s, hand-off, count, windows"},
 
 		{"", "failing, nothing below, a retry is permitted", facts(on(2), failing(3), ordered(with(wants(2), mayRetry))), "try again, boot files, hand-off, report, count, windows"},
 
@@ -255,6 +286,25 @@ func table() []row {
 		{"", "no disk of Troy, no permit", facts(machine.State{}, found(Missing), answered(wants(2))), "hand-off, report, windows"},
 		{"", "no disk of Troy, permitted", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions))), "plan provision 2, provision 2"},
 		{"", "the disk may not be wiped", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions)), asked(Planned{For: Provision, Image: "lab", Version: 2, Lacks: "no"})), "hand-off, report, windows"},
+
+		{"What the version is", "the number that is wanted, another manifest, no permit", facts(another(2), ordered(wants(2))), "boot files, hand-off, report, count, windows"},
+		{"", "the same, permitted", facts(another(2), ordered(with(wants(2), mayWrite))), "plan reinstall 2, reinstall 2"},
+		{"", "the store does not have what is on the disk", facts(another(1), ordered(wants(2)), asked(Planned{For: Stage, Image: "lab", Version: 2, Foreign: true}), func(f *Facts) { f.Foreign = "another" }), "boot files, hand-off, report, count, windows"},
+		{"", "the same, the version below is wanted", facts(func() machine.State { s := slot(2, 1); s.Manifest = "another"; return s }(), ordered(wants(1))), "plan rollback 1, rollback 1, boot files, hand-off, report, count, windows"},
+		{"", "another content is staged under the number that is wanted", facts(on(1), staged(2), func(f *Facts) { f.Disk.State.StagedManifest = "another" }, ordered(wants(2))), "plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
+		{"", "another content of that number was given up", facts(on(1), func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp(Name("lab", 2, "another")) }, ordered(wants(2))), "plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
+		{"", "the journal does not say", facts(unnamed(1), ordered(wants(2))), "verify"},
+		{"", "it was compared, and is none", facts(unnamed(1), ordered(wants(2)), compared(1, 1<<20), func(f *Facts) { f.Disk.State.Manifest = protocol.NoVersion }), "boot files, hand-off, report, count, windows"},
+		{"", "it could not be compared", facts(unnamed(1), ordered(with(wants(2), mayWrite)), fails(Verify, Open, Recover)), "boot files, hand-off, report, count, windows"},
+		{"", "an order to verify", facts(on(2), ordered(with(wants(2), verifies))), "verify"},
+		{"", "the window closed", facts(on(2), ordered(with(with(wants(2), verifies), closed))), "boot files, hand-off, report, count, windows"},
+		{"", "it differs", facts(on(2), ordered(with(wants(2), verifies)), compared(2, 1<<20)), "boot files, hand-off, report, count, windows"},
+		{"", "to adopt, it differs", facts(on(2), ordered(with(wants(2), adopting)), compared(2, 1<<20)), "plan adopt 2, adopt 2, commit 2, boot files, hand-off, report, count, windows"},
+		{"", "to adopt another content of that number", facts(another(2), ordered(with(wants(2), adopting)), compared(2, 1<<20)), "plan adopt 2, adopt 2, commit 2, boot files, hand-off, report, count, windows"},
+		{"", "the same, nothing differs", facts(another(2), ordered(with(wants(2), adopting)), compared(2, 0)), "plan adopt 2, adopt 2, boot files, hand-off, report, count, windows"},
+		{"", "to adopt, the version is equal and has its name", facts(on(2), ordered(with(wants(2), adopting)), compared(2, 0)), "boot files, hand-off, report, count, windows"},
+		{"", "to adopt, both slots are in use, merge: now", facts(another(2), full, ordered(with(with(wants(2), adopting), mergeNow)), compared(2, 1<<20)), "merge, plan adopt 2, adopt 2, commit 2, boot files, merge, hand-off, report, count, windows"},
+		{"", "to adopt, an older one without a signed permit", facts(another(3), ordered(with(wants(2), adopting)), compared(2, 1<<20), asked(Planned{For: Adopt, Image: "lab", Version: 2, Lacks: "no"}), func(f *Facts) { f.Foreign = "another" }), "boot files, hand-off, report, count, windows"},
 
 		{"Marks", "golden: failing, another version and reset: boot", facts(slot(2, 1), golden, written, bootRule, failing(3), ordered(with(wants(3), resetBoot))), "boot files, pause 10 s, hand-off, report, count, windows"},
 		{"", "setup pending: failing, another version and reset: boot", facts(slot(2, 1), marked(Marks{Setup: true}), written, bootRule, failing(3), ordered(with(wants(3), resetBoot))), "boot files, pause 10 s, hand-off, report, count, windows"},

@@ -220,6 +220,43 @@
 //	      → plan provision 2, provision 2
 //	  the disk may not be wiped
 //	      → hand-off, report, windows
+//	What the version is
+//	  the number that is wanted, another manifest, no permit
+//	      → boot files, hand-off, report, count, windows
+//	  the same, permitted
+//	      → plan reinstall 2, reinstall 2
+//	  the store does not have what is on the disk
+//	      → boot files, hand-off, report, count, windows
+//	  the same, the version below is wanted
+//	      → plan rollback 1, rollback 1, boot files, hand-off, report, count, windows
+//	  another content is staged under the number that is wanted
+//	      → plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
+//	  another content of that number was given up
+//	      → plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
+//	  the journal does not say
+//	      → verify
+//	  it was compared, and is none
+//	      → boot files, hand-off, report, count, windows
+//	  it could not be compared
+//	      → boot files, hand-off, report, count, windows
+//	  an order to verify
+//	      → verify
+//	  the window closed
+//	      → boot files, hand-off, report, count, windows
+//	  it differs
+//	      → boot files, hand-off, report, count, windows
+//	  to adopt, it differs
+//	      → plan adopt 2, adopt 2, commit 2, boot files, hand-off, report, count, windows
+//	  to adopt another content of that number
+//	      → plan adopt 2, adopt 2, commit 2, boot files, hand-off, report, count, windows
+//	  the same, nothing differs
+//	      → plan adopt 2, adopt 2, boot files, hand-off, report, count, windows
+//	  to adopt, the version is equal and has its name
+//	      → boot files, hand-off, report, count, windows
+//	  to adopt, both slots are in use, merge: now
+//	      → merge, plan adopt 2, adopt 2, commit 2, boot files, merge, hand-off, report, count, windows
+//	  to adopt, an older one without a signed permit
+//	      → boot files, hand-off, report, count, windows
 //	Marks
 //	  golden: failing, another version and reset: boot
 //	      → boot files, pause 10 s, hand-off, report, count, windows

@@ -31,8 +31,11 @@ type Facts struct {
 	OnTrial bool              // this agent is a new one that has to report before it is kept
 	Order   *protocol.Order   // nil: no server gave one
 	Planned *Planned          // what the last Plan found
-	Renewed bool              // another agent is to be started next
-	Method  chainload.Method  // by which HandOff starts Windows
+	// Foreign is the manifest of a version on the disk that Plan found to be none of this store's.
+	Foreign  string
+	Compared *Compared        // what Verify found
+	Renewed  bool             // another agent is to be started next
+	Method   chainload.Method // by which HandOff starts Windows
 
 	Done History // of this start
 }
@@ -85,23 +88,52 @@ type Planned struct {
 	Image   string
 	Version int
 	Boots   bool   // as that of the Step
+	Foreign bool   // the store does not have the version that is on the disk
 	Unfit   string // it does not fit, is not in the store, or is another than the one that was ordered
 	Lacks   string // no permit is signed for it
 	Permit  string // what the admin tells "troy permit", if Lacks
 }
 
-func (p *Planned) allowed() bool { return p.Unfit == "" && p.Lacks == "" }
+func (p *Planned) allowed() bool { return p.Unfit == "" && p.Lacks == "" && !p.Foreign }
 
-// Name is how a version is called where starts are counted; "" = unknown.
-func Name(image string, version int) string {
+// Compared is what Verify found when it compared all that the boot child sits on with a version of
+// this store.
+type Compared struct {
+	With   protocol.Want
+	Differ int64  // bytes of the regions in which the disk differs
+	Where  string // the first of them, in plain words; "" = none
+}
+
+// Name is how a version is called where starts are counted; "" = unknown. Another store may give
+// its number to another content, so the manifest is part of it.
+func Name(image string, version int, manifest string) string {
 	if version == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s@%d", image, version)
+	return fmt.Sprintf("%s@%d#%.12s", image, version, manifest)
 }
 
 // current names the version on the disk; "" = unknown.
-func (f *Facts) current() string { return Name(f.Disk.State.Image, f.Disk.State.Version) }
+func (f *Facts) current() string {
+	s := f.Disk.State
+	return Name(s.Image, s.Version, s.Manifest)
+}
+
+// below names the version that a rollback brings back.
+func below(f *Facts) string {
+	s := f.Disk.State
+	return Name(s.Image, s.Previous, s.PreviousManifest)
+}
+
+// foreign tells whether the disk holds a version of the image that is wanted, but none of this
+// store's.
+func foreign(f *Facts) bool {
+	w, s := f.want(), f.Disk.State
+	if w == nil || f.Disk.Condition != Opened || s.Image != w.Image || s.Version == 0 || s.Manifest == "" {
+		return false
+	}
+	return s.Manifest == protocol.NoVersion || s.Manifest == f.Foreign || s.Version == w.Version && s.Manifest != w.Manifest
+}
 
 // recovered tells whether nothing is left to finish of what was cut off.
 func (f *Facts) recovered() bool {
@@ -175,6 +207,12 @@ func (f *Facts) failing() bool {
 func (f *Facts) mergeable() bool {
 	s := f.Disk.State
 	return s.Layers > 0 && (s.Merging || s.Merged || f.proven())
+}
+
+// holds tells whether a version that the disk names is the one that is wanted.
+func holds(f *Facts, image string, version int, manifest string) bool {
+	w := f.want()
+	return w != nil && image == w.Image && version == w.Version && manifest == w.Manifest
 }
 
 // want is the version that the server wants here, nil if it wants none or it is not time yet.

@@ -36,6 +36,8 @@ func (h History) may(k Kind) bool {
 func (h History) did(k Kind) bool    { done, _ := h.count(k); return done > 0 }
 func (h History) failed(k Kind) bool { _, failed := h.count(k); return failed > 0 }
 
+func (h History) succeeded(k Kind) bool { done, failed := h.count(k); return done > failed }
+
 // since tells whether a step of kind k was done after the last successful one of any of the others.
 func (h History) since(k Kind, others ...Kind) bool {
 	for i := len(h) - 1; i >= 0; i-- {

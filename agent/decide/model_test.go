@@ -41,6 +41,7 @@ func newModel(r *rand.Rand) (*model, Facts) {
 	}
 	m.state = machine.State{Image: []string{"lab", "lab", "lab", "old", ""}[r.IntN(5)], Version: r.IntN(4), SlotFree: m.chance(70),
 		Previous: r.IntN(3), Layers: r.IntN(3), SessionWritten: m.chance(50), LogPending: m.chance(30), Merging: m.chance(10), Staged: r.IntN(4), StagedImage: "lab"}
+	m.state.Manifest, m.state.PreviousManifest, m.state.StagedManifest = m.hash(m.state.Version), m.hash(m.state.Previous), m.hash(m.state.Staged)
 	if m.state.Layers == 0 || m.state.Merging {
 		m.state.Previous = 0
 	}
@@ -50,10 +51,10 @@ func newModel(r *rand.Rand) (*model, Facts) {
 	m.half = m.state.LogPending && !m.state.SessionWritten
 	m.memo = Memo{Reset: []protocol.Reset{"", protocol.ResetBoot, protocol.ResetUpdate}[r.IntN(3)]}
 	m.memo.Health.Starts, m.memo.Health.Wrote, m.memo.Health.Proven = r.IntN(20), r.IntN(5), m.chance(30)
-	m.memo.Health.Version = []string{"lab@1", "lab@2", Name(m.state.Image, m.state.Version)}[r.IntN(3)]
+	m.memo.Health.Version = []string{named(1), named(2), Name(m.state.Image, m.state.Version, m.state.Manifest)}[r.IntN(3)]
 	for v := range 4 {
 		if m.chance(15) {
-			m.memo.Health = m.memo.Health.GivenUp(Name("lab", v))
+			m.memo.Health = m.memo.Health.GivenUp(named(v))
 		}
 	}
 	if m.chance(20) {
@@ -73,11 +74,25 @@ func newModel(r *rand.Rand) (*model, Facts) {
 	return m, f
 }
 
+// hash is mostly that of the store's version of that number.
+func (m *model) hash(version int) string {
+	switch {
+	case version == 0 || m.chance(10):
+		return ""
+	case m.chance(15):
+		return "another"
+	}
+	return manifest(version)
+}
+
 // draw draws an order.
 func (m *model) draw() *protocol.Order {
 	o := &protocol.Order{}
 	if m.chance(80) {
-		o.Want = &protocol.Want{Image: "lab", Version: 1 + m.r.IntN(3)}
+		*o = wants(1 + m.r.IntN(3))
+	}
+	if m.chance(20) {
+		o.Verify = &protocol.Verify{ID: "1", Adopt: m.chance(60)}
 	}
 	o.Rules.Merge = []protocol.Merge{"", protocol.MergeNow}[m.r.IntN(2)]
 	o.Rules.Reset = []protocol.Reset{"", protocol.ResetBoot}[m.r.IntN(2)]
@@ -129,11 +144,15 @@ func (m *model) effect(f *Facts, s Step, known bool) {
 		m.cond = Opened
 	case Reinstall:
 		m.cond, m.half = Opened, false
-		m.state = machine.State{Image: s.Image, Version: s.Version, SlotFree: true}
+		m.state = on(s.Version)
 	case Provision:
 		m.cond, m.state = Opened, machine.State{Reinstalling: true, ReinstallImage: s.Image, ReinstallVersion: s.Version}
+	case Verify:
+		if m.state.Manifest == "" && m.state.Version != 0 {
+			m.state.Manifest = []string{manifest(m.state.Version), protocol.NoVersion}[m.r.IntN(2)]
+		}
 	default:
-		m.state = assume(Facts{Disk: Disk{State: m.state}}, s).Disk.State
+		m.state = assume(Facts{Disk: Disk{State: m.state}, Order: f.Order, Compared: f.Compared}, s).Disk.State
 	}
 	if s.Kind == Recover && known {
 		m.half, m.state.LogPending = false, false
@@ -163,6 +182,15 @@ func (m *model) learn(f *Facts, s Step) {
 		if m.refused && !s.Begun {
 			*[]*string{&f.Planned.Unfit, &f.Planned.Lacks}[m.r.IntN(2)] = "no"
 		}
+		if s.For == Stage && m.state.Manifest != manifest(m.state.Version) {
+			f.Planned.Foreign, f.Foreign = true, m.state.Manifest
+		}
+	case Verify:
+		f.Compared = &Compared{With: protocol.Want{Image: "lab", Version: 1 + m.r.IntN(3)}, Differ: int64(m.r.IntN(2)) << 20}
+		if w := f.want(); w != nil && f.Order.Verify != nil && f.Order.Verify.Adopt {
+			f.Compared.With = *w
+		}
+		f.Compared.With.Manifest = manifest(f.Compared.With.Version)
 	case OwnAgent:
 		f.Renewed = m.chance(50)
 	case Confirm:
@@ -185,14 +213,14 @@ func (m *model) allowed(f *Facts, s Step) {
 	}
 	if f.marked() != "" && !m.state.Reinstalling {
 		switch k {
-		case Merge, Heal, Stage, Commit, Rollback, Reset, Reinstall:
+		case Merge, Heal, Stage, Adopt, Commit, Rollback, Reset, Reinstall:
 			m.complain("%s under a mark: %s", s, f.marked())
 		}
 	}
 	if m.half && k.works() && k != Recover && k != Heal && k != Reinstall && k != Provision {
 		m.complain("%s on a disk that was not recovered", s)
 	}
-	if f.late() && (k == Stage || k == Provision || k == Reinstall && !m.state.Reinstalling) {
+	if f.late() && (k == Stage || k == Verify || k == Adopt || k == Provision || k == Reinstall && !m.state.Reinstalling) {
 		m.complain("%s after the window closed", s)
 	}
 	if k == OwnAgent && (f.Disk.Condition == Missing || f.Disk.Condition == Unsuitable) {
@@ -211,15 +239,21 @@ func (m *model) allowed(f *Facts, s Step) {
 			m.complain("%s over what starts, without the admin's permit", s)
 		}
 	case Rollback:
-		if (f.want() == nil || f.want().Version != s.Version) && !m.memo.Health.Refuses(Name(m.state.Image, m.state.Version)) && !f.Done.failed(Note) {
+		if (f.want() == nil || f.want().Version != s.Version) && !m.memo.Health.Refuses(Name(m.state.Image, m.state.Version, m.state.Manifest)) && !f.Done.failed(Note) {
 			m.complain("%s before the journal knows that the version is given up", s)
 		}
 	}
-	asked := k == Stage || k == Reinstall || k == Provision || k == Rollback && !f.Memo.Health.Refuses(f.current())
+	if k == Stage && m.state.Manifest != manifest(m.state.Version) {
+		m.complain("%s on what is no version of the store: %+v", s, m.state)
+	}
+	if k == Adopt && !adopts(f) {
+		m.complain("%s without an order", s)
+	}
+	asked := k == Stage || k == Adopt || k == Reinstall || k == Provision || k == Rollback && !f.Memo.Health.Refuses(f.current())
 	if p := f.Planned; asked && (p == nil || !p.allowed() || p.Version != s.Version) {
 		m.complain("%s, which the store did not allow: %+v", s, p)
 	}
-	if (k == Stage || k == Commit || asked && k == Rollback) && f.Memo.Health.Refuses(Name(s.Image, s.Version)) {
+	if (k == Stage || k == Adopt || k == Commit || asked && k == Rollback) && f.Memo.Health.Refuses(named(s.Version)) {
 		m.complain("%s, which was given up here", s)
 	}
 }

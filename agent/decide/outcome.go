@@ -154,7 +154,8 @@ func mended(f *Facts, i int) bool {
 	d, opened := f.Disk.State, f.Disk.Condition == Opened && f.Done.fresh() && f.recovered()
 	switch s.Kind {
 	case Commit, Rollback, Stage, Reinstall:
-		return opened && !d.Reinstalling && d.Image == s.Image && d.Version == s.Version
+		waits := s.Kind == Commit && d.Staged == s.Version && d.StagedImage == s.Image
+		return opened && !d.Reinstalling && d.Image == s.Image && d.Version == s.Version && !waits
 	case Reset:
 		return opened && !d.SessionWritten && !d.SessionUnknown
 	case Merge:
@@ -186,14 +187,17 @@ func diskProblem(f *Facts) string {
 // more.
 func refusal(f *Facts) string {
 	w, s := f.want(), f.Disk.State
-	if p := f.Planned; p != nil && p.Unfit != "" && !satisfied(f) {
+	if why := unadopted(f); why != "" {
+		return why
+	}
+	if p := f.Planned; p != nil && p.Unfit != "" && !Satisfied(f) {
 		return "plan: " + p.Unfit
 	}
 	closed := ""
 	if f.late() {
 		closed = "plan: the window closed at " + f.Order.Rules.Until.Format(time.RFC3339)
 	}
-	if w != nil && !satisfied(f) && (whole(f) != "" && f.Order.Permits.Reinstall ||
+	if w != nil && !Satisfied(f) && (whole(f) != "" && f.Order.Permits.Reinstall ||
 		f.Disk.Condition == Missing && f.Order.Permits.Provision != nil) {
 		return closed
 	}
@@ -201,37 +205,40 @@ func refusal(f *Facts) string {
 		return ""
 	}
 	switch {
-	case f.Memo.Health.Refuses(Name(w.Image, w.Version)):
+	case f.Memo.Health.Refuses(Name(w.Image, w.Version, w.Manifest)):
 		return fmt.Sprintf("plan: version %d was started several times on this machine without a sign of health; order it again to retry", w.Version)
-	case s.Staged == w.Version && s.StagedImage == w.Image:
+	case holds(f, s.StagedImage, s.Staged, s.StagedManifest):
 		return ""
 	case closed != "":
 		return closed
-	case s.Previous != w.Version && !s.SlotFree && !f.Done.failed(Merge):
+	case !rollsBack(f) && !s.SlotFree && !f.Done.failed(Merge):
 		return "plan: both slots are in use until their versions are merged"
 	}
 	return ""
 }
 
-// satisfied tells whether the disk holds what is wanted.
-func satisfied(f *Facts) bool {
+// Satisfied tells whether the disk holds what is wanted.
+func Satisfied(f *Facts) bool {
 	w, s := f.want(), f.Disk.State
-	return w == nil || f.Disk.Condition == Opened && !s.Reinstalling && s.Image == w.Image && s.Version == w.Version
+	return w == nil || f.Disk.Condition == Opened && !s.Reinstalling && holds(f, s.Image, s.Version, s.Manifest)
 }
 
 // waitsFor names the permission or the permit without which the machine does not get what is wanted.
 func waitsFor(f *Facts) string {
 	w := f.want()
-	if w == nil || satisfied(f) || f.Unsupported != "" {
+	if w == nil || Satisfied(f) || f.Unsupported != "" {
 		return ""
 	}
 	const waits = "waits for your permission"
-	p := f.Planned
+	p, or := f.Planned, ""
+	if foreign(f) {
+		or = fmt.Sprintf("; or keep what is equal and replace the rest: run `troy verify --host %s --adopt`", cmp.Or(f.Order.Name, "HOST"))
+	}
 	switch {
 	case p != nil && p.Lacks != "" && p.Permit == "":
 		return p.Lacks + "; the disk has no serial number that a permit could name: prepare it by hand at the PC"
 	case p != nil && p.Lacks != "":
-		return fmt.Sprintf("%s; waits for a permit: run `troy permit %s --until DATE`", p.Lacks, p.Permit)
+		return fmt.Sprintf("%s; waits for a permit: run `troy permit %s --until DATE`%s", p.Lacks, p.Permit, or)
 	case f.Disk.Condition == Missing && f.Order.Permits.Provision == nil:
 		return waits + ": set `provision: {allow: true}` for its room in lab.yaml"
 	case f.marked() != "":
@@ -239,7 +246,7 @@ func waitsFor(f *Facts) string {
 	case whole(f) == "" || f.Order.Permits.Reinstall:
 		return ""
 	case f.Disk.Condition == Opened:
-		return fmt.Sprintf("%s; %s: set `reinstall: true` for its room in lab.yaml", whole(f), waits)
+		return fmt.Sprintf("%s; %s: set `reinstall: true` for its room in lab.yaml%s", whole(f), waits, or)
 	}
 	return waits + ": set `reinstall: true` for its room in lab.yaml"
 }

@@ -55,8 +55,13 @@ func TestJudged(t *testing.T) {
 		"an order that is not understood": {facts(on(1), ordered(strange)), protocol.OutcomeWaiting, Untouched, "order: the order needs a word"},
 		"a version that needs a newer agent": {facts(on(1), ordered(wants(2)), step(Step{Kind: Plan, For: Stage, Image: "lab", Version: 2}, errNewer)), protocol.OutcomeWaiting, Untouched,
 			`plan: store: permits.json needs "newer", "later", which this program`},
-		"the same, and the disk fails": {facts(on(1), ordered(wants(2)), step(Step{Kind: Plan, For: Stage, Image: "lab", Version: 2}, errNewer), fails(HandOff)), protocol.OutcomeFailed, Check, "hand-off: input/output error"},
-		"under a mark":                 {facts(on(1), golden, ordered(wants(2))), protocol.OutcomeKept, Sound, ""},
+		"the same, and the disk fails":         {facts(on(1), ordered(wants(2)), step(Step{Kind: Plan, For: Stage, Image: "lab", Version: 2}, errNewer), fails(HandOff)), protocol.OutcomeFailed, Check, "hand-off: input/output error"},
+		"another content of that number":       {facts(another(2), ordered(with(wants(2), func(o *protocol.Order) { o.Name = "pc-1" }))), protocol.OutcomeWaiting, Untouched, "holds another lab version 2 than this store has; waits for your permission: set `reinstall: true` for its room in lab.yaml; or keep what is equal and replace the rest: run `troy verify --host pc-1 --adopt`"},
+		"adopted":                              {facts(slot(2, 2), ordered(with(wants(2), adopting)), compared(2, 1<<20), step(Step{Kind: Adopt, Image: "lab", Version: 2}, nil), step(commit, nil)), protocol.OutcomeDone, Sound, ""},
+		"the commit of it failed":              {facts(on(2), ordered(with(wants(2), adopting)), compared(2, 1<<20), step(Step{Kind: Adopt, Image: "lab", Version: 2}, nil), staged(2), step(commit, errIO), done(Open, Recover)), protocol.OutcomeFailed, Unfinished, "commit: input/output error"},
+		"both slots, to adopt":                 {facts(another(2), full, ordered(with(wants(2), adopting)), compared(2, 1<<20)), protocol.OutcomeFailed, Untouched, "adopt: both slots are in use"},
+		"it differs, nothing is to be changed": {facts(on(2), ordered(with(wants(2), verifies)), compared(2, 1<<20)), protocol.OutcomeKept, Sound, ""},
+		"under a mark":                         {facts(on(1), golden, ordered(wants(2))), protocol.OutcomeKept, Sound, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := Judged(c.facts)

@@ -16,6 +16,7 @@ const (
 	Connect Kind = "connect"  // network link, servers, clock
 	CheckIn Kind = "check-in" // tell the server what the machine is, and get its order
 	Plan    Kind = "plan"     // what going to a version would take: store, signatures, room
+	Verify  Kind = "verify"   // compare all that the boot child sits on with a version; records what it is
 )
 
 // Kinds of steps that work on the disk. After one that failed the disk is opened again.
@@ -24,6 +25,7 @@ const (
 	Merge     Kind = "merge"     // copy the slots into the parent
 	Heal      Kind = "heal"      // compare a parent that was changed elsewhere with its version
 	Stage     Kind = "stage"     // fetch what changed into the free slot
+	Adopt     Kind = "adopt"     // fetch what Verify found to differ into the free slot
 	Commit    Kind = "commit"    // make the staged version the one that starts
 	Rollback  Kind = "rollback"  // make the version below the one that starts
 	Reset     Kind = "reset"     // discard what Windows wrote
@@ -56,7 +58,7 @@ const (
 // Step is one thing to do.
 type Step struct {
 	Kind     Kind
-	Image    string        // for Plan, Stage, Commit, Rollback, Reinstall, Provision
+	Image    string        // for Plan, Stage, Adopt, Commit, Rollback, Reinstall, Provision
 	Version  int           // likewise
 	For      Kind          // for Plan: the step that it is for
 	Begun    bool          // for Plan, Reinstall: go on with what was begun, which was permitted then
@@ -95,7 +97,7 @@ func (s Step) String() string {
 // works tells whether the step writes to the files of the machine.
 func (k Kind) works() bool {
 	switch k {
-	case Recover, Merge, Heal, Stage, Commit, Rollback, Reset, Reinstall, Provision:
+	case Recover, Merge, Heal, Verify, Stage, Adopt, Commit, Rollback, Reset, Reinstall, Provision:
 		return true
 	}
 	return false
@@ -115,7 +117,9 @@ func (k Kind) boots() bool {
 func (k Kind) reopens() bool { return k == Heal || k == Reinstall || k == Provision }
 
 // discovers tells whether what follows the step is known only after it.
-func (k Kind) discovers() bool { return k == Open || k == Judge || k == CheckIn || k.reopens() }
+func (k Kind) discovers() bool {
+	return k == Open || k == Judge || k == CheckIn || k == Verify || k.reopens()
+}
 
 // limit is how often a step of a kind is done in one start, and how often it may fail. For Plan it
 // counts for each target.

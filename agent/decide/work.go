@@ -43,7 +43,7 @@ func finishReinstall(f *Facts) *Step {
 	if !f.unbootable() || !f.admitted() || f.Order == nil || f.Done.failed(Reinstall) || !f.Done.may(Reinstall) {
 		return nil
 	}
-	if w := f.want(); w != nil && (w.Image != s.ReinstallImage || w.Version != s.ReinstallVersion) {
+	if w := f.want(); w != nil && !holds(f, s.ReinstallImage, s.ReinstallVersion, s.ReinstallManifest) {
 		ok, plan := planned(f, Reinstall, w.Image, w.Version)
 		if plan != nil {
 			return plan
@@ -88,6 +88,8 @@ func whole(f *Facts) string {
 		return fmt.Sprintf("the disk holds a version that is not recorded, %s version %d is wanted", w.Image, w.Version)
 	case s.Image != w.Image || s.Version == 0:
 		return fmt.Sprintf("the disk holds %s version %d, %s version %d is wanted", s.Image, s.Version, w.Image, w.Version)
+	case foreign(f) && !rollsBack(f):
+		return fmt.Sprintf("the disk holds another %s version %d than this store has", s.Image, s.Version)
 	case !f.recovered() && !f.Done.may(Recover):
 		return "interrupted work cannot be finished"
 	case f.Done.failed(Merge) && s.Layers > 0:
@@ -107,9 +109,10 @@ func reinstall(f *Facts) *Step {
 	if !ok {
 		return plan
 	}
-	if h := f.Memo.Health; f.Done.may(Note) && (h.Refuses(Name(w.Image, w.Version)) || h.Version == Name(w.Image, w.Version)) {
+	name := Name(w.Image, w.Version, w.Manifest)
+	if h := f.Memo.Health; f.Done.may(Note) && (h.Refuses(name) || h.Version == name) {
 		m := f.Memo
-		m.Health = h.Renewed(Name(w.Image, w.Version))
+		m.Health = h.Renewed(name)
 		return &Step{Kind: Note, Memo: &m, Reason: "the version is written completely: its starts are counted from now on"}
 	}
 	return &Step{Kind: Reinstall, Image: w.Image, Version: w.Version, Reason: why}
@@ -118,43 +121,56 @@ func reinstall(f *Facts) *Step {
 // deploys tells whether the disk is to be brought to what is wanted by what changed.
 func deploys(f *Facts) bool {
 	w, s := f.want(), f.Disk.State
-	return w != nil && f.free() && s.Image == w.Image && s.Version != 0 && s.Version != w.Version
+	return w != nil && f.free() && s.Image == w.Image && s.Version != 0 && s.Version != w.Version && (!foreign(f) || rollsBack(f))
 }
 
-// deploy brings the disk to what is wanted by what changed. A release of the agent goes before the
-// commit: Windows may raise what the firmware asks of shim, and then only the new one starts.
+// rollsBack tells whether what is wanted lies below the version on the disk.
+func rollsBack(f *Facts) bool {
+	s := f.Disk.State
+	return holds(f, s.Image, s.Previous, s.PreviousManifest)
+}
+
+// deploy brings the disk to what is wanted by what changed.
 func deploy(f *Facts) *Step {
 	if !deploys(f) {
 		return nil
 	}
 	w, s := f.want(), f.Disk.State
-	if f.Memo.Health.Refuses(Name(w.Image, w.Version)) {
+	if f.Memo.Health.Refuses(Name(w.Image, w.Version, w.Manifest)) {
 		return nil
 	}
 	step := &Step{Image: w.Image, Version: w.Version, Reason: fmt.Sprintf("version %d is wanted, version %d is on the disk", w.Version, s.Version)}
 	switch {
-	case s.Staged == w.Version && s.StagedImage == w.Image:
+	case holds(f, s.StagedImage, s.Staged, s.StagedManifest):
 		step.Kind = Commit
+		return commit(f, step)
 	case f.late():
 		return nil
-	case s.Previous == w.Version:
+	case rollsBack(f):
 		step.Kind = Rollback
+	case s.Manifest == "":
+		return nil // it could not be compared
 	case !s.SlotFree:
 		return mergeForSlot(f)
 	default:
 		step.Kind = Stage
 	}
-	if step.Kind != Commit {
-		if ok, plan := planned(f, step.Kind, w.Image, w.Version); !ok {
-			return plan
-		}
-	}
-	if step.Kind == Commit {
-		if first := ownAgent(f); first != nil || f.Renewed {
-			return first
-		}
+	if ok, plan := planned(f, step.Kind, w.Image, w.Version); !ok {
+		return plan
 	}
 	if !f.Done.may(step.Kind) {
+		return nil
+	}
+	return step
+}
+
+// commit makes a staged version the one that starts. A release of the agent goes before it: Windows
+// may raise what the firmware asks of shim, and then only the new one starts.
+func commit(f *Facts, step *Step) *Step {
+	if first := ownAgent(f); first != nil || f.Renewed {
+		return first
+	}
+	if !f.Done.may(Commit) {
 		return nil
 	}
 	return step

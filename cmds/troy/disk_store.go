@@ -29,7 +29,8 @@ func (d *diskPrepare) openStore(ctx context.Context) error {
 	if d.version, err = install.Open(ctx, src, o.Image, o.Version, nil); err != nil {
 		return err
 	}
-	o.Version, o.Content, o.LogicalSectorSize = d.version.Plan().Want, d.version, d.version.Plan().SectorSize
+	o.Version, o.Manifest = d.version.Plan().Want, d.version.Manifest()
+	o.Content, o.LogicalSectorSize = d.version, d.version.Plan().SectorSize
 	return nil
 }
 

@@ -170,7 +170,7 @@ func tornBefore(d *crashdisk.Disk, name string, off int64) bool {
 
 // A second Stage takes the slot of a version that was staged; dropped, it leaves nothing to commit.
 func TestCommitAfterDroppedStage(t *testing.T) {
-	for name, identity := range map[string]string{"fresh": "", "taken over": "v4"} {
+	for name, manifest := range map[string]string{"fresh": "", "taken over": "v4"} {
 		t.Run(name, func(t *testing.T) {
 			r, u2 := prepared(t, 902, nil)
 			m := open(t, r.disk)
@@ -178,7 +178,7 @@ func TestCommitAfterDroppedStage(t *testing.T) {
 			r.now = u2.data
 			must(t, r.randomUpdate(3, 902, 10).stage(m))
 			u4 := r.smallUpdate(4, 902)
-			_, err := m.Stage(ctx, &StageRequest{Image: image, Version: 4, Runs: u4.runs, Identity: identity})
+			_, err := m.Stage(ctx, &StageRequest{Image: image, Version: 4, Runs: u4.runs, Manifest: manifest})
 			must(t, err)
 			if s := m.State(); s.Staged != 0 || !s.SlotFree {
 				t.Errorf("%+v", s)

@@ -26,7 +26,7 @@ func scattered(virtual, granule int64, percent int, seed uint64) (runs []Run, by
 // stageNoise stages noise.
 func stageNoise(t testing.TB, m *Machine, version int, runs []Run) {
 	t.Helper()
-	s, err := m.Stage(ctx, &StageRequest{Image: image, Version: version, Runs: runs, Identity: "noise"})
+	s, err := m.Stage(ctx, &StageRequest{Image: image, Version: version, Runs: runs, Manifest: "noise"})
 	must(t, err)
 	buf := block.Aligned(mib)
 	for i, r := range runs {

@@ -134,7 +134,7 @@
 //
 // # Going on with a stage that was cut off
 //
-// When the request has an Identity, WriteAt adds notes of what it wrote to the stage log, after the
+// When the request names a Manifest, WriteAt adds notes of what it wrote to the stage log, after the
 // payload and without a flush: after each MiB, and when [Stager.Note] asks for it. After each 64
 // MiB the slot is flushed, then the log is written and the journal flushed. A later [Machine.Stage]
 // of the same request finds the slot whose DataWriteGuid the notes belong to, makes its locator
@@ -150,7 +150,7 @@
 // The stage log is made of sectors of 512 bytes, each whole or not, little endian:
 //
 //	 0  magic "troystg1"
-//	 8  key: the first 16 bytes of a SHA-256 over DataWriteGuid of the slot, image, identity, version, layout of the slot, runs
+//	 8  key: the first 16 bytes of a SHA-256 over DataWriteGuid of the slot, image, manifest, version, layout of the slot, runs
 //	24  number of notes u32
 //	28  CRC-32C u32 of the sector without this field
 //	32  notes of 24 bytes, up to 20: first data page u32, data pages u32, first 16 bytes of the SHA-256 over the SHA-256s of these pages
@@ -209,8 +209,8 @@
 // # Cost
 //
 // Stage writes what changed, plus one page of sector bitmap for 16 MiB touched, plus the BAT pages,
-// plus, with an Identity, one or two pages of stage log for each MiB. A commit is eight flushes and
-// a few pages, a stage nine, with an Identity two more for each 64 MiB. Merge writes what changed
+// plus, with a Manifest, one or two pages of stage log for each MiB. A commit is eight flushes and
+// a few pages, a stage nine, with a Manifest two more for each 64 MiB. Merge writes what changed
 // once more.
 //
 // Merge keeps 16 copies of up to 1 MiB in flight, each read and then written by one goroutine, and

@@ -114,6 +114,7 @@ const (
 	opHeal      Op = "heal"
 	opMend      Op = "mend"
 	opReinstall Op = "reinstall"
+	opIdentify  Op = "identify"
 )
 
 // after is what the machine boots when the operation stopped.

@@ -132,6 +132,9 @@ func FormatChildren(f Files, b *Base, image string, version int) error {
 	if err := old.mayBe(label); err != nil {
 		return err
 	}
+	if is, known := old.label(label.GUID); known {
+		label.Manifest = is.Manifest
+	}
 	boot := bootNames{own: guid.New(), linkage: b.DataWriteGUID, parent: BaseName}
 	if err := (&machineRecord{Base: label, Sessions: []guid.GUID{boot.own}}).save(j); err != nil {
 		return err

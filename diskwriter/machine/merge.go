@@ -230,7 +230,8 @@ func (m *Machine) finishMerge(op Op) error {
 	}
 	label := func() error {
 		return m.saveRecord(func(r *machineRecord) {
-			r.Base = Label{GUID: m.base.guid(), Image: r.Merge.Top.Image, Version: r.Merge.Top.Version}
+			r.Base = r.Merge.Top
+			r.Base.GUID = m.base.guid()
 			r.Merge = nil
 			r.keepLayers(m.byGUIDInChain)
 		})

@@ -227,6 +227,11 @@ func (w *world) labels(m *Machine, s State) error {
 			return fmt.Errorf("the %s version is called %d, which was never made", what, version)
 		}
 	}
+	for _, l := range []Label{{Version: s.Version, Manifest: s.Manifest}, {Version: s.Staged, Manifest: s.StagedManifest}, {Version: s.Previous, Manifest: s.PreviousManifest}} {
+		if l.Manifest != "" && l.Manifest != fmt.Sprint(l.Version) {
+			return fmt.Errorf("version %d has the manifest of %s", l.Version, l.Manifest)
+		}
+	}
 	if s.BaseVersion == 0 || !w.chance(30) {
 		return nil
 	}

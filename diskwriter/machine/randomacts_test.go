@@ -47,6 +47,9 @@ func (w *world) choose(now shown, s State) *act {
 		return &act{name: "relink", after: after, run: onMachine(func(m *Machine) error { return m.Relink(ctx) })}
 	case n < 86:
 		return &act{name: "recover", after: now, run: onMachine(func(*Machine) error { return nil })}
+	case n < 88:
+		l := Label{Image: image, Version: now.version, Manifest: fmt.Sprint(now.version)}
+		return &act{name: "identify", after: now, run: onMachine(func(m *Machine) error { return m.Identify(ctx, l) })}
 	case n < 93:
 		return w.note(now)
 	case n < 97:
@@ -88,12 +91,12 @@ func (w *world) stage(now shown) *act {
 		w.on, w.versions[w.next] = now.version, w.begun.data
 		w.next++
 	}
-	u, share, identity := w.begun, 100, ""
+	u, share, manifest := w.begun, 100, ""
 	if w.chance(35) && !w.calm {
 		share = w.rnd.IntN(100)
 	}
 	if w.chance(80) {
-		identity = fmt.Sprint(u.version)
+		manifest = fmt.Sprint(u.version)
 	}
 	after, via := now, now
 	via.staged = -1
@@ -101,7 +104,7 @@ func (w *world) stage(now shown) *act {
 		after = via
 	}
 	return &act{name: fmt.Sprintf("stage %d %% of version %d", share, u.version), via: []shown{via}, after: after, run: onMachine(func(m *Machine) error {
-		s, err := m.Stage(ctx, &StageRequest{Image: image, Version: u.version, Runs: u.runs, Identity: identity})
+		s, err := m.Stage(ctx, &StageRequest{Image: image, Version: u.version, Runs: u.runs, Manifest: manifest})
 		if err != nil {
 			return err
 		}
@@ -210,7 +213,7 @@ func (w *world) reinstall(now shown) *act {
 		a.name, a.after = fmt.Sprintf("%s up to %d", a.name, to), nothing
 	}
 	a.run = func(f Files) error {
-		in, err := Reinstall(ctx, f, &ReinstallRequest{Image: image, Version: order, VirtualSize: w.rig.virtual, LogicalSectorSize: w.rig.sector})
+		in, err := Reinstall(ctx, f, &ReinstallRequest{Image: image, Version: order, Manifest: fmt.Sprint(order), VirtualSize: w.rig.virtual, LogicalSectorSize: w.rig.sector})
 		if err != nil {
 			return err
 		}

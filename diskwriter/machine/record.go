@@ -13,6 +13,9 @@ type Label struct {
 	GUID    guid.GUID `json:"guid"`
 	Image   string    `json:"image"`
 	Version int       `json:"version"`
+	// Manifest is the SHA-256 of the version's manifest, in hex: another store may give the same
+	// number to another content. "" = not recorded.
+	Manifest string `json:"manifest,omitempty"`
 }
 
 // machineRecord is RecordMachine. Everything in it is a help: which file is parent of which is read
@@ -41,10 +44,11 @@ type mergeRecord struct {
 // reinstallRecord is the order to make Base another version. It counts only while the boot child is
 // poisoned, or is none.
 type reinstallRecord struct {
-	Image   string    `json:"image"`
-	Version int       `json:"version"`
-	Base    guid.GUID `json:"base"`   // that the parent got for this order: Cursor means no other one
-	Cursor  int64     `json:"cursor"` // all bytes of the virtual disk below are done
+	Image    string    `json:"image"`
+	Version  int       `json:"version"`
+	Manifest string    `json:"manifest,omitempty"`
+	Base     guid.GUID `json:"base"`   // that the parent got for this order: Cursor means no other one
+	Cursor   int64     `json:"cursor"` // all bytes of the virtual disk below are done
 
 	Unknown format.Unknown `json:",embed"`
 }

@@ -15,8 +15,9 @@ const unfinishedName = "reinstall-unfinished"
 
 // ReinstallRequest is the explicit order to make the parent another version as a whole.
 type ReinstallRequest struct {
-	Image   string
-	Version int
+	Image    string
+	Version  int
+	Manifest string // see Label
 
 	// The virtual disk of the version; 0: what the files say.
 	VirtualSize       int64 // bytes
@@ -120,12 +121,12 @@ func (in *Reinstaller) resumable() (guid.GUID, bool) {
 	if !m.reinstalling || r == nil || r.Base != m.base.guid() || !m.base.header.LogGUID.IsZero() {
 		return guid.GUID{}, false
 	}
-	return r.Base, r.Image == in.req.Image && r.Version == in.req.Version
+	return r.Base, r.Image == in.req.Image && r.Version == in.req.Version && r.Manifest == in.req.Manifest
 }
 
 func (in *Reinstaller) recordOrder(id guid.GUID) error {
 	return in.m.saveRecord(func(r *machineRecord) {
-		r.Reinstall = &reinstallRecord{Image: in.req.Image, Version: in.req.Version, Base: id}
+		r.Reinstall = &reinstallRecord{Image: in.req.Image, Version: in.req.Version, Manifest: in.req.Manifest, Base: id}
 	})
 }
 
@@ -229,7 +230,7 @@ func (in *Reinstaller) Finish(ctx context.Context) error {
 
 func (in *Reinstaller) recordVersion() error {
 	return in.m.saveRecord(func(r *machineRecord) {
-		r.Base = Label{GUID: in.m.base.guid(), Image: in.req.Image, Version: in.req.Version}
+		r.Base = Label{GUID: in.m.base.guid(), Image: in.req.Image, Version: in.req.Version, Manifest: in.req.Manifest}
 		r.Merge, r.Layers = nil, nil
 	})
 }
@@ -251,7 +252,7 @@ func (m *Machine) reinstallState() State {
 		}
 	}
 	if r := m.rec.Reinstall; r != nil {
-		s.ReinstallImage, s.ReinstallVersion = r.Image, r.Version
+		s.ReinstallImage, s.ReinstallVersion, s.ReinstallManifest = r.Image, r.Version, r.Manifest
 	}
 	return s
 }

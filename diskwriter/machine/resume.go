@@ -14,7 +14,7 @@ import (
 // key is the identity of what is staged where.
 func (s *Stager) key(w *slotWriter, id guid.GUID) (key logKey) {
 	h := sha256.New()
-	for _, part := range [][]byte{id[:], []byte(s.req.Image), []byte(s.req.Identity)} {
+	for _, part := range [][]byte{id[:], []byte(s.req.Image), []byte(s.req.Manifest)} {
 		h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(part))))
 		h.Write(part)
 	}
@@ -43,7 +43,7 @@ func sameSum(n stageNote, sum [16]byte) bool { return n.sum == sum }
 
 // resume looks for a slot in which the same was staged before, and takes over what is there.
 func (s *Stager) resume(ctx context.Context, check checkNote) (bool, error) {
-	if s.req.Identity == "" {
+	if s.req.Manifest == "" {
 		return false, nil
 	}
 	for k, d := range s.m.slots {
@@ -172,7 +172,7 @@ func (s *Stager) Held() int64 { return s.held }
 // Note notes what was written since the last note, without a flush: a process that is killed
 // afterwards finds all of it again. WriteAt does so by itself after each MiB, so Note is for the
 // end of a unit that is not to be fetched twice, and for giving up. It may be called concurrently.
-// Without an Identity it does nothing. Errors: those of the disk, as *StepError.
+// Without a Manifest it does nothing. Errors: those of the disk, as *StepError.
 func (s *Stager) Note() error { return s.m.step(opStage, "note what is written", s.noteRest) }
 
 // note is the part of WriteAt that makes it possible to go on after a cut.

@@ -13,7 +13,7 @@ import (
 
 // request is an update that can be gone on with.
 func (u *update) request() *StageRequest {
-	return &StageRequest{Image: image, Version: u.version, Runs: u.runs, Identity: fmt.Sprintf("version %d", u.version)}
+	return &StageRequest{Image: image, Version: u.version, Runs: u.runs, Manifest: fmt.Sprintf("version %d", u.version)}
 }
 
 // data yields the data of an update in pieces of up to n pages.
@@ -127,7 +127,7 @@ func TestResume(t *testing.T) {
 
 func TestHave(t *testing.T) {
 	r := newRig(t, 8*mib, 512, 8*mib)
-	s, err := open(t, r.disk).Stage(ctx, &StageRequest{Version: 2, Identity: "x", Runs: []Run{
+	s, err := open(t, r.disk).Stage(ctx, &StageRequest{Version: 2, Manifest: "x", Runs: []Run{
 		{Offset: mib - pageSize, Length: 3 * pageSize}, {Offset: 2 * mib, Length: mib, Zero: true}, {Offset: 3 * mib, Length: pageSize}}})
 	must(t, err)
 	_, err = s.WriteAt(noise(2*pageSize, 1), mib)
@@ -203,8 +203,8 @@ func TestResumeOnlyTheSame(t *testing.T) {
 		all    bool // everything is
 	}{
 		"the same":           {same, true, true},
-		"another identity":   {func(_ *rig, q *StageRequest) { q.Identity = "version 2b" }, false, false},
-		"no identity":        {func(_ *rig, q *StageRequest) { q.Identity = "" }, false, false},
+		"another manifest":   {func(_ *rig, q *StageRequest) { q.Manifest = "version 2b" }, false, false},
+		"no manifest":        {func(_ *rig, q *StageRequest) { q.Manifest = "" }, false, false},
 		"another version":    {func(_ *rig, q *StageRequest) { q.Version = 3 }, false, false},
 		"another image":      {func(_ *rig, q *StageRequest) { q.Image = "x" }, false, false},
 		"other runs":         {func(_ *rig, q *StageRequest) { q.Runs = q.Runs[:len(q.Runs)-1] }, false, false},
@@ -373,7 +373,7 @@ func FuzzStageLog(f *testing.F) {
 		r := newRig(t, 4*mib, 512, 4*mib)
 		m := open(t, r.disk)
 		runs := []Run{{Offset: pageSize, Length: mib}}
-		s, err := m.Stage(ctx, &StageRequest{Identity: "x", Runs: runs})
+		s, err := m.Stage(ctx, &StageRequest{Manifest: "x", Runs: runs})
 		must(t, err)
 		if len(p) > 8*stageLogStep {
 			return
@@ -387,7 +387,7 @@ func FuzzStageLog(f *testing.F) {
 			p[at+28], p[at+29], p[at+30], p[at+31] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
 		}
 		must(t, writeFull(m.files.Journal, p, stageLogOffset))
-		s, err = m.Stage(ctx, &StageRequest{Identity: "x", Runs: runs})
+		s, err = m.Stage(ctx, &StageRequest{Manifest: "x", Runs: runs})
 		must(t, err)
 		if s.Held() != 0 {
 			t.Fatalf("%d bytes that were never written", s.Held())

@@ -20,10 +20,9 @@ type StageRequest struct {
 	Version int
 	Runs    []Run // ascending, not overlapping
 
-	// Identity identifies the content: it has to differ when a byte of the runs differs
-	// (the digest of a plan, for instance). With it, a Stage that was cut off goes on when the
-	// same is asked for again. "" starts each Stage from nothing.
-	Identity string
+	// Manifest is that of the version's label. It identifies the content: with it, a Stage that was
+	// cut off goes on when the same is asked for again. "" starts each Stage from nothing.
+	Manifest string
 }
 
 // Stager fills a slot. WriteAt may be called concurrently; then Finish once. A Stager that is
@@ -37,7 +36,7 @@ type Stager struct {
 	guid   guid.GUID
 	sums   []atomic.Uint64 // of each data page, 0: not written yet
 	seed   maphash.Seed
-	log    *stageLog // nil without an Identity
+	log    *stageLog // nil without a Manifest
 	held   int64     // bytes that an earlier Stager wrote
 }
 
@@ -101,7 +100,7 @@ func (m *Machine) slotFor(i int, plan *stagePlan) (*slotWriter, error) {
 }
 
 func (s *Stager) poison() (err error) {
-	if s.guid, err = s.slot.poison(); err == nil && s.req.Identity != "" {
+	if s.guid, err = s.slot.poison(); err == nil && s.req.Manifest != "" {
 		s.log = newStageLog(s.m.files.Journal, s.key(s.slot, s.guid))
 	}
 	return err
@@ -319,7 +318,7 @@ func (s *Stager) writeBAT() error {
 func (s *Stager) record() error {
 	return s.m.saveRecord(func(r *machineRecord) {
 		r.keepLayers(s.m.byGUIDInChain)
-		r.Layers = append(r.Layers, Label{GUID: s.guid, Image: s.req.Image, Version: s.req.Version})
+		r.Layers = append(r.Layers, Label{GUID: s.guid, Image: s.req.Image, Version: s.req.Version, Manifest: s.req.Manifest})
 	})
 }
 

@@ -16,6 +16,9 @@ type State struct {
 	Staged      int    // finished slot that waits for Commit; 0: none
 	StagedImage string
 
+	// The SHA-256 of the manifests of Version, Previous and Staged, in hex; "": not recorded.
+	Manifest, PreviousManifest, StagedManifest string
+
 	Layers         int   // slots between boot child and parent: 0, 1 or 2
 	SlotFree       bool  // Stage has a slot to write to
 	Merging        bool  // the merge has begun: no rollback
@@ -25,9 +28,10 @@ type State struct {
 	SessionUnknown bool  // whether it was is not known: the journal was lost
 	LogPending     bool  // the boot child has a log to replay: Windows was cut off, or Recover has work
 
-	Reinstalling     bool   // Reinstall has begun: the machine boots nothing until it is run again and finished
-	ReinstallImage   string // ordered; empty when the journal was lost
-	ReinstallVersion int
+	Reinstalling      bool   // Reinstall has begun: the machine boots nothing until it is run again and finished
+	ReinstallImage    string // ordered; empty when the journal was lost
+	ReinstallVersion  int
+	ReinstallManifest string
 
 	VirtualSize       int64 // bytes
 	LogicalSectorSize uint32
@@ -39,35 +43,36 @@ func (m *Machine) State() State {
 		return m.reinstallState()
 	}
 	top, known := m.rec.label(m.chain[0].guid())
-	s := State{Image: top.Image, Version: top.Version, Layers: len(m.chain) - 1,
+	s := State{Image: top.Image, Version: top.Version, Manifest: top.Manifest, Layers: len(m.chain) - 1,
 		SlotFree: m.freeSlot() >= 0, LogPending: m.boot.v.LogPending(),
 		VirtualSize: m.base.meta.VirtualDiskSize, LogicalSectorSize: m.base.meta.LogicalSectorSize}
 	if base, ok := m.rec.label(m.base.guid()); ok {
 		s.BaseVersion = base.Version
 	}
 	if !known {
-		s.Image, s.Version = "", 0
+		s.Image, s.Version, s.Manifest = "", 0, ""
 	}
 	if d := m.staged(); d != nil {
 		l, _ := m.rec.label(d.guid())
-		s.Staged, s.StagedImage = l.Version, l.Image
+		s.Staged, s.StagedImage, s.StagedManifest = l.Version, l.Image, l.Manifest
 	}
 	if r := m.merge(); r != nil {
 		s.Merging, s.Merged, s.MergeOffset = true, r.Done, r.Cursor
 	}
-	s.Previous = m.previous(known)
+	below := m.previous(known)
+	s.Previous, s.PreviousManifest = below.Version, below.Manifest
 	s.SessionUnknown = len(m.rec.Sessions) == 0
 	s.SessionWritten = !s.SessionUnknown && !slices.Contains(m.rec.Sessions, m.boot.guid())
 	return s
 }
 
 // previous is the version below the topmost slot, as long as Rollback takes it.
-func (m *Machine) previous(known bool) int {
+func (m *Machine) previous(known bool) (below Label) {
 	if len(m.chain) < 2 || !known || m.merge() != nil {
-		return 0
+		return Label{}
 	}
-	below, _ := m.rec.label(m.chain[1].guid())
-	return below.Version
+	below, _ = m.rec.label(m.chain[1].guid())
+	return below
 }
 
 func (m *Machine) inChain(d *diskFile) bool { return slices.Contains(m.chain, d) }

@@ -21,8 +21,9 @@ var (
 
 // BareOptions say what ProvisionBare makes. Image, Version and VirtualSize are required.
 type BareOptions struct {
-	Image   string // that is going to be filled in
-	Version int
+	Image    string // that is going to be filled in
+	Version  int
+	Manifest string // see machine.Label
 
 	VirtualSize        int64  // of the virtual disk in bytes, a multiple of 4 KiB
 	LogicalSectorSize  uint32 // of the virtual disk; 0: 512
@@ -238,7 +239,7 @@ func (t *Target) format(ctx context.Context, o *BareOptions) (*machine.Reinstall
 	if err := machine.FormatChildren(files, &unknown, o.Image, o.Version); err != nil {
 		return nil, err
 	}
-	return machine.Reinstall(ctx, files, &machine.ReinstallRequest{Image: o.Image, Version: o.Version})
+	return machine.Reinstall(ctx, files, &machine.ReinstallRequest{Image: o.Image, Version: o.Version, Manifest: o.Manifest})
 }
 
 // zeroPiece bounds one request, in bytes, so that it can be interrupted and is seen to go on.

@@ -17,10 +17,11 @@ import (
 
 // ProvisionOptions say what Provision makes. Image, Version and one of Base and Size are required.
 type ProvisionOptions struct {
-	Image   string
-	Version int
-	Base    vhdx.Source // content of the parent; nil: an empty disk
-	Size    int64       // bytes of the virtual disk without Base
+	Image    string
+	Version  int
+	Manifest string      // of the version's label; "": not known, so it is compared before the first update
+	Base     vhdx.Source // content of the parent; nil: an empty disk
+	Size     int64       // bytes of the virtual disk without Base
 
 	// Content brings the version in place of Base, whose Size and sector sizes then count; nil:
 	// Base is copied.
@@ -54,7 +55,7 @@ func (o *ProvisionOptions) content() Version {
 }
 
 func (o *ProvisionOptions) bare() *BareOptions {
-	return &BareOptions{Image: o.Image, Version: o.Version, VirtualSize: o.content().Size(), LogicalSectorSize: o.LogicalSectorSize,
+	return &BareOptions{Image: o.Image, Version: o.Version, Manifest: o.Manifest, VirtualSize: o.content().Size(), LogicalSectorSize: o.LogicalSectorSize,
 		PhysicalSectorSize: o.PhysicalSectorSize, SlotBytes: o.SlotBytes, ESPSize: o.ESPSize, DataSize: o.DataSize, Room: o.Room,
 		SectorSize: o.SectorSize, TempDir: o.TempDir, Wipe: o.Wipe}
 }
@@ -114,14 +115,14 @@ func goOn(ctx context.Context, path string, o *BareOptions) (*Target, *machine.R
 	m, _, err := t.Open()
 	if err == nil {
 		s := m.State()
-		if !s.Reinstalling || s.VirtualSize != o.VirtualSize || s.ReinstallImage != o.Image || s.ReinstallVersion != o.Version {
+		if !s.Reinstalling || s.VirtualSize != o.VirtualSize || s.ReinstallImage != o.Image || s.ReinstallVersion != o.Version || s.ReinstallManifest != o.Manifest {
 			err = errors.New("another machine")
 		}
 	}
 	if err != nil {
 		return nil, nil, t.Close()
 	}
-	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: o.Image, Version: o.Version})
+	r, err := machine.Reinstall(ctx, t.Files(), &machine.ReinstallRequest{Image: o.Image, Version: o.Version, Manifest: o.Manifest})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrUnfinished, errline.Join(err, t.Close()))
 	}

@@ -14,9 +14,13 @@ import (
 // to is unknown. Nothing was written.
 var ErrUnlabelled = errors.New("the version in the parent is not recorded: reinstall")
 
+// ErrForeign: the store gives the number of the machine's version to another content, so there is
+// nothing to repair it from. Nothing was written.
+var ErrForeign = errors.New("the disk holds another version of that number than this store has")
+
 // Heal brings the parent of a machine back that was opened read-write elsewhere: it is compared
 // with its version, repaired from the source, and then named again. read is told the bytes
-// compared. Errors: those of machine.OpenForHeal, ErrUnlabelled, those of Open and Repair;
+// compared. Errors: those of machine.OpenForHeal, ErrUnlabelled, ErrForeign, those of Open and Repair;
 // *machine.StepError.
 func Heal(ctx context.Context, f machine.Files, src image.Source, o *Options, read progress.Adder) (wrong int, err error) {
 	h, err := machine.OpenForHeal(f)
@@ -27,7 +31,7 @@ func Heal(ctx context.Context, f machine.Files, src image.Source, o *Options, re
 	if !known || l.Version == 0 {
 		return 0, ErrUnlabelled
 	}
-	v, err := Open(ctx, src, l.Image, l.Version, o)
+	v, err := openHeld(ctx, src, l, o)
 	if err != nil {
 		return 0, err
 	}
@@ -40,8 +44,18 @@ func Heal(ctx context.Context, f machine.Files, src image.Source, o *Options, re
 	return wrong, h.Finish(ctx)
 }
 
+// openHeld opens the version that a machine holds, if the store has it. One without a manifest is
+// taken by its number.
+func openHeld(ctx context.Context, src image.Source, l machine.Label, o *Options) (*Version, error) {
+	v, err := Open(ctx, src, l.Image, l.Version, o)
+	if err == nil && l.Manifest != "" && l.Manifest != v.Manifest() {
+		err = fmt.Errorf("%w: %s version %d with the manifest %.12s…, not %.12s…", ErrForeign, l.Image, l.Version, l.Manifest, v.Manifest())
+	}
+	return v, err
+}
+
 // Mend compares the version that a machine boots with what was published under its name, and repairs
-// it in place from the source. read is told the bytes compared. Errors: ErrUnlabelled, those of
+// it in place from the source. read is told the bytes compared. Errors: ErrUnlabelled, ErrForeign, those of
 // machine.Mender, Open and Repair; *machine.StepError.
 func Mend(ctx context.Context, m *machine.Machine, src image.Source, o *Options, read progress.Adder) (wrong int, err error) {
 	s := m.State()
@@ -52,7 +66,7 @@ func Mend(ctx context.Context, m *machine.Machine, src image.Source, o *Options,
 	if err != nil {
 		return 0, err
 	}
-	v, err := Open(ctx, src, s.Image, s.Version, o)
+	v, err := openHeld(ctx, src, machine.Label{Image: s.Image, Version: s.Version, Manifest: s.Manifest}, o)
 	if err != nil {
 		return 0, err
 	}

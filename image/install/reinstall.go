@@ -25,5 +25,5 @@ func (v *Version) Reinstall(ctx context.Context, t *pcdisk.Target, fill, read pr
 
 // Order is what machine.Reinstall is told of the version.
 func (v *Version) Order() *machine.ReinstallRequest {
-	return &machine.ReinstallRequest{Image: v.plan.Image, Version: v.plan.Want, VirtualSize: v.plan.VirtualSize, LogicalSectorSize: v.plan.SectorSize}
+	return &machine.ReinstallRequest{Image: v.plan.Image, Version: v.plan.Want, Manifest: v.Manifest(), VirtualSize: v.plan.VirtualSize, LogicalSectorSize: v.plan.SectorSize}
 }

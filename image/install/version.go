@@ -15,6 +15,7 @@ import (
 type Version struct {
 	src  image.Source
 	docs *documents
+	sum  image.Sum // of the manifest
 	plan *image.Plan
 	runs []machine.Run
 	o    Options
@@ -37,6 +38,7 @@ func Open(ctx context.Context, src image.Source, name string, version int, o *Op
 	if err != nil {
 		return nil, err
 	}
+	v.sum = m.SHA256
 	if v.plan, err = image.LoadPlan(ctx, v.docs, name, 0, m.Version); err != nil {
 		return nil, err
 	}
@@ -45,6 +47,9 @@ func Open(ctx context.Context, src image.Source, name string, version int, o *Op
 	}
 	return v, nil
 }
+
+// Manifest is the SHA-256 of the version's manifest, in hex.
+func (v *Version) Manifest() string { return v.sum.String() }
 
 // Plan returns the way from nothing to the version: name, sizes, bytes to fetch and to write.
 func (v *Version) Plan() *image.Plan { return v.plan }

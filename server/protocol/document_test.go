@@ -22,7 +22,7 @@ import (
 const documentPath = "../../docs/check-in.md"
 
 // messages are the types whose members the page lists.
-var messages = []any{CheckIn{}, Machine{}, Port{}, Keys{}, CA{}, Trusted{}, Held{}, Disk{}, Device{}, Order{}, Want{}, Rules{}, Weekly{}, Permits{}, Provision{}, Progress{}, Report{}, Step{}, Ack{}, Failure{}}
+var messages = []any{CheckIn{}, Machine{}, Port{}, Keys{}, CA{}, Trusted{}, Held{}, Disk{}, Device{}, Order{}, Want{}, Verify{}, Rules{}, Weekly{}, Permits{}, Provision{}, Progress{}, Report{}, Verified{}, Step{}, Ack{}, Failure{}}
 
 // page is docs/check-in.md, taken apart.
 type page struct {

@@ -60,14 +60,18 @@ type CheckIn struct {
 	Protocol int     `json:"protocol"`         // the highest that the agent speaks
 	Oldest   int     `json:"oldest,omitempty"` // the lowest
 	Machine  Machine `json:"machine"`
-	Agent    string  `json:"agent,omitempty"`    // version of the program
-	Image    string  `json:"image,omitempty"`    // image on the disk; "" = none that the agent knows
-	Version  int     `json:"version,omitempty"`  // version that the boot child shows; 0 = none
-	Staged   int     `json:"staged,omitempty"`   // version in the inactive slot; 0 = none
-	Merging  bool    `json:"merging,omitempty"`  // a merge is under way
-	Previous int     `json:"previous,omitempty"` // version that a rollback on the machine itself would bring back; 0 = none
-	Detail   string  `json:"detail,omitempty"`   // why the disk cannot take an image now; "" = it can
-	Damaged  bool    `json:"damaged,omitempty"`  // a reinstall would mend what Detail names
+	Agent    string  `json:"agent,omitempty"`   // version of the program
+	Image    string  `json:"image,omitempty"`   // image on the disk; "" = none that the agent knows
+	Version  int     `json:"version,omitempty"` // version that the boot child shows; 0 = none
+	// Manifest is the SHA-256 of the version's manifest, in hex; "" = not recorded, NoVersion = compared, and none.
+	Manifest string `json:"manifest,omitempty"`
+	Staged   int    `json:"staged,omitempty"` // version in the inactive slot; 0 = none
+	// StagedManifest is that of the staged version.
+	StagedManifest string `json:"staged_manifest,omitempty"`
+	Merging        bool   `json:"merging,omitempty"`  // a merge is under way
+	Previous       int    `json:"previous,omitempty"` // version that a rollback on the machine itself would bring back; 0 = none
+	Detail         string `json:"detail,omitempty"`   // why the disk cannot take an image now; "" = it can
+	Damaged        bool   `json:"damaged,omitempty"`  // a reinstall would mend what Detail names
 
 	Health     Health `json:"health,omitempty"`     // what the last starts of Windows showed
 	LastStart  string `json:"last_start,omitempty"` // how Windows was started the last time and what came of it
@@ -181,6 +185,7 @@ type Order struct {
 	Want     *Want     `json:"want,omitempty"`    // absent: keep what is there
 	Rules    Rules     `json:"rules,omitzero"`    // of the room, whatever is wanted
 	Permits  Permits   `json:"permits,omitzero"`  // what may be lost on the way
+	Verify   *Verify   `json:"verify,omitempty"`  // compare the disk with its version
 	Wait     int       `json:"wait,omitempty"`    // seconds: ask again then, do nothing before
 	Repo     string    `json:"repo,omitempty"`    // path of the store under the server's base URL
 	Mirrors  []string  `json:"mirrors,omitempty"` // base URLs of further copies of the store
@@ -198,8 +203,27 @@ type Order struct {
 type Want struct {
 	Image   string `json:"image"`
 	Version int    `json:"version"`
-	// Manifest is the SHA-256 of the version's manifest, in hex. "" = not stated.
-	Manifest string `json:"manifest,omitempty"`
+	// Manifest is the SHA-256 of the version's manifest, in hex: it names the content.
+	Manifest string `json:"manifest"`
+}
+
+// Verify orders that the machine reads all that its boot child sits on, what Windows wrote since
+// left out, and compares it with its version; or, if that is none of this store's, with the one
+// that is wanted.
+type Verify struct {
+	ID string `json:"id"` // of the order; the report names it
+	// Adopt: compare with the version that is wanted, and make the machine hold that: what differs is
+	// staged and committed, the session is discarded.
+	Adopt bool `json:"adopt,omitempty"`
+}
+
+// Verified is what such an order found.
+type Verified struct {
+	ID      string `json:"id"`
+	With    Want   `json:"with"`              // what the disk was compared with
+	Differ  int64  `json:"differ,omitempty"`  // bytes of the regions of 1 MiB that differed; 0 = equal
+	Where   string `json:"where,omitempty"`   // the first of them
+	Adopted bool   `json:"adopted,omitempty"` // the machine holds With now
 }
 
 // Rules are those of the machine's room. The zero value is: no reset, merge lazily, no limits.
@@ -289,19 +313,21 @@ type Step struct {
 // Report is what the agent says before it hands the machine over.
 type Report struct {
 	format.Next
-	Protocol int     `json:"protocol"`     // of the order
-	ID       string  `json:"id,omitempty"` // drawn by the sender; the same in a repeat
-	Machine  Machine `json:"machine"`
-	Agent    string  `json:"agent,omitempty"`
-	Image    string  `json:"image,omitempty"`   // what the machine holds now
-	Version  int     `json:"version,omitempty"` // what it boots now; 0 = not known
-	Outcome  Outcome `json:"outcome"`
-	ExitCode int     `json:"exit_code"`
-	Message  string  `json:"message,omitempty"`
-	Refused  bool    `json:"refused,omitempty"` // what the store has signed was not taken: nothing of the version was tried
-	Steps    []Step  `json:"steps,omitempty"`
-	HandOff  string  `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
-	Leaves   string  `json:"leaves,omitempty"`   // why the agent does not start again by itself; "" = it does
+	Protocol int       `json:"protocol"`     // of the order
+	ID       string    `json:"id,omitempty"` // drawn by the sender; the same in a repeat
+	Machine  Machine   `json:"machine"`
+	Agent    string    `json:"agent,omitempty"`
+	Image    string    `json:"image,omitempty"`    // what the machine holds now
+	Version  int       `json:"version,omitempty"`  // what it boots now; 0 = not known
+	Manifest string    `json:"manifest,omitempty"` // see CheckIn
+	Outcome  Outcome   `json:"outcome"`
+	ExitCode int       `json:"exit_code"`
+	Message  string    `json:"message,omitempty"`
+	Refused  bool      `json:"refused,omitempty"`  // what the store has signed was not taken: nothing of the version was tried
+	Verified *Verified `json:"verified,omitempty"` // what an order to verify found
+	Steps    []Step    `json:"steps,omitempty"`
+	HandOff  string    `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
+	Leaves   string    `json:"leaves,omitempty"`   // why the agent does not start again by itself; "" = it does
 	// Lacks are words that the order or a document of the store needs and the agent does not know.
 	Lacks []string `json:"lacks,omitempty"`
 	Log   string   `json:"log,omitempty"` // the last lines of the screen

@@ -52,7 +52,7 @@ func TestOrderValidate(t *testing.T) {
 
 // FuzzOrder: what is taken survives a round trip.
 func FuzzOrder(f *testing.F) {
-	seed, err := json.Marshal(Order{Protocol: Version, Want: &Want{Image: "win11", Version: 2}, Rules: Rules{Reset: ResetBoot}, Permits: Permits{Reinstall: true}})
+	seed, err := json.Marshal(Order{Protocol: Version, Want: &Want{Image: "win11", Version: 2, Manifest: strings.Repeat("0f", HashSize/2)}, Rules: Rules{Reset: ResetBoot}, Permits: Permits{Reinstall: true}})
 	if err != nil || len(seed) < 50 {
 		f.Fatal(err, len(seed))
 	}

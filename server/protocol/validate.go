@@ -75,6 +75,7 @@ func (c *CheckIn) Validate() error {
 		c.Machine.Validate(),
 		c.Keys.validate(),
 		c.Trusted.validate(),
+		hashes("manifest", c.Manifest, "staged_manifest", c.StagedManifest),
 		texts(MaxText, "agent", c.Agent, "image", c.Image, "detail", c.Detail, "last_start", c.LastStart, "without", c.Without, "firmware", c.Firmware,
 			"firmware_version", c.FirmwareVersion),
 	)
@@ -101,9 +102,6 @@ func (t *Trusted) validate() error {
 }
 
 func (k *Keys) validate() error {
-	if k.DBX != "" && !isHash(k.DBX) {
-		return invalid("dbx is not a SHA-256 in lower-case hex")
-	}
 	if k.SVN < 0 || k.SVN > math.MaxUint32 {
 		return invalid("svn %d", k.SVN)
 	}
@@ -117,7 +115,7 @@ func (k *Keys) validate() error {
 			}
 		}
 	}
-	return texts(MaxDetail, "sbat", k.SBAT)
+	return errline.Join(hashes("dbx", k.DBX), texts(MaxDetail, "sbat", k.SBAT))
 }
 
 // Validate checks the message; the error is an ErrInvalid.
@@ -127,13 +125,12 @@ func (o *Order) Validate() error {
 		words("needs", o.Needs),
 		o.Want.validate(),
 		o.Rules.validate(),
+		o.Verify.validate(),
+		hashes("servers", o.Servers),
 		texts(MaxText, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "name", o.Name, "code", o.Code),
 		texts(MaxText, append(pairs("mirrors", o.Mirrors), o.Permits.Provision.texts()...)...),
 	); err != nil {
 		return err
-	}
-	if o.Servers != "" && !isHash(o.Servers) {
-		return invalid("servers is not a SHA-256 in lower-case hex")
 	}
 	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > MaxMirrors {
 		return invalid("wait %d, %d mirrors", o.Wait, len(o.Mirrors))
@@ -150,7 +147,7 @@ func (w *Want) validate() error {
 		return nil
 	case w.Image == "" || w.Version < 1 || w.Version > math.MaxInt32:
 		return invalid("want image %q version %d", w.Image, w.Version)
-	case w.Manifest != "" && !isHash(w.Manifest):
+	case !isHash(w.Manifest):
 		return invalid("manifest is not a SHA-256 in lower-case hex")
 	}
 	return texts(MaxText, "image", w.Image)
@@ -230,6 +227,8 @@ func (r *Report) Validate() error {
 		version(r.Protocol),
 		words("lacks", r.Lacks),
 		r.Machine.Validate(),
+		r.Verified.validate(),
+		hashes("manifest", r.Manifest),
 		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "hand_off", r.HandOff, "leaves", r.Leaves),
 		texts(MaxDetail, "message", r.Message),
 		texts(MaxLog, "log", r.Log),

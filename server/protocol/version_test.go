@@ -34,7 +34,7 @@ func TestCommon(t *testing.T) {
 }
 
 func whole() Order {
-	return Order{Protocol: Version, Time: time.Unix(1795392000, 0).UTC(), Want: &Want{Image: "win11", Version: 2}, Rules: Rules{Reset: ResetBoot},
+	return Order{Protocol: Version, Time: time.Unix(1795392000, 0).UTC(), Want: &Want{Image: "win11", Version: 2, Manifest: strings.Repeat("0f", HashSize/2)}, Rules: Rules{Reset: ResetBoot},
 		Permits: Permits{Reinstall: true}, Wait: 4, Repo: "repo", Mirrors: []string{"http://m"}, Agent: "7", Servers: strings.Repeat("0a", HashSize/2), Name: "pc", Reason: "because"}
 }
 
@@ -71,7 +71,7 @@ func TestFor(t *testing.T) {
 
 // An agent that does not understand an order takes of it what every protocol has.
 func TestReadOrder(t *testing.T) {
-	const rest = `"want":{"image":"win11","version":2},"permits":{"reinstall":true},"agent":"7","repo":"repo"`
+	rest := `"want":{"image":"win11","version":2,"manifest":"` + strings.Repeat("0f", HashSize/2) + `"},"permits":{"reinstall":true},"agent":"7","repo":"repo"`
 	for name, c := range map[string]struct {
 		text    string
 		refused string // part of why it is not followed; "" = it is

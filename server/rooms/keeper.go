@@ -221,9 +221,6 @@ func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal) (s Siz
 	if in.Image == g.Image {
 		have = in.Version
 	}
-	if have == g.Version {
-		return Size{}, false, nil
-	}
 	return k.between(ctx, g.Image, have, g.Version)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +32,7 @@ func (fixedSizes) Size(_ context.Context, name string, have, want int) (Size, er
 	if name != "win11" || want < 1 || want > 9 || have > 9 {
 		return Size{}, ErrNotFound
 	}
-	return Size{Fetch: 100 << 20, Write: 200 << 20}, nil
+	return Size{Fetch: 100 << 20, Write: 200 << 20, Manifest: strings.Repeat(strconv.Itoa(want), protocol.HashSize)}, nil
 }
 
 // calls records whom a Keeper wakes.

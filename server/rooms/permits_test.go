@@ -31,7 +31,7 @@ func TestLacksPermit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, signed := range []bool{false, true} {
-				x := &Case{Now: at(t, "22 23:00"), Lab: l, Room: &p, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{Fetch: 1 << 30, Write: 2 << 30},
+				x := &Case{Now: at(t, "22 23:00"), Lab: l, Room: &p, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{Fetch: 1 << 30, Write: 2 << 30, Manifest: strings.Repeat("a", protocol.HashSize)},
 					CheckIn: &protocol.CheckIn{Image: "win11", Version: 1}}
 				c.change(x)
 				var asked []Need

@@ -102,7 +102,7 @@ func Decide(c *Case) Decision {
 		return Decision{Order: o}
 	}
 	work, why, settled := c.todo()
-	if settled {
+	if settled && c.Size.Manifest != "" { // the store may have lost what the machine has
 		o.Want = c.want()
 	}
 	for _, rule := range []func() string{c.stopped, c.tired, c.gated, c.closed, c.late} {

@@ -187,7 +187,7 @@ func TestDecideProperties(t *testing.T) {
 	for range 20_000 {
 		p, _ := l.Room(names[r.IntN(len(names))])
 		c := &Case{Now: at(t, "22 00:00").Add(time.Duration(r.IntN(10*86400)) * time.Second), Lab: l, Room: &p, Active: r.IntN(4), Failed: r.IntN(3),
-			Goal: &Goal{ID: 7, Image: "win11", Version: 1 + r.IntN(3)}, Size: Size{Fetch: r.Int64N(60 << 30), Write: r.Int64N(60 << 30)},
+			Goal: &Goal{ID: 7, Image: "win11", Version: 1 + r.IntN(3)}, Size: Size{Fetch: r.Int64N(60 << 30), Write: r.Int64N(60 << 30), Manifest: strings.Repeat("a", protocol.HashSize)},
 			CheckIn: &protocol.CheckIn{Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:02:01"}}}, Image: []string{"", "win11", "win10"}[r.IntN(3)], Version: r.IntN(4)}}
 		if r.IntN(3) == 0 {
 			c.CheckIn.Disks = []protocol.Disk{{Path: "/dev/sda", Empty: true}}

@@ -122,7 +122,7 @@ func (l *Lab) makeBootManager(ctx context.Context) error {
 
 func (l *Lab) makePC(ctx context.Context) error {
 	l.pc = filepath.Join(l.o.Dir, "prepared.img")
-	return fixture.MakePC(ctx, l.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: l.Windows.V1, BootMgr: l.bootManager()})
+	return fixture.MakePC(ctx, l.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: l.Windows.V1, Store: l.Store, BootMgr: l.bootManager()})
 }
 
 // Where troy serve listens in the lab's network.

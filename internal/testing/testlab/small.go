@@ -54,7 +54,7 @@ func (l *Lab) small(ctx context.Context, dir, bootManager string, makeDisks func
 	if err := s.pinStore(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	err = fixture.MakePC(ctx, s.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: s.Windows.V1, SlotBytes: smallDisk,
+	err = fixture.MakePC(ctx, s.pc, &fixture.PCOptions{Image: Image, Version: 1, Raw: s.Windows.V1, Store: s.Store, SlotBytes: smallDisk,
 		BootMgr: bootManager, Removable: true})
 	s.o.Out = l.o.Out
 	return &s, err
