@@ -25,14 +25,14 @@ func (r *records) noteSetup(m *image.Manifest) error {
 	if !m.Setup {
 		return nil
 	}
-	r.Setup = setupNote{Of: decide.Name(m.Image, m.Version)}
+	r.Setup = setupNote{Of: decide.Name(m.Image, m.Version, m.SHA256.String())}
 	return r.keep()
 }
 
 // markSetup sets the marks that the note is the reason for.
 func (a *agent) markSetup() {
 	s, n := a.facts.Disk.State, a.rec.Setup
-	here := n.Of != "" && n.Of == decide.Name(s.Image, s.Version)
+	here := n.Of != "" && n.Of == decide.Name(s.Image, s.Version, s.Manifest)
 	a.facts.Memo.Marks.Setup, a.facts.Memo.Marks.SetUp = here && !n.Over, here && n.Over
 }
 
