@@ -22,6 +22,7 @@ func contentOf(j *Journal, r Record) string { return string(j.newest(r).content)
 // A record that needs what this program does not understand, whichever it is and whoever opens the
 // disk: nothing is written, and the word is named.
 func TestJournalOfANewerProgram(t *testing.T) {
+	r, _ := prepared(t, 74, nil)
 	for name, c := range map[string]struct{ content, want string }{
 		"word":    {"{\"format\":9,\"needs\":[\"clear\"]}\nanything", `needs "clear"`},
 		"old":     {"{\"format\":0}\n", "format 0"},
@@ -29,12 +30,11 @@ func TestJournalOfANewerProgram(t *testing.T) {
 		"damaged": {"{\"format\":1,\"format\":1}\n", "duplicate"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, _ := prepared(t, 74, nil)
-			files := filesOf(r.disk)
-			j := openJournal(t, r.disk)
+			d := r.disk.Fork()
+			files, j := filesOf(d), openJournal(t, d)
 			putRaw(t, j, recordCount-1, c.content) // one that this program does not even have
 			writes := 0
-			r.disk.SetHook(func(c crashdisk.Call) (int, error) {
+			d.SetHook(func(c crashdisk.Call) (int, error) {
 				if c.Kind == crashdisk.Write {
 					writes++
 				}
