@@ -238,7 +238,7 @@ func TestClockSetBack(t *testing.T) {
 				w.restart()
 			}
 			w.tick(0)
-			if r := w.room("B204"); r.Counts[PhaseWorking] != 2 || r.Counts[PhaseWaiting] != 1 {
+			if r := w.room("B204"); r.Counts[PhaseWorking] != 2 || r.Counts[PhaseOutdated] != 1 {
 				t.Errorf("at first machines are given their time: %+v", r)
 			}
 			if list, err := w.k.Nights(right.AddDate(0, 0, -9)); err != nil || len(list) > 0 && list[0].Begin.After(right) {

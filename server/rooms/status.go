@@ -286,7 +286,7 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 		return PhaseIdle
 	case h.Image == g.Image && h.Version == g.Version:
 		return PhaseCurrent
-	case m.Order.Wait > 0 && h.Seen.Add(2*waitMost+waitLeast).After(k.o.Now()):
+	case m.Order.Wait > 0 && h.Seen.Equal(m.Seen) && h.Seen.Add(2*waitMost+waitLeast).After(k.o.Now()):
 		return PhaseWaiting
 	case g.Fits(a) && a.Result == state.ResultFailed:
 		return PhaseFailed
