@@ -3,8 +3,8 @@
 //
 // # The seam
 //
-// Decide, Gate and Estimate are pure: an order is a function of lab.yaml, what is known of the
-// machine, what was promoted, who else is at work, and the time. Keeper gathers these, makes the
+// Decide is pure: an order is a function of lab.yaml, what is known of the machine, what was
+// promoted, who else is at work, and the time. Keeper gathers these, makes the
 // decision durable (package state) before it is answered, and runs what needs a clock: wake-up
 // calls, the history of nights, the reading of a changed lab.yaml.
 //
@@ -52,19 +52,29 @@
 // of the rules is then the present.
 //
 // A target comes from the host's pin, else the room's pin in lab.yaml, else the newest promotion of
-// the room. A host or room that is pinned needs no promotion and has no gate. A new promotion
-// forgets the failures of the one before. A machine failed if its report says so, or if Windows
-// does not come up in the version (health failing); a machine that was stopped by the end of the
-// window, or that waits for a permit, did not fail. One that was brought to the version and
-// checks in with the one below gave it up (Windows did not come up three times): it has failed from
-// that check-in on, and is left alone until the next promotion. Which failure stopped a wave is
-// told once.
+// the room. A host or room that is pinned needs no promotion and has no gate; a pinned room takes
+// no promotion of another version. A host with an image of its own follows promotions of that image
+// alone. Stop holds for all of them until it is ended, or the next promotion. A new promotion
+// forgets the failures of the one before; what is pinned forgets them by a promotion of the same
+// version. A rollback brings back the newest version of the same image that was not rolled back
+// since, and that the store still has.
+//
+// A machine failed if its report says so, or if Windows does not come up in the version (health
+// failing); a machine that was stopped by the end of the window, or that waits for a permit, did
+// not fail. One that was brought to the version and checks in with the one below gave it up
+// (Windows did not come up three times): it has failed from that check-in on, and is left alone
+// until the next promotion. A machine that says nothing counts, too: one that was told to begin and
+// is silent counts as failed as long as that lasts, and a start without a report is a try, the
+// third of which failed. Which failure stopped a wave is told once.
+//
+// A machine whose version the store lacks is updated to none: it is written as a whole, where the
+// room and a permit allow that. A store that cannot be read lacks nothing.
 //
 // # Start slots
 //
 // At most "wave" machines of a room are at work. A slot is taken when the order goes out, and free
 // again with the report, or when nothing was heard of the machine for 15 minutes. A machine that
-// comes back after a cut keeps its slot. One without a pinned key has to get on: five minutes after
+// comes back after a cut keeps its slot, twice. One without a pinned key has to get on: five minutes after
 // its first check-in, or after its progress last moved, the slot is free. And of these machines, no
 // more are at work from one address than there are slots free, so that one laptop which speaks for
 // many leaves room for others. Slots are in the state file: a server that starts again in
@@ -72,15 +82,21 @@
 //
 // # Health gate
 //
-// A room that comes after another goes on once Healthy percent of that room's machines have checked
-// in with the version and reported it healthy (those that never checked in do not count), and fewer
-// than Failures of them failed. The gate stays open then. Agents see health at the start after
-// Windows was up, so the first room has to be started twice (see Waking).
+// A room that comes after another goes on once Healthy percent of that room's machines have shown
+// that they are healthy in the version, and fewer than Failures of them failed. Those count that
+// are known by their keys and are to have this version, now: not those that lab.yaml pins to
+// another one, and none if the room gets another one by now. A machine has shown it if it has the
+// version, was ordered it, and checked in with it healthy since it has it. What is lacking, the
+// status, each order and the estimate of a promotion say. The gate stays open then. Rooms that would
+// wait for each other are refused. Agents see health at the start after Windows was up, so the
+// first room has to be started twice (see Waking).
 //
 // # Waking
 //
 // In an open window, where "wake" is on, machines that are off are called as there are start slots:
-// each at most every wakeAgain. First those that need their version. When none of these is at work,
+// each at most every wakeAgain, those first that were called longest ago. One that was called holds
+// a place for awakeTime. Calls go out in the background, from one queue, in which each machine is
+// once. First come those that need their version. When none of these is at work,
 // up, or called a moment ago, those follow that have it and would come further by one more start:
 //
 //	the room merges lazily, and the version lies in its slot, or its merge is not finished
@@ -90,6 +106,17 @@
 // Windows does not come up. A start by a call goes on into Windows, and health is seen at the start
 // after that: so it needs an image that shuts Windows down when it is not in use. Where Windows
 // runs on, further calls have no effect, and what is left is done when people start the machine.
+//
+// # Nights
+//
+// The history has a record for each version in each window: how many machines came to it, failed,
+// or do not have it at the end. Each machine that follows the room is in one of these at most. A
+// second promotion in a window ends the record of the first.
+//
+// # The clock
+//
+// Times that are kept may be ahead of the clock, if that was. They tell no more than that something
+// was before the server started, or before its clock was set back, which it notices.
 //
 // # Attention
 //

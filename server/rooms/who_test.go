@@ -318,3 +318,40 @@ func TestHostByAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestSharedUUID: machines whose boards all say the same UUID, which lab.yaml names by their MAC
+// addresses, are as many machines.
+func TestSharedUUID(t *testing.T) {
+	w := newWorld(t)
+	w.promote("B204", 2, "none") // wave 2
+	board := func(c *protocol.CheckIn) { c.Machine.UUID = "03000200-0400-0500-0006-000700080009" }
+	for _, n := range []int{201, 202, 203, 204} {
+		if o := w.checkIn(n, 1, board); begins(&o) != (n < 203) {
+			t.Errorf("%d: %+v", n, o)
+		}
+	}
+	if r := w.room("B204"); r.Counts[PhaseWorking] != 2 || r.Counts[PhaseWaiting] != 2 {
+		t.Errorf("4 machines checked in, the status: %v", r.Counts)
+	}
+	w.report(201, 2, protocol.OutcomeDone, "")
+	if o := w.checkIn(203, 1, func(c *protocol.CheckIn) { board(c); c.Health, c.LastStart = protocol.HealthGood, "the last hand-off worked" }); !begins(&o) {
+		t.Errorf("b204-3 never tried it: %+v", o)
+	}
+}
+
+// TestOneRecordOfHost: a machine with a new board behind a line of lab.yaml is the same machine: it
+// counts once, and its name answers for one.
+func TestOneRecordOfHost(t *testing.T) {
+	w := newWorld(t)
+	w.promote("test", 4, "none")
+	w.promote("B204", 4, "test")
+	w.checkIn(1, 3, func(c *protocol.CheckIn) { c.Machine.UUID = "4c4c4544-0000-4000-8000-000000000001" })
+	w.checkIn(1, 4, func(c *protocol.CheckIn) { healthy(c); c.Machine.UUID = "4c4c4544-0000-4000-8000-00000000ffff" })
+	w.k.Tick()
+	if r := w.room("test"); r.Machines != 2 || r.Counts[PhaseCurrent] != 1 || r.Counts[PhaseNever] != 1 {
+		t.Errorf("lab.yaml has 2 machines in the room, the status %+v", r)
+	}
+	if r := w.room("B204"); r.Why != "" {
+		t.Errorf("%+v", r)
+	}
+}
