@@ -120,6 +120,9 @@ func (d *decoder) hosts(l *Lab) {
 		}
 		lines = append(lines, h.Line())
 	}
+	for _, list := range l.byRoom {
+		slices.SortStableFunc(list, func(a, b *Host) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	}
 	var shared []string
 	for _, u := range l.Shared {
 		shared = append(shared, u.folded())

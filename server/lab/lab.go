@@ -151,7 +151,7 @@ func (l *Lab) Listing() *identity.Listing { return l.listing }
 // HostNamed returns the host of that name, nil if there is none.
 func (l *Lab) HostNamed(name string) *Host { return l.byName[Name(name)] }
 
-// HostsOf returns the hosts of a room, in the order of the file.
+// HostsOf returns the hosts of a room, by name.
 func (l *Lab) HostsOf(room string) []*Host { return l.byRoom[Name(room)] }
 
 // RoomNames returns the names of all rooms, sorted.

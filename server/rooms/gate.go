@@ -2,6 +2,7 @@ package rooms
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"troy/server/lab"
@@ -46,10 +47,10 @@ func (k *Keeper) witnesses(l *lab.Lab, room string, g *Goal) (all []named, unsur
 	p, _ := l.Room(room)
 	r := k.o.State.Room(room)
 	whole := roomGoal(&p, r)
-	for _, e := range k.hosts(l, room) {
+	for _, e := range k.entries(l, room) {
 		own := pinned(whole, &p, e.host, r)
 		switch {
-		case e.m == nil || own == nil || own.Image != g.Image || own.Version != g.Version:
+		case own == nil || own.Image != g.Image || own.Version != g.Version:
 		case k.isVouched(e.m.ID):
 			all = append(all, named{e.name, e.m, k.fell(e.m)})
 		default:
@@ -74,6 +75,8 @@ func gated(room string, machines []named, image string, version int, p *lab.Poli
 			lacking = append(lacking, x.name+" "+lacks)
 		}
 	}
+	slices.Sort(bad)
+	slices.Sort(lacking)
 	needed := max((len(machines)*int(p.Healthy)+99)/100, 1)
 	switch {
 	case len(bad) >= int(p.Failures):

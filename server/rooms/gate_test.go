@@ -72,7 +72,7 @@ func TestGated(t *testing.T) {
 		{[]named{good, old, unknown}, "1 of 3 machines have version 2 healthy, 2 needed; o does not have it yet, u has not"},
 		{[]named{good, sick}, ""},
 		{[]named{old, sick}, "0 of 2 machines have version 2 healthy, 1 needed; o does not have it yet, s failed"},
-		{[]named{good, good, sick, failed}, "2 machines failed at version 2: s, f"},
+		{[]named{good, good, sick, failed}, "2 machines failed at version 2: f, s"},
 		{[]named{good, failed}, ""},
 		{[]named{old, old, old, old, old}, "3 needed; o does not have it yet, o does not have it yet, o does not have it yet and 2 more"},
 	} {

@@ -125,19 +125,36 @@ type shown struct {
 
 // hosts lists the machines of a room, by name.
 func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
-	var all []entry
-	seen := map[*lab.Host]bool{}
-	for _, m := range k.machines(room) {
-		at := k.placeOf(l, m)
-		seen[at.host] = true
-		all = append(all, entry{at, m})
-	}
-	for _, h := range l.HostsOf(room) {
-		if !seen[h] {
-			all = append(all, entry{member{name: string(h.Name), room: room, host: h}, nil})
+	listed := l.HostsOf(room)
+	all := make([]entry, 0, len(listed))
+	seen := make(map[*lab.Host]entry, len(listed))
+	for _, e := range k.entries(l, room) {
+		if _, twice := seen[e.host]; e.host == nil || twice || string(e.host.Room) != room {
+			all = append(all, e)
+		} else {
+			seen[e.host] = e
 		}
 	}
+	for _, h := range listed {
+		e, ok := seen[h]
+		if !ok {
+			e.member = member{name: string(h.Name), room: room, host: h}
+		}
+		all = append(all, e)
+	}
 	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.id(), b.id())) })
+	return all
+}
+
+// entries are those machines of a room that were seen, in no order.
+func (k *Keeper) entries(l *lab.Lab, room string) []entry {
+	machines := k.machines(room)
+	all := make([]entry, len(machines))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i, m := range machines {
+		all[i] = entry{k.memberOf(l, m.ID, &m.CheckIn.Machine), m}
+	}
 	return all
 }
 
