@@ -334,7 +334,10 @@ func TestSharedUUID(t *testing.T) {
 		t.Errorf("4 machines checked in, the status: %v", r.Counts)
 	}
 	w.report(201, 2, protocol.OutcomeDone, "")
-	if o := w.checkIn(203, 1, func(c *protocol.CheckIn) { board(c); c.Health, c.LastStart = protocol.HealthGood, "the last hand-off worked" }); !begins(&o) {
+	if o := w.checkIn(203, 1, func(c *protocol.CheckIn) {
+		board(c)
+		c.Health, c.LastStart = protocol.HealthGood, "the last hand-off worked"
+	}); !begins(&o) {
 		t.Errorf("b204-3 never tried it: %+v", o)
 	}
 }
