@@ -186,6 +186,7 @@ func (k *Keeper) census(l *lab.Lab, room string) []shown {
 
 // Status is the state of all rooms.
 func (k *Keeper) Status() *Status {
+	k.heedClock()
 	l := k.Lab()
 	s := &Status{Time: k.o.Now(), Zone: l.Location().String(), Rooms: []Room{}, Unknown: []Host{}}
 	if err := k.LabError(); err != nil {
