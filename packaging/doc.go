@@ -11,9 +11,9 @@
 // restarts the service if it runs. Removing the package stops it; purged too it leaves
 // /var/lib/troy and what the admin put into /etc/troy, and says so. "systemctl start" ends when all
 // ports are open, or fails. The service can write to /var/lib/troy and to a /tmp of its own, and to
-// nothing else, and read neither the admin key, should it lie in the store, nor a stick that is plugged
-// in. A service that was killed, broke, took more than 1 GiB of memory, or lacks a port, is started
-// again and again; not one whose options or lab.yaml are wrong.
+// nothing else, and read neither the admin key, should it lie in the store, nor a stick that is
+// plugged in. A service that was killed, broke, took more than 1 GiB of memory, or lacks a port, is
+// started again and again; not one whose options or lab.yaml are wrong.
 //
 // The tests build the package, look into it with dpkg-deb, run the program out of it, and have
 // systemd-analyze judge the unit. TestService (TROY_SOAK) does in a Debian in QEMU, with systemd as

@@ -27,8 +27,8 @@ type Dir string
 // Of is the folder of the store at that path.
 func Of(store string) Dir { return Dir(filepath.Join(store, "serve")) }
 
-// Make makes the folder if it is not there yet. It takes from others, and from the group the right to
-// write, what a wrong mode gave them: who gets in may speak to the server.
+// Make makes the folder if it is not there yet. It takes from others, and from the group the right
+// to write, what a wrong mode gave them: who gets in may speak to the server.
 func (d Dir) Make() error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 var ErrDamaged = errors.New("is damaged")
 
 // Check reads the file at path, also while a server has it open, and returns a DamagedError if
-// bbolt could not work on it: bbolt maps the file and believes it, so that a page of zeros would end
-// the process with a signal or a panic in a goroutine of its own.
+// bbolt could not work on it: bbolt maps the file and believes it, so that a page of zeros would
+// end the process with a signal or a panic in a goroutine of its own.
 func Check(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -37,8 +37,8 @@ func Check(path string) error {
 // flux bounds how often a file is read that changes meanwhile.
 const flux = 5
 
-// check walks through the file as its newest meta page names it. A walk during which a meta page was
-// written says nothing: pages of the state before may be in use again.
+// check walks through the file as its newest meta page names it. A walk during which a meta page
+// was written says nothing: pages of the state before may be in use again.
 func check(f io.ReaderAt, size int64) error {
 	for range flux {
 		w := &walk{f: f, size: size, seen: map[uint64]bool{}}

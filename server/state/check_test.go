@@ -50,8 +50,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// use opens a state file that may be damaged and does all that a server does with it. What it returns
-// is an error that Open gave; a panic or a signal ends the process.
+// use opens a state file that may be damaged and does all that a server does with it. What it
+// returns is an error that Open gave; a panic or a signal ends the process.
 func use(path string) error {
 	s, err := Open(path, nil)
 	if err != nil {
@@ -101,8 +101,8 @@ func tryDamaged(t *testing.T, files map[string][]byte) map[string]string {
 	return said
 }
 
-// TestDamagedPages zeroes each page in turn, and fills it with random bytes: it is found, or does no
-// harm.
+// TestDamagedPages zeroes each page in turn, and fills it with random bytes: it is found, or does
+// no harm.
 func TestDamagedPages(t *testing.T) {
 	good := filled(t, filepath.Join(t.TempDir(), "state.db"))
 	page, found := os.Getpagesize(), 0

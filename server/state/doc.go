@@ -10,9 +10,9 @@
 // again.
 //
 // A file that is damaged (cut short, zeros, noise) is found by Open before bbolt maps it, and named
-// with the way back (DamagedError): every page that can be reached is read, and every value that has
-// to be JSON. KeepCopy keeps a copy of the last day beside the file, which was checked before it
-// replaced the one before.
+// with the way back (DamagedError): every page that can be reached is read, and every value that
+// has to be JSON. KeepCopy keeps a copy of the last day beside the file, which was checked before
+// it replaced the one before.
 //
 // All machines are also held in memory, so reading does not wait for the disk. What Get and All
 // give must not be changed.
@@ -29,17 +29,19 @@
 //	rooms       name of a room → Room
 //	nights      begin as RFC 3339 in UTC + " " + room + " " + image@version → Night
 //
-// A file of an older format is migrated by Open, after a copy of it was made (BackupOf). One of a newer
-// format is used as long as it needs no word that this program does not know; else nothing is changed,
-// and NewerError says which program wrote it. Members of machines, attempts, rooms and targets
-// that this program does not know are kept.
+// A file of an older format is migrated by Open, after a copy of it was made (BackupOf). One of a
+// newer format is used as long as it needs no word that this program does not know; else nothing is
+// changed, and NewerError says which program wrote it. Members of machines, attempts, rooms and
+// targets that this program does not know are kept.
 //
 // # Known gaps
 //
-// Damage inside a value that is still JSON, or inside a log, is not noticed: bbolt has no checksums of
-// data. One of the two meta pages can be lost with the last update in it. Open reads the whole file.
+// Damage inside a value that is still JSON, or inside a log, is not noticed: bbolt has no checksums
+// of data. One of the two meta pages can be lost with the last update in it. Open reads the whole
+// file.
 //
 // One process has the file open at a time; ReadOnly waits for a moment and then gives ErrBusy.
 // Members that a newer program added to a check-in, order or report are dropped with it. History is
-// bounded (50 events of a machine, 5,000 nights); the number of machines is bounded by package rooms.
+// bounded (50 events of a machine, 5,000 nights); the number of machines is bounded by package
+// rooms.
 package state

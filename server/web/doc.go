@@ -20,20 +20,21 @@
 // Live: the page is cut into pieces with an id each (the head of a room, the tile of a machine).
 // They are rendered at most once a second for all viewers together; each viewer is sent those that
 // differ from what it has, about a second after a change. Where machines, rooms or buttons come or
-// go, it is told to ask for the rooms anew. An answer that is no stream (of a proxy while the server
-// restarts) does not end that. A viewer that is slow only loses time and holds up no one: each event
-// has a deadline. At most 200 who are signed in watch at once, 40 of one address, and where the page
-// is public 100 others, 10 of one address. Without JavaScript the page is whole, and not live.
+// go, it is told to ask for the rooms anew. An answer that is no stream (of a proxy while the
+// server restarts) does not end that. A viewer that is slow only loses time and holds up no one:
+// each event has a deadline. At most 200 who are signed in watch at once, 40 of one address, and
+// where the page is public 100 others, 10 of one address. Without JavaScript the page is whole, and
+// not live.
 //
 // Logins: argon2id (RFC 9106) with parameters in the hash, one computation at a time (it takes
-// memory), six tries a minute of an address; an unknown name costs as much as a wrong password.
-// At most four tries wait for it, one of an address, beside those from this machine, of who is signed
-// in, and from where somebody is: so nobody who guesses keeps an admin out.
-// Sessions are 256 random bits in a cookie (HttpOnly, SameSite=Strict, Secure with TLS), kept as
-// SHA-256, ended after two hours in which no person asked for anything (an open page does by itself)
-// or twelve in all, at most 500. They end within a second, open pages too, when their user is removed
-// or gets another password. Without TLS a login works from this machine only. Acts need the token of the session
-// in the form (CSRF), and a request that the browser does not call cross-site
+// memory), six tries a minute of an address; an unknown name costs as much as a wrong password. At
+// most four tries wait for it, one of an address, beside those from this machine, of who is signed
+// in, and from where somebody is: so nobody who guesses keeps an admin out. Sessions are 256 random
+// bits in a cookie (HttpOnly, SameSite=Strict, Secure with TLS), kept as SHA-256, ended after two
+// hours in which no person asked for anything (an open page does by itself) or twelve in all, at
+// most 500. They end within a second, open pages too, when their user is removed or gets another
+// password. Without TLS a login works from this machine only. Acts need the token of the session in
+// the form (CSRF), and a request that the browser does not call cross-site
 // (http.CrossOriginProtection). A promotion is shown with its estimate first, and done when that is
 // confirmed. Every login and act is told to Options.OnAct.
 //

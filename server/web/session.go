@@ -123,8 +123,8 @@ func cookieOf(r *http.Request) string {
 	return c.Value
 }
 
-// session is that of a request; nil = no one is signed in. It ends as soon as its user is removed or
-// has another password. What an open page asks for by itself does not keep it alive.
+// session is that of a request; nil = no one is signed in. It ends as soon as its user is removed
+// or has another password. What an open page asks for by itself does not keep it alive.
 func (h *Handler) session(r *http.Request) *session {
 	c := cookieOf(r)
 	if c == "" || h.o.Users == nil {

@@ -30,8 +30,8 @@ func (s *site) open(c *http.Client) (ended chan struct{}) {
 	return ended
 }
 
-// TestSessionEndsWithUser: a removed user, and one with another password, is signed out at once: acts
-// are refused, and an open page ends.
+// TestSessionEndsWithUser: a removed user, and one with another password, is signed out at once:
+// acts are refused, and an open page ends.
 func TestSessionEndsWithUser(t *testing.T) {
 	for name, after := range map[string]string{"removed": "", "another password": "another password"} {
 		t.Run(name, func(t *testing.T) {

@@ -105,8 +105,8 @@ type Confirm struct {
 	Key  string `json:"key"`
 }
 
-// Forget names a machine that is to be forgotten, or says that all strangers are: machines without a
-// place in lab.yaml, and without a pinned key.
+// Forget names a machine that is to be forgotten, or says that all strangers are: machines without
+// a place in lab.yaml, and without a pinned key.
 type Forget struct {
 	Host      string `json:"host,omitempty"`
 	Strangers bool   `json:"strangers,omitempty"`

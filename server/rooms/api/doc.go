@@ -31,6 +31,7 @@
 // program that takes the server's ports while it is down learns nothing. Root and the owner of the
 // folder may; members of its group if its mode lets them in (chmod g+xs serve).
 //
-// From other machines: Authorization: Bearer TOKEN, by TLS only (Token). NewHandler refuses everything
-// else; a caller that has checked a login of its own (a session of the status page) uses the Keeper.
+// From other machines: Authorization: Bearer TOKEN, by TLS only (Token). NewHandler refuses
+// everything else; a caller that has checked a login of its own (a session of the status page) uses
+// the Keeper.
 package api

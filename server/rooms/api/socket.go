@@ -19,8 +19,8 @@ import (
 // Listen opens the socket on which the admin's commands on this machine reach the server, in place
 // of one that an earlier server left: the caller holds the state file, so no other server runs. Who
 // may connect follows from the folder: its owner and root, and where its mode lets the group in
-// (chmod g+xs), the members of that group. Connections have the name of the caller's user as their remote
-// address.
+// (chmod g+xs), the members of that group. Connections have the name of the caller's user as their
+// remote address.
 func Listen(dir servedir.Dir) (net.Listener, error) {
 	if err := os.Remove(dir.Socket()); err != nil && !os.IsNotExist(err) {
 		return nil, err
