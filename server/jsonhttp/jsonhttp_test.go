@@ -44,7 +44,7 @@ func TestRead(t *testing.T) {
 		`{"A":1}`:          `unknown object member name "A"`,
 		`{"a":1,"a":1}`:    `duplicate object member name "a"`,
 		"{\"\xff\":1}":     "invalid UTF-8",
-		`[]`:               "cannot unmarshal",
+		`[]`:               "unmarshal JSON array",
 	} {
 		var v struct {
 			A int `json:"a"`
