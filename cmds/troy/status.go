@@ -219,7 +219,9 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 		name = "code " + h.Code
 	}
 	if h.Image != "" {
-		has = fmt.Sprintf("%s@%d", h.Image, h.Version)
+		if has = fmt.Sprintf("%s@%d", h.Image, h.Version); h.Another {
+			has = "another " + has
+		}
 	}
 	seen := "never"
 	if !h.Seen.IsZero() {
@@ -290,6 +292,9 @@ func (a *adminCall) sayHardware(in *protocol.CheckIn) {
 
 func (a *adminCall) sayLog(d *api.HostDetail, zone *time.Location, failed bool) {
 	a.sayHost(&d.Host, zone)
+	if v := d.Verified; v != nil {
+		fmt.Fprintf(a.Out, "compared %s: %s\n", v.At.In(zone).Format(timeForm), cli.Clean(v.String()))
+	}
 	if in := d.CheckIn; in != nil {
 		a.sayHardware(in)
 	}

@@ -12,7 +12,7 @@ import (
 // attention says why a person should look after a machine; "" = no need. A machine that says
 // itself that it leaves, or that Windows ran without the agent, says so until it is heard again.
 func (k *Keeper) attention(h *Host, m *state.Machine, l *lab.Lab, p *lab.Policy) string {
-	if leaves := said(m); leaves != "" || h.Room == "" {
+	if leaves := cmp.Or(said(m), differs(m)); leaves != "" || h.Room == "" {
 		return leaves
 	}
 	return k.silent(h, l, p)

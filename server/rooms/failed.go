@@ -72,7 +72,7 @@ func (c *Case) judged(a *state.Attempt) *state.Attempt {
 
 // has says whether the machine has what it should have.
 func (c *Case) has() bool {
-	return c.CheckIn.Image == c.Goal.Image && c.CheckIn.Version == c.Goal.Version
+	return c.CheckIn.Image == c.Goal.Image && c.CheckIn.Version == c.Goal.Version && !c.Another
 }
 
 // repeats says whether a check-in comes from the start that began an attempt: the answer was lost on

@@ -206,7 +206,8 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	c.Goal.Gate = k.gate(l, c.Goal)
 	c.Attempt = c.judged(m.Attempt)
 	var err error
-	if c.Size, c.Lost, err = k.size(ctx, in, c.Goal); err != nil {
+	c.Another, c.Verify = k.another(in.Image, in.Version, in.Manifest), m.Verify
+	if c.Size, c.Lost, err = k.size(ctx, in, c.Goal, c.Another); err != nil {
 		// The store lacks the version. Machines start what they have; trying again would only delay
 		// that.
 		c.Goal.Stopped = "the store cannot provide it: " + err.Error()
@@ -216,10 +217,14 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 
 // size asks for the bytes between what a machine has and its goal. lost says that the store does not
 // have the version that the machine has: it comes to no other by what changed.
-func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal) (s Size, lost bool, err error) {
+func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal, another bool) (s Size, lost bool, err error) {
 	have := 0
 	if in.Image == g.Image {
 		have = in.Version
+	}
+	if another && have != 0 {
+		s, _, err = k.between(ctx, g.Image, 0, g.Version)
+		return s, true, err
 	}
 	return k.between(ctx, g.Image, have, g.Version)
 }
@@ -268,7 +273,7 @@ func record(m *state.Machine, c *Case, d *Decision) {
 // end closes an attempt whose report never came, when the machine asks and is not to go on.
 func end(a *state.Attempt, c *Case, m *state.Machine) {
 	a.Ended, a.Result, a.Message = c.Now, state.ResultLost, "the machine came back without a report"
-	if m.CheckIn.Image == a.Image && m.CheckIn.Version == a.Version {
+	if m.CheckIn.Image == a.Image && m.CheckIn.Version == a.Version && !c.Another {
 		a.Result, a.Message = state.ResultDone, ""
 	}
 }

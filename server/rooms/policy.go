@@ -70,14 +70,16 @@ type Case struct {
 	// Permitted tells whether the admin has signed a permit, and whether that could be read at all;
 	// nil = it is not known.
 	Permitted func(Need) (signed, known bool)
-	Doubt     string         // why it is unknown although something seems to name it; "" = nothing does
-	Attempt   *state.Attempt // the last one of this machine
-	Goal      *Goal          // nil = nothing is promoted
-	Size      Size           // from what the machine has to Goal
-	Lost      bool           // the store does not have the version that the machine has
-	Active    int            // other machines of the room that are at work
-	Same      int            // of these, from where this one speaks, if no key is pinned for both
-	Failed    int            // machines of the room that failed at Goal
+	Doubt     string           // why it is unknown although something seems to name it; "" = nothing does
+	Attempt   *state.Attempt   // the last one of this machine
+	Goal      *Goal            // nil = nothing is promoted
+	Size      Size             // from what the machine has to Goal
+	Lost      bool             // the store does not have the version that the machine has
+	Another   bool             // nor what has that number here: it is Lost, too
+	Verify    *protocol.Verify // an order to compare the machine; nil = none
+	Active    int              // other machines of the room that are at work
+	Same      int              // of these, from where this one speaks, if no key is pinned for both
+	Failed    int              // machines of the room that failed at Goal
 }
 
 // Decision is an order, and whether it takes a start slot.
@@ -104,6 +106,11 @@ func Decide(c *Case) Decision {
 	work, why, settled := c.todo()
 	if settled && c.Size.Manifest != "" { // the store may have lost what the machine has
 		o.Want = c.want()
+	}
+	if settled {
+		if d, ok := c.verify(o); ok {
+			return d
+		}
 	}
 	for _, rule := range []func() string{c.stopped, c.tired, c.gated, c.closed, c.late} {
 		if why == "" {
@@ -209,7 +216,9 @@ func (c *Case) always() bool { return *c.Room.Always && (c.Goal == nil || c.Goal
 func (c *Case) todo() (w state.Work, why string, settled bool) {
 	in, g, permits, lacks := c.CheckIn, c.Goal, c.permits(), c.lacks()
 	holds := holding(in)
-	if c.Lost {
+	if c.Another {
+		holds = fmt.Sprintf("the disk holds another %s version %d than the store has ('troy verify --adopt' brings it to this one)", in.Image, in.Version)
+	} else if c.Lost {
 		holds += ", which the store does not have"
 	}
 	switch {

@@ -52,6 +52,7 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 	if r.Leaves != "" {
 		m.Remember(now, "alarm", r.Leaves)
 	}
+	answered(m, r, now)
 	a := m.Attempt
 	if a == nil || a.Result != state.ResultOpen {
 		return
@@ -60,8 +61,10 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 	for _, s := range r.Steps {
 		a.Bytes += s.Fetched
 	}
+	w := m.Order.Want
+	same := w == nil || r.Manifest == "" || w.Version != r.Version || w.Manifest == r.Manifest
 	switch {
-	case r.Outcome != protocol.OutcomeFailed && r.Image == a.Image && r.Version == a.Version:
+	case r.Outcome != protocol.OutcomeFailed && r.Image == a.Image && r.Version == a.Version && same, a.Work == state.WorkVerify && r.Outcome == protocol.OutcomeFailed: // a comparison that failed says nothing of the version
 		a.Result = state.ResultDone
 	case r.Outcome == protocol.OutcomeWaiting:
 		a.Result = state.ResultWaiting

@@ -53,6 +53,7 @@ type Host struct {
 
 	Image       string          `json:"image,omitempty"` // on its disk
 	Version     int             `json:"version,omitempty"`
+	Another     bool            `json:"another,omitempty"` // it has that number, but is none of this store's
 	Health      protocol.Health `json:"health,omitempty"`
 	HealthWhy   string          `json:"health_why,omitempty"` // what its last starts showed
 	WantImage   string          `json:"want_image,omitempty"`
@@ -74,6 +75,9 @@ type Host struct {
 	// Refuses is what its firmware would not start of what it is to be given, a line for each.
 	Refuses []string       `json:"refuses,omitempty"`
 	Last    *state.Attempt `json:"last,omitempty"` // the last deployment
+	// Verified is what the last comparison of the whole disk found; Verifying says that one is ordered.
+	Verified  *state.Verified `json:"verified,omitempty"`
+	Verifying bool            `json:"verifying,omitempty"`
 }
 
 // Room is a room as the status shows it.
@@ -267,6 +271,7 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
 	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
 	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
 	h.Image, h.Version = holds(m)
+	h.Another, h.Verified, h.Verifying = k.another(h.Image, h.Version, manifestOf(m)), m.Verified, m.Verify != nil
 	if h.Image == in.Image && h.Version == in.Version { // else it is of the version before
 		h.Health, h.HealthWhy = in.Health, in.LastStart
 	}
@@ -302,7 +307,7 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 		return PhaseRefused
 	case g == nil:
 		return PhaseIdle
-	case h.Image == g.Image && h.Version == g.Version:
+	case h.Image == g.Image && h.Version == g.Version && !h.Another:
 		return PhaseCurrent
 	case m.Order.Wait > 0 && h.Seen.Equal(m.Seen) && h.Seen.Add(2*waitMost+waitLeast).After(k.o.Now()):
 		return PhaseWaiting

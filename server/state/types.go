@@ -45,6 +45,10 @@ type Machine struct {
 	Attempt *Attempt         `json:"attempt,omitempty"` // the last deployment
 	Report  *Report          `json:"report,omitempty"`  // the last one
 	History []Event          `json:"history,omitempty"` // the newest last
+	// Verify is an order to compare the machine that no report has answered yet; Verified is the
+	// newest answer.
+	Verify   *protocol.Verify `json:"verify,omitempty"`
+	Verified *Verified        `json:"verified,omitempty"`
 
 	// Rev counts changes, so that a reader can tell two states apart.
 	Rev uint64 `json:"rev"`
@@ -75,6 +79,7 @@ const (
 	WorkUpdate    Work = "update"    // bring what changed
 	WorkReinstall Work = "reinstall" // write the version over what it holds
 	WorkProvision Work = "provision" // make a disk, then write the version
+	WorkVerify    Work = "verify"    // compare what it has
 )
 
 // Attempt is one try to bring a machine to a version. A machine has a start slot while its attempt
@@ -96,6 +101,12 @@ type Attempt struct {
 	Refused bool `json:"refused,omitempty"`
 
 	Unknown format.Unknown `json:",embed"` // members of a newer program
+}
+
+// Verified is what came of comparing all that a machine boots with a version.
+type Verified struct {
+	At time.Time `json:"at"`
+	protocol.Verified
 }
 
 // Report is the last report without its log.

@@ -42,6 +42,8 @@ type Operator interface {
 	Stop(ctx context.Context, room, why string) error
 	// Assign names the machine that shows a code.
 	Assign(ctx context.Context, code, name, room string) error
+	// Verify orders a machine, or a room, to be compared, and returns how many were ordered.
+	Verify(ctx context.Context, room, id string, adopt bool) (int, error)
 	// Wake calls a machine, or a room, and returns how many machines will be called.
 	Wake(ctx context.Context, room, id string) (int, error)
 }
@@ -121,6 +123,13 @@ type Forgotten struct {
 type Which struct {
 	Room string `json:"room,omitempty"`
 	Host string `json:"host,omitempty"`
+}
+
+// Verify names a machine, or a room, to be compared.
+type Verify struct {
+	Room  string `json:"room,omitempty"`
+	Host  string `json:"host,omitempty"`
+	Adopt bool   `json:"adopt,omitempty"`
 }
 
 // Woken says how many machines will be called.

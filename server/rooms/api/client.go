@@ -227,6 +227,13 @@ func (c *Client) Confirm(ctx context.Context, host, key string) error {
 	return c.call(ctx, "confirm", Confirm{host, key}, &struct{}{})
 }
 
+// Verify implements Operator.
+func (c *Client) Verify(ctx context.Context, room, id string, adopt bool) (int, error) {
+	var n Woken
+	err := c.call(ctx, "verify", Verify{room, id, adopt}, &n)
+	return n.Machines, err
+}
+
 // Wake implements Operator.
 func (c *Client) Wake(ctx context.Context, room, id string) (int, error) {
 	var w Woken

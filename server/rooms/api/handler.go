@@ -65,6 +65,10 @@ func Open(k *rooms.Keeper) http.Handler {
 		n, err := l.Forget(ctx, f)
 		return Forgotten{n}, err
 	})
+	post(h, "verify", func(ctx context.Context, v Verify) (any, error) {
+		n, err := l.Verify(ctx, v.Room, v.Host, v.Adopt)
+		return Woken{n}, err
+	})
 	post(h, "wake", func(ctx context.Context, w Which) (any, error) {
 		n, err := l.Wake(ctx, w.Room, w.Host)
 		return Woken{n}, err

@@ -1,0 +1,96 @@
+package rooms
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+// Verify orders that a machine, or each of a room that is known, compares all that it boots with its
+// version, and with adopt is made equal to it. It is in the state file when it returns, and holds
+// until a report answers it; one that was not answered yet is replaced. It returns how many machines
+// were ordered.
+func (k *Keeper) Verify(room, host string, adopt bool) (int, error) {
+	hosts := k.Hosts(room)
+	if host != "" {
+		h, _, err := k.Host(host)
+		if err != nil {
+			return 0, err
+		}
+		hosts = []Host{*h}
+	} else if _, ok := k.Lab().Room(room); !ok {
+		return 0, fmt.Errorf("%w: room %q is not in lab.yaml", ErrNotFound, room)
+	}
+	defer k.changed.tell()
+	n := 0
+	for _, h := range hosts {
+		if h.ID == "" || h.Room == "" {
+			continue
+		}
+		order := &protocol.Verify{ID: rand.Text(), Adopt: adopt}
+		if _, err := k.o.State.Update(h.ID, func(m *state.Machine) error { m.Verify = order; return nil }); err != nil {
+			return n, fmt.Errorf("the order could not be saved: %w", err)
+		}
+		n++
+	}
+	if n == 0 {
+		return 0, fmt.Errorf("%w: no machine of a room that has checked in", ErrNotFound)
+	}
+	return n, nil
+}
+
+// another tells whether what a machine calls a version of an image is none of the store's.
+func (k *Keeper) another(image string, version int, manifest string) bool {
+	if version == 0 || manifest == "" {
+		return false
+	}
+	s, err := k.o.Sizes.Size(context.Background(), image, version, version)
+	return manifest == protocol.NoVersion || err == nil && s.Manifest != manifest
+}
+
+// verify orders a comparison, by the window and the start slots of the room. It is for a machine that
+// has nothing else to do.
+func (c *Case) verify(o protocol.Order) (d Decision, ok bool) {
+	if c.Verify == nil || c.CheckIn.Version == 0 || c.CheckIn.Detail != "" || c.closed() != "" {
+		return Decision{}, false
+	}
+	if c.Active >= int(c.Room.Wave) || c.crowded() {
+		return Decision{Order: c.wait(o)}, true
+	}
+	o.Verify = c.Verify
+	return Decision{Order: o, Start: true, Work: state.WorkVerify}, true
+}
+
+// answered takes what a report says of an order to verify. One to adopt holds until the machine is
+// adopted.
+func answered(m *state.Machine, r *protocol.Report, now time.Time) {
+	v := r.Verified
+	if v == nil || m.Verify == nil || v.ID != m.Verify.ID {
+		return
+	}
+	m.Verified = &state.Verified{At: now, Verified: *v}
+	m.Remember(now, "verified", v.String())
+	if !m.Verify.Adopt || v.Adopted {
+		m.Verify = nil
+	}
+}
+
+// differs says that a machine was compared and does not hold its version; "" = it was not, or does.
+func differs(m *state.Machine) string {
+	if v := m.Verified; v != nil && v.Differ > 0 && !v.Adopted {
+		return v.String() + "; 'troy verify --adopt' replaces what differs"
+	}
+	return ""
+}
+
+// manifestOf names the content of what a machine holds, as it said last.
+func manifestOf(m *state.Machine) string {
+	if r := m.Report; r != nil && r.At.Equal(m.Seen) && r.Version != 0 {
+		return r.Manifest
+	}
+	return m.CheckIn.Manifest
+}
