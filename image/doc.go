@@ -160,8 +160,8 @@
 //
 //   - Nothing is signed here: a party that can change the index and all it leads to can publish.
 //     Hashes find damage, not forgery; package trust checks signatures.
-//   - A machine tells its version by number. If it lies, the result is wrong until Map.Verify and
-//     LoadHeal are run.
+//   - A plan goes by numbers: that the disk holds this store's version of that number, by the hash of
+//     the manifest, is for the caller to see to.
 //   - FetchOptions.Have is the caller's word. A held page that is wrong is found by Map.Verify, not
 //     by Fetch.
 package image

@@ -24,6 +24,8 @@
 //   - Nothing is written that needs a permit without it: a disk made into one of Troy's, a version
 //     written over one that is unknown, damaged, or of another image. The admin's permits (a
 //     downgrade, a wipe, a reinstall over what starts) are asked of the store by Plan.
+//   - What changed is only brought onto a version that is the store's, by the hash of its manifest:
+//     a number alone may be another store's. What the journal does not name is compared first.
 //   - While a mark is set (Marks) the version on the disk and its session stay as they are. Only a
 //     reinstall that was begun is finished: no session is left. A session that holds what setup made
 //     of a version is not reset by a rule, either: the version itself was never set up.

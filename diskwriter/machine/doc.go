@@ -104,6 +104,9 @@
 // each file. No structure changes. The machine boots all the while, and every state between shows
 // fewer wrong pages than the one before.
 //
+// Identify ([Machine.Identify]) gives what the boot child sits on another label, after the caller has
+// compared it. No file but the journal changes.
+//
 // Reinstall ([Reinstall], [Reinstaller]):
 //
 //	journal: the order, with a new DataWriteGuid
@@ -164,7 +167,7 @@
 // A record (see [Journal]) is written to both its slots, the worse one first, each flushed and read
 // back before the next: magic, number, length, sequence number, SHA-256 of the content, CRC-32C of
 // the header. Every operation first completes a write that was cut off between the slots. RecordMachine is JSON: labels
-// (DataWriteGuid, image, version) of the parent and of finished slots, the merge or the reinstall
+// (DataWriteGuid, image, version, hash of the manifest) of the parent and of finished slots, the merge or the reinstall
 // in progress, and the DataWriteGuids that an untouched boot child may have. Members that this
 // program does not know are kept when it writes the record.
 //

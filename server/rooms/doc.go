@@ -33,7 +33,8 @@
 //	it is unknown, and lab.yaml has no room for  nothing; a code for its screen, by which Assign
 //	unknown machines; or in doubt                gives it a name and a room
 //	nothing is promoted to its room              nothing
-//	it has the version                           that version: it merges and resets as the room says
+//	it has the version, by number and manifest   that version: it merges and resets as the room says;
+//	                                             an order to verify, in a window and with a start slot
 //	it needs what the room does not permit, or   the version; it takes no start slot, and says what it waits for
 //	a permit of the admin that is not signed
 //	its disk cannot take an image                nothing
@@ -124,6 +125,7 @@
 //
 //	its last report said that it will start Windows without the agent
 //	its last check-in said that Windows ran without the agent
+//	it was compared with its version, and differs
 //	its agent and this server have no protocol in common, or its agent does not know a word that
 //	the store needs (PhaseRefused)
 //	nothing was heard of it for "silent" days, and a window of its room has passed since, or it
