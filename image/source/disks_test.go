@@ -64,6 +64,7 @@ func sumFile(t *testing.T, path string) [32]byte {
 
 // TestDisks: whatever the format, the bytes of the disk are those of the raw one.
 func TestDisks(t *testing.T) {
+	t.Parallel()
 	raw := smallDisk(t, smallVolume(t, "512"))
 	want := sumFile(t, raw)
 	dir := t.TempDir()
@@ -124,6 +125,7 @@ func TestDisks(t *testing.T) {
 // TestVolumes: a volume that comes alone gets a disk around it, and is the same but for the last
 // sector, which partclone leaves out.
 func TestVolumes(t *testing.T) {
+	t.Parallel()
 	volume := smallVolume(t, "512")
 	lost := sparse(t, filepath.Join(t.TempDir(), "lost"), volumeLen-512)
 	program(t, "dd", "if="+volume, "of="+lost, "bs=512", "count=49151", "conv=notrunc", "status=none")
@@ -205,6 +207,7 @@ func fog(t *testing.T, image []byte) string {
 
 // TestRefusedDisks: each refusal names the file and says what is wrong.
 func TestRefusedDisks(t *testing.T) {
+	t.Parallel()
 	volume := smallVolume(t, "512")
 	content, err := os.ReadFile(volume)
 	must(t, err)

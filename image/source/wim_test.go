@@ -32,6 +32,7 @@ func archive(t *testing.T, volume string, flags ...string) string {
 // name, attributes, descriptor, stream, link and byte every file is what the medium held, and one
 // file is new, the answers.
 func TestInstall(t *testing.T) {
+	t.Parallel()
 	volume := windowsVolume(t, filepath.Join(t.TempDir(), "windows"))
 	solid, plain := archive(t, volume, "--solid", "--compress=LZMS"), archive(t, volume, "--compress=LZX")
 	split := filepath.Join(t.TempDir(), "install.swm")
