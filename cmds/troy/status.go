@@ -73,8 +73,12 @@ func (a *adminCall) sayStatus(s *rooms.Status) {
 	if s.LabError != "" {
 		fmt.Fprintf(a.Out, "lab.yaml is invalid; the last valid version stays in force:\n  %s\n", cli.Clean(s.LabError))
 	}
+	zone, err := time.LoadLocation(s.Zone)
+	if err != nil {
+		zone = time.UTC // the zone is said with each time
+	}
 	for i := range s.Rooms {
-		a.sayRoom(&s.Rooms[i])
+		a.sayRoom(&s.Rooms[i], zone)
 	}
 	for _, h := range s.Unknown {
 		fmt.Fprintf(a.Out, "unknown machine %s (%s), code %s%s\n", cli.Clean(strings.Join(append(h.MACs, h.UUID), " ")), cli.Clean(h.Product), h.Code, doubt(&h))
@@ -89,7 +93,7 @@ func doubt(h *rooms.Host) string {
 	return ": " + cli.Clean(h.Doubt)
 }
 
-func (a *adminCall) sayRoom(r *rooms.Room) {
+func (a *adminCall) sayRoom(r *rooms.Room, zone *time.Location) {
 	want := "nothing promoted"
 	if r.Image != "" {
 		want = fmt.Sprintf("%s version %d", r.Image, r.Want)
@@ -100,6 +104,12 @@ func (a *adminCall) sayRoom(r *rooms.Room) {
 	}
 	if n := r.Counts[rooms.PhaseWorking]; n > 0 {
 		fmt.Fprintf(a.Out, "%12s %d at work, %s/s, about %s left\n", "", n, progress.Bytes(r.Rate), (time.Duration(r.Left) * time.Second).Round(time.Minute))
+	}
+	if c := r.Compared; c.Equal > 0 {
+		fmt.Fprintf(a.Out, "%12s %d verified as a whole, since %s\n", "", c.Equal, c.Since.In(zone).Format(timeForm+" MST"))
+	}
+	if c := r.Compared; c.Ordered > 0 {
+		fmt.Fprintf(a.Out, "%12s %d to be verified\n", "", c.Ordered)
 	}
 }
 

@@ -100,9 +100,11 @@ type Room struct {
 	Healthy  int           `json:"healthy"`          // of those that have the version
 	Alarms   int           `json:"alarms,omitempty"` // machines that need attention
 	// Unconfirmed are known by their keys and wait to be confirmed.
-	Unconfirmed int     `json:"unconfirmed"`
-	Rate        int64   `json:"rate"` // bytes per second that its machines fetch
-	Left        float64 `json:"left"` // seconds until the wave is through, roughly; 0 = not known, or nothing to do
+	Unconfirmed int `json:"unconfirmed"`
+	// Compared tells of orders to verify.
+	Compared Compared `json:"compared,omitzero"`
+	Rate     int64    `json:"rate"` // bytes per second that its machines fetch
+	Left     float64  `json:"left"` // seconds until the wave is through, roughly; 0 = not known, or nothing to do
 }
 
 // Status is the whole lab.
@@ -382,6 +384,7 @@ func (r *Room) tally(c *Case, all []shown) {
 		if h.Keyed && !h.Confirmed {
 			r.Unconfirmed++
 		}
+		r.Compared.count(h)
 		if h.Live.fetches() {
 			r.Rate += h.Live.Rate
 			c.Size.Fetch = max(c.Size.Fetch, h.Live.Total)

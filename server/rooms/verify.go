@@ -10,6 +10,28 @@ import (
 	"troy/server/state"
 )
 
+// Compared tells how many machines of a room were read as a whole, and equal the version that they
+// have now.
+type Compared struct {
+	Equal   int       `json:"equal"`
+	Since   time.Time `json:"since,omitzero"` // when the one was compared for which it is longest ago
+	Ordered int       `json:"ordered"`        // whose order is not answered yet
+}
+
+func (c *Compared) count(h *Host) {
+	if h.Verifying {
+		c.Ordered++
+	}
+	v := h.Verified
+	if v == nil || v.Differ > 0 && !v.Adopted || v.With.Image != h.Image || v.With.Version != h.Version || h.Another {
+		return
+	}
+	c.Equal++
+	if c.Since.IsZero() || v.At.Before(c.Since) {
+		c.Since = v.At
+	}
+}
+
 // Verify orders that a machine, or each of a room that is known, compares all that it boots with its
 // version, and with adopt is made equal to it. It is in the state file when it returns, and holds
 // until a report answers it; one that was not answered yet is replaced. It returns how many machines

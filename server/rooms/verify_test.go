@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"troy/server/protocol"
 	"troy/server/state"
@@ -64,6 +65,9 @@ func TestVerifyOrder(t *testing.T) {
 		if h := w.k.Hosts("B204")[0]; h.Verifying != adopt || h.Verified == nil || !strings.Contains(h.Attention, "differs from win11 version 2 in 3 MiB") || h.Last.Result != state.ResultDone {
 			t.Errorf("%+v", h)
 		}
+		if c := w.room("B204").Compared; c.Equal != 0 || (c.Ordered == 1) != adopt {
+			t.Errorf("%+v", c)
+		}
 	}
 	o := w.checkIn(201, 2, same)
 	r := protocol.Report{Protocol: protocol.Version, ID: "9", Machine: machine(201), Image: "win11", Version: 2, Manifest: hash(2), Outcome: protocol.OutcomeDone,
@@ -73,5 +77,13 @@ func TestVerifyOrder(t *testing.T) {
 	}
 	if h := w.k.Hosts("B204")[0]; h.Verifying || h.Attention != "" {
 		t.Errorf("adopted: %+v", h)
+	}
+	if c := w.room("B204").Compared; c.Equal != 1 || c.Ordered != 0 || !c.Since.Equal(w.now) {
+		t.Errorf("adopted: %+v", c)
+	}
+	w.now = w.now.Add(time.Minute)
+	w.checkIn(201, 1, func(in *protocol.CheckIn) { in.Manifest = hash(1) })
+	if c := w.room("B204").Compared; c.Equal != 0 {
+		t.Errorf("another version than the one that was compared: %+v", c)
 	}
 }
