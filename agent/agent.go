@@ -107,7 +107,7 @@ func (a *agent) look() {
 	if a.disk.machine != nil {
 		a.facts.Disk.State = a.disk.machine.State()
 	}
-	a.markSetup()
+	a.rec.markSetup(&a.facts)
 }
 
 // do does a step and notes its result.
@@ -260,7 +260,7 @@ func (a *agent) judge(ctx context.Context) error {
 	if m == nil || m.State().Reinstalling {
 		return nil
 	}
-	a.judgeSetup()
+	a.rec.judgeSetup(&a.facts)
 	s := m.State()
 	seen := chainload.Seen{Version: decide.Name(s.Image, s.Version, s.Manifest), Now: a.facts.Now, Left: a.win.left()}
 	if a.facts.ClockUnsure {

@@ -30,28 +30,28 @@ func (r *records) noteSetup(m *image.Manifest) error {
 }
 
 // markSetup sets the marks that the note is the reason for.
-func (a *agent) markSetup() {
-	s, n := a.facts.Disk.State, a.rec.Setup
+func (r *records) markSetup(f *decide.Facts) {
+	s, n := f.Disk.State, r.Setup
 	here := n.Of != "" && n.Of == decide.Name(s.Image, s.Version, s.Manifest)
-	a.facts.Memo.Marks.Setup, a.facts.Memo.Marks.SetUp = here && !n.Over, here && n.Over
+	f.Memo.Marks.Setup, f.Memo.Marks.SetUp = here && !n.Over, here && n.Over
 }
 
 // judgeSetup finds out whether setup has ended since the last start. A restart on the way is not the
 // end, and what cannot be read is not either.
-func (a *agent) judgeSetup() {
-	if a.markSetup(); !a.facts.Memo.Marks.Setup {
+func (r *records) judgeSetup(f *decide.Facts) {
+	if r.markSetup(f); !f.Memo.Marks.Setup {
 		return
 	}
-	switch pending, err := a.disk.pendingSetup(); {
+	switch pending, err := r.disk.pendingSetup(); {
 	case err != nil:
-		a.con.say("setup: whether it has finished is not known: %v", err)
+		r.con.say("setup: whether it has finished is not known: %v", err)
 	case pending:
-		a.con.say("setup: Windows is still being set up; the disk is kept as it is")
+		r.con.say("setup: Windows is still being set up; the disk is kept as it is")
 	default:
-		a.con.say("setup: Windows has been set up")
-		a.rec.Setup.Over = true
-		if err := a.rec.keep(); err != nil {
-			a.con.say("journal: %v", err)
+		r.con.say("setup: Windows has been set up")
+		r.Setup.Over = true
+		if err := r.keep(); err != nil {
+			r.con.say("journal: %v", err)
 		}
 	}
 }

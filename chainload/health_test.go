@@ -1,7 +1,6 @@
 package chainload
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"troy/chainload/efiboot"
+	"troy/internal/format"
 	"troy/internal/testing/efitest"
 )
 
@@ -48,12 +48,12 @@ func (l *life) start(s Seen, want Verdict) Judgement {
 // kept is what a start finds of what the one before kept.
 func kept(t *testing.T, h Health) Health {
 	t.Helper()
-	b, err := json.Marshal(h)
+	b, err := format.Marshal(h)
 	if err != nil {
 		t.Fatal(err)
 	}
 	k, err := ParseHealth(b)
-	again, _ := json.Marshal(k)
+	again, _ := format.Marshal(k)
 	if err != nil || string(again) != string(b) {
 		t.Fatalf("%s reads back as %s, %v", b, again, err)
 	}
@@ -241,7 +241,7 @@ func TestParseHealth(t *testing.T) {
 }
 
 func FuzzParseHealth(f *testing.F) {
-	seed, err := json.Marshal(Health{Version: "1", Starts: 2, Method: ByGRUB, Bad: []string{"3"}})
+	seed, err := format.Marshal(Health{Version: "1", Starts: 2, Method: ByGRUB, Bad: []string{"3"}})
 	if err != nil || len(seed) == 0 {
 		f.Fatal("no seed", err)
 	}

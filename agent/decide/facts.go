@@ -200,7 +200,7 @@ func boots(f *Facts) bool {
 
 // failing tells whether the version on the disk does not come up.
 func (f *Facts) failing() bool {
-	return f.Verdict == chainload.Failing && f.Judged == f.current() && !f.changed() && !f.Done.did(TryAgain)
+	return f.Verdict == chainload.Failing && f.Judged == f.current() && !changed(f) && !f.Done.did(TryAgain)
 }
 
 // mergeable tells whether the slots may be merged: the way back is not needed.

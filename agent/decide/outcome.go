@@ -33,7 +33,7 @@ type Outcome struct {
 // Judged sums up the results of a start.
 func Judged(f *Facts) Outcome {
 	o := Outcome{Outcome: protocol.OutcomeKept}
-	if f.changed() {
+	if changed(f) {
 		o.Outcome = protocol.OutcomeDone
 	}
 	var why []string
@@ -122,7 +122,7 @@ func (r *Result) severity() Severity {
 }
 
 // changed tells whether the version on the disk was brought by this start because it is wanted.
-func (f *Facts) changed() bool {
+func changed(f *Facts) bool {
 	for _, r := range f.Done {
 		if r.Step.Kind == Reinstall && r.Err == nil {
 			return true

@@ -39,9 +39,9 @@ func newRoot(s *cli.Streams) *cobra.Command {
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{groupImages, "images", []*cobra.Command{initCommand(s), imageCommand(s), keyCommand(s), agentCommand(s), mediaCommand(s)}},
+		{groupImages, "images and signatures", []*cobra.Command{initCommand(s), imageCommand(s), keyCommand(s), permitCommand(s), agentCommand(s), mediaCommand(s)}},
 		{groupServer, "server", []*cobra.Command{serveCommand(s), labCommand(s), certsCommand(s), loginCommand(s), tokenCommand(s), doctorCommand(s)}},
-		{groupRooms, "rooms", []*cobra.Command{permitCommand(s), promoteCommand(s), rollbackCommand(s), stopCommand(s), statusCommand(s), hostsCommand(s),
+		{groupRooms, "rooms", []*cobra.Command{promoteCommand(s), rollbackCommand(s), stopCommand(s), statusCommand(s), hostsCommand(s),
 			logCommand(s), assignCommand(s), forgetCommand(s), wakeCommand(s), verifyCommand(s)}},
 		{groupRescue, "rescue, on a disk or a file", []*cobra.Command{diskCommand(s), vhdxCommand(s)}},
 		{groupMore, "more", []*cobra.Command{versionCommand(s), docsCommand(s)}},

@@ -19,7 +19,7 @@ type verifying struct {
 
 func verifyCommand(s *cli.Streams) *cobra.Command {
 	v := &verifying{adminCall: newAdminCall(s)}
-	cmd := leaf("verify --room ROOM | --host HOST", "compare what machines hold with their version", v.run)
+	cmd := leaf("verify --room ROOM | --host HOST", "compare disks with their version", v.run)
 	cmd.Long = `Compare what machines hold with their version, in the next window: the whole disk is read, without
 what Windows wrote since the last reset. 'troy hosts' and 'troy log HOST' show what was found. An
 order that was not carried out yet is replaced by the next one.`

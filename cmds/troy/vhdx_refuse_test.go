@@ -178,18 +178,22 @@ func TestVHDXForce(t *testing.T) {
 	onlyFiles(t, dir, "base.vhdx", "leaf.vhdx", "link", "mid.vhdx", "there")
 }
 
-// TestVHDXForeignSource refuses sources that are neither VHDX nor raw: their bytes are not those of
-// a disk.
+// TestVHDXForeignSource converts disks of other programs, and refuses sources that are damaged or
+// no disks.
 func TestVHDXForeignSource(t *testing.T) {
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out.vhdx")
-	for format, says := range map[string]string{"qcow2": "QCOW", "vpc": "VHD", "vpc -o subformat=fixed": "fixed VHD", "vmdk": "VMDK", "vdi": "VDI"} {
-		path := filepath.Join(dir, "source")
-		tool(t, "", append(append([]string{"qemu-img", "create", "-q", "-f"}, strings.Fields(format)...), path, "8M")...)
-		refuseVHDX(t, []string{"convert", "--to", "dynamic", path, out}, says+" file", "was not made")
-		must(t, os.Remove(path))
-	}
 	disk, model := smallDisk(t, dir, "dynamic")
+	for _, format := range []string{"qcow2", "vpc -o force_size=on", "vpc -o subformat=fixed,force_size=on", "vmdk", "vdi"} {
+		path := filepath.Join(dir, "source")
+		tool(t, "", append(append([]string{"qemu-img", "convert", "-f", "vhdx", disk, "-O"}, strings.Fields(format)...), path)...)
+		wantVHDX(t, 0, "convert", "--to", "dynamic", path, out)
+		if got := diskSum(t, out); got != sum(model) {
+			t.Errorf("%s: md5 %s, want %s", format, got, sum(model))
+		}
+		must(t, os.Remove(path))
+		must(t, os.Remove(out))
+	}
 	patch(t, disk, 0, []byte("VHDXFILE"))
 	refuseVHDX(t, []string{"convert", "--to", "raw", disk, out}, "file identifier at offset 0x0", "was not made")
 	unnamed := filepath.Join(dir, "unnamed")

@@ -2,10 +2,10 @@ package rooms
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/netip"
 	"time"
 
+	"troy/internal/format"
 	"troy/server/limit"
 	"troy/server/protocol"
 	"troy/server/state"
@@ -87,7 +87,7 @@ func (k *Keeper) shorten(m *state.Machine) {
 
 // fits tells whether a part of a record is as short as that of a guest has to be.
 func fits(v any) bool {
-	b, err := json.Marshal(v)
+	b, err := format.Marshal(v)
 	return err == nil && len(b) <= guestBytes
 }
 
