@@ -46,6 +46,9 @@ func (d *Daemon) nextOfRooms(ctx context.Context) []string {
 			break
 		}
 	}
+	if _, err := d.catalog.Agent(); version == 0 && err != nil {
+		return []string{fmt.Sprintf("what the store has cannot be read, and machines are ordered nothing: %v", err)}
+	}
 	if version == 0 {
 		return []string{fmt.Sprintf("the store has no image yet: 'troy image import --store %s NAME DISK.vhdx' publishes version 1 of one", d.o.Dir)}
 	}
