@@ -101,7 +101,7 @@ func (m *randomLab) Size(_ context.Context, name string, have, want int) (Size, 
 	if name != "win11" || !m.store[want] || have != 0 && !m.store[have] {
 		return Size{}, ErrNotFound
 	}
-	return Size{Fetch: 1 << 20, Write: 2 << 20}, nil
+	return Size{Fetch: 1 << 20, Write: 2 << 20, Manifest: fmt.Sprintf("%064x", want)}, nil
 }
 
 func newRandomLab(t *testing.T, seed uint64) *randomLab {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"strings"
 
 	"troy/internal/format"
 	"troy/server/protocol"
@@ -25,7 +26,7 @@ func answer(path string) error {
 	if err != nil {
 		return err
 	}
-	o, err := protocol.Order{Protocol: protocol.Version, Repo: "repo", Agent: "2", Want: &protocol.Want{Image: "pc", Version: 2}}.For(in)
+	o, err := protocol.Order{Protocol: protocol.Version, Repo: "repo", Agent: "2", Want: &protocol.Want{Image: "pc", Version: 2, Manifest: strings.Repeat("2", protocol.HashSize)}}.For(in)
 	if err != nil {
 		return err
 	}
