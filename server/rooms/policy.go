@@ -121,7 +121,7 @@ func Decide(c *Case) Decision {
 		o.Reason = protocol.Clean(why, protocol.MaxText)
 		return Decision{Order: o}
 	}
-	if c.Active >= int(c.Room.Wave) || c.crowded() {
+	if c.full() {
 		return Decision{Order: c.wait(o)}
 	}
 	o.Want = c.want()
@@ -181,6 +181,9 @@ func (c *Case) retry() bool {
 	ended := c.Goal.Fits(c.Attempt) && (c.Attempt.Result == state.ResultFailed || c.Attempt.Result == state.ResultDone)
 	return c.Goal.Retry && !ended
 }
+
+// full says whether there is no start slot for this machine now.
+func (c *Case) full() bool { return c.Active >= int(c.Room.Wave) || c.crowded() }
 
 // crowded says whether a machine without a pinned key has to leave the free slots to others: from
 // one address no more such machines are at work than there are free slots, so that a laptop that

@@ -80,7 +80,7 @@ func (c *Case) verify(o protocol.Order) (d Decision, ok bool) {
 	if c.Verify == nil || c.CheckIn.Version == 0 || c.CheckIn.Detail != "" || c.closed() != "" {
 		return Decision{}, false
 	}
-	if c.Active >= int(c.Room.Wave) || c.crowded() {
+	if c.full() {
 		return Decision{Order: c.wait(o)}, true
 	}
 	o.Verify = c.Verify
