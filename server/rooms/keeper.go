@@ -206,7 +206,7 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	c.Goal.Gate = k.gate(l, c.Goal)
 	c.Attempt = c.judged(m.Attempt)
 	var err error
-	c.Another, c.Verify = k.another(in.Image, in.Version, in.Manifest), m.Verify
+	c.Another, c.Verify = k.contents().another(in.Image, in.Version, in.Manifest), m.Verify
 	if c.Size, c.Lost, err = k.size(ctx, in, c.Goal, c.Another); err != nil {
 		// The store lacks the version. Machines start what they have; trying again would only delay
 		// that.

@@ -181,11 +181,11 @@ func (k *Keeper) census(l *lab.Lab, room string) []shown {
 	if known {
 		whole = roomGoal(&p, r)
 	}
-	entries := k.hosts(l, room)
+	entries, store := k.hosts(l, room), k.contents()
 	all := make([]shown, 0, len(entries))
 	for _, e := range entries {
 		g := pinned(whole, &p, e.host, r)
-		all = append(all, shown{k.host(l, &p, &e, g), e, g})
+		all = append(all, shown{k.host(l, &p, &e, g, store), e, g})
 	}
 	return all
 }
@@ -248,7 +248,7 @@ func (h *Host) has(folded string) bool {
 }
 
 // host is a machine of a room with a policy, and what it should have; nil = nothing.
-func (k *Keeper) host(l *lab.Lab, p *lab.Policy, e *entry, g *Goal) Host {
+func (k *Keeper) host(l *lab.Lab, p *lab.Policy, e *entry, g *Goal, store *contents) Host {
 	h := Host{Name: e.name, Room: e.room, Guest: e.guest, Phase: PhaseNever}
 	if e.host != nil {
 		h.UUID, h.Pinned = string(e.host.UUID), e.host.Version > 0
@@ -261,19 +261,19 @@ func (k *Keeper) host(l *lab.Lab, p *lab.Policy, e *entry, g *Goal) Host {
 	}
 	if e.m != nil {
 		h.Assigned = e.host == nil && e.room != "" && !e.guest
-		k.seen(&h, e.m, g)
+		k.seen(&h, e.m, g, store)
 		h.Attention = k.attention(&h, e.m, l, p)
 	}
 	return h
 }
 
 // seen fills what a machine itself has told.
-func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal) {
+func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal, store *contents) {
 	in := &m.CheckIn
 	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
 	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
 	h.Image, h.Version = holds(m)
-	h.Another, h.Verified, h.Verifying = k.another(h.Image, h.Version, manifestOf(m)), m.Verified, m.Verify != nil
+	h.Another, h.Verified, h.Verifying = store.another(h.Image, h.Version, manifestOf(m)), m.Verified, m.Verify != nil
 	if h.Image == in.Image && h.Version == in.Version { // else it is of the version before
 		h.Health, h.HealthWhy = in.Health, in.LastStart
 	}

@@ -65,13 +65,37 @@ func (k *Keeper) Verify(room, host string, adopt bool) (int, error) {
 	return n, nil
 }
 
+// contents is what the store has under the numbers of its versions, each asked for once: to ask
+// reads the store.
+type contents struct {
+	sizes Sizes
+	known map[content]string // its manifest; "" = the store cannot tell
+}
+
+type content struct {
+	image   string
+	version int
+}
+
+func (k *Keeper) contents() *contents { return &contents{k.o.Sizes, map[content]string{}} }
+
 // another tells whether what a machine calls a version of an image is none of the store's.
-func (k *Keeper) another(image string, version int, manifest string) bool {
+func (c *contents) another(image string, version int, manifest string) bool {
 	if version == 0 || manifest == "" {
 		return false
 	}
-	s, err := k.o.Sizes.Size(context.Background(), image, version, version)
-	return manifest == protocol.NoVersion || err == nil && s.Manifest != manifest
+	if manifest == protocol.NoVersion {
+		return true
+	}
+	of := content{image, version}
+	own, ok := c.known[of]
+	if !ok {
+		if s, err := c.sizes.Size(context.Background(), image, version, version); err == nil {
+			own = s.Manifest
+		}
+		c.known[of] = own
+	}
+	return own != "" && own != manifest
 }
 
 // verify orders a comparison, by the window and the start slots of the room. It is for a machine that
