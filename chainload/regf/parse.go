@@ -272,30 +272,48 @@ func (p *parser) value(off uint32) (*Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	le := binary.LittleEndian
-	v := &Value{Type: Type(le.Uint32(c[12:]))}
-	if v.Name, err = name(c, 0x14, le.Uint16(c[2:]), le.Uint16(c[16:])&vkLatin1 != 0, "vk", off); err != nil {
+	v, err := head(c, off)
+	if err != nil {
 		return nil, err
 	}
-	n := le.Uint32(c[4:])
+	n, at, err := v.inside(c, off)
 	switch {
-	case n&inline != 0 && n&^inline > 4:
-		return nil, corrupt("vk", fileOffset(off), "%d bytes of data inside the cell, at most 4 fit", n&^inline)
-	case n&inline != 0:
-		v.Data = c[8 : 8+n&^inline]
-		return v, nil
+	case err != nil:
+		return nil, err
 	case n == 0:
 		return v, nil
 	case n > bigData && p.minor >= 4:
 		return nil, unsupported("value %q at byte %#x: data of %d bytes is split", v.Name, fileOffset(off), n)
 	}
-	d, err := p.cell(le.Uint32(c[8:]), "value data", 4)
+	d, err := p.cell(at, "value data", 4)
 	if err != nil {
 		return nil, err
 	}
 	if int64(n) > int64(len(d)) {
-		return nil, corrupt("value data", fileOffset(le.Uint32(c[8:])), "%d bytes in a cell of %d", n, len(d))
+		return nil, corrupt("value data", fileOffset(at), "%d bytes in a cell of %d", n, len(d))
 	}
 	v.Data = d[:n]
 	return v, nil
+}
+
+// head reads the type and the name of a vk cell.
+func head(c []byte, off uint32) (v *Value, err error) {
+	le := binary.LittleEndian
+	v = &Value{Type: Type(le.Uint32(c[12:]))}
+	v.Name, err = name(c, 0x14, le.Uint16(c[2:]), le.Uint16(c[16:])&vkLatin1 != 0, "vk", off)
+	return v, err
+}
+
+// inside takes the data that a vk cell holds itself. Data that it does not hold has n bytes and
+// lies in the cell at.
+func (v *Value) inside(c []byte, off uint32) (n, at uint32, err error) {
+	le := binary.LittleEndian
+	switch n = le.Uint32(c[4:]); {
+	case n&inline == 0:
+		return n, le.Uint32(c[8:]), nil
+	case n&^inline > 4:
+		return 0, 0, corrupt("vk", fileOffset(off), "%d bytes of data inside the cell, at most 4 fit", n&^inline)
+	}
+	v.Data = c[8 : 8+n&^inline]
+	return 0, 0, nil
 }

@@ -169,24 +169,20 @@ func (h *Reader) value(off uint32, want string) (*Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	le := binary.LittleEndian
 	if string(c[:2]) != "vk" {
 		return nil, corrupt("vk", fileOffset(off), "signature %q", c[:2])
 	}
-	v := &Value{Type: Type(le.Uint32(c[12:]))}
-	if v.Name, err = name(c, 0x14, le.Uint16(c[2:]), le.Uint16(c[16:])&vkLatin1 != 0, "vk", off); err != nil || !strings.EqualFold(v.Name, want) {
+	v, err := head(c, off)
+	if err != nil || !strings.EqualFold(v.Name, want) {
 		return nil, err
 	}
-	n := le.Uint32(c[4:])
+	n, at, err := v.inside(c, off)
 	switch {
-	case n&inline != 0 && n&^inline > 4:
-		return nil, corrupt("vk", fileOffset(off), "%d bytes of data inside the cell, at most 4 fit", n&^inline)
-	case n&inline != 0:
-		v.Data = c[8 : 8+n&^inline]
+	case err != nil:
 	case n > bigData && h.base.minor >= 4:
-		v.Data, err = h.split(le.Uint32(c[8:]), int64(n))
+		v.Data, err = h.split(at, int64(n))
 	case n > 0:
-		if v.Data, err = h.cell(le.Uint32(c[8:]), "value data", int(min(n, maxCell+1))); err == nil {
+		if v.Data, err = h.cell(at, "value data", int(min(n, maxCell+1))); err == nil {
 			v.Data = v.Data[:n]
 		}
 	}
