@@ -85,23 +85,28 @@ func (c *Catalog) index(name string) (*image.Index, error) {
 	return x, nil
 }
 
+// versions are those of an image as they are signed, and as the folder has them.
+type versions struct{ signed, folder *image.Index }
+
+func (c *Catalog) versions(ctx context.Context, name string) (v versions, err error) {
+	if v.signed, err = c.index(name); err != nil {
+		return v, err
+	}
+	if v.folder, err = image.LoadIndex(ctx, c.store, name); err != nil { // it is signed: that nothing is there now is no removal
+		return v, fmt.Errorf("%s is signed, but the store cannot provide it now: %v", name, err)
+	}
+	return v, nil
+}
+
 // entry returns a version that is signed and that the folder still has.
-func (c *Catalog) entry(ctx context.Context, name string, version int) (*image.Entry, error) {
-	signed, err := c.index(name)
+func (v versions) entry(version int) (*image.Entry, error) {
+	here, err := v.folder.Entry(version)
 	if err != nil {
 		return nil, err
 	}
-	folder, err := image.LoadIndex(ctx, c.store, name)
-	if err != nil { // it is signed: that nothing is there now is no removal
-		return nil, fmt.Errorf("%s is signed, but the store cannot provide it now: %v", name, err)
-	}
-	here, err := folder.Entry(version)
-	if err != nil {
-		return nil, err
-	}
-	e, err := signed.Entry(version)
+	e, err := v.signed.Entry(version)
 	if err != nil || e.Manifest.SHA256 != here.Manifest.SHA256 {
-		return nil, fmt.Errorf("%w: version %d of %s is not signed, so machines do not see it: run 'troy key sign'", image.ErrNotFound, version, name)
+		return nil, fmt.Errorf("%w: version %d of %s is not signed, so machines do not see it: run 'troy key sign'", image.ErrNotFound, version, v.folder.Image)
 	}
 	return e, nil
 }
@@ -135,13 +140,17 @@ func (c *Catalog) Size(ctx context.Context, name string, have, want int) (rooms.
 }
 
 func (c *Catalog) size(ctx context.Context, name string, have, want int) (rooms.Size, error) {
-	e, err := c.entry(ctx, name, want)
+	v, err := c.versions(ctx, name)
+	if err != nil {
+		return rooms.Size{}, err
+	}
+	e, err := v.entry(want)
 	if err != nil {
 		return rooms.Size{}, err
 	}
 	key, load := step{image: name, want: e.Manifest.SHA256}, image.LoadPlan // there is nothing to copy from
 	if have != 0 {
-		before, err := c.entry(ctx, name, have)
+		before, err := v.entry(have)
 		if err != nil {
 			return rooms.Size{}, err
 		}
@@ -150,7 +159,7 @@ func (c *Catalog) size(ctx context.Context, name string, have, want int) (rooms.
 	if size, ok := c.sizes[key]; ok {
 		return size, nil
 	}
-	plan, err := load(ctx, signedView{c.store, c.signed.Images[name]}, name, have, want)
+	plan, err := load(ctx, signedView{c.store, v.signed}, name, have, want)
 	if err != nil {
 		return rooms.Size{}, err
 	}
