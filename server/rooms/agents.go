@@ -20,9 +20,9 @@ func refused(m *state.Machine) string {
 	return ""
 }
 
-// stranger is the order for a machine whose agent this server does not understand: it starts what it
+// unheard is the order for a machine whose agent this server does not understand: it starts what it
 // has, and gets the release of the agent that this server does.
-func (c *Case) stranger(why string) Decision {
+func (c *Case) unheard(why string) Decision {
 	return Decision{Order: protocol.Order{Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Name: c.Name, Agent: c.Agent,
 		Mirrors: c.Lab.MirrorURLs(), Reason: protocol.Clean(why, protocol.MaxText)}}
 }

@@ -96,7 +96,7 @@ func Decide(c *Case) Decision {
 			Rules: protocol.Rules{Until: c.Now}, Reason: protocol.Clean("this machine is unknown: "+cmp.Or(c.Doubt, "assign its code to a room"), protocol.MaxText)}}
 	}
 	if why := c.CheckIn.Refused(); why != "" {
-		return c.stranger(why)
+		return c.unheard(why)
 	}
 	o := c.order()
 	if c.Goal == nil {

@@ -2,7 +2,9 @@ package rooms
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"troy/internal/format"
@@ -135,10 +137,7 @@ func (k *Keeper) expire() {
 // pinned, and returns how many these were.
 func (k *Keeper) ForgetStrangers() (int, error) {
 	k.mu.Lock()
-	ids := make([]string, 0, len(k.strangers))
-	for id := range k.strangers {
-		ids = append(ids, id)
-	}
+	ids := slices.Collect(maps.Keys(k.strangers))
 	k.mu.Unlock()
 	return len(ids), k.forget(ids)
 }
