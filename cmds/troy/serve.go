@@ -53,6 +53,10 @@ func (f *serveFlags) run(cmd *cobra.Command, args []string) error {
 
 // serve opens the daemon, says where it is, and serves until ctx ends.
 func (c *call) serve(ctx context.Context, o *daemon.Options) error {
+	// Asked for first: a reload that comes while the daemon starts would end the process.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	o.Events = daemon.Events{CheckIn: c.sayCheckIn, Report: c.sayReport, Warn: c.warn,
 		Note: func(line string) { fmt.Fprintf(c.Out, "%s  %s\n", time.Now().Format(time.TimeOnly), cli.Clean(line)) }}
 	d, err := daemon.New(ctx, o)
@@ -64,9 +68,6 @@ func (c *call) serve(ctx context.Context, o *daemon.Options) error {
 	for _, line := range d.Next(ctx) {
 		fmt.Fprintf(c.Out, "next: %s\n", cli.Clean(line))
 	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	go reloadOn(ctx, hup, d)
 	err = d.Run(ctx)
 	bytes, requests := d.Served()
