@@ -135,6 +135,7 @@ func TestVHDOf(t *testing.T) {
 	}{
 		{"locate", v.device(systemRootElement), true},
 		{"qualified", partitionDevice{ID: GUID{1}, Disk: GUID{2}, On: file}, true},
+		{"qualified, an MBR in the file", partitionDevice{ID: GUID{0, 0, 0x10}, Table: tableMBR, Disk: GUID{0xde, 0xad}, On: file}, true},
 		{"locate with options", optionDevice{GUID{1}, v.device(systemRootElement)}, true},
 		{"partition with options", optionDevice{GUID{1}, host}, false},
 		{"partition", host, false},

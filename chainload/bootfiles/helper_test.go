@@ -129,10 +129,18 @@ func espFiles(tree map[string][]byte, newer bool) map[string][]byte {
 // and with twice another one.
 func newDisk(t testing.TB, tree map[string][]byte, twice bool) []byte {
 	t.Helper()
+	return newDiskBy(t, func(disk string) {
+		tool(t, "sgdisk", "-a", "8", "-n", "1:2048:+2M", "-n", "2:0:+4M", "-n", "3:0:+4M", "-t", "1:0700", "-t", "2:0700", "-t", "3:0700", disk)
+	}, tree, twice)
+}
+
+// newDiskBy is newDisk with another table of the same partitions.
+func newDiskBy(t testing.TB, partition func(disk string), tree map[string][]byte, twice bool) []byte {
+	t.Helper()
 	dir := t.TempDir()
 	disk, volume := filepath.Join(dir, "disk"), filepath.Join(dir, "volume")
 	must(t, os.WriteFile(disk, make([]byte, diskSize), 0o644))
-	tool(t, "sgdisk", "-a", "8", "-n", "1:2048:+2M", "-n", "2:0:+4M", "-n", "3:0:+4M", "-t", "1:0700", "-t", "2:0700", "-t", "3:0700", disk)
+	partition(disk)
 	out, err := os.OpenFile(disk, os.O_RDWR, 0)
 	must(t, err)
 	defer out.Close()

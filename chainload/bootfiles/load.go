@@ -124,14 +124,14 @@ func (s *Set) collect(r *reader) {
 
 // find returns the volume with Windows' boot files.
 func find(disk io.ReaderAt, size int64, sectorSize int) (*ntfs.Volume, int, error) {
-	table, err := blockdev.ReadTable(disk, size, sectorSize)
+	list, err := blockdev.Volumes(disk, size, sectorSize)
 	if err != nil {
 		return nil, 0, fmt.Errorf("partitions of the image: %w", err)
 	}
 	var found *ntfs.Volume
 	var seen []string
 	number := 0
-	for _, e := range table.ByType(blockdev.TypeBasicData) {
+	for _, e := range list {
 		v, err := ntfs.Open(io.NewSectionReader(disk, e.Start, e.Size), e.Size)
 		if err == nil {
 			_, err = v.Lookup(bootFolder + `\EFI\` + manager)
@@ -148,7 +148,7 @@ func find(disk io.ReaderAt, size int64, sectorSize int) (*ntfs.Volume, int, erro
 		}
 	}
 	if found == nil && len(seen) == 0 {
-		seen = []string{"no basic data partition"}
+		seen = []string{"no partition that may hold it"}
 	}
 	if found == nil {
 		return nil, 0, fmt.Errorf("%w: %s", ErrMissing, strings.Join(seen, "; "))

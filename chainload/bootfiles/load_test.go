@@ -6,7 +6,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"troy/chainload/secureboot"
@@ -25,6 +27,13 @@ func TestLoad(t *testing.T) {
 	old, none := windows(false), windows(true)
 	delete(none, `Windows/Boot/EFI/bootmgfw.efi`)
 	noEX, withEX := newDisk(t, old, false), newDisk(t, windows(true), false)
+	mbr := newDiskBy(t, func(disk string) {
+		cmd := exec.Command("sfdisk", "-q", disk)
+		cmd.Stdin = strings.NewReader("label: dos\nstart=2048,size=4096,type=7,bootable\nstart=6144,size=8192,type=7\nstart=14336,size=8192,type=7\n")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("sfdisk: %v: %s", err, out)
+		}
+	}, windows(true), false)
 	for name, c := range map[string]struct {
 		disk     []byte
 		firmware *secureboot.Firmware
@@ -47,6 +56,7 @@ func TestLoad(t *testing.T) {
 		"SVN too low":       {withEX, svn(both, 7), false, ErrNotTrusted, nil},
 		"two":               {newDisk(t, old, true), both, false, nil, ErrManyWindows},
 		"missing":           {newDisk(t, none, false), both, false, nil, ErrMissing},
+		"MBR":               {mbr, both, true, nil, nil},
 		"empty":             {make([]byte, diskSize), both, false, nil, blockdev.ErrNoTable},
 	} {
 		t.Run(name, func(t *testing.T) {

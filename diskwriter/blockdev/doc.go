@@ -70,5 +70,6 @@
 //   - A GPT with more than 1024 entries or entries larger than 4096 bytes is refused.
 //   - A disk in a Thunderbolt or eSATA case looks like one inside. An MMC card in a slot (not SD, not
 //     soldered) looks like eMMC.
-//   - MBR-only disks are refused: Windows boots from VHDX by UEFI with a GPT here.
+//   - A PC's disk with an MBR alone is refused: UEFI starts Windows from a GPT. The disk inside a
+//     VHDX may have either (Volumes).
 package blockdev
