@@ -131,6 +131,8 @@ func count(use string) (least, most int) {
 	for i := 0; i < len(words); i++ {
 		word := words[i]
 		switch {
+		case word == "|": // between two flags of which one is needed
+			continue
 		case strings.HasPrefix(word, "--"): // a flag that is needed, and its value
 			i++
 			continue

@@ -21,8 +21,9 @@ func verifyCommand(s *cli.Streams) *cobra.Command {
 	v := &verifying{adminCall: newAdminCall(s)}
 	cmd := leaf("verify --room ROOM | --host HOST", "compare disks with their version", v.run)
 	cmd.Long = `Compare what machines hold with their version, in the next window: the whole disk is read, without
-what Windows wrote since the last reset. 'troy hosts' and 'troy log HOST' show what was found. An
-order that was not carried out yet is replaced by the next one.`
+what Windows wrote since the last reset. A machine gets the version of its room first. 'troy hosts'
+and 'troy log HOST' show what was found. An order that was not carried out yet is replaced by the
+next one.`
 	cmd.Flags().StringVar(&v.room, "room", "", "all machines of this `room`")
 	cmd.Flags().StringVar(&v.host, "host", "", "this `machine` only")
 	cmd.Flags().BoolVar(&v.adopt, "adopt", false, "replace what differs and discard the changes that Windows made; also for machines with another store's version")
@@ -41,7 +42,7 @@ func (v *verifying) run(ctx context.Context, _ []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(v.Out, "%d machines are compared in their next window\n", n)
+		fmt.Fprintf(v.Out, "%d machines are compared in their next window, once they have their version\n", n)
 		return nil
 	})
 }
