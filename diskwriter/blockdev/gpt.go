@@ -39,6 +39,8 @@ type Table struct {
 	// Warning is not empty when the two copies are not both valid and equal; it
 	// says in one line what is wrong.
 	Warning string
+	// FromBackup: the primary copy is damaged, this is what the backup says.
+	FromBackup bool
 }
 
 // ReadTable reads the disk's GUID partition table, see the function ReadTable.
@@ -62,7 +64,7 @@ func ReadTable(r io.ReaderAt, size int64, sectorSize int) (*Table, error) {
 	case perr == nil && berr != nil:
 		primary.Warning = berr.Error()
 	case perr != nil && berr == nil:
-		backup.Warning = perr.Error()
+		backup.Warning, backup.FromBackup = perr.Error(), true
 		return backup, nil
 	case perr != nil:
 		return nil, perr

@@ -12,9 +12,10 @@ import (
 const maxLogical = 64
 
 // Volumes returns the partitions of a disk that may hold a volume of Windows, by number: those of
-// type basic data of a GPT, or all primary partitions and logical drives of an MBR (only Number,
-// Start and Size are set then; logical drives count from 5, as in Linux). Entries that leave the
-// disk are not returned. The error is ErrNoTable, or that of reading.
+// type basic data of a GPT, or the primary partitions and logical drives of an MBR that have a type of
+// NTFS (only Number, Start and Size are set then; logical drives count from 5, as in Linux). What
+// lies in others (dynamic disks, Storage Spaces, RAID, other systems) may begin like a volume and is
+// none. Entries that leave the disk are not returned. The error is ErrNoTable, or that of reading.
 func Volumes(r io.ReaderAt, size int64, sectorSize int) ([]Entry, error) {
 	t, err := ReadTable(r, size, sectorSize)
 	if err == nil {
@@ -48,6 +49,10 @@ func (b *bootRecord) entry(i int) (typ byte, first, count int64) {
 	return e[4], int64(binary.LittleEndian.Uint32(e[8:])), int64(binary.LittleEndian.Uint32(e[12:]))
 }
 
+// plain tells whether a partition of that type may hold a volume of NTFS by itself: IFS, hidden IFS,
+// and the recovery environment.
+func plain(typ byte) bool { return typ == 0x07 || typ == 0x17 || typ == 0x27 }
+
 func extended(typ byte) bool { return typ == 0x05 || typ == 0x0f || typ == 0x85 }
 
 func masterBootRecord(r io.ReaderAt, size, sector int64) (list []Entry, err error) {
@@ -63,7 +68,7 @@ func masterBootRecord(r io.ReaderAt, size, sector int64) (list []Entry, err erro
 				return nil, err
 			}
 			list = append(list, logical...)
-		case typ != 0:
+		case plain(typ):
 			list = appendInside(list, Entry{Number: i + 1, Start: first * sector, Size: count * sector}, size)
 		}
 	}
@@ -79,7 +84,7 @@ func logicalDrives(r io.ReaderAt, size, sector, base int64) (list []Entry, err e
 			return list, err
 		}
 		typ, first, count := b.entry(0)
-		if typ != 0 && !extended(typ) {
+		if plain(typ) {
 			list = appendInside(list, Entry{Number: 5 + n, Start: (at + first) * sector, Size: count * sector}, size)
 		}
 		typ, next, _ := b.entry(1)

@@ -3,6 +3,8 @@ package ntfs
 import (
 	"encoding/binary"
 	"fmt"
+
+	"troy/internal/guid"
 )
 
 const (
@@ -10,6 +12,19 @@ const (
 	blockSize      = 512     // stride of the update sequence array, whatever the sector size
 	maxClusterSize = 2 << 20 // Windows 10 and later
 )
+
+// bitLocker is the GUID by which a boot sector names BitLocker's metadata, at 0xa0, or at 0x1a8 where
+// the rest looks like FAT (BitLocker To Go).
+var bitLocker = guid.Must("4967d63b-2e29-4ad8-8399-f6a339e3d001")
+
+// IsBitLocker tells whether the first sector of a volume is one of BitLocker's: encrypted, or being
+// encrypted or decrypted.
+func IsBitLocker(b []byte) bool {
+	at := func(off int, mark string) bool {
+		return len(b) >= off+len(mark) && string(b[off:off+len(mark)]) == mark
+	}
+	return at(3, "-FVE-FS-") || at(0xa0, string(bitLocker[:])) || at(0x1a8, string(bitLocker[:]))
+}
 
 // Geometry is what the boot sector says. Sizes are bytes.
 type Geometry struct {
@@ -24,16 +39,16 @@ type Geometry struct {
 }
 
 // parseBoot decodes the first 512 bytes of a volume of size bytes. It returns
-// ErrBitLocker, ErrNotNTFS, or a FormatError when a number cannot be right.
+// ErrBitLocker, ErrNotNTFS, ErrTooLarge, or a FormatError when a number cannot be right.
 func parseBoot(b []byte, size int64) (Geometry, error) {
 	var g Geometry
 	if len(b) < bootSize {
 		return g, fmt.Errorf("%w: boot sector of %d bytes", ErrNotNTFS, len(b))
 	}
-	switch oem := string(b[3:11]); {
-	case oem == "-FVE-FS-":
+	switch {
+	case IsBitLocker(b):
 		return g, ErrBitLocker
-	case oem != "NTFS    " || b[510] != 0x55 || b[511] != 0xaa:
+	case string(b[3:11]) != "NTFS    " || b[510] != 0x55 || b[511] != 0xaa:
 		return g, ErrNotNTFS
 	}
 	le := binary.LittleEndian
@@ -52,8 +67,11 @@ func parseBoot(b []byte, size int64) (Geometry, error) {
 		return g, corrupt("boot sector", 0x44, "index blocks of %d bytes", g.IndexSize)
 	}
 	sectors := le.Uint64(b[0x28:])
-	if sectors == 0 || sectors > uint64(size)/uint64(g.SectorSize) {
+	switch have := uint64(size) / uint64(g.SectorSize); {
+	case sectors == 0 || sectors > 1<<62/uint64(g.SectorSize):
 		return g, corrupt("boot sector", 0x28, "%d sectors in a partition of %d bytes", sectors, size)
+	case sectors > have:
+		return g, fmt.Errorf("%w: %d bytes in a partition of %d", ErrTooLarge, sectors*uint64(g.SectorSize), size)
 	}
 	g.Clusters = int64(sectors) / int64(g.ClusterSize/g.SectorSize)
 	g.MFT, g.MFTMirror = int64(le.Uint64(b[0x30:])), int64(le.Uint64(b[0x38:]))

@@ -25,8 +25,8 @@
 // Boot sector; MFT records with their update sequence ("fixups", stride 512 on 4Kn
 // disks too), attribute lists, mapping pairs; $I30 directories (the whole tree, so
 // that names are found whatever the collation); $UpCase, $Bitmap, $Volume, $LogFile
-// (LFS 1.1 and 2.0), hiberfil.sys. Names compare by the volume's $UpCase, by ASCII
-// when that is damaged; two names that differ in case only are an error.
+// (LFS 1.1 and 2.0), hiberfil.sys, the header of shadow copies. Names compare by the volume's
+// $UpCase, by ASCII when that is damaged; two names that differ in case only are an error.
 //
 // # Map
 //

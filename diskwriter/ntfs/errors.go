@@ -13,6 +13,8 @@ var (
 	ErrBitLocker = errors.New("the volume is encrypted by BitLocker")
 	// ErrCorrupt is the class of every contradiction found on the volume.
 	ErrCorrupt = errors.New("NTFS structure is damaged")
+	// ErrTooLarge is returned by Open for a volume that goes on behind the end of its partition.
+	ErrTooLarge = errors.New("the volume is larger than its partition")
 	// ErrUnsupported is returned for what NTFS allows and this reader does not read.
 	ErrUnsupported = errors.New("not supported by this NTFS reader")
 	// ErrNotExist is returned by Lookup when the path names nothing.

@@ -33,7 +33,7 @@ type Volume struct {
 }
 
 // Open reads the boot sector and the system files of the volume in r, a partition of
-// size bytes. It returns ErrBitLocker, ErrNotNTFS or a FormatError.
+// size bytes. It returns ErrBitLocker, ErrNotNTFS, ErrTooLarge or a FormatError.
 func Open(r io.ReaderAt, size int64) (*Volume, error) {
 	var b [bootSize]byte
 	if n, err := r.ReadAt(b[:], 0); n < len(b) {
@@ -148,12 +148,15 @@ type File struct{ *stream }
 // Size returns the size of the content in bytes.
 func (f *File) Size() int64 { return f.size }
 
-// OpenFile opens the unnamed content of the file at path. Compressed and encrypted
-// files return ErrUnsupported.
+// OpenFile opens the unnamed content of the file at path. Compressed and encrypted files, and those
+// whose content lies elsewhere (a reparse point, as CompactOS makes them), return ErrUnsupported.
 func (v *Volume) OpenFile(path string) (*File, error) {
 	n, _, err := v.lookup(path)
 	if err != nil {
 		return nil, err
+	}
+	if _, ok := n.first(attrReparse); ok {
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrReparse, ErrUnsupported)
 	}
 	s, err := v.open(n, attrData, "")
 	if err != nil {

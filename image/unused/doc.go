@@ -3,10 +3,11 @@
 //
 // # Promises
 //
-// What is named unused lies in an NTFS partition (GPT, or a primary one of an MBR) whose reader
-// called it clean. Everything else counts as used: the space between partitions, other file
-// systems, volumes that were not dismounted, files that could not be mapped, the first 64 KiB of
-// the three files (Windows looks there for signs of a hibernation or a crash dump, and a page that
+// What is named unused lies in an NTFS volume whose reader called it clean, in a partition of a type
+// that can hold one (blockdev.Volumes). Everything else counts as used: the space between
+// partitions, other file systems, volumes that were not dismounted, volumes with shadow copies
+// (which read free clusters of the volume), files that could not be mapped, the first 64 KiB of the
+// three files (Windows looks there for signs of a hibernation or a crash dump, and a page that
 // may hold anything must not show one). A disk with a BitLocker volume or a hibernated Windows is
 // refused: its content is not complete. Each partition gives one line that says what was found.
 //
@@ -23,7 +24,6 @@
 //
 // # Known gaps
 //
-//   - Logical drives inside an extended MBR partition are not looked into; neither are dynamic
-//     disks and Storage Spaces.
-//   - The backup GPT is not read: if the primary one is damaged nothing is called unused.
+//   - Dynamic disks, Storage Spaces and recovery partitions of a GPT are not looked into.
+//   - If the primary GPT is damaged nothing is called unused.
 package unused

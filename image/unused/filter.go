@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/ntfs"
 	"troy/image"
 	"troy/internal/block"
 )
@@ -34,6 +36,9 @@ type volume struct {
 	Unclean string
 	// Hibernated says that hiberfil.sys holds a sleeping Windows.
 	Hibernated bool
+	// Shadowed says that the volume holds shadow copies, which need its free clusters. Nothing else
+	// is then used.
+	Shadowed bool
 	// Free are the clusters that $Bitmap marks free.
 	Free []image.Range
 	// Files are the clusters of pagefile.sys, swapfile.sys and hiberfil.sys, each in the order of
@@ -55,7 +60,7 @@ type Filter struct {
 // Unused returns the unused ranges of all clean NTFS partitions and a line about each partition. It
 // returns ErrBitLocker, ErrHibernated, ErrVolume, or the error of reading the disk.
 func (f Filter) Unused(ctx context.Context, disk io.ReaderAt, size int64, sectorSize uint32) ([]image.Range, []string, error) {
-	parts, note, err := partitions(disk, size, int64(sectorSize))
+	parts, note, err := partitions(disk, size, int(sectorSize))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,36 +70,53 @@ func (f Filter) Unused(ctx context.Context, disk io.ReaderAt, size int64, sector
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		ranges, note, err := f.partition(ctx, disk, p)
+		ranges, note, err := f.partition(ctx, io.NewSectionReader(disk, p.Start, p.Size))
 		if err != nil {
-			return nil, nil, fmt.Errorf("partition %d: %w", p.number, err)
+			return nil, nil, fmt.Errorf("partition %d: %w", p.Number, err)
 		}
 		for _, r := range ranges {
-			unused = append(unused, image.Range{Offset: p.start + r.Offset, Length: r.Length})
+			unused = append(unused, image.Range{Offset: p.Start + r.Offset, Length: r.Length})
 		}
-		notes = append(notes, fmt.Sprintf("partition %d: %s", p.number, note))
+		notes = append(notes, fmt.Sprintf("partition %d: %s", p.Number, note))
 	}
 	return unused, notes, nil
 }
 
-func (f Filter) partition(ctx context.Context, disk io.ReaderAt, p partition) ([]image.Range, string, error) {
-	r := io.NewSectionReader(disk, p.start, p.size)
+// partitions are those that may hold NTFS. A disk with no table, or with a GPT whose primary copy is
+// damaged, has none: the backup may be an old one. Only failing reads are errors.
+func partitions(disk io.ReaderAt, size int64, sector int) ([]blockdev.Entry, string, error) {
+	table, err := blockdev.ReadTable(disk, size, sector)
+	if err == nil && table.FromBackup {
+		return nil, "GPT damaged, all of the disk counts", nil
+	}
+	parts, verr := blockdev.Volumes(disk, size, sector)
+	switch {
+	case errors.Is(verr, blockdev.ErrNoTable):
+		return nil, "no partition table, all of the disk counts", nil
+	case verr != nil:
+		return nil, "", fmt.Errorf("unused: reading the partition table: %w", verr)
+	case err == nil:
+		return parts, "GPT", nil
+	}
+	return parts, "MBR", nil
+}
+
+func (f Filter) partition(ctx context.Context, r *io.SectionReader) ([]image.Range, string, error) {
 	boot := make([]byte, 512)
 	if err := block.ReadFull(r, boot, 0); err != nil {
 		return nil, "", fmt.Errorf("unused: reading the boot sector: %w", err)
 	}
-	switch string(boot[3:11]) {
-	case "-FVE-FS-":
+	switch {
+	case ntfs.IsBitLocker(boot):
 		return nil, "", ErrBitLocker
-	case "NTFS    ":
-	default:
+	case string(boot[3:11]) != "NTFS    ":
 		return nil, "no NTFS, all of it counts", nil
 	}
 	open := f.open
 	if open == nil {
 		open = readNTFS
 	}
-	v, err := open(ctx, r, p.size)
+	v, err := open(ctx, r, r.Size())
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, "", ctx.Err()
@@ -104,10 +126,14 @@ func (f Filter) partition(ctx context.Context, disk io.ReaderAt, p partition) ([
 	if v.Hibernated {
 		return nil, "", ErrHibernated
 	}
+	if v.Shadowed {
+		return nil, "NTFS with shadow copies (restore points, backups), all of it counts: " +
+			"'vssadmin delete shadows /all' in Windows deletes them, and switching System Protection off keeps new ones away", nil
+	}
 	if v.Unclean != "" {
 		return nil, fmt.Sprintf("NTFS, not clean (%s), all of it counts", v.Unclean), nil
 	}
-	ranges, err := v.ranges(p.size)
+	ranges, err := v.ranges(r.Size())
 	if err != nil {
 		return nil, "", err
 	}
@@ -115,7 +141,7 @@ func (f Filter) partition(ctx context.Context, disk io.ReaderAt, p partition) ([
 	for _, r := range ranges {
 		n += r.Length
 	}
-	note := fmt.Sprintf("NTFS, clean, %d MiB of %d unused", n>>20, p.size>>20)
+	note := fmt.Sprintf("NTFS, clean, %d MiB of %d unused", n>>20, r.Size()>>20)
 	return ranges, strings.Join(append([]string{note}, v.Notes...), "; "), nil
 }
 

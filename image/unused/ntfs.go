@@ -30,6 +30,12 @@ func readNTFS(_ context.Context, r io.ReaderAt, size int64) (*volume, error) {
 	case d.Condition == ntfs.Unclean:
 		return &volume{Unclean: d.Unclean()}, nil
 	}
+	switch shadowed, err := v.ShadowCopies(); {
+	case err != nil:
+		return nil, err
+	case shadowed:
+		return &volume{Shadowed: true}, nil
+	}
 	free, err := v.FreeRuns()
 	if err != nil {
 		return nil, err

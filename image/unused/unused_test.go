@@ -14,9 +14,11 @@ import (
 	"strings"
 	"testing"
 
+	"troy/diskwriter/blockdev"
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/unused"
+	"troy/internal/guid"
 )
 
 const (
@@ -232,6 +234,7 @@ func TestStates(t *testing.T) {
 		{"hibernated", asleep, false, unused.ErrHibernated, ""},
 		{"BitLocker", crypt, false, unused.ErrBitLocker, ""},
 		{"FAT", other, false, nil, "partition 2: no NTFS"},
+		{"BitLocker while it converts", converting(clean), false, unused.ErrBitLocker, ""},
 		{"damaged GPT", bent, false, nil, "GPT damaged"},
 		{"no table", make([]byte, diskLen), false, nil, "no partition table"},
 		{"MBR", asMBR(clean), true, nil, "partition 3: NTFS, clean"},
@@ -280,11 +283,14 @@ func FuzzPartitions(f *testing.F) {
 	le := binary.LittleEndian
 	mbr, header, entries := make([]byte, 512), make([]byte, 92), make([]byte, 4*128)
 	copy(header, "EFI PART")
+	header[10] = 1 // revision 1.0
 	le.PutUint32(header[12:], 92)
-	le.PutUint64(header[72:], 2)
+	for off, lba := range map[int]uint64{24: 1, 32: 127, 40: 34, 48: 120, 72: 2} {
+		le.PutUint64(header[off:], lba)
+	}
 	le.PutUint32(header[80:], 4)
 	le.PutUint32(header[84:], 128)
-	copy(entries, "type and partition GUIDs, 32 b..")
+	copy(entries, append(blockdev.TypeBasicData[:], "the GUID of this"...))
 	le.PutUint64(entries[32:], 40)
 	le.PutUint64(entries[40:], 90)
 	mbr[450], mbr[510], mbr[511] = 0xee, 0x55, 0xaa
@@ -324,4 +330,12 @@ func FuzzPartitions(f *testing.F) {
 			}
 		}
 	})
+}
+
+// converting is a disk whose volume keeps the look of NTFS, but names BitLocker's metadata.
+func converting(disk []byte) []byte {
+	d := bytes.Clone(disk)
+	id := guid.Must("4967d63b-2e29-4ad8-8399-f6a339e3d001")
+	copy(d[volumeAt+0xa0:], id[:])
+	return d
 }
