@@ -46,7 +46,7 @@ func (b *bench) serve(dir string) string {
 func (b *bench) serveAs(dir, keyFile string) string {
 	b.t.Helper()
 	b.served = dir
-	s, err := server.New(&server.Options{Dir: dir, Orders: b, OnReport: func(r protocol.Report) { b.reports = append(b.reports, r) }})
+	s, err := server.New(&server.Options{Dir: dir, Orders: b, OnReport: func(_ protocol.Peer, r protocol.Report) { b.reports = append(b.reports, r) }})
 	b.must(err)
 	b.t.Cleanup(func() { s.Close() })
 	key, _, err := certs.LoadKey(keyFile)

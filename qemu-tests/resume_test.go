@@ -178,7 +178,7 @@ func (r *resuming) lyingMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := server.New(&server.Options{Dir: r.lab.Store, Orders: wants{Image: testlab.Image, Version: 2, Manifest: m.SHA256.String()},
-		OnReport: func(p protocol.Report) { reports <- p }})
+		OnReport: func(_ protocol.Peer, p protocol.Report) { reports <- p }})
 	if err != nil {
 		t.Fatal(err)
 	}

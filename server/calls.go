@@ -30,7 +30,7 @@ func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
 		order, err = order.For(c)
 	}
 	if s.o.OnCheckIn != nil {
-		s.o.OnCheckIn(*c, order, err)
+		s.o.OnCheckIn(peerOf(r), *c, order, err)
 	}
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
@@ -69,7 +69,7 @@ func (s *Server) serveReport(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if s.reports.add(peerOf(r).Key+" "+report.Machine.String(), report.ID) && s.o.OnReport != nil {
-		s.o.OnReport(*report)
+		s.o.OnReport(peerOf(r), *report)
 	}
 	jsonhttp.Write(w, http.StatusOK, protocol.Ack{Protocol: protocol.Version})
 }

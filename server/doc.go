@@ -16,12 +16,13 @@
 // or is renamed into place), so the ETag is made of size and modification time and survives
 // restarts. Files are sent by sendfile where the kernel can, without TLS.
 //
-// The calls: bodies are bounded (protocol.MaxBody), must be one JSON value with known members of a
-// known protocol number, and must pass Validate. Every refusal is a protocol.Failure of one line.
-// What the machine claims reaches the caller unchanged but bounded.
+// The calls: bodies are bounded (protocol.MaxBody), must be one JSON value, and must pass
+// Validate. Every refusal is a protocol.Failure of one line. What the machine claims reaches the
+// caller unchanged but bounded.
 //
 // Who calls more often than Options.CallsPerSecond (a party of package limit) is answered 429 with
-// Retry-After. OnRefused is called for every call that was not accepted.
+// Retry-After. OnRefused is called for every call that was not accepted. Of handshakes that come to
+// nothing, a few a minute of each party are logged.
 //
 // Time: reading a request takes at most readTime; an answer must move sliceBytes per sliceTime, so
 // a machine that is gone frees its connection, and a slow one (above 1 kB/s) does not lose it.

@@ -17,7 +17,7 @@ func TestKeep(t *testing.T) {
 	dir, _ := store(t)
 	var kept, told int
 	full := true
-	_, web := newServer(t, Options{Dir: dir, OnReport: func(protocol.Report) { told++ },
+	_, web := newServer(t, Options{Dir: dir, OnReport: func(protocol.Peer, protocol.Report) { told++ },
 		Keep: func(_ context.Context, _ protocol.Peer, r protocol.Report) error {
 			if full {
 				return errors.New("the disk is full")

@@ -22,7 +22,7 @@ func TestManyMachines(t *testing.T) {
 	}
 	dir, pack := store(t)
 	var reported sync.Map
-	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { reported.Store(r.Machine.String(), true) }})
+	_, web := newServer(t, Options{Dir: dir, OnReport: func(_ protocol.Peer, r protocol.Report) { reported.Store(r.Machine.String(), true) }})
 	took := make([]time.Duration, machines)
 	var wg sync.WaitGroup
 	for i := range machines {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -41,11 +42,11 @@ type Options struct {
 	// (told apart by address) share it evenly. 0 = no limit, and shares as TCP makes them.
 	Bandwidth int64
 	// OnCheckIn, if set, is called with each check-in and its answer.
-	OnCheckIn func(c protocol.CheckIn, o protocol.Order, err error)
+	OnCheckIn func(peer protocol.Peer, c protocol.CheckIn, o protocol.Order, err error)
 	// OnProgress, if set, is called with the progress that a machine reports.
 	OnProgress func(peer protocol.Peer, p protocol.Progress)
 	// OnReport, if set, is called once with each report.
-	OnReport func(r protocol.Report)
+	OnReport func(peer protocol.Peer, r protocol.Report)
 	// CallsPerSecond is how many check-ins, progress and reports each address may send; ten
 	// seconds' worth at once. 0 = no limit.
 	CallsPerSecond float64
@@ -115,6 +116,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    headerBytes,
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ErrorLog:          log.New(&faults{log.Default(), limit.New(faultsPerMinute/60.0, faultsPerMinute)}, "", 0),
 		ConnState:         sharing(&limit.Places{Most: connsMost, Each: connsEach}),
 	}
 	end := make(chan error, 1)

@@ -237,7 +237,7 @@ func TestCheckIn(t *testing.T) {
 	orders := &fixed{Image: "win11", Version: 3}
 	_, web := newServer(t, Options{Dir: dir,
 		Orders:    orders,
-		OnCheckIn: func(c protocol.CheckIn, _ protocol.Order, _ error) { seen = append(seen, c) }})
+		OnCheckIn: func(_ protocol.Peer, c protocol.CheckIn, _ protocol.Order, _ error) { seen = append(seen, c) }})
 	h, err := netfetch.NewHTTP(web.URL, &netfetch.HTTPOptions{GiveUpAfter: 4 * time.Second}) // less than Retry-After
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +269,7 @@ func TestCheckIn(t *testing.T) {
 
 func TestBadMessages(t *testing.T) {
 	dir, _ := store(t)
-	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { t.Errorf("report %+v", r) }})
+	_, web := newServer(t, Options{Dir: dir, OnReport: func(_ protocol.Peer, r protocol.Report) { t.Errorf("report %+v", r) }})
 	good := `{"protocol":5,"machine":{"ports":[{"mac":"52:54:00:12:34:56"}]}}`
 	tests := []struct {
 		body, kind string
@@ -313,7 +313,7 @@ func TestBadMessages(t *testing.T) {
 func TestReports(t *testing.T) {
 	dir, _ := store(t)
 	var told []protocol.Report
-	_, web := newServer(t, Options{Dir: dir, OnReport: func(r protocol.Report) { told = append(told, r) }})
+	_, web := newServer(t, Options{Dir: dir, OnReport: func(_ protocol.Peer, r protocol.Report) { told = append(told, r) }})
 	h, err := netfetch.NewHTTP(web.URL, nil)
 	if err != nil {
 		t.Fatal(err)

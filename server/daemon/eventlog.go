@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"encoding/json"
+	"net/netip"
 	"time"
 
 	"troy/server"
+	"troy/server/limit"
 	"troy/server/linelog"
 	"troy/server/protocol"
 )
@@ -25,21 +27,38 @@ type served struct {
 	Bytes int64  `json:"bytes"` // of its body
 }
 
+// Check-ins and reports of an address that are told as events.
+const (
+	toldPerMinute = 6
+	toldAtOnce    = 300
+)
+
 // eventsMost is where the event log is rotated, in bytes.
 const eventsMost = 64 << 20
 
 // eventLog appends events to a file. Without a file it drops them.
 type eventLog struct{ file *linelog.File }
 
-// tell has the server tell what happens, to the log and to the events.
+// tell has the server tell what happens, to the log and to the events. Of machines that have no place
+// in lab.yaml, which anybody can make up, the events are told so much that a room's first evening is
+// seen, and no more: they fill the journal.
 func (l *eventLog) tell(so *server.Options, e *Events) {
+	said := limit.New(toldPerMinute/60.0, toldAtOnce)
+	may := func(peer protocol.Peer) bool {
+		a, _ := netip.ParseAddr(peer.Addr)
+		return said.Take(a, time.Now()) == 0
+	}
 	so.OnServed = func(name string, bytes int64) { l.add(event{Served: &served{name, bytes}}) }
-	so.OnCheckIn = func(in protocol.CheckIn, o protocol.Order, err error) {
-		e.CheckIn(in, o, err)
+	so.OnCheckIn = func(peer protocol.Peer, in protocol.CheckIn, o protocol.Order, err error) {
+		if o.Name != "" || may(peer) {
+			e.CheckIn(in, o, err)
+		}
 		l.add(event{CheckIn: &in, Order: &o})
 	}
-	so.OnReport = func(r protocol.Report) {
-		e.Report(r)
+	so.OnReport = func(peer protocol.Peer, r protocol.Report) {
+		if may(peer) { // whose it is, is not known here
+			e.Report(r)
+		}
 		l.add(event{Report: &r})
 	}
 }

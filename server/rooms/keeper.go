@@ -12,6 +12,7 @@ import (
 
 	"troy/internal/identity"
 	"troy/server/lab"
+	"troy/server/limit"
 	"troy/server/protocol"
 	"troy/server/state"
 )
@@ -79,8 +80,9 @@ type Keeper struct {
 	caller caller
 
 	strangers strangers
-	admitted  uint64 // strangers so far
-	most      int    // strangers at a time
+	told      *limit.Limiter // of machines in doubt: a line for each
+	admitted  uint64         // strangers so far
+	most      int            // strangers at a time
 
 	waves   sync.Mutex      // taken before mu
 	stopped map[string]wave // room → the wave of which the admin knows that failures stopped it
@@ -92,7 +94,7 @@ func New(o *Options) (*Keeper, error) {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
 	}
 	k := &Keeper{o: *o, against: map[string]string{}, members: map[string]map[string]bool{}, marks: map[string]map[string]bool{}, placed: map[string]string{},
-		strangers: strangers{}, pending: map[string]begun{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}, most: strangersMost}
+		strangers: strangers{}, pending: map[string]begun{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}, most: strangersMost, told: limit.New(toldPerMinute/60.0, toldAtOnce)}
 	if k.o.Now == nil {
 		k.o.Now = time.Now
 	}

@@ -250,13 +250,20 @@ func (k *Keeper) buryGhosts() {
 	k.bury(ids)
 }
 
+// Machines in doubt of one party that the admin is told of, by a line for each. Whoever makes them up
+// must not fill the journal: the page and "troy status" show them all the same.
+const (
+	toldPerMinute = 6
+	toldAtOnce    = 60
+)
+
 // tellOf tells the admin what is new about who a machine is, once.
 func (k *Keeper) tellOf(before, now *state.Machine, w *who) {
 	name := w.at.name
 	if name == "" {
 		name = now.CheckIn.Machine.String()
 	}
-	if w.doubt != "" && (before == nil || before.Doubt != w.doubt) {
+	if w.doubt != "" && (before == nil || before.Doubt != w.doubt) && k.told.Take(w.from, now.Seen) == 0 {
 		k.o.OnNote(fmt.Sprintf("unknown machine %s, code %s: %s", name, now.Code, w.doubt))
 	}
 	if w.note != "" {

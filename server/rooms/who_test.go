@@ -68,7 +68,8 @@ func TestForgedMachines(t *testing.T) {
 	before := *w.state.Get(id)
 
 	// Many check-ins with one address and invented UUIDs.
-	for i := range 20 {
+	const forgers = 2 * toldAtOnce
+	for i := range forgers {
 		m := machine(201)
 		m.UUID = fmt.Sprintf("f0000000-0000-4000-8000-%012x", i)
 		if o := w.tell("", m, 1); o.Want != nil || o.Code == "" || o.Permits != (protocol.Permits{}) || !strings.Contains(o.Reason, "address of b204-1, but not its key") {
@@ -89,8 +90,11 @@ func TestForgedMachines(t *testing.T) {
 	if r := w.room("B204"); r.Machines != 5 || r.Counts[PhaseFailed] != 0 {
 		t.Errorf("room: %+v", r)
 	}
-	if s := w.k.Status(); len(s.Unknown) != 20 || s.Unknown[0].Doubt == "" {
+	if s := w.k.Status(); len(s.Unknown) != forgers || s.Unknown[0].Doubt == "" {
 		t.Errorf("the page shows %d strangers", len(s.Unknown))
+	}
+	if n := strings.Count(strings.Join(w.notes, "\n"), "unknown machine "); n != toldAtOnce {
+		t.Errorf("the journal is told %d times", n)
 	}
 	if o := w.checkIn(201, 1, nil); !begins(&o) {
 		t.Errorf("who has the key does not go on: %+v", o)
