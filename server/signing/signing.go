@@ -15,39 +15,35 @@ import (
 const every = time.Hour
 
 // Keeper renews the timestamp of a store while it is served. Trouble is told and keeps no machine
-// from being served. A nil Keeper keeps nothing.
+// from being served; each look begins with the store, so what was mended meanwhile is renewed.
 type Keeper struct {
-	repo *sign.Repository
+	dir  string
 	note func(line string)
 }
 
-// NewKeeper makes a Keeper for the store at dir. It returns nil if the store has nothing to renew,
-// and has told note why.
-func NewKeeper(dir string, note func(line string)) *Keeper {
-	repo, err := sign.Open(dir, nil)
-	if err != nil {
-		note(err.Error())
-		return nil
-	}
-	return &Keeper{repo, note}
-}
+// NewKeeper makes a Keeper for the store at dir.
+func NewKeeper(dir string, note func(line string)) *Keeper { return &Keeper{dir, note} }
 
 // Refresh signs the timestamp again if it is due, and tells of signatures that end soon.
 func (k *Keeper) Refresh(ctx context.Context) {
-	if k == nil {
-		return
-	}
-	_, err := k.repo.RefreshTimestamp(ctx, time.Now())
-	if err == nil {
-		var lines []string
-		lines, err = Expiring(k.repo, time.Now())
-		for _, line := range lines {
-			k.note(line)
-		}
+	lines, err := k.refresh(ctx)
+	for _, line := range lines {
+		k.note(line)
 	}
 	if err != nil && ctx.Err() == nil {
 		k.note(fmt.Sprintf("the timestamp was not renewed: %v", err))
 	}
+}
+
+func (k *Keeper) refresh(ctx context.Context) (soon []string, err error) {
+	repo, err := sign.Open(k.dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := repo.RefreshTimestamp(ctx, time.Now()); err != nil {
+		return nil, err
+	}
+	return Expiring(repo, time.Now())
 }
 
 // Run refreshes every hour until ctx ends.
