@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/internal/testing/vm"
+	"troy/trial/vm"
 )
 
 var uptimeLine = regexp.MustCompile(`PROBE: uptime ([0-9.]+)`)

@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"troy/internal/testing/vm"
+	"troy/internal/testing/vmlab"
+	"troy/trial/vm"
 )
 
 // soak tells whether everything is to be tried, however long it takes.
@@ -53,10 +54,10 @@ func firmware(t *testing.T, secure bool) *vm.Firmware {
 	return f
 }
 
-func startVM(t *testing.T, c *vm.Config) *vm.VM {
+func startVM(t *testing.T, c *vm.Config) *vmlab.VM {
 	t.Helper()
 	c.Dir, c.NoReboot, c.Timeout = t.TempDir(), true, 5*time.Minute
-	m, err := vm.Start(t.Context(), c)
+	m, err := vmlab.Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func edit(t *testing.T, stick, name, text string) {
 }
 
 // talk uses the rescue shell and powers off.
-func talk(t *testing.T, m *vm.VM) {
+func talk(t *testing.T, m *vmlab.VM) {
 	t.Helper()
 	const prompt = `(?m)^\$ ` // not at the end: the kernel may say something behind it
 	expect(t, m, prompt)
@@ -188,7 +189,7 @@ func TestOtherMedia(t *testing.T) {
 }
 
 // expect waits for the lines in this order.
-func expect(t *testing.T, m *vm.VM, lines ...string) {
+func expect(t *testing.T, m *vmlab.VM, lines ...string) {
 	t.Helper()
 	for _, l := range lines {
 		line, err := m.Expect(t.Context(), l)

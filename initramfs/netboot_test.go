@@ -9,12 +9,13 @@ import (
 	"sync"
 	"testing"
 
-	"troy/internal/testing/vm"
+	"troy/internal/testing/vmlab"
+	"troy/trial/vm"
 )
 
 // bootServer is a site: a network whose DHCP server says what dnsmasq.conf of the tree says, after
 // the given changes, and serves the tree by TFTP; an HTTP server also serves it.
-func bootServer(t *testing.T, tree string, changes ...string) *vm.Network {
+func bootServer(t *testing.T, tree string, changes ...string) *vmlab.Network {
 	t.Helper()
 	args := []string{"--enable-tftp", "--tftp-root=" + tree}
 	config := strings.NewReplacer(append(changes, "SERVER", "10.77.0.1")...).Replace(dhcpConfig)
@@ -24,7 +25,7 @@ func bootServer(t *testing.T, tree string, changes ...string) *vm.Network {
 		}
 	}
 	args = deleteComments(args)
-	n, err := vm.NewNetwork(t.Context(), &vm.NetworkConfig{Dir: t.TempDir(), DHCP: args})
+	n, err := vmlab.NewNetwork(t.Context(), &vmlab.NetworkConfig{Dir: t.TempDir(), DHCP: args})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func testTree(t *testing.T) string {
 
 // netBoot starts a PC that has nothing but a network card, until the agent's stand-in has said its
 // first line.
-func netBoot(t *testing.T, n *vm.Network, secure bool, lines ...string) {
+func netBoot(t *testing.T, n *vmlab.Network, secure bool, lines ...string) {
 	t.Helper()
 	m := startVM(t, &vm.Config{Name: "netboot", Firmware: firmware(t, secure), Namespace: n.Namespace,
 		MemoryMiB: 2048, NICs: []vm.NIC{{Tap: n.Taps[0], BootIndex: 1}}})

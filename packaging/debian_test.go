@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"troy/internal/testing/guest"
-	"troy/internal/testing/vm"
+	"troy/trial/vm"
 )
 
 // soak tells whether everything is to be tried, however long it takes.

@@ -11,8 +11,8 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/initramfs"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
 	"troy/server/protocol"
+	"troy/trial/vm"
 )
 
 // agentPC is a PC whose server has it keep a copy of the agent on its own disk.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
+	"troy/trial/vm"
 )
 
 // BenchmarkAgentStart measures, in seconds from the agent's first line on the screen: until it has

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"troy/internal/testing/vm"
+	"troy/internal/testing/vmlab"
 )
 
 // Whoever sits at the PC comes to no prompt: not of GRUB, with keys that open its menu, its editor
@@ -19,7 +19,7 @@ func TestNoPrompt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := vm.Start(t.Context(), config)
+	m, err := vmlab.Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

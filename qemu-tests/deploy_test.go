@@ -19,8 +19,8 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/standin"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
 	"troy/server/protocol"
+	"troy/trial/vm"
 	"troy/vhdx"
 )
 

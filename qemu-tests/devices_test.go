@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
+	"troy/internal/testing/vmlab"
 	"troy/server/protocol"
 )
 
@@ -29,10 +29,10 @@ func TestLateCard(t *testing.T) {
 		t.Fatal(err)
 	}
 	tap := config.NICs[0].Tap
-	config.NICs, config.Plugs = nil, true
+	config.NICs = nil
 	config.Args = append(config.Args, "-device", "qemu-xhci,id=xhci", "-device", "usb-hub,bus=xhci.0,port=1", "-device", "usb-hub,bus=xhci.0,port=1.1",
 		"-netdev", "tap,id=late,ifname="+tap+",script=no,downscript=no")
-	m, err := vm.Start(t.Context(), config)
+	m, err := vmlab.Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
+	"troy/trial/vm"
 )
 
 // moments are when the power goes: some time after a line of the agent.

@@ -9,7 +9,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
+	"troy/internal/testing/vmlab"
 	"troy/vhdx"
 )
 
@@ -110,7 +110,7 @@ func impatiently(t *testing.T, pc *testlab.PC, cmdline string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := vm.Start(t.Context(), c)
+	m, err := vmlab.Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,8 @@ import (
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/standin"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
 	"troy/server/protocol"
+	"troy/trial/vm"
 )
 
 // A disk as PCs have them.

@@ -15,7 +15,7 @@ import (
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/guest"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
+	"troy/trial/vm"
 	"troy/vhdx"
 )
 

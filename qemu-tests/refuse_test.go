@@ -10,8 +10,8 @@ import (
 
 	"troy/initramfs"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
 	"troy/server/protocol"
+	"troy/trial/vm"
 )
 
 // bareCase is a machine that cannot be provisioned as it is.

@@ -9,10 +9,10 @@ import (
 
 	"troy/internal/testing/browser"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
 	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/state"
+	"troy/trial/vm"
 )
 
 // release is the rest of TestRoom in a soak.

@@ -20,9 +20,9 @@ import (
 	"troy/image"
 	"troy/internal/testing/fetchtest"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
 	"troy/server"
 	"troy/server/protocol"
+	"troy/trial/vm"
 )
 
 // Bounds of what is fetched again.

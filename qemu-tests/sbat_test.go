@@ -9,7 +9,8 @@ import (
 	"troy/chainload/secureboot"
 	"troy/initramfs"
 	"troy/internal/guid"
-	"troy/internal/testing/vm"
+	"troy/internal/testing/vmlab"
+	"troy/trial/vm"
 )
 
 // The level of SBAT is raised, as an update of Windows may do: what package secureboot says of shim
@@ -42,7 +43,7 @@ func TestRaisedSBATLevel(t *testing.T) {
 				t.Errorf("shim: %v, GRUB: %v", f.ShimRefuses(shim), f.ShimRefuses(grub))
 			}
 			m := newESPMachine(t, "keys", true)
-			if err := m.config.Firmware.NewVars(m.config.Vars); err != nil {
+			if err := vmlab.NewVars(m.config.Vars, m.config.Firmware); err != nil {
 				t.Fatal(err)
 			}
 			id, err := guid.Parse(vendor)
@@ -50,7 +51,7 @@ func TestRaisedSBATLevel(t *testing.T) {
 				t.Fatal(err)
 			}
 			const bootOnly = 3 // non-volatile, for boot services alone
-			if err := vm.SetVariable(m.config.Vars, "SbatLevel", id, bootOnly, []byte(c.level)); err != nil {
+			if err := vmlab.SetVariable(m.config.Vars, "SbatLevel", id, bootOnly, []byte(c.level)); err != nil {
 				t.Fatal(err)
 			}
 			m.shows(t, c.says, c.shim && c.grub)

@@ -23,7 +23,7 @@ import (
 	"troy/internal/guid"
 	"troy/internal/testing/guest"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
+	"troy/trial/vm"
 )
 
 // espMachine is a PC whose disk has an ESP with a Windows Boot Manager that starts

@@ -8,7 +8,7 @@ import (
 
 	"troy/diskwriter/machine"
 	"troy/internal/testing/testlab"
-	"troy/internal/testing/vm"
+	"troy/trial/vm"
 )
 
 // The power is cut while the next agent is on trial and fetches a version: the agent of today reads

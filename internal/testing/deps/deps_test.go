@@ -45,6 +45,7 @@ diskwriter: vhdx
 netfetch/link: netfetch github.com/vishvananda/netlink
 netfetch: internal/guid | internal/testing/vm
 vhdx: internal/guid io
+trial/vm: internal/guid
 internal/guid: io
 internal/testing/vm: initramfs
 io s:

@@ -20,6 +20,7 @@ var floors = [][]string{
 	{"diskwriter"},
 	{"netfetch"},
 	{"vhdx"},
+	{"trial/vm"},
 	{"internal"},
 }
 

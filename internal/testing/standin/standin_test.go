@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"troy/internal/testing/vm"
+	"troy/trial/vm"
 )
 
 // bcfg is run by the UEFI shell, which OVMF starts when nothing else boots: it

@@ -13,7 +13,7 @@ import (
 	"troy/chainload/release"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/standin"
-	"troy/internal/testing/vm"
+	"troy/internal/testing/vmlab"
 )
 
 // Image is the name of the image that the lab deploys.
@@ -27,7 +27,7 @@ type Options struct {
 
 // Lab is a network with a store, a boot stick and the disk of a PC to copy.
 type Lab struct {
-	Net     *vm.Network
+	Net     *vmlab.Network
 	Windows *fixture.Windows
 	Store   string // folder of the store
 	USB     string // image of the boot stick
@@ -133,7 +133,7 @@ const (
 
 // startNetwork makes the network; its DHCP server names the Troy server in option 224.
 func (l *Lab) startNetwork(ctx context.Context) (err error) {
-	l.Net, err = vm.NewNetwork(ctx, &vm.NetworkConfig{Dir: l.o.Dir, DHCP: []string{"--dhcp-option=224," + ServerURL}})
+	l.Net, err = vmlab.NewNetwork(ctx, &vmlab.NetworkConfig{Dir: l.o.Dir, DHCP: []string{"--dhcp-option=224," + ServerURL}})
 	if err == nil && l.Net.Host.String() != "10.77.0.1" {
 		err = fmt.Errorf("the network's host is %s", l.Net.Host)
 	}

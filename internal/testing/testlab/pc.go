@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"troy/internal/testing/standin"
-	"troy/internal/testing/vm"
+	"troy/trial/vm"
 )
 
 // PC is one machine of the lab: a disk, and firmware variables that outlive a power-off.

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"troy/initramfs"
-	"troy/internal/testing/vm"
+	"troy/internal/testing/vmlab"
 )
 
 // ServerURL is where the lab's server is for its PCs; FilesURL is where it gives files without TLS.
@@ -23,7 +23,7 @@ const (
 // another machine than Troy's and gives addresses only, but for what further arguments of dnsmasq
 // say. The caller must close l.Net.
 func (l *Lab) Building(ctx context.Context, sockets int, dhcp ...string) (err error) {
-	l.Net, err = vm.NewNetwork(ctx, &vm.NetworkConfig{Dir: l.o.Dir, Taps: sockets, Apart: true, DHCP: dhcp})
+	l.Net, err = vmlab.NewNetwork(ctx, &vmlab.NetworkConfig{Dir: l.o.Dir, Taps: sockets, Apart: true, DHCP: dhcp})
 	return err
 }
 

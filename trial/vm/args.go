@@ -52,9 +52,6 @@ func (c *Config) command(vars, accel string) []string {
 	}
 	args = append(args, c.diskArgs()...)
 	args = append(args, c.nicArgs()...)
-	if c.Plugs {
-		args = append(args, "-qmp", "unix:"+escape(c.monitor())+",server=on,wait=off")
-	}
 	return append(args, c.Args...)
 }
 

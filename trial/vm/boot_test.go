@@ -102,7 +102,7 @@ func hello(t *testing.T, args string) *Config {
 	c := &Config{Dir: t.TempDir(), Kernel: kernel(t), NoReboot: true,
 		Cmdline: "console=ttyS0 quiet panic=-1 " + args}
 	c.Initrd = filepath.Join(c.Dir, "initrd")
-	o := &guest.Options{Program: "./internal/hello", Modules: os.Getenv("MODULES"), Out: c.Initrd}
+	o := &guest.Options{Program: "troy/internal/testing/vmlab/hello", Modules: os.Getenv("MODULES"), Out: c.Initrd}
 	err := guest.Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

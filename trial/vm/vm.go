@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,9 +34,8 @@ type VM struct {
 	// not).
 	waitErr, ended error
 
-	mu    sync.Mutex // guards the fields below: a second try replaces them
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
+	mu  sync.Mutex // guards the field below: a second try replaces it
+	cmd *exec.Cmd
 }
 
 // Start starts a VM. The caller must call [VM.Close]. When ctx ends the VM is killed.
@@ -75,15 +73,6 @@ func (v *VM) Log() string { return v.log.text() }
 
 // LogFile is the path of the serial log.
 func (v *VM) LogFile() string { return v.log.file.Name() }
-
-// Send types text on the serial line.
-func (v *VM) Send(text string) error {
-	v.mu.Lock()
-	stdin := v.stdin
-	v.mu.Unlock()
-	_, err := io.WriteString(stdin, text)
-	return err
-}
 
 // Expect waits until the serial log, from where the last Expect left off,
 // matches the regular expression, and returns the line with the match, as far as

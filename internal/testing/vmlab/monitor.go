@@ -1,4 +1,4 @@
-package vm
+package vmlab
 
 import (
 	"context"
@@ -6,22 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 )
 
 // errPlug: QEMU did not plug a device in.
 var errPlug = errors.New("QEMU did not plug the device in")
 
-// monitor is the socket on which QEMU takes commands.
-func (c *Config) monitor() string { return filepath.Join(c.Dir, c.name()+".qmp") }
-
-// Plug plugs a device into the running VM, named as after QEMU's -device. [Config].Plugs must be
-// set.
+// Plug plugs a device in, named as after QEMU's -device.
 func (v *VM) Plug(ctx context.Context, device string) error {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", v.config.monitor())
-	if err != nil {
+	if err := v.monitor(ctx, "device_add "+device); err != nil {
 		return fmt.Errorf("%w: %w", errPlug, err)
+	}
+	return nil
+}
+
+// monitor has QEMU's monitor do what line says.
+func (v *VM) monitor(ctx context.Context, line string) error {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", v.socket)
+	if err != nil {
+		return err
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -33,17 +36,17 @@ func (v *VM) Plug(ctx context.Context, device string) error {
 	type command map[string]any
 	for _, c := range []command{
 		{"execute": "qmp_capabilities"},
-		{"execute": "human-monitor-command", "arguments": map[string]string{"command-line": "device_add " + device}},
+		{"execute": "human-monitor-command", "arguments": map[string]string{"command-line": line}},
 	} {
 		if err := out.Encode(c); err != nil {
-			return fmt.Errorf("%w: %w", errPlug, err)
+			return err
 		}
 		said, err := answer(in)
 		if err == nil && said != "" {
 			err = errors.New(said)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %w", errPlug, err)
+			return err
 		}
 	}
 	return nil

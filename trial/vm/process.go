@@ -36,7 +36,12 @@ func (v *VM) launch() (*process, error) {
 	p.cmd.Stdout, p.cmd.Stderr = v.log, v.log
 	p.cmd.WaitDelay = 5 * time.Second
 	v.boot.begin(func() { v.silent(p) })
-	stdin, err := p.cmd.StdinPipe()
+	var err error
+	if v.config.Stdin != nil {
+		p.cmd.Stdin = v.config.Stdin
+	} else { // nobody writes to it: at the end of a file QEMU would close the serial line
+		_, err = p.cmd.StdinPipe()
+	}
 	if err == nil {
 		err = p.cmd.Start()
 	}
@@ -46,7 +51,7 @@ func (v *VM) launch() (*process, error) {
 		return nil, fmt.Errorf("starting %s: %w", v.args[0], err)
 	}
 	v.mu.Lock()
-	v.cmd, v.stdin = p.cmd, stdin
+	v.cmd = p.cmd
 	v.mu.Unlock()
 	return p, nil
 }

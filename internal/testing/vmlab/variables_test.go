@@ -1,4 +1,4 @@
-package vm
+package vmlab
 
 import (
 	"bytes"
@@ -8,16 +8,17 @@ import (
 
 	"troy/internal/guid"
 	"troy/internal/utf16le"
+	"troy/trial/vm"
 )
 
 // A variable that is set twice is there once; other files, and too much, are refused.
 func TestSetVariable(t *testing.T) {
-	f, err := FindFirmware()
+	f, err := vm.FindFirmware()
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "vars.fd")
-	if err := f.NewVars(path); err != nil {
+	if err := NewVars(path, f); err != nil {
 		t.Fatal(err)
 	}
 	id := guid.New()

@@ -1,11 +1,9 @@
-// Package vm starts virtual PCs for tests and follows what they say on the
+// Package vm starts virtual PCs and follows what they say on the
 // serial line.
 //
 // A [Config] says what the PC is made of; [Start] turns it into one QEMU
 // process. The serial line goes to a log file, to an optional callback, and to
-// [VM.Expect], which waits for a line. [Network] is a private network (network
-// namespace, bridge, taps, DHCP) for PCs that must see each other or a DHCP
-// server of their own.
+// [VM.Expect], which waits for a line.
 //
 // # Promises
 //
@@ -16,8 +14,8 @@
 //     starts the same VM by hand.
 //   - [VM.Kill] is a power cut as the guest sees it: what the guest wrote before
 //     is in the image file, flushed or not.
-//   - A [Network] has no way out. User networking has: a guest reaches what the host
-//     reaches, and the host's 127.0.0.1 as 10.0.2.2.
+//   - With user networking a guest reaches what the host reaches, and the host's 127.0.0.1 as
+//     10.0.2.2, unless [NIC].User says "restrict=on".
 //
 // # Settings
 //

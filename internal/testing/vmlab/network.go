@@ -1,7 +1,8 @@
-package vm
+package vmlab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,13 +54,13 @@ const namespacePrefix = "troy-"
 // behind by processes that are gone are removed first.
 func NewNetwork(ctx context.Context, c *NetworkConfig) (*Network, error) {
 	removeStale(ctx)
-	subnet := orDefault(c.Subnet, netip.MustParsePrefix("10.77.0.0/24")).Masked()
+	subnet := cmp.Or(c.Subnet, netip.MustParsePrefix("10.77.0.0/24")).Masked()
 	n := &Network{
 		Namespace: fmt.Sprintf("%s%d-%d", namespacePrefix, os.Getpid(), sequence.Add(1)),
 		Host:      subnet.Addr().Next(),
 		dir:       c.Dir,
 	}
-	err := n.setUp(ctx, subnet, orDefault(c.Taps, 1))
+	err := n.setUp(ctx, subnet, cmp.Or(c.Taps, 1))
 	if err == nil && c.Apart {
 		err = n.setApart(ctx, subnet)
 	}
@@ -260,3 +261,5 @@ func ended(pid int) bool {
 	_, state, _ := strings.Cut(string(b), ") ")
 	return strings.HasPrefix(state, "Z")
 }
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"os"
 	"time"
 )
 
@@ -32,8 +33,8 @@ type Config struct {
 	// see [ErrHungBeforeInit]; 0 = a minute.
 	InitLimit time.Duration
 
-	// Plugs lets [VM.Plug] plug in devices while the VM runs.
-	Plugs bool
+	// Stdin is what is typed on the serial line; nil = nothing.
+	Stdin *os.File
 
 	OnLine func(line string) // called with each line of the serial log, one at a time
 	Args   []string          // further arguments for QEMU

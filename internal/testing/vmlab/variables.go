@@ -1,4 +1,4 @@
-package vm
+package vmlab
 
 import (
 	"bytes"
@@ -9,10 +9,17 @@ import (
 
 	"troy/internal/guid"
 	"troy/internal/utf16le"
+	"troy/trial/vm"
 )
 
-// NewVars makes a file of variables for Config.Vars, as they are at first.
-func (f *Firmware) NewVars(path string) error { return copyFile(path, f.Vars) }
+// NewVars makes a file of a firmware's variables for [vm.Config].Vars, as they are at first.
+func NewVars(path string, f *vm.Firmware) error {
+	b, err := os.ReadFile(f.Vars)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o600)
+}
 
 // SetVariable puts a variable into a file of OVMF's variables, in place of one of that name: also
 // one that no operating system may write. The format is that of EDK2: a firmware volume, in it a
