@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -43,7 +44,7 @@ func Unmarshal(b []byte, v any) error { return unmarshal(b, v) }
 func unmarshal(b []byte, v any, how ...json.Options) error {
 	err := json.Unmarshal(b, v, how...)
 	if err == nil {
-		s := speller{types: map[reflect.Type]map[string]member{}, d: jsontext.NewDecoder(bytes.NewReader(b))}
+		s := speller{jsontext.NewDecoder(bytes.NewReader(b))}
 		err = s.check(reflect.TypeOf(v))
 	}
 	if err != nil {
@@ -60,10 +61,7 @@ type member struct {
 
 // speller finds members that are spelled like a known one but for their case. Readers that do not
 // mind the case take them for it.
-type speller struct {
-	types map[reflect.Type]map[string]member // by folded name
-	d     *jsontext.Decoder
-}
+type speller struct{ d *jsontext.Decoder }
 
 // check reads one value that was decoded into a type; nil = one that is not known.
 func (s *speller) check(t reflect.Type) error {
@@ -113,17 +111,21 @@ func (s *speller) named(t reflect.Type) (reflect.Type, error) {
 		return nil, err
 	}
 	is := token.String()
-	known, ok := s.members(t)[fold(is)]
+	known, ok := members(t)[fold(is)]
 	if ok && known.name != is {
 		return nil, fmt.Errorf("member %q is spelled %q", is, known.name)
 	}
 	return known.of, nil
 }
 
+// structs has the members of each type that was read so far, by their folded names. A type never
+// changes.
+var structs sync.Map // reflect.Type → map[string]member
+
 // members returns the members of an object.
-func (s *speller) members(t reflect.Type) map[string]member {
-	if all, ok := s.types[t]; ok {
-		return all
+func members(t reflect.Type) map[string]member {
+	if all, ok := structs.Load(t); ok {
+		return all.(map[string]member)
 	}
 	all := map[string]member{}
 	for _, f := range reflect.VisibleFields(t) {
@@ -133,7 +135,7 @@ func (s *speller) members(t reflect.Type) map[string]member {
 			all[fold(name)] = member{name, f.Type}
 		}
 	}
-	s.types[t] = all
+	structs.Store(t, all)
 	return all
 }
 

@@ -130,3 +130,14 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// BenchmarkUnmarshal reads a small document: each check-in and each kept machine is one.
+func BenchmarkUnmarshal(b *testing.B) {
+	text := []byte(`{"format":1,"text":"a","in":{"b":1},"list":[{"b":1},{"b":2}],"map":{"x":{"b":1}}}`)
+	for b.Loop() {
+		var d document
+		if err := Unmarshal(text, &d); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
