@@ -11,11 +11,11 @@ import (
 
 // attention says why a person should look after a machine; "" = no need. A machine that says
 // itself that it leaves, or that Windows ran without the agent, says so until it is heard again.
-func (k *Keeper) attention(h *Host, m *state.Machine, l *lab.Lab, p *lab.Policy) string {
+func (k *Keeper) attention(h *Host, m *state.Machine, l *lab.Lab, p *lab.Policy, now time.Time) string {
 	if leaves := cmp.Or(said(m), differs(m)); leaves != "" || h.Room == "" {
 		return leaves
 	}
-	return k.silent(h, l, p)
+	return k.silent(h, l, p, now)
 }
 
 // said is what the last start of a machine says that calls for a person.
@@ -31,8 +31,7 @@ func said(m *state.Machine) string {
 
 // silent says since when nothing was heard of a machine that should have started the agent: a
 // window of its room has passed since, or it was woken.
-func (k *Keeper) silent(h *Host, l *lab.Lab, p *lab.Policy) string {
-	now := k.o.Now()
+func (k *Keeper) silent(h *Host, l *lab.Lab, p *lab.Policy, now time.Time) string {
 	quiet := now.Sub(h.Seen)
 	if quiet < time.Duration(p.Silent)*24*time.Hour {
 		return ""

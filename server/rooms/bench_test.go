@@ -59,11 +59,7 @@ func BenchmarkLarge(b *testing.B) {
 		}
 		for name, do := range map[string]func(){
 			"status": func() { k.Status() }, "hosts": func() { k.Hosts("") }, "tick": func() { k.Tick() },
-			"page": func() {
-				for _, r := range k.Status().Rooms {
-					k.Hosts(r.Name)
-				}
-			},
+			"page": func() { k.Overview() },
 		} {
 			b.Run(fmt.Sprintf("%d rooms/%s", rooms, name), func(b *testing.B) {
 				used := cpuTime(b)

@@ -97,7 +97,7 @@ func (k *Keeper) Reload(force bool) {
 // openGate remembers that the room before had the version healthy.
 func (k *Keeper) openGate(l *lab.Lab, name string) {
 	g := k.goal(l, name, nil)
-	if g == nil || g.after == nil || g.after.After == "" || g.after.Open || k.gate(l, g) != "" {
+	if g == nil || g.after == nil || g.after.After == "" || g.after.Open || k.gate(l, g, nil) != "" {
 		return
 	}
 	t := g.after

@@ -17,8 +17,9 @@ type named struct {
 	fell bool // it was at work, and nothing is heard of it
 }
 
-// gate says why the room before does not let a goal go on; "" = it does.
-func (k *Keeper) gate(l *lab.Lab, g *Goal) string {
+// gate says why the room before does not let a goal go on; "" = it does. there are the machines of
+// rooms that the caller has listed already.
+func (k *Keeper) gate(l *lab.Lab, g *Goal, there map[string][]entry) string {
 	if g.after == nil || g.after.After == "" || g.after.Open {
 		return ""
 	}
@@ -28,7 +29,7 @@ func (k *Keeper) gate(l *lab.Lab, g *Goal) string {
 		return "waits for room " + room + ", which is not in lab.yaml"
 	}
 	has := k.goal(l, room, nil)
-	all, unsure := k.witnesses(l, room, g)
+	all, unsure := k.witnesses(l, room, g, there)
 	switch {
 	case len(all) > 0:
 	case unsure > 0:
@@ -43,15 +44,20 @@ func (k *Keeper) gate(l *lab.Lab, g *Goal) string {
 
 // witnesses are the machines of a room that are to have a goal, too, and count: they are known by
 // their keys. unsure counts those that are not.
-func (k *Keeper) witnesses(l *lab.Lab, room string, g *Goal) (all []named, unsure int) {
+func (k *Keeper) witnesses(l *lab.Lab, room string, g *Goal, there map[string][]entry) (all []named, unsure int) {
 	p, _ := l.Room(room)
 	r := k.o.State.Room(room)
 	whole := roomGoal(&p, r)
-	for _, e := range k.entries(l, room) {
+	list, listed := there[room]
+	if !listed {
+		list = k.entries(l, room)
+	}
+	for i := range list {
+		e := &list[i]
 		own := pinned(whole, &p, e.host, r)
 		switch {
-		case own == nil || own.Image != g.Image || own.Version != g.Version:
-		case k.isVouched(e.m.ID):
+		case e.m == nil || own == nil || own.Image != g.Image || own.Version != g.Version:
+		case e.sure:
 			all = append(all, named{e.name, e.m, k.fell(e.m)})
 		default:
 			unsure++

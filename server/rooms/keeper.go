@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -113,23 +111,6 @@ func New(o *Options) (*Keeper, error) {
 // Lab returns the lab.yaml that is in force.
 func (k *Keeper) Lab() *lab.Lab { return k.o.Lab.Lab() }
 
-// machines returns what is known of the machines of a room.
-func (k *Keeper) machines(room string) []*state.Machine { return k.inRoom(room, k.members) }
-
-// inRoom returns what is known of the machines of a set of a room.
-func (k *Keeper) inRoom(room string, sets map[string]map[string]bool) []*state.Machine {
-	k.mu.Lock()
-	ids := slices.Collect(maps.Keys(sets[room]))
-	k.mu.Unlock()
-	var all []*state.Machine
-	for _, id := range ids {
-		if m := k.o.State.Get(id); m != nil {
-			all = append(all, m)
-		}
-	}
-	return all
-}
-
 // Order implements server.Orders. The order is on the disk before it is returned.
 func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.CheckIn) (o protocol.Order, err error) {
 	k.heedClock()
@@ -205,7 +186,7 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	if c.Goal = k.goal(l, w.at.room, w.at.host); c.Goal == nil {
 		return c, nil
 	}
-	c.Goal.Gate = k.gate(l, c.Goal)
+	c.Goal.Gate = k.gate(l, c.Goal, nil)
 	c.Attempt = c.judged(m.Attempt)
 	var err error
 	c.Another, c.Verify = k.contents().another(in.Image, in.Version, in.Manifest), m.Verify

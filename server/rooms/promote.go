@@ -68,7 +68,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 		return nil, err
 	}
 	g := roomGoal(&room, &state.Room{Targets: []state.Target{*t}})
-	e.Gate = k.gate(l, g)
+	e.Gate = k.gate(l, g, nil)
 	c := &Case{Now: k.o.Now(), Lab: l, Room: &room, Goal: g}
 	e.span(c.hours(), c.Now, c.always())
 	return e, nil

@@ -90,7 +90,11 @@ func (k *Keeper) mark(id string) {
 }
 
 // marked returns what is known of the machines of a room that are at work or may have failed.
-func (k *Keeper) marked(room string) []*state.Machine { return k.inRoom(room, k.marks) }
+func (k *Keeper) marked(room string) []*state.Machine {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.o.State.Those(k.marks[room])
+}
 
 // add puts an id into the set of a room.
 func add(sets map[string]map[string]bool, room, id string) {

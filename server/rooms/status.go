@@ -119,7 +119,8 @@ type Status struct {
 // entry is a machine of a room: known to lab.yaml, or seen, or both.
 type entry struct {
 	member
-	m *state.Machine // nil = never seen
+	m    *state.Machine // nil = never seen
+	sure bool           // it is vouched for
 }
 
 // shown is a machine of a room as the status shows it, and what it has to do.
@@ -132,21 +133,15 @@ type shown struct {
 // hosts lists the machines of a room, by name.
 func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
 	listed := l.HostsOf(room)
-	all := make([]entry, 0, len(listed))
-	seen := make(map[*lab.Host]entry, len(listed))
-	for _, e := range k.entries(l, room) {
-		if _, twice := seen[e.host]; e.host == nil || twice || string(e.host.Room) != room {
-			all = append(all, e)
-		} else {
-			seen[e.host] = e
-		}
+	all := k.entries(l, room)
+	seen := make(map[*lab.Host]bool, len(listed))
+	for i := range all {
+		seen[all[i].host] = true
 	}
 	for _, h := range listed {
-		e, ok := seen[h]
-		if !ok {
-			e.member = member{name: string(h.Name), room: room, host: h}
+		if !seen[h] {
+			all = append(all, entry{member: member{name: string(h.Name), room: room, host: h}})
 		}
-		all = append(all, e)
 	}
 	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.id(), b.id())) })
 	return all
@@ -154,12 +149,13 @@ func (k *Keeper) hosts(l *lab.Lab, room string) []entry {
 
 // entries are those machines of a room that were seen, in no order.
 func (k *Keeper) entries(l *lab.Lab, room string) []entry {
-	machines := k.machines(room)
-	all := make([]entry, len(machines))
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	machines := k.o.State.Those(k.members[room])
+	all := make([]entry, len(machines), max(len(machines), len(l.HostsOf(room))))
 	for i, m := range machines {
-		all[i] = entry{k.memberOf(l, m.ID, &m.CheckIn.Machine), m}
+		known := k.register.Get(m.ID)
+		all[i] = entry{k.memberOf(l, &known, &m.CheckIn.Machine), m, vouches(&known)}
 	}
 	return all
 }
@@ -172,40 +168,72 @@ func (e *entry) id() string {
 	return e.m.ID
 }
 
-// census lists the machines of a room as they are now, by name; of no room, the unknown ones. What
-// they have in common is found out once.
-func (k *Keeper) census(l *lab.Lab, room string) []shown {
+// census lists the machines of a room as they are now, by name; of no room, the unknown ones.
+func (k *Keeper) census(l *lab.Lab, room string) []shown { return k.shown(l, room, k.hosts(l, room)) }
+
+// shown is the census of machines that are listed already. What they have in common is found out
+// once.
+func (k *Keeper) shown(l *lab.Lab, room string, entries []entry) []shown {
 	p, known := l.Room(room)
 	r := k.o.State.Room(room)
 	var whole *Goal
 	if known {
 		whole = roomGoal(&p, r)
 	}
-	entries, store := k.hosts(l, room), k.contents()
-	all := make([]shown, 0, len(entries))
-	for _, e := range entries {
-		g := pinned(whole, &p, e.host, r)
-		all = append(all, shown{k.host(l, &p, &e, g, store), e, g})
+	store := k.contents()
+	all := make([]shown, len(entries))
+	now := k.o.Now()
+	for i := range all {
+		all[i].entry = entries[i]
+		all[i].goal = pinned(whole, &p, all[i].host, r)
+		k.show(&all[i], l, &p, store, now)
 	}
 	return all
 }
 
 // Status is the state of all rooms.
 func (k *Keeper) Status() *Status {
+	s, _ := k.overview()
+	return s
+}
+
+// Overview is the state of all rooms with the machines of each, by name.
+func (k *Keeper) Overview() (*Status, [][]Host) {
+	s, rooms := k.overview()
+	hosts := make([][]Host, len(rooms))
+	for i, all := range rooms {
+		hosts[i] = appendHosts([]Host{}, all)
+	}
+	return s, hosts
+}
+
+func (k *Keeper) overview() (*Status, [][]shown) {
 	k.heedClock()
 	l := k.Lab()
 	s := &Status{Time: k.o.Now(), Zone: l.Location().String(), Rooms: []Room{}, Unknown: []Host{}}
 	if err := k.LabError(); err != nil {
 		s.LabError = err.Error()
 	}
-	for _, name := range l.RoomNames() {
-		s.Rooms = append(s.Rooms, k.room(l, name, k.census(l, name)))
+	names, there := l.RoomNames(), map[string][]entry{}
+	for _, name := range names {
+		there[name] = k.hosts(l, name)
 	}
-	for _, x := range k.census(l, "") {
-		s.Unknown = append(s.Unknown, x.Host)
+	rooms := make([][]shown, len(names))
+	for i, name := range names {
+		rooms[i] = k.shown(l, name, there[name])
+		s.Rooms = append(s.Rooms, k.room(l, name, rooms[i], there))
 	}
+	s.Unknown = appendHosts(s.Unknown, k.census(l, ""))
 	slices.SortFunc(s.Unknown, func(a, b Host) int { return b.Seen.Compare(a.Seen) })
-	return s
+	return s, rooms
+}
+
+func appendHosts(hosts []Host, all []shown) []Host {
+	hosts = slices.Grow(hosts, len(all))
+	for i := range all {
+		hosts = append(hosts, all[i].Host)
+	}
+	return hosts
 }
 
 // Hosts lists the machines of a room, by name; "" = of all rooms, and unknown machines.
@@ -217,9 +245,7 @@ func (k *Keeper) Hosts(room string) []Host {
 	}
 	all := []Host{}
 	for _, name := range names {
-		for _, x := range k.census(l, name) {
-			all = append(all, x.Host)
-		}
+		all = appendHosts(all, k.census(l, name))
 	}
 	return all
 }
@@ -247,37 +273,36 @@ func (h *Host) has(folded string) bool {
 	})
 }
 
-// host is a machine of a room with a policy, and what it should have; nil = nothing.
-func (k *Keeper) host(l *lab.Lab, p *lab.Policy, e *entry, g *Goal, store *contents) Host {
-	h := Host{Name: e.name, Room: e.room, Guest: e.guest, Phase: PhaseNever}
-	if e.host != nil {
-		h.UUID, h.Pinned = string(e.host.UUID), e.host.Version > 0
-		if e.host.MAC != "" {
-			h.MACs = []string{string(e.host.MAC)}
-		}
+// show makes the Host of a machine of a room with a policy.
+func (k *Keeper) show(x *shown, l *lab.Lab, p *lab.Policy, store *contents, now time.Time) {
+	h := &x.Host
+	h.Name, h.Room, h.Guest, h.Phase = x.name, x.room, x.guest, PhaseNever
+	if x.host != nil {
+		h.UUID, h.Pinned = string(x.host.UUID), x.host.Version > 0
 	}
-	if g != nil {
-		h.WantImage, h.WantVersion = g.Image, g.Version
+	if x.goal != nil {
+		h.WantImage, h.WantVersion = x.goal.Image, x.goal.Version
 	}
-	if e.m != nil {
-		h.Assigned = e.host == nil && e.room != "" && !e.guest
-		k.seen(&h, e.m, g, store)
-		h.Attention = k.attention(&h, e.m, l, p)
+	if x.m != nil {
+		h.Assigned = x.host == nil && x.room != "" && !x.guest
+		k.seen(x, store, now)
+		h.Attention = k.attention(h, x.m, l, p, now)
+	} else if x.host.MAC != "" {
+		h.MACs = []string{string(x.host.MAC)}
 	}
-	return h
 }
 
 // seen fills what a machine itself has told.
-func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal, store *contents) {
-	in := &m.CheckIn
+func (k *Keeper) seen(x *shown, store *contents, now time.Time) {
+	h, m, in := &x.Host, x.m, &x.m.CheckIn
 	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
-	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, k.isVouched(m.ID), m.Pin, m.Pin != "" && m.Pin == m.Confirmed
+	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, x.sure, m.Pin, m.Pin != "" && m.Pin == m.Confirmed
 	h.Image, h.Version = holds(m)
 	h.Another, h.Verified, h.Verifying = store.another(h.Image, h.Version, manifestOf(m)), m.Verified, m.Verify != nil
 	if h.Image == in.Image && h.Version == in.Version { // else it is of the version before
 		h.Health, h.HealthWhy = in.Health, in.LastStart
 	}
-	h.Seen = k.live.past(m.Seen, k.o.Now())
+	h.Seen = k.live.past(m.Seen, now)
 	h.Reason, h.Agent, h.Last, h.Trusted = m.Order.Reason, in.Agent, m.Attempt, in.Trusted
 	if m.Attempt != nil && m.Attempt.Result == state.ResultFailed {
 		h.Error = m.Attempt.Message
@@ -288,13 +313,14 @@ func (k *Keeper) seen(h *Host, m *state.Machine, g *Goal, store *contents) {
 	if h.Error == "" && h.Health == protocol.HealthFailing {
 		h.Error = protocol.Clean("Windows does not come up: "+in.LastStart, protocol.MaxText)
 	}
-	h.Phase = k.phase(h, m, g)
-	if v, ok := k.live.get(m.ID); ok && v.Phase != "" && h.Phase == PhaseWorking {
-		h.Live = &v
+	if h.Phase = k.phase(h, m, x.goal, now); h.Phase == PhaseWorking {
+		if v, ok := k.live.get(m.ID); ok && v.Phase != "" {
+			h.Live = &v
+		}
 	}
 }
 
-func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
+func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal, now time.Time) Phase {
 	a := m.Attempt
 	switch {
 	case h.Room == "":
@@ -311,7 +337,7 @@ func (k *Keeper) phase(h *Host, m *state.Machine, g *Goal) Phase {
 		return PhaseIdle
 	case h.Image == g.Image && h.Version == g.Version && !h.Another:
 		return PhaseCurrent
-	case m.Order.Wait > 0 && h.Seen.Equal(m.Seen) && h.Seen.Add(2*waitMost+waitLeast).After(k.o.Now()):
+	case m.Order.Wait > 0 && h.Seen.Equal(m.Seen) && h.Seen.Add(2*waitMost+waitLeast).After(now):
 		return PhaseWaiting
 	case g.Fits(a) && a.Result == state.ResultFailed:
 		return PhaseFailed
@@ -332,7 +358,7 @@ func unstarted(m *state.Machine) bool {
 }
 
 // room is a room with its machines.
-func (k *Keeper) room(l *lab.Lab, name string, all []shown) Room {
+func (k *Keeper) room(l *lab.Lab, name string, all []shown, there map[string][]entry) Room {
 	p, _ := l.Room(name)
 	kept := k.o.State.Room(name)
 	r := Room{Name: name, Target: kept.Current(), Pinned: p.Version > 0, Machines: len(all), Counts: map[Phase]int{}}
@@ -344,7 +370,7 @@ func (k *Keeper) room(l *lab.Lab, name string, all []shown) Room {
 	if g := c.Goal; g != nil {
 		r.Image, r.Want = g.Image, g.Version
 		c.Failed = len(k.failures(name, g))
-		g.Gate = k.gate(l, g)
+		g.Gate = k.gate(l, g, there)
 		for _, rule := range []func() string{c.stopped, c.gated, c.closed} {
 			if r.Why == "" {
 				r.Why = rule()

@@ -62,7 +62,7 @@ func (k *Keeper) blocked(name string, room *Case, g *Goal) string {
 	c := *room
 	c.Goal = g
 	c.Failed = len(k.failures(name, g))
-	g.Gate = k.gate(c.Lab, g)
+	g.Gate = k.gate(c.Lab, g, nil)
 	for _, rule := range []func() string{c.stopped, c.gated} {
 		if why := rule(); why != "" {
 			return why

@@ -84,7 +84,7 @@ func (k *Keeper) identify(l *lab.Lab, peer protocol.Peer, in *protocol.CheckIn) 
 	if k.against[known.ID] = v.Against; v.Against == "" {
 		delete(k.against, known.ID)
 	}
-	w := &who{id: known.ID, at: k.memberOf(l, known.ID, &in.Machine), from: from, doubt: v.Doubt, note: cmp.Or(note, v.Note), dropped: v.Drop, pushed: pushed}
+	w := &who{id: known.ID, at: k.memberOf(l, &known, &in.Machine), from: from, doubt: v.Doubt, note: cmp.Or(note, v.Note), dropped: v.Drop, pushed: pushed}
 	if name := l.Listing().Adapter(&c); name != "" && w.at.host == nil {
 		w.hint = "lab.yaml lists its USB adapter as " + name + ", but adapters tell no machine from another: list its UUID"
 	}
@@ -135,15 +135,14 @@ type member struct {
 
 // memberOf finds the place of a machine: in lab.yaml, else where an admin assigned it, else where
 // lab.yaml wants unknown machines. room is "" if it has none and shows a code. k.mu is held.
-func (k *Keeper) memberOf(l *lab.Lab, id string, claims *protocol.Machine) member {
-	known := k.register.Get(id)
+func (k *Keeper) memberOf(l *lab.Lab, known *identity.Known, claims *protocol.Machine) member {
 	if known.Doubt != "" {
 		return member{}
 	}
 	if h := l.HostNamed(known.Line.Name); h != nil && !known.Assigned {
 		return member{name: string(h.Name), room: string(h.Room), host: h}
 	}
-	if m := k.o.State.Get(id); known.Assigned && m != nil && l.Rooms[lab.Name(m.Room)] != nil {
+	if m := k.o.State.Get(known.ID); known.Assigned && m != nil && l.Rooms[lab.Name(m.Room)] != nil {
 		return member{name: m.Name, room: m.Room}
 	}
 	if room := l.Guests(); room != "" {
@@ -156,7 +155,13 @@ func (k *Keeper) memberOf(l *lab.Lab, id string, claims *protocol.Machine) membe
 func (k *Keeper) placeOf(l *lab.Lab, m *state.Machine) member {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.memberOf(l, m.ID, &m.CheckIn.Machine)
+	return k.keptAt(l, m)
+}
+
+// keptAt is placeOf while k.mu is held.
+func (k *Keeper) keptAt(l *lab.Lab, m *state.Machine) member {
+	known := k.register.Get(m.ID)
+	return k.memberOf(l, &known, &m.CheckIn.Machine)
 }
 
 // vouched tells whether a machine is known by its key, in a place that lab.yaml or an admin gave
@@ -164,8 +169,10 @@ func (k *Keeper) placeOf(l *lab.Lab, m *state.Machine) member {
 // from those that are. k.mu is held.
 func (k *Keeper) vouched(id string) bool {
 	known := k.register.Get(id)
-	return known.Pin != "" && known.Line.Name != ""
+	return vouches(&known)
 }
+
+func vouches(known *identity.Known) bool { return known.Pin != "" && known.Line.Name != "" }
 
 func (k *Keeper) isVouched(id string) bool {
 	k.mu.Lock()
@@ -205,7 +212,7 @@ func (k *Keeper) placeAll() {
 
 // placeKept notes where a machine is of which no more is known than what is kept. k.mu is held.
 func (k *Keeper) placeKept(l *lab.Lab, m *state.Machine) {
-	at := k.memberOf(l, m.ID, &m.CheckIn.Machine)
+	at := k.keptAt(l, m)
 	k.place(m.ID, at)
 	k.admit(m.ID, at, m.From, m.Seen)
 }

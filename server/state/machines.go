@@ -18,6 +18,19 @@ func (s *Store) Get(id string) *Machine {
 	return s.machines[id]
 }
 
+// Those returns the machines of some ids that are known, in no order. They must not be changed.
+func (s *Store) Those(ids map[string]bool) []*Machine {
+	all := make([]*Machine, 0, len(ids))
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for id := range ids {
+		if m := s.machines[id]; m != nil {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
 // All returns the machines, sorted by id. They must not be changed.
 func (s *Store) All() []*Machine {
 	s.mu.RLock()

@@ -104,13 +104,13 @@ func (p *pages) snapshot(fresh bool) *snapshot {
 func (p *pages) build() *snapshot {
 	s := &snapshot{}
 	s.rev, _ = p.h.o.Lab.Changed(context.Background(), 0) // at once
-	st := p.h.o.Lab.Status()
+	st, hosts := p.h.o.Lab.Overview()
 	s.summary = s.render(p.t, "summary", "summary", p.summary(st))
 	layout := sha256.New()
 	for i := range st.Rooms {
 		v := roomView{Room: st.Rooms[i], ID: ident("r", st.Rooms[i].Name)}
 		v.Head = s.render(p.t, "head", v.ID, &v)
-		for _, host := range p.h.o.Lab.Hosts(v.Name) {
+		for _, host := range hosts[i] {
 			v.Tiles = append(v.Tiles, s.tile(p.t, "tile", host))
 		}
 		v.Back, _ = p.h.o.Lab.Previous(v.Name) // none: then there is no button

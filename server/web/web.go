@@ -28,7 +28,7 @@ const (
 // Viewer shows the present. *rooms.Keeper is one, as of all interfaces here.
 type Viewer interface {
 	Status() *rooms.Status
-	Hosts(room string) []rooms.Host
+	Overview() (*rooms.Status, [][]rooms.Host)
 	Changed(ctx context.Context, seen uint64) (revision uint64, err error)
 }
 
