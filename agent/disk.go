@@ -14,7 +14,6 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/pcdisk"
 	"troy/internal/errline"
-	"troy/internal/format"
 	"troy/internal/guid"
 	"troy/internal/wait"
 	"troy/server/protocol"
@@ -73,9 +72,9 @@ func (d *disk) open(ctx context.Context) decide.Disk {
 	}
 	note, err := d.target.Admit()
 	if err != nil {
-		var needs *format.NeedsError
-		d.newer = errors.As(err, &needs)
-		return decide.Disk{Condition: decide.Unsuitable, Why: err.Error()}
+		lacks := decide.LacksOf(err)
+		d.newer = len(lacks) > 0
+		return decide.Disk{Condition: decide.Unsuitable, Why: err.Error(), Lacks: lacks}
 	}
 	d.admitted = true
 	if note != "" {

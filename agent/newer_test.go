@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"testing"
 
 	"troy/chainload/selfboot"
@@ -59,7 +60,10 @@ func TestDiskOfANewerAgent(t *testing.T) {
 	b.orders.Permits = protocol.Permits{Reinstall: true, Retry: true}
 	b.needsWord("drives")
 	before := b.digest()
-	b.stopped(b.run(), ExitUntouched, `the journal of this disk needs "drives"`, "install a newer Troy")
+	b.said("waiting", b.run(), ExitUntouched, `the journal of this disk needs "drives"`, "install a newer Troy")
+	if r := b.reports; len(r) == 0 || !slices.Equal(r[len(r)-1].Lacks, []string{"drives"}) {
+		t.Errorf("it reports %+v", r)
+	}
 	if b.digest() != before {
 		t.Error("the disk was written to")
 	}

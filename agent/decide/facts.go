@@ -57,6 +57,7 @@ const (
 type Disk struct {
 	Condition Condition
 	Why       string        // unless Opened
+	Lacks     []string      // words of its documents that this program does not know
 	State     machine.State // if Opened
 }
 

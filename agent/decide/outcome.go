@@ -43,14 +43,16 @@ func Judged(f *Facts) Outcome {
 		}
 		o.Severity = max(o.Severity, s)
 	}
-	if text := diskProblem(f); text != "" {
+	newer := f.refused()
+	if text := diskProblem(f); len(f.Disk.Lacks) > 0 {
+		newer = cmp.Or(newer, text)
+	} else if text != "" {
 		add(text, Untouched)
 	}
-	newer := f.refused()
 	for i, r := range f.Done {
 		switch {
 		case r.Err == nil || mended(f, i):
-		case len(lacks(r.Err)) > 0:
+		case len(LacksOf(r.Err)) > 0:
 			newer = cmp.Or(newer, r.text())
 		default:
 			add(r.text(), r.severity())
@@ -80,22 +82,22 @@ func (f *Facts) refused() string {
 	return "order: " + f.Order.Refused
 }
 
-// Lacks lists the words that the order or a document needs and this program does not know.
+// Lacks lists the words that the order, a document or the disk needs and this program does not know.
 func Lacks(f *Facts) []string {
-	var words []string
+	words := slices.Clone(f.Disk.Lacks)
 	if f.Order != nil {
 		words = append(words, f.Order.Lacks...)
 	}
 	for _, r := range f.Done {
-		words = append(words, lacks(r.Err)...)
+		words = append(words, LacksOf(r.Err)...)
 	}
 	slices.Sort(words)
 	words = slices.Compact(words)
 	return words[:min(len(words), format.MaxWords)]
 }
 
-// lacks are the words for which a newer program is needed.
-func lacks(err error) []string {
+// LacksOf are the words for which a newer program is needed.
+func LacksOf(err error) []string {
 	if e, ok := errors.AsType[*format.NeedsError](err); ok {
 		return e.Words
 	}

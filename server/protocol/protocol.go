@@ -328,7 +328,8 @@ type Report struct {
 	Steps    []Step    `json:"steps,omitempty"`
 	HandOff  string    `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
 	Leaves   string    `json:"leaves,omitempty"`   // why the agent does not start again by itself; "" = it does
-	// Lacks are words that the order or a document of the store needs and the agent does not know.
+	// Lacks are words that the order, a document of the store or the disk needs and the agent does
+	// not know.
 	Lacks []string `json:"lacks,omitempty"`
 	Log   string   `json:"log,omitempty"` // the last lines of the screen
 }

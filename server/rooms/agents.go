@@ -9,15 +9,20 @@ import (
 )
 
 // refused says why a machine gets no version: its agent and this server have no protocol in common,
-// or the store needs what its agent does not know. "" = it does.
+// or the store or its disk needs what its agent does not know. "" = it does.
 func refused(m *state.Machine) string {
 	if why := m.CheckIn.Refused(); why != "" {
 		return why
 	}
-	if r := m.Report; r != nil && r.At.Equal(m.Seen) && len(r.Lacks) > 0 {
-		return fmt.Sprintf(`its agent is too old for the store: it does not know "%s"; publish a newer agent (troy agent publish)`, strings.Join(r.Lacks, `", "`))
+	r := m.Report
+	if r == nil || !r.At.Equal(m.Seen) || len(r.Lacks) == 0 {
+		return ""
 	}
-	return ""
+	whose, remedy := "the store", "publish a newer agent (troy agent publish)"
+	if m.CheckIn.Detail != "" {
+		whose, remedy = "its disk", "start it from the agent on its disk, or from newer media"
+	}
+	return fmt.Sprintf(`its agent is too old for %s: it does not know "%s"; %s`, whose, strings.Join(r.Lacks, `", "`), remedy)
 }
 
 // unheard is the order for a machine whose agent this server does not understand: it starts what it

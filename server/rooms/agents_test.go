@@ -74,6 +74,13 @@ func TestLacksWord(t *testing.T) {
 			t.Fatalf("it is shown as %+v, %v", h, err)
 		}
 	}
+	w.checkIn(1, 1, func(c *protocol.CheckIn) {
+		c.Image, c.Version, c.Detail = "", 0, `the journal of this disk needs "drives"`
+	})
+	err := w.k.Report(t.Context(), peer(1), protocol.Report{Protocol: protocol.Version, Machine: machine(1), Outcome: protocol.OutcomeWaiting, Lacks: []string{"drives"}})
+	if h, _, gone := w.k.Host("test-1"); err != nil || gone != nil || h.Phase != PhaseRefused || !strings.Contains(h.Attention, `for its disk: it does not know "drives"; start it from`) {
+		t.Errorf("a word of its disk: %+v, %v, %v", h, err, gone)
+	}
 	w.checkIn(1, 1, nil)
 	w.report(1, 2, protocol.OutcomeDone, "")
 	if h, _, err := w.k.Host("test-1"); err != nil || h.Phase != PhaseCurrent || h.Attention != "" {
