@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"troy/server/jsonhttp"
+	"troy/server/limit"
 )
 
 const (
@@ -60,7 +61,7 @@ func (s *Server) sliced(w http.ResponseWriter, r *http.Request) *slicedWriter {
 	out := &slicedWriter{ResponseWriter: w, control: http.NewResponseController(w), slice: sliceBytes}
 	if s.pacer != nil {
 		out.slice = s.pacer.turn
-		out.wait = func(n int64) error { return s.pacer.wait(r.Context(), machineOf(r.RemoteAddr), n) }
+		out.wait = func(n int64) error { return s.pacer.wait(r.Context(), limit.PartyOf(r.RemoteAddr), n) }
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"time"
 
@@ -44,4 +45,13 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, err 
 		s.o.OnRefused(machineOf(r.RemoteAddr), r.URL.Path, err)
 	}
 	jsonhttp.Fail(w, status, err)
+}
+
+// machineOf returns what identifies a machine: its address without the port.
+func machineOf(remoteAddr string) string {
+	host, _, err := net.SplitHostPort(remoteAddr)
+	if err != nil {
+		return remoteAddr
+	}
+	return host
 }

@@ -3,7 +3,7 @@ package server
 import (
 	"container/heap"
 	"context"
-	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -19,9 +19,10 @@ const (
 )
 
 // pacer keeps all answers from the store together to a rate, and gives the machines even shares of
-// it: start-time fair queueing (Goyal, Vin, Cheng 1996) over their addresses. A sender asks
-// for each turn beforehand; the machine that had least is next. Connections of one machine take
-// turns among themselves, so many streams get no more than one.
+// it: start-time fair queueing (Goyal, Vin, Cheng 1996) over the parties of package limit: a machine
+// that has a whole IPv6 network to take addresses from gets no more than others. A sender asks for
+// each turn beforehand; the one that had least is next. Connections of one take turns among
+// themselves, so many streams get no more than one.
 //
 // It works whatever lies between here and the machines, as long as the rate is below what that
 // carries: nothing then piles up in a queue where TCP connections would have to fight for room.
@@ -30,7 +31,7 @@ type pacer struct {
 
 	mu      sync.Mutex
 	line    *rate.Limiter // bytes that the line can take; in debt while a turn goes out
-	clients map[string]*paced
+	clients map[netip.Addr]*paced
 	waiting pacedHeap
 	virtual int64 // highest start tag of a turn given
 	timer   *time.Timer
@@ -56,11 +57,11 @@ func newPacer(perSecond int64) *pacer {
 	}
 	turn := min(max(perSecond/512, turnMin), turnMost)
 	late := perSecond * int64(paceLag) / int64(time.Second)
-	return &pacer{turn: turn, line: rate.NewLimiter(rate.Limit(perSecond), int(max(late, turn))), clients: map[string]*paced{}}
+	return &pacer{turn: turn, line: rate.NewLimiter(rate.Limit(perSecond), int(max(late, turn))), clients: map[netip.Addr]*paced{}}
 }
 
 // wait returns when the machine may send n bytes, a turn at most, or the context's error.
-func (p *pacer) wait(ctx context.Context, machine string, n int64) error {
+func (p *pacer) wait(ctx context.Context, machine netip.Addr, n int64) error {
 	t := &turn{bytes: n, given: make(chan struct{})}
 	p.join(machine, t)
 	select {
@@ -72,7 +73,7 @@ func (p *pacer) wait(ctx context.Context, machine string, n int64) error {
 	}
 }
 
-func (p *pacer) join(machine string, t *turn) {
+func (p *pacer) join(machine netip.Addr, t *turn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.clients[machine]
@@ -91,7 +92,7 @@ func (p *pacer) join(machine string, t *turn) {
 	p.give()
 }
 
-func (p *pacer) leave(machine string, t *turn) {
+func (p *pacer) leave(machine netip.Addr, t *turn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.clients[machine]
@@ -144,15 +145,6 @@ func (p *pacer) forget() {
 			delete(p.clients, name)
 		}
 	}
-}
-
-// machineOf returns what identifies a machine: its address without the port.
-func machineOf(remoteAddr string) string {
-	host, _, err := net.SplitHostPort(remoteAddr)
-	if err != nil {
-		return remoteAddr
-	}
-	return host
 }
 
 // pacedHeap has the machine that had least in front.

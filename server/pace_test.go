@@ -8,6 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,7 +37,7 @@ func testPacerSharesEvenly(t *testing.T) {
 	run := func(i int) {
 		for range kinds[i].streams {
 			wg.Go(func() {
-				for p.wait(ctx, fmt.Sprint(i), kinds[i].part) == nil {
+				for p.wait(ctx, party(i), kinds[i].part) == nil {
 					got[i].Add(kinds[i].part)
 				}
 			})
@@ -77,6 +79,24 @@ func testPacerSharesEvenly(t *testing.T) {
 	}
 }
 
+// party is one of many.
+func party(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
+
+// TestPacerByParty: who takes many addresses of one IPv6 network has one share.
+func TestPacerByParty(t *testing.T) {
+	s := &Server{pacer: newPacer(1 << 30)}
+	for i, addr := range []string{"[2001:db8::1]:1", "[2001:db8::2]:1", "192.0.2.1:1", "[2001:db8:0:1::1]:1"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = addr
+		if err := s.sliced(httptest.NewRecorder(), r).wait(1); err != nil {
+			t.Fatal(err)
+		}
+		if want := max(1, i); len(s.pacer.clients) != want {
+			t.Errorf("with %s there are %d shares, want %d", addr, len(s.pacer.clients), want)
+		}
+	}
+}
+
 // TestPacerLeavesNothing cancels at random moments, and lets many machines come and go.
 func TestPacerLeavesNothing(t *testing.T) { synctest.Test(t, testPacerLeavesNothing) }
 
@@ -90,7 +110,7 @@ func testPacerLeavesNothing(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, w))
 			for range 300 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r.IntN(300))*time.Microsecond)
-				err := p.wait(ctx, fmt.Sprint(r.IntN(500)), 1+r.Int64N(turnMost))
+				err := p.wait(ctx, party(r.IntN(500)), 1+r.Int64N(turnMost))
 				if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("wait: %v", err)
 				}
