@@ -163,22 +163,6 @@ func TestDashes(t *testing.T) {
 	wantTroy(t, exitOK, "image", "import", "--store", "store", "--no-filter", "--", "pc", "-a.vhdx")
 }
 
-// TestGoneFlags: a flag that was removed names what replaces it, and is not there.
-func TestGoneFlags(t *testing.T) {
-	for _, g := range goneFlags() {
-		t.Run(g.command+" "+g.flag, func(t *testing.T) {
-			cmd, rest, err := newRoot(cli.New("troy", io.Discard, io.Discard)).Find(strings.Fields(g.command))
-			if err != nil || len(rest) > 0 || cmd.Flags().Lookup(g.flag) != nil {
-				t.Fatalf("the command is not there (%v), or the flag is", err)
-			}
-			r := wantTroy(t, exitUsage, append(strings.Fields(g.command), "--"+g.flag, "x")...)
-			if !strings.Contains(r.errOut, "--"+g.flag+" was removed: "+g.now) || strings.Count(r.errOut, "\n") != 1 {
-				t.Errorf("it says %s", r.errOut)
-			}
-		})
-	}
-}
-
 // fullDisk is where nothing can be written.
 type fullDisk struct{}
 

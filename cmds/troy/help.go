@@ -119,15 +119,12 @@ func want(invalid *pflag.InvalidValueError) string {
 	return invalid.Unwrap().Error()
 }
 
-// unknownFlag says what replaces a flag that went away, or which flag may be meant.
+// unknownFlag says which flag may be meant.
 func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 	name, dashes := err.GetSpecifiedName(), "--"
 	if short := err.GetSpecifiedShortnames(); short != "" {
 		name, _, _ = strings.Cut(short, "=")
 		dashes = "-"
-	}
-	if now, ok := goneFlag(cmd, name); ok {
-		return cli.Usagef("--%s was removed: %s", name, now)
 	}
 	return cli.Usagef("unknown flag %s%s%s", dashes, name, didYouMean(similarFlags(cmd, name)))
 }

@@ -221,7 +221,7 @@ func TestInit(t *testing.T) {
 	}
 	wantTroy(t, exitOK, "lab", "init", in("new.yaml"))
 	wantTroy(t, exitOK, "lab", "check", in("new.yaml"))
-	if r := wantTroy(t, exitUsage, "init", "--unsigned", in("d")); !strings.Contains(r.errOut, "--unsigned was removed: every store is signed") {
+	if r := wantTroy(t, exitUsage, "init", "--unsigned", in("d")); !strings.Contains(r.errOut, "unknown flag --unsigned") {
 		t.Errorf("init --unsigned: %s", r.errOut)
 	}
 }

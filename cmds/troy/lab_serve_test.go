@@ -59,29 +59,6 @@ func TestLabCommands(t *testing.T) {
 	}
 }
 
-// TestServeGone: a flag that serve no longer has names what replaces it, in one line.
-func TestServeGone(t *testing.T) {
-	for _, x := range []struct {
-		args []string
-		says string
-	}{
-		{[]string{"--image", "pc"}, "`image: NAME`"},
-		{[]string{"--version=2"}, "troy promote --room ROOM IMAGE@VERSION"},
-		{[]string{"-merge", "now"}, "`merge: now`"},
-		{[]string{"--provision"}, "`provision: {allow: true}`"},
-		{[]string{"--wipe"}, "wipe: true"},
-		{[]string{"--reinstall"}, "`reinstall: true`"},
-		{[]string{"--reset"}, "`reset: boot`"},
-		{[]string{"--agent"}, "troy agent publish"},
-		{[]string{"--retry"}, "troy promote --retry"},
-	} {
-		r := wantTroy(t, exitUsage, append([]string{"serve", "store"}, x.args...)...)
-		if line, _, _ := strings.Cut(r.errOut, "\nusage"); !strings.Contains(line, " was removed: ") || !strings.Contains(line, x.says) || strings.Contains(strings.TrimSpace(line), "\n") {
-			t.Errorf("%q: %s", x.args, r.errOut)
-		}
-	}
-}
-
 // TestDamagedState: a state file that is damaged is one line with its name and the way back, from
 // the server, from a command while none runs, and from doctor.
 func TestDamagedState(t *testing.T) {

@@ -33,7 +33,7 @@ func TestMediaRefuses(t *testing.T) {
 	}{
 		{exitUsage, nil, "want one of --store and --root"},
 		{exitUsage, []string{"--root", text, "--store", dir}, "want one of --store and --root"},
-		{exitUsage, []string{"--root", text, "--unsigned"}, "--unsigned was removed: every store is signed"},
+		{exitUsage, []string{"--root", text, "--unsigned"}, "unknown flag --unsigned"},
 		{exitFailed, []string{"--config", file("u.yaml", "unsigned: true\n")}, "every store is signed"},
 		{exitFailed, []string{"--store", bare}, "'troy key init --store " + bare + "'"},
 		{exitFailed, []string{"--config", filepath.Join(dir, "none.yaml")}, "no such file"},
