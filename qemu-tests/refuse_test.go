@@ -45,7 +45,7 @@ func TestBareRefused(t *testing.T) {
 		t.Log("only with TROY_SOAK=1; packages diskwriter/pcdisk and chainload/bootfiles try the same without a machine")
 		return
 	}
-	if _, err := room.PublishBare(t.Context(), t.TempDir(), 1); err != nil {
+	if err := room.PublishBare(t.Context(), t.TempDir(), 1); err != nil {
 		t.Fatal(err)
 	}
 	raw := filepath.Join(t.TempDir(), "raw")

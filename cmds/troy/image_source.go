@@ -24,7 +24,7 @@ import (
 // windowsFlags say what to make of an installation medium.
 type windowsFlags struct {
 	edition    string
-	sizeGiB    int64
+	sizeGiB    float64
 	answerFile string
 	secrets    bool
 	answers    unattend.Answers
@@ -37,7 +37,7 @@ var windowsFlagNames = []string{"edition", "size", "unattend", "secrets-in-image
 func (w *windowsFlags) define(fs *pflag.FlagSet) {
 	w.set = fs
 	fs.StringVar(&w.edition, "edition", "", "the `edition` of an installation medium, by its number or name (default: the only one)")
-	fs.Int64Var(&w.sizeGiB, "size", source.DefaultSize>>30, "size of the disk for an edition, in `GiB`")
+	fs.Float64Var(&w.sizeGiB, "size", source.DefaultSize>>30, "size of the disk for an edition, in `GiB`; may have a fraction")
 	fs.StringVar(&w.answerFile, "unattend", "", "an answer `file` for the setup of Windows, in place of the one that the flags below make")
 	fs.BoolVar(&w.secrets, "secrets-in-image", false, "take an answer file with passwords or keys, although everyone on the network can read what is published")
 	fs.StringVar(&w.answers.Language, "language", "", "`language` of Windows, such as de-DE (default: setup asks)")
@@ -45,6 +45,12 @@ func (w *windowsFlags) define(fs *pflag.FlagSet) {
 	fs.StringVar(&w.answers.TimeZone, "time-zone", "", "time `zone` as Windows names it, such as \"W. Europe Standard Time\"")
 	fs.BoolVar(&w.answers.Audit, "audit", false, "start in audit mode, before the first user is made")
 }
+
+// Bounds of --size. What an edition needs at least, the source itself says.
+const (
+	leastGiB = 0.1
+	mostGiB  = 2048
+)
 
 // given returns the flags that were given.
 func (w *windowsFlags) given() (names []string) {
@@ -58,10 +64,11 @@ func (w *windowsFlags) given() (names []string) {
 
 // windows reads the answer file and checks what was said.
 func (w *windowsFlags) windows() (source.Windows, error) {
-	out := source.Windows{Edition: w.edition, Size: w.sizeGiB << 30, Answers: w.answers}
-	if w.sizeGiB < 1 || w.sizeGiB > 2048 {
-		return out, cli.Usagef("--size %d: want 1 to 2048 GiB", w.sizeGiB)
+	out := source.Windows{Edition: w.edition, Answers: w.answers}
+	if !(w.sizeGiB >= leastGiB && w.sizeGiB <= mostGiB) {
+		return out, cli.Usagef("--size %g: want %g to %d GiB", w.sizeGiB, leastGiB, mostGiB)
 	}
+	out.Size = int64(w.sizeGiB*1024) << 20
 	if w.answerFile == "" {
 		return out, nil
 	}

@@ -66,14 +66,19 @@ const BareImage = "bare-metal"
 // bareDisk is the virtual disk of that image, in bytes.
 const bareDisk = 128 << 20
 
-// PublishBare publishes a small image with boot files in it, as version 1 of an image of its own,
-// and returns its raw form.
-func (l *Lab) PublishBare(ctx context.Context, dir string, seed uint64) (raw string, err error) {
+// BareDisk makes a small raw disk with boot files in it: a GPT with one volume.
+func (l *Lab) BareDisk(ctx context.Context, dir string, seed uint64) (raw string, err error) {
 	raw = filepath.Join(dir, "bare.raw")
-	if err := fixture.MakeSmall(ctx, raw, l.bootManager(), bareDisk, seed); err != nil {
-		return "", err
+	return raw, fixture.MakeSmall(ctx, raw, l.bootManager(), bareDisk, seed)
+}
+
+// PublishBare publishes such a disk as version 1 of an image of its own.
+func (l *Lab) PublishBare(ctx context.Context, dir string, seed uint64) error {
+	raw, err := l.BareDisk(ctx, dir, seed)
+	if err != nil {
+		return err
 	}
-	return raw, l.PublishRaw(ctx, BareImage, raw)
+	return l.PublishRaw(ctx, BareImage, raw)
 }
 
 // PublishRaw publishes a raw image as version 1 of an image of its own.
