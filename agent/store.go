@@ -12,6 +12,7 @@ import (
 	"troy/image"
 	"troy/image/install"
 	"troy/image/trust"
+	"troy/internal/progress"
 	"troy/internal/tlskey"
 	"troy/netfetch"
 	"troy/server/protocol"
@@ -210,13 +211,27 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 		return err
 	}
 	serial := "" // of the disk for which a permit was asked
-	d, wipe, err := pcdisk.Choose(disks, &pcdisk.Order{
-		Serial: pro.Serial, Wipe: pro.Wipe, Need: s.bare.Need(), SectorSize: s.bare.LogicalSectorSize,
-		Permit: func(d pcdisk.DiskInfo) error {
-			serial = d.Serial
-			return s.permitted(ctx, src, trust.Use{Scope: trust.Wipe, Disk: serial})
-		},
-	})
+	choose := func() (pcdisk.DiskInfo, bool, error) {
+		return pcdisk.Choose(disks, &pcdisk.Order{
+			Serial: pro.Serial, Wipe: pro.Wipe, Need: s.bare.Need(), SectorSize: s.bare.LogicalSectorSize,
+			Permit: func(d pcdisk.DiskInfo) error {
+				serial = d.Serial
+				return s.permitted(ctx, src, trust.Use{Scope: trust.Wipe, Disk: serial})
+			},
+		})
+	}
+	d, wipe, err := choose()
+	if errors.Is(err, pcdisk.ErrNoSpace) {
+		taken, terr := install.SlotTaken(ctx, src, p.Image, p.Version)
+		if terr != nil {
+			return terr
+		}
+		s.bare = s.bare.Smaller(taken)
+		if d, wipe, err = choose(); err == nil {
+			s.bare.Grow(d.Size)
+			s.con.say("provision: the disk is small: each slot takes %s of changes", progress.Bytes(s.bare.SlotBytes))
+		}
+	}
 	switch {
 	case errors.Is(err, pcdisk.ErrNotPermitted):
 		if p.Lacks = err.Error(); serial != "" {

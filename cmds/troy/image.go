@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/publish"
 	"troy/internal/cli"
@@ -96,6 +97,8 @@ func figures(m *image.Manifest) string {
 
 func (i *imageCall) showFigures(m *image.Manifest) {
 	fmt.Fprintln(i.Out, figures(m))
+	need := pcdisk.BareOptions{VirtualSize: m.VirtualSize}
+	fmt.Fprintf(i.Out, "  a PC needs a disk of %s, or %s with the smallest slots\n", progress.Bytes(need.Need()), progress.Bytes(need.Smaller(0).Need()))
 	for _, note := range m.Notes {
 		fmt.Fprintf(i.Out, "  %s\n", cli.Clean(note))
 	}

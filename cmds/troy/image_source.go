@@ -62,6 +62,11 @@ func (w *windowsFlags) given() (names []string) {
 	return names
 }
 
+// answered tells whether a flag says what setup is to be answered.
+func (w *windowsFlags) answered() bool {
+	return w.answerFile != "" || w.answers != (unattend.Answers{})
+}
+
 // windows reads the answer file and checks what was said.
 func (w *windowsFlags) windows() (source.Windows, error) {
 	out := source.Windows{Edition: w.edition, Answers: w.answers}
@@ -111,6 +116,9 @@ func (p *publishing) openSource(ctx context.Context, path string) (*source.Disk,
 	if source.Installs(src) {
 		if o.Windows, err = p.windows.windows(); err != nil {
 			return nil, err
+		}
+		if tty := p.terminal(); tty != nil && !p.keys.yes && !p.windows.answered() {
+			o.Windows.Ask = p.askAnswers(tty)
 		}
 	}
 	disk, err := src.Open(ctx, o)

@@ -40,10 +40,15 @@ func (k *keyFlags) ask(c *call, prompt string) error {
 	if err != nil {
 		return err
 	}
-	if a := strings.ToLower(strings.TrimSpace(string(answer))); a != "y" && a != "yes" {
+	if !isYes(string(answer)) {
 		return errors.New("the answer was not yes")
 	}
 	return nil
+}
+
+func isYes(answer string) bool {
+	a := strings.ToLower(strings.TrimSpace(answer))
+	return a == "y" || a == "yes"
 }
 
 // readAnswer reads a line and not a byte more: the next one may be a passphrase.

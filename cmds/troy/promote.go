@@ -19,12 +19,13 @@ import (
 // promotion is one "promote" or "rollback".
 type promotion struct {
 	*adminCall
-	p   rooms.Promotion
-	dry bool
+	p    rooms.Promotion
+	dry  bool
+	asks keyFlags
 }
 
 func newPromotion(s *cli.Streams) *promotion {
-	return &promotion{adminCall: newAdminCall(s), p: rooms.Promotion{By: who()}}
+	return &promotion{adminCall: newAdminCall(s), p: rooms.Promotion{By: who()}, asks: keyFlags{broad: true}}
 }
 
 // define adds the flags that promote and rollback share.
@@ -42,6 +43,7 @@ func promoteCommand(s *cli.Streams) *cobra.Command {
 	fs.StringVar(&p.p.After, "after", "", "`room` that must have the version healthy before (default: as lab.yaml says; none: no room)")
 	fs.BoolVar(&p.p.Retry, "retry", false, "machines try a version again that they gave up")
 	fs.BoolVar(&p.dry, "dry-run", false, "print the estimate and change nothing")
+	fs.BoolVar(&p.asks.yes, "yes", false, "do not ask before several machines go through the setup of Windows")
 	return p.withJSON(p.define(cmd))
 }
 
@@ -98,6 +100,9 @@ func (p *promotion) promote(ctx context.Context, admin api.Planner) error {
 	if !p.json {
 		p.sayEstimate(e)
 	}
+	if err := p.askSetup(e); err != nil {
+		return err
+	}
 	t, err := admin.Promote(ctx, p.p)
 	if err != nil {
 		return err
@@ -109,11 +114,26 @@ func (p *promotion) promote(ctx context.Context, admin api.Planner) error {
 	return nil
 }
 
+// askSetup asks before more than one machine goes through the setup of Windows.
+func (p *promotion) askSetup(e *rooms.Estimate) error {
+	if !e.Setup || e.Machines < 2 {
+		return nil
+	}
+	fmt.Fprintf(p.Err, "the Windows of %s version %d has still to be set up: each of the %d machines of room %s would go through that, where one is enough to make the next version\n",
+		cli.Clean(e.Image), e.Version, e.Machines, cli.Clean(e.Room))
+	if err := p.asks.ask(p.call, "go on? yes or no: "); err != nil {
+		return &cli.Fault{Err: err, Fate: "nothing was changed"}
+	}
+	p.p.Setup = true
+	return nil
+}
+
 func (p *promotion) sayEstimate(e *rooms.Estimate) {
 	todo := e.Machines - e.Current
 	fmt.Fprintf(p.Out, "room %s: %d machines, %d have %s version %d, %d will get it\n", cli.Clean(e.Room), e.Machines, e.Current, e.Image, e.Version, todo)
 	fmt.Fprintf(p.Out, "estimate: %s over the network, %s written, at %s/s and %d machines at a time about %s\n",
 		progress.Bytes(e.Fetch), progress.Bytes(e.Write), progress.Bytes(e.Rate), e.Wave, (time.Duration(e.Takes) * time.Second).Round(time.Second))
+	fmt.Fprintf(p.Out, "disks: a PC needs one of %s%s\n", progress.Bytes(e.Disk), smallest(e))
 	switch {
 	case e.Opens.IsZero() && e.Fits:
 		fmt.Fprintln(p.Out, "starts at once: this room has no windows")
@@ -135,6 +155,13 @@ func (p *promotion) sayEstimate(e *rooms.Estimate) {
 	for _, w := range e.Warnings {
 		fmt.Fprintf(p.Out, "note: %s\n", cli.Clean(w))
 	}
+}
+
+func smallest(e *rooms.Estimate) string {
+	if e.Smallest == 0 {
+		return ""
+	}
+	return ", the smallest in this room has " + progress.Bytes(e.Smallest)
 }
 
 // waking is one "wake".

@@ -53,7 +53,7 @@ func (o *BareOptions) sizes() Sizes { return FileSizes(o.VirtualSize, o.SlotByte
 // that a slot takes, 0 for a quarter of the virtual disk.
 func FileSizes(virtual, slot int64) Sizes {
 	if slot == 0 {
-		slot = max(virtual/4, machine.SlotBlockSize)
+		slot = defaultSlot(virtual)
 	}
 	return Sizes{
 		Base:    machine.BaseSize(virtual),

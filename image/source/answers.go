@@ -29,14 +29,29 @@ func (w *Windows) answerFile(e *Edition) ([]byte, error) {
 	if w.AnswerFile != nil {
 		return w.AnswerFile, nil
 	}
+	check := func(a unattend.Answers) error {
+		_, err := makeAnswers(e, &a)
+		return err
+	}
 	a := w.Answers
+	if w.Ask != nil {
+		var err error
+		if a, err = w.Ask(e, check); err != nil {
+			return nil, err
+		}
+	}
+	return makeAnswers(e, &a)
+}
+
+// makeAnswers makes an answer file for an edition.
+func makeAnswers(e *Edition, a *unattend.Answers) ([]byte, error) {
 	has := func(language string) bool {
 		return slices.ContainsFunc(e.Languages, func(l string) bool { return strings.EqualFold(l, language) })
 	}
 	if a.Language != "" && len(e.Languages) > 0 && !has(a.Language) {
 		return nil, fmt.Errorf("%w: edition %d has no language %s, only %s", unattend.ErrAnswer, e.Index, a.Language, strings.Join(e.Languages, ", "))
 	}
-	return unattend.Make(&a)
+	return unattend.Make(a)
 }
 
 // Places where setup looks for an answer file; the first that exists counts (Microsoft, Windows

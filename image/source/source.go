@@ -52,6 +52,9 @@ type Windows struct {
 	// AnswerFile is for setup; nil: one that Answers make.
 	AnswerFile []byte
 	Answers    unattend.Answers
+	// Ask, if it is not nil, is asked for the answers in place of these, once the edition is known;
+	// check tells whether they are possible.
+	Ask func(e *Edition, check func(unattend.Answers) error) (unattend.Answers, error)
 }
 
 // DefaultSize is what Microsoft asks for Windows 11, in bytes.

@@ -19,6 +19,7 @@ import (
 	"sync"
 
 	"troy/image"
+	"troy/image/install"
 	"troy/image/trust/sign"
 	"troy/internal/digest"
 	"troy/server/rooms"
@@ -159,15 +160,26 @@ func (c *Catalog) size(ctx context.Context, name string, have, want int) (rooms.
 	if size, ok := c.sizes[key]; ok {
 		return size, nil
 	}
-	plan, err := load(ctx, signedView{c.store, v.signed}, name, have, want)
+	view := signedView{c.store, v.signed}
+	plan, err := load(ctx, view, name, have, want)
 	if err != nil {
 		return rooms.Size{}, err
+	}
+	m, err := image.LoadManifest(ctx, view, name, want)
+	if err != nil {
+		return rooms.Size{}, err
+	}
+	size := rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes, Manifest: e.Manifest.SHA256.String(), Setup: m.Setup, Virtual: m.VirtualSize}
+	if have == 0 {
+		if size.Taken, err = install.SlotTaken(ctx, view, name, want); err != nil {
+			return rooms.Size{}, err
+		}
 	}
 	if len(c.sizes) >= sizesMost {
 		clear(c.sizes)
 	}
-	c.sizes[key] = rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes, Manifest: e.Manifest.SHA256.String()}
-	return c.sizes[key], nil
+	c.sizes[key] = size
+	return size, nil
 }
 
 // Images lists the images of the store that are signed, sorted. While that cannot be read, they are

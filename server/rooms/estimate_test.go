@@ -1,11 +1,13 @@
 package rooms
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 
 	"troy/server/protocol"
+	"troy/server/state"
 )
 
 // TestEstimateKnows: what a machine reported counts before it checks in again, and one whose
@@ -50,5 +52,49 @@ func TestEstimateWarnsOfFirmware(t *testing.T) {
 		if refuses := h.ID == w.id(201) || h.ID == w.id(202); refuses != (len(h.Refuses) == 1) {
 			t.Errorf("%s: %q", h.Name, h.Refuses)
 		}
+	}
+}
+
+// What a PC's disk needs is in the estimate, with the machines whose disk is too small for it: those
+// that have no disk of Troy yet.
+func TestEstimateOfDisks(t *testing.T) {
+	w := newWorld(t)
+	disk := func(size int64, troy bool) func(*protocol.CheckIn) {
+		return func(in *protocol.CheckIn) {
+			if !troy {
+				in.Image, in.Version = "", 0
+			}
+			in.Disks = []protocol.Disk{{Path: "/dev/sda", Size: 1 << 30, SectorSize: 512}, {Path: "/dev/sdb", Size: size, SectorSize: 512, Empty: !troy, Troy: troy}}
+		}
+	}
+	w.checkIn(201, 1, disk(128e9, false))
+	w.checkIn(202, 1, disk(256e9, false))
+	w.checkIn(203, 1, disk(120e9, true))
+	e, err := w.k.Estimate(t.Context(), Promotion{Room: "B204", Version: 2, After: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Disk < 2*64<<30 || e.Disk > 22*64<<30/10 || e.Smallest != 120e9 || !slices.Contains(e.Warnings, "the disks of 1 machines are too small: b204-1") {
+		t.Errorf("%+v", e)
+	}
+}
+
+// A version whose Windows has still to be set up is promoted to several machines only if that is
+// meant.
+func TestPromoteSetup(t *testing.T) {
+	w := newWorld(t)
+	p := Promotion{Room: "B204", Image: "win11", Version: 8, After: "none"}
+	if e, err := w.k.Estimate(t.Context(), p); err != nil || !e.Setup || e.Machines < 2 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if _, err := w.k.Promote(t.Context(), p); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "has still to be set up") {
+		t.Errorf("promoted: %v", err)
+	}
+	if p.Version = 7; w.k.setsUp(t.Context(), w.k.Lab(), &p, &state.Target{Image: "win11", Version: 7}) != nil {
+		t.Error("a version that was set up is refused")
+	}
+	p.Version, p.Setup = 8, true
+	if _, err := w.k.Promote(t.Context(), p); err != nil {
+		t.Error(err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"troy/server/state"
 )
 
-// fixedSizes: versions 1 to 9 of win11 exist.
+// fixedSizes: versions 1 to 9 of win11 exist, a disk of 64 GiB. That of version 8 has to be set up.
 type fixedSizes struct{}
 
 // Refused implements Programs: machines whose Secure Boot is on refuse version 3.
@@ -32,7 +32,7 @@ func (fixedSizes) Size(_ context.Context, name string, have, want int) (Size, er
 	if name != "win11" || want < 1 || want > 9 || have > 9 {
 		return Size{}, ErrNotFound
 	}
-	return Size{Fetch: 100 << 20, Write: 200 << 20, Manifest: strings.Repeat(strconv.Itoa(want), protocol.HashSize)}, nil
+	return Size{Fetch: 100 << 20, Write: 200 << 20, Manifest: strings.Repeat(strconv.Itoa(want), protocol.HashSize), Virtual: 64 << 30, Setup: want == 8}, nil
 }
 
 // calls records whom a Keeper wakes.

@@ -54,6 +54,11 @@ type Size struct {
 	Write int64 `json:"write"`
 	// Manifest is the SHA-256 of the goal's manifest, in hex; "" = not known.
 	Manifest string `json:"-"`
+	// Setup says that the Windows of the goal has still to be set up.
+	Setup bool `json:"-"`
+	// Virtual is the size of the goal's disk. Taken is what the one of the image's last versions that
+	// changed most took in a slot; it is known for machines that hold nothing.
+	Virtual, Taken int64 `json:"-"`
 }
 
 // Case is everything that an order depends on.

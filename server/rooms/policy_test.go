@@ -139,7 +139,7 @@ func TestDecide(t *testing.T) {
 		}, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return !o.Permits.Retry }},
 		{"retry", func(c *Case) { c.Goal.Retry = true }, true, state.WorkUpdate, "", func(o *protocol.Order) bool { return o.Permits.Retry }},
 	} {
-		c := &Case{Now: at(t, "22 23:00"), Lab: l, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{1 << 30, 2 << 30, hash},
+		c := &Case{Now: at(t, "22 23:00"), Lab: l, Goal: &Goal{ID: 7, Image: "win11", Version: 2}, Size: Size{Fetch: 1 << 30, Write: 2 << 30, Manifest: hash},
 			CheckIn: &protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: "52:54:00:00:02:01"}}}, Image: "win11", Version: 1}}
 		room(c, "B204")
 		x.change(c)

@@ -30,6 +30,9 @@ type Promotion struct {
 	After   string `json:"after,omitempty"` // room that must have it healthy before; "" = as lab.yaml says; "none" = none
 	By      string `json:"by,omitempty"`    // who asks
 	Retry   bool   `json:"retry,omitempty"` // machines try again what they gave up
+	// Setup allows a version whose Windows has still to be set up, though each of several machines
+	// would go through that.
+	Setup bool `json:"setup,omitempty"`
 }
 
 // Estimate says what a promotion will take, before it starts.
@@ -37,13 +40,16 @@ type Estimate struct {
 	Room     string `json:"room"`
 	Image    string `json:"image"`
 	Version  int    `json:"version"`
-	Machines int    `json:"machines"` // of the room
-	Current  int    `json:"current"`  // that have the version already
-	Never    int    `json:"never"`    // listed in lab.yaml but never seen; counted as to be written whole
-	Fetch    int64  `json:"fetch"`    // bytes, all machines together
-	Write    int64  `json:"write"`    // bytes, all machines together
-	Rate     int64  `json:"rate"`     // bytes per second for all together
-	Wave     int    `json:"wave"`     // machines at the same time
+	Machines int    `json:"machines"`        // of the room
+	Current  int    `json:"current"`         // that have the version already
+	Never    int    `json:"never"`           // listed in lab.yaml but never seen; counted as to be written whole
+	Fetch    int64  `json:"fetch"`           // bytes, all machines together
+	Write    int64  `json:"write"`           // bytes, all machines together
+	Setup    bool   `json:"setup,omitempty"` // the version's Windows has still to be set up
+	Disk     int64  `json:"disk"`            // bytes that a PC's disk needs for the image
+	Smallest int64  `json:"smallest"`        // bytes of the smallest of the machines' disks; 0 = none is known
+	Rate     int64  `json:"rate"`            // bytes per second for all together
+	Wave     int    `json:"wave"`            // machines at the same time
 
 	Takes    float64   `json:"takes"`           // seconds, from the first machine to the last
 	Opens    time.Time `json:"opens,omitzero"`  // the window in which it begins; zero = at any time
@@ -64,6 +70,11 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 	}
 	room, _ := l.Room(p.Room)
 	e := &Estimate{Room: p.Room, Image: t.Image, Version: t.Version, Wave: int(room.Wave), Rate: l.Rate(&room), Zone: l.Location().String()}
+	whole, err := k.o.Sizes.Size(ctx, t.Image, 0, t.Version)
+	if err != nil {
+		return nil, err
+	}
+	e.Setup, e.Disk = whole.Setup, diskFor(&room, &whole)
 	if err := k.sum(ctx, l, e); err != nil {
 		return nil, err
 	}
@@ -76,7 +87,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 
 // sum adds up the machines of the room.
 func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
-	bare, refused, wait := 0, map[string]int{}, waiting{}
+	bare, small, refused, wait := 0, []string(nil), map[string]int{}, waiting{}
 	room, _ := l.Room(e.Room)
 	for _, h := range k.hosts(l, e.Room) {
 		if !follows(h.host, e.Image) {
@@ -85,6 +96,9 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 		e.Machines++
 		for _, line := range k.refused(ctx, h.m, e.Image, e.Version) {
 			refused[line]++
+		}
+		if tooSmall(e, h.m) {
+			small = append(small, h.name)
 		}
 		have := 0
 		if h.m == nil {
@@ -108,6 +122,9 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 	}
 	if bare > 0 {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines hold no recorded version of the image and would be rewritten completely", bare))
+	}
+	if len(small) > 0 {
+		e.Warnings = append(e.Warnings, fmt.Sprintf("the disks of %d machines are too small: %s", len(small), strings.Join(small, " ")))
 	}
 	for _, line := range slices.Sorted(maps.Keys(refused)) {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("the firmware of %d machines would not start %s", refused[line], line))
@@ -212,11 +229,35 @@ func (k *Keeper) circle(room string, t *state.Target) string {
 // Promote gives a room a version: machines follow in the next window. It is on the disk when nil is
 // returned.
 func (k *Keeper) Promote(ctx context.Context, p Promotion) (*state.Target, error) {
-	t, err := k.target(ctx, k.Lab(), &p)
+	l := k.Lab()
+	t, err := k.target(ctx, l, &p)
 	if err != nil {
 		return nil, err
 	}
+	if err := k.setsUp(ctx, l, &p, t); err != nil {
+		return nil, err
+	}
 	return k.put(p.Room, *t)
+}
+
+// setsUp refuses a version whose Windows has still to be set up for more than one machine, unless that
+// is meant.
+func (k *Keeper) setsUp(ctx context.Context, l *lab.Lab, p *Promotion, t *state.Target) error {
+	s, err := k.o.Sizes.Size(ctx, t.Image, 0, t.Version)
+	if err != nil || !s.Setup || p.Setup {
+		return err
+	}
+	n := 0
+	for _, h := range k.hosts(l, p.Room) {
+		if follows(h.host, t.Image) {
+			n++
+		}
+	}
+	if n < 2 {
+		return nil
+	}
+	return fmt.Errorf("%w: the Windows of %s version %d has still to be set up, and each of the %d machines of room %s would go through that: promote it to the room of one, or use 'troy promote --yes'",
+		ErrInvalid, t.Image, t.Version, n, p.Room)
 }
 
 func (k *Keeper) put(room string, t state.Target) (*state.Target, error) {
