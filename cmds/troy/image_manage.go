@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -167,11 +169,34 @@ func newGC(s *cli.Streams) *cobra.Command {
 	return i.withStoreJSON(leaf("gc", "delete files that no version needs", i.runGC))
 }
 
+// signedImages are those that machines see.
+func (i *imageCall) signedImages() ([]string, error) {
+	repo, err := sign.Open(i.store.String(), nil)
+	if errors.Is(err, sign.ErrUnsigned) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	served, err := repo.Served()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(served.Images)), nil
+}
+
 func (i *imageCall) runGC(ctx context.Context, _ []string) error {
 	if err := i.open(); err != nil {
 		return err
 	}
-	st, err := publish.GC(ctx, i.store)
+	signed, err := i.signedImages()
+	if err != nil {
+		return &cli.Fault{Err: err, Fate: "nothing was removed"}
+	}
+	st, err := publish.GC(ctx, i.store, signed...)
+	if errors.Is(err, publish.ErrMissing) {
+		return &cli.Fault{Err: err, Fate: "nothing was removed", Advice: "if that image is given up, 'troy key sign' signs that it is gone"}
+	}
 	if err != nil {
 		return err
 	}

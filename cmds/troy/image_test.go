@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"math/rand"
 	"os"
 	"path/filepath"
@@ -106,8 +107,21 @@ func TestImageCommands(t *testing.T) {
 	if got := wantJSON[jsonGC](t, exitOK, "image", "gc"); got.Removed != 4 || got.Bytes == 0 {
 		t.Errorf("gc: %+v", got)
 	}
+	h.checkUnmounted(t)
 	wantTroy(t, exitOK, "image", "verify", "pc", "2")
 	wantTroy(t, exitFailed, "image", "verify", "pc", "3")
+}
+
+// checkUnmounted has gc meet the empty folder that is left where an image's file system is not
+// mounted.
+func (h *history) checkUnmounted(t *testing.T) {
+	t.Helper()
+	at := filepath.Join(h.store, "images", "pc")
+	must(t, errors.Join(os.Rename(at, at+".off"), os.Mkdir(at, 0o755)))
+	if r := wantTroy(t, exitFailed, "image", "gc"); !strings.Contains(r.errOut, "is its file system mounted?; nothing was removed; if that image is given up") {
+		t.Errorf("gc says %s", r.errOut)
+	}
+	must(t, errors.Join(os.Remove(at), os.Rename(at+".off", at)))
 }
 
 // checkDiff compares what diff says with the pages that really differ.

@@ -14,6 +14,8 @@ var (
 	ErrWrongParent = errors.New("image: wrong parent")
 	// ErrBusy is returned when another process is writing to the same store.
 	ErrBusy = errors.New("image: store is busy")
+	// ErrMissing is returned by GC for an image that the store should have.
+	ErrMissing = errors.New("image: missing")
 )
 
 // ParentError says why a child cannot become the next version of an image. It unwraps to

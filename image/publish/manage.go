@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"troy/image"
@@ -77,17 +78,20 @@ type GCStats struct{ Removed, Kept, Bytes int64 }
 
 // GC removes the objects and manifests that no version names, and what interrupted publishing left.
 // It removes nothing if it cannot read every document of every image. It returns ErrBusy while
-// another process publishes.
-func GC(ctx context.Context, s *image.Store) (GCStats, error) { return on(s).gc(ctx) }
+// another process publishes, and ErrMissing if one of the images is not there that the store is
+// known to have: an empty folder is what is left where its file system is not mounted.
+func GC(ctx context.Context, s *image.Store, known ...string) (GCStats, error) {
+	return on(s).gc(ctx, known)
+}
 
-func (s *store) gc(ctx context.Context) (GCStats, error) {
+func (s *store) gc(ctx context.Context, known []string) (GCStats, error) {
 	var st GCStats
 	unlock, err := s.lock()
 	if err != nil {
 		return st, err
 	}
 	defer unlock()
-	used, err := s.used(ctx)
+	used, err := s.used(ctx, known)
 	if err != nil {
 		return st, err
 	}
@@ -136,10 +140,15 @@ func (s *store) sweep(p string, d fs.DirEntry, used map[string]bool, st *GCStats
 }
 
 // used returns the names of all files that the versions of all images need.
-func (s *store) used(ctx context.Context) (map[string]bool, error) {
+func (s *store) used(ctx context.Context, known []string) (map[string]bool, error) {
 	images, err := s.Images()
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range known {
+		if !slices.Contains(images, name) {
+			return nil, fmt.Errorf("%w: %s, which is signed: is its file system mounted?", ErrMissing, image.IndexName(name))
+		}
 	}
 	used := map[string]bool{}
 	for _, name := range images {

@@ -88,6 +88,32 @@ func TestGCUnreadableFolder(t *testing.T) {
 	}
 }
 
+// TestGCNotMounted: where the file system of an image, or of all, is not mounted, an empty folder is
+// left. It is not taken for a store without that image.
+func TestGCNotMounted(t *testing.T) {
+	r := imagetest.Seeded(t, 2)
+	s := imagetest.NewStore(t)
+	imagetest.History(t, r, s, 2, 600, false)
+	for _, folder := range []string{"images/pc", "images"} {
+		at := filepath.Join(s.String(), folder)
+		if err := errors.Join(os.Rename(at, at+".off"), os.Mkdir(at, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := publish.GC(t.Context(), s, "pc"); !errors.Is(err, publish.ErrMissing) || st.Removed != 0 {
+			t.Errorf("%s is not mounted: %+v, %v", folder, st, err)
+		}
+		if err := errors.Join(os.Remove(at), os.Rename(at+".off", at)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Verify(t.Context(), "pc", 2, nil); err != nil {
+			t.Errorf("%s is there again: %v", folder, err)
+		}
+	}
+	if st, err := publish.GC(t.Context(), s, "pc"); err != nil || st.Removed != 0 {
+		t.Errorf("all is there: %+v, %v", st, err)
+	}
+}
+
 // oddNotes is a Filter with nothing to say, in bytes that are no text.
 type oddNotes struct{}
 
