@@ -24,6 +24,7 @@ import (
 	"troy/image/publish"
 	"troy/image/trust"
 	"troy/image/trust/sign"
+	"troy/internal/testing/diskfile"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/needs"
 	"troy/netfetch/params"
@@ -240,8 +241,7 @@ func (b *bench) agent() *agent {
 // digest hashes the whole disk, or the disk without the clusters of the named files.
 func (b *bench) digest(without ...string) [sha256.Size]byte {
 	b.t.Helper()
-	disk, err := os.ReadFile(b.disk)
-	b.must(err)
+	var clusters []diskfile.Range
 	if len(without) > 0 {
 		b.withTarget(func(t *pcdisk.Target) {
 			part, err := t.Device.Partition(t.Data)
@@ -253,13 +253,14 @@ func (b *bench) digest(without ...string) [sha256.Size]byte {
 				b.must(err)
 				m := f.Mapping()
 				for _, r := range m.Runs {
-					start := part.Start() + r.LCN*int64(m.ClusterSize)
-					clear(disk[start : start+r.Length*int64(m.ClusterSize)])
+					clusters = append(clusters, diskfile.Range{Offset: part.Start() + r.LCN*int64(m.ClusterSize), Length: r.Length * int64(m.ClusterSize)})
 				}
 			}
 		})
 	}
-	return sha256.Sum256(disk)
+	sum, err := diskfile.Sum(b.disk, clusters...)
+	b.must(err)
+	return sum
 }
 
 func (b *bench) withTarget(f func(*pcdisk.Target)) {
@@ -352,19 +353,10 @@ func (b *bench) onPartition(f func(path string)) {
 	b.must(err)
 	b.must(dev.Close())
 	e := table.ByType(blockdev.TypeBasicData)[0]
-	disk, err := os.OpenFile(b.disk, os.O_RDWR, 0)
-	b.must(err)
-	defer disk.Close()
-	data := make([]byte, e.Size)
-	_, err = disk.ReadAt(data, e.Start)
-	b.must(err)
 	part := filepath.Join(b.dir, "partition")
-	b.must(os.WriteFile(part, data, 0o644))
+	b.must(diskfile.Copy(part, 0, b.disk, diskfile.Range{Offset: e.Start, Length: e.Size}))
 	f(part)
-	data, err = os.ReadFile(part)
-	b.must(err)
-	_, err = disk.WriteAt(data, e.Start)
-	b.must(err)
+	b.must(diskfile.Copy(b.disk, e.Start, part, diskfile.Range{Length: e.Size}))
 }
 
 // onVolume lets f work on the mounted data volume.

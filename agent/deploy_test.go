@@ -11,6 +11,7 @@ import (
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
+	"troy/internal/testing/diskfile"
 	"troy/server/protocol"
 )
 
@@ -136,9 +137,9 @@ func TestHibernatedVolume(t *testing.T) {
 func TestTwoPreparedDisks(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	twin := filepath.Join(b.dir, "twin.img")
-	data, err := os.ReadFile(b.disk)
+	info, err := os.Stat(b.disk)
 	b.must(err)
-	b.must(os.WriteFile(twin, data, 0o644))
+	b.must(diskfile.Copy(twin, 0, b.disk, diskfile.Range{Length: info.Size()}))
 	_, err = pcdisk.Find([]string{b.disk, twin})
 	if !errors.Is(err, pcdisk.ErrAmbiguous) {
 		t.Errorf("Find(two prepared disks) = %v, want %v", err, pcdisk.ErrAmbiguous)

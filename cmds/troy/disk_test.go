@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"math/rand"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/internal/block"
 	"troy/internal/guid"
+	"troy/internal/testing/diskfile"
 	"troy/internal/testing/needs"
 	"troy/vhdx"
 	"troy/vhdx/vhdxcmd"
@@ -58,7 +60,7 @@ func diskJSON[T any](t *testing.T, code int, args ...string) (v T) {
 // words.
 func refuseDisk(t *testing.T, image string, args []string, words ...string) {
 	t.Helper()
-	before, err := os.ReadFile(image)
+	before, err := diskfile.Sum(image)
 	must(t, err)
 	out := troyDisk(t, exitFailed, args...)
 	for _, w := range append(words, "the disk is untouched") {
@@ -66,9 +68,9 @@ func refuseDisk(t *testing.T, image string, args []string, words ...string) {
 			t.Errorf("troy disk %q says %q, want it to hold %q", args, out, w)
 		}
 	}
-	after, err := os.ReadFile(image)
+	after, err := diskfile.Sum(image)
 	must(t, err)
-	if !bytes.Equal(before, after) {
+	if after != before {
 		t.Errorf("troy disk %q changed the disk", args)
 	}
 }
@@ -159,17 +161,18 @@ func (p *pcDisk) windows() {
 	})
 }
 
-// outside returns the disk with the clusters of the \Troy\ files blanked.
-func (p *pcDisk) outside() []byte {
+// outside hashes the disk without the clusters of the \Troy\ files.
+func (p *pcDisk) outside() [sha256.Size]byte {
 	p.t.Helper()
-	disk, err := os.ReadFile(p.image)
-	must(p.t, err)
+	var files []diskfile.Range
 	for _, f := range diskJSON[jsonDisk](p.t, 0, "inspect", p.image).Files {
 		for _, r := range f.Runs {
-			clear(disk[r.Offset : r.Offset+r.Length])
+			files = append(files, diskfile.Range{Offset: r.Offset, Length: r.Length})
 		}
 	}
-	return disk
+	sum, err := diskfile.Sum(p.image, files...)
+	must(p.t, err)
+	return sum
 }
 
 // state is what inspect says.
@@ -217,9 +220,7 @@ func TestDiskPrepare(t *testing.T) {
 		t.Errorf("the BCD store: %v", err)
 	}
 	volume := filepath.Join(t.TempDir(), "volume")
-	disk, err := os.ReadFile(p.image)
-	must(t, err)
-	must(t, os.WriteFile(volume, disk[data.Start:data.Start+data.Size], 0o644))
+	must(t, diskfile.Copy(volume, 0, p.image, diskfile.Range{Offset: data.Start, Length: data.Size}))
 	tool(t, "", "ntfsresize", "-i", "-f", volume)
 	tool(t, "", "sgdisk", "-v", p.image)
 }
@@ -232,7 +233,7 @@ func TestDiskVersions(t *testing.T) {
 	outside := p.outside()
 	same := func(what string) {
 		t.Helper()
-		if !bytes.Equal(outside, p.outside()) {
+		if p.outside() != outside {
 			t.Errorf("%s changed more than the files", what)
 		}
 	}
@@ -346,7 +347,7 @@ func TestDiskAdopt(t *testing.T) {
 		t.Errorf("adopted: %+v", s)
 	}
 	troyDisk(t, 0, "verify", "--session", "--against", p.raw1, p.image)
-	if !bytes.Equal(outside, p.outside()) {
+	if p.outside() != outside {
 		t.Error("more than the files was changed")
 	}
 	p.machine(func(d *pcdisk.Target, _ *machine.Machine) {

@@ -17,6 +17,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/internal/errline"
+	"troy/internal/testing/diskfile"
 	"troy/internal/testing/needs"
 )
 
@@ -172,12 +173,10 @@ func check(t *testing.T, path string, sector int) {
 			t.Errorf("sgdisk: %s", out)
 		}
 	}
-	disk, err := os.ReadFile(path)
-	must(t, err)
-	part := filepath.Join(t.TempDir(), "part")
-	must(t, os.WriteFile(part, disk[d.ESP.Start:d.ESP.Start+d.ESP.Size], 0o644))
-	run("fsck.fat", "-n", part)
-	must(t, os.WriteFile(part, disk[d.Data.Start:d.Data.Start+d.Data.Size], 0o644))
+	esp, part := filepath.Join(t.TempDir(), "esp"), filepath.Join(t.TempDir(), "part")
+	must(t, diskfile.Copy(esp, 0, path, diskfile.Range{Offset: d.ESP.Start, Length: d.ESP.Size}))
+	run("fsck.fat", "-n", esp)
+	must(t, diskfile.Copy(part, 0, path, diskfile.Range{Offset: d.Data.Start, Length: d.Data.Size}))
 	run("ntfsfix", "-n", part)
 	if out := run("ntfsinfo", "-m", part); !strings.Contains(out, "Volume Name: Troy") {
 		t.Errorf("ntfsinfo: %s", out)

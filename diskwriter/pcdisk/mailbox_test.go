@@ -14,6 +14,7 @@ import (
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
 	"troy/diskwriter/ntfs"
+	"troy/internal/testing/diskfile"
 	"troy/internal/testing/needs"
 )
 
@@ -47,10 +48,8 @@ func TestMailbox(t *testing.T) {
 		d, err := Look(path, &blockdev.Options{ReadOnly: true})
 		must(t, err)
 		defer d.Close()
-		disk, err := os.ReadFile(path)
-		must(t, err)
 		file := filepath.Join(dir, "part")
-		must(t, os.WriteFile(file, disk[d.Data.Start:d.Data.Start+d.Data.Size], 0o644))
+		must(t, diskfile.Copy(file, 0, path, diskfile.Range{Offset: d.Data.Start, Length: d.Data.Size}))
 		out, err := exec.Command("ntfscat", "-f", file, "Troy/"+Mailbox).Output()
 		must(t, err)
 		return out

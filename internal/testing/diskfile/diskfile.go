@@ -1,0 +1,107 @@
+// Package diskfile looks at the image files of disks, which are large and hold little: what it does
+// takes as long as there is content, not as the disk is large.
+package diskfile
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"troy/internal/block"
+)
+
+// Range is a part of a disk, in bytes.
+type Range struct{ Offset, Length int64 }
+
+// Sum is one hash of all that a disk holds outside of some parts, and of its size. A hole and zeros
+// are the same.
+func Sum(path string, without ...Range) (sum [sha256.Size]byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return sum, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return sum, err
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, size)
+	err = pieces(f, 0, size, func(b []byte, at int64) error {
+		for _, r := range without {
+			lo, hi := max(r.Offset-at, 0), min(r.Offset+r.Length-at, int64(len(b)))
+			if lo < hi {
+				clear(b[lo:hi])
+			}
+		}
+		for n := 0; n < len(b); n += page {
+			if p := b[n:min(n+page, len(b))]; !block.IsZero(p) {
+				h.Write(binary.LittleEndian.AppendUint64(nil, uint64(at)+uint64(n)))
+				h.Write(p)
+			}
+		}
+		return nil
+	})
+	return [sha256.Size]byte(h.Sum(nil)), err
+}
+
+// Copy copies a part of a disk into another file, which it makes or makes longer if need be. Holes
+// become holes.
+func Copy(to string, at int64, from string, part Range) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	info, err := dst.Stat()
+	if err == nil && info.Size() < at+part.Length {
+		err = dst.Truncate(at + part.Length)
+	}
+	if err == nil {
+		err = unix.Fallocate(int(dst.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, part.Length)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", to, err)
+	}
+	return pieces(src, part.Offset, part.Offset+part.Length, func(b []byte, off int64) error {
+		_, err := dst.WriteAt(b, at+off-part.Offset)
+		return err
+	})
+}
+
+const page = 4096
+
+// pieces hands out what a file holds from an offset, a multiple of a page, to another. It leaves
+// out holes.
+func pieces(f *os.File, at, end int64, do func(b []byte, at int64) error) error {
+	buf := make([]byte, 256*page)
+	for at < end {
+		data, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) || err == nil && data >= end {
+			return nil // there are only holes behind it
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		at = data - data%page
+		b := buf[:min(int64(len(buf)), end-at)]
+		if err := block.ReadFull(f, b, at); err != nil {
+			return fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		if err := do(b, at); err != nil {
+			return err
+		}
+		at += int64(len(b))
+	}
+	return nil
+}
