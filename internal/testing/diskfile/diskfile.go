@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 
@@ -30,8 +31,7 @@ func Sum(path string, without ...Range) (sum [sha256.Size]byte, err error) {
 	if err != nil {
 		return sum, err
 	}
-	h := sha256.New()
-	fmt.Fprintln(h, size)
+	h := newHash(size)
 	err = pieces(f, 0, size, func(b []byte, at int64) error {
 		for _, r := range without {
 			lo, hi := max(r.Offset-at, 0), min(r.Offset+r.Length-at, int64(len(b)))
@@ -39,15 +39,42 @@ func Sum(path string, without ...Range) (sum [sha256.Size]byte, err error) {
 				clear(b[lo:hi])
 			}
 		}
-		for n := 0; n < len(b); n += page {
-			if p := b[n:min(n+page, len(b))]; !block.IsZero(p) {
-				h.Write(binary.LittleEndian.AppendUint64(nil, uint64(at)+uint64(n)))
-				h.Write(p)
-			}
-		}
+		h.add(b, at)
 		return nil
 	})
 	return [sha256.Size]byte(h.Sum(nil)), err
+}
+
+// SumOf is the Sum of a file with the content of r.
+func SumOf(r io.ReaderAt, size int64) (sum [sha256.Size]byte, err error) {
+	h, buf := newHash(size), make([]byte, 256*page)
+	for at := int64(0); at < size; at += int64(len(buf)) {
+		b := buf[:min(int64(len(buf)), size-at)]
+		if err := block.ReadFull(r, b, at); err != nil {
+			return sum, err
+		}
+		h.add(b, at)
+	}
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
+// sparse is a hash of pages that are not zero, and of where they are.
+type sparse struct{ hash.Hash }
+
+func newHash(size int64) sparse {
+	h := sparse{sha256.New()}
+	fmt.Fprintln(h, size)
+	return h
+}
+
+// add adds what stands at an offset, a multiple of a page.
+func (h sparse) add(b []byte, at int64) {
+	for n := 0; n < len(b); n += page {
+		if p := b[n:min(n+page, len(b))]; !block.IsZero(p) {
+			h.Write(binary.LittleEndian.AppendUint64(nil, uint64(at)+uint64(n)))
+			h.Write(p)
+		}
+	}
 }
 
 // Copy copies a part of a disk into another file, which it makes or makes longer if need be. Holes

@@ -29,6 +29,13 @@ func TestSum(t *testing.T) {
 	sum := func(without ...Range) string {
 		s, err := Sum(path, without...)
 		must(t, err)
+		if len(without) == 0 {
+			info, err := f.Stat()
+			must(t, err)
+			if of, err := SumOf(f, info.Size()); err != nil || of != s {
+				t.Errorf("read as a whole it is another: %v", err)
+			}
+		}
 		return string(s[:])
 	}
 	empty := sum()
