@@ -194,6 +194,11 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 		// The store lacks the version. Machines start what they have; trying again would only delay
 		// that.
 		c.Goal.Stopped = "the store cannot provide it: " + err.Error()
+	} else if c.Verify != nil {
+		whole, _, err := k.between(ctx, c.Goal.Image, 0, c.Goal.Version)
+		if c.Whole = whole.Write; err != nil {
+			c.Verify = nil // how long it takes is not known now; the order holds
+		}
 	}
 	return c, ctx.Err()
 }

@@ -82,6 +82,7 @@ type Case struct {
 	Lost      bool             // the store does not have the version that the machine has
 	Another   bool             // nor what has that number here: it is Lost, too
 	Verify    *protocol.Verify // an order to compare the machine; nil = none
+	Whole     int64            // bytes that it would read for that
 	Active    int              // other machines of the room that are at work
 	Same      int              // of these, from where this one speaks, if no key is pinned for both
 	Failed    int              // machines of the room that failed at Goal

@@ -14,6 +14,7 @@ import (
 // have now.
 type Compared struct {
 	Equal   int       `json:"equal"`
+	Differ  int       `json:"differ"`         // that do not equal it, and were not made equal
 	Since   time.Time `json:"since,omitzero"` // when the one was compared for which it is longest ago
 	Ordered int       `json:"ordered"`        // whose order is not answered yet
 }
@@ -23,7 +24,11 @@ func (c *Compared) count(h *Host) {
 		c.Ordered++
 	}
 	v := h.Verified
-	if v == nil || v.Differ > 0 && !v.Adopted || v.With.Image != h.Image || v.With.Version != h.Version || h.Another {
+	if v != nil && v.Differ > 0 && !v.Adopted {
+		c.Differ++
+		return
+	}
+	if v == nil || v.With.Image != h.Image || v.With.Version != h.Version || h.Another {
 		return
 	}
 	c.Equal++
@@ -98,10 +103,14 @@ func (c *contents) another(image string, version int, manifest string) bool {
 	return own != "" && own != manifest
 }
 
-// verify orders a comparison, by the window and the start slots of the room. It is for a machine that
-// has nothing else to do.
+// verify orders a comparison, by the start slots of the room and by the window, if it fits into what
+// is left of that. It is for a machine that has nothing else to do.
 func (c *Case) verify(o protocol.Order) (d Decision, ok bool) {
 	if c.Verify == nil || c.CheckIn.Version == 0 || c.CheckIn.Detail != "" || c.closed() != "" {
+		return Decision{}, false
+	}
+	need := overhead + seconds(float64(c.Whole)/diskRate)
+	if closes, ok := c.hours().Closes(c.Now); ok && !c.always() && c.Now.Add(need).After(closes) {
 		return Decision{}, false
 	}
 	if c.full() {

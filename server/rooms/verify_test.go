@@ -65,7 +65,7 @@ func TestVerifyOrder(t *testing.T) {
 		if h := w.k.Hosts("B204")[0]; h.Verifying != adopt || h.Verified == nil || !strings.Contains(h.Attention, "differs from win11 version 2 in 3 MiB") || h.Last.Result != state.ResultDone {
 			t.Errorf("%+v", h)
 		}
-		if c := w.room("B204").Compared; c.Equal != 0 || (c.Ordered == 1) != adopt {
+		if c := w.room("B204").Compared; c.Equal != 0 || c.Differ != 1 || (c.Ordered == 1) != adopt {
 			t.Errorf("%+v", c)
 		}
 	}
@@ -85,5 +85,70 @@ func TestVerifyOrder(t *testing.T) {
 	w.checkIn(201, 1, func(in *protocol.CheckIn) { in.Manifest = hash(1) })
 	if c := w.room("B204").Compared; c.Equal != 0 {
 		t.Errorf("another version than the one that was compared: %+v", c)
+	}
+}
+
+// TestWakeToVerify: machines that are to be compared are woken in the window, after those that need
+// their version, no more than there are start slots; one that has had its try is not called again in
+// that night, unless another order came.
+func TestWakeToVerify(t *testing.T) {
+	w := newWorld(t)
+	w.promote("B204", 2, "none")
+	done := func(in *protocol.CheckIn) { in.Manifest, in.Health = hash(2), protocol.HealthGood }
+	for n := 201; n <= 204; n++ {
+		w.checkIn(n, 1, nil)
+		w.report(n, 2, protocol.OutcomeDone, "")
+		w.checkIn(n, 2, done)
+	}
+	order := func(host string) {
+		t.Helper()
+		if _, err := w.k.Verify("B204", host, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	order("")
+	w.now = at(t, "22 12:00")
+	w.wantWoken(0, "")
+	w.now = at(t, "22 22:00")
+	w.wantWoken(0, "b204-1 b204-5") // 5 never had the version; two slots
+	w.wantWoken(6*time.Minute, "b204-2 b204-3")
+	o := w.checkIn(202, 2, done)
+	if o.Verify == nil {
+		t.Fatalf("%+v", o)
+	}
+	verified := func(o *protocol.Order) {
+		t.Helper()
+		err := w.k.Report(t.Context(), peer(202), protocol.Report{Protocol: protocol.Version, ID: o.Verify.ID, Machine: machine(202), Image: "win11", Version: 2, Manifest: hash(2),
+			Outcome: protocol.OutcomeKept, Verified: &protocol.Verified{ID: o.Verify.ID, With: *o.Want}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	verified(&o)
+	if o = w.checkIn(203, 2, done); o.Verify == nil {
+		t.Fatalf("%+v", o)
+	}
+	w.report(203, 2, protocol.OutcomeKept, "") // no time was left
+	called := map[string]bool{}
+	for range 60 {
+		for _, n := range strings.Fields(w.tick(time.Minute)) {
+			called[n] = true
+		}
+	}
+	if called["b204-2"] || called["b204-3"] || !called["b204-1"] || !called["b204-4"] {
+		t.Errorf("called later that night: %v", called)
+	}
+	order("b204-2") // once more
+	w.now = w.now.Add(time.Hour)
+	if woken := w.tick(0); !strings.Contains(woken, "b204-2") {
+		t.Errorf("for another order %q are woken", woken)
+	}
+	w.now = at(t, "23 05:29")
+	if o := w.checkIn(204, 2, done); o.Verify != nil {
+		t.Errorf("a minute before the end it is told to compare: %+v", o)
+	}
+	w.now = at(t, "23 22:00")
+	if woken := w.tick(0) + w.tick(6*time.Minute); !strings.Contains(woken, "b204-3") {
+		t.Errorf("in the next window %q are woken", woken)
 	}
 }

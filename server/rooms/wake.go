@@ -32,8 +32,8 @@ type wakes struct {
 }
 
 // wakeRoom calls machines that are off and have work to do, as many as there are start slots: first
-// those that need their version. Once none of these is left to wait for, those follow that only
-// have to start once more.
+// those that need their version, then those that are to be compared with it. Once none of these is
+// left to wait for, those follow that only have to start once more.
 func (k *Keeper) wakeRoom(name string, c *Case, all []shown) {
 	if k.o.Waker == nil || !*c.Room.Wake {
 		return
@@ -74,23 +74,29 @@ func (k *Keeper) blocked(name string, room *Case, g *Goal) string {
 	return ""
 }
 
-// toServe lists the machines to call for their version, those first that were called longest ago.
-// served says that there are none, and that none is at work or was called a moment ago. A machine
+// toServe lists the machines to call for their version, and after them those that are ordered to
+// verify it; of each, those first that were called longest ago. served says that there are none, and
+// that none is at work or was called a moment ago. A machine
 // that was called holds a place until it could be up; one that does not answer holds up no other for
 // longer.
 func (k *Keeper) toServe(c *Case, all []shown) (calls []Call, served bool) {
 	room := int(c.Room.Wave)
 	served = true
 	last := map[string]time.Time{}
-	for _, h := range all {
+	began, _ := c.hours().Began(c.Now)
+	var verify []Call
+	for i := range all {
+		h := &all[i]
+		compares := verifies(h, began)
+		wanted := lacks(&h.Host) || compares
 		up := !h.Seen.IsZero() && c.Now.Sub(h.Seen) < awakeTime
 		called := k.lastCall(&h.Host)
 		ago := c.Now.Sub(called)
 		switch {
-		case h.Keyed && (h.Phase == PhaseWorking || h.Phase == PhaseWaiting || up && lacks(&h.Host)):
+		case h.Keyed && (h.Phase == PhaseWorking || h.Phase == PhaseWaiting || up && wanted):
 			room-- // holds a slot, or is about to
 			served = false
-		case !lacks(&h.Host) || len(h.MACs) == 0:
+		case !wanted || len(h.MACs) == 0:
 		case ago < awakeTime:
 			room--
 			served = false
@@ -98,11 +104,28 @@ func (k *Keeper) toServe(c *Case, all []shown) (calls []Call, served bool) {
 		default:
 			served = false
 			last[h.MACs[0]] = called
-			calls = append(calls, Call{h.Name, h.MACs, c.Room.Addresses()})
+			to := &calls
+			if compares {
+				to = &verify
+			}
+			*to = append(*to, Call{h.Name, h.MACs, c.Room.Addresses()})
 		}
 	}
-	slices.SortStableFunc(calls, func(a, b Call) int { return last[a.MACs[0]].Compare(last[b.MACs[0]]) })
-	return firsts(calls, room), served
+	for _, list := range [][]Call{calls, verify} {
+		slices.SortStableFunc(list, func(a, b Call) int { return last[a.MACs[0]].Compare(last[b.MACs[0]]) })
+	}
+	return firsts(append(calls, verify...), room), served
+}
+
+// verifies says whether a machine needs a start to follow an order to verify. In a window that began
+// then it gets one try at each order: what came of it is known.
+func verifies(h *shown, began time.Time) bool {
+	if !h.Verifying || h.Phase != PhaseCurrent || h.m.CheckIn.Detail != "" {
+		return false
+	}
+	a, v := h.m.Attempt, h.m.Verified
+	tried := a != nil && a.Work == state.WorkVerify && !a.Started.Before(began)
+	return !tried || v != nil && v.ID != h.m.Verify.ID && !v.At.Before(a.Started) // at another order
 }
 
 // firsts cuts a list to the start slots that are left.

@@ -28,7 +28,7 @@ func TestAlarm(t *testing.T) {
 	if _, page := s.get(c, "/host?id=b204-01"); !strings.Contains(page, `<p class="fault">Windows ran without`) {
 		t.Error("the page of the machine does not show it")
 	}
-	if _, metrics := s.get(c, "/metrics"); !strings.Contains(metrics, `troy_machines_attention{room="B204"} 1`) {
+	if _, metrics := s.get(c, "/metrics"); !strings.Contains(metrics, `troy_machines_attention{room="B204"} 1`) || !strings.Contains(metrics, `troy_machines_compared{result="ordered",room="B204"} 0`) {
 		t.Error("the metrics do not count it")
 	}
 }

@@ -19,7 +19,7 @@ var phases = [...]rooms.Phase{rooms.PhaseNever, rooms.PhaseIdle, rooms.PhaseCurr
 type collector struct {
 	lab Viewer
 
-	machines, healthy, alarms, rate, left, open, version, unknown, labValid *prometheus.Desc
+	machines, healthy, alarms, rate, left, open, version, compared, unknown, labValid *prometheus.Desc
 }
 
 // newMetrics makes the handler of /metrics.
@@ -35,6 +35,7 @@ func newMetrics(h *Handler) (http.Handler, error) {
 		left:     desc("room_left_seconds", "Time until the wave is through, roughly; 0 = nothing to do, or not known.", "room"),
 		open:     desc("room_window_open", "1 if machines of the room may be worked on.", "room"),
 		version:  desc("room_version", "Target version of a room.", "room", "image"),
+		compared: desc("machines_compared", "Machines of a room whose last comparison of the whole disk found it equal, or different, and those that are ordered to compare.", "room", "result"),
 		unknown:  desc("machines_unknown", "Unknown machines."),
 		labValid: desc("lab_valid", "1 if the lab.yaml on the disk is in force."),
 	}
@@ -54,7 +55,7 @@ func newMetrics(h *Handler) (http.Handler, error) {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.machines, c.healthy, c.alarms, c.rate, c.left, c.open, c.version, c.unknown, c.labValid} {
+	for _, d := range []*prometheus.Desc{c.machines, c.healthy, c.alarms, c.rate, c.left, c.open, c.version, c.compared, c.unknown, c.labValid} {
 		out <- d
 	}
 }
@@ -75,6 +76,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		put(c.rate, float64(r.Rate), r.Name)
 		put(c.left, r.Left, r.Name)
 		put(c.open, flag(r.Open), r.Name)
+		put(c.compared, float64(r.Compared.Equal), r.Name, "equal")
+		put(c.compared, float64(r.Compared.Differ), r.Name, "different")
+		put(c.compared, float64(r.Compared.Ordered), r.Name, "ordered")
 		if r.Image != "" {
 			put(c.version, float64(r.Want), r.Name, r.Image)
 		}
