@@ -45,6 +45,8 @@ type Trial struct {
 	Copy    Copy   `json:"copy"`
 	Entry   uint16 `json:"entry"`
 	From    string `json:"from"` // version that was running
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // ParseState reads what was kept of a State. What cannot be read is

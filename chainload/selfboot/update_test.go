@@ -12,6 +12,7 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/release"
+	"troy/internal/format"
 	"troy/internal/testing/efitest"
 )
 
@@ -45,7 +46,7 @@ func TestUpdateConfirmed(t *testing.T) {
 	for i, to := range []string{"2", "3", "4"} {
 		running := []Copy{A, B, A}[i]
 		update(t, m, &s, to)
-		if *s.Trial != (Trial{Version: to, Copy: running.other(), Entry: s.Trial.Entry, From: fmt.Sprint(i + 1)}) || m.inspect(t).First != running {
+		if s.Trial.Version != to || s.Trial.Copy != running.other() || s.Trial.From != fmt.Sprint(i+1) || m.inspect(t).First != running {
 			t.Fatalf("%+v", s.Trial)
 		}
 		if by, err := Arm(m.Options, s.Trial); err != nil || by != chainload.ByBootNext {
@@ -205,6 +206,11 @@ func TestParseState(t *testing.T) {
 		if s, err := ParseState([]byte(bad)); err == nil || s.Trial != nil {
 			t.Errorf("%s: %+v, %v", bad, s, err)
 		}
+	}
+	const newer = `{"trial":{"version":"2","copy":"b","entry":7,"from":"1","new":1},"more":2}`
+	s, err := ParseState([]byte(newer))
+	if b, merr := format.Marshal(s); err != nil || merr != nil || string(b) != newer {
+		t.Errorf("%s, %v, %v", b, err, merr)
 	}
 	if s, err := ParseState(nil); err != nil || s.Trial != nil {
 		t.Error(s, err)

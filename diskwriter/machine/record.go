@@ -16,6 +16,13 @@ type Label struct {
 	// Manifest is the SHA-256 of the version's manifest, in hex: another store may give the same
 	// number to another content. "" = not recorded.
 	Manifest string `json:"manifest,omitempty"`
+
+	Unknown format.Unknown `json:",embed"`
+}
+
+// is tells whether both say the same of one file, as far as this program knows.
+func (l Label) is(o Label) bool {
+	return l.GUID == o.GUID && l.Image == o.Image && l.Version == o.Version && l.Manifest == o.Manifest
 }
 
 // machineRecord is RecordMachine. Everything in it is a help: which file is parent of which is read
@@ -108,7 +115,7 @@ func (r *machineRecord) label(id guid.GUID) (Label, bool) {
 // mayBe returns why a parent that another program is said to have made is not what it is called:
 // it carries a GUID that the journal knows, so no other program wrote to it since.
 func (r *machineRecord) mayBe(l Label) error {
-	if r.Merge != nil && r.Merge.Base == l.GUID && !r.Merge.Done || r.Reinstall != nil && r.Reinstall.Base == l.GUID && r.Base != l {
+	if r.Merge != nil && r.Merge.Base == l.GUID && !r.Merge.Done || r.Reinstall != nil && r.Reinstall.Base == l.GUID && !r.Base.is(l) {
 		return fmt.Errorf("%w: %s is half written; nothing was written", ErrChain, BaseName)
 	}
 	if is, known := r.label(l.GUID); known && (is.Image != l.Image || is.Version != l.Version) {

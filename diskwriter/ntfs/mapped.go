@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"troy/internal/block"
+	"troy/internal/format"
 )
 
 // PageSize is the unit of every write.
@@ -34,6 +35,8 @@ type Mapping struct {
 	Size        int64     `json:"size"`
 	ClusterSize int       `json:"clusterSize"`
 	Runs        []Run     `json:"runs"`
+
+	Unknown format.Unknown `json:",embed"`
 }
 
 // SameAs returns nil when both describe the same file at the same clusters, else an

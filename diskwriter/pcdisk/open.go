@@ -173,6 +173,11 @@ func (t *Target) Record() error {
 		return err
 	case err == nil && old != nil && old.Disk == r.Disk:
 		r.Kept, r.Unknown = old.Kept, old.Unknown
+		for i := range min(len(r.Files), len(old.Files)) {
+			if r.Files[i].SameAs(old.Files[i]) == nil {
+				r.Files[i].Unknown = old.Files[i].Unknown
+			}
+		}
 	}
 	want, err := format.Marshal(r)
 	if err != nil {

@@ -34,7 +34,7 @@
 //	unknown machines; or in doubt                gives it a name and a room
 //	nothing is promoted to its room              nothing
 //	it has the version, by number and manifest   that version: it merges and resets as the room says;
-//	                                             an order to verify, in a window and with a start slot
+//	                                             an order to verify, with a start slot, in a window into which it fits
 //	it needs what the room does not permit, or   the version; it takes no start slot, and says what it waits for
 //	a permit of the admin that is not signed
 //	its disk cannot take an image                nothing
@@ -97,8 +97,9 @@
 // In an open window, where "wake" is on, machines that are off are called as there are start slots:
 // each at most every wakeAgain, those first that were called longest ago. One that was called holds
 // a place for awakeTime. Calls go out in the background, from one queue, in which each machine is
-// once. First come those that need their version. When none of these is at work,
-// up, or called a moment ago, those follow that have it and would come further by one more start:
+// once. First come those that need their version, then those that are to be
+// compared with it, which get one try at each order in a window. When none of these is at work, up,
+// or called a moment ago, those follow that have it and would come further by one more start:
 //
 //	the room merges lazily, and the version lies in its slot, or its merge is not finished
 //	another room waits for this one, and nothing is known of the version's health
