@@ -1,18 +1,16 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"troy/internal/absent"
 	"troy/server/jsonhttp"
 	"troy/server/limit"
 )
@@ -26,7 +24,9 @@ const (
 func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	f, info, err := s.open(name)
-	if err != nil && unreadable(err) {
+	if err != nil && !absent.Is(err) {
+		// A client must not take this for the end of something: it asks for newer roots until there
+		// is none.
 		jsonhttp.Fail(w, http.StatusServiceUnavailable, fmt.Errorf("the server cannot read %q now", name))
 		return
 	}
@@ -90,15 +90,6 @@ func (s *Server) open(name string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	return f, info, nil
-}
-
-// unreadable tells trouble of the server (a disk that fails, no free file, no right to read) from a
-// name that leads to nothing. A client must not take the one for the other: it asks for newer roots
-// until there is none.
-func unreadable(err error) bool {
-	var errno syscall.Errno
-	nothing := []syscall.Errno{syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EINVAL}
-	return errors.As(err, &errno) && !slices.Contains(nothing, errno)
 }
 
 // inStore reports whether a slash-separated name is one that a store publishes:

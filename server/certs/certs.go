@@ -45,6 +45,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/absent"
 	"troy/internal/durable"
 	"troy/internal/errline"
 )
@@ -169,6 +170,12 @@ func Renew(dir string, names []string, now time.Time) (renewed bool, err error) 
 		return false, nil // it was given, and is renewed where it comes from
 	}
 	_, pairErr := Load(dir)
+	for _, err := range []error{err, pairErr} {
+		var file *fs.PathError
+		if errors.As(err, &file) && !absent.Is(err) {
+			return false, err // what cannot be read now is not to be made again
+		}
+	}
 	if err == nil && pairErr == nil && leaf.NotAfter.Sub(now) > RenewTime && (len(names) == 0 || same(names, Names(leaf))) {
 		return false, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -120,6 +121,19 @@ func TestRenew(t *testing.T) {
 	}
 	if third := renew(LeafTime, []string{"other.example"}, true); Names(third)[0] != "other.example" {
 		t.Errorf("names %v", Names(third))
+	}
+	// What cannot be read is not made again.
+	for _, name := range []string{FileServerKey, FileServer} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.Rename(path, path+".kept"), os.Mkdir(path, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		if renewed, err := Renew(dir, []string{"third.example"}, begin.Add(LeafTime)); renewed || err == nil || !strings.Contains(err.Error(), "is a directory") {
+			t.Errorf("%s is a folder: renewed %v, %v", name, renewed, err)
+		}
+		if err := errors.Join(os.Remove(path), os.Rename(path+".kept", path)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// A crash between key and certificate.
 	if err := os.WriteFile(filepath.Join(dir, FileServerKey), []byte("x"), 0o600); err != nil {

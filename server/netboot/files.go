@@ -1,7 +1,9 @@
 package netboot
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"path"
@@ -42,14 +44,17 @@ func cleaned(r *http.Request) *http.Request {
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	f, size, err := s.open(r.PathValue("name"))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		http.Error(w, "no such file", http.StatusNotFound)
 		return
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	var info fs.FileInfo
+	if err == nil {
+		defer f.Close()
+		info, err = f.Stat()
+	}
 	if err != nil {
-		http.Error(w, "the file cannot be read", http.StatusInternalServerError)
+		http.Error(w, "the file cannot be read now", http.StatusServiceUnavailable)
 		return
 	}
 	h := w.Header()

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"troy/chainload/release"
+	"troy/internal/absent"
 	"troy/internal/blank"
 	"troy/server/limit"
 )
@@ -102,10 +103,14 @@ func (s *Server) url(self netip.Addr) string {
 	return "http://" + host + "/boot/"
 }
 
-// has says whether a file is there to be served.
+// has says whether a file is there to be served. One that cannot be looked at is there: who asks for
+// it is told that it cannot be read, and does not go another way.
 func (s *Server) has(name string) bool {
 	info, err := s.root.Stat(name)
-	return err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= fileMost
+	if err != nil {
+		return !absent.Is(err)
+	}
+	return info.Mode().IsRegular() && info.Size() > 0 && info.Size() <= fileMost
 }
 
 // find returns the name in the folder of what a client asks for; "" = there is no such file.
@@ -139,19 +144,26 @@ func known(name string) string {
 	return ""
 }
 
-// open opens a file by the name that a client gave, see find.
+// open opens a file by the name that a client gave, see find. The error is fs.ErrNotExist where there
+// is none; every other one is trouble of this server.
 func (s *Server) open(name string) (*os.File, int64, error) {
 	if name = s.find(name); name == "" {
 		return nil, 0, fs.ErrNotExist
 	}
 	f, err := s.root.Open(name)
 	if err != nil {
-		return nil, 0, fs.ErrNotExist
+		if absent.Is(err) {
+			err = fs.ErrNotExist
+		}
+		return nil, 0, err
 	}
 	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err == nil && !info.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
 		f.Close()
-		return nil, 0, fs.ErrNotExist
+		return nil, 0, err
 	}
 	return f, info.Size(), nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"strconv"
@@ -191,7 +192,12 @@ func (s *Server) serveRead(ctx context.Context, r *readRequest, local, client *n
 	defer c.Close()
 	f, size, err := s.open(r.name)
 	if err != nil {
-		c.Write((&refusal{codeNotFound, "no such file"}).packet(r.bytes))
+		no := &refusal{codeNotFound, "no such file"}
+		if !errors.Is(err, fs.ErrNotExist) {
+			no = &refusal{codeOther, "the file cannot be read"}
+			s.o.OnNote(fmt.Sprintf("network boot: %s asked for %q: %v", client.IP, r.name, err))
+		}
+		c.Write(no.packet(r.bytes))
 		return
 	}
 	defer f.Close()

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,6 +102,25 @@ func TestTFTP(t *testing.T) {
 	}
 	if err := c.Put("tftp://"+addr+"/new", bytes.NewReader([]byte("x")), 1); err == nil {
 		t.Error("a file was written")
+	}
+}
+
+// TestUnreadable: trouble of the server is not told as a file that is not there, and leads no client
+// another way.
+func TestUnreadable(t *testing.T) {
+	s := newServer(t, Options{})
+	addr := serveOn(t, s)
+	s.root.Close() // as if the folder were gone from under it
+	if _, _, err := get(t, addr, release.Shim); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+		t.Errorf("TFTP says %v", err)
+	}
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/boot/"+release.Shim, nil))
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("HTTP says %d %s", w.Code, w.Body)
+	}
+	if got := s.bootFile(pxe, netip.MustParseAddr("192.0.2.1")); got != release.IPXE {
+		t.Errorf("DHCP names %q", got)
 	}
 }
 

@@ -21,6 +21,7 @@
 package programs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -33,6 +34,7 @@ import (
 	"troy/chainload/secureboot"
 	"troy/image"
 	"troy/image/trust/sign"
+	"troy/internal/absent"
 	"troy/internal/digest"
 	"troy/server/protocol"
 )
@@ -149,38 +151,54 @@ func (s *Shelf) managers(ctx context.Context, v version) *bootfiles.Managers {
 	return m.managers
 }
 
-// look reads shim and GRUB of the current release of the agent, and for network boot.
+// look reads shim and GRUB of the current release of the agent, and for network boot. While something
+// of that cannot be read, what was known of it holds.
 func (s *Shelf) look() []loader {
-	if now := s.now(); s.looked.IsZero() || now.Sub(s.looked) >= fresh {
-		s.looked, s.loaders = now, nil
-		releases, current, err := sign.AgentReleases(s.store)
-		for _, r := range releases {
-			if err == nil && r.Version == current {
-				s.read("agent release "+current, filepath.Join(s.dir, filepath.FromSlash(r.Path(""))))
-			}
+	now := s.now()
+	if !s.looked.IsZero() && now.Sub(s.looked) < fresh {
+		return s.loaders
+	}
+	s.looked = now
+	releases, current, err := sign.AgentReleases(s.store)
+	var found []loader
+	for _, r := range releases {
+		if err == nil && r.Version == current {
+			found, err = loadersIn(found, "agent release "+current, filepath.Join(s.dir, filepath.FromSlash(r.Path(""))))
 		}
-		if s.boot != "" {
-			s.read("network boot", s.boot)
-		}
+	}
+	if s.boot != "" {
+		var berr error
+		found, berr = loadersIn(found, "network boot", s.boot)
+		err = cmp.Or(err, berr)
+	}
+	if err == nil || len(s.loaders) == 0 {
+		s.loaders = found
 	}
 	return s.loaders
 }
 
-// read takes the loaders of a folder.
-func (s *Shelf) read(what, dir string) {
+// loadersIn adds the loaders of a folder. The error is that one of them cannot be read now.
+func loadersIn(all []loader, what, dir string) ([]loader, error) {
 	for _, name := range []string{release.Shim, release.GRUB} {
 		path := filepath.Join(dir, name)
 		info, err := os.Stat(path)
-		if err != nil || info.Size() > maxLoader {
+		if err == nil && info.Size() > maxLoader {
 			continue
 		}
-		b, err := os.ReadFile(path)
-		if err != nil {
+		var b []byte
+		if err == nil {
+			b, err = os.ReadFile(path)
+		}
+		if absent.Is(err) {
 			continue
+		}
+		if err != nil {
+			return all, err
 		}
 		if p, err := secureboot.Parse(b); err == nil {
 			shown := map[string]string{release.Shim: "shim", release.GRUB: "GRUB"}[name]
-			s.loaders = append(s.loaders, loader{shown + " of " + what, name == release.Shim, p})
+			all = append(all, loader{shown + " of " + what, name == release.Shim, p})
 		}
 	}
+	return all, nil
 }

@@ -2,6 +2,7 @@ package programs
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -145,9 +146,10 @@ func TestRefusedAnew(t *testing.T) {
 	must(t, err)
 	now := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	s.now = func() time.Time { return now }
+	path := filepath.Join(dir, release.Shim)
 	in := &protocol.CheckIn{SecureBoot: true, Keys: protocol.Keys{CAs: []protocol.CA{{Name: uefiCA}}, SBAT: "sbat,1\nshim,4\n"}}
 	put := func(generation string) {
-		must(t, os.WriteFile(filepath.Join(dir, release.Shim), efiprogram.Make(efiprogram.Options{CA: uefiCA, SBAT: "shim," + generation + "\n"}), 0o644))
+		must(t, os.WriteFile(path, efiprogram.Make(efiprogram.Options{CA: uefiCA, SBAT: "shim," + generation + "\n"}), 0o644))
 	}
 	put("3")
 	for _, c := range []struct {
@@ -159,5 +161,21 @@ func TestRefusedAnew(t *testing.T) {
 			t.Errorf("after %v: %q", c.after, got)
 		}
 		put("4")
+	}
+	put("3")
+	now = now.Add(fresh)
+	for _, c := range []struct {
+		change func() error
+		want   int
+	}{
+		{func() error { return nil }, 1},
+		{func() error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o755)) }, 1}, // it cannot be read: what was known holds
+		{func() error { return os.Remove(path) }, 0},
+	} {
+		must(t, c.change())
+		now = now.Add(fresh)
+		if got := s.Refused(t.Context(), in, "", 0); len(got) != c.want {
+			t.Errorf("%q are refused, want %d", got, c.want)
+		}
 	}
 }
