@@ -28,7 +28,7 @@ install -D -m 644 "$here/troy.sysusers" "$tree/usr/lib/sysusers.d/troy.conf"
 install -D -m 644 "$here/troy.default" "$tree/etc/default/troy"
 install -D -m 644 "$here/lab.yaml.example" "$tree/usr/share/doc/troy/examples/lab.yaml"
 install -D -m 644 "$top/LICENSE" "$tree/usr/share/doc/troy/copyright"
-for page in design cli compatibility first-image; do install -D -m 644 "$top/docs/$page.md" "$tree/usr/share/doc/troy/$page.md"; done
+for page in design cli compatibility first-image startable; do install -D -m 644 "$top/docs/$page.md" "$tree/usr/share/doc/troy/$page.md"; done
 sed "s/NEW\./$("$tree/usr/bin/troy" version | sed -n '2s/^speaks //p')./" "$here/preinst" >"$tree/DEBIAN/preinst"
 chmod 755 "$tree/DEBIAN/preinst"
 for script in postinst prerm postrm; do install -m 755 "$here/$script" "$tree/DEBIAN/$script"; done

@@ -10,7 +10,7 @@
 // one owner: a hive in which two lists share a key or a value is refused, so a
 // loop cannot exist.
 //
-// Reader reads no more of a hive than lies on the way to a value, also data that is split into
+// Reader reads no more of a hive than lies on the way to a value or to the names of subkeys, also data that is split into
 // several cells: it is for the hives of a Windows, of 8 to 16 MB. What it does not come by may be
 // damaged. Its work is bounded by the number of keys that fit into the hive.
 //

@@ -13,7 +13,7 @@ import (
 // ErrNotFound is returned by Reader.Value when the hive has no such key or value.
 var ErrNotFound = errors.New("regf: no such key or value")
 
-// Reader looks values up in a hive of any size and reads no more of it than lies on the way: for
+// Reader looks values and keys up in a hive of any size and reads no more than lies on the way: for
 // the hives of a Windows, which Parse is not for. A hive that is damaged elsewhere is read all the
 // same.
 type Reader struct {
@@ -50,16 +50,9 @@ func (h *Reader) Dirty() bool { return h.base.hive.Dirty }
 // Value returns the value of that name in the key at a path such as `Setup` or
 // `Select\Current` (case does not matter), or ErrNotFound.
 func (h *Reader) Value(path, name string) (*Value, error) {
-	off := h.base.root
-	for part := range strings.SplitSeq(path, `\`) {
-		next, err := h.subkey(off, part)
-		if err != nil {
-			return nil, err
-		}
-		if next == none {
-			return nil, fmt.Errorf("%w: %s of %s", ErrNotFound, part, path)
-		}
-		off = next
+	off, err := h.find(path)
+	if err != nil {
+		return nil, err
 	}
 	key, err := h.key(off)
 	if err != nil {
@@ -80,6 +73,40 @@ func (h *Reader) Value(path, name string) (*Value, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: value %s of %s", ErrNotFound, name, path)
+}
+
+// Keys returns the names of the subkeys of the key at a path, in the order of the hive, or
+// ErrNotFound.
+func (h *Reader) Keys(path string) ([]string, error) {
+	off, err := h.find(path)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	_, err = h.each(off, func(name string) bool {
+		names = append(names, name)
+		return false
+	})
+	if err != nil {
+		return nil, err
+	}
+	return names, nil
+}
+
+// find returns where the key at a path lies.
+func (h *Reader) find(path string) (uint32, error) {
+	off := h.base.root
+	for part := range strings.SplitSeq(path, `\`) {
+		next, err := h.each(off, func(name string) bool { return strings.EqualFold(name, part) })
+		if err != nil {
+			return none, err
+		}
+		if next == none {
+			return none, fmt.Errorf("%w: %s of %s", ErrNotFound, part, path)
+		}
+		off = next
+	}
+	return off, nil
 }
 
 // cell reads the content of a cell in use, at least min bytes of it.
@@ -112,21 +139,29 @@ func (h *Reader) key(off uint32) ([]byte, error) {
 	return c, err
 }
 
-// subkey returns where the subkey of that name lies, none if there is none.
-func (h *Reader) subkey(off uint32, want string) (uint32, error) {
+// each calls visit for each subkey of the key at off, until it returns true, and returns where that
+// subkey lies; none: for no subkey.
+func (h *Reader) each(off uint32, visit func(name string) bool) (uint32, error) {
 	le := binary.LittleEndian
 	key, err := h.key(off)
 	if err != nil || le.Uint32(key[0x14:]) == 0 {
 		return none, err
 	}
 	// No hive has more keys than fit, so that lists which share their parts end as well.
-	left := h.base.bins / minKey
-	return h.search(le.Uint32(key[0x1c:]), want, true, &left)
+	w := &walk{h, visit, h.base.bins / minKey}
+	return w.list(le.Uint32(key[0x1c:]), true)
 }
 
-// search looks through an lf, lh, li or, one level deep, ri list.
-func (h *Reader) search(off uint32, want string, nested bool, left *int64) (uint32, error) {
-	c, err := h.cell(off, "subkey list", 4)
+// walk goes through the subkeys of a key.
+type walk struct {
+	h     *Reader
+	visit func(name string) bool
+	left  int64 // keys
+}
+
+// list goes through an lf, lh, li or, one level deep, ri list.
+func (w *walk) list(off uint32, nested bool) (uint32, error) {
+	c, err := w.h.cell(off, "subkey list", 4)
 	if err != nil {
 		return none, err
 	}
@@ -136,31 +171,35 @@ func (h *Reader) search(off uint32, want string, nested bool, left *int64) (uint
 		return none, corrupt("subkey list", fileOffset(off), "signature %q, %d entries in a cell of %d bytes", kind, count, len(c))
 	}
 	for i := range count {
-		if *left--; *left < 0 {
+		if w.left--; w.left < 0 {
 			return none, corrupt("subkey list", fileOffset(off), "more keys than the hive can hold")
 		}
 		entry := binary.LittleEndian.Uint32(c[4+i*stride:])
 		if kind == "ri" {
-			if found, err := h.search(entry, want, false, left); found != none || err != nil {
+			if found, err := w.list(entry, false); found != none || err != nil {
 				return found, err
 			}
 			continue
 		}
-		if same, err := h.named(entry, want); same || err != nil {
-			return entry, err
+		name, err := w.h.nameOf(entry)
+		if err != nil {
+			return none, err
+		}
+		if w.visit(name) {
+			return entry, nil
 		}
 	}
 	return none, nil
 }
 
-func (h *Reader) named(off uint32, want string) (bool, error) {
+// nameOf returns the name of the key at off.
+func (h *Reader) nameOf(off uint32) (string, error) {
 	c, err := h.key(off)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	le := binary.LittleEndian
-	is, err := name(c, 0x4c, le.Uint16(c[0x48:]), le.Uint16(c[2:])&flagLatin1 != 0, "nk", off)
-	return strings.EqualFold(is, want), err
+	return name(c, 0x4c, le.Uint16(c[0x48:]), le.Uint16(c[2:])&flagLatin1 != 0, "nk", off)
 }
 
 // value returns the value at off if it has that name, else nil.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,11 @@ func TestReaderSamples(t *testing.T) {
 				t.Errorf(`%s: %s\%s is %d bytes of type %d, hivexget prints %.80q`, name, at.key, at.value, len(v.Data), v.Type, want)
 			}
 		}
+		sameKeys(t, h, path, `Setup`)
+		sameKeys(t, h, path, `ControlSet001\Services`)
+		if strings.Contains(name, "win10") {
+			sameKeys(t, h, path, `DriverDatabase\DeviceIds\PCI`)
+		}
 		for _, at := range [][2]string{{"Setup", "none"}, {"None", "x"}, {`Setup\None`, "x"}} {
 			if v, err := h.Value(at[0], at[1]); !errors.Is(err, ErrNotFound) {
 				t.Errorf("%s: %q: %+v, %v", name, at, v, err)
@@ -71,6 +77,33 @@ func sameValue(t *testing.T, v *Value, printed []byte) bool {
 		return fmt.Sprintf("%d", uint32(v.Data[0])|uint32(v.Data[1])<<8|uint32(v.Data[2])<<16|uint32(v.Data[3])<<24) == strings.TrimSpace(string(printed))
 	}
 	return bytes.Equal(v.Data, printed)
+}
+
+// sameKeys compares the subkeys of a key with those that reglookup prints.
+func sameKeys(t *testing.T, h *Reader, path, key string) {
+	t.Helper()
+	got, err := h.Keys(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := "/" + strings.ReplaceAll(key, `\`, "/")
+	out, err := exec.Command("reglookup", "-H", "-t", "KEY", "-p", at, path).Output()
+	if err != nil {
+		t.Fatalf("reglookup: %v", err)
+	}
+	var want []string
+	for line := range strings.Lines(string(out)) {
+		printed, _, _ := strings.Cut(line, ",")
+		if name, ok := strings.CutPrefix(printed, at+"/"); ok && !strings.Contains(name, "/") {
+			want = append(want, name)
+		}
+	}
+	if len(want) < 5 || !slices.Equal(got, want) {
+		t.Errorf("%s: %d subkeys, reglookup prints %d", key, len(got), len(want))
+	}
+	if _, err := h.Keys(key + `\none`); !errors.Is(err, ErrNotFound) {
+		t.Errorf("subkeys of no key: %v", err)
+	}
 }
 
 // TestReaderTree finds each value of a tree that Marshal wrote.
@@ -106,6 +139,7 @@ func FuzzReader(f *testing.F) {
 	root := &Key{Name: "ROOT", Flags: flagRoot}
 	for _, name := range []string{"Other", "Setup", "Xyz"} {
 		root.Make(name).Set("OOBEInProgress", DWORD, EncodeDWORD(1))
+		root.Make(name).Make("Status")
 		root.Make(name).Set("long", Binary, make([]byte, 9000))
 	}
 	b, err := (&Hive{Root: root}).Marshal()
@@ -130,6 +164,9 @@ func FuzzReader(f *testing.F) {
 		h, err := NewReader(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			return
+		}
+		if names, err := h.Keys("Setup"); err == nil && len(names)*minKey > len(b) {
+			t.Fatalf("%d keys in a hive of %d", len(names), len(b))
 		}
 		for _, name := range []string{"OOBEInProgress", "long"} {
 			if v, err := h.Value("Setup", name); err == nil && len(v.Data) > len(b) {

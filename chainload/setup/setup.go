@@ -55,10 +55,11 @@ func Pending(disk io.ReaderAt, size int64, sectorSize int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", hivePath, err)
 	}
-	return pending(hive)
+	return PendingIn(hive)
 }
 
-func pending(hive *regf.Reader) (bool, error) {
+// PendingIn is Pending for the hive SYSTEM of a Windows. Errors: ErrUnclosed, those of package regf.
+func PendingIn(hive *regf.Reader) (bool, error) {
 	for _, name := range flags {
 		v, err := hive.Value(keyPath, name)
 		switch {

@@ -62,7 +62,7 @@ func TestPending(t *testing.T) {
 			b[bytes.Index(b, []byte("OOBEInProgress"))-20+12] = 3 // binary
 		}, false, regf.ErrCorrupt},
 	} {
-		if got, err := pending(hive(t, c.values, c.change)); got != c.want || !errors.Is(err, c.err) {
+		if got, err := PendingIn(hive(t, c.values, c.change)); got != c.want || !errors.Is(err, c.err) {
 			t.Errorf("%s: %v, %v, want %v, %v", c.name, got, err, c.want, c.err)
 		}
 	}

@@ -52,8 +52,8 @@ func TestBrokenInServer(t *testing.T) {
 	addForeign(t, s.store, g)
 	before := metadataOf(t, s.store)
 	for _, args := range [][]string{
-		{"rollback", "--room", "test", "pc@1"}, {"permit", "downgrade", "--disk", "S1234", "--to", "pc@1", "--until", "2099-12-31"}, {"permit", "wipe", "--disk", "S1234", "--until", "2099-12-31"}, {"image", "add", "pc", gg},
-		{"image", "import", "new", s.base}, {"image", "rm", "pc", "3"}, {"agent", "publish", "--version", "1", boot},
+		{"rollback", "--room", "test", "pc@1"}, {"permit", "downgrade", "--disk", "S1234", "--to", "pc@1", "--until", "2099-12-31"}, {"permit", "wipe", "--disk", "S1234", "--until", "2099-12-31"}, {"image", "add", "--force-unbootable", "pc", gg},
+		{"image", "import", "--force-unbootable", "new", s.base}, {"image", "rm", "pc", "3"}, {"agent", "publish", "--version", "1", boot},
 	} {
 		r := wantTroy(t, exitFailed, append(args, "--yes")...)
 		if !strings.Contains(r.errOut, "pc version 3: new") || !strings.Contains(r.errOut, "troy key rotate --server") || strings.Count(r.errOut, "\n") != 1 {

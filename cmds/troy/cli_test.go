@@ -160,7 +160,7 @@ func TestDashes(t *testing.T) {
 		t.Errorf("check: %s", r.out)
 	}
 	wantTroy(t, exitOK, "init", "store")
-	wantTroy(t, exitOK, "image", "import", "--store", "store", "--no-filter", "--", "pc", "-a.vhdx")
+	wantTroy(t, exitOK, "image", "import", "--force-unbootable", "--store", "store", "--no-filter", "--", "pc", "-a.vhdx")
 }
 
 // fullDisk is where nothing can be written.

@@ -63,8 +63,8 @@ func newWindowsStore(t *testing.T, r *rand.Rand) *windowsStore {
 	must(t, os.WriteFile(w.raw[2], disk, 0o644))
 	wantTroy(t, exitOK, "init", w.dir)
 	t.Setenv("TROY_STORE", w.dir)
-	wantTroy(t, exitOK, "image", "import", "win", base)
-	wantTroy(t, exitOK, "image", "add", "win", child)
+	wantTroy(t, exitOK, "image", "import", "--force-unbootable", "win", base)
+	wantTroy(t, exitOK, "image", "add", "--force-unbootable", "win", child)
 	return w
 }
 

@@ -38,8 +38,8 @@ func TestImageFullDisk(t *testing.T) {
 	store := filepath.Join(small, "store")
 	t.Setenv("TROY_STORE", store)
 	wantTroy(t, exitOK, "init", store)
-	wantTroy(t, exitOK, "image", "import", "pc", base)
-	res := wantTroy(t, exitFailed, "image", "add", "pc", child)
+	wantTroy(t, exitOK, "image", "import", "--force-unbootable", "pc", base)
+	res := wantTroy(t, exitFailed, "image", "add", "--force-unbootable", "pc", child)
 	if !strings.Contains(res.errOut, "no space left on device") {
 		t.Errorf("full disk: %s", res.errOut)
 	}
@@ -53,7 +53,7 @@ func TestImageFullDisk(t *testing.T) {
 	}
 	onlyFiles(t, small, "store")
 	must(t, syscall.Mount("tmpfs", small, "tmpfs", syscall.MS_REMOUNT, "size=64m"))
-	wantTroy(t, exitOK, "image", "add", "pc", child)
+	wantTroy(t, exitOK, "image", "add", "--force-unbootable", "pc", child)
 	wantTroy(t, exitOK, "image", "verify", "pc")
 	out := filepath.Join(dir, "out.vhdx")
 	wantTroy(t, exitOK, "image", "export", "pc", "2", out)
@@ -86,7 +86,7 @@ func TestImageUnreplayedLog(t *testing.T) {
 	if f, err := vhdx.Open(torn, nil); err != nil || !f.LogPending() {
 		t.Fatalf("no log is pending, %v", err)
 	}
-	res := wantTroy(t, exitOK, "image", "add", "pc", torn)
+	res := wantTroy(t, exitOK, "image", "add", "--force-unbootable", "pc", torn)
 	if !strings.Contains(res.errOut, "replayed in memory") {
 		t.Errorf("add says %s", res.errOut)
 	}
@@ -106,7 +106,7 @@ func TestImageWrongParentText(t *testing.T) {
 	r := seeded(t)
 	h := newHistory(t, r)
 	m := wantJSON[image.Manifest](t, exitOK, "image", "show", "pc", "1")
-	res := wantTroy(t, exitFailed, "image", "add", "pc", h.child)
+	res := wantTroy(t, exitFailed, "image", "add", "--force-unbootable", "pc", h.child)
 	for _, word := range []string{"wrong parent", "version 2", m.DataWriteGUID, "nothing was published"} {
 		if !strings.Contains(res.errOut, word) {
 			t.Errorf("%q is not in %s", word, res.errOut)
@@ -128,7 +128,7 @@ func TestImageWrongParentText(t *testing.T) {
 	}
 	must(t, c.Close())
 	must(t, f.Close())
-	res = wantTroy(t, exitFailed, "image", "add", "pc", grandchild)
+	res = wantTroy(t, exitFailed, "image", "add", "--force-unbootable", "pc", grandchild)
 	for _, word := range []string{"wrong parent", "other content at bytes", "did not renew", "nothing was published"} {
 		if !strings.Contains(res.errOut, word) {
 			t.Errorf("%q is not in %s", word, res.errOut)
@@ -166,7 +166,7 @@ func TestImageOthersKilled(t *testing.T) {
 	child := filepath.Join(h.dir, "g.vhdx")
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, child)
 	add := func() {
-		wantTroy(t, exitOK, "image", "add", "pc", child)
+		wantTroy(t, exitOK, "image", "add", "--force-unbootable", "pc", child)
 		next++
 	}
 	add()

@@ -84,13 +84,13 @@ func TestImageFilter(t *testing.T) {
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", base, child)
 	writeDifference(t, child, d1, d2)
 	wantTroy(t, exitOK, "init", store)
-	m1 := wantJSON[image.Manifest](t, exitOK, "image", "import", "pc", base)
-	m2 := wantJSON[image.Manifest](t, exitOK, "image", "add", "pc", child)
+	m1 := wantJSON[image.Manifest](t, exitOK, "image", "import", "--force-unbootable", "pc", base)
+	m2 := wantJSON[image.Manifest](t, exitOK, "image", "add", "--force-unbootable", "pc", child)
 	t.Logf("version 1 %+v %q\nversion 2 %+v %q", m1.Figures, m1.Notes, m2.Figures, m2.Notes)
 	if m1.Figures.Undefined < 30<<20 || m1.Figures.Shipped > 8<<20 || !strings.Contains(strings.Join(m1.Notes, "\n"), "NTFS, clean") {
 		t.Errorf("version 1: %+v %q", m1.Figures, m1.Notes)
 	}
-	whole := wantJSON[image.Manifest](t, exitOK, "image", "import", "--no-filter", "whole", base)
+	whole := wantJSON[image.Manifest](t, exitOK, "image", "import", "--force-unbootable", "--no-filter", "whole", base)
 	if whole.Figures.Undefined != 0 || whole.Figures.Shipped < m1.Figures.Shipped+4<<20 {
 		t.Errorf("without filter: %+v", whole.Figures)
 	}
@@ -113,7 +113,7 @@ func TestImageFilter(t *testing.T) {
 	tool(t, "", "ntfsfix", w.path) // sets the dirty flag
 	must(t, os.WriteFile(filepath.Join(dir, "d3.img"), w.disk(), 0o644))
 	wantVHDX(t, exitOK, "convert", "--to", "dynamic", filepath.Join(dir, "d3.img"), filepath.Join(dir, "d3.vhdx"))
-	m3 := wantJSON[image.Manifest](t, exitOK, "image", "add", "--compare", "pc", filepath.Join(dir, "d3.vhdx"))
+	m3 := wantJSON[image.Manifest](t, exitOK, "image", "add", "--force-unbootable", "--compare", "pc", filepath.Join(dir, "d3.vhdx"))
 	if m3.Figures.Undefined != 0 || !strings.Contains(strings.Join(m3.Notes, "\n"), "not clean") {
 		t.Errorf("dirty volume: %+v %q", m3.Figures, m3.Notes)
 	}
@@ -152,12 +152,12 @@ func TestImageKilled(t *testing.T) {
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, child)
 	scribbleChild(t, r, child, bytes.Clone(h.v2), 8, h.child, h.base)
 	began := time.Now()
-	tool(t, "", bin, "image", "add", "pc", child)
+	tool(t, "", bin, "image", "add", "--force-unbootable", "pc", child)
 	whole := time.Since(began)
 	wantTroy(t, exitOK, "image", "rm", "pc", "3")
 	newest, old, done, next := 2, 0, 0, 4
 	for wait := time.Duration(0); done < 2; wait += whole / 8 { // later and later, until the work is done before the kill
-		cmd := exec.Command(bin, "image", "add", "pc", child)
+		cmd := exec.Command(bin, "image", "add", "--force-unbootable", "pc", child)
 		must(t, cmd.Start())
 		time.Sleep(wait + time.Duration(r.Int63n(int64(whole)/8+1)))
 		_ = cmd.Process.Kill()
@@ -185,5 +185,5 @@ func TestImageKilled(t *testing.T) {
 		t.Error("no kill hit the middle")
 	}
 	wantTroy(t, exitOK, "image", "gc")
-	wantTroy(t, exitOK, "image", "add", "pc", child)
+	wantTroy(t, exitOK, "image", "add", "--force-unbootable", "pc", child)
 }

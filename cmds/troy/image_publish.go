@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +12,7 @@ import (
 	"troy/image"
 	"troy/image/publish"
 	"troy/image/source"
+	"troy/image/startable"
 	"troy/image/trust/sign"
 	"troy/image/unused"
 	"troy/internal/cli"
@@ -21,6 +24,7 @@ type publishing struct {
 	parents  cli.List
 	noFilter bool
 	compare  bool
+	allowed  startable.Allowed
 	windows  windowsFlags
 	o        publish.Options
 	keys     keyFlags
@@ -32,6 +36,8 @@ func (p *publishing) define(cmd *cobra.Command) *cobra.Command {
 	fs.Var(&p.parents, "parent", "a parent `file` of a VHDX, nearest first (default: the file that each child names, in its own folder)")
 	fs.BoolVar(&p.noFilter, "no-filter", false, "ship free clusters and page files as well: the version is then equal to the disk byte by byte")
 	fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship moved pages as data, not as references; this avoids reading all of the parent once")
+	fs.BoolVar(&p.allowed.Unbootable, "force-unbootable", false, "publish a disk that no PC starts (never one that is encrypted, hibernated, joined to Entra ID or enrolled in an MDM)")
+	fs.BoolVar(&p.allowed.Secrets, "secrets-in-image", false, "take answer files with passwords or keys, although everyone on the network can read what is published")
 	fs.IntVar(&p.o.Level, "level", publish.DefaultLevel, "compression `level`, 1 to 22")
 	p.keys.define(fs)
 	return p.withStoreJSON(cmd)
@@ -91,6 +97,9 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*source.Di
 		return explain(err, "nothing was published")
 	}
 	defer disk.Close()
+	if err := p.judge(disk, path); err != nil {
+		return err
+	}
 	m, err := p.publishDisk(disk, f)
 	if err != nil {
 		return oneLine(err)
@@ -105,13 +114,36 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*source.Di
 	return nil
 }
 
+// judge refuses a disk that no PC starts or should get, and notes what the manifest is to say of it.
+func (p *publishing) judge(disk *source.Disk, path string) error {
+	v := startable.Check(disk.Reader, disk.Size, int(disk.SectorSize))
+	p.o.Setup, p.o.Notes = v.Setup, append(disk.Notes, v.Notes()...)
+	err := v.Refused(p.allowed)
+	var refused *startable.RefusedError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	var flags []string
+	need, possible := refused.Lacks()
+	if need.Unbootable {
+		flags = append(flags, "--force-unbootable")
+	}
+	if need.Secrets {
+		flags = append(flags, "--secrets-in-image")
+	}
+	advice := strings.Join(flags, " ") + " publishes it all the same"
+	if !possible {
+		advice = ""
+	}
+	return &cli.Fault{Err: fmt.Errorf("%s: %w", path, err), Fate: "nothing was published", Advice: advice}
+}
+
 // publishDisk publishes an opened source under meters.
 func (p *publishing) publishDisk(disk *source.Disk, f func(*source.Disk) (*image.Manifest, error)) (*image.Manifest, error) {
 	changed, data := disk.Work()
 	search := &stage{w: p.Err, what: "looking for what has moved", total: changed + data}
 	read := &stage{w: p.Err, what: "reading", total: changed, before: search}
 	p.o.Search, p.o.Progress = search, read
-	p.lookAtSetup(disk)
 	if !p.noFilter {
 		p.o.Filter = unused.Filter{}
 	}

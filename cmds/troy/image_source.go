@@ -9,8 +9,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"troy/chainload/setup"
-	"troy/diskwriter/blockdev"
 	"troy/image/publish"
 	"troy/image/source"
 	"troy/image/unattend"
@@ -26,20 +24,18 @@ type windowsFlags struct {
 	edition    string
 	sizeGiB    float64
 	answerFile string
-	secrets    bool
 	answers    unattend.Answers
 	set        *pflag.FlagSet
 }
 
 // windowsFlagNames are those that installation media alone take.
-var windowsFlagNames = []string{"edition", "size", "unattend", "secrets-in-image", "language", "keyboard", "time-zone", "audit"}
+var windowsFlagNames = []string{"edition", "size", "unattend", "language", "keyboard", "time-zone", "audit"}
 
 func (w *windowsFlags) define(fs *pflag.FlagSet) {
 	w.set = fs
 	fs.StringVar(&w.edition, "edition", "", "the `edition` of an installation medium, by its number or name (default: the only one)")
 	fs.Float64Var(&w.sizeGiB, "size", source.DefaultSize>>30, "size of the disk for an edition, in `GiB`; may have a fraction")
 	fs.StringVar(&w.answerFile, "unattend", "", "an answer `file` for the setup of Windows, in place of the one that the flags below make")
-	fs.BoolVar(&w.secrets, "secrets-in-image", false, "take an answer file with passwords or keys, although everyone on the network can read what is published")
 	fs.StringVar(&w.answers.Language, "language", "", "`language` of Windows, such as de-DE (default: setup asks)")
 	fs.StringVar(&w.answers.Keyboard, "keyboard", "", "`keyboard`, such as 0407:00000407 (default: that of the language)")
 	fs.StringVar(&w.answers.TimeZone, "time-zone", "", "time `zone` as Windows names it, such as \"W. Europe Standard Time\"")
@@ -67,8 +63,8 @@ func (w *windowsFlags) answered() bool {
 	return w.answerFile != "" || w.answers != (unattend.Answers{})
 }
 
-// windows reads the answer file and checks what was said.
-func (w *windowsFlags) windows() (source.Windows, error) {
+// windows reads the answer file and checks what was said; secrets lets it hold some.
+func (w *windowsFlags) windows(secrets bool) (source.Windows, error) {
 	out := source.Windows{Edition: w.edition, Answers: w.answers}
 	if !(w.sizeGiB >= leastGiB && w.sizeGiB <= mostGiB) {
 		return out, cli.Usagef("--size %g: want %g to %d GiB", w.sizeGiB, leastGiB, mostGiB)
@@ -88,7 +84,7 @@ func (w *windowsFlags) windows() (source.Windows, error) {
 	switch {
 	case err != nil:
 		return out, fmt.Errorf("%s: %w", w.answerFile, err)
-	case len(found) > 0 && !w.secrets:
+	case len(found) > 0 && !secrets:
 		return out, &cli.Fault{
 			Err:    fmt.Errorf("%s holds secrets: %s", w.answerFile, strings.Join(found, ", ")),
 			Advice: "everyone on the network can read what is published; empty them, or publish them all the same with --secrets-in-image",
@@ -114,7 +110,7 @@ func (p *publishing) openSource(ctx context.Context, path string) (*source.Disk,
 		return nil, err
 	}
 	if source.Installs(src) {
-		if o.Windows, err = p.windows.windows(); err != nil {
+		if o.Windows, err = p.windows.windows(p.allowed.Secrets); err != nil {
 			return nil, err
 		}
 		if tty := p.terminal(); tty != nil && !p.keys.yes && !p.windows.answered() {
@@ -164,16 +160,4 @@ func (p *publishing) showEditions(err error) error {
 		}
 	}
 	return cli.Usagef("%v", err)
-}
-
-// lookAtSetup finds out whether the setup of the Windows on a disk has run to its end.
-func (p *publishing) lookAtSetup(disk *source.Disk) {
-	pending, err := setup.Pending(disk.Reader, disk.Size, int(disk.SectorSize))
-	p.o.Setup, p.o.Notes = pending, disk.Notes
-	switch {
-	case pending:
-		p.o.Notes = append(p.o.Notes, "setup pending: Windows is set up at its first starts, and stays as it is on a PC until that is done")
-	case err != nil && !errors.Is(err, setup.ErrNoWindows) && !errors.Is(err, blockdev.ErrNoTable):
-		p.o.Notes = append(p.o.Notes, fmt.Sprintf("whether Windows has been set up is not known: %v", err))
-	}
 }

@@ -30,7 +30,7 @@ func installWIM(t *testing.T) string {
 	registry.Make("Setup").Set("OOBEInProgress", regf.DWORD, regf.EncodeDWORD(1))
 	hive, err := (&regf.Hive{Root: registry}).Marshal()
 	must(t, err)
-	for name, content := range map[string]string{"System32/config/SYSTEM": string(hive), "Boot/EFI/bootmgfw.efi": "MZ boot manager", "Panther/old.log": "", "System32/kernel.dll": "MZ kernel"} {
+	for name, content := range map[string]string{"System32/config/SYSTEM": string(hive), "Boot/EFI/bootmgfw.efi": "MZ boot manager", "Panther/old.log": "", "System32/winload.efi": "MZ loader", "System32/kernel.dll": "MZ kernel"} {
 		p := filepath.Join(root, "Windows", name)
 		must(t, os.MkdirAll(filepath.Dir(p), 0o755))
 		must(t, os.WriteFile(p, []byte(content), 0o644))
@@ -114,7 +114,7 @@ func addConverted(t *testing.T, dir string) {
 	must(t, err)
 	must(t, f.Close())
 	external(t, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow)
-	if m := wantJSON[image.Manifest](t, exitOK, "image", "add", "pc", qcow); m.Version != 2 || m.Figures.Shipped != image.PageSize {
+	if m := wantJSON[image.Manifest](t, exitOK, "image", "add", "--secrets-in-image", "pc", qcow); m.Version != 2 || m.Figures.Shipped != image.PageSize {
 		t.Errorf("version 2: %+v", m.Figures)
 	}
 	again := filepath.Join(dir, "again.vhdx")

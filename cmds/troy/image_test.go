@@ -61,8 +61,8 @@ func newHistory(t *testing.T, r *rand.Rand) *history {
 	scribbleChild(t, r, h.child, h.v2, 12, h.base)
 	wantTroy(t, exitOK, "init", h.store)
 	t.Setenv("TROY_STORE", h.store)
-	wantTroy(t, exitOK, "image", "import", "pc", h.base)
-	wantTroy(t, exitOK, "image", "add", "pc", h.child)
+	wantTroy(t, exitOK, "image", "import", "--force-unbootable", "pc", h.base)
+	wantTroy(t, exitOK, "image", "add", "--force-unbootable", "pc", h.child)
 	return h
 }
 
@@ -171,7 +171,7 @@ func (h *history) checkExport(t *testing.T, r *rand.Rand) {
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", filepath.Join(h.dir, "out2.vhdx"), child)
 	v3 := bytes.Clone(h.v2)
 	scribbleChild(t, r, child, v3, 5, filepath.Join(h.dir, "out2.vhdx"))
-	if m := wantJSON[image.Manifest](t, exitOK, "image", "add", "pc", child); m.Version != 3 {
+	if m := wantJSON[image.Manifest](t, exitOK, "image", "add", "--force-unbootable", "pc", child); m.Version != 3 {
 		t.Errorf("add: %+v", m)
 	}
 	wantTroy(t, exitOK, "image", "export", "--force", "pc", "3", filepath.Join(h.dir, "out3.vhdx"))
@@ -232,11 +232,11 @@ func TestImageRefused(t *testing.T) {
 		args []string
 		word string
 	}{
-		{exitFailed, []string{"import", "pc", h.base}, "exists already"},
-		{exitFailed, []string{"add", "pc", h.child}, "wrong parent"},
-		{exitFailed, []string{"add", "none", h.child}, "no image"},
-		{exitFailed, []string{"add", "pc", other}, "an image keeps its size"},
-		{exitFailed, []string{"import", "Bad Name", h.base}, "image name"},
+		{exitFailed, []string{"import", "--force-unbootable", "pc", h.base}, "exists already"},
+		{exitFailed, []string{"add", "--force-unbootable", "pc", h.child}, "wrong parent"},
+		{exitFailed, []string{"add", "--force-unbootable", "none", h.child}, "no image"},
+		{exitFailed, []string{"add", "--force-unbootable", "pc", other}, "an image keeps its size"},
+		{exitFailed, []string{"import", "--force-unbootable", "Bad Name", h.base}, "image name"},
 		{exitFailed, []string{"show", "pc", "9"}, "no version 9"},
 		{exitFailed, []string{"diff", "pc", "1", "9"}, "no version 9"},
 		{exitUsage, []string{"show", "pc", "x"}, "want a number"},
@@ -261,14 +261,14 @@ func TestImageAddParents(t *testing.T) {
 	elsewhere := t.TempDir()
 	grandchild := filepath.Join(elsewhere, "g.vhdx")
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, "--size", "12292K", grandchild)
-	res := wantTroy(t, exitFailed, "image", "add", "pc", grandchild)
+	res := wantTroy(t, exitFailed, "image", "add", "--force-unbootable", "pc", grandchild)
 	if !strings.Contains(res.errOut, "--parent") {
 		t.Errorf("without its parent: %s", res.errOut)
 	}
-	wantTroy(t, exitOK, "image", "add", "--parent", h.child, "pc", grandchild)
+	wantTroy(t, exitOK, "image", "add", "--force-unbootable", "--parent", h.child, "pc", grandchild)
 	store := filepath.Join(h.dir, "again")
 	wantTroy(t, exitOK, "init", store)
 	must(t, os.Rename(h.base, filepath.Join(h.dir, "BASE.VHDX")))
-	wantTroy(t, exitOK, "image", "import", "--store", store, "pc", filepath.Join(h.dir, "BASE.VHDX"))
-	wantTroy(t, exitOK, "image", "add", "--store", store, "pc", h.child)
+	wantTroy(t, exitOK, "image", "import", "--force-unbootable", "--store", store, "pc", filepath.Join(h.dir, "BASE.VHDX"))
+	wantTroy(t, exitOK, "image", "add", "--force-unbootable", "--store", store, "pc", h.child)
 }

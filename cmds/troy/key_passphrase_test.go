@@ -118,7 +118,7 @@ func TestPassphraseOnTerminal(t *testing.T) {
 	// What is published is shown before it exists, and asked for.
 	disk := filepath.Join(dir, "disk.vhdx")
 	want(exitOK, "", []string{"vhdx", "create", "--size", "4M", disk})
-	publish := []string{"image", "import", "--no-filter", "pc", disk}
+	publish := []string{"image", "import", "--force-unbootable", "--no-filter", "pc", disk}
 	want(exitFailed, "nothing was published", publish, right, "no")
 	want(exitOK, "pc version 1: new, SHA-256 ", publish, right, "yes")
 

@@ -85,13 +85,13 @@ func TestKeys(t *testing.T) {
 	moveKeys(t, h.store, stick)
 	grandchild := filepath.Join(h.dir, "g.vhdx")
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, grandchild)
-	if res := wantTroy(t, exitFailed, "image", "add", "pc", grandchild); !strings.Contains(res.errOut, "--keys") || !strings.Contains(res.errOut, "has no trusted.json") {
+	if res := wantTroy(t, exitFailed, "image", "add", "--force-unbootable", "pc", grandchild); !strings.Contains(res.errOut, "--keys") || !strings.Contains(res.errOut, "has no trusted.json") {
 		t.Errorf("without the keys: %s", res.errOut)
 	}
 	if list := wantJSON[[]image.Manifest](t, exitOK, "image", "list"); len(list) != 2 {
 		t.Errorf("without the keys a version was made: %d", len(list))
 	}
-	wantTroy(t, exitOK, "image", "add", "--keys", stick, "pc", grandchild)
+	wantTroy(t, exitOK, "image", "add", "--force-unbootable", "--keys", stick, "pc", grandchild)
 	want(3)
 	for _, more := range [][]string{nil, {"--server"}} {
 		wantTroy(t, exitOK, append([]string{"key", "rotate", "--keys", stick}, more...)...)
@@ -138,7 +138,7 @@ func TestForeignVersion(t *testing.T) {
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, g)
 	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", g, gg)
 	addForeign(t, h.store, g)
-	if res := wantTroy(t, exitFailed, "image", "add", "pc", gg); !strings.Contains(res.errOut, "pc version 3: new") {
+	if res := wantTroy(t, exitFailed, "image", "add", "--force-unbootable", "pc", gg); !strings.Contains(res.errOut, "pc version 3: new") {
 		t.Errorf("add says %s", res.errOut)
 	}
 	if res := wantTroy(t, exitFailed, "key", "sign"); !strings.Contains(res.errOut, "--yes") {
@@ -147,7 +147,7 @@ func TestForeignVersion(t *testing.T) {
 	if res := wantTroy(t, exitOK, "key", "sign", "--yes"); !strings.Contains(res.errOut, "pc version 3: new") {
 		t.Errorf("key sign says %s", res.out)
 	}
-	wantTroy(t, exitOK, "image", "add", "pc", gg)
+	wantTroy(t, exitOK, "image", "add", "--force-unbootable", "pc", gg)
 }
 
 // TestKeysAreNotServed asks the real server for all that lies in a store.
@@ -234,7 +234,7 @@ func TestUnsignedStore(t *testing.T) {
 	for _, name := range []string{"metadata", "keys"} {
 		must(t, os.RemoveAll(filepath.Join(store, name)))
 	}
-	for _, args := range [][]string{{"image", "import", "new", base}, {"image", "rm", "pc", "2"}, {"key", "list"}, {"permit", "list"}, {"serve", "--listen", "127.0.0.1:0", store}} {
+	for _, args := range [][]string{{"image", "import", "--force-unbootable", "new", base}, {"image", "rm", "pc", "2"}, {"key", "list"}, {"permit", "list"}, {"serve", "--listen", "127.0.0.1:0", store}} {
 		r := wantTroy(t, exitFailed, args...)
 		if !strings.Contains(r.errOut, "'troy key init --store "+store+"'") || strings.Count(r.errOut, "\n") != 1 {
 			t.Errorf("%q says %s", args, r.errOut)
@@ -248,8 +248,8 @@ func TestUnsignedStore(t *testing.T) {
 	keys := filepath.Join(dir, "keys")
 	wantTroy(t, exitOK, "key", "init", "--keys", keys, "--passphrase-file", pass, "--yes")
 	wantTroy(t, exitFailed, "key", "init")
-	wantTroy(t, exitFailed, "image", "import", "--keys", keys, "again", base)
-	wantTroy(t, exitOK, "image", "import", "--keys", keys, "--passphrase-file", pass, "again", base)
+	wantTroy(t, exitFailed, "image", "import", "--force-unbootable", "--keys", keys, "again", base)
+	wantTroy(t, exitOK, "image", "import", "--force-unbootable", "--keys", keys, "--passphrase-file", pass, "again", base)
 	t.Setenv("TROY_PASSPHRASE", "wrong horse")
 	if res := wantTroy(t, exitFailed, "image", "rm", "--keys", keys, "again", "1"); !strings.Contains(res.errOut, "wrong passphrase") {
 		t.Errorf("rm says %s", res.errOut)

@@ -268,7 +268,7 @@ func (h *history) addMoved(t *testing.T) {
 		must(t, err)
 	}
 	must(t, errors.Join(c.Sync(), c.Close()))
-	if m := wantJSON[image.Manifest](t, exitOK, "image", "add", "pc", child); m.Version != 3 || m.Figures.Copied < int64(n)*image.PageSize/2 {
+	if m := wantJSON[image.Manifest](t, exitOK, "image", "add", "--force-unbootable", "pc", child); m.Version != 3 || m.Figures.Copied < int64(n)*image.PageSize/2 {
 		t.Fatalf("%d pages moved: %+v", n, m.Figures)
 	}
 }

@@ -54,7 +54,7 @@ func TestDowngrade(t *testing.T) {
 	s.stop()
 
 	must(t, os.Rename(s.base, s.child)) // any disk of that size
-	if out, err := exec.Command(next, "image", "add", "--compare", "pc", s.child).CombinedOutput(); err != nil {
+	if out, err := exec.Command(next, "image", "add", "--force-unbootable", "--compare", "pc", s.child).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	s.start(t)

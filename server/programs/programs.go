@@ -1,6 +1,7 @@
 // Package programs looks at what a store gives machines to start (Windows Boot Manager in its
 // images, shim and GRUB in releases of the agent and for network boot), and says which of that a
-// machine would refuse, by what its check-in tells of its firmware.
+// machine would refuse, by what its check-in tells of its firmware, and for which of its devices the
+// Windows of an image has no driver.
 //
 // # Promises
 //
@@ -23,9 +24,12 @@ package programs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +37,7 @@ import (
 	"troy/chainload/release"
 	"troy/chainload/secureboot"
 	"troy/image"
+	"troy/image/startable"
 	"troy/image/trust/sign"
 	"troy/internal/absent"
 	"troy/internal/digest"
@@ -48,6 +53,7 @@ type Shelf struct {
 
 	mu       sync.Mutex
 	versions map[version]read
+	drivers  map[version]*startable.Drivers // nil: it does not tell
 	loaders  []loader
 	looked   time.Time // when loaders were read
 }
@@ -82,7 +88,7 @@ func Open(dir, boot string) (*Shelf, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Shelf{store: store, dir: dir, boot: boot, now: time.Now, versions: map[version]read{}}, nil
+	return &Shelf{store: store, dir: dir, boot: boot, now: time.Now, versions: map[version]read{}, drivers: map[version]*startable.Drivers{}}, nil
 }
 
 // Refused says what the machine would not start, a line for each; number 0 is no version.
@@ -108,6 +114,56 @@ func (s *Shelf) Refused(ctx context.Context, in *protocol.CheckIn, name string, 
 		}
 	}
 	return all
+}
+
+// Undriven names the machine's devices for which a version has no driver: controllers of disks and
+// wired network cards. Nothing is said of versions that do not tell.
+func (s *Shelf) Undriven(ctx context.Context, in *protocol.CheckIn, name string, number int) (all []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have := s.driversOf(ctx, version{name, number})
+	if have == nil {
+		return nil
+	}
+	for _, d := range in.Devices {
+		line := needed(&d)
+		if line != "" && !slices.Contains(all, line) && !have.Has(startable.Device{Bus: d.Bus, ID: d.ID, Class: d.Class}) {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// needed names a device without which Windows does not start, or is alone; "" = another one. A disk on
+// USB is none of the machine's, and a wireless card is not what machines of a room hang on.
+func needed(d *protocol.Device) string {
+	switch {
+	case d.Kind == "storage" && d.Bus == "pci":
+		return "the storage controller pci " + d.ID
+	case d.Kind == "network" && (d.Bus == "usb" || strings.HasPrefix(d.Class, "0200")):
+		return "the network card " + d.Bus + " " + d.ID
+	}
+	return ""
+}
+
+// driversOf are those of a version. It is read once; a store that cannot be read is asked again.
+func (s *Shelf) driversOf(ctx context.Context, v version) *startable.Drivers {
+	if known, ok := s.drivers[v]; ok || v.number == 0 {
+		return known
+	}
+	r, err := image.OpenVersion(ctx, s.store, v.image, v.number)
+	if err != nil {
+		return nil
+	}
+	d, err := startable.ReadDrivers(r, r.Size(), int(r.Manifest().SectorSize))
+	if err != nil && !errors.Is(err, startable.ErrNoDrivers) {
+		return nil
+	}
+	if len(s.drivers) >= versionsMost {
+		clear(s.drivers)
+	}
+	s.drivers[v] = d
+	return d
 }
 
 // firmware is the machine's as far as it tells.

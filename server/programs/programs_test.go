@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"troy/chainload/regf"
 	"troy/chainload/release"
 	"troy/chainload/secureboot"
 	"troy/diskwriter/pcdisk"
@@ -80,13 +82,55 @@ func windows(t *testing.T, dir string) []byte {
 		if err := os.MkdirAll(at, 0o755); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(at, "bootmgfw.efi"), efiprogram.Make(efiprogram.Options{SVN: 2 << 16, CA: secureboot.PCA2011}), 0o644)
+		hives := filepath.Join(root, "Windows", "System32", "config")
+		return errors.Join(os.WriteFile(filepath.Join(at, "bootmgfw.efi"), efiprogram.Make(efiprogram.Options{SVN: 2 << 16, CA: secureboot.PCA2011}), 0o644),
+			os.MkdirAll(hives, 0o755), os.WriteFile(filepath.Join(hives, "SYSTEM"), hive(t, `PCI\CC_010802`, `PCI\VEN_8086&DEV_15FB&SUBSYS_0A2B1028`), 0o644))
 	}))
 	tool("sgdisk", "-n", "1:2048:+4M", "-t", "1:0700", disk)
 	tool("dd", "if="+volume, "of="+disk, "bs=1M", "seek=1", "conv=notrunc", "status=none")
 	b, err := os.ReadFile(disk)
 	must(t, err)
 	return b
+}
+
+// hive is one with drivers for these ids.
+func hive(t *testing.T, ids ...string) []byte {
+	t.Helper()
+	root := &regf.Key{Name: "ROOT", Flags: 4}
+	for _, id := range ids {
+		bus, name, _ := strings.Cut(id, `\`)
+		root.Make("DriverDatabase").Make("DeviceIds").Make(bus).Make(name)
+	}
+	b, err := (&regf.Hive{Root: root}).Marshal()
+	must(t, err)
+	return b
+}
+
+// TestUndriven names controllers and wired cards, each once.
+func TestUndriven(t *testing.T) {
+	s := newShelf(t)
+	in := &protocol.CheckIn{Devices: []protocol.Device{
+		{Kind: "storage", Bus: "pci", ID: "144d:a809", Class: "010802"},
+		{Kind: "storage", Bus: "pci", ID: "8086:9a0b", Class: "010400"},
+		{Kind: "storage", Bus: "pci", ID: "8086:9a0b", Class: "010400"},
+		{Kind: "storage", Bus: "usb", ID: "0781:5567", Class: "080650"},
+		{Kind: "network", Bus: "pci", ID: "8086:15fb", Class: "020000"},
+		{Kind: "network", Bus: "pci", ID: "10ec:8168", Class: "020000"},
+		{Kind: "network", Bus: "pci", ID: "8086:2723", Class: "028000"},
+		{Kind: "network", Bus: "usb", ID: "0bda:8153", Class: "ffff00"},
+		{Kind: "unknown", Bus: "usb", ID: "06cb:00bd", Class: "ff0000"},
+	}}
+	want := []string{"the storage controller pci 8086:9a0b", "the network card pci 10ec:8168", "the network card usb 0bda:8153"}
+	for range 2 { // the second time from memory
+		if got := s.Undriven(t.Context(), in, "lab", 1); !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for _, number := range []int{0, 2} {
+		if got := s.Undriven(t.Context(), in, "lab", number); got != nil {
+			t.Errorf("version %d: %q", number, got)
+		}
+	}
 }
 
 func TestRefused(t *testing.T) {

@@ -98,3 +98,22 @@ func TestPromoteSetup(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEstimateWarnsOfDrivers: so are devices for which the version has no driver.
+func TestEstimateWarnsOfDrivers(t *testing.T) {
+	w := newWorld(t)
+	for n := 201; n <= 203; n++ {
+		w.checkIn(n, 2, func(in *protocol.CheckIn) {
+			if n < 203 {
+				in.Devices = []protocol.Device{{Kind: "network", Bus: "pci", ID: "8086:15fb", Class: "020000"}}
+			}
+		})
+	}
+	const want = "win11 version 4 has no driver for the device 8086:15fb, which 2 machines have"
+	for version, warned := range map[int]bool{3: false, 4: true} {
+		e, err := w.k.Estimate(t.Context(), Promotion{Room: "B204", Version: version, After: "none"})
+		if err != nil || slices.Contains(e.Warnings, want) != warned {
+			t.Errorf("version %d: %q, %v", version, e.Warnings, err)
+		}
+	}
+}

@@ -31,6 +31,8 @@ type Waker interface {
 // machine is given, and of a version; number 0 is none. It is asked often.
 type Programs interface {
 	Refused(ctx context.Context, in *protocol.CheckIn, image string, number int) []string
+	// Undriven names the devices of a machine for which the Windows of a version has no driver.
+	Undriven(ctx context.Context, in *protocol.CheckIn, image string, number int) []string
 }
 
 // Options of a Keeper. Lab, State and Sizes are needed.

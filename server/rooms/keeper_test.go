@@ -28,6 +28,16 @@ func (fixedSizes) Refused(_ context.Context, in *protocol.CheckIn, _ string, num
 	return []string{"the manager of version 3"}
 }
 
+// Undriven implements Programs: version 4 lacks drivers for whatever a machine has.
+func (fixedSizes) Undriven(_ context.Context, in *protocol.CheckIn, _ string, number int) (all []string) {
+	for _, d := range in.Devices {
+		if number == 4 {
+			all = append(all, "the device "+d.ID)
+		}
+	}
+	return all
+}
+
 func (fixedSizes) Size(_ context.Context, name string, have, want int) (Size, error) {
 	if name != "win11" || want < 1 || want > 9 || have > 9 {
 		return Size{}, ErrNotFound

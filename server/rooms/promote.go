@@ -87,7 +87,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 
 // sum adds up the machines of the room.
 func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
-	bare, small, refused, wait := 0, []string(nil), map[string]int{}, waiting{}
+	bare, small, refused, undriven, wait := 0, []string(nil), map[string]int{}, map[string]int{}, waiting{}
 	room, _ := l.Room(e.Room)
 	for _, h := range k.hosts(l, e.Room) {
 		if !follows(h.host, e.Image) {
@@ -99,6 +99,9 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 		}
 		if tooSmall(e, h.m) {
 			small = append(small, h.name)
+		}
+		for _, device := range k.undriven(ctx, h.m, e.Image, e.Version) {
+			undriven[device]++
 		}
 		have := 0
 		if h.m == nil {
@@ -129,6 +132,9 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 	for _, line := range slices.Sorted(maps.Keys(refused)) {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("the firmware of %d machines would not start %s", refused[line], line))
 	}
+	for _, device := range slices.Sorted(maps.Keys(undriven)) {
+		e.Warnings = append(e.Warnings, fmt.Sprintf("%s version %d has no driver for %s, which %d machines have", e.Image, e.Version, device, undriven[device]))
+	}
 	e.Warnings = append(e.Warnings, wait.lines(e)...)
 	return nil
 }
@@ -139,6 +145,14 @@ func (k *Keeper) refused(ctx context.Context, m *state.Machine, image string, ve
 		return nil
 	}
 	return k.o.Programs.Refused(ctx, &m.CheckIn, image, version)
+}
+
+// undriven asks for which of a machine's devices a version has no driver.
+func (k *Keeper) undriven(ctx context.Context, m *state.Machine, image string, version int) []string {
+	if k.o.Programs == nil || m == nil {
+		return nil
+	}
+	return k.o.Programs.Undriven(ctx, &m.CheckIn, image, version)
 }
 
 // span computes how long it takes, and whether that fits into the window. Waves write while others

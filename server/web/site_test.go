@@ -53,6 +53,9 @@ func (sizes) Refused(_ context.Context, in *protocol.CheckIn, image string, numb
 	return []string{fmt.Sprintf("the manager of %s version %d: <too old>", image, number)}
 }
 
+// Undriven implements rooms.Programs.
+func (sizes) Undriven(context.Context, *protocol.CheckIn, string, int) []string { return nil }
+
 // site is a server with a lab of so many machines in room B204.
 type site struct {
 	t      testing.TB

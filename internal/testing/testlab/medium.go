@@ -70,7 +70,7 @@ func (l *Lab) fillMedium(windows string, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	files := map[string][]byte{"Boot/EFI/bootmgfw.efi": manager, "System32/config/SYSTEM": hive, "Panther/setup.log": []byte("none yet")}
+	files := map[string][]byte{"Boot/EFI/bootmgfw.efi": manager, "System32/config/SYSTEM": hive, "Panther/setup.log": []byte("none yet"), "System32/winload.efi": []byte("MZ loader")}
 	noise := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
 	for i := range 20 {
 		data := make([]byte, 1+noise.Uint64()%(1<<20))
