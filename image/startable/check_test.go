@@ -164,6 +164,8 @@ func TestDisks(t *testing.T) {
 		says   string
 	}{
 		{"sound", sound, 512, nil, ""},
+		{"MBR", asMBR(sound, 0x07), 512, nil, ""},
+		{"MBR, a dynamic disk", asMBR(sound, 0x42), 512, []Reason{NoWindows}, ""},
 		{"empty", make([]byte, 8*mib), 512, []Reason{NoTable}, "the disk has no partition table"},
 		{"nothing", nil, 512, []Reason{NoTable}, ""},
 		{"said to have sectors of 4096", sound, 4096, []Reason{SectorSize}, "sectors of 512 bytes, the disk says 4096"},
@@ -175,6 +177,19 @@ func TestDisks(t *testing.T) {
 			compare(t, Check(bytes.NewReader(c.disk), int64(len(c.disk)), c.sector), c.want, c.says)
 		})
 	}
+}
+
+// asMBR names the volume by an MBR.
+func asMBR(disk []byte, typ byte) []byte {
+	d := bytes.Clone(disk)
+	clear(d[:volumeAt])
+	clear(d[len(d)-mib:])
+	e := d[446:]
+	e[4] = typ
+	binary.LittleEndian.PutUint32(e[8:], volumeAt/512)
+	binary.LittleEndian.PutUint32(e[12:], smallSize/512)
+	d[510], d[511] = 0x55, 0xaa
+	return d
 }
 
 // TestSetup: an image whose setup is still to run is no half-way sysprep.
