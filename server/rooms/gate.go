@@ -106,7 +106,7 @@ func gated(room string, machines []named, image string, version int, p *lab.Poli
 func proof(x *named, image string, version int) (ok bool, lacks string) {
 	m, in := x.m, &x.m.CheckIn
 	nowImage, nowVersion := holds(m)
-	has := nowImage == image && nowVersion == version
+	has := nowImage == image && nowVersion == version && !foreign(m)
 	said := has && in.Image == image && in.Version == version
 	since := said && same(m.Order.Want, &protocol.Want{Image: image, Version: version})
 	a := m.Attempt
@@ -126,6 +126,14 @@ func proof(x *named, image string, version int) (ok bool, lacks string) {
 		return false, "has not been started since"
 	}
 	return false, "has not shown that Windows comes up"
+}
+
+// foreign says whether what a machine has is none of this store's, though it has the number that the
+// machine is told to have.
+func foreign(m *state.Machine) bool {
+	_, version := holds(m)
+	w, is := m.Order.Want, manifestOf(m)
+	return w != nil && w.Version == version && w.Manifest != "" && is != "" && is != w.Manifest
 }
 
 // holds is what a machine has as far as it has said: its last report tells more than the check-in

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,6 +162,25 @@ func TestWhoCountsInGates(t *testing.T) {
 	w.checkIn(1, 4, healthy)
 	w.checkIn(2, 3, healthy)
 	w.lacks("test-2 is at work")
+}
+
+// TestForeignIsNoProof: a machine that has the number of the version, but another content (another
+// store's, or one that was lost), is no proof for it, and no machine of the night that has it.
+func TestForeignIsNoProof(t *testing.T) {
+	w := newWorld(t)
+	w.promote("test", 4, "none")
+	w.promote("B204", 4, "test")
+	for _, is := range []string{strings.Repeat("ab", protocol.HashSize/2), protocol.NoVersion} {
+		w.checkIn(1, 4, func(in *protocol.CheckIn) { healthy(in); in.Manifest = is })
+		w.lacks("test-1 does not have it yet")
+		list, err := w.k.Nights(at(t, "21 00:00"))
+		i := slices.IndexFunc(list, func(n state.Night) bool { return n.Room == "test" })
+		if err != nil || i < 0 || list[i].Missing != 2 {
+			t.Errorf("the night: %+v, %v", list, err)
+		}
+	}
+	w.checkIn(1, 4, func(in *protocol.CheckIn) { healthy(in); in.Manifest = strings.Repeat("4", protocol.HashSize) })
+	w.lacks("")
 }
 
 // useLab starts the server anew with another lab.yaml.

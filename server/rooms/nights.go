@@ -58,7 +58,7 @@ func fill(n *state.Night, all []shown) {
 			continue
 		}
 		counts := h.Keyed || h.Guest
-		has := counts && h.Image == n.Image && h.Version == n.Version
+		has := counts && h.Image == n.Image && h.Version == n.Version && !h.Another
 		a := h.Last
 		if a == nil || !counts || a.Image != n.Image || a.Version != n.Version || a.Ended.Before(n.Begin) || a.Ended.After(n.End) {
 			a = &state.Attempt{}
