@@ -22,7 +22,7 @@ func Volumes(r io.ReaderAt, size int64, sectorSize int) ([]Entry, error) {
 		return t.ByType(TypeBasicData), nil
 	}
 	if errors.Is(checkProtectiveMBR(r), ErrNoTable) {
-		if list, merr := masterBootRecord(r, size, int64(sectorSize)); merr != nil || len(list) > 0 {
+		if list, used, merr := masterBootRecord(r, size, int64(sectorSize)); merr != nil || used {
 			return list, merr
 		}
 	}
@@ -55,24 +55,28 @@ func plain(typ byte) bool { return typ == 0x07 || typ == 0x17 || typ == 0x27 }
 
 func extended(typ byte) bool { return typ == 0x05 || typ == 0x0f || typ == 0x85 }
 
-func masterBootRecord(r io.ReaderAt, size, sector int64) (list []Entry, err error) {
+// masterBootRecord returns the volumes, and whether the table has a partition at all.
+func masterBootRecord(r io.ReaderAt, size, sector int64) (list []Entry, used bool, err error) {
 	b, err := readBootRecord(r, 0)
 	if b == nil || err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for i := range 4 {
-		switch typ, first, count := b.entry(i); {
+		typ, first, count := b.entry(i)
+		here := appendInside(nil, Entry{Number: i + 1, Start: first * sector, Size: count * sector}, size)
+		used = used || typ != 0 && len(here) > 0
+		switch {
 		case extended(typ):
 			logical, err := logicalDrives(r, size, sector, first)
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			list = append(list, logical...)
 		case plain(typ):
-			list = appendInside(list, Entry{Number: i + 1, Start: first * sector, Size: count * sector}, size)
+			list = append(list, here...)
 		}
 	}
-	return list, nil
+	return list, used, nil
 }
 
 // logicalDrives follows the chain of extended boot records: each describes a drive, relative to
