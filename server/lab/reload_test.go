@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -88,4 +90,50 @@ func TestReloadHowever(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReloadShrunk: a first part that is valid by itself is not taken while the rest may still come.
+// If it is the whole, it comes into force later, or by a reload at once.
+func TestReloadShrunk(t *testing.T) { synctest.Test(t, testReloadShrunk) }
+
+func testReloadShrunk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lab.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	half := good[:strings.Index(good, "hosts:")]
+	write(good)
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func(after time.Duration, force, changed bool, want error, hosts int) {
+		t.Helper()
+		time.Sleep(after)
+		if got, err := f.Reload(force); got != changed || !errors.Is(err, want) || len(f.Lab().Hosts) != hosts {
+			t.Errorf("changed %v, %v, %d hosts", got, err, len(f.Lab().Hosts))
+		}
+	}
+	all := len(f.Lab().Hosts)
+	for range 2 {
+		write(half)
+		look(0, false, false, nil, all)
+		look(10*time.Second, false, false, ErrShrunk, all)
+		look(10*time.Second, false, false, nil, all) // told once
+		write(good)
+		look(0, false, false, nil, all)
+		look(10*time.Second, false, true, nil, all)
+	}
+	write(half)
+	look(0, false, false, nil, all)
+	look(shrunkTime-time.Second, false, false, ErrShrunk, all)
+	look(2*time.Second, false, true, nil, 0)
+	write(good)
+	look(0, false, false, nil, 0)
+	look(10*time.Second, false, true, nil, all)
+	write(half)
+	look(0, true, true, nil, 0)
 }
