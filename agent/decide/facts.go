@@ -133,7 +133,11 @@ func foreign(f *Facts) bool {
 	if w == nil || f.Disk.Condition != Opened || s.Image != w.Image || s.Version == 0 || s.Manifest == "" {
 		return false
 	}
-	return s.Manifest == protocol.NoVersion || s.Manifest == f.Foreign || s.Version == w.Version && s.Manifest != w.Manifest
+	own := ""
+	if s.Version == w.Version {
+		own = w.Manifest
+	}
+	return s.Manifest == f.Foreign || protocol.Another(s.Manifest, own)
 }
 
 // recovered tells whether nothing is left to finish of what was cut off.
@@ -208,12 +212,6 @@ func (f *Facts) failing() bool {
 func (f *Facts) mergeable() bool {
 	s := f.Disk.State
 	return s.Layers > 0 && (s.Merging || s.Merged || f.proven())
-}
-
-// holds tells whether a version that the disk names is the one that is wanted.
-func holds(f *Facts, image string, version int, manifest string) bool {
-	w := f.want()
-	return w != nil && image == w.Image && version == w.Version && manifest == w.Manifest
 }
 
 // want is the version that the server wants here, nil if it wants none or it is not time yet.

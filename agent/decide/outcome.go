@@ -209,7 +209,7 @@ func refusal(f *Facts) string {
 	switch {
 	case f.Memo.Health.Refuses(Name(w.Image, w.Version, w.Manifest)):
 		return fmt.Sprintf("plan: version %d was started several times on this machine without a sign of health; order it again to retry", w.Version)
-	case holds(f, s.StagedImage, s.Staged, s.StagedManifest):
+	case f.want().Is(s.StagedImage, s.Staged, s.StagedManifest):
 		return ""
 	case closed != "":
 		return closed
@@ -222,7 +222,7 @@ func refusal(f *Facts) string {
 // Satisfied tells whether the disk holds what is wanted.
 func Satisfied(f *Facts) bool {
 	w, s := f.want(), f.Disk.State
-	return w == nil || f.Disk.Condition == Opened && !s.Reinstalling && holds(f, s.Image, s.Version, s.Manifest)
+	return w == nil || f.Disk.Condition == Opened && !s.Reinstalling && f.want().Is(s.Image, s.Version, s.Manifest)
 }
 
 // waitsFor names the permission or the permit without which the machine does not get what is wanted.

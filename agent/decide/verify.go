@@ -3,8 +3,6 @@ package decide
 import (
 	"fmt"
 	"slices"
-
-	"troy/server/protocol"
 )
 
 // verify reads all that the boot child sits on and compares it with a version of the store: because
@@ -38,7 +36,7 @@ func adopt(f *Facts) *Step {
 	}
 	step := &Step{Kind: Adopt, Image: c.With.Image, Version: c.With.Version,
 		Reason: fmt.Sprintf("bring this machine to %s version %d by what differs", c.With.Image, c.With.Version)}
-	if c.Differ > 0 && f.Done.succeeded(Adopt) && c.is(s.StagedImage, s.Staged, s.StagedManifest) {
+	if c.Differ > 0 && f.Done.succeeded(Adopt) && c.With.Is(s.StagedImage, s.Staged, s.StagedManifest) {
 		step.Kind = Commit
 		return commit(f, step)
 	}
@@ -66,15 +64,10 @@ func adopts(f *Facts) bool {
 // with.
 func Adopted(f *Facts) bool {
 	c, s := f.Compared, f.Disk.State
-	if !adopts(f) || f.Disk.Condition != Opened || !f.Done.fresh() || !c.is(s.Image, s.Version, s.Manifest) {
+	if !adopts(f) || f.Disk.Condition != Opened || !f.Done.fresh() || !c.With.Is(s.Image, s.Version, s.Manifest) {
 		return false
 	}
-	return c.Differ == 0 || f.Done.succeeded(Adopt) && !c.is(s.StagedImage, s.Staged, s.StagedManifest)
-}
-
-// is tells whether a version is the one that the disk was compared with.
-func (c *Compared) is(image string, version int, manifest string) bool {
-	return c.With == protocol.Want{Image: image, Version: version, Manifest: manifest}
+	return c.Differ == 0 || f.Done.succeeded(Adopt) && !c.With.Is(s.StagedImage, s.Staged, s.StagedManifest)
 }
 
 func (c *Compared) name() string { return Name(c.With.Image, c.With.Version, c.With.Manifest) }

@@ -43,7 +43,7 @@ func finishReinstall(f *Facts) *Step {
 	if !f.unbootable() || !f.admitted() || f.Order == nil || f.Done.failed(Reinstall) || !f.Done.may(Reinstall) {
 		return nil
 	}
-	if w := f.want(); w != nil && !holds(f, s.ReinstallImage, s.ReinstallVersion, s.ReinstallManifest) {
+	if w := f.want(); w != nil && !w.Is(s.ReinstallImage, s.ReinstallVersion, s.ReinstallManifest) {
 		ok, plan := planned(f, Reinstall, w.Image, w.Version)
 		if plan != nil {
 			return plan
@@ -127,7 +127,7 @@ func deploys(f *Facts) bool {
 // rollsBack tells whether what is wanted lies below the version on the disk.
 func rollsBack(f *Facts) bool {
 	s := f.Disk.State
-	return holds(f, s.Image, s.Previous, s.PreviousManifest)
+	return f.want().Is(s.Image, s.Previous, s.PreviousManifest)
 }
 
 // deploy brings the disk to what is wanted by what changed.
@@ -141,7 +141,7 @@ func deploy(f *Facts) *Step {
 	}
 	step := &Step{Image: w.Image, Version: w.Version, Reason: fmt.Sprintf("version %d is wanted, version %d is on the disk", w.Version, s.Version)}
 	switch {
-	case holds(f, s.StagedImage, s.Staged, s.StagedManifest):
+	case f.want().Is(s.StagedImage, s.Staged, s.StagedManifest):
 		step.Kind = Commit
 		return commit(f, step)
 	case f.late():

@@ -11,6 +11,17 @@ import (
 // NoVersion is the manifest of what was compared with a version and found to be none of the store's.
 var NoVersion = strings.Repeat("0", HashSize)
 
+// Another tells whether a version that a machine has, by its manifest, is another content than the
+// store's own of that number; "" = it is not known.
+func Another(has, own string) bool {
+	return has == NoVersion || has != "" && own != "" && has != own
+}
+
+// Is tells whether a version is the one that is wanted; nil = none is.
+func (w *Want) Is(image string, version int, manifest string) bool {
+	return w != nil && *w == Want{image, version, manifest}
+}
+
 // String is the result for people.
 func (v *Verified) String() string {
 	name, mib := fmt.Sprintf("%s version %d", v.With.Image, v.With.Version), (v.Differ+1<<20-1)>>20

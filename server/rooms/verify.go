@@ -89,9 +89,6 @@ func (c *contents) another(image string, version int, manifest string) bool {
 	if version == 0 || manifest == "" {
 		return false
 	}
-	if manifest == protocol.NoVersion {
-		return true
-	}
 	of := content{image, version}
 	own, ok := c.known[of]
 	if !ok {
@@ -100,7 +97,7 @@ func (c *contents) another(image string, version int, manifest string) bool {
 		}
 		c.known[of] = own
 	}
-	return own != "" && own != manifest
+	return protocol.Another(manifest, own)
 }
 
 // verify orders a comparison, by the start slots of the room and by the window, if it fits into what
