@@ -89,9 +89,9 @@ func TestCrashLoop(t *testing.T) {
 // to write over anything.
 func TestLostVersion(t *testing.T) {
 	w := newWorld(t)
-	w.promote("B204", 7, "none")
+	w.promote("B204", 9, "none")
 	for _, n := range []int{201, 202} {
-		if o := w.checkIn(n, 99, nil); begins(&o) || version(&o) != 7 || !strings.Contains(o.Reason, "win11 version 99, which the store does not have; it waits for your permission: set `reinstall: true`") {
+		if o := w.checkIn(n, 99, nil); begins(&o) || version(&o) != 9 || !strings.Contains(o.Reason, "win11 version 99, which the store does not have; it waits for your permission: set `reinstall: true`") {
 			t.Errorf("%d: %+v", n, o)
 		}
 		w.report(n, 99, protocol.OutcomeWaiting, "waits")
