@@ -32,8 +32,8 @@ func (c *Case) unheard(why string) Decision {
 		Mirrors: c.Lab.MirrorURLs(), Reason: protocol.Clean(why, protocol.MaxText)}}
 }
 
-// heard is the check-in that is kept: of an agent that this server does not understand it knows what
-// the machine said before, and who it is.
+// heard is the check-in that is kept: of an agent that this server does not understand it knows
+// what the machine said before, and who it is.
 func heard(before, in *protocol.CheckIn) protocol.CheckIn {
 	if in.Refused() == "" {
 		return *in

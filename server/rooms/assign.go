@@ -122,8 +122,8 @@ func (k *Keeper) putAssigned(id string, old *state.Machine, name, room string) (
 	return m, err
 }
 
-// Confirm notes that the admin has confirmed a machine, by its name or as Host takes it, with the key
-// that is pinned now.
+// Confirm notes that the admin has confirmed a machine, by its name or as Host takes it, with the
+// key that is pinned now.
 func (k *Keeper) Confirm(id, key string) error {
 	_, m, err := k.Host(id)
 	if err != nil {

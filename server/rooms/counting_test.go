@@ -263,8 +263,8 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// TestForgottenMeanwhile: a machine that is forgotten while its report is on its way leaves no record
-// that only the disk, or only the memory, knows.
+// TestForgottenMeanwhile: a machine that is forgotten while its report is on its way leaves no
+// record that only the disk, or only the memory, knows.
 func TestForgottenMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")

@@ -24,8 +24,8 @@
 // anyone on the network. At most strangersMost are kept, and each for strangerTime after its last
 // check-in. A new one takes the place of another: of the party of package limit that has most, the
 // one that was not seen for longest. So nobody is refused, and who makes up machines pushes out his
-// own. Of a stranger that shows a code a record of at most 2 KiB is kept, which is what is needed to
-// show and assign it; of one that joined a room 4 KiB of each part and of each log. Listed and
+// own. Of a stranger that shows a code a record of at most 2 KiB is kept, which is what is needed
+// to show and assign it; of one that joined a room 4 KiB of each part and of each log. Listed and
 // assigned machines are not bounded by this, nor those whose key was pinned once.
 //
 // # What a machine is told, the first line that fits
@@ -75,11 +75,11 @@
 //
 // At most "wave" machines of a room are at work. A slot is taken when the order goes out, and free
 // again with the report, or when nothing was heard of the machine for 15 minutes. A machine that
-// comes back after a cut keeps its slot, twice. One without a pinned key has to get on: five minutes after
-// its first check-in, or after its progress last moved, the slot is free. And of these machines, no
-// more are at work from one address than there are slots free, so that one laptop which speaks for
-// many leaves room for others. Slots are in the state file: a server that starts again in
-// the middle of a wave goes on with it.
+// comes back after a cut keeps its slot, twice. One without a pinned key has to get on: five
+// minutes after its first check-in, or after its progress last moved, the slot is free. And of
+// these machines, no more are at work from one address than there are slots free, so that one
+// laptop which speaks for many leaves room for others. Slots are in the state file: a server that
+// starts again in the middle of a wave goes on with it.
 //
 // # Health gate
 //
@@ -88,9 +88,9 @@
 // are known by their keys and are to have this version, now: not those that lab.yaml pins to
 // another one, and none if the room gets another one by now. A machine has shown it if it has the
 // version, was ordered it, and checked in with it healthy since it has it. What is lacking, the
-// status, each order and the estimate of a promotion say. The gate stays open then. Rooms that would
-// wait for each other are refused. Agents see health at the start after Windows was up, so the
-// first room has to be started twice (see Waking).
+// status, each order and the estimate of a promotion say. The gate stays open then. Rooms that
+// would wait for each other are refused. Agents see health at the start after Windows was up, so
+// the first room has to be started twice (see Waking).
 //
 // # Waking
 //
@@ -138,13 +138,13 @@
 // # Known gaps
 //
 // Before its first pin a machine is who it says it is: a forger can take its order, and another
-// check-in in its name ends its right to report for that start. Who
-// has many IPv4 addresses is many parties, and who tells invented progress holds slots for which no
-// machine with a pinned key has to wait. A room behind one address gets half of its wave until keys
-// are pinned. A room of guests alone opens no gate, and no failures of theirs stop a wave. Estimates
-// are rough: the bytes of the plan, the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for
-// each start. The bandwidth of a room is kept by giving each of its machines an even part
-// (Order.Rate); unused parts are not lent. Whether Windows runs is not known; a call may go to a
-// machine that is on. A night's numbers count attempts that ended in it. Wake-up calls, and
-// which silent machines were told, are not remembered over a restart.
+// check-in in its name ends its right to report for that start. Who has many IPv4 addresses is many
+// parties, and who tells invented progress holds slots for which no machine with a pinned key has
+// to wait. A room behind one address gets half of its wave until keys are pinned. A room of guests
+// alone opens no gate, and no failures of theirs stop a wave. Estimates are rough: the bytes of the
+// plan, the bandwidth of lab.yaml, 80 MiB/s of a disk, and 90 s for each start. The bandwidth of a
+// room is kept by giving each of its machines an even part (Order.Rate); unused parts are not lent.
+// Whether Windows runs is not known; a call may go to a machine that is on. A night's numbers count
+// attempts that ended in it. Wake-up calls, and which silent machines were told, are not remembered
+// over a restart.
 package rooms

@@ -55,8 +55,8 @@ func TestEstimateWarnsOfFirmware(t *testing.T) {
 	}
 }
 
-// What a PC's disk needs is in the estimate, with the machines whose disk is too small for it: those
-// that have no disk of Troy yet.
+// What a PC's disk needs is in the estimate, with the machines whose disk is too small for it:
+// those that have no disk of Troy yet.
 func TestEstimateOfDisks(t *testing.T) {
 	w := newWorld(t)
 	disk := func(size int64, troy bool) func(*protocol.CheckIn) {

@@ -75,8 +75,8 @@ func (c *Case) has() bool {
 	return c.CheckIn.Image == c.Goal.Image && c.CheckIn.Version == c.Goal.Version && !c.Another
 }
 
-// repeats says whether a check-in comes from the start that began an attempt: the answer was lost on
-// its way, and the machine asks again.
+// repeats says whether a check-in comes from the start that began an attempt: the answer was lost
+// on its way, and the machine asks again.
 func (c *Case) repeats(a *state.Attempt) bool {
 	ago := c.Now.Sub(a.Started)
 	return ago >= 0 && ago < againTime
@@ -115,8 +115,8 @@ func (k *Keeper) standing(l *lab.Lab, room string) (g *Goal, failed []*state.Mac
 	return g, failed, len(failed) >= int(p.Failures)
 }
 
-// noteFailure tells the admin when a machine was the one that stops the wave of its room: before and
-// now are the machine's states around what it said.
+// noteFailure tells the admin when a machine was the one that stops the wave of its room: before
+// and now are the machine's states around what it said.
 func (k *Keeper) noteFailure(before, now *state.Machine) {
 	if !suspect(before) && !suspect(now) || !k.isVouched(now.ID) {
 		return

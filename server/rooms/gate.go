@@ -128,8 +128,8 @@ func proof(x *named, image string, version int) (ok bool, lacks string) {
 	return false, "has not shown that Windows comes up"
 }
 
-// foreign says whether what a machine has is none of this store's, though it has the number that the
-// machine is told to have.
+// foreign says whether what a machine has is none of this store's, though it has the number that
+// the machine is told to have.
 func foreign(m *state.Machine) bool {
 	_, version := holds(m)
 	w, is := m.Order.Want, manifestOf(m)

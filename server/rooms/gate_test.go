@@ -84,8 +84,8 @@ func TestGated(t *testing.T) {
 	}
 }
 
-// TestGateOfWithdrawn: a version that the room before has no longer, or that its machines had before
-// it was ordered, opens no gate; and what is lacking is said.
+// TestGateOfWithdrawn: a version that the room before has no longer, or that its machines had
+// before it was ordered, opens no gate; and what is lacking is said.
 func TestGateOfWithdrawn(t *testing.T) {
 	w := newWorld(t)
 	w.promote("test", 3, "none")

@@ -49,8 +49,8 @@ func pinned(g *Goal, p *lab.Policy, host *lab.Host, r *state.Room) *Goal {
 	return g
 }
 
-// pin is the goal that lab.yaml sets. It needs no promotion; but one of the same version is an order
-// to try again.
+// pin is the goal that lab.yaml sets. It needs no promotion; but one of the same version is an
+// order to try again.
 func pin(image string, version int, r *state.Room) *Goal {
 	g := &Goal{Image: image, Version: version, Pinned: true}
 	if r != nil {

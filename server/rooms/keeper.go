@@ -205,8 +205,8 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	return c, ctx.Err()
 }
 
-// size asks for the bytes between what a machine has and its goal. lost says that the store does not
-// have the version that the machine has: it comes to no other by what changed.
+// size asks for the bytes between what a machine has and its goal. lost says that the store does
+// not have the version that the machine has: it comes to no other by what changed.
 func (k *Keeper) size(ctx context.Context, in *protocol.CheckIn, g *Goal, another bool) (s Size, lost bool, err error) {
 	have := 0
 	if in.Image == g.Image {

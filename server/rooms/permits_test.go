@@ -9,8 +9,8 @@ import (
 	"troy/server/state"
 )
 
-// A machine without the admin's permit takes no start slot, and is told the version all the same: it
-// says itself what it waits for. With the permit it begins.
+// A machine without the admin's permit takes no start slot, and is told the version all the same:
+// it says itself what it waits for. With the permit it begins.
 func TestLacksPermit(t *testing.T) {
 	l := parseLab(t)
 	p, ok := l.Room("B205") // it wants machines rewritten, and disks made
@@ -76,9 +76,9 @@ func TestEstimateListsPermits(t *testing.T) {
 	}
 }
 
-// A PC's disk is wiped under a permit, and its key is lost with it. Then the PC is recognised by its
-// address and the disk's serial number, may be provisioned, and the key of the start that finishes
-// the disk is pinned. Without the permit, or with another disk, it stays unknown.
+// A PC's disk is wiped under a permit, and its key is lost with it. Then the PC is recognised by
+// its address and the disk's serial number, may be provisioned, and the key of the start that
+// finishes the disk is pinned. Without the permit, or with another disk, it stays unknown.
 func TestWipePermitReplacesKey(t *testing.T) {
 	for name, c := range map[string]struct {
 		serial string // of the disk that comes

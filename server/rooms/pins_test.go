@@ -167,8 +167,8 @@ func (h *held) Wake(ctx context.Context, list []Call) error {
 	return h.calls.Wake(ctx, list)
 }
 
-// TestWakeNowReturns: calls go out in the background, each machine is in the queue once, and a server
-// that ends waits only for those that are being called.
+// TestWakeNowReturns: calls go out in the background, each machine is in the queue once, and a
+// server that ends waits only for those that are being called.
 func TestWakeNowReturns(t *testing.T) {
 	w := newWorld(t)
 	text := labText

@@ -26,8 +26,8 @@ const (
 	// overhead is what each start takes besides fetching and writing.
 	overhead = 90 * time.Second
 
-	// stallTime is how long the work of a machine that nothing vouches for may stand still before its
-	// start slot is given away.
+	// stallTime is how long the work of a machine that nothing vouches for may stand still before
+	// its start slot is given away.
 	stallTime = 5 * time.Minute
 
 	waitLeast = 15 * time.Second // before a machine without a slot asks again
@@ -56,8 +56,8 @@ type Size struct {
 	Manifest string `json:"-"`
 	// Setup says that the Windows of the goal has still to be set up.
 	Setup bool `json:"-"`
-	// Virtual is the size of the goal's disk. Taken is what the one of the image's last versions that
-	// changed most took in a slot; it is known for machines that hold nothing.
+	// Virtual is the size of the goal's disk. Taken is what the one of the image's last versions
+	// that changed most took in a slot; it is known for machines that hold nothing.
 	Virtual, Taken int64 `json:"-"`
 }
 

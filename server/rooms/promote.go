@@ -254,8 +254,8 @@ func (k *Keeper) Promote(ctx context.Context, p Promotion) (*state.Target, error
 	return k.put(p.Room, *t)
 }
 
-// setsUp refuses a version whose Windows has still to be set up for more than one machine, unless that
-// is meant.
+// setsUp refuses a version whose Windows has still to be set up for more than one machine, unless
+// that is meant.
 func (k *Keeper) setsUp(ctx context.Context, l *lab.Lab, p *Promotion, t *state.Target) error {
 	s, err := k.o.Sizes.Size(ctx, t.Image, 0, t.Version)
 	if err != nil || !s.Setup || p.Setup {

@@ -8,8 +8,8 @@ import (
 )
 
 // TestRefused: machines that do not take what the store has signed (it was restored from an old
-// backup) are not to blame. They stop no wave, and try again by themselves until it is signed again;
-// then a failure is one.
+// backup) are not to blame. They stop no wave, and try again by themselves until it is signed
+// again; then a failure is one.
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")

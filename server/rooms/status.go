@@ -46,7 +46,8 @@ type Host struct {
 	// Line is what it is recognised by without its key.
 	Line  identity.Line `json:"line,omitzero"`
 	Keyed bool          `json:"keyed,omitempty"` // known by the key on its disk: it counts in waves and gates
-	// Pin is the key that is pinned; Confirmed says that the admin has said that it is this machine's.
+	// Pin is the key that is pinned; Confirmed says that the admin has said that it is this
+	// machine's.
 	Pin       string `json:"pin,omitempty"`
 	Confirmed bool   `json:"confirmed,omitempty"`
 	Doubt     string `json:"doubt,omitempty"` // why it is unknown although something names it
@@ -75,7 +76,8 @@ type Host struct {
 	// Refuses is what its firmware would not start of what it is to be given, a line for each.
 	Refuses []string       `json:"refuses,omitempty"`
 	Last    *state.Attempt `json:"last,omitempty"` // the last deployment
-	// Verified is what the last comparison of the whole disk found; Verifying says that one is ordered.
+	// Verified is what the last comparison of the whole disk found; Verifying says that one is
+	// ordered.
 	Verified  *state.Verified `json:"verified,omitempty"`
 	Verifying bool            `json:"verifying,omitempty"`
 }

@@ -106,8 +106,8 @@ func (k *Keeper) tail(id, log string) string {
 	return log[max(0, len(log)-guestBytes):]
 }
 
-// push forgets the strangers that made room for w. Where that fails they come back: the bound is then
-// kept by those that follow.
+// push forgets the strangers that made room for w. Where that fails they come back: the bound is
+// then kept by those that follow.
 func (k *Keeper) push(w *who) {
 	if len(w.pushed) == 0 {
 		return

@@ -34,8 +34,8 @@ func (f *farm) flood(b testing.TB, n int) {
 	wg.Wait()
 }
 
-// BenchmarkStrangers is what 10,000 machines that do not exist, with all that calls can hold, take of
-// the server's memory and of its disk.
+// BenchmarkStrangers is what 10,000 machines that do not exist, with all that calls can hold, take
+// of the server's memory and of its disk.
 func BenchmarkStrangers(b *testing.B) {
 	const strangers = 10_000
 	for b.Loop() {

@@ -37,10 +37,10 @@ func (c *Compared) count(h *Host) {
 	}
 }
 
-// Verify orders that a machine, or each of a room that is known, compares all that it boots with its
-// version, and with adopt is made equal to it. It is in the state file when it returns, and holds
-// until a report answers it; one that was not answered yet is replaced. It returns how many machines
-// were ordered.
+// Verify orders that a machine, or each of a room that is known, compares all that it boots with
+// its version, and with adopt is made equal to it. It is in the state file when it returns, and
+// holds until a report answers it; one that was not answered yet is replaced. It returns how many
+// machines were ordered.
 func (k *Keeper) Verify(room, host string, adopt bool) (int, error) {
 	hosts := k.Hosts(room)
 	if host != "" {
@@ -100,8 +100,8 @@ func (c *contents) another(image string, version int, manifest string) bool {
 	return protocol.Another(manifest, own)
 }
 
-// verify orders a comparison, by the start slots of the room and by the window, if it fits into what
-// is left of that. It is for a machine that has nothing else to do.
+// verify orders a comparison, by the start slots of the room and by the window, if it fits into
+// what is left of that. It is for a machine that has nothing else to do.
 func (c *Case) verify(o protocol.Order) (d Decision, ok bool) {
 	if c.Verify == nil || c.CheckIn.Version == 0 || c.CheckIn.Detail != "" || c.closed() != "" {
 		return Decision{}, false

@@ -14,8 +14,8 @@ import (
 // hash is how fixedSizes names a version.
 func hash(version int) string { return strings.Repeat(strconv.Itoa(version), protocol.HashSize) }
 
-// A machine with another content under the number that is wanted does not have the version: it takes
-// no start slot, waits for a permission, and is shown as such.
+// A machine with another content under the number that is wanted does not have the version: it
+// takes no start slot, waits for a permission, and is shown as such.
 func TestAnotherVersion(t *testing.T) {
 	w := newWorld(t)
 	w.promote("test", 2, "none")
@@ -89,8 +89,8 @@ func TestVerifyOrder(t *testing.T) {
 }
 
 // TestWakeToVerify: machines that are to be compared are woken in the window, after those that need
-// their version, no more than there are start slots; one that has had its try is not called again in
-// that night, unless another order came.
+// their version, no more than there are start slots; one that has had its try is not called again
+// in that night, unless another order came.
 func TestWakeToVerify(t *testing.T) {
 	w := newWorld(t)
 	w.promote("B204", 2, "none")

@@ -75,10 +75,9 @@ func (k *Keeper) blocked(name string, room *Case, g *Goal) string {
 }
 
 // toServe lists the machines to call for their version, and after them those that are ordered to
-// verify it; of each, those first that were called longest ago. served says that there are none, and
-// that none is at work or was called a moment ago. A machine
-// that was called holds a place until it could be up; one that does not answer holds up no other for
-// longer.
+// verify it; of each, those first that were called longest ago. served says that there are none,
+// and that none is at work or was called a moment ago. A machine that was called holds a place
+// until it could be up; one that does not answer holds up no other for longer.
 func (k *Keeper) toServe(c *Case, all []shown) (calls []Call, served bool) {
 	room := int(c.Room.Wave)
 	served = true
@@ -117,8 +116,8 @@ func (k *Keeper) toServe(c *Case, all []shown) (calls []Call, served bool) {
 	return firsts(append(calls, verify...), room), served
 }
 
-// verifies says whether a machine needs a start to follow an order to verify. In a window that began
-// then it gets one try at each order: what came of it is known.
+// verifies says whether a machine needs a start to follow an order to verify. In a window that
+// began then it gets one try at each order: what came of it is known.
 func verifies(h *shown, began time.Time) bool {
 	if !h.Verifying || h.Phase != PhaseCurrent || h.m.CheckIn.Detail != "" {
 		return false

@@ -39,8 +39,8 @@ func knownOf(m *state.Machine) identity.Known {
 // errForgotten is returned for a machine that was forgotten while it spoke. It may ask again.
 var errForgotten = errors.New("the machine was forgotten meanwhile")
 
-// keep writes what the register knows of a machine into its record, and cuts that of a stranger. The
-// register is asked only now: another check-in may have gone on since.
+// keep writes what the register knows of a machine into its record, and cuts that of a stranger.
+// The register is asked only now: another check-in may have gone on since.
 func (k *Keeper) keep(m *state.Machine) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -257,8 +257,8 @@ func (k *Keeper) buryGhosts() {
 	k.bury(ids)
 }
 
-// Machines in doubt of one party that the admin is told of, by a line for each. Whoever makes them up
-// must not fill the journal: the page and "troy status" show them all the same.
+// Machines in doubt of one party that the admin is told of, by a line for each. Whoever makes them
+// up must not fill the journal: the page and "troy status" show them all the same.
 const (
 	toldPerMinute = 6
 	toldAtOnce    = 60
