@@ -202,6 +202,8 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 	case decide.Rollback:
 		a.rec.noteHeld()
 		return a.said(m.Rollback, "rolled back to version %d, which was still on the disk", s.Version)
+	case decide.EndSetup, decide.LeaveSetup:
+		return a.said(func(ctx context.Context) error { return a.endSetup(ctx, s) }, "setup: %s", s.Reason)
 	case decide.Reset:
 		return a.said(m.Reset, "the machine is reset to version %d", m.State().Version)
 	case decide.Reinstall:

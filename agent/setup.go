@@ -9,12 +9,14 @@ import (
 	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/internal/format"
+	"troy/server/protocol"
 )
 
 // setupNote says of which version setup is, or was, run on this machine.
 type setupNote struct {
 	Of   string `json:"of"` // decide.Name
 	Over bool   `json:"over,omitempty"`
+	Did  string `json:"did,omitempty"` // the admin's order that was carried out last
 
 	Unknown format.Unknown `json:",embed"`
 }
@@ -33,7 +35,31 @@ func (r *records) noteSetup(m *image.Manifest) error {
 func (r *records) markSetup(f *decide.Facts) {
 	s, n := f.Disk.State, r.Setup
 	here := n.Of != "" && n.Of == decide.Name(s.Image, s.Version, s.Manifest)
-	f.Memo.Marks.Setup, f.Memo.Marks.SetUp = here && !n.Over, here && n.Over
+	f.Memo.Marks.Setup, f.Memo.Marks.SetUp, f.EndedSetup = here && !n.Over, here && n.Over, n.Did
+}
+
+// endSetup carries out what the admin says of a setup that has not run to its end. What it has done is
+// discarded before that is noted: if this start is cut off, the order finds nothing to discard.
+func (a *agent) endSetup(ctx context.Context, s decide.Step) error {
+	if s.Kind == decide.LeaveSetup {
+		if err := a.disk.machine.Reset(ctx); err != nil {
+			return err
+		}
+	}
+	n := &a.rec.Setup
+	n.Over, n.Did = s.Kind == decide.EndSetup, a.facts.Order.EndSetup.ID
+	return a.rec.keep()
+}
+
+// ofSetup is what the check-in says of it.
+func ofSetup(m *decide.Marks) protocol.Setup {
+	switch {
+	case m.Setup:
+		return protocol.SetupPending
+	case m.SetUp:
+		return protocol.SetupOver
+	}
+	return protocol.SetupNone
 }
 
 // judgeSetup finds out whether setup has ended since the last start. A restart on the way is not the

@@ -104,3 +104,43 @@ func TestSetupPending(t *testing.T) {
 	start(good, "")
 	keeps("later", 0)
 }
+
+// TestEndSetup: by the admin's order setup counts as over, or what it has done is discarded and
+// another version comes; each order is carried out once, and reported as long as it comes.
+func TestEndSetup(t *testing.T) {
+	b := newLayoutBench(t, protocol.MergeLazy, layout{hive: setupHive(t)})
+	start := func(says string) protocol.Report {
+		t.Helper()
+		if b.run(); !b.handed || !strings.Contains(b.out.String(), says) {
+			t.Fatalf("handed over %t, want %q", b.handed, says)
+		}
+		return b.reports[len(b.reports)-1]
+	}
+	start("version 2 is committed")
+	b.windows()
+	b.orders.End = &protocol.EndSetup{ID: "1", Of: protocol.Want{Image: testImage, Version: 1, Manifest: b.manifestOf(testImage, 1)}}
+	if r := start("still being set up"); r.EndSetup != "" || b.checkIn.Setup != protocol.SetupPending {
+		t.Errorf("an order about another version: %+v, check-in %q", r, b.checkIn.Setup)
+	}
+	b.windows()
+	b.orders.End = &protocol.EndSetup{ID: "2", Leave: true, Of: protocol.Want{Image: testImage, Version: 2, Manifest: b.manifestOf(testImage, 2)}}
+	for range 2 { // the second time it was done
+		if r := start(""); r.EndSetup != "2" || b.checkIn.Setup != protocol.SetupPending {
+			t.Errorf("left: %+v, check-in %q", r, b.checkIn.Setup)
+		}
+		if s := b.state(); s.Version != 2 || s.SessionWritten {
+			t.Errorf("left: %+v", s)
+		}
+	}
+	b.windows()
+	if start(""); !b.state().SessionWritten {
+		t.Error("setup that began again was discarded")
+	}
+	b.orders.End = &protocol.EndSetup{ID: "3", Of: b.orders.End.Of}
+	if r := start("the admin says that it is over"); r.EndSetup != "3" || !b.state().SessionWritten {
+		t.Errorf("over: %+v", r)
+	}
+	if start(""); b.checkIn.Setup != protocol.SetupOver {
+		t.Errorf("check-in %q", b.checkIn.Setup)
+	}
+}

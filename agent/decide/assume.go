@@ -40,6 +40,10 @@ func assume(f Facts, s Step) Facts {
 		d.SessionWritten, d.SessionUnknown = false, false
 	case Reset:
 		d.SessionWritten, d.SessionUnknown = false, false
+	case EndSetup:
+		f.Memo.Marks.Setup, f.Memo.Marks.SetUp, f.EndedSetup = false, true, f.Order.EndSetup.ID
+	case LeaveSetup:
+		d.SessionWritten, d.SessionUnknown, f.EndedSetup = false, false, f.Order.EndSetup.ID
 	case Confirm:
 		f.OnTrial = false
 	}

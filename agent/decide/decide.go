@@ -47,7 +47,7 @@ func next(f *Facts) Step {
 	for _, rule := range [...]func(*Facts) *Step{
 		openDisk, recoverDisk, judge,
 		goBack, mergeEarly,
-		connect, checkIn, keepRules, tryAgain,
+		connect, checkIn, keepRules, endSetup, tryAgain,
 		provision, finishReinstall, heal, verify, adopt, reinstall, deploy,
 		bootFiles, mergeRest, resetSession, ownAgent,
 		pause, handOff, report, confirm, countStart,

@@ -104,7 +104,12 @@ func wants(version int) protocol.Order {
 	return protocol.Order{Want: &protocol.Want{Image: "lab", Version: version, Manifest: manifest(version)}}
 }
 
-func with(o protocol.Order, change func(*protocol.Order)) protocol.Order { change(&o); return o }
+func with(o protocol.Order, change ...func(*protocol.Order)) protocol.Order {
+	for _, c := range change {
+		c(&o)
+	}
+	return o
+}
 
 // strange is an order that this program does not understand.
 var strange = protocol.Order{Refused: "the order needs a word", Lacks: []string{"later"}}
@@ -161,6 +166,13 @@ var (
 	}
 	full = func(f *Facts) { f.Disk.State.SlotFree, f.Disk.State.Layers = false, 2 }
 )
+
+// endsSetup is an order about the setup of a version.
+func endsSetup(version int, leave bool) func(*protocol.Order) {
+	return func(o *protocol.Order) {
+		o.EndSetup = &protocol.EndSetup{ID: "13", Of: protocol.Want{Image: "lab", Version: version, Manifest: manifest(version)}, Leave: leave}
+	}
+}
 
 func health(f *Facts, v chainload.Verdict, starts int) {
 	f.Verdict, f.Judged, f.Memo.Health.Version, f.Memo.Health.Starts = v, f.current(), f.current(), starts
@@ -308,6 +320,12 @@ func table() []row {
 
 		{"Marks", "golden: failing, another version and reset: boot", facts(slot(2, 1), golden, written, bootRule, failing(3), ordered(with(wants(3), resetBoot))), "boot files, pause 10 s, hand-off, report, count, windows"},
 		{"", "setup pending: failing, another version and reset: boot", facts(slot(2, 1), marked(Marks{Setup: true}), written, bootRule, failing(3), ordered(with(wants(3), resetBoot))), "boot files, pause 10 s, hand-off, report, count, windows"},
+		{"", "setup pending, the admin says it is over, reset: boot", facts(on(1), marked(Marks{Setup: true}), written, bootRule, ordered(with(wants(1), resetBoot, endsSetup(1, false)))), "end setup, boot files, hand-off, report, count, windows"},
+		{"", "the same, another version", facts(on(1), marked(Marks{Setup: true}), written, ordered(with(wants(2), endsSetup(1, false)))), "end setup, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
+		{"", "the admin leaves a setup, another version", facts(on(1), marked(Marks{Setup: true}), written, ordered(with(wants(2), endsSetup(1, true)))), "leave setup, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
+		{"", "the admin leaves a setup, which begins again", facts(slot(1, 0), marked(Marks{Setup: true}), written, bootRule, ordered(with(wants(1), mergeNow, resetBoot, endsSetup(1, true)))), "leave setup, boot files, hand-off, report, count, windows"},
+		{"", "that was done, its report was lost", facts(on(1), marked(Marks{Setup: true}), written, func(f *Facts) { f.EndedSetup = "13" }, ordered(with(wants(1), endsSetup(1, true)))), "boot files, hand-off, report, count, windows"},
+		{"", "an order about the setup of another version", facts(on(2), marked(Marks{Setup: true}), written, ordered(with(wants(2), endsSetup(1, true)))), "boot files, hand-off, report, count, windows"},
 		{"", "set up in its session, reset: boot", facts(on(1), marked(Marks{SetUp: true}), written, bootRule, judged, noServer), "boot files, hand-off, count, windows"},
 		{"", "set up in its session, another version", facts(on(1), marked(Marks{SetUp: true}), written, bootRule, ordered(with(wants(2), resetBoot))), "plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
 		{"", "held, no server, reset: boot", facts(on(1), held(noon.Add(time.Hour)), written, bootRule, judged, noServer), "boot files, hand-off, count, windows"},

@@ -28,7 +28,8 @@
 //     a number alone may be another store's. What the journal does not name is compared first.
 //   - While a mark is set (Marks) the version on the disk and its session stay as they are. Only a
 //     reinstall that was begun is finished: no session is left. A session that holds what setup made
-//     of a version is not reset by a rule, either: the version itself was never set up.
+//     of a version is not reset by a rule, either: the version itself was never set up. The mark of a
+//     setup ends with it, or by the admin's order, which also may discard what setup has done.
 //
 // # Health
 //
@@ -264,6 +265,18 @@
 //	      → boot files, pause 10 s, hand-off, report, count, windows
 //	  setup pending: failing, another version and reset: boot
 //	      → boot files, pause 10 s, hand-off, report, count, windows
+//	  setup pending, the admin says it is over, reset: boot
+//	      → end setup, boot files, hand-off, report, count, windows
+//	  the same, another version
+//	      → end setup, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
+//	  the admin leaves a setup, another version
+//	      → leave setup, plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
+//	  the admin leaves a setup, which begins again
+//	      → leave setup, boot files, hand-off, report, count, windows
+//	  that was done, its report was lost
+//	      → boot files, hand-off, report, count, windows
+//	  an order about the setup of another version
+//	      → boot files, hand-off, report, count, windows
 //	  set up in its session, reset: boot
 //	      → boot files, hand-off, count, windows
 //	  set up in its session, another version

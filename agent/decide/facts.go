@@ -33,9 +33,11 @@ type Facts struct {
 	Planned *Planned          // what the last Plan found
 	// Foreign is the manifest of a version on the disk that Plan found to be none of this store's.
 	Foreign  string
-	Compared *Compared        // what Verify found
-	Renewed  bool             // another agent is to be started next
-	Method   chainload.Method // by which HandOff starts Windows
+	Compared *Compared // what Verify found
+	// EndedSetup is the order about the setup of a version that was carried out last; "" = none.
+	EndedSetup string
+	Renewed    bool             // another agent is to be started next
+	Method     chainload.Method // by which HandOff starts Windows
 
 	Done History // of this start
 }
@@ -171,7 +173,7 @@ func (f *Facts) marked() string {
 	switch {
 	case m.Golden:
 		return "a version is being prepared on this machine"
-	case m.Setup:
+	case m.Setup && !leaves(f):
 		return "the setup of its version has not finished"
 	case m.Hold.IsZero():
 		return ""

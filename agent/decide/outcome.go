@@ -244,7 +244,7 @@ func waitsFor(f *Facts) string {
 	case f.Disk.Condition == Missing && f.Order.Permits.Provision == nil:
 		return waits + ": set `provision: {allow: true}` for its room in lab.yaml"
 	case f.marked() != "":
-		return ""
+		return keeps(f)
 	case whole(f) == "" || f.Order.Permits.Reinstall:
 		return ""
 	case f.Disk.Condition == Opened:

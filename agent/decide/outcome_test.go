@@ -61,7 +61,9 @@ func TestJudged(t *testing.T) {
 		"the commit of it failed":              {facts(on(2), ordered(with(wants(2), adopting)), compared(2, 1<<20), step(Step{Kind: Adopt, Image: "lab", Version: 2}, nil), staged(2), step(commit, errIO), done(Open, Recover)), protocol.OutcomeFailed, Unfinished, "commit: input/output error"},
 		"both slots, to adopt":                 {facts(another(2), full, ordered(with(wants(2), adopting)), compared(2, 1<<20)), protocol.OutcomeFailed, Untouched, "adopt: both slots are in use"},
 		"it differs, nothing is to be changed": {facts(on(2), ordered(with(wants(2), verifies)), compared(2, 1<<20)), protocol.OutcomeKept, Sound, ""},
-		"under a mark":                         {facts(on(1), golden, ordered(wants(2))), protocol.OutcomeKept, Sound, ""},
+		"under a mark":                         {facts(on(1), golden, ordered(wants(2))), protocol.OutcomeWaiting, Untouched, "a version is being prepared on this machine"},
+		"setup pending": {facts(on(1), marked(Marks{Setup: true}), ordered(with(wants(2), func(o *protocol.Order) { o.Name = "pc-1" }))), protocol.OutcomeWaiting, Untouched,
+			"run `troy setup over pc-1`, or `troy setup leave pc-1`"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := Judged(c.facts)

@@ -21,21 +21,23 @@ const (
 
 // Kinds of steps that work on the disk. After one that failed the disk is opened again.
 const (
-	Recover   Kind = "recover"   // finish what was cut off, replay logs
-	Merge     Kind = "merge"     // copy the slots into the parent
-	Heal      Kind = "heal"      // compare a parent that was changed elsewhere with its version
-	Stage     Kind = "stage"     // fetch what changed into the free slot
-	Adopt     Kind = "adopt"     // fetch what Verify found to differ into the free slot
-	Commit    Kind = "commit"    // make the staged version the one that starts
-	Rollback  Kind = "rollback"  // make the version below the one that starts
-	Reset     Kind = "reset"     // discard what Windows wrote
-	Reinstall Kind = "reinstall" // write a version over the parent as a whole
-	Provision Kind = "provision" // make a disk into one of Troy's
+	Recover    Kind = "recover"     // finish what was cut off, replay logs
+	Merge      Kind = "merge"       // copy the slots into the parent
+	Heal       Kind = "heal"        // compare a parent that was changed elsewhere with its version
+	Stage      Kind = "stage"       // fetch what changed into the free slot
+	Adopt      Kind = "adopt"       // fetch what Verify found to differ into the free slot
+	Commit     Kind = "commit"      // make the staged version the one that starts
+	Rollback   Kind = "rollback"    // make the version below the one that starts
+	Reset      Kind = "reset"       // discard what Windows wrote
+	LeaveSetup Kind = "leave setup" // discard what a setup that has not finished has done, and note that
+	Reinstall  Kind = "reinstall"   // write a version over the parent as a whole
+	Provision  Kind = "provision"   // make a disk into one of Troy's
 )
 
 // Kinds of steps around the work.
 const (
 	Note      Kind = "note"       // write what a later start must know to the journal
+	EndSetup  Kind = "end setup"  // write to the journal that the setup of the version counts as over
 	TryAgain  Kind = "try again"  // write to the journal that nothing is given up any more
 	Wait      Kind = "wait"       // for the server
 	BootFiles Kind = "boot files" // bring the version's boot manager to the ESP
@@ -97,7 +99,7 @@ func (s Step) String() string {
 // works tells whether the step writes to the files of the machine.
 func (k Kind) works() bool {
 	switch k {
-	case Recover, Merge, Heal, Verify, Stage, Adopt, Commit, Rollback, Reset, Reinstall, Provision:
+	case Recover, Merge, Heal, Verify, Stage, Adopt, Commit, Rollback, Reset, LeaveSetup, Reinstall, Provision:
 		return true
 	}
 	return false
@@ -107,7 +109,7 @@ func (k Kind) works() bool {
 // started from after one that failed, before it was opened and recovered.
 func (k Kind) boots() bool {
 	switch k {
-	case Recover, Merge, Commit, Rollback, Reset, Reinstall:
+	case Recover, Merge, Commit, Rollback, Reset, LeaveSetup, Reinstall:
 		return true
 	}
 	return false
@@ -134,7 +136,7 @@ func (k Kind) limit() limit {
 	switch k {
 	case Recover:
 		return limit{maxRecover, 2}
-	case Commit, Rollback, Reset:
+	case Commit, Rollback, Reset, LeaveSetup:
 		return twice
 	case Merge:
 		return limit{4, 1}

@@ -305,6 +305,9 @@ func (a *adminCall) sayLog(d *api.HostDetail, zone *time.Location, failed bool) 
 	if v := d.Verified; v != nil {
 		fmt.Fprintf(a.Out, "compared %s: %s\n", v.At.In(zone).Format(timeForm), cli.Clean(v.String()))
 	}
+	if d.Setup != "" {
+		fmt.Fprintf(a.Out, "setup of Windows: %s\n", cli.Clean(string(d.Setup)))
+	}
 	if in := d.CheckIn; in != nil {
 		a.sayHardware(in)
 	}

@@ -86,6 +86,7 @@ type CheckIn struct {
 	Devices         []Device `json:"devices,omitempty"`          // through which disks and networks are reached
 
 	Trusted *Trusted `json:"trusted,omitempty"` // absent: nothing is remembered
+	Setup   Setup    `json:"setup,omitempty"`   // of the version on the disk, if it came without having been set up
 }
 
 // Trusted is what a machine remembers of the signed metadata of its store: the highest numbers that
@@ -146,6 +147,16 @@ const (
 	HealthFailing Health = "failing" // several starts without a sign of it
 )
 
+// Setup is how far the setup of a version is that came onto the disk without having been set up.
+type Setup string
+
+// Setups.
+const (
+	SetupNone    Setup = ""        // the version was set up before it was published, or nothing is known
+	SetupPending Setup = "pending" // it has not run to its end
+	SetupOver    Setup = "over"    // it has, or the admin said so
+)
+
 // Disk is one fixed disk of the machine.
 type Disk struct {
 	Path       string `json:"path"` // the kernel's name
@@ -179,21 +190,22 @@ const (
 // How it gets there the machine decides (package agent/decide).
 type Order struct {
 	format.Next
-	Protocol int       `json:"protocol"`          // the highest that both ends speak; see CheckIn.Common
-	Needs    []string  `json:"needs,omitempty"`   // words without which the agent must not follow the order
-	Time     time.Time `json:"time,omitzero"`     // the server's clock: windows are judged by it
-	Want     *Want     `json:"want,omitempty"`    // absent: keep what is there
-	Rules    Rules     `json:"rules,omitzero"`    // of the room, whatever is wanted
-	Permits  Permits   `json:"permits,omitzero"`  // what may be lost on the way
-	Verify   *Verify   `json:"verify,omitempty"`  // compare the disk with its version
-	Wait     int       `json:"wait,omitempty"`    // seconds: ask again then, do nothing before
-	Repo     string    `json:"repo,omitempty"`    // path of the store under the server's base URL
-	Mirrors  []string  `json:"mirrors,omitempty"` // base URLs of further copies of the store
-	Agent    string    `json:"agent,omitempty"`   // release of the agent to start from its own disk; "" = keep it
-	Servers  string    `json:"servers,omitempty"` // SHA-256 of the signed list of servers, in hex; "" = not stated
-	Name     string    `json:"name,omitempty"`    // of the machine in its room; "" = it has none
-	Code     string    `json:"code,omitempty"`    // for the screen of a machine that is not assigned yet
-	Reason   string    `json:"reason,omitempty"`  // one line for the screen
+	Protocol int       `json:"protocol"`            // the highest that both ends speak; see CheckIn.Common
+	Needs    []string  `json:"needs,omitempty"`     // words without which the agent must not follow the order
+	Time     time.Time `json:"time,omitzero"`       // the server's clock: windows are judged by it
+	Want     *Want     `json:"want,omitempty"`      // absent: keep what is there
+	Rules    Rules     `json:"rules,omitzero"`      // of the room, whatever is wanted
+	Permits  Permits   `json:"permits,omitzero"`    // what may be lost on the way
+	Verify   *Verify   `json:"verify,omitempty"`    // compare the disk with its version
+	EndSetup *EndSetup `json:"end_setup,omitempty"` // the setup of its version is not waited for any longer
+	Wait     int       `json:"wait,omitempty"`      // seconds: ask again then, do nothing before
+	Repo     string    `json:"repo,omitempty"`      // path of the store under the server's base URL
+	Mirrors  []string  `json:"mirrors,omitempty"`   // base URLs of further copies of the store
+	Agent    string    `json:"agent,omitempty"`     // release of the agent to start from its own disk; "" = keep it
+	Servers  string    `json:"servers,omitempty"`   // SHA-256 of the signed list of servers, in hex; "" = not stated
+	Name     string    `json:"name,omitempty"`      // of the machine in its room; "" = it has none
+	Code     string    `json:"code,omitempty"`      // for the screen of a machine that is not assigned yet
+	Reason   string    `json:"reason,omitempty"`    // one line for the screen
 
 	Refused string   `json:"-"` // why this program does not follow it, see ReadOrder; "" = it does
 	Lacks   []string `json:"-"` // words that it needs and this program does not know
@@ -224,6 +236,16 @@ type Verified struct {
 	Differ  int64  `json:"differ,omitempty"`  // bytes of the regions of 1 MiB that differed; 0 = equal
 	Where   string `json:"where,omitempty"`   // the first of them
 	Adopted bool   `json:"adopted,omitempty"` // the machine holds With now
+}
+
+// EndSetup orders what becomes of a setup that has not run to its end, of the version that the machine
+// holds: it counts as over.
+type EndSetup struct {
+	ID string `json:"id"` // of the order; the report names it
+	Of Want   `json:"of"` // the version; a machine that holds another one does nothing
+	// Leave: what setup has done is discarded in place of that. If another version is wanted, the
+	// machine takes it; else setup begins again.
+	Leave bool `json:"leave,omitempty"`
 }
 
 // Rules are those of the machine's room. The zero value is: no reset, merge lazily, no limits.
@@ -323,8 +345,9 @@ type Report struct {
 	Outcome  Outcome   `json:"outcome"`
 	ExitCode int       `json:"exit_code"`
 	Message  string    `json:"message,omitempty"`
-	Refused  bool      `json:"refused,omitempty"`  // what the store has signed was not taken: nothing of the version was tried
-	Verified *Verified `json:"verified,omitempty"` // what an order to verify found
+	Refused  bool      `json:"refused,omitempty"`   // what the store has signed was not taken: nothing of the version was tried
+	Verified *Verified `json:"verified,omitempty"`  // what an order to verify found
+	EndSetup string    `json:"end_setup,omitempty"` // the order about setup that was carried out last
 	Steps    []Step    `json:"steps,omitempty"`
 	HandOff  string    `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
 	Leaves   string    `json:"leaves,omitempty"`   // why the agent does not start again by itself; "" = it does

@@ -64,6 +64,11 @@ func (c *CheckIn) Validate() error {
 	default:
 		return invalid("health %q", c.Health)
 	}
+	switch c.Setup {
+	case SetupNone, SetupPending, SetupOver:
+	default:
+		return invalid("setup %q", c.Setup)
+	}
 	if c.Memory < 0 {
 		return invalid("memory %d", c.Memory)
 	}
@@ -126,6 +131,7 @@ func (o *Order) Validate() error {
 		o.Want.validate(),
 		o.Rules.validate(),
 		o.Verify.validate(),
+		o.EndSetup.validate(),
 		hashes("servers", o.Servers),
 		texts(MaxText, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "name", o.Name, "code", o.Code),
 		texts(MaxText, append(pairs("mirrors", o.Mirrors), o.Permits.Provision.texts()...)...),
@@ -229,7 +235,7 @@ func (r *Report) Validate() error {
 		r.Machine.Validate(),
 		r.Verified.validate(),
 		hashes("manifest", r.Manifest),
-		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "hand_off", r.HandOff, "leaves", r.Leaves),
+		texts(MaxText, "id", r.ID, "agent", r.Agent, "image", r.Image, "end_setup", r.EndSetup, "hand_off", r.HandOff, "leaves", r.Leaves),
 		texts(MaxDetail, "message", r.Message),
 		texts(MaxLog, "log", r.Log),
 	)

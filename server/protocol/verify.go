@@ -54,6 +54,16 @@ func (v *Verified) validate() error {
 	return errline.Join(v.With.validate(), texts(MaxText, "verified.id", v.ID, "verified.where", v.Where))
 }
 
+func (e *EndSetup) validate() error {
+	if e == nil {
+		return nil
+	}
+	if e.ID == "" {
+		return invalid("end_setup without an id")
+	}
+	return errline.Join(e.Of.validate(), texts(MaxText, "end_setup.id", e.ID))
+}
+
 // hashes checks members that are empty or a SHA-256.
 func hashes(pairs ...string) error {
 	for i := 0; i < len(pairs); i += 2 {

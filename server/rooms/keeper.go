@@ -185,6 +185,7 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	if c.Room, c.Guest = &p, w.at.guest; !c.Guest {
 		c.Name = w.at.name
 	}
+	c.EndSetup = m.EndSetup
 	if c.Goal = k.goal(l, w.at.room, w.at.host); c.Goal == nil {
 		return c, nil
 	}
@@ -253,6 +254,9 @@ func record(m *state.Machine, c *Case, d *Decision) {
 		m.Remember(c.Now, "alarm", why)
 	}
 	m.Seen, m.CheckIn, m.Order = c.Now, heard(&m.CheckIn, c.CheckIn), d.Order
+	if e := m.EndSetup; e != nil && (m.CheckIn.Setup != protocol.SetupPending || e.Of.Manifest != m.CheckIn.Manifest) {
+		m.EndSetup = nil // it has ended otherwise
+	}
 	if d.Start {
 		m.Attempt = attempt(m.Attempt, c, d.Work)
 	} else if open(m) {

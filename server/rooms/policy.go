@@ -75,17 +75,18 @@ type Case struct {
 	// Permitted tells whether the admin has signed a permit, and whether that could be read at all;
 	// nil = it is not known.
 	Permitted func(Need) (signed, known bool)
-	Doubt     string           // why it is unknown although something seems to name it; "" = nothing does
-	Attempt   *state.Attempt   // the last one of this machine
-	Goal      *Goal            // nil = nothing is promoted
-	Size      Size             // from what the machine has to Goal
-	Lost      bool             // the store does not have the version that the machine has
-	Another   bool             // nor what has that number here: it is Lost, too
-	Verify    *protocol.Verify // an order to compare the machine; nil = none
-	Whole     int64            // bytes that it would read for that
-	Active    int              // other machines of the room that are at work
-	Same      int              // of these, from where this one speaks, if no key is pinned for both
-	Failed    int              // machines of the room that failed at Goal
+	Doubt     string             // why it is unknown although something seems to name it; "" = nothing does
+	Attempt   *state.Attempt     // the last one of this machine
+	Goal      *Goal              // nil = nothing is promoted
+	Size      Size               // from what the machine has to Goal
+	Lost      bool               // the store does not have the version that the machine has
+	Another   bool               // nor what has that number here: it is Lost, too
+	Verify    *protocol.Verify   // an order to compare the machine; nil = none
+	EndSetup  *protocol.EndSetup // an order about the setup of its version; nil = none
+	Whole     int64              // bytes that it would read for that
+	Active    int                // other machines of the room that are at work
+	Same      int                // of these, from where this one speaks, if no key is pinned for both
+	Failed    int                // machines of the room that failed at Goal
 }
 
 // Decision is an order, and whether it takes a start slot.
@@ -104,6 +105,13 @@ func Decide(c *Case) Decision {
 	if why := c.CheckIn.Refused(); why != "" {
 		return c.unheard(why)
 	}
+	d := c.decide()
+	c.endSetup(&d.Order)
+	return d
+}
+
+// decide is Decide for a machine that has a room and is understood.
+func (c *Case) decide() Decision {
 	o := c.order()
 	if c.Goal == nil {
 		o.Reason = "no version was promoted to this room"

@@ -53,6 +53,7 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 		m.Remember(now, "alarm", r.Leaves)
 	}
 	answered(m, r, now)
+	endedSetup(m, r, now)
 	a := m.Attempt
 	if a == nil || a.Result != state.ResultOpen {
 		return

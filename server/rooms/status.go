@@ -57,6 +57,7 @@ type Host struct {
 	Another     bool            `json:"another,omitempty"` // it has that number, but is none of this store's
 	Health      protocol.Health `json:"health,omitempty"`
 	HealthWhy   string          `json:"health_why,omitempty"` // what its last starts showed
+	Setup       protocol.Setup  `json:"setup,omitempty"`      // of that version
 	WantImage   string          `json:"want_image,omitempty"`
 	WantVersion int             `json:"want_version,omitempty"`
 	Pinned      bool            `json:"pinned,omitempty"`
@@ -301,6 +302,9 @@ func (k *Keeper) seen(x *shown, store *contents, now time.Time) {
 	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, x.sure, m.Pin, m.Pin != "" && m.Pin == m.Confirmed
 	h.Image, h.Version = holds(m)
 	h.Another, h.Verified, h.Verifying = store.another(h.Image, h.Version, manifestOf(m)), m.Verified, m.Verify != nil
+	if h.Image == m.CheckIn.Image && h.Version == m.CheckIn.Version {
+		h.Setup = m.CheckIn.Setup
+	}
 	if h.Image == in.Image && h.Version == in.Version { // else it is of the version before
 		h.Health, h.HealthWhy = in.Health, in.LastStart
 	}

@@ -49,6 +49,8 @@ type Machine struct {
 	// newest answer.
 	Verify   *protocol.Verify `json:"verify,omitempty"`
 	Verified *Verified        `json:"verified,omitempty"`
+	// EndSetup is an order about the setup of its version that no report has answered yet.
+	EndSetup *protocol.EndSetup `json:"end_setup,omitempty"`
 
 	// Rev counts changes, so that a reader can tell two states apart.
 	Rev uint64 `json:"rev"`

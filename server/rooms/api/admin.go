@@ -44,6 +44,9 @@ type Operator interface {
 	Assign(ctx context.Context, code, name, room string) error
 	// Verify orders a machine, or a room, to be compared, and returns how many were ordered.
 	Verify(ctx context.Context, room, id string, adopt bool) (int, error)
+	// EndSetup says that the setup of what a machine holds is over, or discards it, and returns of
+	// which version.
+	EndSetup(ctx context.Context, host string, leave bool) (*protocol.Want, error)
 	// Wake calls a machine, or a room, and returns how many machines will be called.
 	Wake(ctx context.Context, room, id string) (int, error)
 }
@@ -130,6 +133,12 @@ type Verify struct {
 	Room  string `json:"room,omitempty"`
 	Host  string `json:"host,omitempty"`
 	Adopt bool   `json:"adopt,omitempty"`
+}
+
+// EndSetup names a machine, and what becomes of its setup.
+type EndSetup struct {
+	Host  string `json:"host"`
+	Leave bool   `json:"leave,omitempty"`
 }
 
 // Woken says how many machines will be called.

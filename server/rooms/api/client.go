@@ -234,6 +234,13 @@ func (c *Client) Verify(ctx context.Context, room, id string, adopt bool) (int, 
 	return n.Machines, err
 }
 
+// EndSetup implements Operator.
+func (c *Client) EndSetup(ctx context.Context, host string, leave bool) (*protocol.Want, error) {
+	var of protocol.Want
+	err := c.call(ctx, "setup", EndSetup{host, leave}, &of)
+	return &of, err
+}
+
 // Wake implements Operator.
 func (c *Client) Wake(ctx context.Context, room, id string) (int, error) {
 	var w Woken

@@ -69,6 +69,7 @@ func Open(k *rooms.Keeper) http.Handler {
 		n, err := l.Verify(ctx, v.Room, v.Host, v.Adopt)
 		return Woken{n}, err
 	})
+	post(h, "setup", func(ctx context.Context, e EndSetup) (any, error) { return l.EndSetup(ctx, e.Host, e.Leave) })
 	post(h, "wake", func(ctx context.Context, w Which) (any, error) {
 		n, err := l.Wake(ctx, w.Room, w.Host)
 		return Woken{n}, err

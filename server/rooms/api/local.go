@@ -136,6 +136,11 @@ func (l *Local) Assign(_ context.Context, code, name, room string) error {
 // Confirm implements Confirmer.
 func (l *Local) Confirm(_ context.Context, host, key string) error { return l.k.Confirm(host, key) }
 
+// EndSetup implements Operator.
+func (l *Local) EndSetup(_ context.Context, host string, leave bool) (*protocol.Want, error) {
+	return l.k.EndSetup(host, leave)
+}
+
 // Verify implements Operator.
 func (l *Local) Verify(_ context.Context, room, id string, adopt bool) (int, error) {
 	return l.k.Verify(room, id, adopt)
