@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -144,6 +145,10 @@ func keyAdvice(err error) string {
 		return "if this is your own work, interrupted, 'troy key sign' shows and signs it; else somebody wrote to the store: 'troy key rotate --server' puts it back"
 	case errors.Is(err, sign.ErrOldRoot):
 		return "bring back the folder keys/ and the files *.root.json of metadata/ as they were after the keys were replaced; without them machines need new media"
+	case errors.Is(err, fs.ErrPermission):
+		return "run it as the user to whom the store belongs"
+	case errors.Is(err, syscall.EIO):
+		return "look after the disk: the kernel's log tells more"
 	case errors.Is(err, sign.ErrDoubt), errors.Is(err, trust.ErrUntrusted):
 		return "if the store was restored from a backup, 'troy key sign --at-least' continues from it; else somebody wrote to it: 'troy key rotate --server' puts it back to what was verified last"
 	case errors.Is(err, sign.ErrKey):

@@ -3,11 +3,13 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -324,6 +326,28 @@ func TestSigned(t *testing.T) {
 	}
 	if f := checkSigned(dir, day.AddDate(0, 0, -1))[0]; f.Level != Doubt || !strings.Contains(f.Do, "troy key") {
 		t.Errorf("a day before the end: %v", f)
+	}
+}
+
+// TestSignedUnreadable: a disk that fails, or a user who may not read, says nothing of what is
+// signed: no new signature is the answer.
+func TestSignedUnreadable(t *testing.T) {
+	dir := smallstore.Make(t, t.TempDir())
+	root := filepath.Join(dir, "metadata", "1.root.json")
+	if err := errors.Join(os.Remove(root), os.Symlink("/proc/self/mem", root)); err != nil { // its first page cannot be read: EIO
+		t.Fatal(err)
+	}
+	for _, f := range append(checkSigned(dir, time.Now()), checkKey(dir)...) {
+		if f.Level != Fault || !strings.Contains(f.Text, "input/output error") || strings.Contains(f.Do, "troy key") {
+			t.Errorf("%v", f)
+		}
+	}
+	denied := fmt.Errorf("the store is not what was signed: %w", &fs.PathError{Op: "open", Path: root, Err: syscall.EACCES})
+	if f, ok := unreadable("signed", denied); !ok || f.Level != Doubt || !strings.Contains(f.Do, "as the user of the service") {
+		t.Errorf("%v", f)
+	}
+	if f, ok := unreadable("signed", fs.ErrNotExist); ok {
+		t.Errorf("%v", f)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"troy/image"
@@ -48,6 +49,18 @@ func checkState(dir string) []Finding {
 	return []Finding{{"state", Good, path + " and its copy are whole", ""}}
 }
 
+// unreadable is the finding where the system did not let something be read: that says nothing of what
+// it holds, and is no reason to sign anything again.
+func unreadable(about string, err error) (f Finding, ok bool) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return Finding{about, Doubt, err.Error(), "run as the user of the service, or as root"}, true
+	case errors.Is(err, syscall.EIO):
+		return Finding{about, Fault, err.Error(), "look after the disk: the kernel's log tells more"}, true
+	}
+	return f, false
+}
+
 // checkSigned looks at the signatures of a store.
 func checkSigned(dir string, now time.Time) (all []Finding) {
 	if _, err := os.Stat(filepath.Join(dir, image.MarkerName)); errors.Is(err, fs.ErrNotExist) {
@@ -57,10 +70,13 @@ func checkSigned(dir string, now time.Time) (all []Finding) {
 	if errors.Is(err, sign.ErrUnsigned) && !errors.Is(err, sign.ErrDoubt) {
 		return []Finding{{"signed", Fault, "the store is not signed: machines accept nothing from it", "troy key init --store " + dir}}
 	}
-	if err != nil {
-		return []Finding{{"signed", Fault, err.Error(), "troy key rotate --server --store " + dir}}
+	var expiries []sign.Expiry
+	if err == nil {
+		expiries, err = repo.Expiries(now)
 	}
-	expiries, err := repo.Expiries(now)
+	if f, ok := unreadable("signed", err); ok {
+		return []Finding{f}
+	}
 	if err != nil {
 		return []Finding{{"signed", Fault, err.Error(), "troy key rotate --server --store " + dir}}
 	}
@@ -84,6 +100,9 @@ func checkKey(dir string) []Finding {
 		return nil // checkSigned says it
 	}
 	list, err := repo.ServedList()
+	if f, ok := unreadable("server", err); ok {
+		return []Finding{f}
+	}
 	if err != nil {
 		return []Finding{{"server", Fault, err.Error(), "sign the servers again: see troy key servers"}}
 	}
@@ -92,6 +111,9 @@ func checkKey(dir string) []Finding {
 		return []Finding{{"server", Doubt, "it has no key yet", "start troy serve: it makes one and says how it is signed"}}
 	}
 	key, _, err := certs.LoadKey(path)
+	if f, ok := unreadable("server", err); ok {
+		return []Finding{f}
+	}
 	if err != nil {
 		return []Finding{{"server", Fault, err.Error(), ""}}
 	}
