@@ -17,7 +17,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g wimtools partclone 7zip genisoimage libhivex-bin reglookup gdisk mtools dosfstools fdisk xorriso \
         dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl man-db groff-base
-SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps # a Debian with systemd, and a container, for the tests of packaging
+SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps wine64 # a Debian with systemd, and a container, for the tests of packaging; Wine for troy-gates.exe
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
 KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')
 
@@ -54,6 +54,7 @@ $(CACHE)/programs/done: | debs
 
 build:
 	go build -trimpath -o out/ ./cmds/...
+	GOOS=windows GOARCH=amd64 go build -trimpath -ldflags='-s -w' -o out/troy-gates.exe ./cmds/troy-gates
 deb:
 	packaging/build-deb.sh out
 docs:
@@ -71,6 +72,7 @@ test: deps check
 check:
 	@files="$$(gofmt -l $$(git ls-files '*.go'))" && test -z "$$files" || { echo "run gofmt: $$files"; exit 1; }
 	go vet ./...
+	GOOS=windows GOARCH=amd64 GOFLAGS=-trimpath go vet ./gates/... ./cmds/troy-gates
 	go tool staticcheck ./...
 	@dead="$$(go tool deadcode -test ./...)" && test -z "$$dead" || { echo "nothing calls these:"; echo "$$dead"; exit 1; }
 	@dead="$$(go tool deadcode ./...)" && ! echo "$$dead" | grep -vE '^($$|vhdx/|internal/(guid|testing)/)' || { echo "only tests call these (vhdx and its GUID are for other modules, too)"; exit 1; }

@@ -16,6 +16,9 @@ chmod 755 "$tree"
 
 mkdir -p "$out" "$tree/usr/bin" "$tree/etc/troy" "$tree/DEBIAN"
 (cd "$top" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$tree/usr/bin/troy" ./cmds/troy)
+mkdir -p "$tree/usr/share/troy" # what runs inside Windows
+(cd "$top" && CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -ldflags='-s -w' -o "$tree/usr/share/troy/troy-gates.exe" ./cmds/troy-gates)
+chmod 644 "$tree/usr/share/troy/troy-gates.exe"
 "$tree/usr/bin/troy" docs man "$tree/usr/share/man/man1"
 gzip -9n "$tree"/usr/share/man/man1/*.1
 for shell in bash:bash-completion/completions/troy zsh:zsh/vendor-completions/_troy fish:fish/vendor_completions.d/troy.fish; do
@@ -28,7 +31,7 @@ install -D -m 644 "$here/troy.sysusers" "$tree/usr/lib/sysusers.d/troy.conf"
 install -D -m 644 "$here/troy.default" "$tree/etc/default/troy"
 install -D -m 644 "$here/lab.yaml.example" "$tree/usr/share/doc/troy/examples/lab.yaml"
 install -D -m 644 "$top/LICENSE" "$tree/usr/share/doc/troy/copyright"
-for page in design cli compatibility first-image startable; do install -D -m 644 "$top/docs/$page.md" "$tree/usr/share/doc/troy/$page.md"; done
+for page in design cli compatibility first-image startable real-windows; do install -D -m 644 "$top/docs/$page.md" "$tree/usr/share/doc/troy/$page.md"; done
 sed "s/NEW\./$("$tree/usr/bin/troy" version | sed -n '2s/^speaks //p')./" "$here/preinst" >"$tree/DEBIAN/preinst"
 chmod 755 "$tree/DEBIAN/preinst"
 for script in postinst prerm postrm; do install -m 755 "$here/$script" "$tree/DEBIAN/$script"; done

@@ -37,7 +37,7 @@ func TestDeb(t *testing.T) {
 	list := run(t, "dpkg-deb", "-c", deb)
 	for _, want := range []string{"-rwxr-xr-x root/root", "./usr/bin/troy", "./usr/lib/systemd/system/troy.service", "./etc/default/troy", "2023-11-14",
 		"./usr/share/man/man1/troy.1.gz", "./usr/share/man/man1/troy-image.1.gz", "./usr/share/bash-completion/completions/troy",
-		"./usr/share/zsh/vendor-completions/_troy", "./usr/share/fish/vendor_completions.d/troy.fish"} {
+		"./usr/share/zsh/vendor-completions/_troy", "./usr/share/fish/vendor_completions.d/troy.fish", "-rw-r--r-- root/root", "./usr/share/troy/troy-gates.exe"} {
 		if !strings.Contains(list, want) {
 			t.Errorf("%q is missing in:\n%s", want, list)
 		}

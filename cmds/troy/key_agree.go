@@ -29,12 +29,17 @@ func (k *keyFlags) ask(c *call, prompt string) error {
 	if k.yes {
 		return nil
 	}
-	tty := c.terminal()
-	if tty == nil && k.broad {
-		return errors.New("there is no terminal to ask at: read what is listed, then use --yes")
-	}
-	if tty == nil {
+	if c.terminal() == nil && !k.broad {
 		return nil
+	}
+	return c.ask(prompt)
+}
+
+// ask asks the person at the terminal. Without a terminal nothing is agreed to.
+func (c *call) ask(prompt string) error {
+	tty := c.terminal()
+	if tty == nil {
+		return errors.New("there is no terminal to ask at: read what is listed, then use --yes")
 	}
 	answer, err := question(c.Err, prompt, func() ([]byte, error) { return readAnswer(tty) })
 	if err != nil {

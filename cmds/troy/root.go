@@ -18,7 +18,6 @@ const (
 	groupImages = "images"
 	groupServer = "server"
 	groupRooms  = "rooms"
-	groupRescue = "rescue"
 	groupMore   = "more"
 )
 
@@ -42,9 +41,8 @@ func newRoot(s *cli.Streams) *cobra.Command {
 		{groupImages, "images and signatures", []*cobra.Command{initCommand(s), imageCommand(s), keyCommand(s), permitCommand(s), agentCommand(s), mediaCommand(s)}},
 		{groupServer, "server", []*cobra.Command{serveCommand(s), labCommand(s), certsCommand(s), loginCommand(s), tokenCommand(s), doctorCommand(s)}},
 		{groupRooms, "rooms", []*cobra.Command{promoteCommand(s), rollbackCommand(s), stopCommand(s), statusCommand(s), hostsCommand(s),
-			logCommand(s), assignCommand(s), forgetCommand(s), wakeCommand(s), verifyCommand(s), setupCommand(s)}},
-		{groupRescue, "rescue, on a disk or a file", []*cobra.Command{diskCommand(s), vhdxCommand(s)}},
-		{groupMore, "more", []*cobra.Command{versionCommand(s), docsCommand(s)}},
+			logCommand(s), assignCommand(s), forgetCommand(s), wakeCommand(s), setupCommand(s)}},
+		{groupMore, "rescue, trials and more", []*cobra.Command{diskCommand(s), vhdxCommand(s), verifyCommand(s), gatesCommand(s), versionCommand(s), docsCommand(s)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, c := range g.commands {

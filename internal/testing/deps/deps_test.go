@@ -41,6 +41,7 @@ image/publish: image
 image/trust/sign: image
 image: vhdx | netfetch
 chainload: diskwriter
+gates: diskwriter
 diskwriter: vhdx
 netfetch/link: netfetch github.com/vishvananda/netlink
 netfetch: internal/guid | internal/testing/vm

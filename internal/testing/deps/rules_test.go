@@ -17,6 +17,7 @@ var floors = [][]string{
 	{"initramfs"},
 	{"image"},
 	{"chainload"},
+	{"gates"},
 	{"diskwriter"},
 	{"netfetch"},
 	{"vhdx"},
