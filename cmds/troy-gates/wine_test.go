@@ -37,8 +37,15 @@ func TestWine(t *testing.T) {
 		}
 		return out.String()
 	}
+	t.Cleanup(func() { // Wine's services outlive what was run
+		end := exec.Command("/usr/lib/wine/wineserver64", "-k")
+		end.Env = env
+		if out, err := end.CombinedOutput(); err != nil {
+			t.Logf("no server was left: %v\n%s", err, out)
+		}
+		wine("wineserver64", "-w")
+	})
 	wine("wine64", "wineboot.exe", "--init")
-	t.Cleanup(func() { wine("wineserver64", "-k", "-w") })
 	system := filepath.Join(root, "prefix/drive_c/windows/system32")
 	if err := os.WriteFile(filepath.Join(system, "bcryptprimitives.dll"), forwarder(), 0o644); err != nil {
 		t.Fatal(err)
