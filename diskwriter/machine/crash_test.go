@@ -42,8 +42,8 @@ func TestCrashCommit(t *testing.T) {
 	r, u := prepared(t, seed, &session{dirty: true, odd: true, locator: true})
 	o := &operation{rig: r, old: r.now, new: u.data, run: func(m *Machine) error { return m.Commit(ctx) }, again: commitAgain}
 	// Some epochs have few states in all, so ten times as many take more than ten times the tries.
-	res := o.crashEverywhere(t, crashdisk.Options{Seed: seed, Tears: 64 * soak(), Subsets: 4000 + 6500*(soak()-1), Lone: true})
-	res.report(t, "commit", 10_000*soak())
+	res := o.crashEverywhere(t, crashdisk.Options{Seed: seed, Tears: 64 * soak(), Subsets: 800 + 6860*(soak()-1), Lone: true})
+	res.report(t, "commit", 2500+10_800*(soak()-1))
 	if res.old == 0 || res.new == 0 {
 		t.Error("one of the two versions was never seen")
 	}
