@@ -286,6 +286,7 @@ func TestBuildRefuses(t *testing.T) {
 		"agent absent":              {func(o *Options) { o.program = "troy/no/such/agent" }, nil},
 	} {
 		o := options(t, out)
+		o.drivers = []string{"virtio_blk"} // each module is unpacked
 		c.change(o)
 		_, err := Build(t.Context(), o)
 		if err == nil || c.want != nil && !errors.Is(err, c.want) {

@@ -1,6 +1,7 @@
 package kmod
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"debug/elf"
@@ -118,7 +119,7 @@ func readModule(path string) ([]byte, error) {
 func decompressor(r io.Reader, ext string) (io.Reader, error) {
 	switch ext {
 	case ".xz":
-		return xz.NewReader(r)
+		return xz.NewReader(bufio.NewReader(r)) // it asks for single bytes
 	case ".gz":
 		return gzip.NewReader(r)
 	case ".zst":

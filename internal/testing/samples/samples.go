@@ -5,6 +5,7 @@
 package samples
 
 import (
+	"bufio"
 	"compress/bzip2"
 	"compress/gzip"
 	"io"
@@ -64,7 +65,7 @@ func Unpack(t testing.TB, dir, name string) string {
 	case ".bz2":
 		r = bzip2.NewReader(in)
 	case ".xz":
-		r, err = xz.NewReader(in)
+		r, err = xz.NewReader(bufio.NewReader(in)) // it asks for single bytes
 	default:
 		t.Fatalf("%s is not compressed by gzip, bzip2 or xz", packed)
 	}
