@@ -4,7 +4,6 @@ package qemutests
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -249,7 +248,7 @@ func TestMissingServer(t *testing.T) {
 
 // withoutJournal hashes the PC's disk without what journal and mailbox hold (each start is counted
 // in the one, and leaves a message in the other) and without the ESP, which is kept right.
-func withoutJournal(t *testing.T, pc *testlab.PC) [sha256.Size]byte {
+func withoutJournal(t *testing.T, pc *testlab.PC) uint64 {
 	t.Helper()
 	found, err := pcdisk.Find([]string{pc.Disk})
 	if err != nil {

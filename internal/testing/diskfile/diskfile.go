@@ -3,11 +3,10 @@
 package diskfile
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
+	"hash/maphash"
 	"io"
 	"os"
 
@@ -20,8 +19,9 @@ import (
 type Range struct{ Offset, Length int64 }
 
 // Sum is one hash of all that a disk holds outside of some parts, and of its size. A hole and zeros
-// are the same.
-func Sum(path string, without ...Range) (sum [sha256.Size]byte, err error) {
+// are the same. Sums of two processes cannot be compared: it is a hash that costs little more than
+// reading does.
+func Sum(path string, without ...Range) (sum uint64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return sum, err
@@ -42,11 +42,11 @@ func Sum(path string, without ...Range) (sum [sha256.Size]byte, err error) {
 		h.add(b, at)
 		return nil
 	})
-	return [sha256.Size]byte(h.Sum(nil)), err
+	return h.Sum64(), err
 }
 
 // SumOf is the Sum of a file with the content of r.
-func SumOf(r io.ReaderAt, size int64) (sum [sha256.Size]byte, err error) {
+func SumOf(r io.ReaderAt, size int64) (sum uint64, err error) {
 	h, buf := newHash(size), make([]byte, 256*page)
 	for at := int64(0); at < size; at += int64(len(buf)) {
 		b := buf[:min(int64(len(buf)), size-at)]
@@ -55,20 +55,23 @@ func SumOf(r io.ReaderAt, size int64) (sum [sha256.Size]byte, err error) {
 		}
 		h.add(b, at)
 	}
-	return [sha256.Size]byte(h.Sum(nil)), nil
+	return h.Sum64(), nil
 }
 
-// sparse is a hash of pages that are not zero, and of where they are.
-type sparse struct{ hash.Hash }
+var seed = maphash.MakeSeed()
 
-func newHash(size int64) sparse {
-	h := sparse{sha256.New()}
+// sparse is a hash of pages that are not zero, and of where they are.
+type sparse struct{ maphash.Hash }
+
+func newHash(size int64) *sparse {
+	h := &sparse{}
+	h.SetSeed(seed)
 	fmt.Fprintln(h, size)
 	return h
 }
 
 // add adds what stands at an offset, a multiple of a page.
-func (h sparse) add(b []byte, at int64) {
+func (h *sparse) add(b []byte, at int64) {
 	for n := 0; n < len(b); n += page {
 		if p := b[n:min(n+page, len(b))]; !block.IsZero(p) {
 			h.Write(binary.LittleEndian.AppendUint64(nil, uint64(at)+uint64(n)))
