@@ -299,6 +299,7 @@ func (a *agent) checkIn(ctx context.Context) error {
 		return err
 	}
 	a.facts.Order, a.rec.Clock = o, a.net.clock.kept
+	a.own.ahead(o)
 	if o.Code != "" {
 		a.con.say("this machine is not assigned yet; its code is %s", o.Code)
 	}

@@ -58,6 +58,7 @@ type bench struct {
 	slept    []time.Duration
 	manifest string           // that orders name; "" = that of the store
 	served   string           // folder of the store behind url
+	protocol int              // that the server speaks, and no other one; 0 = as it does
 	servers  string           // list of servers that orders name; "" = none
 	peers    []string         // keys that checked in
 	checkIn  protocol.CheckIn // the last one

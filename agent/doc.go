@@ -107,8 +107,10 @@
 // the release as it was signed, site's files in its initramfs included, and the kernel arguments of
 // the start that fetched it, but for troy.shell and troy.disk. A release that did not come up is
 // said at every start and neither fetched nor tried again, until another one, or an order to try
-// again, which counts once for each failure. A stick does not install what failed, or what is on
-// trial, on this machine. An update comes before Windows is started, and costs one more start.
+// again, which counts once for each failure. One that came up, and whose server was too old for it,
+// is tried again by itself when the server speaks a protocol of it. A stick does not install what
+// failed, or what is on trial, on this machine. An update comes before Windows is started, and
+// costs one more start.
 //
 // At the end of each start from the ESP the agent sees to its boot entry, and to the file that
 // firmware starts without one (\EFI\BOOT\BOOTX64.EFI).

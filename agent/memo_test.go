@@ -25,7 +25,7 @@ func fullMemo() memo {
 		},
 		Session:   vhdx.GUID{1, 2, 3},
 		Clock:     keptClock{Offset: int64(-90 * time.Second), Answered: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
-		Agent:     selfboot.State{Trial: &selfboot.Trial{Version: "2", Copy: selfboot.B, Entry: 7, From: "1"}, Failed: []string{"0"}},
+		Agent:     selfboot.State{Trial: &selfboot.Trial{Version: "2", Copy: selfboot.B, Entry: 7, From: "1"}, Failed: []selfboot.Failure{{Version: "0"}, {Version: "1", Protocol: 6}}},
 		Held:      map[string]int{"lab": 2},
 		BootFiles: bootfiles.Note{Version: "lab@2", Firmware: digest.Sum{1}, ESP: digest.Sum{2}, Brought: "lab@1", Manager: digest.Sum{3}},
 	}

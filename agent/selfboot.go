@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"troy/chainload/release"
 	"troy/chainload/selfboot"
@@ -167,16 +166,30 @@ func holds(st *selfboot.Status, c selfboot.Copy, version string) bool {
 	return ok && state.Problem == nil && state.Version == version
 }
 
-// mayTry refuses a version that did not come up here, before it is fetched. An order to try again
+// ahead notes that the server speaks no protocol that this agent does, which is on trial: it is no
+// fault of the agent, and the one before it tries it again once the server does.
+func (c *ownCopy) ahead(order *protocol.Order) {
+	if !c.trial || order.Protocol >= protocol.Oldest {
+		return
+	}
+	t := *c.rec.Agent.Trial
+	t.Protocol = protocol.Oldest
+	s := c.rec.Agent
+	s.Trial = &t
+	c.keep(s)
+}
+
+// mayTry refuses a version whose trial failed here, before it is fetched. An order to try again
 // counts from the start after the one that found that out: it may stand for long.
 func (c *ownCopy) mayTry(st *selfboot.Status, order *protocol.Order) (selfboot.State, error) {
 	s, v := c.rec.Agent, order.Agent
 	if order.Permits.Retry && c.failed != v {
 		return s.Forget(v), nil
 	}
-	if slices.Contains(s.Failed, v) {
-		return s, fmt.Errorf("%w: %s; order it again to retry", selfboot.ErrFailedBefore, v)
+	if err := s.Refuses(v, order.Newest); err != nil {
+		return s, err
 	}
+	s = s.Forget(v)
 	if st.Running == "" && s.Trial != nil && s.Trial.Version == v {
 		return s, fmt.Errorf("%w: %s, on this machine's own disk: start it from there", selfboot.ErrTrial, v)
 	}

@@ -7,11 +7,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"troy/chainload/release"
 	"troy/chainload/selfboot"
+	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
@@ -22,12 +24,14 @@ import (
 // start that found that out.
 func TestMayTry(t *testing.T) {
 	onESP, fromStick := &selfboot.Status{Running: selfboot.A, First: selfboot.A}, &selfboot.Status{First: selfboot.A}
-	failed := selfboot.State{Failed: []string{"1", "2"}}
+	failed := selfboot.State{Failed: []selfboot.Failure{{Version: "1"}, {Version: "2"}}}
+	ahead := selfboot.State{Failed: []selfboot.Failure{{Version: "1"}, {Version: "2", Protocol: 7}}}
 	trial := selfboot.State{Trial: &selfboot.Trial{Version: "2", Copy: selfboot.B}}
 	for name, c := range map[string]struct {
 		state  selfboot.State
 		st     *selfboot.Status
 		retry  bool
+		newest int // that the server speaks
 		failed string
 		want   error
 	}{
@@ -35,6 +39,11 @@ func TestMayTry(t *testing.T) {
 		"failed":                              {state: failed, st: onESP, want: selfboot.ErrFailedBefore},
 		"failed, from the stick":              {state: failed, st: fromStick, want: selfboot.ErrFailedBefore},
 		"failed, again":                       {state: failed, st: onESP, retry: true},
+		"ahead of its server":                 {state: ahead, st: onESP, newest: 6, want: selfboot.ErrAhead},
+		"ahead of a server that says nothing": {state: ahead, st: onESP, want: selfboot.ErrAhead},
+		"ahead, the server was upgraded":      {state: ahead, st: onESP, newest: 7},
+		"ahead, again":                        {state: ahead, st: onESP, retry: true},
+		"failed, the server was upgraded":     {state: failed, st: onESP, newest: 7, want: selfboot.ErrFailedBefore},
 		"failed just now, again":              {state: failed, st: onESP, retry: true, failed: "2", want: selfboot.ErrFailedBefore},
 		"another failed just now, again":      {state: failed, st: onESP, retry: true, failed: "1"},
 		"on trial, from the stick":            {state: trial, st: fromStick, want: selfboot.ErrTrial},
@@ -43,12 +52,12 @@ func TestMayTry(t *testing.T) {
 	} {
 		own := &ownCopy{rec: &records{}, failed: c.failed}
 		own.rec.Agent = c.state
-		s, err := own.mayTry(c.st, &protocol.Order{Agent: "2", Permits: protocol.Permits{Retry: c.retry}})
+		s, err := own.mayTry(c.st, &protocol.Order{Agent: "2", Newest: c.newest, Permits: protocol.Permits{Retry: c.retry}})
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
-		if err == nil && c.retry && len(s.Failed) != max(0, len(c.state.Failed)-1) {
-			t.Errorf("%s: after the order to try again: %+v", name, s)
+		if err == nil && len(s.Failed) != max(0, len(c.state.Failed)-1) {
+			t.Errorf("%s: it is to be tried again, and %+v", name, s)
 		}
 	}
 }
@@ -142,5 +151,47 @@ func TestRelease(t *testing.T) {
 				t.Errorf("files %v, want %v", have, want)
 			}
 		})
+	}
+}
+
+// A release on trial meets a server that speaks no protocol that it does: it starts Windows and is
+// not kept, which is not held against it. The agent before it tries it again by itself once the
+// server speaks one, and not before.
+func TestAheadOfServer(t *testing.T) {
+	b := newBench(t, protocol.MergeNow)
+	b.protocol = protocol.Oldest - 1
+	trial := selfboot.Trial{Version: "2", Copy: selfboot.B, From: "1"}
+	state := func(s *selfboot.State) (kept selfboot.State) {
+		b.withTarget(func(target *pcdisk.Target) {
+			_, err := target.Admit()
+			b.must(err)
+			rec := &records{disk: &disk{target: target, admitted: true}}
+			rec.recall()
+			if s != nil {
+				rec.Agent = *s
+				b.must(rec.keep())
+			}
+			kept = rec.Agent
+		})
+		return kept
+	}
+	state(&selfboot.State{Trial: &trial})
+	a := b.agent()
+	a.own.trial = true
+	if code := a.run(t.Context()); code != ExitUntouched || !b.handed || a.own.rec.Agent.Trial == nil {
+		t.Fatalf("exit code %d, Windows was started: %t\n%s", code, b.handed, &b.out)
+	}
+
+	next, verdict, message := state(nil).Judge(&selfboot.Status{Running: selfboot.A, First: selfboot.A})
+	if verdict != selfboot.TrialFailed || !strings.Contains(message, "too new for the server") {
+		t.Errorf("%s, %q", verdict, message)
+	}
+	own := &ownCopy{rec: &records{}, failed: "2"}
+	for _, own.rec.Agent = range []selfboot.State{next, state(&next), state(nil)} {
+		for newest, want := range map[int]error{protocol.Oldest - 1: selfboot.ErrAhead, protocol.Oldest: nil} {
+			if _, err := own.mayTry(&selfboot.Status{Running: selfboot.A}, &protocol.Order{Agent: "2", Newest: newest}); !errors.Is(err, want) {
+				t.Errorf("a server that speaks protocol %d: %v, want %v", newest, err, want)
+			}
+		}
 	}
 }

@@ -2,11 +2,14 @@ package agent
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"troy/image"
@@ -53,12 +56,26 @@ func (b *bench) serveAs(dir, keyFile string) string {
 	b.must(err)
 	cert, err := key.Certificate()
 	b.must(err)
-	h := httptest.NewUnstartedServer(s)
+	h := httptest.NewUnstartedServer(b.aged(s))
 	h.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what some tests are about
 	h.Listener = tls.NewListener(h.Listener, tlskey.Server(&cert, func() *tls.Certificate { return nil }))
 	h.Start()
 	b.t.Cleanup(h.Close)
 	return "https://" + h.Listener.Addr().String()
+}
+
+// aged answers check-ins as a server does that speaks b.protocol alone, if that is set.
+func (b *bench) aged(s http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b.protocol == 0 || r.URL.Path != "/"+protocol.PathCheckIn {
+			s.ServeHTTP(w, r)
+			return
+		}
+		answer := httptest.NewRecorder()
+		s.ServeHTTP(answer, r)
+		w.WriteHeader(answer.Code)
+		w.Write(regexp.MustCompile(`"(protocol|newest)":\d+`).ReplaceAll(answer.Body.Bytes(), fmt.Appendf(nil, `"$1":%d`, b.protocol)))
+	})
 }
 
 // keyName names the key in a file, which is made if need be.

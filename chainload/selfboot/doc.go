@@ -100,7 +100,9 @@
 //	Confirm    BootOrder with the copy first
 //	caller     keeps State without the trial
 //
-// Any other start in between is one of the old agent: Judge says TrialFailed.
+// Any other start in between is one of the old agent: Judge says TrialFailed. Where the new one has
+// noted that it only lacked a newer server (Trial.Protocol), it is tried again once the server is
+// upgraded (State.Refuses).
 // A power cut after the State was kept and before Arm counts as a failed trial
 // as well: the machine stays with its old agent, and says so, until an order
 // (State.Forget) or a newer release. A cut after Confirm has Confirm called

@@ -22,6 +22,8 @@ var (
 	ErrTrial = errors.New("selfboot: a new agent is on trial already")
 	// ErrFailedBefore says that a version was tried on this machine and did not come up.
 	ErrFailedBefore = errors.New("selfboot: this version of the agent was tried on this machine and did not come up")
+	// ErrAhead says that a version was tried on this machine, and that its server is too old for it.
+	ErrAhead = errors.New("selfboot: this version of the agent came up on this machine, and the server is too old for it")
 	// ErrCurrent says that the release is what runs: there is nothing to do.
 	ErrCurrent = errors.New("selfboot: this version of the agent runs already")
 )
@@ -30,8 +32,8 @@ var (
 // is a value: the functions return a changed one, and the caller keeps it (as
 // JSON, in the journal) before it goes on. The zero value is right.
 type State struct {
-	Trial  *Trial   `json:"trial,omitempty"`  // under way
-	Failed []string `json:"failed,omitempty"` // versions that did not come up, oldest first
+	Trial  *Trial    `json:"trial,omitempty"`  // under way
+	Failed []Failure `json:"failed,omitempty"` // oldest first
 
 	Unknown format.Unknown `json:",embed"`
 }
@@ -45,6 +47,18 @@ type Trial struct {
 	Copy    Copy   `json:"copy"`
 	Entry   uint16 `json:"entry"`
 	From    string `json:"from"` // version that was running
+	// Protocol is what the new agent notes when the server speaks no protocol that it does: the
+	// oldest that it speaks.
+	Protocol int `json:"protocol,omitempty"`
+
+	Unknown format.Unknown `json:",embed"`
+}
+
+// Failure is a version whose trial failed.
+type Failure struct {
+	Version string `json:"version"`
+	// Protocol is the one from which on a server can be used with it; 0 = it did not come up.
+	Protocol int `json:"protocol,omitempty"`
 
 	Unknown format.Unknown `json:",embed"`
 }
@@ -69,8 +83,23 @@ func ParseState(b []byte) (State, error) {
 // Forget returns s without the memory that a version failed: an admin wants it
 // tried again.
 func (s State) Forget(version string) State {
-	s.Failed = slices.DeleteFunc(slices.Clone(s.Failed), func(v string) bool { return v == version })
+	s.Failed = slices.DeleteFunc(slices.Clone(s.Failed), func(f Failure) bool { return f.Version == version })
 	return s
+}
+
+// Refuses says whether the trial of a version failed here, for a server that speaks protocols up to
+// newest. The error wraps ErrFailedBefore or ErrAhead.
+func (s State) Refuses(version string, newest int) error {
+	for _, f := range s.Failed {
+		switch {
+		case f.Version != version:
+		case f.Protocol == 0:
+			return fmt.Errorf("%w: %s; order it again to retry", ErrFailedBefore, version)
+		case f.Protocol > newest:
+			return fmt.Errorf("%w: %s speaks protocols from %d on, the server up to %d; it is tried again when the server is upgraded", ErrAhead, version, f.Protocol, newest)
+		}
+	}
+	return nil
 }
 
 // Update writes a newer release, which the caller has verified, into the copy
@@ -109,7 +138,7 @@ func updateInto(st *Status, s State, r *Release) (Copy, error) {
 		return "", fmt.Errorf("%w: %s", ErrCurrent, r.Version)
 	case s.Trial != nil || st.First == st.Running.other():
 		return "", ErrTrial
-	case slices.Contains(s.Failed, r.Version):
+	case slices.ContainsFunc(s.Failed, func(f Failure) bool { return f.Version == r.Version }):
 		return "", fmt.Errorf("%w: %s", ErrFailedBefore, r.Version)
 	}
 	return st.Running.other(), nil
@@ -199,8 +228,11 @@ func (s State) Judge(st *Status) (next State, v Verdict, message string) {
 		return s, OnTrial, fmt.Sprintf("agent %s is on trial in copy %s", t.Version, t.Copy)
 	}
 	s.Trial = nil
-	s.Failed = append(s.Forget(t.Version).Failed, t.Version)
+	s.Failed = append(s.Forget(t.Version).Failed, Failure{Version: t.Version, Protocol: t.Protocol})
 	s.Failed = s.Failed[max(0, len(s.Failed)-maxFailed):]
+	if t.Protocol > 0 {
+		return s, TrialFailed, fmt.Sprintf("agent %s is too new for the server; the old one runs, and %s is tried again here when the server is upgraded", t.Version, t.Version)
+	}
 	return s, TrialFailed, fmt.Sprintf("agent %s did not come up on its trial; the old one runs, and %s is not tried again here without an order", t.Version, t.Version)
 }
 

@@ -220,7 +220,7 @@ func TestParseState(t *testing.T) {
 		many.Trial = &Trial{Version: fmt.Sprint(i), Copy: B}
 		many, _, _ = many.Judge(&Status{Running: A, Copies: map[Copy]CopyState{}})
 	}
-	if len(many.Failed) != maxFailed || many.Failed[0] != fmt.Sprint(2*maxFailed) {
-		t.Errorf("%q", many.Failed)
+	if len(many.Failed) != maxFailed || many.Failed[0].Version != fmt.Sprint(2*maxFailed) {
+		t.Errorf("%v", many.Failed)
 	}
 }

@@ -191,6 +191,7 @@ const (
 type Order struct {
 	format.Next
 	Protocol int       `json:"protocol"`            // the highest that both ends speak; see CheckIn.Common
+	Newest   int       `json:"newest,omitempty"`    // the highest that the server speaks; 0 = not stated
 	Needs    []string  `json:"needs,omitempty"`     // words without which the agent must not follow the order
 	Time     time.Time `json:"time,omitzero"`       // the server's clock: windows are judged by it
 	Want     *Want     `json:"want,omitempty"`      // absent: keep what is there

@@ -138,8 +138,8 @@ func (o *Order) Validate() error {
 	); err != nil {
 		return err
 	}
-	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > MaxMirrors {
-		return invalid("wait %d, %d mirrors", o.Wait, len(o.Mirrors))
+	if o.Wait < 0 || o.Wait > MaxWait || len(o.Mirrors) > MaxMirrors || o.Newest < 0 {
+		return invalid("wait %d, %d mirrors, newest %d", o.Wait, len(o.Mirrors), o.Newest)
 	}
 	if p := o.Permits.Provision; p != nil && (p.SlotBytes < 0 || p.SystemBytes < 0) {
 		return invalid("slot_bytes %d, system_bytes %d", p.SlotBytes, p.SystemBytes)

@@ -25,7 +25,7 @@ var OrderKind = format.Kind{Name: "the order", Number: 5, Oldest: 5}
 // itself that the server understands.
 var (
 	baseCheckIn  = []string{"protocol", "oldest", "machine", "agent"}
-	baseOrder    = []string{"protocol", "time", "repo", "mirrors", "agent", "servers", "name", "code", "reason"}
+	baseOrder    = []string{"protocol", "newest", "time", "repo", "mirrors", "agent", "servers", "name", "code", "reason"}
 	baseProgress = []string{"protocol", "machine"}
 	baseReport   = []string{"protocol", "id", "machine", "agent", "outcome", "exit_code", "message"}
 )
@@ -68,6 +68,7 @@ func span(from, to int) string {
 // speak. Where there is none it is what orders of every protocol have.
 func (o Order) For(c *CheckIn) (Order, error) {
 	n := c.Common()
+	o.Newest = Version
 	if n == 0 {
 		b, err := format.Marshal(&o)
 		o = Order{}

@@ -53,7 +53,7 @@ func TestFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, err := whole().For(&c.in)
-			if err != nil || o.Validate() != nil || o.Protocol != c.protocol {
+			if err != nil || o.Validate() != nil || o.Protocol != c.protocol || o.Newest != Version {
 				t.Fatalf("%+v, %v", o, err)
 			}
 			if o.Agent != "7" || o.Repo != "repo" || len(o.Mirrors) != 1 || o.Servers == "" || o.Time.IsZero() || o.Name != "pc" {
