@@ -164,7 +164,7 @@ func startDebian(t *testing.T, files map[string][]byte) *vm.VM {
 	extra := filepath.Join(dir, "extra.tar")
 	archive(t, extra, all)
 	m, err := vm.Start(t.Context(), &vm.Config{
-		Name: "debian", Dir: dir, Kernel: environment(t, "KERNEL"), Initrd: firstStage(t), NoReboot: true, Timeout: 12 * time.Minute,
+		Name: "debian", Dir: dir, Kernel: environment(t, "KERNEL"), Initrd: firstStage(t), NoReboot: true, Timeout: 40 * time.Minute,
 		Cmdline: "console=ttyS0 quiet panic=-1 net.ifnames=0 systemd.show_status=0 systemd.firstboot=0",
 		Disks:   []vm.Disk{{Path: debian(t)}, {Path: extra, ReadOnly: true}},
 		NICs:    []vm.NIC{{User: "restrict=on"}},

@@ -7,7 +7,7 @@ cd "$dir"
 # The kernel's way of today, whatever the machine has; and no limits that a machine without CAP_SYS_RESOURCE cannot set.
 mount -t cgroup2 none /sys/fs/cgroup
 mount -t tmpfs none /run
-podman() { command podman --root "$dir/store" --runroot "$dir/run" --tmpdir "$dir/tmp" --storage-driver vfs --runtime crun --cgroup-manager cgroupfs --events-backend none "$@"; }
+podman() { command podman --root "$dir/store" --runroot /run/containers --tmpdir "$dir/tmp" --storage-driver vfs --runtime crun --cgroup-manager cgroupfs --events-backend none "$@"; }
 limits="--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --cgroups disabled"
 ip link set lo up
 
