@@ -138,9 +138,8 @@ func (v *Verdict) closed(h *hive, name, where string) {
 // entra looks for the certificate by which a Windows is a device of a tenant.
 func (v *Verdict) entra(system *hive, where string) {
 	joins := system.control() + `\Control\CloudDomainJoin\JoinInfo`
-	for _, name := range system.keys(joins) {
-		tenant := system.text(joins+`\`+name, "TenantId")
-		v.add(EntraJoined, where, "certificate %s, tenant %s", name, tenant)
+	if names := system.keys(joins); len(names) > 0 {
+		v.add(EntraJoined, where, "certificate %s, tenant %s", names[0], system.text(joins+`\`+names[0], "TenantId"))
 	}
 }
 
@@ -156,6 +155,7 @@ func (v *Verdict) enrolled(software *hive, where string) {
 		user, provider := software.text(key, "UPN"), software.text(key, "ProviderID")
 		if user != "" || provider == "MS DM Server" {
 			v.add(Enrolled, where, "enrolment %s, user %q, provider %q", name, user, provider)
+			return // one is enough
 		}
 	}
 }
