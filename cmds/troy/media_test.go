@@ -44,7 +44,7 @@ func TestMediaRefuses(t *testing.T) {
 		{exitFailed, []string{"--config", file("big.yaml", strings.Repeat("#\n", 1<<20))}, "that is another file"},
 		{exitFailed, []string{"--server", "ftp://x"}, "troy.server=ftp://x"},
 		{exitFailed, []string{"--server", "http://x"}, "machines check in by TLS only"},
-		{exitUsage, []string{"--ca", text}, "machines know a server by its key"},
+		{exitUsage, []string{"--ca", text}, "unknown flag --ca"},
 		{exitFailed, []string{"--argument", "port=eth0"}, `"port=eth0" is no argument`},
 		{exitFailed, []string{"--argument", "troy.a\ntroy.unsigned"}, "is no argument"},
 		{exitFailed, []string{"--argument", "troy.ip=1.2.3"}, "troy.ip=1.2.3"},
