@@ -113,7 +113,7 @@ func (s *store) add(ctx context.Context, name string, child *Disk, o *Options) (
 		return nil, err
 	}
 	if p.below.VirtualSize != child.Size || p.below.SectorSize != child.SectorSize {
-		return nil, fault.Invalidf("%s version %d is a disk of %d bytes with sectors of %d, the child of %d with %d; an image keeps its size",
+		return nil, fault.Invalidf("%s version %d is a disk of %d bytes with sectors of %d, the child of %d with %d; an image keeps its size: 'troy image import' publishes it under another name",
 			name, latest, p.below.VirtualSize, p.below.SectorSize, child.Size, child.SectorSize)
 	}
 	if p.parentMap, err = image.LoadMap(ctx, p.before(), name, latest); err != nil {
