@@ -36,7 +36,7 @@ func newGatesMake(s *cli.Streams) *cobra.Command {
 			len(m.Disks), cli.Clean(args[0]))
 		return nil
 	})
-	cmd.Flags().Var(&size, "size", "`size` of the virtual disks with a boot child (default: 4M; in all about 45 times as much)")
+	cmd.Flags().Var(&size, "size", "`size` of the virtual disks with a boot child (default: 4M, 170 MB in all; 16M make 340 MB)")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package testdisk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -15,6 +16,7 @@ type fake struct {
 	always bool
 	lose   string // a leaf whose writes it loses, with the log closed in order
 	spoil  string // a leaf in which it writes a byte that nobody asked for
+	err    error  // of a refusal; nil: errRefused
 	slow   func() // called for each attached disk
 	busy   map[string]bool
 }
@@ -33,7 +35,7 @@ func (f *fake) Attach(leaf string, write bool) (Attached, error) {
 		return nil, errors.New("the file is being used by another process")
 	}
 	if f.is(leaf, f.refuse) && (write || f.always) {
-		return nil, errRefused
+		return nil, cmp.Or(f.err, errRefused)
 	}
 	c, err := vhdx.OpenChain(leaf, &vhdx.ChainOptions{Writable: write, Parents: &vhdx.Parents{}})
 	if err != nil {

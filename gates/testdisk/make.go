@@ -33,7 +33,8 @@ var (
 // MakeOptions are for Make.
 type MakeOptions struct {
 	// Size is that of the virtual disks with slots or a boot child, whose files are about as long, in
-	// bytes; a multiple of 2 MiB, 4 MiB at least. 0: 4 MiB.
+	// bytes; a multiple of 2 MiB, 4 MiB at least. 0: 4 MiB. Disks whose files hold only what was
+	// written have eight times as much.
 	Size int64
 }
 
@@ -42,6 +43,7 @@ type MakeOptions struct {
 type maker struct {
 	dir, work string
 	size      int64
+	plainSize int64 // of disks whose files hold only what was written
 	seed      uint64
 	disks     []Disk
 	sums      map[string]File // of the files that were copied
@@ -54,9 +56,10 @@ func Make(ctx context.Context, dir string, o *MakeOptions) (m *Manifest, err err
 	if o.Size != 0 {
 		k.size = o.Size
 	}
-	if k.size < leastSize || k.size%blockSize != 0 || k.size > maxSize {
+	if k.size < leastSize || k.size%blockSize != 0 || k.size > maxSize/8 {
 		return nil, fmt.Errorf("%w: %d bytes, want a multiple of %d, %d at least", ErrSize, k.size, blockSize, leastSize)
 	}
+	k.plainSize = 8 * k.size
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -99,15 +102,15 @@ func (k *maker) prove(ctx context.Context, d *Disk) error {
 		return err
 	}
 	defer c.Close()
-	if d.SHA256, err = sum(ctx, c, d.Size); err != nil {
-		return err
-	}
-	want, err := sum(ctx, d.before(), d.Size)
+	at, err := differs(ctx, c, d.before(), d.Size)
 	if err != nil {
 		return err
 	}
-	if d.SHA256 != want || c.Size() != d.Size {
+	if at >= 0 || c.Size() != d.Size {
 		return errors.New("the disk does not show what was written")
+	}
+	if d.SHA256, err = sum(ctx, c, d.Size); err != nil {
+		return err
 	}
 	d.After = d.SHA256
 	if len(d.Writes) > 0 {

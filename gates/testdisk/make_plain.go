@@ -11,9 +11,6 @@ import (
 	"troy/vhdx"
 )
 
-// plainSize is the size of virtual disks whose files hold only what was written.
-const plainSize = 64 * mib
-
 // create makes a disk in the workshop, writes pieces to it, and closes it.
 func (k *maker) create(name string, o *vhdx.CreateOptions, pieces []Piece) error {
 	if o.Kind == vhdx.Differencing {
@@ -61,15 +58,15 @@ func (k *maker) plain(context.Context) error {
 	}
 	fixed := []Piece{k.next(64*kib, mib), k.next(k.size-unit, unit)}
 	spread := func() []Piece {
-		return []Piece{k.next(unit, 300*kib), k.next(10*mib-sector, 5*sector), k.next(plainSize-mib, mib)}
+		return []Piece{k.next(unit, 300*kib), k.next(10*mib-sector, 5*sector), k.next(k.plainSize-mib, mib)}
 	}
 	dynamic, parent := spread(), spread()
 	child := []Piece{k.next(8*kib, 64*kib), k.next(20*mib, mib)}
 	// What is written to three blocks, and then zeroed in the first of them, leaves its place unused.
-	trimmed := []Piece{k.next(30*mib, blockSize), k.next(32*mib, 64*kib), k.next(2*unit, unit)}
-	gone := Piece{30 * mib, blockSize, 0}
+	trimmed := []Piece{k.next(24*mib, blockSize), k.next(26*mib, 64*kib), k.next(2*unit, unit)}
+	gone := Piece{24 * mib, blockSize, 0}
 	small := func(kind vhdx.Kind) *vhdx.CreateOptions {
-		return &vhdx.CreateOptions{Kind: kind, Size: plainSize, BlockSize: blockSize}
+		return &vhdx.CreateOptions{Kind: kind, Size: k.plainSize, BlockSize: blockSize}
 	}
 	over := &vhdx.CreateOptions{Kind: vhdx.Differencing, ParentPath: "plain/parent.vhdx"}
 	err := errors.Join(
@@ -85,11 +82,11 @@ func (k *maker) plain(context.Context) error {
 	}
 	return errors.Join(
 		k.add(Disk{Gate: "W9", About: "a fixed disk, to compare with", Size: k.size, Holds: fixed, Writes: k.writes(k.size)}, "plain/fixed.vhdx"),
-		k.add(Disk{Gate: "W5", About: "a dynamic disk", Size: plainSize, Holds: dynamic, Writes: k.writes(plainSize)}, "plain/dynamic.vhdx"),
-		k.add(Disk{Gate: "W4", About: "a differencing disk, to compare with", Size: plainSize, Holds: join(parent, child), Writes: k.writes(plainSize)},
+		k.add(Disk{Gate: "W5", About: "a dynamic disk", Size: k.plainSize, Holds: dynamic, Writes: k.writes(k.plainSize)}, "plain/dynamic.vhdx"),
+		k.add(Disk{Gate: "W4", About: "a differencing disk, to compare with", Size: k.plainSize, Holds: join(parent, child), Writes: k.writes(k.plainSize)},
 			"plain/child.vhdx", "plain/parent.vhdx"),
-		k.add(Disk{Gate: "W4", About: "a differencing disk with space that no block uses", Size: plainSize, Holds: join(parent, trimmed, []Piece{gone}),
-			Writes: k.writes(plainSize)}, "plain/space.vhdx", "plain/parent.vhdx"))
+		k.add(Disk{Gate: "W4", About: "a differencing disk with space that no block uses", Size: k.plainSize, Holds: join(parent, trimmed, []Piece{gone}),
+			Writes: k.writes(k.plainSize)}, "plain/space.vhdx", "plain/parent.vhdx"))
 }
 
 func join(lists ...[]Piece) (all []Piece) {
@@ -152,17 +149,17 @@ func (k *maker) cut(ctx context.Context) error {
 	if err := k.folder("cut"); err != nil {
 		return err
 	}
-	parent := []Piece{k.next(unit, 512*kib), k.next(40*mib, 128*kib)}
-	child := []Piece{k.next(64*kib, 128*kib), k.next(40*mib+64*kib, 256*kib)}
+	parent := []Piece{k.next(unit, 512*kib), k.next(28*mib, 128*kib)}
+	child := []Piece{k.next(64*kib, 128*kib), k.next(28*mib+64*kib, 256*kib)}
 	if err := errors.Join(
-		k.create("cut/parent.vhdx", &vhdx.CreateOptions{Size: plainSize, BlockSize: blockSize}, parent),
+		k.create("cut/parent.vhdx", &vhdx.CreateOptions{Size: k.plainSize, BlockSize: blockSize}, parent),
 		k.create("cut/child.vhdx", &vhdx.CreateOptions{Kind: vhdx.Differencing, ParentPath: "cut/parent.vhdx"}, child)); err != nil {
 		return err
 	}
 	if err := k.cutMerge(ctx); err != nil {
 		return err
 	}
-	return k.add(Disk{Gate: "W3", About: "a merge that was cut off: the child fits its parent by parent_linkage2", Size: plainSize,
+	return k.add(Disk{Gate: "W3", About: "a merge that was cut off: the child fits its parent by parent_linkage2", Size: k.plainSize,
 		Holds: join(parent, child), Cut: true, Merge: 384 * kib}, "cut/child.vhdx", "cut/parent.vhdx")
 }
 

@@ -35,6 +35,13 @@ type Attached interface {
 // ErrNoAPI: this system does not attach virtual disks. Nothing was tried.
 var ErrNoAPI = errors.New("virtual disks cannot be attached here")
 
+// ErrPlace: the files lie where Windows attaches none: they are sparse, compressed or encrypted, or
+// not on NTFS. That is no answer.
+var ErrPlace = errors.New("the files are sparse, compressed, encrypted or not on NTFS: copy them to a folder of C:")
+
+// errOurs is what went wrong in the folder, and not in what Windows was asked.
+var errOurs = errors.New("could not be prepared")
+
 // Folders of copies that were merged, in the folder of the test disks.
 const (
 	byWindows = "windows"
@@ -122,12 +129,14 @@ type run struct {
 	times *gates.MergeTimes
 }
 
-// refused makes an answer of an error, unless it is that nobody wants an answer any more.
+// refused makes an answer of an error, unless it is none of Windows.
 func (x *run) refused(err error) error {
 	switch {
 	case x.ctx.Err() != nil:
 		return x.ctx.Err()
-	case errors.Is(err, ErrNoAPI):
+	case errors.Is(err, errOurs):
+		return err
+	case errors.Is(err, ErrNoAPI), errors.Is(err, ErrPlace):
 		x.status = gates.NotRun
 		x.say("%v", err)
 	default:
@@ -242,7 +251,7 @@ func (x *run) merge() error {
 		return err
 	}
 	if err := mergeChain(x.ctx, ours); err != nil {
-		return fmt.Errorf("troy vhdx merge: %w", err)
+		return fmt.Errorf("%s: troy vhdx merge: %w: %w", x.d.Name(), errOurs, err)
 	}
 	x.times = &gates.MergeTimes{Bytes: x.d.Merge, Windows: windows.Seconds(), Troy: time.Since(began).Seconds()}
 	x.say("%s: merged, %d bytes: MergeVirtualDisk %.2f s, troy vhdx merge %.2f s", x.d.Name(), x.d.Merge, x.times.Windows, x.times.Troy)
@@ -254,10 +263,10 @@ func (x *run) copies(folder string) (leaf string, err error) {
 	for _, f := range x.d.Files {
 		to := x.path(folder + "/" + f.Path)
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return "", err
+			return "", fmt.Errorf("%s: %w: %w", f.Path, errOurs, err)
 		}
 		if err := copyFile(to, x.path(f.Path)); err != nil {
-			return "", err
+			return "", fmt.Errorf("%s: %w: %w", f.Path, errOurs, err)
 		}
 	}
 	return x.path(folder + "/" + x.d.Name()), nil

@@ -3,6 +3,7 @@ package testdisk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,6 +118,8 @@ func TestRunRefused(t *testing.T) {
 	}{
 		{"linkage2", &fake{refuse: "cut/child.vhdx", always: true}, "cut/child.vhdx", "W3", gates.Fail, "a merge that was cut off: the child fits its parent by parent_linkage2: attached read-only: the parent"},
 		{"writing", &fake{refuse: "machine/fresh.vhdx"}, "machine/fresh.vhdx", "W9", gates.Fail, "attached for writing: the parent virtual hard disk does not fit (0xC03A000E)"},
+		{"a place that is none", &fake{refuse: "machine/fresh.vhdx", always: true, err: fmt.Errorf("OpenVirtualDisk: %w", ErrPlace)}, "machine/fresh.vhdx", "W9", gates.NotRun,
+			"OpenVirtualDisk: the files are sparse"},
 		{"lost writes", &fake{lose: "machine/personal.vhdx"}, "machine/personal.vhdx", "W11", gates.Fail, "attached for writing: byte 4096 is wrong"},
 		{"other bytes", &fake{spoil: "plain/space.vhdx"}, "plain/space.vhdx", "W4", gates.Fail, "attached again: byte"},
 	} {
@@ -157,8 +160,20 @@ func TestRunNotAtAll(t *testing.T) {
 	if n := r.Count(gates.NotRun); n != len(gates.All()) {
 		t.Errorf("%d gates are not run", n)
 	}
+	// What cannot be copied for a merge is no answer of Windows.
+	api := &fake{busy: map[string]bool{}, slow: func() {
+		if err := os.WriteFile(filepath.Join(dir, byWindows), nil, 0o644); err != nil {
+			t.Error(err)
+		}
+	}}
+	if err := Run(ctx, dir, api, newResult(), nil); !errors.Is(err, errOurs) || !strings.Contains(err.Error(), "cut/child.vhdx: could not be prepared") {
+		t.Errorf("without a place for the copies: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, byWindows)); err != nil {
+		t.Fatal(err)
+	}
 	stopped, stop := context.WithCancel(ctx)
-	api := &fake{busy: map[string]bool{}, slow: stop}
+	api = &fake{busy: map[string]bool{}, slow: stop}
 	if err := Run(stopped, dir, api, newResult(), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}

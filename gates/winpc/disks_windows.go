@@ -36,6 +36,8 @@ const (
 	attachNoDriveLetter = 0x2
 
 	infoSize = 1
+
+	errLimitation = windows.Errno(0xC03A001A) // ERROR_VIRTUAL_DISK_LIMITATION
 )
 
 // storageType is VIRTUAL_STORAGE_TYPE.
@@ -93,6 +95,8 @@ func call(p *windows.LazyProc, args ...uintptr) error {
 		return nil
 	case windows.ERROR_CALL_NOT_IMPLEMENTED, windows.ERROR_NOT_SUPPORTED:
 		return fmt.Errorf("%w: virtdisk.dll lacks %s: %w", testdisk.ErrNoAPI, p.Name, e)
+	case errLimitation:
+		return fmt.Errorf("%s: %w", p.Name, testdisk.ErrPlace)
 	default:
 		return fmt.Errorf("%s: %w (0x%08X)", p.Name, e, uint32(code))
 	}
