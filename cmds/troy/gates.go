@@ -22,7 +22,7 @@ import (
 
 // gatesCommand returns the commands for what only a real Windows can settle (docs/real-windows.md).
 func gatesCommand(s *cli.Streams) *cobra.Command {
-	return group("gates", "test disks for a real Windows, and results", newGatesMake(s), newGatesJudge(s), newGatesRecord(s), newGatesTable(s))
+	return group("gates", "try what only a real Windows can show", newGatesMake(s), newGatesJudge(s), newGatesRecord(s), newGatesTable(s))
 }
 
 func newGatesMake(s *cli.Streams) *cobra.Command {

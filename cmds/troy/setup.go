@@ -24,7 +24,7 @@ start on the machine can be merged and replaced; what Windows wrote stays.`
 	leave1 := leaf("leave HOST", "discard a setup of Windows that failed", leave.run)
 	leave1.Long = `Discard what the setup of Windows has done on a machine. At its next start the machine takes the
 version that its room has, in the room's windows; if that is the same one, setup begins again.`
-	return group("setup", "end the setup of Windows on a machine by hand", over.withServer(over1), leave.withServer(leave1))
+	return group("setup", "end the setup of Windows by hand", over.withServer(over1), leave.withServer(leave1))
 }
 
 func (e *endingSetup) run(ctx context.Context, args []string) error {
