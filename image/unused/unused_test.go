@@ -308,7 +308,7 @@ func FuzzPartitions(f *testing.F) {
 		copy(d[1024:40*512], entries)
 		copy(d[40*512+3:], "NTFS    ")
 		if n := le.Uint32(d[512+12:]); sums && n >= 92 && n <= 512 {
-			if size := int64(le.Uint32(d[512+80:])) * int64(le.Uint32(d[512+84:])); size < 32<<10 {
+			if size := int64(le.Uint32(d[512+80:])) * int64(le.Uint32(d[512+84:])); size >= 0 && size < 32<<10 {
 				le.PutUint32(d[512+88:], crc32.ChecksumIEEE(d[1024:1024+size]))
 			}
 			clear(d[512+16 : 512+20])
