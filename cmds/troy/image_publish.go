@@ -160,6 +160,9 @@ func (p *publishing) publishDisk(disk *source.Disk, f func(*source.Disk) (*image
 func (p *publishing) approve(m *image.Manifest) error {
 	if tty := p.terminal(); tty != nil && !p.keys.yes {
 		fmt.Fprintln(p.Err, figures(m))
+		for _, note := range m.Notes {
+			fmt.Fprintf(p.Err, "  %s\n", cli.Clean(note))
+		}
 	}
 	if err := p.keys.ask(p.call, fmt.Sprintf("publish and sign %s version %d? yes or no: ", m.Image, m.Version)); err != nil {
 		return &cli.Fault{Err: err, Fate: "nothing was published"}
