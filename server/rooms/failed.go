@@ -21,7 +21,7 @@ func (g *Goal) failed(m *state.Machine, fell bool) bool {
 	if m.CheckIn.Image == g.Image && m.CheckIn.Version == g.Version && m.CheckIn.Health == protocol.HealthFailing {
 		return true
 	}
-	return g.Fits(m.Attempt) && (m.Attempt.Result == state.ResultFailed && !m.Attempt.Refused || fell)
+	return g.Fits(m.Attempt) && (m.Attempt.Result == state.ResultFailed && !m.Attempt.Refused || fell && m.Attempt.Result == state.ResultOpen)
 }
 
 // suspect says whether a machine, which may be nil, may have failed at any goal.
@@ -29,13 +29,24 @@ func suspect(m *state.Machine) bool {
 	return m != nil && (m.CheckIn.Health == protocol.HealthFailing || m.Attempt != nil && m.Attempt.Result == state.ResultFailed)
 }
 
-// open says whether a machine was told to begin and has not ended yet, as far as is known.
-func open(m *state.Machine) bool { return m.Attempt != nil && m.Attempt.Result == state.ResultOpen }
+// atWork is what a machine was told to begin and has not ended yet, as far as is known; nil =
+// nothing.
+func atWork(m *state.Machine) *state.Attempt {
+	for _, a := range []*state.Attempt{m.Attempt, m.Comparison} {
+		if a != nil && a.Result == state.ResultOpen {
+			return a
+		}
+	}
+	return nil
+}
 
-// fell says whether nothing was heard of a machine at work for too long. It counts as failed as
-// long as that lasts: what killed it may kill others.
+func open(m *state.Machine) bool { return atWork(m) != nil }
+
+// fell says whether nothing was heard of a machine at work for too long. If it was to come to a
+// version, it counts as failed as long as that lasts: what killed it may kill others.
 func (k *Keeper) fell(m *state.Machine) bool {
-	return open(m) && k.quiet(m.Attempt, k.live.heard(m.ID), staleTime)
+	a := atWork(m)
+	return a != nil && k.quiet(a, k.live.heard(m.ID), staleTime)
 }
 
 // quiet says whether an attempt began, and its machine was heard, longer ago than a time.

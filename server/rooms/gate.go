@@ -116,7 +116,7 @@ func proof(x *named, image string, version int) (ok bool, lacks string) {
 		return false, ""
 	case since && in.Health == protocol.HealthGood:
 		return true, ""
-	case tried && (a.Result == state.ResultFailed || x.fell):
+	case tried && (a.Result == state.ResultFailed || x.fell && a.Result == state.ResultOpen):
 		return false, ""
 	case tried && a.Result == state.ResultOpen:
 		return false, "is at work"

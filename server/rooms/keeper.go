@@ -185,25 +185,38 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	if c.Room, c.Guest = &p, w.at.guest; !c.Guest {
 		c.Name = w.at.name
 	}
-	c.EndSetup = m.EndSetup
+	c.EndSetup, c.Verify = m.EndSetup, m.Verify
+	c.Another = k.contents().another(in.Image, in.Version, in.Manifest)
 	if c.Goal = k.goal(l, w.at.room, w.at.host); c.Goal == nil {
-		return c, nil
+		k.compared(ctx, c)
+		return c, ctx.Err()
 	}
 	c.Goal.Gate = k.gate(l, c.Goal, nil)
 	c.Attempt = c.judged(m.Attempt)
 	var err error
-	c.Another, c.Verify = k.contents().another(in.Image, in.Version, in.Manifest), m.Verify
 	if c.Size, c.Lost, err = k.size(ctx, in, c.Goal, c.Another); err != nil {
 		// The store lacks the version. Machines start what they have; trying again would only delay
 		// that.
 		c.Goal.Stopped = "the store cannot provide it: " + err.Error()
-	} else if c.Verify != nil {
-		whole, _, err := k.between(ctx, c.Goal.Image, 0, c.Goal.Version)
-		if c.Whole = whole.Write; err != nil {
-			c.Verify = nil // how long it takes is not known now; the order holds
-		}
 	}
+	k.compared(ctx, c)
 	return c, ctx.Err()
+}
+
+// compared finds what a machine that is to be compared has its counterpart in, and how long that
+// takes. What is not known now is asked for at its next check-in: the order holds.
+func (k *Keeper) compared(ctx context.Context, c *Case) {
+	if c.Verify == nil || c.CheckIn.Version == 0 {
+		return
+	}
+	s, err := k.o.Sizes.Size(ctx, c.CheckIn.Image, 0, c.CheckIn.Version)
+	c.Known = err == nil
+	if !c.Known && c.Goal != nil {
+		s, err = k.o.Sizes.Size(ctx, c.Goal.Image, 0, c.Goal.Version)
+	}
+	if c.Whole = s.Write; err != nil {
+		c.Verify = nil
+	}
 }
 
 // size asks for the bytes between what a machine has and its goal. lost says that the store does
@@ -257,17 +270,20 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	if e := m.EndSetup; e != nil && (m.CheckIn.Setup != protocol.SetupPending || e.Of.Manifest != m.CheckIn.Manifest) {
 		m.EndSetup = nil // it has ended otherwise
 	}
-	if d.Start {
-		m.Attempt = attempt(m.Attempt, c, d.Work)
-	} else if open(m) {
-		end(m.Attempt, c, m)
+	for _, a := range []**state.Attempt{&m.Attempt, &m.Comparison} {
+		switch compares := a == &m.Comparison; {
+		case d.Start && compares == (d.Work == state.WorkVerify):
+			*a = attempt(*a, c, d.Work)
+		case *a != nil && (*a).Result == state.ResultOpen:
+			end(*a, c, m)
+		}
 	}
 }
 
 // end closes an attempt whose report never came, when the machine asks and is not to go on.
 func end(a *state.Attempt, c *Case, m *state.Machine) {
 	a.Ended, a.Result, a.Message = c.Now, state.ResultLost, "the machine came back without a report"
-	if m.CheckIn.Image == a.Image && m.CheckIn.Version == a.Version && !c.Another {
+	if a.Work != state.WorkVerify && m.CheckIn.Image == a.Image && m.CheckIn.Version == a.Version && !c.Another {
 		a.Result, a.Message = state.ResultDone, ""
 	}
 }
@@ -275,8 +291,12 @@ func end(a *state.Attempt, c *Case, m *state.Machine) {
 // attempt begins a try, or goes on with one whose answer was lost. A start without a report was a
 // try: it may have been the version that ended it.
 func attempt(old *state.Attempt, c *Case, work state.Work) *state.Attempt {
-	a := &state.Attempt{Target: c.Goal.ID, Image: c.Goal.Image, Version: c.Goal.Version, Work: work, Started: c.Now, Tries: 1}
-	if !c.Goal.Fits(old) {
+	at := c.Goal
+	if work == state.WorkVerify {
+		at = &Goal{Image: c.CheckIn.Image, Version: c.CheckIn.Version}
+	}
+	a := &state.Attempt{Target: at.ID, Image: at.Image, Version: at.Version, Work: work, Started: c.Now, Tries: 1}
+	if !at.Fits(old) {
 		return a
 	}
 	a.Tries = old.Tries
@@ -305,6 +325,9 @@ func describe(o *protocol.Order) string {
 	text := "keep what is there"
 	if o.Want != nil {
 		text = fmt.Sprintf("%s version %d", o.Want.Image, o.Want.Version)
+	}
+	if o.Verify != nil {
+		text += ", compare the disk"
 	}
 	if o.Reason != "" {
 		text += ": " + o.Reason

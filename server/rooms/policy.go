@@ -76,13 +76,14 @@ type Case struct {
 	// nil = it is not known.
 	Permitted func(Need) (signed, known bool)
 	Doubt     string             // why it is unknown although something seems to name it; "" = nothing does
-	Attempt   *state.Attempt     // the last one of this machine
+	Attempt   *state.Attempt     // the last deployment of this machine
 	Goal      *Goal              // nil = nothing is promoted
 	Size      Size               // from what the machine has to Goal
 	Lost      bool               // the store does not have the version that the machine has
 	Another   bool               // nor what has that number here: it is Lost, too
 	Verify    *protocol.Verify   // an order to compare the machine; nil = none
 	EndSetup  *protocol.EndSetup // an order about the setup of its version; nil = none
+	Known     bool               // the store has a version of the number that the machine has
 	Whole     int64              // bytes that it would read for that
 	Active    int                // other machines of the room that are at work
 	Same      int                // of these, from where this one speaks, if no key is pinned for both
@@ -114,6 +115,9 @@ func Decide(c *Case) Decision {
 func (c *Case) decide() Decision {
 	o := c.order()
 	if c.Goal == nil {
+		if d, ok := c.verify(o, false); ok {
+			return d
+		}
 		o.Reason = "no version was promoted to this room"
 		return Decision{Order: o}
 	}
@@ -121,17 +125,13 @@ func (c *Case) decide() Decision {
 	if settled && c.Size.Manifest != "" { // the store may have lost what the machine has
 		o.Want = c.want()
 	}
-	if settled {
-		if d, ok := c.verify(o); ok {
+	barred := first(c.stopped, c.tired, c.gated)
+	if settled || barred != "" {
+		if d, ok := c.verify(o, settled && (c.has() || barred == "")); ok {
 			return d
 		}
 	}
-	for _, rule := range []func() string{c.stopped, c.tired, c.gated, c.closed, c.late} {
-		if why == "" {
-			why = rule()
-		}
-	}
-	if why != "" {
+	if why = cmp.Or(why, barred, first(c.closed, c.late)); why != "" {
 		o.Reason = protocol.Clean(why, protocol.MaxText)
 		return Decision{Order: o}
 	}
@@ -140,6 +140,16 @@ func (c *Case) decide() Decision {
 	}
 	o.Want = c.want()
 	return Decision{Order: o, Start: true, Work: work}
+}
+
+// first is what the first rule says that says something.
+func first(rules ...func() string) string {
+	for _, rule := range rules {
+		if why := rule(); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 // order is what every machine of the room is told.

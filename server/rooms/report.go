@@ -54,8 +54,8 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 	}
 	answered(m, r, now)
 	endedSetup(m, r, now)
-	a := m.Attempt
-	if a == nil || a.Result != state.ResultOpen {
+	a := atWork(m)
+	if a == nil {
 		return
 	}
 	a.Ended, a.Message = now, protocol.Clean(r.Message, protocol.MaxText)
@@ -65,7 +65,9 @@ func conclude(m *state.Machine, r *protocol.Report, now time.Time) {
 	w := m.Order.Want
 	same := w == nil || r.Manifest == "" || w.Version != r.Version || w.Manifest == r.Manifest
 	switch {
-	case r.Outcome != protocol.OutcomeFailed && r.Image == a.Image && r.Version == a.Version && same, a.Work == state.WorkVerify && r.Outcome == protocol.OutcomeFailed: // a comparison that failed says nothing of the version
+	case a.Work == state.WorkVerify && r.Outcome != protocol.OutcomeFailed:
+		a.Result = state.ResultDone
+	case r.Outcome != protocol.OutcomeFailed && r.Image == a.Image && r.Version == a.Version && same, a.Work == state.WorkAdopt && r.Outcome == protocol.OutcomeFailed: // a comparison that failed says nothing of the version
 		a.Result = state.ResultDone
 	case r.Outcome == protocol.OutcomeWaiting:
 		a.Result = state.ResultWaiting

@@ -10,7 +10,7 @@ import (
 func (k *Keeper) decide(c *Case, w *who) Decision {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if c.Room != nil && c.Goal != nil {
+	if c.Room != nil {
 		for other := range k.marks[k.placed[w.id]] {
 			if other != w.id {
 				k.count(c, other, w)
@@ -48,7 +48,7 @@ func (k *Keeper) count(c *Case, id string, w *who) {
 		if !sure && !known && b.from == w.from && b.from.IsValid() && !b.from.IsLoopback() {
 			c.Same++
 		}
-	case sure && m != nil && c.Goal.failed(m, k.fell(m)):
+	case sure && m != nil && c.Goal != nil && c.Goal.failed(m, k.fell(m)):
 		c.Failed++
 	}
 }
@@ -56,10 +56,11 @@ func (k *Keeper) count(c *Case, id string, w *who) {
 // holdsSlot tells whether a machine is at work. One that nothing vouches for has to get on: its
 // words alone hold no slot. k.mu is held.
 func (k *Keeper) holdsSlot(m *state.Machine) bool {
-	if k.vouched(m.ID) {
-		return open(m) && !k.fell(m)
+	a := atWork(m)
+	if a == nil || k.vouched(m.ID) {
+		return a != nil && !k.fell(m)
 	}
-	return open(m) && !k.quiet(m.Attempt, k.live.moved(m.ID), stallTime)
+	return !k.quiet(a, k.live.moved(m.ID), stallTime)
 }
 
 // settle ends what decide began: what came of it is kept, or nothing did.

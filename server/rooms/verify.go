@@ -101,10 +101,18 @@ func (c *contents) another(image string, version int, manifest string) bool {
 }
 
 // verify orders a comparison, by the start slots of the room and by the window, if it fits into
-// what is left of that. It is for a machine that has nothing else to do.
-func (c *Case) verify(o protocol.Order) (d Decision, ok bool) {
+// what is left of that. It is for a machine that has nothing else to do. adopts says whether it may
+// be made equal to the goal.
+func (c *Case) verify(o protocol.Order, adopts bool) (d Decision, ok bool) {
 	if c.Verify == nil || c.CheckIn.Version == 0 || c.CheckIn.Detail != "" || c.closed() != "" {
 		return Decision{}, false
+	}
+	work := state.WorkVerify
+	switch {
+	case c.Verify.Adopt && (!adopts || o.Want == nil), !c.Known && o.Want == nil: // there is nothing to compare with
+		return Decision{}, false
+	case c.Verify.Adopt:
+		work = state.WorkAdopt
 	}
 	need := overhead + seconds(float64(c.Whole)/diskRate)
 	if closes, ok := c.hours().Closes(c.Now); ok && !c.always() && c.Now.Add(need).After(closes) {
@@ -114,7 +122,7 @@ func (c *Case) verify(o protocol.Order) (d Decision, ok bool) {
 		return Decision{Order: c.wait(o)}, true
 	}
 	o.Verify = c.Verify
-	return Decision{Order: o, Start: true, Work: state.WorkVerify}, true
+	return Decision{Order: o, Start: true, Work: work}, true
 }
 
 // answered takes what a report says of an order to verify. One to adopt holds until the machine is

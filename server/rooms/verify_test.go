@@ -2,6 +2,7 @@ package rooms
 
 import (
 	"errors"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func TestVerifyOrder(t *testing.T) {
 		if err := w.k.Report(t.Context(), peer(201), r); err != nil {
 			t.Fatal(err)
 		}
-		if h := w.k.Hosts("B204")[0]; h.Verifying != adopt || h.Verified == nil || !strings.Contains(h.Attention, "differs from win11 version 2 in 3 MiB") || h.Last.Result != state.ResultDone {
+		if h := w.k.Hosts("B204")[0]; h.Verifying != adopt || h.Verified == nil || !strings.Contains(h.Attention, "differs from win11 version 2 in 3 MiB") || w.state.Get(h.ID).Verify == nil == adopt {
 			t.Errorf("%+v", h)
 		}
 		if c := w.room("B204").Compared; c.Equal != 0 || c.Differ != 1 || (c.Ordered == 1) != adopt {
@@ -150,5 +151,94 @@ func TestWakeToVerify(t *testing.T) {
 	w.now = at(t, "23 22:00")
 	if woken := w.tick(0) + w.tick(6*time.Minute); !strings.Contains(woken, "b204-3") {
 		t.Errorf("in the next window %q are woken", woken)
+	}
+}
+
+// TestVerifyKept: a machine that is not to come to a version is compared all the same, if the store
+// has what it holds. That is no try at the version: it neither fails there, nor makes a failure
+// forgotten. It is not made equal to what it may not have.
+func TestVerifyKept(t *testing.T) {
+	for name, keep := range map[string]func(w *world){
+		"nothing is promoted": func(*world) {},
+		"stopped":             func(w *world) { w.promote("B204", 2, "none"); w.must(w.k.Stop("B204", "for a test")) },
+		"gated":               func(w *world) { w.promote("B204", 2, "test") },
+		"tired": func(w *world) {
+			w.promote("B204", 2, "none")
+			for range triesMost {
+				w.checkIn(201, 1, nil)
+				w.report(201, 1, protocol.OutcomeFailed, "oh")
+				w.now = w.now.Add(time.Minute)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			keep(w)
+			w.checkIn(201, 1, nil)
+			before := w.state.Get(w.id(201)).Attempt
+			w.verify(201, true)
+			if o := w.checkIn(201, 1, nil); o.Verify != nil {
+				t.Errorf("it is to adopt what it may not have: %+v", o)
+			}
+			w.verify(201, false)
+			if o := w.checkIn(201, 99, nil); (o.Verify != nil) != (o.Want != nil) {
+				t.Errorf("compared with what the store lacks: %+v", o)
+			}
+			w.report(201, 99, protocol.OutcomeKept, "")
+			o := w.checkIn(201, 1, nil)
+			if o.Verify == nil || o.Want != nil || o.Wait != 0 || w.k.Hosts("B204")[0].Phase != PhaseWorking {
+				t.Fatalf("%+v", o)
+			}
+			w.report(201, 1, protocol.OutcomeFailed, "the disk does not answer")
+			w.now = w.now.Add(time.Hour)
+			if o = w.checkIn(201, 1, nil); o.Verify == nil {
+				t.Fatalf("a comparison that failed: %+v", o)
+			}
+			w.now = w.now.Add(2 * staleTime) // cut off
+			if f := w.k.failures("B204", &Goal{Image: "win11", Version: 2}); name != "tired" && len(f) != 0 {
+				t.Errorf("a comparison that ended nowhere is a failure: %+v", f[0])
+			}
+			o = w.checkIn(201, 1, nil)
+			err := w.k.Report(t.Context(), peer(201), protocol.Report{Protocol: protocol.Version, ID: "v", Machine: machine(201), Image: "win11", Version: 1, Outcome: protocol.OutcomeKept,
+				Verified: &protocol.Verified{ID: o.Verify.ID, With: protocol.Want{Image: "win11", Version: 1, Manifest: hash(1)}}})
+			m := w.state.Get(w.id(201))
+			if err != nil || m.Verify != nil || open(m) || m.Comparison.Result != state.ResultDone || m.Comparison.Tries != 3 || !reflect.DeepEqual(m.Attempt, before) {
+				t.Errorf("%v: %+v, comparison %+v, attempt %+v, was %+v", err, m, m.Comparison, m.Attempt, before)
+			}
+			if o := w.checkIn(201, 1, nil); begins(&o) {
+				t.Errorf("it begins: %+v", o)
+			}
+		})
+	}
+}
+
+// TestVerifySlots: a room without a version has its start slots, too.
+func TestVerifySlots(t *testing.T) {
+	w := newWorld(t)
+	for n := 201; n <= 203; n++ {
+		w.checkIn(n, 1, nil)
+	}
+	if _, err := w.k.Verify("B204", "", false); err != nil {
+		t.Fatal(err)
+	}
+	for n := 201; n <= 203; n++ {
+		if o := w.checkIn(n, 1, nil); (o.Verify != nil) != (n <= 202) || (o.Wait > 0) != (n == 203) {
+			t.Errorf("machine %d: %+v", n, o)
+		}
+	}
+}
+
+// verify orders that a machine is compared.
+func (w *world) verify(n int, adopt bool) {
+	w.t.Helper()
+	if _, err := w.k.Verify("", w.id(n), adopt); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
 	}
 }

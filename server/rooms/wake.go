@@ -122,8 +122,11 @@ func verifies(h *shown, began time.Time) bool {
 	if !h.Verifying || h.Phase != PhaseCurrent || h.m.CheckIn.Detail != "" {
 		return false
 	}
-	a, v := h.m.Attempt, h.m.Verified
-	tried := a != nil && a.Work == state.WorkVerify && !a.Started.Before(began)
+	a, v := h.m.Comparison, h.m.Verified
+	if d := h.m.Attempt; d != nil && d.Work == state.WorkAdopt && (a == nil || d.Started.After(a.Started)) {
+		a = d
+	}
+	tried := a != nil && !a.Started.Before(began)
 	return !tried || v != nil && v.ID != h.m.Verify.ID && !v.At.Before(a.Started) // at another order
 }
 

@@ -46,9 +46,11 @@ type Machine struct {
 	Report  *Report          `json:"report,omitempty"`  // the last one
 	History []Event          `json:"history,omitempty"` // the newest last
 	// Verify is an order to compare the machine that no report has answered yet; Verified is the
-	// newest answer.
-	Verify   *protocol.Verify `json:"verify,omitempty"`
-	Verified *Verified        `json:"verified,omitempty"`
+	// newest answer. Comparison is the last try at it, WorkVerify: it brings the machine to no
+	// version, and says nothing of one.
+	Verify     *protocol.Verify `json:"verify,omitempty"`
+	Verified   *Verified        `json:"verified,omitempty"`
+	Comparison *Attempt         `json:"comparison,omitempty"`
 	// EndSetup is an order about the setup of its version that no report has answered yet.
 	EndSetup *protocol.EndSetup `json:"end_setup,omitempty"`
 
@@ -81,11 +83,12 @@ const (
 	WorkUpdate    Work = "update"    // bring what changed
 	WorkReinstall Work = "reinstall" // write the version over what it holds
 	WorkProvision Work = "provision" // make a disk, then write the version
+	WorkAdopt     Work = "adopt"     // compare what it has, and replace what differs
 	WorkVerify    Work = "verify"    // compare what it has
 )
 
-// Attempt is one try to bring a machine to a version. A machine has a start slot while its attempt
-// is open.
+// Attempt is one try to bring a machine to a version, or to compare it. A machine has a start slot
+// while one is open; two never are.
 type Attempt struct {
 	Target  uint64    `json:"target"` // Target.ID
 	Image   string    `json:"image"`
