@@ -16,6 +16,7 @@ import (
 	"troy/image/trust/sign"
 	"troy/image/unused"
 	"troy/internal/cli"
+	"troy/internal/progress"
 )
 
 // publishing is one import or add.
@@ -140,20 +141,17 @@ func (p *publishing) judge(disk *source.Disk, path string) error {
 
 // publishDisk publishes an opened source under meters.
 func (p *publishing) publishDisk(disk *source.Disk, f func(*source.Disk) (*image.Manifest, error)) (*image.Manifest, error) {
-	changed, data := disk.Work()
-	search := &stage{w: p.Err, what: "looking for what has moved", total: changed + data}
-	read := &stage{w: p.Err, what: "reading", total: changed, before: search}
-	p.o.Search, p.o.Progress = search, read
+	p.o.Progress = p.stages()
 	if !p.noFilter {
 		p.o.Filter = unused.Filter{}
 	}
-	p.o.Approve = func(m *image.Manifest) error {
-		read.Done()
-		return p.approve(m)
-	}
-	m, err := f(disk)
-	read.Done()
-	return m, err
+	p.o.Approve = p.approve
+	return f(disk)
+}
+
+// stages shows each stage of the work under a meter.
+func (p *publishing) stages() progress.Start {
+	return func(what string, total int64) progress.Stage { return progress.New(p.Err, what, total) }
 }
 
 // approve asks before the version exists.

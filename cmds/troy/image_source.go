@@ -14,7 +14,6 @@ import (
 	"troy/image/unattend"
 	"troy/internal/cli"
 	"troy/internal/errline"
-	"troy/internal/progress"
 	"troy/vhdx"
 	"troy/vhdx/vhdxcmd"
 )
@@ -104,7 +103,7 @@ func (p *publishing) openSource(ctx context.Context, path string) (*source.Disk,
 	scratch := publish.NewScratch(p.store)
 	o := &source.Options{
 		Parents: &vhdx.Parents{Named: p.parents}, Scratch: scratch.Dir,
-		Progress: func(what string, total int64) source.Meter { return progress.New(p.Err, what, total) },
+		Progress: p.stages(),
 	}
 	if err := p.checkFlags(src, path); err != nil {
 		return nil, err

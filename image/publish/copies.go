@@ -12,7 +12,6 @@ import (
 	"troy/image"
 	"troy/image/internal/layer"
 	"troy/image/internal/pages"
-	"troy/image/internal/pipeline"
 	"troy/internal/progress"
 )
 
@@ -125,17 +124,13 @@ func (w *want) take(p wanted, c copyIndex) copyIndex {
 // below, at the speed of a weak hash, to see where it may stand already. Only regions in which
 // something was found are hashed and compared with the map. Of several places the first is taken,
 // so that the result depends on the content alone.
-func (s *scan) findCopies(ctx context.Context, workers int, p progress.Adder) (copyIndex, error) {
+func (s *scan) findCopies(ctx context.Context, workers int, p progress.Start) (copyIndex, error) {
 	var list []wanted
 	collect := func(l []wanted) error {
 		list = append(list, l[:min(len(l), maxWanted-len(list))]...)
 		return nil
 	}
-	look := func(ctx context.Context, region int64) ([]wanted, error) {
-		progress.Add(p, s.length(region))
-		return s.wantedOf(ctx, region)
-	}
-	if err := pipeline.Ordered(ctx, workers, s.regions(), look, collect); err != nil || len(list) == 0 {
+	if err := inOrder(ctx, workers, p, "comparing", s.regions(), s.reads, s.wantedOf, collect); err != nil || len(list) == 0 {
 		return nil, err
 	}
 	w := newWant(list)
@@ -146,14 +141,11 @@ func (s *scan) findCopies(ctx context.Context, workers int, p progress.Adder) (c
 		}
 		return nil
 	}
-	stand := func(ctx context.Context, region int64) ([]wanted, error) {
-		progress.Add(p, s.length(region))
-		return s.standing(ctx, region, w)
-	}
-	if err := pipeline.Ordered(ctx, workers, s.parentRegions(), stand, note); err != nil {
+	stand := func(ctx context.Context, region int64) ([]wanted, error) { return s.standing(ctx, region, w) }
+	if err := inOrder(ctx, workers, p, "looking for what has moved", s.parentRegions(), s.reads, stand, note); err != nil {
 		return nil, err
 	}
-	if err := s.confirm(ctx, workers, c); err != nil {
+	if err := s.confirm(ctx, workers, p, c); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(c, func(a, b copyPair) int { return cmp.Compare(a.page, b.page) })
@@ -199,7 +191,7 @@ func (s *scan) standing(ctx context.Context, region int64, w *want) ([]wanted, e
 
 // confirm sorts c by source, checks the regions that sources lie in against the map of the version
 // below, and notes the key of each source.
-func (s *scan) confirm(ctx context.Context, workers int, c copyIndex) error {
+func (s *scan) confirm(ctx context.Context, workers int, p progress.Start, c copyIndex) error {
 	slices.SortFunc(c, func(a, b copyPair) int { return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.page, b.page)) })
 	groups := func(yield func(copyIndex, error) bool) {
 		for rest := c; len(rest) > 0; {
@@ -229,7 +221,8 @@ func (s *scan) confirm(ctx context.Context, workers int, c copyIndex) error {
 		}
 		return struct{}{}, s.checkBelow(below, region)
 	}
-	return pipeline.Ordered(ctx, workers, groups, check, func(struct{}) error { return nil })
+	size := func(g copyIndex) int64 { return s.length(g[0].source / pages.PerRegion) }
+	return inOrder(ctx, workers, p, "checking what has moved", groups, size, check, func(struct{}) error { return nil })
 }
 
 // parentRegions yields the regions of the version below that are not all zeros.

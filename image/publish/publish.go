@@ -12,7 +12,6 @@ import (
 	"troy/image/internal/fault"
 	"troy/image/internal/layer"
 	"troy/image/internal/pages"
-	"troy/image/internal/pipeline"
 	"troy/internal/progress"
 )
 
@@ -48,11 +47,9 @@ type Options struct {
 	Setup bool
 	// Notes are lines for people that the manifest is to hold, before those of the filter.
 	Notes []string
-	// Progress is told the bytes scanned.
-	Progress progress.Adder
-	// Search is told the bytes read before that, in search of copies: what changed, and what the
-	// parent holds.
-	Search progress.Adder
+	// Progress shows how far each stage has come, in bytes of the disk that are read. What a stage
+	// reads is known when it begins, and a stage that succeeds ends at exactly that.
+	Progress progress.Start
 }
 
 func (o *Options) workers() int {
@@ -267,11 +264,11 @@ func (p *publication) prepare(ctx context.Context, m *image.Manifest) (*scan, er
 			return nil, err
 		}
 	}
-	s, err := newScan(p.disk, p.delta, p.parentMap, unused, p.o.Progress)
+	s, err := newScan(p.disk, p.delta, p.parentMap, unused)
 	if err != nil || p.delta == nil || p.o.NoCopies {
 		return s, err
 	}
-	s.copies, err = s.findCopies(ctx, p.o.workers(), p.o.Search)
+	s.copies, err = s.findCopies(ctx, p.o.workers(), p.o.Progress)
 	return s, err
 }
 
@@ -316,7 +313,7 @@ func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*la
 		s.buffers.put(f.now)
 		return nil
 	}
-	if err := pipeline.Ordered(ctx, p.o.workers(), s.regions(), s.look, take); err != nil {
+	if err := inOrder(ctx, p.o.workers(), p.o.Progress, "reading", s.regions(), s.reads, s.look, take); err != nil {
 		w.abort()
 		return nil, nil, err
 	}

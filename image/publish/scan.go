@@ -11,7 +11,6 @@ import (
 	"troy/image/internal/layer"
 	"troy/image/internal/pages"
 	"troy/internal/block"
-	"troy/internal/progress"
 )
 
 // scan is the comparison of a disk with the version below.
@@ -19,11 +18,10 @@ type scan struct {
 	disk      *Disk
 	delta     *Delta     // nil: version 1, everything is told
 	parentMap *image.Map // of the version below; nil as delta is
-	named     pages.Set  // pages that the child names (version 1: that may hold data)
+	named     pages.Set  // pages that the child names (version 1: that may hold data and are in use)
 	free      pages.Set  // pages that the filter calls unused
 	compelled pages.Set  // undefined below and used now: told whatever the comparison says
 	copies    copyIndex
-	progress  progress.Adder
 	zeroSum   image.Sum // of a whole region of zeros
 	buffers   *buffers
 }
@@ -65,11 +63,12 @@ const (
 	data
 )
 
-func newScan(disk *Disk, delta *Delta, parentMap *image.Map, unused pages.Set, p progress.Adder) (*scan, error) {
-	s := &scan{disk: disk, delta: delta, parentMap: parentMap, free: unused, progress: p, zeroSum: sha256.Sum256(make([]byte, image.RegionSize)), buffers: &buffers{}}
+func newScan(disk *Disk, delta *Delta, parentMap *image.Map, unused pages.Set) (*scan, error) {
+	s := &scan{disk: disk, delta: delta, parentMap: parentMap, free: unused, zeroSum: sha256.Sum256(make([]byte, image.RegionSize)), buffers: &buffers{}}
 	var err error
 	if delta == nil {
 		s.named, err = pagesOf(disk.Data, disk.Size)
+		s.named = pages.Subtract(s.named, unused)
 		return s, err
 	}
 	if s.named, err = pagesOf(delta.Changed, disk.Size); err != nil {
@@ -99,6 +98,19 @@ func (s *scan) regions() iter.Seq2[int64, error] {
 	}
 }
 
+// reads returns how many bytes of a region are read: all, but in version 1 none of one that holds
+// nothing in use.
+func (s *scan) reads(region int64) int64 {
+	if s.delta != nil {
+		return s.length(region)
+	}
+	first := region * pages.PerRegion
+	for range s.named.Within(first, first+s.length(region)/image.PageSize) {
+		return s.length(region)
+	}
+	return 0
+}
+
 // length returns the bytes of a region.
 func (s *scan) length(region int64) int64 {
 	return min(image.RegionSize, s.disk.Size-region*image.RegionSize)
@@ -108,7 +120,7 @@ func (s *scan) length(region int64) int64 {
 func (s *scan) look(ctx context.Context, region int64) (*found, error) {
 	f := &found{region: region}
 	first, n := region*pages.PerRegion, s.length(region)
-	if s.delta == nil && !s.touches(s.named, first, n) {
+	if s.reads(region) == 0 {
 		s.lookAtNothing(f, first, n)
 		return f, ctx.Err()
 	}
@@ -130,7 +142,6 @@ func (s *scan) look(ctx context.Context, region int64) (*found, error) {
 	} else {
 		f.mask(now)
 	}
-	progress.Add(s.progress, n)
 	return f, nil
 }
 
@@ -173,15 +184,8 @@ func (s *scan) unchanged(f *found, verdicts []verdict) bool {
 	return undefined == f.undefined.Count() // none of them became another without a run
 }
 
-func (s *scan) touches(set pages.Set, first, n int64) bool {
-	for range set.Within(first, first+n/image.PageSize) {
-		return true
-	}
-	return false
-}
-
-// lookAtNothing is the region of a first version in which the file holds no data: zeros, without
-// reading.
+// lookAtNothing is the region of a first version in which nothing is in use: it is not read. What
+// the filter does not name there is zeros.
 func (s *scan) lookAtNothing(f *found, first, n int64) {
 	end := first + n/image.PageSize
 	for u := range s.free.Within(first, end) {
@@ -205,7 +209,6 @@ func (s *scan) lookAtNothing(f *found, first, n int64) {
 	if n != image.RegionSize {
 		f.sum = sha256.Sum256(make([]byte, n))
 	}
-	progress.Add(s.progress, n)
 }
 
 // readBelow reads a region of the version below.

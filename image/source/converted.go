@@ -25,7 +25,7 @@ func (c converted) Open(ctx context.Context, o *Options) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := o.meter("converting", need)
+	m := o.Progress.Begin("converting", need)
 	f, err := c.image.Open(ctx, dir, m)
 	m.Done()
 	if err != nil {

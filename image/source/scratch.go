@@ -44,7 +44,7 @@ func makeSparse(path string, size int64) error {
 
 // run runs a program that makes a file, under a meter.
 func (o *Options) run(ctx context.Context, what string, total int64, c *tool.Command) error {
-	m := o.meter(what, total)
+	m := o.Progress.Begin(what, total)
 	defer m.Done()
 	c.Grown = m.Add
 	return tool.Run(ctx, c)

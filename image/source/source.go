@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"time"
 
 	"troy/image"
 	"troy/image/publish"
@@ -32,17 +31,10 @@ type Options struct {
 	// Scratch gives a folder for what has to be made before it can be read. What Open puts there
 	// has no name any more when it returns.
 	Scratch func() (string, error)
-	// Progress starts a meter for work of that many bytes; nil: none.
-	Progress func(what string, total int64) Meter
+	// Progress shows how far each stage has come.
+	Progress progress.Start
 	// Windows says what to make of an installation medium.
 	Windows Windows
-}
-
-// Meter shows how far work has come: a progress.Meter.
-type Meter interface {
-	progress.Adder
-	// Done shows that the work is done, and returns how long it took.
-	Done() time.Duration
 }
 
 // Windows is how a Windows is made of an installation medium.
@@ -106,16 +98,3 @@ func newDisk(r io.ReaderAt, size int64, sector uint32, data iter.Seq2[image.Rang
 		closers: closers,
 	}
 }
-
-// meter starts a meter.
-func (o *Options) meter(what string, total int64) Meter {
-	if o.Progress == nil {
-		return silent{}
-	}
-	return o.Progress(what, total)
-}
-
-type silent struct{}
-
-func (silent) Add(int64)           {}
-func (silent) Done() time.Duration { return 0 }

@@ -23,6 +23,29 @@ func Add(a Adder, n int64) {
 	}
 }
 
+// Stage is one part of a work while it is under way.
+type Stage interface {
+	Adder
+	// Done shows that the part has ended, and returns how long it took.
+	Done() time.Duration
+}
+
+// Start begins a part of a work that takes so many bytes. Nil shows nothing; call Begin.
+type Start func(what string, total int64) Stage
+
+// Begin begins a part.
+func (s Start) Begin(what string, total int64) Stage {
+	if s == nil {
+		return silent{}
+	}
+	return s(what, total)
+}
+
+type silent struct{}
+
+func (silent) Add(int64)           {}
+func (silent) Done() time.Duration { return 0 }
+
 // Meter counts bytes towards a total and reports on a writer. The zero value is not usable; call
 // New.
 type Meter struct {
