@@ -16,7 +16,7 @@ TEST := go run ./internal/testing/summary
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g wimtools partclone 7zip genisoimage libhivex-bin reglookup gdisk mtools dosfstools fdisk xorriso \
-        dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl man-db groff-base
+        dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 lz4 lzip lzop curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl man-db groff-base
 SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps wine64 # a Debian with systemd, and a container, for the tests of packaging; Wine for troy-gates.exe
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
 KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')

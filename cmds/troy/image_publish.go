@@ -141,17 +141,12 @@ func (p *publishing) judge(disk *source.Disk, path string) error {
 
 // publishDisk publishes an opened source under meters.
 func (p *publishing) publishDisk(disk *source.Disk, f func(*source.Disk) (*image.Manifest, error)) (*image.Manifest, error) {
-	p.o.Progress = p.stages()
+	p.o.Progress = progress.On(p.Err)
 	if !p.noFilter {
 		p.o.Filter = unused.Filter{}
 	}
 	p.o.Approve = p.approve
 	return f(disk)
-}
-
-// stages shows each stage of the work under a meter.
-func (p *publishing) stages() progress.Start {
-	return func(what string, total int64) progress.Stage { return progress.New(p.Err, what, total) }
 }
 
 // approve asks before the version exists.

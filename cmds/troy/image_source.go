@@ -14,6 +14,7 @@ import (
 	"troy/image/unattend"
 	"troy/internal/cli"
 	"troy/internal/errline"
+	"troy/internal/progress"
 	"troy/vhdx"
 	"troy/vhdx/vhdxcmd"
 )
@@ -103,7 +104,7 @@ func (p *publishing) openSource(ctx context.Context, path string) (*source.Disk,
 	scratch := publish.NewScratch(p.store)
 	o := &source.Options{
 		Parents: &vhdx.Parents{Named: p.parents}, Scratch: scratch.Dir,
-		Progress: p.stages(),
+		Progress: progress.On(p.Err),
 	}
 	if err := p.checkFlags(src, path); err != nil {
 		return nil, err

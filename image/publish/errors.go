@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"troy/image"
+	"troy/internal/space"
 )
 
 var (
@@ -16,6 +17,8 @@ var (
 	ErrBusy = errors.New("image: store is busy")
 	// ErrMissing is returned by GC for an image that the store should have.
 	ErrMissing = errors.New("image: missing")
+	// ErrNoSpace is returned when the store has no room for a version, before anything is written.
+	ErrNoSpace = space.ErrShort
 )
 
 // ParentError says why a child cannot become the next version of an image. It unwraps to

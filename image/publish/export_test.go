@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 
 	"troy/image"
 )
@@ -71,6 +72,8 @@ func (f *Failing) ops() fileOps {
 			w, err := osOps.create(p)
 			return &failingFile{w, f}, err
 		},
+		open: osOps.open,
+		free: osOps.free,
 		rename: func(a, b string) error {
 			if err := f.next(); err != nil {
 				return err
@@ -96,4 +99,40 @@ func (f *Failing) ops() fileOps {
 func (f *Failing) Add(ctx context.Context, s *image.Store, name string, d *Disk) error {
 	_, err := (&store{s, f.ops()}).add(ctx, name, d, nil)
 	return err
+}
+
+// Counting counts what is written to packs.
+type Counting struct{ Packed int64 }
+
+type countingFile struct {
+	file
+	c *Counting
+}
+
+func (w *countingFile) Write(p []byte) (int, error) {
+	w.c.Packed += int64(len(p))
+	return w.file.Write(p)
+}
+
+// Import is Import with counted writes.
+func (c *Counting) Import(ctx context.Context, s *image.Store, name string, d *Disk, o *Options) (*image.Manifest, error) {
+	ops := osOps
+	counted := func(open func(string) (file, error)) func(string) (file, error) {
+		return func(p string) (file, error) {
+			f, err := open(p)
+			if filepath.Base(p) == packName {
+				f = &countingFile{f, c}
+			}
+			return f, err
+		}
+	}
+	ops.create, ops.open = counted(ops.create), counted(ops.open)
+	return (&store{s, ops}).first(ctx, name, d, o)
+}
+
+// ImportInto is Import into a store on a disk with so many free bytes.
+func ImportInto(ctx context.Context, s *image.Store, name string, d *Disk, free int64) (*image.Manifest, error) {
+	ops := osOps
+	ops.free = func(string) (int64, error) { return free, nil }
+	return (&store{s, ops}).first(ctx, name, d, nil)
 }

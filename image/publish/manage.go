@@ -95,7 +95,7 @@ func (s *store) gc(ctx context.Context, known []string) (GCStats, error) {
 	if err != nil {
 		return st, err
 	}
-	if err := s.clean(); err != nil {
+	if err := s.clearAway(&st); err != nil {
 		return st, err
 	}
 	for _, top := range []string{"objects", "images"} {
@@ -110,6 +110,25 @@ func (s *store) gc(ctx context.Context, known []string) (GCStats, error) {
 		}
 	}
 	return st, nil
+}
+
+// clearAway removes what cut publishing left.
+func (s *store) clearAway(st *GCStats) error {
+	err := filepath.WalkDir(s.tmp(""), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			st.Removed++
+			st.Bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("image: %w", err)
+	}
+	return s.clean()
 }
 
 // sweep removes a file that looks like one of ours and that nothing names.

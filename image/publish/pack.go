@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"iter"
 
 	"github.com/klauspost/compress/zstd"
@@ -21,9 +20,10 @@ import (
 type layerWriter struct {
 	table   layer.Table
 	enc     *zstd.Encoder
-	pack    io.Writer
+	pack    *newPack
 	raw     []byte // of the chunk being filled
 	rawRuns uint32
+	sent    int // chunks
 	buffers buffers
 	send    chan rawChunk
 	cancel  context.CancelFunc
@@ -33,14 +33,17 @@ type layerWriter struct {
 }
 
 type rawChunk struct {
-	data []byte
-	runs uint32
+	number int
+	data   []byte
+	runs   uint32
 }
 
 type packedChunk struct {
 	layer.Chunk
-	data []byte
-	raw  []byte // or what else came of it, for the next use
+	number int
+	known  bool // from a pack that was begun before
+	data   []byte
+	raw    []byte // or what else came of it, for the next use
 }
 
 // DefaultLevel is the level of zstd used when Options does not name one.
@@ -50,9 +53,6 @@ const DefaultLevel = 7
 const chunkPages = 256
 
 func newEncoder(level, workers int) (*zstd.Encoder, error) {
-	if level == 0 {
-		level = DefaultLevel
-	}
 	if level < 1 || level > 22 {
 		return nil, fault.Invalidf("compression level %d: zstd has 1 to 22", level)
 	}
@@ -60,13 +60,14 @@ func newEncoder(level, workers int) (*zstd.Encoder, error) {
 		zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true), zstd.WithWindowSize(chunkPages*image.PageSize))
 }
 
-func newLayerWriter(ctx context.Context, pack io.Writer, virtualSize int64, level, workers int) (*layerWriter, error) {
+func newLayerWriter(ctx context.Context, s *store, virtualSize int64, level, workers int) (*layerWriter, error) {
 	enc, err := newEncoder(level, workers)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := pack.Write(layer.PackHeader()); err != nil {
-		return nil, fmt.Errorf("image: pack: %w", err)
+	pack, err := s.newPack(level)
+	if err != nil {
+		return nil, err
 	}
 	w := &layerWriter{
 		table: layer.Table{VirtualSize: virtualSize, PackSize: layer.PackHeaderSize}, enc: enc, pack: pack,
@@ -75,12 +76,12 @@ func newLayerWriter(ctx context.Context, pack io.Writer, virtualSize int64, leve
 	ctx, w.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(w.ended)
-		w.err = pipeline.Ordered(ctx, workers, w.sent(ctx), w.compress, w.write)
+		w.err = pipeline.Ordered(ctx, workers, w.chunks(ctx), w.compress, w.write)
 	}()
 	return w, nil
 }
 
-func (w *layerWriter) sent(ctx context.Context) iter.Seq2[rawChunk, error] {
+func (w *layerWriter) chunks(ctx context.Context) iter.Seq2[rawChunk, error] {
 	return func(yield func(rawChunk, error) bool) {
 		for {
 			select {
@@ -96,8 +97,13 @@ func (w *layerWriter) sent(ctx context.Context) iter.Seq2[rawChunk, error] {
 }
 
 func (w *layerWriter) compress(_ context.Context, c rawChunk) (packedChunk, error) {
-	p := packedChunk{Chunk: layer.Chunk{Pages: uint32(len(c.data) / image.PageSize), Runs: c.runs, Method: layer.Zstd, Raw: sha256.Sum256(c.data)}}
-	p.data, p.raw = w.enc.EncodeAll(c.data, w.buffers.get(chunkPages * image.PageSize)[:0]), c.data
+	p := packedChunk{Chunk: layer.Chunk{Pages: uint32(len(c.data) / image.PageSize), Runs: c.runs, Method: layer.Zstd, Raw: sha256.Sum256(c.data)}, number: c.number}
+	buf := w.buffers.get(chunkPages * image.PageSize)
+	if known, data, ok := w.pack.find(c.number, &p.Chunk, buf); ok {
+		p.Packed, p.Method, p.Sum, p.known, p.data, p.raw = known.Packed, known.Method, known.Sum, true, data, c.data
+		return p, nil
+	}
+	p.data, p.raw = w.enc.EncodeAll(c.data, buf[:0]), c.data
 	if len(p.data) >= len(c.data) {
 		p.data, p.raw, p.Method = c.data, p.data, layer.Stored
 	}
@@ -106,10 +112,10 @@ func (w *layerWriter) compress(_ context.Context, c rawChunk) (packedChunk, erro
 }
 
 func (w *layerWriter) write(p packedChunk) error {
-	if _, err := w.pack.Write(p.data); err != nil {
+	p.Offset = w.table.PackSize
+	if err := w.pack.add(p.number, &p.Chunk, p.data, p.known); err != nil {
 		return fmt.Errorf("image: pack: %w", err)
 	}
-	p.Offset = w.table.PackSize
 	w.table.PackSize += int64(p.Packed)
 	w.packed = append(w.packed, p.Chunk)
 	w.buffers.put(p.data)
@@ -168,7 +174,8 @@ func (w *layerWriter) flush() error {
 	if len(w.raw) == 0 {
 		return nil
 	}
-	c := rawChunk{w.raw, w.rawRuns}
+	c := rawChunk{w.sent, w.raw, w.rawRuns}
+	w.sent++
 	w.raw, w.rawRuns = w.buffers.get(chunkPages * image.PageSize)[:0], 0
 	select {
 	case w.send <- c:

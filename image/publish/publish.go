@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,8 @@ type Options struct {
 	// reads is known when it begins, and a stage that succeeds ends at exactly that.
 	Progress progress.Start
 }
+
+func (o *Options) level() int { return cmp.Or(o.Level, DefaultLevel) }
 
 func (o *Options) workers() int {
 	if o.Workers > 0 {
@@ -152,7 +155,7 @@ func (s *store) begin(name string, disk *Disk, o *Options) (*publication, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.clean(); err != nil {
+	if err := s.clean(packName, journalName); err != nil {
 		unlock()
 		return nil, err
 	}
@@ -221,7 +224,7 @@ func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 		return nil, p.explain(err)
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("image: interrupted, nothing was published: %w", err)
+		return nil, interrupted(err)
 	}
 	if p.o.Approve != nil {
 		if err := p.o.Approve(m); err != nil {
@@ -241,9 +244,13 @@ func (p *publication) explain(err error) error {
 		return p.parentError(pe.Region)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("image: interrupted, nothing was published: %w", err)
+		return interrupted(err)
 	}
 	return err
+}
+
+func interrupted(err error) error {
+	return fmt.Errorf("image: interrupted, nothing was published; the same command goes on where it was: %w", err)
 }
 
 // prepare finds out which pages are unused, which have changed, and which stand elsewhere.
@@ -265,11 +272,13 @@ func (p *publication) prepare(ctx context.Context, m *image.Manifest) (*scan, er
 		}
 	}
 	s, err := newScan(p.disk, p.delta, p.parentMap, unused)
-	if err != nil || p.delta == nil || p.o.NoCopies {
-		return s, err
+	if err == nil && p.delta != nil && !p.o.NoCopies {
+		s.copies, err = s.findCopies(ctx, p.o.workers(), p.o.Progress)
 	}
-	s.copies, err = s.findCopies(ctx, p.o.workers(), p.o.Progress)
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	return s, s.checkRoom(ctx, p.s)
 }
 
 // wholePages returns the pages that lie entirely within ranges.
@@ -288,15 +297,17 @@ func wholePages(ranges []image.Range, size int64) (pages.Set, error) {
 
 // pack scans and writes the pack; it returns the table and the map of the new version.
 func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*layer.Table, *image.Map, error) {
-	f, err := p.s.temp(string(image.KindPack))
+	w, err := newLayerWriter(ctx, p.s, p.disk.Size, p.o.level(), p.o.workers())
 	if err != nil {
 		return nil, nil, err
 	}
-	defer f.discard()
-	w, err := newLayerWriter(ctx, f, p.disk.Size, p.o.Level, p.o.workers())
-	if err != nil {
-		return nil, nil, err
-	}
+	defer func() {
+		w.abort()
+		if ctx.Err() != nil {
+			w.pack.keep()
+		}
+		w.pack.discard()
+	}()
 	regionMap := newMapOn(p.parentMap, p.disk.Size)
 	var defined, undefined []pages.Span
 	take := func(f *found) error {
@@ -314,7 +325,6 @@ func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*la
 		return nil
 	}
 	if err := inOrder(ctx, p.o.workers(), p.o.Progress, "reading", s.regions(), s.reads, s.look, take); err != nil {
-		w.abort()
 		return nil, nil, err
 	}
 	t, err := w.finish()
@@ -322,7 +332,7 @@ func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*la
 		return nil, nil, err
 	}
 	regionMap.Undefined = pages.Union(pages.Subtract(regionMap.Undefined, pages.NewSet(defined)), pages.NewSet(undefined))
-	if m.Pack, err = f.commitObject(image.KindPack); err != nil {
+	if m.Pack, err = w.pack.finish(); err != nil {
 		return nil, nil, err
 	}
 	t.PackSum = m.Pack.SHA256

@@ -3,7 +3,6 @@ package publish
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"troy/image"
 )
@@ -29,8 +28,8 @@ func (s *Scratch) Dir() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(s.store.String(), tmpName, "source")
-	if err = s.store.clean(); err == nil {
+	dir := s.store.tmp("source")
+	if err = s.store.clean(packName, journalName); err == nil {
 		err = os.MkdirAll(dir, 0o700)
 	}
 	if err != nil {

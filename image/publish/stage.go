@@ -19,6 +19,9 @@ func inOrder[T, R any](ctx context.Context, workers int, p progress.Start, what 
 		}
 		total += size(item)
 	}
+	if total == 0 {
+		p = nil // nothing to see
+	}
 	stage := p.Begin(what, total)
 	defer stage.Done()
 	counted := func(ctx context.Context, item T) (R, error) {

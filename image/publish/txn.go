@@ -15,11 +15,13 @@ import (
 	"troy/image"
 	"troy/internal/durable"
 	"troy/internal/errline"
+	"troy/internal/space"
 )
 
 // file is what a write needs of a file.
 type file interface {
-	io.Writer
+	io.WriteSeeker
+	Truncate(size int64) error
 	Sync() error
 	Close() error
 }
@@ -27,16 +29,20 @@ type file interface {
 // fileOps are the operations that change the store. Tests replace them by ones that fail.
 type fileOps struct {
 	create func(path string) (file, error)
+	open   func(path string) (file, error) // one that is there
 	rename func(from, to string) error
 	mkdir  func(path string) error
 	sync   func(dir string) error
+	free   func(dir string) (int64, error) // bytes
 }
 
 var osOps = fileOps{
 	create: func(p string) (file, error) { return os.OpenFile(p, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) },
+	open:   func(p string) (file, error) { return os.OpenFile(p, os.O_WRONLY, 0) },
 	rename: os.Rename,
 	mkdir:  func(p string) error { return os.MkdirAll(p, 0o755) },
 	sync:   durable.SyncDir,
+	free:   space.Free,
 }
 
 // The names of what is in a store's folder and is no part of its tree.
@@ -70,14 +76,17 @@ func (s *store) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// clean removes what an interrupted publisher left. The caller holds the lock.
-func (s *store) clean() error {
+// clean removes what an interrupted publisher left, but for some of it. The caller holds the lock.
+func (s *store) clean(but ...string) error {
 	dir := filepath.Join(s.String(), tmpName)
 	left, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("image: %w", err)
 	}
 	for _, e := range left {
+		if slices.Contains(but, e.Name()) {
+			continue
+		}
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return fmt.Errorf("image: %w", err)
 		}
@@ -96,7 +105,7 @@ type temp struct {
 }
 
 func (s *store) temp(label string) (*temp, error) {
-	p := filepath.Join(s.String(), tmpName, label)
+	p := s.tmp(label)
 	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil { // it may have been removed
 		return nil, fmt.Errorf("image: %w", err)
 	}

@@ -17,17 +17,11 @@ func (c converted) Kind() string { return c.image.Kind }
 
 // Open implements Source: it reads a raw copy of the disk.
 func (c converted) Open(ctx context.Context, o *Options) (*Disk, error) {
-	need, err := c.image.Need()
+	dir, err := o.room("a raw copy of the disk", 0)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := o.room(need)
-	if err != nil {
-		return nil, err
-	}
-	m := o.Progress.Begin("converting", need)
-	f, err := c.image.Open(ctx, dir, m)
-	m.Done()
+	f, err := c.image.Open(ctx, dir, o.Progress)
 	if err != nil {
 		return nil, err
 	}

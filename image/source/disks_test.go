@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -143,6 +144,12 @@ func TestVolumes(t *testing.T) {
 		{"partclone", "partclone image", image},
 		{"Clonezilla", "partclone image", clonezilla(t, content)},
 		{"FOG", "partclone image", fog(t, content)},
+		{"xz", "partclone image", packed(t, content, "xz", "-T1", "-0")},
+		{"LZMA", "partclone image", packed(t, content, "xz", "--format=lzma", "-0")},
+		{"bzip2", "partclone image", packed(t, content, "bzip2", "-1")},
+		{"lz4", "partclone image", packed(t, content, "lz4", "-q")},
+		{"lzip", "partclone image", packed(t, content, "lzip", "-0")},
+		{"lzop", "partclone image", packed(t, content, "lzop", "-q")},
 	} {
 		src, err := source.Recognise(c.path)
 		must(t, err)
@@ -168,6 +175,21 @@ func TestVolumes(t *testing.T) {
 	} else if _, err := vhdx.ParseGUID(d.DataWriteGUID); err != nil {
 		t.Errorf("identity %q: %v", d.DataWriteGUID, err)
 	}
+}
+
+// packed is a folder as Clonezilla leaves it: a volume that a program packed, in pieces.
+func packed(t *testing.T, image []byte, program string, args ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command(program, append(args, "-c")...)
+	cmd.Stdin = bytes.NewReader(image)
+	b, err := cmd.Output()
+	must(t, err)
+	for n, name := range []string{"aa", "ab"} {
+		half := len(b) / 2
+		must(t, os.WriteFile(filepath.Join(dir, "nvme0n1p3.ntfs-ptcl-img."+program+"."+name), b[n*half:half+n*(len(b)-half)], 0o644))
+	}
+	return dir
 }
 
 // clonezilla is a folder as Clonezilla leaves it: a small volume, and a large one in gzip, in pieces.
@@ -225,6 +247,8 @@ func TestRefusedDisks(t *testing.T) {
 	_, err = z.Write(packed)
 	must(t, err)
 	must(t, z.Close())
+	xz, err := exec.Command("xz", "-0", "-c", image).Output()
+	must(t, err)
 	for _, c := range []struct {
 		path, says string
 		is         error // nil: any
@@ -236,6 +260,8 @@ func TestRefusedDisks(t *testing.T) {
 		{with("half.img", packed, func(b []byte) []byte { return b[:len(b)/2] }), "half.img", nil},
 		{with("bent.img", packed, func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), "bent.img", nil},
 		{with("half.img.gz", zipped.Bytes(), func(b []byte) []byte { return b[:len(b)/2] }), "half.img.gz: unexpected EOF", io.ErrUnexpectedEOF},
+		{with("half.img.xz", xz, func(b []byte) []byte { return b[:len(b)/2] }), "half.img.xz: xz: ", nil},
+		{with("packed.xz", nil, func([]byte) []byte { return []byte("\xfd7zXZ\x00 and no more") }), "packed.xz", source.ErrUnknown},
 		{with("ext4.img", packed, func(b []byte) []byte { copy(b[36:], "EXTFS\x00"); return b }), "EXTFS", source.ErrUnknown},
 		{with("packed.gz", nil, func([]byte) []byte { return []byte("\x1f\x8b no gzip at all") }), "packed.gz", source.ErrUnknown},
 		{with("zeros", make([]byte, mib), func(b []byte) []byte { return b }), "zeros", source.ErrUnknown},

@@ -6,7 +6,8 @@
 //	raw disk, NTFS volume         read as it is
 //	VHD, VMDK, VDI, QCOW2         qemu-img writes a raw file (package vhdx/foreign)
 //	differencing VHD              7zz writes a raw file
-//	partclone, Clonezilla, FOG    partclone restores the volume: the NTFS volume with most in use
+//	partclone, Clonezilla, FOG    partclone restores the volume: the NTFS volume with most in use;
+//	                              xz, bzip2, lz4, lzip or lzop unpack it, if they packed it
 //	WIM, SWM, ESD                 wimlib applies an edition to a new NTFS volume
 //	UDF, ISO 9660                 7zz takes the archive out, then as a WIM
 //
@@ -34,5 +35,5 @@
 //     media was at hand, and no Windows has started from such a disk.
 //   - Of the disk of a Clonezilla or FOG folder, only the volume with Windows is taken.
 //   - An archive is copied out of a medium before it is applied: 7zz cannot read a part of it.
-//   - Images of partclone that xz, lz4, bzip2, lzip or lzop compressed are refused.
+//   - Images of partclone that lrzip compressed are refused.
 package source

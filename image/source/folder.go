@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -29,7 +30,7 @@ func folder(dir string) (Source, error) {
 	var found []string
 	for _, name := range slices.Sorted(maps.Keys(volumes)) {
 		p := partclone{files: volumes[name]}
-		h, err := p.header()
+		h, err := p.header(context.Background())
 		switch {
 		case errors.Is(err, ErrUnknown): // FOG keeps small partitions as they are
 			continue

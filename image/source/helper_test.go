@@ -14,6 +14,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/image/source"
+	"troy/internal/testing/imagetest"
 	"troy/internal/testing/needs"
 )
 
@@ -173,8 +174,14 @@ func described(t testing.TB, wim, index string) string {
 	return out.String()
 }
 
+// stagesOf are the stages in which a disk is made of each kind of source.
+var stagesOf = map[string][]string{
+	"QCOW2": {"converting"}, "VDI": {"converting"}, "VMDK": {"converting"}, "VHD": {"converting"}, "differencing VHD": {"converting"},
+	"partclone image": {"restoring"}, "WIM": {"applying"}, "installation medium": {"taking out the archive", "applying"},
+}
+
 // open opens a source with a scratch folder, and closes it when the test ends. Nothing may be left
-// in the folder.
+// in the folder, and the stages of what succeeds end at their totals.
 func open(t testing.TB, path string, w source.Windows) (*source.Disk, error) {
 	t.Helper()
 	s, err := source.Recognise(path)
@@ -182,11 +189,13 @@ func open(t testing.TB, path string, w source.Windows) (*source.Disk, error) {
 		return nil, err
 	}
 	dir := t.TempDir()
-	d, err := s.Open(t.Context(), &source.Options{Scratch: func() (string, error) { return dir, nil }, Windows: w})
+	stages := &imagetest.Stages{}
+	d, err := s.Open(t.Context(), &source.Options{Scratch: func() (string, error) { return dir, nil }, Windows: w, Progress: stages.Begin})
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
 		t.Errorf("%s: %d temporary files are left, the first is %s", path, len(left), left[0].Name())
 	}
 	if err == nil {
+		stages.Check(t, stagesOf[s.Kind()]...)
 		t.Cleanup(func() { d.Close() })
 	}
 	return d, err

@@ -3,12 +3,14 @@ package source
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 
+	"troy/internal/progress"
 	"troy/internal/tool"
 )
 
@@ -40,31 +42,48 @@ func (i iso) Open(ctx context.Context, o *Options) (*Disk, error) {
 	for _, f := range files {
 		total += f.size
 	}
-	dir, err := o.room(total)
+	dir, err := o.room("the archive of the medium", total)
 	if err != nil {
 		return nil, err
 	}
 	first := ""
 	for _, f := range files {
-		path := filepath.Join(dir, strings.ToLower(filepath.Base(f.name)))
-		defer os.Remove(path)
-		if err := i.extract(ctx, f, path, o); err != nil {
-			return nil, fmt.Errorf("%s: %w", i.path, err)
-		}
+		defer os.Remove(f.in(dir))
 		if inside.FindStringSubmatch(f.name)[2] == "" {
-			first = path
+			first = f.in(dir)
 		}
 	}
 	if first == "" {
 		return nil, fmt.Errorf("%w: %s holds later parts of a split archive and not the first", ErrNoWindows, i.path)
 	}
+	stage := o.Progress.Rough("taking out the archive", total)
+	err = i.extract(ctx, files, dir, stage)
+	stage.End(err)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", i.path, err)
+	}
 	return wim{first}.open(ctx, o, i.path)
+}
+
+// extract takes files out of the medium into a folder.
+func (i iso) extract(ctx context.Context, files []member, dir string, stage *progress.Rough) error {
+	for _, f := range files {
+		if err := i.extractOne(ctx, f, f.in(dir), stage); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // member is a file of the medium.
 type member struct {
 	name string
 	size int64
+}
+
+// in returns where the file lies when it is taken out.
+func (m *member) in(dir string) string {
+	return filepath.Join(dir, strings.ToLower(filepath.Base(m.name)))
 }
 
 // list asks 7zz for the archives on the medium.
@@ -91,14 +110,23 @@ func (i iso) list(ctx context.Context) (files []member, err error) {
 	return files, nil
 }
 
-func (i iso) extract(ctx context.Context, m member, path string, o *Options) error {
+// counter tells a stage what is written to it.
+type counter struct{ stage *progress.Rough }
+
+// Write implements io.Writer.
+func (c counter) Write(p []byte) (int, error) {
+	c.stage.Add(int64(len(p)))
+	return len(p), nil
+}
+
+func (i iso) extractOne(ctx context.Context, m member, path string, stage *progress.Rough) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	err = o.run(ctx, "taking out "+m.name, m.size, &tool.Command{
-		Name: "7zz", Args: []string{"e", "-so", "-bd", i.kind, "--", i.path, m.name}, Stdout: f, Output: path,
+	err = tool.Run(ctx, &tool.Command{
+		Name: "7zz", Args: []string{"e", "-so", "-bd", i.kind, "--", i.path, m.name}, Stdout: io.MultiWriter(f, counter{stage}),
 	})
 	if err != nil {
 		return err

@@ -1,21 +1,15 @@
 package source
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-
-	"troy/internal/errline"
 	"troy/internal/tool"
 	"troy/vhdx"
 )
@@ -34,14 +28,14 @@ func (partclone) Kind() string { return "partclone image" }
 
 // Open implements Source: partclone restores the volume, then as a bare one.
 func (p partclone) Open(ctx context.Context, o *Options) (*Disk, error) {
-	h, err := p.header()
+	h, err := p.header(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if !strings.EqualFold(h.fs, "NTFS") {
 		return nil, fmt.Errorf("%w: %s holds a volume of type %s, and Windows is on NTFS", ErrUnknown, p.files[0], h.fs)
 	}
-	dir, err := o.room(h.used)
+	dir, err := o.room("the volume", h.used)
 	if err != nil {
 		return nil, err
 	}
@@ -63,15 +57,18 @@ func (p partclone) Open(ctx context.Context, o *Options) (*Disk, error) {
 }
 
 func (p partclone) restore(ctx context.Context, path string, total int64, o *Options) error {
-	r, err := openParts(p.files)
+	r, err := openParts(ctx, p.files)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	in := &failing{r: r}
-	err = o.run(ctx, "restoring", total, &tool.Command{
-		Name: "partclone.restore", Args: []string{"-s", "-", "-o", path, "-W", "-L", os.DevNull, "-B", "-f", "1"}, Stdin: in, Output: path,
+	// What is read is the volume and a little besides.
+	stage := o.Progress.Rough("restoring", total)
+	in := &failing{r: io.TeeReader(r, counter{stage})}
+	err = tool.Run(ctx, &tool.Command{
+		Name: "partclone.restore", Args: []string{"-s", "-", "-o", path, "-W", "-L", os.DevNull, "-B", "-f", "1"}, Stdin: in,
 	})
+	stage.End(err)
 	if in.err != nil && ctx.Err() == nil {
 		err = in.err // why partclone failed
 	}
@@ -102,8 +99,8 @@ type partcloneHeader struct {
 	used int64 // bytes of the clusters in use
 }
 
-func (p partclone) header() (*partcloneHeader, error) {
-	r, err := openParts(p.files)
+func (p partclone) header(ctx context.Context) (*partcloneHeader, error) {
+	r, err := openParts(ctx, p.files)
 	if err != nil {
 		return nil, err
 	}
@@ -141,78 +138,4 @@ func parsePartclone(b []byte) (*partcloneHeader, bool) {
 		return nil, false
 	}
 	return &partcloneHeader{string(name), int64(blocks) * int64(size)}, true
-}
-
-// Marks of the compressions that Clonezilla and FOG use.
-var (
-	gzipMark = []byte{0x1f, 0x8b}
-	zstdMark = []byte{0x28, 0xb5, 0x2f, 0xfd}
-	others   = map[string]string{"\xfd7zXZ": "xz", "BZh": "bzip2", "\x04\x22\x4d\x18": "lz4", "LZIP": "lzip", "\x89LZO": "lzop"}
-)
-
-// errCompression is returned for one that is not unpacked here.
-var errCompression = errors.New("is not unpacked here")
-
-// parts reads files behind one another, unpacked.
-type parts struct {
-	io.Reader
-	close []func() error
-}
-
-// Close closes the files.
-func (p *parts) Close() error {
-	var err error
-	for _, c := range p.close {
-		err = errline.Join(err, c())
-	}
-	return err
-}
-
-// openParts opens files that follow each other, and unpacks what is in them.
-func openParts(files []string) (*parts, error) {
-	p := &parts{}
-	var list []io.Reader
-	for _, path := range files {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, errline.Join(err, p.Close())
-		}
-		p.close = append(p.close, f.Close)
-		list = append(list, f)
-	}
-	b := bufio.NewReaderSize(io.MultiReader(list...), 1<<20)
-	if err := p.unpack(b); err != nil {
-		return nil, errline.Join(fmt.Errorf("%s: %w", files[0], err), p.Close())
-	}
-	return p, nil
-}
-
-func (p *parts) unpack(b *bufio.Reader) error {
-	head, err := b.Peek(8)
-	if err != nil && err != io.EOF {
-		return err
-	}
-	switch {
-	case bytes.HasPrefix(head, gzipMark):
-		z, err := gzip.NewReader(b)
-		if err != nil {
-			return err
-		}
-		p.Reader, p.close = z, append(p.close, z.Close)
-		return nil
-	case bytes.HasPrefix(head, zstdMark):
-		z, err := zstd.NewReader(b, zstd.WithDecoderMaxWindow(1<<27))
-		if err != nil {
-			return err
-		}
-		p.Reader, p.close = z, append(p.close, func() error { z.Close(); return nil })
-		return nil
-	}
-	for mark, name := range others {
-		if bytes.HasPrefix(head, []byte(mark)) {
-			return fmt.Errorf("%w: compression %s; unpack it, or write the image with gzip or zstd", errCompression, name)
-		}
-	}
-	p.Reader = b
-	return nil
 }

@@ -2,9 +2,12 @@ package source
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 
 	"troy/vhdx/foreign"
@@ -58,10 +61,11 @@ func recogniseRest(path string, head []byte) (Source, error) {
 	if i != nil {
 		return converted{i}, nil
 	}
-	if bytes.HasPrefix(head, gzipMark) || bytes.HasPrefix(head, zstdMark) {
+	if mark, _ := compressed(head); mark != "" {
 		p := partclone{files: []string{path}}
-		if _, err := p.header(); err == nil {
-			return p, nil
+		_, err := p.header(context.Background())
+		if err == nil || errors.Is(err, exec.ErrNotFound) {
+			return p, err
 		}
 		return nil, fmt.Errorf("%w: %s is compressed and holds no partclone image: unpack it first", ErrUnknown, path)
 	}

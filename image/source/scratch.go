@@ -1,21 +1,15 @@
 package source
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"troy/internal/errline"
-	"troy/internal/progress"
-	"troy/internal/tool"
+	"troy/internal/space"
 )
 
-// room returns the scratch folder if it has room for so many bytes.
-func (o *Options) room(need int64) (string, error) {
+// room returns the scratch folder if it has room for so many bytes of what.
+func (o *Options) room(what string, need int64) (string, error) {
 	if o.Scratch == nil {
 		return "", errors.New("no folder for temporary files was named")
 	}
@@ -23,14 +17,7 @@ func (o *Options) room(need int64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return "", &fs.PathError{Op: "statfs", Path: dir, Err: err}
-	}
-	if free := int64(st.Bavail) * st.Bsize; free < need {
-		return "", fmt.Errorf("%w: %s is free in %s, and the files that are made there need %s", ErrNoSpace, progress.Bytes(free), dir, progress.Bytes(need))
-	}
-	return dir, nil
+	return dir, space.Check(dir, what, need)
 }
 
 // makeSparse makes a file of zeros without clusters.
@@ -40,12 +27,4 @@ func makeSparse(path string, size int64) error {
 		return err
 	}
 	return errline.Join(f.Truncate(size), f.Close())
-}
-
-// run runs a program that makes a file, under a meter.
-func (o *Options) run(ctx context.Context, what string, total int64, c *tool.Command) error {
-	m := o.Progress.Begin(what, total)
-	defer m.Done()
-	c.Grown = m.Add
-	return tool.Run(ctx, c)
 }

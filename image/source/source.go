@@ -13,6 +13,7 @@ import (
 	"troy/internal/errline"
 	"troy/internal/guid"
 	"troy/internal/progress"
+	"troy/internal/space"
 	"troy/vhdx"
 )
 
@@ -86,7 +87,7 @@ var (
 	// ErrCut: the file ends before what it holds.
 	ErrCut = errors.New("the file is cut short")
 	// ErrNoSpace: the disk that is made, or the folder for it, is too small.
-	ErrNoSpace = errors.New("not enough space")
+	ErrNoSpace = space.ErrShort
 	// ErrEncrypted: BitLocker encrypts the volume.
 	ErrEncrypted = errors.New("the volume is encrypted by BitLocker: decrypt it first")
 )

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"troy/chainload/bootfiles"
@@ -111,7 +112,7 @@ func (w wim) apply(ctx context.Context, o *Options, e *Edition, parts string, an
 		return nil, fmt.Errorf("%w: edition %d holds %s and needs a disk of %s at least, --size gives %s", ErrNoSpace,
 			e.Index, progress.Bytes(e.Bytes), progress.Bytes(need+frameSize), progress.Bytes(o.Windows.size()))
 	}
-	dir, err := o.room(volumeNeed(e.Bytes))
+	dir, err := o.room("the volume with the edition", volumeNeed(e.Bytes))
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,10 @@ func (w wim) apply(ctx context.Context, o *Options, e *Edition, parts string, an
 	if parts != "" {
 		args = append(args, "--ref="+parts)
 	}
-	if err := o.run(ctx, "applying", e.Bytes, &tool.Command{Name: "wimlib-imagex", Args: args, Stdout: io.Discard, Output: path}); err != nil {
+	stage := o.Progress.Rough("applying", e.Bytes)
+	err = tool.Run(ctx, &tool.Command{Name: "wimlib-imagex", Args: args, Stdout: io.Discard, Percent: fileData, Done: stage.Percent})
+	stage.End(err)
+	if err != nil {
 		return nil, err
 	}
 	if err := placeAnswers(ctx, path, dir, answers); err != nil {
@@ -132,6 +136,9 @@ func (w wim) apply(ctx context.Context, o *Options, e *Edition, parts string, an
 	}
 	return vhdx.OpenUnnamed(path)
 }
+
+// fileData is how wimlib says how far it is with what takes the time.
+var fileData = regexp.MustCompile(`file data: .*\((\d+)%\)`)
 
 // volumeNeed estimates what content takes on a volume, in bytes: clusters are not full, and NTFS
 // keeps tables.

@@ -33,6 +33,11 @@ type Stage interface {
 // Start begins a part of a work that takes so many bytes. Nil shows nothing; call Begin.
 type Start func(what string, total int64) Stage
 
+// On shows each part on w by a meter.
+func On(w io.Writer) Start {
+	return func(what string, total int64) Stage { return New(w, what, total) }
+}
+
 // Begin begins a part.
 func (s Start) Begin(what string, total int64) Stage {
 	if s == nil {

@@ -1,5 +1,6 @@
-// Package tool runs programs of other projects: qemu-img, wimlib-imagex, 7zz, mkntfs, partclone. It
-// names the Debian package of one that is missing, and makes what a failed one said a line.
+// Package tool runs programs of other projects: qemu-img, wimlib-imagex, 7zz, mkntfs, partclone, xz
+// and the like. It names the Debian package of one that is missing, and makes what a failed one said
+// a line.
 package tool
 
 import (
@@ -10,19 +11,18 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // packages are the Debian packages of the programs.
 var packages = map[string]string{
-	"7zz": "7zip, in Debian 13 7zip-standalone", "mkntfs": "ntfs-3g", "ntfscp": "ntfs-3g", "partclone.restore": "partclone",
-	"qemu-img": "qemu-utils", "wimlib-imagex": "wimtools",
+	"7zz": "7zip, in Debian 13 7zip-standalone", "bzip2": "bzip2", "lz4": "lz4", "lzip": "lzip", "lzop": "lzop", "mkntfs": "ntfs-3g",
+	"ntfscp": "ntfs-3g", "partclone.restore": "partclone", "qemu-img": "qemu-utils", "wimlib-imagex": "wimtools", "xz": "xz-utils",
 }
-
-// watchEvery is how often the file that a program makes is looked at.
-const watchEvery = 200 * time.Millisecond
 
 // Command is one run of a program.
 type Command struct {
@@ -30,10 +30,10 @@ type Command struct {
 	Args   []string
 	Stdin  io.Reader // nil: empty
 	Stdout io.Writer // nil: kept for the error
-	// Output is the file that the program makes; Grown is told by how many bytes it grew, holes left
-	// out, while the program runs. A nil Grown is told nothing.
-	Output string
-	Grown  func(bytes int64)
+	// Percent finds in what the program prints to its standard output how much of the work is done,
+	// by its first group; Done is told it each time. Nil looks for nothing.
+	Percent *regexp.Regexp
+	Done    func(percent float64)
 }
 
 // Error says which program failed and what it said.
@@ -68,9 +68,10 @@ func Run(ctx context.Context, c *Command) error {
 	if c.Stdout == nil {
 		cmd.Stdout = said
 	}
-	stop := c.watch()
+	if c.Percent != nil {
+		cmd.Stdout = io.MultiWriter(cmd.Stdout, &percentages{c: c})
+	}
 	err := cmd.Run()
-	stop()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -87,34 +88,28 @@ func Output(ctx context.Context, name string, args ...string) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// watch tells Grown how the output grows until stop is called.
-func (c *Command) watch() (stop func()) {
-	if c.Grown == nil {
-		return func() {}
-	}
-	var last int64
-	look := func() {
-		if n := allocated(c.Output); n > last {
-			c.Grown(n - last)
-			last = n
+// percentages reads how far a program says it is.
+type percentages struct {
+	c    *Command
+	line []byte // that has not ended
+}
+
+// Write implements io.Writer.
+func (p *percentages) Write(b []byte) (int, error) {
+	p.line = append(p.line, b...)
+	for {
+		i := bytes.IndexAny(p.line, "\r\n")
+		if i < 0 {
+			p.line = p.line[max(0, len(p.line)-tailSize):]
+			return len(b), nil
 		}
-	}
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(watchEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				look()
-			case <-quit:
-				look()
-				return
+		if m := p.c.Percent.FindSubmatch(p.line[:i]); m != nil {
+			if n, err := strconv.ParseFloat(string(m[1]), 64); err == nil {
+				p.c.Done(n)
 			}
 		}
-	}()
-	return func() { close(quit); <-done }
+		p.line = p.line[i+1:]
+	}
 }
 
 // tail keeps the last of what a program says.

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,13 +57,14 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestGrown: what is told of the output is what it takes, holes left out.
-func TestGrown(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "out")
-	var total int64
-	err := tool.Run(t.Context(), &tool.Command{Name: "sh", Args: []string{"-c", "truncate -s 1G $0; head -c 1000000 /dev/urandom | dd of=$0 bs=1M seek=100 conv=notrunc status=none; sync $0", path},
-		Output: path, Grown: func(n int64) { total += n }})
-	if err != nil || total < 1000000 || total > 1200000 {
-		t.Errorf("%d bytes, %v", total, err)
+// TestPercent: what a program says of itself is told, other lines are not.
+func TestPercent(t *testing.T) {
+	var got []float64
+	err := tool.Run(t.Context(), &tool.Command{
+		Name: "sh", Args: []string{"-c", `printf 'files 90%%\r    (12.50/100%%)\r    (1'; sleep 0; printf '00.00/100%%)\n(13/100%%)'`},
+		Percent: regexp.MustCompile(`\(([0-9.]+)/100%\)`), Done: func(p float64) { got = append(got, p) },
+	})
+	if err != nil || !slices.Equal(got, []float64{12.5, 100}) {
+		t.Errorf("told %v, %v", got, err)
 	}
 }

@@ -96,12 +96,6 @@ func openForeign(ctx context.Context, path, target string, w io.Writer) (*vhdx.R
 		return nil, nil, err
 	}
 	defer os.RemoveAll(dir)
-	need, err := i.Need()
-	if err != nil {
-		return nil, nil, err
-	}
-	m := progress.New(w, "unpacking", need)
-	defer m.Done()
-	f, err := i.Open(ctx, dir, m)
+	f, err := i.Open(ctx, dir, progress.On(w))
 	return f, i, err
 }

@@ -39,14 +39,14 @@ func Parse(b []byte) (*Table, error) {
 	if !newer && !block.IsZero(b[84:tableHeaderSize]) {
 		return nil, fault.Corruptf("layer table: reserved bytes of the header are set")
 	}
-	if want := tableHeaderSize + chunks*chunkRecordSize + copies*copyRecordSize + keys*pageKeySize + runs*runRecordSize; want != int64(len(b)) {
+	if want := tableHeaderSize + chunks*ChunkRecordSize + copies*copyRecordSize + keys*pageKeySize + runs*runRecordSize; want != int64(len(b)) {
 		return nil, fault.Corruptf("layer table is %d bytes long, its counts say %d", len(b), want)
 	}
 	b = b[tableHeaderSize:]
-	if err := t.parseChunks(b[:chunks*chunkRecordSize], newer); err != nil {
+	if err := t.parseChunks(b[:chunks*ChunkRecordSize], newer); err != nil {
 		return nil, err
 	}
-	b = b[chunks*chunkRecordSize:]
+	b = b[chunks*ChunkRecordSize:]
 	if err := t.parseCopies(b[:copies*copyRecordSize]); err != nil {
 		return nil, err
 	}
@@ -60,14 +60,10 @@ func Parse(b []byte) (*Table, error) {
 
 func (t *Table) parseChunks(b []byte, newer bool) error {
 	le := binary.LittleEndian
-	t.Chunks = make([]Chunk, 0, len(b)/chunkRecordSize)
+	t.Chunks = make([]Chunk, 0, len(b)/ChunkRecordSize)
 	next := int64(PackHeaderSize)
-	for ; len(b) > 0; b = b[chunkRecordSize:] {
-		c := Chunk{
-			Offset: int64(le.Uint64(b)), Packed: le.Uint32(b[8:]), Pages: le.Uint32(b[12:]), Runs: le.Uint32(b[16:]),
-			Method: le.Uint16(b[20:]), Sum: digest.Sum(b[32:64]), Raw: digest.Sum(b[64:96]),
-		}
-		i := len(t.Chunks)
+	for ; len(b) > 0; b = b[ChunkRecordSize:] {
+		c, i := ParseChunk(b), len(t.Chunks)
 		if d := le.Uint16(b[22:]); c.Method > Zstd || d != 0 {
 			return fault.Unsupportedf("layer table: chunk %d has method %d, dictionary %d", i, c.Method, d)
 		}

@@ -18,10 +18,12 @@ var Format = format.Kind{Name: "the layer table", Number: 1, Oldest: 1}
 // MaxSize bounds a table, in bytes.
 const MaxSize = 1 << 30
 
+// ChunkRecordSize is how many bytes the record of a chunk has.
+const ChunkRecordSize = 96
+
 const (
 	tableMagic      = "TROYTABL"
 	tableHeaderSize = 128
-	chunkRecordSize = 96
 	copyRecordSize  = 8
 	pageKeySize     = 16
 	runRecordSize   = 16
@@ -109,7 +111,7 @@ func (t *Table) KeysOf(r *Run) Keys {
 
 // Marshal returns the table as a store has it.
 func (t *Table) Marshal() []byte {
-	size := tableHeaderSize + len(t.Chunks)*chunkRecordSize + len(t.Copies)*copyRecordSize + len(t.Keys) + len(t.Runs)*runRecordSize
+	size := tableHeaderSize + len(t.Chunks)*ChunkRecordSize + len(t.Copies)*copyRecordSize + len(t.Keys) + len(t.Runs)*runRecordSize
 	b := make([]byte, tableHeaderSize, size)
 	le := binary.LittleEndian
 	copy(b, tableMagic)
@@ -122,7 +124,7 @@ func (t *Table) Marshal() []byte {
 	le.PutUint32(b[68:], uint32(len(t.Copies)))
 	le.PutUint32(b[72:], uint32(len(t.Runs)))
 	for i := range t.Chunks {
-		b = t.Chunks[i].append(b)
+		b = t.Chunks[i].Append(b)
 	}
 	le.PutUint32(b[80:], uint32(t.Keys.Count()))
 	for i := range t.Copies {
@@ -137,7 +139,8 @@ func (t *Table) Marshal() []byte {
 	return b
 }
 
-func (c *Chunk) append(b []byte) []byte {
+// Append appends the record of a chunk, as a table has it.
+func (c *Chunk) Append(b []byte) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint64(b, uint64(c.Offset))
 	b = le.AppendUint32(b, c.Packed)
@@ -147,4 +150,13 @@ func (c *Chunk) append(b []byte) []byte {
 	b = append(b, make([]byte, 10)...)
 	b = append(b, c.Sum[:]...)
 	return append(b, c.Raw[:]...)
+}
+
+// ParseChunk reads the record of a chunk. Nothing in it is checked.
+func ParseChunk(b []byte) Chunk {
+	le := binary.LittleEndian
+	return Chunk{
+		Offset: int64(le.Uint64(b)), Packed: le.Uint32(b[8:]), Pages: le.Uint32(b[12:]), Runs: le.Uint32(b[16:]),
+		Method: le.Uint16(b[20:]), Sum: digest.Sum(b[32:64]), Raw: digest.Sum(b[64:ChunkRecordSize]),
+	}
 }
