@@ -37,7 +37,7 @@ var ErrNoAPI = errors.New("virtual disks cannot be attached here")
 
 // ErrPlace: the files lie where Windows attaches none: they are sparse, compressed or encrypted, or
 // not on NTFS. That is no answer.
-var ErrPlace = errors.New("the files are sparse, compressed, encrypted or not on NTFS: copy them to a folder of C:")
+var ErrPlace = errors.New("the files are sparse, compressed, encrypted or not on NTFS: copy them to a folder on drive C")
 
 // errOurs is what went wrong in the folder, and not in what Windows was asked.
 var errOurs = errors.New("could not be prepared")
