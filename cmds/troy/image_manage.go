@@ -195,7 +195,7 @@ func (i *imageCall) runGC(ctx context.Context, _ []string) error {
 	}
 	st, err := publish.GC(ctx, i.store, signed...)
 	if errors.Is(err, publish.ErrMissing) {
-		return &cli.Fault{Err: err, Fate: "nothing was removed", Advice: "if that image is given up, 'troy key sign' signs that it is gone"}
+		return &cli.Fault{Err: err, Fate: "nothing was removed", Advice: withoutAdvice}
 	}
 	if err != nil {
 		return err

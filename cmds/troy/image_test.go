@@ -110,18 +110,37 @@ func TestImageCommands(t *testing.T) {
 	h.checkUnmounted(t)
 	wantTroy(t, exitOK, "image", "verify", "pc", "2")
 	wantTroy(t, exitFailed, "image", "verify", "pc", "3")
+	h.checkGivenUp(t)
 }
 
-// checkUnmounted has gc meet the empty folder that is left where an image's file system is not
-// mounted.
+// checkUnmounted has commands meet the empty folder that is left where the file system of an image,
+// or of all, is not mounted.
 func (h *history) checkUnmounted(t *testing.T) {
 	t.Helper()
-	at := filepath.Join(h.store, "images", "pc")
-	must(t, errors.Join(os.Rename(at, at+".off"), os.Mkdir(at, 0o755)))
-	if r := wantTroy(t, exitFailed, "image", "gc"); !strings.Contains(r.errOut, "is its file system mounted?; nothing was removed; if that image is given up") {
-		t.Errorf("gc says %s", r.errOut)
+	for _, folder := range []string{"images/pc", "images"} {
+		at, off := filepath.Join(h.store, folder), filepath.Join(h.store, "off")
+		must(t, errors.Join(os.Rename(at, off), os.Mkdir(at, 0o755)))
+		if r := wantTroy(t, exitFailed, "image", "gc"); !strings.Contains(r.errOut, "is its file system mounted?; nothing was removed; if that image is given up") {
+			t.Errorf("%s: gc says %s", folder, r.errOut)
+		}
+		for _, args := range [][]string{{}, {"--without", "pv"}} {
+			if r := wantTroy(t, exitFailed, append([]string{"key", "sign", "--yes"}, args...)...); strings.Contains(r.errOut, "gone (") || len(args) == 0 && !strings.Contains(r.errOut, "is its file system mounted?; nothing was signed or written; if that image is given up") {
+				t.Errorf("%s: sign %q says %s", folder, args, r.errOut)
+			}
+		}
+		must(t, errors.Join(os.Remove(at), os.Rename(off, at)))
 	}
-	must(t, errors.Join(os.Remove(at), os.Rename(at+".off", at)))
+	wantTroy(t, exitFailed, "key", "sign", "--yes", "--without", "pc")
+}
+
+// checkGivenUp removes an image by hand.
+func (h *history) checkGivenUp(t *testing.T) {
+	t.Helper()
+	must(t, os.RemoveAll(filepath.Join(h.store, "images", "pc")))
+	if r := wantTroy(t, exitOK, "key", "sign", "--yes", "--without", "pc"); !strings.Contains(r.errOut, "pc version 2: gone") {
+		t.Errorf("sign says %s", r.errOut)
+	}
+	wantTroy(t, exitOK, "image", "gc")
 }
 
 // checkDiff compares what diff says with the pages that really differ.

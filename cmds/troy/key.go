@@ -133,6 +133,9 @@ func trustFault(err error) error {
 	return &cli.Fault{Err: err, Fate: "nothing was signed or written", Advice: keyAdvice(err)}
 }
 
+// withoutAdvice is for an image that is signed and that the store lacks.
+const withoutAdvice = "if that image is given up, 'troy key sign --without IMAGE' signs that it is gone"
+
 func keyAdvice(err error) string {
 	var unasked *sign.UnaskedError
 	var newer *format.NeedsError
@@ -143,6 +146,8 @@ func keyAdvice(err error) string {
 		return "--keys names the folder with admin.key and trusted.json; 'troy key trust ROOT.json' makes trusted.json from the root that your boot media carry"
 	case errors.As(err, &unasked):
 		return "if this is your own work, interrupted, 'troy key sign' shows and signs it; else somebody wrote to the store: 'troy key rotate --server' puts it back"
+	case errors.Is(err, sign.ErrMissing):
+		return withoutAdvice
 	case errors.Is(err, sign.ErrOldRoot):
 		return "bring back the folder keys/ and the files *.root.json of metadata/ as they were after the keys were replaced; without them machines need new media"
 	case errors.Is(err, fs.ErrPermission):

@@ -25,6 +25,7 @@ const jumpMost = 10_000
 type keySign struct {
 	*keyCall
 	atLeast string
+	without cli.List
 }
 
 // goOn signs above what machines have seen.

@@ -153,7 +153,11 @@ was interrupted. What you do not know was put there by somebody else: do not sig
 
 After the store was restored from a backup, --at-least signs it above the highest numbers that PCs
 have seen, which take nothing older. Start some of them first: they tell their numbers when they
-check in. Version numbers that were used since the backup are not used again.`
+check in. Version numbers that were used since the backup are not used again.
+
+An image that is not there at all is not taken for removed, for its file system may not be mounted:
+--without names one that is given up.`
+	cmd.Flags().Var(&k.without, "without", "sign that this `image`, which the store lacks, is gone; may be repeated")
 	cmd.Flags().StringVar(&k.atLeast, "at-least", "", "sign above the highest numbers that PCs have seen; with =`NUMBER` above that one")
 	cmd.Flags().Lookup("at-least").NoOptDefVal = fromMachines
 	return k.withKeys(cmd)
@@ -161,13 +165,16 @@ check in. Version numbers that were used since the backup are not used again.`
 
 func (k *keySign) run(ctx context.Context, _ []string) error {
 	k.keys.broad = true
+	if k.atLeast != "" && len(k.without) > 0 {
+		return cli.Usagef("--without is not for --at-least, which shows what the backup lacks")
+	}
 	if err := k.open(); err != nil {
 		return err
 	}
 	if k.atLeast != "" {
 		return k.goOn(ctx)
 	}
-	changed, err := k.repo.SignAll(ctx, k.store, time.Now())
+	changed, err := k.repo.SignAll(ctx, k.store, time.Now(), k.without...)
 	if err != nil {
 		return trustFault(err)
 	}

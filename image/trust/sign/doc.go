@@ -20,7 +20,8 @@
 // What is signed is what was signed before and the exact change that the caller names (Item: this
 // version with that hash). If the store holds anything else, it is an UnaskedError. The check is in
 // the one function that signs. Options.Confirm is shown each difference before the admin key is
-// used. SignAll takes what is there instead; it is for a person who looks at the list. Versions and
+// used. SignAll takes what is there instead; it is for a person who looks at the list. It does not
+// take an image for gone whose list of versions is missing, unless it is told to. Versions and
 // releases that were signed cannot change their content, versions have the next number, and numbers
 // are bounded.
 //

@@ -19,6 +19,9 @@ var (
 	// ErrDoubt is returned when the folder of the store is not what the admin key signed. Nothing
 	// is signed or given out then; Rotate puts the folder back.
 	ErrDoubt = errors.New("trust: the store is not what was signed")
+	// ErrMissing is returned by SignAll for an image that is signed and that the store lacks as a
+	// whole: an empty folder is what is left where its file system is not mounted.
+	ErrMissing = errors.New("trust: missing")
 	// ErrRefused is returned when the admin did not want to sign what was shown.
 	ErrRefused = errors.New("trust: not signed")
 )

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -22,9 +23,10 @@ func (r *Repository) Sign(ctx context.Context, store *image.Store, now time.Time
 }
 
 // SignAll signs whatever the store holds, as Options.Confirm has shown it: the admin's own work
-// that was interrupted before it was signed.
-func (r *Repository) SignAll(ctx context.Context, store *image.Store, now time.Time) (bool, error) {
-	return r.sign(ctx, store, now, change{all: true})
+// that was interrupted before it was signed. Images that the store lacks as a whole, list of
+// versions and all, are to be named in without; else the error is ErrMissing.
+func (r *Repository) SignAll(ctx context.Context, store *image.Store, now time.Time, without ...string) (bool, error) {
+	return r.sign(ctx, store, now, change{all: true, without: without})
 }
 
 // Ready makes sure that Sign will have the keys it needs, and that there is nothing in the store
@@ -46,6 +48,8 @@ type change struct {
 	items []Item // in the store
 	all   bool   // whatever is in the store
 
+	without []string // images that all may lack
+
 	// name is a document of which there is only the signed copy, edit makes what it is to be of what
 	// it was; nil = there is none.
 	name string
@@ -65,7 +69,33 @@ func (r *Repository) change(ctx context.Context, store *image.Store, st *state, 
 	if list := unasked(st.content, after, ch.asked(st.content, after)); len(list) > 0 && !ch.all {
 		return nil, &UnaskedError{Store: r.dir, Differences: list}
 	}
+	if ch.all {
+		if err := complete(st.content, after, ch.without); err != nil {
+			return nil, err
+		}
+	}
 	return after, nil
+}
+
+// complete refuses to take an image for gone that nobody gave up: whoever removes its versions leaves
+// the list of them.
+func complete(before, after *content, without []string) error {
+	missing := map[string]bool{}
+	for name := range before.files {
+		if img, ok := indexOf(name); ok && after.files[name] == nil {
+			missing[img] = true
+		}
+	}
+	for _, img := range without {
+		if !missing[img] {
+			return fmt.Errorf("%w: %s is no image that is signed and missing", ErrRefused, img)
+		}
+		delete(missing, img)
+	}
+	for _, img := range slices.Sorted(maps.Keys(missing)) {
+		return fmt.Errorf("%w: %s, which is signed: is its file system mounted?", ErrMissing, image.IndexName(img))
+	}
+	return nil
 }
 
 // sign is the one place where the admin key signs what machines take, apart from Init and Rotate.
