@@ -26,14 +26,18 @@ var ctx = context.Background()
 var made = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "troy-testdisk")
 	if err == nil {
+		toRemove = dir
 		_, err = Make(ctx, filepath.Join(dir, "set"), &MakeOptions{})
 	}
 	return dir, err
 })
 
+// toRemove is the folder of made, once a test asked for it.
+var toRemove string
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, err := made(); dir != "" && (os.RemoveAll(dir) != nil || err != nil) {
+	if toRemove != "" && os.RemoveAll(toRemove) != nil {
 		code = 1
 	}
 	os.Exit(code)
