@@ -29,6 +29,23 @@ func TestEstimateKnows(t *testing.T) {
 	}
 }
 
+// TestEstimateAnother: a machine with another content under the number that is to be promoted, or
+// under another one, does not have it: it is rewritten.
+func TestEstimateAnother(t *testing.T) {
+	w := newWorld(t)
+	for n, version := range map[int]int{201: 1, 202: 2} {
+		w.checkIn(n, version, func(in *protocol.CheckIn) { in.Manifest = hash(7) })
+	}
+	w.checkIn(203, 2, func(in *protocol.CheckIn) { in.Manifest = hash(2) })
+	e, err := w.k.Estimate(t.Context(), Promotion{Room: "B204", Version: 2, After: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Machines != 4 || e.Current != 1 || e.Never != 1 || len(e.Warnings) == 0 || !strings.HasPrefix(e.Warnings[0], "3 machines hold no version of the image that the store has") {
+		t.Errorf("%+v", e)
+	}
+}
+
 // What machines would refuse to start is said before a version is promoted, and of each machine
 // whose room is to have it.
 func TestEstimateWarnsOfFirmware(t *testing.T) {

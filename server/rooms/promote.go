@@ -41,7 +41,7 @@ type Estimate struct {
 	Image    string `json:"image"`
 	Version  int    `json:"version"`
 	Machines int    `json:"machines"`        // of the room
-	Current  int    `json:"current"`         // that have the version already
+	Current  int    `json:"current"`         // that have the version already, by number and manifest
 	Never    int    `json:"never"`           // listed in lab.yaml but never seen; counted as to be written whole
 	Fetch    int64  `json:"fetch"`           // bytes, all machines together
 	Write    int64  `json:"write"`           // bytes, all machines together
@@ -88,6 +88,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 // sum adds up the machines of the room.
 func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 	bare, small, refused, undriven, wait := 0, []string(nil), map[string]int{}, map[string]int{}, waiting{}
+	store := k.contents()
 	room, _ := l.Room(e.Room)
 	for _, h := range k.hosts(l, e.Room) {
 		if !follows(h.host, e.Image) {
@@ -103,11 +104,13 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 		for _, device := range k.undriven(ctx, h.m, e.Image, e.Version) {
 			undriven[device]++
 		}
-		have := 0
+		have, another := 0, false
 		if h.m == nil {
 			e.Never++
 		} else if image, version := holds(h.m); image == e.Image {
-			have = version
+			if another = store.another(image, version, manifestOf(h.m)); !another {
+				have = version
+			}
 		}
 		if have == e.Version {
 			e.Current++
@@ -117,6 +120,7 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 		if err != nil {
 			return err
 		}
+		lost = lost || another
 		wait.add(k, &room, h.name, h.m, &Goal{Image: e.Image, Version: e.Version}, lost)
 		if lost || have == 0 {
 			bare++
@@ -124,7 +128,7 @@ func (k *Keeper) sum(ctx context.Context, l *lab.Lab, e *Estimate) error {
 		e.Fetch, e.Write = e.Fetch+s.Fetch, e.Write+s.Write
 	}
 	if bare > 0 {
-		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines hold no recorded version of the image and would be rewritten completely", bare))
+		e.Warnings = append(e.Warnings, fmt.Sprintf("%d machines hold no version of the image that the store has, and would be rewritten completely", bare))
 	}
 	if len(small) > 0 {
 		e.Warnings = append(e.Warnings, fmt.Sprintf("the disks of %d machines are too small: %s", len(small), strings.Join(small, " ")))
