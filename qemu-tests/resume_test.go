@@ -263,7 +263,7 @@ func (r *resuming) check(t *testing.T, m *vm.VM, before int64) {
 	}
 }
 
-// event is a line of the server's log.
+// event is a line of the server's logs.
 type event struct {
 	Time   time.Time
 	Served *struct {
@@ -277,15 +277,16 @@ type event struct {
 // serverLog reads the lines that are complete.
 func serverLog(t testing.TB, path string) []event {
 	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
+	var all []byte
+	for _, file := range []string{path, path + ".served"} {
+		b, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		all = append(all, b[:bytes.LastIndexByte(b, '\n')+1]...)
 	}
 	var events []event
-	for line := range bytes.Lines(b) {
-		if !bytes.HasSuffix(line, []byte("\n")) {
-			break
-		}
+	for line := range bytes.Lines(all) {
 		var e event
 		if err := json.Unmarshal(line, &e); err != nil {
 			t.Fatalf("%s: %v: %s", path, err, line)

@@ -22,7 +22,7 @@ func (f *serveFlags) define(fs *pflag.FlagSet) {
 	fs.StringVar(&f.listen, "listen", ":8080", "`address` to listen on without TLS, for files")
 	fs.StringVar(&f.lab, "lab", "", "`file` that describes the rooms and their windows (default: lab.yaml in the store)")
 	fs.Float64Var(&f.rate, "rate", 0, "limit of the store's bytes in `mbit` per second, shared by the machines (0: bandwidth in lab.yaml)")
-	fs.StringVar(&f.log, "log", "", "`file` to which check-ins, reports and answers from the store are added as lines of JSON")
+	fs.StringVar(&f.log, "log", "", "`file` to which check-ins and reports are added as lines of JSON; answers from the store go to FILE.served")
 	f.around.define(fs)
 }
 

@@ -49,7 +49,7 @@ func TestServeRate(t *testing.T) {
 	if code := <-ended; code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
-	lines, err := os.ReadFile(log)
+	lines, err := os.ReadFile(log + ".served")
 	must(t, err)
 	var e struct {
 		Time   time.Time

@@ -3,8 +3,10 @@ package daemon
 import (
 	"encoding/json"
 	"net/netip"
+	"os"
 	"time"
 
+	"troy/internal/errline"
 	"troy/server"
 	"troy/server/limit"
 	"troy/server/linelog"
@@ -36,8 +38,13 @@ const (
 // eventsMost is where the event log is rotated, in bytes.
 const eventsMost = 64 << 20
 
-// eventLog appends events to a file. Without a file it drops them.
-type eventLog struct{ file *linelog.File }
+// servedSuffix makes the name of the file with the answers from the store of that of the event log.
+// Everybody can ask for them: in the same file, who goes on asking would have check-ins and reports
+// rotated away.
+const servedSuffix = ".served"
+
+// eventLog appends events to two files. Without them it drops the events.
+type eventLog struct{ file, served *linelog.File }
 
 // tell has the server tell what happens, to the log and to the events. Of machines that have no place
 // in lab.yaml, which anybody can make up, the events are told so much that a room's first evening is
@@ -48,18 +55,18 @@ func (l *eventLog) tell(so *server.Options, e *Events) {
 		a, _ := netip.ParseAddr(peer.Addr)
 		return said.Take(a, time.Now()) == 0
 	}
-	so.OnServed = func(name string, bytes int64) { l.add(event{Served: &served{name, bytes}}) }
+	so.OnServed = func(name string, bytes int64) { add(l.served, event{Served: &served{name, bytes}}) }
 	so.OnCheckIn = func(peer protocol.Peer, in protocol.CheckIn, o protocol.Order, err error) {
 		if o.Name != "" || may(peer) {
 			e.CheckIn(in, o, err)
 		}
-		l.add(event{CheckIn: &in, Order: &o})
+		add(l.file, event{CheckIn: &in, Order: &o})
 	}
 	so.OnReport = func(peer protocol.Peer, r protocol.Report) {
 		if may(peer) { // whose it is, is not known here
 			e.Report(r)
 		}
-		l.add(event{Report: &r})
+		add(l.file, event{Report: &r})
 	}
 }
 
@@ -67,28 +74,39 @@ func openEventLog(path string) (*eventLog, error) {
 	if path == "" {
 		return &eventLog{}, nil
 	}
-	f, err := linelog.Open(path, &linelog.Options{Most: eventsMost})
+	o := &linelog.Options{Most: eventsMost}
+	f, err := linelog.Open(path, o)
 	if err != nil {
 		return nil, err
 	}
-	return &eventLog{f}, nil
+	l := &eventLog{f, f}
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() { // a pipe or device gets all
+		if l.served, err = linelog.Open(path+servedSuffix, o); err != nil {
+			return nil, errline.Join(err, f.Close())
+		}
+	}
+	return l, nil
 }
 
 // add writes one line. A full disk must not stop the machines, so the error is left.
-func (l *eventLog) add(e event) {
-	if l.file == nil {
+func add(to *linelog.File, e event) {
+	if to == nil {
 		return
 	}
 	e.Time = time.Now().UTC()
 	if b, err := json.Marshal(e); err == nil {
-		_ = l.file.Append(b)
+		_ = to.Append(b)
 	}
 }
 
-// Close closes the file.
+// Close closes the files.
 func (l *eventLog) Close() error {
 	if l.file == nil {
 		return nil
 	}
-	return l.file.Close()
+	var err error
+	if l.served != l.file {
+		err = l.served.Close()
+	}
+	return errline.Join(err, l.file.Close())
 }

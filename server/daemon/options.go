@@ -16,8 +16,8 @@ type Options struct {
 	// Bandwidth is how many bytes per second of the store all machines get together; 0 = what
 	// lab.yaml says, or no limit.
 	Bandwidth int64
-	// EventLog is a file to which check-ins, reports and answers from the store are added as lines
-	// of JSON; "" = none.
+	// EventLog is a file to which check-ins and reports are added as lines of JSON, and answers from
+	// the store to the one beside it whose name ends in .served; "" = none.
 	EventLog string
 	// Boot, if set, brings machines that start by the network to boot files. The daemon fills in
 	// HTTPPort and OnNote.

@@ -123,6 +123,42 @@ func TestForgedDHCP(t *testing.T) {
 	}
 }
 
+// TestClientsShare: who asks for ever gets its own share of the answers, and all others theirs.
+func TestClientsShare(t *testing.T) {
+	s, now := newServer(t, Options{}), time.Now()
+	rogue, all := net.HardwareAddr{2, 0, 0, 0, 0, 1}, netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	n := 0
+	for range 10_000 {
+		if s.may(rogue, all, now) {
+			n++
+		}
+	}
+	if n != clientBurst {
+		t.Errorf("one client gets %d answers at once, want %d", n, clientBurst)
+	}
+	for i := range answersBurst - clientBurst {
+		if !s.may(net.HardwareAddr{2, 0, 0, 1, byte(i >> 8), byte(i)}, all, now) {
+			t.Fatalf("client %d of a room gets no answer", i)
+		}
+	}
+	if s.may(net.HardwareAddr{2, 0, 0, 2, 0, 0}, all, now) {
+		t.Error("broadcasts have no bound in all")
+	}
+}
+
+// TestNotesAreBounded: one party does not fill the log, nor silence another one.
+func TestNotesAreBounded(t *testing.T) {
+	told := map[string]int{}
+	s := newServer(t, Options{OnNote: func(line string) { told[line]++ }})
+	for range 10_000 {
+		s.note(netip.MustParseAddr("192.0.2.7"), "a")
+	}
+	s.note(netip.MustParseAddr("192.0.2.8"), "b")
+	if n := told["network boot: a"]; n < notesBurst || n > 2*notesBurst || told["network boot: b"] != 1 {
+		t.Errorf("told %v", told)
+	}
+}
+
 // TestAnswerIsSmall: what firmware asks behind a relay is answered, at the length of the question.
 func TestAnswerIsSmall(t *testing.T) {
 	s := newServer(t, Options{HTTPPort: 8080})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -112,7 +113,7 @@ func (s *Server) handle(c *ipv4.PacketConn, packet []byte, index int, from *net.
 		return
 	}
 	answer, to := a.ToBytes(), destination(q, from, port)
-	if !card.mayAsk(from, port) || !card.mayHear(to, small(answer, packet)) || s.answers.Take(to.AddrPort().Addr(), time.Now()) > 0 {
+	if !card.mayAsk(from, port) || !card.mayHear(to, small(answer, packet)) || !s.may(q.ClientHWAddr, to.AddrPort().Addr(), time.Now()) {
 		return
 	}
 	cm := &ipv4.ControlMessage{IfIndex: index}
@@ -122,10 +123,24 @@ func (s *Server) handle(c *ipv4.PacketConn, packet []byte, index int, from *net.
 		cm = nil // the way to a relay may be another
 	}
 	if _, err := c.WriteTo(answer, cm, to); err != nil {
-		s.o.OnNote(fmt.Sprintf("network boot: %s: %v", q.ClientHWAddr, err))
+		s.note(to.AddrPort().Addr(), "%s: %v", q.ClientHWAddr, err)
 		return
 	}
-	s.o.OnNote(fmt.Sprintf("network boot: %s is sent to %q", q.ClientHWAddr, a.BootFileNameOption()))
+	s.note(to.AddrPort().Addr(), "%s is sent to %q", q.ClientHWAddr, a.BootFileNameOption())
+}
+
+// may tells whether a client may be answered now. Its own share is asked for first: what it may not
+// have is none of what all broadcasts share.
+func (s *Server) may(client net.HardwareAddr, to netip.Addr, now time.Time) bool {
+	return s.clients.Take(party(client), now) == 0 && s.answers.Take(to, now) == 0
+}
+
+// party makes of a hardware address one that package limit counts as one party: what it counts of
+// IPv6 are the first eight bytes.
+func party(client net.HardwareAddr) netip.Addr {
+	a := [16]byte{0xfd}
+	copy(a[1:8], client)
+	return netip.AddrFrom16(a)
 }
 
 // small tells whether an answer is hardly larger than its question. Firmware behind a relay sends as

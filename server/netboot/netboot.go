@@ -11,6 +11,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"troy/chainload/release"
 	"troy/internal/absent"
@@ -29,8 +30,12 @@ const (
 	unheardEach = 2
 
 	// Answers of proxyDHCP to one address, in a second and at once. All broadcasts are one: a room
-	// that starts together.
+	// that starts together. One client gets few of them.
 	answersRate, answersBurst = 50, 400
+	clientRate, clientBurst   = 1, 20
+
+	// Notes of one address, in a second and at once; broadcasts are one here, too.
+	notesRate, notesBurst = 1, 400
 )
 
 // ErrNoBootFiles is returned for a folder in which nothing that a client could load lies.
@@ -52,7 +57,7 @@ type Options struct {
 	// Address is the server's own, for machines that have several on one card; zero = that of the
 	// card that heard the question.
 	Address netip.Addr
-	// OnNote, if set, is told in a line who was sent where. Names and addresses in it are quoted or
+	// OnNote, if set, is told in a line who was sent where; of one address not more than a log bears. Names and addresses in it are quoted or
 	// parsed. May be called at the same time.
 	OnNote func(line string)
 }
@@ -62,7 +67,9 @@ type Server struct {
 	o    Options
 	root *os.Root
 
-	answers   *limit.Limiter // of proxyDHCP, by who gets them
+	clients   *limit.Limiter // of proxyDHCP, by hardware address
+	answers   *limit.Limiter // and by where they go
+	notes     *limit.Limiter
 	transfers limit.Places
 
 	mu      sync.Mutex
@@ -75,7 +82,8 @@ func New(o *Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boot files: %w", err)
 	}
-	s := &Server{o: *o, root: root, answers: limit.New(answersRate, answersBurst), transfers: limit.Places{Most: transfersMost, Each: perAddressMost}}
+	s := &Server{o: *o, root: root, clients: limit.New(clientRate, clientBurst), answers: limit.New(answersRate, answersBurst),
+		notes: limit.New(notesRate, notesBurst), transfers: limit.Places{Most: transfersMost, Each: perAddressMost}}
 	if s.o.HTTPPort == 0 {
 		s.o.HTTPPort = 80
 	}
@@ -89,6 +97,13 @@ func New(o *Options) (*Server, error) {
 	}
 	root.Close()
 	return nil, fmt.Errorf("%s: %w", o.Dir, ErrNoBootFiles)
+}
+
+// note tells what became of a client. Everybody can be one: who goes on must not fill the log.
+func (s *Server) note(of netip.Addr, format string, args ...any) {
+	if s.notes.Take(of, time.Now()) == 0 {
+		s.o.OnNote("network boot: " + fmt.Sprintf(format, args...))
+	}
 }
 
 // Close lets go of the folder.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -183,9 +182,10 @@ func localOf(cm *ipv4.ControlMessage) *net.UDPAddr {
 
 // serveRead answers one read request, until ctx ends. heard is called when the client answers.
 func (s *Server) serveRead(ctx context.Context, r *readRequest, local, client *net.UDPAddr, heard func()) {
+	of := client.AddrPort().Addr()
 	c, err := net.DialUDP("udp4", local, client)
 	if err != nil {
-		s.o.OnNote(fmt.Sprintf("network boot: %s: %v", client.IP, err))
+		s.note(of, "%s: %v", client.IP, err)
 		return
 	}
 	defer context.AfterFunc(ctx, func() { c.Close() })()
@@ -195,7 +195,7 @@ func (s *Server) serveRead(ctx context.Context, r *readRequest, local, client *n
 		no := &refusal{codeNotFound, "no such file"}
 		if !errors.Is(err, fs.ErrNotExist) {
 			no = &refusal{codeOther, "the file cannot be read"}
-			s.o.OnNote(fmt.Sprintf("network boot: %s asked for %q: %v", client.IP, r.name, err))
+			s.note(of, "%s asked for %q: %v", client.IP, r.name, err)
 		}
 		c.Write(no.packet(r.bytes))
 		return
@@ -204,9 +204,9 @@ func (s *Server) serveRead(ctx context.Context, r *readRequest, local, client *n
 	t := &transfer{c: c, r: r, f: f, size: size, heard: sync.OnceFunc(heard), wait: firstTime, tries: firstTries}
 	switch err := t.run(); {
 	case err == nil:
-		s.o.OnNote(fmt.Sprintf("network boot: %s loaded %q (%d bytes)", client.IP, r.name, size))
+		s.note(of, "%s loaded %q (%d bytes)", client.IP, r.name, size)
 	case t.acked > 0: // firmware asks for the size first and then breaks off: no note for that
-		s.o.OnNote(fmt.Sprintf("network boot: %s stopped loading %q at %d of %d bytes: %v", client.IP, r.name, t.acked*int64(r.block), size, err))
+		s.note(of, "%s stopped loading %q at %d of %d bytes: %v", client.IP, r.name, t.acked*int64(r.block), size, err)
 	}
 }
 
