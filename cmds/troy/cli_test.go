@@ -128,6 +128,11 @@ func TestUsageErrors(t *testing.T) {
 			}
 		})
 	}
+	for _, args := range [][]string{{"log", ""}, {"wake", ""}, {"image", "show", "", "2"}, {"assign", "--room", "test", "", "pc-1"}} {
+		if r := wantTroy(t, exitUsage, args...); !strings.Contains(r.errOut, "argument 1 is empty") {
+			t.Errorf("%q says %s", args, r.errOut)
+		}
+	}
 	if r := wantTroy(t, exitUsage, "stop", "--room", "test", "--why", " "); !strings.Contains(r.errOut, "--why is empty") {
 		t.Errorf("a blank reason, which would resume: %s", r.errOut)
 	}

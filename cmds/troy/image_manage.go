@@ -14,7 +14,6 @@ import (
 	"troy/image/publish"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
-	"troy/internal/errline"
 	"troy/internal/progress"
 )
 
@@ -58,7 +57,10 @@ func (i *imageCall) runVerify(ctx context.Context, args []string) error {
 	}
 	if len(results) == 0 {
 		_, err := i.store.Show(ctx, args[0], number) // says which version there is instead
-		return errline.Join(err, image.ErrNotFound)
+		if err == nil {                              // it was published just now
+			err = image.ErrNotFound
+		}
+		return err
 	}
 	return i.showVerified(results)
 }

@@ -109,7 +109,9 @@ func TestImageCommands(t *testing.T) {
 	}
 	h.checkUnmounted(t)
 	wantTroy(t, exitOK, "image", "verify", "pc", "2")
-	wantTroy(t, exitFailed, "image", "verify", "pc", "3")
+	if r := wantTroy(t, exitFailed, "image", "verify", "pc", "3"); strings.Count(r.errOut, "image: not found") != 1 {
+		t.Errorf("verify says %s", r.errOut)
+	}
 	h.checkGivenUp(t)
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -152,6 +153,9 @@ func arguments(least, most int) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if n := len(args); n < least || most >= 0 && n > most {
 			return cli.Usagef("wrong number of arguments (%d)", n)
+		}
+		if i := slices.Index(args, ""); i >= 0 { // such as a variable of a script that is not set
+			return cli.Usagef("argument %d is empty", i+1)
 		}
 		return nil
 	}

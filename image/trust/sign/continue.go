@@ -133,7 +133,7 @@ func (r *Repository) restored(ctx context.Context, seen *trust.Numbers) (st, las
 	}
 	st, err = follow(ctx, r.dir, folder(r.dir), t.root(), nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrDoubt, err)
+		return nil, nil, doubt(err)
 	}
 	if last == nil {
 		last = st

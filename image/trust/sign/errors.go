@@ -26,6 +26,14 @@ var (
 	ErrRefused = errors.New("trust: not signed")
 )
 
+// doubt makes an error an ErrDoubt, which it may be already.
+func doubt(err error) error {
+	if errors.Is(err, ErrDoubt) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDoubt, err)
+}
+
 // UnaskedError says what a signing would have signed, or left out, that its caller did not ask for.
 // It is an ErrDoubt.
 type UnaskedError struct {

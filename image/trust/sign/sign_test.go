@@ -2,9 +2,12 @@ package sign_test
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata/config"
@@ -73,5 +76,16 @@ func TestForeignClient(t *testing.T) {
 		if _, err := u.GetTargetInfo(name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestDoubtOnce: an error says once that the store is not what was signed, wherever that was found.
+func TestDoubtOnce(t *testing.T) {
+	m := trusttest.NewRoom(t, nil)
+	at := filepath.Join(m.Store.String(), trusttest.Folder, "timestamp.json")
+	m.Must(errors.Join(os.Remove(at), os.Mkdir(at, 0o755)))
+	_, err := m.Repo.SignAll(t.Context(), m.Store, trusttest.Start)
+	if !errors.Is(err, sign.ErrDoubt) || strings.Count(err.Error(), sign.ErrDoubt.Error()) != 1 {
+		t.Errorf("%v", err)
 	}
 }

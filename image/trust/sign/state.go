@@ -74,7 +74,7 @@ func (r *Repository) verified(ctx context.Context) (*state, error) {
 		err = st.after(last, r.dir)
 	}
 	if err != nil {
-		return st, fmt.Errorf("%w: %w", ErrDoubt, err)
+		return st, doubt(err)
 	}
 	if err := r.own(&st.root.Signed); err != nil {
 		return st, err

@@ -231,7 +231,7 @@ func (r *Repository) Source(ctx context.Context, store *image.Store) (*trust.Sou
 	}
 	s, _, err := trust.Pinned(ctx, store, longAgo, &trust.PinnedOptions{Root: t.root(), Memory: m})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDoubt, err)
+		return nil, doubt(err)
 	}
 	return s, nil
 }
