@@ -57,8 +57,8 @@ func (i *imageCall) runVerify(ctx context.Context, args []string) error {
 	}
 	if len(results) == 0 {
 		_, err := i.store.Show(ctx, args[0], number) // says which version there is instead
-		if err == nil {                              // it was published just now
-			err = image.ErrNotFound
+		if err == nil {
+			err = image.ErrNotFound // when the list was read
 		}
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"troy/internal/utf16le"
 )
@@ -43,6 +44,22 @@ func plainText(b []byte) []byte {
 		return []byte(utf16le.String(swapped))
 	}
 	return bytes.TrimPrefix(b, []byte("\ufeff"))
+}
+
+// encoding finds the first byte that is not UTF-8: in a comment, too, where the parser passes it over.
+func (d *decoder) encoding(b []byte) *Error {
+	line := 0
+	for text := range bytes.Lines(b) {
+		line++
+		for at := 0; at < len(text); {
+			r, n := utf8.DecodeRune(text[at:])
+			if r == utf8.RuneError && n == 1 {
+				return &Error{File: d.file, Line: line, Column: utf8.RuneCount(text[:at]) + 1, Found: fmt.Sprintf("the byte 0x%02x", text[at]), Expected: "UTF-8"}
+			}
+			at += n
+		}
+	}
+	return nil
 }
 
 func separator(line string) rune {

@@ -119,7 +119,11 @@ func (d *decoder) document(b []byte) (ast.Node, *Error) {
 	if len(b) > maxSize {
 		return nil, &Error{File: d.file, Found: fmt.Sprintf("%d bytes", len(b)), Expected: fmt.Sprintf("at most %d", maxSize)}
 	}
-	f, err := parser.ParseBytes(plainText(b), 0)
+	b = plainText(b)
+	if e := d.encoding(b); e != nil {
+		return nil, e
+	}
+	f, err := parser.ParseBytes(b, 0)
 	if err != nil {
 		e := &Error{File: d.file, Line: 1, Column: 1, Found: oneLine(err.Error()), Expected: "YAML"}
 		var at yaml.Error

@@ -126,6 +126,8 @@ func TestAddresses(t *testing.T) {
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"syntax", "images: [win11-lab, win10]", "images: [win11-lab, win10", "lab.yaml:7:1: found ',' or ']' must be specified"},
+		{"encoding of a comment", "format: 1", "format: 1 # B\xfcro", "lab.yaml:1:14: found the byte 0xfc, expected UTF-8"},
+		{"encoding behind another letter", "zone: Europe/Berlin", "zone: Europe/Berlin # ü\xfc", "lab.yaml:2:24: found the byte 0xfc, expected UTF-8"},
 		{"unknown", "  wave: 10", "  wafe: 10", `lab.yaml:13:3: defaults: found the member "wafe", expected one of image, version`},
 		{"type", "  wave: 10", "  wave: ten", `lab.yaml:13:9: defaults.wave: found "ten", expected a whole number from 1`},
 		{"quoted number", "  wave: 10", `  wave: "10"`, `lab.yaml:13:9: defaults.wave: found "10", expected a whole number`},

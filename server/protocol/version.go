@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"troy/internal/format"
 )
@@ -169,12 +170,15 @@ func read(b []byte, v interface{ Validate() error }) error {
 }
 
 // reduced reads the named members of a message alone: others may have other types in its protocol.
+// One that is spelled like a named one but for its case is left in, and refused.
 func reduced(b []byte, names []string, v any) error {
 	var all map[string]format.Unknown
 	if err := format.Unmarshal(b, &all); err != nil {
 		return err
 	}
-	maps.DeleteFunc(all, func(name string, _ format.Unknown) bool { return !slices.Contains(names, name) })
+	maps.DeleteFunc(all, func(name string, _ format.Unknown) bool {
+		return !slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(name, known) })
+	})
 	b, err := format.Marshal(all)
 	if err != nil {
 		return err

@@ -1,9 +1,12 @@
 package protocol
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"troy/internal/format"
 )
 
 // What an agent and this server make of each other, by the protocols that the agent offers.
@@ -129,6 +132,19 @@ func TestStrangers(t *testing.T) {
 		r, err := ReadReport([]byte(`{` + old + id + `,"id":"3","outcome":"splendid","message":"why","version":"2"}`))
 		if err != nil || r.ID != "3" || r.Outcome != OutcomeFailed || r.Message != "why" || r.Version != 0 {
 			t.Errorf("report: %+v, %v", r, err)
+		}
+	}
+	for _, protocol := range []string{"1", "5", "99"} {
+		text := []byte(`{"protocol":` + protocol + `,"id":"3","outcome":"done","Agent":"v9",` + id + `}`)
+		_, of := ReadCheckIn(text)
+		_, to := ReadReport(text)
+		for _, err := range []error{of, to} {
+			if !errors.Is(err, format.ErrMalformed) || !strings.Contains(err.Error(), `"Agent" is spelled "agent"`) {
+				t.Errorf("a member in another case, in protocol %s: %v", protocol, err)
+			}
+		}
+		if _, err := ReadProgress([]byte(`{"protocol":` + protocol + `,"MACHINE":{},` + id + `}`)); !errors.Is(err, format.ErrMalformed) {
+			t.Errorf("a machine in another case, in protocol %s: %v", protocol, err)
 		}
 	}
 	c, err := ReadCheckIn([]byte(`{"protocol":99,"oldest":5,` + id + `,"image":"win11","version":3,"later":[1]}`))
