@@ -82,6 +82,11 @@ func signBootManager(t *testing.T, pc *testlab.PC) {
 
 func espOffset(t *testing.T, disk string) string {
 	t.Helper()
+	return strconv.FormatInt(entryOfESP(t, disk).Start, 10)
+}
+
+func entryOfESP(t *testing.T, disk string) blockdev.Entry {
+	t.Helper()
 	dev, err := blockdev.Open(disk, &blockdev.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +96,7 @@ func espOffset(t *testing.T, disk string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strconv.FormatInt(table.ByType(blockdev.TypeESP)[0].Start, 10)
+	return table.ByType(blockdev.TypeESP)[0]
 }
 
 func mtools(t *testing.T, args ...string) {

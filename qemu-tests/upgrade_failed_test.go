@@ -19,7 +19,7 @@ func TestUpgradeFailed(t *testing.T) {
 		return
 	}
 	u := newUpgrading(t, "failed")
-	u.publishNext()
+	u.publishNext(u.next)
 	u.serve(u.next, 1)
 	u.cutOnTrial()
 	if raised(t, u.PC) {

@@ -49,30 +49,37 @@ func (u *upgrading) serve(l *testlab.Lab, version int) {
 	u.reports = 0
 }
 
-// publishNext publishes the agent of the next release as "next", with its troy.
-func (u *upgrading) publishNext() {
+// publishNext publishes the agent of the next release as "next", with the troy of a lab.
+func (u *upgrading) publishNext(l *testlab.Lab) testlab.Release {
 	u.t.Helper()
 	r, err := u.release.Overlay("agent-next", u.agent)
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	if err := u.next.PublishAgent(u.t.Context(), "next", r); err != nil {
+	if err := l.PublishAgent(u.t.Context(), "next", r); err != nil {
 		u.t.Fatal(err)
 	}
+	return r
 }
 
-// start starts the PC until Windows was started. The last report has to be good.
+// start is startPC for the PC that has the agent of today.
 func (u *upgrading) start(stick bool, reports int, want ...string) (serial string) {
 	u.t.Helper()
-	begin, from := time.Now(), u.FromDisk
+	return u.startPC(u.PC, stick, reports, want...)
+}
+
+// startPC starts a PC until Windows was started. The last report has to be good.
+func (u *upgrading) startPC(pc *testlab.PC, stick bool, reports int, want ...string) (serial string) {
+	u.t.Helper()
+	begin, from := time.Now(), pc.FromDisk
 	if stick {
-		from = u.FromUSB
+		from = pc.FromUSB
 	}
 	serial, err := from(u.t.Context())
 	if err != nil {
 		u.t.Fatalf("%v\n%s", err, serial)
 	}
-	windowsRan(u.t, u.PC)
+	windowsRan(u.t, pc)
 	u.reports += reports
 	if r := reported(u.t, u.server, u.reports); r.ExitCode != 0 || r.Outcome == protocol.OutcomeFailed {
 		u.t.Errorf("report: %+v", r)
@@ -109,7 +116,7 @@ func TestUpgrade(t *testing.T) {
 		return
 	}
 	u := newUpgrading(t, "upgrade")
-	u.publishNext()
+	u.publishNext(u.next)
 	if err := u.next.AddRaw(t.Context(), u.lab.Windows.V2); err != nil {
 		t.Fatal(err)
 	}

@@ -15,13 +15,23 @@ type Release string
 // SignedMedia makes a stick with Debian's signed boot loaders and returns the boot files of the
 // same agent. PCs start from this stick from now on. Kernel and initramfs are the lab's.
 func (l *Lab) SignedMedia(ctx context.Context) (Release, error) {
-	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.kernel, Initrd: l.initrd, Cmdline: "quiet console=ttyS0"}
-	l.USB = filepath.Join(l.o.Dir, "signed.img")
-	if err := initramfs.USB(ctx, &initramfs.USBOptions{Boot: boot, Out: l.USB}); err != nil {
-		return "", err
+	r := Release(filepath.Join(l.o.Dir, "agent"))
+	err := initramfs.Agent(signedBoot(l.kernel, l.initrd), string(r))
+	if err == nil {
+		l.USB, err = r.Stick(ctx)
 	}
-	dir := filepath.Join(l.o.Dir, "agent")
-	return Release(dir), initramfs.Agent(boot, dir)
+	return r, err
+}
+
+func signedBoot(kernel, initrd string) *initramfs.Boot {
+	return &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: kernel, Initrd: initrd, Cmdline: "quiet console=ttyS0"}
+}
+
+// Stick makes a boot stick of the same agent.
+func (r Release) Stick(ctx context.Context) (path string, err error) {
+	path = string(r) + ".img"
+	boot := signedBoot(filepath.Join(string(r), release.Kernel), filepath.Join(string(r), release.Initrd))
+	return path, initramfs.USB(ctx, &initramfs.USBOptions{Boot: boot, Out: path})
 }
 
 // Change makes a release of another name in which one file has other content.

@@ -131,9 +131,10 @@ const (
 	tlsPort    = "8443"
 )
 
-// startNetwork makes the network; its DHCP server names the Troy server in option 224.
+// startNetwork makes the network, for two PCs at a time; its DHCP server names the Troy server in
+// option 224.
 func (l *Lab) startNetwork(ctx context.Context) (err error) {
-	l.Net, err = vmlab.NewNetwork(ctx, &vmlab.NetworkConfig{Dir: l.o.Dir, DHCP: []string{"--dhcp-option=224," + ServerURL}})
+	l.Net, err = vmlab.NewNetwork(ctx, &vmlab.NetworkConfig{Dir: l.o.Dir, Taps: 2, DHCP: []string{"--dhcp-option=224," + ServerURL}})
 	if err == nil && l.Net.Host.String() != "10.77.0.1" {
 		err = fmt.Errorf("the network's host is %s", l.Net.Host)
 	}
