@@ -52,7 +52,7 @@ func TestBareRefused(t *testing.T) {
 	if err := os.WriteFile(raw, slices.Repeat([]byte("no partition table "), 1<<20)[:16<<20], 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := room.PublishRaw(t.Context(), "no-boot-files", raw); err != nil {
+	if err := room.PublishRaw(t.Context(), "no-boot-files", raw, "--force-unbootable"); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range bareCases() {

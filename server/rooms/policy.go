@@ -100,8 +100,12 @@ type Decision struct {
 // Decide gives the order for one check-in. See the package comment for its rules.
 func Decide(c *Case) Decision {
 	if c.Room == nil {
+		reason := "this machine is unknown: " + cmp.Or(c.Doubt, "assign its code to a room")
+		if c.CheckIn.Detail != "" { // it may be why it is unknown: its key lies in a journal that its agent cannot read
+			reason += "; its disk: " + c.CheckIn.Detail
+		}
 		return Decision{Order: protocol.Order{Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Code: c.Code,
-			Rules: protocol.Rules{Until: c.Now}, Reason: protocol.Clean("this machine is unknown: "+cmp.Or(c.Doubt, "assign its code to a room"), protocol.MaxText)}}
+			Rules: protocol.Rules{Until: c.Now}, Reason: protocol.Clean(reason, protocol.MaxText)}}
 	}
 	if why := c.CheckIn.Refused(); why != "" {
 		return c.unheard(why)

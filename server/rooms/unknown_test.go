@@ -27,6 +27,7 @@ func TestUnknown(t *testing.T) {
 	const guest, listed = 901, 201
 	bare := func(c *protocol.CheckIn) { m := c.Machine; *c = bareMachine(); c.Machine = m }
 	other := func(c *protocol.CheckIn) { c.Image = "win10" }
+	unread := func(c *protocol.CheckIn) { c.Image, c.Version, c.Detail = "", 0, `the journal needs "next"` }
 	for _, x := range []struct {
 		name, unknown string
 		machine       int
@@ -38,6 +39,7 @@ func TestUnknown(t *testing.T) {
 	}{
 		{"default", "", guest, nil, false, true, false, "assign its code", PhaseUnknown},
 		{"code", "unknown: code\n", guest, nil, false, true, false, "assign its code", PhaseUnknown},
+		{"unread disk", "", guest, unread, false, true, false, `assign its code to a room; its disk: the journal needs "next"`, PhaseUnknown},
 		{"code, bare", "unknown: code\n", guest, bare, false, true, false, "assign its code", PhaseUnknown},
 		{"room", "unknown: B205\n", guest, nil, true, false, false, "", PhaseWorking},
 		{"room, bare", "unknown: B205\n", guest, bare, false, false, false, "set `provision: {allow: true}` for the room in lab.yaml and give the machine a name (troy assign --room ROOM " + name(guest) + " NAME)", PhaseOutdated},

@@ -36,6 +36,7 @@ type Lab struct {
 	troy    string // the built command
 	pc      string // disk image that PCs are copies of
 	pcs     int    // how many were made
+	random  bool   // its disks have random content, and no Windows
 	o       Options
 }
 
@@ -101,12 +102,14 @@ func (l *Lab) publish(ctx context.Context) error {
 		return err
 	}
 	defer os.Remove(pair.Base)
+	if err := l.command(ctx, "init", "--url", ServerURL, l.Store); err != nil {
+		return err
+	}
 	for _, args := range [][]string{
-		{"init", "--url", ServerURL, l.Store},
-		{"image", "import", "--store", l.Store, "--no-filter", Image, pair.Base},
-		{"image", "add", "--store", l.Store, "--no-filter", Image, pair.Child},
+		{"import", Image, pair.Base},
+		{"add", Image, pair.Child},
 	} {
-		if err := l.command(ctx, args...); err != nil {
+		if err := l.image(ctx, args...); err != nil {
 			return err
 		}
 	}
@@ -139,6 +142,15 @@ func (l *Lab) startNetwork(ctx context.Context) (err error) {
 		err = fmt.Errorf("the network's host is %s", l.Net.Host)
 	}
 	return err
+}
+
+// image runs a command that publishes: all pages of a disk, also of one without a Windows.
+func (l *Lab) image(ctx context.Context, args ...string) error {
+	flags := []string{"image", args[0], "--store", l.Store, "--no-filter"}
+	if l.random {
+		flags = append(flags, "--force-unbootable")
+	}
+	return l.command(ctx, append(flags, args[1:]...)...)
 }
 
 // command runs troy as an admin would and shows what it says.

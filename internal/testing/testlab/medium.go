@@ -45,9 +45,10 @@ func (l *Lab) PublishFile(ctx context.Context, image, file string, args ...strin
 	disk := file + ".exported.vhdx"
 	raw = file + ".exported.raw"
 	defer os.Remove(disk)
-	imports := append([]string{"image", "import", "--store", l.Store, "--no-filter", image, file}, args...)
+	if err := l.image(ctx, append([]string{"import", image, file}, args...)...); err != nil {
+		return "", err
+	}
 	for _, args := range [][]string{
-		imports,
 		{"image", "export", "--store", l.Store, image, "1", disk},
 		{"vhdx", "convert", "--to", "raw", disk, raw},
 	} {

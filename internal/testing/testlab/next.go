@@ -33,5 +33,5 @@ func (l *Lab) AddRaw(ctx context.Context, raw string) error {
 	if err := l.command(ctx, "vhdx", "convert", "--to", "dynamic", raw, disk); err != nil {
 		return err
 	}
-	return l.command(ctx, "image", "add", "--store", l.Store, "--no-filter", "--compare", Image, disk)
+	return l.image(ctx, "add", "--compare", Image, disk)
 }

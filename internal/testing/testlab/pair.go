@@ -17,8 +17,8 @@ func (l *Lab) PublishPair(ctx context.Context, dir, image string, sector int, se
 	if err != nil {
 		return nil, err
 	}
-	if err := l.command(ctx, "image", "import", "--store", l.Store, "--no-filter", image, pair.Base); err != nil {
+	if err := l.image(ctx, "import", image, pair.Base); err != nil {
 		return nil, err
 	}
-	return w, l.command(ctx, "image", "add", "--store", l.Store, "--no-filter", image, pair.Child)
+	return w, l.image(ctx, "add", image, pair.Child)
 }

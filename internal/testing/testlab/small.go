@@ -26,7 +26,7 @@ const smallDisk = 96 << 20
 // deployment is quick and each part of it takes a noticeable time. Its PCs start the stand-in
 // even without any boot entry. dir is an existing folder; the new lab is closed with the old one.
 func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) {
-	return l.small(ctx, dir, l.bootManager(), func() (*fixture.Windows, error) {
+	return l.small(ctx, dir, l.bootManager(), true, func() (*fixture.Windows, error) {
 		w := &fixture.Windows{V1: filepath.Join(dir, "v1.raw"), V2: filepath.Join(dir, "v2.raw")}
 		return w, makeVersions(w, seed)
 	})
@@ -36,14 +36,14 @@ func (l *Lab) Small(ctx context.Context, dir string, seed uint64) (*Lab, error) 
 // have gone well; with another boot manager than the stand-in if bootManager is not empty.
 func (l *Lab) SmallNTFS(ctx context.Context, dir, bootManager string, seed uint64) (*Lab, error) {
 	bootManager = cmp.Or(bootManager, l.bootManager())
-	return l.small(ctx, dir, bootManager, func() (*fixture.Windows, error) {
+	return l.small(ctx, dir, bootManager, false, func() (*fixture.Windows, error) {
 		return fixture.MakeSmallPair(ctx, dir, bootManager, bareDisk, 512, seed)
 	})
 }
 
-func (l *Lab) small(ctx context.Context, dir, bootManager string, makeDisks func() (*fixture.Windows, error)) (_ *Lab, err error) {
+func (l *Lab) small(ctx context.Context, dir, bootManager string, random bool, makeDisks func() (*fixture.Windows, error)) (_ *Lab, err error) {
 	s := *l
-	s.o = Options{Dir: dir, Out: io.Discard}
+	s.o, s.random = Options{Dir: dir, Out: io.Discard}, random
 	s.Store, s.pc = filepath.Join(dir, "store"), filepath.Join(dir, "prepared.img")
 	if s.Windows, err = makeDisks(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
@@ -81,14 +81,14 @@ func (l *Lab) PublishBare(ctx context.Context, dir string, seed uint64) error {
 	return l.PublishRaw(ctx, BareImage, raw)
 }
 
-// PublishRaw publishes a raw image as version 1 of an image of its own.
-func (l *Lab) PublishRaw(ctx context.Context, image, raw string) error {
+// PublishRaw publishes a raw image as version 1 of an image of its own, with further flags.
+func (l *Lab) PublishRaw(ctx context.Context, image, raw string, flags ...string) error {
 	disk := raw + ".vhdx"
 	defer os.Remove(disk)
 	if err := l.command(ctx, "vhdx", "convert", "--to", "dynamic", raw, disk); err != nil {
 		return err
 	}
-	return l.command(ctx, "image", "import", "--store", l.Store, "--no-filter", image, disk)
+	return l.image(ctx, append([]string{"import", image, disk}, flags...)...)
 }
 
 // pinStore gives the lab an initramfs that trusts its own store and server: the kernel unpacks a
