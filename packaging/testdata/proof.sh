@@ -52,8 +52,8 @@ prepare() {
 	mkdir /tmp/images
 	chown troy: /tmp/images
 	(cd /tmp/images && must as_troy vhdx create --size 64M base.vhdx && must as_troy vhdx create --parent base.vhdx child.vhdx)
-	must as_troy image import --store $store --no-filter win11-lab /tmp/images/base.vhdx
-	must as_troy image add --store $store --no-filter win11-lab /tmp/images/child.vhdx
+	must as_troy image import --store $store --no-filter --force-unbootable win11-lab /tmp/images/base.vhdx
+	must as_troy image add --store $store --no-filter --force-unbootable win11-lab /tmp/images/child.vhdx
 	cp /proof/lab.yaml /etc/troy/lab.yaml
 	mkdir -p /var/lib/troy/net/grub /var/lib/troy/net/troy
 	for name in shimx64.efi grubx64.efi grub/grub.cfg troy/vmlinuz troy/initramfs.cpio.zst; do truncate -s 2M /var/lib/troy/net/$name; done
