@@ -39,6 +39,7 @@
 //	objects/HH/HASH.pack          chunks; HASH is the SHA-256 of the file, HH its first two digits
 //	objects/HH/HASH.table         a layer table
 //	objects/HH/HASH.map           a version map
+//	images/NAME/places            of the publisher: weak hashes of the newest version's pages
 //	tmp/, .lock                   of the publisher; not part of the tree
 //
 // The tree can be served by any HTTP server that knows ranges. All but versions.json may be cached

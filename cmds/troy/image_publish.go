@@ -36,7 +36,7 @@ func (p *publishing) define(cmd *cobra.Command) *cobra.Command {
 	fs := cmd.Flags()
 	fs.Var(&p.parents, "parent", "a parent `file` of a VHDX, nearest first (default: the file that each child names, in its own folder)")
 	fs.BoolVar(&p.noFilter, "no-filter", false, "ship free clusters and page files as well: the version is then equal to the disk byte by byte")
-	fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship moved pages as data, not as references; this avoids reading all of the parent once")
+	fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship moved pages as data, not as references: nothing is looked for in the parent")
 	fs.BoolVar(&p.allowed.Unbootable, "force-unbootable", false, "publish a disk that no PC starts (never one that is encrypted, hibernated, joined to Entra ID or enrolled in an MDM)")
 	fs.BoolVar(&p.allowed.Secrets, "secrets-in-image", false, "take answer files with passwords or keys, although everyone on the network can read what is published")
 	fs.IntVar(&p.o.Level, "level", publish.DefaultLevel, "compression `level`, 1 to 22")

@@ -99,7 +99,7 @@ func writeSparse(t *testing.T, path string, r io.Reader) {
 	must(t, out.Close())
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

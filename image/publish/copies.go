@@ -12,6 +12,7 @@ import (
 	"troy/image"
 	"troy/image/internal/layer"
 	"troy/image/internal/pages"
+	"troy/internal/errline"
 	"troy/internal/progress"
 )
 
@@ -120,11 +121,11 @@ func (w *want) take(p wanted, c copyIndex) copyIndex {
 	return c
 }
 
-// findCopies reads the changed regions once to learn what is new, and then all data of the version
-// below, at the speed of a weak hash, to see where it may stand already. Only regions in which
-// something was found are hashed and compared with the map. Of several places the first is taken,
-// so that the result depends on the content alone.
-func (s *scan) findCopies(ctx context.Context, workers int, p progress.Start) (copyIndex, error) {
+// findCopies reads the changed regions once to learn what is new, and then the weak hashes of all
+// pages of the version below to see where it may stand already. Only regions in which something was
+// found are read, hashed and compared with the map. Of several places the first is taken, so that
+// the result depends on the content alone.
+func (s *scan) findCopies(ctx context.Context, workers int, p progress.Start, st *store) (copyIndex, error) {
 	var list []wanted
 	collect := func(l []wanted) error {
 		list = append(list, l[:min(len(l), maxWanted-len(list))]...)
@@ -133,16 +134,8 @@ func (s *scan) findCopies(ctx context.Context, workers int, p progress.Start) (c
 	if err := inOrder(ctx, workers, p, "comparing", s.regions(), s.reads, s.wantedOf, collect); err != nil || len(list) == 0 {
 		return nil, err
 	}
-	w := newWant(list)
-	var c copyIndex
-	note := func(l []wanted) error {
-		for _, at := range l {
-			c = w.take(at, c)
-		}
-		return nil
-	}
-	stand := func(ctx context.Context, region int64) ([]wanted, error) { return s.standing(ctx, region, w) }
-	if err := inOrder(ctx, workers, p, "looking for what has moved", s.parentRegions(), s.reads, stand, note); err != nil {
+	c, err := s.search(ctx, workers, p, newWant(list), st)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.confirm(ctx, workers, p, c); err != nil {
@@ -169,8 +162,49 @@ func (s *scan) wantedOf(ctx context.Context, region int64) ([]wanted, error) {
 	return list, nil
 }
 
-// standing returns the defined pages of a region of the version below that look like wanted ones.
-func (s *scan) standing(ctx context.Context, region int64, w *want) ([]wanted, error) {
+// search looks at the hashes of all pages of the version below. Where the store has none, all of it
+// is read, and they are kept for the next version.
+func (s *scan) search(ctx context.Context, workers int, p progress.Start, w *want, st *store) (c copyIndex, err error) {
+	take := func(region int64, h *pageHashes) error {
+		for i, hash := range h[:s.length(region)/image.PageSize] {
+			page := region*pages.PerRegion + int64(i)
+			if w.has(hash) && !s.parentMap.Undefined.Has(page) {
+				c = w.take(wanted{hash, page}, c)
+			}
+		}
+		return nil
+	}
+	if s.places != nil {
+		size := func(int64) int64 { return hashesSize }
+		read := func(_ context.Context, region int64) (*regionHashes, error) {
+			h, err := s.places.read(region)
+			return &regionHashes{region, h}, err
+		}
+		err := inOrder(ctx, workers, p, "looking for what has moved", s.parentRegions(), size, read, func(r *regionHashes) error { return take(r.region, r.hashes) })
+		return c, err
+	}
+	made, err := st.newPlaces("below", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer made.discard()
+	err = inOrder(ctx, workers, p, "looking for what has moved", s.parentRegions(), s.reads, s.hashBelow, func(r *regionHashes) error {
+		return errline.Join(take(r.region, r.hashes), made.append(r.hashes))
+	})
+	if err == nil {
+		s.places, err = made.reopen(s.parentMap, s.zeroSum)
+	}
+	return c, err
+}
+
+// regionHashes are the weak hashes of a region.
+type regionHashes struct {
+	region int64
+	hashes *pageHashes
+}
+
+// hashBelow reads a region of the version below.
+func (s *scan) hashBelow(ctx context.Context, region int64) (*regionHashes, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -179,14 +213,7 @@ func (s *scan) standing(ctx context.Context, region int64, w *want) ([]wanted, e
 	if err := s.readBelow(below, region); err != nil {
 		return nil, err
 	}
-	var list []wanted
-	for i := int64(0); i < int64(len(below))/image.PageSize; i++ {
-		page := region*pages.PerRegion + i
-		if h := weak(below[i*image.PageSize : (i+1)*image.PageSize]); w.has(h) && !s.parentMap.Undefined.Has(page) {
-			list = append(list, wanted{h, page})
-		}
-	}
-	return list, nil
+	return &regionHashes{region, (&pageHashes{}).hash(below)}, nil
 }
 
 // confirm sorts c by source, checks the regions that sources lie in against the map of the version

@@ -35,8 +35,7 @@ type Options struct {
 	// Filter finds unused pages; nil means that every page counts.
 	Filter Filter
 	// NoCopies ships new pages whose content stands elsewhere in the version below, instead of
-	// telling where. Without it all of the parent's data is read once more, at the speed of its
-	// disk; regions in which something is found are hashed.
+	// telling where. Without it regions of the parent in which something is found are read and hashed.
 	NoCopies bool
 	// Before is where the versions that are there already are read; nil = the store. A caller who
 	// signs what is published passes a view that lets nothing else than what was signed pass: a
@@ -136,6 +135,7 @@ type publication struct {
 	below     *image.Manifest // nil for version 1
 	parentMap *image.Map
 	delta     *Delta
+	places    *placesWriter // of the new version; nil: those of the version below are not known
 }
 
 func (s *store) begin(name string, disk *Disk, o *Options) (*publication, error) {
@@ -195,10 +195,14 @@ func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 		m.Parent = p.below.Version
 	}
 	scan, err := p.prepare(ctx, m)
+	if scan != nil {
+		defer func() { scan.places.close() }()
+	}
 	if err != nil {
 		return nil, p.explain(err)
 	}
 	t, regionMap, err := p.pack(ctx, scan, m)
+	defer p.places.discard()
 	if err != nil {
 		return nil, p.explain(err)
 	}
@@ -228,6 +232,11 @@ func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 	}
 	if p.o.Approve != nil {
 		if err := p.o.Approve(m); err != nil {
+			return nil, err
+		}
+	}
+	if p.places != nil {
+		if err := p.places.finish(m, len(regionMap.Sums)); err != nil {
 			return nil, err
 		}
 	}
@@ -272,13 +281,16 @@ func (p *publication) prepare(ctx context.Context, m *image.Manifest) (*scan, er
 		}
 	}
 	s, err := newScan(p.disk, p.delta, p.parentMap, unused)
+	if err == nil && p.below != nil {
+		s.places, err = p.s.openPlaces(p.below, p.parentMap, s.zeroSum)
+	}
 	if err == nil && p.delta != nil && !p.o.NoCopies {
-		s.copies, err = s.findCopies(ctx, p.o.workers(), p.o.Progress)
+		s.copies, err = s.findCopies(ctx, p.o.workers(), p.o.Progress, p.s)
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = s.checkRoom(ctx, p.s)
 	}
-	return s, s.checkRoom(ctx, p.s)
+	return s, err
 }
 
 // wholePages returns the pages that lie entirely within ranges.
@@ -308,6 +320,11 @@ func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*la
 		}
 		w.pack.discard()
 	}()
+	if s.delta == nil || s.places != nil {
+		if p.places, err = p.s.newPlaces("places", s.places); err != nil {
+			return nil, nil, err
+		}
+	}
 	regionMap := newMapOn(p.parentMap, p.disk.Size)
 	var defined, undefined []pages.Span
 	take := func(f *found) error {
@@ -316,6 +333,14 @@ func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*la
 		defined = append(defined, pages.Span{Lo: first, Hi: first + s.length(f.region)/image.PageSize})
 		undefined = append(undefined, f.undefined...)
 		addFigures(&m.Figures, &f.figures)
+		if p.places != nil {
+			if f.sum == s.zeroSum {
+				f.hashes = nil
+			}
+			if err := p.places.add(f.region, f.hashes); err != nil {
+				return err
+			}
+		}
 		for _, r := range f.runs {
 			if err := w.add(r.kind, r.page, r.count, r.data, r.copy); err != nil {
 				return err

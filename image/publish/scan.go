@@ -22,6 +22,7 @@ type scan struct {
 	free      pages.Set  // pages that the filter calls unused
 	compelled pages.Set  // undefined below and used now: told whatever the comparison says
 	copies    copyIndex
+	places    *places   // of the version below; nil: there are none, or not yet
 	zeroSum   image.Sum // of a whole region of zeros
 	buffers   *buffers
 }
@@ -47,7 +48,8 @@ type found struct {
 	runs      []foundRun
 	undefined pages.Set // all undefined pages of the region in the new version
 	figures   image.Figures
-	now       []byte // what was read; the runs point into it
+	now       []byte      // what was read; the runs point into it
+	hashes    *pageHashes // of its pages; nil: all are zeros
 }
 
 // verdict is what becomes of one page.
@@ -134,7 +136,7 @@ func (s *scan) look(ctx context.Context, region int64) (*found, error) {
 		}
 	}
 	s.buffers.put(below)
-	f.now = now
+	f.now, f.hashes = now, (&pageHashes{}).hash(now)
 	s.collect(f, verdicts, now)
 	f.figures.Scanned = n
 	if s.unchanged(f, verdicts) {
@@ -207,7 +209,8 @@ func (s *scan) lookAtNothing(f *found, first, n int64) {
 	}
 	f.runs, f.figures.Changed, f.sum = runs, n, s.zeroSum
 	if n != image.RegionSize {
-		f.sum = sha256.Sum256(make([]byte, n))
+		zeros := make([]byte, n)
+		f.sum, f.hashes = sha256.Sum256(zeros), (&pageHashes{}).hash(zeros)
 	}
 }
 

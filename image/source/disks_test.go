@@ -170,6 +170,14 @@ func TestVolumes(t *testing.T) {
 			t.Errorf("%s: the volume differs", c.name)
 		}
 	}
+	head := make([]byte, 2*mib)
+	d, err := open(t, volume, source.Windows{})
+	must(t, err)
+	again, err := open(t, volume, source.Windows{})
+	must(t, err)
+	if _, err := d.Reader.ReadAt(head, 0); err != nil || sum(t, bytes.NewReader(head)) != sum(t, io.NewSectionReader(again.Reader, 0, 2*mib)) {
+		t.Errorf("the same volume gives another table, %v", err)
+	}
 	if d, err := open(t, smallVolume(t, "4096"), source.Windows{}); err != nil || d.SectorSize != 4096 {
 		t.Errorf("4Kn: %+v, %v", d, err)
 	} else if _, err := vhdx.ParseGUID(d.DataWriteGUID); err != nil {

@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"io/fs"
@@ -79,7 +80,11 @@ func (c composed) data(yield func(image.Range, error) bool) {
 // frame makes a disk of a volume of size bytes, with sectors of that size, by a GPT around it.
 func frame(volume composed, size int64, sector uint32, closer io.Closer) (*Disk, error) {
 	total := block.RoundUp(volumeStart+size, mib) + mib
-	head, tail, err := table(total, size, sector)
+	boot := make([]byte, sector)
+	if err := block.ReadFull(volume[0].r, boot, 0); err != nil {
+		return nil, err
+	}
+	head, tail, err := table(total, size, sector, boot)
 	if err != nil {
 		return nil, err
 	}
@@ -93,15 +98,22 @@ func frame(volume composed, size int64, sector uint32, closer io.Closer) (*Disk,
 	return newDisk(disk, total, sector, disk.data, closer), nil
 }
 
-// table makes both copies of the partition table.
-func table(total, size int64, sector uint32) (head, tail piece, err error) {
+// table makes both copies of the partition table. Its identities follow from the volume's first
+// sector, which has its serial number: the same volume gives the same disk, so that an import that
+// was cut goes on.
+func table(total, size int64, sector uint32, boot []byte) (head, tail piece, err error) {
 	s := uint64(sector)
+	id := func(n byte) string {
+		sum := sha256.Sum256(append([]byte{n}, boot...))
+		sum[7], sum[8] = sum[7]&0x0f|0x80, sum[8]&0x3f|0x80 // RFC 9562: version 8
+		return guid.GUID(sum[:16]).String()
+	}
 	part := func(n int, name string, kind guid.GUID, start, size int64) *gpt.Partition {
-		return &gpt.Partition{Index: n, Name: name, Type: gpt.Type(kind.String()), GUID: guid.New().String(),
+		return &gpt.Partition{Index: n, Name: name, Type: gpt.Type(kind.String()), GUID: id(byte(n)),
 			Start: uint64(start) / s, End: uint64(start+size)/s - 1}
 	}
 	t := &gpt.Table{
-		GUID: guid.New().String(), LogicalSectorSize: int(sector), PhysicalSectorSize: 4096, ProtectiveMBR: true,
+		GUID: id(0), LogicalSectorSize: int(sector), PhysicalSectorSize: 4096, ProtectiveMBR: true,
 		Partitions: []*gpt.Partition{
 			part(1, "Microsoft reserved partition", blockdev.TypeMSR, msrStart, msrSize),
 			part(2, "Basic data partition", blockdev.TypeBasicData, volumeStart, block.RoundUp(size, int64(sector))),
