@@ -12,7 +12,6 @@ import (
 	"troy/image"
 	"troy/image/internal/layer"
 	"troy/image/internal/pages"
-	"troy/internal/errline"
 	"troy/internal/progress"
 )
 
@@ -165,14 +164,13 @@ func (s *scan) wantedOf(ctx context.Context, region int64) ([]wanted, error) {
 // search looks at the hashes of all pages of the version below. Where the store has none, all of it
 // is read, and they are kept for the next version.
 func (s *scan) search(ctx context.Context, workers int, p progress.Start, w *want, st *store) (c copyIndex, err error) {
-	take := func(region int64, h *pageHashes) error {
-		for i, hash := range h[:s.length(region)/image.PageSize] {
-			page := region*pages.PerRegion + int64(i)
+	take := func(r *regionHashes) {
+		for i, hash := range r.hashes[:s.length(r.region)/image.PageSize] {
+			page := r.region*pages.PerRegion + int64(i)
 			if w.has(hash) && !s.parentMap.Undefined.Has(page) {
 				c = w.take(wanted{hash, page}, c)
 			}
 		}
-		return nil
 	}
 	if s.places != nil {
 		size := func(int64) int64 { return hashesSize }
@@ -180,7 +178,10 @@ func (s *scan) search(ctx context.Context, workers int, p progress.Start, w *wan
 			h, err := s.places.read(region)
 			return &regionHashes{region, h}, err
 		}
-		err := inOrder(ctx, workers, p, "looking for what has moved", s.parentRegions(), size, read, func(r *regionHashes) error { return take(r.region, r.hashes) })
+		err := inOrder(ctx, workers, p, "looking for what has moved", s.parentRegions(), size, read, func(r *regionHashes) error {
+			take(r)
+			return nil
+		})
 		return c, err
 	}
 	made, err := st.newPlaces("below", nil)
@@ -189,7 +190,8 @@ func (s *scan) search(ctx context.Context, workers int, p progress.Start, w *wan
 	}
 	defer made.discard()
 	err = inOrder(ctx, workers, p, "looking for what has moved", s.parentRegions(), s.reads, s.hashBelow, func(r *regionHashes) error {
-		return errline.Join(take(r.region, r.hashes), made.append(r.hashes))
+		take(r)
+		return made.append(r.hashes)
 	})
 	if err == nil {
 		s.places, err = made.reopen(s.parentMap, s.zeroSum)

@@ -24,11 +24,12 @@ const (
 	planMemory    = 64
 )
 
-// bigDisk is a disk of 64 GiB whose first pages hold data that is made when it is read. In version
-// 2 of three blocks of four pages one is as before, one is new, one has moved.
+// bigDisk is a disk whose first pages hold data that is made when it is read. In version 2 of three
+// blocks of four pages one is as before, one is new, one has moved.
 type bigDisk struct {
 	version int
 	pages   int64 // of data
+	size    int64
 }
 
 const bigSize = 64 << 30
@@ -85,9 +86,9 @@ func (d bigDisk) named() iter.Seq2[image.Range, error] {
 }
 
 func (d bigDisk) disk() *publish.Disk {
-	disk := &publish.Disk{Reader: d, Size: bigSize, SectorSize: 512, DataWriteGUID: imagetest.GUID(d.version), Data: imagetest.RangeSeq([]image.Range{{Offset: 0, Length: d.pages * image.PageSize}})}
+	disk := &publish.Disk{Reader: d, Size: d.size, SectorSize: 512, DataWriteGUID: imagetest.GUID(d.version), Data: imagetest.RangeSeq([]image.Range{{Offset: 0, Length: d.pages * image.PageSize}})}
 	disk.Since = func(string) (*publish.Delta, error) {
-		return &publish.Delta{Parent: bigDisk{1, d.pages}, ParentSize: bigSize, Changed: d.named()}, nil
+		return &publish.Delta{Parent: bigDisk{1, d.pages, d.size}, ParentSize: d.size, Changed: d.named()}, nil
 	}
 	return disk
 }
@@ -101,6 +102,35 @@ func TestMemory(t *testing.T) {
 	t.Logf("publish: %d MiB of at most %d", child(t, "publish", dir, pages, publishMemory), publishMemory)
 	for _, way := range []string{"local", "plan", "first"} {
 		t.Logf("%s: %d MiB of at most %d", way, child(t, way, dir, pages, planMemory), planMemory)
+	}
+}
+
+// flatMemory is how many MiB more the import of a disk of 256 GiB may take than that of one of 1 GiB
+// with the same content: 32 bytes for each MiB, some of them several times.
+const flatMemory = 64
+
+// TestMemoryIsFlat imports the same content on a small and on a large disk.
+func TestMemoryIsFlat(t *testing.T) {
+	dir := t.TempDir()
+	small := child(t, "1", filepath.Join(dir, "small"), 16<<20/image.PageSize, publishMemory)
+	large := child(t, "256", filepath.Join(dir, "large"), 16<<20/image.PageSize, publishMemory)
+	if t.Logf("1 GiB: %d MiB, 256 GiB: %d", small, large); large > small+flatMemory {
+		t.Errorf("256 GiB take %d MiB more than 1 GiB, allowed are %d", large-small, flatMemory)
+	}
+}
+
+// importFlat imports a disk of so many GiB.
+func importFlat(t *testing.T, dir string, pages int64, gib string) {
+	n, err := strconv.ParseInt(gib, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := publish.Init(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := publish.Import(t.Context(), s, "pc", bigDisk{1, pages, n << 30}.disk(), nil); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -135,6 +165,8 @@ func TestMemoryChild(t *testing.T) {
 		return
 	case "publish":
 		publishBig(t, dir, pages)
+	case "1", "256":
+		importFlat(t, dir, pages, what)
 	default:
 		planBig(t, what, dir)
 	}
@@ -150,10 +182,10 @@ func publishBig(t *testing.T, dir string, pages int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := publish.Import(t.Context(), s, "pc", bigDisk{1, pages}.disk(), nil); err != nil {
+	if _, err := publish.Import(t.Context(), s, "pc", bigDisk{1, pages, bigSize}.disk(), nil); err != nil {
 		t.Fatal(err)
 	}
-	m, err := publish.Add(t.Context(), s, "pc", bigDisk{2, pages}.disk(), nil)
+	m, err := publish.Add(t.Context(), s, "pc", bigDisk{2, pages, bigSize}.disk(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -223,7 +223,8 @@ func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 	if m.Map, err = p.s.putObject(image.KindMap, b); err != nil {
 		return nil, err
 	}
-	// What clients will read is read here first.
+	regions := len(regionMap.Sums)
+	// What clients will read is read here first. Table and map can go meanwhile.
 	if err := m.Check(ctx, p.s); err != nil {
 		return nil, p.explain(err)
 	}
@@ -236,7 +237,7 @@ func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 		}
 	}
 	if p.places != nil {
-		if err := p.places.finish(m, len(regionMap.Sums)); err != nil {
+		if err := p.places.finish(m, regions); err != nil {
 			return nil, err
 		}
 	}
@@ -326,12 +327,14 @@ func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*la
 		}
 	}
 	regionMap := newMapOn(p.parentMap, p.disk.Size)
-	var defined, undefined []pages.Span
+	var defined, undefined pages.Set
 	take := func(f *found) error {
 		regionMap.Sums[f.region] = f.sum
 		first := f.region * pages.PerRegion
-		defined = append(defined, pages.Span{Lo: first, Hi: first + s.length(f.region)/image.PageSize})
-		undefined = append(undefined, f.undefined...)
+		defined.Push(first, first+s.length(f.region)/image.PageSize)
+		for _, u := range f.undefined {
+			undefined.Push(u.Lo, u.Hi)
+		}
 		addFigures(&m.Figures, &f.figures)
 		if p.places != nil {
 			if f.sum == s.zeroSum {
@@ -356,7 +359,7 @@ func (p *publication) pack(ctx context.Context, s *scan, m *image.Manifest) (*la
 	if err != nil {
 		return nil, nil, err
 	}
-	regionMap.Undefined = pages.Union(pages.Subtract(regionMap.Undefined, pages.NewSet(defined)), pages.NewSet(undefined))
+	regionMap.Undefined = pages.Union(pages.Subtract(regionMap.Undefined, defined), undefined)
 	if m.Pack, err = w.pack.finish(); err != nil {
 		return nil, nil, err
 	}
