@@ -198,14 +198,14 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 	case decide.Adopt:
 		return func(ctx context.Context) error { return a.work.adopt(ctx, s) }
 	case decide.Commit:
-		return a.said(m.Commit, "version %d is committed", s.Version)
+		return a.work.said(m.Commit, "version %d is committed", s.Version)
 	case decide.Rollback:
 		a.rec.noteHeld()
-		return a.said(m.Rollback, "rolled back to version %d, which was still on the disk", s.Version)
+		return a.work.said(m.Rollback, "rolled back to version %d, which was still on the disk", s.Version)
 	case decide.EndSetup, decide.LeaveSetup:
-		return a.said(func(ctx context.Context) error { return a.endSetup(ctx, s) }, "setup: %s", s.Reason)
+		return a.work.said(func(ctx context.Context) error { return a.endSetup(ctx, s) }, "setup: %s", s.Reason)
 	case decide.Reset:
-		return a.said(m.Reset, "the machine is reset to version %d", m.State().Version)
+		return a.work.said(m.Reset, "the machine is reset to version %d", m.State().Version)
 	case decide.Reinstall:
 		return func(ctx context.Context) error { return a.work.reinstall(ctx, s) }
 	case decide.Provision:
@@ -214,18 +214,6 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 		return a.boot.follow
 	}
 	return nil
-}
-
-// said does something, and says so.
-func (a *agent) said(do func(context.Context) error, format string, args ...any) func(context.Context) error {
-	return func(ctx context.Context) error {
-		err := do(ctx)
-		if err == nil {
-			a.con.say(format, args...)
-			a.rec.remember()
-		}
-		return err
-	}
 }
 
 // finish does the steps of the end.

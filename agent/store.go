@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"troy/agent/decide"
 	"troy/diskwriter/machine"
@@ -115,6 +116,9 @@ func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step
 	if p.Unfit, err = otherVersion(ctx, src, order.Want, step); err != nil || p.Unfit != "" {
 		return p, err
 	}
+	if ok, err := s.suits(ctx, src, order, p); !ok {
+		return p, err
+	}
 	if ok, err := s.mayGoTo(ctx, src, order, step, p); !ok {
 		return p, err
 	}
@@ -179,6 +183,37 @@ func otherVersion(ctx context.Context, src *trust.Source, want *protocol.Want, s
 	return fmt.Sprintf("the server wants version %d of %s with the manifest %.12s…, the signed one is %.12s…", step.Version, step.Image, want.Manifest, is.Manifest), nil
 }
 
+// suits compares the size of a version's disk with the one that the machine was made for: nothing
+// grows in place. What is larger comes by making the disk once more, which takes a permit to wipe it.
+func (s *store) suits(ctx context.Context, src image.Source, order *protocol.Order, p *decide.Planned) (ok bool, err error) {
+	if s.disk.machine == nil || s.disk.machine.State().VirtualSize == 0 {
+		return true, nil // a new disk, or one whose size nothing tells: what writes to it looks
+	}
+	m, err := image.LoadManifest(ctx, src, p.Image, p.Version)
+	if err != nil {
+		return false, err
+	}
+	have := s.disk.machine.State()
+	if m.VirtualSize <= have.VirtualSize || m.SectorSize != have.LogicalSectorSize {
+		return true, nil
+	}
+	p.Outgrew = true
+	if p.For == decide.Provision {
+		return true, nil
+	}
+	p.Lacks = fmt.Sprintf("%s version %d is a disk of %d bytes, this machine was made for %d, and nothing grows in place: its disk has to be wiped and provisioned", p.Image, p.Version, m.VirtualSize, have.VirtualSize)
+	p.Permit = s.wiping(order, s.disk.serial())
+	return false, nil
+}
+
+// wiping is what the admin tells "troy permit" so that the machine's disk may be wiped.
+func (s *store) wiping(order *protocol.Order, serial string) string {
+	if serial == "" {
+		return fmt.Sprintf("%s %s", trust.Wipe, cmp.Or(order.Name, "HOST"))
+	}
+	return fmt.Sprintf("%s --disk %q", trust.Wipe, serial)
+}
+
 // askWhole plans to write a version over the parent.
 func (s *store) askWhole(ctx context.Context, src *trust.Source, p *decide.Planned) (err error) {
 	s.fetched = &counter{}
@@ -207,6 +242,9 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 		SlotBytes: pro.SlotBytes, DataSize: max(pro.SystemBytes, 0), Key: encoded(s.site.key),
 	}
 	disks, err := s.disk.all()
+	if p.Outgrew && len(disks) > 1 { // another one would be a second disk of Troy's
+		disks = slices.DeleteFunc(disks, func(d pcdisk.DiskInfo) bool { return d.Path != s.disk.target.Device.Path() })
+	}
 	if err != nil {
 		return err
 	}
@@ -234,8 +272,11 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 	}
 	switch {
 	case errors.Is(err, pcdisk.ErrNotPermitted):
-		if p.Lacks = err.Error(); serial != "" {
-			p.Permit = fmt.Sprintf("%s --disk %q", trust.Wipe, serial)
+		if p.Lacks = err.Error(); p.Outgrew {
+			p.Lacks = fmt.Sprintf("this machine was made for a smaller disk than that of %s version %d; %s", p.Image, p.Version, p.Lacks)
+		}
+		if serial != "" || p.Outgrew { // then the machine has a key that lasts
+			p.Permit = s.wiping(order, serial)
 		}
 	case err != nil:
 		p.Unfit = err.Error()

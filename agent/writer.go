@@ -31,6 +31,18 @@ type writer struct {
 	fetched int64 // by the last step
 }
 
+// said does something, and says so.
+func (w *writer) said(do func(context.Context) error, format string, args ...any) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := do(ctx)
+		if err == nil {
+			w.con.say(format, args...)
+			w.rec.remember()
+		}
+		return err
+	}
+}
+
 // mergeSlice is how many bytes are merged between two looks at the clock.
 const mergeSlice = 256 << 20
 
@@ -160,6 +172,8 @@ func (w *writer) heal(ctx context.Context, order *protocol.Order) error {
 
 // provision makes partitions, volume and files. A reinstall has begun on it then.
 func (w *writer) provision(ctx context.Context) error {
+	w.disk.close() // one that was made for a smaller disk
+	w.disk.target, w.disk.machine = nil, nil
 	t, _, err := pcdisk.ProvisionBare(ctx, w.store.path, w.store.bare)
 	if err != nil {
 		return err

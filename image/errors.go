@@ -21,6 +21,9 @@ var (
 	// ErrLocal is returned by Fetch when the disk does not hold what its version should, or cannot
 	// be read: mend the disk first. (A plan by LoadPlan would leave the page as it is.)
 	ErrLocal = errors.New("image: the disk does not hold its version")
+	// ErrOtherSize: the disks of two versions differ in size. No plan leads from one to the other,
+	// for nothing grows in place.
+	ErrOtherSize = errors.New("image: the disks of the versions have different sizes")
 	// ErrInvalid is returned for an argument that can never be right: a bad name, a disk size that
 	// is no multiple of a page.
 	ErrInvalid = fault.ErrInvalid

@@ -3,6 +3,7 @@ package image
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"troy/image/internal/fault"
@@ -67,7 +68,8 @@ func (p *Plan) Empty() bool { return len(p.runs) == 0 }
 // LoadPlan reads the documents and layer tables that it needs from src, checks them, and plans the
 // way of a disk that holds version have (0: nothing) to version want, newer or older. Nothing of
 // the packs is read. The source must also be Documents. It returns ErrNotFound for a version the
-// image does not have, and an ObjectError that names the file at fault.
+// image does not have, ErrOtherSize where the disk has grown between the two, and an ObjectError
+// that names the file at fault.
 func LoadPlan(ctx context.Context, src Source, image string, have, want int) (*Plan, error) {
 	return loadPlan(ctx, src, image, have, want, false)
 }
@@ -90,6 +92,11 @@ func loadPlan(ctx context.Context, src Source, image string, have, want int, loc
 	if err != nil || have == want {
 		return newPlan(top, have), err
 	}
+	if have != 0 {
+		if err := r.sameSize(ctx, top, have); err != nil {
+			return nil, err
+		}
+	}
 	up, down, err := r.path(ctx, have, want)
 	if err != nil {
 		return nil, err
@@ -109,6 +116,15 @@ func loadPlan(ctx context.Context, src Source, image string, have, want int, loc
 		r.fork = x.fork(have, want)
 	}
 	return r.plan(ctx, top, have, todo)
+}
+
+// sameSize returns ErrOtherSize if the disk of a version has another size than that of top.
+func (r *resolver) sameSize(ctx context.Context, top *Manifest, version int) error {
+	m, err := r.manifest(ctx, version)
+	if err == nil && m.VirtualSize != top.VirtualSize {
+		err = fmt.Errorf("%w: %s version %d has %d bytes, version %d %d", ErrOtherSize, top.Image, version, m.VirtualSize, top.Version, top.VirtualSize)
+	}
+	return err
 }
 
 // LoadHeal plans the repair of some regions of a disk that should hold a version, as Map.Verify

@@ -57,11 +57,10 @@ func (r *resolver) manifest(ctx context.Context, version int) (*Manifest, error)
 	if r.manifests == nil {
 		r.manifests = map[int]*Manifest{}
 	}
-	for _, o := range r.manifests { // any of them will do: all were compared with one another
-		if o.VirtualSize != m.VirtualSize || o.SectorSize != m.SectorSize {
+	for _, o := range r.manifests { // a disk may grow from version to version, and does nothing else
+		if cmp.Compare(o.VirtualSize, m.VirtualSize)*cmp.Compare(o.Version, m.Version) < 0 || o.SectorSize != m.SectorSize {
 			return nil, r.l.fault(e.Manifest.Name, fault.Corruptf("versions %d and %d have disks of different size", o.Version, m.Version))
 		}
-		break
 	}
 	r.manifests[version] = m
 	return m, nil

@@ -12,7 +12,8 @@ func assume(f Facts, s Step) Facts {
 	case Note, TryAgain, Count:
 		f.Memo = *s.Memo
 	case Plan:
-		f.Planned = &Planned{For: s.For, Image: s.Image, Version: s.Version, Boots: s.Boots}
+		f.Planned = &Planned{For: s.For, Image: s.Image, Version: s.Version, Boots: s.Boots,
+			Outgrew: s.For == Provision && f.Disk.Condition == Opened}
 	case Merge:
 		d.PreviousManifest = ""
 		d.BaseVersion, d.Previous, d.Layers, d.SlotFree, d.Merging, d.Merged = d.Version, 0, 0, true, false, false

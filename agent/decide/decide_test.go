@@ -122,6 +122,7 @@ var (
 	mayWrite   = func(o *protocol.Order) { o.Permits.Reinstall = true }
 	mayRetry   = func(o *protocol.Order) { o.Permits.Retry = true }
 	provisions = func(o *protocol.Order) { o.Permits.Provision = &protocol.Provision{} }
+	wipes      = func(o *protocol.Order) { o.Permits.Provision = &protocol.Provision{Wipe: true} }
 	closed     = func(o *protocol.Order) { o.Rules.Until = noon }
 	newAgent   = func(o *protocol.Order) { o.Agent = "5" }
 	woken      = func(f *Facts) { f.Woken = true }
@@ -157,6 +158,9 @@ var (
 			step(Step{Kind: Plan, For: p.For, Image: p.Image, Version: p.Version, Boots: p.Boots}, nil)(f)
 			f.Planned = &p
 		}
+	}
+	outgrew = func(k Kind) Planned {
+		return Planned{For: k, Image: "lab", Version: 2, Boots: k == Reinstall, Outgrew: true, Lacks: "it has grown", Permit: "wipe pc-1"}
 	}
 	staged = func(version int) func(*Facts) {
 		return func(f *Facts) {
@@ -298,6 +302,11 @@ func table() []row {
 		{"", "no disk of Troy, no permit", facts(machine.State{}, found(Missing), answered(wants(2))), "hand-off, report, windows"},
 		{"", "no disk of Troy, permitted", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions))), "plan provision 2, provision 2"},
 		{"", "the disk may not be wiped", facts(machine.State{}, found(Missing), answered(with(wants(2), provisions)), asked(Planned{For: Provision, Image: "lab", Version: 2, Lacks: "no"})), "hand-off, report, windows"},
+		{"", "a larger disk, which the room does not wipe for", facts(on(1), ordered(with(wants(2), provisions)), asked(outgrew(Stage))), "boot files, hand-off, report, count, windows"},
+		{"", "the same, it does", facts(on(1), ordered(with(wants(2), wipes)), asked(outgrew(Stage))), "plan provision 2, provision 2"},
+		{"", "the same, in place of another image", facts(otherImage(), ordered(with(wants(2), wipes, mayWrite)), asked(outgrew(Reinstall))), "plan provision 2, provision 2"},
+		{"", "the same, under a mark", facts(on(1), golden, ordered(with(wants(2), wipes)), asked(outgrew(Stage))), "boot files, hand-off, report, count, windows"},
+		{"", "the same, no signed permit", facts(on(1), ordered(with(wants(2), wipes)), asked(outgrew(Stage)), asked(outgrew(Provision))), "boot files, hand-off, report, count, windows"},
 
 		{"What the version is", "the number that is wanted, another manifest, no permit", facts(another(2), ordered(wants(2))), "boot files, hand-off, report, count, windows"},
 		{"", "the same, permitted", facts(another(2), ordered(with(wants(2), mayWrite))), "plan reinstall 2, reinstall 2"},

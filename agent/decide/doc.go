@@ -223,6 +223,16 @@
 //	      → plan provision 2, provision 2
 //	  the disk may not be wiped
 //	      → hand-off, report, windows
+//	  a larger disk, which the room does not wipe for
+//	      → boot files, hand-off, report, count, windows
+//	  the same, it does
+//	      → plan provision 2, provision 2
+//	  the same, in place of another image
+//	      → plan provision 2, provision 2
+//	  the same, under a mark
+//	      → boot files, hand-off, report, count, windows
+//	  the same, no signed permit
+//	      → boot files, hand-off, report, count, windows
 //	What the version is
 //	  the number that is wanted, another manifest, no permit
 //	      → boot files, hand-off, report, count, windows

@@ -92,6 +92,7 @@ type Planned struct {
 	Version int
 	Boots   bool   // as that of the Step
 	Foreign bool   // the store does not have the version that is on the disk
+	Outgrew bool   // its disk is larger than the one that this machine was made for
 	Unfit   string // it does not fit, is not in the store, or is another than the one that was ordered
 	Lacks   string // no permit is signed for it
 	Permit  string // what the admin tells "troy permit", if Lacks

@@ -22,9 +22,11 @@ type model struct {
 	half    bool // a change of what boots is half carried out
 	memo    Memo // what the journal holds
 	refused bool // the store refuses what the server wants
-	healthy chainload.Verdict
-	order   *protocol.Order
-	errs    []string
+
+	outgrown bool // it was made for a smaller disk than those of the store
+	healthy  chainload.Verdict
+	order    *protocol.Order
+	errs     []string
 }
 
 func (m *model) chance(percent int) bool { return m.r.IntN(100) < percent }
@@ -65,7 +67,7 @@ func newModel(r *rand.Rand) (*model, Facts) {
 		m.memo.Marks.Held = m.memo.Marks.Hold.Add(-time.Hour)
 	}
 	m.healthy = []chainload.Verdict{chainload.Unknown, chainload.Good, chainload.Failing}[r.IntN(3)]
-	m.refused = m.chance(30)
+	m.refused, m.outgrown = m.chance(30), m.chance(20)
 	m.order = m.draw()
 	f := Facts{Now: noon, ClockUnsure: m.chance(10), InUse: m.chance(5)}
 	if m.chance(5) {
@@ -101,7 +103,7 @@ func (m *model) draw() *protocol.Order {
 	}
 	o.Permits.Reinstall, o.Permits.Retry = m.chance(40), m.chance(30)
 	if m.chance(40) {
-		o.Permits.Provision = &protocol.Provision{}
+		o.Permits.Provision = &protocol.Provision{Wipe: m.chance(50)}
 	}
 	if m.chance(20) {
 		o.Wait = 1 + m.r.IntN(protocol.MaxWait)
@@ -146,6 +148,7 @@ func (m *model) effect(f *Facts, s Step, known bool) {
 		m.cond, m.half = Opened, false
 		m.state = on(s.Version)
 	case Provision:
+		m.outgrown = false
 		m.cond, m.state = Opened, machine.State{Reinstalling: true, ReinstallImage: s.Image, ReinstallVersion: s.Version}
 	case Verify:
 		if m.state.Manifest == "" && m.state.Version != 0 {
@@ -178,7 +181,11 @@ func (m *model) learn(f *Facts, s Step) {
 		f.Order = m.order
 		m.order = m.draw()
 	case Plan:
-		f.Planned = &Planned{For: s.For, Image: s.Image, Version: s.Version, Boots: s.Boots}
+		f.Planned = &Planned{For: s.For, Image: s.Image, Version: s.Version, Boots: s.Boots, Outgrew: m.outgrown && !s.Begun && m.cond == Opened}
+		if f.Planned.Outgrew && s.For != Provision {
+			f.Planned.Lacks = "it has grown"
+			return
+		}
 		if m.refused && !s.Begun {
 			*[]*string{&f.Planned.Unfit, &f.Planned.Lacks}[m.r.IntN(2)] = "no"
 		}
@@ -228,8 +235,11 @@ func (m *model) allowed(f *Facts, s Step) {
 	}
 	switch k {
 	case Provision:
-		if f.Order == nil || f.Order.Permits.Provision == nil || m.cond != Missing {
+		if f.Order == nil || f.Order.Permits.Provision == nil || m.cond != Missing && !(m.outgrown && f.Order.Permits.Provision.Wipe) {
 			m.complain("%s without a permit", s)
+		}
+		if m.cond != Missing && (m.state.Reinstalling || f.marked() != "") {
+			m.complain("%s in place of a reinstall that was begun, or under a mark", s)
 		}
 	case Reinstall:
 		if !s.Begun && !m.state.Reinstalling && (f.Order == nil || !f.Order.Permits.Reinstall) {

@@ -237,6 +237,8 @@ func waitsFor(f *Facts) string {
 		or = fmt.Sprintf("; or keep what is equal and replace the rest: run `troy verify --host %s --adopt`", cmp.Or(f.Order.Name, "HOST"))
 	}
 	switch {
+	case outgrown(f) && !f.Order.Permits.Provision.Erases():
+		return fmt.Sprintf("%s; %s: set `provision: {allow: true, wipe: true}` for its room in lab.yaml; then run `troy permit %s --until DATE`", p.Lacks, waits, p.Permit)
 	case p != nil && p.Lacks != "" && p.Permit == "":
 		return p.Lacks + "; the disk has no serial number that a permit could name: prepare it by hand at the PC"
 	case p != nil && p.Lacks != "":

@@ -43,6 +43,8 @@ func TestJudged(t *testing.T) {
 		"nothing promoted, a bare disk": {facts(on(0), found(Missing), answered(protocol.Order{Reason: "nothing was promoted"})), protocol.OutcomeFailed, Untouched, "nothing was promoted; disk: "},
 		"a wipe":                        {facts(on(0), found(Missing), answered(with(wants(2), provisions)), asked(wipe)), protocol.OutcomeWaiting, Untouched, "run `troy permit wipe --disk S1234 --until DATE`"},
 		"a wipe of a nameless disk":     {facts(on(0), found(Missing), answered(with(wants(2), provisions)), asked(nameless)), protocol.OutcomeWaiting, Untouched, "by hand at the PC"},
+		"a larger disk":                 {facts(on(1), ordered(wants(2)), asked(outgrew(Stage))), protocol.OutcomeWaiting, Untouched, "it has grown; waits for your permission: set `provision: {allow: true, wipe: true}` for its room in lab.yaml; then run `troy permit wipe pc-1 --until DATE`"},
+		"a larger disk, no permit":      {facts(on(1), ordered(with(wants(2), wipes)), asked(outgrew(Stage)), asked(outgrew(Provision))), protocol.OutcomeWaiting, Untouched, "it has grown; waits for a permit: run `troy permit wipe pc-1 --until DATE`"},
 		"a reinstall, not signed":       {facts(otherImage(), ordered(with(wants(2), mayWrite)), asked(rewrite)), protocol.OutcomeWaiting, Untouched, "run `troy permit reinstall pc-1 --until DATE`"},
 		"it does not fit":               {facts(otherImage(), ordered(with(wants(2), mayWrite)), asked(unfit)), protocol.OutcomeFailed, Untouched, "plan: it is larger"},
 		"damaged":                       {facts(on(0), found(Damaged), done(Judge), answered(wants(2))), protocol.OutcomeWaiting, Untouched, "disk: why; waits for your permission"},

@@ -22,17 +22,32 @@ func planned(f *Facts, k Kind, image string, version int) (ok bool, plan *Step) 
 	return false, &Step{Kind: Plan, For: k, Image: image, Version: version, Boots: starts, Reason: "ask the store for the plan before anything is written"}
 }
 
-// provision makes a disk of a machine that has none of Troy's.
+// provision makes a disk of a machine that has none of Troy's, or one for a smaller disk than the
+// version that is wanted: the latter is as any disk that holds something.
 func provision(f *Facts) *Step {
 	w := f.want()
-	if w == nil || f.late() || f.Order.Permits.Provision == nil || f.Disk.Condition != Missing || !f.Done.fresh() || f.Unsupported != "" || !f.Done.may(Provision) {
+	if w == nil || f.late() || f.Order.Permits.Provision == nil || !f.Done.fresh() || f.Unsupported != "" || !f.Done.may(Provision) {
+		return nil
+	}
+	why := "this machine has no Troy disk, and the room permits provisioning"
+	switch {
+	case outgrown(f) && f.free() && f.Order.Permits.Provision.Erases():
+		why = "this machine was made for a smaller disk, and a permit to wipe it is signed"
+	case f.Disk.Condition != Missing:
 		return nil
 	}
 	ok, plan := planned(f, Provision, w.Image, w.Version)
 	if !ok {
 		return plan
 	}
-	return &Step{Kind: Provision, Image: w.Image, Version: w.Version, Reason: "this machine has no Troy disk, and the room permits provisioning"}
+	return &Step{Kind: Provision, Image: w.Image, Version: w.Version, Reason: why}
+}
+
+// outgrown tells whether a plan for what is wanted found that it is larger than the machine's disk
+// was made for.
+func outgrown(f *Facts) bool {
+	w, p := f.want(), f.Planned
+	return w != nil && p != nil && p.Outgrew && p.Image == w.Image && p.Version == w.Version && f.Disk.Condition == Opened
 }
 
 // finishReinstall ends what was begun: until then the machine boots nothing. Another version may be

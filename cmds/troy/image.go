@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 
@@ -95,11 +96,11 @@ func figures(m *image.Manifest) string {
 		progress.Bytes(f.Copied), progress.Bytes(f.Shipped), progress.Bytes(f.Packed), f.Ratio())
 }
 
-func (i *imageCall) showFigures(m *image.Manifest) {
-	fmt.Fprintln(i.Out, figures(m))
+func showFigures(w io.Writer, m *image.Manifest) {
+	fmt.Fprintln(w, figures(m))
 	need := pcdisk.BareOptions{VirtualSize: m.VirtualSize}
-	fmt.Fprintf(i.Out, "  a PC needs a disk of %s, or %s with the smallest slots\n", progress.Bytes(need.Need()), progress.Bytes(need.Smaller(0).Need()))
+	fmt.Fprintf(w, "  a PC needs a disk of %s, or %s with the smallest slots\n", progress.Bytes(need.Need()), progress.Bytes(need.Smaller(0).Need()))
 	for _, note := range m.Notes {
-		fmt.Fprintf(i.Out, "  %s\n", cli.Clean(note))
+		fmt.Fprintf(w, "  %s\n", cli.Clean(note))
 	}
 }

@@ -111,7 +111,7 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*source.Di
 	if p.json {
 		return p.JSON(m)
 	}
-	p.showFigures(m)
+	showFigures(p.Out, m)
 	return nil
 }
 
@@ -152,10 +152,7 @@ func (p *publishing) publishDisk(disk *source.Disk, f func(*source.Disk) (*image
 // approve asks before the version exists.
 func (p *publishing) approve(m *image.Manifest) error {
 	if tty := p.terminal(); tty != nil && !p.keys.yes {
-		fmt.Fprintln(p.Err, figures(m))
-		for _, note := range m.Notes {
-			fmt.Fprintf(p.Err, "  %s\n", cli.Clean(note))
-		}
+		showFigures(p.Err, m)
 	}
 	if err := p.keys.ask(p.call, fmt.Sprintf("publish and sign %s version %d? yes or no: ", m.Image, m.Version)); err != nil {
 		return &cli.Fault{Err: err, Fate: "nothing was published"}

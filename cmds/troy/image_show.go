@@ -62,7 +62,7 @@ func (i *imageCall) runShow(ctx context.Context, args []string) error {
 	if i.json {
 		return i.JSON(m)
 	}
-	i.showFigures(m)
+	showFigures(i.Out, m)
 	fmt.Fprintf(i.Out, "  parent:          version %d\n  disk:            %d bytes, sectors of %d\n  DataWriteGuid:   %s\n  pack:            %s, %d bytes\n  layer table:     %s, %d bytes\n  version map:     %s, %d bytes\n",
 		m.Parent, m.VirtualSize, m.SectorSize, m.DataWriteGUID, m.Pack.Name, m.Pack.Size, m.Table.Name, m.Table.Size, m.Map.Name, m.Map.Size)
 	return nil

@@ -247,7 +247,7 @@ func TestImageRefused(t *testing.T) {
 	r := seeded(t)
 	h := newHistory(t, r)
 	other := filepath.Join(h.dir, "other.vhdx")
-	wantVHDX(t, exitOK, "create", "--size", "16M", other)
+	wantVHDX(t, exitOK, "create", "--size", "8M", other)
 	for _, c := range []struct {
 		code int
 		args []string
@@ -256,7 +256,7 @@ func TestImageRefused(t *testing.T) {
 		{exitFailed, []string{"import", "--force-unbootable", "pc", h.base}, "exists already"},
 		{exitFailed, []string{"add", "--force-unbootable", "pc", h.child}, "wrong parent"},
 		{exitFailed, []string{"add", "--force-unbootable", "none", h.child}, "no image"},
-		{exitFailed, []string{"add", "--force-unbootable", "pc", other}, "an image keeps its size"},
+		{exitFailed, []string{"add", "--force-unbootable", "pc", other}, "an image never shrinks"},
 		{exitFailed, []string{"import", "--force-unbootable", "Bad Name", h.base}, "image name"},
 		{exitFailed, []string{"show", "pc", "9"}, "no version 9"},
 		{exitFailed, []string{"diff", "pc", "1", "9"}, "no version 9"},
@@ -272,6 +272,29 @@ func TestImageRefused(t *testing.T) {
 	}
 	if list := wantJSON[[]image.Manifest](t, exitOK, "image", "list"); len(list) != 2 {
 		t.Errorf("the store has %d versions", len(list))
+	}
+}
+
+// TestImageGrown: a child with a larger disk becomes the next version, and it is said what that means.
+func TestImageGrown(t *testing.T) {
+	h := newHistory(t, seeded(t))
+	grandchild := filepath.Join(h.dir, "grandchild.vhdx")
+	wantVHDX(t, exitOK, "create", "--type", "differencing", "--parent", h.child, "--size", "20M", grandchild)
+	res := wantTroy(t, exitOK, "image", "add", "--force-unbootable", "pc", grandchild)
+	for _, word := range []string{"the disk has grown from ", "'troy permit wipe'", "a PC needs a disk of "} {
+		if !strings.Contains(res.out, word) {
+			t.Errorf("%q is not said:\n%s", word, res.out)
+		}
+	}
+	wantTroy(t, exitOK, "image", "verify", "pc")
+	res = wantTroy(t, exitFailed, "image", "diff", "pc", "2", "3")
+	if !strings.Contains(res.errOut, "have different sizes: pc version 2 has ") {
+		t.Errorf("the difference: %s", res.errOut)
+	}
+	out := filepath.Join(h.dir, "out.vhdx")
+	wantTroy(t, exitOK, "image", "export", "pc", "3", out)
+	if made := wantJSON[[]image.Manifest](t, exitOK, "image", "list"); made[2].VirtualSize != 20<<20 {
+		t.Errorf("version 3 has %d bytes", made[2].VirtualSize)
 	}
 }
 

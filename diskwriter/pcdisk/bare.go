@@ -169,8 +169,9 @@ func mayErase(dev *blockdev.Device, wipe bool) error {
 }
 
 // makeFiles makes the structures of all files and begins the reinstall.
-func makeFiles(ctx context.Context, path string, z *zeroer, o *BareOptions) (t *Target, r *machine.Reinstaller, err error) {
-	if t, err = open(path, nil); err != nil {
+func makeFiles(ctx context.Context, path string, z *zeroer, o *BareOptions) (_ *Target, r *machine.Reinstaller, err error) {
+	t, err := open(path, nil)
+	if err != nil {
 		return nil, nil, err
 	}
 	defer func() {

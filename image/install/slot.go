@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"errors"
 
 	"troy/diskwriter/machine"
 	"troy/image"
@@ -25,6 +26,9 @@ func SlotTaken(ctx context.Context, src image.Source, name string, version int) 
 		}
 		looked++
 		plan, err := image.LoadPlan(ctx, src, name, e.Parent, e.Version)
+		if errors.Is(err, image.ErrOtherSize) {
+			continue // it comes to no machine by a slot
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -88,7 +88,8 @@ func (s *store) first(ctx context.Context, name string, disk *Disk, o *Options) 
 }
 
 // Add makes the next version of an image from a disk that stands on the newest one: what is equal
-// is dropped. It returns a ParentError (ErrWrongParent) if the disk stands on something else,
+// is dropped. The disk may have grown: such a version comes to no machine that was made for a smaller
+// one, see image.ErrOtherSize. It returns a ParentError (ErrWrongParent) if the disk stands on something else,
 // image.ErrNotFound for an unknown image, and what Import returns. On any error the store is as
 // before.
 func Add(ctx context.Context, s *image.Store, name string, child *Disk, o *Options) (*image.Manifest, error) {
@@ -111,8 +112,8 @@ func (s *store) add(ctx context.Context, name string, child *Disk, o *Options) (
 	if p.below, err = image.LoadManifest(ctx, p.before(), name, latest); err != nil {
 		return nil, err
 	}
-	if p.below.VirtualSize != child.Size || p.below.SectorSize != child.SectorSize {
-		return nil, fault.Invalidf("%s version %d is a disk of %d bytes with sectors of %d, the child of %d with %d; an image keeps its size: 'troy image import' publishes it under another name",
+	if p.below.VirtualSize > child.Size || p.below.SectorSize != child.SectorSize {
+		return nil, fault.Invalidf("%s version %d is a disk of %d bytes with sectors of %d, the child of %d with %d; an image never shrinks: 'troy image import' publishes it under another name",
 			name, latest, p.below.VirtualSize, p.below.SectorSize, child.Size, child.SectorSize)
 	}
 	if p.parentMap, err = image.LoadMap(ctx, p.before(), name, latest); err != nil {
@@ -266,6 +267,10 @@ func interrupted(err error) error {
 // prepare finds out which pages are unused, which have changed, and which stand elsewhere.
 func (p *publication) prepare(ctx context.Context, m *image.Manifest) (*scan, error) {
 	var unused pages.Set
+	if p.below != nil && p.below.VirtualSize < m.VirtualSize {
+		m.Notes = append(m.Notes, fmt.Sprintf("the disk has grown from %s to %s, and nothing grows in place: a PC made for the smaller one keeps what it has until you permit a wipe ('troy permit wipe'), and its room allows provisioning",
+			progress.Bytes(p.below.VirtualSize), progress.Bytes(m.VirtualSize)))
+	}
 	for _, n := range p.o.Notes {
 		m.Notes = append(m.Notes, strings.ToValidUTF8(n, "?"))
 	}

@@ -20,7 +20,7 @@ type scan struct {
 	parentMap *image.Map // of the version below; nil as delta is
 	named     pages.Set  // pages that the child names (version 1: that may hold data and are in use)
 	free      pages.Set  // pages that the filter calls unused
-	compelled pages.Set  // undefined below and used now: told whatever the comparison says
+	compelled pages.Set  // used now, and undefined below or behind its end: told whatever the comparison says
 	copies    copyIndex
 	places    *places   // of the version below; nil: there are none, or not yet
 	zeroSum   image.Sum // of a whole region of zeros
@@ -76,7 +76,12 @@ func newScan(disk *Disk, delta *Delta, parentMap *image.Map, unused pages.Set) (
 	if s.named, err = pagesOf(delta.Changed, disk.Size); err != nil {
 		return nil, err
 	}
-	s.compelled = pages.Subtract(parentMap.Undefined, unused)
+	untold := parentMap.Undefined
+	if end, now := parentMap.VirtualSize/image.PageSize, disk.Size/image.PageSize; end < now {
+		grown := pages.Set{{Lo: end, Hi: now}}
+		s.named, untold = pages.Union(s.named, grown), pages.Union(untold, grown)
+	}
+	s.compelled = pages.Subtract(untold, unused)
 	return s, nil
 }
 
@@ -222,9 +227,11 @@ func (s *scan) readBelow(p []byte, region int64) error {
 	return nil
 }
 
-// checkBelow compares what was read of a region of the version below with that version's map.
+// checkBelow compares what was read of a region of the version below with that version's map, as far
+// as that version's disk reaches.
 func (s *scan) checkBelow(p []byte, region int64) error {
-	if !s.parentMap.Holds(region, p) {
+	left := s.parentMap.VirtualSize - region*image.RegionSize
+	if left > 0 && !s.parentMap.Holds(region, p[:min(int64(len(p)), left)]) {
 		return &ParentError{Region: region}
 	}
 	return nil
@@ -253,7 +260,7 @@ func (s *scan) judgeFree(page int64, same bool) verdict {
 	switch {
 	case s.parentMap != nil && s.parentMap.Undefined.Has(page):
 		return free
-	case same:
+	case same && page < s.parentMap.VirtualSize/image.PageSize:
 		return equal
 	}
 	return hidden

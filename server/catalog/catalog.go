@@ -162,6 +162,9 @@ func (c *Catalog) size(ctx context.Context, name string, have, want int) (rooms.
 	}
 	view := signedView{c.store, v.signed}
 	plan, err := load(ctx, view, name, have, want)
+	if errors.Is(err, image.ErrOtherSize) { // its disk has to be made once more
+		return c.size(ctx, name, 0, want)
+	}
 	if err != nil {
 		return rooms.Size{}, err
 	}

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -76,6 +77,32 @@ func TestSize(t *testing.T) {
 		if _, err := c.Size(t.Context(), smallstore.Image, x[0], x[1]); !errors.Is(err, rooms.ErrNotFound) || !errors.Is(err, image.ErrNotFound) {
 			t.Errorf("a version that is not there: %v", err)
 		}
+	}
+}
+
+// TestSizeGrown: a machine that was made for a smaller disk fetches all of the version.
+func TestSizeGrown(t *testing.T) {
+	dir := smallstore.Make(t, t.TempDir())
+	c, err := Open(dir)
+	must(t, err)
+	store, err := image.OpenStore(dir)
+	must(t, err)
+	below, err := image.OpenVersion(t.Context(), store, smallstore.Image, 0)
+	must(t, err)
+	disk := make([]byte, below.Size()+1<<20)
+	_, err = below.ReadAt(disk[:below.Size()], 0)
+	must(t, err)
+	d := &publish.Disk{Reader: bytes.NewReader(disk), Size: int64(len(disk)), SectorSize: 512, DataWriteGUID: "33333333-0000-4000-8000-000000000000"}
+	_, err = publish.Add(t.Context(), store, smallstore.Image, publish.CompareDisk(d, publish.VersionDisk(below)), nil)
+	must(t, err)
+	repo, err := sign.Open(dir, nil)
+	must(t, err)
+	_, err = repo.SignAll(t.Context(), store, time.Now())
+	must(t, err)
+	whole, err := c.Size(t.Context(), smallstore.Image, 0, 3)
+	must(t, err)
+	if got, err := c.Size(t.Context(), smallstore.Image, 2, 3); err != nil || got != whole || got.Virtual != int64(len(disk)) {
+		t.Errorf("got %+v, %v, want %+v", got, err, whole)
 	}
 }
 

@@ -300,6 +300,9 @@ type Provision struct {
 	SystemBytes int64 `json:"system_bytes,omitempty"`
 }
 
+// Erases tells whether a disk may be taken that holds something, once the admin signed for it.
+func (p *Provision) Erases() bool { return p != nil && (p.Wipe || p.Serial != "") }
+
 // Progress is what the agent says while it works, every few seconds. It is not answered but for a
 // status, and may be lost.
 type Progress struct {
