@@ -45,6 +45,7 @@ Section: admin
 Priority: optional
 Installed-Size: $(du -sk "$tree/usr" | cut -f1)
 Depends: systemd, tzdata, 7zip-standalone | 7zip, ntfs-3g, partclone, qemu-utils, wimtools
+Recommends: bzip2, lz4, lzip, lzop, xz-utils
 Description: images for rooms of Windows PCs
  Troy re-images rooms of Windows PCs by moving only the blocks that changed.
  This package holds the admin's command and the server (troy serve). Boot
