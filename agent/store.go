@@ -184,16 +184,20 @@ func otherVersion(ctx context.Context, src *trust.Source, want *protocol.Want, s
 }
 
 // suits compares the size of a version's disk with the one that the machine was made for: nothing
-// grows in place. What is larger comes by making the disk once more, which takes a permit to wipe it.
+// grows in place. What is larger comes by making the disk once more, which takes a permit to wipe
+// it.
 func (s *store) suits(ctx context.Context, src image.Source, order *protocol.Order, p *decide.Planned) (ok bool, err error) {
-	if s.disk.machine == nil || s.disk.machine.State().VirtualSize == 0 {
+	var have machine.State
+	if s.disk.machine != nil {
+		have = s.disk.machine.State()
+	}
+	if have.VirtualSize == 0 {
 		return true, nil // a new disk, or one whose size nothing tells: what writes to it looks
 	}
 	m, err := image.LoadManifest(ctx, src, p.Image, p.Version)
 	if err != nil {
 		return false, err
 	}
-	have := s.disk.machine.State()
 	if m.VirtualSize <= have.VirtualSize || m.SectorSize != have.LogicalSectorSize {
 		return true, nil
 	}
@@ -242,11 +246,11 @@ func (s *store) askBare(ctx context.Context, src *trust.Source, order *protocol.
 		SlotBytes: pro.SlotBytes, DataSize: max(pro.SystemBytes, 0), Key: encoded(s.site.key),
 	}
 	disks, err := s.disk.all()
-	if p.Outgrew && len(disks) > 1 { // another one would be a second disk of Troy's
-		disks = slices.DeleteFunc(disks, func(d pcdisk.DiskInfo) bool { return d.Path != s.disk.target.Device.Path() })
-	}
 	if err != nil {
 		return err
+	}
+	if p.Outgrew && len(disks) > 1 { // another one would be a second disk of Troy's
+		disks = slices.DeleteFunc(disks, func(d pcdisk.DiskInfo) bool { return d.Path != s.disk.target.Device.Path() })
 	}
 	serial := "" // of the disk for which a permit was asked
 	choose := func() (pcdisk.DiskInfo, bool, error) {

@@ -1,6 +1,9 @@
 package decide
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // endSetup does what the admin says of a setup that has not run to its end, if the disk still holds
 // the version that the order is about.
@@ -29,10 +32,7 @@ func leaves(f *Facts) bool { return f.Done.did(LeaveSetup) && f.want() != nil &&
 func keeps(f *Facts) string {
 	why := f.marked()
 	if f.Memo.Marks.Setup && !f.Memo.Marks.Golden {
-		name := "HOST"
-		if f.Order.Name != "" {
-			name = f.Order.Name
-		}
+		name := cmp.Or(f.Order.Name, "HOST")
 		why = fmt.Sprintf("%s: wait for it, or run `troy setup over %s`, or `troy setup leave %s` to discard what it has done", why, name, name)
 	}
 	return why

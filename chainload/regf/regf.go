@@ -129,6 +129,14 @@ func (v *Value) Text() (string, error) {
 	return s, nil
 }
 
+// Number returns the number of a REG_DWORD; ok is false for a value of another type or length.
+func (v *Value) Number() (n uint32, ok bool) {
+	if v.Type != DWORD || len(v.Data) != 4 {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint32(v.Data), true
+}
+
 // EncodeSZ returns the data of a REG_SZ value.
 func EncodeSZ(s string) []byte { return utf16le.Append(nil, s+"\x00") }
 

@@ -8,7 +8,6 @@
 package setup
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +57,8 @@ func Pending(disk io.ReaderAt, size int64, sectorSize int) (bool, error) {
 	return PendingIn(hive)
 }
 
-// PendingIn is Pending for the hive SYSTEM of a Windows. Errors: ErrUnclosed, those of package regf.
+// PendingIn is Pending for the hive SYSTEM of a Windows. Errors: ErrUnclosed, those of package
+// regf.
 func PendingIn(hive *regf.Reader) (bool, error) {
 	for _, name := range flags {
 		v, err := hive.Value(keyPath, name)
@@ -67,9 +67,12 @@ func PendingIn(hive *regf.Reader) (bool, error) {
 			continue
 		case err != nil:
 			return false, fmt.Errorf("%s: %w", hivePath, err)
-		case v.Type != regf.DWORD || len(v.Data) != 4:
+		}
+		n, ok := v.Number()
+		if !ok {
 			return false, fmt.Errorf("%s: %w: %s is no number", hivePath, regf.ErrCorrupt, name)
-		case binary.LittleEndian.Uint32(v.Data) != 0:
+		}
+		if n != 0 {
 			return true, nil
 		}
 	}

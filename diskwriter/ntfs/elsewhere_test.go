@@ -1,34 +1,21 @@
 package ntfs_test
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"troy/diskwriter/ntfs"
+	"troy/internal/testing/fixture"
 )
-
-// compactOS makes a file what CompactOS makes of a program: a hole of its size, a reparse point
-// (IO_REPARSE_TAG_WOF, provider "file", XPRESS4K), and the content in a stream.
-func compactOS(path string, size int64) error {
-	b := binary.LittleEndian.AppendUint32(nil, 0x80000017)
-	b = binary.LittleEndian.AppendUint32(b, 16) // length, reserved
-	for _, n := range []uint32{1, 2, 1, 0} {
-		b = binary.LittleEndian.AppendUint32(b, n)
-	}
-	return errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, size), unix.Setxattr(path, "system.ntfs_reparse_data", b, 0))
-}
 
 // TestElsewhere: a file whose content lies elsewhere does not read as the zeros that stand in its
 // place.
 func TestElsewhere(t *testing.T) {
 	m := newImage(t, 8*mib, 512, 4096)
 	m.mounted(func(root string) error {
-		return errors.Join(compactOS(filepath.Join(root, "winload.efi"), 100000), os.WriteFile(filepath.Join(root, "plain"), []byte("x"), 0o644))
+		return errors.Join(fixture.CompactOS(filepath.Join(root, "winload.efi"), 100000), os.WriteFile(filepath.Join(root, "plain"), []byte("x"), 0o644))
 	})
 	v := m.open()
 	if _, err := v.OpenFile(`\winload.efi`); !errors.Is(err, ntfs.ErrReparse) || !errors.Is(err, ntfs.ErrUnsupported) {

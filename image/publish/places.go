@@ -84,15 +84,24 @@ func placesHeader(m *image.Manifest) []byte { return append([]byte(placesMark), 
 
 // read reads the hashes of a region.
 func (p *places) read(region int64) (*pageHashes, error) {
-	b := make([]byte, hashesSize)
-	if _, err := p.f.ReadAt(b, int64(placesHead)+int64(p.rank[region])*hashesSize); err != nil {
-		return nil, fmt.Errorf("image: the hashes of region %d: %w", region, err)
+	b, err := p.raw(region)
+	if err != nil {
+		return nil, err
 	}
 	h := &pageHashes{}
 	for i := range h {
 		h[i] = binary.LittleEndian.Uint64(b[i*8:])
 	}
 	return h, nil
+}
+
+// raw reads the hashes of a region as they lie in the file.
+func (p *places) raw(region int64) ([]byte, error) {
+	b := make([]byte, hashesSize)
+	if _, err := p.f.ReadAt(b, int64(placesHead)+int64(p.rank[region])*hashesSize); err != nil {
+		return nil, fmt.Errorf("image: the hashes of region %d: %w", region, err)
+	}
+	return b, nil
 }
 
 func (p *places) close() {
@@ -142,14 +151,15 @@ func (w *placesWriter) append(h *pageHashes) error {
 // copyTo copies the hashes of the regions before one from the version below.
 func (w *placesWriter) copyTo(region int64) error {
 	for ; w.next < region; w.next++ {
-		if at := w.below.rank[w.next]; at >= 0 {
-			b := make([]byte, hashesSize)
-			if _, err := w.below.f.ReadAt(b, int64(placesHead)+int64(at)*hashesSize); err != nil {
-				return fmt.Errorf("image: the hashes of region %d: %w", w.next, err)
-			}
-			if err := w.write(b); err != nil {
-				return err
-			}
+		if w.below.rank[w.next] < 0 {
+			continue
+		}
+		b, err := w.below.raw(w.next)
+		if err == nil {
+			err = w.write(b)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

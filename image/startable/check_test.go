@@ -12,6 +12,7 @@ import (
 
 	"troy/diskwriter/pcdisk"
 	"troy/internal/guid"
+	"troy/internal/testing/fixture"
 )
 
 func secret(element string) []byte { return []byte("<unattend><a>" + element + "</a></unattend>") }
@@ -139,7 +140,7 @@ func compare(t *testing.T, v *Verdict, want []Reason, says string) {
 func TestCompressed(t *testing.T) {
 	d := newDisk(t)
 	must(t, pcdisk.Mounted(t.Context(), d.volumes[0], func(root string) error {
-		return errors.Join(compactOS(filepath.Join(root, "Windows/Boot/EFI/bootmgfw.efi")), compactOS(filepath.Join(root, "Windows/System32/winload.efi")))
+		return errors.Join(fixture.CompactOS(filepath.Join(root, "Windows/Boot/EFI/bootmgfw.efi"), 90000), fixture.CompactOS(filepath.Join(root, "Windows/System32/winload.efi"), 90000))
 	}))
 	v := d.check()
 	compare(t, v, []Reason{Compressed, Compressed}, "winload.efi")

@@ -28,8 +28,8 @@ func newSample(t *testing.T, name string) (d *disk, path string) {
 	return d.put("Windows/System32/config/SYSTEM", hive), path
 }
 
-// TestSamples: the hives of three releases of Windows, against what hivexget prints. The disk of the
-// Windows 7 was a member of a domain; two were captured while Windows ran.
+// TestSamples: the hives of three releases of Windows, against what hivexget prints. The disk of
+// the Windows 7 was a member of a domain; two were captured while Windows ran.
 func TestSamples(t *testing.T) {
 	for name, want := range map[string][]Reason{
 		"regipy-win7-SYSTEM": {DomainJoined}, "regipy-win8-dirty-SYSTEM": {Unclosed}, "regipy-win10-1709-dirty-SYSTEM": {Unclosed},
@@ -109,8 +109,8 @@ func TestNoDrivers(t *testing.T) {
 	}
 }
 
-// FuzzCheck changes bytes of a disk: whatever comes, it ends, and what is sound before is so after an
-// empty change.
+// FuzzCheck changes bytes of a disk: whatever comes, it ends, and what is sound before is so after
+// an empty change.
 func FuzzCheck(f *testing.F) {
 	disk := newDisk(f).put("Windows/Panther/unattend.xml", secret("<ProductKey> </ProductKey>")).bytes()
 	v, err := ntfs.Open(io.NewSectionReader(bytes.NewReader(disk), volumeAt, smallSize), smallSize)

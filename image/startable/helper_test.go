@@ -12,8 +12,6 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"troy/chainload/regf"
 	"troy/chainload/secureboot"
 	"troy/diskwriter/pcdisk"
@@ -206,15 +204,6 @@ func unclosed(b []byte) []byte {
 	}
 	binary.LittleEndian.PutUint32(b[508:], sum)
 	return b
-}
-
-// compactOS makes a file what CompactOS makes of a program.
-func compactOS(path string) error {
-	b := binary.LittleEndian.AppendUint32(nil, 0x80000017)
-	for _, n := range []uint32{16, 1, 2, 1, 0} {
-		b = binary.LittleEndian.AppendUint32(b, n)
-	}
-	return errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, 90000), unix.Setxattr(path, "system.ntfs_reparse_data", b, 0))
 }
 
 func sectors(n int) string { return strconv.Itoa(n / 512) }

@@ -2,7 +2,6 @@ package startable
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -27,8 +26,8 @@ type hive struct {
 	faults []string
 }
 
-// openHive opens a hive by its name. Small ones are read whole: looking around in them would be many
-// short reads of the disk.
+// openHive opens a hive by its name. Small ones are read whole: looking around in them would be
+// many short reads of the disk.
 func openHive(volume *ntfs.Volume, name string) (*hive, error) {
 	const whole = 32 << 20
 	f, err := volume.OpenFile(hiveFolder + name)
@@ -74,13 +73,12 @@ func (h *hive) text(path, name string) string {
 
 func (h *hive) number(path, name string) uint32 {
 	v, err := h.Value(path, name)
-	switch {
-	case err != nil:
+	if err != nil {
 		h.fault(err)
-	case v.Type == regf.DWORD && len(v.Data) == 4:
-		return binary.LittleEndian.Uint32(v.Data)
+		return 0
 	}
-	return 0
+	n, _ := v.Number()
+	return n
 }
 
 func (h *hive) keys(path string) []string {
@@ -143,8 +141,8 @@ func (v *Verdict) entra(system *hive, where string) {
 	}
 }
 
-// enrolled looks for MDM enrolments. Every Windows has keys of its own there, without a user; Intune
-// is the provider "MS DM Server".
+// enrolled looks for MDM enrolments. Every Windows has keys of its own there, without a user;
+// Intune is the provider "MS DM Server".
 func (v *Verdict) enrolled(software *hive, where string) {
 	const enrollments = `Microsoft\Enrollments`
 	for _, name := range software.keys(enrollments) {
@@ -175,8 +173,8 @@ func (v *Verdict) domain(system *hive, volume *ntfs.Volume, where string) {
 	}
 }
 
-// generalised looks for a sysprep that began and did not end: setup is not going to run, and the image
-// is not complete either. In audit mode that is so on purpose.
+// generalised looks for a sysprep that began and did not end: setup is not going to run, and the
+// image is not complete either. In audit mode that is so on purpose.
 func (v *Verdict) generalised(system *hive, image, where string) {
 	const failed = 3 // what GeneralizationState keeps of a sysprep that stopped; 7 is none, or a whole one
 	state := system.number(`Setup\Status\SysprepStatus`, "GeneralizationState")

@@ -162,26 +162,35 @@ func (c *Catalog) size(ctx context.Context, name string, have, want int) (rooms.
 	}
 	view := signedView{c.store, v.signed}
 	plan, err := load(ctx, view, name, have, want)
+	var size rooms.Size
 	if errors.Is(err, image.ErrOtherSize) { // its disk has to be made once more
-		return c.size(ctx, name, 0, want)
+		size, err = c.size(ctx, name, 0, want)
+	} else if err == nil {
+		size, err = sizeOf(ctx, view, plan, name, have, e)
 	}
 	if err != nil {
 		return rooms.Size{}, err
-	}
-	m, err := image.LoadManifest(ctx, view, name, want)
-	if err != nil {
-		return rooms.Size{}, err
-	}
-	size := rooms.Size{Fetch: plan.FetchBytes, Write: plan.WriteBytes, Manifest: e.Manifest.SHA256.String(), Setup: m.Setup, Virtual: m.VirtualSize}
-	if have == 0 {
-		if size.Taken, err = install.SlotTaken(ctx, view, name, want); err != nil {
-			return rooms.Size{}, err
-		}
 	}
 	if len(c.sizes) >= sizesMost {
 		clear(c.sizes)
 	}
 	c.sizes[key] = size
+	return size, nil
+}
+
+// sizeOf is what a plan from version have (0: nothing) to e takes, and what is known of e.
+func sizeOf(ctx context.Context, src image.Source, plan *image.Plan, name string, have int, e *image.Entry) (size rooms.Size, err error) {
+	m, err := image.LoadManifest(ctx, src, name, e.Version)
+	if err != nil {
+		return size, err
+	}
+	if have == 0 {
+		if size.Taken, err = install.SlotTaken(ctx, src, name, e.Version); err != nil {
+			return size, err
+		}
+	}
+	size.Fetch, size.Write, size.Manifest = plan.FetchBytes, plan.WriteBytes, e.Manifest.SHA256.String()
+	size.Setup, size.Virtual = m.Setup, m.VirtualSize
 	return size, nil
 }
 

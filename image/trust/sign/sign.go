@@ -77,8 +77,8 @@ func (r *Repository) change(ctx context.Context, store *image.Store, st *state, 
 	return after, nil
 }
 
-// complete refuses to take an image for gone that nobody gave up: whoever removes its versions leaves
-// the list of them.
+// complete refuses to take an image for gone that nobody gave up: whoever removes its versions
+// leaves the list of them.
 func complete(before, after *content, without []string) error {
 	missing := map[string]bool{}
 	for name := range before.files {
@@ -92,10 +92,11 @@ func complete(before, after *content, without []string) error {
 		}
 		delete(missing, img)
 	}
-	for _, img := range slices.Sorted(maps.Keys(missing)) {
-		return fmt.Errorf("%w: %s, which is signed: is its file system mounted?", ErrMissing, image.IndexName(img))
+	if len(missing) == 0 {
+		return nil
 	}
-	return nil
+	first := slices.Min(slices.Collect(maps.Keys(missing)))
+	return fmt.Errorf("%w: %s, which is signed: is its file system mounted?", ErrMissing, image.IndexName(first))
 }
 
 // sign is the one place where the admin key signs what machines take, apart from Init and Rotate.
