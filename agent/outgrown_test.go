@@ -18,8 +18,8 @@ import (
 	"troy/server/protocol"
 )
 
-// newGrownBench has a third version, whose disk is larger than the one that the PC was made for, and
-// orders it.
+// newGrownBench has a third version, whose disk is larger than the one that the PC was made for,
+// and orders it.
 func newGrownBench(t *testing.T) (b *bench, raw string) {
 	b = newBootBench(t, protocol.MergeNow)
 	store, err := image.OpenStore(b.store)

@@ -17,8 +17,8 @@ import (
 	"troy/server/protocol"
 )
 
-// TestProvisionSlots: on a disk that is too small for slots of the usual size they are made smaller;
-// one that is too small for that as well is refused, and stays empty.
+// TestProvisionSlots: on a disk that is too small for slots of the usual size they are made
+// smaller; one that is too small for that as well is refused, and stays empty.
 func TestProvisionSlots(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	b.orders.Version = 1 // no version before it tells how much one changes
@@ -43,8 +43,9 @@ func TestProvisionSlots(t *testing.T) {
 	}
 }
 
-// TestNothingGrows: a version of a larger disk is refused on a machine that was prepared for a smaller
-// one, though it may be written over; nothing is changed, and the machine goes on with what it has.
+// TestNothingGrows: a version of a larger disk is refused on a machine that was prepared for a
+// smaller one, though it may be written over; nothing is changed, and the machine goes on with what
+// it has.
 func TestNothingGrows(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
 	const image2, larger = "larger", testVirtual + 1<<20

@@ -38,8 +38,8 @@ func (r *records) markSetup(f *decide.Facts) {
 	f.Memo.Marks.Setup, f.Memo.Marks.SetUp, f.EndedSetup = here && !n.Over, here && n.Over, n.Did
 }
 
-// endSetup carries out what the admin says of a setup that has not run to its end. What it has done is
-// discarded before that is noted: if this start is cut off, the order finds nothing to discard.
+// endSetup carries out what the admin says of a setup that has not run to its end. What it has done
+// is discarded before that is noted: if this start is cut off, the order finds nothing to discard.
 func (a *agent) endSetup(ctx context.Context, s decide.Step) error {
 	if s.Kind == decide.LeaveSetup {
 		if err := a.disk.machine.Reset(ctx); err != nil {

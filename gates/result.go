@@ -48,7 +48,8 @@ const (
 // rank orders the answers: when two sources differ the higher one counts.
 func (s Status) rank() int { return slices.Index([]Status{NotRun, Pass, Fail}, s) }
 
-// Together is the answer of several trials of one gate: a failure if any failed, a pass if all passed.
+// Together is the answer of several trials of one gate: a failure if any failed, a pass if all
+// passed.
 func Together(all ...Status) Status {
 	switch {
 	case slices.Contains(all, Fail):

@@ -16,9 +16,9 @@ import (
 )
 
 // An image from an installation medium, and a PC with an empty disk that is started from the stick
-// and cut off in the middle, twice: it ends in Windows, with the files of the medium, and with a disk
-// that other programs find nothing wrong with. It keeps what it has, for its Windows has still to be
-// set up.
+// and cut off in the middle, twice: it ends in Windows, with the files of the medium, and with a
+// disk that other programs find nothing wrong with. It keeps what it has, for its Windows has still
+// to be set up.
 func TestProvision(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -23,10 +23,10 @@ type restored struct {
 	lost, behind *testlab.PC
 }
 
-// TestRestored: the store is restored from last week's backup, and what was lost is published again:
-// the same image, keys and number, another content. A PC refuses what is signed below what it has
-// seen, and goes on by itself once it is signed above it. The one that has the lost version is told
-// that it is another one, and nothing is written; adopted, it has the content of the store.
+// TestRestored: the store is restored from last week's backup, and what was lost is published
+// again: the same image, keys and number, another content. A PC refuses what is signed below what
+// it has seen, and goes on by itself once it is signed above it. The one that has the lost version
+// is told that it is another one, and nothing is written; adopted, it has the content of the store.
 func TestRestored(t *testing.T) {
 	if !soak() {
 		t.Log("only with TROY_SOAK=1; TestStoreRestored and TestRestoredFromBackup of package agent try the same without a machine")

@@ -15,9 +15,9 @@ import (
 	"troy/server/rooms"
 )
 
-// In one night a room has agents of two releases: one PC missed the upgrade, the other one was ahead
-// of it. Both end with version 2 and the next agent. A stick with the agent of today that is still
-// around does no harm to either.
+// In one night a room has agents of two releases: one PC missed the upgrade, the other one was
+// ahead of it. Both end with version 2 and the next agent. A stick with the agent of today that is
+// still around does no harm to either.
 func TestUpgradeMixed(t *testing.T) {
 	if !soak() {
 		t.Log("only with TROY_SOAK=1; packages protocol and rooms have the messages, without a machine")
@@ -92,8 +92,8 @@ func (u *upgrading) together(ahead *testlab.PC) {
 	reported(u.t, u.server, u.reports)
 }
 
-// oldStick starts a PC from a stick with the agent of today, which cannot read its journal any more:
-// Windows starts, nothing is written, and the server names the machine.
+// oldStick starts a PC from a stick with the agent of today, which cannot read its journal any
+// more: Windows starts, nothing is written, and the server names the machine.
 func (u *upgrading) oldStick(pc *testlab.PC) {
 	u.t.Helper()
 	pc.Stick = ""
@@ -137,8 +137,8 @@ func (u *upgrading) hosts() (hosts []rooms.Host) {
 	return hosts
 }
 
-// are fails unless the server says that these PCs, and no others of the room, have a version and need
-// nothing: troy hosts, and /metrics.
+// are fails unless the server says that these PCs, and no others of the room, have a version and
+// need nothing: troy hosts, and /metrics.
 func (u *upgrading) are(version int, pcs ...*testlab.PC) {
 	u.t.Helper()
 	hosts := u.hosts()

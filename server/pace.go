@@ -19,10 +19,10 @@ const (
 )
 
 // pacer keeps all answers from the store together to a rate, and gives the machines even shares of
-// it: start-time fair queueing (Goyal, Vin, Cheng 1996) over the parties of package limit: a machine
-// that has a whole IPv6 network to take addresses from gets no more than others. A sender asks for
-// each turn beforehand; the one that had least is next. Connections of one take turns among
-// themselves, so many streams get no more than one.
+// it: start-time fair queueing (Goyal, Vin, Cheng 1996) over the parties of package limit: a
+// machine that has a whole IPv6 network to take addresses from gets no more than others. A sender
+// asks for each turn beforehand; the one that had least is next. Connections of one take turns
+// among themselves, so many streams get no more than one.
 //
 // It works whatever lies between here and the machines, as long as the rate is below what that
 // carries: nothing then piles up in a queue where TCP connections would have to fight for room.

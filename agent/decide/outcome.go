@@ -82,7 +82,8 @@ func (f *Facts) refused() string {
 	return "order: " + f.Order.Refused
 }
 
-// Lacks lists the words that the order, a document or the disk needs and this program does not know.
+// Lacks lists the words that the order, a document or the disk needs and this program does not
+// know.
 func Lacks(f *Facts) []string {
 	words := slices.Clone(f.Disk.Lacks)
 	if f.Order != nil {

@@ -40,10 +40,10 @@
 //
 // The two elements of the loader, device and osdevice, hold the form that
 // Microsoft recommends for a VHD and bcdedit writes for `vhd=[D:]\x.vhdx`:
-// locate(12000002 or 22000002) of virtual disk of file of partition. It names no partition inside the
-// file: the boot manager looks for the one that holds the file, so it is the same whether the disk
-// there has a GPT or an MBR. The other form, which names that partition (of an MBR by the signature
-// of the disk and the offset in bytes), is read.
+// locate(12000002 or 22000002) of virtual disk of file of partition. It names no partition inside
+// the file: the boot manager looks for the one that holds the file, so it is the same whether the
+// disk there has a GPT or an MBR. The other form, which names that partition (of an MBR by the
+// signature of the disk and the offset in bytes), is read.
 //
 // # Order of writes
 //

@@ -10,9 +10,10 @@
 // one owner: a hive in which two lists share a key or a value is refused, so a
 // loop cannot exist.
 //
-// Reader reads no more of a hive than lies on the way to a value or to the names of subkeys, also data that is split into
-// several cells: it is for the hives of a Windows, of 8 to 16 MB. What it does not come by may be
-// damaged. Its work is bounded by the number of keys that fit into the hive.
+// Reader reads no more of a hive than lies on the way to a value or to the names of subkeys, also
+// data that is split into several cells: it is for the hives of a Windows, of 8 to 16 MB. What it
+// does not come by may be damaged. Its work is bounded by the number of keys that fit into the
+// hive.
 //
 // Marshal turns a tree into a hive. The same tree gives the same bytes: time
 // stamps come from the tree, never from a clock. What Parse returns, Marshal

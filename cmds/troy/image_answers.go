@@ -10,8 +10,8 @@ import (
 	"troy/internal/cli"
 )
 
-// askAnswers asks a person for the answers that setup gets, when the edition is known. Each is asked
-// for until check takes it; what is left empty, setup asks at the PC.
+// askAnswers asks a person for the answers that setup gets, when the edition is known. Each is
+// asked for until check takes it; what is left empty, setup asks at the PC.
 func (p *publishing) askAnswers(tty *os.File) func(*source.Edition, func(unattend.Answers) error) (unattend.Answers, error) {
 	return func(e *source.Edition, check func(unattend.Answers) error) (a unattend.Answers, err error) {
 		fmt.Fprintf(p.Err, "answers for the setup of %s; an empty one leaves the question to the PC. Device encryption is switched off: it does not work in a VHDX.\n", cli.Clean(e.Name))

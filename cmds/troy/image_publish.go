@@ -115,7 +115,8 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*source.Di
 	return nil
 }
 
-// judge refuses a disk that no PC starts or should get, and notes what the manifest is to say of it.
+// judge refuses a disk that no PC starts or should get, and notes what the manifest is to say of
+// it.
 func (p *publishing) judge(disk *source.Disk, path string) error {
 	v := startable.Check(disk.Reader, disk.Size, int(disk.SectorSize))
 	p.o.Setup, p.o.Notes = v.Setup, append(disk.Notes, v.Notes()...)

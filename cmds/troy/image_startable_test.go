@@ -10,8 +10,8 @@ import (
 	"troy/vhdx/vhdxcmd"
 )
 
-// TestImportUnbootable: a disk that no PC starts is refused in one line, and nothing is left of it; by
-// force it is published, with a note. What PCs must not get is refused all the same.
+// TestImportUnbootable: a disk that no PC starts is refused in one line, and nothing is left of it;
+// by force it is published, with a note. What PCs must not get is refused all the same.
 func TestImportUnbootable(t *testing.T) {
 	dir := t.TempDir()
 	store := filepath.Join(dir, "store")

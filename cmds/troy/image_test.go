@@ -275,7 +275,8 @@ func TestImageRefused(t *testing.T) {
 	}
 }
 
-// TestImageGrown: a child with a larger disk becomes the next version, and it is said what that means.
+// TestImageGrown: a child with a larger disk becomes the next version, and it is said what that
+// means.
 func TestImageGrown(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	grandchild := filepath.Join(h.dir, "grandchild.vhdx")

@@ -9,8 +9,8 @@ import (
 	"troy/server/protocol"
 )
 
-// TestPromoteSetup: a version whose Windows has still to be set up goes to more than one machine only
-// if a person says so.
+// TestPromoteSetup: a version whose Windows has still to be set up goes to more than one machine
+// only if a person says so.
 func TestPromoteSetup(t *testing.T) {
 	h := newHistory(t, seeded(t))
 	wantTroy(t, exitOK, "image", "import", "new", installWIM(t), "--edition", "1", "--size", "0.2")

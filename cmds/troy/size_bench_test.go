@@ -34,7 +34,8 @@ func BenchmarkSize(b *testing.B) {
 	}
 }
 
-// TestSizeChild is the process of a command that BenchmarkSize starts; by itself it has nothing to do.
+// TestSizeChild is the process of a command that BenchmarkSize starts; by itself it has nothing to
+// do.
 func TestSizeChild(t *testing.T) {
 	args := os.Getenv("TROY_SIZE_ARGS")
 	if args == "" {

@@ -12,10 +12,11 @@ import (
 const maxLogical = 64
 
 // Volumes returns the partitions of a disk that may hold a volume of Windows, by number: those of
-// type basic data of a GPT, or the primary partitions and logical drives of an MBR that have a type of
-// NTFS (only Number, Start and Size are set then; logical drives count from 5, as in Linux). What
-// lies in others (dynamic disks, Storage Spaces, RAID, other systems) may begin like a volume and is
-// none. Entries that leave the disk are not returned. The error is ErrNoTable, or that of reading.
+// type basic data of a GPT, or the primary partitions and logical drives of an MBR that have a type
+// of NTFS (only Number, Start and Size are set then; logical drives count from 5, as in Linux).
+// What lies in others (dynamic disks, Storage Spaces, RAID, other systems) may begin like a volume
+// and is none. Entries that leave the disk are not returned. The error is ErrNoTable, or that of
+// reading.
 func Volumes(r io.ReaderAt, size int64, sectorSize int) ([]Entry, error) {
 	t, err := ReadTable(r, size, sectorSize)
 	if err == nil {
@@ -49,8 +50,8 @@ func (b *bootRecord) entry(i int) (typ byte, first, count int64) {
 	return e[4], int64(binary.LittleEndian.Uint32(e[8:])), int64(binary.LittleEndian.Uint32(e[12:]))
 }
 
-// plain tells whether a partition of that type may hold a volume of NTFS by itself: IFS, hidden IFS,
-// and the recovery environment.
+// plain tells whether a partition of that type may hold a volume of NTFS by itself: IFS, hidden
+// IFS, and the recovery environment.
 func plain(typ byte) bool { return typ == 0x07 || typ == 0x17 || typ == 0x27 }
 
 func extended(typ byte) bool { return typ == 0x05 || typ == 0x0f || typ == 0x85 }

@@ -13,8 +13,8 @@ const (
 	maxClusterSize = 2 << 20 // Windows 10 and later
 )
 
-// bitLocker is the GUID by which a boot sector names BitLocker's metadata, at 0xa0, or at 0x1a8 where
-// the rest looks like FAT (BitLocker To Go).
+// bitLocker is the GUID by which a boot sector names BitLocker's metadata, at 0xa0, or at 0x1a8
+// where the rest looks like FAT (BitLocker To Go).
 var bitLocker = guid.Must("4967d63b-2e29-4ad8-8399-f6a339e3d001")
 
 // IsBitLocker tells whether the first sector of a volume is one of BitLocker's: encrypted, or being

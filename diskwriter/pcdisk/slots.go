@@ -5,8 +5,8 @@ import (
 	"troy/internal/block"
 )
 
-// Parts of the virtual disk that a slot takes: by default, and at least where a disk is too small for
-// that and no past version tells more.
+// Parts of the virtual disk that a slot takes: by default, and at least where a disk is too small
+// for that and no past version tells more.
 const (
 	defaultSlotPart = 4
 	leastSlotPart   = 40
@@ -14,9 +14,9 @@ const (
 
 func defaultSlot(virtual int64) int64 { return max(virtual/defaultSlotPart, machine.SlotBlockSize) }
 
-// LeastSlot is the least payload in bytes that provisioning gives a slot, where the past versions of
-// the image took that much at most (0: there are none). A quarter is added to it: the next one may be
-// larger.
+// LeastSlot is the least payload in bytes that provisioning gives a slot, where the past versions
+// of the image took that much at most (0: there are none). A quarter is added to it: the next one
+// may be larger.
 func LeastSlot(virtual, taken int64) int64 {
 	least := block.RoundUp(max(virtual/leastSlotPart, taken+taken/4, machine.SlotBlockSize), machine.SlotBlockSize)
 	return min(least, defaultSlot(virtual))

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestSlots: slots are made smaller down to what past versions took, and as large as the disk allows.
+// TestSlots: slots are made smaller down to what past versions took, and as large as the disk
+// allows.
 func TestSlots(t *testing.T) {
 	for _, c := range []struct {
 		virtual, taken, want int64

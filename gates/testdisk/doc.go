@@ -19,10 +19,10 @@
 // # The manifest
 //
 // It says of each disk which files it consists of, with their hashes, what the virtual disk shows
-// (as pieces of a pattern, so that a wrong byte can be named, and as a hash), and what may be written
-// where. The pattern of a piece with seed s is, for each 4 KiB of it, the output of PCG(s, number of
-// the 4 KiB) of math/rand/v2, little endian. No disk holds a partition table, so that Windows leaves
-// it alone.
+// (as pieces of a pattern, so that a wrong byte can be named, and as a hash), and what may be
+// written where. The pattern of a piece with seed s is, for each 4 KiB of it, the output of PCG(s,
+// number of the 4 KiB) of math/rand/v2, little endian. No disk holds a partition table, so that
+// Windows leaves it alone.
 //
 // # What is judged
 //

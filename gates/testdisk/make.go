@@ -134,8 +134,8 @@ func (k *maker) next(offset, length int64) Piece {
 	return Piece{offset, length, k.seed}
 }
 
-// writes are what may be written to a disk: a page, sectors across the edge of a page, a whole block
-// if there is one in the middle, the last page.
+// writes are what may be written to a disk: a page, sectors across the edge of a page, a whole
+// block if there is one in the middle, the last page.
 func (k *maker) writes(size int64) []Piece {
 	return []Piece{k.next(unit, unit), k.next(mib+7*sector, 3*sector), k.next(blockSize, min(blockSize, size-blockSize)), k.next(size-unit, unit)}
 }

@@ -77,7 +77,8 @@ type Piece struct {
 // Name is that of the leaf.
 func (d *Disk) Name() string { return d.Files[0].Path }
 
-// Load reads the manifest of a folder. Errors: ErrManifest, those of package format, and of reading.
+// Load reads the manifest of a folder. Errors: ErrManifest, those of package format, and of
+// reading.
 func Load(dir string) (*Manifest, error) {
 	f, err := os.Open(filepath.Join(dir, ManifestName))
 	if err != nil {

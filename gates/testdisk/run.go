@@ -85,9 +85,10 @@ func enter(r *gates.Result, trials []trial) error {
 	return nil
 }
 
-// Run tries all disks of a folder and adds what came out to r. What Windows refuses is an answer, not
-// an error: the errors are those of the folder, and ctx's. Where the API is missing (ErrNoAPI), all
-// gates of the disks stay not run, with the reason. Progress, if not nil, gets a line for each disk.
+// Run tries all disks of a folder and adds what came out to r. What Windows refuses is an answer,
+// not an error: the errors are those of the folder, and ctx's. Where the API is missing (ErrNoAPI),
+// all gates of the disks stay not run, with the reason. Progress, if not nil, gets a line for each
+// disk.
 func Run(ctx context.Context, dir string, api API, r *gates.Result, progress func(string)) error {
 	m, err := Load(dir)
 	if err != nil {
@@ -195,7 +196,8 @@ func (x *run) look(when string, may ...*content) error {
 	return errline.Join(x.compare(disk, when, may...), disk.Close())
 }
 
-// compare reads all of the disk. The error names the first byte that differs from the first content.
+// compare reads all of the disk. The error names the first byte that differs from the first
+// content.
 func (x *run) compare(disk io.ReaderAt, when string, may ...*content) error {
 	var first error
 	for _, want := range may {

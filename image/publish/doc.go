@@ -15,26 +15,27 @@
 //
 // Memory follows what changed, not the size of the disk. Measured with a disk of 64 GiB of which
 // 3.3 GiB changed in pieces of 16 KiB, half of it copies: publishing takes 165 MiB as a whole
-// process (limit of the test: 256). The import of the same 16 MiB takes 32 MiB on a disk of 1 GiB and
-// 80 on one of 256: a map has 32 bytes for each MiB.
+// process (limit of the test: 256). The import of the same 16 MiB takes 32 MiB on a disk of 1 GiB
+// and 80 on one of 256: a map has 32 bytes for each MiB.
 //
 // # Order of writes
 //
 // Pack, table, map and manifest, in this order, each into tmp/, synced, then renamed to its place
 // and the folder synced. Then table and map are read back as a client reads them. The rename of the
 // new index comes last and makes the version exist. Interrupted anywhere, by context, by a full
-// disk, by kill or power, the store lists the versions of before and takes the next. If only the sync after the last rename fails, an error is
-// returned although the version may exist.
+// disk, by kill or power, the store lists the versions of before and takes the next. If only the
+// sync after the last rename fails, an error is returned although the version may exist.
 //
 // A publishing that is cut by its context, a kill or a power cut leaves tmp/pack and tmp/chunks, a
-// journal of the chunks in that pack. The next publishing reads its disk from the start, and as long
-// as its chunks are those of the journal takes them from the pack, instead of compressing and writing
-// them: by the hash of the pages and that of the packed bytes, so that it does not matter for which
-// disk the pack was begun. It removes what is not the same; GC removes both files. After any other
-// error nothing is left. A cut between the pack's rename and that of the index loses the pack.
+// journal of the chunks in that pack. The next publishing reads its disk from the start, and as
+// long as its chunks are those of the journal takes them from the pack, instead of compressing and
+// writing them: by the hash of the pages and that of the packed bytes, so that it does not matter
+// for which disk the pack was begun. It removes what is not the same; GC removes both files. After
+// any other error nothing is left. A cut between the pack's rename and that of the index loses the
+// pack.
 //
-// Before anything is written, the pack is estimated from a sample if the disk would not fit into the
-// store unpacked; ErrNoSpace if it certainly does not.
+// Before anything is written, the pack is estimated from a sample if the disk would not fit into
+// the store unpacked; ErrNoSpace if it certainly does not.
 //
 // Remove writes the index in the same way; objects stay until GC. One publisher at a time holds
 // .lock.
@@ -66,7 +67,8 @@
 // missing or of another version, all data of the parent is read to make it. Nothing in it is
 // believed: where it matches a new page, the region of the parent is read, compared with the map,
 // and the page's SHA-256 taken. Copies are looked for up to the first 8 GiB of new pages (a note
-// says so when there are more): 16 bytes of memory each, and 32 for each that is found. The first of several places is taken. Options.NoCopies skips the search.
+// says so when there are more): 16 bytes of memory each, and 32 for each that is found. The first
+// of several places is taken. Options.NoCopies skips the search.
 //
 // # Known gaps
 //

@@ -28,8 +28,8 @@ func grow(r *rand.Rand, old *imagetest.State, n int, pages int64) *imagetest.Sta
 	return s
 }
 
-// TestGrown: versions of a disk that grows, ends of regions or not, read as published; no plan leads
-// from one size to another, and none is published that is smaller.
+// TestGrown: versions of a disk that grows, ends of regions or not, read as published; no plan
+// leads from one size to another, and none is published that is smaller.
 func TestGrown(t *testing.T) {
 	r := imagetest.Seeded(t, rand.Uint64())
 	for range imagetest.Soak(3) {

@@ -88,8 +88,8 @@ func TestGCUnreadableFolder(t *testing.T) {
 	}
 }
 
-// TestGCNotMounted: where the file system of an image, or of all, is not mounted, an empty folder is
-// left. It is not taken for a store without that image.
+// TestGCNotMounted: where the file system of an image, or of all, is not mounted, an empty folder
+// is left. It is not taken for a store without that image.
 func TestGCNotMounted(t *testing.T) {
 	r := imagetest.Seeded(t, 2)
 	s := imagetest.NewStore(t)

@@ -105,8 +105,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// flatMemory is how many MiB more the import of a disk of 256 GiB may take than that of one of 1 GiB
-// with the same content: 32 bytes for each MiB, some of them several times.
+// flatMemory is how many MiB more the import of a disk of 256 GiB may take than that of one of 1
+// GiB with the same content: 32 bytes for each MiB, some of them several times.
 const flatMemory = 64
 
 // TestMemoryIsFlat imports the same content on a small and on a large disk.

@@ -88,10 +88,10 @@ func (s *store) first(ctx context.Context, name string, disk *Disk, o *Options) 
 }
 
 // Add makes the next version of an image from a disk that stands on the newest one: what is equal
-// is dropped. The disk may have grown: such a version comes to no machine that was made for a smaller
-// one, see image.ErrOtherSize. It returns a ParentError (ErrWrongParent) if the disk stands on something else,
-// image.ErrNotFound for an unknown image, and what Import returns. On any error the store is as
-// before.
+// is dropped. The disk may have grown: such a version comes to no machine that was made for a
+// smaller one, see image.ErrOtherSize. It returns a ParentError (ErrWrongParent) if the disk stands
+// on something else, image.ErrNotFound for an unknown image, and what Import returns. On any error
+// the store is as before.
 func Add(ctx context.Context, s *image.Store, name string, child *Disk, o *Options) (*image.Manifest, error) {
 	return on(s).add(ctx, name, child, o)
 }

@@ -16,10 +16,11 @@ import (
 )
 
 // What a publisher that was cut leaves for the next: the pack as far as it came, and a journal with
-// the record of each chunk in it. The next one reads and cuts up its disk in the same way, and takes
-// a chunk from the pack instead of compressing it as long as chunk after chunk has the same content.
-// Nothing is believed: what is taken has the hash of the pages that were just read, and of the packed
-// bytes. So it does not matter which disk the pack was begun for, nor what a power cut left of it.
+// the record of each chunk in it. The next one reads and cuts up its disk in the same way, and
+// takes a chunk from the pack instead of compressing it as long as chunk after chunk has the same
+// content. Nothing is believed: what is taken has the hash of the pages that were just read, and of
+// the packed bytes. So it does not matter which disk the pack was begun for, nor what a power cut
+// left of it.
 const (
 	packName    = string(image.KindPack)
 	journalName = "chunks"

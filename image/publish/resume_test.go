@@ -185,7 +185,8 @@ func TestKilledImport(t *testing.T) {
 	}
 }
 
-// TestKilledImportChild is the process that TestKilledImport starts; by itself it has nothing to do.
+// TestKilledImportChild is the process that TestKilledImport starts; by itself it has nothing to
+// do.
 func TestKilledImportChild(t *testing.T) {
 	dir := os.Getenv("TROY_CUT_STORE")
 	if dir == "" {

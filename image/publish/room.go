@@ -14,7 +14,8 @@ import (
 const samples = 64
 
 // checkRoom returns space.ErrShort if the pack certainly does not fit into the store: what a sample
-// packs to, less a quarter, is more than is free. It looks only if not everything would fit unpacked.
+// packs to, less a quarter, is more than is free. It looks only if not everything would fit
+// unpacked.
 func (s *scan) checkRoom(ctx context.Context, st *store) error {
 	free, err := st.ops.free(st.String())
 	if err != nil {

@@ -227,8 +227,8 @@ func (s *scan) readBelow(p []byte, region int64) error {
 	return nil
 }
 
-// checkBelow compares what was read of a region of the version below with that version's map, as far
-// as that version's disk reaches.
+// checkBelow compares what was read of a region of the version below with that version's map, as
+// far as that version's disk reaches.
 func (s *scan) checkBelow(p []byte, region int64) error {
 	left := s.parentMap.VirtualSize - region*image.RegionSize
 	if left > 0 && !s.parentMap.Holds(region, p[:min(int64(len(p)), left)]) {

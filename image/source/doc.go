@@ -16,9 +16,9 @@
 // No file is mounted, and no program needs root. Sources are never written to. What has to be made
 // lies in one folder, loses its name before Open returns and is gone when the Disk is closed,
 // whatever happens to the process; a folder that is too small is told before the work starts, where
-// that can be known (of disks of other programs by qemu-img). Each stage of the work knows its bytes
-// before it begins, and ends there. Each error names the file; no disk comes of a medium that is cut short or has a
-// wrong hash.
+// that can be known (of disks of other programs by qemu-img). Each stage of the work knows its
+// bytes before it begins, and ends there. Each error names the file; no disk comes of a medium that
+// is cut short or has a wrong hash.
 //
 // A volume that comes alone gets a GPT around it: an MSR of 16 MiB and a basic data partition from
 // MiB 17, as diskpart makes them. It has no ESP: that of a PC is made there. The last sector of the

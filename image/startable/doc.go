@@ -1,18 +1,18 @@
-// Package startable answers whether a PC can start an image, with reasons and what to do about each.
-// Who publishes asks it before anything exists.
+// Package startable answers whether a PC can start an image, with reasons and what to do about
+// each. Who publishes asks it before anything exists.
 //
 // # Promises
 //
-// Check looks at a virtual disk and gives all that it finds, the worst first. What makes no PC start
-// (no Windows, an NTFS volume larger than its partition, compressed boot files, sectors of another
-// size) is published only by force; what must not be copied to PCs at all (BitLocker, a hibernated
-// Windows, one that is joined to Entra ID or enrolled in an MDM) never; secrets in answer files only
-// if the admin allows that. The rest are warnings. What cannot be read is a finding, never silence,
-// and never a panic: everything on the disk is a claim.
+// Check looks at a virtual disk and gives all that it finds, the worst first. What makes no PC
+// start (no Windows, an NTFS volume larger than its partition, compressed boot files, sectors of
+// another size) is published only by force; what must not be copied to PCs at all (BitLocker, a
+// hibernated Windows, one that is joined to Entra ID or enrolled in an MDM) never; secrets in
+// answer files only if the admin allows that. The rest are warnings. What cannot be read is a
+// finding, never silence, and never a panic: everything on the disk is a claim.
 //
-// The boot files are read as the agent reads them (package bootfiles): what passes here does not fail
-// there. Which partitions count, and whether setup is still to run, say the packages that the agent
-// asks as well (blockdev.Volumes, setup).
+// The boot files are read as the agent reads them (package bootfiles): what passes here does not
+// fail there. Which partitions count, and whether setup is still to run, say the packages that the
+// agent asks as well (blockdev.Volumes, setup).
 //
 // ReadDrivers gives the ids of devices for which a Windows has a driver, to compare with what PCs
 // report.

@@ -18,12 +18,12 @@ var ErrNoDrivers = errors.New("no list of drivers was found")
 // class of six hex digits.
 type Device struct{ Bus, ID, Class string }
 
-// Drivers are the ids for which a Windows has drivers, those that it brings along and those that were
-// added to it. It may be used concurrently.
+// Drivers are the ids for which a Windows has drivers, those that it brings along and those that
+// were added to it. It may be used concurrently.
 type Drivers struct{ ids map[string]bool }
 
-// ReadDrivers reads them from the Windows on a virtual disk of size bytes with logical sectors of that
-// size. Errors: ErrNoDrivers, and those of packages ntfs, regf and blockdev.
+// ReadDrivers reads them from the Windows on a virtual disk of size bytes with logical sectors of
+// that size. Errors: ErrNoDrivers, and those of packages ntfs, regf and blockdev.
 func ReadDrivers(disk io.ReaderAt, size int64, sector int) (*Drivers, error) {
 	volume, err := pcdisk.WindowsVolume(disk, size, sector)
 	if err != nil {
@@ -67,8 +67,8 @@ func (d *Drivers) read(h *regf.Reader) error {
 	return nil
 }
 
-// general leaves out what check-ins do not tell: the maker of the card, its revision, the function of a
-// USB device. A driver for some cards of a kind counts for all of them.
+// general leaves out what check-ins do not tell: the maker of the card, its revision, the function
+// of a USB device. A driver for some cards of a kind counts for all of them.
 func general(name string) string {
 	name = strings.ToUpper(name)
 	for _, part := range []string{"&SUBSYS_", "&REV_", "&MI_"} {
@@ -87,8 +87,8 @@ func (d *Drivers) Has(dev Device) bool {
 	return false
 }
 
-// ids are the names by which Windows looks for a driver (Microsoft, Identifiers for PCI Devices, and
-// for USB devices), without those that general leaves out.
+// ids are the names by which Windows looks for a driver (Microsoft, Identifiers for PCI Devices,
+// and for USB devices), without those that general leaves out.
 func (dev Device) ids() (all []string) {
 	vendor, product, _ := strings.Cut(strings.ToUpper(dev.ID), ":")
 	class := strings.ToUpper(dev.Class)

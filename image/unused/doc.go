@@ -3,12 +3,12 @@
 //
 // # Promises
 //
-// What is named unused lies in an NTFS volume whose reader called it clean, in a partition of a type
-// that can hold one (blockdev.Volumes). Everything else counts as used: the space between
+// What is named unused lies in an NTFS volume whose reader called it clean, in a partition of a
+// type that can hold one (blockdev.Volumes). Everything else counts as used: the space between
 // partitions, other file systems, volumes that were not dismounted, volumes with shadow copies
 // (which read free clusters of the volume), files that could not be mapped, the first 64 KiB of the
-// three files (Windows looks there for signs of a hibernation or a crash dump, and a page that
-// may hold anything must not show one). A disk with a BitLocker volume or a hibernated Windows is
+// three files (Windows looks there for signs of a hibernation or a crash dump, and a page that may
+// hold anything must not show one). A disk with a BitLocker volume or a hibernated Windows is
 // refused: its content is not complete. Each partition gives one line that says what was found.
 //
 // # The NTFS reader

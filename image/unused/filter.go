@@ -82,8 +82,8 @@ func (f Filter) Unused(ctx context.Context, disk io.ReaderAt, size int64, sector
 	return unused, notes, nil
 }
 
-// partitions are those that may hold NTFS. A disk with no table, or with a GPT whose primary copy is
-// damaged, has none: the backup may be an old one. Only failing reads are errors.
+// partitions are those that may hold NTFS. A disk with no table, or with a GPT whose primary copy
+// is damaged, has none: the backup may be an old one. Only failing reads are errors.
 func partitions(disk io.ReaderAt, size int64, sector int) ([]blockdev.Entry, string, error) {
 	table, err := blockdev.ReadTable(disk, size, sector)
 	if err == nil && table.FromBackup {

@@ -59,8 +59,8 @@ func TestShadowSample(t *testing.T) {
 	}
 }
 
-// TestTypes: only partitions of types that can hold a plain NTFS are looked into, whatever they begin
-// with: dynamic disks, Storage Spaces and others put volumes together as they like.
+// TestTypes: only partitions of types that can hold a plain NTFS are looked into, whatever they
+// begin with: dynamic disks, Storage Spaces and others put volumes together as they like.
 func TestTypes(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 16))
 	v := newVolume(t, r)

@@ -1,8 +1,8 @@
 package progress
 
 // Rough is a stage of which only roughly is known how far it has come: what another program says of
-// itself, or bytes that are not those of the total. It never passes the total, and reaches it at its
-// end. One goroutine at a time may use it.
+// itself, or bytes that are not those of the total. It never passes the total, and reaches it at
+// its end. One goroutine at a time may use it.
 type Rough struct {
 	stage       Stage
 	total, told int64

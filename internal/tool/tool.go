@@ -1,6 +1,6 @@
 // Package tool runs programs of other projects: qemu-img, wimlib-imagex, 7zz, mkntfs, partclone, xz
-// and the like. It names the Debian package of one that is missing, and makes what a failed one said
-// a line.
+// and the like. It names the Debian package of one that is missing, and makes what a failed one
+// said a line.
 package tool
 
 import (

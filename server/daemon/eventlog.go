@@ -46,9 +46,9 @@ const servedSuffix = ".served"
 // eventLog appends events to two files. Without them it drops the events.
 type eventLog struct{ file, served *linelog.File }
 
-// tell has the server tell what happens, to the log and to the events. Of machines that have no place
-// in lab.yaml, which anybody can make up, the events are told so much that a room's first evening is
-// seen, and no more: they fill the journal.
+// tell has the server tell what happens, to the log and to the events. Of machines that have no
+// place in lab.yaml, which anybody can make up, the events are told so much that a room's first
+// evening is seen, and no more: they fill the journal.
 func (l *eventLog) tell(so *server.Options, e *Events) {
 	said := limit.New(toldPerMinute/60.0, toldAtOnce)
 	may := func(peer protocol.Peer) bool {

@@ -7,8 +7,8 @@ import (
 	"troy/server/protocol"
 )
 
-// TestEventsOfStrangers: machines that anybody can make up do not fill the journal; those of lab.yaml
-// are told, whatever others do.
+// TestEventsOfStrangers: machines that anybody can make up do not fill the journal; those of
+// lab.yaml are told, whatever others do.
 func TestEventsOfStrangers(t *testing.T) {
 	checkIns, reports := 0, 0
 	e := Events{CheckIn: func(protocol.CheckIn, protocol.Order, error) { checkIns++ }, Report: func(protocol.Report) { reports++ }}

@@ -49,8 +49,8 @@ func checkState(dir string) []Finding {
 	return []Finding{{"state", Good, path + " and its copy are whole", ""}}
 }
 
-// unreadable is the finding where the system did not let something be read: that says nothing of what
-// it holds, and is no reason to sign anything again.
+// unreadable is the finding where the system did not let something be read: that says nothing of
+// what it holds, and is no reason to sign anything again.
 func unreadable(about string, err error) (f Finding, ok bool) {
 	switch {
 	case errors.Is(err, fs.ErrPermission):

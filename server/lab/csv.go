@@ -46,7 +46,8 @@ func plainText(b []byte) []byte {
 	return bytes.TrimPrefix(b, []byte("\ufeff"))
 }
 
-// encoding finds the first byte that is not UTF-8: in a comment, too, where the parser passes it over.
+// encoding finds the first byte that is not UTF-8: in a comment, too, where the parser passes it
+// over.
 func (d *decoder) encoding(b []byte) *Error {
 	line := 0
 	for text := range bytes.Lines(b) {

@@ -48,6 +48,6 @@
 //
 // # Known gaps
 //
-// YAML anchors, aliases, merge keys and tags are refused: one place says one thing; so is a byte that
-// is not UTF-8, in a comment, too. One file holds one document. Groups of rooms do not exist.
+// YAML anchors, aliases, merge keys and tags are refused: one place says one thing; so is a byte
+// that is not UTF-8, in a comment, too. One file holds one document. Groups of rooms do not exist.
 package lab

@@ -11,8 +11,8 @@ import (
 
 // File is a lab.yaml that may change while it is in use, by any editor: written in place, in pieces,
 // replaced, or behind a link. States of it are told apart by their content. One that was written just
-// now comes into force when the next look finds the same, and later where it has lost more than half
-// of its rooms or hosts. What is not valid does not come into force.
+// now comes into force when the next look finds the same, and later where it has lost more than
+// half of its rooms or hosts. What is not valid does not come into force.
 type File struct {
 	path string
 
@@ -55,7 +55,8 @@ func (f *File) Lab() *Lab {
 	return f.lab
 }
 
-// ErrShrunk is returned for a content that may be the first part of one that is still being written.
+// ErrShrunk is returned for a content that may be the first part of one that is still being
+// written.
 var ErrShrunk = fmt.Errorf("it has less than half of the rooms or hosts that it had; if it stays so, it is taken in %v, by a reload at once", shrunkTime)
 
 const (

@@ -92,8 +92,8 @@ func TestReloadHowever(t *testing.T) {
 	}
 }
 
-// TestReloadShrunk: a first part that is valid by itself is not taken while the rest may still come.
-// If it is the whole, it comes into force later, or by a reload at once.
+// TestReloadShrunk: a first part that is valid by itself is not taken while the rest may still
+// come. If it is the whole, it comes into force later, or by a reload at once.
 func TestReloadShrunk(t *testing.T) { synctest.Test(t, testReloadShrunk) }
 
 func testReloadShrunk(t *testing.T) {

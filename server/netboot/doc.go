@@ -17,9 +17,9 @@
 // What was asked in the name of others reflects nothing: questions count only from the ports of
 // clients and relays (68, 67; 4011), never for the address of a whole network, and behind a router
 // an answer is hardly larger than its question. Each address gets 50 answers a second at most, the
-// broadcast address too; of these one client (hardware address) gets one a second, after 20 at once.
-// Who makes up hardware addresses can take all of them. Notes (Options.OnNote) are bounded as well,
-// by where an answer goes: 400 at once, then one a second.
+// broadcast address too; of these one client (hardware address) gets one a second, after 20 at
+// once. Who makes up hardware addresses can take all of them. Notes (Options.OnNote) are bounded as
+// well, by where an answer goes: 400 at once, then one a second.
 //
 //	client                       gets
 //	PXE, architecture 7 or 9     snponly.efi by TFTP (iPXE, Secure Boot off), or shimx64.efi

@@ -118,8 +118,8 @@ func (s *Server) url(self netip.Addr) string {
 	return "http://" + host + "/boot/"
 }
 
-// has says whether a file is there to be served. One that cannot be looked at is there: who asks for
-// it is told that it cannot be read, and does not go another way.
+// has says whether a file is there to be served. One that cannot be looked at is there: who asks
+// for it is told that it cannot be read, and does not go another way.
 func (s *Server) has(name string) bool {
 	info, err := s.root.Stat(name)
 	if err != nil {
@@ -159,8 +159,8 @@ func known(name string) string {
 	return ""
 }
 
-// open opens a file by the name that a client gave, see find. The error is fs.ErrNotExist where there
-// is none; every other one is trouble of this server.
+// open opens a file by the name that a client gave, see find. The error is fs.ErrNotExist where
+// there is none; every other one is trouble of this server.
 func (s *Server) open(name string) (*os.File, int64, error) {
 	if name = s.find(name); name == "" {
 		return nil, 0, fs.ErrNotExist

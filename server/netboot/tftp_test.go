@@ -105,8 +105,8 @@ func TestTFTP(t *testing.T) {
 	}
 }
 
-// TestUnreadable: trouble of the server is not told as a file that is not there, and leads no client
-// another way.
+// TestUnreadable: trouble of the server is not told as a file that is not there, and leads no
+// client another way.
 func TestUnreadable(t *testing.T) {
 	s := newServer(t, Options{})
 	addr := serveOn(t, s)

@@ -1,7 +1,7 @@
 // Package programs looks at what a store gives machines to start (Windows Boot Manager in its
 // images, shim and GRUB in releases of the agent and for network boot), and says which of that a
-// machine would refuse, by what its check-in tells of its firmware, and for which of its devices the
-// Windows of an image has no driver.
+// machine would refuse, by what its check-in tells of its firmware, and for which of its devices
+// the Windows of an image has no driver.
 //
 // # Promises
 //
@@ -134,8 +134,8 @@ func (s *Shelf) Undriven(ctx context.Context, in *protocol.CheckIn, name string,
 	return all
 }
 
-// needed names a device without which Windows does not start, or is alone; "" = another one. A disk on
-// USB is none of the machine's, and a wireless card is not what machines of a room hang on.
+// needed names a device without which Windows does not start, or is alone; "" = another one. A disk
+// on USB is none of the machine's, and a wireless card is not what machines of a room hang on.
 func needed(d *protocol.Device) string {
 	switch {
 	case d.Kind == "storage" && d.Bus == "pci":
@@ -207,8 +207,8 @@ func (s *Shelf) managers(ctx context.Context, v version) *bootfiles.Managers {
 	return m.managers
 }
 
-// look reads shim and GRUB of the current release of the agent, and for network boot. While something
-// of that cannot be read, what was known of it holds.
+// look reads shim and GRUB of the current release of the agent, and for network boot. While
+// something of that cannot be read, what was known of it holds.
 func (s *Shelf) look() []loader {
 	now := s.now()
 	if !s.looked.IsZero() && now.Sub(s.looked) < fresh {

@@ -239,8 +239,8 @@ type Verified struct {
 	Adopted bool   `json:"adopted,omitempty"` // the machine holds With now
 }
 
-// EndSetup orders what becomes of a setup that has not run to its end, of the version that the machine
-// holds: it counts as over.
+// EndSetup orders what becomes of a setup that has not run to its end, of the version that the
+// machine holds: it counts as over.
 type EndSetup struct {
 	ID string `json:"id"` // of the order; the report names it
 	Of Want   `json:"of"` // the version; a machine that holds another one does nothing

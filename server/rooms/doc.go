@@ -47,10 +47,10 @@
 //	else                                         the version, with a start slot
 //
 // An order to verify goes out, too, where nothing is promoted, or where a machine is kept from its
-// version by a stop, by its failures or by the room before, if the store has a version of the number
-// that the machine has; nobody is woken for it then. An order to adopt waits until the machine may
-// have the version that it would adopt. To be compared is no try at a version: it neither counts as
-// a failure nor makes one forgotten.
+// version by a stop, by its failures or by the room before, if the store has a version of the
+// number that the machine has; nobody is woken for it then. An order to adopt waits until the
+// machine may have the version that it would adopt. To be compared is no try at a version: it
+// neither counts as a failure nor makes one forgotten.
 //
 // "Nothing" keeps what is there, and always starts Windows. Every order carries the rules and
 // permits of the room; a machine that joined by "unknown: ROOM" gets the rules but no permits. How

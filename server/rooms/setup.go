@@ -11,7 +11,8 @@ import (
 
 // EndSetup orders that the setup of the version that a machine holds counts as over, or with leave,
 // that what it has done is discarded. The order is for that version alone, and is in the state file
-// when it returns. The error is ErrInvalid for a machine that did not say that its setup is pending.
+// when it returns. The error is ErrInvalid for a machine that did not say that its setup is
+// pending.
 func (k *Keeper) EndSetup(host string, leave bool) (*protocol.Want, error) {
 	h, _, err := k.Host(host)
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 )
 
 // Open writes the disk to a raw file in a folder and opens it. The file has no name any more when
-// Open returns: it is gone when it is closed. The error is space.ErrShort if the folder has no room,
-// a *tool.Error, ErrDamaged, or that of the disk.
+// Open returns: it is gone when it is closed. The error is space.ErrShort if the folder has no
+// room, a *tool.Error, ErrDamaged, or that of the disk.
 func (i *Image) Open(ctx context.Context, dir string, p progress.Start) (*vhdx.Raw, error) {
 	path := filepath.Join(dir, "disk.raw")
 	defer os.Remove(path)

@@ -14,8 +14,8 @@ import (
 const MediumImage = "from-medium"
 
 // PublishMedium publishes what an installation medium holds as version 1 of an image of its own, on
-// a disk of 128 MiB. It returns its raw form, and the folder that was on the medium. Its Windows has
-// still to be set up.
+// a disk of 128 MiB. It returns its raw form, and the folder that was on the medium. Its Windows
+// has still to be set up.
 func (l *Lab) PublishMedium(ctx context.Context, dir string, seed uint64) (raw, content string, err error) {
 	content = filepath.Join(dir, "content")
 	if err := l.fillMedium(filepath.Join(content, "Windows"), seed); err != nil {
