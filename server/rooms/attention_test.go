@@ -111,6 +111,7 @@ func TestAlarmWoken(t *testing.T) {
 	if _, err := w.k.WakeNow("", "b204-1"); err != nil {
 		t.Fatal(err)
 	}
+	w.k.caller.work.Wait() // the call is noted once more when it goes out
 	if got := w.alarm(201); got != "" {
 		t.Errorf("woken this moment: %q", got)
 	}

@@ -68,6 +68,7 @@ type site struct {
 	mu    sync.Mutex
 	acts  []audit.Entry
 	calls []rooms.Call
+	woken chan struct{} // something was called
 }
 
 // Wake implements rooms.Waker.
@@ -75,7 +76,29 @@ func (s *site) Wake(_ context.Context, calls []rooms.Call) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls = append(s.calls, calls...)
+	select {
+	case s.woken <- struct{}{}:
+	default: // told, and not yet heard
+	}
 	return nil
+}
+
+// whoWasCalled waits until n machines were called: that is done in the background.
+func (s *site) whoWasCalled(n int) int {
+	s.t.Helper()
+	for {
+		s.mu.Lock()
+		have := len(s.calls)
+		s.mu.Unlock()
+		if have >= n {
+			return have
+		}
+		select {
+		case <-s.woken:
+		case <-time.After(time.Minute):
+			s.t.Fatalf("%d machines were called, want %d", have, n)
+		}
+	}
 }
 
 func mac(i int) string { return fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&255) }
@@ -88,7 +111,7 @@ func newSite(t testing.TB, machines int, o Options) *site {
 // newSiteAt is newSite with another clock.
 func newSiteAt(t testing.TB, machines int, o Options, now func() time.Time) *site {
 	t.Helper()
-	s, dir := &site{t: t}, t.TempDir()
+	s, dir := &site{t: t, woken: make(chan struct{}, 1)}, t.TempDir()
 	var text strings.Builder
 	text.WriteString(labYAML)
 	if machines > 0 {
