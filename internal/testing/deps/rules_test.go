@@ -11,6 +11,7 @@ import (
 var floors = [][]string{
 	{"qemu-tests", "packaging"},
 	{"cmds"},
+	{"trial"},
 	{"agent"},
 	{"server/daemon"},
 	{"server"},
