@@ -12,7 +12,7 @@ import (
 
 	"troy/chainload"
 	"troy/diskwriter/pcdisk"
-	"troy/internal/testing/fixture"
+	"troy/internal/testing/dirtyflag"
 	"troy/internal/testing/needs"
 	"troy/server/protocol"
 )
@@ -136,7 +136,7 @@ func starting(sector string) func(*bench) []byte {
 // dirtyVolume is one of NTFS that Windows wants to check.
 func dirtyVolume(b *bench) []byte {
 	v := memory(b.ntfs(3 << 20))
-	b.must(fixture.SetDirty(v, 0, true))
+	b.must(dirtyflag.Set(v, 0, true))
 	return v
 }
 
@@ -149,7 +149,7 @@ func (b *bench) session(dirty bool) {
 		b.must(err)
 		chain, err := bootChain(tg.Files())
 		b.must(err)
-		b.must(fixture.SetDirty(chain, 1<<20, dirty))
+		b.must(dirtyflag.Set(chain, 1<<20, dirty))
 		b.must(chain.Close())
 	})
 }

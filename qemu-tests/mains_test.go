@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"troy/diskwriter/blockdev"
-	"troy/internal/testing/fixture"
+	"troy/internal/testing/dirtyflag"
 	"troy/internal/testing/testlab"
 	"troy/internal/testing/vmlab"
 	"troy/vhdx"
@@ -22,7 +22,7 @@ func endSession(t *testing.T, pc *testlab.PC, mains bool) {
 		if err != nil || len(volumes) == 0 {
 			t.Fatalf("volumes of the image: %v, %v", volumes, err)
 		}
-		if err := fixture.SetDirty(c, volumes[0].Start, mains); err != nil {
+		if err := dirtyflag.Set(c, volumes[0].Start, mains); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -32,11 +32,16 @@ func LoadModules() error {
 
 // PowerOff switches the machine off once the console has said everything. It does not return: the
 // end of process 1 would be a kernel panic.
-func PowerOff() {
+func PowerOff() { end("power off", unix.LINUX_REBOOT_CMD_POWER_OFF) }
+
+// Restart resets the machine, as PowerOff switches it off.
+func Restart() { end("restart", unix.LINUX_REBOOT_CMD_RESTART) }
+
+func end(what string, command int) {
 	_ = unix.IoctlSetInt(1, unix.TCSBRK, 1)
 	unix.Sync()
-	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
-		fmt.Println("power off:", err)
+	if err := unix.Reboot(command); err != nil {
+		fmt.Println(what+":", err)
 	}
 	select {}
 }
