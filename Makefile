@@ -72,7 +72,7 @@ test: deps check
 check:
 	@files="$$(gofmt -l $$(git ls-files '*.go'))" && test -z "$$files" || { echo "run gofmt: $$files"; exit 1; }
 	go vet ./...
-	GOOS=windows GOARCH=amd64 GOFLAGS=-trimpath go vet ./gates/... ./cmds/troy-gates
+	GOOS=windows GOARCH=amd64 GOFLAGS=-trimpath go vet ./gates/... ./trial/inside/... ./cmds/troy-gates
 	go tool staticcheck ./...
 	@dead="$$(go tool deadcode -test ./...)" && test -z "$$dead" || { echo "nothing calls these:"; echo "$$dead"; exit 1; }
 	@dead="$$(go tool deadcode ./...)" && ! echo "$$dead" | grep -vE '^($$|vhdx/|internal/(guid|testing)/)' || { echo "only tests call these (vhdx and its GUID are for other modules, too)"; exit 1; }

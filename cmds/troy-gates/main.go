@@ -7,6 +7,15 @@
 // out as a page, asks, and writes DIR\result.json, which "troy gates judge DIR" completes on Linux.
 // It needs administrator rights, and no Hyper-V. DIR has to be on NTFS.
 //
+// In the Windows of a trial (troy try) it is also what looks from inside, see package inside:
+//
+//	troy-gates up --install   put the program into C:\Troy, make it a service, make its two files
+//	troy-gates up             do what the order on the trial's disc says, as the first logon does
+//	troy-gates up --service   the same as the service does, at each later start
+//
+// Both of the latter shut Windows down at the end, unless the order says otherwise. Without a disc
+// with an order they do nothing.
+//
 // Exit codes: 0 done (also when nothing could be tried), 1 failed, 5 a gate failed, 64 wrong usage.
 package main
 
@@ -43,6 +52,9 @@ const usage = "troy-gates [--yes] DIR"
 // run does the whole, and returns the exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	s := cli.New("troy-gates", out, errOut)
+	if len(args) > 0 && args[0] == "up" {
+		return s.Finish(up(ctx, s, args[1:]), upUsage)
+	}
 	flags := flag.NewFlagSet("troy-gates", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	yes := flags.Bool("yes", false, "write the result without asking")

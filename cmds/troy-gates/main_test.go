@@ -66,6 +66,23 @@ func TestRun(t *testing.T) {
 			}
 		})
 	}
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"up"}, cli.Failed, "inside the Windows of a trial"},
+		{[]string{"up", "--install"}, cli.Failed, "inside the Windows of a trial"},
+		{[]string{"up", "--service"}, cli.Failed, "inside the Windows of a trial"},
+		{[]string{"up", "--install", "--service"}, cli.Usage, "one flag at most"},
+		{[]string{"up", "disks"}, cli.Usage, "want no folder"},
+		{[]string{"up", "--fast"}, cli.Usage, "flag provided but not defined"},
+	} {
+		var out bytes.Buffer
+		if code := run(t.Context(), c.args, nil, &out, &out); code != c.code || !strings.Contains(out.String(), c.says) {
+			t.Errorf("%q: exit code %d, it says %s", c.args, code, out.String())
+		}
+	}
 	var out bytes.Buffer
 	if code := run(t.Context(), []string{t.TempDir()}, nil, &out, &out); code != cli.Failed ||
 		!strings.Contains(out.String(), "nothing was tried; 'troy gates make' makes such a folder") || strings.Count(out.String(), "\n") != 1 {

@@ -2,7 +2,6 @@ package inside
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -71,7 +70,7 @@ func ReadBallast(r io.ReaderAt, size int64) (s Stamps, err error) {
 	for at := int64(0); at < size; at += chunk {
 		part := buffer[:min(chunk, size-at)]
 		if n, err := r.ReadAt(part, at); n < len(part) {
-			return s, errors.Join(err, fmt.Errorf("the ballast ends at %d of %d", at+int64(n), size))
+			return s, fmt.Errorf("the ballast ends at byte %d of %d: %w", at+int64(n), size, err)
 		}
 		for i := 0; i+BlockSize <= len(part); i += BlockSize {
 			block := part[i : i+BlockSize]

@@ -62,7 +62,10 @@ func ParseOrder(b []byte) (*Order, error) {
 	if err := json.Unmarshal([]byte(text), o); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOrder, err)
 	}
-	return o, o.check()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return o, nil
 }
 
 func (o *Order) check() error {

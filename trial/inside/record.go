@@ -30,7 +30,7 @@ const (
 var (
 	// ErrTorn: a record was not written to its end.
 	ErrTorn = errors.New("a record is torn")
-	// ErrRecord: something is no record, or too long for one.
+	// ErrRecord: something is no record.
 	ErrRecord = errors.New("bad record")
 )
 
@@ -50,7 +50,7 @@ type Record struct {
 	Ballast Stamps   `json:"ballast"`            // what it held before the order was carried out
 	Did     []Action `json:"did,omitempty"`      // of the order
 	Failed  []string `json:"failed,omitempty"`   // what could not be done: "fill: …"
-	Events  []string `json:"events,omitempty"`   // errors of disks and volumes in the event log of this start, shortened
+	Events  []string `json:"events,omitempty"`   // of disks and volumes in the log of this start
 	Facts   Facts    `json:"facts"`              // what can only be seen from inside
 	PC      gates.PC `json:"pc"`                 // as troy-gates.exe sees it
 	NotTold string   `json:"not_told,omitempty"` // why the trial could not be told over the network
@@ -70,18 +70,20 @@ type Facts struct {
 	HostLetter string   `json:"host_letter,omitempty"` // of the partition with \Troy\base.vhdx, such as "D:"; "none" (W8)
 	PageFiles  []string `json:"page_files,omitempty"`  // where they are: "boot child", "host", "other" (W8)
 	Mailbox    string   `json:"mailbox,omitempty"`     // "opened", or why not (W12)
-	Chain      []string `json:"chain,omitempty"`       // files of the running chain that could be opened for writing (W12)
-	ChainTried int      `json:"chain_tried,omitempty"` // how many files of it were tried
+	// Chain are the disks in \Troy that could be opened for writing (W12). Which of them are files
+	// of the running chain, only the trial knows.
+	Chain      []string `json:"chain,omitempty"`
+	ChainTried int      `json:"chain_tried,omitempty"` // how many were tried
 }
 
-// Put writes a record into its slot.
+// Put writes a record into its slot. Where it is too long, its texts are shortened.
 func Put(w io.WriterAt, r *Record) error {
-	text, err := json.Marshal(r)
+	text, err := r.encode()
 	if err != nil {
 		return err
 	}
-	if r.Order < 0 || len(text) > SlotSize-slotHeader {
-		return fmt.Errorf("%w: order %d, %d bytes of at most %d", ErrRecord, r.Order, len(text), SlotSize-slotHeader)
+	if r.Order < 1 || len(text) > room {
+		return fmt.Errorf("%w: order %d, %d bytes of at most %d", ErrRecord, r.Order, len(text), room)
 	}
 	slot := make([]byte, SlotSize)
 	copy(slot, slotMagic)
@@ -130,12 +132,16 @@ func Of(r io.ReaderAt, order int) (*Record, error) {
 
 func parseSlot(slot []byte) (*Record, error) {
 	length := binary.LittleEndian.Uint32(slot[8:])
-	if !bytes.HasPrefix(slot, []byte(slotMagic)) || crc32.Checksum(slot[8:], castagnoli) != binary.LittleEndian.Uint32(slot[4:]) || length > SlotSize-slotHeader {
+	if !bytes.HasPrefix(slot, []byte(slotMagic)) || length > room ||
+		crc32.Checksum(slot[8:], castagnoli) != binary.LittleEndian.Uint32(slot[4:]) {
 		return nil, ErrTorn
 	}
 	r := new(Record)
 	if err := json.Unmarshal(slot[slotHeader:slotHeader+length], r); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	if r.Order < 1 {
+		return nil, fmt.Errorf("%w: order %d", ErrRecord, r.Order)
 	}
 	return r, nil
 }

@@ -1,0 +1,54 @@
+package inside
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// What was written whole has one stamp; what was not is told as a mixture, to the block; damage is
+// no stamp.
+func TestBallast(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for _, size := range []int64{BlockSize, chunk - BlockSize, chunk, chunk + BlockSize, 2*chunk + 3*BlockSize} {
+		file := make(memory, size)
+		if s, err := ReadBallast(file, size); err != nil || s.Strange != int(size/BlockSize) || s.One(0) {
+			t.Errorf("zeros: %v, %v", s, err)
+		}
+		if err := WriteBallast(file, size, 6); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := ReadBallast(file, size); err != nil || !s.One(6) || s.One(7) || s.Blocks != int(size/BlockSize) {
+			t.Errorf("%d bytes: %v, %v", size, s, err)
+		}
+		blocks := int(size / BlockSize)
+		if blocks == 1 {
+			continue
+		}
+		newer := 1 + r.IntN(blocks-1)
+		for i := range newer {
+			Block(file[i*BlockSize:][:BlockSize], 7, i)
+		}
+		if s, err := ReadBallast(file, size); err != nil || s.Low != 6 || s.High != 7 || s.One(6) || s.One(7) || s.String() != "a mixture of stamps 6 to 7" {
+			t.Errorf("%d of %d blocks are newer: %v, %v", newer, blocks, s, err)
+		}
+		file[r.Int64N(size)] ^= 1
+		if s, err := ReadBallast(file, size); err != nil || s.Strange != 1 {
+			t.Errorf("one bit: %v, %v", s, err)
+		}
+		if _, err := ReadBallast(file, size+BlockSize); err == nil {
+			t.Error("an end that comes too early is no error")
+		}
+	}
+	if s := (Stamps{}); s.One(0) || s.String() != "no ballast" {
+		t.Errorf("%v", s)
+	}
+	// Blocks of one stamp that changed places are found: each holds its number.
+	file := make(memory, 2*BlockSize)
+	Block(file[:BlockSize], 1, 1)
+	Block(file[BlockSize:], 1, 0)
+	if s, err := ReadBallast(file, 2*BlockSize); err != nil || s.Strange != 2 {
+		t.Errorf("exchanged: %v, %v", s, err)
+	}
+}
