@@ -72,13 +72,27 @@ func Make(ctx context.Context, o *Options) (err error) {
 }
 
 // Other makes a disc that is no installation medium of Windows.
-func Other(ctx context.Context, out string) (err error) {
+func Other(ctx context.Context, out string) error {
+	return single(ctx, "README.TXT", []byte("drivers of a printer\r\n"), out)
+}
+
+// Order makes a trial's disc with nothing but an order.
+func Order(ctx context.Context, o *inside.Order, out string) error {
+	text, err := o.Encode()
+	if err != nil {
+		return err
+	}
+	return single(ctx, inside.OrderFile, text, out)
+}
+
+// single makes a disc with one file.
+func single(ctx context.Context, name string, data []byte, out string) (err error) {
 	tmp, err := os.MkdirTemp(filepath.Dir(out), "medium-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errline.Join(err, os.RemoveAll(tmp)) }()
-	if err := os.WriteFile(filepath.Join(tmp, "README.TXT"), []byte("drivers of a printer\r\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(tmp, name), data, 0o644); err != nil {
 		return err
 	}
 	return burn(ctx, tmp, out)

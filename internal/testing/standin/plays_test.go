@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,14 +55,8 @@ func (p *played) must(err error) {
 // is cut then, else it has to end by itself.
 func (p *played) start(o *inside.Order, cut bool, lines ...string) {
 	p.t.Helper()
-	text, err := o.Encode()
-	p.must(err)
-	folder, disc := filepath.Join(p.dir, "disc"), filepath.Join(p.dir, "disc.iso")
-	p.must(os.MkdirAll(folder, 0o755))
-	p.must(os.WriteFile(filepath.Join(folder, inside.OrderFile), text, 0o644))
-	if out, err := exec.CommandContext(p.t.Context(), "genisoimage", "-quiet", "-o", disc, folder).CombinedOutput(); err != nil {
-		p.t.Fatalf("genisoimage: %v: %s", err, out)
-	}
+	disc := filepath.Join(p.dir, "disc.iso")
+	p.must(medium.Order(p.t.Context(), o, disc))
 	m, err := vm.Start(p.t.Context(), &vm.Config{Name: "played", Dir: p.dir, Kernel: p.kernel, Initrd: p.initrd, Cmdline: cmdline, NoReboot: true,
 		Disks: []vm.Disk{{Path: p.disk, Bus: p.bus}, {Path: disc, Bus: vm.CDROM}}, MemoryMiB: 512,
 		OnLine: func(line string) {

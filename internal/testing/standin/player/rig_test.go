@@ -108,13 +108,8 @@ func (r *rig) order(stamp uint32, do ...inside.Action) *inside.Order {
 	r.t.Helper()
 	r.number++
 	o := &inside.Order{Number: r.number, Do: do, Stamp: stamp, BallastMiB: 1, Tell: "http://10.0.2.2:1/"}
-	text, err := o.Encode()
-	r.must(err)
-	dir := filepath.Join(r.dir, "disc")
-	r.must(os.MkdirAll(dir, 0o755))
-	r.must(os.WriteFile(filepath.Join(dir, inside.OrderFile), text, 0o644))
 	r.disc = filepath.Join(r.dir, "disc.iso")
-	r.tool("genisoimage", "-quiet", "-o", r.disc, dir)
+	r.must(medium.Order(r.t.Context(), o, r.disc))
 	return o
 }
 
