@@ -8,9 +8,11 @@ import (
 	"syscall"
 
 	"troy/internal/cli"
+	"troy/trial/prepare"
 )
 
 func main() {
+	prepare.Inside() // init of a small virtual PC; anywhere else it returns at once
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
