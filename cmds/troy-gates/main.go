@@ -9,12 +9,12 @@
 //
 // In the Windows of a trial (troy try) it is also what looks from inside, see package inside:
 //
-//	troy-gates up --install   put the program into C:\Troy, make it a service, make its two files
-//	troy-gates up             do what the order on the trial's disc says, as the first logon does
-//	troy-gates up --service   the same as the service does, at each later start
+//	troy-gates up             do what the order on the trial's disc says
+//	troy-gates up --install   the same, after becoming a service in C:\Troy: the first logon
+//	troy-gates up --service   the same as the service, at each later start
 //
-// Both of the latter shut Windows down at the end, unless the order says otherwise. Without a disc
-// with an order they do nothing.
+// Windows is shut down at the end, unless the order says otherwise. Without a disc with an order
+// nothing is done.
 //
 // Exit codes: 0 done (also when nothing could be tried), 1 failed, 5 a gate failed, 64 wrong usage.
 package main

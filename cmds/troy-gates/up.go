@@ -16,19 +16,17 @@ const upUsage = "troy-gates up [--install | --service]"
 func up(ctx context.Context, s *cli.Streams, args []string) error {
 	flags := flag.NewFlagSet("up", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	install := flags.Bool("install", false, "make the program a service")
+	install := flags.Bool("install", false, "make the program a service first")
 	service := flags.Bool("service", false, "run as the service")
 	switch err := flags.Parse(args); {
 	case err != nil:
 		return cli.Usagef("%v", err)
 	case flags.NArg() > 0, *install && *service:
 		return cli.Usagef("want no folder, and one flag at most")
-	case *install:
-		return onwindows.Install(ctx)
 	case *service:
 		return onwindows.Serve(ctx)
 	}
-	r, err := onwindows.Hand(ctx)
+	r, err := onwindows.Hand(ctx, *install)
 	if r != nil {
 		say(s, r)
 	}

@@ -3,14 +3,70 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"troy/gates"
+	"troy/trial/inside"
 )
+
+// wine is a prefix of Wine in a folder of the test's own, and the program.
+type wine struct {
+	t         *testing.T
+	root, exe string
+	env       []string
+}
+
+func newWine(t *testing.T) *wine {
+	t.Helper()
+	root := t.TempDir()
+	w := &wine{t: t, root: root, exe: filepath.Join(root, "troy-gates.exe")}
+	build := exec.Command("go", "build", "-trimpath", "-o", w.exe, ".")
+	build.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	w.env = append(os.Environ(), "HOME="+root, "WINEPREFIX="+filepath.Join(root, "prefix"), "WINEDEBUG=-all", "WINEDLLOVERRIDES=mscoree,mshtml=")
+	t.Cleanup(w.stop)
+	w.run("wine64", "wineboot.exe", "--init")
+	if err := os.WriteFile(filepath.Join(w.c("windows"), "system32", "bcryptprimitives.dll"), forwarder(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// c is a folder of drive C.
+func (w *wine) c(name string) string { return filepath.Join(w.root, "prefix", "drive_c", name) }
+
+func (w *wine) run(program string, args ...string) string {
+	w.t.Helper()
+	cmd := exec.Command(filepath.Join("/usr/lib/wine", program), args...)
+	cmd.Env = w.env
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		w.t.Fatalf("%s %q: %v\n%s", program, args, err, out.String())
+	}
+	return out.String()
+}
+
+// stop ends all of Wine, whose services outlive what was run.
+func (w *wine) stop() {
+	end := exec.Command("/usr/lib/wine/wineserver64", "-k")
+	end.Env = w.env
+	if out, err := end.CombinedOutput(); err != nil {
+		w.t.Logf("no server was left: %v\n%s", err, out)
+	}
+	w.run("wineserver64", "-w")
+}
 
 // Under Wine the program runs as far as to the functions of virtdisk.dll that Wine lacks, and says
 // so. What it looks up about the PC is Wine's answer, and no PC's.
@@ -19,38 +75,14 @@ func TestWine(t *testing.T) {
 		t.Log("only with TROY_SOAK=1: Wine makes a prefix of 700 MB; TestRun has the same without Wine, make check vets the code for Windows")
 		return
 	}
-	root, dir := t.TempDir(), disks(t)
-	exe := filepath.Join(root, "troy-gates.exe")
-	build := exec.Command("go", "build", "-trimpath", "-o", exe, ".")
-	build.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	env := append(os.Environ(), "HOME="+root, "WINEPREFIX="+filepath.Join(root, "prefix"), "WINEDEBUG=-all", "WINEDLLOVERRIDES=mscoree,mshtml=")
-	wine := func(program string, args ...string) string {
-		cmd := exec.Command(filepath.Join("/usr/lib/wine", program), args...)
-		cmd.Env = env
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := cmd.Run(); err != nil {
-			t.Fatalf("%s %q: %v\n%s", program, args, err, out.String())
-		}
-		return out.String()
-	}
-	t.Cleanup(func() { // Wine's services outlive what was run
-		end := exec.Command("/usr/lib/wine/wineserver64", "-k")
-		end.Env = env
-		if out, err := end.CombinedOutput(); err != nil {
-			t.Logf("no server was left: %v\n%s", err, out)
-		}
-		wine("wineserver64", "-w")
-	})
-	wine("wine64", "wineboot.exe", "--init")
-	system := filepath.Join(root, "prefix/drive_c/windows/system32")
-	if err := os.WriteFile(filepath.Join(system, "bcryptprimitives.dll"), forwarder(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	out := wine("wine64", exe, "--yes", dir)
+	w := newWine(t)
+	t.Run("disks", func(t *testing.T) { w.disks(t) })
+	t.Run("up", func(t *testing.T) { w.up(t) })
+}
+
+func (w *wine) disks(t *testing.T) {
+	dir := disks(t)
+	out := w.run("wine64", w.exe, "--yes", dir)
 	if !strings.Contains(out, "W9   not run") || !strings.Contains(out, "virtdisk.dll lacks OpenVirtualDisk") || !strings.Contains(out, "a stand-in, no Windows") {
 		t.Errorf("it says:\n%s", out)
 	}
@@ -60,6 +92,68 @@ func TestWine(t *testing.T) {
 	}
 	if r, err := gates.Parse(b); err != nil || !r.PC.Windows.StandIn || r.Count(gates.NotRun) != len(gates.All()) {
 		t.Errorf("%v: %s", err, b)
+	}
+}
+
+// order puts the trial's disc into drive D: a folder with an order and the program.
+func (w *wine) order(o *inside.Order) {
+	w.t.Helper()
+	cd := filepath.Join(w.root, "cd")
+	if err := os.MkdirAll(cd, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	b, err := o.Encode()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(cd, inside.OrderFile), b, 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// The first logon installs the program and carries an order out; the service, which Wine starts by
+// itself with its next start, carries out the next one.
+func (w *wine) up(t *testing.T) {
+	told := make(chan inside.Record, 16)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var record inside.Record
+		if err := json.NewDecoder(r.Body).Decode(&record); err != nil {
+			t.Error(err)
+		}
+		told <- record
+	}))
+	defer server.Close()
+	w.run("wine64", "reg.exe", "add", `HKLM\Software\Wine\Drives`, "/v", "d:", "/d", "cdrom", "/f")
+	w.stop()
+	w.order(&inside.Order{Number: 1, BallastMiB: 2, Stamp: 5, Do: []inside.Action{inside.Fill, inside.Disks}, Tell: server.URL})
+	if err := os.Symlink(filepath.Join(w.root, "cd"), filepath.Join(w.root, "prefix", "dosdevices", "d:")); err != nil {
+		t.Fatal(err)
+	}
+	w.run("wine64", w.exe, "up", "--install")
+	first := <-told
+	for first.Phase != inside.Desktop { // Wine may have started the service already
+		first = <-told
+	}
+	if !first.Ballast.One(5) || !slices.Equal(first.Did, []inside.Action{inside.Fill}) || !first.PC.Windows.StandIn ||
+		!strings.Contains(strings.Join(first.Failed, "\n"), `no drive has \gates`) {
+		t.Errorf("%+v", first)
+	}
+	w.stop()
+	w.order(&inside.Order{Number: 2, BallastMiB: 2, Tell: server.URL})
+	w.run("wine64", "wineboot.exe") // starts the services
+	second := <-told
+	for second.Order != 2 {
+		second = <-told
+	}
+	w.stop()
+	f, err := os.Open(filepath.Join(w.c("Troy"), "trial.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all, err := inside.All(f)
+	if err != nil || len(all) != 2 || second.Phase != inside.Up || !reflect.DeepEqual(all[1], second) {
+		t.Errorf("the file has %+v, %v\nthe trial was told %+v", all, err, second)
 	}
 }
 

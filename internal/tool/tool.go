@@ -46,6 +46,8 @@ type Error struct {
 // Error names the program, what it said or else how it ended, and for a missing one its package.
 func (e *Error) Error() string {
 	switch {
+	case errors.Is(e.Err, exec.ErrNotFound) && packages[e.Tool] == "":
+		return e.Tool + " is not installed"
 	case errors.Is(e.Err, exec.ErrNotFound):
 		return fmt.Sprintf("%s is not installed (Debian package %s)", e.Tool, packages[e.Tool])
 	case e.Said != "":

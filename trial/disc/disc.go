@@ -25,8 +25,7 @@ var ErrProgram = errors.New("not a program of Windows")
 const script = "@echo off\r\n" +
 	"rem The first logon of a trial of Troy: the program becomes a service, then does what\r\n" +
 	"rem " + inside.OrderFile + " on this disc says.\r\n" +
-	`"%~dp0` + inside.ProgramFile + `" up --install` + "\r\n" +
-	`"%~dp0` + inside.ProgramFile + `" up` + "\r\n"
+	`"%~dp0` + inside.ProgramFile + `" up --install` + "\r\n"
 
 // Make makes the disc for one start at path out. Program is the path of troy-gates.exe.
 func Make(out string, o *inside.Order, program string) error {

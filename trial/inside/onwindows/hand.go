@@ -12,6 +12,13 @@ import (
 // handPatience is how long the program waits for its disc when it is started by hand from there.
 const handPatience = 10 * time.Second
 
+// Windows shuts down some time after the program has ended: the first logon goes on meanwhile, and
+// a start comes as far as it would.
+const (
+	handGrace    = time.Minute
+	serviceGrace = 20 * time.Second
+)
+
 // drive is drive C, without a slash.
 func drive() string {
 	if d := os.Getenv("SystemDrive"); d != "" {
@@ -20,32 +27,30 @@ func drive() string {
 	return "C:"
 }
 
-// here is the place of a start in the running Windows.
-func here(wait time.Duration) *place {
+// here is the place of a start in the running Windows, which shuts down after some time.
+func here(wait, grace time.Duration) *place {
 	dir := filepath.Join(drive()+`\`, "Troy")
 	cds := func() []string { cd, _ := drives(); return cd }
-	return &place{roots: cds, dir: dir, wait: wait, system: &system{dir: dir}}
+	return &place{roots: cds, dir: dir, wait: wait, system: &system{dir: dir, grace: grace}}
 }
 
-// Install copies the running program to \Troy of drive C, makes it a service that starts with
-// Windows, and makes the two files.
-func Install(ctx context.Context) error {
-	if err := supported(); err != nil {
-		return err
-	}
-	program, err := here(handPatience).install(ctx)
-	if err != nil {
-		return err
-	}
-	return makeService(program)
-}
-
-// Hand is a start by hand, as the first logon makes one.
-func Hand(ctx context.Context) (*inside.Record, error) {
+// Hand is a start by hand, as the first logon makes one. With install the program is copied to
+// \Troy of drive C before, and made a service that starts with Windows.
+func Hand(ctx context.Context, install bool) (*inside.Record, error) {
 	if err := supported(); err != nil {
 		return nil, err
 	}
-	return here(handPatience).up(ctx, inside.Desktop)
+	p := here(handPatience, handGrace)
+	if !install {
+		return p.up(ctx, inside.Desktop, nil)
+	}
+	return p.up(ctx, inside.Desktop, func() error {
+		program, err := p.copySelf()
+		if err != nil {
+			return err
+		}
+		return makeService(program)
+	})
 }
 
 // started is a start by the service. While setup is at work it does nothing.
@@ -53,6 +58,6 @@ func started(ctx context.Context) error {
 	if setupAtWork() {
 		return nil
 	}
-	_, err := here(patience).up(ctx, inside.Up)
+	_, err := here(patience, serviceGrace).up(ctx, inside.Up, nil)
 	return err
 }

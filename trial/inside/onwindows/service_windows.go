@@ -18,7 +18,8 @@ func makeService(program string) (err error) {
 		return err
 	}
 	defer func() { err = errline.Join(err, m.Disconnect()) }()
-	s, err := m.CreateService(ServiceName, program, mgr.Config{StartType: mgr.StartAutomatic, DisplayName: ServiceTitle}, ServiceArgs()...)
+	s, err := m.CreateService(ServiceName, program, mgr.Config{StartType: mgr.StartAutomatic,
+		ErrorControl: mgr.ErrorNormal, DisplayName: ServiceTitle}, ServiceArgs()...)
 	switch {
 	case errors.Is(err, windows.ERROR_SERVICE_EXISTS):
 		return nil

@@ -2,6 +2,7 @@ package onwindows
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +19,10 @@ import (
 )
 
 // system is the Windows that the program runs in.
-type system struct{ dir string } // \Troy of drive C
+type system struct {
+	dir   string        // \Troy of drive C
+	grace time.Duration // before it shuts down
+}
 
 // Do implements inside.System.
 func (s *system) Do(ctx context.Context, a inside.Action) error {
@@ -54,11 +58,13 @@ func tryDisks(ctx context.Context, dir string) error {
 	return durable.WriteFile(filepath.Join(dir, gates.FileName), b, 0o644)
 }
 
-// ShutDown implements inside.System. Programs are closed by force: nobody is there to be asked.
+// ShutDown implements inside.System. Windows counts the time of grace by itself. Programs are closed
+// by force: nobody is there to be asked.
 func (s *system) ShutDown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return tool.Run(ctx, &tool.Command{Name: "shutdown.exe", Args: []string{"/s", "/f", "/t", "0", "/d", "p:0:0"}})
+	return tool.Run(ctx, &tool.Command{Name: "shutdown.exe", Args: []string{"/s", "/f",
+		"/t", fmt.Sprint(int(s.grace.Seconds())), "/d", "p:0:0"}})
 }
 
 // Look implements inside.System.
@@ -69,6 +75,9 @@ func (s *system) Look(ctx context.Context) (seen inside.Seen) {
 		}
 	}
 	var err error
+	if !winpc.Elevated() {
+		fail("rights", errors.New("the program does not run as administrator"))
+	}
 	seen.PC, _ = winpc.Look()
 	seen.Name, err = os.Hostname()
 	fail("name", err)

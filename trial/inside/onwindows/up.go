@@ -33,8 +33,9 @@ type place struct {
 	system inside.System
 }
 
-// up is one start: it finds the order and does what it says.
-func (p *place) up(ctx context.Context, phase inside.Phase) (*inside.Record, error) {
+// up is one start: it finds the order and does what it says. Install, if not nil, comes before
+// that; what it could not do is a line of the record.
+func (p *place) up(ctx context.Context, phase inside.Phase, install func() error) (*inside.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	order, err := p.order(ctx)
@@ -42,9 +43,14 @@ func (p *place) up(ctx context.Context, phase inside.Phase) (*inside.Record, err
 		return nil, err
 	}
 	start := &inside.Start{Order: order, Phase: phase, System: p.system}
+	if install != nil {
+		if err := install(); err != nil {
+			start.Failed = append(start.Failed, "install: "+err.Error())
+		}
+	}
 	files, err := inside.OpenFiles(p.dir, order)
 	if err != nil {
-		start.Failed = []string{"files: " + err.Error()}
+		start.Failed = append(start.Failed, "files: "+err.Error())
 		return inside.Run(ctx, start)
 	}
 	start.Ballast, start.Size, start.Records = files.Ballast, files.Size, files.Records
@@ -84,13 +90,9 @@ func (p *place) lookOnce() (*inside.Order, error) {
 	return nil, ErrNoOrder
 }
 
-// install copies the running program and makes the two files. It returns where the program is.
-func (p *place) install(ctx context.Context) (program string, err error) {
+// copySelf copies the running program into the folder, and returns where it is.
+func (p *place) copySelf() (program string, err error) {
 	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	order, err := p.order(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -98,14 +100,7 @@ func (p *place) install(ctx context.Context) (program string, err error) {
 		return "", err
 	}
 	program = filepath.Join(p.dir, inside.ProgramFile)
-	if err := copyProgram(program, self); err != nil {
-		return "", err
-	}
-	files, err := inside.OpenFiles(p.dir, order)
-	if err != nil {
-		return "", err
-	}
-	return program, files.Close()
+	return program, copyProgram(program, self)
 }
 
 // testDisks finds the folder of test disks: \gates of the first root that has one.

@@ -51,11 +51,9 @@ func disc(t *testing.T, o *inside.Order) string {
 // The program is put into its folder, and each start after that does what its order says.
 func TestInstallAndStarts(t *testing.T) {
 	system := &played{}
-	p := &place{dir: filepath.Join(t.TempDir(), "Troy"), system: system, roots: func() []string {
-		return []string{t.TempDir(), disc(t, &inside.Order{Number: 1, BallastMiB: 1, Stamp: 1})}
-	}}
+	p := &place{dir: filepath.Join(t.TempDir(), "Troy"), system: system, wait: time.Minute}
 	for range 2 { // the second time nothing is new
-		program, err := p.install(t.Context())
+		program, err := p.copySelf()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,11 +73,12 @@ func TestInstallAndStarts(t *testing.T) {
 		order inside.Order
 		found uint32 // stamp of the ballast
 	}{
+		{inside.Order{Number: 1, BallastMiB: 1, Stamp: 1}, 1}, // makes it
 		{inside.Order{Number: 2, BallastMiB: 1, Do: []inside.Action{inside.Fill}, Stamp: 7}, 1},
 		{inside.Order{Number: 3, BallastMiB: 1}, 7},
 	} {
-		p.roots = func() []string { return []string{disc(t, &c.order)} }
-		r, err := p.up(t.Context(), inside.Up)
+		p.roots = func() []string { return []string{t.TempDir(), disc(t, &c.order)} }
+		r, err := p.up(t.Context(), inside.Up, nil)
 		if err != nil || system.down != i+1 {
 			t.Fatalf("%v, %d times shut down", err, system.down)
 		}
@@ -92,7 +91,7 @@ func TestInstallAndStarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if all, err := inside.All(f); err != nil || len(all) != 2 || all[1].Order != 3 {
+	if all, err := inside.All(f); err != nil || len(all) != 3 || all[2].Order != 3 {
 		t.Errorf("%+v, %v", all, err)
 	}
 }
@@ -103,8 +102,8 @@ func TestUpWithoutFolder(t *testing.T) {
 	p := &place{dir: filepath.Join(t.TempDir(), "none"), system: system, roots: func() []string {
 		return []string{disc(t, &inside.Order{Number: 1, BallastMiB: 1, Do: []inside.Action{inside.Fill}})}
 	}}
-	r, err := p.up(t.Context(), inside.Desktop)
-	if err != nil || system.down != 1 || len(r.Failed) != 2 || !strings.HasPrefix(r.Failed[0], "files: ") {
+	r, err := p.up(t.Context(), inside.Desktop, func() error { return errors.New("access denied") })
+	if err != nil || system.down != 1 || len(r.Failed) != 3 || r.Failed[0] != "install: access denied" || !strings.HasPrefix(r.Failed[1], "files: ") {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
