@@ -118,7 +118,7 @@ func TestPlaysWindows(t *testing.T) {
 	if r, closed := p.record(1); !closed || r.Phase != inside.Desktop || !r.Ballast.One(1) || r.PC.Maker != "QEMU" || r.PC.Virtual != "QEMU" {
 		t.Errorf("the first logon left %+v, closed %t", r, closed)
 	}
-	p.start(order(2, inside.Fill, inside.Stay), true, "order 2: fill: done", "staying")
+	p.start(order(2, inside.Fill, inside.Stay), true, "order 2: recorded, did .fill.", "staying")
 	if r, closed := p.record(2); closed || r.Phase != inside.Up || !r.Ballast.One(1) {
 		t.Errorf("the power cut left %+v, closed %t", r, closed)
 	}

@@ -13,8 +13,7 @@
 //  4. While the hive SYSTEM says that setup runs, it plays setup: [Restarts] starts write a part of
 //     [SetupFile] each and restart the PC. The next one has the hive say that setup is over, and is
 //     the first logon ([inside.Desktop]). All later ones are [inside.Up].
-//  5. It carries out the order of the trial's disc and puts the record, as package inside says.
-//     Without a disc it does nothing.
+//  5. It carries out the order of the trial's disc by [inside.Run]. Without a disc it does nothing.
 //  6. It marks both volumes as closed in order and switches the PC off. An order with
 //     [inside.Stay] has it write to the ballast, with stamps from [StayStamp] on, until the power
 //     is cut; then nothing was closed.

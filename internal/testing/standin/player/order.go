@@ -1,13 +1,13 @@
 package player
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
-	"time"
 
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/filesystem/iso9660"
@@ -53,88 +53,71 @@ func readOrder(path string) (o *inside.Order, err error) {
 }
 
 // carryOut does what the order says and puts the record.
-func (s *session) carryOut(o *inside.Order, phase inside.Phase) error {
-	r := s.newRecord(o, phase)
-	ballast, err := s.volume.Map(s.volume, inside.BallastFile)
-	if err == nil {
-		r.Ballast, err = s.ballast(ballast, o, phase)
-	}
-	if err != nil {
-		r.Failed = append(r.Failed, fmt.Sprintf("ballast: %v", err))
-	}
-	for _, a := range o.Do {
-		if a == inside.Stay {
-			continue
+func (s *session) carryOut(ctx context.Context, o *inside.Order, phase inside.Phase) error {
+	start := &inside.Start{Order: o, Phase: phase, System: &system{s, o}}
+	if f, err := s.volume.Map(s.volume, inside.BallastFile); err == nil {
+		start.Ballast, start.Size = f, f.Size()
+		if err := s.makeBallast(f, o, phase); err != nil {
+			return err
 		}
-		if err := s.do(a, o, ballast); err != nil {
-			r.Failed = append(r.Failed, fmt.Sprintf("%s: %v", a, err))
-			s.say("order %d: %s: %v", o.Number, a, err)
-			continue
-		}
-		r.Did = append(r.Did, a)
-		s.say("order %d: %s: done", o.Number, a)
+	} else {
+		start.Failed = append(start.Failed, fmt.Sprintf("ballast: %v", err))
 	}
-	f, err := s.volume.Map(s.volume, inside.RecordFile)
-	if err != nil {
-		s.say("order %d: no record: %v", o.Number, err)
+	if f, err := s.volume.Map(s.volume, inside.RecordFile); err == nil {
+		start.Records = f
+	} else {
+		start.Failed = append(start.Failed, fmt.Sprintf("records: %v", err))
+	}
+	r, err := inside.Run(ctx, start)
+	for _, line := range r.Failed {
+		s.say("order %d: %s", o.Number, line)
+	}
+	if start.Records != nil {
+		s.say("order %d: recorded, did %v, found %s", o.Number, r.Did, r.Ballast)
+	}
+	return err
+}
+
+// makeBallast fills the ballast at the first logon, when the program in a Windows makes it.
+func (s *session) makeBallast(f *ntfs.MappedFile, o *inside.Order, phase inside.Phase) error {
+	if phase != inside.Desktop {
 		return nil
 	}
-	if err := inside.Put(f, r); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	s.say("order %d: recorded, %s", o.Number, r.Ballast)
-	return nil
-}
-
-// newRecord is what is known before anything is done.
-func (s *session) newRecord(o *inside.Order, phase inside.Phase) *inside.Record {
-	const version = `Microsoft\Windows NT\CurrentVersion`
-	r := &inside.Record{Order: o.Number, Phase: phase, Time: time.Now().UTC().Format(time.RFC3339), PC: s.o.PC,
-		Name: s.volume.text(systemHive, `ControlSet001\Control\ComputerName\ComputerName`, "ComputerName")}
-	r.PC.Windows = gates.Windows{StandIn: true, Edition: s.volume.text(softwareHive, version, "EditionID"),
-		Build: s.volume.text(softwareHive, version, "CurrentBuildNumber")}
-	if o.Tell != "" {
-		r.NotTold = "a stand-in for Windows has no network"
-	}
-	return r
-}
-
-// ballast reads it; at the first logon it is made before.
-func (s *session) ballast(f *ntfs.MappedFile, o *inside.Order, phase inside.Phase) (inside.Stamps, error) {
-	if phase == inside.Desktop {
-		if err := fill(f, o.Stamp); err != nil {
-			return inside.Stamps{}, err
-		}
-	}
-	return inside.ReadBallast(f, f.Size())
-}
-
-func fill(f *ntfs.MappedFile, stamp uint32) error {
-	if err := inside.WriteBallast(f, f.Size(), stamp); err != nil {
+	if err := inside.WriteBallast(f, f.Size(), o.Stamp); err != nil {
 		return err
 	}
 	return f.Sync()
 }
 
+// system is what package inside asks of a Windows.
+type system struct {
+	*session
+	order *inside.Order
+}
+
 // errNotRun: what only a Windows can do.
 var errNotRun = errors.New("not run: this is a stand-in for Windows")
 
-// do carries out an action; ballast is nil where there is none.
-func (s *session) do(a inside.Action, o *inside.Order, ballast *ntfs.MappedFile) error {
-	switch a {
-	case inside.Fill:
-		if ballast == nil {
-			return ntfs.ErrNotExist
-		}
-		return fill(ballast, o.Stamp)
-	case inside.Stuff:
-		return s.stuff(uint64(o.Number))
+// Do implements inside.System.
+func (s *system) Do(_ context.Context, a inside.Action) error {
+	if a == inside.Stuff {
+		return s.stuff(uint64(s.order.Number))
 	}
 	return errNotRun
 }
+
+// Look implements inside.System.
+func (s *system) Look(context.Context) inside.Seen {
+	const version = `Microsoft\Windows NT\CurrentVersion`
+	v := s.volume
+	seen := inside.Seen{Name: v.text(systemHive, `ControlSet001\Control\ComputerName\ComputerName`, "ComputerName"), PC: s.o.PC}
+	seen.PC.Windows = gates.Windows{StandIn: true, Edition: v.text(softwareHive, version, "EditionID"),
+		Build: v.text(softwareHive, version, "CurrentBuildNumber")}
+	return seen
+}
+
+// ShutDown implements inside.System. The session is closed after it.
+func (s *system) ShutDown() error { return nil }
 
 // stuff overwrites all free clusters.
 func (s *session) stuff(seed uint64) error {

@@ -74,7 +74,7 @@ func (s *session) play(ctx context.Context) (End, error) {
 		s.say("no order: %v", err)
 		return PowerOff, s.close()
 	}
-	if err := s.carryOut(order, phase); err != nil {
+	if err := s.carryOut(ctx, order, phase); err != nil {
 		return Hang, err
 	}
 	if order.Wants(inside.Stay) {

@@ -26,6 +26,7 @@ import (
 	"troy/internal/testing/medium"
 	"troy/internal/testing/needs"
 	"troy/internal/testing/standin/player"
+	"troy/trial/disc"
 	"troy/trial/inside"
 	"troy/vhdx"
 )
@@ -107,9 +108,11 @@ func (r *rig) must(err error) {
 func (r *rig) order(stamp uint32, do ...inside.Action) *inside.Order {
 	r.t.Helper()
 	r.number++
-	o := &inside.Order{Number: r.number, Do: do, Stamp: stamp, BallastMiB: 1, Tell: "http://10.0.2.2:1/"}
+	o := &inside.Order{Number: r.number, Do: do, Stamp: stamp, BallastMiB: 1}
 	r.disc = filepath.Join(r.dir, "disc.iso")
-	r.must(medium.Order(r.t.Context(), o, r.disc))
+	program := filepath.Join(r.dir, "program.exe")
+	r.must(os.WriteFile(program, []byte("MZ"), 0o644))
+	r.must(disc.Make(r.disc, o, program))
 	return o
 }
 
