@@ -1,13 +1,11 @@
 package qemutests
 
 import (
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
@@ -15,35 +13,9 @@ import (
 	"troy/server/protocol"
 )
 
-// An image from an installation medium, and a PC with an empty disk that is started from the stick
-// and cut off in the middle, twice: it ends in Windows, with the files of the medium, and with a
-// disk that other programs find nothing wrong with. It keeps what it has, for its Windows has still
-// to be set up.
-func TestProvision(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	raw, content, err := room.PublishMedium(t.Context(), t.TempDir(), seed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	have := volumeFiles(t, raw)
-	for name, sum := range folderFiles(t, content) {
-		if have[name] != sum {
-			t.Errorf("%s is not as on the medium", name)
-		}
-	}
-	pc := provisioned(t, testlab.MediumImage, raw, "becomes this machine's disk", "until it is finished")
-	if !soak() {
-		return // package agent tries the further starts without a machine
-	}
-	if serial, err := pc.FromUSB(t.Context()); err != nil || !strings.Contains(serial, "still being set up") {
-		t.Errorf("the second start: %v\n%s", err, serial)
-	}
-}
-
 // provisioned makes a PC with an empty disk into one that holds version 1 of an image, equal to the
-// raw form, and was handed over to it. At each of the lines its power is cut before.
-func provisioned(t *testing.T, image, raw string, cuts ...string) *testlab.PC {
+// raw form, and was handed over to it.
+func provisioned(t *testing.T, image, raw string) *testlab.PC {
 	t.Helper()
 	server, err := room.Serve(t.Context(), testlab.Room{Image: image, Version: 1, Keys: provision + ", merge: now, reset: boot"})
 	if err != nil {
@@ -55,11 +27,6 @@ func provisioned(t *testing.T, image, raw string, cuts ...string) *testlab.PC {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Remove(pc.Disk) })
-	for _, at := range cuts {
-		if err := pc.KillAt(t.Context(), at, time.Duration(rand.IntN(400))*time.Millisecond); err != nil {
-			t.Fatalf("killed at %q: %v", at, err)
-		}
-	}
 	serial, err := pc.FromUSB(t.Context()) // fails if the stand-in does not start
 	if err != nil {
 		t.Fatalf("%v\n%s", err, serial)

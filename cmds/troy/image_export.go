@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -11,7 +12,11 @@ import (
 	"troy/image/export"
 	"troy/internal/cli"
 	"troy/internal/progress"
+	"troy/trial"
 )
+
+// errTrialStore: what a trial made is exported nowhere.
+var errTrialStore = errors.New("this is the store of a trial (troy try): the Windows in it has a program that reports and shuts down")
 
 // jsonExport is what "image export --json" prints.
 type jsonExport struct {
@@ -45,6 +50,9 @@ func (i *exporting) run(ctx context.Context, args []string) error {
 	}
 	if err := i.open(); err != nil {
 		return err
+	}
+	if trial.Owns(i.dir) {
+		return &cli.Fault{Err: errTrialStore, Fate: cli.NothingChanged, Advice: "export from the store that your PCs use"}
 	}
 	t, err := cli.NewTarget(args[2], i.force)
 	if err != nil {

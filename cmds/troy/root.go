@@ -43,7 +43,7 @@ func newRoot(s *cli.Streams) *cobra.Command {
 		{groupServer, "server", []*cobra.Command{serveCommand(s), labCommand(s), certsCommand(s), loginCommand(s), tokenCommand(s), doctorCommand(s)}},
 		{groupRooms, "rooms", []*cobra.Command{promoteCommand(s), rollbackCommand(s), stopCommand(s), statusCommand(s), hostsCommand(s),
 			logCommand(s), assignCommand(s), forgetCommand(s), wakeCommand(s), setupCommand(s)}},
-		{groupMore, "rescue, trials and more", []*cobra.Command{diskCommand(s), vhdxCommand(s), verifyCommand(s), gatesCommand(s), versionCommand(s), docsCommand(s)}},
+		{groupMore, "rescue, trials and more", []*cobra.Command{diskCommand(s), vhdxCommand(s), verifyCommand(s), tryCommand(s), gatesCommand(s), versionCommand(s), docsCommand(s)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, c := range g.commands {
@@ -62,7 +62,7 @@ func addCompletion(root *cobra.Command) {
 		if c.Name() != "completion" {
 			continue
 		}
-		c.Short, c.Long = "print a completion script for a shell", ""
+		c.Short, c.Long, c.Hidden = "print a completion script for a shell", "", true // packages install them
 		c.Args, c.RunE, c.FParseErrWhitelist.UnknownFlags = cobra.ArbitraryArgs, needCommand, true
 		for _, shell := range c.Commands() {
 			shell.Short, shell.Long, shell.Args, shell.DisableFlagsInUseLine = "print the script for "+shell.Name(), "", arguments(0, 0), true

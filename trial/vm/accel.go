@@ -30,6 +30,9 @@ var probed struct {
 
 // accelerator is QEMU's -accel for a VM.
 func accelerator(ctx context.Context, c *Config) string {
+	if c.KVM {
+		return "kvm"
+	}
 	if accel := os.Getenv(envAccel); accel != "" {
 		return accel
 	}
@@ -48,7 +51,7 @@ func accelerator(ctx context.Context, c *Config) string {
 func probe(ctx context.Context, kernel string, limit time.Duration) string {
 	err := errors.New("no kernel to try it with: KERNEL is not set")
 	if kernel != "" {
-		err = runsInKVM(ctx, kernel, limit)
+		err = TryKVM(ctx, kernel, limit)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "\nvm: %s=1, but no kernel runs in KVM; EMULATING: %v\n", envKVM, err)
@@ -58,14 +61,14 @@ func probe(ctx context.Context, kernel string, limit time.Duration) string {
 	return "kvm"
 }
 
-// runsInKVM starts a kernel without an init. It runs if it gets as far as to miss that.
-func runsInKVM(ctx context.Context, kernel string, limit time.Duration) error {
+// TryKVM starts a kernel in KVM, without an init. It runs there if it gets as far as to miss that.
+func TryKVM(ctx context.Context, kernel string, limit time.Duration) error {
 	dir, err := os.MkdirTemp("", "troy-kvm-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	v, err := startOn(ctx, &Config{Name: "kvm-probe", Dir: dir, Kernel: kernel, NoReboot: true,
+	v, err := startOn(ctx, &Config{Name: "kvm-probe", Dir: dir, Kernel: kernel, NoReboot: true, KVM: true,
 		Cmdline: "console=ttyS0 panic=-1", Timeout: limit, InitLimit: 2 * limit}, "kvm")
 	if err != nil {
 		return err

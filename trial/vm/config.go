@@ -26,6 +26,10 @@ type Config struct {
 	MemoryMiB int // 0 = 1024
 	CPUs      int // 0 = 1: see emulated in accel.go before asking for more
 
+	// KVM has the processor run the guest, see [TryKVM], with its own features and, for Windows, with
+	// what Hyper-V offers its guests. False = as TROY_KVM says.
+	KVM bool
+
 	NoReboot bool          // a reset ends the VM
 	Timeout  time.Duration // life of QEMU; 0 = 3 minutes
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,12 +28,23 @@ func Start(ctx context.Context, c *vm.Config) (*VM, error) {
 	defer r.Close() // QEMU has its own
 	own := *c
 	socket := filepath.Join(c.Dir, cmp.Or(c.Name, "vm")+".qmp")
-	own.Stdin, own.Args = r, append(slices.Clip(c.Args), "-qmp", "unix:"+socket+",server=on,wait=off")
+	own.Stdin, own.Args = r, slices.Concat(c.Args, vm.MonitorArgs(socket))
 	m, err := vm.Start(ctx, &own)
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	return &VM{VM: m, keys: w, socket: socket}, nil
+}
+
+// errPlug: QEMU did not plug a device in.
+var errPlug = errors.New("QEMU did not plug the device in")
+
+// Plug plugs a device in, named as after QEMU's -device.
+func (v *VM) Plug(ctx context.Context, device string) error {
+	if err := vm.Monitor(ctx, v.socket, "device_add "+device); err != nil {
+		return fmt.Errorf("%w: %w", errPlug, err)
+	}
+	return nil
 }
 
 // Send types text on the serial line.

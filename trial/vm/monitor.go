@@ -1,28 +1,23 @@
-package vmlab
+package vm
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 )
 
-// errPlug: QEMU did not plug a device in.
-var errPlug = errors.New("QEMU did not plug the device in")
-
-// Plug plugs a device in, named as after QEMU's -device.
-func (v *VM) Plug(ctx context.Context, device string) error {
-	if err := v.monitor(ctx, "device_add "+device); err != nil {
-		return fmt.Errorf("%w: %w", errPlug, err)
-	}
-	return nil
+// MonitorArgs are the arguments by which QEMU has a monitor on a Unix socket, whose path may have 107
+// bytes.
+func MonitorArgs(socket string) []string {
+	return []string{"-qmp", "unix:" + escape(socket) + ",server=on,wait=off"}
 }
 
-// monitor has QEMU's monitor do what line says.
-func (v *VM) monitor(ctx context.Context, line string) error {
+// Monitor has QEMU's monitor do what line says, as people type it. The VM has to be started with
+// [MonitorArgs] among its arguments.
+func Monitor(ctx context.Context, socket, line string) error {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", v.socket)
+	conn, err := dialer.DialContext(ctx, "unix", socket)
 	if err != nil {
 		return err
 	}

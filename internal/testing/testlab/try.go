@@ -1,0 +1,88 @@
+package testlab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"troy/internal/testing/medium"
+	"troy/internal/testing/standin"
+)
+
+// Medium makes the installation medium of a Windows that the stand-in plays, see package medium, and
+// fills a folder with what is on it.
+func (l *Lab) Medium(ctx context.Context, out, content string, seed uint64) error {
+	manager := out + ".efi"
+	defer os.Remove(manager)
+	if err := standin.Build(ctx, &standin.Options{Kernel: l.kernel, Modules: os.Getenv("MODULES"), Out: manager, Plays: true}); err != nil {
+		return err
+	}
+	o := &medium.Options{BootManager: manager, Out: out, Seed: seed}
+	if err := o.Fill(content); err != nil {
+		return err
+	}
+	return medium.Make(ctx, o)
+}
+
+// ErrTryKilled: the command was killed as asked.
+var ErrTryKilled = errors.New("killed")
+
+// Try runs `troy try` in a folder, with further arguments, as somebody with a small medium does, and
+// returns all that it said. Once it has said the text kill, if that is not empty, it is killed:
+// ErrTryKilled.
+func (l *Lab) Try(ctx context.Context, folder, kill string, args ...string) (string, error) {
+	program := filepath.Join(l.o.Dir, "troy-gates.exe")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "troy/cmds/troy-gates")
+	build.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	cache := os.Getenv("TROY_CACHE")
+	args = append([]string{"try", "--keep", folder, "--result", folder + ".json", "--yes", "--program", program, "--no-secure-boot", "--emulate", "--size", "0.125",
+		"--memory", "1024", "--ballast", "4", "--kernel", l.kernel, "--modules", os.Getenv("MODULES"), "--loaders", filepath.Join(cache, "loaders"),
+		"--cache", filepath.Join(cache, "busybox")}, args...)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	said := &killer{text: kill, kill: func() { stop(ErrTryKilled) }}
+	cmd := exec.CommandContext(ctx, l.troy, args...)
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Stdout = io.MultiWriter(said, l.o.Out)
+	cmd.Stderr = cmd.Stdout
+	err := cmd.Run()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return said.all.String(), err
+}
+
+// killer collects what a program says, and calls kill when a text was said.
+type killer struct {
+	all  bytes.Buffer
+	text string
+	kill func()
+}
+
+// Write implements io.Writer.
+func (k *killer) Write(p []byte) (int, error) {
+	k.all.Write(p)
+	if k.text != "" && bytes.Contains(k.all.Bytes(), []byte(k.text)) {
+		k.kill()
+	}
+	return len(p), nil
+}
+
+// Export writes a version of an image in a store as a raw disk.
+func (l *Lab) Export(ctx context.Context, store, image, version, raw string) error {
+	disk := raw + ".vhdx"
+	defer os.Remove(disk)
+	if err := l.command(ctx, "image", "export", "--store", store, image, version, disk); err != nil {
+		return err
+	}
+	return l.command(ctx, "vhdx", "convert", "--to", "raw", disk, raw)
+}

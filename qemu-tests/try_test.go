@@ -1,0 +1,137 @@
+package qemutests
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"troy/gates"
+	"troy/internal/testing/testlab"
+)
+
+// The trial of a medium whose Windows the stand-in plays, by the one command that an admin gives. In
+// the short run PC A alone is made: from an empty disk, by the stick, with its power cut twice, and
+// Windows is set up. Other programs find nothing wrong with its disk.
+func TestTry(t *testing.T) {
+	dir := t.TempDir()
+	iso, content, folder := filepath.Join(dir, "Win11.iso"), filepath.Join(dir, "content"), filepath.Join(dir, "trial")
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	if err := room.Medium(t.Context(), iso, content, seed); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--until", "provision", iso}
+	if soak() {
+		args = []string{"--cuts", "20", iso}
+	}
+	// A trial that is killed leaves nothing running, and goes on.
+	said, err := room.Try(t.Context(), folder, "PC A has a bare disk", args...)
+	if !errors.Is(err, testlab.ErrTryKilled) {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	ended(t, folder)
+	said, err = room.Try(t.Context(), folder, "", args...)
+	if err == nil && strings.Contains(said, "becomes version 1") {
+		t.Error("the image was imported twice")
+	}
+	if err != nil {
+		logs(t, folder)
+		t.Fatalf("%v\n%s", err, said)
+	}
+	for _, name := range []string{"pc-a", "pc-b"} {
+		if disk := filepath.Join(folder, name, "disk.img"); name == "pc-a" || soak() {
+			healthy(t, &testlab.PC{Disk: disk})
+		}
+	}
+	imported(t, folder, content)
+	b, err := os.ReadFile(folder + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := gates.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.PC.Windows.StandIn || r.Count(gates.Pass)+r.Count(gates.Fail) > 0 {
+		t.Errorf("a stand-in answers no gate:\n%s", r.Page())
+	}
+	if soak() && !regexp.MustCompile(`ok +cuts +20 cuts of the power`).MatchString(said) {
+		t.Error("there were no 20 cuts")
+	}
+	ended(t, folder)
+}
+
+// ended waits until no process names a folder.
+func ended(t *testing.T, folder string) {
+	t.Helper()
+	const tries, pause = 100, 100 * time.Millisecond
+	left := ""
+	for range tries {
+		if left = running(t, folder); left == "" {
+			return
+		}
+		time.Sleep(pause)
+	}
+	t.Errorf("still running: %s", left)
+}
+
+// imported compares version 1 of a trial with what is on its medium.
+func imported(t *testing.T, folder, content string) {
+	t.Helper()
+	raw, store := filepath.Join(t.TempDir(), "v1.raw"), filepath.Join(folder, "store")
+	if err := room.Export(t.Context(), store, "trial", "1", raw); err == nil || !strings.Contains(err.Error(), "this is the store of a trial") {
+		t.Errorf("the export from the store of a trial: %v", err)
+	}
+	if err := os.Remove(filepath.Join(store, "trial-only")); err != nil {
+		t.Fatal(err)
+	}
+	if err := room.Export(t.Context(), store, "trial", "1", raw); err != nil {
+		t.Fatal(err)
+	}
+	have := volumeFiles(t, raw)
+	for name, sum := range folderFiles(t, content) {
+		if have[name] != sum {
+			t.Errorf("%s is not as on the medium", name)
+		}
+	}
+}
+
+// running lists the processes that name a folder.
+func running(t *testing.T, folder string) (all string) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err == nil && strings.Contains(string(b), folder) {
+			all += fmt.Sprintln(strings.ReplaceAll(string(b), "\x00", " "))
+		}
+	}
+	return all
+}
+
+// logs shows the ends of the serial logs.
+func logs(t *testing.T, folder string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*", "*.serial.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		const most = 3000
+		t.Logf("%s:\n%s", filepath.Base(f), b[max(0, len(b)-most):])
+	}
+}

@@ -1,0 +1,168 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"troy/trial/inside"
+	"troy/vhdx"
+)
+
+func (t *Trial) update(ctx context.Context) error {
+	_, b := t.pcs()
+	if err := b.bare(t.diskSize()); err != nil {
+		return err
+	}
+	if err := t.promote(ctx, roomB, 2); err != nil {
+		return err
+	}
+	if _, err := t.start(ctx, b, power{stick: true, agentOnly: true}); err != nil {
+		return err
+	}
+	v, err := Look(b.disk(), 0)
+	if err != nil {
+		return err
+	}
+	t.find("update", v.State.Version == 2 && v.Ballast.One(2) && len(v.Faults) == 0, "PC B was made: %s", v)
+	if err := t.promote(ctx, roomB, 3); err != nil {
+		return err
+	}
+	o, _, err := t.up(ctx, b, power{}, 3, expect{})
+	if err != nil {
+		return err
+	}
+	t.find("update", o.said("version 2 → 3"), "only what changed was fetched: %s", fetched(o.serial))
+	return nil
+}
+
+// fetched is the agent's own line about what it fetches.
+var fetchLine = regexp.MustCompile(`version \d+ → \d+: (.* to fetch, .* to write)`)
+
+func fetched(serial string) string {
+	if m := fetchLine.FindStringSubmatch(serial); m != nil {
+		return strings.TrimSpace(m[1])
+	}
+	return "it said nothing"
+}
+
+func (t *Trial) reset(ctx context.Context) error {
+	a, b := t.pcs()
+	if err := t.promote(ctx, roomB, 3); err != nil {
+		return err
+	}
+	const session = 1 << 20 // a stamp that no version has
+	if _, _, err := t.up(ctx, b, power{order: inside.Order{Do: []inside.Action{inside.Fill}, Stamp: session}}, 3, expect{outside: session}); err != nil {
+		return err
+	}
+	if _, _, err := t.up(ctx, b, power{}, 3, expect{}); err != nil {
+		return err
+	}
+	t.find("reset", true, "PC B was reset: what Windows had written is gone")
+	if err := t.promote(ctx, roomA, 3); err != nil {
+		return err
+	}
+	if _, _, err := t.up(ctx, a, power{}, 3, expect{}); err != nil {
+		return err
+	}
+	t.find("reset", true, "PC A got version 3, which was made of it, and was reset by it")
+	return nil
+}
+
+// brokenVersion publishes one that Windows cannot start, and expects the one before.
+func (t *Trial) brokenVersion(ctx context.Context) error {
+	_, b := t.pcs()
+	good := t.state.Good
+	bad := good + 1
+	if t.state.Version == good {
+		if err := child(t.golden(good), t.golden(bad), broken); err != nil {
+			return err
+		}
+		if err := t.publish(ctx, bad, false, "--force-unbootable"); err != nil {
+			return err
+		}
+	}
+	if err := t.promote(ctx, roomB, bad); err != nil {
+		return err
+	}
+	const most = 6 // three hand-offs make a failing version; a start may be lost to a new agent
+	for try := 1; ; try++ {
+		o, err := t.start(ctx, b, power{doomed: true})
+		if err != nil {
+			return err
+		}
+		v, err := Look(b.disk(), o.order)
+		if err != nil {
+			return err
+		}
+		if r := v.Record; r != nil {
+			t.find("broken", v.State.Version == good && r.Ballast.One(uint32(good)), "after %d starts that failed PC B is back: %s", try-1, v)
+			t.find("broken", try > 1, "the broken version did not come up")
+			break
+		}
+		t.say("    version %d did not come up, as it should not (start %d)", bad, try)
+		if try == most {
+			t.find("broken", false, "PC B was not rolled back after %d starts: %s", most, v)
+			return fmt.Errorf("%w: a version that cannot boot was not given up", ErrStopped)
+		}
+	}
+	return t.repaired(ctx, good, bad+1)
+}
+
+// repaired publishes a version after the broken one, and expects it to come up.
+func (t *Trial) repaired(ctx context.Context, good, version int) error {
+	_, b := t.pcs()
+	if t.state.Version < version {
+		whole, err := vhdx.OpenChain(t.golden(good), &vhdx.ChainOptions{Parents: &vhdx.Parents{}})
+		if err != nil {
+			return err
+		}
+		err = child(t.golden(version-1), t.golden(version), func(c *vhdx.Chain) error {
+			return errors.Join(mended(c, whole), withBallast(uint32(version))(c))
+		})
+		if err = errors.Join(err, whole.Close()); err != nil {
+			return err
+		}
+	}
+	if err := t.publish(ctx, version, true); err != nil {
+		return err
+	}
+	if err := t.promote(ctx, roomB, version); err != nil {
+		return err
+	}
+	_, _, err := t.up(ctx, b, power{}, version, expect{})
+	return err
+}
+
+func (t *Trial) fillDrive(ctx context.Context) error {
+	_, b := t.pcs()
+	_, v, err := t.up(ctx, b, power{order: inside.Order{Do: []inside.Action{inside.Stuff}}}, t.state.Good, expect{})
+	if err != nil {
+		return err
+	}
+	t.find("full", slices.Contains(v.Record.Did, inside.Stuff), "Windows filled its drive, and was shut down")
+	version, err := t.next(ctx)
+	if err != nil {
+		return err
+	}
+	_, _, err = t.up(ctx, b, power{}, version, expect{})
+	return err
+}
+
+func (t *Trial) wrongClock(ctx context.Context) error {
+	_, b := t.pcs()
+	for _, clock := range []string{"2001-01-01T00:00:00", "2052-06-01T00:00:00"} {
+		version, err := t.next(ctx)
+		if err != nil {
+			return err
+		}
+		if _, _, err := t.up(ctx, b, power{clock: clock}, version, expect{}); err != nil {
+			return err
+		}
+		t.find("clock", true, "with the clock at %.4s version %d came all the same", clock, version)
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"troy/trial/disc"
+	"troy/trial/inside"
+	"troy/trial/vm"
+)
+
+// pc is one of the two virtual PCs.
+type pc struct {
+	Name string
+	UUID string
+	MAC  string
+	dir  string // disk, firmware variables, TPM, logs
+}
+
+func (t *Trial) pcs() (a, b *pc) {
+	make1 := func(name string, n int) *pc {
+		return &pc{Name: name, UUID: fmt.Sprintf("74726f79-0000-4000-8000-%012x", n), MAC: fmt.Sprintf("52:54:00:74:72:%02x", n), dir: filepath.Join(t.o.Dir, name)}
+	}
+	return make1("pc-a", 1), make1("pc-b", 2)
+}
+
+func (p *pc) disk() string { return filepath.Join(p.dir, "disk.img") }
+
+// bare gives the PC an empty disk, without a byte on it.
+func (p *pc) bare(size int64) error {
+	if err := os.RemoveAll(p.dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(p.dir, "tpm"), 0o700); err != nil {
+		return err
+	}
+	f, err := os.Create(p.disk())
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(size), f.Close())
+}
+
+// power says how a PC is started, and how it ends.
+type power struct {
+	order     inside.Order // its number is set by start
+	stick     bool         // with the boot stick, which comes first
+	agentOnly bool         // it ends at the first reset, before Windows
+	setup     bool         // Windows is set up, which takes long
+	doomed    bool         // the version cannot come up
+	clock     string       // of the PC, RFC 3339 without zone; "": right
+	drive     string       // a second disk; "": none
+
+	cutAt *regexp.Regexp // the power is cut after a line like this; nil: never
+	after time.Duration
+}
+
+// outcome is what became of a start.
+type outcome struct {
+	order   int
+	serial  string
+	took    time.Duration
+	cut     bool // the power was cut as ordered
+	late    bool // it had not ended in time, and was switched off
+	picture string
+}
+
+// start starts a PC and waits until it is off.
+func (t *Trial) start(ctx context.Context, p *pc, how power) (*outcome, error) {
+	t.state.Order++
+	how.order.Number, how.order.BallastMiB, how.order.Tell = t.state.Order, t.o.ballast(), tellURL
+	if err := t.save(); err != nil {
+		return nil, err
+	}
+	name := fmt.Sprintf("%s-%03d", p.Name, how.order.Number)
+	orders := filepath.Join(p.dir, "order.iso")
+	if err := disc.Make(orders, &how.order, t.o.Program); err != nil {
+		return nil, err
+	}
+	sockets, remove, err := socketDir()
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	tpm, end, err := t.startTPM(ctx, p, sockets)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	c := t.config(p, &how, name, orders, tpm)
+	monitor := filepath.Join(sockets, "qmp")
+	c.Args = append(c.Args, vm.MonitorArgs(monitor)...)
+	began := time.Now()
+	machine, err := vm.Start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer machine.Close()
+	o := &outcome{order: how.order.Number}
+	if how.cutAt != nil {
+		o.cut, err = cut(ctx, machine, &how)
+	} else {
+		err = t.untilOff(ctx, machine, &how, monitor, o)
+	}
+	o.took, o.serial = time.Since(began), machine.Log()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return o, err
+}
+
+// untilOff waits until the PC is off. One that takes too long is switched off, with a picture of its
+// screen.
+func (t *Trial) untilOff(ctx context.Context, m *vm.VM, how *power, monitor string, o *outcome) error {
+	patience, stop := context.WithTimeout(ctx, t.patience(how))
+	defer stop()
+	err := m.Wait(patience)
+	if !errors.Is(err, vm.ErrTimeout) {
+		return err
+	}
+	o.late, o.picture = true, strings.TrimSuffix(m.LogFile(), ".serial.log")+".png"
+	if err := vm.Monitor(ctx, monitor, "screendump "+o.picture+" -f png"); err != nil {
+		fmt.Fprintf(t.log, "no picture of the screen: %v\n", err)
+		o.picture = ""
+	}
+	m.Kill()
+	return nil
+}
+
+// cut cuts the power some time after a line, unless the PC is off before.
+func cut(ctx context.Context, m *vm.VM, how *power) (bool, error) {
+	if _, err := m.Expect(ctx, how.cutAt.String()); err != nil {
+		if errors.Is(err, vm.ErrEnded) {
+			return false, nil
+		}
+		return false, err
+	}
+	ended, stop := context.WithTimeout(ctx, how.after)
+	defer stop()
+	if err := m.Wait(ended); err == nil {
+		return false, nil
+	}
+	m.Kill()
+	return true, nil
+}
+
+// config is the PC for one start.
+func (t *Trial) config(p *pc, how *power, name, orders, socket string) *vm.Config {
+	c := &vm.Config{
+		Name: name, Dir: p.dir, Firmware: t.host.Firmware, Vars: filepath.Join(p.dir, "vars.fd"), KVM: t.host.KVM,
+		Disks: []vm.Disk{{Path: p.disk(), Bus: vm.AHCI, Serial: p.Name}, {Path: orders, Bus: vm.CDROM}},
+		NICs:  []vm.NIC{{Model: "e1000e", MAC: p.MAC, User: userNetwork(t.o.Relay, t.server.address, t.tells.listener.Addr().String(), t.o.Online)}},
+		// What the agent says on the serial line is not all that runs: Windows says nothing there.
+		MemoryMiB: t.o.memory(), CPUs: t.host.CPUs, NoReboot: how.agentOnly, Timeout: t.patience(how) + time.Minute, InitLimit: t.patience(how) + time.Minute,
+		Args: []string{"-uuid", p.UUID, "-device", "VGA", "-device", "qemu-xhci,id=usb", "-device", "usb-tablet,bus=usb.0"},
+	}
+	if how.stick {
+		c.Disks = append(c.Disks, vm.Disk{Path: t.stick(), Bus: vm.USB, ReadOnly: true, BootIndex: 1})
+		c.Disks[0].BootIndex = 2
+	}
+	if how.drive != "" {
+		c.Disks = append(c.Disks, vm.Disk{Path: how.drive, Bus: vm.AHCI, Serial: "gates"})
+	}
+	if how.clock != "" {
+		c.Args = append(c.Args, "-rtc", "base="+how.clock)
+	} else {
+		c.Args = append(c.Args, "-rtc", "base=utc")
+	}
+	if socket != "" {
+		c.Args = append(c.Args, "-chardev", "socket,id=tpm,path="+socket, "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
+	}
+	return c
+}
+
+// socketDir makes a folder with a short name: the path of a socket has at most 107 bytes.
+func socketDir() (dir string, end func(), err error) {
+	dir, err = os.MkdirTemp("", "troy-try-")
+	return dir, func() { os.RemoveAll(dir) }, err // nothing but sockets is in it
+}
+
+// startTPM starts the TPM of a PC, on a socket in dir. It ends by itself when QEMU goes.
+func (t *Trial) startTPM(ctx context.Context, p *pc, dir string) (socket string, end func(), err error) {
+	if t.host.TPM == "" {
+		return "", func() {}, nil
+	}
+	socket = filepath.Join(dir, "tpm")
+	cmd := exec.CommandContext(ctx, t.host.TPM, "socket", "--tpm2", "--tpmstate", "dir="+filepath.Join(p.dir, "tpm"), "--ctrl", "type=unixio,path="+socket, "--terminate")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stdout, cmd.Stderr = t.log, t.log
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	end = func() {
+		cmd.Process.Kill() // an error says that it has ended
+		<-ended
+	}
+	const tries, pause = 100, 50 * time.Millisecond
+	for range tries {
+		if _, err := os.Stat(socket); err == nil {
+			return socket, end, nil
+		}
+		time.Sleep(pause)
+	}
+	end()
+	return "", nil, fmt.Errorf("%w: swtpm does not start", ErrHost)
+}
+
+// said reports whether the serial line has a line with that text.
+func (o *outcome) said(text string) bool { return strings.Contains(o.serial, text) }
