@@ -5,6 +5,7 @@ CACHE   := $(CURDIR)/.cache
 KERNEL  ?= $(CACHE)/kernel/vmlinuz
 MODULES ?= $(CACHE)/kernel/modules
 TROY_CACHE := $(CACHE)
+VERSION ?= $(shell git log -1 --format='0-%cd-%h' --date=format:%Y%m%d%H%M%S)
 export KERNEL MODULES TROY_CACHE
 export CGO_ENABLED := 0
 # Files that Windows and others made are not in this tree. Where they are, no test may be skipped; elsewhere those tests alone are.
@@ -28,22 +29,26 @@ OLD := @esbuild/win32-x64@0.28.1 @swc/core-win32-x64-msvc@1.16.17 @rollup/rollup
 # Packages whose tests start virtual machines or build media.
 SLOW := ^troy/(qemu-tests|packaging|initramfs|internal/testing/(standin|vm))(/|$$)
 
-.PHONY: debs deps build deb docs man demo quick test check fuzz bench soak initramfs media clean
-deps: debs $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)) $(CACHE)/programs/done $(CACHE)/loaders/done
+# What a boot bundle takes of Debian: unpacked, and a file that says of which packages and sources it is.
+UNPACK = for d in *.deb; do dpkg-deb -f $$d Package Version Source Built-Using Static-Built-Using && echo && dpkg -x $$d . || exit 1; done >control.new && rm *.deb
+
+.PHONY: debs deps build deb docs man demo quick test check fuzz bench soak bundle media clean
+BOOT := $(if $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)),$(CACHE)/kernel/control) $(CACHE)/loaders/control
+deps: debs $(BOOT) $(CACHE)/programs/done
 
 debs:
 	@if [ -n "$(MISSING)" ]; then $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(MISSING); fi
 	@command -v 7zz >/dev/null || DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends 7zip-standalone # Debian 13 has it apart
 
-$(CACHE)/kernel/vmlinuz: | debs
+$(CACHE)/kernel/control: | debs
 	$(SUDO) apt-get update -qq
-	rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && apt-get download -q $(KERNEL_DEB) && dpkg -x linux-image-*.deb . && rm linux-image-*.deb
-	cd $(@D) && ln -sfn $$(ls -d lib/modules/* usr/lib/modules/* 2>/dev/null | head -1) modules && mv boot/vmlinuz-* vmlinuz
+	rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && apt-get download -q $(KERNEL_DEB) && $(UNPACK)
+	cd $(@D) && ln -sfn $$(ls -d lib/modules/* usr/lib/modules/* 2>/dev/null | head -1) modules && mv boot/vmlinuz-* vmlinuz && mv control.new control
 
 # Boot loaders that firmware with Microsoft's keys starts.
-$(CACHE)/loaders/done: | debs
-	rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && apt-get download -q shim-signed grub-efi-amd64-signed ipxe
-	cd $(@D) && for d in *.deb; do dpkg -x $$d . || exit 1; done && rm *.deb && touch $(@F)
+$(CACHE)/loaders/control: | debs
+	rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && apt-get download -q shim-signed grub-efi-amd64-signed ipxe && $(UNPACK)
+	mv $(@D)/control.new $@
 
 $(CACHE)/programs/done: | debs
 	rm -rf $(@D) && mkdir -p $(@D)/old $(@D)/new $(@D)/wine
@@ -55,7 +60,7 @@ $(CACHE)/programs/done: | debs
 build:
 	go build -trimpath -o out/ ./cmds/...
 	GOOS=windows GOARCH=amd64 go build -trimpath -ldflags='-s -w' -o out/troy-gates.exe ./cmds/troy-gates
-deb:
+deb: bundle
 	packaging/build-deb.sh out
 docs:
 	go run ./cmds/troy docs markdown >docs/cli.md.new && mv docs/cli.md.new docs/cli.md
@@ -84,7 +89,10 @@ bench: deps
 soak: DEBS += $(SOAK_DEBS)
 soak: deps
 	TROY_SOAK=1 $(TEST) -may-skip '$(MAY_SKIP)' -- -count=1 -p 1 -timeout 24h ./...
-initramfs media: deps # MEDIA="--store DIR": whose signatures the media carry
-	go run ./cmds/troy media --kernel $(KERNEL) --modules $(MODULES) --loaders $(CACHE)/loaders --cache $(CACHE)/busybox --out out/ $(MEDIA)
+# The boot bundle of this checkout. DRIVERS="a b": kernel modules besides those of common PCs.
+bundle: debs $(BOOT)
+	go run ./cmds/troy-bundle --kernel $(KERNEL) --modules $(MODULES) --loaders $(CACHE)/loaders --drivers "$(DRIVERS)" --version "$(VERSION)" --cache $(CACHE)/boot --out out/boot
+media: bundle # MEDIA="--store DIR": whose signatures the media carry
+	go run ./cmds/troy media --bundle out/boot --out out $(MEDIA)
 clean:
 	rm -rf out .cache

@@ -99,7 +99,7 @@ func (b *bench) signedRelease(from, version string) *trust.Source {
 // A release is taken as it was signed: whole, the version that was ordered, and no
 // byte of it changed.
 func TestRelease(t *testing.T) {
-	signed := map[string]string{"shimx64.efi": "shim", "grubx64.efi": "grub", "vmlinuz": "kernel", "initramfs.cpio.zst": "initramfs"}
+	signed := map[string]string{"shimx64.efi": "shim", "grubx64.efi": "grub", "vmlinuz": "kernel", "initramfs.cpio.zst": "initramfs", "site.cpio": "site"}
 	for name, c := range map[string]struct {
 		files   map[string]string
 		version string // that is ordered
@@ -146,7 +146,7 @@ func TestRelease(t *testing.T) {
 					have[f.Name] = string(text)
 				}
 			}
-			want := map[string]string{release.Shim: "shim", release.GRUB: "grub", release.Kernel: "kernel", release.Initrd: "initramfs"}
+			want := map[string]string{release.Shim: "shim", release.GRUB: "grub", release.Kernel: "kernel", release.Initrd: "initramfs", release.Site: "site"}
 			if !maps.Equal(have, want) {
 				t.Errorf("files %v, want %v", have, want)
 			}

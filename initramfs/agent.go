@@ -14,8 +14,9 @@ import (
 //	grubx64.efi           GRUB's build that reads the configuration beside itself
 //	vmlinuz
 //	initramfs.cpio.zst
+//	site.cpio             what the site adds
 //
-// The site's files are those in the initramfs. What else lies in the folder would be published with
+// What else lies in the folder would be published with
 // it: the caller gives an empty one, or one that this function wrote.
 func Agent(boot *Boot, out string) error {
 	files, err := boot.release()
@@ -37,10 +38,10 @@ func (b *Boot) release() ([]File, error) {
 	for i, f := range files {
 		files[i].Name = path.Base(f.Name)
 	}
-	shim, err := b.loader(Shim)
+	shim, err := b.Bundle.Read(release.Shim)
 	if err != nil {
 		return nil, err
 	}
-	beside, err := b.GRUBBeside()
+	beside, err := b.besideGRUB()
 	return append(files, File{Name: release.Shim, Data: shim}, File{Name: release.GRUB, Data: beside}), err
 }

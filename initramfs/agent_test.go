@@ -2,68 +2,52 @@ package initramfs
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"troy/chainload/grub"
+	"troy/chainload/release"
 )
 
-// The folder of a release holds what starts; files of others in it are left alone.
+// The folder of a release holds what starts, kernel and initramfs as in the bundle; files of others
+// in it are left alone.
 func TestAgent(t *testing.T) {
-	dir := t.TempDir()
-	initrd, out := filepath.Join(dir, "initrd"), filepath.Join(dir, "agent")
-	if err := os.WriteFile(initrd, []byte("initramfs"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	boot := &Boot{Loaders: loaders(t), Kernel: environment(t, "KERNEL"), Initrd: initrd}
-	if err := Agent(&Boot{Loaders: dir, Kernel: boot.Kernel, Initrd: initrd}, out); err == nil {
-		t.Error("a release without boot loaders")
-	}
-	if entries, err := os.ReadDir(out); err == nil && len(entries) > 0 {
-		t.Errorf("what failed left %v", entries)
-	}
-	check := func(want map[string]string) {
-		t.Helper()
-		entries, err := os.ReadDir(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, e := range entries {
-			names = append(names, e.Name())
-		}
-		for name, from := range want {
-			have, err := os.ReadFile(filepath.Join(out, name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if content, err := os.ReadFile(from); err != nil || !bytes.Equal(have, content) {
-				t.Errorf("%s is not %s: %v", name, from, err)
-			}
-			names = slices.DeleteFunc(names, func(n string) bool { return n == name })
-		}
-		if len(names) != 0 {
-			t.Errorf("there are also %v", names)
-		}
-	}
+	b, out := smallBoot(t), filepath.Join(t.TempDir(), "agent")
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(out, "notes"), []byte("of the admin"), 0o644); err != nil {
+	want := map[string][]byte{"notes": []byte("of the admin"), release.Site: b.Site}
+	if err := os.WriteFile(filepath.Join(out, "notes"), want["notes"], 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := Agent(boot, out); err != nil {
+	if err := Agent(b, out); err != nil {
 		t.Fatal(err)
 	}
-	notes := filepath.Join(out, "notes")
-	beside, err := boot.GRUBBeside()
+	for _, name := range []string{release.Shim, release.Kernel, release.Initrd} {
+		data, err := b.Bundle.Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[name] = data
+	}
+	have := map[string][]byte{}
+	entries, err := os.ReadDir(out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	grub := filepath.Join(t.TempDir(), "grub")
-	if err := os.WriteFile(grub, beside, 0o644); err != nil {
-		t.Fatal(err)
+	for _, e := range entries {
+		if have[e.Name()], err = os.ReadFile(filepath.Join(out, e.Name())); err != nil {
+			t.Fatal(err)
+		}
 	}
-	check(map[string]string{"shimx64.efi": filepath.Join(boot.Loaders, Shim.Path), "grubx64.efi": grub,
-		"vmlinuz": boot.Kernel, "initramfs.cpio.zst": initrd, "notes": notes})
+	if !grub.ReadsBeside(have[release.GRUB]) {
+		t.Error("its GRUB does not read the configuration beside itself")
+	}
+	delete(have, release.GRUB)
+	if !maps.EqualFunc(have, want, bytes.Equal) {
+		t.Errorf("files %q, want %q with the content of the bundle", slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
+	}
 }

@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/mkuimage/cpio"
 
+	"troy/internal/block"
 	"troy/internal/durable"
 )
 
@@ -78,8 +80,8 @@ func assemble(lists ...[]cpio.Record) (*cpio.Archive, error) {
 func isDir(r cpio.Record) bool { return r.Mode&cpio.S_IFMT == cpio.S_IFDIR }
 
 // Pack writes a compressed cpio archive of the given files alone, beside the few
-// directories and devices that every init wants. It is [Build] without programs,
-// compressed fast and not as small as can be.
+// directories and devices that every init wants. It is compressed fast and
+// not as small as can be.
 func Pack(out string, files []File) error {
 	archive, err := assemble(skeleton(), fileRecords(files))
 	if err != nil {
@@ -92,6 +94,18 @@ func Pack(out string, files []File) error {
 		}
 		return errors.Join(copyRecords(cpio.Newc.Writer(z), archive), z.Close())
 	})
+}
+
+// Site is the archive of the files that a site adds to the initramfs. It is not compressed, so that
+// the same files give the same bytes whatever library packs them.
+func Site(files []File) ([]byte, error) {
+	archive, err := assemble(fileRecords(files))
+	if err != nil {
+		return nil, err
+	}
+	var raw bytes.Buffer
+	err = copyRecords(cpio.Newc.Writer(&raw), archive)
+	return block.Pad(raw.Bytes(), unit), err
 }
 
 func copyRecords(w cpio.RecordWriter, archive *cpio.Archive) error {

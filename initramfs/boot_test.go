@@ -15,10 +15,10 @@ import (
 func soak() bool { return os.Getenv("TROY_SOAK") != "" }
 
 // loaders is the folder in which the boot loaders are unpacked.
-func loaders(t *testing.T) string {
+func loaders(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(environment(t, "TROY_CACHE"), "loaders")
-	if err := HasLoaders(dir); err != nil {
+	if _, err := readLoaders(dir); err != nil {
 		t.Fatalf("%v; make deps fetches them", err)
 	}
 	return dir
@@ -27,7 +27,7 @@ func loaders(t *testing.T) string {
 // testBoot is what the tests' media start: the probe, in place of the agent.
 func testBoot(t *testing.T) *Boot {
 	t.Helper()
-	return &Boot{Loaders: loaders(t), Kernel: environment(t, "KERNEL"), Initrd: sharedBuild(t).path, Cmdline: testCmdline}
+	return &Boot{Bundle: sharedBuild(t).bundle, Site: testSite(t), Cmdline: testCmdline}
 }
 
 // testStick is a stick made of testBoot.

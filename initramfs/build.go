@@ -15,32 +15,30 @@ import (
 	"troy/initramfs/kmod"
 )
 
-// Options say what goes into an initramfs. Kernel, Modules and Out are required.
+// Options say what a bundle is made of. Kernel, Modules and Out are required.
 type Options struct {
-	Kernel  string // the kernel image (bzImage) that will start it; tells the release
+	Kernel  string // the kernel image (bzImage), signed by the same distribution as the boot loaders
 	Modules string // its lib/modules/VERSION folder; a symbolic link will do
-	Out     string // the file to write, a zstd-compressed cpio archive
+	Loaders string // folder below which the signed boot loaders are installed or unpacked; empty = "/"
+	Out     string // the folder to write
 
 	// Programs are programs of this machine to take along, by name or path, with the dynamic linker
 	// and the shared libraries that they name. What they load by dlopen is not found, scripts are
 	// refused.
 	Programs []string
-	Files    []File // further files, such as the site's certificate
-
-	// Rescue adds a shell and tools for a person at the machine, and the agent can be interrupted.
-	// Without it nobody comes to a prompt.
-	Rescue bool
+	Drivers  []string // kernel modules besides those of common PCs
+	Version  string   // how a store spells the release of Troy
 
 	Cache string // folder that keeps for the next time what is slow to make; empty = make it every time
 
 	program string   // Go package of the program that init starts; empty = agentProgram
-	args    []string // its arguments, with Rescue only
-	drivers []string // kernel modules; nil = defaultModules
+	args    []string // its arguments on rescue media
+	drivers []string // all kernel modules; nil = defaultModules
 }
 
 func (o *Options) agent() string { return cmp.Or(o.program, agentProgram) }
 
-// File is one file of the archive.
+// File is one file of an archive or of a medium.
 type File struct {
 	Name string // path in the archive, relative
 	Data []byte
@@ -52,18 +50,15 @@ type Info struct {
 	Release string   // kernel release it fits
 	Modules []string // kernel modules in it, in an order in which they load
 	RawSize int64    // bytes of the cpio archives
-	Size    int64    // bytes of Out
+	Size    int64    // bytes of the file
 	Parts   []Part   // what Size consists of
 }
 
 // ErrKernelMismatch says that the modules were built for another kernel.
 var ErrKernelMismatch = errors.New("kernel and modules do not belong together")
 
-// Build builds the initramfs. The same options, sources, Go version and zstd give
-// the same bytes. Out is replaced only by a finished archive.
-//
-// The go command and zstd must be in PATH, the working directory inside of Troy's Go module.
-func Build(ctx context.Context, o *Options) (*Info, error) {
+// buildInitramfs builds the initramfs as the file out, which is replaced only by a finished one.
+func buildInitramfs(ctx context.Context, o *Options, out string) (*Info, error) {
 	release, err := kernelRelease(o.Kernel)
 	if err != nil {
 		return nil, err
@@ -85,7 +80,7 @@ func Build(ctx context.Context, o *Options) (*Info, error) {
 	if err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
-	box, err := busybox(ctx, o, tmp)
+	box, err := busybox(ctx, o.Cache, defaultCommands(false), tmp)
 	if err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
@@ -93,13 +88,30 @@ func Build(ctx context.Context, o *Options) (*Info, error) {
 	for _, m := range modules {
 		info.Modules = append(info.Modules, m.Name)
 	}
-	err = info.write(ctx, o, []piece{
-		{"u-root", append(skeleton(), box...)},
-		{"drivers", moduleRecords(release, modules)},
-		{"programs", fileRecords(programs)},
-		{"agent", append(agentRecords(o, agent), fileRecords(o.Files)...)},
+	// The agent supervises itself, by another name (agent.Supervise).
+	start := cpio.Symlink("bin/uinit", path.Base(agent.Name))
+	return info, info.write(ctx, o.Cache, out, []piece{
+		{name: "u-root", records: append(skeleton(), box...)},
+		{name: "drivers", records: moduleRecords(release, modules)},
+		{name: "programs", records: fileRecords(programs)},
+		{name: "agent", records: append(fileRecords([]File{agent}), start), latest: path.Base(agent.Name)},
 	})
-	return info, err
+}
+
+// buildRescue builds what rescue media lay over the initramfs: more commands of u-root, a shell,
+// and a script that starts the agent and then the shell.
+func buildRescue(ctx context.Context, o *Options, out string) error {
+	tmp, err := os.MkdirTemp("", "troy-rescue-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	box, err := busybox(ctx, o.Cache, defaultCommands(true), tmp)
+	if err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	box = append(box, cpio.Symlink("bin/sh", "../bbin/gosh"))
+	return new(Info).write(ctx, o.Cache, out, []piece{{name: "rescue", records: append(box, rescueScripts(o)...)}})
 }
 
 // selectModules returns the wanted modules and all that they need.
@@ -112,6 +124,7 @@ func selectModules(o *Options, release string) ([]*kmod.Module, error) {
 	if names == nil {
 		names = slices.DeleteFunc(defaultModules(), func(n string) bool { return !index.Has(n) })
 	}
+	names = slices.Concat(names, o.Drivers)
 	modules, err := index.Closure(names...)
 	if err != nil {
 		return nil, err
@@ -131,24 +144,19 @@ const rescueShell = `while true; do
 done
 `
 
-// agentRecords are the agent and what makes u-root's init start it: the agent itself by another
-// name, which supervises it (agent.Supervise). Rescue media have a script, for two reasons. Init
-// gives its programs a pipe as output and copies from there to the consoles; and when a program
-// ends that init has started, the kernel hangs up the consoles, so that its last lines and all
-// output of the next program are lost (u-root 0.16). The agent gets the console itself, where
-// writing is done when write returns, and the script that init has started never ends.
-func agentRecords(o *Options, agent File) []cpio.Record {
-	if !o.Rescue {
-		return append(fileRecords([]File{agent}), cpio.Symlink("bin/uinit", path.Base(agent.Name)))
-	}
+// rescueScripts start the agent on rescue media. They are scripts, for two reasons. Init gives its
+// programs a pipe as output and copies from there to the consoles; and when a program ends that
+// init has started, the kernel hangs up the consoles, so that its last lines and all output of the
+// next program are lost (u-root 0.16). The agent gets the console itself, where writing is done
+// when write returns, and the script that init has started never ends.
+func rescueScripts(o *Options) []cpio.Record {
 	var start strings.Builder
-	start.WriteString("#!/bbin/gosh\n/" + agent.Name)
+	start.WriteString("#!/bbin/gosh\n/" + path.Join(agentDir, path.Base(o.agent())))
 	for _, arg := range o.args {
 		start.WriteString(" '" + strings.ReplaceAll(arg, "'", `'\''`) + "'")
 	}
 	start.WriteString(" </dev/console >/dev/console 2>&1\n" + rescueShell)
 	return fileRecords([]File{
-		agent,
 		{Name: "bin/uinit", Data: []byte(start.String()), Mode: 0o755},
 		// Init comes to this one if the script above is interrupted (Ctrl-C).
 		{Name: "bin/defaultsh", Data: []byte("#!/bbin/gosh\n" + rescueShell), Mode: 0o755},

@@ -13,6 +13,10 @@ import (
 	"testing"
 
 	"github.com/u-root/mkuimage/cpio"
+
+	"troy/chainload/release"
+	"troy/initramfs/bundle"
+	"troy/initramfs/kmod"
 )
 
 // probe is the program that the tests put in the agent's place.
@@ -21,11 +25,12 @@ const probe = "troy/initramfs/testdata/probe"
 // maxSize is what the compressed initramfs may grow to.
 const maxSize = 12 << 20
 
-// built is the initramfs that the tests share: its compilation takes half a minute.
+// built is the bundle that the tests share: its compilation takes half a minute.
 type built struct {
-	path string
-	info *Info
-	err  error
+	dir    string
+	bundle *bundle.Bundle
+	info   *Info
+	err    error
 }
 
 var buildDir string
@@ -49,11 +54,13 @@ func environment(t testing.TB, name string) string {
 	return v
 }
 
-func options(t *testing.T, out string) *Options {
+// options make a bundle with the probe in the agent's place.
+func options(t testing.TB, out string) *Options {
+	t.Helper()
+	cache := environment(t, "TROY_CACHE")
 	return &Options{
-		Kernel: environment(t, "KERNEL"), Modules: environment(t, "MODULES"), Out: out,
-		Rescue: true, program: probe, args: []string{"--first", "two words"}, Programs: []string{"mkntfs", "ntfs-3g"},
-		Files: []File{{Name: "etc/troy/config", Data: []byte("troy.port=eth0\n")}, {Name: "etc/server", Data: []byte("http://192.0.2.1/\n"), Mode: 0o600}},
+		Kernel: environment(t, "KERNEL"), Modules: environment(t, "MODULES"), Loaders: loaders(t), Out: out, Version: "test",
+		program: probe, args: []string{"--first", "two words"}, Programs: []string{"mkntfs", "ntfs-3g"}, Cache: filepath.Join(cache, "boot"),
 	}
 }
 
@@ -64,11 +71,12 @@ var shared struct {
 
 func sharedBuild(t *testing.T) built {
 	t.Helper()
-	o := options(t, filepath.Join(buildDir, "shared.cpio.zst"))
-	o.Cache = os.Getenv("TROY_CACHE")
+	o := options(t, filepath.Join(buildDir, "shared"))
 	shared.once.Do(func() {
-		info, err := Build(t.Context(), o)
-		shared.built = built{path: o.Out, info: info, err: err}
+		shared.dir = o.Out
+		if shared.info, shared.err = Build(t.Context(), o); shared.err == nil {
+			shared.bundle, shared.err = bundle.Open(o.Out)
+		}
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -76,24 +84,89 @@ func sharedBuild(t *testing.T) built {
 	return shared.built
 }
 
-// The archive is unpacked with the zstd program, not with the library that packed it.
+// siteFiles are what the tests' site adds.
+var siteFiles = []File{
+	{Name: "etc/troy/config", Data: []byte("troy.port=eth0\n")},
+	{Name: "etc/server", Data: []byte("http://192.0.2.1/\n"), Mode: 0o600},
+}
+
+// testSite is what rescue media of that site lay over the initramfs.
+func testSite(t *testing.T) []byte {
+	t.Helper()
+	rescue, err := sharedBuild(t).bundle.Read(bundle.Rescue)
+	site, siteErr := Site(siteFiles)
+	if err := errors.Join(err, siteErr); err != nil {
+		t.Fatal(err)
+	}
+	return append(rescue, site...)
+}
+
+// rescueMedia is what the kernel makes of the archives of rescue media.
+func rescueMedia(t *testing.T) *cpio.Archive {
+	t.Helper()
+	b := sharedBuild(t)
+	raw := unzstd(t, filepath.Join(b.dir, release.Initrd))
+	return archives(t, raw, unzstd(t, filepath.Join(b.dir, bundle.Rescue)), testSite(t)[fileSize(t, filepath.Join(b.dir, bundle.Rescue)):])
+}
+
+// unpack reads an initramfs of the bundle.
 func unpack(t *testing.T, path string) *cpio.Archive {
 	t.Helper()
+	return archives(t, unzstd(t, path))
+}
+
+func fileSize(t *testing.T, path string) int64 {
+	t.Helper()
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fi.Size()
+}
+
+// unzstd unpacks with the zstd program, not with the library that packed it. Zeros behind the last
+// frame make the length a multiple of four.
+func unzstd(t *testing.T, path string) []byte {
+	t.Helper()
+	packed, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(packed)%unit != 0 {
+		t.Errorf("%s has %d bytes, which is no multiple of %d", path, len(packed), unit)
+	}
+	for range unit - 1 { // the last byte of a frame may be a zero: ask the program
+		if exec.Command("zstd", "-tq", path).Run() == nil {
+			break
+		}
+		packed = bytes.TrimSuffix(packed, []byte{0})
+		path = filepath.Join(t.TempDir(), "cut")
+		if err := os.WriteFile(path, packed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	raw, err := exec.Command("zstd", "-dc", path).Output()
 	if err != nil {
 		t.Fatalf("zstd: %v", err)
 	}
-	all := cpio.InMemArchive()
-	for len(raw) > 0 { // one archive behind the other, as the kernel reads them
+	return raw
+}
+
+// archives reads archives one behind the other, as the kernel does: later files replace earlier
+// ones.
+func archives(t *testing.T, all ...[]byte) *cpio.Archive {
+	t.Helper()
+	joined, raw := cpio.InMemArchive(), bytes.Join(all, nil)
+	for len(raw) > 0 {
 		part, err := cpio.ArchiveFromReader(cpio.EOFReader{RecordReader: cpio.Newc.Reader(bytes.NewReader(raw))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range part.Order {
-			if _, twice := all.Files[name]; !twice {
-				all.Order = append(all.Order, name)
+			if _, twice := joined.Files[name]; !twice {
+				joined.Order = append(joined.Order, name)
 			}
-			all.Files[name] = part.Files[name]
+			joined.Files[name] = part.Files[name]
 		}
 		end := bytes.Index(raw, []byte("TRAILER!!!\x00"))
 		if end < 0 {
@@ -101,7 +174,7 @@ func unpack(t *testing.T, path string) *cpio.Archive {
 		}
 		raw = bytes.TrimLeft(raw[end+len("TRAILER!!!"):], "\x00")
 	}
-	return all
+	return joined
 }
 
 func content(t *testing.T, a *cpio.Archive, name string) []byte {
@@ -118,16 +191,55 @@ func content(t *testing.T, a *cpio.Archive, name string) []byte {
 	return b
 }
 
+// A bundle that was made twice, in two folders, is the same in all its files.
+func TestSameBundle(t *testing.T) {
+	b, again := sharedBuild(t), t.TempDir()
+	if _, err := Build(t.Context(), options(t, again)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(bundle.Names(), bundle.ManifestName) {
+		sameFiles(t, filepath.Join(b.dir, name), filepath.Join(again, name))
+	}
+}
+
+// The bundle names the packages of Debian that it has files of, their source, and all licences.
+func TestOrigin(t *testing.T) {
+	b := sharedBuild(t)
+	source, err := b.bundle.Read(bundle.Source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copyright, err := b.bundle.Read(bundle.Copyright)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(source, []byte("of no package")) {
+		t.Errorf("files without a package: make deps notes where its files are from\n%s", source)
+	}
+	for _, want := range []string{"source linux", "source grub2 (= 2.", "source shim (= 1", "source ntfs-3g (= ", "source glibc (= ", "github.com/u-root/u-root v"} {
+		if !bytes.Contains(source, []byte(want)) {
+			t.Errorf("the offer of source lacks %q:\n%s", want, source)
+		}
+	}
+	for _, want := range []string{"==== shim-signed ====", "==== ntfs-3g ====", "github.com/klauspost/compress v", "Go's own library: LICENSE", "GNU GENERAL PUBLIC LICENSE\n                       Version 2"} {
+		if !bytes.Contains(copyright, []byte(want)) {
+			t.Errorf("the licences lack %q", want)
+		}
+	}
+	if n := len(b.bundle.Manifest.Drivers); n != len(b.info.Modules) || b.bundle.Manifest.Linux != b.info.Release {
+		t.Errorf("manifest: %d drivers of %s", n, b.bundle.Manifest.Linux)
+	}
+}
+
 // Of the normal kind, with few drivers, because all is compiled and compressed twice.
 func TestTwoBuildsAreIdentical(t *testing.T) {
 	build := func(cache string) string {
-		o := options(t, filepath.Join(t.TempDir(), "initramfs.cpio.zst"))
+		o, out := options(t, ""), filepath.Join(t.TempDir(), release.Initrd)
 		o.Cache, o.drivers = cache, []string{"virtio_blk", "nvme"}
-		o.Rescue, o.args = false, nil
-		if _, err := Build(t.Context(), o); err != nil {
+		if _, err := buildInitramfs(t.Context(), o, out); err != nil {
 			t.Fatal(err)
 		}
-		return o.Out
+		return out
 	}
 	cache := t.TempDir()
 	first := build("")
@@ -159,10 +271,10 @@ func sameFiles(t *testing.T, a, b string) {
 
 func TestContent(t *testing.T) {
 	b := sharedBuild(t)
-	if fi, err := os.Stat(b.path); err != nil || fi.Size() != b.info.Size {
-		t.Errorf("Info.Size is %d, the file's is %v (%v)", b.info.Size, fi.Size(), err)
+	if size := fileSize(t, filepath.Join(b.dir, release.Initrd)); size != b.info.Size {
+		t.Errorf("Info.Size is %d, the file's is %d", b.info.Size, size)
 	}
-	a := unpack(t, b.path)
+	a := rescueMedia(t)
 	for name, target := range map[string]string{
 		"init": "bbin/init", "bin/sh": "../bbin/gosh", "bbin/ls": "bb", "bbin/ip": "bb",
 		"bbin/dmesg": "bb", "bbin/mount": "bb", "bbin/ps": "bb", "bbin/cat": "bb", "sbin/modprobe": "../bbin/modprobe",
@@ -203,7 +315,7 @@ func TestSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, err := compress(t.Context(), raw, "")
+	packed, err := compress(t.Context(), raw, "", "agent")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +334,7 @@ func TestSize(t *testing.T) {
 
 // Each directory must stand before what is in it, or the kernel drops the file.
 func TestDirectoriesComeFirst(t *testing.T) {
-	a := unpack(t, sharedBuild(t).path)
+	a := rescueMedia(t)
 	seen := map[string]bool{".": true}
 	for _, name := range a.Order {
 		if dir := filepath.Dir(name); !seen[dir] {
@@ -234,7 +346,7 @@ func TestDirectoriesComeFirst(t *testing.T) {
 
 func TestModulesAreComplete(t *testing.T) {
 	b := sharedBuild(t)
-	a := unpack(t, b.path)
+	a := unpack(t, filepath.Join(b.dir, release.Initrd))
 	dir := "lib/modules/" + b.info.Release + "/"
 	count := 0
 	for line := range strings.Lines(string(content(t, a, dir+"modules.dep"))) {
@@ -264,19 +376,15 @@ func TestModulesAreComplete(t *testing.T) {
 
 func TestBuildRefuses(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
-	other := filepath.Join(t.TempDir(), "kernel")
-	head := make([]byte, 0x400)
-	copy(head[bootMagicOffset:], "HdrS")
-	head[kernelVersionOffset+1] = 1
-	copy(head[0x300:], "6.6.6-other (x) #1")
-	if err := os.WriteFile(other, head, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	other, old := fakeKernel(t, "6.6.6-other (x) #1"), fakeKernel(t, "6.5.13-amd64 (x) #1")
 	for name, c := range map[string]struct {
 		change func(*Options)
 		want   error
 	}{
 		"modules of another kernel": {func(o *Options) { o.Kernel = other }, ErrKernelMismatch},
+		"an old kernel":             {func(o *Options) { o.Kernel = old }, ErrOldKernel},
+		"no boot loaders":           {func(o *Options) { o.Loaders = out }, ErrNoLoader},
+		"unknown further driver":    {func(o *Options) { o.Drivers = []string{"no_such_driver"} }, kmod.ErrNotFound},
 		"no kernel":                 {func(o *Options) { o.Kernel = os.Args[0] }, ErrKernel},
 		"kernel absent":             {func(o *Options) { o.Kernel = out }, os.ErrNotExist},
 		"modules absent":            {func(o *Options) { o.Modules = out }, os.ErrNotExist},
@@ -296,6 +404,20 @@ func TestBuildRefuses(t *testing.T) {
 	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a refused build left its output (%v)", err)
 	}
+}
+
+// fakeKernel is a file that says of itself that it is a kernel.
+func fakeKernel(t *testing.T, version string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "kernel")
+	head := make([]byte, 0x400)
+	copy(head[bootMagicOffset:], "HdrS")
+	head[kernelVersionOffset+1] = 1
+	copy(head[0x300:], version)
+	if err := os.WriteFile(name, head, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 func TestDuplicateFile(t *testing.T) {

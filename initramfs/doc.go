@@ -1,5 +1,6 @@
-// Package initramfs makes what a machine boots: the initramfs, and the media that start it: a stick, an ISO image, a tree for
-// network boot. It holds no product code; the agent comes in as a Go package that is named to it.
+// Package initramfs makes the boot bundle, which all sites have in common, and the media that start
+// it: a stick, an ISO image, a tree for network boot, the agent's release. It holds no product code;
+// the agent comes in as a Go package that is named to it.
 //
 // # What is in the initramfs
 //
@@ -10,23 +11,28 @@
 //	/bin/…          mkntfs and ntfs-3g of the machine that built it, with their libraries in /lib, /lib64
 //	/lib/modules/   kernel modules for common PCs with all that they depend on
 //	/sbin/modprobe  for modules that the kernel itself asks for
-//	/etc/troy/      what the admin gave: config, root.json, servers.json, built
 //
-// Rescue media ([Options].Rescue) have u-root's shell and tools besides; their /bin/uinit is a
-// script, the agent and then a shell, /bin/defaultsh the shell alone. On all others nobody comes to
-// a prompt.
+// The boot loaders give the kernel a second file, site.cpio, which it unpacks over the first
+// ([Site]; Documentation/driver-api/early-userspace/buffer-format.rst of Linux). It holds what the
+// admin gave:
+//
+//	/etc/troy/      config, root.json, servers.json, built
+//
+// On rescue media that file begins with the bundle's rescue.cpio.zst, u-root's shell and tools; their
+// /bin/uinit is a script, the agent and then a shell, /bin/defaultsh the shell alone. On all others
+// nobody comes to a prompt.
 //
 // Modules lie there decompressed: the whole archive is compressed once, which is
 // smaller than compressed modules in a compressed archive, and the kernel unpacks
 // it faster. Their signatures are kept, so they load under Secure Boot's lockdown.
 //
-// Size, compressed (2026-11, Linux 6.12, Go 1.26): u-root 2.2 MB, 104 drivers 3.3 MB, programs
-// 1.1 MB, agent 4.0 MB; 10.5 MB in all. A test holds it under 12 MiB.
+// Size, compressed (2026-11, Linux 6.12, Go 1.26): u-root 1.1 MB, 104 drivers 3.3 MB, programs
+// 1.1 MB, agent 4.4 MB; 9.9 MB in all. A test holds it under 12 MiB.
 //
 // # The media
 //
-// All of them carry the same initramfs, so the same site, and start the same kernel with the same
-// arguments.
+// All of them carry kernel and initramfs of the bundle, byte for byte, and the same site, and start
+// them with the same arguments.
 //
 //	medium                    starts with                          Secure Boot
 //	USB (Boot)                shim, GRUB (grubx64), kernel         on or off
@@ -44,12 +50,12 @@
 //
 // # Promises
 //
-//   - The same options, sources, kernel, Go and zstd versions give the same bytes, of the
-//     initramfs, the stick and the ISO image. Times are fixed, records sorted,
+//   - The same options, sources, kernel, programs, Go and zstd versions give the same bundle; the
+//     same bundle, site, mtools and xorriso the same media. Times are fixed, records sorted,
 //     identifiers derived from the content.
 //   - An output file is replaced only by a finished one.
-//   - Kernel and modules that do not belong together are refused
-//     ([ErrKernelMismatch]), as is a driver whose dependency is absent, a boot loader or a
+//   - Kernel and modules that do not belong together are refused ([ErrKernelMismatch]), as is a
+//     kernel that is too old ([ErrOldKernel]), a driver whose dependency is absent, a boot loader or a
 //     program that is not there ([ErrNoLoader], [ErrProgram], [ErrLibrary]).
 //   - The agent is compiled as the rest of the module is, see agentFile in programs.go.
 //
@@ -72,9 +78,8 @@
 //
 // # Programs it needs
 //
-// The go command and zstd; the mtools for [USB]
-// and [ISO]; xorriso for [ISO]; Debian's shim-signed, grub-efi-amd64-signed and ipxe, installed or
-// unpacked, for [Boot].
+// For the bundle: the go command and zstd; Debian's shim-signed, grub-efi-amd64-signed and ipxe,
+// installed or unpacked. For media: the mtools for [USB] and [ISO]; xorriso for [ISO].
 //
 // # Known gaps
 //
@@ -84,6 +89,8 @@
 //     of a TFTP server.
 //   - Kernel arguments with quotes or backslashes are refused: GRUB does not hand them on as they
 //     are.
+//   - Files are traced to their Debian packages by dpkg, or by a file "control" beside what was
+//     unpacked; elsewhere the bundle says that their source is not known.
 //   - Revocation lists (SBAT, dbx) may one day refuse the shim and GRUB on old media: make new
 //     ones.
 //   - No firmware files are carried. Of the chips served, some wired Realtek ones

@@ -2,19 +2,17 @@ package initramfs
 
 import (
 	"fmt"
-	"os"
 
 	"troy/chainload/grub"
 	"troy/chainload/release"
+	"troy/initramfs/bundle"
 	"troy/internal/kernelargs"
 )
 
-// Boot is what media with signed boot loaders start: GRUB loads kernel and
-// initramfs and lays the site's files into the latter.
+// Boot is what media start: GRUB loads the kernel, the initramfs and what the site adds.
 type Boot struct {
-	Loaders string // folder below which the boot loaders are, see [HasLoaders]; empty = "/"
-	Kernel  string // bzImage; with Secure Boot on it has to be signed by the same distribution as shim
-	Initrd  string
+	Bundle  *bundle.Bundle
+	Site    []byte // archives that the kernel unpacks over the initramfs, see [Site]
 	Cmdline string // kernel command line; printable ASCII without quotes
 }
 
@@ -28,43 +26,29 @@ const (
 	windowsName   = "EFI/Microsoft/Boot/bootmgfw.efi"
 )
 
-func (b *Boot) loader(l Loader) ([]byte, error) {
-	root := b.Loaders
-	if root == "" {
-		root = "/"
-	}
-	return l.read(root)
-}
-
-// GRUBBeside is the build of GRUB that reads the configuration beside itself; which of them does,
+// besideGRUB is the build of GRUB that reads the configuration beside itself; which of them does,
 // differs between Debian's releases.
-func (b *Boot) GRUBBeside() ([]byte, error) {
-	for _, l := range []Loader{grubCD, grubDisk} {
-		data, err := b.loader(l)
+func (b *Boot) besideGRUB() ([]byte, error) {
+	for _, name := range []string{bundle.GRUBCD, bundle.GRUBDisk} {
+		data, err := b.Bundle.Read(name)
 		if err != nil || grub.ReadsBeside(data) {
 			return data, err
 		}
 	}
-	return nil, fmt.Errorf("%w: neither %s nor %s reads the configuration beside itself: an unknown release of GRUB", ErrNoLoader, grubCD.Path, grubDisk.Path)
+	return nil, fmt.Errorf("%w: neither %s nor %s reads the configuration beside itself: an unknown release of GRUB", bundle.ErrInvalid, bundle.GRUBCD, bundle.GRUBDisk)
 }
 
-// payload are kernel and initramfs as they lie on the medium.
+// payload are kernel and archives as they lie on the medium.
 func (b *Boot) payload() ([]File, error) {
 	if err := kernelargs.Check(b.Cmdline); err != nil {
 		return nil, err
 	}
-	if _, err := kernelRelease(b.Kernel); err != nil {
+	kernel, err := b.Bundle.Read(release.Kernel)
+	if err != nil {
 		return nil, err
 	}
-	kernel, err := os.ReadFile(b.Kernel)
-	if err != nil {
-		return nil, fmt.Errorf("kernel: %w", err)
-	}
-	initrd, err := os.ReadFile(b.Initrd)
-	if err != nil {
-		return nil, fmt.Errorf("initramfs: %w", err)
-	}
-	return []File{{Name: release.MediaKernel, Data: kernel}, {Name: release.MediaInitrd, Data: initrd}}, nil
+	initrd, err := b.Bundle.Read(release.Initrd)
+	return []File{{Name: release.MediaKernel, Data: kernel}, {Name: release.MediaInitrd, Data: initrd}, {Name: release.MediaSite, Data: b.Site}}, err
 }
 
 // mediaFiles are all files of a medium but the boot loaders.
@@ -89,11 +73,11 @@ if [ -s /%[1]s ]; then
 fi
 echo "Troy: loading from this medium"
 if linux /%[2]s %[3]s $arguments; then
-	if initrd /%[4]s; then
+	if initrd /%[4]s /%[6]s; then
 		boot
 	fi
 fi
-%[5]s`, argumentsName, release.MediaKernel, kernelargs.ForGRUB(b.Cmdline), release.MediaInitrd, grubFailure("the medium is damaged or incomplete: write it again"))
+%[5]s`, argumentsName, release.MediaKernel, kernelargs.ForGRUB(b.Cmdline), release.MediaInitrd, grubFailure("the medium is damaged or incomplete: write it again"), release.MediaSite)
 }
 
 // arguments is the file that an admin may edit on a stick. (GRUB can also lay files over

@@ -9,9 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"troy/internal/durable"
-
+	"troy/initramfs/bundle"
 	"troy/internal/block"
+	"troy/internal/durable"
 )
 
 // ErrNoXorriso says that the program that writes ISO images is not installed.
@@ -37,7 +37,7 @@ func ISO(ctx context.Context, o *ISOOptions) error {
 	}
 	files = append(files, File{Name: cdMark, Data: []byte("Troy\n")},
 		File{Name: cdBIOS, Data: block.Pad(biosStub(), cdSector)})
-	loaders, err := o.Boot.removable(grubCD)
+	loaders, err := o.Boot.removable(bundle.GRUBCD)
 	if err != nil {
 		return err
 	}

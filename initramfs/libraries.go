@@ -49,6 +49,27 @@ func tools(ctx context.Context, programs []string) ([]File, error) {
 	return c.files, nil
 }
 
+// sourcesOf are the files of this machine that [tools] takes for programs.
+func sourcesOf(ctx context.Context, programs []string) (paths []string, err error) {
+	files, err := tools(ctx, programs)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range programs {
+		path, err := findProgram(name)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	for _, f := range files {
+		if path.Dir(f.Name) != agentDir { // a library, which lies where it does here
+			paths = append(paths, "/"+f.Name)
+		}
+	}
+	return paths, nil
+}
+
 func findProgram(name string) (string, error) {
 	found, err := exec.LookPath(name)
 	for _, dir := range programDirs {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"troy/chainload/release"
+	"troy/initramfs/bundle"
 	"troy/internal/kernelargs"
 )
 
@@ -26,8 +28,7 @@ func smallInitrd(t *testing.T) string {
 }
 
 func TestUSB(t *testing.T) {
-	boot := testBoot(t)
-	boot.Initrd = smallInitrd(t)
+	boot := smallBoot(t)
 	extra := []byte("server: http://192.0.2.1/\n")
 	build := func(data []byte) string {
 		out := filepath.Join(t.TempDir(), "usb.img")
@@ -56,16 +57,8 @@ func TestUSB(t *testing.T) {
 	if err != nil || !bytes.Contains(out, []byte("2 FATs, 32 bit entries")) {
 		t.Errorf("fsck.fat -n: %v\n%s", err, out)
 	}
-	for name, source := range map[string]string{removablePath: filepath.Join(boot.Loaders, Shim.Path), "troy/initramfs.cpio.zst": boot.Initrd, "troy/media/config.yaml": ""} {
-		got, err := exec.Command("mtype", "-i", fat, "::/"+name).Output()
-		want := extra
-		if source != "" {
-			want, _ = os.ReadFile(source)
-		}
-		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: %d bytes (%v), want %d", name, len(got), err, len(want))
-		}
-	}
+	onStick(t, img, map[string][]byte{removablePath: ofBundle(t, boot, release.Shim), "troy/initramfs.cpio.zst": ofBundle(t, boot, release.Initrd),
+		"troy/site.cpio": boot.Site, "troy/media/config.yaml": extra})
 	time.Sleep(2100 * time.Millisecond) // FAT counts in steps of two seconds
 	sameFiles(t, img, build(extra))
 	other, err := os.ReadFile(build([]byte("server: http://192.0.2.2/\n")))
@@ -79,11 +72,52 @@ func TestUSB(t *testing.T) {
 	}
 }
 
-// smallBoot is a small Boot with true boot loaders.
+// smallBoot is a Boot with a small initramfs and true boot loaders.
 func smallBoot(t *testing.T) *Boot {
 	t.Helper()
-	return &Boot{
-		Loaders: loaders(t), Kernel: environment(t, "KERNEL"), Initrd: smallInitrd(t), Cmdline: "quiet console=ttyS0,115200 a=$b",
+	old, dir, files := sharedBuild(t).bundle, t.TempDir(), map[string][]byte{}
+	var err error
+	for _, name := range bundle.Names() {
+		if files[name], err = old.Read(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	small, err := os.ReadFile(smallInitrd(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files[release.Initrd] = small
+	if err := bundle.Write(dir, &bundle.Manifest{Version: "small"}, files); err != nil {
+		t.Fatal(err)
+	}
+	b := &Boot{Cmdline: "quiet console=ttyS0,115200 a=$b"}
+	if b.Bundle, err = bundle.Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	if b.Site, err = Site(siteFiles); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// ofBundle is a file of the bundle.
+func ofBundle(t *testing.T, b *Boot, name string) []byte {
+	t.Helper()
+	data, err := b.Bundle.Read(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// onStick compares files of a stick.
+func onStick(t *testing.T, img string, files map[string][]byte) {
+	t.Helper()
+	for name, want := range files {
+		got, err := exec.Command("mtype", "-i", img+"@@1M", "::/"+name).Output()
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes (%v), want %d", name, len(got), err, len(want))
+		}
 	}
 }
 
@@ -93,22 +127,11 @@ func TestSignedStick(t *testing.T) {
 	if err := USB(t.Context(), &USBOptions{Boot: b, Out: img}); err != nil {
 		t.Fatal(err)
 	}
-	for name, source := range map[string]string{
-		removablePath: filepath.Join(b.Loaders, Shim.Path), "EFI/BOOT/grubx64.efi": filepath.Join(b.Loaders, grubDisk.Path),
-		"troy/vmlinuz": b.Kernel, "troy/initramfs.cpio.zst": b.Initrd, "troy/arguments.cfg": "", "EFI/debian/grub.cfg": "",
-	} {
-		got, err := exec.Command("mtype", "-i", img+"@@1M", "::/"+name).Output()
-		want := []byte(b.diskConfig())
-		if name == "troy/arguments.cfg" {
-			want = []byte(arguments)
-		}
-		if source != "" {
-			want, _ = os.ReadFile(source)
-		}
-		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: %d bytes (%v), want %d", name, len(got), err, len(want))
-		}
-	}
+	onStick(t, img, map[string][]byte{
+		removablePath: ofBundle(t, b, release.Shim), "EFI/BOOT/grubx64.efi": ofBundle(t, b, bundle.GRUBDisk),
+		"troy/vmlinuz": ofBundle(t, b, release.Kernel), "troy/initramfs.cpio.zst": ofBundle(t, b, release.Initrd), "troy/site.cpio": b.Site,
+		"troy/arguments.cfg": []byte(arguments), "EFI/debian/grub.cfg": []byte(b.diskConfig()),
+	})
 	if text := b.diskConfig(); !strings.Contains(text, "linux /troy/vmlinuz quiet console=ttyS0,115200 'a=$b' $arguments;") {
 		t.Errorf("grub.cfg does not quote its arguments:\n%s", text)
 	}
@@ -134,8 +157,12 @@ func TestISO(t *testing.T) {
 	if out, err := exec.Command("xorriso", "-osirrox", "on", "-indev", iso, "-extract", "/", filepath.Join(dir, "tree")).CombinedOutput(); err != nil {
 		t.Fatalf("xorriso: %v\n%s", err, out)
 	}
-	sameFiles(t, filepath.Join(dir, "tree/troy/vmlinuz"), b.Kernel)
-	sameFiles(t, filepath.Join(dir, "tree/troy/initramfs.cpio.zst"), b.Initrd)
+	for name, want := range map[string][]byte{"vmlinuz": ofBundle(t, b, release.Kernel), "initramfs.cpio.zst": ofBundle(t, b, release.Initrd), "site.cpio": b.Site} {
+		got, err := os.ReadFile(filepath.Join(dir, "tree/troy", name))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes (%v), want %d", name, len(got), err, len(want))
+		}
+	}
 	t.Setenv("PATH", dir)
 	if err := ISO(t.Context(), &ISOOptions{Boot: b, Out: iso}); !errors.Is(err, ErrNoMtools) {
 		t.Errorf("ISO without mtools = %v, want %v", err, ErrNoMtools)
@@ -159,7 +186,9 @@ func TestNet(t *testing.T) {
 			}
 		}
 	}
-	sameFiles(t, filepath.Join(dir, "grubx64.efi"), filepath.Join(b.Loaders, grubNet.Path))
+	if got, err := os.ReadFile(filepath.Join(dir, "grubx64.efi")); err != nil || !bytes.Equal(got, ofBundle(t, b, bundle.GRUBNet)) {
+		t.Errorf("grubx64.efi is not GRUB's network build (%v)", err)
+	}
 	for _, bad := range []string{"https://a/", "http://", "http://a b/", "http://u@a/", "http://a,1/", "http://[2001:db8::1]/", "http://a/?q", "http://a/$x"} {
 		if err := Net(t.Context(), &NetOptions{Boot: b, URL: bad, Out: dir}); !errors.Is(err, ErrURL) {
 			t.Errorf("URL %q: %v, want %v", bad, err, ErrURL)
@@ -173,9 +202,6 @@ func TestBootRefuses(t *testing.T) {
 		change func(*Boot)
 		want   error
 	}{
-		"no boot loaders":      {func(b *Boot) { b.Loaders = t.TempDir() }, ErrNoLoader},
-		"kernel not kernel":    {func(b *Boot) { b.Kernel = b.Initrd }, ErrKernel},
-		"initrd absent":        {func(b *Boot) { b.Initrd += "x" }, os.ErrNotExist},
 		"quote in arguments":   {func(b *Boot) { b.Cmdline = "a='b c'" }, kernelargs.ErrInvalid},
 		"newline in arguments": {func(b *Boot) { b.Cmdline = "a\nreboot" }, kernelargs.ErrInvalid},
 	} {

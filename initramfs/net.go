@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"troy/chainload/release"
+	"troy/initramfs/bundle"
 	"troy/internal/kernelargs"
 )
 
@@ -34,7 +35,7 @@ var ErrURL = errors.New("not usable for GRUB: want http://HOST[:PORT]/[PATH]")
 //	grubx64.efi           GRUB's network build, reads grub/grub.cfg at the top of the server
 //	snponly.efi           iPXE, for Secure Boot off; DHCP then names boot.ipxe to it
 //	troy.iso              for UEFI HTTP boot
-//	troy/                 vmlinuz, initramfs.cpio.zst
+//	troy/                 vmlinuz, initramfs.cpio.zst, site.cpio
 //	dnsmasq.conf          how a DHCP server names all this
 func Net(ctx context.Context, o *NetOptions) error {
 	files, err := o.files()
@@ -63,8 +64,8 @@ func (o *NetOptions) files() ([]File, error) {
 		File{Name: release.NetConfig, Data: []byte(o.Boot.netConfig(device))},
 		File{Name: release.IPXEScript, Data: []byte(o.Boot.ipxe())},
 		File{Name: release.DHCPConfig, Data: []byte(dhcpConfig)})
-	for name, l := range map[string]Loader{release.Shim: Shim, release.GRUB: grubNet, release.IPXE: ipxeLoader} {
-		data, err := o.Boot.loader(l)
+	for name, l := range map[string]string{release.Shim: release.Shim, release.GRUB: bundle.GRUBNet, release.IPXE: bundle.IPXE} {
+		data, err := o.Boot.Bundle.Read(l)
 		if err != nil {
 			return nil, err
 		}
@@ -114,12 +115,12 @@ set pager=0
 for from in %[1]s; do
 	echo "Troy: loading from $from/%[2]s"
 	if linux "$from/%[2]s" %[3]s %[6]s=01-$net_default_mac; then
-		if initrd "$from/%[4]s"; then
+		if initrd "$from/%[4]s" "$from/%[7]s"; then
 			boot
 		fi
 	fi
 done
-%[5]s`, places, release.MediaKernel, kernelargs.ForGRUB(b.Cmdline), release.MediaInitrd, grubFailure("the boot server does not have it (see above)"), kernelargs.Port)
+%[5]s`, places, release.MediaKernel, kernelargs.ForGRUB(b.Cmdline), release.MediaInitrd, grubFailure("the boot server does not have it (see above)"), kernelargs.Port, release.MediaSite)
 }
 
 // ipxe is the script for iPXE. Its paths are relative to where the script came from.
@@ -127,8 +128,9 @@ func (b *Boot) ipxe() string {
 	return fmt.Sprintf(`#!ipxe
 # Troy by network
 iseq ${platform} efi || goto bios
-kernel %[1]s %[2]s %[5]s=01-${netX/mac:hexhyp} initrd=%[4]s || goto failed
+kernel %[1]s %[2]s %[5]s=01-${netX/mac:hexhyp} initrd=%[4]s initrd=%[7]s || goto failed
 initrd %[3]s || goto failed
+initrd %[6]s || goto failed
 boot || goto failed
 :bios
 echo Troy needs UEFI, and this PC started in BIOS (legacy, CSM) mode. No disk was touched.
@@ -139,7 +141,7 @@ echo Troy: the boot server does not have it (see above). No disk was touched.
 echo What this machine starts otherwise comes in 10 seconds.
 sleep 10
 exit 1
-`, release.MediaKernel, b.Cmdline, release.MediaInitrd, release.Initrd, kernelargs.Port)
+`, release.MediaKernel, b.Cmdline, release.MediaInitrd, release.Initrd, kernelargs.Port, release.MediaSite, release.Site)
 }
 
 // dhcpConfig is what a DHCP server has to say, in the words of dnsmasq.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/u-root/mkuimage/cpio"
 
+	"troy/internal/block"
 	"troy/internal/durable"
 )
 
@@ -34,10 +35,15 @@ var ErrNoZstd = errors.New("zstd is not installed (Debian package zstd)")
 type piece struct {
 	name    string
 	records []cpio.Record
+	latest  string // a program that changes with every build: the cache keeps one frame of this name
 }
 
-// write packs the parts, joins them in o.Out and notes their sizes. An empty part is left out.
-func (info *Info) write(ctx context.Context, o *Options, parts []piece) error {
+// unit is to what GRUB and our media align archives that lie behind each other: the kernel takes an
+// uncompressed one only there.
+const unit = 4
+
+// write packs the parts, joins them in a file and notes their sizes. An empty part is left out.
+func (info *Info) write(ctx context.Context, cache, out string, parts []piece) error {
 	var all []cpio.Record
 	for _, p := range parts {
 		all = append(all, p.records...)
@@ -45,20 +51,23 @@ func (info *Info) write(ctx context.Context, o *Options, parts []piece) error {
 	if _, err := assemble(all); err != nil {
 		return err // two files of one name, in one part or in two
 	}
-	return replaceFile(o.Out, func(w *os.File) error {
+	return replaceFile(out, func(w *os.File) error {
 		for _, p := range parts {
 			if len(p.records) == 0 {
 				continue
 			}
-			if err := info.writePart(ctx, o, p, w); err != nil {
+			if err := info.writePart(ctx, cache, p, w); err != nil {
 				return fmt.Errorf("initramfs: %s: %w", p.name, err)
 			}
 		}
-		return nil
+		end := block.RoundUp(info.Size, unit)
+		_, err := w.Write(make([]byte, end-info.Size))
+		info.Size = end
+		return err
 	})
 }
 
-func (info *Info) writePart(ctx context.Context, o *Options, p piece, w io.Writer) error {
+func (info *Info) writePart(ctx context.Context, cache string, p piece, w io.Writer) error {
 	archive, err := assemble(p.records)
 	if err != nil {
 		return err
@@ -67,12 +76,7 @@ func (info *Info) writePart(ctx context.Context, o *Options, p piece, w io.Write
 	if err := copyRecords(cpio.Newc.Writer(&raw), archive); err != nil {
 		return err
 	}
-	// The agent changes with every build: keeping it would only fill the folder.
-	cache := o.Cache
-	if p.name == "agent" {
-		cache = ""
-	}
-	packed, err := compress(ctx, raw.Bytes(), cache)
+	packed, err := compress(ctx, raw.Bytes(), cache, p.latest)
 	if err != nil {
 		return err
 	}
@@ -88,8 +92,9 @@ func (info *Info) writePart(ctx context.Context, o *Options, p piece, w io.Write
 // while it unpacks. One thread, because the result must not depend on their number.
 var zstdArgs = []string{"--ultra", "-22", "--zstd=wlog=25", "--single-thread", "-q", "-c"}
 
-// compress returns raw as one zstd frame, from the cache folder if it is there.
-func compress(ctx context.Context, raw []byte, cache string) ([]byte, error) {
+// compress returns raw as one zstd frame, from the cache folder if it is there. The folder keeps
+// the last frame of each name; without a name, all.
+func compress(ctx context.Context, raw []byte, cache, name string) ([]byte, error) {
 	version, err := exec.CommandContext(ctx, "zstd", "--version").Output()
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, ErrNoZstd
@@ -98,7 +103,7 @@ func compress(ctx context.Context, raw []byte, cache string) ([]byte, error) {
 		return nil, fmt.Errorf("zstd --version: %w", err)
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%q\n%x", version, zstdArgs, sha256.Sum256(raw)))
-	kept := filepath.Join(cache, fmt.Sprintf("part-%x.zst", sum[:8]))
+	kept := filepath.Join(cache, fmt.Sprintf("part-%s-%x.zst", name, sum[:8]))
 	if cache != "" {
 		packed, err := os.ReadFile(kept)
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -108,6 +113,12 @@ func compress(ctx context.Context, raw []byte, cache string) ([]byte, error) {
 	packed, err := runZstd(ctx, raw)
 	if err != nil || cache == "" {
 		return packed, err
+	}
+	if name != "" {
+		old, _ := filepath.Glob(filepath.Join(cache, "part-"+name+"-*.zst")) // the pattern is good
+		for _, o := range old {
+			os.Remove(o) // another build may have been faster
+		}
 	}
 	return packed, durable.WriteFile(kept, packed, 0o644)
 }

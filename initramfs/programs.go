@@ -48,9 +48,8 @@ func agentFile(ctx context.Context, o *Options, tmp string) (File, error) {
 
 // busybox returns u-root's commands, one program and a link for each, from the cache if it is
 // there.
-func busybox(ctx context.Context, o *Options, tmp string) ([]cpio.Record, error) {
-	commands := defaultCommands(o.Rescue)
-	program, err := busyboxProgram(ctx, o, commands, tmp)
+func busybox(ctx context.Context, cache string, commands []string, tmp string) ([]cpio.Record, error) {
+	program, err := busyboxProgram(ctx, cache, commands, tmp)
 	if err != nil {
 		return nil, err
 	}
@@ -58,24 +57,21 @@ func busybox(ctx context.Context, o *Options, tmp string) ([]cpio.Record, error)
 		File{Name: "bbin/bb", Data: program, Mode: 0o755}.record(),
 		cpio.Symlink("init", "bbin/init"),
 	}
-	if o.Rescue {
-		records = append(records, cpio.Symlink("bin/sh", "../bbin/gosh"))
-	}
 	for _, c := range commands {
 		records = append(records, cpio.Symlink("bbin/"+path.Base(c), "bb"))
 	}
 	return records, nil
 }
 
-func busyboxProgram(ctx context.Context, o *Options, commands []string, tmp string) ([]byte, error) {
-	if o.Cache == "" {
+func busyboxProgram(ctx context.Context, cache string, commands []string, tmp string) ([]byte, error) {
+	if cache == "" {
 		return buildBusybox(ctx, commands, tmp)
 	}
 	key, err := cacheKey(ctx, commands)
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(o.Cache, "busybox-"+key)
+	file := filepath.Join(cache, "busybox-"+key)
 	program, err := os.ReadFile(file)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return program, err
@@ -83,7 +79,7 @@ func busyboxProgram(ctx context.Context, o *Options, commands []string, tmp stri
 	if program, err = buildBusybox(ctx, commands, tmp); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.Cache, 0o755); err != nil {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, err
 	}
 	return program, durable.WriteFile(file, program, 0o644)

@@ -12,6 +12,8 @@ import (
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/google/uuid"
 
+	"troy/chainload/release"
+	"troy/initramfs/bundle"
 	"troy/internal/block"
 )
 
@@ -70,17 +72,17 @@ func (o *USBOptions) files() ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	loaders, err := o.Boot.removable(grubDisk)
+	loaders, err := o.Boot.removable(bundle.GRUBDisk)
 	return slices.Concat(loaders, files, o.extra), err
 }
 
 // removable are the boot loaders at the removable media path.
-func (b *Boot) removable(grub Loader) ([]File, error) {
-	shim, err := b.loader(Shim)
+func (b *Boot) removable(grub string) ([]File, error) {
+	shim, err := b.Bundle.Read(release.Shim)
 	if err != nil {
 		return nil, err
 	}
-	second, err := b.loader(grub)
+	second, err := b.Bundle.Read(grub)
 	return []File{{Name: removablePath, Data: shim}, {Name: loaderName, Data: second}}, err
 }
 

@@ -21,7 +21,7 @@ func soak() bool { return os.Getenv("TROY_SOAK") != "" }
 
 // debianPackages are what the tests' Debian consists of, beside what is essential.
 const debianPackages = "systemd,systemd-sysv,dbus,iproute2,curl,kmod,openssl,procps," +
-	"7zip,ntfs-3g,partclone,qemu-utils,wimtools"
+	"7zip,mtools,ntfs-3g,partclone,qemu-utils,wimtools,xorriso"
 
 // environment is a variable that the Makefile sets.
 func environment(t *testing.T, name string) string {

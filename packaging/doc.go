@@ -1,9 +1,10 @@
 // Package packaging holds what an installation of "troy serve" is made of: the systemd unit, the
 // Debian package and the container.
 //
-//	build-deb.sh   builds the .deb: program, man pages, completions, unit, user, /etc/default/troy
+//	build-deb.sh   builds the .deb: program, boot bundle (package initramfs/bundle), man pages,
+//	               completions, licences, unit, user, /etc/default/troy
 //	troy.service   runs as a user of its own with one capability, for the ports below 1024
-//	Containerfile  the program alone, with its time zones
+//	Containerfile  the program alone, with its time zones, and the boot bundle
 //
 // # Promises
 //

@@ -1,16 +1,21 @@
 package packaging
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"troy/internal/cli"
+	"troy/internal/testing/testlab"
 	"troy/server/protocol"
 )
 
@@ -23,11 +28,104 @@ func run(t *testing.T, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// TestDeb builds the package, looks into it, and runs what is in it.
-func TestDeb(t *testing.T) {
+// bundleOf makes the boot bundle of this checkout, for build-deb.sh too, and returns its folder.
+func bundleOf(t *testing.T) string {
+	t.Helper()
+	shared.bundle.Do(func() {
+		_, shared.err = testlab.Bundle(t.Context(), filepath.Join(shared.dir, "boot"))
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	t.Setenv("BUNDLE", filepath.Join(shared.dir, "boot"))
+	return filepath.Join(shared.dir, "boot")
+}
+
+// debOf builds the package of this checkout, 1.2~test, and returns its file.
+func debOf(t *testing.T) string {
+	t.Helper()
+	bundleOf(t)
 	t.Setenv("VERSION", "1.2~test")
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
-	deb := run(t, "./build-deb.sh", t.TempDir())
+	shared.deb.Do(func() { shared.file = run(t, "./build-deb.sh", shared.dir) })
+	if shared.file == "" {
+		t.Fatal("the package was not built")
+	}
+	return shared.file
+}
+
+// shared is what several tests look at.
+var shared struct {
+	dir         string
+	bundle, deb sync.Once
+	err         error  // of the bundle
+	file        string // the package
+}
+
+func TestMain(m *testing.M) {
+	var err error
+	if shared.dir, err = os.MkdirTemp("", "troy-packaging-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(shared.dir)
+	os.Exit(code)
+}
+
+// media makes media of a bundle for a store, by a troy, and returns the SHA-256 of each file.
+func media(t *testing.T, troy, bundle, store string) map[string]string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "media")
+	run(t, "env", "SOURCE_DATE_EPOCH=1700000000", "TROY_BUNDLE="+bundle, troy, "media", "--store", store, "--out", out)
+	sums := map[string]string{}
+	err := filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		sums[strings.TrimPrefix(path, out)] = fmt.Sprintf("%x", sha256.Sum256(b))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sums
+}
+
+// TestSameMedia: the checkout, and the program and the bundle out of the package, make the same
+// media.
+func TestSameMedia(t *testing.T) {
+	bundle, store, root := bundleOf(t), filepath.Join(t.TempDir(), "store"), t.TempDir()
+	run(t, "dpkg-deb", "-x", debOf(t), root)
+	troy := filepath.Join(t.TempDir(), "troy")
+	run(t, "go", "build", "-o", troy, "troy/cmds/troy")
+	run(t, troy, "init", "--url", "https://192.0.2.1:8443", store)
+	checkout := media(t, troy, bundle, store)
+	packaged := media(t, filepath.Join(root, "usr/bin/troy"), filepath.Join(root, "usr/share/troy/boot"), store)
+	if !maps.Equal(checkout, packaged) || len(checkout) < 10 {
+		t.Errorf("of the checkout:\n%v\nof the package:\n%v", checkout, packaged)
+	}
+	// Every medium starts the same bytes.
+	for _, name := range []string{"vmlinuz", "initramfs.cpio.zst", "site.cpio"} {
+		if checkout["/agent/"+name] != checkout["/net/troy/"+name] || checkout["/agent/"+name] == "" {
+			t.Errorf("%s: %s on the machines' disks, %s by network", name, checkout["/agent/"+name], checkout["/net/troy/"+name])
+		}
+	}
+	// The upgrade of the agent is one command.
+	run(t, filepath.Join(root, "usr/bin/troy"), "agent", "publish", "--store", store, "--bundle", filepath.Join(root, "usr/share/troy/boot"), "--yes")
+	for name, want := range checkout {
+		if file, ok := strings.CutPrefix(name, "/agent/"); ok {
+			b, err := os.ReadFile(filepath.Join(store, "agent", "lab", file))
+			if got := fmt.Sprintf("%x", sha256.Sum256(b)); err != nil || got != want && file != "site.cpio" { // it has the time of today
+				t.Errorf("the release's %s is another: %v", file, err)
+			}
+		}
+	}
+}
+
+// TestDeb builds the package, looks into it, and runs what is in it.
+func TestDeb(t *testing.T) {
+	deb := debOf(t)
 	info := run(t, "dpkg-deb", "-I", deb)
 	for _, want := range []string{"Package: troy", "Version: 1.2~test", "postinst", "conffiles"} {
 		if !strings.Contains(info, want) {
@@ -37,7 +135,8 @@ func TestDeb(t *testing.T) {
 	list := run(t, "dpkg-deb", "-c", deb)
 	for _, want := range []string{"-rwxr-xr-x root/root", "./usr/bin/troy", "./usr/lib/systemd/system/troy.service", "./etc/default/troy", "2023-11-14",
 		"./usr/share/man/man1/troy.1.gz", "./usr/share/man/man1/troy-image.1.gz", "./usr/share/bash-completion/completions/troy",
-		"./usr/share/zsh/vendor-completions/_troy", "./usr/share/fish/vendor_completions.d/troy.fish", "-rw-r--r-- root/root", "./usr/share/troy/troy-gates.exe"} {
+		"./usr/share/zsh/vendor-completions/_troy", "./usr/share/fish/vendor_completions.d/troy.fish", "-rw-r--r-- root/root", "./usr/share/troy/troy-gates.exe",
+		"./usr/share/troy/boot/manifest.json", "./usr/share/troy/boot/vmlinuz", "./usr/share/troy/boot/SOURCE", "./usr/share/doc/troy/copyright"} {
 		if !strings.Contains(list, want) {
 			t.Errorf("%q is missing in:\n%s", want, list)
 		}

@@ -26,6 +26,7 @@ func TestService(t *testing.T) {
 		}
 		files[name] = b
 	}
+	bundleOf(t)
 	for name, version := range map[string]string{"one.deb": "1", "two.deb": "2"} {
 		t.Setenv("VERSION", version)
 		b, err := os.ReadFile(run(t, "./build-deb.sh", t.TempDir()))

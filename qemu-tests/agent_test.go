@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"troy/chainload/release"
 	"troy/diskwriter/blockdev"
 	"troy/initramfs"
 	"troy/internal/testing/testlab"
@@ -29,7 +30,7 @@ func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
 	t.Helper()
 	bootManager := "" // Linux without a signature
 	if secure {
-		bootManager = filepath.Join(os.Getenv("TROY_CACHE"), "loaders", initramfs.Shim.Path)
+		bootManager = testlab.Loader(release.Shim)
 	}
 	p := &agentPC{t: t, lab: smallLab(t, bootManager)}
 	var err error

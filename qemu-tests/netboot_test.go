@@ -9,7 +9,6 @@ import (
 
 	"troy/chainload/release"
 	"troy/diskwriter/machine"
-	"troy/initramfs"
 	"troy/internal/testing/testlab"
 	"troy/server/netboot"
 	"troy/server/protocol"
@@ -26,7 +25,7 @@ type bootSite struct {
 // returns what the admin was told of the boot files with --shim.
 func newBootSite(t *testing.T) (b *bootSite, advice []string) {
 	t.Helper()
-	b = &bootSite{lab: smallLab(t, filepath.Join(os.Getenv("TROY_CACHE"), "loaders", initramfs.Shim.Path))}
+	b = &bootSite{lab: smallLab(t, testlab.Loader(release.Shim))}
 	var err error
 	if b.tree, err = b.lab.NetTree(t.Context()); err != nil {
 		t.Fatal(err)

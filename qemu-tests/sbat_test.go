@@ -2,13 +2,13 @@ package qemutests
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"troy/chainload/release"
 	"troy/chainload/secureboot"
-	"troy/initramfs"
 	"troy/internal/guid"
+	"troy/internal/testing/testlab"
 	"troy/internal/testing/vmlab"
 	"troy/trial/vm"
 )
@@ -22,8 +22,8 @@ func TestRaisedSBATLevel(t *testing.T) {
 		return
 	}
 	const vendor = "605dab50-e046-4300-abb6-3dd810dd8b23"
-	shim := program(t, filepath.Join(os.Getenv("TROY_CACHE"), "loaders", initramfs.Shim.Path), nil)
-	beside, err := (&initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders")}).GRUBBeside()
+	shim := program(t, testlab.Loader(release.Shim), nil)
+	beside, err := testlab.GRUBBeside()
 	grub := program(t, "", beside)
 	if err != nil {
 		t.Fatal(err)

@@ -67,6 +67,11 @@ func newESPMachine(t *testing.T, mode string, secure bool) *espMachine {
 		Drivers: []string{"virtio_blk", "vfat", "nls_cp437", "nls_ascii", "efivarfs"}, Out: m.probe}); err != nil {
 		t.Fatal(err)
 	}
+	site := filepath.Join(m.dir, release.Site)
+	archive, err := initramfs.Site([]initramfs.File{{Name: "etc/site", Data: []byte("of the tests\n")}})
+	if err := errors.Join(err, os.WriteFile(site, archive, 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	others := filepath.Join(m.dir, "default.efi") // no program: the firmware passes it over
 	if err := os.WriteFile(others, []byte(defaultFile), 0o644); err != nil {
 		t.Fatal(err)
@@ -75,15 +80,14 @@ func newESPMachine(t *testing.T, mode string, secure bool) *espMachine {
 		map[string]string{"EFI/BOOT/BOOTX64.EFI": others}))
 	fill(t, stick, 100, signedFiles(t, "EFI/BOOT", "BOOTX64.EFI",
 		"linux ($root)/vmlinuz console=ttyS0 quiet panic=-1 probe="+mode+"\ninitrd ($root)/"+release.Initrd+"\nboot\n",
-		map[string]string{"vmlinuz": os.Getenv("KERNEL"), release.Initrd: m.probe}))
+		map[string]string{"vmlinuz": os.Getenv("KERNEL"), release.Initrd: m.probe, release.Site: site}))
 	return m
 }
 
 // signedFiles are shim and GRUB in a folder of a volume, GRUB's configuration, and further files.
 func signedFiles(t *testing.T, folder, start, grub string, files map[string]string) map[string]string {
 	t.Helper()
-	loaders := filepath.Join(os.Getenv("TROY_CACHE"), "loaders")
-	beside, err := (&initramfs.Boot{Loaders: loaders}).GRUBBeside()
+	beside, err := testlab.GRUBBeside()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +96,7 @@ func signedFiles(t *testing.T, folder, start, grub string, files map[string]stri
 		t.Fatal(err)
 	}
 	all := map[string]string{
-		folder + "/" + start:       filepath.Join(loaders, initramfs.Shim.Path),
+		folder + "/" + start:       testlab.Loader(release.Shim),
 		folder + "/grubx64.efi":    program,
 		folder + "/grub.cfg":       config,
 		"EFI/others/untouched.txt": config,
@@ -347,12 +351,11 @@ func lookAtDefault(t *testing.T, at int, volume string) {
 		}
 		return string(b)
 	}
-	loaders := filepath.Join(os.Getenv("TROY_CACHE"), "loaders")
-	shim, err := os.ReadFile(filepath.Join(loaders, initramfs.Shim.Path))
+	shim, err := os.ReadFile(testlab.Loader(release.Shim))
 	if err != nil {
 		t.Fatal(err)
 	}
-	beside, err := (&initramfs.Boot{Loaders: loaders}).GRUBBeside()
+	beside, err := testlab.GRUBBeside()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -191,7 +191,7 @@ func newRelease(version string) *Release {
 		return b
 	}
 	r := inMemory(version, map[string][]byte{
-		release.Shim: file(10_000), release.Kernel: file(120_000), release.Initrd: file(65_536),
+		release.Shim: file(10_000), release.Kernel: file(120_000), release.Initrd: file(65_536), release.Site: file(2_000),
 		release.GRUB: []byte("\x00source $cmdpath/grub.cfg" + version),
 	})
 	r.Cmdline = "console=ttyS0 troy.server=https://[fd00::1]:8443/?a=$b&c#d troy.copy=b BOOT_IMAGE=/vmlinuz"

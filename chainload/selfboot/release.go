@@ -111,7 +111,7 @@ func config(c Copy, cmdline string) ([]byte, error) {
 		return nil, err
 	}
 	return []byte(strings.NewReplacer("COPY", string(c), "OTHER", string(c.other()), "SHIM", release.Shim,
-		"KERNEL", release.Kernel, "INITRD", release.Initrd, "ARGS", kernelargs.ForGRUB(args)).Replace(grubConfig)), nil
+		"KERNEL", release.Kernel, "INITRD", release.Initrd, "SITE", release.Site, "ARGS", kernelargs.ForGRUB(args)).Replace(grubConfig)), nil
 }
 
 // grubConfig starts what grubenv names, once, else the agent; and Windows when
@@ -142,7 +142,7 @@ if [ -n "$once" ]; then
   fi
 fi
 if linux "$here/KERNEL" ARGS; then
-  if initrd "$here/INITRD"; then boot; fi
+  if initrd "$here/INITRD" "$here/SITE"; then boot; fi
 fi
 echo "Troy: copy COPY cannot be started; starting Windows"
 if chainloader "$windows"; then boot; fi

@@ -116,7 +116,7 @@ func TestConfig(t *testing.T) {
 	b, err := os.ReadFile(m.find("EFI/Troy/a/" + configName))
 	must(t, err)
 	want := `linux "$here/vmlinuz" console=ttyS0 'troy.server=https://[fd00::1]:8443/?a=$b&c#d' troy.copy=a; then`
-	if !strings.Contains(string(b), `initrd "$here/initramfs.cpio.zst"; then`) {
+	if !strings.Contains(string(b), `initrd "$here/initramfs.cpio.zst" "$here/site.cpio"; then`) {
 		t.Errorf("%s", b)
 	}
 	if !strings.Contains(string(b), want) || strings.Contains(string(b), "COPY") || strings.Contains(string(b), "OTHER") || strings.Contains(string(b), "SHIM") {

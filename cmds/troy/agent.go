@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +14,7 @@ import (
 	"troy/image"
 	"troy/image/trust"
 	"troy/image/trust/sign"
+	"troy/initramfs/bundle"
 	"troy/internal/cli"
 	"troy/internal/progress"
 )
@@ -66,23 +70,64 @@ func agentAdvice(err error) string {
 	return ""
 }
 
-func newAgentPublish(s *cli.Streams) *cobra.Command {
-	a := newAgentCall(s)
-	cmd := leaf("publish --version NAME DIR [FILE…]", "publish a folder of boot files as the current agent release", a.runPublish)
-	cmd.Long = "Publish a folder of boot files as the current agent release. FILE chooses some of the files."
-	cmd.Flags().StringVar(&a.version, "version", "", "the `name` of the release, such as 1.2.0 or 2031-03-01")
-	return a.define(cmd)
+// publishCall is one "agent publish".
+type publishCall struct {
+	*agentCall
+	boot *mediaCall // the bundle and what the site adds, unless a folder is given
 }
 
-func (a *agentCall) runPublish(ctx context.Context, args []string) error {
-	if err := trust.CheckRelease(a.version); err != nil {
-		return cli.Usagef("--version: %v", err)
-	}
-	if err := a.open(); err != nil {
+func newAgentPublish(s *cli.Streams) *cobra.Command {
+	p := &publishCall{newAgentCall(s), &mediaCall{call: newCall(s)}}
+	cmd := leaf("publish [DIR [FILE…]]", "publish boot files as the current agent release", p.run)
+	cmd.Long = "Publish boot files as the current agent release: those of the installed boot bundle with the store's root and servers, or those of a folder that 'troy media' made. FILE chooses some of the files."
+	fs := cmd.Flags()
+	fs.StringVar(&p.version, "version", "", "the `name` of the release, such as 1.2.0 or 2031-03-01 (default: that of the boot bundle)")
+	fs.StringVar(&p.boot.Bundle, "bundle", "", "the `folder` of the boot bundle (default: TROY_BUNDLE, else "+bundle.Default+")")
+	fs.StringVar(&p.boot.config, "config", "", "the `file` of troy media --config: what the agent is told")
+	return p.define(cmd)
+}
+
+func (p *publishCall) run(ctx context.Context, args []string) error {
+	if err := p.open(); err != nil {
 		return err
 	}
-	return a.change(ctx, fmt.Sprintf("publish %s as release %s of the agent", cli.Clean(args[0]), a.version), func() ([]sign.Item, error) {
-		r, err := sign.PublishAgent(ctx, a.store, a.version, args[0], args[1:]...)
+	if len(args) > 0 {
+		return p.publish(ctx, cli.Clean(args[0]), args[0], args[1:])
+	}
+	tmp, err := os.MkdirTemp("", "troy-agent-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := p.make(ctx, tmp); err != nil {
+		return err
+	}
+	return p.publish(ctx, "the boot bundle", filepath.Join(tmp, "agent"), nil)
+}
+
+// make makes the files of the release in a folder.
+func (p *publishCall) make(ctx context.Context, out string) error {
+	m := p.boot
+	m.Out, m.carried.Keys = out, p.keys.dir()
+	if err := m.readConfig(); err != nil {
+		return err
+	}
+	m.Config.Root, m.Config.Store, m.Config.Rescue = "", p.dir, false
+	work, err := m.open()
+	if err != nil {
+		return err
+	}
+	p.version = cmp.Or(p.version, work.Version())
+	return work.MakeAgent(ctx)
+}
+
+// publish asks, publishes a folder and signs.
+func (p *publishCall) publish(ctx context.Context, what, from string, files []string) error {
+	if err := trust.CheckRelease(p.version); err != nil {
+		return cli.Usagef("--version: %v", err)
+	}
+	return p.change(ctx, fmt.Sprintf("publish %s as release %s of the agent", what, p.version), func() ([]sign.Item, error) {
+		r, err := sign.PublishAgent(ctx, p.store, p.version, from, files...)
 		if err != nil {
 			return nil, err
 		}

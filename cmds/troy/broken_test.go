@@ -95,7 +95,7 @@ func TestForgedRoot(t *testing.T) {
 	must(t, os.CopyFS(filepath.Join(h.store, "metadata"), os.DirFS(filepath.Join(evil, "metadata"))))
 	before, out := metadataOf(t, h.store), filepath.Join(dir, "out")
 	for _, args := range [][]string{
-		{"key", "root", out}, {"media", "--kernel", "k", "--modules", "m", "--out", out, "--store", h.store}, {"image", "export", "pc", "1", out},
+		{"key", "root", out}, {"media", "--out", out, "--store", h.store}, {"image", "export", "pc", "1", out},
 		{"disk", "prepare", "--store", h.store, "--image", "pc", "--create", "1G", out}, {"permit", "wipe", "--disk", "S1234", "--until", "2099-12-31"}, {"key", "sign", "--yes"},
 	} {
 		r := wantTroy(t, exitFailed, args...)

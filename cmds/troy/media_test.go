@@ -22,6 +22,7 @@ func TestMediaRefuses(t *testing.T) {
 	file := func(name, text string) string { return writeText(t, dir, name, text) }
 	text := file("text", "no certificate\n")
 	store, bare := filepath.Join(dir, "store"), filepath.Join(dir, "bare")
+	t.Setenv("TROY_BUNDLE", dir)
 	wantTroy(t, exitOK, "init", store)
 	wantTroy(t, exitOK, "init", bare)
 	must(t, os.RemoveAll(filepath.Join(bare, "metadata")))
@@ -31,7 +32,7 @@ func TestMediaRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		{exitUsage, nil, "want one of --store and --root"},
+		{exitFailed, nil, "is not a store"},
 		{exitUsage, []string{"--root", text, "--store", dir}, "want one of --store and --root"},
 		{exitUsage, []string{"--root", text, "--unsigned"}, "unknown flag --unsigned"},
 		{exitFailed, []string{"--config", file("u.yaml", "unsigned: true\n")}, "every store is signed"},
@@ -50,9 +51,11 @@ func TestMediaRefuses(t *testing.T) {
 		{exitFailed, []string{"--argument", "troy.ip=1.2.3"}, "troy.ip=1.2.3"},
 		{exitFailed, []string{"--root", text}, text},
 		{exitFailed, []string{"--store", dir}, dir},
-		{exitFailed, []string{"--store", store, "--loaders", dir}, "shim-signed"},
+		{exitFailed, []string{"--store", store}, "no boot bundle in " + dir},
+		{exitFailed, []string{"--store", store, "--bundle", bare}, "no boot bundle in " + bare},
+		{exitUsage, []string{"--kernel", text}, "unknown flag --kernel"},
 	} {
-		r := troy(append([]string{"media", "--kernel", "k", "--modules", "m", "--out", out}, c.args...)...)
+		r := troy(append([]string{"media", "--out", out}, c.args...)...)
 		if r.code != c.code || !strings.Contains(r.errOut, c.want) {
 			t.Errorf("%q: exit code %d, %q; want %d and %q", c.args, r.code, r.errOut, c.code, c.want)
 		}
@@ -63,7 +66,6 @@ func TestMediaRefuses(t *testing.T) {
 	if _, err := os.Stat(out); !os.IsNotExist(err) {
 		t.Errorf("something was made (%v)", err)
 	}
-	wantTroy(t, exitUsage, "media", "--kernel", "k")
 }
 
 // TestNoToolsOfGo: golang.org/x/tools makes a folder in the user's cache as soon as a program that

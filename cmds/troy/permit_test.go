@@ -172,6 +172,9 @@ func TestAgentCommands(t *testing.T) {
 		t.Errorf("twice: %s", res.errOut)
 	}
 	wantTroy(t, exitUsage, "agent", "publish", boot)
+	if res := wantTroy(t, exitFailed, "agent", "publish", "--bundle", boot); !strings.Contains(res.errOut, "no boot bundle in "+boot) {
+		t.Errorf("without a bundle: %s", res.errOut)
+	}
 	wantTroy(t, exitUsage, "agent", "publish", "--version", "../x", boot)
 	wantTroy(t, exitFailed, "agent", "publish", "--version", "2", boot, "nothing")
 	list := wantJSON[[]jsonAgent](t, exitOK, "agent", "list")

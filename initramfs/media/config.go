@@ -117,6 +117,15 @@ func readFile(what, file string) ([]byte, error) {
 	return b, nil
 }
 
+// Site checks everything and returns the archive of what the site adds to the initramfs.
+func (c *Config) Site(now time.Time) ([]byte, error) {
+	files, err := c.files(now)
+	if err != nil {
+		return nil, err
+	}
+	return initramfs.Site(files)
+}
+
 // files checks everything and returns what the machine finds in /etc/troy.
 func (c *Config) files(now time.Time) ([]initramfs.File, error) {
 	words, err := c.words()

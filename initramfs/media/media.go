@@ -1,17 +1,21 @@
-// Package media makes all boot media of a place at once: the initramfs with what it carries for the
-// place, the stick, the ISO image, the tree for network boot, and the release of the agent.
+// Package media makes all boot media of a site at once, of a boot bundle and of what the site adds:
+// the stick, the ISO image, the tree for network boot, and the release of the agent.
 //
-//	initramfs.cpio.zst   what all of them start
-//	usb.img              a stick, to be written as it is
-//	troy.iso             for CDs, remote consoles and UEFI HTTP boot
-//	net/                 for PXE and UEFI HTTP boot
-//	agent/               for the machines' own disks; not of rescue media
+//	usb.img    a stick, to be written as it is
+//	troy.iso   for CDs, remote consoles and UEFI HTTP boot
+//	net/       for PXE and UEFI HTTP boot
+//	agent/     for the machines' own disks; not of rescue media
+//
+// All of them carry the kernel and the initramfs of the bundle, byte for byte, and beside them
+// site.cpio: what the kernel unpacks over the initramfs. The same bundle and site give the same
+// media, wherever they are made.
 //
 // Open reads and checks everything that the media will carry, so that a mistake shows before
-// anything is made.
+// anything is made. The mtools and xorriso must be installed.
 package media
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -20,50 +24,57 @@ import (
 	"time"
 
 	"troy/initramfs"
-	"troy/internal/progress"
+	"troy/initramfs/bundle"
 )
 
-// Options of a Maker. Kernel, Modules and Out are needed.
+// Options of a Maker. Out is needed.
 type Options struct {
-	Kernel, Modules string // see initramfs.Options
-	Cache           string
-	Programs        []string
-	Loaders         string // folder below which the signed boot loaders lie
-	Out             string // folder to write to
-	Config          *Config
-	Made            func(path, what string) // is told of each medium when it is there; may be nil
+	Bundle string // folder of the boot bundle; empty = TROY_BUNDLE, else bundle.Default
+	Out    string // folder to write to
+	Config *Config
+	Made   func(path, what string) // is told of each medium when it is there; may be nil
 }
 
 // Maker makes the media that Open has checked.
 type Maker struct {
 	o      Options
 	config *Config
-	files  []initramfs.File
 	boot   *initramfs.Boot
 
-	initrd, usb, iso, net, agent string
+	usb, iso, net, agent string
 }
 
-// Open checks what the media are to carry. Nothing is made. Errors: ErrSources,
-// initramfs.ErrNoLoader.
+// Open checks what the media are to carry. Nothing is made. Errors: ErrSources, bundle.ErrAbsent,
+// bundle.ErrInvalid.
 func Open(o *Options) (*Maker, error) {
 	m := &Maker{o: *o, config: o.Config.complete()}
 	if m.o.Made == nil {
 		m.o.Made = func(string, string) {}
 	}
-	var err error
-	if m.files, err = m.config.files(time.Now()); err != nil {
+	site, err := m.config.Site(time.Now())
+	if err != nil {
 		return nil, err
 	}
-	for name, p := range map[string]*string{"initramfs.cpio.zst": &m.initrd, "usb.img": &m.usb, "troy.iso": &m.iso, "net": &m.net, "agent": &m.agent} {
+	for name, p := range map[string]*string{"usb.img": &m.usb, "troy.iso": &m.iso, "net": &m.net, "agent": &m.agent} {
 		*p = filepath.Join(o.Out, name)
 	}
-	if err := initramfs.HasLoaders(o.Loaders); err != nil {
+	b, err := bundle.Open(cmp.Or(o.Bundle, os.Getenv("TROY_BUNDLE"), bundle.Default))
+	if err != nil {
 		return nil, err
 	}
-	m.boot = &initramfs.Boot{Loaders: o.Loaders, Kernel: o.Kernel, Initrd: m.initrd, Cmdline: m.cmdline()}
+	m.boot = &initramfs.Boot{Bundle: b, Site: site, Cmdline: m.cmdline()}
+	if m.config.Rescue {
+		rescue, err := b.Read(bundle.Rescue)
+		if err != nil {
+			return nil, err
+		}
+		m.boot.Site = append(rescue, site...)
+	}
 	return m, nil
 }
+
+// Version is the release of Troy whose agent the media carry.
+func (m *Maker) Version() string { return m.boot.Bundle.Manifest.Version }
 
 // Warnings are what the admin should know before the media are carried away.
 func (m *Maker) Warnings() (lines []string) {
@@ -73,13 +84,12 @@ func (m *Maker) Warnings() (lines []string) {
 	return lines
 }
 
-// Make makes everything. It builds the agent from source, so it has to run inside a checkout of
-// Troy with Go installed.
+// Make makes everything.
 func (m *Maker) Make(ctx context.Context) error {
 	if err := os.MkdirAll(m.o.Out, 0o755); err != nil {
 		return err
 	}
-	for _, make := range []func(context.Context) error{m.makeInitrd, m.makeUSB, m.makeISO, m.makeNet, m.makeAgent} {
+	for _, make := range []func(context.Context) error{m.makeUSB, m.makeISO, m.makeNet, m.MakeAgent} {
 		if err := make(ctx); err != nil {
 			return err
 		}
@@ -90,21 +100,6 @@ func (m *Maker) Make(ctx context.Context) error {
 // cmdline are the kernel arguments. A kernel that panics, as it does when init ends, is restarted:
 // nobody may be there.
 func (m *Maker) cmdline() string { return strings.TrimSpace("quiet panic=30 " + m.config.Append) }
-
-func (m *Maker) makeInitrd(ctx context.Context) error {
-	info, err := initramfs.Build(ctx, &initramfs.Options{Kernel: m.o.Kernel, Modules: m.o.Modules, Cache: m.o.Cache, Out: m.initrd,
-		Files: m.files, Programs: m.o.Programs, Rescue: m.config.Rescue})
-	if err != nil {
-		return err
-	}
-	var parts []string
-	for _, p := range info.Parts {
-		parts = append(parts, p.Name+" "+progress.Bytes(p.Size))
-	}
-	m.o.Made(m.initrd, fmt.Sprintf("kernel %s, %d modules, %s (%s; unpacked %s)", info.Release, len(info.Modules),
-		progress.Bytes(info.Size), strings.Join(parts, ", "), progress.Bytes(info.RawSize)))
-	return nil
-}
 
 func (m *Maker) makeUSB(ctx context.Context) error {
 	err := initramfs.USB(ctx, &initramfs.USBOptions{Boot: m.boot, Out: m.usb})
@@ -121,9 +116,9 @@ func (m *Maker) makeNet(ctx context.Context) error {
 	return m.made(err, m.net, "serve it by TFTP and HTTP; what DHCP has to say is in its dnsmasq.conf")
 }
 
-// makeAgent writes the folder that "troy agent publish" takes. Its kernel arguments are those of
+// MakeAgent makes the folder agent/ alone, which "troy agent publish" takes. Its kernel arguments are those of
 // the start in which a machine fetches it.
-func (m *Maker) makeAgent(context.Context) error {
+func (m *Maker) MakeAgent(context.Context) error {
 	if m.config.Rescue {
 		return nil
 	}

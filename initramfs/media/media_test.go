@@ -13,7 +13,7 @@ import (
 	"troy/image/publish"
 	"troy/image/trust"
 	"troy/image/trust/sign"
-	"troy/initramfs"
+	"troy/initramfs/bundle"
 	"troy/internal/testing/smallstore"
 	"troy/internal/tlskey"
 )
@@ -86,12 +86,12 @@ func TestOpen(t *testing.T) {
 		want error
 	}{
 		"two sources":         {Options{Config: &Config{Root: "r", Store: "s"}}, ErrSources},
-		"no loaders":          {Options{Config: &Config{Store: signed}}, initramfs.ErrNoLoader},
+		"no bundle":           {Options{Config: &Config{Store: signed}}, bundle.ErrAbsent},
 		"no file of metadata": {Options{Config: &Config{Root: filepath.Join(dir, "none")}}, fs.ErrNotExist},
 		"no root":             {Options{Config: &Config{}}, ErrSources},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.o.Out, c.o.Loaders = out, dir
+			c.o.Out, c.o.Bundle = out, dir
 			if _, err := Open(&c.o); !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)
 			}

@@ -1,5 +1,5 @@
 # The body of TestContainer, in a network and mount namespace of its own: builds the container and serves from it as the Containerfile's head says.
-# $1 is the top of the source, $2 an empty folder, $3 GOROOT, $4 GOMODCACHE, $5 GOCACHE.
+# $1 is the top of the source, $2 an empty folder, $3 GOROOT, $4 GOMODCACHE, $5 GOCACHE, $6 the boot bundle.
 set -euo pipefail
 top=$1 dir=$2
 mkdir "$dir/data"
@@ -18,9 +18,10 @@ touch base/tmp/empty
 podman build -q -t localhost/go -f Go .
 volumes=
 for name in usr bin lib lib64; do volumes="$volumes -v /$name:/$name:ro"; done
-podman build -q --isolation chroot --build-arg GO=localhost/go $volumes -v "$3:/goroot:ro" -v "$4:/go/pkg/mod" -v "$5:/cache" -t troy -f "$top/packaging/Containerfile" "$top"
+podman build -q --isolation chroot --build-arg GO=localhost/go $volumes -v "$3:/goroot:ro" -v "$4:/go/pkg/mod" -v "$5:/cache" --build-context "boot=$6" -t troy -f "$top/packaging/Containerfile" "$top"
 podman create --name look $limits --network host troy >/dev/null
-echo "files: $(podman export look | tar -t | grep -v -E '^(dev|etc|proc|run|sys)(/|$)' | sort | tr '\n' ' ')"
+echo "files: $(podman export look | tar -t | grep -v -E '^(dev|etc|proc|run|sys|usr/share/troy/boot)(/|$)' | sort | tr '\n' ' ')"
+podman export look | tar -x usr/share/troy/boot
 podman rm look >/dev/null
 
 chown 65532:65532 data

@@ -55,8 +55,8 @@ prepare() {
 	must as_troy image import --store $store --no-filter --force-unbootable win11-lab /tmp/images/base.vhdx
 	must as_troy image add --store $store --no-filter --force-unbootable win11-lab /tmp/images/child.vhdx
 	cp /proof/lab.yaml /etc/troy/lab.yaml
-	mkdir -p /var/lib/troy/net/grub /var/lib/troy/net/troy
-	for name in shimx64.efi grubx64.efi grub/grub.cfg troy/vmlinuz troy/initramfs.cpio.zst; do truncate -s 2M /var/lib/troy/net/$name; done
+	must as_troy media --store $store --out /var/lib/troy/media
+	mv /var/lib/troy/media/net /var/lib/troy/net
 	cp /proof/snponly.efi /var/lib/troy/net/snponly.efi
 	must as_troy certs init --name 10.0.2.15 /var/lib/troy/certs
 	cp /var/lib/troy/certs/ca.crt /tmp/ca.crt

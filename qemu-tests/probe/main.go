@@ -173,7 +173,7 @@ func (m *machine) keep() error {
 // onTheStick is what lies on the stick, under a version, with a mode for its start.
 func onTheStick(version, mode string) (*selfboot.Release, error) {
 	onStick := map[string]string{release.Shim: "EFI/BOOT/BOOTX64.EFI", release.GRUB: "EFI/BOOT/" + release.GRUB,
-		release.Kernel: release.Kernel, release.Initrd: release.Initrd}
+		release.Kernel: release.Kernel, release.Initrd: release.Initrd, release.Site: release.Site}
 	r := &selfboot.Release{Release: release.Release{Version: version}, Cmdline: "console=ttyS0 quiet panic=-1 probe=" + mode,
 		Open: func(name string) (io.ReadCloser, error) { return os.Open(filepath.Join(stick, onStick[name])) }}
 	for _, name := range release.Files() {

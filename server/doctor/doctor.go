@@ -135,7 +135,8 @@ type bootFile struct {
 
 // bootFiles are those that machines need.
 func bootFiles() []bootFile {
-	return []bootFile{{release.Shim, 100 << 10}, {release.GRUB, 100 << 10}, {release.NetConfig, 20}, {release.MediaKernel, 1 << 20}, {release.MediaInitrd, 1 << 20}}
+	return []bootFile{{release.Shim, 100 << 10}, {release.GRUB, 100 << 10}, {release.NetConfig, 20},
+		{release.MediaKernel, 1 << 20}, {release.MediaInitrd, 1 << 20}, {release.MediaSite, 1 << 10}}
 }
 
 func checkBoot(dir string) (all []Finding) {

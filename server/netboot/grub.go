@@ -30,7 +30,7 @@ func (s *Server) Advice() (lines []string) {
 	}
 	if v := s.deafToProxy(); v != "" && !s.o.NoDHCP {
 		lines = append(lines, fmt.Sprintf("GRUB %s ignores proxyDHCP: machines that start by PXE with --shim need the site's DHCP server to name this one as next-server, "+
-			"or boot files made with GRUB %s or newer (Debian 13: troy media --loaders)", v, grub.ProxyVersion))
+			"or boot files made with GRUB %s or newer (a boot bundle with that of Debian 13)", v, grub.ProxyVersion))
 	}
 	if !s.has(release.ISO) {
 		lines = append(lines, release.ISO+" is not there: UEFI HTTP boot works with Secure Boot off only; make the boot files again with troy media")

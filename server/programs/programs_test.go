@@ -48,7 +48,7 @@ func newShelf(t *testing.T) *Shelf {
 		for name, o := range map[string]efiprogram.Options{
 			release.Shim:   {CA: uefiCA, SBAT: "sbat,1,x\nshim," + generation + ",y\n"},
 			release.GRUB:   {CA: "Debian Secure Boot CA", SBAT: "sbat,1,x\ngrub,5,y\n"},
-			release.Kernel: {}, release.Initrd: {},
+			release.Kernel: {}, release.Initrd: {}, release.Site: {},
 		} {
 			must(t, os.WriteFile(filepath.Join(folder, name), efiprogram.Make(o), 0o644))
 		}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"troy/chainload/release"
+	"troy/initramfs"
+	"troy/initramfs/bundle"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/standin"
 	"troy/internal/testing/vmlab"
@@ -29,10 +31,12 @@ type Options struct {
 type Lab struct {
 	Net     *vmlab.Network
 	Windows *fixture.Windows
-	Store   string // folder of the store
-	USB     string // image of the boot stick
+	Store   string         // folder of the store
+	USB     string         // image of the boot stick
+	bundle  *bundle.Bundle // the boot bundle of this checkout
+	site    []byte         // what the lab adds to it
 	kernel  string
-	initrd  string
+	initrd  string // both, for starts without a boot loader
 	troy    string // the built command
 	pc      string // disk image that PCs are copies of
 	pcs     int    // how many were made
@@ -83,11 +87,41 @@ func (l *Lab) build(ctx context.Context) error {
 	return run(ctx, "go", "build", "-trimpath", "-o", l.troy, "troy/cmds/troy")
 }
 
-func (l *Lab) makeMedia(ctx context.Context) error {
-	out := filepath.Join(l.o.Dir, "media")
+// Bundle makes the boot bundle of this checkout in a folder. What is slow to make is kept in
+// TROY_CACHE.
+func Bundle(ctx context.Context, dir string) (*bundle.Bundle, error) {
+	cache := os.Getenv("TROY_CACHE")
+	_, err := initramfs.Build(ctx, &initramfs.Options{Kernel: os.Getenv("KERNEL"), Modules: os.Getenv("MODULES"), Loaders: filepath.Join(cache, "loaders"),
+		Programs: []string{"mkntfs", "ntfs-3g"}, Version: "lab", Cache: filepath.Join(cache, "boot"), Out: dir})
+	if err != nil {
+		return nil, err
+	}
+	return bundle.Open(dir)
+}
+
+// makeMedia makes a boot bundle, and of it what an admin makes.
+func (l *Lab) makeMedia(ctx context.Context) (err error) {
+	boot, out := filepath.Join(l.o.Dir, "boot"), filepath.Join(l.o.Dir, "media")
+	if l.bundle, err = Bundle(ctx, boot); err != nil {
+		return err
+	}
+	if err := l.command(ctx, "media", "--bundle", boot, "--store", l.Store, "--append", "console=ttyS0", "--out", out); err != nil {
+		return err
+	}
 	l.USB, l.initrd = filepath.Join(out, "usb.img"), filepath.Join(out, release.Initrd)
-	return l.command(ctx, "media", "--kernel", l.kernel, "--modules", os.Getenv("MODULES"),
-		"--cache", filepath.Join(os.Getenv("TROY_CACHE"), "busybox"), "--loaders", filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), "--store", l.Store, "--append", "console=ttyS0", "--out", out)
+	if l.site, err = os.ReadFile(filepath.Join(out, "agent", release.Site)); err != nil {
+		return err
+	}
+	return l.join()
+}
+
+// join writes the initramfs with what the lab adds to it.
+func (l *Lab) join() error {
+	base, err := l.bundle.Read(release.Initrd)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(l.initrd, append(base, l.site...), 0o644)
 }
 
 func (l *Lab) makeWindows(ctx context.Context) (err error) {

@@ -31,8 +31,7 @@ func (l *Lab) Building(ctx context.Context, sockets int, dhcp ...string) (err er
 // `troy media` does.
 func (l *Lab) NetTree(ctx context.Context) (dir string, err error) {
 	dir = filepath.Join(l.o.Dir, "net")
-	boot := &initramfs.Boot{Loaders: filepath.Join(os.Getenv("TROY_CACHE"), "loaders"), Kernel: l.kernel, Initrd: l.initrd,
-		Cmdline: "quiet console=ttyS0 troy.server=" + ServerURL}
+	boot := &initramfs.Boot{Bundle: l.bundle, Site: l.site, Cmdline: arguments + " troy.server=" + ServerURL}
 	iso := filepath.Join(l.o.Dir, "net.iso")
 	if err := initramfs.ISO(ctx, &initramfs.ISOOptions{Boot: boot, Out: iso}); err != nil {
 		return "", err

@@ -9,12 +9,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
+	"time"
 
 	"troy/chainload/release"
-	"troy/image/trust"
-	"troy/image/trust/sign"
 	"troy/initramfs"
+	"troy/initramfs/media"
 	"troy/internal/testing/fixture"
 )
 
@@ -91,29 +90,13 @@ func (l *Lab) PublishRaw(ctx context.Context, image, raw string, flags ...string
 	return l.image(ctx, append([]string{"import", image, disk}, flags...)...)
 }
 
-// pinStore gives the lab an initramfs that trusts its own store and server: the kernel unpacks a
-// second archive over the first.
-func (l *Lab) pinStore() error {
-	repo, err := sign.Open(l.Store, nil)
-	if err != nil {
+// pinStore gives the lab media that trust its own store and server.
+func (l *Lab) pinStore() (err error) {
+	if l.site, err = (&media.Config{Store: l.Store}).Site(time.Now()); err != nil {
 		return err
 	}
-	root, err := repo.Root()
-	if err != nil {
-		return err
-	}
-	list, err := repo.ServedList()
-	if err != nil {
-		return err
-	}
-	servers, err := list.Encode()
-	if err != nil {
-		return err
-	}
-	from := l.initrd
 	l.initrd = filepath.Join(l.o.Dir, release.Initrd)
-	return Overlay(from, l.initrd, initramfs.File{Name: strings.TrimPrefix(trust.RootFile, "/"), Data: root},
-		initramfs.File{Name: strings.TrimPrefix(trust.ServersFile, "/"), Data: servers})
+	return l.join()
 }
 
 // Overlay writes an initramfs with further files, which replace those of the same name.
