@@ -48,6 +48,12 @@ func secondsToAgent(b *testing.B, kernel, initrd string) float64 {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return uptime(b, line)
+}
+
+// uptime reads the seconds that the kernel has run.
+func uptime(b *testing.B, line string) float64 {
+	b.Helper()
 	match := uptimeLine.FindStringSubmatch(line)
 	if match == nil {
 		b.Fatal(fmt.Errorf("no uptime in %q", line))

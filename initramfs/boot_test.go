@@ -25,7 +25,7 @@ func loaders(t testing.TB) string {
 }
 
 // testBoot is what the tests' media start: the probe, in place of the agent.
-func testBoot(t *testing.T) *Boot {
+func testBoot(t testing.TB) *Boot {
 	t.Helper()
 	return &Boot{Bundle: sharedBuild(t).bundle, Site: testSite(t), Cmdline: testCmdline}
 }
@@ -41,7 +41,7 @@ func testStick(t *testing.T) string {
 }
 
 // firmware finds OVMF, with Secure Boot enforced or without.
-func firmware(t *testing.T, secure bool) *vm.Firmware {
+func firmware(t testing.TB, secure bool) *vm.Firmware {
 	t.Helper()
 	find := vm.FindFirmware
 	if secure {
@@ -54,7 +54,7 @@ func firmware(t *testing.T, secure bool) *vm.Firmware {
 	return f
 }
 
-func startVM(t *testing.T, c *vm.Config) *vmlab.VM {
+func startVM(t testing.TB, c *vm.Config) *vmlab.VM {
 	t.Helper()
 	c.Dir, c.NoReboot, c.Timeout = t.TempDir(), true, 5*time.Minute
 	m, err := vmlab.Start(t.Context(), c)

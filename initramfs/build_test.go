@@ -69,7 +69,7 @@ var shared struct {
 	built
 }
 
-func sharedBuild(t *testing.T) built {
+func sharedBuild(t testing.TB) built {
 	t.Helper()
 	o := options(t, filepath.Join(buildDir, "shared"))
 	shared.once.Do(func() {
@@ -91,7 +91,7 @@ var siteFiles = []File{
 }
 
 // testSite is what rescue media of that site lay over the initramfs.
-func testSite(t *testing.T) []byte {
+func testSite(t testing.TB) []byte {
 	t.Helper()
 	rescue, err := sharedBuild(t).bundle.Read(bundle.Rescue)
 	site, siteErr := Site(siteFiles)
