@@ -18,7 +18,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g wimtools partclone 7zip genisoimage libhivex-bin reglookup gdisk mtools dosfstools fdisk xorriso \
         dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 lz4 lzip lzop curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl man-db groff-base
-SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps wine64 # a Debian with systemd, and a container, for the tests of packaging; Wine for troy-gates.exe
+SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps wine64 reprepro gnupg # a Debian with systemd, and a container, for the tests of packaging; Wine for troy-gates.exe
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
 KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')
 
@@ -32,7 +32,7 @@ SLOW := ^troy/(qemu-tests|packaging|initramfs|internal/testing/(standin|vm))(/|$
 # What a boot bundle takes of Debian: unpacked, and a file that says of which packages and sources it is.
 UNPACK = for d in *.deb; do dpkg-deb -f $$d Package Version Source Built-Using Static-Built-Using && echo && dpkg -x $$d . || exit 1; done >control.new && rm *.deb
 
-.PHONY: debs deps build deb docs man demo quick test check fuzz bench soak bundle media clean
+.PHONY: debs deps build deb release docs man demo quick test check fuzz bench soak bundle media clean
 BOOT := $(if $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)),$(CACHE)/kernel/control) $(CACHE)/loaders/control
 deps: debs $(BOOT) $(CACHE)/programs/done
 
@@ -62,6 +62,8 @@ build:
 	GOOS=windows GOARCH=amd64 go build -trimpath -ldflags='-s -w' -o out/troy-gates.exe ./cmds/troy-gates
 deb: bundle
 	packaging/build-deb.sh out
+release: bundle # KEY=ID of the GnuPG key that signs; needs reprepro
+	packaging/release.sh "$(KEY)" out/release
 docs:
 	go run ./cmds/troy docs markdown >docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 man:

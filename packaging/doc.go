@@ -3,6 +3,7 @@
 //
 //	build-deb.sh   builds the .deb: program, boot bundle (package initramfs/bundle), man pages,
 //	               completions, licences, unit, user, /etc/default/troy
+//	release.sh     the .deb, the bundle alone, signed sums, a signed repository for apt
 //	troy.service   runs as a user of its own with one capability, for the ports below 1024
 //	Containerfile  the program alone, with its time zones, and the boot bundle
 //
