@@ -183,7 +183,7 @@ func (f *origin) copyright(notices []byte) ([]byte, error) {
 func goModules(ctx context.Context, packages []string) (modules []string, notices []byte, err error) {
 	const format = "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}{{end}}"
 	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64"}
-	out, err := goCommand(ctx, env, append([]string{"go", "list", "-deps", "-f", format}, packages...)...)
+	out, err := goCommand(ctx, env, append([]string{"go", "list", "-tags", shellTag, "-deps", "-f", format}, packages...)...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("modules of Go: %w", err)
 	}

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -19,6 +20,10 @@ type Bundle struct {
 	Manifest *Manifest
 	dir      string
 }
+
+// Folder is where the bundle is: in the folder that somebody named, else in that of TROY_BUNDLE, else
+// in Default.
+func Folder(named string) string { return cmp.Or(named, os.Getenv("TROY_BUNDLE"), Default) }
 
 // Open opens the bundle in a folder. The errors are ErrAbsent and ErrInvalid.
 func Open(dir string) (*Bundle, error) {

@@ -15,7 +15,6 @@
 package media
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -29,7 +28,7 @@ import (
 
 // Options of a Maker. Out is needed.
 type Options struct {
-	Bundle string // folder of the boot bundle; empty = TROY_BUNDLE, else bundle.Default
+	Bundle string // folder of the boot bundle; empty = see bundle.Folder
 	Out    string // folder to write to
 	Config *Config
 	Made   func(path, what string) // is told of each medium when it is there; may be nil
@@ -58,7 +57,7 @@ func Open(o *Options) (*Maker, error) {
 	for name, p := range map[string]*string{"usb.img": &m.usb, "troy.iso": &m.iso, "net": &m.net, "agent": &m.agent} {
 		*p = filepath.Join(o.Out, name)
 	}
-	b, err := bundle.Open(cmp.Or(o.Bundle, os.Getenv("TROY_BUNDLE"), bundle.Default))
+	b, err := bundle.Open(bundle.Folder(o.Bundle))
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +115,8 @@ func (m *Maker) makeNet(ctx context.Context) error {
 	return m.made(err, m.net, "serve it by TFTP and HTTP; what DHCP has to say is in its dnsmasq.conf")
 }
 
-// MakeAgent makes the folder agent/ alone, which "troy agent publish" takes. Its kernel arguments are those of
-// the start in which a machine fetches it.
+// MakeAgent makes the folder agent/ alone, which "troy agent publish" takes. Its kernel arguments
+// are those of the start in which a machine fetches it.
 func (m *Maker) MakeAgent(context.Context) error {
 	if m.config.Rescue {
 		return nil

@@ -33,7 +33,8 @@ type Lab struct {
 	Windows *fixture.Windows
 	Store   string         // folder of the store
 	USB     string         // image of the boot stick
-	bundle  *bundle.Bundle // the boot bundle of this checkout
+	boot    string         // folder of the boot bundle of this checkout
+	bundle  *bundle.Bundle // the same
 	site    []byte         // what the lab adds to it
 	kernel  string
 	initrd  string // both, for starts without a boot loader
@@ -101,11 +102,12 @@ func Bundle(ctx context.Context, dir string) (*bundle.Bundle, error) {
 
 // makeMedia makes a boot bundle, and of it what an admin makes.
 func (l *Lab) makeMedia(ctx context.Context) (err error) {
-	boot, out := filepath.Join(l.o.Dir, "boot"), filepath.Join(l.o.Dir, "media")
-	if l.bundle, err = Bundle(ctx, boot); err != nil {
+	out := filepath.Join(l.o.Dir, "media")
+	l.boot = filepath.Join(l.o.Dir, "boot")
+	if l.bundle, err = Bundle(ctx, l.boot); err != nil {
 		return err
 	}
-	if err := l.command(ctx, "media", "--bundle", boot, "--store", l.Store, "--append", "console=ttyS0", "--out", out); err != nil {
+	if err := l.command(ctx, "media", "--bundle", l.boot, "--store", l.Store, "--append", "console=ttyS0", "--out", out); err != nil {
 		return err
 	}
 	l.USB, l.initrd = filepath.Join(out, "usb.img"), filepath.Join(out, release.Initrd)

@@ -43,10 +43,8 @@ func (l *Lab) Try(ctx context.Context, folder, kill string, args ...string) (str
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
-	cache := os.Getenv("TROY_CACHE")
 	args = append([]string{"try", "--keep", folder, "--result", folder + ".json", "--yes", "--program", program, "--no-secure-boot", "--emulate", "--size", "0.125",
-		"--memory", "1024", "--ballast", "4", "--kernel", l.kernel, "--modules", os.Getenv("MODULES"), "--loaders", filepath.Join(cache, "loaders"),
-		"--cache", filepath.Join(cache, "busybox")}, args...)
+		"--memory", "1024", "--ballast", "4", "--bundle", l.boot, "--modules", os.Getenv("MODULES")}, args...)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	said := &killer{text: kill, kill: func() { stop(ErrTryKilled) }}
