@@ -14,6 +14,7 @@ import (
 	"troy/image/source"
 	"troy/internal/testing/hivextest"
 	"troy/internal/testing/needs"
+	"troy/internal/testing/samples"
 	"troy/trial/inside"
 )
 
@@ -53,6 +54,17 @@ func software(t *testing.T) []byte {
 // windowsVolume makes an NTFS volume with what a Windows has, spelled as no Windows spells it.
 func windowsVolume(t *testing.T, system []byte) string {
 	t.Helper()
+	volume := filepath.Join(t.TempDir(), "volume")
+	if err := errors.Join(os.WriteFile(volume, nil, 0o644), os.Truncate(volume, volumeSize)); err != nil {
+		t.Fatal(err)
+	}
+	output(t, "mkntfs", "-q", "-Q", "-F", "-s", "512", "-p", "2048", "-H", "255", "-S", "63", volume)
+	return addWindows(t, volume, system)
+}
+
+// addWindows writes it to a volume.
+func addWindows(t *testing.T, volume string, system []byte) string {
+	t.Helper()
 	dir := t.TempDir()
 	for name, b := range map[string][]byte{"System32/config/SYSTEM": system, "System32/config/SOFTWARE": software(t),
 		"System32/WinLoad.efi": []byte("MZ"), "System32/SYSPREP/x": []byte("x"), "PANTHER/setup.log": []byte("x")} {
@@ -61,11 +73,7 @@ func windowsVolume(t *testing.T, system []byte) string {
 			t.Fatal(err)
 		}
 	}
-	volume, wim := filepath.Join(dir, "volume"), filepath.Join(dir, "tree.wim")
-	if err := errors.Join(os.WriteFile(volume, nil, 0o644), os.Truncate(volume, volumeSize)); err != nil {
-		t.Fatal(err)
-	}
-	output(t, "mkntfs", "-q", "-Q", "-F", "-s", "512", "-p", "2048", "-H", "255", "-S", "63", volume)
+	wim := filepath.Join(dir, "tree.wim")
 	output(t, "wimlib-imagex", "capture", filepath.Join(dir, "tree"), wim, "--no-acls", "--compress=none")
 	output(t, "wimlib-imagex", "apply", wim, "1", volume)
 	return volume
@@ -122,7 +130,7 @@ func options(t *testing.T, s source.Source) *Options {
 }
 
 // volumeOf takes the volume out of a prepared disk, for programs that know no partitions.
-func volumeOf(t *testing.T, path string) string {
+func volumeOf(t *testing.T, path string, size int64) string {
 	t.Helper()
 	in, err := os.Open(path)
 	if err != nil {
@@ -134,7 +142,7 @@ func volumeOf(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	if _, err := io.Copy(out, io.NewSectionReader(in, volumeStart, volumeSize)); err != nil {
+	if _, err := io.Copy(out, io.NewSectionReader(in, volumeStart, size)); err != nil {
 		t.Fatal(err)
 	}
 	return out.Name()
@@ -144,8 +152,20 @@ func volumeOf(t *testing.T, path string) string {
 // find them, and the volume in order. The given file stays as it was.
 func TestDisk(t *testing.T) {
 	needs.Downloads(t)
-	system := smallHive(t, nil)
-	volume := windowsVolume(t, system)
+	prepares(t, windowsVolume(t, smallHive(t, nil)), "ControlSet002")
+}
+
+// The same with a volume and a hive that Windows made.
+func TestDiskOfWindows(t *testing.T) {
+	if os.Getenv("TROY_SOAK") != "1" {
+		t.Log("only with TROY_SOAK=1: it starts one more virtual PC")
+		return
+	}
+	volume := samples.Unpack(t, t.TempDir(), "ntfs-windows-formatted-40M.dd")
+	prepares(t, addWindows(t, volume, realHive(t, "replayed-by-us-win10-1709-SYSTEM")), "ControlSet001")
+}
+
+func prepares(t *testing.T, volume, set string) {
 	before := sum(t, volume)
 	o := options(t, recognise(t, volume))
 	p, err := Disk(t.Context(), o)
@@ -158,7 +178,11 @@ func TestDisk(t *testing.T) {
 	if list, err := os.ReadDir(o.Dir); err != nil || len(list) != 1 || p.Path != filepath.Join(o.Dir, DiskName) {
 		t.Errorf("in the folder are %v, %v", list, err)
 	}
-	out := volumeOf(t, p.Path)
+	info, err := os.Stat(volume)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := volumeOf(t, p.Path, info.Size())
 	if said := output(t, "ntfsfix", "-n", out); !strings.Contains(said, "processed successfully") {
 		t.Errorf("ntfsfix says:\n%s", said)
 	}
@@ -172,7 +196,7 @@ func TestDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := hivextest.Read(t, hive)
-	if s := root.Key("ControlSet002").Key("Services"); s.Key("troytrial") == nil || s.Key("disk") == nil {
+	if s := root.Key(set).Key("Services"); s.Key("troytrial") == nil || s.Key("disk") == nil {
 		t.Errorf("the hive has the services %v", s)
 	}
 	files, err := inside.OpenFiles(filepath.Join(dir, "Troy"), &inside.Order{Number: 1, BallastMiB: 1})
@@ -209,7 +233,7 @@ func TestDiskBeforeSetup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := volumeOf(t, p.Path)
+	out := volumeOf(t, p.Path, volumeSize)
 	if got := output(t, "7zz", "x", "-so", out, "WINDOWS/PANTHER/unattend.xml"); got != string(want) || !p.Setup {
 		t.Errorf("%+v; the answers are:\n%s", p, got)
 	}

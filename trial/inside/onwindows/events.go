@@ -8,11 +8,13 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"troy/internal/utf16le"
 )
 
 // providers write to the System log what goes wrong with disks and volumes.
 var providers = []string{"disk", "Ntfs", "Microsoft-Windows-Ntfs", "volmgr", "volsnap", "partmgr", "storahci",
-	"stornvme", "vhdmp", "Microsoft-Windows-VHDMP", "viostor", "vioscsi", "Microsoft-Windows-Kernel-Boot"}
+	"stornvme", "vhdmp", "Microsoft-Windows-VHDMP", "viostor", "vioscsi"}
 
 // mostEvents is how many events are asked for, the newest first.
 const mostEvents = 40
@@ -52,7 +54,7 @@ var levels = map[int]string{1: "critical", 2: "error", 3: "warning"}
 func events(b []byte) ([]string, error) {
 	var lines []string
 	count := map[string]int{}
-	d := xml.NewDecoder(bytes.NewReader(b))
+	d := xml.NewDecoder(strings.NewReader(text(b)))
 	for {
 		var e event
 		if err := d.Decode(&e); errors.Is(err, io.EOF) {
@@ -60,17 +62,26 @@ func events(b []byte) ([]string, error) {
 		} else if err != nil {
 			return number(lines, count), fmt.Errorf("the event log: %w", err)
 		}
-		text := e.RenderingInfo.Message
-		if strings.TrimSpace(text) == "" {
-			text = strings.Join(e.EventData.Data, " ")
+		said := e.RenderingInfo.Message
+		if strings.TrimSpace(said) == "" {
+			said = strings.Join(e.EventData.Data, " ")
 		}
-		line := fmt.Sprintf("%s %d (%s): %s", e.System.Provider.Name, e.System.EventID, levels[e.System.Level], text)
+		line := fmt.Sprintf("%s %d (%s): %s", e.System.Provider.Name, e.System.EventID, levels[e.System.Level], said)
 		line = strings.Join(strings.Fields(line), " ")
 		if count[line]++; count[line] == 1 {
 			lines = append(lines, line)
 		}
 	}
 	return number(lines, count), nil
+}
+
+// text is what a program of Windows prints as Unicode, UTF-16 with or without its mark, or plain.
+func text(b []byte) string {
+	mark := []byte{0xff, 0xfe}
+	if bytes.HasPrefix(b, mark) || len(b) > 1 && b[1] == 0 {
+		return utf16le.String(bytes.TrimPrefix(b, mark))
+	}
+	return strings.ToValidUTF8(string(b), "\ufffd")
 }
 
 func number(lines []string, count map[string]int) []string {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"troy/internal/utf16le"
 )
 
 const shown = `<Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System><Provider Name='disk'/><EventID Qualifiers='32772'>153</EventID>` +
@@ -15,6 +17,8 @@ was   retried.</Message><Level>Warning</Level></RenderingInfo></Event>`
 
 const bare = `<Event><System><Provider Name='Ntfs' Guid='{1}'/><EventID>55</EventID><Level>2</Level></System><EventData><Data Name='DriveName'>C:</Data>` +
 	`<Data>x &amp; y</Data></EventData></Event>`
+
+const umlaut = `<Event><System><Provider Name='volmgr'/><EventID>46</EventID><Level>2</Level></System><EventData><Data>größer</Data></EventData></Event>`
 
 // What wevtutil prints becomes a line for each event; equal ones are counted.
 func TestEvents(t *testing.T) {
@@ -28,6 +32,9 @@ func TestEvents(t *testing.T) {
 		"blank":  {"\r\n", nil, false},
 		"two":    {shown + "\r\n" + bare, []string{disk, ntfs}, false},
 		"equal":  {shown + bare + shown, []string{"2 times: " + disk, ntfs}, false},
+		"UTF-16": {string(utf16le.Append(nil, shown+"\r\n"+umlaut)), []string{disk, "volmgr 46 (error): größer"}, false},
+		"marked": {"\xff\xfe" + string(utf16le.Append(nil, umlaut)), []string{"volmgr 46 (error): größer"}, false},
+		"OEM":    {strings.ReplaceAll(umlaut, "ö", "\x94"), []string{"volmgr 46 (error): gr\ufffdßer"}, false},
 		"cut":    {shown + bare[:100], []string{disk}, true},
 		"no XML": {"Failed to read events.", nil, false}, // the program fails by its exit code
 	} {
@@ -45,6 +52,7 @@ func TestEvents(t *testing.T) {
 func FuzzEvents(f *testing.F) {
 	f.Add([]byte(shown + bare))
 	f.Add([]byte(bare[:100]))
+	f.Add(utf16le.Append(nil, umlaut))
 	f.Add([]byte("<Event><System><Provider Name='a\nb'/></System></Event>"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		lines, _ := events(b)

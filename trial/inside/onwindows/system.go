@@ -95,7 +95,7 @@ func (s *system) Look(ctx context.Context) (seen inside.Seen) {
 			seen.Facts.PageFiles = append(seen.Facts.PageFiles, where)
 		}
 	}
-	printed, err := tool.Output(ctx, "wevtutil.exe", "qe", "System", "/q:"+query(uptime()+time.Minute), "/f:RenderedXml",
+	printed, err := tool.Output(ctx, "wevtutil.exe", "qe", "System", "/q:"+query(uptime()+time.Minute), "/f:RenderedXml", "/uni:true",
 		fmt.Sprintf("/c:%d", mostEvents), "/rd:true")
 	fail("event log", err)
 	seen.Events, err = events(printed)
