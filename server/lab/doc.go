@@ -13,7 +13,8 @@
 //	defaults:                      # of every room; a room replaces what it names
 //	  image: win11-lab
 //	  merge: lazy                  # or now
-//	  reset: update                # or boot: at every start
+//	  reset: update                # or boot: at every start; or key: when somebody presses R
+//	  contact: "Anna, room 101, tel. 4711"  # whom to call, for the screens of machines
 //	  windows:
 //	    - {days: [mon, tue, wed, thu, fri], from: "22:00", to: "05:30"}
 //	  except: [2026-12-24]         # no window opens on the evening of these dates

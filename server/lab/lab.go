@@ -49,7 +49,7 @@ type Policy struct {
 	Image     Name       `yaml:"image" about:"image of the room; default: that of its promotion"`
 	Version   Count      `yaml:"version" about:"pins the version; default: the promoted one"`
 	Merge     Merge      `yaml:"merge" about:"when a version is copied into the parent: lazy or now"`
-	Reset     Reset      `yaml:"reset" about:"when the changes that Windows made are discarded: at every boot, or on update"`
+	Reset     Reset      `yaml:"reset" about:"when the changes that Windows made are discarded: at every boot, on update, or by key: on update, and when somebody presses R while the machine starts; default update"`
 	Windows   []Window   `yaml:"windows" about:"when machines may be updated, in local time"`
 	Except    []Date     `yaml:"except" about:"dates on which no window opens"`
 	Always    *bool      `yaml:"always" about:"deploy outside of windows as well"`
@@ -63,6 +63,7 @@ type Policy struct {
 	Wake      *bool      `yaml:"wake" about:"wake machines of the room in its windows: to update them, then to merge or to report their health to a room that waits; default true"`
 	Broadcast []IP       `yaml:"broadcast" about:"directed broadcast addresses of the room's networks, for wake-on-LAN"`
 	Link      Seconds    `yaml:"link_patience" about:"seconds that machines wait for the network when they start in a window or were woken; outside of both it is 10 at most; default 60"`
+	Contact   Contact    `yaml:"contact" about:"who helps when something is wrong with a machine of the room: its screen shows it"`
 	Silent    Count      `yaml:"silent" about:"days without a check-in after which a machine needs attention, if a wake-up packet or a window should have brought one; default 7"`
 	After     Name       `yaml:"after" about:"the room in which a version must be healthy before this room gets it"`
 }
@@ -126,6 +127,7 @@ func (p *Policy) over(below *Policy) *Policy {
 	fill(&q.Link, below.Link)
 	fill(&q.Silent, below.Silent)
 	fill(&q.After, below.After)
+	fill(&q.Contact, below.Contact)
 	if q.Windows == nil {
 		q.Windows = below.Windows
 	}

@@ -37,7 +37,7 @@ rooms:
     reinstall: true
     reset: boot
     at_close: finish
-  spare:
+  spare: {contact: "Änne, 4711", reset: key}
 hosts:
   - {name: b204-01, room: B204, mac: "52-54-00-12-34-AB"}
   - {name: b204-02, room: B204, uuid: 4C4C4544-0000-1000-8000-000000000001, version: 6}
@@ -61,10 +61,13 @@ func TestParse(t *testing.T) {
 	if p, _ := l.Room("test"); p.Link != 90 {
 		t.Errorf("test = %+v", p)
 	}
+	if p, _ := l.Room("test"); p.Reset != ResetUpdate || p.Contact != "" {
+		t.Errorf("what test does not say is %q, %q", p.Reset, p.Contact)
+	}
 	if r := l.Rate(&p); r != 500_500_000/8 {
 		t.Errorf("rate = %d", r)
 	}
-	if s, _ := l.Room("spare"); *s.Reinstall || s.Reset != ResetUpdate || len(s.Windows) != 1 || s.Provision.Allow || !*s.Wake || s.Failures != defaultFailures {
+	if s, _ := l.Room("spare"); *s.Reinstall || s.Reset != ResetKey || s.Contact != "Änne, 4711" || len(s.Windows) != 1 || s.Provision.Allow || !*s.Wake || s.Failures != defaultFailures {
 		t.Errorf("spare = %+v", s)
 	}
 	if _, ok := l.Room("none"); ok {
@@ -133,6 +136,10 @@ func TestErrors(t *testing.T) {
 		{"quoted number", "  wave: 10", `  wave: "10"`, `lab.yaml:13:9: defaults.wave: found "10", expected a whole number`},
 		{"no patience", "link_patience: 90", "link_patience: 0", "rooms.test.link_patience: found \"0\", expected a whole number of seconds from 1 to 600"},
 		{"patience without end", "link_patience: 90", "link_patience: 601", "expected a whole number of seconds from 1 to 600"},
+		{"contact without end", "Änne, 4711", strings.Repeat("ä", 81), "rooms.spare.contact: found \"" + strings.Repeat("ä", 32) + "…\", expected one line of 1 to 80 characters"},
+		{"contact of two lines", "Änne, 4711", `Änne\n4711`, "expected one line of 1 to 80 characters"},
+		{"no contact", "Änne, 4711", "", "expected one line of 1 to 80 characters"},
+		{"no such reset", "reset: key", "reset: r", "rooms.spare.reset: found \"r\", expected boot, update or key"},
 		{"zero", "  wave: 10", "  wave: 0", `lab.yaml:13:9: defaults.wave: found "0", expected a whole number from 1`},
 		{"doubled", "  wave: 10", "  wave: 10\n  wave: 11", "lab.yaml:14:"},
 		{"list for text", "zone: Europe/Berlin", "zone: [a]", "lab.yaml:2:7: zone: found a list, expected an IANA time zone"},

@@ -50,6 +50,7 @@ func TestSchema(t *testing.T) {
 		{"[2026-12-24]", "[2026-12-32]"}, {"52-54-00-12-34-AB", "52-54-00-12-34"}, {"always: true", "always: 1"}, {"500.5", "-1"},
 		{"10.2.4.255", "fe80::1"}, {"http://10.1", "ftp://10.1"}, {"  B204:", "  B 204:"}, {"merge: lazy", "merge: soon"}, {"name: b204-01, ", ""},
 		{"allow: true", "allowed: true"}, {"healthy: 50", "healthy: 101"}, {"slot_gib: 20", "slot_gib: 2.5"},
+		{"Änne, 4711", strings.Repeat("ä", 81)}, {"Änne, 4711", ""}, {"reset: key", "reset: r"},
 	} {
 		t.Run(fmt.Sprintf("%q to %q", c[0], c[1]), func(t *testing.T) {
 			text := strings.Replace(good, c[0], c[1], 1)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"troy/internal/identity"
 	"troy/server/protocol"
@@ -117,11 +118,12 @@ type Reset string
 const (
 	ResetBoot   Reset = "boot"   // at every start
 	ResetUpdate Reset = "update" // only when a new version comes
+	ResetKey    Reset = "key"    // then, and when a person at the machine presses R
 )
 
-func (r *Reset) parse(s string) error { *r = Reset(s); return oneOf(s, "boot", "update") }
-func (*Reset) want() string           { return "boot or update" }
-func (*Reset) schema() map[string]any { return enum("boot", "update") }
+func (r *Reset) parse(s string) error { *r = Reset(s); return oneOf(s, "boot", "update", "key") }
+func (*Reset) want() string           { return "boot, update or key" }
+func (*Reset) schema() map[string]any { return enum("boot", "update", "key") }
 
 // AtClose says what a machine does that is at work when the window closes.
 type AtClose string
@@ -178,6 +180,26 @@ func (u UUID) folded() string {
 		return ""
 	}
 	return identity.FoldUUID(string(u))
+}
+
+// Contact says whom to call, in one line that fits a screen.
+type Contact string
+
+// contactMost is how many characters a Contact has at most; protocol.MaxText bounds its bytes.
+const contactMost = 80
+
+func (c *Contact) parse(s string) error {
+	*c = Contact(s)
+	if s == "" || utf8.RuneCountInString(s) > contactMost || protocol.Clean(s, protocol.MaxText) != s {
+		return errWrong
+	}
+	return nil
+}
+func (*Contact) want() string {
+	return fmt.Sprintf("one line of 1 to %d characters without control characters", contactMost)
+}
+func (*Contact) schema() map[string]any {
+	return map[string]any{"type": "string", "minLength": 1, "maxLength": contactMost}
 }
 
 // IP is an IPv4 address.

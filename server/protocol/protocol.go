@@ -184,6 +184,7 @@ type Reset string
 const (
 	ResetUpdate Reset = "update" // with each new version
 	ResetBoot   Reset = "boot"   // at each start of the machine
+	ResetKey    Reset = "key"    // with each new version, and when a person at the machine presses R
 )
 
 // Order is the answer to a CheckIn: what the machine is to have, and what it may do to get there.
@@ -207,6 +208,8 @@ type Order struct {
 	Name     string    `json:"name,omitempty"`      // of the machine in its room; "" = it has none
 	Code     string    `json:"code,omitempty"`      // for the screen of a machine that is not assigned yet
 	Reason   string    `json:"reason,omitempty"`    // one line for the screen
+	Room     string    `json:"room,omitempty"`      // of the machine, for its screen; "" = it has none
+	Contact  string    `json:"contact,omitempty"`   // who helps, for the screen of a machine with a fault; "" = not stated
 
 	Refused string   `json:"-"` // why this program does not follow it, see ReadOrder; "" = it does
 	Lacks   []string `json:"-"` // words that it needs and this program does not know

@@ -133,7 +133,7 @@ func (o *Order) Validate() error {
 		o.Verify.validate(),
 		o.EndSetup.validate(),
 		hashes("servers", o.Servers),
-		texts(MaxText, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "name", o.Name, "code", o.Code),
+		texts(MaxText, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "name", o.Name, "code", o.Code, "room", o.Room, "contact", o.Contact),
 		texts(MaxText, append(pairs("mirrors", o.Mirrors), o.Permits.Provision.texts()...)...),
 	); err != nil {
 		return err
@@ -166,7 +166,7 @@ func isHash(s string) bool {
 
 func (r *Rules) validate() error {
 	switch {
-	case r.Reset != "" && r.Reset != ResetUpdate && r.Reset != ResetBoot:
+	case r.Reset != "" && r.Reset != ResetUpdate && r.Reset != ResetBoot && r.Reset != ResetKey:
 		return invalid("reset %q", r.Reset)
 	case r.Merge != "" && r.Merge != MergeNow && r.Merge != MergeLazy:
 		return invalid("merge %q", r.Merge)

@@ -181,7 +181,7 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 		c.Agent = k.o.Agent()
 	}
 	p, _ := l.Room(w.at.room)
-	c.Key, c.Permitted = m.Pin, k.o.Permitted
+	c.Key, c.Permitted, c.Where = m.Pin, k.o.Permitted, w.at.room
 	if c.Room, c.Guest = &p, w.at.guest; !c.Guest {
 		c.Name = w.at.name
 	}

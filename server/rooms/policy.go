@@ -71,6 +71,7 @@ type Case struct {
 	Agent   string // release that machines should start by themselves
 	Code    string // for a machine without a room
 	Name    string // of the machine in its room
+	Where   string // the name of the room
 	Key     string // that is pinned for it
 	// Permitted tells whether the admin has signed a permit, and whether that could be read at all;
 	// nil = it is not known.
@@ -105,7 +106,7 @@ func Decide(c *Case) Decision {
 			reason += "; its disk: " + c.CheckIn.Detail
 		}
 		return Decision{Order: protocol.Order{Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Code: c.Code,
-			Rules: protocol.Rules{Until: c.Now}, Reason: protocol.Clean(reason, protocol.MaxText)}}
+			Rules: protocol.Rules{Until: c.Now}, Contact: string(c.Lab.Defaults.Contact), Reason: protocol.Clean(reason, protocol.MaxText)}}
 	}
 	if why := c.CheckIn.Refused(); why != "" {
 		return c.unheard(why)
@@ -162,7 +163,7 @@ func (c *Case) order() protocol.Order {
 		Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Name: c.Name, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
 		Rules: protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate(),
 			LinkPatience: int(c.Room.Link), Windows: c.windows()},
-		Permits: c.permits(),
+		Permits: c.permits(), Room: c.Where, Contact: string(c.Room.Contact),
 	}
 	switch closes, open := c.hours().Closes(c.Now); {
 	case c.always():

@@ -95,6 +95,9 @@ func TestDecide(t *testing.T) {
 		{"always", func(c *Case) { room(c, "test"); c.Now = at(t, "23 08:00") }, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
 			return o.Rules.Until.IsZero() && slices.Equal(o.Rules.Windows, []protocol.Weekly{{Minutes: protocol.MaxMinutes}}) && o.Rules.LinkPatience == 0
 		}},
+		{"for the screen", func(c *Case) { room(c, "B204"); c.Where, c.Room.Contact, c.Room.Reset = "B204", "Anna", lab.ResetKey }, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
+			return o.Room == "B204" && o.Contact == "Anna" && o.Rules.Reset == protocol.ResetKey
+		}},
 		{"patience with the network", func(c *Case) { room(c, "B204"); c.Room.Link = 90 }, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
 			return o.Rules.LinkPatience == 90 && slices.ContainsFunc(o.Rules.Windows, func(w protocol.Weekly) bool { return w.Holds(at(t, "29 23:00")) && !w.Holds(at(t, "29 21:59")) })
 		}},
