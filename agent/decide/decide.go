@@ -175,7 +175,8 @@ func keepRules(f *Facts) *Step {
 	if f.Order == nil || f.Order.Code != "" || f.Order.Refused != "" || !f.admitted() || !f.Done.may(Note) {
 		return nil
 	}
-	m, rule, link := f.Memo, f.Order.Rules.Reset, linkOf(&f.Order.Rules)
+	m, rule, link, shown := f.Memo, f.Order.Rules.Reset, linkOf(&f.Order.Rules), ShownBy(f.Order)
+	shown.Unknown = m.Shown.Unknown
 	if rule == "" {
 		rule = protocol.ResetUpdate
 	}
@@ -185,10 +186,12 @@ func keepRules(f *Facts) *Step {
 		why = "the rule of the room is now reset: " + string(rule)
 	case !m.Link.equals(&link):
 		why = "the room has other windows, or another patience with the network"
+	case !m.Shown.equals(&shown):
+		why = "the machine has another name, room or contact"
 	default:
 		return nil
 	}
-	m.Reset, m.Link = rule, link
+	m.Reset, m.Link, m.Shown = rule, link, shown
 	return &Step{Kind: Note, Memo: &m, Reason: why}
 }
 

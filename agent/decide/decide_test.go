@@ -143,6 +143,8 @@ var (
 	logPending  = func(f *Facts) { f.Disk.State.LogPending = true }
 	noServer    = fails(Connect)
 	bootRule    = func(f *Facts) { f.Memo.Reset = protocol.ResetBoot }
+	keyRule     = func(f *Facts) { f.Memo.Reset = protocol.ResetKey }
+	pressedR    = func(f *Facts) { f.Discard = true }
 	givenUp2    = func(f *Facts) { f.Memo.Health = f.Memo.Health.GivenUp(named(2)) }
 	good        = func(f *Facts) { health(f, chainload.Good, 0); f.Memo.Health.Proven = true }
 	wroteThrice = func(f *Facts) { health(f, chainload.Unknown, 3); f.Memo.Health.Wrote = 3 }
@@ -246,6 +248,11 @@ func table() []row {
 		{"", "the version is there", facts(on(2), ordered(wants(2))), "boot files, hand-off, report, count, windows"},
 		{"", "reset: boot is a new rule, Windows wrote", facts(on(2), written, ordered(with(wants(2), resetBoot))), "note, boot files, reset, hand-off, report, count, windows"},
 		{"", "reset: update, Windows wrote", facts(on(2), written, ordered(wants(2))), "boot files, hand-off, report, count, windows"},
+		{"", "no server, reset: key, Windows wrote", facts(on(1), judged, written, keyRule, noServer), "boot files, hand-off, count, windows"},
+		{"", "the same, R was pressed", facts(on(1), judged, written, keyRule, noServer, pressedR), "boot files, reset, hand-off, count, windows"},
+		{"", "R was pressed, Windows wrote nothing", facts(on(1), judged, keyRule, noServer, pressedR), "boot files, hand-off, count, windows"},
+		{"", "R was pressed, the rule is now reset: update", facts(on(2), written, keyRule, pressedR, ordered(wants(2))), "note, boot files, hand-off, report, count, windows"},
+		{"", "R was pressed once the machine is handed over", facts(on(1), judged, written, keyRule, noServer, done(BootFiles, HandOff), pressedR), "count, windows"},
 		{"", "in a slot, merge: now", facts(slot(2, 1), ordered(with(wants(2), mergeNow))), "boot files, merge, hand-off, report, count, windows"},
 		{"", "the server makes it wait", facts(on(1), ordered(with(wants(2), waits))), "wait 40 s, check-in"},
 		{"", "it has waited for 5 minutes", facts(on(1), ordered(with(wants(2), waits)), waited(5*time.Minute), done(CheckIn)), "boot files, hand-off, report, count, windows"},
@@ -339,6 +346,10 @@ func table() []row {
 		{"", "set up in its session, another version", facts(on(1), marked(Marks{SetUp: true}), written, bootRule, ordered(with(wants(2), resetBoot))), "plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows"},
 		{"", "held, no server, reset: boot", facts(on(1), held(noon.Add(time.Hour)), written, bootRule, judged, noServer), "boot files, hand-off, count, windows"},
 		{"", "held until a time that is past", facts(on(1), held(noon), written, bootRule, judged, noServer), "boot files, reset, hand-off, count, windows"},
+		{"", "held, reset: key, R was pressed", facts(on(1), held(noon.Add(time.Hour)), written, keyRule, pressedR, judged, noServer), "boot files, hand-off, count, windows"},
+		{"", "golden, the same", facts(on(1), golden, written, keyRule, pressedR, judged, noServer), "boot files, hand-off, count, windows"},
+		{"", "setup pending, the same", facts(on(1), marked(Marks{Setup: true}), written, keyRule, pressedR, judged, noServer), "boot files, hand-off, count, windows"},
+		{"", "set up in its session, the same", facts(on(1), marked(Marks{SetUp: true}), written, keyRule, pressedR, judged, noServer), "boot files, hand-off, count, windows"},
 		{"", "held, the time is not known", facts(on(1), held(noon), written, bootRule, judged, noServer, func(f *Facts) { f.ClockUnsure = true }), "boot files, hand-off, count, windows"},
 
 		{"The end", "the recovery failed twice, a log is left", facts(on(1), logPending, fails(Recover, Open), fails(Recover, Open), noServer), "again 60 s"},

@@ -115,6 +115,16 @@
 //	      → note, boot files, reset, hand-off, report, count, windows
 //	  reset: update, Windows wrote
 //	      → boot files, hand-off, report, count, windows
+//	  no server, reset: key, Windows wrote
+//	      → boot files, hand-off, count, windows
+//	  the same, R was pressed
+//	      → boot files, reset, hand-off, count, windows
+//	  R was pressed, Windows wrote nothing
+//	      → boot files, hand-off, count, windows
+//	  R was pressed, the rule is now reset: update
+//	      → note, boot files, hand-off, report, count, windows
+//	  R was pressed once the machine is handed over
+//	      → count, windows
 //	  in a slot, merge: now
 //	      → boot files, merge, hand-off, report, count, windows
 //	  the server makes it wait
@@ -295,6 +305,14 @@
 //	      → boot files, hand-off, count, windows
 //	  held until a time that is past
 //	      → boot files, reset, hand-off, count, windows
+//	  held, reset: key, R was pressed
+//	      → boot files, hand-off, count, windows
+//	  golden, the same
+//	      → boot files, hand-off, count, windows
+//	  setup pending, the same
+//	      → boot files, hand-off, count, windows
+//	  set up in its session, the same
+//	      → boot files, hand-off, count, windows
 //	  held, the time is not known
 //	      → boot files, hand-off, count, windows
 //	The end

@@ -36,8 +36,10 @@ type Facts struct {
 	Compared *Compared // what Verify found
 	// EndedSetup is the order about the setup of a version that was carried out last; "" = none.
 	EndedSetup string
-	Renewed    bool             // another agent is to be started next
-	Method     chainload.Method // by which HandOff starts Windows
+	Renewed    bool // another agent is to be started next
+	// Discard: a person at the machine pressed R while that was offered (Offers).
+	Discard bool
+	Method  chainload.Method // by which HandOff starts Windows
 
 	Done History // of this start
 }
@@ -69,6 +71,23 @@ type Memo struct {
 	Reset  protocol.Reset   `json:"reset,omitempty"` // the rule of the last order
 	Link   Link             `json:"link,omitzero"`
 	Marks  Marks            `json:"marks,omitzero"`
+	Shown  Shown            `json:"shown,omitzero"` // of the last order
+}
+
+// Shown is what the screen says of the machine, also at starts without a server.
+type Shown struct {
+	Name    string `json:"name,omitempty"`
+	Room    string `json:"room,omitempty"`
+	Contact string `json:"contact,omitempty"` // who helps
+
+	Unknown format.Unknown `json:",embed"`
+}
+
+// ShownBy is what an order says of the machine.
+func ShownBy(o *protocol.Order) Shown { return Shown{Name: o.Name, Room: o.Room, Contact: o.Contact} }
+
+func (s *Shown) equals(t *Shown) bool {
+	return s.Name == t.Name && s.Room == t.Room && s.Contact == t.Contact
 }
 
 // Marks keep a machine as it is. While one is set nothing is reset, rolled back, deployed,

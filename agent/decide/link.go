@@ -29,8 +29,9 @@ func (l *Link) equals(m *Link) bool {
 	return l.Patience == m.Patience && slices.Equal(l.Windows, m.Windows)
 }
 
-// linkPatience is how long this start waits for the network, and why.
-func linkPatience(f *Facts) (time.Duration, string) {
+// linkPatience is how long this start waits for the network, and why; hurry says that somebody may
+// be waiting for Windows.
+func linkPatience(f *Facts) (long time.Duration, hurry bool, why string) {
 	patience := LinkPatience
 	if s := f.Memo.Link.Patience; s > 0 {
 		patience = time.Duration(min(s, protocol.MaxLink)) * time.Second
@@ -41,23 +42,23 @@ func linkPatience(f *Facts) (time.Duration, string) {
 	now := func(w protocol.Weekly) bool { return w.Holds(f.Now) }
 	switch w := f.Memo.Link.Windows; {
 	case f.unbootable() || f.Disk.Condition == Missing:
-		return patience, "there is no Windows on this disk that somebody waits for"
+		return patience, false, "there is no Windows on this disk that somebody waits for"
 	case f.Woken:
-		return patience, "the machine was woken"
+		return patience, false, "the machine was woken"
 	case len(w) == 0:
-		return patience, "no order has said when the room is worked on"
+		return patience, false, "no order has said when the room is worked on"
 	case f.ClockUnsure:
-		return patience, "it is not known whether a window is open"
+		return patience, false, "it is not known whether a window is open"
 	case slices.ContainsFunc(w, now):
-		return patience, "a window is open"
+		return patience, false, "a window is open"
 	}
-	return min(patience, HurriedPatience), "no window is open"
+	return min(patience, HurriedPatience), true, "no window is open"
 }
 
 func connect(f *Facts) *Step {
 	if f.Done.did(Connect) {
 		return nil
 	}
-	patience, why := linkPatience(f)
-	return &Step{Kind: Connect, Patience: patience, Reason: fmt.Sprintf("reach the server; the network is waited for up to %.0f s: %s", patience.Seconds(), why)}
+	patience, hurry, why := linkPatience(f)
+	return &Step{Kind: Connect, Patience: patience, Hurry: hurry, Reason: fmt.Sprintf("reach the server; the network is waited for up to %.0f s: %s", patience.Seconds(), why)}
 }

@@ -38,7 +38,7 @@ func TestLinkPatience(t *testing.T) {
 		{"a kernel argument, no window is open", facts(on(1), room(90, night), func(f *Facts) { f.LinkPatience = 2 * time.Minute }), HurriedPatience},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if s := connect(test.facts); s == nil || s.Patience != test.want {
+			if s := connect(test.facts); s == nil || s.Patience != test.want || s.Hurry != (test.want <= HurriedPatience) {
 				t.Errorf("%+v, want %v", s, test.want)
 			}
 		})

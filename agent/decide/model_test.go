@@ -51,7 +51,7 @@ func newModel(r *rand.Rand) (*model, Facts) {
 		m.state = machine.State{Reinstalling: true, ReinstallImage: []string{"lab", ""}[r.IntN(2)], ReinstallVersion: r.IntN(4)}
 	}
 	m.half = m.state.LogPending && !m.state.SessionWritten
-	m.memo = Memo{Reset: []protocol.Reset{"", protocol.ResetBoot, protocol.ResetUpdate}[r.IntN(3)]}
+	m.memo = Memo{Reset: []protocol.Reset{"", protocol.ResetBoot, protocol.ResetUpdate, protocol.ResetKey}[r.IntN(4)]}
 	m.memo.Health.Starts, m.memo.Health.Wrote, m.memo.Health.Proven = r.IntN(20), r.IntN(5), m.chance(30)
 	m.memo.Health.Version = []string{named(1), named(2), Name(m.state.Image, m.state.Version, m.state.Manifest)}[r.IntN(3)]
 	for v := range 4 {
@@ -69,7 +69,7 @@ func newModel(r *rand.Rand) (*model, Facts) {
 	m.healthy = []chainload.Verdict{chainload.Unknown, chainload.Good, chainload.Failing}[r.IntN(3)]
 	m.refused, m.outgrown = m.chance(30), m.chance(20)
 	m.order = m.draw()
-	f := Facts{Now: noon, ClockUnsure: m.chance(10), InUse: m.chance(5)}
+	f := Facts{Now: noon, ClockUnsure: m.chance(10), InUse: m.chance(5), Discard: m.chance(50)}
 	if m.chance(5) {
 		f.Unsupported = "BIOS"
 	}
@@ -97,7 +97,7 @@ func (m *model) draw() *protocol.Order {
 		o.Verify = &protocol.Verify{ID: "1", Adopt: m.chance(60)}
 	}
 	o.Rules.Merge = []protocol.Merge{"", protocol.MergeNow}[m.r.IntN(2)]
-	o.Rules.Reset = []protocol.Reset{"", protocol.ResetBoot}[m.r.IntN(2)]
+	o.Rules.Reset = []protocol.Reset{"", protocol.ResetBoot, protocol.ResetKey}[m.r.IntN(3)]
 	if m.chance(15) {
 		o.Rules.Until = noon.Add(time.Duration(m.r.IntN(3)-1) * time.Hour)
 	}
@@ -234,6 +234,10 @@ func (m *model) allowed(f *Facts, s Step) {
 		m.complain("%s without a journal", s)
 	}
 	switch k {
+	case Reset:
+		if rule := f.reset(); rule == protocol.ResetUpdate || rule == protocol.ResetKey && !f.Discard || f.Memo.Marks.SetUp {
+			m.complain("%s by the rule %q, R pressed: %v", s, rule, f.Discard)
+		}
 	case Provision:
 		if f.Order == nil || f.Order.Permits.Provision == nil || m.cond != Missing && !(m.outgrown && f.Order.Permits.Provision.Wipe) {
 			m.complain("%s without a permit", s)

@@ -255,3 +255,28 @@ func waitsFor(f *Facts) string {
 	}
 	return waits + ": set `reinstall: true` for its room in lab.yaml"
 }
+
+// Unreached tells whether nothing went wrong but that no server answered.
+func Unreached(f *Facts) bool {
+	if f.Order != nil || diskProblem(f) != "" {
+		return false
+	}
+	yes := false
+	for i, r := range f.Done {
+		switch k := r.Step.Kind; {
+		case r.Err == nil || mended(f, i):
+		case k != Connect && k != CheckIn:
+			return false
+		default:
+			yes = true
+		}
+	}
+	return yes
+}
+
+// Touched tells whether this start wrote to what Windows starts from, also where that went well.
+func Touched(f *Facts) bool {
+	return slices.ContainsFunc(f.Done, func(r Result) bool {
+		return r.Wrote && r.Step.Kind.works() && r.Step.Kind != Recover && r.Step.Kind != Verify
+	})
+}

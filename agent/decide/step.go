@@ -68,6 +68,7 @@ type Step struct {
 	Pause    time.Duration // for Wait, Pause, Again
 	Until    time.Time     // for Merge: stop then; zero: do not stop
 	Patience time.Duration // for Connect: how long the network is waited for
+	Hurry    bool          // for Connect: somebody may be waiting for Windows
 	Memo     *Memo         // for Note, TryAgain, Count: what is kept from here on
 	Reason   string        // in plain words
 }

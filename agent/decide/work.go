@@ -220,11 +220,27 @@ func mergeRest(f *Facts) *Step {
 
 // resetSession discards what Windows wrote, or may have written, with or without a server.
 func resetSession(f *Facts) *Step {
-	s := f.Disk.State
-	if !f.free() || !s.SessionWritten && !s.SessionUnknown || f.reset() != protocol.ResetBoot || f.Memo.Marks.SetUp || !f.Done.may(Reset) {
+	switch {
+	case !discardable(f):
 		return nil
+	case f.reset() == protocol.ResetBoot:
+		return &Step{Kind: Reset, Reason: "the rule of the room is reset: boot"}
+	case f.Discard && Offers(f):
+		return &Step{Kind: Reset, Reason: "a person at the machine pressed R"}
 	}
-	return &Step{Kind: Reset, Reason: "the rule of the room is reset: boot"}
+	return nil
+}
+
+// discardable tells whether there is a session that may go.
+func discardable(f *Facts) bool {
+	s := f.Disk.State
+	return f.free() && (s.SessionWritten || s.SessionUnknown) && !f.Memo.Marks.SetUp && f.Done.may(Reset)
+}
+
+// Offers tells whether a person at the machine may have the session discarded now. It is so until
+// the machine is handed over.
+func Offers(f *Facts) bool {
+	return discardable(f) && f.reset() == protocol.ResetKey && !f.Done.did(HandOff)
 }
 
 // bootFiles follow the version that starts, whatever became of the starts before: at each start
