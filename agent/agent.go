@@ -29,20 +29,18 @@ type agent struct {
 	boot  *bootFiles
 	own   *ownCopy
 	work  *writer
+	front *front
 
 	facts decide.Facts
 	steps []protocol.Step
 	last  string // what became of the last hand-off
 	alone string // why Windows was, or may have been, started without this agent
 	ended bool   // how the work ended was said
-	sleep func(context.Context, time.Duration) error
+	sleep sleeper
 }
 
 func newAgent(o *Options, out io.Writer) *agent {
 	con := &console{out: out}
-	if !o.Running {
-		con.keyboard = consoleDevice
-	}
 	d := &disk{o: o, con: con}
 	rec := &records{con: con, disk: d}
 	net := &network{o: o, con: con}
@@ -54,7 +52,9 @@ func newAgent(o *Options, out io.Writer) *agent {
 	win.own = &ownCopy{con: con, rec: rec, win: win, store: s}
 	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, boot: boot, meter: &meters{con, net}}
 	w.clock = func() time.Time { t, _ := net.clock.now(); return t }
-	return &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, boot: boot, own: win.own, work: w, sleep: wait.For}
+	a := &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, boot: boot, own: win.own, work: w, sleep: wait.For}
+	a.front = &front{o: o, con: con, disk: d, net: net, facts: &a.facts}
+	return a
 }
 
 // run does everything and returns the exit code, unless the machine was handed over.
@@ -63,9 +63,12 @@ func (a *agent) run(ctx context.Context) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer a.disk.close()
+	defer a.front.openScreen(ctx)()
 	a.begin(ctx)
 	for {
-		s := decide.Decide(a.facts)[0]
+		steps := decide.Decide(a.facts)
+		s := steps[0]
+		a.front.showStep(steps)
 		if ends(s) {
 			a.sayEnd(s)
 		}
@@ -108,10 +111,14 @@ func (a *agent) look() {
 		a.facts.Disk.State = a.disk.machine.State()
 	}
 	a.rec.markSetup(&a.facts)
+	a.front.showFacts()
 }
 
 // do does a step and notes its result.
 func (a *agent) do(ctx context.Context, s decide.Step) {
+	if s.Kind == decide.HandOff && a.front.pressedR() {
+		return
+	}
 	a.work.fetched = 0
 	begin := time.Now()
 	written, sent := a.disk.written()
@@ -152,7 +159,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Judge:
 		return a.judge(ctx)
 	case decide.Connect:
-		return a.o.nameCards(a.net.connect(ctx, s.Patience))
+		return a.o.nameCards(a.net.connect(ctx, s.Patience, s.Hurry))
 	case decide.CheckIn:
 		return a.checkIn(ctx)
 	case decide.Plan:
@@ -173,7 +180,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 		return a.rec.keepDecided(s.Memo)
 	case decide.Wait, decide.Pause:
 		a.con.say("%s %.0f s: %s; press W to start Windows now", s.Kind, s.Pause.Seconds(), s.Reason)
-		waiting, stop := a.con.skip(ctx)
+		waiting, stop := a.con.wait(ctx, s.Pause, s.Kind == decide.Pause)
 		defer stop()
 		return a.sleep(waiting, s.Pause)
 	}
@@ -282,7 +289,11 @@ func (a *agent) judge(ctx context.Context) error {
 
 // checkIn tells the server what this machine is and has, and takes the order.
 func (a *agent) checkIn(ctx context.Context) error {
-	o, err := a.site.checkIn(ctx, a.describe())
+	waiting, stop := a.con.wait(ctx, a.net.serverPatience(), false)
+	defer stop()
+	waiting, cancel := a.net.hurried(waiting)
+	defer cancel()
+	o, err := a.site.checkIn(waiting, a.describe())
 	if err != nil {
 		return err
 	}

@@ -194,6 +194,7 @@ type fixedOrders struct {
 	Permits protocol.Permits
 	Verify  *protocol.Verify
 	End     *protocol.EndSetup
+	Contact string
 }
 
 // Order implements server.Orders.
@@ -202,7 +203,7 @@ func (b *bench) Order(_ context.Context, peer protocol.Peer, in protocol.CheckIn
 	f := &b.orders
 	o := protocol.Order{
 		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: cmp.Or(b.manifest, b.manifestOf(f.Image, f.Version))}, Repo: protocol.PathRepo,
-		Rules: f.Rules, Permits: f.Permits, Servers: b.servers, Name: "pc-01", Verify: f.Verify, EndSetup: f.End,
+		Rules: f.Rules, Permits: f.Permits, Servers: b.servers, Name: "pc-01", Verify: f.Verify, EndSetup: f.End, Contact: f.Contact,
 	}
 	if in.Image == f.Image && in.Version == f.Version {
 		o.Reason = "the machine has this version"

@@ -9,9 +9,11 @@ import (
 	"troy/server/protocol"
 )
 
-// console is where all is said. Its end is kept for the report.
+// console is where all is said: in lines, whose end is kept for the report, and on the screen, if
+// there is one.
 type console struct {
-	keyboard string // terminal on which a person may press a key; "" = none
+	keyboard keyboard
+	display  display
 
 	mu  sync.Mutex
 	out io.Writer

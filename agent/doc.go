@@ -38,6 +38,15 @@
 // firmware tells (SMBIOS, wake-up type); else 10 seconds. The key W on the console ends the wait:
 // Windows starts with what is there.
 //
+// # The screen
+//
+// A machine with a screen shows a page there (package page) and says its lines on a serial console,
+// or, if there is none, on the second terminal (package screen). R discards the session where the
+// rule of the room is reset: key and nothing else forbids it; the page offers it then. A fault that
+// was not seen while a server was waited for is shown for 10 seconds before Windows starts. What the
+// supervisor says of an agent that broke is a page, too; a panic of the kernel is shown over it.
+// Rescue media and an agent that a person starts show lines alone.
+//
 // # Exit codes
 //
 //	 0  deployed, or nothing to do
@@ -53,7 +62,8 @@
 //
 // Package decide has the table of what is done when. Who does it:
 //
-//	console   what is said; its end goes with the report
+//	console   what is said; its end goes with the report; keyboard and display belong to it
+//	front     what the page says
 //	site      how machine and servers know each other: signed list, key
 //	disk      open, recover, judge the volume inside
 //	records   the agent's own in the journal: what a later start must know, trusted metadata

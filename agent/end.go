@@ -50,6 +50,11 @@ func (a *agent) sayEnd(next decide.Step) {
 	}
 	a.ended = true
 	o := decide.Judged(&a.facts)
+	if o.Outcome == protocol.OutcomeFailed || o.Outcome == protocol.OutcomeWaiting {
+		a.front.showFault(o, next)
+	} else if a.facts.Order != nil && a.facts.Order.Code != "" {
+		a.front.showStranger()
+	}
 	switch o.Outcome {
 	case protocol.OutcomeFailed:
 		for _, line := range a.o.hardware().Lines() {
@@ -95,18 +100,22 @@ func (a *agent) end(ctx context.Context, s decide.Step) int {
 	var err error
 	switch s.Kind {
 	case decide.Windows:
+		a.front.lastLook(ctx, a.sleep)
 		a.con.say("restarting into Windows")
 	case decide.Restart:
 		a.con.say("restarting into the new agent")
 	case decide.Again:
 		a.con.say("%s; trying again in %.0f s", s.Reason, s.Pause.Seconds())
+		over := a.con.display.wait(s.Pause, false)
 		err = a.sleep(ctx, s.Pause)
+		over()
 	}
 	switch {
 	case s.Kind == decide.Stay || err != nil:
 	case a.o.Shell:
 		a.con.say("stopping in a shell, as asked")
 	default:
+		a.front.closeScreen()
 		err = a.win.reset()
 	}
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {

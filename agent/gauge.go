@@ -24,6 +24,7 @@ type gauge struct {
 	phase string
 	whole int64
 	n     atomic.Int64
+	began time.Time
 	begin sync.Once
 	meter *progress.Meter
 	stop  chan struct{}
@@ -36,7 +37,8 @@ func (m *meters) gauge(phase string, total int64) *gauge {
 }
 
 func (g *gauge) start() {
-	g.meter = progress.New(g.m.con, "deploy: "+g.phase, g.whole)
+	g.meter, g.began = progress.New(g.m.con, "deploy: "+g.phase, g.whole), time.Now()
+	g.m.con.display.count(g, true)
 	go g.post()
 }
 
@@ -52,6 +54,7 @@ func (g *gauge) Done() {
 	g.begin.Do(g.start)
 	close(g.stop)
 	<-g.gone
+	g.m.con.display.count(g, false)
 	g.meter.Done()
 }
 

@@ -23,11 +23,16 @@ import (
 // How long the agent goes on before it starts what is there: students wait behind this. Package
 // decide says how long the network itself is waited for.
 const (
-	serverPatience = 45 * time.Second
-	reportPatience = 10 * time.Second
-	hintPatience   = 3 * time.Second
-	waitingAfter   = 4 * time.Second // a network that takes longer is said to be waited for
+	fullPatience    = 45 * time.Second // for an order
+	hurriedPatience = 10 * time.Second // for an order while somebody may be waiting for Windows
+	doubtPatience   = 3 * time.Second  // the same, after no server has answered for a while
+	reportPatience  = 10 * time.Second
+	hintPatience    = 3 * time.Second
+	waitingAfter    = 4 * time.Second // a network that takes longer is said to be waited for
 )
+
+// errHurry is why a server is not asked any longer.
+var errHurry = errors.New("no answer in the time that people wait for")
 
 // errNoServer: nothing names a server.
 var errNoServer = errors.New("no server is named (the store's signed list, kernel argument troy.server=, or DHCP option 224)")
@@ -43,6 +48,7 @@ type network struct {
 	link    *link.Link
 	site    *site
 	servers atomic.Pointer[netfetch.Mirrors] // nil: none is known
+	hurry   bool                             // somebody may be waiting for Windows
 	spoken  atomic.Int64                     // the protocol of the messages after a check-in; 0: no server has answered
 
 	retryMu   sync.Mutex
@@ -59,8 +65,10 @@ func (n *network) setMedia(m media) {
 	n.media, n.clock = m, newClock(m.built, now)
 }
 
-// connect brings up the network, for which it waits so long, and finds the servers.
-func (n *network) connect(ctx context.Context, patience time.Duration) error {
+// connect brings up the network, for which it waits so long, and finds the servers. hurry: somebody
+// may be waiting for Windows.
+func (n *network) connect(ctx context.Context, patience time.Duration, hurry bool) error {
+	n.hurry = hurry
 	if !n.o.Running {
 		if err := n.linkUp(ctx, patience); err != nil {
 			return err
@@ -97,8 +105,28 @@ func (n *network) find() error {
 	return err
 }
 
+// serverPatience is how long an order is waited for. Where somebody may be waiting for Windows, that
+// is not long; it is short where no server answered while the network was waited for.
+func (n *network) serverPatience() time.Duration {
+	switch {
+	case !n.hurry:
+		return n.patience()
+	case n.link != nil && n.link.Doubt != nil:
+		return min(n.patience(), doubtPatience)
+	}
+	return min(n.patience(), hurriedPatience)
+}
+
+// hurried bounds how long an order is waited for, where that is not full patience.
+func (n *network) hurried(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !n.hurry {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, n.serverPatience(), errHurry)
+}
+
 // patience is how long a server that does not answer is asked again.
-func (n *network) patience() time.Duration { return cmp.Or(n.o.patience, serverPatience) }
+func (n *network) patience() time.Duration { return cmp.Or(n.o.patience, fullPatience) }
 
 // mirrors are servers that are known as the configuration says.
 func (n *network) mirrors(urls []string, known *tls.Config) (*netfetch.Mirrors, error) {
@@ -143,7 +171,7 @@ func (n *network) urls(l *link.Link) []string {
 // all the same: the servers are asked for a while then, and what is wrong is said.
 func (n *network) linkUp(ctx context.Context, patience time.Duration) error {
 	o := n.o.Net
-	waiting, stop := n.con.skip(ctx)
+	waiting, stop := n.con.wait(ctx, patience, false)
 	defer stop()
 	say := time.AfterFunc(waitingAfter, func() {
 		n.con.say("waiting for the network, up to %.0f s; press W to start Windows now", patience.Seconds())

@@ -1,10 +1,14 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"troy/netfetch/link"
 	"troy/server"
@@ -52,6 +56,38 @@ func TestReaches(t *testing.T) {
 			if (err == nil) != (test.fails == "") || err != nil && !strings.Contains(err.Error(), test.fails) {
 				t.Errorf("error %v, want %q", err, test.fails)
 			}
+		})
+	}
+}
+
+// Where somebody may be waiting for Windows, an order is waited for as long as there is hope; else
+// as long as the tries themselves go on.
+func TestHurried(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		net  *network
+		want time.Duration // 0 = without end
+	}{
+		{"in a window", &network{}, 0},
+		{"outside of one", &network{hurry: true, link: &link.Link{}}, hurriedPatience},
+		{"outside, no server was seen in any network", &network{hurry: true, link: &link.Link{Doubt: errNoServer}}, doubtPatience},
+		{"in a window, the same", &network{link: &link.Link{Doubt: errNoServer}}, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := test.net
+				n.o = &Options{}
+				ctx, cancel := n.hurried(t.Context())
+				defer cancel()
+				before := time.Now()
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Hour):
+				}
+				if took := time.Since(before); test.want > 0 && (took != test.want || !errors.Is(context.Cause(ctx), errHurry)) || test.want == 0 && ctx.Err() != nil {
+					t.Errorf("ended after %v by %v", took, context.Cause(ctx))
+				}
+			})
 		})
 	}
 }

@@ -26,11 +26,12 @@ type Options struct {
 	Running   bool           // the machine is in use: drivers are loaded, the network is up, the disks are there
 	NoHandOff bool           // do not hand the machine to Windows
 	Workers   int            // ranges fetched at once; 0 = default
+	Screen    bool           // show a page on the machine's screen (package page), lines elsewhere
 
 	sys      string           // where sysfs is; empty = /sys
 	media    string           // folder of what the boot media carry; empty = mediaDir
 	now      func() time.Time // the machine's clock; nil = the kernel's
-	patience time.Duration    // how long a server that does not answer is asked again; 0 = serverPatience
+	patience time.Duration    // how long a server that does not answer is asked again; 0 = fullPatience
 }
 
 // Arguments takes what the media and the kernel command line say, the latter overriding the former,

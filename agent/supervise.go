@@ -8,16 +8,38 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"troy/agent/page"
+	"troy/agent/screen"
 	"troy/chainload"
+	"troy/internal/version"
 	"troy/internal/wait"
+	"troy/server/protocol"
 )
 
 // UinitName is how u-root's init calls the agent on normal media: what it starts as.
 const UinitName = "uinit"
+
+// InitName is how the kernel calls the agent on normal media: what it starts first.
+const InitName = "init"
+
+// Init starts u-root's init, whose banner and messages go to the kernel's log. It returns only where
+// the media are broken.
+func Init() {
+	if log, err := unix.Open("/dev/kmsg", unix.O_WRONLY, 0); err == nil {
+		for _, fd := range []int{unix.Stdout, unix.Stderr} {
+			_ = unix.Dup3(log, fd, 0) // else it is shown
+		}
+		unix.Close(log)
+	}
+	const init = "/bbin/init"
+	err := unix.Exec(init, []string{init}, os.Environ())
+	fmt.Fprintf(os.Stderr, "%s: %v\n", init, err)
+}
 
 // restartAfter is how long the last lines are shown of an agent that ended and should not have.
 const restartAfter = 60 * time.Second
@@ -27,8 +49,10 @@ const restartAfter = 60 * time.Second
 // one that breaks is no machine that stays off.
 type supervisor struct {
 	out     io.Writer
-	agent   func() error // one start of it; returns how it ended
-	windows func() error // makes the next start that of any Windows
+	show    func(*page.Fault) // on the screen, in place of what the agent showed
+	said    func() string     // why the agent broke, in its own words
+	agent   func() error      // one start of it; returns how it ended
+	windows func() error      // makes the next start that of any Windows
 	reset   func() error
 	stay    func() // until a person restarts the machine
 	sleep   func(context.Context, time.Duration) error
@@ -40,16 +64,23 @@ type supervisor struct {
 // console itself and this function does not return.
 func Supervise() {
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGHUP, unix.SIGTERM)
-	out := io.Writer(os.Stdout)
-	console, err := os.OpenFile("/dev/console", os.O_RDWR|unix.O_NOCTTY, 0)
+	out, args, lines := io.Writer(os.Stdout), os.Args[1:], consoleDevice
+	if screen.Visible() {
+		args = append(args, "-screen")
+		lines = screen.LinesTo(screen.Consoles())
+		screen.Hush(screen.Consoles())
+	}
+	console, err := os.OpenFile(lines, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err == nil {
 		out = console
 		withoutSignals(console)
 	}
-	s := &supervisor{out: out, windows: startAnyWindows, reset: chainload.Reset, sleep: wait.For, stay: func() { select {} }}
+	s := &supervisor{out: out, show: showFault, windows: startAnyWindows, reset: chainload.Reset, sleep: wait.For, stay: func() { select {} }}
 	s.agent = func() error {
-		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-		cmd.Stdout, cmd.Stderr = out, out
+		var dying lastWords
+		s.said = dying.String
+		cmd := exec.Command("/proc/self/exe", args...)
+		cmd.Stdout, cmd.Stderr = out, io.MultiWriter(out, &dying)
 		if console != nil {
 			cmd.Stdin = console
 		}
@@ -61,6 +92,38 @@ func Supervise() {
 	}
 }
 
+// showFault puts a page on the screen, if there is one.
+func showFault(f *page.Fault) {
+	if !screen.Visible() {
+		return
+	}
+	s, err := screen.Open(screen.Terminal)
+	if err != nil {
+		return
+	}
+	s.Show(page.Lines(&page.State{Fault: f, Foot: "Troy " + version.Get().Short()}))
+	_ = s.Close()
+}
+
+// lastWords keeps how a program that breaks begins to say why.
+type lastWords struct{ text []byte }
+
+// Write implements io.Writer.
+func (l *lastWords) Write(p []byte) (int, error) {
+	l.text = append(l.text, p[:min(len(p), protocol.MaxDetail-len(l.text))]...)
+	return len(p), nil
+}
+
+// String is the line that says why.
+func (l *lastWords) String() string {
+	for line := range strings.Lines(string(l.text)) {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
 // withoutSignals has the console take Ctrl-C and its like for characters.
 func withoutSignals(console *os.File) {
 	t, err := unix.IoctlGetTermios(int(console.Fd()), unix.TCGETS)
@@ -68,6 +131,7 @@ func withoutSignals(console *os.File) {
 		return // no terminal
 	}
 	t.Lflag &^= unix.ISIG
+	t.Iflag &^= unix.IXON // Ctrl-S would hold the agent
 	_ = unix.IoctlSetTermios(int(console.Fd()), unix.TCSETS, t)
 }
 
@@ -84,6 +148,8 @@ func (s *supervisor) run(ctx context.Context) {
 		s.say("the machine is restarted in %.0f s", restartAfter.Seconds())
 	default: // it broke: Windows is not to wait for whoever mends it
 		s.say("the agent broke (%v); Windows starts in %.0f s, if the firmware knows one", err, restartAfter.Seconds())
+		s.show(&page.Fault{Title: "Troy broke on this PC", What: fmt.Sprintf("%v %s", err, s.said()), Disk: "What it holds is safe: the next start goes on.",
+			Do: fmt.Sprintf("Windows starts in %.0f s, if the firmware knows one. Send a photograph of this page.", restartAfter.Seconds())})
 		if err := s.windows(); err != nil {
 			s.say("start: %v", err)
 		}

@@ -1,7 +1,8 @@
 // Command deploy is the agent: u-root's init runs it on the machine, before Windows. Package agent
 // says what it does and how it ends.
 //
-// Called uinit it supervises itself: so u-root's init has it on media without a shell.
+// On media without a shell it is what the kernel starts, called init: it starts u-root's init, which
+// says nothing on the screen then. Called uinit it supervises itself: so u-root's init has it.
 //
 // Without flags it takes what the boot media and the kernel command line say; flags, for a person
 // at the rescue shell, override both.
@@ -24,7 +25,11 @@ import (
 )
 
 func main() {
-	if filepath.Base(os.Args[0]) == agent.UinitName {
+	switch filepath.Base(os.Args[0]) {
+	case agent.InitName:
+		agent.Init()
+		os.Exit(1)
+	case agent.UinitName:
 		agent.Supervise()
 	}
 	os.Exit(run(os.Args[1:], os.Stdout))
@@ -62,6 +67,7 @@ func parse(args []string, out io.Writer) (*agent.Options, error) {
 	flags.BoolVar(&o.Shell, "shell", o.Shell, "stay here at the end instead of restarting the machine")
 	flags.BoolVar(&o.Running, "no-link", false, "the network is up already")
 	flags.BoolVar(&o.NoHandOff, "no-handoff", false, "do not hand the machine to Windows")
+	flags.BoolVar(&o.Screen, "screen", false, "show a page on the machine's screen")
 	flags.IntVar(&o.Workers, "workers", 0, "ranges fetched at once (default 8)")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
