@@ -28,6 +28,7 @@ func skeleton() []cpio.Record {
 		cpio.Directory("tmp", 0o777),
 		cpio.CharDev("dev/console", 0o600, 5, 1),
 		cpio.CharDev("dev/tty", 0o666, 5, 0),
+		cpio.CharDev("dev/kmsg", 0o600, 1, 11),
 		cpio.CharDev("dev/null", 0o666, 1, 3),
 		cpio.Symlink("sbin/modprobe", "../bbin/modprobe"))
 }

@@ -38,6 +38,15 @@ type Options struct {
 
 func (o *Options) agent() string { return cmp.Or(o.program, agentProgram) }
 
+// init is what the kernel starts: the agent, which starts u-root's init without its banner, or that
+// itself.
+func (o *Options) init() string {
+	if o.program != "" {
+		return "bbin/init"
+	}
+	return path.Join(agentDir, path.Base(agentProgram))
+}
+
 // File is one file of an archive or of a medium.
 type File struct {
 	Name string // path in the archive, relative
@@ -91,7 +100,7 @@ func buildInitramfs(ctx context.Context, o *Options, out string) (*Info, error) 
 	// The agent supervises itself, by another name (agent.Supervise).
 	start := cpio.Symlink("bin/uinit", path.Base(agent.Name))
 	return info, info.write(ctx, o.Cache, out, []piece{
-		{name: "u-root", records: append(skeleton(), box...)},
+		{name: "u-root", records: append(append(skeleton(), box...), cpio.Symlink("init", o.init()))},
 		{name: "drivers", records: moduleRecords(release, modules)},
 		{name: "programs", records: fileRecords(programs)},
 		{name: "agent", records: append(fileRecords([]File{agent}), start), latest: path.Base(agent.Name)},
@@ -110,7 +119,7 @@ func buildRescue(ctx context.Context, o *Options, out string) error {
 	if err != nil {
 		return fmt.Errorf("initramfs: %w", err)
 	}
-	box = append(box, cpio.Symlink("bin/sh", "../bbin/gosh"))
+	box = append(box, cpio.Symlink("init", "bbin/init"), cpio.Symlink("bin/sh", "../bbin/gosh"))
 	return new(Info).write(ctx, o.Cache, out, []piece{{name: "rescue", records: append(box, rescueScripts(o)...)}})
 }
 

@@ -4,7 +4,8 @@
 //
 // # What is in the initramfs
 //
-//	/init           u-root's init, one of the links to /bbin/bb
+//	/init           what the kernel starts: a link to the agent, which starts u-root's init without
+//	                its banner
 //	/bbin/bb        u-root's init and modprobe as one program (gobusybox), a link for each
 //	/bin/deploy     the agent, a program of its own
 //	/bin/uinit      what init starts: a link to the agent, which supervises itself
@@ -61,9 +62,9 @@
 //
 // # Kernel arguments
 //
-// The media start the kernel with "quiet" and what [Boot].Cmdline says, mostly consoles: people see
-// what the last console= shows. The file config on the media holds words of the same form, which
-// the kernel command line overrides:
+// The media start the kernel with "quiet loglevel=3" and what [Boot].Cmdline says, mostly consoles.
+// The file config on the media holds words of the same form, which the kernel command line
+// overrides:
 //
 //	troy.server=URL[,URL]…     servers, mirrors in their order
 //	troy.ip=…, troy.port=…     a static address in place of DHCP, the ports to use: see package netfetch/params
@@ -95,9 +96,10 @@
 //     ones.
 //   - No firmware files are carried. Of the chips served, some wired Realtek ones
 //     work without but slower to link; Wi-Fi is not served at all.
-//   - Agent and rescue shell use one console, the last console= of the command
-//     line. What a program writes is lost if it resets the machine before the
-//     serial port has sent it: it has to drain the terminal first (tcdrain).
+//   - Agent and rescue shell use one console, the last console= of the command line; on a PC with a
+//     screen the agent of normal media shows a page there (package agent/screen). What a program
+//     writes is lost if it resets the machine before the serial port has sent it: it has to drain
+//     the terminal first (tcdrain).
 //   - uroot.uinitargs= of the kernel command line does not reach the agent, which
 //     reads the command line itself.
 //   - Programs does not find what a program loads by dlopen.

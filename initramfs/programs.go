@@ -55,7 +55,6 @@ func busybox(ctx context.Context, cache string, commands []string, tmp string) (
 	}
 	records := []cpio.Record{
 		File{Name: "bbin/bb", Data: program, Mode: 0o755}.record(),
-		cpio.Symlink("init", "bbin/init"),
 	}
 	for _, c := range commands {
 		records = append(records, cpio.Symlink("bbin/"+path.Base(c), "bb"))

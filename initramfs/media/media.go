@@ -98,7 +98,9 @@ func (m *Maker) Make(ctx context.Context) error {
 
 // cmdline are the kernel arguments. A kernel that panics, as it does when init ends, is restarted:
 // nobody may be there.
-func (m *Maker) cmdline() string { return strings.TrimSpace("quiet panic=30 " + m.config.Append) }
+func (m *Maker) cmdline() string {
+	return strings.TrimSpace("quiet loglevel=3 panic=30 " + m.config.Append)
+}
 
 func (m *Maker) makeUSB(ctx context.Context) error {
 	err := initramfs.USB(ctx, &initramfs.USBOptions{Boot: m.boot, Out: m.usb})
