@@ -83,8 +83,8 @@ func deploy(ctx context.Context, l *testlab.Lab, out io.Writer) (*figures, error
 	}
 	fmt.Fprintln(out, "a PC that holds version 1 is started from the boot stick:")
 	begin := time.Now()
-	if serial, err := pc.FromUSB(ctx); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, serial)
+	if err := fromStick(ctx, pc, out); err != nil {
+		return nil, err
 	}
 	f.starts = time.Since(begin)
 	if f.served, err = server.Stop(); err != nil {
