@@ -289,7 +289,7 @@ func (a *agent) judge(ctx context.Context) error {
 
 // checkIn tells the server what this machine is and has, and takes the order.
 func (a *agent) checkIn(ctx context.Context) error {
-	waiting, stop := a.con.wait(ctx, a.net.serverPatience(), false)
+	waiting, stop := a.con.wait(ctx, orderPatience(a.net), false)
 	defer stop()
 	waiting, cancel := a.net.hurried(waiting)
 	defer cancel()

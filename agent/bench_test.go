@@ -195,6 +195,7 @@ type fixedOrders struct {
 	Verify  *protocol.Verify
 	End     *protocol.EndSetup
 	Contact string
+	Code    string
 }
 
 // Order implements server.Orders.
@@ -203,7 +204,7 @@ func (b *bench) Order(_ context.Context, peer protocol.Peer, in protocol.CheckIn
 	f := &b.orders
 	o := protocol.Order{
 		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: cmp.Or(b.manifest, b.manifestOf(f.Image, f.Version))}, Repo: protocol.PathRepo,
-		Rules: f.Rules, Permits: f.Permits, Servers: b.servers, Name: "pc-01", Verify: f.Verify, EndSetup: f.End, Contact: f.Contact,
+		Rules: f.Rules, Permits: f.Permits, Servers: b.servers, Name: "pc-01", Verify: f.Verify, EndSetup: f.End, Contact: f.Contact, Code: f.Code,
 	}
 	if in.Image == f.Image && in.Version == f.Version {
 		o.Reason = "the machine has this version"

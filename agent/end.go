@@ -50,10 +50,9 @@ func (a *agent) sayEnd(next decide.Step) {
 	}
 	a.ended = true
 	o := decide.Judged(&a.facts)
-	if o.Outcome == protocol.OutcomeFailed || o.Outcome == protocol.OutcomeWaiting {
+	stranger := a.facts.Order != nil && a.facts.Order.Code != ""
+	if stranger || o.Outcome == protocol.OutcomeFailed || o.Outcome == protocol.OutcomeWaiting {
 		a.front.showFault(o, next)
-	} else if a.facts.Order != nil && a.facts.Order.Code != "" {
-		a.front.showStranger()
 	}
 	switch o.Outcome {
 	case protocol.OutcomeFailed:

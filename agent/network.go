@@ -105,9 +105,9 @@ func (n *network) find() error {
 	return err
 }
 
-// serverPatience is how long an order is waited for. Where somebody may be waiting for Windows, that
+// orderPatience is how long an order is waited for. Where somebody may be waiting for Windows, that
 // is not long; it is short where no server answered while the network was waited for.
-func (n *network) serverPatience() time.Duration {
+func orderPatience(n *network) time.Duration {
 	switch {
 	case !n.hurry:
 		return n.patience()
@@ -122,7 +122,7 @@ func (n *network) hurried(ctx context.Context) (context.Context, context.CancelF
 	if !n.hurry {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, n.serverPatience(), errHurry)
+	return context.WithTimeoutCause(ctx, orderPatience(n), errHurry)
 }
 
 // patience is how long a server that does not answer is asked again.

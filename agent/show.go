@@ -119,26 +119,25 @@ func (f *front) pressedR() bool {
 	return false
 }
 
-// showFault shows why the machine does not have what is wanted.
+// showFault shows why the machine does not have what is wanted, or what it takes to get a room.
 func (f *front) showFault(o decide.Outcome, next decide.Step) {
-	fault := &page.Fault{Title: "Something is wrong", What: o.Message, Disk: touched(f.facts, o.Severity), Do: remedy(f.facts, o, next),
+	code, what := "", o.Message
+	if order := f.facts.Order; order != nil {
+		code, what = order.Code, cmp.Or(what, order.Reason)
+	}
+	fault := &page.Fault{Title: "Something is wrong", What: what, Disk: touched(f.facts, o.Severity), Do: remedy(f.facts, o, next),
 		Call: contact(f.facts), Facts: f.machineFacts()}
 	switch {
+	case code != "":
+		fault.Title, fault.Do = "This PC has no room yet", fmt.Sprintf("On the server: troy assign --room ROOM %s NAME", code)
+	case len(decide.Lacks(f.facts)) > 0:
+		fault.Title = "This PC waits for a newer Troy"
 	case o.Outcome == protocol.OutcomeWaiting:
 		fault.Title = "This PC waits for a permission"
 	case decide.Unreached(f.facts):
 		fault.Title = "The server was not reached"
 	}
 	f.con.display.set(func(s *page.State) { s.Fault = fault })
-}
-
-// showStranger shows a machine that has no room what it takes to get one.
-func (f *front) showStranger() {
-	f.con.display.set(func(s *page.State) {
-		s.Fault = &page.Fault{Title: "This PC has no room yet", What: f.facts.Order.Reason, Disk: "The disk was not changed.",
-			Do:   fmt.Sprintf("On the server: troy assign --room ROOM %s NAME", f.facts.Order.Code),
-			Call: contact(f.facts), Facts: f.machineFacts()}
-	})
 }
 
 // contact is who helps, by the last order.
@@ -172,6 +171,8 @@ func remedy(f *decide.Facts, o decide.Outcome, next decide.Step) string {
 		windows = "If there is another Windows, it starts. "
 	}
 	switch {
+	case len(decide.Lacks(f)) > 0:
+		return windows + "An admin has to publish a newer agent, or to make newer media."
 	case o.Outcome == protocol.OutcomeWaiting:
 		return windows + "An admin has to permit it."
 	case o.Severity == decide.Check:

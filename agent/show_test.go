@@ -151,3 +151,17 @@ func TestKeyR(t *testing.T) {
 		})
 	}
 }
+
+// A machine that has no room shows its code, and the command that gives it one.
+func TestPageOfStranger(t *testing.T) {
+	b, w := newBench(t, protocol.MergeNow), &wall{}
+	b.orders.Code, b.orders.Version, b.orders.Contact = "QX7M2K", 1, "Anna"
+	w.on(b.agent()).run(t.Context())
+	if p := w.last(); !strings.HasPrefix(p, "Code QX7M2K this PC has no room yet\nThis PC has no room yet\nWhat the machine has this version") ||
+		!strings.Contains(p, "To do On the server: troy assign --room ROOM QX7M2K NAME") || !strings.Contains(p, "Call Anna") {
+		t.Errorf("the last page:\n%s", p)
+	}
+	if !slices.Contains(b.slept, faultShown) {
+		t.Errorf("nobody can read the code: it slept %v", b.slept)
+	}
+}
