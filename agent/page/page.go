@@ -80,15 +80,30 @@ type Line struct {
 
 // Lines draws a page. It always has Height lines.
 func Lines(s *State) []Line {
-	body := working
-	if s.Fault != nil {
-		body = faulty
+	foot := append(keys(s), Line{}, Line{indent(line(s.Foot)), Dim})
+	all := []Line{{}, head(s), {}}
+	if room := Height - len(all) - len(foot); s.Fault != nil {
+		all = append(all, spread(faulty(s), room)...)
+	} else {
+		all = append(all, working(s)...)
 	}
-	foot := keys(s)
-	foot = append(foot, Line{}, Line{indent(line(s.Foot)), Dim})
-	all := append([]Line{{}, head(s), {}}, body(s)...)
 	all = append(all, make([]Line, Height)...)[:Height]
 	return append(all[:Height-len(foot)], foot...)
+}
+
+// spread joins blocks, with empty lines between them as far as there is room, the first ones first.
+func spread(blocks [][]Line, room int) []Line {
+	for _, b := range blocks {
+		room -= len(b)
+	}
+	var all []Line
+	for _, b := range blocks {
+		if all = append(all, b...); room > 0 && len(b) > 0 {
+			all = append(all, Line{})
+			room--
+		}
+	}
+	return all
 }
 
 // head is who this is: a code takes the place of a name.
@@ -120,24 +135,24 @@ func working(s *State) []Line {
 	return lines
 }
 
-// faulty is the body of a page on which something is wrong.
-func faulty(s *State) []Line {
+// faulty are the blocks of a page on which something is wrong.
+func faulty(s *State) [][]Line {
 	f := s.Fault
 	title := line(f.Title)
-	lines := []Line{{indent(title + strings.Repeat(" ", Width-margin-length(title))), Alarm}, {}}
-	lines = append(lines, block("What", f.What, 5, Strong)...)
-	lines = append(lines, block("Disk", f.Disk, 2, Plain)...)
-	lines = append(lines, block("To do", f.Do, 3, Strong)...)
-	lines = append(lines, block("Call", f.Call, 2, Strong)...)
+	blocks := [][]Line{
+		{{indent(title + strings.Repeat(" ", Width-margin-length(title))), Alarm}},
+		block("What", f.What, 5, Strong), block("Disk", f.Disk, 2, Plain), block("To do", f.Do, 3, Strong), block("Call", f.Call, 2, Strong),
+	}
+	var facts []Line
 	label := "This PC"
 	for _, fact := range f.Facts[:min(len(f.Facts), maxFacts)] {
-		lines = append(lines, block(label, fact, 1, Plain)...)
+		facts = append(facts, block(label, fact, 1, Plain)...)
 		label = ""
 	}
-	if s.Doing != "" {
-		lines = append(lines, block("Now", s.Doing+countdown(s.Left), 1, Plain)...)
+	if blocks = append(blocks, facts); s.Doing != "" {
+		blocks = append(blocks, block("Now", s.Doing+countdown(s.Left), 1, Plain))
 	}
-	return lines
+	return blocks
 }
 
 // maxFacts is how many lines say what the machine is.
