@@ -36,8 +36,8 @@ func Init() {
 		}
 		unix.Close(log)
 	}
-	const init = "/bbin/init"
-	err := unix.Exec(init, []string{init}, os.Environ())
+	const init, quietKernel = "/bbin/init", "-v" // or it has the kernel say more than it was told to
+	err := unix.Exec(init, []string{init, quietKernel}, os.Environ())
 	fmt.Fprintf(os.Stderr, "%s: %v\n", init, err)
 }
 

@@ -83,6 +83,9 @@ func (s *Screen) Close() error {
 // Modes of the terminal: UTF-8, no cursor, no step into the next line, never dark.
 const begin = "\x1b%G\x1b[?25l\x1b[?7l\x1b[9;0]\x1b[0m\x1b[2J"
 
+// What a dying kernel says begins at the top.
+const end = "\x1b[0m\x1b[1;1H"
+
 func (s *Screen) paint() {
 	defer close(s.done)
 	if _, err := io.WriteString(s.out, begin); err != nil {
@@ -140,5 +143,5 @@ func changes(shown, rows []string) []byte {
 			fmt.Fprintf(&b, "\x1b[%d;1H%s", i+1, r)
 		}
 	}
-	return slices.Concat(b.Bytes(), []byte("\x1b[0m"))
+	return slices.Concat(b.Bytes(), []byte(end))
 }

@@ -153,12 +153,12 @@ func TestWritesWhatChanged(t *testing.T) {
 		synctest.Wait()
 		s.Show(p)
 		synctest.Wait()
-		if last := g.written[len(g.written)-1]; last != "\x1b[0m" {
+		if last := g.written[len(g.written)-1]; last != end {
 			t.Errorf("the same page wrote %q", last)
 		}
 		s.Show(page.Lines(&page.State{Name: "pc-01", Doing: "two"}))
 		synctest.Wait()
-		if last := g.written[len(g.written)-1]; strings.Count(last, "H") != 1 || !strings.Contains(last, "two") {
+		if last := g.written[len(g.written)-1]; strings.Count(last, "H") != 2 || !strings.Contains(last, "two") {
 			t.Errorf("one line changed, and this was written: %q", last)
 		}
 		copy(g.cells[4], []rune("[  1.0] kernel"))

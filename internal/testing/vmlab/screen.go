@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"image"
@@ -65,6 +66,16 @@ type glyph [cellHeight]byte
 // fontFile holds IBM's font for VGA, which the kernel uses, too. QEMU needs it.
 const fontFile = "/usr/share/seabios/vgabios-stdvga.bin"
 
+// kernels are letters that the kernel (lib/fonts/font_8x16.c) draws in another way.
+var kernels = map[rune]string{
+	'0': "0000386cc6c6d6d6c6c66c3800000000", 'M': "0000c6eefefed6c6c6c6c6c600000000", 'T': "00007e7e5a1818181818183c00000000",
+	'V': "0000c6c6c6c6c6c6c66c381000000000", 'W': "0000c6c6c6c6d6d6d6feee6c00000000", 'X': "0000c6c66c7c38387c6cc6c600000000",
+	'Y': "0000666666663c181818183c00000000", 'Z': "0000fec6860c183060c2c6fe00000000", '`': "0030180c000000000000000000000000",
+	'f': "00001c36323078303030307800000000", 'm': "0000000000ecfed6d6d6d6c600000000", 'v': "0000000000c6c6c6c6c66c3800000000",
+	'w': "0000000000c6c6d6d6d6fe6c00000000", 'x': "0000000000c66c3838386cc600000000", '|': "00001818181818181818181800000000",
+	'~': "0076dc00000000000000000000000000",
+}
+
 // font reads all characters.
 func font() (map[glyph]rune, error) {
 	b, err := os.ReadFile(fontFile)
@@ -79,6 +90,13 @@ func font() (map[glyph]rune, error) {
 	all := map[glyph]rune{}
 	for i := glyphs - 1; i >= 0; i-- { // of two that look alike the first one counts
 		all[glyph(b[at+i*cellHeight:])] = charmap.CodePage437.DecodeByte(byte(i))
+	}
+	for r, text := range kernels {
+		var g glyph
+		if n, err := hex.Decode(g[:], []byte(text)); err != nil || n != cellHeight {
+			return nil, fmt.Errorf("the shape of %q: %d bytes, %w", r, n, err)
+		}
+		all[g] = r
 	}
 	return all, nil
 }
