@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"troy/internal/testing/standin"
 	"troy/internal/testing/testlab"
@@ -51,7 +52,8 @@ func showScreen(ctx context.Context, m *vmlab.VM, out io.Writer) error {
 		}
 		page := strings.Join(lines, "\n")
 		if !strings.Contains(page, "Fetching") || !strings.Contains(page, "%") {
-			continue // it comes, or is over
+			time.Sleep(between) // it comes, or is over
+			continue
 		}
 		fmt.Fprintln(out, "\nthe screen of the PC:")
 		for _, l := range lines {
@@ -64,6 +66,9 @@ func showScreen(ctx context.Context, m *vmlab.VM, out io.Writer) error {
 	}
 	return ctx.Err()
 }
+
+// between is the time between two looks: QEMU does nothing else while it takes a picture.
+const between = 200 * time.Millisecond
 
 // margin is how far the page is from the left side of the screen.
 const margin = (128 - 80) / 2
