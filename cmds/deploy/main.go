@@ -1,8 +1,8 @@
 // Command deploy is the agent: u-root's init runs it on the machine, before Windows. Package agent
 // says what it does and how it ends.
 //
-// It is what the kernel starts, called init: it starts u-root's init, which
-// says nothing on the screen then. Called uinit it supervises itself: so u-root's init has it.
+// It is what the kernel starts, called init: it starts u-root's init, which says nothing on the
+// screen then. Called uinit it supervises itself: so u-root's init has it.
 //
 // Without flags it takes what the boot media and the kernel command line say; flags, for a person
 // at the rescue shell, override both.

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/text/encoding/charmap"
+
+	"troy/trial/vm"
 )
 
 // Screen are arguments of QEMU for a graphics card whose screen has room for 128 by 48 characters:
@@ -21,13 +23,15 @@ import (
 var Screen = []string{"-device", "VGA,edid=on,xres=1024,yres=768"}
 
 // Press presses a key of the VM's keyboard, as QEMU's sendkey names it.
-func (v *VM) Press(ctx context.Context, key string) error { return v.monitor(ctx, "sendkey "+key) }
+func (v *VM) Press(ctx context.Context, key string) error {
+	return vm.Monitor(ctx, v.socket, "sendkey "+key)
+}
 
 // Screenshot is what the screen shows.
 func (v *VM) Screenshot(ctx context.Context) (*image.RGBA, error) {
 	file := v.socket + ".ppm"
 	defer os.Remove(file)
-	if err := v.monitor(ctx, "screendump "+file); err != nil {
+	if err := vm.Monitor(ctx, v.socket, "screendump "+file); err != nil {
 		return nil, fmt.Errorf("screendump: %w", err)
 	}
 	b, err := os.ReadFile(file)
