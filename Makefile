@@ -93,7 +93,7 @@ soak: deps
 	TROY_SOAK=1 $(TEST) -may-skip '$(MAY_SKIP)' -- -count=1 -p 1 -timeout 24h ./...
 # The boot bundle of this checkout. DRIVERS="a b": kernel modules besides those of common PCs.
 bundle: debs $(BOOT)
-	go run ./cmds/troy-bundle --kernel $(KERNEL) --modules $(MODULES) --loaders $(CACHE)/loaders --drivers "$(DRIVERS)" --version "$(VERSION)" --cache $(CACHE)/boot --out out/boot
+	go run ./cmds/troy-bundle --kernel $(KERNEL) --modules $(MODULES) --loaders $(CACHE)/loaders --drivers "$(DRIVERS)" --version "$(subst ~,-,$(VERSION))" --cache $(CACHE)/boot --out out/boot
 media: bundle # MEDIA="--store DIR": whose signatures the media carry
 	go run ./cmds/troy media --bundle out/boot --out out $(MEDIA)
 clean:

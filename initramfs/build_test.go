@@ -15,6 +15,7 @@ import (
 	"github.com/u-root/mkuimage/cpio"
 
 	"troy/chainload/release"
+	"troy/image"
 	"troy/initramfs/bundle"
 	"troy/initramfs/kmod"
 )
@@ -218,7 +219,7 @@ func TestContent(t *testing.T) {
 func TestSize(t *testing.T) {
 	b := sharedBuild(t)
 	agent := filepath.Join(t.TempDir(), "agent")
-	if err := Compile(t.Context(), agentProgram, agent); err != nil {
+	if err := Compile(t.Context(), agentProgram, agent, "test"); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(agent)
@@ -293,6 +294,7 @@ func TestBuildRefuses(t *testing.T) {
 	}{
 		"modules of another kernel": {func(o *Options) { o.Kernel = other }, ErrKernelMismatch},
 		"an old kernel":             {func(o *Options) { o.Kernel = old }, ErrOldKernel},
+		"no release's name":         {func(o *Options) { o.Version = "1 -X main.x=y" }, image.ErrInvalid},
 		"no boot loaders":           {func(o *Options) { o.Loaders = out }, ErrNoLoader},
 		"unknown further driver":    {func(o *Options) { o.Drivers = []string{"no_such_driver"} }, kmod.ErrNotFound},
 		"no kernel":                 {func(o *Options) { o.Kernel = os.Args[0] }, ErrKernel},

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"troy/chainload/release"
+	"troy/image/trust"
 	"troy/initramfs/bundle"
 )
 
@@ -27,6 +28,11 @@ func Build(ctx context.Context, o *Options) (*Info, error) {
 	c.Loaders = cmp.Or(o.Loaders, "/")
 	if err := checkAge(c.Kernel); err != nil {
 		return nil, err
+	}
+	if c.Version != "" {
+		if err := trust.CheckRelease(c.Version); err != nil {
+			return nil, err
+		}
 	}
 	files, err := readLoaders(c.Loaders)
 	if err != nil {

@@ -23,10 +23,11 @@ const agentDir = "bin"
 
 // Compile builds a Go command of the module around the working directory as a static
 // program for Linux on x86-64. The same sources and Go version give the same bytes.
-func Compile(ctx context.Context, pkg, out string) error {
-	// The VCS stamp is what the agent says of itself. The same commit gives the same bytes.
+// The release is what the program says of itself (package version).
+func Compile(ctx context.Context, pkg, out, release string) error {
+	// Without the stamp of the repository, which the go command leaves out in some checkouts.
 	_, err := goCommand(ctx, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64"},
-		"go", "build", "-trimpath", "-buildvcs=auto", "-ldflags=-s -w -buildid=", "-o", out, pkg)
+		"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid= -X troy/internal/version.named="+release, "-o", out, pkg)
 	if err != nil {
 		return fmt.Errorf("building %s: %w", pkg, err)
 	}
@@ -39,7 +40,7 @@ func Compile(ctx context.Context, pkg, out string) error {
 // can gobusybox find packages of a module whose name has no dot.
 func agentFile(ctx context.Context, o *Options, tmp string) (File, error) {
 	program := filepath.Join(tmp, "agent")
-	if err := Compile(ctx, o.agent(), program); err != nil {
+	if err := Compile(ctx, o.agent(), program, o.Version); err != nil {
 		return File{}, err
 	}
 	data, err := os.ReadFile(program)

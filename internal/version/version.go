@@ -2,6 +2,7 @@
 package version
 
 import (
+	"cmp"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -17,13 +18,19 @@ type Info struct {
 	Go     string    // version of Go
 }
 
+// named is what the linker writes into the agent of a boot bundle (go build -ldflags "-X"): the
+// release. The Go command's own record would make its bytes depend on the folder of the checkout.
+var named string
+
 // Get returns what this program was built from.
 func Get() Info {
 	b, ok := debug.ReadBuildInfo()
 	if !ok {
-		return Info{}
+		return Info{Module: named}
 	}
-	return from(b)
+	i := from(b)
+	i.Module = cmp.Or(named, i.Module)
+	return i
 }
 
 func from(b *debug.BuildInfo) Info {
@@ -41,11 +48,17 @@ func from(b *debug.BuildInfo) Info {
 	return i
 }
 
+// devel is what the Go command calls a version that it does not know.
+const devel = "(devel)"
+
 // shortHash is how many digits of a commit's hash are shown.
 const shortHash = 12
 
 // String is one line: module version, commit, Go.
 func (i Info) String() string {
+	if i.Commit == "" && i.Short() != devel {
+		return fmt.Sprintf("%s (%s)", i.Module, i.Go)
+	}
 	commit := "commit unknown"
 	if i.Commit != "" {
 		commit = "commit " + i.Commit[:min(len(i.Commit), shortHash)]
@@ -58,8 +71,5 @@ func (i Info) String() string {
 
 // Short is the module version alone.
 func (i Info) Short() string {
-	if i.Module == "" {
-		return "(devel)"
-	}
-	return i.Module
+	return cmp.Or(i.Module, devel)
 }

@@ -18,6 +18,7 @@ func TestString(t *testing.T) {
 		{"changed", debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "(devel)"},
 			Settings: []debug.BuildSetting{setting("vcs.revision", "0123"), setting("vcs.modified", "true")}},
 			"(devel) (commit 0123 with changes, go1.26.0)"},
+		{"named", debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "1.2"}}, "1.2 (go1.26.0)"},
 		{"no repository", debug.BuildInfo{GoVersion: "go1.26.0"}, "(devel) (commit unknown, go1.26.0)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -29,7 +29,7 @@ func Build(ctx context.Context, o *Options) error {
 	}
 	defer os.RemoveAll(tmp)
 	program := filepath.Join(tmp, "init")
-	if err := initramfs.Compile(ctx, o.Program, program); err != nil {
+	if err := initramfs.Compile(ctx, o.Program, program, ""); err != nil {
 		return err
 	}
 	code, err := os.ReadFile(program)
