@@ -51,7 +51,7 @@ func TestRaisedSBATLevel(t *testing.T) {
 				t.Fatal(err)
 			}
 			const bootOnly = 3 // non-volatile, for boot services alone
-			if err := vmlab.SetVariable(m.config.Vars, "SbatLevel", id, bootOnly, []byte(c.level)); err != nil {
+			if err := vm.SetVariable(m.config.Vars, "SbatLevel", id, bootOnly, []byte(c.level)); err != nil {
 				t.Fatal(err)
 			}
 			m.shows(t, c.says, c.shim && c.grub)

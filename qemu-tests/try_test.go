@@ -1,6 +1,7 @@
 package qemutests
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -79,6 +80,40 @@ func ended(t *testing.T, folder string) {
 		time.Sleep(pause)
 	}
 	t.Errorf("still running: %s", left)
+}
+
+// A trial of the disk image of an installed Windows, which gets the program that reports in a copy.
+func TestTryImage(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1; package prepare makes the copy in a virtual PC")
+		return
+	}
+	dir := t.TempDir()
+	disk, folder := filepath.Join(dir, "installed.vhdx"), filepath.Join(dir, "trial")
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	if err := room.Installed(t.Context(), disk, seed); err != nil {
+		t.Fatal(err)
+	}
+	before := fileSum(t, disk)
+	said, err := room.Try(t.Context(), folder, "", "--until", "change", disk)
+	if err != nil {
+		logs(t, folder)
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if fileSum(t, disk) != before {
+		t.Error("the file was written to")
+	}
+	healthy(t, &testlab.PC{Disk: filepath.Join(folder, "pc-a", "disk.img")})
+}
+
+func fileSum(t *testing.T, path string) (sum [sha256.Size]byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(b)
 }
 
 // imported compares version 1 of a trial with what is on its medium.

@@ -53,6 +53,8 @@ func (c *commands) command(ctx context.Context, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
+	// The keys of a trial sign for its own PCs alone.
+	cmd.Env = append(cmd.Env, "TROY_KEYS="+filepath.Join(c.dir, "keys"), "TROY_PASSPHRASE=of a trial")
 	return cmd
 }
 

@@ -2,32 +2,33 @@ package trial
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"troy/gates"
+	"troy/internal/guid"
 	"troy/trial/inside"
+	"troy/trial/vm"
 	"troy/vhdx"
 )
 
 func (t *Trial) update(ctx context.Context) error {
 	_, b := t.pcs()
-	if err := b.bare(t.diskSize()); err != nil {
-		return err
-	}
 	if err := t.promote(ctx, roomB, 2); err != nil {
 		return err
 	}
-	if _, err := t.start(ctx, b, power{stick: true, agentOnly: true}); err != nil {
+	if err := t.bare(ctx, b); err != nil {
 		return err
 	}
-	v, err := Look(b.disk(), 0)
-	if err != nil {
+	if _, _, err := t.up(ctx, b, power{stick: true}, 2, expect{}); err != nil {
 		return err
 	}
-	t.find("update", v.State.Version == 2 && v.Ballast.One(2) && len(v.Faults) == 0, "PC B was made: %s", v)
 	if err := t.promote(ctx, roomB, 3); err != nil {
 		return err
 	}
@@ -71,6 +72,54 @@ func (t *Trial) reset(ctx context.Context) error {
 	t.find("reset", true, "PC A got version 3, which was made of it, and was reset by it")
 	return nil
 }
+
+// handedOver is what the agent says of the boot entry of Windows.
+var handedOver = regexp.MustCompile(`deploy: hand-off: Boot([0-9A-F]{4}) by `)
+
+// dirtyLog cuts the power while Windows writes, and has the firmware start Windows: nobody closes the
+// log of the boot child before its boot manager reads it (W2).
+func (t *Trial) dirtyLog(ctx context.Context) error {
+	_, b := t.pcs()
+	order := inside.Order{Do: []inside.Action{inside.Fill, inside.Stay}, Stamp: 1<<21 + 1<<20}
+	o, err := t.start(ctx, b, power{cutUp: true, after: time.Second, order: order})
+	if err != nil {
+		return err
+	}
+	v, err := Look(b.disk(), o.order)
+	if err != nil {
+		return err
+	}
+	m := handedOver.FindStringSubmatch(o.serial)
+	if m == nil || !o.cut {
+		t.find("dirty", false, "the power could not be cut while Windows ran: %s", v)
+		return nil
+	}
+	entry, err := strconv.ParseUint(m[1], 16, 16)
+	if err != nil {
+		return err
+	}
+	const kept = 7 // non-volatile, for boot services and the system
+	if err := vm.SetVariable(b.vars(), "BootNext", efiGlobal, kept, binary.LittleEndian.AppendUint16(nil, uint16(entry))); err != nil {
+		return err
+	}
+	pending := v.State.LogPending
+	o, err = t.start(ctx, b, power{})
+	if err != nil {
+		return err
+	}
+	if v, err = Look(b.disk(), o.order); err != nil {
+		return err
+	}
+	up := v.Record != nil && !o.said("deploy: disk: ")
+	t.find("dirty", up, "after the cut Windows started without the agent, on a boot child whose log was pending: %t: %s", pending, v)
+	if pending {
+		t.state.Seen.Dirty = map[bool]gates.Status{true: gates.Pass, false: gates.Fail}[up]
+	}
+	return nil
+}
+
+// efiGlobal is EFI_GLOBAL_VARIABLE (UEFI 3.3).
+var efiGlobal = guid.Must("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 
 // brokenVersion publishes one that Windows cannot start, and expects the one before.
 func (t *Trial) brokenVersion(ctx context.Context) error {

@@ -32,7 +32,7 @@ var moments = []moment{
 	{"merge", regexp.MustCompile(`deploy: merge: `), 600 * time.Millisecond},
 	{"reset", regexp.MustCompile(`deploy: disk: `), 1500 * time.Millisecond},
 	{"hand-off", regexp.MustCompile(`deploy: (version \d+ is committed|the machine is reset)`), 1500 * time.Millisecond},
-	{"Windows", regexp.MustCompile(`deploy: restarting into Windows`), 20 * time.Second},
+	{inWindows, nil, 3 * time.Second},
 }
 
 // making are the moments in which the power is cut while a bare PC is made.
@@ -40,6 +40,9 @@ var making = []moment{
 	{"making the disk", regexp.MustCompile(`deploy: provision: .* becomes this machine's disk`), 400 * time.Millisecond},
 	{"the first version", regexp.MustCompile(`deploy: reinstall: .* until it is finished`), 400 * time.Millisecond},
 }
+
+// inWindows is the moment in which Windows is up and writes.
+const inWindows = "Windows"
 
 // perVersion is how many cuts a version gets at most before Windows has to come up with it: three
 // hand-offs that come to nothing would make a good version a failing one.
@@ -100,7 +103,7 @@ func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) error {
 	m := moments[r.IntN(len(moments))]
 	after := time.Duration(r.Int64N(int64(m.most)))
 	order := inside.Order{Do: []inside.Action{inside.Fill, inside.Stay}, Stamp: 1<<21 + uint32(c.Done)} // for a cut in Windows
-	o, err := t.start(ctx, p, power{cutAt: m.line, after: after, agentOnly: m.name != "Windows", order: order})
+	o, err := t.start(ctx, p, power{cutAt: m.line, cutUp: m.name == inWindows, after: after, agentOnly: m.name != inWindows, order: order})
 	if err != nil {
 		return err
 	}
@@ -113,7 +116,7 @@ func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) error {
 		what = fmt.Sprintf("cut %.1f s into %s", after.Seconds(), m.name)
 		c.During[m.name]++
 	}
-	t.find("cuts", t.whole(v, version, m.name == "Windows"), "%d: %s: %s", c.Done+1, what, v)
+	t.find("cuts", t.whole(v, version, m.name == inWindows), "%d: %s: %s", c.Done+1, what, v)
 	c.Done++
 	return t.save()
 }

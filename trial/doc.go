@@ -15,6 +15,7 @@
 //	update     PC B is made with version 2 and gets 3: a chain of three boots
 //	reset      both PCs are reset, and what Windows had written is gone
 //	cuts       the power is cut N times while B gets further versions; a whole version is there each time
+//	dirty      the power is cut while Windows writes, and the firmware starts Windows, not the agent
 //	broken     a version that cannot boot is published, and given up for the one before
 //	full       Windows fills its drive
 //	clock      the clock is wrong by decades, either way, and a version comes all the same

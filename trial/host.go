@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"troy/chainload/release"
+	"troy/initramfs/bundle"
 	"troy/internal/progress"
 	"troy/internal/space"
 	"troy/trial/vm"
@@ -37,10 +39,13 @@ const kvmLimit = 30 * time.Second
 // spareMiB is what is left to the host beside a virtual PC.
 const spareMiB = 512
 
-// lookAtHost finds out whether and how this machine can run the trial. The kernel, if one is named, is
+// lookAtHost finds out whether and how this machine can run the trial. The kernel of the bundle is
 // tried in KVM.
 func lookAtHost(ctx context.Context, o *Options, n *Need) (*Host, error) {
 	var lacks []error
+	if _, err := bundle.Open(o.Bundle); err != nil {
+		lacks = append(lacks, fmt.Errorf("%w: make one (make bundle) and name it by --bundle", err))
+	}
 	for _, p := range programs {
 		if _, err := exec.LookPath(p.name); err != nil {
 			lacks = append(lacks, fmt.Errorf("%s is not installed (Debian package %s)", p.name, p.pack))
@@ -88,11 +93,9 @@ func (h *Host) lookForKVM(ctx context.Context, o *Options) {
 		return
 	}
 	f.Close()
-	if o.Kernel != "" {
-		if err := vm.TryKVM(ctx, o.Kernel, kvmLimit); err != nil {
-			h.WhyNot, _, _ = strings.Cut("no kernel runs in it: "+err.Error(), "\n")
-			return
-		}
+	if err := vm.TryKVM(ctx, filepath.Join(o.Bundle, release.Kernel), kvmLimit); err != nil {
+		h.WhyNot, _, _ = strings.Cut("no kernel runs in it: "+err.Error(), "\n")
+		return
 	}
 	h.KVM, h.CPUs = true, 2
 }

@@ -16,9 +16,7 @@ type Options struct {
 
 	Troy    string   // the program troy
 	Relay   []string // command that takes HOST:PORT as its last argument and joins it with its own input and output
-	Media   []string // further arguments of troy media
-	Kernel  string   // for the small Linux that prepares a disk image
-	Modules string   // its lib/modules/VERSION
+	Bundle  string   // folder of the boot bundle
 	Program string   // troy-gates.exe, for the disc; "": none, as with a stand-in that is built in
 
 	Until        string // the last step to do, one of Steps; "": all

@@ -34,8 +34,18 @@ func (t *Trial) pcs() (a, b *pc) {
 
 func (p *pc) disk() string { return filepath.Join(p.dir, "disk.img") }
 
-// bare gives the PC an empty disk, without a byte on it.
-func (p *pc) bare(size int64) error {
+func (p *pc) vars() string { return filepath.Join(p.dir, "vars.fd") }
+
+// bare gives a PC an empty disk, without a byte on it. If it had one before, when this step was cut
+// off, the server forgets the key that was on it.
+func (t *Trial) bare(ctx context.Context, p *pc) error {
+	if _, err := os.Stat(p.disk()); err == nil {
+		forget := t.troy.command(ctx, "forget", "--yes", "--store", t.troy.store(), p.Name)
+		forget.Stdout, forget.Stderr = t.log, t.log
+		if err := forget.Run(); err != nil {
+			t.say("    note: %s was not known to the server: %v", p.Name, err)
+		}
+	}
 	if err := os.RemoveAll(p.dir); err != nil {
 		return err
 	}
@@ -46,7 +56,7 @@ func (p *pc) bare(size int64) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(size), f.Close())
+	return errors.Join(f.Truncate(t.diskSize()), f.Close())
 }
 
 // power says how a PC is started, and how it ends.
@@ -60,7 +70,8 @@ type power struct {
 	drive     string       // a second disk; "": none
 
 	cutAt *regexp.Regexp // the power is cut after a line like this; nil: never
-	after time.Duration
+	cutUp bool           // the power is cut once Windows is up and has its record
+	after time.Duration  // how long after that
 }
 
 // outcome is what became of a start.
@@ -105,9 +116,12 @@ func (t *Trial) start(ctx context.Context, p *pc, how power) (*outcome, error) {
 	}
 	defer machine.Close()
 	o := &outcome{order: how.order.Number}
-	if how.cutAt != nil {
+	switch {
+	case how.cutUp:
+		o.cut, err = t.cutUp(ctx, machine, &how)
+	case how.cutAt != nil:
 		o.cut, err = cut(ctx, machine, &how)
-	} else {
+	default:
 		err = t.untilOff(ctx, machine, &how, monitor, o)
 	}
 	o.took, o.serial = time.Since(began), machine.Log()
@@ -143,19 +157,47 @@ func cut(ctx context.Context, m *vm.VM, how *power) (bool, error) {
 		}
 		return false, err
 	}
-	ended, stop := context.WithTimeout(ctx, how.after)
+	return cutIn(ctx, m, how.after), nil
+}
+
+// cutIn cuts the power after a while, unless the PC is off before.
+func cutIn(ctx context.Context, m *vm.VM, after time.Duration) bool {
+	ended, stop := context.WithTimeout(ctx, after)
 	defer stop()
 	if err := m.Wait(ended); err == nil {
-		return false, nil
+		return false
 	}
 	m.Kill()
-	return true, nil
+	return true
+}
+
+// stays is what a stand-in says when it is up and stays; Windows tells it over the network.
+const stays = `STANDIN: staying`
+
+// cutUp cuts the power once Windows is up.
+func (t *Trial) cutUp(ctx context.Context, m *vm.VM, how *power) (bool, error) {
+	patience, stop := context.WithTimeout(ctx, t.patience(how))
+	defer stop()
+	told := t.upAt(how.order.Number)
+	said := make(chan error, 1)
+	go func() {
+		_, err := m.Expect(patience, stays)
+		said <- err
+	}()
+	select {
+	case <-told:
+	case err := <-said:
+		if err != nil {
+			return false, ctx.Err() // it did not come up: what is missing then is told
+		}
+	}
+	return cutIn(ctx, m, how.after), ctx.Err()
 }
 
 // config is the PC for one start.
 func (t *Trial) config(p *pc, how *power, name, orders, socket string) *vm.Config {
 	c := &vm.Config{
-		Name: name, Dir: p.dir, Firmware: t.host.Firmware, Vars: filepath.Join(p.dir, "vars.fd"), KVM: t.host.KVM,
+		Name: name, Dir: p.dir, Firmware: t.host.Firmware, Vars: p.vars(), KVM: t.host.KVM,
 		Disks: []vm.Disk{{Path: p.disk(), Bus: vm.AHCI, Serial: p.Name}, {Path: orders, Bus: vm.CDROM}},
 		NICs:  []vm.NIC{{Model: "e1000e", MAC: p.MAC, User: userNetwork(t.o.Relay, t.server.address, t.tells.listener.Addr().String(), t.o.Online)}},
 		// What the agent says on the serial line is not all that runs: Windows says nothing there.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"troy/image/source"
+	"troy/initramfs/bundle"
 	"troy/internal/durable"
 	"troy/internal/progress"
 	"troy/trial/prepare"
@@ -44,7 +45,11 @@ func (t *Trial) prepared(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p, err := prepare.Disk(ctx, &prepare.Options{Source: src, Parents: &vhdx.Parents{}, Dir: t.o.Dir, Program: t.o.Program, Kernel: t.o.Kernel, Modules: t.o.Modules,
+	boot, err := bundle.Open(t.o.Bundle)
+	if err != nil {
+		return "", err
+	}
+	p, err := prepare.Disk(ctx, &prepare.Options{Source: src, Parents: &vhdx.Parents{}, Dir: t.o.Dir, Program: t.o.Program, Bundle: boot,
 		Ballast: t.o.ballast(), Stamp: firstStamp, Progress: progress.On(&indented{w: t.o.Out})})
 	if err != nil {
 		return "", err

@@ -21,6 +21,7 @@ type evidence struct {
 	Setup    bool         `json:"setup"`    // setup ran to the desktop in the boot child
 	Trimmed  bool         `json:"trimmed"`  // Optimize-Volume -ReTrim ran
 	Anchored bool         `json:"anchored"` // and moved nothing
+	Dirty    gates.Status `json:"dirty"`    // whether Windows came up by itself on a log that was not closed
 }
 
 func (e *evidence) record(r *inside.Record) {
@@ -97,6 +98,9 @@ func (t *Trial) answers() []answer {
 		all = append(all, answer{"W6", gates.Pass, "size and places are the same after Windows ran and after Optimize-Volume -ReTrim"})
 	case e.Trimmed:
 		all = append(all, answer{"W6", gates.Fail, "the boot child changed its size or moved blocks"})
+	}
+	if e.Dirty != "" {
+		all = append(all, answer{"W2", e.Dirty, "the power was cut while Windows wrote; the firmware then started Windows, with the log of the boot child pending"})
 	}
 	if e.Setup {
 		all = append(all, answer{"W14", gates.Pass, "the setup of Windows ran to the desktop in the boot child"})

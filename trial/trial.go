@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"troy/internal/durable"
@@ -26,6 +27,9 @@ type Trial struct {
 	log    *os.File
 	server *server
 	tells  *tells
+
+	mu  sync.Mutex
+	ups map[int]chan struct{} // closed when the program told of an order
 }
 
 // state is what a trial that goes on has to know: trial.json.
@@ -183,6 +187,24 @@ func (t *Trial) Run(ctx context.Context) (err error) {
 // heard is called when the program in Windows tells that it is up.
 func (t *Trial) heard(r *inside.Record) {
 	fmt.Fprintf(t.o.Out, "    Windows says that it is up (start %d)\n", r.Order)
+	select {
+	case <-t.upAt(r.Order): // it told before
+	default:
+		close(t.upAt(r.Order))
+	}
+}
+
+// upAt is closed when the program in Windows told of an order.
+func (t *Trial) upAt(order int) chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ups == nil {
+		t.ups = map[int]chan struct{}{}
+	}
+	if t.ups[order] == nil {
+		t.ups[order] = make(chan struct{})
+	}
+	return t.ups[order]
 }
 
 // find notes whether something is as it should be.

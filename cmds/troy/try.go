@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"troy/chainload/release"
 	"troy/initramfs/bundle"
 	"troy/internal/cli"
 	"troy/internal/durable"
@@ -29,7 +27,6 @@ type tryCall struct {
 	keep, result, relay string
 	sizeGiB             float64
 	dry                 bool
-	bundle              string
 }
 
 func tryCommand(s *cli.Streams) *cobra.Command {
@@ -64,9 +61,7 @@ func (t *tryCall) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&t.o.Force, "force-unbootable", false, "also try an image that troy image import refuses because no PC starts it")
 	fs.BoolVar(&t.dry, "dry-run", false, "say what would be tried, on what, and what it takes")
 	fs.StringVar(&t.o.Program, "program", "", "`file` troy-gates.exe (default: beside troy, or /usr/share/troy/troy-gates.exe)")
-	fs.StringVar(&t.bundle, "bundle", "", "the `folder` of the boot bundle (default: TROY_BUNDLE, else "+bundle.Default+")")
-	fs.StringVar(&t.o.Kernel, "kernel", "", "kernel image `file` of the Linux that writes to the copy of a disk image (default: that of the boot bundle)")
-	fs.StringVar(&t.o.Modules, "modules", "", "its lib/modules/VERSION `folder`; a disk image needs it")
+	fs.StringVar(&t.o.Bundle, "bundle", "", "the `folder` of the boot bundle (default: TROY_BUNDLE, else "+bundle.Default+")")
 	fs.StringVar(&t.relay, "relay", "", "join an `address` with standard input and output")
 	fs.Lookup("relay").Hidden = true
 }
@@ -128,12 +123,9 @@ func (t *tryCall) fill(file string) error {
 	}
 	t.o.Size = int64(t.sizeGiB*1024) << 20
 	t.o.Troy, t.o.Relay, t.o.Out = troy, []string{troy, "try", "--relay"}, t.Out
-	boot, err := filepath.Abs(bundle.Folder(t.bundle))
-	if err != nil {
+	if t.o.Bundle, err = filepath.Abs(bundle.Folder(t.o.Bundle)); err != nil {
 		return err
 	}
-	t.o.Media = []string{"--bundle", boot}
-	t.o.Kernel = cmp.Or(t.o.Kernel, firstFile(filepath.Join(boot, release.Kernel)))
 	if t.o.Program == "" {
 		t.o.Program = firstFile(filepath.Join(filepath.Dir(troy), "troy-gates.exe"), "/usr/share/troy/troy-gates.exe")
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"troy/initramfs/bundle"
 	"troy/internal/cli"
 	"troy/internal/testing/medium"
 )
@@ -33,6 +34,13 @@ func TestTryRefuses(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(full, "photos"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	boot, files := filepath.Join(dir, "boot"), map[string][]byte{}
+	for _, name := range bundle.Names() {
+		files[name] = []byte("a file of the bundle")
+	}
+	if err := bundle.Write(boot, &bundle.Manifest{}, files); err != nil {
+		t.Fatal(err)
+	}
 	before := temporary(t)
 	for name, c := range map[string]struct {
 		code int
@@ -40,6 +48,7 @@ func TestTryRefuses(t *testing.T) {
 		args []string
 	}{
 		"estimate":  {cli.OK, "edition Professional, build 26100", []string{"--dry-run", pro}},
+		"no bundle": {cli.Failed, "no boot bundle in", []string{"--bundle", full, pro}},
 		"home":      {cli.Failed, "Windows Home, which Microsoft does not license", []string{"--dry-run", home}},
 		"other":     {cli.Failed, "is no installation medium of Windows", []string{other}},
 		"nothing":   {cli.Failed, "no such file", []string{filepath.Join(dir, "none.iso")}},
@@ -54,7 +63,7 @@ func TestTryRefuses(t *testing.T) {
 		"two files": {cli.Usage, "wrong number of arguments (2)", []string{pro, home}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := slices.Concat([]string{"try", "--no-secure-boot", "--emulate", "--memory", "512", "--program", manager, "--yes"}, c.args)
+			args := slices.Concat([]string{"try", "--no-secure-boot", "--emulate", "--memory", "512", "--program", manager, "--bundle", boot, "--yes"}, c.args)
 			r := wantTroy(t, c.code, args...)
 			if !strings.Contains(r.out+r.errOut, c.says) {
 				t.Errorf("%q is not in:\n%s%s", c.says, r.out, r.errOut)

@@ -14,6 +14,7 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/image/source"
 	"troy/image/startable"
+	"troy/initramfs/bundle"
 	"troy/internal/block"
 	"troy/internal/errline"
 	"troy/internal/progress"
@@ -29,16 +30,15 @@ const DiskName = "windows.raw"
 
 // Options say what to prepare. All but Language, Self, Parents and Progress are required.
 type Options struct {
-	Source   source.Source // opened for reading only
-	Parents  *vhdx.Parents // of a differencing VHDX
-	Dir      string        // the trial's folder
-	Program  string        // path of troy-gates.exe
-	Kernel   string        // of the small Linux that writes to the copy
-	Modules  string        // its lib/modules/VERSION
-	Self     string        // the program that is its init, which calls Inside; "": the running one
-	Ballast  int           // size of the ballast in MiB
-	Stamp    uint32        // of the ballast
-	Language string        // of the answers, for a Windows whose setup has not run; "": DefaultLanguage
+	Source   source.Source  // opened for reading only
+	Parents  *vhdx.Parents  // of a differencing VHDX
+	Dir      string         // the trial's folder
+	Program  string         // path of troy-gates.exe
+	Bundle   *bundle.Bundle // whose Linux writes to the copy
+	Self     string         // the program that is its init, which calls Inside; "": the running one
+	Ballast  int            // size of the ballast in MiB
+	Stamp    uint32         // of the ballast
+	Language string         // of the answers, for a Windows whose setup has not run; "": DefaultLanguage
 	Progress progress.Start
 }
 

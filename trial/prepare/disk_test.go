@@ -12,9 +12,11 @@ import (
 
 	"troy/chainload/regf"
 	"troy/image/source"
+	"troy/initramfs/bundle"
 	"troy/internal/testing/hivextest"
 	"troy/internal/testing/needs"
 	"troy/internal/testing/samples"
+	"troy/internal/testing/testlab"
 	"troy/trial/inside"
 )
 
@@ -113,6 +115,16 @@ func sum(t *testing.T, path string) [32]byte {
 	return sha256.Sum256(b)
 }
 
+// boot is the boot bundle of this checkout, whose Linux writes to the copies.
+func boot(t *testing.T) *bundle.Bundle {
+	t.Helper()
+	b, err := testlab.Bundle(t.Context(), filepath.Join(t.TempDir(), "boot"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // options prepare a source in a folder of the test's own.
 func options(t *testing.T, s source.Source) *Options {
 	t.Helper()
@@ -121,7 +133,7 @@ func options(t *testing.T, s source.Source) *Options {
 	if err := os.WriteFile(program, []byte("MZ the program"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	o := &Options{Source: s, Dir: filepath.Join(dir, "trial"), Program: program, Kernel: os.Getenv("KERNEL"), Modules: os.Getenv("MODULES"),
+	o := &Options{Source: s, Dir: filepath.Join(dir, "trial"), Program: program,
 		Ballast: 4, Stamp: 9}
 	if err := os.Mkdir(o.Dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -168,6 +180,7 @@ func TestDiskOfWindows(t *testing.T) {
 func prepares(t *testing.T, volume, set string) {
 	before := sum(t, volume)
 	o := options(t, recognise(t, volume))
+	o.Bundle = boot(t)
 	p, err := Disk(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -224,6 +237,7 @@ func TestDiskBeforeSetup(t *testing.T) {
 		root.Key("Setup").Set("SystemSetupInProgress", regf.DWORD, regf.EncodeDWORD(1))
 	}))
 	o := options(t, recognise(t, volume))
+	o.Bundle = boot(t)
 	o.Language = "de-DE"
 	p, err := Disk(t.Context(), o)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"troy/chainload/release"
 	"troy/initramfs"
-	"troy/initramfs/kmod"
 	"troy/internal/errline"
 	"troy/trial/inside"
 	"troy/trial/vm"
@@ -26,20 +26,14 @@ type job struct {
 	Order *inside.Order     // what the two files of the trial are made by; nil: none is made
 }
 
-// Places in the guest.
-const (
-	jobFile    = "/trial/job.json"
-	moduleGlob = "/modules/*.ko"
-)
+// jobFile is where the guest finds its job.
+const jobFile = "/trial/job.json"
 
 // What the guest says at its end.
 const (
 	guestDone   = "trial: done"
 	guestFailed = "trial: failed: "
 )
-
-// drivers are the kernel modules that the guest needs.
-var drivers = []string{"virtio_pci", "virtio_blk", "ntfs3"}
 
 // guestLimit is how long the guest may run. It needs seconds.
 const guestLimit = 10 * time.Minute
@@ -51,11 +45,18 @@ func runGuest(ctx context.Context, o *Options, disk string, sector int, j *job, 
 		return err
 	}
 	defer func() { err = errline.Join(err, os.RemoveAll(dir)) }()
-	initrd := filepath.Join(dir, "initrd")
+	kernel, initrd := filepath.Join(dir, release.Kernel), filepath.Join(dir, release.Initrd)
 	if err := pack(initrd, o, j, files); err != nil {
 		return err
 	}
-	pc, err := vm.Start(ctx, &vm.Config{Name: "prepare", Dir: dir, Kernel: o.Kernel, Initrd: initrd, Cmdline: "console=ttyS0 quiet panic=-1",
+	code, err := o.Bundle.Read(release.Kernel)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(kernel, code, 0o600); err != nil {
+		return err
+	}
+	pc, err := vm.Start(ctx, &vm.Config{Name: "prepare", Dir: dir, Kernel: kernel, Initrd: initrd, Cmdline: "console=ttyS0 quiet panic=-1",
 		Disks: []vm.Disk{{Path: disk, SectorSize: sector}}, NoReboot: true, Timeout: guestLimit})
 	if err != nil {
 		return err
@@ -71,7 +72,8 @@ func runGuest(ctx context.Context, o *Options, disk string, sector int, j *job, 
 	return pc.Wait(ctx)
 }
 
-// pack makes the guest's initramfs: this program as init, its drivers and what it has to do.
+// pack makes the guest's initramfs: that of the bundle, with its drivers and ntfs-3g, and behind it
+// this program as init, and what it has to do.
 func pack(out string, o *Options, j *job, files map[string][]byte) error {
 	init, err := readStatic(o.Self)
 	if err != nil {
@@ -90,18 +92,19 @@ func pack(out string, o *Options, j *job, files map[string][]byte) error {
 		return err
 	}
 	list = append(list, initramfs.File{Name: jobFile[1:], Data: text})
-	index, err := kmod.Open(o.Modules)
+	base, err := o.Bundle.Read(release.Initrd)
 	if err != nil {
 		return err
 	}
-	modules, err := index.Closure(drivers...)
+	if err := initramfs.Pack(out, list); err != nil {
+		return err
+	}
+	own, err := os.ReadFile(filepath.Clean(out))
 	if err != nil {
 		return err
 	}
-	for i, m := range modules {
-		list = append(list, initramfs.File{Name: fmt.Sprintf("modules/%02d-%s.ko", i, m.Name), Data: m.Data})
-	}
-	return initramfs.Pack(out, list)
+	base = append(base, make([]byte, -len(base)&3)...) // each archive begins at a multiple of four bytes
+	return os.WriteFile(out, append(base, own...), 0o600)
 }
 
 // readStatic reads a program that needs no libraries; "": the running one.

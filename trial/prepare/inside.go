@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,13 +14,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"troy/agent/coldplug"
+	"troy/diskwriter/pcdisk"
 	"troy/internal/errline"
-	"troy/internal/kmodule"
 	"troy/trial/inside"
 )
-
-// mountPoint is where the guest mounts the volume.
-const mountPoint = "/mnt"
 
 // Inside is init of the small Linux that writes to a trial's copy of a disk: it does what its
 // initramfs says and switches the PC off. Anywhere else it returns at once.
@@ -55,25 +54,24 @@ func work(text []byte) (err error) {
 	if err := json.Unmarshal(text, j); err != nil {
 		return err
 	}
-	if err := loadModules(); err != nil {
+	ctx, stop := context.WithTimeout(context.Background(), guestLimit)
+	defer stop()
+	if err := begin(ctx); err != nil {
 		return err
 	}
 	device, err := findPartition(j.Start)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(mountPoint, 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount(device, mountPoint, "ntfs3", unix.MS_NOATIME, ""); err != nil {
-		return fmt.Errorf("mounting the volume: %w", err)
-	}
-	err = j.write(mountPoint)
-	return errline.Join(err, unix.Unmount(mountPoint, 0))
+	return pcdisk.Mounted(ctx, device, j.write)
 }
 
-func loadModules() error {
-	for _, fs := range []struct{ kind, at string }{{"devtmpfs", "/dev"}, {"sysfs", "/sys"}} {
+// settled is how long nothing new may have come when the drivers count as loaded.
+const settled = 100 * time.Millisecond
+
+// begin makes the guest one in which programs run, and loads the drivers of its devices.
+func begin(ctx context.Context) error {
+	for _, fs := range []struct{ kind, at string }{{"devtmpfs", "/dev"}, {"sysfs", "/sys"}, {"proc", "/proc"}, {"tmpfs", "/tmp"}} {
 		if err := os.MkdirAll(fs.at, 0o755); err != nil {
 			return err
 		}
@@ -81,16 +79,15 @@ func loadModules() error {
 			return fmt.Errorf("mounting %s: %w", fs.at, err)
 		}
 	}
-	list, err := filepath.Glob(moduleGlob)
+	if err := os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"); err != nil {
+		return err
+	}
+	drivers, err := coldplug.New()
 	if err != nil {
 		return err
 	}
-	for _, m := range list {
-		if err := kmodule.Load(m); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("%s: %w", m, err)
-		}
-	}
-	return nil
+	_, err = drivers.Settle(ctx, settled)
+	return err
 }
 
 // findPartition waits for the partition that begins at a byte of the disk.

@@ -30,8 +30,8 @@ func Disk(ctx context.Context, iso string, size int64, answers []byte, raw strin
 	}
 	defer func() { err = errline.Join(err, d.Close()) }()
 	verdict := startable.Check(d.Reader, d.Size, int(d.SectorSize))
-	if len(verdict.Findings) > 0 || !verdict.Setup {
-		return fmt.Errorf("medium: %s: it would not be published as it is: setup pending %t, %v", iso, verdict.Setup, verdict.Notes())
+	if len(verdict.Findings) > 0 {
+		return fmt.Errorf("medium: %s: it would not be published as it is: %v", iso, verdict.Notes())
 	}
 	out, err := os.Create(raw)
 	if err != nil {

@@ -33,6 +33,8 @@ type Options struct {
 	Edition     string // as Windows calls it; "" = Professional. Home is Core
 	BallastMiB  int    // 0 = 4
 	Seed        uint64 // of what its files hold
+	// Installed: it is a Windows that was set up, and that knows nothing of a trial.
+	Installed bool
 }
 
 // Where files lie, below the root of drive C, with slashes.
@@ -134,7 +136,7 @@ func (o *Options) files() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	system, err := systemHive()
+	system, err := o.systemHive()
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +150,10 @@ func (o *Options) files() (map[string][]byte, error) {
 		slashes(player.SetupFile):   make([]byte, player.Parts*player.PartSize),
 		slashes(inside.RecordFile):  make([]byte, inside.FileSize),
 		slashes(inside.BallastFile): make([]byte, cmp.Or(o.BallastMiB, 4)<<20),
+	}
+	if o.Installed {
+		delete(files, slashes(inside.RecordFile))
+		delete(files, slashes(inside.BallastFile))
 	}
 	noise := rand.NewChaCha8([32]byte{byte(o.Seed), byte(o.Seed >> 8), byte(o.Seed >> 16), byte(o.Seed >> 24)})
 	program := make([]byte, 64<<10) // not inside its MFT record, so that it can be overwritten
@@ -167,13 +173,19 @@ func slashes(path string) string {
 	return strings.TrimPrefix(strings.ReplaceAll(path, `\`, "/"), "/")
 }
 
-// systemHive is that of a Windows whose setup has still to run.
-func systemHive() ([]byte, error) {
+// systemHive is that of a Windows whose setup has still to run, unless it is installed.
+func (o *Options) systemHive() ([]byte, error) {
+	left := uint32(1)
+	if o.Installed {
+		left = 0
+	}
 	root := &regf.Key{Name: "ROOT", Flags: 4}
 	setup := root.Make("Setup")
-	setup.Set("OOBEInProgress", regf.DWORD, regf.EncodeDWORD(1))
-	setup.Set("SystemSetupInProgress", regf.DWORD, regf.EncodeDWORD(1))
+	setup.Set("OOBEInProgress", regf.DWORD, regf.EncodeDWORD(left))
+	setup.Set("SystemSetupInProgress", regf.DWORD, regf.EncodeDWORD(left))
 	root.Make("Select").Set("Current", regf.DWORD, regf.EncodeDWORD(1))
+	root.Make("Select").Set("Default", regf.DWORD, regf.EncodeDWORD(1))
+	root.Make("ControlSet001").Make("Services").Make("disk").Set("Start", regf.DWORD, regf.EncodeDWORD(0))
 	name := root.Make("ControlSet001").Make("Control").Make("ComputerName").Make("ComputerName")
 	name.Set("ComputerName", regf.SZ, regf.EncodeSZ("STAND-IN"))
 	return (&regf.Hive{Root: root}).Marshal()

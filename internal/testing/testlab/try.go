@@ -30,6 +30,25 @@ func (l *Lab) Medium(ctx context.Context, out, content string, seed uint64) erro
 	return medium.Make(ctx, o)
 }
 
+// Installed makes the VHDX of a Windows that was set up, and that the stand-in plays.
+func (l *Lab) Installed(ctx context.Context, out string, seed uint64) error {
+	manager, iso, raw := out+".efi", out+".iso", out+".raw"
+	for _, made := range []string{manager, iso, raw} {
+		defer os.Remove(made)
+	}
+	if err := standin.Build(ctx, &standin.Options{Kernel: l.kernel, Modules: os.Getenv("MODULES"), Out: manager, Plays: true}); err != nil {
+		return err
+	}
+	if err := medium.Make(ctx, &medium.Options{BootManager: manager, Out: iso, Seed: seed, Installed: true}); err != nil {
+		return err
+	}
+	const size, answers = 128 << 20, "<unattend/>"
+	if err := medium.Disk(ctx, iso, size, []byte(answers), raw); err != nil {
+		return err
+	}
+	return l.command(ctx, "vhdx", "convert", "--to", "dynamic", raw, out)
+}
+
 // ErrTryKilled: the command was killed as asked.
 var ErrTryKilled = errors.New("killed")
 
@@ -44,7 +63,7 @@ func (l *Lab) Try(ctx context.Context, folder, kill string, args ...string) (str
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	args = append([]string{"try", "--keep", folder, "--result", folder + ".json", "--yes", "--program", program, "--no-secure-boot", "--emulate", "--size", "0.125",
-		"--memory", "1024", "--ballast", "4", "--bundle", l.boot, "--modules", os.Getenv("MODULES")}, args...)
+		"--memory", "1024", "--ballast", "4", "--bundle", l.boot}, args...)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	said := &killer{text: kill, kill: func() { stop(ErrTryKilled) }}

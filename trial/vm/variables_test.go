@@ -1,4 +1,4 @@
-package vmlab
+package vm
 
 import (
 	"bytes"
@@ -8,17 +8,16 @@ import (
 
 	"troy/internal/guid"
 	"troy/internal/utf16le"
-	"troy/trial/vm"
 )
 
 // A variable that is set twice is there once; other files, and too much, are refused.
 func TestSetVariable(t *testing.T) {
-	f, err := vm.FindFirmware()
+	f, err := FindFirmware()
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "vars.fd")
-	if err := NewVars(path, f); err != nil {
+	if err := copyFile(path, f.Vars); err != nil {
 		t.Fatal(err)
 	}
 	id := guid.New()
