@@ -26,11 +26,11 @@ func fromStick(ctx context.Context, pc *testlab.PC, out io.Writer) error {
 		return err
 	}
 	defer m.Close()
-	if _, err := m.Expect(ctx, `deploy: .* to fetch`); err == nil {
+	if _, err = m.Expect(ctx, `deploy: .* to fetch`); err == nil {
 		err = showScreen(ctx, m, out)
 	}
 	if err = errors.Join(err, m.Wait(ctx)); err == nil && !strings.Contains(m.Log(), standin.Started) {
-		err = errors.New("Windows was not started")
+		err = errors.New("the PC did not start Windows")
 	}
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, m.Log())
