@@ -40,8 +40,8 @@ func (s Stamps) String() string {
 }
 
 // Block fills p, of BlockSize bytes, with what a block holds: the stamp, its number, and noise made
-// of both, so that nothing of it can be compressed or found elsewhere. Stamp 0 is that of a ballast which nobody
-// has filled: zeros.
+// of both, so that nothing of it can be compressed or found elsewhere. Stamp 0 is that of a ballast
+// which nobody has filled: zeros.
 func Block(p []byte, stamp uint32, number int) {
 	if stamp == 0 {
 		clear(p)

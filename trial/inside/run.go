@@ -3,7 +3,6 @@ package inside
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -171,12 +170,12 @@ func (s *Start) put(r *Record) error {
 	return nil
 }
 
-// tell posts the record to the trial, if that said where.
+// tell posts the record to the trial, as its slot has it, if the trial said where.
 func tell(ctx context.Context, url string, r *Record) error {
 	if url == "" {
 		return nil
 	}
-	text, err := json.Marshal(r)
+	text, err := r.encode()
 	if err != nil {
 		return err
 	}

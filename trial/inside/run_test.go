@@ -127,6 +127,30 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// The trial is told what the slot has room for.
+func TestTellLong(t *testing.T) {
+	w := &windows{}
+	told := new(Record)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err := errors.Join(err, json.Unmarshal(b, told)); err != nil || len(b) > room {
+			t.Errorf("%d bytes, %v", len(b), err)
+		}
+	}))
+	defer server.Close()
+	s := start(t, w)
+	s.Order.Tell = server.URL
+	for range 30 {
+		s.Failed = append(s.Failed, strings.Repeat("no ", 90))
+	}
+	if r, err := Run(t.Context(), s); err != nil || r.NotTold != "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if got, err := Of(s.Records, 5); err != nil || !reflect.DeepEqual(got, told) || len(got.Failed) == 0 {
+		t.Errorf("put %+v, told %+v: %v", got, told, err)
+	}
+}
+
 // A PC whose power will be cut stays up.
 func TestStay(t *testing.T) {
 	w := &windows{}
