@@ -226,7 +226,7 @@ func TestSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, err := compress(t.Context(), raw, "", "agent")
+	packed, err := compress(t.Context(), raw, filepath.Join(environment(t, "TROY_CACHE"), "boot"), "size")
 	if err != nil {
 		t.Fatal(err)
 	}
