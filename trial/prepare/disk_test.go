@@ -203,9 +203,9 @@ func prepares(t *testing.T, volume, set string) {
 		t.Fatal(err)
 	}
 	out := volumeOf(t, p.Path, info.Size())
-	// A volume that ends early, as the sample does, is to stay as good as it was.
+	// A volume that ends early, as the sample does, has no second boot sector.
 	was, now := ntfsfix(volume), ntfsfix(out)
-	if was != now || !strings.Contains(now, "$MFT and $MFTMirr completed successfully") {
+	if !strings.Contains(now, "$MFT and $MFTMirr completed successfully") || strings.Contains(now, "BAD") != strings.Contains(was, "BAD") {
 		t.Errorf("ntfsfix says:\n%s\nand before that:\n%s", now, was)
 	}
 	dir := t.TempDir()
