@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -59,9 +60,28 @@ func (e *Error) Error() string {
 // Unwrap returns how the program ended.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Path finds a program: where PATH says, and where Debian keeps programs such as mkntfs, which need
+// no root, but are not in the PATH of users.
+func Path(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil || filepath.Base(name) != name {
+		return path, err
+	}
+	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+		if found, other := exec.LookPath(filepath.Join(dir, name)); other == nil {
+			return found, nil
+		}
+	}
+	return "", err
+}
+
 // Run runs the program to its end. The error is an *Error, or the context's.
 func Run(ctx context.Context, c *Command) error {
-	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
+	path, err := Path(c.Name)
+	if err != nil {
+		return &Error{Tool: c.Name, Err: err}
+	}
+	cmd := exec.CommandContext(ctx, path, c.Args...)
 	// Its words are read here, so they must not depend on who runs the command.
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	cmd.WaitDelay = 10 * time.Second
@@ -73,7 +93,7 @@ func Run(ctx context.Context, c *Command) error {
 	if c.Percent != nil {
 		cmd.Stdout = io.MultiWriter(cmd.Stdout, &percentages{c: c})
 	}
-	err := cmd.Run()
+	err = cmd.Run()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -68,3 +68,17 @@ func TestPercent(t *testing.T) {
 		t.Errorf("told %v, %v", got, err)
 	}
 }
+
+// Users whose PATH has no folders for administrators can use what needs no root there.
+func TestPath(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if path, err := tool.Path("mkntfs"); err != nil || !strings.HasSuffix(path, "sbin/mkntfs") {
+		t.Errorf("%q, %v", path, err)
+	}
+	if _, err := tool.Path("no-such-program"); !errors.Is(err, exec.ErrNotFound) {
+		t.Error(err)
+	}
+	if err := tool.Run(t.Context(), &tool.Command{Name: "mkntfs", Args: []string{"--version"}}); err != nil {
+		t.Error(err)
+	}
+}
