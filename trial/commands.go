@@ -26,6 +26,8 @@ type commands struct {
 
 func (c *commands) store() string { return filepath.Join(c.dir, "store") }
 
+func (c *commands) keys() string { return filepath.Join(c.dir, "keys") }
+
 // run runs one command, of which the user sees progress, and returns what it printed.
 func (c *commands) run(ctx context.Context, args ...string) (string, error) {
 	fmt.Fprintf(c.log, "$ troy %s\n", strings.Join(args, " "))
@@ -54,7 +56,7 @@ func (c *commands) command(ctx context.Context, args ...string) *exec.Cmd {
 		}
 	}
 	// The keys of a trial sign for its own PCs alone.
-	cmd.Env = append(cmd.Env, "TROY_KEYS="+filepath.Join(c.dir, "keys"), "TROY_PASSPHRASE=of a trial")
+	cmd.Env = append(cmd.Env, "TROY_KEYS="+c.keys(), "TROY_PASSPHRASE=of a trial")
 	return cmd
 }
 
@@ -142,7 +144,10 @@ func (c *commands) serve(ctx context.Context, lab string) (*server, error) {
 		return nil, err
 	}
 	go func() { s.ended <- s.cmd.Wait() }()
-	return s, s.up(ctx)
+	if err := s.up(ctx); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
 }
 
 // twoPorts are two ports of 127.0.0.1 that are free now.
@@ -168,10 +173,10 @@ func (s *server) up(ctx context.Context) error {
 		if err == nil {
 			return conn.Close()
 		}
+		if err := s.alive(); err != nil {
+			return err
+		}
 		select {
-		case err := <-s.ended:
-			s.ended <- err
-			return fmt.Errorf("%w: troy serve: %w: %s", ErrCommand, orEnded(err), s.said.last())
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(pause):
@@ -187,10 +192,26 @@ func orEnded(err error) error {
 	return err
 }
 
+// alive tells why the server has ended; nil: it has not.
+func (s *server) alive() error {
+	select {
+	case err := <-s.ended:
+		s.ended <- err
+		return fmt.Errorf("%w: troy serve: %w: %s", ErrCommand, orEnded(err), s.said.last())
+	default:
+		return nil
+	}
+}
+
+// stopLimit is how long the server may take to end in order.
+const stopLimit = 30 * time.Second
+
 // stop ends the server in order.
 func (s *server) stop() error {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
+	kill := time.AfterFunc(stopLimit, func() { s.cmd.Process.Kill() }) // an error says that it has ended
+	defer kill.Stop()
 	return <-s.ended
 }

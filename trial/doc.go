@@ -49,7 +49,8 @@
 //
 // trial.json is replaced at once (write, sync, rename) after each step and each cut. A trial that was
 // interrupted goes on there: the step is begun again with the disks as they are, which is what Troy
-// promises for a PC. All processes end with the one that runs the trial, also when it is killed.
+// promises for a PC. Only one trial at a time has a folder (flock). All processes end with the one
+// that runs the trial, also when it is killed.
 //
 // # Known gaps
 //

@@ -111,7 +111,7 @@ func makeDrive(ctx context.Context, dir, out string) (err error) {
 		return err
 	}
 	defer from.Close()
-	if err := copyPages(io.NewOffsetWriter(disk, volumeFirst), from, zeros{}, volumeSize, func(int64) {}); err != nil {
+	if err := copyPages(ctx, io.NewOffsetWriter(disk, volumeFirst), from, zeros{}, volumeSize, func(int64) {}); err != nil {
 		return err
 	}
 	table := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true, Partitions: []*gpt.Partition{{

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"troy/initramfs/bundle"
 	"troy/internal/progress"
 	"troy/internal/space"
+	"troy/internal/tool"
 	"troy/trial/vm"
 )
 
@@ -31,6 +33,7 @@ type Host struct {
 // programs are those of other projects that a trial runs, beside QEMU.
 var programs = []struct{ name, pack string }{
 	{"qemu-system-x86_64", "qemu-system-x86"}, {"qemu-img", "qemu-utils"}, {"mkntfs", "ntfs-3g"}, {"ntfs-3g", "ntfs-3g"}, {"7zz", "7zip"}, {"wimlib-imagex", "wimtools"},
+	{"hivexsh", "libhivex-bin"},
 }
 
 // kvmLimit bounds the start that shows whether KVM works.
@@ -41,16 +44,12 @@ const spareMiB = 512
 
 // lookAtHost finds out whether and how this machine can run the trial. The kernel of the bundle is
 // tried in KVM.
-func lookAtHost(ctx context.Context, o *Options, n *Need) (*Host, error) {
+func lookAtHost(ctx context.Context, o *Options, s *Source, n *Need) (*Host, error) {
 	var lacks []error
 	if _, err := bundle.Open(o.Bundle); err != nil {
 		lacks = append(lacks, fmt.Errorf("%w: make one (make bundle) and name it by --bundle", err))
 	}
-	for _, p := range programs {
-		if _, err := exec.LookPath(p.name); err != nil {
-			lacks = append(lacks, fmt.Errorf("%s is not installed (Debian package %s)", p.name, p.pack))
-		}
-	}
+	lacks = append(lacks, missing(s)...)
 	h := &Host{CPUs: 1}
 	find := vm.FindSecureFirmware
 	if o.NoSecureBoot {
@@ -77,6 +76,19 @@ func lookAtHost(ctx context.Context, o *Options, n *Need) (*Host, error) {
 	h.TPM, _ = exec.LookPath("swtpm") // without one Windows is tried without
 	h.lookForKVM(ctx, o)
 	return h, nil
+}
+
+// missing lists the programs that a trial of a source lacks.
+func missing(s *Source) (lacks []error) {
+	for _, p := range programs {
+		if p.name == "hivexsh" && s.Medium {
+			continue // the service of a medium is made by its first logon
+		}
+		if _, err := tool.Path(p.name); err != nil {
+			lacks = append(lacks, fmt.Errorf("%s is not installed (Debian package %s)", p.name, p.pack))
+		}
+	}
+	return lacks
 }
 
 func (h *Host) lookForKVM(ctx context.Context, o *Options) {
@@ -156,10 +168,20 @@ const (
 	slow       = 12
 )
 
+// defaultSize is that of the disk of a medium, in bytes.
+const defaultSize = 64 << 30
+
 // estimate is what a trial of a source that holds bytes takes.
 func estimate(o *Options, s *Source, kvm bool) *Need {
 	held := float64(s.Bytes)
 	n := &Need{Bytes: int64(held*(packShare+2*pcShare+goldenShare)) + int64(o.Cuts+4)*int64(o.ballast())<<21 + 2<<30}
+	if until := slices.Index(Steps(), o.Until); until < 0 || until >= slices.Index(Steps(), "full") {
+		disk := s.Size // which Windows fills, with what cannot be compressed
+		if s.Medium {
+			disk = orDefault(o.Size, defaultSize)
+		}
+		n.Bytes += max(0, disk-s.Bytes)
+	}
 	work := time.Duration(held*2/importRate+held*2/deployRate) * time.Second
 	guests := 10*startTime + time.Duration(o.Cuts)*(agentTime+startTime/2)
 	if s.Setup {

@@ -2,6 +2,7 @@ package trial
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func (v *View) String() string {
 
 // flatten writes what a PC's disk shows as a VHDX: without a parent, what is not zero; with one,
 // what differs from it.
-func flatten(path, out, parent string, progress func(int64)) (err error) {
+func flatten(ctx context.Context, path, out, parent string, progress func(int64)) (err error) {
 	t, err := pcdisk.Look(path, &blockdev.Options{ReadOnly: true})
 	if err != nil {
 		return err
@@ -163,7 +164,7 @@ func flatten(path, out, parent string, progress func(int64)) (err error) {
 		return err
 	}
 	if parent != "" {
-		return child(parent, out, func(c *vhdx.Chain) error { return copyPages(c, chain, c, chain.Size(), progress) })
+		return child(parent, out, func(c *vhdx.Chain) error { return copyPages(ctx, c, chain, c, chain.Size(), progress) })
 	}
 	f, err := vhdx.Create(out, &vhdx.CreateOptions{Size: chain.Size(), Kind: vhdx.Dynamic, BlockSize: 2 << 20, LogicalSectorSize: uint32(sectorOf(chain)), Overwrite: true})
 	if err != nil {
@@ -173,7 +174,7 @@ func flatten(path, out, parent string, progress func(int64)) (err error) {
 	if err != nil {
 		return errline.Join(err, f.Close())
 	}
-	return errline.Join(copyPages(to, chain, zeros{}, chain.Size(), progress), to.Close())
+	return errline.Join(copyPages(ctx, to, chain, zeros{}, chain.Size(), progress), to.Close())
 }
 
 // zeros reads as zeros.
@@ -186,10 +187,13 @@ func (zeros) ReadAt(p []byte, _ int64) (int, error) {
 }
 
 // copyPages copies the pages of a disk that differ from another one, which has the same size.
-func copyPages(to io.WriterAt, from, other io.ReaderAt, size int64, progress func(int64)) error {
+func copyPages(ctx context.Context, to io.WriterAt, from, other io.ReaderAt, size int64, progress func(int64)) error {
 	const piece, page = 1 << 20, 4096
 	buffer, old := make([]byte, piece), make([]byte, piece)
 	for at := int64(0); at < size; at += piece {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		part, below := buffer[:min(piece, size-at)], old[:min(piece, size-at)]
 		for _, r := range []struct {
 			disk io.ReaderAt

@@ -45,7 +45,7 @@ func TestVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	copied := int64(0)
-	if err := copyPages(c, bytes.NewReader(b), zeros{}, int64(len(b)), func(n int64) { copied += n }); err != nil || copied != int64(len(b)) {
+	if err := copyPages(t.Context(), c, bytes.NewReader(b), zeros{}, int64(len(b)), func(n int64) { copied += n }); err != nil || copied != int64(len(b)) {
 		t.Fatal(err, copied)
 	}
 	if err := c.Close(); err != nil {

@@ -86,6 +86,9 @@ type outcome struct {
 
 // start starts a PC and waits until it is off.
 func (t *Trial) start(ctx context.Context, p *pc, how power) (*outcome, error) {
+	if err := t.serving(ctx); err != nil {
+		return nil, err
+	}
 	t.state.Order++
 	how.order.Number, how.order.BallastMiB, how.order.Tell = t.state.Order, t.o.ballast(), tellURL
 	if err := t.save(); err != nil {
@@ -131,17 +134,22 @@ func (t *Trial) start(ctx context.Context, p *pc, how power) (*outcome, error) {
 	return o, err
 }
 
+// pictureLimit is how long a QEMU may take for a picture: it may hang itself.
+const pictureLimit = 30 * time.Second
+
 // untilOff waits until the PC is off. One that takes too long is switched off, with a picture of its
 // screen.
 func (t *Trial) untilOff(ctx context.Context, m *vm.VM, how *power, monitor string, o *outcome) error {
-	patience, stop := context.WithTimeout(ctx, t.patience(how))
-	defer stop()
+	patience, end := context.WithTimeout(ctx, t.patience(how))
+	defer end()
 	err := m.Wait(patience)
 	if !errors.Is(err, vm.ErrTimeout) {
 		return err
 	}
 	o.late, o.picture = true, strings.TrimSuffix(m.LogFile(), ".serial.log")+".png"
-	if err := vm.Monitor(ctx, monitor, "screendump "+o.picture+" -f png"); err != nil {
+	asked, stop := context.WithTimeout(ctx, pictureLimit)
+	defer stop()
+	if err := vm.Monitor(asked, monitor, "screendump "+vm.Quote(o.picture)+" -f png"); err != nil {
 		fmt.Fprintf(t.log, "no picture of the screen: %v\n", err)
 		o.picture = ""
 	}
@@ -217,7 +225,7 @@ func (t *Trial) config(p *pc, how *power, name, orders, socket string) *vm.Confi
 		c.Args = append(c.Args, "-rtc", "base=utc")
 	}
 	if socket != "" {
-		c.Args = append(c.Args, "-chardev", "socket,id=tpm,path="+socket, "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
+		c.Args = append(c.Args, "-chardev", "socket,id=tpm,path="+strings.ReplaceAll(socket, ",", ",,"), "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
 	}
 	return c
 }
@@ -234,14 +242,18 @@ func (t *Trial) startTPM(ctx context.Context, p *pc, dir string) (socket string,
 		return "", func() {}, nil
 	}
 	socket = filepath.Join(dir, "tpm")
-	cmd := exec.CommandContext(ctx, t.host.TPM, "socket", "--tpm2", "--tpmstate", "dir="+filepath.Join(p.dir, "tpm"), "--ctrl", "type=unixio,path="+socket, "--terminate")
+	cmd := exec.CommandContext(ctx, t.host.TPM, "socket", "--tpm2", "--tpmstate", "dir=tpm", "--ctrl", "type=unixio,path="+socket, "--terminate")
+	cmd.Dir = p.dir // its options end at a comma, also in the path of a folder
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stdout, cmd.Stderr = t.log, t.log
 	if err := cmd.Start(); err != nil {
 		return "", nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		cmd.Wait() // why it ended is in the log
+	}()
 	end = func() {
 		cmd.Process.Kill() // an error says that it has ended
 		<-ended
@@ -251,10 +263,14 @@ func (t *Trial) startTPM(ctx context.Context, p *pc, dir string) (socket string,
 		if _, err := os.Stat(socket); err == nil {
 			return socket, end, nil
 		}
-		time.Sleep(pause)
+		select {
+		case <-ended:
+			return "", nil, fmt.Errorf("%w: swtpm ended at once; why is at the end of %s", ErrHost, filepath.Join(t.o.Dir, logFile))
+		case <-time.After(pause):
+		}
 	}
 	end()
-	return "", nil, fmt.Errorf("%w: swtpm does not start", ErrHost)
+	return "", nil, fmt.Errorf("%w: swtpm does not start; %s may say why", ErrHost, filepath.Join(t.o.Dir, logFile))
 }
 
 // said reports whether the serial line has a line with that text.

@@ -2,9 +2,11 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strconv"
 
+	"troy/diskwriter/blockdev"
 	"troy/image/source"
 	"troy/initramfs/bundle"
 	"troy/internal/durable"
@@ -25,7 +27,7 @@ func (t *Trial) importArguments(ctx context.Context) ([]string, error) {
 		file, err := t.prepared(ctx)
 		return append(args, imageName, file), err
 	}
-	answer, err := prepare.Answer("")
+	answer, err := prepare.Answer(t.source.Language)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +43,9 @@ func (t *Trial) importArguments(ctx context.Context) ([]string, error) {
 
 // prepared makes the copy of a disk image that has the trial's program.
 func (t *Trial) prepared(ctx context.Context) (string, error) {
+	if err := prepare.Clear(t.o.Dir); err != nil {
+		return "", err
+	}
 	src, err := source.Recognise(t.o.Source)
 	if err != nil {
 		return "", err
@@ -54,9 +59,28 @@ func (t *Trial) prepared(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t.source.Setup = p.Setup
+	t.source.Setup, t.state.Setup = p.Setup, p.Setup
+	if t.source.Size == 0 {
+		if err := t.converted(p.Path); err != nil {
+			return "", err
+		}
+	}
 	for _, note := range p.Notes {
 		t.say("    %s", note)
 	}
 	return p.Path, nil
+}
+
+// converted looks at a disk image that could not be looked at before it was converted.
+func (t *Trial) converted(path string) error {
+	dev, err := blockdev.Open(path, &blockdev.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	if err := t.source.look(dev, dev.Size(), int(dev.SectorSize())); err != nil {
+		return err
+	}
+	t.state.Bound = t.source.Bound
+	return errors.Join(t.source.licensed(), t.source.allowed(&t.o))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -21,10 +22,13 @@ type Source struct {
 	Edition string // EditionID, or the name that a medium gives it
 	Choice  string // of a medium: what troy image import takes for --edition
 	Build   string
-	Bytes   int64  // that it holds, roughly
-	Setup   bool   // Windows has still to be set up
-	Bound   string // what ties it to an organisation: joined, enrolled; "": nothing
-	Unfit   string // why no PC should start it; "": nothing is known
+	// Language of a medium, that of the answers for setup; "": not known.
+	Language string
+	Bytes    int64  // that it holds, roughly
+	Size     int64  // of a disk image's disk, in bytes; 0: not known
+	Setup    bool   // Windows has still to be set up
+	Bound    string // what ties it to an organisation: joined, enrolled; "": nothing
+	Unfit    string // why no PC should start it; "": nothing is known
 }
 
 // home are the editions that are not licensed to start from a VHDX.
@@ -53,11 +57,27 @@ func LookAt(ctx context.Context, path, edition string) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s, s.licensed()
+}
+
+// licensed refuses an edition that may not be booted natively.
+func (s *Source) licensed() error {
 	if slices.Contains(home, s.Edition) {
-		return nil, fmt.Errorf("%w: %s holds Windows Home, which Microsoft does not license to start from a VHDX; take Pro, Education or Enterprise",
-			ErrSource, path)
+		return fmt.Errorf("%w: %s holds Windows Home, which Microsoft does not license to start from a VHDX; take Pro, Education or Enterprise",
+			ErrSource, s.Path)
 	}
-	return s, nil
+	return nil
+}
+
+// allowed refuses what the options do not allow.
+func (s *Source) allowed(o *Options) error {
+	if o.Online && s.Bound != "" {
+		return fmt.Errorf("%w: with the network open this Windows would change its account there: %s; leave --online out", ErrSource, s.Bound)
+	}
+	if s.Unfit != "" && !o.Force {
+		return fmt.Errorf("%w: %s", ErrSource, s.Unfit)
+	}
+	return nil
 }
 
 func refused(path string, err error) error {
@@ -92,7 +112,7 @@ func (s *Source) choose(list []source.Edition, want string) error {
 	if found == nil {
 		return fmt.Errorf("%w: %s has no edition %q for x64; it has: %s", ErrSource, s.Path, want, names(list))
 	}
-	s.Edition, s.Choice, s.Build, s.Bytes = orDefault(found.ID, found.Name), fmt.Sprint(found.Index), found.Build, found.Bytes
+	s.Edition, s.Choice, s.Build, s.Language, s.Bytes = orDefault(found.ID, found.Name), fmt.Sprint(found.Index), found.Build, found.Language, found.Bytes
 	return nil
 }
 
@@ -126,13 +146,18 @@ func (s *Source) disk(ctx context.Context) error {
 		return refused(s.Path, err)
 	}
 	defer d.Close()
-	size, sector := d.Size, int(d.SectorSize)
-	product, err := startable.ReadProduct(d.Reader, size, sector)
+	return s.look(d.Reader, d.Size, int(d.SectorSize))
+}
+
+// look looks at what is on a disk.
+func (s *Source) look(disk io.ReaderAt, size int64, sector int) error {
+	s.Size = size
+	product, err := startable.ReadProduct(disk, size, sector)
 	if err != nil {
 		return refused(s.Path, err)
 	}
 	s.Edition, s.Build = product.Edition, product.Build
-	v := startable.Check(d.Reader, size, sector)
+	v := startable.Check(disk, size, sector)
 	s.Setup = v.Setup
 	for _, f := range v.Findings {
 		switch f.Reason {

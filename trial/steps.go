@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"troy/internal/durable"
 	"troy/internal/progress"
 	"troy/trial/inside"
+	"troy/trial/prepare"
 )
 
 // imageName is the name of the image in the trial's store.
@@ -48,8 +50,10 @@ var steps = []step{
 }
 
 func (t *Trial) makeStore(ctx context.Context) error {
-	if err := os.RemoveAll(t.troy.store()); err != nil {
-		return err
+	for _, left := range []string{t.troy.store(), t.troy.keys()} { // by a step that was cut off
+		if err := os.RemoveAll(left); err != nil {
+			return err
+		}
 	}
 	if _, err := t.troy.run(ctx, "init", "--yes", "--url", serverURL, t.troy.store()); err != nil {
 		return err
@@ -91,11 +95,9 @@ func (t *Trial) importImage(ctx context.Context) error {
 		if _, err := t.troy.run(ctx, args...); err != nil {
 			return err
 		}
-		if !t.source.Medium { // the copy
-			if err := os.Remove(args[len(args)-1]); err != nil {
-				return err
-			}
-		}
+	}
+	if err := prepare.Clear(t.o.Dir); err != nil {
+		return err
 	}
 	out, err := t.troy.run(ctx, "image", "show", "--store", t.troy.store(), "--json", imageName, "1")
 	if err != nil {
@@ -121,20 +123,31 @@ func (t *Trial) makeMedia(ctx context.Context) error {
 	if _, err := t.troy.run(ctx, "media", "--bundle", t.o.Bundle, "--store", t.troy.store(), "--append", "console=tty0 console=ttyS0", "--out", out); err != nil {
 		return err
 	}
-	_, err := t.troy.run(ctx, "agent", "publish", "--yes", "--version", "try", "--store", t.troy.store(), filepath.Join(out, "agent"))
+	const release = "try"
+	list, err := t.troy.run(ctx, "agent", "list", "--store", t.troy.store())
+	if err != nil || slices.Contains(strings.Fields(list), release) { // by a step that was cut off
+		return err
+	}
+	_, err = t.troy.run(ctx, "agent", "publish", "--yes", "--version", release, "--store", t.troy.store(), filepath.Join(out, "agent"))
 	return err
 }
 
 func (t *Trial) stick() string { return filepath.Join(t.o.Dir, "media", "usb.img") }
 
-// promote gives a room a version. The server is started when it is needed first.
+// serving has the server run: it is started when it is needed first, which in a trial that goes on
+// may be in any step.
+func (t *Trial) serving(ctx context.Context) (err error) {
+	if t.server != nil {
+		return t.server.alive()
+	}
+	t.server, err = t.troy.serve(ctx, t.lab())
+	return err
+}
+
+// promote gives a room a version.
 func (t *Trial) promote(ctx context.Context, room string, version int) error {
-	if t.server == nil {
-		s, err := t.troy.serve(ctx, t.lab())
-		if err != nil {
-			return err
-		}
-		t.server = s
+	if err := t.serving(ctx); err != nil {
+		return err
 	}
 	_, err := t.troy.run(ctx, "promote", "--yes", "--store", t.troy.store(), "--room", room, fmt.Sprintf("%s@%d", imageName, version))
 	return err
@@ -175,7 +188,7 @@ func (t *Trial) capture(ctx context.Context) error {
 		return err
 	}
 	meter := progress.New(&indented{w: t.o.Out}, "reading what PC A holds", t.state.Size)
-	err := flatten(a.disk(), out, "", meter.Add)
+	err := flatten(ctx, a.disk(), out, "", meter.Add)
 	meter.Done()
 	if err != nil {
 		return err
@@ -201,7 +214,7 @@ func (t *Trial) change(ctx context.Context) error {
 	t.state.Seen.Trimmed = slices.Contains(v.Record.Did, inside.Retrim)
 	t.state.Seen.Anchored = kept
 	meter := progress.New(&indented{w: t.o.Out}, "reading what Windows changed", t.state.Size)
-	err = flatten(a.disk(), t.golden(3), t.golden(2), meter.Add)
+	err = flatten(ctx, a.disk(), t.golden(3), t.golden(2), meter.Add)
 	meter.Done()
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"troy/internal/durable"
@@ -21,6 +22,7 @@ type Trial struct {
 	o      Options
 	source *Source
 	host   *Host
+	folder *os.File // locked while the trial is there
 	need   *Need
 	state  state
 	troy   *commands
@@ -36,6 +38,8 @@ type Trial struct {
 type state struct {
 	Source  string        `json:"source"`
 	Edition string        `json:"edition"`
+	Setup   bool          `json:"setup"`   // as of Source: of what had to be converted it is known late
+	Bound   string        `json:"bound"`   // the same
 	Done    []string      `json:"done"`    // steps, by their names
 	Order   int           `json:"order"`   // the last order that was given
 	Version int           `json:"version"` // the newest that was published
@@ -74,20 +78,19 @@ func Prepare(ctx context.Context, o Options) (t *Trial, err error) {
 	if t.source, err = LookAt(ctx, o.Source, o.Edition); err != nil {
 		return nil, err
 	}
-	if o.Online && t.source.Bound != "" {
-		return nil, fmt.Errorf("%w: with the network open this Windows would change its account there: %s; leave --online out", ErrSource, t.source.Bound)
-	}
-	if t.source.Unfit != "" && !o.Force {
-		return nil, fmt.Errorf("%w: %s", ErrSource, t.source.Unfit)
-	}
 	if err := t.open(); err != nil {
+		return nil, err
+	}
+	t.source.Setup = t.source.Setup || t.state.Setup
+	t.source.Bound = orDefault(t.source.Bound, t.state.Bound)
+	if err := t.source.allowed(&o); err != nil {
 		return nil, err
 	}
 	left := estimate(&o, t.source, true)
 	if len(t.state.Done) > 0 {
 		left.Bytes = 0 // what it needs was taken when it began, or is needed only in part
 	}
-	if t.host, err = lookAtHost(ctx, &t.o, left); err != nil {
+	if t.host, err = lookAtHost(ctx, &t.o, t.source, left); err != nil {
 		return nil, err
 	}
 	t.need = estimate(&o, t.source, t.host.KVM)
@@ -117,17 +120,35 @@ func (t *Trial) About() []string {
 	return append(all, fmt.Sprintf("firmware: %s, %s", firmware, tpm), fmt.Sprintf("this takes %s", t.need))
 }
 
-// open takes the folder.
-func (t *Trial) open() error {
+// open takes the folder. A second trial in it would write to the same disks; the lock goes with the
+// process.
+func (t *Trial) open() (err error) {
+	if err := os.MkdirAll(t.o.Dir, 0o700); err != nil {
+		return fmt.Errorf("%w: %w", ErrFolder, err)
+	}
+	if t.folder, err = os.Open(t.o.Dir); err != nil {
+		return fmt.Errorf("%w: %w", ErrFolder, err)
+	}
+	if err := syscall.Flock(int(t.folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("%w: another trial runs in %s: %w", ErrFolder, t.o.Dir, errors.Join(err, t.folder.Close()))
+	}
+	if err := t.read(); err != nil {
+		return errors.Join(err, t.folder.Close())
+	}
+	return nil
+}
+
+// read reads the state of a trial that goes on.
+func (t *Trial) read() error {
 	b, err := os.ReadFile(filepath.Join(t.o.Dir, stateFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		names, err := os.ReadDir(t.o.Dir)
-		if err == nil && len(names) > 0 {
-			return fmt.Errorf("%w: %s is not empty and holds no trial", ErrFolder, t.o.Dir)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil {
 			return fmt.Errorf("%w: %w", ErrFolder, err)
+		}
+		if len(names) > 0 {
+			return fmt.Errorf("%w: %s is not empty and holds no trial", ErrFolder, t.o.Dir)
 		}
 		t.state = state{Source: t.o.Source, Edition: t.source.Choice}
 		return nil

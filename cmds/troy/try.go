@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"troy/initramfs/bundle"
 	"troy/internal/cli"
@@ -132,6 +134,20 @@ func (t *tryCall) fill(file string) error {
 	if t.o.Program == "" {
 		return cli.Usagef("troy-gates.exe is not beside troy: name it by --program")
 	}
+	if t.o.Program, err = filepath.Abs(t.o.Program); err != nil {
+		return err
+	}
+	return t.writable()
+}
+
+// writable finds before anything long begins that the result cannot be written.
+func (t *tryCall) writable() error {
+	if info, err := os.Stat(t.result); err == nil && info.IsDir() {
+		return cli.Usagef("--result %s: it is a folder", t.result)
+	}
+	if err := unix.Access(filepath.Dir(t.result), unix.W_OK|unix.X_OK); err != nil {
+		return cli.Usagef("--result %s: its folder: %v", t.result, err)
+	}
 	return nil
 }
 
@@ -144,18 +160,24 @@ func firstFile(paths ...string) string {
 	return ""
 }
 
+// left says what is left of a trial that did not come to its end.
+func (t *tryCall) left(err error) error {
+	dir := t.o.Dir
+	if plain := regexp.MustCompile(`^[\w/.+-]+$`); !plain.MatchString(dir) { // it is pasted behind rm -r
+		dir = "'" + strings.ReplaceAll(dir, "'", `'\''`) + "'"
+	}
+	return &cli.Fault{Err: err, Fate: "nothing of the trial runs any more",
+		Advice: fmt.Sprintf("to go on: troy try --keep %s …, with the same arguments; to clean up: rm -r %[1]s", dir)}
+}
+
 // finish tells what came out, and leaves nothing behind that is not wanted.
 func (t *tryCall) finish(all *trial.Trial, err error, temporary bool) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, trial.ErrCommand) {
-		return &cli.Fault{Err: err, Fate: "nothing of the trial runs any more",
-			Advice: fmt.Sprintf("to go on: troy try --keep %s …, with the same arguments; to clean up: rm -r %[1]s", t.o.Dir)}
-	}
 	if err != nil && !errors.Is(err, trial.ErrStopped) {
-		return explain(err, "the folder "+t.o.Dir+" is left as it is")
+		return t.left(err)
 	}
 	r, failed := all.Result(time.Now(), version.Get().Short())
 	if failed != nil {
-		return errors.Join(err, failed)
+		return t.left(errors.Join(err, failed))
 	}
 	page := all.Text(r)
 	fmt.Fprint(t.Out, "\n", page, "\n")
@@ -163,7 +185,7 @@ func (t *tryCall) finish(all *trial.Trial, err error, temporary bool) error {
 		failed = durable.WriteFile(strings.TrimSuffix(t.result, ".json")+".txt", []byte(page), 0o644)
 	}
 	if failed != nil {
-		return errors.Join(err, failed)
+		return t.left(errors.Join(err, failed))
 	}
 	if n := all.Failed(); err != nil || n > 0 {
 		return &cli.Fault{Err: fmt.Errorf("%w: %d things were not as they should be", cli.ErrCheck, n), Fate: "the folder " + t.o.Dir + " is left as it is",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"troy/initramfs/bundle"
 	"troy/internal/cli"
 	"troy/internal/testing/medium"
+	"troy/trial"
 )
 
 // What cannot be tried is found before anything begins, and leaves nothing behind.
@@ -55,6 +57,8 @@ func TestTryRefuses(t *testing.T) {
 		"memory":    {cli.Failed, "of memory are free", []string{"--memory", "99999999", pro}},
 		"room":      {cli.Failed, "free", []string{"--ballast", "1024", "--cuts", "99999999", pro}},
 		"folder":    {cli.Failed, "is not empty and holds no trial", []string{"--keep", full, pro}},
+		"result":    {cli.Usage, "no such file", []string{"--result", filepath.Join(dir, "none", "r.json"), pro}},
+		"result in": {cli.Usage, "is a folder", []string{"--result", full, pro}},
 		"until":     {cli.Usage, "want one of store, import", []string{"--until", "lunch", pro}},
 		"size":      {cli.Usage, "want 0.1 to", []string{"--size", "0", pro}},
 		"cuts":      {cli.Usage, "out of its range", []string{"--cuts", "-1", pro}},
@@ -63,7 +67,7 @@ func TestTryRefuses(t *testing.T) {
 		"two files": {cli.Usage, "wrong number of arguments (2)", []string{pro, home}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := slices.Concat([]string{"try", "--no-secure-boot", "--emulate", "--memory", "512", "--program", manager, "--bundle", boot, "--yes"}, c.args)
+			args := slices.Concat([]string{"try", "--no-secure-boot", "--emulate", "--memory", "512", "--size", "1", "--program", manager, "--bundle", boot, "--yes"}, c.args)
 			r := wantTroy(t, c.code, args...)
 			if !strings.Contains(r.out+r.errOut, c.says) {
 				t.Errorf("%q is not in:\n%s%s", c.says, r.out, r.errOut)
@@ -72,6 +76,17 @@ func TestTryRefuses(t *testing.T) {
 	}
 	if after := temporary(t); !slices.Equal(after, before) {
 		t.Errorf("left behind: %v", after)
+	}
+}
+
+// What is left is named so that it can be pasted into a shell.
+func TestTryLeft(t *testing.T) {
+	for dir, want := range map[string]string{"/var/tmp/troy-try-1": "rm -r /var/tmp/troy-try-1", "/home/a b/it's": `rm -r '/home/a b/it'\''s'`} {
+		c := &tryCall{}
+		c.o.Dir = dir
+		if err := c.left(trial.ErrHost); !strings.HasSuffix(err.Error(), want) || !errors.Is(err, trial.ErrHost) {
+			t.Errorf("%v, want it to end with %q", err, want)
+		}
 	}
 }
 

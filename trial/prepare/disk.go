@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -27,6 +28,31 @@ var ErrRefused = errors.New("this disk cannot be taken for a trial")
 
 // DiskName is the name of the trial's own copy of a disk.
 const DiskName = "windows.raw"
+
+// Folders in which [Disk] works.
+const (
+	sourceFolder = "source-*"
+	guestFolder  = "prepare-*"
+)
+
+// Clear removes the copy of a disk from a trial's folder, and what a [Disk] left that was killed.
+func Clear(dir string) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		for _, pattern := range []string{DiskName, sourceFolder, guestFolder} {
+			if ours, _ := path.Match(pattern, e.Name()); !ours { // all of them are good patterns
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // Options say what to prepare. All but Language, Self, Parents and Progress are required.
 type Options struct {
@@ -58,7 +84,7 @@ func Disk(ctx context.Context, o *Options) (p *Prepared, err error) {
 	if source.Installs(o.Source) {
 		return nil, fmt.Errorf("%w: it is an installation medium", ErrRefused)
 	}
-	scratch, err := os.MkdirTemp(o.Dir, "source-")
+	scratch, err := os.MkdirTemp(o.Dir, sourceFolder)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ const guestLimit = 10 * time.Minute
 
 // runGuest has a small Linux write files to the volume.
 func runGuest(ctx context.Context, o *Options, disk string, sector int, j *job, files map[string][]byte) (err error) {
-	dir, err := os.MkdirTemp(o.Dir, "prepare-")
+	dir, err := os.MkdirTemp(o.Dir, guestFolder)
 	if err != nil {
 		return err
 	}

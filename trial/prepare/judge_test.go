@@ -289,3 +289,27 @@ func TestJob(t *testing.T) {
 	}
 	Inside() // not process 1: it returns
 }
+
+// What a killed Disk left does not keep the next one from its work, and nothing else is touched.
+func TestClear(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"source-1/disk.raw", "prepare-22/kernel", "store/source-3", "trial.json", DiskName} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Clear(dir); err != nil {
+		t.Fatal(err)
+	}
+	list, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(list) != 2 || filepath.Base(list[0]) != "store" || filepath.Base(list[1]) != "trial.json" {
+		t.Errorf("left: %v, %v", list, err)
+	}
+	if inner, err := filepath.Glob(filepath.Join(dir, "store", "*")); err != nil || len(inner) != 1 {
+		t.Errorf("in the store: %v, %v", inner, err)
+	}
+}

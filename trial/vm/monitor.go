@@ -5,12 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"strings"
 )
 
 // MonitorArgs are the arguments by which QEMU has a monitor on a Unix socket, whose path may have 107
 // bytes.
 func MonitorArgs(socket string) []string {
 	return []string{"-qmp", "unix:" + escape(socket) + ",server=on,wait=off"}
+}
+
+// Quote makes a text one word of a line for [Monitor].
+func Quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`).Replace(s) + `"`
 }
 
 // Monitor has QEMU's monitor do what line says, as people type it. The VM has to be started with

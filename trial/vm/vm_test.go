@@ -160,3 +160,12 @@ func TestBadCommand(t *testing.T) {
 		t.Error("Start without QEMU succeeds")
 	}
 }
+
+// A path is one word for the monitor, whatever is in it.
+func TestQuote(t *testing.T) {
+	for in, want := range map[string]string{"/a b/c.png": `"/a b/c.png"`, `it "is" \ü`: `"it \"is\" \\ü"`, "a\nb\r": `"a\nb\r"`} {
+		if got := Quote(in); got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
