@@ -18,7 +18,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 DEBS := qemu-system-x86 qemu-utils ovmf ipxe-qemu ntfs-3g wimtools partclone 7zip genisoimage libhivex-bin reglookup gdisk mtools dosfstools fdisk xorriso \
         dnsmasq-base iproute2 rsync xdelta3 systemd-boot-efi binutils zstd xz-utils bzip2 lz4 lzip lzop curl kmod ca-certificates chromium fonts-dejavu-core systemd openssl man-db groff-base
-SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps wine64 reprepro gnupg # a Debian with systemd, and a container, for the tests of packaging; Wine for troy-gates.exe
+SOAK_DEBS := mmdebstrap e2fsprogs podman crun procps wine64 swtpm reprepro gnupg # a Debian with systemd, and a container, for the tests of packaging; Wine for troy-gates.exe, a TPM for troy try
 MISSING = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done; command -v npm >/dev/null || echo npm)
 KERNEL_DEB = $$(apt-cache depends linux-image-6.12-amd64 linux-image-amd64 2>/dev/null | awk '/Depends: linux-image-6.12/{print $$2; exit}')
 
@@ -27,7 +27,7 @@ NEW := @esbuild/win32-x64@0.28.2 @swc/core-win32-x64-msvc@1.16.18 @rollup/rollup
 OLD := @esbuild/win32-x64@0.28.1 @swc/core-win32-x64-msvc@1.16.17 @rollup/rollup-win32-x64-msvc@4.65.0
 
 # Packages whose tests start virtual machines or build media.
-SLOW := ^troy/(qemu-tests|packaging|initramfs|internal/testing/(standin|vm))(/|$$)
+SLOW := ^troy/(qemu-tests|packaging|initramfs|internal/testing/standin|trial/(vm|prepare))(/|$$)
 
 # What a boot bundle takes of Debian: unpacked, and a file that says of which packages and sources it is.
 UNPACK = for d in *.deb; do dpkg-deb -f $$d Package Version Source Built-Using Static-Built-Using && echo && dpkg -x $$d . || exit 1; done >control.new && rm *.deb
