@@ -23,7 +23,8 @@ import (
 // View is what a PC's disk shows from outside, while the PC is off.
 type View struct {
 	State   machine.State
-	Host    string // verdict of the volume with \Troy\
+	Host    string   // verdict of the volume with \Troy\
+	Chain   []string // names of the files of the chain, the boot child first
 	Faults  []string
 	Closed  bool   // the volume inside was closed in order
 	Unclean string // why not
@@ -61,6 +62,7 @@ func Look(path string, order int) (*View, error) {
 		return v, nil
 	}
 	for _, c := range checked {
+		v.Chain = append(v.Chain, c.Name)
 		if !c.Report.OK() {
 			v.fault("%s is damaged", c.Name)
 		}

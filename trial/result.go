@@ -24,8 +24,11 @@ type evidence struct {
 	Dirty    gates.Status `json:"dirty"`    // whether Windows came up by itself on a log that was not closed
 }
 
-func (e *evidence) record(r *inside.Record) {
+// record keeps what a start said. Of the files that could be opened for writing, those of the chain
+// that ran count.
+func (e *evidence) record(r *inside.Record, v *View) {
 	e.PC, e.Facts = r.PC, r.Facts
+	e.Facts.Chain = slices.DeleteFunc(slices.Clone(r.Facts.Chain), func(name string) bool { return !slices.Contains(v.Chain, name) })
 }
 
 // start counts a start that brought up Windows.
