@@ -45,7 +45,7 @@ func orDefault[T comparable](v, def T) T {
 
 // Errors of a trial.
 var (
-	// ErrHost: this machine cannot run the trial. Nothing was begun.
+	// ErrHost: this machine cannot run the trial, or not any longer.
 	ErrHost = errors.New("this machine cannot run the trial")
 	// ErrSource: the image or medium cannot be tried. Nothing was begun.
 	ErrSource = errors.New("this cannot be tried")
@@ -69,7 +69,7 @@ func (t *Trial) patience(how *power) time.Duration {
 	case longest > 0 && how.doomed:
 		return max(2*longest, time.Minute)
 	case longest > 0:
-		return 5*longest + 5*time.Minute
+		return 5*longest + 5*time.Minute + how.order.Most()
 	case t.host.KVM:
 		return time.Hour
 	}

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"troy/internal/progress"
+	"troy/internal/space"
 	"troy/trial/disc"
 	"troy/trial/inside"
 	"troy/trial/vm"
@@ -134,6 +136,21 @@ func (t *Trial) start(ctx context.Context, p *pc, how power) (*outcome, error) {
 	return o, err
 }
 
+// How often the room on this machine's disk is looked at while a PC runs, and how much has to be
+// left, in bytes: at its end QEMU stops the PC, which would look like a Windows that hangs.
+const (
+	lookEvery = 5 * time.Second
+	leastRoom = 64 << 20
+)
+
+func roomLeft(dir string, least int64) error {
+	free, err := space.Free(dir)
+	if err == nil && free < least {
+		err = fmt.Errorf("%w any longer: %s has %s left; make room there", ErrHost, dir, progress.Bytes(free))
+	}
+	return err
+}
+
 // pictureLimit is how long a QEMU may take for a picture: it may hang itself.
 const pictureLimit = 30 * time.Second
 
@@ -142,9 +159,17 @@ const pictureLimit = 30 * time.Second
 func (t *Trial) untilOff(ctx context.Context, m *vm.VM, how *power, monitor string, o *outcome) error {
 	patience, end := context.WithTimeout(ctx, t.patience(how))
 	defer end()
-	err := m.Wait(patience)
-	if !errors.Is(err, vm.ErrTimeout) {
-		return err
+	for patience.Err() == nil {
+		look, stop := context.WithTimeout(patience, lookEvery)
+		err := m.Wait(look)
+		stop()
+		if !errors.Is(err, vm.ErrTimeout) {
+			return err
+		}
+		if err := roomLeft(t.o.Dir, leastRoom); err != nil {
+			m.Kill()
+			return err
+		}
 	}
 	o.late, o.picture = true, strings.TrimSuffix(m.LogFile(), ".serial.log")+".png"
 	asked, stop := context.WithTimeout(ctx, pictureLimit)

@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"troy/internal/testing/medium"
+	"troy/trial/inside"
 	"troy/trial/vm"
 )
 
@@ -179,5 +182,30 @@ func TestCopyPagesEnds(t *testing.T) {
 	})
 	if !errors.Is(err, context.Canceled) || read != 3 {
 		t.Errorf("%v after %d pieces", err, read)
+	}
+}
+
+// A host that runs full is told before QEMU stops the PC.
+func TestRoomLeft(t *testing.T) {
+	dir := t.TempDir()
+	if err := roomLeft(dir, 0); err != nil {
+		t.Error(err)
+	}
+	if err := roomLeft(dir, math.MaxInt64); !errors.Is(err, ErrHost) || !strings.Contains(err.Error(), dir) {
+		t.Error(err)
+	}
+}
+
+// A start that has to fill a drive is not given up before the program in Windows gives up.
+func TestPatience(t *testing.T) {
+	tr := &Trial{host: &Host{KVM: true}, state: state{Longest: time.Minute}}
+	short := tr.patience(&power{order: inside.Order{Do: []inside.Action{inside.Fill, inside.Stay}}})
+	if want := 10 * time.Minute; short != want {
+		t.Errorf("%s, want %s", short, want)
+	}
+	for _, do := range [][]inside.Action{{inside.Stuff}, {inside.Fill, inside.Retrim}, {inside.Disks}} {
+		if got := tr.patience(&power{order: inside.Order{Do: do}}); got != short+inside.ActionLimit {
+			t.Errorf("%v: %s, want %s more than %s", do, got, inside.ActionLimit, short)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Names of the files on the trial's disc.
@@ -82,3 +83,14 @@ func (o *Order) check() error {
 
 // Wants reports whether the order has an action.
 func (o *Order) Wants(a Action) bool { return slices.Contains(o.Do, a) }
+
+// Most is how long what the order wants may take, at most. The ballast is small, and counts as
+// nothing.
+func (o *Order) Most() (d time.Duration) {
+	for _, a := range o.Do {
+		if a != Fill && a != Stay {
+			d += ActionLimit
+		}
+	}
+	return d
+}

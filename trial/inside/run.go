@@ -12,11 +12,13 @@ import (
 	"troy/gates"
 )
 
+// ActionLimit is how long an action may take: a full drive C is the longest.
+const ActionLimit = 45 * time.Minute
+
 // Limits of what one start may take. The record and the shutdown come whatever is still at work.
 const (
-	actionLimit = 45 * time.Minute // of each action: a full drive C is the longest
-	lookLimit   = 3 * time.Minute
-	tellLimit   = 10 * time.Second
+	lookLimit = 3 * time.Minute
+	tellLimit = 10 * time.Second
 )
 
 // errLimit is the cause of an end by a limit.
@@ -108,7 +110,7 @@ func (r *Record) fail(what string, err error) bool {
 func line(text string) string { return gates.Clean(text, nil) }
 
 func (s *Start) do(ctx context.Context, a Action) error {
-	return within(ctx, actionLimit, func(ctx context.Context) error {
+	return within(ctx, ActionLimit, func(ctx context.Context) error {
 		if a != Fill {
 			return s.System.Do(ctx, a)
 		}

@@ -212,7 +212,7 @@ func TestLimits(t *testing.T) {
 		failed string
 		after  time.Duration
 	}{
-		"action": {&windows{hangs: Disks}, "disks: it took too long", actionLimit},
+		"action": {&windows{hangs: Disks}, "disks: it took too long", ActionLimit},
 		"look":   {&windows{blind: true}, "look: it took too long", lookLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
