@@ -84,6 +84,7 @@ func Run(ctx context.Context, c *Command) error {
 	cmd := exec.CommandContext(ctx, path, c.Args...)
 	// Its words are read here, so they must not depend on who runs the command.
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	cmd.SysProcAttr = ends()
 	cmd.WaitDelay = 10 * time.Second
 	said := &tail{}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, said

@@ -32,8 +32,8 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", t.TempDir())
-	err := tool.Run(t.Context(), &tool.Command{Name: "partclone.restore"})
-	if !errors.Is(err, exec.ErrNotFound) || !strings.Contains(err.Error(), "not installed (Debian package partclone)") {
+	err := tool.Run(t.Context(), &tool.Command{Name: "wimlib-imagex"})
+	if !errors.Is(err, exec.ErrNotFound) || !strings.Contains(err.Error(), "not installed (Debian package wimtools)") {
 		t.Errorf("missing: %v", err)
 	}
 }
