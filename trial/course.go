@@ -138,7 +138,7 @@ func (t *Trial) brokenVersion(ctx context.Context) error {
 		return err
 	}
 	const most = 6 // three hand-offs make a failing version; a start may be lost to a new agent
-	for try := 1; ; try++ {
+	for try := t.state.Doomed + 1; ; try++ {
 		o, err := t.start(ctx, b, power{doomed: true})
 		if err != nil {
 			return err
@@ -153,6 +153,10 @@ func (t *Trial) brokenVersion(ctx context.Context) error {
 			break
 		}
 		t.say("    version %d did not come up, as it should not (start %d)", bad, try)
+		t.state.Doomed = try
+		if err := t.save(); err != nil {
+			return err
+		}
 		if try == most {
 			t.find("broken", false, "PC B was not rolled back after %d starts: %s", most, v)
 			return fmt.Errorf("%w: a version that cannot boot was not given up", ErrStopped)

@@ -13,7 +13,9 @@ import (
 // cuts is what came of cutting the power.
 type cuts struct {
 	Seed   uint64         `json:"seed"`
-	Done   int            `json:"done"`
+	Tries  int            `json:"tries"`  // starts that were to be cut; some PCs were through before
+	Done   int            `json:"done"`   // that were
+	Closed int            `json:"closed"` // of the tries, those after which Windows came up
 	During map[string]int `json:"during"` // by what the PC was doing
 }
 
@@ -54,12 +56,15 @@ func (t *Trial) cutPower(ctx context.Context) error {
 	_, b := t.pcs()
 	c := t.cuts()
 	t.say("    seed %d", c.Seed)
-	for c.Done < t.o.Cuts {
-		version, err := t.next(ctx)
-		if err != nil {
-			return err
+	for c.Closed < c.Tries || c.Done < t.o.Cuts {
+		version := t.state.Good
+		if c.Closed == c.Tries { // else this was interrupted before Windows came up
+			var err error
+			if version, err = t.next(ctx); err != nil {
+				return err
+			}
 		}
-		for n := 0; n < perVersion && c.Done < t.o.Cuts; n++ {
+		for n := c.Tries - c.Closed; n < perVersion && c.Done < t.o.Cuts; n++ {
 			if err := t.cutOnce(ctx, b, version); err != nil {
 				return err
 			}
@@ -67,10 +72,17 @@ func (t *Trial) cutPower(ctx context.Context) error {
 		if _, _, err := t.up(ctx, b, power{}, version, expect{}); err != nil {
 			return err
 		}
+		if c.Closed = c.Tries; c.Tries > mostTries*t.o.Cuts {
+			t.find("cuts", false, "of %d tries to cut the power only %d came before the PC was through", c.Tries, c.Done)
+			return nil
+		}
 	}
 	t.find("cuts", true, "%d cuts of the power: %v", c.Done, c.During)
 	return nil
 }
+
+// mostTries is how many tries a cut takes at most, on average.
+const mostTries = 4
 
 // cuts are those of the trial. Their moments come from a seed that is drawn once.
 func (t *Trial) cuts() *cuts {
@@ -99,10 +111,10 @@ func (t *Trial) cutMaking(ctx context.Context, p *pc, m moment) error {
 // cutOnce cuts the power once, and looks at what is there then.
 func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) error {
 	c := &t.state.Cuts
-	r := rand.New(rand.NewPCG(c.Seed, uint64(c.Done)))
+	r := rand.New(rand.NewPCG(c.Seed, uint64(c.Tries)))
 	m := moments[r.IntN(len(moments))]
 	after := time.Duration(r.Int64N(int64(m.most)))
-	order := inside.Order{Do: []inside.Action{inside.Fill, inside.Stay}, Stamp: 1<<21 + uint32(c.Done)} // for a cut in Windows
+	order := inside.Order{Do: []inside.Action{inside.Fill, inside.Stay}, Stamp: 1<<21 + uint32(c.Tries)} // for a cut in Windows
 	o, err := t.start(ctx, p, power{cutAt: m.line, cutUp: m.name == inWindows, after: after, agentOnly: m.name != inWindows, order: order})
 	if err != nil {
 		return err
@@ -115,9 +127,10 @@ func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) error {
 	if o.cut {
 		what = fmt.Sprintf("cut %.1f s into %s", after.Seconds(), m.name)
 		c.During[m.name]++
+		c.Done++
 	}
-	t.find("cuts", t.whole(v, version, m.name == inWindows), "%d: %s: %s", c.Done+1, what, v)
-	c.Done++
+	c.Tries++
+	t.find("cuts", t.whole(v, version, m.name == inWindows), "%d: %s: %s", c.Tries, what, v)
 	return t.save()
 }
 

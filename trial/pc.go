@@ -188,6 +188,9 @@ func cut(ctx context.Context, m *vm.VM, how *power) (bool, error) {
 		if errors.Is(err, vm.ErrEnded) {
 			return false, nil
 		}
+		if errors.Is(err, vm.ErrTimeout) {
+			return false, fmt.Errorf("%w: the agent did not come to %q; %s has what it said", ErrStopped, how.cutAt, m.LogFile())
+		}
 		return false, err
 	}
 	return cutIn(ctx, m, how.after), nil

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func TestResult(t *testing.T) {
 	facts := inside.Facts{HostLetter: "none", PageFiles: []string{"host"}, Mailbox: "opened", Chain: []string{"layer-b.vhdx"}, ChainTried: 4}
 	e.record(&inside.Record{PC: gates.PC{Model: "Standard PC (Q35 + ICH9, 2009)"}, Facts: facts}, &View{Chain: []string{"boot.vhdx", "layer-a.vhdx", "base.vhdx"}})
 	e.Setup, e.Trimmed, e.Anchored, e.Dirty = true, true, true, gates.Pass
-	tr.state.Found = []Finding{{"update", false, "see /home/anna/trial/pc-b/pc-b-004.png"}}
+	tr.state.Found = []Finding{{"update", "update", false, "see /home/anna/trial/pc-b/pc-b-004.png"}}
 	r, err := tr.Result(time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC), "0.2")
 	if err != nil {
 		t.Fatal(err)
@@ -66,5 +67,19 @@ func TestSerious(t *testing.T) {
 		if got := serious(event); got != want {
 			t.Errorf("%s: %t", event, got)
 		}
+	}
+}
+
+// A step that is begun again forgets what it found; the cuts that were made stay.
+func TestBegin(t *testing.T) {
+	tr := &Trial{o: Options{Out: io.Discard}}
+	for _, step := range []string{"update", "cuts", "reset"} {
+		tr.begin(step)
+		tr.find("pc-b", false, "in %s", step)
+	}
+	tr.begin("reset")
+	tr.begin("cuts")
+	if len(tr.state.Found) != 2 || tr.Failed() != 2 || tr.state.Found[1].During != "cuts" {
+		t.Errorf("%+v", tr.state.Found)
 	}
 }

@@ -30,6 +30,8 @@ type Trial struct {
 	server *server
 	tells  *tells
 
+	current string // the step that is done
+
 	mu  sync.Mutex
 	ups map[int]chan struct{} // closed when the program told of an order
 }
@@ -46,6 +48,7 @@ type state struct {
 	Good    int           `json:"good"`    // the newest that starts
 	Size    int64         `json:"size"`    // of the virtual disk, in bytes
 	Cuts    cuts          `json:"cuts"`
+	Doomed  int           `json:"doomed"`  // starts at which the broken version did not come up
 	Longest time.Duration `json:"longest"` // start that came up, in nanoseconds
 	Found   []Finding     `json:"found"`
 	Seen    evidence      `json:"seen"`
@@ -53,9 +56,10 @@ type state struct {
 
 // Finding is one thing that was looked at.
 type Finding struct {
-	Step string `json:"step"`
-	OK   bool   `json:"ok"`
-	Text string `json:"text"`
+	During string `json:"during"` // which step, by its name
+	Step   string `json:"step"`
+	OK     bool   `json:"ok"`
+	Text   string `json:"text"`
 }
 
 const (
@@ -194,6 +198,7 @@ func (t *Trial) Run(ctx context.Context) (err error) {
 			continue
 		}
 		t.say("[%d/%d] %s", i+1, len(steps), s.title)
+		t.begin(s.name)
 		if err := s.do(t, ctx); err != nil {
 			return fmt.Errorf("%s: %w", s.title, err)
 		}
@@ -205,13 +210,22 @@ func (t *Trial) Run(ctx context.Context) (err error) {
 	return nil
 }
 
+// begin begins a step, perhaps again: what was found in it before does not count.
+func (t *Trial) begin(step string) {
+	t.current = step
+	t.state.Found = slices.DeleteFunc(t.state.Found, func(f Finding) bool { return f.During == step && step != "cuts" })
+}
+
 // heard is called when the program in Windows tells that it is up.
 func (t *Trial) heard(r *inside.Record) {
 	fmt.Fprintf(t.o.Out, "    Windows says that it is up (start %d)\n", r.Order)
+	told := t.upAt(r.Order)
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	select {
-	case <-t.upAt(r.Order): // it told before
+	case <-told: // it told before
 	default:
-		close(t.upAt(r.Order))
+		close(told)
 	}
 }
 
@@ -230,7 +244,7 @@ func (t *Trial) upAt(order int) chan struct{} {
 
 // find notes whether something is as it should be.
 func (t *Trial) find(step string, ok bool, format string, args ...any) {
-	f := Finding{step, ok, fmt.Sprintf(format, args...)}
+	f := Finding{t.current, step, ok, fmt.Sprintf(format, args...)}
 	t.state.Found = append(t.state.Found, f)
 	t.say("    %s %s", mark(ok), f.Text)
 }

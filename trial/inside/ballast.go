@@ -1,6 +1,7 @@
 package inside
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -64,6 +65,32 @@ func WriteBallast(w io.WriterAt, size int64, stamp uint32) error {
 		}
 		if _, err := w.WriteAt(part, at); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// StayStamp is the first stamp of a ballast that is written until the power is cut; no version has it.
+const StayStamp uint32 = 1 << 31
+
+// KeepWriting writes a ballast of size bytes, again and again with further stamps, until ctx ends.
+// begun, if not nil, is called when the first block is on the disk.
+func KeepWriting(ctx context.Context, f File, size int64, begun func()) error {
+	const flush = 64 // blocks
+	page, blocks := make([]byte, BlockSize), int(size/BlockSize)
+	for n := 0; ctx.Err() == nil && blocks > 0; n++ {
+		Block(page, StayStamp+uint32(n/blocks), n%blocks)
+		if _, err := f.WriteAt(page, int64(n%blocks)*BlockSize); err != nil {
+			return err
+		}
+		if n%flush != 0 {
+			continue
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		if n == 0 && begun != nil {
+			begun()
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package inside
 
 import (
+	"context"
 	"math/rand/v2"
 	"testing"
 )
@@ -51,4 +52,40 @@ func TestBallast(t *testing.T) {
 	if s, err := ReadBallast(file, 2*BlockSize); err != nil || s.Strange != 2 {
 		t.Errorf("exchanged: %v, %v", s, err)
 	}
+}
+
+// Who stays writes until the end comes, with stamps that no version has, and says when the first
+// block is on the disk.
+func TestKeepWriting(t *testing.T) {
+	file := make(memory, 3*BlockSize)
+	if err := WriteBallast(file, int64(len(file)), 7); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	if err := KeepWriting(ctx, &synced{file, stop}, int64(len(file)), func() {
+		if s, err := ReadBallast(file, int64(len(file))); err != nil || s.High != StayStamp || s.Low != 7 {
+			t.Errorf("at the beginning: %v, %v", s, err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := ReadBallast(file, int64(len(file))); err != nil || s.Low < StayStamp || s.Strange > 0 {
+		t.Errorf("at the end: %v, %v", s, err)
+	}
+	if err := KeepWriting(t.Context(), &synced{file, stop}, 0, nil); err != nil {
+		t.Errorf("no ballast: %v", err)
+	}
+}
+
+// synced ends the writing at the second flush.
+type synced struct {
+	memory
+	stop func()
+}
+
+func (s *synced) Sync() error {
+	if s.memory[BlockSize*2+3]>>7 != 0 { // the high bit of the last block's stamp
+		s.stop()
+	}
+	return nil
 }

@@ -28,7 +28,7 @@ const (
 	Retrim Action = "retrim" // Optimize-Volume -ReTrim on drive C (W6)
 	Stuff  Action = "stuff"  // fill drive C until it is full, and leave it so
 	Disks  Action = "disks"  // try the test disks in \gates of the drive that has them
-	Stay   Action = "stay"   // do not shut down: the power will be cut
+	Stay   Action = "stay"   // do not shut down, and write to the ballast: the power will be cut
 )
 
 var actions = []Action{Fill, Retrim, Stuff, Disks, Stay}

@@ -55,6 +55,9 @@ func (p *place) up(ctx context.Context, phase inside.Phase, install func() error
 	}
 	start.Ballast, start.Size, start.Records = files.Ballast, files.Size, files.Records
 	r, err := inside.Run(ctx, start)
+	if err == nil && order.Wants(inside.Stay) && files.Ballast != nil {
+		err = inside.KeepWriting(ctx, files.Ballast, files.Size, nil) // the power is cut meanwhile
+	}
 	return r, errline.Join(err, files.Close())
 }
 

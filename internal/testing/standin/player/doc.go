@@ -15,7 +15,7 @@
 //     the first logon ([inside.Desktop]). All later ones are [inside.Up].
 //  5. It carries out the order of the trial's disc by [inside.Run]. Without a disc it does nothing.
 //  6. It marks both volumes as closed in order and switches the PC off. An order with
-//     [inside.Stay] has it write to the ballast, with stamps from [StayStamp] on, until the power
+//     [inside.Stay] has it write to the ballast, with stamps from [inside.StayStamp] on, until the power
 //     is cut; then nothing was closed.
 //
 // Files inside the volume are only overwritten: a record and a ballast that are missing are not

@@ -126,7 +126,7 @@ func (r *rig) cut() {
 	if got := r.record(o); !got.Ballast.One(7) {
 		r.t.Errorf("the order to stay left %+v", got)
 	}
-	if s := r.stamps(); s.Strange > 0 || s.Low != 7 || s.High != player.StayStamp {
+	if s := r.stamps(); s.Strange > 0 || s.Low != 7 || s.High != inside.StayStamp {
 		r.t.Errorf("the ballast holds %s", s)
 	}
 	r.order(9)

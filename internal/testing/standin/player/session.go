@@ -9,10 +9,6 @@ import (
 	"troy/vhdx"
 )
 
-// StayStamp is the first stamp of a ballast that is written until the power is cut; no version has
-// such a stamp.
-const StayStamp uint32 = 1 << 31
-
 // session is a Windows that runs: its chain is open for writing.
 type session struct {
 	*disk
@@ -102,22 +98,5 @@ func (s *session) stay(ctx context.Context) error {
 		s.say("staying, and writing nothing: %v", err)
 		return nil
 	}
-	page, blocks := make([]byte, inside.BlockSize), int(f.Size()/inside.BlockSize)
-	for n := 0; ctx.Err() == nil; n++ {
-		inside.Block(page, StayStamp+uint32(n/blocks), n%blocks)
-		if _, err := f.WriteAt(page, int64(n%blocks)*inside.BlockSize); err != nil {
-			return err
-		}
-		const flush = 64 // blocks
-		if n%flush != 0 {
-			continue
-		}
-		if err := f.Sync(); err != nil {
-			return err
-		}
-		if n == 0 {
-			s.say("staying")
-		}
-	}
-	return nil
+	return inside.KeepWriting(ctx, f, f.Size(), func() { s.say("staying") })
 }
