@@ -113,6 +113,9 @@ func (t *tryCall) fill(file string) error {
 	if t.o.Cuts < 0 || t.o.BallastMiB < 1 || t.o.BallastMiB > 1024 || t.o.MemoryMiB < 512 {
 		return cli.Usagef("--cuts, --ballast (1 to 1024) or --memory (512 or more) is out of its range")
 	}
+	if !t.yes && !t.dry && t.terminal() == nil {
+		return cli.Usagef("at the end you are asked whether the result may be written, and there is no terminal: give --yes")
+	}
 	troy, err := os.Executable()
 	if err != nil {
 		return err

@@ -59,6 +59,7 @@ func TestTryRefuses(t *testing.T) {
 		"folder":    {cli.Failed, "is not empty and holds no trial", []string{"--keep", full, pro}},
 		"result":    {cli.Usage, "no such file", []string{"--result", filepath.Join(dir, "none", "r.json"), pro}},
 		"result in": {cli.Usage, "is a folder", []string{"--result", full, pro}},
+		"terminal":  {cli.Usage, "there is no terminal: give --yes", []string{"--yes=false", pro}},
 		"until":     {cli.Usage, "want one of store, import", []string{"--until", "lunch", pro}},
 		"size":      {cli.Usage, "want 0.1 to", []string{"--size", "0", pro}},
 		"cuts":      {cli.Usage, "out of its range", []string{"--cuts", "-1", pro}},
