@@ -114,8 +114,11 @@ func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) error {
 	r := rand.New(rand.NewPCG(c.Seed, uint64(c.Tries)))
 	m := moments[r.IntN(len(moments))]
 	after := time.Duration(r.Int64N(int64(m.most)))
-	order := inside.Order{Do: []inside.Action{inside.Fill, inside.Stay}, Stamp: 1<<21 + uint32(c.Tries)} // for a cut in Windows
-	o, err := t.start(ctx, p, power{cutAt: m.line, cutUp: m.name == inWindows, after: after, agentOnly: m.name != inWindows, order: order})
+	how := power{cutAt: m.line, after: after, agentOnly: true}
+	if m.name == inWindows {
+		how = power{cutUp: true, after: after, order: inside.Order{Do: []inside.Action{inside.Fill, inside.Stay}, Stamp: 1<<21 + uint32(c.Tries)}}
+	}
+	o, err := t.start(ctx, p, how)
 	if err != nil {
 		return err
 	}
