@@ -65,8 +65,12 @@ func (t *Trial) cutPower(ctx context.Context) error {
 			}
 		}
 		for n := c.Tries - c.Closed; n < perVersion && c.Done < t.o.Cuts; n++ {
-			if err := t.cutOnce(ctx, b, version); err != nil {
+			hit, err := t.cutOnce(ctx, b, version)
+			if err != nil {
 				return err
+			}
+			if !hit { // it has the version, and would have nothing more to do
+				break
 			}
 		}
 		if _, _, err := t.up(ctx, b, power{}, version, expect{}); err != nil {
@@ -108,8 +112,8 @@ func (t *Trial) cutMaking(ctx context.Context, p *pc, m moment) error {
 	return t.save()
 }
 
-// cutOnce cuts the power once, and looks at what is there then.
-func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) error {
+// cutOnce cuts the power once, unless the PC is through before, and looks at what is there then.
+func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) (hit bool, err error) {
 	c := &t.state.Cuts
 	r := rand.New(rand.NewPCG(c.Seed, uint64(c.Tries)))
 	m := moments[r.IntN(len(moments))]
@@ -120,11 +124,11 @@ func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) error {
 	}
 	o, err := t.start(ctx, p, how)
 	if err != nil {
-		return err
+		return false, err
 	}
 	v, err := Look(p.disk(), o.order)
 	if err != nil {
-		return err
+		return false, err
 	}
 	what := "no cut: the PC was through"
 	if o.cut {
@@ -134,7 +138,7 @@ func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) error {
 	}
 	c.Tries++
 	t.find("cuts", t.whole(v, version, m.name == inWindows), "%d: %s: %s", c.Tries, what, v)
-	return t.save()
+	return o.cut, t.save()
 }
 
 // whole reports whether a disk shows one version, the wanted one or the one that it had. A Windows
