@@ -175,6 +175,9 @@ func (t *tryCall) left(err error) error {
 
 // finish tells what came out, and leaves nothing behind that is not wanted.
 func (t *tryCall) finish(all *trial.Trial, err error, temporary bool) error {
+	if errors.Is(err, context.Canceled) {
+		return t.left(errors.New("the trial was interrupted"))
+	}
 	if err != nil && !errors.Is(err, trial.ErrStopped) {
 		return t.left(err)
 	}
