@@ -80,7 +80,7 @@ func TestParentChangedAndNoServer(t *testing.T) {
 // right.
 func TestHealFromDamagedStore(t *testing.T) {
 	b := newBench(t, protocol.MergeNow)
-	b.changeParent(40)
+	b.changeParent(1000) // so many that each region needs its repair
 	b.damageVersion(1, ".pack")
 	b.stopped(b.run(), ExitUnfinished, "pack")
 	b.withTarget(func(tg *pcdisk.Target) {

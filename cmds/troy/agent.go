@@ -79,7 +79,8 @@ type publishCall struct {
 func newAgentPublish(s *cli.Streams) *cobra.Command {
 	p := &publishCall{newAgentCall(s), &mediaCall{call: newCall(s)}}
 	cmd := leaf("publish [DIR [FILE…]]", "publish boot files as the current agent release", p.run)
-	cmd.Long = "Publish boot files as the current agent release: those of the installed boot bundle with the store's root and servers, or those of a folder that 'troy media' made. FILE chooses some of the files."
+	cmd.Long = `Publish boot files as the current agent release: those of the installed boot bundle with the store's
+root and servers, or those of a folder that 'troy media' made. FILE chooses some of the files.`
 	fs := cmd.Flags()
 	fs.StringVar(&p.version, "version", "", "the `name` of the release, such as 1.2.0 or 2031-03-01 (default: that of the boot bundle)")
 	fs.StringVar(&p.boot.Bundle, "bundle", "", "the `folder` of the boot bundle (default: TROY_BUNDLE, else "+bundle.Default+")")
@@ -88,6 +89,11 @@ func newAgentPublish(s *cli.Streams) *cobra.Command {
 }
 
 func (p *publishCall) run(ctx context.Context, args []string) error {
+	if p.version != "" || len(args) > 0 { // else the bundle names it
+		if err := trust.CheckRelease(p.version); err != nil {
+			return cli.Usagef("--version: %v", err)
+		}
+	}
 	if err := p.open(); err != nil {
 		return err
 	}

@@ -28,7 +28,8 @@ type mediaCall struct {
 func mediaCommand(s *cli.Streams) *cobra.Command {
 	m := &mediaCall{call: newCall(s)}
 	cmd := leaf("media", "make boot media", nil)
-	cmd.Long = "Make a boot stick, an ISO image, a tree for PXE and UEFI HTTP boot, and the release of the agent for the machines' own disks."
+	cmd.Long = `Make a boot stick, an ISO image, a tree for PXE and UEFI HTTP boot, and the release of the agent for
+the machines' own disks.`
 	m.define(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return m.run(cmd.Context()) }
 	return cmd
