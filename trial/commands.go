@@ -144,7 +144,8 @@ func (c *commands) serve(ctx context.Context, lab string) (*server, error) {
 		return nil, err
 	}
 	go func() { s.ended <- s.cmd.Wait() }()
-	if err := s.up(ctx); err != nil {
+	answers := func() bool { return c.command(ctx, "status", "--store", c.store()).Run() == nil }
+	if err := s.up(ctx, answers); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
@@ -164,14 +165,17 @@ func twoPorts() (a, b string, err error) {
 	return all[0], all[1], nil
 }
 
-// up waits until the server takes connections.
-func (s *server) up(ctx context.Context) error {
+// up waits until the server takes connections, and answers an admin, which comes a little later.
+func (s *server) up(ctx context.Context, answers func() bool) error {
 	const tries, pause = 300, 200 * time.Millisecond
 	dialer := net.Dialer{Timeout: time.Second}
 	for range tries {
 		conn, err := dialer.DialContext(ctx, "tcp", s.address)
 		if err == nil {
-			return conn.Close()
+			err = conn.Close()
+		}
+		if err == nil && answers() {
+			return nil
 		}
 		if err := s.alive(); err != nil {
 			return err

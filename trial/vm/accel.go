@@ -68,7 +68,7 @@ func TryKVM(ctx context.Context, kernel string, limit time.Duration) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	v, err := startOn(ctx, &Config{Name: "kvm-probe", Dir: dir, Kernel: kernel, NoReboot: true, KVM: true,
+	v, err := startOn(ctx, &Config{Name: "kvm-probe", Dir: dir, Kernel: kernel, NoReboot: true,
 		Cmdline: "console=ttyS0 panic=-1", Timeout: limit, InitLimit: 2 * limit}, "kvm")
 	if err != nil {
 		return err
