@@ -16,6 +16,7 @@ type cuts struct {
 	Tries  int            `json:"tries"`  // starts that were to be cut; some PCs were through before
 	Done   int            `json:"done"`   // that were
 	Closed int            `json:"closed"` // of the tries, those after which Windows came up
+	Torn   bool           `json:"torn"`   // the last of them was in Windows: its session is what it is until it is reset
 	During map[string]int `json:"during"` // by what the PC was doing
 }
 
@@ -76,6 +77,7 @@ func (t *Trial) cutPower(ctx context.Context) error {
 		if _, _, err := t.up(ctx, b, power{}, version, expect{}); err != nil {
 			return err
 		}
+		c.Torn = false
 		if c.Closed = c.Tries; c.Tries > mostTries*t.o.Cuts {
 			t.find("cuts", false, "of %d tries to cut the power only %d came before the PC was through", c.Tries, c.Done)
 			return nil
@@ -135,9 +137,10 @@ func (t *Trial) cutOnce(ctx context.Context, p *pc, version int) (hit bool, err 
 		what = fmt.Sprintf("cut %.1f s into %s", after.Seconds(), m.name)
 		c.During[m.name]++
 		c.Done++
+		c.Torn = c.Torn || m.name == inWindows
 	}
 	c.Tries++
-	t.find("cuts", t.whole(v, version, m.name == inWindows), "%d: %s: %s", c.Tries, what, v)
+	t.find("cuts", t.whole(v, version, c.Torn), "%d: %s: %s", c.Tries, what, v)
 	return o.cut, t.save()
 }
 

@@ -64,7 +64,7 @@ func Look(path string, order int) (*View, error) {
 	for _, c := range checked {
 		v.Chain = append(v.Chain, c.Name)
 		if !c.Report.OK() {
-			v.fault("%s is damaged", c.Name)
+			v.fault("%s is damaged: %v", c.Name, c.Report.Findings[0])
 		}
 	}
 	chain, err := pcdisk.Chain(f)
