@@ -119,14 +119,14 @@ func fileSum(t *testing.T, path string) (sum [sha256.Size]byte) {
 // imported compares version 1 of a trial with what is on its medium.
 func imported(t *testing.T, folder, content string) {
 	t.Helper()
-	raw, store := filepath.Join(t.TempDir(), "v1.raw"), filepath.Join(folder, "store")
-	if err := room.Export(t.Context(), store, "trial", "1", raw); err == nil || !strings.Contains(err.Error(), "this is the store of a trial") {
+	raw, store, keys := filepath.Join(t.TempDir(), "v1.raw"), filepath.Join(folder, "store"), filepath.Join(folder, "keys")
+	if err := room.Export(t.Context(), store, keys, "trial", "1", raw); err == nil || !strings.Contains(err.Error(), "this is the store of a trial") {
 		t.Errorf("the export from the store of a trial: %v", err)
 	}
 	if err := os.Remove(filepath.Join(store, "trial-only")); err != nil {
 		t.Fatal(err)
 	}
-	if err := room.Export(t.Context(), store, "trial", "1", raw); err != nil {
+	if err := room.Export(t.Context(), store, keys, "trial", "1", raw); err != nil {
 		t.Fatal(err)
 	}
 	have := volumeFiles(t, raw)

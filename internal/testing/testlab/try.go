@@ -94,11 +94,11 @@ func (k *killer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Export writes a version of an image in a store as a raw disk.
-func (l *Lab) Export(ctx context.Context, store, image, version, raw string) error {
+// Export writes a version of an image in a store, whose keys lie in a folder, as a raw disk.
+func (l *Lab) Export(ctx context.Context, store, keys, image, version, raw string) error {
 	disk := raw + ".vhdx"
 	defer os.Remove(disk)
-	if err := l.command(ctx, "image", "export", "--store", store, image, version, disk); err != nil {
+	if err := l.command(ctx, "image", "export", "--store", store, "--keys", keys, image, version, disk); err != nil {
 		return err
 	}
 	return l.command(ctx, "vhdx", "convert", "--to", "raw", disk, raw)
