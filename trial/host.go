@@ -30,11 +30,11 @@ type Host struct {
 	CPUs     int    // of a virtual PC
 }
 
-// programs are those of other projects that a trial runs, beside QEMU.
-var programs = []struct{ name, pack string }{
-	{"qemu-system-x86_64", "qemu-system-x86"}, {"qemu-img", "qemu-utils"}, {"mkntfs", "ntfs-3g"}, {"ntfs-3g", "ntfs-3g"}, {"7zz", "7zip"}, {"wimlib-imagex", "wimtools"},
-	{"hivexsh", "libhivex-bin"},
-}
+// programs are those of other projects that a trial runs.
+var programs = []string{"qemu-system-x86_64", "qemu-img", "mkntfs", "ntfs-3g", "7zz", "wimlib-imagex", hiveEditor}
+
+// hiveEditor makes the service of a disk image; that of a medium is made by its first logon.
+const hiveEditor = "hivexsh"
 
 // kvmLimit bounds the start that shows whether KVM works.
 const kvmLimit = 30 * time.Second
@@ -65,9 +65,7 @@ func lookAtHost(ctx context.Context, o *Options, s *Source, n *Need) (*Host, err
 	if free, err := freeMemory("/proc/meminfo"); err == nil && free < int64(o.memory()+spareMiB)<<20 {
 		lacks = append(lacks, fmt.Errorf("%s of memory are free, and a virtual PC takes %d MiB: close other programs, or give it less by --memory", progress.Bytes(free), o.memory()))
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		lacks = append(lacks, err)
-	} else if err := space.Check(o.Dir, "the trial", n.Bytes); err != nil {
+	if err := space.Check(o.Dir, "the trial", n.Bytes); err != nil {
 		lacks = append(lacks, err)
 	}
 	if err := errors.Join(lacks...); err != nil {
@@ -80,12 +78,12 @@ func lookAtHost(ctx context.Context, o *Options, s *Source, n *Need) (*Host, err
 
 // missing lists the programs that a trial of a source lacks.
 func missing(s *Source) (lacks []error) {
-	for _, p := range programs {
-		if p.name == "hivexsh" && s.Medium {
-			continue // the service of a medium is made by its first logon
+	for _, name := range programs {
+		if name == hiveEditor && s.Medium {
+			continue
 		}
-		if _, err := tool.Path(p.name); err != nil {
-			lacks = append(lacks, fmt.Errorf("%s is not installed (Debian package %s)", p.name, p.pack))
+		if _, err := tool.Path(name); err != nil {
+			lacks = append(lacks, &tool.Error{Tool: name, Err: err})
 		}
 	}
 	return lacks

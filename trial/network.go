@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"troy/trial/inside"
+	"troy/trial/vm"
 )
 
 // Addresses in the network of a virtual PC. QEMU's user network is 10.0.2.0/24 and has itself at .2
@@ -79,7 +80,7 @@ func command(words []string) string {
 	for i, w := range words {
 		quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 	}
-	return strings.ReplaceAll(strings.Join(quoted, " "), ",", ",,")
+	return vm.Escape(strings.Join(quoted, " "))
 }
 
 // Relay joins a connection to an address of 127.0.0.1 with in and out: QEMU runs it for each

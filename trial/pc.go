@@ -54,11 +54,7 @@ func (t *Trial) bare(ctx context.Context, p *pc) error {
 	if err := os.MkdirAll(filepath.Join(p.dir, "tpm"), 0o700); err != nil {
 		return err
 	}
-	f, err := os.Create(p.disk())
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Truncate(t.diskSize()), f.Close())
+	return sparse(p.disk(), t.diskSize())
 }
 
 // power says how a PC is started, and how it ends.
@@ -247,13 +243,9 @@ func (t *Trial) config(p *pc, how *power, name, orders, socket string) *vm.Confi
 	if how.drive != "" {
 		c.Disks = append(c.Disks, vm.Disk{Path: how.drive, Bus: vm.AHCI, Serial: "gates"})
 	}
-	if how.clock != "" {
-		c.Args = append(c.Args, "-rtc", "base="+how.clock)
-	} else {
-		c.Args = append(c.Args, "-rtc", "base=utc")
-	}
+	c.Args = append(c.Args, "-rtc", "base="+orDefault(how.clock, "utc"))
 	if socket != "" {
-		c.Args = append(c.Args, "-chardev", "socket,id=tpm,path="+strings.ReplaceAll(socket, ",", ",,"), "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
+		c.Args = append(c.Args, "-chardev", "socket,id=tpm,path="+vm.Escape(socket), "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
 	}
 	return c
 }

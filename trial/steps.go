@@ -175,9 +175,7 @@ func (t *Trial) provision(ctx context.Context) error {
 		return err
 	}
 	t.find("provision", true, "PC A was made by the agent from a bare disk, and its power was cut %d times meanwhile", len(making))
-	r := v.Record
-	t.state.Seen.record(r, v)
-	t.state.Seen.Setup = t.source.Setup && r.Phase == inside.Desktop
+	t.state.Seen.Setup = t.source.Setup && v.Record.Phase == inside.Desktop
 	return nil
 }
 
@@ -188,10 +186,7 @@ func (t *Trial) capture(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(out), 0o700); err != nil {
 		return err
 	}
-	meter := progress.New(&indented{w: t.o.Out}, "reading what PC A holds", t.state.Size)
-	err := flatten(ctx, a.disk(), out, "", meter.Add)
-	meter.Done()
-	if err != nil {
+	if err := t.flatten(ctx, "reading what PC A holds", a, out, ""); err != nil {
 		return err
 	}
 	return t.publish(ctx, 2, true, "--compare")
@@ -214,13 +209,17 @@ func (t *Trial) change(ctx context.Context) error {
 	t.find("change", kept, "boot.vhdx: %d bytes, blocks at %08x; before Windows ran: %d, %08x", v.Boot, v.Places, before.Boot, before.Places)
 	t.state.Seen.Trimmed = slices.Contains(v.Record.Did, inside.Retrim)
 	t.state.Seen.Anchored = kept
-	meter := progress.New(&indented{w: t.o.Out}, "reading what Windows changed", t.state.Size)
-	err = flatten(ctx, a.disk(), t.golden(3), t.golden(2), meter.Add)
-	meter.Done()
-	if err != nil {
+	if err := t.flatten(ctx, "reading what Windows changed", a, t.golden(3), t.golden(2)); err != nil {
 		return err
 	}
 	return t.publish(ctx, 3, true)
+}
+
+// flatten is the function of that name for the disk of a PC, with progress.
+func (t *Trial) flatten(ctx context.Context, what string, p *pc, out, parent string) error {
+	meter := progress.New(&indented{w: t.o.Out}, what, t.state.Size)
+	defer meter.Done()
+	return flatten(ctx, p.disk(), out, parent, meter.Add)
 }
 
 // golden is the file of a version after 1.

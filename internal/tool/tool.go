@@ -22,7 +22,7 @@ import (
 // packages are the Debian packages of the programs.
 var packages = map[string]string{
 	"7zz": "7zip, in Debian 13 7zip-standalone", "bzip2": "bzip2", "hivexsh": "libhivex-bin", "lz4": "lz4", "lzip": "lzip", "lzop": "lzop", "mkntfs": "ntfs-3g",
-	"ntfscp": "ntfs-3g", "partclone.restore": "partclone", "qemu-img": "qemu-utils", "wimlib-imagex": "wimtools", "xz": "xz-utils",
+	"ntfs-3g": "ntfs-3g", "ntfscp": "ntfs-3g", "partclone.restore": "partclone", "qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86", "wimlib-imagex": "wimtools", "xz": "xz-utils",
 }
 
 // Command is one run of a program.

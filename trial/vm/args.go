@@ -42,8 +42,8 @@ func (c *Config) command(vars, accel string) []string {
 	}
 	if c.Firmware != nil {
 		args = append(args,
-			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(c.Firmware.Code),
-			"-drive", "if=pflash,unit=1,format=raw,file="+escape(vars))
+			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+Escape(c.Firmware.Code),
+			"-drive", "if=pflash,unit=1,format=raw,file="+Escape(vars))
 		if c.Firmware.Secure {
 			args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
 		}
@@ -81,14 +81,14 @@ func (c *Config) diskArgs() []string {
 		id := fmt.Sprintf("disk%d", i)
 		// cache=unsafe: flushes are not passed on to the host's disk. The host's
 		// memory outlives QEMU, so nothing that the guest wrote is lost by a kill.
-		drive := fmt.Sprintf("if=none,id=%s,format=raw,cache=unsafe,discard=unmap,file=%s", id, escape(d.Path))
+		drive := fmt.Sprintf("if=none,id=%s,format=raw,cache=unsafe,discard=unmap,file=%s", id, Escape(d.Path))
 		if d.ReadOnly || d.Bus == CDROM {
 			drive += ",readonly=on"
 		}
 		if d.WriteLog != "" {
 			// Flushes must get as far as the log.
 			drive = fmt.Sprintf("if=none,id=%s,driver=blklogwrites,file.driver=raw,file.cache.no-flush=on,file.file.driver=file,file.file.filename=%s,"+
-				"log.driver=file,log.cache.no-flush=on,log.filename=%s", id, escape(d.Path), escape(d.WriteLog))
+				"log.driver=file,log.cache.no-flush=on,log.filename=%s", id, Escape(d.Path), Escape(d.WriteLog))
 		}
 		if d.Bus == USB && !usb {
 			usb = true
@@ -140,7 +140,7 @@ func (c *Config) nicArgs() []string {
 			netdev = fmt.Sprintf("hubport,id=%s,hubid=%d", id, i)
 		}
 		mac := orDefault(n.MAC, fmt.Sprintf("52:54:00:54:52:%02x", i+1))
-		device := fmt.Sprintf("%s,netdev=%s,mac=%s,romfile=%s%s", orDefault(n.Model, "virtio-net-pci"), id, mac, escape(n.ROM), bootIndex(n.BootIndex))
+		device := fmt.Sprintf("%s,netdev=%s,mac=%s,romfile=%s%s", orDefault(n.Model, "virtio-net-pci"), id, mac, Escape(n.ROM), bootIndex(n.BootIndex))
 		args = append(args, "-netdev", netdev, "-device", device)
 	}
 	return args
@@ -153,8 +153,8 @@ func bootIndex(n int) string {
 	return fmt.Sprintf(",bootindex=%d", n-1)
 }
 
-// escape protects commas in a value of a QEMU option list.
-func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
+// Escape protects commas in a value of a QEMU option list.
+func Escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 
 // shellLine is the command line as it can be pasted into a shell.
 func shellLine(args []string) string {

@@ -11,7 +11,7 @@ import (
 // MonitorArgs are the arguments by which QEMU has a monitor on a Unix socket, whose path may have 107
 // bytes.
 func MonitorArgs(socket string) []string {
-	return []string{"-qmp", "unix:" + escape(socket) + ",server=on,wait=off"}
+	return []string{"-qmp", "unix:" + Escape(socket) + ",server=on,wait=off"}
 }
 
 // Quote makes a text one word of a line for [Monitor].

@@ -18,28 +18,32 @@ import (
 // Medium makes the installation medium of a Windows that the stand-in plays, see package medium, and
 // fills a folder with what is on it.
 func (l *Lab) Medium(ctx context.Context, out, content string, seed uint64) error {
-	manager := out + ".efi"
-	defer os.Remove(manager)
-	if err := standin.Build(ctx, &standin.Options{Kernel: l.kernel, Modules: os.Getenv("MODULES"), Out: manager, Plays: true}); err != nil {
+	o := &medium.Options{Out: out, Seed: seed}
+	return l.playing(ctx, o, func() error {
+		if err := o.Fill(content); err != nil {
+			return err
+		}
+		return medium.Make(ctx, o)
+	})
+}
+
+// playing makes a medium whose Windows the stand-in plays: it is there while do runs.
+func (l *Lab) playing(ctx context.Context, o *medium.Options, do func() error) error {
+	o.BootManager = o.Out + ".efi"
+	defer os.Remove(o.BootManager)
+	if err := standin.Build(ctx, &standin.Options{Kernel: l.kernel, Modules: os.Getenv("MODULES"), Out: o.BootManager, Plays: true}); err != nil {
 		return err
 	}
-	o := &medium.Options{BootManager: manager, Out: out, Seed: seed}
-	if err := o.Fill(content); err != nil {
-		return err
-	}
-	return medium.Make(ctx, o)
+	return do()
 }
 
 // Installed makes the VHDX of a Windows that was set up, and that the stand-in plays.
 func (l *Lab) Installed(ctx context.Context, out string, seed uint64) error {
-	manager, iso, raw := out+".efi", out+".iso", out+".raw"
-	for _, made := range []string{manager, iso, raw} {
-		defer os.Remove(made)
-	}
-	if err := standin.Build(ctx, &standin.Options{Kernel: l.kernel, Modules: os.Getenv("MODULES"), Out: manager, Plays: true}); err != nil {
-		return err
-	}
-	if err := medium.Make(ctx, &medium.Options{BootManager: manager, Out: iso, Seed: seed, Installed: true}); err != nil {
+	iso, raw := out+".iso", out+".raw"
+	defer os.Remove(iso)
+	defer os.Remove(raw)
+	o := &medium.Options{Out: iso, Seed: seed, Installed: true}
+	if err := l.playing(ctx, o, func() error { return medium.Make(ctx, o) }); err != nil {
 		return err
 	}
 	const size, answers = 128 << 20, "<unattend/>"
