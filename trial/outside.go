@@ -63,8 +63,8 @@ func Look(path string, order int) (*View, error) {
 	}
 	for _, c := range checked {
 		v.Chain = append(v.Chain, c.Name)
-		if !c.Report.OK() {
-			v.fault("%s is damaged: %v", c.Name, c.Report.Findings[0])
+		if d := damage(c.Report); d != nil {
+			v.fault("%s is damaged: %v", c.Name, d)
 		}
 	}
 	chain, err := pcdisk.Chain(f)
@@ -74,6 +74,17 @@ func Look(path string, order int) (*View, error) {
 	}
 	v.windows(chain, order)
 	return v, nil
+}
+
+// damage is the first thing that breaks the format; nil: there is none. A warning is none: a log that
+// is not closed, or one torn copy of two, is what a cut leaves, and what opening mends.
+func damage(r *vhdx.Report) *vhdx.Finding {
+	for i := range r.Findings {
+		if r.Findings[i].Severity == vhdx.Error {
+			return &r.Findings[i]
+		}
+	}
+	return nil
 }
 
 // places is a checksum of where the blocks of a VHDX lie.

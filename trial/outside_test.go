@@ -89,6 +89,58 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// What a cut in a Windows that writes leaves in a file is no damage; a place outside the file is.
+func TestDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "boot.vhdx")
+	f, err := vhdx.Create(path, &vhdx.CreateOptions{Size: 8 << 20, Kind: vhdx.Dynamic, BlockSize: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := vhdx.NewChain(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WriteAt(bytes.Repeat([]byte{7}, 4096), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	cut, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bat, _ := f.Regions().Find(vhdx.RegionBAT)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := func(b []byte) (*vhdx.Report, *vhdx.Finding) {
+		r, err := vhdx.Check(bytes.NewReader(b), int64(len(b)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, damage(r)
+	}
+	if r, d := found(cut); d != nil || r.OK() {
+		t.Errorf("a log that is not closed: %v, findings %v", d, r.Findings)
+	}
+	copy(cut[vhdx.Header1Offset:], make([]byte, 512))
+	if _, d := found(cut); d != nil {
+		t.Errorf("and a torn header: %v", d)
+	}
+	if _, d := found(closed); d != nil {
+		t.Errorf("closed: %v", d)
+	}
+	copy(closed[bat.Offset:], bytes.Repeat([]byte{0xff}, 8))
+	if _, d := found(closed); d == nil || d.Severity != vhdx.Error {
+		t.Errorf("a damaged BAT: %v", d)
+	}
+}
+
 // content is all of a disk.
 func content(t *testing.T, path string) []byte {
 	t.Helper()
