@@ -166,6 +166,14 @@ const (
 	slow       = 12
 )
 
+// How many times Windows starts beside the cuts, and what share of those times a Windows takes that
+// holds next to nothing; one of usual bytes or more takes all of them.
+const (
+	windowsStarts = 14
+	leastShare    = 0.2
+	usual         = 12 << 30
+)
+
 // defaultSize is that of the disk of a medium, in bytes.
 const defaultSize = 64 << 30
 
@@ -181,7 +189,7 @@ func estimate(o *Options, s *Source, kvm bool) *Need {
 		n.Bytes += max(0, disk-s.Bytes)
 	}
 	work := time.Duration(held*2/importRate+held*2/deployRate) * time.Second
-	guests := 10*startTime + time.Duration(o.Cuts)*(agentTime+startTime/2)
+	guests := windowsStarts*startTime + time.Duration(o.Cuts)*(agentTime+startTime/2)
 	if s.Setup {
 		n.Bytes += int64(held * mediumShare)
 		guests += setupTime
@@ -189,6 +197,6 @@ func estimate(o *Options, s *Source, kvm bool) *Need {
 	if !kvm {
 		guests *= slow
 	}
-	n.Time = work + guests
+	n.Time = work + time.Duration(float64(guests)*min(1, leastShare+held/usual))
 	return n
 }

@@ -67,7 +67,14 @@ func TestGoesOn(t *testing.T) {
 
 // Two trials do not write to the same disks, and one may follow another.
 func TestOneTrialInAFolder(t *testing.T) {
-	o := Options{Dir: filepath.Join(t.TempDir(), "trial"), Source: "a"}
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	for _, path := range []string{a, b} {
+		if err := os.WriteFile(path, []byte("MZ"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := Options{Dir: filepath.Join(dir, "trial"), Source: a}
 	first, second := &Trial{o: o, source: &Source{}}, &Trial{o: o, source: &Source{}}
 	if err := first.open(); err != nil {
 		t.Fatal(err)
@@ -82,7 +89,7 @@ func TestOneTrialInAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := &Trial{o: o, source: &Source{}}
-	other.o.Source = "b"
+	other.o.Source = b
 	if err := other.open(); !errors.Is(err, ErrFolder) {
 		t.Errorf("of another source: %v", err)
 	}
@@ -91,6 +98,13 @@ func TestOneTrialInAFolder(t *testing.T) {
 	}
 	if err := second.folder.Close(); err != nil {
 		t.Error(err)
+	}
+	if err := os.WriteFile(a, []byte("MZ..."), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	third := &Trial{o: o, source: &Source{}}
+	if err := third.open(); !errors.Is(err, ErrFolder) || !strings.Contains(err.Error(), "was written to since") {
+		t.Errorf("the source has changed: %v", err)
 	}
 }
 

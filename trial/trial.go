@@ -39,7 +39,9 @@ type Trial struct {
 // state is what a trial that goes on has to know: trial.json.
 type state struct {
 	Source  string        `json:"source"`
+	Stamp   string        `json:"stamp"` // of Source: its size and when it was written
 	Edition string        `json:"edition"`
+	Secure  *bool         `json:"secure"`  // whether the firmware of the PCs enforces Secure Boot; nil: not known yet
 	Setup   bool          `json:"setup"`   // as of Source: of what had to be converted it is known late
 	Bound   string        `json:"bound"`   // the same
 	Done    []string      `json:"done"`    // steps, by their names
@@ -97,8 +99,28 @@ func Prepare(ctx context.Context, o Options) (t *Trial, err error) {
 	if t.host, err = lookAtHost(ctx, &t.o, t.source, left); err != nil {
 		return nil, err
 	}
+	if err := t.sameFirmware(); err != nil {
+		return nil, err
+	}
 	t.need = estimate(&o, t.source, t.host.KVM)
 	return t, nil
+}
+
+// sameFirmware refuses to go on with another firmware than the PCs have their variables for.
+func (t *Trial) sameFirmware() error {
+	secure := t.host.Firmware.Secure
+	if s := t.state.Secure; s != nil && *s != secure {
+		return fmt.Errorf("%w: the PCs in %s began with Secure Boot %s, and now it is %s: ask for the same, or take another folder", ErrFolder, t.o.Dir, onOff(*s), onOff(secure))
+	}
+	t.state.Secure = &secure
+	return nil
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
 }
 
 // About are lines about what is tried and on what.
@@ -144,6 +166,11 @@ func (t *Trial) open() (err error) {
 
 // read reads the state of a trial that goes on.
 func (t *Trial) read() error {
+	info, err := os.Stat(t.o.Source)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSource, err)
+	}
+	stamp := fmt.Sprintf("%d bytes, %s", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
 	b, err := os.ReadFile(filepath.Join(t.o.Dir, stateFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -154,7 +181,7 @@ func (t *Trial) read() error {
 		if len(names) > 0 {
 			return fmt.Errorf("%w: %s is not empty and holds no trial", ErrFolder, t.o.Dir)
 		}
-		t.state = state{Source: t.o.Source, Edition: t.source.Choice}
+		t.state = state{Source: t.o.Source, Stamp: stamp, Edition: t.source.Choice}
 		return nil
 	case err == nil:
 		err = json.Unmarshal(b, &t.state)
@@ -164,6 +191,9 @@ func (t *Trial) read() error {
 	}
 	if t.state.Source != t.o.Source || t.state.Edition != t.source.Choice {
 		return fmt.Errorf("%w: %s holds a trial of %s; go on with that, or take another folder", ErrFolder, t.o.Dir, t.state.Source)
+	}
+	if t.state.Stamp != stamp {
+		return fmt.Errorf("%w: %s was written to since the trial in %s began: take another folder", ErrFolder, t.o.Source, t.o.Dir)
 	}
 	return nil
 }
