@@ -264,7 +264,7 @@ func (p *agentPC) retried() {
 func soundESP(t *testing.T, pc *testlab.PC) {
 	t.Helper()
 	volume := filepath.Join(t.TempDir(), "esp")
-	if err := cutESP(t.Context(), pc.Disk, volume); err != nil {
+	if err := testlab.CutESP(t.Context(), pc.Disk, volume); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.CommandContext(t.Context(), "fsck.fat", "-n", volume).CombinedOutput(); err != nil {

@@ -102,7 +102,9 @@ func testDrive(t *testing.T, d drive, w *fixture.Windows) {
 		t.Logf("version %d after %.0f s", version, time.Since(begin).Seconds())
 	}
 	if d.logical == 512 {
-		healthy(t, pc)
+		if err := testlab.Healthy(t.Context(), pc.Disk); err != nil {
+			t.Error(err)
+		}
 	} else {
 		healthy4Kn(t, pc)
 	}
@@ -133,14 +135,11 @@ func healthy4Kn(t *testing.T, pc *testlab.PC) {
 	if err := testlab.CutVolume(t.Context(), pc.Disk, volume); err != nil {
 		t.Fatal(err)
 	}
-	if err := cutESP(t.Context(), pc.Disk, esp); err != nil {
+	if err := testlab.CutESP(t.Context(), pc.Disk, esp); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"ntfsfix", "-n", volume}, {"ntfsinfo", "-m", volume}, {"fsck.fat", "-n", esp},
-		{"mdir", "-i", esp, "::/EFI/Microsoft/Boot/bootmgfw.efi", "::/EFI/Microsoft/Boot/BCD"}} {
-		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", args[0], err, out)
-		}
+	if err := testlab.HealthyVolumes(t.Context(), volume, esp); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package qemutests
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,6 @@ import (
 	"troy/chainload"
 	"troy/chainload/release"
 	"troy/chainload/selfboot"
-	"troy/diskwriter/blockdev"
 	"troy/initramfs"
 	"troy/internal/guid"
 	"troy/internal/testing/guest"
@@ -168,7 +166,7 @@ func (m *espMachine) sound(t *testing.T) {
 	t.Helper()
 	image := m.config.Disks[0].Path
 	volume := filepath.Join(m.dir, "volume")
-	if err := cutESP(t.Context(), image, volume); err != nil {
+	if err := testlab.CutESP(t.Context(), image, volume); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.CommandContext(t.Context(), "fsck.fat", "-n", volume).CombinedOutput(); err != nil {
@@ -180,19 +178,6 @@ func (m *espMachine) sound(t *testing.T) {
 			t.Errorf("%s: %v\n%s", name, err, text)
 		}
 	}
-}
-
-func cutESP(ctx context.Context, image, volume string) error {
-	dev, err := blockdev.Open(image, &blockdev.Options{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer dev.Close()
-	table, err := dev.ReadTable()
-	if err != nil {
-		return err
-	}
-	return testlab.Cut(ctx, image, volume, table.ByType(blockdev.TypeESP)[0])
 }
 
 // With Secure Boot enforced and no key enrolled: the agent installs itself from a
@@ -257,7 +242,7 @@ func testSelfbootCuts(t *testing.T) {
 	}
 	defer log.Close()
 	volume := filepath.Join(m.dir, "replay")
-	if err := cutESP(t.Context(), disk.Path, volume); err != nil {
+	if err := testlab.CutESP(t.Context(), disk.Path, volume); err != nil {
 		t.Fatal(err)
 	}
 	before := extract(t, volume, "EFI/Microsoft", "EFI/others")

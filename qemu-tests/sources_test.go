@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -13,7 +12,6 @@ import (
 	"testing"
 
 	"troy/diskwriter/blockdev"
-	"troy/diskwriter/pcdisk"
 	"troy/internal/testing/testlab"
 )
 
@@ -118,43 +116,22 @@ func onlyVolume(t *testing.T, disk string) blockdev.Entry {
 	return list[0]
 }
 
+// volumeFiles hashes the files on the volume of a raw disk.
+func volumeFiles(t *testing.T, disk string) map[string][sha256.Size]byte {
+	t.Helper()
+	files, err := testlab.VolumeFiles(t.Context(), cutVolume(t, disk))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
 // cutVolume copies the volume of a disk into a file of its own.
 func cutVolume(t *testing.T, disk string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "volume")
-	if err := testlab.Cut(t.Context(), disk, file, onlyVolume(t, disk)); err != nil {
+	if err := testlab.CutOnlyVolume(t.Context(), disk, file); err != nil {
 		t.Fatal(err)
 	}
 	return file
-}
-
-// volumeFiles hashes the files on the volume of a raw disk, as ntfs-3g reads them.
-func volumeFiles(t *testing.T, disk string) (files map[string][sha256.Size]byte) {
-	t.Helper()
-	err := pcdisk.Mounted(t.Context(), cutVolume(t, disk), func(root string) error {
-		files = folderFiles(t, root)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
-}
-
-// folderFiles hashes the files below a folder.
-func folderFiles(t *testing.T, root string) map[string][sha256.Size]byte {
-	t.Helper()
-	files := map[string][sha256.Size]byte{}
-	err := fs.WalkDir(os.DirFS(root), ".", func(name string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		b, err := os.ReadFile(filepath.Join(root, name))
-		files[name] = sha256.Sum256(b)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
 }

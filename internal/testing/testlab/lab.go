@@ -45,32 +45,54 @@ type Lab struct {
 	o       Options
 }
 
+// step is one of building a lab.
+type step struct {
+	what string
+	do   func(context.Context) error
+}
+
 // New builds everything. The caller must call Close.
-func New(ctx context.Context, o Options) (l *Lab, err error) {
-	l = &Lab{kernel: os.Getenv("KERNEL"), o: o, Store: filepath.Join(o.Dir, "store"), troy: filepath.Join(o.Dir, "troy")}
-	if l.kernel == "" || os.Getenv("MODULES") == "" || os.Getenv("TROY_CACHE") == "" {
-		return nil, errors.New("lab: KERNEL, MODULES and TROY_CACHE are not set: run it by make")
+func New(ctx context.Context, o Options) (*Lab, error) {
+	l, err := newLab(o)
+	if err != nil {
+		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, l.Close())
-		}
-	}()
-	for _, step := range []struct {
-		what string
-		do   func(context.Context) error
-	}{
+	return l.made(ctx, []step{
 		{"building troy", l.build},
 		{"making a stand-in for Windows Boot Manager", l.makeBootManager},
 		{"installing two releases of Windows programs on a disk", l.makeWindows},
 		{"publishing version 1 and 2", l.publish},
+		{"making a boot bundle", l.makeBundle},
 		{"making the boot stick", l.makeMedia},
 		{"preparing the disk of a PC that holds version 1", l.makePC},
 		{"starting a network", l.startNetwork},
-	} {
-		fmt.Fprintf(o.Out, "lab: %s\n", step.what)
+	})
+}
+
+// Programs makes a lab of the command and a boot bundle alone: what `troy try` needs, which makes all
+// else itself.
+func Programs(ctx context.Context, o Options) (*Lab, error) {
+	l, err := newLab(o)
+	if err != nil {
+		return nil, err
+	}
+	return l.made(ctx, []step{{"building troy", l.build}, {"making a boot bundle", l.makeBundle}})
+}
+
+func newLab(o Options) (*Lab, error) {
+	l := &Lab{kernel: os.Getenv("KERNEL"), o: o, Store: filepath.Join(o.Dir, "store"), boot: filepath.Join(o.Dir, "boot"), troy: filepath.Join(o.Dir, "troy")}
+	if l.kernel == "" || os.Getenv("MODULES") == "" || os.Getenv("TROY_CACHE") == "" {
+		return nil, errors.New("lab: KERNEL, MODULES and TROY_CACHE are not set: run it by make")
+	}
+	return l, nil
+}
+
+// made is the lab after all steps. After one that fails it is closed.
+func (l *Lab) made(ctx context.Context, steps []step) (*Lab, error) {
+	for _, step := range steps {
+		fmt.Fprintf(l.o.Out, "lab: %s\n", step.what)
 		if err := step.do(ctx); err != nil {
-			return l, fmt.Errorf("lab: %s: %w", step.what, err)
+			return nil, errors.Join(fmt.Errorf("lab: %s: %w", step.what, err), l.Close())
 		}
 	}
 	return l, nil
@@ -100,13 +122,14 @@ func Bundle(ctx context.Context, dir string) (*bundle.Bundle, error) {
 	return bundle.Open(dir)
 }
 
-// makeMedia makes a boot bundle, and of it what an admin makes.
+func (l *Lab) makeBundle(ctx context.Context) (err error) {
+	l.bundle, err = Bundle(ctx, l.boot)
+	return err
+}
+
+// makeMedia makes what an admin makes of a bundle.
 func (l *Lab) makeMedia(ctx context.Context) (err error) {
 	out := filepath.Join(l.o.Dir, "media")
-	l.boot = filepath.Join(l.o.Dir, "boot")
-	if l.bundle, err = Bundle(ctx, l.boot); err != nil {
-		return err
-	}
 	if err := l.command(ctx, "media", "--bundle", l.boot, "--store", l.Store, "--append", "console=ttyS0", "--out", out); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"troy/diskwriter/blockdev"
 	"troy/diskwriter/machine"
+	"troy/internal/guid"
 )
 
 // Holds checks that what Windows on this PC would see equals the raw image, byte for byte. Only
@@ -68,6 +69,11 @@ func extract(ctx context.Context, volume, dir string) error {
 
 // CutVolume copies the NTFS volume of the disk image at disk into a sparse file of its own.
 func CutVolume(ctx context.Context, disk, volume string) error {
+	return cutFirst(ctx, disk, volume, blockdev.TypeBasicData)
+}
+
+// cutFirst copies the first partition of a type into a sparse file of its own.
+func cutFirst(ctx context.Context, disk, file string, of guid.GUID) error {
 	dev, err := blockdev.Open(disk, &blockdev.Options{ReadOnly: true})
 	if err != nil {
 		return err
@@ -77,7 +83,11 @@ func CutVolume(ctx context.Context, disk, volume string) error {
 	if err != nil {
 		return err
 	}
-	return Cut(ctx, disk, volume, table.ByType(blockdev.TypeBasicData)[0])
+	parts := table.ByType(of)
+	if len(parts) == 0 {
+		return fmt.Errorf("%s has no partition of type %s", disk, of)
+	}
+	return Cut(ctx, disk, file, parts[0])
 }
 
 // Cut copies a partition, which begins and ends on a whole MiB, into a sparse file of its own.

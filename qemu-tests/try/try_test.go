@@ -1,6 +1,9 @@
-package qemutests
+// Package try has the tests of troy try as a whole, beside those of the parent folder: both take long,
+// and run at the same time.
+package try
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -16,6 +19,40 @@ import (
 	"troy/internal/testing/testlab"
 )
 
+// lab has the command and a boot bundle.
+var lab *testlab.Lab
+
+func TestMain(m *testing.M) {
+	code, err := withLab(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withLab(f func() int) (code int, err error) {
+	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "try-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if lab, err = testlab.Programs(context.Background(), testlab.Options{Dir: dir, Out: os.Stdout}); err != nil {
+		return 1, err
+	}
+	return f(), nil
+}
+
+func soak() bool { return os.Getenv("TROY_SOAK") != "" }
+
+// healthy lets other programs judge the disk of a PC of the trial.
+func healthy(t *testing.T, folder, pc string) {
+	t.Helper()
+	if err := testlab.Healthy(t.Context(), filepath.Join(folder, pc, "disk.img")); err != nil {
+		t.Errorf("%s: %v", pc, err)
+	}
+}
+
 // The trial of a medium whose Windows the stand-in plays, by the one command that an admin gives. In
 // the short run PC A alone is made: from an empty disk, by the stick, with its power cut twice, and
 // Windows is set up. Other programs find nothing wrong with its disk.
@@ -24,7 +61,7 @@ func TestTry(t *testing.T) {
 	iso, content, folder := filepath.Join(dir, "Win11.iso"), filepath.Join(dir, "content"), filepath.Join(dir, "trial")
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	if err := room.Medium(t.Context(), iso, content, seed); err != nil {
+	if err := lab.Medium(t.Context(), iso, content, seed); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"--until", "provision", iso}
@@ -32,12 +69,12 @@ func TestTry(t *testing.T) {
 		args = []string{"--cuts", "20", iso}
 	}
 	// A trial that is killed leaves nothing running, and goes on.
-	said, err := room.Try(t.Context(), folder, "PC A has a bare disk", args...)
+	said, err := lab.Try(t.Context(), folder, "PC A has a bare disk", args...)
 	if !errors.Is(err, testlab.ErrTryKilled) {
 		t.Fatalf("%v\n%s", err, said)
 	}
 	ended(t, folder)
-	said, err = room.Try(t.Context(), folder, "", args...)
+	said, err = lab.Try(t.Context(), folder, "", args...)
 	if err == nil && strings.Contains(said, "becomes version 1") {
 		t.Error("the image was imported twice")
 	}
@@ -46,8 +83,8 @@ func TestTry(t *testing.T) {
 		t.Fatalf("%v\n%s", err, said)
 	}
 	for _, name := range []string{"pc-a", "pc-b"} {
-		if disk := filepath.Join(folder, name, "disk.img"); name == "pc-a" || soak() {
-			healthy(t, &testlab.PC{Disk: disk})
+		if name == "pc-a" || soak() {
+			healthy(t, folder, name)
 		}
 	}
 	imported(t, folder, content)
@@ -92,11 +129,11 @@ func TestTryImage(t *testing.T) {
 	disk, folder := filepath.Join(dir, "installed.vhdx"), filepath.Join(dir, "trial")
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	if err := room.Installed(t.Context(), disk, seed); err != nil {
+	if err := lab.Installed(t.Context(), disk, seed); err != nil {
 		t.Fatal(err)
 	}
 	before := fileSum(t, disk)
-	said, err := room.Try(t.Context(), folder, "", "--until", "change", disk)
+	said, err := lab.Try(t.Context(), folder, "", "--until", "change", disk)
 	if err != nil {
 		logs(t, folder)
 		t.Fatalf("%v\n%s", err, said)
@@ -104,7 +141,7 @@ func TestTryImage(t *testing.T) {
 	if fileSum(t, disk) != before {
 		t.Error("the file was written to")
 	}
-	healthy(t, &testlab.PC{Disk: filepath.Join(folder, "pc-a", "disk.img")})
+	healthy(t, folder, "pc-a")
 }
 
 func fileSum(t *testing.T, path string) (sum [sha256.Size]byte) {
@@ -120,17 +157,28 @@ func fileSum(t *testing.T, path string) (sum [sha256.Size]byte) {
 func imported(t *testing.T, folder, content string) {
 	t.Helper()
 	raw, store, keys := filepath.Join(t.TempDir(), "v1.raw"), filepath.Join(folder, "store"), filepath.Join(folder, "keys")
-	if err := room.Export(t.Context(), store, keys, "trial", "1", raw); err == nil || !strings.Contains(err.Error(), "this is the store of a trial") {
+	if err := lab.Export(t.Context(), store, keys, "trial", "1", raw); err == nil || !strings.Contains(err.Error(), "this is the store of a trial") {
 		t.Errorf("the export from the store of a trial: %v", err)
 	}
 	if err := os.Remove(filepath.Join(store, "trial-only")); err != nil {
 		t.Fatal(err)
 	}
-	if err := room.Export(t.Context(), store, keys, "trial", "1", raw); err != nil {
+	if err := lab.Export(t.Context(), store, keys, "trial", "1", raw); err != nil {
 		t.Fatal(err)
 	}
-	have := volumeFiles(t, raw)
-	for name, sum := range folderFiles(t, content) {
+	volume := raw + ".volume"
+	if err := testlab.CutOnlyVolume(t.Context(), raw, volume); err != nil {
+		t.Fatal(err)
+	}
+	have, err := testlab.VolumeFiles(t.Context(), volume)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := testlab.Files(content)
+	if err != nil || len(want) == 0 {
+		t.Fatal(want, err)
+	}
+	for name, sum := range want {
 		if have[name] != sum {
 			t.Errorf("%s is not as on the medium", name)
 		}
