@@ -34,7 +34,7 @@ UNPACK = for d in *.deb; do dpkg-deb -f $$d Package Version Source Built-Using S
 
 .PHONY: debs deps build deb release docs man demo quick test check fuzz bench soak bundle media clean
 BOOT := $(if $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)),$(CACHE)/kernel/control) $(CACHE)/loaders/control
-deps: debs $(BOOT) $(CACHE)/programs/done
+deps: debs $(BOOT) $(CACHE)/programs/done $(CACHE)/schema/done
 
 debs:
 	@if [ -n "$(MISSING)" ]; then $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(MISSING); fi
@@ -55,6 +55,13 @@ $(CACHE)/programs/done: | debs
 	cd $(@D)/wine && apt-get download -q libwine && dpkg-deb --fsys-tarfile libwine*.deb | tar -x --wildcards '*/x86_64-windows/*' && rm libwine*.deb
 	cd $(@D)/old && npm pack --silent $(OLD) >/dev/null
 	cd $(@D)/new && npm pack --silent $(NEW) >/dev/null
+	touch $@
+
+# What CycloneDX says of a bill of materials: the schemas of version 1.5, as its own library brings them.
+$(CACHE)/schema/done: | debs
+	rm -rf $(@D) && mkdir -p $(@D)
+	cd $(@D) && npm pack --silent @cyclonedx/cyclonedx-library@10.3.0 >/dev/null
+	cd $(@D) && tar -xzf *.tgz --wildcards --strip-components=3 '*/bom-1.5.*.json' '*/spdx.*.json' '*/jsf-*.json' && rm *.tgz
 	touch $@
 
 build:

@@ -2,11 +2,13 @@ package initramfs
 
 import (
 	"bytes"
+	"debug/buildinfo"
 	"errors"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -132,10 +134,40 @@ func TestOrigin(t *testing.T) {
 			t.Errorf("the offer of source lacks %q:\n%s", want, source)
 		}
 	}
-	for _, want := range []string{"==== shim-signed ====", "==== ntfs-3g ====", "github.com/klauspost/compress v", "Go's own library: LICENSE", "GNU GENERAL PUBLIC LICENSE\n                       Version 2"} {
+	for _, want := range []string{"==== shim-signed ====", "==== ntfs-3g ====", "github.com/klauspost/compress v", "==== std 1.", "GNU GENERAL PUBLIC LICENSE\n                       Version 2"} {
 		if !bytes.Contains(copyright, []byte(want)) {
 			t.Errorf("the licences lack %q", want)
 		}
+	}
+	initrd := unpack(t, filepath.Join(b.dir, release.Initrd))
+	info, err := buildinfo.Read(bytes.NewReader(content(t, initrd, "bin/probe")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(info.Deps) == 0 {
+		t.Fatal("the agent of this test is of no module")
+	}
+	of := map[string][]string{}
+	for _, m := range b.bundle.Manifest.Modules {
+		of[m.Name+" "+m.Version] = m.Files
+	}
+	for _, d := range append(info.Deps, &debug.Module{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}) {
+		if !slices.Contains(of[d.Path+" "+d.Version], release.Initrd) {
+			t.Errorf("%s %s is in the agent and not in the manifest", d.Path, d.Version)
+		}
+	}
+	// u-root's commands do not say themselves of what they are, and the linker drops what it can.
+	bb, linked, named := content(t, unpack(t, filepath.Join(b.dir, bundle.Rescue)), "bbin/bb"), 0, 0
+	for _, m := range b.bundle.Manifest.Modules {
+		if slices.Contains(m.Files, bundle.Rescue) && m.Name != "std" {
+			named++
+			if bytes.Contains(bb, []byte(m.Name+"/")) || bytes.Contains(bb, []byte(m.Name+".")) {
+				linked++
+			}
+		}
+	}
+	if linked < 5 || named > linked*5/4 {
+		t.Errorf("%d modules are said to be in the programs for rescue, %d are", named, linked)
 	}
 	if n := len(b.bundle.Manifest.Drivers); n != len(b.info.Modules) || b.bundle.Manifest.Linux != b.info.Release {
 		t.Errorf("manifest: %d drivers of %s", n, b.bundle.Manifest.Linux)

@@ -34,17 +34,27 @@ func describe(ctx context.Context, o *Options, m *bundle.Manifest, files map[str
 	for _, l := range Loaders() {
 		from.add(ctx, o.Loaders, l.Package, filepath.Join(o.Loaders, l.Path), l.Name)
 	}
-	from.add(ctx, filepath.Dir(o.Kernel), "linux-image-", o.Kernel, release.Kernel+", and drivers in "+release.Initrd)
+	from.add(ctx, filepath.Dir(o.Kernel), "linux-image-", o.Kernel, release.Kernel)
+	from.add(ctx, filepath.Dir(o.Kernel), "linux-image-", o.Kernel, release.Initrd+"/*.ko")
 	sources, err := sourcesOf(ctx, o.Programs)
 	if err != nil {
 		return err
 	}
 	for _, path := range sources {
-		from.add(ctx, "/", "", path, filepath.Base(path)+" in "+release.Initrd)
+		from.add(ctx, "/", "", path, release.Initrd+"/"+filepath.Base(path))
 	}
 	slices.SortFunc(from.packages, func(a, b bundle.Package) int { return strings.Compare(a.Name, b.Name) })
 	m.Packages = from.packages
-	modules, notices, err := goModules(ctx, append(defaultCommands(true), o.agent(), "troy/cmds/troy"))
+	modules, err := modulesOf(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, p := range modules {
+		if len(p.Files) > 0 {
+			m.Modules = append(m.Modules, p.Module)
+		}
+	}
+	notices, err := notices(modules)
 	if err != nil {
 		return err
 	}
@@ -132,7 +142,7 @@ https://snapshot.debian.org/package/NAME/VERSION/, NAME and VERSION being those 
 `
 
 // source writes which source packages the files are from.
-func (f *origin) source(version string, modules []string) []byte {
+func (f *origin) source(version string, modules []goModule) []byte {
 	var b strings.Builder
 	b.WriteString(sourceHead)
 	for _, p := range f.packages {
@@ -144,10 +154,10 @@ func (f *origin) source(version string, modules []string) []byte {
 	for _, name := range f.unknown {
 		fmt.Fprintf(&b, "%s: of no package of Debian; who made this bundle has to name its source\n", name)
 	}
-	fmt.Fprintf(&b, "\nThe agent in %s, and u-root's commands there and in %s, are of Troy %s and of these\nmodules of Go:\n",
+	fmt.Fprintf(&b, "\nThe agent in %s, and u-root's commands there and in %s, are of Troy %s and of these\nmodules of Go (std is its own library):\n",
 		release.Initrd, bundle.Rescue, version)
 	for _, m := range modules {
-		fmt.Fprintf(&b, "    %s\n", m)
+		fmt.Fprintf(&b, "    %s %s\n", m.Name, m.Version)
 	}
 	return []byte(b.String())
 }
@@ -178,36 +188,76 @@ func (f *origin) copyright(notices []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// goModules returns the modules that Go packages are linked from, with their versions, and their
-// licences.
-func goModules(ctx context.Context, packages []string) (modules []string, notices []byte, err error) {
-	const format = "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}{{end}}"
+// goModule is a module, and the folder of its source.
+type goModule struct {
+	bundle.Module
+	dir string
+}
+
+// modulesOf returns the modules of the programs in a bundle and, in none of its files, of the
+// program troy: one copyright serves the package of both.
+func modulesOf(ctx context.Context, o *Options) ([]goModule, error) {
+	var all []goModule
+	for _, p := range []struct {
+		file     string
+		packages []string
+	}{
+		{release.Initrd, append(defaultCommands(false), o.agent())}, {bundle.Rescue, defaultCommands(true)}, {"", []string{"troy/cmds/troy"}},
+	} {
+		linked, err := goModules(ctx, p.packages)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range linked {
+			i := slices.IndexFunc(all, func(n goModule) bool { return n.Name == m.Name })
+			if i < 0 {
+				i, all = len(all), append(all, m)
+			}
+			if p.file != "" {
+				all[i].Files = append(all[i].Files, p.file)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b goModule) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// goModules returns the modules that Go packages are linked from, Go's own library among them.
+func goModules(ctx context.Context, packages []string) ([]goModule, error) {
+	const format = "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}"
 	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64"}
 	out, err := goCommand(ctx, env, append([]string{"go", "list", "-tags", shellTag, "-deps", "-f", format}, packages...)...)
 	if err != nil {
-		return nil, nil, fmt.Errorf("modules of Go: %w", err)
+		return nil, fmt.Errorf("modules of Go: %w", err)
 	}
-	root, err := goCommand(ctx, nil, "go", "env", "GOROOT")
+	own, err := goCommand(ctx, nil, "go", "env", "GOVERSION", "GOROOT")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	lines := append(strings.Split(strings.TrimSpace(out), "\n"), "Go's own library\t"+strings.TrimSpace(root))
+	version, root, _ := strings.Cut(strings.TrimSpace(own), "\n")
+	modules := []goModule{{bundle.Module{Name: "std", Version: strings.TrimPrefix(version, "go")}, root}}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
 	slices.Sort(lines)
-	var b bytes.Buffer
 	for _, line := range slices.Compact(lines) {
-		name, dir, ok := strings.Cut(line, "\t")
-		if !ok {
-			continue
+		if f := strings.SplitN(line, " ", 3); len(f) == 3 {
+			modules = append(modules, goModule{bundle.Module{Name: f[0], Version: f[1]}, f[2]})
 		}
-		modules = append(modules, name)
-		files, _ := filepath.Glob(filepath.Join(dir, "[LCN][IO][CPT][EYI]*")) // LICENSE, COPYING, NOTICE; the pattern is good
+	}
+	return modules, nil
+}
+
+// notices are the licences of modules.
+func notices(modules []goModule) ([]byte, error) {
+	var b bytes.Buffer
+	for _, m := range modules {
+		files, _ := filepath.Glob(filepath.Join(m.dir, "[LCN][IO][CPT][EYI]*")) // LICENSE, COPYING, NOTICE; the pattern is good
 		for _, file := range files {
 			text, err := os.ReadFile(file)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
-			fmt.Fprintf(&b, "==== %s: %s ====\n\n%s\n", name, filepath.Base(file), text)
+			fmt.Fprintf(&b, "==== %s %s: %s ====\n\n%s\n", m.Name, m.Version, filepath.Base(file), text)
 		}
 	}
-	return modules, b.Bytes(), nil
+	return b.Bytes(), nil
 }

@@ -32,11 +32,13 @@ func TestContainer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`files: data/ troy usr/ usr/share/ usr/share/troy/ ?\n`, `Uid:\s65532\s65532\s65532\s65532`, `CapEff:\s0000000000000400`, `CapBnd:\s0000000000000400`,
+	for _, want := range []string{`files: data/ troy usr/ usr/share/ usr/share/troy/ usr/share/troy/sbom.cdx.json ?\n`, `Uid:\s65532\s65532\s65532\s65532`, `CapEff:\s0000000000000400`, `CapBnd:\s0000000000000400`,
 		`read-only file system; /x.vhdx was not made`, `no version was promoted`, `test-01`, `network boot from /data/net`, `served .* in .* requests`, `ended with 0`} {
 		if !regexp.MustCompile(want).Match(out) {
 			t.Errorf("no %s", want)
 		}
 	}
+	d := billOf(t, filepath.Join(dir, sbomFile))
+	d.has(t, "troy", filepath.Join(dir, "troy"))
 	run(t, "diff", "-r", boot, filepath.Join(dir, "usr/share/troy/boot")) // so they make the same media, see TestSameMedia
 }

@@ -3,7 +3,8 @@
 //
 //	build-deb.sh   builds the .deb: program, boot bundle (package initramfs/bundle), man pages,
 //	               completions, licences, unit, user, /etc/default/troy
-//	release.sh     the .deb, the bundle alone, signed sums, a signed repository for apt
+//	release.sh     the .deb, the bundle alone, the bill of materials, signed sums, a signed repository
+//	               for apt
 //	troy.service   runs as a user of its own with one capability, for the ports below 1024
 //	Containerfile  the program alone, with its time zones, and the boot bundle
 //
@@ -20,6 +21,13 @@
 // The tests build the package, look into it with dpkg-deb, run the program out of it, and have
 // systemd-analyze judge the unit. TestService (TROY_SOAK) does in a Debian in QEMU, with systemd as
 // process 1, what an admin does, from dpkg -i to dpkg -P; its other half is testdata/proof.sh.
+//
+// # Bill of materials
+//
+// The package and the container have /usr/share/troy/sbom.cdx.json (CycloneDX 1.5), made by
+// cmds/troy-sbom: the Go modules of each program, those in the initramfs too, and the files of the
+// boot bundle with the Debian packages and sources that they are of. The same inputs give the same
+// bytes. What the package depends on is in its control file, not here.
 //
 // # Owners
 //

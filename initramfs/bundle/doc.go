@@ -10,7 +10,7 @@
 //	rescue.cpio.zst       a shell and tools, for rescue media: laid over the initramfs
 //	copyright             the licences of all that
 //	SOURCE                where its source is, as the GPL asks
-//	manifest.json         size and SHA-256 of each file, versions, Debian packages
+//	manifest.json         size and SHA-256 of each file, versions, Debian packages, Go modules
 //
 // # Promises
 //

@@ -46,6 +46,7 @@ type Manifest struct {
 	Drivers  []string  `json:"drivers"`
 	Files    []File    `json:"files"`
 	Packages []Package `json:"packages"`
+	Modules  []Module  `json:"modules"`
 }
 
 // File is one file of a bundle.
@@ -61,7 +62,16 @@ type Package struct {
 	Version string `json:"version"`
 	// Sources are the source packages that it was built from, as "name (= version)".
 	Sources []string `json:"sources"`
-	Files   []string `json:"files"` // what the bundle has of it
+	// Files are what the bundle has of it: "vmlinuz", or "initramfs.cpio.zst/mkntfs" for what lies in
+	// another file.
+	Files []string `json:"files"`
+}
+
+// Module is a Go module from which programs in a bundle are linked.
+type Module struct {
+	Name    string   `json:"name"` // "std" is Go's own library
+	Version string   `json:"version"`
+	Files   []string `json:"files"` // the archives with these programs
 }
 
 // ErrInvalid is the class of bundles that are not used. ErrAbsent says that there is none.

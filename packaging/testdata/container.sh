@@ -21,7 +21,7 @@ for name in usr bin lib lib64; do volumes="$volumes -v /$name:/$name:ro"; done
 podman build -q --isolation chroot --build-arg GO=localhost/go $volumes -v "$3:/goroot:ro" -v "$4:/go/pkg/mod" -v "$5:/cache" --build-context "boot=$6" -t troy -f "$top/packaging/Containerfile" "$top"
 podman create --name look $limits --network host troy >/dev/null
 echo "files: $(podman export look | tar -t | grep -v -E '^(dev|etc|proc|run|sys|usr/share/troy/boot)(/|$)' | sort | tr '\n' ' ')"
-podman export look | tar -x usr/share/troy/boot
+podman export look | tar -x usr/share/troy troy
 podman rm look >/dev/null
 
 chown 65532:65532 data
