@@ -88,44 +88,19 @@ type MappedFile struct {
 // was opened on. Everything that makes direct writes unsafe is refused here, before
 // the first write, as FileError: see the sentinels.
 func (v *Volume) Map(s Storage, path string) (*MappedFile, error) {
-	n, parent, err := v.lookup(path)
+	c, err := v.solid(path)
 	if err != nil {
 		return nil, err
 	}
-	fail := func(err error, format string, a ...any) (*MappedFile, error) {
-		return nil, &FileError{Path: path, Err: err, Detail: fmt.Sprintf(format, a...)}
+	n, d := c.n, c.d
+	if d.size%PageSize != 0 || d.size == 0 {
+		return nil, &FileError{Path: path, Err: ErrPartialPage, Detail: fmt.Sprintf("%d bytes", d.size)}
 	}
-	if err := v.checkKind(n, parent); err != nil {
-		return fail(err, "")
-	}
-	segs := n.segments(attrData, "")
-	if len(segs) == 0 {
-		return nil, corrupt(n.what(), -1, "no $DATA")
-	}
-	d := segs[0]
-	switch {
-	case d.resident:
-		return fail(ErrResident, "%d bytes", len(d.value))
-	case anyFlag(segs, flagEncrypted):
-		return fail(ErrEncrypted, "")
-	case anyFlag(segs, flagCompressed):
-		return fail(ErrCompressed, "")
-	case anyFlag(segs, flagSparse):
-		return fail(ErrSparse, "")
-	case d.size%PageSize != 0 || d.size == 0:
-		return fail(ErrPartialPage, "%d bytes", d.size)
-	case d.initialized != d.size:
-		return fail(ErrValidLength, "%d of %d bytes", d.initialized, d.size)
-	}
-	runs, err := v.runs(n, segs)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if err := v.checkRuns(s, runs); err != nil {
+	if err := v.checkAlignment(s, c.runs); err != nil {
 		err.Path = path
 		return nil, err
 	}
-	st := v.newStream(runs, d.allocated, d.allocated)
+	st := v.newStream(c.runs, d.allocated, d.allocated)
 	var records []byteRange
 	for _, ref := range append([]Reference{n.ref}, n.extensions...) {
 		ext, err := v.recordExtents(ref)
@@ -201,18 +176,7 @@ func (v *Volume) checkNames(n *inode, parent Reference) error {
 	return nil
 }
 
-// checkRuns refuses holes, double claims, clusters marked free, and clusters that
-// cannot be written as whole physical sectors.
-func (v *Volume) checkRuns(s Storage, runs []Run) *FileError {
-	if slices.ContainsFunc(runs, Run.Hole) {
-		return &FileError{Err: ErrSparse, Detail: "a hole"}
-	}
-	if err := v.checkOwned(runs); err != nil {
-		return err
-	}
-	return v.checkAlignment(s, runs)
-}
-
+// checkAlignment refuses clusters that cannot be written as whole physical sectors.
 func (v *Volume) checkAlignment(s Storage, runs []Run) *FileError {
 	disk, ok := s.(sectored)
 	if !ok {
