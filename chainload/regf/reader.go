@@ -50,29 +50,42 @@ func (h *Reader) Dirty() bool { return h.base.hive.Dirty }
 // Value returns the value of that name in the key at a path such as `Setup` or
 // `Select\Current` (case does not matter), or ErrNotFound.
 func (h *Reader) Value(path, name string) (*Value, error) {
-	off, err := h.find(path)
+	off, c, v, err := h.vk(path, name)
+	if err == nil {
+		err = h.content(v, off, c)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return v, nil
+}
+
+// vk returns a value without its data, and the cell that it is in.
+func (h *Reader) vk(path, name string) (off uint32, c []byte, v *Value, err error) {
+	off, err = h.find(path)
+	if err != nil {
+		return 0, nil, nil, err
+	}
 	key, err := h.key(off)
 	if err != nil {
-		return nil, err
+		return 0, nil, nil, err
 	}
 	le := binary.LittleEndian
 	count := int64(le.Uint32(key[0x24:]))
 	if count > 0 {
 		list, err := h.cell(le.Uint32(key[0x28:]), "value list", int(min(4*count, maxCell+1)))
 		if err != nil {
-			return nil, err
+			return 0, nil, nil, err
 		}
 		for i := range count {
-			v, err := h.value(le.Uint32(list[4*i:]), name)
+			off := le.Uint32(list[4*i:])
+			c, v, err := h.named(off, name)
 			if v != nil || err != nil {
-				return v, err
+				return off, c, v, err
 			}
 		}
 	}
-	return nil, fmt.Errorf("%w: value %s of %s", ErrNotFound, name, path)
+	return 0, nil, nil, fmt.Errorf("%w: value %s of %s", ErrNotFound, name, path)
 }
 
 // Keys returns the names of the subkeys of the key at a path, in the order of the hive, or
@@ -202,19 +215,24 @@ func (h *Reader) nameOf(off uint32) (string, error) {
 	return name(c, 0x4c, le.Uint16(c[0x48:]), le.Uint16(c[2:])&flagLatin1 != 0, "nk", off)
 }
 
-// value returns the value at off if it has that name, else nil.
-func (h *Reader) value(off uint32, want string) (*Value, error) {
+// named returns the value at off without its data, and its cell, if it has that name, else nil.
+func (h *Reader) named(off uint32, want string) ([]byte, *Value, error) {
 	c, err := h.cell(off, "vk", 0x14)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if string(c[:2]) != "vk" {
-		return nil, corrupt("vk", fileOffset(off), "signature %q", c[:2])
+		return nil, nil, corrupt("vk", fileOffset(off), "signature %q", c[:2])
 	}
 	v, err := head(c, off)
 	if err != nil || !strings.EqualFold(v.Name, want) {
-		return nil, err
+		return nil, nil, err
 	}
+	return c, v, nil
+}
+
+// content reads the data of the value in the cell c at off.
+func (h *Reader) content(v *Value, off uint32, c []byte) error {
 	n, at, err := v.inside(c, off)
 	switch {
 	case err != nil:
@@ -225,10 +243,7 @@ func (h *Reader) value(off uint32, want string) (*Value, error) {
 			v.Data = v.Data[:n]
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return v, nil
+	return err
 }
 
 // split reads data of n bytes that lies in several cells.

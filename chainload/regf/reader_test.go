@@ -2,6 +2,7 @@ package regf
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -48,6 +49,17 @@ func TestReaderSamples(t *testing.T) {
 			want, err := exec.Command("hivexget", path, `\`+at.key, at.value).Output()
 			if err != nil {
 				t.Fatalf("hivexget: %v", err)
+			}
+			if p, err := h.Place(at.key, at.value); len(v.Data) <= bigData && err != nil {
+				t.Errorf("%s: no place: %v", name, err)
+			} else if err == nil {
+				file, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				placed(t, file, p)
+			} else if !errors.Is(err, ErrUnsupported) {
+				t.Errorf("%s: no place for data that is split: %v", name, err)
 			}
 			if !sameValue(t, v, want) {
 				t.Errorf(`%s: %s\%s is %d bytes of type %d, hivexget prints %.80q`, name, at.key, at.value, len(v.Data), v.Type, want)
@@ -135,7 +147,62 @@ func TestReaderTree(t *testing.T) {
 			if err != nil || v.Type != want.Type || !bytes.Equal(v.Data, want.Data) {
 				t.Fatalf(`%s\%s\%s: %+v, %v`, top.Name, k.Name, want.Name, v, err)
 			}
+			p, err := h.Place(strings.ToUpper(top.Name)+`\ünter`, want.Name)
+			if err != nil || !bytes.Equal(p.Data, want.Data) {
+				t.Fatalf(`%s\%s\%s: %+v, %v`, top.Name, k.Name, want.Name, p, err)
+			}
+			placed(t, b, p)
 		}
+	}
+}
+
+// placed fails unless the bytes of a hive at a place are those of the value, and the number where its
+// length is kept is that length.
+func placed(t *testing.T, file []byte, p *Place) {
+	t.Helper()
+	if int64(len(p.Data)) > p.Room || p.At < 0 || p.At+p.Room > int64(len(file)) || p.SizeAt < 0 || p.SizeAt+4 > int64(len(file)) {
+		t.Fatalf("%d bytes at %d+%d, length at %d, of a hive of %d", len(p.Data), p.At, p.Room, p.SizeAt, len(file))
+	}
+	if !bytes.Equal(file[p.At:p.At+int64(len(p.Data))], p.Data) {
+		t.Errorf("%q: other bytes stand at %#x", p.Name, p.At)
+	}
+	if n := binary.LittleEndian.Uint32(file[p.SizeAt:]); p.SizeAt > 0 && int(n) != len(p.Data) {
+		t.Errorf("%q: %d stands for the length, want %d", p.Name, n, len(p.Data))
+	}
+}
+
+// TestPlaceOverlap: where the cells of a bin do not lead to a cell, it is not written: it could be
+// the inside of another one.
+func TestPlaceOverlap(t *testing.T) {
+	root := &Key{Name: "ROOT", Flags: flagRoot}
+	k := root.Make("Setup")
+	k.Set("other", Binary, append(make([]byte, 60), 0xc0, 0xff, 0xff, 0xff)) // a cell of 64 bytes, it claims
+	k.Set("name", SZ, EncodeSZ("PC-1"))
+	b, err := (&Hive{Root: root}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := func() (*Place, *Place, error) {
+		h, err := NewReader(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := h.Place("Setup", "other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := h.Place("setup", "NAME")
+		return other, name, err
+	}
+	other, name, err := place()
+	if err != nil {
+		t.Fatal(err)
+	}
+	placed(t, b, name)
+	inside := other.At + 60 - baseSize
+	binary.LittleEndian.PutUint32(b[name.SizeAt+4:], uint32(inside))
+	if _, p, err := place(); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("inside another cell: %+v, %v", p, err)
 	}
 }
 
@@ -176,6 +243,9 @@ func FuzzReader(f *testing.F) {
 		for _, name := range []string{"OOBEInProgress", "long"} {
 			if v, err := h.Value("Setup", name); err == nil && len(v.Data) > len(b) {
 				t.Fatalf("%d bytes of a hive of %d", len(v.Data), len(b))
+			}
+			if p, err := h.Place("Setup", name); err == nil {
+				placed(t, b, p)
 			}
 		}
 	})
