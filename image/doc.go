@@ -67,10 +67,10 @@
 // # Fields
 //
 // A manifest may have "fields": places in the virtual disk for what is a machine's own, such as its
-// name. No version has one yet, and no agent writes there. Each says its kind (how a value is
-// written there), the name of the value, offset, room, and the SHA-256 of each page that it touches
-// as published. The kind is a word in the needs of the manifest: an agent that does not understand
-// one of the fields does not take the version.
+// name; package image/fields writes them, and its subpackage find looks for them. Each says its kind
+// (how a value is written there), the name of the value, its pieces on the disk, and the SHA-256 of
+// each page that it touches as published. No two share a byte. The kind is a word in the needs of
+// the manifest: an agent that does not understand one of the fields does not take the version.
 //
 // # Pack
 //

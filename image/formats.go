@@ -18,7 +18,7 @@ const SetupWord = "setup"
 var (
 	MarkerKind   = format.Kind{Name: MarkerName, Number: 1, Oldest: 1}
 	IndexKind    = format.Kind{Name: "versions.json", Number: 1, Oldest: 1}
-	ManifestKind = format.Kind{Name: "the manifest", Number: 1, Oldest: 1, Words: []string{SetupWord}}
+	ManifestKind = format.Kind{Name: "the manifest", Number: 1, Oldest: 1, Words: append([]string{SetupWord}, fieldKinds...)}
 	TableKind    = layer.Format
 	MapKind      = format.Kind{Name: "the version map", Number: 1, Oldest: 1}
 )

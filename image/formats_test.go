@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,31 +133,89 @@ func TestFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := m.VirtualSize
-	good := image.Field{Kind: "utf-16", Name: "computer-name", Offset: image.PageSize - 2, Room: 32, Pages: make([]image.Sum, 2)}
-	for want, change := range map[string]func(f *image.Field){
-		`does not need`:         func(*image.Field) {},
-		`has kind "UTF"`:        func(f *image.Field) { f.Kind = "UTF" },
-		`name ""`:               func(f *image.Field) { f.Name = "" },
-		"is bytes 4094+0":       func(f *image.Field) { f.Room = 0 },
-		"is bytes -1+32":        func(f *image.Field) { f.Offset = -1 },
-		"of a disk":             func(f *image.Field) { f.Offset = end - 31 },
-		"4094+9223372036854775": func(f *image.Field) { f.Room = 1<<63 - 1 },
-		"has hashes of 1":       func(f *image.Field) { f.Pages = f.Pages[:1] },
-		"touches 1 pages":       func(f *image.Field) { f.Offset--; f.Room = 3 },
+	good := func() image.Field {
+		return image.Field{Kind: image.FieldText, Name: "computer-name", At: []image.Range{{Offset: image.PageSize - 2, Length: 4}, {Offset: 9000, Length: 28}},
+			SizeAt: 5000, Pages: make([]image.Sum, 3)}
+	}
+	answers := func(f *image.Field) {
+		f.Kind, f.SizeAt, f.Pages, f.Used = image.FieldAnswers, 0, f.Pages[:3], 30
+		f.Slots = []image.Slot{{Name: "a/b", Offset: 3, Length: 4}, {Name: "a/c", Offset: 9, Length: 0}}
+	}
+	encoded := func(needs []string, list ...image.Field) (image.Manifest, error) {
+		m := *m
+		m.Needs, m.Fields = needs, list
+		b, e, err := m.Encode()
+		if err != nil {
+			return m, err
+		}
+		again, err := image.ParseManifest(b, "pc", &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *again, nil
+	}
+	for _, c := range []struct {
+		want   string
+		change func(f *image.Field)
+	}{
+		{`kind "UTF"`, func(f *image.Field) { f.Kind = "UTF" }},
+		{`name ""`, func(f *image.Field) { f.Name = "" }},
+		{"does not need", func(f *image.Field) { f.Kind = "utf-16"; f.SizeAt, f.Pages = 0, f.Pages[:3] }},
+		{"texts of 0 and 513 bytes", func(f *image.Field) { f.Was = strings.Repeat("x", 513) }},
+		{"0 pieces", func(f *image.Field) { f.At = nil }},
+		{"65 pieces", func(f *image.Field) { f.At = make([]image.Range, 65) }},
+		{"bytes 4094+0", func(f *image.Field) { f.At[0].Length = 0 }},
+		{"bytes -1+4", func(f *image.Field) { f.At[0].Offset = -1 }},
+		{"of a disk", func(f *image.Field) { f.At[0].Offset = end - 3 }},
+		{"of a disk", func(f *image.Field) { f.SizeAt = end - 3 }},
+		{"bytes 4094+9223372036854775", func(f *image.Field) { f.At[0].Length = 1<<63 - 1 }},
+		{"room of 65564 bytes", func(f *image.Field) { f.At[0].Length = image.MaxRoom }},
+		{"touches 3 pages and has hashes of 2", func(f *image.Field) { f.Pages = f.Pages[:2] }},
+		{"share byte 9000", func(f *image.Field) { f.SizeAt = 8998 }},
+		{"share byte 9010", func(f *image.Field) { f.At[0] = image.Range{Offset: 9010, Length: 3}; f.Pages = f.Pages[:2] }},
+		{"whose length is at 0", func(f *image.Field) { f.SizeAt = 0 }},
+		{"whose length is at 5000", func(f *image.Field) { f.Kind = image.FieldFile }},
+		{"number of 32 bytes", func(f *image.Field) { f.Kind, f.SizeAt = image.FieldNumber, 0 }},
+		{"registry-text with slots", func(f *image.Field) { f.Used = 1 }},
+		{"33 bytes used of 32", func(f *image.Field) { answers(f); f.Used = 33 }},
+		{"33 slots", func(f *image.Field) { answers(f); f.Slots = make([]image.Slot, 33) }},
+		{"is bytes 6+0", func(f *image.Field) { answers(f); f.Slots[1].Offset = 6 }},
+		{"is bytes 9+22", func(f *image.Field) { answers(f); f.Slots[1].Length = 22 }},
+		{"is bytes 9+9223372036854775807", func(f *image.Field) { answers(f); f.Slots[1].Length = 1<<63 - 1 }},
+		{"two slots of one name", func(f *image.Field) { answers(f); f.Slots[1].Name = "a/b" }},
 	} {
-		f := good
-		change(&f)
-		m.Needs, m.Fields = nil, []image.Field{f}
-		if _, _, err := m.Encode(); !errors.Is(err, image.ErrInvalid) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%+v: %v, want %q", f, err, want)
+		f := good()
+		c.change(&f)
+		if f.SizeAt == 0 && len(f.Pages) == 3 {
+			f.Pages = f.Pages[:len(f.PageOffsets())]
+		}
+		if _, err := encoded(nil, f); !errors.Is(err, image.ErrInvalid) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, want %q", f, err, c.want)
 		}
 	}
-	m.Needs, m.Fields = []string{good.Kind}, []image.Field{good}
-	if _, _, err := m.Encode(); !errors.Is(err, image.ErrUnsupported) || !strings.Contains(err.Error(), `needs "utf-16"`) {
+	f := good()
+	answers(&f)
+	f.Pages = f.Pages[:len(f.PageOffsets())]
+	for _, f := range []image.Field{good(), f} {
+		if again, err := encoded(nil, f); err != nil || !slices.Contains(again.Needs, f.Kind) || !reflect.DeepEqual(again.Fields, []image.Field{f}) {
+			t.Errorf("%+v: read again as %+v, %v", f, again.Fields, err)
+		}
+	}
+	other := good()
+	other.At, other.SizeAt, other.Pages[0] = []image.Range{{Offset: 16, Length: 4}}, 20, image.Sum{1}
+	other.Pages = other.Pages[:1]
+	if _, err := encoded(nil, good(), other); err == nil || !strings.Contains(err.Error(), "another hash of the page at 0") {
+		t.Errorf("two hashes of one page: %v", err)
+	}
+	if _, err := encoded(nil, good(), good()); err == nil || !strings.Contains(err.Error(), "share byte 4094") {
+		t.Errorf("a field twice: %v", err)
+	}
+	unknown := good()
+	unknown.Kind, unknown.SizeAt = "utf-16", 0
+	if _, err := encoded([]string{"utf-16"}, unknown); !errors.Is(err, image.ErrUnsupported) || !strings.Contains(err.Error(), `needs "utf-16"`) {
 		t.Errorf("a kind of field that this program does not know: %v", err)
 	}
-	m.Needs, m.Fields = nil, make([]image.Field, 257)
-	if _, _, err := m.Encode(); !errors.Is(err, image.ErrInvalid) || !strings.Contains(err.Error(), "257 fields") {
+	if _, err := encoded(nil, make([]image.Field, 257)...); !errors.Is(err, image.ErrInvalid) || !strings.Contains(err.Error(), "257 fields") {
 		t.Errorf("too many fields: %v", err)
 	}
 }

@@ -16,7 +16,10 @@ const PageSize = pages.Size
 const RegionSize = pages.Region
 
 // Range is a piece of the virtual disk in bytes, not aligned to anything.
-type Range struct{ Offset, Length int64 }
+type Range struct {
+	Offset int64 `json:"offset"`
+	Length int64 `json:"length"`
+}
 
 // Run is a piece of the virtual disk. Offset and Length are bytes and multiples of PageSize.
 type Run struct {

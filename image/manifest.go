@@ -73,7 +73,7 @@ type Manifest struct {
 	// Setup says that the setup of Windows has not run to its end in this version: what it does at
 	// its first starts must not be reset, replaced or merged. Then SetupWord is among the needs.
 	Setup bool `json:"setup,omitempty"`
-	// Fields are the places that get something of each machine's own; none yet.
+	// Fields are the places that get something of each machine's own. Their kinds are among the needs.
 	Fields []Field `json:"fields,omitempty"`
 	// Figures are those of publishing.
 	Figures Figures `json:"figures"`
@@ -165,8 +165,13 @@ func (x *Index) Encode() ([]byte, error) {
 func (m *Manifest) Encode() ([]byte, Entry, error) {
 	e := Entry{Version: m.Version, Parent: m.Parent}
 	d := *m
-	if d.Setup && !slices.Contains(d.Needs, SetupWord) {
-		d.Needs = append(slices.Clip(d.Needs), SetupWord)
+	if d.Setup {
+		d.need(SetupWord)
+	}
+	for i := range d.Fields {
+		if slices.Contains(fieldKinds, d.Fields[i].Kind) {
+			d.need(d.Fields[i].Kind)
+		}
 	}
 	ManifestKind.Stamp(&d.Head)
 	b, err := format.Indent(&d)
@@ -178,6 +183,13 @@ func (m *Manifest) Encode() ([]byte, Entry, error) {
 	}
 	e.Manifest = Object{Name: manifestName(m.Image, m.Version), Size: int64(len(b)), SHA256: sha256.Sum256(b)}
 	return b, e, nil
+}
+
+// need adds a word to the needs.
+func (m *Manifest) need(word string) {
+	if !slices.Contains(m.Needs, word) {
+		m.Needs = append(slices.Clip(m.Needs), word)
+	}
 }
 
 // ParseIndex reads the index of an image and checks all its claims. Its errors are ErrCorrupt and

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -100,6 +101,9 @@ func showFigures(w io.Writer, m *image.Manifest) {
 	fmt.Fprintln(w, figures(m))
 	need := pcdisk.BareOptions{VirtualSize: m.VirtualSize}
 	fmt.Fprintf(w, "  a PC needs a disk of %s, or %s with the smallest slots\n", progress.Bytes(need.Need()), progress.Bytes(need.Smaller(0).Need()))
+	if names := fieldNames(m); len(names) > 0 {
+		fmt.Fprintf(w, "  a PC gets its own: %s\n", strings.Join(names, ", "))
+	}
 	for _, note := range m.Notes {
 		fmt.Fprintf(w, "  %s\n", cli.Clean(note))
 	}

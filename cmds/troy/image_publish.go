@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"troy/image"
+	"troy/image/fields/find"
 	"troy/image/publish"
 	"troy/image/source"
 	"troy/image/startable"
@@ -121,6 +122,11 @@ func (p *publishing) judge(disk *source.Disk, path string) error {
 	v := startable.Check(disk.Reader, disk.Size, int(disk.SectorSize))
 	p.o.Setup, p.o.Notes = v.Setup, append(disk.Notes, v.Notes()...)
 	err := v.Refused(p.allowed)
+	if err == nil {
+		var notes []string
+		p.o.Fields, notes = find.Fields(disk.Reader, disk.Size, int(disk.SectorSize))
+		p.o.Notes = append(p.o.Notes, notes...)
+	}
 	var refused *startable.RefusedError
 	if !errors.As(err, &refused) {
 		return err

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +68,33 @@ func (i *imageCall) runShow(ctx context.Context, args []string) error {
 	showFigures(i.Out, m)
 	fmt.Fprintf(i.Out, "  parent:          version %d\n  disk:            %d bytes, sectors of %d\n  DataWriteGuid:   %s\n  pack:            %s, %d bytes\n  layer table:     %s, %d bytes\n  version map:     %s, %d bytes\n",
 		m.Parent, m.VirtualSize, m.SectorSize, m.DataWriteGUID, m.Pack.Name, m.Pack.Size, m.Table.Name, m.Table.Size, m.Map.Name, m.Map.Size)
+	showFields(i.Out, m)
 	return nil
+}
+
+// fieldNames are the names of the fields of a version, each once.
+func fieldNames(m *image.Manifest) (names []string) {
+	for i := range m.Fields {
+		if name := cli.Clean(m.Fields[i].Name); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// showFields lists the places that get what is a machine's own.
+func showFields(w io.Writer, m *image.Manifest) {
+	for i := range m.Fields {
+		f := &m.Fields[i]
+		is := strconv.Quote(cli.Clean(f.Was))
+		if f.Kind == image.FieldFile || f.Kind == image.FieldAnswers {
+			is = "room for " + progress.Bytes(f.Room())
+		}
+		fmt.Fprintf(w, "  field:           %s, %s, at byte %d: %s\n", cli.Clean(f.Name), is, f.At[0].Offset, cli.Clean(f.Where))
+		for _, s := range f.Slots {
+			fmt.Fprintf(w, "                   %s\n", cli.Clean(s.Name))
+		}
+	}
 }
 
 // jsonDiff is what "image diff --json" prints. A machine goes from one version to another by

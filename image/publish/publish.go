@@ -45,6 +45,8 @@ type Options struct {
 	Approve func(*image.Manifest) error
 	// Setup says that the setup of the Windows on the disk has not run to its end.
 	Setup bool
+	// Fields are the places of what is a machine's own, as the disk has them.
+	Fields []image.Field
 	// Notes are lines for people that the manifest is to hold, before those of the filter.
 	Notes []string
 	// Progress shows how far each stage has come, in bytes of the disk that are read. What a stage
@@ -190,7 +192,7 @@ func (p *publication) since(child *Disk) (err error) {
 func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 	m := &image.Manifest{
 		Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,
-		DataWriteGUID: p.disk.DataWriteGUID, Setup: p.o.Setup,
+		DataWriteGUID: p.disk.DataWriteGUID, Setup: p.o.Setup, Fields: p.o.Fields,
 	}
 	if p.below != nil {
 		m.Parent = p.below.Version

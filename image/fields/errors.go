@@ -1,0 +1,72 @@
+package fields
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrNoField: the version has no place for a value that is to be written.
+	ErrNoField = errors.New("the version has no such field")
+	// ErrRoom: a value is longer than its place.
+	ErrRoom = errors.New("the value does not fit its field")
+	// ErrIllegal: Windows could not use a value.
+	ErrIllegal = errors.New("illegal value")
+	// ErrChanged: the disk does not hold what was published.
+	ErrChanged = errors.New("a page of a field is not as published")
+)
+
+// NoFieldError names the field that a version lacks. It unwraps to ErrNoField.
+type NoFieldError struct {
+	Name string
+	// Slot is the element that an answer file lacks, "" if the field itself is missing.
+	Slot string
+}
+
+// Error names what is missing and where the reason is found.
+func (e *NoFieldError) Error() string {
+	if e.Slot != "" {
+		return fmt.Sprintf("the answer file of the version has no element %s to fill", e.Slot)
+	}
+	return fmt.Sprintf("the version has no field %s ('troy image show' says why)", e.Name)
+}
+
+// Unwrap returns ErrNoField.
+func (e *NoFieldError) Unwrap() error { return ErrNoField }
+
+// RoomError has the numbers of a value that is too long. It unwraps to ErrRoom.
+type RoomError struct {
+	Name, Where string
+	Need, Room  int64 // bytes
+}
+
+// Error names the field, the place and the numbers.
+func (e *RoomError) Error() string {
+	return fmt.Sprintf("%s needs %d bytes in %s, which has room for %d", e.Name, e.Need, e.Where, e.Room)
+}
+
+// Unwrap returns ErrRoom.
+func (e *RoomError) Unwrap() error { return ErrRoom }
+
+// ValueError says why a value cannot be used. It unwraps to ErrIllegal.
+type ValueError struct{ Name, Reason string }
+
+// Error names the field and the reason.
+func (e *ValueError) Error() string { return e.Name + ": " + e.Reason }
+
+// Unwrap returns ErrIllegal.
+func (e *ValueError) Unwrap() error { return ErrIllegal }
+
+// PageError names the page that is not as published. It unwraps to ErrChanged.
+type PageError struct {
+	Name, Where string
+	Offset      int64 // of the page on the virtual disk
+}
+
+// Error names the field and the page.
+func (e *PageError) Error() string {
+	return fmt.Sprintf("the page at byte %d, of %s (%s), is not as published", e.Offset, e.Name, e.Where)
+}
+
+// Unwrap returns ErrChanged.
+func (e *PageError) Unwrap() error { return ErrChanged }
