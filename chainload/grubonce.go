@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -21,53 +22,75 @@ var agentPath = `\` + strings.ReplaceAll(esp.AgentDir, "/", `\`) + `\`
 
 // grubOnce asks the GRUB in the agent's directory to start Windows once. It
 // needs no variable of the firmware, but GRUB has to be what is started next.
-func grubOnce(v efiboot.Variables, o *Options) (err error) {
+func grubOnce(v efiboot.Variables, o *Options) error {
 	if !agentIsFirst(v, o) {
 		return errNoGRUB
 	}
-	return editGRUB(o, func(dir esp.Dir, block []byte) error {
-		next, err := grubenv.Set(block, grubenv.Next, grubenv.Windows)
-		if err != nil {
-			return err
-		}
-		if err := dir.Overwrite(grubenv.Name, next); err != nil {
-			return err
-		}
-		back, err := dir.Read(grubenv.Name, grubenv.Size)
-		if err == nil && !bytes.Equal(back, next) {
-			err = fmt.Errorf("%s reads back different from what was written", grubenv.Name)
-		}
-		return err
-	})
+	err := o.onGRUB(func(block []byte) ([]byte, error) { return grubenv.Set(block, grubenv.Next, grubenv.Windows) })
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", errNoGRUB, err)
+	}
+	return err
 }
 
-// editGRUB calls f with the agent's directory and GRUB's environment block,
-// the ESP being writable.
-func editGRUB(o *Options, f func(esp.Dir, []byte) error) (err error) {
+// onGRUB has change change GRUB's environment block on the ESP.
+func (o *Options) onGRUB(change func(block []byte) ([]byte, error)) (err error) {
 	v, err := esp.Open(o.ESPDevice, o.espDir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errline.Join(err, v.Close()) }()
-	dir, block, err := readGRUB(v)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNoGRUB, err)
+	return changeGRUB(v, change)
+}
+
+// changeGRUB has change change GRUB's environment block, which is written in place, and only if it
+// is another one then. One that is none any more is made again. The error wraps fs.ErrNotExist where
+// no copy of the agent is on the ESP, or ErrESP.
+func changeGRUB(v *esp.Volume, change func(block []byte) ([]byte, error)) error {
+	dir, have, err := readGRUB(v)
+	block := have
+	switch {
+	case errors.Is(err, grubenv.ErrCorrupt):
+		block = grubenv.New()
+	case err != nil:
+		return err
+	}
+	next, err := change(block)
+	if err != nil || bytes.Equal(next, have) {
+		return err
 	}
 	if err := v.MakeWritable(); err != nil {
 		return fmt.Errorf("%w: %w", ErrESP, err)
 	}
-	if err := f(dir, block); err != nil {
+	write := dir.Overwrite
+	if len(have) != grubenv.Size {
+		write = dir.Write
+	}
+	if err = write(grubenv.Name, next); err == nil {
+		have, err = dir.Read(grubenv.Name, grubenv.Size)
+	}
+	if err == nil && !bytes.Equal(have, next) {
+		err = fmt.Errorf("%s reads back different from what was written", grubenv.Name)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrESP, err)
 	}
 	return nil
 }
 
+// readGRUB reads the environment block; the error wraps grubenv.ErrCorrupt if it is none.
 func readGRUB(v *esp.Volume) (esp.Dir, []byte, error) {
 	dir, err := v.Root.Sub(esp.AgentDir)
 	if err != nil {
 		return "", nil, err
 	}
 	block, err := dir.Read(grubenv.Name, grubenv.Size)
+	if errors.Is(err, esp.ErrTooLong) {
+		return dir, nil, fmt.Errorf("%w: %w", grubenv.ErrCorrupt, err)
+	}
+	if err == nil {
+		_, err = grubenv.Get(block, grubenv.Next)
+	}
 	return dir, block, err
 }
 

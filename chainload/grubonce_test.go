@@ -126,7 +126,6 @@ func TestGRUBNotFirst(t *testing.T) {
 		},
 		"not in the order": func(m *machine, _ string) { m.fw.Vars["BootOrder"] = efitest.Words(8) },
 		"no GRUB":          func(_ *machine, env string) { os.Remove(env) },
-		"broken block":     func(_ *machine, env string) { os.WriteFile(env, make([]byte, 1024), 0o600) },
 	} {
 		m := newMachine(t)
 		env := m.withAgent(t)
@@ -147,6 +146,21 @@ func TestGRUBNotFirst(t *testing.T) {
 	m.fw.Refuse["BootNext"] = syscall.ENOSPC
 	if r := m.handOff(t); r.Method != ByGRUB {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A block that is none is made again, whatever it is.
+func TestGRUBBlockMended(t *testing.T) {
+	for _, size := range []int{0, 512, 1023, 1024, 1025, 4096} {
+		m := newMachine(t)
+		env := m.withAgent(t)
+		if err := os.WriteFile(env, make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m.fw.Refuse["BootNext"] = syscall.ENOSPC
+		if r := m.handOff(t); r.Method != ByGRUB || next(t, env) != "windows" {
+			t.Errorf("%d zeros: %+v, next %q", size, r, next(t, env))
+		}
 	}
 }
 

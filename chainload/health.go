@@ -128,6 +128,7 @@ type Seen struct {
 	Ran     bool      // Windows has written since the last hand-off
 	Untold  bool      // Windows ran, and whether its volume was closed in order cannot be told
 	Blind   bool      // the disk could not be read, so that Healthy and Ran are not known
+	Direct  int       // starts of Windows by GRUB since the last hand-off, without the agent (TakeDirect)
 	Now     time.Time // zero: not known
 	Left
 }
@@ -166,6 +167,9 @@ func Judge(h Health, s Seen) Judgement {
 	h.Worked, h.Ignored, h.Bad = slices.Clone(h.Worked), slices.Clone(h.Ignored), slices.Clone(h.Bad)
 	h.Times, h.Doubted = slices.Clone(h.Times), slices.Clone(h.Doubted)
 	d := Judgement{Health: h}
+	if s.Direct > 0 {
+		d.say("direct starts of Windows since the last hand-off, without the agent: %d", s.Direct)
+	}
 	d.judgeWithout(s)
 	d.judgeMethod(s)
 	d.judgeVersion(s)
@@ -181,7 +185,7 @@ func (d *Judgement) judgeWithout(s Seen) {
 	case !s.Ran || !s.Firmware:
 	case m == "":
 		why = "no hand-off was made since its last start was seen"
-	case m == ByBootNext && s.BootNext:
+	case m == ByBootNext && s.BootNext && s.Direct == 0:
 		why = "BootNext was not used"
 	case m == ByBootOrder:
 		why = "it comes first in the boot order since the last hand-off"
@@ -200,7 +204,7 @@ func (d *Judgement) judgeMethod(s Seen) {
 	left := m == ByBootNext && s.BootNext || m == ByGRUB && s.GRUB
 	switch {
 	case m == "":
-	case s.Ran || s.Healthy:
+	case (s.Ran || s.Healthy) && !(left && s.Direct > 0): // else it ran by the direct starts alone
 		d.worked = m
 		h.Ignored, h.Doubted = without(h.Ignored, m), without(h.Doubted, m)
 		if m == ByBootOrder {

@@ -2,6 +2,7 @@ package chainload
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"reflect"
@@ -171,6 +172,41 @@ func TestBootNextLeft(t *testing.T) {
 	d = l.start(Seen{Version: "1", Left: Left{GRUB: true}}, Good) // as before: Windows had no chance
 	if d.Methods[0] != ByBootOrder {
 		t.Errorf("GRUB that cannot write: %+v", d)
+	}
+}
+
+// Direct starts explain that Windows ran: no alarm, and no start against the version. Firmware that
+// left BootNext set started Windows by them alone.
+func TestDirectStarts(t *testing.T) {
+	l := newLife(t)
+	l.start(Seen{Version: "1"}, Unknown)
+	l.start(Seen{Version: "1", Ran: true, Healthy: true}, Good)
+	for _, s := range []Seen{
+		{Version: "1", Ran: true, Healthy: true, Direct: 4},
+		{Version: "1", Ran: true, Direct: 1}, // cut off
+		{Version: "1", Direct: 3},            // Windows did not come up in any of them
+	} {
+		want := Unknown
+		if s.Healthy {
+			want = Good
+		}
+		d := l.start(s, want)
+		if d.Without != "" || d.Methods[0] != ByBootNext || !strings.Contains(d.Messages[0], fmt.Sprint("without the agent: ", s.Direct)) {
+			t.Errorf("%+v: %+v", s, d)
+		}
+	}
+	for range 20 {
+		l.start(Seen{Version: "1", Ran: true, Direct: 4}, Unknown)
+	}
+	l.start(Seen{Version: "1", Ran: true, Healthy: true}, Good)
+	d := l.start(Seen{Version: "1", Ran: true, Healthy: true, Direct: 2, Left: Left{Firmware: true, BootNext: true}}, Good)
+	if d.Without != "" || d.worked != "" || d.Methods[0] != ByGRUB {
+		t.Errorf("%+v", d)
+	}
+	// Where Windows comes first, the agent does not start again by itself: that is said all the same.
+	d = l.start(Seen{Version: "1", Ran: true, Healthy: true, Direct: 2, Left: Left{Firmware: true, Behind: true}}, Good)
+	if d.Without == "" {
+		t.Errorf("%+v", d)
 	}
 }
 

@@ -68,19 +68,12 @@ func leftGRUB(v *esp.Volume) (bool, error) {
 	return next == grubenv.Windows, err
 }
 
-// forgetGRUB takes back an earlier order to GRUB: it would pass the agent over
-// at some later start.
+// forgetGRUB takes back what GRUB was told earlier: it would pass the agent over at some later
+// start.
 func forgetGRUB(v *esp.Volume) error {
-	left, err := leftGRUB(v)
-	if err != nil || !left {
-		return err
+	err := changeGRUB(v, forgotten)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	dir, block, err := readGRUB(v)
-	if err != nil {
-		return err
-	}
-	if block, err = grubenv.Set(block, grubenv.Next, ""); err != nil {
-		return err
-	}
-	return errline.Join(v.MakeWritable(), dir.Overwrite(grubenv.Name, block))
+	return err
 }

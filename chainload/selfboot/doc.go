@@ -70,6 +70,23 @@
 // place, by the agent and by GRUB, so FAT itself does not change. When kernel or
 // initramfs cannot be loaded GRUB starts Windows.
 //
+// # Direct starts
+//
+// Where a room has starts: direct, the agent allows GRUB to start Windows without it, and without
+// Linux and a reset (chainload.AllowDirect, as its last act). GRUB does so only if all of this holds:
+//
+//	direct=y, made is 0 to 3    the block is whole; every fifth start is the agent's
+//	next_entry is empty         no other order
+//	SMBIOS, wake-up type        0, 1, 2 (not known), 6 (power switch), 8 (mains): neither network nor timer
+//	Esc is not pressed          for 2 seconds
+//	made+1 can be written       so that each is counted before it is made
+//
+// made keeps its length, so counting changes one byte. An agent that comes up by any way takes the
+// permission back before it writes anything else (chainload.TakeDirect).
+//
+// None of Debian's signed GRUBs can tell the time (no datehook, and Secure Boot lets no module be
+// loaded), so windows are known by what switched the PC on, not by the clock.
+//
 // # Order of writes
 //
 // Install and Update, into the copy that is not first and does not run:

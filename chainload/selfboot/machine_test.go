@@ -15,10 +15,10 @@ import (
 
 	"troy/chainload"
 	"troy/chainload/efiboot"
-	"troy/chainload/internal/grubenv"
 	"troy/chainload/release"
 	"troy/internal/guid"
 	"troy/internal/testing/efitest"
+	"troy/internal/testing/grubtest"
 )
 
 // machine is a folder in place of an ESP with files of others, and firmware
@@ -141,7 +141,7 @@ func (m *machine) fallback(t testing.TB) string {
 	return "windows"
 }
 
-// grub is what grub.cfg does.
+// grub is what GRUB does with the configuration of a copy: see package grubtest.
 func (m *machine) grub(t testing.TB, shim, path string) string {
 	t.Helper()
 	config, err := os.ReadFile(filepath.Join(filepath.Dir(shim), configName))
@@ -150,16 +150,15 @@ func (m *machine) grub(t testing.TB, shim, path string) string {
 	env := m.find("EFI/Troy/grubenv")
 	block, err := os.ReadFile(env)
 	must(t, err)
-	next, err := grubenv.Get(block, grubenv.Next)
-	must(t, err)
-	if next != "" {
-		block, err = grubenv.Set(block, grubenv.Next, "")
-		must(t, err)
-		must(t, os.WriteFile(env, block, 0o600))
-		if next != c && next != grubenv.Windows {
-			path = `\EFI\Troy\` + next + `\` + release.Shim
-			return m.grub(t, m.find("EFI/Troy/"+next+"/"+release.Shim), path)
-		}
+	starts, block := grubtest.Start{Copy: c}.Boot(block)
+	must(t, os.WriteFile(env, block, 0o600))
+	switch starts {
+	case grubtest.Windows, grubtest.Direct:
+		return starts
+	case c:
+	default:
+		path = `\EFI\Troy\` + starts + `\` + release.Shim
+		return m.grub(t, m.find("EFI/Troy/"+starts+"/"+release.Shim), path)
 	}
 	if !strings.Contains(string(config), " troy.copy="+c+"; then") {
 		t.Errorf("configuration of copy %s:\n%s", c, config)

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"troy/chainload/grub"
+	"troy/chainload/internal/grubenv"
 	"troy/chainload/release"
 	"troy/internal/kernelargs"
 )
@@ -111,11 +113,23 @@ func config(c Copy, cmdline string) ([]byte, error) {
 		return nil, err
 	}
 	return []byte(strings.NewReplacer("COPY", string(c), "OTHER", string(c.other()), "SHIM", release.Shim,
-		"KERNEL", release.Kernel, "INITRD", release.Initrd, "SITE", release.Site, "ARGS", kernelargs.ForGRUB(args)).Replace(grubConfig)), nil
+		"COUNTS", counts(), "SECONDS", directPause, "KERNEL", release.Kernel, "INITRD", release.Initrd, "SITE", release.Site, "ARGS", kernelargs.ForGRUB(args)).Replace(grubConfig)), nil
 }
 
-// grubConfig starts what grubenv names, once, else the agent; and Windows when
-// the agent cannot be read. The order is forgotten before it is followed: if
+// directPause is how many seconds the screen offers to have the agent started in place of Windows.
+const directPause = "2"
+
+// counts are the values of made in their order.
+func counts() string {
+	var all []string
+	for n := range grubenv.MaxMade + 1 {
+		all = append(all, strconv.Itoa(n))
+	}
+	return strings.Join(all, " ")
+}
+
+// grubConfig starts what grubenv names, once; else Windows, where that is allowed, counted and not
+// the wish of somebody else; else the agent; and Windows when the agent cannot be read. The order is forgotten before it is followed: if
 // that fails, it is not followed. GRUB 2.12 starts nothing any more after a kernel
 // that it could not load: it restarts the machine, once, with the order to start
 // Windows. A superuser without a password locks the editor and the command line; the script ends in
@@ -129,7 +143,9 @@ regexp --set=1:esp '^\(([^)]*)\)' "$here"
 set env="($esp)/EFI/Troy/grubenv"
 set windows="($esp)/EFI/Microsoft/Boot/bootmgfw.efi"
 set next_entry=
-load_env -f "$env" next_entry
+set direct=
+set made=
+load_env -f "$env" next_entry direct made
 set once="$next_entry"
 if [ -n "$once" ]; then
   set next_entry=
@@ -140,6 +156,24 @@ if [ -n "$once" ]; then
       if chainloader "($esp)/EFI/Troy/OTHER/SHIM"; then boot; fi
     fi
   fi
+elif [ "$direct" = y ]; then
+  set count=
+  set before=none
+  for n in COUNTS; do
+    if [ "$made" = "$before" ]; then set count="$n"; fi
+    set before="$n"
+  done
+  set wake=
+  smbios --type 1 --get-byte 24 --set wake
+  if [ -n "$count" ]; then if regexp '^[01268]$' "$wake"; then
+    echo "Troy: starting Windows. Press Esc to start Troy first."
+    if sleep --interruptible SECONDS; then
+      set made="$count"
+      if save_env -f "$env" made; then
+        if chainloader "$windows"; then boot; fi
+      fi
+    fi
+  fi; fi
 fi
 if linux "$here/KERNEL" ARGS; then
   if initrd "$here/INITRD" "$here/SITE"; then boot; fi

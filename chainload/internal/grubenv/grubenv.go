@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +19,17 @@ const Name = "grubenv"
 const (
 	Next    = "next_entry"
 	Windows = "windows"
+)
+
+// Direct is the variable that says whether GRUB may start Windows without the agent, and Made how
+// often it has done so since that was last allowed: a digit, 0 to MaxMade. Both keep their length,
+// so that allowing, counting and taking back change one byte each.
+const (
+	Direct  = "direct"
+	Yes     = "y"
+	No      = "n"
+	Made    = "made"
+	MaxMade = 4
 )
 
 // Size of the block, in bytes.
@@ -50,13 +62,14 @@ func lines(block []byte) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(rest, "\n"), "\n"), nil
 }
 
-// Get returns the value of a variable, empty when there is none.
+// Get returns the value of a variable, empty when there is none. Of one that is set twice the last
+// counts, as for GRUB.
 func Get(block []byte, name string) (string, error) {
 	all, err := lines(block)
 	if err != nil {
 		return "", err
 	}
-	for _, l := range all {
+	for _, l := range slices.Backward(all) {
 		if value, ok := strings.CutPrefix(l, name+"="); ok {
 			return value, nil
 		}
@@ -64,7 +77,7 @@ func Get(block []byte, name string) (string, error) {
 	return "", nil
 }
 
-// Set returns the block with a variable set.
+// Set returns the block with a variable set, in its place if it has one already, as GRUB does it.
 func Set(block []byte, name, value string) ([]byte, error) {
 	all, err := lines(block)
 	if err != nil {
@@ -73,13 +86,15 @@ func Set(block []byte, name, value string) ([]byte, error) {
 	if strings.ContainsAny(name, "=\n\\#") || strings.ContainsAny(value, "\n\\#") {
 		return nil, fmt.Errorf("%w: %s=%s cannot be kept", ErrCorrupt, name, value)
 	}
-	text := signature
-	for _, l := range all {
-		if !strings.HasPrefix(l, name+"=") {
-			text += l + "\n"
-		}
+	is := func(l string) bool { return strings.HasPrefix(l, name+"=") }
+	line := name + "=" + value
+	if i := slices.IndexFunc(all, is); i < 0 {
+		all = append(all, line)
+	} else {
+		all[i] = line
+		all = append(all[:i+1], slices.DeleteFunc(all[i+1:], is)...)
 	}
-	text += name + "=" + value + "\n"
+	text := signature + strings.Join(all, "\n") + "\n"
 	if len(text) > Size {
 		return nil, fmt.Errorf("%w: no room for %s", ErrCorrupt, name)
 	}

@@ -18,8 +18,20 @@ func TestSetGet(t *testing.T) {
 			t.Errorf("%s reads %q, %v", c[0], got, err)
 		}
 	}
-	if !bytes.HasPrefix(b, []byte("# GRUB Environment Block\nother=\nnext_entry=b\n###")) {
+	if !bytes.HasPrefix(b, []byte("# GRUB Environment Block\nnext_entry=b\nother=\n###")) {
 		t.Errorf("block %q", b)
+	}
+}
+
+// Of a variable that is set twice GRUB takes the last one; Set leaves one.
+func TestSetTwice(t *testing.T) {
+	b := append([]byte(signature+"a=1\nb=2\na=3\n"), bytes.Repeat([]byte{'#'}, Size-len(signature)-12)...)
+	if got, err := Get(b, "a"); err != nil || got != "3" {
+		t.Errorf("a reads %q, %v", got, err)
+	}
+	b, err := Set(b, "a", "4")
+	if want := signature + "a=4\nb=2\n#"; err != nil || !strings.HasPrefix(string(b), want) {
+		t.Errorf("%v; block %q", err, b)
 	}
 }
 
