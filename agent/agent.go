@@ -31,12 +31,13 @@ type agent struct {
 	work  *writer
 	front *front
 
-	facts decide.Facts
-	steps []protocol.Step
-	last  string // what became of the last hand-off
-	alone string // why Windows was, or may have been, started without this agent
-	ended bool   // how the work ended was said
-	sleep sleeper
+	facts  decide.Facts
+	steps  []protocol.Step
+	last   string // what became of the last hand-off
+	alone  string // why Windows was, or may have been, started without this agent
+	direct int    // starts of Windows by GRUB since the last hand-off
+	ended  bool   // how the work ended was said
+	sleep  sleeper
 }
 
 func newAgent(o *Options, out io.Writer) *agent {
@@ -104,6 +105,7 @@ func (a *agent) look() {
 	now, sure := a.net.clock.now()
 	a.facts.Now, a.facts.ClockUnsure = now, !sure
 	a.facts.OnTrial = a.own.trial
+	a.facts.Installed = a.own.inside && a.rec.Agent.Trial == nil && a.win.leaves == ""
 	if a.rec.read {
 		a.facts.Memo = a.rec.Memo
 	}
@@ -153,6 +155,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Open:
 		a.facts.Disk = a.disk.open(ctx)
 		a.rec.recall()
+		a.takeDirect()
 		a.net.clock.kept = a.rec.Clock
 		a.site.learn(a.facts.Unsupported == "")
 		return nil
@@ -238,6 +241,12 @@ func (a *agent) finish(ctx context.Context, s decide.Step) (err error) {
 		}
 	case decide.Confirm:
 		return a.own.confirm(ctx)
+	case decide.Direct:
+		if err = a.win.allow(); err != nil {
+			a.con.say("starts: %v", err)
+			break
+		}
+		a.con.say("starts: the next %d may go straight to Windows", chainload.MaxDirect)
 	case decide.Count:
 		a.rec.raise(a.own.settled(a.facts.Order))
 		a.disk.leave(a.facts.Order)
@@ -259,7 +268,7 @@ func (a *agent) judge(ctx context.Context) error {
 	}
 	a.rec.judgeSetup(&a.facts)
 	s := m.State()
-	seen := chainload.Seen{Version: decide.Name(s.Image, s.Version, s.Manifest), Now: a.facts.Now, Left: a.win.left()}
+	seen := chainload.Seen{Version: decide.Name(s.Image, s.Version, s.Manifest), Now: a.facts.Now, Left: a.win.left(), Direct: a.direct}
 	if a.facts.ClockUnsure {
 		seen.Now = time.Time{}
 	}
@@ -271,6 +280,9 @@ func (a *agent) judge(ctx context.Context) error {
 		seen.Healthy, seen.Untold = closed, !known
 	}
 	handed := a.rec.Health.Method != ""
+	if !handed {
+		seen.Direct = 0 // they were judged by a start that was cut off
+	}
 	j := chainload.Judge(a.rec.Health, seen)
 	a.rec.Health, a.win.methods, a.alone = j.Health, j.Methods, j.Without
 	if handed && ok {
@@ -285,6 +297,22 @@ func (a *agent) judge(ctx context.Context) error {
 		a.con.say("version %d was not seen healthy yet and stays in its slot", s.Version)
 	}
 	return nil
+}
+
+// takeDirect takes back, before anything is written to the disk, that GRUB may start Windows without
+// this agent. If that fails where the journal says that it may, the disk is left alone: Windows would
+// start on whatever a start that is cut off leaves there.
+func (a *agent) takeDirect() {
+	made, err := a.win.take()
+	if err != nil {
+		a.con.say("starts: %v", err)
+	}
+	if !a.rec.Memo.Direct {
+		return
+	}
+	if a.direct = max(a.direct, made); err != nil {
+		a.facts.Disk = decide.Disk{Condition: decide.Unsuitable, Why: "nothing is changed as long as GRUB may start Windows by itself: " + err.Error()}
+	}
 }
 
 // checkIn tells the server what this machine is and has, and takes the order.

@@ -127,6 +127,12 @@
 //
 // # Without the agent
 //
+// Where the room has starts: direct, GRUB may start Windows without this agent (package
+// chainload/selfboot). What allowed that is taken back as soon as the disk is open, before anything
+// is written; if that fails, nothing is. It is allowed again as the last act of a start that left
+// nothing to do (step direct of package decide), once the journal knows it. How often GRUB did it, the
+// check-in says ("direct").
+//
 // That the last hand-off was judged is in the journal at once, with the state of the boot child:
 // what Windows writes after that, without another hand-off, was not started by the agent. The
 // check-in says so ("without"), and the report says when the agent will not start again by itself

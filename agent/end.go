@@ -36,7 +36,7 @@ func exitCode(o decide.Outcome) int {
 // ends tells whether the work is over before the step.
 func ends(s decide.Step) bool {
 	switch s.Kind {
-	case decide.Pause, decide.HandOff, decide.Report, decide.Confirm, decide.Count:
+	case decide.Pause, decide.HandOff, decide.Report, decide.Confirm, decide.Count, decide.Direct:
 		return true
 	}
 	return s.Final()

@@ -23,7 +23,7 @@ import (
 func (a *agent) describe() *protocol.CheckIn {
 	f, d, hw := a.win.firmware, a.facts.Disk, a.o.hardware()
 	in := &protocol.CheckIn{Protocol: protocol.Version, Oldest: protocol.Oldest, Machine: a.net.id, Agent: version.Get().String(), Memory: memorySize(),
-		Health: healthOf(a.facts.Verdict), LastStart: a.last, Without: protocol.Clean(a.alone, protocol.MaxText), Firmware: string(f.Kind), SecureBoot: f.SecureBoot,
+		Health: healthOf(a.facts.Verdict), LastStart: a.last, Direct: a.direct, Without: protocol.Clean(a.alone, protocol.MaxText), Firmware: string(f.Kind), SecureBoot: f.SecureBoot,
 		Keys: keysOf(a.boot.firmware), FirmwareVersion: hw.Firmware, Devices: hw.Report()}
 	if d.Condition == decide.Opened {
 		s := d.State

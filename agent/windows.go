@@ -25,12 +25,15 @@ type windows struct {
 
 	toWindows func(context.Context) (chainload.Method, error) // makes the next start that of Windows
 	left      func() chainload.Left                           // what the last hand-off left
+	take      func() (int, error)                             // takes back that GRUB may start Windows
+	allow     func() error                                    // lets it
 	reset     func() error                                    // restarts the machine
 }
 
 func newWindows(o *Options, con *console, d *disk) *windows {
 	w := &windows{o: o, con: con, disk: d, reset: drainAndReset}
 	w.toWindows, w.left = w.prepare, w.look
+	w.take, w.allow = w.takeDirect, func() error { return chainload.AllowDirect(w.options()) }
 	return w
 }
 
@@ -86,6 +89,15 @@ func (w *windows) look() chainload.Left {
 		w.con.say("start: %v", err)
 	}
 	return left
+}
+
+// takeDirect has the next start be one of the agent, whatever becomes of this one, and tells how
+// many starts since the last hand-off were none.
+func (w *windows) takeDirect() (int, error) {
+	if !w.uefi() || w.disk.target == nil || w.disk.newer {
+		return 0, nil
+	}
+	return chainload.TakeDirect(w.options())
 }
 
 // handOff makes the next start of the machine that of Windows. Without UEFI there is nothing to

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -50,7 +51,7 @@ func next(f *Facts) Step {
 		connect, checkIn, keepRules, endSetup, tryAgain,
 		provision, finishReinstall, heal, verify, adopt, reinstall, deploy,
 		bootFiles, mergeRest, resetSession, ownAgent,
-		pause, handOff, report, confirm, countStart,
+		pause, handOff, report, confirm, countStart, allowDirect,
 	} {
 		if s := rule(f); s != nil {
 			return *s
@@ -176,6 +177,10 @@ func keepRules(f *Facts) *Step {
 		return nil
 	}
 	m, rule, link, shown := f.Memo, f.Order.Rules.Reset, linkOf(&f.Order.Rules), ShownBy(f.Order)
+	starts := f.Order.Rules.Starts
+	if starts == protocol.StartsAgent {
+		starts = ""
+	}
 	shown.Unknown = m.Shown.Unknown
 	if rule == "" {
 		rule = protocol.ResetUpdate
@@ -184,6 +189,8 @@ func keepRules(f *Facts) *Step {
 	switch {
 	case f.reset() != rule:
 		why = "the rule of the room is now reset: " + string(rule)
+	case m.Starts != starts:
+		why = "the rule of the room is now starts: " + cmp.Or(string(starts), string(protocol.StartsAgent))
 	case !m.Link.equals(&link):
 		why = "the room has other windows, or another patience with the network"
 	case !m.Shown.equals(&shown):
@@ -191,7 +198,7 @@ func keepRules(f *Facts) *Step {
 	default:
 		return nil
 	}
-	m.Reset, m.Link, m.Shown = rule, link, shown
+	m.Reset, m.Starts, m.Link, m.Shown = rule, starts, link, shown
 	return &Step{Kind: Note, Memo: &m, Reason: why}
 }
 

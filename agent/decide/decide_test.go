@@ -210,7 +210,9 @@ var (
 // otherImage is a disk that holds another image.
 func otherImage() machine.State { s := on(4); s.Image = "old"; return s }
 
-func table() []row {
+func table() []row { return append(rows(), directRows()...) }
+
+func rows() []row {
 	refused := Planned{For: Stage, Image: "lab", Version: 1, Lacks: "no signed permit"}
 	return []row{
 		{"The beginning", "nothing is known yet", &Facts{Now: noon}, "open"},

@@ -328,4 +328,49 @@
 //	      → report, stay
 //	  in use
 //	      → boot files, report, stay
+//	Starts without the agent (starts: direct)
+//	  the version is good here
+//	      → boot files, hand-off, report, count, direct, windows
+//	  no server
+//	      → boot files, hand-off, count, direct, windows
+//	  the rule is new
+//	      → note, boot files, hand-off, report, count, direct, windows
+//	  the rule is now starts: agent
+//	      → note, boot files, hand-off, report, count, windows
+//	  the version was not seen good yet
+//	      → boot files, hand-off, report, count, windows
+//	  it was good before, not at the last start
+//	      → boot files, hand-off, report, count, windows
+//	  another version is brought
+//	      → plan stage 2, stage 2, commit 2, boot files, hand-off, report, count, windows
+//	  it waits for a permit
+//	      → boot files, hand-off, report, count, windows
+//	  a merge is left
+//	      → boot files, hand-off, report, count, windows
+//	  a version is staged
+//	      → boot files, hand-off, report, count, windows
+//	  something failed
+//	      → boot files, hand-off, report, count, windows
+//	  reset: boot
+//	      → boot files, hand-off, count, windows
+//	  reset: key
+//	      → boot files, hand-off, count, windows
+//	  golden
+//	      → boot files, hand-off, report, count, windows
+//	  held
+//	      → boot files, hand-off, report, count, windows
+//	  setup pending
+//	      → boot files, hand-off, report, count, windows
+//	  started from a stick, or another agent is on trial
+//	      → boot files, hand-off, report, count, windows
+//	  this agent is on trial
+//	      → boot files, hand-off, count, windows
+//	  an order that is not understood
+//	      → boot files, hand-off, report, count, windows
+//	  it is not assigned any more
+//	      → boot files, hand-off, report, count, windows
+//	  the firmware starts Windows first
+//	      → boot files, hand-off, report, count, windows
+//	  the hand-off could not be noted
+//	      → windows
 package decide

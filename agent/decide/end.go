@@ -52,7 +52,7 @@ func countStart(f *Facts) *Step {
 	if f.ClockUnsure {
 		now = time.Time{}
 	}
-	m.Health = m.Health.HandedOff(f.current(), f.Method, now)
+	m.Health, m.Direct = m.Health.HandedOff(f.current(), f.Method, now), direct(f)
 	return &Step{Kind: Count, Memo: &m, Reason: "the next start judges this one"}
 }
 

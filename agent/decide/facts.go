@@ -40,6 +40,8 @@ type Facts struct {
 	// Discard: a person at the machine pressed R while that was offered (Offers).
 	Discard bool
 	Method  chainload.Method // by which HandOff starts Windows
+	// Installed: the next start that is not of Windows is this agent's, from its own copy on the ESP.
+	Installed bool
 
 	Done History // of this start
 }
@@ -70,6 +72,8 @@ type Memo struct {
 	Health chainload.Health `json:"health"`
 	Reset  protocol.Reset   `json:"reset,omitempty"` // the rule of the last order
 	Link   Link             `json:"link,omitzero"`
+	Starts protocol.Starts  `json:"starts,omitempty"` // likewise
+	Direct bool             `json:"direct,omitempty"` // since the last hand-off GRUB may start Windows without the agent
 	Marks  Marks            `json:"marks,omitzero"`
 	Shown  Shown            `json:"shown,omitzero"` // of the last order
 }

@@ -68,12 +68,23 @@ func newModel(r *rand.Rand) (*model, Facts) {
 	}
 	m.healthy = []chainload.Verdict{chainload.Unknown, chainload.Good, chainload.Failing}[r.IntN(3)]
 	m.refused, m.outgrown = m.chance(30), m.chance(20)
+	if m.chance(10) {
+		m.calm()
+	}
 	m.order = m.draw()
-	f := Facts{Now: noon, ClockUnsure: m.chance(10), InUse: m.chance(5), Discard: m.chance(50)}
+	f := Facts{Now: noon, ClockUnsure: m.chance(10), InUse: m.chance(5), Discard: m.chance(50), Installed: m.chance(70)}
 	if m.chance(5) {
 		f.Unsupported = "BIOS"
 	}
 	return m, f
+}
+
+// calm has the machine hold a version that is good, and nothing else: as most do.
+func (m *model) calm() {
+	m.cond, m.half, m.healthy = Opened, false, chainload.Good
+	m.state = on(1 + m.r.IntN(3))
+	m.memo.Marks, m.memo.Reset = Marks{}, ""
+	m.memo.Health = chainload.Health{Version: named(m.state.Version), Proven: true}
 }
 
 // hash is mostly that of the store's version of that number.
@@ -110,6 +121,9 @@ func (m *model) draw() *protocol.Order {
 	}
 	if m.chance(20) {
 		o.Agent = "5"
+	}
+	if m.chance(60) {
+		o.Rules.Starts = protocol.StartsDirect
 	}
 	return o
 }
@@ -207,6 +221,16 @@ func (m *model) learn(f *Facts, s Step) {
 	}
 }
 
+// failed tells whether a step failed that was not made good.
+func (f *Facts) failed() bool {
+	for i, r := range f.Done {
+		if k := r.Step.Kind; r.Err != nil && k != Connect && k != CheckIn && !mended(f, i) {
+			return true
+		}
+	}
+	return false
+}
+
 // allowed complains of a step that must not be done now.
 func (m *model) allowed(f *Facts, s Step) {
 	k := s.Kind
@@ -234,6 +258,12 @@ func (m *model) allowed(f *Facts, s Step) {
 		m.complain("%s without a journal", s)
 	}
 	switch k {
+	case Direct:
+		d := m.state
+		if m.half || m.cond != Opened || d.Reinstalling || d.Layers > 0 || d.Staged > 0 || d.Merging || d.Merged || m.memo.Reset == protocol.ResetBoot || m.memo.Reset == protocol.ResetKey ||
+			f.marked() != "" || !f.Installed || f.OnTrial || !m.memo.Health.Proven || m.healthy != chainload.Good || !m.memo.Direct || f.failed() {
+			m.complain("%s, and the agent has work to do, or does not know the version: %+v", s, d)
+		}
 	case Reset:
 		if rule := f.reset(); rule == protocol.ResetUpdate || rule == protocol.ResetKey && !f.Discard || f.Memo.Marks.SetUp {
 			m.complain("%s by the rule %q, R pressed: %v", s, rule, f.Discard)
@@ -317,12 +347,12 @@ func (m *model) ended(f *Facts, end Step) {
 	}
 }
 
-func check(seed1, seed2 uint64) error {
+func check(seed1, seed2 uint64) (History, error) {
 	m, f := newModel(rand.New(rand.NewPCG(seed1, seed2)))
 	end, _ := m.play(&f)
 	m.ended(&f, end)
 	if len(m.errs) == 0 {
-		return nil
+		return f.Done, nil
 	}
 	text := fmt.Sprintf("seeds %d %d:", seed1, seed2)
 	for _, e := range m.errs {
@@ -331,24 +361,32 @@ func check(seed1, seed2 uint64) error {
 	for _, r := range f.Done {
 		text += fmt.Sprintf("\n    %s: %v", r.Step, r.Err)
 	}
-	return errors.New(text + fmt.Sprintf("\n    %s\n    %+v", end, f.Disk))
+	return nil, errors.New(text + fmt.Sprintf("\n    %s\n    %+v", end, f.Disk))
 }
 
 // Whatever the machine is like, and whatever fails: see the promises of the package.
 func TestRandom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
+	direct := 0
 	for i := range uint64(20_000) {
-		if err := check(seed, i); err != nil {
+		done, err := check(seed, i)
+		if err != nil {
 			t.Fatal(err)
 		}
+		if done.did(Direct) {
+			direct++
+		}
+	}
+	if direct < 5 {
+		t.Errorf("%d starts allow direct ones: they are hardly tested", direct)
 	}
 }
 
 func FuzzDecide(f *testing.F) {
 	f.Add(uint64(1), uint64(2))
 	f.Fuzz(func(t *testing.T, a, b uint64) {
-		if err := check(a, b); err != nil {
+		if _, err := check(a, b); err != nil {
 			t.Fatal(err)
 		}
 	})

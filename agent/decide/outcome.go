@@ -137,7 +137,7 @@ func changed(f *Facts) bool {
 // minor kinds fail without making the start a failed one.
 func minor(k Kind) bool {
 	switch k {
-	case Open, Note, TryAgain, BootFiles, OwnAgent, Report, Confirm, Count, Judge, Wait, Pause:
+	case Open, Note, TryAgain, BootFiles, OwnAgent, Report, Confirm, Count, Direct, Judge, Wait, Pause:
 		return true
 	}
 	return false

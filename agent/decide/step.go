@@ -47,6 +47,7 @@ const (
 	Report    Kind = "report"     // tell the server how it ended
 	Confirm   Kind = "confirm"    // keep an agent that was on trial
 	Count     Kind = "count"      // write to the journal that the machine is handed over
+	Direct    Kind = "direct"     // let GRUB give the next starts to Windows without the agent
 )
 
 // Kinds of steps that end a start.

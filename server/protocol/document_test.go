@@ -200,7 +200,7 @@ func TestDocumentConstants(t *testing.T) {
 	if len(want) < 25 {
 		t.Fatalf("only %d constants: %v", len(want), want)
 	}
-	name := regexp.MustCompile(`^(Version|Oldest|(Path|Max|Min|Hash|Health|Setup|Reset|Merge|Outcome)[A-Z]\w*)$`)
+	name := regexp.MustCompile(`^(Version|Oldest|(Path|Max|Min|Hash|Health|Setup|Reset|Starts|Merge|Outcome)[A-Z]\w*)$`)
 	got := map[string]string{}
 	for _, row := range p.rows {
 		if !name.MatchString(row[0]) {

@@ -35,6 +35,7 @@ const (
 	MinRate    = 65536 // bytes per second of Rules.Rate: a slower order would hold the machine for days
 	MaxLink    = 600   // seconds of Rules.LinkPatience
 	MaxMinutes = 10080 // of Weekly: a week
+	MaxDirect  = 1000  // of CheckIn.Direct
 	HashSize   = 64    // hex digits of a SHA-256
 )
 
@@ -75,6 +76,7 @@ type CheckIn struct {
 
 	Health     Health `json:"health,omitempty"`     // what the last starts of Windows showed
 	LastStart  string `json:"last_start,omitempty"` // how Windows was started the last time and what came of it
+	Direct     int    `json:"direct,omitempty"`     // starts of Windows since the last hand-off that were none of the agent, as Rules.Starts permits
 	Without    string `json:"without,omitempty"`    // why Windows was, or may have been, started without the agent since; "" = no sign of it
 	Firmware   string `json:"firmware,omitempty"`   // "uefi" or "bios"
 	SecureBoot bool   `json:"secure_boot,omitempty"`
@@ -187,6 +189,15 @@ const (
 	ResetKey    Reset = "key"    // with each new version, and when a person at the machine presses R
 )
 
+// Starts says whether each start of a machine is one of the agent.
+type Starts string
+
+// Policies of starts.
+const (
+	StartsAgent  Starts = "agent"  // each is
+	StartsDirect Starts = "direct" // GRUB may start Windows without it, up to four times in a row
+)
+
 // Order is the answer to a CheckIn: what the machine is to have, and what it may do to get there.
 // How it gets there the machine decides (package agent/decide).
 type Order struct {
@@ -258,6 +269,9 @@ type Rules struct {
 	Merge Merge     `json:"merge,omitempty"` // "" = lazy
 	Until time.Time `json:"until,omitzero"`  // the window closes: nothing long is begun after it, and merges stop
 	Rate  int64     `json:"rate,omitempty"`  // bytes per second to fetch at most; 0 = no limit
+	// Starts of the machine; "" = agent, also where the room says direct and a start of the agent has
+	// work to do.
+	Starts Starts `json:"starts,omitempty"`
 	// LinkPatience is how long a start waits for the network while a window is open, or after a call
 	// to wake up, in seconds; 0 = 60. It is kept, and counts from the next start.
 	LinkPatience int `json:"link_patience,omitempty"`

@@ -69,8 +69,8 @@ func (c *CheckIn) Validate() error {
 	default:
 		return invalid("setup %q", c.Setup)
 	}
-	if c.Memory < 0 {
-		return invalid("memory %d", c.Memory)
+	if c.Memory < 0 || c.Direct < 0 || c.Direct > MaxDirect {
+		return invalid("memory %d, direct %d", c.Memory, c.Direct)
 	}
 	if c.Oldest < 0 {
 		return invalid("oldest %d", c.Oldest)
@@ -168,6 +168,8 @@ func (r *Rules) validate() error {
 	switch {
 	case r.Reset != "" && r.Reset != ResetUpdate && r.Reset != ResetBoot && r.Reset != ResetKey:
 		return invalid("reset %q", r.Reset)
+	case r.Starts != "" && r.Starts != StartsAgent && r.Starts != StartsDirect:
+		return invalid("starts %q", r.Starts)
 	case r.Merge != "" && r.Merge != MergeNow && r.Merge != MergeLazy:
 		return invalid("merge %q", r.Merge)
 	case r.Rate != 0 && r.Rate < MinRate:
