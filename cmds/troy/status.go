@@ -247,6 +247,9 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 			more = h.HealthWhy
 		}
 	}
+	if more == "" && h.Direct > 0 {
+		more = fmt.Sprintf("direct starts before: %d", h.Direct)
+	}
 	if h.Attention != "" {
 		more = strings.TrimSuffix(h.Attention+"; "+more, "; ")
 	}

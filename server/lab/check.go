@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"troy/internal/identity"
+	"troy/server/protocol"
 )
 
 // check finds what the types cannot say: names of nothing, doubled addresses, windows that are
@@ -58,6 +59,9 @@ func (d *decoder) room(l *Lab, name string) {
 	p, _ := l.Room(name)
 	if p.Image == "" && p.Version > 0 {
 		d.at(path, "a version without an image", "image here or in defaults")
+	}
+	if p.Starts == Starts(protocol.StartsDirect) && p.Reset != ResetUpdate {
+		d.at(join(path, "starts"), fmt.Sprintf("direct with reset: %s", p.Reset), "reset: update, or starts: agent: it takes the agent to reset a machine")
 	}
 	if len(p.Windows) == 0 && !*p.Always {
 		d.at(path, "no windows", "windows here or in defaults, or always: true")

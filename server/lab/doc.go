@@ -14,6 +14,7 @@
 //	  image: win11-lab
 //	  merge: lazy                  # or now
 //	  reset: update                # or boot: at every start; or key: when somebody presses R
+//	  starts: agent                # or direct: most starts go to Windows without the agent
 //	  contact: "Anna, room 101, tel. 4711"  # whom to call, for the screens of machines
 //	  windows:
 //	    - {days: [mon, tue, wed, thu, fri], from: "22:00", to: "05:30"}

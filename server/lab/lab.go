@@ -50,6 +50,7 @@ type Policy struct {
 	Version   Count      `yaml:"version" about:"pins the version; default: the promoted one"`
 	Merge     Merge      `yaml:"merge" about:"when a version is copied into the parent: lazy or now"`
 	Reset     Reset      `yaml:"reset" about:"when the changes that Windows made are discarded: at every boot, on update, or by key: on update, and when somebody presses R while the machine starts; default update"`
+	Starts    Starts     `yaml:"starts" about:"agent: each start is one of the agent; direct: up to four starts in a row go to Windows without it, where nothing is to do; default agent"`
 	Windows   []Window   `yaml:"windows" about:"when machines may be updated, in local time"`
 	Except    []Date     `yaml:"except" about:"dates on which no window opens"`
 	Always    *bool      `yaml:"always" about:"deploy outside of windows as well"`
@@ -104,7 +105,7 @@ func (l *Lab) Room(name string) (Policy, bool) {
 // builtin is what holds when neither the room nor the defaults say something.
 func builtin() *Policy {
 	wake := true
-	return &Policy{Merge: Merge(protocol.MergeLazy), Reset: ResetUpdate, Wave: defaultWave, Failures: defaultFailures,
+	return &Policy{Merge: Merge(protocol.MergeLazy), Reset: ResetUpdate, Starts: Starts(protocol.StartsAgent), Wave: defaultWave, Failures: defaultFailures,
 		Healthy: defaultHealthy, Silent: defaultSilent, AtClose: CloseStop, Always: new(bool), Reinstall: new(bool), Wake: &wake, Provision: &Provision{}}
 }
 
@@ -115,6 +116,7 @@ func (p *Policy) over(below *Policy) *Policy {
 	fill(&q.Version, below.Version)
 	fill(&q.Merge, below.Merge)
 	fill(&q.Reset, below.Reset)
+	fill(&q.Starts, below.Starts)
 	fill(&q.Always, below.Always)
 	fill(&q.Bandwidth, below.Bandwidth)
 	fill(&q.Wave, below.Wave)

@@ -37,7 +37,7 @@ rooms:
     reinstall: true
     reset: boot
     at_close: finish
-  spare: {contact: "Änne, 4711", reset: key}
+  spare: {contact: "Änne, 4711", reset: key, starts: agent}
 hosts:
   - {name: b204-01, room: B204, mac: "52-54-00-12-34-AB"}
   - {name: b204-02, room: B204, uuid: 4C4C4544-0000-1000-8000-000000000001, version: 6}
@@ -139,6 +139,9 @@ func TestErrors(t *testing.T) {
 		{"contact without end", "Änne, 4711", strings.Repeat("ä", 81), "rooms.spare.contact: found \"" + strings.Repeat("ä", 32) + "…\", expected one line of 1 to 80 characters"},
 		{"contact of two lines", "Änne, 4711", `Änne\n4711`, "expected one line of 1 to 80 characters"},
 		{"no contact", "Änne, 4711", "", "expected one line of 1 to 80 characters"},
+		{"no such starts", "starts: agent", "starts: never", "rooms.spare.starts: found \"never\", expected agent or direct"},
+		{"direct starts and a key", "starts: agent", "starts: direct", "rooms.spare.starts: found direct with reset: key, expected reset: update, or starts: agent"},
+		{"direct starts by default", "  merge: lazy", "  starts: direct\n  merge: lazy", "rooms.B204.starts: found direct with reset: boot, expected reset: update"},
 		{"no such reset", "reset: key", "reset: r", "rooms.spare.reset: found \"r\", expected boot, update or key"},
 		{"zero", "  wave: 10", "  wave: 0", `lab.yaml:13:9: defaults.wave: found "0", expected a whole number from 1`},
 		{"doubled", "  wave: 10", "  wave: 10\n  wave: 11", "lab.yaml:14:"},

@@ -111,6 +111,13 @@ func (m *Merge) parse(s string) error { *m = Merge(s); return oneOf(s, "lazy", "
 func (*Merge) want() string           { return "lazy or now" }
 func (*Merge) schema() map[string]any { return enum("lazy", "now") }
 
+// Starts says whether each start of a machine is one of the agent.
+type Starts string
+
+func (v *Starts) parse(s string) error { *v = Starts(s); return oneOf(s, "agent", "direct") }
+func (*Starts) want() string           { return "agent or direct" }
+func (*Starts) schema() map[string]any { return enum("agent", "direct") }
+
 // Reset says when the session of Windows is thrown away.
 type Reset string
 

@@ -39,6 +39,6 @@ func heard(before, in *protocol.CheckIn) protocol.CheckIn {
 		return *in
 	}
 	kept := *before
-	kept.Protocol, kept.Oldest, kept.Machine, kept.Agent, kept.Without = in.Protocol, in.Oldest, in.Machine, in.Agent, ""
+	kept.Protocol, kept.Oldest, kept.Machine, kept.Agent, kept.Without, kept.Direct = in.Protocol, in.Oldest, in.Machine, in.Agent, "", 0
 	return kept
 }

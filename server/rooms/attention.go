@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"troy/server/lab"
+	"troy/server/protocol"
 	"troy/server/state"
 )
 
@@ -15,7 +16,7 @@ func (k *Keeper) attention(h *Host, m *state.Machine, l *lab.Lab, p *lab.Policy,
 	if leaves := cmp.Or(said(m), differs(m)); leaves != "" || h.Room == "" {
 		return leaves
 	}
-	return k.silent(h, l, p, now)
+	return k.silent(h, m, l, p, now)
 }
 
 // said is what the last start of a machine says that calls for a person.
@@ -31,7 +32,7 @@ func said(m *state.Machine) string {
 
 // silent says since when nothing was heard of a machine that should have started the agent: a
 // window of its room has passed since, or it was woken.
-func (k *Keeper) silent(h *Host, l *lab.Lab, p *lab.Policy, now time.Time) string {
+func (k *Keeper) silent(h *Host, m *state.Machine, l *lab.Lab, p *lab.Policy, now time.Time) string {
 	quiet := now.Sub(h.Seen)
 	if quiet < time.Duration(p.Silent)*24*time.Hour {
 		return ""
@@ -48,7 +49,11 @@ func (k *Keeper) silent(h *Host, l *lab.Lab, p *lab.Policy, now time.Time) strin
 	if why == "" {
 		return ""
 	}
-	return fmt.Sprintf("no check-in for %d days, and %s: it is off, or starts Windows without Troy", int(quiet.Hours()/24), why)
+	off := "it is off, or starts Windows without Troy"
+	if m.Order.Rules.Starts == protocol.StartsDirect {
+		off = "it is off, was started a few times without the agent (starts: direct), or starts Windows without Troy"
+	}
+	return fmt.Sprintf("no check-in for %d days, and %s: %s", int(quiet.Hours()/24), why, off)
 }
 
 // noteAlarm tells the admin once what a start of a machine says that calls for a person.

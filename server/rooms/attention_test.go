@@ -64,6 +64,28 @@ func TestAlarmSaid(t *testing.T) {
 	}
 }
 
+// Direct starts are no alarm: they are in the history, and shown.
+func TestDirectIsNoAlarm(t *testing.T) {
+	w := newWorld(t)
+	text := strings.Replace(labText, "B204: {", "B204: {starts: direct, ", 1)
+	if err := os.WriteFile(filepath.Join(w.dir, "lab.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if w.k.Reload(true); w.k.LabError() != nil {
+		t.Fatal(w.k.LabError())
+	}
+	w.promote("B204", 2, "none")
+	w.checkIn(201, 2, func(c *protocol.CheckIn) { c.Direct = 4 })
+	h, m, err := w.k.Host(machine(201).Ports[0].MAC)
+	if err != nil || h.Direct != 4 || h.Attention != "" || w.noted() != 0 || !strings.Contains(fmt.Sprint(m.History), "as the room permits: 4") {
+		t.Errorf("%+v, history %v, notes %q, %v", h, m.History, w.notes, err)
+	}
+	w.tick(8 * 24 * time.Hour)
+	if got := w.alarm(201); !strings.Contains(got, "was started a few times without the agent") {
+		t.Errorf("after 8 days: %q", got)
+	}
+}
+
 // A machine that is not heard for longer than its room says is an alarm only where it should have
 // been: a window has passed, or it was woken.
 func TestAlarmSilent(t *testing.T) {

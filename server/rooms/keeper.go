@@ -266,6 +266,9 @@ func record(m *state.Machine, c *Case, d *Decision) {
 	if why := c.CheckIn.Without; why != "" {
 		m.Remember(c.Now, "alarm", why)
 	}
+	if n := c.CheckIn.Direct; n > 0 {
+		m.Remember(c.Now, "direct", fmt.Sprintf("starts of Windows without the agent, as the room permits: %d", n))
+	}
 	m.Seen, m.CheckIn, m.Order = c.Now, heard(&m.CheckIn, c.CheckIn), d.Order
 	if e := m.EndSetup; e != nil && (m.CheckIn.Setup != protocol.SetupPending || e.Of.Manifest != m.CheckIn.Manifest) {
 		m.EndSetup = nil // it has ended otherwise

@@ -162,7 +162,7 @@ func (c *Case) order() protocol.Order {
 	o := protocol.Order{
 		Protocol: protocol.Version, Time: c.Now.UTC(), Repo: protocol.PathRepo, Name: c.Name, Agent: c.Agent, Mirrors: c.Lab.MirrorURLs(),
 		Rules: protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate(),
-			LinkPatience: int(c.Room.Link), Windows: c.windows()},
+			Starts: c.starts(), LinkPatience: int(c.Room.Link), Windows: c.windows()},
 		Permits: c.permits(), Room: c.Where, Contact: string(c.Room.Contact),
 	}
 	switch closes, open := c.hours().Closes(c.Now); {
@@ -173,6 +173,15 @@ func (c *Case) order() protocol.Order {
 		o.Rules.Until = closes
 	}
 	return o
+}
+
+// starts is what the room says, as long as the machine has nothing to do: one that waits for a
+// window, a slot or a permit starts the agent each time.
+func (c *Case) starts() protocol.Starts {
+	if c.Goal != nil && !c.has() || c.Verify != nil || c.EndSetup != nil || c.CheckIn.Setup == protocol.SetupPending {
+		return protocol.StartsAgent
+	}
+	return protocol.Starts(c.Room.Starts)
 }
 
 // windows are when the room is worked on, for starts that reach no server.

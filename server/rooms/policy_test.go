@@ -70,6 +70,7 @@ func TestDecide(t *testing.T) {
 		c.Room = &p
 	}
 	wanted := func(o *protocol.Order) bool { return o.Want != nil }
+	agentNext := func(o *protocol.Order) bool { return o.Rules.Starts == protocol.StartsAgent }
 	hash := strings.Repeat("a", protocol.HashSize)
 	for _, x := range []struct {
 		name   string
@@ -97,6 +98,20 @@ func TestDecide(t *testing.T) {
 		}},
 		{"for the screen", func(c *Case) { room(c, "B204"); c.Where, c.Room.Contact, c.Room.Reset = "B204", "Anna", lab.ResetKey }, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
 			return o.Room == "B204" && o.Contact == "Anna" && o.Rules.Reset == protocol.ResetKey
+		}},
+		{"starts: direct, has it", func(c *Case) { c.Room.Starts, c.CheckIn.Version = "direct", 2 }, false, state.WorkNone, "has this version", func(o *protocol.Order) bool {
+			return o.Rules.Starts == protocol.StartsDirect
+		}},
+		{"starts: direct, gets another", func(c *Case) { c.Room.Starts = "direct" }, true, state.WorkUpdate, "", agentNext},
+		{"starts: direct, it has to wait for its window", func(c *Case) { c.Room.Starts, c.Now = "direct", at(t, "23 08:00") }, false, state.WorkNone, "not now", agentNext},
+		{"starts: direct, it has to wait for a slot", func(c *Case) { c.Room.Starts, c.Active = "direct", 2 }, false, state.WorkNone, "at work", agentNext},
+		{"starts: direct, has another of that number", func(c *Case) { c.Room.Starts, c.CheckIn.Version, c.Another, c.Lost = "direct", 2, true, true }, false, state.WorkNone, "holds another win11 version 2", agentNext},
+		{"starts: direct, is to be compared", func(c *Case) {
+			c.Room.Starts, c.CheckIn.Version, c.Verify, c.Known = "direct", 2, &protocol.Verify{ID: "1"}, true
+		}, true, state.WorkVerify, "", agentNext},
+		{"starts: direct, setup is pending", func(c *Case) { c.Room.Starts, c.CheckIn.Version, c.CheckIn.Setup = "direct", 2, protocol.SetupPending }, false, state.WorkNone, "has this version", agentNext},
+		{"starts: direct, nothing promoted", func(c *Case) { c.Room.Starts, c.Goal = "direct", nil }, false, state.WorkNone, "no version", func(o *protocol.Order) bool {
+			return o.Rules.Starts == protocol.StartsDirect
 		}},
 		{"patience with the network", func(c *Case) { room(c, "B204"); c.Room.Link = 90 }, true, state.WorkUpdate, "", func(o *protocol.Order) bool {
 			return o.Rules.LinkPatience == 90 && slices.ContainsFunc(o.Rules.Windows, func(w protocol.Weekly) bool { return w.Holds(at(t, "29 23:00")) && !w.Holds(at(t, "29 21:59")) })

@@ -72,6 +72,8 @@ type Host struct {
 	// Troy, Windows ran without the agent, or nothing was heard of it for too long.
 	Attention string `json:"attention,omitempty"`
 	Agent     string `json:"agent,omitempty"`
+	// Direct is how many starts before its last one were none of the agent, as the room permits.
+	Direct int `json:"direct,omitempty"`
 	// Trusted is what it remembers of the signed metadata of the store.
 	Trusted *protocol.Trusted `json:"trusted,omitempty"`
 	// Refuses is what its firmware would not start of what it is to be given, a line for each.
@@ -309,7 +311,7 @@ func (k *Keeper) seen(x *shown, store *contents, now time.Time) {
 		h.Health, h.HealthWhy = in.Health, in.LastStart
 	}
 	h.Seen = k.live.past(m.Seen, now)
-	h.Reason, h.Agent, h.Last, h.Trusted = m.Order.Reason, in.Agent, m.Attempt, in.Trusted
+	h.Reason, h.Agent, h.Direct, h.Last, h.Trusted = m.Order.Reason, in.Agent, in.Direct, m.Attempt, in.Trusted
 	if m.Attempt != nil && m.Attempt.Result == state.ResultFailed {
 		h.Error = m.Attempt.Message
 	} else if m.Report != nil && (m.Report.Outcome == protocol.OutcomeFailed || m.Report.Outcome == protocol.OutcomeWaiting) {
