@@ -38,7 +38,7 @@ func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
 		t.Fatal(err)
 	}
 	p.publish("1", p.release)
-	if p.server, err = p.lab.Serve(t.Context(), testlab.Room{Version: 2, Keys: "merge: now"}); err != nil {
+	if p.server, err = p.lab.Serve(t.Context(), testlab.Room{Version: 2, Keys: "merge: now, starts: direct"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.server.Stop() })
@@ -152,10 +152,12 @@ func TestAgentOnDisk(t *testing.T) {
 		"agent 2 is on trial in copy b", "agent: keeping the new one", windowsStarted)
 	p.never(serial, "version 2 is committed")
 	p.lostEntries()
+	p.direct(1)
 	soundESP(t, p.PC)
 	if !soak() {
 		return
 	}
+	p.agentNext()
 	p.settled()
 	p.deadAgent()
 	p.retried()
@@ -185,6 +187,7 @@ func TestAgentOnDiskSecure(t *testing.T) {
 	p.overlay("2", marker("2"))
 	p.start(false, 2, "agent: the next start tries 2, by BootNext", "agent 2 is on trial in copy b", "agent: keeping the new one", windowsStarted)
 	p.lostEntries()
+	p.agentNext()
 	p.settled()
 	p.deadKernel()
 	soundESP(t, p.PC)
@@ -197,7 +200,7 @@ func (p *agentPC) lostEntries() {
 	if err := p.ClearVariables(); err != nil {
 		p.t.Fatal(err)
 	}
-	serial := p.start(false, 1, "nothing to do", `hand-off: the boot order is Boot`, `"Troy`, "by BootNext", windowsStarted)
+	serial := p.start(false, 1, "nothing to do", `hand-off: the boot order is Boot`, `"Troy`, "by BootNext", mayBeDirect, windowsStarted)
 	p.never(serial, "without Troy", "without the agent")
 }
 

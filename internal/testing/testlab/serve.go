@@ -178,19 +178,33 @@ func (s *Server) Stop() (served int64, err error) {
 
 // Reports returns the machines' reports so far, in the order in which they came.
 func (s *Server) Reports() ([]protocol.Report, error) {
+	return said(s, func(e *saidEvent) *protocol.Report { return e.Report })
+}
+
+// CheckIns returns their check-ins so far.
+func (s *Server) CheckIns() ([]protocol.CheckIn, error) {
+	return said(s, func(e *saidEvent) *protocol.CheckIn { return e.CheckIn })
+}
+
+// saidEvent is a line of the server's log.
+type saidEvent struct {
+	Report  *protocol.Report
+	CheckIn *protocol.CheckIn
+}
+
+func said[T any](s *Server, of func(*saidEvent) *T) (all []T, err error) {
 	b, err := os.ReadFile(filepath.Clean(s.log))
 	if err != nil {
 		return nil, err
 	}
-	var reports []protocol.Report
 	for line := range bytes.Lines(b) {
-		var e struct{ Report *protocol.Report }
+		var e saidEvent
 		if err := json.Unmarshal(line, &e); err != nil {
 			return nil, err
 		}
-		if e.Report != nil {
-			reports = append(reports, *e.Report)
+		if v := of(&e); v != nil {
+			all = append(all, *v)
 		}
 	}
-	return reports, nil
+	return all, nil
 }
