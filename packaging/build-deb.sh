@@ -52,7 +52,7 @@ Maintainer: Troy <troy@localhost>
 Section: admin
 Priority: optional
 Installed-Size: $(du -sk "$tree/usr" | cut -f1)
-Depends: systemd, tzdata, 7zip-standalone | 7zip, mtools, ntfs-3g, partclone, qemu-utils, wimtools, xorriso
+Depends: systemd-standalone-sysusers | systemd | systemd-sysusers, tzdata, 7zip-standalone | 7zip, mtools, ntfs-3g, partclone, qemu-utils, wimtools, xorriso
 Recommends: bzip2, lz4, lzip, lzop, xz-utils
 Description: images for rooms of Windows PCs
  Troy re-images rooms of Windows PCs by moving only the blocks that changed.

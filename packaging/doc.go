@@ -3,10 +3,10 @@
 //
 //	build-deb.sh   builds the .deb: program, boot bundle (package initramfs/bundle), man pages,
 //	               completions, licences, unit, user, /etc/default/troy
-//	release.sh     the .deb, the bundle alone, the bill of materials, signed sums, a signed repository
-//	               for apt
+//	release.sh     the .deb, the Containerfile, the bill of materials, signed sums, a signed
+//	               repository for apt
 //	troy.service   runs as a user of its own with one capability, for the ports below 1024
-//	Containerfile  the program alone, with its time zones, and the boot bundle
+//	Containerfile  a container of the .deb: a Debian with all that the package depends on
 //
 // # Promises
 //
@@ -18,9 +18,19 @@
 // plugged in. A service that was killed, broke, took more than 1 GiB of memory, or lacks a port, is
 // started again and again; not one whose options or lab.yaml are wrong.
 //
+// Nothing that the server itself starts by is touched: the package has no file and no script that
+// belongs to a boot loader or a kernel.
+//
+// An upgrade over a running night restarts the service: downloads get ten seconds, the others are
+// cut, and the PCs get the rest by HTTP range from the new program. If that one does not come up,
+// the package is installed all the same, and says so.
+//
 // The tests build the package, look into it with dpkg-deb, run the program out of it, and have
-// systemd-analyze judge the unit. TestService (TROY_SOAK) does in a Debian in QEMU, with systemd as
-// process 1, what an admin does, from dpkg -i to dpkg -P; its other half is testdata/proof.sh.
+// systemd-analyze judge the unit. TestService (TROY_SOAK) does in a Debian 12 and a Debian 13 in
+// QEMU, with systemd as process 1, what an admin does, from apt install to dpkg -P; its other half
+// is testdata/proof.sh. TestFirstWalk (TROY_SOAK) goes from an empty Debian to two PCs, one by stick
+// and one by PXE; its other half is testdata/walk.sh. What these Debians install comes from a folder
+// in TROY_CACHE, filled by apt.
 //
 // # Bill of materials
 //
@@ -37,9 +47,7 @@
 //
 // # Known gaps
 //
-// Of Debian, the release of the machine that runs the tests is tried. TestContainer (TROY_SOAK)
-// builds the container with podman, in which this machine's Go replaces the image with Go, and
-// serves from it; Docker was not tried, and may give a user other than root no capability, so no
-// ports below 1024. The program in a container cannot run commands of the host, so "troy doctor"
-// there sees little.
+// TestContainer (TROY_SOAK) builds the container with podman, on a Debian that mmdebstrap made;
+// Docker was not tried, and may give a user other than root no capability, so no ports below 1024.
+// The program in a container cannot run commands of the host, so "troy doctor" there sees little.
 package packaging

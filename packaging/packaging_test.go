@@ -77,13 +77,19 @@ func media(t *testing.T, troy, bundle, store string) map[string]string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "media")
 	run(t, "env", "SOURCE_DATE_EPOCH=1700000000", "TROY_BUNDLE="+bundle, troy, "media", "--store", store, "--out", out)
+	return sums(t, out)
+}
+
+// sums are the SHA-256 of each file in a folder.
+func sums(t *testing.T, dir string) map[string]string {
+	t.Helper()
 	sums := map[string]string{}
-	err := filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		b, err := os.ReadFile(path)
-		sums[strings.TrimPrefix(path, out)] = fmt.Sprintf("%x", sha256.Sum256(b))
+		sums[strings.TrimPrefix(path, dir)] = fmt.Sprintf("%x", sha256.Sum256(b))
 		return err
 	})
 	if err != nil {
@@ -177,6 +183,57 @@ func TestDeb(t *testing.T) {
 	}
 	for _, script := range []string{"preinst", "postinst", "prerm", "postrm"} {
 		run(t, "sh", "-n", script)
+	}
+}
+
+// TestBootChain: installing touches nothing by which the server itself starts, now or when Debian
+// has a new kernel: no file of the package lies where boot loaders and kernels or what is called for
+// them lies, and no script of it runs what changes them.
+func TestBootChain(t *testing.T) {
+	files, control := t.TempDir(), t.TempDir()
+	run(t, "dpkg-deb", "-x", debOf(t), files)
+	run(t, "dpkg-deb", "-e", debOf(t), control)
+	seen := map[string]bool{}
+	err := filepath.WalkDir(files, func(path string, d fs.DirEntry, err error) error {
+		name := strings.TrimPrefix(path, files)
+		seen[name] = true
+		for _, owner := range []string{"grub", "kernel", "initramfs", "dracut", "dkms", "modules", "efi", "udev", "apt", "cron"} {
+			for _, dir := range []string{"/etc/", "/etc/default/", "/lib/", "/usr/lib/", "/usr/share/"} {
+				if strings.HasPrefix(name, dir+owner) {
+					t.Errorf("%s is in the package", name)
+				}
+			}
+		}
+		if strings.HasPrefix(name, "/boot") || strings.HasPrefix(name, "/efi") || strings.HasPrefix(name, "/lib") {
+			t.Errorf("%s is in the package", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !seen["/usr/share/troy/boot/vmlinuz"] {
+		t.Error("the files of the package were not seen")
+	}
+	entries, err := os.ReadDir(control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		switch e.Name() { // no "triggers": nothing of Debian's is run for it
+		case "control", "md5sums", "conffiles":
+			continue
+		case "preinst", "postinst", "prerm", "postrm":
+		default:
+			t.Errorf("the package has a %s", e.Name())
+		}
+		b, err := os.ReadFile(filepath.Join(control, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := regexp.MustCompile(`grub|efi|initramfs|kernel|/boot\b|bootctl|depmod|dracut`).Find(b); m != nil {
+			t.Errorf("%s says %q", e.Name(), m)
+		}
 	}
 }
 

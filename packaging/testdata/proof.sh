@@ -37,7 +37,9 @@ network() {
 }
 
 install() {
-	must dpkg -i /proof/one.deb
+	export DEBIAN_FRONTEND=noninteractive
+	must apt-get -q update
+	must apt-get -q -y install /proof/one.deb
 	must id troy
 	[ "$(stat -c %U:%G:%a /var/lib/troy)" = troy:troy:750 ] || fail "$(stat -c %U:%G:%a /var/lib/troy)"
 	must troy lab check /etc/troy/lab.yaml
@@ -51,7 +53,10 @@ prepare() {
 	has 'it exists and was kept'
 	mkdir /tmp/images
 	chown troy: /tmp/images
-	(cd /tmp/images && must as_troy vhdx create --size 64M base.vhdx && must as_troy vhdx create --parent base.vhdx child.vhdx)
+	# Enough to download while the package is upgraded.
+	head -c 64M /dev/zero >/tmp/images/base.raw
+	head -c 48M /dev/urandom | dd of=/tmp/images/base.raw conv=notrunc status=none
+	(cd /tmp/images && must as_troy vhdx convert --to dynamic base.raw base.vhdx && must as_troy vhdx create --parent base.vhdx child.vhdx)
 	must as_troy image import --store $store --no-filter --force-unbootable win11-lab /tmp/images/base.vhdx
 	must as_troy image add --store $store --no-filter --force-unbootable win11-lab /tmp/images/child.vhdx
 	cp /proof/lab.yaml /etc/troy/lab.yaml
@@ -176,10 +181,22 @@ signing() {
 	lacks 'was not renewed'
 }
 
+# The package is upgraded while a PC downloads, slower than the ten seconds that the service gives it: the download is cut, and the
+# PC gets the rest from the new program.
 upgrade() {
 	p=$(pid)
 	cp /etc/troy/lab.yaml /tmp/mine.yaml
+	pack=$(find $store/repo -type f -size +8M | head -n 1)
+	[ -n "$pack" ] || fail "no large file in the store"
+	curl -sS --limit-rate 100k -o /tmp/pack "$at/${pack#$store/}" 2>/tmp/cut &
+	job=$!
+	until_ok test -s /tmp/pack
 	must dpkg -i /proof/two.deb
+	! wait $job || fail "the download was not cut, so this shows nothing"
+	cat /tmp/cut
+	[ "$(stat -c %s /tmp/pack)" -lt "$(stat -c %s "$pack")" ] || fail "all was downloaded"
+	must curl -sSf -C - -o /tmp/pack "$at/${pack#$store/}"
+	must cmp /tmp/pack "$pack"
 	must cmp /tmp/mine.yaml /etc/troy/lab.yaml
 	must is_new "$p"
 	must curl -sSf $at/healthz
