@@ -20,9 +20,9 @@ const screenRoom = `merge: now, bandwidth: 40000, contact: "Anna, room 101, tel.
 
 // withScreen starts a PC as PXE does, with a screen that is a console of the kernel, too. A reset
 // stops it, and its screen stays.
-func withScreen(t *testing.T, pc *testlab.PC) *vmlab.VM {
+func withScreen(t *testing.T, pc *testlab.PC, args ...string) *vmlab.VM {
 	t.Helper()
-	c, err := pc.KernelConfig("console=tty0 console=ttyS0 troy.server=" + testlab.ServerURL)
+	c, err := pc.KernelConfig(strings.Join(append(args, "console=tty0 console=ttyS0", lineServer), " "))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +132,52 @@ func TestScreen(t *testing.T) {
 	img, lines := seen(t, m, "The server was not reached", "the key W was pressed", "It was not changed", "Call     Anna, room 101, tel. 4711", "serial", "52:54:00")
 	keep(t, "screen-fault.png", img)
 	calmScreen(t, img, lines)
+}
+
+// R throws a session away, in a room that allows it, also where no server answers. A kernel that
+// dies says so on the screen, over the page.
+func TestScreenKeyAndPanic(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1; package agent tries the key without a machine")
+		return
+	}
+	l := smallLab(t, "")
+	server, err := l.Serve(t.Context(), testlab.Room{Version: 2, Keys: "merge: now, reset: key"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+	pc, err := l.NewPC(t.Context(), "key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(pc.Disk) })
+	toWindows(t, pc, lineServer)
+	want := filepath.Join(t.TempDir(), "want.raw")
+	copyFile(t, l.Windows.V2, want)
+	endSession(t, pc, true)
+	server.Stop()
+
+	m := withScreen(t, pc)
+	seen(t, m, "Asking the server", "R: throw away this session")
+	if err := m.Press(t.Context(), "r"); err != nil {
+		t.Fatal(err)
+	}
+	seen(t, m, "R was pressed: this session is thrown away")
+	for _, line := range []string{"the machine is reset to version 2", "restarting into Windows"} {
+		if _, err := m.Expect(t.Context(), line); err != nil {
+			t.Fatalf("%v\n%s", err, m.Log())
+		}
+	}
+	m.Kill()
+	holds(t, pc, want, "boot.vhdx", "base.vhdx")
+
+	m = withScreen(t, pc, "unknown_nmi_panic")
+	seen(t, m, "Asking the server")
+	if err := m.Interrupt(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seen(t, m, "Kernel panic - not syncing")
 }
 
 // calmScreen fails unless a page, and nothing else, is on the screen.

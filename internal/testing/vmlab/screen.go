@@ -27,6 +27,10 @@ func (v *VM) Press(ctx context.Context, key string) error {
 	return vm.Monitor(ctx, v.socket, "sendkey "+key)
 }
 
+// Interrupt is an interrupt that the kernel cannot mask, and that nobody expects: it dies of it if
+// its arguments have unknown_nmi_panic.
+func (v *VM) Interrupt(ctx context.Context) error { return vm.Monitor(ctx, v.socket, "nmi") }
+
 // Screenshot is what the screen shows.
 func (v *VM) Screenshot(ctx context.Context) (*image.RGBA, error) {
 	file := v.socket + ".ppm"
