@@ -32,7 +32,7 @@ SLOW := ^troy/(qemu-tests|packaging|initramfs|internal/testing/standin|trial/(vm
 # What a boot bundle takes of Debian: unpacked, and a file that says of which packages and sources it is.
 UNPACK = for d in *.deb; do dpkg-deb -f $$d Package Version Source Built-Using Static-Built-Using && echo && dpkg -x $$d . || exit 1; done >control.new && rm *.deb
 
-.PHONY: debs deps build deb release docs man demo quick test check fuzz bench soak bundle media clean
+.PHONY: debs deps build deb release outdated docs man demo quick test check fuzz bench soak bundle media clean
 BOOT := $(if $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)),$(CACHE)/kernel/control) $(CACHE)/loaders/control
 deps: debs $(BOOT) $(CACHE)/programs/done $(CACHE)/schema/done
 
@@ -71,6 +71,12 @@ deb: bundle
 	packaging/build-deb.sh out
 release: bundle # KEY=ID of the GnuPG key that signs; needs reprepro
 	packaging/release.sh "$(KEY)" out/release
+# What of the boot bundle Debian has newer by now, one a line.
+outdated: $(BOOT)
+	@$(SUDO) apt-get update -qq
+	@test ! -e $(CACHE)/kernel/control || grep -qx "Package: $(KERNEL_DEB)" $(CACHE)/kernel/control || echo "the kernel: Debian has $(KERNEL_DEB)"
+	@{ awk '/^(Package|Version): /{print $$2}' $(BOOT); dpkg-query -W -f '$${Package}\n$${Version}\n' ntfs-3g libc6; } | while read -r p && read -r v; do \
+		n=$$(apt-cache policy $$p | awk '/Candidate:/{print $$2}'); [ "$$n" = "$$v" ] || echo "$$p $$v: Debian has $${n:-none}"; done
 docs:
 	go run ./cmds/troy docs markdown >docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 man:
