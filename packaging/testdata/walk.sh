@@ -1,0 +1,85 @@
+# The server's half of TestFirstWalk: what an admin types on an empty Debian, step by step, until two bare PCs have their Windows.
+# Each step ends with a line that the test waits for, and whose time it notes.
+set -uo pipefail
+store=/var/lib/troy/store
+
+say() { echo "WALK: $*"; }
+fail() {
+	say "failed: $*"
+	systemctl status --no-pager -n 0 troy
+	journalctl -b --no-pager -n 100
+	say "end of the journal"
+	systemctl poweroff --force
+	sleep 60
+}
+must() { "$@" >/tmp/out 2>&1 || { code=$?; cat /tmp/out; fail "$* (exit code $code)"; }; }
+as_troy() { runuser -u troy -- troy "$@"; }
+until_ok() {
+	for _ in $(seq 1200); do
+		if "$@" >/tmp/out 2>&1; then return; fi
+		sleep 1
+	done
+	cat /tmp/out
+	fail "in vain: $*"
+}
+
+# A server has an address before anybody installs Troy.
+network() {
+	must ip link set lo up
+	must ip link set eth0 up
+	must ip addr add 10.77.0.2/24 dev eth0
+	for name in troy mcopy xorriso partclone.ntfs wimlib-imagex; do ! command -v $name || fail "$name is there before"; done
+	find /boot /etc/grub.d /etc/default 2>/dev/null | sort >/tmp/boot-before
+}
+
+install() {
+	export DEBIAN_FRONTEND=noninteractive
+	must apt-get -q update
+	must apt-get -q -y install /proof/troy.deb
+	cat /tmp/out | grep -E 'newly installed|Need to get'
+	for name in troy mcopy xorriso partclone.ntfs wimlib-imagex; do must command -v $name; done
+	find /boot /etc/grub.d /etc/default 2>/dev/null | grep -v /etc/default/troy | sort >/tmp/boot-after
+	must cmp /tmp/boot-before /tmp/boot-after
+}
+
+init() {
+	must as_troy init --yes --url https://10.77.0.2:8443 --lab /etc/troy/lab.yaml $store
+	# The first room fills empty disks.
+	must sed -i 's/^    always: true.*/&\n    provision: {allow: true}/' /etc/troy/lab.yaml
+	must troy lab check /etc/troy/lab.yaml
+}
+
+image() { must as_troy image import --yes --store $store win11-lab /proof/windows.raw; }
+
+media() {
+	must as_troy media --store $store --out /var/lib/troy/media
+	must dd if=/var/lib/troy/media/usb.img of=/dev/vdc bs=1M conv=fsync
+}
+
+serve() {
+	must sed -i 's#^TROY_OPTIONS="#&--boot /var/lib/troy/media/net #' /etc/default/troy
+	must systemctl enable --now troy
+	must as_troy promote --yes --store $store --room default win11-lab@1
+}
+
+# A PC that nobody knows shows a code; the admin gives it a name.
+code() { troy hosts --store $store | grep -o 'code [A-Z0-9]\{4,\}'; }
+assign() {
+	until_ok code
+	must as_troy assign --store $store --room default "$(cut -d' ' -f2 /tmp/out)" "$1"
+}
+has_it() { troy hosts --store $store | grep "$1 .*win11-lab@1"; }
+
+for part in network install init image media serve; do
+	$part
+	say "$part: ok"
+done
+for pc in stick net; do
+	assign $pc
+	say "$pc assigned: ok"
+	until_ok has_it $pc
+	say "$pc reported: ok"
+done
+troy hosts --store $store
+troy status --store $store
+systemctl poweroff
