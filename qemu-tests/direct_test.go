@@ -31,7 +31,9 @@ func (p *agentPC) direct(n int) {
 	inOrder(p.t, "the serial line", serial, directScreen, windowsStarted)
 	p.never(serial, "deploy:")
 	windowsRan(p.t, p.PC)
-	reported(p.t, p.server, p.reports)
+	if all, err := p.server.Reports(); err != nil || len(all) != p.reports {
+		p.t.Errorf("%d reports, want %d; %v", len(all), p.reports, err)
+	}
 	if block := p.readBlock(); !strings.Contains(block, fmt.Sprintf("\ndirect=y\nmade=%d\n", n)) {
 		p.t.Errorf("GRUB's block after %d direct starts: %.120q", n, block)
 	}
@@ -77,7 +79,7 @@ func (p *agentPC) said() protocol.CheckIn {
 
 // changed starts the PC from its own disk after a change of the virtual machine, with keys pressed at
 // GRUB's screen: the agent comes.
-func (p *agentPC) changed(change func(*vm.Config), key string, want ...string) {
+func (p *agentPC) changed(change func(*vm.Config), key string, want ...string) protocol.Report {
 	p.t.Helper()
 	c, err := p.Config()
 	if err != nil {
@@ -102,8 +104,8 @@ func (p *agentPC) changed(change func(*vm.Config), key string, want ...string) {
 	}
 	windowsRan(p.t, p.PC)
 	p.reports++
-	reported(p.t, p.server, p.reports)
 	inOrder(p.t, "the serial line", m.Log(), want...)
+	return reported(p.t, p.server, p.reports)
 }
 
 // wokenByLAN is a firmware that says that the network switched the PC on: its table of the system
@@ -152,7 +154,10 @@ func testDirectStart(t *testing.T, secure bool) {
 
 	t.Log("Esc, then a call over the network")
 	p.changed(func(*vm.Config) {}, "esc", directScreen, "nothing to do", mayBeDirect, windowsStarted)
-	p.changed(func(c *vm.Config) { wokenByLAN(t, c) }, "", "up to 60 s: the machine was woken", mayBeDirect, windowsStarted)
+	r := p.changed(func(c *vm.Config) { wokenByLAN(t, c) }, "", "nothing to do", mayBeDirect, windowsStarted)
+	if !slices.ContainsFunc(r.Steps, func(s protocol.Step) bool { return strings.Contains(s.Reason, "the machine was woken") }) {
+		t.Errorf("the agent does not know what switched it on: %+v", r.Steps)
+	}
 
 	t.Log("a block that is torn, and one that is away")
 	p.writeBlock(strings.Replace(p.readBlock(), "# GRUB", "\x00GRUB", 1))
