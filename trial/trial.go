@@ -50,7 +50,7 @@ type state struct {
 	Good    int           `json:"good"`    // the newest that starts
 	Size    int64         `json:"size"`    // of the virtual disk, in bytes
 	Cuts    cuts          `json:"cuts"`
-	Doomed  int           `json:"doomed"`  // starts at which the broken version did not come up
+	Doomed  int           `json:"doomed"`  // how often the broken version was handed over to
 	Longest time.Duration `json:"longest"` // start that came up, in nanoseconds
 	Found   []Finding     `json:"found"`
 	Seen    evidence      `json:"seen"`
