@@ -26,7 +26,7 @@ type agentPC struct {
 	reports int
 }
 
-func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
+func newAgentPC(t *testing.T, name string, secure bool, keys string) *agentPC {
 	t.Helper()
 	bootManager := "" // Linux without a signature
 	if secure {
@@ -38,7 +38,7 @@ func newAgentPC(t *testing.T, name string, secure bool) *agentPC {
 		t.Fatal(err)
 	}
 	p.publish("1", p.release)
-	if p.server, err = p.lab.Serve(t.Context(), testlab.Room{Version: 2, Keys: "merge: now, starts: direct"}); err != nil {
+	if p.server, err = p.lab.Serve(t.Context(), testlab.Room{Version: 2, Keys: keys}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.server.Stop() })
@@ -144,7 +144,7 @@ func (p *agentPC) never(serial string, lines ...string) {
 // disk, and the agent replaces itself there: shim, GRUB, kernel and initramfs as Debian signed
 // them, releases as the admin did.
 func TestAgentOnDisk(t *testing.T) {
-	p := newAgentPC(t, "own", false)
+	p := newAgentPC(t, "own", false, "merge: now")
 	p.start(true, 1, "agent: 1 is on this machine's disk, copy a", "version 2 is committed", windowsStarted)
 	p.overlay("2", marker("2"))
 	serial := p.start(false, 2,
@@ -152,12 +152,10 @@ func TestAgentOnDisk(t *testing.T) {
 		"agent 2 is on trial in copy b", "agent: keeping the new one", windowsStarted)
 	p.never(serial, "version 2 is committed")
 	p.lostEntries()
-	p.direct(1)
 	soundESP(t, p.PC)
 	if !soak() {
 		return
 	}
-	p.agentNext()
 	p.settled()
 	p.deadAgent()
 	p.retried()
@@ -170,7 +168,7 @@ func TestAgentDeadKernel(t *testing.T) {
 		t.Log("only with TROY_SOAK=1")
 		return
 	}
-	p := newAgentPC(t, "dead", false)
+	p := newAgentPC(t, "dead", false, "merge: now")
 	p.start(true, 1, "agent: 1 is on this machine's disk, copy a", windowsStarted)
 	p.deadKernel()
 	soundESP(t, p.PC)
@@ -182,12 +180,11 @@ func TestAgentOnDiskSecure(t *testing.T) {
 		t.Log("only with TROY_SOAK=1")
 		return
 	}
-	p := newAgentPC(t, "secure", true)
+	p := newAgentPC(t, "secure", true, "merge: now")
 	p.start(true, 1, "agent: 1 is on this machine's disk, copy a", windowsStarted)
 	p.overlay("2", marker("2"))
 	p.start(false, 2, "agent: the next start tries 2, by BootNext", "agent 2 is on trial in copy b", "agent: keeping the new one", windowsStarted)
 	p.lostEntries()
-	p.agentNext()
 	p.settled()
 	p.deadKernel()
 	soundESP(t, p.PC)
@@ -200,7 +197,7 @@ func (p *agentPC) lostEntries() {
 	if err := p.ClearVariables(); err != nil {
 		p.t.Fatal(err)
 	}
-	serial := p.start(false, 1, "nothing to do", `hand-off: the boot order is Boot`, `"Troy`, "by BootNext", mayBeDirect, windowsStarted)
+	serial := p.start(false, 1, "nothing to do", `hand-off: the boot order is Boot`, `"Troy`, "by BootNext", windowsStarted)
 	p.never(serial, "without Troy", "without the agent")
 }
 

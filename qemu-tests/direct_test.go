@@ -129,7 +129,7 @@ func wokenByLAN(t *testing.T, c *vm.Config) {
 // Windows, and what the agent.
 func TestDirectStart(t *testing.T) {
 	if !soak() {
-		t.Log("only with TROY_SOAK=1; TestAgentOnDisk makes one direct start")
+		t.Log("only with TROY_SOAK=1; packages agent and chainload try the same without a machine")
 		return
 	}
 	t.Run("Secure Boot off", func(t *testing.T) { testDirectStart(t, false) })
@@ -137,7 +137,7 @@ func TestDirectStart(t *testing.T) {
 }
 
 func testDirectStart(t *testing.T, secure bool) {
-	p := newAgentPC(t, "direct", secure)
+	p := newAgentPC(t, "direct", secure, "merge: now, starts: direct")
 	p.never(p.start(true, 1, "agent: 1 is on this machine's disk, copy a", "version 2 is committed", windowsStarted), mayBeDirect)
 	p.start(false, 1, "nothing to do", "by BootNext", mayBeDirect, windowsStarted)
 	for n := range 4 {

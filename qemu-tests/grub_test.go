@@ -30,7 +30,7 @@ const noKernel = "Troy: copy a cannot be started"
 // that says so; there is no Linux.
 func TestGRUBStarts(t *testing.T) {
 	if !soak() {
-		t.Log("only with TROY_SOAK=1; TestAgentOnDisk makes one direct start")
+		t.Log("only with TROY_SOAK=1; package chainload tries the same with a model of GRUB")
 		return
 	}
 	for _, secure := range []bool{false, true} {

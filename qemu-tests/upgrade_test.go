@@ -23,7 +23,7 @@ type upgrading struct {
 // newUpgrading makes a PC that has started once, with the agent and the server of today.
 func newUpgrading(t *testing.T, name string) *upgrading {
 	t.Helper()
-	u := &upgrading{agentPC: newAgentPC(t, name, false)}
+	u := &upgrading{agentPC: newAgentPC(t, name, false, "merge: now")}
 	var err error
 	if u.next, err = u.lab.Next(t.Context()); err != nil {
 		t.Fatal(err)

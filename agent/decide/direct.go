@@ -15,7 +15,7 @@ func direct(f *Facts) bool {
 	switch {
 	case rule != protocol.StartsDirect || f.reset() != protocol.ResetUpdate:
 		return false // R is pressed on the agent's page
-	case !f.Installed || f.OnTrial || f.Renewed || f.Method == chainload.ByBootOrder:
+	case !f.Installed || f.OnTrial || f.Renewed || f.Done.did(Confirm) || f.Method == chainload.ByBootOrder:
 		return false
 	case !f.free() || f.Verdict != chainload.Good || f.Judged != f.current() || !f.proven():
 		return false

@@ -36,6 +36,7 @@ func directRows() []row {
 		{"", "setup pending", facts(on(1), directly, good, marked(Marks{Setup: true}), ordered(keptOne)), agentNext},
 		{"", "started from a stick, or another agent is on trial", facts(on(1), directly, good, func(f *Facts) { f.Installed = false }, ordered(keptOne)), agentNext},
 		{"", "this agent is on trial", facts(on(1), directly, good, trial, judged, noServer), "boot files, hand-off, count, windows"},
+		{"", "it was, and is kept: its next start is to be seen", facts(on(1), directly, good, trial, ordered(keptOne)), "boot files, hand-off, report, confirm, count, windows"},
 		{"", "an order that is not understood", facts(on(1), directly, good, ordered(strange)), agentNext},
 		{"", "it is not assigned any more", facts(on(1), directly, good, ordered(protocol.Order{Code: "K7WQ4M"})), agentNext},
 		{"", "the firmware starts Windows first", facts(on(1), directly, good, func(f *Facts) { f.Method = chainload.ByBootOrder }, ordered(keptOne)), agentNext},

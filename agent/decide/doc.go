@@ -365,6 +365,8 @@
 //	      → boot files, hand-off, report, count, windows
 //	  this agent is on trial
 //	      → boot files, hand-off, count, windows
+//	  it was, and is kept: its next start is to be seen
+//	      → boot files, hand-off, report, confirm, count, windows
 //	  an order that is not understood
 //	      → boot files, hand-off, report, count, windows
 //	  it is not assigned any more
