@@ -34,7 +34,7 @@ func (p *agentPC) direct(n int) {
 	if all, err := p.server.Reports(); err != nil || len(all) != p.reports {
 		p.t.Errorf("%d reports, want %d; %v", len(all), p.reports, err)
 	}
-	if block := p.readBlock(); !strings.Contains(block, fmt.Sprintf("\ndirect=y\nmade=%d\n", n)) {
+	if block := p.readBlock(); !strings.Contains(block, fmt.Sprintf("\nmade=%d\ndirect=y\n", n)) {
 		p.t.Errorf("GRUB's block after %d direct starts: %.120q", n, block)
 	}
 }
