@@ -65,7 +65,7 @@ func TestJudged(t *testing.T) {
 		"it differs, nothing is to be changed": {facts(on(2), ordered(with(wants(2), verifies)), compared(2, 1<<20)), protocol.OutcomeKept, Sound, ""},
 		"under a mark":                         {facts(on(1), golden, ordered(wants(2))), protocol.OutcomeWaiting, Untouched, "a version is being prepared on this machine"},
 		"setup pending": {facts(on(1), marked(Marks{Setup: true}), ordered(with(wants(2), func(o *protocol.Order) { o.Name = "pc-1" }))), protocol.OutcomeWaiting, Untouched,
-			"run `troy setup over pc-1`, or `troy setup leave pc-1`"},
+			"run `troy hosts set-up pc-1`, or `troy hosts discard-setup pc-1`"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := Judged(c.facts)

@@ -33,7 +33,7 @@ func keeps(f *Facts) string {
 	why := f.marked()
 	if f.Memo.Marks.Setup && !f.Memo.Marks.Golden {
 		name := cmp.Or(f.Order.Name, "HOST")
-		why = fmt.Sprintf("%s: wait for it, or run `troy setup over %s`, or `troy setup leave %s` to discard what it has done", why, name, name)
+		why = fmt.Sprintf("%s: wait for it, or run `troy hosts set-up %s`, or `troy hosts discard-setup %s` to discard what it has done", why, name, name)
 	}
 	return why
 }

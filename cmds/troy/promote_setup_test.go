@@ -29,17 +29,17 @@ func TestPromoteSetup(t *testing.T) {
 	}
 	wantTroy(t, exitOK, "promote", "--room", "test", "--after", "none", "new@1") // one machine
 
-	if r := wantTroy(t, exitFailed, "setup", "over", "test-1"); !strings.Contains(r.errOut, "not found") && !strings.Contains(r.errOut, "has not said") {
+	if r := wantTroy(t, exitFailed, "hosts", "set-up", "test-1"); !strings.Contains(r.errOut, "not found") && !strings.Contains(r.errOut, "has not said") {
 		t.Errorf("never seen: %s", r.errOut)
 	}
 	s.checkIn(t, testMAC, 1, "")
-	if r := wantTroy(t, exitFailed, "setup", "over", "test-1"); !strings.Contains(r.errOut, "test-1 has not said that the setup of its Windows is pending (it holds pc version 1)") {
+	if r := wantTroy(t, exitFailed, "hosts", "set-up", "test-1"); !strings.Contains(r.errOut, "test-1 has not said that the setup of its Windows is pending (it holds pc version 1)") {
 		t.Errorf("not pending: %s", r.errOut)
 	}
 	in := protocol.CheckIn{Protocol: protocol.Version, Machine: protocol.Machine{Ports: []protocol.Port{{MAC: testMAC}}}, Image: "new", Version: 1,
 		Manifest: strings.Repeat("1", protocol.HashSize), Setup: protocol.SetupPending}
 	must(t, s.machine(t, testMAC).PostJSON(t.Context(), protocol.PathCheckIn, in, &protocol.Order{}))
-	if r := wantTroy(t, exitOK, "setup", "leave", "test-1"); !strings.Contains(r.out, "test-1: the setup of new version 1 is discarded at its next start") {
+	if r := wantTroy(t, exitOK, "hosts", "discard-setup", "test-1"); !strings.Contains(r.out, "test-1: the setup of new version 1 is discarded at its next start") {
 		t.Errorf("leave says %s", r.out)
 	}
 	if r := wantTroy(t, exitOK, "log", "test-1"); !strings.Contains(r.out, "setup of Windows: pending") || !strings.Contains(r.out, "ordered: discard what the setup of new version 1 has done") {

@@ -164,10 +164,16 @@ type hostsCall struct {
 
 func hostsCommand(s *cli.Streams) *cobra.Command {
 	a := &hostsCall{adminCall: newAdminCall(s)}
-	cmd := leaf("hosts [confirm] [ROOM|HOST]", "list or confirm machines", a.run)
+	cmd := leaf("hosts [confirm|set-up|discard-setup] [ROOM|HOST]", "list or confirm machines", a.run)
 	cmd.Long = `List machines and their versions. 'troy hosts confirm ROOM' or 'troy hosts confirm HOST' shows the
 keys and serial numbers by which the server knows machines, asks whether these are yours, and notes
-them beside the admin key, in confirmed.json. Only confirmed machines get what is secret.`
+them beside the admin key, in confirmed.json. Only confirmed machines get what is secret.
+
+'troy hosts set-up HOST' says that the setup of Windows on a machine is over, although its registry
+does not. From its next start on the machine can be merged and replaced; what Windows wrote stays.
+'troy hosts discard-setup HOST' discards what a setup that failed has done. At its next start the
+machine takes the version that its room has, in the room's windows; if that is the same one, setup
+begins again.`
 	a.keys.broad = true
 	a.keys.defineTrust(cmd.Flags())
 	cmd.Flags().BoolVar(&a.keys.yes, "yes", false, "confirm without asking")
@@ -177,15 +183,19 @@ them beside the admin key, in confirmed.json. Only confirmed machines get what i
 }
 
 func (a *hostsCall) run(ctx context.Context, args []string) error {
-	confirming := len(args) == 2 && args[0] == "confirm"
-	if len(args) > 0 && !confirming {
-		return cli.Usagef("want nothing, or confirm ROOM, or confirm HOST")
+	acts := map[string]func(api.Admin) error{
+		"confirm":       func(admin api.Admin) error { return a.confirm(ctx, admin, args[1]) },
+		"set-up":        func(admin api.Admin) error { return a.endSetup(ctx, admin, args[1], false) },
+		"discard-setup": func(admin api.Admin) error { return a.endSetup(ctx, admin, args[1], true) },
+	}
+	if len(args) > 0 && (len(args) != 2 || acts[args[0]] == nil) {
+		return cli.Usagef("want nothing, confirm ROOM, confirm HOST, set-up HOST, or discard-setup HOST")
 	}
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	if confirming {
-		return a.change(ctx, func(admin api.Admin) error { return a.confirm(ctx, admin, args[1]) })
+	if len(args) > 0 {
+		return a.change(ctx, acts[args[0]])
 	}
 	return a.look(ctx, func(admin api.Admin) error {
 		list, err := admin.Hosts(ctx, a.room)
