@@ -105,8 +105,13 @@ func TestSameMedia(t *testing.T) {
 	run(t, "dpkg-deb", "-x", debOf(t), root)
 	troy := filepath.Join(t.TempDir(), "troy")
 	run(t, "go", "build", "-o", troy, "troy/cmds/troy")
-	run(t, troy, "init", "--url", "https://192.0.2.1:8443", store)
+	t.Setenv("TROY_KEYS", filepath.Join(t.TempDir(), "stick"))
+	run(t, "env", "SOURCE_DATE_EPOCH=1700000000", filepath.Join(root, "usr/bin/troy"), "setup", "--yes", "--bundle", filepath.Join(root, "usr/share/troy/boot"),
+		"--store", store, "--address", "192.0.2.1", "--listen", ":0", "--netboot", "no")
 	checkout := media(t, troy, bundle, store)
+	if made := sums(t, store+"-media"); !maps.Equal(checkout, made) {
+		t.Errorf("setup made other media: %v", made)
+	}
 	packaged := media(t, filepath.Join(root, "usr/bin/troy"), filepath.Join(root, "usr/share/troy/boot"), store)
 	if !maps.Equal(checkout, packaged) || len(checkout) < 10 {
 		t.Errorf("of the checkout:\n%v\nof the package:\n%v", checkout, packaged)

@@ -44,7 +44,7 @@ func (w *walk) step(name string) {
 }
 
 // TestFirstWalk goes the way of an admin's first hour, on an empty Debian of both releases: install
-// the package, make a store, publish a disk, make media, serve; then one bare PC starts from the
+// the package, troy setup; then one bare PC starts from the
 // stick and one by PXE, and both end in the stand-in for Windows. It prints how long each step took.
 func TestFirstWalk(t *testing.T) {
 	if !soak() {
@@ -101,10 +101,8 @@ func (w *walk) goes(debian string, files map[string][]byte) {
 	m := s.start(w.t)
 	w.await(m, "network", "start of the server's Debian (not the admin's)")
 	w.await(m, "install", "apt install ./troy.deb")
-	w.await(m, "init", "troy init, provision in lab.yaml")
-	w.await(m, "image", "troy image import")
-	w.await(m, "media", "troy media, and dd to a stick")
-	w.await(m, "serve", "systemctl enable --now troy, troy promote")
+	w.await(m, "setup", "troy setup: store, image, service, media; and dd to a stick")
+	w.await(m, "promote", "troy promote")
 	for i, name := range []string{"stick", "net"} {
 		pc := w.start(name, i+1)
 		w.await(m, name+" assigned", name+": firmware, agent, code on the screen, troy assign")

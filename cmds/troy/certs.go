@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -111,9 +110,6 @@ func (c *loginCall) run(_ context.Context, args []string) error {
 		if password, err = c.askPassword(c.file); err != nil {
 			return err
 		}
-		if password == "" {
-			return errors.New("the password is empty")
-		}
 	}
 	return users.Set(args[0], password)
 }
@@ -128,13 +124,6 @@ func (c *call) askPassword(file string) (string, error) {
 	if tty == nil {
 		return "", cli.Usagef("there is no terminal to ask for the password: want --password-file FILE")
 	}
-	first, err := readSecret(tty, c.Err, "password: ")
-	if err != nil {
-		return "", err
-	}
-	again, err := readSecret(tty, c.Err, "repeat password: ")
-	if err == nil && string(first) != string(again) {
-		err = errors.New("the two passwords differ")
-	}
-	return string(first), err
+	password, err := newSecret(tty, c.Err, "password: ", "repeat password: ", web.CheckPassword)
+	return string(password), err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"troy/image"
 	"troy/image/fields/find"
@@ -38,11 +39,16 @@ func (p *publishing) define(cmd *cobra.Command) *cobra.Command {
 	fs.Var(&p.parents, "parent", "a parent `file` of a VHDX, nearest first (default: the file that each child names, in its own folder)")
 	fs.BoolVar(&p.noFilter, "no-filter", false, "ship free clusters and page files as well: the version is then equal to the disk byte by byte")
 	fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship moved pages as data, not as references: nothing is looked for in the parent")
-	fs.BoolVar(&p.allowed.Unbootable, "force-unbootable", false, "publish a disk that no PC starts (never one that is encrypted, hibernated, joined to Entra ID or enrolled in an MDM)")
-	fs.BoolVar(&p.allowed.Secrets, "secrets-in-image", false, "take answer files with passwords or keys, although everyone on the network can read what is published")
+	defineAllowed(fs, &p.allowed)
 	fs.IntVar(&p.o.Level, "level", publish.DefaultLevel, "compression `level`, 1 to 22")
 	p.keys.define(fs)
 	return p.withStoreJSON(cmd)
+}
+
+// defineAllowed adds the flags for what is else refused.
+func defineAllowed(fs *pflag.FlagSet, a *startable.Allowed) {
+	fs.BoolVar(&a.Unbootable, "force-unbootable", false, "publish a disk that no PC starts (never one that is encrypted, hibernated, joined to Entra ID or enrolled in an MDM)")
+	fs.BoolVar(&a.Secrets, "secrets-in-image", false, "take answer files with passwords or keys, although everyone on the network can read what is published")
 }
 
 func newImport(s *cli.Streams) *cobra.Command {
@@ -158,6 +164,9 @@ func (p *publishing) publishDisk(disk *source.Disk, f func(*source.Disk) (*image
 
 // approve asks before the version exists.
 func (p *publishing) approve(m *image.Manifest) error {
+	if p.keys.approved {
+		return nil
+	}
 	if tty := p.terminal(); tty != nil && !p.keys.yes {
 		showFigures(p.Err, m)
 	}

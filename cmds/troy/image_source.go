@@ -130,6 +130,34 @@ func (p *publishing) openSource(ctx context.Context, path string) (*source.Disk,
 	return disk, nil
 }
 
+// errLater: to look at such a source, files have to be made.
+var errLater = errors.New("files have to be made first")
+
+// tryFile finds what is wrong with a source as far as that shows without writing anything: that of
+// a medium whose list of editions cannot be read, and of a disk that would not be published.
+func (p *publishing) tryFile(ctx context.Context, path string) error {
+	src, err := source.Recognise(path)
+	if err != nil {
+		return err
+	}
+	if err := p.checkFlags(src, path); err != nil {
+		return err
+	}
+	if source.Installs(src) {
+		_, err := source.Editions(ctx, path)
+		return err
+	}
+	disk, err := src.Open(ctx, &source.Options{Parents: &vhdx.Parents{}, Scratch: func() (string, error) { return "", errLater }})
+	if errors.Is(err, errLater) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	return p.judge(disk, path)
+}
+
 // checkFlags refuses flags that say nothing about such a source.
 func (p *publishing) checkFlags(src source.Source, path string) error {
 	given := p.windows.given()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,12 +13,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"troy/image"
-	"troy/image/publish"
 	"troy/image/trust"
 	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/internal/format"
-	"troy/server/lab"
 	"troy/server/signing"
 )
 
@@ -39,6 +36,9 @@ type keyFlags struct {
 	// approved says that the command has asked by itself. broad says that it signs what it finds,
 	// so that a person has to look.
 	approved, broad bool
+
+	// known, if not nil, is the passphrase that a command of several steps was told before.
+	known *[]byte
 }
 
 // define adds the flags of commands that sign.
@@ -51,57 +51,6 @@ func (k *keyFlags) define(fs *pflag.FlagSet) {
 // defineTrust adds the flag of commands that only read what the admin key signed.
 func (k *keyFlags) defineTrust(fs *pflag.FlagSet) {
 	fs.StringVar(&k.folder, "keys", "", "the `folder` with admin.key and trusted.json, such as a stick (default: TROY_KEYS, else keys/ in the store)")
-}
-
-// initialising is one "init".
-type initialising struct {
-	*call
-	keys keyFlags
-	lab  string
-	urls cli.List
-}
-
-func initCommand(s *cli.Streams) *cobra.Command {
-	c := &initialising{call: newCall(s)}
-	cmd := leaf("init DIR", "create a store, the admin key and lab.yaml", c.run)
-	c.keys.define(cmd.Flags())
-	cmd.Long = `Create a store, the admin key that signs it, the key of its server and a first lab.yaml with one
-room. Run it on the server; else 'troy key servers' signs the key that 'troy serve' makes there.
-With --keys on a stick the admin key never lies on the server.`
-	cmd.Flags().Var(&c.urls, "url", "a `URL` at which machines reach the server, such as https://troy.example:8443, may be repeated (default: DHCP or the media name it)")
-	cmd.Flags().StringVar(&c.lab, "lab", "", "`file` to write the first lab.yaml to (default: lab.yaml in the store); an existing one is kept")
-	return cmd
-}
-
-func (c *initialising) run(ctx context.Context, args []string) error {
-	if _, err := publish.Init(args[0]); err != nil {
-		return err
-	}
-	c.keys.approved = true
-	repo, err := sign.Init(args[0], time.Now(), c.keys.options(c.call))
-	if err != nil {
-		return &cli.Fault{Err: err, Fate: args[0] + " is a store, but not signed", Advice: "remove it and run the command again"}
-	}
-	fmt.Fprintf(c.Out, "made the store %s\n", args[0])
-	c.sayKeys(repo, args[0])
-	if err := c.signFirstServer(ctx, args[0], repo); err != nil {
-		return &cli.Fault{Err: err, Fate: "the store is made, but machines take no server", Advice: "'troy key servers --store " + args[0] + " --add " + ownKey + " --url URL' signs it"}
-	}
-	return c.firstLab(cmp.Or(c.lab, filepath.Join(args[0], lab.FileName)))
-}
-
-// firstLab writes a lab.yaml with one room, unless there is one.
-func (c *call) firstLab(path string) error {
-	err := lab.WriteFirst(path)
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		fmt.Fprintf(c.Out, "rooms:     %s  (it exists and was kept)\n", cli.Clean(path))
-		return nil
-	case err != nil:
-		return &cli.Fault{Err: err, Fate: "the store is made", Advice: "'troy lab init " + path + "' writes the file later"}
-	}
-	fmt.Fprintf(c.Out, "rooms:     %s  (one room, default; edit it as you need)\n", cli.Clean(path))
-	return nil
 }
 
 // sayKeys tells the admin what to lock away, and loudly what a thief would only have to copy.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"troy/image/trust/sign"
+	"troy/internal/cli"
 )
 
 // maxPassphrase bounds the file of a passphrase, in bytes.
@@ -26,6 +27,10 @@ func (k *keyFlags) dir() string { return cmp.Or(k.folder, os.Getenv("TROY_KEYS")
 // the terminal.
 func (k *keyFlags) options(c *call) *sign.Options {
 	o := &sign.Options{Keys: k.dir(), Confirm: func(what string, list []sign.Difference) error { return k.agree(c, what, list) }}
+	if k.known != nil {
+		o.Passphrase = func() ([]byte, error) { return *k.known, nil }
+		return o
+	}
 	if k.passphraseFile != "" {
 		o.Passphrase = k.readPassphrase
 		return o
@@ -43,7 +48,9 @@ func (k *keyFlags) options(c *call) *sign.Options {
 		return o
 	}
 	o.Passphrase = func() ([]byte, error) { return readSecret(tty, c.Err, "passphrase of the admin key: ") }
-	o.NewPassphrase = func() ([]byte, error) { return newSecret(tty, c.Err) }
+	o.NewPassphrase = func() ([]byte, error) {
+		return newSecret(tty, c.Err, "passphrase for the admin key (empty: do not seal it): ", "repeat passphrase: ", nil)
+	}
 	return o
 }
 
@@ -70,9 +77,9 @@ func readSecret(tty *os.File, out io.Writer, prompt string) ([]byte, error) {
 		return nil, fmt.Errorf("reading the passphrase: %w", err)
 	}
 	defer fmt.Fprintln(out)
-	b, err := question(out, prompt, func() ([]byte, error) { return term.ReadPassword(fd) })
-	if err == nil && len(b) > maxPassphrase {
-		err = fmt.Errorf("the passphrase is longer than %d bytes", maxPassphrase)
+	b, err := question(out, prompt, func() ([]byte, error) { return readAnswer(tty) }) // term.ReadPassword does not see the end of the input
+	if err == nil && len(b) >= maxPassphrase {
+		err = fmt.Errorf("what was typed is longer than %d bytes", maxPassphrase-1)
 	}
 	return b, err
 }
@@ -114,20 +121,31 @@ func hide(fd int) error {
 	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
 }
 
-// newSecret asks for a new passphrase, twice.
-func newSecret(tty *os.File, out io.Writer) ([]byte, error) {
-	first, err := readSecret(tty, out, "passphrase for the admin key (empty: do not seal it): ")
-	if err != nil || len(first) == 0 {
-		return nil, err
+// newSecret asks for a new secret, twice, until both are the same and check, which may be nil, takes
+// it.
+func newSecret(tty *os.File, out io.Writer, prompt, again string, check func(string) error) ([]byte, error) {
+	for {
+		first, err := readSecret(tty, out, prompt)
+		if err != nil {
+			return nil, err
+		}
+		if check != nil {
+			err = check(string(first))
+		}
+		if err == nil && len(first) > 0 {
+			second, rerr := readSecret(tty, out, again)
+			if rerr != nil {
+				return nil, rerr
+			}
+			if !bytes.Equal(first, second) {
+				err = errors.New("the two differ")
+			}
+		}
+		if err == nil {
+			return first, nil
+		}
+		fmt.Fprintf(out, "%s\n", cli.Clean(err.Error()))
 	}
-	again, err := readSecret(tty, out, "repeat passphrase: ")
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(first, again) {
-		return nil, errors.New("the two passphrases differ")
-	}
-	return first, nil
 }
 
 func (k *keyFlags) readPassphrase() ([]byte, error) { return firstLine(k.passphraseFile) }

@@ -11,7 +11,6 @@ import (
 
 	"troy/image"
 	"troy/image/trust"
-	"troy/image/trust/sign"
 	"troy/internal/cli"
 	"troy/server/certs"
 	"troy/server/servedir"
@@ -78,17 +77,7 @@ func (c *serversCall) changed(list *trust.Servers) (servers []trust.Server, err 
 			if key, err = c.named(key); err != nil {
 				return err
 			}
-			e := trust.Server{Key: key, URLs: c.urls, Next: next}
-			i := slices.IndexFunc(servers, func(s trust.Server) bool { return s.Key == key })
-			if i < 0 {
-				servers = append(servers, e)
-				continue
-			}
-			if len(c.urls) == 0 {
-				e.URLs = servers[i].URLs
-			}
-			e.Unknown = servers[i].Unknown
-			servers[i] = e
+			servers = putServer(servers, trust.Server{Key: key, URLs: c.urls, Next: next})
 		}
 		return nil
 	}
@@ -111,6 +100,20 @@ func (c *serversCall) changed(list *trust.Servers) (servers []trust.Server, err 
 		return nil, &cli.Fault{Err: errors.New("no server in force is left: machines would take none"), Fate: "the list is as it was", Advice: "--add the key of the server that replaces it"}
 	}
 	return servers, nil
+}
+
+// putServer adds a server to a list, or replaces it there. Without URLs it keeps those before.
+func putServer(servers []trust.Server, e trust.Server) []trust.Server {
+	i := slices.IndexFunc(servers, func(s trust.Server) bool { return s.Key == e.Key })
+	if i < 0 {
+		return append(servers, e)
+	}
+	if len(e.URLs) == 0 {
+		e.URLs = servers[i].URLs
+	}
+	e.Unknown = servers[i].Unknown
+	servers[i] = e
+	return servers
 }
 
 // named is the key that a flag names.
@@ -151,26 +154,5 @@ func (c *serversCall) show(list *trust.Servers) error {
 		}
 		fmt.Fprintln(c.Out)
 	}
-	return nil
-}
-
-// signFirstServer makes the key of the server of a new store, and signs it.
-func (c *initialising) signFirstServer(ctx context.Context, dir string, repo *sign.Repository) error {
-	store, err := image.OpenStore(dir)
-	if err != nil {
-		return err
-	}
-	key, err := serverKey(dir)
-	if err != nil {
-		return err
-	}
-	if err := repo.SetServers(ctx, store, []trust.Server{{Key: key, URLs: c.urls}}, time.Now()); err != nil {
-		return err
-	}
-	where := "machines hear from DHCP or the media where it is"
-	if len(c.urls) > 0 {
-		where = "at " + cli.Clean(c.urls.String())
-	}
-	fmt.Fprintf(c.Out, "TLS key:   %s  (of the server: %s; %s)\n", cli.Clean(servedir.Of(dir).TLSKey()), key, where)
 	return nil
 }

@@ -106,10 +106,16 @@ func (m *mediaCall) open() (*media.Maker, error) {
 		return nil, unsigned(err, m.Config.Store)
 	case errors.Is(err, sign.ErrDoubt), errors.Is(err, sign.ErrNoTrust):
 		return nil, trustFault(err)
-	case errors.Is(err, bundle.ErrAbsent), errors.Is(err, bundle.ErrInvalid):
-		return nil, &cli.Fault{Err: err, Fate: cli.NothingChanged, Advice: "the Debian package has one, 'make bundle' makes one of a checkout; --bundle or TROY_BUNDLE names its folder"}
 	case err != nil:
-		return nil, explain(err, cli.NothingChanged)
+		return nil, explain(bundleFault(err), cli.NothingChanged)
 	}
 	return work, nil
+}
+
+// bundleFault says where a boot bundle comes from.
+func bundleFault(err error) error {
+	if errors.Is(err, bundle.ErrAbsent) || errors.Is(err, bundle.ErrInvalid) {
+		return &cli.Fault{Err: err, Advice: "the Debian package has one, 'make bundle' makes one of a checkout; --bundle or TROY_BUNDLE names its folder"}
+	}
+	return err
 }

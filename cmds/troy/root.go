@@ -39,9 +39,9 @@ func newRoot(s *cli.Streams) *cobra.Command {
 		id, title string
 		commands  []*cobra.Command
 	}{
+		{groupServer, "server", []*cobra.Command{setupCommand(s), serveCommand(s), certsCommand(s), loginCommand(s), tokenCommand(s), doctorCommand(s)}},
 		{groupImages, "images and signatures", []*cobra.Command{initCommand(s), imageCommand(s), keyCommand(s), permitCommand(s), agentCommand(s), mediaCommand(s)}},
-		{groupServer, "server", []*cobra.Command{serveCommand(s), labCommand(s), certsCommand(s), loginCommand(s), tokenCommand(s), doctorCommand(s)}},
-		{groupRooms, "rooms", []*cobra.Command{promoteCommand(s), rollbackCommand(s), stopCommand(s), statusCommand(s), hostsCommand(s),
+		{groupRooms, "rooms", []*cobra.Command{labCommand(s), promoteCommand(s), rollbackCommand(s), stopCommand(s), statusCommand(s), hostsCommand(s),
 			logCommand(s), assignCommand(s), forgetCommand(s), wakeCommand(s)}},
 		{groupMore, "rescue, trials and more", []*cobra.Command{diskCommand(s), vhdxCommand(s), verifyCommand(s), tryCommand(s), gatesCommand(s), versionCommand(s), docsCommand(s)}},
 	} {

@@ -29,18 +29,20 @@ func (w *Windows) answerFile(e *Edition) ([]byte, error) {
 	if w.AnswerFile != nil {
 		return w.AnswerFile, nil
 	}
-	check := func(a unattend.Answers) error {
-		_, err := makeAnswers(e, &a)
-		return err
-	}
 	a := w.Answers
 	if w.Ask != nil {
 		var err error
-		if a, err = w.Ask(e, check); err != nil {
+		if a, err = w.Ask(e, e.Check); err != nil {
 			return nil, err
 		}
 	}
 	return makeAnswers(e, &a)
+}
+
+// Check tells whether the setup of an edition can be given such answers.
+func (e *Edition) Check(a unattend.Answers) error {
+	_, err := makeAnswers(e, &a)
+	return err
 }
 
 // makeAnswers makes an answer file for an edition.

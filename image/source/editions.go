@@ -110,13 +110,14 @@ func architecture(n int) string {
 	return "processor " + strconv.Itoa(n)
 }
 
-// choose finds the edition of that name or number; "" is the only one.
-func choose(list []Edition, want, file string) (*Edition, error) {
+// Choose finds the edition of that name or number among those of a file; "" is the only one. Errors:
+// *EditionError, ErrNoWindows.
+func Choose(list []Edition, want, file string) (*Edition, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%w: %s holds no editions", ErrNoWindows, file)
 	}
 	if want == "" && len(list) == 1 {
-		return &list[0], nil
+		return x64(&list[0], file)
 	}
 	for _, same := range []func(*Edition) bool{
 		func(e *Edition) bool { return strconv.Itoa(e.Index) == want },
@@ -124,10 +125,18 @@ func choose(list []Edition, want, file string) (*Edition, error) {
 		func(e *Edition) bool { return want != "" && strings.EqualFold(e.ID, want) },
 	} {
 		if found := matching(list, same); len(found) == 1 {
-			return found[0], nil
+			return x64(found[0], file)
 		}
 	}
 	return nil, &EditionError{File: file, Want: want, Editions: slices.Clone(list)}
+}
+
+// x64 refuses an edition for other processors.
+func x64(e *Edition, file string) (*Edition, error) {
+	if e.Architecture != "x64" {
+		return nil, fmt.Errorf("%w: edition %d of %s is for %s, and Troy starts x64 only", ErrNoWindows, e.Index, file, e.Architecture)
+	}
+	return e, nil
 }
 
 func matching(list []Edition, same func(*Edition) bool) (found []*Edition) {

@@ -40,6 +40,10 @@ func Editions(ctx context.Context, path string) ([]Edition, error) {
 	return nil, nil
 }
 
+// Room is about how many bytes have to be free while a disk is made of an edition whose archive
+// has that many.
+func (e *Edition) Room(archive int64) int64 { return archive + volumeNeed(e.Bytes) }
+
 // editions reads the list out of the archive on the medium, or its first part.
 func (i iso) editions(ctx context.Context) ([]Edition, error) {
 	files, err := i.list(ctx)

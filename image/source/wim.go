@@ -48,12 +48,9 @@ func (w wim) open(ctx context.Context, o *Options, name string) (*Disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	e, err := choose(list, o.Windows.Edition, name)
+	e, err := Choose(list, o.Windows.Edition, name)
 	if err != nil {
 		return nil, err
-	}
-	if e.Architecture != "x64" {
-		return nil, fmt.Errorf("%w: edition %d of %s is for %s, and Troy starts x64 only", ErrNoWindows, e.Index, name, e.Architecture)
 	}
 	answers, err := o.Windows.answerFile(e)
 	if err != nil {

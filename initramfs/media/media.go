@@ -19,9 +19,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"troy/chainload/release"
 	"troy/initramfs"
 	"troy/initramfs/bundle"
 )
@@ -94,6 +96,19 @@ func (m *Maker) Make(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Complete tells whether all media lie in a folder, and were made after that time. The release of
+// the agent is made last, each file of it whole.
+func Complete(out string, since time.Time) bool {
+	names := []string{"usb.img", "troy.iso", "net"}
+	for _, name := range []string{release.Shim, release.GRUB, release.Kernel, release.Initrd, release.Site} {
+		names = append(names, filepath.Join("agent", name))
+	}
+	return !slices.ContainsFunc(names, func(name string) bool {
+		info, err := os.Stat(filepath.Join(out, name))
+		return err != nil || !info.ModTime().After(since)
+	})
 }
 
 // cmdline are the kernel arguments. A kernel that panics, as it does when init ends, is restarted:

@@ -49,8 +49,20 @@ install() {
 
 # What README.md tells the admin to do.
 prepare() {
-	must as_troy init --url $tls --lab /etc/troy/lab.yaml $store
+	mkdir /tmp/stick
+	echo 'correct horse battery' >/tmp/secret
+	must troy setup --yes --address 10.0.2.15 --netboot no --login anna --password-file /tmp/secret
 	has 'it exists and was kept'
+	has 'troy.service answers at https://10.0.2.15:8443'
+	[ -z "$(find /var/lib/troy ! -user troy)" ] || fail "not the service's: $(find /var/lib/troy ! -user troy)"
+	must systemctl is-active troy
+	must systemctl is-enabled troy
+	find /var/lib/troy /etc/troy /etc/default -type f -exec sha256sum {} + | grep -v serve/ | sort >/tmp/before
+	must troy setup --yes --address 10.0.2.15 --netboot no
+	lacks ' make '
+	find /var/lib/troy /etc/troy /etc/default -type f -exec sha256sum {} + | grep -v serve/ | sort >/tmp/after
+	must cmp /tmp/before /tmp/after
+	must systemctl disable --now troy
 	mkdir /tmp/images
 	chown troy: /tmp/images
 	# Enough to download while the package is upgraded.
@@ -60,13 +72,10 @@ prepare() {
 	must as_troy image import --store $store --no-filter --force-unbootable win11-lab /tmp/images/base.vhdx
 	must as_troy image add --store $store --no-filter --force-unbootable win11-lab /tmp/images/child.vhdx
 	cp /proof/lab.yaml /etc/troy/lab.yaml
-	must as_troy media --store $store --out /var/lib/troy/media
 	mv /var/lib/troy/media/net /var/lib/troy/net
 	cp /proof/snponly.efi /var/lib/troy/net/snponly.efi
 	must as_troy certs init --name 10.0.2.15 /var/lib/troy/certs
 	cp /var/lib/troy/certs/ca.crt /tmp/ca.crt
-	echo 'correct horse battery' >/tmp/images/secret
-	must as_troy login --password-file /tmp/images/secret anna $store
 	sed -i 's#^TROY_OPTIONS="#&--boot /var/lib/troy/net --certs /var/lib/troy/certs #' /etc/default/troy
 }
 

@@ -42,25 +42,14 @@ install() {
 	must cmp /tmp/boot-before /tmp/boot-after
 }
 
-init() {
-	must as_troy init --yes --url https://10.77.0.2:8443 --lab /etc/troy/lab.yaml $store
-	# The first room fills empty disks.
-	must sed -i 's/^    always: true.*/&\n    provision: {allow: true}/' /etc/troy/lab.yaml
-	must troy lab check /etc/troy/lab.yaml
-}
-
-image() { must as_troy image import --yes --store $store win11-lab /proof/windows.raw; }
-
-media() {
-	must as_troy media --store $store --out /var/lib/troy/media
+setup() {
+	must troy setup --yes --address 10.77.0.2 --netboot proxy --from /proof/windows.raw --image win11-lab
+	cat /tmp/out
+	[ -z "$(find /var/lib/troy ! -user troy)" ] || fail "not the service's: $(find /var/lib/troy ! -user troy)"
 	must dd if=/var/lib/troy/media/usb.img of=/dev/vdc bs=1M conv=fsync
 }
 
-serve() {
-	must sed -i 's#^TROY_OPTIONS="#&--boot /var/lib/troy/media/net #' /etc/default/troy
-	must systemctl enable --now troy
-	must as_troy promote --yes --store $store --room default win11-lab@1
-}
+promote() { must troy promote --yes --store $store --room default win11-lab@1; }
 
 # A PC that nobody knows shows a code; the admin gives it a name.
 code() { troy hosts --store $store | grep -o 'code [A-Z0-9]\{4,\}'; }
@@ -70,7 +59,7 @@ assign() {
 }
 has_it() { troy hosts --store $store | grep "$1 .*win11-lab@1"; }
 
-for part in network install init image media serve; do
+for part in network install setup promote; do
 	$part
 	say "$part: ok"
 done

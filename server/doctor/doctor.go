@@ -65,6 +65,7 @@ type Options struct {
 	Certs     string // folder of certs, for the page
 	TLSListen string // address of check-ins and the page
 	Store     string // folder of the store
+	Fresh     bool   // nothing is served yet: a troy that has a port serves another store
 	Machines  []rooms.Host
 	Now       time.Time
 	Built     time.Time // when the program was: the clock cannot be before
@@ -77,7 +78,7 @@ func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, checkPorts(ports)...)
+	all = append(all, checkPorts(ports, o.Fresh)...)
 	all = append(all, checkFirewall(ctx, ports)...)
 	all = append(all, checkAddresses()...)
 	if o.Boot != "" {
@@ -213,9 +214,15 @@ func checkSpace(dir string) Finding {
 	return f
 }
 
+// lastSynchronised is a file that systemd-timesyncd writes when it knows the time.
+const lastSynchronised = "/var/lib/systemd/timesync/clock"
+
 func checkClock(now, built time.Time) Finding {
 	if now.Before(built) {
 		return Finding{"clock", Fault, "it shows " + now.Format(time.DateTime) + ", before this program was built", "set the clock; signatures cannot be judged without it"}
+	}
+	if info, err := os.Stat(lastSynchronised); err == nil && now.Before(info.ModTime()) {
+		return Finding{"clock", Doubt, fmt.Sprintf("it shows %s, but it was synchronised at %s", now.Format(time.DateTime), info.ModTime().Format(time.DateTime)), "set the clock; machines take the time from this server"}
 	}
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)

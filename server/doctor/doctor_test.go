@@ -45,14 +45,14 @@ func TestPorts(t *testing.T) {
 	tcp, udp := l.Addr().(*net.TCPAddr).Port, u.LocalAddr().(*net.UDPAddr).Port
 	for _, p := range []port{{"tcp", tcp, "store"}, {"udp", udp, "TFTP"}} {
 		t.Run(p.network, func(t *testing.T) {
-			f := p.check()
+			f := p.check(false)
 			if f.Level != Fault || !strings.Contains(f.Text, "doctor.test") || f.Do == "" {
 				t.Errorf("a port that this test has: %v", f)
 			}
 		})
 	}
 	l.Close()
-	if f := (port{"tcp", tcp, "store"}).check(); f.Level != Good {
+	if f := (port{"tcp", tcp, "store"}).check(false); f.Level != Good {
 		t.Errorf("a free port: %v", f)
 	}
 }

@@ -19,14 +19,14 @@ import (
 	"troy/server/netboot"
 )
 
-func checkPorts(ports []port) (all []Finding) {
+func checkPorts(ports []port, fresh bool) (all []Finding) {
 	for _, p := range ports {
-		all = append(all, p.check())
+		all = append(all, p.check(fresh))
 	}
 	return all
 }
 
-func (p port) check() Finding {
+func (p port) check(fresh bool) Finding {
 	name := fmt.Sprintf("%s %d (%s)", p.network, p.number, p.what)
 	err := p.open()
 	switch {
@@ -41,7 +41,7 @@ func (p port) check() Finding {
 	switch {
 	case len(who) == 0:
 		return Finding{"ports", Doubt, name + " is in use, by an unknown program", "run as root to see it"}
-	case !slices.ContainsFunc(who, func(s string) bool { return s != ours }):
+	case !fresh && !slices.ContainsFunc(who, func(s string) bool { return s != ours }):
 		return Finding{"ports", Good, name + " is served by troy", ""}
 	}
 	f := Finding{"ports", Fault, name + " is in use by " + strings.Join(who, ", "), "stop that program, or give troy another port"}

@@ -26,7 +26,15 @@ import (
 // childEnv holds the folder to serve, for a test binary started inside a namespace.
 const childEnv = "NETBOOT_TEST_CHILD"
 
+// probeEnv, if set, has it print what Probe finds.
+const probeEnv = "NETBOOT_TEST_PROBE"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(probeEnv) != "" {
+		all, err := Probe(context.Background())
+		fmt.Println(all, err)
+		return
+	}
 	if dir := os.Getenv(childEnv); dir != "" {
 		os.Exit(childMain(dir))
 	}
@@ -216,6 +224,12 @@ func TestBesideDHCP(t *testing.T) {
 				t.Errorf("class %q: answers %v, want only that of the site", q.ClassIdentifier(), a)
 			}
 		})
+	}
+	// Who looks at the network hears both.
+	found := n.in(n.pc, "env", probeEnv+"=1", exe)
+	want := `[eth0: 10.77.0.1 gives addresses (DHCP) eth0: 10.77.0.2 answers PCs that start by the network and names the boot file "shimx64.efi"] <nil>`
+	if strings.TrimSpace(found) != want {
+		t.Errorf("found %s, want %s", found, want)
 	}
 	n.bootServer(dir)
 	b, _ := os.ReadFile(log)

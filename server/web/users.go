@@ -93,8 +93,13 @@ func (u *Users) read() (map[string]string, error) {
 // Set gives a user a password, and makes the user if need be. "" removes the user. The file is
 // replaced whole, and calls of several programs at once follow one another.
 func (u *Users) Set(name, password string) error {
-	if !goodName(name) {
-		return fmt.Errorf("name %q: %w: want 1 to %d letters, digits, dots, dashes", name, ErrPassword, nameMost)
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if password != "" {
+		if err := CheckPassword(password); err != nil {
+			return err
+		}
 	}
 	unlock, err := u.lock()
 	if err != nil {
@@ -113,9 +118,6 @@ func (u *Users) Set(name, password string) error {
 	}
 	delete(users, name)
 	if password != "" {
-		if len(password) < passwordLeast || len(password) > passwordMost {
-			return fmt.Errorf("password: %w: want %d to %d bytes", ErrPassword, passwordLeast, passwordMost)
-		}
 		users[name] = u.hash(password)
 	}
 	var lines []string
@@ -124,6 +126,22 @@ func (u *Users) Set(name, password string) error {
 	}
 	slices.Sort(lines)
 	return servedir.WriteFile(u.path, []byte(strings.Join(lines, "")))
+}
+
+// CheckName returns ErrPassword for what cannot be the name of a user.
+func CheckName(name string) error {
+	if !goodName(name) {
+		return fmt.Errorf("name %q: %w: want 1 to %d letters, digits, dots, dashes", name, ErrPassword, nameMost)
+	}
+	return nil
+}
+
+// CheckPassword returns ErrPassword for one that is too short or too long.
+func CheckPassword(password string) error {
+	if len(password) < passwordLeast || len(password) > passwordMost {
+		return fmt.Errorf("password: %w: want %d to %d bytes", ErrPassword, passwordLeast, passwordMost)
+	}
+	return nil
 }
 
 // lock waits until no other program changes the file. The lock is on the folder: the file itself is

@@ -2,7 +2,6 @@ package sign
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,6 @@ import (
 
 	"troy/image/trust/internal/tree"
 	"troy/internal/durable"
-	"troy/internal/errline"
 )
 
 // Key is one of the two keys of a store.
@@ -120,54 +118,6 @@ func (r *Repository) agreed(what string, list []Difference) error {
 	return r.confirm(what, list)
 }
 
-// Init makes both keys and the first metadata, which signs nothing yet, for the store in dir, and
-// notes that they are trusted. It returns ErrExists if there is metadata, a key, or trust in
-// another store already. Interrupted, it leaves keys but no metadata: remove those and call it
-// again.
-func Init(dir string, now time.Time, o *Options) (*Repository, error) {
-	r := newRepository(dir, o)
-	for _, path := range []string{r.path(""), r.trustedPath()} {
-		if err := absent(path); err != nil {
-			return nil, err
-		}
-	}
-	st := &state{root: metadata.Root(expiry(metadata.ROOT, now)), targets: metadata.Targets(expiry(metadata.TARGETS, now)),
-		snapshot: metadata.Snapshot(), timestamp: metadata.Timestamp(), content: newContent()}
-	st.root.Signed.UnrecognizedFields = map[string]any{tree.StoreField: rand.Text()}
-	signers := map[Key][]*signingKey{}
-	for _, which := range []Key{Admin, Server} {
-		k, err := r.makeKey(which, r.KeyPath(which))
-		if err != nil {
-			return nil, err
-		}
-		for _, role := range which.roles() {
-			if err := st.root.Signed.AddKey(k.key, role); err != nil {
-				return nil, err
-			}
-		}
-		signers[which] = []*signingKey{k}
-	}
-	tmp := filepath.Join(dir, "."+tree.Folder)
-	if err := errline.Join(os.RemoveAll(tmp), os.Mkdir(tmp, 0o755)); err != nil {
-		return nil, fmt.Errorf("trust: %w", err)
-	}
-	root, err := encode(st.root, signers[Admin])
-	if err != nil {
-		return nil, err
-	}
-	if err := writeFile(filepath.Join(tmp, tree.Root(1)), root, 0o644); err != nil {
-		return nil, err
-	}
-	if err := (&commit{dir: tmp, now: now, state: st, signers: signers, targets: true, first: true}).run(); err != nil {
-		return nil, err
-	}
-	if err := durable.Rename(tmp, r.path("")); err != nil {
-		return nil, fmt.Errorf("trust: %w", err)
-	}
-	st.roots = [][]byte{root}
-	return r, r.remember(st)
-}
-
 // Open opens the signed side of the store in dir. It returns ErrUnsigned if there is none, and
 // ErrDoubt as well, together with what Rotate can put it back by, if there was one. No key is
 // needed before something is signed.
@@ -200,32 +150,6 @@ func (r *Repository) KeyPath(which Key) string {
 	return filepath.Join(r.keys, "admin.key")
 }
 
-// makeKey generates a key and puts it into a file that must not be there.
-func (r *Repository) makeKey(which Key, path string) (*signingKey, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("trust: %w", err)
-	}
-	if err := absent(path); err != nil {
-		return nil, err
-	}
-	var passphrase []byte
-	if which == Admin && r.seal != nil {
-		var err error
-		if passphrase, err = r.seal(); err != nil {
-			return nil, err
-		}
-	}
-	k, err := generateKey()
-	if err != nil {
-		return nil, err
-	}
-	b, err := k.seal(which, passphrase)
-	if err != nil {
-		return nil, err
-	}
-	return k, writeFile(path, b, 0o600)
-}
-
 // Sealed says whether the admin key is under a passphrase.
 func (r *Repository) Sealed() (bool, error) {
 	f, err := readKeyFile(r.KeyPath(Admin), Admin)
@@ -233,6 +157,13 @@ func (r *Repository) Sealed() (bool, error) {
 		return false, err
 	}
 	return len(f.Box) > 0, nil
+}
+
+// Unlock opens the admin key, so that a wrong passphrase shows before work begins. It is not asked
+// for again. Errors: ErrKey.
+func (r *Repository) Unlock() error {
+	_, err := openKey(r.KeyPath(Admin), Admin, r.pass)
+	return err
 }
 
 // next is where a rotation keeps the new key until the root metadata names it.
