@@ -226,12 +226,16 @@ func (u *settingUp) askWindows(ctx context.Context) error {
 }
 
 // askPassphrase asks for the passphrase of the admin key, and tries it.
-func (u *settingUp) askPassphrase(context.Context) error {
+func (u *settingUp) askPassphrase(context.Context) (err error) {
 	repo := u.found.repo
-	if repo == nil {
+	switch {
+	case u.found.begun: // with the passphrase that was given then
+		if repo, err = sign.Open(u.place.store, &sign.Options{Keys: u.keys.folder}); err != nil {
+			return err
+		}
+	case repo == nil:
 		return u.newPassphrase()
-	}
-	if !u.signs() {
+	case !u.signs():
 		return nil
 	}
 	sealed, err := repo.Sealed()

@@ -28,6 +28,7 @@ type found struct {
 	store    *image.Store     // nil: there is none
 	repo     *sign.Repository // nil: its keys are still to be made, or have not been found
 	signed   bool             // it has signatures
+	begun    bool             // its keys have not got their names yet: to make them was cut
 	urls     []string         // those of its server that are signed
 	unsigned bool             // an import that was cut left a version without a signature
 	images   []string
@@ -79,13 +80,14 @@ func (u *settingUp) lookForKeys() error {
 	u.found.signed = true
 	var why error
 	for _, folder := range u.keyFolders() {
+		if begun(folder) {
+			u.keys.folder, u.found.signed, u.found.begun = folder, false, true
+			return nil
+		}
 		repo, err := u.openKeys(folder)
 		switch {
 		case err == nil:
 			u.keys.folder, u.found.repo = folder, repo
-			return nil
-		case begun(folder):
-			u.keys.folder, u.found.signed = folder, false
 			return nil
 		case why == nil || errors.Is(why, sign.ErrNoTrust):
 			why = err

@@ -322,6 +322,23 @@ func setupKilled(t *testing.T, r *setupRoom) {
 	if os.Getenv("TROY_SOAK") != "" {
 		stride, more = 1, []string{"--from", r.iso, "--size", "0.125", "--image", "win"}
 	}
+	for _, trusted := range []bool{true, false} { // what a kill seldom hits
+		dir := t.TempDir()
+		keys := filepath.Join(dir, "stick")
+		args := r.flags(dir, "--yes", "--keys", keys, "--address", "192.0.2.1", "--login", "anna", "--password-file", password, "--passphrase-file")
+		wantTroy(t, exitOK, "init", "--keys", keys, "--passphrase-file", passphrase, filepath.Join(dir, "store"))
+		must(t, os.Rename(filepath.Join(keys, "admin.key"), filepath.Join(keys, "admin.key.new")))
+		if !trusted {
+			must(t, os.Remove(filepath.Join(keys, "trusted.json")))
+		}
+		before := treeOf(t, dir)
+		wantTroy(t, exitFailed, append(args, password)...) // not the passphrase
+		if after := treeOf(t, dir); !maps.Equal(before, after) {
+			t.Errorf("a wrong passphrase changed %s", differ(before, after))
+		}
+		wantTroy(t, exitOK, append(args, passphrase)...)
+		r.complete(dir, keys, false)
+	}
 	kills := 0
 	for change := 1; ; change += stride {
 		dir := t.TempDir()

@@ -152,7 +152,7 @@ func (r *Repository) KeyPath(which Key) string {
 
 // Sealed says whether the admin key is under a passphrase.
 func (r *Repository) Sealed() (bool, error) {
-	f, err := readKeyFile(r.KeyPath(Admin), Admin)
+	f, err := readKeyFile(r.adminPath(), Admin)
 	if err != nil {
 		return false, err
 	}
@@ -162,8 +162,17 @@ func (r *Repository) Sealed() (bool, error) {
 // Unlock opens the admin key, so that a wrong passphrase shows before work begins. It is not asked
 // for again. Errors: ErrKey.
 func (r *Repository) Unlock() error {
-	_, err := openKey(r.KeyPath(Admin), Admin, r.pass)
+	_, err := openKey(r.adminPath(), Admin, r.pass)
 	return err
+}
+
+// adminPath is where the admin key is: if Init or Rotate was cut, it may not have its name yet.
+func (r *Repository) adminPath() string {
+	path := r.KeyPath(Admin)
+	if absent(path) == nil {
+		return next(path)
+	}
+	return path
 }
 
 // next is where a rotation keeps the new key until the root metadata names it.
