@@ -23,6 +23,7 @@ import (
 
 	"troy/internal/cli"
 	"troy/internal/tlskey"
+	"troy/internal/utf16le"
 	"troy/server/certs"
 	"troy/server/rooms"
 	"troy/server/servedir"
@@ -117,7 +118,7 @@ func TestUsageErrors(t *testing.T) {
 		{"hosts -json", `unknown flag -json; did you mean --json?`},
 		{"hosts --jsno", `unknown flag --jsno; did you mean --json?`},
 		{"status --nights -3", `--nights -3: want a number of days`},
-		{"stop --room test --why=", `--room or --why is empty`},
+		{"stop --room test --why=", `--why is empty`},
 		{"promote --room test win11", `"win11": want IMAGE@VERSION`},
 		{"agent publish --version a/b .", `--version: `},
 	} {
@@ -282,8 +283,11 @@ func TestLoginCommand(t *testing.T) {
 	}
 	wantTroy(t, exitOK, "login", "--remove", "anna", store)
 	wantTroy(t, exitFailed, "login", "--password-file", writeText(t, dir, "empty", "\nsecond line\n"), "anna", store)
-	if line, err := firstLine(secret); string(line) != "correct horse battery" || err != nil {
-		t.Errorf("the first line is %q, %v", line, err)
+	for _, file := range []string{secret, writeText(t, dir, "notepad", "\ufeffcorrect horse battery\r\n"),
+		writeText(t, dir, "powershell", string(utf16le.Append([]byte{0xff, 0xfe}, "correct horse battery\r\n")))} {
+		if line, err := firstLine(file); string(line) != "correct horse battery" || err != nil {
+			t.Errorf("%s: the first line is %q, %v", file, line, err)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"troy/image/trust/sign"
 	"troy/internal/cli"
+	"troy/internal/utf16le"
 )
 
 // maxPassphrase bounds the file of a passphrase, in bytes.
@@ -150,7 +151,8 @@ func newSecret(tty *os.File, out io.Writer, prompt, again string, check func(str
 
 func (k *keyFlags) readPassphrase() ([]byte, error) { return firstLine(k.passphraseFile) }
 
-// firstLine reads the secret in a file.
+// firstLine reads the secret in a file. What an editor of Windows puts before it is no part of it:
+// nobody types that at the prompt.
 func firstLine(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -161,7 +163,7 @@ func firstLine(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	line, _, _ := bytes.Cut(b, []byte("\n"))
+	line, _, _ := bytes.Cut(utf16le.Plain(b), []byte("\n"))
 	if line = bytes.TrimSuffix(line, []byte("\r")); len(line) == 0 {
 		return nil, fmt.Errorf("%s: the first line is empty", path)
 	}

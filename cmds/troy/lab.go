@@ -98,6 +98,19 @@ type labImporting struct {
 func newLabImport(s *cli.Streams) *cobra.Command {
 	c := &labImporting{call: newCall(s)}
 	cmd := leaf("import-csv HOSTS.csv", "print the hosts of a table as lines for lab.yaml", c.run)
+	cmd.Long = `Print the hosts of a table as lines for lab.yaml. The first line of the table names its columns, in
+any order and in letters of any case:
+
+  name     name of the machine
+  room     room of the machine
+  mac      MAC address of a wired port that stays in the machine, in any notation
+  uuid     SMBIOS UUID; a machine needs mac or uuid
+  image    another image than the room's; may be left out
+  version  pins the version; may be left out
+
+It takes what spreadsheets write: UTF-8 or UTF-16; comma, semicolon or tab as separator, also named
+by a first line such as "sep=;"; empty rows and columns. The columns of 'troy permit' tables are name
+or serial (of the disk); the others may be there.`
 	cmd.Flags().StringVar(&c.lab, "lab", "", "check them against this lab.yaml `file`")
 	return cmd
 }

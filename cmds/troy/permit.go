@@ -61,7 +61,8 @@ func newPermit(s *cli.Streams, scope trust.Scope, short string) *cobra.Command {
 	p := &permitting{permitCall: newPermitCall(s), scope: scope}
 	cmd := leaf(string(scope)+" [TARGET]… --until DATE", short, p.run)
 	cmd.Long = `Sign a ` + short + `. It permits nothing else.
-TARGET is a machine, a room, or a CSV file (NAME.csv) with a column name or serial. Names are those
+TARGET is a machine, a room, or a CSV file (NAME.csv) with a column name or serial (of the disk), as
+'troy lab import-csv --help' describes tables. Names are those
 that 'troy hosts confirm' has noted beside the admin key; what only the server knows by a name is
 marked, and you are asked again. Machines compare their own key, or the serial number of the disk.
 The next signing drops permits that have ended, and those that were used, as the server says.`

@@ -4,7 +4,9 @@
 package utf16le
 
 import (
+	"bytes"
 	"encoding/binary"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -63,4 +65,20 @@ func String(b []byte) string {
 		s = utf8.AppendRune(s, r)
 	}
 	return string(s)
+}
+
+// Plain turns a text file as editors of Windows write it into UTF-8 without a byte order mark: one
+// in UTF-16 of either order, or in UTF-8, with that mark. Another one is given back as it is.
+func Plain(b []byte) []byte {
+	switch {
+	case bytes.HasPrefix(b, []byte{0xff, 0xfe}):
+		return []byte(String(b[2:]))
+	case bytes.HasPrefix(b, []byte{0xfe, 0xff}):
+		swapped := slices.Clone(b[2:])
+		for i := 1; i < len(swapped); i += 2 {
+			swapped[i-1], swapped[i] = swapped[i], swapped[i-1]
+		}
+		return []byte(String(swapped))
+	}
+	return bytes.TrimPrefix(b, []byte("\ufeff"))
 }

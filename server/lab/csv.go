@@ -1,22 +1,21 @@
 package lab
 
 import (
-	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"troy/internal/utf16le"
 )
 
 // ReadCSV reads hosts from a table whose first line names the columns: name, room, mac, uuid,
-// image, version, in any order; name, room and mac or uuid must be there. The separator is a comma,
-// a semicolon or a tab, whichever the first line has; the text is UTF-8, or UTF-16 with a byte
-// order mark. Errors are Errors, with line and column.
+// image, version, in any order; name, room and mac or uuid must be there. It takes what spreadsheets
+// write: UTF-8, or UTF-16 with a byte order mark; a comma, a semicolon or a tab as the separator,
+// whichever the line "sep=;" at the top or else the names of the columns have; lines and columns
+// without content; lines that end before the last column. Errors are Errors, with line and column.
 func ReadCSV(file string, in io.Reader) ([]Host, error) {
 	t, err := newTable(file, in, csvColumns...)
 	if err != nil {
@@ -30,54 +29,43 @@ func ReadCSV(file string, in io.Reader) ([]Host, error) {
 	return hosts, nil
 }
 
-// plainText turns what editors and spreadsheets of Windows write into UTF-8 without a byte order
-// mark.
-func plainText(b []byte) []byte {
-	switch {
-	case bytes.HasPrefix(b, []byte{0xff, 0xfe}):
-		return []byte(utf16le.String(b[2:]))
-	case bytes.HasPrefix(b, []byte{0xfe, 0xff}):
-		swapped := slices.Clone(b[2:])
-		for i := 1; i < len(swapped); i += 2 {
-			swapped[i-1], swapped[i] = swapped[i], swapped[i-1]
+// separator finds what separates the fields of a text, and how many lines at its top are not of the
+// table. Excel writes the separator into a line of its own.
+func separator(text string) (c rune, skip int) {
+	for line := range strings.Lines(text) {
+		line = strings.Trim(line, "\r\n\"")
+		if c, ok := strings.CutPrefix(strings.ToLower(line), "sep="); ok && len(c) == 1 && strings.Contains(",;\t", c) {
+			return rune(c[0]), skip + 1
 		}
-		return []byte(utf16le.String(swapped))
-	}
-	return bytes.TrimPrefix(b, []byte("\ufeff"))
-}
-
-// encoding finds the first byte that is not UTF-8: in a comment, too, where the parser passes it
-// over.
-func (d *decoder) encoding(b []byte) *Error {
-	line := 0
-	for text := range bytes.Lines(b) {
-		line++
-		for at := 0; at < len(text); {
-			r, n := utf8.DecodeRune(text[at:])
-			if r == utf8.RuneError && n == 1 {
-				return &Error{File: d.file, Line: line, Column: utf8.RuneCount(text[:at]) + 1, Found: fmt.Sprintf("the byte 0x%02x", text[at]), Expected: "UTF-8"}
+		if strings.Trim(line, ",; \t") != "" {
+			for _, c := range ";\t" {
+				if strings.ContainsRune(line, c) {
+					return c, skip
+				}
 			}
-			at += n
+			break
 		}
+		skip++ // an empty line, of which nobody knows how it was separated
 	}
-	return nil
+	return ',', skip
 }
 
-func separator(line string) rune {
-	for _, c := range ";\t" {
-		if strings.ContainsRune(line, c) {
-			return c
-		}
+// below returns the text without its first lines.
+func below(text string, lines int) string {
+	for range lines {
+		_, text, _ = strings.Cut(text, "\n")
 	}
-	return ','
+	return text
 }
 
 // table is a CSV file being read.
 type table struct {
 	file    string
 	r       *csv.Reader
+	skipped int      // lines above the table
 	known   []string // columns
-	columns []string
+	columns []string // as the file has them; "" = a column without a name
+	fields  int      // of the line that was read last
 	faults  Errors
 }
 
@@ -87,12 +75,19 @@ func newTable(file string, in io.Reader, known ...string) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := string(plainText(b))
-	first, _, _ := strings.Cut(text, "\n")
-	r := csv.NewReader(strings.NewReader(text))
-	r.Comma = separator(first)
-	r.TrimLeadingSpace = true
-	return &table{file: file, r: r, known: known}, nil
+	text := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(utf16le.Plain(b)))
+	switch expected := "a table as CSV, in UTF-8 or in UTF-16 with a byte order mark"; {
+	case strings.HasPrefix(text, "PK\x03\x04"):
+		return nil, Errors{{File: file, Found: "a workbook of Excel or LibreOffice", Expected: expected + ": save it as CSV"}}
+	case strings.ContainsRune(text, 0):
+		return nil, Errors{{File: file, Found: "a text with zeros in it", Expected: expected}}
+	}
+	comma, skip := separator(text)
+	r := csv.NewReader(strings.NewReader(below(text, skip)))
+	r.Comma = comma
+	r.TrimLeadingSpace = comma != '\t' // else it would take empty fields for space
+	r.FieldsPerRecord = -1
+	return &table{file: file, r: r, known: known, skipped: skip}, nil
 }
 
 // Subject is a line of a table that names machines or disks.
@@ -146,10 +141,13 @@ func (t *table) read(header func() bool, take func(record []string)) {
 		if err != nil {
 			e := &Error{File: t.file, Found: err.Error(), Expected: "CSV"}
 			if errors.As(err, &bad) {
-				e.Line, e.Column, e.Found = bad.Line, bad.Column, bad.Err.Error()
+				e.Line, e.Column, e.Found = t.skipped+bad.Line, bad.Column, bad.Err.Error()
 			}
 			t.faults = append(t.faults, e)
 			return
+		}
+		if t.fields = len(record); empty(record) {
+			continue
 		}
 		if t.columns == nil {
 			t.columns = record
@@ -158,8 +156,31 @@ func (t *table) read(header func() bool, take func(record []string)) {
 			}
 			continue
 		}
-		take(record)
+		if record, ok := t.named(record); ok {
+			take(record)
+		}
 	}
+}
+
+// empty says whether a line has nothing in its fields.
+func empty(record []string) bool {
+	return !slices.ContainsFunc(record, func(s string) bool { return strings.TrimSpace(s) != "" })
+}
+
+// named makes a line as long as that of the columns. It complains where a column without a name has
+// content.
+func (t *table) named(record []string) ([]string, bool) {
+	ok := true
+	for i, text := range record {
+		if strings.TrimSpace(text) != "" && (i >= len(t.columns) || t.columns[i] == "") {
+			t.add(i, fmt.Sprintf("%q in a column without a name", text), "one of "+strings.Join(t.known, ", ")+" above it")
+			ok = false
+		}
+	}
+	for len(record) < len(t.columns) {
+		record = append(record, "")
+	}
+	return record[:len(t.columns)], ok
 }
 
 var csvColumns = []string{"name", "room", "mac", "uuid", "image", "version"}
@@ -168,6 +189,9 @@ var csvColumns = []string{"name", "room", "mac", "uuid", "image", "version"}
 func (t *table) header() {
 	for i, name := range t.columns {
 		t.columns[i] = strings.ToLower(strings.TrimSpace(name))
+		if t.columns[i] == "" {
+			continue
+		}
 		if !slices.Contains(t.known, t.columns[i]) || slices.Contains(t.columns[:i], t.columns[i]) {
 			t.add(i, fmt.Sprintf("the column %q", name), "each of "+strings.Join(t.known, ", ")+" at most once")
 		}
@@ -175,15 +199,15 @@ func (t *table) header() {
 }
 
 func (t *table) add(field int, found, expected string) {
-	line, column := t.r.FieldPos(field)
-	t.faults = append(t.faults, &Error{File: t.file, Line: line, Column: column, Found: found, Expected: expected})
+	line, column := t.r.FieldPos(min(field, t.fields-1)) // a line may end before its last column
+	t.faults = append(t.faults, &Error{File: t.file, Line: t.skipped + line, Column: column, Found: found, Expected: expected})
 }
 
 func (t *table) host(record []string) (h Host) {
 	into := map[string]scalar{"name": &h.Name, "room": &h.Room, "mac": &h.MAC, "uuid": &h.UUID, "image": &h.Image, "version": &h.Version}
 	for i, text := range record {
 		name := t.columns[i]
-		if text = strings.TrimSpace(text); text == "" && name != "name" && name != "room" {
+		if text = strings.TrimSpace(text); name == "" || text == "" && name != "name" && name != "room" {
 			continue
 		}
 		if s := into[name]; s.parse(text) != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"troy/internal/utf16le"
 )
 
 // maxSize is the most bytes that a lab.yaml may have.
@@ -119,16 +121,19 @@ func (d *decoder) document(b []byte) (ast.Node, *Error) {
 	if len(b) > maxSize {
 		return nil, &Error{File: d.file, Found: fmt.Sprintf("%d bytes", len(b)), Expected: fmt.Sprintf("at most %d", maxSize)}
 	}
-	b = plainText(b)
+	b = utf16le.Plain(b)
 	if e := d.encoding(b); e != nil {
 		return nil, e
 	}
 	f, err := parser.ParseBytes(b, 0)
 	if err != nil {
-		e := &Error{File: d.file, Line: 1, Column: 1, Found: oneLine(err.Error()), Expected: "YAML"}
+		e := &Error{File: d.file, Line: 1, Column: 1, Found: faulty(err.Error()), Expected: "YAML"}
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
-			e.Line, e.Column, e.Found = at.GetToken().Position.Line, at.GetToken().Position.Column, oneLine(at.GetMessage())
+			e.Line, e.Column, e.Found = at.GetToken().Position.Line, at.GetToken().Position.Column, faulty(at.GetMessage())
+		}
+		if tab := d.tab(b); tab != nil && tab.Line <= e.Line { // one that is legal lies in a flow mapping
+			return nil, tab
 		}
 		return nil, e
 	}
@@ -138,9 +143,10 @@ func (d *decoder) document(b []byte) (ast.Node, *Error) {
 	return f.Docs[0].Body, nil
 }
 
-func oneLine(s string) string {
+// faulty is the first line of what the parser says, which begins with "found" now and then.
+func faulty(s string) string {
 	s, _, _ = strings.Cut(s, "\n")
-	return s
+	return strings.TrimPrefix(s, "found ")
 }
 
 func (d *decoder) add(n ast.Node, path, found, expected string) {

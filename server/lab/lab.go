@@ -52,7 +52,7 @@ type Policy struct {
 	Reset     Reset      `yaml:"reset" about:"when the changes that Windows made are discarded: at every boot, on update, or by key: on update, and when somebody presses R while the machine starts; default update"`
 	Starts    Starts     `yaml:"starts" about:"agent: each start is one of the agent; direct: up to four starts in a row go to Windows without it, where nothing is to do; default agent"`
 	Windows   []Window   `yaml:"windows" about:"when machines may be updated, in local time"`
-	Except    []Date     `yaml:"except" about:"dates on which no window opens"`
+	Except    []Dates    `yaml:"except" about:"dates on which no window opens: a day, or a span of days such as 2026-12-21 to 2027-01-03"`
 	Always    *bool      `yaml:"always" about:"deploy outside of windows as well"`
 	Bandwidth Mbit       `yaml:"bandwidth" about:"Mbit/s that the room may take"`
 	Wave      Count      `yaml:"wave" about:"number of machines updated at the same time; default 10"`

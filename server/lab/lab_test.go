@@ -25,7 +25,7 @@ defaults:
   merge: lazy
   windows:
     - {days: [mon, tue], from: "22:00", to: "05:30"}
-  except: [2026-12-24]
+  except: [2026-12-24, 2026-12-28 to 2027-01-03]
   wave: 10
 rooms:
   test: {always: true, healthy: 50, link_patience: 90}
@@ -152,7 +152,13 @@ func TestErrors(t *testing.T) {
 		{"time", `from: "22:00"`, `from: "25:00"`, `lab.yaml:11:32: defaults.windows[0].from: found "25:00", expected a time between`},
 		{"day", "[mon, tue]", "[mon, tuesday]", `lab.yaml:11:20: defaults.windows[0].days[1]: found "tuesday", expected one of sun, mon`},
 		{"empty window", `to: "05:30"`, `to: "22:00"`, "defaults.windows[0].to: found 22:00, expected another time than from"},
-		{"date", "[2026-12-24]", "[2026-12-32]", `lab.yaml:12:12: defaults.except[0]: found "2026-12-32", expected a date`},
+		{"date", "2026-12-24", "2026-12-32", `lab.yaml:12:12: defaults.except[0]: found "2026-12-32", expected a date`},
+		{"span that ends before", "2027-01-03", "2025-01-03", `lab.yaml:12:24: defaults.except[1]: found "2026-12-28 to 2025-01-03", expected a date such as 2026-12-24, or a span such as`},
+		{"span without an end", " to 2027-01-03", " to", `lab.yaml:12:24: defaults.except[1]: found "2026-12-28 to", expected a date`},
+		{"tab before a key", "\n  wave: 10", "\n\twave: 10", "lab.yaml:13:1: found a tab, expected spaces"},
+		{"tab behind spaces", "\n  wave: 10", "\n  \twave: 10", "lab.yaml:13:3: found a tab, expected spaces"},
+		{"tab before a host", "  - {name: b204-02", "\t- {name: b204-02", "lab.yaml:27:1: found a tab, expected spaces"},
+		{"fault before a tab that is legal", "images: [win11-lab, win10]", "images: [win11-lab, win10", "lab.yaml:7:1: found ',' or ']' must be specified"},
 		{"image", "  image: win11-lab", "  image: win12", `lab.yaml:8:10: defaults.image: found "win12", expected one of images`},
 		{"after", "    after: test", "    after: tset", `lab.yaml:18:12: rooms.B204.after: found "tset", expected one of rooms`},
 		{"circle", "  test: {always: true, healthy: 50, link_patience: 90}", "  test: {always: true, after: B204}", "rooms.B204.after: found a room that waits for this one"},
@@ -279,6 +285,9 @@ func TestCSV(t *testing.T) {
 	if l, err := Parse("f", utf16le.Append([]byte{0xff, 0xfe}, good)); err != nil || len(l.Hosts) != 2 {
 		t.Errorf("lab.yaml in UTF-16: %v", err)
 	}
+	if _, err := Parse("f", utf16le.Append(nil, good)); err == nil || !strings.HasPrefix(err.Error(), "f:1:1: found UTF-16 without a byte order mark") {
+		t.Errorf("UTF-16 without a mark: %v", err)
+	}
 	for text, want := range map[string]string{
 		"name,room,mac\na,B204,zz\n":             `h.csv:2:8: found "zz", expected a MAC address`,
 		"name,room,mac\na,B204,\n":               "h.csv:2:1: found neither mac nor uuid",
@@ -291,6 +300,51 @@ func TestCSV(t *testing.T) {
 				t.Errorf("%q: %v, want %s", text, err, want)
 			}
 		})
+	}
+}
+
+// TestSpreadsheets reads what spreadsheets make of a table of two PCs.
+func TestSpreadsheets(t *testing.T) {
+	for name, text := range map[string]string{
+		"line with the separator":     "sep=;\r\nname;room;mac\r\npc-1;B204;525400123401\r\npc-2;B204;525400123402\r\n",
+		"the same, quoted, of tabs":   "\"sep=\t\"\nname\troom\tmac\npc-1\tB204\t525400123401\npc-2\tB204\t525400123402\n",
+		"quoted cells, other letters": "\ufeff\"NAME\",\"Room\",\"Mac\"\r\n\"pc-1\",\"B204\",\"52:54:00:12:34:01\"\r\n\"pc-2\",\"B204\",\"52:54:00:12:34:02\"\r\n",
+		"empty rows":                  ";;;\r\n\r\nname;room;mac;\r\n;;;\r\npc-1;B204;525400123401;\r\n\r\n ; ; ;\r\npc-2;B204;525400123402;\r\n;;;\r\n;;;\r\n",
+		"empty columns":               ",name,,room,mac,,\n,pc-1,,B204,525400123401,,\n,pc-2,,B204,525400123402,,\n",
+		"empty columns of tabs":       "\tname\tuuid\troom\tmac\n\tpc-1\t\tB204\t525400123401\n\tpc-2\t\tB204\t525400123402\n",
+		"rows that end early":         "name,room,mac,uuid,image\npc-1,B204,525400123401\npc-2,B204,525400123402,\n",
+		"lines that end by CR":        "name,room,mac\rpc-1,B204,525400123401\rpc-2,B204,525400123402\r",
+	} {
+		t.Run(name, func(t *testing.T) {
+			hosts, err := ReadCSV("h.csv", strings.NewReader(text))
+			if err != nil || len(hosts) != 2 {
+				t.Fatalf("%+v, %v", hosts, err)
+			}
+			for i, h := range hosts {
+				if want := (Host{Name: Name(fmt.Sprintf("pc-%d", i+1)), Room: "B204", MAC: MAC(fmt.Sprintf("52:54:00:12:34:%02d", i+1))}); h != want {
+					t.Errorf("%+v, want %+v", h, want)
+				}
+			}
+		})
+	}
+	// What is left out moves no place.
+	for text, want := range map[string]string{
+		"sep=;\r\n\r\nname;room;mac\r\na;B204;zz\r\n": `h.csv:4:8: found "zz", expected a MAC address`,
+		"name,,room,mac\na,x,B204,525400123401\n":     `h.csv:2:3: found "x" in a column without a name, expected one of name, room`,
+		"name,room,mac\na,B204,525400123401,x\n":      `h.csv:2:21: found "x" in a column without a name`,
+		"name,room,mac,image\na\n":                    `h.csv:2:1: found "", expected a name`,
+		"n\x00a\x00m\x00e\x00":                        `h.csv: found a text with zeros in it, expected a table as CSV`,
+		"PK\x03\x04\x00\x00":                          `h.csv: found a workbook of Excel or LibreOffice, expected a table as CSV`,
+	} {
+		t.Run(want, func(t *testing.T) {
+			if _, err := ReadCSV("h.csv", strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: %v, want %s", text, err, want)
+			}
+		})
+	}
+	list, err := ReadSubjects("s.csv", strings.NewReader("sep=;\r\n;;\r\nSerial;Name;\r\n;pc-1;\r\n;;\r\nS6P\r\n"))
+	if err != nil || len(list) != 2 || list[0] != (Subject{Name: "pc-1"}) || list[1] != (Subject{Serial: "S6P"}) {
+		t.Errorf("subjects: %+v, %v", list, err)
 	}
 }
 

@@ -47,7 +47,7 @@ func TestSchema(t *testing.T) {
 	for _, c := range [][2]string{
 		{"  wave: 10", "  wafe: 10"}, {"  wave: 10", "  wave: ten"}, {"  wave: 10", "  wave: 0"}, {"  wave: 10", `  wave: "10"`},
 		{"zone: Europe/Berlin\n", ""}, {"format: 1", "format: 2"}, {`from: "22:00"`, `from: "25:00"`}, {"[mon, tue]", "[mon, tuesday]"},
-		{"[2026-12-24]", "[2026-12-32]"}, {"52-54-00-12-34-AB", "52-54-00-12-34"}, {"always: true", "always: 1"}, {"500.5", "-1"},
+		{"2026-12-24", "2026-12-32"}, {" to 2027-01-03", " to"}, {" to 2027-01-03", ".. 2027-01-03"}, {"52-54-00-12-34-AB", "52-54-00-12-34"}, {"always: true", "always: 1"}, {"500.5", "-1"},
 		{"10.2.4.255", "fe80::1"}, {"http://10.1", "ftp://10.1"}, {"  B204:", "  B 204:"}, {"merge: lazy", "merge: soon"}, {"name: b204-01, ", ""},
 		{"allow: true", "allowed: true"}, {"healthy: 50", "healthy: 101"}, {"slot_gib: 20", "slot_gib: 2.5"},
 		{"Änne, 4711", strings.Repeat("ä", 81)}, {"Änne, 4711", ""}, {"reset: key", "reset: r"},

@@ -34,7 +34,7 @@ func TestWeekly(t *testing.T) {
 		{"Monday, which is still Sunday in London", Hours{Windows: []Window{window("00:30-02:00", Day(time.Monday))}, Zone: berlin}, winter, []protocol.Weekly{{From: 6*day + 23*60 + 30, Minutes: 90}}},
 		{"in summer", Hours{Windows: []Window{window("22:00-05:30", Day(time.Monday))}, Zone: berlin}, winter.AddDate(0, 7, 0), []protocol.Weekly{{From: 20 * 60, Minutes: 450}}},
 		{"windows that touch", Hours{Windows: []Window{window("12:00-14:00", Day(time.Tuesday)), window("10:00-12:00", Day(time.Tuesday)), window("13:00-13:30", Day(time.Tuesday))}}, winter, []protocol.Weekly{{From: day + 600, Minutes: 240}}},
-		{"a date that is left out", Hours{Windows: []Window{window("10:00-12:00", Day(time.Tuesday))}, Except: []Date{{2026, 12, 1}}}, winter, []protocol.Weekly{{From: day + 600, Minutes: 120}}},
+		{"a date that is left out", Hours{Windows: []Window{window("10:00-12:00", Day(time.Tuesday))}, Except: []Dates{{Date{2026, 12, 1}, Date{2026, 12, 1}}}}, winter, []protocol.Weekly{{From: day + 600, Minutes: 120}}},
 		{"round the clock", Hours{Windows: []Window{window("00:00-12:00"), window("12:00-00:00")}}, winter, []protocol.Weekly{{From: 0, Minutes: protocol.MaxMinutes}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

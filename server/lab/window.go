@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -66,8 +67,38 @@ func (d *Date) parse(s string) error {
 	d.Year, d.Month, d.Day = t.Date()
 	return err
 }
-func (*Date) want() string           { return "a date such as 2026-12-24" }
-func (*Date) schema() map[string]any { return map[string]any{"type": "string", "format": "date"} }
+
+// compare is negative where d is before e.
+func (d Date) compare(e Date) int {
+	return cmp.Or(d.Year-e.Year, int(d.Month-e.Month), d.Day-e.Day)
+}
+
+// Dates are the days from one date to another, both of them included.
+type Dates struct{ From, To Date }
+
+// datesPattern is the spelling of a span. Whether there are such days, and which of the two is the
+// earlier one, only parse knows.
+const datesPattern = `^[0-9]{4}-[0-9]{2}-[0-9]{2} to [0-9]{4}-[0-9]{2}-[0-9]{2}$`
+
+func (d *Dates) parse(s string) error {
+	from, to, span := strings.Cut(s, " to ")
+	if !span {
+		to = from
+	}
+	if d.From.parse(from) != nil || d.To.parse(to) != nil || d.From.compare(d.To) > 0 {
+		return errWrong
+	}
+	return nil
+}
+func (*Dates) want() string {
+	return "a date such as 2026-12-24, or a span such as 2026-12-21 to 2027-01-03"
+}
+func (*Dates) schema() map[string]any {
+	return map[string]any{"type": "string", "anyOf": []any{map[string]any{"format": "date"}, map[string]any{"pattern": datesPattern}}}
+}
+
+// has says whether the date is one of them.
+func (d Dates) has(x Date) bool { return d.From.compare(x) <= 0 && x.compare(d.To) <= 0 }
 
 // String writes it as lab.yaml does.
 func (d Date) String() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day) }
@@ -153,7 +184,7 @@ func wallOf(t time.Time) time.Time {
 // Hours are the windows of a room, with the dates left out.
 type Hours struct {
 	Windows []Window
-	Except  []Date
+	Except  []Dates
 	Zone    *time.Location // nil = UTC
 }
 
@@ -245,7 +276,7 @@ func (h Hours) Next(now time.Time) (open, end time.Time, ok bool) {
 
 // on returns the spans that begin on a date.
 func (h Hours) on(d Date) []span {
-	if slices.Contains(h.Except, d) {
+	if slices.ContainsFunc(h.Except, func(x Dates) bool { return x.has(d) }) {
 		return nil
 	}
 	var all []span

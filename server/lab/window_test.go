@@ -66,7 +66,7 @@ func TestDaysAndDates(t *testing.T) {
 	berlin := zone(t, "Europe/Berlin")
 	h := hours(t, berlin, "22:00-05:30")
 	h.Windows[0].Days = []Day{Day(time.Thursday), Day(time.Friday)}
-	h.Except = []Date{{2026, time.December, 24}}
+	h.Except = []Dates{{Date{2026, time.December, 24}, Date{2026, time.December, 24}}}
 	thursday := time.Date(2026, 12, 24, 23, 0, 0, 0, berlin)
 	if h.Open(thursday) {
 		t.Error("open on a date left out")
@@ -82,6 +82,15 @@ func TestDaysAndDates(t *testing.T) {
 	}
 	if h.Open(time.Date(2026, 12, 26, 23, 0, 0, 0, berlin)) {
 		t.Error("open on Saturday evening")
+	}
+	h.Except = []Dates{{Date{2026, time.December, 24}, Date{2027, time.January, 1}}}
+	for _, date := range []time.Time{thursday, time.Date(2027, 1, 1, 23, 0, 0, 0, berlin)} {
+		if h.Open(date) {
+			t.Errorf("open on %v, an end of the span left out", date)
+		}
+	}
+	if open, _, ok := h.Next(thursday); !ok || !open.Equal(time.Date(2027, 1, 7, 22, 0, 0, 0, berlin)) {
+		t.Errorf("the first after the span is %v", open)
 	}
 	if open, _, ok := (Hours{Zone: berlin}).Next(thursday); ok {
 		t.Errorf("no windows, but one opens %v", open)
@@ -119,7 +128,8 @@ func TestWindowProperties(t *testing.T) {
 		if _, end := now.ZoneBounds(); !end.IsZero() && r.IntN(2) == 0 {
 			now = end.Add(time.Duration(r.Int64N(int64(8*time.Hour))) - 4*time.Hour)
 		}
-		h.Except = append(h.Except, dateOf(now.In(loc)).add(r.IntN(5)-2))
+		from := dateOf(now.In(loc)).add(r.IntN(5) - 2)
+		h.Except = append(h.Except, Dates{from, from.add(r.IntN(3))})
 		properties(t, h, now)
 		if t.Failed() {
 			return
@@ -173,8 +183,13 @@ func wall(h Hours, now time.Time) bool {
 		from, to := w.From.minutes(), w.To.minutes()
 		begins := func(d Date) bool {
 			for _, e := range h.Except {
-				if e == d {
-					return false
+				for x := e.From; ; x = x.add(1) { // day by day
+					if x == d {
+						return false
+					}
+					if x == e.To {
+						break
+					}
 				}
 			}
 			for _, day := range w.Days {
