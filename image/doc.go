@@ -59,6 +59,11 @@
 // ignore is a word in the manifest. A newer number is read, and may come with other bytes in place
 // of the zeros below.
 //
+// # Date and note
+//
+// A manifest may say when its version was made ("published") and what the admin says of it ("note",
+// one line of at most 200 characters). Both are signed with it, as claims: no program acts on them.
+//
 // # Setup
 //
 // A manifest with "setup" is of a version whose Windows has still to be set up. "setup" is then

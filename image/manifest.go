@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"troy/image/internal/fault"
 	"troy/image/internal/layer"
@@ -77,6 +81,10 @@ type Manifest struct {
 	Fields []Field `json:"fields,omitempty"`
 	// Figures are those of publishing.
 	Figures Figures `json:"figures"`
+	// Published is when the version was made, in UTC and by the clock of who published it; zero where
+	// that was not said. Note is what they say of it, see CheckNote. Nothing depends on them.
+	Published time.Time `json:"published,omitzero"`
+	Note      string    `json:"note,omitempty"`
 	// Notes are what the filter said, a line each: which volumes it looked into, and why not.
 	Notes []string `json:"notes,omitempty"`
 
@@ -145,6 +153,21 @@ func CheckName(name string) error {
 	}
 	if !ok {
 		return fault.Invalidf("image name %q: 1 to 63 characters of a-z 0-9 . - _ and the first a letter or digit", name)
+	}
+	return nil
+}
+
+// noteMost is the most characters of a note: it is shown in one line.
+const noteMost = 200
+
+// CheckNote returns ErrInvalid unless text can be the note of a version: one line of at most 200
+// characters.
+func CheckNote(text string) error {
+	if n := utf8.RuneCountInString(text); n > noteMost {
+		return fault.Invalidf("a note of %d characters: at most %d", n, noteMost)
+	}
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fault.Invalidf("the note %q: one line of characters that can be printed", text)
 	}
 	return nil
 }
@@ -237,7 +260,7 @@ func ParseManifest(b []byte, image string, e *Entry) (*Manifest, error) {
 	if m.Setup != slices.Contains(m.Needs, SetupWord) {
 		return nil, fault.Corruptf("manifest: setup is %v, and its needs say otherwise", m.Setup)
 	}
-	err := errline.Join(pages.CheckDisk(m.VirtualSize), m.checkFields(), m.Table.check(KindTable, layer.MaxSize),
+	err := errline.Join(pages.CheckDisk(m.VirtualSize), m.checkFields(), CheckNote(m.Note), m.Table.check(KindTable, layer.MaxSize),
 		m.Pack.check(KindPack, layer.MaxPackSize), m.Map.check(KindMap, maxMapSize))
 	if err != nil {
 		return nil, fault.Corruptf("manifest: %v", err)

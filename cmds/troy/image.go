@@ -99,6 +99,9 @@ func figures(m *image.Manifest) string {
 
 func showFigures(w io.Writer, m *image.Manifest) {
 	fmt.Fprintln(w, figures(m))
+	if m.Note != "" {
+		fmt.Fprintf(w, "  note:            %s\n", cli.Clean(m.Note))
+	}
 	need := pcdisk.BareOptions{VirtualSize: m.VirtualSize}
 	fmt.Fprintf(w, "  a PC needs a disk of %s, or %s with the smallest slots\n", progress.Bytes(need.Need()), progress.Bytes(need.Smaller(0).Need()))
 	if names := fieldNames(m); len(names) > 0 {

@@ -40,6 +40,7 @@ func (p *publishing) define(cmd *cobra.Command) *cobra.Command {
 	fs.BoolVar(&p.noFilter, "no-filter", false, "ship free clusters and page files as well: the version is then equal to the disk byte by byte")
 	fs.BoolVar(&p.o.NoCopies, "no-copies", false, "ship moved pages as data, not as references: nothing is looked for in the parent")
 	defineAllowed(fs, &p.allowed)
+	fs.StringVar(&p.o.Note, "note", "", "a `text` of one line that lists and the status page show with the version, such as \"Office 2024\"")
 	fs.IntVar(&p.o.Level, "level", publish.DefaultLevel, "compression `level`, 1 to 22")
 	p.keys.define(fs)
 	return p.withStoreJSON(cmd)
@@ -90,6 +91,10 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*source.Di
 	if p.o.Level < 1 || p.o.Level > 22 {
 		return cli.Usagef("--level %d: want 1 to 22", p.o.Level)
 	}
+	if err := image.CheckNote(p.o.Note); err != nil {
+		return cli.Usagef("--note: %v", err)
+	}
+	p.o.Time = time.Now()
 	if err := p.open(); err != nil {
 		return err
 	}

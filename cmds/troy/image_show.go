@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,9 +42,18 @@ func (i *imageCall) runList(ctx context.Context, _ []string) error {
 		return errline.Join(i.JSON(all), failed)
 	}
 	for _, m := range all {
-		fmt.Fprintf(i.Out, "%-20s %4d  disk %9s  pack %9s\n", m.Image, m.Version, progress.Bytes(m.VirtualSize), progress.Bytes(m.Pack.Size))
+		line := fmt.Sprintf("%-20s %4d  %-10s  disk %9s  pack %9s  %s", m.Image, m.Version, day(m.Published), progress.Bytes(m.VirtualSize), progress.Bytes(m.Pack.Size), cli.Clean(m.Note))
+		fmt.Fprintln(i.Out, strings.TrimRight(line, " "))
 	}
 	return failed
+}
+
+// day is the day of a time where this runs; "-" if it is not known.
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format(time.DateOnly)
 }
 
 func newShow(s *cli.Streams) *cobra.Command {
@@ -66,6 +77,9 @@ func (i *imageCall) runShow(ctx context.Context, args []string) error {
 		return i.JSON(m)
 	}
 	showFigures(i.Out, m)
+	if !m.Published.IsZero() {
+		fmt.Fprintf(i.Out, "  published:       %s\n", m.Published.Local().Format(timeForm+" MST"))
+	}
 	fmt.Fprintf(i.Out, "  parent:          version %d\n  disk:            %d bytes, sectors of %d\n  DataWriteGuid:   %s\n  pack:            %s, %d bytes\n  layer table:     %s, %d bytes\n  version map:     %s, %d bytes\n",
 		m.Parent, m.VirtualSize, m.SectorSize, m.DataWriteGUID, m.Pack.Name, m.Pack.Size, m.Table.Name, m.Table.Size, m.Map.Name, m.Map.Size)
 	showFields(i.Out, m)

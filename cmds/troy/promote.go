@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,10 +131,18 @@ func (p *promotion) askSetup(e *rooms.Estimate) error {
 
 func (p *promotion) sayEstimate(e *rooms.Estimate) {
 	todo := e.Machines - e.Current
+	if e.Note != "" || !e.Published.IsZero() {
+		fmt.Fprintf(p.Out, "%s version %d of %s: %s\n", e.Image, e.Version, day(e.Published), cmp.Or(cli.Clean(e.Note), "no note"))
+	}
 	fmt.Fprintf(p.Out, "room %s: %d machines, %d have %s version %d, %d will get it\n", cli.Clean(e.Room), e.Machines, e.Current, e.Image, e.Version, todo)
 	fmt.Fprintf(p.Out, "estimate: %s over the network, %s written, at %s/s and %d machines at a time about %s\n",
 		progress.Bytes(e.Fetch), progress.Bytes(e.Write), progress.Bytes(e.Rate), e.Wave, (time.Duration(e.Takes) * time.Second).Round(time.Second))
 	fmt.Fprintf(p.Out, "disks: a PC needs one of %s%s\n", progress.Bytes(e.Disk), smallest(e))
+	p.sayWhen(e)
+}
+
+// sayWhen says when machines follow, and what keeps them from it.
+func (p *promotion) sayWhen(e *rooms.Estimate) {
 	switch {
 	case e.Opens.IsZero() && e.Fits:
 		fmt.Fprintln(p.Out, "starts at once: this room has no windows")
@@ -224,42 +233,4 @@ func (a *assigning) run(ctx context.Context, args []string) error {
 		fmt.Fprintf(a.Out, "%s is in room %s; 'troy hosts --yaml' prints its line for lab.yaml\n", cli.Clean(args[1]), cli.Clean(a.room))
 		return nil
 	})
-}
-
-// stopping is one "stop".
-type stopping struct {
-	*adminCall
-	room, why string
-	resume    bool
-}
-
-func stopCommand(s *cli.Streams) *cobra.Command {
-	a := &stopping{adminCall: newAdminCall(s)}
-	cmd := leaf("stop --room ROOM", "pause or resume a room's rollout", nil)
-	cmd.Long = "Pause a room's rollout: no further machine begins. --resume continues it."
-	fs := cmd.Flags()
-	fs.StringVar(&a.room, "room", "", "the `room`")
-	fs.StringVar(&a.why, "why", "", "the `reason` that the status shows (default: your name)")
-	fs.BoolVar(&a.resume, "resume", false, "continue the rollout")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !fs.Changed("why") {
-			a.why = "by " + who()
-		}
-		return a.run(cmd.Context())
-	}
-	return a.withServer(cmd)
-}
-
-func (a *stopping) run(ctx context.Context) error {
-	why := strings.TrimSpace(a.why)
-	if a.room == "" || why == "" { // no reason would resume
-		return cli.Usagef("--room or --why is empty")
-	}
-	if a.resume {
-		why = ""
-	}
-	if err := a.connect(ctx); err != nil {
-		return err
-	}
-	return a.change(ctx, func(admin api.Admin) error { return admin.Stop(ctx, a.room, why) })
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ func rollbackCommand(s *cli.Streams) *cobra.Command {
 	p := &rollback{promotion: newPromotion(s)}
 	cmd := leaf("rollback --room ROOM [IMAGE@VERSION]", "return a room to an older version", p.run)
 	cmd.Long = `Return a room to an older version, and sign a permit that its machines may go back to it.
+Its machines follow in their next window.
 Without IMAGE@VERSION the server names the version that the room had before; you are asked whether
 that is right, so it needs a terminal.`
 	cmd.Flags().BoolVar(&p.signed, "signed", false, "the downgrade was signed elsewhere (troy permit downgrade): sign nothing here")
@@ -77,6 +79,13 @@ func (p *rollback) rollback(ctx context.Context, admin api.Admin) error {
 		return err
 	}
 	fmt.Fprintf(p.Out, "room %s goes back to %s version %d%s\n", cli.Clean(p.p.Room), cli.Clean(t.Image), t.Version, how)
+	p.p.Image, p.p.Version, p.p.After = t.Image, t.Version, cmp.Or(t.After, "none")
+	e, err := admin.Estimate(ctx, p.p)
+	if err != nil { // it goes back all the same
+		p.Note("it is not known when: %v", err)
+		return nil
+	}
+	p.sayWhen(e)
 	return nil
 }
 

@@ -99,6 +99,9 @@ func (a *adminCall) sayRoom(r *rooms.Room, zone *time.Location) {
 		want = fmt.Sprintf("%s version %d", r.Image, r.Want)
 	}
 	fmt.Fprintf(a.Out, "%-12s %-24s %s\n", cli.Clean(r.Name), want, counts(r))
+	if r.Note != "" {
+		fmt.Fprintf(a.Out, "%12s note: %s\n", "", cli.Clean(r.Note))
+	}
 	if r.Why != "" {
 		fmt.Fprintf(a.Out, "%12s %s\n", "", cli.Clean(r.Why))
 	}
@@ -165,7 +168,10 @@ type hostsCall struct {
 func hostsCommand(s *cli.Streams) *cobra.Command {
 	a := &hostsCall{adminCall: newAdminCall(s)}
 	cmd := leaf("hosts [confirm|set-up|discard-setup] [ROOM|HOST]", "list or confirm machines", a.run)
-	cmd.Long = `List machines and their versions. 'troy hosts confirm ROOM' or 'troy hosts confirm HOST' shows the
+	cmd.Long = `List machines: room, name, state, version, its health, the last check-in, the release of the agent,
+and what there is to know besides.
+
+'troy hosts confirm ROOM' or 'troy hosts confirm HOST' shows the
 keys and serial numbers by which the server knows machines, asks whether these are yours, and notes
 them beside the admin key, in confirmed.json. Only confirmed machines get what is secret.
 
@@ -234,7 +240,7 @@ func assigned(list []rooms.Host) (hosts []lab.Host) {
 }
 
 func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
-	name, has := h.Name, "-"
+	name, has, agent := h.Name, "-", "-"
 	if name == "" {
 		name = "code " + h.Code
 	}
@@ -242,6 +248,9 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 		if has = fmt.Sprintf("%s@%d", h.Image, h.Version); h.Another {
 			has = "another " + has
 		}
+	}
+	if h.Agent != "" {
+		agent, _, _ = strings.Cut(h.Agent, " (") // the release, without what it was built from
 	}
 	seen := "never"
 	if !h.Seen.IsZero() {
@@ -266,7 +275,7 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 	if h.Live != nil {
 		more = fmt.Sprintf("%s %s of %s, %s/s", h.Live.Phase, progress.Bytes(h.Live.Done), progress.Bytes(h.Live.Total), progress.Bytes(h.Live.Rate))
 	}
-	fmt.Fprintf(a.Out, "%-12s %-16s %-9s %-20s %-8s %-16s %s\n", cli.Clean(h.Room), cli.Clean(name), h.Phase, cli.Clean(has), health, seen, cli.Clean(more))
+	fmt.Fprintf(a.Out, "%-12s %-16s %-9s %-20s %-8s %-16s agent %-10s %s\n", cli.Clean(h.Room), cli.Clean(name), h.Phase, cli.Clean(has), health, seen, cli.Clean(agent), cli.Clean(more))
 }
 
 // logCall is one "log".

@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"strings"
+	"time"
 
 	"troy/image"
 	"troy/image/internal/fault"
@@ -47,6 +48,9 @@ type Options struct {
 	Setup bool
 	// Fields are the places of what is a machine's own, as the disk has them.
 	Fields []image.Field
+	// Time and Note are what the manifest says of when it was published and by way of explanation.
+	Time time.Time
+	Note string
 	// Notes are lines for people that the manifest is to hold, before those of the filter.
 	Notes []string
 	// Progress shows how far each stage has come, in bytes of the disk that are read. What a stage
@@ -192,7 +196,10 @@ func (p *publication) since(child *Disk) (err error) {
 func (p *publication) publish(ctx context.Context) (*image.Manifest, error) {
 	m := &image.Manifest{
 		Image: p.name, Version: p.index.Next, VirtualSize: p.disk.Size, SectorSize: p.disk.SectorSize,
-		DataWriteGUID: p.disk.DataWriteGUID, Setup: p.o.Setup, Fields: p.o.Fields,
+		DataWriteGUID: p.disk.DataWriteGUID, Setup: p.o.Setup, Fields: p.o.Fields, Note: p.o.Note,
+	}
+	if !p.o.Time.IsZero() {
+		m.Published = p.o.Time.UTC().Truncate(time.Second)
 	}
 	if p.below != nil {
 		m.Parent = p.below.Version

@@ -56,6 +56,9 @@ type Size struct {
 	Manifest string `json:"-"`
 	// Setup says that the Windows of the goal has still to be set up.
 	Setup bool `json:"-"`
+	// Published and Note are what the goal's manifest says of itself.
+	Published time.Time `json:"-"`
+	Note      string    `json:"-"`
 	// Virtual is the size of the goal's disk. Taken is what the one of the image's last versions
 	// that changed most took in a slot; it is known for machines that hold nothing.
 	Virtual, Taken int64 `json:"-"`

@@ -37,19 +37,23 @@ type Promotion struct {
 
 // Estimate says what a promotion will take, before it starts.
 type Estimate struct {
-	Room     string `json:"room"`
-	Image    string `json:"image"`
-	Version  int    `json:"version"`
-	Machines int    `json:"machines"`        // of the room
-	Current  int    `json:"current"`         // that have the version already, by number and manifest
-	Never    int    `json:"never"`           // listed in lab.yaml but never seen; counted as to be written whole
-	Fetch    int64  `json:"fetch"`           // bytes, all machines together
-	Write    int64  `json:"write"`           // bytes, all machines together
-	Setup    bool   `json:"setup,omitempty"` // the version's Windows has still to be set up
-	Disk     int64  `json:"disk"`            // bytes that a PC's disk needs for the image
-	Smallest int64  `json:"smallest"`        // bytes of the smallest of the machines' disks; 0 = none is known
-	Rate     int64  `json:"rate"`            // bytes per second for all together
-	Wave     int    `json:"wave"`            // machines at the same time
+	Room    string `json:"room"`
+	Image   string `json:"image"`
+	Version int    `json:"version"`
+	// Published and Note are what the version says of itself.
+	Published time.Time `json:"published,omitzero"`
+	Note      string    `json:"note,omitempty"`
+
+	Machines int   `json:"machines"`        // of the room
+	Current  int   `json:"current"`         // that have the version already, by number and manifest
+	Never    int   `json:"never"`           // listed in lab.yaml but never seen; counted as to be written whole
+	Fetch    int64 `json:"fetch"`           // bytes, all machines together
+	Write    int64 `json:"write"`           // bytes, all machines together
+	Setup    bool  `json:"setup,omitempty"` // the version's Windows has still to be set up
+	Disk     int64 `json:"disk"`            // bytes that a PC's disk needs for the image
+	Smallest int64 `json:"smallest"`        // bytes of the smallest of the machines' disks; 0 = none is known
+	Rate     int64 `json:"rate"`            // bytes per second for all together
+	Wave     int   `json:"wave"`            // machines at the same time
 
 	Takes    float64   `json:"takes"`           // seconds, from the first machine to the last
 	Opens    time.Time `json:"opens,omitzero"`  // the window in which it begins; zero = at any time
@@ -75,6 +79,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 		return nil, err
 	}
 	e.Setup, e.Disk = whole.Setup, diskFor(&room, &whole)
+	e.Published, e.Note = whole.Published, whole.Note
 	if err := k.sum(ctx, l, e); err != nil {
 		return nil, err
 	}

@@ -90,6 +90,7 @@ type Room struct {
 	Name   string        `json:"name"`
 	Image  string        `json:"image,omitempty"` // that it should have
 	Want   int           `json:"version,omitempty"`
+	Note   string        `json:"note,omitempty"`   // what that version says of itself
 	Pinned bool          `json:"pinned,omitempty"` // by lab.yaml
 	Target *state.Target `json:"target,omitempty"` // the promotion in force
 	// Stopped says why an admin stopped it; "" = nobody did.
@@ -377,6 +378,9 @@ func (k *Keeper) room(l *lab.Lab, name string, all []shown, there map[string][]e
 	r.hours(c)
 	if g := c.Goal; g != nil {
 		r.Image, r.Want = g.Image, g.Version
+		if s, err := k.o.Sizes.Size(context.Background(), g.Image, 0, g.Version); err == nil { // else the rule says so
+			r.Note = s.Note
+		}
 		c.Failed = len(k.failures(name, g))
 		g.Gate = k.gate(l, g, there)
 		for _, rule := range []func() string{c.stopped, c.gated, c.closed} {

@@ -53,6 +53,9 @@ type Expiry struct {
 	Soon bool
 }
 
+// Ended says whether it is too late: machines take nothing new.
+func (e *Expiry) Ended(now time.Time) bool { return !e.Expires.After(now) }
+
 // Expiries returns one entry for each key, as the folder says.
 func (r *Repository) Expiries(now time.Time) ([]Expiry, error) {
 	st, err := r.load()
