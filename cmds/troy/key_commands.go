@@ -66,6 +66,7 @@ type jsonExpiry struct {
 	Version int64     `json:"version"`
 	Expires time.Time `json:"expires"`
 	Soon    bool      `json:"soon"`
+	Expired bool      `json:"expired"`
 }
 
 func newKeyList(s *cli.Streams) *cobra.Command {
@@ -77,23 +78,27 @@ func (k *keyCall) runList(context.Context, []string) error {
 	if err := k.open(); err != nil {
 		return err
 	}
-	list, err := k.repo.Expiries(time.Now())
+	now := time.Now()
+	list, err := k.repo.Expiries(now)
 	if err != nil {
 		return trustFault(err)
 	}
 	docs := make([]jsonExpiry, 0, len(list))
 	for _, e := range list {
-		docs = append(docs, jsonExpiry{e.Key, e.Version, e.Expires, e.Soon})
+		docs = append(docs, jsonExpiry{e.Key, e.Version, e.Expires, e.Soon, e.Ended(now)})
 	}
 	if k.json {
 		return k.JSON(docs)
 	}
 	for _, e := range list {
-		hint := ""
-		if e.Soon {
+		until, hint := "valid until", ""
+		switch {
+		case e.Ended(now):
+			until, hint = "EXPIRED on", "  machines take nothing new: "+signing.Renewal(e.Key)
+		case e.Soon:
 			hint = "  SOON: " + signing.Renewal(e.Key)
 		}
-		fmt.Fprintf(k.Out, "%-10s  signed %4d times, valid until %s%s\n", e.Key, e.Version, e.Expires.Format(time.DateOnly), hint)
+		fmt.Fprintf(k.Out, "%-10s  signed %4d times, %s %s%s\n", e.Key, e.Version, until, e.Expires.Format(time.DateOnly), hint)
 	}
 	return nil
 }

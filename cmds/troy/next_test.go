@@ -35,7 +35,7 @@ func TestDowngrade(t *testing.T) {
 	path := filepath.Join(s.store, "serve", "state.db")
 	before, err := os.ReadFile(path)
 	must(t, err)
-	r := wantTroy(t, exitFailed, serve...)
+	r := wantTroy(t, exitCheck, serve...)
 	back := backCommand.FindStringSubmatch(r.errOut)
 	if back == nil || back[2] != path || !strings.Contains(r.errOut, `Troy 0.2-next wrote it (format 3): state.db needs "next"`) || !strings.Contains(r.errOut, "nothing was changed") || strings.Count(r.errOut, "\n") != 1 {
 		t.Fatalf("the server says %s", r.errOut)

@@ -18,6 +18,7 @@ import (
 	"troy/internal/cli"
 	"troy/internal/progress"
 	"troy/server/daemon"
+	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/state"
 )
@@ -75,25 +76,28 @@ func (c *call) serve(ctx context.Context, o *daemon.Options) error {
 	return err
 }
 
-// serveAdvice names the command that helps where the store or lab.yaml lacks something.
+// serveAdvice names the command that helps where the store or lab.yaml lacks something. These do not
+// mend themselves: with that exit code a service manager does not try again.
 func serveAdvice(err error, o *daemon.Options) error {
 	var damaged *state.DamagedError
+	final := fmt.Errorf("%w: %w", cli.ErrCheck, err)
 	switch {
 	case errors.As(err, &damaged):
-		return &cli.Fault{Err: err, Fate: "nothing was changed", Advice: damaged.WayBack()}
+		return &cli.Fault{Err: final, Fate: "nothing was changed", Advice: damaged.WayBack()}
 	case errors.Is(err, sign.ErrUnsigned):
-		return unsigned(err, o.Dir)
+		return unsigned(final, o.Dir)
 	case errors.Is(err, image.ErrNotFound):
-		return &cli.Fault{Err: err, Advice: "'troy init " + o.Dir + "' makes a store"}
-	case o.Lab != "" && errors.Is(err, fs.ErrNotExist) && missing(o.Lab):
-		return &cli.Fault{Err: err, Advice: "'troy lab init " + o.Lab + "' writes one"}
+		return &cli.Fault{Err: final, Advice: "'troy init " + o.Dir + "' makes a store"}
 	}
-	return err
-}
-
-func missing(path string) bool {
-	_, err := os.Stat(path)
-	return errors.Is(err, fs.ErrNotExist)
+	switch _, cause := os.ReadFile(o.Lab); {
+	case o.Lab == "" || cause == nil || errors.As(err, &lab.Errors{}):
+		return err
+	case errors.Is(cause, fs.ErrNotExist):
+		return &cli.Fault{Err: final, Advice: "'troy lab init " + o.Lab + "' writes one"}
+	case errors.Is(cause, fs.ErrPermission):
+		return &cli.Fault{Err: final, Advice: "the user that runs the server has to be able to read it"}
+	}
+	return final
 }
 
 // reloadOn has lab.yaml read again at each signal, until ctx ends.

@@ -83,7 +83,8 @@ func checkSigned(dir string, now time.Time) (all []Finding) {
 	for _, e := range expiries {
 		f := Finding{"signed", Good, fmt.Sprintf("what the %s signed is valid until %s", e.Key, e.Expires.Format(time.DateOnly)), ""}
 		switch {
-		case !e.Expires.After(now):
+		case e.Ended(now):
+			f.Text = fmt.Sprintf("what the %s signed has expired on %s", e.Key, e.Expires.Format(time.DateOnly))
 			f.Level, f.Do = Fault, "machines accept nothing new: "+signing.Renewal(e.Key)
 		case e.Soon:
 			f.Level, f.Do = Doubt, signing.Renewal(e.Key)

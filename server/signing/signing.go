@@ -60,12 +60,16 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Expiring returns a line for each key of a store whose signatures end soon, with what renews them.
+// Expiring returns a line for each key of a store whose signatures end soon or have ended, with what
+// renews them.
 func Expiring(repo *sign.Repository, now time.Time) (lines []string, err error) {
 	list, err := repo.Expiries(now)
 	for _, e := range list {
-		if e.Soon {
-			lines = append(lines, fmt.Sprintf("the signatures of the %s end %s; %s", e.Key, e.Expires.Format(time.DateOnly), Renewal(e.Key)))
+		switch day := e.Expires.Format(time.DateOnly); {
+		case e.Ended(now):
+			lines = append(lines, fmt.Sprintf("the signatures of the %s have EXPIRED, on %s: machines take nothing new; %s", e.Key, day, Renewal(e.Key)))
+		case e.Soon:
+			lines = append(lines, fmt.Sprintf("the signatures of the %s end %s; %s", e.Key, day, Renewal(e.Key)))
 		}
 	}
 	return lines, err

@@ -34,10 +34,13 @@ func TestExpiring(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(lines, "\n")
+	if n := strings.Count(text, "EXPIRED"); n != 2 {
+		t.Errorf("%d of 2 have expired:\n%s", n, text)
+	}
 	for key, renewal := range map[sign.Key]string{sign.Admin: "troy key sign", sign.Server: "troy serve"} {
 		found := false
 		for _, line := range lines {
-			found = found || strings.Contains(line, "the "+key.String()+" end") && strings.Contains(line, renewal)
+			found = found || strings.Contains(line, "the "+key.String()+" have EXPIRED") && strings.Contains(line, renewal)
 		}
 		if !found {
 			t.Errorf("nothing of %s and %q in\n%s", key, renewal, text)
