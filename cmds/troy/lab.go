@@ -109,8 +109,8 @@ any order and in letters of any case:
   version  pins the version; may be left out
 
 It takes what spreadsheets write: UTF-8 or UTF-16; comma, semicolon or tab as separator, also named
-by a first line such as "sep=;"; empty rows and columns. The columns of 'troy permit' tables are name
-or serial (of the disk); the others may be there.`
+by a first line such as "sep=;"; empty rows and columns. Tables of 'troy permit' have the columns
+name or serial (of the disk), and may have the others.`
 	cmd.Flags().StringVar(&c.lab, "lab", "", "check them against this lab.yaml `file`")
 	return cmd
 }
