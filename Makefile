@@ -79,6 +79,8 @@ outdated: $(BOOT)
 		n=$$(apt-cache policy $$p | awk '/Candidate:/{print $$2}'); [ "$$n" = "$$v" ] || echo "$$p $$v: Debian has $${n:-none}"; done
 docs:
 	go run ./cmds/troy docs markdown >docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+	go run ./cmds/troy lab schema >docs/lab.schema.json
+	go test ./server/lab -run TestPage -update
 man:
 	go run ./cmds/troy docs man out/man
 demo: deps

@@ -37,7 +37,7 @@ install -D -m 644 "$here/troy.default" "$tree/etc/default/troy"
 install -D -m 644 "$here/lab.yaml.example" "$tree/usr/share/doc/troy/examples/lab.yaml"
 mkdir -p "$tree/usr/share/doc/troy"
 cat "$top/LICENSE" "$bundle/copyright" >"$tree/usr/share/doc/troy/copyright"
-for page in design cli compatibility first-room first-image startable real-windows; do install -D -m 644 "$top/docs/$page.md" "$tree/usr/share/doc/troy/$page.md"; done
+install -m 644 "$top"/docs/*.md "$top"/docs/*.png "$top/docs/lab.schema.json" "$tree/usr/share/doc/troy/"
 (cd "$top" && go run ./cmds/troy-sbom --version "$version" --bundle "$bundle" --out "$tree/usr/share/troy/sbom.cdx.json" \
 	usr/bin/troy="$tree/usr/bin/troy" usr/share/troy/troy-gates.exe="$tree/usr/share/troy/troy-gates.exe")
 sed "s/NEW\./$("$tree/usr/bin/troy" version | sed -n '2s/^speaks //p')./" "$here/preinst" >"$tree/DEBIAN/preinst"

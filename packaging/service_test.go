@@ -12,7 +12,7 @@ import (
 var parts = strings.Fields("network install prepare start served confined checkin killed reload doctor refused signing upgrade remove purge")
 
 // The package does under a real systemd, as process 1 of a Debian 12 and 13 in QEMU, what it says:
-// it is installed, set up as README.md tells, started, killed, told of a new lab.yaml, upgraded
+// it is installed, set up as docs/server.md tells, started, killed, told of a new lab.yaml, upgraded
 // while a PC downloads, removed and purged.
 func TestService(t *testing.T) {
 	if !soak() {

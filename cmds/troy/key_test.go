@@ -235,7 +235,11 @@ func TestUnsignedStore(t *testing.T) {
 		must(t, os.RemoveAll(filepath.Join(store, name)))
 	}
 	for _, args := range [][]string{{"image", "import", "--force-unbootable", "new", base}, {"image", "rm", "pc", "2"}, {"key", "list"}, {"permit", "list"}, {"serve", "--listen", "127.0.0.1:0", store}} {
-		r := wantTroy(t, exitFailed, args...)
+		code := exitFailed
+		if args[0] == "serve" {
+			code = exitCheck // systemd does not start it again
+		}
+		r := wantTroy(t, code, args...)
 		if !strings.Contains(r.errOut, "'troy key init --store "+store+"'") || strings.Count(r.errOut, "\n") != 1 {
 			t.Errorf("%q says %s", args, r.errOut)
 		}

@@ -22,7 +22,7 @@ type stopping struct {
 
 func stopCommand(s *cli.Streams) *cobra.Command {
 	a := &stopping{adminCall: newAdminCall(s)}
-	cmd := leaf("stop --room ROOM | --all", "pause or resume the rollout of a room, or of all", nil)
+	cmd := leaf("stop --room ROOM | --all", "pause or resume rollouts", nil)
 	cmd.Long = `Pause a room's rollout: no further machine begins, and those at work finish. --resume continues it.
 --all means every room that has a version.`
 	fs := cmd.Flags()

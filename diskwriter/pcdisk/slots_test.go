@@ -41,9 +41,9 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-// TestSizesPage: the table of docs/first-image.md gives the largest image for a disk, in whole GiB.
+// TestSizesPage: the table of docs/needs.md gives the largest image for a disk, in whole GiB.
 func TestSizesPage(t *testing.T) {
-	b, err := os.ReadFile("../../docs/first-image.md")
+	b, err := os.ReadFile("../../docs/needs.md")
 	if err != nil {
 		t.Fatal(err)
 	}

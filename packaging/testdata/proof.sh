@@ -47,7 +47,7 @@ install() {
 	[ "$(systemctl is-active troy)" = inactive ] || fail "it was started"
 }
 
-# What README.md tells the admin to do.
+# What docs/server.md tells the admin to do.
 prepare() {
 	mkdir /tmp/stick
 	echo 'correct horse battery' >/tmp/secret

@@ -19,19 +19,19 @@ func TestPublishedSchema(t *testing.T) {
 	}
 }
 
-// The lab.yaml in README.md is one that people copy.
-func TestReadme(t *testing.T) {
-	b, err := os.ReadFile("../../README.md")
+// The lab.yaml in docs/rooms.md is one that people copy.
+func TestRoomsPage(t *testing.T) {
+	b, err := os.ReadFile("../../docs/rooms.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, text, found := strings.Cut(string(b), "\n    format: 1\n")
 	text, _, ended := strings.Cut(text, "\n\n")
 	if !found || !ended {
-		t.Fatal("README.md has no lab.yaml")
+		t.Fatal("rooms.md has no lab.yaml")
 	}
 	text = "format: 1\n" + strings.ReplaceAll("\n"+text, "\n    ", "\n") + "\n"
-	if l, err := Parse("README.md", []byte(text)); err != nil || len(l.Rooms) != 2 || len(l.Hosts) != 1 {
+	if l, err := Parse("rooms.md", []byte(text)); err != nil || len(l.Rooms) != 2 || len(l.Hosts) != 1 {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
