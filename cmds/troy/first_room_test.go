@@ -89,7 +89,7 @@ func (f *firstRoom) line(t *testing.T, line string) {
 	case command == "lab check":
 		b, err := os.ReadFile(f.lab)
 		must(t, err)
-		must(t, os.WriteFile(f.lab, []byte(strings.Replace(string(b), "# provision: {allow: true}", "provision: {allow: true}", 1)), 0o644))
+		must(t, os.WriteFile(f.lab, []byte(strings.Replace(string(b), "{allow: true}", "{allow: true, wipe: true}", 1)), 0o644))
 		f.run(t, words)
 		must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 		f.out.wait(t, "was reloaded")

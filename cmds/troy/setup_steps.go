@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -58,6 +60,11 @@ func (u *settingUp) steps() []step {
 // complete tells whether the first step has nothing to do.
 func (u *settingUp) complete() bool {
 	return u.found.repo != nil && !u.signsServer() && !missing(u.place.lab)
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // signsServer tells whether the list of servers has to be signed.
