@@ -10,13 +10,14 @@ import (
 	"troy/vhdx"
 )
 
-// change is one atomic change of the boot child: which parent it names, and whether its session is
-// thrown away.
+// change is one atomic change of the boot child: which parent it names, whether its session is
+// thrown away, and what the machine is called.
 type change struct {
 	m      *Machine
 	op     Op
 	parent *diskFile
-	reset  bool // empty the boot child; otherwise what it shows stays the same
+	reset  bool      // empty the boot child; otherwise what it shows stays the same
+	own    *ownPages // show these over the version, in a boot child that is empty
 
 	layout  *layout
 	patches []patch
@@ -42,9 +43,15 @@ type changeStep struct {
 // before it, and may only be applied after both: were one copy to rot, the other would show half of
 // the change.
 func commitSteps() []changeStep {
-	return []changeStep{
+	return append([]changeStep{
 		{"replay the log Windows left", (*change).replayLog},
 		{"compose the change", (*change).compose},
+	}, switchSteps()...)
+}
+
+// switchSteps is the part that all changes have in common.
+func switchSteps() []changeStep {
+	return []changeStep{
 		{"record the session", (*change).recordSession},
 		{"write the log entry", (*change).writeLogEntry},
 		{"switch the header", (*change).writeHeader},
@@ -112,7 +119,15 @@ func (m *Machine) change(ctx context.Context, c *change) error {
 	if err := m.runChange(ctx, c, commitSteps()); err != nil {
 		return err
 	}
-	return m.step(c.op, "reload the machine", m.load)
+	return m.changed(c.op)
+}
+
+// changed looks at what the machine is now.
+func (m *Machine) changed(op Op) error {
+	if err := m.step(op, "reload the machine", m.load); err != nil {
+		return err
+	}
+	return m.settleSession(op)
 }
 
 // runChange asks ctx only before the first step: the steps take milliseconds, and a log that is
@@ -238,19 +253,11 @@ func (c *change) addZero(off int64) {
 
 // recordSession notes the DataWriteGuid that the boot child will have, beside the one it has.
 func (c *change) recordSession() error {
-	if !c.reset {
+	if !c.reset && c.own == nil {
 		return nil
 	}
-	now, next := c.header.DataWriteGUID, guid.New()
-	err := c.m.saveRecord(func(r *machineRecord) {
-		var keep []guid.GUID
-		for _, g := range r.Sessions {
-			if g == now {
-				keep = append(keep, g)
-			}
-		}
-		r.Sessions = append(keep, next)
-	})
+	next := guid.New()
+	err := c.m.saveRecord(func(r *machineRecord) { r.nextSession(c, next) })
 	c.header.DataWriteGUID = next
 	return err
 }

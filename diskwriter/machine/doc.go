@@ -74,6 +74,28 @@
 // Only pages that differ or cannot be read are logged. While the entry is written the LogGuid of the current header
 // is zero, so no program reads the log.
 //
+// Personalise ([Machine.Personalise]) gives a machine its identity: bytes of its own over those of
+// the version, in a boot child that is empty. [Machine.Want] comes first, for a version that is
+// staged before its Commit ([Reinstaller.Want] before Finish):
+//
+//	journal: the identity that is wanted        compared with the version before
+//
+// Then, after Commit or Reset:
+//
+//	whole pages at their anchors                no bit shows them; then read back
+//	journal: the DataWriteGuid to come, and whose it is
+//	one log entry: the pages of the sector bitmaps that show them
+//	one header: sequence number + 1, LogGuid    one sector decides
+//	the other header likewise
+//	the pages of the entry in their places
+//	one header: LogGuid zero
+//	the other header likewise
+//	journal: this boot child, and no other one
+//
+// Before the header the machine shows the version as published, from then on the version with the
+// whole identity; nothing lies between. Pages are compared with the hashes that were published
+// before the first of them is written. See Identity below.
+//
 // Merge ([Machine.Merge]), from the slots into the parent:
 //
 //	journal: the merge has begun                no rollback from here on
@@ -168,7 +190,7 @@
 // back before the next: magic, number, length, sequence number, SHA-256 of the content, CRC-32C of
 // the header. Every operation first completes a write that was cut off between the slots. RecordMachine is JSON: labels
 // (DataWriteGuid, image, version, hash of the manifest) of the parent and of finished slots, the merge or the reinstall
-// in progress, and the DataWriteGuids that an untouched boot child may have. Members that this
+// in progress, the DataWriteGuids that an untouched boot child may have, and the identity. Members that this
 // program does not know are kept when it writes the record.
 //
 // The content begins with a line of JSON, the head (internal/format): "format", which is 1, and
@@ -188,6 +210,28 @@
 // unknown whether Windows wrote (SessionUnknown) until the next reset, and everything else works.
 // The next version that is staged and committed has a name again.
 //
+// # Identity
+//
+// The member "identity" of RecordMachine says what the machine is to be called: "values" for people
+// to read, and in "versions", for each version on the disk that Want was called for, the edits
+// (place, bytes, published hashes) and SumEdits of all of them. Edits that are secret count in that
+// sum and are nowhere else in the journal. "applied" has the DataWriteGuid of the boot child that an
+// identity was written into, and its sum and values. The state follows from these and from the files:
+//
+//	the boot child                          State
+//	------------------------------------------------------------------------------------------
+//	as a reset left it, none wanted         -
+//	as a reset left it, one wanted          IdentityPending: Personalise is next, whatever was cut off
+//	the GUID of "applied"                   IdentityApplied; not SessionWritten
+//	Windows wrote to it                     IdentityApplied is that of the boot child it started from
+//	Windows ran after a cut, before Recover IdentityUnknown, until the next reset
+//
+// So whatever empties the boot child (commit, reset, rollback, reinstall) makes the identity pending,
+// without a write of its own. Where the secrets cannot be had, [Machine.Wanted] gives the edits that
+// are none; IdentityApplied differs from IdentityWanted then. Another identity takes a reset first.
+// Relink keeps the identity, as it keeps a session. What compares and mends the version
+// ([Machine.Content], [Machine.Mender], [Healer]) reads below the boot child and sees no identity.
+//
 // # What goes wrong, and what holds then
 //
 // Each step, by the kinds of fault. "-" does not apply.
@@ -198,6 +242,7 @@
 //	commit     old or new                both headers first  in the log entry    slot below masks       session noted before
 //	reset      old or new                as commit           as commit           allowed                unknown session: reset
 //	rollback   old or new                as commit           as commit           refused                a merge that began is known
+//	identity   unnamed or whole          as commit           refused             as reset               pending until it is applied
 //	merge      cursor behind the flush   record mended first stops; reinstall    goes on                another top begins at 0
 //	heal       boots nothing, run again  as recover          counts as wrong     through merged slots   cursor 0 before the GUID
 //	mend       fewer wrong pages         as recover          counts as wrong     through all slots      -
@@ -214,7 +259,9 @@
 // Stage writes what changed, plus one page of sector bitmap for 16 MiB touched, plus the BAT pages,
 // plus, with a Manifest, one or two pages of stage log for each MiB. A commit is eight flushes and
 // a few pages, a stage nine, with a Manifest two more for each 64 MiB. Merge writes what changed
-// once more.
+// once more. Personalise is eleven flushes and the pages that it changes, and like a reset reads all
+// sector bitmaps (16 MiB for a disk of 64 GiB). On a machine with an identity a change of the boot
+// child is two flushes more.
 //
 // Merge keeps 16 copies of up to 1 MiB in flight, each read and then written by one goroutine, and
 // plans a slice while the one before it is copied; the tables of the slots are read 128 KiB at a
@@ -240,6 +287,9 @@
 //   - The size of the virtual disk must be a multiple of 4 KiB.
 //   - A boot child whose regions or log are not where formatBootChild put them, or whose log cannot
 //     be read or wants the file to be longer, is refused by all but Reinstall.
+//   - What Personalise wrote, secrets too, stays in the payload of the boot child after a reset,
+//     where no bit shows it, until the next one writes there. The journal's sum of a secret that is
+//     easy to guess can be guessed.
 //   - Whether what Heal, Mend and Reinstall wrote is right is the caller's word: he compares before
 //     Finish, by ReadAt. Nothing is read back here.
 //   - Heal refuses a parent in which a block is no longer FULLY_PRESENT (trimmed by a program that

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"troy/internal/digest"
 	"troy/internal/guid"
 )
 
@@ -49,6 +50,13 @@ var (
 	// ErrUnreadable: the disk gives back neither slot of a journal record. What it holds is not
 	// known, so it must not be replaced by what follows from its absence. Nothing was written.
 	ErrUnreadable = errors.New("neither copy of the record can be read")
+	// ErrIdentity: the edits are no identity for this disk and its journal, or not the one that was
+	// noted. Nothing was written.
+	ErrIdentity = errors.New("this identity cannot be written")
+	// ErrSession: the boot child is not as a reset leaves it. Nothing was written.
+	ErrSession = errors.New("the boot child is not empty: reset it first")
+	// ErrPage: a page that is to change is not as published. Nothing was written.
+	ErrPage = errors.New("a page is not as published")
 	// ErrRecord: a journal record is too large, or its number is out of range.
 	ErrRecord = errors.New("bad journal record")
 )
@@ -99,6 +107,20 @@ func (e *SizeError) Error() string {
 // Unwrap returns ErrOtherSize.
 func (e *SizeError) Unwrap() error { return ErrOtherSize }
 
+// PageError says which page is not as published. It is ErrPage.
+type PageError struct {
+	Offset     int64 // on the virtual disk, in bytes
+	Want, Have digest.Sum
+}
+
+// Error gives one line with both hashes.
+func (e *PageError) Error() string {
+	return fmt.Sprintf("the page at %d of the disk is not as published (SHA-256 %s, published %s); nothing was written", e.Offset, e.Have, e.Want)
+}
+
+// Unwrap returns ErrPage.
+func (e *PageError) Unwrap() error { return ErrPage }
+
 // Op is an operation on a machine.
 type Op string
 
@@ -115,6 +137,9 @@ const (
 	opMend      Op = "mend"
 	opReinstall Op = "reinstall"
 	opIdentify  Op = "identify"
+
+	opWant        Op = "want identity"
+	opPersonalise Op = "personalise"
 )
 
 // after is what the machine boots when the operation stopped.

@@ -256,7 +256,10 @@ func (m *Machine) Recover(ctx context.Context) error {
 	if err := m.step(opRecover, "replay the log", m.replayBootLog); err != nil {
 		return err
 	}
-	return m.step(opRecover, "mend damaged copies", m.mendCopies)
+	if err := m.step(opRecover, "mend damaged copies", m.mendCopies); err != nil {
+		return err
+	}
+	return m.settleSession(opRecover)
 }
 
 // mendCopies brings back what is damaged of the structures that stand twice in a file, before the

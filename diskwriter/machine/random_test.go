@@ -51,7 +51,7 @@ func TestRandomMachine(t *testing.T) {
 		sum.add(w.counts)
 	}
 	t.Logf("%d machines: %+v", n, sum)
-	if sum.Ops == 0 || sum.Cuts == 0 || sum.Faults == 0 || sum.Rots == 0 {
+	if sum.Ops == 0 || sum.Cuts == 0 || sum.Faults == 0 || sum.Rots == 0 || sum.Named == 0 {
 		t.Error("something was not tried")
 	}
 }
@@ -70,11 +70,12 @@ func randomTime(t *testing.T) time.Duration {
 }
 
 // counts says what was done.
-type counts struct{ Starts, Ops, Refused, Faults, Stopped, Cuts, Rots, Sessions int }
+type counts struct{ Starts, Ops, Refused, Faults, Stopped, Cuts, Rots, Sessions, Named int }
 
 func (c *counts) add(d counts) {
 	c.Starts, c.Ops, c.Refused, c.Faults = c.Starts+d.Starts, c.Ops+d.Ops, c.Refused+d.Refused, c.Faults+d.Faults
 	c.Stopped, c.Cuts, c.Rots, c.Sessions = c.Stopped+d.Stopped, c.Cuts+d.Cuts, c.Rots+d.Rots, c.Sessions+d.Sessions
+	c.Named += d.Named
 }
 
 // shown is what a machine may boot; version 0: nothing, for a reinstall is not finished, or broken.
@@ -83,6 +84,7 @@ type shown struct {
 	broken  bool   // the parent was opened elsewhere
 	data    []byte // with the session
 	session bool   // Windows wrote to it
+	named   string // SumEdits of what is over the version
 	staged  int    // version that waits for Commit; -1: that is open
 	memo    string // what the journal keeps for the agent
 }
@@ -93,16 +95,17 @@ type world struct {
 	t        *testing.T
 	rnd      *rand.Rand
 	rig      *rig
-	versions map[int][]byte // without a session
-	next     int            // number of the next version
-	can      []shown        // what the disk holds, one of these
-	past     []segment      // since the recording began
-	begun    *update        // version whose stage was begun
-	on       int            // version that begun was made for
-	order    int            // version of the reinstall that was begun
-	before   shown          // the parent was opened elsewhere
-	sure     bool           // what was read is in both copies
-	calm     bool           // nothing fails
+	versions map[int][]byte    // without a session
+	next     int               // number of the next version
+	can      []shown           // what the disk holds, one of these
+	past     []segment         // since the recording began
+	begun    *update           // version whose stage was begun
+	on       int               // version that begun was made for
+	order    int               // version of the reinstall that was begun
+	before   shown             // the parent was opened elsewhere
+	edits    map[string][]Edit // identities, by SumEdits
+	sure     bool              // what was read is in both copies
+	calm     bool              // nothing fails
 	trace    []string
 }
 
@@ -114,7 +117,7 @@ type segment struct {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 77)), next: 2, versions: map[int][]byte{}}
+	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 77)), next: 2, versions: map[int][]byte{}, edits: map[string][]Edit{}}
 	virtual := []int64{6 * mib, 8 * mib}[w.rnd.IntN(2)]
 	payload := []int64{virtual, virtual, 3 * mib}[w.rnd.IntN(3)]
 	w.rig = newRig(t, virtual, []uint32{512, 4096}[w.rnd.IntN(2)], payload)
@@ -200,7 +203,7 @@ func (w *world) observe() (now shown, s State, err error) {
 	must(w.t, err)
 	var left []shown
 	for i, c := range w.can {
-		boots := dead == nil && seen&(1<<i) != 0 && c.version != 0 && c.version == s.Version && c.session == s.SessionWritten && opened == nil && !s.Reinstalling && (c.staged < 0 || c.staged == s.Staged)
+		boots := dead == nil && seen&(1<<i) != 0 && c.version != 0 && c.version == s.Version && c.session == s.SessionWritten && w.isNamed(c, s) && opened == nil && !s.Reinstalling && (c.staged < 0 || c.staged == s.Staged)
 		nothing := dead != nil && c.version == 0 && c.broken == broken && s.Reinstalling == !broken
 		if (boots || nothing) && c.memo == string(memo) {
 			left = append(left, c)
@@ -217,7 +220,16 @@ func (w *world) observe() (now shown, s State, err error) {
 	if opened == nil && !s.Reinstalling {
 		err = w.labels(m, s)
 	}
+	if left[0].named != "" {
+		w.Named++
+	}
 	return left[0], s, err
+}
+
+// isNamed wants the machine to know what it is called, and to have to be named only while it is as it
+// was published.
+func (w *world) isNamed(c shown, s State) bool {
+	return c.named == s.IdentityApplied && !s.IdentityUnknown && !(s.IdentityPending && (c.session || c.named != ""))
 }
 
 // labels wants each version that State names to be what it is called.
@@ -246,7 +258,7 @@ func (w *world) labels(m *Machine, s State) error {
 
 // String leaves the bytes out.
 func (s shown) String() string {
-	return fmt.Sprintf("{%d broken %v session %v staged %d %q}", s.version, s.broken, s.session, s.staged, s.memo)
+	return fmt.Sprintf("{%d broken %v session %v named %.4s staged %d %q}", s.version, s.broken, s.session, s.named, s.staged, s.memo)
 }
 
 // act does something under a random fault.
@@ -331,7 +343,7 @@ func hash(s string) uint64 {
 
 // mayRefuse tells what may be refused on a sound disk.
 func mayRefuse(err error) bool {
-	for _, e := range []error{ErrTooBig, ErrNoSlot, ErrNothingStaged, ErrNotMerged, ErrNotHealthy, ErrMergeStarted, ErrNoRollback, context.Canceled} {
+	for _, e := range []error{ErrTooBig, ErrNoSlot, ErrNothingStaged, ErrNotMerged, ErrNotHealthy, ErrMergeStarted, ErrNoRollback, ErrSession, context.Canceled} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -26,14 +26,16 @@ func (w *world) choose(now shown, s State) *act {
 	}
 	plain := w.to(now, now.version)
 	switch n := w.rnd.IntN(100); {
-	case n < 22:
+	case n < 20:
 		return w.stage(now)
-	case n < 42:
+	case n < 38:
 		return w.commit(now, s)
-	case n < 50:
+	case n < 44:
+		return w.name(now, s)
+	case n < 52:
 		plain.staged = now.staged
 		return &act{name: "reset", after: plain, run: onMachine(func(m *Machine) error { return m.Reset(ctx) })}
-	case n < 57:
+	case n < 58:
 		via := w.to(now, s.Previous) // the slot that was rolled back looks staged until it is poisoned
 		via.staged = -1
 		return &act{name: "rollback", via: []shown{via}, after: w.to(now, s.Previous), run: onMachine(func(m *Machine) error { return m.Rollback(ctx) })}
@@ -223,6 +225,30 @@ func (w *world) reinstall(now shown) *act {
 		return in.Finish(ctx)
 	}
 	return a
+}
+
+// name notes an identity and writes it, or writes the one that the journal has.
+func (w *world) name(now shown, s State) *act {
+	after, edits, kept := now, w.edits[s.IdentityWanted], s.IdentityPending && w.edits[s.IdentityWanted] != nil && w.chance(60)
+	if !kept {
+		edits = randomEdits(w.versions[now.version], w.rnd.Uint64())
+		for i := range edits {
+			edits[i].Secret = false
+		}
+		w.edits[SumEdits(edits)] = edits
+	}
+	if !now.session && now.named == "" {
+		after.data, after.named = with(now.data, edits), SumEdits(edits)
+	}
+	return &act{name: fmt.Sprintf("name, of the journal %v", kept), after: after, run: onMachine(func(m *Machine) error {
+		if kept {
+			return m.Personalise(ctx, m.Wanted().Edits)
+		}
+		if err := m.Want(ctx, identityOf(m.State(), edits)); err != nil {
+			return err
+		}
+		return m.Personalise(ctx, edits)
+	})}
 }
 
 // windows lets Windows run, and perhaps be cut off.

@@ -34,6 +34,7 @@ type machineRecord struct {
 	Sessions []guid.GUID  `json:"sessions,omitempty"` // DataWriteGuids that an untouched boot child may have
 
 	Reinstall *reinstallRecord `json:"reinstall,omitempty"` // set before the boot child is poisoned
+	Identity  *identityRecord  `json:"identity,omitempty"`  // what the machine is to be called, and is
 
 	Unknown format.Unknown `json:",embed"`
 }
@@ -92,6 +93,10 @@ func (r *machineRecord) clone() *machineRecord {
 	if r.Reinstall != nil {
 		in := *r.Reinstall
 		c.Reinstall = &in
+	}
+	if r.Identity != nil {
+		id := *r.Identity
+		c.Identity = &id
 	}
 	return &c
 }

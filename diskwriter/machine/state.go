@@ -28,6 +28,12 @@ type State struct {
 	SessionUnknown bool  // whether it was is not known: the journal was lost
 	LogPending     bool  // the boot child has a log to replay: Windows was cut off, or Recover has work
 
+	// SumEdits of what is wanted for Version ("": nothing, or not known for this version), and of what
+	// the boot child has ("": nothing, or that is unknown).
+	IdentityWanted, IdentityApplied string
+	IdentityUnknown                 bool // which one the boot child has is not known
+	IdentityPending                 bool // an identity is wanted, and the boot child is empty and has none
+
 	Reinstalling      bool   // Reinstall has begun: the machine boots nothing until it is run again and finished
 	ReinstallImage    string // ordered; empty when the journal was lost
 	ReinstallVersion  int
@@ -62,8 +68,20 @@ func (m *Machine) State() State {
 	below := m.previous(known)
 	s.Previous, s.PreviousManifest = below.Version, below.Manifest
 	s.SessionUnknown = len(m.rec.Sessions) == 0
-	s.SessionWritten = !s.SessionUnknown && !slices.Contains(m.rec.Sessions, m.boot.guid())
+	s.SessionWritten = !s.SessionUnknown && !m.untouched()
+	m.identityState(&s)
 	return s
+}
+
+func (m *Machine) identityState(s *State) {
+	if w := m.wanted(); w != nil {
+		s.IdentityWanted = w.Sum
+	}
+	a, known := m.applied()
+	if s.IdentityUnknown = !known; a != nil {
+		s.IdentityApplied = a.Sum
+	}
+	s.IdentityPending = m.Wanted() != nil && m.untouched() && a == nil
 }
 
 // previous is the version below the topmost slot, as long as Rollback takes it.
