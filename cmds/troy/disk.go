@@ -27,7 +27,7 @@ func diskCommand(s *cli.Streams) *cobra.Command {
 	return group("disk", "repair a machine's disk by hand", newDiskPrepare(s), newDiskInspect(s), newDiskVerify(s),
 		newDiskChange(s, "merge DEVICE", "merge staged versions into base.vhdx", "merged", diskMerge),
 		newDiskChange(s, "rollback DEVICE", "go back to the version before", "rolled back", diskRollback),
-		newDiskHeal(s), newDiskReinstall(s),
+		newDiskHeal(s), newDiskReinstall(s), newDiskName(s),
 		newDiskChange(s, "reset DEVICE", "discard the changes that Windows made", "reset", diskReset))
 }
 

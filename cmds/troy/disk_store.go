@@ -89,10 +89,10 @@ func (d *diskStore) define(cmd *cobra.Command) *cobra.Command {
 
 func (d *diskStore) open(ctx context.Context, device string) (t *pcdisk.Target, err error) {
 	d.device = device
-	if d.dir == "" || d.named && d.image == "" {
+	if d.named && d.image == "" {
 		return nil, cli.Usagef("--store DIR and the image say where the version is")
 	}
-	if d.store, err = (&imageCall{call: d.call, dir: d.dir}).openSigned(ctx, &d.keys); err != nil {
+	if d.store, err = d.openStore(ctx); err != nil {
 		return nil, err
 	}
 	t, err = pcdisk.Look(d.device, &blockdev.Options{Exclusive: true})
@@ -107,6 +107,13 @@ func (d *diskStore) open(ctx context.Context, device string) (t *pcdisk.Target, 
 		d.Note("%s", note)
 	}
 	return t, nil
+}
+
+func (d *diskStore) openStore(ctx context.Context) (image.Source, error) {
+	if d.dir == "" {
+		return nil, cli.Usagef("--store DIR says where the version is")
+	}
+	return (&imageCall{call: d.call, dir: d.dir}).openSigned(ctx, &d.keys)
 }
 
 // finish opens the machine again and prints what it holds.

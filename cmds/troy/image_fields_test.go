@@ -9,9 +9,13 @@ import (
 	"testing"
 
 	"troy/chainload/regf"
+	"troy/diskwriter/blockdev"
+	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/fields"
+	"troy/internal/block"
 	"troy/internal/testing/needs"
+	"troy/internal/utf16le"
 )
 
 // systemHive is a registry with names and one setting.
@@ -26,6 +30,68 @@ func systemHive(t *testing.T, name string, sequence uint32) []byte {
 	set.Make("Services").Make("Netlogon").Make("Parameters").Set("DisablePasswordChange", regf.DWORD, regf.EncodeDWORD(0))
 	b, err := (&regf.Hive{Root: root, Sequence: sequence}).Marshal()
 	must(t, err)
+	return b
+}
+
+// named makes the disk of a PC with version 2, gives it a name, and takes that away again. What no
+// Windows takes for a name, or a version has no place for, leaves the disk as it is.
+func named(t *testing.T, store string) {
+	t.Helper()
+	device := filepath.Join(t.TempDir(), "pc.img")
+	troyDisk(t, exitOK, "prepare", "--store", store, "--image", "pc", "--room", "8M", "--esp", "40M", "--create", "1G", device)
+	refuseDisk(t, device, []string{"name", "--store", store, device, "sixteen-letters-"}, "15")
+	m, before := wantJSON[image.Manifest](t, exitOK, "image", "show", "pc", "2"), shown(t, device)
+	for _, name := range []string{"b204-pc17", "b204-pc18"} {
+		if out := troyDisk(t, exitOK, "name", "--store", store, device, name); !strings.Contains(out, "named "+name) {
+			t.Errorf("disk name prints %s", out)
+		}
+		pages := map[int64]bool{}
+		for _, f := range m.Fields {
+			for _, at := range f.PageOffsets() {
+				pages[at] = true
+			}
+		}
+		now, changed := shown(t, device), 0
+		for at := range int64(len(now)) / image.PageSize {
+			at *= image.PageSize
+			if bytes.Equal(now[at:at+image.PageSize], before[at:at+image.PageSize]) {
+				continue
+			}
+			if changed++; !pages[at] {
+				t.Errorf("the page at byte %d is no field's and differs", at)
+			}
+		}
+		if changed == 0 {
+			t.Error("nothing differs")
+		}
+		for _, f := range m.Fields {
+			want := name
+			if f.Name == fields.ComputerName {
+				want = strings.ToUpper(name)
+			}
+			if b := now[f.At[0].Offset:]; f.Kind == image.FieldText && !bytes.HasPrefix(b, utf16le.Append(nil, want+"\x00")) {
+				t.Errorf("%s holds %q, want %q", f.Name, b[:f.At[0].Length], want)
+			}
+		}
+	}
+	troyDisk(t, exitOK, "reset", device)
+	if !bytes.Equal(shown(t, device), before) {
+		t.Error("after the reset the disk is not as published")
+	}
+}
+
+// shown is all that Windows would see of the disk of a PC.
+func shown(t *testing.T, device string) []byte {
+	t.Helper()
+	disk, err := pcdisk.Look(device, &blockdev.Options{ReadOnly: true})
+	must(t, err)
+	defer disk.Close()
+	files, err := disk.MapFiles()
+	must(t, err)
+	chain, err := pcdisk.Chain(files)
+	must(t, err)
+	b := make([]byte, chain.Size())
+	must(t, block.ReadFull(chain, b, 0))
 	return b
 }
 
@@ -80,6 +146,8 @@ func TestImageFields(t *testing.T) {
 			t.Errorf("version %s: fields %q, %d edits, %v", number, got, len(edits), err)
 		}
 	}
+
+	named(t, store)
 
 	hive := systemHive(t, "WIN", 5)
 	hive[4]++ // the first of the two sequence numbers

@@ -9,24 +9,15 @@ import (
 	"io"
 	"slices"
 
+	"troy/diskwriter/machine"
 	"troy/image"
 	"troy/internal/block"
 )
 
-// Edit is bytes to write at an offset of the virtual disk.
-type Edit struct {
-	Offset int64
-	Data   []byte
-	// Pages has the SHA-256, as published, of each page that the edit touches, in their order.
-	Pages []image.Sum
-	// Secret: the bytes hold a value that is in Values.Secret.
-	Secret bool
-}
-
 // Fill makes the edits by which a machine gets its values, in the order of the disk; no two share a
 // byte. It reads the pages of their fields from disk, the virtual disk of the version. Errors: those
 // of Check, *PageError, and those of reading.
-func Fill(list []image.Field, v *Values, disk io.ReaderAt) ([]Edit, error) {
+func Fill(list []image.Field, v *Values, disk io.ReaderAt) ([]machine.Edit, error) {
 	all, err := encode(list, v)
 	if err != nil {
 		return nil, err
@@ -40,7 +31,7 @@ func Fill(list []image.Field, v *Values, disk io.ReaderAt) ([]Edit, error) {
 	for i := range all {
 		w.fill(&all[i])
 	}
-	slices.SortFunc(w.edits, func(a, b Edit) int { return cmp.Compare(a.Offset, b.Offset) })
+	slices.SortFunc(w.edits, func(a, b machine.Edit) int { return cmp.Compare(a.Offset, b.Offset) })
 	return w.edits, nil
 }
 
@@ -49,7 +40,7 @@ type writer struct {
 	disk  io.ReaderAt
 	pages map[int64][]byte // as published, by their offsets
 	sums  map[int64]image.Sum
-	edits []Edit
+	edits []machine.Edit
 }
 
 // read reads the pages of a field and compares them with the manifest.
@@ -124,7 +115,7 @@ func (w *writer) write(off int64, b []byte, secret bool) {
 	if len(b) == 0 {
 		return
 	}
-	e := Edit{Offset: off, Data: b, Secret: secret}
+	e := machine.Edit{Offset: off, Data: b, Secret: secret}
 	for at := off / image.PageSize * image.PageSize; at < off+int64(len(b)); at += image.PageSize {
 		e.Pages = append(e.Pages, w.sums[at])
 	}
