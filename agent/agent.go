@@ -155,7 +155,7 @@ func (a *agent) execute(ctx context.Context, s decide.Step) error {
 	case decide.Open:
 		a.facts.Disk = a.disk.open(ctx)
 		a.rec.recall()
-		a.takeDirect()
+		a.direct = max(a.direct, a.win.withdraw(a.rec.Memo.Direct, &a.facts))
 		a.net.clock.kept = a.rec.Clock
 		a.site.learn(a.facts.Unsupported == "")
 		return nil
@@ -297,22 +297,6 @@ func (a *agent) judge(ctx context.Context) error {
 		a.con.say("version %d was not seen healthy yet and stays in its slot", s.Version)
 	}
 	return nil
-}
-
-// takeDirect takes back, before anything is written to the disk, that GRUB may start Windows without
-// this agent. If that fails where the journal says that it may, the disk is left alone: Windows would
-// start on whatever a start that is cut off leaves there.
-func (a *agent) takeDirect() {
-	made, err := a.win.take()
-	if err != nil {
-		a.con.say("starts: %v", err)
-	}
-	if !a.rec.Memo.Direct {
-		return
-	}
-	if a.direct = max(a.direct, made); err != nil {
-		a.facts.Disk = decide.Disk{Condition: decide.Unsuitable, Why: "nothing is changed as long as GRUB may start Windows by itself: " + err.Error()}
-	}
 }
 
 // checkIn tells the server what this machine is and has, and takes the order.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"troy/agent/decide"
 	"troy/chainload"
 	"troy/chainload/efiboot"
 )
@@ -89,6 +90,24 @@ func (w *windows) look() chainload.Left {
 		w.con.say("start: %v", err)
 	}
 	return left
+}
+
+// withdraw takes back, before anything is written to the disk, that GRUB may start Windows without
+// this agent. If that fails where the journal noted that it may, the disk is left alone: Windows
+// would start on whatever a start that is cut off leaves there. It tells how many such starts there
+// were, if any were allowed.
+func (w *windows) withdraw(noted bool, f *decide.Facts) int {
+	made, err := w.take()
+	if err != nil {
+		w.con.say("starts: %v", err)
+	}
+	if !noted {
+		return 0
+	}
+	if err != nil {
+		f.Disk = decide.Disk{Condition: decide.Unsuitable, Why: "nothing is changed as long as GRUB may start Windows by itself: " + err.Error()}
+	}
+	return made
 }
 
 // takeDirect has the next start be one of the agent, whatever becomes of this one, and tells how
