@@ -17,9 +17,9 @@ import (
 func newDiskName(s *cli.Streams) *cobra.Command {
 	d := &diskStore{call: newCall(s)}
 	cmd := leaf("name --store DIR DEVICE NAME", "reset a machine and give its Windows a name", d.name)
-	cmd.Long = `Discard the changes that Windows made, and write the name of the machine over that of the version, in
-the places that 'troy image show' lists. A later reset takes the name away. Nothing is written if the
-version has no such place, or the name is none that Windows takes.`
+	cmd.Long = `Discard the changes that Windows made, and write the name of the machine over that of the version,
+in the places that 'troy image show' lists. A later reset takes the name away. Nothing is written if
+the version has no such place, or the name is none that Windows takes.`
 	return d.define(cmd)
 }
 
