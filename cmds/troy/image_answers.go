@@ -41,16 +41,16 @@ func (p *publishing) askAnswers(tty *os.File) func(*source.Edition, func(unatten
 }
 
 // askOne asks until the answer is taken, or there is none.
-func (p *publishing) askOne(tty *os.File, prompt string, take func(text string) error) error {
+func (c *call) askOne(tty *os.File, prompt string, take func(text string) error) error {
 	for {
-		b, err := question(p.Err, prompt+": ", func() ([]byte, error) { return readAnswer(tty) })
+		b, err := question(c.Err, prompt+": ", func() ([]byte, error) { return readAnswer(tty) })
 		if err != nil {
 			return err
 		}
 		if err = take(strings.TrimSpace(string(b))); err == nil {
 			return nil
 		}
-		fmt.Fprintf(p.Err, "%s\n", cli.Clean(err.Error()))
+		fmt.Fprintf(c.Err, "%s\n", cli.Clean(err.Error()))
 	}
 }
 

@@ -113,6 +113,9 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*source.Di
 	if err := p.judge(disk, path); err != nil {
 		return err
 	}
+	var notes []string
+	p.o.Fields, notes = find.Fields(disk.Reader, disk.Size, int(disk.SectorSize))
+	p.o.Notes = append(p.o.Notes, notes...)
 	m, err := p.publishDisk(disk, f)
 	if err != nil {
 		return oneLine(err)
@@ -133,11 +136,6 @@ func (p *publishing) judge(disk *source.Disk, path string) error {
 	v := startable.Check(disk.Reader, disk.Size, int(disk.SectorSize))
 	p.o.Setup, p.o.Notes = v.Setup, append(disk.Notes, v.Notes()...)
 	err := v.Refused(p.allowed)
-	if err == nil {
-		var notes []string
-		p.o.Fields, notes = find.Fields(disk.Reader, disk.Size, int(disk.SectorSize))
-		p.o.Notes = append(p.o.Notes, notes...)
-	}
 	var refused *startable.RefusedError
 	if !errors.As(err, &refused) {
 		return err

@@ -134,28 +134,28 @@ func (p *publishing) openSource(ctx context.Context, path string) (*source.Disk,
 var errLater = errors.New("files have to be made first")
 
 // tryFile finds what is wrong with a source as far as that shows without writing anything: that of
-// a medium whose list of editions cannot be read, and of a disk that would not be published.
-func (p *publishing) tryFile(ctx context.Context, path string) error {
+// a medium whose list of editions cannot be read, and of a disk that would not be published. It
+// returns the editions of a medium.
+func (p *publishing) tryFile(ctx context.Context, path string) ([]source.Edition, error) {
 	src, err := source.Recognise(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := p.checkFlags(src, path); err != nil {
-		return err
+		return nil, err
 	}
 	if source.Installs(src) {
-		_, err := source.Editions(ctx, path)
-		return err
+		return source.Editions(ctx, path)
 	}
 	disk, err := src.Open(ctx, &source.Options{Parents: &vhdx.Parents{}, Scratch: func() (string, error) { return "", errLater }})
 	if errors.Is(err, errLater) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer disk.Close()
-	return p.judge(disk, path)
+	return nil, p.judge(disk, path)
 }
 
 // checkFlags refuses flags that say nothing about such a source.

@@ -132,9 +132,20 @@ func (c *initialising) ownServer(ctx context.Context, store *image.Store, repo *
 
 // serverSigned tells whether a list has a server in force, with these URLs if there are any.
 func serverSigned(list *trust.Servers, key string, urls []string) bool {
-	return list != nil && slices.ContainsFunc(list.Servers, func(s trust.Server) bool {
-		return s.Key == key && !s.Next && (len(urls) == 0 || slices.Equal(s.URLs, urls))
-	})
+	s := inForce(list, key)
+	return s != nil && (len(urls) == 0 || slices.Equal(s.URLs, urls))
+}
+
+// inForce is the server with that key in a list, as machines know it now; nil: there is none.
+func inForce(list *trust.Servers, key string) *trust.Server {
+	if list == nil {
+		return nil
+	}
+	i := slices.IndexFunc(list.Servers, func(s trust.Server) bool { return s.Key == key && !s.Next })
+	if i < 0 {
+		return nil
+	}
+	return &list.Servers[i]
 }
 
 // firstLab writes a lab.yaml with one room, unless there is one.

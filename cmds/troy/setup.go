@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -37,7 +36,8 @@ type settingUp struct {
 	foreign  bool // the address is none of this machine
 	found    found
 	password string
-	edition  *source.Edition
+	editions []source.Edition // of the medium
+	edition  *source.Edition  // that is chosen
 }
 
 // Ways to start PCs by the network.
@@ -171,31 +171,16 @@ type asker struct {
 
 // ask returns what a flag said (given), or the person answers, or else the default, as check makes
 // it, which is asked for again until check takes it.
-func (a *asker) ask(given, prompt, byDefault string, check func(string) (string, error)) (string, error) {
-	if given != "" {
+func (a *asker) ask(given, prompt, byDefault string, check func(string) (string, error)) (answer string, err error) {
+	switch {
+	case given != "":
 		return check(given)
+	case a.tty == nil:
+		return check(byDefault)
 	}
-	for {
-		text, err := a.line(prompt, byDefault)
-		if err != nil {
-			return "", err
-		}
-		text, err = check(text)
-		if err == nil || a.tty == nil {
-			return text, err
-		}
-		fmt.Fprintf(a.Err, "%s\n", cli.Clean(err.Error()))
-	}
-}
-
-// line asks once.
-func (a *asker) line(prompt, byDefault string) (string, error) {
-	if a.tty == nil {
-		return byDefault, nil
-	}
-	b, err := question(a.Err, fmt.Sprintf("%s [%s]: ", prompt, byDefault), func() ([]byte, error) { return readAnswer(a.tty) })
-	if err != nil {
-		return "", err
-	}
-	return cmp.Or(strings.TrimSpace(string(b)), byDefault), nil
+	err = a.askOne(a.tty, prompt+" ["+byDefault+"]", func(text string) (err error) {
+		answer, err = check(cmp.Or(text, byDefault))
+		return err
+	})
+	return answer, err
 }

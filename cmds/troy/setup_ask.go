@@ -63,15 +63,15 @@ func (u *settingUp) otherKeys(folder string, err error) error {
 // askStick offers sticks for new keys.
 func (u *settingUp) askStick() (string, error) {
 	byDefault := filepath.Join(u.place.store, "keys")
+	mounted := u.mounted()
 	if u.tty != nil && u.keys.dir() == "" {
-		mounted := u.sayVolumes()
+		u.sayVolumes()
 		if len(mounted) == 1 {
 			byDefault = "1"
 		}
 	}
 	return u.ask(u.keys.dir(), "folder for the admin key, on a stick if you can", byDefault, func(text string) (string, error) {
 		if n, err := strconv.Atoi(text); err == nil {
-			mounted := u.mounted()
 			if n < 1 || n > len(mounted) {
 				return "", fmt.Errorf("there is no stick number %d", n)
 			}
@@ -92,7 +92,7 @@ func (u *settingUp) mounted() (paths []string) {
 }
 
 // sayVolumes lists the sticks.
-func (u *settingUp) sayVolumes() (mounted []string) {
+func (u *settingUp) sayVolumes() {
 	fmt.Fprintf(u.Err, "\nThe admin key signs all that PCs take: whoever has it decides what they run. Keep it off this\nmachine, and a copy in a second place.\n")
 	number := 0
 	for _, v := range u.found.volumes {
@@ -101,13 +101,11 @@ func (u *settingUp) sayVolumes() (mounted []string) {
 			continue
 		}
 		number++
-		mounted = append(mounted, v.Mounted)
 		fmt.Fprintf(u.Err, "  %d  %s  (%s, %d MB free)\n", number, cli.Clean(filepath.Join(v.Mounted, stickFolder)), v.Device, v.Free/1e6)
 	}
 	if len(u.found.volumes) == 0 {
 		fmt.Fprintln(u.Err, "No stick is plugged in.")
 	}
-	return mounted
 }
 
 // newKeys takes a folder that new keys can be put into.
@@ -167,7 +165,7 @@ func (u *settingUp) askImage(ctx context.Context) (err error) {
 	if u.image, err = u.ask(u.image, "name of the image", defaultImage, func(name string) (string, error) { return name, image.CheckName(name) }); err != nil {
 		return err
 	}
-	return u.askWindows(ctx)
+	return u.askWindows()
 }
 
 // imageFile takes a file that an image can be made of.
@@ -179,22 +177,20 @@ func (u *settingUp) imageFile(ctx context.Context, path string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	if err := u.publishing().tryFile(ctx, path); err != nil {
+	if u.editions, err = u.publishing().tryFile(ctx, path); err != nil {
 		return "", explain(err, "")
 	}
 	return path, nil
 }
 
 // askWindows asks which edition of a medium, and what its setup is to be answered.
-func (u *settingUp) askWindows(ctx context.Context) error {
-	list, err := source.Editions(ctx, u.file)
-	if err != nil {
-		return err
-	}
+func (u *settingUp) askWindows() error {
+	list := u.editions
 	if list == nil {
 		return nil
 	}
-	if _, err := u.windows.windows(u.allowed.Secrets); err != nil {
+	_, err := u.windows.windows(u.allowed.Secrets)
+	if err != nil {
 		return err
 	}
 	byDefault := ""

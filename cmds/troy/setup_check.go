@@ -74,17 +74,11 @@ func ownAddresses() (own []cardAddress) {
 		}
 	}
 	first := netboot.OwnAddress().String()
-	slices.SortStableFunc(own, func(a, b cardAddress) int {
-		return cmp.Compare(btoi(b.address == first), btoi(a.address == first))
-	})
-	return own
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
+	if i := slices.IndexFunc(own, func(a cardAddress) bool { return a.address == first }); i > 0 {
+		main := own[i]
+		own = slices.Insert(slices.Delete(own, i, i+1), 0, main)
 	}
-	return 0
+	return own
 }
 
 // resolveTime is how long a name may take to be resolved.

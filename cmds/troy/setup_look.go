@@ -167,10 +167,8 @@ func ownURLs(store string, list *trust.Servers) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range list.Servers {
-		if s.Key == name && !s.Next {
-			return s.URLs, nil
-		}
+	if s := inForce(list, name); s != nil {
+		return s.URLs, nil
 	}
 	return nil, nil
 }

@@ -207,14 +207,13 @@ func get(ctx context.Context, c *http.Client, url string) error {
 
 // sayNext names the commands that come next.
 func (u *settingUp) sayNext() {
-	p, store := &u.place, ""
+	p, store := &u.place, " --store "+u.place.store
 	fmt.Fprintf(u.Out, "\nSetup is complete. Next:\n")
 	number := 0
 	say := func(format string, args ...any) {
 		number++
 		fmt.Fprintf(u.Out, "  %d. %s\n", number, cli.Clean(fmt.Sprintf(format, args...)))
 	}
-	store = " --store " + p.store
 	if u.noService || !p.service && !u.found.running {
 		say("serve it: troy serve%s %s", u.serveFlags(), p.store)
 	}

@@ -11,7 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"troy/internal/space"
 )
 
 // Volume is one that can be unplugged.
@@ -54,10 +55,7 @@ func removable(sys string, mounts io.Reader) ([]Volume, error) {
 			continue // a reader without a card
 		}
 		if v.Mounted = m.path; mounted {
-			var st syscall.Statfs_t
-			if syscall.Statfs(v.Mounted, &st) == nil {
-				v.Free = int64(st.Bavail) * st.Bsize
-			}
+			v.Free, _ = space.Free(v.Mounted) // 0: it is not known
 		}
 		list = append(list, v)
 	}
