@@ -3,8 +3,6 @@
 package qemutests
 
 import (
-	"context"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -28,25 +26,10 @@ import (
 var room *testlab.Lab
 
 func TestMain(m *testing.M) {
-	code, err := withRoom(m.Run)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func withRoom(f func() int) (code int, err error) {
-	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "qemu-tests-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	if room, err = testlab.New(context.Background(), testlab.Options{Dir: dir, Out: os.Stdout}); err != nil {
-		return 1, err
-	}
-	defer room.Close()
-	return f(), nil
+	os.Exit(testlab.With(testlab.New, func(l *testlab.Lab) int {
+		room = l
+		return m.Run()
+	}))
 }
 
 // start makes a PC that holds version 1, and a server whose room has version 2 and the given keys.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"troy/diskwriter/blockdev"
 	"troy/internal/testing/testlab"
 )
 
@@ -70,7 +69,10 @@ func TestSources(t *testing.T) {
 // withMBR replaces the GPT of a disk with one partition by an MBR.
 func withMBR(t *testing.T, disk string) {
 	t.Helper()
-	part := onlyVolume(t, disk)
+	part, err := testlab.OnlyVolume(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
 	f, err := os.OpenFile(disk, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -95,25 +97,6 @@ func command(t *testing.T, in, name string, args ...string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}
-}
-
-// onlyVolume is the one partition of a disk that may hold a volume.
-func onlyVolume(t *testing.T, disk string) blockdev.Entry {
-	t.Helper()
-	f, err := os.Open(disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := blockdev.Volumes(f, info.Size(), 512)
-	if err != nil || len(list) != 1 {
-		t.Fatalf("%s: %d volumes, %v", disk, len(list), err)
-	}
-	return list[0]
 }
 
 // volumeFiles hashes the files on the volume of a raw disk.

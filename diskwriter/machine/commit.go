@@ -186,8 +186,8 @@ func (m *Machine) replayBootLog() error {
 	return m.boot.checkBoot()
 }
 
-// compose works out which pages change. It writes nothing.
-func (c *change) compose() error {
+// readHeader reads the current header of a boot child whose log is empty.
+func (c *change) readHeader() error {
 	header, slot, err := vhdx.ReadHeaders(c.m.boot)
 	if err != nil {
 		return err
@@ -196,6 +196,14 @@ func (c *change) compose() error {
 		return fmt.Errorf("%w: the log of %s is not empty", ErrChain, BootName)
 	}
 	c.header, c.slot = *header, slot
+	return nil
+}
+
+// compose works out which pages change. It writes nothing.
+func (c *change) compose() error {
+	if err := c.readHeader(); err != nil {
+		return err
+	}
 	if err := c.composeLocator(); err != nil || !c.reset {
 		return err
 	}

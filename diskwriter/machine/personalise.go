@@ -12,7 +12,6 @@ import (
 	"troy/internal/block"
 	"troy/internal/digest"
 	"troy/internal/guid"
-	"troy/vhdx"
 )
 
 // Personalise puts the identity that Want noted over the version that the machine boots, into the
@@ -123,14 +122,9 @@ func (c *change) isEmpty() (bool, error) {
 
 // composeOwn sets the bits of the pages, which are all zero.
 func (c *change) composeOwn() error {
-	header, slot, err := vhdx.ReadHeaders(c.m.boot)
-	if err != nil {
+	if err := c.readHeader(); err != nil {
 		return err
 	}
-	if !header.LogGUID.IsZero() {
-		return fmt.Errorf("%w: the log of %s is not empty", ErrChain, BootName)
-	}
-	c.header, c.slot = *header, slot
 	bitmaps := c.own.bitmaps(c.layout)
 	for _, off := range slices.Sorted(maps.Keys(bitmaps)) {
 		c.patches = append(c.patches, patch{off: off, data: bitmaps[off]})

@@ -12,8 +12,6 @@ var (
 	ErrRoom = errors.New("the value does not fit its field")
 	// ErrIllegal: Windows could not use a value.
 	ErrIllegal = errors.New("illegal value")
-	// ErrChanged: the disk does not hold what was published.
-	ErrChanged = errors.New("a page of a field is not as published")
 )
 
 // NoFieldError names the field that a version lacks. It unwraps to ErrNoField.
@@ -56,17 +54,3 @@ func (e *ValueError) Error() string { return e.Name + ": " + e.Reason }
 
 // Unwrap returns ErrIllegal.
 func (e *ValueError) Unwrap() error { return ErrIllegal }
-
-// PageError names the page that is not as published. It unwraps to ErrChanged.
-type PageError struct {
-	Name, Where string
-	Offset      int64 // of the page on the virtual disk
-}
-
-// Error names the field and the page.
-func (e *PageError) Error() string {
-	return fmt.Sprintf("the page at byte %d, of %s (%s), is not as published", e.Offset, e.Name, e.Where)
-}
-
-// Unwrap returns ErrChanged.
-func (e *PageError) Unwrap() error { return ErrChanged }

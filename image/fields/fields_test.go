@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"troy/diskwriter/machine"
 	"troy/image"
 	"troy/image/fields"
 	"troy/internal/utf16le"
@@ -202,8 +203,8 @@ func TestChangedPage(t *testing.T) {
 		other := bytes.Clone(d)
 		other[at+4000] ^= 1
 		edits, err := fields.Fill(list, v, bytes.NewReader(other))
-		var page *fields.PageError
-		if !errors.As(err, &page) || !errors.Is(err, fields.ErrChanged) || page.Offset != at || len(edits) > 0 {
+		var page *machine.PageError
+		if !errors.As(err, &page) || !errors.Is(err, machine.ErrPage) || page.Offset != at || len(edits) > 0 {
 			t.Errorf("page at %d: %d edits, %v", at, len(edits), err)
 		}
 	}

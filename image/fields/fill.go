@@ -16,7 +16,7 @@ import (
 
 // Fill makes the edits by which a machine gets its values, in the order of the disk; no two share a
 // byte. It reads the pages of their fields from disk, the virtual disk of the version. Errors: those
-// of Check, *PageError, and those of reading.
+// of Check, machine.ErrPage (as *machine.PageError), and those of reading.
 func Fill(list []image.Field, v *Values, disk io.ReaderAt) ([]machine.Edit, error) {
 	all, err := encode(list, v)
 	if err != nil {
@@ -54,7 +54,7 @@ func (w *writer) read(f *image.Field) error {
 			w.pages[at], w.sums[at] = page, sha256.Sum256(page)
 		}
 		if w.sums[at] != f.Pages[i] {
-			return &PageError{f.Name, f.Where, at}
+			return fmt.Errorf("%s (%s): %w", f.Name, f.Where, &machine.PageError{Offset: at, Want: f.Pages[i], Have: w.sums[at]})
 		}
 	}
 	return nil

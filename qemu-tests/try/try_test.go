@@ -3,7 +3,6 @@
 package try
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -23,24 +22,10 @@ import (
 var lab *testlab.Lab
 
 func TestMain(m *testing.M) {
-	code, err := withLab(m.Run)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func withLab(f func() int) (code int, err error) {
-	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "try-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	if lab, err = testlab.Programs(context.Background(), testlab.Options{Dir: dir, Out: os.Stdout}); err != nil {
-		return 1, err
-	}
-	return f(), nil
+	os.Exit(testlab.With(testlab.Programs, func(l *testlab.Lab) int {
+		lab = l
+		return m.Run()
+	}))
 }
 
 func soak() bool { return os.Getenv("TROY_SOAK") != "" }

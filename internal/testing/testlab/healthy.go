@@ -76,24 +76,32 @@ func VolumeFiles(ctx context.Context, volume string) (files map[string][sha256.S
 	return files, err
 }
 
-// CutOnlyVolume copies the volume of a raw disk with one partition, GPT or MBR, into a file of its
-// own.
-func CutOnlyVolume(ctx context.Context, disk, file string) error {
+// OnlyVolume is the one partition of a raw disk, GPT or MBR, that may hold a volume.
+func OnlyVolume(disk string) (part blockdev.Entry, err error) {
 	f, err := os.Open(disk)
 	if err != nil {
-		return err
+		return part, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return part, err
 	}
 	list, err := blockdev.Volumes(f, info.Size(), 512)
 	if err != nil {
-		return err
+		return part, err
 	}
 	if len(list) != 1 {
-		return fmt.Errorf("%s: %d volumes", disk, len(list))
+		return part, fmt.Errorf("%s: %d volumes", disk, len(list))
 	}
-	return Cut(ctx, disk, file, list[0])
+	return list[0], nil
+}
+
+// CutOnlyVolume copies that volume into a file of its own.
+func CutOnlyVolume(ctx context.Context, disk, file string) error {
+	part, err := OnlyVolume(disk)
+	if err != nil {
+		return err
+	}
+	return Cut(ctx, disk, file, part)
 }

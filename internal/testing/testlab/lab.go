@@ -98,6 +98,31 @@ func (l *Lab) made(ctx context.Context, steps []step) (*Lab, error) {
 	return l, nil
 }
 
+// With makes a lab by New or Programs in a folder of its own, does something with it, and takes both
+// away. It returns the exit status of do, or 1.
+func With(build func(context.Context, Options) (*Lab, error), do func(*Lab) int) int {
+	code, err := with(build, do)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func with(build func(context.Context, Options) (*Lab, error), do func(*Lab) int) (code int, err error) {
+	dir, err := os.MkdirTemp(os.Getenv("TROY_CACHE"), "lab-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	l, err := build(context.Background(), Options{Dir: dir, Out: os.Stdout})
+	if err != nil {
+		return 1, err
+	}
+	defer l.Close()
+	return do(l), nil
+}
+
 // Close ends the network.
 func (l *Lab) Close() error {
 	if l.Net == nil {
