@@ -11,8 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"troy/internal/space"
+	"syscall"
 )
 
 // Volume is one that can be unplugged.
@@ -55,7 +54,10 @@ func removable(sys string, mounts io.Reader) ([]Volume, error) {
 			continue // a reader without a card
 		}
 		if v.Mounted = m.path; mounted {
-			v.Free, _ = space.Free(v.Mounted) // 0: it is not known
+			var st syscall.Statfs_t
+			if syscall.Statfs(v.Mounted, &st) == nil {
+				v.Free = int64(st.Bavail) * st.Bsize
+			}
 		}
 		list = append(list, v)
 	}
