@@ -13,8 +13,8 @@ import (
 const (
 	maxFields = 256      // of a manifest
 	MaxPieces = 64       // of a field
-	maxSlots  = 32       // of a field
-	maxText   = 512      // bytes of each text
+	MaxSlots  = 32       // of a field
+	MaxText   = 512      // bytes of each text
 	MaxRoom   = 64 << 10 // bytes of a field
 )
 
@@ -147,8 +147,8 @@ func (f *Field) check(size int64) error {
 	if err := format.CheckNeeds([]string{f.Kind, f.Name}); err != nil {
 		return fmt.Errorf("kind %.40q, name %.40q: %w", f.Kind, f.Name, err)
 	}
-	if len(f.Where) > maxText || len(f.Was) > maxText {
-		return fmt.Errorf("texts of %d and %d bytes, at most %d", len(f.Where), len(f.Was), maxText)
+	if len(f.Where) > MaxText || len(f.Was) > MaxText {
+		return fmt.Errorf("texts of %d and %d bytes, at most %d", len(f.Where), len(f.Was), MaxText)
 	}
 	if len(f.At) < 1 || len(f.At) > MaxPieces {
 		return fmt.Errorf("%d pieces, want 1 to %d", len(f.At), MaxPieces)
@@ -179,27 +179,22 @@ func (f *Field) checkKind(room int64) error {
 		return fmt.Errorf("a number of %d bytes", room)
 	case !answers && (f.Used != 0 || len(f.Slots) > 0):
 		return fmt.Errorf("a %s with slots", f.Kind)
-	case f.Used < 0 || f.Used > room || len(f.Slots) > maxSlots:
-		return fmt.Errorf("%d bytes used of %d, %d slots, at most %d", f.Used, room, len(f.Slots), maxSlots)
+	case f.Used < 0 || f.Used > room || len(f.Slots) > MaxSlots:
+		return fmt.Errorf("%d bytes used of %d, %d slots, at most %d", f.Used, room, len(f.Slots), MaxSlots)
 	}
 	end := int64(0)
 	for _, s := range f.Slots {
-		if s.Name == "" || len(s.Name) > maxText || s.Offset < end || s.Length < 0 || s.Length > f.Used || s.Offset > f.Used-s.Length {
+		if s.Name == "" || len(s.Name) > MaxText || s.Offset < end || s.Length < 0 || s.Length > f.Used || s.Offset > f.Used-s.Length {
 			return fmt.Errorf("slot %.60q is bytes %d+%d of %d", s.Name, s.Offset, s.Length, f.Used)
 		}
 		end = s.Offset + s.Length
 	}
-	if slices.ContainsFunc(f.Slots, func(s Slot) bool { return f.slots(s.Name) > 1 }) {
-		return errors.New("two slots of one name")
+	names := map[string]bool{}
+	for _, s := range f.Slots {
+		if names[s.Name] {
+			return errors.New("two slots of one name")
+		}
+		names[s.Name] = true
 	}
 	return nil
-}
-
-func (f *Field) slots(name string) (n int) {
-	for _, s := range f.Slots {
-		if s.Name == name {
-			n++
-		}
-	}
-	return n
 }

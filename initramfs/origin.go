@@ -34,8 +34,7 @@ func describe(ctx context.Context, o *Options, m *bundle.Manifest, files map[str
 	for _, l := range Loaders() {
 		from.add(ctx, o.Loaders, l.Package, filepath.Join(o.Loaders, l.Path), l.Name)
 	}
-	from.add(ctx, filepath.Dir(o.Kernel), "linux-image-", o.Kernel, release.Kernel)
-	from.add(ctx, filepath.Dir(o.Kernel), "linux-image-", o.Kernel, release.Initrd+"/*.ko")
+	from.add(ctx, filepath.Dir(o.Kernel), "linux-image-", o.Kernel, release.Kernel, release.Initrd+"/*.ko")
 	sources, err := sourcesOf(ctx, o.Programs)
 	if err != nil {
 		return err
@@ -63,9 +62,9 @@ func describe(ctx context.Context, o *Options, m *bundle.Manifest, files map[str
 	return err
 }
 
-// add notes that the bundle has a file of a package: of the one in the folder root that begins with
+// add notes that the bundle has files of a package: of the one in the folder root that begins with
 // name, or of the one to which the file of this system belongs.
-func (f *origin) add(ctx context.Context, root, name, path, as string) {
+func (f *origin) add(ctx context.Context, root, name, path string, as ...string) {
 	control, err := os.ReadFile(filepath.Join(root, controlName))
 	if err != nil {
 		root = "/"
@@ -78,14 +77,14 @@ func (f *origin) add(ctx context.Context, root, name, path, as string) {
 		}
 		f.roots[p.Name] = root
 		if i := slices.IndexFunc(f.packages, func(q bundle.Package) bool { return q.Name == p.Name }); i >= 0 {
-			f.packages[i].Files = append(f.packages[i].Files, as)
+			f.packages[i].Files = append(f.packages[i].Files, as...)
 			return
 		}
-		p.Files = []string{as}
+		p.Files = as
 		f.packages = append(f.packages, p)
 		return
 	}
-	f.unknown = append(f.unknown, as)
+	f.unknown = append(f.unknown, as...)
 }
 
 // installed is what dpkg says of the package that has a file of this system; empty = none has it.

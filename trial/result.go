@@ -52,7 +52,7 @@ func (t *Trial) Result(day time.Time, version string) (*gates.Result, error) {
 	pc := e.PC
 	pc.Virtual = orDefault(pc.Virtual, "QEMU")
 	pc.TPM = orDefault(pc.TPM, map[bool]string{true: "2.0", false: "none"}[t.host.TPM != ""])
-	pc.SecureBoot = orDefault(pc.SecureBoot, map[bool]string{true: "on", false: "off"}[t.host.Firmware.Secure])
+	pc.SecureBoot = orDefault(pc.SecureBoot, onOff(t.host.Firmware.Secure))
 	pc.Windows.Edition, pc.Windows.Build = orDefault(pc.Windows.Edition, t.source.Edition), orDefault(pc.Windows.Build, t.source.Build)
 	r := gates.New(day, version, pc)
 	for _, a := range t.answers() {

@@ -1,6 +1,7 @@
 package regf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -42,6 +43,19 @@ func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
 		return nil, err
 	}
 	return &Reader{r, parsed}, nil
+}
+
+// Load is NewReader for a hive of which much will be looked up: one of up to whole bytes is read at
+// once, which spares many short reads of the disk.
+func Load(r io.ReaderAt, size, whole int64) (*Reader, error) {
+	if size <= whole {
+		b, err := io.ReadAll(io.NewSectionReader(r, 0, size))
+		if err != nil {
+			return nil, err
+		}
+		r = bytes.NewReader(b)
+	}
+	return NewReader(r, size)
 }
 
 // Dirty tells that the last write of the hive did not end: its logs hold newer values.

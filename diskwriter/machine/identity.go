@@ -133,7 +133,7 @@ func (in *Reinstaller) Want(ctx context.Context, id *Identity) error {
 	if id == nil {
 		return in.m.want(func(r *machineRecord) { r.wantNothing() })
 	}
-	if id.Image != in.req.Image || id.Version != in.req.Version || id.Manifest != in.req.Manifest {
+	if id.which() != (which{in.req.Image, in.req.Version, in.req.Manifest}) {
 		return fmt.Errorf("%w: %s version %d is not the version that is being installed; nothing was written", ErrIdentity, id.Image, id.Version)
 	}
 	return in.m.wantIn(in.view, id)
@@ -143,7 +143,7 @@ func (in *Reinstaller) Want(ctx context.Context, id *Identity) error {
 func (m *Machine) holding(id *Identity) []*diskFile {
 	is := func(d *diskFile) bool {
 		l, known := m.rec.label(d.guid())
-		return known && l.Image == id.Image && l.Version == id.Version && l.Manifest == id.Manifest
+		return known && l.which() == id.which()
 	}
 	if is(m.chain[0]) {
 		return m.chain
@@ -163,10 +163,7 @@ func (m *Machine) wantIn(view io.ReaderAt, id *Identity) error {
 	if err != nil {
 		return err
 	}
-	if err := m.step(opWant, "read the pages", func() error { return own.read(view) }); err != nil {
-		return err
-	}
-	if err := own.compare(); err != nil {
+	if err := m.asPublished(opWant, own, view); err != nil {
 		return err
 	}
 	return m.want(func(r *machineRecord) { r.wantIdentity(id) })
@@ -193,15 +190,11 @@ func (id *Identity) checkSize() error {
 
 // want saves a record that wants something else.
 func (m *Machine) want(change func(*machineRecord)) error {
-	if r := m.rec.clone(); reflect.DeepEqual(applyTo(r, change).Identity, m.rec.Identity) {
+	r := m.rec.clone()
+	if change(r); reflect.DeepEqual(r.Identity, m.rec.Identity) {
 		return nil
 	}
 	return m.step(opWant, "record the identity", func() error { return m.saveRecord(change) })
-}
-
-func applyTo(r *machineRecord, change func(*machineRecord)) *machineRecord {
-	change(r)
-	return r
 }
 
 // wantIdentity forgets the edits of versions that are no longer on the disk, or that other values
@@ -222,7 +215,7 @@ func (r *machineRecord) wantIdentity(id *Identity) {
 		now.Applied, now.Unknown = old.Applied, old.Unknown
 		if reflect.DeepEqual(old.Values, now.Values) {
 			for _, v := range old.Versions {
-				if !v.same(of) && r.holds(v) {
+				if v.which() != of.which() && r.holds(v) {
 					now.Versions = append(now.Versions, v)
 				}
 			}
@@ -231,9 +224,9 @@ func (r *machineRecord) wantIdentity(id *Identity) {
 	r.Identity = now
 }
 
-func (v versionEdits) same(o versionEdits) bool {
-	return v.Image == o.Image && v.Version == o.Version && v.Manifest == o.Manifest
-}
+func (id *Identity) which() which { return which{id.Image, id.Version, id.Manifest} }
+
+func (v *versionEdits) which() which { return which{v.Image, v.Version, v.Manifest} }
 
 // holds tells whether a file is known to hold that version.
 func (r *machineRecord) holds(v versionEdits) bool {
@@ -241,9 +234,7 @@ func (r *machineRecord) holds(v versionEdits) bool {
 	if r.Merge != nil {
 		labels = append(labels, r.Merge.Top)
 	}
-	return slices.ContainsFunc(labels, func(l Label) bool {
-		return l.Image == v.Image && l.Version == v.Version && l.Manifest == v.Manifest
-	})
+	return slices.ContainsFunc(labels, func(l Label) bool { return l.which() == v.which() })
 }
 
 // wantNothing keeps what the boot child is called: its session may live on.
@@ -281,7 +272,7 @@ func (m *Machine) wanted() *versionEdits {
 	}
 	for i := range m.rec.Identity.Versions {
 		v := &m.rec.Identity.Versions[i]
-		if v.same(versionEdits{Image: l.Image, Version: l.Version, Manifest: l.Manifest}) {
+		if v.which() == l.which() {
 			return v
 		}
 	}

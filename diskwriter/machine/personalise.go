@@ -97,10 +97,20 @@ func (c *change) inspect() error {
 	if err != nil {
 		return err
 	}
-	if err := c.m.step(c.op, "read the pages", func() error { return c.own.read(view) }); err != nil {
+	return c.m.asPublished(c.op, c.own, view)
+}
+
+// asPublished reads the pages, and wants every one as published.
+func (m *Machine) asPublished(op Op, own *ownPages, view io.ReaderAt) error {
+	if err := m.step(op, "read the pages", func() error { return own.read(view) }); err != nil {
 		return err
 	}
-	return c.own.compare()
+	for _, p := range own.pages {
+		if p.found != p.published {
+			return &PageError{Offset: p.off, Want: p.published, Have: p.found}
+		}
+	}
+	return nil
 }
 
 // isEmpty tells whether the boot child shows nothing of its own.
@@ -279,16 +289,6 @@ func (o *ownPages) read(view io.ReaderAt) error {
 		for _, e := range p.edits {
 			copy(have[e.at:], e.data)
 			p.data = have
-		}
-	}
-	return nil
-}
-
-// compare wants every page as published.
-func (o *ownPages) compare() error {
-	for _, p := range o.pages {
-		if p.found != p.published {
-			return &PageError{Offset: p.off, Want: p.published, Have: p.found}
 		}
 	}
 	return nil

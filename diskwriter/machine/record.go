@@ -22,8 +22,17 @@ type Label struct {
 
 // is tells whether both say the same of one file, as far as this program knows.
 func (l Label) is(o Label) bool {
-	return l.GUID == o.GUID && l.Image == o.Image && l.Version == o.Version && l.Manifest == o.Manifest
+	return l.GUID == o.GUID && l.which() == o.which()
 }
+
+// which version a label, an order or edits are of.
+type which struct {
+	image    string
+	version  int
+	manifest string
+}
+
+func (l Label) which() which { return which{l.Image, l.Version, l.Manifest} }
 
 // machineRecord is RecordMachine. Everything in it is a help: which file is parent of which is read
 // from the files, and a label counts only for a file that carries its GUID.

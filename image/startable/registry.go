@@ -1,10 +1,8 @@
 package startable
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -38,15 +36,7 @@ func openHive(volume *ntfs.Volume, name string) (*hive, error) {
 	if size > hiveMost {
 		return nil, fmt.Errorf("%s%s: %w: %d bytes", hiveFolder, name, regf.ErrUnsupported, size)
 	}
-	var r io.ReaderAt = f
-	if size <= whole {
-		b, err := io.ReadAll(io.NewSectionReader(f, 0, size))
-		if err != nil {
-			return nil, fmt.Errorf("%s%s: %w", hiveFolder, name, err)
-		}
-		r = bytes.NewReader(b)
-	}
-	reader, err := regf.NewReader(r, size)
+	reader, err := regf.Load(f, size, whole)
 	if err != nil {
 		return nil, fmt.Errorf("%s%s: %w", hiveFolder, name, err)
 	}

@@ -102,7 +102,7 @@ func (m *Maker) Make(ctx context.Context) error {
 // the agent is made last, each file of it whole.
 func Complete(out string, since time.Time) bool {
 	names := []string{"usb.img", "troy.iso", "net"}
-	for _, name := range []string{release.Shim, release.GRUB, release.Kernel, release.Initrd, release.Site} {
+	for _, name := range release.Files() {
 		names = append(names, filepath.Join("agent", name))
 	}
 	return !slices.ContainsFunc(names, func(name string) bool {

@@ -52,9 +52,6 @@ func answers(b []byte) (used int64, slots []image.Slot, err error) {
 	return int64(len(text)), slots, err
 }
 
-// mostSlots are as many as a field may have.
-const mostSlots = 32
-
 // reading is an answer file while it is read.
 type reading struct {
 	path  []string
@@ -127,7 +124,6 @@ func (r *reading) end(before, after int64) {
 
 // found returns the slots whose name says which one it is.
 func (r *reading) found() []image.Slot {
-	const mostName = 512
-	list := slices.DeleteFunc(r.slots, func(s image.Slot) bool { return r.twice[s.Name] || len(s.Name) > mostName })
-	return list[:min(len(list), mostSlots)]
+	list := slices.DeleteFunc(r.slots, func(s image.Slot) bool { return r.twice[s.Name] || len(s.Name) > image.MaxText })
+	return list[:min(len(list), image.MaxSlots)]
 }

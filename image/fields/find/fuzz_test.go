@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"testing"
 
+	"troy/image"
 	"troy/image/fields"
 )
 
@@ -95,7 +96,7 @@ func TestSlots(t *testing.T) {
 	for i := range 40 {
 		many += "<e" + string(rune('a'+i%26)) + string(rune('a'+i/26)) + "></e" + string(rune('a'+i%26)) + string(rune('a'+i/26)) + ">"
 	}
-	if _, slots, err := answers([]byte(many + "</c></s></u> ")); err != nil || len(slots) != mostSlots {
+	if _, slots, err := answers([]byte(many + "</c></s></u> ")); err != nil || len(slots) != image.MaxSlots {
 		t.Errorf("%d slots of 40 elements, %v", len(slots), err)
 	}
 }

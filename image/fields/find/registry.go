@@ -1,10 +1,8 @@
 package find
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,7 +66,7 @@ func (f *finder) registry() {
 	if file == nil {
 		return
 	}
-	hive, err := openHive(file)
+	hive, err := regf.Load(file, file.Size(), wholeHive)
 	switch {
 	case err != nil:
 		f.note("no names and settings: %s: %v", systemPath, err)
@@ -91,18 +89,6 @@ func (f *finder) registry() {
 			f.value(file, hive, set, p, number)
 		}
 	}
-}
-
-// openHive opens a hive, of which all that will be written has to be where the file is.
-func openHive(file *ntfs.PlacedFile) (*regf.Reader, error) {
-	if file.Size() > wholeHive {
-		return regf.NewReader(file, file.Size())
-	}
-	b, err := io.ReadAll(io.NewSectionReader(file, 0, file.Size()))
-	if err != nil {
-		return nil, err
-	}
-	return regf.NewReader(bytes.NewReader(b), int64(len(b)))
 }
 
 // controlSets returns the names of those that may start.
