@@ -89,6 +89,7 @@ type CheckIn struct {
 
 	Trusted *Trusted `json:"trusted,omitempty"` // absent: nothing is remembered
 	Setup   Setup    `json:"setup,omitempty"`   // of the version on the disk, if it came without having been set up
+	Named   *Named   `json:"named,omitempty"`   // absent: the version is as published, and nothing else is wanted
 }
 
 // Trusted is what a machine remembers of the signed metadata of its store: the highest numbers that
@@ -221,6 +222,7 @@ type Order struct {
 	Reason   string    `json:"reason,omitempty"`    // one line for the screen
 	Room     string    `json:"room,omitempty"`      // of the machine, for its screen; "" = it has none
 	Contact  string    `json:"contact,omitempty"`   // who helps, for the screen of a machine with a fault; "" = not stated
+	Identity *Identity `json:"identity,omitempty"`  // what is the machine's own in Windows; absent: nothing
 
 	Refused string   `json:"-"` // why this program does not follow it, see ReadOrder; "" = it does
 	Lacks   []string `json:"-"` // words that it needs and this program does not know
@@ -372,6 +374,7 @@ type Report struct {
 	Steps    []Step    `json:"steps,omitempty"`
 	HandOff  string    `json:"hand_off,omitempty"` // how Windows is started: by BootNext, by BootOrder, …
 	Leaves   string    `json:"leaves,omitempty"`   // why the agent does not start again by itself; "" = it does
+	Named    *Named    `json:"named,omitempty"`    // as in a CheckIn
 	// Lacks are words that the order, a document of the store or the disk needs and the agent does
 	// not know.
 	Lacks []string `json:"lacks,omitempty"`
