@@ -36,7 +36,7 @@ type labChecking struct {
 
 func newLabCheck(s *cli.Streams) *cobra.Command {
 	c := &labChecking{call: newCall(s)}
-	cmd := leaf("check FILE", "check a lab.yaml", c.run)
+	cmd := leaf("check FILE", "check a lab.yaml, and the files of its secrets", c.run)
 	cmd.Flags().StringVar(&c.store, "store", "", "the `folder` of a store that must have the images")
 	return cmd
 }
@@ -45,6 +45,13 @@ func (c *labChecking) run(_ context.Context, args []string) error {
 	l, err := lab.Load(args[0])
 	if err != nil {
 		return labFault(c.Streams, err)
+	}
+	faults, warnings := l.CheckSecrets()
+	for _, w := range warnings {
+		fmt.Fprintln(c.Err, "troy: warning: "+cli.Clean(w.Error()))
+	}
+	if len(faults) > 0 {
+		return labFault(c.Streams, faults)
 	}
 	if c.store != "" {
 		if err := checkImages(c.store, l); err != nil {
@@ -107,6 +114,7 @@ any order and in letters of any case:
   uuid     SMBIOS UUID; a machine needs mac or uuid
   image    another image than the room's; may be left out
   version  pins the version; may be left out
+  pc_name  another name in Windows than the room gives; may be left out
 
 It takes what spreadsheets write: UTF-8 or UTF-16; comma, semicolon or tab as separator, also named
 by a first line such as "sep=;"; empty rows and columns. Tables of 'troy permit' have the columns

@@ -122,8 +122,8 @@ func (v *Values) check() error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.Settings)) {
-		if limit, ok := most[name]; ok && v.Settings[name] > limit {
-			return &ValueError{name, fmt.Sprintf("%d, at most %d", v.Settings[name], limit)}
+		if err := bounded(name, v.Settings[name]); err != nil {
+			return err
 		}
 	}
 	if v.Machine != nil && (!utf8.Valid(v.Machine) || !json.Valid(v.Machine)) {

@@ -30,6 +30,7 @@ func (d *decoder) check(l *Lab) {
 	d.unknown(l)
 	d.circles(l)
 	d.hosts(l)
+	d.identity(l)
 }
 
 // at adds a fault of a member, or of the next thing around it that is in the file.

@@ -12,7 +12,7 @@ import (
 )
 
 // ReadCSV reads hosts from a table whose first line names the columns: name, room, mac, uuid,
-// image, version, in any order; name, room and mac or uuid must be there. It takes what spreadsheets
+// image, version, pc_name, in any order; name, room and mac or uuid must be there. It takes what spreadsheets
 // write: UTF-8, or UTF-16 with a byte order mark; a comma, a semicolon or a tab as the separator,
 // whichever the line "sep=;" at the top or else the names of the columns have; lines and columns
 // without content; lines that end before the last column. Errors are Errors, with line and column.
@@ -183,7 +183,7 @@ func (t *table) named(record []string) ([]string, bool) {
 	return record[:len(t.columns)], ok
 }
 
-var csvColumns = []string{"name", "room", "mac", "uuid", "image", "version"}
+var csvColumns = []string{"name", "room", "mac", "uuid", "image", "version", "pc_name"}
 
 // header spells the columns, and complains of those that are not known.
 func (t *table) header() {
@@ -204,7 +204,7 @@ func (t *table) add(field int, found, expected string) {
 }
 
 func (t *table) host(record []string) (h Host) {
-	into := map[string]scalar{"name": &h.Name, "room": &h.Room, "mac": &h.MAC, "uuid": &h.UUID, "image": &h.Image, "version": &h.Version}
+	into := map[string]scalar{"name": &h.Name, "room": &h.Room, "mac": &h.MAC, "uuid": &h.UUID, "image": &h.Image, "version": &h.Version, "pc_name": &h.PCName}
 	for i, text := range record {
 		name := t.columns[i]
 		if text = strings.TrimSpace(text); name == "" || text == "" && name != "name" && name != "room" {
@@ -224,7 +224,7 @@ func (t *table) host(record []string) (h Host) {
 func WriteHosts(w io.Writer, hosts []Host) error {
 	for _, h := range hosts {
 		line := fmt.Sprintf("  - {name: %q, room: %q", h.Name, h.Room)
-		for _, m := range []struct{ name, value string }{{"mac", string(h.MAC)}, {"uuid", string(h.UUID)}, {"image", string(h.Image)}} {
+		for _, m := range []struct{ name, value string }{{"mac", string(h.MAC)}, {"uuid", string(h.UUID)}, {"image", string(h.Image)}, {"pc_name", string(h.PCName)}} {
 			if m.value != "" {
 				line += fmt.Sprintf(", %s: %q", m.name, m.value)
 			}
@@ -242,7 +242,7 @@ func WriteHosts(w io.Writer, hosts []Host) error {
 // CheckNew says, a line for each, which hosts cannot be added to the lab: their room is not there,
 // or name or address are taken.
 func (l *Lab) CheckNew(hosts []Host) (faults []string) {
-	names, ids := map[Name]bool{}, map[string]bool{}
+	names, ids, pcs := map[Name]bool{}, map[string]bool{}, map[string]Name{}
 	for _, h := range l.Hosts {
 		names[h.Name] = true
 		ids[string(h.MAC)], ids[h.UUID.folded()] = true, true
@@ -258,8 +258,34 @@ func (l *Lab) CheckNew(hosts []Host) (faults []string) {
 		case h.UUID != "" && l.shares(h.UUID):
 			faults = append(faults, fmt.Sprintf("%s: many boards have the UUID %s: leave it out and give mac", h.Name, h.UUID))
 		}
+		if fault := l.newName(&h, pcs); fault != "" {
+			faults = append(faults, fault)
+		}
 		names[h.Name] = true
 		ids[string(h.MAC)], ids[h.UUID.folded()] = true, true
 	}
 	return faults
+}
+
+// newName says why a host that is to be added cannot be named in Windows; "" = it can. taken has
+// those that were added before.
+func (l *Lab) newName(h *Host, taken map[string]Name) string {
+	p, ok := l.Room(string(h.Room))
+	if !ok || p.Identity == IdentityOff {
+		return ""
+	}
+	p.take(h)
+	name, err := pcName(p.PCName, string(h.Room), string(h.Name))
+	other := taken[foldPC(name)]
+	if o := l.Named(name); o != nil {
+		other = o.Name
+	}
+	taken[foldPC(name)] = h.Name
+	switch {
+	case err != nil:
+		return fmt.Sprintf("%s: %v, in Windows", h.Name, err)
+	case other != "" && other != h.Name:
+		return fmt.Sprintf("%s: %s has the name %s in Windows", h.Name, other, name)
+	}
+	return ""
 }

@@ -68,6 +68,9 @@ func (l Errors) Unwrap() []error {
 	return all
 }
 
+// inOrder compares faults by their places.
+func inOrder(a, b *Error) int { return (a.Line-b.Line)*10000 + a.Column - b.Column }
+
 // Load reads a file.
 func Load(path string) (*Lab, error) {
 	b, _, err := read(path)
@@ -97,13 +100,13 @@ func Parse(file string, b []byte) (l *Lab, err error) {
 	if fault != nil {
 		return nil, Errors{fault}
 	}
-	l = &Lab{}
+	l = &Lab{file: file}
 	d.value(root, reflect.ValueOf(l).Elem(), "")
 	if len(d.faults) == 0 {
 		d.check(l)
 	}
 	if len(d.faults) > 0 {
-		slices.SortStableFunc(d.faults, func(a, b *Error) int { return (a.Line-b.Line)*10000 + a.Column - b.Column })
+		slices.SortStableFunc(d.faults, inOrder)
 		return nil, d.faults
 	}
 	return l, nil
@@ -215,15 +218,18 @@ func plain(n ast.Node) (string, bool) {
 
 func (d *decoder) scalar(n ast.Node, s scalar, path string) {
 	text, ok := plain(n)
-	if _, id := s.(*UUID); id && !ok {
-		text, ok = braced(n)
+	if !ok {
+		switch s.(type) {
+		case *UUID, *Pattern:
+			text, ok = braced(n)
+		}
 	}
 	if !ok || !fits(n, s) || s.parse(text) != nil {
 		d.add(n, path, describe(n), s.want())
 	}
 }
 
-// braced reads a UUID in braces without quotes, which YAML takes for a mapping.
+// braced reads a UUID in braces, or {host}, without quotes, which YAML takes for a mapping.
 func braced(n ast.Node) (string, bool) {
 	m, ok := n.(*ast.MappingNode)
 	if !ok || !m.IsFlowStyle || len(m.Values) != 1 {
@@ -242,6 +248,10 @@ func fits(n ast.Node, s scalar) bool {
 	switch s.(type) {
 	case *MAC, *UUID:
 		return true
+	case *Pattern:
+		if _, ok := braced(n); ok {
+			return true
+		}
 	}
 	_, quoted := n.(*ast.StringNode)
 	kind := s.schema()["type"]
@@ -327,7 +337,7 @@ func (d *decoder) table(n ast.Node, v reflect.Value, path string) {
 			continue
 		}
 		elem := reflect.New(v.Type().Elem()).Elem()
-		if _, null := p.Value.(*ast.NullNode); null {
+		if _, null := p.Value.(*ast.NullNode); null && elem.Kind() == reflect.Pointer {
 			// "B204:" alone is a room with nothing of its own.
 			elem.Set(reflect.New(elem.Type().Elem()))
 			d.where[join(path, text)] = position(p.Key)

@@ -22,6 +22,11 @@
 //	  wave: 10                     # machines that fetch at the same time
 //	  at_close: stop               # or finish
 //	  link_patience: 60            # seconds that a start in a window waits for the network
+//	  identity: wanted             # PCs get a name of their own in Windows; or required, or off
+//	  pc_name: "lab-{number}"      # also {host} and {room}; nothing = {host}
+//	  settings: {disable-password-change: 1}
+//	  values: {printer: hp-b204}   # for machine.json; with slashes: of the answer file
+//	  secrets: {key: "keys/{host}.txt"}  # a file beside lab.yaml with such a value
 //	rooms:
 //	  test: {always: true}         # also outside of a window
 //	  B204: {bandwidth: 500, broadcast: [10.2.4.255], provision: {allow: true}, reinstall: true}
@@ -34,6 +39,10 @@
 // A host is recognised by its MAC address first: one of a wired port that stays in the machine. MAC
 // addresses and UUIDs are read in all usual notations and compared by what they mean (package
 // identity); a UUID that many boards have is refused.
+//
+// What a machine is to get in Windows, Identity says: host over room over defaults, maps key by key.
+// Names are checked over the whole lab, as a domain or an Ethernet has each name once. Secrets are in
+// files that are not read until Secret.Read is asked; nothing here keeps or tells what they hold.
 //
 // # Promises
 //
@@ -51,5 +60,5 @@
 // # Known gaps
 //
 // YAML anchors, aliases, merge keys and tags are refused: one place says one thing; so is a byte
-// that is not UTF-8, in a comment, too. One file holds one document. Groups of rooms do not exist.
+// that is not UTF-8, in a comment, too. No placeholder is replaced in values. One file holds one document. Groups of rooms do not exist.
 package lab

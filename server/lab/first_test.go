@@ -20,7 +20,7 @@ func TestFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, ok := l.Room("default")
-	if !ok || !*p.Always || p.Image != "" || *p.Reinstall || !p.Provision.Allow || p.Provision.Wipe || len(l.Rooms) != 1 || l.Guests() != "" {
+	if !ok || !*p.Always || p.Image != "" || *p.Reinstall || !p.Provision.Allow || p.Provision.Wipe || len(l.Rooms) != 1 || l.Guests() != "" || p.Identity != IdentityWanted || p.PCName != "{host}" {
 		t.Errorf("room %+v of %+v", p, l)
 	}
 	if find(l, "52:54:00:12:34:56", "") != "" {

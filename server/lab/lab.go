@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/goccy/go-yaml/token"
+
 	"troy/internal/identity"
 	"troy/server/protocol"
 )
@@ -37,7 +39,10 @@ type Lab struct {
 	Hosts     []Host           `yaml:"hosts" about:"machines by MAC address or SMBIOS UUID"`
 	Shared    []UUID           `yaml:"placeholders" about:"SMBIOS UUIDs that several machines have here, besides the usual ones: they tell no machine from another"`
 
+	file    string // that it was read from
 	byName  map[Name]*Host
+	byPC    map[string]*Host           // by the name in Windows, folded
+	places  map[string]*token.Position // of the secrets
 	byRoom  map[Name][]*Host
 	listing *identity.Listing
 	loc     *time.Location
@@ -67,6 +72,12 @@ type Policy struct {
 	Contact   Contact    `yaml:"contact" about:"who helps when something is wrong with a machine of the room: its screen shows it"`
 	Silent    Count      `yaml:"silent" about:"days without a check-in after which a machine needs attention, if a wake-up packet or a window should have brought one; default 7"`
 	After     Name       `yaml:"after" about:"the room in which a version must be healthy before this room gets it"`
+
+	Identity Identity           `yaml:"identity" about:"what is each PC's own in Windows: off: nothing; wanted: what the version has a place for; required: a version without a place for all of it is not installed; default off"`
+	PCName   Pattern            `yaml:"pc_name" about:"name of each PC in Windows, at most 15 characters; default \"{host}\""`
+	Settings map[Setting]Number `yaml:"settings" about:"numbers for the registry, added to those of defaults"`
+	Values   map[Key]Text       `yaml:"values" about:"texts for machine.json and for the answer file, added to those of defaults"`
+	Secrets  map[Key]Path       `yaml:"secrets" about:"like values, but each is in a file beside lab.yaml; only PCs that were confirmed get them"`
 }
 
 // Provision says whether and how a bare machine gets a disk.
@@ -86,6 +97,11 @@ type Host struct {
 	UUID    UUID  `yaml:"uuid" about:"SMBIOS system UUID"`
 	Image   Name  `yaml:"image" about:"another image than the room's"`
 	Version Count `yaml:"version" about:"pins the version of this machine"`
+
+	PCName   Pattern            `yaml:"pc_name" about:"another name in Windows than the room's pattern gives"`
+	Settings map[Setting]Number `yaml:"settings" about:"numbers for the registry, added to the room's"`
+	Values   map[Key]Text       `yaml:"values" about:"texts for machine.json and for the answer file, added to the room's"`
+	Secrets  map[Key]Path       `yaml:"secrets" about:"like values, but each is in a file beside lab.yaml, added to the room's"`
 }
 
 // Line is what the host is recognised by.
@@ -106,7 +122,7 @@ func (l *Lab) Room(name string) (Policy, bool) {
 func builtin() *Policy {
 	wake := true
 	return &Policy{Merge: Merge(protocol.MergeLazy), Reset: ResetUpdate, Starts: Starts(protocol.StartsAgent), Wave: defaultWave, Failures: defaultFailures,
-		Healthy: defaultHealthy, Silent: defaultSilent, AtClose: CloseStop, Always: new(bool), Reinstall: new(bool), Wake: &wake, Provision: &Provision{}}
+		Identity: IdentityOff, PCName: defaultPCName, Healthy: defaultHealthy, Silent: defaultSilent, AtClose: CloseStop, Always: new(bool), Reinstall: new(bool), Wake: &wake, Provision: &Provision{}}
 }
 
 // over fills what p leaves open from below.
@@ -130,6 +146,11 @@ func (p *Policy) over(below *Policy) *Policy {
 	fill(&q.Silent, below.Silent)
 	fill(&q.After, below.After)
 	fill(&q.Contact, below.Contact)
+	fill(&q.Identity, below.Identity)
+	fill(&q.PCName, below.PCName)
+	q.Settings = merged(q.Settings, below.Settings)
+	q.Values = merged(q.Values, below.Values)
+	q.Secrets = merged(q.Secrets, below.Secrets)
 	if q.Windows == nil {
 		q.Windows = below.Windows
 	}

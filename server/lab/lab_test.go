@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -321,7 +322,7 @@ func TestSpreadsheets(t *testing.T) {
 				t.Fatalf("%+v, %v", hosts, err)
 			}
 			for i, h := range hosts {
-				if want := (Host{Name: Name(fmt.Sprintf("pc-%d", i+1)), Room: "B204", MAC: MAC(fmt.Sprintf("52:54:00:12:34:%02d", i+1))}); h != want {
+				if want := (Host{Name: Name(fmt.Sprintf("pc-%d", i+1)), Room: "B204", MAC: MAC(fmt.Sprintf("52:54:00:12:34:%02d", i+1))}); !reflect.DeepEqual(h, want) {
 					t.Errorf("%+v, want %+v", h, want)
 				}
 			}

@@ -13,8 +13,8 @@ var update = flag.Bool("update", false, "write docs/lab.md")
 
 // values says in words what a member takes.
 func values(t reflect.Type) string {
-	if t == reflect.TypeFor[Name]() {
-		return "a [name](#names)"
+	if link := links[t]; link != "" {
+		return link
 	}
 	if s, ok := reflect.New(t).Interface().(scalar); ok {
 		return s.want()
@@ -28,6 +28,13 @@ func values(t reflect.Type) string {
 		}
 		return "a list; each is " + values(t.Elem())
 	case reflect.Map:
+		if s, ok := reflect.New(t.Elem()).Interface().(scalar); ok {
+			what := s.want()
+			if link := links[t.Elem()]; link != "" {
+				what = link
+			}
+			return "pairs of " + values(t.Key()) + " and " + what
+		}
 		return "names with " + tables[t.Elem().Elem()]
 	case reflect.Struct:
 		return tables[t]
@@ -37,6 +44,13 @@ func values(t reflect.Type) string {
 		return "a whole number from 1"
 	}
 	return "a text of at most 256 bytes"
+}
+
+// links are what takes more words than a table has room for.
+var links = map[reflect.Type]string{
+	reflect.TypeFor[Name](): "a [name](#names)", reflect.TypeFor[Pattern](): "a [pattern](#what-is-a-pcs-own-in-windows)",
+	reflect.TypeFor[Setting](): "a [setting](#what-is-a-pcs-own-in-windows)", reflect.TypeFor[Key](): "a [key](#what-is-a-pcs-own-in-windows)",
+	reflect.TypeFor[Path](): "a [path](#what-is-a-pcs-own-in-windows)",
 }
 
 // tables are the mappings, by what the page calls their keys.
@@ -100,8 +114,10 @@ func TestPage(t *testing.T) {
 		}
 		page = before + "\n## " + x.title + "\n" + intro + rows
 	}
-	if want := (*Name)(nil).want(); !strings.Contains(strings.Join(strings.Fields(page), " "), "A name is "+strings.TrimPrefix(want, "a name: ")) {
-		t.Errorf("%s: a name is %s", name, want)
+	for what, s := range map[string]scalar{"A name is ": (*Name)(nil), "A pattern is ": (*Pattern)(nil), "A setting is ": (*Setting)(nil), "A key is ": (*Key)(nil), "A path is ": (*Path)(nil)} {
+		if want := what + strings.TrimPrefix(s.want(), "a name: "); !strings.Contains(strings.Join(strings.Fields(page), " "), want) {
+			t.Errorf("%s lacks: %s", name, want)
+		}
 	}
 	if *update {
 		if err := os.WriteFile(name, []byte(page), 0o644); err != nil {

@@ -29,7 +29,10 @@ func schemaOf(t reflect.Type) map[string]any {
 	case reflect.Slice:
 		return map[string]any{"type": "array", "items": schemaOf(t.Elem())}
 	case reflect.Map:
-		value := map[string]any{"anyOf": []any{schemaOf(t.Elem()), map[string]any{"type": "null"}}}
+		value := schemaOf(t.Elem())
+		if t.Elem().Kind() == reflect.Pointer {
+			value = map[string]any{"anyOf": []any{value, map[string]any{"type": "null"}}}
+		}
 		return map[string]any{"type": "object", "propertyNames": schemaOf(t.Key()), "additionalProperties": value}
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}

@@ -41,8 +41,10 @@ func TestSchema(t *testing.T) {
 		}
 		return s.Validate(v)
 	}
-	if err := valid(good); err != nil {
-		t.Fatal(err)
+	for _, text := range []string{good, ownLab} {
+		if err := valid(text); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, c := range [][2]string{
 		{"  wave: 10", "  wafe: 10"}, {"  wave: 10", "  wave: ten"}, {"  wave: 10", "  wave: 0"}, {"  wave: 10", `  wave: "10"`},
@@ -51,11 +53,18 @@ func TestSchema(t *testing.T) {
 		{"10.2.4.255", "fe80::1"}, {"http://10.1", "ftp://10.1"}, {"  B204:", "  B 204:"}, {"merge: lazy", "merge: soon"}, {"name: b204-01, ", ""},
 		{"allow: true", "allowed: true"}, {"healthy: 50", "healthy: 101"}, {"slot_gib: 20", "slot_gib: 2.5"},
 		{"Änne, 4711", strings.Repeat("ä", 81)}, {"Änne, 4711", ""}, {"reset: key", "reset: r"},
+		{"identity: required", "identity: yes"}, {"lab{room}-", "lab{seat}-"}, {"lab{room}-", "lab_"}, {"{disable-password-change: 1}", "{password: 1}"},
+		{"{disable-password-change: 1}", "{disable-password-change: -1}"}, {"{disable-password-change: 1}", "{disable-password-change: 4294967296}"},
+		{owner, "specialize/Owner"}, {owner, "windowsPE/a/b"}, {"printer: hp-b204", "printer: 7"}, {"printer: hp-b204", "printer: "}, {"keys/{host}", "keys/{hots}"},
 	} {
 		t.Run(fmt.Sprintf("%q to %q", c[0], c[1]), func(t *testing.T) {
-			text := strings.Replace(good, c[0], c[1], 1)
+			base := good
+			if !strings.Contains(good, c[0]) {
+				base = ownLab
+			}
+			text := strings.Replace(base, c[0], c[1], 1)
 			_, err := Parse("f", []byte(text))
-			if text == good || err == nil || valid(text) == nil {
+			if text == base || err == nil || valid(text) == nil {
 				t.Errorf("%q → %q: Parse %v, schema %v", c[0], c[1], err, valid(text))
 			}
 		})

@@ -42,7 +42,8 @@ type Named struct {
 	Lacks   string `json:"lacks,omitempty"`   // what it lacks of what was ordered, and why; "" = nothing
 }
 
-func (id *Identity) validate() error {
+// Validate checks the bounds; the error is an ErrInvalid and holds nothing of the values.
+func (id *Identity) Validate() error {
 	if id == nil {
 		return nil
 	}

@@ -133,7 +133,7 @@ func (o *Order) Validate() error {
 		o.Rules.validate(),
 		o.Verify.validate(),
 		o.EndSetup.validate(),
-		o.Identity.validate(),
+		o.Identity.Validate(),
 		hashes("servers", o.Servers),
 		texts(MaxText, "repo", o.Repo, "reason", o.Reason, "agent", o.Agent, "name", o.Name, "code", o.Code, "room", o.Room, "contact", o.Contact),
 		texts(MaxText, append(pairs("mirrors", o.Mirrors), o.Permits.Provision.texts()...)...),
