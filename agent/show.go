@@ -47,9 +47,9 @@ func (f *front) openScreen(ctx context.Context) (giveBack func()) {
 	f.con.keyboard.changed = func() {
 		f.con.display.set(func(s *page.State) { s.Discard = page.Chosen })
 	}
-	listen := []string{consoleDevice}
+	listen := []string{screen.LinesTo(screen.Consoles()), consoleDevice}
 	if f.o.Screen {
-		listen = []string{screen.Terminal, screen.LinesTo(screen.Consoles())}
+		listen[1] = screen.Terminal
 		if s, err := screen.Open(screen.Terminal); err != nil {
 			f.con.say("screen: %v; continuing without it", err)
 		} else {
@@ -57,7 +57,7 @@ func (f *front) openScreen(ctx context.Context) (giveBack func()) {
 		}
 	}
 	if !f.o.Running {
-		f.con.keyboard.listen(listen...)
+		f.con.keyboard.listen(slices.Compact(listen)...)
 	}
 	go f.con.display.run(ctx)
 	return func() {

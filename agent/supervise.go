@@ -64,12 +64,12 @@ type supervisor struct {
 // console itself and this function does not return.
 func Supervise() {
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGHUP, unix.SIGTERM)
-	out, args, lines := io.Writer(os.Stdout), os.Args[1:], consoleDevice
+	out, args, consoles := io.Writer(os.Stdout), os.Args[1:], screen.Consoles()
 	if screen.Visible() {
 		args = append(args, "-screen")
-		lines = screen.LinesTo(screen.Consoles())
-		screen.Hush(screen.Consoles())
+		screen.Hush(consoles)
 	}
+	lines := screen.LinesTo(consoles)
 	console, err := os.OpenFile(lines, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err == nil {
 		out = console

@@ -66,19 +66,21 @@ func parse(text string) []Console {
 	return all
 }
 
-// LinesTo is where lines go if pages are on the screen: to /dev/console unless that is the screen,
-// then to another console, else to the screen's second terminal.
+// LinesTo is where lines go on a machine whose screen is for pages, or that has none: to /dev/console
+// unless that is the screen, then to another console, else to the screen's second terminal.
 func LinesTo(all []Console) string {
-	other := "/dev/tty2"
+	to := "/dev/console" // the kernel tells nothing
 	for _, c := range all {
 		switch {
 		case c.First && !c.Screen:
 			return "/dev/console"
-		case !c.Screen && other == "/dev/tty2":
-			other = "/dev/" + c.Name
+		case c.Screen && to == "/dev/console":
+			to = "/dev/tty2"
+		case !c.Screen && (to == "/dev/tty2" || to == "/dev/console"):
+			to = "/dev/" + c.Name
 		}
 	}
-	return other
+	return to
 }
 
 // Visible tells whether the machine has a screen: a driver of the kernel shows its terminals.

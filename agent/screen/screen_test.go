@@ -256,7 +256,8 @@ func TestConsoles(t *testing.T) {
 		{"the screen alone", "tty0                 -WU (EC  p  )    4:7\n", "/dev/tty2"},
 		{"a hypervisor's", "tty0 -WU (EC p ) 4:1\nhvc0 -W- (E p ) 229:0\n", "/dev/hvc0"},
 		{"disabled, no writer, no device", "tty0 -WU (EC p ) 4:1\nttyS0 -W- (  p ) 4:64\nttyS1 --- (E p ) 4:65\nnetcon0 -W- (E p )\n", "/dev/tty2"},
-		{"none", "", "/dev/tty2"},
+		{"none", "", "/dev/console"},
+		{"serial that is not the first, then the screen", "ttyS1 -W- (E p ) 4:65\ntty0 -WU (EC p ) 4:7\nttyS0 -W- (E p ) 4:64\n", "/dev/ttyS1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := LinesTo(parse(c.text)); got != c.want {

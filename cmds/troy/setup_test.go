@@ -318,7 +318,7 @@ func setupRefused(t *testing.T, r *setupRoom) {
 func setupKilled(t *testing.T, r *setupRoom) {
 	password := writeText(t, t.TempDir(), "password", setupPassword)
 	passphrase := writeText(t, t.TempDir(), "passphrase", setupPassphrase)
-	stride, more := 10, []string{"--from", "none"}
+	stride, more := 20, []string{"--from", "none"}
 	if os.Getenv("TROY_SOAK") != "" {
 		stride, more = 1, []string{"--from", r.iso, "--size", "0.125", "--image", "win"}
 	}
