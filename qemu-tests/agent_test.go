@@ -151,11 +151,11 @@ func TestAgentOnDisk(t *testing.T) {
 		"nothing to do", "agent: the next start tries 2, by BootNext", "restarting into the new agent",
 		"agent 2 is on trial in copy b", "agent: keeping the new one", windowsStarted)
 	p.never(serial, "version 2 is committed")
-	p.lostEntries()
 	soundESP(t, p.PC)
 	if !soak() {
 		return
 	}
+	p.lostEntries()
 	p.settled()
 	p.deadAgent()
 	p.retried()

@@ -87,13 +87,22 @@ func TestStickLazy(t *testing.T) {
 
 	want := filepath.Join(t.TempDir(), "want.raw")
 	runWindows(t, pc, want)
-	if serial, err := pc.FromUSB(t.Context()); err != nil {
+	if serial, err := again(t, pc); err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}
 	if r := reported(t, server, 2); !wrote(r, "merge") || r.ExitCode != 0 {
 		t.Errorf("the second start did not merge: %+v", r)
 	}
 	holds(t, pc, want, machine.BootName, machine.BaseName)
+}
+
+// again starts the PC once more: in the short run without firmware and stick.
+func again(t *testing.T, pc *testlab.PC) (serial string, err error) {
+	t.Helper()
+	if soak() {
+		return pc.FromUSB(t.Context())
+	}
+	return pc.FromKernel(t.Context(), "troy.server="+testlab.ServerURL)
 }
 
 func wrote(r protocol.Report, kind string) bool {
@@ -217,7 +226,7 @@ func TestMissingServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := withoutJournal(t, pc)
-	serial, err := pc.FromUSB(t.Context())
+	serial, err := again(t, pc)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, serial)
 	}
