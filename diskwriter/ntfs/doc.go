@@ -24,7 +24,7 @@
 //
 // Boot sector; MFT records with their update sequence ("fixups", stride 512 on 4Kn
 // disks too), attribute lists, mapping pairs; $I30 directories (the whole tree, so
-// that names are found whatever the collation); $UpCase, $Bitmap, $Volume, $LogFile
+// that names are found whatever the collation); $Secure, $UpCase, $Bitmap, $Volume, $LogFile
 // (LFS 1.1 and 2.0), hiberfil.sys, the header of shadow copies. Names compare by the volume's
 // $UpCase, by ASCII when that is damaged; two names that differ in case only are an error.
 //
@@ -69,6 +69,14 @@
 //     says which clusters are meant (bits of $Bitmap, clusters given up) and is absent, the
 //     answer is LogUnknown; times without data are LogNames.
 //   - Data that the flags promise and that is not there, and any other flag, are LogUnknown.
+//
+// # Security descriptors
+//
+// A file has a descriptor of its own ($SECURITY_DESCRIPTOR), which counts first, or the one of
+// $Secure that $STANDARD_INFORMATION names: the index $SII says where in the stream $SDS it is. Both
+// are described by linux-ntfs, and compared here with ntfssecaudit on volumes of mkntfs and of
+// Windows. What $SII and the head in $SDS say has to be the same, and the hash right; the copy of
+// each block of $SDS is not looked at.
 //
 // # $Volume
 //

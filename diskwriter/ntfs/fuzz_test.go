@@ -140,8 +140,12 @@ func FuzzIndex(f *testing.F) {
 	}
 	seed(f, block[0x18:])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d := &directory{v: v, n: n, alloc: s, unit: 512, size: v.geo.IndexSize, visited: map[int64]bool{},
-			visit: func(fn fileName, _ Reference) error { utf16String(fn.name); return nil }}
+		d := &index{v: v, n: n, alloc: s, unit: 512, size: v.geo.IndexSize, visited: map[int64]bool{},
+			visit: func(e []byte, key int, what string) error {
+				parseFileName(e[0x10:][:key], what)
+				parseSecurityEntry(e, key, what)
+				return nil
+			}}
 		d.node(b, 0)
 	})
 }
@@ -257,6 +261,7 @@ func FuzzVolume(f *testing.F) {
 			if m, err := v.Map(o, `\`+e.Name); err == nil {
 				v.LogMentions(m)
 			}
+			v.SecurityDescriptor(`\` + e.Name)
 			if file, err := v.OpenFile(`\` + e.Name); err == nil {
 				file.ReadAt(make([]byte, 5000), 0)
 			}

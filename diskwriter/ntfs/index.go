@@ -18,32 +18,48 @@ type Entry struct {
 	Reference Reference
 }
 
-// directory walks the $I30 index of one directory.
-type directory struct {
+// index walks an index of one file.
+type index struct {
 	v       *Volume
 	n       *inode
-	alloc   *stream // nil for a small directory
+	alloc   *stream // nil for a small index
 	unit    int64   // bytes of one sub-node VCN
 	size    int     // bytes of an index block
 	visited map[int64]bool
-	visit   func(fileName, Reference) error
+	// visit gets an entry, whose key of that many bytes begins at 0x10.
+	visit func(e []byte, key int, what string) error
 }
 
-// walk calls visit for every entry. It reads the whole tree instead of descending by
-// order, so that a name is found whatever the collation thinks of it.
+// walk calls visit for every entry of a directory.
 func (v *Volume) walk(n *inode, visit func(fileName, Reference) error) error {
 	if n.flags&recordDirectory == 0 {
 		return fmt.Errorf("%s is not a directory: %w", n.what(), ErrNotExist)
 	}
-	root, err := v.open(n, attrIndexRoot, "$I30")
+	return v.walkIndex(n, "$I30", attrFileName, func(e []byte, key int, what string) error {
+		fn, err := parseFileName(e[0x10:][:key], what)
+		if err != nil {
+			return err
+		}
+		if fn.parent != n.ref {
+			return corrupt(what, -1, "entry belongs to directory %v", fn.parent)
+		}
+		return visit(fn, Reference(binary.LittleEndian.Uint64(e)))
+	})
+}
+
+// walkIndex calls visit for every entry of an index of that name, of attributes of that type. It
+// reads the whole tree instead of descending by order, so that a key is found whatever the collation
+// thinks of it.
+func (v *Volume) walkIndex(n *inode, name string, typ uint32, visit func(e []byte, key int, what string) error) error {
+	root, err := v.open(n, attrIndexRoot, name)
 	if err != nil {
 		return err
 	}
 	b := root.value
-	if len(b) < 0x20 || binary.LittleEndian.Uint32(b) != attrFileName {
+	if len(b) < 0x20 || binary.LittleEndian.Uint32(b) != typ {
 		return corrupt(n.what(), -1, "index root of %d bytes", len(b))
 	}
-	d := &directory{v: v, n: n, visit: visit, visited: map[int64]bool{},
+	d := &index{v: v, n: n, visit: visit, visited: map[int64]bool{},
 		size: int(binary.LittleEndian.Uint32(b[8:])), unit: int64(v.geo.ClusterSize)}
 	if !powerOfTwo(d.size, maxClusterSize) {
 		return corrupt(n.what(), -1, "index blocks of %d bytes", d.size)
@@ -51,8 +67,8 @@ func (v *Volume) walk(n *inode, visit func(fileName, Reference) error) error {
 	if d.size < v.geo.ClusterSize {
 		d.unit = blockSize
 	}
-	if len(n.segments(attrIndexAlloc, "$I30")) > 0 {
-		if d.alloc, err = v.open(n, attrIndexAlloc, "$I30"); err != nil {
+	if len(n.segments(attrIndexAlloc, name)) > 0 {
+		if d.alloc, err = v.open(n, attrIndexAlloc, name); err != nil {
 			return err
 		}
 	}
@@ -60,7 +76,7 @@ func (v *Volume) walk(n *inode, visit func(fileName, Reference) error) error {
 }
 
 // node walks an index node header and its entries (MS-FSA calls it INDEX_HEADER).
-func (d *directory) node(b []byte, depth int) error {
+func (d *index) node(b []byte, depth int) error {
 	le := binary.LittleEndian
 	what := "index of " + d.n.what()
 	if depth > 32 || len(b) < 0x10 {
@@ -87,26 +103,15 @@ func (d *directory) node(b []byte, depth int) error {
 		if flags&entryLast != 0 {
 			return nil
 		}
-		if err := d.entry(e[:length], key, what); err != nil {
+		if err := d.visit(e[:length], key, what); err != nil {
 			return err
 		}
 		e = e[length:]
 	}
 }
 
-func (d *directory) entry(e []byte, key int, what string) error {
-	fn, err := parseFileName(e[0x10:][:key], what)
-	if err != nil {
-		return err
-	}
-	if fn.parent != d.n.ref {
-		return corrupt(what, -1, "entry belongs to directory %v", fn.parent)
-	}
-	return d.visit(fn, Reference(binary.LittleEndian.Uint64(e)))
-}
-
 // block reads the index block at a sub-node VCN, each at most once.
-func (d *directory) block(vcn int64, depth int) error {
+func (d *index) block(vcn int64, depth int) error {
 	what := "index of " + d.n.what()
 	if d.alloc == nil || vcn < 0 || vcn > d.alloc.size/d.unit || d.visited[vcn] {
 		return corrupt(what, -1, "sub-node at VCN %d", vcn)

@@ -26,6 +26,7 @@ const (
 	attrStandard   = 0x10
 	attrList       = 0x20
 	attrFileName   = 0x30
+	attrSecurity   = 0x50
 	attrVolumeInfo = 0x70
 	attrData       = 0x80
 	attrIndexRoot  = 0x90
