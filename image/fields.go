@@ -56,6 +56,9 @@ type Field struct {
 	// values stand among them.
 	Used  int64  `json:"used,omitempty"`
 	Slots []Slot `json:"slots,omitempty"`
+	// Private tells that in the version nobody but SYSTEM and administrators may read the file, so
+	// that it can take a secret. It is of files and answer files.
+	Private bool `json:"private,omitempty"`
 	// Pages has the SHA-256 of each page that it touches, as published, in the order of the disk:
 	// nothing is written where something else stands.
 	Pages []Sum `json:"pages"`
@@ -177,6 +180,8 @@ func (f *Field) checkKind(room int64) error {
 		return fmt.Errorf("a %s whose length is at %d", f.Kind, f.SizeAt)
 	case f.Kind == FieldNumber && room != 4:
 		return fmt.Errorf("a number of %d bytes", room)
+	case f.Private && !answers && f.Kind != FieldFile:
+		return fmt.Errorf("a %s that is private", f.Kind)
 	case !answers && (f.Used != 0 || len(f.Slots) > 0):
 		return fmt.Errorf("a %s with slots", f.Kind)
 	case f.Used < 0 || f.Used > room || len(f.Slots) > MaxSlots:

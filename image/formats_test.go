@@ -176,6 +176,7 @@ func TestFields(t *testing.T) {
 		{"whose length is at 0", func(f *image.Field) { f.SizeAt = 0 }},
 		{"whose length is at 5000", func(f *image.Field) { f.Kind = image.FieldFile }},
 		{"number of 32 bytes", func(f *image.Field) { f.Kind, f.SizeAt = image.FieldNumber, 0 }},
+		{"registry-text that is private", func(f *image.Field) { f.Private = true }},
 		{"registry-text with slots", func(f *image.Field) { f.Used = 1 }},
 		{"33 bytes used of 32", func(f *image.Field) { answers(f); f.Used = 33 }},
 		{"33 slots", func(f *image.Field) { answers(f); f.Slots = make([]image.Slot, 33) }},
@@ -196,7 +197,9 @@ func TestFields(t *testing.T) {
 	f := good()
 	answers(&f)
 	f.Pages = f.Pages[:len(f.PageOffsets())]
-	for _, f := range []image.Field{good(), f} {
+	open := f
+	f.Private = true
+	for _, f := range []image.Field{good(), open, f} {
 		if again, err := encoded(nil, f); err != nil || !slices.Contains(again.Needs, f.Kind) || !reflect.DeepEqual(again.Fields, []image.Field{f}) {
 			t.Errorf("%+v: read again as %+v, %v", f, again.Fields, err)
 		}

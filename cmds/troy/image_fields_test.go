@@ -118,7 +118,7 @@ func TestImageFields(t *testing.T) {
 		t.Errorf("import prints %s", out)
 	}
 	out = wantTroy(t, exitOK, "image", "show", "pc").out
-	for _, want := range []string{`field:           computer-name, "WIN-0123456789A", at byte `, `: ControlSet001\Control\ComputerName\ComputerName\ComputerName`, `disable-password-change, "0", at byte`, `machine-file, room for 2.0 kB, at byte`} {
+	for _, want := range []string{`field:           computer-name, "WIN-0123456789A", at byte `, `: ControlSet001\Control\ComputerName\ComputerName\ComputerName`, `disable-password-change, "0", at byte`, `machine-file, room for 2.0 kB, no secrets: users can read it, at byte`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("show prints %s, want %q in it", out, want)
 		}

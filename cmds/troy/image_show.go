@@ -102,13 +102,21 @@ func showFields(w io.Writer, m *image.Manifest) {
 		f := &m.Fields[i]
 		is := strconv.Quote(cli.Clean(f.Was))
 		if f.Kind == image.FieldFile || f.Kind == image.FieldAnswers {
-			is = "room for " + progress.Bytes(f.Room())
+			is = "room for " + progress.Bytes(f.Room()) + readers(f)
 		}
 		fmt.Fprintf(w, "  field:           %s, %s, at byte %d: %s\n", cli.Clean(f.Name), is, f.At[0].Offset, cli.Clean(f.Where))
 		for _, s := range f.Slots {
 			fmt.Fprintf(w, "                   %s\n", cli.Clean(s.Name))
 		}
 	}
+}
+
+// readers says who can read a file of a version in its Windows.
+func readers(f *image.Field) string {
+	if f.Private {
+		return ", private"
+	}
+	return ", no secrets: users can read it"
 }
 
 // jsonDiff is what "image diff --json" prints. A machine goes from one version to another by

@@ -29,7 +29,7 @@ type windowsFlags struct {
 }
 
 // windowsFlagNames are those that installation media alone take.
-var windowsFlagNames = []string{"edition", "size", "unattend", "language", "keyboard", "time-zone", "audit"}
+var windowsFlagNames = []string{"edition", "size", "unattend", "language", "keyboard", "time-zone", "audit", "domain-join"}
 
 func (w *windowsFlags) define(fs *pflag.FlagSet) {
 	w.set = fs
@@ -40,6 +40,7 @@ func (w *windowsFlags) define(fs *pflag.FlagSet) {
 	fs.StringVar(&w.answers.Keyboard, "keyboard", "", "`keyboard`, such as 0407:00000407 (default: that of the language)")
 	fs.StringVar(&w.answers.TimeZone, "time-zone", "", "time `zone` as Windows names it, such as \"W. Europe Standard Time\"")
 	fs.BoolVar(&w.answers.Audit, "audit", false, "start in audit mode, before the first user is made")
+	fs.BoolVar(&w.answers.Join, "domain-join", false, "leave room in the answers for what djoin makes of each PC; no PC may start without it")
 }
 
 // Bounds of --size. What an edition needs at least, the source itself says.
@@ -74,7 +75,7 @@ func (w *windowsFlags) windows(secrets bool) (source.Windows, error) {
 		return out, nil
 	}
 	if w.answers != (unattend.Answers{}) {
-		return out, cli.Usagef("--unattend names an answer file; --language, --keyboard, --time-zone and --audit are for one that is made")
+		return out, cli.Usagef("--unattend names an answer file; --language, --keyboard, --time-zone, --audit and --domain-join are for one that is made")
 	}
 	b, err := os.ReadFile(w.answerFile)
 	if err != nil {

@@ -11,7 +11,8 @@
 // and values give the same edits. A value is written whole, its old bytes are gone: what is left of
 // the room is filled with zeros, or spaces in a file.
 //
-// No error holds a value but a name: the others may be secrets.
+// A secret goes only into a field that is private: into a file that in the version nobody but SYSTEM
+// and administrators may read. No error holds a value but a name: the others may be secrets.
 //
 // # Names
 //
@@ -23,7 +24,7 @@
 //	maximum-password-age            Services\Netlogon\Parameters, days
 //	storage-start                   StartOverride\0 of the drivers of disk controllers
 //	machine-file                    \Troy\machine.json inside the image
-//	answer-file                     \Windows\Panther\unattend.xml
+//	answer-file                     the unattend.xml that setup finds, such as that in \Windows\Panther
 //
 // # Known gaps
 //

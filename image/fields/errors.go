@@ -3,6 +3,7 @@ package fields
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 var (
@@ -12,6 +13,8 @@ var (
 	ErrRoom = errors.New("the value does not fit its field")
 	// ErrIllegal: Windows could not use a value.
 	ErrIllegal = errors.New("illegal value")
+	// ErrNotPrivate: a value is a secret, and every user of the PC could read it in its place.
+	ErrNotPrivate = errors.New("users of the PC could read the secret")
 )
 
 // NoFieldError names the field that a version lacks. It unwraps to ErrNoField.
@@ -54,3 +57,22 @@ func (e *ValueError) Error() string { return e.Name + ": " + e.Reason }
 
 // Unwrap returns ErrIllegal.
 func (e *ValueError) Unwrap() error { return ErrIllegal }
+
+// NotPrivateError names a place for a secret that is not private. It unwraps to ErrNotPrivate.
+type NotPrivateError struct{ Name, Where string }
+
+// Error names the field, the place, and for a file what mends it.
+func (e *NotPrivateError) Error() string {
+	if !strings.HasPrefix(e.Where, `\`) {
+		return fmt.Sprintf("%s takes no secret: users of the PC can read %s", e.Name, e.Where)
+	}
+	return fmt.Sprintf("%s takes no secret: users of the PC can read it; run '%s' in the Windows of the image and publish the next version", e.Name, Mend(e.Where))
+}
+
+// Unwrap returns ErrNotPrivate.
+func (e *NotPrivateError) Unwrap() error { return ErrNotPrivate }
+
+// Mend is the command by which an administrator lets nobody else read a file of C: in Windows.
+func Mend(path string) string {
+	return "icacls C:" + path + " /inheritance:r /grant:r *S-1-5-18:F *S-1-5-32-544:F"
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,8 +41,8 @@ func disk(t *testing.T) ([]byte, []image.Field) {
 		text(fields.Hostname, "set 1", 300, image.Range{Offset: 304, Length: 36}),
 		text(fields.NVHostname, "set 1", 400, image.Range{Offset: 404, Length: 32}),
 		number(fields.StorageStart, 500), number(fields.StorageStart, 600), number(fields.Hiberboot, 700),
-		{Kind: image.FieldFile, Name: fields.MachineFile, Where: `\Troy\machine.json`, At: []image.Range{{Offset: 4*image.PageSize - 100, Length: 200}}},
-		{Kind: image.FieldAnswers, Name: fields.AnswerFile, Where: "unattend.xml", At: []image.Range{{Offset: answersAt, Length: 50}, {Offset: answersAt + 5000, Length: 50}},
+		{Kind: image.FieldFile, Name: fields.MachineFile, Private: true, Where: `\Troy\machine.json`, At: []image.Range{{Offset: 4*image.PageSize - 100, Length: 200}}},
+		{Kind: image.FieldAnswers, Name: fields.AnswerFile, Private: true, Where: "unattend.xml", At: []image.Range{{Offset: answersAt, Length: 50}, {Offset: answersAt + 5000, Length: 50}},
 			Used: int64(len(answers)), Slots: []image.Slot{
 				{Name: fields.NameSlot, Offset: int64(strings.Index(answers, "*")), Length: 1},
 				{Name: account, Offset: int64(strings.Index(answers, tail)), Length: 0}}},
@@ -139,6 +140,11 @@ func TestRefused(t *testing.T) {
 		return out
 	}
 	const secret = "s3cr3t"
+	open := slices.Clone(list) // every user can read its files
+	for i := range open {
+		open[i].Private = false
+	}
+	note := map[string]string{account: secret}
 	for _, c := range []struct {
 		name   string
 		fields []image.Field
@@ -165,6 +171,11 @@ func TestRefused(t *testing.T) {
 		{"answer grows by escaping", list, fields.Values{Answers: map[string]string{account: secret + strings.Repeat("<", 10)}}, fields.ErrRoom, "answer-file needs 104 bytes"},
 		{"no slot", list, fields.Values{Answers: map[string]string{"a/b": secret}}, fields.ErrNoField, "no element a/b to fill"},
 		{"no answer file", without(fields.AnswerFile), fields.Values{Answers: map[string]string{account: secret}}, fields.ErrNoField, "no field answer-file"},
+		{"open file", open, fields.Values{Machine: []byte(`"` + secret + `"`), Secret: []string{fields.MachineFile}}, fields.ErrNotPrivate,
+			`machine-file takes no secret: users of the PC can read it; run 'icacls C:\Troy\machine.json /inheritance:r /grant:r *S-1-5-18:F *S-1-5-32-544:F' in the`},
+		{"open answers", open, fields.Values{Answers: note, Secret: []string{account}}, fields.ErrNotPrivate, "answer-file takes no secret"},
+		{"open answers with a name", open, fields.Values{Name: "pc", Answers: note, Secret: []string{fields.AnswerFile}}, fields.ErrNotPrivate, "answer-file takes no secret"},
+		{"registry", list, fields.Values{Name: "pc", Secret: []string{fields.Hostname}}, fields.ErrNotPrivate, "hostname takes no secret: users of the PC can read set 1"},
 		{"NUL", list, fields.Values{Answers: map[string]string{account: secret + "\x00"}}, fields.ErrIllegal, "characters that XML does not allow"},
 		{"not UTF-8", list, fields.Values{Answers: map[string]string{account: secret + "\xff"}}, fields.ErrIllegal, "characters that XML does not allow"},
 	} {
@@ -174,6 +185,13 @@ func TestRefused(t *testing.T) {
 		}
 		if edits, ferr := fields.Fill(c.fields, &c.v, bytes.NewReader(nil)); len(edits) > 0 || fmt.Sprint(ferr) != fmt.Sprint(err) {
 			t.Errorf("%s: filled with %d edits, %v", c.name, len(edits), ferr)
+		}
+	}
+	for name, v := range map[string]fields.Values{
+		"no secret": {Name: "pc", Machine: []byte("1"), Answers: note}, "a secret that is not written": {Name: "pc", Secret: []string{account, fields.MachineFile}},
+	} {
+		if err := fields.Check(open, &v); err != nil {
+			t.Errorf("%s into open files: %v", name, err)
 		}
 	}
 	// The setup of Windows gives the name: the registry need not have one yet.

@@ -48,13 +48,13 @@ type Values struct {
 	Machine []byte
 	// Answers are texts for elements of the answer file, by the names of the slots.
 	Answers map[string]string
-	// Secret are the names of the fields and slots whose values must not be kept. An answer file with
-	// one of them is secret as a whole.
+	// Secret are the names of the fields and slots whose values must not be kept, and go only where a
+	// field is private. An answer file with one of them is secret as a whole.
 	Secret []string
 }
 
 // Check tells whether all values can be written into the fields of a version. Errors: *NoFieldError,
-// *RoomError, *ValueError.
+// *RoomError, *ValueError, *NotPrivateError.
 func Check(list []image.Field, v *Values) error {
 	_, err := encode(list, v)
 	return err
@@ -108,10 +108,18 @@ func encode(list []image.Field, v *Values) ([]filling, error) {
 		out = append(out, filling{Field: f, value: value, secret: slices.Contains(v.Secret, f.Name)})
 	}
 	answers, err := v.answers(list)
+	if err != nil {
+		return nil, err
+	}
 	if answers != nil {
 		out = append(out, *answers)
 	}
-	return out, err
+	for _, f := range out {
+		if f.secret && !f.Private {
+			return nil, &NotPrivateError{f.Name, f.Where}
+		}
+	}
+	return out, nil
 }
 
 // check looks at the values alone.

@@ -12,6 +12,7 @@ import (
 
 	"troy/diskwriter/ntfs"
 	"troy/image/unattend"
+	"troy/internal/acl"
 	"troy/internal/errline"
 	"troy/internal/tool"
 	"troy/vhdx"
@@ -24,10 +25,11 @@ func (w *Windows) size() int64 {
 	return w.Size
 }
 
-// answerFile returns the file that was given, or makes one for an edition.
+// answerFile returns the file that was given, or makes one for an edition. Both get spaces behind
+// their end.
 func (w *Windows) answerFile(e *Edition) ([]byte, error) {
 	if w.AnswerFile != nil {
-		return w.AnswerFile, nil
+		return unattend.Padded(w.AnswerFile), nil
 	}
 	a := w.Answers
 	if w.Ask != nil {
@@ -36,7 +38,8 @@ func (w *Windows) answerFile(e *Edition) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return makeAnswers(e, &a)
+	b, err := makeAnswers(e, &a)
+	return unattend.Padded(b), err
 }
 
 // Check tells whether the setup of an edition can be given such answers.
@@ -56,24 +59,48 @@ func makeAnswers(e *Edition, a *unattend.Answers) ([]byte, error) {
 	return unattend.Make(a)
 }
 
-// Places where setup looks for an answer file; the first that exists counts (Microsoft, Windows
-// Setup Automation Overview). An image need not have the others, but always has the last.
-var answerFolders = []string{`\Windows\Panther\Unattend`, `\Windows\Panther`, `\Windows\System32\Sysprep`}
-
-const answerName = "unattend.xml"
-
-// placeAnswers writes the answer file to the volume. One that the edition brings along is replaced.
+// placeAnswers writes the answer file to the volume, so that users of the PC cannot read what it
+// gets there. One that the edition brings along is replaced, and can be read by those who could.
 func placeAnswers(ctx context.Context, volume, dir string, answers []byte) error {
 	target, err := answerTarget(volume)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, answerName)
+	path := filepath.Join(dir, unattend.Name)
 	defer os.Remove(path)
 	if err := os.WriteFile(path, answers, 0o600); err != nil {
 		return err
 	}
-	return tool.Run(ctx, &tool.Command{Name: "ntfscp", Args: []string{"-q", volume, path, target}})
+	if err := tool.Run(ctx, &tool.Command{Name: "ntfscp", Args: []string{"-q", volume, path, target}}); err != nil {
+		return err
+	}
+	return hideAnswers(volume, target)
+}
+
+// hideAnswers lets SYSTEM alone read a new file: ntfscp lets everyone.
+func hideAnswers(volume, path string) (err error) {
+	f, err := os.OpenFile(volume, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errline.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	v, err := ntfs.Open(f, info.Size())
+	if err != nil {
+		return err
+	}
+	patches, err := v.SecurityPatches(path, acl.System())
+	if errors.Is(err, ntfs.ErrUnsupported) {
+		return nil // it is not new
+	}
+	for _, p := range patches {
+		_, werr := f.WriteAt(p.Data, p.Offset)
+		err = errline.Join(err, werr)
+	}
+	return err
 }
 
 // answerTarget returns the path of the answer file as ntfscp wants it: spelled as on the volume,
@@ -88,15 +115,15 @@ func answerTarget(volume string) (target string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for _, folder := range answerFolders {
-		switch path, err := spelled(v, folder+`\`+answerName); {
+	for _, folder := range unattend.Folders {
+		switch path, err := spelled(v, folder+`\`+unattend.Name); {
 		case err == nil:
 			return path, nil
 		case !errors.Is(err, ntfs.ErrNotExist):
 			return "", err
 		}
 	}
-	return "", fmt.Errorf("%w: it has none of the folders %s, so setup would find no answers", ErrNoWindows, strings.Join(answerFolders, ", "))
+	return "", fmt.Errorf("%w: it has none of the folders %s, so setup would find no answers", ErrNoWindows, strings.Join(unattend.Folders, ", "))
 }
 
 // spelled returns a path with slashes and the case of the volume. Its folders have to be there.

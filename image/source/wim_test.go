@@ -89,6 +89,11 @@ func checkInstalled(t *testing.T, volume, want string) {
 	const answers = "/Windows/System32/Sysprep/unattend.xml"
 	if got := program(t, "ntfscat", volume, answers); !strings.Contains(got, "<TimeZone>W. Europe Standard Time<") {
 		t.Errorf("answers: %q", got)
+	} else if spaces := len(got) - len(strings.TrimRight(got, " ")); spaces != unattend.Room {
+		t.Errorf("the answers have %d spaces behind their end", spaces)
+	}
+	if out := program(t, "ntfssecaudit", "-v", volume, answers); !strings.Contains(out, "Windows owner S-1-5-32-544\n") || !strings.Contains(out, "mode 0700\n") {
+		t.Errorf("others can read the answers: %s", out)
 	}
 	again := filepath.Join(t.TempDir(), "again.wim")
 	program(t, "wimlib-imagex", "capture", volume, again, "again", "--compress=none")

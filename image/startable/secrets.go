@@ -9,9 +9,8 @@ import (
 	"troy/image/unattend"
 )
 
-// answerFolders are those where setup looks for answers, and leaves what it used (Microsoft,
-// Windows Setup Automation Overview).
-var answerFolders = []string{`\`, windowsFolder + `\Panther`, windowsFolder + `\Panther\Unattend`, windowsFolder + `\System32\Sysprep`}
+// answerFolders are those where setup looks for answers, and leaves what it used.
+var answerFolders = append([]string{`\`}, unattend.Folders...)
 
 // answerMost bounds an answer file, in bytes.
 const answerMost = 16 << 20

@@ -33,14 +33,14 @@ func Secrets(b []byte) ([]string, error) {
 			elements++
 			path = append(path, x.Name.Local)
 			for _, attribute := range x.Attr {
-				if isSecret([]string{attribute.Name.Local}) && isFilled(attribute.Value) {
+				if IsSecret([]string{attribute.Name.Local}) && isFilled(attribute.Value) {
 					found = add(found, append(path[:len(path):len(path)], attribute.Name.Local))
 				}
 			}
 		case xml.EndElement:
 			path = path[:len(path)-1]
 		case xml.CharData:
-			if isSecret(path) && isFilled(string(x)) {
+			if IsSecret(path) && isFilled(string(x)) {
 				found = add(found, path)
 			}
 		}
@@ -50,9 +50,9 @@ func Secrets(b []byte) ([]string, error) {
 // harmless are the elements beside a value that say how it is written or used.
 var harmless = []string{"plaintext", "willshowui", "onerror"}
 
-// isSecret tells whether text at a path of elements is a secret: the path leads through an element
+// IsSecret tells whether text at a path of elements is a secret: the path leads through an element
 // that holds one.
-func isSecret(path []string) bool {
+func IsSecret(path []string) bool {
 	if len(path) > 0 && slices.Contains(harmless, strings.ToLower(path[len(path)-1])) {
 		return false
 	}

@@ -21,7 +21,29 @@ import (
 	"fmt"
 	"regexp"
 	"text/template"
+	"unicode/utf8"
 )
+
+// Folders are those where the setup of a Windows on the disk looks for an answer file of that Name;
+// the first that has one counts (Microsoft, Windows Setup Automation Overview). An image need not
+// have the others, but always has the last.
+var Folders = []string{`\Windows\Panther\Unattend`, `\Windows\Panther`, `\Windows\System32\Sysprep`}
+
+// Name is that of an answer file.
+const Name = "unattend.xml"
+
+// Room is how much longer values may make a file, in bytes: a data block of djoin, which has a few
+// thousand, fits with room to spare.
+const Room = 16 << 10
+
+// Padded is an answer file with spaces behind its end, so that longer values can be put into it where
+// it lies. One that is not UTF-8 stays as it is: Troy puts nothing into it.
+func Padded(b []byte) []byte {
+	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
+		return b
+	}
+	return append(b[:len(b):len(b)], bytes.Repeat([]byte{' '}, Room)...)
+}
 
 // ErrAnswer is the class of answers that Windows could not understand.
 var ErrAnswer = errors.New("wrong answer for the setup of Windows")
@@ -33,6 +55,9 @@ type Answers struct {
 	Keyboard string // 0407:00000407, or a language; "": that of the language
 	TimeZone string // as Windows names it: W. Europe Standard Time
 	Audit    bool   // start as the built-in administrator, before the first user is made
+	// Join leaves an empty element for what djoin made of a PC. Each PC has to get its own before the
+	// first start: what Windows does with an empty one is not known.
+	Join bool
 }
 
 var (
@@ -74,9 +99,19 @@ var file = template.Must(template.New("unattend").Parse(`<?xml version="1.0" enc
         </RunSynchronousCommand>
       </RunSynchronous>
     </component>
-{{- if .TimeZone}}
     <component name="Microsoft-Windows-Shell-Setup"{{template "component"}}>
+      <ComputerName>*</ComputerName>
+{{- if .TimeZone}}
       <TimeZone>{{.TimeZone}}</TimeZone>
+{{- end}}
+    </component>
+{{- if .Join}}
+    <component name="Microsoft-Windows-UnattendedJoin"{{template "component"}}>
+      <Identification>
+        <Provisioning>
+          <AccountData></AccountData>
+        </Provisioning>
+      </Identification>
     </component>
 {{- end}}
   </settings>
@@ -106,7 +141,8 @@ var file = template.Must(template.New("unattend").Parse(`<?xml version="1.0" enc
 </unattend>
 `))
 
-// Make writes an answer file. The error is of class ErrAnswer.
+// Make writes an answer file, without spaces behind its end. The asterisk has Windows make up a name
+// where a PC gets none. The error is of class ErrAnswer.
 func Make(a *Answers) ([]byte, error) {
 	if err := a.check(); err != nil {
 		return nil, err

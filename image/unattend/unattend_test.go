@@ -19,9 +19,10 @@ func TestMake(t *testing.T) {
 		holds []string
 		lacks []string
 	}{
-		{"nothing", unattend.Answers{}, []string{"PreventDeviceEncryption"}, []string{"oobeSystem", "TimeZone"}},
+		{"nothing", unattend.Answers{}, []string{"PreventDeviceEncryption", "<ComputerName>*<"}, []string{"oobeSystem", "TimeZone", "AccountData"}},
 		{"all", unattend.Answers{Language: "de-DE", Keyboard: "0407:00000407", TimeZone: "W. Europe Standard Time", Audit: true},
 			[]string{"<UILanguage>de-DE<", "<InputLocale>0407:00000407<", "<TimeZone>W. Europe Standard Time<", "<Mode>Audit<"}, nil},
+		{"join", unattend.Answers{Join: true}, []string{"<AccountData></AccountData>", "<ComputerName>*<"}, []string{"TimeZone"}},
 		{"keyboard of the language", unattend.Answers{Language: "fr-CH"}, []string{"<InputLocale>fr-CH<"}, []string{"Reseal"}},
 	} {
 		b, err := unattend.Make(&c.a)
@@ -92,5 +93,23 @@ func TestSecrets(t *testing.T) {
 		if got, err := unattend.Secrets([]byte(bad)); err == nil {
 			t.Errorf("%q: %q, want an error", bad, got)
 		}
+	}
+}
+
+// TestPadded: spaces are put behind what Troy can fill, and behind nothing else.
+func TestPadded(t *testing.T) {
+	utf16 := utf16le.Append([]byte{0xff, 0xfe}, "<unattend/>")
+	for _, b := range [][]byte{utf16, utf16le.Append(nil, "<unattend/>"), []byte("<unattend>\xfc</unattend>")} {
+		if got := unattend.Padded(b); string(got) != string(b) {
+			t.Errorf("%q became %q", b, got)
+		}
+	}
+	text := "<unattend>\u00fc</unattend>\n"
+	got := string(unattend.Padded([]byte(text)))
+	if after, ok := strings.CutPrefix(got, text); !ok || len(after) != unattend.Room || strings.Trim(after, " ") != "" {
+		t.Errorf("padded: %.60q of %d bytes", got, len(got))
+	}
+	if err := xml.Unmarshal([]byte(got), new(struct{})); err != nil {
+		t.Error(err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/image/source"
 	"troy/image/startable"
+	"troy/image/unattend"
 	"troy/initramfs/bundle"
 	"troy/internal/block"
 	"troy/internal/errline"
@@ -154,23 +155,17 @@ func judge(disk io.ReaderAt, size int64, sector int) (*windows, error) {
 	return nil, fmt.Errorf(`%w: no volume has %s`, ErrRefused, hivePath)
 }
 
-const (
-	hivePath   = `\Windows\System32\config\SYSTEM`
-	answerName = "unattend.xml"
-)
-
-// answerFolders are where setup looks for answers; the first that exists counts.
-var answerFolders = []string{`\Windows\Panther\Unattend`, `\Windows\Panther`, `\Windows\System32\Sysprep`}
+const hivePath = `\Windows\System32\config\SYSTEM`
 
 // plan says what is to be written to the volume: files, by their paths in it.
 func (w *windows) plan(ctx context.Context, o *Options) (*job, map[string][]byte, error) {
 	if w.setup {
-		for _, folder := range answerFolders {
+		for _, folder := range unattend.Folders {
 			if _, err := w.volume.Lookup(folder); err != nil {
 				continue
 			}
 			answer, err := Answer(o.Language)
-			return &job{Start: w.start}, map[string][]byte{folder + `\` + answerName: answer}, err
+			return &job{Start: w.start}, map[string][]byte{folder + `\` + unattend.Name: answer}, err
 		}
 		return nil, nil, fmt.Errorf("%w: its setup has still to run, and there is no folder for the answers", ErrRefused)
 	}

@@ -11,17 +11,30 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"troy/diskwriter/ntfs"
 	"troy/image"
 	"troy/image/fields"
+	"troy/image/unattend"
 )
 
-// answerFile adds an answer file that spaces follow.
+// answerFile adds the answer file that setup takes.
 func (f *finder) answerFile() {
-	file := f.place(answerPath, fields.AnswerFile)
+	for _, folder := range unattend.Folders {
+		path := folder + `\` + unattend.Name
+		if _, err := f.volume.Lookup(path); !errors.Is(err, ntfs.ErrNotExist) {
+			f.answersAt(path)
+			return
+		}
+	}
+}
+
+// answersAt adds an answer file that spaces follow.
+func (f *finder) answersAt(path string) {
+	file := f.place(path, fields.AnswerFile)
 	if file == nil {
 		return
 	}
-	x := image.Field{Kind: image.FieldAnswers, Name: fields.AnswerFile, Where: answerPath}
+	x := image.Field{Kind: image.FieldAnswers, Name: fields.AnswerFile, Where: path, Private: f.isPrivate(path)}
 	if file.Size() > image.MaxRoom {
 		f.note("no %s: %s has %d bytes, at most %d", x.Name, x.Where, file.Size(), image.MaxRoom)
 		return
@@ -35,7 +48,13 @@ func (f *finder) answerFile() {
 		return
 	}
 	f.add(x, file, 0, file.Size())
+	if !x.Private && slices.ContainsFunc(x.Slots, isSecret) {
+		f.note("%v", &fields.NotPrivateError{Name: x.Name, Where: x.Where})
+	}
 }
+
+// isSecret tells whether a value for that element is a secret.
+func isSecret(s image.Slot) bool { return unattend.IsSecret(strings.Split(s.Name, "/")) }
 
 var errNoSpaces = errors.New("no spaces follow its last element, so nothing could become longer")
 

@@ -12,12 +12,19 @@
 // # What is looked for
 //
 // Names and numbers in the hive SYSTEM, in each control set that may start: Select\Current, Default
-// and LastKnownGood. \Troy\machine.json: its size is the room. \Windows\Panther\unattend.xml, if
-// spaces follow its last element: its slots are the elements of the passes specialize and oobeSystem
+// and LastKnownGood. \Troy\machine.json: its size is the room. The unattend.xml that the
+// setup of Windows finds first, if spaces follow its last element: its slots are the elements of the passes specialize and oobeSystem
 // that hold nothing but text, and whose path is there once.
+//
+// A file is private if its security descriptor lets nobody but SYSTEM and administrators do anything
+// with it. Values for others are no secrets; a note says so of an answer file with an element that
+// is for one.
 //
 // # Known gaps
 //
 //   - The logs of a hive are not read: a hive that was not closed has no fields.
-//   - The answer file has to be UTF-8.
+//   - The answer file has to be UTF-8. One that the registry names (Setup\UnattendFile) is not looked
+//     for.
+//   - Places hold what the publisher's Windows has there. That it is a placeholder, and not the name
+//     or the secret of a PC, nothing looks at: an image that is made of a PC of Troy's needs that.
 package find

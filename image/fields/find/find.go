@@ -11,13 +11,13 @@ import (
 	"troy/diskwriter/ntfs"
 	"troy/image"
 	"troy/image/fields"
+	"troy/internal/acl"
 	"troy/internal/block"
 )
 
 const (
 	windowsFolder = `\Windows`
 	machinePath   = `\Troy\machine.json`
-	answerPath    = windowsFolder + `\Panther\unattend.xml`
 	systemPath    = windowsFolder + `\System32\config\SYSTEM`
 	// maxFields bounds what one version gets: its manifest has to hold them.
 	maxFields = 100
@@ -104,6 +104,15 @@ func (f *finder) add(x image.Field, file *ntfs.PlacedFile, off, n int64) {
 	f.fields = append(f.fields, x)
 }
 
+// isPrivate tells whether nobody but SYSTEM and administrators can read a file.
+func (f *finder) isPrivate(path string) bool {
+	d, err := f.volume.SecurityDescriptor(path)
+	if err != nil && !errors.Is(err, ntfs.ErrNotExist) {
+		f.note("it is not known who can read %s, so it takes no secret: %v", path, err)
+	}
+	return err == nil && acl.IsPrivate(d)
+}
+
 var (
 	errMany    = fmt.Errorf("%d places are found already", maxFields)
 	errOverlap = errors.New("it shares bytes with another place")
@@ -168,6 +177,6 @@ func overlap(a, b *image.Field) bool {
 // machineFile adds the file for what is a machine's own.
 func (f *finder) machineFile() {
 	if file := f.place(machinePath, fields.MachineFile); file != nil {
-		f.add(image.Field{Kind: image.FieldFile, Name: fields.MachineFile, Where: machinePath}, file, 0, file.Size())
+		f.add(image.Field{Kind: image.FieldFile, Name: fields.MachineFile, Where: machinePath, Private: f.isPrivate(machinePath)}, file, 0, file.Size())
 	}
 }

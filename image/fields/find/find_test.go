@@ -18,6 +18,8 @@ import (
 	"troy/chainload/regf"
 	"troy/image"
 	"troy/image/fields"
+	"troy/image/unattend"
+	"troy/internal/acl"
 	"troy/internal/testing/samples"
 )
 
@@ -28,7 +30,7 @@ func wanted() *fields.Values {
 	return &fields.Values{
 		Name: "b204-pc17", Machine: []byte(`{"name": "b204-pc17", "room": "B204"}`),
 		Settings: map[string]uint32{fields.ExpandOnMount: 4, fields.DisablePasswordChange: 1, fields.MaximumPasswordAge: 1000},
-		Answers:  map[string]string{account: strings.Repeat("QUJD&<", 200)},
+		Answers:  map[string]string{account: strings.Repeat("QUJD&<", 200)}, Secret: []string{account, fields.MachineFile},
 	}
 }
 
@@ -163,7 +165,7 @@ func TestScattered(t *testing.T) {
 		v.start -= cut % 4096 // where the name crosses a sector, it crosses a page of the disk
 		v.scatter(systemPath, b)
 		v.scatter(machinePath, padded("{}", 8192))
-		v.scatter(answerPath, padded(answersText, 8192))
+		v.scatter(`\Windows\Panther\unattend.xml`, padded(answersText, 8192))
 		disk := v.bytes()
 		list, notes := find(t, disk)
 		if len(notes) > 0 || len(list) != 2+3*9 {
@@ -249,7 +251,7 @@ func TestNoField(t *testing.T) {
 					if other, ok := c.put[name]; ok {
 						b = other
 					}
-					err = errors.Join(err, os.WriteFile(filepath.Join(root, name), b, 0o644))
+					err = errors.Join(err, writePrivate(filepath.Join(root, name), b))
 				}
 				if c.do != nil {
 					err = errors.Join(err, c.do(root))
@@ -294,5 +296,79 @@ func TestNoWindows(t *testing.T) {
 	}
 	if list, notes := find(t, sound); len(list) != 10 || len(notes) > 0 {
 		t.Errorf("the sound disk: %d fields, notes %q", len(list), notes)
+	}
+}
+
+// TestPrivate: only a file that nobody but SYSTEM and administrators can read takes a secret, and a
+// note says of an answer file with a place for one what mends it. The rest is filled all the same.
+func TestPrivate(t *testing.T) {
+	everyone := acl.Private(false)
+	copy(everyone[len(everyone)-16:], []byte{1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x21, 2}) // Users, in place of Administrators
+	v := newVolume(t, 8*mib, 4096).put(map[string][]byte{hiveFile: hive(t, windows()), ownFile: padded("{}", 3000), setFile: padded(answersText, 9000)})
+	for _, c := range []struct {
+		name           string
+		own, set       []byte
+		machine, setup bool
+	}{
+		{"both", acl.Private(false), acl.Private(false), true, true},
+		{"machine.json for users", everyone, acl.System(), false, true},
+		{"answers for users", acl.System(), everyone, true, false},
+	} {
+		v.mounted(func(root string) error {
+			return errors.Join(hide(filepath.Join(root, ownFile), c.own), hide(filepath.Join(root, setFile), c.set))
+		})
+		disk := v.bytes()
+		list, notes := find(t, disk)
+		if own, set := named(list, fields.MachineFile)[0], named(list, fields.AnswerFile)[0]; own.Private != c.machine || set.Private != c.setup {
+			t.Errorf("%s: private are %v and %v", c.name, own.Private, set.Private)
+		}
+		const mend = `fields: answer-file takes no secret: users of the PC can read it; run 'icacls C:\Windows\Panther\unattend.xml /inheritance:r `
+		if c.setup != (len(notes) == 0) || !c.setup && (len(notes) != 1 || !strings.HasPrefix(notes[0], mend)) {
+			t.Errorf("%s: notes %q", c.name, notes)
+		}
+		err := fields.Check(list, wanted())
+		if (err == nil) != (c.machine && c.setup) || err != nil && !errors.Is(err, fields.ErrNotPrivate) {
+			t.Errorf("%s: with secrets %v", c.name, err)
+		}
+		open := wanted()
+		open.Secret = nil
+		filled(t, disk, list, open)
+	}
+}
+
+// TestMade: the answer file that unattend makes has places for name and account where setup looks for
+// it, with room for what djoin prints.
+func TestMade(t *testing.T) {
+	for i, folder := range unattend.Folders {
+		file := strings.ReplaceAll(folder[1:], `\`, "/") + "/" + unattend.Name
+		made, err := unattend.Make(&unattend.Answers{Language: "de-DE", Join: i > 0})
+		must(t, err)
+		v := newVolume(t, 8*mib, 4096)
+		v.mounted(func(root string) error {
+			err := os.MkdirAll(filepath.Join(root, filepath.Dir(file)), 0o755)
+			if i > 0 { // the first that exists counts
+				err = errors.Join(err, os.MkdirAll(filepath.Join(root, "Windows/System32/Sysprep"), 0o755),
+					os.WriteFile(filepath.Join(root, "Windows/System32/Sysprep", unattend.Name), []byte("<unattend/>"), 0o644))
+			}
+			return err
+		})
+		disk := v.put(map[string][]byte{file: unattend.Padded(made)}).bytes()
+		list, notes := find(t, disk)
+		if len(list) != 1 || list[0].Where != folder+`\`+unattend.Name || len(notes) > 0 {
+			t.Fatalf("%s: %+v, notes %q", file, list, notes)
+		}
+		want := &fields.Values{Name: "b204-pc17"}
+		if i > 0 {
+			want.Answers, want.Secret = map[string]string{account: strings.Repeat("QUFB", 4000)}, []string{account}
+		}
+		v.store(filled(t, disk, list, want))
+		var got struct {
+			Name    string `xml:"settings>component>ComputerName"`
+			Account string `xml:"settings>component>Identification>Provisioning>AccountData"`
+		}
+		must(t, xml.Unmarshal(v.get(file), &got))
+		if got.Name != want.Name || got.Account != want.Answers[account] {
+			t.Errorf("%s has the name %q and %d bytes of an account", file, got.Name, len(got.Account))
+		}
 	}
 }

@@ -14,11 +14,14 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"troy/chainload/regf"
 	"troy/diskwriter/ntfs"
 	"troy/diskwriter/pcdisk"
 	"troy/image"
 	"troy/image/fields"
+	"troy/internal/acl"
 	"troy/internal/testing/needs"
 )
 
@@ -76,18 +79,25 @@ func (v *volume) mounted(do func(root string) error) {
 	must(v.t, pcdisk.Mounted(v.t.Context(), v.path, do))
 }
 
-// put writes files into the volume.
+// put writes files into the volume, which users of its Windows cannot read.
 func (v *volume) put(files map[string][]byte) *volume {
 	v.t.Helper()
 	v.mounted(func(root string) error {
 		var err error
 		for name, b := range files {
-			err = errors.Join(err, os.WriteFile(filepath.Join(root, name), b, 0o644))
+			err = errors.Join(err, writePrivate(filepath.Join(root, name), b))
 		}
 		return err
 	})
 	return v
 }
+
+func writePrivate(path string, b []byte) error {
+	return errors.Join(os.WriteFile(path, b, 0o644), hide(path, acl.Private(false)))
+}
+
+// hide gives a file a security descriptor.
+func hide(path string, d []byte) error { return unix.Setxattr(path, "system.ntfs_acl", d, 0) }
 
 // get reads a file of the volume by a program of others.
 func (v *volume) get(name string) []byte {
