@@ -56,6 +56,7 @@ func newImport(s *cli.Streams) *cobra.Command {
 	p := &publishing{imageCall: newImageCall(s)}
 	cmd := leaf("import NAME FILE", "publish a disk, or a Windows from an installation medium, as version 1", p.runImport)
 	p.windows.define(cmd.Flags())
+	cmd.Flags().BoolVar(&p.windows.answers.Join, "domain-join", false, "leave room in the answers for what djoin makes of each PC; no PC may start without it")
 	return p.define(cmd)
 }
 

@@ -40,7 +40,6 @@ func (w *windowsFlags) define(fs *pflag.FlagSet) {
 	fs.StringVar(&w.answers.Keyboard, "keyboard", "", "`keyboard`, such as 0407:00000407 (default: that of the language)")
 	fs.StringVar(&w.answers.TimeZone, "time-zone", "", "time `zone` as Windows names it, such as \"W. Europe Standard Time\"")
 	fs.BoolVar(&w.answers.Audit, "audit", false, "start in audit mode, before the first user is made")
-	fs.BoolVar(&w.answers.Join, "domain-join", false, "leave room in the answers for what djoin makes of each PC; no PC may start without it")
 }
 
 // Bounds of --size. What an edition needs at least, the source itself says.
