@@ -30,7 +30,9 @@ func (s *Server) serveCheckIn(w http.ResponseWriter, r *http.Request) {
 		order, err = order.For(c)
 	}
 	if s.o.OnCheckIn != nil {
-		s.o.OnCheckIn(peerOf(r), *c, order, err)
+		public := order
+		public.Identity = order.Identity.Public()
+		s.o.OnCheckIn(peerOf(r), *c, public, err)
 	}
 	if err != nil {
 		w.Header().Set("Retry-After", "5")

@@ -41,7 +41,7 @@ type Options struct {
 	// Bandwidth limits the body bytes per second of all answers from the store together. Machines
 	// (told apart by address) share it evenly. 0 = no limit, and shares as TCP makes them.
 	Bandwidth int64
-	// OnCheckIn, if set, is called with each check-in and its answer.
+	// OnCheckIn, if set, is called with each check-in and its answer, but for the texts of secrets.
 	OnCheckIn func(peer protocol.Peer, c protocol.CheckIn, o protocol.Order, err error)
 	// OnProgress, if set, is called with the progress that a machine reports.
 	OnProgress func(peer protocol.Peer, p protocol.Progress)

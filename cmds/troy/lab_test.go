@@ -69,6 +69,7 @@ type servedLab struct {
 	out  *screen
 	stop func()
 	url  string
+	more []string               // flags of serve
 	keys map[string]*tls.Config // by MAC address: how that machine talks to the server
 }
 
@@ -86,7 +87,7 @@ func (s *servedLab) start(t *testing.T) {
 	done := make(chan int, 1)
 	s.out = &screen{}
 	go func() {
-		done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--lab", s.lab, s.store}, s.out, s.out)
+		done <- run(ctx, append([]string{"serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--lab", s.lab, s.store}, s.more...), s.out, s.out)
 	}()
 	s.stop = sync.OnceFunc(func() {
 		cancel()

@@ -128,6 +128,9 @@ func counts(r *rooms.Room) string {
 	if n := r.Counts[rooms.PhaseCurrent] - r.Healthy; n > 0 {
 		parts = append(parts, fmt.Sprintf("%d of unknown health", n))
 	}
+	if r.Unnamed > 0 {
+		parts = append(parts, fmt.Sprintf("%d unnamed", r.Unnamed))
+	}
 	if r.Alarms > 0 {
 		parts = append(parts, fmt.Sprintf("%d need attention", r.Alarms))
 	}
@@ -257,6 +260,9 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 		seen = h.Seen.In(zone).Format(timeForm)
 	}
 	more, health := cmp.Or(h.Doubt, h.Error), string(h.Health)
+	if more == "" {
+		more = h.Unnamed
+	}
 	if more == "" && h.Keyed && !h.Confirmed {
 		more = "not confirmed"
 	}
@@ -269,7 +275,7 @@ func (a *adminCall) sayHost(h *rooms.Host, zone *time.Location) {
 	if more == "" && h.Direct > 0 {
 		more = fmt.Sprintf("direct starts before: %d", h.Direct)
 	}
-	if h.Attention != "" {
+	if h.Attention != "" && h.Attention != more {
 		more = strings.TrimSuffix(h.Attention+"; "+more, "; ")
 	}
 	if h.Live != nil {
@@ -313,6 +319,18 @@ func (a *logCall) run(ctx context.Context, args []string) error {
 	})
 }
 
+// inWindows says what a machine is called in Windows, and what it lacks.
+func inWindows(h *rooms.Host) string {
+	text := cmp.Or(h.PCName, "as published")
+	if h.WantPCName != "" && h.WantPCName != h.PCName {
+		text += ", to be " + h.WantPCName
+	}
+	if h.Unnamed != "" {
+		text += "; " + h.Unnamed
+	}
+	return text
+}
+
 // sayHardware tells what somebody needs who looks for a driver or a firmware update.
 func (a *adminCall) sayHardware(in *protocol.CheckIn) {
 	what := strings.TrimSpace(in.Machine.Vendor + " " + in.Machine.Product)
@@ -326,6 +344,9 @@ func (a *adminCall) sayLog(d *api.HostDetail, zone *time.Location, failed bool) 
 	a.sayHost(&d.Host, zone)
 	if v := d.Verified; v != nil {
 		fmt.Fprintf(a.Out, "compared %s: %s\n", v.At.In(zone).Format(timeForm), cli.Clean(v.String()))
+	}
+	if d.PCName != "" || d.WantPCName != "" {
+		fmt.Fprintln(a.Out, cli.Clean("name in Windows: "+inWindows(&d.Host)))
 	}
 	if d.Setup != "" {
 		fmt.Fprintf(a.Out, "setup of Windows: %s\n", cli.Clean(string(d.Setup)))

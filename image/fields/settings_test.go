@@ -30,3 +30,10 @@ func TestSettings(t *testing.T) {
 		}
 	}
 }
+
+func TestMachineJSON(t *testing.T) {
+	got := string(fields.MachineJSON("LAB-1", "lab-1", "B204", map[string]string{"printer": "a \"b\"", "account": "ü"}))
+	if want := `{"host":"lab-1","name":"LAB-1","room":"B204","values":{"account":"ü","printer":"a \"b\""}}`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -192,6 +192,7 @@ func sizeOf(ctx context.Context, src image.Source, plan *image.Plan, name string
 	size.Fetch, size.Write, size.Manifest = plan.FetchBytes, plan.WriteBytes, e.Manifest.SHA256.String()
 	size.Setup, size.Virtual = m.Setup, m.VirtualSize
 	size.Published, size.Note = m.Published, m.Note
+	size.Fields = m.Fields
 	return size, nil
 }
 

@@ -103,9 +103,9 @@ func (d *decoder) named(l *Lab, p *Policy, h *Host, layers []string) {
 		d.once(at, "the name in Windows "+bad.Reason, fmt.Sprintf("one of 1 to %d letters, digits, dashes: change it, or give the host a pc_name of its own", fields.MaxName))
 		return
 	}
-	other := l.byPC[foldPC(name)]
+	other := l.byPC[FoldPC(name)]
 	if other == nil {
-		l.byPC[foldPC(name)] = h
+		l.byPC[FoldPC(name)] = h
 		return
 	}
 	if h.PCName == "" && !p.PCName.varies() {

@@ -276,11 +276,11 @@ func (l *Lab) newName(h *Host, taken map[string]Name) string {
 	}
 	p.take(h)
 	name, err := pcName(p.PCName, string(h.Room), string(h.Name))
-	other := taken[foldPC(name)]
+	other := taken[FoldPC(name)]
 	if o := l.Named(name); o != nil {
 		other = o.Name
 	}
-	taken[foldPC(name)] = h.Name
+	taken[FoldPC(name)] = h.Name
 	switch {
 	case err != nil:
 		return fmt.Sprintf("%s: %v, in Windows", h.Name, err)

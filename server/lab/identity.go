@@ -25,11 +25,7 @@ func (l *Lab) Identity(room, name string) (*Own, error) {
 	if !ok || p.Identity == IdentityOff {
 		return nil, nil
 	}
-	h := l.byName[Name(name)]
-	if h != nil && string(h.Room) != room {
-		h = nil
-	}
-	p.take(h)
+	p.take(l.hostIn(room, name))
 	own := &Own{Identity: protocol.Identity{Required: p.Identity == IdentityRequired}}
 	var err error
 	if own.Name, err = pcName(p.PCName, room, name); err != nil {
@@ -80,9 +76,27 @@ func noNumber(host, what string) error {
 	return &fields.ValueError{Name: "name", Reason: fmt.Sprintf("%q ends in no digits for the {number} in %s", host, what)}
 }
 
+// PCName is the name in Windows that Identity gives; "" where the room has "identity: off".
+func (l *Lab) PCName(room, name string) (string, error) {
+	p, ok := l.Room(room)
+	if !ok || p.Identity == IdentityOff {
+		return "", nil
+	}
+	p.take(l.hostIn(room, name))
+	return pcName(p.PCName, room, name)
+}
+
+// hostIn is the host of that name, nil if the room has none.
+func (l *Lab) hostIn(room, name string) *Host {
+	if h := l.byName[Name(name)]; h != nil && string(h.Room) == room {
+		return h
+	}
+	return nil
+}
+
 // Named returns the host of lab.yaml that has a name in Windows, in letters of any case; nil if none
 // has it.
-func (l *Lab) Named(pc string) *Host { return l.byPC[foldPC(pc)] }
+func (l *Lab) Named(pc string) *Host { return l.byPC[FoldPC(pc)] }
 
-// foldPC is the spelling by which names in Windows are compared.
-func foldPC(pc string) string { return strings.ToUpper(pc) }
+// FoldPC is the spelling by which names in Windows are compared.
+func FoldPC(pc string) string { return strings.ToUpper(pc) }

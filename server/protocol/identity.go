@@ -1,5 +1,7 @@
 package protocol
 
+import "slices"
+
 // Limits on what an Identity holds; Validate checks them. All of it has to fit a message.
 const (
 	MaxName    = 15       // bytes of Identity.Name: NetBIOS has no more
@@ -40,6 +42,21 @@ type Named struct {
 	Name    string `json:"name,omitempty"`    // "" = as published
 	Secrets bool   `json:"secrets,omitempty"` // it has all secrets of the last order
 	Lacks   string `json:"lacks,omitempty"`   // what it lacks of what was ordered, and why; "" = nothing
+}
+
+// Public returns the identity with no text of its secrets: for logs.
+func (id *Identity) Public() *Identity {
+	if id == nil {
+		return nil
+	}
+	public := *id
+	public.Values = slices.Clone(id.Values)
+	for i := range public.Values {
+		if public.Values[i].Secret {
+			public.Values[i].Text = ""
+		}
+	}
+	return &public
 }
 
 // Validate checks the bounds; the error is an ErrInvalid and holds nothing of the values.

@@ -59,6 +59,10 @@ func (k *Keeper) assignable(l *lab.Lab, m, old *state.Machine, name, room string
 	case old == nil && (h != nil || k.taken(name, m.ID)):
 		return fmt.Errorf("%w: another machine is called %q", ErrInvalid, name)
 	}
+	at := member{name: name, room: room, host: h}
+	if _, why := k.owns(l, m.ID, &at, k.namers(l)); why != "" {
+		return fmt.Errorf("%w: with that name %s", ErrInvalid, why)
+	}
 	return nil
 }
 

@@ -72,7 +72,7 @@ func (k *Keeper) nameOf(m *state.Machine) string {
 func (k *Keeper) noteSilent(all []shown) {
 	for i := range all {
 		h, m := &all[i].Host, all[i].m
-		if h.Attention == "" || said(m) != "" {
+		if h.Attention == "" || all[i].lacking || said(m) != "" {
 			continue
 		}
 		k.mu.Lock()

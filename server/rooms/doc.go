@@ -77,6 +77,19 @@
 // A machine whose version the store lacks is updated to none: it is written as a whole, where the
 // room and a permit allow that. A store that cannot be read lacks nothing.
 //
+// # What is a machine's own in Windows
+//
+// A machine that is listed or assigned is told what lab.Identity gives for it, also where nothing is
+// promoted; guests and machines in doubt are told nothing. Of two machines with one name in Windows
+// a host of lab.yaml keeps it, else the one that checked in first; the other one, and one with a name
+// that Windows cannot have, gets nothing, and the order and the status say why. Assign refuses such
+// names. Secrets are read when an order is made, for machines that are confirmed and speak with the
+// key that is pinned; a file that cannot be used is told, and the order goes out without it. Nothing
+// that is kept, told or shown has a value, secret or not: of the identity that was ordered the record
+// has the name alone. What a machine says that it has of it is kept and shown; what it lacks calls
+// for a person once it was told and a start went by. A promotion warns of a version without the
+// places, and refuses it where the room requires them.
+//
 // # Start slots
 //
 // At most "wave" machines of a room are at work. A slot is taken when the order goes out, and free

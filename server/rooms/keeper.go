@@ -74,6 +74,8 @@ type Keeper struct {
 	pending  map[string]begun           // id → orders to begin that are decided, not yet durable
 	woken    map[string]wakes           // by the first MAC address
 	alarmed  map[string]time.Time       // id → last sign of a machine that was said to be silent
+	unsent   map[string]string          // id → why its last order lacks a secret
+	unnamed  map[string]string          // id → what the admin was told that it lacks in Windows
 	labErr   error
 	latest   time.Time // that the clock showed
 
@@ -94,7 +96,7 @@ func New(o *Options) (*Keeper, error) {
 		return nil, errors.New("rooms: Lab, State and Sizes are needed")
 	}
 	k := &Keeper{o: *o, against: map[string]string{}, members: map[string]map[string]bool{}, marks: map[string]map[string]bool{}, placed: map[string]string{},
-		strangers: strangers{}, pending: map[string]begun{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}, most: strangersMost, told: limit.New(toldPerMinute/60.0, toldAtOnce)}
+		strangers: strangers{}, pending: map[string]begun{}, woken: map[string]wakes{}, alarmed: map[string]time.Time{}, unsent: map[string]string{}, unnamed: map[string]string{}, most: strangersMost, told: limit.New(toldPerMinute/60.0, toldAtOnce)}
 	if k.o.Now == nil {
 		k.o.Now = time.Now
 	}
@@ -148,8 +150,11 @@ func (k *Keeper) Order(ctx context.Context, peer protocol.Peer, in protocol.Chec
 	k.tellOf(before, m, w)
 	k.noteFailure(before, m)
 	k.noteAlarm(before, m)
+	o = d.Order
+	o.Identity = k.withSecrets(c, peer, m)
+	k.noteUnnamed(l, m)
 	k.changed.tell()
-	return d.Order, nil
+	return o, nil
 }
 
 // Images lists the images that rooms can get: those of lab.yaml, else all of the store.
@@ -185,6 +190,7 @@ func (k *Keeper) gather(ctx context.Context, l *lab.Lab, w *who, in *protocol.Ch
 	if c.Room, c.Guest = &p, w.at.guest; !c.Guest {
 		c.Name = w.at.name
 	}
+	c.Own, c.Unnamed = k.owns(l, w.id, &w.at, k.namers(l))
 	c.EndSetup, c.Verify = m.EndSetup, m.Verify
 	c.Another = k.contents().another(in.Image, in.Version, in.Manifest)
 	if c.Goal = k.goal(l, w.at.room, w.at.host); c.Goal == nil {
@@ -270,6 +276,7 @@ func record(m *state.Machine, c *Case, d *Decision) {
 		m.Remember(c.Now, "direct", fmt.Sprintf("starts of Windows without the agent, as the room permits: %d", n))
 	}
 	m.Seen, m.CheckIn, m.Order = c.Now, heard(&m.CheckIn, c.CheckIn), d.Order
+	m.Order.Identity = inBrief(d.Order.Identity)
 	if e := m.EndSetup; e != nil && (m.CheckIn.Setup != protocol.SetupPending || e.Of.Manifest != m.CheckIn.Manifest) {
 		m.EndSetup = nil // it has ended otherwise
 	}

@@ -12,12 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"troy/image"
 	"troy/server/lab"
 	"troy/server/protocol"
 	"troy/server/state"
 )
 
-// fixedSizes: versions 1 to 9 of win11 exist, a disk of 64 GiB. That of version 8 has to be set up.
+// fixedSizes: versions 1 to 9 of win11 exist, a disk of 64 GiB. That of version 8 has to be set up,
+// version 7 has fields.
 type fixedSizes struct{}
 
 // Refused implements Programs: machines whose Secure Boot is on refuse version 3.
@@ -42,7 +44,11 @@ func (fixedSizes) Size(_ context.Context, name string, have, want int) (Size, er
 	if name != "win11" || want < 1 || want > 9 || have > 9 {
 		return Size{}, ErrNotFound
 	}
-	return Size{Fetch: 100 << 20, Write: 200 << 20, Manifest: strings.Repeat(strconv.Itoa(want), protocol.HashSize), Virtual: 64 << 30, Setup: want == 8}, nil
+	var list []image.Field
+	if want == 7 {
+		list = someFields()
+	}
+	return Size{Fields: list, Fetch: 100 << 20, Write: 200 << 20, Manifest: strings.Repeat(strconv.Itoa(want), protocol.HashSize), Virtual: 64 << 30, Setup: want == 8}, nil
 }
 
 // calls records whom a Keeper wakes.

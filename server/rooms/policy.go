@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"time"
 
 	"troy/server/lab"
@@ -48,22 +49,6 @@ type Goal struct {
 	after *state.Target // the promotion, which may have to wait for a room; nil = none
 }
 
-// Size is what a machine fetches and writes to come to its goal, in bytes.
-type Size struct {
-	Fetch int64 `json:"fetch"`
-	Write int64 `json:"write"`
-	// Manifest is the SHA-256 of the goal's manifest, in hex; "" = not known.
-	Manifest string `json:"-"`
-	// Setup says that the Windows of the goal has still to be set up.
-	Setup bool `json:"-"`
-	// Published and Note are what the goal's manifest says of itself.
-	Published time.Time `json:"-"`
-	Note      string    `json:"-"`
-	// Virtual is the size of the goal's disk. Taken is what the one of the image's last versions
-	// that changed most took in a slot; it is known for machines that hold nothing.
-	Virtual, Taken int64 `json:"-"`
-}
-
 // Case is everything that an order depends on.
 type Case struct {
 	Now     time.Time
@@ -76,6 +61,10 @@ type Case struct {
 	Name    string // of the machine in its room
 	Where   string // the name of the room
 	Key     string // that is pinned for it
+	// Own is what it is to get in Windows, nil = nothing; Unnamed says why it gets nothing although
+	// its room names machines.
+	Own     *lab.Own
+	Unnamed string
 	// Permitted tells whether the admin has signed a permit, and whether that could be read at all;
 	// nil = it is not known.
 	Permitted func(Need) (signed, known bool)
@@ -116,6 +105,9 @@ func Decide(c *Case) Decision {
 	}
 	d := c.decide()
 	c.endSetup(&d.Order)
+	if c.Unnamed != "" {
+		d.Order.Reason = protocol.Clean(strings.TrimPrefix(d.Order.Reason+"; "+c.Unnamed, "; "), protocol.MaxText)
+	}
 	return d
 }
 
@@ -167,6 +159,9 @@ func (c *Case) order() protocol.Order {
 		Rules: protocol.Rules{Reset: protocol.Reset(c.Room.Reset), Merge: protocol.Merge(c.Room.Merge), Rate: c.rate(),
 			Starts: c.starts(), LinkPatience: int(c.Room.Link), Windows: c.windows()},
 		Permits: c.permits(), Room: c.Where, Contact: string(c.Room.Contact),
+	}
+	if c.Own != nil {
+		o.Identity = &c.Own.Identity
 	}
 	switch closes, open := c.hours().Closes(c.Now); {
 	case c.always():

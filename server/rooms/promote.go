@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"troy/internal/errline"
 	"troy/server/lab"
 	"troy/server/state"
 )
@@ -80,6 +81,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 	}
 	e.Setup, e.Disk = whole.Setup, diskFor(&room, &whole)
 	e.Published, e.Note = whole.Published, whole.Note
+	e.Warnings = append(e.Warnings, k.unplaced(l, p.Room, t.Image, whole.Fields).warnings(&room)...)
 	if err := k.sum(ctx, l, e); err != nil {
 		return nil, err
 	}
@@ -257,7 +259,7 @@ func (k *Keeper) Promote(ctx context.Context, p Promotion) (*state.Target, error
 	if err != nil {
 		return nil, err
 	}
-	if err := k.setsUp(ctx, l, &p, t); err != nil {
+	if err := errline.Join(k.setsUp(ctx, l, &p, t), k.takesAll(ctx, l, &p, t)); err != nil {
 		return nil, err
 	}
 	return k.put(p.Room, *t)
@@ -355,6 +357,9 @@ func (k *Keeper) Rollback(ctx context.Context, p Promotion) (*state.Target, erro
 	now, had := k.o.State.Room(p.Room).Current(), before != nil && before.Version == t.Version
 	if now != nil && now.Image == t.Image && t.Version > now.Version && !had {
 		return nil, fmt.Errorf("%w: version %d is newer than version %d, which room %s has: that is a promotion", ErrInvalid, t.Version, now.Version, p.Room)
+	}
+	if err := k.takesAll(ctx, k.Lab(), &p, t); err != nil {
+		return nil, err
 	}
 	t.Rollback = true
 	return k.put(p.Room, *t)

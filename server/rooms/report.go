@@ -33,6 +33,7 @@ func (k *Keeper) Report(_ context.Context, peer protocol.Peer, r protocol.Report
 	k.settle(id, false)
 	k.noteFailure(before, m)
 	k.noteAlarm(before, m)
+	k.noteUnnamed(k.Lab(), m)
 	k.changed.tell()
 	return nil
 }

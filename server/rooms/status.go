@@ -74,6 +74,12 @@ type Host struct {
 	Agent     string `json:"agent,omitempty"`
 	// Direct is how many starts before its last one were none of the agent, as the room permits.
 	Direct int `json:"direct,omitempty"`
+	// PCName is its name in Windows, as it says; "" = as published. WantPCName is the one that it is
+	// to have; "" = none.
+	PCName     string `json:"pc_name,omitempty"`
+	WantPCName string `json:"want_pc_name,omitempty"`
+	// Unnamed says what it lacks in Windows of what is its own; "" = nothing.
+	Unnamed string `json:"unnamed,omitempty"`
 	// Trusted is what it remembers of the signed metadata of the store.
 	Trusted *protocol.Trusted `json:"trusted,omitempty"`
 	// Refuses is what its firmware would not start of what it is to be given, a line for each.
@@ -105,6 +111,8 @@ type Room struct {
 	Counts   map[Phase]int `json:"counts"`
 	Healthy  int           `json:"healthy"`          // of those that have the version
 	Alarms   int           `json:"alarms,omitempty"` // machines that need attention
+	// Unnamed have a version, but not yet in it all that is their own, such as their names.
+	Unnamed int `json:"unnamed,omitempty"`
 	// Unconfirmed are known by their keys and wait to be confirmed.
 	Unconfirmed int `json:"unconfirmed"`
 	// Compared tells of orders to verify.
@@ -133,7 +141,9 @@ type entry struct {
 type shown struct {
 	Host
 	entry
-	goal *Goal // nil = nothing
+	goal    *Goal // nil = nothing
+	unnamed bool  // it lacks its name, or what a person has to see to
+	lacking bool  // and that alone calls for a person
 }
 
 // hosts lists the machines of a room, by name.
@@ -186,13 +196,14 @@ func (k *Keeper) shown(l *lab.Lab, room string, entries []entry) []shown {
 	if known {
 		whole = roomGoal(&p, r)
 	}
-	store := k.contents()
+	store, names := k.contents(), k.namers(l)
 	all := make([]shown, len(entries))
 	now := k.o.Now()
 	for i := range all {
 		all[i].entry = entries[i]
 		all[i].goal = pinned(whole, &p, all[i].host, r)
 		k.show(&all[i], l, &p, store, now)
+		k.showNamed(&all[i], l, names)
 	}
 	return all
 }
@@ -415,6 +426,9 @@ func (r *Room) tally(c *Case, all []shown) {
 		r.Counts[h.Phase]++
 		if h.Attention != "" {
 			r.Alarms++
+		}
+		if all[i].unnamed {
+			r.Unnamed++
 		}
 		if h.Phase == PhaseCurrent && h.Health == protocol.HealthGood {
 			r.Healthy++

@@ -185,6 +185,8 @@ func (k *Keeper) remove(ids []string) error {
 	for _, id := range ids {
 		delete(k.against, id)
 		delete(k.alarmed, id)
+		delete(k.unsent, id)
+		delete(k.unnamed, id)
 		k.live.end(id)
 	}
 	for _, mac := range macs {

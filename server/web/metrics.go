@@ -19,7 +19,7 @@ var phases = [...]rooms.Phase{rooms.PhaseNever, rooms.PhaseIdle, rooms.PhaseCurr
 type collector struct {
 	lab Viewer
 
-	machines, healthy, alarms, rate, left, open, version, compared, unknown, labValid *prometheus.Desc
+	machines, healthy, alarms, unnamed, rate, left, open, version, compared, unknown, labValid *prometheus.Desc
 }
 
 // newMetrics makes the handler of /metrics.
@@ -31,6 +31,7 @@ func newMetrics(h *Handler) (http.Handler, error) {
 		machines: desc("machines", "Machines of a room, by phase.", "room", "phase"),
 		healthy:  desc("machines_healthy", "Machines of a room that have its version and reported it healthy.", "room"),
 		alarms:   desc("machines_attention", "Machines of a room that need attention.", "room"),
+		unnamed:  desc("machines_unnamed", "Machines of a room that lack their name, or something else of their own, in Windows.", "room"),
 		rate:     desc("room_fetch_bytes_per_second", "What the machines of a room fetch now, as they say.", "room"),
 		left:     desc("room_left_seconds", "Time until the wave is through, roughly; 0 = nothing to do, or not known.", "room"),
 		open:     desc("room_window_open", "1 if machines of the room may be worked on.", "room"),
@@ -55,7 +56,7 @@ func newMetrics(h *Handler) (http.Handler, error) {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.machines, c.healthy, c.alarms, c.rate, c.left, c.open, c.version, c.compared, c.unknown, c.labValid} {
+	for _, d := range []*prometheus.Desc{c.machines, c.healthy, c.alarms, c.unnamed, c.rate, c.left, c.open, c.version, c.compared, c.unknown, c.labValid} {
 		out <- d
 	}
 }
@@ -73,6 +74,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 		put(c.healthy, float64(r.Healthy), r.Name)
 		put(c.alarms, float64(r.Alarms), r.Name)
+		put(c.unnamed, float64(r.Unnamed), r.Name)
 		put(c.rate, float64(r.Rate), r.Name)
 		put(c.left, r.Left, r.Name)
 		put(c.open, flag(r.Open), r.Name)

@@ -136,11 +136,11 @@ func (s *snapshot) tile(t *template.Template, name string, host rooms.Host) tile
 
 // summaryView is the strip at the top.
 type summaryView struct {
-	Machines, Current, Working, Failed, Alarms, Unknown int
-	Rate                                                int64
-	LabError                                            string
-	Nights                                              []state.Night // that ended in the last hours
-	Total                                               state.Night   // their sum
+	Machines, Current, Working, Failed, Alarms, Unnamed, Unknown int
+	Rate                                                         int64
+	LabError                                                     string
+	Nights                                                       []state.Night // that ended in the last hours
+	Total                                                        state.Night   // their sum
 }
 
 const morning = 18 * time.Hour // how long a night is news
@@ -154,6 +154,7 @@ func (p *pages) summary(st *rooms.Status) *summaryView {
 		v.Working += r.Counts[rooms.PhaseWorking]
 		v.Failed += r.Counts[rooms.PhaseFailed] + r.Counts[rooms.PhaseDown] + r.Counts[rooms.PhaseSilent]
 		v.Alarms += r.Alarms
+		v.Unnamed += r.Unnamed
 		v.Rate += r.Rate
 	}
 	now := p.h.now()

@@ -60,6 +60,7 @@ func (sizes) Undriven(context.Context, *protocol.CheckIn, string, int) []string 
 type site struct {
 	t      testing.TB
 	keeper *rooms.Keeper
+	path   string // of lab.yaml
 	web    *Handler
 	http   *httptest.Server
 
@@ -121,6 +122,7 @@ func newSiteAt(t testing.TB, machines int, o Options, now func() time.Time) *sit
 		fmt.Fprintf(&text, "  - {name: b204-%02d, room: B204, mac: \"%s\"}\n", i, mac(i))
 	}
 	path := filepath.Join(dir, "lab.yaml")
+	s.path = path
 	must(t, os.WriteFile(path, []byte(text.String()), 0o644))
 	file, err := lab.Open(path)
 	must(t, err)
@@ -159,6 +161,17 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// lab changes what lab.yaml says of rooms; the hosts stay.
+func (s *site) lab(text string) {
+	s.t.Helper()
+	b, err := os.ReadFile(s.path)
+	must(s.t, err)
+	_, hosts, _ := strings.Cut(string(b), "hosts:")
+	must(s.t, os.WriteFile(s.path, []byte(text+"hosts:"+hosts), 0o644))
+	s.keeper.Reload(true)
+	must(s.t, s.keeper.LabError())
 }
 
 // peer is the connection of machine i.

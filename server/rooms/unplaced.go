@@ -1,0 +1,111 @@
+package rooms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"troy/image"
+	"troy/image/fields"
+	"troy/server/lab"
+	"troy/server/protocol"
+	"troy/server/state"
+)
+
+// missing are machines for whose own things a version has no place, by what is missing.
+type missing map[string]*without
+
+// without are the machines that one reason keeps from something.
+type without struct {
+	why   string // of the first one
+	names []string
+}
+
+// unplaced finds the machines of a room that would not get all that is their own in a version with
+// these fields.
+func (k *Keeper) unplaced(l *lab.Lab, room, image string, list []image.Field) missing {
+	all, names := missing{}, k.namers(l)
+	for _, h := range k.hosts(l, room) {
+		if !follows(h.host, image) {
+			continue
+		}
+		own, _ := k.owns(l, h.id(), &h.member, names)
+		if own == nil {
+			continue
+		}
+		id, _ := joined(own) // a file that is missing is told elsewhere
+		if err := fields.Check(list, valuesOf(id, h.name, room)); err != nil {
+			key := kindOf(err)
+			if all[key] == nil {
+				all[key] = &without{why: err.Error()}
+			}
+			all[key].names = append(all[key].names, h.name)
+		}
+	}
+	return all
+}
+
+// kindOf is what an error has in common for machines whose values differ in length.
+func kindOf(err error) string {
+	var room *fields.RoomError
+	if errors.As(err, &room) {
+		return room.Name + " " + room.Where
+	}
+	return err.Error()
+}
+
+// valuesOf makes of an identity what the agent writes.
+func valuesOf(id *protocol.Identity, host, room string) *fields.Values {
+	v := &fields.Values{Name: id.Name, Settings: map[string]uint32{}, Answers: map[string]string{}}
+	for _, s := range id.Settings {
+		v.Settings[s.Field] = s.Number
+	}
+	own := map[string]string{}
+	for _, x := range id.Values {
+		place, into := x.Key, v.Answers
+		if !strings.Contains(x.Key, "/") {
+			place, into = fields.MachineFile, own
+		}
+		if into[x.Key] = x.Text; x.Secret {
+			v.Secret = append(v.Secret, place)
+		}
+	}
+	if len(own) > 0 {
+		v.Machine = fields.MachineJSON(id.Name, host, room, own)
+	}
+	return v
+}
+
+// warnings are lines for the estimate of a promotion.
+func (all missing) warnings(p *lab.Policy) (lines []string) {
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		end := ""
+		if p.Identity == lab.IdentityRequired {
+			end = "; identity: required of the room refuses the version"
+		}
+		lines = append(lines, fmt.Sprintf("%d machines would lack something of their own in Windows: %s (%s)%s", len(all[key].names), all[key].why, some(all[key].names), end))
+	}
+	return lines
+}
+
+// takesAll refuses a version for a room with "identity: required" if it has no place for what is a
+// machine's own there: no machine of them would install it.
+func (k *Keeper) takesAll(ctx context.Context, l *lab.Lab, p *Promotion, t *state.Target) error {
+	room, _ := l.Room(p.Room)
+	if room.Identity != lab.IdentityRequired {
+		return nil
+	}
+	s, err := k.o.Sizes.Size(ctx, t.Image, 0, t.Version)
+	if err != nil {
+		return err
+	}
+	all := k.unplaced(l, p.Room, t.Image, s.Fields)
+	for _, key := range slices.Sorted(maps.Keys(all))[:min(len(all), 1)] {
+		return fmt.Errorf("%w: room %s has identity: required, and %d of its machines would not install %s version %d (%s): %s; publish a version with that place, or set identity: wanted",
+			ErrInvalid, p.Room, len(all[key].names), t.Image, t.Version, some(all[key].names), all[key].why)
+	}
+	return nil
+}
