@@ -20,6 +20,7 @@
 //	page        at least one user can sign in on it
 //	firmware    what the store gives machines to start is not refused by one that has checked in:
 //	            shim, GRUB, Windows Boot Manager (package programs)
+//	secrets     of lab.yaml go into files that users of the PCs cannot read
 //	state       the server's state file and its copy are whole
 //	signed      the signatures of the store hold, and not only for days; no machine that is known by
 //	            its key has seen newer ones (it was restored from an old backup)

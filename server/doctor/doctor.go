@@ -100,6 +100,7 @@ func Check(ctx context.Context, o *Options) (all []Finding, err error) {
 		all = append(all, checkNumbers(o.Store, o.Machines)...)
 		all = append(all, checkMachines(o.Machines)...)
 		all = append(all, checkFirmware(o.Machines)...)
+		all = append(all, checkSecrets(ctx, o.Store, o.Machines)...)
 	}
 	return all, nil
 }

@@ -61,11 +61,11 @@ var errNoSpaces = errors.New("no spaces follow its last element, so nothing coul
 // answers returns how much of an answer file is before the spaces at its end, and its slots.
 func answers(b []byte) (used int64, slots []image.Slot, err error) {
 	text := bytes.TrimRight(b, " ")
+	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
+		return 0, nil, errors.New("it is not UTF-8: save it as that")
+	}
 	if len(text) == len(b) {
 		return 0, nil, errNoSpaces
-	}
-	if !utf8.Valid(text) {
-		return 0, nil, errors.New("it is not UTF-8")
 	}
 	slots, err = slotsOf(text)
 	return int64(len(text)), slots, err

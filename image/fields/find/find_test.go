@@ -21,6 +21,7 @@ import (
 	"troy/image/unattend"
 	"troy/internal/acl"
 	"troy/internal/testing/samples"
+	"troy/internal/utf16le"
 )
 
 const account = "specialize/Microsoft-Windows-UnattendedJoin/Identification/Provisioning/AccountData"
@@ -239,6 +240,9 @@ func TestNoField(t *testing.T) {
 			delete(v, `ControlSet001\Services\FsDepends\Parameters\VirtualDiskExpandOnMount`)
 			return hive(t, v)
 		}()}, nil, []string{fields.ComputerName, fields.ExpandOnMount}, []string{"no computer-name: ControlSet001 of SYSTEM has no such value"}},
+		{"UTF-16 with spaces", map[string][]byte{setFile: utf16le.Append([]byte{0xff, 0xfe}, string(padded(answersText, 2000)))}, nil, []string{fields.AnswerFile}, []string{"unattend.xml: it is not UTF-8"}},
+		{"UTF-16 without a mark", map[string][]byte{setFile: utf16le.Append(nil, string(padded(answersText, 2000)))}, nil, []string{fields.AnswerFile}, []string{"unattend.xml: it is not UTF-8"}},
+		{"UTF-8 with a mark", map[string][]byte{setFile: append([]byte("\ufeff"), padded(answersText, 9000)...)}, nil, nil, nil},
 		{"files missing", nil, func(root string) error {
 			return errors.Join(os.Remove(filepath.Join(root, ownFile)), os.Remove(filepath.Join(root, setFile)), os.Remove(filepath.Join(root, hiveFile)))
 		}, all, nil},
