@@ -248,6 +248,18 @@ func TestPromoteUnplaced(t *testing.T) {
 	if got := estimate(2); !strings.Contains(got, "4 machines would lack something of their own in Windows: the version has no field computer-name ('troy image show' says why) (b204-1, b204-2, b204-3 and 1 more)") || strings.Contains(got, "refuses") {
 		t.Errorf("no fields: %s", got)
 	}
+	w.lab(namedLab(`, secrets: {key: k.txt}`))
+	key := filepath.Join(w.dir, "k.txt")
+	for _, text := range []string{"", hidden} { // also while the file is missing
+		if text != "" {
+			if err := os.WriteFile(key, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := estimate(7); !strings.Contains(got, "machine-file takes no secret: users of the PC can read it") || strings.Contains(got, hidden) {
+			t.Errorf("a file that users can read: %s", got)
+		}
+	}
 	w.promote("B204", 2, "none")
 	long := strings.Replace(namedLab(`, values: {note: NOTE}`), "values: {printer: hp}, ", "", 1)
 	long = strings.Replace(long, "NOTE", strings.Repeat("x", 100), 1)

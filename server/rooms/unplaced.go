@@ -36,8 +36,7 @@ func (k *Keeper) unplaced(l *lab.Lab, room, image string, list []image.Field) mi
 		if own == nil {
 			continue
 		}
-		id, _ := joined(own) // a file that is missing is told elsewhere
-		if err := fields.Check(list, valuesOf(id, h.name, room)); err != nil {
+		if err := fields.Check(list, valuesOf(whole(own), h.name, room)); err != nil {
 			key := kindOf(err)
 			if all[key] == nil {
 				all[key] = &without{why: err.Error()}
@@ -46,6 +45,21 @@ func (k *Keeper) unplaced(l *lab.Lab, room, image string, list []image.Field) mi
 		}
 	}
 	return all
+}
+
+// whole is an identity with all of its secrets. One whose file cannot be read is empty here: that is
+// told elsewhere, and it needs a place all the same.
+func whole(own *lab.Own) *protocol.Identity {
+	id := own.Identity
+	id.Values = slices.Clone(id.Values)
+	for _, s := range own.Secrets {
+		v, err := s.Read()
+		if err != nil {
+			v = protocol.Value{Key: s.Key, Secret: true}
+		}
+		id.Values = append(id.Values, v)
+	}
+	return &id
 }
 
 // kindOf is what an error has in common for machines whose values differ in length.
