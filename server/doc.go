@@ -6,6 +6,7 @@
 //	POST /v1/progress      protocol.Progress → protocol.Ack
 //	POST /v1/report        protocol.Report → protocol.Ack
 //	/v1/admin/…            Options.Admin (package server/rooms/api)
+//	/v1/capture/…          Options.Capture (package server/inbox)
 //	GET /healthz           200 and the server's time in the Date header
 //
 // # Promises

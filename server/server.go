@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"troy/image/capture"
 	"troy/internal/errline"
 	"troy/server/limit"
 	"troy/server/protocol"
@@ -58,6 +59,8 @@ type Options struct {
 	Keep func(ctx context.Context, peer protocol.Peer, r protocol.Report) error
 	// Admin, if set, answers everything under /v1/admin/. It checks who may ask.
 	Admin http.Handler
+	// Capture, if set, answers everything under /v1/capture/ (package inbox). It checks who may ask.
+	Capture http.Handler
 	// OnServed, if set, is called with the bytes of each answer from the store after it was sent.
 	// All functions may be called from several goroutines at once.
 	OnServed func(name string, bytes int64)
@@ -92,6 +95,9 @@ func New(o *Options) (*Server, error) {
 	s.mux.HandleFunc("GET /"+protocol.PathHealth, serveHealth)
 	if o.Admin != nil {
 		s.mux.Handle("/v1/admin/", o.Admin)
+	}
+	if o.Capture != nil {
+		s.mux.Handle(capture.Prefix, o.Capture)
 	}
 	return s, nil
 }

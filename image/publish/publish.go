@@ -291,7 +291,7 @@ func (p *publication) prepare(ctx context.Context, m *image.Manifest) (*scan, er
 		for _, n := range notes {
 			m.Notes = append(m.Notes, strings.ToValidUTF8(n, "?"))
 		}
-		if unused, err = wholePages(ranges, p.disk.Size); err != nil {
+		if unused, err = image.WholePages(ranges, p.disk.Size); err != nil {
 			return nil, err
 		}
 	}
@@ -306,20 +306,6 @@ func (p *publication) prepare(ctx context.Context, m *image.Manifest) (*scan, er
 		err = s.checkRoom(ctx, p.s)
 	}
 	return s, err
-}
-
-// wholePages returns the pages that lie entirely within ranges.
-func wholePages(ranges []image.Range, size int64) (pages.Set, error) {
-	var list []pages.Span
-	for _, r := range ranges {
-		if r.Offset < 0 || r.Length < 0 || r.Offset > size-r.Length {
-			return nil, fault.Invalidf("the filter names bytes %d+%d of a disk of %d bytes", r.Offset, r.Length, size)
-		}
-		if lo, hi := (r.Offset+image.PageSize-1)/image.PageSize, (r.Offset+r.Length)/image.PageSize; lo < hi {
-			list = append(list, pages.Span{Lo: lo, Hi: hi})
-		}
-	}
-	return pages.NewSet(list), nil
 }
 
 // pack scans and writes the pack; it returns the table and the map of the new version.

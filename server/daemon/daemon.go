@@ -14,6 +14,7 @@ import (
 	"troy/server/audit"
 	"troy/server/catalog"
 	"troy/server/certs"
+	"troy/server/inbox"
 	"troy/server/netboot"
 	"troy/server/signing"
 	"troy/server/web"
@@ -93,6 +94,12 @@ func (d *Daemon) openStore(so *server.Options) (err error) {
 	}
 	d.opened = append(d.opened, d.log.Close)
 	d.log.tell(so, &d.o.Events)
+	captures := inbox.New(&inbox.Options{Dir: d.lab.dir.Inbox()})
+	d.opened = append(d.opened, captures.Close)
+	// The rooms give no orders to capture yet.
+	if so.Capture, err = inbox.Handler(captures, inbox.Nobody{}); err != nil {
+		return err
+	}
 	if d.store, err = server.New(so); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 
+	"troy/image/capture"
 	"troy/server/jsonhttp"
 	"troy/server/netboot"
 	"troy/server/protocol"
@@ -68,7 +69,7 @@ func plainly(h http.Handler, secure net.Addr) http.Handler {
 func known(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := strings.TrimPrefix(path.Clean(r.URL.Path), "/")
-		call := name == protocol.PathCheckIn || name == protocol.PathProgress || name == protocol.PathReport
+		call := strings.HasPrefix(name+"/", strings.TrimPrefix(capture.Prefix, "/")) || name == protocol.PathCheckIn || name == protocol.PathProgress || name == protocol.PathReport
 		if call && len(r.TLS.PeerCertificates) == 0 {
 			jsonhttp.Fail(w, http.StatusForbidden, errors.New("a machine has to show the certificate of its key: docs/check-in.md"))
 			return

@@ -80,7 +80,7 @@ func TestToken(t *testing.T) {
 func TestCallsNeedKeys(t *testing.T) {
 	d, _ := start(t, withLab(t, options(t)))
 	keyless := tlskey.Client(func() []string { return []string{d.Key()} }, nil)
-	for _, path := range []string{protocol.PathCheckIn, protocol.PathProgress, protocol.PathReport, "v1//checkin", "v1/admin/status"} {
+	for _, path := range []string{protocol.PathCheckIn, protocol.PathProgress, protocol.PathReport, "v1//checkin", "v1/capture/x", "v1/admin/status"} {
 		for base, want := range map[string]int{"http://" + d.Plain().String(): http.StatusForbidden, "https://" + d.TLS().String(): http.StatusForbidden} {
 			if path == "v1/admin/status" && strings.HasPrefix(base, "https") {
 				want = http.StatusUnauthorized // the token is asked for

@@ -8,6 +8,7 @@
 //	users         who may sign in on the page (package web)
 //	audit.jsonl   who did what, and audit-refused.jsonl what strangers tried (package audit)
 //	tls.key       by which machines know the server (package certs); no other server has it
+//	inbox/        what golden PCs sent of their sessions (package inbox)
 //	page/         certificate of the page, where no other folder is named (package certs)
 //	lab           path of the server's lab.yaml: the admin's commands read it while no server runs
 package servedir
@@ -93,6 +94,9 @@ func (d Dir) TLSKey() string { return d.file("tls.key") }
 
 // Page is the path of the folder with the certificate of the page.
 func (d Dir) Page() string { return d.file("page") }
+
+// Inbox is the path of the folder with what golden PCs sent.
+func (d Dir) Inbox() string { return d.file("inbox") }
 
 // SetLab notes where the server's lab.yaml is.
 func (d Dir) SetLab(path string) error {
