@@ -50,7 +50,7 @@ func next(f *Facts) Step {
 		goBack, mergeEarly,
 		connect, checkIn, keepRules, endSetup, tryAgain,
 		provision, finishReinstall, heal, verify, adopt, reinstall, deploy,
-		bootFiles, mergeRest, resetSession, ownAgent,
+		bootFiles, mergeRest, want, resetSession, renew, personalise, ownAgent,
 		pause, handOff, report, confirm, countStart, allowDirect,
 	} {
 		if s := rule(f); s != nil {

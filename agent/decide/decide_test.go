@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -210,7 +211,7 @@ var (
 // otherImage is a disk that holds another image.
 func otherImage() machine.State { s := on(4); s.Image = "old"; return s }
 
-func table() []row { return append(rows(), directRows()...) }
+func table() []row { return slices.Concat(rows(), identityRows(), directRows()) }
 
 func rows() []row {
 	refused := Planned{For: Stage, Image: "lab", Version: 1, Lacks: "no signed permit"}

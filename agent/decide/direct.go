@@ -21,7 +21,7 @@ func direct(f *Facts) bool {
 		return false
 	case s.Layers > 0 || s.Staged > 0 || s.Merging || s.Merged:
 		return false
-	case f.Order != nil && f.Order.Wait > 0 || !Satisfied(f):
+	case f.Order != nil && f.Order.Wait > 0 || !Satisfied(f) || !settled(f):
 		return false
 	}
 	o := Judged(f).Outcome

@@ -30,6 +30,11 @@
 //     reinstall that was begun is finished: no session is left. A session that holds what setup made
 //     of a version is not reset by a rule, either: the version itself was never set up. The mark of a
 //     setup ends with it, or by the admin's order, which also may discard what setup has done.
+//   - A machine is named before Windows starts: what it is called in a version is in the journal
+//     before the version is committed, so that the next start can write it, without a server too.
+//     Where identity: required cannot be kept, the version is not committed; but naming that fails
+//     never keeps a version that is on the disk from starting. A session is never discarded for a
+//     name, nor is Windows started without the agent while it lacks one.
 //
 // # Health
 //
@@ -328,6 +333,71 @@
 //	      → report, stay
 //	  in use
 //	      → boot files, report, stay
+//	Names in Windows
+//	  no server, after a reset
+//	      → boot files, personalise 1, hand-off, count, windows
+//	  no server, reset: boot
+//	      → boot files, reset, personalise 1, hand-off, count, windows
+//	  no server, the name is not known for this version
+//	      → boot files, hand-off, count, windows
+//	  it has its name
+//	      → boot files, hand-off, report, count, windows
+//	  a new name, Windows wrote nothing
+//	      → boot files, identity 2, personalise 2, hand-off, report, count, windows
+//	  a new name, Windows wrote
+//	      → boot files, identity 2, hand-off, report, count, windows
+//	  the same, reset: boot
+//	      → boot files, identity 2, reset, personalise 2, hand-off, report, count, windows
+//	  another name than before, Windows wrote nothing
+//	      → boot files, identity 2, reset, personalise 2, hand-off, report, count, windows
+//	  the same, but the reset was cut off
+//	      → boot files, personalise 2, hand-off, report, count, windows
+//	  the secrets were not there
+//	      → boot files, reset, personalise 2, hand-off, report, count, windows
+//	  they are not there again
+//	      → boot files, hand-off, report, count, windows
+//	  the version has no place for a name
+//	      → boot files, hand-off, report, count, windows
+//	  another version
+//	      → plan stage 2, stage 2, identity 2, commit 2, boot files, personalise 2, hand-off, report, count, windows
+//	  the same, cut off before the commit
+//	      → commit 2, boot files, personalise 2, hand-off, report, count, windows
+//	  the new version cannot be named
+//	      → commit 2, boot files, hand-off, report, count, windows
+//	  the same, identity: required
+//	      → boot files, hand-off, report, count, windows
+//	  the version below, of another name
+//	      → plan rollback 1, rollback 1, boot files, identity 1, personalise 1, hand-off, report, count, windows
+//	  writing it failed
+//	      → boot files, personalise 2, hand-off, report, count, windows
+//	  it failed twice
+//	      → boot files, hand-off, report, count, windows
+//	  identity: off
+//	      → boot files, identity 2, hand-off, report, count, windows
+//	  the same, Windows wrote nothing
+//	      → boot files, identity 2, reset, hand-off, report, count, windows
+//	  the machine is not assigned any more
+//	      → boot files, personalise 2, hand-off, report, count, windows
+//	  the version is not known to the store
+//	      → boot files, hand-off, report, count, windows
+//	  golden
+//	      → boot files, hand-off, report, count, windows
+//	  held
+//	      → boot files, hand-off, report, count, windows
+//	  a setup that has not begun
+//	      → boot files, personalise 2, hand-off, report, count, windows
+//	  a setup that has begun
+//	      → boot files, identity 2, hand-off, report, count, windows
+//	  set up in its session, another name
+//	      → boot files, identity 2, hand-off, report, count, windows
+//	  starts: direct, it has its name
+//	      → boot files, hand-off, report, count, direct, windows
+//	  starts: direct, it lacks secrets
+//	      → boot files, hand-off, report, count, windows
+//	  starts: direct, no place for a name
+//	      → boot files, hand-off, report, count, direct, windows
+//	  starts: direct, it could not be noted
+//	      → boot files, hand-off, report, count, windows
 //	Starts without the agent (starts: direct)
 //	  the version is good here
 //	      → boot files, hand-off, report, count, direct, windows

@@ -30,7 +30,9 @@ type Facts struct {
 	Judged  string            // the version that Verdict is about: Name of image and version
 	OnTrial bool              // this agent is a new one that has to report before it is kept
 	Order   *protocol.Order   // nil: no server gave one
-	Planned *Planned          // what the last Plan found
+	// Identity is what the order's identity comes to (machine.Identity.Of); "" = it has none.
+	Identity string
+	Planned  *Planned // what the last Plan found
 	// Foreign is the manifest of a version on the disk that Plan found to be none of this store's.
 	Foreign  string
 	Compared *Compared // what Verify found

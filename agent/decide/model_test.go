@@ -26,6 +26,7 @@ type model struct {
 	outgrown bool // it was made for a smaller disk than those of the store
 	healthy  chainload.Verdict
 	order    *protocol.Order
+	identity string // what its identity comes to
 	errs     []string
 }
 
@@ -49,6 +50,9 @@ func newModel(r *rand.Rand) (*model, Facts) {
 	}
 	if m.chance(15) {
 		m.state = machine.State{Reinstalling: true, ReinstallImage: []string{"lab", ""}[r.IntN(2)], ReinstallVersion: r.IntN(4)}
+	}
+	if m.chance(50) {
+		m.drawIdentity()
 	}
 	m.half = m.state.LogPending && !m.state.SessionWritten
 	m.memo = Memo{Reset: []protocol.Reset{"", protocol.ResetBoot, protocol.ResetUpdate, protocol.ResetKey}[r.IntN(4)]}
@@ -83,8 +87,26 @@ func newModel(r *rand.Rand) (*model, Facts) {
 func (m *model) calm() {
 	m.cond, m.half, m.healthy = Opened, false, chainload.Good
 	m.state = on(1 + m.r.IntN(3))
+	if m.chance(50) {
+		m.drawIdentity()
+	}
 	m.memo.Marks, m.memo.Reset = Marks{}, ""
 	m.memo.Health = chainload.Health{Version: named(m.state.Version), Proven: true}
+}
+
+// drawIdentity has the journal want something, and the boot child have something.
+func (m *model) drawIdentity() {
+	s, any := &m.state, []string{"", "a", "b", "plain"}
+	s.IdentityKept = true
+	s.IdentityOf, s.StagedIdentityOf = any[m.r.IntN(3)], any[m.r.IntN(3)]
+	if s.IdentityWanted = s.IdentityOf; s.IdentityOf != "" && m.chance(15) {
+		s.IdentityWanted = machine.SumEdits(nil)
+	}
+	s.IdentityUnknown = s.SessionWritten && m.chance(20)
+	if !s.IdentityUnknown {
+		s.IdentityApplied = any[m.r.IntN(4)]
+	}
+	s.IdentityPending = !s.SessionWritten && s.IdentityApplied == "" && s.IdentityWanted != machine.SumEdits(nil)
 }
 
 // hash is mostly that of the store's version of that number.
@@ -121,6 +143,13 @@ func (m *model) draw() *protocol.Order {
 	}
 	if m.chance(20) {
 		o.Agent = "5"
+	}
+	m.identity = ""
+	if m.chance(50) {
+		o.Room = "r"
+	}
+	if m.chance(50) {
+		o.Identity, m.identity = &protocol.Identity{Required: m.chance(40)}, []string{"a", "b"}[m.r.IntN(2)]
 	}
 	if m.chance(60) {
 		o.Rules.Starts = protocol.StartsDirect
@@ -169,7 +198,7 @@ func (m *model) effect(f *Facts, s Step, known bool) {
 			m.state.Manifest = []string{manifest(m.state.Version), protocol.NoVersion}[m.r.IntN(2)]
 		}
 	default:
-		m.state = assume(Facts{Disk: Disk{State: m.state}, Order: f.Order, Compared: f.Compared}, s).Disk.State
+		m.state = assume(Facts{Disk: Disk{State: m.state}, Order: f.Order, Identity: f.Identity, Compared: f.Compared}, s).Disk.State
 	}
 	if s.Kind == Recover && known {
 		m.half, m.state.LogPending = false, false
@@ -192,7 +221,7 @@ func (m *model) learn(f *Facts, s Step) {
 		f.Verdict, f.Judged = m.healthy, f.current()
 		f.OnTrial = m.chance(10)
 	case CheckIn:
-		f.Order = m.order
+		f.Order, f.Identity = m.order, m.identity
 		m.order = m.draw()
 	case Plan:
 		f.Planned = &Planned{For: s.For, Image: s.Image, Version: s.Version, Boots: s.Boots, Outgrew: m.outgrown && !s.Begun && m.cond == Opened}
@@ -248,6 +277,7 @@ func (m *model) allowed(f *Facts, s Step) {
 			m.complain("%s under a mark: %s", s, f.marked())
 		}
 	}
+	m.namesRight(f, s)
 	if m.half && k.works() && k != Recover && k != Heal && k != Reinstall && k != Provision {
 		m.complain("%s on a disk that was not recovered", s)
 	}
@@ -265,7 +295,9 @@ func (m *model) allowed(f *Facts, s Step) {
 			m.complain("%s, and the agent has work to do, or does not know the version: %+v", s, d)
 		}
 	case Reset:
-		if rule := f.reset(); rule == protocol.ResetUpdate || rule == protocol.ResetKey && !f.Discard || f.Memo.Marks.SetUp {
+		d := m.state
+		renews := !d.SessionWritten && !d.SessionUnknown && d.IdentityApplied != "" && d.IdentityApplied != d.IdentityWanted
+		if rule := f.reset(); !renews && (rule == protocol.ResetUpdate || rule == protocol.ResetKey && !f.Discard || f.Memo.Marks.SetUp) {
 			m.complain("%s by the rule %q, R pressed: %v", s, rule, f.Discard)
 		}
 	case Provision:
@@ -299,6 +331,35 @@ func (m *model) allowed(f *Facts, s Step) {
 	}
 	if (k == Stage || k == Adopt || k == Commit || asked && k == Rollback) && f.Memo.Health.Refuses(named(s.Version)) {
 		m.complain("%s, which was given up here", s)
+	}
+}
+
+// namesRight complains of a step that gives a name where none may be, or leaves one out.
+func (m *model) namesRight(f *Facts, s Step) {
+	d, unmarked := m.state, *f
+	unmarked.Memo.Marks.Setup = false
+	why := unmarked.marked()
+	switch s.Kind {
+	case Want:
+		if why != "" || f.Order == nil {
+			m.complain("%s without an order, or under a mark: %s", s, why)
+		}
+	case Personalise:
+		if why != "" || d.SessionWritten || !d.IdentityPending {
+			m.complain("%s of %+v, mark: %s", s, d, why)
+		}
+	case Commit:
+		if o := f.Order; o.Identity != nil && o.Identity.Required && d.StagedIdentityOf != f.Identity {
+			m.complain("%s of a version that has no name", s)
+		}
+	case HandOff:
+		if m.cond == Opened && f.Disk.Condition == Opened && f.recovered() && !d.Reinstalling && d.IdentityPending && d.IdentityWanted != "" && why == "" && !f.Done.failed(Personalise) {
+			m.complain("%s of a machine that has no name: %+v", s, d)
+		}
+	case Direct:
+		if d.IdentityKept && d.IdentityApplied != d.IdentityWanted && d.IdentityWanted != machine.SumEdits(nil) {
+			m.complain("%s, and Windows has another name", s)
+		}
 	}
 }
 
@@ -368,7 +429,7 @@ func check(seed1, seed2 uint64) (History, error) {
 func TestRandom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	direct := 0
+	direct, named := 0, 0
 	for i := range uint64(20_000) {
 		done, err := check(seed, i)
 		if err != nil {
@@ -377,9 +438,12 @@ func TestRandom(t *testing.T) {
 		if done.did(Direct) {
 			direct++
 		}
+		if done.succeeded(Personalise) {
+			named++
+		}
 	}
-	if direct < 5 {
-		t.Errorf("%d starts allow direct ones: they are hardly tested", direct)
+	if direct < 5 || named < 500 {
+		t.Errorf("%d starts allow direct ones, %d name the machine: that is hardly tested", direct, named)
 	}
 }
 

@@ -159,6 +159,10 @@ func mended(f *Facts, i int) bool {
 	case Commit, Rollback, Stage, Reinstall:
 		waits := s.Kind == Commit && d.Staged == s.Version && d.StagedImage == s.Image
 		return opened && !d.Reinstalling && d.Image == s.Image && d.Version == s.Version && !waits
+	case Want: // whatever it is called, it starts; the report says what it lacks
+		return opened && d.Image == s.Image && d.Version == s.Version
+	case Personalise:
+		return opened && !d.IdentityPending
 	case Reset:
 		return opened && !d.SessionWritten && !d.SessionUnknown
 	case Merge:
@@ -277,6 +281,6 @@ func Unreached(f *Facts) bool {
 // Touched tells whether this start wrote to what Windows starts from, also where that went well.
 func Touched(f *Facts) bool {
 	return slices.ContainsFunc(f.Done, func(r Result) bool {
-		return r.Wrote && r.Step.Kind.works() && r.Step.Kind != Recover && r.Step.Kind != Verify
+		return r.Wrote && r.Step.Kind.works() && r.Step.Kind != Recover && r.Step.Kind != Verify && r.Step.Kind != Want
 	})
 }

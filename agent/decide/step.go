@@ -34,6 +34,12 @@ const (
 	Provision  Kind = "provision"   // make a disk into one of Troy's
 )
 
+// Kinds of steps that name the machine in Windows. They work on the disk as well.
+const (
+	Want        Kind = "identity"    // write to the journal what the machine is to be called in a version
+	Personalise Kind = "personalise" // write that into the empty boot child
+)
+
 // Kinds of steps around the work.
 const (
 	Note      Kind = "note"       // write what a later start must know to the journal
@@ -61,7 +67,7 @@ const (
 // Step is one thing to do.
 type Step struct {
 	Kind     Kind
-	Image    string        // for Plan, Stage, Adopt, Commit, Rollback, Reinstall, Provision
+	Image    string        // for Plan, Stage, Adopt, Commit, Rollback, Reinstall, Provision, Want, Personalise
 	Version  int           // likewise
 	For      Kind          // for Plan: the step that it is for
 	Begun    bool          // for Plan, Reinstall: go on with what was begun, which was permitted then
@@ -101,7 +107,7 @@ func (s Step) String() string {
 // works tells whether the step writes to the files of the machine.
 func (k Kind) works() bool {
 	switch k {
-	case Recover, Merge, Heal, Verify, Stage, Adopt, Commit, Rollback, Reset, LeaveSetup, Reinstall, Provision:
+	case Recover, Merge, Heal, Verify, Stage, Adopt, Commit, Rollback, Reset, LeaveSetup, Reinstall, Provision, Want, Personalise:
 		return true
 	}
 	return false
@@ -111,7 +117,7 @@ func (k Kind) works() bool {
 // started from after one that failed, before it was opened and recovered.
 func (k Kind) boots() bool {
 	switch k {
-	case Recover, Merge, Commit, Rollback, Reset, LeaveSetup, Reinstall:
+	case Recover, Merge, Commit, Rollback, Reset, LeaveSetup, Reinstall, Personalise:
 		return true
 	}
 	return false
@@ -138,10 +144,12 @@ func (k Kind) limit() limit {
 	switch k {
 	case Recover:
 		return limit{maxRecover, 2}
-	case Commit, Rollback, Reset, LeaveSetup:
+	case Commit, Rollback, Reset, LeaveSetup, Personalise:
 		return twice
 	case Merge:
 		return limit{4, 1}
+	case Want:
+		return limit{4, 4} // one for each version
 	case Reinstall:
 		return limit{2, 2} // what is wanted, else what was begun
 	case Note:

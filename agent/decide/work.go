@@ -185,7 +185,10 @@ func commit(f *Facts, step *Step) *Step {
 	if first := ownAgent(f); first != nil || f.Renewed {
 		return first
 	}
-	if !f.Done.may(Commit) {
+	if first := wantFirst(f, step); first != nil {
+		return first
+	}
+	if refusesName(f) || !f.Done.may(Commit) {
 		return nil
 	}
 	return step

@@ -18,8 +18,9 @@ func newDiskName(s *cli.Streams) *cobra.Command {
 	d := &diskStore{call: newCall(s)}
 	cmd := leaf("name --store DIR DEVICE NAME", "reset a machine and give its Windows a name", d.name)
 	cmd.Long = `Discard the changes that Windows made, and write the name of the machine over that of the version,
-in the places that 'troy image show' lists. A later reset takes the name away. Nothing is written if
-the version has no such place, or the name is none that Windows takes.`
+in the places that 'troy image show' lists. The agent writes it again after each reset, until a
+server says something else. Nothing is written if the version has no such place, or the name is none
+that Windows takes.`
 	return d.define(cmd)
 }
 
@@ -66,7 +67,7 @@ func (d *diskStore) give(ctx context.Context, m *machine.Machine, v *fields.Valu
 	if err != nil {
 		return err
 	}
-	id := &machine.Identity{Image: st.Image, Version: st.Version, Manifest: st.Manifest, Values: map[string]string{"name": v.Name}, Edits: edits}
+	id := &machine.Identity{Image: st.Image, Version: st.Version, Manifest: st.Manifest, Of: "troy disk name " + v.Name, Values: map[string]string{"name": v.Name}, Edits: edits}
 	if err := m.Want(ctx, id); err != nil {
 		return err
 	}

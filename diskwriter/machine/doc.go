@@ -212,16 +212,18 @@
 //
 // # Identity
 //
-// The member "identity" of RecordMachine says what the machine is to be called: "values" for people
-// to read, and in "versions", for each version on the disk that Want was called for, the edits
-// (place, bytes, published hashes) and SumEdits of all of them. Edits that are secret count in that
-// sum and are nowhere else in the journal. "applied" has the DataWriteGuid of the boot child that an
-// identity was written into, and its sum and values. The state follows from these and from the files:
+// The member "identity" of RecordMachine says in "versions", for each version on the disk that Want
+// was called for, what the machine is to be called there: "of", what that was made of, the values for
+// people to read, the edits (place, bytes, published hashes) and SumEdits of all of them; there need
+// not be any. Edits that are secret count in that sum and are nowhere else in the journal. "applied"
+// has the DataWriteGuid of the boot child that an identity was written into, and its sum and values.
+// The state follows from these and from the files:
 //
 //	the boot child                          State
 //	------------------------------------------------------------------------------------------
 //	as a reset left it, none wanted         -
 //	as a reset left it, one wanted          IdentityPending: Personalise is next, whatever was cut off
+//	the same, nothing to write into it      -
 //	the GUID of "applied"                   IdentityApplied; not SessionWritten
 //	Windows wrote to it                     IdentityApplied is that of the boot child it started from
 //	Windows ran after a cut, before Recover IdentityUnknown, until the next reset

@@ -15,6 +15,7 @@ import (
 	"troy/internal/digest"
 	"troy/internal/format"
 	"troy/internal/guid"
+	"troy/vhdx"
 )
 
 // Edit is a value of the machine's own in one of the fields of a version: bytes that Personalise
@@ -36,33 +37,39 @@ type Identity struct {
 	Version  int
 	Manifest string
 
+	// Of says what it was made of, in a word of the caller's, so that he need not make it again; it is
+	// never empty.
+	Of     string
 	Values map[string]string // names and whatever else is no secret, for people to read
-	Edits  []Edit            // what all of it comes to in this version, in any order
+	// Edits are what all of it comes to in this version, in any order; none where the version has no
+	// place for any of it.
+	Edits []Edit
 }
 
 // What of an identity a journal keeps at most. Four versions of this size fit a record.
 const (
 	maxKeptBytes  = 128 << 10 // of edits that are no secret
 	maxKeptPages  = 512       // hashes in them
-	maxKeptValues = 32 << 10  // bytes of the values as JSON
+	maxKeptValues = 4 << 10   // bytes of Of, and of the values as JSON
 )
 
 // identityRecord is what the machine is to be called, and what its boot child is called.
 type identityRecord struct {
-	Values   map[string]string `json:"values,omitempty"`
-	Versions []versionEdits    `json:"versions,omitempty"` // none: no identity is wanted
-	Applied  *appliedRecord    `json:"applied,omitempty"`
+	Versions []versionEdits `json:"versions,omitempty"` // none: no identity is wanted
+	Applied  *appliedRecord `json:"applied,omitempty"`
 
 	Unknown format.Unknown `json:",embed"`
 }
 
 // versionEdits is what the identity comes to in one version.
 type versionEdits struct {
-	Image    string `json:"image"`
-	Version  int    `json:"version"`
-	Manifest string `json:"manifest,omitempty"`
-	Sum      string `json:"sum"`             // SumEdits of all of them, secrets too
-	Edits    []Edit `json:"edits,omitempty"` // those that are no secret
+	Image    string            `json:"image"`
+	Version  int               `json:"version"`
+	Manifest string            `json:"manifest,omitempty"`
+	Of       string            `json:"of"`
+	Values   map[string]string `json:"values,omitempty"`
+	Sum      string            `json:"sum"`             // SumEdits of all of them, secrets too
+	Edits    []Edit            `json:"edits,omitempty"` // those that are no secret
 
 	Unknown format.Unknown `json:",embed"`
 }
@@ -99,8 +106,8 @@ func inOrder(edits []Edit) []Edit {
 // staged; nil: no longer anything. It comes before Commit and before Personalise, so that a start
 // after a power cut knows that the machine has to be named, and how: all but the secrets is kept.
 // The pages are compared with the version as they lie on the disk, so that after Want only a session
-// can keep Personalise from naming the machine. Edits for the other versions on the disk are kept
-// while the values are the same.
+// can keep Personalise from naming the machine. What is wanted in other versions on the disk stays, until
+// Want is called for them: a machine that goes back without a server is called there what it was.
 //
 // Errors: ErrIdentity, ErrPage (as *PageError): nothing was written; *StepError.
 func (m *Machine) Want(ctx context.Context, id *Identity) error {
@@ -113,15 +120,29 @@ func (m *Machine) Want(ctx context.Context, id *Identity) error {
 	if id == nil {
 		return m.want(func(r *machineRecord) { r.wantNothing() })
 	}
-	disks := m.holding(id)
-	if disks == nil {
-		return fmt.Errorf("%w: %s version %d neither starts on this machine nor is staged; nothing was written", ErrIdentity, id.Image, id.Version)
-	}
-	view, err := chainOf(disks)
+	view, err := m.contentOf(id.which())
 	if err != nil {
 		return err
 	}
 	return m.wantIn(view, id)
+}
+
+// ContentOf is the virtual disk of a version that the machine boots, without the session, or that is
+// staged, for the caller to make its Edits from. It is valid until the next operation. Errors:
+// ErrIdentity for any other version, ErrReopen, ErrReinstalling.
+func (m *Machine) ContentOf(l Label) (*vhdx.Chain, error) {
+	if err := m.ready(opWant); err != nil {
+		return nil, err
+	}
+	return m.contentOf(l.which())
+}
+
+func (m *Machine) contentOf(v which) (*vhdx.Chain, error) {
+	disks := m.holding(v)
+	if disks == nil {
+		return nil, fmt.Errorf("%w: %s version %d neither starts on this machine nor is staged; nothing was written", ErrIdentity, v.image, v.version)
+	}
+	return chainOf(disks)
 }
 
 // Want is Machine.Want for the version that is being reinstalled: call it after all was written and
@@ -140,10 +161,10 @@ func (in *Reinstaller) Want(ctx context.Context, id *Identity) error {
 }
 
 // holding returns the files that show a version: the one that starts, or the staged one.
-func (m *Machine) holding(id *Identity) []*diskFile {
+func (m *Machine) holding(v which) []*diskFile {
 	is := func(d *diskFile) bool {
 		l, known := m.rec.label(d.guid())
-		return known && l.which() == id.which()
+		return known && l.which() == v
 	}
 	if is(m.chain[0]) {
 		return m.chain
@@ -181,9 +202,12 @@ func (id *Identity) checkSize() error {
 	if err != nil {
 		return fmt.Errorf("%w: values: %w; nothing was written", ErrIdentity, err)
 	}
-	if data > maxKeptBytes || pages > maxKeptPages || len(values) > maxKeptValues {
+	if id.Of == "" {
+		return fmt.Errorf("%w: it says not what it was made of; nothing was written", ErrIdentity)
+	}
+	if n := len(id.Of) + len(values); data > maxKeptBytes || pages > maxKeptPages || n > maxKeptValues {
 		return fmt.Errorf("%w: %d bytes in fields of %d pages and %d bytes of values, the journal keeps %d, %d and %d; nothing was written",
-			ErrIdentity, data, pages, len(values), maxKeptBytes, maxKeptPages, maxKeptValues)
+			ErrIdentity, data, pages, n, maxKeptBytes, maxKeptPages, maxKeptValues)
 	}
 	return nil
 }
@@ -197,10 +221,12 @@ func (m *Machine) want(change func(*machineRecord)) error {
 	return m.step(opWant, "record the identity", func() error { return m.saveRecord(change) })
 }
 
-// wantIdentity forgets the edits of versions that are no longer on the disk, or that other values
-// were written into.
+// wantIdentity forgets the edits of versions that are no longer on the disk.
 func (r *machineRecord) wantIdentity(id *Identity) {
-	of := versionEdits{Image: id.Image, Version: id.Version, Manifest: id.Manifest, Sum: SumEdits(id.Edits)}
+	of := versionEdits{Image: id.Image, Version: id.Version, Manifest: id.Manifest, Of: id.Of, Sum: SumEdits(id.Edits)}
+	if len(id.Values) > 0 {
+		of.Values = maps.Clone(id.Values)
+	}
 	for _, e := range inOrder(id.Edits) {
 		if !e.Secret {
 			e.Data, e.Pages = slices.Clone(e.Data), slices.Clone(e.Pages)
@@ -208,16 +234,11 @@ func (r *machineRecord) wantIdentity(id *Identity) {
 		}
 	}
 	now := &identityRecord{Versions: []versionEdits{of}}
-	if len(id.Values) > 0 {
-		now.Values = maps.Clone(id.Values)
-	}
 	if old := r.Identity; old != nil {
 		now.Applied, now.Unknown = old.Applied, old.Unknown
-		if reflect.DeepEqual(old.Values, now.Values) {
-			for _, v := range old.Versions {
-				if v.which() != of.which() && r.holds(v) {
-					now.Versions = append(now.Versions, v)
-				}
+		for _, v := range old.Versions {
+			if v.which() != of.which() && r.holds(v) {
+				now.Versions = append(now.Versions, v)
 			}
 		}
 	}
@@ -249,24 +270,24 @@ func (r *machineRecord) wantNothing() {
 }
 
 // Wanted is what the journal knows of the identity that the machine is to have in the version that
-// it boots: without the secrets, and without edits when the version is one that Want was not called
-// for. nil: there is none.
+// it boots: without the secrets, and without anything when the version is one that Want was not
+// called for. nil: there is none.
 func (m *Machine) Wanted() *Identity {
 	r := m.rec.Identity
 	if m.reinstalling || r == nil || len(r.Versions) == 0 {
 		return nil
 	}
 	l, _ := m.rec.label(m.chain[0].guid())
-	id := &Identity{Image: l.Image, Version: l.Version, Manifest: l.Manifest, Values: r.Values}
-	if v := m.wanted(); v != nil {
-		id.Edits = v.Edits
+	id := &Identity{Image: l.Image, Version: l.Version, Manifest: l.Manifest}
+	if v := m.wanted(m.chain[0]); v != nil {
+		id.Of, id.Values, id.Edits = v.Of, v.Values, v.Edits
 	}
 	return id
 }
 
-// wanted is what the identity comes to in the version that the machine boots; nil: not known.
-func (m *Machine) wanted() *versionEdits {
-	l, known := m.rec.label(m.chain[0].guid())
+// wanted is what the identity comes to in the version that a file is the top of; nil: not known.
+func (m *Machine) wanted(d *diskFile) *versionEdits {
+	l, known := m.rec.label(d.guid())
 	if m.rec.Identity == nil || !known {
 		return nil
 	}

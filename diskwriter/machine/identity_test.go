@@ -44,8 +44,19 @@ func TestPersonaliseVersions(t *testing.T) {
 	u := r.smallUpdate(3, 35)
 	must(t, u.stage(m))
 	next := randomEdits(u.data, 36)
-	must(t, m.Want(ctx, &Identity{Image: image, Version: 3, Values: map[string]string{"name": "PC-17"}, Edits: next}))
+	must(t, m.Want(ctx, &Identity{Image: image, Version: 3, Of: "PC-17", Values: map[string]string{"name": "PC-17"}, Edits: next}))
 	isNamed(t, r, edits, "the next version is staged")
+	if s := m.State(); s.IdentityOf != "PC-17" || s.IdentityWanted != SumEdits(edits) || s.StagedIdentityOf != "PC-17" || !s.IdentityKept {
+		t.Errorf("the next version is staged: %+v", s)
+	}
+	staged, err := m.ContentOf(Label{Image: image, Version: 3})
+	must(t, err)
+	got, err := readDiskOf(staged, r.virtual)
+	must(t, err)
+	diff(t, got, u.data, "the content of the staged version")
+	if _, err := m.ContentOf(Label{Image: image, Version: 4}); !errors.Is(err, ErrIdentity) {
+		t.Errorf("the content of no version: %v", err)
+	}
 	must(t, m.Commit(ctx))
 	isPending(t, r, u.data, "the next version")
 	must(t, m.Personalise(ctx, next))
@@ -58,16 +69,42 @@ func TestPersonaliseVersions(t *testing.T) {
 	r.now = old
 	isNamed(t, r, edits, "the old version, named")
 
-	// Another name: edits of other versions have the old one.
+	// Another name in the next version: this one keeps its own.
 	must(t, m.Reset(ctx))
 	must(t, u.stage(m))
-	must(t, m.Want(ctx, &Identity{Image: image, Version: 3, Values: map[string]string{"name": "PC-18"}, Edits: next}))
-	if id := m.Wanted(); id == nil || id.Values["name"] != "PC-18" || id.Edits != nil || !m.State().IdentityPending {
-		t.Errorf("%+v, %+v", id, m.State())
+	must(t, m.Want(ctx, &Identity{Image: image, Version: 3, Of: "PC-18", Values: map[string]string{"name": "PC-18"}, Edits: next}))
+	if s := m.State(); m.Wanted().Of != "PC-17" || s.IdentityOf != "PC-17" || s.StagedIdentityOf != "PC-18" || !s.IdentityPending {
+		t.Errorf("%+v, %+v", m.Wanted(), s)
 	}
-	if err := m.Personalise(ctx, edits); !errors.Is(err, ErrIdentity) {
-		t.Errorf("the old name: %v", err)
+	must(t, m.Personalise(ctx, edits))
+}
+
+// A version that has no place for anything is asked for once, and nothing is pending in it.
+func TestNothingToWrite(t *testing.T) {
+	r, edits := named(t, 51, 512)
+	m := open(t, r.disk)
+	wanted(t, m, nil)
+	s := m.State()
+	if s.IdentityPending || s.IdentityOf != "PC-17" || s.IdentityWanted != SumEdits(nil) || s.IdentityApplied != "" {
+		t.Errorf("nothing to write: %+v", s)
 	}
+	r.disk.Start()
+	wanted(t, m, nil)
+	must(t, m.Personalise(ctx, nil))
+	if n := r.disk.Written(); n != 0 {
+		t.Errorf("%d bytes written for nothing", n)
+	}
+	wanted(t, m, edits)
+	isPending(t, r, r.now, "now there is something")
+	if err := m.Personalise(ctx, nil); !errors.Is(err, ErrIdentity) {
+		t.Errorf("nothing, where something is wanted: %v", err)
+	}
+	secret := slices.Clone(edits[1:2])
+	wanted(t, m, secret)
+	must(t, m.Personalise(ctx, m.Wanted().Edits))
+	isPending(t, r, r.now, "all of it is secret, and was not there")
+	must(t, m.Personalise(ctx, secret))
+	isNamed(t, r, secret, "all of it is secret")
 }
 
 // A version that is reinstalled has its identity before it starts.
@@ -80,7 +117,7 @@ func TestPersonaliseReinstalled(t *testing.T) {
 	must(t, err)
 	must(t, writeHalves(in, version, r.virtual))
 	edits = randomEdits(version, 39)
-	id := &Identity{Image: image, Version: 8, Manifest: "nine", Edits: edits}
+	id := &Identity{Image: image, Version: 8, Manifest: "nine", Of: "PC-17", Edits: edits}
 	if err := in.Want(ctx, id); !errors.Is(err, ErrIdentity) {
 		t.Errorf("another version: %v", err)
 	}
@@ -125,13 +162,13 @@ func TestIdentityUnknown(t *testing.T) {
 // The largest identities of as many versions as a disk may hold fit the record.
 func TestIdentityFitsTheJournal(t *testing.T) {
 	edit := Edit{Offset: 1 << 40, Data: noise(maxKeptBytes/256, 1), Pages: make([]digest.Sum, maxKeptPages/256)}
-	of := versionEdits{Image: image, Manifest: hex.EncodeToString(noise(32, 1)), Sum: hex.EncodeToString(noise(32, 1)), Edits: slices.Repeat([]Edit{edit}, 256)}
-	values := map[string]string{"k": string(bytes.Repeat([]byte{'"'}, maxKeptValues/2-4))}
-	if err := (&Identity{Values: values, Edits: of.Edits}).checkSize(); err != nil {
+	values := map[string]string{"k": string(bytes.Repeat([]byte{'"'}, maxKeptValues/2-5))}
+	of := versionEdits{Image: image, Of: "o", Values: values, Manifest: hex.EncodeToString(noise(32, 1)), Sum: hex.EncodeToString(noise(32, 1)), Edits: slices.Repeat([]Edit{edit}, 256)}
+	if err := (&Identity{Of: "o", Values: values, Edits: of.Edits}).checkSize(); err != nil {
 		t.Error(err)
 	}
 	d, j := newJournal(t)
-	r := &machineRecord{Identity: &identityRecord{Values: values, Versions: slices.Repeat([]versionEdits{of}, 4), Applied: &appliedRecord{Values: values}}}
+	r := &machineRecord{Identity: &identityRecord{Versions: slices.Repeat([]versionEdits{of}, 4), Applied: &appliedRecord{Values: values}}}
 	must(t, r.save(j))
 	if have, err := loadRecord(openJournal(t, d)); err != nil || !reflect.DeepEqual(have.Identity, r.Identity) {
 		t.Errorf("something else was read (%v)", err)

@@ -19,7 +19,7 @@ import (
 // to Want, or, where the secrets are not to be had, those that Wanted returns. The boot child must be
 // as Commit, Reset, Rollback or a reinstall left it. Every page is compared with the version before
 // anything is written; what Windows will then find is page by page the version, or the version with
-// all of the edits. Where the boot child has the identity already, nothing is done.
+// all of the edits. Where the boot child has the identity already, or there are no edits, nothing is done.
 //
 // Errors: ErrIdentity for edits that are not the wanted ones, ErrSession for a boot child that is not
 // empty, ErrPage (as *PageError), ErrChain: nothing was written; *StepError.
@@ -31,7 +31,7 @@ func (m *Machine) Personalise(ctx context.Context, edits []Edit) error {
 		return err
 	}
 	c := &change{m: m, op: opPersonalise}
-	if err := m.mayPersonalise(c, edits); err != nil {
+	if err := m.mayPersonalise(c, edits); err != nil || len(edits) == 0 {
 		return err
 	}
 	// The log of an untouched boot child is that of a change made here, which is decided.
@@ -69,7 +69,7 @@ func (m *Machine) mayPersonalise(c *change, edits []Edit) (err error) {
 	if c.own, err = newOwnPages(edits, c.layout); err != nil {
 		return err
 	}
-	switch w := m.wanted(); {
+	switch w := m.wanted(m.chain[0]); {
 	case w == nil:
 		return fmt.Errorf("%w: none is wanted for the version that the machine boots; nothing was written", ErrIdentity)
 	case c.own.sum != w.Sum && c.own.sum != SumEdits(w.Edits):
@@ -211,9 +211,6 @@ func newOwnPages(edits []Edit, l *layout) (*ownPages, error) {
 			return nil, err
 		}
 	}
-	if len(edits) == 0 {
-		return nil, fmt.Errorf("%w: there is nothing to write; nothing was written", ErrIdentity)
-	}
 	for _, off := range slices.Sorted(maps.Keys(byOffset)) {
 		o.pages = append(o.pages, byOffset[off])
 	}
@@ -302,7 +299,7 @@ func (r *machineRecord) nextSession(c *change, next guid.GUID) {
 		of := *id
 		switch a, known := c.m.applied(); {
 		case c.own != nil:
-			of.Applied = &appliedRecord{Session: next, Sum: c.own.sum, Values: id.Values}
+			of.Applied = &appliedRecord{Session: next, Sum: c.own.sum, Values: c.m.wanted(c.m.chain[0]).Values}
 		case a != nil:
 			of.Applied = &appliedRecord{Session: now, Sum: a.Sum, Values: a.Values, Unknown: a.Unknown}
 		case known:

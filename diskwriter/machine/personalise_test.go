@@ -52,7 +52,7 @@ func wanted(t testing.TB, m *Machine, edits []Edit) {
 }
 
 func identityOf(s State, edits []Edit) *Identity {
-	return &Identity{Image: s.Image, Version: s.Version, Manifest: s.Manifest, Values: map[string]string{"name": "PC-17"}, Edits: edits}
+	return &Identity{Image: s.Image, Version: s.Version, Manifest: s.Manifest, Of: "PC-17", Values: map[string]string{"name": "PC-17"}, Edits: edits}
 }
 
 // named is a machine right after a reset, for which an identity is wanted. The boot child holds what
@@ -181,7 +181,6 @@ func TestPersonaliseRefuses(t *testing.T) {
 		edits []Edit
 		want  error
 	}{
-		"none":                     {nil, ErrIdentity},
 		"empty":                    {other(func(c []Edit) []Edit { c[1].Data = nil; return c }), ErrIdentity},
 		"before the disk":          {other(func(c []Edit) []Edit { c[0].Offset = -5; return c }), ErrIdentity},
 		"past the disk":            {other(func(c []Edit) []Edit { c[0].Offset++; return c }), ErrIdentity},
@@ -202,7 +201,7 @@ func TestPersonaliseRefuses(t *testing.T) {
 		must(t, m.Want(ctx, identityOf(m.State(), edits)))
 	}
 	m := open(t, r.disk)
-	if err := m.Want(ctx, &Identity{Image: image, Version: 7, Edits: edits}); !errors.Is(err, ErrIdentity) {
+	if err := m.Want(ctx, &Identity{Image: image, Version: 7, Of: "PC-17", Edits: edits}); !errors.Is(err, ErrIdentity) {
 		t.Errorf("another version: %v", err)
 	}
 	long := identityOf(m.State(), edits)

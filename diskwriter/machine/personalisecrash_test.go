@@ -74,7 +74,7 @@ func TestCrashNamedUpdate(t *testing.T) {
 			return err
 		}
 		if m.State().Version == 2 {
-			if err := m.Want(ctx, &Identity{Image: image, Version: 3, Values: map[string]string{"name": "PC-17"}, Edits: next}); err != nil {
+			if err := m.Want(ctx, &Identity{Image: image, Version: 3, Of: "PC-17", Values: map[string]string{"name": "PC-17"}, Edits: next}); err != nil {
 				return err
 			}
 			if err := m.Commit(ctx); err != nil {

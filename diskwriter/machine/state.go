@@ -31,8 +31,13 @@ type State struct {
 	// SumEdits of what is wanted for Version ("": nothing, or not known for this version), and of what
 	// the boot child has ("": nothing, or that is unknown).
 	IdentityWanted, IdentityApplied string
-	IdentityUnknown                 bool // which one the boot child has is not known
-	IdentityPending                 bool // an identity is wanted, and the boot child is empty and has none
+	// What was wanted for Version and Staged was made of (Identity.Of); "": as above.
+	IdentityOf, StagedIdentityOf string
+	IdentityKept                 bool // one is wanted, for whatever version
+	IdentityUnknown              bool // which one the boot child has is not known
+	// An identity is wanted, and the boot child is empty and has none. Where it is known that there is
+	// nothing to write into this version, nothing is pending.
+	IdentityPending bool
 
 	Reinstalling      bool   // Reinstall has begun: the machine boots nothing until it is run again and finished
 	ReinstallImage    string // ordered; empty when the journal was lost
@@ -74,14 +79,20 @@ func (m *Machine) State() State {
 }
 
 func (m *Machine) identityState(s *State) {
-	if w := m.wanted(); w != nil {
-		s.IdentityWanted = w.Sum
+	if d := m.staged(); d != nil {
+		if w := m.wanted(d); w != nil {
+			s.StagedIdentityOf = w.Of
+		}
 	}
+	if w := m.wanted(m.chain[0]); w != nil {
+		s.IdentityOf, s.IdentityWanted = w.Of, w.Sum
+	}
+	s.IdentityKept = m.Wanted() != nil
 	a, known := m.applied()
 	if s.IdentityUnknown = !known; a != nil {
 		s.IdentityApplied = a.Sum
 	}
-	s.IdentityPending = m.Wanted() != nil && m.untouched() && a == nil
+	s.IdentityPending = s.IdentityKept && s.IdentityWanted != SumEdits(nil) && m.untouched() && a == nil
 }
 
 // previous is the version below the topmost slot, as long as Rollback takes it.
