@@ -30,6 +30,7 @@ type agent struct {
 	own   *ownCopy
 	work  *writer
 	front *front
+	names *naming
 
 	facts  decide.Facts
 	steps  []protocol.Step
@@ -54,7 +55,9 @@ func newAgent(o *Options, out io.Writer) *agent {
 	w := &writer{o: o, con: con, disk: d, rec: rec, store: s, boot: boot, meter: &meters{con, net}}
 	w.clock = func() time.Time { t, _ := net.clock.now(); return t }
 	a := &agent{o: o, con: con, disk: d, rec: rec, net: net, store: s, site: known, win: win, boot: boot, own: win.own, work: w, sleep: wait.For}
-	a.front = &front{o: o, con: con, disk: d, net: net, facts: &a.facts}
+	a.names = &naming{con: con, disk: d, rec: rec, store: s, facts: &a.facts}
+	w.names = a.names
+	a.front = &front{o: o, con: con, disk: d, net: net, names: a.names, facts: &a.facts}
 	return a
 }
 
@@ -216,6 +219,10 @@ func (a *agent) works(s decide.Step) func(context.Context) error {
 		return a.work.said(func(ctx context.Context) error { return a.endSetup(ctx, s) }, "setup: %s", s.Reason)
 	case decide.Reset:
 		return a.work.said(m.Reset, "the machine is reset to version %d", m.State().Version)
+	case decide.Want:
+		return func(ctx context.Context) error { return a.names.want(ctx, s) }
+	case decide.Personalise:
+		return a.names.personalise
 	case decide.Reinstall:
 		return func(ctx context.Context) error { return a.work.reinstall(ctx, s) }
 	case decide.Provision:
@@ -309,7 +316,7 @@ func (a *agent) checkIn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.facts.Order, a.rec.Clock = o, a.net.clock.kept
+	a.facts.Order, a.facts.Identity, a.rec.Clock = o, identityOf(o), a.net.clock.kept
 	a.own.ahead(o)
 	if o.Code != "" {
 		a.con.say("this machine is not assigned yet; its code is %s", o.Code)

@@ -63,6 +63,7 @@ type bench struct {
 	peers    []string         // keys that checked in
 	checkIn  protocol.CheckIn // the last one
 	reports  []protocol.Report
+	shown    wall             // pages of starts that are watched
 	machine  func() time.Time // the PC's clock; nil = the kernel's
 }
 
@@ -127,6 +128,7 @@ func (b *bench) makeVersions() {
 	for range 12 {
 		fill(r.IntN(testVirtual-1<<20), 1<<20)
 	}
+	putFields(disk, fieldsAt[0])
 	b.must(os.WriteFile(b.v1, disk, 0o644))
 	for range 40 {
 		fill(r.IntN(testVirtual-64<<10), 1+r.IntN(64<<10))
@@ -139,6 +141,7 @@ func (b *bench) makeVersions() {
 	clear(disk[zero : zero+3<<20])
 	fill(0, 1)
 	fill(testVirtual-1, 1)
+	putFields(disk, fieldsAt[1])
 	b.must(os.WriteFile(b.v2, disk, 0o644))
 }
 
@@ -153,9 +156,9 @@ func (b *bench) publish() {
 		b.t.Cleanup(func() { c.Close() })
 		return c
 	}
-	_, err = publish.Import(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Base)), nil)
+	_, err = publish.Import(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Base)), &publish.Options{Fields: b.fields(1)})
 	b.must(err)
-	_, err = publish.Add(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Child)), &publish.Options{Setup: b.setup})
+	_, err = publish.Add(b.t.Context(), store, testImage, publish.ChainDisk(open(pair.Child)), &publish.Options{Setup: b.setup, Fields: b.fields(2)})
 	b.must(err)
 	repo, err := sign.Init(b.store, time.Now(), nil)
 	b.must(err)
@@ -196,6 +199,8 @@ type fixedOrders struct {
 	End     *protocol.EndSetup
 	Contact string
 	Code    string
+	Room    string
+	Own     *protocol.Identity
 }
 
 // Order implements server.Orders.
@@ -204,7 +209,7 @@ func (b *bench) Order(_ context.Context, peer protocol.Peer, in protocol.CheckIn
 	f := &b.orders
 	o := protocol.Order{
 		Protocol: protocol.Version, Time: time.Now(), Want: &protocol.Want{Image: f.Image, Version: f.Version, Manifest: cmp.Or(b.manifest, b.manifestOf(f.Image, f.Version))}, Repo: protocol.PathRepo,
-		Rules: f.Rules, Permits: f.Permits, Servers: b.servers, Name: "pc-01", Verify: f.Verify, EndSetup: f.End, Contact: f.Contact, Code: f.Code,
+		Rules: f.Rules, Permits: f.Permits, Servers: b.servers, Name: "pc-01", Verify: f.Verify, EndSetup: f.End, Contact: f.Contact, Code: f.Code, Room: f.Room, Identity: f.Own,
 	}
 	if in.Image == f.Image && in.Version == f.Version {
 		o.Reason = "the machine has this version"

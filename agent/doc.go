@@ -70,6 +70,7 @@
 //	network   connect, check-in, progress, report; the clock
 //	store     plan: signatures, what a version takes, which disk
 //	writer    merge, heal, stage, provision, reinstall
+//	naming    what is the machine's own in Windows
 //	bootFiles Windows Boot Manager on the ESP: of the version that starts, and never an older one
 //	          (package chainload/bootfiles)
 //	windows   firmware, hand-off, restart
@@ -124,6 +125,24 @@
 //
 // At the end of each start from the ESP the agent sees to its boot entry, and to the file that
 // firmware starts without one (\EFI\BOOT\BOOTX64.EFI).
+//
+// # Names in Windows
+//
+// What an order says of the machine's own (name, numbers of the registry, texts) is written over the
+// fields of the version that starts (package image/fields), into the empty boot child: after each
+// commit, reset, rollback and reinstall, before the hand-off (diskwriter/machine, Personalise). The
+// fields are those of the signed manifest. \Troy\machine.json inside the image gets name, host, room
+// and values as JSON.
+//
+// The journal knows before a version is committed what is to be written there, and which order that
+// is of (a hash, secrets included), so that a start without a server can write it, and one with a
+// server need not ask the store again. It has no secrets: without a server their places stay as
+// published, and the page, the check-in and the report say so. What is in machine.json or in the
+// answer file beside a secret is written with it alone.
+//
+// Where the room says identity: required, a version without a place for all of it is neither fetched
+// nor committed. Otherwise what has a place is written. What is there already starts in any case. On
+// a session another name waits for the next reset; it comes at once where Windows wrote nothing.
 //
 // # Without the agent
 //

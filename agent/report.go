@@ -30,7 +30,7 @@ func (a *agent) describe() *protocol.CheckIn {
 		in.Image, in.Version, in.Manifest = s.Image, s.Version, s.Manifest
 		in.Staged, in.StagedManifest, in.Merging, in.Previous = s.Staged, s.StagedManifest, s.Merging, s.Previous
 	}
-	in.Setup = ofSetup(&a.facts.Memo.Marks)
+	in.Setup, in.Named = ofSetup(&a.facts.Memo.Marks), a.names.named()
 	in.Trusted = a.rec.describeTrusted(a.net.media.root)
 	in.Disks = a.disk.describe()
 	in.Detail, in.Damaged = protocol.Clean(d.Why, protocol.MaxText), d.Condition == decide.Damaged
@@ -139,7 +139,7 @@ func (a *agent) describeEnd() *protocol.Report {
 	if d := a.facts.Disk; d.Condition == decide.Opened {
 		r.Image, r.Version, r.Manifest = d.State.Image, d.State.Version, d.State.Manifest
 	}
-	r.Lacks = decide.Lacks(&a.facts)
+	r.Lacks, r.Named = decide.Lacks(&a.facts), a.names.named()
 	r.Verified, r.EndSetup = verified(&a.facts), a.facts.EndedSetup
 	return r
 }

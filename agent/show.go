@@ -36,6 +36,7 @@ type front struct {
 	con    *console
 	disk   *disk
 	net    *network
+	names  *naming
 	facts  *decide.Facts  // of the agent
 	screen *screen.Screen // nil = none
 }
@@ -100,6 +101,7 @@ func (f *front) showFacts() {
 	}
 	f.con.display.set(func(s *page.State) {
 		s.Name, s.Room, s.Code, s.Foot = shown.Name, shown.Room, code, foot
+		s.Called, s.Lacks = f.names.shown(shown.Name)
 		switch s.Discard = page.NoDiscard; {
 		case offers && pressed:
 			s.Discard = page.Chosen
@@ -199,6 +201,9 @@ func (f *front) machineFacts() []string {
 	}
 	if s := f.facts.Disk.State; f.facts.Disk.Condition == decide.Opened && s.Version > 0 {
 		facts = append(facts, fmt.Sprintf("holds %s version %d", s.Image, s.Version))
+	}
+	if _, lacks := f.names.shown(""); lacks != "" {
+		facts = append(facts, "Windows lacks "+lacks)
 	}
 	return append(facts, "firmware "+cmp.Or(hw.Firmware, "unknown"))
 }

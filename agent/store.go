@@ -116,6 +116,9 @@ func (s *store) ask(ctx context.Context, order *protocol.Order, step decide.Step
 	if p.Unfit, err = otherVersion(ctx, src, order.Want, step); err != nil || p.Unfit != "" {
 		return p, err
 	}
+	if p.Unfit, err = s.fits(ctx, src, order, step); err != nil || p.Unfit != "" {
+		return p, err
+	}
 	if ok, err := s.suits(ctx, src, order, p); !ok {
 		return p, err
 	}

@@ -38,6 +38,8 @@ func doing(s decide.Step) string {
 		return "Going back to" + version
 	case decide.Reset, decide.LeaveSetup:
 		return "Throwing away the last session"
+	case decide.Personalise:
+		return "Giving this PC its name"
 	case decide.Reinstall:
 		return "Installing" + version
 	case decide.Provision:
@@ -54,7 +56,7 @@ func doing(s decide.Step) string {
 		return "Stopped"
 	case decide.BootFiles:
 		return "Checking the boot files"
-	case decide.Note, decide.TryAgain, decide.EndSetup:
+	case decide.Note, decide.TryAgain, decide.EndSetup, decide.Want:
 		return "Writing the journal"
 	}
 	return "Starting Windows"

@@ -26,6 +26,7 @@ type writer struct {
 	rec   *records
 	store *store
 	boot  *bootFiles
+	names *naming
 	meter *meters
 
 	fetched int64 // by the last step
@@ -214,6 +215,9 @@ func (w *writer) reinstall(ctx context.Context, step decide.Step) error {
 		return err
 	}
 	if err := w.boot.put(ctx, decide.Name(step.Image, step.Version, v.Manifest()), in, in.Size(), int(v.Plan().SectorSize)); err != nil {
+		return err
+	}
+	if err := w.names.wantIn(ctx, in, machine.Label{Image: step.Image, Version: step.Version, Manifest: v.Manifest()}); err != nil {
 		return err
 	}
 	if err := in.Finish(ctx); err != nil {

@@ -215,6 +215,9 @@ func (f *Facts) marked() string {
 	return ""
 }
 
+// Kept says why a mark keeps the machine as it is; "" = none does.
+func Kept(f *Facts) string { return f.marked() }
+
 // free tells whether the version on the disk may be changed.
 func (f *Facts) free() bool {
 	return f.Disk.Condition == Opened && f.admitted() && f.recovered() && !f.Disk.State.Reinstalling && f.marked() == ""

@@ -8,9 +8,9 @@ import (
 	"troy/server/protocol"
 )
 
-// named tells whether the order says what the machine is called in Windows, be it nothing. A machine
+// says tells whether the order says what the machine is called in Windows, be it nothing. A machine
 // that a server does not know, or makes wait, stays what it is.
-func (f *Facts) named() bool {
+func says(f *Facts) bool {
 	o := f.Order
 	return o != nil && o.Code == "" && o.Refused == "" && o.Wait == 0 && (f.Identity != "" || o.Room != "")
 }
@@ -18,7 +18,7 @@ func (f *Facts) named() bool {
 // nameable tells whether the journal and an empty boot child may get an identity. A setup that has
 // not begun yet finds its answers that way; where it has begun, there is a session, and nothing is
 // pending.
-func (f *Facts) nameable() bool {
+func nameable(f *Facts) bool {
 	g := *f
 	g.Memo.Marks.Setup = false
 	return g.free()
@@ -36,7 +36,7 @@ func noted(f *Facts) bool {
 // wantFirst notes what the machine is to be called in a staged version before that is committed:
 // from then on a start without a server can name it.
 func wantFirst(f *Facts, version *Step) *Step {
-	if f.Identity == "" || f.Disk.State.StagedIdentityOf == f.Identity || !f.mayWant(version.Image, version.Version) {
+	if f.Identity == "" || f.Disk.State.StagedIdentityOf == f.Identity || !mayWant(f, version.Image, version.Version) {
 		return nil
 	}
 	return &Step{Kind: Want, Image: version.Image, Version: version.Version,
@@ -51,7 +51,7 @@ func refusesName(f *Facts) bool {
 // want notes what the machine is to be called in the version that starts, or that it is nothing.
 func want(f *Facts) *Step {
 	s := f.Disk.State
-	if !f.named() || !f.nameable() || noted(f) || !f.mayWant(s.Image, s.Version) {
+	if !says(f) || !nameable(f) || noted(f) || !mayWant(f, s.Image, s.Version) {
 		return nil
 	}
 	step := &Step{Kind: Want, Image: s.Image, Version: s.Version, Reason: "what this machine is called in Windows is new"}
@@ -66,7 +66,7 @@ func want(f *Facts) *Step {
 }
 
 // mayWant tells whether a version may be tried.
-func (f *Facts) mayWant(image string, version int) bool {
+func mayWant(f *Facts, image string, version int) bool {
 	return f.Done.may(Want) && !slices.ContainsFunc(f.Done, func(r Result) bool {
 		return r.Step.Kind == Want && r.Step.Image == image && r.Step.Version == version
 	})
@@ -76,7 +76,7 @@ func (f *Facts) mayWant(image string, version int) bool {
 // lost by that.
 func renew(f *Facts) *Step {
 	s := f.Disk.State
-	if !f.named() || !noted(f) || !f.free() || s.SessionWritten || s.SessionUnknown || s.IdentityApplied == "" || s.IdentityApplied == s.IdentityWanted ||
+	if !says(f) || !noted(f) || !f.free() || s.SessionWritten || s.SessionUnknown || s.IdentityApplied == "" || s.IdentityApplied == s.IdentityWanted ||
 		f.Done.did(Personalise) || !f.Done.may(Reset) {
 		return nil
 	}
@@ -86,7 +86,7 @@ func renew(f *Facts) *Step {
 // personalise names an empty boot child, with or without a server.
 func personalise(f *Facts) *Step {
 	s := f.Disk.State
-	if !s.IdentityPending || s.IdentityWanted == "" || !f.nameable() || !f.Done.may(Personalise) {
+	if !s.IdentityPending || s.IdentityWanted == "" || !nameable(f) || !f.Done.may(Personalise) {
 		return nil
 	}
 	return &Step{Kind: Personalise, Image: s.Image, Version: s.Version, Reason: "Windows is to find what this machine is called"}
@@ -96,7 +96,7 @@ func personalise(f *Facts) *Step {
 func settled(f *Facts) bool {
 	s := f.Disk.State
 	switch {
-	case f.named() && !noted(f):
+	case says(f) && !noted(f):
 		return false
 	case !s.IdentityKept:
 		return true

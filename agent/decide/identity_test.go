@@ -87,13 +87,58 @@ func TestJudgedNames(t *testing.T) {
 		severity Severity
 		message  string
 	}{
-		"required, refused": {facts(on(1), staged(2), ordered(with(wants(2), mustName)), called, refuse, done(Open, Recover)), protocol.OutcomeFailed, Unfinished, "identity: input/output error"},
-		"wanted, refused":   {facts(slot(2, 1), ordered(with(wants(2), names)), called, refuse, done(Open, Recover), step(Step{Kind: Commit, Image: "lab", Version: 2}, nil)), protocol.OutcomeDone, Sound, ""},
-		"not written":       {facts(on(2), known("a"), pending, ordered(with(wants(2), names)), called, fails(Personalise, Open, Recover)), protocol.OutcomeFailed, Unfinished, "personalise: input/output error"},
-		"written at last":   {facts(on(2), known("a"), applied("a"), ordered(with(wants(2), names)), called, fails(Personalise, Open, Recover)), protocol.OutcomeKept, Sound, ""},
+		"required, refused":                   {facts(on(1), staged(2), ordered(with(wants(2), mustName)), called, refuse, done(Open, Recover)), protocol.OutcomeFailed, Unfinished, "identity: input/output error"},
+		"the same, and this version is named": {facts(on(1), staged(2), ordered(with(wants(2), mustName)), called, refuse, done(Open, Recover), step(Step{Kind: Want, Image: "lab", Version: 1}, nil)), protocol.OutcomeFailed, Unfinished, "identity: input/output error"},
+		"wanted, refused":                     {facts(slot(2, 1), ordered(with(wants(2), names)), called, refuse, done(Open, Recover), step(Step{Kind: Commit, Image: "lab", Version: 2}, nil)), protocol.OutcomeDone, Sound, ""},
+		"not written":                         {facts(on(2), known("a"), pending, ordered(with(wants(2), names)), called, fails(Personalise, Open, Recover)), protocol.OutcomeFailed, Unfinished, "personalise: input/output error"},
+		"written at last":                     {facts(on(2), known("a"), applied("a"), ordered(with(wants(2), names)), called, fails(Personalise, Open, Recover)), protocol.OutcomeKept, Sound, ""},
 	} {
 		if o := Judged(c.facts); o.Outcome != c.outcome || o.Severity != c.severity || o.Message != c.message {
 			t.Errorf("%s: %+v, want %s, %d, %q", name, o, c.outcome, c.severity, c.message)
+		}
+	}
+}
+
+// drawIdentity has the journal want something, and the boot child have something.
+func (m *model) drawIdentity() {
+	s, any := &m.state, []string{"", "a", "b", "plain"}
+	s.IdentityKept = true
+	s.IdentityOf, s.StagedIdentityOf = any[m.r.IntN(3)], any[m.r.IntN(3)]
+	if s.IdentityWanted = s.IdentityOf; s.IdentityOf != "" && m.chance(15) {
+		s.IdentityWanted = machine.SumEdits(nil)
+	}
+	s.IdentityUnknown = s.SessionWritten && m.chance(20)
+	if !s.IdentityUnknown {
+		s.IdentityApplied = any[m.r.IntN(4)]
+	}
+	s.IdentityPending = !s.SessionWritten && s.IdentityApplied == "" && s.IdentityWanted != machine.SumEdits(nil)
+}
+
+// namesRight complains of a step that gives a name where none may be, or leaves one out.
+func (m *model) namesRight(f *Facts, s Step) {
+	d, unmarked := m.state, *f
+	unmarked.Memo.Marks.Setup = false
+	why := unmarked.marked()
+	switch s.Kind {
+	case Want:
+		if why != "" || f.Order == nil {
+			m.complain("%s without an order, or under a mark: %s", s, why)
+		}
+	case Personalise:
+		if why != "" || d.SessionWritten || !d.IdentityPending {
+			m.complain("%s of %+v, mark: %s", s, d, why)
+		}
+	case Commit:
+		if o := f.Order; o.Identity != nil && o.Identity.Required && d.StagedIdentityOf != f.Identity {
+			m.complain("%s of a version that has no name", s)
+		}
+	case HandOff:
+		if m.cond == Opened && f.Disk.Condition == Opened && f.recovered() && !d.Reinstalling && d.IdentityPending && d.IdentityWanted != "" && why == "" && !f.Done.failed(Personalise) {
+			m.complain("%s of a machine that has no name: %+v", s, d)
+		}
+	case Direct:
+		if d.IdentityKept && d.IdentityApplied != d.IdentityWanted && d.IdentityWanted != machine.SumEdits(nil) {
+			m.complain("%s, and Windows has another name", s)
 		}
 	}
 }

@@ -94,21 +94,6 @@ func (m *model) calm() {
 	m.memo.Health = chainload.Health{Version: named(m.state.Version), Proven: true}
 }
 
-// drawIdentity has the journal want something, and the boot child have something.
-func (m *model) drawIdentity() {
-	s, any := &m.state, []string{"", "a", "b", "plain"}
-	s.IdentityKept = true
-	s.IdentityOf, s.StagedIdentityOf = any[m.r.IntN(3)], any[m.r.IntN(3)]
-	if s.IdentityWanted = s.IdentityOf; s.IdentityOf != "" && m.chance(15) {
-		s.IdentityWanted = machine.SumEdits(nil)
-	}
-	s.IdentityUnknown = s.SessionWritten && m.chance(20)
-	if !s.IdentityUnknown {
-		s.IdentityApplied = any[m.r.IntN(4)]
-	}
-	s.IdentityPending = !s.SessionWritten && s.IdentityApplied == "" && s.IdentityWanted != machine.SumEdits(nil)
-}
-
 // hash is mostly that of the store's version of that number.
 func (m *model) hash(version int) string {
 	switch {
@@ -331,35 +316,6 @@ func (m *model) allowed(f *Facts, s Step) {
 	}
 	if (k == Stage || k == Adopt || k == Commit || asked && k == Rollback) && f.Memo.Health.Refuses(named(s.Version)) {
 		m.complain("%s, which was given up here", s)
-	}
-}
-
-// namesRight complains of a step that gives a name where none may be, or leaves one out.
-func (m *model) namesRight(f *Facts, s Step) {
-	d, unmarked := m.state, *f
-	unmarked.Memo.Marks.Setup = false
-	why := unmarked.marked()
-	switch s.Kind {
-	case Want:
-		if why != "" || f.Order == nil {
-			m.complain("%s without an order, or under a mark: %s", s, why)
-		}
-	case Personalise:
-		if why != "" || d.SessionWritten || !d.IdentityPending {
-			m.complain("%s of %+v, mark: %s", s, d, why)
-		}
-	case Commit:
-		if o := f.Order; o.Identity != nil && o.Identity.Required && d.StagedIdentityOf != f.Identity {
-			m.complain("%s of a version that has no name", s)
-		}
-	case HandOff:
-		if m.cond == Opened && f.Disk.Condition == Opened && f.recovered() && !d.Reinstalling && d.IdentityPending && d.IdentityWanted != "" && why == "" && !f.Done.failed(Personalise) {
-			m.complain("%s of a machine that has no name: %+v", s, d)
-		}
-	case Direct:
-		if d.IdentityKept && d.IdentityApplied != d.IdentityWanted && d.IdentityWanted != machine.SumEdits(nil) {
-			m.complain("%s, and Windows has another name", s)
-		}
 	}
 }
 

@@ -150,7 +150,7 @@ func mended(f *Facts, i int) bool {
 		return true
 	}
 	for _, r := range f.Done[i+1:] {
-		if r.Step.Kind == s.Kind && r.Err == nil && (s.Kind != Plan || r.Step.For == s.For) {
+		if r.Step.Kind == s.Kind && r.Err == nil && (s.Kind != Plan || r.Step.For == s.For) && (s.Kind != Want || r.Step.Version == s.Version) {
 			return true
 		}
 	}

@@ -20,6 +20,8 @@ const (
 // State is all that a page shows. The zero value is a machine of which nothing is known yet.
 type State struct {
 	Name, Room string // of the machine; "" = not known
+	Called     string // what it is called in Windows, if that is another name
+	Lacks      string // what Windows lacks of what is its own, if there is no fault
 	Code       string // of a machine that has no room yet; "" = it has one, or no server has answered
 	Doing      string // what is going on, in a few words
 	Bar        *Bar   // how far that is; nil = nobody knows
@@ -115,6 +117,9 @@ func head(s *State) Line {
 	case name == "":
 		name = "This PC"
 	}
+	if s.Called != "" && s.Code == "" {
+		name += " (in Windows: " + Text(s.Called) + ")"
+	}
 	if room != "" && s.Code == "" {
 		room = "room " + room
 	}
@@ -131,6 +136,9 @@ func working(s *State) []Line {
 	lines = append(lines, Line{}, Line{})
 	if s.Next != "" {
 		lines = append(lines, block("Next", s.Next, 3, Plain)...)
+	}
+	if s.Lacks != "" {
+		lines = append(append(lines, Line{}), block("Lacks", s.Lacks, 3, Plain)...)
 	}
 	return lines
 }

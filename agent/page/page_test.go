@@ -40,6 +40,8 @@ func TestLines(t *testing.T) {
 		{"R", State{Discard: Offered}, []string{"R: throw away this session"}},
 		{"R pressed", State{Discard: Chosen}, []string{"R was pressed: this session is thrown away"}},
 		{"a code", State{Code: "QX7M", Name: "?"}, []string{"Code QX7M this PC has no room yet"}},
+		{"a name", State{Name: "pc-01", Room: "B204", Called: "B204-17", Lacks: "its secrets, until a reset with a server"}, []string{"pc-01 (in Windows: B204-17) room B204", "Lacks its secrets, until a reset with a server"}},
+		{"a name and no room", State{Code: "QX7M", Called: "B204-17"}, []string{"Code QX7M this PC has no room yet"}},
 		{"a fault", State{Name: "pc-01", Room: "B204", Fault: unreachable, Doing: "Windows starts", Left: 8 * time.Second, Windows: true}, []string{
 			"pc-01 room B204", "The server was not reached", "What connect: no server answers", "Disk The disk was not changed.",
 			"To do Windows starts in the version it has.", "Call Anna, room 101, tel. 4711", "This PC Dell OptiPlex 7010", "MAC 52:54:00:00:00:01",
@@ -161,7 +163,7 @@ func FuzzLines(f *testing.F) {
 	f.Add("\x1b[2J", "\u202e", "\xff", strings.Repeat("x", 200), strings.Repeat("ab ", 500), strings.Repeat("ř", 5000), "", int64(-1), int64(-5), int64(-9), uint8(255))
 	f.Add("Кабинет", "教室", "QX", "\r\n", "\u00a0", "e\u0301", "\x00", int64(1<<62), int64(1), int64(1<<62), uint8(7))
 	f.Fuzz(func(t *testing.T, name, room, code, doing, next, what, fact string, done, total, rate int64, flags uint8) {
-		s := State{Name: name, Room: room, Code: code, Doing: doing, Next: next, Left: time.Duration(rate), Windows: flags&1 != 0, Discard: Discard(flags >> 6), Foot: fact}
+		s := State{Called: what, Lacks: next, Name: name, Room: room, Code: code, Doing: doing, Next: next, Left: time.Duration(rate), Windows: flags&1 != 0, Discard: Discard(flags >> 6), Foot: fact}
 		if flags&2 != 0 {
 			s.Bar = &Bar{Done: done, Total: total, Rate: rate}
 		}

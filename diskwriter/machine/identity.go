@@ -106,8 +106,8 @@ func inOrder(edits []Edit) []Edit {
 // staged; nil: no longer anything. It comes before Commit and before Personalise, so that a start
 // after a power cut knows that the machine has to be named, and how: all but the secrets is kept.
 // The pages are compared with the version as they lie on the disk, so that after Want only a session
-// can keep Personalise from naming the machine. What is wanted in other versions on the disk stays, until
-// Want is called for them: a machine that goes back without a server is called there what it was.
+// can keep Personalise from naming the machine. What is wanted in other versions on the disk stays,
+// until Want is called for them: a machine that goes back without a server is called what it was.
 //
 // Errors: ErrIdentity, ErrPage (as *PageError): nothing was written; *StepError.
 func (m *Machine) Want(ctx context.Context, id *Identity) error {
