@@ -282,3 +282,20 @@ func TestPromoteUnplaced(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestValuesOf: machine.json is written where a version has a place for it, also without values.
+func TestValuesOf(t *testing.T) {
+	id := &protocol.Identity{Name: "PC-1", Settings: []protocol.Setting{{Field: "f", Number: 2}}}
+	v := valuesOf(id, "pc-1", "B204", someFields())
+	if string(v.Machine) != `{"host":"pc-1","name":"PC-1","room":"B204"}` || v.Name != "PC-1" || v.Settings["f"] != 2 {
+		t.Errorf("%+v, %s", v, v.Machine)
+	}
+	if v = valuesOf(id, "pc-1", "B204", nil); v.Machine != nil {
+		t.Errorf("no place: %s", v.Machine)
+	}
+	id.Values = []protocol.Value{{Key: "a", Text: "1"}, {Key: "x/y/z", Text: "2", Secret: true}}
+	v = valuesOf(id, "pc-1", "B204", nil)
+	if string(v.Machine) != `{"host":"pc-1","name":"PC-1","room":"B204","values":{"a":"1"}}` || v.Answers["x/y/z"] != "2" || len(v.Secret) != 1 || v.Secret[0] != "x/y/z" {
+		t.Errorf("%+v, %s", v, v.Machine)
+	}
+}

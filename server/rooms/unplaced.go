@@ -36,7 +36,7 @@ func (k *Keeper) unplaced(l *lab.Lab, room, image string, list []image.Field) mi
 		if own == nil {
 			continue
 		}
-		if err := fields.Check(list, valuesOf(whole(own), h.name, room)); err != nil {
+		if err := fields.Check(list, valuesOf(whole(own), h.name, room, list)); err != nil {
 			key := kindOf(err)
 			if all[key] == nil {
 				all[key] = &without{why: err.Error()}
@@ -71,8 +71,9 @@ func kindOf(err error) string {
 	return err.Error()
 }
 
-// valuesOf makes of an identity what the agent writes.
-func valuesOf(id *protocol.Identity, host, room string) *fields.Values {
+// valuesOf makes of an identity what the agent writes into these fields: machine.json in a version
+// that has a place for it, or if something is to be in it.
+func valuesOf(id *protocol.Identity, host, room string, list []image.Field) *fields.Values {
 	v := &fields.Values{Name: id.Name, Settings: map[string]uint32{}, Answers: map[string]string{}}
 	for _, s := range id.Settings {
 		v.Settings[s.Field] = s.Number
@@ -87,7 +88,7 @@ func valuesOf(id *protocol.Identity, host, room string) *fields.Values {
 			v.Secret = append(v.Secret, place)
 		}
 	}
-	if len(own) > 0 {
+	if len(own) > 0 || slices.ContainsFunc(list, func(f image.Field) bool { return f.Name == fields.MachineFile }) {
 		v.Machine = fields.MachineJSON(id.Name, host, room, own)
 	}
 	return v
