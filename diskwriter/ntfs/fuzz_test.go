@@ -150,6 +150,47 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
+// FuzzSecurity reads an entry of $SII, and what it says is in $SDS: what is returned has the hash.
+func FuzzSecurity(f *testing.F) {
+	img := smallVolume(f)
+	v, err := Open(bytes.NewReader(img), int64(len(img)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	n, err := v.load(recordSecure)
+	if err != nil {
+		f.Fatal(err)
+	}
+	sds, err := v.open(n, attrData, "$SDS")
+	if err != nil {
+		f.Fatal(err)
+	}
+	stored := make([]byte, 4096)
+	if _, err := sds.ReadAt(stored, 0); err != nil {
+		f.Fatal(err)
+	}
+	seeds := 0
+	if err := v.walkIndex(n, "$SII", 0, func(e []byte, _ int, _ string) error {
+		seeds++
+		f.Add(bytes.Clone(e), stored)
+		return nil
+	}); err != nil || seeds == 0 {
+		f.Fatal(seeds, err)
+	}
+	f.Fuzz(func(t *testing.T, e, sds []byte) {
+		if len(e) < 0x14 { // an index gives no shorter one
+			return
+		}
+		s, err := parseSecurityEntry(e, 4, "fuzz")
+		if err != nil {
+			return
+		}
+		if b, err := readShared(residentStream(sds), s); err == nil && (securityHash(b) != s.hash || int64(len(b)) != s.size-securityHead) {
+			t.Fatalf("%d bytes of %+v", len(b), s)
+		}
+	})
+}
+
 func FuzzRestart(f *testing.F) {
 	page := make([]byte, logPage)
 	copy(page, "RSTR\x1e\x00\x09\x00")
