@@ -72,7 +72,7 @@ func TestImportMedium(t *testing.T) {
 	}{
 		{cli.Usage, `no edition "Windows 12"`, []string{wim, "--edition", "Windows 12"}},
 		{cli.Usage, "--size 0", []string{wim, "--edition", "1", "--size", "0"}},
-		{cli.Usage, "--audit are for one that is made", []string{wim, "--edition", "1", "--unattend", secret, "--audit"}},
+		{cli.Usage, "--domain-join are for one that is made", []string{wim, "--edition", "1", "--unattend", secret, "--audit"}},
 		{exitFailed, "holds secrets: unattend/ProductKey; nothing was published; everyone on the network", []string{wim, "--edition", "1", "--unattend", secret}},
 		{exitFailed, "language \"Deutsch!\"", []string{wim, "--edition", "1", "--language", "Deutsch!"}},
 		{exitFailed, "no XML", []string{wim, "--edition", "1", "--unattend", raw}},
@@ -99,6 +99,10 @@ func TestImportMedium(t *testing.T) {
 	}
 	if r := wantTroy(t, exitFailed, "image", "add", "pc", wim); !strings.Contains(r.errOut, "'image import' makes version 1") {
 		t.Errorf("add: %s", r.errOut)
+	}
+	joining := wantJSON[image.Manifest](t, exitOK, "image", "import", "joined", wim, "--edition", "1", "--size", "0.125", "--domain-join")
+	if f := joining.Fields; len(f) != 1 || f[0].Kind != image.FieldAnswers || !f[0].Private || len(f[0].Slots) != 2 || f[0].Slots[1].Name != accountSlot {
+		t.Errorf("fields of an edition: %+v", f)
 	}
 	addConverted(t, dir)
 }

@@ -131,7 +131,7 @@ func step(e *xml.StartElement, depth int) string {
 
 // end takes the element that ends between two offsets of the file.
 func (r *reading) end(before, after int64) {
-	if r.start >= 0 && after > before && len(r.path) > 3 && (r.path[1] == "specialize" || r.path[1] == "oobeSystem") {
+	if r.start >= 0 && after > before && len(r.path) > 3 && (r.path[1] == "specialize" || r.path[1] == "oobeSystem") && !slices.ContainsFunc(r.path, isCommand) {
 		name := strings.Join(r.path[1:], "/")
 		if slices.ContainsFunc(r.slots, func(s image.Slot) bool { return s.Name == name }) {
 			r.twice[name] = true
@@ -140,6 +140,10 @@ func (r *reading) end(before, after int64) {
 	}
 	r.path, r.start = r.path[:len(r.path)-1], -1
 }
+
+// isCommand tells whether an element is about a command that setup runs. Values are the server's
+// word alone, and what Windows runs has to be signed.
+func isCommand(element string) bool { return strings.Contains(strings.ToLower(element), "command") }
 
 // found returns the slots whose name says which one it is.
 func (r *reading) found() []image.Slot {

@@ -12,9 +12,10 @@
 // # What is looked for
 //
 // Names and numbers in the hive SYSTEM, in each control set that may start: Select\Current, Default
-// and LastKnownGood. \Troy\machine.json: its size is the room. The unattend.xml that the
-// setup of Windows finds first, if spaces follow its last element: its slots are the elements of the passes specialize and oobeSystem
-// that hold nothing but text, and whose path is there once.
+// and LastKnownGood. \Troy\machine.json: its size is the room. The unattend.xml that the setup of
+// Windows finds first, if spaces follow its last element: its slots are the elements of the passes
+// specialize and oobeSystem that hold nothing but text, and whose path is there once. Those of
+// commands are none: values are the server's word, and what Windows runs has to be signed.
 //
 // A file is private if its security descriptor lets nobody but SYSTEM and administrators do anything
 // with it. Values for others are no secrets; a note says so of an answer file with an element that

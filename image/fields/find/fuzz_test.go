@@ -71,7 +71,8 @@ func FuzzAnswers(f *testing.F) {
 func TestSlots(t *testing.T) {
 	text := `<?xml version="1.0"?><unattend><settings pass="specialize"><component name="A" processorArchitecture="amd64">` +
 		`<Plain>one</Plain><Empty></Empty><Closed/><Outer><Inner>two</Inner></Outer><Mixed>a<B>c</B>d</Mixed><Twice>1</Twice><Twice>2</Twice>` +
-		`<Note><!-- x -->3</Note><Data><![CDATA[4]]></Data></component><component name="A" processorArchitecture="x86"><Plain>5</Plain></component></settings>` +
+		`<Note><!-- x -->3</Note><Data><![CDATA[4]]></Data></component><component name="C"><RunSynchronous><RunSynchronousCommand><Order>1</Order><Path>x.exe</Path></RunSynchronousCommand></RunSynchronous>` +
+		`<FirstLogonCommands><SynchronousCommand><CommandLine>x.exe</CommandLine></SynchronousCommand></FirstLogonCommands></component><component name="A" processorArchitecture="x86"><Plain>5</Plain></component></settings>` +
 		`<settings pass="windowsPE"><component name="A"><Plain>6</Plain></component></settings>` +
 		`<settings pass="oobeSystem"><component name="B"><Plain>seven</Plain></component></settings></unattend>`
 	used, slots, err := answers(padded(text, len(text)+10))
