@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"troy/image"
 	"troy/internal/cli"
 	"troy/server/certs"
 	"troy/server/servedir"
@@ -97,6 +98,9 @@ func loginCommand(s *cli.Streams) *cobra.Command {
 }
 
 func (c *loginCall) run(_ context.Context, args []string) error {
+	if _, err := image.OpenStore(args[1]); err != nil {
+		return err
+	}
 	dir := servedir.Of(args[1])
 	if err := dir.Make(); err != nil {
 		return err

@@ -282,6 +282,11 @@ func TestLoginCommand(t *testing.T) {
 		t.Errorf("it says %s", r.errOut)
 	}
 	wantTroy(t, exitOK, "login", "--remove", "anna", store)
+	other := filepath.Join(dir, "other")
+	must(t, os.Mkdir(other, 0o755))
+	if r := wantTroy(t, exitFailed, "login", "--password-file", secret, "anna", other); !strings.Contains(r.errOut, "is not a store") || len(treeOf(t, other)) != 1 {
+		t.Errorf("in a folder that is no store: %s, and %q", r.errOut, treeOf(t, other))
+	}
 	wantTroy(t, exitFailed, "login", "--password-file", writeText(t, dir, "empty", "\nsecond line\n"), "anna", store)
 	for _, file := range []string{secret, writeText(t, dir, "notepad", "\ufeffcorrect horse battery\r\n"),
 		writeText(t, dir, "powershell", string(utf16le.Append([]byte{0xff, 0xfe}, "correct horse battery\r\n")))} {
