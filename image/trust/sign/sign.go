@@ -117,6 +117,9 @@ func (r *Repository) sign(ctx context.Context, store *image.Store, now time.Time
 	list := differences(st.content, after)
 	old := stale(st.root.Signed.Expires, metadata.ROOT, now)
 	if len(list) == 0 && sameTargets(st.content.files, after.files) && !old && !stale(st.targets.Signed.Expires, metadata.TARGETS, now) {
+		if err := r.catchUp(st); err != nil {
+			return false, err
+		}
 		return r.refresh(st, now)
 	}
 	if err := r.agreed("to be signed", list); err != nil {

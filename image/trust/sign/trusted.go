@@ -165,6 +165,15 @@ func (r *Repository) remember(st *state) error {
 	return nil
 }
 
+// catchUp notes what a call that was cut off had signed, and not noted.
+func (r *Repository) catchUp(st *state) error {
+	t, err := r.trusted()
+	if err != nil || t.Files[tree.Folder+"/"+tree.Targets(st.targets.Signed.Version)] != nil {
+		return err
+	}
+	return r.remember(st)
+}
+
 // Trust makes a root what this folder of keys trusts, as boot media carry it; nil means the newest
 // root in the store's folder, which then must be signed by the admin key. It returns ErrExists if
 // the folder trusts a root already, ErrDoubt for a root that does not name the admin key, where

@@ -1,6 +1,7 @@
 package sign_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -139,6 +140,26 @@ func TestTrust(t *testing.T) {
 	must(t, os.Remove(filepath.Join(stick, "trusted.json")))
 	must(t, m.Repo.Trust(good))
 	m.Permit(trusttest.Downgrade(2))
+}
+
+// TestNotNoted: what a call signed that was cut off before it noted so is noted by the next one, also
+// where nothing is left to be signed.
+func TestNotNoted(t *testing.T) {
+	m := trusttest.NewRoom(t, nil)
+	path := filepath.Join(filepath.Dir(m.Repo.KeyPath(sign.Admin)), "trusted.json")
+	before, err := os.ReadFile(path)
+	must(t, err)
+	m.Publish()
+	m.Sign(trusttest.Start)
+	after, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, before, 0o644))
+	if changed, err := m.Repo.SignAll(t.Context(), m.Store, trusttest.Start); changed || err != nil {
+		t.Errorf("signing the same again: %v, %v", changed, err)
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, after) || bytes.Equal(before, after) {
+		t.Errorf("%d bytes, want %d, before %d: %v", len(now), len(after), len(before), err)
+	}
 }
 
 // TestForgedTrust: what lies beside the key is somebody else's.
