@@ -59,7 +59,7 @@ prepare() {
 	must systemctl is-enabled troy
 	find /var/lib/troy /etc/troy /etc/default -type f -exec sha256sum {} + | grep -v serve/ | sort >/tmp/before
 	must troy setup --yes --address 10.0.2.15 --netboot no
-	lacks ' make '
+	lacks '^  make '
 	find /var/lib/troy /etc/troy /etc/default -type f -exec sha256sum {} + | grep -v serve/ | sort >/tmp/after
 	must cmp /tmp/before /tmp/after
 	must systemctl disable --now troy
