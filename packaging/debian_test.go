@@ -158,7 +158,7 @@ func firstStage(t *testing.T) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "initramfs.zst")
 	err := guest.Build(t.Context(), &guest.Options{Program: "troy/internal/testing/firststage", Modules: environment(t, "MODULES"),
-		Drivers: []string{"virtio_blk", "ext4", "crc32c_generic", "virtio_net"}, Out: out})
+		Drivers: []string{"virtio_blk", "ext4", "crc32c_generic", "virtio_net", "vfat", "nls_cp437", "nls_ascii", "nls_utf8"}, Out: out})
 	if err != nil {
 		t.Fatal(err)
 	}

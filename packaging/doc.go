@@ -41,9 +41,8 @@
 //
 // # Owners
 //
-// The store belongs to the user troy. Commands that write to it are run as that user (runuser -u
-// troy -- troy …): what root makes in it, above all keys/server.key, the service may not be able to
-// read. "troy doctor" finds that.
+// The store belongs to the user troy. What root's commands make in it they give to that user when they
+// end (cmds/troy/owner.go); what a killed one left "troy doctor" finds.
 //
 // # Known gaps
 //

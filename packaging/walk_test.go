@@ -20,6 +20,7 @@ const (
 	walkImage = 128 << 20
 	walkPC    = 2 << 30
 	walkStick = 256 << 20
+	walkKeys  = 64 << 20 // the stick with the admin's keys
 )
 
 // walk is a first walk: a server that begins as an empty Debian, and PCs with empty disks beside it.
@@ -27,6 +28,7 @@ type walk struct {
 	t     *testing.T
 	net   *vmlab.Network
 	stick string
+	keys  string // a volume of FAT, as sticks are sold
 
 	mu    sync.Mutex
 	last  time.Time
@@ -54,8 +56,10 @@ func TestFirstWalk(t *testing.T) {
 	deb, windows := debOf(t), walkDisk(t)
 	for _, release := range []string{"bookworm", "trixie"} {
 		t.Run(release, func(t *testing.T) {
-			w := &walk{t: t, stick: filepath.Join(t.TempDir(), "stick.img")}
+			w := &walk{t: t, stick: filepath.Join(t.TempDir(), "stick.img"), keys: filepath.Join(t.TempDir(), "keys.img")}
 			run(t, "truncate", "-s", fmt.Sprint(walkStick), w.stick)
+			run(t, "truncate", "-s", fmt.Sprint(walkKeys), w.keys)
+			run(t, "mkfs.fat", w.keys)
 			var err error
 			if w.net, err = vmlab.NewNetwork(t.Context(), &vmlab.NetworkConfig{Dir: t.TempDir(), Taps: 3}); err != nil {
 				t.Fatal(err)
@@ -95,7 +99,7 @@ func (w *walk) goes(debian string, files map[string][]byte) {
 	w.last = time.Now()
 	s := &server{disk: copyOf(w.t, debian), files: files, config: vm.Config{
 		Timeout: 90 * time.Minute, Namespace: w.net.Namespace, NICs: []vm.NIC{{Tap: w.net.Taps[0]}},
-		Disks:  []vm.Disk{{Path: w.stick}},
+		Disks:  []vm.Disk{{Path: w.stick}, {Path: w.keys}},
 		OnLine: func(line string) { w.t.Log(strings.TrimSpace(line)) },
 	}}
 	m := s.start(w.t)
@@ -115,6 +119,7 @@ func (w *walk) goes(debian string, files map[string][]byte) {
 		}
 		w.await(m, name+" reported", name+": seen in troy hosts")
 	}
+	w.await(m, "signed", "troy hosts confirm, troy permit wipe")
 	if err := m.Wait(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ type certsCall struct {
 func newCertsInit(s *cli.Streams) *cobra.Command {
 	c := &certsCall{call: newCall(s)}
 	cmd := leaf("init DIR", "create an authority for browsers, and the page's certificate", c.runInit)
+	cmd.Annotations = map[string]string{ownedBy: ".."}
 	cmd.Flags().Var(&c.names, "name", "`name` or IP address by which browsers reach the page, may be repeated (default: those of this machine)")
 	return cmd
 }
@@ -49,6 +50,7 @@ func (c *certsCall) runInit(_ context.Context, args []string) error {
 func newCertsRenew(s *cli.Streams) *cobra.Command {
 	c := &certsCall{call: newCall(s)}
 	cmd := leaf("renew DIR", "renew the page's certificate if it is due or its names changed", c.runRenew)
+	cmd.Annotations = map[string]string{ownedBy: ".."}
 	cmd.Flags().Var(&c.names, "name", "`name` or IP address in place of those in the certificate, may be repeated")
 	return cmd
 }
@@ -91,6 +93,7 @@ type loginCall struct {
 func loginCommand(s *cli.Streams) *cobra.Command {
 	c := &loginCall{call: newCall(s)}
 	cmd := leaf("login NAME STORE", "let a person sign in on the page", c.run)
+	cmd.Annotations = map[string]string{ownedBy: "."}
 	cmd.Long = "Let a person sign in on the status page of a store, or change the password."
 	cmd.Flags().BoolVar(&c.remove, "remove", false, "remove the person")
 	cmd.Flags().StringVar(&c.file, "password-file", "", "`file` whose first line is the password (default: you are asked)")

@@ -36,6 +36,7 @@ func initCommand(s *cli.Streams) *cobra.Command {
 		c.keys.approved = true
 		return c.make(ctx, args[0])
 	})
+	cmd.Annotations = map[string]string{ownedBy: ".."}
 	c.keys.define(cmd.Flags())
 	cmd.Long = `Create a store, the admin key that signs it, the key of its server and a first lab.yaml with one
 room: the first step of 'troy setup' alone. What is there already stays.

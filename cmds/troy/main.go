@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"troy/internal/cli"
+	"troy/internal/errline"
 	"troy/trial/prepare"
 )
 
@@ -25,5 +26,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot(s)
 	root.SetArgs(append([]string{}, args...)) // not nil, which cobra takes for the program's own
 	cmd, err := root.ExecuteContextC(ctx)
+	if cmd != nil {
+		err = errline.Join(err, giveBack(cmd, err != nil))
+	}
 	return s.Finish(err, synopsis(cmd))
 }

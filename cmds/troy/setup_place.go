@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -182,8 +181,7 @@ func systemctl(verbs ...string) error {
 	return nil
 }
 
-// give gives what root made to the user of the service, who has to read and renew it. No link is
-// followed, and a file with several names is nobody's to give.
+// give gives what root made to the user of the service, who has to read and renew it.
 func (p *place) give() error {
 	if !p.service {
 		return nil
@@ -194,29 +192,4 @@ func (p *place) give() error {
 		}
 	}
 	return nil
-}
-
-func giveTree(dir string, uid, gid int) error {
-	root, err := os.OpenRoot(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		st := info.Sys().(*syscall.Stat_t)
-		if int(st.Uid) == uid || info.Mode().IsRegular() && st.Nlink > 1 {
-			return nil
-		}
-		return root.Lchown(path, uid, gid)
-	})
 }

@@ -69,12 +69,12 @@ prepare() {
 	head -c 64M /dev/zero >/tmp/images/base.raw
 	head -c 48M /dev/urandom | dd of=/tmp/images/base.raw conv=notrunc status=none
 	(cd /tmp/images && must as_troy vhdx convert --to dynamic base.raw base.vhdx && must as_troy vhdx create --parent base.vhdx child.vhdx)
-	must as_troy image import --store $store --no-filter --force-unbootable win11-lab /tmp/images/base.vhdx
-	must as_troy image add --store $store --no-filter --force-unbootable win11-lab /tmp/images/child.vhdx
+	must troy image import --store $store --no-filter --force-unbootable win11-lab /tmp/images/base.vhdx
+	must troy image add --store $store --no-filter --force-unbootable win11-lab /tmp/images/child.vhdx
 	cp /proof/lab.yaml /etc/troy/lab.yaml
 	mv /var/lib/troy/media/net /var/lib/troy/net
 	cp /proof/snponly.efi /var/lib/troy/net/snponly.efi
-	must as_troy certs init --name 10.0.2.15 /var/lib/troy/certs
+	must troy certs init --name 10.0.2.15 /var/lib/troy/certs
 	cp /var/lib/troy/certs/ca.crt /tmp/ca.crt
 	sed -i 's#^TROY_OPTIONS="#&--boot /var/lib/troy/net --certs /var/lib/troy/certs #' /etc/default/troy
 }
@@ -165,7 +165,9 @@ refused() {
 	kill $!
 	until_ok systemctl is-active troy
 	systemctl stop troy
-	must troy key rotate --server --store $store # as root
+	must troy key rotate --server --store $store # by root, who gives it back
+	[ -z "$(find /var/lib/troy ! -user troy)" ] || fail "not the service's: $(find /var/lib/troy ! -user troy)"
+	chown root: $store/keys/server.key
 	troy doctor $store >/tmp/out
 	[ $? = 5 ] || fail "the doctor is content"
 	has 'FAULT.*server.key belongs to root, the store to troy'

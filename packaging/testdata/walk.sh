@@ -13,7 +13,7 @@ fail() {
 	sleep 60
 }
 must() { "$@" >/tmp/out 2>&1 || { code=$?; cat /tmp/out; fail "$* (exit code $code)"; }; }
-as_troy() { runuser -u troy -- troy "$@"; }
+export TROY_PASSPHRASE='battery staple horse'
 until_ok() {
 	for _ in $(seq 1200); do
 		if "$@" >/tmp/out 2>&1; then return; fi
@@ -43,8 +43,12 @@ install() {
 }
 
 setup() {
-	must troy setup --yes --address 10.77.0.2 --netboot proxy --from /proof/windows.raw --image win11-lab
+	mkdir /media/stick
+	must mount -t vfat /dev/vdd /media/stick # as root mounts it: nobody else may write
+	must troy setup --yes --keys /media/stick/troy-keys --address 10.77.0.2 --netboot proxy --from /proof/windows.raw --image win11-lab
 	cat /tmp/out
+	[ ! -e $store/keys/admin.key ] || fail "the admin key lies in the store"
+	must umount /media/stick
 	[ -z "$(find /var/lib/troy ! -user troy)" ] || fail "not the service's: $(find /var/lib/troy ! -user troy)"
 	must dd if=/var/lib/troy/media/usb.img of=/dev/vdc bs=1M conv=fsync
 }
@@ -55,7 +59,7 @@ promote() { must troy promote --yes --store $store --room default win11-lab@1; }
 code() { troy hosts --store $store | grep -o 'code [A-Z0-9]\{4,\}'; }
 assign() {
 	until_ok code
-	must as_troy assign --store $store --room default "$(cut -d' ' -f2 /tmp/out)" "$1"
+	must troy assign --store $store --room default "$(cut -d' ' -f2 /tmp/out)" "$1"
 }
 has_it() { troy hosts --store $store | grep "$1 .*win11-lab@1"; }
 
@@ -69,6 +73,12 @@ for pc in stick net; do
 	until_ok has_it $pc
 	say "$pc reported: ok"
 done
+must mount -t vfat /dev/vdd /media/stick
+must troy hosts confirm --yes --store $store --keys /media/stick/troy-keys default
+must troy permit wipe --yes --store $store --keys /media/stick/troy-keys stick --until 2099-12-31
+must umount /media/stick
+[ -z "$(find /var/lib/troy ! -user troy)" ] || fail "not the service's: $(find /var/lib/troy ! -user troy)"
 troy hosts --store $store
 troy status --store $store
+say "signed: ok"
 systemctl poweroff

@@ -60,8 +60,7 @@ func secret(path string) bool {
 
 // giveTo is what to do about a folder of another owner's.
 func giveTo(dir string, owner int) string {
-	who := userName(owner)
-	return fmt.Sprintf("chown -R %[1]s: %[2]s, and run troy as that user: runuser -u %[1]s -- troy …", who, dir)
+	return fmt.Sprintf("chown -R %s: %s", userName(owner), dir)
 }
 
 func ownerOf(path string) (int, error) {
