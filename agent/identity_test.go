@@ -256,6 +256,28 @@ func TestRollbackIsNamed(t *testing.T) {
 	b.is(1, own17, "rolled back")
 }
 
+// The setup of a version finds the answers at its first start. From then on its session is kept: what
+// changes waits.
+func TestSetupFindsItsAnswers(t *testing.T) {
+	b := newLayoutBench(t, protocol.MergeNow, layout{hive: setupHive(t), own: true})
+	b.orders.Room, b.orders.Rules.Reset = "b204", protocol.ResetBoot
+	b.orders.Own = &protocol.Identity{Required: true, Name: "B204-17", Values: []protocol.Value{{Key: accountSlot, Text: "djoin", Secret: true}}}
+	want := own17
+	want.file = strings.Replace(want.file, "<a>", "<a>djoin", 1)
+	b.done()
+	b.is(2, want, "before setup")
+	if s := b.state(); s.SessionWritten || s.IdentityPending {
+		t.Errorf("%+v", s)
+	}
+	b.setsProgress(1)
+	b.orders.Own = &protocol.Identity{Name: "B204-18"}
+	b.done()
+	b.reported(protocol.Named{Name: "B204-17", Lacks: "B204-18: it is called so after the next reset"})
+	if s := b.state(); !s.SessionWritten {
+		t.Errorf("the session of the setup is gone: %+v", s)
+	}
+}
+
 // A reinstall leaves nothing unnamed, and a version that cannot be named is not begun.
 func TestReinstallIsNamed(t *testing.T) {
 	b := newNamedBench(t, protocol.MergeNow)

@@ -23,6 +23,7 @@ type layout struct {
 	mbr    bool
 	hive   []byte                // the hive SYSTEM of a Windows whose setup is pending; nil: it has none
 	second func(b *bench) []byte // what a second partition, of 3 MiB, holds; nil: nothing
+	own    bool                  // version 2 has fields
 }
 
 // newWindowsBench has an image with a GPT and a volume of Windows that was dismounted in order.
@@ -58,6 +59,9 @@ func newLayoutBench(t *testing.T, merge protocol.Merge, l layout) *bench {
 	}
 	b.must(os.WriteFile(b.v1, disk, 0o644))
 	copy(disk[22<<20:], bytes.Repeat([]byte("version 2 "), 1000))
+	if l.own {
+		putFields(disk, fieldsAt[1])
+	}
 	b.must(os.WriteFile(b.v2, disk, 0o644))
 	b.publish()
 	b.makePC(1, b.v1)
