@@ -21,6 +21,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"troy/image/fields"
 	"troy/internal/testing/fixture"
 	"troy/internal/testing/testlab"
 	"troy/server/protocol"
@@ -66,7 +67,11 @@ type figures struct {
 // deploy starts the PC from the stick and checks what it holds afterwards.
 func deploy(ctx context.Context, l *testlab.Lab, out io.Writer) (*figures, error) {
 	f := new(figures)
-	file, err := editLab(l)
+	pc, err := l.NewPC(ctx, "pc")
+	if err != nil {
+		return nil, err
+	}
+	file, err := editLab(l, pc)
 	if err != nil {
 		return nil, err
 	}
@@ -75,10 +80,6 @@ func deploy(ctx context.Context, l *testlab.Lab, out io.Writer) (*figures, error
 		return nil, err
 	}
 	if _, err := l.Admin(ctx, "promote", "--room", "default", testlab.Image+"@2"); err != nil {
-		return nil, err
-	}
-	pc, err := l.NewPC(ctx, "pc")
-	if err != nil {
 		return nil, err
 	}
 	fmt.Fprintln(out, "a PC that holds version 1 is started from the boot stick:")
@@ -98,11 +99,9 @@ func deploy(ctx context.Context, l *testlab.Lab, out io.Writer) (*figures, error
 		return nil, fmt.Errorf("the PC did not report version 2: %+v", reports)
 	}
 	f.report = reports[0]
-	chain, err := pc.Holds(ctx, l.Windows.V2)
-	if err != nil {
+	if err := compare(ctx, l, pc, out); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(out, "\nflattened by 7zz, %s is version 2 byte for byte\n\n", strings.Join(chain, " over "))
 	if f.full, err = used(l.Windows.V2); err != nil {
 		return nil, err
 	}
@@ -110,15 +109,38 @@ func deploy(ctx context.Context, l *testlab.Lab, out io.Writer) (*figures, error
 	return f, err
 }
 
-// editLab changes the lab.yaml that troy init wrote, as an admin does: a PC that is not listed
-// joins the room, and a version is merged before Windows starts.
-func editLab(l *testlab.Lab) (path string, err error) {
+// pcName is the PC in lab.yaml, and in Windows.
+const pcName = "demo-01"
+
+// compare wants the PC's disk to be version 2 with the PC's name in it.
+func compare(ctx context.Context, l *testlab.Lab, pc *testlab.PC, out io.Writer) error {
+	raw, err := l.WithOwn(ctx, l.Windows.V2, 2, &fields.Values{Name: pcName, Machine: fields.MachineJSON(pcName, pcName, "default", nil)})
+	if err != nil {
+		return err
+	}
+	defer os.Remove(raw)
+	chain, err := pc.Holds(ctx, raw)
+	if err != nil {
+		return err
+	}
+	is, err := pc.InWindows(ctx)
+	if err == nil && is != testlab.Called(pcName, pcName, "default") {
+		err = fmt.Errorf("the PC is called %+v", is)
+	}
+	fmt.Fprintf(out, "\nflattened by 7zz, %s is version 2 byte for byte, but for the PC's own:\nits registry, read by hivexget, calls it %s\n\n",
+		strings.Join(chain, " over "), is.Computer)
+	return err
+}
+
+// editLab changes the lab.yaml that troy init wrote, as an admin does: the PC is listed, and a version
+// is merged before Windows starts.
+func editLab(l *testlab.Lab, pc *testlab.PC) (path string, err error) {
 	path = filepath.Join(l.Store, "lab.yaml")
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
-	text := strings.NewReplacer("unknown: code\n", "unknown: default\n", "# merge: now ", "merge: now ").Replace(string(b))
+	text := strings.Replace(string(b), "# merge: now ", "merge: now ", 1) + fmt.Sprintf("hosts:\n  - {name: %s, room: default, uuid: %s}\n", pcName, pc.UUID)
 	return path, os.WriteFile(path, []byte(text), 0o644)
 }
 

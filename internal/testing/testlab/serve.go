@@ -86,6 +86,15 @@ func (l *Lab) LabFile(r Room) (path string, err error) {
 // uuid is that of a PC by its number.
 func uuid(n int) string { return fmt.Sprintf("7e570000-0000-4000-8000-%012x", n) }
 
+// Host is the name of a PC in that file.
+func (p *PC) Host() string {
+	n, err := strconv.ParseInt(p.UUID[strings.LastIndex(p.UUID, "-")+1:], 16, 32)
+	if err != nil || n > listed {
+		return ""
+	}
+	return fmt.Sprintf("pc-%d", n)
+}
+
 // Serve starts `troy serve` with one room in the lab's network, with further arguments, and waits
 // until it answers.
 func (l *Lab) Serve(ctx context.Context, r Room, args ...string) (*Server, error) {
