@@ -137,8 +137,7 @@
 // The journal knows before a version is committed what is to be written there, and which order that
 // is of (a hash, secrets included), so that a start without a server can write it, and one with a
 // server need not ask the store again. It has no secrets: without a server their places stay as
-// published, and the page, the check-in and the report say so. What is in machine.json or in the
-// answer file beside a secret is written with it alone.
+// published, and the page, the check-in and the report say so.
 //
 // Where the room says identity: required, a version without a place for all of it is neither fetched
 // nor committed. Otherwise what has a place is written. What is there already starts in any case. On

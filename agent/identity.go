@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 
 	"troy/agent/decide"
@@ -208,7 +209,14 @@ func compose(order *protocol.Order, list []image.Field, l machine.Label, disk io
 	if err != nil {
 		return nil, err
 	}
-	id := &machine.Identity{Image: l.Image, Version: l.Version, Manifest: l.Manifest, Of: identityOf(order), Values: map[string]string{}, Edits: edits}
+	var plain []machine.Edit
+	if len(p.values.Secret) > 0 {
+		if plain, err = fields.Fill(list, ownOf(order).plain().placed(list).values, disk); err != nil {
+			return nil, err
+		}
+		plain = slices.Concat([]machine.Edit{}, plain) // not nil: there are secrets
+	}
+	id := &machine.Identity{Image: l.Image, Version: l.Version, Manifest: l.Manifest, Of: identityOf(order), Values: map[string]string{}, Edits: edits, Plain: plain}
 	if id.Values[nameValue], id.Values[lacksValue] = p.values.Name, joined(p.lacks); p.secretless {
 		id.Values[secretsValue] = "missing"
 	}

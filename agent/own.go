@@ -41,6 +41,13 @@ func ownOf(o *protocol.Order) *own {
 	return w
 }
 
+// plain is what there is without the secrets.
+func (w *own) plain() *own {
+	p := *w
+	p.Identity.Values = slices.DeleteFunc(slices.Clone(w.Identity.Values), func(v protocol.Value) bool { return v.Secret })
+	return &p
+}
+
 // identityOf names what an order says of the machine's own, secrets too, without telling it; "" = it
 // says nothing.
 func identityOf(o *protocol.Order) string {
@@ -83,14 +90,14 @@ func (w *own) placed(list []image.Field) *places {
 // addFile adds machine.json: in a version that has a place for it, or if something is to be in it.
 // Where it may not hold secrets, it is written without.
 func (w *own) addFile(p *places) {
-	all := w.file(true)
+	all := w.file()
 	if len(all.values) == 0 && !slices.ContainsFunc(p.list, func(f image.Field) bool { return f.Name == fields.MachineFile }) {
 		return
 	}
 	err := p.add(all.into)
 	if err != nil && all.secret {
 		p.secretless = true
-		if p.add(w.file(false).into) == nil {
+		if p.add(w.plain().file().into) == nil {
 			err = fmt.Errorf("secrets of machine.json: %w", err)
 		}
 	}
@@ -104,14 +111,13 @@ type machineFile struct {
 	secret bool // one of them is
 }
 
-// file makes machine.json, with the secrets or without.
-func (w *own) file(secrets bool) *machineFile {
+// file makes machine.json.
+func (w *own) file() *machineFile {
 	f := &machineFile{own: w, values: map[string]string{}}
 	for _, x := range w.Identity.Values {
-		if strings.Contains(x.Key, "/") || x.Secret && !secrets {
-			continue
+		if !strings.Contains(x.Key, "/") {
+			f.values[x.Key], f.secret = x.Text, f.secret || x.Secret
 		}
-		f.values[x.Key], f.secret = x.Text, f.secret || x.Secret
 	}
 	return f
 }

@@ -215,7 +215,8 @@
 // The member "identity" of RecordMachine says in "versions", for each version on the disk that Want
 // was called for, what the machine is to be called there: "of", what that was made of, the values for
 // people to read, the edits (place, bytes, published hashes) and SumEdits of all of them; there need
-// not be any. Edits that are secret count in that sum and are nowhere else in the journal. "applied"
+// not be any. Where there are secrets, the edits are those without them: secrets count in that sum,
+// and are nowhere else in the journal. "applied"
 // has the DataWriteGuid of the boot child that an identity was written into, and its sum and values.
 // The state follows from these and from the files:
 //
@@ -229,8 +230,8 @@
 //	Windows ran after a cut, before Recover IdentityUnknown, until the next reset
 //
 // So whatever empties the boot child (commit, reset, rollback, reinstall) makes the identity pending,
-// without a write of its own. Where the secrets cannot be had, [Machine.Wanted] gives the edits that
-// are none; IdentityApplied differs from IdentityWanted then. Another identity takes a reset first.
+// without a write of its own. Where the secrets cannot be had, [Machine.Wanted] gives the edits
+// without them; IdentityApplied differs from IdentityWanted then. Another identity takes a reset first.
 // Relink keeps the identity, as it keeps a session. What compares and mends the version
 // ([Machine.Content], [Machine.Mender], [Healer]) reads below the boot child and sees no identity.
 //

@@ -42,8 +42,9 @@ type Identity struct {
 	Of     string
 	Values map[string]string // names and whatever else is no secret, for people to read
 	// Edits are what all of it comes to in this version, in any order; none where the version has no
-	// place for any of it.
-	Edits []Edit
+	// place for any of it. Plain is what is written, and kept in the journal, where the secrets are not
+	// to be had; nil: the Edits that are no secret.
+	Edits, Plain []Edit
 }
 
 // What of an identity a journal keeps at most. Four versions of this size fit a record.
@@ -69,7 +70,7 @@ type versionEdits struct {
 	Of       string            `json:"of"`
 	Values   map[string]string `json:"values,omitempty"`
 	Sum      string            `json:"sum"`             // SumEdits of all of them, secrets too
-	Edits    []Edit            `json:"edits,omitempty"` // those that are no secret
+	Edits    []Edit            `json:"edits,omitempty"` // where the secrets are not to be had
 
 	Unknown format.Unknown `json:",embed"`
 }
@@ -180,12 +181,14 @@ func (m *Machine) wantIn(view io.ReaderAt, id *Identity) error {
 	if err := id.checkSize(); err != nil {
 		return err
 	}
-	own, err := newOwnPages(id.Edits, bootLayout(m.boot.meta.VirtualDiskSize, m.boot.meta.LogicalSectorSize))
-	if err != nil {
-		return err
-	}
-	if err := m.asPublished(opWant, own, view); err != nil {
-		return err
+	for _, edits := range [][]Edit{id.Edits, id.plain()} {
+		own, err := newOwnPages(edits, bootLayout(m.boot.meta.VirtualDiskSize, m.boot.meta.LogicalSectorSize))
+		if err != nil {
+			return err
+		}
+		if err := m.asPublished(opWant, own, view); err != nil {
+			return err
+		}
 	}
 	return m.want(func(r *machineRecord) { r.wantIdentity(id) })
 }
@@ -193,10 +196,8 @@ func (m *Machine) wantIn(view io.ReaderAt, id *Identity) error {
 // checkSize refuses what a record would not hold.
 func (id *Identity) checkSize() error {
 	var data, pages int
-	for _, e := range id.Edits {
-		if !e.Secret {
-			data, pages = data+len(e.Data), pages+len(e.Pages)
-		}
+	for _, e := range id.plain() {
+		data, pages = data+len(e.Data), pages+len(e.Pages)
 	}
 	values, err := format.Marshal(id.Values)
 	if err != nil {
@@ -210,6 +211,14 @@ func (id *Identity) checkSize() error {
 			ErrIdentity, data, pages, n, maxKeptBytes, maxKeptPages, maxKeptValues)
 	}
 	return nil
+}
+
+// plain are the edits that the journal keeps.
+func (id *Identity) plain() []Edit {
+	if id.Plain != nil {
+		return id.Plain
+	}
+	return slices.DeleteFunc(slices.Clone(id.Edits), func(e Edit) bool { return e.Secret })
 }
 
 // want saves a record that wants something else.
@@ -227,11 +236,9 @@ func (r *machineRecord) wantIdentity(id *Identity) {
 	if len(id.Values) > 0 {
 		of.Values = maps.Clone(id.Values)
 	}
-	for _, e := range inOrder(id.Edits) {
-		if !e.Secret {
-			e.Data, e.Pages = slices.Clone(e.Data), slices.Clone(e.Pages)
-			of.Edits = append(of.Edits, e)
-		}
+	for _, e := range inOrder(id.plain()) {
+		e.Data, e.Pages = slices.Clone(e.Data), slices.Clone(e.Pages)
+		of.Edits = append(of.Edits, e)
 	}
 	now := &identityRecord{Versions: []versionEdits{of}}
 	if old := r.Identity; old != nil {

@@ -99,6 +99,21 @@ func TestNothingToWrite(t *testing.T) {
 	if err := m.Personalise(ctx, nil); !errors.Is(err, ErrIdentity) {
 		t.Errorf("nothing, where something is wanted: %v", err)
 	}
+	long := identityOf(m.State(), edits) // one value of two is secret, in one place
+	long.Plain = []Edit{{Offset: edits[1].Offset, Data: []byte("not the secret"), Pages: edits[1].Pages}}
+	must(t, m.Want(ctx, long))
+	if id := m.Wanted(); SumEdits(id.Edits) != SumEdits(long.Plain) || m.State().IdentityWanted != SumEdits(edits) {
+		t.Errorf("the journal has %+v", id)
+	}
+	noSecret(t, r, []Edit{edits[1], long.Plain[0]})
+	must(t, m.Personalise(ctx, m.Wanted().Edits))
+	isNamed(t, r, long.Plain, "without the secret")
+	must(t, m.Reset(ctx))
+	long.Plain[0].Pages = []digest.Sum{{1}, {2}, {3}, {4}}[:len(long.Plain[0].Pages)]
+	if err := m.Want(ctx, long); !errors.Is(err, ErrPage) {
+		t.Errorf("another page, without the secret: %v", err)
+	}
+
 	secret := slices.Clone(edits[1:2])
 	wanted(t, m, secret)
 	must(t, m.Personalise(ctx, m.Wanted().Edits))
