@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"io"
 
 	"troy/image"
 	"troy/image/internal/pages"
@@ -80,7 +81,5 @@ type Capture struct {
 	Pieces []Masks
 	// Pages reads the content of the pages in Data, each at its place on the disk. What lies between
 	// them is not defined.
-	Pages interface {
-		ReadAt(p []byte, off int64) (int, error)
-	}
+	Pages io.ReaderAt
 }

@@ -24,7 +24,6 @@ type Filter interface {
 // Version is what a session stands on, as a machine reads it from the store.
 type Version struct {
 	Manifest *image.Manifest
-	Sum      image.Sum // of the manifest
 	Map      *image.Map
 }
 
@@ -58,7 +57,7 @@ func Open(ctx context.Context, chain *vhdx.Chain, v *Version, f Filter) (*Sessio
 	}
 	s := &Session{
 		ID: files[0].Header().DataWriteGUID.String(), chain: chain, below: below, undefined: v.Map.Undefined,
-		About: About{Image: m.Image, Version: m.Version, Manifest: v.Sum, VirtualSize: size, SectorSize: sector},
+		About: About{Image: m.Image, Version: m.Version, Manifest: m.SHA256, VirtualSize: size, SectorSize: sector},
 	}
 	AboutKind.Stamp(&s.About.Head)
 	ranges, notes, err := f.Unused(ctx, chain, size, sector)

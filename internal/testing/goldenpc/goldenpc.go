@@ -3,7 +3,6 @@
 package goldenpc
 
 import (
-	"context"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -118,17 +117,11 @@ func noisy(r *rand.Rand, s *imagetest.State) []byte {
 // VersionOf reads a version as a machine does.
 func VersionOf(t testing.TB, s *image.Store, m *image.Manifest) capture.Version {
 	t.Helper()
-	ctx := context.Background()
-	x, err := image.LoadIndex(ctx, s, m.Image)
+	below, err := image.LoadManifest(t.Context(), s, m.Image, m.Version)
 	must(t, err)
-	e, err := x.Entry(m.Version)
+	on, err := image.LoadMap(t.Context(), s, m.Image, m.Version)
 	must(t, err)
-	v := capture.Version{Sum: e.Manifest.SHA256}
-	v.Manifest, err = image.LoadManifest(ctx, s, m.Image, m.Version)
-	must(t, err)
-	v.Map, err = image.LoadMap(ctx, s, m.Image, m.Version)
-	must(t, err)
-	return v
+	return capture.Version{Manifest: below, Map: on}
 }
 
 // Session opens what the PC's Windows changed.
