@@ -27,6 +27,7 @@ type publishing struct {
 	parents  cli.List
 	noFilter bool
 	compare  bool
+	capture  string // host
 	allowed  startable.Allowed
 	windows  windowsFlags
 	o        publish.Options
@@ -61,22 +62,33 @@ func newImport(s *cli.Streams) *cobra.Command {
 }
 
 func (p *publishing) runImport(ctx context.Context, args []string) error {
-	return p.publish(ctx, args[1], func(d *source.Disk) (*image.Manifest, error) {
+	open := func() (*toPublish, error) { return p.openFile(ctx, args[1]) }
+	return p.publish(ctx, open, func(d *source.Disk) (*image.Manifest, error) {
 		return publish.Import(ctx, p.store, args[0], d.Disk, &p.o)
 	})
 }
 
 func newAdd(s *cli.Streams) *cobra.Command {
 	p := &publishing{imageCall: newImageCall(s)}
-	cmd := leaf("add NAME FILE", "publish what a differencing child, or another disk, changed as the next version", p.runAdd)
+	cmd := leaf("add NAME [FILE]", "publish what a child, another disk or a golden PC changed as the next version", p.runAdd)
+	cmd.Flags().StringVar(&p.capture, "capture", "", "in place of FILE: what the golden PC of that `host` name sent to the server of this store")
 	cmd.Flags().BoolVar(&p.compare, "compare", false, "the VHDX is not a child of the version before: read and compare both in full, as for disks of other formats")
 	return p.define(cmd)
 }
 
 func (p *publishing) runAdd(ctx context.Context, args []string) error {
-	return p.publish(ctx, args[1], func(d *source.Disk) (*image.Manifest, error) {
+	open := func() (*toPublish, error) { return p.openFile(ctx, args[1]) }
+	switch {
+	case (p.capture == "") == (len(args) < 2):
+		return cli.Usagef("name either a FILE or --capture HOST")
+	case p.capture != "" && (p.compare || p.noFilter || len(p.parents) > 0):
+		return cli.Usagef("--compare, --parent and --no-filter are for files; the golden PC has compared and filtered already")
+	case p.capture != "":
+		open = func() (*toPublish, error) { return p.openCapture(ctx, args[0], p.capture) }
+	}
+	return p.publish(ctx, open, func(d *source.Disk) (*image.Manifest, error) {
 		disk := d.Disk
-		if p.compare || d.Chain == nil {
+		if p.capture == "" && (p.compare || d.Chain == nil) {
 			below, err := image.OpenVersion(ctx, p.o.Before, args[0], 0)
 			if err != nil {
 				return nil, err
@@ -87,8 +99,29 @@ func (p *publishing) runAdd(ctx context.Context, args []string) error {
 	})
 }
 
-// publish opens the source, publishes it, signs what the store then holds and shows the figures.
-func (p *publishing) publish(ctx context.Context, path string, f func(*source.Disk) (*image.Manifest, error)) error {
+// toPublish is what is published.
+type toPublish struct {
+	*source.Disk
+	name   string // for errors
+	fields []image.Field
+	notes  []string     // about the fields
+	signed func() error // is called when the version is signed
+	close  func() error
+}
+
+// openFile opens a file to be published.
+func (p *publishing) openFile(ctx context.Context, path string) (*toPublish, error) {
+	disk, err := p.openSource(ctx, path)
+	if err != nil {
+		return nil, explain(err, "nothing was published")
+	}
+	s := &toPublish{Disk: disk, name: path, signed: func() error { return nil }, close: disk.Close}
+	s.fields, s.notes = find.Fields(disk.Reader, disk.Size, int(disk.SectorSize))
+	return s, nil
+}
+
+// publish opens the subject, publishes it, signs what the store then holds and shows the figures.
+func (p *publishing) publish(ctx context.Context, open func() (*toPublish, error), f func(*source.Disk) (*image.Manifest, error)) error {
 	if p.o.Level < 1 || p.o.Level > 22 {
 		return cli.Usagef("--level %d: want 1 to 22", p.o.Level)
 	}
@@ -106,18 +139,16 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*source.Di
 	if p.o.Before, err = repo.Source(ctx, p.store); err != nil {
 		return trustFault(err)
 	}
-	disk, err := p.openSource(ctx, path)
+	s, err := open()
 	if err != nil {
-		return explain(err, "nothing was published")
-	}
-	defer disk.Close()
-	if err := p.judge(disk, path); err != nil {
 		return err
 	}
-	var notes []string
-	p.o.Fields, notes = find.Fields(disk.Reader, disk.Size, int(disk.SectorSize))
-	p.o.Notes = append(p.o.Notes, notes...)
-	m, err := p.publishDisk(disk, f)
+	defer s.close()
+	if err := p.judge(s.Disk, s.name); err != nil {
+		return err
+	}
+	p.o.Fields, p.o.Notes = s.fields, append(p.o.Notes, s.notes...)
+	m, err := p.publishDisk(s.Disk, f)
 	if err != nil {
 		return oneLine(err)
 	}
@@ -125,10 +156,14 @@ func (p *publishing) publish(ctx context.Context, path string, f func(*source.Di
 		return &cli.Fault{Err: err, Fate: fmt.Sprintf("%s version %d is in the store, but not signed: machines do not see it", m.Image, m.Version), Advice: keyAdvice(err)}
 	}
 	if p.json {
-		return p.JSON(m)
+		err = p.JSON(m)
+	} else {
+		showFigures(p.Out, m)
 	}
-	showFigures(p.Out, m)
-	return nil
+	if serr := s.signed(); serr != nil {
+		p.Note("%s %d is published; %v", m.Image, m.Version, serr)
+	}
+	return err
 }
 
 // judge refuses a disk that no PC starts or should get, and notes what the manifest is to say of

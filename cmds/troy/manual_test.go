@@ -171,7 +171,7 @@ func TestManualCommands(t *testing.T) {
 		t.Errorf("only %d commands were found", n)
 	}
 	for code, what := range map[string]string{ // that the test sees anything
-		"troy imgae list": "no command", "troy image lst": "no command", "troy image list --jsn": "no flag", "troy image add win11": "arguments",
+		"troy imgae list": "no command", "troy image lst": "no command", "troy image list --jsn": "no flag", "troy image import win11": "arguments",
 		"vhdx mrge a": "no command", "troy key servers --add": "no value", "troy image import|ad a b": "no command",
 	} {
 		got := ""
