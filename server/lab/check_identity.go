@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"troy/image/fields"
+	"troy/image/unattend"
 	"troy/server/protocol"
 )
 
@@ -78,11 +79,43 @@ func (d *decoder) own(p *Policy, layers []string) {
 			d.once(origin(d.where, layers, "secrets."+string(k)), "a key of values", "it in values or in secrets alone")
 		}
 	}
+	d.plainSecrets(p, layers)
+	d.namesakes(p, layers)
 	if n := len(p.Values) + len(p.Secrets); n > protocol.MaxValues {
 		d.once(origin(d.where, layers, "values"), fmt.Sprintf("%d values and secrets", n), fmt.Sprintf("at most %d", protocol.MaxValues))
 	}
 	if size > protocol.MaxContent {
 		d.once(origin(d.where, layers, "values"), fmt.Sprintf("%d bytes of values and keys", size), fmt.Sprintf("at most %d", protocol.MaxContent))
+	}
+}
+
+// plainSecrets finds what Windows itself calls a password or a key among the values: they are kept and
+// shown, and go where users can read them.
+func (d *decoder) plainSecrets(p *Policy, layers []string) {
+	for _, k := range slices.Sorted(maps.Keys(p.Values)) {
+		if path := strings.Split(string(k), "/"); len(path) > 1 && unattend.IsSecret(path) {
+			d.once(origin(d.where, layers, "values."+string(k)), "a secret", "it under secrets, in a file of its own")
+		}
+	}
+}
+
+// namesakes finds members of machine.json that differ in upper and lower case alone: Windows
+// PowerShell reads no such file.
+func (d *decoder) namesakes(p *Policy, layers []string) {
+	members := map[string]string{} // of the map that has each
+	for k := range p.Values {
+		members[string(k)] = "values."
+	}
+	for k := range p.Secrets {
+		members[string(k)] = "secrets."
+	}
+	first := map[string]string{}
+	for _, k := range slices.Sorted(maps.Keys(members)) {
+		folded := strings.ToUpper(k)
+		if other, both := first[folded]; both && !strings.Contains(k, "/") {
+			d.once(origin(d.where, layers, members[k]+k), fmt.Sprintf("a key that differs from %q in upper and lower case alone", other), "one spelling: PowerShell reads no machine.json with both")
+		}
+		first[folded] = k
 	}
 }
 
@@ -96,6 +129,10 @@ func (d *decoder) named(l *Lab, p *Policy, h *Host, layers []string) {
 		if _, ok := expand(string(p.Secrets[k]), string(h.Room), string(h.Name)); !ok {
 			d.once(layers[0]+".name", fmt.Sprintf("%q", h.Name), fmt.Sprintf("digits at its end, for the {number} in %s", origin(d.where, layers, "secrets."+string(k))))
 		}
+	}
+	if _, ok := expand(string(p.PCName), string(h.Room), string(h.Name)); !ok {
+		d.once(layers[0]+".name", fmt.Sprintf("%q", h.Name), "digits at its end, for the {number} in pc_name; or give the host a pc_name of its own")
+		return
 	}
 	name, err := pcName(p.PCName, string(h.Room), string(h.Name))
 	var bad *fields.ValueError
