@@ -242,7 +242,7 @@ func TestPromoteUnplaced(t *testing.T) {
 		return strings.Join(e.Warnings, "\n")
 	}
 	w.lab(namedLab(""))
-	if got := estimate(7); strings.Contains(got, "of their own") {
+	if got := estimate(7); strings.Contains(got, "of their own") || strings.Contains(got, "secret") {
 		t.Errorf("all has a place: %s", got)
 	}
 	if got := estimate(2); !strings.Contains(got, "4 machines would lack something of their own in Windows: the version has no field computer-name ('troy image show' says why) (b204-1, b204-2, b204-3 and 1 more)") || strings.Contains(got, "refuses") {
@@ -256,9 +256,23 @@ func TestPromoteUnplaced(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := estimate(7); !strings.Contains(got, "machine-file takes no secret: users of the PC can read it") || strings.Contains(got, hidden) {
+		got := estimate(7)
+		if !strings.Contains(got, "machine-file takes no secret: users of the PC can read it") || strings.Contains(got, hidden) {
 			t.Errorf("a file that users can read: %s", got)
 		}
+		if !strings.Contains(got, "4 machines are not confirmed, so they get no secrets ('troy hosts confirm' once they have checked in): b204-1, b204-2, b204-3 and 1 more") {
+			t.Errorf("not confirmed: %s", got)
+		}
+		if missing := "4 machines would lack a secret: secret file " + key + ": it does not exist (b204-1, b204-2, b204-3 and 1 more)"; strings.Contains(got, missing) != (text == "") {
+			t.Errorf("the file %q: %s", text, got)
+		}
+	}
+	w.checkIn(201, 1, nil)
+	if err := w.k.Confirm("b204-1", peer(201).Key); err != nil {
+		t.Fatal(err)
+	}
+	if got := estimate(7); !strings.Contains(got, "3 machines are not confirmed, so they get no secrets") || !strings.Contains(got, ": b204-2, b204-3, b204-4") {
+		t.Errorf("one is confirmed: %s", got)
 	}
 	w.promote("B204", 2, "none")
 	long := strings.Replace(namedLab(`, values: {note: NOTE}`), "values: {printer: hp}, ", "", 1)

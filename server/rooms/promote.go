@@ -82,6 +82,7 @@ func (k *Keeper) Estimate(ctx context.Context, p Promotion) (*Estimate, error) {
 	e.Setup, e.Disk = whole.Setup, diskFor(&room, &whole)
 	e.Published, e.Note = whole.Published, whole.Note
 	e.Warnings = append(e.Warnings, k.unplaced(l, p.Room, t.Image, whole.Fields).warnings(&room)...)
+	e.Warnings = append(e.Warnings, k.unsentTo(l, p.Room, t.Image)...)
 	if err := k.sum(ctx, l, e); err != nil {
 		return nil, err
 	}

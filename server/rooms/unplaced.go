@@ -18,6 +18,13 @@ import (
 // missing are machines for whose own things a version has no place, by what is missing.
 type missing map[string]*without
 
+func (all missing) add(key, why, name string) {
+	if all[key] == nil {
+		all[key] = &without{why: why}
+	}
+	all[key].names = append(all[key].names, name)
+}
+
 // without are the machines that one reason keeps from something.
 type without struct {
 	why   string // of the first one
@@ -37,11 +44,7 @@ func (k *Keeper) unplaced(l *lab.Lab, room, image string, list []image.Field) mi
 			continue
 		}
 		if err := fields.Check(list, valuesOf(whole(own), h.name, room, list)); err != nil {
-			key := kindOf(err)
-			if all[key] == nil {
-				all[key] = &without{why: err.Error()}
-			}
-			all[key].names = append(all[key].names, h.name)
+			all.add(kindOf(err), err.Error(), h.name)
 		}
 	}
 	return all
@@ -102,6 +105,33 @@ func (all missing) warnings(p *lab.Policy) (lines []string) {
 			end = "; identity: required of the room refuses the version"
 		}
 		lines = append(lines, fmt.Sprintf("%d machines would lack something of their own in Windows: %s (%s)%s", len(all[key].names), all[key].why, some(all[key].names), end))
+	}
+	return lines
+}
+
+// unsentTo are lines for the estimate of a promotion: the machines of a room that would get the version
+// without their secrets. A Windows that is set up without them stays so until the next version.
+func (k *Keeper) unsentTo(l *lab.Lab, room, image string) (lines []string) {
+	unconfirmed, unread, names := []string(nil), missing{}, k.namers(l)
+	for _, h := range k.hosts(l, room) {
+		own, _ := k.owns(l, h.id(), &h.member, names)
+		if !follows(h.host, image) || own == nil || len(own.Secrets) == 0 {
+			continue
+		}
+		if h.m == nil || !confirmed(h.m) {
+			unconfirmed = append(unconfirmed, h.name)
+		}
+		for i := range own.Secrets {
+			if _, err := own.Secrets[i].Read(); err != nil {
+				unread.add(err.Error(), err.Error(), h.name)
+			}
+		}
+	}
+	if len(unconfirmed) > 0 {
+		lines = append(lines, fmt.Sprintf("%d machines are not confirmed, so they get no secrets ('troy hosts confirm' once they have checked in): %s", len(unconfirmed), some(unconfirmed)))
+	}
+	for _, key := range slices.Sorted(maps.Keys(unread)) {
+		lines = append(lines, fmt.Sprintf("%d machines would lack a secret: %s (%s)", len(unread[key].names), unread[key].why, some(unread[key].names)))
 	}
 	return lines
 }
