@@ -113,7 +113,11 @@ func (d *Disk) putBack(f, now *image.Field) error {
 		was, fill = bytes.TrimRight(was, " "), ' '
 	}
 	if need, room := int64(len(was)), now.Room(); need > room {
-		return &ClearError{now.Name, now.Where, fmt.Sprintf("what stood there has %d bytes, and there is room for %d", need, room)}
+		reason := fmt.Sprintf("what stood there has %d bytes, and there is room for %d", need, room)
+		if f.Kind == image.FieldAnswers {
+			reason += "; when setup has run, the file can be deleted"
+		}
+		return &ClearError{now.Name, now.Where, reason}
 	}
 	if f.Kind == image.FieldText {
 		d.edits = append(d.edits, edit{now.SizeAt, binary.LittleEndian.AppendUint32(nil, uint32(len(was)))})

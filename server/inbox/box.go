@@ -87,6 +87,9 @@ func (b *box) put(p *capture.Piece, sum image.Sum, room func(pages int) error) e
 	case b.broken != nil:
 		return b.broken
 	}
+	if b.records > maxRecords(b.size) {
+		return fmt.Errorf("%w: pieces were replaced too often", ErrFull)
+	}
 	if more := p.Data.Count() - int(old.data); more > 0 {
 		if err := room(more); err != nil {
 			return err
@@ -102,6 +105,9 @@ func (b *box) put(p *capture.Piece, sum image.Sum, room func(pages int) error) e
 	}
 	return b.append(&record{isHeld, p.Masks, sum})
 }
+
+// maxRecords bounds the log of a disk of that size, which grows when pieces are replaced.
+func maxRecords(size int64) int64 { return 64 + 8*(size/image.RegionSize+1) }
 
 // write writes the pages of a piece to their places, durably.
 func (b *box) write(p *capture.Piece) error {

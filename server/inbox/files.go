@@ -47,7 +47,7 @@ func checkID(id string) error {
 	return nil
 }
 
-// make makes the folder of a new inbox, whole or not at all.
+// makeFolder makes the folder of a new inbox, whole or not at all.
 func makeFolder(dir, id string, a *About) error {
 	AboutKind.Stamp(&a.Head)
 	b, err := format.Indent(a)
@@ -55,9 +55,6 @@ func makeFolder(dir, id string, a *About) error {
 		return err
 	}
 	tmp := filepath.Join(dir, beginning+id)
-	if err := os.RemoveAll(tmp); err != nil { // of a start that was cut off
-		return err
-	}
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return err
 	}
@@ -102,6 +99,15 @@ func openFiles(dir, id string, flag int) (pages, log *os.File, err error) {
 		return nil, nil, errline.Join(err, pages.Close())
 	}
 	return pages, log, nil
+}
+
+// sweep removes what a kill left of inboxes that were being made or removed.
+func sweep(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, beginning+"*"))
+	for _, name := range left {
+		err = errline.Join(err, os.RemoveAll(name))
+	}
+	return err
 }
 
 // ids returns the names of the inboxes in a folder, which may be missing.

@@ -89,6 +89,9 @@ func (s *Store) Begin(id, key, host string, session *capture.About) error {
 	if err := os.MkdirAll(s.o.Dir, 0o700); err != nil {
 		return err
 	}
+	if err := sweep(s.o.Dir); err != nil {
+		return err
+	}
 	list, err := ids(s.o.Dir)
 	if err != nil {
 		return err

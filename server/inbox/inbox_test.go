@@ -17,6 +17,7 @@ import (
 
 	"troy/image"
 	"troy/image/capture"
+	"troy/image/publish"
 	"troy/internal/testing/goldenpc"
 	"troy/internal/testing/imagetest"
 	"troy/internal/tlskey"
@@ -43,7 +44,7 @@ type machine struct {
 	key string
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	k, err := tlskey.New()
 	must(t, err)
@@ -59,7 +60,7 @@ func newMachine(t *testing.T) *machine {
 }
 
 // serve serves a store of inboxes by TLS as troy serve does.
-func serve(t *testing.T, o *inbox.Options, may inbox.Orders) (url string, s *inbox.Store) {
+func serve(t testing.TB, o *inbox.Options, may inbox.Orders) (url string, s *inbox.Store) {
 	t.Helper()
 	s = inbox.New(o)
 	h, err := inbox.Handler(s, may)
@@ -300,6 +301,14 @@ func TestRemoved(t *testing.T) {
 			t.Errorf("left over: %v %v", left, err)
 		}
 	}
+	must(t, os.MkdirAll(filepath.Join(dir, "new-"+id, "x"), 0o700)) // of a kill
+	if code, said := send(t, golden.Client, "PUT", at, []byte(about)); code != 200 {
+		t.Fatal(said)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != id {
+		t.Errorf("left over: %v %v", left, err)
+	}
+	must(t, inbox.Remove(dir, id))
 	for _, name := range []string{"..", "new-" + id, strings.ToUpper(id), ""} {
 		if err := inbox.Remove(dir, name); !errors.Is(err, inbox.ErrNone) {
 			t.Errorf("removing %q: %v", name, err)
@@ -343,6 +352,54 @@ func TestFull(t *testing.T) {
 		must(t, inbox.Remove(dir, second))
 		if code, said := put(tight, id, 2); (code == 200) != (name == "bound") {
 			t.Errorf("%s: after one was removed: %d %s", name, code, said)
+		}
+	}
+}
+
+// TestReplaced: pieces that are replaced again and again do not fill the disk with the log.
+func TestReplaced(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "inbox")
+	s := inbox.New(&inbox.Options{Dir: dir, Spare: -1})
+	defer s.Close()
+	var session capture.About
+	must(t, capture.AboutKind.Read([]byte(about), &session))
+	key := strings.Repeat("1", 64)
+	must(t, s.Begin(id, key, "golden", &session))
+	for i := range 200 {
+		p := &capture.Piece{Masks: capture.Masks{Region: 1}}
+		p.Unused.Set(i)
+		switch err := s.Put(id, key, p, p.Sum()); {
+		case errors.Is(err, inbox.ErrFull) && i > 20:
+			return
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
+	t.Error("there is no end")
+}
+
+// BenchmarkUpload sends a session of 64 MiB that does not compress, by TLS, to a disk that is flushed.
+func BenchmarkUpload(b *testing.B) {
+	golden, dir := newMachine(b), filepath.Join(b.TempDir(), "inbox")
+	url, _ := serve(b, &inbox.Options{Dir: dir, Spare: -1}, orders{golden.key: "golden"})
+	r := imagetest.Seeded(b, 1)
+	now := make([]byte, 64<<20)
+	imagetest.Fill(r, now)
+	base, guid := goldenpc.Base(b, b.TempDir(), make([]byte, len(now)))
+	store := imagetest.NewStore(b)
+	m, err := publish.Import(b.Context(), store, "pc", (&imagetest.State{Data: make([]byte, len(now)), ID: guid}).Disk(nil), nil)
+	must(b, err)
+	v := goldenpc.VersionOf(b, store, m)
+	chain := goldenpc.Open(b, goldenpc.Child(b, base, "boot.vhdx", now, []image.Range{{Length: int64(len(now))}}))
+	s, err := capture.Open(b.Context(), chain, &v, imagetest.Filter{})
+	must(b, err)
+	b.SetBytes(int64(len(now)))
+	for b.Loop() {
+		must(b, os.RemoveAll(dir))
+		sent, err := capture.Upload(b.Context(), golden, url, s, nil)
+		must(b, err)
+		if sent.Pieces != 64 {
+			b.Fatalf("%d pieces were sent", sent.Pieces)
 		}
 	}
 }
