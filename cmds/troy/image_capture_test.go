@@ -142,8 +142,8 @@ func TestImageAddCapture(t *testing.T) {
 	}
 }
 
-// TestImageAddCaptureRefuses: what keeps a capture from being published is said in one line, nothing
-// is published, and what was sent stays.
+// TestImageAddCaptureRefuses: what keeps a capture from being published is said in one line,
+// nothing is published, and what was sent stays.
 func TestImageAddCaptureRefuses(t *testing.T) {
 	g := newGoldenRoom(t)
 	dir := servedir.Of(g.store).Inbox()

@@ -15,14 +15,14 @@ type FileInfo struct {
 	Parent    Reference
 	Name      string
 	Directory bool
-	// Runs are the clusters of all that it holds outside its record, whatever stream it belongs to, as
-	// the record claims: nothing tells that they are its own.
+	// Runs are the clusters of all that it holds outside its record, whatever stream it belongs to,
+	// as the record claims: nothing tells that they are its own.
 	Runs []Run
 }
 
-// Files calls visit for each file of the volume, in the order of the MFT, system files as well. It is
-// for people who look at a volume, not for what is written: records that cannot be read are left out
-// and counted. Those without a name, which NTFS keeps for later, are left out.
+// Files calls visit for each file of the volume, in the order of the MFT, system files as well. It
+// is for people who look at a volume, not for what is written: records that cannot be read are left
+// out and counted. Those without a name, which NTFS keeps for later, are left out.
 func (v *Volume) Files(ctx context.Context, visit func(*FileInfo) error) (unread int64, err error) {
 	for rec := range v.mft.valid / int64(v.geo.RecordSize) {
 		if err := ctx.Err(); err != nil {

@@ -56,9 +56,9 @@ func (a *About) Same(b *About) bool {
 		a.VirtualSize == b.VirtualSize && a.SectorSize == b.SectorSize
 }
 
-// Totals are what a whole capture comes to. Sum is the SHA-256 of the region (8 bytes, little-endian)
-// and hash of each piece, in the order of the regions: server and machine agree on all of it or on
-// nothing.
+// Totals are what a whole capture comes to. Sum is the SHA-256 of the region (8 bytes,
+// little-endian) and hash of each piece, in the order of the regions: server and machine agree on
+// all of it or on nothing.
 type Totals struct {
 	format.Head
 	Pieces int64     `json:"pieces"`
@@ -79,7 +79,7 @@ type Capture struct {
 	About About
 	// Pieces are what is known of each region, ascending, none empty.
 	Pieces []Masks
-	// Pages reads the content of the pages in Data, each at its place on the disk. What lies between
-	// them is not defined.
+	// Pages reads the content of the pages in Data, each at its place on the disk. What lies
+	// between them is not defined.
 	Pages io.ReaderAt
 }

@@ -119,7 +119,8 @@ func TestForgedPieces(t *testing.T) {
 		bad := bytes.Clone(good)
 		bad[i/8] ^= 1 << (i % 8)
 		back, _, err := d.Decode(bad, size)
-		// A number of the format, and what a decompressor skips, may change without a page being another.
+		// A number of the format, and what a decompressor skips, may change without a page being
+		// another.
 		if err == nil && (back.Masks != p.Masks || !bytes.Equal(back.Pages, p.Pages)) {
 			t.Errorf("bit %d: taken as %+v", i, back.Masks)
 		}

@@ -18,8 +18,8 @@
 // their hashes, and the others follow. The capture is named by the DataWriteGuid of the boot child,
 // which Windows renews when it runs: another session is another capture.
 //
-// Memory: a session needs two regions, the ranges of what nothing uses, and 40 bytes for each region
-// that the server has. Decode allocates no more than one region, whatever the bytes claim.
+// Memory: a session needs two regions, the ranges of what nothing uses, and 40 bytes for each
+// region that the server has. Decode allocates no more than one region, whatever the bytes claim.
 //
 // # Calls
 //

@@ -36,10 +36,10 @@ type Sent struct {
 	Totals        Totals
 }
 
-// Upload sends a session to the server at url, such as "https://troy:8443": what the server does not
-// have yet, then the totals. It may be called again after any error, and then goes on. The adder,
-// unless it is nil, is told of each page of the session that the server has. Errors: ErrFull,
-// ErrRefused, those of the session and of the connection.
+// Upload sends a session to the server at url, such as "https://troy:8443": what the server does
+// not have yet, then the totals. It may be called again after any error, and then goes on. The
+// adder, unless it is nil, is told of each page of the session that the server has. Errors:
+// ErrFull, ErrRefused, those of the session and of the connection.
 func Upload(ctx context.Context, c Doer, url string, s *Session, p progress.Adder) (*Sent, error) {
 	e, err := NewEncoder()
 	if err != nil {

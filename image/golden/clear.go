@@ -17,9 +17,9 @@ import (
 	"troy/internal/block"
 )
 
-// Clear gives back to what is the golden PC's own what stands there in the version below, and returns
-// the fields of the new version, with lines for people. Errors: *ClearError, those of reading; the
-// disk is then not fit to be published.
+// Clear gives back to what is the golden PC's own what stands there in the version below, and
+// returns the fields of the new version, with lines for people. Errors: *ClearError, those of
+// reading; the disk is then not fit to be published.
 func (d *Disk) Clear() ([]image.Field, []string, error) {
 	m := d.below.Manifest()
 	found, said := find.Fields(d, m.VirtualSize, int(m.SectorSize))
@@ -52,8 +52,8 @@ func (d *Disk) Clear() ([]image.Field, []string, error) {
 	return again, append(notes, said...), nil
 }
 
-// standing returns the field of the version below whose content a place gets: that of the same place,
-// else one of the same name. Nil: the version below has none.
+// standing returns the field of the version below whose content a place gets: that of the same
+// place, else one of the same name. Nil: the version below has none.
 func standing(list []image.Field, now *image.Field) (other *image.Field) {
 	for i := range list {
 		f := &list[i]
@@ -67,8 +67,8 @@ func standing(list []image.Field, now *image.Field) (other *image.Field) {
 	return other
 }
 
-// clears tells whether a place that was found is one that a field of the version below stands for. A
-// name is one name in all places of the registry; Windows may have turned to another control set.
+// clears tells whether a place that was found is one that a field of the version below stands for.
+// A name is one name in all places of the registry; Windows may have turned to another control set.
 func clears(f, now *image.Field) bool {
 	return f.Name == now.Name && f.Kind == now.Kind && (f.Kind == image.FieldText || f.Where == now.Where)
 }

@@ -43,7 +43,8 @@ func captured(t *testing.T, s *capture.Session) *capture.Capture {
 }
 
 // TestSameAsFiles publishes random sessions from what the server holds, and from the files of the
-// machine: the same version comes out. The golden PC then is that version: nothing has to be fetched.
+// machine: the same version comes out. The golden PC then is that version: nothing has to be
+// fetched.
 func TestSameAsFiles(t *testing.T) {
 	hidden, shipped, copied := int64(0), int64(0), int64(0)
 	for seed := range uint64(imagetest.Soak(3)) {

@@ -46,7 +46,8 @@ func (p *Program) String() string {
 	return fmt.Sprintf("%s %s, was %s", p.Name, p.Now, p.Was)
 }
 
-// programs compares what is installed on the volume with Windows with what was in the version below.
+// programs compares what is installed on the volume with Windows with what was in the version
+// below.
 func (d *Disk) programs(r *Review, v *ntfs.Volume) {
 	now, err := installed(v)
 	if err != nil {
@@ -106,8 +107,8 @@ func installed(v *ntfs.Volume) (map[string]string, error) {
 	return list, nil
 }
 
-// addProgram enters the program of a key. What shows no name, and parts of Windows, are left out, as
-// Windows does.
+// addProgram enters the program of a key. What shows no name, and parts of Windows, are left out,
+// as Windows does.
 func addProgram(list map[string]string, hive *regf.Reader, key string) {
 	if v, err := hive.Value(key, "SystemComponent"); err == nil {
 		if n, ok := v.Number(); ok && n == 1 {

@@ -29,12 +29,12 @@ type Changed struct {
 
 // Review is what a capture changed, for the admin who is to sign it. Sizes are bytes.
 type Review struct {
-	// Bytes is the content of the pages that were sent, Dropped that of pages which were changed and
-	// that nothing uses.
+	// Bytes is the content of the pages that were sent, Dropped that of pages which were changed
+	// and that nothing uses.
 	Bytes   int64 `json:"bytes"`
 	Dropped int64 `json:"dropped"`
-	// Files and Folders are those in which most was changed, the first first; Folders two deep, with
-	// all that is in them. Count is how many files were changed.
+	// Files and Folders are those in which most was changed, the first first; Folders two deep,
+	// with all that is in them. Count is how many files were changed.
 	Files   []Changed `json:"files"`
 	Folders []Changed `json:"folders"`
 	Count   int       `json:"count"`

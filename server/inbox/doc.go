@@ -9,17 +9,17 @@
 //
 // What was answered with 200 is not lost by a kill or a power cut: a piece is written to pages and
 // flushed, then entered in the log and flushed, then answered. A piece that is replaced by another
-// one is taken out of the log before its pages are written over. Whatever is cut off, each piece that
-// the log names has its content, and the others are sent again.
+// one is taken out of the log before its pages are written over. Whatever is cut off, each piece
+// that the log names has its content, and the others are sent again.
 //
-// One key writes to an inbox: that of the machine which began it, and only while an order to capture
-// holds (Orders). Everything else is refused before a byte of it is read. A finished inbox is not
-// changed any more.
+// One key writes to an inbox: that of the machine which began it, and only while an order to
+// capture holds (Orders). Everything else is refused before a byte of it is read. A finished inbox
+// is not changed any more.
 //
 // All inboxes together take no more than Options.Most bytes of pages, and none when less than
 // Options.Spare would be left on the disk: state and log of the server lie there as well. What is
-// there already stays, and the machine goes on at a later start. A piece that does not hash right is
-// not taken.
+// there already stays, and the machine goes on at a later start. A piece that does not hash right
+// is not taken.
 //
 // Memory: a few pieces at once (maxCalls), and about 100 bytes for each piece that is held.
 //
