@@ -114,12 +114,18 @@ func (g *goldenRoom) upload(s *capture.Session, host string, calls int) error {
 // which nothing is the golden PC's own; then it is no longer kept.
 func TestImageAddCapture(t *testing.T) {
 	g := newGoldenRoom(t)
+	older := g.session()
+	must(t, g.upload(older, "golden", 1000))
 	g.w.write(map[string][]byte{
 		"Windows/System32/config/SYSTEM": systemHive(t, "GOLDEN-PC-00001", 4), "Users/anna/work.bin": bytes.Repeat([]byte("work"), 200_000),
 		"Troy/machine.json": append([]byte(`{"join":"`+goldenSecret+`"}`), bytes.Repeat([]byte(" "), 2000)...),
 	})
 	must(t, g.upload(g.session(), "golden", 1000))
-	out := wantTroy(t, exitOK, "image", "add", "--force-unbootable", "--note", "Office 2024", "--capture", "golden", "pc").out
+	said := wantTroy(t, exitOK, "image", "add", "--force-unbootable", "--note", "Office 2024", "--capture", "golden", "pc")
+	out, old := said.out, filepath.Join(servedir.Of(g.store).Inbox(), older.ID)
+	if want := old + ": an older capture of golden, which is not used"; !strings.Contains(said.errOut, want) {
+		t.Errorf("it says %s, want %q in it", said.errOut, want)
+	}
 	for _, want := range []string{"capture of golden, on pc version 1: changed ", `\Users\anna\work.bin`, "  folders:  ", "pc version 2: changed ", "Office 2024"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it prints %s, want %q in it", out, want)
@@ -137,7 +143,7 @@ func TestImageAddCapture(t *testing.T) {
 	if bytes.Contains(all, []byte(goldenSecret)) || bytes.Contains(all, utf16le.Append(nil, "GOLDEN-PC-00001")) || !bytes.Contains(all, bytes.Repeat([]byte("work"), 1024)) {
 		t.Error("version 2 holds the golden PC's own, or not its work")
 	}
-	if left, err := inbox.List(servedir.Of(g.store).Inbox()); err != nil || len(left) > 0 || len(m.Fields) != 5 {
+	if left, err := inbox.List(servedir.Of(g.store).Inbox()); err != nil || len(left) != 1 || left[0].ID != older.ID || len(m.Fields) != 5 {
 		t.Errorf("left in the inbox: %+v, %v; %d fields", left, err, len(m.Fields))
 	}
 }
