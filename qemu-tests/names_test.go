@@ -120,6 +120,28 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// A PC whose empty disk becomes one of Troy's has its name at its first start.
+func TestNamesProvisioned(t *testing.T) {
+	if !soak() {
+		t.Log("only with TROY_SOAK=1; package agent reinstalls a PC with a name")
+		return
+	}
+	n := &naming{t: t, lab: smallLab(t, "")}
+	server, err := n.lab.Serve(t.Context(), testlab.Room{Version: 2, Keys: provision + `, identity: required, pc_name: "lab-{number}"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	pc, err := n.lab.NewBarePC("named-bare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "lab-" + strings.TrimPrefix(pc.Host(), "pc-")
+	n.deploys(pc)
+	n.named(pc, name, pc.Host())
+	n.reported(server, name)
+}
+
 // reported wants the last report to say the name, and logs what each step cost.
 func (n *naming) reported(server *testlab.Server, name string) {
 	n.t.Helper()

@@ -216,9 +216,8 @@
 // was called for, what the machine is to be called there: "of", what that was made of, the values for
 // people to read, the edits (place, bytes, published hashes) and SumEdits of all of them; there need
 // not be any. Where there are secrets, the edits are those without them: secrets count in that sum,
-// and are nowhere else in the journal. "applied"
-// has the DataWriteGuid of the boot child that an identity was written into, and its sum and values.
-// The state follows from these and from the files:
+// and are nowhere else in the journal. "applied" has the DataWriteGuid of the boot child that an
+// identity was written into, and its sum and values. The state follows from these and from the files:
 //
 //	the boot child                          State
 //	------------------------------------------------------------------------------------------
