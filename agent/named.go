@@ -64,16 +64,21 @@ func (n *naming) lacks(m *machine.Machine, s *machine.State) string {
 }
 
 // shown is what the page says of it: the name in Windows, if it is not that of the host, and what is
-// lacking.
+// lacking. What is written before Windows starts is not.
 func (n *naming) shown(host string) (called, lacks string) {
 	is := n.named()
-	if is == nil || n.disk.machine.State().IdentityPending && n.failed == "" {
-		return "", "" // it comes
+	if is == nil {
+		return "", ""
 	}
-	switch called = is.Name; {
-	case strings.EqualFold(called, host):
+	f, s := n.facts, n.disk.machine.State()
+	comes := s.IdentityPending || f.Identity != "" && s.IdentityOf != f.Identity && decide.Kept(f) == ""
+	if called = is.Name; strings.EqualFold(called, host) {
 		called = ""
-	case called == "":
+	}
+	if comes && n.failed == "" {
+		return called, ""
+	}
+	if is.Name == "" && is.Lacks != "" {
 		called = "unnamed"
 	}
 	return called, is.Lacks
