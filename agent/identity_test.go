@@ -278,6 +278,13 @@ func TestSetupFindsItsAnswers(t *testing.T) {
 	if s := b.state(); !s.SessionWritten {
 		t.Errorf("the session of the setup is gone: %+v", s)
 	}
+	// Discarded, it begins once more, with what it lacked.
+	b.orders.Own.Values = []protocol.Value{{Key: accountSlot, Text: "another", Secret: true}}
+	b.orders.End = &protocol.EndSetup{ID: "1", Leave: true, Of: protocol.Want{Image: testImage, Version: 2, Manifest: b.manifestOf(testImage, 2)}}
+	b.done()
+	want = called("B204-18", `{"host":"pc-01","name":"B204-18","room":"b204"}`, strings.Replace(answersText, "<a>", "<a>another", 1))
+	b.is(2, want, "discarded")
+	b.reported(protocol.Named{Name: "B204-18", Secrets: true})
 }
 
 // A reinstall leaves nothing unnamed, and a version that cannot be named is not begun.

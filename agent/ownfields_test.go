@@ -96,7 +96,12 @@ var published = found{names: [4]string{"MASTER", "MASTER", "MASTER", "MASTER"}, 
 // finds reads the fields as Windows would, and fails if anything else of the version is changed.
 func (b *bench) finds(version int) (is found) {
 	b.t.Helper()
-	var have []byte
+	return b.findsIn(b.shows(), version)
+}
+
+// shows is the virtual disk of Windows, session and all.
+func (b *bench) shows() (have []byte) {
+	b.t.Helper()
 	b.withTarget(func(t *pcdisk.Target) {
 		_, _, err := t.Open()
 		b.must(err)
@@ -106,7 +111,7 @@ func (b *bench) finds(version int) (is found) {
 		_, err = chain.ReadAt(have, 0)
 		b.must(err)
 	})
-	return b.findsIn(have, version)
+	return have
 }
 
 func (b *bench) findsIn(have []byte, version int) (is found) {
