@@ -42,6 +42,8 @@ func TestPlaced(t *testing.T) {
 	has(all, whole, secret, false, "no field hiberboot-enabled", "no element no/such")
 	has(open, plain, "", true, "no field hiberboot-enabled", "secrets of machine.json: machine-file takes no secret", "no element no/such", "answer-file takes no secret")
 	has(nil, "", "", true, "no field computer-name", "no field disable-password-change", "no field hiberboot-enabled", "no field machine-file", "no field answer-file")
+	order.Identity.Values = []protocol.Value{{Key: "note", Text: strings.Repeat("x", 4096)}, {Key: ownerSlot, Text: "Lab"}}
+	has(all, "", "", false, "no field hiberboot-enabled", "machine-file needs 41")
 	order.Identity = &protocol.Identity{Name: "B204-17"}
 	if p := ownOf(order).placed(all[:4]); len(p.lacks) > 0 || p.values.Machine != nil {
 		t.Errorf("without machine.json, which nothing needs: %q, %s", p.lacks, p.values.Machine)
