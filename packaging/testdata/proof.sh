@@ -197,16 +197,16 @@ signing() {
 upgrade() {
 	p=$(pid)
 	cp /etc/troy/lab.yaml /tmp/mine.yaml
-	pack=$(find $store/repo -type f -size +8M | head -n 1)
+	pack=$(find $store -type f -size +8M -not -path '*/serve/*' | head -n 1)
 	[ -n "$pack" ] || fail "no large file in the store"
-	curl -sS --limit-rate 100k -o /tmp/pack "$at/${pack#$store/}" 2>/tmp/cut &
+	curl -sS --limit-rate 100k -o /tmp/pack "$at/repo/${pack#$store/}" 2>/tmp/cut &
 	job=$!
 	until_ok test -s /tmp/pack
 	must dpkg -i /proof/two.deb
 	! wait $job || fail "the download was not cut, so this shows nothing"
 	cat /tmp/cut
 	[ "$(stat -c %s /tmp/pack)" -lt "$(stat -c %s "$pack")" ] || fail "all was downloaded"
-	must curl -sSf -C - -o /tmp/pack "$at/${pack#$store/}"
+	must curl -sSf -C - -o /tmp/pack "$at/repo/${pack#$store/}"
 	must cmp /tmp/pack "$pack"
 	must cmp /tmp/mine.yaml /etc/troy/lab.yaml
 	must is_new "$p"
