@@ -166,7 +166,7 @@ func TestRefused(t *testing.T) {
 		{"no file", without(fields.MachineFile), fields.Values{Machine: []byte("1")}, fields.ErrNoField, "no field machine-file"},
 		{"no setting", list, fields.Values{Settings: map[string]uint32{"other": 1}}, fields.ErrNoField, "no field other"},
 		{"a name as setting", list, fields.Values{Settings: map[string]uint32{fields.Hostname: 1}}, fields.ErrNoField, "no field hostname"},
-		{"large number", list, fields.Values{Settings: map[string]uint32{fields.StorageStart: 5}}, fields.ErrIllegal, "storage-start: 5, at most 4"},
+		{"large number", list, fields.Values{Settings: map[string]uint32{fields.StorageStart: 5}}, fields.ErrIllegal, "storage-start: 5, at most 0"},
 		{"long answer", list, fields.Values{Answers: map[string]string{account: secret + strings.Repeat("y", 60)}}, fields.ErrRoom, "answer-file needs 124 bytes in unattend.xml, which has room for 100"},
 		{"answer grows by escaping", list, fields.Values{Answers: map[string]string{account: secret + strings.Repeat("<", 10)}}, fields.ErrRoom, "answer-file needs 104 bytes"},
 		{"no slot", list, fields.Values{Answers: map[string]string{"a/b": secret}}, fields.ErrNoField, "no element a/b to fill"},

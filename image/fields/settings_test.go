@@ -19,7 +19,7 @@ func TestSettings(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for name, most := range map[string]uint32{fields.Hiberboot: 1, fields.DisablePasswordChange: 1, fields.StorageStart: 4, fields.MaximumPasswordAge: 1_000_000} {
+	for name, most := range map[string]uint32{fields.Hiberboot: 1, fields.DisablePasswordChange: 1, fields.StorageStart: 0, fields.MaximumPasswordAge: 1_000_000} {
 		if fields.CheckSetting(name, most) != nil || !errors.Is(fields.CheckSetting(name, most+1), fields.ErrIllegal) {
 			t.Errorf("%s up to %d", name, most)
 		}

@@ -35,8 +35,9 @@ const MaxName = 15
 // names are the fields that get the name of the machine.
 var names = []string{ComputerName, Hostname, NVHostname}
 
-// most are the largest numbers that Windows knows for a setting; others may be any.
-var most = map[string]uint32{Hiberboot: 1, DisablePasswordChange: 1, MaximumPasswordAge: 1_000_000, StorageStart: 4}
+// most are the largest numbers that Windows knows for a setting, and comes up with: a driver that does
+// not start early is no driver of the disk. Others may be any.
+var most = map[string]uint32{Hiberboot: 1, DisablePasswordChange: 1, MaximumPasswordAge: 1_000_000, StorageStart: 0}
 
 // Values are what a machine gets. What is empty stays as published.
 type Values struct {

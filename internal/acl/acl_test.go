@@ -19,11 +19,10 @@ func entry(kind, flags byte, who []byte) []byte {
 // with is a private descriptor with more entries.
 func with(more ...[]byte) []byte {
 	d := Private(false)
-	list := d[headSize+len(admins)+len(system):]
 	for _, e := range more {
 		d = append(d, e...)
 	}
-	list = d[headSize+len(admins)+len(system):]
+	list := d[headSize+len(admins)+len(system):]
 	binary.LittleEndian.PutUint16(list[2:], uint16(len(list)))
 	binary.LittleEndian.PutUint16(list[4:], uint16(2+len(more)))
 	return d
