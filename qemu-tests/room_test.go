@@ -72,7 +72,7 @@ zone: Etc/UTC
 images: [%[1]s]
 defaults: {image: %[1]s, healthy: 100, always: true}
 rooms:
-  test:
+  test: {identity: required}
   b204: {after: test, wave: 1, failures: %[2]d, bandwidth: %[3]d, always: false, windows: [{from: "%[4]s", to: "%[5]s"}]}
 hosts:
   - {name: b204-01, room: b204, uuid: %[6]s}
@@ -209,8 +209,8 @@ func windowsRan(t *testing.T, pc *testlab.PC) {
 
 var codeLine = regexp.MustCompile(`its code is (\S+)`)
 
-// An unknown machine shows a code and starts what it has; assigned to a room it gets the
-// room's version. In a soak all machines start by PXE, the admin does all that on the status page
+// An unknown machine shows a code and starts what it has; assigned to a room it gets the room's version,
+// and its name in Windows. In a soak all machines start by PXE, the admin does all that on the status page
 // in a browser, and a whole release goes through two rooms: the other room waits for the first one;
 // a machine of it whose Windows does not come up goes back and stops the wave; the admin lets it go
 // on; the last machine is cut off in its download, and so is the server.
@@ -242,5 +242,5 @@ func TestRoom(t *testing.T) {
 	b.boot(fresh, false, "version 2 is committed", "restarting into Windows")
 	b.is("test-01", rooms.PhaseCurrent, 2, protocol.HealthUnknown)
 	inOrder(b.t, "the machine's log", b.host("test-01").Log, "version 2 is committed")
-	holds(t, fresh, b.lab.Windows.V2, machine.BootName, machine.LayerAName, machine.BaseName)
+	(&naming{t: t, lab: b.lab}).named(fresh, "test-01", "test-01", "test", machine.BootName, machine.LayerAName, machine.BaseName)
 }
