@@ -1,6 +1,6 @@
 // Package grubenv reads and writes GRUB's environment block: 1024 bytes, a
 // signature line, lines name=value, filled up with '#' (GRUB manual, 15.2).
-// Values need no escapes here, so backslashes and newlines are refused.
+// Values need no escapes here, so backslashes and newlines are not written.
 package grubenv
 
 import (
@@ -47,20 +47,50 @@ func New() []byte {
 	return b
 }
 
-// lines returns the variables of a block as it has them.
-func lines(block []byte) ([]string, error) {
+// lines returns the variables of a block as GRUB reads them, which takes what a cut write left behind
+// the signature for text: lines that begin with # are none, a backslash takes the next byte along,
+// what has no end of line is none, and a zero ends a name or value. A block that GRUB does not write
+// to, because its last line has no end, is ErrCorrupt.
+func lines(block []byte) (all []string, err error) {
 	if len(block) != Size || !bytes.HasPrefix(block, []byte(signature)) {
 		return nil, ErrCorrupt
 	}
 	rest := strings.TrimRight(string(block[len(signature):]), "#")
-	if rest == "" {
-		return nil, nil
-	}
-	if !strings.HasSuffix(rest, "\n") || strings.Contains(rest, "\\") {
+	if rest != "" && !strings.HasSuffix(rest, "\n") {
 		return nil, ErrCorrupt
 	}
-	return strings.Split(strings.TrimSuffix(rest, "\n"), "\n"), nil
+	for rest != "" {
+		if rest[0] == '#' {
+			rest = rest[min(end(rest)+1, len(rest)):]
+			continue
+		}
+		name, value, ok := strings.Cut(rest, "=")
+		n := end(value)
+		if !ok || n >= len(value) {
+			break
+		}
+		name, _, _ = strings.Cut(name, "\x00")
+		text, _, _ := strings.Cut(strings.ReplaceAll(value[:n], "\\", ""), "\x00")
+		all, rest = append(all, name+"="+text), value[n+1:]
+	}
+	return all, nil
 }
+
+// end is where a line ends, len(s) where it does not.
+func end(s string) int {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\n':
+			return i
+		case '\\':
+			i++
+		}
+	}
+	return len(s)
+}
+
+// plain tells whether a line can be written as it is; what a cut write left is left out.
+func plain(l string) bool { return !strings.ContainsAny(l, "\n\\#\x00") }
 
 // Get returns the value of a variable, empty when there is none. Of one that is set twice the last
 // counts, as for GRUB.
@@ -86,6 +116,7 @@ func Set(block []byte, name, value string) ([]byte, error) {
 	if strings.ContainsAny(name, "=\n\\#") || strings.ContainsAny(value, "\n\\#") {
 		return nil, fmt.Errorf("%w: %s=%s cannot be kept", ErrCorrupt, name, value)
 	}
+	all = slices.DeleteFunc(all, func(l string) bool { return !plain(l) })
 	is := func(l string) bool { return strings.HasPrefix(l, name+"=") }
 	line := name + "=" + value
 	if i := slices.IndexFunc(all, is); i < 0 {
