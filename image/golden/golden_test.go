@@ -47,7 +47,7 @@ func captured(t *testing.T, s *capture.Session) *capture.Capture {
 // fetched.
 func TestSameAsFiles(t *testing.T) {
 	hidden, shipped, copied := int64(0), int64(0), int64(0)
-	for seed := range uint64(imagetest.Soak(3)) {
+	for seed := range uint64(imagetest.Soak(6)) {
 		r := imagetest.Seeded(t, seed)
 		files, store := imagetest.NewStore(t), imagetest.NewStore(t)
 		pc := goldenpc.Random(t, r, pagesOfDisk, files, store)
