@@ -34,7 +34,7 @@ UNPACK = for d in *.deb; do dpkg-deb -f $$d Package Version Source Built-Using S
 
 .PHONY: debs deps build deb release outdated docs man demo quick test check fuzz bench soak bundle media clean
 BOOT := $(if $(filter $(CACHE)/kernel/vmlinuz,$(KERNEL)),$(CACHE)/kernel/control) $(CACHE)/loaders/control
-deps: debs $(BOOT) $(CACHE)/programs/done $(CACHE)/schema/done
+deps: debs $(BOOT) $(CACHE)/programs/done $(CACHE)/schema/done $(CACHE)/powershell/done
 
 debs:
 	@if [ -n "$(MISSING)" ]; then $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(MISSING); fi
@@ -62,6 +62,13 @@ $(CACHE)/schema/done: | debs
 	rm -rf $(@D) && mkdir -p $(@D)
 	cd $(@D) && npm pack --silent @cyclonedx/cyclonedx-library@10.3.0 >/dev/null
 	cd $(@D) && tar -xzf *.tgz --wildcards --strip-components=3 '*/bom-1.5.*.json' '*/spdx.*.json' '*/jsf-*.json' && rm *.tgz
+	touch $@
+
+# A parser of PowerShell, for the script that prepares a golden image.
+$(CACHE)/powershell/done: | debs
+	rm -rf $(@D) && mkdir -p $(@D)
+	cd $(@D) && npm pack --silent @vscode/tree-sitter-wasm@0.3.1 >/dev/null
+	cd $(@D) && tar -xzf *.tgz --strip-components=2 $(addprefix package/wasm/,tree-sitter.js tree-sitter.wasm tree-sitter-powershell.wasm) && rm *.tgz
 	touch $@
 
 build:

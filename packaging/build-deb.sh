@@ -24,6 +24,7 @@ cp -r "$bundle" "$tree/usr/share/troy/boot"
 chmod -R u=rwX,go=rX "$tree/usr/share/troy/boot"
 (cd "$top" && CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -ldflags='-s -w' -o "$tree/usr/share/troy/troy-gates.exe" ./cmds/troy-gates)
 chmod 644 "$tree/usr/share/troy/troy-gates.exe"
+install -D -m 644 "$here/windows/golden.ps1" "$tree/usr/share/troy/windows/golden.ps1"
 "$tree/usr/bin/troy" docs man "$tree/usr/share/man/man1"
 gzip -9n "$tree"/usr/share/man/man1/*.1
 for shell in bash:bash-completion/completions/troy zsh:zsh/vendor-completions/_troy fish:fish/vendor_completions.d/troy.fish; do

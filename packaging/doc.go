@@ -6,6 +6,7 @@
 //	release.sh     the .deb, the Containerfile, the bill of materials, signed sums, a signed
 //	               repository for apt
 //	troy.service   runs as a user of its own with one capability, for the ports below 1024
+//	windows/       golden.ps1, which prepares a Windows for publishing: docs/golden.md explains it
 //	Containerfile  a container of the .deb: a Debian with all that the package depends on
 //
 // # Promises
@@ -38,6 +39,13 @@
 // cmds/troy-sbom: the Go modules of each program, those in the initramfs too, and the files of the
 // boot bundle with the Debian packages and sources that they are of. The same inputs give the same
 // bytes. What the package depends on is in its control file, not here.
+//
+// # The script for Windows
+//
+// golden.ps1 is read by a parser of PowerShell's grammar (tree-sitter, by Node, from TROY_CACHE): it is
+// PowerShell, what changes Windows lies in its steps, and a step is run after ShouldProcess alone, so
+// that -WhatIf changes nothing. The page has the same steps, parameters and programs. The grammar is
+// not Microsoft's parser: it knows no command and no type, and no Windows has run the script.
 //
 // # Owners
 //

@@ -147,6 +147,7 @@ func TestDeb(t *testing.T) {
 	for _, want := range []string{"-rwxr-xr-x root/root", "./usr/bin/troy", "./usr/lib/systemd/system/troy.service", "./etc/default/troy", "2023-11-14",
 		"./usr/share/man/man1/troy.1.gz", "./usr/share/man/man1/troy-image.1.gz", "./usr/share/bash-completion/completions/troy",
 		"./usr/share/zsh/vendor-completions/_troy", "./usr/share/fish/vendor_completions.d/troy.fish", "-rw-r--r-- root/root", "./usr/share/troy/troy-gates.exe",
+		"./usr/share/troy/windows/golden.ps1",
 		"./usr/share/troy/boot/manifest.json", "./usr/share/troy/boot/vmlinuz", "./usr/share/troy/boot/SOURCE", "./usr/share/doc/troy/copyright"} {
 		if !strings.Contains(list, want) {
 			t.Errorf("%q is missing in:\n%s", want, list)
