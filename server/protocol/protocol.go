@@ -222,7 +222,7 @@ type Order struct {
 	Reason   string    `json:"reason,omitempty"`    // one line for the screen
 	Room     string    `json:"room,omitempty"`      // of the machine, for its screen; "" = it has none
 	Contact  string    `json:"contact,omitempty"`   // who helps, for the screen of a machine with a fault; "" = not stated
-	Identity *Identity `json:"identity,omitempty"`  // what is the machine's own in Windows; absent: nothing
+	Identity *Identity `json:"identity,omitempty"`  // what is the machine's own in Windows; absent: nothing, or without Room what it has
 
 	Refused string   `json:"-"` // why this program does not follow it, see ReadOrder; "" = it does
 	Lacks   []string `json:"-"` // words that it needs and this program does not know

@@ -137,7 +137,8 @@ func TestSecretMissing(t *testing.T) {
 }
 
 // TestUnnamable: names that Windows cannot have, or that another machine has there, are refused when
-// they are given. What came about otherwise gets no identity, which is told once.
+// they are given. What came about otherwise gets no identity, which is told once, and keeps what it has:
+// an order without a room takes no name away.
 func TestUnnamable(t *testing.T) {
 	w := newWorld(t)
 	for i, name := range []string{"a-machine-of-the-library", "lab.one", "B204-1x", "twice", "Twice-2"} {
@@ -151,7 +152,7 @@ func TestUnnamable(t *testing.T) {
 	for i, want := range []string{`"a-machine-of-the-library" has 24 characters, at most 15`, `"lab.one": want letters, digits and dashes`, "b204-2 is called B204-1x there", "again is called twice there", ""} {
 		for range 2 {
 			o := w.checkIn(900+i, 1, nil)
-			if (o.Identity == nil) != (want != "") || !strings.Contains(o.Reason, want) || want != "" && strings.Count(o.Reason, "cannot be named in Windows") != 1 {
+			if (o.Identity == nil) != (want != "") || (o.Room == "") != (want != "") || !strings.Contains(o.Reason, want) || want != "" && strings.Count(o.Reason, "cannot be named in Windows") != 1 {
 				t.Errorf("%d: %+v, %s", i, o.Identity, o.Reason)
 			}
 		}

@@ -106,6 +106,7 @@ func Decide(c *Case) Decision {
 	d := c.decide()
 	c.endSetup(&d.Order)
 	if c.Unnamed != "" {
+		d.Order.Room = "" // with a room, and no identity, it would lose the name that it has
 		d.Order.Reason = protocol.Clean(strings.TrimPrefix(d.Order.Reason+"; "+c.Unnamed, "; "), protocol.MaxText)
 	}
 	return d
