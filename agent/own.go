@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"troy/image"
 	"troy/image/fields"
@@ -73,7 +72,7 @@ func (w *own) placed(list []image.Field) *places {
 	}
 	w.addFile(p)
 	for _, x := range w.Identity.Values {
-		if !strings.Contains(x.Key, "/") {
+		if !protocol.IsAnswer(x.Key) {
 			continue
 		}
 		err := p.add(func(v *fields.Values) {
@@ -91,7 +90,7 @@ func (w *own) placed(list []image.Field) *places {
 // Where it may not hold secrets, it is written without.
 func (w *own) addFile(p *places) {
 	all := w.file()
-	if len(all.values) == 0 && !slices.ContainsFunc(p.list, func(f image.Field) bool { return f.Name == fields.MachineFile }) {
+	if len(all.values) == 0 && !fields.HasMachineFile(p.list) {
 		return
 	}
 	err := p.add(all.into)
@@ -115,7 +114,7 @@ type machineFile struct {
 func (w *own) file() *machineFile {
 	f := &machineFile{own: w, values: map[string]string{}}
 	for _, x := range w.Identity.Values {
-		if !strings.Contains(x.Key, "/") {
+		if !protocol.IsAnswer(x.Key) {
 			f.values[x.Key], f.secret = x.Text, f.secret || x.Secret
 		}
 	}

@@ -1,6 +1,11 @@
 package fields
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+
+	"troy/image"
+)
 
 // machineFile is the content of machine.json.
 type machineFile struct {
@@ -18,4 +23,10 @@ func MachineJSON(name, host, room string, values map[string]string) []byte {
 		return nil // texts always have JSON
 	}
 	return b
+}
+
+// HasMachineFile tells whether a version has a place for machine.json. It is written there whatever
+// is in it, so that a script finds the name of the PC.
+func HasMachineFile(list []image.Field) bool {
+	return slices.ContainsFunc(list, func(f image.Field) bool { return f.Name == MachineFile })
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"troy/image"
 	"troy/image/fields"
 	"troy/server/lab"
+	"troy/server/protocol"
 	"troy/server/rooms"
 	"troy/server/servedir"
 )
@@ -76,7 +76,7 @@ func labOf(dir string) *lab.Lab {
 // takesSecret tells whether one of the secrets goes to a field.
 func takesSecret(f *image.Field, list []lab.Secret) bool {
 	return slices.ContainsFunc(list, func(s lab.Secret) bool {
-		answer := strings.Contains(s.Key, "/")
+		answer := protocol.IsAnswer(s.Key)
 		return answer && f.Kind == image.FieldAnswers || !answer && f.Kind == image.FieldFile
 	})
 }

@@ -1,5 +1,7 @@
 package protocol
 
+import "strings"
+
 import "slices"
 
 // Limits on what an Identity holds; Validate checks them. All of it has to fit a message.
@@ -36,6 +38,9 @@ type Value struct {
 	// Secret: nothing keeps or shows it. Only a machine that an admin confirmed gets it.
 	Secret bool `json:"secret,omitempty"`
 }
+
+// IsAnswer tells whether the key of a value is the path of an element of the answer file.
+func IsAnswer(key string) bool { return strings.Contains(key, "/") }
 
 // Named is what a machine has of its identity in the version that it boots.
 type Named struct {

@@ -313,7 +313,7 @@ func (k *Keeper) show(x *shown, l *lab.Lab, p *lab.Policy, store *contents, now 
 func (k *Keeper) seen(x *shown, store *contents, now time.Time) {
 	h, m, in := &x.Host, x.m, &x.m.CheckIn
 	h.ID, h.Code, h.Doubt, h.MACs, h.UUID, h.Product = m.ID, m.Code, m.Doubt, in.Machine.MACs(), in.Machine.UUID, strings.TrimSpace(in.Machine.Vendor+" "+in.Machine.Product)
-	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, x.sure, m.Pin, m.Pin != "" && m.Pin == m.Confirmed
+	h.Line, h.Keyed, h.Pin, h.Confirmed = m.Line, x.sure, m.Pin, confirmed(m)
 	h.Image, h.Version = holds(m)
 	h.Another, h.Verified, h.Verifying = store.another(h.Image, h.Version, manifestOf(m)), m.Verified, m.Verify != nil
 	if h.Image == m.CheckIn.Image && h.Version == m.CheckIn.Version {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"troy/image"
 	"troy/image/fields"
@@ -84,14 +83,14 @@ func valuesOf(id *protocol.Identity, host, room string, list []image.Field) *fie
 	own := map[string]string{}
 	for _, x := range id.Values {
 		place, into := x.Key, v.Answers
-		if !strings.Contains(x.Key, "/") {
+		if !protocol.IsAnswer(x.Key) {
 			place, into = fields.MachineFile, own
 		}
 		if into[x.Key] = x.Text; x.Secret {
 			v.Secret = append(v.Secret, place)
 		}
 	}
-	if len(own) > 0 || slices.ContainsFunc(list, func(f image.Field) bool { return f.Name == fields.MachineFile }) {
+	if len(own) > 0 || fields.HasMachineFile(list) {
 		v.Machine = fields.MachineJSON(id.Name, host, room, own)
 	}
 	return v
